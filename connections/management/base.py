@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import sqlite3
 import sys
 from argparse import ArgumentParser
 from collections.abc import Sequence
@@ -16,12 +17,16 @@ from django.core.serializers.json import DjangoJSONEncoder
 from django.db import Error as DatabaseError
 
 from connections import wording
+from connections.access.actor import command_actor
 from connections.audit.export import Export, start_export
 from connections.audit.signed_notes import InvalidCheckpointError, parse_checkpoint
 from connections.audit.signing_key import SigningKeyError
 from connections.core.database import means_no_writes
 from connections.core.errors import DomainError, InvalidInputError, ResponseNotRecordedError
+from connections.core.private_files import PrivateFileError
 from connections.crypto.encryption import EncryptionError, check_key_ring
+from connections.inventory.sync import credentials_in_use
+from connections.models import Credential, Person
 
 FAILED = 1
 USAGE = 2
@@ -38,17 +43,24 @@ class OrgAdminCommand(BaseCommand):
     Standard output holds only the result: text, or with `--json` exactly one JSON document,
     also when the command failed (`{"error": …}`). Errors go to standard error. Exit code 1 is
     a failure, 2 a usage error or invalid input, 6 a DELETE that was sent and whose response
-    could not be recorded; a command with further codes raises SystemExit after `emit`.
+    could not be recorded; `run` returns further codes after `emit`.
     """
 
+    takes_json = True
     # Whether it needs the key ring that decrypts the stored secrets.
     needs_keys = False
+    # What a failed file operation means, as the start of a sentence.
+    failed = "Failed"
     # They import every page, which would delay each command.
     requires_system_checks = ()
 
     def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
         """A parser that reports usage errors as JSON with `--json` and refuses non-UTF-8 text."""
         parser = super().create_parser(prog_name, subcommand, **kwargs)
+        if self.takes_json:
+            parser.add_argument(
+                "--json", action="store_true", help="Print exactly one JSON document."
+            )
         print_error, parse = parser.error, parser.parse_args
 
         def report_error(message: str) -> None:
@@ -59,18 +71,12 @@ class OrgAdminCommand(BaseCommand):
 
         def parse_text(args: Sequence[str], namespace: Any = None) -> Any:
             if any(_SURROGATE.search(argument) for argument in args):
-                parser.error("An argument is no text in UTF-8.")
+                parser.error("The arguments must be UTF-8 text.")
             return parse(args, namespace)
 
         parser.error = report_error  # type: ignore[method-assign]
         parser.parse_args = parse_text  # type: ignore[assignment]
         return parser
-
-    def add_arguments(self, parser: ArgumentParser) -> None:
-        """Add `--json`; subclasses call this and add their own."""
-        parser.add_argument(
-            "--json", action="store_true", help="Exactly one JSON document on standard output."
-        )
 
     def execute(self, *args: Any, **options: Any) -> Any:
         """Run the command, and turn exceptions of services into CommandError with an exit code.
@@ -82,12 +88,14 @@ class OrgAdminCommand(BaseCommand):
             return super().execute(*args, **options)
         except InvalidInputError as error:
             message, code = str(error), USAGE
-        except (DomainError, PermissionDenied, EncryptionError, SigningKeyError) as error:
+        except _FAILURES as error:
             message, code = str(error), FAILED
+        except (OSError, sqlite3.Error) as error:
+            message, code = f"{self.failed}: {reason_of(error)}.", FAILED
         except ResponseNotRecordedError as error:
             response_text = wording.unrecorded_response_text(error)
             text = " ".join([response_text.headline, *response_text.lines])
-            message, code = f"{text} Record: /deletions/{error.deletion_id}/", UNKNOWN
+            message, code = f"{text} Deletion: /deletions/{error.deletion_id}/", UNKNOWN
         except DatabaseError as error:
             message, code = _database_error_text(error), FAILED
         except CommandError as error:
@@ -96,18 +104,16 @@ class OrgAdminCommand(BaseCommand):
             self.emit({"error": message}, "")
         raise CommandError(message, returncode=code)
 
-    def check_keys(self) -> None:
-        """Raise EncryptionError unless the key ring decrypts the stored secrets."""
-        check_key_ring()
-
     def handle(self, *args: Any, **options: Any) -> None:
-        """Check the keys if they are needed, and run."""
+        """Check the keys if they are needed, run, and exit with the code that `run` returns."""
         if self.needs_keys:
-            self.check_keys()
-        self.run(**options)
+            check_key_ring()
+        code = self.run(**options)
+        if code:
+            raise SystemExit(code)
 
-    def run(self, **options: Any) -> None:
-        """Do what the command is for."""
+    def run(self, **options: Any) -> int | None:
+        """Do what the command is for; returns the exit code, None for 0."""
         raise NotImplementedError
 
     def emit(self, document: Any, text: str) -> None:
@@ -133,14 +139,41 @@ class OrgAdminCommand(BaseCommand):
         """End with exit code 2."""
         raise CommandError(message, returncode=USAGE)
 
+    def find_person(self, username: str) -> Person:
+        """The person with this username, in any case; otherwise a usage error."""
+        person = Person.objects.filter(username__iexact=username).first()
+        if person is None:
+            self.usage_error(f"No person has the username {username!r}.")
+        return person
+
+    def choose_credentials(self, name: str | None) -> list[Credential]:
+        """The credential in use with this name, in any case, or a usage error; all for None."""
+        in_use = credentials_in_use(actor=command_actor())
+        if name is None:
+            return in_use
+        chosen = [each for each in in_use if each.name.casefold() == name.casefold()]
+        if not chosen:
+            self.usage_error(f"No credential in use is named {name!r}.")
+        return chosen
+
+
+_FAILURES = (DomainError, PermissionDenied, EncryptionError, SigningKeyError, PrivateFileError)
+
+
+def reason_of(error: Exception) -> str:
+    """Why a file operation failed, with the file's name."""
+    name = getattr(error, "filename", None)
+    reason = getattr(error, "strerror", None) or str(error)
+    return f"{reason} ({name})" if name else reason
+
 
 def _database_error_text(error: DatabaseError) -> str:
     if means_no_writes(error):
         return (
-            f"The database can't be written: {error}. Make the database and its directory "
+            f"Org Admin can't write to the database: {error}. Make the database and its directory "
             "writable for this user, or free space, then try again."
         )
-    return f"The database refused: {error}. Is it reachable and migrated?"
+    return f"Database error: {error}. Is the database reachable and migrated?"
 
 
 class ExportCommand(OrgAdminCommand):
@@ -151,13 +184,12 @@ class ExportCommand(OrgAdminCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Add where to write the checkpoint, which is not part of the rows."""
-        super().add_arguments(parser)
         parser.add_argument(
             "--checkpoint-file",
             type=Path,
             metavar="FILE",
-            help="Write the newest checkpoint here, in place of an earlier one"
-            + ("; else it is printed on standard error." if self.prints_checkpoint else "."),
+            help="Write the newest checkpoint here, replacing an earlier one."
+            + (" Default: standard error." if self.prints_checkpoint else ""),
         )
 
     def write_export(self, export: Export, *, checkpoint_file: Path | None) -> None:
@@ -190,9 +222,6 @@ def _write_checkpoint(path: Path, note: str) -> None:
         if path.exists() and path.stat().st_size:
             parse_checkpoint(path.read_text(encoding="utf-8"))
         path.write_text(note, encoding="utf-8")
-    except OSError as error:
-        message = f"{path} cannot be written: {error.strerror}."
-        raise CommandError(message, returncode=FAILED) from None
     except (InvalidCheckpointError, UnicodeDecodeError):
         message = f"{path} holds something other than a checkpoint. Nothing was changed."
         raise CommandError(message, returncode=USAGE) from None

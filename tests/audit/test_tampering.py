@@ -410,7 +410,7 @@ def test_the_command_ends_with_1_and_names_the_stretch(copy: Copy) -> None:
     copy.rewrite(lambda texts: [text.replace("Act 6.", "Act 7.") for text in texts])
     code, said = run_command(copy)
     assert code == 1
-    assert said.startswith("BROKEN (re-hashed) at an event between 5 and 8.")
+    assert said.startswith("FAILED (re-hashed) at an event between 5 and 8.")
     code, said = run_command(copy, "--json")
     document = json.loads(said)
     assert (code, document["whole"], document["fault"]) == (1, False, "re-hashed")
@@ -419,7 +419,7 @@ def test_the_command_ends_with_1_and_names_the_stretch(copy: Copy) -> None:
 
 def test_the_command_ends_with_2_when_it_could_not_check(copy: Copy, tmp_path: Path) -> None:
     code, said = run_command(copy, "--checkpoint", str(tmp_path / "nowhere.txt"))
-    assert (code, "cannot be read" in said) == (2, True)
+    assert (code, "can't be read" in said) == (2, True)
     copy.run("DELETE FROM connections_audithead")
     assert run_command(copy)[0] == 2
 

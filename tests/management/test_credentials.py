@@ -202,4 +202,4 @@ def test_verifying_an_unknown_name_exits_2(sandbox: SandboxServer) -> None:
 
 
 def test_verifying_without_credentials_succeeds(db: None) -> None:
-    assert run("verify_credentials") == (0, "There is no credential yet.\n")
+    assert run("verify_credentials") == (0, "No credentials.\n")

@@ -139,7 +139,7 @@ def test_what_cannot_be_listed_is_not_sent(sandbox: SandboxServer, target: Conne
     ended = run(target.id, "--yes")
 
     assert ended.code == 1
-    assert "could not be read" in ended.document["error"]
+    assert "the sync failed" in ended.document["error"]
     assert not Deletion.objects.exists()
     assert sandbox.world.deletes_received(target.id) == 0
 
@@ -190,9 +190,9 @@ def test_an_open_deletion_is_named_and_nothing_is_sent(
     ("more", "changes", "says"),
     [
         ((), {}, "--yes"),
-        (("--yes",), {"reason": "  "}, "--reason may not be blank"),
-        (("--yes",), {"name": "Nowhere"}, "No credential is called"),
-        (("--yes", "--as", "nobody"), {}, "Nobody is called"),
+        (("--yes",), {"reason": "  "}, "--reason can't be blank"),
+        (("--yes",), {"name": "Nowhere"}, "No credential is named"),
+        (("--yes", "--as", "nobody"), {}, "No person has the username"),
     ],
 )
 @pytest.mark.usefixtures("credential")

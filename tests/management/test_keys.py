@@ -90,7 +90,7 @@ def test_make_keys_makes_the_files_once_and_for_their_owner_alone(tmp_path: Path
     before = [path.read_bytes() for path in files]
     again = run_python(*command, data=tmp_path / "data")
     assert (again.returncode, again.stdout) == (1, "")
-    assert f"{files[0]} exists already and is not overwritten" in again.stderr
+    assert f"{files[0]} already exists. Nothing was changed" in again.stderr
     assert [path.read_bytes() for path in files] == before
 
 
@@ -108,7 +108,7 @@ def test_make_keys_makes_neither_file_beside_one_that_is_there(tmp_path: Path) -
     directory.mkdir()
     (directory / "secret_key").write_text("mine")
     output = StringIO()
-    with pytest.raises(CommandError, match="secret_key exists already"):
+    with pytest.raises(CommandError, match="secret_key already exists"):
         call_command("make_keys", "--json", output=directory, stdout=output)
     assert list(json.loads(output.getvalue())) == ["error"]
     assert os.listdir(directory) == ["secret_key"]
@@ -229,11 +229,14 @@ def test_a_secret_that_cannot_be_decrypted_is_reported_and_keeps_its_key(ring_fi
     moved = stored_credential()
     Credential.objects.filter(pk=moved.pk).update(site="datadoghq.com")
     stored_credential("Payments US", "datadoghq.com")
-    output = StringIO()
+    output, errors = StringIO(), StringIO()
 
-    with pytest.raises(CommandError, match=f"2 stored secrets .*\n.*{moved.pk}"):
-        call_command("rotate_encryption_key", "--json", "--drop-unused", stdout=output)
+    with pytest.raises(SystemExit, match="1"):
+        call_command(
+            "rotate_encryption_key", "--json", "--drop-unused", stdout=output, stderr=errors
+        )
 
+    assert str(moved.pk) in errors.getvalue()
     answer = json.loads(output.getvalue())
     assert answer["reencrypted"] == 2
     assert len(answer["left"]) == 2

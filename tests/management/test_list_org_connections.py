@@ -107,7 +107,7 @@ def test_stored_sends_datadog_no_request(payments: Credential, sandbox: SandboxS
 def test_stored_says_what_was_never_listed(payments: Credential) -> None:
     code, document = run_json("--stored")
     assert code == 1
-    assert document["failures"][0]["message"] == "It was never listed."
+    assert document["failures"][0]["message"] == "Never synced."
 
 
 def test_one_credential_is_asked_alone_by_its_name(payments: Credential, labs: Credential) -> None:
@@ -120,7 +120,7 @@ def test_one_credential_is_asked_alone_by_its_name(payments: Credential, labs: C
 def test_a_credential_that_does_not_exist_is_a_usage_error(payments: Credential) -> None:
     code, document = run_json("--credential", "Nobody")
     assert code == 2
-    assert document == {"error": "No credential in use is called 'Nobody'."}
+    assert document == {"error": "No credential in use is named 'Nobody'."}
 
 
 def test_text_has_a_line_each_and_failures_stand_apart(

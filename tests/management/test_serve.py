@@ -90,7 +90,7 @@ def test_its_processes_end_when_it_is_killed(tmp_path: Path) -> None:
     with serving_process(tmp_path) as process:
         port = port_of(process)
         get(port, "/healthz")
-        process.wait_for_line("worker has started")
+        process.wait_for_line("Worker started")
         children = process.children()
         process.end(signal.SIGKILL)
         assert any(not any(is_alive(child) for child in children) for _ in until(20))
@@ -98,7 +98,7 @@ def test_its_processes_end_when_it_is_killed(tmp_path: Path) -> None:
 
 def test_it_fails_when_one_of_its_processes_dies(tmp_path: Path) -> None:
     with serving_process(tmp_path) as process:
-        process.wait_for_line("worker has started")
+        process.wait_for_line("Worker started")
         worker = process.children()[1]
         os.kill(worker, signal.SIGKILL)
         assert process.process.wait(30) == 1

@@ -101,6 +101,6 @@ def test_a_signal_wakes_and_stops_it(tmp_path: Path) -> None:
     env = clean_environment(data_dir=tmp_path)
     assert manage("migrate", "--verbosity=0", env=env).returncode == 0
     with Running([sys.executable, str(ROOT / "manage.py"), "worker"], env=env) as process:
-        process.wait_for_line("worker has started")
+        process.wait_for_line("Worker started")
         assert process.end() == 0
-        assert "worker has ended" in process.output
+        assert "Worker stopped" in process.output

@@ -38,7 +38,7 @@ def test_a_worker_signs_a_checkpoint_and_tells_the_webhook_and_the_file(
         witness = tmp_path / "witness"
         env |= {"ORGADMIN_WEBHOOK_URL": receiver.url, "ORGADMIN_CHECKPOINT_FILE": str(witness)}
         with Running([sys.executable, str(ROOT / "manage.py"), "worker"], env=env) as process:
-            process.wait_for_line("worker has started")
+            process.wait_for_line("Worker started")
             assert arrived.wait(30)
             assert process.end() == 0
         document = json.loads(receiver.seen[0].body)
@@ -56,7 +56,7 @@ def test_a_worker_ends_in_time_while_a_receiver_hangs(env: dict[str, str], tmp_p
             == 0
         )
         with Running([sys.executable, str(ROOT / "manage.py"), "worker"], env=env) as process:
-            process.wait_for_line("worker has started")
+            process.wait_for_line("Worker started")
             assert process.end() == 0
 
 

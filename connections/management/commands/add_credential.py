@@ -13,7 +13,6 @@ from connections.access.actor import command_actor
 from connections.core.secret import Secret
 from connections.core.sites import all_sites
 from connections.credentials import lifecycle as credential_lifecycle
-from connections.credentials.lifecycle import count_connections
 from connections.management.base import FAILED, OrgAdminCommand
 from connections.management.credential_documents import credential_document, credential_text
 from connections.models import KeyPair
@@ -23,22 +22,21 @@ class Command(OrgAdminCommand):
     """Stores, verifies and lists. Keys come from files or standard input, never as arguments."""
 
     help = (
-        "Add the key pair of one Datadog org. Without the two file options the keys are read from "
-        "standard input: two lines (API key, application key), or a JSON document with api_key "
-        "and application_key. Exit code 0: verified; 1: kept, but not verified; 2: usage."
+        "Add the key pair of one Datadog org. Without the two file options, standard input holds "
+        "the keys: two lines (API key, application key), or a JSON document with api_key and "
+        "application_key. Exit codes: 0 verified, 1 saved but not verified, 2 usage."
     )
     needs_keys = True
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        super().add_arguments(parser)
-        parser.add_argument("--name", default="", help="Left out, the org's own name is taken.")
+        parser.add_argument("--name", default="", help="Default: the org's name.")
         parser.add_argument(
-            "--site", required=True, help="datadoghq.eu, or its short name EU1, for example."
+            "--site", required=True, help="A Datadog site, such as datadoghq.eu or EU1."
         )
         parser.add_argument("--api-key-file", type=Path, metavar="FILE")
         parser.add_argument("--application-key-file", type=Path, metavar="FILE")
 
-    def run(self, **options: Any) -> None:
+    def run(self, **options: Any) -> int:
         credential = credential_lifecycle.add_credential(
             actor=command_actor(),
             name=options["name"],
@@ -46,16 +44,15 @@ class Command(OrgAdminCommand):
             keys=self._keys(options["api_key_file"], options["application_key_file"]),
         )
         document = credential_document(credential)
-        document["org_connections"] = count_connections(credential)
+        document["org_connections"] = credential_lifecycle.count_connections(credential)
         self.emit(document, credential_text(credential))
-        if not credential.is_verified:
-            raise SystemExit(FAILED)
+        return 0 if credential.is_verified else FAILED
 
     def _site(self, typed: str) -> str:
         sites = {name.casefold(): one.site for one in all_sites() for name in (one.name, one.site)}
         if typed.casefold() not in sites:
-            known = ", ".join(f"{one.site} ({one.name})" for one in all_sites())
-            self.usage_error(f"There is no Datadog site {typed!r}. Known: {known}.")
+            known = ", ".join(f"{one.name} ({one.site})" for one in all_sites())
+            self.usage_error(f"Unknown Datadog site {typed!r}. Known sites: {known}.")
         return sites[typed.casefold()]
 
     @sensitive_variables()
@@ -74,7 +71,7 @@ class Command(OrgAdminCommand):
     def _read(self, path: Path) -> Secret:
         secret = _read_secret(path)
         if secret is None:
-            self.usage_error(f"{path} cannot be read as text.")
+            self.usage_error(f"{path} isn't a readable UTF-8 file.")
         return secret
 
     def _from_standard_input(self) -> tuple[Secret, Secret]:

@@ -12,10 +12,9 @@ from connections.people import people
 class Command(OrgAdminCommand):
     """Adds one person, with no password; make_sign_in_link lets them choose one."""
 
-    help = "Add a person. They sign in with a link from make_sign_in_link, without any mail."
+    help = "Add a person. They sign in with a link from make_sign_in_link, without any email."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        super().add_arguments(parser)
         parser.add_argument("--username", required=True)
         parser.add_argument("--email", required=True)
         parser.add_argument(
@@ -23,11 +22,11 @@ class Command(OrgAdminCommand):
             action="append",
             default=[],
             dest="roles",
-            choices=[role.value for role in Role],
-            help="A role; may be given several times.",
+            choices=Role.values,
+            help="A role; repeatable.",
         )
         parser.add_argument(
-            "--administrator", action="store_true", help="Holds every role and manages people."
+            "--administrator", action="store_true", help="Has every role and manages people."
         )
 
     def run(self, **options: Any) -> None:
@@ -47,6 +46,6 @@ class Command(OrgAdminCommand):
         }
         self.emit(
             document,
-            f"{person.username} is added. To let them in: "
-            f"make_sign_in_link --username {person.username}",
+            f"Added {person.username}. Next: ./run manage make_sign_in_link "
+            f"--username {person.username}",
         )

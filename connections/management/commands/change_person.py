@@ -12,41 +12,37 @@ from connections.people import people
 class Command(OrgAdminCommand):
     """Changes one person; without --role and --no-role the roles stay."""
 
-    help = "Give a person exactly these roles, disable or enable them. Old sessions end."
+    help = "Change a person's roles or break-glass permission, or disable or enable them."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        """Add who, and what to change."""
-        super().add_arguments(parser)
         parser.add_argument("--username", required=True)
         parser.add_argument(
             "--role",
             action="append",
             dest="roles",
-            choices=[role.value for role in Role],
-            help="A role; may be given several times. Those not named are taken away.",
+            choices=Role.values,
+            help="A role; repeatable. All other roles are removed.",
         )
-        parser.add_argument("--no-role", action="store_true", help="Take every role away.")
+        parser.add_argument("--no-role", action="store_true", help="Remove all roles.")
         parser.add_argument("--administrator", action="store_true", help="Make an administrator.")
         break_glass = parser.add_mutually_exclusive_group()
-        break_glass.add_argument("--break-glass", action="store_true", help="Allow to break glass.")
-        break_glass.add_argument("--no-break-glass", action="store_true", help="Take that away.")
+        break_glass.add_argument("--break-glass", action="store_true", help="Allow break glass.")
+        break_glass.add_argument("--no-break-glass", action="store_true", help="Revoke it.")
         active = parser.add_mutually_exclusive_group()
-        active.add_argument("--disable", action="store_true", help="Shut them out at once.")
-        active.add_argument("--enable", action="store_true", help="Let them sign in again.")
+        active.add_argument("--disable", action="store_true", help="End sessions, block sign-in.")
+        active.add_argument("--enable", action="store_true", help="Allow sign-in again.")
 
     def run(self, **options: Any) -> None:
-        """Change what is named and nothing else."""
-        person = Person.objects.filter(username__iexact=options["username"]).first()
-        if person is None:
-            self.usage_error(f"Nobody signs in as {options['username']}.")
+        person = self.find_person(options["username"])
         changes_roles = options["roles"] or options["no_role"] or options["administrator"]
         changes_break_glass = options["break_glass"] or options["no_break_glass"]
         if not (changes_roles or changes_break_glass or options["disable"] or options["enable"]):
             self.usage_error(
-                "Say what to change: --role, --no-role, --break-glass, --disable or --enable."
+                "Nothing to change. Give --role, --no-role, --administrator, --break-glass, "
+                "--no-break-glass, --disable or --enable."
             )
         if options["roles"] and options["no_role"]:
-            self.usage_error("--role and --no-role exclude each other.")
+            self.usage_error("Give --role or --no-role, not both.")
         actor = command_actor()
         if changes_roles:
             person = people.set_roles(
@@ -75,6 +71,6 @@ class Command(OrgAdminCommand):
             "is_active": person.is_active,
             "may_break_glass": person.may_break_glass,
         }
-        held = "Administrator" if person.is_superuser else ", ".join(roles) or "no role"
-        state = "may sign in" if person.is_active else "is disabled"
-        self.emit(document, f"{person.username} {state}: {held}.")
+        held = "Administrator" if person.is_superuser else ", ".join(roles) or "no roles"
+        state = "active" if person.is_active else "disabled"
+        self.emit(document, f"{person.username} ({state}): {held}.")

@@ -23,7 +23,7 @@ from connections.deletions.export import deletion_row
 from connections.deletions.reviews import Review
 from connections.inventory import sync
 from connections.management.base import FAILED, UNKNOWN, OrgAdminCommand
-from connections.models import ApprovalPolicy, Credential, Deletion, Outcome, Person, State, Sync
+from connections.models import ApprovalPolicy, Credential, Deletion, Outcome, State, Sync
 
 STILL_LISTED = 9
 _EXIT_CODES_BY_OUTCOME = {
@@ -67,9 +67,9 @@ class Command(OrgAdminCommand):
     """
 
     help = (
-        "Delete one org connection. Exit codes: 0 deleted, 1 our own failure with nothing sent, "
-        "2 usage, 3 already absent or gone, 4 refused, 5 not sent or waiting, 6 unknown, "
-        "7 needs approval, 8 stale or still present, 9 answered 200 but still listed."
+        "Delete one org connection. Exit codes: 0 deleted, 1 failed with nothing sent, 2 usage, "
+        "3 already absent or gone, 4 refused by Datadog, 5 not sent or waiting, 6 unknown, 7 needs "
+        "approval, 8 changed or still present, 9 returned 200 but still listed."
     )
     needs_keys = True
 
@@ -108,25 +108,26 @@ class Command(OrgAdminCommand):
             self.drop_output()
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        super().add_arguments(parser)
         parser.add_argument("--credential", required=True, metavar="NAME")
         parser.add_argument("--connection-id", required=True, metavar="UUID")
-        parser.add_argument("--reason", required=True, help="Stands in the record for ever.")
+        parser.add_argument("--reason", required=True, help="Kept permanently in the audit log.")
         parser.add_argument("--ticket", default="")
         parser.add_argument(
-            "--as", dest="username", metavar="USERNAME", help="The person who asks."
+            "--as", dest="username", metavar="USERNAME", help="The requester, who can't approve it."
         )
         parser.add_argument(
             "--unreviewed",
             action="store_true",
-            help="Send though the credential cannot list the connection.",
+            help="Send even if the credential doesn't list the connection.",
         )
-        parser.add_argument("--yes", action="store_true", help="Required: this cannot be undone.")
+        parser.add_argument("--yes", action="store_true", help="Required: this can't be undone.")
 
     def run(self, **options: Any) -> None:
         connection_id = reviews.parse_connection_id(options["connection_id"])
-        credential = self._credential(options["credential"])
-        requester = self._requester(options["username"])
+        credential = Credential.objects.filter(name__iexact=options["credential"]).first()
+        if credential is None:
+            self.usage_error(f"No credential is named {options['credential']!r}.")
+        requester = self.find_person(options["username"]) if options["username"] else None
         self._check_usage(options)
         existing = reviews.find_open_deletion(site=credential.site, connection_id=connection_id)
         if existing:
@@ -150,28 +151,14 @@ class Command(OrgAdminCommand):
         )
         self._end(self._resolve_failed_check(deletion, may_be_unreviewed=options["unreviewed"]))
 
-    def _credential(self, name: str) -> Credential:
-        credential = Credential.objects.filter(name__iexact=name).first()
-        if credential is None:
-            self.usage_error(f"No credential is called {name!r}.")
-        return credential
-
-    def _requester(self, username: str | None) -> Person | None:
-        if username is None:
-            return None
-        person = Person.objects.filter(username=username).first()
-        if person is None:
-            self.usage_error(f"Nobody is called {username!r}.")
-        return person
-
     def _check_usage(self, options: dict[str, Any]) -> None:
         if not options["reason"].strip():
-            self.usage_error("--reason may not be blank: it stands in the record for ever.")
+            self.usage_error("--reason can't be blank: it is kept permanently in the audit log.")
         problem = tickets.find_ticket_problem(options["ticket"].strip())
         if problem:
             self.usage_error(problem)
         if not options["yes"]:
-            self.usage_error("Nothing was sent. Add --yes: a deletion cannot be undone.")
+            self.usage_error("Nothing was sent. Add --yes: a deletion can't be undone.")
 
     def _sync_and_review(
         self, *, credential: Credential, connection_id: UUID, may_be_unreviewed: bool
@@ -186,7 +173,7 @@ class Command(OrgAdminCommand):
         return review
 
     def _resolve_failed_check(self, deletion: Deletion, *, may_be_unreviewed: bool) -> Deletion:
-        """If the pre-send check failed, send anyway where --unreviewed allows it, else withdraw."""
+        """If the pre-send check failed, send anyway if --unreviewed allows it, else withdraw."""
         is_check_failed = (
             deletion.state == State.REQUESTED and deletion.cause == Cause.LISTING_FAILED
         )
@@ -202,7 +189,7 @@ class Command(OrgAdminCommand):
         return lifecycle.withdraw_deletion(
             deletion=deletion,
             actor=command_actor(),
-            reason="It could not be read again before sending.",
+            reason="The pre-send check failed.",
         )
 
     def _end(self, deletion: Deletion, *, is_existing: bool = False) -> NoReturn:
@@ -216,7 +203,7 @@ class Command(OrgAdminCommand):
             if deletion.sending_at is None:
                 raise
             # It was sent and that is recorded, so the error must not say that nothing was sent.
-            text = "Its record cannot be read now"
+            text = "Its record can't be read now"
             raise ResponseNotRecordedError(
                 deletion_id=deletion.pk, response_text=text, kept=RecordedIn.IN_DATABASE
             ) from error
@@ -228,12 +215,10 @@ class Command(OrgAdminCommand):
             "is_existing": is_existing,
         }
         lines = [description.headline, *description.lines]
-        lines += [f"Datadog says: {quote}" for quote in description.quotes]
+        lines += [f"Datadog: '{quote}'" for quote in description.quotes]
         if is_existing:
-            lines.insert(
-                0, "A deletion of this connection is already open. No new DELETE was sent."
-            )
-        self.emit(document, "\n".join([*lines, f"Record: /deletions/{deletion.pk}/"]))
+            lines.insert(0, "This connection already has an open deletion. No new DELETE was sent.")
+        self.emit(document, "\n".join([*lines, f"Deletion: /deletions/{deletion.pk}/"]))
         raise SystemExit(exit_code_of(deletion))
 
     def _end_stopped(self) -> NoReturn:
@@ -250,7 +235,7 @@ class Command(OrgAdminCommand):
             actor=command_actor(),
             reason="The command was stopped before sending.",
         )
-        raise CommandError(f"{_STOPPED} Record: /deletions/{deletion.pk}/", returncode=FAILED)
+        raise CommandError(f"{_STOPPED} Deletion: /deletions/{deletion.pk}/", returncode=FAILED)
 
     def _print_waiting(self) -> None:
         if self._stop.deletion_id and not self._stop.is_response_recorded:
@@ -280,7 +265,7 @@ class Command(OrgAdminCommand):
                 "The DELETE might have been sent and might have worked. Don’t delete again: "
                 "a worker or reconcile_deletions checks Datadog’s list."
             )
-        return f"Stopped. {then} Record: /deletions/{self._stop.deletion_id}/"
+        return f"Stopped. {then} Deletion: /deletions/{self._stop.deletion_id}/"
 
 
 _STOPPED = "Stopped. Nothing was sent."
@@ -294,9 +279,9 @@ def _write(descriptor: int, text: str) -> None:
 
 
 def _not_listed(listing: Sync) -> str:
-    quotes = " ".join(f"Datadog says: {text}" for text in listing.errors)
+    quotes = " ".join(f"Datadog: '{text}'" for text in listing.errors)
     why = f"{wording.cause_text(listing.cause)} {quotes}".strip()
     return (
-        f"Nothing was sent: the connection could not be read. {why} "
-        "To send without seeing it, add --unreviewed."
+        f"Nothing was sent: the sync failed. {why} To send without reviewing the connection, add "
+        "--unreviewed."
     )

@@ -18,7 +18,7 @@ class Command(OrgAdminCommand):
         "errors, 1 at least one."
     )
 
-    def run(self, **options: Any) -> None:
+    def run(self, **options: Any) -> int:
         messages = run_all_checks()
         findings = [
             {
@@ -36,5 +36,4 @@ class Command(OrgAdminCommand):
                 lines.append(f"         {finding['hint']}")
         is_ok = all(message.level < ERROR for message in messages)
         self.emit({"ok": is_ok, "findings": findings}, "\n".join(lines))
-        if not is_ok:
-            raise SystemExit(FAILED)
+        return 0 if is_ok else FAILED

@@ -5,32 +5,26 @@ from typing import Any
 
 from connections.access.actor import command_actor
 from connections.management.base import OrgAdminCommand
-from connections.models import Person
 from connections.people.erasure import erase_person
 
 
 class Command(OrgAdminCommand):
     """Erases one person. It can't be undone."""
 
-    help = "Empty the names and addresses of a person for good. What they wrote stays."
+    help = "Permanently erase a person's names and addresses. Reasons and comments they wrote stay."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        super().add_arguments(parser)
         parser.add_argument("--username", required=True)
-        parser.add_argument("--yes", action="store_true", help="It cannot be taken back.")
+        parser.add_argument("--yes", action="store_true", help="Required: this can't be undone.")
 
     def run(self, **options: Any) -> None:
-        person = Person.objects.filter(username__iexact=options["username"]).first()
-        if person is None:
-            self.usage_error(f"Nobody signs in as {options['username']}.")
+        person = self.find_person(options["username"])
         if not options["yes"]:
-            self.usage_error("Erasing cannot be taken back. Say --yes.")
+            self.usage_error("Nothing was erased. Add --yes: erasure can't be undone.")
         erased = erase_person(actor=command_actor(), person=person)
-        text = (
-            f"Erased: now person no. {erased.number}. Names and addresses emptied: {erased.values}."
-        )
+        text = f"Erased person no. {erased.number}. Names and addresses: {erased.values}."
         if erased.shared_names:
-            text += " Somebody else bears the same name, so copies of it elsewhere were left."
+            text += " Another person has the same name, so copies of it elsewhere stay."
         self.emit(
             {
                 "person_number": erased.number,

@@ -13,27 +13,25 @@ class Command(ExportCommand):
 
     prints_checkpoint = False
     help = (
-        "Write the events after a number to standard output, a line of JSON each, oldest first. "
-        "The `seq` of the last line is the next --since. Writes nothing, and records nothing, "
-        "when nothing happened but such exports."
+        "Write the audit events after a sequence number to standard output, one line of JSON each, "
+        "oldest first. The `seq` of the last line is the next --since. Writes and records nothing "
+        "when there are no new events except such exports."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        """Add where to begin and how much."""
         super().add_arguments(parser)
         parser.add_argument(
             "--since",
             type=int,
             default=0,
             metavar="SEQ",
-            help="The number of the last event that was taken; 0, the default: from the first on.",
+            help="The number of the last event you have. Default: 0, all events.",
         )
         parser.add_argument(
-            "--limit", type=int, metavar="N", help="At most so many events; default: all."
+            "--limit", type=int, metavar="N", help="Maximum number of events. Default: all."
         )
 
     def run(self, **options: Any) -> None:
-        """Write line by line, so that memory stays flat."""
         export = audit_export.prepare_shipment(
             actor=command_actor(),
             since=options["since"],

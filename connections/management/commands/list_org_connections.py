@@ -5,6 +5,7 @@ from typing import Any
 
 from connections.access.actor import command_actor
 from connections.core import clock, tabular
+from connections.crypto.encryption import check_key_ring
 from connections.inventory import sync
 from connections.inventory.export import connection_row
 from connections.inventory.inventory import InventoryFilter, InventoryRow, build_inventory
@@ -28,24 +29,25 @@ class Command(OrgAdminCommand):
     """Syncs the orgs and prints their connections, or only prints what is stored."""
 
     help = (
-        "List every org connection, asking Datadog and storing its answer. Exits 1 when some "
-        "org's list is not complete; what is known of it is given all the same."
+        "Sync every org and list its connections. Exit code 1 when an org's sync failed; what is "
+        "known of it is listed all the same."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        super().add_arguments(parser)
         parser.add_argument(
-            "--credential", metavar="NAME", help="Only what this credential sees; else all."
+            "--credential",
+            metavar="NAME",
+            help="Only connections visible to this credential. Default: all.",
         )
         parser.add_argument(
-            "--stored", action="store_true", help="Ask Datadog nothing: the newest stored answer."
+            "--stored", action="store_true", help="Don't sync: list what the last sync stored."
         )
 
-    def run(self, **options: Any) -> None:
-        chosen = self._chosen(options["credential"])
+    def run(self, **options: Any) -> int:
+        chosen = self.choose_credentials(options["credential"])
         actor = command_actor()
         if not options["stored"]:
-            self.check_keys()
+            check_key_ring()
             sync.sync_orgs(actor=actor, credentials=chosen)
         rows = build_inventory(actor=actor, filters=InventoryFilter()).rows
         if options["credential"]:
@@ -58,17 +60,7 @@ class Command(OrgAdminCommand):
         self.emit(document, "\n".join(_line(row) for row in rows))
         for failure in failures:
             self.stderr.write(f"{failure['credential']}: {failure['message']}")
-        if failures:
-            raise SystemExit(FAILED)
-
-    def _chosen(self, name: str | None) -> list[Credential]:
-        in_use = sync.credentials_in_use(actor=command_actor())
-        if name is None:
-            return in_use
-        chosen = [each for each in in_use if each.name.casefold() == name.casefold()]
-        if not chosen:
-            self.usage_error(f"No credential in use is called {name!r}.")
-        return chosen
+        return FAILED if failures else 0
 
 
 def _document(row: InventoryRow) -> dict[str, Any]:
@@ -97,7 +89,7 @@ def _failures(credentials: list[Credential]) -> list[dict[str, Any]]:
 
 
 def _failure(credential: Credential, last_sync: Sync | None) -> dict[str, Any]:
-    never = "It was never verified." if not credential.org_id else "It was never listed."
+    never = "Never verified." if not credential.org_id else "Never synced."
     return {
         "credential": credential.name,
         "site": credential.site,

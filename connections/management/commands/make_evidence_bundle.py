@@ -3,26 +3,25 @@
 import os
 import tempfile
 from argparse import ArgumentParser
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
-
-from django.core.management.base import CommandError
+from typing import Any, BinaryIO
 
 from connections.access.actor import command_actor
-from connections.core import clock
 from connections.deletions.history_filter import period_text
 from connections.evidence.bundles import Bundle, make_bundle, verifier_digest
 from connections.management.base import FAILED, OrgAdminCommand
-from connections.management.commands.export_deletions import FILTERS, filter_query, read_filters
+from connections.management.commands.export_deletions import (
+    FLAGS,
+    add_filters,
+    filter_query,
+    read_filters,
+)
 from connections.wording import pluralize
 
-# The history's filters; --from, --to and --text are this command's documented names.
-FLAGS = {name: f"--{name.replace('_', '-')}" for name in FILTERS} | {
-    "since": "--from",
-    "until": "--to",
-    "q": "--text",
-}
+_FLAGS = FLAGS | {"since": "--from", "until": "--to"}
 
 
 class Command(OrgAdminCommand):
@@ -33,97 +32,89 @@ class Command(OrgAdminCommand):
     """
 
     help = (
-        "Write the deletions that pass the filters, with the events that tell of them and the "
-        "proofs, into a ZIP file that verify.py checks offline."
+        "Write the deletions that match the filters, their audit events and the proofs to a ZIP "
+        "file that verify.py checks offline."
     )
+    failed = "No bundle was made"
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        """Add where to put it, the history's filters, and the digest of the verifier."""
-        super().add_arguments(parser)
         what = parser.add_mutually_exclusive_group(required=True)
         what.add_argument("--output", metavar="FILE", type=Path, help="A new file.")
         what.add_argument(
             "--verifier-digest",
             action="store_true",
-            help="Only print the SHA-256 of the verify.py that bundles of this version hold.",
+            help="Only print the SHA-256 of this version's verify.py.",
         )
-        for name, (metavar, text) in FILTERS.items():
-            parser.add_argument(FLAGS[name], dest=name, metavar=metavar, help=text, default="")
-        parser.add_argument(
-            "--seed", default="", help="What the sample is drawn by: the auditor's own choice."
-        )
+        add_filters(parser, flags=_FLAGS)
+        parser.add_argument("--seed", default="", help="The auditor's seed for the sample.")
         parser.add_argument(
             "--checkpoint",
             action="append",
             default=[],
             type=Path,
             metavar="FILE",
-            help="A checkpoint kept elsewhere, to which the bundle shall lead; repeatable.",
+            help="A checkpoint kept elsewhere that the bundle must extend; repeatable.",
         )
 
-    def run(self, **options: Any) -> None:
-        """Write it under a temporary name first, so that FILE is always complete."""
+    def run(self, **options: Any) -> int:
         if options["verifier_digest"]:
             digest = verifier_digest()
             self.emit({"verifier_sha256": digest}, f"{digest}  verify.py")
-            return
+            return 0
         output: Path = options["output"].absolute()
         # Not Path.exists, which raises for an invalid file name.
         if os.path.exists(output):
-            self.usage_error(f"{output} is there already. Nothing was changed.")
+            self.usage_error(f"{output} already exists. Nothing was changed.")
         actor = command_actor()
-        form = read_filters(self, options, actor=actor, flags=FLAGS)
         notes = [(str(path), self._read(path)) for path in options["checkpoint"]]
-        arguments = {
-            "actor": actor,
-            "filters": form.history_filter(now=clock.now()),
-            "query": filter_query(options),
-            "seed": options["seed"],
-            "notes": notes,
-        }
-        try:
-            bundle = _write(output, arguments)
-        except OSError as error:
-            raise CommandError(f"No bundle was made: {error}.") from None
+        filters = read_filters(self, options, actor=actor, flags=_FLAGS)
+        with _new_file(output) as file:
+            bundle = make_bundle(
+                output=file,
+                actor=actor,
+                filters=filters,
+                query=filter_query(options),
+                seed=options["seed"],
+                notes=notes,
+            )
         self.emit(asdict(bundle) | {"file": str(output)}, _text(bundle, output))
-        if bundle.differing:
-            raise SystemExit(FAILED)
+        return FAILED if bundle.differing else 0
 
     def _read(self, path: Path) -> str:
         try:
             return path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            self.usage_error(f"{path} cannot be read: {error}.")
+            self.usage_error(f"{path} can't be read: {error}.")
 
 
-def _write(output: Path, arguments: dict[str, Any]) -> Bundle:
+@contextmanager
+def _new_file(output: Path) -> Iterator[BinaryIO]:
+    """A file that gets its name at the end of the block, so that it is always complete."""
     handle, name = tempfile.mkstemp(dir=output.parent, prefix=f".{output.name}.")
-    partial = Path(name)
     try:
         with os.fdopen(handle, "wb") as file:
-            bundle = make_bundle(output=file, **arguments)
+            yield file
             file.flush()
             os.fsync(file.fileno())
-        partial.replace(output)
+        Path(name).replace(output)
     except BaseException:
-        partial.unlink()
+        Path(name).unlink()
         raise
-    return bundle
 
 
 def _text(bundle: Bundle, output: Path) -> str:
     period = period_text(since=bundle.since, until=bundle.until)
     lines = [
-        f"{output}: {pluralize(bundle.deletions, 'deletion')} asked for {period}, "
+        f"{output}: {pluralize(bundle.deletions, 'deletion')} requested {period}, "
         f"{pluralize(bundle.events, 'event')}, {bundle.size:,} bytes.",
         f"SHA-256 {bundle.sha256}",
-        f"Signed by key {bundle.fingerprint}, at {pluralize(bundle.checkpoint_size, 'event')}.",
-        "Give that fingerprint, and the digest of the verifier, to the auditor by another way.",
+        f"Signed with key {bundle.fingerprint}, at {pluralize(bundle.checkpoint_size, 'event')}.",
+        "Give the auditor this fingerprint and the verifier's digest over another channel.",
     ]
     if bundle.differing:
         lines.append(
-            f"{bundle.differing} of the deletions do NOT say what their events say, and verifying "
-            "the bundle will fail. Somebody changed the database past this program, or:"
+            f"Deletions that differ from their audit events: {bundle.differing}. Verifying the "
+            "bundle will fail. The database might have been changed outside Org Admin."
         )
         lines += bundle.differences
     return "\n".join(lines)

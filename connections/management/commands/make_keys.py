@@ -1,53 +1,42 @@
 """Make the key files, for installations that don't create them on first use."""
 
-import json
 import os
 import secrets
 from argparse import ArgumentParser
 from pathlib import Path
-
-from django.core.management.base import BaseCommand, CommandError
+from typing import Any
 
 from connections.audit.signing_key import new_signing_key_text, parse_signing_key
 from connections.core.private_files import PrivateFileError, create_private_text
 from connections.core.secret import Secret
 from connections.crypto.encryption import new_key_ring_text, parse_key_ring
+from connections.management.base import OrgAdminCommand
 from connections.notifications.webhooks import new_secret_text
 
 
-class Command(BaseCommand):
-    """Writes the four files with mode 0600; overwrites none."""
+class Command(OrgAdminCommand):
+    """Writes the four files with mode 0600; overwrites none. Needs no database and no keys."""
 
     help = (
         "Make keyring.json (for ORGADMIN_KEYRING_FILE), signing_key.json (for "
         "ORGADMIN_SIGNING_KEY_FILE), secret_key (for SECRET_KEY_FILE) and webhook_secret (for "
-        "ORGADMIN_WEBHOOK_SECRET_FILE) in a directory. Every web process and worker must be given "
-        "the same files."
+        "ORGADMIN_WEBHOOK_SECRET_FILE) in a directory. Give every web process and worker the same "
+        "files."
     )
-    # It runs before there are keys, perhaps without a database.
-    requires_system_checks = ()
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--output", required=True, metavar="DIR", type=Path)
-        parser.add_argument("--json", action="store_true", help="One JSON document on output.")
 
-    def handle(self, *args: object, output: Path, **options: object) -> None:
-        try:
-            made = make_keys(output.absolute())
-        except PrivateFileError as error:
-            if options["json"]:
-                self.stdout.write(json.dumps({"error": str(error)}))
-            raise CommandError(str(error)) from None
-        if options["json"]:
-            self.stdout.write(json.dumps(made))
-            return
-        self.stdout.write(
-            f"Key {made['key_id']} is made. Keep a copy of the files apart from the database's "
+    def run(self, **options: Any) -> None:
+        made = make_keys(options["output"].absolute())
+        self.emit(
+            made,
+            f"Created key {made['key_id']}. Keep a copy of the files apart from the database's "
             "backup, and set:\n"
             f"ORGADMIN_KEYRING_FILE={made['keyring_file']}\n"
             f"ORGADMIN_SIGNING_KEY_FILE={made['signing_key_file']}\n"
             f"SECRET_KEY_FILE={made['secret_key_file']}\n"
-            f"ORGADMIN_WEBHOOK_SECRET_FILE={made['webhook_secret_file']}"
+            f"ORGADMIN_WEBHOOK_SECRET_FILE={made['webhook_secret_file']}",
         )
 
 
@@ -61,7 +50,7 @@ def make_keys(directory: Path) -> dict[str, str]:
         # Not Path.exists, which raises for an invalid file name.
         if os.path.exists(path):
             raise PrivateFileError(
-                f"{path} exists already and is not overwritten. Name a directory without it."
+                f"{path} already exists. Nothing was changed. Choose another directory."
             )
     ring, signing_key = new_key_ring_text(), new_signing_key_text()
     create_private_text(keyring_file, ring)

@@ -6,28 +6,24 @@ from typing import Any
 from connections.access.actor import command_actor
 from connections.core import clock
 from connections.management.base import OrgAdminCommand
-from connections.models import Person
 from connections.people import people
 
 
 class Command(OrgAdminCommand):
     """Makes a link for an invitation, a forgotten password or a lost MFA device."""
 
-    help = "Make a link that lets a person in once, within 24 hours, and choose a password."
+    help = "Make a one-time link to sign in and choose a password, valid for 24 hours."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        super().add_arguments(parser)
         parser.add_argument("--username", required=True)
         parser.add_argument(
             "--removes-second-factor",
             action="store_true",
-            help="Using the link also forgets the person's second factor, for one that is lost.",
+            help="Using the link also removes the person's MFA, for a lost device.",
         )
 
     def run(self, **options: Any) -> None:
-        person = Person.objects.filter(username__iexact=options["username"]).first()
-        if person is None:
-            self.usage_error(f"Nobody has the user name {options['username']}.")
+        person = self.find_person(options["username"])
         now = clock.now()
         link = people.make_sign_in_link(
             actor=command_actor(),

@@ -15,12 +15,12 @@ class Command(OrgAdminCommand):
     """Checks each once. Sends no DELETE and never sleeps."""
 
     help = (
-        "List once for every deletion that is unknown, still present or not yet proved, and "
-        "settle what that proves. Exits 6 while something is unknown."
+        "Sync once for every deletion that is unknown, still present or not verified, and record "
+        "what that shows. Sends no DELETE. Exit code 6 while an outcome is unknown."
     )
     needs_keys = True
 
-    def run(self, **options: Any) -> None:
+    def run(self, **options: Any) -> int:
         sending.record_kept_responses()
         checked = due.reconcile_all(actor=command_actor())
         rows = Deletion.objects.filter(pk__in=[deletion.pk for deletion in checked])
@@ -33,9 +33,8 @@ class Command(OrgAdminCommand):
             "unknown": unknown,
         }
         lines = [_line(deletion) for deletion in rows]
-        self.emit(document, "\n".join([*lines, f"{unknown} unknown."]))
-        if unknown:
-            raise SystemExit(UNKNOWN)
+        self.emit(document, "\n".join([*lines, f"Unknown: {unknown}."]))
+        return UNKNOWN if unknown else 0
 
 
 def _line(deletion: Deletion) -> str:

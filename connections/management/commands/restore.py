@@ -1,13 +1,11 @@
 """Replace the SQLite database with a backup."""
 
-import sqlite3
 from argparse import ArgumentParser
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from django.conf import settings
-from django.core.management.base import CommandError
 
 from connections.access.actor import command_actor
 from connections.management.base import OrgAdminCommand
@@ -15,32 +13,27 @@ from connections.operations.restore import RestoreResult, restore_backup
 
 
 class Command(OrgAdminCommand):
-    """`restore`: exit code 0 when the backup is the database now, else 1 and nothing changed."""
+    """Exit code 0 when the backup is the database now, else 1 and nothing changed."""
 
     help = (
-        "Replace the SQLite database by a backup. Stop the service first. The key ring that "
-        "belonged to the backup must be put back by hand."
+        "Replace the SQLite database with a backup. Stop the service first, and put back the key "
+        "ring that belonged to the backup yourself."
     )
+    failed = "Nothing was restored"
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        """Add the backup and whether it can replace data."""
-        super().add_arguments(parser)
         parser.add_argument("--from", required=True, metavar="DIR", type=Path, dest="directory")
         parser.add_argument(
             "--replace",
             action="store_true",
-            help="Also when the database holds something: it is copied aside first.",
+            help="Also replace a database with data; it is copied first.",
         )
 
     def run(self, **options: Any) -> None:
-        """Restore the backup, and say what is left to do."""
         directory: Path = options["directory"].absolute()
-        try:
-            restored = restore_backup(
-                directory=directory, actor=command_actor(), replace=options["replace"]
-            )
-        except (OSError, sqlite3.Error) as error:
-            raise CommandError(f"Nothing was restored: {error}.") from None
+        restored = restore_backup(
+            directory=directory, actor=command_actor(), replace=options["replace"]
+        )
         document = asdict(restored.manifest) | {
             "database": str(restored.database),
             "kept": str(restored.kept) if restored.kept else None,
@@ -52,18 +45,18 @@ class Command(OrgAdminCommand):
 
 def _sentences(restored: RestoreResult, *, directory: Path) -> str:
     made_at = restored.manifest.made_at
-    sentences = [f"{restored.database} is the backup in {directory}, made at {made_at}."]
+    sentences = [f"Restored {restored.database} from the backup in {directory}, made {made_at}."]
     if restored.kept:
-        sentences.append(f"What was there before is kept as {restored.kept}.")
+        sentences.append(f"The previous database is saved as {restored.kept}.")
     if restored.unresolved:
         sentences.append(
-            f"Open deletions that could have been sent since: {restored.unresolved}, closed as "
-            "unresolved."
+            f"Open deletions closed as unresolved: {restored.unresolved}. They might have been "
+            "sent after the backup."
         )
     if restored.missing_key_ids:
         sentences.append(
-            f"Put back the key ring that belonged to it as {settings.KEYRING_FILE}: nothing starts "
-            f"without its key {', '.join(restored.missing_key_ids)}."
+            f"Put the backup's key ring back as {settings.KEYRING_FILE}: Org Admin can't start "
+            f"without key {', '.join(restored.missing_key_ids)}."
         )
-    sentences.append("Everybody signs in anew.")
+    sentences.append("Everyone must sign in again.")
     return "\n".join(sentences)

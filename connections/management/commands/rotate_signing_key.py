@@ -11,8 +11,8 @@ class Command(OrgAdminCommand):
     """Rotates the signing key; both keys sign the event that records it."""
 
     help = (
-        "Replace the key that signs checkpoints. The old one is dropped; its public half is kept, "
-        "so that older checkpoints still verify. Copy the file to every machine afterwards."
+        "Replace the key that signs checkpoints. Only the public part of the old one is kept, so "
+        "that older checkpoints still verify. Copy the file to every machine afterwards."
     )
 
     def run(self, **options: Any) -> None:
@@ -20,6 +20,6 @@ class Command(OrgAdminCommand):
         key = rotate_signing_key(actor=command_actor())
         self.emit(
             {"fingerprint": key.fingerprint},
-            f"Signing key {key.fingerprint} is in use. Back up its file, and tell whoever keeps "
-            "checkpoints the new fingerprint.",
+            f"Signing key {key.fingerprint} is in use. Back up its file, and give the new "
+            "fingerprint to the checkpoint recipients.",
         )

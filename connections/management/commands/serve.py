@@ -25,18 +25,18 @@ from connections.people import people
 class Command(OrgAdminCommand):
     """Checks the keys, takes the port, migrates (SQLite only), collects static files, serves."""
 
-    help = "Serve on ORGADMIN_BIND and PORT until SIGTERM or SIGINT, with a worker beside it."
+    help = "Run the web server and a worker on ORGADMIN_BIND and PORT until SIGTERM or SIGINT."
+    takes_json = False
     needs_keys = True
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument(
-            "--end-with-parent", type=int, metavar="PID", help="End when that process has ended."
+            "--end-with-parent", type=int, metavar="PID", help="Exit when this process ends."
         )
-
         parser.add_argument(
             "--new",
             action="store_true",
-            help="Start a new record although there are keys of an earlier one.",
+            help="Start a new audit log although keys of an earlier one exist.",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:

@@ -25,35 +25,32 @@ class Command(OrgAdminCommand):
     """Reads every event once and compares every deletion with its own; changes nothing."""
 
     help = (
-        "Verify the record of acts and name the first event that cannot be relied on, or the "
-        "deletions that do not match their events. "
-        "Exit code 0: whole; 1: broken; 2: could not check."
+        "Verify the audit log. Names the first unreliable event, or the deletions that differ from "
+        "their events. Exit codes: 0 intact, 1 verification failed, 2 could not verify."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        super().add_arguments(parser)
         parser.add_argument(
             "--checkpoint",
             action="append",
             default=[],
             type=Path,
             metavar="FILE",
-            help="One or more checkpoints that were kept elsewhere; may be given more than once.",
+            help="A file with checkpoints kept elsewhere; repeatable.",
         )
 
-    def run(self, **options: Any) -> None:
+    def run(self, **options: Any) -> int:
         try:
             notes = [note for path in options["checkpoint"] for note in _read(path)]
             report = verify_audit_log(notes=notes)
         except CannotVerifyError as error:
             self._fail(str(error))
         except DatabaseError as error:
-            self._fail(f"The database refused: {error}. Is it reachable and migrated?")
+            self._fail(f"Database error: {error}. Is the database reachable and migrated?")
         except AuditHead.DoesNotExist:
-            self._fail("The row that ends the chain is missing: this is no record of ours.")
+            self._fail("The end of the audit log is missing: this isn't a log of Org Admin.")
         self.emit(_document(report), _text(report))
-        if report.fault:
-            raise SystemExit(VERIFICATION_FAILED)
+        return VERIFICATION_FAILED if report.fault else 0
 
     def _fail(self, message: str) -> NoReturn:
         raise CommandError(message, returncode=NOT_VERIFIED)
@@ -64,7 +61,7 @@ def _read(path: Path) -> list[tuple[str, str]]:
     try:
         notes = split_checkpoints(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
-        raise CannotVerifyError(f"{path} cannot be read: {error}.") from None
+        raise CannotVerifyError(f"{path} can't be read: {error}.") from None
     if len(notes) == 1:
         return [(str(path), notes[0])]
     return [(f"checkpoint {number} of {path}", note) for number, note in enumerate(notes, start=1)]
@@ -89,8 +86,8 @@ def _text(report: VerificationReport) -> str:
     if report.fault is None:
         return f"{report.message} {counts}."
     if report.first_bad_seq is None:
-        return f"BROKEN ({report.fault}). {report.message} {counts}."
+        return f"FAILED ({report.fault}). {report.message} {counts}."
     where = f"event {report.first_bad_seq}"
     if report.at_latest != report.first_bad_seq:
         where = f"an event between {report.first_bad_seq} and {report.at_latest}"
-    return f"BROKEN ({report.fault}) at {where}. {report.message} {counts}."
+    return f"FAILED ({report.fault}) at {where}. {report.message} {counts}."

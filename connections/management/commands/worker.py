@@ -6,6 +6,7 @@ from argparse import ArgumentParser
 from types import FrameType
 from typing import Any
 
+from connections.crypto.encryption import check_key_ring
 from connections.management.base import OrgAdminCommand
 from connections.models import Notification
 from connections.notifications import delivery
@@ -20,13 +21,12 @@ logger = logging.getLogger(__name__)
 class Command(OrgAdminCommand):
     """Runs the worker's loop; any number can run, on any number of machines."""
 
-    help = "Work until SIGTERM or SIGINT; with --once, do what is due now and end."
+    help = "Run a worker until SIGTERM or SIGINT."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        super().add_arguments(parser)
-        parser.add_argument("--once", action="store_true", help="One pass, then end.")
+        parser.add_argument("--once", action="store_true", help="Do what is due now, then exit.")
         parser.add_argument(
-            "--end-with-parent", type=int, metavar="PID", help="End when that process has ended."
+            "--end-with-parent", type=int, metavar="PID", help="Exit when this process ends."
         )
 
     def run(self, **options: Any) -> None:
@@ -40,17 +40,18 @@ class Command(OrgAdminCommand):
         if options["end_with_parent"]:
             end_with_parent(options["end_with_parent"])
         if options["once"]:
-            self.check_keys()
+            check_key_ring()
             count = worker.work_once()
             notified = sum(delivery.run_due(channel=channel) for channel in Notification.Channel)
             self.emit(
                 {"deletions": count, "notices": notified},
-                f"Worked on {pluralize(count, 'deletion')} and {pluralize(notified, 'notice')}.",
+                f"Processed {pluralize(count, 'deletion')} and "
+                f"{pluralize(notified, 'notification')}.",
             )
             return
         # Not by `needs_keys`, because it waits for an unavailable database.
-        worker.wait_for_database(self.check_keys)
-        logger.info("The worker has started.")
+        worker.wait_for_database(check_key_ring)
+        logger.info("Worker started.")
         with operations_worker.run_delivery_threads():
             worker.run()
-        logger.info("The worker has ended.")
+        logger.info("Worker stopped.")

@@ -139,7 +139,7 @@ def test_the_exit_code_is_that_of_any_outcome(stack: Stack) -> None:
         output, errors = finish(process)
 
     assert process.returncode == 4, errors
-    assert "Datadog says:" in output
+    assert "Datadog: '" in output
     assert "Traceback" not in errors
 
 
