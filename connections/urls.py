@@ -56,28 +56,24 @@ urlpatterns = [
         single_sign_on_views.provider_start,
         name="provider-start",
         who=Visitors.ANYONE,
-        needs_mfa=False,
     ),
     page(
         "sign-in/provider/again/",
         single_sign_on_views.provider_reauthenticate,
         name="provider-reauthentication",
         who=Visitors.SIGNED_IN,
-        needs_mfa=False,
     ),
     page(
         "sign-in/provider/connect/",
         single_sign_on_views.provider_connect_start,
         name="provider-connect-start",
         who=Visitors.SIGNED_IN,
-        needs_mfa=False,
     ),
     page(
         "sign-in/provider/answer/",
         single_sign_on_views.provider_answer,
         name="provider-answer",
         who=Visitors.ANYONE,
-        needs_mfa=False,
         is_read_only=False,
     ),
     form_page(
@@ -85,7 +81,6 @@ urlpatterns = [
         single_sign_on_views.provider_account,
         name="provider-account",
         who=Visitors.SIGNED_IN,
-        needs_mfa=False,
         reauthenticate=True,
     ),
     form_page(
@@ -93,14 +88,12 @@ urlpatterns = [
         reauthentication.reauthentication_page,
         name="reauthentication",
         who=Visitors.SIGNED_IN,
-        needs_mfa=False,
     ),
     action(
         "accounts/reauthenticate/passkey/",
         reauthentication.reauthentication_passkey,
         name="reauthentication-passkey",
         who=Visitors.SIGNED_IN,
-        needs_mfa=False,
     ),
     action("theme/", person_views.theme_set, name="theme-set", who=Visitors.ANYONE),
     page(
@@ -108,14 +101,12 @@ urlpatterns = [
         person_views.session_list,
         name="session-list",
         who=Visitors.SIGNED_IN,
-        needs_mfa=False,
     ),
     action(
         "sessions/end/",
         person_views.session_end,
         name="session-end",
         who=Visitors.SIGNED_IN,
-        needs_mfa=False,
     ),
     # Credentials
     page("credentials/", credential_views.credential_list, name="credential-list", who=SEE),

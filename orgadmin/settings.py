@@ -155,16 +155,14 @@ MIDDLEWARE = [
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "connections.web.middleware.SessionUseMiddleware",
-    "connections.web.middleware.SignInMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "connections.web.middleware.CharsetMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
     "allauth.account.middleware.AccountMiddleware",
     "connections.web.middleware.ReadOnlyMiddleware",
-    "connections.web.middleware.WritableSignInMiddleware",
+    "connections.web.middleware.AccessMiddleware",
     "connections.web.middleware.ResponseNotRecordedMiddleware",
     "connections.web.people.accounts.ReauthenticationMiddleware",
-    "connections.web.middleware.RequireMfaMiddleware",
 ]
 ROOT_URLCONF = "orgadmin.urls"
 WSGI_APPLICATION = "orgadmin.wsgi.application"

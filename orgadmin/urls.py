@@ -1,6 +1,6 @@
 """All URLs: those of Org Admin, and django-allauth's under /accounts/."""
 
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from django.http import Http404, HttpRequest
 from django.urls import URLPattern, include, path
@@ -16,9 +16,13 @@ from connections.web.people.mfa import (
 from connections.web.routing import View, Visitors, form_page
 
 
-def not_offered(request: HttpRequest) -> NoReturn:
+def not_offered(request: HttpRequest, **kwargs: Any) -> NoReturn:
     """404 for a page of django-allauth that Org Admin doesn't offer."""
     raise Http404
+
+
+def _closed_page(route: str, *, name: str) -> URLPattern:
+    return form_page(f"accounts/{route}", not_offered, name=name, who=Visitors.SIGNED_IN)
 
 
 def _recorded_page(route: str, view: View, *, name: str, shows_secret: bool = False) -> URLPattern:
@@ -28,7 +32,6 @@ def _recorded_page(route: str, view: View, *, name: str, shows_secret: bool = Fa
         view,
         name=name,
         who=Visitors.SIGNED_IN,
-        needs_mfa=False,
         is_read_only=False,
         shows_secret=shows_secret,
     )
@@ -41,14 +44,17 @@ def _to_reauthentication(route: str, *, name: str) -> URLPattern:
         RedirectView.as_view(pattern_name="reauthentication", query_string=True),
         name=name,
         who=Visitors.SIGNED_IN,
-        needs_mfa=False,
     )
 
 
 urlpatterns = [
     path("", include("connections.urls")),
-    # Sign-in links and MFA depend on the address, so a person's own session can't change it.
-    form_page("accounts/email/", not_offered, name="account_email", who=Visitors.SIGNED_IN),
+    # Administrators add people, and change the email addresses that sign-in links depend on.
+    _closed_page("signup/", name="account_signup"),
+    _closed_page("email/", name="account_email"),
+    _closed_page("confirm-email/", name="account_email_verification_sent"),
+    _closed_page("confirm-email/<str:key>/", name="account_confirm_email"),
+    _closed_page("login/code/confirm/", name="account_confirm_login_code"),
     _recorded_page(
         "2fa/totp/activate/",
         SetUpAppView.as_view(),

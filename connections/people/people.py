@@ -32,6 +32,8 @@ LINK_LIFETIMES = {
     SignInLink.Purpose.SET_UP: timedelta(hours=1),
     SignInLink.Purpose.SIGN_IN: SIGN_IN_LINK_LIFETIME,
 }
+# URL names.
+_LINK_PAGES = {SignInLink.Purpose.SET_UP: "setup", SignInLink.Purpose.SIGN_IN: "sign-in-link"}
 NAME_TAKEN = "Somebody else signs in with this already."
 INVALID_LINK = (
     "This link was used before, is too old, or a newer one replaced it. "
@@ -59,23 +61,17 @@ def build_person(*, username: str, email: str, is_administrator: bool) -> Person
     if not person.email:
         fields["email"] = "An e-mail address is needed."
     for name, value in (("username", person.username), ("email", person.email)):
-        taken = Person.objects.filter(Q(username__iexact=value) | Q(email__iexact=value))
-        if value and name not in fields and taken.exists():
+        if name not in fields and _is_taken(value, of=person):
             fields[name] = NAME_TAKEN
     if fields:
         raise InvalidInputError(fields)
     return person
 
 
-def require_free_email(email: str, *, of: Person) -> None:
-    """Raise InvalidInputError for a malformed address, or one that another person signs in with."""
-    try:
-        validate_email(email)
-    except ValidationError as error:
-        raise InvalidInputError({"email": " ".join(error.messages)}) from None
+def _is_taken(name: str, *, of: Person) -> bool:
+    """Whether another person signs in with this username or address."""
     others = Person.objects.exclude(pk=of.pk)
-    if others.filter(Q(username__iexact=email) | Q(email__iexact=email)).exists():
-        raise InvalidInputError({"email": NAME_TAKEN})
+    return others.filter(Q(username__iexact=name) | Q(email__iexact=name)).exists()
 
 
 def store_person(person: Person) -> None:
@@ -118,7 +114,7 @@ def list_authenticators(person_id: Any) -> QuerySet[Authenticator]:
     return authenticators
 
 
-def get_groups(roles: Iterable[Role]) -> list[Group]:
+def _get_groups(roles: Iterable[Role]) -> list[Group]:
     """The groups of the roles."""
     return [Group.objects.get_or_create(name=role.value)[0] for role in roles]
 
@@ -130,12 +126,26 @@ def describe_roles(roles: Iterable[Role], *, is_administrator: bool) -> str:
     return ", ".join(names) or "no role"
 
 
-def store_link(link: SignInLink) -> str:
-    """Store a link with the hash of a new token; returns the token."""
+def _create_link(
+    *,
+    purpose: SignInLink.Purpose,
+    actor: Actor,
+    now: datetime,
+    person: Person | None = None,
+    removes_second_factor: bool = False,
+) -> str:
+    """Store a link with the hash of a new token; returns the URL with the token."""
     token = secrets.token_urlsafe(32)
-    link.token_hash = _hash_of(token)
-    link.save(force_insert=True)
-    return token
+    SignInLink.objects.create(
+        purpose=purpose,
+        person=person,
+        token_hash=_hash_of(token),
+        removes_second_factor=removes_second_factor,
+        made_by_name=actor.name,
+        created_at=now,
+        expires_at=now + LINK_LIFETIMES[purpose],
+    )
+    return f"{settings.BASE_URL}{reverse(_LINK_PAGES[purpose])}#{token}"
 
 
 def redeem_link(*, token: str, purpose: SignInLink.Purpose) -> SignInLink:
@@ -209,10 +219,16 @@ def add_person(
     another person's.
     """
     permissions.require(permissions.can_administer(actor), "add people")
-    roles = sorted(set(roles))
     person = build_person(username=username, email=email, is_administrator=is_administrator)
     store_person(person)
-    person.groups.set(get_groups(roles))
+    person.groups.set(_get_groups(roles))
+    record_person_added(actor=actor, person=person)
+    return person
+
+
+def record_person_added(*, actor: Actor, person: Person) -> None:
+    """Record that a person was added, with the roles that are stored."""
+    roles = get_stored_roles(person)
     audit.record(
         code=EventCode.PERSON_ADDED,
         actor=actor,
@@ -220,26 +236,9 @@ def add_person(
         sentence=audit.Sentence(
             "{person} was added: {roles}.",
             person=personal_data.name_of(person),
-            roles=describe_roles(roles, is_administrator=is_administrator),
+            roles=describe_roles(roles, is_administrator=person.is_superuser),
         ),
-        details={"roles": roles, "is_administrator": is_administrator},
-    )
-    return person
-
-
-@audit.atomic()
-def record_administrator_made(*, actor: Actor, person: Person) -> None:
-    """Record an administrator whom Django's own createsuperuser stored."""
-    permissions.require(permissions.can_administer(actor), "add people")
-    audit.record(
-        code=EventCode.PERSON_ADDED,
-        actor=actor,
-        subject=person,
-        sentence=audit.Sentence(
-            "{person} was added: Administrator.",
-            person=personal_data.name_of(person),
-        ),
-        details={"roles": [], "is_administrator": True},
+        details={"roles": roles, "is_administrator": person.is_superuser},
     )
 
 
@@ -264,7 +263,7 @@ def set_roles(
         person.session_epoch += 1
     person.is_superuser = is_administrator
     person.save(update_fields=["is_superuser", "session_epoch"])
-    person.groups.set(get_groups(roles))
+    person.groups.set(_get_groups(roles))
     audit.record(
         code=EventCode.PERSON_CHANGED,
         actor=actor,
@@ -374,16 +373,6 @@ def make_sign_in_link(
     if not person.is_active:
         raise ConflictError(f"{person.display_name} is disabled. Enable them first.")
     expire_sign_in_links(person)
-    token = store_link(
-        SignInLink(
-            purpose=SignInLink.Purpose.SIGN_IN,
-            person=person,
-            removes_second_factor=removes_second_factor,
-            made_by_name=actor.name,
-            created_at=now,
-            expires_at=now + SIGN_IN_LINK_LIFETIME,
-        )
-    )
     sentence = audit.Sentence(
         "A one-time sign-in link was made for {person}.", person=personal_data.name_of(person)
     )
@@ -396,7 +385,13 @@ def make_sign_in_link(
         ),
         details={"removes_second_factor": removes_second_factor},
     )
-    return f"{settings.BASE_URL}{reverse('sign-in-link')}#{token}"
+    return _create_link(
+        purpose=SignInLink.Purpose.SIGN_IN,
+        actor=actor,
+        now=now,
+        person=person,
+        removes_second_factor=removes_second_factor,
+    )
 
 
 @audit.atomic()
@@ -440,20 +435,12 @@ def make_set_up_link(*, actor: Actor, now: datetime) -> str:
     permissions.require(permissions.can_administer(actor), "make set-up links")
     if Person.objects.exists():
         raise ConflictError("There are people already. Make a sign-in link for one of them.")
-    token = store_link(
-        SignInLink(
-            purpose=SignInLink.Purpose.SET_UP,
-            made_by_name=actor.name,
-            created_at=now,
-            expires_at=now + LINK_LIFETIMES[SignInLink.Purpose.SET_UP],
-        )
-    )
     audit.record(
         code=EventCode.SIGN_IN_LINK_MADE,
         actor=actor,
         sentence=audit.Sentence("A one-time link to make the first administrator was made."),
     )
-    return f"{settings.BASE_URL}{reverse('setup')}#{token}"
+    return _create_link(purpose=SignInLink.Purpose.SET_UP, actor=actor, now=now)
 
 
 @audit.atomic()
@@ -531,7 +518,12 @@ def change_email(*, actor: Actor, person: Person, email: str) -> Person:
     email = Person.objects.normalize_email(email.strip())
     if email == person.email:
         return person
-    require_free_email(email, of=person)
+    try:
+        validate_email(email)
+    except ValidationError as error:
+        raise InvalidInputError({"email": " ".join(error.messages)}) from None
+    if _is_taken(email, of=person):
+        raise InvalidInputError({"email": NAME_TAKEN})
     person.email = email
     try:
         with audit.atomic():

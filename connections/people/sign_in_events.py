@@ -1,6 +1,7 @@
 """Records audit events about signing in and out, identity checks and MFA."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from django.db.models import Q
 
@@ -8,7 +9,26 @@ from connections import audit
 from connections.access.actor import Actor, person_actor
 from connections.audit import personal_data
 from connections.audit.events import EventCode
+from connections.audit.personal_data import ReferencedValue
 from connections.models import Person
+
+
+@dataclass(frozen=True, kw_only=True)
+class SignInOrigin:
+    """Where a request came from: its network address, User-Agent and id."""
+
+    address: str
+    agent: str
+    request_id: str
+
+    def address_for(self, person: Person | None) -> ReferencedValue:
+        """The address as personal data of `person`."""
+        return personal_data.address_of(self.address, of=person)
+
+    def browser_for(self, person: Person | None) -> ReferencedValue | str:
+        """The browser as personal data of `person`."""
+        return personal_data.browser_of(self.agent, of=person)
+
 
 _METHOD_NAMES = {
     "password": "password",
@@ -20,49 +40,44 @@ _METHOD_NAMES = {
 }
 
 
-@audit.atomic()
 def record_sign_in(
     *,
     person: Person,
-    request_id: str,
     methods: Iterable[str],
-    address: str,
-    agent: str,
+    origin: SignInOrigin,
 ) -> None:
     """Record that a person signed in, how and from where.
 
-    `methods` are keys of _METHOD_NAMES in the order used; `agent` is the User-Agent.
+    `methods` are keys of _METHOD_NAMES in the order used.
     """
     methods = list(dict.fromkeys(methods))
     audit.record(
         code=EventCode.SIGNED_IN,
-        actor=person_actor(person=person, request_id=request_id),
+        actor=person_actor(person=person, request_id=origin.request_id),
         subject=person,
         sentence=audit.Sentence(
             "{person} signed in with {methods}, from {address} with {browser}.",
             person=personal_data.name_of(person),
             methods=" and ".join(_METHOD_NAMES[each] for each in methods) or "an unknown method",
-            address=personal_data.address_of(address, of=person),
-            browser=personal_data.browser_of(agent, of=person),
+            address=origin.address_for(person),
+            browser=origin.browser_for(person),
         ),
         details={"ways": methods},
     )
 
 
-@audit.atomic()
-def record_sign_out(*, person: Person, request_id: str) -> None:
+def record_sign_out(*, person: Person, origin: SignInOrigin) -> None:
     """Record that a person signed out."""
     audit.record(
         code=EventCode.SIGNED_OUT,
-        actor=person_actor(person=person, request_id=request_id),
+        actor=person_actor(person=person, request_id=origin.request_id),
         subject=person,
         sentence=audit.Sentence("{person} signed out.", person=personal_data.name_of(person)),
     )
 
 
-@audit.atomic()
-def record_failed_sign_in(*, login: str, address: str, request_id: str, agent: str) -> None:
-    """Record that a sign-in as `login` from a network address failed.
+def record_failed_sign_in(*, login: str, origin: SignInOrigin) -> None:
+    """Record that a sign-in as `login` failed.
 
     What was typed is never stored: it might be a password in the wrong field.
     """
@@ -70,49 +85,44 @@ def record_failed_sign_in(*, login: str, address: str, request_id: str, agent: s
     who = personal_data.name_of(person) if person else "a name that nobody has"
     audit.record(
         code=EventCode.SIGN_IN_FAILED,
-        actor=_anonymous_actor(request_id),
+        actor=_anonymous_actor(origin),
         subject=person,
         sentence=audit.Sentence(
             "Signing in as {who} failed, from {address} with {browser}.",
             who=who,
-            address=personal_data.address_of(address, of=person),
-            browser=personal_data.browser_of(agent, of=person),
+            address=origin.address_for(person),
+            browser=origin.browser_for(person),
         ),
     )
 
 
-@audit.atomic()
-def record_failed_passkey(*, address: str, request_id: str, agent: str) -> None:
+def record_failed_passkey(*, origin: SignInOrigin) -> None:
     """Record that a sign-in with a passkey failed. It names no one: its claim is unproven."""
     audit.record(
         code=EventCode.SIGN_IN_FAILED,
-        actor=_anonymous_actor(request_id),
+        actor=_anonymous_actor(origin),
         sentence=audit.Sentence(
             "Signing in with a passkey failed, from {address} with {browser}.",
-            address=personal_data.address_of(address, of=None),
-            browser=personal_data.browser_of(agent, of=None),
+            address=origin.address_for(None),
+            browser=origin.browser_for(None),
         ),
     )
 
 
-@audit.atomic()
-def record_sign_ins_refused(*, address: str, request_id: str) -> None:
+def record_sign_ins_refused(*, origin: SignInOrigin) -> None:
     """Record that sign-ins are refused unchecked for now, because too many failed."""
     audit.record(
         code=EventCode.SIGN_IN_FAILED,
-        actor=_anonymous_actor(request_id),
+        actor=_anonymous_actor(origin),
         sentence=audit.Sentence(
             "Too many sign-ins failed; more are refused for now, the last from {address}.",
-            address=personal_data.address_of(address, of=None),
+            address=origin.address_for(None),
         ),
         details={"is_over_limit": True},
     )
 
 
-@audit.atomic()
-def record_mfa_refused(
-    *, person: Person, address: str, request_id: str, is_over_limit: bool
-) -> None:
+def record_mfa_refused(*, person: Person, origin: SignInOrigin, is_over_limit: bool) -> None:
     """Record that MFA failed for a person whose password was right.
 
     `is_over_limit`: it was refused unchecked, because too many attempts failed.
@@ -120,24 +130,23 @@ def record_mfa_refused(
     why = ", too many were wrong before" if is_over_limit else ""
     audit.record(
         code=EventCode.SECOND_FACTOR_REFUSED,
-        actor=_anonymous_actor(request_id),
+        actor=_anonymous_actor(origin),
         subject=person,
         sentence=audit.Sentence(
             "The second factor of {person} was refused{why}, from {address}.",
             person=personal_data.name_of(person),
             why=why,
-            address=personal_data.address_of(address, of=person),
+            address=origin.address_for(person),
         ),
         details={"is_over_limit": is_over_limit},
     )
 
 
-@audit.atomic()
-def record_reauthentication(*, person: Person, method: str, request_id: str) -> None:
+def record_reauthentication(*, person: Person, method: str, origin: SignInOrigin) -> None:
     """Record that a signed-in person passed an identity check, by `method`."""
     audit.record(
         code=EventCode.REAUTHENTICATED,
-        actor=person_actor(person=person, request_id=request_id),
+        actor=person_actor(person=person, request_id=origin.request_id),
         subject=person,
         sentence=audit.Sentence(
             "{person} proved again who they are, by {method}.",
@@ -148,84 +157,81 @@ def record_reauthentication(*, person: Person, method: str, request_id: str) -> 
     )
 
 
-@audit.atomic()
 def record_failed_reauthentication(
-    *, person: Person, address: str, is_over_limit: bool, request_id: str
+    *, person: Person, origin: SignInOrigin, is_over_limit: bool
 ) -> None:
     """Record that an identity check in a person's session failed.
 
     `is_over_limit`: it was refused unchecked, because too many attempts failed.
     """
-    who, origin = personal_data.name_of(person), personal_data.address_of(address, of=person)
+    who, address = personal_data.name_of(person), origin.address_for(person)
     if is_over_limit:
         sentence = audit.Sentence(
             "Too many wrong proofs in the session of {person}; more are refused for now, the last "
             "from {address}.",
             person=who,
-            address=origin,
+            address=address,
         )
     else:
         sentence = audit.Sentence(
             "A wrong proof of being {person} was given in their session, from {address}.",
             person=who,
-            address=origin,
+            address=address,
         )
     audit.record(
         code=EventCode.REAUTHENTICATION_FAILED,
-        actor=person_actor(person=person, request_id=request_id),
+        actor=person_actor(person=person, request_id=origin.request_id),
         subject=person,
         sentence=sentence,
         details={"is_over_limit": is_over_limit},
     )
 
 
-@audit.atomic()
-def record_reset_link_mailed(*, person: Person, address: str, request_id: str) -> None:
-    """Record that a password reset link was mailed on request from a network address."""
+def record_reset_link_mailed(*, person: Person, origin: SignInOrigin) -> None:
+    """Record that a password reset link was mailed on request."""
     audit.record(
         code=EventCode.PASSWORD_RESET_MAILED,
-        actor=_anonymous_actor(request_id),
+        actor=_anonymous_actor(origin),
         subject=person,
         sentence=audit.Sentence(
             "A link to choose a new password was mailed to {person}, asked for from {address}.",
             person=personal_data.name_of(person),
-            address=personal_data.address_of(address, of=person),
+            address=origin.address_for(person),
         ),
     )
 
 
-@audit.atomic()
 def record_single_sign_on_refused(
-    *, person: Person | None, reason: str, why: str, address: str, request_id: str
+    *, person: Person | None, reason: str, why: str, origin: SignInOrigin
 ) -> None:
     """Record that a single sign-on was refused; `why` is the reason as text.
 
     `person` is the account's owner, if known. An unknown account is not stored: it belongs to
     someone who doesn't use Org Admin.
     """
-    origin = personal_data.address_of(address, of=person)
+    address = origin.address_for(person)
     if person:
         sentence = audit.Sentence(
             "Single sign-on as {person} was refused: {why}; from {address}.",
             person=personal_data.name_of(person),
             why=why,
-            address=origin,
+            address=address,
         )
     else:
         sentence = audit.Sentence(
-            "Single sign-on was refused: {why}; from {address}.", why=why, address=origin
+            "Single sign-on was refused: {why}; from {address}.", why=why, address=address
         )
     audit.record(
         code=EventCode.PROVIDER_SIGN_IN_REFUSED,
-        actor=_anonymous_actor(request_id),
+        actor=_anonymous_actor(origin),
         subject=person,
         sentence=sentence,
         details={"reason": reason},
     )
 
 
-def _anonymous_actor(request_id: str) -> Actor:
-    return Actor(kind="person", name="somebody not signed in", request_id=request_id)
+def _anonymous_actor(origin: SignInOrigin) -> Actor:
+    return Actor(kind="person", name="somebody not signed in", request_id=origin.request_id)
 
 
 _MFA_NAMES = {
@@ -235,7 +241,6 @@ _MFA_NAMES = {
 }
 
 
-@audit.atomic()
 def record_mfa_change(*, actor: Actor, code: EventCode, mfa_type: str) -> None:
     """Record that the actor set up MFA of this type, or turned it off, as `code` says."""
     who, method = personal_data.name_of(actor), _MFA_NAMES[mfa_type]

@@ -10,7 +10,7 @@ from allauth.mfa.models import Authenticator
 from allauth.mfa.utils import is_mfa_enabled
 from django.conf import settings
 from django.contrib import messages
-from django.contrib.auth.middleware import LoginRequiredMiddleware
+from django.contrib.auth.views import redirect_to_login
 from django.core.exceptions import BadRequest
 from django.core.handlers.wsgi import WSGIRequest
 from django.db import Error as DatabaseError
@@ -31,7 +31,7 @@ from connections.audit import events
 from connections.core.database import means_no_writes
 from connections.core.errors import ResponseNotRecordedError
 from connections.crypto.encryption import EncryptionError, check_key_ring
-from connections.models import PersonSession
+from connections.models import Person, PersonSession
 from connections.operations.write_probe import find_write_problem, write_without_change
 from connections.web.errors import response_not_recorded_page
 from connections.web.people.single_sign_on import has_provider_mfa
@@ -228,7 +228,7 @@ class SessionUseMiddleware(MiddlewareMixin):
 
     def process_request(self, request: HttpRequest) -> None:
         """Extend the session. A GET still works if the database takes no writes."""
-        if request.method == "GET" and "HX-Request" in request.headers:
+        if request.method == "GET" and _is_htmx(request):
             return
         try:
             if request.session.extend():  # type: ignore[attr-defined]
@@ -242,77 +242,52 @@ class SessionUseMiddleware(MiddlewareMixin):
             self._failed_last = True
 
 
-class RequireMfaMiddleware(MiddlewareMixin):
-    """Redirects people who need MFA and have not set it up to the page for that.
-
-    The pages to set it up, and signing out, stay open, so that nobody is locked out.
-    """
+class AccessMiddleware(MiddlewareMixin):
+    """Applies the rules of a URL that come before its view: sign-in, MFA, a database that works."""
 
     def process_view(
         self, request: HttpRequest, view: Callable[..., Any], args: Any, kwargs: Any
     ) -> HttpResponseBase | None:
-        """Redirect before the view runs."""
+        """Let the request through, redirect it, or raise the database's error."""
         del args, kwargs
         access = access_of(request, view)
-        person = signed_in_person(request)
-        if not settings.REQUIRE_MFA or person is None:
-            return None
-        if not (access.needs_sign_in and access.needs_mfa):
-            return None
-        if not permissions.requires_mfa(person):
-            return None
-        if has_provider_mfa(request, person_id=str(person.pk)):
-            return None
-        # Recovery codes alone don't count: they are a backup for another method.
-        if is_mfa_enabled(person, [Authenticator.Type.TOTP, Authenticator.Type.WEBAUTHN]):
-            return None
-        messages.warning(request, "Set up a second factor first: it is required here.")
-        url = reverse("mfa_index")
-        return HttpResponseClientRedirect(url) if "HX-Request" in request.headers else redirect(url)
-
-
-class SignInMiddleware(LoginRequiredMiddleware):
-    """Redirects people who are not signed in; an htmx request gets 401 instead.
-
-    htmx would put the sign-in page inside the current page, over what the person is typing.
-    """
-
-    def process_view(
-        self, request: HttpRequest, view_func: Callable[..., Any], args: Any, kwargs: Any
-    ) -> HttpResponseBase | None:
-        """Let through signed-in people, and requests with a token that the view checks."""
-        access = access_of(request, view_func)
         if access.token_authenticated and "Authorization" in request.headers:
             return None
-        if not access.needs_sign_in or request.user.is_authenticated:
-            return None
-        return self.handle_no_permission(request, view_func)
-
-    def handle_no_permission(  # type: ignore[override]
-        self, request: HttpRequest, view_func: Callable[..., Any]
-    ) -> HttpResponseBase:
-        """Redirect; 401 for htmx."""
-        if "HX-Request" in request.headers:
-            return HttpResponse(status=401)
-        if request.method not in SAFE_METHODS:
-            return redirect(sign_in_url_after_post(request))
-        return super().handle_no_permission(request, view_func)
-
-
-class WritableSignInMiddleware(MiddlewareMixin):
-    """Refuses sign-ins and reauthentication while the database refuses writes.
-
-    Attempts are counted in the cache, which is a database table. When the count fails, allauth
-    responds "too many requests", which isn't the reason.
-    """
-
-    def process_view(
-        self, request: HttpRequest, view: Callable[..., Any], args: Any, kwargs: Any
-    ) -> None:
-        """Raise the database's own error before the view runs."""
-        del args, kwargs
-        if request.method not in SAFE_METHODS and not access_of(request, view).needs_mfa:
+        person = signed_in_person(request)
+        if access.needs_sign_in and person is None:
+            return _redirect_to_sign_in(request)
+        if access.needs_mfa and person is not None and _lacks_mfa(request, person):
+            messages.warning(request, "Set up a second factor first: it is required here.")
+            url = reverse("mfa_index")
+            return HttpResponseClientRedirect(url) if _is_htmx(request) else redirect(url)
+        if request.method not in SAFE_METHODS and not access.needs_mfa:
+            # These pages count attempts in the cache, which is a database table. Where it can't
+            # be written, allauth would respond "too many requests", which isn't the reason.
             write_without_change()
+        return None
+
+
+def _is_htmx(request: HttpRequest) -> bool:
+    return "HX-Request" in request.headers
+
+
+def _redirect_to_sign_in(request: HttpRequest) -> HttpResponse:
+    if _is_htmx(request):
+        # htmx would put the sign-in page inside the current page, over what the person is typing.
+        return HttpResponse(status=401)
+    if request.method not in SAFE_METHODS:
+        return redirect(sign_in_url_after_post(request))
+    return redirect_to_login(request.get_full_path())
+
+
+def _lacks_mfa(request: HttpRequest, person: Person) -> bool:
+    """Whether the person must set up MFA first. The pages for that, and signing out, stay open."""
+    if not settings.REQUIRE_MFA or not permissions.requires_mfa(person):
+        return False
+    if has_provider_mfa(request, person_id=str(person.pk)):
+        return False
+    # Recovery codes alone don't count: they are a backup for another method.
+    return not is_mfa_enabled(person, [Authenticator.Type.TOTP, Authenticator.Type.WEBAUTHN])
 
 
 class ResponseNotRecordedMiddleware(MiddlewareMixin):

@@ -15,7 +15,6 @@ from functools import wraps
 from typing import Any, Concatenate, Protocol
 from urllib.parse import urlsplit
 
-from allauth.account.adapter import get_adapter
 from allauth.account.authentication import get_authentication_records
 from allauth.core import ratelimit
 from allauth.mfa.models import Authenticator
@@ -47,7 +46,7 @@ from connections.web.people.passkeys import (
 from connections.web.support import (
     SeeOther,
     is_local_url,
-    request_id_of,
+    origin_of,
     require_signed_in_person,
     signed_in_person,
 )
@@ -100,9 +99,7 @@ def _is_stamp_fresh(request: HttpRequest) -> bool:
 def record_reauthentication(request: HttpRequest, *, method: Method) -> None:
     """Record that the signed-in person has just reauthenticated, and store the time."""
     person = require_signed_in_person(request)
-    sign_in_events.record_reauthentication(
-        person=person, method=method, request_id=request_id_of(request)
-    )
+    sign_in_events.record_reauthentication(person=person, method=method, origin=origin_of(request))
     _stamp(request, person=person)
 
 
@@ -198,22 +195,17 @@ def _count(request: HttpRequest, *, person: Person) -> None:
     if cache.add(
         f"orgadmin:reauthentication-refused:{person.pk}", True, timeout=REFUSAL_EVENT_EVERY
     ):
-        _record_failure(request, person=person, is_over_limit=True)
+        sign_in_events.record_failed_reauthentication(
+            person=person, origin=origin_of(request), is_over_limit=True
+        )
     raise RefusedError(TOO_MANY)
 
 
 def _refused(request: HttpRequest, *, person: Person, message: str) -> RefusedError:
-    _record_failure(request, person=person, is_over_limit=False)
-    return RefusedError(message)
-
-
-def _record_failure(request: HttpRequest, *, person: Person, is_over_limit: bool) -> None:
     sign_in_events.record_failed_reauthentication(
-        person=person,
-        address=get_adapter().get_client_ip(request),
-        is_over_limit=is_over_limit,
-        request_id=request_id_of(request),
+        person=person, origin=origin_of(request), is_over_limit=False
     )
+    return RefusedError(message)
 
 
 class PasswordField(forms.CharField):

@@ -37,8 +37,6 @@ class Access:
 
     methods: frozenset[str]
     who: Permission | Visitors
-    # MFA, where ORGADMIN_REQUIRE_MFA requires it of this person.
-    needs_mfa: bool = True
     # A POST needs a password or passkey from the last five minutes.
     reauthenticate: bool = False
     # A GET that writes to the database raises WriteInReadError.
@@ -54,11 +52,15 @@ class Access:
         """Whether a person must be signed in."""
         return self.who is not Visitors.ANYONE
 
+    @property
+    def needs_mfa(self) -> bool:
+        """Whether MFA must be set up, where ORGADMIN_REQUIRE_MFA requires it of this person."""
+        return isinstance(self.who, Permission)
+
 
 class Rules(TypedDict, total=False):
     """The fields of Access that most URLs leave at their defaults."""
 
-    needs_mfa: bool
     reauthenticate: bool
     is_read_only: bool
     token_authenticated: bool
@@ -129,18 +131,14 @@ def access_of(request: HttpRequest, view: View) -> Access:
 
 _ALL = READ | WRITE | {"OPTIONS"}
 # Several of django-allauth's views write to its own tables during a GET.
-_OPEN = Access(methods=_ALL, who=Visitors.ANYONE, needs_mfa=False, is_read_only=False)
-_OWN = Access(methods=_ALL, who=Visitors.SIGNED_IN, needs_mfa=False, is_read_only=False)
+_OPEN = Access(methods=_ALL, who=Visitors.ANYONE, is_read_only=False)
+_OWN = Access(methods=_ALL, who=Visitors.SIGNED_IN, is_read_only=False)
 _OWN_SECRET = replace(_OWN, shows_secret=True)
 # django-allauth registers its views itself. A name that is missing here is refused.
 ALLAUTH = {
     "account_login": _OPEN,
     "account_logout": _OPEN,
-    "account_signup": _OPEN,
     "account_inactive": _OPEN,
-    "account_email_verification_sent": _OPEN,
-    "account_confirm_email": _OPEN,
-    "account_confirm_login_code": _OPEN,
     "account_reset_password": _OPEN,
     "account_reset_password_done": _OPEN,
     "account_reset_password_from_key": _OPEN,

@@ -1,8 +1,10 @@
 """Helpers for all views: the actor, redirects, downloads."""
 
 import base64
+import ipaddress
 from urllib.parse import urlencode
 
+from django.conf import settings
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, StreamingHttpResponse
 from django.urls import reverse
@@ -12,6 +14,7 @@ from connections.access.actor import Actor, person_actor
 from connections.audit.export import Export, start_export
 from connections.core.tabular import CONTENT_TYPES
 from connections.models import Person
+from connections.people.sign_in_events import SignInOrigin
 
 
 class SeeOther(HttpResponseRedirect):
@@ -87,3 +90,46 @@ def download(
         response["X-Orgadmin-Checkpoint"] = note
     response["Content-Disposition"] = f'attachment; filename="{name}.{export.file_format}"'
     return response
+
+
+def origin_of(request: HttpRequest) -> SignInOrigin:
+    """Where the request came from, for events about signing in."""
+    return SignInOrigin(
+        address=client_address(request),
+        agent=request.headers.get("User-Agent", ""),
+        request_id=request_id_of(request),
+    )
+
+
+def client_address(request: HttpRequest) -> str:
+    """The network address that a request came from, behind the proxies we trust.
+
+    The right-most entry of X-Forwarded-For that no trusted proxy wrote for itself; with "*" for
+    the proxies, the last entry. A unix socket has no address: "local".
+    """
+    address = request.META.get("REMOTE_ADDR") or "local"
+    entries = request.headers.get("X-Forwarded-For", "").split(",")
+    if "*" in settings.TRUSTED_PROXIES:
+        last = entries[-1].strip()
+        return last if _is_address(last) else address
+    while entries and _is_trusted_proxy(address):
+        entry = entries.pop().strip()
+        if not _is_address(entry):
+            break
+        address = entry
+    return address
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_trusted_proxy(address: str) -> bool:
+    if not _is_address(address):
+        return address in settings.TRUSTED_PROXIES
+    networks = (ipaddress.ip_network(one, strict=False) for one in settings.TRUSTED_PROXIES)
+    return any(ipaddress.ip_address(address) in network for network in networks)

@@ -34,9 +34,11 @@ def acts_of_ada(ada: Person, grace: Person, actor_for: Callable[[Person], Actor]
         )
         sign_in_events.record_failed_sign_in(
             login=person.username,
-            address=f"192.0.2.{len(person.username)}",
-            request_id="",
-            agent=f"Browser of {person.username}",
+            origin=sign_in_events.SignInOrigin(
+                address=f"192.0.2.{len(person.username)}",
+                agent=f"Browser of {person.username}",
+                request_id="",
+            ),
         )
     checkpoints.make_checkpoint()
     return ada

@@ -155,11 +155,7 @@ NOT_REAUTHENTICATED = {
 PUBLIC_OF_ALLAUTH = {
     "account_login",
     "account_logout",
-    "account_signup",
     "account_inactive",
-    "account_email_verification_sent",
-    "account_confirm_email",
-    "account_confirm_login_code",
     "account_reset_password",
     "account_reset_password_done",
     "account_reset_password_from_key",
@@ -195,9 +191,14 @@ OWN_OF_ALLAUTH = {
     "mfa_reauthenticate",
     "mfa_reauthenticate_webauthn",
 }
-CLOSED_OF_ALLAUTH = {"account_email"}
+CLOSED_OF_ALLAUTH = {
+    "account_signup",
+    "account_email",
+    "account_email_verification_sent",
+    "account_confirm_email",
+    "account_confirm_login_code",
+}
 ARGUMENTS_OF_ALLAUTH: dict[str, dict[str, Any]] = {
-    "account_confirm_email": {"key": "abc"},
     "account_reset_password_from_key": {"uidb36": "abc", "key": "def"},
     "mfa_remove_webauthn": {"pk": 1},
     "mfa_edit_webauthn": {"pk": 1},

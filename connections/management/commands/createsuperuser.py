@@ -23,4 +23,4 @@ class Command(DjangoCommand):
         with nullcontext() if options["interactive"] else transaction.atomic():
             super().handle(*args, **options)
             for person in Person.objects.exclude(pk__in=known):
-                people.record_administrator_made(actor=command_actor(), person=person)
+                people.record_person_added(actor=command_actor(), person=person)

@@ -1,6 +1,5 @@
 """Adapters for django-allauth: no sign-up, audit events, rate limits, encrypted MFA secrets."""
 
-import ipaddress
 import logging
 from collections.abc import Callable
 from typing import Any
@@ -29,7 +28,13 @@ from connections.people import people, sessions, sign_in_events
 from connections.web import reauthentication
 from connections.web.people import known_devices
 from connections.web.reauthentication import redirect_to_prompt
-from connections.web.support import is_local_url, request_id_of, signed_in_person
+from connections.web.support import (
+    client_address,
+    is_local_url,
+    origin_of,
+    request_id_of,
+    signed_in_person,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -71,10 +76,8 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
             )
             sign_in_events.record_sign_in(
                 person=user,
-                request_id=request_id_of(request),
                 methods=available_methods(request, user),
-                address=client_address(request),
-                agent=request.headers.get("User-Agent", ""),
+                origin=origin_of(request),
             )
 
     def post_login(self, request: HttpRequest, user: Person, **kwargs: Any) -> HttpResponse:
@@ -88,7 +91,7 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
         person = signed_in_person(request)
         with audit.atomic():
             if person is not None:
-                sign_in_events.record_sign_out(person=person, request_id=request_id_of(request))
+                sign_in_events.record_sign_out(person=person, origin=origin_of(request))
             super().logout(request)
 
     def pre_authenticate(self, request: HttpRequest, **credentials: Any) -> None:
@@ -97,9 +100,7 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
             super().pre_authenticate(request, **credentials)
         except ValidationError:
             if cache.add(_REFUSAL_RECORDED, True, timeout=REFUSAL_EVENT_EVERY):
-                sign_in_events.record_sign_ins_refused(
-                    address=client_address(request), request_id=request_id_of(request)
-                )
+                sign_in_events.record_sign_ins_refused(origin=origin_of(request))
             raise
 
     def _get_login_attempts_cache_key(self, request: HttpRequest, **credentials: Any) -> str:
@@ -113,9 +114,7 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
         """Record the failed sign-in."""
         sign_in_events.record_failed_sign_in(
             login=credentials.get("username") or credentials.get("email") or "",
-            address=client_address(request),
-            request_id=request_id_of(request),
-            agent=request.headers.get("User-Agent", ""),
+            origin=origin_of(request),
         )
 
     def get_reset_password_from_key_url(self, key: str) -> str:
@@ -125,11 +124,7 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
 
     def send_password_reset_mail(self, user: Person, email: str, context: dict[str, Any]) -> None:
         """Record and email the link. A mail failure is only logged: it could reveal accounts."""
-        sign_in_events.record_reset_link_mailed(
-            person=user,
-            address=client_address(self.request),
-            request_id=request_id_of(self.request),
-        )
+        sign_in_events.record_reset_link_mailed(person=user, origin=origin_of(self.request))
         try:
             super().send_password_reset_mail(user, email, context)
         except (OSError, ValueError) as error:
@@ -207,37 +202,3 @@ class ReauthenticationMiddleware(MiddlewareMixin):
     def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponseBase | None:
         """Redirect from pages that allauth guards."""
         return redirect_to_prompt(request) if isinstance(error, ReauthenticationRequired) else None
-
-
-def client_address(request: HttpRequest) -> str:
-    """The network address that a request came from, behind the proxies we trust.
-
-    The right-most entry of X-Forwarded-For that no trusted proxy wrote for itself; with "*" for
-    the proxies, the last entry. A unix socket has no address: "local".
-    """
-    address = request.META.get("REMOTE_ADDR") or "local"
-    entries = request.headers.get("X-Forwarded-For", "").split(",")
-    if "*" in settings.TRUSTED_PROXIES:
-        last = entries[-1].strip()
-        return last if _is_address(last) else address
-    while entries and _is_trusted_proxy(address):
-        entry = entries.pop().strip()
-        if not _is_address(entry):
-            break
-        address = entry
-    return address
-
-
-def _is_address(text: str) -> bool:
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return True
-
-
-def _is_trusted_proxy(address: str) -> bool:
-    if not _is_address(address):
-        return address in settings.TRUSTED_PROXIES
-    networks = (ipaddress.ip_network(one, strict=False) for one in settings.TRUSTED_PROXIES)
-    return any(ipaddress.ip_address(address) in network for network in networks)

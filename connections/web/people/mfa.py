@@ -25,7 +25,7 @@ from connections.crypto import encryption
 from connections.crypto.encrypted_fields import NEW_MFA_SECRET_CONTEXT
 from connections.models import Person
 from connections.people import sign_in_events
-from connections.web.people.accounts import REFUSAL_EVENT_EVERY, client_address
+from connections.web.people.accounts import REFUSAL_EVENT_EVERY
 from connections.web.people.allauth_internals import SECRET_SESSION_KEY, generate_totp_secret
 from connections.web.people.passkeys import (
     WRONG_PASSKEY,
@@ -35,7 +35,7 @@ from connections.web.people.passkeys import (
     require_own_origin,
     require_user_verification,
 )
-from connections.web.support import actor_of, request_id_of
+from connections.web.support import actor_of, origin_of
 
 _OVER_LIMIT = "too_many_login_attempts"
 _LIMIT_RECORDED = "orgadmin:second-factors-refused"
@@ -56,8 +56,7 @@ class _RefusalRecorder:
             if not is_over_limit or cache.add(recorded, True, timeout=REFUSAL_EVENT_EVERY):
                 sign_in_events.record_mfa_refused(
                     person=self.user,
-                    address=client_address(context.request),
-                    request_id=request_id_of(context.request),
+                    origin=origin_of(context.request),
                     is_over_limit=is_over_limit,
                 )
             raise
@@ -98,11 +97,7 @@ class LoginKeyForm(keys.LoginWebAuthnForm):  # type: ignore[misc]
             with refusing_malformed():
                 return super().clean_credential()
         except ValidationError:
-            sign_in_events.record_failed_passkey(
-                address=client_address(context.request),
-                request_id=request_id_of(context.request),
-                agent=context.request.headers.get("User-Agent", ""),
-            )
+            sign_in_events.record_failed_passkey(origin=origin_of(context.request))
             raise
 
 

@@ -29,7 +29,7 @@ from connections.web.support import (
     SeeOther,
     actor_of,
     is_local_url,
-    request_id_of,
+    origin_of,
     require_signed_in_person,
     signed_in_person,
 )
@@ -185,8 +185,7 @@ def _refused(
             person=person,
             reason=reason,
             why=refusal.audit_text,
-            address=get_adapter(request).get_client_ip(request),
-            request_id=request_id_of(request),
+            origin=origin_of(request),
         )
     context = {"refusal": refusal, "identity": identity}
     response = render(request, "connections/single_sign_on_refused.html", context)
