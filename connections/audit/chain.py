@@ -1,7 +1,8 @@
-"""The format of the audit log: canonical text, hash chain and Merkle tree.
+"""The format of the audit log: canonical text, hash chain and the frontier of the Merkle tree.
 
-docs/EVIDENCE.md defines it. The results of these functions must never change: stored events, and
-checkpoints that have left the server, depend on them.
+docs/EVIDENCE.md defines it; connections/verifier/verify.py has what an offline verifier needs too.
+The results of these functions must never change: stored events, and checkpoints that have left the
+server, depend on them.
 """
 
 import hashlib
@@ -9,10 +10,11 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from connections.verifier import verify
+
 FORMAT = 1
 NO_HASH = bytes(32)
 _EVENT_TAG = b"orgadmin audit event 1\n"
-_VALUE_TAG = b"orgadmin erasable value 1\n"
 
 
 def canonical_text(document: Mapping[str, Any]) -> str:
@@ -58,27 +60,6 @@ def event_hash(previous: bytes, text: bytes) -> bytes:
     ).digest()
 
 
-def commitment(*, salt: bytes, kind: str, value: str) -> str:
-    """The commitment that stands for an erasable value in an event: 64 hex digits.
-
-    It reveals nothing without the salt.
-    """
-    parts = [_VALUE_TAG, salt]
-    for part in (kind.encode(), value.encode()):
-        parts += [len(part).to_bytes(8, "big"), part]
-    return hashlib.sha256(b"".join(parts)).hexdigest()
-
-
-def leaf_hash(text: bytes) -> bytes:
-    """The leaf of RFC 6962 for an event's text."""
-    return hashlib.sha256(b"\x00" + text).digest()
-
-
-def node_hash(left: bytes, right: bytes) -> bytes:
-    """The inner node of RFC 6962."""
-    return hashlib.sha256(b"\x01" + left + right).digest()
-
-
 def extend(frontier: list[bytes], *, size: int, leaf: bytes) -> None:
     """Add a leaf to a tree of `size` leaves.
 
@@ -87,7 +68,7 @@ def extend(frontier: list[bytes], *, size: int, leaf: bytes) -> None:
     """
     node = leaf
     while size & 1:
-        node = node_hash(frontier.pop(), node)
+        node = verify.node_hash(frontier.pop(), node)
         size >>= 1
     frontier.append(node)
 
@@ -98,7 +79,7 @@ def root_of(frontier: Sequence[bytes]) -> bytes:
         return hashlib.sha256(b"").digest()
     root = frontier[-1]
     for node in reversed(frontier[:-1]):
-        root = node_hash(node, root)
+        root = verify.node_hash(node, root)
     return root
 
 

@@ -17,12 +17,12 @@ from connections.audit.signing_key import (
     SigningKey,
     SigningKeyError,
     load_signing_key,
-    rotation_statement,
     stage_signing_key,
 )
 from connections.core import clock
 from connections.models import AuditEvent, AuditHead, Checkpoint, Notification
 from connections.net.urls import origin_of
+from connections.verifier import verify
 
 logger = logging.getLogger(__name__)
 
@@ -70,9 +70,7 @@ def rotate_signing_key(*, actor: Actor) -> SigningKey:
 
 
 def _record_rotation(*, old: SigningKey, new: SigningKey, head: AuditHead, actor: Actor) -> None:
-    statement = rotation_statement(
-        origin=head.origin, size=head.size, previous=old.public_key, new=new.public_key
-    )
+    statement = verify.rotation_statement(head.origin, head.size, old.public_key, new.public_key)
     events.record(
         code=events.EventCode.SIGNING_KEY_ROTATED,
         actor=actor,

@@ -27,6 +27,7 @@ from connections.models import (
     references_in,
     with_values,
 )
+from connections.verifier import verify
 
 
 class EventCode(StrEnum):
@@ -233,7 +234,7 @@ def _append(pending: list[_Pending]) -> list[AuditEvent]:
             document = _document(one, at=at, seq=head.size + 1, name=name, sentence=sentence)
             text = chain.canonical_text(document | {"refs": refs})
             data = text.encode()
-            chain.extend(frontier, size=head.size, leaf=chain.leaf_hash(data))
+            chain.extend(frontier, size=head.size, leaf=verify.leaf_hash(data))
             previous = head.hash
             head.hash = chain.event_hash(bytes.fromhex(previous), data).hex()
             head.size += 1

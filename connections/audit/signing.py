@@ -1,5 +1,6 @@
 """Signs the audit log's current state: one signature and one row, whatever its size."""
 
+import base64
 import logging
 from datetime import datetime
 
@@ -7,13 +8,9 @@ from django.db import Error as DatabaseError
 from django.db import transaction
 
 from connections.audit import chain, outbox
-from connections.audit.signed_notes import sign_checkpoint
-from connections.audit.signing_key import (
-    SigningKey,
-    SigningKeyError,
-    load_signing_key,
-)
+from connections.audit.signing_key import SigningKey, SigningKeyError, load_signing_key
 from connections.models import AuditHead, Checkpoint
+from connections.verifier import verify
 
 logger = logging.getLogger(__name__)
 
@@ -23,15 +20,6 @@ EVENTS_PER_CHECKPOINT = 1000
 def reaches_checkpoint_size(size: int, *, added: int) -> bool:
     """Whether the last `added` events reached a multiple of EVENTS_PER_CHECKPOINT."""
     return size // EVENTS_PER_CHECKPOINT > (size - added) // EVENTS_PER_CHECKPOINT
-
-
-def sign_head(head: AuditHead, *, at: datetime) -> Checkpoint:
-    """A checkpoint of the log with this head; the existing one if there is one.
-
-    Call it while the head is locked and not empty: rotations replace the key under the same lock.
-    Raises SigningKeyError and database errors.
-    """
-    return store_checkpoint(checkpoint=build_checkpoint(head=head, key=load_signing_key(), at=at))
 
 
 def build_checkpoint(*, head: AuditHead, key: SigningKey, at: datetime) -> Checkpoint:
@@ -49,6 +37,18 @@ def build_checkpoint(*, head: AuditHead, key: SigningKey, at: datetime) -> Check
     )
 
 
+def sign_checkpoint(*, origin: str, size: int, root: bytes, key: SigningKey) -> str:
+    """The text of a checkpoint signed with this key: docs/EVIDENCE.md defines it."""
+    body = f"{origin}\n{size}\n{base64.b64encode(root).decode()}\n"
+    return f"{body}\n{signature_line(origin=origin, body=body.encode(), key=key)}"
+
+
+def signature_line(*, origin: str, body: bytes, key: SigningKey) -> str:
+    """The signature line for a body (which ends with a line feed), under the log's name."""
+    signature = verify.key_id(origin, key.public_key) + key.sign(body)
+    return f"\u2014 {origin} {base64.b64encode(signature).decode()}\n"
+
+
 def store_checkpoint(*, checkpoint: Checkpoint) -> Checkpoint:
     """Store a checkpoint; return the existing one if this key already signed this size."""
     same = Checkpoint.objects.filter(size=checkpoint.size, fingerprint=checkpoint.fingerprint)
@@ -60,14 +60,22 @@ def store_checkpoint(*, checkpoint: Checkpoint) -> Checkpoint:
     return existing or checkpoint
 
 
-def sign_if_possible(head: AuditHead, *, at: datetime) -> Checkpoint | None:
-    """As `sign_head`; when signing fails, log a warning and return None.
+def sign_head(head: AuditHead, *, at: datetime) -> Checkpoint:
+    """A stored checkpoint of the log with this head; the existing one if there is one.
+
+    Call it while the head is locked and not empty: rotations replace the key under the same lock.
+    Raises SigningKeyError and database errors.
+    """
+    return store_checkpoint(checkpoint=build_checkpoint(head=head, key=load_signing_key(), at=at))
+
+
+def sign_if_possible(head: AuditHead, *, at: datetime) -> None:
+    """As `sign_head`; when signing fails, log a warning instead.
 
     Call it within a transaction, which then still commits.
     """
     try:
         with transaction.atomic():
-            return sign_head(head, at=at)
+            sign_head(head, at=at)
     except (SigningKeyError, DatabaseError) as error:
         logger.warning("No checkpoint was made. %s", error)
-        return None

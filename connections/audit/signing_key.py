@@ -6,21 +6,14 @@ trusts the public keys in this file, the newest one and those before it.
 """
 
 import base64
-import binascii
 import datetime
-import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn, SupportsIndex
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-    PublicFormat,
-)
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from django.conf import settings
 
 from connections.core.private_files import (
@@ -31,6 +24,7 @@ from connections.core.private_files import (
 )
 from connections.core.secret import Secret
 from connections.models import AuditEvent, Checkpoint
+from connections.verifier import verify
 
 FORMAT = "orgadmin signing key 1"
 
@@ -72,7 +66,7 @@ class SigningKey:
     @property
     def fingerprint(self) -> str:
         """SHA-256 of the public key, in hex."""
-        return fingerprint_of(self.public_key)
+        return verify.fingerprint_of(self.public_key)
 
     def sign(self, data: bytes) -> bytes:
         """The 64 bytes of an Ed25519 signature."""
@@ -85,9 +79,13 @@ class SigningKey:
         raise TypeError("A SigningKey cannot be serialized.")
 
 
-def fingerprint_of(public_key: bytes) -> str:
-    """SHA-256 of a public key's 32 bytes, in hex: people compare it over another channel."""
-    return hashlib.sha256(public_key).hexdigest()
+def is_signed(public_key: bytes, message: bytes, signature: bytes, /) -> bool:
+    """As the verifier's function of this name, about thirty times as fast."""
+    try:
+        Ed25519PublicKey.from_public_bytes(public_key).verify(signature, message)
+    except (InvalidSignature, ValueError):
+        return False
+    return True
 
 
 def load_signing_key() -> SigningKey:
@@ -112,9 +110,9 @@ def load_signing_key() -> SigningKey:
         key = read_signing_key(path)
     if key.public_key != recorded:
         raise SigningKeyError(
-            f"The record says that the key {fingerprint_of(recorded)} signs it, and {path} holds "
-            f"{key.fingerprint}. Put the newest file there, or the one that belongs to a database "
-            "that was restored."
+            f"The record says that the key {verify.fingerprint_of(recorded)} signs it, and {path} "
+            f"holds {key.fingerprint}. Put the newest file there, or the one that belongs to a "
+            "database that was restored."
         )
     return key
 
@@ -124,8 +122,9 @@ def _newest_rotation_key() -> bytes | None:
     rotations = AuditEvent.objects.filter(code="signing_key.rotated").order_by("-seq")
     newest = rotations.first()
     try:
-        return _decode(newest.details["public_key"]) if newest else None
-    except (KeyError, TypeError, ValueError):
+        recorded = newest.details["public_key"] if newest else None
+        return verify.decode_base64(recorded, 32, "The key") if newest else None
+    except (KeyError, TypeError, ValueError, verify.VerificationFailed):
         raise SigningKeyError(
             f"Event {newest} does not say which key signs. Run: ./run manage verify_audit"
         ) from None
@@ -178,13 +177,6 @@ def parse_signing_key(text: Secret) -> SigningKey:
     return key
 
 
-def rotation_statement(*, origin: str, size: int, previous: bytes, new: bytes) -> bytes:
-    """The bytes that both keys sign in a rotation: docs/EVIDENCE.md defines them."""
-    keys = [base64.b64encode(key).decode() for key in (previous, new)]
-    lines = ["orgadmin signing key rotation 1", origin, str(size), *keys]
-    return "".join(f"{line}\n" for line in lines).encode()
-
-
 def _update(change: Callable[[Secret], Secret]) -> None:
     """Replace the content of SIGNING_KEY_FILE by `change(text)`, atomically."""
     try:
@@ -206,7 +198,7 @@ def _with_next_in_place(text: Secret, *, public_key: bytes) -> Secret:
     """The text with the staged key in force; unchanged when another process has done it."""
     document = json.loads(text.reveal())
     staged = document.pop("next", None)
-    if staged is None or _decode(staged["public_key"]) != public_key:
+    if staged is None or base64.b64decode(staged["public_key"]) != public_key:
         return text
     replaced = {"public_key": document["public_key"], "replaced_at": _now()}
     return _as_text(document | staged | {"previous": [*document["previous"], replaced]})
@@ -214,9 +206,8 @@ def _with_next_in_place(text: Secret, *, public_key: bytes) -> Secret:
 
 def _new_key_pair() -> dict[str, str]:
     private_key = Ed25519PrivateKey.generate()
-    seed = private_key.private_bytes(Encoding.Raw, PrivateFormat.Raw, NoEncryption())
     return {
-        "key": base64.b64encode(seed).decode(),
+        "key": base64.b64encode(private_key.private_bytes_raw()).decode(),
         "public_key": base64.b64encode(_public_bytes(private_key)).decode(),
         "created_at": _now(),
     }
@@ -234,36 +225,28 @@ def _parse(text: Secret) -> SigningKey | str:
     try:
         document: dict[str, Any] = json.loads(text.reveal())
         file_format = document["format"]
-        staged = document.get("next")
-        pairs = [_parse_key_pair(each) for each in (document, staged) if each is not None]
-        previous = tuple(_decode(each["public_key"]) for each in document["previous"])
-    except (ValueError, KeyError, TypeError, AttributeError, binascii.Error):
+        pairs = [each for each in (document, document.get("next")) if each is not None]
+        seeds = [verify.decode_base64(each["key"], 32, "A key") for each in pairs]
+        public_keys = [
+            verify.decode_base64(each["public_key"], 32, "A public key")
+            for each in (*pairs, *document["previous"])
+        ]
+    except (ValueError, KeyError, TypeError, AttributeError, verify.VerificationFailed):
         return "is not a whole signing key document"
     if file_format != FORMAT:
         return f"is not of the form {FORMAT!r}"
-    if any(_public_bytes(private_key) != public_key for private_key, public_key in pairs):
+    private_keys = [Ed25519PrivateKey.from_private_bytes(seed) for seed in seeds]
+    if [_public_bytes(each) for each in private_keys] != public_keys[: len(pairs)]:
         return "holds a key that was altered"
     return SigningKey(
-        private_key=pairs[0][0],
-        previous_public_keys=previous,
-        next_private_key=pairs[1][0] if staged else None,
+        private_key=private_keys[0],
+        previous_public_keys=tuple(public_keys[len(pairs) :]),
+        next_private_key=private_keys[1] if len(private_keys) > 1 else None,
     )
 
 
-def _parse_key_pair(document: dict[str, Any]) -> tuple[Ed25519PrivateKey, bytes]:
-    private_key = Ed25519PrivateKey.from_private_bytes(_decode(document["key"]))
-    return private_key, _decode(document["public_key"])
-
-
-def _decode(text: str) -> bytes:
-    data = base64.b64decode(text, validate=True)
-    if len(data) != 32:
-        raise ValueError("An Ed25519 key has 32 bytes.")
-    return data
-
-
 def _public_bytes(key: Ed25519PrivateKey) -> bytes:
-    return key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
+    return key.public_key().public_bytes_raw()
 
 
 def _now() -> str:

@@ -17,7 +17,6 @@ from connections import audit
 from connections.access import permissions
 from connections.access.actor import Actor
 from connections.audit import personal_data, signing
-from connections.audit.signed_notes import signature_line
 from connections.audit.signing_key import SigningKey, load_signing_key
 from connections.core import clock
 from connections.core.database import consistent_read
@@ -222,7 +221,7 @@ def _sign(
     }
     text = contents.format_json(manifest)
     files["manifest.json"].write(text)
-    line = signature_line(origin=origin, body=text.encode(), key=key)
+    line = signing.signature_line(origin=origin, body=text.encode(), key=key)
     files["manifest.sig"].write(line)
 
 

@@ -9,12 +9,7 @@ from itertools import batched, chain
 
 from connections.audit.chain import canonical_text
 from connections.audit.events import EventCode
-from connections.audit.signed_notes import (
-    InvalidCheckpointError,
-    SignedCheckpoint,
-    parse_checkpoint,
-)
-from connections.audit.signing_key import SigningKey, fingerprint_of
+from connections.audit.signing_key import SigningKey, is_signed
 from connections.core import tabular
 from connections.core.errors import InvalidInputError
 from connections.deletions import history
@@ -187,7 +182,8 @@ def write_keys(*, writer: BundleWriter, key: SigningKey) -> KeyHistory:
         keys.insert(0, base64.b64decode(event.details["previous_public_key"]))
         rotations.insert(0, event.seq)
     rows = [
-        {"fingerprint": fingerprint_of(each), "public_key": _encode_base64(each)} for each in keys
+        {"fingerprint": verify.fingerprint_of(each), "public_key": _encode_base64(each)}
+        for each in keys
     ]
     writer.files["keys.json"].write(format_json({"keys": rows}))
     return KeyHistory(keys=tuple(keys), rotations=tuple(rotations))
@@ -205,7 +201,7 @@ def write_checkpoints(
     `notes` are checkpoints kept elsewhere, each as its name and text. Raises InvalidInputError
     for a malformed one, and BundleError for one that contradicts this audit log.
     """
-    found = {note.size: text for text, note in _stored_checkpoints(head, keys)}
+    found = _stored_checkpoints(head, keys)
     for name, text in notes:
         found |= _parse_given(name, text, writer=writer, head=head, keys=keys)
     for size, text in sorted(found.items()):
@@ -214,8 +210,8 @@ def write_checkpoints(
         writer.files["checkpoints.ndjson"].write(_json_line(line))
 
 
-def _stored_checkpoints(head: AuditHead, keys: KeyHistory) -> list[tuple[str, SignedCheckpoint]]:
-    fingerprints = [fingerprint_of(each) for each in keys.keys]
+def _stored_checkpoints(head: AuditHead, keys: KeyHistory) -> dict[int, str]:
+    fingerprints = [verify.fingerprint_of(each) for each in keys.keys]
     rows = Checkpoint.objects.filter(size__lt=head.size, fingerprint__in=fingerprints)
     rows = rows.order_by("-size", "-id")
     pks = list(rows.values_list("pk", flat=True)[:_NEWEST_CHECKPOINTS])
@@ -224,8 +220,7 @@ def _stored_checkpoints(head: AuditHead, keys: KeyHistory) -> list[tuple[str, Si
         if made_at.date() not in days:
             days.add(made_at.date())
             pks.append(pk)
-    texts = Checkpoint.objects.filter(pk__in=pks).order_by("size").values_list("note", flat=True)
-    return [(text, parse_checkpoint(text)) for text in texts]
+    return dict(Checkpoint.objects.filter(pk__in=pks).order_by("pk").values_list("size", "note"))
 
 
 def _parse_given(
@@ -233,10 +228,11 @@ def _parse_given(
 ) -> dict[int, str]:
     text = text.replace("\r\n", "\n").strip("\n") + "\n"
     try:
-        note = parse_checkpoint(text)
-    except InvalidCheckpointError as error:
+        note = verify.parse_checkpoint(text.encode(), "It")
+    except verify.VerificationFailed as error:
         raise InvalidInputError({"checkpoint": f"{name} cannot be read. {error}"}) from None
-    if note.origin != head.origin or not any(note.is_signed_by(key) for key in keys.keys):
+    signer = verify.find_signer(note.body, note.signature, head.origin, keys.keys, is_signed)
+    if note.origin != head.origin or signer is None:
         raise InvalidInputError(
             {"checkpoint": f"{name} is not of this record, or not signed by a key of it."}
         )

@@ -132,7 +132,7 @@ class MerkleTree:
         index, level, node = self._count, 0, leaf
         self._put(level, index, node)
         while index & 1:
-            node = chain.node_hash(self._get(level, index - 1), node)
+            node = verify.node_hash(self._get(level, index - 1), node)
             index, level = index >> 1, level + 1
             self._put(level, index, node)
         self._count += 1
@@ -183,7 +183,7 @@ class MerkleTree:
         if end == self.size and start in self._edges:
             return self._edges[start]
         middle = _split_point(start, end)
-        node = chain.node_hash(self._subtree_root(start, middle), self._subtree_root(middle, end))
+        node = verify.node_hash(self._subtree_root(start, middle), self._subtree_root(middle, end))
         if end == self.size:
             self._edges[start] = node
         return node
@@ -212,7 +212,7 @@ def audit_log_tree(*, head: AuditHead) -> Iterator[MerkleTree]:
             tree = MerkleTree(size=head.size, store=store)
             count = 0
             for text in _event_texts(upto=head.size):
-                tree.append(chain.leaf_hash(text.encode()))
+                tree.append(verify.leaf_hash(text.encode()))
                 count += 1
             frontier = chain.parse_frontier(head.frontier)
             if count != head.size or tree.root() != chain.root_of(frontier):

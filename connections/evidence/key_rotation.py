@@ -1,20 +1,13 @@
 """Verifies which key signed when: the rotations from the first key to the newest."""
 
-import base64
-import binascii
 from pathlib import Path
 from typing import Any
 
 from django.conf import settings
 
-from connections.audit.signed_notes import CheckpointVerifier, SignedCheckpoint
-from connections.audit.signing_key import (
-    SigningKeyError,
-    fingerprint_of,
-    read_signing_key,
-    rotation_statement,
-)
+from connections.audit.signing_key import SigningKeyError, is_signed, read_signing_key
 from connections.evidence.stored_events import AuditFault, Fault
+from connections.verifier import verify
 
 
 class MissingPublicKeysError(Exception):
@@ -31,7 +24,7 @@ class KeyRotationVerifier:
     def __init__(self, *, origin: str) -> None:
         self._origin = origin
         self._problem = ""
-        self._verifiers: list[CheckpointVerifier] = []
+        self._public_keys: tuple[bytes, ...] = ()
         # Indexes of the current key, and of the first key with which the log may end.
         self._current = self._min_last = 0
         try:
@@ -39,47 +32,44 @@ class KeyRotationVerifier:
         except SigningKeyError as error:
             self._problem = str(error)
             return
-        public_keys = key.next_key.public_keys if key.next_key else key.public_keys
-        self._verifiers = [CheckpointVerifier(name=origin, public_key=each) for each in public_keys]
+        self._public_keys = (key.next_key or key).public_keys
         self._min_last = len(key.public_keys) - 1
 
     @property
-    def _known(self) -> list[CheckpointVerifier]:
-        if not self._verifiers:
+    def _known(self) -> tuple[bytes, ...]:
+        if not self._public_keys:
             raise MissingPublicKeysError(
                 f"There are signatures, and not the public keys to check them with. {self._problem}"
             )
-        return self._verifiers
+        return self._public_keys
 
     def follow(self, event: dict[str, Any]) -> None:
         """Change to the key that this event puts in force.
 
         Raises AuditFault and MissingPublicKeysError.
         """
-        known = self._known
-        seq = event["seq"]
-        old = known[self._current]
-        new = known[self._current + 1] if self._current + 1 < len(known) else None
-        if new is None or not _is_signed_by_both(event, old=old, new=new, origin=self._origin):
+        old, *later = self._known[self._current :]
+        seq, details = event["seq"], event["details"]
+        try:
+            verify.require(later and isinstance(details, dict), "No such rotation is known.")
+            verify.require_rotation(details, seq, self._origin, old, later[0], is_signed)
+        except verify.VerificationFailed:
             raise AuditFault(
                 Fault.ROTATION,
                 seq,
                 f"Event {seq} says that the signing key was replaced, and that is not what the key "
-                f"in force ({fingerprint_of(old.public_key)[:16]}…) and the next one of the key "
-                "file have signed.",
-            )
+                f"in force ({_short(old)}) and the next one of the key file have signed.",
+            ) from None
         self._current += 1
 
-    def check(self, name: str, checkpoint: SignedCheckpoint, *, proved: int) -> None:
+    def check(self, name: str, checkpoint: verify.Checkpoint, *, proved: int) -> None:
         """Check that the current key signed this checkpoint.
 
         `proved` is the size of the last checkpoint that was correct. Raises AuditFault and
         MissingPublicKeysError.
         """
-        known = self._known
-        if known[self._current].has_signed(checkpoint):
-            return
-        if any(each.has_signed(checkpoint) for each in known):
+        signer = self.check_is_ours(name, checkpoint, proved=proved)
+        if signer != self._known[self._current]:
             raise AuditFault(
                 Fault.ROTATION,
                 proved + 1,
@@ -88,56 +78,35 @@ class KeyRotationVerifier:
                 "relied on.",
                 at_latest=max(checkpoint.size, proved + 1),
             )
-        ours = ", ".join(f"{fingerprint_of(each.public_key)[:16]}…" for each in known)
-        raise AuditFault(
-            Fault.OTHER_KEY,
-            proved + 1,
-            f"No key of this installation ({ours}) signed {name} (size {checkpoint.size}). Either "
-            f"it or the record was made by somebody else: no event after {proved} can be "
-            "relied on.",
-            at_latest=max(checkpoint.size, proved + 1),
-        )
 
-    def is_signed_by_any(self, checkpoint: SignedCheckpoint) -> bool:
-        """Whether any key of this installation signed it. Raises MissingPublicKeysError."""
-        return any(each.has_signed(checkpoint) for each in self._known)
+    def check_is_ours(self, name: str, checkpoint: verify.Checkpoint, *, proved: int) -> bytes:
+        """The key of this installation that signed it. Raises as `check`."""
+        signer = verify.find_signer(
+            checkpoint.body, checkpoint.signature, self._origin, self._known, is_signed
+        )
+        if signer is None:
+            ours = ", ".join(_short(each) for each in self._known)
+            raise AuditFault(
+                Fault.OTHER_KEY,
+                proved + 1,
+                f"No key of this installation ({ours}) signed {name} (size {checkpoint.size}). "
+                "Either it or the record was made by somebody else: no event after "
+                f"{proved} can be relied on.",
+                at_latest=max(checkpoint.size, proved + 1),
+            )
+        return signer
 
     def check_end(self, *, size: int, proved: int) -> None:
         """Check that the log has every rotation of the key file. Raises AuditFault."""
         if self._current < self._min_last:
-            missing = fingerprint_of(self._verifiers[self._current + 1].public_key)
             raise AuditFault(
                 Fault.ROTATION,
                 min(proved + 1, size) or 1,
-                f"The key file holds the key {missing[:16]}…, and no event put it in place: it is "
-                "missing, or the record is older than the file.",
+                f"The key file holds the key {_short(self._public_keys[self._current + 1])}, and "
+                "no event put it in place: it is missing, or the record is older than the file.",
                 at_latest=max(size, 1),
             )
 
 
-def _is_signed_by_both(
-    event: dict[str, Any], *, old: CheckpointVerifier, new: CheckpointVerifier, origin: str
-) -> bool:
-    try:
-        details: dict[str, Any] = event["details"]
-        decoded = [
-            base64.b64decode(details[name], validate=True)
-            for name in (
-                "previous_public_key",
-                "public_key",
-                "signature_by_previous",
-                "signature_by_new",
-            )
-        ]
-        position = (details["origin"], details["size"])
-    except (KeyError, TypeError, ValueError, binascii.Error):
-        return False
-    statement = rotation_statement(
-        origin=origin, size=event["seq"] - 1, previous=old.public_key, new=new.public_key
-    )
-    return (
-        decoded[:2] == [old.public_key, new.public_key]
-        and position == (origin, event["seq"] - 1)
-        and old.has_made(decoded[2], of=statement)
-        and new.has_made(decoded[3], of=statement)
-    )
+def _short(public_key: bytes) -> str:
+    return f"{verify.fingerprint_of(public_key)[:16]}…"

@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+import hashlib
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -12,16 +13,15 @@ from connections.access import permissions
 from connections.access.actor import Actor
 from connections.audit import checkpoints, events
 from connections.audit.checkpoints import CheckpointRecipient, list_checkpoint_recipients
-from connections.audit.signed_notes import spoken_code, verifier_key
 from connections.audit.signing_key import (
     SigningKeyError,
-    fingerprint_of,
     read_signing_key,
     require_creation_allowed,
 )
 from connections.core import clock
 from connections.evidence import verification
 from connections.models import AuditEvent, AuditHead, AuditVerification, Checkpoint
+from connections.verifier import verify
 
 PAGE_SIZE = 20
 
@@ -88,7 +88,7 @@ def get_evidence(*, actor: Actor, below: int | None = None) -> Evidence:
         size=head.size,
         newer=head.size - newest.size if newest else head.size,
         newest=newest,
-        spoken_code=spoken_code(newest.note) if newest else "",
+        spoken_code=spoken_code(newest) if newest else "",
         key=key,
         key_problem=problem,
         replaced_keys=_replaced_keys(),
@@ -118,9 +118,27 @@ def _current_key(origin: str) -> tuple[PublicKey | None, str]:
     shown = PublicKey(
         fingerprint=key.fingerprint,
         text=base64.b64encode(key.public_key).decode(),
-        verifier_key=verifier_key(name=origin, public_key=key.public_key),
+        verifier_key=_verifier_key(origin, key.public_key),
     )
     return shown, ""
+
+
+def spoken_code(checkpoint: Checkpoint) -> str:
+    """Twenty digits to compare a checkpoint by reading them out: "04711 98203 55170 26648".
+
+    Made from the SHA-256 of the signed body, so they change with origin, size and root;
+    docs/EVIDENCE.md defines them. Raises VerificationFailed.
+    """
+    body = verify.parse_checkpoint(checkpoint.note.encode(), str(checkpoint)).body
+    digest = hashlib.sha256(body).digest()
+    groups = (int.from_bytes(digest[start : start + 5], "big") for start in range(0, 20, 5))
+    return " ".join(f"{group % 100_000:05}" for group in groups)
+
+
+def _verifier_key(origin: str, public_key: bytes) -> str:
+    """The public key in one line: name, key ID, and key with its algorithm."""
+    coded = base64.b64encode(b"\x01" + public_key).decode()
+    return f"{origin}+{verify.key_id(origin, public_key).hex()}+{coded}"
 
 
 def _replaced_keys() -> list[ReplacedKey]:
@@ -135,7 +153,7 @@ def _replaced_keys() -> list[ReplacedKey]:
 
 def _previous_fingerprint(rotation: AuditEvent) -> str:
     try:
-        return fingerprint_of(base64.b64decode(rotation.details["previous_public_key"]))
+        return verify.fingerprint_of(base64.b64decode(rotation.details["previous_public_key"]))
     except (KeyError, TypeError, binascii.Error):
         # The event was tampered with; a verification reports it.
         return "not readable"

@@ -12,6 +12,7 @@ from django.db import connection
 from connections.audit import chain
 from connections.audit.events import EventCode
 from connections.models import AuditEvent, PersonalValue
+from connections.verifier import verify
 
 BATCH_SIZE = 2000
 # The time as text: converting it in the database driver takes longer than all the hashing.
@@ -115,7 +116,7 @@ def verify_row(
             f"{seq - 1} was changed and its hash made anew, and perhaps others after {proved}.",
         )
     _verify_copies(row, document, values)
-    return document or {}, chain.leaf_hash(data)
+    return document or {}, verify.leaf_hash(data)
 
 
 def _has_valid_hash(row: EventRow, data: bytes) -> bool:
@@ -247,7 +248,7 @@ def _matches_commitment(one: PersonalValue) -> bool:
         salt = bytes.fromhex(one.salt)
     except ValueError:
         return False
-    return chain.commitment(salt=salt, kind=one.kind, value=one.value) == one.commitment
+    return verify.commitment_of(salt, one.kind, one.value) == one.commitment
 
 
 def _format_uuid(value: Any) -> str | None:

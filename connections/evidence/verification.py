@@ -17,11 +17,6 @@ from connections.access import permissions
 from connections.access.actor import WORKER, Actor
 from connections.audit import chain, events, outbox
 from connections.audit.personal_data import Sentence
-from connections.audit.signed_notes import (
-    InvalidCheckpointError,
-    SignedCheckpoint,
-    parse_checkpoint,
-)
 from connections.core import clock
 from connections.evidence.comparison import (
     DifferingDeletions,
@@ -39,20 +34,20 @@ from connections.evidence.stored_events import (
     verify_row,
 )
 from connections.models import AuditEvent, AuditHead, AuditVerification, Checkpoint, Deletion
+from connections.verifier import verify
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
 class KnownCheckpoint:
-    """A parsed checkpoint; `name` says in messages where it comes from."""
+    """A checkpoint; `name` says in messages where it comes from."""
 
     name: str
-    signed: SignedCheckpoint
-
-
-# A stored one is parsed when its size is reached, so that the first fault found is the earliest.
-type AnyCheckpoint = KnownCheckpoint | Checkpoint
+    size: int
+    # None for a stored one that isn't the one that was signed. That is reported when its size is
+    # reached, so that the first fault found is the earliest.
+    signed: verify.Checkpoint | None
 
 
 class CannotVerifyError(Exception):
@@ -135,10 +130,10 @@ def verify_in_steps(
     state = _Progress(values=load_values(), keys=KeyRotationVerifier(origin=head.origin))
     report = VerificationReport(size=head.size, checkpoints=0)
     try:
-        _verify_checkpoints(state, head, known=[each for each in given if each.signed.size == 0])
+        _verify_checkpoints(state, known=[each for each in given if each.size == 0])
         for rows in row_batches(upto=head.size):
-            known = _checkpoints_by_size(rows, newest=before.checkpoints, given=given)
-            _verify_rows(rows, state, head, known=known)
+            known = _checkpoints_by_size(rows, head, newest=before.checkpoints, given=given)
+            _verify_rows(rows, state, known=known)
             state.differing.add_missing(find_missing_deletions(_deletions_in(rows)))
             yield None
         _verify_end(state, head, before=before, given=given)
@@ -174,62 +169,64 @@ def _deletions_in(rows: list[EventRow]) -> set[str]:
 
 def _parse_given(name: str, text: str, *, origin: str) -> KnownCheckpoint:
     try:
-        signed = parse_checkpoint(text)
-    except InvalidCheckpointError as error:
+        signed = verify.parse_checkpoint(text.encode(), "It")
+    except verify.VerificationFailed as error:
         raise CannotVerifyError(f"{name} cannot be read. {error}") from None
     if signed.origin != origin:
         raise CannotVerifyError(f"{name} is of another record: {signed.origin}, not {origin}.")
-    return KnownCheckpoint(name=name, signed=signed)
+    return KnownCheckpoint(name=name, size=signed.size, signed=signed)
+
+
+def _parse_stored(stored: Checkpoint, *, origin: str) -> KnownCheckpoint:
+    name = f"the stored checkpoint at {stored.size}"
+    signed: verify.Checkpoint | None
+    try:
+        signed = verify.parse_checkpoint(stored.note.encode(), name)
+    except verify.VerificationFailed:
+        signed = None
+    columns = (origin, stored.size, stored.root)
+    if signed and (signed.origin, signed.size, signed.root.hex()) != columns:
+        signed = None
+    return KnownCheckpoint(name=name, size=stored.size, signed=signed)
 
 
 def _checkpoints_by_size(
-    rows: list[EventRow], *, newest: int, given: list[KnownCheckpoint]
-) -> dict[int, list[AnyCheckpoint]]:
+    rows: list[EventRow], head: AuditHead, *, newest: int, given: list[KnownCheckpoint]
+) -> dict[int, list[KnownCheckpoint]]:
     """The checkpoints whose sizes are among these events' numbers, by size."""
     first, last = rows[0][0], rows[-1][0]
-    found: dict[int, list[AnyCheckpoint]] = {}
     stored = Checkpoint.objects.filter(size__gte=first, size__lte=last, pk__lte=newest)
-    for one in stored.order_by("size", "pk"):
-        found.setdefault(one.size, []).append(one)
-    for each in given:
-        found.setdefault(each.signed.size, []).append(each)
+    known = [_parse_stored(one, origin=head.origin) for one in stored.order_by("size", "pk")]
+    found: dict[int, list[KnownCheckpoint]] = {}
+    for each in [*known, *given]:
+        found.setdefault(each.size, []).append(each)
     return found
 
 
-def _parse_stored(stored: Checkpoint, *, head: AuditHead, proved: int) -> KnownCheckpoint:
-    name = f"the stored checkpoint at {stored.size}"
-    try:
-        signed = parse_checkpoint(stored.note)
-    except InvalidCheckpointError:
-        signed = None
-    columns = (head.origin, stored.size, stored.root)
-    if signed is None or (signed.origin, signed.size, signed.root.hex()) != columns:
+def _require_signed(one: KnownCheckpoint, *, proved: int) -> verify.Checkpoint:
+    if one.signed is None:
         raise AuditFault(
             Fault.CHECKPOINT,
             proved + 1,
-            f"What was signed is not what stands in {name}: it shows nothing of the events after "
-            f"{proved}.",
-            at_latest=max(stored.size, proved + 1),
+            f"What was signed is not what stands in {one.name}: it shows nothing of the events "
+            f"after {proved}.",
+            at_latest=max(one.size, proved + 1),
         )
-    return KnownCheckpoint(name=name, signed=signed)
+    return one.signed
 
 
-def _verify_checkpoints(
-    state: _Progress, head: AuditHead, *, known: Sequence[AnyCheckpoint]
-) -> None:
+def _verify_checkpoints(state: _Progress, *, known: Sequence[KnownCheckpoint]) -> None:
     """Verify the checkpoints of the current size against the tree so far."""
     for each in known:
-        if isinstance(each, Checkpoint):
-            each = _parse_stored(each, head=head, proved=state.proved)
-        name, signed = each.name, each.signed
-        state.keys.check(name, signed, proved=state.proved)
+        signed = _require_signed(each, proved=state.proved)
+        state.keys.check(each.name, signed, proved=state.proved)
         if chain.root_of(state.frontier) != signed.root:
             raise AuditFault(
                 Fault.REHASHED,
                 state.proved + 1,
-                f"The record is not what it was when {name} was signed: the first {signed.size} "
-                f"events give another root. The chain was made anew from an event between "
-                f"{state.proved + 1} and {signed.size} on.",
+                f"The record is not what it was when {each.name} was signed: the first "
+                f"{signed.size} events give another root. The chain was made anew from an event "
+                f"between {state.proved + 1} and {signed.size} on.",
                 at_latest=max(signed.size, state.proved + 1),
             )
         state.proved = signed.size
@@ -240,11 +237,7 @@ def _verify_checkpoints(
 
 
 def _verify_rows(
-    rows: list[EventRow],
-    state: _Progress,
-    head: AuditHead,
-    *,
-    known: dict[int, list[AnyCheckpoint]],
+    rows: list[EventRow], state: _Progress, *, known: dict[int, list[KnownCheckpoint]]
 ) -> None:
     for row in rows:
         event, leaf = verify_row(
@@ -260,7 +253,7 @@ def _verify_rows(
         if event["code"] == events.EventCode.SIGNING_KEY_ROTATED:
             state.keys.follow(event)
         if state.seq in known:
-            _verify_checkpoints(state, head, known=known[state.seq])
+            _verify_checkpoints(state, known=known[state.seq])
 
 
 def _verify_end(
@@ -295,13 +288,11 @@ def _larger_sizes(
 ) -> Iterator[tuple[str, int]]:
     """Proofs that the log once had more events than now: a name and the larger size."""
     stored = Checkpoint.objects.filter(size__gt=head.size, pk__lte=before.checkpoints)
-    known = [
-        _parse_stored(one, head=head, proved=state.proved) for one in stored.order_by("size")[:1]
-    ]
-    for each in [*known, *(one for one in given if one.signed.size > head.size)]:
-        if not state.keys.is_signed_by_any(each.signed):
-            state.keys.check(each.name, each.signed, proved=state.proved)
-        yield each.name, each.signed.size
+    known = [_parse_stored(one, origin=head.origin) for one in stored.order_by("size")[:1]]
+    for each in [*known, *(one for one in given if one.size > head.size)]:
+        signed = _require_signed(each, proved=state.proved)
+        state.keys.check_is_ours(each.name, signed, proved=state.proved)
+        yield each.name, each.size
     if before.verified > head.size:
         yield "a verification", before.verified
 

@@ -19,7 +19,6 @@ from django.db import Error as DatabaseError
 from connections import wording
 from connections.access.actor import command_actor
 from connections.audit.export import Export, start_export
-from connections.audit.signed_notes import InvalidCheckpointError, parse_checkpoint
 from connections.audit.signing_key import SigningKeyError
 from connections.core.database import means_no_writes
 from connections.core.errors import DomainError, InvalidInputError, ResponseNotRecordedError
@@ -27,6 +26,7 @@ from connections.core.private_files import PrivateFileError
 from connections.crypto.encryption import EncryptionError, check_key_ring
 from connections.inventory.sync import credentials_in_use
 from connections.models import Credential, Person
+from connections.verifier import verify
 
 FAILED = 1
 USAGE = 2
@@ -220,8 +220,8 @@ def _write_checkpoint(path: Path, note: str) -> None:
     """
     try:
         if path.exists() and path.stat().st_size:
-            parse_checkpoint(path.read_text(encoding="utf-8"))
+            verify.parse_checkpoint(path.read_bytes(), str(path))
         path.write_text(note, encoding="utf-8")
-    except (InvalidCheckpointError, UnicodeDecodeError):
+    except verify.VerificationFailed:
         message = f"{path} holds something other than a checkpoint. Nothing was changed."
         raise CommandError(message, returncode=USAGE) from None

@@ -27,9 +27,9 @@ import stat
 import struct
 import sys
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 FORMAT = "orgadmin evidence bundle 1"
 # Every file of a bundle, in the archive's order.
@@ -149,6 +149,8 @@ _P = 2**255 - 19
 _L = 2**252 + 27742317777372353535851937790883648493
 _D = -121665 * pow(121666, _P - 2, _P) % _P
 _ROOT_OF_MINUS_ONE = pow(2, (_P - 1) // 4, _P)
+# Whether a public key signed a message: takes the key, the message and the signature.
+IsSigned = Callable[[bytes, bytes, bytes], bool]
 # A point as (X, Y, Z, T): x = X/Z, y = Y/Z, xy = T/Z.
 _Point = tuple[int, int, int, int]
 _NEUTRAL: _Point = (0, 1, 1, 0)
@@ -283,34 +285,106 @@ def fingerprint_of(public_key: bytes) -> str:
     return hashlib.sha256(public_key).hexdigest()
 
 
-def require_signed(
-    body: bytes, line: bytes, origin: str, keys: Iterable[bytes], what: str
-) -> bytes:
-    """The key of `keys` that made this signature line for the body."""
+def key_id(origin: str, public_key: bytes) -> bytes:
+    """The four bytes by which a signature names its key. They prove nothing."""
+    return hashlib.sha256(origin.encode() + b"\n\x01" + public_key).digest()[:4]
+
+
+class Signature(NamedTuple):
+    """A parsed signature line. `data` is the key ID followed by the signature, 68 bytes."""
+
+    name: str
+    data: bytes
+
+
+class Checkpoint(NamedTuple):
+    """A parsed checkpoint. `body` is what is signed; the signature is not verified yet."""
+
+    origin: str
+    size: int
+    root: bytes
+    body: bytes
+    signature: Signature
+
+
+def parse_signature(line: bytes, what: str) -> Signature:
+    """The signature in a line. Raises VerificationFailed."""
     match = re.fullmatch("\u2014 (\\S+) (\\S+)\n", line.decode("utf-8", "replace"))
-    require(match, f"{what} has no signature line of the proper form.")
-    name, text = match.groups() if match else ("", "")
-    require(name == origin, f"{what} is signed under another name than {origin}.")
-    data = decode_base64(text, 68, f"The signature of {what}")
-    for key in keys:
-        key_id = hashlib.sha256(origin.encode() + b"\n\x01" + key).digest()[:4]
-        if data[:4] == key_id and is_signed(key, body, data[4:]):
-            return key
-    raise VerificationFailed(f"{what} is not signed by a key that is trusted here.")
+    if not match:
+        raise VerificationFailed(f"{what} has no signature line of the proper form.")
+    return Signature(match[1], decode_base64(match[2], 68, f"The signature of {what}"))
 
 
-def read_checkpoint(
-    data: bytes, origin: str, keys: Iterable[bytes], what: str
-) -> tuple[int, bytes]:
-    """Size and root of a checkpoint with one signature, made by one of the keys."""
+def parse_checkpoint(data: bytes, what: str) -> Checkpoint:
+    """The checkpoint in a text, its signature not verified. Raises VerificationFailed."""
     body, blank, line = data.partition(b"\n\n")
     lines = body.decode("utf-8", "replace").split("\n")
     require(blank and len(lines) == 3, f"{what} is no checkpoint.")
-    require(lines[0] == origin, f"{what} is of another record than {origin}.")
-    require(re.fullmatch("0|[1-9][0-9]{0,18}", lines[1], re.ASCII), f"{what} has no size.")
-    root = decode_base64(lines[2], 32, f"The root of {what}")
-    require_signed(body + b"\n", line, origin, keys, what)
-    return int(lines[1]), root
+    origin, size, root = lines
+    require(re.fullmatch("0|[1-9][0-9]{0,18}", size, re.ASCII), f"{what} has no size.")
+    decoded = decode_base64(root, 32, f"The root of {what}")
+    return Checkpoint(origin, int(size), decoded, body + b"\n", parse_signature(line, what))
+
+
+def find_signer(
+    body: bytes,
+    signature: Signature,
+    origin: str,
+    keys: Iterable[bytes],
+    is_signed: IsSigned = is_signed,
+) -> bytes | None:
+    """The key of `keys` that signed the body under the name of the log, or None."""
+    for key in keys:
+        is_named = signature.name == origin and signature.data[:4] == key_id(origin, key)
+        if is_named and is_signed(key, body, signature.data[4:]):
+            return key
+    return None
+
+
+def require_signed(
+    body: bytes, signature: Signature, origin: str, keys: Iterable[bytes], what: str
+) -> None:
+    """Raise VerificationFailed unless one of the keys signed the body."""
+    require(signature.name == origin, f"{what} is signed under another name than {origin}.")
+    is_trusted = find_signer(body, signature, origin, keys) is not None
+    require(is_trusted, f"{what} is not signed by a key that is trusted here.")
+
+
+def read_checkpoint(data: bytes, origin: str, keys: Iterable[bytes], what: str) -> Checkpoint:
+    """The checkpoint of this log in a text, signed by one of the keys."""
+    checkpoint = parse_checkpoint(data, what)
+    require(checkpoint.origin == origin, f"{what} is of another record than {origin}.")
+    require_signed(checkpoint.body, checkpoint.signature, origin, keys, what)
+    return checkpoint
+
+
+def rotation_statement(origin: str, size: int, old: bytes, new: bytes) -> bytes:
+    """What both keys sign when `new` takes the place of `old` after `size` events."""
+    lines = ["orgadmin signing key rotation 1", origin, str(size), _base64(old), _base64(new)]
+    return "".join(f"{line}\n" for line in lines).encode()
+
+
+def require_rotation(
+    details: dict[str, Any],
+    seq: int,
+    origin: str,
+    old: bytes,
+    new: bytes,
+    is_signed: IsSigned = is_signed,
+) -> None:
+    """Raise VerificationFailed unless event `seq`, with these details, replaces old by new."""
+    keys = ("origin", "size", "previous_public_key", "public_key")
+    expected = [origin, seq - 1, _base64(old), _base64(new)]
+    is_right = [details.get(key) for key in keys] == expected
+    statement = rotation_statement(origin, seq - 1, old, new)
+    for key, name in ((old, "signature_by_previous"), (new, "signature_by_new")):
+        signature = decode_base64(details.get(name), 64, f"A signature in event {seq}")
+        is_right = is_right and is_signed(key, statement, signature)
+    require(is_right, f"Event {seq} does not lead from one key to the next.")
+
+
+def _base64(data: bytes) -> str:
+    return base64.b64encode(data).decode()
 
 
 # --- The archive --------------------------------------------------------------------------------
@@ -1020,8 +1094,8 @@ class Verification:
         self.origin = get(manifest, "origin", str, "manifest.json")
         self.size = get(manifest, "size", int, "manifest.json")
         self._read_keys()
-        line = self.archive.read("manifest.sig")
-        require_signed(data, line, self.origin, self.keys[-1:], "The manifest")
+        signature = parse_signature(self.archive.read("manifest.sig"), "The manifest")
+        require_signed(data, signature, self.origin, self.keys[-1:], "The manifest")
         self.findings.append(
             f"{len(NAMES)} files, none added, missing, doubled or changed: each has the SHA-256 "
             f"in the manifest, which key {fingerprint_of(self.keys[-1])} signed."
@@ -1048,9 +1122,10 @@ class Verification:
 
     def _check_checkpoint(self) -> None:
         data = self.archive.read("checkpoint.txt")
-        size, self.root = read_checkpoint(data, self.origin, self.keys[-1:], "checkpoint.txt")
+        checkpoint = read_checkpoint(data, self.origin, self.keys[-1:], "checkpoint.txt")
+        self.root = checkpoint.root
         require(
-            (size, self.root.hex()) == (self.size, self.manifest.get("root")),
+            (checkpoint.size, self.root.hex()) == (self.size, self.manifest.get("root")),
             "The checkpoint is not the one that the manifest names.",
         )
 
@@ -1118,7 +1193,7 @@ class Verification:
             "The rotations of the key that the events tell of do not lead to the newest key.",
         )
         for old, new, event in zip(self.keys, self.keys[1:], rotations):
-            self._check_rotation(old, new, event)
+            require_rotation(event.details, event.seq, self.origin, old, new)
         started = [one for one in events if one.code == "evidence_bundle.started"]
         require(
             len(started) == 1 and len(events) == len(rotations) + 1,
@@ -1130,20 +1205,6 @@ class Verification:
             "The seed is not the one that was recorded before anything was drawn.",
         )
 
-    def _check_rotation(self, old: bytes, new: bytes, event: Event) -> None:
-        encoded = [base64.b64encode(key).decode() for key in (old, new)]
-        size = event.seq - 1
-        lines = ["orgadmin signing key rotation 1", self.origin, str(size), *encoded]
-        statement = "".join(f"{line}\n" for line in lines).encode()
-        recorded = (event.details.get("previous_public_key"), event.details.get("public_key"))
-        is_right = recorded == tuple(encoded) and event.details.get("size") == size
-        for key, name in ((old, "signature_by_previous"), (new, "signature_by_new")):
-            signature = decode_base64(
-                event.details.get(name), 64, f"A signature in event {event.seq}"
-            )
-            is_right = is_right and is_signed(key, statement, signature)
-        require(is_right, f"Event {event.seq} does not lead from one key to the next.")
-
     def _check_checkpoints(self) -> None:
         """Check that the log extends all earlier checkpoints, also the one kept elsewhere."""
         kept = self._kept_checkpoint()
@@ -1152,7 +1213,8 @@ class Verification:
         for line in self.archive.lines("checkpoints.ndjson"):
             row = load_json(line, "A line of checkpoints.ndjson")
             note = get(row, "note", str, "checkpoints.ndjson").encode("utf-8", "surrogatepass")
-            size, root = read_checkpoint(note, self.origin, self.keys, "An earlier checkpoint")
+            earlier = read_checkpoint(note, self.origin, self.keys, "An earlier checkpoint")
+            size, root = earlier.size, earlier.root
             proof = get(row, "proof", list, "checkpoints.ndjson")
             nodes = [decode_base64(each, 32, "A consistency proof") for each in proof]
             require(last <= size, "The earlier checkpoints are not in order.")
@@ -1180,11 +1242,12 @@ class Verification:
         with open_regular(self.kept) as handle:
             data = handle.read(PIECE).replace(b"\r\n", b"\n").strip(b"\n") + b"\n"
         try:
-            return read_checkpoint(data, self.origin, self.keys, "Your checkpoint")
+            kept = read_checkpoint(data, self.origin, self.keys, "Your checkpoint")
         except VerificationFailed as error:
             raise VerificationFailed(
                 f"{error} Either it is of another record, or the record was made anew."
             ) from None
+        return kept.size, kept.root
 
     def _check_deletions(self) -> None:
         population = load_json(self.archive.read("population.json"), "population.json")

@@ -18,11 +18,12 @@ from django.db.utils import load_backend
 from connections import audit
 from connections.access.actor import command_actor, person_actor
 from connections.audit import chain, checkpoints, events
-from connections.audit.signed_notes import sign_checkpoint
+from connections.audit.signing import sign_checkpoint
 from connections.audit.signing_key import SigningKey, new_signing_key_text
 from connections.core.private_files import create_private_text
 from connections.evidence.verification import VerificationReport, verify_audit_log
 from connections.models import AuditEvent, AuditHead, Checkpoint
+from connections.verifier import verify
 from tests.support.append_only import TABLES
 from tests.support.people import make_person
 
@@ -82,7 +83,7 @@ class Copy:
             last, frontier = chain.NO_HASH, list[bytes]()
             for index, text in enumerate(texts):
                 document = json.loads(text) | {"seq": index + 1}
-                leaf = chain.leaf_hash(chain.canonical_text(document).encode())
+                leaf = verify.leaf_hash(chain.canonical_text(document).encode())
                 chain.extend(frontier, size=index, leaf=leaf)
                 last = self._insert(document, previous=last)
             AuditHead.objects.update(

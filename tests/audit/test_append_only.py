@@ -10,11 +10,12 @@ from pytest_django import DjangoAssertNumQueries
 
 from connections import audit
 from connections.access.actor import Actor, command_actor
-from connections.audit import chain, checkpoints
+from connections.audit import checkpoints
 from connections.audit.events import EventCode
 from connections.audit.personal_data import name_of
 from connections.evidence import verification
 from connections.models import AuditEvent, AuditHead, Person, PersonalValue
+from connections.verifier import verify
 
 pytestmark = pytest.mark.database
 
@@ -164,7 +165,7 @@ def test_a_name_is_stored_once_for_each_person(
     [value] = PersonalValue.objects.all()
     assert (value.number, value.value, value.person_id) == (1, "Ada", ada.pk)
     salt = bytes.fromhex(value.salt)
-    assert value.commitment == chain.commitment(salt=salt, kind="name", value="Ada")
+    assert value.commitment == verify.commitment_of(salt, "name", "Ada")
 
 
 def test_the_same_name_of_two_people_is_committed_to_in_two_ways(

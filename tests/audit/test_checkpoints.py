@@ -17,13 +17,13 @@ from connections import audit
 from connections.access.actor import command_actor
 from connections.audit import checkpoints, signing
 from connections.audit.events import EventCode
-from connections.audit.signed_notes import parse_checkpoint
-from connections.audit.signing_key import SigningKeyError, load_signing_key, rotation_statement
+from connections.audit.signing_key import SigningKeyError, load_signing_key
 from connections.core import clock as database_clock
 from connections.evidence import maintenance
 from connections.evidence.maintenance import AuditMaintenance
 from connections.evidence.verification import verify_audit_log
 from connections.models import AuditEvent, AuditVerification, Checkpoint, Person
+from connections.verifier import verify
 from tests.flows.support import read
 from tests.support.clock import SettableClock
 
@@ -117,18 +117,14 @@ def test_both_keys_sign_the_event_of_a_rotation() -> None:
     new = checkpoints.rotate_signing_key(actor=command_actor())
     event = AuditEvent.objects.get(code=EventCode.SIGNING_KEY_ROTATED)
     details = event.details
-    statement = rotation_statement(
-        origin=details["origin"],
-        size=event.seq - 1,
-        previous=old.public_key,
-        new=new.public_key,
+    statement = verify.rotation_statement(
+        details["origin"], event.seq - 1, old.public_key, new.public_key
     )
     for key, name in ((old, "signature_by_previous"), (new, "signature_by_new")):
         verifier = Ed25519PublicKey.from_public_bytes(key.public_key)
         verifier.verify(base64.b64decode(details[name]), statement)
-    notes = [parse_checkpoint(one.note) for one in Checkpoint.objects.order_by("size")]
-    assert notes[0].is_signed_by(old.public_key)
-    assert notes[1].is_signed_by(new.public_key)
+    signers = Checkpoint.objects.order_by("size").values_list("fingerprint", flat=True)
+    assert list(signers) == [old.fingerprint, new.fingerprint]
     report = verify_audit_log()
     assert (report.fault, report.checkpoints) == (None, 2)
 

@@ -15,19 +15,19 @@ from pytest_django import DjangoDbBlocker, Settings
 
 from connections.access.actor import command_actor
 from connections.audit import checkpoints
-from connections.audit.signed_notes import sign_checkpoint
+from connections.audit.signing import sign_checkpoint
 from connections.audit.signing_key import (
     SigningKey,
     new_signing_key_text,
     parse_signing_key,
     read_signing_key,
-    rotation_statement,
 )
 from connections.evidence import verification
 from connections.evidence.stored_events import Fault
 from connections.evidence.verification import CannotVerifyError, VerificationReport
 from connections.models import Person
 from connections.people import erasure
+from connections.verifier import verify
 from tests.audit.copies import EVENTS, ROTATED, SEEN, Copy, build, copied
 from tests.support.databases import _administer, _url_of
 
@@ -313,9 +313,7 @@ def test_a_rotation_to_a_key_of_somebody_else_is_named(copy: Copy) -> None:
     theirs = another_key()
     ours = read_signing_key(copy.key_file)
     origin = copy.note_at(4).partition("\n")[0]
-    statement = rotation_statement(
-        origin=origin, size=EVENTS, previous=ours.public_key, new=theirs.public_key
-    )
+    statement = verify.rotation_statement(origin, EVENTS, ours.public_key, theirs.public_key)
     signature = base64.b64encode(theirs.sign(statement)).decode()
     added = rotation(
         copy,

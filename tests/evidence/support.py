@@ -15,7 +15,7 @@ from uuid import UUID, uuid4
 
 from connections.access.actor import Actor, command_actor, person_actor
 from connections.audit import checkpoints
-from connections.audit.signed_notes import signature_line
+from connections.audit.signing import signature_line
 from connections.audit.signing_key import SigningKey, load_signing_key
 from connections.deletions import approvals, reviews
 from connections.deletions import lifecycle as deletion_lifecycle

@@ -1,5 +1,6 @@
 """Verify the audit log: exit code 0 intact, 1 verification failed, 2 could not check."""
 
+import re
 from argparse import ArgumentParser
 from pathlib import Path
 from typing import Any, NoReturn
@@ -7,7 +8,6 @@ from typing import Any, NoReturn
 from django.core.management.base import CommandError
 from django.db import Error as DatabaseError
 
-from connections.audit.signed_notes import split_checkpoints
 from connections.evidence.verification import (
     CannotVerifyError,
     VerificationReport,
@@ -19,6 +19,7 @@ from connections.wording import pluralize
 
 VERIFICATION_FAILED = 1
 NOT_VERIFIED = 2
+_CHECKPOINT = re.compile(r"[^\n]+\n[0-9]+\n[^\n]+\n\n\u2014 [^\n]+\n")
 
 
 class Command(OrgAdminCommand):
@@ -59,12 +60,22 @@ class Command(OrgAdminCommand):
 def _read(path: Path) -> list[tuple[str, str]]:
     """Each checkpoint in the file with its name."""
     try:
-        notes = split_checkpoints(path.read_text(encoding="utf-8"))
+        notes = _split(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise CannotVerifyError(f"{path} can't be read: {error}.") from None
     if len(notes) == 1:
         return [(str(path), notes[0])]
     return [(f"checkpoint {number} of {path}", note) for number, note in enumerate(notes, start=1)]
+
+
+def _split(text: str) -> list[str]:
+    """The checkpoints in a text that has several, like a recipient's file.
+
+    Any other text is returned as the only item: verifying it says what is wrong.
+    """
+    text = text.replace("\r\n", "\n")
+    notes = _CHECKPOINT.findall(text)
+    return notes if notes and not _CHECKPOINT.sub("", text).strip() else [text]
 
 
 def _document(report: VerificationReport) -> dict[str, Any]:
