@@ -101,7 +101,10 @@ def run_concurrently(
 
 
 def add_connections(world: World, *, orgs: int, each: int) -> list[tuple[str, str]]:
-    """Add orgs that each share data with some partners; pairs of an org's name and an id."""
+    """Add orgs that each share data with some partners; pairs of an org's name and an id.
+
+    Each shares data with one more, so that the text to confirm stays the same to the end.
+    """
     wanted = []
     for number in range(orgs):
         org = world.add_org(name=f"Team {number}", site=US)
@@ -110,6 +113,8 @@ def add_connections(world: World, *, orgs: int, each: int) -> list[tuple[str, st
             sink = world.add_org(name=f"Partner {number}-{partner}", site=US)
             connection = world.add_connection(source_org=org, sink_org=sink)
             wanted.append((org.name, connection.id))
+        stays = world.add_org(name=f"Partner {number} for good", site=US)
+        world.add_connection(source_org=org, sink_org=stays)
     return wanted
 
 
