@@ -194,7 +194,7 @@ urlpatterns = [
     form_page(
         "connections/<site:site>/<uuid:connection_id>/lift/",
         inventory_views.org_connection_unprotect,
-        name="org-connection-lift",
+        name="org-connection-unprotect",
         who=UNPROTECT,
         reauthenticate=True,
     ),

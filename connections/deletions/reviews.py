@@ -109,7 +109,7 @@ def review(*, actor: Actor, credential: Credential, connection_id: UUID) -> Revi
         side=_side(credential=credential, snapshot=snapshot),
         other_credentials=usable,
         policy=_policy(credential=credential, others=others, snapshot=snapshot),
-        last_sync=credential.listings.first(),
+        last_sync=credential.syncs.first(),
         open_deletion=None if is_open_hidden else is_open,
         is_hidden=is_open_hidden or (snapshot is None and bool(others) and not usable),
         protection=protections.find_protection(

@@ -200,7 +200,7 @@ class RecordCheck(Transition):
     check: Check | None
 
     def columns(self, *, deletion: Deletion, actor: Actor) -> dict[str, Any]:
-        details = deletion.cause_details | {"last_look": self.details}
+        details = deletion.cause_details | {"last_check": self.details}
         return _same_state(
             deletion, cause_details=details, due_at=self.due_at, **_check_columns(self.check)
         )

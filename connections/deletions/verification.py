@@ -354,7 +354,7 @@ def verify_deleted(*, deletion: Deletion, actor: Actor) -> None:
                 sentence=event.sentence,
                 details=event.details,
             )
-            rows.update(cause_details={"last_look": event.details})
+            rows.update(cause_details={"last_check": event.details})
         if listed is None:
             now = clock.now()
             settled_at = states.settled_at_latest(deletion, now=now)

@@ -100,8 +100,8 @@ def remove_protection(*, actor: Actor, protection: Protection, reason: str) -> P
             removal = ProtectionRemoval.objects.create(
                 protection=protection,
                 reason=reason,
-                lifted_at=clock.now(),
-                lifted_by=person,
+                removed_at=clock.now(),
+                removed_by=person,
                 protector=protection.protected_by,
             )
             audit.record(
@@ -153,7 +153,7 @@ def _check_site(site: str) -> None:
 
 
 def _active() -> QuerySet[Protection]:
-    return Protection.objects.filter(lifting=None).select_related("protected_by")
+    return Protection.objects.filter(removal=None).select_related("protected_by")
 
 
 def find_protection(key: OrgConnectionKey) -> Protection | None:
@@ -177,7 +177,7 @@ def list_protections(key: OrgConnectionKey) -> list[Protection]:
     """Every protection that a connection ever had, oldest first, with its removal."""
     of_it = Protection.objects.filter(site=key.site, connection_id=key.connection_id)
     return list(
-        of_it.select_related("protected_by", "lifting", "lifting__lifted_by").order_by("number")
+        of_it.select_related("protected_by", "removal", "removal__removed_by").order_by("number")
     )
 
 

@@ -307,12 +307,12 @@ class Migration(migrations.Migration):
                 cause=CharField(blank=True, max_length=40),
                 http_status=PositiveSmallIntegerField(null=True),
                 errors=JSONField(default=list),
-                credential=ForeignKey("connections.credential", PROTECT, related_name="listings"),
+                credential=ForeignKey("connections.credential", PROTECT, related_name="syncs"),
             ),
             options={
                 "ordering": ("-started_at", "-id"),
                 "indexes": [
-                    Index(fields=["credential", "-started_at", "-id"], name="listing_newest")
+                    Index(fields=["credential", "-started_at", "-id"], name="sync_newest")
                 ],
             },
         ),
@@ -697,15 +697,15 @@ class Migration(migrations.Migration):
             fields=columns(
                 id=own_number(),
                 reason=TextField(),
-                lifted_at=DateTimeField(),
-                lifted_by=person(),
-                protection=OneToOneField("connections.protection", PROTECT, related_name="lifting"),
+                removed_at=DateTimeField(),
+                removed_by=person(),
+                protection=OneToOneField("connections.protection", PROTECT, related_name="removal"),
                 protector=person(),
             ),
             options={
                 "constraints": [
                     CheckConstraint(
-                        condition=~Q(lifted_by=F("protector")), name="nobody_lifts_their_own"
+                        condition=~Q(removed_by=F("protector")), name="nobody_removes_their_own"
                     )
                 ]
             },

@@ -148,7 +148,7 @@ NEW_PROTECTION = (
 # Another person lifts it, and the copy of who protected it must be true.
 NEW_LIFTING = (
     f"NOT EXISTS (SELECT 1 FROM {LIFTING} WHERE id = NEW.id OR protection_id = NEW.protection_id)"
-    " AND NEW.lifted_by_id <> NEW.protector_id AND NEW.protector_id ="
+    " AND NEW.removed_by_id <> NEW.protector_id AND NEW.protector_id ="
     f" (SELECT protected_by_id FROM {PROTECTION} WHERE id = NEW.protection_id)"
 )
 
@@ -216,9 +216,9 @@ CONTRADICTED = (
 )
 # Only the last check may be noted there; what a listing before the sending found stays.
 CAUSE_DETAILS = {
-    "sqlite": "json_remove(NEW.cause_details, '$.last_look')"
-    " = json_remove(OLD.cause_details, '$.last_look')",
-    "postgresql": "NEW.cause_details - 'last_look' = OLD.cause_details - 'last_look'",
+    "sqlite": "json_remove(NEW.cause_details, '$.last_check')"
+    " = json_remove(OLD.cause_details, '$.last_check')",
+    "postgresql": "NEW.cause_details - 'last_check' = OLD.cause_details - 'last_check'",
 }
 # Erasing a person replaces their name by "erased person no. 7"; their account is "erased-7" then.
 NAMES = "requested_by_name, confirmed_by_name, break_glass_by_name, settled_by_name".split(", ")

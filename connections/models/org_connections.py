@@ -16,7 +16,7 @@ from connections.models.credentials import Credential
 class Sync(models.Model):
     """One read of the connection list of a credential's org, complete or failed."""
 
-    credential = models.ForeignKey(Credential, on_delete=models.PROTECT, related_name="listings")
+    credential = models.ForeignKey(Credential, on_delete=models.PROTECT, related_name="syncs")
     started_at = models.DateTimeField()
     finished_at = models.DateTimeField()
     # Only a complete sync proves that a connection is absent.
@@ -28,10 +28,10 @@ class Sync(models.Model):
 
     class Meta:
         ordering = ("-started_at", "-id")
-        indexes = [models.Index(fields=["credential", "-started_at", "-id"], name="listing_newest")]
+        indexes = [models.Index(fields=["credential", "-started_at", "-id"], name="sync_newest")]
 
     def __str__(self) -> str:
-        return f"listing of {self.credential_id} at {self.started_at:%Y-%m-%d %H:%M:%S}"
+        return f"sync of {self.credential_id} at {self.started_at:%Y-%m-%d %H:%M:%S}"
 
 
 class SnapshotFields(models.Model):
@@ -156,10 +156,10 @@ class Protection(models.Model):
 class ProtectionRemoval(models.Model):
     """The removal of a protection, by another person."""
 
-    protection = models.OneToOneField(Protection, on_delete=models.PROTECT, related_name="lifting")
+    protection = models.OneToOneField(Protection, on_delete=models.PROTECT, related_name="removal")
     reason = models.TextField()
-    lifted_at = models.DateTimeField()
-    lifted_by = models.ForeignKey(
+    removed_at = models.DateTimeField()
+    removed_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+"
     )
     # A copy, so that a database constraint can refuse people who remove their own protection. A
@@ -171,9 +171,9 @@ class ProtectionRemoval(models.Model):
     class Meta:
         constraints = [
             models.CheckConstraint(
-                condition=~Q(lifted_by=F("protector")), name="nobody_lifts_their_own"
+                condition=~Q(removed_by=F("protector")), name="nobody_removes_their_own"
             )
         ]
 
     def __str__(self) -> str:
-        return f"lifting of {self.protection_id}"
+        return f"removal of {self.protection_id}"

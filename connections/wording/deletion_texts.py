@@ -219,7 +219,7 @@ def _next_check(deletion: Deletion) -> str:
 
 
 def _last_check(deletion: Deletion) -> str:
-    last = deletion.cause_details.get("last_look")
+    last = deletion.cause_details.get("last_check")
     if not last:
         return ""
     if last["found"] == "cannot tell":

@@ -244,9 +244,9 @@ def test_a_connection_with_a_hidden_open_deletion_is_not_requested(
 def test_a_sync_reads_only_visible_credentials(
     data: Data, grace: Person, client_of: Callable[[Person], Client]
 ) -> None:
-    before = data.hidden.listings.count()
+    before = data.hidden.syncs.count()
     client_of(grace).post("/connections/refresh/")
-    assert data.hidden.listings.count() == before
+    assert data.hidden.syncs.count() == before
 
 
 def test_protecting_a_hidden_connection_is_refused(

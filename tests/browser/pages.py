@@ -115,7 +115,9 @@ OURS = [
         who="approver",
     ),
     _page("org-connection-protect", who="operator"),
-    _page("org-connection-lift", find=_connection("Contact Center", "Retail US"), who="approver"),
+    _page(
+        "org-connection-unprotect", find=_connection("Contact Center", "Retail US"), who="approver"
+    ),
     _page("deletion-list", who="operator"),
     _page("deletion-list", "deletion-list-found", {"q": "contract"}, who="auditor"),
     _page("deletion-list", "deletion-list-none", {"q": "nothing like it"}, who="operator"),

@@ -256,8 +256,8 @@ def test_the_database_refuses_the_removal_of_ones_own_protection(
         ProtectionRemoval.objects.create(
             protection=protection,
             reason="x",
-            lifted_at=protection.protected_at,
-            lifted_by=linus,
+            removed_at=protection.protected_at,
+            removed_by=linus,
             protector=linus,
         )
 
@@ -270,8 +270,8 @@ def test_the_database_refuses_a_false_copy_of_who_protected_it(
         ProtectionRemoval.objects.create(
             protection=protection,
             reason="x",
-            lifted_at=protection.protected_at,
-            lifted_by=linus,
+            removed_at=protection.protected_at,
+            removed_by=linus,
             protector=ada,
         )
 

@@ -12,7 +12,7 @@ OF_ONE = {
     "credential-rotate": ("GET", "POST"),
     "credential-retire": ("GET", "POST"),
     "org-connection-detail": ("GET",),
-    "org-connection-lift": ("GET", "POST"),
+    "org-connection-unprotect": ("GET", "POST"),
     "deletion-detail": ("GET",),
     "deletion-execute": ("POST",),
     "deletion-approve": ("POST",),

@@ -66,7 +66,7 @@ MATRIX: dict[str, tuple[set[str] | None, set[str] | None]] = {
     "org-connection-export": (EXPORTER, None),
     "org-connection-detail": (ANY_ROLE, None),
     "org-connection-protect": (PROTECTOR, PROTECTOR),
-    "org-connection-lift": (APPROVER, APPROVER),
+    "org-connection-unprotect": (APPROVER, APPROVER),
     "deletion-list": (ANY_ROLE, None),
     "deletion-export": (EXPORTER, None),
     "deletion-new": (OPERATOR, OPERATOR),
@@ -127,7 +127,7 @@ REAUTHENTICATED = {
     "person-sessions",
     "person-email",
     "person-provider",
-    "org-connection-lift",
+    "org-connection-unprotect",
 }
 # No role here has its permission; deletions/approvals/test_break_glass.py tests it.
 REAUTHENTICATED_ELSEWHERE = {"deletion-break-glass"}

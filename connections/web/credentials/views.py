@@ -137,7 +137,7 @@ def _detail(
         "deletions_url": page.deletions_url(credential),
         "deletion_count": credential.deletions.count(),
         "count_connections": lifecycle.count_connections(credential),
-        "newest_listing": credential.listings.first(),
+        "newest_listing": credential.syncs.first(),
         "policy_label": ApprovalPolicy(credential.policy).label,
         "access": _access_summary(credential),
         "access_warnings": access_lists.list_access_warnings(credential),

@@ -29,7 +29,7 @@ class ProtectionPage:
 def protection_page(*, key: OrgConnectionKey, actor: Actor) -> ProtectionPage:
     """The protections of one connection."""
     every = protections.list_protections(key)
-    held = next((each for each in every if not hasattr(each, "lifting")), None)
+    held = next((each for each in every if not hasattr(each, "removal")), None)
     may_unprotect = held is not None and permissions.can_unprotect(actor, protection=held)
     may_protect = held is None and permissions.can_protect(actor)
     return ProtectionPage(
@@ -54,7 +54,7 @@ def protect_url(key: OrgConnectionKey) -> str:
 
 def unprotect_url(key: OrgConnectionKey) -> str:
     """The form that removes its protection."""
-    return reverse("org-connection-lift", args=[key.site, key.connection_id])
+    return reverse("org-connection-unprotect", args=[key.site, key.connection_id])
 
 
 def _entries(protection: Protection) -> list[TimelineEntry]:
@@ -68,15 +68,15 @@ def _entries(protection: Protection) -> list[TimelineEntry]:
             detail=f"“{protection.reason}”",
         )
     ]
-    if hasattr(protection, "lifting"):
+    if hasattr(protection, "removal"):
         entries.append(
             TimelineEntry(
                 tone="muted",
                 icon="minus",
                 title="Protection lifted",
-                at=protection.lifting.lifted_at,
-                by=str(protection.lifting.lifted_by),
-                detail=f"“{protection.lifting.reason}”",
+                at=protection.removal.removed_at,
+                by=str(protection.removal.removed_by),
+                detail=f"“{protection.removal.reason}”",
             )
         )
     return entries

@@ -135,10 +135,10 @@ def test_viewing_the_page_writes_nothing(
     asked: Deletion, linus: Person, client_of: ClientOf
 ) -> None:
     before = AuditEvent.objects.count()
-    listings = asked.credential.listings.count()
+    listings = asked.credential.syncs.count()
     record(client_of(linus), asked)
     assert AuditEvent.objects.count() == before
-    assert asked.credential.listings.count() == listings
+    assert asked.credential.syncs.count() == listings
 
 
 def test_only_an_approvers_page_checks_with_datadog(

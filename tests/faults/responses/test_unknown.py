@@ -138,7 +138,7 @@ def test_the_same_connection_listed_twice_makes_a_listing_worthless(
     )
     for _ in range(3):
         assert look_twice(watch, deletion).state == State.UNKNOWN
-    assert deletion.cause_details["last_look"]["cause"] == "too_few"
+    assert deletion.cause_details["last_check"]["cause"] == "too_few"
 
 
 def test_a_look_within_35_s_of_the_sending_does_not_count(ask: Ask, watch: Watch) -> None:

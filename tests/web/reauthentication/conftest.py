@@ -21,7 +21,7 @@ __all__ = ["plain_addresses"]
 @pytest.fixture
 def addresses(plain_addresses: dict[str, str]) -> dict[str, str]:
     """The URL of each name. A person outside the tests protects the connection."""
-    url = plain_addresses["org-connection-lift"]
+    url = plain_addresses["org-connection-unprotect"]
     _, site, connection_id, _ = url.strip("/").split("/")
     protections.protect_connection(
         actor=person_actor(person=make_person("keeper", is_administrator=True)),

@@ -22,7 +22,7 @@ ASK_FIRST = {
     "credential-retire",
     "credential-access",
     "person-new",
-    "org-connection-lift",
+    "org-connection-unprotect",
 }
 
 
