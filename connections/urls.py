@@ -95,7 +95,9 @@ urlpatterns = [
         name="reauthentication-passkey",
         who=Visitors.SIGNED_IN,
     ),
-    action("theme/", person_views.theme_set, name="theme-set", who=Visitors.ANYONE),
+    action(
+        "appearance/", person_views.appearance_set, name="appearance-set", who=Visitors.ANYONE
+    ),
     page(
         "sessions/",
         person_views.session_list,

@@ -4,7 +4,7 @@ from connections.access import permissions
 from connections.access.actor import Actor
 from connections.audit.export import Export
 from connections.core.tabular import Row, as_time
-from connections.inventory.inventory import InventoryFilter, InventoryRow, build_inventory
+from connections.inventory.inventory import InventoryFilter, InventoryRow, iterate_rows
 
 CONNECTION_COLUMNS = (
     "id",
@@ -64,6 +64,6 @@ def prepare_export(
         description="org connections",
         file_format=file_format,
         query=query,
-        rows=lambda: map(connection_row, build_inventory(actor=actor, filters=filters).rows),
+        rows=lambda: map(connection_row, iterate_rows(actor=actor, filters=filters)),
         columns=CONNECTION_COLUMNS,
     )

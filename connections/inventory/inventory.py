@@ -1,8 +1,16 @@
 """The inventory: every org connection that the newest stored snapshots show."""
 
+import json
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
+from itertools import batched
+from typing import Any, NamedTuple
 from uuid import UUID
+
+from django.db import connection
+from django.db.models import Max, UUIDField
 
 from connections.access import permissions, visibility
 from connections.access.actor import Actor
@@ -19,44 +27,105 @@ from connections.models import (
     Sync,
 )
 
+ROWS_PER_QUERY = 500
+
 
 @dataclass(frozen=True, kw_only=True)
 class InventoryFilter:
     """Which connections to show; an empty field filters nothing."""
 
     site: str = ""
+    # "<site>/<org id>" of the source or the destination org.
     org: str = ""
     connection_type: str = ""
     text: str = ""
     # "yes" or "no".
     protected: str = ""
 
-    def matches(self, row: "InventoryRow") -> bool:
+    def matches(self, listed: "ListedConnection", *, is_protected: bool) -> bool:
         """Whether a connection matches every field."""
-        snapshot = row.snapshot
-        names = (snapshot.source_org_name, snapshot.sink_org_name)
         return (
-            self.site in {"", snapshot.site}
-            and self.org in {"", *names, snapshot.source_org_id, snapshot.sink_org_id}
-            and (not self.connection_type or self.connection_type in snapshot.connection_types)
-            and self.protected in {"", "yes" if row.protection else "no"}
-            and (not self.text or self._matches_text(snapshot))
+            self.site in {"", listed.site}
+            and (not self.org or self.org in {listed.source_org.key, listed.sink_org.key})
+            and (not self.connection_type or self.connection_type in listed.types)
+            and self.protected in {"", "yes" if is_protected else "no"}
+            and (not self.text or listed.contains(self.text))
         )
 
-    def _matches_text(self, snapshot: OrgConnectionSnapshot) -> bool:
-        searched = _searchable(snapshot)
-        return all(word in searched for word in self.text.casefold().split())
+
+class KnownOrg(NamedTuple):
+    """A Datadog org. Two orgs can have the same name, also on one site."""
+
+    site: str
+    org_id: str
+    name: str
+
+    @property
+    def key(self) -> str:
+        """The org in filters and addresses: "<site>/<org id>"."""
+        return f"{self.site}/{self.org_id}"
 
 
-def _searchable(snapshot: OrgConnectionSnapshot) -> str:
-    words = (
-        snapshot.source_org_name,
-        snapshot.sink_org_name,
-        snapshot.creator_name,
-        str(snapshot.connection_id),
-        *snapshot.connection_types,
+class ListedConnection(NamedTuple):
+    """What filters and sorting need of one connection, without a model object for each.
+
+    IDs and times are as the database driver returns them: text on SQLite, UUID and datetime on
+    PostgreSQL. To convert those of 10,000 connections takes five times as long as to query them.
+    """
+
+    snapshot_id: int
+    site: str
+    stored_id: Any
+    source_org_id: str
+    source_org_name: str
+    sink_org_id: str
+    sink_org_name: str
+    types: list[str]
+    created_at: Any
+    creator_name: str
+    # Those that list it, the one with the newest snapshot first.
+    credential_ids: list[Any]
+
+    @property
+    def connection_id(self) -> UUID:
+        """Datadog's ID of the connection."""
+        return UUID(str(self.stored_id))
+
+    @property
+    def source_org(self) -> KnownOrg:
+        """The org whose data is shared."""
+        return KnownOrg(self.site, self.source_org_id, self.source_org_name)
+
+    @property
+    def sink_org(self) -> KnownOrg:
+        """The org that queries the data."""
+        return KnownOrg(self.site, self.sink_org_id, self.sink_org_name)
+
+    def contains(self, text: str) -> bool:
+        """Whether each word of the text is in a name, the ID or a data type."""
+        names = (self.source_org_name, self.sink_org_name, self.creator_name)
+        searched = "\n".join((*names, str(self.connection_id), *self.types)).casefold()
+        return all(word in searched for word in text.casefold().split())
+
+
+def _by_source(listed: ListedConnection) -> tuple[str, str, str, str]:
+    return (
+        listed.source_org_name.casefold(),
+        listed.sink_org_name.casefold(),
+        listed.site,
+        str(listed.stored_id),
     )
-    return "\n".join(words).casefold()
+
+
+# What the inventory can be sorted by; connections that are equal stay sorted by source.
+SORT_KEYS: dict[str, Callable[[ListedConnection], Any]] = {
+    "source": _by_source,
+    "destination": lambda each: each.sink_org_name.casefold(),
+    "site": lambda each: each.site,
+    "created": lambda each: (each.created_at is not None, each.created_at),
+    "creator": lambda each: each.creator_name.casefold(),
+    "visible": lambda each: len(each.credential_ids),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,22 +138,6 @@ class InventoryRow:
     is_up_to_date: bool
     # The active protection, if there is one.
     protection: Protection | None
-
-    @property
-    def key(self) -> OrgConnectionKey:
-        """The key of the connection."""
-        return OrgConnectionKey(site=self.snapshot.site, connection_id=self.snapshot.connection_id)
-
-    @property
-    def order(self) -> tuple[str, str, str, str]:
-        """The sort key: both orgs' names, then the site and id."""
-        snapshot = self.snapshot
-        return (
-            snapshot.source_org_name.casefold(),
-            snapshot.sink_org_name.casefold(),
-            snapshot.site,
-            str(snapshot.connection_id),
-        )
 
     def default_credential(self, *, actor: Actor) -> Credential | None:
         """The credential that sends a deletion unless the person picks another: the source side's.
@@ -112,7 +165,7 @@ class Coverage:
     last_complete: dict[UUID, Sync]
     never_listed: list[Credential]
     # Orgs that appear only as the other side: no credential of theirs is stored.
-    unknown_orgs: list[str]
+    unknown_orgs: list[KnownOrg]
     oldest_at: datetime | None
     # Whether some org should be synced.
     is_stale: bool
@@ -120,22 +173,42 @@ class Coverage:
 
 @dataclass(frozen=True, kw_only=True)
 class Inventory:
-    """The matching rows, the choices for each filter, and the coverage."""
+    """The matching connections, the choices for each filter, and the coverage."""
 
-    rows: list[InventoryRow]
+    matches: list[ListedConnection]
     total: int
-    sites: list[str]
-    orgs: list[str]
+    # By name.
+    orgs: list[KnownOrg]
     connection_types: list[str]
     coverage: Coverage
+    # In use and visible, by the stored form of their ID.
+    credentials: dict[Any, Credential]
+    protections: dict[OrgConnectionKey, Protection]
     # Protections of connections that are not listed now, newest first.
     unlisted_protections: list[Protection]
     # When this was read from the database, by its clock.
     at: datetime
 
+    def load_rows(self, connections: Iterable[ListedConnection]) -> Iterator[InventoryRow]:
+        """The rows of some of the matches, in their order."""
+        complete = {_as_stored(sync.credential_id) for sync in self.coverage.listed}
+        for batch in batched(connections, ROWS_PER_QUERY):
+            snapshots = OrgConnectionSnapshot.objects.in_bulk([each.snapshot_id for each in batch])
+            for each in batch:
+                snapshot = snapshots[each.snapshot_id]
+                yield InventoryRow(
+                    snapshot=snapshot,
+                    seen_by=[self.credentials[pk] for pk in each.credential_ids],
+                    is_up_to_date=not complete.isdisjoint(each.credential_ids),
+                    protection=self.protections.get(snapshot.key),
+                )
 
-def build_inventory(*, actor: Actor, filters: InventoryFilter) -> Inventory:
-    """The inventory from the newest stored snapshots; no request. Raises PermissionDenied."""
+
+def build_inventory(*, actor: Actor, filters: InventoryFilter, sort: str = "source") -> Inventory:
+    """The inventory from the newest stored snapshots; no request. Raises PermissionDenied.
+
+    `sort` is one of SORT_KEYS, after "-" for the opposite order.
+    """
     permissions.require(permissions.can_see(actor), "see org connections")
     now = clock.now()
     in_use = {credential.pk: credential for credential in credentials_in_use(actor=actor)}
@@ -143,58 +216,101 @@ def build_inventory(*, actor: Actor, filters: InventoryFilter) -> Inventory:
     for listing in newest.values():
         listing.credential = in_use[listing.credential_id]
     active = visibility.visible_protections(protections.active_protections(), actor=actor)
-    rows = _rows(in_use=in_use, newest=newest, active=active)
-    listed = {row.key for row in rows}
-    snapshots = [row.snapshot for row in rows]
-    names = {snapshot.source_org_name for snapshot in snapshots}
-    names |= {snapshot.sink_org_name for snapshot in snapshots}
+    connections = _listed_connections(in_use)
+    protected = {(key.site, _as_stored(key.connection_id)): each for key, each in active.items()}
+    matches = [
+        each
+        for key, each in connections.items()
+        if filters.matches(each, is_protected=key in protected)
+    ]
+    matches.sort(key=_by_source)
+    if sort != "source":
+        matches.sort(key=SORT_KEYS[sort.removeprefix("-")], reverse=sort.startswith("-"))
+    orgs = _known_orgs(connections.values())
     return Inventory(
-        rows=[row for row in rows if filters.matches(row)],
-        total=len(rows),
-        sites=sorted({snapshot.site for snapshot in snapshots}),
-        orgs=sorted(names - {""}, key=str.casefold),
-        connection_types=sorted({kind for each in snapshots for kind in each.connection_types}),
-        coverage=_coverage(snapshots=snapshots, in_use=in_use, newest=newest, now=now),
-        unlisted_protections=[each for key, each in active.items() if key not in listed],
+        matches=matches,
+        total=len(connections),
+        orgs=orgs,
+        connection_types=sorted({kind for each in connections.values() for kind in each.types}),
+        coverage=_coverage(orgs=orgs, in_use=in_use, newest=newest, now=now),
+        credentials={_as_stored(pk): credential for pk, credential in in_use.items()},
+        protections=active,
+        unlisted_protections=[each for key, each in protected.items() if key not in connections],
         at=now,
     )
 
 
-def _rows(
-    *,
+def iterate_rows(*, actor: Actor, filters: InventoryFilter) -> Iterator[InventoryRow]:
+    """Every matching connection, by source. Raises PermissionDenied."""
+    inventory = build_inventory(actor=actor, filters=filters)
+    return inventory.load_rows(inventory.matches)
+
+
+def _as_stored(value: UUID) -> Any:
+    """The ID as the database driver returns it."""
+    return UUIDField().get_db_prep_value(value, connection)
+
+
+def _listed_connections(
     in_use: dict[UUID, Credential],
-    newest: dict[UUID, Sync],
-    active: dict[OrgConnectionKey, Protection],
-) -> list[InventoryRow]:
-    listed = {pk for pk, listing in newest.items() if listing.is_complete}
-    snapshots: dict[OrgConnectionKey, list[OrgConnectionSnapshot]] = {}
+) -> dict[tuple[str, Any], ListedConnection]:
+    """Every listed connection by site and stored ID, as its newest snapshot shows it."""
     current = OrgConnectionSnapshot.objects.filter(is_current=True, credential__in=in_use)
     # The newest snapshot first: an org may have been renamed between two of them.
-    for snapshot in current.order_by("-last_seen_at", "-id"):
-        key = OrgConnectionKey(site=snapshot.site, connection_id=snapshot.connection_id)
-        snapshots.setdefault(key, []).append(snapshot)
-    rows = [
-        InventoryRow(
-            snapshot=seen[0],
-            seen_by=[in_use[each.credential_id] for each in seen],
-            is_up_to_date=any(each.credential_id in listed for each in seen),
-            protection=active.get(key),
-        )
-        for key, seen in snapshots.items()
-    ]
-    return sorted(rows, key=lambda row: row.order)
+    newest_first = current.order_by("-last_seen_at", "-id").values_list(
+        "id",
+        "site",
+        "connection_id",
+        "source_org_id",
+        "source_org_name",
+        "sink_org_id",
+        "sink_org_name",
+        "connection_types",
+        "connection_created_at",
+        "creator_name",
+        "credential_id",
+    )
+    found: dict[tuple[str, Any], ListedConnection] = {}
+    if not in_use:
+        return found
+    with connection.cursor() as cursor:
+        cursor.execute(*newest_first.query.sql_with_params())
+        rows = cursor.fetchall()
+    parse_types = cache(json.loads)
+    for *values, types, created_at, creator, credential in rows:
+        _, site, stored_id, *_ = values
+        if known := found.get((site, stored_id)):
+            known.credential_ids.append(credential)
+        else:
+            new = ListedConnection._make(
+                [*values, parse_types(types), created_at, creator, [credential]]
+            )
+            found[site, stored_id] = new
+    return found
+
+
+def _known_orgs(connections: Iterable[ListedConnection]) -> list[KnownOrg]:
+    """Both orgs of every connection, each once, by name."""
+    names: dict[tuple[str, str], str] = {}
+    for each in connections:
+        names[each.site, each.source_org_id] = each.source_org_name
+        names[each.site, each.sink_org_id] = each.sink_org_name
+    orgs = [KnownOrg(site, org_id, name) for (site, org_id), name in names.items()]
+    return sorted(orgs, key=_by_name)
+
+
+def _by_name(org: KnownOrg) -> tuple[str, str, str]:
+    return (org.name.casefold(), org.site, org.org_id)
 
 
 def _coverage(
     *,
-    snapshots: list[OrgConnectionSnapshot],
+    orgs: list[KnownOrg],
     in_use: dict[UUID, Credential],
     newest: dict[UUID, Sync],
     now: datetime,
 ) -> Coverage:
-    own_orgs = {credential.org_id for credential in in_use.values()}
-    names = {s.source_org_id: s.source_org_name for s in snapshots}
-    names |= {s.sink_org_id: s.sink_org_name for s in snapshots}
+    own_orgs = {(credential.site, credential.org_id) for credential in in_use.values()}
     failed = [listing for listing in newest.values() if not listing.is_complete]
     pinned = [credential for credential in in_use.values() if credential.org_id]
     return Coverage(
@@ -202,19 +318,35 @@ def _coverage(
         failed=failed,
         last_complete=newest_syncs(now=now, complete_only=True) if failed else {},
         never_listed=[credential for credential in in_use.values() if credential.pk not in newest],
-        unknown_orgs=sorted(
-            name or org_id for org_id, name in names.items() if org_id not in own_orgs
-        ),
+        unknown_orgs=[org for org in orgs if (org.site, org.org_id) not in own_orgs],
         oldest_at=min((listing.started_at for listing in newest.values()), default=None),
         is_stale=any(is_stale(newest.get(each.pk), now=now) for each in pinned),
     )
 
 
 def find_open_deletions(
-    rows: list[InventoryRow], *, actor: Actor
-) -> dict[tuple[str, UUID], Deletion]:
-    """The visible open deletions of these connections, by site and id."""
-    ids = [row.snapshot.connection_id for row in rows]
+    connections: Iterable[ListedConnection], *, actor: Actor
+) -> dict[OrgConnectionKey, Deletion]:
+    """The visible open deletions of these connections."""
+    ids = [each.connection_id for each in connections]
     of_them = Deletion.objects.filter(connection_id__in=ids, state__in=OPEN_STATES)
     found = visibility.visible(of_them, actor=actor)
-    return {(deletion.site, deletion.connection_id): deletion for deletion in found}
+    return {
+        OrgConnectionKey(site=each.site, connection_id=each.connection_id): each for each in found
+    }
+
+
+def list_known_orgs(*, actor: Actor) -> list[KnownOrg]:
+    """Every org that was ever on a side of a visible connection, with its newest name, by name."""
+    snapshots = visibility.visible(OrgConnectionSnapshot.objects.order_by(), actor=actor)
+    seen: list[tuple[datetime, str, str, str]] = []
+    for side in ("source", "sink"):
+        orgs = snapshots.values_list("site", f"{side}_org_id", f"{side}_org_name")
+        seen += [
+            (at, site, org_id, name)
+            for site, org_id, name, at in orgs.annotate(Max("last_seen_at"))
+        ]
+    newest = {
+        (site, org_id): KnownOrg(site, org_id, name) for _, site, org_id, name in sorted(seen)
+    }
+    return sorted(newest.values(), key=_by_name)

@@ -118,6 +118,11 @@ class OrgConnectionSnapshot(SnapshotFields):
     def __str__(self) -> str:
         return f"{self.source_org_name} → {self.sink_org_name} ({self.connection_id})"
 
+    @property
+    def key(self) -> OrgConnectionKey:
+        """The connection that this is a snapshot of."""
+        return OrgConnectionKey(site=self.site, connection_id=self.connection_id)
+
 
 class Protection(models.Model):
     """Blocks all deletions of one connection, known here or not, until it is removed.

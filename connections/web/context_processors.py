@@ -17,7 +17,8 @@ from connections.web.people import single_sign_on
 from connections.web.reauthentication import prompt_for
 from connections.web.support import actor_of, signed_in_person
 
-THEMES = ("system", "light", "dark")
+# What a person can choose about how pages look, each in a cookie; the first is the default.
+APPEARANCE = {"theme": ("system", "light", "dark"), "density": ("dense", "comfortable")}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,10 +33,9 @@ class NavItem:
 
 def page_context(request: HttpRequest) -> dict[str, Any]:
     """The variables. Lazy: none queries the database until a template uses it."""
-    theme = request.COOKIES.get("theme", "")
     return {
+        **{name: _chosen(request, name) for name in APPEARANCE},
         "nav": SimpleLazyObject(lambda: _nav(request)),
-        "theme": theme if theme in THEMES else "system",
         "signed_in_person": SimpleLazyObject(lambda: signed_in_person(request)),
         "role_names": SimpleLazyObject(lambda: _role_names(signed_in_person(request))),
         "reauth_prompt": SimpleLazyObject(lambda: prompt_for(request)),
@@ -45,6 +45,11 @@ def page_context(request: HttpRequest) -> dict[str, Any]:
         "provider_name": single_sign_on.provider_name() if single_sign_on.is_on() else "",
         "provider_account": SimpleLazyObject(lambda: _provider_account(signed_in_person(request))),
     }
+
+
+def _chosen(request: HttpRequest, name: str) -> str:
+    chosen = request.COOKIES.get(name, "")
+    return chosen if chosen in APPEARANCE[name] else APPEARANCE[name][0]
 
 
 def _nav(request: HttpRequest) -> list[NavItem]:

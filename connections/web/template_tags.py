@@ -13,7 +13,7 @@ from connections.core.text import format_age, format_relative
 from connections.models import Credential, Deletion, Notification, Person, Sync
 from connections.wording import Badge
 from connections.wording.causes import failure_text
-from connections.wording.connections import creator_kind, site_name
+from connections.wording.connections import KNOWN_TYPES, creator_kind, site_name
 
 register = template.Library()
 register.filter("creator_kind", creator_kind)
@@ -62,6 +62,15 @@ def legend(subject: str) -> dict[str, Any]:
 def ago(at: datetime, now: datetime) -> str:
     """How long ago that was: "3 min ago"."""
     return format_age(at, now=now)
+
+
+@register.inclusion_tag("connections/components/data_types.html")
+def data_types(types: list[str]) -> dict[str, Any]:
+    """The data types of a connection, each known one in its own place."""
+    return {
+        "known": [(kind, kind in types) for kind in KNOWN_TYPES],
+        "others": [kind for kind in types if kind not in KNOWN_TYPES],
+    }
 
 
 @register.simple_tag

@@ -13,6 +13,8 @@ _EFFECTS = {
 }
 
 
+KNOWN_TYPES = tuple(_EFFECTS)
+
 # Nouns for types whose own name is no noun for data.
 _NOUNS = {"audit": "audit events"}
 
@@ -65,6 +67,11 @@ def site_name(site: str) -> str:
     """ "EU1", or the stored name of a site no longer known."""
     known = site_or_none(site)
     return known.name if known else site
+
+
+def org_label(*, site: str, org_id: str, name: str) -> str:
+    """ "Payments EU · EU1 · …5e529f07": orgs can share a name."""
+    return f"{name or 'Unknown org'} · {site_name(site)} · …{org_id[-8:]}"
 
 
 def creator_kind(is_service_account: bool | None) -> str:

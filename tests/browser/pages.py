@@ -214,7 +214,7 @@ NOT_PAGES = {
     "accounts/2fa/webauthn/reauthenticate/": "leads to reauthentication",
     "reauthentication": "walked in its own test: it is asked only after five minutes",
     "reauthentication-passkey": "JSON",
-    "theme-set": "POST",
+    "appearance-set": "POST",
     "credential-verify": "POST",
     "credential-rename": "POST",
     "credential-policy": "POST",

@@ -98,7 +98,7 @@ def test_escape_closes_the_list_of_exports(open_demo_as: OpenAs) -> None:
 def test_the_chosen_theme_holds_on_the_next_page(java_script: bool, open_demo_as: OpenAs) -> None:
     page = open_demo_as("operator", java_script_enabled=java_script)
     page.goto("/deletions/?q=contract")
-    with page.expect_response("**/theme/"):
+    with page.expect_response("**/appearance/"):
         page.get_by_role("button", name="Dark").click()
     root = page.locator("html")
     expect(root).to_have_attribute("data-theme", "dark")

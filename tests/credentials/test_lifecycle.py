@@ -390,7 +390,7 @@ def test_connections_that_only_it_listed_leave_the_inventory(
     retire(credential)
 
     seen = build_inventory(actor=command_actor(), filters=InventoryFilter())
-    assert {row.snapshot.source_org_name for row in seen.rows} == {"Labs EU"}
+    assert {listed.source_org_name for listed in seen.matches} == {"Labs EU"}
 
 
 @pytest.mark.parametrize("action", ["verify", "rename", "rotate", "policy", "retire"])

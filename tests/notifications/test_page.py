@@ -154,7 +154,7 @@ def test_pages_have_no_gaps_and_no_repeated_rows(
     while url:
         page = read(administrator.get(url))
         ids += re.findall(r'<tr data-id="([0-9a-f-]+)"', page.html)
-        url = next((href for href, words in page.links if words.strip() == "Older ›"), "")
+        url = next((href for href, words in page.links if words.strip() == "Next page ›"), "")
     assert len(ids) == len(set(ids)) == 120
 
 

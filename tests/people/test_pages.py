@@ -131,7 +131,7 @@ def test_what_only_posts_change_answers_405_to_a_get(
     client = client_of(root)
     for name in ("roles", "disable", "enable", "link"):
         assert client.get(act(name, ada)).status_code == 405
-    assert client.get("/theme/").status_code == 405
+    assert client.get("/appearance/").status_code == 405
 
 
 def test_an_unknown_person_is_a_404(root: Person, client_of: ClientOf) -> None:
@@ -188,7 +188,7 @@ def test_a_person_without_a_role_sees_who_can_give_one(
 
 
 def test_the_theme_is_kept_in_a_cookie_for_anybody(client: Client, db: None) -> None:
-    response = client.post("/theme/", {"theme": "dark", "next": "/accounts/login/"})
+    response = client.post("/appearance/", {"theme": "dark", "next": "/accounts/login/"})
     assert (response.status_code, response["Location"]) == (302, "/accounts/login/")
     assert 'data-theme="dark"' in client.get("/accounts/login/").text
 
@@ -198,12 +198,12 @@ def test_the_theme_is_kept_in_a_cookie_for_anybody(client: Client, db: None) -> 
     ["https://evil.example/", "//evil.example/", "/\\evil.example", "javascript:alert(1)", ""],
 )
 def test_the_theme_switch_leads_nowhere_else(client: Client, db: None, elsewhere: str) -> None:
-    response = client.post("/theme/", {"theme": "dark", "next": elsewhere})
+    response = client.post("/appearance/", {"theme": "dark", "next": elsewhere})
     assert response["Location"] == "/"
 
 
 def test_an_unknown_theme_follows_the_system(client: Client, db: None) -> None:
-    client.post("/theme/", {"theme": '"><script>'})
+    client.post("/appearance/", {"theme": '"><script>'})
     assert client.cookies["theme"].value == "system"
 
 

@@ -45,7 +45,7 @@ FREE = {
     "credential-policy",
     "setup",
     "sign-in-link",
-    "theme-set",
+    "appearance-set",
     "credential-new",
     "org-connection-refresh",
     "org-connection-protect",

@@ -42,7 +42,7 @@ MATRIX: dict[str, tuple[set[str] | None, set[str] | None]] = {
     "overview": (ANY_ROLE, None),
     "setup": (EVERYONE, EVERYONE),
     "sign-in-link": (EVERYONE, EVERYONE),
-    "theme-set": (None, EVERYONE),
+    "appearance-set": (None, EVERYONE),
     "reauthentication": (EVERYONE, EVERYONE),
     "reauthentication-passkey": (None, EVERYONE),
     "provider-start": (EVERYONE, None),
@@ -134,7 +134,7 @@ REAUTHENTICATED_ELSEWHERE = {"deletion-break-glass"}
 NOT_REAUTHENTICATED = {
     "setup": "nobody is signed in",
     "sign-in-link": "nobody is signed in",
-    "theme-set": "changes a colour",
+    "appearance-set": "changes a colour",
     "reauthentication": "is the question",
     "reauthentication-passkey": "is the question",
     "session-end": "ends the person's own",
@@ -396,7 +396,7 @@ def test_not_even_an_administrator_decides_on_their_own(
 
 @pytest.mark.parametrize("method", ["GET", "POST", "HEAD", "PUT", "PATCH", "DELETE", "OPTIONS"])
 def test_nobody_reaches_anything_without_signing_in(method: str, addresses: dict[str, str]) -> None:
-    public = {"setup", "sign-in-link", "theme-set", "provider-start", "provider-answer"}
+    public = {"setup", "sign-in-link", "appearance-set", "provider-start", "provider-answer"}
     client = Client()
     statuses = {
         name: client.generic(method, url).status_code

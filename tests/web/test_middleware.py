@@ -224,7 +224,7 @@ def test_a_static_file_may_be_kept(client: Client, db: None) -> None:
 
 
 def test_a_signed_out_person_is_redirected_to_the_sign_in(client: Client, db: None) -> None:
-    open_to_all = {"setup", "sign-in-link", "theme-set", "provider-start", "provider-answer"}
+    open_to_all = {"setup", "sign-in-link", "appearance-set", "provider-start", "provider-answer"}
     for pattern in own_urlpatterns:
         pattern_text = str(pattern.pattern)
         if pattern.name in open_to_all or "<" in pattern_text:
@@ -305,7 +305,7 @@ def test_where_mfa_is_required_everyone_can_still_set_it_up(
     page = client.get("/accounts/2fa/", follow=True)
     assert page.status_code == 200
     assert client.get("/sign-in/").status_code == 200
-    assert client.post("/theme/", {"theme": "dark"}).status_code in {302, 303}
+    assert client.post("/appearance/", {"theme": "dark"}).status_code in {302, 303}
 
 
 def test_a_second_factor_opens_the_pages_and_recovery_codes_alone_do_not(

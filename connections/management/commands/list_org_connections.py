@@ -8,7 +8,7 @@ from connections.core import clock, tabular
 from connections.crypto.encryption import check_key_ring
 from connections.inventory import sync
 from connections.inventory.export import connection_row
-from connections.inventory.inventory import InventoryFilter, InventoryRow, build_inventory
+from connections.inventory.inventory import InventoryFilter, InventoryRow, iterate_rows
 from connections.management.base import FAILED, OrgAdminCommand
 from connections.models import Credential, Sync
 from connections.wording.causes import failure_text
@@ -49,7 +49,7 @@ class Command(OrgAdminCommand):
         if not options["stored"]:
             check_key_ring()
             sync.sync_orgs(actor=actor, credentials=chosen)
-        rows = build_inventory(actor=actor, filters=InventoryFilter()).rows
+        rows = list(iterate_rows(actor=actor, filters=InventoryFilter()))
         if options["credential"]:
             rows = [row for row in rows if chosen[0] in row.seen_by]
         failures = _failures(chosen)

@@ -10,7 +10,7 @@ from django.core.exceptions import ValidationError
 
 from connections.core.errors import InvalidInputError
 from connections.deletions import reviews
-from connections.inventory.inventory import InventoryFilter
+from connections.inventory.inventory import SORT_KEYS, InventoryFilter
 from connections.inventory.protections import (
     LONGEST_REASON,
     NO_REASON_TO_PROTECT,
@@ -30,12 +30,23 @@ class InventoryForm(forms.Form):
     type = forms.CharField(max_length=1000, required=False)
     protected = forms.ChoiceField(choices=PROTECTED, required=False)
     q = forms.CharField(max_length=200, required=False)
+    sort = forms.ChoiceField(
+        choices=[(f"{sign}{name}", name) for name in SORT_KEYS for sign in ("", "-")],
+        required=False,
+    )
 
     def values(self) -> dict[str, str]:
         """The valid filters that are set, by their name in the query string."""
         self.is_valid()
         data: Mapping[str, Any] = self.cleaned_data
-        return {name: data[name] for name in self.fields if data.get(name)}
+        return {name: data[name] for name in self.fields if name != "sort" and data.get(name)}
+
+    @property
+    def sorted_by(self) -> str:
+        """The column to sort by, after "-" for descending order."""
+        self.is_valid()
+        sort: str = self.cleaned_data.get("sort", "")
+        return sort or "source"
 
     def query(self) -> str:
         """The filters as a query string; "" without filters."""

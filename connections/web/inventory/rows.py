@@ -1,10 +1,17 @@
 """Rows of the inventory, and the syncs behind it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from connections.access.actor import Actor
-from connections.inventory.inventory import Coverage, InventoryRow
+from connections.inventory.inventory import (
+    Coverage,
+    Inventory,
+    InventoryRow,
+    ListedConnection,
+    find_open_deletions,
+)
 from connections.models import Deletion, Sync
 from connections.web.deletions.review import review_url
 from connections.wording import join_names
@@ -24,13 +31,23 @@ class RowView:
     deletion: Deletion | None
 
 
-def row_view(row: InventoryRow, *, deletion: Deletion | None, actor: Actor) -> RowView:
+def row_views(
+    inventory: Inventory, connections: Sequence[ListedConnection], *, actor: Actor
+) -> list[RowView]:
+    """The rows of some of the inventory's connections."""
+    deletions = find_open_deletions(connections, actor=actor)
+    return [
+        _row_view(row, deletion=deletions.get(row.snapshot.key), actor=actor)
+        for row in inventory.load_rows(connections)
+    ]
+
+
+def _row_view(row: InventoryRow, *, deletion: Deletion | None, actor: Actor) -> RowView:
     """A row. One that is protected or has an open deletion gets no link to delete it."""
-    snapshot = row.snapshot
     delete_url = ""
     sender = row.default_credential(actor=actor)
     if sender and deletion is None and row.protection is None:
-        delete_url = review_url(credential=sender.pk, connection_id=snapshot.connection_id)
+        delete_url = review_url(credential=sender.pk, connection_id=row.snapshot.connection_id)
     return RowView(
         row=row,
         delete_url=delete_url,

@@ -1,12 +1,11 @@
 """The inventory: list, one connection, sync, export, protections."""
 
-import json
-from itertools import islice
 from typing import Any
 from uuid import UUID
 
 from django.contrib import messages
 from django.core.exceptions import BadRequest
+from django.core.paginator import Paginator
 from django.http import (
     Http404,
     HttpRequest,
@@ -23,49 +22,69 @@ from connections.access.actor import Actor
 from connections.audit import lookups
 from connections.core import clock
 from connections.core.errors import ConflictError, InvalidInputError, UnavailableError
-from connections.core.text import format_age
+from connections.core.text import format_age, pluralize
 from connections.inventory import protections, sync, timeline
 from connections.inventory.export import prepare_export
-from connections.inventory.inventory import (
-    Inventory,
-    InventoryRow,
-    build_inventory,
-    find_open_deletions,
-)
+from connections.inventory.inventory import Inventory, build_inventory
 from connections.models import OrgConnectionKey, Protection, Sync
 from connections.people import people
 from connections.web.deletions.review import review_url
-from connections.web.inventory import rows as shown
 from connections.web.inventory.forms import PROTECTED, InventoryForm, ProtectionForm, RemovalForm
 from connections.web.inventory.protections import connection_url, protection_page
+from connections.web.inventory.rows import failed_syncs, org_syncs, row_views, sync_text
 from connections.web.inventory.timeline import timeline_of
+from connections.web.lists import (
+    PAGE_SIZE,
+    Column,
+    Filter,
+    FilterBar,
+    filter_bar,
+    list_url,
+    org_options,
+    shared_names,
+    sortable,
+)
 from connections.web.rate_limits import limited
 from connections.web.reauthentication import requires_reauthentication
 from connections.web.support import SeeOther, actor_of, download
 from connections.wording import unavailable_text
 from connections.wording.connections import site_name
 
-# A page of this many rows renders in well under 300 ms.
-PAGE_SIZE = 500
 EXPORT_FORMATS = ("csv", "json")
+_COLUMNS = (
+    Column(label="Source", css="cell-org", sort="source"),
+    Column(label="to", css="cell-arrow"),
+    Column(label="Destination", css="cell-org", sort="destination"),
+    Column(label="Data types", css="cell-types"),
+    Column(label="Site", css="cell-site", sort="site"),
+    Column(label="Created", css="cell-time", sort="created"),
+    Column(label="Creator", css="cell-person", sort="creator"),
+    Column(label="Visible to", css="cell-number", sort="visible"),
+    Column(label="Flags", css="cell-flags"),
+    Column(label="ID", css="cell-id cell-wide"),
+    Column(label="Delete", css="cell-action"),
+)
 
 
 def org_connection_list(request: HttpRequest) -> HttpResponse:
     """All org connections in the newest stored snapshots."""
     actor = actor_of(request)
     form = InventoryForm(request.GET)
-    inventory = build_inventory(actor=actor, filters=form.inventory_filter())
+    inventory = build_inventory(actor=actor, filters=form.inventory_filter(), sort=form.sorted_by)
     # A fragment comes after an automatic sync and must not start another.
     is_fragment = request.htmx.target == "inventory"  # type: ignore[attr-defined]
-    page, next_after = _page(inventory.rows, after=_parse_cursor(request))
+    page = Paginator(inventory.matches, PAGE_SIZE).get_page(request.GET.get("page"))
     context = {
         "inventory": inventory,
-        "rows": _row_views(page, actor=actor),
+        "rows": row_views(inventory, list(page.object_list), actor=actor),
+        "columns": sortable(request, _COLUMNS, sort=form.sorted_by),
+        "shared_names": shared_names(inventory.orgs),
         "is_fragment": is_fragment,
-        "is_first_page": "after" not in request.GET,
-        "next_url": _list_url(form, after=next_after) if next_after else "",
-        "first_url": _list_url(form),
-        **_filters(form, inventory),
+        "bar": _filter_bar(request, inventory),
+        "query": form.query(),
+        "count": _count_text(inventory),
+        "first_url": list_url(request) if page.has_previous() else "",
+        "next_url": list_url(request, page=str(page.next_page_number())) if page.has_next() else "",
         **_freshness(inventory, actor=actor),
         "can_export": permissions.can_export(actor),
         "can_refresh": permissions.can_sync(actor),
@@ -79,63 +98,33 @@ def org_connection_list(request: HttpRequest) -> HttpResponse:
     return render(request, f"{name}#inventory" if is_fragment else name, context)
 
 
-def _row_views(page: list[InventoryRow], *, actor: Actor) -> list[shown.RowView]:
-    deletions = find_open_deletions(page, actor=actor)
-    return [
-        shown.row_view(
-            row,
-            deletion=deletions.get((row.snapshot.site, row.snapshot.connection_id)),
-            actor=actor,
-        )
-        for row in page
-    ]
+def _filter_bar(request: HttpRequest, inventory: Inventory) -> FilterBar:
+    sites = sorted({org.site for org in inventory.orgs})
+    return filter_bar(
+        request,
+        [
+            Filter(name="site", label="Site", options=[(each, site_name(each)) for each in sites]),
+            Filter(name="org", label="Org", options=org_options(inventory.orgs)),
+            Filter(
+                name="type",
+                label="Data type",
+                options=[(kind, kind) for kind in inventory.connection_types],
+            ),
+            Filter(name="protected", label="Protection", options=PROTECTED),
+        ],
+    )
 
 
-def _page(
-    rows: list[InventoryRow], *, after: tuple[str, ...] | None
-) -> tuple[list[InventoryRow], str]:
-    """The rows of one page, and the key after which the next page starts ("" at the end)."""
-    following = iter(rows) if after is None else (row for row in rows if row.order > after)
-    page = list(islice(following, PAGE_SIZE + 1))
-    if len(page) <= PAGE_SIZE:
-        return page, ""
-    page = page[:PAGE_SIZE]
-    return page, json.dumps(page[-1].order, ensure_ascii=False, separators=(",", ":"))
+def _count_text(inventory: Inventory) -> str:
+    every = pluralize(inventory.total, "connection")
+    shown = len(inventory.matches)
+    return every if shown == inventory.total else f"{shown:,} of {every}"
 
 
-def _parse_cursor(request: HttpRequest) -> tuple[str, ...] | None:
-    text = request.GET.get("after")
-    if not text:
-        return None
-    try:
-        key = json.loads(text)
-    except (ValueError, RecursionError):
-        key = None
-    if not isinstance(key, list) or not all(isinstance(part, str) for part in key):
-        raise BadRequest("This is not a place in the inventory.")
-    return tuple(key)
-
-
-def _list_url(form: InventoryForm, **more: str) -> str:
-    query = QueryDict(mutable=True)
-    query.update({**form.values(), **more})
+def _list_url(form: InventoryForm) -> str:
     url = reverse("org-connection-list")
-    return f"{url}?{query.urlencode()}" if query else url
-
-
-def _filters(form: InventoryForm, inventory: Inventory) -> dict[str, Any]:
-    values = form.values()
-    count = f"{len(inventory.rows):,}"
-    return {
-        "values": values,
-        "query": form.query(),
-        "clear_url": reverse("org-connection-list") if values else "",
-        "site_options": [(site, site_name(site)) for site in inventory.sites],
-        "org_options": [(org, org) for org in inventory.orgs],
-        "protected_options": PROTECTED,
-        "type_options": [(kind, kind) for kind in inventory.connection_types],
-        "count": f"{count} of {inventory.total:,} shown" if values else f"{count} shown",
-    }
+    query = form.query()
+    return f"{url}?{query}" if query else url
 
 
 def _freshness(inventory: Inventory, *, actor: Actor) -> dict[str, Any]:
@@ -143,9 +132,9 @@ def _freshness(inventory: Inventory, *, actor: Actor) -> dict[str, Any]:
     age = format_age(oldest_at, now=inventory.at) if oldest_at else ""
     return {
         "age": age,
-        "as_of": f"oldest part read {age}" if age else "",
-        "failed_syncs": shown.failed_syncs(inventory.coverage),
-        "syncs": shown.org_syncs(inventory.coverage),
+        "as_of": f"oldest sync {age}" if age else "",
+        "failed_syncs": failed_syncs(inventory.coverage),
+        "syncs": org_syncs(inventory.coverage),
         "unverified": [each for each in inventory.coverage.never_listed if not each.org_id],
         "has_no_credential": _has_no_credential(inventory),
         "refreshes_by_itself": inventory.coverage.is_stale and permissions.can_sync(actor),
@@ -185,7 +174,7 @@ def _add_message(request: HttpRequest, listings: list[Sync]) -> None:
     level = messages.SUCCESS if complete else messages.ERROR
     if 0 < complete < len(listings):
         level = messages.WARNING
-    messages.add_message(request, level, shown.sync_text(listings))
+    messages.add_message(request, level, sync_text(listings))
 
 
 @limited("export", per_minute=30)

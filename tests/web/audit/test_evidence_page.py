@@ -101,7 +101,7 @@ def test_older_checkpoints_stand_on_the_next_page(
     sizes = [signed().size for _ in range(3)]
     page = show(reader)
     assert f"checkpoint at {pluralize(sizes[0], 'event')}" not in page.text
-    older = read(reader.get(page.link("Older ›")))
+    older = read(reader.get(page.link("Next page ›")))
     assert f"checkpoint at {pluralize(sizes[0], 'event')}" in older.text
     assert f"checkpoint at {sizes[1]} events" not in older.text
 

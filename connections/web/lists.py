@@ -1,0 +1,133 @@
+"""What the pages with a long list share: the address, the filters and the sorted columns."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from django.http import HttpRequest
+
+from connections.inventory.inventory import KnownOrg
+from connections.wording.connections import org_label
+
+type Options = Sequence[tuple[str, str]]
+
+PAGE_SIZE = 100
+# The parameters that say where a page begins.
+_PLACE = ("page", "after")
+
+
+def list_url(request: HttpRequest, **changes: str) -> str:
+    """The first page of this list with some parameters changed; "" removes one."""
+    query = request.GET.copy()
+    for name in (*_PLACE, *changes):
+        query.pop(name, None)
+    query.update({name: value for name, value in changes.items() if value})
+    return f"{request.path}?{query.urlencode()}" if query else request.path
+
+
+def org_options(orgs: Iterable[KnownOrg]) -> Options:
+    """The choices of an org filter."""
+    return [(org.key, org_label(site=org.site, org_id=org.org_id, name=org.name)) for org in orgs]
+
+
+def shared_names(orgs: Iterable[KnownOrg]) -> set[str]:
+    """The names that more than one of these orgs has: lists show the end of their IDs."""
+    counts = Counter(org.name for org in orgs if org.name)
+    return {name for name, count in counts.items() if count > 1}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """One column; `sort` is its name in the address, "" where the list can't be sorted by it."""
+
+    label: str
+    css: str = ""
+    sort: str = ""
+    sort_url: str = ""
+    # "ascending" or "descending" for the column that the list is sorted by.
+    direction: str = ""
+
+
+def sortable(request: HttpRequest, columns: Sequence[Column], *, sort: str) -> list[Column]:
+    """The columns with the address that sorts by each; by the sorted one, the other way round.
+
+    `sort` is the name of a column, after "-" when it is sorted in descending order.
+    """
+    name = sort.removeprefix("-")
+    direction = "descending" if sort.startswith("-") else "ascending"
+    opposite = name if sort.startswith("-") else f"-{name}"
+    return [
+        column
+        if not column.sort
+        else replace(column, sort_url=list_url(request, sort=opposite), direction=direction)
+        if column.sort == name
+        else replace(column, sort_url=list_url(request, sort=column.sort))
+        for column in columns
+    ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Filter:
+    """One filter: a field while it is empty, a chip that removes it once it has a value."""
+
+    name: str
+    label: str
+    # The choices; empty for a text field.
+    options: Options = ()
+    value: str = ""
+    value_label: str = ""
+    remove_url: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FilterBar:
+    """The filters of a list, all in one form."""
+
+    path: str
+    chips: list[Filter]
+    fields: list[Filter]
+    # Fields that are folded away.
+    more: list[Filter]
+    search: str
+    sort: str
+    # "" where nothing is filtered.
+    clear_url: str
+
+
+def filter_bar(
+    request: HttpRequest,
+    shown: Sequence[Filter],
+    *,
+    more: Sequence[Filter] = (),
+    invalid: Sequence[str] = (),
+) -> FilterBar:
+    """The filters with their values from the address.
+
+    An `invalid` filter stays a field, so that its text can be corrected.
+    """
+    filters = [_with_value(request, each) for each in (*shown, *more)]
+    is_chip = {each.name: each.value != "" and each.name not in invalid for each in filters}
+    hidden = {each.name for each in more if each.name not in invalid}
+    search, sort = request.GET.get("q", ""), request.GET.get("sort", "")
+    is_filtered = bool(search) or any(each.value for each in filters)
+    return FilterBar(
+        path=request.path,
+        chips=[each for each in filters if is_chip[each.name]],
+        fields=[each for each in filters if not is_chip[each.name] and each.name not in hidden],
+        more=[each for each in filters if not is_chip[each.name] and each.name in hidden],
+        search=search,
+        sort=sort,
+        clear_url=list_url(request, q="", **{each.name: "" for each in filters})
+        if is_filtered
+        else "",
+    )
+
+
+def _with_value(request: HttpRequest, empty: Filter) -> Filter:
+    value = request.GET.get(empty.name, "")
+    return replace(
+        empty,
+        value=value,
+        value_label=dict(empty.options).get(value, value),
+        remove_url=list_url(request, **{empty.name: ""}),
+    )
