@@ -95,9 +95,7 @@ urlpatterns = [
         name="reauthentication-passkey",
         who=Visitors.SIGNED_IN,
     ),
-    action(
-        "appearance/", person_views.appearance_set, name="appearance-set", who=Visitors.ANYONE
-    ),
+    action("appearance/", person_views.appearance_set, name="appearance-set", who=Visitors.ANYONE),
     page(
         "sessions/",
         person_views.session_list,

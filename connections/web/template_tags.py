@@ -76,11 +76,12 @@ def data_types(types: list[str]) -> dict[str, Any]:
 @register.simple_tag
 def relative_time(at: datetime) -> SafeString:
     """A `<time>` element: "3 min ago" or "16 Nov 2026", with the exact time in UTC as its title."""
-    utc = at.astimezone(UTC)
+    # format_html escapes its arguments before it formats them.
+    exact = f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
     return format_html(
-        '<time datetime="{:%Y-%m-%dT%H:%M:%SZ}" title="{:%Y-%m-%d %H:%M:%S} UTC">{}</time>',
-        utc,
-        utc,
+        '<time datetime="{}Z" title="{} UTC">{}</time>',
+        exact.replace(" ", "T"),
+        exact,
         format_relative(at, now=timezone.now()),
     )
 

@@ -159,7 +159,7 @@ def test_a_limited_person_sees_the_visible_objects(
 ) -> None:
     client = client_of(grace)
     assert "Payments US" in read(client.get("/credentials/")).text
-    assert "Payments US → Group SOC" in read(client.get("/connections/")).text
+    assert "Payments US to Group SOC" in read(client.get("/connections/")).html
     assert client.get(f"/credentials/{data.own.pk}/").status_code == 200
 
 

@@ -8,10 +8,7 @@ _LINK = re.compile(r'<a\b[^>]*?href="([^"]*)"[^>]*>(.*?)</a>', re.DOTALL)
 
 def links_in(html: str) -> list[tuple[str, str]]:
     """Where each link leads, and its words as a person reads them."""
-    return [
-        (unescape(href), _words(words))
-        for href, words in _LINK.findall(html)
-    ]
+    return [(unescape(href), _words(words)) for href, words in _LINK.findall(html)]
 
 
 def link_called(html: str, words: str) -> str:
@@ -21,7 +18,8 @@ def link_called(html: str, words: str) -> str:
 
 
 _PAIR = re.compile(
-    r'<th class="cell-org" scope="row"[^>]*>(.*?)</th>.*?<td class="cell-org"[^>]*>(.*?)</td>', re.DOTALL
+    r'<th class="cell-org" scope="row"[^>]*>(.*?)</th>.*?<td class="cell-org"[^>]*>(.*?)</td>',
+    re.DOTALL,
 )
 
 

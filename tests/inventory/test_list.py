@@ -261,7 +261,7 @@ def test_one_failing_org_is_a_line_and_its_older_rows_stay_with_their_time(
     assert "Sync failed: Labs EU. Last complete sync" in page.text
     assert "(403)" in page.text
     assert {"Labs EU → Data Lake EU", "Payments US → Group SOC"} <= set(rows_in(page.html))
-    assert page.text.count("Out of date") == 1
+    assert page.html.count('title="The last sync of its org failed') == 2
 
 
 def test_it_counts_the_orgs_that_only_appear_as_the_other_end(
@@ -282,7 +282,7 @@ def test_a_refresh_asks_again_and_leads_back_with_the_filters(
     response = client.post("/connections/refresh/", {"filters": "site=sandbox-eu1&evil=1"})
     assert response.status_code == 303
     assert response["Location"] == "/connections/?site=sandbox-eu1"
-    assert "Read again from Datadog: 1 org listed." in open_list(client).text
+    assert "1 org synced." in open_list(client).text
     assert not OrgConnectionSnapshot.objects.filter(is_current=True).exists()
 
 
@@ -291,13 +291,13 @@ def test_a_refresh_asks_again_and_leads_back_with_the_filters(
     [
         (
             ["Labs EU"],
-            "Read again from Datadog: 1 org listed, 1 could not be listed. Labs EU: Datadog had a "
-            "failure of its own (5xx). What is shown of it is older.",
+            "1 org synced, 1 failed. Labs EU: Datadog had an internal failure (5xx). "
+            "Older data is shown.",
         ),
         (
             ["Labs EU", "Payments US"],
-            "Nothing was read from Datadog. Labs EU and Payments US: Datadog had a failure of its "
-            "own (5xx). What is shown of them is older.",
+            "Sync failed. Labs EU and Payments US: Datadog had an internal failure (5xx). "
+            "Older data is shown.",
         ),
     ],
 )
@@ -368,7 +368,7 @@ def test_what_comes_after_a_refresh_never_asks_for_another(
     assert response.status_code == 303
     page = read(client.get(response["Location"], headers=headers))
     assert "hx-trigger" not in page.html
-    assert "Nothing was read. The key ring that decrypts stored keys is missing" in page.text
+    assert "Nothing was synced. The key ring that decrypts stored keys is missing" in page.text
     assert str(key_ring_file) not in page.html
 
 
@@ -401,7 +401,7 @@ def test_a_credential_that_was_never_verified_is_a_line_and_is_not_read(
     client = client_of(ada)
     client.post("/connections/refresh/")
     page = open_list(client)
-    assert "Nothing was read: no credential is verified." in page.text
+    assert "Nothing was synced: no credential is verified." in page.text
     assert "Unverified: Labs EU. Its org isn't synced." in page.text
     assert not Sync.objects.exists()
 

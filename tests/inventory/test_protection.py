@@ -154,7 +154,7 @@ def test_lifting_what_was_lifted_leads_back(
     protect(desk, margaret)
     client.post(f"{url_of(desk)}lift/", {"reason": "the audit is over"})
     page = read(client.get(f"{url_of(desk)}lift/", follow=True))
-    assert "It is not protected now." in page.text
+    assert "This connection isn't protected." in page.text
 
 
 def test_the_review_says_it_and_offers_nothing_to_send(desk: Desk, linus: Person) -> None:
@@ -206,7 +206,7 @@ def test_what_is_protected_and_not_listed_is_named(desk: Desk, linus: Person) ->
     unseen = OrgConnectionKey(site=desk.credential.site, connection_id=uuid4())
     protections.protect_connection(actor=person_actor(person=linus), key=unseen, reason=REASON)
     page = desk.open("/connections/")
-    assert "Protected and not listed now: 1" in page.text
+    assert "Protected but not listed: 1" in page.text
     of_it = desk.open(f"/connections/{unseen.site}/{unseen.connection_id}/")
     assert of_it.status == 200
     assert "No credential here ever listed it." in of_it.text

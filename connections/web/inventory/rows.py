@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from connections.access.actor import Actor
+from connections.core.text import pluralize
 from connections.inventory.inventory import (
     Coverage,
     Inventory,
@@ -14,8 +15,9 @@ from connections.inventory.inventory import (
 )
 from connections.models import Deletion, Sync
 from connections.web.deletions.review import review_url
-from connections.wording import join_names
+from connections.wording import Badge, join_names
 from connections.wording.causes import failure_text
+from connections.wording.statuses import ConnectionStatus
 
 # How many failed orgs a message names for one cause.
 MOST_NAMES = 5
@@ -29,6 +31,8 @@ class RowView:
     delete_url: str
     seen_by: str
     deletion: Deletion | None
+    # Exceptions only.
+    flags: list[Badge]
 
 
 def row_views(
@@ -53,6 +57,15 @@ def _row_view(row: InventoryRow, *, deletion: Deletion | None, actor: Actor) -> 
         delete_url=delete_url,
         seen_by=", ".join(sorted(credential.name for credential in row.seen_by)),
         deletion=deletion,
+        flags=[
+            status.value
+            for status, applies in (
+                (ConnectionStatus.OUT_OF_DATE, not row.is_up_to_date),
+                (ConnectionStatus.CREATOR_DISABLED, row.snapshot.creator_is_disabled),
+                (ConnectionStatus.PROTECTED, row.protection),
+            )
+            if applies
+        ],
     )
 
 
@@ -61,22 +74,17 @@ def sync_text(listings: list[Sync]) -> str:
     complete = sum(listing.is_complete for listing in listings)
     failed = sorted((each for each in listings if not each.is_complete), key=_by_name)
     if not listings:
-        return "Nothing was read: no credential is verified."
-    said = ["Nothing was read from Datadog." if not complete else _count_text(complete, failed)]
+        return "Nothing was synced: no credential is verified."
+    synced = f"{pluralize(complete, 'org')} synced" if complete else "Sync failed"
+    sentences = [f"{synced}, {len(failed)} failed." if complete and failed else f"{synced}."]
     names: dict[str, list[str]] = {}
     for listing in failed:
         why = failure_text(cause=listing.cause, http_status=listing.http_status)
         names.setdefault(why, []).append(listing.credential.name)
-    said += [f"{_some_names(those)}: {why}" for why, those in names.items()]
+    sentences += [f"{_some_names(those)}: {why}" for why, those in names.items()]
     if failed:
-        said.append(f"What is shown of {'it' if len(failed) == 1 else 'them'} is older.")
-    return " ".join(said)
-
-
-def _count_text(complete: int, failed: list[Sync]) -> str:
-    orgs = f"{complete} org{'' if complete == 1 else 's'} listed"
-    short = f", {len(failed)} could not be listed" if failed else ""
-    return f"Read again from Datadog: {orgs}{short}."
+        sentences.append("Older data is shown.")
+    return " ".join(sentences)
 
 
 def _some_names(names: list[str]) -> str:

@@ -158,7 +158,7 @@ def org_connection_refresh(request: HttpRequest) -> HttpResponse:
         listings = sync.sync_orgs(actor=actor_of(request), only_stale=by_itself)
     except UnavailableError as error:
         why = unavailable_text(cause=error.cause, why=str(error))
-        messages.error(request, f"Nothing was read. {why}")
+        messages.error(request, f"Nothing was synced. {why}")
     else:
         if not by_itself:
             _add_message(request, listings)
@@ -197,14 +197,14 @@ def org_connection_detail(request: HttpRequest, site: str, connection_id: UUID) 
     """One connection: details, credentials that list it, timeline, deletions."""
     actor = actor_of(request)
     if not site.isprintable():
-        raise Http404("No site is called so.")
+        raise Http404("There is no such site.")
     key = OrgConnectionKey(site=site, connection_id=connection_id)
     lookups.require_connection(key, actor=actor)
     seen = timeline.get_connection_history(actor=actor, site=site, connection_id=connection_id)
     protection = protection_page(key=key, actor=actor)
     if seen is None:
         if not protection.history:
-            raise Http404("Nobody here ever saw this connection or asked to delete it.")
+            raise Http404("No sync listed this connection and no one requested its deletion.")
         context = {"key": key, "site_name": site_name(site), "protection": protection}
         return render(request, "connections/org_connection_unknown.html", context)
     is_free = seen.open_deletion is None and protection.held is None
@@ -245,9 +245,9 @@ def org_connection_protect(request: HttpRequest) -> HttpResponse:
             form.add_error("connection_id", protections.NOT_VISIBLE)
         else:
             if protections.is_being_sent(key):
-                messages.warning(request, "It is protected, but a DELETE is on its way just now.")
+                messages.warning(request, "Connection protected, but a DELETE is in progress.")
             else:
-                messages.success(request, "It is protected: nobody can delete it here.")
+                messages.success(request, "Connection protected.")
             return SeeOther(connection_url(key))
     context = {"form": form, "conflict": conflict}
     status = 409 if conflict else 404 if not is_visible else 422 if form.is_bound else 200
@@ -259,14 +259,14 @@ def _find_removable_protection(actor: Actor, key: OrgConnectionKey) -> Protectio
     lookups.require_connection(key, actor=actor)
     protection = protections.find_protection(key)
     if protection is None and not protections.list_protections(key):
-        raise Http404("It was never protected.")
+        raise Http404("This connection was never protected.")
     if protection:
         protections.require_not_own(protection, actor=actor)
     return protection
 
 
 def _not_protected(request: HttpRequest, key: OrgConnectionKey) -> HttpResponse:
-    messages.error(request, "It is not protected now.")
+    messages.error(request, "This connection isn't protected.")
     return SeeOther(connection_url(key))
 
 
@@ -309,7 +309,7 @@ def org_connection_unprotect(request: HttpRequest, site: str, connection_id: UUI
             messages.error(request, str(error))
             return SeeOther(connection_url(key))
         else:
-            messages.success(request, "The protection is lifted: it can be deleted again.")
+            messages.success(request, "Protection removed.")
             return SeeOther(connection_url(key))
     return _unprotect_page(
         request, protection=protection, form=form, status=422 if form.is_bound else 200
