@@ -21,6 +21,10 @@ def main() -> None:
     if sys.argv[1:2] == ["make_keys"]:
         # It creates the secret key of the other commands and needs only a temporary one itself.
         os.environ.setdefault("SECRET_KEY", secrets.token_urlsafe(50))
+    if sys.argv[1:2] == ["serve"]:
+        # The settings choose the static files storage; serve collects the files and its children
+        # serve them.
+        os.environ["ORGADMIN_STATIC_COLLECTED"] = "1"
     if sys.argv[1:2] == ["delete_org_connection"]:
         # Signals are delivered once the command handles them (connections/deletions/stopping.py).
         signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)

@@ -1,17 +1,16 @@
-"""Helpers for starting the service: its port, addresses, trusted proxies and migrations."""
+"""The service's port, addresses and trusted proxies."""
 
 import ipaddress
 import os
 import socket
-import sys
 from urllib.parse import urlsplit
 
 from django.conf import settings
-from django.db import connection
-from django.db.migrations.executor import MigrationExecutor
+
+from connections.core.errors import DomainError
 
 
-class CannotListenError(Exception):
+class CannotListenError(DomainError):
     """The address to serve on can't be used; the text says which and what to do."""
 
 
@@ -35,7 +34,7 @@ def open_listener(*, host: str, port: int) -> socket.socket:
         is_name_error = isinstance(error, socket.gaierror)
         reason = error.strerror if is_name_error else os.strerror(error.errno or 0)
         raise CannotListenError(
-            f"Cannot listen on {host} port {port}: {reason}. Choose another with PORT or "
+            f"Can't listen on {host} port {port}: {reason}. Choose another with PORT or "
             "ORGADMIN_BIND, or stop what uses it."
         ) from None
     listener.set_inheritable(True)
@@ -47,11 +46,6 @@ def local_address(listener: socket.socket, *, host: str) -> str:
     host, port = host.strip("[]"), listener.getsockname()[1]
     shown = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host, host)  # noqa: S104 - compared, not bound
     return f"http://[{shown}]:{port}" if ":" in shown else f"http://{shown}:{port}"
-
-
-def web_server_arguments(listener: socket.socket) -> list[str]:
-    """The command line of a web server on this socket, which it inherits."""
-    return [sys.executable, "-m", "orgadmin.web_server", str(listener.fileno())]
 
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -69,12 +63,6 @@ def is_in_networks(address: str, networks: list[Network]) -> bool:
     return any(ipaddress.ip_address(address) in network for network in networks)
 
 
-def has_pending_migrations() -> bool:
-    """Whether the database lacks migrations. Raises DatabaseError."""
-    executor = MigrationExecutor(connection)
-    return bool(executor.migration_plan(executor.loader.graph.leaf_nodes()))
-
-
 def public_address(own_address: str) -> str:
     """The URL for people: ORGADMIN_BASE_URL, else the first public host, else the local one."""
     if settings.BASE_URL or settings.IS_LOCAL:
@@ -88,8 +76,8 @@ def list_access_problems() -> list[str]:
     if settings.IS_LOCAL or settings.TRUSTED_PROXIES:
         return []
     return [
-        "Nobody can open it yet: it is public by ALLOWED_HOSTS, so it wants HTTPS from a proxy, "
-        "and no proxy is trusted. Name its address in ORGADMIN_TRUSTED_PROXIES."
+        "Nobody can open it yet: ALLOWED_HOSTS makes it public, so it needs HTTPS from a proxy, "
+        "but no proxy is trusted. Set ORGADMIN_TRUSTED_PROXIES to the proxy's address."
     ]
 
 

@@ -1,22 +1,29 @@
-"""Runs child processes and stops them together, without Django."""
+"""Runs child processes and stops them together, without Django.
+
+`python -m connections.operations.supervisor FD NUMBER` runs the service: a worker and NUMBER web
+servers on the listening socket with this file descriptor. `serve` becomes this process, so that
+the one that only waits needs little memory.
+"""
 
 import ctypes
 import functools
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
 from types import FrameType, TracebackType
-from typing import Self
+from typing import Any, NoReturn, Self
 
 from connections.core.signals import STOP_SIGNALS, StopRequestedError
 
+ROOT = Path(__file__).resolve().parents[2]
 # The web server waits up to 60 s for its requests, since a DELETE to Datadog can take 30.
 GRACE_SECONDS = 65.0
 _LAST_SECONDS = 5.0
@@ -72,38 +79,22 @@ class Supervisor:
         name: str,
         arguments: Sequence[str],
         *,
-        env: Mapping[str, str],
-        cwd: Path,
-        pass_fds: Sequence[int] = (),
-        stdout: int | None = None,
         replace_when_killed: bool = False,
+        **options: Any,
     ) -> subprocess.Popen[bytes]:
-        """Start a process; `stdout` is as for Popen. Raises OSError when it can't be started.
+        """Start a process; `options` are those of Popen.
 
-        With `replace_when_killed`, a process that a signal ended is restarted instead of being
+        With `replace_when_killed`, a process ended by a signal is restarted instead of being
         returned by `wait`.
 
         It gets its own process group: Ctrl-C in a terminal signals a whole group, and a web
         server that stops at once would interrupt a deletion.
         """
         process = subprocess.Popen(  # noqa: S603 - our own programs, no shell
-            arguments,
-            env=dict(env),
-            cwd=cwd,
-            pass_fds=pass_fds,
-            stdin=subprocess.DEVNULL,
-            stdout=stdout,
-            process_group=0,
+            arguments, stdin=subprocess.DEVNULL, process_group=0, **options
         )
         restart = functools.partial(
-            self.start,
-            name,
-            arguments,
-            env=env,
-            cwd=cwd,
-            pass_fds=pass_fds,
-            stdout=stdout,
-            replace_when_killed=True,
+            self.start, name, arguments, replace_when_killed=True, **options
         )
         child = Child(name=name, process=process, restart=restart if replace_when_killed else None)
         self._children.append(child)
@@ -116,7 +107,7 @@ class Supervisor:
             child = self._ended.get()
             if child.restart is None or child.process.returncode >= 0:
                 return child
-            _print_line(f"{child.name} was ended {child.exit_reason}: starting it again.")
+            _print_line(f"{child.name} was ended {child.exit_reason}. Restarting it.")
             self._children.remove(child)
             child.restart()
 
@@ -170,9 +161,59 @@ def end_with_parent(parent: int) -> None:
 def run_until_first_exit(supervisor: Supervisor) -> int:
     """Wait until a process ends by itself, print which, and return exit code 1."""
     child = supervisor.wait()
-    _print_line(f"{child.name} ended by itself {child.exit_reason}: stopping the rest.")
+    _print_line(f"{child.name} ended unexpectedly {child.exit_reason}. Stopping the rest.")
     return 1
 
 
 def _print_line(text: str) -> None:
     print(text, file=sys.stderr)  # noqa: T201 - also where logging is not set up
+
+
+def become_service(listener: socket.socket, *, web_servers: int) -> NoReturn:
+    """Replace this process with one that runs the service on a listening socket until stopped.
+
+    Signals that this process blocks are held until the new one handles them.
+    """
+    module = "connections.operations.supervisor"
+    arguments = [*_python(module), str(listener.fileno()), str(web_servers)]
+    os.execve(sys.executable, arguments, _environment())  # noqa: S606 - our own program
+
+
+def run_service(listener: socket.socket, *, web_servers: int) -> int:
+    """Run the web servers and a worker until SIGTERM or SIGINT; returns the exit code."""
+    own_id = str(os.getpid())
+    env = _environment() | {"ORGADMIN_SUPERVISOR": own_id}
+    # Leaving the block closes the port here; each web server closes its copy when its requests
+    # are done.
+    with Supervisor() as supervisor, listener:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
+        for _ in range(web_servers):
+            supervisor.start(
+                "The web server",
+                [*_python("orgadmin.web_server"), str(listener.fileno())],
+                env=env,
+                pass_fds=[listener.fileno()],
+                replace_when_killed=True,
+            )
+        supervisor.start(
+            "The worker",
+            [sys.executable, str(ROOT / "manage.py"), "worker", "--end-with-parent", own_id],
+            env=env,
+        )
+        return run_until_first_exit(supervisor)
+    return 0
+
+
+def _python(module: str) -> list[str]:
+    # -P: the current directory could hold modules of the same names.
+    return [sys.executable, "-P", "-m", module]
+
+
+def _environment() -> dict[str, str]:
+    """The environment in which Python finds our packages from any directory."""
+    paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
+
+
+if __name__ == "__main__":
+    sys.exit(run_service(socket.socket(fileno=int(sys.argv[1])), web_servers=int(sys.argv[2])))

@@ -62,7 +62,6 @@ def clean_environment(*, directory: Path, port: int) -> dict[str, str]:
     return env | {
         "ORGADMIN_DATA_DIR": str(directory),
         "ORGADMIN_DEMO": "1",
-        "ORGADMIN_STATIC_COLLECTED": "1",
         "PORT": str(port),
         "PYTHONPATH": str(ROOT),
     }

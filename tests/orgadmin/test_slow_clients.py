@@ -18,7 +18,7 @@ def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     """The port of one service for all tests here."""
     env = clean_environment(data_dir=tmp_path_factory.mktemp("slow"), PORT="0")
     with Running([sys.executable, str(ROOT / "manage.py"), "serve"], env=env) as process:
-        line = process.wait_for_line("Org Admin answers at")
+        line = process.wait_for_line("Org Admin is running at")
         number = int(line.rstrip("/").rpartition(":")[2])
         get(number, "/accounts/login/")
         yield number

@@ -1,8 +1,8 @@
 """Run the service: the web server and a worker beside it."""
 
 import os
+import signal
 import sqlite3
-import sys
 from argparse import ArgumentParser
 from pathlib import Path
 from typing import Any
@@ -14,11 +14,12 @@ from django.db import connection
 
 from connections.access.actor import command_actor
 from connections.core import clock
+from connections.core.signals import STOP_SIGNALS
 from connections.crypto.encryption import load_key_ring
-from connections.management.base import OrgAdminCommand
+from connections.management.base import OrgAdminCommand, reason_of
 from connections.models import Person
 from connections.operations import backup, serving
-from connections.operations.supervisor import Supervisor, end_with_parent, run_until_first_exit
+from connections.operations.supervisor import become_service, end_with_parent
 from connections.people import people
 
 
@@ -47,74 +48,53 @@ class Command(OrgAdminCommand):
     def run(self, **options: Any) -> None:
         if options["end_with_parent"]:
             end_with_parent(options["end_with_parent"])
-        if not settings.STATIC_IS_COLLECTED:
-            _start_again_with_collected_static_files()
         try:
             serving.get_trusted_networks()
         except ValueError as error:
             raise CommandError(f"ORGADMIN_TRUSTED_PROXIES: {error}.") from None
-        host, port = os.environ.get("ORGADMIN_BIND", "127.0.0.1"), _port()
-        try:
-            listener = serving.open_listener(host=host, port=port)
-        except serving.CannotListenError as error:
-            raise CommandError(str(error)) from None
+        host = os.environ.get("ORGADMIN_BIND", "127.0.0.1")
+        listener = serving.open_listener(host=host, port=_port())
         try:
             self._prepare()
         except (OSError, sqlite3.Error) as error:
             raise CommandError(
-                f"Org Admin can't write to {settings.DATA_DIR}: {_reason_of(error)}. Make it "
+                f"Org Admin can't write to {settings.DATA_DIR}: {reason_of(error)}. Make it "
                 "writable for this user, or free space, then start again."
             ) from None
         own_address = serving.local_address(listener, host=host)
-        code = 0
-        env = os.environ | {"ORGADMIN_SUPERVISOR": str(os.getpid())}
-        # Leaving the block closes the port here; each web server closes its copy when its requests
-        # are done.
-        with Supervisor() as supervisor, listener:
-            # With SQLite only one process serves, so that its writers wait in one queue.
-            for _ in range(1 if settings.DATABASE_IS_SQLITE else 2):
-                supervisor.start(
-                    "The web server",
-                    serving.web_server_arguments(listener),
-                    env=env,
-                    cwd=settings.BASE_DIR,
-                    pass_fds=[listener.fileno()],
-                    replace_when_killed=True,
-                )
-            supervisor.start(
-                "The worker",
-                [sys.executable, "manage.py", "worker", "--end-with-parent", str(os.getpid())],
-                env=env,
-                cwd=settings.BASE_DIR,
-            )
-            self._announce(serving.public_address(own_address), own_address=own_address)
-            code = run_until_first_exit(supervisor)
-        raise SystemExit(code)
+        # Whoever reads the announcement might send a signal before the supervisor handles it.
+        signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+        self._announce(serving.public_address(own_address), own_address=own_address)
+        # It must not be open in the process that replaces this one.
+        connection.close()
+        # With SQLite only one process serves, so that its writers wait in one queue.
+        become_service(listener, web_servers=1 if settings.DATABASE_IS_SQLITE else 2)
 
     def _prepare(self) -> None:
         """Migrate (SQLite), create missing keys and collect static files."""
-        if serving.has_pending_migrations():
+        missing, _ = backup.compare_migrations()
+        if missing:
             if not settings.DATABASE_IS_SQLITE:
                 raise CommandError(
                     "The database is older than this version. Run `./run manage migrate` once, "
-                    "then start every process again."
+                    "then restart every process."
                 )
             copy = backup.copy_before_migrating(now=clock.now())
             if copy:
-                self.stderr.write(f"The database was copied to {copy}.", self.style.NOTICE)
+                self.stderr.write(f"Copied the database to {copy}.", self.style.NOTICE)
             call_command("migrate", interactive=False, verbosity=0)
         load_key_ring()
         call_command("collectstatic", interactive=False, verbosity=0)
 
     def _announce(self, address: str, *, own_address: str) -> None:
-        lines = [f"Org Admin answers at {address}/"]
+        lines = [f"Org Admin is running at {address}/"]
         if address != own_address:
-            lines.append(f"It listens on {own_address}/")
+            lines.append(f"Listening on {own_address}/")
         lines += serving.list_access_problems()
         if not Person.objects.exists():
             link = people.make_set_up_link(actor=command_actor(), now=clock.now())
             lines += [
-                "There is nobody yet. Make the first administrator within an hour, at:",
+                "Create your administrator account (valid 1 hour):",
                 serving.absolute_link(link, address=address),
             ]
         self.stdout.write("\n".join(lines))
@@ -130,16 +110,16 @@ def _require_expected_database(*, starts_new: bool) -> None:
     has_database = not settings.DATABASE_IS_SQLITE or _has_tables(backup.get_database_path())
     if starts_new and has_database:
         raise CommandError(
-            "--new starts a new record, and there is a database already. Start without --new."
+            "--new starts a new audit log, but a database already exists. Start without --new."
         )
     keys = [Path(settings.KEYRING_FILE), Path(settings.SIGNING_KEY_FILE)]
     if has_database or starts_new or not all(key.exists() for key in keys):
         return
     raise CommandError(
-        f"There is no database at {backup.get_database_path()}, but its key ring and signing key "
-        "are there, so it was probably lost. Restore it: ./run manage restore --from DIR with a "
-        f"backup, or put back a copy from {settings.DATA_DIR / 'backups'}. To start a new record "
-        "on purpose: ./run serve --new."
+        f"No database at {backup.get_database_path()}, although its key ring and signing key "
+        "exist: it was probably lost. Restore a backup with ./run manage restore --from DIR, or "
+        f"put back a copy from {settings.DATA_DIR / 'backups'}. To start a new audit log on "
+        "purpose, run ./run serve --new."
     )
 
 
@@ -148,21 +128,8 @@ def _has_tables(database: Path) -> bool:
     return database.exists() and bool(connection.introspection.table_names())
 
 
-def _reason_of(error: Exception) -> str:
-    name = getattr(error, "filename", None)
-    reason = getattr(error, "strerror", None) or str(error)
-    return f"{reason} ({name})" if name else reason
-
-
 def _port() -> int:
     text = os.environ.get("PORT", "8000")
     if not (text.isascii() and text.isdigit() and int(text) < 65536):
         raise CommandError(f"PORT must be a number from 0 to 65535, not {text!r}.")
     return int(text)
-
-
-def _start_again_with_collected_static_files() -> None:
-    # The settings choose the static files storage when they load, so this process starts again
-    # with the variable set; its children inherit it.
-    os.environ["ORGADMIN_STATIC_COLLECTED"] = "1"
-    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 - this program itself

@@ -152,7 +152,7 @@ def kill_all(process: Running) -> None:
 
 def address_of(process: Running) -> str:
     """Where a `serve` answers."""
-    line = process.wait_for_line("Org Admin answers at")
+    line = process.wait_for_line("Org Admin is running at")
     return line.rpartition(" ")[2].rstrip("/")
 
 
