@@ -49,7 +49,7 @@ def change_access(*, actor: Actor, credential: Credential, wanted: AccessEntries
 
     Raises PermissionDenied, and InvalidInputError for an entry that names no role or person.
     """
-    permissions.require(permissions.can_administer(actor), "change who may use a credential")
+    permissions.require(permissions.can_administer(actor), "change access to a credential")
     rows = _build_rows(credential=credential, wanted=wanted)
     with audit.atomic():
         # `sending.claim` locks it too, so a claim sees this change or came before it.
@@ -84,7 +84,7 @@ def _build_rows(*, credential: Credential, wanted: AccessEntries) -> list[Creden
         for name in sorted(set(names)):
             group, person = groups.get(name), people.get(name)
             if group is None and person is None:
-                raise InvalidInputError({kind.value: f"{name} names nobody."})
+                raise InvalidInputError({kind.value: f"There is no {name}."})
             rows.append(
                 CredentialAccess(credential=credential, kind=kind, group=group, person=person)
             )
@@ -101,6 +101,6 @@ def list_access_warnings(credential: Credential) -> list[str]:
     )
     found = []
     if not users.exists():
-        found.append("Nobody can ask for a deletion with it: no active Operator is admitted.")
+        found.append("No one can request deletions: no active Operator has access.")
     approval = approvers.approval_warning(ApprovalPolicy(credential.policy), credential=credential)
     return [*found, approval] if approval else found

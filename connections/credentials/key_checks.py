@@ -20,6 +20,7 @@ from connections.core import clock
 from connections.core.causes import Cause
 from connections.core.errors import UnavailableError
 from connections.core.sites import DatadogSite, get_site
+from connections.core.text import pluralize
 from connections.datadog.client import DatadogClient
 from connections.datadog.payloads import KeyOwner
 from connections.datadog.responses import DatadogError
@@ -94,9 +95,10 @@ class KeyReport:
         return next((result for result in failed if result.check != KeyCheck.PERMISSIONS), None)
 
     @property
-    def knows_org(self) -> bool:
-        """Whether the pair belongs to the expected org."""
-        return any(result.check == KeyCheck.ORG and result.ok for result in self.results)
+    def owner(self) -> KeyOwner | None:
+        """The owner of the keys, if they belong to the expected org."""
+        is_known = any(result.check == KeyCheck.ORG and result.ok for result in self.results)
+        return self.identity if is_known else None
 
 
 def run_key_checks(
@@ -108,164 +110,120 @@ def run_key_checks(
     """
     deadline = time.monotonic() + KEY_CHECK_SECONDS
     results: list[KeyCheckResult] = []
-    for check, send in (
-        (KeyCheck.API_KEY, client.validate_api_key),
-        (KeyCheck.KEY_PAIR, client.validate_key_pair),
-    ):
-        try:
-            send(deadline_seconds=_seconds_left(deadline))
-        except DatadogError as error:
-            return _failed_report(results, check=check, error=error, site=site)
-        results.append(
-            KeyCheckResult(
-                check=check, ok=True, text=_ACCEPTED_TEXTS[check].format(site=site.label)
-            )
-        )
+    check = KeyCheck.API_KEY
     try:
+        client.validate_api_key(deadline_seconds=_seconds_left(deadline))
+        results.append(_passed(check, f"{site.label} accepts the API key."))
+        check = KeyCheck.KEY_PAIR
+        client.validate_key_pair(deadline_seconds=_seconds_left(deadline))
+        results.append(
+            _passed(check, "The application key is valid and belongs to the API key’s org.")
+        )
+        check = KeyCheck.ORG
         identity = client.whoami(deadline_seconds=_seconds_left(deadline))
     except DatadogError as error:
-        return _failed_report(results, check=KeyCheck.ORG, error=error, site=site)
+        fetched = SyncResult.of_error(error)
+        results.append(_failed(check, fetched, site=site))
+        return KeyReport(results=_with_skipped_checks(results), fetched=fetched)
     if org_id and identity.org.id != org_id:
-        result = _wrong_org_result(identity, org_id=org_id, org_name=org_name)
+        results.append(_wrong_org(identity, org_id=org_id, org_name=org_name))
         fetched = SyncResult(cause=Cause.ANOTHER_ORG, http_status=200, identity=identity)
-        return KeyReport(
-            results=_with_skipped_checks(results, result), identity=identity, fetched=fetched
+    else:
+        fetched = sync.fetch_connections(
+            client=client, org_id=identity.org.id, deadline_seconds=_seconds_left(deadline)
         )
-    fetched = sync.fetch_connections(
-        client=client, org_id=identity.org.id, deadline_seconds=_seconds_left(deadline)
-    )
-    results += [
-        _org_result(identity),
-        _permissions_result(identity),
-        _listing_result(fetched, site=site),
-    ]
-    return KeyReport(results=tuple(results), identity=identity, fetched=fetched)
-
-
-def keys_undecryptable(*, text: str) -> KeyReport:
-    """The report on a credential whose stored keys cannot be decrypted: no request was made."""
-    result = KeyCheckResult(check=KeyCheck.STORED, ok=False, text=text, cause=KEYS_UNDECRYPTABLE)
-    return KeyReport(results=_with_skipped_checks([], result))
-
-
-_ACCEPTED_TEXTS = {
-    KeyCheck.API_KEY: "{site} accepts the API key.",
-    KeyCheck.KEY_PAIR: "The application key is valid, and belongs to the API key's org.",
-}
+        results += [
+            _passed(check, f"The keys belong to {_describe_owner(identity)}."),
+            _permissions_result(identity),
+            _listing_result(fetched, site=site),
+        ]
+    return KeyReport(results=_with_skipped_checks(results), identity=identity, fetched=fetched)
 
 
 def _seconds_left(deadline: float) -> float:
     return max(0.1, min(10.0, deadline - time.monotonic()))
 
 
-def _with_skipped_checks(
-    results: list[KeyCheckResult], failed: KeyCheckResult
-) -> tuple[KeyCheckResult, ...]:
-    """The results so far, the failed one, and the later checks as not run."""
+def _with_skipped_checks(results: list[KeyCheckResult]) -> tuple[KeyCheckResult, ...]:
+    """The results, and the checks after the last one as not run."""
     checks = list(KeyCheck)
-    later = checks[checks.index(failed.check) + 1 :]
-    skipped = [KeyCheckResult(check=check, ok=None, text="") for check in later]
-    return (*results, failed, *skipped)
+    later = checks[checks.index(results[-1].check) + 1 :]
+    return (*results, *(KeyCheckResult(check=check, ok=None, text="") for check in later))
 
 
-def _failed_report(
-    results: list[KeyCheckResult], *, check: KeyCheck, error: DatadogError, site: DatadogSite
-) -> KeyReport:
-    result = KeyCheckResult(
+def _passed(check: KeyCheck, text: str) -> KeyCheckResult:
+    return KeyCheckResult(check=check, ok=True, text=text)
+
+
+def _failed(check: KeyCheck, fetched: SyncResult, *, site: DatadogSite) -> KeyCheckResult:
+    is_refused = fetched.cause in {Cause.UNAUTHORIZED, Cause.FORBIDDEN, Cause.KEY_NOT_VALID}
+    text = (
+        _REFUSAL_TEXTS[check].format(status=fetched.http_status or 200, site=site.label)
+        if is_refused
+        else failure_text(cause=fetched.cause, http_status=fetched.http_status)
+    )
+    return KeyCheckResult(
         check=check,
         ok=False,
-        text=_failure_text(check, cause=error.cause, http_status=error.http_status, site=site),
-        cause=error.cause,
-        http_status=error.http_status,
-        errors=error.errors,
+        text=text,
+        cause=fetched.cause,
+        http_status=fetched.http_status,
+        errors=fetched.errors,
     )
-    fetched = SyncResult(cause=error.cause, http_status=error.http_status, errors=error.errors)
-    return KeyReport(results=_with_skipped_checks(results, result), fetched=fetched)
 
 
-def _failure_text(
-    check: KeyCheck, *, cause: str, http_status: int | None, site: DatadogSite
-) -> str:
-    refused = cause in {Cause.UNAUTHORIZED, Cause.FORBIDDEN, Cause.KEY_NOT_VALID}
-    if not refused:
-        return failure_text(cause=cause, http_status=http_status)
-    status = http_status or 200
-    match check:
-        case KeyCheck.API_KEY:
-            return (
-                f"Datadog does not accept the API key ({status}). It may be revoked, mistyped or "
-                f"belong to another site. It was sent to {site.label} only, the site chosen."
-            )
-        case KeyCheck.KEY_PAIR:
-            return (
-                f"Datadog does not accept the pair ({status}). The application key may be "
-                "revoked, mistyped, belong to another org or another site, or its owner is "
-                f"disabled. It was sent to {site.label} only, the site chosen."
-            )
-        case KeyCheck.LISTING:
-            return (
-                f"Datadog refuses to list the org connections ({status}). It needs "
-                f"{READ_PERMISSION} in the role and, where the application key is scoped, in its "
-                "scopes."
-            )
-        case _:
-            return f"Datadog does not say which org this pair belongs to ({status})."
+_REFUSAL_TEXTS = {
+    KeyCheck.API_KEY: "Datadog rejected the API key ({status}). It might be revoked, mistyped or "
+    "from another site. It was sent to {site} only.",
+    KeyCheck.KEY_PAIR: "Datadog rejected the keys ({status}). The application key might be "
+    "revoked, mistyped, from another org or from another site, or its owner might be disabled. The "
+    "keys were sent to {site} only.",
+    KeyCheck.ORG: "Datadog didn’t say which org the keys belong to ({status}).",
+    KeyCheck.LISTING: "Datadog refused to list the org connections ({status}). The role needs "
+    f"{READ_PERMISSION}, and so do the application key’s scopes if it has any.",
+}
 
 
-def _org_result(identity: KeyOwner) -> KeyCheckResult:
-    as_whom = f" as {identity.user_name}" if identity.user_name else ""
-    text = f"The pair answers for {_describe_org(identity)}{as_whom}."
-    return KeyCheckResult(check=KeyCheck.ORG, ok=True, text=text)
-
-
-def _wrong_org_result(identity: KeyOwner, *, org_id: str, org_name: str) -> KeyCheckResult:
+def _wrong_org(identity: KeyOwner, *, org_id: str, org_name: str) -> KeyCheckResult:
     text = (
-        f"This pair answers for another org: {_describe_org(identity)}, and this credential is for "
-        f"{org_name or 'an org'} ({org_id}). Nothing of the other org is shown. Rotate the "
-        "credential to a pair of its own org, or add the other org as a credential of its own."
+        f"These keys belong to another org, {_describe_owner(identity)}. This credential is for "
+        f"{org_name or 'an org'} ({org_id}). Nothing from the other org is shown. Rotate to keys "
+        "of this credential’s org, or add a credential for the other org."
     )
     return KeyCheckResult(
         check=KeyCheck.ORG, ok=False, text=text, cause=Cause.ANOTHER_ORG, http_status=200
     )
 
 
-def _describe_org(identity: KeyOwner) -> str:
-    return f"{identity.org.name or 'an org without a name'} ({identity.org.id})"
+def _describe_owner(identity: KeyOwner) -> str:
+    org = f"{identity.org.name or 'an unnamed org'} ({identity.org.id})"
+    return f"{org}, user {identity.user_name}" if identity.user_name else org
 
 
 def _permissions_result(identity: KeyOwner) -> KeyCheckResult:
-    granted = {name for name in (READ_PERMISSION, WRITE_PERMISSION) if name in identity.permissions}
-    if WRITE_PERMISSION in granted:
-        listed = " and ".join(sorted(granted))
-        text = (
-            f"The role grants {listed}. That the pair may delete cannot be proven without "
-            "deleting: role grants it; key scopes unknown."
+    missing = [
+        name for name in (READ_PERMISSION, WRITE_PERMISSION) if name not in identity.permissions
+    ]
+    if WRITE_PERMISSION not in missing:
+        granted = sorted({READ_PERMISSION, WRITE_PERMISSION} - set(missing))
+        return _passed(
+            KeyCheck.PERMISSIONS,
+            f"The role grants {' and '.join(granted)}. Only a deletion can prove that the keys can "
+            "delete: role grants it; key scopes unknown.",
         )
-        return KeyCheckResult(check=KeyCheck.PERMISSIONS, ok=True, text=text)
-    what = (
-        f"grants {READ_PERMISSION}, but not {WRITE_PERMISSION}"
-        if granted
-        else f"grants neither {READ_PERMISSION} nor {WRITE_PERMISSION}"
+    return KeyCheckResult(
+        check=KeyCheck.PERMISSIONS,
+        ok=False,
+        text=f"Read-only: the role lacks {' and '.join(missing)}, so deletions will fail (403).",
+        cause=WRITE_NOT_GRANTED,
     )
-    text = f"The role {what}: Datadog will refuse deletions with this pair (403)."
-    return KeyCheckResult(check=KeyCheck.PERMISSIONS, ok=False, text=text, cause=WRITE_NOT_GRANTED)
 
 
 def _listing_result(fetched: SyncResult, *, site: DatadogSite) -> KeyCheckResult:
     if fetched.is_complete:
-        count = len(fetched.org_connections)
-        noun = "org connection" if count == 1 else "org connections"
-        return KeyCheckResult(check=KeyCheck.LISTING, ok=True, text=f"It lists {count} {noun}.")
-    return KeyCheckResult(
-        check=KeyCheck.LISTING,
-        ok=False,
-        text=_failure_text(
-            KeyCheck.LISTING, cause=fetched.cause, http_status=fetched.http_status, site=site
-        ),
-        cause=fetched.cause,
-        http_status=fetched.http_status,
-        errors=fetched.errors,
-    )
+        found = pluralize(len(fetched.org_connections), "org connection")
+        return _passed(KeyCheck.LISTING, f"Found {found}.")
+    return _failed(KeyCheck.LISTING, fetched, site=site)
 
 
 KEY_FIELDS = (
@@ -277,22 +235,12 @@ KEY_FIELDS = (
 )
 
 
-@dataclass(frozen=True, kw_only=True)
-class KeyVerification:
-    """The report on one credential's key pair, not yet stored."""
-
-    credential: Credential
-    report: KeyReport
-    started_at: datetime
-
-
-def verify_in_parallel(credentials: list[Credential]) -> list[KeyVerification]:
+def verify_in_parallel(credentials: list[Credential]) -> list[KeyReport]:
     """Verify the credentials in parallel, in the same order. Stores nothing.
 
     The threads only send requests: keys are decrypted in the caller's thread. Raises
     UnavailableError for a site that is no longer configured, or when the key ring is unusable.
     """
-    started_at = clock.now()
     clients = [_open_client_or_report(credential) for credential in credentials]
     with pool(), ThreadPoolExecutor(max_workers=PARALLEL_SYNCS) as threads:
         futures = [
@@ -300,10 +248,7 @@ def verify_in_parallel(credentials: list[Credential]) -> list[KeyVerification]:
             threads.submit(copy_context().run, _run_or_return_report, credential, client)
             for credential, client in zip(credentials, clients, strict=True)
         ]
-        return [
-            KeyVerification(credential=credential, report=future.result(), started_at=started_at)
-            for credential, future in zip(credentials, futures, strict=True)
-        ]
+        return [future.result() for future in futures]
 
 
 def _open_client_or_report(credential: Credential) -> DatadogClient | KeyReport:
@@ -312,7 +257,11 @@ def _open_client_or_report(credential: Credential) -> DatadogClient | KeyReport:
     except UnavailableError as error:
         if error.cause != Cause.KEYS_NOT_OPENED:
             raise
-        return keys_undecryptable(text=f"{error} Rotate it to a pair pasted anew.")
+        text = f"{error} Rotate the credential to new keys."
+        failed = KeyCheckResult(
+            check=KeyCheck.STORED, ok=False, text=text, cause=KEYS_UNDECRYPTABLE
+        )
+        return KeyReport(results=_with_skipped_checks([failed]))
 
 
 def _run_or_return_report(credential: Credential, client: DatadogClient | KeyReport) -> KeyReport:
@@ -336,23 +285,28 @@ def unchanged_row(credential: Credential, **as_read: Any) -> QuerySet[Credential
 
 @audit.atomic()
 def store_report(
-    *, verification: KeyVerification, actor: Actor, replacement: Credential | None = None
+    *,
+    credential: Credential,
+    report: KeyReport,
+    started_at: datetime,
+    actor: Actor,
+    replacement: Credential | None = None,
 ) -> bool:
     """Store the report, the sync and the event.
 
-    Returns False, with nothing stored, when the keys were changed or erased meanwhile. The first
-    org found becomes the credential's org for good. `replacement` is an unsaved copy with a new
-    encrypted key pair, which replaces the old one in the same statement.
+    `started_at` is when the verification began. Returns False, with nothing stored, when the keys
+    were changed or erased meanwhile. The first org found becomes the credential's org for good.
+    `replacement` is an unsaved copy with a new encrypted key pair, which replaces the old one in
+    the same statement.
     """
-    credential, report = verification.credential, verification.report
     now = clock.now()
     row = unchanged_row(credential, secret_version=credential.secret_version)
     values = _report_values(report, now=now)
-    if report.knows_org and report.identity:
+    if report.owner:
         # If two first verifications run at once, the later one must have found the same org.
-        row = row.filter(org_id__in=("", report.identity.org.id))
+        row = row.filter(org_id__in=("", report.owner.org.id))
         if not credential.org_id:
-            values["policy"] = _strictest_policy_of_org(credential, org_id=report.identity.org.id)
+            values["policy"] = _strictest_policy_of_org(credential, org_id=report.owner.org.id)
     if replacement:
         values |= {name: getattr(replacement, name) for name in KEY_FIELDS}
         values |= {"keys_set_at": now, "keys_set_by_name": actor.name}
@@ -362,7 +316,7 @@ def store_report(
         sync.store_sync(
             credential=credential,
             fetched=report.fetched,
-            started_at=verification.started_at,
+            started_at=started_at,
             actor=actor,
         )
     if replacement:
@@ -389,8 +343,8 @@ def _report_values(report: KeyReport, *, now: datetime) -> dict[str, Any]:
     }
     if failure is None:
         values["verified_at"] = now
-    if report.knows_org and report.identity:
-        values |= {"org_id": report.identity.org.id, "org_name": report.identity.org.name}
+    if report.owner:
+        values |= {"org_id": report.owner.org.id, "org_name": report.owner.org.name}
     if report.fetched is None and failure:
         values["last_error"] = {
             "at": now.isoformat(),

@@ -2,8 +2,8 @@
 
 import copy
 import re
+import unicodedata
 import uuid
-from dataclasses import replace
 from uuid import UUID
 
 from django.conf import settings
@@ -24,7 +24,9 @@ from connections.credentials.key_checks import KeyReport, unchanged_row
 from connections.models import ApprovalPolicy, Credential, KeyPair
 
 LONGEST_NAME = 100
+_JUST_CHANGED = "The credential just changed. Reload and try again."
 # Datadog's keys have 32 to 80 characters today and no promised length.
+SHORTEST_KEY = 20
 LONGEST_KEY = 200
 
 _KEY = re.compile(r"[!-~]+")
@@ -37,7 +39,10 @@ def clean_keys(keys: KeyPair) -> KeyPair:
 
     Raises InvalidInputError, whose text never repeats a key, for a text that can't be a key.
     """
-    cleaned = KeyPair(api_key=_strip(keys.api_key), application_key=_strip(keys.application_key))
+    cleaned = KeyPair(
+        api_key=Secret(keys.api_key.reveal().strip()),
+        application_key=Secret(keys.application_key.reveal().strip()),
+    )
     problems = {
         "api_key": _key_problem(cleaned.api_key) or _api_key_problem(cleaned.api_key),
         "application_key": _key_problem(cleaned.application_key),
@@ -48,33 +53,29 @@ def clean_keys(keys: KeyPair) -> KeyPair:
     return cleaned
 
 
-def _strip(secret: Secret) -> Secret:
-    return Secret(secret.reveal().strip())
-
-
 # These two return the problem instead of raising it, so that no traceback holds the plain text.
 def _key_problem(secret: Secret) -> str | None:
     text = secret.reveal()
     if not text:
         return "Paste the key."
-    if len(text) > LONGEST_KEY:
-        return f"This is longer than any key: at most {LONGEST_KEY} characters."
     if text.startswith(_ACCESS_TOKEN_PREFIXES):
         return "This is an access token. Paste an API key and an application key instead."
-    if _KEY.fullmatch(text):
-        return None
     if "\n" in text or "\r" in text:
-        return "It holds a line end: perhaps two things were pasted at once. Paste one key."
-    if "\0" in text:
-        return "It holds a NUL character, which no key does. Copy the key again."
+        return "The key contains a line break. Paste one key."
     if any(character.isspace() for character in text):
-        return "It holds a space inside, which no key does. Copy the key again."
-    return "It holds a character that is not plain ASCII, which no key does. Copy the key again."
+        return "The key contains a space. Copy it again."
+    if not _KEY.fullmatch(text):
+        return "The key contains a character that no Datadog key has. Copy it again."
+    if len(text) < SHORTEST_KEY:
+        return f"The key is too short: at least {SHORTEST_KEY} characters. Paste the whole key."
+    if len(text) > LONGEST_KEY:
+        return f"The key is too long: at most {LONGEST_KEY} characters."
+    return None
 
 
 def _api_key_problem(secret: Secret) -> str | None:
     if secret.reveal().startswith(_APPLICATION_KEY_PREFIX):
-        return "This is an application key. Are the two fields swapped?"
+        return "This is an application key. Check that the two keys aren’t swapped."
     return None
 
 
@@ -87,47 +88,51 @@ def require_unused_keys(
     """
     stored = Credential.objects.filter(site=site, fingerprint=fingerprint, retired_at=None)
     if excluding and excluding.fingerprint == fingerprint:
-        raise InvalidInputError({"api_key": "This is the key pair that is stored now."})
+        raise InvalidInputError({"api_key": "These are the current keys. Paste new ones."})
     other = stored.first()
     if other:
         is_hidden = other.pk in permissions.visibility_of(actor).hidden
-        where = "out of your reach" if is_hidden else f"as “{other.name}”"
-        raise InvalidInputError({"api_key": f"This key pair is stored already, {where}."})
+        where = "in a credential you can’t see" if is_hidden else f"as “{other.name}”"
+        raise InvalidInputError({"api_key": f"These keys are already stored {where}."})
 
 
 def clean_name(name: str) -> str:
-    """The name with runs of white space collapsed; "" stays "".
+    """The name in one form (NFC), with runs of white space collapsed; "" stays "".
 
     Raises InvalidInputError when it is too long or holds characters that can't be displayed.
     """
-    folded = " ".join(name.split())
-    if len(folded) > LONGEST_NAME:
-        raise InvalidInputError({"name": f"Take at most {LONGEST_NAME} characters."})
-    if not folded.isprintable():
-        raise InvalidInputError({"name": "It holds a character that cannot be seen."})
-    return folded
+    cleaned = " ".join(unicodedata.normalize("NFC", name).split())
+    if len(cleaned) > LONGEST_NAME:
+        raise InvalidInputError({"name": f"Use at most {LONGEST_NAME} characters."})
+    if not cleaned.isprintable():
+        raise InvalidInputError({"name": "Remove the invisible character."})
+    return cleaned
+
+
+def _folded(name: str) -> str:
+    """The same text for names that look the same: case, white space and width are ignored."""
+    return " ".join(unicodedata.normalize("NFKC", name).casefold().split())
 
 
 def require_unused_name(name: str, *, actor: Actor, excluding: Credential | None = None) -> None:
-    """Raise InvalidInputError when another credential has the name, ignoring case.
+    """Raise InvalidInputError when another credential has a name that looks the same.
 
     This reveals that a hidden credential has the name, but not how that one spells it.
     """
     for pk, other in Credential.objects.values_list("pk", "name"):
-        # Compared here: SQLite folds the case of ASCII letters only.
-        if other.casefold() == name.casefold() and not (excluding and pk == excluding.pk):
+        if _folded(other) == _folded(name) and not (excluding and pk == excluding.pk):
             shown = name if pk in permissions.visibility_of(actor).hidden else other
-            raise InvalidInputError({"name": f"Another credential is called “{shown}”."})
+            raise InvalidInputError({"name": f"Another credential is named “{shown}”."})
 
 
 def unused_name(wanted: str, *, suffix: str = "") -> str:
     """`wanted` and `suffix`, with a number when another credential has that name."""
-    taken = {name.casefold() for name in Credential.objects.values_list("name", flat=True)}
+    taken = {_folded(name) for name in Credential.objects.values_list("name", flat=True)}
     number = 1
     while True:
         end = suffix + (f" {number}" if number > 1 else "")
         name = wanted[: LONGEST_NAME - len(end)].rstrip() + end
-        if name.casefold() not in taken:
+        if _folded(name) not in taken:
             return name
         number += 1
 
@@ -142,7 +147,7 @@ def name_from_org(org_name: str) -> str:
 
 def is_same_name(*, typed: str, name: str) -> bool:
     """Whether a person typed this name, ignoring case and extra white space."""
-    return " ".join(typed.split()).casefold() == " ".join(name.split()).casefold()
+    return _folded(typed) == _folded(name)
 
 
 def list_credentials(*, actor: Actor) -> list[Credential]:
@@ -194,18 +199,34 @@ def add_credential(*, actor: Actor, name: str, site: str, keys: KeyPair) -> Cred
         require_unused_name(credential.name, actor=actor)
         require_unused_keys(actor=actor, site=credential.site, fingerprint=credential.fingerprint)
         raise
-    [found] = key_checks.verify_in_parallel([credential])
-    if key_checks.store_report(verification=found, actor=actor) and not name:
+    [is_stored] = _verify_and_store([credential], actor=actor)
+    if is_stored and not name:
         _name_after_org(credential=credential, actor=actor)
-    credential.refresh_from_db()
+        credential.refresh_from_db()
     return credential
+
+
+def _verify_and_store(credentials: list[Credential], *, actor: Actor) -> list[bool]:
+    """Run the key checks; whether each report was stored. Reads the credentials again."""
+    started_at = clock.now()
+    are_stored = []
+    for credential, report in zip(
+        credentials, key_checks.verify_in_parallel(credentials), strict=True
+    ):
+        are_stored.append(
+            key_checks.store_report(
+                credential=credential, report=report, started_at=started_at, actor=actor
+            )
+        )
+        credential.refresh_from_db()
+    return are_stored
 
 
 def _build_credential(*, actor: Actor, name: str, site: str, keys: KeyPair) -> Credential:
     try:
         known = get_site(site)
     except UnknownSiteError:
-        raise InvalidInputError({"site": "Choose one of the sites."}) from None
+        raise InvalidInputError({"site": "Choose a site."}) from None
     now = clock.now()
     credential = Credential(
         id=uuid.uuid4(),
@@ -220,8 +241,7 @@ def _build_credential(*, actor: Actor, name: str, site: str, keys: KeyPair) -> C
     )
     credential.seal_keys(keys)
     if not name:
-        end = credential.api_key_last_four or credential.fingerprint[:4]
-        credential.name = unused_name(f"{known.name} …{end}")
+        credential.name = unused_name(f"{known.name} …{credential.api_key_last_four}")
     return credential
 
 
@@ -248,7 +268,6 @@ def _store_new(*, credential: Credential, actor: Actor) -> None:
 
 
 def _name_after_org(*, credential: Credential, actor: Actor) -> None:
-    credential.refresh_from_db()
     wanted = name_from_org(credential.org_name)
     if not wanted:
         return
@@ -268,10 +287,8 @@ def verify_credential(*, actor: Actor, credential: Credential) -> Credential:
     """
     permissions.require(permissions.can_manage_credentials(actor), "verify credentials")
     _require_in_use(credential)
-    [found] = key_checks.verify_in_parallel([credential])
-    if not key_checks.store_report(verification=found, actor=actor):
-        raise ConflictError("Its keys were changed while they were verified. Verify it again.")
-    credential.refresh_from_db()
+    if not all(_verify_and_store([credential], actor=actor)):
+        raise ConflictError("The keys changed during verification. Verify again.")
     return credential
 
 
@@ -284,9 +301,7 @@ def verify_credentials(*, actor: Actor, credentials: list[Credential]) -> list[C
     permissions.require(permissions.can_manage_credentials(actor), "verify credentials")
     for credential in credentials:
         _require_in_use(credential)
-    for found in key_checks.verify_in_parallel(credentials):
-        key_checks.store_report(verification=found, actor=actor)
-        found.credential.refresh_from_db()
+    _verify_and_store(credentials, actor=actor)
     return credentials
 
 
@@ -300,7 +315,7 @@ def rename_credential(*, actor: Actor, credential: Credential, name: str) -> Cre
     _require_in_use(credential)
     name = clean_name(name)
     if not name:
-        raise InvalidInputError({"name": "Give it a name."})
+        raise InvalidInputError({"name": "Enter a name."})
     if name == credential.name:
         return credential
     require_unused_name(name, actor=actor, excluding=credential)
@@ -316,7 +331,7 @@ def rename_credential(*, actor: Actor, credential: Credential, name: str) -> Cre
 def _change_name(*, credential: Credential, actor: Actor, name: str) -> None:
     previous = credential.name
     if not unchanged_row(credential, name=previous).update(name=name):
-        raise ConflictError("Somebody else has just changed it. Look at it again.")
+        raise ConflictError(_JUST_CHANGED)
     credential.name = name
     audit.record(
         code=EventCode.CREDENTIAL_RENAMED,
@@ -347,38 +362,40 @@ def rotate_credential(*, actor: Actor, credential: Credential, keys: KeyPair) ->
     require_unused_keys(
         actor=actor, site=credential.site, fingerprint=candidate.fingerprint, excluding=credential
     )
-    [found] = key_checks.verify_in_parallel([candidate])
-    report = found.report
-    refusal = _refusal_reason(credential=credential, report=report)
-    if refusal:
-        _record_refusal(credential=credential, candidate=candidate, report=report, actor=actor)
-        raise RotationRefusedError(f"{refusal} The stored pair stays in use.", report=report)
-    found = replace(found, credential=credential)
+    started_at = clock.now()
+    [report] = key_checks.verify_in_parallel([candidate])
+    failure = report.failure
+    # If the stored keys can't list either, replacing them with keys of the same org loses nothing.
+    if failure and (credential.is_verified or not report.owner):
+        _record_refusal(
+            credential=credential,
+            candidate=candidate,
+            report=report,
+            cause=failure.cause,
+            actor=actor,
+        )
+        raise RotationRefusedError(f"{failure.text} The current keys stay in use.", report=report)
     try:
-        is_stored = key_checks.store_report(verification=found, actor=actor, replacement=candidate)
+        is_stored = key_checks.store_report(
+            credential=credential,
+            report=report,
+            started_at=started_at,
+            actor=actor,
+            replacement=candidate,
+        )
     except IntegrityError:
         # The same pair was stored in another credential meanwhile.
         require_unused_keys(actor=actor, site=credential.site, fingerprint=candidate.fingerprint)
         raise
     if not is_stored:
-        raise ConflictError("Somebody else has just changed it. The pair you pasted is not stored.")
+        raise ConflictError("The credential just changed. The new keys weren’t stored. Try again.")
     credential.refresh_from_db()
     return credential
 
 
-def _refusal_reason(*, credential: Credential, report: KeyReport) -> str | None:
-    failure = report.failure
-    if failure is None:
-        return None
-    # The stored pair can't list either, so replacing it with this one loses nothing.
-    if report.knows_org and not credential.is_verified:
-        return None
-    return failure.text
-
-
 @audit.atomic()
 def _record_refusal(
-    *, credential: Credential, candidate: Credential, report: KeyReport, actor: Actor
+    *, credential: Credential, candidate: Credential, report: KeyReport, cause: str, actor: Actor
 ) -> None:
     audit.record(
         code=EventCode.CREDENTIAL_ROTATION_REFUSED,
@@ -391,7 +408,7 @@ def _record_refusal(
         details={
             "fingerprint": credential.fingerprint,
             "refused_fingerprint": candidate.fingerprint,
-            "cause": report.failure.cause if report.failure else "",
+            "cause": cause,
             "answered_for_org": report.identity.org.id if report.identity else "",
         },
     )
@@ -403,13 +420,13 @@ def change_policy(*, actor: Actor, credential: Credential, policy: ApprovalPolic
 
     Raises PermissionDenied, and ConflictError when it is retired or was changed meanwhile.
     """
-    permissions.require(permissions.can_administer(actor), "change the policy of a credential")
+    permissions.require(permissions.can_administer(actor), "change approval policies")
     _require_in_use(credential)
     previous = ApprovalPolicy(credential.policy)
     if policy == previous:
         return credential
     if not unchanged_row(credential, policy=previous).update(policy=policy):
-        raise ConflictError("Somebody else has just changed it. Look at it again.")
+        raise ConflictError(_JUST_CHANGED)
     credential.policy = policy
     audit.record(
         code=EventCode.CREDENTIAL_POLICY_CHANGED,
@@ -428,4 +445,4 @@ def change_policy(*, actor: Actor, credential: Credential, policy: ApprovalPolic
 
 def _require_in_use(credential: Credential) -> None:
     if credential.is_retired:
-        raise ConflictError(f"{credential.name} is retired: its keys are wiped.")
+        raise ConflictError(f"{credential.name} is retired. Its keys are erased.")

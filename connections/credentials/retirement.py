@@ -21,7 +21,7 @@ from connections.wording import attempt_facts
 # Datadog might be processing one of these, or the worker will send it again.
 _BLOCKING = (State.SENDING, State.WAITING, State.UNKNOWN)
 _NOT_SENT_YET = (State.REQUESTED, State.APPROVED)
-_JUST_CHANGED = "Something of it has just changed. Look at it again; it is not retired."
+_JUST_CHANGED = "Something just changed, so it wasn’t retired. Reload and try again."
 
 
 def list_blocking_deletions(credential: Credential) -> list[Deletion]:
@@ -46,7 +46,7 @@ def retire_credential(*, actor: Actor, credential: Credential, confirmation: str
     """
     permissions.require(permissions.can_manage_credentials(actor), "retire credentials")
     if credential.is_retired:
-        raise ConflictError(f"{credential.name} is retired already.")
+        raise ConflictError(f"{credential.name} is already retired.")
     if not credential_lifecycle.is_same_name(typed=confirmation, name=credential.name):
         raise InvalidInputError({"confirmation": f"Type {credential.name} to confirm."})
     with audit.atomic():
@@ -73,8 +73,8 @@ def _require_no_blocking_deletions(credential: Credential) -> None:
             f"{deletion.description} is {deletion.state}" for deletion in blocking[:3]
         )
         raise ConflictError(
-            f"{credential.name} cannot be retired yet: {descriptions}. Settle it first: what "
-            "became of a deletion is found out with this credential."
+            f"Can’t retire {credential.name} yet: {descriptions}. Open deletions need its keys to "
+            "check their outcome."
         )
 
 

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import Self
 from uuid import UUID
 
 from django.conf import settings
@@ -82,6 +83,11 @@ class SyncResult:
     # When it began, by the database's clock; set by `sync_org`.
     started_at: datetime | None = None
 
+    @classmethod
+    def of_error(cls, error: DatadogError) -> Self:
+        """The result of a sync that failed with this error."""
+        return cls(cause=error.cause, http_status=error.http_status, errors=error.errors)
+
     def find(self, connection_id: UUID) -> OrgConnection | None:
         """The connection with this id, if it was listed."""
         wanted = str(connection_id)
@@ -118,7 +124,7 @@ def fetch_connections(
             return found
         identity = client.whoami(deadline_seconds=max(0.1, deadline - time.monotonic()))
     except DatadogError as error:
-        return SyncResult(cause=error.cause, http_status=error.http_status, errors=error.errors)
+        return SyncResult.of_error(error)
     if identity.org.id != org_id:
         return SyncResult(cause=Cause.ANOTHER_ORG, http_status=200, identity=identity)
     return SyncResult(

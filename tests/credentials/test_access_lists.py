@@ -305,7 +305,7 @@ def test_it_warns_when_nobody_could_use_it_or_approve(
     Credential.objects.update(policy=ApprovalPolicy.ONE)
     allow(credential, root, use=[person(victor)], approve=[person(victor)])
     page = read(client_of(root).get(f"/credentials/{credential.pk}/"))
-    assert "Nobody can ask for a deletion with it" in page.text
+    assert "No one can request deletions" in page.text
     assert "0 active approvers, but 1 approval needed." in page.text
 
 

@@ -93,7 +93,7 @@ def test_an_unreachable_site_says_nothing_about_the_keys(sandbox: SandboxServer)
     ("permissions", "is_granted", "says"),
     [
         ((READ, WRITE), True, "key scopes unknown"),
-        ((READ,), False, "but not org_connections_write"),
+        ((READ,), False, "lacks org_connections_write"),
     ],
 )
 def test_the_role_is_reported_and_the_write_scope_never_claimed(
