@@ -30,8 +30,8 @@ class DatadogSite:
 
     @property
     def label(self) -> str:
-        """The site as pages show it: "EU1 · app.datadoghq.eu"."""
-        return f"{self.name} · {self.ui_host}"
+        """The site as pages show it: "EU1 (datadoghq.eu)"."""
+        return f"{self.name} ({self.site if self.site != self.name else self.ui_host})"
 
     def __str__(self) -> str:
         return self.label

@@ -13,10 +13,11 @@ from connections.core.text import format_age, format_relative
 from connections.models import Credential, Deletion, Notification, Person, Sync
 from connections.wording import Badge
 from connections.wording.causes import failure_text
-from connections.wording.connections import KNOWN_TYPES, creator_kind, site_name
+from connections.wording.connections import KNOWN_TYPES, creator_kind, site_label, site_name
 
 register = template.Library()
 register.filter("creator_kind", creator_kind)
+register.filter("site_label", site_label)
 register.filter("site_name", site_name)
 
 

@@ -58,9 +58,9 @@ def site_or_none(site: str) -> DatadogSite | None:
 
 
 def site_label(site: str) -> str:
-    """ "EU1 · app.datadoghq.eu", or the stored name of a site no longer known."""
+    """ "EU1 (datadoghq.eu)", or the stored name of a site no longer known."""
     known = site_or_none(site)
-    return known.label if known else f"{site} (not configured any more)"
+    return known.label if known else f"{site} (no longer configured)"
 
 
 def site_name(site: str) -> str:

@@ -38,7 +38,7 @@ def test_there_are_no_other_sites() -> None:
 
 
 def test_a_site_is_shown_by_its_name_and_the_address_people_know() -> None:
-    assert get_site("datadoghq.eu").label == "EU1 · app.datadoghq.eu"
+    assert get_site("datadoghq.eu").label == "EU1 (datadoghq.eu)"
 
 
 def test_a_site_cannot_be_changed() -> None:
@@ -70,7 +70,7 @@ def test_extra_sites_follow_the_real_ones(settings: Settings) -> None:
 
 def test_extra_sites_are_gone_with_their_setting(settings: Settings) -> None:
     settings.EXTRA_SITES = {"sandbox": "http://127.0.0.1:4010"}
-    assert get_site("sandbox").label == "sandbox · 127.0.0.1:4010"
+    assert get_site("sandbox").label == "sandbox (127.0.0.1:4010)"
     settings.EXTRA_SITES = {}
     with pytest.raises(UnknownSiteError):
         get_site("sandbox")

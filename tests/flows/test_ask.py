@@ -22,7 +22,7 @@ def test_the_form_asks_for_a_credential_and_an_id(desk: Desk) -> None:
 
     [form] = [form for form in page.forms if "connection_id" in form.fields]
     assert form.attributes["method"] == "get"
-    label = f"Payments US — sandbox-us1 · {get_site('sandbox-us1').ui_host}"
+    label = f"Payments US — {get_site('sandbox-us1').label}"
     assert f'<option value="{desk.credential.pk}">{label}</option>' in page.html
 
 

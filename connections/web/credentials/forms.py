@@ -7,6 +7,7 @@ from django import forms
 
 from connections.core.secret import Secret
 from connections.core.sites import all_sites
+from connections.credentials.access_lists import AccessEntries
 from connections.models import AccessKind, ApprovalPolicy, KeyPair
 from connections.web.forms import ServiceForm
 
@@ -26,7 +27,7 @@ class KeyField(forms.Field):
 
 def site_choices() -> list[tuple[str, str]]:
     """All sites, after an empty choice, so that no key goes to a default site by mistake."""
-    return [("", "Choose the site"), *((site.site, site.label) for site in all_sites())]
+    return [("", "Choose a site"), *((site.site, site.label) for site in all_sites())]
 
 
 class RotateForm(ServiceForm):
@@ -50,12 +51,10 @@ class CredentialForm(RotateForm):
     name = forms.CharField(
         required=False,
         max_length=100,
-        help_text="Left empty, it is called as Datadog calls the org.",
+        help_text="Leave empty to use the org’s name.",
         widget=forms.TextInput(attrs={"autocomplete": "off"}),
     )
-    site = forms.ChoiceField(
-        choices=site_choices, help_text="The keys are sent to this site and to no other."
-    )
+    site = forms.ChoiceField(choices=site_choices, help_text="The keys are sent to this site only.")
 
     field_order = ("name", "site", "api_key", "application_key")
 
@@ -64,7 +63,7 @@ class CredentialForm(RotateForm):
         cleaned = super().clean() or self.cleaned_data
         if _holds_a_key(cleaned):
             self.data = {"site": self.data.get("site", "")}
-            self.add_error("name", "A key was pasted here. Type a name, or leave it empty.")
+            self.add_error("name", "This contains a key. Enter a name, or leave it empty.")
         return cleaned
 
 
@@ -85,18 +84,24 @@ class PolicyForm(forms.Form):
     """How many other people must approve."""
 
     policy = forms.TypedChoiceField(
-        label="A deletion with this credential needs",
+        label="Approvals per deletion",
         choices=ApprovalPolicy.choices,
         coerce=ApprovalPolicy,
-        help_text="Deletions that were asked for already keep theirs.",
+        help_text="Applies to new requests. Open deletions keep their policy.",
     )
 
 
 class AccessForm(ServiceForm):
     """The access lists of a credential; the page shows them as columns of one table."""
 
-    def __init__(self, data: Mapping[str, Any] | None, *, choices: list[tuple[str, str]]) -> None:
-        super().__init__(data)
+    def __init__(
+        self,
+        data: Mapping[str, Any] | None,
+        *,
+        stored: AccessEntries,
+        choices: list[tuple[str, str]],
+    ) -> None:
+        super().__init__(data, initial={kind.value: names for kind, names in stored.items()})
         self.choices = choices
         for kind in AccessKind:
             self.fields[kind.value] = forms.MultipleChoiceField(
@@ -104,6 +109,20 @@ class AccessForm(ServiceForm):
             )
 
     @property
-    def entries(self) -> dict[AccessKind, list[str]]:
+    def rows(self) -> list[dict[str, Any]]:
+        """Each role and person, with whether each list holds it."""
+        ticked = {kind: set(self[kind.value].value()) for kind in AccessKind}
+        return [
+            {
+                "value": value,
+                "label": label,
+                "is_role": value.startswith("role:"),
+                "ticks": [(kind, value in ticked[kind]) for kind in AccessKind],
+            }
+            for value, label in self.choices
+        ]
+
+    @property
+    def entries(self) -> AccessEntries:
         """The selected entries by list; only after `is_valid()`."""
         return {kind: self.cleaned_data.get(kind.value, []) for kind in AccessKind}

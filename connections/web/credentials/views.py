@@ -1,7 +1,6 @@
 """Pages about credentials: the key pair of one org on one site."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
@@ -13,12 +12,12 @@ from django.urls import reverse
 from django.views.decorators.debug import sensitive_post_parameters
 
 from connections.access import permissions
-from connections.access.actor import Actor
 from connections.access.approvers import approval_warnings
 from connections.core.errors import ConflictError, InvalidInputError, UnavailableError
+from connections.core.text import pluralize
 from connections.credentials import access_lists, lifecycle, retirement
 from connections.crypto.encryption import EncryptionError
-from connections.models import AccessKind, ApprovalPolicy, Credential
+from connections.models import ApprovalPolicy, Credential
 from connections.web.credentials import page
 from connections.web.credentials.forms import (
     AccessForm,
@@ -30,42 +29,37 @@ from connections.web.credentials.forms import (
 from connections.web.rate_limits import limited
 from connections.web.reauthentication import requires_reauthentication
 from connections.web.support import SeeOther, actor_of
-from connections.wording.connections import site_label
+from connections.wording import credential_badge
 
 # Hides keys in error reports, also while DEBUG is on: see errors.py.
 accepts_keys = sensitive_post_parameters("api_key", "application_key")
 
 
-def _find_credential(actor: Actor, pk: UUID) -> Credential:
-    """The credential. Raises Http404, also when the actor's access lists hide it."""
-    return lifecycle.find_credential(actor=actor, pk=pk)
+def _find(request: HttpRequest, pk: UUID) -> Credential:
+    """The credential. Raises Http404, also when the person's access lists hide it."""
+    return lifecycle.find_credential(actor=actor_of(request), pk=pk)
 
 
 def credential_list(request: HttpRequest) -> HttpResponse:
     """Every credential, with the form to add one when there are none."""
     actor = actor_of(request)
-    rows = lifecycle.list_credentials(actor=actor)
-    in_use = [_credential_context(credential) for credential in rows if not credential.is_retired]
+    rows = [_context_of(each) for each in lifecycle.list_credentials(actor=actor)]
+    in_use = [row for row in rows if not row["credential"].is_retired]
     context = {
         "in_use": in_use,
-        "retired": [
-            _credential_context(credential) for credential in rows if credential.is_retired
-        ],
+        "retired": [row for row in rows if row["credential"].is_retired],
         "may_manage": permissions.can_manage_credentials(actor),
         "form": CredentialForm() if not in_use else None,
     }
     return render(request, "connections/credential_list.html", context)
 
 
-def _credential_context(credential: Credential) -> dict[str, Any]:
+def _context_of(credential: Credential) -> dict[str, Any]:
     """Template variables of one credential."""
     return {
         "credential": credential,
-        "state": page.credential_state(credential),
-        "site": site_label(credential.site),
-        "why": page.failure_reason(credential),
-        "last_error": page.last_error_of(credential),
-        "lacks_write": page.lacks_write(credential),
+        "problem": page.problem_of(credential),
+        "is_read_only": page.is_read_only(credential),
         "connections_url": page.connections_url(credential),
     }
 
@@ -79,13 +73,12 @@ def _new_page(request: HttpRequest, form: CredentialForm | None = None) -> HttpR
 @accepts_keys
 @requires_reauthentication(on_missing=_new_page, before_page=True)
 def credential_new(request: HttpRequest) -> HttpResponse:
-    """The form to add one; a POST stores and verifies it."""
-    actor = actor_of(request)
+    """The form to add one; a POST stores, verifies and syncs it."""
     form = CredentialForm(request.POST if request.method == "POST" else None)
-    if request.method == "POST" and form.is_valid():
+    if form.is_valid():
         try:
             credential = lifecycle.add_credential(
-                actor=actor,
+                actor=actor_of(request),
                 name=form.cleaned_data["name"],
                 site=form.cleaned_data["site"],
                 keys=form.keys,
@@ -93,33 +86,39 @@ def credential_new(request: HttpRequest) -> HttpResponse:
         except InvalidInputError as error:
             form.add_errors(error)
         except EncryptionError as error:
-            form.add_error(None, f"Nothing was stored: {error}")
+            form.add_error(None, f"Nothing was saved: {error}")
         else:
-            return _redirect_with_result(request, credential, done="is stored")
+            return _redirect_with_result(request, credential, done="added")
     return _new_page(request, form)
 
 
 def _redirect_with_result(
     request: HttpRequest, credential: Credential, *, done: str
 ) -> HttpResponse:
-    """303 to the credential's page, with a message about the result."""
+    """303 to the credential's page, with a message about the verification and its sync."""
     if credential.is_verified:
-        messages.success(request, f"{credential.name} {done} and verified.")
+        synced = pluralize(lifecycle.count_connections(credential), "connection")
+        messages.success(request, f"{credential.name} {done} and verified. Synced {synced}.")
     else:
-        messages.warning(request, f"{credential.name} {done}, but not verified. See why below.")
-    return _redirect_to_credential(credential)
+        messages.warning(request, f"{credential.name} {done}, but its keys couldn’t be verified.")
+    return _redirect(credential)
 
 
-def _redirect_to_credential(credential: Credential) -> HttpResponse:
+def _redirect(credential: Credential) -> HttpResponse:
     """303 to the credential's page."""
     return SeeOther(reverse("credential-detail", args=[credential.pk]))
 
 
+def _redirect_with_error(
+    request: HttpRequest, credential: Credential, error: object
+) -> HttpResponse:
+    messages.error(request, str(error))
+    return _redirect(credential)
+
+
 def credential_detail(request: HttpRequest, pk: UUID) -> HttpResponse:
     """One credential: its key checks, use and settings."""
-    actor = actor_of(request)
-    credential = _find_credential(actor, pk)
-    return _detail(request, credential=credential)
+    return _detail(request, credential=_find(request, pk))
 
 
 def _detail(
@@ -131,13 +130,14 @@ def _detail(
 ) -> HttpResponse:
     actor = actor_of(request)
     warnings = approval_warnings(credential=credential)
-    context = _credential_context(credential) | {
-        "rungs": page.stored_key_checks(credential),
+    context = _context_of(credential) | {
+        "status": credential_badge(credential),
+        "checks": page.key_check_rows(credential.verification),
         "checked_at": page.checked_at(credential),
-        "deletions_url": page.deletions_url(credential),
+        "last_error": page.last_error_of(credential),
         "deletion_count": credential.deletions.count(),
-        "count_connections": lifecycle.count_connections(credential),
-        "newest_listing": credential.syncs.first(),
+        "connection_count": lifecycle.count_connections(credential),
+        "newest_sync": credential.syncs.first(),
         "policy_label": ApprovalPolicy(credential.policy).label,
         "access": _access_summary(credential),
         "access_warnings": access_lists.list_access_warnings(credential),
@@ -152,9 +152,9 @@ def _detail(
         "rename_form": rename or RenameForm(initial={"name": credential.name}),
         "policy_form": policy or PolicyForm(initial={"policy": credential.policy}),
     }
-    refused = bool((rename and rename.errors) or (policy and policy.errors))
+    is_refused = any(form and form.errors for form in (rename, policy))
     return render(
-        request, "connections/credential_detail.html", context, status=422 if refused else 200
+        request, "connections/credential_detail.html", context, status=422 if is_refused else 200
     )
 
 
@@ -162,9 +162,8 @@ def _page_with_input(**typed_into: type[forms.Form]) -> Callable[[HttpRequest, U
     """The `on_missing` of the actions on a credential: its page, with the input in the form."""
 
     def on_missing(request: HttpRequest, pk: UUID) -> HttpResponse:
-        credential = _find_credential(actor_of(request), pk)
         typed: dict[str, Any] = {name: form(request.POST) for name, form in typed_into.items()}
-        return _detail(request, credential=credential, **typed)
+        return _detail(request, credential=_find(request, pk), **typed)
 
     return on_missing
 
@@ -173,65 +172,59 @@ def _page_with_input(**typed_into: type[forms.Form]) -> Callable[[HttpRequest, U
 @requires_reauthentication(on_missing=_page_with_input())
 def credential_verify(request: HttpRequest, pk: UUID) -> HttpResponse:
     """Run the key checks again and sync the credential's org."""
-    actor = actor_of(request)
-    credential = _find_credential(actor, pk)
+    credential = _find(request, pk)
     try:
-        credential = lifecycle.verify_credential(actor=actor, credential=credential)
+        lifecycle.verify_credential(actor=actor_of(request), credential=credential)
     except (ConflictError, EncryptionError, UnavailableError) as error:
-        messages.error(request, str(error))
-        return _redirect_to_credential(credential)
-    return _redirect_with_result(request, credential, done="was tried")
+        return _redirect_with_error(request, credential, error)
+    return _redirect_with_result(request, credential, done="checked")
 
 
 @requires_reauthentication(on_missing=_page_with_input(rename=RenameForm))
 def credential_rename(request: HttpRequest, pk: UUID) -> HttpResponse:
     """Give it another name."""
-    actor = actor_of(request)
-    credential = _find_credential(actor, pk)
+    credential = _find(request, pk)
     form = RenameForm(request.POST)
-    if form.is_valid():
-        try:
-            lifecycle.rename_credential(
-                actor=actor, credential=credential, name=form.cleaned_data["name"]
-            )
-        except InvalidInputError as error:
-            form.add_errors(error)
-        except ConflictError as error:
-            messages.error(request, str(error))
-            return _redirect_to_credential(credential)
-        else:
-            messages.success(request, f"It is called {credential.name} now.")
-            return _redirect_to_credential(credential)
-    return _detail(request, credential=credential, rename=form)
+    try:
+        form.require_valid()
+        lifecycle.rename_credential(
+            actor=actor_of(request), credential=credential, name=form.cleaned_data["name"]
+        )
+    except InvalidInputError as error:
+        form.add_errors(error)
+        return _detail(request, credential=credential, rename=form)
+    except ConflictError as error:
+        return _redirect_with_error(request, credential, error)
+    messages.success(request, f"Renamed to {credential.name}.")
+    return _redirect(credential)
 
 
 @requires_reauthentication(on_missing=_page_with_input(policy=PolicyForm))
 def credential_policy(request: HttpRequest, pk: UUID) -> HttpResponse:
     """Set how many other people must approve a deletion; for administrators."""
-    actor = actor_of(request)
-    credential = _find_credential(actor, pk)
+    credential = _find(request, pk)
     form = PolicyForm(request.POST)
     if not form.is_valid():
         return _detail(request, credential=credential, policy=form)
     policy: ApprovalPolicy = form.cleaned_data["policy"]
     try:
-        lifecycle.change_policy(actor=actor, credential=credential, policy=policy)
+        lifecycle.change_policy(actor=actor_of(request), credential=credential, policy=policy)
     except ConflictError as error:
-        messages.error(request, str(error))
-        return _redirect_to_credential(credential)
-    messages.success(request, f"{credential.name}: {policy.label}, for what is asked from now on.")
-    return _redirect_to_credential(credential)
+        return _redirect_with_error(request, credential, error)
+    messages.success(request, f"Approval policy saved for new deletions: {policy.label}.")
+    return _redirect(credential)
 
 
 def _rotate_page(
     request: HttpRequest, pk: UUID, *, form: RotateForm | None = None, **more: Any
 ) -> HttpResponse:
-    credential = _find_credential(actor_of(request), pk)
+    credential = _find(request, pk)
     if credential.is_retired:
-        messages.error(request, f"{credential.name} is retired: its keys are wiped.")
-        return _redirect_to_credential(credential)
+        return _redirect_with_error(
+            request, credential, f"{credential.name} is retired. Its keys are erased."
+        )
     form = form or RotateForm(request.POST or None)
-    context = _credential_context(credential) | {"form": form} | more
+    context = {"credential": credential, "form": form} | more
     status = 422 if form.errors else 200
     return render(request, "connections/credential_rotate.html", context, status=status)
 
@@ -240,9 +233,9 @@ def _rotate_page(
 @requires_reauthentication(on_missing=_rotate_page, before_page=True)
 def credential_rotate(request: HttpRequest, pk: UUID) -> HttpResponse:
     """Replace the key pair after the new one is verified."""
-    credential = _find_credential(actor_of(request), pk)
+    credential = _find(request, pk)
     form = RotateForm(request.POST if request.method == "POST" else None)
-    rungs: Any = None
+    checks: Any = None
     if not credential.is_retired and form.is_valid():
         try:
             credential = lifecycle.rotate_credential(
@@ -252,21 +245,20 @@ def credential_rotate(request: HttpRequest, pk: UUID) -> HttpResponse:
             form.add_errors(error)
         except lifecycle.RotationRefusedError as error:
             form.add_error(None, str(error))
-            rungs = page.key_check_rows(error.report.results)
+            checks = page.key_check_rows(result.as_data() for result in error.report.results)
         except (ConflictError, EncryptionError, UnavailableError) as error:
             form.add_error(None, str(error))
         else:
-            return _redirect_with_result(request, credential, done="was rotated to the new pair")
-    return _rotate_page(request, pk, form=form, rungs=rungs)
+            return _redirect_with_result(request, credential, done="rotated")
+    return _rotate_page(request, pk, form=form, checks=checks)
 
 
 def _retire_page(
     request: HttpRequest, pk: UUID, *, error: str = "", conflict: str = ""
 ) -> HttpResponse:
-    credential = _find_credential(actor_of(request), pk)
+    credential = _find(request, pk)
     if credential.is_retired:
-        messages.error(request, f"{credential.name} is retired already.")
-        return _redirect_to_credential(credential)
+        return _redirect_with_error(request, credential, f"{credential.name} is already retired.")
     context = {
         "credential": credential,
         "typed": request.POST.get("confirmation", ""),
@@ -281,8 +273,8 @@ def _retire_page(
 
 @requires_reauthentication(on_missing=_retire_page, before_page=True)
 def credential_retire(request: HttpRequest, pk: UUID) -> HttpResponse:
-    """What retiring means, and a confirmation; a POST wipes the keys."""
-    credential = _find_credential(actor_of(request), pk)
+    """What retiring means, and a confirmation; a POST erases the keys."""
+    credential = _find(request, pk)
     if request.method != "POST" or credential.is_retired:
         return _retire_page(request, pk)
     typed = request.POST.get("confirmation", "")
@@ -294,19 +286,8 @@ def credential_retire(request: HttpRequest, pk: UUID) -> HttpResponse:
         return _retire_page(request, pk, error=invalid.fields["confirmation"])
     except ConflictError as refused:
         return _retire_page(request, pk, conflict=str(refused))
-    messages.success(request, f"{credential.name} is retired. Its keys are wiped.")
-    return _redirect_to_credential(credential)
-
-
-@dataclass(frozen=True, kw_only=True)
-class AccessRow:
-    """One role or person, with a checkbox for each list."""
-
-    value: str
-    label: str
-    is_role: bool
-    # Whether each list holds it.
-    ticks: list[tuple[AccessKind, bool]]
+    messages.success(request, f"{credential.name} retired. Its keys are erased.")
+    return _redirect(credential)
 
 
 def _access_summary(credential: Credential) -> list[tuple[str, list[str]]]:
@@ -317,57 +298,37 @@ def _access_summary(credential: Credential) -> list[tuple[str, list[str]]]:
     return [(kind.label, [labels[name] for name in names]) for kind, names in entries.items()]
 
 
-def _access_page(
-    request: HttpRequest, credential: Credential, *, form: AccessForm | None = None, status: int
-) -> HttpResponse:
-    stored = access_lists.get_access_entries(credential)
+def _access_form(request: HttpRequest, credential: Credential) -> AccessForm:
+    entries = access_lists.get_access_entries(credential)
+    listed = [name for names in entries.values() for name in names]
+    return AccessForm(
+        request.POST if request.method == "POST" else None,
+        stored=entries,
+        choices=access_lists.list_entry_choices(also=listed),
+    )
+
+
+def _access_page(request: HttpRequest, pk: UUID, *, form: AccessForm | None = None) -> HttpResponse:
+    credential = _find(request, pk)
     form = form or _access_form(request, credential)
-    form.is_valid()
-    ticked = form.entries if form.is_bound else stored
-    context = {"credential": credential, "form": form, "rows": _access_rows(form.choices, ticked)}
+    status = 422 if form.is_bound else 200
+    context = {"credential": credential, "form": form}
     return render(request, "connections/credential_access.html", context, status=status)
 
 
-def _access_form(request: HttpRequest, credential: Credential) -> AccessForm:
-    stored = access_lists.get_access_entries(credential)
-    listed = [name for names in stored.values() for name in names]
-    choices = access_lists.list_entry_choices(also=listed)
-    return AccessForm(request.POST if request.method == "POST" else None, choices=choices)
-
-
-def _access_page_with_input(request: HttpRequest, pk: UUID) -> HttpResponse:
-    """The table with the posted input and the reauthentication prompt."""
-    return _access_page(request, _find_credential(actor_of(request), pk), status=422)
-
-
-@requires_reauthentication(on_missing=_access_page_with_input, before_page=True)
+@requires_reauthentication(on_missing=_access_page, before_page=True)
 def credential_access(request: HttpRequest, pk: UUID) -> HttpResponse:
     """The access lists of one credential; a POST replaces them."""
-    credential = _find_credential(actor_of(request), pk)
+    credential = _find(request, pk)
     form = _access_form(request, credential)
-    if form.is_valid():
-        try:
-            access_lists.change_access(
-                actor=actor_of(request), credential=credential, wanted=form.entries
-            )
-        except InvalidInputError as error:
-            form.add_errors(error)
-        else:
-            messages.success(request, f"Stored who may see and use {credential.name}.")
-            return SeeOther(reverse("credential-detail", args=[credential.pk]))
-    status = 422 if form.is_bound else 200
-    return _access_page(request, credential, form=form, status=status)
-
-
-def _access_rows(
-    choices: list[tuple[str, str]], ticked: access_lists.AccessEntries
-) -> list[AccessRow]:
-    return [
-        AccessRow(
-            value=value,
-            label=label,
-            is_role=value.startswith("role:"),
-            ticks=[(kind, value in ticked.get(kind, [])) for kind in AccessKind],
+    if not form.is_valid():
+        return _access_page(request, pk, form=form)
+    try:
+        access_lists.change_access(
+            actor=actor_of(request), credential=credential, wanted=form.entries
         )
-        for value, label in choices
-    ]
+    except InvalidInputError as error:
+        form.add_errors(error)
+        return _access_page(request, pk, form=form)
+    messages.success(request, f"Access to {credential.name} saved.")
+    return _redirect(credential)

@@ -15,10 +15,15 @@ from connections.models import Credential, Deletion
 from connections.people import people
 from connections.web.charts import OUTCOME_SERIES, build_chart
 from connections.web.credentials.forms import CredentialForm
-from connections.web.credentials.page import credential_state
 from connections.web.overview.page import MOST_SHOWN, Pending, Split, Week, overview
 from connections.web.support import actor_of
-from connections.wording import audit_log_badge, badge, clock_ahead_text, no_worker_text
+from connections.wording import (
+    audit_log_badge,
+    badge,
+    clock_ahead_text,
+    credential_badge,
+    no_worker_text,
+)
 from connections.wording.causes import failure_text
 
 
@@ -109,16 +114,15 @@ def _about(deletion: Deletion) -> str:
 
 
 def _credential_item(credential: Credential) -> AttentionItem:
-    state = credential_state(credential)
+    status = credential_badge(credential)
     error: dict[str, Any] = credential.last_error or {}
     why = ""
     if error.get("cause"):
         why = failure_text(cause=error["cause"], http_status=error.get("http_status"))
-    is_failing = credential.is_verified
     return AttentionItem(
-        tone="warn" if is_failing else state.tone,
-        icon="warning" if is_failing else state.icon,
-        headline="Failed when it was last used" if is_failing else state.label,
+        tone=status.tone,
+        icon=status.icon,
+        headline=status.label,
         about=credential.name,
         detail=why,
         url=reverse("credential-detail", args=[credential.pk]),

@@ -66,8 +66,8 @@ def test_adding_leads_to_its_page_with_the_ladder_and_what_was_found(
     page = text_of(manager.get(answer["Location"]))
 
     assert (answer.status_code, answer["Location"]) == (303, address("detail", credential))
-    assert "Verified. It answers for Payments US." in page
-    assert "2 org connections found" in page
+    assert "Verified: Payments US" in page
+    assert "2 connections, " in page
     assert f"/connections/?site={US}&org=Payments+US" in page
     assert "role grants it; key scopes unknown" in page
     assert pair.api_key not in page
@@ -81,9 +81,9 @@ def test_a_pair_that_fails_is_kept_and_its_page_says_why(
     page = text_of(manager.get(answer["Location"]))
 
     assert answer.status_code == 303
-    assert "Not verified: Datadog refuses the keys." in page
-    assert "belong to another site" in page
-    assert "Datadog says: <q>Forbidden</q>" in page
+    assert "Keys rejected" in page
+    assert "from another site" in page
+    assert "Datadog: <q>Forbidden</q>" in page
 
 
 def test_a_form_error_keeps_what_was_typed_but_never_a_key(
@@ -99,7 +99,7 @@ def test_a_form_error_keeps_what_was_typed_but_never_a_key(
     assert answer.status_code == 422
     assert 'value="Payments"' in page
     assert f'<option value="{US}" selected>' in page
-    assert "It holds a space inside" in page
+    assert "The key contains a space." in page
     assert "canary" not in page
 
 
@@ -111,7 +111,7 @@ def test_a_key_pasted_as_the_name_is_refused_and_not_repeated(
     )
 
     assert answer.status_code == 422
-    assert "A key was pasted here" in text_of(answer)
+    assert "This contains a key." in text_of(answer)
     assert "canary" not in text_of(answer)
     assert not Credential.objects.exists()
 
@@ -123,15 +123,15 @@ def test_the_same_pair_again_is_led_to_by_name(
     answer = manager.post(reverse("credential-new"), fields_of(pair, site=US))
 
     assert answer.status_code == 422
-    assert "stored already, as “Payments US”" in text_of(answer)
+    assert "already stored as “Payments US”" in text_of(answer)
 
 
 def test_the_form_offers_every_site_and_chooses_none(manager: Client) -> None:
     page = text_of(manager.get(reverse("credential-new")))
 
-    assert '<option value="datadoghq.eu">EU1 · app.datadoghq.eu</option>' in page
-    assert '<option value="uk1.datadoghq.com">UK1 · uk1.datadoghq.com</option>' in page
-    assert '<option value="" selected>Choose the site</option>' in page
+    assert '<option value="datadoghq.eu">EU1 (datadoghq.eu)</option>' in page
+    assert '<option value="uk1.datadoghq.com">UK1 (uk1.datadoghq.com)</option>' in page
+    assert '<option value="" selected>Choose a site</option>' in page
 
 
 # --- The list -------------------------------------------------------------------------------
@@ -140,14 +140,14 @@ def test_the_form_offers_every_site_and_chooses_none(manager: Client) -> None:
 def test_without_credentials_the_list_is_the_form_itself(manager: Client) -> None:
     page = text_of(manager.get(reverse("credential-list")))
 
-    assert "Add the key pair of one Datadog org" in page
+    assert "Connect your first Datadog org" in page
     assert f'action="{reverse("credential-new")}"' in page
 
 
 def test_a_viewer_is_told_who_adds_them(client_of: ClientOf, victor: Person) -> None:
     page = text_of(client_of(victor).get(reverse("credential-list")))
 
-    assert "A Credential manager adds them." in page
+    assert "Ask a Credential manager to add one." in page
     assert 'name="api_key"' not in page
 
 
@@ -192,7 +192,7 @@ def test_a_viewer_sees_all_but_the_acts(
     page = text_of(client_of(victor).get(address("detail", credential)))
 
     assert credential.fingerprint in page
-    assert "You may look." in page
+    assert "View only." in page
     for act in ("verify", "rename", "rotate", "policy", "retire"):
         assert address(act, credential) not in page
 
@@ -205,7 +205,7 @@ def test_verifying_again_leads_back_to_the_page(
     page = text_of(manager.get(address("detail", credential)))
 
     assert (answer.status_code, answer["Location"]) == (303, address("detail", credential))
-    assert "Not verified: Datadog refuses the keys." in page
+    assert "Keys rejected" in page
 
 
 def test_renaming_to_a_name_that_is_taken_says_so_beside_the_field(
@@ -215,7 +215,7 @@ def test_renaming_to_a_name_that_is_taken_says_so_beside_the_field(
     answer = manager.post(address("rename", credential), {"name": "group soc"})
 
     assert answer.status_code == 422
-    assert "Another credential is called “Group SOC”." in text_of(answer)
+    assert "Another credential is named “Group SOC”." in text_of(answer)
     assert 'value="group soc"' in text_of(answer)
 
 
@@ -235,8 +235,8 @@ def test_rotating_shows_the_ladder_of_a_pair_that_is_refused(
     page = text_of(answer)
 
     assert answer.status_code == 422
-    assert "This pair answers for another org: Group SOC" in page
-    assert "What Datadog said about the new pair" in page
+    assert "These keys belong to another org, Group SOC" in page
+    assert "Key checks of the new keys" in page
     assert pair.api_key not in page
 
 
@@ -273,7 +273,7 @@ def test_retiring_names_what_it_withdraws(manager: Client, credential: Credentia
     deletion = deletion_of(credential, State.REQUESTED)
     page = text_of(manager.get(address("retire", credential)))
 
-    assert "1 deletion asked for and not sent is withdrawn" in page
+    assert "1 unsent deletion is withdrawn" in page
     assert reverse("deletion-detail", args=[deletion.pk]) in page
     assert 'data-confirm="Payments US"' in page
 
@@ -295,7 +295,7 @@ def test_retiring_is_refused_while_an_outcome_is_unknown(
     answer = manager.post(address("retire", credential), {"confirmation": "Payments US"})
 
     assert answer.status_code == 409
-    assert "Not yet. 1 of its deletions must be settled first." in text_of(answer)
+    assert "Can’t retire: 1 open deletion" in text_of(answer)
 
 
 @pytest.mark.parametrize("name", ["verify", "rename", "policy"])

@@ -237,7 +237,7 @@ def test_a_credential_that_fails_needs_who_keeps_them(
     response = client.post("/connections/refresh/", {"back": "overview"})
     assert response["Location"] == "/"
     assert "1 could not be listed" in open_overview(client).text
-    todo = "Failed when it was last used · Labs EU"
+    todo = "Failing · Labs EU"
     assert todo in needs(margaret, client_of)
     assert todo in waits_for_others(ada, client_of)
 
