@@ -259,7 +259,7 @@ def test_an_administrator_is_warned_that_nobody_could_approve(
     page = text_of(client.get(address("detail", credential)))
 
     assert Credential.objects.get().policy == ApprovalPolicy.TWO
-    assert "nothing can be deleted with this credential until" in page
+    assert "Nothing can be deleted until an administrator adds an Approver." in page
 
 
 def test_a_policy_that_does_not_exist_is_refused(
