@@ -2,6 +2,7 @@
 
 from typing import Any, NoReturn
 
+from django.conf import settings
 from django.http import Http404, HttpRequest
 from django.urls import URLPattern, include, path
 from django.views.generic import RedirectView
@@ -76,6 +77,11 @@ urlpatterns = [
     _to_reauthentication("2fa/webauthn/reauthenticate/", name="mfa_reauthenticate_webauthn"),
     path("accounts/", include("allauth.urls")),
 ]
+
+if settings.IS_DEMO:
+    from orgadmin.demo.pages import demo_urls
+
+    urlpatterns += demo_urls()
 
 handler400 = "connections.web.errors.bad_request"
 handler403 = "connections.web.errors.permission_denied"

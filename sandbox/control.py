@@ -4,6 +4,7 @@ GET  /__sandbox__/requests  the received requests, oldest first
 POST /__sandbox__/faults    {"fault": name, "connection_id" | "site" | "org" | "method" |
                             "operation" | "times" | "after": …, "delay" | "late" | "interval" |
                             "location": …}; {"clear": true} removes all faults
+POST /__sandbox__/connections {"connection_id": …, "connection_types": […]} changes a connection
 POST /__sandbox__/reset     restores the initial state
 Datadog has no such paths. The server listens on the loopback address only.
 """
@@ -29,6 +30,8 @@ def respond(*, request: Request, world: World) -> Response:
             return _json_response({"requests": [asdict(one) for one in world.requests()]})
         case "POST", "faults":
             return _set_fault(request=request, world=world)
+        case "POST", "connections":
+            return _change_connection(request=request, world=world)
         case "POST", "reset":
             world.reset()
             return _json_response({})
@@ -50,6 +53,20 @@ def _set_fault(*, request: Request, world: World) -> Response:
         world.set_fault(fault=fault, **{key: values[key] for key in _RULE_FIELDS if key in values})
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         return error_response(status=400, errors=(f"{type(error).__name__}: {error}",))
+    return _json_response({})
+
+
+def _change_connection(*, request: Request, world: World) -> Response:
+    try:
+        values: dict[str, Any] = json.loads(request.body)
+        changed = world.change_connection(
+            connection_id=values["connection_id"],
+            connection_types=tuple(values["connection_types"]),
+        )
+    except (ValueError, KeyError, TypeError) as error:
+        return error_response(status=400, errors=(f"{type(error).__name__}: {error}",))
+    if changed is None:
+        return error_response(status=404, errors=("no such connection",))
     return _json_response({})
 
 

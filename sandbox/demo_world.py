@@ -28,6 +28,20 @@ _ORGS = {
         "Insurance EU",
         "Partner Portal",
         "Treasury",
+        "Cards EU",
+        "Collections EU",
+        "Compliance EU",
+        "Customer Care EU",
+        "Data Science EU",
+        "HR Systems",
+        "Identity EU",
+        "Lending EU",
+        "Marketing EU",
+        "Mobile Banking EU",
+        "Observability EU",
+        "Open Banking",
+        "Platform EU",
+        "Risk Engine",
     ),
     US1: (
         "Retail US",
@@ -37,15 +51,41 @@ _ORGS = {
         "Loyalty",
         "Contact Center",
         "Warehouse US",
+        "Catalog",
+        "Checkout",
+        "Finance US",
+        "Fulfillment",
+        "Identity US",
+        "Logistics US",
+        "Marketplace",
+        "Observability US",
+        "Payments US",
+        "Platform US",
+        "Pricing",
+        "Security US",
+        "Store Devices",
     ),
-    US5: ("Labs", "Labs Staging", "ML Platform", "Search", "Mobile"),
+    US5: (
+        "Labs",
+        "Labs Staging",
+        "ML Platform",
+        "Search",
+        "Mobile",
+        "Experiments",
+        "Recommendations",
+        "Robotics",
+    ),
 }
-_KEY_PAIRS: tuple[tuple[str, tuple[str, ...]], ...] = (
-    ("Payments EU", (READ, WRITE)),
-    ("Group SOC", (READ, WRITE, "audit_logs_read")),
-    ("Retail US", (READ, WRITE)),
-    ("Labs", (READ, WRITE)),
+# These come first; tests and the demo's history rely on it.
+_FIRST_KEY_PAIRS = ("Payments EU", "Group SOC", "Retail US", "Labs")
+_WITHOUT_KEY_PAIR = frozenset(
+    {"Claims EU", "Data Lake EU", "Partner Portal", "Analytics", "Data Lake", "Contact Center"}
 )
+_PERMISSIONS = {
+    "Group SOC": (READ, WRITE, "audit_logs_read"),
+    # Can list its connections, but a DELETE with its keys fails.
+    "Store Devices": (READ,),
+}
 
 _DANA = make_user(name="Dana Keller")
 _MAREK = make_user(name="Marek Novak")
@@ -119,6 +159,20 @@ _CONNECTIONS = (
     _connection("Analytics", "Data Lake", "metrics", _PLATFORM, 700),
 )
 
+# Orgs that most orgs of their site share with, or that share with most, and the data types.
+_HUBS = (
+    ("Group SOC", "logs audit"),
+    ("Compliance EU", "audit"),
+    ("Observability EU", "metrics"),
+    ("Data Lake EU", "logs metrics"),
+    ("Security US", "logs audit"),
+    ("Observability US", "metrics"),
+    ("Data Lake", "logs metrics"),
+    ("ML Platform", "logs metrics"),
+)
+# How many connections Org Admin sees: what an Enterprise account of 50 orgs may have.
+VISIBLE_CONNECTIONS = 400
+
 
 def connection_id_between(*, source: str, sink: str) -> str:
     """Return the ID of the demo's connection from one org to another."""
@@ -160,6 +214,41 @@ def _demo_faults() -> dict[str, tuple[Fault, str]]:
     }
 
 
+def _generated_connections() -> list[_DemoConnection]:
+    """Return as many more connections as VISIBLE_CONNECTIONS needs, chosen by their hash."""
+    listed = {(one.source, one.sink) for one in _CONNECTIONS}
+    hidden = sum({source, sink} <= _WITHOUT_KEY_PAIR for source, sink in listed)
+    number = VISIBLE_CONNECTIONS - (len(listed) - hidden)
+    pairs = {
+        (source, sink)
+        for names in _ORGS.values()
+        for source in names
+        for sink in names
+        if source != sink and not {source, sink} <= _WITHOUT_KEY_PAIR
+    }
+    hubs = dict(_HUBS)
+    # Connections to hubs first: a hash alone would spread them evenly, as no company does.
+    chosen = sorted(
+        pairs - listed, key=lambda pair: (pair[1] not in hubs, _hex(f"order:{pair}", 8))
+    )
+    return [
+        _generated_connection(source, sink, types=hubs.get(sink))
+        for source, sink in chosen[:number]
+    ]
+
+
+def _generated_connection(source: str, sink: str, *, types: str | None) -> _DemoConnection:
+    number = int(_hex(f"connection:{source}:{sink}", 12), 16)
+    creators = (_TERRAFORM, _PLATFORM, _TERRAFORM, _DANA, _MAREK, _INES, _PRIYA, _TOM)
+    return _connection(
+        source,
+        sink,
+        types or ("logs", "metrics", "logs metrics")[number % 3],
+        creators[number // 3 % len(creators)],
+        20 + number // 24 % 690,
+    )
+
+
 def demo_world(*, now: datetime | None = None) -> World:
     """Return the demo's world, whose connections were created before `now` (by default today)."""
     today = now or datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
@@ -171,9 +260,11 @@ def demo_world(*, now: datetime | None = None) -> World:
         for site, names in _ORGS.items()
         for name in names
     }
-    for name, permissions in _KEY_PAIRS:
+    others = (name for name in orgs if name not in _WITHOUT_KEY_PAIR | set(_FIRST_KEY_PAIRS))
+    for name in (*_FIRST_KEY_PAIRS, *others):
+        permissions = _PERMISSIONS.get(name, (READ, WRITE))
         _add_key_pair(world=world, org=orgs[name], permissions=permissions)
-    for one in _CONNECTIONS:
+    for one in (*_CONNECTIONS, *_generated_connections()):
         connection_id = connection_id_between(source=one.source, sink=one.sink)
         # Each has another time of the day, in microseconds as in Datadog's responses.
         microseconds = int(connection_id.replace("-", "")[:12], 16) % 86_400_000_000
@@ -192,7 +283,7 @@ def demo_world(*, now: datetime | None = None) -> World:
 
 
 def demo_key_pairs() -> list[KeyPair]:
-    """Return the demo's four key pairs, which Org Admin stores as credentials."""
+    """Return the demo's key pairs, which Org Admin stores as credentials."""
     return demo_world().key_pairs()
 
 

@@ -50,7 +50,7 @@ def _run(*, supervisor: Supervisor, directory: Path) -> int:
         stdout=subprocess.DEVNULL,
     )
     _wait_until_ready(port)
-    print(_welcome(port=port, seeded=seeded, faults=simulator["faults"]), flush=True)  # noqa: T201 - the command's output
+    print(_welcome(port=port, seeded=seeded), flush=True)  # noqa: T201 - the command's output
     return run_until_first_exit(supervisor)
 
 
@@ -140,23 +140,17 @@ def _wait_until_ready(port: int) -> None:
     raise DemoError("The service did not become ready.")
 
 
-def _welcome(*, port: int, seeded: dict[str, Any], faults: dict[str, str]) -> str:
+def _welcome(*, port: int, seeded: dict[str, Any]) -> str:
     address = f"http://127.0.0.1:{port}"
     people = [f"  {one['username']:<20}{one['roles']}" for one in seeded["people"]]
-    names = seeded["names"]
-    faults_by_name = [f"  {names[one]:<36}{text}" for one, text in faults.items() if one in names]
     return "\n".join(
         [
             "",
-            f"Org Admin's demo answers at {address}/",
-            "Sign in at once as the Operator (works once):",
-            f"  {address}{seeded['link']}",
-            f"Or sign in by name; the password is {seeded['password']} for everyone:",
+            f"Org Admin demo: {address}/demo/",
+            "Its start page lists what to try; each button signs you in as the right person.",
+            f"You can also sign in at {address}/ with the password {seeded['password']} as:",
             *people,
-            "Datadog is simulated; nothing here reaches it. Most connections can be deleted.",
-            "For these, the simulator shows how Datadog can fail:",
-            *faults_by_name,
-            "Ctrl-C ends it and removes everything.",
+            "Datadog is simulated. Press Ctrl-C to stop; all data is deleted.",
         ]
     )
 

@@ -1,17 +1,13 @@
 """The demo's history, created through the real services with the Datadog simulator."""
 
-import http.client
-import json
 import uuid
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
-from urllib.parse import urlsplit
 
-from connections.access.actor import WORKER, command_actor
+from connections.access.actor import WORKER
 from connections.core import clock
 from connections.core.errors import ConflictError
-from connections.core.sites import get_site
 from connections.credentials import lifecycle as credential_lifecycle
 from connections.deletions import approvals, reviews
 from connections.deletions import lifecycle as deletion_lifecycle
@@ -23,22 +19,22 @@ from connections.models import (
     Person,
 )
 from connections.operations import due
-from connections.people import people
+from orgadmin.demo import simulator
 from orgadmin.demo.world import (
     PASSWORD,
     DemoWorld,
     add_credentials,
     add_people,
     ago,
+    allow_break_glass,
     describe_roles,
-    list_connection_names,
     protect_a_connection,
 )
 from sandbox.demo_world import connection_id_between
 
 
 def seed() -> dict[str, Any]:
-    """Fill an empty database; returns people, their password, a link and connection names.
+    """Fill an empty database; returns the people and their password.
 
     Raises ConflictError, having changed nothing, when there is a person or a credential.
     """
@@ -53,19 +49,16 @@ def seed() -> dict[str, Any]:
         add_credentials(world)
     with ago(days=9):
         protect_a_connection(world)
+    with ago(days=8):
+        allow_break_glass(world)
     _create_history(world)
     sync.sync_orgs(actor=WORKER)
-    link = people.make_sign_in_link(
-        actor=command_actor(), person=world.people["operator"], now=clock.now()
-    )
     return {
         "people": [
             {"username": one.username, "roles": describe_roles(one)}
             for one in world.people.values()
         ],
         "password": PASSWORD,
-        "link": link,
-        "names": list_connection_names(),
     }
 
 
@@ -305,17 +298,8 @@ def _run_worker_afterwards(*, days: int, hours: int) -> None:
 
 
 def _set_fault(name: str, *, source: str, sink: str, site: str, world: DemoWorld) -> None:
-    address = urlsplit(get_site(world.credentials[site].site).base_url)
-    connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=5)
-    values = {
-        "fault": name,
-        "connection_id": connection_id_between(source=source, sink=sink),
-        "method": "DELETE",
-    }
-    try:
-        connection.request("POST", "/__sandbox__/faults", json.dumps(values))
-        response = connection.getresponse()
-        if response.status != http.HTTPStatus.OK:
-            raise ConflictError(f"The Datadog simulator refused the fault {name}.")
-    finally:
-        connection.close()
+    simulator.set_delete_fault(
+        name,
+        connection_id=connection_id_between(source=source, sink=sink),
+        site=world.credentials[site].site,
+    )

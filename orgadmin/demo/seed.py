@@ -1,4 +1,4 @@
-"""Fills the demo's empty database; prints its people, password and link as JSON."""
+"""Fills the demo's empty database; prints its people and their password as JSON."""
 
 import json
 import os

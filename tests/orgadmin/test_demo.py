@@ -9,7 +9,10 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from django.http import HttpResponse
+from django.urls import Resolver404, resolve
 
+from tests.flows.support import Page, read
 from tests.support.processes import (
     PATIENCE,
     ROOT,
@@ -42,7 +45,7 @@ class Demo:
     def __init__(self, process: Running, *, temporary: Path, port: int) -> None:
         self.process = process
         self.port = port
-        process.wait_for_line("Ctrl-C ends it")
+        process.wait_for_line("Press Ctrl-C to stop")
         [self.data_dir] = temporary.iterdir()
 
     def rows(self, query: str) -> list[tuple[object, ...]]:
@@ -76,14 +79,14 @@ def test_it_shows_every_state_that_can_last_and_every_common_outcome(demo: Demo)
     assert {str(outcome) for _, outcome in rows} >= OUTCOMES
 
 
-def test_it_has_four_credentials_on_three_sites_and_some_forty_connections(demo: Demo) -> None:
+def test_it_shows_fifty_orgs_and_four_hundred_connections(demo: Demo) -> None:
     assert demo.rows("SELECT COUNT(*), COUNT(DISTINCT site) FROM connections_credential") == [
-        (4, 3)
+        (44, 3)
     ]
-    [(count,)] = demo.rows(
-        "SELECT COUNT(DISTINCT connection_id) FROM connections_orgconnectionsnapshot"
-    )
-    assert count == 40
+    snapshots = "FROM connections_orgconnectionsnapshot"
+    assert demo.rows(f"SELECT COUNT(DISTINCT connection_id) {snapshots}") == [(400,)]
+    orgs = f"SELECT source_org_id {snapshots} UNION SELECT sink_org_id {snapshots}"
+    assert demo.rows(f"SELECT COUNT(*) FROM ({orgs})") == [(50,)]  # noqa: S608
 
 
 def test_its_history_goes_back_some_weeks_and_verified_its_deletions(demo: Demo) -> None:
@@ -102,22 +105,63 @@ def test_its_history_goes_back_some_weeks_and_verified_its_deletions(demo: Demo)
 def test_each_of_its_people_can_sign_in_with_the_printed_password(
     demo: Demo, username: str
 ) -> None:
-    password = demo.process.wait_for_line("the password is").split()[-3]
+    password = demo.process.wait_for_line("with the password").split()[-2]
     visitor = Visitor(demo.port)
     status, _ = visitor.post("/accounts/login/", login=username, password=password)
     assert status == 302
     assert visitor.get("/deletions/")[0] == 200
 
 
-def test_its_link_signs_the_operator_in_at_once(demo: Demo) -> None:
-    token = demo.process.wait_for_line("/sign-in/#").partition("#")[2]
+def start_page(demo: Demo) -> Page:
+    status, text = Visitor(demo.port).get("/demo/")
+    return read(HttpResponse(text, status=status))
+
+
+def test_its_start_page_lists_scenes_and_every_person(demo: Demo) -> None:
+    page = start_page(demo)
+    assert page.status == 200
+    headings = (
+        "Delete one connection",
+        "The connection changed after you reviewed it",
+        "Approve someone else's request",
+        "Break glass",
+        "Verify the audit log offline",
+        "Datadog returns 403: refused",
+    )
+    assert [one for one in headings if one not in page.text] == []
+    usernames = {form.fields.get("username", "") for form in page.forms}
+    assert usernames >= {"operator", "approver", "credentials", "auditor", "viewer"}
+
+
+def test_each_step_of_a_scene_is_one_click_away(demo: Demo) -> None:
+    steps = [one for one in start_page(demo).forms if one.fields.get("next", "/") != "/"]
+    assert len(steps) > 20
+    for step in steps:
+        visitor = Visitor(demo.port)
+        fields = {name: step.fields[name] for name in ("username", "next")}
+        status, _ = visitor.post("/demo/sign-in/", form_on="/demo/", **fields)
+        assert status == 302
+        assert visitor.get(fields["next"])[0] == 200, fields
+
+
+def test_a_sign_in_by_one_click_needs_no_identity_check(demo: Demo) -> None:
     visitor = Visitor(demo.port)
-    status, _ = visitor.post("/sign-in/", token=token)
-    assert status in {302, 303}
-    status, page = visitor.get("/connections/")
-    assert status == 200
-    assert "Payments EU" in page
-    assert "Ada Osei" in page
+    visitor.post("/demo/sign-in/", form_on="/demo/", username="credentials", next="/")
+    status, page = visitor.get("/credentials/new/")
+    assert (status, "application_key" in page) == (200, True)
+
+
+def test_a_connection_can_be_changed_in_the_simulated_datadog(demo: Demo) -> None:
+    visitor = Visitor(demo.port)
+    status, _ = visitor.post("/demo/change/", form_on="/demo/")
+    assert status == 302
+    assert "now also shares audit events" in visitor.get("/demo/")[1]
+
+
+def test_the_start_page_exists_in_the_demo_only() -> None:
+    for path in ("/demo/", "/demo/sign-in/", "/demo/change/"):
+        with pytest.raises(Resolver404):
+            resolve(path)
 
 
 def seed(env: dict[str, str]) -> subprocess.CompletedProcess[str]:
@@ -156,7 +200,7 @@ def test_ctrl_c_stops_everything_and_leaves_nothing_behind(tmp_path: Path) -> No
         PYTHONPATH=str(ROOT),
     )
     with Running([sys.executable, "-m", "orgadmin.demo"], env=env) as process:
-        process.wait_for_line("Ctrl-C ends it")
+        process.wait_for_line("Press Ctrl-C to stop")
         children = process.children()
         assert len(children) == 2
         assert process.end(signal.SIGINT) == 0

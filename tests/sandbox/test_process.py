@@ -82,6 +82,17 @@ def test_the_control_api_sets_and_clears_faults(sandbox: SandboxServer) -> None:
     assert send(sandbox, "DELETE", path, pair=pair).status_code == 200
 
 
+def test_the_control_api_changes_a_connection(sandbox: SandboxServer) -> None:
+    connection = sandbox.world.connections()[0]
+    values = {"connection_id": connection.id, "connection_types": ["audit"]}
+    assert send_control(sandbox, "POST", "connections", values).status_code == 200
+    changed = sandbox.world.connection(connection_id=connection.id)
+    assert changed
+    assert changed.connection_types == ("audit",)
+    for wrong, status in (({"connection_types": []}, 400), (values | {"connection_id": "x"}, 404)):
+        assert send_control(sandbox, "POST", "connections", wrong).status_code == status
+
+
 def test_the_control_api_sets_the_location_of_a_redirect(sandbox: SandboxServer) -> None:
     pair, connection_id = payments_connection(sandbox)
     values = {"fault": "redirects_302", "site": US, "location": "http://127.0.0.1:9/x"}

@@ -18,9 +18,12 @@ class Visitor:
         """The status and text of a page."""
         return self._request("GET", path)
 
-    def post(self, path: str, **fields: str) -> tuple[int, str]:
-        """Open the page's form and submit it with these fields. Returns status and text."""
-        _, page = self.get(path)
+    def post(self, path: str, *, form_on: str = "", **fields: str) -> tuple[int, str]:
+        """Submit these fields with the token of the form on `form_on`, by default on `path`.
+
+        Returns status and text.
+        """
+        _, page = self.get(form_on or path)
         found = re.search(r'name="csrfmiddlewaretoken" value="(\w+)"', page)
         assert found, page
         return self._request("POST", path, urlencode(fields | {"csrfmiddlewaretoken": found[1]}))

@@ -39,7 +39,7 @@ def served(folder: Path, certificate: Certificate) -> Iterator[tuple[str, str]]:
     """The address at which a demo's data is served, and the password of its people."""
     env = clean_environment(data_dir=folder / "none", PORT=str(free_port()), TMPDIR=str(folder))
     with Running([sys.executable, "-m", "orgadmin.demo"], env=env) as demo:
-        demo.wait_for_line("Ctrl-C ends it")
+        demo.wait_for_line("Press Ctrl-C to stop")
         [data_dir] = folder.glob("orgadmin-demo-*")
         sites = [line.split() for line in demo.lines if line.startswith("sandbox: ")]
         port = free_port()

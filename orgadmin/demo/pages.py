@@ -1,0 +1,68 @@
+"""The demo's start page. Its addresses exist only in the process that `./run demo` starts."""
+
+from allauth.account.adapter import get_adapter
+from allauth.account.utils import perform_login
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import URLPattern
+
+from connections.models import Credential, Person
+from connections.web.people.allauth_internals import record_authentication
+from connections.web.routing import Visitors, action, page
+from connections.web.support import is_local_url, signed_in_person
+from orgadmin.demo import scenes, simulator
+from orgadmin.demo.world import PASSWORD, USERNAMES
+from sandbox.demo_world import connection_id_between
+
+
+def start(request: HttpRequest) -> HttpResponse:
+    """List the people and the scenes."""
+    people = {one.username: one for one in Person.objects.filter(username__in=USERNAMES)}
+    return render(
+        request,
+        "demo/start.html",
+        {
+            "people": [people[username] for username in USERNAMES],
+            "groups": scenes.list_groups(),
+            "password": PASSWORD,
+        },
+    )
+
+
+def sign_in(request: HttpRequest) -> HttpResponse:
+    """Sign in as one of the demo's people, with the password, and open the given page."""
+    person = get_object_or_404(
+        Person.objects.filter(username__in=USERNAMES), username=request.POST.get("username", "")
+    )
+    to = request.POST.get("next", "")
+    path = to if is_local_url(request, to) else "/"
+    adapter = get_adapter(request)
+    if signed_in_person(request) is not None:
+        adapter.logout(request)
+    user = adapter.authenticate(request, username=person.username, password=PASSWORD)
+    record_authentication(request, user, "password", username=person.username)
+    response: HttpResponse = perform_login(request, user, redirect_url=path)
+    return response
+
+
+def change_connection(request: HttpRequest) -> HttpResponse:
+    """Change a connection in the simulated Datadog, as another of its users would."""
+    source, sink = scenes.CHANGED
+    simulator.change_connection_types(
+        scenes.CHANGED_TYPES,
+        connection_id=connection_id_between(source=source, sink=sink),
+        site=Credential.objects.get(name=source).site,
+    )
+    messages.success(request, f"{source} → {sink} now also shares audit events.")
+    return redirect("demo-start")
+
+
+def demo_urls() -> list[URLPattern]:
+    """The addresses of the start page; anyone who reaches the demo can use them."""
+    anyone = Visitors.ANYONE
+    return [
+        page("demo/", start, name="demo-start", who=anyone, needs_mfa=False),
+        action("demo/sign-in/", sign_in, name="demo-sign-in", who=anyone, needs_mfa=False),
+        action("demo/change/", change_connection, name="demo-change", who=anyone, needs_mfa=False),
+    ]

@@ -1,0 +1,264 @@
+"""The scenes of the demo's start page: what to try, as whom, and where."""
+
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from urllib.parse import urlencode
+
+from django.urls import reverse
+
+from connections.models import Credential, Deletion, OrgConnectionSnapshot
+from sandbox.demo_world import DEMO_FAULTS, connection_id_between
+
+OPERATOR = "operator"
+APPROVER = "approver"
+AUDITOR = "auditor"
+CREDENTIAL_MANAGER = "credentials"
+
+# The connection whose data types a visitor changes in the simulated Datadog.
+CHANGED = ("Labs", "ML Platform")
+CHANGED_TYPES = ["logs", "metrics", "audit"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """One thing to do: `label` is the button, which signs in as `person` and opens `path`.
+
+    A step without a person changes the simulated Datadog instead.
+    """
+
+    text: str
+    label: str
+    person: str = ""
+    path: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scene:
+    """One part of the product to try. `deletion` is the newest deletion of its connection."""
+
+    title: str
+    text: str
+    steps: list[Step] = field(default_factory=list)
+    deletion: Deletion | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """Scenes under one heading."""
+
+    title: str
+    scenes: list[Scene]
+
+
+def list_groups() -> list[Group]:
+    """All scenes, each with the addresses that fit what was played so far."""
+    return [
+        Group(title="Delete a connection", scenes=list(_deleting())),
+        Group(title="Approvals", scenes=list(_approving())),
+        Group(title="Records and evidence", scenes=list(_evidence())),
+        Group(title="How Datadog can fail", scenes=list(_failures())),
+    ]
+
+
+def _deleting() -> Iterator[Scene]:
+    yield _review_scene(
+        "Labs",
+        ("Labs", "Labs Staging"),
+        title="Delete one connection",
+        text="Type the org's name to confirm. Org Admin checks the connection again, sends one "
+        "DELETE, and verifies that Datadog no longer lists the connection.",
+    )
+    change = Step(
+        text="Someone adds audit events to the connection in Datadog, after the last sync.",
+        label="Change it in Datadog",
+    )
+    scene = _review_scene(
+        "Labs",
+        CHANGED,
+        title="The connection changed after you reviewed it",
+        text="The review still shows the older data types. The pre-send check sees the change, "
+        "and nothing is sent.",
+    )
+    yield Scene(
+        title=scene.title,
+        text=scene.text,
+        steps=[change, *scene.steps],
+        deletion=scene.deletion,
+    )
+    yield _review_scene(
+        "Retail US",
+        ("Contact Center", "Retail US"),
+        title="A protected connection",
+        text="A credential manager protected it, so no one can delete it here.",
+    )
+    unknown = _newest(("Treasury", "Payments EU"))
+    if unknown:
+        yield Scene(
+            title="An unknown outcome",
+            text="The response to this DELETE was lost. Org Admin never sends it again by itself; "
+            "two complete syncs settle it.",
+            steps=[
+                Step(
+                    text="Check Datadog's list now.",
+                    label="Open the deletion",
+                    person=OPERATOR,
+                    path=_path_of(unknown),
+                )
+            ],
+            deletion=unknown,
+        )
+
+
+def _approving() -> Iterator[Scene]:
+    for pair, text, texts in (
+        (
+            ("Partner Portal", "Group SOC"),
+            "Group SOC's credential needs one approval by another person.",
+            (
+                (APPROVER, "Review the facts, then approve or decline."),
+                (OPERATOR, "Confirm it, which sends the DELETE."),
+            ),
+        ),
+        (
+            ("Insurance EU", "Group SOC"),
+            "Approved an hour ago. The requester has 24 hours to confirm.",
+            (
+                (
+                    OPERATOR,
+                    "Confirm it, which sends the DELETE.",
+                ),
+            ),
+        ),
+    ):
+        deletion = _newest(pair)
+        if deletion:
+            yield Scene(
+                title="Approve someone else's request" if len(texts) > 1 else "Confirm an approval",
+                text=text,
+                steps=[
+                    Step(
+                        text=what,
+                        label=f"Open as the {_ROLES[person]}",
+                        person=person,
+                        path=_path_of(deletion),
+                    )
+                    for person, what in texts
+                ],
+                deletion=deletion,
+            )
+    yield _review_scene(
+        "Group SOC",
+        ("Lending EU", "Group SOC"),
+        title="Break glass",
+        text="Request it, then send the DELETE without the missing approval. Approvers are "
+        "notified, and another person must review it afterwards.",
+    )
+
+
+def _evidence() -> Iterator[Scene]:
+    yield Scene(
+        title="Find a past deletion",
+        text="Every deletion is kept, with its requester, reason and Datadog's response.",
+        steps=[
+            Step(
+                text="Filter by status, person, org or ticket.",
+                label="Open Deletions",
+                person=AUDITOR,
+                path=reverse("deletion-list"),
+            )
+        ],
+    )
+    yield Scene(
+        title="Verify the audit log offline",
+        text="An evidence bundle is a ZIP file that its own verify.py checks with Python alone.",
+        steps=[
+            Step(
+                text="See the newest checkpoint and the last verification.",
+                label="Open Evidence",
+                person=AUDITOR,
+                path=reverse("evidence-detail"),
+            ),
+            Step(
+                text="Download a bundle, unpack it and run python3 verify.py in its folder.",
+                label="Make a bundle",
+                person=AUDITOR,
+                path=reverse("bundle-new"),
+            ),
+        ],
+    )
+    yield Scene(
+        title="Add a credential",
+        text="Org Admin checks a key pair before it uses it. The keys of the demo are stored; "
+        "any others are refused by the simulator.",
+        steps=[
+            Step(
+                text="Enter two keys and see what the checks say.",
+                label="Add a credential",
+                person=CREDENTIAL_MANAGER,
+                path=reverse("credential-new"),
+            )
+        ],
+    )
+
+
+def _failures() -> Iterator[Scene]:
+    newest = _newest_snapshots()
+    for connection_id, (_, description) in DEMO_FAULTS.items():
+        snapshot = newest.get(connection_id)
+        if snapshot is None:
+            continue
+        yield Scene(
+            title=f"Datadog {description}",
+            text=f"{snapshot.source_org_name} → {snapshot.sink_org_name}",
+            steps=[_review_step(snapshot.credential, connection_id)],
+            deletion=_newest_deletion(connection_id),
+        )
+
+
+def _newest_snapshots() -> dict[str, OrgConnectionSnapshot]:
+    # Where both orgs list the connection, the credential added first: it needs no approval.
+    rows = OrgConnectionSnapshot.objects.filter(
+        is_current=True, connection_id__in=list(DEMO_FAULTS), credential__retired_at=None
+    ).select_related("credential")
+    newest: dict[str, OrgConnectionSnapshot] = {}
+    for row in rows.order_by("-credential__policy", "-credential__created_at"):
+        newest[str(row.connection_id)] = row
+    return newest
+
+
+def _review_scene(credential: str, pair: tuple[str, str], *, title: str, text: str) -> Scene:
+    connection_id = connection_id_between(source=pair[0], sink=pair[1])
+    sender = Credential.objects.get(name=credential)
+    return Scene(
+        title=title,
+        text=text,
+        steps=[_review_step(sender, connection_id)],
+        deletion=_newest_deletion(connection_id),
+    )
+
+
+def _review_step(credential: Credential, connection_id: str) -> Step:
+    query = urlencode({"credential": credential.pk, "connection_id": connection_id})
+    return Step(
+        text="Review it, give a reason and confirm.",
+        label="Open the review",
+        person=OPERATOR,
+        path=f"{reverse('deletion-new')}?{query}",
+    )
+
+
+def _newest(pair: tuple[str, str]) -> Deletion | None:
+    return _newest_deletion(connection_id_between(source=pair[0], sink=pair[1]))
+
+
+def _newest_deletion(connection_id: str) -> Deletion | None:
+    deletions = Deletion.objects.filter(connection_id=uuid.UUID(connection_id))
+    return deletions.order_by("requested_at").last()
+
+
+def _path_of(deletion: Deletion) -> str:
+    return reverse("deletion-detail", args=[deletion.pk])
+
+
+_ROLES = {OPERATOR: "Operator", APPROVER: "Approver"}
