@@ -111,42 +111,35 @@ def _deleting() -> Iterator[Scene]:
 
 
 def _approving() -> Iterator[Scene]:
-    for pair, text, texts in (
-        (
-            ("Partner Portal", "Group SOC"),
-            "Group SOC's credential needs one approval by another person.",
-            (
-                (APPROVER, "Review the facts, then approve or decline."),
-                (OPERATOR, "Confirm it, which sends the DELETE."),
-            ),
-        ),
-        (
-            ("Insurance EU", "Group SOC"),
-            "Approved an hour ago. The requester has 24 hours to confirm.",
-            (
-                (
-                    OPERATOR,
-                    "Confirm it, which sends the DELETE.",
-                ),
-            ),
-        ),
-    ):
-        deletion = _newest(pair)
-        if deletion:
-            yield Scene(
-                title="Approve someone else's request" if len(texts) > 1 else "Confirm an approval",
-                text=text,
-                steps=[
-                    Step(
-                        text=what,
-                        label=f"Open as the {_ROLES[person]}",
-                        person=person,
-                        path=_path_of(deletion),
-                    )
-                    for person, what in texts
-                ],
-                deletion=deletion,
-            )
+    confirm = "Confirm it, which sends the DELETE."
+    waiting = _newest(("Partner Portal", "Group SOC"))
+    if waiting:
+        path = _path_of(waiting)
+        review = "Review the facts, then approve or decline."
+        yield Scene(
+            title="Approve someone else's request",
+            text="Group SOC's credential needs one approval by another person.",
+            steps=[
+                Step(text=review, label="Open as the Approver", person=APPROVER, path=path),
+                Step(text=confirm, label="Open as the Operator", person=OPERATOR, path=path),
+            ],
+            deletion=waiting,
+        )
+    approved = _newest(("Insurance EU", "Group SOC"))
+    if approved:
+        yield Scene(
+            title="Confirm an approved deletion",
+            text="The requester has 24 hours to confirm after the approval.",
+            steps=[
+                Step(
+                    text=confirm,
+                    label="Open as the Operator",
+                    person=OPERATOR,
+                    path=_path_of(approved),
+                )
+            ],
+            deletion=approved,
+        )
     yield _review_scene(
         "Group SOC",
         ("Lending EU", "Group SOC"),
@@ -259,6 +252,3 @@ def _newest_deletion(connection_id: str) -> Deletion | None:
 
 def _path_of(deletion: Deletion) -> str:
     return reverse("deletion-detail", args=[deletion.pk])
-
-
-_ROLES = {OPERATOR: "Operator", APPROVER: "Approver"}

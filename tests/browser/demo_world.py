@@ -148,7 +148,7 @@ class _Builder:
         site = Credential.objects.get(name="Labs").site
         credential_lifecycle.add_credential(
             actor=manager,
-            name="ML Platform",
+            name="ML Platform (rejected)",
             site=site,
             keys=KeyPair(api_key=Secret("a" * 32), application_key=Secret("b" * 40)),
         )

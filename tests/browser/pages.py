@@ -89,7 +89,7 @@ OURS = [
     _page("credential-detail", find=_credential("Payments EU"), who="credentials"),
     _page("credential-detail", "credential-detail-administrator", find=_credential("Group SOC")),
     _page("credential-detail", "credential-failing", find=_credential("Labs"), who="credentials"),
-    _page("credential-detail", "credential-never-verified", find=_credential("ML Platform")),
+    _page("credential-detail", "credential-never-verified", find=_credential("ML Platform (rejected)")),
     _page("credential-detail", "credential-retired", find=_credential("Mobile")),
     _page("credential-rotate", find=_credential("Retail US"), who="credentials"),
     _page("credential-retire", find=_credential("Retail US"), who="credentials"),
