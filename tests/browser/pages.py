@@ -34,7 +34,7 @@ def _page(name: str, slug: str = "", query: dict[str, str] | None = None, **kwar
 
 
 def _credential(name: str) -> Callable[[], list[Any]]:
-    return lambda: [Credential.objects.get(name__startswith=name).pk]
+    return lambda: [Credential.objects.get(name=name).pk]
 
 
 def _person(username: str) -> Callable[[], list[Any]]:
@@ -89,8 +89,10 @@ OURS = [
     _page("credential-detail", find=_credential("Payments EU"), who="credentials"),
     _page("credential-detail", "credential-detail-administrator", find=_credential("Group SOC")),
     _page("credential-detail", "credential-failing", find=_credential("Labs"), who="credentials"),
-    _page("credential-detail", "credential-never-verified", find=_credential("ML Platform (rejected)")),
-    _page("credential-detail", "credential-retired", find=_credential("Mobile")),
+    _page(
+        "credential-detail", "credential-never-verified", find=_credential("ML Platform (rejected)")
+    ),
+    _page("credential-detail", "credential-retired", find=_credential("Mobile (before the move)")),
     _page("credential-rotate", find=_credential("Retail US"), who="credentials"),
     _page("credential-retire", find=_credential("Retail US"), who="credentials"),
     _page("credential-retire", "credential-retire-blocked", find=_credential("Payments EU")),
