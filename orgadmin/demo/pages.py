@@ -62,7 +62,7 @@ def demo_urls() -> list[URLPattern]:
     """The addresses of the start page; anyone who reaches the demo can use them."""
     anyone = Visitors.ANYONE
     return [
-        page("demo/", start, name="demo-start", who=anyone, needs_mfa=False),
-        action("demo/sign-in/", sign_in, name="demo-sign-in", who=anyone, needs_mfa=False),
-        action("demo/change/", change_connection, name="demo-change", who=anyone, needs_mfa=False),
+        page("demo/", start, name="demo-start", who=anyone),
+        action("demo/sign-in/", sign_in, name="demo-sign-in", who=anyone),
+        action("demo/change/", change_connection, name="demo-change", who=anyone),
     ]
