@@ -31,55 +31,72 @@ from connections.people import sessions
 
 logger = logging.getLogger(__name__)
 
-# Between two polls (s); after an error twice as long each time, up to the maximum.
-POLL_SECONDS = 2.0
+# After an error it waits this long (s), twice as long each time.
+FIRST_PAUSE = 1.0
+# Well under the 60 s after which a claim counts as lost, since a response might be waiting for the
+# database to come back.
+MAX_PAUSE = 15.0
 MAX_DELIVERY_PAUSE = 60.0
+# Between two polls for notifications (s).
+POLL_SECONDS = 2.0
 # For a delivery in progress when the worker stops (s); another worker retries it later.
 DELIVERY_STOP_SECONDS = 15.0
 
 
-class DeliveryThread(threading.Thread):
-    """Delivers notifications of one channel until stopped. Errors are logged and don't end it."""
+def _repeat(
+    name: str,
+    work: Callable[[], float],
+    *,
+    is_stopped: Callable[[], bool],
+    sleep: Callable[[float], object],
+    max_pause: float,
+) -> None:
+    """Call `work`, which returns how long to sleep (s), until stopped.
 
-    def __init__(self, channel: Notification.Channel) -> None:
-        super().__init__(name=f"delivery-{channel}", daemon=True)
-        self._channel = channel
-        self._is_stopped = threading.Event()
+    Errors are logged and don't end it: one row or a lost database must not stop the work on others.
+    """
+    pause = FIRST_PAUSE
+    while not is_stopped():
+        try:
+            close_old_connections()
+            seconds, pause = work(), FIRST_PAUSE
+        except Exception:
+            logger.exception("%s failed. Next attempt in %d s.", name, pause)
+            # A broken connection would never recover.
+            connection.close()
+            seconds, pause = pause, min(pause * 2, max_pause)
+        sleep(seconds)
 
-    def stop(self) -> None:
-        """Stop after the delivery in progress."""
-        self._is_stopped.set()
 
-    def run(self) -> None:
-        pause = POLL_SECONDS
-        while not self._is_stopped.wait(pause):
-            try:
-                close_old_connections()
-                delivery.run_due(channel=self._channel, is_over=self._is_stopped.is_set)
-                pause = POLL_SECONDS
-            except DatabaseError:
-                pause = min(pause * 2, MAX_DELIVERY_PAUSE)
-                logger.warning("The database did not answer a courier.", exc_info=True)
-                connection.close()
-            except Exception:
-                pause = min(pause * 2, MAX_DELIVERY_PAUSE)
-                # Any error: one notification must not delay the others.
-                logger.exception("A courier failed and goes on in %d s.", pause)
-                connection.close()
-        connection.close()
+def _deliver(channel: Notification.Channel, stopped: threading.Event) -> None:
+    def work() -> float:
+        delivery.run_due(channel=channel, is_over=stopped.is_set)
+        return POLL_SECONDS
+
+    _repeat(
+        f"Delivery by {channel}",
+        work,
+        is_stopped=stopped.is_set,
+        sleep=stopped.wait,
+        max_pause=MAX_DELIVERY_PAUSE,
+    )
+    connection.close()
 
 
 @contextmanager
 def run_delivery_threads() -> Iterator[None]:
-    """Run a delivery thread for every channel until the end of the block."""
-    threads = [DeliveryThread(channel) for channel in Notification.Channel]
+    """Deliver notifications until the end of the block, each channel in its own thread."""
+    stopped = threading.Event()
+    threads = [
+        threading.Thread(target=_deliver, args=(channel, stopped), daemon=True)
+        for channel in Notification.Channel
+    ]
     for thread in threads:
         thread.start()
     try:
         yield
     finally:
-        for thread in threads:
-            thread.stop()
+        stopped.set()
         for thread in threads:
             thread.join(timeout=DELIVERY_STOP_SECONDS)
 
@@ -126,10 +143,6 @@ MIN_SLEEP = 0.5
 MAX_SLEEP = 3.0
 # Between two runs of alarms and of deleting old data (s).
 HOUSEKEEPING_SECONDS = 60.0
-# After an error it waits this long (s), twice as long each time: well under the 60 s after which
-# a claim counts as lost, since a response might be waiting for the database to come back.
-FIRST_PAUSE = 1.0
-MAX_PAUSE = 15.0
 
 
 class Worker:
@@ -167,7 +180,9 @@ class Worker:
             try:
                 check()
             except DatabaseError:
-                logger.warning("The database does not answer; again in %d s.", pause, exc_info=True)
+                logger.warning(
+                    "The database is not available. Next attempt in %d s.", pause, exc_info=True
+                )
                 connection.close()
                 self._sleep(pause)
                 pause = min(pause * 2, MAX_PAUSE)
@@ -176,18 +191,18 @@ class Worker:
 
     def run(self) -> None:
         """Work until stopped. Errors are logged and don't end it."""
-        pause = FIRST_PAUSE
-        while not self._is_stopped:
-            try:
-                self.work_once()
-                sleep, pause = seconds_until_due(), FIRST_PAUSE
-            except Exception:
-                # Any error: one row or a lost database must not stop the work on others.
-                logger.exception("The worker failed and goes on in %d s.", pause)
-                # A broken connection would never recover.
-                connection.close()
-                sleep, pause = pause, min(pause * 2, MAX_PAUSE)
-            self._sleep(sleep)
+
+        def work() -> float:
+            self.work_once()
+            return seconds_until_due()
+
+        _repeat(
+            "The worker",
+            work,
+            is_stopped=lambda: self._is_stopped,
+            sleep=self._sleep,
+            max_pause=MAX_PAUSE,
+        )
         self._remove_heartbeat()
 
     def work_once(self) -> int:
@@ -196,7 +211,6 @@ class Worker:
         Records responses that waited for the database first: due work might depend on them.
         Raises what the database and the services raise.
         """
-        close_old_connections()
         self._record_heartbeat()
         sending.record_kept_responses()
         count = 0
@@ -226,7 +240,7 @@ class Worker:
             remove_heartbeat(name=self._name)
         except DatabaseError:
             # It stops anyway; its row is no longer renewed.
-            logger.warning("The worker's end could not be recorded.", exc_info=True)
+            logger.warning("The worker couldn't record that it stopped.", exc_info=True)
 
     def _sleep(self, seconds: float) -> None:
         try:

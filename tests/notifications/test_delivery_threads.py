@@ -9,7 +9,7 @@ import pytest
 
 from connections.models import Notification
 from connections.notifications import delivery
-from connections.operations.worker import DeliveryThread
+from connections.operations import worker
 from tests.datadog.servers import ScriptedServer, answer, say, say_and_wait
 from tests.support.processes import ROOT, Running, clean_environment, manage
 
@@ -68,13 +68,12 @@ def test_an_error_does_not_end_a_delivery_thread(monkeypatch: pytest.MonkeyPatch
         raise ValueError("one notice is odd")
 
     monkeypatch.setattr(delivery, "run_due", fail)
-    monkeypatch.setattr("connections.operations.worker.POLL_SECONDS", 0.01)
-    monkeypatch.setattr("connections.operations.worker.MAX_DELIVERY_PAUSE", 0.02)
-    monkeypatch.setattr("connections.operations.worker.close_old_connections", lambda: None)
-    courier = DeliveryThread(Notification.Channel.MAIL)
-    courier.start()
-    assert calls.acquire(timeout=5)
-    assert calls.acquire(timeout=5)
-    courier.stop()
-    courier.join(timeout=5)
-    assert not courier.is_alive()
+    monkeypatch.setattr(worker, "FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(worker, "MAX_DELIVERY_PAUSE", 0.02)
+    monkeypatch.setattr(worker, "close_old_connections", lambda: None)
+    before = threading.active_count()
+    with worker.run_delivery_threads():
+        # Each of the threads, and each again after its error.
+        for _ in range(3 * len(Notification.Channel)):
+            assert calls.acquire(timeout=5)
+    assert threading.active_count() == before
