@@ -527,14 +527,14 @@ KEEPING = (
     ),
     _mutant(
         "the digest of a backup",
-        "connections/operations/restore.py",
+        "connections/operations/backup.py",
         "        if (digest.hexdigest(), size) != (manifest.sha256, manifest.size):\n",
         "        if False:\n",
         "tests/operations/test_backup.py::test_an_incomplete_backup_is_refused",
     ),
     _mutant(
         "a restore asks before it replaces",
-        "connections/operations/restore.py",
+        "connections/operations/backup.py",
         "    if copy_to is None:\n",
         "    if False:\n",
         "tests/operations/test_backup.py::test_a_database_that_holds_something_is_not_overwritten",
@@ -1296,7 +1296,7 @@ APPROVAL_ROUNDS = (
     ),
     _mutant(
         "a restored backup counts no approvals that may have been used since",
-        "connections/operations/restore.py",
+        "connections/operations/backup.py",
         ".filter(state=State.STILL_PRESENT).exclude(\n"
         "            policy=ApprovalPolicy.NONE\n        )",
         ".none()",

@@ -40,13 +40,14 @@ from connections.operations.backup import (
     FORMAT,
     BackupError,
     Manifest,
+    RestoreResult,
     copy_before_migrating,
     copy_database,
     make_backup,
     read_manifest,
-    writing_database,
+    restore_backup,
+    using_database,
 )
-from connections.operations.restore import RestoreResult, restore_backup
 from tests.support.key_rings import make_key_ring, primary_in, stored_credential
 from tests.support.people import make_person
 
@@ -58,7 +59,7 @@ pytestmark = [
 
 def empty_database(path: Path, *migrations: str) -> Path:
     path.touch(mode=0o600)
-    with writing_database(path):
+    with using_database(path, mode="mode=rw"):
         call_command("migrate", *migrations, interactive=False, verbosity=0)
     return path
 

@@ -9,7 +9,7 @@ from django.conf import settings
 
 from connections.access.actor import command_actor
 from connections.management.base import OrgAdminCommand
-from connections.operations.restore import RestoreResult, restore_backup
+from connections.operations.backup import RestoreResult, restore_backup
 
 
 class Command(OrgAdminCommand):
