@@ -220,14 +220,14 @@ def requires_mfa(person: Person) -> bool:
 
 
 def require(is_allowed: bool, what: str) -> None:
-    """Raise PermissionDenied unless `is_allowed`; `what` completes "allow you to …"."""
+    """Raise PermissionDenied unless `is_allowed`; `what` completes "permission to …"."""
     if not is_allowed:
-        raise PermissionDenied(f"Your roles do not allow you to {what}.")
+        raise PermissionDenied(f"You don't have permission to {what}.")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Permission:
-    """A function above as the permission of a URL. `action` completes "allow you to …"."""
+    """A function above as the permission of a URL. `action` completes "permission to …"."""
 
     is_held_by: Callable[[Actor], bool]
     action: str
@@ -243,10 +243,10 @@ SYNC = Permission(is_held_by=can_sync, action="sync the inventory")
 DELETE = Permission(is_held_by=can_delete, action="delete connections")
 WITHDRAW = Permission(is_held_by=can_withdraw_any, action="withdraw deletions")
 APPROVE = Permission(is_held_by=can_approve_any, action="approve or decline deletions")
-BREAK_GLASS = Permission(is_held_by=can_break_glass_any, action="break glass")
+BREAK_GLASS = Permission(is_held_by=can_break_glass_any, action="use break glass")
 COMMENT = Permission(is_held_by=can_comment, action="comment on deletions")
 PROTECT = Permission(is_held_by=can_protect, action="protect connections")
-UNPROTECT = Permission(is_held_by=can_unprotect_any, action="lift protections")
+UNPROTECT = Permission(is_held_by=can_unprotect_any, action="remove protections")
 EXPORT = Permission(is_held_by=can_export, action="export this")
 MANAGE_CREDENTIALS = Permission(is_held_by=can_manage_credentials, action="manage credentials")
 AUDIT = Permission(is_held_by=can_audit, action="read the audit log")

@@ -11,8 +11,8 @@ from connections.models import Person
 _CONTEXT_WORDS = ("datadog", "orgadmin", "administrator", "admin", "connection", "org", "password")
 _MIN_OTHER_CHARACTERS = 8
 _MESSAGE = (
-    f"Apart from words like “datadog”, “admin” and the name of this service, a password needs at "
-    f"least {_MIN_OTHER_CHARACTERS} more characters."
+    f"Your password must contain at least {_MIN_OTHER_CHARACTERS} characters besides words like "
+    f"“datadog”, “admin” and the name of this service."
 )
 
 

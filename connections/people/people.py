@@ -1,4 +1,4 @@
-"""Accounts: adding people, their roles, passwords, sign-in links and e-mail addresses."""
+"""Accounts: adding people, their roles, passwords, sign-in links and email addresses."""
 
 import hashlib
 import secrets
@@ -34,10 +34,9 @@ LINK_LIFETIMES = {
 }
 # URL names.
 _LINK_PAGES = {SignInLink.Purpose.SET_UP: "setup", SignInLink.Purpose.SIGN_IN: "sign-in-link"}
-NAME_TAKEN = "Somebody else signs in with this already."
+NAME_TAKEN = "Another person already signs in with this."
 INVALID_LINK = (
-    "This link was used before, is too old, or a newer one replaced it. "
-    "Ask an administrator for a new one."
+    "This link was already used, was replaced or has expired. Ask an administrator for a new one."
 )
 
 
@@ -59,7 +58,7 @@ def build_person(*, username: str, email: str, is_administrator: bool) -> Person
     except ValidationError as error:
         fields = {name: " ".join(texts) for name, texts in error.message_dict.items()}
     if not person.email:
-        fields["email"] = "An e-mail address is needed."
+        fields["email"] = "Enter an email address."
     for name, value in (("username", person.username), ("email", person.email)):
         if name not in fields and _is_taken(value, of=person):
             fields[name] = NAME_TAKEN
@@ -98,7 +97,7 @@ def require_another_administrator(person: Person) -> None:
     if active == [person.pk]:
         raise ConflictError(
             f"{person.display_name} is the last active administrator. "
-            "Make somebody else an administrator first."
+            "Make another person an administrator first."
         )
 
 
@@ -368,7 +367,7 @@ def make_sign_in_link(
 
     Raises PermissionDenied, and ConflictError for a disabled person.
     """
-    permissions.require(permissions.can_administer(actor), "make sign-in links")
+    permissions.require(permissions.can_administer(actor), "create sign-in links")
     person = lock_person(person)
     if not person.is_active:
         raise ConflictError(f"{person.display_name} is disabled. Enable them first.")
@@ -419,7 +418,7 @@ def use_sign_in_link(*, token: str, password: str, request_id: str = "") -> Pers
     if password:
         set_password(actor=actor, person=person, password=password)
     elif not person.has_usable_password():
-        raise InvalidInputError({"password": "Choose a password: you have none yet."})
+        raise InvalidInputError({"password": "Choose a password. You don’t have one yet."})
     if link.removes_second_factor:
         remove_mfa(actor=actor, person=person)
     return person
@@ -432,9 +431,9 @@ def make_set_up_link(*, actor: Actor, now: datetime) -> str:
     Returns a URL as `make_sign_in_link` does. Raises PermissionDenied, and ConflictError
     once there is a person.
     """
-    permissions.require(permissions.can_administer(actor), "make set-up links")
+    permissions.require(permissions.can_administer(actor), "create setup links")
     if Person.objects.exists():
-        raise ConflictError("There are people already. Make a sign-in link for one of them.")
+        raise ConflictError("Someone already has an account. Create a sign-in link for them.")
     audit.record(
         code=EventCode.SIGN_IN_LINK_MADE,
         actor=actor,
@@ -454,7 +453,9 @@ def set_up_first_administrator(
     """
     link = redeem_link(token=token, purpose=SignInLink.Purpose.SET_UP)
     if Person.objects.exists():
-        raise ConflictError("There are people already. Sign in, or ask one of them.")
+        raise ConflictError(
+            "An administrator already exists. Sign in, or ask them for a sign-in link."
+        )
     person = build_person(username=username, email=email, is_administrator=True)
     store_person(person)
     actor = person_actor(person=person, request_id=request_id)
@@ -479,11 +480,11 @@ def allow_break_glass(*, actor: Actor, person: Person, is_allowed: bool) -> Pers
     It is part of no role. No one can give it to themselves: another administrator can, or a
     command. Raises PermissionDenied and ConflictError.
     """
-    permissions.require(permissions.can_administer(actor), "say who may break glass")
+    permissions.require(permissions.can_administer(actor), "allow or revoke break glass")
     if is_allowed and actor.person and actor.person.pk == person.pk:
         raise ConflictError(
-            "Nobody gives it to themselves. Another administrator does, or whoever runs the "
-            "server: change_person --break-glass."
+            "You can't give yourself break glass. Ask another administrator, or run "
+            "change_person --break-glass on the server."
         )
     with audit.atomic():
         person = lock_person(person)
@@ -507,13 +508,13 @@ def allow_break_glass(*, actor: Actor, person: Person, is_allowed: bool) -> Pers
 
 @audit.atomic()
 def change_email(*, actor: Actor, person: Person, email: str) -> Person:
-    """Change a person's e-mail address. Links mailed to the old one no longer work.
+    """Change a person's email address. Links mailed to the old one no longer work.
 
     Password, MFA and sessions stay as they are. Returns the person as stored now. Raises
     PermissionDenied, and InvalidInputError for an address that is malformed or that another
     person signs in with.
     """
-    permissions.require(permissions.can_administer(actor), "change e-mail addresses")
+    permissions.require(permissions.can_administer(actor), "change email addresses")
     person = lock_person(person)
     email = Person.objects.normalize_email(email.strip())
     if email == person.email:

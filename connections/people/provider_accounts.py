@@ -58,9 +58,7 @@ def connect_account(*, actor: Actor, person: Person, issuer: str, subject: str) 
     is_own = actor.person is not None and actor.person.pk == person.pk
     permissions.require(is_own or permissions.can_administer(actor), "connect accounts of others")
     if not is_valid_subject(subject):
-        raise InvalidInputError(
-            {"subject": "That is no subject: 1 to 255 ASCII characters, to the letter."}
-        )
+        raise InvalidInputError({"subject": "Enter the exact subject: 1 to 255 ASCII characters."})
     person = people.lock_person(person)
     account = ProviderAccount(person=person, issuer=issuer, subject=subject, created_at=clock.now())
     try:
@@ -68,7 +66,7 @@ def connect_account(*, actor: Actor, person: Person, issuer: str, subject: str) 
             account.save(force_insert=True)
     except IntegrityError:
         raise ConflictError(
-            "That account is connected to somebody, or this person has one there already. "
+            "Another person is connected to this account, or this person already has one there. "
             "Disconnect it first."
         ) from None
     audit.record(

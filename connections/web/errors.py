@@ -57,7 +57,7 @@ def response_not_recorded_page(
     return HttpResponse(render_to_string(name, context), status=ACCEPTED)
 
 
-NO_ROLE = "You are signed in, but you have no role yet, so there is nothing you may see here."
+NO_ROLE = "You don’t have a role yet."
 
 
 type _ErrorView = Callable[..., HttpResponse]
@@ -167,7 +167,7 @@ def _render_standalone(
         body = get_template(name).template.render(Context(context))  # type: ignore[attr-defined]
     except Exception:
         logger.exception("The page for a fault of ours failed.")
-        body = f"Org Admin failed. Its log holds more under the request id {request_id}."
+        body = f"Something went wrong. The server log has details under request {request_id}."
         return HttpResponse(body, status=status, content_type="text/plain")
     return HttpResponse(body, status=status)
 

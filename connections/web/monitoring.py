@@ -53,7 +53,7 @@ def _settled_counts() -> list[tuple[str, int]]:
 
 
 def _listing_lines() -> Iterator[str]:
-    yield "# HELP orgadmin_listing_age_seconds Time since the last complete listing."
+    yield "# HELP orgadmin_listing_age_seconds Time since the last complete sync."
     yield "# TYPE orgadmin_listing_age_seconds gauge"
     now = clock.now()
     newest = Sync.objects.filter(
@@ -73,7 +73,7 @@ def _listing_lines() -> Iterator[str]:
 
 
 def _notice_lines() -> Iterator[str]:
-    yield "# HELP orgadmin_notices Notices that were not delivered, by channel and state."
+    yield "# HELP orgadmin_notices Notifications that were not delivered, by channel and state."
     yield "# TYPE orgadmin_notices gauge"
     states = (Notification.State.WAITING, Notification.State.GIVEN_UP)
     kept = Notification.objects.filter(state__in=states).order_by()
@@ -83,7 +83,7 @@ def _notice_lines() -> Iterator[str]:
         for state in states:
             labels = f'channel="{channel.value}",state="{state.value}"'
             yield f"orgadmin_notices{{{labels}}} {counts.get((channel, state), 0)}"
-    yield "# HELP orgadmin_oldest_notice_age_seconds Since the oldest waiting one was written."
+    yield "# HELP orgadmin_oldest_notice_age_seconds Time since the oldest waiting one was queued."
     yield "# TYPE orgadmin_oldest_notice_age_seconds gauge"
     oldest = Notification.objects.filter(state=Notification.State.WAITING).aggregate(
         at=Min("created_at")

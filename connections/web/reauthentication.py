@@ -52,8 +52,8 @@ from connections.web.support import (
 )
 
 WINDOW = timedelta(minutes=5)
-WRONG_PASSWORD = "That is not your password."  # noqa: S105 - a message
-TOO_MANY = "Too many wrong answers. Wait five minutes, then try again."
+WRONG_PASSWORD = "Wrong password."  # noqa: S105 - a message
+TOO_MANY = "Too many wrong attempts. Try again in 5 minutes."
 # In seconds: over the limit, at most one audit event in this time.
 REFUSAL_EVENT_EVERY = 60
 _SESSION_KEY = "reauthenticated"
@@ -243,7 +243,7 @@ class ReauthenticationForm(forms.Form):
         return rest
 
 
-NOTHING_ENTERED = "Give your password or use a passkey."
+NOTHING_ENTERED = "Enter your password or use a passkey."
 type View[**P] = Callable[Concatenate[HttpRequest, P], HttpResponse]
 
 

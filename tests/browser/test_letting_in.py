@@ -31,7 +31,7 @@ def test_a_second_factor_is_asked_for_after_the_password(
 ) -> None:
     page = open_demo_as(None, reduced_motion="reduce")
     page.goto("/")
-    page.get_by_label("Username or e-mail").fill("approver")
+    page.get_by_label("Username or email").fill("approver")
     page.get_by_label("Password").fill(PASSWORD)
     page.get_by_role("button", name="Sign in", exact=True).click()
     page.wait_for_url("**/accounts/2fa/authenticate/**")

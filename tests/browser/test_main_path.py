@@ -19,7 +19,7 @@ HEADLINE = "Deleted and verified: Datadog returned 200 and no longer lists the c
 def sign_in(page: Page, username: str) -> None:
     """Sign in on the page that an address leads to."""
     page.goto("/")
-    page.get_by_label("Username or e-mail").fill(username)
+    page.get_by_label("Username or email").fill(username)
     page.get_by_label("Password").fill(PASSWORD)
     page.get_by_role("button", name="Sign in", exact=True).click()
 
@@ -85,12 +85,12 @@ def test_a_wrong_password_says_so_and_signs_no_one_in(
     make_person("ada", Role.OPERATOR)
     page = open_as(None)
     page.goto("/deletions/")
-    page.get_by_label("Username or e-mail").fill("ada")
+    page.get_by_label("Username or email").fill("ada")
     page.get_by_label("Password").fill("wrong")
     page.get_by_role("button", name="Sign in", exact=True).click()
 
-    expect(page.get_by_role("alert")).to_contain_text("You are not signed in.")
-    expect(page.get_by_label("Username or e-mail")).to_have_value("ada")
+    expect(page.get_by_role("alert")).to_contain_text("Couldn’t sign in")
+    expect(page.get_by_label("Username or email")).to_have_value("ada")
     expect(page.get_by_label("Password")).to_have_value("")
 
 

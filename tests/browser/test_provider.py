@@ -53,7 +53,7 @@ def test_a_person_without_a_connected_account_sees_what_to_ask_for(
     page.get_by_role("link", name="Sign in with Example SSO").click()
     page.get_by_role("button", name="Sign in here").click()
     expect(page.get_by_role("heading", level=1)).to_have_text(
-        "This account is not connected to anybody here"
+        "Account not connected"
     )
     expect(page.locator("main")).to_contain_text(provider.subject)
     assert_fit_to_show(page)
@@ -65,9 +65,9 @@ def test_a_person_connects_their_account_and_proves_anew_with_it(
     page = open_as(operator, reduced_motion="reduce")
     page.goto("/sign-in/provider/account/")
     assert_fit_to_show(page)
-    page.get_by_role("link", name="Sign in at Example SSO").click()
+    page.get_by_role("link", name="Sign in with Example SSO").click()
     expect(page.locator("main")).to_contain_text(provider.subject)
     assert_fit_to_show(page)
-    page.get_by_role("button", name="Connect this account").click()
+    page.get_by_role("button", name="Connect account").click()
     expect(page.locator("main")).to_contain_text("Connected since")
     assert_fit_to_show(page)

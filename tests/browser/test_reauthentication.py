@@ -57,9 +57,9 @@ class Device:
 def add_passkey(page: Page) -> None:
     """Set up a passkey on the pages that offer it."""
     page.goto("/accounts/2fa/")
-    page.get_by_role("link", name="Add a key").click()
+    page.get_by_role("link", name="Add key").click()
     page.get_by_label("Passwordless").check()
-    page.get_by_role("button", name="Add the key").click()
+    page.get_by_role("button", name="Add key").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("Recovery codes")
     page.goto("/accounts/2fa/webauthn/")
     expect(page.get_by_role("cell", name="Passkey", exact=True)).to_be_visible()
@@ -87,7 +87,7 @@ def test_a_passkey_is_set_up_signs_in_and_confirms_a_deletion(
 
     # Signing in with it counts: nothing more is asked.
     desk.fill()
-    expect(page.get_by_text("Is it you?")).to_have_count(0)
+    expect(page.get_by_text("Confirm it’s you")).to_have_count(0)
 
     let_proofs_age()
     desk.fill()
@@ -114,7 +114,7 @@ def test_a_device_that_does_not_recognize_its_owner_sends_nothing_and_the_page_s
     device.look_away()
     page.get_by_role("button", name="Use a passkey").click()
 
-    said = page.get_by_role("heading", name="Your browser gave no key.")
+    said = page.get_by_role("heading", name="No passkey received")
     expect(said).to_be_focused()
     assert desk.sent() == 0
     # The other way is still open.
@@ -139,12 +139,12 @@ def test_a_deletion_asks_for_the_password_in_place_and_loses_nothing(
     desk.delete_button.click()
 
     password = page.get_by_label("Your password", exact=True)
-    expect(page.get_by_text("Nothing was done yet: is it still you?")).to_be_visible()
+    expect(page.get_by_text("Nothing was changed yet. Confirm it’s you.")).to_be_visible()
     expect(password).to_be_focused()
     expect(page.get_by_label("To confirm, type")).to_have_value("Payments US")
     password.press_sequentially("not my password")
     page.keyboard.press("Enter")
-    expect(page.get_by_text("That is not your password.")).to_be_visible()
+    expect(page.get_by_text("Wrong password.")).to_be_visible()
     expect(password).to_be_focused()
     expect(password).to_have_value("")
     assert desk.sent() == 0
@@ -160,7 +160,7 @@ def test_a_page_that_only_acts_asks_first_and_then_leads_on(
     page = open_as(administrator)
     let_proofs_age()
     page.goto("/people/new/")
-    expect(page.get_by_role("heading", level=1)).to_have_text("Is it you?")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Confirm it’s you")
     password = page.get_by_label("Your password", exact=True)
     expect(password).to_be_focused()
     password.press_sequentially(PASSWORD)
@@ -182,10 +182,10 @@ def test_the_reauthentication_prompt_fits_every_page_it_is_on(
         f"/people/{administrator.pk}/",
     ):
         page.goto(path)
-        expect(page.get_by_text("Is it you?").first).to_be_visible()
+        expect(page.get_by_text("Confirm it’s you").first).to_be_visible()
         assert_fit_to_show(page)
     watch.expect("status of 422")
     page.set_viewport_size({"width": 1280, "height": 900})
     page.get_by_role("button", name="Save roles").click()
-    expect(page.get_by_text("Nothing was done yet: is it still you?")).to_be_visible()
+    expect(page.get_by_text("Nothing was changed yet. Confirm it’s you.")).to_be_visible()
     assert_fit_to_show(page)

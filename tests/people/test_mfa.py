@@ -192,7 +192,7 @@ def test_a_person_who_must_set_up_mfa_can_do_so_or_sign_out(
 ) -> None:
     settings.REQUIRE_MFA = True
     client = just_signed_in(ada)
-    assert "Set up a second factor first" in client.get("/", follow=True).text
+    assert "Set up MFA first" in client.get("/", follow=True).text
     client.post(SET_UP, {"code": code_of(shown_secret(client))})
     assert client.get("/").status_code == 200
     other = just_signed_in(Person.objects.get(pk=ada.pk))

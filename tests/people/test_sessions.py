@@ -56,7 +56,7 @@ def test_the_page_shows_where_one_is_signed_in_and_which_session_is_this(ada: Pe
     here = signed_in(ada)
     signed_in(ada, address="192.0.2.7", agent=CHROME)
     page = here.get("/sessions/").text
-    for expected in ("Firefox on Linux", "Chrome on Windows", "127.0.0.1", "192.0.2.7", "This one"):
+    for expected in ("Firefox on Linux", "Chrome on Windows", "127.0.0.1", "192.0.2.7", "This session"):
         assert expected in page
     assert len(shown_ids(page)) == 1
 
@@ -102,7 +102,7 @@ def test_ending_one_signs_that_browser_out_and_is_recorded(ada: Person) -> None:
     assert (is_signed_in(here), is_signed_in(there)) == (True, False)
     event = AuditEvent.objects.latest("seq")
     assert (event.code, event.sentence) == ("session.ended", "A session of Ada was ended by Ada.")
-    assert "ended already" in here.post("/sessions/end/", {"session": one}, follow=True).text
+    assert "already ended" in here.post("/sessions/end/", {"session": one}, follow=True).text
 
 
 def test_signing_out_everywhere_else_keeps_this_session(ada: Person) -> None:

@@ -245,7 +245,7 @@ def test_a_post_while_signed_out_says_so_and_leads_back_to_its_page(
     client: Client, db: None, sent_from: str, leads_to: str
 ) -> None:
     answer = client.post("/connections/refresh/", headers={"Referer": sent_from}, follow=True)
-    assert "You were signed out, so nothing was done." in answer.text
+    assert "You were signed out, so nothing was changed." in answer.text
     assert f'name="next" value="{leads_to}"' in answer.text
 
 
@@ -255,7 +255,7 @@ def test_a_fault_of_ours_shows_nothing_of_itself(client: Client, db: None) -> No
     answer = client.get("/of-a-test/failing/")
     assert answer.status_code == 500
     assert "do-not-show-this" not in answer.text
-    assert "Something broke" in answer.text
+    assert "Something went wrong" in answer.text
     # Nobody knows here what was recorded or sent before it broke.
     assert "check Deletions first" in answer.text
     assert "record was written" not in answer.text
@@ -275,7 +275,7 @@ def test_a_form_without_its_token_does_nothing_and_says_so(ada: Person) -> None:
     client.force_login(ada)
     answer = client.post("/people/new/", {"username": "hedy"})
     assert answer.status_code == 403
-    assert "Nothing was done" in answer.text
+    assert "Nothing was changed" in answer.text
 
 
 def test_a_wrong_host_is_a_400_and_an_unknown_address_a_404(client: Client, ada: Person) -> None:
@@ -283,7 +283,7 @@ def test_a_wrong_host_is_a_400_and_an_unknown_address_a_404(client: Client, ada:
     client.force_login(ada)
     answer = client.get("/nowhere/")
     assert answer.status_code == 404
-    assert "There is no such page" in answer.text
+    assert "Page not found" in answer.text
 
 
 def test_where_a_second_factor_is_required_nothing_is_shown_without_one(

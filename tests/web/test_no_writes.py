@@ -52,7 +52,7 @@ def test_signing_in_to_a_read_only_database_says_why_it_fails(ada: Person) -> No
         for password in (PASSWORD, "wrong"):
             response = browser.post("/accounts/login/", {"login": "ada", "password": password})
             assert response.status_code == 503
-            assert "nobody can sign in" in response.text
+            assert "no one can sign in" in response.text
             # Nobody can delete without signing in, so nothing was sent.
             assert CLAUSE not in response.text
 

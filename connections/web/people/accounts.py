@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -18,6 +19,7 @@ from django.utils.deprecation import MiddlewareMixin
 
 from connections import audit
 from connections.access.actor import person_actor
+from connections.core import clock
 from connections.core.errors import InvalidInputError
 from connections.core.secret import Secret
 from connections.crypto import encryption
@@ -48,6 +50,13 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
 
     It has a hook for every action that we record, so no signal is needed.
     """
+
+    error_messages = {
+        **DefaultAccountAdapter.error_messages,
+        "email_password_mismatch": "Wrong email or password.",
+        "too_many_login_attempts": "Too many failed sign-ins. Try again in 5 minutes.",
+        "username_password_mismatch": "Wrong username or password.",
+    }
 
     def is_open_for_signup(self, request: HttpRequest) -> bool:
         """False: administrators add people, and the setup link adds the first one."""
@@ -125,12 +134,12 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
     def send_password_reset_mail(self, user: Person, email: str, context: dict[str, Any]) -> None:
         """Record and email the link. A mail failure is only logged: it could reveal accounts."""
         sign_in_events.record_reset_link_mailed(person=user, origin=origin_of(self.request))
+        lifetime = timedelta(seconds=settings.PASSWORD_RESET_TIMEOUT)
+        context |= {"username": user.username, "expires_at": clock.now() + lifetime}
         try:
             super().send_password_reset_mail(user, email, context)
         except (OSError, ValueError) as error:
-            logger.warning(
-                "A link to choose a new password was not mailed: %s.", type(error).__name__
-            )
+            logger.warning("A password reset link wasn't sent: %s.", type(error).__name__)
 
     def is_reauthentication_required(self, *, app: str, **kwargs: Any) -> bool:
         """Whether allauth's own pages need reauthentication, by our rule.

@@ -3,16 +3,17 @@
 from typing import Any
 
 from django import forms
+from django.contrib.auth.password_validation import password_validators_help_text_html
 
 from connections.models import Role
 from connections.web.forms import ServiceForm
 
 _ROLE_HELP = {
-    Role.VIEWER: "sees connections, deletions and credentials, changes nothing",
-    Role.OPERATOR: "asks for deletions and confirms them",
-    Role.APPROVER: "approves or declines what others ask for, lifts their protections",
+    Role.VIEWER: "sees connections, deletions and credentials; changes nothing",
+    Role.OPERATOR: "requests and confirms deletions",
+    Role.APPROVER: "approves or declines other people’s deletions, removes their protections",
     Role.CREDENTIAL_MANAGER: "adds, verifies, rotates and retires credentials",
-    Role.AUDITOR: "reads audit events and evidence too, exports, comments on deletions",
+    Role.AUDITOR: "also reads the audit log and evidence, exports, comments on deletions",
 }
 
 
@@ -26,7 +27,7 @@ class RolesForm(ServiceForm):
         widget=forms.CheckboxSelectMultiple,
     )
     is_administrator = forms.BooleanField(
-        label="Administrator: holds every role and manages people and policies", required=False
+        label="Administrator: has every role, manages people and policies", required=False
     )
 
 
@@ -38,21 +39,21 @@ class PersonForm(RolesForm):
         max_length=150,
         widget=forms.TextInput(attrs={"autocomplete": "off", "spellcheck": "false"}),
     )
-    email = forms.EmailField(label="E-mail", widget=forms.EmailInput(attrs={"autocomplete": "off"}))
+    email = forms.EmailField(label="Email", widget=forms.EmailInput(attrs={"autocomplete": "off"}))
     field_order = ("username", "email", "roles", "is_administrator")
 
 
 class EmailForm(ServiceForm):
     """The email address of an existing person."""
 
-    email = forms.EmailField(label="E-mail", widget=forms.EmailInput(attrs={"autocomplete": "off"}))
+    email = forms.EmailField(label="Email", widget=forms.EmailInput(attrs={"autocomplete": "off"}))
 
 
 class MakeLinkForm(ServiceForm):
     """Options of a new sign-in link."""
 
     removes_second_factor = forms.BooleanField(
-        label="Also remove the second factor, because it is lost", required=False
+        label="Also remove MFA, because the device is lost", required=False
     )
 
 
@@ -62,7 +63,7 @@ class _LinkForm(ServiceForm):
     token = forms.CharField(
         label="Code from your link",
         max_length=1000,
-        help_text="The part of the link after the # sign. The whole link will do, too.",
+        help_text="The part after #, or the whole link.",
         widget=forms.TextInput(
             attrs={"autocomplete": "off", "spellcheck": "false", "data-link-token": True}
         ),
@@ -82,7 +83,7 @@ class SignInLinkForm(_LinkForm):
         required=False,
         strip=False,
         max_length=1000,
-        help_text="At least 12 characters. Leave it empty to keep the password you have.",
+        help_text=password_validators_help_text_html(),
         widget=forms.PasswordInput(attrs={"autocomplete": "new-password"}),
     )
 
@@ -96,13 +97,13 @@ class SetUpForm(_LinkForm):
         widget=forms.TextInput(attrs={"autocomplete": "username", "spellcheck": "false"}),
     )
     email = forms.EmailField(
-        label="E-mail", widget=forms.EmailInput(attrs={"autocomplete": "email"})
+        label="Email", widget=forms.EmailInput(attrs={"autocomplete": "email"})
     )
     password = forms.CharField(
         label="Password",
         strip=False,
         max_length=1000,
-        help_text="At least 12 characters.",
+        help_text=password_validators_help_text_html(),
         widget=forms.PasswordInput(attrs={"autocomplete": "new-password"}),
     )
 
@@ -113,8 +114,8 @@ class ProviderAccountForm(ServiceForm):
     subject = forms.CharField(
         label="Subject",
         max_length=255,
-        help_text="The provider's own id of the account (sub), to the letter. Never a name or an "
-        "e-mail address. Whoever signs in there without being connected is shown theirs.",
+        help_text="The provider’s ID of the account (sub), exactly as written there; not a name or "
+        "email address. People who sign in there without a connected account see theirs.",
         widget=forms.TextInput(attrs={"autocomplete": "off", "spellcheck": "false"}),
     )
 

@@ -18,7 +18,7 @@ from fido2.webauthn import AuthenticationResponse, CollectedClientData
 
 from connections.web.people import allauth_internals
 
-WRONG_PASSKEY = "That passkey was not accepted. Try again, or use your password."
+WRONG_PASSKEY = "Passkey not accepted. Try again, or use your password."
 # Raised for malformed JSON, CBOR and keys; database errors are not included.
 _MALFORMED = (
     ArithmeticError,

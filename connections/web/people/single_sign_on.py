@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.conf import settings
 from django.http import Http404, HttpRequest
@@ -26,8 +26,7 @@ class Refusal(StrEnum):
     OTHER_ACCOUNT = "other_account"  # not the signed-in person's
 
 
-@dataclass(frozen=True, kw_only=True)
-class RefusalText:
+class RefusalText(NamedTuple):
     """`audit_text` follows "was refused: " in the audit event."""
 
     audit_text: str
@@ -35,81 +34,66 @@ class RefusalText:
     body: str
 
 
-_AGAIN = "Sign in once more. If it stays so, tell an administrator."
-_FAULT = "The answer was refused. Tell an administrator: the provider may be set up wrongly."
-
+_INVALID = "Invalid response"
+_FAULT = "The identity provider might be set up wrongly. Tell an administrator."
 _TEXTS: dict[str, RefusalText] = {
     Reason.UNREACHABLE: RefusalText(
-        audit_text="the provider did not answer as it should",
-        headline="The provider does not answer",
-        body="Try again in a minute, or sign in with a password.",
+        "the identity provider gave no usable response",
+        "No response from the identity provider",
+        "Try again in a minute, or sign in with a password.",
     ),
     Reason.BUSY: RefusalText(
-        audit_text="too many sign-ins were waiting for the identity provider",
-        headline="Try again in a minute",
-        body="The identity provider is slow, and other sign-ins are waiting for it. Nothing was "
-        "lost: reload this page in a minute, or sign in with a password.",
+        "too many sign-ins were waiting for the identity provider",
+        "Try again in a minute",
+        "The identity provider is slow and other sign-ins are waiting for it. Reload this page in "
+        "a minute, or sign in with a password.",
     ),
     Reason.CANCELLED: RefusalText(
-        audit_text="it was cancelled there",
-        headline="You did not sign in there",
-        body="Nothing was done. Sign in once more, or with a password.",
+        "it was canceled there",
+        "Sign-in canceled",
+        "Nothing was changed. Try again, or sign in with a password.",
     ),
     Reason.REFUSED: RefusalText(
-        audit_text="the provider refused it",
-        headline="The provider refused to sign you in",
-        body=_AGAIN,
+        "the identity provider refused it",
+        "The identity provider refused the sign-in",
+        "Try again. If it keeps failing, tell an administrator.",
     ),
     Reason.STALE: RefusalText(
-        audit_text="none was begun in this browser",
-        headline="This sign-in is over",
-        body="It took longer than ten minutes, was used already, or was begun in another browser. "
-        "Sign in once more.",
+        "no sign-in was in progress in this browser",
+        "Sign-in expired",
+        "It took longer than 10 minutes, was already used, or started in another browser. "
+        "Sign in again.",
     ),
-    Reason.BAD_TOKEN: RefusalText(
-        audit_text="the ID token is not one of this provider",
-        headline="That was not valid",
-        body=_FAULT,
-    ),
-    Reason.WRONG_ISSUER: RefusalText(
-        audit_text="the answer is from another issuer", headline="That was not valid", body=_FAULT
-    ),
-    Reason.WRONG_AUDIENCE: RefusalText(
-        audit_text="the ID token is for another application",
-        headline="That was not valid",
-        body=_FAULT,
-    ),
+    Reason.BAD_TOKEN: RefusalText("the ID token isn't from this provider", _INVALID, _FAULT),
+    Reason.WRONG_ISSUER: RefusalText("the response is from another issuer", _INVALID, _FAULT),
+    Reason.WRONG_AUDIENCE: RefusalText("the ID token is for another application", _INVALID, _FAULT),
+    Reason.WRONG_NONCE: RefusalText("the ID token is for another sign-in", _INVALID, _FAULT),
     Reason.EXPIRED: RefusalText(
-        audit_text="the ID token is too old or too new",
-        headline="That was not valid any more",
-        body="The clocks of this server and the provider differ, or the answer took too long. "
-        "Sign in once more.",
-    ),
-    Reason.WRONG_NONCE: RefusalText(
-        audit_text="the ID token answers another sign-in",
-        headline="That was not valid",
-        body=_FAULT,
+        "the ID token is too old or from the future",
+        "Response expired",
+        "The clocks of this server and the provider differ, or the response took too long. "
+        "Sign in again.",
     ),
     Reason.NOT_REAUTHENTICATED: RefusalText(
-        audit_text="the person did not sign in anew there",
-        headline="You were to sign in once more",
-        body="The provider did not say that you just gave your password or key there. Try again.",
+        "the person didn't sign in again there",
+        "Sign in again there",
+        "The provider didn’t confirm that you just entered your password or used a key. Try again.",
     ),
     Refusal.UNKNOWN_ACCOUNT: RefusalText(
-        audit_text="the account there is nobody's here",
-        headline="This account is not connected to anybody here",
-        body="An administrator can connect it to you: on your page under People, with the subject "
-        "below. A name or an e-mail address connects nothing.",
+        "the account isn't connected to anyone here",
+        "Account not connected",
+        "An administrator can connect it on your page under People, with the subject below. Names "
+        "and email addresses don’t count.",
     ),
     Refusal.DISABLED: RefusalText(
-        audit_text="they are disabled",
-        headline="This account is disabled",
-        body="You are not signed in. An administrator can enable it again.",
+        "they are disabled",
+        "Account disabled",
+        "You aren’t signed in. Ask an administrator to enable the account.",
     ),
     Refusal.OTHER_ACCOUNT: RefusalText(
-        audit_text="it was another account than theirs",
-        headline="That is another account",
-        body="Sign in there with the account that is connected to you here.",
+        "it was another account than theirs",
+        "Different account",
+        "Sign in there with the account that is connected to you here.",
     ),
 }
 

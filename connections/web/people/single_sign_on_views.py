@@ -143,7 +143,7 @@ def provider_account(request: HttpRequest) -> HttpResponse:
     except (ConflictError, InvalidInputError) as error:
         return _account_page(request, problem=str(error))
     del request.session[_SHOWN]
-    messages.success(request, f"Your account at {single_sign_on.provider_name()} is connected.")
+    messages.success(request, "Account connected.")
     return SeeOther(reverse("provider-account"))
 
 

@@ -18,6 +18,7 @@ from django.views.decorators.debug import sensitive_post_parameters
 from connections import wording
 from connections.core import clock
 from connections.core.errors import ConflictError, InvalidInputError
+from connections.core.text import pluralize
 from connections.models import AuditEvent, Person, Role, with_values
 from connections.models.sessions import hash_of_session_key, public_id_of
 from connections.people import people, provider_accounts, sessions
@@ -132,7 +133,7 @@ def person_roles(
     people.set_roles(
         actor=actor_of(request), person=person, roles=roles, is_administrator=is_administrator
     )
-    return f"The roles of {person.display_name} are stored."
+    return f"Roles of {person.display_name} saved."
 
 
 @_person_action()
@@ -140,8 +141,9 @@ def person_break_glass(request: HttpRequest, person: Person) -> str:
     """Grant or revoke the permission to use break glass."""
     is_allowed = request.POST.get("allow") == "yes"
     people.allow_break_glass(actor=actor_of(request), person=person, is_allowed=is_allowed)
-    may = "may break glass" if is_allowed else "may not break glass any more"
-    return f"{person.display_name} {may}."
+    if is_allowed:
+        return f"{person.display_name} can now use break glass."
+    return f"{person.display_name} can no longer use break glass."
 
 
 @_person_action()
@@ -155,7 +157,7 @@ def person_disable(request: HttpRequest, person: Person) -> str:
 def person_enable(request: HttpRequest, person: Person) -> str:
     """Enable a disabled person."""
     people.enable_person(actor=actor_of(request), person=person)
-    return f"{person.display_name} may sign in again."
+    return f"{person.display_name} can sign in again."
 
 
 @_person_action(MakeLinkForm, form_name="link_form")
@@ -197,7 +199,7 @@ def person_sessions_end(request: HttpRequest, person: Person) -> HttpResponse:
 def person_email(request: HttpRequest, person: Person, *, email: str) -> str:
     """Change a person's email address."""
     people.change_email(actor=actor_of(request), person=person, email=email)
-    return f"The e-mail address of {person.display_name} is stored."
+    return f"Email of {person.display_name} saved."
 
 
 @_person_action(ProviderAccountForm, form_name="account_form")
@@ -206,10 +208,10 @@ def person_provider(request: HttpRequest, person: Person, *, subject: str) -> st
     actor, issuer = actor_of(request), settings.OIDC_ISSUER
     if "disconnect" in request.POST:
         provider_accounts.disconnect_account(actor=actor, person=person, issuer=issuer)
-        return "The account is disconnected and the person signed out."
+        return f"Account disconnected. {person.display_name} is signed out everywhere."
     single_sign_on.require_provider()
     provider_accounts.connect_account(actor=actor, person=person, issuer=issuer, subject=subject)
-    return "The account is connected."
+    return "Account connected."
 
 
 def _detail(
@@ -273,10 +275,10 @@ def _end_sessions(request: HttpRequest, person: Person, *, except_id: str, to: s
     actor, one = actor_of(request), request.POST.get("session", "")
     if one:
         is_ended = sessions.end_session(actor=actor, person=person, public_id=one)
-        text = "That session is ended." if is_ended else "That session had ended already."
+        text = "Session ended." if is_ended else "This session had already ended."
     else:
         count = sessions.end_sessions(actor=actor, person=person, except_id=except_id)
-        text = f"{count} session{'s are' if count != 1 else ' is'} ended."
+        text = f"{pluralize(count, 'session')} ended."
     messages.success(request, text)
     return SeeOther(to)
 

@@ -360,7 +360,7 @@ def test_it_asks_for_an_identity_check_and_keeps_the_input(
     response = client.post(url, typed)
     page = read(response)
     assert page.status == 422
-    assert "Nothing was done yet: is it still you?" in page.text
+    assert "Nothing was changed yet. Confirm it’s you." in page.text
     assert page.form_to("/break-glass/").fields["break_glass_reason"] == WHY
     assert Deletion.objects.get().break_glass_at is None
     assert client.post(url, typed | {"step_up-password": PASSWORD}).status_code == 303

@@ -110,7 +110,7 @@ def test_an_account_is_one_persons_and_a_person_has_one(
     administrator = just_signed_in(root)
     page = administrator.post(address(grace), {"subject": provider.subject})
     assert page.status_code == 409
-    assert "connected to somebody" in page.text
+    assert "connected to this account" in page.text
     assert administrator.post(address(ada), {"subject": "another"}).status_code == 409
     assert ProviderAccount.objects.get().person == ada
 
@@ -172,5 +172,5 @@ def test_account_security_shows_what_a_person_without_a_password_has(
     ada.set_unusable_password()
     ada.save()
     page = just_signed_in(ada).get("/accounts/2fa/").text
-    assert "See the account" in page
-    assert "Choose one" in page
+    assert "View account" in page
+    assert "Set password" in page

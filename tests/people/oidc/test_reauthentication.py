@@ -41,7 +41,7 @@ def test_the_identity_check_leads_to_the_provider_and_back_to_the_page(
     client: Client, provider: TestProvider
 ) -> None:
     page = client.get(client.get(GUARDED)["Location"])
-    assert "Sign in at Example SSO once more" in page.text
+    assert "Sign in with Example SSO again" in page.text
     (link,) = [
         part.split('"')[0] for part in page.text.split('href="') if part.startswith(f"{START}again")
     ]
@@ -83,7 +83,7 @@ def test_any_other_sign_in_time_is_refused(
     provider.change_claims = lambda claims: claims | changes
     page = walk(client, AGAIN)
     assert page.status_code == 403
-    assert "You were to sign in once more" in page.text
+    assert "Sign in again there" in page.text
     assert is_asked(client)
 
 
@@ -101,7 +101,7 @@ def test_another_account_there_proves_nothing(
     provider.subject = "of-grace"
     connect(grace, provider)
     page = walk(client, AGAIN)
-    assert "That is another account" in page.text
+    assert "Different account" in page.text
     assert is_signed_in(client, ada)
     assert is_asked(client)
 

@@ -62,7 +62,7 @@ def test_an_unknown_account_sees_what_an_administrator_needs(
     client: Client, ada: Person, provider: TestProvider
 ) -> None:
     page = walk(client)
-    assert "not connected to anybody here" in page.text
+    assert "Account not connected" in page.text
     assert provider.subject in page.text
     assert provider.issuer in page.text
     assert Person.objects.count() == 1
@@ -97,7 +97,7 @@ def test_a_disabled_person_is_refused_and_it_is_recorded(
     connect(ada, provider)
     people.disable_person(actor=person_as_administrator(), person=ada)
     page = walk(client)
-    assert "This account is disabled" in page.text
+    assert "Account disabled" in page.text
     assert "_auth_user_id" not in client.session
     assert last_event().subject_id == str(ada.pk)
     assert last_event().details == {"reason": "disabled"}
@@ -184,7 +184,7 @@ def test_an_answer_is_good_once(client: Client, ada: Person, provider: TestProvi
     events = AuditEvent.objects.count()
     page = client.get(back)
     assert page.status_code == 403
-    assert "This sign-in is over" in page.text
+    assert "Sign-in expired" in page.text
     assert AuditEvent.objects.count() == events
 
 
@@ -268,5 +268,5 @@ def test_a_sign_in_that_took_too_long_there_is_over(
     connect(ada, provider)
     back = way_back(client)
     clock.advance(minutes=11)
-    assert "This sign-in is over" in client.get(back).text
+    assert "Sign-in expired" in client.get(back).text
     assert "_auth_user_id" not in client.session

@@ -60,5 +60,5 @@ def test_the_refusal_says_what_to_do(root: Person, client_of: Callable[[Person],
     answer = client.post(path)
     while answer.status_code != 429:
         answer = client.post(path)
-    assert "Nothing was done. Wait a minute" in answer.text
+    assert "Nothing was changed. Try again in a minute" in answer.text
     assert answer["Retry-After"] == "60"

@@ -193,7 +193,7 @@ def test_whatever_is_sent_for_a_key_is_refused_without_a_fault(
     owner.get(KEY_ADD)
     page = owner.post(KEY_ADD, {"credential": said, "name": "Key"})
     assert page.status_code == 200
-    assert "The key was not added." in page.text
+    assert "The key wasn’t added." in page.text
     assert Authenticator.objects.filter(user=ada).count() == 1
 
 
@@ -282,7 +282,7 @@ def test_a_500_page_that_fails_still_answers_and_both_tracebacks_are_logged(
 ) -> None:
     monkeypatch.setattr(errors, "get_template", _failing)
     status, text = browser.ask("/of-a-test/broken/", method="GET")
-    assert (status, text.startswith("Org Admin failed.")) == (500, True)
+    assert (status, text.startswith("Something went wrong.")) == (500, True)
     page, view = tracebacks()
     assert "RuntimeError: the page broke" in page
     assert "RuntimeError: the view broke" in view

@@ -50,7 +50,7 @@ def test_a_late_deletion_sends_nothing_and_keeps_what_was_typed(
     }
     assert form.fields["request_id"] == typed["request_id"]
     assert form.fields[ANSWER] == ""
-    assert "Nothing was done yet: is it still you?" in page.text
+    assert "Nothing was changed yet. Confirm it’s you." in page.text
     assert not Deletion.objects.exists()
     assert sandbox.world.deletes_received(late_desk.connection.id) == 0
 
@@ -59,7 +59,7 @@ def test_the_review_shows_the_question_in_its_form_from_the_start(late_desk: Des
     page = late_desk.review()
     assert page.status == 200
     assert page.form_to("/deletions/new/").fields[ANSWER] == ""
-    assert "Is it you?" in page.text
+    assert "Confirm it’s you" in page.text
     assert "autofocus" not in page.html
 
 
@@ -78,7 +78,7 @@ def test_a_wrong_password_beside_the_right_confirmation_sends_nothing(
         422,
         "Payments US",
     )
-    assert "That is not your password." in page.text
+    assert "Wrong password." in page.text
     assert sandbox.world.deletes_received(late_desk.connection.id) == 0
 
 
@@ -293,5 +293,5 @@ def test_a_person_without_a_password_sees_what_to_do_and_cannot_continue(
     client, url = late_client_of(admin), f"/people/{victor.pk}/"
     page = client.post(f"{url}disable/", {ANSWER: "!"})
     assert page.status_code == 422
-    assert "you have none here" in page.content.decode()
+    assert "you don’t have one" in page.content.decode()
     assert Person.objects.get(pk=victor.pk).is_active

@@ -22,7 +22,7 @@ def test_an_act_that_came_too_late_can_be_left_for_its_page(
     for act, typed in (("verify", {}), ("rename", {"name": "x"}), ("policy", {"policy": "none"})):
         page = client.post(f"{url}{act}/", typed)
         assert page.status_code == 422
-        assert f'<a href="{url}">Not now: change nothing</a>' in page.text
+        assert f'<a href="{url}">Back</a>' in page.text
     assert client.get(url).status_code == 200
 
 
@@ -30,7 +30,7 @@ def test_the_question_over_a_page_says_that_looking_needs_no_answer(
     root: Person, victor: Person, late_client_of: ClientOf
 ) -> None:
     page = read(late_client_of(root).get(f"/people/{victor.pk}/"))
-    assert "Looking needs no answer." in page.text
+    assert "Only changes on this page need it." in page.text
     assert "Not now" not in page.text
 
 
@@ -40,7 +40,7 @@ def test_the_page_that_asks_leads_back_to_where_the_act_was_chosen(
     credential = store_credential(sandbox, "Payments US", is_read=False)
     client, url = late_client_of(root), f"/credentials/{credential.pk}/"
     asked = client.get(f"{url}rotate/", follow=True)
-    assert f'<a href="{url}">Not now: go back</a>' in asked.text
+    assert f'<a href="{url}">Back</a>' in asked.text
 
 
 @pytest.mark.parametrize(
