@@ -20,7 +20,7 @@ def test_the_first_administrator_is_made_with_the_link_and_lands_on_a_credential
     assert_fit_to_show(page)
     expect(page).to_have_url(f"{stage}/setup/")  # the token is out of the address bar
     page.get_by_label("Username").fill("rosa")
-    page.get_by_label("E-mail").fill("rosa@example.com")
+    page.get_by_label("Email").fill("rosa@example.com")
     page.get_by_label("Password").first.fill("a long enough pass phrase")
     page.get_by_role("button").last.click()
     expect(page.get_by_role("heading", level=1)).to_have_text("Add credential")

@@ -52,9 +52,7 @@ def test_a_person_without_a_connected_account_sees_what_to_ask_for(
     assert_fit_to_show(page)
     page.get_by_role("link", name="Sign in with Example SSO").click()
     page.get_by_role("button", name="Sign in here").click()
-    expect(page.get_by_role("heading", level=1)).to_have_text(
-        "Account not connected"
-    )
+    expect(page.get_by_role("heading", level=1)).to_have_text("Account not connected")
     expect(page.locator("main")).to_contain_text(provider.subject)
     assert_fit_to_show(page)
 

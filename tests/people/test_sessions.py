@@ -56,7 +56,13 @@ def test_the_page_shows_where_one_is_signed_in_and_which_session_is_this(ada: Pe
     here = signed_in(ada)
     signed_in(ada, address="192.0.2.7", agent=CHROME)
     page = here.get("/sessions/").text
-    for expected in ("Firefox on Linux", "Chrome on Windows", "127.0.0.1", "192.0.2.7", "This session"):
+    for expected in (
+        "Firefox on Linux",
+        "Chrome on Windows",
+        "127.0.0.1",
+        "192.0.2.7",
+        "This session",
+    ):
         assert expected in page
     assert len(shown_ids(page)) == 1
 
