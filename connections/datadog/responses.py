@@ -124,7 +124,7 @@ class DeleteResponse:
     headers: dict[str, str]
     body: bytes
     body_sha256: str
-    body_complete: bool
+    body_is_complete: bool
     errors: tuple[str, ...]
     retry_after_seconds: int | None
     duration_ms: int
@@ -145,7 +145,7 @@ def read_delete_response(response: OutboundResponse) -> DeleteResponse:
         headers=_kept_headers(response.headers),
         body=response.body,
         body_sha256=response.body_sha256,
-        body_complete=response.is_body_complete,
+        body_is_complete=response.is_body_complete,
         errors=error_texts(errors),
         retry_after_seconds=get_retry_after(response),
         duration_ms=response.duration_ms,

@@ -74,20 +74,19 @@ def send_deletion(
     response.
     """
     client = require_sendable(deletion=deletion, confirmed_by=deletion.confirmed_by)
+    was_rechecked = False
     if not skip_recheck:
-        if result is None:
-            result = sync.sync_org(
-                credential=deletion.credential, actor=actor, find=deletion.connection_id
-            )
+        result = result or sync.sync_org(
+            credential=deletion.credential, actor=actor, find=deletion.connection_id
+        )
         found = verification.compare(deletion=deletion, result=result)
-        match found.result:
-            case RecheckResult.ABSENT | RecheckResult.CHANGED:
-                verification.settle_not_as_reviewed(deletion=deletion, found=found, actor=actor)
-                return deletion
-            case RecheckResult.UNREADABLE if deletion.is_reviewed:
-                verification.record_recheck_failure(deletion=deletion, result=result, actor=actor)
-                return deletion
-    was_rechecked = result is not None and result.find(deletion.connection_id) is not None
+        if found.result == RecheckResult.UNREADABLE and deletion.is_reviewed:
+            verification.record_recheck_failure(deletion=deletion, result=result, actor=actor)
+            return deletion
+        if not found.can_be_approved:
+            verification.settle_not_as_reviewed(deletion=deletion, found=found, actor=actor)
+            return deletion
+        was_rechecked = found.result == RecheckResult.SAME
     began_at = time.monotonic()
     failpoints.hit(Point.BEFORE_CLAIM, deletion_id=deletion.pk)
     attempt = claim(deletion=deletion, actor=actor, was_rechecked=was_rechecked)
@@ -123,63 +122,83 @@ def require_sendable(*, deletion: Deletion, confirmed_by: Person | None) -> Data
 
 
 def _require_unblocked(*, deletion: Deletion, confirmed_by_id: UUID | None) -> None:
-    blocked = _find_block(deletion=deletion, confirmed_by_id=confirmed_by_id)
-    if blocked:
-        raise BlockedError(blocked[1], cause=blocked[0])
-
-
-def _find_block(*, deletion: Deletion, confirmed_by_id: UUID | None) -> tuple[Cause, str] | None:
-    """Why a confirmed deletion may no longer be sent: a cause and a sentence.
+    """Raise BlockedError if a confirmed deletion may no longer be sent.
 
     Permissions are read from the database at every call, since the person who requested,
     confirmed or approved it may have lost them a moment ago. Its credential is current.
     """
     credential = deletion.credential
     if credential.is_retired:
-        return Cause.CREDENTIAL_RETIRED, f"The credential {credential.name} was retired."
+        raise BlockedError(
+            f"The credential {credential.name} was retired.", cause=Cause.CREDENTIAL_RETIRED
+        )
     protection = protections.find_protection_against(deletion)
     if protection:
-        return Cause.CONNECTION_PROTECTED, protections.protection_text(protection)
+        text = protections.protection_text(protection)
+        raise BlockedError(text, cause=Cause.CONNECTION_PROTECTED)
     involved = Person.objects.filter(pk__in=[deletion.requested_by_id, confirmed_by_id])
     for person in involved:
         if not permissions.can_use(person_actor(person=person), credential_id=credential.pk):
-            sentence = f"{person} may not delete connections any more."
-            return Cause.PERSON_LOST_RIGHT, sentence
-    return _find_approval_block(deletion)
+            text = f"{person} may not delete connections any more."
+            raise BlockedError(text, cause=Cause.PERSON_LOST_RIGHT)
+    _require_valid_approvals(deletion)
 
 
-def _find_approval_block(deletion: Deletion) -> tuple[Cause, str] | None:
-    """Why the approvals, or the use of break glass, no longer count: a cause and a sentence."""
+def _require_valid_approvals(deletion: Deletion) -> None:
+    """Raise BlockedError if the approvals, or the use of break glass, no longer count."""
     tried = deletion.attempts.filter(approval_round=deletion.approval_round)
     if deletion.policy != ApprovalPolicy.NONE and tried.filter(AMBIGUOUS).exists():
-        return Cause.APPROVALS_MISSING, "An attempt under its approvals may have worked."
+        text = "An attempt under its approvals may have worked."
+        raise BlockedError(text, cause=Cause.APPROVALS_MISSING)
     breaker = deletion.break_glass_by if deletion.break_glass_applies else None
     if breaker and not permissions.can_break_glass(person_actor(person=breaker), deletion=deletion):
-        return Cause.PERSON_LOST_RIGHT, f"{breaker} may not break glass any more."
+        text = f"{breaker} may not break glass any more."
+        raise BlockedError(text, cause=Cause.PERSON_LOST_RIGHT)
     if not deletion.needs_approval:
-        return None
+        return
     approvals = list(states.approvals_given(deletion).select_related("approver"))
     for approval in approvals:
         if not permissions.can_approve(person_actor(person=approval.approver), deletion=deletion):
-            sentence = f"{approval.approver_name} may not approve deletions any more."
-            return Cause.PERSON_LOST_RIGHT, sentence
+            text = f"{approval.approver_name} may not approve deletions any more."
+            raise BlockedError(text, cause=Cause.PERSON_LOST_RIGHT)
     if len(approvals) < states.approvals_needed(deletion):
-        return Cause.APPROVALS_MISSING, "It still needs approval."
-    return None
+        raise BlockedError("It still needs approval.", cause=Cause.APPROVALS_MISSING)
 
 
-def _next_attempt(*, deletion: Deletion, was_rechecked: bool) -> Attempt:
-    last = deletion.attempts.aggregate(last=Max("number"))["last"] or 0
-    return Attempt(
-        deletion=deletion,
-        number=last + 1,
-        epoch=deletion.epoch + 1,
-        approval_round=deletion.approval_round,
-        credential_name=deletion.credential.name,
-        credential_fingerprint=deletion.credential.fingerprint,
-        was_rechecked=was_rechecked,
-        claimed_at=clock.now(),
-    )
+def claim(*, deletion: Deletion, actor: Actor, was_rechecked: bool) -> Attempt | None:
+    """Claim the deletion for this process and record the attempt, durably, before it is sent.
+
+    Returns None when another process claimed or changed it first; then nothing may be sent. Raises
+    BlockedError when a permission was lost, the credential retired or the connection protected
+    during the pre-send check.
+    """
+    with audit.atomic(durable=True):
+        credentials = Credential.objects.select_for_update(no_key=True)
+        deletion.credential = credentials.get(pk=deletion.credential_id)
+        _require_unblocked(deletion=deletion, confirmed_by_id=deletion.confirmed_by_id)
+        last = deletion.attempts.aggregate(last=Max("number"))["last"] or 0
+        attempt = Attempt(
+            deletion=deletion,
+            number=last + 1,
+            epoch=deletion.epoch + 1,
+            approval_round=deletion.approval_round,
+            credential_name=deletion.credential.name,
+            credential_fingerprint=deletion.credential.fingerprint,
+            was_rechecked=was_rechecked,
+            claimed_at=clock.now(),
+        )
+        claimed = states.apply(
+            deletion,
+            transition=Claim(epoch=attempt.epoch, at=attempt.claimed_at),
+            actor=actor,
+            events=[_sending_event(attempt)],
+        )
+        if not claimed:
+            return None
+        attempt.save(force_insert=True)
+        failpoints.hit(Point.INSIDE_CLAIM, deletion_id=deletion.pk)
+        stopping.begin_sending(deletion_id=deletion.pk)
+    return attempt
 
 
 def _sending_event(attempt: Attempt) -> audit.EventDraft:
@@ -199,32 +218,6 @@ def _sending_event(attempt: Attempt) -> audit.EventDraft:
             "was_rechecked": attempt.was_rechecked,
         },
     )
-
-
-def claim(*, deletion: Deletion, actor: Actor, was_rechecked: bool) -> Attempt | None:
-    """Claim the deletion for this process and record the attempt, durably, before it is sent.
-
-    Returns None when another process claimed or changed it first; then nothing may be sent. Raises
-    BlockedError when a permission was lost, the credential retired or the connection protected
-    during the pre-send check.
-    """
-    with audit.atomic(durable=True):
-        credentials = Credential.objects.select_for_update(no_key=True)
-        deletion.credential = credentials.get(pk=deletion.credential_id)
-        _require_unblocked(deletion=deletion, confirmed_by_id=deletion.confirmed_by_id)
-        attempt = _next_attempt(deletion=deletion, was_rechecked=was_rechecked)
-        claimed = states.apply(
-            deletion,
-            transition=Claim(epoch=attempt.epoch, at=attempt.claimed_at),
-            actor=actor,
-            events=[_sending_event(attempt)],
-        )
-        if not claimed:
-            return None
-        attempt.save(force_insert=True)
-        failpoints.hit(Point.INSIDE_CLAIM, deletion_id=deletion.pk)
-        stopping.begin_sending(deletion_id=deletion.pk)
-    return attempt
 
 
 def _verify_after_send(*, deletion: Deletion, actor: Actor, response: DeleteResponse) -> None:
@@ -292,39 +285,52 @@ def record_response(
     """
     with audit.atomic(durable=True):
         # Locked, so that the same response is recorded only once.
-        stored = Attempt.objects.select_for_update(of=("self",), no_key=True).select_related(
-            "deletion"
-        )
-        stored_attempt = stored.get(pk=attempt.pk)
-        if stored_attempt.answered_at:
+        stored = Attempt.objects.select_for_update(no_key=True).get(pk=attempt.pk)
+        if stored.answered_at:
             return False
         now = clock.now()
-        Credential.objects.filter(pk=stored_attempt.deletion.credential_id).update(
-            last_used_at=now, last_error=_error_of(response, at=now.isoformat())
+        _fill_in(attempt=attempt, response=response, at=now)
+        sync.record_use(
+            credential_id=attempt.deletion.credential_id, at=now, failure=_failure_of(response)
         )
         # Locked after its credential, as wherever both are. `responses_locked` holds this lock too,
         # so a decision made from the attempts either sees this response or precedes it.
         deletion = Deletion.objects.select_for_update(no_key=True).get(pk=attempt.deletion_id)
         was_ambiguous = deletion.attempts.filter(AMBIGUOUS).exclude(pk=attempt.pk).exists()
-        _fill_in(attempt=attempt, response=response)
-        attempt.answered_at = now
         attempt.is_late = deletion.epoch != attempt.epoch or deletion.state != State.SENDING
+        details = _details(attempt, at=now, kept_at=kept_at)
         if not attempt.is_late:
-            transition = _transition_for(
-                deletion=deletion, response=response, was_ambiguous=was_ambiguous, now=now
-            )
-            attempt.is_late = not _apply(
-                transition,
+            transition = states.transition_for(
                 deletion=deletion,
                 response=response,
-                actor=actor,
                 now=now,
-                kept_at=kept_at,
+                was_ambiguous=was_ambiguous,
+                had_late_success=deletion.has_late_success,
+                times_not_sent=_times_not_sent(deletion),
+            )
+            answered = audit.EventDraft(
+                code=audit.EventCode.DELETION_ANSWERED,
+                sentence=audit.Sentence(
+                    "{response} ({connection}).",
+                    response=response_summary(response),
+                    connection=deletion.description,
+                ),
+                details=details,
+            )
+            followed = audit.EventDraft(
+                code=states.event_code(transition),
+                sentence=_sentence_for(transition, deletion=deletion),
+            )
+            attempt.is_late = not states.apply(
+                deletion, transition=transition, actor=actor, events=[answered, followed]
             )
         # Saved once, when all is known: a trigger refuses later changes.
         attempt.save()
         if attempt.is_late:
-            _make_check_due(deletion=deletion, response=response, now=now)
+            if response.verdict == AttemptResult.DELETED:
+                # One complete listing can settle the deletion now, so check it at once.
+                in_doubt = [State.UNKNOWN, State.STILL_PRESENT]
+                Deletion.objects.filter(pk=deletion.pk, state__in=in_doubt).update(due_at=now)
             audit.record(
                 code=audit.EventCode.DELETION_ANSWERED_LATE,
                 actor=actor,
@@ -334,49 +340,41 @@ def record_response(
                     number=attempt.number,
                     response=response_summary(response),
                 ),
-                details=_details(response, at=now, kept_at=kept_at) | {"attempt": attempt.number},
+                details=details | {"attempt": attempt.number},
             )
         failpoints.hit(Point.INSIDE_RESULT, deletion_id=attempt.deletion_id)
     return True
 
 
-def _make_check_due(*, deletion: Deletion, response: DeleteResponse, now: datetime) -> None:
-    """After a late 200 one complete listing can settle the deletion, so check it at once."""
-    if response.verdict == AttemptResult.DELETED:
-        in_doubt = [State.UNKNOWN, State.STILL_PRESENT]
-        Deletion.objects.filter(pk=deletion.pk, state__in=in_doubt).update(due_at=now)
+# What an attempt and its event both take from the response, under the same name.
+_COPIED = ("verdict", "http_status", "duration_ms", "body_sha256", "body_is_complete", "headers")
 
 
-def _details(
-    response: DeleteResponse, *, at: datetime, kept_at: datetime | None
-) -> dict[str, object]:
-    details: dict[str, object] = {
-        "verdict": response.verdict,
+def _fill_in(*, attempt: Attempt, response: DeleteResponse, at: datetime) -> None:
+    for name in _COPIED:
+        setattr(attempt, name, getattr(response, name))
+    attempt.body = response.body
+    attempt.cause = response.cause or ""
+    attempt.errors = list(response.errors)
+    attempt.answered_at = at
+
+
+def _details(attempt: Attempt, *, at: datetime, kept_at: datetime | None) -> dict[str, object]:
+    details = {name: getattr(attempt, name) for name in _COPIED}
+    # Not "cause", which is the deletion's.
+    details |= {"errors": attempt.errors, "response_cause": attempt.cause}
+    details |= {"kept_at": kept_at.isoformat()} if kept_at else {}
+    return details | {"answered_at": at.isoformat()}
+
+
+def _failure_of(response: DeleteResponse) -> dict[str, object] | None:
+    if response.verdict in {AttemptResult.DELETED, AttemptResult.NOT_FOUND}:
+        return None
+    return {
+        "cause": response.cause or "",
         "http_status": response.http_status,
         "errors": list(response.errors),
-        "duration_ms": response.duration_ms,
-        "body_sha256": response.body_sha256,
-        "body_is_complete": response.body_complete,
-        "headers": response.headers,
-        # Not "cause", which is the deletion's.
-        "response_cause": response.cause or "",
-        "answered_at": at.isoformat(),
     }
-    return details | ({"kept_at": kept_at.isoformat()} if kept_at else {})
-
-
-def _transition_for(
-    *, deletion: Deletion, response: DeleteResponse, was_ambiguous: bool, now: datetime
-) -> Settle | Wait | BecomeUnknown:
-    verdict = response.verdict
-    return states.transition_for(
-        deletion=deletion,
-        response=response,
-        now=now,
-        was_ambiguous=was_ambiguous,
-        had_late_success=verdict == AttemptResult.NOT_FOUND and deletion.has_late_success,
-        times_not_sent=_times_not_sent(deletion) if verdict == AttemptResult.NOT_SENT else 0,
-    )
 
 
 def _times_not_sent(deletion: Deletion) -> int:
@@ -392,30 +390,6 @@ def _times_not_sent(deletion: Deletion) -> int:
     since = deletion.attempts.filter(epoch__gt=deletion.epoch - tries)
     # The verdict of this attempt is not stored yet.
     return since.filter(verdict=AttemptResult.NOT_SENT).count() + 1
-
-
-def _apply(
-    transition: Settle | Wait | BecomeUnknown,
-    *,
-    deletion: Deletion,
-    response: DeleteResponse,
-    actor: Actor,
-    now: datetime,
-    kept_at: datetime | None,
-) -> bool:
-    answered = audit.EventDraft(
-        code=audit.EventCode.DELETION_ANSWERED,
-        sentence=audit.Sentence(
-            "{response} ({connection}).",
-            response=response_summary(response),
-            connection=deletion.description,
-        ),
-        details=_details(response, at=now, kept_at=kept_at),
-    )
-    followed = audit.EventDraft(
-        code=states.event_code(transition), sentence=_sentence_for(transition, deletion=deletion)
-    )
-    return states.apply(deletion, transition=transition, actor=actor, events=[answered, followed])
 
 
 def _sentence_for(
@@ -449,29 +423,6 @@ def response_summary(response: DeleteResponse) -> str:
     if response.verdict == AttemptResult.NOT_SENT:
         return f"The request could not leave: {(response.cause or '').replace('_', ' ')}"
     return f"No answer: {(response.cause or '').replace('_', ' ')} after {response.duration_ms} ms"
-
-
-def _error_of(response: DeleteResponse, *, at: str) -> dict[str, object] | None:
-    if response.verdict in {AttemptResult.DELETED, AttemptResult.NOT_FOUND}:
-        return None
-    return {
-        "at": at,
-        "cause": response.cause or "",
-        "http_status": response.http_status,
-        "errors": list(response.errors),
-    }
-
-
-def _fill_in(*, attempt: Attempt, response: DeleteResponse) -> None:
-    attempt.verdict = response.verdict
-    attempt.cause = response.cause or ""
-    attempt.duration_ms = response.duration_ms
-    attempt.http_status = response.http_status
-    attempt.headers = response.headers
-    attempt.body = response.body
-    attempt.body_sha256 = response.body_sha256
-    attempt.body_is_complete = response.body_complete
-    attempt.errors = list(response.errors)
 
 
 # Logged once by each process; `doctor` reports them for as long as they exist.

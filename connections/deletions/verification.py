@@ -199,11 +199,7 @@ def _settle_stale(*, deletion: Deletion, listed: SnapshotFields, actor: Actor) -
 
 def record_recheck_failure(*, deletion: Deletion, result: SyncResult, actor: Actor) -> None:
     """Record that the pre-send check failed: nothing is sent and the state stays."""
-    details: dict[str, object] = {
-        "cause": result.cause,
-        "http_status": result.http_status,
-        "errors": list(result.errors),
-    }
+    details = result.failure
     sentence = audit.Sentence(
         "{connection} could not be read again. {facts}",
         connection=deletion.description,
@@ -273,13 +269,8 @@ def check_event(*, deletion: Deletion, result: SyncResult) -> audit.EventDraft:
             connection=deletion.description,
             found=found,
         ),
-        details={
-            "found": found,
-            "cause": result.cause,
-            "http_status": result.http_status,
-            "errors": list(result.errors),
-            "at": (result.started_at or clock.now()).isoformat(),
-        },
+        details=result.failure
+        | {"found": found, "at": (result.started_at or clock.now()).isoformat()},
     )
 
 

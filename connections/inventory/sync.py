@@ -88,6 +88,15 @@ class SyncResult:
         """The result of a sync that failed with this error."""
         return cls(cause=error.cause, http_status=error.http_status, errors=error.errors)
 
+    @property
+    def failure(self) -> dict[str, object]:
+        """Why it is not complete, as columns and events hold it."""
+        return {
+            "cause": self.cause,
+            "http_status": self.http_status,
+            "errors": list(self.errors),
+        }
+
     def find(self, connection_id: UUID) -> OrgConnection | None:
         """The connection with this id, if it was listed."""
         wanted = str(connection_id)
@@ -201,13 +210,12 @@ def store_sync(
             finished_at=now,
             is_complete=fetched.is_complete,
             count=len(fetched.org_connections),
-            cause=fetched.cause,
-            http_status=fetched.http_status,
-            errors=list(fetched.errors),
+            **fetched.failure,
         )
         if not is_outdated:
             _store_snapshots(credential=credential, fetched=fetched, seen_at=started_at)
-        _store_use(credential=credential, fetched=fetched, now=now)
+        failure = None if fetched.is_complete else fetched.failure
+        record_use(credential_id=credential.pk, at=now, failure=failure)
         flag_contradictions(
             site=credential.site,
             listed={UUID(item.id) for item in fetched.org_connections},
@@ -268,16 +276,10 @@ def _mark_gone_at_other_side(
     ).update(is_current=False)
 
 
-def _store_use(*, credential: Credential, fetched: SyncResult, now: datetime) -> None:
-    error = None
-    if not fetched.is_complete:
-        error = {
-            "at": now.isoformat(),
-            "cause": fetched.cause,
-            "http_status": fetched.http_status,
-            "errors": list(fetched.errors),
-        }
-    Credential.objects.filter(pk=credential.pk).update(last_used_at=now, last_error=error)
+def record_use(*, credential_id: UUID, at: datetime, failure: dict[str, object] | None) -> None:
+    """Store that Datadog was asked with this credential, and why that failed if it did."""
+    last_error = failure and {"at": at.isoformat()} | failure
+    Credential.objects.filter(pk=credential_id).update(last_used_at=at, last_error=last_error)
 
 
 def snapshot_fields(item: OrgConnection) -> SnapshotFields:

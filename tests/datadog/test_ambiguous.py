@@ -94,7 +94,7 @@ def test_dripped_headers_end_at_the_deadline_and_the_status_line_decides() -> No
     play = say_and_drip(b"HTTP/1.1 200 OK\r\nX-Drip: ", drop=b"x")
     result = delete_against(play, deadline_seconds=0.3)
     assert result.verdict is AttemptResult.DELETED
-    assert not result.body_complete
+    assert not result.body_is_complete
     assert result.duration_ms < 2_000
 
 
@@ -108,7 +108,7 @@ def test_a_dripped_body_ends_at_the_deadline() -> None:
     play = say_and_drip(answer(length=1_000_000), drop=b" ")
     result = delete_against(play, deadline_seconds=0.3)
     assert result.verdict is AttemptResult.DELETED
-    assert not result.body_complete
+    assert not result.body_is_complete
     assert result.body.startswith(b"{}\n")
     assert result.duration_ms < 2_000
 
@@ -117,5 +117,5 @@ def test_a_dripped_body_without_a_length_is_not_called_complete() -> None:
     play = say_and_drip(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n", drop=b" ")
     result = delete_against(play, deadline_seconds=0.3)
     assert result.verdict is AttemptResult.DELETED
-    assert not result.body_complete
+    assert not result.body_is_complete
     assert result.duration_ms < 2_000

@@ -57,25 +57,25 @@ def test_a_200_with_a_cut_body_is_deleted() -> None:
     result = delete_against(say_and_close(answer(body=b"{", length=3)))
     assert result.verdict is AttemptResult.DELETED
     assert result.body == b"{"
-    assert not result.body_complete
+    assert not result.body_is_complete
 
 
 def test_a_200_with_bad_gzip_is_deleted() -> None:
     bad = answer(body=b"this is no gzip", headers={"Content-Encoding": "gzip"})
     result = delete_against(say(bad))
     assert result.verdict is AttemptResult.DELETED
-    assert not result.body_complete
+    assert not result.body_is_complete
 
 
 def test_a_200_with_cut_gzip_is_deleted() -> None:
     result = delete_against(say(gzip_answer(b"{}\n" * 1_000, cut=-6)))
     assert result.verdict is AttemptResult.DELETED
-    assert not result.body_complete
+    assert not result.body_is_complete
 
 
 def test_a_gzip_body_is_read() -> None:
     result = delete_against(say(gzip_answer(b"{}\n")))
-    assert (result.body, result.body_complete) == (b"{}\n", True)
+    assert (result.body, result.body_is_complete) == (b"{}\n", True)
 
 
 @pytest.mark.parametrize("status", ["200 OK", "302 Found"])
@@ -91,7 +91,7 @@ def test_a_gzip_bomb_does_not_fill_the_memory(status: str) -> None:
         tracemalloc.stop()
     assert result.http_status == int(status[:3])
     assert len(result.body) == 64 * 1024
-    assert not result.body_complete
+    assert not result.body_is_complete
     assert peak < 8 * 1024 * 1024
 
 
@@ -99,4 +99,4 @@ def test_a_long_body_is_cut_at_64_kib() -> None:
     result = delete_against(say(answer(body=b"x" * 200_000)))
     assert result.verdict is AttemptResult.DELETED
     assert result.body == b"x" * 64 * 1024
-    assert not result.body_complete
+    assert not result.body_is_complete

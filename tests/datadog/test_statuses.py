@@ -27,7 +27,7 @@ def test_a_200_is_deleted_and_everything_is_kept() -> None:
     assert result.http_status == 200
     assert result.body == b"{}\n"
     assert result.body_sha256 == hashlib.sha256(b"{}\n").hexdigest()
-    assert result.body_complete
+    assert result.body_is_complete
     assert result.retry_after_seconds is None
 
 

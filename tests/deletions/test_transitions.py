@@ -31,7 +31,7 @@ def transition_after(
         headers={},
         body=b"",
         body_sha256="",
-        body_complete=True,
+        body_is_complete=True,
         errors=(),
         retry_after_seconds=retry_after_seconds,
         duration_ms=0,

@@ -281,8 +281,8 @@ REVIEW = (
     _mutant(
         "rights are read again at the sending",
         SENDING,
-        "    if blocked:\n",
-        "    if False:\n",
+        "    credential = deletion.credential\n    if credential.is_retired:\n",
+        "    return\n    credential = deletion.credential\n    if credential.is_retired:\n",
         "tests/deletions/test_due.py::"
         "test_a_waiting_one_is_not_sent_when_its_person_lost_the_right",
         "tests/deletions/test_attempts.py::test_a_retired_credential_sends_nothing",
@@ -435,8 +435,8 @@ WITHIN = (
     _mutant(
         "a protected connection is not sent",
         SENDING,
-        "    if protection:\n        return Cause.CONNECTION_PROTECTED",
-        "    if False:\n        return Cause.CONNECTION_PROTECTED",
+        "    if protection:\n        text",
+        "    if False:\n        text",
         f"{PROTECTED}::test_what_is_protected_while_it_is_read_again_is_not_sent",
         f"{PROTECTED}::test_the_worker_settles_a_waiting_one_as_not_sent",
     ),
@@ -941,8 +941,8 @@ TRUE_SENTENCES = (
     _mutant(
         "a late 200 is looked after at once",
         "connections/deletions/sending.py",
-        "    if response.verdict == AttemptResult.DELETED:\n",
-        "    if False:\n",
+        "            if response.verdict == AttemptResult.DELETED:\n",
+        "            if False:\n",
         f"{EARLIER_ATTEMPTS}::test_a_late_200_makes_the_next_look_due_at_once",
     ),
 )
