@@ -171,7 +171,7 @@ def _check_metrics_token() -> Iterator[CheckMessage]:
     try:
         if metrics_token.load_token() is not None:
             yield Info("/metrics is available with the token")
-    except metrics_token.MetricsTokenError as error:
+    except PrivateFileError as error:
         yield Error(str(error), hint="Check ORGADMIN_METRICS_TOKEN_FILE.")
 
 

@@ -1,43 +1,15 @@
 """Checks that the database's triggers are in place and its role can't bypass them."""
 
+import re
 from collections.abc import Iterator
+from importlib import import_module
+from typing import Any
 
 from django.core.checks import CheckMessage, Error, Info, Warning
 from django.db import connection
 
-# Every trigger that the migrations create, by table and without "connections_"; a test compares.
-_REMOVALS = {"sqlite": ("delete",), "postgresql": ("delete", "truncate")}
-_APPEND_ONLY = (
-    "auditevent",
-    "auditverification",
-    "audithead",
-    "checkpoint",
-    "personalvalue",
-    "protection",
-    "protectionremoval",
-)
-_KEPT = {
-    "deletion": ("request", "glass", "approvals", "round", "copies", "settled"),
-    "attempt": ("round", "claim", "response"),
-    "approval": ("request", "decision"),
-    "breakglassreview": ("glass", "review"),
-}
-_SQLITE_ONLY = (
-    *(f"{table}_replace_{how}" for table in _KEPT for how in ("insert", "update")),
-    "deletion_search_insert",
-    "deletion_search_update",
-    "auditevent_search_insert",
-)
-TRIGGERS = {
-    vendor: frozenset(
-        [
-            *(f"{table}_{how}" for table in _APPEND_ONLY for how in ("insert", "update", *removed)),
-            *(f"{table}_{rule}" for table, rules in _KEPT.items() for rule in (*rules, *removed)),
-            *(_SQLITE_ONLY if vendor == "sqlite" else ()),
-        ]
-    )
-    for vendor, removed in _REMOVALS.items()
-}
+# The migration that creates the triggers; its name is not an identifier.
+_RULES: Any = import_module("connections.migrations.0002_database_rules")
 PREFIX = "connections_"
 # Name, and whether it is enabled for every session.
 _TRIGGER_QUERIES = {
@@ -59,6 +31,14 @@ _ROLE_PERMISSIONS = """
 _ROLE_HINT = "See docs/OPERATIONS.md, “A role that cannot rewrite the audit log”."
 
 
+def expected_triggers() -> set[str]:
+    """Every trigger that the migrations create on our tables."""
+    if connection.vendor == "postgresql":
+        return {rule.trigger for rule in _RULES.rules("postgresql")}
+    rules = {rule.trigger for rule in _RULES.rules("sqlite") if rule.operation != "TRUNCATE"}
+    return rules | set(re.findall(r"CREATE TRIGGER (\w+)", " ".join(_RULES.SEARCH["sqlite"])))
+
+
 def present_triggers() -> dict[str, bool]:
     """Every trigger on our tables by name, and whether it is enabled."""
     with connection.cursor() as cursor:
@@ -70,7 +50,7 @@ def present_triggers() -> dict[str, bool]:
 def check_triggers() -> Iterator[CheckMessage]:
     """Whether every trigger that protects recorded data exists and is enabled."""
     present = present_triggers()
-    expected = {f"{PREFIX}{name}" for name in TRIGGERS[connection.vendor]}
+    expected = expected_triggers()
     off = {name for name, is_enabled in present.items() if not is_enabled} & expected
     for names, how in ((expected - present.keys(), "missing"), (off, "disabled")):
         if names:

@@ -15,21 +15,14 @@ logger = logging.getLogger(__name__)
 MIN_LENGTH = 32
 
 
-class MetricsTokenError(Exception):
-    """The token's file can't be used; the text says why and never contains the token."""
-
-
 def load_token() -> Secret | None:
-    """The token, or None when none is configured. Raises MetricsTokenError."""
+    """The token, or None when none is configured. Raises PrivateFileError, without the token."""
     if not settings.METRICS_TOKEN_FILE:
         return None
     path = Path(settings.METRICS_TOKEN_FILE)
-    try:
-        text = read_private_text(path).strip()
-    except PrivateFileError as error:
-        raise MetricsTokenError(str(error)) from None
+    text = read_private_text(path).strip()
     if len(text) < MIN_LENGTH:
-        raise MetricsTokenError(f"{path} must hold {MIN_LENGTH} characters or more.")
+        raise PrivateFileError(f"{path} must hold {MIN_LENGTH} characters or more.")
     return Secret(text)
 
 
@@ -37,8 +30,8 @@ def is_valid_header(header: str) -> bool:
     """Whether an Authorization header holds the token. Compares in constant time."""
     try:
         token = load_token()
-    except MetricsTokenError as error:
-        logger.error("Nobody can read /metrics by a token. %s", error)  # noqa: TRY400 - its text is all
+    except PrivateFileError as error:
+        logger.error("/metrics isn't available with the token. %s", error)  # noqa: TRY400 - its text is all
         return False
     scheme, _, given = header.partition(" ")
     if token is None or scheme.lower() != "bearer":

@@ -164,9 +164,7 @@ def test_an_empty_database_is_a_hint_to_migrate(tmp_path: Path) -> None:
 @pytest.mark.django_db
 @pytest.mark.database
 def test_it_knows_every_trigger_that_the_migrations_leave() -> None:
-    known = {
-        f"{database_guards.PREFIX}{name}" for name in database_guards.TRIGGERS[connection.vendor]
-    }
+    known = database_guards.expected_triggers()
     assert database_guards.present_triggers() == dict.fromkeys(known, True)
     assert levels("triggers") == {INFO}
 

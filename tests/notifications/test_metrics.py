@@ -91,7 +91,7 @@ def test_a_file_that_is_not_in_order_opens_nothing_and_is_logged_without_the_tok
         token_file.unlink()
     with caplog.at_level(logging.DEBUG, logger="connections"):
         assert status(f"Bearer {given}") == 401
-    assert "Nobody can read /metrics by a token." in caplog.text
+    assert "/metrics isn't available with the token." in caplog.text
     assert "canary" not in caplog.text
 
 
