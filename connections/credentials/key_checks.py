@@ -15,7 +15,7 @@ from django.db.models import QuerySet
 
 from connections import audit
 from connections.access.actor import Actor
-from connections.audit.events import EventCode
+from connections.audit import EventCode
 from connections.core import clock
 from connections.core.causes import Cause
 from connections.core.errors import UnavailableError
@@ -307,11 +307,15 @@ def store_report(
         row = row.filter(org_id__in=("", report.owner.org.id))
         if not credential.org_id:
             values["policy"] = _strictest_policy_of_org(credential, org_id=report.owner.org.id)
+            # A policy that was changed meanwhile must not be overwritten.
+            row = row.filter(policy=credential.policy)
     if replacement:
         values |= {name: getattr(replacement, name) for name in KEY_FIELDS}
         values |= {"keys_set_at": now, "keys_set_by_name": actor.name}
     if not row.update(**values):
         return False
+    if values.get("policy", credential.policy) != credential.policy:
+        _record_policy(credential=credential, policy=values["policy"], actor=actor)
     if report.fetched:
         sync.store_sync(
             credential=credential,
@@ -353,6 +357,23 @@ def _report_values(report: KeyReport, *, now: datetime) -> dict[str, Any]:
             "errors": [],
         }
     return values
+
+
+def _record_policy(*, credential: Credential, policy: ApprovalPolicy, actor: Actor) -> None:
+    previous = ApprovalPolicy(credential.policy)
+    audit.record(
+        code=EventCode.CREDENTIAL_POLICY_CHANGED,
+        actor=actor,
+        subject=credential,
+        sentence=audit.Sentence(
+            "The policy of {credential} was changed from “{previous}” to “{new}”, the strictest of "
+            "any credential of its org.",
+            credential=credential.name,
+            previous=previous.label,
+            new=policy.label,
+        ),
+        details={"previous_policy": previous, "policy": policy},
+    )
 
 
 def _record_rotation(*, old: Credential, new: Credential, actor: Actor) -> None:

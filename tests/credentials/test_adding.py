@@ -10,11 +10,18 @@ from django.db import connection
 from pytest_django import Settings
 
 from connections.access.actor import Actor, command_actor
+from connections.audit import EventCode
 from connections.core.errors import InvalidInputError
 from connections.credentials import key_checks
 from connections.credentials import lifecycle as credential_lifecycle
 from connections.credentials.lifecycle import clean_keys
-from connections.models import ApprovalPolicy, Credential, OrgConnectionSnapshot, Person
+from connections.models import (
+    ApprovalPolicy,
+    AuditEvent,
+    Credential,
+    OrgConnectionSnapshot,
+    Person,
+)
 from sandbox.server import SandboxServer
 from tests.credentials.support import added, check_results, codes, keys_of, pasted
 from tests.support.key_rings import told_by
@@ -182,6 +189,36 @@ def test_a_new_credential_gets_the_policy_of_the_setting(
     settings.FOUR_EYES = policy.value
 
     assert added(sandbox, "Payments US").policy == policy
+
+
+def test_the_first_verification_raises_the_policy_to_that_of_the_org_and_records_it(
+    sandbox: SandboxServer,
+) -> None:
+    added(sandbox, "Payments US")
+    Credential.objects.update(policy=ApprovalPolicy.TWO)
+    pair = sandbox.world.add_key_pair(org=org_named(sandbox.world, "Payments US"))
+    second = credential_lifecycle.add_credential(
+        actor=command_actor(), name="Second", site=US, keys=keys_of(pair)
+    )
+
+    second.refresh_from_db()
+    assert second.policy == ApprovalPolicy.TWO
+    event = AuditEvent.objects.get(code=EventCode.CREDENTIAL_POLICY_CHANGED)
+    assert event.subject_id == str(second.pk)
+    assert event.details == {"previous_policy": "none", "policy": "two"}
+
+
+def test_a_policy_that_was_changed_during_the_first_verification_stays(
+    sandbox: SandboxServer,
+) -> None:
+    credential = added(sandbox, "Payments US")
+    Credential.objects.update(org_id="")
+    credential.refresh_from_db()
+    [verification] = key_checks.verify_in_parallel([credential])
+    Credential.objects.update(policy=ApprovalPolicy.TWO)
+
+    assert not key_checks.store_report(verification=verification, actor=command_actor())
+    assert Credential.objects.get().policy == ApprovalPolicy.TWO
 
 
 @pytest.mark.parametrize("who", ["ada", "linus", "edith", "victor", "stranger"])
