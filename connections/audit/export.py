@@ -12,54 +12,36 @@ from connections.audit import checkpoints, events, personal_data
 from connections.audit.personal_data import Sentence
 from connections.core import tabular
 from connections.core.errors import InvalidInputError
-from connections.core.tabular import AsJson, Row, as_time
-from connections.models import AuditEvent, AuditHead, Checkpoint, with_values
+from connections.core.tabular import AsJson, Columns, as_time
+from connections.models import AuditEvent, AuditHead, Checkpoint, EventCode, with_values
 from connections.wording import pluralize
 
-EVENT_COLUMNS = (
-    "seq",
-    "at",
-    "code",
-    "actor",
-    "actor_kind",
-    "actor_id",
-    "subject_type",
-    "subject_id",
-    "request_id",
-    "sentence",
-    "details",
-    "hash",
-    "text",
-)
-
-
-def event_row(event: AuditEvent) -> Row:
-    """An event as an export row, with names. `text` is the stored text, which the hash covers."""
-    return {
-        "seq": event.seq,
-        "at": as_time(event.at),
-        "code": event.code,
-        "actor": event.actor_name,
-        "actor_kind": event.actor_kind,
-        "actor_id": str(event.actor_id) if event.actor_id else None,
-        "subject_type": event.subject_type or None,
-        "subject_id": event.subject_id or None,
-        "request_id": event.request_id or None,
-        "sentence": event.sentence,
-        "details": AsJson(event.details),
-        "hash": event.hash,
-        "text": event.text,
+# With names. `text` is the stored text, which the hash covers.
+EVENT_COLUMNS = Columns[AuditEvent](
+    {
+        "seq": lambda event: event.seq,
+        "at": lambda event: as_time(event.at),
+        "code": lambda event: event.code,
+        "actor": lambda event: event.actor_name,
+        "actor_kind": lambda event: event.actor_kind,
+        "actor_id": lambda event: str(event.actor_id) if event.actor_id else None,
+        "subject_type": lambda event: event.subject_type or None,
+        "subject_id": lambda event: event.subject_id or None,
+        "request_id": lambda event: event.request_id or None,
+        "sentence": lambda event: event.sentence,
+        "details": lambda event: AsJson(event.details),
+        "hash": lambda event: event.hash,
+        "text": lambda event: event.text,
     }
-
-
+)
 # Rows are far smaller, so they are sent together.
 CHUNK_BYTES = 32 * 1024
 RECEIVER_GONE = "receiver_gone"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Export:
-    """An export to be made; its rows are read only after it was recorded as started."""
+class Export[T]:
+    """An export to be made; its items are read only after it was recorded as started."""
 
     actor: Actor
     # The name in the event's details, and the words in its sentence.
@@ -68,17 +50,17 @@ class Export:
     file_format: str
     # The filter as its query string.
     query: str
-    rows: Callable[[], Iterable[Row]]
-    columns: tuple[str, ...]
+    items: Callable[[], Iterable[T]]
+    columns: Columns[T]
     # The newest one: a copy of the export then also proves the state of the audit log.
     checkpoint: Checkpoint | None = field(default_factory=checkpoints.latest_checkpoint)
 
 
-def start_export(*, export: Export) -> "RunningExport":
+def start_export(*, export: Export[Any]) -> "RunningExport":
     """Record the start of an export. The caller must close the result after reading it."""
     started = _record(
         export,
-        code=events.EventCode.EXPORT_STARTED,
+        code=EventCode.EXPORT_STARTED,
         sentence=Sentence(
             "{actor} began to export {what} as {format}.",
             actor=personal_data.name_of(export.actor),
@@ -97,7 +79,7 @@ def start_export(*, export: Export) -> "RunningExport":
 class RunningExport(Iterator[bytes]):
     """The bytes of a started export, in chunks, with constant memory."""
 
-    def __init__(self, export: Export, *, started: int) -> None:
+    def __init__(self, export: Export[Any], *, started: int) -> None:
         self._export, self._started = export, started
         self._rows, self._bytes, self._digest = 0, 0, hashlib.sha256()
         self._cause = RECEIVER_GONE
@@ -127,14 +109,14 @@ class RunningExport(Iterator[bytes]):
                 format=self._export.file_format,
                 rows=pluralize(self._rows, "row"),
             )
-            self._record_end(
-                code=events.EventCode.EXPORT_ABORTED, sentence=sentence, cause=self._cause
-            )
+            self._record_end(code=EventCode.EXPORT_ABORTED, sentence=sentence, cause=self._cause)
 
     def _chunked(self) -> Iterator[bytes]:
         buffer = bytearray()
         texts = tabular.write(
-            rows=self._counted(), columns=self._export.columns, file_format=self._export.file_format
+            items=self._counted(),
+            columns=self._export.columns,
+            file_format=self._export.file_format,
         )
         for text in texts:
             buffer += text.encode()
@@ -144,10 +126,10 @@ class RunningExport(Iterator[bytes]):
         if buffer:
             yield self._hashed(buffer)
 
-    def _counted(self) -> Iterator[Row]:
-        for row in self._export.rows():
+    def _counted(self) -> Iterator[Any]:
+        for item in self._export.items():
             self._rows += 1
-            yield row
+            yield item
 
     def _hashed(self, buffer: bytearray) -> bytes:
         self._digest.update(buffer)
@@ -165,16 +147,16 @@ class RunningExport(Iterator[bytes]):
             rows=pluralize(self._rows, "row"),
             sha256=sha256,
         )
-        self._record_end(code=events.EventCode.EXPORT_FINISHED, sentence=sentence, sha256=sha256)
+        self._record_end(code=EventCode.EXPORT_FINISHED, sentence=sentence, sha256=sha256)
         self._is_over = True
 
-    def _record_end(self, *, code: events.EventCode, sentence: Sentence, **details: Any) -> None:
+    def _record_end(self, *, code: EventCode, sentence: Sentence, **details: Any) -> None:
         counts = {"started": self._started, "rows": self._rows, "bytes": self._bytes}
         _record(self._export, code=code, sentence=sentence, details=counts | details)
 
 
 def _record(
-    export: Export, *, code: events.EventCode, sentence: Sentence, details: dict[str, Any]
+    export: Export[Any], *, code: EventCode, sentence: Sentence, details: dict[str, Any]
 ) -> int:
     with events.atomic() as appended:
         events.record(
@@ -190,16 +172,16 @@ SHIPMENT = "audit_shipment"
 SHIPMENT_BATCH_SIZE = 500
 _EXPORT_CODES = frozenset(
     {
-        events.EventCode.EXPORT_STARTED,
-        events.EventCode.EXPORT_FINISHED,
-        events.EventCode.EXPORT_ABORTED,
+        EventCode.EXPORT_STARTED,
+        EventCode.EXPORT_FINISHED,
+        EventCode.EXPORT_ABORTED,
     }
 )
 
 
 def prepare_shipment(
     *, actor: Actor, since: int, limit: int | None, file_format: str
-) -> Export | None:
+) -> Export[AuditEvent] | None:
     """The events after number `since`, oldest first, at most `limit`; None when nothing is new.
 
     Events of shipments alone don't count as new, or two programs that ship events would trigger
@@ -227,7 +209,7 @@ def prepare_shipment(
         file_format=file_format,
         query=f"since={since}" + (f"&limit={limit}" if limit is not None else ""),
         # Without the events of this shipment itself.
-        rows=lambda: map(event_row, islice(_events(since=since, upto=size), limit)),
+        items=lambda: islice(_events(since=since, upto=size), limit),
         columns=EVENT_COLUMNS,
     )
 

@@ -18,12 +18,18 @@ from django.db.models import Count, Max, Min, Q, QuerySet
 from connections.access import permissions
 from connections.access.actor import Actor
 from connections.audit.chain import NO_HASH
-from connections.audit.events import EventCode
-from connections.audit.export import EVENT_COLUMNS, Export, event_row
+from connections.audit.export import EVENT_COLUMNS, Export
 from connections.audit.personal_data import Kind
 from connections.core.days import DailyCounts, UtcDay, by_day
 from connections.core.errors import InvalidInputError
-from connections.models import AuditEvent, AuditHead, Checkpoint, PersonalValue, with_values
+from connections.models import (
+    AuditEvent,
+    AuditHead,
+    Checkpoint,
+    EventCode,
+    PersonalValue,
+    with_values,
+)
 
 # A word that more names and addresses contain is refused as too general.
 MAX_MATCHING_VALUES = 20
@@ -338,7 +344,9 @@ def get_event(*, actor: Actor, seq: int) -> EventDetail | None:
     )
 
 
-def prepare_export(*, actor: Actor, filters: EventFilter, file_format: str, query: str) -> Export:
+def prepare_export(
+    *, actor: Actor, filters: EventFilter, file_format: str, query: str
+) -> Export[AuditEvent]:
     """An export of all matching events, oldest first.
 
     It ends with the event that is newest when the first row is read. `query` is the filter as its
@@ -352,7 +360,7 @@ def prepare_export(*, actor: Actor, filters: EventFilter, file_format: str, quer
         description="the record of acts",
         file_format=file_format,
         query=query,
-        rows=lambda: map(event_row, _event_batches(filters)),
+        items=lambda: _event_batches(filters),
         columns=EVENT_COLUMNS,
     )
 

@@ -5,10 +5,22 @@ import io
 import json
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Columns[T]:
+    """The columns of an export, in order: each name with the function that gives its value."""
+
+    values: dict[str, Callable[[T], Any]]
+
+    def row(self, item: T) -> Row:
+        """The row of one item."""
+        return {name: value(item) for name, value in self.values.items()}
 
 
 class AsJson(dict[str, Any]):
@@ -26,10 +38,11 @@ FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
 SPACES = " \u00a0\u3000"
 
 
-def write(*, rows: Iterable[Row], columns: tuple[str, ...], file_format: str) -> Iterator[str]:
-    """The rows as chunks of text. `columns` are the keys of a row, in CSV column order."""
+def write[T](*, items: Iterable[T], columns: Columns[T], file_format: str) -> Iterator[str]:
+    """The rows of the items as chunks of text."""
+    rows = map(columns.row, items)
     writers: dict[str, Callable[[], Iterator[str]]] = {
-        "csv": lambda: _csv(rows, columns),
+        "csv": lambda: _csv(rows, tuple(columns.values)),
         "json": lambda: _json(rows),
         "ndjson": lambda: (json.dumps(row, ensure_ascii=False) + "\n" for row in rows),
     }

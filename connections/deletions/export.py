@@ -3,91 +3,26 @@
 from connections.access import permissions
 from connections.access.actor import Actor
 from connections.audit.export import Export
-from connections.core.tabular import Row, as_time
+from connections.core.tabular import Columns, Row, as_time
 from connections.deletions.history import HistoryFilter, iterate_deletions
 from connections.models import Approval, ApprovalPolicy, Attempt, BreakGlassReview, Deletion
 
-DELETION_COLUMNS = (
-    "id",
-    "site",
-    "credential",
-    "credential_fingerprint",
-    "connection_id",
-    "source_org",
-    "source_org_id",
-    "sink_org",
-    "sink_org_id",
-    "connection_types",
-    "is_reviewed",
-    "policy",
-    "state",
-    "outcome",
-    "cause",
-    "reason",
-    "ticket",
-    "requested_by",
-    "requested_at",
-    "confirmed_by",
-    "confirmed_at",
-    "approved_by",
-    "approved_at",
-    "sent_at",
-    "settled_by",
-    "settled_at",
-    "settled_reason",
-    "verified_at",
-    "contradicted_at",
-    "http_status",
-    "errors",
-    "attempts",
-    "broke_glass",
-)
 
-
-def deletion_row(deletion: Deletion) -> Row:
-    """A deletion with its attempts as an export row. Times are ISO 8601 in UTC.
-
-    `approved_by` names the approvers of the last attempt; before the first, the approvers so far.
-    """
+def _last_attempt(deletion: Deletion) -> Attempt | None:
     attempts = list(deletion.attempts.all())
-    last = attempts[-1] if attempts else None
-    approved = _approvals_of_round(deletion, approval_round=last.approval_round if last else 1)
+    return attempts[-1] if attempts else None
+
+
+def _last_approvals(deletion: Deletion) -> list[Approval]:
+    """The approvals of the last attempt; before the first, the approvals so far."""
+    last = _last_attempt(deletion)
+    return _approvals_of_round(deletion, approval_round=last.approval_round if last else 1)
+
+
+def _approved_at(deletion: Deletion) -> str | None:
+    approved = _last_approvals(deletion)
     is_enough = len(approved) >= (ApprovalPolicy(deletion.policy).approvals_needed or 1)
-    return {
-        "id": str(deletion.id),
-        "site": deletion.site,
-        "credential": deletion.credential_name,
-        "credential_fingerprint": deletion.credential_fingerprint,
-        "connection_id": str(deletion.connection_id),
-        "source_org": {"id": deletion.source_org_id, "name": deletion.source_org_name},
-        "source_org_id": deletion.source_org_id,
-        "sink_org": {"id": deletion.sink_org_id, "name": deletion.sink_org_name},
-        "sink_org_id": deletion.sink_org_id,
-        "connection_types": deletion.connection_types,
-        "is_reviewed": deletion.is_reviewed,
-        "policy": deletion.policy,
-        "state": deletion.state,
-        "outcome": deletion.outcome or None,
-        "cause": deletion.cause or None,
-        "reason": deletion.reason,
-        "ticket": deletion.ticket,
-        "requested_by": deletion.requested_by_name,
-        "requested_at": as_time(deletion.requested_at),
-        "confirmed_by": deletion.confirmed_by_name or None,
-        "confirmed_at": as_time(deletion.confirmed_at),
-        "approved_by": [approval.approver_name for approval in approved],
-        "approved_at": as_time(approved[-1].decided_at if is_enough else None),
-        "sent_at": as_time(deletion.sending_at),
-        "settled_by": deletion.settled_by_name or None,
-        "settled_at": as_time(deletion.settled_at),
-        "settled_reason": deletion.settled_reason,
-        "verified_at": as_time(deletion.verified_at),
-        "contradicted_at": as_time(deletion.contradicted_at),
-        "http_status": last.http_status if last else None,
-        "errors": last.errors if last else [],
-        "attempts": [_attempt_row(deletion, attempt) for attempt in attempts],
-        "broke_glass": _break_glass_row(deletion) if deletion.break_glass_at else None,
-    }
+    return as_time(approved[-1].decided_at if is_enough else None)
 
 
 def _break_glass_row(deletion: Deletion) -> Row:
@@ -134,7 +69,50 @@ def _attempt_row(deletion: Deletion, attempt: Attempt) -> Row:
     }
 
 
-def prepare_export(*, actor: Actor, filters: HistoryFilter, file_format: str, query: str) -> Export:
+# Times are ISO 8601 in UTC.
+DELETION_COLUMNS = Columns[Deletion](
+    {
+        "id": lambda one: str(one.id),
+        "site": lambda one: one.site,
+        "credential": lambda one: one.credential_name,
+        "credential_fingerprint": lambda one: one.credential_fingerprint,
+        "connection_id": lambda one: str(one.connection_id),
+        "source_org": lambda one: {"id": one.source_org_id, "name": one.source_org_name},
+        "source_org_id": lambda one: one.source_org_id,
+        "sink_org": lambda one: {"id": one.sink_org_id, "name": one.sink_org_name},
+        "sink_org_id": lambda one: one.sink_org_id,
+        "connection_types": lambda one: one.connection_types,
+        "is_reviewed": lambda one: one.is_reviewed,
+        "policy": lambda one: one.policy,
+        "state": lambda one: one.state,
+        "outcome": lambda one: one.outcome or None,
+        "cause": lambda one: one.cause or None,
+        "reason": lambda one: one.reason,
+        "ticket": lambda one: one.ticket,
+        "requested_by": lambda one: one.requested_by_name,
+        "requested_at": lambda one: as_time(one.requested_at),
+        "confirmed_by": lambda one: one.confirmed_by_name or None,
+        "confirmed_at": lambda one: as_time(one.confirmed_at),
+        "approved_by": lambda one: [each.approver_name for each in _last_approvals(one)],
+        "approved_at": _approved_at,
+        "sent_at": lambda one: as_time(one.sending_at),
+        "settled_by": lambda one: one.settled_by_name or None,
+        "settled_at": lambda one: as_time(one.settled_at),
+        "settled_reason": lambda one: one.settled_reason,
+        "verified_at": lambda one: as_time(one.verified_at),
+        "contradicted_at": lambda one: as_time(one.contradicted_at),
+        "http_status": lambda one: last.http_status if (last := _last_attempt(one)) else None,
+        "errors": lambda one: last.errors if (last := _last_attempt(one)) else [],
+        "attempts": lambda one: [_attempt_row(one, attempt) for attempt in one.attempts.all()],
+        "broke_glass": lambda one: _break_glass_row(one) if one.break_glass_at else None,
+    }
+)
+deletion_row = DELETION_COLUMNS.row
+
+
+def prepare_export(
+    *, actor: Actor, filters: HistoryFilter, file_format: str, query: str
+) -> Export[Deletion]:
     """An export of every visible match, newest first. Raises PermissionDenied.
 
     Rows come in batches of constant memory, with their attempts and approvals. `query` is the
@@ -147,6 +125,6 @@ def prepare_export(*, actor: Actor, filters: HistoryFilter, file_format: str, qu
         description="deletions",
         file_format=file_format,
         query=query,
-        rows=lambda: map(deletion_row, iterate_deletions(actor=actor, filters=filters)),
+        items=lambda: iterate_deletions(actor=actor, filters=filters),
         columns=DELETION_COLUMNS,
     )

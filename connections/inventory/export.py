@@ -3,56 +3,44 @@
 from connections.access import permissions
 from connections.access.actor import Actor
 from connections.audit.export import Export
-from connections.core.tabular import Row, as_time
+from connections.core.tabular import Columns, as_time
 from connections.inventory.inventory import InventoryFilter, InventoryRow, iterate_rows
 
-CONNECTION_COLUMNS = (
-    "id",
-    "site",
-    "source_org",
-    "source_org_id",
-    "sink_org",
-    "sink_org_id",
-    "connection_types",
-    "created_at",
-    "created_by",
-    "created_by_disabled",
-    "created_by_service_account",
-    "seen_by",
-    "as_of",
-    "protected",
-)
-
-
-def connection_row(row: InventoryRow) -> Row:
-    """One org connection; `as_of` is the time of its newest snapshot."""
-    snapshot = row.snapshot
-    return {
-        "id": str(snapshot.connection_id),
-        "site": snapshot.site,
-        "source_org": {"id": snapshot.source_org_id, "name": snapshot.source_org_name},
-        "source_org_id": snapshot.source_org_id,
-        "sink_org": {"id": snapshot.sink_org_id, "name": snapshot.sink_org_name},
-        "sink_org_id": snapshot.sink_org_id,
-        "connection_types": snapshot.connection_types,
-        "created_at": as_time(snapshot.connection_created_at),
-        "created_by": {
-            "id": snapshot.creator_id,
-            "name": snapshot.creator_name,
-            "disabled": snapshot.creator_is_disabled,
-            "service_account": snapshot.creator_is_service_account,
+# One org connection; `as_of` is the time of its newest snapshot.
+CONNECTION_COLUMNS = Columns[InventoryRow](
+    {
+        "id": lambda row: str(row.snapshot.connection_id),
+        "site": lambda row: row.snapshot.site,
+        "source_org": lambda row: {
+            "id": row.snapshot.source_org_id,
+            "name": row.snapshot.source_org_name,
         },
-        "created_by_disabled": snapshot.creator_is_disabled,
-        "created_by_service_account": snapshot.creator_is_service_account,
-        "seen_by": [credential.name for credential in row.seen_by],
-        "as_of": as_time(snapshot.last_seen_at),
-        "protected": row.protection is not None,
+        "source_org_id": lambda row: row.snapshot.source_org_id,
+        "sink_org": lambda row: {
+            "id": row.snapshot.sink_org_id,
+            "name": row.snapshot.sink_org_name,
+        },
+        "sink_org_id": lambda row: row.snapshot.sink_org_id,
+        "connection_types": lambda row: row.snapshot.connection_types,
+        "created_at": lambda row: as_time(row.snapshot.connection_created_at),
+        "created_by": lambda row: {
+            "id": row.snapshot.creator_id,
+            "name": row.snapshot.creator_name,
+            "disabled": row.snapshot.creator_is_disabled,
+            "service_account": row.snapshot.creator_is_service_account,
+        },
+        "created_by_disabled": lambda row: row.snapshot.creator_is_disabled,
+        "created_by_service_account": lambda row: row.snapshot.creator_is_service_account,
+        "seen_by": lambda row: [credential.name for credential in row.seen_by],
+        "as_of": lambda row: as_time(row.snapshot.last_seen_at),
+        "protected": lambda row: row.protection is not None,
     }
+)
 
 
 def prepare_export(
     *, actor: Actor, filters: InventoryFilter, file_format: str, query: str
-) -> Export:
+) -> Export[InventoryRow]:
     """An export of every matching connection. Raises PermissionDenied.
 
     `query` is the filter as the person entered it.
@@ -64,6 +52,6 @@ def prepare_export(
         description="org connections",
         file_format=file_format,
         query=query,
-        rows=lambda: map(connection_row, iterate_rows(actor=actor, filters=filters)),
+        items=lambda: iterate_rows(actor=actor, filters=filters),
         columns=CONNECTION_COLUMNS,
     )

@@ -192,7 +192,7 @@ class ExportCommand(OrgAdminCommand):
             + (" Default: standard error." if self.prints_checkpoint else ""),
         )
 
-    def write_export(self, export: Export, *, checkpoint_file: Path | None) -> None:
+    def write_export(self, export: Export[Any], *, checkpoint_file: Path | None) -> None:
         """Write the whole export, and record its start and end.
 
         Raises CommandError, and SystemExit when the reader closes the output early.

@@ -2,6 +2,7 @@
 
 import base64
 import ipaddress
+from typing import Any
 from urllib.parse import urlencode
 
 from django.conf import settings
@@ -70,7 +71,7 @@ def sign_in_url_after_post(request: HttpRequest) -> str:
 
 
 def download(
-    request: HttpRequest, *, export: Export, name: str
+    request: HttpRequest, *, export: Export[Any], name: str
 ) -> HttpResponse | StreamingHttpResponse:
     """The export as an attachment; `name` is its file name without the extension.
 

@@ -6,6 +6,7 @@ import http.client
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -18,10 +19,8 @@ from django.test import Client
 from pytest_django.live_server_helper import LiveServer
 
 from connections.access.actor import command_actor
-from connections.audit import checkpoints
+from connections.audit import EventCode, checkpoints
 from connections.audit import export as audit_export
-from connections.audit.events import EventCode
-from connections.core import tabular
 from connections.deletions import export as deletion_export
 from connections.deletions.history import HistoryFilter
 from connections.models import AuditEvent, Checkpoint, Deletion, Person
@@ -96,10 +95,10 @@ def test_an_error_in_an_export_is_recorded_and_raised(
 ) -> None:
     make()
 
-    def fail(deletion: Deletion) -> tabular.Row:
+    def fail(deletion: Deletion) -> None:
         raise ZeroDivisionError(str(deletion))
 
-    monkeypatch.setattr(deletion_export, "deletion_row", fail)
+    monkeypatch.setitem(deletion_export.DELETION_COLUMNS.values, "ticket", fail)
     response = client_of(edith).get(URLS[0])
     with pytest.raises(ZeroDivisionError):
         response.getvalue()
@@ -118,7 +117,7 @@ def test_an_export_whose_end_cannot_be_recorded_does_not_end(
     running = audit_export.start_export(export=export)
     record = audit_export._record
 
-    def refuse(given: audit_export.Export, *, code: EventCode, **more: object) -> int:
+    def refuse(given: audit_export.Export[Any], *, code: EventCode, **more: object) -> int:
         if code == EventCode.EXPORT_FINISHED:
             raise OSError("full")
         return record(given, code=code, **more)  # type: ignore[arg-type]
