@@ -1,7 +1,6 @@
 """The audit log: appending, reading, signing and verifying it."""
 
 from connections.audit.events import (
-    EventCode,
     EventDraft,
     Subject,
     atomic,
@@ -11,6 +10,7 @@ from connections.audit.events import (
     reference,
 )
 from connections.audit.personal_data import Sentence
+from connections.models import EventCode
 
 __all__ = [
     "EventCode",

@@ -20,7 +20,7 @@ from connections.audit.signing_key import (
     stage_signing_key,
 )
 from connections.core import clock
-from connections.models import AuditEvent, AuditHead, Checkpoint, Notification
+from connections.models import AuditEvent, AuditHead, Checkpoint, EventCode, Notification
 from connections.net.urls import origin_of
 from connections.verifier import verify
 
@@ -72,7 +72,7 @@ def rotate_signing_key(*, actor: Actor) -> SigningKey:
 def _record_rotation(*, old: SigningKey, new: SigningKey, head: AuditHead, actor: Actor) -> None:
     statement = verify.rotation_statement(head.origin, head.size, old.public_key, new.public_key)
     events.record(
-        code=events.EventCode.SIGNING_KEY_ROTATED,
+        code=EventCode.SIGNING_KEY_ROTATED,
         actor=actor,
         sentence=Sentence(
             "Signing key {new} took the place of {old}.",

@@ -6,7 +6,6 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import datetime
-from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
@@ -22,94 +21,13 @@ from connections.models import (
     AuditHead,
     Credential,
     Deletion,
+    EventCode,
     OrgConnectionKey,
     Person,
     references_in,
     with_values,
 )
 from connections.verifier import verify
-
-
-class EventCode(StrEnum):
-    """What happened, as `subject.past_participle`. The meaning of a code never changes."""
-
-    SIGNED_IN = "person.signed_in"
-    SIGN_IN_FAILED = "person.sign_in_failed"
-    SIGNED_OUT = "person.signed_out"
-    REAUTHENTICATED = "person.reauthenticated"
-    REAUTHENTICATION_FAILED = "person.reauthentication_failed"
-    PERSON_ADDED = "person.added"
-    PERSON_CHANGED = "person.changed"
-    BREAK_GLASS_ALLOWED = "person.break_glass_allowed"
-    BREAK_GLASS_FORBIDDEN = "person.break_glass_forbidden"
-    PERSON_DISABLED = "person.disabled"
-    PERSON_ENABLED = "person.enabled"
-    PERSON_RESET = "person.second_factor_removed"
-    SECOND_FACTOR_ADDED = "person.second_factor_added"
-    SECOND_FACTOR_TURNED_OFF = "person.second_factor_turned_off"
-    SECOND_FACTOR_REFUSED = "person.second_factor_refused"
-    PROVIDER_ACCOUNT_CONNECTED = "provider_account.connected"
-    PROVIDER_ACCOUNT_DISCONNECTED = "provider_account.disconnected"
-    PROVIDER_SIGN_IN_REFUSED = "person.provider_sign_in_refused"
-    SESSION_ENDED = "session.ended"
-    PASSWORD_SET = "person.password_set"  # noqa: S105 - a code, not a password
-    EMAIL_CHANGED = "person.email_changed"
-    PASSWORD_RESET_MAILED = "person.password_reset_mailed"  # noqa: S105 - a code too
-    SIGN_IN_LINK_MADE = "sign_in_link.made"
-    SIGN_IN_LINK_USED = "sign_in_link.used"
-    CREDENTIAL_ADDED = "credential.added"
-    CREDENTIAL_VERIFIED = "credential.verified"
-    CREDENTIAL_NOT_VERIFIED = "credential.not_verified"
-    CREDENTIAL_RENAMED = "credential.renamed"
-    CREDENTIAL_ROTATED = "credential.rotated"
-    CREDENTIAL_ROTATION_REFUSED = "credential.rotation_refused"
-    CREDENTIAL_POLICY_CHANGED = "credential.policy_changed"
-    CREDENTIAL_RETIRED = "credential.retired"
-    CONNECTION_PROTECTED = "org_connection.protected"
-    CONNECTION_PROTECTION_LIFTED = "org_connection.protection_lifted"
-    CREDENTIAL_ACCESS_CHANGED = "credential.access_changed"
-    ACCESS_REFUSED = "access.refused"
-    DELETION_REQUESTED = "deletion.requested"
-    DELETION_APPROVED = "deletion.approved"
-    DELETION_DECLINED = "deletion.declined"
-    DELETION_APPROVALS_LAPSED = "deletion.approvals_lapsed"
-    DELETION_BREAK_GLASS_USED = "deletion.break_glass_used"
-    DELETION_BREAK_GLASS_REVIEWED = "deletion.break_glass_reviewed"
-    DELETION_WITHDRAWN = "deletion.withdrawn"
-    DELETION_CONFIRMED = "deletion.confirmed"
-    DELETION_RECHECK_FAILED = "deletion.recheck_failed"
-    DELETION_SENDING = "deletion.sending"
-    DELETION_ANSWERED = "deletion.answered"
-    DELETION_ANSWERED_LATE = "deletion.answered_late"
-    DELETION_WAITING = "deletion.waiting"
-    DELETION_UNKNOWN = "deletion.unknown"
-    DELETION_STILL_UNKNOWN = "deletion.still_unknown"
-    DELETION_CHECKED = "deletion.checked"
-    DELETION_STILL_PRESENT = "deletion.still_present"
-    DELETION_SETTLED = "deletion.settled"
-    DELETION_VERIFIED = "deletion.verified"
-    DELETION_CONTRADICTED = "deletion.contradicted"
-    DELETION_COMMENTED = "deletion.commented"
-    EXPORT_STARTED = "export.started"
-    EXPORT_FINISHED = "export.finished"
-    EXPORT_ABORTED = "export.aborted"
-    EVIDENCE_BUNDLE_STARTED = "evidence_bundle.started"
-    EVIDENCE_BUNDLE_FINISHED = "evidence_bundle.finished"
-    EVIDENCE_BUNDLE_ABORTED = "evidence_bundle.aborted"
-    DATABASE_BACKED_UP = "database.backed_up"
-    DATABASE_RESTORED = "database.restored"
-    ENCRYPTION_KEY_STAGED = "encryption_key.staged"
-    ENCRYPTION_KEY_ROTATED = "encryption_key.rotated"
-    ENCRYPTION_KEY_DROPPED = "encryption_key.dropped"
-    SIGNING_KEY_ROTATED = "signing_key.rotated"
-    AUDIT_LOG_VERIFICATION_REQUESTED = "audit_log.verification_requested"
-    AUDIT_LOG_VERIFIED = "audit_log.verified"
-    AUDIT_LOG_VERIFICATION_FAILED = "audit_log.verification_failed"
-    PERSON_ERASED = "person.erased"
-    NOTIFICATION_TESTED = "notification.tested"
-    NOTIFICATION_RETRIED = "notification.retried"
-    NOTIFICATION_FAILED = "notification.failed"
-
 
 # What an event is about. For an org connection the event has its id; its site is in the details.
 type Subject = Deletion | Credential | Person | OrgConnectionKey

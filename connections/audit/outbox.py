@@ -21,6 +21,7 @@ from connections.models import (
     Checkpoint,
     Credential,
     Deletion,
+    EventCode,
     Notification,
     Person,
     Role,
@@ -52,34 +53,33 @@ _ALARM = (Audience.INVOLVED, Audience.ADMINISTRATORS)
 _SAFEGUARD = (Audience.APPROVERS, Audience.ADMINISTRATORS)
 _RIGHTS = (Audience.CONCERNED, Audience.ADMINISTRATORS)
 # By event code. Other events cause no notification.
-AUDIENCES: dict[str, tuple[Audience, ...]] = {
-    "deletion.requested": (Audience.CAN_APPROVE,),
-    "deletion.approved": _INVOLVED,
-    "deletion.declined": _INVOLVED,
-    "deletion.withdrawn": _INVOLVED,
-    "deletion.settled": _INVOLVED,
-    "deletion.unknown": _INVOLVED,
-    "deletion.still_unknown": _ALARM,
+AUDIENCES: dict[EventCode, tuple[Audience, ...]] = {
+    EventCode.DELETION_REQUESTED: (Audience.CAN_APPROVE,),
+    EventCode.DELETION_APPROVED: _INVOLVED,
+    EventCode.DELETION_DECLINED: _INVOLVED,
+    EventCode.DELETION_WITHDRAWN: _INVOLVED,
+    EventCode.DELETION_SETTLED: _INVOLVED,
+    EventCode.DELETION_UNKNOWN: _INVOLVED,
+    EventCode.DELETION_STILL_UNKNOWN: _ALARM,
     # Sending again needs new approvals.
-    "deletion.still_present": (Audience.INVOLVED, Audience.CAN_APPROVE),
-    "deletion.approvals_lapsed": _INVOLVED,
-    "deletion.contradicted": _ALARM,
-    "deletion.answered_late": _ALARM,
-    "deletion.break_glass_used": (*_ALARM, Audience.APPROVERS),
-    "credential.policy_changed": _SAFEGUARD,
-    "credential.access_changed": _SAFEGUARD,
-    "person.added": (Audience.ADMINISTRATORS,),
-    "person.changed": _RIGHTS,
-    "person.enabled": _RIGHTS,
-    "person.disabled": _RIGHTS,
-    "person.break_glass_allowed": _RIGHTS,
-    "person.break_glass_forbidden": _RIGHTS,
+    EventCode.DELETION_STILL_PRESENT: (Audience.INVOLVED, Audience.CAN_APPROVE),
+    EventCode.DELETION_APPROVALS_LAPSED: _INVOLVED,
+    EventCode.DELETION_CONTRADICTED: _ALARM,
+    EventCode.DELETION_ANSWERED_LATE: _ALARM,
+    EventCode.DELETION_BREAK_GLASS_USED: (*_ALARM, Audience.APPROVERS),
+    EventCode.CREDENTIAL_POLICY_CHANGED: _SAFEGUARD,
+    EventCode.CREDENTIAL_ACCESS_CHANGED: _SAFEGUARD,
+    EventCode.PERSON_ADDED: (Audience.ADMINISTRATORS,),
+    EventCode.PERSON_CHANGED: _RIGHTS,
+    EventCode.PERSON_ENABLED: _RIGHTS,
+    EventCode.PERSON_DISABLED: _RIGHTS,
+    EventCode.BREAK_GLASS_ALLOWED: _RIGHTS,
+    EventCode.BREAK_GLASS_FORBIDDEN: _RIGHTS,
     # Each gives a new way to sign in as this person.
-    "sign_in_link.made": _RIGHTS,
-    "person.email_changed": _RIGHTS,
-    "provider_account.connected": _RIGHTS,
-    "notification.failed": (Audience.ADMINISTRATORS,),
-    VERIFICATION_FAILED: (Audience.ADMINISTRATORS, Audience.AUDITORS),
+    EventCode.SIGN_IN_LINK_MADE: _RIGHTS,
+    EventCode.EMAIL_CHANGED: _RIGHTS,
+    EventCode.PROVIDER_ACCOUNT_CONNECTED: _RIGHTS,
+    EventCode.NOTIFICATION_FAILED: (Audience.ADMINISTRATORS,),
 }
 
 
@@ -96,7 +96,7 @@ def enqueue(*, events: Sequence[AuditEvent]) -> None:
 
 
 def _enqueue_event(event: AuditEvent) -> None:
-    people = people_to_notify(AUDIENCES[event.code], subject=get_subject(event))
+    people = people_to_notify(AUDIENCES[EventCode(event.code)], subject=get_subject(event))
     _enqueue(
         code=event.code,
         key=event.hash,
@@ -125,7 +125,7 @@ def enqueue_verification_failure(*, verification: AuditVerification) -> None:
         code=VERIFICATION_FAILED,
         key=f"{verification.pk}:{verification.checked_at.isoformat()}",
         subject=("verification", str(verification.pk)),
-        people=people_to_notify(AUDIENCES[VERIFICATION_FAILED], subject=None),
+        people=people_to_notify((Audience.ADMINISTRATORS, Audience.AUDITORS), subject=None),
     )
 
 

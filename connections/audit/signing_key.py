@@ -23,7 +23,7 @@ from connections.core.private_files import (
     update_private_text,
 )
 from connections.core.secret import Secret
-from connections.models import AuditEvent, Checkpoint
+from connections.models import AuditEvent, Checkpoint, EventCode
 from connections.verifier import verify
 
 FORMAT = "orgadmin signing key 1"
@@ -119,7 +119,7 @@ def load_signing_key() -> SigningKey:
 
 def _newest_rotation_key() -> bytes | None:
     """The public key of the newest rotation, or None."""
-    rotations = AuditEvent.objects.filter(code="signing_key.rotated").order_by("-seq")
+    rotations = AuditEvent.objects.filter(code=EventCode.SIGNING_KEY_ROTATED).order_by("-seq")
     newest = rotations.first()
     try:
         recorded = newest.details["public_key"] if newest else None

@@ -13,8 +13,7 @@ from django.db.models import Count, Q
 from connections import audit
 from connections.access import permissions, visibility
 from connections.access.actor import Actor
-from connections.audit import lookups
-from connections.audit.events import EventCode
+from connections.audit import EventCode, lookups
 from connections.core import clock
 from connections.core.errors import ConflictError, InvalidInputError
 from connections.core.secret import Secret

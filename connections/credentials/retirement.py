@@ -6,7 +6,7 @@ from datetime import datetime
 from connections import audit
 from connections.access import permissions
 from connections.access.actor import Actor
-from connections.audit.events import EventCode
+from connections.audit import EventCode
 from connections.core import clock
 from connections.core.causes import Cause
 from connections.core.errors import ConflictError, InvalidInputError

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import batched, chain
 
+from connections.audit import EventCode
 from connections.audit.chain import canonical_text
-from connections.audit.events import EventCode
 from connections.audit.signing_key import SigningKey, is_signed
 from connections.core import tabular
 from connections.core.errors import InvalidInputError

@@ -9,9 +9,10 @@ from pathlib import Path
 
 from django.conf import settings
 
+from connections import audit
 from connections.access import permissions
 from connections.access.actor import Actor
-from connections.audit import checkpoints, events
+from connections.audit import checkpoints
 from connections.audit.checkpoints import CheckpointRecipient, list_checkpoint_recipients
 from connections.audit.signing_key import (
     SigningKeyError,
@@ -142,9 +143,7 @@ def _verifier_key(origin: str, public_key: bytes) -> str:
 
 
 def _replaced_keys() -> list[ReplacedKey]:
-    rotations = AuditEvent.objects.filter(code=events.EventCode.SIGNING_KEY_ROTATED).order_by(
-        "-seq"
-    )
+    rotations = AuditEvent.objects.filter(code=audit.EventCode.SIGNING_KEY_ROTATED).order_by("-seq")
     return [
         ReplacedKey(fingerprint=_previous_fingerprint(event), seq=event.seq, at=event.at)
         for event in rotations

@@ -9,8 +9,7 @@ from uuid import UUID
 
 from django.db import connection
 
-from connections.audit import chain
-from connections.audit.events import EventCode
+from connections.audit import EventCode, chain
 from connections.models import AuditEvent, PersonalValue
 from connections.verifier import verify
 

@@ -13,6 +13,7 @@ from datetime import datetime
 from django.db import Error as DatabaseError
 from django.db.models import Max
 
+from connections import audit
 from connections.access import permissions
 from connections.access.actor import WORKER, Actor
 from connections.audit import chain, events, outbox
@@ -250,7 +251,7 @@ def _verify_rows(
         chain.extend(state.frontier, size=state.seq, leaf=leaf)
         state.seq += 1
         state.hash = row[2]
-        if event["code"] == events.EventCode.SIGNING_KEY_ROTATED:
+        if event["code"] == audit.EventCode.SIGNING_KEY_ROTATED:
             state.keys.follow(event)
         if state.seq in known:
             _verify_checkpoints(state, known=known[state.seq])
@@ -348,9 +349,9 @@ def _store(report: VerificationReport, *, actor: Actor) -> AuditVerification:
 def _record(report: VerificationReport, *, actor: Actor) -> None:
     is_intact = report.fault is None
     events.record(
-        code=events.EventCode.AUDIT_LOG_VERIFIED
+        code=audit.EventCode.AUDIT_LOG_VERIFIED
         if is_intact
-        else events.EventCode.AUDIT_LOG_VERIFICATION_FAILED,
+        else audit.EventCode.AUDIT_LOG_VERIFICATION_FAILED,
         actor=actor,
         sentence=Sentence(
             "The record was verified up to event {size}. {result}",
@@ -377,7 +378,7 @@ def verify_now(*, actor: Actor) -> AuditVerification | None:
         [stored] = [done for done in verify_and_store(actor=actor) if done is not None]
         return stored
     events.record(
-        code=events.EventCode.AUDIT_LOG_VERIFICATION_REQUESTED,
+        code=audit.EventCode.AUDIT_LOG_VERIFICATION_REQUESTED,
         actor=actor,
         sentence=Sentence(
             "A verification of the record up to event {size} was asked for.",
@@ -390,7 +391,7 @@ def verify_now(*, actor: Actor) -> AuditVerification | None:
 
 def verification_requested_at() -> datetime | None:
     """When a verification was requested that hasn't run yet, or None."""
-    requests = AuditEvent.objects.filter(code=events.EventCode.AUDIT_LOG_VERIFICATION_REQUESTED)
+    requests = AuditEvent.objects.filter(code=audit.EventCode.AUDIT_LOG_VERIFICATION_REQUESTED)
     newest = requests.order_by("-seq").first()
     last = last_verification()
     if newest is None:

@@ -9,7 +9,7 @@ from django.db.models import Max, Min, Q
 
 from connections.access import permissions, visibility
 from connections.access.actor import Actor
-from connections.audit.events import EventCode
+from connections.audit import EventCode
 from connections.models import AuditEvent, Credential, Deletion, OrgConnectionSnapshot, with_values
 
 MAX_DELETIONS = 50

@@ -8,8 +8,7 @@ from django.db import connection, transaction
 from connections import audit
 from connections.access import permissions
 from connections.access.actor import Actor
-from connections.audit import personal_data
-from connections.audit.events import EventCode
+from connections.audit import EventCode, personal_data
 from connections.core import clock
 from connections.deletions import comments, history
 from connections.models import (

@@ -20,8 +20,7 @@ from django.urls import reverse
 from connections import audit
 from connections.access import permissions
 from connections.access.actor import Actor, person_actor
-from connections.audit import personal_data
-from connections.audit.events import EventCode
+from connections.audit import EventCode, personal_data
 from connections.core import clock
 from connections.core.errors import ConflictError, InvalidInputError
 from connections.models import Person, Role, SignInLink

@@ -6,8 +6,7 @@ from django.db import IntegrityError
 from connections import audit
 from connections.access import permissions
 from connections.access.actor import Actor
-from connections.audit import personal_data
-from connections.audit.events import EventCode
+from connections.audit import EventCode, personal_data
 from connections.core import clock
 from connections.core.errors import ConflictError, InvalidInputError
 from connections.core.private_files import PrivateFileError, read_private_text

@@ -10,8 +10,7 @@ from django.utils.crypto import constant_time_compare
 from connections import audit
 from connections.access import permissions
 from connections.access.actor import Actor
-from connections.audit import personal_data
-from connections.audit.events import EventCode
+from connections.audit import EventCode, personal_data
 from connections.core import clock
 from connections.models import Person, PersonSession
 

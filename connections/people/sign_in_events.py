@@ -7,8 +7,7 @@ from django.db.models import Q
 
 from connections import audit
 from connections.access.actor import Actor, person_actor
-from connections.audit import personal_data
-from connections.audit.events import EventCode
+from connections.audit import EventCode, personal_data
 from connections.audit.personal_data import ReferencedValue
 from connections.models import Person
 

@@ -10,8 +10,7 @@ from pytest_django import DjangoAssertNumQueries
 
 from connections import audit
 from connections.access.actor import Actor, command_actor
-from connections.audit import checkpoints
-from connections.audit.events import EventCode
+from connections.audit import EventCode, checkpoints
 from connections.audit.personal_data import name_of
 from connections.evidence import verification
 from connections.models import AuditEvent, AuditHead, Person, PersonalValue

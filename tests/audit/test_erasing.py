@@ -13,8 +13,7 @@ from django.test import Client
 
 from connections import audit
 from connections.access.actor import Actor, command_actor
-from connections.audit import checkpoints, personal_data
-from connections.audit.events import EventCode
+from connections.audit import EventCode, checkpoints, personal_data
 from connections.core.errors import ConflictError
 from connections.evidence import verification
 from connections.models import AuditEvent, Person, PersonalValue

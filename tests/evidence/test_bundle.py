@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from connections.audit.events import EventCode
+from connections.audit import EventCode
 from connections.verifier import verify
 from tests.evidence.support import Made, complaint, files_of, packed, run_verifier
 

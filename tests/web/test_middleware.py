@@ -15,7 +15,7 @@ from pytest_django.plugin import DjangoDbBlocker
 from connections import audit
 from connections.access.actor import WORKER
 from connections.access.permissions import APPROVE
-from connections.audit.events import EventCode
+from connections.audit import EventCode
 from connections.models import AuditEvent, Person
 from connections.urls import urlpatterns as own_urlpatterns
 from connections.web.deletions import views as deletion_views

@@ -10,8 +10,7 @@ import pytest
 from django.test import Client
 
 from connections.access.actor import person_actor
-from connections.audit import search
-from connections.audit.events import EventCode
+from connections.audit import EventCode, search
 from connections.core.days import by_day
 from connections.deletions import history
 from connections.models import Outcome, Person, State

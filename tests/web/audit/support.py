@@ -6,7 +6,7 @@ from django.test import Client
 
 from connections import audit
 from connections.access.actor import command_actor, person_actor
-from connections.audit.events import EventCode
+from connections.audit import EventCode
 from connections.models import AuditEvent, Person
 from tests.flows.support import Page, read
 

@@ -11,8 +11,7 @@ from pytest_django import DjangoAssertNumQueries
 
 from connections import audit
 from connections.access.actor import WORKER, person_actor
-from connections.audit import personal_data, search
-from connections.audit.events import EventCode
+from connections.audit import EventCode, personal_data, search
 from connections.audit.search import EventFilter
 from connections.models import Person
 from tests.deletions.history.conftest import Make
