@@ -11,6 +11,7 @@ from pytest_django import Settings
 
 from connections.access.actor import Actor, command_actor
 from connections.audit import EventCode
+from connections.core import clock
 from connections.core.errors import InvalidInputError
 from connections.credentials import key_checks
 from connections.credentials import lifecycle as credential_lifecycle
@@ -214,10 +215,13 @@ def test_a_policy_that_was_changed_during_the_first_verification_stays(
     credential = added(sandbox, "Payments US")
     Credential.objects.update(org_id="")
     credential.refresh_from_db()
-    [verification] = key_checks.verify_in_parallel([credential])
+    started_at = clock.now()
+    [report] = key_checks.verify_in_parallel([credential])
     Credential.objects.update(policy=ApprovalPolicy.TWO)
 
-    assert not key_checks.store_report(verification=verification, actor=command_actor())
+    assert not key_checks.store_report(
+        credential=credential, report=report, started_at=started_at, actor=command_actor()
+    )
     assert Credential.objects.get().policy == ApprovalPolicy.TWO
 
 

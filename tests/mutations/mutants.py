@@ -234,7 +234,7 @@ RECORD = (
     _mutant(
         "who asked hears of a decline",
         "connections/audit/outbox.py",
-        '    "deletion.declined": _INVOLVED,\n',
+        "    EventCode.DELETION_DECLINED: _INVOLVED,\n",
         "",
         "tests/notifications/test_outbox.py::"
         "test_the_requester_and_approvers_are_notified_of_the_outcome[deletion.declined]",
