@@ -31,7 +31,7 @@ from tests.browser.pages import PAGES, Listed  # noqa: E402
 from tests.browser.sessions import session_cookie  # noqa: E402
 from tests.browser.stage import database_at, make_blank_database, served  # noqa: E402
 
-WIDTHS = (390, 1280)
+WIDTHS = (390, 1280, 1680)
 THEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 README_PICTURE = Path(__file__).resolve().parents[2] / "docs" / "screenshot.png"
 README_PAGE = "review-reviewed"

@@ -140,7 +140,7 @@ def test_the_overview_shows_failed_notifications(
     assert "could not be told" not in read(administrator.get("/")).text
     tell()
     delivery.run_due(channel=Notification.Channel.WEBHOOK)
-    assert "Somebody could not be told." in read(administrator.get("/")).text
+    assert "Some notifications failed" in read(administrator.get("/")).text
     assert "could not be told" not in read(client_of(ada).get("/")).text
 
 

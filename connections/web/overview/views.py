@@ -10,14 +10,26 @@ from django.shortcuts import render
 from django.urls import reverse
 
 from connections.access import permissions
-from connections.core.text import format_age
+from connections.access.approvers import ApprovalGaps
+from connections.core.text import format_age, pluralize
 from connections.models import Credential, Deletion
 from connections.people import people
 from connections.web.charts import OUTCOME_SERIES, build_chart
 from connections.web.credentials.forms import CredentialForm
-from connections.web.overview.page import MOST_SHOWN, Pending, Split, Week, overview
+from connections.web.overview.page import (
+    MOST_SHOWN,
+    Overview,
+    Pending,
+    Split,
+    Week,
+    overview,
+)
 from connections.web.support import actor_of
 from connections.wording import (
+    Badge,
+    CredentialStatus,
+    NotificationStatus,
+    SyncStatus,
     audit_log_badge,
     badge,
     clock_ahead_text,
@@ -29,34 +41,42 @@ from connections.wording.causes import failure_text
 
 @dataclass(frozen=True, kw_only=True)
 class AttentionItem:
-    """One item; `detail` is its second line."""
+    """One item; `detail` is its second line, `at` when it began, `action` its button."""
 
     tone: str
     icon: str
     headline: str
     about: str
     detail: str
+    at: datetime | None
     url: str
     action: str
 
 
-def attention_items(pending: Pending, *, now: datetime) -> Split[AttentionItem]:
+@dataclass(frozen=True, kw_only=True)
+class HealthRow:
+    """One line of the health list."""
+
+    badge: Badge
+    text: str
+    url: str = ""
+
+
+def attention_items(pending: Pending) -> Split[AttentionItem]:
     """The items for this person and for others, the most urgent kind first."""
 
     def lines(split: Split[Deletion], action: str, status: str) -> Split[AttentionItem]:
-        return split.each(
-            lambda deletions: _deletion_items(deletions, now=now, action=action, status=status)
-        )
+        return split.each(lambda deletions: _deletion_items(deletions, action, status))
 
     kinds = (
         pending.unreviewed_break_glass.each(
-            lambda deletions: _break_glass_items(deletions, now=now)
+            lambda deletions: (_break_glass_item(one) for one in deletions)
         ),
-        lines(pending.in_doubt, "Check", "unknown"),
-        lines(pending.contradicted, "Look", "contradicted"),
-        lines(pending.to_confirm, "Confirm", "approved"),
+        lines(pending.in_doubt, "Check outcome", "unknown"),
+        lines(pending.contradicted, "View", "contradicted"),
+        lines(pending.to_confirm, "Confirm deletion", "approved"),
         lines(pending.to_approve, "Review", "requested"),
-        lines(pending.never_verified, "Look", "deleted"),
+        lines(pending.never_verified, "View", "deleted"),
         pending.credentials.each(lambda credentials: map(_credential_item, credentials)),
     )
     return Split(
@@ -65,19 +85,17 @@ def attention_items(pending: Pending, *, now: datetime) -> Split[AttentionItem]:
     )
 
 
-def _deletion_items(
-    deletions: list[Deletion], *, now: datetime, action: str, status: str
-) -> Iterator[AttentionItem]:
+def _deletion_items(deletions: list[Deletion], action: str, status: str) -> Iterator[AttentionItem]:
     for deletion in deletions[:MOST_SHOWN]:
-        said = badge(deletion)
-        asked = format_age(deletion.sending_at or deletion.requested_at, now=now)
-        verb = "sent" if deletion.sending_at else "asked"
+        shown = badge(deletion)
         yield AttentionItem(
-            tone=said.tone,
-            icon=said.icon,
-            headline=said.label,
+            tone=shown.tone,
+            icon=shown.icon,
+            headline=shown.label,
             about=_about(deletion),
-            detail=f"{verb} {asked} by {deletion.requested_by_name}",
+            detail=f"{'Sent' if deletion.sending_at else 'Requested'} by "
+            f"{deletion.requested_by_name}",
+            at=deletion.sending_at or deletion.requested_at,
             url=reverse("deletion-detail", args=[deletion.pk]),
             action=action,
         )
@@ -85,32 +103,35 @@ def _deletion_items(
         yield AttentionItem(
             tone="muted",
             icon="dot",
-            headline="And more like these",
+            headline="More like these",
             about="",
             detail="",
+            at=None,
             url=f"{reverse('deletion-list')}?status={status}",
-            action="Show all",
+            action="View all",
         )
 
 
-def _break_glass_items(deletions: list[Deletion], *, now: datetime) -> Iterator[AttentionItem]:
-    for deletion in deletions:
-        broken_at = deletion.break_glass_at or now
-        yield AttentionItem(
-            tone="danger",
-            icon="warning",
-            headline="Glass broken, not reviewed",
-            about=_about(deletion),
-            detail=f"{format_age(broken_at, now=now)} by {deletion.break_glass_by_name}",
-            url=reverse("deletion-detail", args=[deletion.pk]),
-            action="Look",
-        )
+def _break_glass_item(deletion: Deletion) -> AttentionItem:
+    return AttentionItem(
+        tone="danger",
+        icon="warning",
+        headline="Break glass, not reviewed",
+        about=_about(deletion),
+        detail=f"Used by {deletion.break_glass_by_name}",
+        at=deletion.break_glass_at,
+        url=reverse("deletion-detail", args=[deletion.pk]),
+        action="Review",
+    )
 
 
 def _about(deletion: Deletion) -> str:
     if not deletion.is_reviewed:
         return f"…{str(deletion.connection_id)[-8:]}, not reviewed"
-    return f"{deletion.source_org_name or '?'} → {deletion.sink_org_name or '?'}"
+    source, sink = (
+        name or "Unknown org" for name in (deletion.source_org_name, deletion.sink_org_name)
+    )
+    return f"{source} → {sink}"
 
 
 def _credential_item(credential: Credential) -> AttentionItem:
@@ -125,29 +146,95 @@ def _credential_item(credential: Credential) -> AttentionItem:
         headline=status.label,
         about=credential.name,
         detail=why,
+        at=None,
         url=reverse("credential-detail", args=[credential.pk]),
-        action="Open",
+        action="View credential",
     )
+
+
+def health_rows(page: Overview, *, can_audit: bool) -> dict[str, HealthRow]:
+    """What works and what doesn't, by the name of what it is about."""
+    rows = {
+        "Syncs": _sync_health(page),
+        "Credentials": _credential_health(page.credentials),
+        "Audit log": HealthRow(
+            badge=audit_log_badge(page.verification, now=page.at),
+            text=f"verified {format_age(page.verification.checked_at, now=page.at)}"
+            if page.verification
+            else "",
+            url=reverse("evidence-detail") if can_audit else "",
+        ),
+        "Approvals": _approval_health(page.approval_gaps),
+        "Worker": HealthRow(badge=_RUNNING if page.has_worker else _NOT_RUNNING, text=""),
+    }
+    if page.given_up:
+        rows["Notifications"] = HealthRow(
+            badge=NotificationStatus.FAILED.value,
+            text=pluralize(page.given_up, "notification"),
+            url=reverse("notice-list"),
+        )
+    return rows
+
+
+_RUNNING = Badge("Running", "ok", "check")
+_NOT_RUNNING = Badge("Not running", "warn", "warning")
+_REQUIRED = Badge("Required", "ok", "check")
+_NOT_REQUIRED = Badge("Not required", "info", "info")
+_TOO_FEW_APPROVERS = Badge("Too few approvers", "warn", "warning")
+
+
+def _sync_health(page: Overview) -> HealthRow:
+    inventory, total = page.inventory, len(page.credentials)
+    text = f"{total - inventory.failed} of {pluralize(total, 'org')}"
+    if inventory.oldest_at:
+        text += f", oldest {format_age(inventory.oldest_at, now=page.at)}"
+    status = SyncStatus.FAILED if inventory.failed else SyncStatus.SYNCED
+    if inventory.oldest_at is None:
+        status = SyncStatus.NEVER
+    return HealthRow(badge=status.value, text=text, url=reverse("org-connection-list"))
+
+
+def _credential_health(credentials: list[Credential]) -> HealthRow:
+    failing = [one for one in credentials if not one.is_verified or one.last_error]
+    status = CredentialStatus.FAILING if failing else CredentialStatus.VERIFIED
+    return HealthRow(
+        badge=status.value,
+        text=f"{len(failing) or len(credentials)} of {len(credentials)}",
+        url=reverse("credential-list"),
+    )
+
+
+def _approval_health(gaps: ApprovalGaps) -> HealthRow:
+    if gaps.too_few:
+        text = " ".join(f"{_some_names(names)}: {warning}" for warning, names in gaps.too_few)
+        return HealthRow(badge=_TOO_FEW_APPROVERS, text=text)
+    if gaps.alone:
+        return HealthRow(badge=_NOT_REQUIRED, text=_some_names(gaps.alone))
+    return HealthRow(badge=_REQUIRED, text="for every credential")
+
+
+def _some_names(names: list[str]) -> str:
+    more = len(names) - 2
+    return ", ".join(names) if more <= 0 else f"{', '.join(names[:2])} and {more} more"
 
 
 def overview_detail(request: HttpRequest) -> HttpResponse:
     """The overview; without a credential, how to add the first one."""
     actor = actor_of(request)
     page = overview(actor=actor)
-    may_manage = permissions.can_manage_credentials(actor)
+    can_manage = permissions.can_manage_credentials(actor)
     has_credential = bool(page.credentials)
     context: dict[str, Any] = {
         "page": page,
-        "attention": attention_items(page.pending, now=page.at),
-        "record": audit_log_badge(page.verification, now=page.at),
-        "can_audit": permissions.can_audit(actor),
-        "no_worker": "" if page.has_worker else no_worker_text(page.worker_seen_at),
-        "clock": clock_ahead_text(page.time_ahead, now=page.at) if page.time_ahead else "",
+        "attention": attention_items(page.pending),
+        "health": health_rows(page, can_audit=permissions.can_audit(actor)),
+        "no_worker": None if page.has_worker else no_worker_text(page.worker_seen_at),
+        "clock": clock_ahead_text(page.time_ahead, now=page.at) if page.time_ahead else None,
         "latest": page.latest,
         "chart": _chart(page.weeks),
-        "can_refresh": permissions.can_sync(actor),
+        "can_sync": permissions.can_sync(actor),
         "has_credential": has_credential,
-        "form": CredentialForm() if may_manage and not has_credential else None,
+        "form": CredentialForm() if can_manage and not has_credential else None,
         "administrators": [] if has_credential else people.list_administrator_names(),
     }
     return render(request, "connections/overview_detail.html", context)
@@ -155,7 +242,7 @@ def overview_detail(request: HttpRequest) -> HttpResponse:
 
 def _chart(weeks: list[Week]) -> dict[str, Any]:
     return build_chart(
-        label="Deletions asked for in each of the last 12 weeks, by outcome",
+        label="Deletions requested in each of the last 12 weeks, by outcome",
         first_column="Week of",
         series=OUTCOME_SERIES,
         rows=(

@@ -53,7 +53,10 @@ class Watch:
     def is_on_overview(self, deletion: Deletion) -> bool:
         """Whether what needs somebody leads to it, with the word for a contradiction."""
         panel = (
-            self.client.get("/").content.decode().partition("Needs you")[2].partition("Estate")[0]
+            self.client.get("/")
+            .content.decode()
+            .partition("Needs your attention")[2]
+            .partition("Latest deletions")[0]
         )
         return f"/deletions/{deletion.pk}/" in panel and "Still listed" in panel
 

@@ -73,14 +73,14 @@ def open_overview(client: Client) -> Page:
 
 
 def needs(person: Person, client_of: ClientOf) -> str:
-    """What the overview says needs this person."""
-    text = open_overview(client_of(person)).text
-    return text.partition("Needs you")[2].partition("Estate")[0].partition("Waits for others")[0]
+    """What needs this person's attention."""
+    text = open_overview(client_of(person)).text.partition("Needs your attention")[2]
+    return text.partition("Latest deletions")[0].partition("Waiting on others")[0]
 
 
 def waits_for_others(person: Person, client_of: ClientOf) -> str:
     text = open_overview(client_of(person)).text
-    return text.partition("Waits for others")[2].partition("Estate")[0]
+    return text.partition("Waiting on others")[2].partition("Latest deletions")[0]
 
 
 def listed_id() -> UUID:
@@ -91,11 +91,11 @@ def test_with_nothing_to_do_it_says_so(
     client_of: ClientOf, victor: Person, labs: Credential
 ) -> None:
     page = open_overview(client_of(victor))
-    assert "Nothing. No deletion is in doubt and every credential works." in page.text
+    assert "All clear. No unknown outcomes; all credentials work." in page.text
     assert "1 connection" in page.text
-    assert "1 org · 1 site" in page.text
-    assert "1 more org only as the other end" in page.text
-    assert "Oldest part read just now" in page.text
+    assert "1 org 1 site" in page.text
+    assert "1 more org without a credential" in page.text
+    assert "Oldest sync just now" in page.text
 
 
 @pytest.mark.parametrize(
@@ -116,9 +116,9 @@ def test_a_deletion_in_doubt_needs_who_may_check_it_and_is_shown_to_everybody(
     badge: str,
 ) -> None:
     add_deletion(labs, by=ada, **fields)
-    todo = f"{badge} · Payments EU → Group SOC asked 14 min ago by Ada"
+    todo = f"{badge} · Payments EU → Group SOC Requested by Ada 14 min ago"
     assert todo in needs(grace, client_of)
-    assert "Nothing that you could do." in needs(victor, client_of)
+    assert "Nothing you can act on." in needs(victor, client_of)
     assert todo in waits_for_others(victor, client_of)
 
 
@@ -132,7 +132,7 @@ def test_whom_an_allow_list_keeps_from_using_it_is_not_asked_to_check(
     assert read(client_of(ada).get(f"/deletions/{unknown.pk}/")).has_form_to(check)
     assert not read(client_of(grace).get(f"/deletions/{unknown.pk}/")).has_form_to(check)
     assert "Unknown ·" in needs(ada, client_of)
-    assert "Nothing that you could do." in needs(grace, client_of)
+    assert "Nothing you can act on." in needs(grace, client_of)
     assert "Unknown ·" in waits_for_others(grace, client_of)
     assert "Approved ·" in waits_for_others(grace, client_of)
 
@@ -142,7 +142,7 @@ def test_a_200_that_is_verified_or_being_verified_needs_no_attention(
     client_of: ClientOf, ada: Person, labs: Credential, fields: dict[str, Any]
 ) -> None:
     add_deletion(labs, by=ada, outcome="deleted", **fields)
-    assert "Nothing. No deletion" in open_overview(client_of(ada)).text
+    assert "All clear." in open_overview(client_of(ada)).text
 
 
 def test_a_contradiction_needs_attention_while_it_is_still_listed(
@@ -216,8 +216,8 @@ def test_break_glass_needs_review_by_an_approver_who_neither_used_nor_requested_
     add_deletion(
         labs, by=ada, policy="one", outcome="deleted", verified_at=timezone.now(), **broken
     )
-    assert "Glass broken, not reviewed" in needs(linus, client_of)
-    assert "Glass broken, not reviewed" in waits_for_others(grace, client_of)
+    assert "Break glass, not reviewed" in needs(linus, client_of)
+    assert "Break glass, not reviewed" in waits_for_others(grace, client_of)
 
 
 def test_what_was_approved_needs_who_asked(
@@ -236,7 +236,7 @@ def test_a_credential_that_fails_needs_who_keeps_them(
     client = client_of(ada)
     response = client.post("/connections/refresh/", {"back": "overview"})
     assert response["Location"] == "/"
-    assert "1 could not be listed" in open_overview(client).text
+    assert "Sync failed 0 of 1 org" in open_overview(client).text
     todo = "Failing · Labs EU"
     assert todo in needs(margaret, client_of)
     assert todo in waits_for_others(ada, client_of)
@@ -294,7 +294,7 @@ def test_with_no_credential_who_may_is_given_the_form_itself(
     client_of: ClientOf, margaret: Person
 ) -> None:
     page = open_overview(client_of(margaret))
-    assert "Add the key pair of one Datadog org" in page.text
+    assert "Connect your first Datadog org" in page.text
     form = page.form_to("/credentials/new/")
     assert {"name", "api_key", "application_key"} <= set(form.fields)
 
@@ -303,7 +303,7 @@ def test_with_no_credential_others_are_told_whom_to_ask(
     client_of: ClientOf, victor: Person, root: Person
 ) -> None:
     page = open_overview(client_of(victor))
-    assert "A credential manager adds it; ask Root." in page.text
+    assert "once a credential manager adds the keys of a Datadog org. Ask Root." in page.text
     assert not page.has_form_to("/credentials/new/")
 
 
