@@ -512,5 +512,5 @@ def expire_deletion(*, deletion: Deletion, actor: Actor) -> bool:
         cause=transition.cause.replace("_", " "),
         facts=attempt_facts.in_full_of(deletion),
     )
-    event = audit.EventDraft(code=states.event_code(transition), sentence=sentence)
+    event = audit.EventDraft(code=transition.event_code, sentence=sentence)
     return states.apply(deletion, transition=transition, actor=actor, events=[event])

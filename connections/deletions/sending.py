@@ -318,7 +318,7 @@ def record_response(
                 details=details,
             )
             followed = audit.EventDraft(
-                code=states.event_code(transition),
+                code=transition.event_code,
                 sentence=_sentence_for(transition, deletion=deletion),
             )
             attempt.is_late = not states.apply(

@@ -39,17 +39,11 @@ class Transition(ABC):
 
     @abstractmethod
     def columns(self, *, deletion: Deletion, actor: Actor) -> dict[str, Any]:
-        """The new values: `state`, `outcome`, `cause` and `cause_details` among them."""
+        """The new values; without `state`, `outcome` and `cause` where these stay."""
 
 
-def _columns(state: State, *, cause: str = "", **others: Any) -> dict[str, Any]:
-    return {"state": state, "outcome": "", "cause": cause, "cause_details": {}} | others
-
-
-def _same_state(deletion: Deletion, **others: Any) -> dict[str, Any]:
-    state = State(deletion.state)
-    details = deletion.cause_details
-    return _columns(state, cause=deletion.cause, **{"cause_details": details} | others)
+def _change(state: State, *, cause: str = "", **others: Any) -> dict[str, Any]:
+    return {"state": state, "cause": cause, "cause_details": {}} | others
 
 
 def _check_columns(check: Check | None) -> dict[str, Any]:
@@ -65,17 +59,15 @@ class Approve(Transition):
 
     def columns(self, *, deletion: Deletion, actor: Actor) -> dict[str, Any]:
         until = self.at + time_limits.CONFIRMING_WINDOW
-        if deletion.state == State.STILL_PRESENT:
-            # Its checks with Datadog go on meanwhile, so `due_at` stays.
-            if not self.missing:
-                return _same_state(deletion, approved_at=self.at, expires_at=until)
+        is_still_present = deletion.state == State.STILL_PRESENT
+        if self.missing and is_still_present:
             # The first approval after the others lapsed or were declined begins a window.
-            return _same_state(
-                deletion, expires_at=deletion.expires_at or self.at + time_limits.APPROVAL_WINDOW
-            )
+            return {"expires_at": deletion.expires_at or self.at + time_limits.APPROVAL_WINDOW}
         if self.missing:
-            return _columns(State.REQUESTED)
-        return _columns(State.APPROVED, approved_at=self.at, expires_at=until, due_at=until)
+            return _change(State.REQUESTED)
+        approved: dict[str, Any] = {"approved_at": self.at, "expires_at": until}
+        # The checks of a still-present one with Datadog go on meanwhile, so its `due_at` stays.
+        return approved if is_still_present else _change(State.APPROVED, due_at=until, **approved)
 
 
 @dataclass(frozen=True)
@@ -86,7 +78,7 @@ class EndRound(Transition):
     """
 
     def columns(self, *, deletion: Deletion, actor: Actor) -> dict[str, Any]:
-        return _same_state(deletion, approval_round=deletion.approval_round + 1, expires_at=None)
+        return {"approval_round": deletion.approval_round + 1, "expires_at": None}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,21 +89,22 @@ class Confirm(Transition):
     break_glass_reason: str = ""
 
     def columns(self, *, deletion: Deletion, actor: Actor) -> dict[str, Any]:
-        columns = _columns(
-            State(deletion.state),
-            confirmed_at=self.at,
-            confirmed_by=actor.person,
-            confirmed_by_name=actor.name,
-        )
-        if self.break_glass_reason:
-            columns |= {
-                "break_glass_at": self.at,
-                "break_glass_by": actor.person,
-                "break_glass_by_name": actor.name,
-                "break_glass_reason": self.break_glass_reason,
-                "break_glass_round": deletion.approval_round,
-            }
-        return columns
+        confirmed: dict[str, Any] = {
+            "cause": "",
+            "cause_details": {},
+            "confirmed_at": self.at,
+            "confirmed_by": actor.person,
+            "confirmed_by_name": actor.name,
+        }
+        if not self.break_glass_reason:
+            return confirmed
+        return confirmed | {
+            "break_glass_at": self.at,
+            "break_glass_by": actor.person,
+            "break_glass_by_name": actor.name,
+            "break_glass_reason": self.break_glass_reason,
+            "break_glass_round": deletion.approval_round,
+        }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,9 +115,8 @@ class FailRecheck(Transition):
     due_at: datetime | None = None
 
     def columns(self, *, deletion: Deletion, actor: Actor) -> dict[str, Any]:
-        state = State(deletion.state)
-        columns = _columns(state, cause=Cause.LISTING_FAILED, cause_details=self.details)
-        return columns | ({"due_at": self.due_at} if self.due_at else {})
+        due = {"due_at": self.due_at} if self.due_at else {}
+        return {"cause": Cause.LISTING_FAILED, "cause_details": self.details} | due
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,7 +127,7 @@ class Claim(Transition):
     at: datetime
 
     def columns(self, *, deletion: Deletion, actor: Actor) -> dict[str, Any]:
-        return _columns(
+        return _change(
             State.SENDING,
             epoch=self.epoch,
             sending_at=self.at,
@@ -149,6 +141,7 @@ class Claim(Transition):
 class Wait(Transition):
     """Nothing was deleted; it is sent again `seconds` after `at`, within the sending window."""
 
+    event_code = audit.EventCode.DELETION_WAITING
     cause: str
     seconds: int
     at: datetime
@@ -156,18 +149,19 @@ class Wait(Transition):
     def columns(self, *, deletion: Deletion, actor: Actor) -> dict[str, Any]:
         expires_at = (deletion.confirmed_at or self.at) + time_limits.SENDING_WINDOW
         due_at = min(self.at + timedelta(seconds=self.seconds), expires_at)
-        return _columns(State.WAITING, cause=self.cause, due_at=due_at, expires_at=expires_at)
+        return _change(State.WAITING, cause=self.cause, due_at=due_at, expires_at=expires_at)
 
 
 @dataclass(frozen=True, kw_only=True)
 class BecomeUnknown(Transition):
     """A DELETE may have worked. `due_at`: when to check; without one, it stays as it was."""
 
+    event_code = audit.EventCode.DELETION_UNKNOWN
     cause: str
     due_at: datetime | None = None
 
     def columns(self, *, deletion: Deletion, actor: Actor) -> dict[str, Any]:
-        columns = _columns(State.UNKNOWN, cause=self.cause, expires_at=None)
+        columns = _change(State.UNKNOWN, cause=self.cause, expires_at=None)
         # The approvals were for the attempt that ended like this.
         columns["approval_round"] = deletion.approval_round + 1
         return columns | ({"due_at": self.due_at} if self.due_at else {})
@@ -182,7 +176,7 @@ class BecomeStillPresent(Transition):
 
     def columns(self, *, deletion: Deletion, actor: Actor) -> dict[str, Any]:
         needs_approval = deletion.policy != ApprovalPolicy.NONE
-        return _columns(
+        return _change(
             State.STILL_PRESENT,
             cause=Cause.LISTINGS_AGREE,
             expires_at=clock.now() + time_limits.APPROVAL_WINDOW if needs_approval else None,
@@ -201,15 +195,15 @@ class RecordCheck(Transition):
 
     def columns(self, *, deletion: Deletion, actor: Actor) -> dict[str, Any]:
         details = deletion.cause_details | {"last_check": self.details}
-        return _same_state(
-            deletion, cause_details=details, due_at=self.due_at, **_check_columns(self.check)
-        )
+        return {"cause_details": details, "due_at": self.due_at} | _check_columns(self.check)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settle(Transition):
     """Close it. `reason` is what a person typed, `details` what Datadog said with the cause."""
 
+    # Where no person decided it.
+    event_code = audit.EventCode.DELETION_SETTLED
     outcome: Outcome
     cause: str = ""
     reason: str = ""
@@ -219,7 +213,7 @@ class Settle(Transition):
     def columns(self, *, deletion: Deletion, actor: Actor) -> dict[str, Any]:
         now = clock.now()
         is_deleted = self.outcome == Outcome.DELETED
-        return _columns(
+        return _change(
             State.SETTLED,
             outcome=self.outcome,
             cause=self.cause,
@@ -287,17 +281,6 @@ def stop_trying(
     return Settle(outcome=Outcome.NOT_SENT, cause=cause)
 
 
-def event_code(transition: Settle | Wait | BecomeUnknown) -> audit.EventCode:
-    """The event of a transition that no person decided on."""
-    match transition:
-        case Settle():
-            return audit.EventCode.DELETION_SETTLED
-        case Wait():
-            return audit.EventCode.DELETION_WAITING
-        case BecomeUnknown():
-            return audit.EventCode.DELETION_UNKNOWN
-
-
 def apply(
     deletion: Deletion, *, transition: Transition, actor: Actor, events: Sequence[audit.EventDraft]
 ) -> bool:
@@ -306,7 +289,9 @@ def apply(
     Returns False, having changed nothing but the object, when another process changed it first.
     """
     columns = transition.columns(deletion=deletion, actor=actor)
-    recorded = {name: columns[name] for name in ("state", "outcome", "cause")}
+    recorded = {
+        name: columns.get(name, getattr(deletion, name)) for name in ("state", "outcome", "cause")
+    }
     times = {name: columns[name].isoformat() for name in _TIMES if columns.get(name)}
     with audit.atomic():
         moved = (

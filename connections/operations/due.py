@@ -203,7 +203,7 @@ def _send_waiting(*, deletion: Deletion, actor: Actor) -> None:
             # Without the text of `blocked`, which might name a person.
             events=[
                 audit.EventDraft(
-                    code=states.event_code(transition),
+                    code=transition.event_code,
                     sentence=audit.Sentence(
                         "{connection} can no longer be sent: {why}. {facts}",
                         connection=deletion.description,

@@ -1275,8 +1275,8 @@ APPROVAL_ROUNDS = (
     _mutant(
         "a decline takes approvals away",
         TRANSITIONS,
-        "(deletion, approval_round=deletion.approval_round + 1, expires_at=None)",
-        "(deletion)",
+        '{"approval_round": deletion.approval_round + 1, "expires_at": None}',
+        "{}",
         f"{ROUNDS}::test_a_decline_ends_the_approval_of_another_person",
     ),
     _mutant(
