@@ -76,6 +76,6 @@ def load_secret_key(*, given: str, named: str, make_at: Path | None) -> str:
     except PrivateFileError as error:
         raise ImproperlyConfigured(str(error)) from None
     raise ImproperlyConfigured(
-        "Set SECRET_KEY or SECRET_KEY_FILE. With PostgreSQL it is never made by itself, because "
-        "every process must share one: run `./run manage make_keys --output DIR` once."
+        "Set SECRET_KEY or SECRET_KEY_FILE. With PostgreSQL it isn't created automatically, "
+        "because all processes must share it. Run `./run manage make_keys --output DIR` once."
     )

@@ -54,7 +54,7 @@ try:
         Path(DATABASES["default"]["NAME"]).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
 except OSError as error:
     raise ImproperlyConfigured(
-        f"The data directory cannot be used: {error}. Set ORGADMIN_DATA_DIR to a directory that "
+        f"The data directory can't be used: {error}. Set ORGADMIN_DATA_DIR to a directory that "
         "this user can write to."
     ) from None
 if DATABASE_IS_SQLITE:
@@ -124,7 +124,7 @@ except ValueError as error:
     raise ImproperlyConfigured(f"ORGADMIN_TICKET_PATTERN {error}.") from None
 TICKET_URL: str = env.str("ORGADMIN_TICKET_URL", "")
 if TICKET_URL and "{ticket}" not in TICKET_URL:
-    raise ImproperlyConfigured("ORGADMIN_TICKET_URL must hold {ticket} where the ticket goes.")
+    raise ImproperlyConfigured("ORGADMIN_TICKET_URL must contain {ticket} where the ticket goes.")
 IS_DEMO = env.bool("ORGADMIN_DEMO", False)
 
 # --- The application ----------------------------------------------------------------------------

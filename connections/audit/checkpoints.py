@@ -75,7 +75,7 @@ def _record_rotation(*, old: SigningKey, new: SigningKey, head: AuditHead, actor
         code=EventCode.SIGNING_KEY_ROTATED,
         actor=actor,
         sentence=Sentence(
-            "Signing key {new} took the place of {old}.",
+            "Signing key {new} replaced {old}.",
             new=new.fingerprint[:16],
             old=old.fingerprint[:16],
         ),

@@ -23,10 +23,10 @@ def credential_document(credential: Credential) -> dict[str, Any]:
 
 def credential_text(credential: Credential) -> str:
     """A credential and its key checks as text."""
-    state = "verified" if credential.is_verified else "not verified"
+    state = "verified" if credential.is_verified else "unverified"
     lines = [f"{credential.name} ({credential.site}): {state}"]
     marks = {True: "yes", False: "no ", None: "-  "}
     for check in credential.verification:
-        text = check["words"] or "not asked"
+        text = check["words"] or "not checked"
         lines.append(f"  {marks[check['ok']]} {check['rung']}: {text}")
     return "\n".join(lines)

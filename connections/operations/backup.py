@@ -87,8 +87,8 @@ def _require_sqlite() -> None:
     """Raise BackupError with PostgreSQL, which has its own tools for this."""
     if connection.vendor != "sqlite":
         raise BackupError(
-            "This is for SQLite. With PostgreSQL use pg_dump and pg_restore: "
-            "docs/OPERATIONS.md, “Backups”, says how. Nothing was done."
+            "This command is for SQLite. Nothing was changed. With PostgreSQL, use pg_dump and "
+            "pg_restore: see docs/OPERATIONS.md, “Backups”."
         )
 
 
@@ -109,7 +109,7 @@ def make_backup(*, directory: Path, actor: Actor) -> Manifest:
     """
     _require_sqlite()
     if not connection.introspection.table_names():
-        raise BackupError("There is no database yet, so there is nothing to back up.")
+        raise BackupError("Nothing to back up: there is no database yet.")
     _check_directory(directory)
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     copy = directory / DATABASE_NAME
@@ -139,11 +139,11 @@ def make_backup(*, directory: Path, actor: Actor) -> Manifest:
 def _check_directory(directory: Path) -> None:
     if Path(settings.KEYRING_FILE).resolve().is_relative_to(directory.resolve()):
         raise BackupError(
-            f"The key ring {settings.KEYRING_FILE} lies in {directory}. The two together open "
-            "every stored key, so a backup is never put beside it. Name another directory."
+            f"{directory} holds the key ring {settings.KEYRING_FILE}. Together with a backup it "
+            "decrypts every stored key. Choose another directory."
         )
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
-        raise BackupError(f"{directory} is not empty. Name a new directory for each backup.")
+        raise BackupError(f"{directory} isn't empty. Choose a new directory for each backup.")
 
 
 def _build_manifest(copy: Path) -> Manifest:
@@ -187,11 +187,11 @@ def read_manifest(directory: Path) -> Manifest:
         is_ours = (document.pop("format"), document.pop("database")) == (FORMAT, DATABASE_NAME)
         manifest = Manifest(**document)
     except OSError as error:
-        raise BackupError(f"Cannot read {path} ({error.strerror}). Nothing was changed.") from None
+        raise BackupError(f"Can't read {path}: {error.strerror}. Nothing was changed.") from None
     except (ValueError, KeyError, TypeError, AttributeError):
         is_ours = False
     if not is_ours:
-        raise BackupError(f"{path} is no manifest of a backup. Nothing was changed.")
+        raise BackupError(f"{path} isn't the manifest of a backup. Nothing was changed.")
     return manifest
 
 
@@ -269,10 +269,10 @@ def _check_integrity(file: Path) -> None:
             problems = [row[0] for row in opened.execute("PRAGMA integrity_check(5)")]
             orphans = opened.execute("PRAGMA foreign_key_check").fetchmany(5)
     except sqlite3.DatabaseError as error:
-        raise BackupError(f"{file} is no whole SQLite database: {error}.") from None
+        raise BackupError(f"{file} isn't an intact SQLite database: {error}.") from None
     if problems != ["ok"] or orphans:
         details = "; ".join(problems if problems != ["ok"] else map(str, orphans))
-        raise BackupError(f"{file} is damaged, as SQLite says: {details}.")
+        raise BackupError(f"{file} is damaged. SQLite reports: {details}.")
 
 
 def copy_before_migrating(*, now: datetime) -> Path | None:
@@ -353,8 +353,8 @@ def _checked_copy(directory: Path, *, manifest: Manifest, target: Path) -> Itera
                 size += new.write(chunk)
         if (digest.hexdigest(), size) != (manifest.sha256, manifest.size):
             raise BackupError(
-                f"{directory / DATABASE_NAME} is not what its manifest says (SHA-256 "
-                f"{digest.hexdigest()}, {size} bytes): it was damaged or exchanged. Nothing was "
+                f"{directory / DATABASE_NAME} differs from its manifest (SHA-256 "
+                f"{digest.hexdigest()}, {size} bytes): it is damaged or was replaced. Nothing was "
                 "changed."
             )
         _check_integrity(copy)
@@ -369,8 +369,8 @@ def _read_key_ids(copy: Path) -> set[str]:
         if unknown:
             app, name = max(unknown)
             raise BackupError(
-                f"The backup is of a newer version than this one: it has the migration {app} "
-                f"{name}. Restore it with that version. Nothing was changed."
+                f"The backup is from a newer version: it has the migration {app} {name}. Nothing "
+                "was changed. Restore it with that version."
             )
         return key_ids_in_use()
 
@@ -407,8 +407,8 @@ def _keep_current_data(
         return None
     if copy_to is None:
         raise BackupError(
-            f"{target} holds people, credentials or deletions and is not overwritten. With "
-            "--replace it is copied aside and replaced. Nothing was changed."
+            f"{target} holds people, credentials or deletions. Nothing was changed. Add --replace "
+            "to copy it aside and replace it."
         )
     _copy_from(held, target=copy_to)
     return copy_to
@@ -419,10 +419,11 @@ def _require_no_live_worker(held: sqlite3.Connection, *, target: Path) -> None:
     # the database that is being replaced.
     query = f"SELECT strftime('%s', 'now') - strftime('%s', MAX(seen_at)) FROM {HEARTBEAT_TABLE}"  # noqa: S608 - our name
     [seconds] = held.execute(query).fetchone()
-    if seconds is not None and seconds <= ALIVE_WITHIN.total_seconds():
+    minutes = ALIVE_WITHIN.total_seconds() / 60
+    if seconds is not None and seconds <= minutes * 60:
         raise BackupError(
-            f"A worker of {target} was alive {seconds} s ago. Stop the service and its workers "
-            f"first; one that was killed is forgotten after {ALIVE_WITHIN}. Nothing was changed."
+            f"A worker of {target} was running {seconds} s ago. Nothing was changed. Stop the "
+            f"service and its workers; if one was killed, wait {minutes:.0f} min."
         )
 
 
@@ -438,12 +439,12 @@ def _exclusive_connection(target: Path) -> Iterator[sqlite3.Connection]:
             held.execute("COMMIT")
         except sqlite3.OperationalError:
             raise BackupError(
-                f"{target} is in use. Stop the service and its workers first. Nothing was changed."
+                f"{target} is in use. Nothing was changed. Stop the service and its workers first."
             ) from None
         except sqlite3.DatabaseError as error:
             raise BackupError(
-                f"{target} is no usable SQLite database ({error}). Move it and its -wal file "
-                "away, then run this again. Nothing was changed."
+                f"{target} isn't a usable SQLite database ({error}). Nothing was changed. Move it "
+                "and its -wal file away, then try again."
             ) from None
         try:
             yield held
@@ -485,9 +486,7 @@ def _bring_up_to_date(copy: Path, *, manifest: Manifest, actor: Actor) -> int:
 
 
 def _close_as_unresolved(deletion: Deletion, *, actor: Actor, reason: str) -> bool:
-    sentence = audit.Sentence(
-        "It was open when the backup was made; what became of it since is not known."
-    )
+    sentence = audit.Sentence("Open when the backup was made. Its outcome since then is unknown.")
     return states.apply(
         deletion,
         transition=Settle(outcome=Outcome.UNRESOLVED, reason=reason),

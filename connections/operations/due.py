@@ -57,7 +57,7 @@ def _raise_once(deletion: Deletion, *, actor: Actor) -> bool:
             actor=actor,
             subject=held,
             sentence=audit.Sentence(
-                "An hour after the sending it is not known what became of {connection}.",
+                "1 hour after the attempt, the outcome for {connection} is still unknown.",
                 connection=held.description,
             ),
         )
@@ -205,7 +205,7 @@ def _send_waiting(*, deletion: Deletion, actor: Actor) -> None:
                 audit.EventDraft(
                     code=transition.event_code,
                     sentence=audit.Sentence(
-                        "{connection} can no longer be sent: {why}. {facts}",
+                        "The DELETE of {connection} can no longer be sent: {why}. {facts}",
                         connection=deletion.description,
                         why=why,
                         facts=attempt_facts.in_full_of(deletion),

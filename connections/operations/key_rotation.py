@@ -84,7 +84,7 @@ def stage_encryption_key(*, actor: Actor) -> str:
             code=audit.EventCode.ENCRYPTION_KEY_STAGED,
             actor=actor,
             sentence=audit.Sentence(
-                "Encryption key {key} was made, to be used from the next rotation on.",
+                "Encryption key {key} was staged for the next rotation.",
                 key=str(key_id),
             ),
             details={"key_id": key_id},
@@ -108,7 +108,7 @@ def _add_primary_key(*, actor: Actor, previous_id: str) -> None:
             code=audit.EventCode.ENCRYPTION_KEY_ROTATED,
             actor=actor,
             sentence=audit.Sentence(
-                "Encryption key {key} took the place of {previous}.",
+                "Encryption key {key} replaced {previous}.",
                 key=str(key_id),
                 previous=previous_id,
             ),
@@ -148,7 +148,7 @@ def _encrypt_column(column: Column) -> tuple[int, list[str]]:
         if column.replace(stored, envelope=envelope):
             count += 1
         else:
-            problems.append(f"The secret of {stored.context} was changed meanwhile.")
+            problems.append(f"The secret of {stored.context} changed during the rotation.")
     return count, problems
 
 
@@ -163,7 +163,7 @@ def _drop_unused_keys(*, actor: Actor, keep_id: str) -> tuple[str, ...]:
                 code=audit.EventCode.ENCRYPTION_KEY_DROPPED,
                 actor=actor,
                 sentence=audit.Sentence(
-                    "Encryption keys that nothing needs were dropped: {keys}.",
+                    "Unused encryption keys were removed: {keys}.",
                     keys=", ".join(unused),
                 ),
                 details={"key_ids": list(unused)},

@@ -41,8 +41,8 @@ def find_write_problem() -> WriteProblem | None:
     except DatabaseError as error:
         return WriteProblem(
             summary="the database can't be written",
-            detail=f"It can't be written: {error}".strip(),
-            hint="Free space, or make the database and its directory writable.",
+            detail=f"not writable: {error}".strip(),
+            hint="Make the database and its directory writable, or free space.",
         )
     return _find_lack_of_space()
 
@@ -88,9 +88,9 @@ def _find_lack_of_space() -> WriteProblem | None:
         if free < MIN_FREE_BYTES:
             mib = MIN_FREE_BYTES // (1024 * 1024)
             return WriteProblem(
-                summary=f"less than {mib} MiB are free for the data",
-                detail=f"{directory} has {free // 1024} KiB free; at least {mib} MiB are needed.",
-                hint="Free space on that disk, or make it larger.",
+                summary=f"less than {mib} MiB free for data",
+                detail=f"{directory} has {free // 1024} KiB free, but needs at least {mib} MiB",
+                hint="Free space on that disk, or enlarge it.",
             )
     return None
 

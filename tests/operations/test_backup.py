@@ -192,7 +192,7 @@ def test_a_backup_is_recorded_with_its_digest(database: Path, tmp_path: Path) ->
 
 def test_no_backup_is_put_beside_the_key_ring(database: Path, tmp_path: Path) -> None:
     for directory in (database.parent, tmp_path, database.parent / ".." / "data"):
-        with pytest.raises(BackupError, match=r"keyring\.json lies in .* Name another directory"):
+        with pytest.raises(BackupError, match=r"key ring .*keyring\.json.* Choose another"):
             back_up(directory)
     assert not list(tmp_path.rglob("manifest.json"))
 
@@ -202,7 +202,7 @@ def test_a_backup_needs_a_new_or_empty_directory(database: Path, tmp_path: Path)
     back_up(directory)
     before = (directory / "orgadmin.sqlite3").read_bytes()
     make_person("ada")
-    with pytest.raises(BackupError, match="is not empty"):
+    with pytest.raises(BackupError, match="isn't empty"):
         back_up(directory)
     assert (directory / "orgadmin.sqlite3").read_bytes() == before
 
@@ -255,7 +255,7 @@ def test_a_damaged_copy_is_not_accepted_as_a_backup(database: Path, tmp_path: Pa
     make_person("ada")
     connection.close()
     damage(database)
-    with pytest.raises(BackupError, match=r"is damaged|is no whole SQLite database"):
+    with pytest.raises(BackupError, match=r"is damaged|isn't an intact SQLite database"):
         copy_database(source=database, target=tmp_path / "copy")
     assert not (tmp_path / "copy").exists()
 
@@ -310,7 +310,7 @@ def test_a_database_that_holds_something_is_not_overwritten(
     else:
         stored_deletion()
     before = contents(database)
-    with pytest.raises(BackupError, match="With --replace it is copied aside"):
+    with pytest.raises(BackupError, match="Add --replace to copy it aside"):
         restore(tmp_path / "backup")
     assert contents(database) == before
     assert sorted(path.name for path in database.parent.iterdir()) == [
@@ -347,7 +347,7 @@ def test_a_backup_of_a_newer_version_is_refused(database: Path, tmp_path: Path) 
     digest = hashlib.sha256(copy.read_bytes()).hexdigest()
     rewrite_manifest(directory, sha256=digest, size=copy.stat().st_size)
     before = contents(database)
-    with pytest.raises(BackupError, match=r"newer version .* 9999_from_the_future"):
+    with pytest.raises(BackupError, match=r"newer version: .* 9999_from_the_future"):
         restore(directory)
     assert contents(database) == before
 
@@ -506,7 +506,7 @@ def test_nothing_is_restored_while_a_process_has_the_database_open(
     back_up(tmp_path / "backup")
     with closing(sqlite3.connect(database)) as other:
         other.execute("SELECT COUNT(*) FROM connections_person").fetchone()
-        with pytest.raises(BackupError, match=r"is in use\. Stop the service"):
+        with pytest.raises(BackupError, match=r"is in use\. Nothing was changed\. Stop"):
             restore(tmp_path / "backup")
 
 
@@ -514,7 +514,7 @@ def test_nothing_is_restored_while_a_worker_runs(database: Path, tmp_path: Path)
     back_up(tmp_path / "backup")
     at = timezone.now()
     WorkerHeartbeat.objects.create(name="w", host="h", process_id=1, started_at=at, seen_at=at)
-    with pytest.raises(BackupError, match=r"A worker .* was alive \d s ago"):
+    with pytest.raises(BackupError, match=r"A worker .* was running \d s ago"):
         restore(tmp_path / "backup", replace=True)
     WorkerHeartbeat.objects.update(seen_at=at - timedelta(minutes=4))
     restore(tmp_path / "backup", replace=True)
@@ -524,7 +524,7 @@ def test_a_damaged_database_is_named_and_left(database: Path, tmp_path: Path) ->
     back_up(tmp_path / "backup")
     connection.close()
     database.write_bytes(b"not a database" * 1000)
-    with pytest.raises(BackupError, match="no usable SQLite database"):
+    with pytest.raises(BackupError, match="isn't a usable SQLite database"):
         restore(tmp_path / "backup", replace=True)
     assert database.read_bytes() == b"not a database" * 1000
 
@@ -547,7 +547,7 @@ def test_a_manifest_with_other_fields_is_refused(tmp_path: Path) -> None:
     (tmp_path / "manifest.json").write_text(
         json.dumps({"format": FORMAT, "database": "orgadmin.sqlite3", "sha256": "0"})
     )
-    with pytest.raises(BackupError, match="is no manifest"):
+    with pytest.raises(BackupError, match="isn't the manifest"):
         read_manifest(tmp_path)
 
 

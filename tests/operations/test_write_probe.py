@@ -42,7 +42,7 @@ def test_a_read_only_database_is_not_ready() -> None:
     with read_only_database():
         assert readiness() == UNWRITABLE
         [message] = errors_about_the_database()
-    assert message.startswith("It can't be written: ")
+    assert message.startswith("not writable: ")
     assert readiness() == (200, "ok\n")
 
 
@@ -66,7 +66,7 @@ def test_the_probe_leaves_nothing_behind() -> None:
     ("free", "expected"),
     [
         (16 * 1024 * 1024, (200, "ok\n")),
-        (16 * 1024 * 1024 - 1, (503, "less than 16 MiB are free for the data\n")),
+        (16 * 1024 * 1024 - 1, (503, "less than 16 MiB free for data\n")),
     ],
 )
 def test_too_little_free_space_is_not_ready(
@@ -84,7 +84,7 @@ def test_doctor_notices_a_full_disk(tmp_path: Path) -> None:
         done = manage_hindered(no_space, "doctor", "--json", env=env)
     errors = [f for f in json.loads(done.stdout)["findings"] if f["level"] == "error"]
     assert [(f["check"], f["message"]) for f in errors] == [
-        ("database", "It can't be written: disk I/O error")
+        ("database", "not writable: disk I/O error")
     ]
     assert done.returncode == 1
 

@@ -15,12 +15,12 @@ ROOT = Path(__file__).resolve().parents[2]
     [
         ("ORGADMIN_TICKET_PATTERN", "(", "ORGADMIN_TICKET_PATTERN isn't a valid RE2"),
         ("ORGADMIN_TICKET_PATTERN", r"([A-Z])\1-\d+", "back-references"),
-        ("ORGADMIN_TICKET_URL", "https://tickets.example.com/", "must hold {ticket}"),
+        ("ORGADMIN_TICKET_URL", "https://tickets.example.com/", "must contain {ticket}"),
         ("ORGADMIN_SESSION_IDLE_MINUTES", "4", "must be 5 or more"),
         ("ORGADMIN_FOUR_EYES", "three", "must be none, one or two"),
         ("ORGADMIN_EXTRA_SITES", "mine=http://example.com", "ORGADMIN_EXTRA_SITES"),
         ("DATABASE_URL", "mysql://localhost/x", "must name SQLite or PostgreSQL"),
-        ("ORGADMIN_DATA_DIR", "/dev/null", "The data directory cannot be used"),
+        ("ORGADMIN_DATA_DIR", "/dev/null", "The data directory can't be used"),
     ],
 )
 def test_a_setting_that_cannot_be_used_is_one_line(
