@@ -88,11 +88,10 @@ def _pages(entities: Any) -> list[Page]:
         "credential, rare": {"credential": entities.credentials[-2].pk},
         "site, common": {"site": sites[0]},
         "site, rare": {"site": sites[35]},
-        "org by name, common": {"org": entities.orgs[0][1]},
-        "org by name, rare": {"org": entities.orgs[-2][1]},
-        "org by name, none": {"org": "No such org"},
-        "org by id, rare": {"org": entities.orgs[-2][0]},
-        "org by name, middle page": {"org": entities.orgs[-2][1], "after": after},
+        "org, common": {"org": f"{sites[0]}/{entities.orgs[0][0]}"},
+        "org, rare": {"org": f"{sites[0]}/{entities.orgs[-2][0]}"},
+        "org, none": {"org": f"{sites[0]}/none"},
+        "org, middle page": {"org": f"{sites[0]}/{entities.orgs[-2][0]}", "after": after},
         "state unknown": {"status": "unknown"},
         "outcome deleted": {"status": "deleted"},
         "outcome unresolved": {"status": "unresolved"},
@@ -111,7 +110,7 @@ def _pages(entities: Any) -> list[Page]:
         "text and outcome": {"q": COMMON_WORD, "status": "refused"},
         "text and rare outcome": {"q": COMMON_WORD, "status": "unresolved"},
         "person and outcome": {"person": entities.people[0].pk, "status": "refused"},
-        "site and org": {"site": sites[0], "org": entities.orgs[-2][1]},
+        "oldest first": {"sort": "requested"},
     }
     pages = [
         Page(name=name, path=f"/deletions/?{urlencode(query)}") for name, query in queries.items()

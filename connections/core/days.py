@@ -96,15 +96,11 @@ def grouped_newest[M: Model](
         sql, given = rows[:limit].query.sql_with_params()
         pieces.append(f"SELECT * FROM ({sql}) AS part{number}")  # noqa: S608 - Django's own text
         values += given
-    if not pieces:
-        return []
-    united = " UNION ".join(pieces)
-    if len(pieces) > 1:
-        united = f"SELECT * FROM ({united}) AS united ORDER BY 2 DESC LIMIT {limit}"  # noqa: S608 - as above
+    newest = f"{' UNION '.join(pieces)} ORDER BY 2 DESC LIMIT {limit}"
     group = ", ".join(["utc_day", *kinds])
     with connection.cursor() as cursor:
         cursor.execute(
-            f"SELECT {group}, COUNT(*) FROM ({united}) AS newest GROUP BY {group}",  # noqa: S608 - as above
+            f"SELECT {group}, COUNT(*) FROM ({newest}) AS newest GROUP BY {group}",  # noqa: S608 - as above
             values,
         )
         found: list[tuple[Any, ...]] = cursor.fetchall()

@@ -48,7 +48,7 @@ def outcome_group(*, state: str, outcome: str) -> OutcomeGroup:
     return OutcomeGroup.UNKNOWN if state == State.UNKNOWN else OutcomeGroup.OPEN
 
 
-PAGE_SIZE = 50
+PAGE_SIZE = 100
 EXPORT_BATCH = 500
 MAX_COUNTED = 1000
 SHORTEST_INDEXED = 3
@@ -68,7 +68,7 @@ class HistoryFilter:
     person: UUID | None = None
     credential: UUID | None = None
     site: str = ""
-    # Id or exact name of the source or the destination org.
+    # "<site>/<org id>" of the source or the destination org.
     org: str = ""
     state: str = ""
     outcome: str = ""
@@ -105,86 +105,96 @@ class Cursor:
 
 @dataclass(frozen=True, kw_only=True)
 class HistoryPage:
-    """One page, newest first, the key of the next older one, and the number of matches."""
+    """One page, the place where the next one begins, and the number of matches."""
 
     deletions: list[Deletion]
-    older: Cursor | None
+    # None on the last page.
+    next: Cursor | None
     # Exact up to 1,000; None when there are more.
     count: int | None
-    # Of the newest 1,000 matches; None where that needs a scan of the whole table.
-    days: DailyCounts | None
+    # Of the newest 1,000 matches.
+    days: DailyCounts
 
 
 def history_page(
-    *, actor: Actor, filters: HistoryFilter, after: Cursor | None = None, size: int = PAGE_SIZE
+    *,
+    actor: Actor,
+    filters: HistoryFilter,
+    after: Cursor | None = None,
+    is_oldest_first: bool = False,
+    size: int = PAGE_SIZE,
 ) -> HistoryPage:
-    """The deletions that pass the filter, newest first. Raises PermissionDenied."""
+    """The deletions that pass the filter, newest first by default. Raises PermissionDenied."""
     permissions.require(permissions.can_see(actor), "see the history")
-    parts = _parts(filters, actor=actor)
-    is_uncounted = permissions.can_see_everything(actor) and _is_one_common_word(filters)
-    days = None if is_uncounted else _newest_days(parts)
-    page = _rows_after(parts, after, limit=size + 1)
-    older = None
-    if len(page) > size:
-        page = page[:size]
-        older = Cursor(requested_at=page[-1].requested_at, id=page[-1].id)
-    is_counted = days is not None and days.row_count <= MAX_COUNTED
+    parts = _matches(filters, actor=actor)
+    days = _newest_days(parts)
+    page = _rows_after(parts, after, limit=size + 1, is_oldest_first=is_oldest_first)
     return HistoryPage(
-        deletions=page,
-        older=older,
-        count=days.row_count if days and is_counted else None,
+        deletions=page[:size],
+        next=_cursor_at(page[size - 1]) if len(page) > size else None,
+        count=days.row_count if days.row_count <= MAX_COUNTED else None,
         days=days,
     )
+
+
+def _cursor_at(deletion: Deletion) -> Cursor:
+    return Cursor(requested_at=deletion.requested_at, id=deletion.id)
 
 
 def _newest_days(parts: list[QuerySet[Deletion]]) -> DailyCounts:
     """The newest matches, 1,001 at most, by outcome group and the day of the request."""
     limit = MAX_COUNTED + 1
-    rows = grouped_newest(parts, time="requested_at", kinds=("state", "outcome"), limit=limit)
     found = (
-        (day, outcome_group(state=state, outcome=out), count) for day, state, out, count in rows
+        (day, outcome_group(state=state, outcome=outcome), count)
+        for day, state, outcome, count in grouped_newest(
+            parts, time="requested_at", kinds=("state", "outcome"), limit=limit
+        )
     )
     return by_day(found, limit=limit)
 
 
 def _rows_after(
-    parts: list[QuerySet[Deletion]], cursor: Cursor | None, *, limit: int
+    parts: list[QuerySet[Deletion]],
+    cursor: Cursor | None,
+    *,
+    limit: int,
+    is_oldest_first: bool = False,
 ) -> list[Deletion]:
-    """The first rows of all queries after the cursor, newest first."""
-    found = {row.pk: row for rows in parts for row in _after(rows, cursor)[:limit]}
-    newest_first = sorted(found.values(), key=lambda row: (row.requested_at, row.pk), reverse=True)
-    return newest_first[:limit]
-
-
-def _parts(filters: HistoryFilter, *, actor: Actor) -> list[QuerySet[Deletion]]:
-    """Queries that together find the visible matches, each newest first.
-
-    Where not all credentials are visible, each visible one has its own query, which uses its own
-    index: the hidden ones may hold all but a few of the rows.
-    """
-    parts = _parts_by_org(filters)
-    if filters.org or filters.credential:
-        return [visibility.visible(part, actor=actor) for part in parts]
-    return visibility.visible_by_credential(parts[0], actor=actor)
-
-
-def _parts_by_org(filters: HistoryFilter) -> list[QuerySet[Deletion]]:
-    """Queries that together find the matches, each newest first.
-
-    An org may be the source or the destination, by id or by name. One query for all of these would
-    sort the whole table; each of these queries reads an index in its order.
-    """
-    rows = _rows(filters)
-    if not filters.org:
-        return [rows]
-    columns = ("source_org_id", "sink_org_id", "source_org_name", "sink_org_name")
-    return [rows.filter(**{column: filters.org}) for column in columns]
+    """The first rows of all parts after the cursor. A part has the newest first."""
+    if is_oldest_first:
+        parts = [rows.reverse() for rows in parts]
+    if cursor:
+        # The first condition lets the index seek; the second settles equal times.
+        sign = "gt" if is_oldest_first else "lt"
+        later = Q(**{f"requested_at__{sign}": cursor.requested_at})
+        later |= Q(**{f"id__{sign}": cursor.id})
+        seek = {f"requested_at__{sign}e": cursor.requested_at}
+        parts = [rows.filter(later, **seek) for rows in parts]
+    found = {row.pk: row for rows in parts for row in rows[:limit]}
+    in_order = sorted(
+        found.values(), key=lambda row: (row.requested_at, row.pk), reverse=not is_oldest_first
+    )
+    return in_order[:limit]
 
 
 def list_newest_deletions(*, actor: Actor, limit: int) -> list[Deletion]:
     """The newest visible deletions. Raises PermissionDenied."""
     permissions.require(permissions.can_see(actor), "see deletions")
-    return _rows_after(_parts(HistoryFilter(), actor=actor), None, limit=limit)
+    return _rows_after(_matches(HistoryFilter(), actor=actor), None, limit=limit)
+
+
+def _matches(filters: HistoryFilter, *, actor: Actor) -> list[QuerySet[Deletion]]:
+    """Queries that together find the visible matches, each newest first.
+
+    An org can be on either side. One query for both would sort all its deletions; each of two
+    reads an index in its order.
+    """
+    rows = visibility.visible(_rows(filters), actor=actor)
+    if not filters.org:
+        return [rows]
+    site, _, org_id = filters.org.partition("/")
+    rows = rows.filter(site=site)
+    return [rows.filter(source_org_id=org_id), rows.filter(sink_org_id=org_id)]
 
 
 def _rows(filters: HistoryFilter) -> QuerySet[Deletion]:
@@ -209,13 +219,9 @@ def _rows(filters: HistoryFilter) -> QuerySet[Deletion]:
         rows = rows.filter(contradicted_at__isnull=False)
     if filters.is_break_glass:
         rows = rows.filter(break_glass_at__isnull=False)
-    for word in _words(filters.text):
+    for word in filters.text.casefold().split():
         rows = rows.filter(_contains(word))
     return rows
-
-
-def _words(text: str) -> list[str]:
-    return text.casefold().split()
 
 
 def _contains(word: str) -> Q:
@@ -230,18 +236,6 @@ def _contains(word: str) -> Q:
     return Q(search_text__contains=word)
 
 
-def _is_one_common_word(filters: HistoryFilter) -> bool:
-    """Whether the filter is one word that is too common to count its matches."""
-    words = _words(filters.text)
-    if (
-        connection.vendor != "sqlite"
-        or filters != HistoryFilter(text=filters.text)
-        or len(words) != 1
-    ):
-        return False
-    return len(words[0]) >= SHORTEST_INDEXED and _is_common(words[0])
-
-
 def _is_common(word: str) -> bool:
     counted = f"SELECT COUNT(*) FROM ({SQLITE_MATCHES})"  # noqa: S608 - our own text
     with connection.cursor() as cursor:
@@ -253,24 +247,14 @@ def _phrase(word: str) -> str:
     return '"' + word.replace('"', '""') + '"'
 
 
-def _after(rows: QuerySet[Deletion], cursor: Cursor | None) -> QuerySet[Deletion]:
-    if cursor is None:
-        return rows
-    # The first condition lets the index seek; the second settles equal times.
-    return rows.filter(requested_at__lte=cursor.requested_at).filter(
-        Q(requested_at__lt=cursor.requested_at) | Q(id__lt=cursor.id)
-    )
-
-
 def iterate_deletions(*, actor: Actor, filters: HistoryFilter) -> Iterator[Deletion]:
     """Every visible match, newest first, with its attempts and approvals."""
-    # All rows are read anyway, so one query for all credentials serves.
-    parts = [visibility.visible(part, actor=actor) for part in _parts_by_org(filters)]
+    parts = _matches(filters, actor=actor)
     cursor: Cursor | None = None
     while batch := _rows_after(parts, cursor, limit=EXPORT_BATCH):
         prefetch_related_objects(batch, "attempts", "approvals", "break_glass_review")
         yield from batch
-        cursor = Cursor(requested_at=batch[-1].requested_at, id=batch[-1].id)
+        cursor = _cursor_at(batch[-1])
 
 
 def count_deletions(*, since: datetime | None, until: datetime | None) -> int:

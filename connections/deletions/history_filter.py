@@ -7,8 +7,10 @@ from typing import Any
 from django import forms
 from django.db.models import QuerySet
 
+from connections.core import clock
 from connections.deletions.history import HistoryFilter
-from connections.models import Credential, Outcome, Person, State
+from connections.models import OPEN_STATES, Credential, Outcome, Person, State
+from connections.wording import label_of_outcome, label_of_state
 
 
 def filter_text(filters: HistoryFilter) -> str:
@@ -18,7 +20,7 @@ def filter_text(filters: HistoryFilter) -> str:
         Credential.objects.filter(pk=filters.credential).first() if filters.credential else None
     )
     parts = {
-        "asked by": str(person.display_name if person else filters.person or ""),
+        "requested by": str(person.display_name if person else filters.person or ""),
         "credential": str(credential.name if credential else filters.credential or ""),
         "site": filters.site,
         "source or destination org": filters.org,
@@ -26,14 +28,14 @@ def filter_text(filters: HistoryFilter) -> str:
         "outcome": filters.outcome.replace("_", " "),
         "ticket": filters.ticket,
         "connection": str(filters.connection_id or ""),
-        "words": f"“{filters.text}”" if filters.text else "",
+        "text": f"“{filters.text}”" if filters.text else "",
     }
     texts = [f"{name} {value}" for name, value in parts.items() if value]
     if filters.is_contradicted:
-        texts.append("gone, but still listed")
+        texts.append("still listed or reappeared")
     if filters.is_break_glass:
-        texts.append("glass broken")
-    return ", ".join(texts) or "every deletion in the period"
+        texts.append("break glass")
+    return ", ".join(texts) or "all deletions in the period"
 
 
 def period_text(*, since: datetime | None, until: datetime) -> str:
@@ -45,7 +47,12 @@ def period_text(*, since: datetime | None, until: datetime) -> str:
 PERIODS = {"7": "Last 7 days", "30": "Last 30 days", "90": "Last 90 days", "365": "Last year"}
 CONTRADICTED = "contradicted"
 BREAK_GLASS = "break_glass"
-_FLAGS = ((CONTRADICTED, ""), (BREAK_GLASS, ""))
+STATUSES = (
+    *((state.value, label_of_state(state)) for state in OPEN_STATES),
+    *((outcome.value, label_of_outcome(outcome)) for outcome in Outcome),
+    (CONTRADICTED, "Still listed or reappeared"),
+    (BREAK_GLASS, "Break glass"),
+)
 
 
 class HistoryForm(forms.Form):
@@ -57,10 +64,7 @@ class HistoryForm(forms.Form):
     since = forms.DateField(required=False, label="From (UTC)")
     until = forms.DateField(required=False, label="To (UTC)")
     # One choice for states and outcomes, which people read as one status.
-    status = forms.ChoiceField(
-        choices=[("", "Any state"), *State.choices, *Outcome.choices, *_FLAGS],
-        required=False,
-    )
+    status = forms.ChoiceField(choices=[("", "Any"), *STATUSES], required=False)
     state = forms.ChoiceField(choices=[("", ""), *State.choices], required=False)
     outcome = forms.ChoiceField(choices=[("", ""), *Outcome.choices], required=False)
     person = forms.ModelChoiceField(Person.objects.all(), required=False)
@@ -68,7 +72,7 @@ class HistoryForm(forms.Form):
     site = forms.CharField(max_length=100, required=False)
     org = forms.CharField(max_length=1000, required=False)
     ticket = forms.CharField(max_length=200, required=False)
-    connection_id = forms.UUIDField(required=False, label="Connection id")
+    connection_id = forms.UUIDField(required=False, label="Connection ID")
     q = forms.CharField(max_length=200, required=False)
 
     def __init__(
@@ -77,13 +81,13 @@ class HistoryForm(forms.Form):
         super().__init__(data)
         self.fields["credential"] = forms.ModelChoiceField(credentials, required=False)
 
-    def history_filter(self, *, now: datetime) -> HistoryFilter:
-        """The filter that the valid fields make; `now` is the end of a period."""
+    def history_filter(self) -> HistoryFilter:
+        """The filter that the valid fields make; a period ends now."""
         data: dict[str, Any] = self.cleaned_data
         status = data.get("status", "")
         since = _midnight(data.get("since"))
         if data.get("period") and since is None:
-            since = now - timedelta(days=data["period"])
+            since = clock.now() - timedelta(days=data["period"])
         until = _midnight(data.get("until"))
         person, credential = data.get("person"), data.get("credential")
         return HistoryFilter(

@@ -295,12 +295,12 @@ def _known_orgs(connections: Iterable[ListedConnection]) -> list[KnownOrg]:
     for each in connections:
         names[each.site, each.source_org_id] = each.source_org_name
         names[each.site, each.sink_org_id] = each.sink_org_name
+    return _sorted_orgs(names)
+
+
+def _sorted_orgs(names: dict[tuple[str, str], str]) -> list[KnownOrg]:
     orgs = [KnownOrg(site, org_id, name) for (site, org_id), name in names.items()]
-    return sorted(orgs, key=_by_name)
-
-
-def _by_name(org: KnownOrg) -> tuple[str, str, str]:
-    return (org.name.casefold(), org.site, org.org_id)
+    return sorted(orgs, key=lambda org: (org.name.casefold(), org.site, org.org_id))
 
 
 def _coverage(
@@ -339,14 +339,14 @@ def find_open_deletions(
 def list_known_orgs(*, actor: Actor) -> list[KnownOrg]:
     """Every org that was ever on a side of a visible connection, with its newest name, by name."""
     snapshots = visibility.visible(OrgConnectionSnapshot.objects.order_by(), actor=actor)
-    seen: list[tuple[datetime, str, str, str]] = []
-    for side in ("source", "sink"):
-        orgs = snapshots.values_list("site", f"{side}_org_id", f"{side}_org_name")
-        seen += [
-            (at, site, org_id, name)
-            for site, org_id, name, at in orgs.annotate(Max("last_seen_at"))
-        ]
+    sources, sinks = (
+        snapshots.values_list("site", f"{side}_org_id", f"{side}_org_name").annotate(
+            seen_at=Max("last_seen_at")
+        )
+        for side in ("source", "sink")
+    )
+    # A later name replaces an earlier one.
     newest = {
-        (site, org_id): KnownOrg(site, org_id, name) for _, site, org_id, name in sorted(seen)
+        (site, org_id): name for site, org_id, name, _ in sources.union(sinks).order_by("seen_at")
     }
-    return sorted(newest.values(), key=_by_name)
+    return _sorted_orgs(newest)

@@ -449,8 +449,6 @@ class Migration(migrations.Migration):
                     newest_first("ticket", name="history_by_ticket"),
                     newest_first("source_org_id", name="history_by_source"),
                     newest_first("sink_org_id", name="history_by_sink"),
-                    newest_first("source_org_name", name="history_by_source_name"),
-                    newest_first("sink_org_name", name="history_by_sink_name"),
                     newest_first("connection_id", name="history_of_one"),
                     Index(
                         fields=["due_at"], name="deletions_due", condition=Q(due_at__isnull=False)

@@ -177,12 +177,6 @@ class Deletion(SnapshotFields):
                 fields=["source_org_id", "-requested_at", "-id"], name="history_by_source"
             ),
             models.Index(fields=["sink_org_id", "-requested_at", "-id"], name="history_by_sink"),
-            models.Index(
-                fields=["source_org_name", "-requested_at", "-id"], name="history_by_source_name"
-            ),
-            models.Index(
-                fields=["sink_org_name", "-requested_at", "-id"], name="history_by_sink_name"
-            ),
             models.Index(fields=["connection_id", "-requested_at", "-id"], name="history_of_one"),
             models.Index(
                 fields=["due_at"], condition=Q(due_at__isnull=False), name="deletions_due"

@@ -25,6 +25,14 @@ def list_url(request: HttpRequest, **changes: str) -> str:
     return f"{request.path}?{query.urlencode()}" if query else request.path
 
 
+def export_query(request: HttpRequest) -> str:
+    """The filters of this list as a query string."""
+    query = request.GET.copy()
+    for name in (*_PLACE, "sort"):
+        query.pop(name, None)
+    return query.urlencode()
+
+
 def org_options(orgs: Iterable[KnownOrg]) -> Options:
     """The choices of an org filter."""
     return [(org.key, org_label(site=org.site, org_id=org.org_id, name=org.name)) for org in orgs]

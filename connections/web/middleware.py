@@ -338,9 +338,10 @@ class ReadOnlyMiddleware:
         )
 
 
-# Any other statement writes, or must be reviewed before it is added here.
+# Any other statement writes, or must be reviewed before it is added here. PostgreSQL has the
+# parts of a UNION in parentheses.
 _READS = re.compile(
-    r"\s*(SELECT|EXPLAIN|SHOW|SET|PRAGMA|BEGIN|START|SAVEPOINT|RELEASE|ROLLBACK|COMMIT"
+    r"\s*(\(\s*SELECT|SELECT|EXPLAIN|SHOW|SET|PRAGMA|BEGIN|START|SAVEPOINT|RELEASE|ROLLBACK|COMMIT"
     r"|DECLARE|FETCH|CLOSE)\b",
     re.IGNORECASE,
 )

@@ -64,7 +64,7 @@ def test_the_historys_filters_are_filled_in_and_used(reader: Client, tmp_path: P
     assert fields["q"] == "carve-out"
     assert fields["since"] < fields["until"]
     data = body(reader.post(URL, fields | {"status": "refused", "q": "carve-out"}))
-    assert b"outcome refused, words" in files_of(data)["population.json"]
+    assert b"outcome refused, text" in files_of(data)["population.json"]
     assert complaint(data, tmp_path) == ""
     started = AuditEvent.objects.get(code="evidence_bundle.started")
     assert "status=refused&q=carve-out" in started.details["filter"]
@@ -79,7 +79,7 @@ def test_what_the_history_filters_by_is_neither_widened_nor_left_unsaid(
     data = body(reader.post(URL, page.form_to(URL).fields | {"status": status}))
     population = json.loads(files_of(data)["population.json"])
     assert (population["selected"], population["in_period"]) == (0, 4)
-    assert population["filter_in_words"] != "every deletion in the period"
+    assert population["filter_in_words"] != "all deletions in the period"
 
 
 def test_every_filter_is_put_into_words() -> None:

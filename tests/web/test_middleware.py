@@ -125,6 +125,8 @@ def test_a_post_may_write(reader: Client) -> None:
         "CREATE TABLE mine (id integer)",
         "DROP TABLE connections_person",
         "/* SELECT */ DELETE FROM connections_person",
+        "(DELETE FROM connections_person)",
+        "(WITH gone AS (DELETE FROM connections_person) SELECT 1)",
         "WITH gone AS (SELECT 1) DELETE FROM connections_person",
         "TRUNCATE connections_person",
     ],

@@ -4,7 +4,7 @@ from argparse import ArgumentParser
 from typing import Any
 
 from connections.access.actor import Actor, command_actor
-from connections.core import clock, tabular
+from connections.core import tabular
 from connections.deletions import history
 from connections.deletions.export import prepare_export
 from connections.deletions.history import HistoryFilter
@@ -16,7 +16,7 @@ FILTERS = {
     "until": ("DATE", "Requested on this day (UTC) or earlier."),
     "status": ("STATE", "A state or an outcome, such as unknown or refused."),
     "site": ("SITE", "A site, such as datadoghq.eu."),
-    "org": ("ORG", "Name or ID of the source or destination org."),
+    "org": ("ORG", "Source or destination org: SITE/ORG_ID."),
     "ticket": ("TICKET", "Exactly this ticket."),
     "connection_id": ("UUID", "Exactly this connection."),
     "q": ("TEXT", "Words in reasons, tickets, orgs, people and IDs."),
@@ -67,7 +67,7 @@ def read_filters(
     if not form.is_valid():
         field, problems = next(iter(form.errors.items()))
         command.usage_error(f"{flags[field]}: {problems[0]}")
-    return form.history_filter(now=clock.now())
+    return form.history_filter()
 
 
 def filter_query(options: dict[str, Any]) -> str:

@@ -43,7 +43,7 @@ def _make_bundle(request: HttpRequest) -> HttpResponseBase:
     try:
         bundle = make_bundle(
             actor=actor,
-            filters=form.history_filter(now=clock.now()),
+            filters=form.history_filter(),
             query=form.asked_for(),
             output=file,
             seed=form.cleaned_data["seed"],

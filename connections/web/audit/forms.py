@@ -8,10 +8,9 @@ from django import forms
 from django.db.models import QuerySet
 
 from connections.audit.search import EventFilter, codes_starting_with
-from connections.deletions.history_filter import BREAK_GLASS, CONTRADICTED, HistoryForm
-from connections.models import Credential, Outcome, State
+from connections.deletions.history_filter import HistoryForm
+from connections.models import Credential
 from connections.web.forms import ServiceForm
-from connections.wording import label_of_outcome, label_of_state
 
 # A day or a minute; as an end, both include all of it.
 _MINUTE, _DAY = "%Y-%m-%d %H:%M", "%Y-%m-%d"
@@ -104,7 +103,6 @@ class BundleForm(ServiceForm, HistoryForm):
         help_text="The first day, in UTC. Empty: from the first deletion.",
     )
     until = _day("To", required=True, help_text="The last day, in UTC; today: up to now.")
-    status = forms.ChoiceField(label="State or outcome", required=False)
     seed = forms.CharField(
         label="Seed of the sample",
         max_length=200,
@@ -130,14 +128,7 @@ class BundleForm(ServiceForm, HistoryForm):
     ) -> None:
         super().__init__(data, credentials=credentials)
         self.initial = initial or {}
-        self.fields["status"].choices = [  # type: ignore[attr-defined]
-            ("", "Any"),
-            *((state, label_of_state(state)) for state in State if state != State.SETTLED),
-            *((outcome, label_of_outcome(outcome)) for outcome in Outcome),
-            (CONTRADICTED, "Gone, but still listed"),
-            (BREAK_GLASS, "Glass broken"),
-        ]
-        labels = {"site": "Site", "org": "Org (name or id)", "ticket": "Ticket", "q": "Words"}
+        labels = {"site": "Site", "org": "Org (site/ID)", "ticket": "Ticket", "q": "Search"}
         for name, label in labels.items():
             self.fields[name].label = label
         for name in ("person", "credential"):

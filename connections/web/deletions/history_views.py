@@ -1,72 +1,122 @@
 """The history of deletions: list, filters and export."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from django.core.exceptions import BadRequest
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.shortcuts import render
-from django.urls import reverse
 
 from connections.access import permissions
-from connections.access.actor import Actor
 from connections.core import clock, tabular
 from connections.core.sites import all_sites
 from connections.deletions import history
 from connections.deletions.export import prepare_export
 from connections.deletions.history import Cursor, HistoryFilter
-from connections.deletions.history_filter import BREAK_GLASS, CONTRADICTED, PERIODS, HistoryForm
-from connections.models import OPEN_STATES, Outcome
+from connections.deletions.history_filter import PERIODS, STATUSES, HistoryForm
+from connections.inventory.inventory import KnownOrg, list_known_orgs
+from connections.models import Credential
 from connections.web.charts import OUTCOME_SERIES, build_day_chart
+from connections.web.lists import (
+    Column,
+    Filter,
+    FilterBar,
+    export_query,
+    filter_bar,
+    list_url,
+    org_options,
+    shared_names,
+    sortable,
+)
 from connections.web.rate_limits import limited
 from connections.web.support import actor_of, download
-from connections.wording import label_of_outcome, label_of_state
+
+DELETION_COLUMNS = (
+    Column(label="Requested (UTC)", css="cell-time cell-requested", sort="requested"),
+    Column(label="Status", css="cell-status"),
+    Column(label="Source", css="cell-org"),
+    Column(label="to", css="cell-arrow"),
+    Column(label="Destination", css="cell-org"),
+    Column(label="Site", css="cell-site"),
+    Column(label="Reason", css="cell-line"),
+    Column(label="Ticket", css="cell-ticket"),
+    Column(label="Requester", css="cell-person"),
+)
 
 
 def deletion_list(request: HttpRequest) -> HttpResponse:
-    """All deletions, newest first."""
+    """All deletions, newest first unless sorted the other way round."""
     actor = actor_of(request)
-    form = HistoryForm(request.GET, credentials=history.list_selectable_credentials(actor=actor))
-    filters = form.history_filter(now=clock.now()) if form.is_valid() else None
+    credentials = history.list_selectable_credentials(actor=actor)
+    orgs = list_known_orgs(actor=actor)
+    form = HistoryForm(request.GET, credentials=credentials)
+    filters = form.history_filter() if form.is_valid() else HistoryFilter()
+    sort = "requested" if request.GET.get("sort") == "requested" else "-requested"
     page = history.history_page(
-        actor=actor, filters=filters or HistoryFilter(), after=_parse_cursor(request)
+        actor=actor,
+        filters=filters,
+        after=_parse_cursor(request),
+        is_oldest_first=sort == "requested",
     )
-    is_filtered = any(value for name, value in request.GET.items() if name != "after")
     context: dict[str, Any] = {
         "form": form,
         "deletions": page.deletions,
+        "columns": sortable(request, DELETION_COLUMNS, sort=sort),
+        "shared_names": shared_names(orgs),
         "count": page.count,
         "exact_to": history.MAX_COUNTED,
-        "is_filtered": is_filtered,
-        "clear_url": reverse("deletion-list") if is_filtered else "",
-        "is_first_page": "after" not in request.GET,
-        "older_url": _list_url(request, after=str(page.older)) if page.older else "",
-        "newest_url": _list_url(request) if "after" in request.GET else "",
+        "bar": _filter_bar(request, form=form, orgs=orgs, credentials=credentials),
+        "first_url": list_url(request) if "after" in request.GET else "",
+        "next_url": list_url(request, after=str(page.next)) if page.next else "",
         "chart": build_day_chart(page.days, what="Deletions", series=OUTCOME_SERIES),
-        "export_query": _query(request),
+        "export_query": export_query(request),
         "can_export": permissions.can_export(actor),
         "can_audit": permissions.can_audit(actor),
-        "can_delete": permissions.can_delete(actor),
-        **_choices(actor),
     }
     return render(request, "connections/deletion_list.html", context)
 
 
-def _choices(actor: Actor) -> dict[str, list[tuple[str, str]]]:
-    statuses = [
-        *((state.value, label_of_state(state)) for state in OPEN_STATES),
-        *((outcome.value, label_of_outcome(outcome)) for outcome in Outcome),
-        (CONTRADICTED, "Still listed or reappeared"),
-        (BREAK_GLASS, "Break glass"),
+def _filter_bar(
+    request: HttpRequest,
+    *,
+    form: HistoryForm,
+    orgs: list[KnownOrg],
+    credentials: Iterable[Credential],
+) -> FilterBar:
+    people = [(str(person.pk), person.display_name) for person in history.list_requesters()]
+    # Older addresses can name a state or an outcome instead of a status.
+    exact = [
+        Filter(name=name, label="Status", options=STATUSES)
+        for name in ("state", "outcome")
+        if request.GET.get(name)
     ]
-    return {
-        "periods": list(PERIODS.items()),
-        "statuses": statuses,
-        "people": [(str(p.pk), p.display_name) for p in history.list_requesters()],
-        "credentials": [
-            (str(c.pk), c.name) for c in history.list_selectable_credentials(actor=actor)
+    return filter_bar(
+        request,
+        [
+            Filter(name="period", label="Period", options=list(PERIODS.items())),
+            Filter(name="status", label="Status", options=STATUSES),
+            *exact,
+            Filter(name="person", label="Requester", options=people),
+            Filter(name="org", label="Org", options=org_options(orgs)),
         ],
-        "sites": [(site.site, site.label) for site in all_sites()],
-    }
+        more=[
+            Filter(
+                name="credential",
+                label="Credential",
+                options=[(str(each.pk), each.name) for each in credentials],
+            ),
+            Filter(
+                name="site",
+                label="Site",
+                options=[(site.site, site.label) for site in all_sites()],
+            ),
+            Filter(name="ticket", label="Ticket"),
+            Filter(name="connection_id", label="Connection ID"),
+            Filter(name="since", label="From (UTC day, 2026-01-31)"),
+            Filter(name="until", label="To (UTC day, 2026-01-31)"),
+        ],
+        invalid=list(form.errors),
+    )
 
 
 def _parse_cursor(request: HttpRequest) -> Cursor | None:
@@ -74,22 +124,7 @@ def _parse_cursor(request: HttpRequest) -> Cursor | None:
     try:
         return Cursor.parse(text) if text else None
     except ValueError:
-        raise BadRequest("This address names no place in the history.") from None
-
-
-def _query(request: HttpRequest) -> str:
-    query = request.GET.copy()
-    query.pop("after", None)
-    return query.urlencode()
-
-
-def _list_url(request: HttpRequest, *, after: str = "") -> str:
-    query = request.GET.copy()
-    query.pop("after", None)
-    if after:
-        query["after"] = after
-    text = query.urlencode()
-    return f"{reverse('deletion-list')}?{text}" if text else reverse("deletion-list")
+        raise BadRequest("This address names no page of the history.") from None
 
 
 @limited("export", per_minute=30)
@@ -101,12 +136,11 @@ def deletion_export(request: HttpRequest) -> HttpResponse | StreamingHttpRespons
     if file_format not in tabular.CONTENT_TYPES:
         raise BadRequest("The format of an export is csv, json or ndjson.")
     if not form.is_valid():
-        raise BadRequest("A filter in this address cannot be read. Set it on the history's page.")
-    now = clock.now()
+        raise BadRequest("A filter in this address can't be used. Set it on the Deletions page.")
     export = prepare_export(
         actor=actor,
-        filters=form.history_filter(now=now),
+        filters=form.history_filter(),
         file_format=file_format,
-        query=_query(request),
+        query=export_query(request),
     )
-    return download(request, export=export, name=f"deletions-{now:%Y%m%dT%H%M%SZ}")
+    return download(request, export=export, name=f"deletions-{clock.now():%Y%m%dT%H%M%SZ}")

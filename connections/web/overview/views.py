@@ -16,6 +16,7 @@ from connections.models import Credential, Deletion
 from connections.people import people
 from connections.web.charts import OUTCOME_SERIES, build_chart
 from connections.web.credentials.forms import CredentialForm
+from connections.web.deletions.history_views import DELETION_COLUMNS
 from connections.web.overview.page import (
     MOST_SHOWN,
     Overview,
@@ -231,6 +232,7 @@ def overview_detail(request: HttpRequest) -> HttpResponse:
         "no_worker": None if page.has_worker else no_worker_text(page.worker_seen_at),
         "clock": clock_ahead_text(page.time_ahead, now=page.at) if page.time_ahead else None,
         "latest": page.latest,
+        "deletion_columns": DELETION_COLUMNS,
         "chart": _chart(page.weeks),
         "can_sync": permissions.can_sync(actor),
         "has_credential": has_credential,

@@ -95,12 +95,13 @@ def test_an_org_at_both_ends_is_drawn_once_and_the_newest_first(
     victor: Person, make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(history, "MAX_COUNTED", 3)
-    make(minute=0, sink_org_name="Payments EU")
-    make(minute=DAY, sink_org_name="Payments EU", sink_org_id="org-payments")
-    make(minute=2 * DAY, source_org_name="Labs", sink_org_name="Payments EU")
-    make(minute=3 * DAY, source_org_name="Labs", source_org_id="org-labs")
+    make(minute=0)
+    make(minute=DAY, sink_org_id="org-payments")
+    make(minute=2 * DAY, source_org_id="org-labs", sink_org_id="org-payments")
+    make(minute=3 * DAY, source_org_id="org-labs")
     page = history.history_page(
-        actor=person_actor(person=victor), filters=history.HistoryFilter(org="Payments EU")
+        actor=person_actor(person=victor),
+        filters=history.HistoryFilter(org="datadoghq.eu/org-payments"),
     )
     assert page.count == 3
     assert page.days

@@ -28,8 +28,8 @@ def test_the_newest_stands_first(make: Make, victor: Person) -> None:
     ("fields", "filters"),
     [
         ({"site": "us5.datadoghq.com"}, {"site": "us5.datadoghq.com"}),
-        ({"source_org_id": "org-labs"}, {"org": "org-labs"}),
-        ({"sink_org_name": "Data Lake"}, {"org": "Data Lake"}),
+        ({"source_org_id": "org-labs"}, {"org": "datadoghq.eu/org-labs"}),
+        ({"sink_org_id": "org-lake"}, {"org": "datadoghq.eu/org-lake"}),
         ({"outcome": Outcome.REFUSED}, {"outcome": Outcome.REFUSED}),
         ({"ticket": "SEC-212"}, {"ticket": "SEC-212"}),
         ({"reason": "vendor contract ended"}, {"text": "Contract VENDOR"}),
@@ -48,6 +48,15 @@ def test_a_filter_finds_the_one_that_it_means(
     wanted = make(minute=2, **fields)
     make(minute=3)
     assert found(victor, **filters) == [wanted]
+
+
+def test_an_org_is_its_site_and_id_and_never_its_name(make: Make, victor: Person) -> None:
+    make(minute=1, sink_org_id="org-other", sink_org_name="Data Lake")
+    make(minute=2, sink_org_id="org-lake", sink_org_name="Data Lake", site="us5.datadoghq.com")
+    wanted = make(minute=3, sink_org_id="org-lake", sink_org_name="Data Lake")
+    assert found(victor, org="datadoghq.eu/org-lake") == [wanted]
+    for other in ("Data Lake", "org-lake", "datadoghq.eu/", "/org-lake"):
+        assert found(victor, org=other) == []
 
 
 def test_an_id_is_found_by_its_last_characters(make: Make, victor: Person) -> None:
@@ -84,11 +93,28 @@ def test_pages_leave_nothing_out_and_show_nothing_twice_even_at_equal_times(
     while True:
         page = history.history_page(actor=actor, filters=HistoryFilter(), after=cursor, size=4)
         seen += [deletion.pk for deletion in page.deletions]
-        if page.older is None:
+        if page.next is None:
             break
-        cursor = Cursor.parse(str(page.older))
+        cursor = Cursor.parse(str(page.next))
     assert len(seen) == 10
     assert set(seen) == stored
+
+
+def test_pages_of_the_oldest_first_are_those_of_the_newest_first_turned_round(
+    make: Make, victor: Person
+) -> None:
+    for minute in range(10):
+        make(minute=minute // 3)
+    actor = person_actor(person=victor)
+    seen: list[Deletion] = []
+    cursor: Cursor | None = None
+    while len(seen) < 10:
+        page = history.history_page(
+            actor=actor, filters=HistoryFilter(), after=cursor, is_oldest_first=True, size=4
+        )
+        seen += page.deletions
+        cursor = page.next
+    assert seen == found(victor)[::-1]
 
 
 def test_the_count_is_exact_to_its_limit_and_then_stops(
