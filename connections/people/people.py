@@ -482,7 +482,7 @@ def allow_break_glass(*, actor: Actor, person: Person, is_allowed: bool) -> Pers
     permissions.require(permissions.can_administer(actor), "allow or revoke break glass")
     if is_allowed and actor.person and actor.person.pk == person.pk:
         raise ConflictError(
-            "You can't give yourself break glass. Ask another administrator, or run "
+            "You can’t give yourself break glass. Ask another administrator, or run "
             "change_person --break-glass on the server."
         )
     with audit.atomic():

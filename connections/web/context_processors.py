@@ -1,6 +1,5 @@
 """Template variables that every page has: navigation, theme, signed-in person."""
 
-from dataclasses import dataclass
 from typing import Any
 
 from django.conf import settings
@@ -19,16 +18,6 @@ from connections.web.support import actor_of, signed_in_person
 
 # What a person can choose about how pages look, each in a cookie; the first is the default.
 APPEARANCE = {"theme": ("system", "light", "dark"), "density": ("dense", "comfortable")}
-
-
-@dataclass(frozen=True, kw_only=True)
-class NavItem:
-    """One entry of the navigation; `count` is how many items there need this person."""
-
-    label: str
-    url: str
-    current: bool
-    count: int | None = None
 
 
 def page_context(request: HttpRequest) -> dict[str, Any]:
@@ -52,7 +41,8 @@ def _chosen(request: HttpRequest, name: str) -> str:
     return chosen if chosen in APPEARANCE[name] else APPEARANCE[name][0]
 
 
-def _nav(request: HttpRequest) -> list[NavItem]:
+def _nav(request: HttpRequest) -> list[dict[str, Any]]:
+    """The entries of the navigation; `count` is how many items there need this person."""
     if signed_in_person(request) is None:
         return []
     actor = actor_of(request)
@@ -65,17 +55,17 @@ def _nav(request: HttpRequest) -> list[NavItem]:
         ("Credentials", "credential-list"),
     ]
     if permissions.can_audit(actor):
-        entries += [("Audit", "audit-list"), ("Evidence", "evidence-detail")]
+        entries += [("Audit log", "audit-list"), ("Evidence", "evidence-detail")]
     if permissions.can_administer(actor):
-        entries += [("People", "person-list"), ("Notices", "notice-list")]
+        entries += [("People", "person-list"), ("Notifications", "notice-list")]
     waiting = _count_awaiting_approval(actor) if permissions.can_approve_any(actor) else 0
     return [
-        NavItem(
-            label=label,
-            url=reverse(name),
-            current=_is_current(request, reverse(name)),
-            count=waiting or None if name == "deletion-list" else None,
-        )
+        {
+            "label": label,
+            "url": reverse(name),
+            "current": _is_current(request, reverse(name)),
+            "count": waiting or None if name == "deletion-list" else None,
+        }
         for label, name in entries
     ]
 

@@ -4,6 +4,7 @@ import logging
 import re
 import uuid
 from collections.abc import Callable, Iterable, Iterator
+from functools import cache
 from typing import Any
 
 from allauth.mfa.models import Authenticator
@@ -153,16 +154,11 @@ def _readiness_problem() -> str | None:
     return None
 
 
-_migrations_cache: set[tuple[str, str]] = set()
-
-
-def _migrations_on_disk() -> set[tuple[str, str]]:
+@cache
+def _migrations_on_disk() -> frozenset[tuple[str, str]]:
     # The files don't change while the process runs, and reading them takes longer than the rest
     # of the check.
-    if not _migrations_cache:
-        loader = MigrationLoader(None)
-        _migrations_cache.update(loader.disk_migrations or {})
-    return _migrations_cache
+    return frozenset(MigrationLoader(None).disk_migrations or {})
 
 
 class HeadersMiddleware(MiddlewareMixin):

@@ -8,7 +8,6 @@ new sign-in at the identity provider.
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from functools import wraps
@@ -135,16 +134,6 @@ def _is_proof(record: dict[str, Any]) -> bool:
     return bool(is_password or record.get("passwordless"))
 
 
-def available_methods(person: Person) -> frozenset[Method]:
-    """The methods that this person can use; empty for one without a password or passkey."""
-    ways = set()
-    if person.has_usable_password():
-        ways.add(Method.PASSWORD)
-    if Authenticator.objects.filter(user=person, type=Authenticator.Type.WEBAUTHN).exists():
-        ways.add(Method.PASSKEY)
-    return frozenset(ways)
-
-
 @sensitive_variables("password")
 def reauthenticate_by_password(request: HttpRequest, *, password: Secret) -> None:
     """Reauthenticate if that is the person's password. Raises RefusedError."""
@@ -155,20 +144,6 @@ def reauthenticate_by_password(request: HttpRequest, *, password: Secret) -> Non
         raise _refused(request, person=person, message=WRONG_PASSWORD)
     ratelimit.clear(request, action=_ACTION, user=person)
     record_reauthentication(request, method=Method.PASSWORD)
-
-
-def passkey_challenge(request: HttpRequest) -> dict[str, Any]:
-    """The options for the browser's `navigator.credentials.get`.
-
-    They require user verification (PIN, fingerprint or face): a touch only proves that someone is
-    present.
-    """
-    options, state = allauth_internals.get_server().authenticate_begin(
-        credentials=allauth_internals.get_credentials(require_signed_in_person(request)),
-        user_verification=UserVerificationRequirement.REQUIRED,
-    )
-    allauth_internals.set_state(state)
-    return dict(options)
 
 
 def reauthenticate_by_passkey(request: HttpRequest, *, credential: dict[str, Any]) -> None:
@@ -251,41 +226,26 @@ class _Guard(Protocol):
     def __call__[**P](self, view: View[P], /) -> View[P]: ...
 
 
-@dataclass(frozen=True, kw_only=True)
-class ReauthPrompt:
-    """What a form shows while its action needs reauthentication."""
-
-    takes_password: bool
-    takes_passkey: bool
-    # The sign-in at the identity provider; empty for people without an account there.
-    provider_url: str
-    provider_name: str
-    # The URL of a POST that was not done because reauthentication was missing; else empty.
-    late_at: str
-    # Why the password or passkey was refused; empty where none was posted.
-    problem: str
-    # The reauthentication page, which returns to this one.
-    url: str
-    # Where "back" leads.
-    back_url: str
-
-
-def prompt_for(request: HttpRequest) -> ReauthPrompt | None:
-    """The prompt for this request's page; None while reauthentication is recent."""
+def prompt_for(request: HttpRequest) -> dict[str, Any] | None:
+    """The identity check as this request's page shows it; None while reauthentication is recent."""
     person = signed_in_person(request)
     if person is None or is_recent(request):
         return None
-    methods = available_methods(person)
-    return ReauthPrompt(
-        takes_password=Method.PASSWORD in methods,
-        takes_passkey=Method.PASSKEY in methods,
-        provider_url=_provider_url(request, person),
-        provider_name=single_sign_on.provider_name(),
-        late_at=getattr(request, "_reauthentication_late_at", ""),
-        problem=getattr(request, "_reauthentication_problem", ""),
-        url=prompt_url(request),
-        back_url=parent_page_url(request.path),
-    )
+    has_passkey = Authenticator.objects.filter(user=person, type=Authenticator.Type.WEBAUTHN)
+    return {
+        "takes_password": person.has_usable_password(),
+        "takes_passkey": has_passkey.exists(),
+        # The sign-in at the identity provider; empty for people without an account there.
+        "provider_url": _provider_url(request, person),
+        "provider_name": single_sign_on.provider_name(),
+        # The URL of a POST that was not done because reauthentication was missing.
+        "late_at": getattr(request, "_reauthentication_late_at", ""),
+        # Why the password or passkey was refused.
+        "problem": getattr(request, "_reauthentication_problem", ""),
+        # The reauthentication page, which returns to this one.
+        "url": prompt_url(request),
+        "back_url": parent_page_url(request.path),
+    }
 
 
 def _provider_url(request: HttpRequest, person: Person) -> str:
@@ -403,5 +363,14 @@ def reauthentication_page(request: HttpRequest) -> HttpResponse:
 
 
 def reauthentication_passkey(request: HttpRequest) -> HttpResponseBase:
-    """The options for the browser's passkey dialog. Replaces the previous challenge."""
-    return JsonResponse(passkey_challenge(request))
+    """The options for the browser's `navigator.credentials.get`. Replaces the previous challenge.
+
+    They require user verification (PIN, fingerprint or face): a touch only proves that someone is
+    present.
+    """
+    options, state = allauth_internals.get_server().authenticate_begin(
+        credentials=allauth_internals.get_credentials(require_signed_in_person(request)),
+        user_verification=UserVerificationRequirement.REQUIRED,
+    )
+    allauth_internals.set_state(state)
+    return JsonResponse(dict(options))

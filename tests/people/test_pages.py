@@ -154,7 +154,7 @@ def test_their_events_stand_on_the_page_of_a_person(
     ("who", "labels"),
     [
         ("victor", ["Overview", "Connections", "Deletions", "Credentials"]),
-        ("edith", ["Overview", "Connections", "Deletions", "Credentials", "Audit", "Evidence"]),
+        ("edith", ["Overview", "Connections", "Deletions", "Credentials", "Audit log", "Evidence"]),
         (
             "root",
             [
@@ -162,10 +162,10 @@ def test_their_events_stand_on_the_page_of_a_person(
                 "Connections",
                 "Deletions",
                 "Credentials",
-                "Audit",
+                "Audit log",
                 "Evidence",
                 "People",
-                "Notices",
+                "Notifications",
             ],
         ),
     ],
@@ -175,7 +175,7 @@ def test_the_navigation_holds_what_a_person_may_see(
 ) -> None:
     client = client_of(request.getfixturevalue(who))
     page = client.get(reverse("account_change_password"))
-    assert [entry.label for entry in page.context["nav"]] == labels
+    assert [entry["label"] for entry in page.context["nav"]] == labels
 
 
 def test_a_person_without_a_role_sees_who_can_give_one(
@@ -235,3 +235,25 @@ def test_who_never_signed_in_and_has_no_role_is_said_in_whole_words(
     assert "No role" in row
     assert 'data-label="last sign-in"' in row
     assert 'data-label="roles"' not in row
+
+
+@pytest.mark.parametrize("path", ["disable", "break-glass"])
+def test_what_takes_access_away_is_behind_a_second_click(
+    root: Person, ada: Person, client_of: ClientOf, path: str
+) -> None:
+    ada.may_break_glass = True
+    ada.save()
+    page = client_of(root).get(f"/people/{ada.pk}/").text
+    form = page.split(f'action="/people/{ada.pk}/{path}/"')[1].split("</form>")[0]
+    before, _, inside = form.partition("<summary>")
+    assert "<button" not in before
+    assert "button-danger" in inside
+
+
+@pytest.mark.parametrize(
+    "path", ["signup", "email", "confirm-email", "confirm-email/abc", "login/code/confirm"]
+)
+def test_pages_of_allauth_that_are_not_offered_do_not_exist(
+    ada: Person, client_of: ClientOf, path: str
+) -> None:
+    assert client_of(ada).get(f"/accounts/{path}/").status_code == 404

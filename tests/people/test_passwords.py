@@ -8,8 +8,10 @@ from collections.abc import Callable
 import pytest
 from allauth.mfa.models import Authenticator
 from django.contrib.auth.hashers import MD5PasswordHasher
+from django.contrib.auth.password_validation import password_validators_help_texts
 from django.core import mail
 from django.test import Client
+from django.utils.html import escape
 from pytest_django import Settings
 
 from connections.models import AuditEvent, Person
@@ -69,6 +71,30 @@ def test_a_reset_is_recorded_when_it_is_asked_for_and_when_it_is_done(
         "A link to choose a new password was mailed to Ada, asked for from 127.0.0.1."
     )
     assert done.code == "person.password_set"
+
+
+def test_the_reset_email_has_one_link_and_says_until_when_it_works(
+    client: Client, ada: Person
+) -> None:
+    client.post(RESET, {"email": "ada@example.com"})
+    [message] = mail.outbox
+    assert message.subject == "Reset your Org Admin password"
+    assert str(message.body).count("http") == 1
+    assert re.search(r"once and expires at \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC\.", str(message.body))
+    assert "Didn't request this? Ignore it." in message.body
+
+
+@pytest.mark.parametrize("path", ["/setup/", "/sign-in/", "/accounts/password/change/"])
+def test_every_page_to_choose_a_password_shows_the_same_rules(
+    client: Client, ada: Person, client_of: ClientOf, path: str
+) -> None:
+    if path == "/setup/":
+        ada.delete()
+    else:
+        client = client_of(ada)
+    page = client.get(path).text
+    for rule in password_validators_help_texts():
+        assert escape(rule) in page
 
 
 def test_a_reset_ends_every_session_there_is(

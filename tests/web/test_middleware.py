@@ -202,7 +202,8 @@ def test_it_is_not_ready_before_its_migrations(
     client: Client, db: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        "connections.web.middleware._migrations_cache", {("connections", "9999_not_applied")}
+        "connections.web.middleware._migrations_on_disk",
+        lambda: frozenset({("connections", "9999_not_applied")}),
     )
     answer = client.get("/readyz")
     assert (answer.status_code, answer.text) == (503, "migrations are not applied\n")

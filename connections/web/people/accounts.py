@@ -10,6 +10,7 @@ from allauth.account.adapter import DefaultAccountAdapter
 from allauth.account.authentication import get_authentication_records
 from allauth.core.exceptions import ReauthenticationRequired
 from allauth.mfa.adapter import DefaultMFAAdapter
+from allauth.mfa.models import Authenticator
 from django.conf import settings
 from django.core.cache import cache
 from django.core.exceptions import ValidationError
@@ -168,6 +169,10 @@ class MFAAdapter(DefaultMFAAdapter):  # type: ignore[misc]
     allauth's hook gets only the text, so the ciphertext is bound to its purpose and not to the
     person's row. connections.crypto.encrypted_fields lists the fields, for key rotation.
     """
+
+    def generate_authenticator_name(self, user: Person, type: Authenticator.Type) -> str:
+        """The name that the form for a new key suggests."""
+        return f"Key {Authenticator.objects.filter(user=user, type=type).count() + 1}"
 
     def encrypt(self, text: str) -> str:
         """The ciphertext to store. Raises encryption.KeyRingError."""

@@ -31,7 +31,15 @@ class RolesForm(ServiceForm):
     )
 
 
-class PersonForm(RolesForm):
+class EmailForm(ServiceForm):
+    """The email address of a person."""
+
+    email = forms.EmailField(
+        label="Email address", widget=forms.EmailInput(attrs={"autocomplete": "off"})
+    )
+
+
+class PersonForm(RolesForm, EmailForm):
     """A new person."""
 
     username = forms.CharField(
@@ -39,14 +47,7 @@ class PersonForm(RolesForm):
         max_length=150,
         widget=forms.TextInput(attrs={"autocomplete": "off", "spellcheck": "false"}),
     )
-    email = forms.EmailField(label="Email", widget=forms.EmailInput(attrs={"autocomplete": "off"}))
     field_order = ("username", "email", "roles", "is_administrator")
-
-
-class EmailForm(ServiceForm):
-    """The email address of an existing person."""
-
-    email = forms.EmailField(label="Email", widget=forms.EmailInput(attrs={"autocomplete": "off"}))
 
 
 class MakeLinkForm(ServiceForm):
@@ -97,7 +98,7 @@ class SetUpForm(_LinkForm):
         widget=forms.TextInput(attrs={"autocomplete": "username", "spellcheck": "false"}),
     )
     email = forms.EmailField(
-        label="Email", widget=forms.EmailInput(attrs={"autocomplete": "email"})
+        label="Email address", widget=forms.EmailInput(attrs={"autocomplete": "email"})
     )
     password = forms.CharField(
         label="Password",

@@ -104,6 +104,11 @@ class LoginKeyForm(keys.LoginWebAuthnForm):  # type: ignore[misc]
 class AddKeyForm(keys.AddWebAuthnForm):  # type: ignore[misc]
     """Adding a passkey or security key."""
 
+    passwordless = forms.BooleanField(
+        label="Sign in with this key alone, without a password",
+        required=False,
+        help_text="The key then asks for a PIN, fingerprint or face.",
+    )
     credential = PasskeyField(widget=forms.HiddenInput)
 
     def clean(self) -> Any:

@@ -36,7 +36,7 @@ class RefusalText(NamedTuple):
 
 _INVALID = "Invalid response"
 _FAULT = "The identity provider might be set up wrongly. Tell an administrator."
-_TEXTS: dict[str, RefusalText] = {
+REFUSAL_TEXTS: dict[Reason | Refusal, RefusalText] = {
     Reason.UNREACHABLE: RefusalText(
         "the identity provider gave no usable response",
         "No response from the identity provider",
@@ -96,11 +96,6 @@ _TEXTS: dict[str, RefusalText] = {
         "Sign in there with the account that is connected to you here.",
     ),
 }
-
-
-def refusal_text(reason: Reason | Refusal) -> RefusalText:
-    """The texts for one reason."""
-    return _TEXTS[reason]
 
 
 # How long a sign-in may take, and how many can be pending in one browser.

@@ -18,10 +18,10 @@ from connections.web import reauthentication
 from connections.web.people import single_sign_on
 from connections.web.people.allauth_internals import consume_rate_limit, record_authentication
 from connections.web.people.single_sign_on import (
+    REFUSAL_TEXTS,
     CompletedSignIn,
     Refusal,
     SignInPurpose,
-    refusal_text,
 )
 from connections.web.rate_limits import too_many_requests
 from connections.web.reauthentication import redirect_to_prompt, requires_reauthentication
@@ -176,7 +176,7 @@ def _refused(
     identity: ProviderIdentity | None = None,
     is_recorded: bool = True,
 ) -> HttpResponse:
-    refusal = refusal_text(reason)
+    refusal = REFUSAL_TEXTS[reason]
     if text:
         logger.warning("A sign-in at the provider was refused. %s", text)
     # Reason.BUSY refuses nothing: the provider was not contacted.

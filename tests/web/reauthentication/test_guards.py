@@ -42,7 +42,7 @@ def test_a_guarded_post_without_a_proof_does_nothing_and_comes_back_with_the_que
     response: Any = client.post(addresses[name], ACTING.get(name, {}))
     assert response.status_code == 422
     question = response.context["reauth_prompt"]
-    assert (question.late_at, question.takes_password) == (addresses[name], True)
+    assert (question["late_at"], question["takes_password"]) == (addresses[name], True)
     assert everything_stored() == before
     assert AuditEvent.objects.count() == events
 
@@ -57,7 +57,7 @@ def test_a_wrong_password_in_it_does_nothing_either(
     response: Any = client.post(addresses[name], typed)
     assert response.status_code == 422
     # Where the act is not on offer just now, its page has no form to say it in.
-    assert response.context["reauth_prompt"].problem == reauthentication.WRONG_PASSWORD
+    assert response.context["reauth_prompt"]["problem"] == reauthentication.WRONG_PASSWORD
     assert "a wrong password" not in response.content.decode()
     [event] = AuditEvent.objects.order_by("seq")[events:]
     assert event.code == "person.reauthentication_failed"

@@ -164,7 +164,7 @@ def test_a_late_credential_comes_back_with_its_name_and_without_its_keys(
     assert (page.status, fields["name"]) == (422, "Payments (new)")
     assert f'value="{typed["site"]}" selected' in page.html
     assert (fields["api_key"], fields["application_key"]) == ("", "")
-    assert "Paste the keys again: they were not kept." in page.text
+    assert "Paste the keys again. They weren’t kept." in page.text
     assert typed["api_key"] not in page.html
     assert not Credential.objects.exists()
     assert sandbox.world.requests() == []
