@@ -36,9 +36,9 @@ from django.utils import timezone
 
 PERSON = settings.AUTH_USER_MODEL
 POLICIES = [
-    ("none", "No second person"),
-    ("one", "One other person approves"),
-    ("two", "Two other people approve"),
+    ("none", "No approval required"),
+    ("one", "1 approval required"),
+    ("two", "2 approvals required"),
 ]
 
 

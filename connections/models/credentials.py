@@ -22,9 +22,9 @@ PURPOSE = "credential"
 class ApprovalPolicy(models.TextChoices):
     """How many other people must approve a deletion that uses a credential."""
 
-    NONE = "none", "No second person"
-    ONE = "one", "One other person approves"
-    TWO = "two", "Two other people approve"
+    NONE = "none", "No approval required"
+    ONE = "one", "1 approval required"
+    TWO = "two", "2 approvals required"
 
     @property
     def approvals_needed(self) -> int:

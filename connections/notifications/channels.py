@@ -6,6 +6,7 @@ import smtplib
 import stat
 from dataclasses import dataclass
 from enum import StrEnum
+from http import HTTPStatus
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -39,19 +40,19 @@ def append_checkpoint(*, path: Path, note: str) -> None:
         finally:
             os.close(descriptor)
     except OSError as error:
-        raise CheckpointFileError(f"The file cannot be written ({error.strerror}).") from None
+        raise CheckpointFileError(f"The file can’t be written ({error.strerror}).") from None
 
 
 def check_checkpoint_file(path: Path) -> None:
     """Raise CheckpointFileError unless the file can be appended to; creates nothing."""
     if not path.exists() and not path.is_symlink():
         if not os.access(path.parent, os.W_OK | os.X_OK):
-            raise CheckpointFileError(f"{path.parent} cannot be written by this user.")
+            raise CheckpointFileError(f"This user can’t write to {path.parent}.")
         return
     try:
         os.close(_open(path, make=False))
     except OSError as error:
-        raise CheckpointFileError(f"The file cannot be written ({error.strerror}).") from None
+        raise CheckpointFileError(f"The file can’t be written ({error.strerror}).") from None
 
 
 def _open(path: Path, *, make: bool = True) -> int:
@@ -60,7 +61,7 @@ def _open(path: Path, *, make: bool = True) -> int:
     descriptor = os.open(path, flags | (os.O_CREAT if make else 0), 0o600)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        raise CheckpointFileError("It is no regular file.")
+        raise CheckpointFileError("It isn’t a regular file.")
     return descriptor
 
 
@@ -70,8 +71,6 @@ def _write(descriptor: int, data: bytes) -> None:
         raise OSError(0, "only a part fitted")
 
 
-_HTTP_OK = range(200, 300)
-_GONE = 410
 _ADDRESS = re.compile(r"\S*@\S*")
 
 
@@ -120,7 +119,8 @@ def _send_mail(notification: Notification, message: Message) -> DeliveryResult:
     address = mail_address(notification)
     if not settings.HAS_MAIL or not address:
         return DeliveryResult(
-            status=DeliveryStatus.NO_RECIPIENT, text="There is nobody to tell any more."
+            status=DeliveryStatus.NO_RECIPIENT,
+            text="The person is disabled, or the address is no longer configured.",
         )
     mail = EmailMessage(
         subject=message.subject,
@@ -141,7 +141,7 @@ def _send_mail(notification: Notification, message: Message) -> DeliveryResult:
     except (OSError, ValueError) as error:
         return _mail_failure(error, address=address)
     return DeliveryResult(
-        status=DeliveryStatus.DELIVERED, text="The mail server took it.", status_code=250
+        status=DeliveryStatus.DELIVERED, text="Accepted by the mail server (250)", status_code=250
     )
 
 
@@ -161,41 +161,34 @@ def _mail_failure(error: Exception, *, address: str) -> DeliveryResult:
         status_code, raw = error.smtp_code, error.smtp_error
         response = raw.decode(errors="replace") if isinstance(raw, bytes) else str(raw)
     text = _MAIL_FAILURE_TEXTS.get(
-        type(error), f"The mail could not be sent: {type(error).__name__}."
+        type(error), f"The email couldn’t be sent: {type(error).__name__}."
     )
     if response:
         response = wording.one_line(_ADDRESS.sub("…", response.replace(address, "…")), limit=120)
-        text = f"{text} It says: “{response}”"
+        text = f"{text} Mail server: “{response}”"
     # Any other code comes from a truncated response.
     status_code = status_code if status_code in range(400, 600) else None
     return DeliveryResult(status=DeliveryStatus.FAILED, text=text, status_code=status_code)
 
 
 _MAIL_FAILURE_TEXTS: dict[type[Exception], str] = {
-    smtplib.SMTPRecipientsRefused: "The mail server refuses this address.",
-    smtplib.SMTPAuthenticationError: "The mail server does not accept the user name or password.",
-    smtplib.SMTPServerDisconnected: "The mail server hung up, or did not answer in time.",
-    ConnectionRefusedError: "The mail server’s port is closed.",
-    TimeoutError: "The mail server did not answer in time.",
+    smtplib.SMTPRecipientsRefused: "The mail server rejected this address.",
+    smtplib.SMTPAuthenticationError: "The mail server rejected the username or password.",
+    smtplib.SMTPServerDisconnected: (
+        "The mail server closed the connection or didn’t respond in time."
+    ),
+    ConnectionRefusedError: "The mail server refused the connection.",
+    TimeoutError: "The mail server didn’t respond in time.",
 }
 
 
 # --- Webhook ------------------------------------------------------------------------------------
 
 
-def configured_webhook() -> webhooks.Webhook:
-    """The webhook in the settings; call it only when WEBHOOK_URL is set."""
-    return webhooks.Webhook(
-        url=settings.WEBHOOK_URL,
-        proxy_url=settings.DATADOG_PROXY,
-        ca_bundle=settings.DATADOG_CA_BUNDLE,
-    )
-
-
 def _send_webhook(notification: Notification, message: Message) -> DeliveryResult:
     if not settings.WEBHOOK_URL:
         return DeliveryResult(
-            status=DeliveryStatus.NO_RECIPIENT, text="No webhook is set any more."
+            status=DeliveryStatus.NO_RECIPIENT, text="The webhook is no longer configured."
         )
     try:
         keys = webhooks.load_secrets(
@@ -204,10 +197,9 @@ def _send_webhook(notification: Notification, message: Message) -> DeliveryResul
     except webhooks.WebhookSecretError:
         return DeliveryResult(
             status=DeliveryStatus.FAILED,
-            text="The file of ORGADMIN_WEBHOOK_SECRET_FILE cannot be used; `doctor` says why.",
+            text="ORGADMIN_WEBHOOK_SECRET_FILE can’t be used. Run `doctor` for details.",
         )
     response = webhooks.post(
-        webhook=configured_webhook(),
         message_id=str(notification.pk),
         timestamp=int(clock.now().timestamp()),
         body=message.as_json(),
@@ -215,29 +207,25 @@ def _send_webhook(notification: Notification, message: Message) -> DeliveryResul
     )
     if response.status is None:
         cause = str(response.cause).replace("_", " ")
-        return DeliveryResult(status=DeliveryStatus.FAILED, text=f"No answer: {cause}.")
+        return DeliveryResult(status=DeliveryStatus.FAILED, text=f"No response: {cause}.")
+    status, text = _webhook_result(response.status)
     return DeliveryResult(
-        status=_webhook_status(response.status),
-        text=_webhook_text(response.status),
+        status=status,
+        text=text,
         status_code=response.status,
         retry_after_seconds=_parse_retry_after(response.headers.get("retry-after", "")),
     )
 
 
-def _webhook_status(status_code: int) -> DeliveryStatus:
-    if status_code in _HTTP_OK:
-        return DeliveryStatus.DELIVERED
-    return DeliveryStatus.REFUSED if status_code == _GONE else DeliveryStatus.FAILED
-
-
-def _webhook_text(status_code: int) -> str:
-    if status_code in _HTTP_OK:
-        return f"The receiver took it ({status_code})."
-    if status_code == _GONE:
-        return "The receiver wants to be told no more (410)."
+def _webhook_result(status_code: int) -> tuple[DeliveryStatus, str]:
+    if status_code in range(200, 300):
+        return DeliveryStatus.DELIVERED, f"Delivered ({status_code})"
+    if status_code == HTTPStatus.GONE:
+        return DeliveryStatus.REFUSED, "The receiver wants no more messages (410)."
     if status_code in range(300, 400):
-        return f"The receiver leads elsewhere ({status_code}), where we do not follow."
-    return f"The receiver answered {status_code}."
+        text = f"The receiver redirects ({status_code}). Redirects aren’t followed."
+        return DeliveryStatus.FAILED, text
+    return DeliveryStatus.FAILED, f"The receiver returned {status_code}."
 
 
 def _parse_retry_after(text: str) -> int | None:
@@ -250,11 +238,11 @@ def _parse_retry_after(text: str) -> int | None:
 
 def _append_to_file(message: Message) -> DeliveryResult:
     if not settings.CHECKPOINT_FILE:
-        return DeliveryResult(status=DeliveryStatus.NO_RECIPIENT, text="No file is set any more.")
+        return DeliveryResult(
+            status=DeliveryStatus.NO_RECIPIENT, text="The checkpoint file is no longer configured."
+        )
     try:
         append_checkpoint(path=Path(settings.CHECKPOINT_FILE), note=message.data["note"])
     except CheckpointFileError as error:
         return DeliveryResult(status=DeliveryStatus.FAILED, text=str(error)[:200])
-    return DeliveryResult(
-        status=DeliveryStatus.DELIVERED, text="It was appended and is on the disk."
-    )
+    return DeliveryResult(status=DeliveryStatus.DELIVERED, text="Saved to the file")

@@ -87,12 +87,12 @@ def deliver(*, notification: Notification) -> Notification:
 def _send(notification: Notification) -> DeliveryResult:
     if notification.attempts > len(RETRY_DELAYS) + 1:
         # Every process that claimed it died or failed before it stored a result.
-        return DeliveryResult(status=DeliveryStatus.FAILED, text="No try came to a result.")
+        return DeliveryResult(status=DeliveryStatus.FAILED, text="No attempt had a result.")
     try:
         message = build_message(notification)
     except ObjectDoesNotExist:
         return DeliveryResult(
-            status=DeliveryStatus.NO_RECIPIENT, text="What it tells of is not in the database."
+            status=DeliveryStatus.NO_RECIPIENT, text="Its subject is no longer in the database."
         )
     return channels.send(notification=notification, message=message)
 
@@ -181,12 +181,12 @@ def retry(*, actor: Actor, notification: Notification) -> int:
 
     Raises PermissionDenied, and ConflictError when there are none.
     """
-    permissions.require(permissions.can_administer(actor), "try notices again")
+    permissions.require(permissions.can_administer(actor), "retry notifications")
     with audit.atomic():
         given_up = same_destination(notification).filter(state=Notification.State.GIVEN_UP)
         count = given_up.update(state=Notification.State.WAITING, due_at=clock.now(), attempts=0)
         if not count:
-            raise ConflictError("Nothing is given up for this destination any more.")
+            raise ConflictError("This destination has no failed notifications.")
         audit.record(
             code=EventCode.NOTIFICATION_RETRIED,
             actor=actor,

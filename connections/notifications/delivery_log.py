@@ -1,6 +1,5 @@
 """The configured destinations, the delivery log, and test messages."""
 
-from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -35,8 +34,8 @@ class Destination:
     address: str
     purpose: str
     # Counts over the delivery log.
-    waiting: int = 0
-    given_up: int = 0
+    waiting: int
+    failed: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +58,7 @@ class DeliveryLogPage:
 
 def get_log_page(*, actor: Actor, state: str = "", after: UUID | None = None) -> DeliveryLogPage:
     """One page of the log. Raises PermissionDenied, and Notification.DoesNotExist for `after`."""
-    permissions.require(permissions.can_administer(actor), "see notices")
+    permissions.require(permissions.can_administer(actor), "see notifications")
     rows = Notification.objects.select_related("person").order_by("-created_at", "-id")
     if state:
         rows = rows.filter(state=state)
@@ -90,44 +89,40 @@ def _log_entries(rows: Iterable[Notification]) -> list[DeliveryLogEntry]:
 
 def list_destinations(*, actor: Actor) -> list[Destination]:
     """Every configured destination. Raises PermissionDenied."""
-    permissions.require(permissions.can_administer(actor), "see notices")
-    counts = _count_by_destination()
+    permissions.require(permissions.can_administer(actor), "see notifications")
+    pending = Notification.objects.filter(
+        state__in=[Notification.State.WAITING, Notification.State.GIVEN_UP]
+    ).order_by()
+    grouped = pending.values_list("channel", "address_key", "state").annotate(n=Count("pk"))
+    counts = {(channel, key, state): count for channel, key, state, count in grouped}
     return [
         Destination(
             key=f"{channel}:{key}",
             label=label,
             address=address,
             purpose=purpose,
-            waiting=counts[channel, key, Notification.State.WAITING],
-            given_up=counts[channel, key, Notification.State.GIVEN_UP],
+            waiting=counts.get((channel, key, Notification.State.WAITING), 0),
+            failed=counts.get((channel, key, Notification.State.GIVEN_UP), 0),
         )
         for channel, key, label, address, purpose in _configured_destinations()
     ]
 
 
-def _count_by_destination() -> Counter[tuple[str, str, str]]:
-    rows = Notification.objects.filter(
-        state__in=[Notification.State.WAITING, Notification.State.GIVEN_UP]
-    ).order_by()
-    grouped = rows.values_list("channel", "address_key", "state").annotate(n=Count("pk"))
-    return Counter({(channel, key, state): count for channel, key, state, count in grouped})
-
-
 _PEOPLE_PURPOSE = (
-    "Deletions to approve and what became of them, changes of policies and rights, alarms: "
-    "each to whom it concerns"
+    "Approval requests, outcomes, policy and role changes, and alarms: each to the people concerned"
 )
-_WEBHOOK_PURPOSE = "Every such act, alarms, and each checkpoint"
-_CHECKPOINT_PURPOSE = "Each checkpoint of the record"
+_WEBHOOK_PURPOSE = "All of these, and every checkpoint"
+_CHECKPOINT_PURPOSE = "Every checkpoint of the audit log"
 
 
 def _configured_destinations() -> list[tuple[Channel, str, str, str, str]]:
     found = []
     if settings.HAS_MAIL:
-        sender = f"as {settings.DEFAULT_FROM_EMAIL}"
-        found.append((Channel.MAIL, "", "Mail to people", sender, _PEOPLE_PURPOSE))
+        sender = f"From {settings.DEFAULT_FROM_EMAIL}"
+        found.append((Channel.MAIL, "", "Email to people", sender, _PEOPLE_PURPOSE))
+        label = "Email to a checkpoint recipient"
         found += [
-            (Channel.MAIL, outbox.address_key(each), "Mail to a witness", each, _CHECKPOINT_PURPOSE)
+            (Channel.MAIL, outbox.address_key(each), label, each, _CHECKPOINT_PURPOSE)
             for each in settings.CHECKPOINT_EMAILS
         ]
     if settings.WEBHOOK_URL:
@@ -135,7 +130,7 @@ def _configured_destinations() -> list[tuple[Channel, str, str, str, str]]:
         found.append((Channel.WEBHOOK, "", "Webhook", host, _WEBHOOK_PURPOSE))
     if settings.CHECKPOINT_FILE:
         path = settings.CHECKPOINT_FILE
-        found.append((Channel.FILE, "", "File of checkpoints", path, _CHECKPOINT_PURPOSE))
+        found.append((Channel.FILE, "", "Checkpoint file", path, _CHECKPOINT_PURPOSE))
     return found
 
 
@@ -146,14 +141,14 @@ def send_test(*, actor: Actor, key: str) -> Notification:
     alone. Call it outside any transaction. Raises PermissionDenied, and ConflictError when
     nothing can be sent.
     """
-    permissions.require(permissions.can_administer(actor), "send a test")
+    permissions.require(permissions.can_administer(actor), "send test notifications")
     channel, _, address_key = key.partition(":")
     if key not in {destination.key for destination in list_destinations(actor=actor)}:
-        raise ConflictError("This destination is not set any more.")
+        raise ConflictError("This destination is no longer configured.")
     is_checkpoint_recipient = channel == Channel.FILE or bool(address_key)
     person = actor.person if channel == Channel.MAIL and not is_checkpoint_recipient else None
     if person is not None and not person.email:
-        raise ConflictError("You have no e-mail address here, so the test has nowhere to go.")
+        raise ConflictError("Your account has no email address. Add one to send a test.")
     checkpoint = _newest_checkpoint() if is_checkpoint_recipient else None
     with audit.atomic():
         audit.record(
@@ -185,7 +180,7 @@ def send_test(*, actor: Actor, key: str) -> Notification:
 def _newest_checkpoint() -> Checkpoint:
     newest = checkpoints.latest_checkpoint() or checkpoints.make_checkpoint_if_due()
     if newest is None:
-        raise ConflictError("There is no checkpoint yet, so there is nothing to keep.")
+        raise ConflictError("There is no checkpoint to send yet.")
     return newest
 
 

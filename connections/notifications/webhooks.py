@@ -11,8 +11,9 @@ import hashlib
 import hmac
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
+
+from django.conf import settings
 
 from connections.core.private_files import (
     PrivateFileError,
@@ -33,15 +34,6 @@ _MIN_SECRET_BYTES = 24
 
 class WebhookSecretError(Exception):
     """The secret is missing, malformed or readable by others. The message never contains it."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Webhook:
-    """The address of the webhook; `proxy_url` and `ca_bundle` can be empty."""
-
-    url: str
-    proxy_url: str
-    ca_bundle: str
 
 
 def new_secret_text() -> str:
@@ -95,7 +87,6 @@ def signed_headers(
 
 def post(
     *,
-    webhook: Webhook,
     message_id: str,
     timestamp: int,
     body: bytes,
@@ -105,20 +96,20 @@ def post(
     """Send one JSON document once. Network errors are in the result, never raised."""
     headers = signed_headers(message_id=message_id, timestamp=timestamp, body=body, keys=keys)
     headers["Content-Type"] = "application/json"
-    return _send(webhook, method="POST", headers=headers, body=body, seconds=deadline_seconds)
+    return _send(method="POST", headers=headers, body=body, seconds=deadline_seconds)
 
 
-def probe(*, webhook: Webhook) -> OutboundResponse:
+def probe() -> OutboundResponse:
     """Send a HEAD request, which changes nothing: any status shows that the receiver responds."""
-    return _send(webhook, method="HEAD", headers={}, body=None, seconds=CONNECT_SECONDS)
+    return _send(method="HEAD", headers={}, body=None, seconds=CONNECT_SECONDS)
 
 
 def _send(
-    webhook: Webhook, *, method: str, headers: dict[str, str], body: bytes | None, seconds: float
+    *, method: str, headers: dict[str, str], body: bytes | None, seconds: float
 ) -> OutboundResponse:
     request = OutboundRequest(
         method=method,
-        url=webhook.url,
+        url=settings.WEBHOOK_URL,
         keys={},
         headers=headers,
         body=body,
@@ -126,7 +117,7 @@ def _send(
         deadline_seconds=seconds,
         connect_seconds=CONNECT_SECONDS,
         max_body=MAX_RESPONSE_BYTES,
-        proxy_url=webhook.proxy_url or None,
-        ca_bundle=webhook.ca_bundle or None,
+        proxy_url=settings.DATADOG_PROXY or None,
+        ca_bundle=settings.DATADOG_CA_BUNDLE or None,
     )
     return send(request=request)

@@ -146,7 +146,7 @@ def _check_webhook() -> Iterator[CheckMessage]:
             webhooks.load_secrets(path, make=False)
     except webhooks.WebhookSecretError as error:
         yield Error(str(error), hint="See docs/OPERATIONS.md, “Notifications”.")
-    response = webhooks.probe(webhook=channels.configured_webhook())
+    response = webhooks.probe()
     if response.status is None:
         yield Error(
             f"no response from {origin}: {str(response.cause).replace('_', ' ')}",

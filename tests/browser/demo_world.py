@@ -199,10 +199,10 @@ class _Builder:
         """One in each state, about what was recorded last of a deletion."""
         told = AuditEvent.objects.filter(code=audit.EventCode.DELETION_SETTLED).order_by("-seq")
         results = {
-            "waiting": ("The receiver answered 503.", 503, 2),
-            "delivered": ("The mail server took it.", 250, 1),
-            "given_up": ("No answer: no answer in time.", None, 6),
-            "dropped": ("There is nobody to tell any more.", None, 1),
+            "waiting": ("The receiver returned 503.", 503, 2),
+            "delivered": ("Accepted by the mail server (250)", 250, 1),
+            "given_up": ("No response: no answer in time.", None, 6),
+            "dropped": ("The person is disabled, or the address is no longer configured.", None, 1),
         }
         now = clock.now()
         for event, (state, (result, status, attempts)) in zip(

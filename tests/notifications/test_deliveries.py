@@ -93,8 +93,12 @@ def test_while_a_secret_is_replaced_both_sign(
 @pytest.mark.parametrize(
     ("play", "words", "status"),
     [
-        (say(answer("500 Oops", b"secret-of-the-receiver")), "The receiver answered 500.", 500),
-        (say(answer("302 Found", headers={"Location": "/elsewhere"})), "leads elsewhere", 302),
+        (say(answer("500 Oops", b"secret-of-the-receiver")), "The receiver returned 500.", 500),
+        (
+            say(answer("302 Found", headers={"Location": "/elsewhere"})),
+            "The receiver redirects",
+            302,
+        ),
         (say_and_wait(), "no answer in time", None),
         (say_and_reset(), "connection lost", None),
         (say_and_close(b"HTTP/1.1 20"), "half status line", None),
@@ -121,7 +125,7 @@ def test_a_receiver_that_cannot_be_reached_is_tried_again(
     settings.WEBHOOK_URL = "http://127.0.0.1:1/"
     tell()
     delivery.run_due(channel=WEBHOOK)
-    assert only(WEBHOOK).result == "No answer: connection refused."
+    assert only(WEBHOOK).result == "No response: connection refused."
 
 
 def test_a_huge_response_is_not_read_to_its_end(tell: Tell, receiver: ScriptedServer) -> None:
@@ -320,11 +324,11 @@ def test_foreign_names_cannot_add_a_header_or_turn_a_line_round(
 @pytest.mark.parametrize(
     ("fault", "words", "status"),
     [
-        ("550", "refuses this address. It says: “no such user <…> here”", 550),
-        ("451", "SMTPDataError. It says: “later\ufffd please”", 451),
-        ("hang", "hung up, or did not answer in time", None),
+        ("550", "rejected this address. Mail server: “no such user <…> here”", 550),
+        ("451", "SMTPDataError. Mail server: “later\ufffd please”", 451),
+        ("hang", "closed the connection or didn’t respond in time", None),
         ("drip", "SMTPConnectError", None),
-        ("cut", "hung up, or", None),
+        ("cut", "closed the connection or", None),
     ],
 )
 def test_a_mail_that_the_server_rejects_is_retried(
@@ -365,7 +369,7 @@ def test_a_refused_password_is_neither_stored_nor_logged(
         tell()
         delivery.run_due(channel=MAIL)
     encoded = base64.b64encode(b"\0us\0canary-password").decode()
-    assert only(MAIL).result == "The mail server does not accept the user name or password."
+    assert only(MAIL).result == "The mail server rejected the username or password."
     assert not any(text in caplog.text for text in ("canary-password", encoded))
 
 

@@ -100,5 +100,5 @@ def last_error_of(credential: Credential) -> LastError | None:
 
 def connections_url(credential: Credential) -> str:
     """The inventory, filtered by this credential's org."""
-    query = urlencode({"site": credential.site, "org": credential.org_name or credential.org_id})
+    query = urlencode({"org": f"{credential.site}/{credential.org_id}"})
     return f"{reverse('org-connection-list')}?{query}"

@@ -138,6 +138,7 @@ def _detail(
         "deletion_count": credential.deletions.count(),
         "connection_count": lifecycle.count_connections(credential),
         "newest_sync": credential.syncs.first(),
+        "last_complete_sync": credential.syncs.filter(is_complete=True).first(),
         "policy_label": ApprovalPolicy(credential.policy).label,
         "access": _access_summary(credential),
         "access_warnings": access_lists.list_access_warnings(credential),

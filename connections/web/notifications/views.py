@@ -13,6 +13,7 @@ from django.urls import reverse
 
 from connections import wording
 from connections.core.errors import ConflictError
+from connections.core.text import pluralize
 from connections.models import Notification
 from connections.notifications import delivery, delivery_log
 from connections.notifications.delivery_log import DeliveryLogEntry
@@ -61,8 +62,9 @@ def notification_retry(request: HttpRequest, pk: UUID) -> HttpResponse:
         count = delivery.retry(actor=actor, notification=notification)
     except ConflictError as error:
         return _page(request, status=409, problem=str(error))
-    said = "1 notice is" if count == 1 else f"{count} notices are"
-    messages.success(request, f"{said} tried again, within seconds where a worker runs.")
+    messages.success(
+        request, f"{pluralize(count, 'notification')} queued again. A running worker sends them."
+    )
     return SeeOther(reverse("notice-list"))
 
 
@@ -74,7 +76,7 @@ def _page(request: HttpRequest, *, status: int = 200, **extra: Any) -> HttpRespo
         after = UUID(request.GET["after"]) if "after" in request.GET else None
         page = delivery_log.get_log_page(actor=actor, state=state, after=after)
     except (ValueError, Notification.DoesNotExist):
-        raise BadRequest("This address names no place in the log.") from None
+        raise BadRequest("The delivery log has no such page.") from None
     only = {"state": state} if state else {}
     context = {
         "destinations": delivery_log.list_destinations(actor=actor),
@@ -115,5 +117,5 @@ def _recipient(logged: DeliveryLogEntry) -> str:
     if notification.person is not None:
         return notification.person.display_name
     if notification.address_key:
-        return logged.address or "an address that is not set any more"
-    return {"webhook": "Webhook", "file": "File of checkpoints"}.get(notification.channel, "")
+        return logged.address or "An address no longer configured"
+    return {"webhook": "Webhook", "file": "Checkpoint file"}.get(notification.channel, "")

@@ -24,10 +24,8 @@ def test_before_a_policy_is_set_its_page_says_who_would_be_missing(
     Credential.objects.update(policy=ApprovalPolicy.NONE)
     page = read(client_of(root).get(f"/credentials/{guarded.pk}/"))
     # Root holds every role, and so is the one approver there is.
-    assert (
-        "One other person approves: 1 active approver. People can't approve their own" in page.text
-    )
-    assert "Two other people approve: 1 active approver, but 2" in page.text
+    assert "1 approval required: 1 active approver. People can't approve their own" in page.text
+    assert "2 approvals required: 1 active approver, but 2" in page.text
 
 
 def test_after_it_is_set_everybody_who_sees_the_credential_is_warned(

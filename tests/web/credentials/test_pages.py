@@ -66,9 +66,11 @@ def test_adding_leads_to_its_page_with_the_ladder_and_what_was_found(
     page = text_of(manager.get(answer["Location"]))
 
     assert (answer.status_code, answer["Location"]) == (303, address("detail", credential))
-    assert "Verified: Payments US" in page
+    assert "Datadog accepts the keys for Payments US." in page
     assert "2 connections, " in page
-    assert f"/connections/?site={US}&org=Payments+US" in page
+    link = f"/connections/?org={US}%2F{credential.org_id}"
+    assert f'href="{link}"' in page
+    assert "Payments US" in text_of(manager.get(link))
     assert "role grants it; key scopes unknown" in page
     assert pair.api_key not in page
 
