@@ -23,7 +23,7 @@ from connections.web import monitoring, reauthentication
 from connections.web.audit import bundle_views, evidence_views
 from connections.web.audit import views as audit_views
 from connections.web.credentials import views as credential_views
-from connections.web.deletions import history_views
+from connections.web.deletions import history_views, review_views
 from connections.web.deletions import views as deletion_views
 from connections.web.inventory import views as inventory_views
 from connections.web.notifications import views as notification_views
@@ -203,7 +203,7 @@ urlpatterns = [
     page("deletions/export/", history_views.deletion_export, name="deletion-export", who=EXPORT),
     form_page(
         "deletions/new/",
-        deletion_views.deletion_new,
+        review_views.deletion_new,
         name="deletion-new",
         who=DELETE,
         reauthenticate=True,

@@ -21,9 +21,8 @@ from connections.audit import lookups
 from connections.core.database import cause_text, means_no_writes
 from connections.core.errors import ResponseNotRecordedError
 from connections.people import people
-from connections.web.deletions.responses import wants_fragment
 from connections.web.routing import READ, access_of
-from connections.web.support import actor_of, request_id_of, signed_in_person
+from connections.web.support import actor_of, request_id_of, signed_in_person, wants_fragment
 
 logger = logging.getLogger(__name__)
 

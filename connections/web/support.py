@@ -24,6 +24,11 @@ class SeeOther(HttpResponseRedirect):
     status_code = 303
 
 
+def wants_fragment(request: HttpRequest) -> bool:
+    """Whether htmx requests a fragment; a boosted link requests the whole page."""
+    return bool(request.htmx) and not request.htmx.boosted  # type: ignore[attr-defined]
+
+
 def request_id_of(request: HttpRequest) -> str:
     """The id that this request's audit events and log lines share; also sent as X-Request-ID."""
     return getattr(request, "request_id", "")

@@ -6,7 +6,7 @@ the attempts and approvals of its deletion.
 
 from connections.core.text import format_time, pluralize
 from connections.wording.causes import cause_text, unavailable_text
-from connections.wording.connections import effect_of_type, effect_text, join_names, sentence_text
+from connections.wording.connections import effect_text, join_names
 from connections.wording.deletion_texts import (
     BannerText,
     DeletionText,
@@ -81,7 +81,6 @@ __all__ = [
     "clock_ahead_text",
     "credential_badge",
     "describe",
-    "effect_of_type",
     "effect_text",
     "event_text",
     "format_time",
@@ -96,7 +95,6 @@ __all__ = [
     "one_line",
     "person_badge",
     "pluralize",
-    "sentence_text",
     "some_lines",
     "sync_badge",
     "unavailable_text",

@@ -5,18 +5,9 @@ from collections.abc import Sequence
 from connections.core.sites import DatadogSite, UnknownSiteError, get_site
 from connections.models.org_connections import SnapshotFields
 
-# The documented types (2026-11). The list grows; an unknown type is shown as it is.
-_EFFECTS = {
-    "logs": "Logs: searches, dashboards and monitors in {sink} no longer find {source}’s logs.",
-    "metrics": "Metrics: queries, dashboards and monitors in {sink} lose {source}’s metrics.",
-    "audit": "Audit: {sink} can no longer read {source}’s audit events.",
-}
-
-
-KNOWN_TYPES = tuple(_EFFECTS)
-
-# Nouns for types whose own name is no noun for data.
-_NOUNS = {"audit": "audit events"}
+# The documented types (2026-11) and what they are as data. The list grows.
+_TYPES = {"logs": "logs", "metrics": "metrics", "audit": "audit events"}
+KNOWN_TYPES = tuple(_TYPES)
 
 
 def join_names(names: Sequence[str]) -> str:
@@ -27,26 +18,15 @@ def join_names(names: Sequence[str]) -> str:
 
 
 def effect_text(*, source: str, sink: str, types: Sequence[str]) -> str:
-    """The sentence about what stops working."""
-    what = join_names([_NOUNS.get(kind, kind) for kind in types]) or "data"
-    return f"After this, {sink or '?'} can no longer query {source or '?'}’s {what}."
+    """What stops working: "Labs loses access to ML Platform’s metrics."."""
+    what = join_names([_TYPES.get(kind, kind) for kind in types]) or "data"
+    sink, source = sink or "The destination org", source or "the source org"
+    return f"{sink} loses access to {source}’s {what}."
 
 
-def sentence_text(*, source: str, sink: str, types: Sequence[str], is_past: bool) -> str:
-    """What the connection is, or was, as a sentence: "Payments EU lets Group SOC read logs."."""
-    what = join_names([_NOUNS.get(kind, kind) for kind in types]) or "its data"
-    return f"{source or '?'} {'let' if is_past else 'lets'} {sink or '?'} read {what}."
-
-
-def effect_of_type(kind: str, *, source: str, sink: str) -> tuple[str, bool]:
-    """The sentence for one connection type, and whether the type is known."""
-    if kind in _EFFECTS:
-        return _EFFECTS[kind].format(source=source or "?", sink=sink or "?"), True
-    return (
-        f"{kind}: a type that Org Admin does not know. Ask its owner what {sink or '?'} does "
-        "with it before you delete it.",
-        False,
-    )
+def unknown_types(types: Sequence[str]) -> list[str]:
+    """The data types that Datadog did not document when Org Admin was released."""
+    return [kind for kind in types if kind not in _TYPES]
 
 
 def site_or_none(site: str) -> DatadogSite | None:

@@ -63,7 +63,7 @@ class Desk:
 
     def type_confirmation(self) -> None:
         """Fill the review that is open."""
-        self.page.get_by_label("Why?").fill(REASON)
+        self.page.get_by_label("Reason").fill(REASON)
         self.page.get_by_label("To confirm, type").fill(SOURCE)
 
     def delete(self) -> None:

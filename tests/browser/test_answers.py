@@ -35,19 +35,19 @@ CASES = {
     "400": Case(
         fault=faults.RETURNS_400,
         headline="Datadog refused the request (400). Nothing was deleted.",
-        also=("Datadog says: connection id must be a valid uuid",),
+        also=("Datadog: connection id must be a valid uuid",),
         outcome=Outcome.REFUSED,
     ),
     "401": Case(
         fault=faults.RETURNS_401,
         headline="Invalid keys (401). Nothing was deleted.",
-        also=("Datadog says: Unauthorized", "mistyped, revoked", "View credential"),
+        also=("Datadog: Unauthorized", "mistyped, revoked", "View credential"),
         outcome=Outcome.REFUSED,
     ),
     "403": Case(
         fault=faults.RETURNS_403,
         headline="Permission denied (403). Nothing was deleted.",
-        also=("Datadog says: Forbidden", "org_connections_write", "View credential"),
+        also=("Datadog: Forbidden", "org_connections_write", "View credential"),
         outcome=Outcome.REFUSED,
     ),
     "404": Case(
@@ -59,7 +59,7 @@ CASES = {
     "429": Case(
         fault=faults.rate_limited(reset="120"),
         headline="Rate limited (429). Nothing was deleted.",
-        also=("Sent by itself at", "not later than", "Don’t send"),
+        also=("Sent by itself at", "not later than", "Stop retrying"),
         state=State.WAITING,
     ),
     "500": Case(

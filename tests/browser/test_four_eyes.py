@@ -8,7 +8,7 @@ from playwright.sync_api import expect
 from connections.access.actor import person_actor
 from connections.deletions import approvals
 from connections.models import ApprovalPolicy, Credential, Deletion, Role, State
-from connections.web.deletions import outcome
+from connections.web.deletions import status_section
 from tests.browser.conftest import OpenAs
 from tests.browser.desk import REASON, Desk
 from tests.support.people import make_person
@@ -25,13 +25,13 @@ LISTEN = """() => {
 def test_the_page_changes_by_itself_and_then_asks_for_the_confirmation(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(outcome, "POLL_INTERVALS", ((timedelta.max, 1),))
+    monkeypatch.setattr(status_section, "POLL_INTERVALS", ((timedelta.max, 1),))
     approver = make_person("linus", Role.APPROVER)
     Credential.objects.update(policy=ApprovalPolicy.ONE)
     desk.page.goto(desk.review_path)
     desk.page.evaluate(LISTEN)
-    desk.page.get_by_label("Why?").fill(REASON)
-    desk.page.get_by_role("button", name="Ask for approval").click()
+    desk.page.get_by_label("Reason").fill(REASON)
+    desk.page.get_by_role("button", name="Request approval").click()
     expect(desk.headline).to_have_text("Waiting for approval. Nothing has been sent.")
     expect(desk.headline).to_be_focused()
 
@@ -58,12 +58,12 @@ def test_the_page_changes_by_itself_and_then_asks_for_the_confirmation(
 def test_a_page_that_finds_nothing_new_leaves_what_is_typed_alone(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(outcome, "POLL_INTERVALS", ((timedelta.max, 1),))
+    monkeypatch.setattr(status_section, "POLL_INTERVALS", ((timedelta.max, 1),))
     approver = make_person("linus", Role.APPROVER)
     Credential.objects.update(policy=ApprovalPolicy.ONE)
     desk.page.goto(desk.review_path)
-    desk.page.get_by_label("Why?").fill(REASON)
-    desk.page.get_by_role("button", name="Ask for approval").click()
+    desk.page.get_by_label("Reason").fill(REASON)
+    desk.page.get_by_role("button", name="Request approval").click()
     expect(desk.headline).to_have_text("Waiting for approval. Nothing has been sent.")
     deletion = desk.deletion()
     approvals.approve_deletion(
@@ -86,5 +86,5 @@ def test_only_a_page_that_looks_for_news_by_itself_says_so(
     page = open_demo_as("approver", java_script_enabled=java_script)
     waiting = Deletion.objects.filter(state=State.REQUESTED).earliest("requested_at")
     page.goto(f"/deletions/{waiting.pk}/")
-    expect(page.get_by_role("link", name="Look now")).to_be_visible()
+    expect(page.get_by_role("link", name="Refresh")).to_be_visible()
     expect(page.get_by_text("Looks for news by itself")).to_be_visible(visible=java_script)

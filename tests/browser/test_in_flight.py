@@ -71,10 +71,10 @@ def fill_break_glass(desk: Desk, operator: Person) -> Locator:
     Credential.objects.update(policy=ApprovalPolicy.ONE)
     Person.objects.filter(pk=operator.pk).update(may_break_glass=True)
     desk.page.goto(desk.review_path)
-    desk.page.get_by_label("Why?").fill(REASON)
-    desk.page.get_by_role("button", name="Ask for approval").click()
+    desk.page.get_by_label("Reason").fill(REASON)
+    desk.page.get_by_role("button", name="Request approval").click()
     desk.page.get_by_text("Break glass", exact=False).first.click()
-    desk.page.get_by_label("Why can nobody be waited for?").fill(
+    desk.page.get_by_label("Why can’t this wait for approval?").fill(
         "Card data leaks and nobody else is awake."
     )
     desk.page.get_by_label("To confirm, type").last.fill(SOURCE)
@@ -120,7 +120,7 @@ def test_a_refusal_that_leaves_the_form_in_place_gives_the_way_out_back(
     expect(form.get_by_role("link", name="Cancel")).to_be_visible()
     expect(form.get_by_text(SENTENCE)).to_be_hidden()
     assert {"reason", "confirmation", "Delete connection"} <= set(usable(form))
-    expect(desk.page.get_by_label("Why?")).to_have_value(REASON)
+    expect(desk.page.get_by_label("Reason")).to_have_value(REASON)
 
 
 @pytest.mark.parametrize("status", [408, 500, 502])
@@ -132,7 +132,7 @@ def test_an_answer_that_may_come_after_sending_does_not(
     answer_posts(desk.page, status=status)
     desk.delete_button.click()
 
-    expect(desk.page.get_by_role("link", name="Open record")).to_be_visible()
+    expect(desk.page.get_by_role("link", name="View the deletion")).to_be_visible()
     expect(form_of(desk.page).get_by_role("link", name="Cancel")).to_have_count(0)
     expect(form_of(desk.page).get_by_text(SENTENCE)).to_be_hidden()
 
@@ -147,7 +147,7 @@ def test_what_says_that_nothing_was_sent_stays_hidden_after_a_lost_answer(
     answer_posts(desk.page, status=500)
     button.click()
 
-    expect(desk.page.get_by_role("link", name="Open record")).to_be_visible()
+    expect(desk.page.get_by_role("link", name="View the deletion")).to_be_visible()
     expect(claim).to_be_hidden()
 
 
@@ -178,12 +178,12 @@ def test_confirming_what_was_approved_does_so_too(desk: Desk, open_as: Callable[
     hold(desk)
     Credential.objects.update(policy=ApprovalPolicy.ONE)
     desk.page.goto(desk.review_path)
-    desk.page.get_by_label("Why?").fill(REASON)
-    desk.page.get_by_role("button", name="Ask for approval").click()
+    desk.page.get_by_label("Reason").fill(REASON)
+    desk.page.get_by_role("button", name="Request approval").click()
     expect(desk.outcome).to_have_attribute("data-state", "requested")
     other = open_as(make_person("grace", Role.APPROVER))
     other.goto(desk.page.url)
-    other.get_by_role("button", name="Approve").click()
+    other.get_by_role("button", name="Approve deletion").click()
     expect(other.locator("#outcome")).to_have_attribute("data-state", "approved")
     desk.page.reload()
     expect(desk.page.get_by_text("Nothing has been sent.").first).to_be_visible()
@@ -197,11 +197,11 @@ def test_confirming_what_was_approved_does_so_too(desk: Desk, open_as: Callable[
 def test_a_request_says_what_it_does_and_offers_no_way_out(desk: Desk) -> None:
     Credential.objects.update(policy=ApprovalPolicy.ONE)
     desk.page.goto(desk.review_path)
-    desk.page.get_by_label("Why?").fill(REASON)
+    desk.page.get_by_label("Reason").fill(REASON)
     cancel = desk.page.get_by_role("link", name="Cancel")
     expect(cancel).to_have_text("Cancel")
     # The request leaves, and its answer never comes.
     desk.page.evaluate("XMLHttpRequest.prototype.send = function () {}")
-    desk.page.get_by_role("button", name="Ask for approval").click()
+    desk.page.get_by_role("button", name="Request approval").click()
     expect(desk.page.get_by_text("Requesting… Leaving this page doesn’t stop it.")).to_be_visible()
     expect(cancel).to_be_hidden()

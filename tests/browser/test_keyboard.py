@@ -134,7 +134,7 @@ def test_nothing_moves_for_those_who_asked_for_less_motion(desk: Desk) -> None:
 
 def test_a_deletion_can_be_made_by_keys_alone(desk: Desk) -> None:
     desk.page.goto(desk.review_path)
-    desk.page.get_by_label("Why?").focus()
+    desk.page.get_by_label("Reason").focus()
     desk.page.keyboard.type("no longer needed")
     desk.page.keyboard.press("Tab")
     desk.page.keyboard.press("Tab")

@@ -39,7 +39,7 @@ def open_review(page: Page) -> None:
     """Go to the connections and choose the one to delete."""
     page.get_by_role("navigation", name="Main").get_by_role("link", name="Connections").click()
     page.get_by_role("link", name=f"Delete {SOURCE} to {SINK}…").click()
-    expect(page.get_by_role("heading", level=1)).to_have_text("Delete this org connection?")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Delete Payments US → Group SOC?")
 
 
 def find_in_history(page: Page) -> None:
@@ -64,7 +64,7 @@ def test_a_person_signs_in_stores_a_key_pair_deletes_and_finds_it_again(
     sign_in(page, "ada")
     add_credential(page, sandbox)
     open_review(page)
-    page.get_by_label("Why?").fill(REASON)
+    page.get_by_label("Reason").fill(REASON)
     page.get_by_label("To confirm, type").fill(SOURCE)
     if java_script:
         page.evaluate("window.stillHere = true")
@@ -105,7 +105,7 @@ def test_a_mistyped_name_is_said_beside_the_field_and_nothing_is_lost_or_sent(
 
     expect(confirmation).to_have_attribute("aria-invalid", "true")
     expect(confirmation).to_have_value("Payments EU")
-    expect(desk.page.get_by_label("Why?")).to_have_value(REASON)
+    expect(desk.page.get_by_label("Reason")).to_have_value(REASON)
     expect(desk.page.get_by_role("alert")).to_contain_text("Nothing was sent.")
     assert desk.sent() == 0
 

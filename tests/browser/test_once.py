@@ -94,8 +94,8 @@ def test_a_second_tab_that_comes_later_is_told_that_it_changed(desk: Desk, watch
         "It changed since you opened this page. Nothing was sent. Look again."
     )
     expect(notice).to_be_focused()
-    expect(other.page.get_by_text("Not reviewed.")).to_be_visible()
-    expect(other.page.get_by_label("Why?")).to_have_value(REASON)
+    expect(other.page.get_by_text("Details unavailable")).to_be_visible()
+    expect(other.page.get_by_label("Reason")).to_have_value(REASON)
     assert_deleted_once(desk)
     assert Deletion.objects.count() == 1
 
@@ -105,7 +105,7 @@ def test_the_result_takes_the_place_of_the_question(desk: Desk) -> None:
 
     expect(desk.page.get_by_role("heading", level=1)).to_have_text("Payments US → Group SOC")
     expect(desk.page).to_have_title("Deletion: Payments US → Group SOC · Org Admin")
-    expect(desk.page.get_by_text("can no longer query")).not_to_be_visible()
+    expect(desk.page.get_by_text("loses access")).not_to_be_visible()
     expect(desk.page.get_by_text("change", exact=True)).not_to_be_visible()
     expect(desk.page.locator("#progress")).not_to_have_class(re.compile("is-busy"))
 
@@ -158,10 +158,10 @@ def test_going_back_and_sending_the_form_again_deletes_nothing_more(
     expect(desk.page).to_have_url(RECORD)
     desk.page.go_back()
     expect(desk.page.get_by_role("heading", level=1)).to_have_text("This org connection")
-    expect(desk.page.get_by_role("link", name="Open the record")).to_be_visible()
+    expect(desk.page.get_by_role("link", name="View the deletion")).to_be_visible()
     expect(desk.delete_button).not_to_be_visible()
     desk.page.get_by_text("Ask for another deletion of it").click()
-    desk.page.get_by_label("Why?").fill(REASON)
+    desk.page.get_by_label("Reason").fill(REASON)
     confirm = desk.page.locator("form[data-confirm]").get_attribute("data-confirm")
     desk.page.get_by_label("To confirm, type").fill(confirm or "")
     desk.delete_button.click()
@@ -207,12 +207,12 @@ def test_a_lost_answer_leads_to_the_record(desk: Desk, watch: Watch) -> None:
     desk.delete_button.click()
 
     notice = desk.page.get_by_role(
-        "heading", name="Org Admin did not answer. The deletion may have been sent."
+        "heading", name="No response from Org Admin. The DELETE might have been sent."
     )
     expect(notice).to_be_focused()
     expect(desk.page.get_by_text("Do not start again: open its record.")).to_be_visible()
     expect(desk.page.get_by_text("nothing is sent")).to_have_count(0)
-    desk.page.get_by_role("link", name="Open record").click()
+    desk.page.get_by_role("link", name="View the deletion").click()
     expect(desk.page).to_have_url(RECORD)
     expect(desk.headline).to_have_text(
         "Deleted and verified: Datadog returned 200 and no longer lists the connection."
@@ -226,15 +226,15 @@ def test_a_lost_answer_to_what_sends_nothing_does_not_speak_of_sending(
     expect_a_lost_answer(watch)
     Credential.objects.update(policy=ApprovalPolicy.ONE)
     desk.page.goto(desk.review_path)
-    desk.page.get_by_label("Why?").fill(REASON)
+    desk.page.get_by_label("Reason").fill(REASON)
     lose_answers(desk.page, is_let_through=True)
-    desk.page.get_by_role("button", name="Ask for approval").click()
+    desk.page.get_by_role("button", name="Request approval").click()
 
-    expect(desk.page.get_by_role("heading", name="Org Admin did not answer.")).to_be_focused()
+    expect(desk.page.get_by_role("heading", name="No response from Org Admin")).to_be_focused()
     expect(desk.page.get_by_text("may have been sent")).to_have_count(0)
     desk.page.get_by_role("link", name="Reload the page").click()
     expect(
-        desk.page.get_by_role("heading", name="A deletion of this connection is open already.")
+        desk.page.get_by_role("heading", name="A deletion of this connection is already open")
     ).to_be_visible()
 
 
@@ -243,7 +243,7 @@ def test_a_question_that_never_arrived_leads_back_to_the_form(desk: Desk, watch:
     desk.fill()
     lose_answers(desk.page, is_let_through=False)
     desk.delete_button.click()
-    desk.page.get_by_role("link", name="Open record").click()
+    desk.page.get_by_role("link", name="View the deletion").click()
 
     expect(desk.page.get_by_role("alert")).to_contain_text("nothing was sent")
     assert desk.sent() == 0
@@ -255,7 +255,7 @@ def test_after_a_lost_answer_pressing_again_sends_nothing_more(desk: Desk, watch
     desk.fill()
     lose_answers(desk.page, is_let_through=True)
     desk.delete_button.click()
-    expect(desk.page.get_by_role("link", name="Open record")).to_be_visible()
+    expect(desk.page.get_by_role("link", name="View the deletion")).to_be_visible()
     desk.page.unroute_all()
     desk.delete_button.click()
 

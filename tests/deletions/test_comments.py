@@ -41,7 +41,7 @@ def test_a_comment_stands_in_the_record_and_in_the_timeline(
     client = client_of(person)
     page = read(client.get(f"/deletions/{deletion.pk}/"))
     form = page.form_to("/comment/")
-    assert "cannot be changed or removed" in page.text
+    assert "Kept permanently and can’t be changed." in page.text
     response = client.post(form.action, form.fields | {"text": TEXT})
     assert response.status_code == 303
     [event] = events_of(deletion)
@@ -74,7 +74,7 @@ def test_htmx_gets_the_form_again_and_the_record_is_told(
     response = post_htmx(client_of(edith), url, {"text": TEXT}, target="comment")
     page = read(response)
     assert response["HX-Trigger"] == "deletionChanged"
-    assert "Added to what happened." in page.text
+    assert "Added to the timeline." in page.text
     assert 'id="comment"' in page.html
     assert "<html" not in page.html
     assert page.form_to("/comment/").fields["text"] == ""
@@ -112,7 +112,7 @@ def test_too_many_in_a_minute_are_refused_and_kept_in_the_form(
     page = read(response)
     assert (page.status, response["Retry-After"]) == (429, "60")
     assert page.form_to("/comment/").fields["text"] == TEXT
-    assert "Wait a minute, then add it again." in page.text
+    assert "Try again in a minute." in page.text
     assert len(events_of(deletion)) == 30
 
 

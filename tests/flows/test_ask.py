@@ -30,10 +30,10 @@ def test_the_review_says_what_the_connection_is(desk: Desk) -> None:
     page = desk.review()
 
     for shown in (
-        "After this, Group SOC can no longer query Payments US’s logs and metrics.",
-        "No data is lost.",
+        "Group SOC loses access to Payments US’s logs and metrics.",
+        "No data is deleted.",
         "Dana Keller (a person)",
-        "(source end)",
+        "(source side)",
         f"DELETE /api/v2/org_connections/{desk.connection.id}",
         "DD-API-KEY: $DD_API_KEY",
     ):
@@ -57,16 +57,16 @@ def test_an_unknown_type_is_named_as_it_is(desk: Desk, sandbox: SandboxServer) -
 
     page = desk.review()
 
-    assert "rum: a type that Org Admin does not know." in page.text
+    assert "Unknown data type rum : ask its owner what Group SOC uses it for" in page.text
 
 
 def test_another_credential_that_sees_it_can_be_picked(desk: Desk, sandbox: SandboxServer) -> None:
     other = store_credential(sandbox, "Group SOC")
 
-    page = desk.open(desk.review().link("Group SOC (destination end)"))
+    page = desk.open(desk.review().link("Group SOC (destination side)"))
 
     assert page.form_to("/deletions/new/").fields["credential"] == str(other.pk)
-    assert "(destination end)" in page.text
+    assert "(destination side)" in page.text
 
 
 @pytest.mark.parametrize(
@@ -100,10 +100,11 @@ def test_a_page_that_is_out_of_date_leads_to_the_review_and_keeps_the_reason(
     desk: Desk, missing: dict[str, str]
 ) -> None:
     page = read(desk.client.post("/deletions/new/", desk.typed(reason="carve-out", **missing)))
-    again = desk.open(page.link("Open the review again"))
+    again = desk.open(page.link("Review again"))
 
-    assert "This page is out of date. Nothing was sent. Open the review again." in page.text
-    assert "Not reviewed." not in page.text
+    assert "This page is out of date. Nothing was sent." in page.text
+    assert "Review again" in page.text
+    assert "Details unavailable" not in page.text
     assert again.form_to("/deletions/new/").fields["reason"] == "carve-out"
 
 
@@ -133,7 +134,7 @@ def test_a_malformed_id_is_refused_where_it_was_typed(desk: Desk, connection_id:
 
 
 @pytest.mark.parametrize(
-    ("person", "says"), [("ada", "A credential manager adds one; ask Root."), ("root", "Open cred")]
+    ("person", "says"), [("ada", "or an administrator (Root) to add one."), ("root", "View cred")]
 )
 def test_without_a_credential_that_can_send_it_leads_on(
     request: pytest.FixtureRequest,
@@ -147,7 +148,7 @@ def test_without_a_credential_that_can_send_it_leads_on(
 
     page = read(client_of(request.getfixturevalue(person)).get("/deletions/new/"))
 
-    assert "No credential can send yet" in page.text
+    assert "No verified credential" in page.text
     assert says in page.text
     assert not [form for form in page.forms if "connection_id" in form.fields]
 
@@ -156,7 +157,7 @@ def test_an_empty_form_is_refused_with_messages(desk: Desk) -> None:
     page = read(desk.client.post("/deletions/new/", {}))
 
     assert page.status == 422
-    assert "Choose the credential that sends." in page.text
+    assert "Choose a credential." in page.text
     assert "An org connection id looks like" in page.text
 
 
@@ -164,7 +165,7 @@ def test_an_unknown_credential_is_said_once(desk: Desk) -> None:
     page = read(desk.client.get("/deletions/new/?credential=x&connection_id=y"))
 
     assert page.status == 422
-    assert "Choose the credential that sends." in page.text
+    assert "Choose a credential." in page.text
     assert "Select a valid choice" not in page.text
 
 
@@ -197,7 +198,7 @@ def test_a_retired_credential_cannot_send(desk: Desk, sandbox: SandboxServer) ->
 def test_an_unverified_credential_cannot_send(desk: Desk) -> None:
     Credential.objects.update(org_id="", verified_at=None)
 
-    assert "Payments US was never verified" in desk.review().text
+    assert "Payments US has not been verified" in desk.review().text
 
 
 def test_the_same_form_posted_twice_is_one_deletion(desk: Desk, sandbox: SandboxServer) -> None:
@@ -242,8 +243,8 @@ def test_a_review_leads_to_the_deletion_that_is_open(desk: Desk, sandbox: Sandbo
 
     page = desk.review()
 
-    assert "A deletion of this connection is open already." in page.text
-    assert page.link("Open it") == f"/deletions/{desk.deletion().pk}/"
+    assert "A deletion of this connection is already open" in page.text
+    assert page.link("View deletion") == f"/deletions/{desk.deletion().pk}/"
 
 
 def test_a_lost_answer_of_ours_is_found_by_the_form_it_came_from(desk: Desk) -> None:
@@ -265,7 +266,7 @@ def test_a_form_that_never_arrived_is_said_to_have_sent_nothing(desk: Desk) -> N
 
     page = desk.review(request_id=request_id)
 
-    assert "Nothing was recorded from that form, so nothing was sent." in page.text
+    assert "That form was not recorded, so nothing was sent." in page.text
     assert page.form_to("/deletions/new/").fields["request_id"] == request_id
 
 
@@ -276,7 +277,7 @@ def test_an_id_that_the_newest_list_lacks_is_read_again_and_shown_first(
     new = sandbox.world.add_connection(source_org=desk.connection.source_org, sink_org=labs)
     desk = Desk(client=desk.client, credential=desk.credential, connection=new)
     review = desk.review()
-    assert "Not reviewed." in review.text
+    assert "Details unavailable" in review.text
     assert review.form_to("/deletions/new/").attributes["data-confirm"] == new.id[-8:]
 
     page = read(desk.client.post("/deletions/new/", desk.fill(review, ticket="SEC-212")))

@@ -15,7 +15,7 @@ from tests.flows.support import REASON, Desk, read, store_credential
 from tests.support.clock import SettableClock
 from tests.support.people import make_person
 
-RECORD = "Open the record"
+RECORD = "View deletion"
 
 
 def answers(desk: Desk) -> bool:
@@ -36,7 +36,8 @@ def test_the_review_says_that_it_was_deleted_when_and_by_whom(desk: Desk) -> Non
         "Deleted and verified: Datadog returned 200 and no longer lists the connection."
         in page.text
     )
-    assert f"Ada asked for it at {format_time(asked_at)} with Payments US:" in page.text
+    assert f'title="{format_time(asked_at)}"' in page.html
+    assert "by Ada with Payments US:" in page.text
     assert REASON in page.text
     assert answers(desk)
 

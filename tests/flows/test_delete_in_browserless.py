@@ -243,7 +243,7 @@ def test_a_failed_listing_sends_nothing_until_the_person_chooses_to(
         "Deleted and verified: Datadog returned 200 and no longer lists the connection."
         in page.text
     )
-    assert "not read before, so unreviewed" in page.text
+    assert "without a pre-send check (unreviewed)" in page.text
     assert desk.deletion().attempts.get().was_rechecked is False
 
 
@@ -286,14 +286,14 @@ def test_what_is_to_know_of_it_can_be_copied_as_text(desk: Desk) -> None:
     for line in (
         "Deleted and verified: Datadog returned 200 and no longer lists the connection.",
         "Connection: Payments US → Group SOC (",
-        f"Id: {deletion.connection_id} on ",
+        f"ID: {deletion.connection_id} on ",
         "Credential: Payments US, fingerprint ",
         f"Reason: {REASON}",
         "Ticket: SEC-212",
-        "Asked by: Ada, ",
+        "Requested by: Ada, ",
         "Confirmed by: Ada, ",
-        "Second person: No second person was required",
-        "Attempt 1: 200 in ",
-        f"Record: {deletion.pk}",
+        "Approvals: none required",
+        "Attempt 1: Datadog returned 200 in ",
+        f"Deletion: {deletion.pk}",
     ):
         assert f"\n{line}" in summary.replace(">", "\n", 1)

@@ -31,7 +31,7 @@ def test_asking_answers_with_the_outcome_and_the_address_of_the_record(desk: Des
     assert "<html" not in page.html
     assert page.outcome["data-outcome"] == "deleted"
     assert response.headers["HX-Push-Url"] == f"/deletions/{desk.deletion().pk}/"
-    assert page.link("Open the record") == f"/deletions/{desk.deletion().pk}/"
+    assert page.link("View deletion") == f"/deletions/{desk.deletion().pk}/"
 
 
 def test_the_fragment_brings_the_title_and_the_heading_of_the_record(desk: Desk) -> None:
@@ -102,7 +102,7 @@ def test_an_act_on_the_record_brings_the_outcome_and_lets_the_record_follow(
     page = read(response)
     assert page.outcome["data-outcome"] == "withdrawn"
     assert response.headers["HX-Trigger"] == "deletionChanged"
-    assert "What happened" not in page.text
+    assert "Timeline" not in page.text
 
 
 def test_a_refused_act_keeps_its_status_and_says_why_in_the_outcome(desk: Desk) -> None:
@@ -121,7 +121,7 @@ def test_the_record_brings_itself_up_to_date(desk: Desk) -> None:
 
     page = read(look(desk, target="record"))
 
-    assert "What happened" in page.text
+    assert "Timeline" in page.text
     assert page.outcome == {}
 
 

@@ -77,8 +77,9 @@ def test_lists_do_not_call_it_unconfirmed_meanwhile(desk: Desk, while_reading: W
 
     desk.delete()
 
-    assert "Confirmed" in seen[0].text
-    assert "Needs confirmation" not in seen[0].text
+    shown = seen[0].html[: seen[0].html.index('class="details legend')]
+    assert "Confirmed" in shown
+    assert "Needs confirmation" not in shown
 
 
 def test_a_second_confirmation_during_the_reading_neither_reads_nor_sends(

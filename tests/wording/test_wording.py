@@ -24,6 +24,7 @@ from connections.models import (
     State,
 )
 from connections.wording import LEGENDS
+from connections.wording.connections import effect_text, unknown_types
 
 NOW = datetime(2026, 3, 2, 14, 3, 22, tzinfo=UTC)
 CAUSES = ["", *Cause]
@@ -366,11 +367,13 @@ def test_every_event_of_a_deletion_is_short_and_never_its_code(code: str) -> Non
     assert words.icon in ICONS
 
 
-def test_an_unknown_connection_type_is_named_and_warned_of() -> None:
-    words, is_known = wording.effect_of_type("rum", source="Payments EU", sink="Group SOC")
+def test_what_a_deletion_stops_names_the_data_as_what_it_is() -> None:
+    types = ["logs", "audit", "rum"]
 
-    assert words.startswith("rum: a type that Org Admin does not know.")
-    assert not is_known
+    effect = effect_text(source="Payments EU", sink="Group SOC", types=types)
+
+    assert effect == "Group SOC loses access to Payments EU’s logs, audit events and rum."
+    assert unknown_types(types) == ["rum"]
 
 
 def test_what_is_open_has_a_next_step_and_what_is_settled_has_none() -> None:

@@ -14,11 +14,8 @@ from connections.web.forms import ServiceForm
 class ConnectionChoiceForm(ServiceForm):
     """Which connection, by its id, and which credential sends the DELETE."""
 
-    credential = forms.ChoiceField(
-        label="Credential", required=False, help_text="The key pair that sends the request."
-    )
     connection_id = forms.CharField(
-        label="Connection id",
+        label="Connection ID",
         required=False,
         help_text="As Datadog shows it: 12345678-90ab-cdef-1234-567890abcdef.",
         widget=forms.TextInput(attrs={"autocomplete": "off", "spellcheck": "false"}),
@@ -40,7 +37,7 @@ class ConnectionChoiceForm(ServiceForm):
             label="Credential",
             required=False,
             choices=choices,
-            help_text="The key pair that sends the request.",
+            help_text="The credential that sends the DELETE.",
         )
         self.order_fields(["credential", "connection_id"])
 
@@ -57,10 +54,10 @@ class DeletionForm(ServiceForm):
     )
     digest = forms.CharField(required=False, widget=forms.HiddenInput)
     reason = forms.CharField(
-        label="Why?",
+        label="Reason",
         required=False,
         max_length=LONGEST_REASON,
-        help_text="Kept for good, also when a person is erased: name nobody here.",
+        help_text="Kept permanently. Don’t include personal data.",
         widget=forms.Textarea(attrs={"rows": 2, "required": True}),
     )
     ticket = forms.CharField(label="Ticket", required=False)
@@ -78,25 +75,24 @@ class ConfirmationForm(ServiceForm):
 
     confirmation = forms.CharField(label="Confirmation", required=False, strip=False)
     skip_recheck = forms.BooleanField(
-        label="Send without reading it again; it will be recorded as unreviewed", required=False
+        label="Skip the pre-send check (recorded as unreviewed)", required=False
     )
 
 
 class ReasonForm(ServiceForm):
     """The reason for declining or closing."""
 
-    reason = forms.CharField(label="Why?", required=False, max_length=LONGEST_REASON)
+    reason = forms.CharField(label="Reason", required=False, max_length=LONGEST_REASON)
 
 
 class CommentForm(ServiceForm):
     """A comment on a deletion."""
 
     text = forms.CharField(
-        label="What should be known of it?",
+        label="Comment",
         required=False,
         max_length=LONGEST_COMMENT,
-        help_text="It stands in the record for good: it cannot be changed or removed, not even "
-        "when a person is erased. Name nobody here.",
+        help_text="Kept permanently and can’t be changed. Don’t include personal data.",
         widget=forms.Textarea(attrs={"rows": 2, "required": True}),
     )
 

@@ -1,7 +1,6 @@
-"""The details of a deletion: facts, people, timeline, attempts, and a summary to copy."""
+"""The rest of a deletion's page: timeline, attempts, and a summary to copy."""
 
 import json
-from dataclasses import dataclass
 from typing import Any
 
 from django.urls import reverse
@@ -10,9 +9,7 @@ from django.utils.http import urlencode
 from connections import audit, wording
 from connections.core import clock
 from connections.deletions import states
-from connections.deletions.tickets import ticket_url
 from connections.models import (
-    GONE_OUTCOMES,
     Approval,
     ApprovalPolicy,
     Attempt,
@@ -20,32 +17,17 @@ from connections.models import (
     State,
 )
 from connections.web.timeline import TimelineEntry, event_entry
-from connections.wording.connections import creator_flags, site_label, site_name
+from connections.wording.connections import site_label
 
 SHOWN_BODY = 8 * 1024
 
 
-@dataclass(frozen=True, kw_only=True)
-class AttemptPage:
-    """One attempt, with the stored response."""
-
-    attempt: Attempt
-    # Unique among the ids of the page.
-    key: str
-    headline: str
-    headers: str
-    body: str
-    is_body_shortened: bool
-
-
 def record_context(*, deletion: Deletion, links_to_evidence: bool) -> dict[str, Any]:
-    """Template variables of the details beside the outcome.
+    """Template variables of the timeline, the attempts and the summary.
 
     `links_to_evidence`: whether the person can open audit events.
     """
-    events = audit.events_of(subject=deletion)
-    attempts = [_attempt_page(attempt) for attempt in deletion.attempts.all()]
-    people = _people(deletion)
+    attempts = [_attempt_context(attempt) for attempt in deletion.attempts.all()]
     is_being_rechecked = not deletion.is_settled and states.is_being_rechecked(
         deletion, now=clock.now()
     )
@@ -53,7 +35,7 @@ def record_context(*, deletion: Deletion, links_to_evidence: bool) -> dict[str, 
         "timeline": [
             *(
                 event_entry(event, links_to_evidence=links_to_evidence)
-                for event in events
+                for event in audit.events_of(subject=deletion)
                 # Refused access is for auditors, and could fill the page.
                 if event.code != audit.EventCode.ACCESS_REFUSED
             ),
@@ -63,31 +45,7 @@ def record_context(*, deletion: Deletion, links_to_evidence: bool) -> dict[str, 
         if links_to_evidence
         else "",
         "attempts": attempts,
-        "facts": _facts(deletion),
-        "people": people,
-        "types": ", ".join(deletion.connection_types),
-        **_sentences(deletion),
-        "site_name": site_name(deletion.site),
-        "ticket_url": ticket_url(deletion.ticket),
-        "summary": _summary(
-            deletion, attempts=attempts, people=people, is_being_rechecked=is_being_rechecked
-        ),
-    }
-
-
-def _sentences(deletion: Deletion) -> dict[str, str]:
-    """What the connection is, and, before the decision, what deleting it would do."""
-    if not deletion.is_reviewed:
-        return {"sentence": "", "effect": ""}
-    source, sink = deletion.source_org_name, deletion.sink_org_name
-    types = deletion.connection_types
-    is_gone = deletion.outcome in GONE_OUTCOMES and not deletion.contradicted_at
-    is_undecided = deletion.state in {State.REQUESTED, State.APPROVED, State.STILL_PRESENT}
-    return {
-        "sentence": wording.sentence_text(source=source, sink=sink, types=types, is_past=is_gone),
-        "effect": wording.effect_text(source=source, sink=sink, types=types)
-        if is_undecided
-        else "",
+        "summary": _summary(deletion, attempts=attempts, is_being_rechecked=is_being_rechecked),
     }
 
 
@@ -97,7 +55,7 @@ def _next_entries(deletion: Deletion, *, is_being_rechecked: bool) -> list[Timel
         return []
     # A person's step has a deadline; an automatic one has a time.
     is_awaited = not is_being_rechecked and deletion.state in {State.REQUESTED, State.APPROVED}
-    detail = f"Not later than {wording.format_time(deletion.expires_at)}." if is_awaited else ""
+    detail = f"Expires at {wording.format_time(deletion.expires_at)}." if is_awaited else ""
     is_timed = deletion.state in {State.WAITING, State.UNKNOWN, State.SETTLED}
     return [
         TimelineEntry(
@@ -111,86 +69,61 @@ def _next_entries(deletion: Deletion, *, is_being_rechecked: bool) -> list[Timel
     ]
 
 
-def _attempt_page(attempt: Attempt) -> AttemptPage:
+def _attempt_context(attempt: Attempt) -> dict[str, Any]:
+    """One attempt with the stored response; `key` is unique among the ids of the page."""
     body = bytes(attempt.body).decode("utf-8", errors="replace")
     if attempt.http_status is not None:
-        headline = f"{attempt.http_status} in {attempt.duration_ms} ms"
+        headline = f"Datadog returned {attempt.http_status} in {attempt.duration_ms} ms"
     elif attempt.answered_at:
         headline = wording.cause_text(attempt.cause)
     else:
-        headline = "No answer recorded"
-    return AttemptPage(
-        attempt=attempt,
-        key=str(attempt.number),
-        headline=headline,
-        headers="\n".join(f"{name}: {value}" for name, value in attempt.headers.items()),
-        body=body[:SHOWN_BODY],
-        is_body_shortened=len(body) > SHOWN_BODY or attempt.body_is_complete is False,
-    )
+        headline = "No response recorded"
+    return {
+        "attempt": attempt,
+        "key": str(attempt.number),
+        "headline": headline,
+        "headers": "\n".join(f"{name}: {value}" for name, value in attempt.headers.items()),
+        "body": body[:SHOWN_BODY],
+        "is_body_shortened": len(body) > SHOWN_BODY or attempt.body_is_complete is False,
+    }
 
 
-def _facts(deletion: Deletion) -> list[tuple[str, Any]]:
-    flags = ", ".join(creator_flags(deletion))
-    creator = f"{deletion.creator_name} ({flags})" if flags else deletion.creator_name
-    sent_with = f"{deletion.credential_name} (fingerprint {deletion.credential_fingerprint})"
-    seen_at = wording.format_time(deletion.snapshot_at) if deletion.snapshot_at else ""
-    created = deletion.connection_created_at
-    return [
-        ("Connection id", deletion.connection_id),
-        ("Site", site_label(deletion.site)),
-        ("Source org id", deletion.source_org_id),
-        ("Destination org id", deletion.sink_org_id),
-        ("Created", wording.format_time(created) if created else ""),
-        ("Created by", creator),
-        ("Credential", sent_with),
-        ("As read at", seen_at or "Not reviewed: the credential could not list it"),
-        ("Deletion id", deletion.pk),
-    ]
-
-
-def _people(deletion: Deletion) -> list[tuple[str, str]]:
-    asked = f"{deletion.requested_by_name}, {wording.format_time(deletion.requested_at)}"
-    rows = [("Asked by", asked)]
+def _people(deletion: Deletion) -> list[str]:
+    """Who did what and when, a line each."""
+    who_and_when = [("Requested by", deletion.requested_by_name, deletion.requested_at)]
     for one in deletion.approvals.all():
-        said = "Approved by" if one.decision == Approval.Decision.APPROVED else "Declined by"
+        did = "Approved by" if one.decision == Approval.Decision.APPROVED else "Declined by"
         if one.round < deletion.approval_round:
-            said = f"{said} (round {one.round})"
-        rows.append((said, f"{one.approver_name}, {wording.format_time(one.decided_at)}"))
+            did = f"{did} (round {one.round})"
+        who_and_when.append((did, one.approver_name, one.decided_at))
     if deletion.confirmed_at:
-        confirmed = f"{deletion.confirmed_by_name}, {wording.format_time(deletion.confirmed_at)}"
-        rows.append(("Confirmed by", confirmed))
-    if deletion.break_glass_at:
-        broken = f"{deletion.break_glass_by_name}, {wording.format_time(deletion.break_glass_at)}"
-        rows.append(("Glass broken by", broken))
+        who_and_when.append(("Confirmed by", deletion.confirmed_by_name, deletion.confirmed_at))
+    lines = [f"{did}: {name}, {wording.format_time(at)}" for did, name, at in who_and_when]
     if deletion.policy == ApprovalPolicy.NONE:
-        rows.append(("Second person", "No second person was required"))
-    return rows
+        lines.append("Approvals: none required")
+    return lines
 
 
 def _summary(
-    deletion: Deletion,
-    *,
-    attempts: list[AttemptPage],
-    people: list[tuple[str, str]],
-    is_being_rechecked: bool,
+    deletion: Deletion, *, attempts: list[dict[str, Any]], is_being_rechecked: bool
 ) -> str:
-    words = wording.describe(deletion, is_being_rechecked=is_being_rechecked)
-    types = ", ".join(deletion.connection_types) or "not known"
+    text = wording.describe(deletion, is_being_rechecked=is_being_rechecked)
+    types = ", ".join(deletion.connection_types) or "unknown"
     names = f"{deletion.source_org_name or '?'} → {deletion.sink_org_name or '?'}"
     glass = wording.break_glass_text(deletion)
     lines = [
-        words.headline,
-        *words.lines,
+        text.headline,
+        *text.lines,
         *((glass.headline, *glass.lines) if glass else ()),
-        *(f"Datadog says: {json.dumps(text, ensure_ascii=False)}" for text in words.quotes),
+        *(f"Datadog: {json.dumps(quote, ensure_ascii=False)}" for quote in text.quotes),
         "",
         f"Connection: {names} ({types})",
-        f"Id: {deletion.connection_id} on {site_label(deletion.site)}",
+        f"ID: {deletion.connection_id} on {site_label(deletion.site)}",
         f"Credential: {deletion.credential_name}, fingerprint {deletion.credential_fingerprint}",
         f"Reason: {deletion.reason}",
-        f"Ticket: {deletion.ticket or '–'}",
-        *(f"{label}: {value}" for label, value in people),
-        *(f"Attempt {one.attempt.number}: {one.headline}" for one in attempts),
-        f"Record: {deletion.pk}",
+        f"Ticket: {deletion.ticket or 'None'}",
+        *_people(deletion),
+        *(f"Attempt {one['attempt'].number}: {one['headline']}" for one in attempts),
+        f"Deletion: {deletion.pk}",
     ]
     return "\n".join(lines)

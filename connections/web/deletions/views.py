@@ -1,183 +1,117 @@
-"""Reviewing, asking, confirming and following one deletion."""
+"""The page of one deletion, and the actions on it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable
+from typing import Any
 from uuid import UUID
 
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.urls import reverse
 from django_htmx.http import HttpResponseStopPolling
 
-from connections.access import permissions, visibility
+from connections.access import permissions
 from connections.access.actor import Actor
 from connections.audit import lookups
 from connections.core import clock
-from connections.core.errors import ConflictError, DomainError, InvalidInputError
-from connections.deletions import approvals, break_glass, lifecycle, reconciliation, reviews
+from connections.core.errors import DomainError, InvalidInputError, UnavailableError
+from connections.deletions import approvals, break_glass, lifecycle, reconciliation
 from connections.deletions.comments import comment_on_deletion
-from connections.deletions.reviews import ReviewChangedError
-from connections.models import Credential, Deletion
+from connections.models import Deletion
 from connections.web.deletions.forms import (
     ApprovalForm,
     BreakGlassForm,
     BreakGlassReviewForm,
     CommentForm,
     ConfirmationForm,
-    DeletionForm,
     ReasonForm,
 )
-from connections.web.deletions.outcome import poll_interval, state_version
 from connections.web.deletions.page import record_context
-from connections.web.deletions.responses import (
-    DETAIL,
-    deletions_with_details,
-    error_status_and_text,
-    find_deletion,
-    page_with_input,
-    render_outcome,
-    respond,
-    run_action,
-    wants_fragment,
-)
-from connections.web.deletions.review import deletion_form, previous_input, uuid_or_none
-from connections.web.deletions.review_pages import choice_page, review_page
+from connections.web.deletions.status_section import poll_interval, state_version, status_context
+from connections.web.forms import ServiceForm
 from connections.web.rate_limits import limited
 from connections.web.reauthentication import requires_reauthentication
-from connections.web.support import SeeOther, actor_of
+from connections.web.support import SeeOther, actor_of, wants_fragment
+from connections.wording import attempt_facts, unavailable_text
+
+DETAIL = "connections/deletion_detail.html"
 
 
-def _new_page_with_input(request: HttpRequest) -> HttpResponse:
-    """The review with the input and the reauthentication prompt."""
-    actor = actor_of(request)
-    recorded = _find_requested(request.POST.get("request_id", ""), actor=actor)
-    if recorded:
-        return respond(request, deletion=recorded, actor=actor, is_apart=True)
-    try:
-        credential, connection_id = _parse_choice(request.POST.dict(), actor=actor)
-    except InvalidInputError as error:
-        return choice_page(request, data=request.POST, error=error)
-    review = reviews.review(actor=actor, credential=credential, connection_id=connection_id)
-    form = DeletionForm(request.POST)
-    return review_page(request, review=review, form=form, notice="", status=422)
+def error_status_and_text(
+    error: DomainError, *, deletion: Deletion | None = None
+) -> tuple[int, str]:
+    """The status and message for an action that did not happen.
 
-
-# Without a confirmation, this only requests approval: nothing is sent.
-@requires_reauthentication(
-    on_missing=_new_page_with_input, when=lambda request: bool(request.POST.get("confirmation"))
-)
-def deletion_new(request: HttpRequest) -> HttpResponse:
-    """The review of one connection; a POST requests its deletion."""
-    if request.method == "POST":
-        return _request_deletion(request)
-    actor = actor_of(request)
-    asked = request.GET
-    recorded = _find_requested(asked.get("request_id", ""), actor=actor)
-    if recorded:
-        return HttpResponseRedirect(reverse("deletion-detail", args=[recorded.pk]))
-    if "credential" not in asked or "connection_id" not in asked:
-        return choice_page(request, data=asked)
-    try:
-        credential, connection_id = _parse_choice(asked, actor=actor)
-    except InvalidInputError as error:
-        return choice_page(request, data=asked, error=error)
-    review = reviews.review(actor=actor, credential=credential, connection_id=connection_id)
-    request_id = uuid_or_none(asked.get("request_id", ""))
-    typed = previous_input(asked.get("again", ""), actor=actor) | asked.dict()
-    form = deletion_form(review, typed=typed, request_id=request_id)
-    notice = "Nothing was recorded from that form, so nothing was sent." if request_id else ""
-    return review_page(request, review=review, form=form, notice=notice, status=200)
-
-
-def _parse_choice(data: Mapping[str, str], *, actor: Actor) -> tuple[Credential, UUID]:
-    """The chosen credential and connection.
-
-    Raises InvalidInputError, and Http404 for a credential that doesn't exist or is hidden.
+    `deletion`: the one that the action was about; None for a new request.
     """
-    problems: dict[str, str] = {}
-    credential = None
-    pk = uuid_or_none(data.get("credential", ""))
-    if pk:
-        credential = lookups.find_credential(actor=actor, pk=pk)
-    if credential is None:
-        problems["credential"] = "Choose the credential that sends."
-    try:
-        connection_id = reviews.parse_connection_id(data.get("connection_id", ""))
-    except InvalidInputError as error:
-        problems |= error.fields
-    if problems or credential is None:
-        raise InvalidInputError(problems)
-    return credential, connection_id
+    if isinstance(error, InvalidInputError):
+        return 422, error.fields.get("request_id", error.fields.get("credential", ""))
+    if isinstance(error, UnavailableError):
+        nothing = attempt_facts.nothing_new_of(deletion) if deletion else "Nothing was sent."
+        return 503, f"{nothing} {unavailable_text(cause=error.cause, why=str(error))}"
+    return 409, str(error)
 
 
-def _find_requested(request_id: str, *, actor: Actor) -> Deletion | None:
-    """The deletion that this person's form has already requested, if any."""
-    wanted = uuid_or_none(request_id)
-    if wanted is None or actor.person is None:
-        return None
-    own = visibility.visible(deletions_with_details(), actor=actor).filter(
-        requested_by=actor.person
+def deletions_with_details() -> QuerySet[Deletion]:
+    """Deletions with the related rows that their page shows."""
+    return Deletion.objects.select_related(
+        "credential", "requested_by", "confirmed_by", "break_glass_by", "break_glass_review"
+    ).prefetch_related("attempts", "approvals")
+
+
+def find_deletion(*, actor: Actor, pk: UUID) -> Deletion:
+    """The deletion with this id. Raises Http404, also when the actor's access lists hide it."""
+    return lookups.find_deletion(deletions_with_details(), actor=actor, pk=pk)
+
+
+def respond(
+    request: HttpRequest, *, deletion: Deletion, actor: Actor, is_on_review_page: bool = False
+) -> HttpResponse:
+    """After an action: a redirect to the deletion; for htmx its outcome."""
+    url = reverse("deletion-detail", args=[deletion.pk])
+    if not wants_fragment(request):
+        return SeeOther(url)
+    deletion = deletions_with_details().get(pk=deletion.pk)
+    response = render_outcome(
+        request, deletion=deletion, actor=actor, is_on_review_page=is_on_review_page
     )
-    return own.filter(request_id=wanted).first()
+    if is_on_review_page:
+        response["HX-Push-Url"] = url
+    return response
 
 
-def _request_deletion(request: HttpRequest) -> HttpResponse:
-    actor = actor_of(request)
-    try:
-        credential, connection_id = _parse_choice(request.POST.dict(), actor=actor)
-    except InvalidInputError as error:
-        return choice_page(request, data=request.POST, error=error)
-    form = DeletionForm(request.POST)
-    try:
-        form.require_valid()
-        typed = form.cleaned_data
-        deletion = lifecycle.request_deletion(
-            actor=actor,
-            credential=credential,
-            connection_id=connection_id,
-            reason=typed["reason"],
-            ticket=typed["ticket"],
-            request_id=typed["request_id"],
-            digest=typed["digest"],
-            confirmation=typed["confirmation"],
-        )
-    except ReviewChangedError as changed:
-        form = deletion_form(
-            changed.review, typed=request.POST.dict(), request_id=form.request_id_or_none
-        )
-        return review_page(
-            request, review=changed.review, form=form, notice=str(changed), status=409
-        )
-    except DomainError as error:
-        return _request_failed(
-            request, form=form, error=error, credential=credential, connection_id=connection_id
-        )
-    return respond(request, deletion=deletion, actor=actor, is_apart=True)
-
-
-def _request_failed(
+def render_outcome(
     request: HttpRequest,
     *,
-    form: DeletionForm,
-    error: DomainError,
-    credential: Credential,
-    connection_id: UUID,
+    deletion: Deletion,
+    actor: Actor,
+    form: ServiceForm | None = None,
+    notice: str = "",
+    status: int = 200,
+    is_on_review_page: bool = False,
+    comment: CommentForm | None = None,
 ) -> HttpResponse:
-    """The review with the input, or the deletion where it was requested after all."""
-    actor = actor_of(request)
-    status, notice = error_status_and_text(error)
-    recorded = _find_requested(request.POST.get("request_id", ""), actor=actor)
-    if recorded:
-        return render_outcome(
-            request, deletion=recorded, actor=actor, notice=notice, status=status, is_apart=True
-        )
-    review = reviews.review(actor=actor, credential=credential, connection_id=connection_id)
-    if isinstance(error, InvalidInputError) and form.request_id_or_none:
-        form.add_errors(error)
-    else:
-        # This form's id is missing or was used by another person: make a new one.
-        keep = None if isinstance(error, ConflictError) else form.request_id_or_none
-        form = deletion_form(review, typed=request.POST.dict(), request_id=keep)
-    return review_page(request, review=review, form=form, notice=notice, status=status)
+    """The page of one deletion; for htmx only `#outcome`."""
+    context: dict[str, Any] = {
+        "deletion": deletion,
+        "outcome": status_context(
+            deletion=deletion,
+            actor=actor,
+            form=form,
+            notice=notice,
+            is_on_review_page=is_on_review_page,
+        ),
+    }
+    if not wants_fragment(request):
+        context |= record_context(deletion=deletion, links_to_evidence=permissions.can_audit(actor))
+        if permissions.can_comment(actor):
+            context["comment"] = comment or CommentForm()
+        return render(request, DETAIL, context, status=status)
+    part = "outcome_on_review" if is_on_review_page else "outcome"
+    response = render(request, f"{DETAIL}#{part}", context, status=status)
+    # The details beside the outcome reload themselves.
+    response["HX-Trigger"] = "deletionChanged"
+    return response
 
 
 def deletion_detail(request: HttpRequest, pk: UUID) -> HttpResponse:
@@ -212,111 +146,87 @@ def _poll_response(request: HttpRequest, *, deletion: Deletion, actor: Actor) ->
     return render(request, f"{DETAIL}#watch", {"outcome": watch, "deletion": deletion})
 
 
-@requires_reauthentication(on_missing=page_with_input(ConfirmationForm))
-def deletion_execute(request: HttpRequest, pk: UUID) -> HttpResponse:
-    """Confirm with the typed text, and send the DELETE."""
-    return run_action(
-        request,
-        pk,
-        form=ConfirmationForm(request.POST),
-        action=lifecycle.execute_deletion,
-    )
+type _View = Callable[[HttpRequest, UUID], HttpResponse]
 
 
-def deletion_withdraw(request: HttpRequest, pk: UUID) -> HttpResponse:
-    """Withdraw it while no attempt can have deleted anything."""
-    return run_action(
-        request,
-        pk,
-        form=ReasonForm(request.POST),
-        action=lifecycle.withdraw_deletion,
-    )
+def _action(service: Callable[..., Deletion], *, form: type[ServiceForm] = ServiceForm) -> _View:
+    """A view that passes what the form holds to a service, and shows the deletion afterwards.
+
+    Where the service refuses, the deletion's page says why and keeps what was typed.
+    """
+
+    def act(request: HttpRequest, pk: UUID) -> HttpResponse:
+        actor = actor_of(request)
+        deletion = find_deletion(actor=actor, pk=pk)
+        typed = form(request.POST)
+        try:
+            typed.require_valid()
+            deletion = service(deletion=deletion, actor=actor, **typed.cleaned_data)
+        except DomainError as error:
+            if isinstance(error, InvalidInputError):
+                typed.add_errors(error)
+            status, notice = error_status_and_text(error, deletion=deletion)
+            deletion = find_deletion(actor=actor, pk=pk)
+            return render_outcome(
+                request, deletion=deletion, actor=actor, form=typed, notice=notice, status=status
+            )
+        return respond(request, deletion=deletion, actor=actor)
+
+    return act
 
 
-@limited("reconcile", per_minute=30)
-def deletion_reconcile(request: HttpRequest, pk: UUID) -> HttpResponse:
-    """Check Datadog's list now."""
-    return run_action(
-        request,
-        pk,
-        action=reconciliation.check_deletion,
-    )
+def _reauthenticated_action(
+    service: Callable[..., Deletion],
+    *,
+    form: type[ServiceForm],
+    may: Callable[[Actor, Deletion], bool] = lambda actor, deletion: True,
+    what: str = "",
+) -> _View:
+    """The same behind reauthentication.
+
+    `may` is what the action needs beyond its URL's permission, and `what` names it: a person who
+    may not do it is refused before being asked for a password.
+    """
+
+    def on_missing(request: HttpRequest, pk: UUID) -> HttpResponse:
+        actor = actor_of(request)
+        deletion = find_deletion(actor=actor, pk=pk)
+        permissions.require(may(actor, deletion), what)
+        return render_outcome(request, deletion=deletion, actor=actor, form=form(request.POST))
+
+    return requires_reauthentication(on_missing=on_missing)(_action(service, form=form))
 
 
-def deletion_close(request: HttpRequest, pk: UUID) -> HttpResponse:
-    """Close an unknown or still present deletion as unresolved."""
-    return run_action(
-        request,
-        pk,
-        form=ReasonForm(request.POST),
-        action=lifecycle.close_deletion,
-    )
-
-
-@requires_reauthentication(
-    on_missing=page_with_input(
-        ApprovalForm,
-        may=lambda actor, deletion: permissions.can_approve(actor, deletion=deletion),
-        what="approve or decline this deletion",
-    )
+# Confirms with the typed text, and sends the DELETE.
+deletion_execute = _reauthenticated_action(lifecycle.execute_deletion, form=ConfirmationForm)
+deletion_withdraw = _action(lifecycle.withdraw_deletion, form=ReasonForm)
+# Checks Datadog's list now.
+deletion_reconcile = limited("reconcile", per_minute=30)(_action(reconciliation.check_deletion))
+# Closes an unknown or still present deletion as unresolved.
+deletion_close = _action(lifecycle.close_deletion, form=ReasonForm)
+# Approves what the page showed, and sends nothing.
+deletion_approve = _reauthenticated_action(
+    approvals.approve_deletion,
+    form=ApprovalForm,
+    may=lambda actor, deletion: permissions.can_approve(actor, deletion=deletion),
+    what="approve or decline this deletion",
 )
-def deletion_approve(request: HttpRequest, pk: UUID) -> HttpResponse:
-    """Approve what the page showed. Sends nothing."""
-    return run_action(
-        request,
-        pk,
-        form=ApprovalForm(request.POST),
-        action=approvals.approve_deletion,
-    )
-
-
-def deletion_decline(request: HttpRequest, pk: UUID) -> HttpResponse:
-    """Decline, with a reason."""
-    return run_action(
-        request,
-        pk,
-        form=ReasonForm(request.POST),
-        action=approvals.decline_deletion,
-    )
-
-
-@requires_reauthentication(
-    on_missing=page_with_input(
-        BreakGlassForm,
-        may=lambda actor, deletion: permissions.can_break_glass(actor, deletion=deletion),
-        what="break glass",
-    )
+deletion_decline = _action(approvals.decline_deletion, form=ReasonForm)
+# Confirms with the typed text, and sends without the missing approvals.
+deletion_break_glass = _reauthenticated_action(
+    break_glass.break_glass,
+    form=BreakGlassForm,
+    may=lambda actor, deletion: permissions.can_break_glass(actor, deletion=deletion),
+    what="break glass",
 )
-def deletion_break_glass(request: HttpRequest, pk: UUID) -> HttpResponse:
-    """Confirm with the typed text, and send without the missing approvals."""
-    return run_action(
-        request,
-        pk,
-        form=BreakGlassForm(request.POST),
-        action=break_glass.break_glass,
-    )
-
-
-@requires_reauthentication(
-    on_missing=page_with_input(
-        BreakGlassReviewForm,
-        may=lambda actor, deletion: permissions.can_review_break_glass(actor, deletion=deletion),
-        what="review this broken glass",
-    )
+deletion_review_break_glass = _reauthenticated_action(
+    break_glass.review_break_glass,
+    form=BreakGlassReviewForm,
+    may=lambda actor, deletion: permissions.can_review_break_glass(actor, deletion=deletion),
+    what="review this use of break glass",
 )
-def deletion_review_break_glass(request: HttpRequest, pk: UUID) -> HttpResponse:
-    """Record the review of a break-glass deletion."""
-    return run_action(
-        request,
-        pk,
-        form=BreakGlassReviewForm(request.POST),
-        action=break_glass.review_break_glass,
-    )
 
-
-TOO_MANY_COMMENTS = (
-    "Not added: too many comments within a minute. Wait a minute, then add it again."
-)
+TOO_MANY_COMMENTS = "Too many comments. Nothing was added. Try again in a minute."
 
 
 def _comment_error(

@@ -1,8 +1,8 @@
-"""The outcome part of a deletion's page: its state, the next steps, and how often it polls."""
+"""The status of a deletion on its page: texts, the steps a person can take, and polling."""
 
 import hashlib
-from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from django.urls import reverse
 
@@ -10,13 +10,23 @@ from connections import audit, wording
 from connections.access import permissions
 from connections.access.actor import Actor
 from connections.core import clock
-from connections.deletions import approvals, break_glass, lifecycle, reviews, states, time_limits
+from connections.deletions import (
+    approvals,
+    break_glass,
+    lifecycle,
+    reviews,
+    states,
+    time_limits,
+    verification,
+)
+from connections.deletions.tickets import ticket_url
+from connections.deletions.verification import Recheck, RecheckResult
 from connections.inventory import protections
-from connections.models import Deletion, Outcome, Protection, State
-from connections.web.deletions.decision import ApprovalPreview, approval_preview
+from connections.models import ApprovalPolicy, Deletion, Outcome, State
 from connections.web.deletions.review import review_url
 from connections.web.forms import ServiceForm
-from connections.wording import BannerText, DeletionText, NextStep
+from connections.wording import Badge, NextStep
+from connections.wording.connections import creator_flags, effect_text, site_label
 
 # The page polls for automatic changes only when one is due this soon.
 SOON = timedelta(minutes=2)
@@ -74,57 +84,26 @@ def state_version(deletion: Deletion, *, now: datetime) -> str:
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 
 
-BLOCKED_BY_PROTECTION = {
-    NextStep.CONFIRM,
-    NextStep.APPROVE,
-    NextStep.BREAK_GLASS,
-}
+BLOCKED_BY_PROTECTION = {NextStep.CONFIRM, NextStep.APPROVE, NextStep.BREAK_GLASS}
 
 
-@dataclass(frozen=True, kw_only=True)
-class OutcomePage:
-    """The state of a deletion as text, with the steps that this person can take now."""
-
-    deletion: Deletion
-    text: DeletionText
-    steps: dict[str, NextStep]
-    confirm_text: str
-    # The form that was posted, where its action did not happen.
-    form: ServiceForm | None
-    # Why it did not happen, when no field is at fault.
-    notice: str
-    url: str
-    poll_interval: int | None
-    version: str
-    again_url: str
-    connection_url: str
-    # Whether it waits for approval by someone other than the viewer.
-    is_own: bool
-    break_glass: BannerText | None
-    may_review_break_glass: bool
-    # Set for people who can approve or decline it.
-    preview: ApprovalPreview | None
-    # The protection that keeps an open deletion from being sent.
-    protection: Protection | None
-    # True on the review page, where the rest of the deletion's page is not shown.
-    is_apart: bool
-
-
-def outcome_page(
+def status_context(
     *,
     deletion: Deletion,
     actor: Actor,
     form: ServiceForm | None = None,
     notice: str = "",
-    is_apart: bool = False,
-) -> OutcomePage:
-    """What `#outcome` shows."""
+    is_on_review_page: bool = False,
+) -> dict[str, Any]:
+    """Template variables of `#outcome`.
+
+    `form`: the form that was posted, where its action was not done; `notice`: why, when no field is
+    at fault. `is_on_review_page`: the rest of the deletion's page is not shown.
+    """
     now = clock.now()
     is_awaiting_approval = states.is_awaiting_approval(deletion)
-    may_decide = is_awaiting_approval and _can_take(
-        NextStep.APPROVE, deletion=deletion, actor=actor, now=now
-    )
-    preview = approval_preview(deletion, now=now) if may_decide else None
+    may_decide = is_awaiting_approval and _can_decide(actor, deletion=deletion)
+    preview = verification.preview_recheck(deletion=deletion) if may_decide else None
     text = wording.describe(
         deletion,
         approvers=tuple(approvals.names_of_possible_approvers(deletion=deletion))
@@ -135,53 +114,78 @@ def outcome_page(
         is_being_rechecked=states.is_being_rechecked(deletion, now=now),
     )
     protection = None if deletion.is_settled else protections.find_protection_against(deletion)
-    return OutcomePage(
-        deletion=deletion,
-        text=text,
-        steps={
-            step.value: step
-            for step in text.steps
-            if _can_take(step, deletion=deletion, actor=actor, now=now)
-            and not _is_blocked(step, preview=preview, protection=protection)
-        },
-        confirm_text=reviews.confirmation_text(deletion),
-        form=form,
-        notice=notice,
-        poll_interval=poll_interval(deletion, now=now),
-        version=state_version(deletion, now=now),
-        **_links(deletion),
-        is_own=is_awaiting_approval and actor.person == deletion.requested_by,
-        break_glass=wording.break_glass_text(deletion),
-        may_review_break_glass=break_glass.is_awaiting_review(deletion)
-        and permissions.can_review_break_glass(actor, deletion=deletion),
-        preview=preview,
-        protection=protection,
-        is_apart=is_apart,
-    )
-
-
-def _links(deletion: Deletion) -> dict[str, str]:
+    blocked = BLOCKED_BY_PROTECTION if protection else set()
+    if preview and not preview.can_be_approved:
+        blocked = {*blocked, NextStep.APPROVE}
+    connection = [deletion.site, deletion.connection_id]
     return {
+        "text": text,
+        "steps": {
+            step.value: True
+            for step in text.steps
+            if step not in blocked and _can_take(step, deletion=deletion, actor=actor, now=now)
+        },
+        "confirm_text": reviews.confirmation_text(deletion),
+        "form": form,
+        "notice": notice,
         "url": reverse("deletion-detail", args=[deletion.pk]),
+        "poll_interval": poll_interval(deletion, now=now),
+        "version": state_version(deletion, now=now),
         "again_url": review_url(
             credential=deletion.credential_id,
             connection_id=deletion.connection_id,
             again=str(deletion.pk),
         ),
-        "connection_url": _connection_url(deletion),
+        "connection_url": reverse("org-connection-detail", args=connection),
+        "is_own": is_awaiting_approval and actor.person == deletion.requested_by,
+        "break_glass": wording.break_glass_text(deletion),
+        "may_review_break_glass": break_glass.is_awaiting_review(deletion)
+        and permissions.can_review_break_glass(actor, deletion=deletion),
+        "preview": preview,
+        "preview_note": _preview_note(deletion, found=preview) if preview else None,
+        "protection": protection,
+        "is_on_review_page": is_on_review_page,
+        "ticket_url": ticket_url(deletion.ticket),
+        "approvals_needed": ApprovalPolicy(deletion.policy).approvals_needed,
+        "effect": _effect(deletion),
+        "creator_flags": creator_flags(deletion),
+        "site_label": site_label(deletion.site),
     }
 
 
-def _connection_url(deletion: Deletion) -> str:
-    return reverse("org-connection-detail", args=[deletion.site, deletion.connection_id])
+def _effect(deletion: Deletion) -> str:
+    """What deleting the connection would do; "" once it is decided, and where it is unknown."""
+    is_undecided = deletion.state in {State.REQUESTED, State.APPROVED, State.STILL_PRESENT}
+    if not is_undecided or not deletion.is_reviewed:
+        return ""
+    return effect_text(
+        source=deletion.source_org_name,
+        sink=deletion.sink_org_name,
+        types=deletion.connection_types,
+    )
 
 
-def _is_blocked(
-    step: NextStep, *, preview: ApprovalPreview | None, protection: Protection | None
-) -> bool:
-    if protection and step in BLOCKED_BY_PROTECTION:
-        return True
-    return step == NextStep.APPROVE and preview is not None and not preview.may_approve
+def _preview_note(deletion: Deletion, *, found: Recheck) -> Badge:
+    """What a check just now found; its label is the sentence."""
+    who, at = deletion.requested_by_name, wording.format_time(found.at)
+    then = f"It can no longer be approved: decline it, and {who} can request it again."
+    if deletion.state == State.STILL_PRESENT:
+        then = f"It can no longer be approved: {who} can close it and request a new deletion."
+    match found.result:
+        case RecheckResult.SAME:
+            return Badge(f"Checked at {at}: unchanged since the request.", "ok", "check")
+        case RecheckResult.CHANGED:
+            text = f"Checked at {at}: changed since the request. {then}"
+            return Badge(text, "danger", "warning")
+        case RecheckResult.ABSENT:
+            text = f"Checked at {at}: Datadog no longer lists it. {then}"
+            return Badge(text, "danger", "warning")
+        case RecheckResult.UNREADABLE:
+            seen = f"Stored details from {wording.format_time(deletion.snapshot_at)} are shown."
+            if not deletion.is_reviewed:
+                seen = f"{who} could not see its details either."
+            text = f"The check failed just now. {wording.cause_text(found.cause)} {seen}"
+            return Badge(text, "warn", "warning")
 
 
 def _seen_by(deletion: Deletion, *, actor: Actor) -> str:
