@@ -37,7 +37,9 @@ def break_glass(
     if deletion.break_glass_at and not states.is_awaiting_approval(deletion):
         return deletion
     _require_missing_approvals(deletion)
-    _require_valid_input(deletion, reason=break_glass_reason, confirmation=confirmation)
+    _require_valid_input(
+        deletion, actor=actor, reason=break_glass_reason, confirmation=confirmation
+    )
     # Whatever else forbids sending it must show before break glass is used.
     as_if = copy.copy(deletion)
     as_if.break_glass_at, as_if.break_glass_by = clock.now(), actor.person
@@ -60,7 +62,9 @@ def _require_missing_approvals(deletion: Deletion) -> None:
         raise ConflictError("It does not wait for approval, so there is no glass to break.")
 
 
-def _require_valid_input(deletion: Deletion, *, reason: str, confirmation: str) -> None:
+def _require_valid_input(
+    deletion: Deletion, *, actor: Actor, reason: str, confirmation: str
+) -> None:
     fields: dict[str, str] = {}
     nothing_new = attempt_facts.nothing_new_of(deletion)
     reason = reason.strip()
@@ -71,7 +75,7 @@ def _require_valid_input(deletion: Deletion, *, reason: str, confirmation: str) 
         )
     elif len(reason) > LONGEST_REASON:
         fields["break_glass_reason"] = f"A reason has at most {LONGEST_REASON} characters."
-    expected = reviews.confirmation_text(deletion)
+    expected = reviews.confirmation_text(deletion, actor=actor)
     if not reviews.confirmation_matches(typed=confirmation, expected=expected):
         fields["confirmation"] = f"Type “{expected}” to confirm. {nothing_new}"
     if fields:

@@ -315,7 +315,7 @@ def execute_deletion(
     now = clock.now()
     if states.is_being_rechecked(deletion, now=now):
         return deletion
-    expected = reviews.confirmation_text(deletion)
+    expected = reviews.confirmation_text(deletion, actor=actor)
     if not reviews.confirmation_matches(typed=confirmation, expected=expected):
         raise InvalidInputError(
             {

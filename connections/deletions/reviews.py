@@ -21,6 +21,7 @@ from connections.models import (
     OrgConnectionSnapshot,
     Outcome,
     Protection,
+    SnapshotFields,
     Sync,
     snapshot_digest,
 )
@@ -102,9 +103,7 @@ def review(*, actor: Actor, credential: Credential, connection_id: UUID) -> Revi
         snapshot=snapshot,
         digest=_digest(credential=credential, connection_id=connection_id, snapshot=snapshot),
         text_to_type=text_to_type(
-            source_org_name=snapshot.source_org_name if snapshot else "",
-            connection_id=connection_id,
-            is_reviewed=snapshot is not None,
+            actor=actor, site=credential.site, connection_id=connection_id, reviewed=snapshot
         ),
         side=_side(credential=credential, snapshot=snapshot),
         other_credentials=usable,
@@ -160,14 +159,31 @@ def _side(*, credential: Credential, snapshot: OrgConnectionSnapshot | None) -> 
     return sides.get(credential.org_id, "")
 
 
-def text_to_type(*, source_org_name: str, connection_id: UUID, is_reviewed: bool) -> str:
-    """What a person types to confirm: the source org's name, or the id's last 8 characters.
+def text_to_type(
+    *, actor: Actor, site: str, connection_id: UUID, reviewed: SnapshotFields | None
+) -> str:
+    """What this person types to confirm the deletion of one connection.
 
-    The id is used when the connection was not reviewed, or the name cannot be typed.
+    The source org's name; the destination org's where the person sees other connections of the
+    source org, which is the org with this ID on this site. The last 8 characters of the
+    connection's ID where another of these has a destination of that name, where the name can't be
+    typed, and without a review.
     """
-    name = " ".join(source_org_name.split())
+    end_of_id = str(connection_id)[-8:]
+    if reviewed is None:
+        return end_of_id
+    others = OrgConnectionSnapshot.objects.filter(
+        site=site,
+        source_org_id=reviewed.source_org_id,
+        is_current=True,
+        credential__retired_at=None,
+    ).exclude(connection_id=connection_id)
+    destinations = set(visibility.visible(others, actor=actor).values_list("sink_org_name"))
+    name = reviewed.sink_org_name if destinations else reviewed.source_org_name
+    name = " ".join(name.split())
     is_typable = name.isprintable() and 0 < len(name) <= LONGEST_NAME_TO_TYPE
-    return name if is_reviewed and is_typable else str(connection_id)[-8:]
+    is_unique = all(_folded(destination) != _folded(name) for (destination,) in destinations)
+    return name if is_typable and is_unique else end_of_id
 
 
 def confirmation_matches(*, typed: str, expected: str) -> bool:
@@ -201,10 +217,11 @@ def previous_deletion(
     return visibility.visible(gone.exclude(elsewhere), actor=actor).first()
 
 
-def confirmation_text(deletion: Deletion) -> str:
-    """What to type to confirm this deletion."""
+def confirmation_text(deletion: Deletion, *, actor: Actor) -> str:
+    """What this person types to confirm this deletion."""
     return text_to_type(
-        source_org_name=deletion.source_org_name,
+        actor=actor,
+        site=deletion.site,
         connection_id=deletion.connection_id,
-        is_reviewed=deletion.is_reviewed,
+        reviewed=deletion if deletion.is_reviewed else None,
     )

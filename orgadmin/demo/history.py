@@ -180,7 +180,7 @@ def _approved_and_deleted(world: DemoWorld) -> None:
         deletion_lifecycle.execute_deletion(
             deletion=deletion,
             actor=world.actor("operator"),
-            confirmation=reviews.confirmation_text(deletion),
+            confirmation=reviews.confirmation_text(deletion, actor=world.actor("operator")),
         )
 
 

@@ -135,11 +135,12 @@ class _Builder:
         operator = Person.objects.get(username="operator")
         people.allow_break_glass(actor=self.administrator, person=operator, is_allowed=True)
         asked = self.ask(sender="Group SOC", source="Fraud Detection", sink="Group SOC")
+        actor = person_actor(person=Person.objects.get(username="operator"))
         break_glass.break_glass(
             deletion=asked,
-            actor=person_actor(person=Person.objects.get(username="operator")),
+            actor=actor,
             break_glass_reason="Card data leaks into the SOC right now and nobody else is awake.",
-            confirmation=reviews.confirmation_text(asked),
+            confirmation=reviews.confirmation_text(asked, actor=actor),
         )
 
     def credentials(self) -> None:

@@ -125,7 +125,7 @@ def outcome_of(page: str) -> str:
 
 def confirm(deletion: Deletion, person: Person) -> None:
     """The person confirms once more; a refusal counts too."""
-    text = reviews.confirmation_text(deletion)
+    text = reviews.confirmation_text(deletion, actor=person_actor(person=person))
     try:
         deletion_lifecycle.execute_deletion(
             deletion=deletion, actor=person_actor(person=person), confirmation=text

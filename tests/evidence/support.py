@@ -103,7 +103,7 @@ def request(
         second = person_actor(person=approver)
         approvals.approve_deletion(deletion=deletion, actor=second, digest=deletion.approval_digest)
         deletion.refresh_from_db()
-        text = reviews.confirmation_text(deletion)
+        text = reviews.confirmation_text(deletion, actor=actor)
         deletion_lifecycle.execute_deletion(deletion=deletion, actor=actor, confirmation=text)
     return deletion
 

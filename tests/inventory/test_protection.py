@@ -72,7 +72,7 @@ def test_from_its_page_it_is_protected_in_one_form(desk: Desk, linus: Person) ->
     )
     assert "Protected: this connection can’t be deleted in Org Admin" in after.text
     assert REASON in after.text
-    assert "Linus can lift that." in after.text
+    assert "Linus can remove the protection." in after.text
     assert "Delete…" not in after.text
     event = AuditEvent.objects.get(code="org_connection.protected")
     assert event.subject_id == desk.connection.id
@@ -119,7 +119,7 @@ def test_another_person_lifts_it_with_a_reason(
 ) -> None:
     protect(desk, desk_person(desk))
     client = client_of(linus)
-    page = read(client.get(read(client.get(url_of(desk))).link("Lift the protection…")))
+    page = read(client.get(read(client.get(url_of(desk))).link("Remove protection…")))
     refused = client.post(f"{url_of(desk)}lift/", {"reason": ""})
     assert refused.status_code == 422
     response = client.post(f"{url_of(desk)}lift/", {"reason": "the audit is over"})
@@ -140,7 +140,7 @@ def test_nobody_is_offered_to_lift_their_own(
 ) -> None:
     protect(desk, linus)
     client = client_of(linus)
-    assert "Lift the protection…" not in read(client.get(url_of(desk))).text
+    assert "Remove protection…" not in read(client.get(url_of(desk))).text
     response = client.get(f"{url_of(desk)}lift/")
     assert response.status_code == 403
     assert "someone else must lift that" in response.content.decode()

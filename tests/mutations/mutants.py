@@ -37,6 +37,7 @@ def _without_permission(path: str, old: str, act: str) -> Mutant:
 SAFEGUARDS = "tests/repository/test_safeguards.py"
 TRANSPORT = "connections/net/http.py"
 LANES = "connections/net/connection.py"
+CONFIRMATION_TEXT = "tests/deletions/test_confirmation_text.py"
 SENDING = "connections/deletions/sending.py"
 MOVE = "filter(pk=deletion.pk, state=deletion.state, epoch=deletion.epoch)"
 TRANSITIONS = "connections/deletions/states.py"
@@ -249,6 +250,28 @@ RECORD = (
 )
 
 REVIEW = (
+    _mutant(
+        "the destination is typed where the source has several connections",
+        "connections/deletions/reviews.py",
+        "reviewed.sink_org_name if destinations else reviewed.source_org_name",
+        "reviewed.source_org_name",
+        f"{CONFIRMATION_TEXT}::"
+        "test_one_of_several_connections_of_its_source_is_named_by_the_destination",
+    ),
+    _mutant(
+        "a destination of several connections is not typed",
+        "connections/deletions/reviews.py",
+        "return name if is_typable and is_unique else end_of_id",
+        "return name if is_typable else end_of_id",
+        f"{CONFIRMATION_TEXT}::test_where_two_destinations_have_one_name_the_id_is_typed",
+    ),
+    _mutant(
+        "hidden connections are not counted for the confirmation",
+        "connections/deletions/reviews.py",
+        "visibility.visible(others, actor=actor).values_list",
+        "others.values_list",
+        f"{CONFIRMATION_TEXT}::test_connections_are_counted_as_the_person_sees_them",
+    ),
     _mutant(
         "the digest before sending",
         "connections/deletions/verification.py",

@@ -183,7 +183,7 @@ class Command(OrgAdminCommand):
             return lifecycle.execute_deletion(
                 deletion=deletion,
                 actor=command_actor(),
-                confirmation=reviews.confirmation_text(deletion),
+                confirmation=reviews.confirmation_text(deletion, actor=command_actor()),
                 skip_recheck=True,
             )
         return lifecycle.withdraw_deletion(

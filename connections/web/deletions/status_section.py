@@ -125,7 +125,9 @@ def status_context(
             for step in text.steps
             if step not in blocked and _can_take(step, deletion=deletion, actor=actor, now=now)
         },
-        "confirm_text": reviews.confirmation_text(deletion),
+        "confirm_text": ""
+        if deletion.is_settled
+        else reviews.confirmation_text(deletion, actor=actor),
         "form": form,
         "notice": notice,
         "url": reverse("deletion-detail", args=[deletion.pk]),

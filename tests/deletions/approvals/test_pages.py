@@ -211,7 +211,8 @@ def test_under_policy_none_the_page_and_the_record_say_that_nobody_else_was_requ
     assert "Approvals None required" in page.text
     event = AuditEvent.objects.get(code="deletion.requested")
     assert event.details["policy"] == "none"
-    assert "No second person was required." in AuditEvent.objects.get(code="deletion.confirmed").sentence
+    confirmed = AuditEvent.objects.get(code="deletion.confirmed")
+    assert "No second person was required." in confirmed.sentence
     assert Credential.objects.get().policy == ApprovalPolicy.NONE
 
 

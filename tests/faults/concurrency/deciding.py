@@ -69,7 +69,7 @@ def decide(plan: Plan) -> Work:
             deletion=deletion,
             actor=actor,
             break_glass_reason="Nobody else is awake and it cannot wait.",
-            confirmation=reviews.confirmation_text(deletion),
+            confirmation=reviews.confirmation_text(deletion, actor=actor),
         ),
     }
 

@@ -69,7 +69,7 @@ class DeletionMachine(Simulator):
     def confirm(self, which: int, stale: bool, unread: bool, answer: str, trouble: str) -> None:
         deletion = self.pick(which, stale=stale)
         if deletion:
-            text = reviews.confirmation_text(deletion)
+            text = reviews.confirmation_text(deletion, actor=self.stage.ada)
             self.run_action(
                 lambda: deletion_lifecycle.execute_deletion(
                     deletion=deletion,

@@ -165,8 +165,8 @@ def test_what_changed_after_a_lost_answer_is_stale_and_the_attempt_is_not_denied
     sandbox.world.change_connection(
         connection_id=str(deletion.connection_id), connection_types=("audit",)
     )
-    text = reviews.confirmation_text(deletion)
     actor = person_actor(person=ada)
+    text = reviews.confirmation_text(deletion, actor=actor)
     deletion_lifecycle.execute_deletion(deletion=deletion, actor=actor, confirmation=text)
     assert (deletion.outcome, deletion.cause) == (Outcome.STALE, "changed_when_read")
     assert sandbox.world.deletes_received(str(deletion.connection_id)) == 1
@@ -183,7 +183,8 @@ def test_what_may_have_been_carried_out_cannot_be_withdrawn(
     sandbox.world.clear_faults()
     assert look_twice(watch, deletion).state == State.STILL_PRESENT
     sandbox.world.set_fault(fault=faults.rate_limited(reset="7"), site=US)
-    text, actor = reviews.confirmation_text(deletion), person_actor(person=ada)
+    actor = person_actor(person=ada)
+    text = reviews.confirmation_text(deletion, actor=actor)
     deletion_lifecycle.execute_deletion(deletion=deletion, actor=actor, confirmation=text)
     assert deletion.state == State.WAITING
     with pytest.raises(ConflictError):

@@ -1,0 +1,199 @@
+"""What a person types to confirm: the text that singles out the connection for them."""
+
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from django.utils import timezone
+
+from connections.access.actor import Actor, command_actor, person_actor
+from connections.core.errors import InvalidInputError
+from connections.deletions import lifecycle, reviews
+from connections.deletions.approvals import approve_deletion
+from connections.models import (
+    AccessKind,
+    ApprovalPolicy,
+    Credential,
+    CredentialAccess,
+    Deletion,
+    OrgConnectionSnapshot,
+    Person,
+)
+from sandbox.server import SandboxServer
+from tests.flows.conftest import desk
+from tests.flows.support import Desk, store_credential
+from tests.support.people import make_person
+from tests.support.sandbox import EU, US, connection_between, org_named
+
+# A fixture of another directory.
+__all__ = ["desk"]
+pytestmark = pytest.mark.django_db
+
+WANTED = UUID("6e5f0d2c-0d1a-4c5e-9c3a-00005e529f07")
+END_OF_ID = "5e529f07"
+
+
+@pytest.fixture
+def credential(sandbox: SandboxServer) -> Credential:
+    """A credential without snapshots."""
+    return store_credential(sandbox, "Payments US", is_read=False)
+
+
+def snapshot(credential: Credential, **fields: Any) -> OrgConnectionSnapshot:
+    """A connection from Payments (p) to Group SOC (s), with other fields."""
+    now = timezone.now()
+    values: dict[str, Any] = {
+        "site": US,
+        "connection_id": uuid4(),
+        "source_org_id": "p",
+        "source_org_name": "Payments",
+        "sink_org_id": "s",
+        "sink_org_name": "Group SOC",
+        "first_seen_at": now,
+        "last_seen_at": now,
+    }
+    return OrgConnectionSnapshot.objects.create(credential=credential, **(values | fields))
+
+
+def text(reviewed: OrgConnectionSnapshot | None, actor: Actor | None = None) -> str:
+    return reviews.text_to_type(
+        actor=actor or command_actor(), site=US, connection_id=WANTED, reviewed=reviewed
+    )
+
+
+@pytest.fixture
+def wanted(credential: Credential) -> OrgConnectionSnapshot:
+    """The connection to delete."""
+    return snapshot(credential, connection_id=WANTED)
+
+
+def test_the_only_connection_of_its_source_is_named_by_the_source(
+    wanted: OrgConnectionSnapshot,
+) -> None:
+    assert text(wanted) == "Payments"
+
+
+def test_one_of_several_connections_of_its_source_is_named_by_the_destination(
+    credential: Credential, wanted: OrgConnectionSnapshot
+) -> None:
+    snapshot(credential, sink_org_id="d", sink_org_name="Data Lake")
+    assert text(wanted) == "Group SOC"
+
+
+@pytest.mark.parametrize("name", ["Group SOC", "group  soc", "Ｇroup SOC"])
+@pytest.mark.parametrize("sink_org_id", ["s", "another"])
+def test_where_two_destinations_have_one_name_the_id_is_typed(
+    credential: Credential, wanted: OrgConnectionSnapshot, sink_org_id: str, name: str
+) -> None:
+    snapshot(credential, sink_org_id="d", sink_org_name="Data Lake")
+    snapshot(credential, sink_org_id=sink_org_id, sink_org_name=name)
+    assert text(wanted) == END_OF_ID
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"site": EU},
+        {"source_org_id": "another org of the same name"},
+        {"source_org_id": "s", "sink_org_id": "p"},
+        {"is_current": False},
+        {"connection_id": WANTED, "is_current": False},
+    ],
+    ids=["another site", "another org", "incoming", "not listed any more", "itself, earlier"],
+)
+def test_what_is_no_other_connection_of_the_same_source(
+    credential: Credential, wanted: OrgConnectionSnapshot, other: dict[str, Any]
+) -> None:
+    snapshot(credential, **{"sink_org_name": "Data Lake"} | other)
+    assert text(wanted) == "Payments"
+
+
+def test_a_connection_that_both_sides_list_is_one(
+    sandbox: SandboxServer, wanted: OrgConnectionSnapshot
+) -> None:
+    other_side = store_credential(sandbox, "Group SOC", is_read=False)
+    snapshot(other_side, connection_id=WANTED)
+    assert text(wanted) == "Payments"
+
+
+def test_a_retired_credential_shows_no_connections(
+    sandbox: SandboxServer, wanted: OrgConnectionSnapshot
+) -> None:
+    retired = store_credential(sandbox, "Group SOC", is_read=False)
+    snapshot(retired, sink_org_name="Data Lake")
+    Credential.objects.filter(pk=retired.pk).update(retired_at=timezone.now())
+    assert text(wanted) == "Payments"
+
+
+def test_connections_are_counted_as_the_person_sees_them(
+    sandbox: SandboxServer, wanted: OrgConnectionSnapshot, ada: Person
+) -> None:
+    hidden = store_credential(sandbox, "Group SOC", is_read=False)
+    snapshot(hidden, sink_org_name="Data Lake")
+    CredentialAccess.objects.create(
+        credential=hidden, kind=AccessKind.SEE, person=make_person("grace")
+    )
+    assert text(wanted, person_actor(person=Person.objects.get(pk=ada.pk))) == "Payments"
+    assert text(wanted, command_actor()) == "Group SOC"
+
+
+@pytest.mark.parametrize("name", ["", "   ", "x" * 61, "Pay\u202ements", "Pay\x07ments"])
+def test_a_name_that_cannot_be_typed_is_replaced_by_the_id(
+    credential: Credential, name: str
+) -> None:
+    wanted = snapshot(credential, connection_id=WANTED, source_org_name=name)
+    assert text(wanted) == END_OF_ID
+    snapshot(credential, sink_org_name="Data Lake")
+    assert text(wanted) == "Group SOC"
+    wanted.sink_org_name = name
+    assert text(wanted) == END_OF_ID
+
+
+def test_without_a_review_the_id_is_typed(credential: Credential) -> None:
+    assert text(None) == END_OF_ID
+
+
+@pytest.fixture
+def one_of_two(desk: Desk, sandbox: SandboxServer) -> Desk:
+    """Payments US shares data with Labs US too, and is synced."""
+    world = sandbox.world
+    payments, soc = (org_named(world, name) for name in ("Payments US", "Group SOC"))
+    existing = connection_between(world, "Payments US", "Group SOC")
+    world.add_connection(
+        source_org=payments,
+        sink_org=world.add_org(name="Labs US", site=soc.site.name),
+        connection_types=("logs",),
+        created_by=existing.created_by,
+        created_at=existing.created_at,
+    )
+    desk.client.post("/connections/refresh/")
+    return desk
+
+
+def test_review_and_request_ask_for_the_same_text(one_of_two: Desk) -> None:
+    form = one_of_two.review().form_to("/deletions/new/")
+    assert form.attributes["data-confirm"] == "Group SOC"
+
+    refused = one_of_two.delete(confirmation="Payments US")
+    assert refused.status == 422
+    assert "Type “Group SOC” to confirm." in refused.text
+    assert refused.form_to("/deletions/new/").attributes["data-confirm"] == "Group SOC"
+    assert not Deletion.objects.exists()
+
+    assert one_of_two.delete(confirmation="group soc").outcome["data-outcome"] == "deleted"
+
+
+def test_the_confirmation_asks_for_it_too(one_of_two: Desk, linus: Person, ada: Person) -> None:
+    Credential.objects.update(policy=ApprovalPolicy.ONE)
+    page = one_of_two.delete()
+    deletion = Deletion.objects.get()
+    approver = person_actor(person=linus)
+    approve_deletion(deletion=deletion, actor=approver, digest=deletion.approval_digest)
+
+    page = one_of_two.open(f"/deletions/{deletion.pk}/")
+    assert page.form_to("/execute/").attributes["data-confirm"] == "Group SOC"
+    actor = person_actor(person=ada)
+    with pytest.raises(InvalidInputError, match="Type “Group SOC” to confirm"):
+        lifecycle.execute_deletion(deletion=deletion, actor=actor, confirmation="Payments US")
+    sent = one_of_two.press(page, "/execute/", confirmation="Group SOC")
+    assert sent.outcome["data-outcome"] == "deleted"
