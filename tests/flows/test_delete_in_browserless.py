@@ -40,7 +40,7 @@ def test_a_confirmed_deletion_asks_the_database_little_and_commits_five_times(
 ) -> None:
     typed = desk.typed()
 
-    with django_assert_max_num_queries(102) as captured:
+    with django_assert_max_num_queries(103) as captured:
         desk.client.post("/deletions/new/", typed)
 
     # Asked for; claimed; answered; listed; verified.
