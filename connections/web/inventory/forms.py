@@ -68,7 +68,7 @@ def _reason(*, missing: str) -> forms.CharField:
     return forms.CharField(
         label="Why?",
         max_length=LONGEST_REASON,
-        help_text="Kept for good, also when a person is erased: name nobody here.",
+        help_text="Kept permanently. Don’t include personal data.",
         widget=forms.Textarea(attrs={"rows": 2}),
         error_messages={"required": missing},
     )
