@@ -10,6 +10,7 @@ from django.utils.safestring import SafeString
 
 from connections import wording
 from connections.core.text import format_age, format_relative
+from connections.deletions.tickets import ticket_url
 from connections.models import Credential, Deletion, Notification, Person, Sync
 from connections.wording import Badge
 from connections.wording.causes import failure_text
@@ -19,6 +20,7 @@ register = template.Library()
 register.filter("creator_kind", creator_kind)
 register.filter("site_label", site_label)
 register.filter("site_name", site_name)
+register.filter("ticket_url", ticket_url)
 
 
 @register.inclusion_tag("connections/components/badge.html")

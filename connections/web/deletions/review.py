@@ -5,7 +5,6 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from django.urls import reverse
-from django.utils.http import urlencode
 
 from connections import wording
 from connections.access import permissions, visibility
@@ -15,6 +14,7 @@ from connections.deletions.reviews import Review
 from connections.models import Credential, Deletion, OrgConnectionSnapshot
 from connections.people import people
 from connections.web.deletions.forms import ConnectionChoiceForm, DeletionForm
+from connections.web.deletions.status_section import review_url
 from connections.wording.connections import (
     creator_flags,
     effect_text,
@@ -43,17 +43,6 @@ def choice_form(data: Mapping[str, Any] | None = None, *, actor: Actor) -> Conne
         for credential in visibility.usable_credentials(actor=actor)
     ]
     return ConnectionChoiceForm(data, credentials=credentials)
-
-
-def review_url(*, credential: UUID, connection_id: UUID, **more: str) -> str:
-    """The URL of a review.
-
-    `more` may hold `reason`, `ticket`, `request_id`, and `again`: the id of a deletion whose reason
-    and ticket are reused; they could be too long for a URL.
-    """
-    asked = {"credential": str(credential), "connection_id": str(connection_id)}
-    typed = {name: value for name, value in more.items() if value}
-    return f"{reverse('deletion-new')}?{urlencode(asked | typed)}"
 
 
 SIDES = {"source": "source side", "sink": "destination side"}

@@ -3,8 +3,10 @@
 import hashlib
 from datetime import datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 from django.urls import reverse
+from django.utils.http import urlencode
 
 from connections import audit, wording
 from connections.access import permissions
@@ -19,11 +21,9 @@ from connections.deletions import (
     time_limits,
     verification,
 )
-from connections.deletions.tickets import ticket_url
 from connections.deletions.verification import Recheck, RecheckResult
 from connections.inventory import protections
 from connections.models import ApprovalPolicy, Deletion, Outcome, State
-from connections.web.deletions.review import review_url
 from connections.web.forms import ServiceForm
 from connections.wording import Badge, NextStep
 from connections.wording.connections import creator_flags, effect_text, site_label
@@ -147,12 +147,22 @@ def status_context(
         "preview_note": _preview_note(deletion, found=preview) if preview else None,
         "protection": protection,
         "is_on_review_page": is_on_review_page,
-        "ticket_url": ticket_url(deletion.ticket),
         "approvals_needed": ApprovalPolicy(deletion.policy).approvals_needed,
         "effect": _effect(deletion),
         "creator_flags": creator_flags(deletion),
         "site_label": site_label(deletion.site),
     }
+
+
+def review_url(*, credential: UUID, connection_id: UUID, **more: str) -> str:
+    """The URL of a review.
+
+    `more` may hold `reason`, `ticket`, `request_id`, and `again`: the id of a deletion whose reason
+    and ticket are reused; they could be too long for a URL.
+    """
+    asked = {"credential": str(credential), "connection_id": str(connection_id)}
+    typed = {name: value for name, value in more.items() if value}
+    return f"{reverse('deletion-new')}?{urlencode(asked | typed)}"
 
 
 def _effect(deletion: Deletion) -> str:

@@ -14,7 +14,7 @@ from connections.inventory.inventory import (
     find_open_deletions,
 )
 from connections.models import Deletion, Sync
-from connections.web.deletions.review import review_url
+from connections.web.deletions.status_section import review_url
 from connections.wording import Badge, join_names
 from connections.wording.causes import failure_text
 from connections.wording.statuses import ConnectionStatus

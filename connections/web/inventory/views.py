@@ -28,7 +28,7 @@ from connections.inventory.export import prepare_export
 from connections.inventory.inventory import Inventory, build_inventory
 from connections.models import OrgConnectionKey, Protection, Sync
 from connections.people import people
-from connections.web.deletions.review import review_url
+from connections.web.deletions.status_section import review_url
 from connections.web.inventory.forms import PROTECTED, InventoryForm, ProtectionForm, RemovalForm
 from connections.web.inventory.protections import connection_url, protection_page
 from connections.web.inventory.rows import failed_syncs, org_syncs, row_views, sync_text
