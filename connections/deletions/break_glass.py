@@ -133,6 +133,7 @@ def review_break_glass(*, deletion: Deletion, actor: Actor, note: str) -> Deleti
         raise InvalidInputError({"note": f"A note has at most {LONGEST_REASON} characters."})
     try:
         with audit.atomic():
+            now = clock.now()
             BreakGlassReview.objects.create(
                 deletion=deletion,
                 reviewer=person,
@@ -140,7 +141,7 @@ def review_break_glass(*, deletion: Deletion, actor: Actor, note: str) -> Deleti
                 breaker=deletion.break_glass_by,
                 requester=deletion.requested_by,
                 note=note.strip(),
-                reviewed_at=clock.now(),
+                reviewed_at=now,
             )
             audit.record(
                 code=EventCode.DELETION_BREAK_GLASS_REVIEWED,
@@ -151,7 +152,7 @@ def review_break_glass(*, deletion: Deletion, actor: Actor, note: str) -> Deleti
                     actor=personal_data.name_of(actor),
                     connection=deletion.description,
                 ),
-                details={"reason": note.strip()},
+                details={"reason": note.strip(), "reviewed_at": now.isoformat()},
             )
     except IntegrityError:
         raise ConflictError("Somebody has reviewed it already.") from None

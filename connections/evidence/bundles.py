@@ -174,8 +174,8 @@ def _write_bundle(
         sha256=sha256,
         checkpoint_size=checkpoint.size,
         fingerprint=key.fingerprint,
-        differing=writer.differing,
-        differences=tuple(writer.differences),
+        differing=writer.differing.count,
+        differences=tuple(writer.differing.descriptions),
     )
     return bundle, checkpoint
 

@@ -102,12 +102,10 @@ def compare_deletion(*, deletion: Deletion, events: Sequence[verify.Event]) -> C
 
 def _approval_time_differences(deletion: Deletion, events: Sequence[verify.Event]) -> Iterator[str]:
     """Compare the approval time by its column: the row has it only for the last attempt."""
-    approved = [one for one in events if one.code == "deletion.approved"]
-    times = [one.details["approved_at"] for one in approved if one.details.get("approved_at")]
+    approved = [one.details for one in events if one.code == "deletion.approved"]
+    times = [details["approved_at"] for details in approved if details.get("approved_at")]
     stored = deletion.approved_at.isoformat() if deletion.approved_at else None
-    # Events of an earlier version have no approval time.
-    is_known = bool(times) or not approved
-    if is_known and stored != (times[-1] if times else None):
+    if stored != (times[-1] if times else None):
         yield "its time of approval is not the last one that the events tell of"
 
 
@@ -222,7 +220,7 @@ def _events_of(deletions: Sequence[Deletion]) -> tuple[dict[str, list[Any]], dic
         documents.setdefault(subject, []).append(document)
         numbers |= {int(number) for number in document["refs"]}
     values = PersonalValue.objects.filter(number__in=numbers) if numbers else ()
-    return documents, {str(one.number): verify.shown_as(value_row(one)) for one in values}
+    return documents, {str(one.number): one.shown for one in values}
 
 
 def _parse_uuid(text: str) -> UUID | None:

@@ -15,7 +15,7 @@ from connections.core.errors import InvalidInputError
 from connections.deletions import history
 from connections.deletions.history import HistoryFilter
 from connections.deletions.history_filter import filter_text
-from connections.evidence.comparison import compare_deletion, value_row
+from connections.evidence.comparison import DifferingDeletions, compare_deletion, value_row
 from connections.evidence.files import BundleError, BundleFile, MerkleTree
 from connections.models import AuditEvent, AuditHead, Checkpoint, Deletion, PersonalValue
 from connections.verifier import verify
@@ -24,8 +24,6 @@ from connections.verifier import verify
 _encode = json.JSONEncoder(ensure_ascii=False).encode
 # Deletions per query.
 _BATCH_SIZE = 500
-# Differing deletions that are described one by one.
-_MAX_DESCRIBED = 20
 
 
 @dataclass(kw_only=True)
@@ -40,9 +38,7 @@ class BundleWriter:
     deletions: int = 0
     events: int = 0
     counts: dict[str, int] = field(default_factory=dict)
-    # How many deletions don't match their events, and descriptions of the first ones.
-    differing: int = 0
-    differences: list[str] = field(default_factory=list)
+    differing: DifferingDeletions = field(default_factory=DifferingDeletions)
 
 
 def write_events(*, writer: BundleWriter, rows: Iterable[tuple[int, str]]) -> list[verify.Event]:
@@ -62,9 +58,8 @@ def write_events(*, writer: BundleWriter, rows: Iterable[tuple[int, str]]) -> li
 def _load_values(writer: BundleWriter, numbers: set[int]) -> None:
     unread = numbers - writer.values.keys()
     for one in PersonalValue.objects.filter(number__in=unread) if unread else ():
-        row = value_row(one)
-        writer.values[one.number] = canonical_text(row)
-        writer.shown[str(one.number)] = verify.shown_as(row)
+        writer.values[one.number] = canonical_text(value_row(one))
+        writer.shown[str(one.number)] = one.shown
 
 
 def write_deletions(*, writer: BundleWriter, deletions: Iterator[Deletion]) -> Iterator[str]:
@@ -101,9 +96,8 @@ def _count(writer: BundleWriter, row: tabular.Row, found: list[str]) -> None:
     outcome = row["outcome"] or ""
     writer.counts[outcome] = writer.counts.get(outcome, 0) + 1
     writer.deletions += 1
-    writer.differing += bool(found)
-    if found and len(writer.differences) < _MAX_DESCRIBED:
-        writer.differences.append(f"Deletion {row['id']}: {found[0]}.")
+    if found:
+        writer.differing.add(row["id"], found[0])
 
 
 def write_population(

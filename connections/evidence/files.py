@@ -12,10 +12,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import BinaryIO, Self
 
-from django.db import connection
-
 from connections.audit import chain
 from connections.core.errors import DomainError
+from connections.evidence.stored_events import batches_of
 from connections.models import AuditHead
 from connections.verifier import verify
 
@@ -112,7 +111,6 @@ def write_zip(*, files: Mapping[str, BundleFile], output: BinaryIO) -> tuple[int
 
 
 _HASH_BYTES = 32
-_BATCH_SIZE = 5000
 
 
 class MerkleTree:
@@ -211,9 +209,10 @@ def audit_log_tree(*, head: AuditHead) -> Iterator[MerkleTree]:
         with mmap.mmap(file.fileno(), 0) as store:
             tree = MerkleTree(size=head.size, store=store)
             count = 0
-            for text in _event_texts(upto=head.size):
-                tree.append(verify.leaf_hash(text.encode()))
-                count += 1
+            for rows in batches_of("seq, text", upto=head.size):
+                for _, text in rows:
+                    tree.append(verify.leaf_hash(text.encode()))
+                count += len(rows)
             frontier = chain.parse_frontier(head.frontier)
             if count != head.size or tree.root() != chain.root_of(frontier):
                 raise BundleError(
@@ -221,21 +220,3 @@ def audit_log_tree(*, head: AuditHead) -> Iterator[MerkleTree]:
                     "`./run manage verify_audit`: it names the first event that was changed."
                 )
             yield tree
-
-
-def _event_texts(*, upto: int) -> Iterator[str]:
-    """The texts of all events up to a number, oldest first, read in batches."""
-    query = (
-        "SELECT seq, text FROM connections_auditevent "
-        "WHERE seq > %s AND seq <= %s ORDER BY seq LIMIT %s"
-    )
-    seq = 0
-    while True:
-        with connection.cursor() as cursor:
-            cursor.execute(query, [seq, upto, _BATCH_SIZE])
-            rows = cursor.fetchall()
-        if not rows:
-            return
-        for _, text in rows:
-            yield text
-        seq = rows[-1][0]

@@ -73,12 +73,16 @@ class StoredValues:
 
 def row_batches(*, upto: int) -> Iterator[list[EventRow]]:
     """The rows of the events up to this number, oldest first, in batches."""
-    seq = 0
-    columns = _COLUMNS.format(_TIMES[connection.vendor].format(_TIME_FORMAT))
+    return batches_of(_COLUMNS.format(_TIMES[connection.vendor].format(_TIME_FORMAT)), upto=upto)
+
+
+def batches_of(columns: str, *, upto: int) -> Iterator[list[EventRow]]:
+    """These columns, of which the first is seq, of the events up to this number, as above."""
     query = (
         f"SELECT {columns} FROM connections_auditevent "  # noqa: S608 - our own column names
         "WHERE seq > %s AND seq <= %s ORDER BY seq LIMIT %s"
     )
+    seq = 0
     while True:
         with connection.cursor() as cursor:
             cursor.execute(query, [seq, upto, BATCH_SIZE])

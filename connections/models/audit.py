@@ -13,6 +13,8 @@ from typing import Any
 
 from django.db import models
 
+from connections.verifier import verify
+
 _REFERENCE = re.compile(r"\{\{|\}\}|\{(name|address|agent):([0-9]+)\}")
 
 
@@ -209,10 +211,7 @@ class PersonalValue(models.Model):
         """The value, or a placeholder once it is erased."""
         if self.erased_at is None:
             return self.value
-        if self.kind == self.Kind.NAME:
-            return f"erased person no. {self.person_number}"
-        what = "browser" if self.kind == self.Kind.AGENT else "address"
-        return f"erased {what} no. {self.number}"
+        return verify.erased_as(self.kind, self.number, self.person_number)
 
 
 class AuditHead(models.Model):

@@ -28,7 +28,7 @@ import struct
 import sys
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, BinaryIO, NamedTuple
 
 FORMAT = "orgadmin evidence bundle 1"
@@ -54,8 +54,6 @@ PIECE = 1 << 20
 # Longer lines, and longer files that are read completely, are refused to limit memory use.
 LONGEST_LINE = 8 << 20
 MOST_EVENTS_OF_ONE = 50_000
-# The largest difference between a row's time and the time of its event.
-NEAR = timedelta(minutes=5)
 
 
 class VerificationFailed(Exception):
@@ -555,10 +553,14 @@ def shown_as(row: dict[str, Any]) -> str:
     """The value of a row of values.ndjson, or its placeholder if it was erased."""
     if row["value"] is not None:
         return str(row["value"])
-    if row["kind"] == "name":
-        return f"erased person no. {row['person_number']}"
-    what = "browser" if row["kind"] == "agent" else "address"
-    return f"erased {what} no. {row['number']}"
+    return erased_as(row["kind"], row["number"], row["person_number"])
+
+
+def erased_as(kind: str, number: int, person_number: int) -> str:
+    """The placeholder of an erased value."""
+    if kind == "name":
+        return f"erased person no. {person_number}"
+    return f"erased {'browser' if kind == 'agent' else 'address'} no. {number}"
 
 
 # --- Deletions compared with their events -------------------------------------------------------
@@ -577,10 +579,13 @@ _ASKED = (
     "reason",
     "ticket",
 )
-_ANSWERED = ("verdict", "http_status", "errors", "body_sha256", "duration_ms")
-# Key of an attempt's row → key in the event of its response. Events of earlier versions lack
-# them.
-_ANSWERED_SINCE = {
+# Key of an attempt's row → key in the event of its response.
+_ANSWERED = {
+    "verdict": "verdict",
+    "http_status": "http_status",
+    "errors": "errors",
+    "body_sha256": "body_sha256",
+    "duration_ms": "duration_ms",
     "cause": "response_cause",
     "headers": "headers",
     "body_is_complete": "body_is_complete",
@@ -646,7 +651,7 @@ def _glass(row: dict[str, Any], events: Sequence[Event]) -> list[str]:
             and _is_at(told.get("at"), broken, "break_glass_at")
             and (told.get("reviewed_by") or "") == (reviewed.actor if reviewed else "")
             and (told.get("review_note") or "") == (reviewed.details["reason"] if reviewed else "")
-            and _is_near(told.get("reviewed_at"), reviewed)
+            and _is_at(told.get("reviewed_at"), reviewed, "reviewed_at")
         )
     return [] if is_so else ["“broke_glass” is not what the events say"]
 
@@ -679,9 +684,8 @@ def _ending(row: dict[str, Any], events: Sequence[Event]) -> list[str]:
         == (settled.details.get("reason", "") if settled else ""),
         "cause": (row.get("cause") or "") == (settled.details.get("cause") if settled else cause),
         "sent_at": _is_at(row.get("sent_at"), _last(events, "deletion.sending"), "sending_at"),
-        "verified_at": _time(row.get("verified_at"))
-        == _time(verified.details.get("at") if verified else None),
-        "contradicted_at": _is_contradicted_so(row.get("contradicted_at"), contradicted),
+        "verified_at": _is_at(row.get("verified_at"), verified, "at"),
+        "contradicted_at": _is_at(row.get("contradicted_at"), contradicted, "at"),
     }
     return [f"“{key}” is not what the events say" for key, is_so in is_told.items() if not is_so]
 
@@ -694,12 +698,6 @@ def _cause_after(event: Event, cause: str) -> str:
     if event.code == "deletion.recheck_failed":
         return "listing_failed"
     return str(event.details.get("cause", ""))
-
-
-def _is_contradicted_so(text: Any, contradicted: Event | None) -> bool:
-    if contradicted is None or contradicted.details.get("at") is None:
-        return (text is None) == (contradicted is None)
-    return _time(text) == _time(contradicted.details["at"])
 
 
 def _attempts(row: dict[str, Any], events: Sequence[Event]) -> list[str]:
@@ -723,8 +721,7 @@ def _attempts(row: dict[str, Any], events: Sequence[Event]) -> list[str]:
     wrong = [str(one["number"]) for one in rows if not _is_told(one, sent, answered)]
     for one, sending in zip(rows, sent.values()):
         names = sorted(each.actor for each in approvals_of(sending, events))
-        # Bundles from before attempts named their approvers have none to compare.
-        if sorted(one.get("approved_by", names)) != names:
+        if sorted(one.get("approved_by") or []) != names:
             wrong.append(str(one["number"]))
     last = rows[-1] if rows else {"http_status": None, "errors": []}
     if any(row.get(key) != last.get(key) for key in ("http_status", "errors")):
@@ -739,23 +736,20 @@ def _is_told(one: dict[str, Any], sent: dict[Any, Event], answered: dict[Any, Ev
         one.get("credential") == sending.details.get("credential")
         and one.get("credential_fingerprint") == sending.details.get("fingerprint")
         and one.get("was_rechecked") == sending.details.get("was_rechecked")
-        and one.get("epoch", sending.details.get("epoch")) == sending.details.get("epoch")
+        and one.get("epoch") == sending.details.get("epoch")
         and _is_at(one.get("sent_at"), sending, "sending_at")
     )
     if answer is None:
-        responses = ("answered_at", "is_late", *_ANSWERED, *_ANSWERED_SINCE)
+        responses = ("answered_at", "is_late", *_ANSWERED)
         return is_sent_so and not any(one.get(key) for key in responses)
-    details = answer.details
     return (
         is_sent_so
         and _is_at(one.get("answered_at"), answer, "answered_at")
         and one.get("is_late") == (answer.code == "deletion.answered_late")
         # "" and a missing value are the same here.
-        and all((one.get(key) or None) == (details.get(key) or None) for key in _ANSWERED)
         and all(
-            (one.get(key) or None) == (details.get(told) or None)
-            for key, told in _ANSWERED_SINCE.items()
-            if told in details
+            (one.get(key) or None) == (answer.details.get(told) or None)
+            for key, told in _ANSWERED.items()
         )
     )
 
@@ -810,12 +804,6 @@ def sent_without_approvals(events: Sequence[Event]) -> list[Event] | None:
     return lacking
 
 
-def had_its_approvals(events: Sequence[Event]) -> bool | None:
-    """Whether every sending had enough approvals; None if none were needed."""
-    lacking = sent_without_approvals(events)
-    return None if lacking is None else not lacking
-
-
 def break_glass_for(sending: Event, events: Sequence[Event]) -> Event | None:
     """The break-glass event that replaced the approvals of a sending, if any."""
     rounds = dict(zip((one.seq for one in events), rounds_of(events)))
@@ -842,16 +830,8 @@ def _time(text: Any) -> datetime | None:
 
 
 def _is_at(text: Any, event: Event | None, key: str) -> bool:
-    """Whether this is the event's time, exactly if the event has it under `key`."""
-    exact = event.details.get(key) if event else None
-    return _is_near(text, event) if exact is None else _time(text) == _time(exact)
-
-
-def _is_near(text: Any, event: Event | None) -> bool:
-    if text is None or event is None:
-        return text is None and event is None
-    told, at = _time(text), _time(event.at)
-    return told is not None and at is not None and abs(told - at) <= NEAR
+    """Whether this is the time that the event has under `key`; None without an event."""
+    return _time(text) == _time(event.details.get(key) if event else None)
 
 
 # --- The sample ---------------------------------------------------------------------------------

@@ -23,7 +23,6 @@ from connections.evidence.verification import verify_audit_log
 from connections.inventory import sync
 from connections.models import Attempt, AuditVerification, Deletion, Person
 from connections.people import erasure
-from connections.verifier import verify
 from sandbox.server import SandboxServer
 from tests.audit.results import ATTEMPT, DELETION, SET_ONCE, words
 from tests.evidence.support import live
@@ -383,23 +382,6 @@ def _contradict(deletion: Deletion) -> None:
         sync.flag_contradiction(
             deletion=deletion, at=clock.now(), seen_by="Group SOC", actor=command_actor()
         )
-
-
-@pytest.mark.usefixtures("history")
-def test_events_of_an_earlier_version_are_compared_as_far_as_possible(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """They have no exact times, no headers and no cause of a response."""
-    since = {"settled_at", "confirmed_at", "sending_at", "requested_at", "answered_at"}
-    since |= {"headers", "response_cause", "body_is_complete"}
-    init = verify.Event.__init__
-
-    def as_before(self: Any, *arguments: Any) -> None:
-        init(self, *arguments)
-        self.details = {key: each for key, each in self.details.items() if key not in since}
-
-    monkeypatch.setattr(verify.Event, "__init__", as_before)
-    assert_whole()
 
 
 @pytest.mark.usefixtures("history")

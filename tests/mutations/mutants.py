@@ -1503,8 +1503,8 @@ FROZEN_RESULTS = (
     _mutant(
         "times are compared exactly",
         VERIFIER,
-        "    exact = event.details.get(key) if event else None\n",
-        "    exact = None\n",
+        "    return _time(text) == _time(event.details.get(key) if event else None)\n",
+        "    return (text is None) == (event is None)\n",
         f"{RESULTS}::test_a_changed_deletion_is_named[time of settling by a second]",
     ),
     _mutant(
