@@ -56,7 +56,7 @@ def run_all_checks() -> list[CheckMessage]:
     except DatabaseError as error:
         text = f"not available: {error}".strip()
         messages.append(Error(text, hint="Check DATABASE_URL.", obj="database"))
-        messages += _run({"kept responses": lambda: _find_unusable_responses(spool.read_kept)})
+        messages += _run({"saved responses": lambda: _find_unusable_responses(spool.read_kept)})
     return messages
 
 
@@ -384,7 +384,7 @@ _WITHOUT_DATABASE: Checks = {
     "checkpoint file": _check_checkpoint_file,
     "metrics": _check_metrics_token,
     "identity provider": check_identity_provider,
-    "kept responses": _check_kept_responses,
+    "saved responses": _check_kept_responses,
 }
 _WITHOUT_MIGRATIONS: Checks = {
     "database": _check_database,
@@ -401,5 +401,5 @@ _WITH_MIGRATIONS: Checks = {
     "clock": _check_clock,
     "signing key": _check_signing_key,
     "audit log": _check_audit_log,
-    "kept responses": lambda: _find_unusable_responses(spool.check_kept),
+    "saved responses": lambda: _find_unusable_responses(spool.check_kept),
 }

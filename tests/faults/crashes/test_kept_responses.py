@@ -54,7 +54,7 @@ def problems() -> list[str]:
     return [
         finding.msg
         for finding in checks.run_all_checks()
-        if (finding.obj, finding.level) == ("kept responses", ERROR)
+        if (finding.obj, finding.level) == ("saved responses", ERROR)
     ]
 
 
