@@ -62,7 +62,7 @@ def start_export(*, export: Export[Any]) -> "RunningExport":
         export,
         code=EventCode.EXPORT_STARTED,
         sentence=Sentence(
-            "{actor} began to export {what} as {format}.",
+            "{actor} started an export of {what} as {format}.",
             actor=personal_data.name_of(export.actor),
             what=export.description,
             format=export.file_format,
@@ -104,7 +104,7 @@ class RunningExport(Iterator[bytes]):
         if not self._is_over:
             self._is_over = True
             sentence = Sentence(
-                "The export of {what} as {format} broke off: {rows} written.",
+                "The export of {what} as {format} stopped early, after {rows}.",
                 what=self._export.description,
                 format=self._export.file_format,
                 rows=pluralize(self._rows, "row"),
@@ -141,7 +141,7 @@ class RunningExport(Iterator[bytes]):
             return
         sha256 = self._digest.hexdigest()
         sentence = Sentence(
-            "The export of {what} as {format} is whole: {rows}, SHA-256 {sha256}.",
+            "The export of {what} as {format} finished: {rows}, SHA-256 {sha256}.",
             what=self._export.description,
             format=self._export.file_format,
             rows=pluralize(self._rows, "row"),

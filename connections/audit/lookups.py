@@ -87,13 +87,19 @@ def record_refusal(*, actor: Actor, subject: audit.Subject) -> None:
     about = audit.reference(subject)
     if not _should_record_refusal(actor, f"{about['type']}:{about['id']}"):
         return
-    what = f"the {subject}" if isinstance(subject, Deletion) else f"{about['type']} {subject}"
+    match subject:
+        case Deletion():
+            what = f"the {subject}"
+        case OrgConnectionKey():
+            what = f"connection {subject}"
+        case _:
+            what = f"{about['type']} {subject}"
     audit.record(
         code=audit.EventCode.ACCESS_REFUSED,
         actor=actor,
         subject=subject,
         sentence=Sentence(
-            "{actor} asked for {what}, which is out of their reach.",
+            "{actor} tried to access {what}, which isn't visible to them.",
             actor=personal_data.name_of(actor),
             what=what,
         ),
@@ -112,7 +118,7 @@ def record_denial(*, actor: Actor, address: str, method: str, path: str) -> None
         code=audit.EventCode.ACCESS_REFUSED,
         actor=actor,
         sentence=Sentence(
-            "{actor} asked for what their roles do not allow.",
+            "{actor} tried to do something that their roles don't permit.",
             actor=personal_data.name_of(actor),
         ),
         details={"address": address, "method": method, "path": path[:MAX_PATH_LENGTH]},

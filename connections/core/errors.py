@@ -64,7 +64,7 @@ class ResponseNotRecordedError(Exception):
     """
 
     def __init__(self, *, deletion_id: UUID, response_text: str, kept: RecordedIn) -> None:
-        super().__init__(f"Deletion {deletion_id} was attempted. {response_text}. Kept: {kept}.")
+        super().__init__(f"Deletion {deletion_id} was attempted. {response_text} Kept: {kept}.")
         self.deletion_id = deletion_id
         self.response_text = response_text
         self.kept = kept

@@ -65,7 +65,7 @@ def change_access(*, actor: Actor, credential: Credential, wanted: AccessEntries
             actor=actor,
             subject=credential,
             sentence=audit.Sentence(
-                "{actor} changed who may see and use {credential}.",
+                "{actor} changed the access lists of {credential}.",
                 actor=personal_data.name_of(actor),
                 credential=credential.name,
             ),

@@ -395,7 +395,9 @@ def _record_report(*, credential: Credential, report: KeyReport, actor: Actor) -
         audit.Sentence("{credential} was verified.", credential=credential.name)
         if failure is None
         else audit.Sentence(
-            "{credential} was not verified. {why}", credential=credential.name, why=failure.text
+            "{credential} failed its key checks. {why}",
+            credential=credential.name,
+            why=failure.text,
         )
     )
     audit.record(

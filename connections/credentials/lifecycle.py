@@ -337,7 +337,7 @@ def _change_name(*, credential: Credential, actor: Actor, name: str) -> None:
         actor=actor,
         subject=credential,
         sentence=audit.Sentence(
-            "{previous} is now called {name}.",
+            "{previous} was renamed to {name}.",
             previous=previous,
             name=name,
         ),
@@ -401,7 +401,7 @@ def _record_refusal(
         actor=actor,
         subject=credential,
         sentence=audit.Sentence(
-            "A new key pair for {credential} was refused; the stored one stays.",
+            "A new key pair for {credential} was rejected. The stored keys stay in use.",
             credential=credential.name,
         ),
         details={
@@ -432,7 +432,7 @@ def change_policy(*, actor: Actor, credential: Credential, policy: ApprovalPolic
         actor=actor,
         subject=credential,
         sentence=audit.Sentence(
-            "The policy of {credential} was changed from “{previous}” to “{new}”.",
+            "The approval policy of {credential} was changed from “{previous}” to “{new}”.",
             credential=credential.name,
             previous=previous.label,
             new=policy.label,

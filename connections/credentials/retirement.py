@@ -80,7 +80,7 @@ def _require_no_blocking_deletions(credential: Credential) -> None:
 
 def _withdraw(*, deletion: Deletion, credential: Credential, actor: Actor) -> str:
     sentence = audit.Sentence(
-        "{credential} is retired, so the deletion of {connection} is withdrawn. {facts}",
+        "{credential} was retired, so the deletion of {connection} was withdrawn. {facts}",
         credential=credential.name,
         connection=deletion.description,
         facts=attempt_facts.in_full_of(deletion),
@@ -114,7 +114,7 @@ def _wipe(*, credential: Credential, actor: Actor, now: datetime, withdrawn: lis
         actor=actor,
         subject=credential,
         sentence=audit.Sentence(
-            "{credential} was retired and its keys were wiped.",
+            "{credential} was retired and its keys were erased.",
             credential=former_name,
         ),
         details={

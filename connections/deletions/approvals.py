@@ -144,16 +144,25 @@ def decline_deletion(*, deletion: Deletion, actor: Actor, reason: str) -> Deleti
 
 def _apply_decline(*, deletion: Deletion, actor: Actor, reason: str) -> bool:
     is_still_present = deletion.state == State.STILL_PRESENT
-    what = "another DELETE for" if is_still_present else "the deletion of"
+    who, connection = personal_data.name_of(actor), deletion.description
+    facts = attempt_facts.in_full_of(deletion)
+    if is_still_present:
+        sentence = audit.Sentence(
+            "{actor} declined another DELETE for {connection}. {facts}",
+            actor=who,
+            connection=connection,
+            facts=facts,
+        )
+    else:
+        sentence = audit.Sentence(
+            "{actor} declined the deletion of {connection}. {facts}",
+            actor=who,
+            connection=connection,
+            facts=facts,
+        )
     event = audit.EventDraft(
         code=audit.EventCode.DELETION_DECLINED,
-        sentence=audit.Sentence(
-            "{actor} declined {what} {connection}. {facts}",
-            actor=personal_data.name_of(actor),
-            what=what,
-            connection=deletion.description,
-            facts=attempt_facts.in_full_of(deletion),
-        ),
+        sentence=sentence,
         details={"reason": reason, "approval_round": deletion.approval_round},
     )
     transition = EndRound() if is_still_present else Settle(outcome=Outcome.DECLINED, reason=reason)

@@ -89,7 +89,7 @@ def _confirm(*, deletion: Deletion, actor: Actor, reason: str) -> bool:
     used = audit.EventDraft(
         code=EventCode.DELETION_BREAK_GLASS_USED,
         sentence=audit.Sentence(
-            "{who} broke the glass to delete {what} without the approvals it needs.",
+            "{who} used break glass to delete {what} without required approvals.",
             who=who,
             what=what,
         ),
@@ -104,7 +104,7 @@ def _confirm(*, deletion: Deletion, actor: Actor, reason: str) -> bool:
     confirmed = audit.EventDraft(
         code=EventCode.DELETION_CONFIRMED,
         sentence=audit.Sentence(
-            "{who} confirmed to delete {what}, glass broken.",
+            "{who} confirmed deletion of {what} with break glass.",
             who=who,
             what=what,
         ),
@@ -148,7 +148,7 @@ def review_break_glass(*, deletion: Deletion, actor: Actor, note: str) -> Deleti
                 actor=actor,
                 subject=deletion,
                 sentence=audit.Sentence(
-                    "{actor} reviewed the breaking of glass for {connection}.",
+                    "{actor} reviewed the use of break glass to delete {connection}.",
                     actor=personal_data.name_of(actor),
                     connection=deletion.description,
                 ),

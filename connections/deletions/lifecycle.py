@@ -31,6 +31,7 @@ from connections.models import (
     approval_digest_of,
 )
 from connections.wording import attempt_facts
+from connections.wording.causes import cause_text
 
 LONGEST_REASON = 4000
 NOT_VISIBLE = (
@@ -242,7 +243,7 @@ def record_request(deletion: Deletion, *, actor: Actor) -> None:
         actor=actor,
         subject=deletion,
         sentence=audit.Sentence(
-            "{requester} asked to delete {connection}.",
+            "{requester} requested deletion of {connection}.",
             requester=personal_data.name_of(deletion.requested_by or actor),
             connection=deletion.description,
         ),
@@ -356,13 +357,14 @@ def _confirmed_sentence(
     deletion: Deletion, *, actor: Actor, skip_recheck: bool = False
 ) -> audit.Sentence:
     sentence = audit.Sentence(
-        "{actor} confirmed to delete {connection}{how}.",
+        "{actor} confirmed deletion of {connection}.",
         actor=personal_data.name_of(actor),
         connection=deletion.description,
-        how=" without reading it again" if skip_recheck else "",
     )
-    is_alone = deletion.policy == ApprovalPolicy.NONE
-    return sentence.followed_by("No second person was required." if is_alone else "")
+    return sentence.followed_by(
+        "No approval was required." if deletion.policy == ApprovalPolicy.NONE else "",
+        "The pre-send check was skipped." if skip_recheck else "",
+    )
 
 
 def is_awaiting_confirmation(deletion: Deletion) -> bool:
@@ -392,7 +394,7 @@ def withdraw_deletion(*, deletion: Deletion, actor: Actor, reason: str = "") -> 
     if not can_be_withdrawn(deletion):
         raise ConflictError("It is too late to withdraw it: look at its state.")
     sentence = audit.Sentence(
-        "{actor} took back the deletion of {connection}. {facts}",
+        "{actor} withdrew the deletion of {connection}. {facts}",
         actor=personal_data.name_of(actor),
         connection=deletion.description,
         facts=attempt_facts.in_full_of(deletion),
@@ -426,7 +428,7 @@ def close_deletion(*, deletion: Deletion, actor: Actor, reason: str) -> Deletion
     if not has_visible_text(reason):
         raise InvalidInputError({"reason": "Say why it is closed without knowing."})
     sentence = audit.Sentence(
-        "{actor} closed the deletion of {connection} without knowing.",
+        "{actor} closed the deletion of {connection} as unresolved.",
         actor=personal_data.name_of(actor),
         connection=deletion.description,
     ).followed_by(attempt_facts.earlier_attempts(attempt_facts.attempts_of(deletion)))
@@ -470,20 +472,20 @@ def lapse_approvals(*, deletion: Deletion, actor: Actor) -> bool:
     is_still_present = deletion.state == State.STILL_PRESENT
     if not is_still_present or not states.has_expired(deletion, now=now):
         return False
-    return end_approval_round(deletion=deletion, actor=actor, why="were not confirmed within 24 h")
+    sentence = audit.Sentence(
+        "Approvals for another DELETE of {connection} expired: it was not confirmed within 24 "
+        "hours. No new DELETE was sent.",
+        connection=deletion.description,
+    )
+    return end_approval_round(deletion=deletion, actor=actor, sentence=sentence)
 
 
-def end_approval_round(*, deletion: Deletion, actor: Actor, why: str) -> bool:
-    """End the approval round of a still-present deletion; `why` completes the sentence."""
+def end_approval_round(*, deletion: Deletion, actor: Actor, sentence: audit.Sentence) -> bool:
+    """End the approval round of a still-present deletion."""
     given = states.approvals_given(deletion).count()
     event = audit.EventDraft(
         code=audit.EventCode.DELETION_APPROVALS_LAPSED,
-        sentence=audit.Sentence(
-            "Approvals for another DELETE of {connection} {why}. They no longer "
-            "count; no new DELETE was sent.",
-            connection=deletion.description,
-            why=why,
-        ),
+        sentence=sentence,
         details={"approval_round": deletion.approval_round, "approvals_given": given},
     )
     return states.apply(deletion, transition=EndRound(), actor=actor, events=[event])
@@ -507,9 +509,9 @@ def expire_deletion(*, deletion: Deletion, actor: Actor) -> bool:
     else:
         transition = Settle(outcome=Outcome.EXPIRED, cause=Cause.NOT_APPROVED_IN_TIME)
     sentence = audit.Sentence(
-        "The time for {connection} ran out: {cause}. {facts}",
+        "The deletion of {connection} ran out of time. {why} {facts}",
         connection=deletion.description,
-        cause=transition.cause.replace("_", " "),
+        why=cause_text(transition.cause),
         facts=attempt_facts.in_full_of(deletion),
     )
     event = audit.EventDraft(code=transition.event_code, sentence=sentence)

@@ -141,15 +141,15 @@ def _events_of(
         case BecomeStillPresent():
             code = audit.EventCode.DELETION_STILL_PRESENT
             sentence = audit.Sentence(
-                "Two listings agree: {connection} is still there.",
+                "Two complete syncs agree: {connection} is still listed.",
                 connection=deletion.description,
             )
         case Settle():
             code = audit.EventCode.DELETION_SETTLED
             attempts = attempt_facts.attempts_of(deletion)
             sentence = audit.Sentence(
-                "{connection} is no longer listed. This does not prove that this request "
-                "deleted it.",
+                "{connection} is no longer listed. This doesn't prove that this "
+                "request deleted it.",
                 connection=deletion.description,
             ).followed_by(attempt_facts.earlier_attempts(attempts))
         case RecordCheck():

@@ -46,7 +46,8 @@ from connections.models import (
     State,
 )
 from connections.net.http import pool
-from connections.wording import attempt_facts
+from connections.wording import attempt_facts, label_of_outcome
+from connections.wording.causes import cause_text
 
 logger = logging.getLogger(__name__)
 
@@ -205,7 +206,7 @@ def _sending_event(attempt: Attempt) -> audit.EventDraft:
     return audit.EventDraft(
         code=audit.EventCode.DELETION_SENDING,
         sentence=audit.Sentence(
-            "Sending attempt {number} to delete {connection}.",
+            "Sending the DELETE for {connection} (attempt {number}).",
             number=attempt.number,
             connection=attempt.deletion.description,
         ),
@@ -311,7 +312,7 @@ def record_response(
             answered = audit.EventDraft(
                 code=audit.EventCode.DELETION_ANSWERED,
                 sentence=audit.Sentence(
-                    "{response} ({connection}).",
+                    "{connection}: {response}",
                     response=response_summary(response),
                     connection=deletion.description,
                 ),
@@ -336,7 +337,7 @@ def record_response(
                 actor=actor,
                 subject=deletion,
                 sentence=audit.Sentence(
-                    "A late answer to attempt {number}: {response}.",
+                    "Late response to attempt {number}: {response}",
                     number=attempt.number,
                     response=response_summary(response),
                 ),
@@ -400,29 +401,36 @@ def _sentence_for(
     match transition:
         case Settle(outcome=Outcome.NOT_SENT):
             return audit.Sentence(
-                "{connection}: gave up, {cause}. {facts}",
+                "The deletion of {connection} was stopped. {why} {facts}",
                 connection=connection,
-                cause=transition.cause.replace("_", " "),
+                why=cause_text(transition.cause),
                 facts=attempt_facts.in_full_of(deletion),
             )
         case Settle():
-            outcome = transition.outcome.replace("_", " ")
+            outcome = label_of_outcome(transition.outcome)
             return audit.Sentence(
-                "{connection}: {outcome}.", connection=connection, outcome=outcome
+                "The deletion of {connection} is closed: {outcome}.",
+                connection=connection,
+                outcome=outcome,
             )
         case Wait():
-            return audit.Sentence("{connection}: waiting.", connection=connection)
+            return audit.Sentence(
+                "The DELETE for {connection} will be retried.", connection=connection
+            )
         case BecomeUnknown():
-            return audit.Sentence("{connection}: unknown.", connection=connection)
+            return audit.Sentence(
+                "The outcome of the deletion of {connection} is unknown.", connection=connection
+            )
 
 
 def response_summary(response: DeleteResponse) -> str:
-    """The response as a sentence without its full stop."""
+    """What Datadog returned, or why nothing usable came back, in a sentence or two."""
     if response.http_status is not None:
-        return f"Datadog answered {response.http_status} in {response.duration_ms} ms"
+        return f"Datadog returned {response.http_status} in {response.duration_ms} ms."
+    cause = cause_text(response.cause or "")
     if response.verdict == AttemptResult.NOT_SENT:
-        return f"The request could not leave: {(response.cause or '').replace('_', ' ')}"
-    return f"No answer: {(response.cause or '').replace('_', ' ')} after {response.duration_ms} ms"
+        return f"The request did not leave this server. {cause}"
+    return f"No usable response in {response.duration_ms} ms. {cause}"
 
 
 # Logged once by each process; `doctor` reports them for as long as they exist.

@@ -181,7 +181,7 @@ def _settle_stale(*, deletion: Deletion, listed: SnapshotFields, actor: Actor) -
     }
     facts = attempt_facts.in_full_of(deletion)
     sentence = audit.Sentence(
-        "{connection} changed since it was reviewed. {facts}",
+        "{connection} changed after it was reviewed. {facts}",
         connection=deletion.description,
         facts=facts,
     )
@@ -201,7 +201,7 @@ def record_recheck_failure(*, deletion: Deletion, result: SyncResult, actor: Act
     """Record that the pre-send check failed: nothing is sent and the state stays."""
     details = result.failure
     sentence = audit.Sentence(
-        "{connection} could not be read again. {facts}",
+        "The pre-send check of {connection} failed. {facts}",
         connection=deletion.description,
         facts=attempt_facts.in_full_of(deletion),
     )
@@ -260,15 +260,22 @@ def is_listed(*, deletion: Deletion, result: SyncResult) -> bool | None:
 
 def check_event(*, deletion: Deletion, result: SyncResult) -> audit.EventDraft:
     """The event of one check, whatever it found."""
-    listed = is_listed(deletion=deletion, result=result)
-    found = {True: "listed", False: "not listed", None: "cannot tell"}[listed]
+    connection = deletion.description
+    match is_listed(deletion=deletion, result=result):
+        case True:
+            found = "listed"
+            sentence = audit.Sentence("Datadog lists {connection}.", connection=connection)
+        case False:
+            found = "not listed"
+            sentence = audit.Sentence("Datadog doesn't list {connection}.", connection=connection)
+        case None:
+            found = "cannot tell"
+            sentence = audit.Sentence(
+                "The check of {connection} with Datadog failed.", connection=connection
+            )
     return audit.EventDraft(
         code=audit.EventCode.DELETION_CHECKED,
-        sentence=audit.Sentence(
-            "Looked at Datadog's list for {connection}: {found}.",
-            connection=deletion.description,
-            found=found,
-        ),
+        sentence=sentence,
         details=result.failure
         | {"found": found, "at": (result.started_at or clock.now()).isoformat()},
     )
@@ -302,7 +309,7 @@ def settle_late_success(
     """
     attempts = attempt_facts.attempts_of(deletion)
     sentence = audit.Sentence(
-        "{connection}: deleted. {attempts} A complete listing no longer shows the connection.",
+        "{connection} was deleted. {attempts} A complete sync no longer lists it.",
         connection=deletion.description,
         attempts=attempt_facts.earlier_attempts(attempts),
     )
@@ -391,7 +398,7 @@ def _record_verified(*, deletion: Deletion, actor: Actor, at: datetime) -> None:
             actor=actor,
             subject=deletion,
             sentence=audit.Sentence(
-                "A complete listing lacks {connection}.",
+                "A complete sync no longer lists {connection}.",
                 connection=deletion.description,
             ),
             details={"at": at.isoformat()},

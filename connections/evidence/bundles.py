@@ -99,7 +99,7 @@ def make_bundle(
     filters = _validate_period(filters, now=now)
     asked = {"filter": query, "seed": seed, **_format_period(filters)}
     begun = audit.Sentence(
-        "An evidence bundle for {actor} was begun.", actor=personal_data.name_of(actor)
+        "{actor} started an evidence bundle.", actor=personal_data.name_of(actor)
     )
     started = _record(actor, audit.EventCode.EVIDENCE_BUNDLE_STARTED, begun, asked)
     request = _BundleRequest(
@@ -120,7 +120,7 @@ def make_bundle(
     except BaseException as error:
         cause = {"started": started.seq, "cause": type(error).__name__}
         sentence = audit.Sentence(
-            "An evidence bundle for {actor} was not made.", actor=personal_data.name_of(actor)
+            "An evidence bundle for {actor} failed.", actor=personal_data.name_of(actor)
         )
         _record(actor, audit.EventCode.EVIDENCE_BUNDLE_ABORTED, sentence, cause)
         raise
@@ -268,7 +268,7 @@ def _record_finished(
             code=audit.EventCode.EVIDENCE_BUNDLE_FINISHED,
             actor=actor,
             sentence=audit.Sentence(
-                "An evidence bundle for {actor} was made: {counts}, SHA-256 {sha256}.",
+                "An evidence bundle for {actor} is complete: {counts}, SHA-256 {sha256}.",
                 actor=personal_data.name_of(actor),
                 counts=counts,
                 sha256=bundle.sha256,

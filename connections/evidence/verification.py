@@ -354,7 +354,7 @@ def _record(report: VerificationReport, *, actor: Actor) -> None:
         else audit.EventCode.AUDIT_LOG_VERIFICATION_FAILED,
         actor=actor,
         sentence=Sentence(
-            "The record was verified up to event {size}. {result}",
+            "The audit log was verified up to event {size}. {result}",
             size=report.size,
             result=report.message,
         ),
@@ -381,7 +381,7 @@ def verify_now(*, actor: Actor) -> AuditVerification | None:
         code=audit.EventCode.AUDIT_LOG_VERIFICATION_REQUESTED,
         actor=actor,
         sentence=Sentence(
-            "A verification of the record up to event {size} was asked for.",
+            "Verification of the audit log up to event {size} was requested.",
             size=size,
         ),
         details={"size": size},

@@ -68,7 +68,7 @@ def protect_connection(*, actor: Actor, key: OrgConnectionKey, reason: str) -> P
                 actor=actor,
                 subject=key,
                 sentence=audit.Sentence(
-                    "{actor} protected the connection {connection}.",
+                    "{actor} protected connection {connection}.",
                     actor=personal_data.name_of(actor),
                     connection=str(key),
                 ),
@@ -109,8 +109,8 @@ def remove_protection(*, actor: Actor, protection: Protection, reason: str) -> P
                 actor=actor,
                 subject=protection.key,
                 sentence=audit.Sentence(
-                    "{actor} lifted the protection of the connection {connection}, which "
-                    "{protected_by} had made.",
+                    "{actor} removed the protection of connection {connection} that "
+                    "{protected_by} had added.",
                     actor=personal_data.name_of(actor),
                     connection=str(protection.key),
                     protected_by=personal_data.name_of(protection.protected_by),

@@ -19,6 +19,7 @@ from connections.access.actor import WORKER, Actor
 from connections.audit import EventCode
 from connections.core import clock
 from connections.core.errors import ConflictError
+from connections.core.text import pluralize
 from connections.models import Notification
 from connections.notifications import channels
 from connections.notifications.channels import DeliveryResult, DeliveryStatus
@@ -153,8 +154,7 @@ def _record_failure(notification: Notification, result: DeliveryResult) -> None:
         code=EventCode.NOTIFICATION_FAILED,
         actor=WORKER,
         sentence=audit.Sentence(
-            "A notice ({event}) could not be delivered by {channel} and was given "
-            "up after {attempts} tries.",
+            "Notification {event} could not be delivered by {channel} in {attempts} attempts.",
             event=notification.code,
             channel=notification.channel,
             attempts=notification.attempts,
@@ -191,8 +191,8 @@ def retry(*, actor: Actor, notification: Notification) -> int:
             code=EventCode.NOTIFICATION_RETRIED,
             actor=actor,
             sentence=audit.Sentence(
-                "{count} given-up notices by {channel} are tried again.",
-                count=count,
+                "Retrying {notifications} by {channel}.",
+                notifications=pluralize(count, "failed notification"),
                 channel=notification.channel,
             ),
             details={"channel": notification.channel, "count": count},

@@ -155,7 +155,7 @@ def send_test(*, actor: Actor, key: str) -> Notification:
             code=audit.EventCode.NOTIFICATION_TESTED,
             actor=actor,
             sentence=audit.Sentence(
-                "{actor} sent a test by {channel}.",
+                "{actor} sent a test notification by {channel}.",
                 actor=personal_data.name_of(actor),
                 channel=channel,
             ),

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from django.conf import settings
@@ -34,8 +35,8 @@ class Message:
     title: str
     # What it is about, for the subject of a mail; may be empty.
     about: str
-    # When it happened: ISO 8601, UTC.
-    at: str
+    # When it happened, in UTC.
+    at: datetime
     sentence: str
     # The path of the page that shows it.
     path: str
@@ -63,11 +64,11 @@ class Message:
         if self.reason:
             reason = wording.some_lines(self.reason, limit=MAX_REASON_LENGTH)
             lines += ["", "Reason given:", *(f"> {line}" for line in reason.splitlines())]
-        lines += ["", f"Look: {self.url}", f"Time: {self.at}"]
+        lines += ["", f"View: {self.url}", f"Time: {self.at:%Y-%m-%d %H:%M:%S} UTC"]
         if self.by:
             lines.append(f"By: {wording.one_line(self.by, limit=wording.LONGEST_NAME)}")
         if self.seq is not None:
-            lines.append(f"Number in the record of acts: {self.seq}")
+            lines.append(f"Audit event: {self.seq}")
         if "note" in self.data:
             # Between empty lines, so that it is easy to copy.
             lines += ["", _KEEP_CHECKPOINT, "", self.data["note"]]
@@ -77,15 +78,15 @@ class Message:
         """The body of a webhook's message."""
         document = {
             "type": self.code,
-            "timestamp": self.at,
+            "timestamp": f"{self.at:%Y-%m-%dT%H:%M:%SZ}",
             "data": {"sentence": self.sentence, "url": self.url} | self.data,
         }
         return json.dumps(document, ensure_ascii=True, separators=(",", ":")).encode()
 
 
 _KEEP_CHECKPOINT = (
-    "Keep this mail: the four lines below prove what the record of acts was at this moment. "
-    "docs/EVIDENCE.md says how to compare them."
+    "Keep this email: the four lines below prove the state of the audit log at this time. "
+    "docs/EVIDENCE.md explains how to compare them."
 )
 
 
@@ -128,7 +129,7 @@ def _event_message(seq: int, *, reader: Person | None) -> Message:
             event.code, details=details, needs_approval=needs_approval
         ),
         about=_about(subject),
-        at=f"{event.at:%Y-%m-%dT%H:%M:%SZ}",
+        at=event.at,
         sentence=event.sentence,
         path=_path(subject, reader=reader),
         seq=event.seq,
@@ -189,8 +190,8 @@ def _checkpoint_message(checkpoint: Checkpoint) -> Message:
         code=outbox.CHECKPOINT_MADE,
         title=wording.notification_title(outbox.CHECKPOINT_MADE, details={}),
         about=held,
-        at=f"{checkpoint.made_at:%Y-%m-%dT%H:%M:%SZ}",
-        sentence=f"The record of acts held {held}. Signed with key {checkpoint.fingerprint}.",
+        at=checkpoint.made_at,
+        sentence=f"The audit log has {held}. Signed with key {checkpoint.fingerprint}.",
         path=reverse("audit-list"),
         data={
             "size": checkpoint.size,
@@ -206,7 +207,7 @@ def _verification_message(verification: AuditVerification) -> Message:
         code=outbox.VERIFICATION_FAILED,
         title=wording.notification_title(outbox.VERIFICATION_FAILED, details={}),
         about="",
-        at=f"{verification.checked_at:%Y-%m-%dT%H:%M:%SZ}",
+        at=verification.checked_at,
         sentence=verification.message,
         path=reverse("audit-list"),
         data={"fault": verification.fault, "first_bad_seq": verification.first_bad_seq},
@@ -218,7 +219,7 @@ def _test_message(notification: Notification) -> Message:
         code=notification.code,
         title=wording.notification_title(notification.code, details={}),
         about="",
-        at=f"{notification.created_at:%Y-%m-%dT%H:%M:%SZ}",
-        sentence="An administrator wanted to know whether this arrives. Nothing else happened.",
+        at=notification.created_at,
+        sentence="Test notification. No action needed.",
         path=reverse("notice-list"),
     )

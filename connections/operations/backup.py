@@ -478,9 +478,13 @@ def _bring_up_to_date(copy: Path, *, manifest: Manifest, actor: Actor) -> int:
             policy=ApprovalPolicy.NONE
         ):
             # Its approvals might have been used since the backup.
-            lifecycle.end_approval_round(
-                deletion=held, actor=actor, why=f"were restored from a backup of {made_at}"
+            sentence = audit.Sentence(
+                "Approvals for another DELETE of {connection} no longer count: the database was "
+                "restored from a backup of {made_at}. No new DELETE was sent.",
+                connection=held.description,
+                made_at=made_at,
             )
+            lifecycle.end_approval_round(deletion=held, actor=actor, sentence=sentence)
         reason = f"The database was restored from a backup of {made_at}."
         return sum(_close_as_unresolved(one, actor=actor, reason=reason) for one in could_be_sent)
 

@@ -22,6 +22,7 @@ from connections.deletions import (
 from connections.inventory.sync import SyncResult
 from connections.models import AMBIGUOUS, Deletion, Outcome, State
 from connections.wording import attempt_facts
+from connections.wording.causes import cause_text
 
 # By then it was checked a dozen times: a person should act.
 UNKNOWN_FOR = timedelta(hours=1)
@@ -195,7 +196,6 @@ def _send_waiting(*, deletion: Deletion, actor: Actor) -> None:
         transition = states.stop_trying(
             cause=blocked.cause, was_ambiguous=deletion.attempts.filter(AMBIGUOUS).exists()
         )
-        why = blocked.cause.replace("_", " ")
         states.apply(
             deletion,
             transition=transition,
@@ -205,9 +205,9 @@ def _send_waiting(*, deletion: Deletion, actor: Actor) -> None:
                 audit.EventDraft(
                     code=transition.event_code,
                     sentence=audit.Sentence(
-                        "The DELETE of {connection} can no longer be sent: {why}. {facts}",
+                        "The deletion of {connection} was stopped. {why} {facts}",
                         connection=deletion.description,
-                        why=why,
+                        why=cause_text(blocked.cause),
                         facts=attempt_facts.in_full_of(deletion),
                     ),
                 )

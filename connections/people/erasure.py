@@ -73,7 +73,7 @@ def erase_person(*, actor: Actor, person: Person) -> Erasure:
                 actor=actor,
                 subject=person,
                 sentence=audit.Sentence(
-                    "{who} was erased: names and addresses were emptied.",
+                    "{who} was erased: names and addresses were removed.",
                     who=who,
                 ),
             )

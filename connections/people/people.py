@@ -121,7 +121,7 @@ def describe_roles(roles: Iterable[Role], *, is_administrator: bool) -> str:
     """A person's roles as text."""
     names = ["Administrator"] if is_administrator else []
     names.extend(role.value for role in roles)
-    return ", ".join(names) or "no role"
+    return ", ".join(names) or "none"
 
 
 def _create_link(
@@ -185,7 +185,7 @@ def remove_mfa(*, actor: Actor, person: Person) -> None:
         actor=actor,
         subject=person,
         sentence=audit.Sentence(
-            "The second factor of {person} was removed by a sign-in link.",
+            "A sign-in link removed MFA for {person}.",
             person=personal_data.name_of(person),
         ),
     )
@@ -232,7 +232,7 @@ def record_person_added(*, actor: Actor, person: Person) -> None:
         actor=actor,
         subject=person,
         sentence=audit.Sentence(
-            "{person} was added: {roles}.",
+            "{person} was added. Roles: {roles}.",
             person=personal_data.name_of(person),
             roles=describe_roles(roles, is_administrator=person.is_superuser),
         ),
@@ -267,7 +267,7 @@ def set_roles(
         actor=actor,
         subject=person,
         sentence=audit.Sentence(
-            "{person} is now: {roles}.",
+            "The roles of {person} were changed to: {roles}.",
             person=personal_data.name_of(person),
             roles=describe_roles(roles, is_administrator=is_administrator),
         ),
@@ -323,7 +323,7 @@ def enable_person(*, actor: Actor, person: Person) -> Person:
         actor=actor,
         subject=person,
         sentence=audit.Sentence(
-            "{person} was enabled: {roles}.",
+            "{person} was enabled. Roles: {roles}.",
             person=personal_data.name_of(person),
             roles=describe_roles(get_stored_roles(person), is_administrator=person.is_superuser),
         ),
@@ -348,7 +348,7 @@ def set_password(*, actor: Actor, person: Person, password: str) -> None:
         actor=actor,
         subject=person,
         sentence=audit.Sentence(
-            "{person} chose a new password.",
+            "{person} set a new password.",
             person=personal_data.name_of(person),
         ),
     )
@@ -372,15 +372,13 @@ def make_sign_in_link(
         raise ConflictError(f"{person.display_name} is disabled. Enable them first.")
     expire_sign_in_links(person)
     sentence = audit.Sentence(
-        "A one-time sign-in link was made for {person}.", person=personal_data.name_of(person)
+        "A one-time sign-in link was created for {person}.", person=personal_data.name_of(person)
     )
     audit.record(
         code=EventCode.SIGN_IN_LINK_MADE,
         actor=actor,
         subject=person,
-        sentence=sentence.followed_by(
-            "It removes the second factor." if removes_second_factor else ""
-        ),
+        sentence=sentence.followed_by("It removes MFA." if removes_second_factor else ""),
         details={"removes_second_factor": removes_second_factor},
     )
     return _create_link(
@@ -410,7 +408,7 @@ def use_sign_in_link(*, token: str, password: str, request_id: str = "") -> Pers
         actor=actor,
         subject=person,
         sentence=audit.Sentence(
-            "{person} used the newest sign-in link made for them.",
+            "{person} used a one-time sign-in link.",
             person=personal_data.name_of(person),
         ),
     )
@@ -436,7 +434,7 @@ def make_set_up_link(*, actor: Actor, now: datetime) -> str:
     audit.record(
         code=EventCode.SIGN_IN_LINK_MADE,
         actor=actor,
-        sentence=audit.Sentence("A one-time link to make the first administrator was made."),
+        sentence=audit.Sentence("A one-time setup link for the first administrator was created."),
     )
     return _create_link(purpose=SignInLink.Purpose.SET_UP, actor=actor, now=now)
 
@@ -463,7 +461,7 @@ def set_up_first_administrator(
         actor=actor,
         subject=person,
         sentence=audit.Sentence(
-            "{person} became the first administrator, by the set-up link made by {maker}.",
+            "{person} became the first administrator with the setup link created by {maker}.",
             person=personal_data.name_of(person),
             maker=link.made_by_name,
         ),
@@ -491,16 +489,14 @@ def allow_break_glass(*, actor: Actor, person: Person, is_allowed: bool) -> Pers
             return person
         person.may_break_glass = is_allowed
         person.save(update_fields=["may_break_glass"])
-        permission = "may now break glass" if is_allowed else "may no longer break glass"
+        who = personal_data.name_of(person)
         audit.record(
             code=EventCode.BREAK_GLASS_ALLOWED if is_allowed else EventCode.BREAK_GLASS_FORBIDDEN,
             actor=actor,
             subject=person,
-            sentence=audit.Sentence(
-                "{person} {permission}.",
-                person=personal_data.name_of(person),
-                permission=permission,
-            ),
+            sentence=audit.Sentence("{person} can now use break glass.", person=who)
+            if is_allowed
+            else audit.Sentence("{person} can no longer use break glass.", person=who),
         )
     return person
 
@@ -536,7 +532,7 @@ def change_email(*, actor: Actor, person: Person, email: str) -> Person:
         actor=actor,
         subject=person,
         sentence=audit.Sentence(
-            "The e-mail address of {person} was changed.",
+            "The email address of {person} was changed.",
             person=personal_data.name_of(person),
         ),
     )

@@ -12,6 +12,7 @@ from connections.access import permissions
 from connections.access.actor import Actor
 from connections.audit import EventCode, personal_data
 from connections.core import clock
+from connections.core.text import pluralize
 from connections.models import Person, PersonSession
 
 # The session key for when, from where and with which browser the person signed in.
@@ -86,17 +87,20 @@ def _require_own_or_administrator(actor: Actor, person: Person) -> None:
 def _delete_sessions(hashes: list[str], *, actor: Actor, person: Person) -> int:
     count: int = PersonSession.objects.filter(pk__in=hashes).delete()[0]
     if count:
-        what = "A session" if count == 1 else f"{count} sessions"
+        who, sessions = personal_data.name_of(actor), pluralize(count, "session")
         audit.record(
             code=EventCode.SESSION_ENDED,
             actor=actor,
             subject=person,
             sentence=audit.Sentence(
-                "{what} of {person} {was} ended by {actor}.",
-                what=what,
+                "{actor} ended {sessions} of their own.", actor=who, sessions=sessions
+            )
+            if actor.person == person
+            else audit.Sentence(
+                "{actor} ended {sessions} of {person}.",
+                actor=who,
+                sessions=sessions,
                 person=personal_data.name_of(person),
-                was="was" if count == 1 else "were",
-                actor=personal_data.name_of(actor),
             ),
             details={"count": count},
         )

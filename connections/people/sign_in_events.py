@@ -33,6 +33,7 @@ _METHOD_NAMES = {
     "password": "password",
     "sign_in_link": "sign-in link",
     "provider": "single sign-on",
+    "passkey": "passkey or security key",
     "totp": "authenticator app",
     "webauthn": "passkey or security key",
     "recovery_codes": "recovery code",
@@ -55,7 +56,7 @@ def record_sign_in(
         actor=person_actor(person=person, request_id=origin.request_id),
         subject=person,
         sentence=audit.Sentence(
-            "{person} signed in with {methods}, from {address} with {browser}.",
+            "{person} signed in with {methods} from {address} using {browser}.",
             person=personal_data.name_of(person),
             methods=" and ".join(_METHOD_NAMES[each] for each in methods) or "an unknown method",
             address=origin.address_for(person),
@@ -81,13 +82,13 @@ def record_failed_sign_in(*, login: str, origin: SignInOrigin) -> None:
     What was typed is never stored: it might be a password in the wrong field.
     """
     person = Person.objects.filter(Q(username__iexact=login) | Q(email__iexact=login)).first()
-    who = personal_data.name_of(person) if person else "a name that nobody has"
+    who = personal_data.name_of(person) if person else "an unknown name"
     audit.record(
         code=EventCode.SIGN_IN_FAILED,
         actor=_anonymous_actor(origin),
         subject=person,
         sentence=audit.Sentence(
-            "Signing in as {who} failed, from {address} with {browser}.",
+            "Failed sign-in as {who} from {address} using {browser}.",
             who=who,
             address=origin.address_for(person),
             browser=origin.browser_for(person),
@@ -101,7 +102,7 @@ def record_failed_passkey(*, origin: SignInOrigin) -> None:
         code=EventCode.SIGN_IN_FAILED,
         actor=_anonymous_actor(origin),
         sentence=audit.Sentence(
-            "Signing in with a passkey failed, from {address} with {browser}.",
+            "Failed sign-in with a passkey from {address} using {browser}.",
             address=origin.address_for(None),
             browser=origin.browser_for(None),
         ),
@@ -114,7 +115,8 @@ def record_sign_ins_refused(*, origin: SignInOrigin) -> None:
         code=EventCode.SIGN_IN_FAILED,
         actor=_anonymous_actor(origin),
         sentence=audit.Sentence(
-            "Too many sign-ins failed; more are refused for now, the last from {address}.",
+            "Too many failed sign-ins. Further ones are blocked for now, the latest from "
+            "{address}.",
             address=origin.address_for(None),
         ),
         details={"is_over_limit": True},
@@ -126,17 +128,23 @@ def record_mfa_refused(*, person: Person, origin: SignInOrigin, is_over_limit: b
 
     `is_over_limit`: it was refused unchecked, because too many attempts failed.
     """
-    why = ", too many were wrong before" if is_over_limit else ""
+    who, address = personal_data.name_of(person), origin.address_for(person)
+    if is_over_limit:
+        sentence = audit.Sentence(
+            "MFA for {person} is blocked for now after too many failed attempts, the latest from "
+            "{address}.",
+            person=who,
+            address=address,
+        )
+    else:
+        sentence = audit.Sentence(
+            "MFA for {person} failed, from {address}.", person=who, address=address
+        )
     audit.record(
         code=EventCode.SECOND_FACTOR_REFUSED,
         actor=_anonymous_actor(origin),
         subject=person,
-        sentence=audit.Sentence(
-            "The second factor of {person} was refused{why}, from {address}.",
-            person=personal_data.name_of(person),
-            why=why,
-            address=origin.address_for(person),
-        ),
+        sentence=sentence,
         details={"is_over_limit": is_over_limit},
     )
 
@@ -148,9 +156,9 @@ def record_reauthentication(*, person: Person, method: str, origin: SignInOrigin
         actor=person_actor(person=person, request_id=origin.request_id),
         subject=person,
         sentence=audit.Sentence(
-            "{person} proved again who they are, by {method}.",
+            "{person} passed an identity check with {method}.",
             person=personal_data.name_of(person),
-            method=method,
+            method=_METHOD_NAMES[method],
         ),
         details={"method": str(method)},
     )
@@ -166,14 +174,14 @@ def record_failed_reauthentication(
     who, address = personal_data.name_of(person), origin.address_for(person)
     if is_over_limit:
         sentence = audit.Sentence(
-            "Too many wrong proofs in the session of {person}; more are refused for now, the last "
-            "from {address}.",
+            "Too many failed identity checks in a session of {person}. Further "
+            "ones are blocked for now, the latest from {address}.",
             person=who,
             address=address,
         )
     else:
         sentence = audit.Sentence(
-            "A wrong proof of being {person} was given in their session, from {address}.",
+            "An identity check failed in a session of {person}, from {address}.",
             person=who,
             address=address,
         )
@@ -193,7 +201,7 @@ def record_reset_link_mailed(*, person: Person, origin: SignInOrigin) -> None:
         actor=_anonymous_actor(origin),
         subject=person,
         sentence=audit.Sentence(
-            "A link to choose a new password was mailed to {person}, asked for from {address}.",
+            "A password reset link was emailed to {person}, requested from {address}.",
             person=personal_data.name_of(person),
             address=origin.address_for(person),
         ),
@@ -211,14 +219,14 @@ def record_single_sign_on_refused(
     address = origin.address_for(person)
     if person:
         sentence = audit.Sentence(
-            "Single sign-on as {person} was refused: {why}; from {address}.",
+            "Single sign-on as {person} from {address} was refused: {why}.",
             person=personal_data.name_of(person),
             why=why,
             address=address,
         )
     else:
         sentence = audit.Sentence(
-            "Single sign-on was refused: {why}; from {address}.", why=why, address=address
+            "Single sign-on from {address} was refused: {why}.", why=why, address=address
         )
     audit.record(
         code=EventCode.PROVIDER_SIGN_IN_REFUSED,
@@ -230,13 +238,13 @@ def record_single_sign_on_refused(
 
 
 def _anonymous_actor(origin: SignInOrigin) -> Actor:
-    return Actor(kind="person", name="somebody not signed in", request_id=origin.request_id)
+    return Actor(kind="person", name="someone not signed in", request_id=origin.request_id)
 
 
 _MFA_NAMES = {
     "totp": "an authenticator app",
     "webauthn": "a passkey or security key",
-    "recovery_codes": "new recovery codes",
+    "recovery_codes": "recovery codes",
 }
 
 
@@ -249,6 +257,6 @@ def record_mfa_change(*, actor: Actor, code: EventCode, mfa_type: str) -> None:
         subject=actor.person,
         sentence=audit.Sentence("{actor} set up {method}.", actor=who, method=method)
         if code == EventCode.SECOND_FACTOR_ADDED
-        else audit.Sentence("{actor} removed {method} of theirs.", actor=who, method=method),
+        else audit.Sentence("{actor} removed {method}.", actor=who, method=method),
         details={"type": mfa_type},
     )

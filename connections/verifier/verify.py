@@ -610,7 +610,7 @@ def differences(row: dict[str, Any], events: Sequence[Event]) -> list[str]:
 
 def _asking(row: dict[str, Any], asked: Event) -> list[str]:
     wrong = [key for key in _ASKED if row.get(key) != asked.details.get(key)]
-    if not asked.sentence.startswith(f"{row.get('requested_by')} asked to delete "):
+    if not asked.sentence.startswith(f"{row.get('requested_by')} requested deletion of "):
         wrong.append("requested_by")
     if not _is_at(row.get("requested_at"), asked, "requested_at"):
         wrong.append("requested_at")

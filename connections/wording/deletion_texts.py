@@ -354,5 +354,5 @@ _NOT_RECORDED = {
 def unrecorded_response_text(error: ResponseNotRecordedError) -> BannerText:
     """The banner for a response that was not recorded."""
     tone, icon, headline, then = _NOT_RECORDED[error.kept]
-    lines = (f"{error.response_text}.", then, "Don’t delete again.")
+    lines = (error.response_text, then, "Don’t delete again.")
     return BannerText(tone=tone, icon=icon, headline=headline, lines=lines)

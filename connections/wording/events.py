@@ -58,22 +58,22 @@ class EventText:
 
 _FIXED: dict[str, tuple[str, str, str]] = {
     "org_connection.protected": ("Protected", "info", "lock"),
-    "org_connection.protection_lifted": ("Protection lifted", "muted", "minus"),
-    "deletion.requested": ("Asked for", "info", "person"),
+    "org_connection.protection_lifted": ("Protection removed", "muted", "minus"),
+    "deletion.requested": ("Requested", "info", "person"),
     "deletion.approved": ("Approved", "info", "check"),
     "deletion.declined": ("Declined", "muted", "cross"),
-    "deletion.break_glass_used": ("Glass broken: confirmed without approval", "danger", "warning"),
-    "deletion.approvals_lapsed": ("Approvals lapsed", "muted", "clock"),
-    "deletion.break_glass_reviewed": ("The broken glass was reviewed", "info", "eye"),
+    "deletion.break_glass_used": ("Break glass used", "danger", "warning"),
+    "deletion.approvals_lapsed": ("Approvals expired", "muted", "clock"),
+    "deletion.break_glass_reviewed": ("Break glass reviewed", "info", "eye"),
     "deletion.withdrawn": ("Withdrawn", "muted", "minus"),
     "deletion.confirmed": ("Confirmed", "info", "check"),
-    "deletion.recheck_failed": ("Could not be read again", "warn", "warning"),
+    "deletion.recheck_failed": ("Pre-send check failed", "warn", "warning"),
     "deletion.unknown": ("Outcome unknown", "unknown", "question"),
-    "deletion.still_unknown": ("Still unknown after an hour", "unknown", "question"),
-    "deletion.still_present": ("Still there", "warn", "warning"),
-    "deletion.verified": ("Gone from Datadog’s list", "ok", "check"),
+    "deletion.still_unknown": ("Still unknown after 1 hour", "unknown", "question"),
+    "deletion.still_present": ("No effect", "warn", "warning"),
+    "deletion.verified": ("Verified: no longer listed", "ok", "check"),
     "deletion.commented": ("Comment", "muted", "person"),
-    "deletion.contradicted": ("Listed by Datadog all the same", "danger", "warning"),
+    "deletion.contradicted": ("Datadog still lists it", "danger", "warning"),
 }
 
 
@@ -106,7 +106,7 @@ def event_text(event: AuditEvent) -> EventText:
 def _detail(event: AuditEvent) -> str:
     details = event.details
     if event.code == "deletion.confirmed" and details.get("skip_recheck"):
-        return "To be sent without reading it again."
+        return "Pre-send check skipped."
     said = details.get("reason") or details.get("text")
     if said:
         return f"“{said}”"
@@ -114,9 +114,9 @@ def _detail(event: AuditEvent) -> str:
 
 
 def _sending(details: dict[str, Any]) -> EventText:
-    read = "Read again just before." if details.get("was_rechecked") else "Not read before."
+    check = "Checked just before." if details.get("was_rechecked") else "Not checked before."
     title = f"Sending, attempt {details.get('attempt', '?')}"
-    return EventText(title=title, tone="info", icon="send", detail=read)
+    return EventText(title=title, tone="info", icon="send", detail=check)
 
 
 def _response_received(details: dict[str, Any]) -> EventText:
@@ -124,26 +124,24 @@ def _response_received(details: dict[str, Any]) -> EventText:
     quotes = "; ".join(f"“{text}”" for text in details.get("errors") or [])
     quotes = " ".join(part for part in (quotes, _kept_text(details)) if part)
     if status is not None:
-        title = f"Datadog answered {status} in {details.get('duration_ms', '?')} ms"
+        title = f"Datadog returned {status} in {details.get('duration_ms', '?')} ms"
         tone = "ok" if status == 200 else "warn"
         return EventText(title=title, tone=tone, icon="arrow", detail=quotes)
     cause = cause_text(details.get("cause") or "")
     if details.get("verdict") == "not_sent":
-        return EventText(
-            title="The request could not leave", tone="warn", icon="cross", detail=cause
-        )
-    return EventText(title="No answer", tone="unknown", icon="question", detail=cause)
+        return EventText(title="Not sent", tone="warn", icon="cross", detail=cause)
+    return EventText(title="No usable response", tone="unknown", icon="question", detail=cause)
 
 
 def _kept_text(details: dict[str, Any]) -> str:
     if not details.get("kept_at"):
         return ""
     kept_at = format_time(datetime.fromisoformat(details["kept_at"]))
-    return f"The database did not take it; kept on the server from {kept_at}."
+    return f"The database was unavailable, so the server kept it in a file at {kept_at}."
 
 
 def _late_response(details: dict[str, Any]) -> EventText:
-    title = f"A late response to attempt {details.get('attempt', '?')}"
+    title = f"Late response to attempt {details.get('attempt', '?')}"
     status = details.get("http_status")
     said = f"Datadog returned {status}." if status else cause_text(details.get("cause") or "")
     detail = f"{said} {_kept_text(details)}".strip()
@@ -152,16 +150,16 @@ def _late_response(details: dict[str, Any]) -> EventText:
 
 def _waiting(details: dict[str, Any]) -> EventText:
     cause = cause_text(details.get("cause") or "")
-    return EventText(title="Waiting", tone="warn", icon="clock", detail=cause)
+    return EventText(title="Waiting to retry", tone="warn", icon="clock", detail=cause)
 
 
 def _checked(details: dict[str, Any]) -> EventText:
-    found = {"listed": "it is listed", "not listed": "it is not listed"}.get(
-        details.get("found", ""), "cannot tell"
-    )
-    title = f"Looked at Datadog’s list: {found}"
-    cause = cause_text(details.get("cause") or "") if found == "cannot tell" else ""
-    return EventText(title=title, tone="muted", icon="eye", detail=cause)
+    titles = {"listed": "Checked: still listed", "not listed": "Checked: not listed"}
+    title = titles.get(details.get("found", ""))
+    if title:
+        return EventText(title=title, tone="muted", icon="eye")
+    cause = cause_text(details.get("cause") or "")
+    return EventText(title="Check failed", tone="muted", icon="eye", detail=cause)
 
 
 def _settled(details: dict[str, Any]) -> EventText:
@@ -184,24 +182,24 @@ _TEXT_BUILDERS: dict[str, Callable[[dict[str, Any]], EventText]] = {
 _NEXT = {
     State.REQUESTED: ("Confirm", "person"),
     State.APPROVED: ("Confirm", "person"),
-    State.SENDING: ("Datadog’s answer", "arrow"),
-    State.WAITING: ("Send again", "send"),
-    State.UNKNOWN: ("Look at Datadog’s list", "eye"),
-    State.STILL_PRESENT: ("Confirm again, or close", "person"),
+    State.SENDING: ("Datadog’s response", "arrow"),
+    State.WAITING: ("Retry", "send"),
+    State.UNKNOWN: ("Check with Datadog", "eye"),
+    State.STILL_PRESENT: ("Confirm again or close", "person"),
 }
 
 
 def next_text(deletion: Deletion, *, is_being_rechecked: bool = False) -> EventText | None:
     """The next step of a deletion; None where there is none."""
     if deletion.outcome == Outcome.DELETED and not deletion.verified_at and deletion.due_at:
-        return EventText(title="Look whether it is gone", tone="muted", icon="eye")
+        return EventText(title="Verify that it’s gone", tone="muted", icon="eye")
     if deletion.is_settled:
         return None
     if is_being_rechecked:
-        return EventText(title="Read again, then sent", tone="muted", icon="eye")
+        return EventText(title="Check, then send", tone="muted", icon="eye")
     if deletion.state == State.REQUESTED and deletion.needs_approval:
         return EventText(title="Another person approves", tone="muted", icon="people")
     if deletion.state == State.STILL_PRESENT and deletion.lacks_approvals:
-        return EventText(title="Approve again, or close", tone="muted", icon="people")
+        return EventText(title="Approve again or close", tone="muted", icon="people")
     title, icon = _NEXT[State(deletion.state)]
     return EventText(title=title, tone="muted", icon=icon)

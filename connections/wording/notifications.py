@@ -7,32 +7,32 @@ from connections.models import Outcome
 from connections.wording.deletions import label_of_outcome
 
 _TITLES = {
-    "deletion.requested": "Asked for",
-    "deletion.approved": "Approved",
-    "deletion.declined": "Declined",
-    "deletion.approvals_lapsed": "Approvals lapsed",
-    "deletion.withdrawn": "Withdrawn",
-    "deletion.settled": "Settled",
+    "deletion.requested": "Deletion requested",
+    "deletion.approved": "Deletion approved",
+    "deletion.declined": "Deletion declined",
+    "deletion.approvals_lapsed": "Approvals expired",
+    "deletion.withdrawn": "Deletion withdrawn",
+    "deletion.settled": "Deletion closed",
     "deletion.unknown": "Outcome unknown",
-    "deletion.still_unknown": "Still unknown after an hour",
-    "deletion.still_present": "Still there",
+    "deletion.still_unknown": "Still unknown after 1 hour",
+    "deletion.still_present": "No effect so far",
     "deletion.contradicted": "Still listed by Datadog",
-    "deletion.answered_late": "A late response",
-    "deletion.break_glass_used": "Glass broken",
-    "credential.policy_changed": "A policy was changed",
-    "credential.access_changed": "An allow-list was changed",
-    "person.added": "A person was added",
-    "person.changed": "Roles were changed",
-    "person.enabled": "A person was enabled",
-    "person.disabled": "A person was disabled",
-    "person.break_glass_allowed": "May now break glass",
-    "person.break_glass_forbidden": "May no longer break glass",
-    "sign_in_link.made": "A sign-in link was made",
-    "person.email_changed": "An e-mail address was changed",
-    "provider_account.connected": "A provider account was connected",
-    "notification.tested": "A test",
-    "notification.failed": "A destination could not be told",
-    "record.broken": "The record of acts is broken",
+    "deletion.answered_late": "Late response",
+    "deletion.break_glass_used": "Break glass used",
+    "credential.policy_changed": "Approval policy changed",
+    "credential.access_changed": "Access list changed",
+    "person.added": "Person added",
+    "person.changed": "Roles changed",
+    "person.enabled": "Person enabled",
+    "person.disabled": "Person disabled",
+    "person.break_glass_allowed": "Break glass allowed",
+    "person.break_glass_forbidden": "Break glass revoked",
+    "sign_in_link.made": "Sign-in link created",
+    "person.email_changed": "Email address changed",
+    "provider_account.connected": "SSO account connected",
+    "notification.tested": "Test notification",
+    "notification.failed": "Notification failed",
+    "record.broken": "Audit log verification failed",
     "checkpoint.made": "Checkpoint",
 }
 # Longer names are cut to keep subject lines short.
@@ -44,9 +44,9 @@ def notification_title(
 ) -> str:
     """What happened, in a few words; the code itself for one that has none."""
     if code == "deletion.requested" and needs_approval:
-        return "Needs a second person"
+        return "Approval needed"
     if code == "deletion.still_present" and needs_approval:
-        return "Still there: approval needed again"
+        return "No effect so far: approval needed again"
     if code == "deletion.settled" and details.get("outcome") == Outcome.NOT_SENT:
         # Datadog might have refused an earlier attempt.
         return "Not deleted"

@@ -71,9 +71,9 @@ def test_the_log_stays_intact_after_an_erasure_and_shows_a_number(
     assert verification.verify_audit_log().fault is None
     told = [event.sentence for event in AuditEvent.objects.order_by("seq")]
     who = f"erased person no. {done.number}"
-    whence = "erased address no. 2 with erased browser no. 3"
-    assert f"Signing in as {who} failed, from {whence}." in told
-    assert f"{who} was erased: names and addresses were emptied." in told
+    whence = "erased address no. 2 using erased browser no. 3"
+    assert f"Failed sign-in as {who} from {whence}." in told
+    assert f"{who} was erased: names and addresses were removed." in told
     page = read(client_of(edith).get("/audit/"))
     assert who in page.text
     assert "Grace" in page.text

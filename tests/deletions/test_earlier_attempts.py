@@ -366,7 +366,7 @@ def test_a_worker_stopped_for_90_s_after_a_429_ends_as_deleted(
         in page.text
     )
     assert "attempt 2, late" in page.text
-    assert "A late response to attempt 2" in page.text
+    assert "Late response to attempt 2" in page.text
     assert "was lost" not in page.text
     assert sandbox.world.deletes_executed(str(deletion.connection_id)) == 1
 
@@ -470,7 +470,7 @@ def test_without_any_response_two_listings_still_leave_it_unattributed(
     assert deletion.outcome == Outcome.GONE_UNATTRIBUTED
     sentence = last_sentence(deletion)
     assert "Attempt 1 might have worked." in sentence
-    assert "This does not prove that this request deleted it." in sentence
+    assert "This doesn't prove that this request deleted it." in sentence
 
 
 def test_a_late_200_makes_the_next_look_due_at_once(

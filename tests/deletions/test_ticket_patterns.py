@@ -66,19 +66,19 @@ for start in ("A", "AB", "A-"):
 def test_a_ticket_must_match_as_a_whole(settings: Settings, pattern: str, ticket: str) -> None:
     check_ticket_pattern(pattern)
     settings.TICKET_PATTERN = pattern
-    assert find_ticket_problem(ticket) == ""
+    assert find_ticket_problem(ticket) is None
     assert find_ticket_problem(f"{ticket} \n") == f"A ticket must match {pattern}."
 
 
 @pytest.mark.parametrize("pattern", ["", r"\d+"])
 def test_no_ticket_is_always_accepted(settings: Settings, pattern: str) -> None:
     settings.TICKET_PATTERN = pattern
-    assert find_ticket_problem("") == ""
+    assert find_ticket_problem("") is None
 
 
 def test_a_ticket_has_a_maximum_length(settings: Settings) -> None:
     settings.TICKET_PATTERN = ""
-    assert find_ticket_problem("A" * LONGEST_TICKET) == ""
+    assert find_ticket_problem("A" * LONGEST_TICKET) is None
     assert find_ticket_problem("A" * (LONGEST_TICKET + 1)) == "A ticket has at most 200 characters."
 
 

@@ -47,7 +47,7 @@ def test_its_making_is_recorded_before_and_after(edith: Person, tmp_path: Path) 
         event(code)
         for code in (EventCode.EVIDENCE_BUNDLE_STARTED, EventCode.EVIDENCE_BUNDLE_FINISHED)
     )
-    assert started.sentence == "An evidence bundle for Edith was begun."
+    assert started.sentence == "Edith started an evidence bundle."
     assert started.details["filter"] == ASKED
     assert started.details["seed"] == made.bundle.seed
     assert finished.details["started"] == started.seq

@@ -65,7 +65,7 @@ def test_another_tab_sees_that_it_is_read_again_and_follows(
 
     assert "Checking the connection before sending. Nothing has been sent." in seen[0].text
     assert "must confirm." not in seen[0].text
-    assert "Read again, then sent" in seen[0].text
+    assert "Check, then send" in seen[0].text
     assert not seen[0].has_form_to("/execute/")
     assert not seen[0].has_form_to("/withdraw/")
     assert seen[0].watch["hx-trigger"] == "every 2s"

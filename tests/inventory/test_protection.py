@@ -126,7 +126,7 @@ def test_another_person_lifts_it_with_a_reason(
     after = read(client.get(response["Location"]))
     assert page.status == 200
     assert "Protected: this connection can’t be deleted in Org Admin" not in after.text
-    assert "Protection lifted" in after.text
+    assert "Protection removed" in after.text
     assert "the audit is over" in after.text
     assert "Delete…" in desk.open(url_of(desk)).text
 

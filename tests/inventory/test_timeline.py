@@ -82,13 +82,13 @@ def test_a_life_is_told_from_its_first_sight_to_its_verified_end(
         "Created at Datadog",
         "First seen here",
         "Changed",
-        "Asked for",
+        "Requested",
         "Confirmed",
         # The reading just before: it is told here, and kept nowhere else.
         "Listed for the last time",
         "Sending, attempt 1",
         "Deleted",
-        "Gone from Datadog’s list",
+        "Verified: no longer listed",
     )
     assert "Listed" not in told
 
@@ -99,7 +99,7 @@ def test_each_act_has_its_time_its_person_and_the_way_to_its_deletion(
     desk.delete()
     deletion = desk.deletion()
     page = open_life(desk.client, connection)
-    assert (f"/deletions/{deletion.pk}/", "Asked for") in links_in(page.html)
+    assert (f"/deletions/{deletion.pk}/", "Requested") in links_in(page.html)
     [event] = [
         each
         for each in audit.events_of(subject=deletion)
@@ -125,9 +125,9 @@ def test_what_was_declined_or_withdrawn_stands_there_with_its_reason(
     page = open_life(desk.client, connection)
     assert in_order(
         life_in(page),
-        "Asked for",
+        "Requested",
         "Declined",
-        "Asked for",
+        "Requested",
         "Withdrawn",
         "Listed",
     )
@@ -141,7 +141,7 @@ def test_an_unknown_and_what_was_found_out_later_stand_in_it(
     page = desk.delete()
     desk.press(desk.open(page.outcome["data-record-url"]), "/close/", reason="Nobody knows.")
     told = life_in(open_life(desk.client, connection))
-    assert in_order(told, "Asked for", "Sending, attempt 1", "Outcome unknown", "Unresolved")
+    assert in_order(told, "Requested", "Sending, attempt 1", "Outcome unknown", "Unresolved")
 
 
 def test_one_that_is_listed_again_under_the_same_id_is_said_to_be_back(
@@ -172,7 +172,7 @@ def test_one_that_is_listed_again_under_the_same_id_is_said_to_be_back(
         )
     told = life_in(open_life(desk.client, connection))
     assert told.count("Listed again under the same id") == 1
-    assert "Listed by Datadog all the same" in told
+    assert "Datadog still lists it" in told
     assert told[-1] == "Listed"
 
 
@@ -225,7 +225,7 @@ def test_being_protected_and_let_go_stand_in_it(
         actor=person_actor(person=linus), protection=held, reason="Not any more."
     )
     page = open_life(desk.client, connection)
-    assert in_order(life_in(page), "First seen here", "Protected", "Protection lifted", "Listed")
+    assert in_order(life_in(page), "First seen here", "Protected", "Protection removed", "Listed")
     assert "“Not any more.”" in page.text
 
 
@@ -267,7 +267,7 @@ def test_one_that_nobody_saw_is_told_by_what_was_asked(desk: Desk, payments: Cre
     page = read(desk.client.get(f"/connections/{payments.site}/{nobody}/"))
     assert page.status == 200
     assert "No credential here ever listed it." in page.text
-    assert life_in(page)[0] == "Asked for"
+    assert life_in(page)[0] == "Requested"
     assert "Who sees it" not in page.text
 
 
@@ -281,7 +281,7 @@ def test_a_long_life_shows_its_beginning_and_its_end_and_folds_the_rest(
     told = life_in(page)
     assert f"{len(told) - 4} steps in between" in page.text
     assert told[:2] == ["Created at Datadog", "First seen here"]
-    assert told[-1] == "Gone from Datadog’s list"
+    assert told[-1] == "Verified: no longer listed"
 
 
 def test_many_deletions_cost_no_further_query(

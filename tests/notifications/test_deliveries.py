@@ -294,7 +294,7 @@ def test_a_mail_says_what_happened_and_where_to_look(
     delivery.run_due(channel=MAIL)
     [mail] = mail_server.messages
     assert mail_server.recipients == ["linus@example.com"]
-    assert mail["Subject"] == "Org Admin: Needs a second person: Payments US → Group SOC"
+    assert mail["Subject"] == "Org Admin: Approval needed: Payments US → Group SOC"
     assert mail["Message-ID"] == f"<{only(MAIL).pk}@orgadmin.example.org>"
     body = mail.get_content().replace("\r\n", "\n")
     assert "Ada says that it is so." in body

@@ -59,7 +59,7 @@ def test_approvers_and_other_administrators_are_notified_of_a_policy_change(
     )
     assert told() == {"linus", "margot"}
     said = message(to=linus)
-    assert said.subject == "Org Admin: A policy was changed: Payments US"
+    assert said.subject == "Org Admin: Approval policy changed: Payments US"
     assert "By: Root" in said.as_text()
     assert said.path == reverse("credential-detail", args=[credential.pk])
     wanted = {"previous_policy": "two", "policy": "none", "credential": "Payments US", "by": "Root"}

@@ -27,7 +27,7 @@ def test_an_administrator_changes_it_and_it_is_recorded_without_the_address(
     just_signed_in(root).post(address, {"email": NEW})
     assert Person.objects.get(pk=ada.pk).email == NEW
     event = AuditEvent.objects.latest("seq")
-    assert event.sentence == "The e-mail address of Ada was changed."
+    assert event.sentence == "The email address of Ada was changed."
     assert "lovelace" not in event.text
 
 

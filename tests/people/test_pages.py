@@ -145,7 +145,7 @@ def test_their_events_stand_on_the_page_of_a_person(
     client = client_of(root)
     client.post(act("roles", ada), {"roles": ["Viewer"]})
     page = client.get(detail(ada)).text
-    assert "Ada is now: Viewer." in page
+    assert "The roles of Ada were changed to: Viewer." in page
     event = AuditEvent.objects.get(code="person.changed")
     assert f'href="/audit/{event.seq}/"' in page
 

@@ -35,7 +35,7 @@ def test_an_administrator_adds_a_person_who_has_no_password_yet(root: Person) ->
     assert not person.has_usable_password()
     event = AuditEvent.objects.get()
     assert (event.code, event.actor_name) == ("person.added", "Root")
-    assert event.sentence == "hedy was added: Operator."
+    assert event.sentence == "hedy was added. Roles: Operator."
 
 
 def test_a_command_may_add_people_and_the_worker_may_not(db: None) -> None:

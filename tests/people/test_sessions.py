@@ -107,7 +107,7 @@ def test_ending_one_signs_that_browser_out_and_is_recorded(ada: Person) -> None:
     assert here.post("/sessions/end/", {"session": one}).status_code == 303
     assert (is_signed_in(here), is_signed_in(there)) == (True, False)
     event = AuditEvent.objects.latest("seq")
-    assert (event.code, event.sentence) == ("session.ended", "A session of Ada was ended by Ada.")
+    assert (event.code, event.sentence) == ("session.ended", "Ada ended 1 session of their own.")
     assert "already ended" in here.post("/sessions/end/", {"session": one}, follow=True).text
 
 
@@ -115,7 +115,7 @@ def test_signing_out_everywhere_else_keeps_this_session(ada: Person) -> None:
     here, first, second = signed_in(ada), signed_in(ada), signed_in(ada)
     here.post("/sessions/end/")
     assert [is_signed_in(one) for one in (here, first, second)] == [True, False, False]
-    assert AuditEvent.objects.latest("seq").sentence == "2 sessions of Ada were ended by Ada."
+    assert AuditEvent.objects.latest("seq").sentence == "Ada ended 2 sessions of their own."
 
 
 def test_an_administrator_sees_and_ends_the_sessions_of_a_person(ada: Person, root: Person) -> None:
@@ -131,7 +131,7 @@ def test_an_administrator_sees_and_ends_the_sessions_of_a_person(ada: Person, ro
     assert not is_signed_in(theirs)
     assert not is_signed_in(other)
     assert is_signed_in(administrator)
-    assert AuditEvent.objects.latest("seq").sentence == "A session of Ada was ended by Root."
+    assert AuditEvent.objects.latest("seq").sentence == "Root ended 1 session of Ada."
 
 
 def test_nobody_else_ends_or_names_the_sessions_of_a_person(ada: Person, grace: Person) -> None:

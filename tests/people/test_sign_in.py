@@ -50,7 +50,7 @@ def test_a_failed_sign_in_is_recorded_without_what_was_typed(client: Client, ada
     sign_in(client, "my-password-in-the-wrong-field", "x")
     known, unknown = AuditEvent.objects.order_by("seq")
     assert known.subject_id == str(ada.pk)
-    assert known.sentence == "Signing in as Ada failed, from 127.0.0.1 with an unknown browser."
+    assert known.sentence == "Failed sign-in as Ada from 127.0.0.1 using an unknown browser."
     assert unknown.subject_id == ""
     assert "password" not in repr([known.__dict__, unknown.__dict__])
 
@@ -185,8 +185,7 @@ def test_a_refused_passkey_is_recorded(client: Client, ada: Person, answer: str)
     event = AuditEvent.objects.get()
     assert event.code == "person.sign_in_failed"
     assert (
-        event.sentence
-        == "Signing in with a passkey failed, from 127.0.0.1 with an unknown browser."
+        event.sentence == "Failed sign-in with a passkey from 127.0.0.1 using an unknown browser."
     )
 
 

@@ -203,7 +203,7 @@ class Command(OrgAdminCommand):
             if deletion.sending_at is None:
                 raise
             # It was sent and that is recorded, so the error must not say that nothing was sent.
-            text = "Its record can't be read now"
+            text = "Its record can't be read now."
             raise ResponseNotRecordedError(
                 deletion_id=deletion.pk, response_text=text, kept=RecordedIn.IN_DATABASE
             ) from error

@@ -212,7 +212,7 @@ def test_under_policy_none_the_page_and_the_record_say_that_nobody_else_was_requ
     event = AuditEvent.objects.get(code="deletion.requested")
     assert event.details["policy"] == "none"
     confirmed = AuditEvent.objects.get(code="deletion.confirmed")
-    assert "No second person was required." in confirmed.sentence
+    assert "No approval was required." in confirmed.sentence
     assert Credential.objects.get().policy == ApprovalPolicy.NONE
 
 

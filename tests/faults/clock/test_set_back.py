@@ -79,7 +79,7 @@ def test_events_written_after_it_was_set_back_come_after_in_the_record(
     html = client_of(ada).get(f"/deletions/{deletion.pk}/").content.decode()
     # The page reads the record in its own order, whatever the clock said.
     timeline = html[html.index("Timeline") :]
-    assert timeline.index("No answer") < timeline.index("Looked at")
+    assert timeline.index("No usable response") < timeline.index("Checked:")
     assert not NEGATIVE.findall(read(client_of(ada).get(f"/deletions/{deletion.pk}/")).text)
 
 

@@ -105,7 +105,7 @@ def test_a_worker_frozen_while_datadog_answers_overwrites_nothing(
         violations=int(is_overwritten),
     )
     assert not is_overwritten
-    assert "A late response to attempt 1" in page.text
+    assert "Late response to attempt 1" in page.text
     assert "Datadog returned 200. Org Admin had stopped waiting for it" in page.text
     assert 'role="alert"' in page.html
 

@@ -24,7 +24,7 @@ def test_a_connected_person_signs_in_and_the_record_says_how(
     assert is_signed_in(client, ada)
     assert (
         last_event().sentence
-        == "Ada signed in with single sign-on, from 127.0.0.1 with an unknown browser."
+        == "Ada signed in with single sign-on from 127.0.0.1 using an unknown browser."
     )
 
 

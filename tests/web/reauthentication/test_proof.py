@@ -83,7 +83,7 @@ def test_the_password_again_counts_anew_and_is_recorded(
     response = client.post(ASK, {"step_up-password": PASSWORD, "next": "/people/"})
     assert (response.status_code, response["Location"]) == (303, "/people/")
     assert is_recent(client, ada)
-    assert events() == [("person.reauthenticated", "Ada proved again who they are, by password.")]
+    assert events() == [("person.reauthenticated", "Ada passed an identity check with password.")]
 
 
 def test_a_wrong_password_is_said_recorded_and_counts_for_nothing(
@@ -99,7 +99,7 @@ def test_a_wrong_password_is_said_recorded_and_counts_for_nothing(
     assert events() == [
         (
             "person.reauthentication_failed",
-            "A wrong proof of being Ada was given in their session, from 127.0.0.1.",
+            "An identity check failed in a session of Ada, from 127.0.0.1.",
         )
     ]
 
