@@ -10,15 +10,12 @@ from typing import Any, NamedTuple
 
 from django.apps import apps
 from django.db import connection, models, transaction
-from django.db.models import Case, Value, When
-from django.db.models.functions import Substr
 
 from connections.crypto.envelopes import (
     KEY_ID_LENGTH,
     KEY_ID_OFFSET,
     VERSION,
     EncryptionContext,
-    parse_envelope,
 )
 
 
@@ -27,6 +24,13 @@ class StoredSecret(NamedTuple):
 
     envelope: str
     context: EncryptionContext
+
+    @property
+    def key_id(self) -> str:
+        """The id of the key that it needs; "" for what is no envelope, since ids are displayed."""
+        if not self.envelope.startswith(f"{VERSION}."):
+            return ""
+        return self.envelope[KEY_ID_OFFSET : KEY_ID_OFFSET + KEY_ID_LENGTH]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,31 +48,9 @@ class EncryptedColumn:
     site_column: str
     version_column: str
 
-    def key_ids(self) -> set[str]:
-        """The ids of the keys that rows of this column need; empty before the first migration."""
-        if not _is_migrated(self.model):
-            return set()
-        return set(self._rows().values_list("key_id", flat=True).distinct())
-
-    def secrets(self, *, key_id: str) -> Iterator[StoredSecret]:
-        """The stored secrets that are encrypted with the key of this id."""
-        return self._stored(self._rows().filter(key_id=key_id))
-
-    def secrets_to_rotate(self, *, primary_id: str) -> Iterator[StoredSecret]:
-        """The stored secrets that are encrypted with any other key than the primary one."""
-        return self._stored(self._rows().exclude(key_id=primary_id))
-
-    def replace(self, secret: StoredSecret, *, envelope: str) -> bool:
-        """Replace `secret` by `envelope` unless the row has changed since. Whether it did.
-
-        Envelopes are unique, so finding the old one proves that the secret is unchanged.
-        """
-        row = _rows_of(self.model).filter(
-            pk=secret.context.row_id, **{self.column: secret.envelope}
-        )
-        return row.update(**{self.column: envelope}) == 1
-
-    def _stored(self, rows: models.QuerySet[Any, Any]) -> Iterator[StoredSecret]:
+    def secrets(self) -> Iterator[StoredSecret]:
+        """The stored secrets; none before the first migration."""
+        rows = _rows_of(self.model).exclude(**{self.column: ""})
         columns = ("pk", self.column, self.site_column, self.version_column)
         for row_id, envelope, site, version in rows.values_list(*columns):
             context = EncryptionContext(
@@ -80,18 +62,15 @@ class EncryptedColumn:
             )
             yield StoredSecret(envelope, context)
 
-    def _rows(self) -> models.QuerySet[Any, Any]:
-        # Substr counts from 1. Ids are displayed, so a value that is not an envelope gets none.
-        key_id = Case(
-            When(
-                **{f"{self.column}__startswith": f"{VERSION}."},
-                then=Substr(self.column, KEY_ID_OFFSET + 1, KEY_ID_LENGTH),
-            ),
-            default=Value(""),
+    def replace(self, secret: StoredSecret, *, envelope: str) -> bool:
+        """Replace `secret` by `envelope` unless the row has changed since. Whether it did.
+
+        Envelopes are unique, so finding the old one proves that the secret is unchanged.
+        """
+        row = _rows_of(self.model).filter(
+            pk=secret.context.row_id, **{self.column: secret.envelope}
         )
-        rows: models.QuerySet[Any, Any]
-        rows = _rows_of(self.model).exclude(**{self.column: ""}).annotate(key_id=key_id)
-        return rows
+        return row.update(**{self.column: envelope}) == 1
 
 
 _CREDENTIAL_COLUMNS = tuple(
@@ -120,23 +99,11 @@ class EncryptedJSONValue:
     key: str
     context: EncryptionContext
 
-    def key_ids(self) -> set[str]:
-        """The ids of the keys that values need; empty before the first migration."""
-        if not _is_migrated(self.model):
-            return set()
-        return {_key_id_of(envelope) for envelope in self._envelopes()}
-
-    def secrets(self, *, key_id: str) -> Iterator[StoredSecret]:
-        """The stored secrets that are encrypted with the key of this id."""
-        for envelope in self._envelopes():
-            if _key_id_of(envelope) == key_id:
-                yield StoredSecret(envelope, self.context)
-
-    def secrets_to_rotate(self, *, primary_id: str) -> Iterator[StoredSecret]:
-        """The stored secrets that are encrypted with any other key than the primary one."""
-        for envelope in self._envelopes():
-            if _key_id_of(envelope) != primary_id:
-                yield StoredSecret(envelope, self.context)
+    def secrets(self) -> Iterator[StoredSecret]:
+        """The stored secrets; none before the first migration."""
+        rows = _rows_of(self.model).filter(**{f"{self.column}__has_key": self.key})
+        for value in rows.values_list(self.column, flat=True):
+            yield StoredSecret(value[self.key], self.context)
 
     def replace(self, secret: StoredSecret, *, envelope: str) -> bool:
         """Replace `secret` by `envelope` unless the row has changed since. Whether it did."""
@@ -149,24 +116,12 @@ class EncryptedJSONValue:
             row.save(update_fields=[self.column])
             return True
 
-    def _envelopes(self) -> list[str]:
-        rows = _rows_of(self.model).filter(**{f"{self.column}__has_key": self.key})
-        values = rows.values_list(self.column, flat=True)
-        return [value[self.key] for value in values]
-
-
-def _is_migrated(model: str) -> bool:
-    return apps.get_model(model)._meta.db_table in connection.introspection.table_names()
-
 
 def _rows_of(model: str) -> models.QuerySet[Any, Any]:
-    rows: models.QuerySet[Any, Any] = apps.get_model(model)._base_manager.order_by()
-    return rows
-
-
-def _key_id_of(envelope: str) -> str:
-    parsed = parse_envelope(envelope)
-    return parsed.key_id if parsed else ""
+    manager = apps.get_model(model)._base_manager
+    rows: models.QuerySet[Any, Any] = manager.order_by()
+    is_migrated = rows.model._meta.db_table in connection.introspection.table_names()
+    return rows if is_migrated else rows.none()
 
 
 # django-allauth's hook gets only the text, so there is no row to bind it to.
@@ -176,9 +131,9 @@ NEW_MFA_SECRET_CONTEXT = EncryptionContext(
     purpose="mfa", row_id="", field="new_secret", site="", version=1
 )
 
-Column = EncryptedColumn | EncryptedJSONValue
+EncryptedField = EncryptedColumn | EncryptedJSONValue
 
-ENCRYPTED_FIELDS: tuple[Column, ...] = (
+ENCRYPTED_FIELDS: tuple[EncryptedField, ...] = (
     *_CREDENTIAL_COLUMNS,
     *(
         # The secret of an authenticator app, and the seed of recovery codes.
@@ -192,4 +147,4 @@ ENCRYPTED_FIELDS: tuple[Column, ...] = (
 
 def key_ids_in_use() -> set[str]:
     """The ids of all keys that stored secrets need."""
-    return {key_id for column in ENCRYPTED_FIELDS for key_id in column.key_ids()}
+    return {stored.key_id for field in ENCRYPTED_FIELDS for stored in field.secrets()}

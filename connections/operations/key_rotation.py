@@ -6,7 +6,7 @@ from connections import audit
 from connections.access.actor import Actor
 from connections.access.permissions import can_administer, require
 from connections.core.secret import Secret
-from connections.crypto.encrypted_fields import ENCRYPTED_FIELDS, Column, key_ids_in_use
+from connections.crypto.encrypted_fields import ENCRYPTED_FIELDS, EncryptedField, key_ids_in_use
 from connections.crypto.encryption import (
     EncryptionError,
     decrypt,
@@ -125,8 +125,8 @@ def _encrypt_all_with_primary_key() -> tuple[int, tuple[str, ...]]:
     left: list[str] = []
     for _ in range(_MAX_PASSES):
         left = []
-        for column in ENCRYPTED_FIELDS:
-            count, problems = _encrypt_column(column)
+        for field in ENCRYPTED_FIELDS:
+            count, problems = _encrypt_field(field)
             reencrypted += count
             left += problems
         if not left:
@@ -134,18 +134,19 @@ def _encrypt_all_with_primary_key() -> tuple[int, tuple[str, ...]]:
     return reencrypted, tuple(left)
 
 
-def _encrypt_column(column: Column) -> tuple[int, list[str]]:
+def _encrypt_field(field: EncryptedField) -> tuple[int, list[str]]:
     """How many secrets were encrypted again, and why others were not."""
     count, problems = 0, []
+    primary_id = load_key_ring().primary_id
     # A list, because SQLite would keep the query open while rows are written.
-    for stored in list(column.secrets_to_rotate(primary_id=load_key_ring().primary_id)):
+    for stored in [each for each in field.secrets() if each.key_id != primary_id]:
         try:
             secret = decrypt(stored.envelope, context=stored.context)
         except EncryptionError as error:
             problems.append(str(error))
             continue
         envelope = encrypt(secret, context=stored.context)
-        if column.replace(stored, envelope=envelope):
+        if field.replace(stored, envelope=envelope):
             count += 1
         else:
             problems.append(f"The secret of {stored.context} changed during the rotation.")

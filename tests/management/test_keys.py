@@ -215,7 +215,7 @@ def test_a_machine_with_the_staged_ring_can_decrypt_after_a_rotation_elsewhere(
 def test_a_row_that_changed_since_it_was_read_is_not_overwritten(ring_file: Path) -> None:
     credential = stored_credential()
     column = ENCRYPTED_FIELDS[0]
-    [read] = column.secrets(key_id=primary_in(ring_file))
+    [read] = column.secrets()
     credential.seal_keys(credential.open_keys())
     credential.save()
     assert column.replace(read, envelope=read.envelope) is False
