@@ -13,7 +13,6 @@ from connections.datadog.payloads import (
     KeyOwner,
     OrgConnection,
     Page,
-    PayloadError,
     canonical_connection_id,
     parse_identity,
     parse_page,
@@ -48,13 +47,16 @@ class ListingReader:
 
         Raises that DatadogError for the first page.
         """
-        page = document if isinstance(document, DatadogError) else _page_or_error(document)
-        if isinstance(page, DatadogError):
-            if self._pages == 0:
-                raise page
+        if isinstance(document, DatadogError):
+            page: Page | DatadogError = document
+        else:
+            page = parse_page(document) or reported_errors(document) or _wrong_type()
+        if isinstance(page, Page):
+            self._add(page)
+        elif self._pages == 0:
+            raise page
+        else:
             self._stop_at(page)
-            return
-        self._add(page)
 
     def result(self) -> ConnectionList:
         """The list from all pages."""
@@ -69,14 +71,12 @@ class ListingReader:
         )
 
     def _add(self, page: Page) -> None:
-        if page.has_errors:
-            self._set_cause(Cause.ERRORS_IN_RESPONSE)
-            self._errors = self._errors or page.errors
-        self._compare_counts(page)
-        if len(page.org_connections) < page.count:
-            self._set_cause(Cause.MALFORMED_ELEMENT)
-        if page.is_contradictory:
-            self._set_cause(Cause.CONTRADICTORY_ELEMENTS)
+        self._set_cause(page.cause)
+        self._errors = self._errors or page.errors
+        if self._pages == 0:
+            self._total = page.total
+        elif page.total is not None and page.total != self._total:
+            self._set_cause(Cause.COUNT_CHANGED)
         known = len(self._found)
         for org_connection in page.org_connections:
             if self._found.setdefault(org_connection.id, org_connection) != org_connection:
@@ -84,16 +84,6 @@ class ListingReader:
                 self._set_cause(Cause.CONTRADICTORY_ELEMENTS)
         self._pages += 1
         self._advance(page, has_new_ids=len(self._found) > known)
-
-    def _compare_counts(self, page: Page) -> None:
-        if self._pages == 0:
-            self._total = page.total
-        elif page.total is not None and page.total != self._total:
-            self._set_cause(Cause.COUNT_CHANGED)
-        if page.total is None:
-            self._set_cause(Cause.COUNT_MISSING)
-        elif page.do_counts_differ:
-            self._set_cause(Cause.COUNTS_DIFFER)
 
     def _advance(self, page: Page, *, has_new_ids: bool) -> None:
         """Advance by the number of elements received, because the server may cap the page size.
@@ -113,7 +103,7 @@ class ListingReader:
         self._http_status = error.http_status
         self._errors = error.errors
 
-    def _set_cause(self, cause: Cause) -> None:
+    def _set_cause(self, cause: Cause | None) -> None:
         """Keep the first cause, because later ones may result from it."""
         self._cause = self._cause or cause
 
@@ -123,11 +113,8 @@ class ListingReader:
         return Cause.TOO_FEW if len(self._found) < self._total else Cause.TOO_MANY
 
 
-def _page_or_error(document: object) -> Page | DatadogError:
-    try:
-        return parse_page(document)
-    except PayloadError:
-        return reported_errors(document) or DatadogError(cause=Cause.WRONG_TYPE, http_status=200)
+def _wrong_type() -> DatadogError:
+    return DatadogError(cause=Cause.WRONG_TYPE, http_status=200)
 
 
 CONNECT_SECONDS = 5.0
@@ -216,9 +203,9 @@ class DatadogClient:
         The request itself needs no permission. Raises DatadogError.
         """
         document = self._get(path="/api/v2/current_user", deadline_seconds=deadline_seconds)
-        identity = _identity_or_none(document)
+        identity = parse_identity(document)
         if identity is None:
-            raise DatadogError(cause=Cause.WRONG_TYPE, http_status=200)
+            raise _wrong_type()
         return identity
 
     def validate_api_key(self, *, deadline_seconds: float = 10) -> None:
@@ -269,17 +256,10 @@ class DatadogClient:
         return send(request=request)
 
 
-def _identity_or_none(document: object) -> KeyOwner | None:
-    try:
-        return parse_identity(document)
-    except PayloadError:
-        return None
-
-
 def _require(document: object, *, name: str, value: object) -> None:
     """Raise unless the document has exactly this value: another 200 proves nothing."""
     if not isinstance(document, dict) or type(document.get(name)) is not type(value):
-        raise DatadogError(cause=Cause.WRONG_TYPE, http_status=200)
+        raise _wrong_type()
     if document[name] != value:
         raise DatadogError(cause=Cause.KEY_NOT_VALID, http_status=200)
 

@@ -94,18 +94,15 @@ class KeyOwner:
 class Page:
     """One page of a listing. `count` is the number of elements received, even malformed ones.
 
-    `total` is `total_filtered_count`. `has_errors`: Datadog reports errors in addition to the
-    data; `errors` are their texts. `do_counts_differ`: `total_count` is another number.
-    `is_contradictory`: `included` describes one org or user in two ways.
+    `total` is `total_filtered_count`; `cause` says why this page alone makes the listing
+    incomplete; `errors` are the texts of errors that Datadog reports in addition to the data.
     """
 
     org_connections: tuple[OrgConnection, ...]
     count: int
     total: int | None
-    has_errors: bool
+    cause: Cause | None
     errors: tuple[str, ...]
-    do_counts_differ: bool
-    is_contradictory: bool
 
 
 class PayloadError(ValueError):
@@ -189,15 +186,15 @@ def get_reported_errors(document: object) -> object:
     return _mapping(document).get("errors")
 
 
-def parse_page(document: object) -> Page:
-    """One page of GET /api/v2/org_connections.
+def parse_page(document: object) -> Page | None:
+    """One page of GET /api/v2/org_connections; None when there is no list of elements.
 
     Malformed elements are left out but counted in `count`. `included` may be missing (recorded:
-    it is when `data` is empty). Raises PayloadError when there is no list of elements.
+    it is when `data` is empty).
     """
     data = _mapping(document).get("data")
     if not isinstance(data, list):
-        raise PayloadError("The answer holds no list of org connections.")
+        return None
     included, is_contradictory = _index_included(_mapping(document))
     errors = get_reported_errors(document)
     total = _find_count(_mapping(document), name="total_filtered_count")
@@ -207,26 +204,35 @@ def parse_page(document: object) -> Page:
             found.append(_parse_org_connection(element, included=included))
         except ValueError:
             continue
+    cause = None
+    if errors:
+        cause = Cause.ERRORS_IN_RESPONSE
+    elif total is None:
+        cause = Cause.COUNT_MISSING
+    elif _has_another_total(_mapping(document), total=total):
+        cause = Cause.COUNTS_DIFFER
+    elif len(found) < len(data):
+        cause = Cause.MALFORMED_ELEMENT
+    elif is_contradictory:
+        cause = Cause.CONTRADICTORY_ELEMENTS
     return Page(
         org_connections=tuple(found),
         count=len(data),
         total=total,
-        has_errors=bool(errors),
+        cause=cause,
         errors=error_texts(errors),
-        do_counts_differ=_has_another_total(_mapping(document), total=total),
-        is_contradictory=is_contradictory,
     )
 
 
-def parse_identity(document: object) -> KeyOwner:
-    """GET /api/v2/current_user. Raises PayloadError when it names no org, or one in two ways."""
+def parse_identity(document: object) -> KeyOwner | None:
+    """GET /api/v2/current_user; None when it names no org, or one in two ways."""
     data = _mapping(document).get("data")
     user = _attributes(data)
     included, is_contradictory = _index_included(_mapping(document))
     org_id = _text(_relation(data, "org").get("id"))
     org = included.get(("orgs", org_id))
     if not org_id or org is None or is_contradictory:
-        raise PayloadError("The answer names no org.")
+        return None
     return KeyOwner(
         org=Org(id=org_id, name=_text(org.get("name"))),
         org_public_id=_text(org.get("public_id")),

@@ -1,5 +1,6 @@
 """One deletion from the review to its outcome, against real sockets, without JavaScript."""
 
+import socket
 from dataclasses import dataclass
 
 import pytest
@@ -7,6 +8,9 @@ from pytest_django import DjangoAssertNumQueries
 
 from connections.deletions import sending
 from connections.models import Deletion
+from connections.net import connection
+from connections.net.connection import Deadline
+from connections.net.resolver import Address
 from sandbox import faults
 from sandbox.faults import Fault
 from sandbox.server import SandboxServer
@@ -46,6 +50,25 @@ def test_a_confirmed_deletion_asks_the_database_little_and_commits_five_times(
     # Asked for; claimed; answered; listed; verified.
     told = [query["sql"] for query in captured.captured_queries]
     assert sum(sql.startswith("COMMIT") for sql in told) == 5
+
+
+def test_a_confirmed_deletion_lists_deletes_and_verifies_on_one_connection(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    typed = desk.typed()
+    opened: list[object] = []
+    connect = connection.connect_to_one_of
+
+    def counting(addresses: list[Address], *, deadline: Deadline) -> socket.socket:
+        opened.append(addresses)
+        return connect(addresses, deadline=deadline)
+
+    monkeypatch.setattr(connection, "connect_to_one_of", counting)
+
+    desk.client.post("/deletions/new/", typed)
+
+    assert desk.deletion().verified_at is not None
+    assert len(opened) == 1
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1568,17 +1568,17 @@ PEERS = (
     ),
     _mutant(
         "a listing with errors is incomplete",
-        LISTING,
-        "        if page.has_errors:\n",
-        "        if False:\n",
+        PAYLOADS,
+        "    if errors:\n        cause = ",
+        "    if False:\n        cause = ",
         "tests/faults/responses/test_settled.py"
         "::test_a_200_is_not_verified_by_a_listing_that_says_nothing",
     ),
     _mutant(
         "two counts that differ make a listing incomplete",
-        LISTING,
-        "        elif page.do_counts_differ:\n",
-        "        elif False:\n",
+        PAYLOADS,
+        "    elif _has_another_total(_mapping(document), total=total):\n",
+        "    elif False:\n",
         "tests/faults/responses/test_settled.py"
         "::test_a_listing_that_contradicts_itself_settles_nothing_as_absent",
     ),
@@ -1828,9 +1828,9 @@ INPUTS_AND_FILES = (
     ),
     _mutant(
         "an org with two names makes a listing incomplete",
-        LISTING,
-        "        if page.is_contradictory:\n",
-        "        if False:\n",
+        PAYLOADS,
+        "    elif is_contradictory:\n",
+        "    elif False:\n",
         f"{CONTRADICTIONS}::test_an_org_that_is_included_with_two_names_is_a_contradiction",
     ),
     _mutant(
@@ -1843,8 +1843,8 @@ INPUTS_AND_FILES = (
     _mutant(
         "errors in place of the list have their own cause",
         LISTING,
-        "        return reported_errors(document) or DatadogError(",
-        "        return DatadogError(",
+        "parse_page(document) or reported_errors(document) or ",
+        "parse_page(document) or ",
         f"{CONTRADICTIONS}::test_errors_in_place_of_the_list_are_named_as_such",
     ),
     _mutant(

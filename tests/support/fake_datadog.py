@@ -78,7 +78,10 @@ class FakeDatadog:
         error = document if isinstance(document, DatadogError) else reported_errors(document)
         if error is not None:
             raise error
-        return parse_identity(document)
+        identity = parse_identity(document)
+        if identity is None:
+            raise DatadogError(cause=Cause.WRONG_TYPE, http_status=200)
+        return identity
 
     def _send(self, method: str, path: str) -> OutboundResponse:
         if self.is_closed:

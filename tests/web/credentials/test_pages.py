@@ -57,7 +57,7 @@ def text_of(response: Any) -> str:
 # --- Adding ---------------------------------------------------------------------------------
 
 
-def test_adding_leads_to_its_page_with_the_ladder_and_what_was_found(
+def test_adding_leads_to_its_page_with_its_key_checks_and_first_sync(
     sandbox: SandboxServer, manager: Client
 ) -> None:
     pair = key_pair_of(sandbox.world, "Payments US")
@@ -228,7 +228,7 @@ def test_renaming_leads_back_to_the_page(manager: Client, credential: Credential
     assert Credential.objects.get().name == "Pay"
 
 
-def test_rotating_shows_the_ladder_of_a_pair_that_is_refused(
+def test_rotating_shows_the_key_checks_of_a_refused_pair(
     sandbox: SandboxServer, manager: Client, credential: Credential
 ) -> None:
     pair = key_pair_of(sandbox.world, "Group SOC")
