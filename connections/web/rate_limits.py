@@ -4,6 +4,7 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Concatenate
 
+from django.core.cache import cache
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import render
@@ -12,6 +13,11 @@ from connections.operations.write_probe import write_without_change
 from connections.web.people.allauth_internals import consume_rate_limit
 
 type View[**P] = Callable[Concatenate[HttpRequest, P], HttpResponseBase]
+
+
+def is_first_this_minute(event: str) -> bool:
+    """Whether `event` happens for the first time in a minute: refusals are recorded that often."""
+    return cache.add(f"orgadmin:{event}", True, timeout=60)
 
 
 def too_many_requests(request: HttpRequest) -> HttpResponse:

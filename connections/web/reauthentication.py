@@ -20,7 +20,6 @@ from allauth.mfa.models import Authenticator
 from django import forms
 from django.conf import settings
 from django.contrib.auth.hashers import check_password
-from django.core.cache import cache
 from django.core.exceptions import ValidationError
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse, QueryDict
 from django.http.response import HttpResponseBase
@@ -42,6 +41,7 @@ from connections.web.people.passkeys import (
     refusing_malformed,
     require_user_verification,
 )
+from connections.web.rate_limits import is_first_this_minute
 from connections.web.support import (
     SeeOther,
     is_local_url,
@@ -53,8 +53,6 @@ from connections.web.support import (
 WINDOW = timedelta(minutes=5)
 WRONG_PASSWORD = "Wrong password."  # noqa: S105 - a message
 TOO_MANY = "Too many wrong attempts. Try again in 5 minutes."
-# In seconds: over the limit, at most one audit event in this time.
-REFUSAL_EVENT_EVERY = 60
 _SESSION_KEY = "reauthenticated"
 _ACTION = "reauthenticate"
 
@@ -167,9 +165,7 @@ def reauthenticate_by_passkey(request: HttpRequest, *, credential: dict[str, Any
 def _count(request: HttpRequest, *, person: Person) -> None:
     if ratelimit.consume(request, action=_ACTION, user=person):
         return
-    if cache.add(
-        f"orgadmin:reauthentication-refused:{person.pk}", True, timeout=REFUSAL_EVENT_EVERY
-    ):
+    if is_first_this_minute(f"reauthentication-refused:{person.pk}"):
         sign_in_events.record_failed_reauthentication(
             person=person, origin=origin_of(request), is_over_limit=True
         )

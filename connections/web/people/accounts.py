@@ -12,7 +12,6 @@ from allauth.core.exceptions import ReauthenticationRequired
 from allauth.mfa.adapter import DefaultMFAAdapter
 from allauth.mfa.models import Authenticator
 from django.conf import settings
-from django.core.cache import cache
 from django.core.exceptions import ValidationError
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
@@ -30,6 +29,7 @@ from connections.models.sessions import ENDS_AT
 from connections.people import people, sessions, sign_in_events
 from connections.web import reauthentication
 from connections.web.people import known_devices
+from connections.web.rate_limits import is_first_this_minute
 from connections.web.reauthentication import redirect_to_prompt
 from connections.web.support import (
     client_address,
@@ -40,10 +40,6 @@ from connections.web.support import (
 )
 
 logger = logging.getLogger(__name__)
-
-# In seconds: over the limit, at most one audit event in this time.
-REFUSAL_EVENT_EVERY = 60
-_REFUSAL_RECORDED = "orgadmin:sign-ins-refused"
 
 
 class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
@@ -86,7 +82,10 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
             )
             sign_in_events.record_sign_in(
                 person=user,
-                methods=available_methods(request, user),
+                methods=[
+                    str(one.get("type") or one["method"])
+                    for one in get_authentication_records(request, user)
+                ],
                 origin=origin_of(request),
             )
 
@@ -109,7 +108,7 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
         try:
             super().pre_authenticate(request, **credentials)
         except ValidationError:
-            if cache.add(_REFUSAL_RECORDED, True, timeout=REFUSAL_EVENT_EVERY):
+            if is_first_this_minute("sign-ins-refused"):
                 sign_in_events.record_sign_ins_refused(origin=origin_of(request))
             raise
 
@@ -181,12 +180,6 @@ class MFAAdapter(DefaultMFAAdapter):  # type: ignore[misc]
     def decrypt(self, encrypted_text: str) -> str:
         """The decrypted text. Raises encryption.EncryptionError."""
         return encryption.decrypt(encrypted_text, context=MFA_SECRET_CONTEXT).reveal()
-
-
-def available_methods(request: HttpRequest, person: Person) -> list[str]:
-    """The methods by which the person signed in to this session, oldest first."""
-    records = get_authentication_records(request, person)
-    return [str(one.get("type") or one["method"]) for one in records]
 
 
 class ReauthenticationMiddleware(MiddlewareMixin):

@@ -58,7 +58,7 @@ class MakeLinkForm(ServiceForm):
     )
 
 
-class _LinkForm(ServiceForm):
+class LinkForm(ServiceForm):
     """A form that a one-time link leads to; one_time_link.js fills `token` from the fragment."""
 
     token = forms.CharField(
@@ -76,7 +76,7 @@ class _LinkForm(ServiceForm):
         return token.rpartition("#")[2].strip()
 
 
-class SignInLinkForm(_LinkForm):
+class SignInLinkForm(LinkForm):
     """The form of a sign-in link."""
 
     password = forms.CharField(
@@ -89,7 +89,7 @@ class SignInLinkForm(_LinkForm):
     )
 
 
-class SetUpForm(_LinkForm):
+class SetUpForm(LinkForm):
     """The form for the first administrator."""
 
     username = forms.CharField(

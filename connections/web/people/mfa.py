@@ -12,7 +12,6 @@ from allauth.mfa.totp.views import ActivateTOTPView, DeactivateTOTPView
 from allauth.mfa.webauthn import forms as keys
 from allauth.mfa.webauthn.views import AddWebAuthnView, RemoveWebAuthnView
 from django import forms
-from django.core.cache import cache
 from django.core.exceptions import ValidationError
 from django.http import HttpRequest, HttpResponse
 from fido2.cose import UnsupportedKey
@@ -25,7 +24,6 @@ from connections.crypto import encryption
 from connections.crypto.encrypted_fields import NEW_MFA_SECRET_CONTEXT
 from connections.models import Person
 from connections.people import sign_in_events
-from connections.web.people.accounts import REFUSAL_EVENT_EVERY
 from connections.web.people.allauth_internals import SECRET_SESSION_KEY, generate_totp_secret
 from connections.web.people.passkeys import (
     WRONG_PASSKEY,
@@ -35,10 +33,10 @@ from connections.web.people.passkeys import (
     require_own_origin,
     require_user_verification,
 )
+from connections.web.rate_limits import is_first_this_minute
 from connections.web.support import actor_of, origin_of
 
 _OVER_LIMIT = "too_many_login_attempts"
-_LIMIT_RECORDED = "orgadmin:second-factors-refused"
 
 
 class _RefusalRecorder:
@@ -52,8 +50,7 @@ class _RefusalRecorder:
             return check()
         except ValidationError as error:
             is_over_limit = error.code == _OVER_LIMIT
-            recorded = f"{_LIMIT_RECORDED}:{self.user.pk}"
-            if not is_over_limit or cache.add(recorded, True, timeout=REFUSAL_EVENT_EVERY):
+            if not is_over_limit or is_first_this_minute(f"mfa-refused:{self.user.pk}"):
                 sign_in_events.record_mfa_refused(
                     person=self.user,
                     origin=origin_of(context.request),

@@ -29,6 +29,7 @@ from connections.web.people import single_sign_on
 from connections.web.people.allauth_internals import record_authentication
 from connections.web.people.forms import (
     EmailForm,
+    LinkForm,
     MakeLinkForm,
     PersonForm,
     ProviderAccountForm,
@@ -297,40 +298,57 @@ def setup(request: HttpRequest) -> HttpResponse:
     """The page of the setup link: adds the first administrator and signs them in."""
     if Person.objects.exists():
         return redirect("overview")
-    if not ratelimit.consume(request, action=USE_OF_LINKS):
-        return too_many_requests(request)
-    form = SetUpForm(request.POST or None)
-    if form.is_valid():
-        try:
-            person = people.set_up_first_administrator(
-                **form.cleaned_data, request_id=request_id_of(request)
-            )
-        except InvalidInputError as error:
-            form.add_errors(error)
-        except ConflictError as error:
-            form.add_error(None, str(error))
-        else:
-            return _sign_in(request, person, to=reverse("credential-new"), chose_password=True)
-    return _form_page(request, "connections/setup.html", form)
+    return _use_link(
+        request,
+        SetUpForm,
+        redeem=people.set_up_first_administrator,
+        template="connections/setup.html",
+        to="credential-new",
+    )
 
 
 @sensitive_post_parameters("token", "password")
 def sign_in_link(request: HttpRequest) -> HttpResponse:
     """The page of a sign-in link: sets a password if one is entered, and signs the person in."""
+    return _use_link(
+        request,
+        SignInLinkForm,
+        redeem=people.use_sign_in_link,
+        template="connections/sign_in_link.html",
+        to="overview",
+    )
+
+
+def _use_link(
+    request: HttpRequest,
+    form_class: type[LinkForm],
+    *,
+    redeem: Callable[..., Person],
+    template: str,
+    to: str,
+) -> HttpResponse:
+    """The form of a one-time link; once `redeem` accepted it, its person is signed in."""
     if not ratelimit.consume(request, action=USE_OF_LINKS):
         return too_many_requests(request)
-    form = SignInLinkForm(request.POST or None)
+    form = form_class(request.POST or None)
     if form.is_valid():
         try:
-            person = people.use_sign_in_link(**form.cleaned_data, request_id=request_id_of(request))
+            person = redeem(**form.cleaned_data, request_id=request_id_of(request))
         except InvalidInputError as error:
             form.add_errors(error)
         except ConflictError as error:
             form.add_error(None, str(error))
         else:
-            chose = bool(form.cleaned_data["password"])
-            return _sign_in(request, person, to=reverse("overview"), chose_password=chose)
-    return _form_page(request, "connections/sign_in_link.html", form)
+            # Through allauth, which still requires MFA and starts a new session.
+            record_authentication(
+                request,
+                person,
+                "sign_in_link",
+                chose_password=bool(form.cleaned_data["password"]),
+            )
+            response: HttpResponse = perform_login(request, person, redirect_url=reverse(to))
+            return response
+    return render(request, template, {"form": form}, status=422 if form.is_bound else 200)
 
 
 def appearance_set(request: HttpRequest) -> HttpResponse:
@@ -349,16 +367,3 @@ def appearance_set(request: HttpRequest) -> HttpResponse:
                 samesite="Lax",
             )
     return response
-
-
-def _sign_in(
-    request: HttpRequest, person: Person, *, to: str, chose_password: bool
-) -> HttpResponse:
-    # Through allauth, which still requires MFA and starts a new session.
-    record_authentication(request, person, "sign_in_link", chose_password=chose_password)
-    response: HttpResponse = perform_login(request, person, redirect_url=to)
-    return response
-
-
-def _form_page(request: HttpRequest, template: str, form: Any) -> HttpResponse:
-    return render(request, template, {"form": form}, status=422 if form.is_bound else 200)
