@@ -117,7 +117,7 @@ def measure(events: int) -> dict[str, float]:
         times = []
         for _ in range(3):
             started = time.perf_counter()
-            search.get_event_page(actor=command_actor(), filters=EventFilter(**values), below=below)
+            search.get_event_page(actor=command_actor(), filters=EventFilter(**values), after=below)
             times.append(time.perf_counter() - started)
         milliseconds[name] = round(min(times) * 1000, 1)
     return milliseconds

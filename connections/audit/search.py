@@ -175,7 +175,7 @@ def _find_values(text: str, *, field: str) -> list[PersonalValue]:
     values = list(PersonalValue.objects.filter(value__icontains=text)[: MAX_MATCHING_VALUES + 1])
     if len(values) > MAX_MATCHING_VALUES:
         message = (
-            f"More than {MAX_MATCHING_VALUES} names and addresses hold “{text}”. Type more of it."
+            f"More than {MAX_MATCHING_VALUES} names and addresses contain “{text}”. Enter more."
         )
         raise InvalidInputError({field: message})
     return values
@@ -264,10 +264,11 @@ EXPORT_BATCH_SIZE = 500
 
 @dataclass(frozen=True, kw_only=True)
 class EventPage:
-    """One page, newest first; the next page has the numbers below `older`."""
+    """One page; the next one begins after the number `next`."""
 
     events: list[AuditEvent]
-    older: int | None
+    # None on the last page.
+    next: int | None
     # The number of matching events up to 1,000; None when there are more.
     count: int | None
     # Of the newest 5,000 matching events.
@@ -275,20 +276,31 @@ class EventPage:
 
 
 def get_event_page(
-    *, actor: Actor, filters: EventFilter, below: int | None = None, size: int = PAGE_SIZE
+    *,
+    actor: Actor,
+    filters: EventFilter,
+    after: int | None = None,
+    is_oldest_first: bool = False,
+    size: int = PAGE_SIZE,
 ) -> EventPage:
-    """One page of matching events, newest first, with numbers below `below`.
+    """One page of matching events after a number, newest first by default.
 
     Raises PermissionDenied, and InvalidInputError for what can't be searched for.
     """
-    permissions.require(permissions.can_audit(actor), "read the record of acts")
+    permissions.require(permissions.can_audit(actor), "read the audit log")
     newest = matching_sequence_numbers(filters=filters, limit=CHART_EVENTS + 1)
     numbers = newest[: size + 1]
-    if below is not None:
-        numbers = matching_sequence_numbers(filters=filters, limit=size + 1, below=below)
+    if after is not None or is_oldest_first:
+        numbers = matching_sequence_numbers(
+            filters=filters,
+            limit=size + 1,
+            below=None if is_oldest_first else after,
+            above=after if is_oldest_first else None,
+            is_oldest_first=is_oldest_first,
+        )
     return EventPage(
-        events=_events(numbers[:size], order="-seq"),
-        older=numbers[size - 1] if len(numbers) > size else None,
+        events=_events(numbers[:size], order="seq" if is_oldest_first else "-seq"),
+        next=numbers[size - 1] if len(numbers) > size else None,
         count=len(newest) if len(newest) <= MAX_EXACT_COUNT else None,
         days=_days(newest),
     )
@@ -326,7 +338,7 @@ class EventDetail:
 
 def get_event(*, actor: Actor, seq: int) -> EventDetail | None:
     """One event by its number, or None. Raises PermissionDenied."""
-    permissions.require(permissions.can_audit(actor), "read the record of acts")
+    permissions.require(permissions.can_audit(actor), "read the audit log")
     head = AuditHead.objects.get()
     if not 1 <= seq <= head.size:
         return None
@@ -352,7 +364,7 @@ def prepare_export(
     It ends with the event that is newest when the first row is read. `query` is the filter as its
     query string. Raises PermissionDenied, and InvalidInputError as `get_event_page`.
     """
-    permissions.require(permissions.can_audit(actor), "export the record of acts")
+    permissions.require(permissions.can_audit(actor), "export the audit log")
     matching_sequence_numbers(filters=filters, limit=1)
     return Export(
         actor=actor,

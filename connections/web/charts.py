@@ -75,7 +75,7 @@ def build_day_chart(
         series=series,
         rows=((day.date, _day(day.date), day.counts) for day in days.days),
     )
-    built["note"] = "Older ones pass the filter too and are not drawn." if days.has_older else ""
+    built["note"] = "Older ones aren’t in the chart." if days.has_older else ""
     return built
 
 

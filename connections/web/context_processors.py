@@ -55,7 +55,7 @@ def _nav(request: HttpRequest) -> list[dict[str, Any]]:
         ("Credentials", "credential-list"),
     ]
     if permissions.can_audit(actor):
-        entries += [("Audit log", "audit-list"), ("Evidence", "evidence-detail")]
+        entries += [("Audit log", "audit-list")]
     if permissions.can_administer(actor):
         entries += [("People", "person-list"), ("Notifications", "notice-list")]
     waiting = _count_awaiting_approval(actor) if permissions.can_approve_any(actor) else 0
@@ -71,7 +71,9 @@ def _nav(request: HttpRequest) -> list[dict[str, Any]]:
 
 
 def _is_current(request: HttpRequest, url: str) -> bool:
-    return request.path == url if url == reverse("overview") else request.path.startswith(url)
+    # The evidence page is part of the audit log.
+    path = request.path.replace(reverse("evidence-detail"), reverse("audit-list"), 1)
+    return path == url if url == reverse("overview") else path.startswith(url)
 
 
 def _count_awaiting_approval(actor: Actor) -> int:

@@ -16,7 +16,7 @@ PAGE_SIZE = 100
 _PLACE = ("page", "after")
 
 
-def list_url(request: HttpRequest, **changes: str) -> str:
+def list_url(request: HttpRequest, /, **changes: str) -> str:
     """The first page of this list with some parameters changed; "" removes one."""
     query = request.GET.copy()
     for name in (*_PLACE, *changes):
@@ -133,8 +133,10 @@ def filter_bar(
 
 def _with_value(request: HttpRequest, empty: Filter) -> Filter:
     value = request.GET.get(empty.name, "")
+    is_choice = not empty.options or value in dict(empty.options) or not value
     return replace(
         empty,
+        options=empty.options if is_choice else [*empty.options, (value, value)],
         value=value,
         value_label=dict(empty.options).get(value, value),
         remove_url=list_url(request, **{empty.name: ""}),

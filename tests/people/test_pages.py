@@ -154,7 +154,7 @@ def test_their_events_stand_on_the_page_of_a_person(
     ("who", "labels"),
     [
         ("victor", ["Overview", "Connections", "Deletions", "Credentials"]),
-        ("edith", ["Overview", "Connections", "Deletions", "Credentials", "Audit log", "Evidence"]),
+        ("edith", ["Overview", "Connections", "Deletions", "Credentials", "Audit log"]),
         (
             "root",
             [
@@ -163,7 +163,6 @@ def test_their_events_stand_on_the_page_of_a_person(
                 "Deletions",
                 "Credentials",
                 "Audit log",
-                "Evidence",
                 "People",
                 "Notifications",
             ],

@@ -15,22 +15,22 @@ from connections.web.forms import ServiceForm
 # A day or a minute; as an end, both include all of it.
 _MINUTE, _DAY = "%Y-%m-%d %H:%M", "%Y-%m-%d"
 _AS_WRITTEN = {
-    "invalid": "Write a day as 2026-01-31, or a time as 2026-01-31 14:05 (UTC).",
+    "invalid": "Enter a UTC day as 2026-01-31, or a time as 2026-01-31 14:05.",
 }
 
 
 class EventForm(forms.Form):
     """The filters of the audit log, from the query string. All are optional."""
 
-    code = forms.CharField(max_length=60, required=False, label="Act")
-    actor = forms.CharField(max_length=200, required=False, label="Who")
-    subject = forms.CharField(max_length=64, required=False, label="Id it is about")
+    code = forms.CharField(max_length=60, required=False, label="Event")
+    actor = forms.CharField(max_length=200, required=False, label="Actor")
+    subject = forms.CharField(max_length=64, required=False, label="Subject ID")
     deletion = forms.UUIDField(
         required=False,
-        label="Deletion",
-        error_messages={"invalid": "This is not the id of a deletion."},
+        label="Deletion ID",
+        error_messages={"invalid": "This isn’t the ID of a deletion."},
     )
-    request = forms.CharField(max_length=64, required=False, label="Request")
+    request = forms.CharField(max_length=64, required=False, label="Request ID")
     since = forms.DateTimeField(
         required=False, label="From", input_formats=[_MINUTE, _DAY], error_messages=_AS_WRITTEN
     )
@@ -38,20 +38,20 @@ class EventForm(forms.Form):
         required=False, label="To", input_formats=[_MINUTE, _DAY], error_messages=_AS_WRITTEN
     )
     q = forms.CharField(max_length=200, required=False, label="Search")
-    # The page lists events with smaller numbers than this.
-    below = forms.IntegerField(required=False, min_value=1, max_value=2**63 - 1)
+    # The page lists the events that follow the one with this number.
+    after = forms.IntegerField(required=False, min_value=1, max_value=2**63 - 1)
 
     def clean_code(self) -> str:
         """Refuse a text that no event code starts with."""
         code: str = self.cleaned_data["code"]
         if not codes_starting_with(code):
-            raise forms.ValidationError("No act is called so.")
+            raise forms.ValidationError("No event code starts with this.")
         return code
 
     def values(self) -> dict[str, str]:
         """The filters that are set, as entered, by their name in the query string."""
         return {
-            name: self.data[name] for name in self.fields if name != "below" and self.data.get(name)
+            name: self.data[name] for name in self.fields if name != "after" and self.data.get(name)
         }
 
     def event_filter(self) -> EventFilter:

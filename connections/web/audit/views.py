@@ -18,15 +18,33 @@ from connections.core.tabular import CONTENT_TYPES
 from connections.models import AuditEvent
 from connections.web.audit.forms import EventForm
 from connections.web.charts import Series, build_day_chart
+from connections.web.lists import (
+    Column,
+    Filter,
+    FilterBar,
+    export_query,
+    filter_bar,
+    list_url,
+    sortable,
+)
 from connections.web.rate_limits import limited
 from connections.web.support import actor_of, download
 
+# The page about an event's subject, and what a link to it is called.
 _PAGES = {
-    "deletion": "deletion-detail",
-    "credential": "credential-detail",
-    "person": "person-detail",
-    "org_connection": "org-connection-detail",
+    "deletion": ("deletion-detail", "Deletion"),
+    "credential": ("credential-detail", "Credential"),
+    "person": ("person-detail", "Person"),
+    "org_connection": ("org-connection-detail", "Connection"),
 }
+_COLUMNS = (
+    Column(label="Event", css="cell-event", sort="event"),
+    Column(label="Time (UTC)", css="cell-time"),
+    Column(label="What happened", css="cell-main"),
+    Column(label="Subject", css="cell-subject"),
+    Column(label="Code", css="cell-code"),
+    Column(label="Actor", css="cell-person"),
+)
 
 _SERIES = (
     Series(key="deletion", label="Deletions", tone="accent"),
@@ -39,39 +57,41 @@ _FILTER_OF_FIELD = {"q": "text", "actor": "actor"}
 
 
 def audit_list(request: HttpRequest) -> HttpResponse:
-    """Every audit event, newest first."""
+    """Every audit event, newest first unless sorted the other way round."""
     form = EventForm(request.GET)
     form.full_clean()
-    if "below" in form.errors:
-        raise BadRequest("This is not a place in the record.")
-    below: int | None = form.cleaned_data["below"]
-    page = _page(request, form=form, below=below)
-    values = form.values()
+    if "after" in form.errors:
+        raise BadRequest("This address names no page of the audit log.")
+    sort = "event" if request.GET.get("sort") == "event" else "-event"
+    page = _page(request, form=form, is_oldest_first=sort == "event")
     context: dict[str, Any] = {
         "form": form,
         "rows": [
-            (event, wording.brief_sentence(event), _subject_url(event)) for event in page.events
+            (event, wording.brief_sentence(event), *_subject_link(event)) for event in page.events
         ],
+        "columns": sortable(request, _COLUMNS, sort=sort),
         "count": page.count,
         "exact_to": search.MAX_EXACT_COUNT,
-        "chart": build_day_chart(page.days, what="Acts", series=_SERIES),
-        "values": values,
-        "codes": _code_options(values.get("code", "")),
-        "clear_url": reverse("audit-list") if values else "",
-        "export_query": urlencode(values),
-        "is_first_page": below is None,
-        "newest_url": _list_url(values) if below is not None else "",
-        "older_url": _list_url({**values, "below": str(page.older)}) if page.older else "",
+        "chart": build_day_chart(page.days, what="Events", series=_SERIES),
+        "bar": _filter_bar(request, form=form),
+        "export_query": export_query(request),
+        "first_url": list_url(request) if "after" in request.GET else "",
+        "next_url": list_url(request, after=str(page.next)) if page.next else "",
     }
     return render(request, "connections/audit_list.html", context)
 
 
-def _page(request: HttpRequest, *, form: EventForm, below: int | None) -> EventPage:
+def _page(request: HttpRequest, *, form: EventForm, is_oldest_first: bool) -> EventPage:
     """The page. A filter that the search refuses gets an error and is left out."""
-    actor, filters = actor_of(request), form.event_filter()
+    filters = form.event_filter()
     while True:
         try:
-            return search.get_event_page(actor=actor, filters=filters, below=below)
+            return search.get_event_page(
+                actor=actor_of(request),
+                filters=filters,
+                after=form.cleaned_data["after"],
+                is_oldest_first=is_oldest_first,
+            )
         except InvalidInputError as error:
             for name, message in error.fields.items():
                 form.add_error(name, message)
@@ -79,25 +99,38 @@ def _page(request: HttpRequest, *, form: EventForm, below: int | None) -> EventP
                 filters = replace(filters, **left_out)
 
 
-def _list_url(values: dict[str, str]) -> str:
-    url = reverse("audit-list")
-    return f"{url}?{urlencode(values)}" if values else url
+def _filter_bar(request: HttpRequest, *, form: EventForm) -> FilterBar:
+    return filter_bar(
+        request,
+        [
+            Filter(name="code", label="Event", options=_CODES),
+            Filter(name="actor", label="Actor"),
+            Filter(name="since", label="From (UTC)"),
+            Filter(name="until", label="To (UTC)"),
+        ],
+        more=[
+            Filter(name="deletion", label="Deletion ID"),
+            Filter(name="subject", label="Subject ID"),
+            Filter(name="request", label="Request ID"),
+        ],
+        invalid=list(form.errors),
+    )
 
 
-def _subject_url(event: AuditEvent) -> str:
-    name = _PAGES.get(event.subject_type)
+def _list_url(**filters: str) -> str:
+    return f"{reverse('audit-list')}?{urlencode(filters)}"
+
+
+def _subject_link(event: AuditEvent) -> tuple[str, str]:
+    """The address of the event's subject and the link's text; both "" where it has no page."""
+    if event.subject_type not in _PAGES:
+        return "", ""
+    name, label = _PAGES[event.subject_type]
     site = [event.details.get("site", "")] if event.subject_type == "org_connection" else []
     try:
-        return reverse(name, args=[*site, event.subject_id]) if name else ""
+        return reverse(name, args=[*site, event.subject_id]), label
     except NoReverseMatch:
-        return ""
-
-
-def _code_options(chosen: str) -> list[tuple[str, str]]:
-    options = search.code_choices()
-    if chosen and chosen not in options:
-        options.append(chosen)
-    return [(code, _code_label(code)) for code in options]
+        return "", ""
 
 
 def _code_label(code: str) -> str:
@@ -105,19 +138,22 @@ def _code_label(code: str) -> str:
     return f"{noun}: {act or 'all'}".replace("_", " ")
 
 
+_CODES = [(code, _code_label(code)) for code in search.code_choices()]
+
+
 def audit_detail(request: HttpRequest, seq: int) -> HttpResponse:
     """One event and its proof."""
     found = search.get_event(actor=actor_of(request), seq=seq)
     if found is None:
-        raise Http404("The record has no event of this number.")
+        raise Http404("The audit log has no event of this number.")
     event = found.event
     context = {
         "found": found,
         "event": event,
-        "subject_url": _subject_url(event),
-        "request_url": _list_url({"request": event.request_id}) if event.request_id else "",
-        "of_subject_url": _list_url({"subject": event.subject_id}) if event.subject_id else "",
-        "of_actor_url": _list_url({"actor": str(event.actor_id)}) if event.actor_id else "",
+        "subject_url": _subject_link(event)[0],
+        "request_url": _list_url(request=event.request_id) if event.request_id else "",
+        "of_subject_url": _list_url(subject=event.subject_id) if event.subject_id else "",
+        "of_actor_url": _list_url(actor=str(event.actor_id)) if event.actor_id else "",
     }
     return render(request, "connections/audit_detail.html", context)
 
@@ -130,7 +166,7 @@ def audit_export(request: HttpRequest) -> HttpResponse | StreamingHttpResponse:
     if file_format not in CONTENT_TYPES:
         raise BadRequest("The format of an export is ndjson, csv or json.")
     if not form.is_valid():
-        raise BadRequest("A filter in this address cannot be read. Set it on the audit page.")
+        raise BadRequest("A filter in this address can't be used. Set it on the Audit log page.")
     try:
         export = search.prepare_export(
             actor=actor_of(request),

@@ -118,10 +118,10 @@ def test_the_record_draws_its_acts_by_what_they_are_about(
         add_event("An answer.", code=EventCode.DELETION_ANSWERED)
     add_event("An export.")
     page = read(client_of(edith).get("/audit/"))
-    assert "Acts a day, 2 Mar 2026 to 3 Mar 2026, UTC." in page.text
+    assert "Events a day, 2 Mar 2026 to 3 Mar 2026, UTC." in page.text
     assert "Day Deletions People Others All 2 Mar 2026 0 1 0 1 3 Mar 2026 2 0 1 3" in page.text
     page = read(client_of(edith).get("/audit/?code=deletion."))
-    assert "Acts a day, 3 Mar 2026, UTC." in page.text
+    assert "Events a day, 3 Mar 2026, UTC." in page.text
 
 
 @pytest.mark.django_db
@@ -140,5 +140,5 @@ def test_what_is_not_drawn_is_said(
         clock.advance(hours=24)
     for url in ("/audit/", "/deletions/"):
         page = read(client_of(edith).get(url))
-        assert "Older ones pass the filter too and are not drawn." in page.text
+        assert "Older ones aren’t in the chart." in page.text
         assert len(list(chart_in(page.html).iter("title"))) == 2

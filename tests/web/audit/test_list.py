@@ -96,7 +96,7 @@ def test_a_person_and_a_subject_are_found_by_their_id(
         page = open_audit(client, **filters)
         assert "By Ada." in page.text
         assert "By nobody." not in page.text
-    assert "No act passes these filters" in open_audit(client, subject=str(uuid4())).text
+    assert "No events match these filters" in open_audit(client, subject=str(uuid4())).text
 
 
 def test_pages_follow_each_other_by_number(
@@ -106,8 +106,8 @@ def test_pages_follow_each_other_by_number(
     events = [add_event(f"Act {number}.") for number in range(5)]
     page = search.get_event_page(actor=person_actor(person=edith), filters=EventFilter(), size=2)
     assert [event.seq for event in page.events] == [events[4].seq, events[3].seq]
-    assert page.older == events[3].seq
-    older = open_audit(client, below=page.older)
+    assert page.next == events[3].seq
+    older = open_audit(client, after=page.next)
     assert "Act 2." in older.text
     assert "Act 3." not in older.text
 
@@ -208,13 +208,13 @@ def test_commands_and_the_worker_are_found_by_name(client_of: ClientOf, edith: P
 @pytest.mark.parametrize(
     ("name", "value", "says"),
     [
-        ("since", "yesterday", "Write a day as 2026-01-31"),
-        ("until", "2026-13-01", "Write a day as 2026-01-31"),
-        ("deletion", "x", "This is not the id of a deletion."),
-        ("code", "nothing.", "No act is called so."),
+        ("since", "yesterday", "Enter a UTC day as 2026-01-31"),
+        ("until", "2026-13-01", "Enter a UTC day as 2026-01-31"),
+        ("deletion", "x", "This isn’t the ID of a deletion."),
+        ("code", "nothing.", "No event code starts with this."),
         ("q", "go", "3 characters or more"),
-        ("actor", "Person", "More than 20 names and addresses hold"),
-        ("q", "Person", "More than 20 names and addresses hold"),
+        ("actor", "Person", "More than 20 names and addresses contain"),
+        ("q", "Person", "More than 20 names and addresses contain"),
     ],
 )
 def test_a_filter_that_cannot_be_used_is_named_and_nothing_typed_is_lost(
@@ -226,7 +226,7 @@ def test_a_filter_that_cannot_be_used_is_named_and_nothing_typed_is_lost(
             add_event(audit.Sentence("{person} came.", person=personal_data.name_of(person)))
     add_event("By Ada.", by=ada)
     page = open_audit(client_of(edith), **({"subject": str(ada.pk)} | {name: value}))
-    assert "A filter cannot be used, so it hides nothing." in page.text
+    assert "A filter can’t be used, so it hides nothing." in page.text
     assert says in page.text
     assert f'value="{value}"' in page.html
     assert f'value="{ada.pk}"' in page.html
@@ -246,9 +246,25 @@ def test_the_count_is_exact_to_its_limit_and_then_stops(
     assert "More than 3 events" in open_audit(client).text
 
 
-@pytest.mark.parametrize("below", ["x", "0", "9" * 30])
-def test_a_made_up_place_is_a_bad_request(client_of: ClientOf, edith: Person, below: str) -> None:
-    assert client_of(edith).get("/audit/", {"below": below}).status_code == 400
+@pytest.mark.parametrize("after", ["x", "0", "9" * 30])
+def test_a_made_up_place_is_a_bad_request(client_of: ClientOf, edith: Person, after: str) -> None:
+    assert client_of(edith).get("/audit/", {"after": after}).status_code == 400
+
+
+def test_the_list_is_sorted_by_number_in_both_directions(
+    client_of: ClientOf, edith: Person
+) -> None:
+    client = client_of(edith)
+    events = [add_event(f"Act {number}.") for number in range(5)]
+    actor = person_actor(person=edith)
+    page = search.get_event_page(
+        actor=actor, filters=EventFilter(), is_oldest_first=True, after=events[1].seq, size=2
+    )
+    assert [event.seq for event in page.events] == [events[2].seq, events[3].seq]
+    assert page.next == events[3].seq
+    shown = open_audit(client, sort="event", code="export.")
+    assert shown.text.index("Act 0.") < shown.text.index("Act 4.")
+    assert 'aria-sort="ascending"><a href="/audit/?code=export.&amp;sort=-event">' in shown.html
 
 
 @pytest.mark.parametrize("person", ["ada", "linus", "margaret", "victor", "stranger"])
