@@ -17,12 +17,10 @@ from connections.core import clock
 from connections.core.errors import ConflictError, InvalidInputError, has_visible_text
 from connections.deletions import lifecycle, states, verification
 from connections.deletions.states import Approve, EndRound, Settle
-from connections.deletions.verification import Recheck, RecheckResult
+from connections.deletions.verification import RecheckResult
 from connections.inventory import protections
 from connections.models import Approval, Deletion, Outcome, State
 from connections.wording import attempt_facts
-
-_MOVED_ON = "It has just moved on. Look at its state."
 
 
 def approve_deletion(
@@ -58,12 +56,29 @@ def approve_deletion(
         _require_awaiting_approval(deletion)
         decided_at = _decide(deletion=deletion, actor=actor, decision=Approval.Decision.APPROVED)
         given = states.approvals_given(deletion).count()
-        _apply_approval(
-            deletion=deletion,
+        missing = max(0, states.approvals_needed(deletion) - given)
+        event = audit.EventDraft(
+            code=audit.EventCode.DELETION_APPROVED,
+            sentence=audit.Sentence(
+                "{actor} approved the deletion of {connection}. {facts}",
+                actor=personal_data.name_of(actor),
+                connection=deletion.description,
+                facts=attempt_facts.nothing_new_of(deletion),
+            ),
+            details={
+                "digest": deletion.approval_digest,
+                "approval_round": deletion.approval_round,
+                "missing": missing,
+                "was_read": found.result == RecheckResult.SAME,
+                "not_read_because": found.cause,
+            },
+        )
+        # Raised inside the transaction, so that the approval itself is undone too.
+        states.apply_or_refuse(
+            deletion,
+            transition=Approve(missing=missing, at=decided_at),
             actor=actor,
-            missing=max(0, states.approvals_needed(deletion) - given),
-            found=found,
-            decided_at=decided_at,
+            events=[event],
         )
     return deletion
 
@@ -72,33 +87,6 @@ _NOT_AS_REVIEWED = {
     RecheckResult.CHANGED: "It changed since it was asked for, so it cannot be approved.",
     RecheckResult.ABSENT: "Datadog no longer lists it, so there is nothing to approve.",
 }
-
-
-def _apply_approval(
-    *, deletion: Deletion, actor: Actor, missing: int, found: Recheck, decided_at: datetime
-) -> None:
-    event = audit.EventDraft(
-        code=audit.EventCode.DELETION_APPROVED,
-        sentence=audit.Sentence(
-            "{actor} approved the deletion of {connection}. {facts}",
-            actor=personal_data.name_of(actor),
-            connection=deletion.description,
-            facts=attempt_facts.nothing_new_of(deletion),
-        ),
-        details={
-            "digest": deletion.approval_digest,
-            "approval_round": deletion.approval_round,
-            "missing": missing,
-            "was_read": found.result == RecheckResult.SAME,
-            "not_read_because": found.cause,
-        },
-    )
-    moved = states.apply(
-        deletion, transition=Approve(missing=missing, at=decided_at), actor=actor, events=[event]
-    )
-    if not moved:
-        # Raised inside the transaction, so that the approval itself is undone too.
-        raise ConflictError(_MOVED_ON)
 
 
 def _lock(deletion: Deletion) -> None:
@@ -128,45 +116,39 @@ def decline_deletion(*, deletion: Deletion, actor: Actor, reason: str) -> Deleti
         raise InvalidInputError({"reason": "Say why you decline it."})
     lifecycle.lapse_approvals(deletion=deletion, actor=actor)
     _require_declinable(deletion)
+    reason = reason.strip()
     with audit.atomic():
         _lock(deletion)
         _require_declinable(deletion)
-        _decide(
-            deletion=deletion,
-            actor=actor,
-            decision=Approval.Decision.DECLINED,
-            reason=reason.strip(),
+        declined = Approval.Decision.DECLINED
+        _decide(deletion=deletion, actor=actor, decision=declined, reason=reason)
+        is_still_present = deletion.state == State.STILL_PRESENT
+        who, connection = personal_data.name_of(actor), deletion.description
+        facts = attempt_facts.in_full_of(deletion)
+        if is_still_present:
+            sentence = audit.Sentence(
+                "{actor} declined another DELETE for {connection}. {facts}",
+                actor=who,
+                connection=connection,
+                facts=facts,
+            )
+        else:
+            sentence = audit.Sentence(
+                "{actor} declined the deletion of {connection}. {facts}",
+                actor=who,
+                connection=connection,
+                facts=facts,
+            )
+        event = audit.EventDraft(
+            code=audit.EventCode.DELETION_DECLINED,
+            sentence=sentence,
+            details={"reason": reason, "approval_round": deletion.approval_round},
         )
-        if not _apply_decline(deletion=deletion, actor=actor, reason=reason.strip()):
-            raise ConflictError(_MOVED_ON)
+        transition = (
+            EndRound() if is_still_present else Settle(outcome=Outcome.DECLINED, reason=reason)
+        )
+        states.apply_or_refuse(deletion, transition=transition, actor=actor, events=[event])
     return deletion
-
-
-def _apply_decline(*, deletion: Deletion, actor: Actor, reason: str) -> bool:
-    is_still_present = deletion.state == State.STILL_PRESENT
-    who, connection = personal_data.name_of(actor), deletion.description
-    facts = attempt_facts.in_full_of(deletion)
-    if is_still_present:
-        sentence = audit.Sentence(
-            "{actor} declined another DELETE for {connection}. {facts}",
-            actor=who,
-            connection=connection,
-            facts=facts,
-        )
-    else:
-        sentence = audit.Sentence(
-            "{actor} declined the deletion of {connection}. {facts}",
-            actor=who,
-            connection=connection,
-            facts=facts,
-        )
-    event = audit.EventDraft(
-        code=audit.EventCode.DELETION_DECLINED,
-        sentence=sentence,
-        details={"reason": reason, "approval_round": deletion.approval_round},
-    )
-    transition = EndRound() if is_still_present else Settle(outcome=Outcome.DECLINED, reason=reason)
-    return states.apply(deletion, transition=transition, actor=actor, events=[event])
 
 
 def _require_approver(*, deletion: Deletion, actor: Actor) -> None:
@@ -214,7 +196,7 @@ def _decide(
             )
     except IntegrityError:
         _require_undecided(deletion=deletion, actor=actor)
-        raise ConflictError(_MOVED_ON) from None
+        raise ConflictError(states.MOVED_ON) from None
     return now
 
 

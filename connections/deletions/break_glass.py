@@ -37,6 +37,7 @@ def break_glass(
     if deletion.break_glass_at and not states.is_awaiting_approval(deletion):
         return deletion
     _require_missing_approvals(deletion)
+    break_glass_reason = break_glass_reason.strip()
     _require_valid_input(
         deletion, actor=actor, reason=break_glass_reason, confirmation=confirmation
     )
@@ -45,8 +46,37 @@ def break_glass(
     as_if.break_glass_at, as_if.break_glass_by = clock.now(), actor.person
     as_if.break_glass_round = deletion.approval_round
     sending.require_sendable(deletion=as_if, confirmed_by=actor.person)
-    if not _confirm(deletion=deletion, actor=actor, reason=break_glass_reason.strip()):
-        raise ConflictError("It has just moved on. Look at its state.")
+    who, what = personal_data.name_of(actor), deletion.description
+    used = audit.EventDraft(
+        code=EventCode.DELETION_BREAK_GLASS_USED,
+        sentence=audit.Sentence(
+            "{who} used break glass to delete {what} without required approvals.",
+            who=who,
+            what=what,
+        ),
+        details={
+            "reason": break_glass_reason,
+            "policy": deletion.policy,
+            "approvals_needed": states.approvals_needed(deletion),
+            "approvals_given": states.approvals_given(deletion).count(),
+            "approval_round": deletion.approval_round,
+        },
+    )
+    confirmed = audit.EventDraft(
+        code=EventCode.DELETION_CONFIRMED,
+        sentence=audit.Sentence(
+            "{who} confirmed deletion of {what} with break glass.",
+            who=who,
+            what=what,
+        ),
+        details={"approval_round": deletion.approval_round},
+    )
+    states.apply_or_refuse(
+        deletion,
+        transition=Confirm(at=clock.now(), break_glass_reason=break_glass_reason),
+        actor=actor,
+        events=[used, confirmed],
+    )
     return sending.send_deletion(deletion=deletion, actor=actor)
 
 
@@ -67,7 +97,6 @@ def _require_valid_input(
 ) -> None:
     fields: dict[str, str] = {}
     nothing_new = attempt_facts.nothing_new_of(deletion)
-    reason = reason.strip()
     if not has_visible_text(reason) or len(reason) < SHORTEST_REASON:
         fields["break_glass_reason"] = (
             f"Say in at least {SHORTEST_REASON} characters why nobody can be waited for. "
@@ -80,38 +109,6 @@ def _require_valid_input(
         fields["confirmation"] = f"Type “{expected}” to confirm. {nothing_new}"
     if fields:
         raise InvalidInputError(fields)
-
-
-def _confirm(*, deletion: Deletion, actor: Actor, reason: str) -> bool:
-    now = clock.now()
-    given = states.approvals_given(deletion).count()
-    who, what = personal_data.name_of(actor), deletion.description
-    used = audit.EventDraft(
-        code=EventCode.DELETION_BREAK_GLASS_USED,
-        sentence=audit.Sentence(
-            "{who} used break glass to delete {what} without required approvals.",
-            who=who,
-            what=what,
-        ),
-        details={
-            "reason": reason,
-            "policy": deletion.policy,
-            "approvals_needed": states.approvals_needed(deletion),
-            "approvals_given": given,
-            "approval_round": deletion.approval_round,
-        },
-    )
-    confirmed = audit.EventDraft(
-        code=EventCode.DELETION_CONFIRMED,
-        sentence=audit.Sentence(
-            "{who} confirmed deletion of {what} with break glass.",
-            who=who,
-            what=what,
-        ),
-        details={"approval_round": deletion.approval_round},
-    )
-    transition = Confirm(at=now, break_glass_reason=reason)
-    return states.apply(deletion, transition=transition, actor=actor, events=[used, confirmed])
 
 
 def review_break_glass(*, deletion: Deletion, actor: Actor, note: str) -> Deletion:

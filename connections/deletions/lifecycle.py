@@ -38,6 +38,7 @@ NOT_VISIBLE = (
     "A credential that you may not use has to do with this connection. Nothing was sent. Ask "
     "whoever may use it."
 )
+CHANGED = "It changed since you opened this page. Nothing was sent. Look again."
 OUT_OF_DATE = "This page is out of date. Nothing was sent. Open the review again."
 
 
@@ -145,7 +146,7 @@ def request_deletion(
     require_visible_to_requester(shown, actor=actor)
     if digest and digest != shown.digest:
         # Before the input is checked: the confirmation text may have changed too.
-        raise _changed(shown)
+        raise ReviewChangedError(CHANGED, review=shown)
     require_valid_input(shown=shown, reason=reason, ticket=ticket, confirmation=confirmation)
     if not digest:
         raise ReviewChangedError(OUT_OF_DATE, review=shown)
@@ -180,12 +181,6 @@ def _sync_unlisted(shown: Review, *, actor: Actor) -> SyncResult:
             ),
         )
     return result
-
-
-def _changed(shown: Review) -> ReviewChangedError:
-    return ReviewChangedError(
-        "It changed since you opened this page. Nothing was sent. Look again.", review=shown
-    )
 
 
 def _same_request(deletion: Deletion, *, actor: Actor) -> Deletion:
@@ -236,6 +231,13 @@ def _create(
     return deletion
 
 
+# The fields of a request that its event holds under the same name.
+_RECORDED_FIELDS = (
+    *("reason", "ticket", "digest", "is_reviewed", "policy", "approval_digest"),
+    *("connection_types", "site", "credential_fingerprint"),
+)
+
+
 def record_request(deletion: Deletion, *, actor: Actor) -> None:
     """Record the request, and the confirmation where it is part of it."""
     audit.record(
@@ -248,17 +250,9 @@ def record_request(deletion: Deletion, *, actor: Actor) -> None:
             connection=deletion.description,
         ),
         details={
-            "reason": deletion.reason,
-            "ticket": deletion.ticket,
-            "digest": deletion.digest,
-            "is_reviewed": deletion.is_reviewed,
-            "policy": deletion.policy,
-            "approval_digest": deletion.approval_digest,
-            "connection_types": deletion.connection_types,
-            "site": deletion.site,
+            **{name: getattr(deletion, name) for name in _RECORDED_FIELDS},
             "connection_id": str(deletion.connection_id),
             "credential": deletion.credential_name,
-            "credential_fingerprint": deletion.credential_fingerprint,
             "source_org": {"id": deletion.source_org_id, "name": deletion.source_org_name},
             "sink_org": {"id": deletion.sink_org_id, "name": deletion.sink_org_name},
             # The person for whom a command requests it.
@@ -399,14 +393,20 @@ def withdraw_deletion(*, deletion: Deletion, actor: Actor, reason: str = "") -> 
         connection=deletion.description,
         facts=attempt_facts.in_full_of(deletion),
     )
-    return _settle_by_person(
-        deletion=deletion,
+    reason = reason.strip()
+    states.apply_or_refuse(
+        deletion,
+        transition=Settle(outcome=Outcome.WITHDRAWN, reason=reason),
         actor=actor,
-        outcome=Outcome.WITHDRAWN,
-        reason=reason,
-        code=audit.EventCode.DELETION_WITHDRAWN,
-        sentence=sentence,
+        events=[
+            audit.EventDraft(
+                code=audit.EventCode.DELETION_WITHDRAWN,
+                sentence=sentence,
+                details={"reason": reason},
+            )
+        ],
     )
+    return deletion
 
 
 def can_be_withdrawn(deletion: Deletion) -> bool:
@@ -432,34 +432,19 @@ def close_deletion(*, deletion: Deletion, actor: Actor, reason: str) -> Deletion
         actor=personal_data.name_of(actor),
         connection=deletion.description,
     ).followed_by(attempt_facts.earlier_attempts(attempt_facts.attempts_of(deletion)))
-    return _settle_by_person(
-        deletion=deletion,
-        actor=actor,
-        outcome=Outcome.UNRESOLVED,
-        reason=reason,
-        code=audit.EventCode.DELETION_SETTLED,
-        sentence=sentence,
-    )
-
-
-def _settle_by_person(
-    *,
-    deletion: Deletion,
-    actor: Actor,
-    outcome: Outcome,
-    reason: str,
-    code: audit.EventCode,
-    sentence: audit.Sentence,
-) -> Deletion:
     reason = reason.strip()
-    moved = states.apply(
+    states.apply_or_refuse(
         deletion,
-        transition=Settle(outcome=outcome, reason=reason),
+        transition=Settle(outcome=Outcome.UNRESOLVED, reason=reason),
         actor=actor,
-        events=[audit.EventDraft(code=code, sentence=sentence, details={"reason": reason})],
+        events=[
+            audit.EventDraft(
+                code=audit.EventCode.DELETION_SETTLED,
+                sentence=sentence,
+                details={"reason": reason},
+            )
+        ],
     )
-    if not moved:
-        raise ConflictError("It has just moved on. Look at its state and decide again.")
     return deletion
 
 

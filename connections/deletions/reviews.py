@@ -101,7 +101,11 @@ def review(*, actor: Actor, credential: Credential, connection_id: UUID) -> Revi
         credential=credential,
         connection_id=connection_id,
         snapshot=snapshot,
-        digest=_digest(credential=credential, connection_id=connection_id, snapshot=snapshot),
+        digest=snapshot_digest(
+            site=credential.site,
+            connection_id=str(connection_id),
+            fields=snapshot or OrgConnectionSnapshot(),
+        ),
         text_to_type=text_to_type(
             actor=actor, site=credential.site, connection_id=connection_id, reviewed=snapshot
         ),
@@ -120,36 +124,17 @@ def review(*, actor: Actor, credential: Credential, connection_id: UUID) -> Revi
 def _policy(
     *, credential: Credential, others: list[Credential], snapshot: OrgConnectionSnapshot | None
 ) -> ApprovalPolicy:
-    ends = {snapshot.source_org_id, snapshot.sink_org_id} - {""} if snapshot else set()
-    seeing = [credential.policy, *(other.policy for other in others)]
-    return ApprovalPolicy.strictest(
-        [*seeing, *_policies_of_orgs(site=credential.site, org_ids=ends)]
-    )
+    """The strictest policy of the credentials that list it, and of those of either org in use.
 
-
-def _policies_of_orgs(*, site: str, org_ids: set[str]) -> list[str]:
-    """The policies of their credentials in use; of an org without any, of its retired ones.
-
-    Retiring a credential must not remove the need for approval.
+    Of an org without a credential in use its retired ones count, because retiring a credential
+    must not remove the need for approval.
     """
-    of_orgs = Credential.objects.filter(site=site, org_id__in=org_ids)
-    rows = list(of_orgs.values_list("org_id", "policy", "retired_at"))
-    orgs_in_use = {org_id for org_id, _, retired_at in rows if retired_at is None}
-    return [
-        policy
-        for org_id, policy, retired_at in rows
-        if retired_at is None or org_id not in orgs_in_use
-    ]
-
-
-def _digest(
-    *, credential: Credential, connection_id: UUID, snapshot: OrgConnectionSnapshot | None
-) -> str:
-    return snapshot_digest(
-        site=credential.site,
-        connection_id=str(connection_id),
-        fields=snapshot or OrgConnectionSnapshot(),
-    )
+    orgs = {snapshot.source_org_id, snapshot.sink_org_id} - {""} if snapshot else set()
+    of_orgs = Credential.objects.filter(site=credential.site, org_id__in=orgs)
+    orgs_in_use = {each.org_id for each in of_orgs if not each.is_retired}
+    seeing = [credential, *others]
+    counted = [each for each in of_orgs if not each.is_retired or each.org_id not in orgs_in_use]
+    return ApprovalPolicy.strictest([each.policy for each in seeing + counted])
 
 
 def _side(*, credential: Credential, snapshot: OrgConnectionSnapshot | None) -> str:

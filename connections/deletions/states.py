@@ -17,10 +17,12 @@ from connections import audit
 from connections.access.actor import Actor
 from connections.core import clock
 from connections.core.causes import Cause
+from connections.core.errors import ConflictError
 from connections.datadog.responses import AttemptResult, DeleteResponse
 from connections.deletions import time_limits
 from connections.models import Approval, ApprovalPolicy, Deletion, Outcome, State
 
+MOVED_ON = "It has just moved on. Look at its state and decide again."
 # An event repeats those of these times that its transition sets, so that verification can compare
 # them with the row.
 _TIMES = ("confirmed_at", "approved_at", "sending_at", "settled_at", "break_glass_at")
@@ -314,6 +316,14 @@ def apply(
                 )
     deletion.refresh_from_db()
     return bool(moved)
+
+
+def apply_or_refuse(
+    deletion: Deletion, *, transition: Transition, actor: Actor, events: Sequence[audit.EventDraft]
+) -> None:
+    """`apply`, where a person has to know: raises ConflictError when another process was first."""
+    if not apply(deletion, transition=transition, actor=actor, events=events):
+        raise ConflictError(MOVED_ON)
 
 
 def next_verification_at(*, settled_at: datetime, now: datetime) -> datetime | None:

@@ -139,62 +139,42 @@ def _compared_fields(fields: SnapshotFields) -> list[tuple[str, str, bool]]:
 
 def settle_not_as_reviewed(*, deletion: Deletion, found: Recheck, actor: Actor) -> None:
     """Settle a deletion of a connection that changed, or is gone, since it was reviewed."""
-    if found.listed is None:
-        _settle_absent(deletion=deletion, at=found.at or clock.now(), actor=actor)
-    else:
-        _settle_stale(deletion=deletion, listed=found.listed, actor=actor)
-
-
-def _settle_absent(*, deletion: Deletion, at: datetime, actor: Actor) -> None:
     with responses_locked(deletion=deletion):
-        if deletion.has_late_success:
+        facts = attempt_facts.in_full_of(deletion)
+        if found.listed:
+            names = ("source_org_name", "sink_org_name", "connection_types")
+            now_says = {name: getattr(found.listed, name) for name in names}
+            transition = Settle(
+                outcome=Outcome.STALE,
+                cause=Cause.CHANGED_WHEN_READ,
+                details={"now_says": now_says},
+            )
+            sentence = audit.Sentence(
+                "{connection} changed after it was reviewed. {facts}",
+                connection=deletion.description,
+                facts=facts,
+            )
+        elif deletion.has_late_success:
             settle_late_success(
                 deletion=deletion,
                 actor=actor,
                 cause=Cause.ABSENT_WHEN_READ,
-                seen_at=at,
+                seen_at=found.at or clock.now(),
             )
             return
-        outcome = (
-            Outcome.GONE_UNATTRIBUTED if deletion.has_ambiguous_attempt else Outcome.ALREADY_ABSENT
-        )
-        sentence = audit.Sentence(
-            "{connection} is no longer listed. {facts}",
-            connection=deletion.description,
-            facts=attempt_facts.in_full_of(deletion),
-        )
-        states.apply(
-            deletion,
-            transition=Settle(outcome=outcome, cause=Cause.ABSENT_WHEN_READ),
-            actor=actor,
-            events=[audit.EventDraft(code=audit.EventCode.DELETION_SETTLED, sentence=sentence)],
-        )
-
-
-def _settle_stale(*, deletion: Deletion, listed: SnapshotFields, actor: Actor) -> None:
-    details: dict[str, object] = {
-        "now_says": {
-            "source_org_name": listed.source_org_name,
-            "sink_org_name": listed.sink_org_name,
-            "connection_types": list(listed.connection_types),
-        }
-    }
-    facts = attempt_facts.in_full_of(deletion)
-    sentence = audit.Sentence(
-        "{connection} changed after it was reviewed. {facts}",
-        connection=deletion.description,
-        facts=facts,
-    )
-    states.apply(
-        deletion,
-        transition=Settle(outcome=Outcome.STALE, cause=Cause.CHANGED_WHEN_READ, details=details),
-        actor=actor,
-        events=[
-            audit.EventDraft(
-                code=audit.EventCode.DELETION_SETTLED, sentence=sentence, details=details
+        else:
+            may_have_worked = deletion.has_ambiguous_attempt
+            outcome = Outcome.GONE_UNATTRIBUTED if may_have_worked else Outcome.ALREADY_ABSENT
+            transition = Settle(outcome=outcome, cause=Cause.ABSENT_WHEN_READ)
+            sentence = audit.Sentence(
+                "{connection} is no longer listed. {facts}",
+                connection=deletion.description,
+                facts=facts,
             )
-        ],
-    )
+        event = audit.EventDraft(
+            code=transition.event_code, sentence=sentence, details=transition.details
+        )
+        states.apply(deletion, transition=transition, actor=actor, events=[event])
 
 
 def record_recheck_failure(*, deletion: Deletion, result: SyncResult, actor: Actor) -> None:

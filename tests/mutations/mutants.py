@@ -850,8 +850,8 @@ FOUR_EYES = (
     _mutant(
         "a retired credential's policy counts on",
         "connections/deletions/reviews.py",
-        "        if retired_at is None or org_id not in orgs_in_use\n",
-        "        if retired_at is None\n",
+        " if not each.is_retired or each.org_id not in orgs_in_use]",
+        " if not each.is_retired]",
         "tests/deletions/test_choices.py"
         "::test_retiring_the_stricter_end_does_not_take_a_second_person_away",
     ),
@@ -950,8 +950,8 @@ TRUE_SENTENCES = (
     _mutant(
         "a late 200 counts before another sending",
         "connections/deletions/verification.py",
-        "    if deletion.has_late_success:\n",
-        "    if False:\n",
+        "        elif deletion.has_late_success:\n",
+        "        elif False:\n",
         f"{EARLIER_ATTEMPTS}::test_a_late_200_of_what_is_still_listed_is_deleted_once_it_is_gone",
     ),
     _mutant(
@@ -2129,14 +2129,22 @@ RACES = (
         "        if listed is False and had_late_success:\n",
         f"{EARLIER_ATTEMPTS}::test_a_200_recorded_between_the_look_and_its_outcome_counts",
     ),
-    _mutant(
-        "attempts are read inside the act that settles before another DELETE",
-        "connections/deletions/verification.py",
-        "    with responses_locked(deletion=deletion):\n        if deletion.has_late_success:\n",
-        "    had_late_success = deletion.has_late_success\n"
-        "    with responses_locked(deletion=deletion):\n"
-        "        if had_late_success:\n",
-        f"{EARLIER_ATTEMPTS}::test_a_200_recorded_after_the_pre_send_check_counts",
+    Mutant(
+        name="attempts are read inside the act that settles before another DELETE",
+        edits=(
+            Edit(
+                path="connections/deletions/verification.py",
+                old="    with responses_locked(deletion=deletion):\n        facts",
+                new="    had_late_success = deletion.has_late_success\n"
+                "    with responses_locked(deletion=deletion):\n        facts",
+            ),
+            Edit(
+                path="connections/deletions/verification.py",
+                old="        elif deletion.has_late_success:\n",
+                new="        elif had_late_success:\n",
+            ),
+        ),
+        tests=(f"{EARLIER_ATTEMPTS}::test_a_200_recorded_after_the_pre_send_check_counts",),
     ),
     _mutant(
         "a poll stops at its limit of what was put off",
