@@ -156,14 +156,6 @@ def review_break_glass(*, deletion: Deletion, actor: Actor, note: str) -> Deleti
     return deletion
 
 
-def is_awaiting_review(deletion: Deletion) -> bool:
-    """Whether break glass was used for it and has not been reviewed."""
-    return (
-        deletion.break_glass_at is not None
-        and getattr(deletion, "break_glass_review", None) is None
-    )
-
-
 def find_unreviewed(*, actor: Actor) -> QuerySet[Deletion]:
     """The visible deletions with a use of break glass that has not been reviewed."""
     rows = Deletion.objects.filter(break_glass_at__isnull=False, break_glass_review=None)

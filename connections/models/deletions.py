@@ -236,6 +236,11 @@ class Deletion(SnapshotFields):
         return self.break_glass_at is not None and self.break_glass_round == self.approval_round
 
     @property
+    def is_break_glass_unreviewed(self) -> bool:
+        """Whether break glass was used and nobody has reviewed that."""
+        return self.break_glass_at is not None and not hasattr(self, "break_glass_review")
+
+    @property
     def needs_approval(self) -> bool:
         """Whether the next attempt needs approvals, whether or not they were given."""
         return self.policy != ApprovalPolicy.NONE and not self.break_glass_applies

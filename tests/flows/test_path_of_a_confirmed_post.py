@@ -20,8 +20,8 @@ OURS = tuple(f"{ROOT / folder}/" for folder in ("connections", "orgadmin"))
 DECLARATIONS = ("connections/models/", "connections/core/", "connections/verifier/")
 DECLARING_FILES = {"connections/urls.py", "orgadmin/urls.py", "orgadmin/settings.py"}
 # What it passes today. Lower them with every change that shortens the path.
-MOST_FILES = 43
-MOST_FRAMES = 20
+MOST_FILES = 42
+MOST_FRAMES = 19
 
 
 class Trace:

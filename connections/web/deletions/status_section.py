@@ -14,7 +14,6 @@ from connections.access.actor import Actor
 from connections.core import clock
 from connections.deletions import (
     approvals,
-    break_glass,
     lifecycle,
     reviews,
     states,
@@ -141,7 +140,7 @@ def status_context(
         "connection_url": reverse("org-connection-detail", args=connection),
         "is_own": is_awaiting_approval and actor.person == deletion.requested_by,
         "break_glass": wording.break_glass_text(deletion),
-        "may_review_break_glass": break_glass.is_awaiting_review(deletion)
+        "may_review_break_glass": deletion.is_break_glass_unreviewed
         and permissions.can_review_break_glass(actor, deletion=deletion),
         "preview": preview,
         "preview_note": _preview_note(deletion, found=preview) if preview else None,
