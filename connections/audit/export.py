@@ -190,7 +190,7 @@ def prepare_shipment(
     Raises PermissionDenied, and InvalidInputError for a number after the last event: then the
     database is another one, or was restored from an older backup.
     """
-    permissions.require(permissions.can_audit(actor), "export the record of acts")
+    permissions.require(permissions.can_audit(actor), "export the audit log")
     size = AuditHead.objects.get().size
     if since < 0 or (limit is not None and limit < 1):
         raise InvalidInputError({"since": "--since is 0 or more, and --limit 1 or more."})

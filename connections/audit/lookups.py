@@ -79,7 +79,7 @@ def require_visible_connection(key: OrgConnectionKey, *, actor: Actor) -> None:
 def raise_not_visible(*, actor: Actor, subject: audit.Subject) -> NoReturn:
     """Record that the actor requested something hidden, and raise NotVisibleError."""
     record_refusal(actor=actor, subject=subject)
-    raise NotVisibleError("It is out of reach.")
+    raise NotVisibleError("This isn't visible to you.")
 
 
 def record_refusal(*, actor: Actor, subject: audit.Subject) -> None:

@@ -369,7 +369,7 @@ def prepare_export(
     return Export(
         actor=actor,
         what="audit_events",
-        description="the record of acts",
+        description="the audit log",
         file_format=file_format,
         query=query,
         items=lambda: _event_batches(filters),

@@ -44,7 +44,7 @@ def approve_deletion(
     _require_awaiting_approval(deletion)
     protections.require_unprotected(protections.find_protection_against(deletion))
     if (digest, shown_round) != (deletion.approval_digest, deletion.approval_round):
-        raise ConflictError("What you were shown is not what would be sent. Look again.")
+        raise ConflictError("The request changed since you opened it. Review it again.")
     _require_undecided(deletion=deletion, actor=actor)
     found = verification.recheck_and_store(deletion=deletion, actor=actor)
     if not found.can_be_approved:
@@ -84,8 +84,8 @@ def approve_deletion(
 
 
 _NOT_AS_REVIEWED = {
-    RecheckResult.CHANGED: "It changed since it was asked for, so it cannot be approved.",
-    RecheckResult.ABSENT: "Datadog no longer lists it, so there is nothing to approve.",
+    RecheckResult.CHANGED: "The connection changed after the request, so this can't be approved.",
+    RecheckResult.ABSENT: "Datadog no longer lists the connection, so there is nothing to approve.",
 }
 
 
@@ -113,7 +113,7 @@ def decline_deletion(*, deletion: Deletion, actor: Actor, reason: str) -> Deleti
     """
     _require_approver(deletion=deletion, actor=actor)
     if not has_visible_text(reason):
-        raise InvalidInputError({"reason": "Say why you decline it."})
+        raise InvalidInputError({"reason": "Enter a reason for declining."})
     lifecycle.lapse_approvals(deletion=deletion, actor=actor)
     _require_declinable(deletion)
     reason = reason.strip()
@@ -153,7 +153,7 @@ def decline_deletion(*, deletion: Deletion, actor: Actor, reason: str) -> Deleti
 
 def _require_approver(*, deletion: Deletion, actor: Actor) -> None:
     if actor.person and deletion.requested_by_id == actor.person.pk:
-        raise PermissionDenied("You asked for this; someone else must approve.")
+        raise PermissionDenied("You requested this. Another person must approve it.")
     permissions.require(
         permissions.can_approve(actor, deletion=deletion), "approve or decline this deletion"
     )
@@ -163,7 +163,7 @@ def _require_awaiting_approval(deletion: Deletion) -> None:
     # A still-present deletion never expires; its window has been renewed by now.
     is_over = deletion.state == State.REQUESTED and states.has_expired(deletion, now=clock.now())
     if is_over or not states.is_awaiting_approval(deletion):
-        raise ConflictError("It does not wait for approval any more. Look at its state.")
+        raise ConflictError("This deletion isn't waiting for approval. Reload to see its status.")
 
 
 def _require_declinable(deletion: Deletion) -> None:
@@ -203,4 +203,4 @@ def _decide(
 def _require_undecided(*, deletion: Deletion, actor: Actor) -> None:
     decided = deletion.approvals.filter(approver=actor.person, round=deletion.approval_round)
     if decided.exists():
-        raise ConflictError("You have decided on this one already.")
+        raise ConflictError("You already approved or declined this deletion.")

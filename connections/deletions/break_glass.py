@@ -83,13 +83,15 @@ def break_glass(
 def _require_missing_approvals(deletion: Deletion) -> None:
     if deletion.break_glass_at:
         raise ConflictError(
-            "Break glass was already used for this deletion and covers one sending. "
+            "Break glass was already used for this deletion and covers one attempt. "
             f"{attempt_facts.nothing_new_of(deletion)} Wait for approval, or close it and request "
             "another."
         )
     is_expired = states.has_expired(deletion, now=clock.now())
     if is_expired or not states.is_awaiting_approval(deletion):
-        raise ConflictError("It does not wait for approval, so there is no glass to break.")
+        raise ConflictError(
+            "This deletion isn't waiting for approval, so it doesn't need break glass."
+        )
 
 
 def _require_valid_input(
@@ -99,7 +101,7 @@ def _require_valid_input(
     nothing_new = attempt_facts.nothing_new_of(deletion)
     if not has_visible_text(reason) or len(reason) < SHORTEST_REASON:
         fields["break_glass_reason"] = (
-            f"Say in at least {SHORTEST_REASON} characters why nobody can be waited for. "
+            f"Explain in at least {SHORTEST_REASON} characters why this can't wait for approval. "
             f"{nothing_new}"
         )
     elif len(reason) > LONGEST_REASON:
@@ -119,13 +121,14 @@ def review_break_glass(*, deletion: Deletion, actor: Actor, note: str) -> Deleti
     reviewed already.
     """
     permissions.require(
-        permissions.can_review_break_glass(actor, deletion=deletion), "review this broken glass"
+        permissions.can_review_break_glass(actor, deletion=deletion),
+        "review this use of break glass",
     )
     person = actor.person
     if person is None or deletion.break_glass_by is None:
-        raise ConflictError("No glass was broken for it.")
+        raise ConflictError("Break glass wasn't used for this deletion.")
     if not has_visible_text(note):
-        raise InvalidInputError({"note": "Say what you found when you looked into it."})
+        raise InvalidInputError({"note": "Enter your findings."})
     if len(note.strip()) > LONGEST_REASON:
         raise InvalidInputError({"note": f"A note has at most {LONGEST_REASON} characters."})
     try:
@@ -152,7 +155,7 @@ def review_break_glass(*, deletion: Deletion, actor: Actor, note: str) -> Deleti
                 details={"reason": note.strip(), "reviewed_at": now.isoformat()},
             )
     except IntegrityError:
-        raise ConflictError("Somebody has reviewed it already.") from None
+        raise ConflictError("Another person already reviewed it.") from None
     return deletion
 
 

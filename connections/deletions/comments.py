@@ -22,7 +22,9 @@ def comment_on_deletion(*, deletion: Deletion, actor: Actor, text: str) -> None:
     permissions.require(permissions.can_comment(actor), "comment on deletions")
     text = text.strip().replace("\r\n", "\n")
     if not has_visible_text(text):
-        raise InvalidInputError({"text": "Write something: it stands in the record for ever."})
+        raise InvalidInputError(
+            {"text": "Enter a comment. It is kept permanently in the audit log."}
+        )
     if len(text) > LONGEST_COMMENT:
         raise InvalidInputError({"text": f"At most {LONGEST_COMMENT:,} characters."})
     with audit.atomic():

@@ -35,10 +35,10 @@ from connections.wording.causes import cause_text
 
 LONGEST_REASON = 4000
 NOT_VISIBLE = (
-    "A credential that you may not use has to do with this connection. Nothing was sent. Ask "
-    "whoever may use it."
+    "This connection is known through a credential that you can't use. Nothing was sent. Ask a "
+    "person who can use it."
 )
-CHANGED = "It changed since you opened this page. Nothing was sent. Look again."
+CHANGED = "The connection changed since you opened this page. Nothing was sent. Review it again."
 OUT_OF_DATE = "This page is out of date. Nothing was sent. Open the review again."
 
 
@@ -51,7 +51,9 @@ def require_usable_credential(*, credential: Credential, requester: Person | Non
     if requester and not permissions.can_use(
         person_actor(person=requester), credential_id=credential.pk
     ):
-        raise PermissionDenied(f"{requester} may not delete connections with {credential.name}.")
+        raise PermissionDenied(
+            f"{requester} doesn't have permission to delete connections with {credential.name}."
+        )
     if credential.is_retired:
         raise InvalidInputError(
             {"credential": f"{credential.name} was retired. Choose another credential."}
@@ -85,8 +87,8 @@ def require_requester(shown: Review, *, requester: Person | None) -> None:
     if shown.needs_approval and requester is None:
         raise InvalidInputError(
             {
-                "credential": "It needs a second person, so a person must ask: name one with "
-                "--as USERNAME."
+                "credential": "This deletion needs approval, so a person must request it: name "
+                "one with --as USERNAME."
             }
         )
 
@@ -97,7 +99,7 @@ def require_valid_input(
     """Raise InvalidInputError naming every invalid field."""
     fields: dict[str, str] = {}
     if not has_visible_text(reason):
-        fields["reason"] = "Say why: the reason stands in the record for ever."
+        fields["reason"] = "Enter a reason. It is kept permanently in the audit log."
     elif len(reason.strip()) > LONGEST_REASON:
         fields["reason"] = f"A reason has at most {LONGEST_REASON} characters."
     problem = find_ticket_problem(ticket.strip())
@@ -282,7 +284,7 @@ def _lost_race(*, request_id: UUID, shown: Review, actor: Actor) -> Deletion:
         raise ConflictError(NOT_VISIBLE)
     if existing:
         return existing
-    raise ConflictError("Another deletion of it has just ended. Open the review again.")
+    raise ConflictError("Another deletion of this connection just ended. Open the review again.")
 
 
 def execute_deletion(
@@ -306,7 +308,9 @@ def execute_deletion(
     if not is_awaiting_confirmation(deletion):
         return deletion
     if not can_confirm(deletion=deletion, person=actor.person):
-        raise ConflictError(f"Only {deletion.requested_by_name}, who asked, can confirm it.")
+        raise ConflictError(
+            f"Only {deletion.requested_by_name}, who requested it, can confirm this deletion."
+        )
     now = clock.now()
     if states.is_being_rechecked(deletion, now=now):
         return deletion
@@ -320,7 +324,7 @@ def execute_deletion(
         )
     if states.has_expired(deletion, now=now):
         nothing_new = attempt_facts.nothing_new_of(deletion)
-        raise ConflictError(f"It has expired. {nothing_new} Ask again.")
+        raise ConflictError(f"This deletion expired. {nothing_new} Request it again.")
     # Only after a failed pre-send check may it be sent without another one.
     skip_recheck = skip_recheck and deletion.cause == Cause.LISTING_FAILED
     # What forbids sending it must show before it counts as confirmed.
@@ -386,7 +390,9 @@ def withdraw_deletion(*, deletion: Deletion, actor: Actor, reason: str = "") -> 
         permissions.can_withdraw(actor, deletion=deletion), "withdraw this deletion"
     )
     if not can_be_withdrawn(deletion):
-        raise ConflictError("It is too late to withdraw it: look at its state.")
+        raise ConflictError(
+            "This deletion can't be withdrawn any longer. Reload to see its status."
+        )
     sentence = audit.Sentence(
         "{actor} withdrew the deletion of {connection}. {facts}",
         actor=personal_data.name_of(actor),
@@ -424,9 +430,9 @@ def close_deletion(*, deletion: Deletion, actor: Actor, reason: str) -> Deletion
         permissions.can_use(actor, credential_id=deletion.credential_id), "close a deletion"
     )
     if deletion.state not in {State.UNKNOWN, State.STILL_PRESENT}:
-        raise ConflictError("Only an unknown or still present deletion can be closed.")
+        raise ConflictError("Only a deletion with an unknown outcome or no effect can be closed.")
     if not has_visible_text(reason):
-        raise InvalidInputError({"reason": "Say why it is closed without knowing."})
+        raise InvalidInputError({"reason": "Enter a reason for closing it as unresolved."})
     sentence = audit.Sentence(
         "{actor} closed the deletion of {connection} as unresolved.",
         actor=personal_data.name_of(actor),

@@ -140,7 +140,7 @@ def _require_unblocked(*, deletion: Deletion, confirmed_by_id: UUID | None) -> N
     involved = Person.objects.filter(pk__in=[deletion.requested_by_id, confirmed_by_id])
     for person in involved:
         if not permissions.can_use(person_actor(person=person), credential_id=credential.pk):
-            text = f"{person} may not delete connections any more."
+            text = f"{person} no longer has permission to delete connections."
             raise BlockedError(text, cause=Cause.PERSON_LOST_RIGHT)
     _require_valid_approvals(deletion)
 
@@ -149,18 +149,18 @@ def _require_valid_approvals(deletion: Deletion) -> None:
     """Raise BlockedError if the approvals, or the use of break glass, no longer count."""
     tried = deletion.attempts.filter(approval_round=deletion.approval_round)
     if deletion.policy != ApprovalPolicy.NONE and tried.filter(AMBIGUOUS).exists():
-        text = "An attempt under its approvals may have worked."
+        text = "An attempt under its approvals might have worked."
         raise BlockedError(text, cause=Cause.APPROVALS_MISSING)
     breaker = deletion.break_glass_by if deletion.break_glass_applies else None
     if breaker and not permissions.can_break_glass(person_actor(person=breaker), deletion=deletion):
-        text = f"{breaker} may not break glass any more."
+        text = f"{breaker} can no longer use break glass."
         raise BlockedError(text, cause=Cause.PERSON_LOST_RIGHT)
     if not deletion.needs_approval:
         return
     approvals = list(states.approvals_given(deletion).select_related("approver"))
     for approval in approvals:
         if not permissions.can_approve(person_actor(person=approval.approver), deletion=deletion):
-            text = f"{approval.approver_name} may not approve deletions any more."
+            text = f"{approval.approver_name} no longer has permission to approve deletions."
             raise BlockedError(text, cause=Cause.PERSON_LOST_RIGHT)
     if len(approvals) < states.approvals_needed(deletion):
         raise BlockedError("It still needs approval.", cause=Cause.APPROVALS_MISSING)

@@ -228,12 +228,12 @@ def _parse_given(
     signer = verify.find_signer(note.body, note.signature, head.origin, keys.keys, is_signed)
     if note.origin != head.origin or signer is None:
         raise InvalidInputError(
-            {"checkpoint": f"{name} is not of this record, or not signed by a key of it."}
+            {"checkpoint": f"{name} is not of this audit log, or not signed by one of its keys."}
         )
     if note.size > head.size or writer.tree.root(size=note.size) != note.root:
         raise BundleError(
-            f"This record does not begin with the one that {name} was signed for: it was made "
-            "anew, or cut off. Run `./run manage verify_audit --checkpoint FILE`."
+            f"This audit log doesn't begin with the one that {name} was signed for: it was "
+            "rebuilt or cut off. Run `./run manage verify_audit --checkpoint FILE`."
         )
     return {note.size: text} if 0 < note.size < head.size else {}
 

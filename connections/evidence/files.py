@@ -216,7 +216,7 @@ def audit_log_tree(*, head: AuditHead) -> Iterator[MerkleTree]:
             frontier = chain.parse_frontier(head.frontier)
             if count != head.size or tree.root() != chain.root_of(frontier):
                 raise BundleError(
-                    "The record of acts is broken, so no bundle was made of it. Run "
+                    "The audit log failed verification, so no bundle was made. Run "
                     "`./run manage verify_audit`: it names the first event that was changed."
                 )
             yield tree

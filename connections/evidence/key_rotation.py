@@ -90,7 +90,7 @@ class KeyRotationVerifier:
                 Fault.OTHER_KEY,
                 proved + 1,
                 f"No key of this installation ({ours}) signed {name} (size {checkpoint.size}). "
-                "Either it or the record was made by somebody else: no event after "
+                "Either it or the audit log comes from elsewhere: no event after "
                 f"{proved} can be relied on.",
                 at_latest=max(checkpoint.size, proved + 1),
             )

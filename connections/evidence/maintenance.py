@@ -62,7 +62,7 @@ def _continue_verification(running: Iterator[AuditVerification | None]) -> bool:
     for result in running:
         if result is not None:
             if result.fault:
-                logger.error("The record of acts is broken. %s", result.message)
+                logger.error("The audit log failed verification. %s", result.message)
             return True
         if time.monotonic() >= stop_at:
             return False

@@ -116,7 +116,7 @@ def verify_row(
             Fault.REHASHED,
             seq - 1,
             f"Event {seq} was chained to another event than the one that stands before it now: "
-            f"{seq - 1} was changed and its hash made anew, and perhaps others after {proved}.",
+            f"{seq - 1} was changed and its hash recomputed, and perhaps others after {proved}.",
         )
     _verify_copies(row, document, values)
     return document or {}, verify.leaf_hash(data)

@@ -225,8 +225,8 @@ def _verify_checkpoints(state: _Progress, *, known: Sequence[KnownCheckpoint]) -
             raise AuditFault(
                 Fault.REHASHED,
                 state.proved + 1,
-                f"The record is not what it was when {each.name} was signed: the first "
-                f"{signed.size} events give another root. The chain was made anew from an event "
+                f"The audit log isn't what it was when {each.name} was signed: the first "
+                f"{signed.size} events give another root. The chain was rebuilt from an event "
                 f"between {state.proved + 1} and {signed.size} on.",
                 at_latest=max(signed.size, state.proved + 1),
             )
@@ -342,7 +342,7 @@ def _store(report: VerificationReport, *, actor: Actor) -> AuditVerification:
                 _record(report, actor=actor)
         except DatabaseError:
             # A damaged log might refuse to append an event; the result is already stored.
-            logger.exception("A verification could not be put on the record.")
+            logger.exception("A verification could not be recorded in the audit log.")
     return stored
 
 
@@ -372,7 +372,7 @@ def verify_now(*, actor: Actor) -> AuditVerification | None:
 
     Either is recorded. Raises PermissionDenied, CannotVerifyError and database errors.
     """
-    permissions.require(permissions.can_audit(actor), "verify the record of acts")
+    permissions.require(permissions.can_audit(actor), "verify the audit log")
     size = AuditHead.objects.values_list("size", flat=True).get()
     if size <= MAX_EVENTS_IN_REQUEST and Deletion.objects.count() <= MAX_DELETIONS_IN_REQUEST:
         [stored] = [done for done in verify_and_store(actor=actor) if done is not None]

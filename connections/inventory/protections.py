@@ -53,7 +53,7 @@ def protect_connection(*, actor: Actor, key: OrgConnectionKey, reason: str) -> P
             # sees it.
             sync.lock_snapshots(site=key.site)
             if find_protection(key):
-                raise ConflictError("It is protected already.")
+                raise ConflictError("This connection is already protected.")
             of_it = Protection.objects.filter(site=key.site, connection_id=key.connection_id)
             protection = Protection.objects.create(
                 site=key.site,
@@ -79,7 +79,7 @@ def protect_connection(*, actor: Actor, key: OrgConnectionKey, reason: str) -> P
                 },
             )
     except IntegrityError:
-        raise ConflictError("Somebody else has just protected it.") from None
+        raise ConflictError("Another person just protected this connection.") from None
     return protection
 
 
@@ -91,7 +91,7 @@ def remove_protection(*, actor: Actor, protection: Protection, reason: str) -> P
     """
     require_not_own(protection, actor=actor)
     permissions.require(
-        permissions.can_unprotect(actor, protection=protection), "lift this protection"
+        permissions.can_unprotect(actor, protection=protection), "remove this protection"
     )
     person = _person(actor)
     reason = _checked_reason(reason, missing=NO_REASON_TO_UNPROTECT)
@@ -118,19 +118,21 @@ def remove_protection(*, actor: Actor, protection: Protection, reason: str) -> P
                 details={"site": protection.site, "reason": reason},
             )
     except IntegrityError:
-        raise ConflictError("Somebody else has just lifted it.") from None
+        raise ConflictError("Another person just removed this protection.") from None
     return removal
 
 
 def require_not_own(protection: Protection, *, actor: Actor) -> None:
     """Raise PermissionDenied when the actor made the protection."""
     if actor.person and protection.protected_by_id == actor.person.pk:
-        raise PermissionDenied("You protected it; someone else must lift that.")
+        raise PermissionDenied(
+            "You protected this connection. Another person must remove the protection."
+        )
 
 
 def _person(actor: Actor) -> Person:
     if actor.person is None:
-        raise PermissionDenied("Only a person protects a connection or lifts that.")
+        raise PermissionDenied("Only a person can protect a connection or remove its protection.")
     return actor.person
 
 

@@ -213,7 +213,7 @@ class Deletion(SnapshotFields):
     def description(self) -> str:
         """The connection as event sentences name it: orgs, ID and site."""
         names = f"{self.source_org_name or '?'} → {self.sink_org_name or '?'}"
-        subject = names if self.is_reviewed else "a connection nobody could review"
+        subject = names if self.is_reviewed else "an unreviewed connection"
         return f"{subject} ({self.connection_id} on {self.site})"
 
     @property

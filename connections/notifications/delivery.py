@@ -116,7 +116,7 @@ def _store_result(notification: Notification, result: DeliveryResult) -> None:
         if is_stored and state == Notification.State.GIVEN_UP:
             _record_failure(notification, result)
     if state == Notification.State.GIVEN_UP:
-        message = "Notice %s (%s) was given up. %s"
+        message = "Notification %s (%s) failed. %s"
         logger.warning(message, notification.pk, notification, result.text)
 
 

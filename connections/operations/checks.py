@@ -201,7 +201,7 @@ def check_identity_provider() -> Iterator[CheckMessage]:
             client.fetch_metadata(exchange)
     except (PrivateFileError, ProviderError) as error:
         yield Error(
-            f"nobody can sign in with SSO: {error}",
+            f"SSO sign-in doesn't work: {error}",
             hint="Check ORGADMIN_OIDC_ISSUER, ORGADMIN_OIDC_CLIENT_SECRET_FILE and "
             "ORGADMIN_CA_BUNDLE.",
         )

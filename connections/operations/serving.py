@@ -76,7 +76,7 @@ def list_access_problems() -> list[str]:
     if settings.IS_LOCAL or settings.TRUSTED_PROXIES:
         return []
     return [
-        "Nobody can open it yet: ALLOWED_HOSTS makes it public, so it needs HTTPS from a proxy, "
+        "It can't be opened yet: ALLOWED_HOSTS makes it public, so it needs HTTPS from a proxy, "
         "but no proxy is trusted. Set ORGADMIN_TRUSTED_PROXIES to the proxy's address."
     ]
 

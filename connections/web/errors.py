@@ -165,7 +165,7 @@ def _render_standalone(
     try:
         body = get_template(name).template.render(Context(context))  # type: ignore[attr-defined]
     except Exception:
-        logger.exception("The page for a fault of ours failed.")
+        logger.exception("The error page failed.")
         body = f"Something went wrong. The server log has details under request {request_id}."
         return HttpResponse(body, status=status, content_type="text/plain")
     return HttpResponse(body, status=status)

@@ -360,7 +360,7 @@ class _WriteGuard:
     ) -> Any:
         if self.is_armed and not _is_allowed_query(sql):
             raise WriteInReadError(
-                f"A view that answers a GET may not write: {sql.lstrip()[:60]}… Make it a POST."
+                f"A view must not write during a GET: {sql.lstrip()[:60]}… Make it a POST."
             )
         return execute(sql, params, many, context)
 

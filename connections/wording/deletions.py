@@ -288,7 +288,7 @@ def _fields(deletion: Deletion) -> dict[str, str]:
         "reported": "success" if deletion.outcome == Outcome.DELETED else "it absent (404)",
         "http_status": str(http_status or ""),
         "refusal": refusal,
-        "cause": cause_text(deletion.cause) or "The DELETE was given up.",
+        "cause": cause_text(deletion.cause) or "Org Admin stopped trying.",
     }
 
 

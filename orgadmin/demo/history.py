@@ -142,7 +142,7 @@ def _closed_without_knowing(world: DemoWorld) -> None:
         deletion_lifecycle.close_deletion(
             deletion=Deletion.objects.get(pk=deletion.pk),
             actor=world.actor("operator"),
-            reason="Datadog answers 500 each time; support case opened, asked anew afterwards.",
+            reason="Datadog returns 500 each time. Support case opened, will request it again.",
         )
 
 

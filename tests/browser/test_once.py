@@ -91,7 +91,7 @@ def test_a_second_tab_that_comes_later_is_told_that_it_changed(desk: Desk, watch
 
     notice = other.page.get_by_role("alert").get_by_role("heading")
     expect(notice).to_have_text(
-        "It changed since you opened this page. Nothing was sent. Look again."
+        "The connection changed since you opened this page. Nothing was sent. Review it again."
     )
     expect(notice).to_be_focused()
     expect(other.page.get_by_text("Details unavailable")).to_be_visible()

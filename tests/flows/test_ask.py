@@ -72,7 +72,7 @@ def test_another_credential_that_sees_it_can_be_picked(desk: Desk, sandbox: Sand
 @pytest.mark.parametrize(
     ("typed", "message"),
     [
-        ({"reason": "  "}, "Say why"),
+        ({"reason": "  "}, "Enter a reason."),
         ({"confirmation": "Payments"}, "Type “Payments US” to confirm. Nothing was sent."),
         ({"confirmation": ""}, "Type “Payments US” to confirm. Nothing was sent."),
         ({"request_id": "no id"}, "This page is out of date. Nothing was sent."),
@@ -301,7 +301,7 @@ def test_what_changed_since_the_page_was_opened_is_shown_anew(
     page = read(desk.client.post("/deletions/new/", desk.fill(review)))
 
     assert page.status == 409
-    assert "It changed since you opened this page. Nothing was sent." in page.text
+    assert "The connection changed since you opened this page. Nothing was sent." in page.text
     assert "Payments US’s audit events" in page.text
     assert not Deletion.objects.exists()
 

@@ -86,7 +86,7 @@ def test_a_decline_needs_a_reason_and_ends_it(
 
     page = approver.press(record(approver), "/decline/", reason=" ")
     assert page.status == 422
-    assert "Say why you decline it." in page.text
+    assert "Enter a reason for declining." in page.text
 
     page = approver.press(page, "/decline/", reason="still used by the SOC")
     assert "Declined by Linus. Nothing was deleted." in page.text
@@ -154,7 +154,7 @@ def test_what_was_sent_cannot_be_withdrawn(desk: Desk) -> None:
     page = read(desk.client.post(f"/deletions/{desk.deletion().pk}/withdraw/"))
 
     assert page.status == 409
-    assert "It is too late to withdraw it" in page.text
+    assert "This deletion can't be withdrawn any longer" in page.text
 
 
 @pytest.fixture
@@ -231,7 +231,7 @@ def test_an_unknown_can_be_closed_with_a_reason(
 ) -> None:
     page = desk.press(lost(faults.NO_RESPONSE), "/close/", reason="")
     assert page.status == 422
-    assert "Say why it is closed without knowing." in page.text
+    assert "Enter a reason for closing it as unresolved." in page.text
 
     page = desk.press(page, "/close/", reason="Datadog support looks into it")
 

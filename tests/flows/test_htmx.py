@@ -112,7 +112,7 @@ def test_a_refused_act_keeps_its_status_and_says_why_in_the_outcome(desk: Desk) 
     page = read(post_htmx(desk.client, url, {}, target="outcome"))
 
     assert page.status == 409
-    assert "It is too late to withdraw it" in page.text
+    assert "This deletion can't be withdrawn any longer" in page.text
     assert page.outcome["data-outcome"] == "deleted"
 
 

@@ -143,7 +143,7 @@ def test_nobody_is_offered_to_lift_their_own(
     assert "Remove protection…" not in read(client.get(url_of(desk))).text
     response = client.get(f"{url_of(desk)}lift/")
     assert response.status_code == 403
-    assert "someone else must lift that" in response.content.decode()
+    assert "Another person must remove the protection" in response.content.decode()
 
 
 def test_lifting_what_was_lifted_leads_back(

@@ -154,7 +154,7 @@ def _check_auth_time(claims: dict[str, Any], *, since: datetime, now: datetime) 
     signed_in_at = datetime.fromtimestamp(auth_time, UTC)
     # auth_time is in whole seconds.
     if not since - LEEWAY <= signed_in_at <= now + LEEWAY:
-        raise ProviderError(Reason.NOT_REAUTHENTICATED, "The person did not sign in anew.")
+        raise ProviderError(Reason.NOT_REAUTHENTICATED, "The person did not sign in again.")
 
 
 def _get_subject(claims: dict[str, Any]) -> str:

@@ -61,7 +61,7 @@ def test_an_approval_is_of_all_that_was_shown(asked: Deletion, linus: Person, pa
     setattr(other, part, "something else")
     shown = approval_digest_of(digest=other.digest, reason=other.reason, ticket=other.ticket)
     assert shown != asked.approval_digest
-    with pytest.raises(ConflictError, match="What you were shown"):
+    with pytest.raises(ConflictError, match="The request changed since you opened it"):
         approvals.approve_deletion(deletion=asked, actor=person_actor(person=linus), digest=shown)
 
 
@@ -69,7 +69,7 @@ def test_what_changed_meanwhile_is_settled_and_cannot_be_approved(
     asked: Deletion, linus: Person, sandbox: SandboxServer, wanted: Connection
 ) -> None:
     sandbox.world.change_connection(connection_id=wanted.id, connection_types=("audit",))
-    with pytest.raises(ConflictError, match="It changed since it was asked for"):
+    with pytest.raises(ConflictError, match="The connection changed after the request"):
         approve(asked, linus)
     assert (asked.outcome, asked.cause) == (Outcome.STALE, Cause.CHANGED_WHEN_READ)
     assert not Approval.objects.exists()
@@ -91,7 +91,7 @@ def test_what_is_gone_meanwhile_is_settled_and_cannot_be_approved(
     asked: Deletion, linus: Person, sandbox: SandboxServer, wanted: Connection
 ) -> None:
     sandbox.world.remove_connection(connection_id=wanted.id)
-    with pytest.raises(ConflictError, match="no longer lists it"):
+    with pytest.raises(ConflictError, match="no longer lists the connection"):
         approve(asked, linus)
     assert asked.outcome == Outcome.ALREADY_ABSENT
 
@@ -136,7 +136,7 @@ def test_an_approver_who_became_the_only_one_is_not_enough_for_two(
     approve(deletion, linus)
     approve(deletion, barbara)
     Person.objects.filter(pk=barbara.pk).update(is_active=False)
-    with pytest.raises(BlockedError, match="Barbara may not approve"):
+    with pytest.raises(BlockedError, match="Barbara no longer has permission to approve"):
         confirm(deletion, ada)
 
 
@@ -154,7 +154,7 @@ def test_an_attempt_counts_the_approvals_itself(
 
 def test_only_the_requester_confirms(asked: Deletion, linus: Person, grace: Person) -> None:
     approve(asked, linus)
-    with pytest.raises(ConflictError, match="Only Ada, who asked"):
+    with pytest.raises(ConflictError, match="Only Ada, who requested it"):
         confirm(asked, grace)
 
 
@@ -181,7 +181,7 @@ def test_the_last_approval_gives_24_hours_more_and_an_earlier_one_none(
     clock.advance(hours=23, minutes=59)
     assert deletion.state == State.APPROVED
     clock.advance(minutes=1)
-    with pytest.raises(ConflictError, match="It has expired"):
+    with pytest.raises(ConflictError, match="This deletion expired"):
         confirm(deletion, ada)
     due.run_due(actor=WORKER)
     deletion.refresh_from_db()
@@ -198,6 +198,6 @@ def test_a_person_with_both_roles_still_needs_another(
     ask_for: AskFor, guarded: Credential, root: Person
 ) -> None:
     deletion = ask_for(person=root)
-    with pytest.raises(PermissionDenied, match="someone else must approve"):
+    with pytest.raises(PermissionDenied, match="Another person must approve"):
         approve(deletion, root)
     assert Role.APPROVER in root.roles

@@ -178,7 +178,7 @@ def test_a_person_who_lost_the_break_glass_permission_sends_nothing_more(
     broken(asked, breaker)
     Person.objects.update(may_break_glass=False)
     asked.refresh_from_db()
-    with pytest.raises(BlockedError, match="may not break glass any more"):
+    with pytest.raises(BlockedError, match="can no longer use break glass"):
         confirm(asked, Person.objects.get(username="ada"))
 
 
@@ -186,7 +186,7 @@ def test_break_glass_is_refused_when_no_approval_is_missing(
     asked: Deletion, linus: Person, breaker: Person
 ) -> None:
     approve(asked, linus)
-    with pytest.raises(ConflictError, match="no glass to break"):
+    with pytest.raises(ConflictError, match="isn't waiting for approval"):
         broken(asked, breaker)
 
 
@@ -257,7 +257,7 @@ def test_another_person_reviews_it_with_a_note(
     reviewed(asked, linus)
     assert BreakGlassReview.objects.get().note == FOUND
     assert AuditEvent.objects.get(code="deletion.break_glass_reviewed").details["reason"] == FOUND
-    with pytest.raises(ConflictError, match="reviewed it already"):
+    with pytest.raises(ConflictError, match="already reviewed it"):
         reviewed(Deletion.objects.get(), make_person("barbara", Role.APPROVER))
 
 

@@ -92,7 +92,7 @@ def test_what_changed_is_shown_field_by_field_and_cannot_be_approved(
     # With the form of before it is refused just so, and settled.
     answer = read(client.post(f"/deletions/{asked.pk}/approve/", {"digest": digest}))
     assert answer.status == 409
-    assert "It changed since it was asked for, so it cannot be approved." in answer.text
+    assert "The connection changed after the request, so this can't be approved." in answer.text
     assert answer.outcome["data-outcome"] == "stale"
 
 

@@ -197,7 +197,7 @@ def test_two_people_must_approve_again_under_policy_two(
 def test_the_requester_cannot_approve_the_second_attempt_either(
     present: Deletion, ada: Person
 ) -> None:
-    with pytest.raises(PermissionDenied, match="someone else must approve"):
+    with pytest.raises(PermissionDenied, match="Another person must approve"):
         approve(present, ada)
 
 
@@ -211,7 +211,7 @@ def test_a_page_opened_before_the_first_attempt_approves_no_second_one(
     present: Deletion, linus: Person, barbara: Person
 ) -> None:
     for person in (linus, barbara):
-        with pytest.raises(ConflictError, match="What you were shown"):
+        with pytest.raises(ConflictError, match="The request changed since you opened it"):
             approvals.approve_deletion(
                 deletion=present, actor=person_actor(person=person), digest=present.approval_digest
             )
@@ -388,7 +388,7 @@ def test_break_glass_covers_one_attempt(
     for person in (ada, breaker):
         with pytest.raises(ConflictError, match="needs approval again"):
             confirm(asked, person)
-    with pytest.raises(ConflictError, match="covers one sending"):
+    with pytest.raises(ConflictError, match="covers one attempt"):
         broken(asked, breaker)
     assert sent() == 1
     approve(asked, linus)
@@ -425,7 +425,7 @@ def test_the_approval_of_who_lost_the_right_does_not_count_the_second_time(
 ) -> None:
     approve(present, linus)
     linus.groups.clear()
-    with pytest.raises(BlockedError, match="may not approve"):
+    with pytest.raises(BlockedError, match="no longer has permission to approve"):
         confirm(present, ada)
 
 
@@ -535,7 +535,7 @@ def test_the_database_ends_an_approval_round_with_its_attempt(
 ) -> None:
     approve(asked, linus)
     Deletion.objects.update(state=State.SENDING)
-    with refused("An approval covers one sending"):
+    with refused("An approval covers one attempt"):
         Deletion.objects.update(state=state)
     if state == State.UNKNOWN:
         Deletion.objects.update(state=state, approval_round=2)
@@ -562,7 +562,7 @@ def in_doubt(asked: Deletion, linus: Person, lose_answer: Lose, clock: SettableC
 def test_the_database_refuses_an_attempt_in_a_round_with_an_unknown_one(
     in_doubt: Deletion,
 ) -> None:
-    with refused("An approval covers one sending"):
+    with refused("An approval covers one attempt"):
         Deletion.objects.update(state=State.SENDING, epoch=3)
 
 
@@ -570,14 +570,14 @@ def test_the_database_refuses_an_attempt_during_another(asked: Deletion, linus: 
     approve(asked, linus)
     attempt = sending.claim(deletion=asked, actor=WORKER, was_rechecked=True)
     assert attempt is not None
-    with refused("An approval covers one sending"):
+    with refused("An approval covers one attempt"):
         Deletion.objects.update(epoch=2)
 
 
 def test_nothing_is_claimed_in_a_round_with_an_unknown_attempt(
     in_doubt: Deletion,
 ) -> None:
-    with pytest.raises(BlockedError, match="may have worked"):
+    with pytest.raises(BlockedError, match="might have worked"):
         sending.claim(deletion=in_doubt, actor=WORKER, was_rechecked=True)
 
 
@@ -585,7 +585,7 @@ def test_nothing_is_claimed_in_a_round_with_an_unknown_attempt(
 def test_the_database_lets_a_round_neither_return_nor_be_skipped(
     present: Deletion, number: int
 ) -> None:
-    with refused("An approval covers one sending"):
+    with refused("An approval covers one attempt"):
         Deletion.objects.update(approval_round=number)
 
 

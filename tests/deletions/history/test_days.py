@@ -1,4 +1,4 @@
-"""How much happened on each day, over the history and over the record of acts."""
+"""How much happened on each day, over the history and over the audit log."""
 
 import re
 from collections import Counter
