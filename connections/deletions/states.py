@@ -22,7 +22,7 @@ from connections.datadog.responses import AttemptResult, DeleteResponse
 from connections.deletions import time_limits
 from connections.models import Approval, ApprovalPolicy, Deletion, Outcome, State
 
-MOVED_ON = "It has just moved on. Look at its state and decide again."
+MOVED_ON = "The status just changed. Reload and try again."
 # An event repeats those of these times that its transition sets, so that verification can compare
 # them with the row.
 _TIMES = ("confirmed_at", "approved_at", "sending_at", "settled_at", "break_glass_at")
