@@ -170,13 +170,7 @@ def _record(
 
 SHIPMENT = "audit_shipment"
 SHIPMENT_BATCH_SIZE = 500
-_EXPORT_CODES = frozenset(
-    {
-        EventCode.EXPORT_STARTED,
-        EventCode.EXPORT_FINISHED,
-        EventCode.EXPORT_ABORTED,
-    }
-)
+_EXPORT_CODES = {EventCode.EXPORT_STARTED, EventCode.EXPORT_FINISHED, EventCode.EXPORT_ABORTED}
 
 
 def prepare_shipment(
@@ -215,9 +209,7 @@ def prepare_shipment(
 
 
 def _is_new_to_receiver(event: AuditEvent) -> bool:
-    if event.code not in _EXPORT_CODES:
-        return True
-    return bool(event.details.get("what") != SHIPMENT)
+    return event.code not in _EXPORT_CODES or event.details.get("what") != SHIPMENT
 
 
 def _events(*, since: int, upto: int) -> Iterator[AuditEvent]:

@@ -690,7 +690,7 @@ NOTICES = (
     ),
 )
 
-TAMPERING = "tests/audit/test_tampering.py"
+TAMPERING = "tests/evidence/test_tampering.py"
 EVIDENCE = (
     _mutant(
         "each event names the hash it was chained to",
@@ -1374,7 +1374,7 @@ VERIFICATION = "connections/evidence/verification.py"
 
 COMPARISON = "connections/evidence/comparison.py"
 
-RESULTS = "tests/audit/test_frozen_results.py"
+RESULTS = "tests/evidence/test_frozen_results.py"
 
 DATABASE_ROLE = "tests/audit/test_postgresql_role.py"
 

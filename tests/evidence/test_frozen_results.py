@@ -24,7 +24,7 @@ from connections.inventory import sync
 from connections.models import Attempt, AuditVerification, Deletion, Person
 from connections.people import erasure
 from sandbox.server import SandboxServer
-from tests.audit.results import ATTEMPT, DELETION, SET_ONCE, words
+from tests.evidence.results import ATTEMPT, DELETION, SET_ONCE, words
 from tests.evidence.support import live
 from tests.support.append_only import triggers_off
 

@@ -28,7 +28,7 @@ from connections.evidence.verification import CannotVerifyError, VerificationRep
 from connections.models import Person
 from connections.people import erasure
 from connections.verifier import verify
-from tests.audit.copies import EVENTS, ROTATED, SEEN, Copy, build, copied
+from tests.evidence.copies import EVENTS, ROTATED, SEEN, Copy, build, copied
 from tests.support.databases import _administer, _url_of
 
 NOTHING = (None, None, None)
