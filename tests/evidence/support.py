@@ -96,7 +96,7 @@ def request(
         ticket="SEC-1",
         request_id=uuid4(),
         digest=shown.digest,
-        confirmation=None if shown.needs_approval else credential.org_name,
+        confirmation=None if shown.needs_approval else shown.text_to_type,
         requester=requester,
     )
     if approver and shown.needs_approval:
