@@ -142,4 +142,4 @@ def test_the_history_links_there_for_auditors(
     page = read(reader.get("/deletions/?outcome=refused"))
     assert page.link("Evidence bundle of these…") == f"{URL}?outcome=refused"
     assert URL not in read(client_of(ada).get("/deletions/")).html
-    assert read(reader.get("/evidence/")).link("Make an evidence bundle") == URL
+    assert read(reader.get("/evidence/")).link("Create evidence bundle") == URL

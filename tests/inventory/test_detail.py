@@ -48,8 +48,8 @@ def test_it_says_what_it_is_and_offers_each_end_to_send_with(
     page = open_detail(client_of(ada), connection)
     review = f"/deletions/new/?credential={{}}&connection_id={connection.id}"
     assert link_called(page.html, "Delete…") == review.format(payments.pk)
-    assert link_called(page.html, "Payments US (source end)…") == review.format(payments.pk)
-    assert link_called(page.html, "Group SOC (destination end)…") == review.format(soc.pk)
+    assert link_called(page.html, "Payments US (source side)…") == review.format(payments.pk)
+    assert link_called(page.html, "Group SOC (destination side)…") == review.format(soc.pk)
 
 
 def test_a_change_is_told_once_though_two_credentials_saw_it(
@@ -63,8 +63,8 @@ def test_a_change_is_told_once_though_two_credentials_saw_it(
     sandbox.world.change_connection(connection_id=connection.id, connection_types=("logs",))
     read_again(payments, soc)
     page = open_detail(client_of(victor), connection)
-    assert page.text.count("Shares: logs, metrics → logs") == 1
-    assert page.text.index("First seen here") < page.text.index("Changed")
+    assert page.text.count("Data types: logs, metrics → logs") == 1
+    assert page.text.index("First listed here") < page.text.index("Changed")
     assert "Delete…" not in page.text
 
 
@@ -79,7 +79,7 @@ def test_what_is_gone_is_shown_as_it_was_seen_last(
     read_again(payments)
     page = open_detail(client_of(ada), connection)
     assert page.status == 200
-    assert "No credential lists it any more." in page.text
+    assert "No longer listed in Datadog." in page.text
     assert "No longer listed" in page.text
     assert "Delete…" not in page.text
 

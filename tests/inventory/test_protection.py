@@ -22,7 +22,7 @@ from sandbox.entities import Connection
 from sandbox.faults import rate_limited
 from sandbox.server import SandboxServer
 from tests.flows.support import HTMX, Desk, Page, read, store_credential
-from tests.inventory.support import rows_in
+from tests.inventory.support import link_called, rows_in
 from tests.management.test_delete_org_connection import run
 from tests.support.clock import SettableClock
 from tests.support.sandbox import connection_between
@@ -89,7 +89,7 @@ def test_the_form_is_filled_in_with_the_connection(desk: Desk) -> None:
     [
         ({"reason": " "}, "Say why it must stay."),
         ({"connection_id": "no id"}, "five groups"),
-        ({"site": ""}, "Choose the site of its orgs."),
+        ({"site": ""}, "Choose a site."),
         ({"site": "elsewhere.example"}, "Choose one of the sites."),
     ],
 )
@@ -110,7 +110,7 @@ def test_what_is_wrong_is_said_and_nothing_is_protected(
 def test_an_empty_form_says_of_every_field_what_to_do(desk: Desk) -> None:
     page = read(desk.client.post("/connections/protect/"))
     assert page.status == 422
-    for complaint in ("site of its orgs", "Paste the id of the connection", "why it must stay"):
+    for complaint in ("Choose a site.", "Enter a connection ID.", "why it must stay"):
         assert complaint in page.text
 
 
@@ -209,7 +209,7 @@ def test_what_is_protected_and_not_listed_is_named(desk: Desk, linus: Person) ->
     assert "Protected but not listed: 1" in page.text
     of_it = desk.open(f"/connections/{unseen.site}/{unseen.connection_id}/")
     assert of_it.status == 200
-    assert "No credential here ever listed it." in of_it.text
+    assert "Known only by its ID" in of_it.text
     assert REASON in of_it.text
 
 
@@ -223,7 +223,7 @@ def test_the_export_has_it_in_its_last_column(desk: Desk, linus: Person) -> None
 
 def test_the_overview_counts_it(desk: Desk, linus: Person) -> None:
     protect(desk, linus)
-    assert desk.open("/").link("1 protected") == "/connections/?protected=yes"
+    assert link_called(desk.open("/").html, "1 protected") == "/connections/?protected=yes"
 
 
 def test_the_record_leads_to_the_connection(

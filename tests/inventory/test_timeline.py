@@ -59,7 +59,7 @@ def read_again(*credentials: Credential) -> None:
 
 def life_in(page: Page) -> list[str]:
     """The titles of its timeline, in order."""
-    life = page.html.split("Over time</h2>")[1].split("</section>")[0]
+    life = page.html.split("Timeline</h2>")[1].split("</section>")[0]
     titles = re.findall(r'<div class="timeline-title">(.*?)</div>', life, re.DOTALL)
     return [re.sub(r"<[^>]+>", "", title).strip() for title in titles]
 
@@ -79,13 +79,13 @@ def test_a_life_is_told_from_its_first_sight_to_its_verified_end(
     told = life_in(open_life(desk.client, connection))
     assert in_order(
         told,
-        "Created at Datadog",
-        "First seen here",
+        "Created in Datadog",
+        "First listed here",
         "Changed",
         "Requested",
         "Confirmed",
         # The reading just before: it is told here, and kept nowhere else.
-        "Listed for the last time",
+        "No longer listed",
         "Sending, attempt 1",
         "Deleted",
         "Verified: no longer listed",
@@ -171,7 +171,7 @@ def test_one_that_is_listed_again_under_the_same_id_is_said_to_be_back(
             actor=command_actor(),
         )
     told = life_in(open_life(desk.client, connection))
-    assert told.count("Listed again under the same id") == 1
+    assert told.count("Listed again with the same ID") == 1
     assert "Datadog still lists it" in told
     assert told[-1] == "Listed"
 
@@ -201,17 +201,17 @@ def test_one_made_again_with_another_id_is_found_from_both_sides(
     successor_of(connection, minutes=90)
     page = open_life(desk.client, connection)
     new_url = f"/connections/{new.site}/{new.connection_id}/"
-    assert (new_url, "Made again as another connection") in links_in(page.html)
+    assert (new_url, "Recreated as another connection") in links_in(page.html)
     page = read(desk.client.get(new_url))
     old_url = f"/connections/{new.site}/{connection.id}/"
-    assert (old_url, "First seen here, in the place of another one") in links_in(page.html)
+    assert (old_url, "First listed here, replacing another connection") in links_in(page.html)
 
 
 def test_a_connection_that_is_still_listed_has_no_successor(
     desk: Desk, connection: Connection, payments: Credential
 ) -> None:
     successor_of(connection, minutes=9)
-    assert "Made again" not in open_life(desk.client, connection).text
+    assert "Recreated as" not in open_life(desk.client, connection).text
 
 
 def test_being_protected_and_let_go_stand_in_it(
@@ -225,7 +225,7 @@ def test_being_protected_and_let_go_stand_in_it(
         actor=person_actor(person=linus), protection=held, reason="Not any more."
     )
     page = open_life(desk.client, connection)
-    assert in_order(life_in(page), "First seen here", "Protected", "Protection removed", "Listed")
+    assert in_order(life_in(page), "First listed here", "Protected", "Protection removed", "Listed")
     assert "“Not any more.”" in page.text
 
 
@@ -266,9 +266,9 @@ def test_one_that_nobody_saw_is_told_by_what_was_asked(desk: Desk, payments: Cre
     )
     page = read(desk.client.get(f"/connections/{payments.site}/{nobody}/"))
     assert page.status == 200
-    assert "No credential here ever listed it." in page.text
+    assert "Never listed here." in page.text
     assert life_in(page)[0] == "Requested"
-    assert "Who sees it" not in page.text
+    assert "Visible to" not in page.text
 
 
 def test_a_long_life_shows_its_beginning_and_its_end_and_folds_the_rest(
@@ -279,8 +279,8 @@ def test_a_long_life_shows_its_beginning_and_its_end_and_folds_the_rest(
     desk.delete()
     page = open_life(desk.client, connection)
     told = life_in(page)
-    assert f"{len(told) - 4} steps in between" in page.text
-    assert told[:2] == ["Created at Datadog", "First seen here"]
+    assert f"Show {len(told) - 4} more" in page.text
+    assert told[:2] == ["Created in Datadog", "First listed here"]
     assert told[-1] == "Verified: no longer listed"
 
 

@@ -35,7 +35,7 @@ def _parse_below(text: str) -> int | None:
     if not text:
         return None
     if not text.isascii() or not text.isdigit() or len(text) > 18:
-        raise BadRequest("This is not a place in the list of checkpoints.")
+        raise BadRequest("This address names no page of checkpoints.")
     return int(text)
 
 
@@ -45,15 +45,15 @@ def evidence_verify(request: HttpRequest) -> HttpResponse:
     try:
         done = verification.verify_now(actor=actor_of(request))
     except CannotVerifyError as error:
-        messages.error(request, f"It could not be verified. {error}")
+        messages.error(request, f"Not verified. {error}")
         return SeeOther(reverse("evidence-detail"))
     if done is None:
-        messages.info(request, "The worker verifies it now; the result will stand here.")
+        messages.info(request, "The worker is verifying the audit log; the result appears here.")
     elif done.fault:
-        messages.error(request, f"The record is broken. {done.message}")
+        messages.error(request, f"Verification failed. {done.message}")
     else:
         verified = pluralize(done.size, "event")
-        messages.success(request, f"The record is whole: {verified} verified.")
+        messages.success(request, f"Audit log intact: {verified} verified.")
     return SeeOther(reverse("evidence-detail"))
 
 

@@ -100,21 +100,21 @@ class BundleForm(ServiceForm, HistoryForm):
     since = _day(
         "From",
         required=False,
-        help_text="The first day, in UTC. Empty: from the first deletion.",
+        help_text="First day (UTC). Empty: from the first deletion.",
     )
-    until = _day("To", required=True, help_text="The last day, in UTC; today: up to now.")
+    until = _day("To", required=True, help_text="Last day (UTC). Today: up to now.")
     seed = forms.CharField(
-        label="Seed of the sample",
+        label="Sample seed",
         max_length=200,
         required=False,
-        help_text="Chosen by the auditor. Empty: one is drawn.",
+        help_text="Chosen by the auditor. Empty: a random one.",
         widget=forms.TextInput(attrs={"autocomplete": "off", "spellcheck": "false"}),
     )
     checkpoint = forms.CharField(
-        label="Checkpoint you kept",
+        label="Earlier checkpoint",
         max_length=4000,
         required=False,
-        help_text="Its text. The bundle then shows that the record only grew since.",
+        help_text="Its text. The bundle then shows that the audit log only grew since.",
         widget=forms.Textarea(attrs={"rows": 5, "class": "mono", "spellcheck": "false"}),
     )
     field_order = ("since", "until", *_FILTERS, "seed", "checkpoint")

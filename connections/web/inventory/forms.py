@@ -66,7 +66,7 @@ class InventoryForm(forms.Form):
 
 def _reason(*, missing: str) -> forms.CharField:
     return forms.CharField(
-        label="Why?",
+        label="Reason",
         max_length=LONGEST_REASON,
         help_text="Kept permanently. Don’t include personal data.",
         widget=forms.Textarea(attrs={"rows": 2}),
@@ -86,15 +86,15 @@ class ProtectionForm(ServiceForm):
     site = forms.ChoiceField(
         choices=site_choices,
         error_messages={
-            "required": "Choose the site of its orgs.",
+            "required": "Choose a site.",
             "invalid_choice": "Choose one of the sites.",
         },
     )
     connection_id = forms.CharField(
-        label="Connection id",
+        label="Connection ID",
         help_text="As Datadog shows it: 12345678-90ab-cdef-1234-567890abcdef.",
         widget=forms.TextInput(attrs={"autocomplete": "off", "spellcheck": "false"}),
-        error_messages={"required": "Paste the id of the connection that must stay."},
+        error_messages={"required": "Enter a connection ID."},
     )
     reason = _reason(missing=NO_REASON_TO_PROTECT)
 

@@ -73,7 +73,7 @@ def _entries(protection: Protection) -> list[TimelineEntry]:
             TimelineEntry(
                 tone="muted",
                 icon="minus",
-                title="Protection lifted",
+                title="Protection removed",
                 at=protection.removal.removed_at,
                 by=str(protection.removal.removed_by),
                 detail=f"“{protection.removal.reason}”",

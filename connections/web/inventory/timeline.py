@@ -69,8 +69,8 @@ def _with_present(events: list[TimelineEntry], *, seen: ConnectionHistory) -> li
     gone = TimelineEntry(
         tone="muted",
         icon="minus",
-        title="Listed for the last time",
-        detail="No longer listed.",
+        title="No longer listed",
+        detail="Last listed at this time.",
         at=at,
     )
     later = (
@@ -88,7 +88,7 @@ def _created_entry(snapshot: OrgConnectionSnapshot) -> TimelineEntry | None:
     return TimelineEntry(
         tone="muted",
         icon="plus",
-        title="Created at Datadog",
+        title="Created in Datadog",
         at=snapshot.connection_created_at,
         by=snapshot.creator_name,
     )
@@ -96,15 +96,15 @@ def _created_entry(snapshot: OrgConnectionSnapshot) -> TimelineEntry | None:
 
 def _first_seen_entry(seen: ConnectionHistory) -> TimelineEntry:
     version = seen.versions[0]
-    detail = f"Sharing {', '.join(version.snapshot.connection_types) or 'nothing'}."
-    title, url = "First seen here", ""
+    detail = f"Data types: {', '.join(version.snapshot.connection_types) or 'none'}."
+    title, url = "First listed here", ""
     if seen.predecessor:
         title, url = (
-            "First seen here, in the place of another one",
+            "First listed here, replacing another connection",
             _connection_url(seen, seen.predecessor),
         )
         was_seen = wording.format_time(seen.predecessor.last_seen_at)
-        detail += f" The same two orgs had a connection that was listed last at {was_seen}."
+        detail += f" The same two orgs had a connection that was last listed at {was_seen}."
     return TimelineEntry(
         tone="muted",
         icon="eye",
@@ -124,8 +124,8 @@ def _successor_entry(other: SimilarConnection, *, seen: ConnectionHistory) -> Ti
     return TimelineEntry(
         tone="warn",
         icon="plus",
-        title="Made again as another connection",
-        detail="The same two orgs have one with another id.",
+        title="Recreated as another connection",
+        detail="The same two orgs have a connection with another ID.",
         at=other.began_at,
         url=_connection_url(seen, other),
     )
@@ -135,8 +135,8 @@ def _reappearance_entry(one: Reappearance) -> TimelineEntry:
     return TimelineEntry(
         tone="danger",
         icon="refresh",
-        title="Listed again under the same id",
-        detail=f"Before that it was listed last at {wording.format_time(one.last_seen_at)}.",
+        title="Listed again with the same ID",
+        detail=f"Previously last listed at {wording.format_time(one.last_seen_at)}.",
         at=one.at,
         by=one.seen_by,
     )
@@ -149,13 +149,13 @@ def _event_entry(event: AuditEvent, *, links_to_evidence: bool) -> TimelineEntry
 
 
 _FIELD_LABELS = {
-    "source_org_id": "Source org id",
+    "source_org_id": "Source org ID",
     "source_org_name": "Source org",
-    "sink_org_id": "Destination org id",
+    "sink_org_id": "Destination org ID",
     "sink_org_name": "Destination org",
-    "connection_types": "Shares",
+    "connection_types": "Data types",
     "connection_created_at": "Created",
-    "creator_id": "Creator's id",
+    "creator_id": "Creator ID",
     "creator_name": "Creator",
     "creator_is_disabled": "Creator disabled",
     "creator_is_service_account": "Creator is a service account",
@@ -181,9 +181,9 @@ def _changed_entry(version: ConnectionVersion) -> TimelineEntry:
 def _value_text(snapshot: OrgConnectionSnapshot | None, name: str) -> str:
     value: Any = getattr(snapshot, name)
     if isinstance(value, list):
-        return ", ".join(value) or "nothing"
+        return ", ".join(value) or "none"
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, datetime):
         return f"{value:%Y-%m-%d %H:%M:%S} UTC"
-    return "not said" if value in {None, ""} else str(value)
+    return "unknown" if value in {None, ""} else str(value)

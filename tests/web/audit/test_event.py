@@ -29,10 +29,10 @@ def test_the_list_leads_to_it_and_it_leads_to_what_it_is_about(
     page = read(client.get(f"/audit/{event.seq}/"))
     assert "It happened." in page.text
     assert "A later one." not in page.text
-    assert page.link("Open the deletion") == f"/deletions/{deletion.pk}/"
+    assert page.link("View deletion") == f"/deletions/{deletion.pk}/"
     assert page.link("All events of this request") == f"/audit/?request={'7' * 32}"
-    assert page.link("All about it") == f"/audit/?subject={deletion.pk}"
-    assert page.link("All they did") == f"/audit/?actor={ada.pk}"
+    assert page.link("All its events") == f"/audit/?subject={deletion.pk}"
+    assert page.link("All their events") == f"/audit/?actor={ada.pk}"
     assert page.link(f"Event {event.seq + 1} ›") == f"/audit/{event.seq + 1}/"
 
 
@@ -46,27 +46,27 @@ def test_what_it_shows_is_enough_to_make_its_hash(
     before = AuditEvent.objects.get(pk=event.seq - 1)
     assert "Ada <did> it." in page.text
     assert stored.text in page.text
-    assert f"Goes on from {before.hash}" in page.text
+    assert f"Previous hash: {before.hash}" in page.text
     made = chain.event_hash(bytes.fromhex(before.hash), stored.text.encode()).hex()
     assert made in page.text
 
 
 def test_the_first_event_goes_on_from_nothing(client_of: ClientOf, edith: Person) -> None:
     add_event("The first.")
-    assert f"Goes on from {'0' * 64}" in read(client_of(edith).get("/audit/1/")).text
+    assert f"Previous hash: {'0' * 64}" in read(client_of(edith).get("/audit/1/")).text
 
 
 def test_it_names_the_first_checkpoint_that_covers_it(client_of: ClientOf, edith: Person) -> None:
     event = add_event("The one.")
     client = client_of(edith)
-    assert "None covers it yet." in read(client.get(f"/audit/{event.seq}/")).text
+    assert "Not covered yet." in read(client.get(f"/audit/{event.seq}/")).text
     add_event("Another.")
     covering = checkpoints.make_checkpoint()
     add_event("A third.")
     checkpoints.make_checkpoint()
     assert covering
     page = read(client.get(f"/audit/{event.seq}/"))
-    assert f"Covered by the one at {covering.size} events" in page.text
+    assert f"Covered by the checkpoint at {covering.size} events" in page.text
     assert page.link("Download") == f"/evidence/checkpoints/{covering.pk}/"
 
 

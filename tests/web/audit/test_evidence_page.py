@@ -79,7 +79,7 @@ def test_events_that_no_checkpoint_covers_are_counted(reader: Client) -> None:
     signed()
     act()
     act()
-    assert "2 events that no checkpoint covers yet" in show(reader).text
+    assert "2 events not covered by a checkpoint yet" in show(reader).text
 
 
 def test_a_checkpoint_is_downloaded_as_it_was_signed(reader: Client) -> None:
@@ -124,7 +124,7 @@ def test_a_replaced_key_is_named_with_the_event_that_ended_it(reader: Client) ->
 def test_verifying_now_is_recorded_with_who_did_it(reader: Client, edith: Person) -> None:
     signed()
     page = press_verify(reader)
-    assert "The record is whole: 1 event verified." in page.text
+    assert "Audit log intact: 1 event verified." in page.text
     event = AuditEvent.objects.get(code=EventCode.AUDIT_LOG_VERIFIED)
     assert (event.actor_id, event.details["size"]) == (edith.pk, 1)
     assert "Intact" in show(reader).text
@@ -161,7 +161,7 @@ def test_a_large_record_is_left_to_the_worker_and_not_asked_for_twice(
     assert AuditVerification.objects.count() == 1
     clock.advance(seconds=60)
     page = press_verify(reader)
-    assert "The worker verifies it now" in page.text
+    assert "The worker is verifying" in page.text
     assert not show(reader).has_form_to("/verify/")
     clock.advance(seconds=60)
     AuditMaintenance().run_due()
@@ -174,7 +174,7 @@ def test_without_the_public_keys_it_says_that_it_could_not_be_verified(
 ) -> None:
     signed()
     settings.SIGNING_KEY_FILE.unlink()
-    assert "It could not be verified." in press_verify(reader).text
+    assert "Not verified." in press_verify(reader).text
 
 
 @pytest.mark.parametrize(
