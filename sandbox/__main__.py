@@ -1,6 +1,7 @@
 """Runs the Datadog simulator with the demo's orgs: `python -m sandbox`."""
 
 import argparse
+import csv
 import json
 import os
 import signal
@@ -8,7 +9,7 @@ import sys
 import threading
 from types import FrameType
 
-from sandbox.demo_world import DEMO_FAULTS, demo_world
+from sandbox.demo_world import DEMO_FAULTS, demo_key_pairs, demo_world
 from sandbox.server import SandboxServer
 
 _CHECK_INTERVAL = 0.5  # seconds between two checks whether the parent process still runs
@@ -17,6 +18,9 @@ _CHECK_INTERVAL = 0.5  # seconds between two checks whether the parent process s
 def main() -> int:
     """Serve until SIGTERM or SIGINT; print one JSON document to standard output when ready."""
     options = _parse_arguments()
+    if options.keys:
+        _print_keys()
+        return 0
     parent = options.exit_with_parent or os.getppid()
     stop_requested = threading.Event()
 
@@ -58,7 +62,17 @@ def _parse_arguments() -> argparse.Namespace:
         metavar="PID",
         help="exit when the parent process ends; its PID makes that work if it has ended already",
     )
+    parser.add_argument(
+        "--keys", action="store_true", help="print the key pairs of all orgs as CSV and exit"
+    )
     return parser.parse_args()
+
+
+def _print_keys() -> None:
+    table = csv.writer(sys.stdout, lineterminator="\n")
+    table.writerow(["name", "site", "api_key", "application_key"])
+    for pair in demo_key_pairs():
+        table.writerow([pair.org.name, pair.org.site.name, pair.api_key, pair.application_key])
 
 
 def _print_addresses(server: SandboxServer) -> None:

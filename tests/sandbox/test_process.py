@@ -1,5 +1,6 @@
 """The simulator as a separate process, and its control API."""
 
+import csv
 import json
 import signal
 import subprocess
@@ -135,3 +136,12 @@ def test_the_control_api_resets_the_world(sandbox: SandboxServer) -> None:
 
 def test_an_unknown_path_of_the_control_api_returns_404(sandbox: SandboxServer) -> None:
     assert send_control(sandbox, "GET", "faults").status_code == 404
+
+
+def test_its_keys_are_printed_as_csv() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "sandbox", "--keys"], capture_output=True, check=True
+    )
+    header, *rows = csv.reader(done.stdout.decode().splitlines())
+    assert header == ["name", "site", "api_key", "application_key"]
+    assert [row[2] for row in rows] == [pair.api_key for pair in demo_key_pairs()]
