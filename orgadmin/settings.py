@@ -232,7 +232,6 @@ ACCOUNT_EMAIL_VERIFICATION = "none"
 ACCOUNT_EMAIL_UNKNOWN_ACCOUNTS = False
 ACCOUNT_EMAIL_SUBJECT_PREFIX = ""
 ACCOUNT_LOGOUT_ON_GET = False
-ACCOUNT_EMAIL_SUBJECT_PREFIX = ""
 ACCOUNT_SESSION_REMEMBER = False
 # In addition to allauth's defaults: five wrong passwords or codes per person in five minutes, ten
 # per address in a minute, five password reset mails a minute. "reauthenticate" limits failed

@@ -152,9 +152,10 @@ def _of_module(path: Path) -> Iterator[Text]:
         if isinstance(node, ast.JoinedStr):
             skipped |= {id(part) for part in ast.walk(node)}
         text = _literal(node)
+        is_event = bool(text) and id(node) in sentences
         is_label = bool(_LABEL_FILES.search(name) and _LABEL.fullmatch(text))
-        if is_label or (_SENTENCE.search(text) and not _CODE.search(text)):
-            group = "Event sentences" if id(node) in sentences else _group_of(name)
+        if is_event or is_label or (_SENTENCE.search(text) and not _CODE.search(text)):
+            group = "Event sentences" if is_event else _group_of(name)
             yield Text(group=group, path=name, line=node.lineno, text=text)  # type: ignore[attr-defined]
 
 

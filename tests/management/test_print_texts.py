@@ -25,7 +25,7 @@ def test_texts_of_every_kind_are_printed_by_where_they_appear(
     of_group = dict(zip(groups, page.split("\n# "), strict=False))
     assert "Page not found" in of_group["Pages"] or "no such page" in of_group["Pages"]
     assert "{person} signed out." in of_group["Event sentences"]
-    assert "The link works once and expires in 3 days." in of_group["Emails and webhook"]
+    assert "The link works once and expires at … UTC." in of_group["Emails and webhook"]
     assert "Print every text" in of_group["Commands"]
 
 

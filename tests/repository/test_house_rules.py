@@ -136,9 +136,10 @@ def test_a_form_with_free_text_says_that_it_outlives_an_erased_person(
     assert IT_STAYS.search(str(form.base_fields[name].help_text))
 
 
-def test_no_file_names_a_package_registry_or_this_machine() -> None:
+def test_no_file_names_a_package_registry_or_this_machine_or_has_a_conflict() -> None:
     pattern = re.compile(
-        r"pypi\.o" r"rg|pythonhos" r"ted|registry\.np" r"mjs|/ro" r"ot/\.|/wo" r"rk/main"
+        r"pypi\.o" r"rg|pythonhos" r"ted|registry\.np" r"mjs|/ro" r"ot/\.|/wo" r"rk/main|^[<>]{7} ",
+        re.MULTILINE,
     )
     tracked = subprocess.run(
         ["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True, text=True
