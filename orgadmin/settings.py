@@ -71,7 +71,6 @@ else:
     DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
     # Keeps the options of DATABASE_URL, such as `?sslmode=verify-full`.
     DATABASES["default"].setdefault("OPTIONS", {}).setdefault("connect_timeout", 5)
-DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 AUTH_USER_MODEL = "connections.Person"
 
 # Shared by all processes, so that rate limits on sign-in apply across them.
@@ -197,9 +196,7 @@ STORAGES = {
     },
 }
 
-LANGUAGE_CODE = "en-us"
 TIME_ZONE = "UTC"
-USE_TZ = True
 USE_I18N = False
 DATA_UPLOAD_MAX_MEMORY_SIZE = 256 * 1024
 DATA_UPLOAD_MAX_NUMBER_FIELDS = 100

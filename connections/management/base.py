@@ -97,7 +97,7 @@ class OrgAdminCommand(BaseCommand):
             text = " ".join([response_text.headline, *response_text.lines])
             message, code = f"{text} Deletion: /deletions/{error.deletion_id}/", UNKNOWN
         except DatabaseError as error:
-            message, code = _database_error_text(error), FAILED
+            message, code = database_error_text(error), FAILED
         except CommandError as error:
             message, code = str(error), error.returncode
         if self.as_json:
@@ -167,7 +167,8 @@ def reason_of(error: Exception) -> str:
     return f"{reason} ({name})" if name else reason
 
 
-def _database_error_text(error: DatabaseError) -> str:
+def database_error_text(error: DatabaseError) -> str:
+    """What a database error means for a command, and what to do."""
     if means_no_writes(error):
         return (
             f"Org Admin can't write to the database: {error}. Make the database and its directory "

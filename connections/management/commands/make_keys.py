@@ -42,26 +42,22 @@ class Command(OrgAdminCommand):
 
 def make_keys(directory: Path) -> dict[str, str]:
     """Make the files in `directory`. Raises PrivateFileError when one of them exists already."""
-    names = ("keyring.json", "signing_key.json", "secret_key", "webhook_secret")
-    files = keyring_file, signing_key_file, secret_key_file, webhook_secret_file = tuple(
-        directory / name for name in names
-    )
-    for path in files:
+    ring, signing_key = new_key_ring_text(), new_signing_key_text()
+    texts = {
+        "keyring.json": ring,
+        "signing_key.json": signing_key,
+        "secret_key": Secret(secrets.token_urlsafe(50)),
+        "webhook_secret": Secret(new_secret_text()),
+    }
+    for path in [directory / name for name in texts]:
         # Not Path.exists, which raises for an invalid file name.
         if os.path.exists(path):
             raise PrivateFileError(
                 f"{path} already exists. Nothing was changed. Choose another directory."
             )
-    ring, signing_key = new_key_ring_text(), new_signing_key_text()
-    create_private_text(keyring_file, ring)
-    create_private_text(signing_key_file, signing_key)
-    create_private_text(secret_key_file, Secret(secrets.token_urlsafe(50)))
-    create_private_text(webhook_secret_file, Secret(new_secret_text()))
+    for name, text in texts.items():
+        create_private_text(directory / name, text)
     return {
         "key_id": parse_key_ring(ring).primary_id,
-        "keyring_file": str(keyring_file),
         "signing_key_fingerprint": parse_signing_key(signing_key).fingerprint,
-        "signing_key_file": str(signing_key_file),
-        "secret_key_file": str(secret_key_file),
-        "webhook_secret_file": str(webhook_secret_file),
-    }
+    } | {f"{name.removesuffix('.json')}_file": str(directory / name) for name in texts}

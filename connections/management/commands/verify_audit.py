@@ -13,7 +13,7 @@ from connections.evidence.verification import (
     VerificationReport,
     verify_audit_log,
 )
-from connections.management.base import OrgAdminCommand
+from connections.management.base import OrgAdminCommand, database_error_text
 from connections.models import AuditHead
 from connections.wording import pluralize
 
@@ -47,7 +47,7 @@ class Command(OrgAdminCommand):
         except CannotVerifyError as error:
             self._fail(str(error))
         except DatabaseError as error:
-            self._fail(f"Database error: {error}. Is the database reachable and migrated?")
+            self._fail(database_error_text(error))
         except AuditHead.DoesNotExist:
             self._fail("The end of the audit log is missing: this isn't a log of Org Admin.")
         self.emit(_document(report), _text(report))

@@ -183,7 +183,7 @@ def test_until_the_claim_is_committed_nothing_is_sent(stack: Stack, point: Point
         output, errors = finish(process)
 
     deletion = only_deletion(stack)
-    text = f"Stopped. Nothing was sent. Record: /deletions/{deletion['id']}/"
+    text = f"Stopped. Nothing was sent. Deletion: /deletions/{deletion['id']}/"
     assert process.returncode == 1
     assert json.loads(output) == {"error": text}
     assert errors == f"CommandError: {text}\n"
@@ -250,7 +250,7 @@ def test_a_second_signal_ends_it_at_once_and_names_the_record(
     text = (
         "Stopped. The DELETE might have been sent and might have worked. Don’t delete again: a "
         "worker or reconcile_deletions checks Datadog’s list. "
-        f"Record: /deletions/{deletion['id']}/"
+        f"Deletion: /deletions/{deletion['id']}/"
     )
     assert process.returncode == 6
     assert errors == f"{text}\n"
@@ -272,7 +272,7 @@ def test_a_second_hangup_of_the_same_terminal_does_not_count(stack: Stack) -> No
         output, errors = finish(process)
 
     assert process.returncode == 0, errors
-    assert "Record: /deletions/" in output
+    assert "Deletion: /deletions/" in output
 
 
 @on_sqlite
