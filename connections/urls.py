@@ -71,8 +71,8 @@ urlpatterns = [
     ),
     page(
         "sign-in/provider/answer/",
-        single_sign_on_views.provider_answer,
-        name="provider-answer",
+        single_sign_on_views.provider_callback,
+        name="provider-callback",
         who=Visitors.ANYONE,
         is_read_only=False,
     ),

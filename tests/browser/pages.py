@@ -245,7 +245,7 @@ NOT_PAGES = {
     "provider-start": "leads to the provider",
     "provider-reauthentication": "leads to the provider",
     "provider-connect-start": "leads to the provider",
-    "provider-answer": "walked in its own test: a provider leads to it",
+    "provider-callback": "walked in its own test: a provider leads to it",
     "provider-account": "walked in its own test: there must be a provider",
     "session-end": "POST",
     "evidence-verify": "POST",

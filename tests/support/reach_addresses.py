@@ -54,7 +54,7 @@ FREE = {
     "provider-start",
     "provider-reauthentication",
     "provider-connect-start",
-    "provider-answer",
+    "provider-callback",
     "provider-account",
     "person-provider",
     "person-email",

@@ -48,7 +48,7 @@ MATRIX: dict[str, tuple[set[str] | None, set[str] | None]] = {
     "provider-start": (EVERYONE, None),
     "provider-reauthentication": (EVERYONE, None),
     "provider-connect-start": (EVERYONE, None),
-    "provider-answer": (EVERYONE, None),
+    "provider-callback": (EVERYONE, None),
     "provider-account": (EVERYONE, EVERYONE),
     "session-list": (EVERYONE, None),
     "session-end": (None, EVERYONE),
@@ -396,7 +396,7 @@ def test_not_even_an_administrator_decides_on_their_own(
 
 @pytest.mark.parametrize("method", ["GET", "POST", "HEAD", "PUT", "PATCH", "DELETE", "OPTIONS"])
 def test_nobody_reaches_anything_without_signing_in(method: str, addresses: dict[str, str]) -> None:
-    public = {"setup", "sign-in-link", "appearance-set", "provider-start", "provider-answer"}
+    public = {"setup", "sign-in-link", "appearance-set", "provider-start", "provider-callback"}
     client = Client()
     statuses = {
         name: client.generic(method, url).status_code

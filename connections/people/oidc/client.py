@@ -1,6 +1,6 @@
 """The authorization code flow with PKCE (RFC 7636) of OpenID Connect Core 1.0.
 
-The only scope is `openid`: no e-mail, no name. The access token is dropped.
+The only scope is `openid`: no email, no name. The access token is dropped.
 """
 
 import base64
@@ -62,10 +62,12 @@ def fetch_metadata(exchange: ProviderExchange) -> ProviderMetadata:
     """The provider's current configuration. Raises ProviderError."""
     issuer = exchange.provider.issuer
     if not is_usable_issuer(issuer):
-        raise ProviderError(Reason.UNREACHABLE, "The issuer is not an address that can be trusted.")
+        raise ProviderError(Reason.UNREACHABLE, "The issuer URL isn't safe to use.")
     document = exchange.fetch(f"{issuer.rstrip('/')}/.well-known/openid-configuration")
     if document.get("issuer") != issuer:
-        raise ProviderError(Reason.WRONG_ISSUER, "The provider names itself otherwise.")
+        raise ProviderError(
+            Reason.WRONG_ISSUER, "The provider's configuration names another issuer."
+        )
     methods = _get_texts(document, "token_endpoint_auth_methods_supported")
     return ProviderMetadata(
         authorization_endpoint=_get_endpoint(document, "authorization_endpoint", issuer=issuer),
@@ -140,13 +142,13 @@ def fetch_identity(
     provider = exchange.provider
     if callback.get("error"):
         reason = Reason.CANCELLED if callback["error"] == "access_denied" else Reason.REFUSED
-        raise ProviderError(reason, "The provider answered with an error.")
+        raise ProviderError(reason, "The provider returned an error.")
     metadata = fetch_metadata(exchange)
     # RFC 9207: a response meant for another provider must not be accepted.
     if ("iss" in callback or metadata.sends_issuer) and callback.get("iss") != provider.issuer:
-        raise ProviderError(Reason.WRONG_ISSUER, "The answer names another issuer.")
+        raise ProviderError(Reason.WRONG_ISSUER, "The response names another issuer.")
     if not callback.get("code"):
-        raise ProviderError(Reason.REFUSED, "The answer brought no code.")
+        raise ProviderError(Reason.REFUSED, "The response has no code.")
     id_token = _fetch_id_token(
         exchange, metadata, request=request, redirect_uri=redirect_uri, code=callback["code"]
     )
@@ -187,5 +189,5 @@ def _fetch_id_token(
     document = exchange.fetch(metadata.token_endpoint, form=form, authorization=authorization)
     id_token = document.get("id_token")
     if not isinstance(id_token, str) or not id_token.isascii():
-        raise ProviderError(Reason.BAD_TOKEN, "The provider gave no ID token.")
+        raise ProviderError(Reason.BAD_TOKEN, "The provider returned no ID token.")
     return id_token

@@ -118,7 +118,7 @@ def open_exchange(provider: IdentityProvider) -> Iterator[ProviderExchange]:
     """An exchange in one of the free slots. Raises ProviderError when none is free."""
     if not _slots.acquire(blocking=False):
         raise ProviderError(
-            Reason.BUSY, f"{MAX_CONCURRENT} sign-ins wait for the provider already."
+            Reason.BUSY, f"{MAX_CONCURRENT} sign-ins are already waiting for the provider."
         )
     try:
         with pool():
@@ -130,7 +130,7 @@ def open_exchange(provider: IdentityProvider) -> Iterator[ProviderExchange]:
 def _parse_response(response: OutboundResponse, *, url: str) -> dict[str, Any]:
     # A token endpoint returns 400 for a code that was used or isn't ours.
     if response.status == 400:
-        raise ProviderError(Reason.REFUSED, f"{url} refused (400).")
+        raise ProviderError(Reason.REFUSED, f"{url} returned 400.")
     if response.status != 200 or not response.is_body_complete:
         why = str(response.cause or f"status {response.status}").replace("_", " ")
         raise ProviderError(Reason.UNREACHABLE, f"{url} gave no usable response: {why}.")
@@ -139,5 +139,5 @@ def _parse_response(response: OutboundResponse, *, url: str) -> dict[str, Any]:
     except PayloadError as error:
         raise ProviderError(Reason.UNREACHABLE, f"{url}: {error}") from None
     if not isinstance(document, dict):
-        raise ProviderError(Reason.UNREACHABLE, f"{url} gave no JSON object.")
+        raise ProviderError(Reason.UNREACHABLE, f"{url} returned no JSON object.")
     return document

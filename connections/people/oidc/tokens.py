@@ -101,7 +101,7 @@ def verify(
         )
     except jwt.PyJWTError as error:
         reason = next((to for kind, to in _REASONS if isinstance(error, kind)), Reason.BAD_TOKEN)
-        raise ProviderError(reason, f"The ID token is refused: {type(error).__name__}.") from None
+        raise ProviderError(reason, f"The ID token isn't valid: {type(error).__name__}.") from None
     _check_nonce_and_audience(claims, nonce=nonce, client_id=client_id)
     if signed_in_since is not None:
         _check_auth_time(claims, since=signed_in_since, now=now)
@@ -118,7 +118,7 @@ def _find_key(id_token: str, keys: dict[str, Any]) -> jwt.PyJWK:
     usable = jwt.PyJWKSet([key for key in published if _is_usable_key(key)]).keys
     fitting = [key for key in usable if key.key_id == key_id] if key_id else usable
     if len(fitting) != 1:
-        raise jwt.InvalidKeyError("The provider publishes no such key.")
+        raise jwt.InvalidKeyError("The provider publishes no matching key.")
     return fitting[0]
 
 
@@ -140,21 +140,21 @@ def _check_nonce_and_audience(claims: dict[str, Any], *, nonce: str, client_id: 
     if not isinstance(given, str) or not given.isascii():
         given = ""
     if not secrets.compare_digest(given, nonce):
-        raise ProviderError(Reason.WRONG_NONCE, "The ID token answers another sign-in.")
+        raise ProviderError(Reason.WRONG_NONCE, "The ID token is for another sign-in.")
     audience = claims["aud"]
     is_for_several = isinstance(audience, list) and len(audience) > 1
     if (is_for_several or "azp" in claims) and claims.get("azp") != client_id:
-        raise ProviderError(Reason.WRONG_AUDIENCE, "The ID token was given to another client.")
+        raise ProviderError(Reason.WRONG_AUDIENCE, "The ID token is for another client.")
 
 
 def _check_auth_time(claims: dict[str, Any], *, since: datetime, now: datetime) -> None:
     auth_time = claims.get("auth_time")
     if not isinstance(auth_time, int) or isinstance(auth_time, bool) or not 0 <= auth_time < 2**40:
-        raise ProviderError(Reason.NOT_REAUTHENTICATED, "The ID token does not say when.")
+        raise ProviderError(Reason.NOT_REAUTHENTICATED, "The ID token has no valid auth_time.")
     signed_in_at = datetime.fromtimestamp(auth_time, UTC)
     # auth_time is in whole seconds.
     if not since - LEEWAY <= signed_in_at <= now + LEEWAY:
-        raise ProviderError(Reason.NOT_REAUTHENTICATED, "The person did not sign in again.")
+        raise ProviderError(Reason.NOT_REAUTHENTICATED, "The person didn't sign in again.")
 
 
 def _get_subject(claims: dict[str, Any]) -> str:

@@ -163,7 +163,7 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
 
 
 class MFAAdapter(DefaultMFAAdapter):  # type: ignore[misc]
-    """Keeps the secrets of second factors encrypted.
+    """Keeps MFA secrets encrypted.
 
     allauth's hook gets only the text, so the ciphertext is bound to its purpose and not to the
     person's row. connections.crypto.encrypted_fields lists the fields, for key rotation.

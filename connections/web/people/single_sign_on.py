@@ -148,20 +148,20 @@ def start(request: HttpRequest, *, purpose: SignInPurpose, to: str) -> str:
     provider = provider_accounts.load_identity_provider()
     with open_exchange(provider) as exchange:
         metadata = client.fetch_metadata(exchange)
-    begun = client.start(
+    started = client.start(
         is_reauthentication=purpose == SignInPurpose.REAUTHENTICATE, now=clock.now()
     )
     person = signed_in_person(request)
     pending = dict(list(_pending(request).items())[-(MAX_PENDING - 1) :])
-    pending[begun.state] = {
-        "request": asdict(begun) | {"at": begun.at.isoformat()},
+    pending[started.state] = {
+        "request": asdict(started) | {"at": started.at.isoformat()},
         "purpose": purpose,
         "to": to,
         "person": str(person.pk) if person else "",
     }
     request.session[_SESSION_KEY] = pending
     return client.build_authorization_url(
-        provider=provider, metadata=metadata, request=begun, redirect_uri=_redirect_uri(request)
+        provider=provider, metadata=metadata, request=started, redirect_uri=_redirect_uri(request)
     )
 
 
@@ -173,18 +173,18 @@ def finish(request: HttpRequest) -> CompletedSignIn:
     pending = _pending(request)
     kept = pending.pop(request.GET.get("state", ""), None)
     if kept is None:
-        raise ProviderError(Reason.STALE, "No such sign-in was begun in this browser.")
+        raise ProviderError(Reason.STALE, "No such sign-in was started in this browser.")
     now = clock.now()
     at = datetime.fromisoformat(kept["request"]["at"])
-    begun = SignInRequest(**kept["request"] | {"at": at})
-    if clock.elapsed_since(begun.at, now=now) > MAX_DURATION:
+    started = SignInRequest(**kept["request"] | {"at": at})
+    if clock.elapsed_since(started.at, now=now) > MAX_DURATION:
         raise ProviderError(Reason.STALE, "The sign-in took too long.")
     with open_exchange(provider_accounts.load_identity_provider()) as exchange:
         # From here on the response is used up; after Reason.BUSY this line was not reached.
         request.session[_SESSION_KEY] = pending
         identity = client.fetch_identity(
             exchange,
-            request=begun,
+            request=started,
             redirect_uri=_redirect_uri(request),
             callback={name: request.GET[name] for name in request.GET},
             now=now,
@@ -205,7 +205,7 @@ def is_pending(request: HttpRequest) -> bool:
 def record_provider_mfa(
     request: HttpRequest, *, person_id: str, identity: ProviderIdentity
 ) -> None:
-    """Remember whether the provider says, in words that are configured, that it asked for two."""
+    """Remember whether the provider reports MFA by a value in ORGADMIN_OIDC_MFA_VALUES."""
     if identity.methods & set(settings.OIDC_MFA_VALUES):
         request.session[_MFA_SESSION_KEY] = person_id
     else:
@@ -222,5 +222,5 @@ def _pending(request: HttpRequest) -> dict[str, Any]:
 
 
 def _redirect_uri(request: HttpRequest) -> str:
-    path = reverse("provider-answer")
+    path = reverse("provider-callback")
     return f"{settings.BASE_URL}{path}" if settings.BASE_URL else request.build_absolute_uri(path)

@@ -80,32 +80,32 @@ def _start(request: HttpRequest, *, purpose: SignInPurpose) -> HttpResponse:
     return HttpResponseRedirect(url)
 
 
-def provider_answer(request: HttpRequest) -> HttpResponse:
+def provider_callback(request: HttpRequest) -> HttpResponse:
     """The return from the provider."""
     single_sign_on.require_provider()
     is_ours = single_sign_on.is_pending(request)
     try:
-        answer = single_sign_on.finish(request)
+        completed = single_sign_on.finish(request)
     except ProviderError as error:
         # Record only sign-ins that were started here: anyone can open this URL.
         return _refused(request, error.reason, text=str(error), is_recorded=is_ours)
-    if answer.purpose == SignInPurpose.SIGN_IN:
-        return _sign_in(request, answer)
+    if completed.purpose == SignInPurpose.SIGN_IN:
+        return _sign_in(request, completed)
     person = signed_in_person(request)
-    if person is None or str(person.pk) != answer.person_id:
-        return _refused(request, Reason.STALE, text="Another person is signed in by now.")
-    if answer.purpose == SignInPurpose.CONNECT:
+    if person is None or str(person.pk) != completed.person_id:
+        return _refused(request, Reason.STALE, text="Another person has signed in since.")
+    if completed.purpose == SignInPurpose.CONNECT:
         request.session[_SHOWN] = {
-            "person": answer.person_id,
-            "issuer": answer.identity.issuer,
-            "subject": answer.identity.subject,
+            "person": completed.person_id,
+            "issuer": completed.identity.issuer,
+            "subject": completed.identity.subject,
         }
         return redirect("provider-account")
-    return _reauthenticated(request, answer, person)
+    return _reauthenticated(request, completed, person)
 
 
-def _sign_in(request: HttpRequest, answer: CompletedSignIn) -> HttpResponse:
-    identity = answer.identity
+def _sign_in(request: HttpRequest, completed: CompletedSignIn) -> HttpResponse:
+    identity = completed.identity
     person = provider_accounts.find_person(issuer=identity.issuer, subject=identity.subject)
     if person is None:
         return _refused(request, Refusal.UNKNOWN_ACCOUNT, identity=identity)
@@ -117,16 +117,18 @@ def _sign_in(request: HttpRequest, answer: CompletedSignIn) -> HttpResponse:
     single_sign_on.record_provider_mfa(request, person_id=str(person.pk), identity=identity)
     record_authentication(request, person, "provider")
     # Through allauth, which still requires MFA that is set up here.
-    response: HttpResponse = perform_login(request, person, redirect_url=answer.to)
+    response: HttpResponse = perform_login(request, person, redirect_url=completed.to)
     return response
 
 
-def _reauthenticated(request: HttpRequest, answer: CompletedSignIn, person: Person) -> HttpResponse:
-    identity = answer.identity
+def _reauthenticated(
+    request: HttpRequest, completed: CompletedSignIn, person: Person
+) -> HttpResponse:
+    identity = completed.identity
     if provider_accounts.find_person(issuer=identity.issuer, subject=identity.subject) != person:
         return _refused(request, Refusal.OTHER_ACCOUNT, person=person)
     reauthentication.record_reauthentication(request, method=reauthentication.Method.PROVIDER)
-    return HttpResponseRedirect(answer.to)
+    return HttpResponseRedirect(completed.to)
 
 
 @requires_reauthentication(on_missing=lambda request: _account_page(request))
