@@ -300,14 +300,17 @@ def record_response(
         was_ambiguous = deletion.attempts.filter(AMBIGUOUS).exclude(pk=attempt.pk).exists()
         attempt.is_late = deletion.epoch != attempt.epoch or deletion.state != State.SENDING
         details = _details(attempt, at=now, kept_at=kept_at)
+        verdict = response.verdict
         if not attempt.is_late:
             transition = states.transition_for(
                 deletion=deletion,
                 response=response,
                 now=now,
                 was_ambiguous=was_ambiguous,
-                had_late_success=deletion.has_late_success,
-                times_not_sent=_times_not_sent(deletion),
+                had_late_success=verdict == AttemptResult.NOT_FOUND and deletion.has_late_success,
+                times_not_sent=_times_not_sent(deletion)
+                if verdict == AttemptResult.NOT_SENT
+                else 0,
             )
             answered = audit.EventDraft(
                 code=audit.EventCode.DELETION_ANSWERED,
@@ -328,7 +331,7 @@ def record_response(
         # Saved once, when all is known: a trigger refuses later changes.
         attempt.save()
         if attempt.is_late:
-            if response.verdict == AttemptResult.DELETED:
+            if verdict == AttemptResult.DELETED:
                 # One complete listing can settle the deletion now, so check it at once.
                 in_doubt = [State.UNKNOWN, State.STILL_PRESENT]
                 Deletion.objects.filter(pk=deletion.pk, state__in=in_doubt).update(due_at=now)

@@ -964,7 +964,7 @@ TRUE_SENTENCES = (
     _mutant(
         "a late 200 is looked after at once",
         "connections/deletions/sending.py",
-        "            if response.verdict == AttemptResult.DELETED:\n",
+        "            if verdict == AttemptResult.DELETED:\n",
         "            if False:\n",
         f"{EARLIER_ATTEMPTS}::test_a_late_200_makes_the_next_look_due_at_once",
     ),
