@@ -58,7 +58,8 @@ class Watch:
             .partition("Needs your attention")[2]
             .partition("Latest deletions")[0]
         )
-        return f"/deletions/{deletion.pk}/" in panel and "Still listed" in panel
+        is_named = "Still listed" in panel or "Reappeared" in panel
+        return f"/deletions/{deletion.pk}/" in panel and is_named
 
 
 @pytest.fixture

@@ -50,7 +50,7 @@ class Gone:
 DELETED = Gone(
     outcome=Outcome.DELETED,
     cause="",
-    headline="Datadog reported success but still lists the connection.",
+    headline="The connection was gone and is listed again.",
 )
 NOT_FOUND = Gone(
     outcome=Outcome.ALREADY_ABSENT,
@@ -60,12 +60,12 @@ NOT_FOUND = Gone(
 ABSENT_WHEN_READ = Gone(
     outcome=Outcome.ALREADY_ABSENT,
     cause="absent_when_read",
-    headline="Datadog reported it absent (404) but still lists the connection.",
+    headline="The connection was gone and is listed again.",
 )
 UNATTRIBUTED = Gone(
     outcome=Outcome.GONE_UNATTRIBUTED,
     cause="listings_agree",
-    headline="It was gone, but Datadog lists it again.",
+    headline="The connection was gone and is listed again.",
 )
 type Settle = Callable[[Gone], Deletion]
 
