@@ -33,6 +33,7 @@ from connections.core import clock
 from connections.core.errors import DomainError
 from connections.core.private_files import create_private_text
 from connections.core.secret import Secret
+from connections.core.text import format_time
 from connections.crypto.encrypted_fields import key_ids_in_use
 from connections.crypto.encryption import KeyRingError, read_key_ring
 from connections.deletions import lifecycle, states
@@ -81,6 +82,11 @@ class Manifest:
     schema: dict[str, str]
     key_ids: list[str]
     counts: dict[str, int]
+
+    @property
+    def made_at_text(self) -> str:
+        """When it was made, as people read it."""
+        return format_time(datetime.fromisoformat(self.made_at))
 
 
 def _require_sqlite() -> None:
@@ -186,6 +192,7 @@ def read_manifest(directory: Path) -> Manifest:
         document: dict[str, Any] = json.loads(path.read_bytes())
         is_ours = (document.pop("format"), document.pop("database")) == (FORMAT, DATABASE_NAME)
         manifest = Manifest(**document)
+        datetime.fromisoformat(manifest.made_at)
     except OSError as error:
         raise BackupError(f"Can't read {path}: {error.strerror}. Nothing was changed.") from None
     except (ValueError, KeyError, TypeError, AttributeError):
@@ -454,7 +461,7 @@ def _exclusive_connection(target: Path) -> Iterator[sqlite3.Connection]:
 
 def _bring_up_to_date(copy: Path, *, manifest: Manifest, actor: Actor) -> int:
     """Migrate the copy and apply what a restore implies; returns how many deletions it closed."""
-    made_at = manifest.made_at
+    made_at = manifest.made_at_text
     with using_database(copy, mode=_WRITE):
         call_command("migrate", interactive=False, verbosity=0)
         audit.record(
@@ -465,7 +472,7 @@ def _bring_up_to_date(copy: Path, *, manifest: Manifest, actor: Actor) -> int:
                 actor=personal_data.name_of(actor),
                 made_at=made_at,
             ),
-            details={"sha256": manifest.sha256, "made_at": made_at},
+            details={"sha256": manifest.sha256, "made_at": manifest.made_at},
         )
         # Sessions that ended since and links that were used since must stay invalid.
         PersonSession.objects.all().delete()

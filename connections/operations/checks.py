@@ -36,14 +36,13 @@ from connections.people import provider_accounts
 from connections.people.oidc import client
 from connections.people.oidc.exchange import is_usable_issuer, open_exchange
 from connections.people.oidc.tokens import ProviderError
-from connections.wording import pluralize
+from connections.wording import format_time, pluralize
 
 # Longer than any single task of a worker.
 OVERDUE_AFTER = timedelta(minutes=5)
 _START_WORKER = "./run serve starts one: see its log. Or run ./run worker."
 
 Checks = Mapping[str, Callable[[], Iterator[CheckMessage]]]
-_TIME = "%Y-%m-%d %H:%M:%S UTC"
 
 
 def run_all_checks() -> list[CheckMessage]:
@@ -338,9 +337,9 @@ def _check_worker() -> Iterator[CheckMessage]:
             hint=_START_WORKER,
         )
     elif worker.is_alive(seen_at, now=now):
-        yield Info(f"running (last seen {seen_at:{_TIME}}). Nothing overdue.")
+        yield Info(f"running (last seen {format_time(seen_at)}). Nothing overdue.")
     else:
-        seen = f"last seen {seen_at:{_TIME}}" if seen_at else "never seen"
+        seen = f"last seen {format_time(seen_at)}" if seen_at else "never seen"
         yield Warning(f"not running ({seen}). Nothing overdue.", hint=_START_WORKER)
 
 
@@ -357,11 +356,11 @@ def _check_clock() -> Iterator[CheckMessage]:
     now = clock.now()
     ahead = find_future_time(now=now)
     if ahead is None:
-        yield Info(f"no recorded time is later than the database's clock ({now:{_TIME}})")
+        yield Info(f"no recorded time is later than the database's clock ({format_time(now)})")
     else:
         yield Warning(
-            f"the newest recorded time is {ahead:{_TIME}}, but the database server's clock says "
-            f"{now:{_TIME}}",
+            f"the newest recorded time is {format_time(ahead)}, but the database server's clock "
+            f"says {format_time(now)}",
             hint="Check that clock. See docs/OPERATIONS.md, “A wrong clock”.",
         )
 
@@ -373,7 +372,7 @@ def _check_audit_log() -> Iterator[CheckMessage]:
     elif last.fault:
         yield Error(last.message, hint="Run ./run manage verify_audit.")
     else:
-        yield Info(f"intact, verified {last.checked_at:{_TIME}}")
+        yield Info(f"intact, verified {format_time(last.checked_at)}")
 
 
 _WITHOUT_DATABASE: Checks = {

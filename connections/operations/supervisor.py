@@ -40,9 +40,9 @@ class Child:
 
     @property
     def exit_reason(self) -> str:
-        """How it ended, as the end of a sentence."""
+        """How it ended: a signal or an exit code."""
         code = self.process.returncode
-        return f"by {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
+        return signal.Signals(-code).name if code < 0 else f"exit code {code}"
 
 
 class Supervisor:
@@ -107,7 +107,7 @@ class Supervisor:
             child = self._ended.get()
             if child.restart is None or child.process.returncode >= 0:
                 return child
-            _print_line(f"{child.name} was ended {child.exit_reason}. Restarting it.")
+            _print_line(f"{child.name} was killed ({child.exit_reason}). Restarting it.")
             self._children.remove(child)
             child.restart()
 
@@ -161,7 +161,7 @@ def end_with_parent(parent: int) -> None:
 def run_until_first_exit(supervisor: Supervisor) -> int:
     """Wait until a process ends by itself, print which, and return exit code 1."""
     child = supervisor.wait()
-    _print_line(f"{child.name} ended unexpectedly {child.exit_reason}. Stopping the rest.")
+    _print_line(f"{child.name} ended unexpectedly ({child.exit_reason}). Stopping the rest.")
     return 1
 
 

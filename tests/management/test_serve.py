@@ -102,7 +102,7 @@ def test_it_fails_when_one_of_its_processes_dies(tmp_path: Path) -> None:
         worker = process.children()[1]
         os.kill(worker, signal.SIGKILL)
         assert process.process.wait(30) == 1
-        assert process.wait_for_line("The worker ended unexpectedly by SIGKILL")
+        assert process.wait_for_line("The worker ended unexpectedly (SIGKILL)")
 
 
 def test_a_web_server_that_is_killed_is_started_again(tmp_path: Path) -> None:
@@ -111,7 +111,7 @@ def test_a_web_server_that_is_killed_is_started_again(tmp_path: Path) -> None:
         get(port, "/healthz")
         web_server = process.children()[0]
         os.kill(web_server, signal.SIGKILL)
-        assert process.wait_for_line("The web server was ended by SIGKILL. Restarting it.")
+        assert process.wait_for_line("The web server was killed (SIGKILL). Restarting it.")
         assert get(port, "/healthz") == (200, "ok\n")
         assert len(process.children()) == 2
         assert process.end() == 0

@@ -241,7 +241,7 @@ class Command(OrgAdminCommand):
         if self._stop.deletion_id and not self._stop.is_response_recorded:
             _write(
                 sys.stderr.fileno(),
-                f"Waiting up to {sending.DELETE_SECONDS:.0f} s for Datadog’s response. "
+                f"Waiting up to {sending.DELETE_SECONDS:.0f} s for Datadog's response. "
                 "A second signal stops at once.",
             )
 
@@ -259,11 +259,11 @@ class Command(OrgAdminCommand):
         if self._stop.deletion_id is None:
             return _STOPPED
         if self._stop.is_response_recorded:
-            then = "Datadog’s response is recorded."
+            then = "Datadog's response is recorded."
         else:
             then = (
-                "The DELETE might have been sent and might have worked. Don’t delete again: "
-                "a worker or reconcile_deletions checks Datadog’s list."
+                "The DELETE might have been sent and might have worked. Don't delete again: "
+                "a worker or reconcile_deletions checks Datadog's list."
             )
         return f"Stopped. {then} Deletion: /deletions/{self._stop.deletion_id}/"
 

@@ -22,7 +22,7 @@ class Command(OrgAdminCommand):
         if not options["yes"]:
             self.usage_error("Nothing was erased. Add --yes: erasure can't be undone.")
         erased = erase_person(actor=command_actor(), person=person)
-        text = f"Erased person no. {erased.number}. Names and addresses: {erased.values}."
+        text = f"Erased person no. {erased.number}. Names and addresses erased: {erased.values}."
         if erased.shared_names:
             text += " Another person has the same name, so copies of it elsewhere stay."
         self.emit(

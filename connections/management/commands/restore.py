@@ -44,7 +44,7 @@ class Command(OrgAdminCommand):
 
 
 def _sentences(restored: RestoreResult, *, directory: Path) -> str:
-    made_at = restored.manifest.made_at
+    made_at = restored.manifest.made_at_text
     sentences = [f"Restored {restored.database} from the backup in {directory}, made {made_at}."]
     if restored.kept:
         sentences.append(f"The previous database is saved as {restored.kept}.")

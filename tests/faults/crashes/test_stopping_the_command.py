@@ -123,7 +123,7 @@ def test_during_the_delete_it_records_and_prints_the_outcome(
     assert process.returncode == 0, errors
     document = json.loads(output)
     assert (document["state"], document["outcome"]) == ("settled", "deleted")
-    assert errors == ("Waiting up to 20 s for Datadog’s response. A second signal stops at once.\n")
+    assert errors == ("Waiting up to 20 s for Datadog's response. A second signal stops at once.\n")
     deletion = only_deletion(stack)
     assert [one["http_status"] for one in deletion["attempts"]] == [200]
     assert stack.world.deletes_received(connection_id) == 1
@@ -248,8 +248,8 @@ def test_a_second_signal_ends_it_at_once_and_names_the_record(
 
     deletion = only_deletion(stack)
     text = (
-        "Stopped. The DELETE might have been sent and might have worked. Don’t delete again: a "
-        "worker or reconcile_deletions checks Datadog’s list. "
+        "Stopped. The DELETE might have been sent and might have worked. Don't delete again: a "
+        "worker or reconcile_deletions checks Datadog's list. "
         f"Deletion: /deletions/{deletion['id']}/"
     )
     assert process.returncode == 6
