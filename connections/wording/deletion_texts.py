@@ -61,14 +61,14 @@ def describe(
     status = DeletionStatus.CHECKING if is_being_rechecked else status_of(deletion)
     short = badge(deletion, is_being_rechecked=is_being_rechecked)
     attempts = list(deletion.attempts.all())
-    if may_approve and status == DeletionStatus.NEEDS_APPROVAL:
-        headline = f"{deletion.requested_by_name} requests your approval."
-    else:
-        headline = _headline(deletion, status=status, attempts=attempts)
+    headline = _headline(deletion, status=status, attempts=attempts)
     if deletion.is_settled and not is_being_rechecked:
         lines = _closed_lines(deletion, status=status, attempts=attempts, seen_by=seen_by)
     else:
         lines = _open_lines(deletion, status=status, attempts=attempts)
+    if may_approve and status == DeletionStatus.NEEDS_APPROVAL:
+        lines = [headline, *lines]
+        headline = f"{deletion.requested_by_name} requests your approval."
     if status in {DeletionStatus.NEEDS_APPROVAL, DeletionStatus.NO_EFFECT}:
         lines += _approval_lines(deletion, approvers=None if may_approve else approvers)
     return DeletionText(
@@ -185,8 +185,6 @@ def _approval_lines(deletion: Deletion, *, approvers: tuple[str, ...] | None) ->
     is_first = deletion.state == State.REQUESTED
     return [
         "" if is_first else "A new DELETE needs new approvals: each covers one attempt.",
-        f"{len(given)} of {policy.approvals_needed} approvals{': ' if given else ''}"
-        f"{join_names(given)}.",
         f"Expires at {format_time(deletion.expires_at)}." if is_first else deadline,
         "" if approvers is None else can_approve,
     ]

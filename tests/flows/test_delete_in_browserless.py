@@ -7,7 +7,7 @@ import pytest
 from pytest_django import DjangoAssertNumQueries
 
 from connections.deletions import sending
-from connections.models import Deletion
+from connections.models import AuditEvent, Deletion
 from connections.net import connection
 from connections.net.connection import Deadline
 from connections.net.resolver import Address
@@ -294,7 +294,7 @@ def test_the_record_shows_who_why_when_and_what_was_answered(desk: Desk) -> None
         "Datadog returned 200 in",
         "content-type",
         "{}",
-        "evidence no.",
+        f"#{AuditEvent.objects.latest('seq').seq}",
     ):
         assert shown in page.text
     deletion = Deletion.objects.get()

@@ -105,7 +105,7 @@ def test_each_act_has_its_time_its_person_and_the_way_to_its_deletion(
         for each in audit.events_of(subject=deletion)
         if each.code == audit.EventCode.DELETION_REQUESTED
     ]
-    assert f"{event.at:%H:%M:%S} UTC · Ada · evidence no. {event.seq}" in page.text
+    assert f"{event.at:%H:%M:%S} UTC · Ada · #{event.seq}" in page.text
     assert f'href="/audit/{event.seq}/"' not in page.html
     page = open_life(client_of(edith), connection)
     assert f'href="/audit/{event.seq}/"' in page.html
