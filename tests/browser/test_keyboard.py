@@ -113,7 +113,7 @@ def test_the_id_of_a_connection_can_be_copied(desk: Desk) -> None:
     desk.page.goto(desk.review_path)
     desk.page.get_by_text("Details: id, exact request").click()
     button = desk.page.locator("button[data-copy]")
-    expect(button).to_have_accessible_name("Copy connection id")
+    expect(button).to_have_accessible_name("Copy connection ID")
     button.click()
     expect(button).to_have_attribute("data-done", "")
     expect(desk.page.locator("#live")).to_have_text("Copied")
