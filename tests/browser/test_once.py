@@ -157,10 +157,10 @@ def test_going_back_and_sending_the_form_again_deletes_nothing_more(
     desk.delete()
     expect(desk.page).to_have_url(RECORD)
     desk.page.go_back()
-    expect(desk.page.get_by_role("heading", level=1)).to_have_text("This org connection")
-    expect(desk.page.get_by_role("link", name="View the deletion")).to_be_visible()
+    expect(desk.page.get_by_role("heading", level=1)).to_have_text("Deletion review")
+    expect(desk.page.get_by_role("link", name="View deletion")).to_be_visible()
     expect(desk.delete_button).not_to_be_visible()
-    desk.page.get_by_text("Ask for another deletion of it").click()
+    desk.page.get_by_text("Request another deletion").click()
     desk.page.get_by_label("Reason").fill(REASON)
     confirm = desk.page.locator("form[data-confirm]").get_attribute("data-confirm")
     desk.page.get_by_label("To confirm, type").fill(confirm or "")
@@ -177,7 +177,7 @@ def test_a_page_kept_by_the_browser_is_asked_for_anew_after_its_form_was_sent(de
     # Debian's Chromium keeps none when it is driven, so the browser's own event is given by hand.
     desk.page.evaluate("dispatchEvent(new PageTransitionEvent('pageshow', {persisted: true}))")
 
-    expect(desk.page.get_by_role("heading", name="This credential cannot send it.")).to_be_visible()
+    expect(desk.page.get_by_role("heading", name="This credential can’t send the DELETE")).to_be_visible()
 
 
 def expect_a_lost_answer(watch: Watch) -> None:
@@ -210,7 +210,7 @@ def test_a_lost_answer_leads_to_the_record(desk: Desk, watch: Watch) -> None:
         "heading", name="No response from Org Admin. The DELETE might have been sent."
     )
     expect(notice).to_be_focused()
-    expect(desk.page.get_by_text("Do not start again: open its record.")).to_be_visible()
+    expect(desk.page.get_by_text("Don’t retry; view the deletion.")).to_be_visible()
     expect(desk.page.get_by_text("nothing is sent")).to_have_count(0)
     desk.page.get_by_role("link", name="View the deletion").click()
     expect(desk.page).to_have_url(RECORD)
@@ -231,7 +231,7 @@ def test_a_lost_answer_to_what_sends_nothing_does_not_speak_of_sending(
     desk.page.get_by_role("button", name="Request approval").click()
 
     expect(desk.page.get_by_role("heading", name="No response from Org Admin")).to_be_focused()
-    expect(desk.page.get_by_text("may have been sent")).to_have_count(0)
+    expect(desk.page.get_by_text("might have been sent")).to_have_count(0)
     desk.page.get_by_role("link", name="Reload the page").click()
     expect(
         desk.page.get_by_role("heading", name="A deletion of this connection is already open")

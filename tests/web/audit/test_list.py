@@ -165,9 +165,9 @@ def test_a_deletion_leads_whoever_audits_to_its_events(
     deletion = make()
     event = add_event("About it.", about=deletion, by=ada)
     page = read(client_of(edith).get(f"/deletions/{deletion.pk}/"))
-    assert "About it." in read(client_of(edith).get(page.link("Its events"))).text
+    assert "About it." in read(client_of(edith).get(page.link("Audit events"))).text
     assert page.link(f"#{event.seq}") == f"/audit/{event.seq}/"
-    assert "Its events" not in read(client_of(ada).get(f"/deletions/{deletion.pk}/")).text
+    assert "Audit events" not in read(client_of(ada).get(f"/deletions/{deletion.pk}/")).text
 
 
 @pytest.mark.parametrize(
