@@ -177,7 +177,9 @@ def test_a_page_kept_by_the_browser_is_asked_for_anew_after_its_form_was_sent(de
     # Debian's Chromium keeps none when it is driven, so the browser's own event is given by hand.
     desk.page.evaluate("dispatchEvent(new PageTransitionEvent('pageshow', {persisted: true}))")
 
-    expect(desk.page.get_by_role("heading", name="This credential can’t send the DELETE")).to_be_visible()
+    expect(
+        desk.page.get_by_role("heading", name="This credential can’t send the DELETE")
+    ).to_be_visible()
 
 
 def expect_a_lost_answer(watch: Watch) -> None:
