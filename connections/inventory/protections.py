@@ -30,9 +30,8 @@ from connections.models import (
 )
 
 LONGEST_REASON = 4000
-NO_REASON_TO_PROTECT = "Say why it must stay."
+NO_REASON = "Enter a reason."
 NOT_VISIBLE = "No connection with this ID is visible to you. Ask an administrator to protect it."
-NO_REASON_TO_UNPROTECT = "Say why it may be deleted again."
 
 
 def protect_connection(*, actor: Actor, key: OrgConnectionKey, reason: str) -> Protection:
@@ -44,7 +43,7 @@ def protect_connection(*, actor: Actor, key: OrgConnectionKey, reason: str) -> P
     """
     permissions.require(permissions.can_protect(actor), "protect connections")
     person = _person(actor)
-    reason = _checked_reason(reason, missing=NO_REASON_TO_PROTECT)
+    reason = _checked_reason(reason)
     _check_site(key.site)
     lookups.require_visible_connection(key, actor=actor)
     try:
@@ -94,7 +93,7 @@ def remove_protection(*, actor: Actor, protection: Protection, reason: str) -> P
         permissions.can_unprotect(actor, protection=protection), "remove this protection"
     )
     person = _person(actor)
-    reason = _checked_reason(reason, missing=NO_REASON_TO_UNPROTECT)
+    reason = _checked_reason(reason)
     try:
         with audit.atomic():
             removal = ProtectionRemoval.objects.create(
@@ -136,12 +135,12 @@ def _person(actor: Actor) -> Person:
     return actor.person
 
 
-def _checked_reason(reason: str, *, missing: str) -> str:
+def _checked_reason(reason: str) -> str:
     reason = reason.strip()
     if not has_visible_text(reason):
-        raise InvalidInputError({"reason": missing})
+        raise InvalidInputError({"reason": NO_REASON})
     if len(reason) > LONGEST_REASON:
-        raise InvalidInputError({"reason": f"A reason has at most {LONGEST_REASON} characters."})
+        raise InvalidInputError({"reason": f"Use at most {LONGEST_REASON} characters."})
     return reason
 
 
@@ -151,7 +150,7 @@ def _check_site(site: str) -> None:
     except UnknownSiteError:
         # A site whose credentials are stored may be configured again.
         if not Credential.objects.filter(site=site).exists():
-            raise InvalidInputError({"site": "Choose one of the sites."}) from None
+            raise InvalidInputError({"site": "Choose a site."}) from None
 
 
 def _active() -> QuerySet[Protection]:
@@ -201,9 +200,8 @@ def protection_text(protection: Protection) -> str:
     """The text of a refusal: who protects the connection, since when, why, and what to do."""
     return (
         "This connection is protected, so no new DELETE was sent. "
-        f"{protection.protected_by} said at "
-        f"{format_time(protection.protected_at)} that it must stay: “{protection.reason}”. Another "
-        "person can lift that on the connection’s page."
+        f"{protection.protected_by} protected it at {format_time(protection.protected_at)}: "
+        f"“{protection.reason}”. Another person can remove the protection on the connection’s page."
     )
 
 

@@ -335,7 +335,7 @@ def sync_orgs(
     verified is pinned to no org, so its listing would prove nothing: it is left out. A failure of
     one org is stored as its result and affects no other.
     """
-    permissions.require(permissions.can_sync(actor), "read connections from Datadog again")
+    permissions.require(permissions.can_sync(actor), "sync connections")
     chosen = credentials_in_use(actor=actor) if credentials is None else credentials
     chosen = [credential for credential in chosen if credential.org_id]
     if only_stale:

@@ -93,7 +93,7 @@ def test_asking_is_refused_and_says_who_protects_it_and_why(
     ada: Person, linus: Person, credential: Credential, key: OrgConnectionKey
 ) -> None:
     protect(key, linus)
-    with pytest.raises(BlockedError, match=f"Linus said at .*{REASON}") as refused:
+    with pytest.raises(BlockedError, match=f"Linus protected it at .*{REASON}") as refused:
         asked(actor=person_actor(person=ada), credential=credential, key=key)
     assert refused.value.cause == "connection_protected"
     assert not Deletion.objects.exists()
@@ -243,7 +243,7 @@ def test_no_one_removes_their_own_protection_not_even_an_administrator(
     root: Person, key: OrgConnectionKey
 ) -> None:
     protection = protect(key, root)
-    with pytest.raises(PermissionDenied, match="someone else"):
+    with pytest.raises(PermissionDenied, match="Another person"):
         lift(protection, root)
     assert protections.find_protection(key)
 

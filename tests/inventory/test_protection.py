@@ -87,10 +87,10 @@ def test_the_form_is_filled_in_with_the_connection(desk: Desk) -> None:
 @pytest.mark.parametrize(
     ("typed", "complaint"),
     [
-        ({"reason": " "}, "Say why it must stay."),
+        ({"reason": " "}, "Enter a reason."),
         ({"connection_id": "no id"}, "five groups"),
         ({"site": ""}, "Choose a site."),
-        ({"site": "elsewhere.example"}, "Choose one of the sites."),
+        ({"site": "elsewhere.example"}, "Choose a site."),
     ],
 )
 def test_what_is_wrong_is_said_and_nothing_is_protected(
@@ -110,7 +110,7 @@ def test_what_is_wrong_is_said_and_nothing_is_protected(
 def test_an_empty_form_says_of_every_field_what_to_do(desk: Desk) -> None:
     page = read(desk.client.post("/connections/protect/"))
     assert page.status == 422
-    for complaint in ("Choose a site.", "Enter a connection ID.", "why it must stay"):
+    for complaint in ("Choose a site.", "Enter a connection ID.", "Enter a reason."):
         assert complaint in page.text
 
 

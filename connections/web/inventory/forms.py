@@ -13,8 +13,7 @@ from connections.deletions import reviews
 from connections.inventory.inventory import SORT_KEYS, InventoryFilter
 from connections.inventory.protections import (
     LONGEST_REASON,
-    NO_REASON_TO_PROTECT,
-    NO_REASON_TO_UNPROTECT,
+    NO_REASON,
 )
 from connections.web.credentials.forms import site_choices
 from connections.web.forms import ServiceForm
@@ -64,20 +63,20 @@ class InventoryForm(forms.Form):
         )
 
 
-def _reason(*, missing: str) -> forms.CharField:
+def _reason() -> forms.CharField:
     return forms.CharField(
         label="Reason",
         max_length=LONGEST_REASON,
         help_text="Kept permanently. Don’t include personal data.",
         widget=forms.Textarea(attrs={"rows": 2}),
-        error_messages={"required": missing},
+        error_messages={"required": NO_REASON},
     )
 
 
 class RemovalForm(ServiceForm):
     """Why a protection is removed."""
 
-    reason = _reason(missing=NO_REASON_TO_UNPROTECT)
+    reason = _reason()
 
 
 class ProtectionForm(ServiceForm):
@@ -87,7 +86,7 @@ class ProtectionForm(ServiceForm):
         choices=site_choices,
         error_messages={
             "required": "Choose a site.",
-            "invalid_choice": "Choose one of the sites.",
+            "invalid_choice": "Choose a site.",
         },
     )
     connection_id = forms.CharField(
@@ -96,7 +95,7 @@ class ProtectionForm(ServiceForm):
         widget=forms.TextInput(attrs={"autocomplete": "off", "spellcheck": "false"}),
         error_messages={"required": "Enter a connection ID."},
     )
-    reason = _reason(missing=NO_REASON_TO_PROTECT)
+    reason = _reason()
 
     def clean_connection_id(self) -> UUID:
         """The id. Raises ValidationError with the service's message."""
