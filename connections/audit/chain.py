@@ -46,11 +46,11 @@ def _clean(value: Any) -> Any:
         return value
     if isinstance(value, Mapping):
         if not all(isinstance(key, str) for key in value):
-            raise TypeError("A key in the record is a string.")
+            raise TypeError("A key in an event must be a string.")
         return {clean(key): _clean(each) for key, each in value.items()}
     if isinstance(value, Sequence) and not isinstance(value, bytes):
         return [_clean(each) for each in value]
-    raise TypeError(f"The record cannot hold a {type(value).__name__}.")
+    raise TypeError(f"An event can't hold a {type(value).__name__}.")
 
 
 def event_hash(previous: bytes, text: bytes) -> bytes:

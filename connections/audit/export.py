@@ -190,7 +190,7 @@ def prepare_shipment(
         raise InvalidInputError({"since": "--since is 0 or more, and --limit 1 or more."})
     if since > size:
         message = (
-            f"The record ends at event {size}, before {since}: this is another record, "
+            f"The audit log ends at event {size}, before {since}: this is another log, "
             "or an older one that was restored."
         )
         raise InvalidInputError({"since": message})

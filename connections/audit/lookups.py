@@ -51,7 +51,7 @@ def _find[T: (Credential, Deletion)](rows: QuerySet[T], *, actor: Actor, pk: UUI
     hidden_row = rows.model._default_manager.filter(pk=pk, **{f"{by}__in": hidden}).first()
     if hidden_row:
         raise_not_visible(actor=actor, subject=hidden_row)
-    raise Http404("There is none with this id.")
+    raise Http404("Nothing has this ID.")
 
 
 def require_connection(key: OrgConnectionKey, *, actor: Actor) -> None:

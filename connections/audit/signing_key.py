@@ -110,7 +110,7 @@ def load_signing_key() -> SigningKey:
         key = read_signing_key(path)
     if key.public_key != recorded:
         raise SigningKeyError(
-            f"The record says that the key {verify.fingerprint_of(recorded)} signs it, and {path} "
+            f"The audit log is signed with key {verify.fingerprint_of(recorded)}, but {path} "
             f"holds {key.fingerprint}. Put the newest file there, or the one that belongs to a "
             "database that was restored."
         )
@@ -138,7 +138,7 @@ def stage_signing_key() -> SigningKey:
     _update(_with_next_key)
     staged = read_signing_key(Path(settings.SIGNING_KEY_FILE)).next_key
     if staged is None:
-        raise SigningKeyError("The signing key was not changed: its file was changed meanwhile.")
+        raise SigningKeyError("The signing key was not changed: its file changed in the meantime.")
     return staged
 
 
@@ -147,14 +147,14 @@ def require_creation_allowed(path: Path) -> None:
     # Checked before the file: another process might be creating both.
     if Checkpoint.objects.exists() and not path.exists():
         raise SigningKeyError(
-            f"There is no signing key at {path}, and this record holds checkpoints. Put the file "
+            f"There is no signing key at {path}, and this audit log has checkpoints. Put the file "
             "back from its backup; nothing was changed."
         )
     if not settings.DATABASE_IS_SQLITE:
         raise SigningKeyError(
-            f"There is no signing key at {path}. With PostgreSQL none is made by itself, because "
-            "every process must share one: run `./run manage make_keys --output DIR` once and "
-            "name its signing_key.json in ORGADMIN_SIGNING_KEY_FILE."
+            f"There is no signing key at {path}. With PostgreSQL none is created automatically, "
+            "because every process must share one: run `./run manage make_keys --output DIR` once "
+            "and name its signing_key.json in ORGADMIN_SIGNING_KEY_FILE."
         )
 
 

@@ -137,7 +137,7 @@ def _read_checked(path: Path) -> bytes:
     except OSError as error:
         raise PrivateFileError(
             f"Cannot read {path} ({error.strerror}). Check that it exists and that the user that "
-            "runs Org Admin may read it."
+            "runs Org Admin can read it."
         ) from None
     try:
         # Checked first: `os.fdopen` would raise another error for a directory.

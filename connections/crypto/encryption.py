@@ -195,9 +195,9 @@ def make_key_ring_if_allowed() -> KeyRing:
             )
         if not settings.DATABASE_IS_SQLITE:
             raise KeyRingError(
-                f"There is no key ring at {path}. With PostgreSQL none is made by itself, because "
-                "every process must share one: run `./run manage make_keys --output DIR` once and "
-                "name its keyring.json in ORGADMIN_KEYRING_FILE."
+                f"There is no key ring at {path}. With PostgreSQL none is created automatically, "
+                "because every process must share one: run `./run manage make_keys --output DIR` "
+                "once and name its keyring.json in ORGADMIN_KEYRING_FILE."
             )
     try:
         create_private_text_once(path, lambda: new_key_ring_text().reveal())

@@ -77,8 +77,8 @@ def require_visible_to_requester(shown: Review, *, actor: Actor) -> None:
     if not shown.is_reviewed and shown.other_credentials:
         names = ", ".join(other.name for other in shown.other_credentials)
         raise ConflictError(
-            f"{shown.credential.name} does not list it, but {names} does. Nothing was sent. "
-            "Choose that credential, so that you see what it is."
+            f"{shown.credential.name} doesn't list this connection, but {names} does. Nothing was "
+            "sent. Choose that credential to review the connection."
         )
 
 
@@ -304,7 +304,7 @@ def execute_deletion(
     lapse_approvals(deletion=deletion, actor=actor)
     if states.is_awaiting_approval(deletion):
         again = "needs approval again" if deletion.epoch else "still needs approval"
-        raise ConflictError(f"It {again}. {attempt_facts.nothing_new_of(deletion)}")
+        raise ConflictError(f"This deletion {again}. {attempt_facts.nothing_new_of(deletion)}")
     if not is_awaiting_confirmation(deletion):
         return deletion
     if not can_confirm(deletion=deletion, person=actor.person):
@@ -464,7 +464,7 @@ def lapse_approvals(*, deletion: Deletion, actor: Actor) -> bool:
     if not is_still_present or not states.has_expired(deletion, now=now):
         return False
     sentence = audit.Sentence(
-        "Approvals for another DELETE of {connection} expired: it was not confirmed within 24 "
+        "Approvals for another DELETE of {connection} expired without confirmation after 24 "
         "hours. No new DELETE was sent.",
         connection=deletion.description,
     )

@@ -37,9 +37,9 @@ def check_deletion(*, deletion: Deletion, actor: Actor) -> Deletion:
     elif deletion.outcome in {Outcome.DELETED, Outcome.ALREADY_ABSENT, Outcome.GONE_UNATTRIBUTED}:
         verification.verify_deleted(deletion=deletion, actor=actor)
     elif deletion.state == State.SENDING:
-        raise ConflictError("It is being sent right now. Wait for the answer.")
+        raise ConflictError("The DELETE is in progress. Wait for the response.")
     else:
-        raise ConflictError("In this state there is nothing to check with Datadog.")
+        raise ConflictError("This deletion has nothing to check with Datadog.")
     return deletion
 
 

@@ -163,7 +163,7 @@ def _require_valid_approvals(deletion: Deletion) -> None:
             text = f"{approval.approver_name} no longer has permission to approve deletions."
             raise BlockedError(text, cause=Cause.PERSON_LOST_RIGHT)
     if len(approvals) < states.approvals_needed(deletion):
-        raise BlockedError("It still needs approval.", cause=Cause.APPROVALS_MISSING)
+        raise BlockedError("This deletion still needs approval.", cause=Cause.APPROVALS_MISSING)
 
 
 def claim(*, deletion: Deletion, actor: Actor, was_rechecked: bool) -> Attempt | None:
@@ -231,7 +231,7 @@ def _verify_after_send(*, deletion: Deletion, actor: Actor, response: DeleteResp
             verification.sync_observing_credentials(deletion=deletion, actor=actor)
     except UnavailableError:
         # It was sent and recorded; the worker repeats the check that failed now.
-        logger.warning("Deletion %s was sent; looking afterwards failed.", deletion.pk)
+        logger.warning("Deletion %s was sent, but the check afterwards failed.", deletion.pk)
     except DatabaseError as error:
         said = response_summary(response)
         raise ResponseNotRecordedError(
@@ -268,7 +268,9 @@ def record_or_keep(*, attempt: Attempt, response: DeleteResponse, actor: Actor) 
         )
     else:
         kept = RecordedIn.LOCALLY
-        logger.error("The database did not take the outcome of a deletion. It is kept in %s.", path)
+        logger.error(
+            "The database did not store the response to a DELETE. It is saved in %s.", path
+        )
     raise ResponseNotRecordedError(
         deletion_id=attempt.deletion_id, response_text=said, kept=kept
     ) from failure
@@ -455,7 +457,7 @@ def record_kept_responses() -> int:
             except UnusableFileError as error:
                 if path not in _logged:
                     _logged.add(path)
-                    logger.error("A kept answer cannot be recorded and stays: %s", error)  # noqa: TRY400
+                    logger.error("A saved response can't be recorded and stays: %s", error)  # noqa: TRY400
     return recorded
 
 

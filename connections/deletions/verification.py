@@ -128,12 +128,12 @@ def _compared_fields(fields: SnapshotFields) -> list[tuple[str, str, bool]]:
     disabled = {True: "disabled", False: "active", None: ""}[fields.creator_is_disabled]
     return [
         ("Source org", fields.source_org_name, True),
-        ("Source org id", fields.source_org_id, True),
+        ("Source org ID", fields.source_org_id, True),
         ("Destination org", fields.sink_org_name, True),
-        ("Destination org id", fields.sink_org_id, True),
+        ("Destination org ID", fields.sink_org_id, True),
         ("Types", ", ".join(sorted(fields.connection_types)), True),
         ("Created by", fields.creator_name, False),
-        ("Its creator is", disabled, False),
+        ("Creator", disabled, False),
     ]
 
 

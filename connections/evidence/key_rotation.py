@@ -103,7 +103,7 @@ class KeyRotationVerifier:
                 Fault.ROTATION,
                 min(proved + 1, size) or 1,
                 f"The key file holds the key {_short(self._public_keys[self._current + 1])}, and "
-                "no event put it in place: it is missing, or the record is older than the file.",
+                "no event put it in place: it is missing, or the audit log is older than the file.",
                 at_latest=max(size, 1),
             )
 

@@ -43,7 +43,7 @@ class AuditMaintenance:
             if not _continue_verification(running):
                 self._running = running
         except CannotVerifyError as error:
-            logger.warning("The record could not be verified. %s", error)
+            logger.warning("The audit log could not be verified. %s", error)
             self._next_check = time.monotonic() + checkpoints.CHECKPOINT_INTERVAL.total_seconds()
 
     def _start_if_due(self) -> Iterator[AuditVerification | None] | None:

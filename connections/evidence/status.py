@@ -112,7 +112,7 @@ def _current_key(origin: str) -> tuple[PublicKey | None, str]:
     try:
         if not path.exists():
             require_creation_allowed(path)
-            return None, "There is none yet: it is made with the first checkpoint."
+            return None, "No key yet. It is created with the first checkpoint."
         key = read_signing_key(path)
     except SigningKeyError as error:
         return None, str(error)

@@ -148,11 +148,11 @@ def _raise_fault(seq: int, document: dict[str, Any] | None) -> None:
         raise AuditFault(
             Fault.INSERTED,
             seq_in_text,
-            f"Event {seq_in_text} was put in: the one after it bears its number.",
+            f"Event {seq_in_text} was inserted: the next one has its number.",
         )
     if seq_in_text > seq and not _has_text_of(seq):
         raise AuditFault(
-            Fault.DELETED, seq, f"Event {seq} is missing, and later ones bear other numbers."
+            Fault.DELETED, seq, f"Event {seq} is missing, and later ones were renumbered."
         )
     raise AuditFault(
         Fault.REORDERED,

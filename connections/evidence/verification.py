@@ -69,7 +69,7 @@ class VerificationReport:
     fault: Fault | None = None
     first_bad_seq: int | None = None
     at_latest: int | None = None
-    message: str = "The record is whole."
+    message: str = "The audit log is intact."
     differing: int = 0
     deletions: tuple[str, ...] = ()
 
@@ -174,7 +174,7 @@ def _parse_given(name: str, text: str, *, origin: str) -> KnownCheckpoint:
     except verify.VerificationFailed as error:
         raise CannotVerifyError(f"{name} cannot be read. {error}") from None
     if signed.origin != origin:
-        raise CannotVerifyError(f"{name} is of another record: {signed.origin}, not {origin}.")
+        raise CannotVerifyError(f"{name} is of another audit log: {signed.origin}, not {origin}.")
     return KnownCheckpoint(name=name, size=signed.size, signed=signed)
 
 
@@ -269,13 +269,15 @@ def _verify_end(
     if before.events > size:
         seq = size + 1
         raise AuditFault(
-            Fault.INSERTED, seq, f"Event {seq} stands after the end of the record: it was put in."
+            Fault.INSERTED,
+            seq,
+            f"Event {seq} comes after the end of the audit log: it was inserted.",
         )
     for name, larger in _larger_sizes(state, head, before=before, given=given):
         raise AuditFault(
             Fault.TRUNCATED,
             size + 1,
-            f"The record ends at {size}, and {name} has seen {larger} events: those from "
+            f"The audit log ends at {size}, but {name} is of {larger} events: those from "
             f"{size + 1} on were removed.",
         )
     is_same_end = head.hash == state.hash

@@ -394,4 +394,4 @@ class BreakGlassReview(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"glass review by {self.reviewer_name}"
+        return f"break-glass review by {self.reviewer_name}"

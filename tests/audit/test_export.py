@@ -159,7 +159,7 @@ def test_a_limit_is_kept_and_the_rest_follows(shipper: Shipper) -> None:
 def test_a_cursor_beyond_the_end_is_refused(shipper: Shipper) -> None:
     add_event("Something.")
     shipper.since = 7
-    with pytest.raises(CommandError, match="The record ends at event 1") as raised:
+    with pytest.raises(CommandError, match="The audit log ends at event 1") as raised:
         shipper.ship()
     assert raised.value.returncode == 2
 

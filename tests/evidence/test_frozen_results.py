@@ -76,7 +76,7 @@ def verified() -> tuple[int, dict[str, Any]]:
 
 def assert_whole() -> None:
     code, document = verified()
-    assert (code, document["deletions"], document["message"]) == (0, [], "The record is whole.")
+    assert (code, document["deletions"], document["message"]) == (0, [], "The audit log is intact.")
 
 
 def assert_named(*deletions: Deletion) -> None:

@@ -401,7 +401,7 @@ def run_command(copy: Copy, *arguments: str) -> tuple[int, str]:
 
 def test_the_command_ends_with_0_for_a_whole_record(copy: Copy) -> None:
     code, said = run_command(copy)
-    assert (code, said.startswith("The record is whole.")) == (0, True)
+    assert (code, said.startswith("The audit log is intact.")) == (0, True)
 
 
 def test_the_command_ends_with_1_and_names_the_stretch(copy: Copy) -> None:

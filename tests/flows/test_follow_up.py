@@ -104,7 +104,7 @@ def test_what_waits_for_approval_cannot_be_confirmed(guarded: Desk, sandbox: San
     )
 
     assert page.status == 409
-    assert "It still needs approval. Nothing was sent." in page.text
+    assert "This deletion still needs approval. Nothing was sent." in page.text
     assert sandbox.world.deletes_received(guarded.connection.id) == 0
 
 
@@ -246,7 +246,7 @@ def test_checking_what_was_never_sent_is_refused(guarded: Desk) -> None:
     response = guarded.client.post(f"/deletions/{guarded.deletion().pk}/reconcile/")
 
     assert response.status_code == 409
-    assert "there is nothing to check with Datadog" in read(response).text
+    assert "nothing to check with Datadog" in read(response).text
 
 
 @pytest.mark.parametrize("act", ["execute", "approve", "decline", "withdraw", "reconcile", "close"])

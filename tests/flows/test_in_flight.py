@@ -190,7 +190,7 @@ def test_what_is_on_its_way_can_neither_be_checked_nor_withdrawn(
     desk.delete()
 
     assert seen[0].status == 409
-    assert "It is being sent right now. Wait for the answer." in seen[0].text
+    assert "The DELETE is in progress. Wait for the response." in seen[0].text
 
 
 def test_a_sending_whose_process_was_killed_can_be_checked_after_a_minute(
