@@ -29,7 +29,7 @@ def test_a_passkey_is_set_up_with_recovery_codes_and_signs_in_by_itself(
     page.get_by_label("Username or email").fill(operator.username)
     page.get_by_label("Password").fill(PASSWORD)
     page.get_by_role("button", name="Sign in", exact=True).click()
-    page.get_by_label("Passwordless").check()
+    page.get_by_label("Sign in with this key alone").check()
     page.get_by_role("button", name="Add key").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("Recovery codes")
     expect(page.locator("#recovery-codes li")).to_have_count(10)

@@ -58,7 +58,7 @@ def add_passkey(page: Page) -> None:
     """Set up a passkey on the pages that offer it."""
     page.goto("/accounts/2fa/")
     page.get_by_role("link", name="Add key").click()
-    page.get_by_label("Passwordless").check()
+    page.get_by_label("Sign in with this key alone").check()
     page.get_by_role("button", name="Add key").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("Recovery codes")
     page.goto("/accounts/2fa/webauthn/")

@@ -52,7 +52,7 @@ def test_add_person_can_make_an_administrator(db: None) -> None:
 def test_a_taken_name_is_a_usage_error(db: None, ada: Person) -> None:
     failed = failure("add_person", "--username", "ada", "--email", "other@example.com")
     assert failed.returncode == 2
-    assert "Somebody else" in str(failed)
+    assert "Another person" in str(failed)
 
 
 def test_a_failure_with_json_is_one_document_too(db: None, ada: Person) -> None:
