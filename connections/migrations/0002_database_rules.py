@@ -305,7 +305,7 @@ def rules(vendor):
             "Broken glass stays broken",
         ),
         Rule(DELETION, "approvals", "UPDATE", HAS_APPROVALS, "Other people must approve it first"),
-        Rule(DELETION, "round", "UPDATE", ROUND, "An approval covers one sending"),
+        Rule(DELETION, "round", "UPDATE", ROUND, "An approval covers one attempt"),
         Rule(
             DELETION,
             "copies",

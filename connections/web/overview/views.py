@@ -155,9 +155,12 @@ def _credential_item(credential: Credential) -> AttentionItem:
 
 def health_rows(page: Overview, *, can_audit: bool) -> dict[str, HealthRow]:
     """What works and what doesn't, by the name of what it is about."""
-    rows = {
-        "Syncs": _sync_health(page),
-        "Credentials": _credential_health(page.credentials),
+    rows = {}
+    if page.credentials:
+        rows["Syncs"] = _sync_health(page)
+        rows["Credentials"] = _credential_health(page.credentials)
+        rows["Approvals"] = _approval_health(page.approval_gaps)
+    rows |= {
         "Audit log": HealthRow(
             badge=audit_log_badge(page.verification, now=page.at),
             text=f"verified {format_age(page.verification.checked_at, now=page.at)}"
@@ -165,7 +168,6 @@ def health_rows(page: Overview, *, can_audit: bool) -> dict[str, HealthRow]:
             else "",
             url=reverse("evidence-detail") if can_audit else "",
         ),
-        "Approvals": _approval_health(page.approval_gaps),
         "Worker": HealthRow(badge=_RUNNING if page.has_worker else _NOT_RUNNING, text=""),
     }
     if page.given_up:

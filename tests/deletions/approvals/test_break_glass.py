@@ -341,7 +341,7 @@ def test_the_page_uses_break_glass_keeps_the_input_and_shows_it_permanently(
         assert "Break glass" in read(client.get(address)).text
 
     reviewer = client_of(linus)
-    assert "Glass broken, not reviewed" in read(reviewer.get("/")).text
+    assert "Break glass, not reviewed" in read(reviewer.get("/")).text
     page = record(reviewer, asked)
     action = page.form_to("/review-glass/").action
     assert read(reviewer.post(action, {"note": ""})).status == 422

@@ -38,7 +38,7 @@ from tests.support.clock import SettableClock
 pytestmark = [pytest.mark.django_db, pytest.mark.database]
 
 ClientOf = Callable[[Person], Client]
-BEHIND = "The clock is behind the recorded times."
+BEHIND = "The clock is behind the recorded times"
 NOW = datetime(2026, 3, 2, 14, 3, 22, tzinfo=timezone.get_default_timezone())
 HOUR = timedelta(hours=1)
 

@@ -15,7 +15,7 @@ from tests.support.clock import SettableClock
 __all__ = ["credential"]
 pytestmark = pytest.mark.django_db
 
-NOBODY = "No worker is running."
+NOBODY = "No worker is running"
 ClientOf = Callable[[Person], Client]
 
 
@@ -36,7 +36,7 @@ def test_the_overview_says_so_until_a_worker_beats_and_again_when_it_went_silent
     clock.advance(minutes=3, seconds=1)
     said = overview()
     assert NOBODY in said
-    assert "The last was seen at" in said
+    assert "Last seen at" in said
     worker.record_heartbeat(name="one", host="here", process_id=1)
     assert NOBODY not in overview()
     worker.remove_heartbeat(name="one")

@@ -195,8 +195,8 @@ def test_the_overview_shows_the_state_of_the_audit_log(
         )
         clock.advance(seconds=age)
     page = read(reader.get("/"))
-    assert f"Record of acts: {word}" in page.text
-    assert page.link("See the evidence") == "/evidence/"
+    assert f"Audit log {word}" in page.text.partition("Health")[2]
+    assert ("/evidence/", "Audit log") in [(href, text.strip()) for href, text in page.links]
 
 
 def test_the_page_asks_the_database_little(
