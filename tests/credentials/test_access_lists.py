@@ -8,7 +8,7 @@ from django.core.exceptions import PermissionDenied
 from django.db import IntegrityError, transaction
 from django.test import Client
 
-from connections.access import permissions
+from connections.access import permissions, visibility
 from connections.access.actor import WORKER, Actor, person_actor
 from connections.audit.outbox import Audience, people_to_notify
 from connections.core.causes import Cause
@@ -35,7 +35,7 @@ from tests.flows.support import Desk, read, store_credential
 from tests.management.test_delete_org_connection import run
 from tests.support.clock import SettableClock
 from tests.support.people import make_person
-from tests.support.sandbox import connection_between, org_named
+from tests.support.sandbox import connection_between
 
 pytestmark = [pytest.mark.django_db, pytest.mark.database]
 
@@ -319,22 +319,25 @@ def test_the_database_takes_an_entry_of_one_group_or_one_person(
         CredentialAccess.objects.create(credential=credential, kind=AccessKind.SEE, **values)
 
 
-def test_the_history_leaves_out_what_is_hidden_under_every_filter(
+@pytest.mark.parametrize("most_parts", [32, 0])
+def test_both_ways_to_read_the_history_find_the_same(
     credential: Credential,
     ada: Person,
     grace: Person,
     root: Person,
     sandbox: SandboxServer,
     wanted: UUID,
+    monkeypatch: pytest.MonkeyPatch,
     client_of: ClientOf,
+    most_parts: int,
 ) -> None:
     hidden = store_credential(sandbox, "Labs EU")
     other = connection_between(sandbox.world, "Labs EU", "Data Lake EU")
     ask(credential, wanted, actor=fresh(ada))
     Desk(client=client_of(ada), credential=hidden, connection=other).delete()
     allow(hidden, root, see=[person(ada)])
-    org_id = org_named(sandbox.world, "Payments US").id
-    org = f"{credential.site}/{org_id}"
+    monkeypatch.setattr(visibility, "MAX_QUERIES", most_parts)
+    org = f"{credential.site}/{credential.org_id}"
     for filters in (HistoryFilter(), HistoryFilter(org=org), HistoryFilter(text="x")):
         page = history.history_page(actor=fresh(grace), filters=filters)
         assert [each.connection_id for each in page.deletions] == [wanted]
