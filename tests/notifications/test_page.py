@@ -216,14 +216,14 @@ def test_a_link_in_the_place_of_the_file_is_not_followed(
 def test_the_evidence_says_who_has_which_checkpoint(
     administrator: Client, settings: Settings, tmp_path: Path
 ) -> None:
-    assert "Nobody outside." in read(administrator.get("/evidence/")).text
+    assert "None outside this server." in read(administrator.get("/evidence/")).text
     settings.CHECKPOINT_FILE = str(tmp_path / "witness")
     audit.record(
         code=audit.EventCode.SIGNED_OUT, actor=WORKER, sentence=audit.Sentence("Something.")
     )
     made = checkpoints.make_checkpoint()
     assert made
-    assert "Nothing so far" in read(administrator.get("/evidence/")).text
+    assert "Nothing yet" in read(administrator.get("/evidence/")).text
     delivery.run_due(channel=Notification.Channel.FILE)
     page = read(administrator.get("/evidence/"))
     assert f"File {tmp_path}/witness" in page.text
