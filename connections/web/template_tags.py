@@ -55,6 +55,12 @@ def _badge_context(shown: Badge) -> dict[str, str]:
     }
 
 
+@register.inclusion_tag("connections/components/badge.html")
+def flag(name: str) -> dict[str, Any]:
+    """The badge of a flag beside a deletion's status. A key of FLAGS."""
+    return {**_badge_context(wording.FLAGS[name]), "tint": True}
+
+
 @register.inclusion_tag("connections/components/legend.html")
 def legend(subject: str) -> dict[str, Any]:
     """What every status of the subject means, closed until it is opened. A key of LEGENDS."""

@@ -15,9 +15,7 @@ from connections.wording.deletion_texts import (
     unrecorded_response_text,
 )
 from connections.wording.deletions import (
-    BREAK_GLASS_FLAG,
-    LATE_RESPONSE_FLAG,
-    DeletionStatus,
+    FLAGS,
     NextStep,
     badge,
     label_of_outcome,
@@ -39,12 +37,10 @@ from connections.wording.notifications import (
 )
 from connections.wording.service import audit_log_text, clock_ahead_text, no_worker_text
 from connections.wording.statuses import (
-    AuditLogStatus,
     Badge,
     ConnectionStatus,
     CredentialStatus,
     NotificationStatus,
-    PersonStatus,
     SyncStatus,
     audit_log_badge,
     credential_badge,
@@ -55,22 +51,18 @@ from connections.wording.statuses import (
 )
 
 __all__ = [
-    "BREAK_GLASS_FLAG",
     "EVENT_TITLES",
-    "LATE_RESPONSE_FLAG",
+    "FLAGS",
     "LEGENDS",
     "LONGEST_NAME",
-    "AuditLogStatus",
     "Badge",
     "BannerText",
     "ConnectionStatus",
     "CredentialStatus",
-    "DeletionStatus",
     "DeletionText",
     "EventText",
     "NextStep",
     "NotificationStatus",
-    "PersonStatus",
     "SyncStatus",
     "audit_log_badge",
     "audit_log_text",

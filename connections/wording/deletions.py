@@ -197,15 +197,18 @@ def steps_of(status: DeletionStatus) -> tuple[NextStep, ...]:
     return _STEPS.get(status, (NextStep.REQUEST_AGAIN,))
 
 
-BREAK_GLASS_FLAG = Badge(
-    "Break glass", "danger", "warning", "Confirmed without the required approvals."
-)
-LATE_RESPONSE_FLAG = Badge(
-    "Late response",
-    "warn",
-    "clock",
-    "A response arrived after Org Admin stopped waiting for it.",
-)
+# Shown beside the status.
+FLAGS = {
+    "break_glass": Badge(
+        "Break glass", "danger", "warning", "Confirmed without the required approvals."
+    ),
+    "late_response": Badge(
+        "Late response",
+        "warn",
+        "clock",
+        "A response arrived after Org Admin stopped waiting for it.",
+    ),
+}
 _OF_STATE = {
     State.REQUESTED: DeletionStatus.NEEDS_CONFIRMATION,
     State.APPROVED: DeletionStatus.APPROVED,
@@ -341,7 +344,7 @@ def deletion_badges() -> tuple[Badge, ...]:
         )
         for status in DeletionStatus
     ]
-    return (*statuses, BREAK_GLASS_FLAG, LATE_RESPONSE_FLAG)
+    return (*statuses, *FLAGS.values())
 
 
 def label_of_state(state: str) -> str:

@@ -106,7 +106,7 @@ def test_a_worker_frozen_while_datadog_answers_overwrites_nothing(
     )
     assert not is_overwritten
     assert "Late response to attempt 1" in page.text
-    assert "Datadog returned 200. Org Admin had stopped waiting for it" in page.text
+    assert "after Org Admin had stopped waiting for it. Datadog returned 200." in page.text
     assert 'role="alert"' in page.html
 
 
