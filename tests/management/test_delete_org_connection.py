@@ -238,7 +238,7 @@ def test_a_person_who_may_not_delete_cannot_be_named(
     ended = run(target.id, "--yes", "--as", "victor")
 
     assert ended.code == 1
-    assert "no longer has permission to delete connections" in ended.document["error"]
+    assert "doesn't have permission to delete connections" in ended.document["error"]
     assert not Deletion.objects.exists()
 
 
