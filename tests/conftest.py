@@ -1,5 +1,6 @@
 """What every test may ask for: the cast, a clock, a small Datadog; and what every test gets."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -28,6 +29,11 @@ __all__ = ["_let_tests_empty_tables", "_lock_order", "bare_sandbox", "pytest_ter
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Start slow files first: a worker that meets one last would work on while others are done."""
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """Two more workers than CPUs: many tests wait for other processes and for deadlines."""
+    return (os.cpu_count() or 1) + 2
 
 
 @pytest.fixture(autouse=True, scope="session")

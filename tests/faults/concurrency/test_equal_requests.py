@@ -36,37 +36,37 @@ def received(sandbox: SandboxServer, connections: list[tuple[str, str]]) -> Coun
 def test_equal_requests_of_six_processes_are_one_deletion_and_one_delete_each(
     shared_database: SharedDatabase, bare_sandbox: SandboxServer
 ) -> None:
-    wanted = add_connections(bare_sandbox.world, orgs=6, each=10)
+    wanted = add_connections(bare_sandbox.world, orgs=4, each=6)
     told = run_concurrently(
         plans("ask", wanted, is_same_form=True), database=shared_database, sandbox=bare_sandbox
     )
-    assert Counter(each["answer"] for one in told for each in one) == {"deletion": 360}
+    assert Counter(each["answer"] for one in told for each in one) == {"deletion": 144}
     # Each process was led to the same record.
     assert all([each["id"] for each in one] == [each["id"] for each in told[0]] for one in told)
-    assert received(bare_sandbox, wanted) == {1: 60}
+    assert received(bare_sandbox, wanted) == {1: 24}
     rows = rows_of(shared_database, "SELECT state, outcome FROM connections_deletion")
-    assert Counter(rows) == {("settled", "deleted"): 60}
-    assert rows_of(shared_database, "SELECT count(*) FROM connections_attempt") == [(60,)]
+    assert Counter(rows) == {("settled", "deleted"): 24}
+    assert rows_of(shared_database, "SELECT count(*) FROM connections_attempt") == [(24,)]
 
 
 def test_six_people_who_ask_for_the_same_send_it_once(
     shared_database: SharedDatabase, bare_sandbox: SandboxServer
 ) -> None:
-    wanted = add_connections(bare_sandbox.world, orgs=3, each=10)
+    wanted = add_connections(bare_sandbox.world, orgs=2, each=6)
     told = run_concurrently(
         plans("ask", wanted, is_same_form=False), database=shared_database, sandbox=bare_sandbox
     )
     # Who comes when it is gone already is told so; nobody meets an error.
     answers = {each["answer"] for one in told for each in one}
     assert answers <= {"deletion", "ReviewChangedError", "InvalidInputError", "ConflictError"}
-    assert received(bare_sandbox, wanted) == {1: 30}
+    assert received(bare_sandbox, wanted) == {1: 12}
     rows = rows_of(
         shared_database,
         "SELECT d.outcome, (SELECT count(*) FROM connections_attempt a"
         " WHERE a.deletion_id = d.id) FROM connections_deletion d",
     )
     kinds = Counter(rows)
-    assert kinds.pop(("deleted", 1)) == 30
+    assert kinds.pop(("deleted", 1)) == 12
     # Asked for between the DELETE and its proof: read again, found absent, never sent.
     assert set(kinds) <= {("already_absent", 0)}
 
