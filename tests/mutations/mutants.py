@@ -535,6 +535,14 @@ KEEPING = (
         "tests/web/test_middleware.py::test_a_view_that_writes_while_it_should_read_raises",
     ),
     _mutant(
+        "a page that can show a secret is not compressed",
+        "connections/web/middleware.py",
+        'if response.streaming or getattr(request, "shows_secret", False):',
+        "if response.streaming:",
+        "tests/web/hardening/test_compression.py"
+        "::test_a_page_with_a_new_sign_in_link_is_neither_compressed_nor_cached",
+    ),
+    _mutant(
         "no formula in a CSV",
         "connections/core/tabular.py",
         """return "'" + text if _starts_like_a_formula(text) else text""",
