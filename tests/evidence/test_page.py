@@ -108,8 +108,8 @@ def test_a_kept_checkpoint_and_a_seed_go_in(reader: Client, tmp_path: Path) -> N
         ({"since": "soon"}, "From: Enter a valid date."),
         ({"since": "2020-01-02", "until": "2020-01-01"}, "From: The period ends before it begins."),
         ({"since": "9999-01-01"}, "From: The period ends before it begins."),
-        ({"checkpoint": "nonsense"}, "Checkpoint you kept: The checkpoint cannot be read."),
-        ({"seed": "a\tb"}, "Seed of the sample: A seed is one line"),
+        ({"checkpoint": "nonsense"}, "Earlier checkpoint: The checkpoint cannot be read."),
+        ({"seed": "a\tb"}, "Sample seed: A seed is one line"),
     ],
 )
 def test_an_invalid_form_comes_back_with_everything_typed(
