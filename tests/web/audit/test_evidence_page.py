@@ -71,7 +71,7 @@ def test_without_any_key_and_checkpoint_the_page_says_how_they_are_made(
     page = show(reader)
     assert "No checkpoint yet" in page.text
     by_itself = settings.DATABASE_IS_SQLITE
-    assert ("made with the first checkpoint" in page.text) is by_itself
+    assert ("created with the first checkpoint" in page.text) is by_itself
     assert ("make_keys --output DIR" in page.text) is not by_itself
 
 
