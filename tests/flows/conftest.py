@@ -13,7 +13,7 @@ from tests.support.sandbox import connection_between
 
 @pytest.fixture
 def desk(ada: Person, sandbox: SandboxServer, client_of: Callable[[Person], Client]) -> Desk:
-    """Ada, about to delete what Payments US shares with Group SOC, with Payments US's keys."""
+    """Ada, ready to delete Payments US → Group SOC with Payments US's credential."""
     return Desk(
         client=client_of(ada),
         credential=store_credential(sandbox, "Payments US"),

@@ -1,4 +1,4 @@
-"""A person at the review page, without a browser: reads the forms as they are and posts them."""
+"""A person's requests without a browser: reads the forms of a page and submits them."""
 
 import re
 from collections.abc import Mapping
@@ -30,7 +30,7 @@ def store_credential(
     policy: ApprovalPolicy = ApprovalPolicy.NONE,
     is_read: bool = True,
 ) -> Credential:
-    """Store a verified credential of an org of the sandbox, and read its connections."""
+    """Store a verified credential of an org of the sandbox, and sync its connections."""
     org = org_named(sandbox.world, org_name)
     pair = key_pair_of(sandbox.world, org_name)
     now = timezone.now()
@@ -114,24 +114,24 @@ class _Reader(HTMLParser):
 
 @dataclass(frozen=True, kw_only=True)
 class Page:
-    """What a person sees of an answer."""
+    """The parts of a response that tests check."""
 
     status: int
     html: str
     text: str
     forms: list[Form]
     outcome: dict[str, str]
-    # What looks for news by itself; empty when nothing does.
+    # The attributes of the element that polls; empty when nothing polls.
     watch: dict[str, str]
     links: list[tuple[str, str]]
 
     def link(self, words: str) -> str:
-        """Where the one link with these words leads."""
+        """The target of the one link with this text."""
         [href] = [href for href, text in self.links if text.strip() == words]
         return href
 
     def form_to(self, ending: str) -> Form:
-        """The one form whose action ends so."""
+        """The one form whose action ends with this."""
         [form] = [form for form in self.forms if form.action.endswith(ending)]
         return form
 
@@ -140,7 +140,7 @@ class Page:
 
 
 def read(response: HttpResponseBase) -> Page:
-    """Read an answer as a person would; white space is folded."""
+    """Parse a response; whitespace in its text is collapsed."""
     reader = _Reader()
     html = response.getvalue().decode()
     reader.feed(html)
@@ -157,7 +157,7 @@ def read(response: HttpResponseBase) -> Page:
 
 @dataclass(frozen=True, kw_only=True)
 class Desk:
-    """A signed-in person with one connection in mind."""
+    """A signed-in person, a credential, and the connection to delete."""
 
     client: Client
     credential: Credential
@@ -165,8 +165,8 @@ class Desk:
 
     def review(self, **query: str) -> Page:
         """Open the review."""
-        asked = {"credential": str(self.credential.pk), "connection_id": self.connection.id}
-        return read(self.client.get("/deletions/new/", asked | query))
+        query_string = {"credential": str(self.credential.pk), "connection_id": self.connection.id}
+        return read(self.client.get("/deletions/new/", query_string | query))
 
     def typed(self, **typed: str) -> dict[str, str]:
         """A fresh review's form, filled in; `typed` overrides fields."""
@@ -181,7 +181,7 @@ class Desk:
         return form.fields | filled | typed
 
     def delete(self, **typed: str) -> Page:
-        """Review, fill in, send, and follow to the record."""
+        """Review, fill in, submit, and follow the redirect to the deletion's page."""
         return self.follow(self.client.post("/deletions/new/", self.typed(**typed)))
 
     def follow(self, response: HttpResponseBase) -> Page:
@@ -191,16 +191,16 @@ class Desk:
         return self.open(response["Location"])
 
     def open(self, url: str) -> Page:
-        """Open an address."""
+        """Open a URL."""
         return read(self.client.get(url))
 
     def press(self, page: Page, ending: str, **typed: str) -> Page:
-        """Send one of the record's forms and follow to the record."""
+        """Submit one of the forms on the deletion's page and follow the redirect."""
         form = page.form_to(ending)
         return self.follow(self.client.post(form.action, form.fields | typed))
 
     def confirm(self, page: Page, **typed: str) -> Page:
-        """Type what the record's confirming form asks for, and send."""
+        """Type the confirmation text that the form names, and submit."""
         text = page.form_to("/execute/").attributes["data-confirm"]
         return self.press(page, "/execute/", **({"confirmation": text} | typed))
 
@@ -212,7 +212,7 @@ class Desk:
 def post_htmx(
     client: Client, url: str, data: Mapping[str, Any], *, target: str
 ) -> HttpResponseBase:
-    """Send a form as htmx does."""
+    """Submit a form as htmx does."""
     headers = HTMX | {"HX-Target": target}
     response: HttpResponseBase = client.post(url, data, headers=headers)
     return response

@@ -1,4 +1,4 @@
-"""The review page and its one POST: what is refused, and that nothing typed is lost."""
+"""The review page and its POST: what it refuses, and that no input is lost."""
 
 from collections.abc import Callable
 from uuid import UUID, uuid4
@@ -17,7 +17,7 @@ from tests.support.sandbox import connection_between
 ClientOf = Callable[[Person], Client]
 
 
-def test_the_form_asks_for_a_credential_and_an_id(desk: Desk) -> None:
+def test_the_form_has_fields_for_a_credential_and_an_id(desk: Desk) -> None:
     page = desk.open("/deletions/new/")
 
     [form] = [form for form in page.forms if "connection_id" in form.fields]
@@ -26,7 +26,7 @@ def test_the_form_asks_for_a_credential_and_an_id(desk: Desk) -> None:
     assert f'<option value="{desk.credential.pk}">{label}</option>' in page.html
 
 
-def test_the_review_says_what_the_connection_is(desk: Desk) -> None:
+def test_the_review_describes_the_connection(desk: Desk) -> None:
     page = desk.review()
 
     for shown in (
@@ -50,7 +50,7 @@ def test_a_review_never_shows_a_key(desk: Desk, sandbox: SandboxServer) -> None:
         assert pair.application_key not in html
 
 
-def test_an_unknown_type_is_named_as_it_is(desk: Desk, sandbox: SandboxServer) -> None:
+def test_an_unknown_data_type_is_shown_unchanged(desk: Desk, sandbox: SandboxServer) -> None:
     connection_id = desk.connection.id
     sandbox.world.change_connection(connection_id=connection_id, connection_types=("rum",))
     desk.client.post("/connections/refresh/")
@@ -60,7 +60,9 @@ def test_an_unknown_type_is_named_as_it_is(desk: Desk, sandbox: SandboxServer) -
     assert "Unknown data type rum : ask its owner what Group SOC uses it for" in page.text
 
 
-def test_another_credential_that_sees_it_can_be_picked(desk: Desk, sandbox: SandboxServer) -> None:
+def test_the_review_links_to_another_credential_that_lists_the_connection(
+    desk: Desk, sandbox: SandboxServer
+) -> None:
     other = store_credential(sandbox, "Group SOC")
 
     page = desk.open(desk.review().link("Group SOC (destination side)"))
@@ -79,24 +81,24 @@ def test_another_credential_that_sees_it_can_be_picked(desk: Desk, sandbox: Sand
         ({"request_id": ""}, "This page is out of date. Nothing was sent."),
     ],
 )
-def test_what_is_wrong_is_said_and_everything_typed_is_still_there(
+def test_an_invalid_form_shows_the_error_and_keeps_its_input(
     desk: Desk, sandbox: SandboxServer, typed: dict[str, str], message: str
 ) -> None:
-    filled = desk.typed(**{"reason": "carve-out", "ticket": "SEC-212"} | typed)
+    data = desk.typed(**{"reason": "carve-out", "ticket": "SEC-212"} | typed)
 
-    page = read(desk.client.post("/deletions/new/", filled))
+    page = read(desk.client.post("/deletions/new/", data))
 
     assert page.status == 422
     assert message in page.text
     form = page.form_to("/deletions/new/")
     assert form.fields["ticket"] == "SEC-212"
-    assert form.fields["reason"] == filled["reason"]
+    assert form.fields["reason"] == data["reason"]
     assert not Deletion.objects.exists()
     assert sandbox.world.deletes_received(desk.connection.id) == 0
 
 
 @pytest.mark.parametrize("missing", [{"request_id": "no id"}, {"request_id": ""}, {"digest": ""}])
-def test_a_page_that_is_out_of_date_leads_to_the_review_and_keeps_the_reason(
+def test_an_outdated_page_links_to_the_review_and_keeps_the_reason(
     desk: Desk, missing: dict[str, str]
 ) -> None:
     page = read(desk.client.post("/deletions/new/", desk.typed(reason="carve-out", **missing)))
@@ -108,22 +110,22 @@ def test_a_page_that_is_out_of_date_leads_to_the_review_and_keeps_the_reason(
     assert again.form_to("/deletions/new/").fields["reason"] == "carve-out"
 
 
-def test_a_refused_form_keeps_its_request_id_and_what_was_typed_to_confirm(desk: Desk) -> None:
-    filled = desk.typed(confirmation="Payments")
+def test_a_refused_form_keeps_its_request_id_and_confirmation_text(desk: Desk) -> None:
+    data = desk.typed(confirmation="Payments")
 
-    form = read(desk.client.post("/deletions/new/", filled)).form_to("/deletions/new/")
+    form = read(desk.client.post("/deletions/new/", data)).form_to("/deletions/new/")
 
-    assert form.fields["request_id"] == filled["request_id"]
+    assert form.fields["request_id"] == data["request_id"]
     assert form.fields["confirmation"] == "Payments"
 
 
 @pytest.mark.parametrize("connection_id", ["", "../../v2/org", "urn:uuid:" + "0" * 32, "{0}"])
-def test_a_malformed_id_is_refused_where_it_was_typed(desk: Desk, connection_id: str) -> None:
-    asked = {"credential": str(desk.credential.pk), "connection_id": connection_id}
+def test_a_malformed_id_is_refused_next_to_its_field(desk: Desk, connection_id: str) -> None:
+    fields = {"credential": str(desk.credential.pk), "connection_id": connection_id}
 
     pages = [
-        read(desk.client.get("/deletions/new/", asked)),
-        read(desk.client.post("/deletions/new/", asked | {"reason": "carve-out"})),
+        read(desk.client.get("/deletions/new/", fields)),
+        read(desk.client.post("/deletions/new/", fields | {"reason": "carve-out"})),
     ]
 
     assert [page.status for page in pages] == [422, 422]
@@ -134,26 +136,26 @@ def test_a_malformed_id_is_refused_where_it_was_typed(desk: Desk, connection_id:
 
 
 @pytest.mark.parametrize(
-    ("person", "says"), [("ada", "or an administrator (Root) to add one."), ("root", "View cred")]
+    ("person", "text"), [("ada", "or an administrator (Root) to add one."), ("root", "View cred")]
 )
-def test_without_a_credential_that_can_send_it_leads_on(
+def test_without_a_usable_credential_the_page_says_what_to_do(
     request: pytest.FixtureRequest,
     client_of: ClientOf,
     desk: Desk,
     root: Person,
     person: str,
-    says: str,
+    text: str,
 ) -> None:
     Credential.objects.update(org_id="", verified_at=None)
 
     page = read(client_of(request.getfixturevalue(person)).get("/deletions/new/"))
 
     assert "No verified credential" in page.text
-    assert says in page.text
+    assert text in page.text
     assert not [form for form in page.forms if "connection_id" in form.fields]
 
 
-def test_an_empty_form_is_refused_with_messages(desk: Desk) -> None:
+def test_an_empty_form_is_refused_with_error_messages(desk: Desk) -> None:
     page = read(desk.client.post("/deletions/new/", {}))
 
     assert page.status == 422
@@ -161,7 +163,7 @@ def test_an_empty_form_is_refused_with_messages(desk: Desk) -> None:
     assert "An org connection id looks like" in page.text
 
 
-def test_an_unknown_credential_is_said_once(desk: Desk) -> None:
+def test_an_unknown_credential_is_reported_once(desk: Desk) -> None:
     page = read(desk.client.get("/deletions/new/?credential=x&connection_id=y"))
 
     assert page.status == 422
@@ -169,27 +171,27 @@ def test_an_unknown_credential_is_said_once(desk: Desk) -> None:
     assert "Select a valid choice" not in page.text
 
 
-def test_an_upper_case_id_with_spaces_around_is_the_same_connection(desk: Desk) -> None:
+def test_an_id_in_upper_case_with_surrounding_spaces_is_accepted(desk: Desk) -> None:
     page = desk.review(connection_id=f"  {desk.connection.id.upper()} ")
 
     assert "Payments US’s logs and metrics" in page.text
 
 
-def test_the_confirmation_forgives_case_and_white_space(desk: Desk, sandbox: SandboxServer) -> None:
+def test_the_confirmation_ignores_case_and_whitespace(desk: Desk, sandbox: SandboxServer) -> None:
     page = desk.delete(confirmation="  payments   US ")
 
     assert page.outcome["data-outcome"] == "deleted"
 
 
 def test_a_retired_credential_cannot_send(desk: Desk, sandbox: SandboxServer) -> None:
-    filled = desk.typed()
+    data = desk.typed()
     Credential.objects.update(retired_at=desk.credential.created_at)
 
     page = desk.review()
     assert "Payments US was retired. Choose another credential." in page.text
     assert not page.has_form_to("/deletions/new/") or page.form_to("/deletions/new/").fields == {}
 
-    page = read(desk.client.post("/deletions/new/", filled))
+    page = read(desk.client.post("/deletions/new/", data))
     assert page.status == 422
     assert "Payments US was retired" in page.text
     assert sandbox.world.deletes_received(desk.connection.id) == 0
@@ -201,30 +203,32 @@ def test_an_unverified_credential_cannot_send(desk: Desk) -> None:
     assert "Payments US has not been verified" in desk.review().text
 
 
-def test_the_same_form_posted_twice_is_one_deletion(desk: Desk, sandbox: SandboxServer) -> None:
-    filled = desk.typed()
+def test_posting_the_same_form_twice_creates_one_deletion(
+    desk: Desk, sandbox: SandboxServer
+) -> None:
+    data = desk.typed()
 
-    first = desk.client.post("/deletions/new/", filled)
-    second = desk.client.post("/deletions/new/", filled)
+    first = desk.client.post("/deletions/new/", data)
+    second = desk.client.post("/deletions/new/", data)
 
     assert first["Location"] == second["Location"]
     assert Deletion.objects.count() == 1
     assert sandbox.world.deletes_received(desk.connection.id) == 1
 
 
-def test_a_form_that_another_person_posted_is_not_theirs(
+def test_a_person_cannot_post_a_form_that_another_person_posted(
     desk: Desk, grace: Person, client_of: Callable[[Person], Client]
 ) -> None:
-    filled = desk.typed()
-    desk.client.post("/deletions/new/", filled)
+    data = desk.typed()
+    desk.client.post("/deletions/new/", data)
 
-    page = read(client_of(grace).post("/deletions/new/", filled))
+    page = read(client_of(grace).post("/deletions/new/", data))
 
     assert page.status == 409
     assert "This form belongs to another person." in page.text
 
 
-def test_two_open_reviews_of_one_connection_make_one_deletion(
+def test_two_open_reviews_of_one_connection_create_one_deletion(
     desk: Desk, sandbox: SandboxServer
 ) -> None:
     one, two = desk.typed(), desk.typed()
@@ -237,7 +241,7 @@ def test_two_open_reviews_of_one_connection_make_one_deletion(
     assert sandbox.world.deletes_received(desk.connection.id) == 1
 
 
-def test_a_review_leads_to_the_deletion_that_is_open(desk: Desk, sandbox: SandboxServer) -> None:
+def test_a_review_links_to_the_open_deletion(desk: Desk, sandbox: SandboxServer) -> None:
     sandbox.world.set_fault(fault=faults.RETURNS_500, connection_id=desk.connection.id)
     desk.delete()
 
@@ -247,21 +251,21 @@ def test_a_review_leads_to_the_deletion_that_is_open(desk: Desk, sandbox: Sandbo
     assert page.link("View deletion") == f"/deletions/{desk.deletion().pk}/"
 
 
-def test_a_lost_answer_of_ours_is_found_by_the_form_it_came_from(desk: Desk) -> None:
-    filled = desk.typed()
+def test_a_form_whose_response_was_lost_leads_to_its_deletion(desk: Desk) -> None:
+    data = desk.typed()
     url = (
-        desk.review(request_id=filled["request_id"])
+        desk.review(request_id=data["request_id"])
         .form_to("/deletions/new/")
         .attributes["data-record-url"]
     )
-    desk.client.post("/deletions/new/", filled)
+    desk.client.post("/deletions/new/", data)
 
     response = desk.client.get(url)
 
     assert response["Location"] == f"/deletions/{desk.deletion().pk}/"
 
 
-def test_a_form_that_never_arrived_is_said_to_have_sent_nothing(desk: Desk) -> None:
+def test_a_form_that_never_arrived_is_reported_as_not_sent(desk: Desk) -> None:
     request_id = str(uuid4())
 
     page = desk.review(request_id=request_id)
@@ -270,7 +274,7 @@ def test_a_form_that_never_arrived_is_said_to_have_sent_nothing(desk: Desk) -> N
     assert page.form_to("/deletions/new/").fields["request_id"] == request_id
 
 
-def test_an_id_that_the_newest_list_lacks_is_read_again_and_shown_first(
+def test_an_id_missing_from_the_last_sync_is_synced_and_shown_before_sending(
     desk: Desk, sandbox: SandboxServer
 ) -> None:
     labs = sandbox.world.add_org(name="Labs US", site=desk.credential.site)
@@ -291,7 +295,7 @@ def test_an_id_that_the_newest_list_lacks_is_read_again_and_shown_first(
     assert sandbox.world.deletes_received(new.id) == 0
 
 
-def test_what_changed_since_the_page_was_opened_is_shown_anew(
+def test_a_connection_that_changed_since_the_review_is_shown_again(
     desk: Desk, sandbox: SandboxServer
 ) -> None:
     review = desk.review()
@@ -323,7 +327,7 @@ def test_a_connection_of_an_org_without_keys_is_sent_unreviewed(
     assert sandbox.world.deletes_received(foreign.id) == 1
 
 
-def test_a_viewer_may_not_review(
+def test_a_viewer_cannot_open_a_review(
     desk: Desk, victor: Person, client_of: Callable[[Person], Client]
 ) -> None:
     client = client_of(victor)
@@ -332,34 +336,32 @@ def test_a_viewer_may_not_review(
     assert client.post("/deletions/new/", desk.typed()).status_code == 403
 
 
-def test_a_key_ring_that_opens_nothing_is_said_and_nothing_is_sent(
+def test_keys_that_cannot_be_decrypted_are_reported_and_nothing_is_sent(
     desk: Desk, sandbox: SandboxServer
 ) -> None:
-    filled = desk.typed()
+    data = desk.typed()
     Credential.objects.update(secret_version=7)
 
-    page = read(desk.client.post("/deletions/new/", filled))
+    page = read(desk.client.post("/deletions/new/", data))
 
     assert page.status == 503
     assert "Nothing was sent. The stored keys can’t be decrypted." in page.text
-    assert page.form_to("/deletions/new/").fields["reason"] == filled["reason"]
+    assert page.form_to("/deletions/new/").fields["reason"] == data["reason"]
     assert not Deletion.objects.exists()
     assert sandbox.world.deletes_received(desk.connection.id) == 0
 
 
-def test_a_site_that_is_no_longer_known_is_said_and_nothing_is_sent(
-    desk: Desk, settings: Settings
-) -> None:
-    filled = desk.typed()
+def test_an_unknown_site_is_reported_and_nothing_is_sent(desk: Desk, settings: Settings) -> None:
+    data = desk.typed()
     settings.EXTRA_SITES = {}
 
-    page = read(desk.client.post("/deletions/new/", filled))
+    page = read(desk.client.post("/deletions/new/", data))
 
     assert page.status == 503
     assert "There is no Datadog site" in page.text
 
 
-def test_a_review_asks_the_database_a_fixed_number_of_times(
+def test_a_review_makes_a_bounded_number_of_queries(
     desk: Desk, django_assert_max_num_queries: DjangoAssertNumQueries
 ) -> None:
     with django_assert_max_num_queries(15):

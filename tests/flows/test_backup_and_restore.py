@@ -1,4 +1,4 @@
-"""From a machine that is lost to one that deletes: real commands, a key ring kept apart."""
+"""Restoring a lost installation with real commands and a key ring that is stored separately."""
 
 import json
 import shutil
@@ -13,14 +13,14 @@ from tests.support.processes import clean_environment, manage
 from tests.support.sandbox import US, connection_between, key_pair_of
 
 
-def told(*arguments: str, env: Mapping[str, str]) -> tuple[int, dict[str, Any]]:
+def run_json(*arguments: str, env: Mapping[str, str]) -> tuple[int, dict[str, Any]]:
     """The exit code and the one JSON document of a command."""
     done = manage(*arguments, "--json", env=env)
     return done.returncode, json.loads(done.stdout)
 
 
 @pytest.fixture
-def lost(tmp_path: Path, bare_sandbox: SandboxServer) -> dict[str, str]:
+def lost_installation(tmp_path: Path, bare_sandbox: SandboxServer) -> dict[str, str]:
     """A service with one credential, backed up to `backup`, its key ring copied to `safe`."""
     env = clean_environment(
         data_dir=tmp_path / "lost", ORGADMIN_EXTRA_SITES=bare_sandbox.extra_sites_setting()
@@ -36,7 +36,7 @@ def lost(tmp_path: Path, bare_sandbox: SandboxServer) -> dict[str, str]:
         env=env,
     )
     assert (added.returncode, added.stderr) == (0, "")
-    code, document = told("backup", "--output", str(tmp_path / "backup"), env=env)
+    code, document = run_json("backup", "--output", str(tmp_path / "backup"), env=env)
     assert (code, document["counts"]["credentials"]) == (0, 1)
     assert document["keyring_file"] == str(tmp_path / "lost/keyring.json")
     shutil.copy(document["keyring_file"], tmp_path / "safe")
@@ -45,31 +45,31 @@ def lost(tmp_path: Path, bare_sandbox: SandboxServer) -> dict[str, str]:
 
 
 def test_a_restored_database_with_its_key_ring_verifies_and_deletes(
-    lost: dict[str, str], tmp_path: Path, bare_sandbox: SandboxServer
+    lost_installation: dict[str, str], tmp_path: Path, bare_sandbox: SandboxServer
 ) -> None:
-    code, document = told("restore", "--from", str(tmp_path / "backup"), env=lost)
+    code, document = run_json("restore", "--from", str(tmp_path / "backup"), env=lost_installation)
     assert code == 0
     assert len(document["missing_key_ids"]) == 1
     shutil.copy(tmp_path / "safe", tmp_path / "new/keyring.json")
 
-    assert manage("verify_credentials", env=lost).returncode == 0
+    assert manage("verify_credentials", env=lost_installation).returncode == 0
     target = connection_between(bare_sandbox.world, "Payments US", "Group SOC").id
-    code, document = told(
+    code, document = run_json(
         *("delete_org_connection", "--credential", "Payments US", "--connection-id", target),
         *("--reason", "after the restore", "--yes"),
-        env=lost,
+        env=lost_installation,
     )
     assert (code, document["outcome"]) == (0, "deleted")
     assert bare_sandbox.world.deletes_received(target) == 1
-    code, document = told("restore", "--from", str(tmp_path / "backup"), env=lost)
+    code, document = run_json("restore", "--from", str(tmp_path / "backup"), env=lost_installation)
     assert (code, list(document)) == (1, ["error"])
     assert "--replace" in document["error"]
 
 
 def test_a_restored_database_without_its_key_ring_does_not_start(
-    lost: dict[str, str], tmp_path: Path
+    lost_installation: dict[str, str], tmp_path: Path
 ) -> None:
-    restored = manage("restore", "--from", str(tmp_path / "backup"), env=lost)
+    restored = manage("restore", "--from", str(tmp_path / "backup"), env=lost_installation)
     assert restored.returncode == 0
     manifest = json.loads((tmp_path / "backup/manifest.json").read_text())
     [key_id] = manifest["key_ids"]
@@ -77,7 +77,7 @@ def test_a_restored_database_without_its_key_ring_does_not_start(
     before = (tmp_path / "new/orgadmin.sqlite3").read_bytes()
 
     for command in ("serve", "worker"):
-        start = manage(command, env=lost | {"PORT": "0"})
+        start = manage(command, env=lost_installation | {"PORT": "0"})
         assert start.returncode == 1
         assert key_id in start.stderr
 

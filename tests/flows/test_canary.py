@@ -1,4 +1,4 @@
-"""Two known keys, looked for everywhere a key must never be."""
+"""Searches every place where a key must never be for two known keys."""
 
 import io
 import json
@@ -38,8 +38,8 @@ def keys(sandbox: SandboxServer) -> Keys:
     return pair.api_key, pair.application_key
 
 
-class _Keep(logging.Handler):
-    """Keeps every record, as a person would read it and with all that hangs on it."""
+class _LogCollector(logging.Handler):
+    """Collects every log record, both formatted and with all its attributes."""
 
     def __init__(self) -> None:
         super().__init__(logging.DEBUG)
@@ -51,22 +51,22 @@ class _Keep(logging.Handler):
 
 @pytest.fixture
 def log() -> Iterator[list[str]]:
-    """Everything that is logged by anybody at DEBUG, from the first act on."""
+    """Everything logged at DEBUG by any logger, from the start of the test."""
     names = (None, "urllib3", "requests", "django", "connections", "asyncio")
     loggers = [logging.getLogger(name) for name in names]
     levels = [logger.level for logger in loggers]
-    keep = _Keep()
-    logging.getLogger().addHandler(keep)
+    collector = _LogCollector()
+    logging.getLogger().addHandler(collector)
     for logger in loggers:
         logger.setLevel(logging.DEBUG)
-    yield keep.lines
-    logging.getLogger().removeHandler(keep)
+    yield collector.lines
+    logging.getLogger().removeHandler(collector)
     for logger, level in zip(loggers, levels, strict=True):
         logger.setLevel(level)
 
 
 @pytest.fixture
-def lived(
+def desk_after_use(
     log: list[str],
     sandbox: SandboxServer,
     keys: Keys,
@@ -74,7 +74,7 @@ def lived(
     ada: Person,
     client_of: ClientOf,
 ) -> Desk:
-    """The keys added by the form, rotated, used for a refused and for a carried out deletion."""
+    """The keys added with the form, rotated, and used for a refused and a successful deletion."""
     site = org_named(sandbox.world, "Payments US").site.name
     pasted = {"name": "Payments US", "site": site}
     pasted |= {"api_key": keys[0], "application_key": keys[1]}
@@ -96,25 +96,27 @@ def assert_clean(text: str | bytes, keys: Keys, where: str) -> None:
     assert [where for key in keys if key.encode() in content] == []
 
 
-def test_the_canary_sings_where_a_key_is(keys: Keys) -> None:
+def test_the_search_finds_a_key(keys: Keys) -> None:
     with pytest.raises(AssertionError):
         assert_clean(f"a log line with {keys[0]}", keys, "here")
 
 
-def test_the_keys_really_were_used(lived: Desk, sandbox: SandboxServer) -> None:
+def test_the_keys_were_used(desk_after_use: Desk, sandbox: SandboxServer) -> None:
     assert [d.outcome for d in Deletion.objects.order_by("requested_at")] == ["refused", "deleted"]
 
 
-def test_no_log_at_debug_holds_a_key(lived: Desk, keys: Keys, log: list[str]) -> None:
+def test_no_debug_log_contains_a_key(desk_after_use: Desk, keys: Keys, log: list[str]) -> None:
     assert any("urllib3" in line for line in log), "the client logged nothing: this proves nothing"
     for line in log:
         assert_clean(line, keys, line[:200])
 
 
-def test_no_page_holds_a_key(lived: Desk, keys: Keys, root: Person, client_of: ClientOf) -> None:
+def test_no_page_contains_a_key(
+    desk_after_use: Desk, keys: Keys, root: Person, client_of: ClientOf
+) -> None:
     client = client_of(root)
     credential = Credential.objects.get()
-    site, wanted = credential.site, UUID(lived.connection.id)
+    site, wanted = credential.site, UUID(desk_after_use.connection.id)
     urls = [
         reverse(name)
         for name in (
@@ -146,7 +148,7 @@ def test_no_page_holds_a_key(lived: Desk, keys: Keys, root: Person, client_of: C
 
 
 @pytest.mark.parametrize("wrong", [{"name": "x" * 300}, {"site": "nowhere"}])
-def test_a_form_that_comes_back_holds_no_key(
+def test_an_invalid_form_is_shown_again_without_keys(
     keys: Keys, margaret: Person, client_of: ClientOf, sandbox: SandboxServer, wrong: dict[str, str]
 ) -> None:
     site = org_named(sandbox.world, "Payments US").site.name
@@ -159,7 +161,7 @@ def test_a_form_that_comes_back_holds_no_key(
 @pytest.mark.parametrize(
     "broken", ["connections.crypto.encryption.encrypt", "connections.core.clock.now"]
 )
-def test_a_500_page_with_debug_on_holds_no_key(
+def test_a_500_page_with_debug_on_contains_no_key(
     keys: Keys,
     margaret: Person,
     client_of: ClientOf,
@@ -184,8 +186,8 @@ def test_a_500_page_with_debug_on_holds_no_key(
     assert_clean(response.content, keys, "500 page")
 
 
-def test_a_500_page_while_sending_holds_no_key(
-    lived: Desk,
+def test_a_500_page_while_sending_contains_no_key(
+    desk_after_use: Desk,
     keys: Keys,
     sandbox: SandboxServer,
     settings: Settings,
@@ -195,7 +197,9 @@ def test_a_500_page_while_sending_holds_no_key(
         raise RuntimeError("broken on purpose")
 
     again = connection_between(sandbox.world, "Group SOC", "Payments US")
-    desk = Desk(client=lived.client, credential=lived.credential, connection=again)
+    desk = Desk(
+        client=desk_after_use.client, credential=desk_after_use.credential, connection=again
+    )
     typed = desk.typed()
     settings.DEBUG = True
     desk.client.raise_request_exception = False
@@ -206,7 +210,9 @@ def test_a_500_page_while_sending_holds_no_key(
     assert_clean(response.content, keys, "500 page")
 
 
-def test_no_mail_session_cache_or_dump_holds_a_key(lived: Desk, keys: Keys, ada: Person) -> None:
+def test_no_mail_session_cache_or_dump_contains_a_key(
+    desk_after_use: Desk, keys: Keys, ada: Person
+) -> None:
     Client().post("/accounts/password/reset/", {"email": ada.email})
     assert mail.outbox, "no mail was sent, so this would prove nothing"
     assert_clean(repr([vars(message) for message in mail.outbox]), keys, "mail")
@@ -221,7 +227,7 @@ def test_no_mail_session_cache_or_dump_holds_a_key(lived: Desk, keys: Keys, ada:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_command_takes_keys_by_standard_input_and_no_process_shows_them(
+def test_a_command_reads_keys_from_standard_input_and_no_process_list_shows_them(
     sandbox: SandboxServer, keys: Keys, tmp_path: Path
 ) -> None:
     site = org_named(sandbox.world, "Payments US").site.name
@@ -263,5 +269,5 @@ def test_a_command_takes_keys_by_standard_input_and_no_process_shows_them(
             assert_clean(path.read_bytes(), keys, path.name)
 
 
-def test_the_data_directory_of_the_tests_is_a_throw_away_one() -> None:
+def test_the_tests_use_a_temporary_data_directory() -> None:
     assert "orgadmin-test-" in str(django_settings.DATA_DIR)

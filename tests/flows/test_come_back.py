@@ -1,4 +1,4 @@
-"""The review of a connection that was deleted already: it says so before it asks anything."""
+"""The review of a connection that was already deleted says so before its form."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -15,51 +15,51 @@ from tests.flows.support import REASON, Desk, read, store_credential
 from tests.support.clock import SettableClock
 from tests.support.people import make_person
 
-RECORD = "View deletion"
+DELETION_LINK = "View deletion"
 
 
-def answers(desk: Desk) -> bool:
-    """Whether the review leads to the record of the deletion that there was."""
+def links_to_deletion(desk: Desk) -> bool:
+    """Whether the review links to the earlier deletion."""
     deletion = desk.deletion()
-    return (RECORD, f"/deletions/{deletion.pk}/") in [
+    return (DELETION_LINK, f"/deletions/{deletion.pk}/") in [
         (words.strip(), href) for href, words in desk.review().links
     ]
 
 
-def test_the_review_says_that_it_was_deleted_when_and_by_whom(desk: Desk) -> None:
+def test_the_review_says_when_and_by_whom_it_was_deleted(desk: Desk) -> None:
     desk.delete()
 
     page = desk.review()
 
-    asked_at = desk.deletion().requested_at
+    requested_at = desk.deletion().requested_at
     assert (
         "Deleted and verified: Datadog returned 200 and no longer lists the connection."
         in page.text
     )
-    assert f'title="{format_time(asked_at)}"' in page.html
+    assert f'title="{format_time(requested_at)}"' in page.html
     assert "by Ada with Payments US:" in page.text
     assert REASON in page.text
-    assert answers(desk)
+    assert links_to_deletion(desk)
 
 
 @pytest.mark.parametrize(
-    ("fault", "says"),
+    ("fault", "text_shown"),
     [
         (faults.EXECUTES_THEN_404, "Not found (404). This request deleted nothing."),
         (faults.RETURNS_200_WITHOUT_DELETING, "Datadog returned 200."),
     ],
 )
-def test_the_review_says_how_it_ended(
-    desk: Desk, sandbox: SandboxServer, fault: Fault, says: str
+def test_the_review_shows_the_outcome(
+    desk: Desk, sandbox: SandboxServer, fault: Fault, text_shown: str
 ) -> None:
     sandbox.world.set_fault(fault=fault, connection_id=desk.connection.id)
     desk.delete()
 
-    assert says in desk.review().text
-    assert answers(desk)
+    assert text_shown in desk.review().text
+    assert links_to_deletion(desk)
 
 
-def test_the_review_says_that_it_is_gone_where_nobody_can_prove_by_whom(
+def test_the_review_says_that_it_is_gone_when_no_request_is_proven_to_have_removed_it(
     desk: Desk, sandbox: SandboxServer, clock: SettableClock
 ) -> None:
     sandbox.world.set_fault(fault=faults.EXECUTES_THEN_RESET, connection_id=desk.connection.id)
@@ -71,7 +71,7 @@ def test_the_review_says_that_it_is_gone_where_nobody_can_prove_by_whom(
     assert "Gone, but not proven to be this request. The response was lost." in desk.review().text
 
 
-def test_one_that_is_listed_again_is_reviewed_as_any_other(
+def test_a_connection_that_is_listed_again_is_reviewed_normally(
     desk: Desk, sandbox: SandboxServer
 ) -> None:
     desk.delete()
@@ -81,33 +81,31 @@ def test_one_that_is_listed_again_is_reviewed_as_any_other(
 
     page = desk.review()
 
-    assert not answers(desk)
+    assert not links_to_deletion(desk)
     assert page.form_to("/deletions/new/").attributes["data-confirm"] == "Payments US"
 
 
-def test_one_whose_deletion_was_refused_is_reviewed_as_any_other(
+def test_a_connection_whose_deletion_was_refused_is_reviewed_normally(
     desk: Desk, sandbox: SandboxServer
 ) -> None:
     sandbox.world.set_fault(fault=faults.RETURNS_403, connection_id=desk.connection.id)
     desk.delete()
 
-    assert not answers(desk)
+    assert not links_to_deletion(desk)
 
 
-def test_another_deletion_of_it_can_be_asked_for_all_the_same(
-    desk: Desk, sandbox: SandboxServer
-) -> None:
+def test_another_deletion_can_still_be_requested(desk: Desk, sandbox: SandboxServer) -> None:
     desk.delete()
 
     page = read(desk.client.post("/deletions/new/", desk.typed(confirmation="wrong")))
 
-    # Open, so that what is wrong is seen.
+    # Open, so that the error is visible.
     assert '<details class="details gap-above" open>' in page.html
     assert "Nothing was sent." in page.text
     assert sandbox.world.deletes_received(desk.connection.id) == 1
 
 
-def test_what_one_key_pair_did_not_find_another_may_delete(
+def test_another_key_pair_can_delete_what_one_did_not_find(
     desk: Desk, sandbox: SandboxServer
 ) -> None:
     sandbox.world.remove_connection(connection_id=desk.connection.id)
@@ -115,8 +113,8 @@ def test_what_one_key_pair_did_not_find_another_may_delete(
 
     other = replace(desk, credential=store_credential(sandbox, "Group SOC"))
 
-    assert answers(desk)
-    assert not answers(other)
+    assert links_to_deletion(desk)
+    assert not links_to_deletion(other)
 
 
 def test_a_hidden_deletion_is_not_mentioned(
@@ -131,4 +129,4 @@ def test_a_hidden_deletion_is_not_mentioned(
 
     page = Desk(client=stranger, credential=other, connection=desk.connection).review()
 
-    assert RECORD not in page.text
+    assert DELETION_LINK not in page.text

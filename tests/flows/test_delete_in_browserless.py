@@ -1,4 +1,4 @@
-"""One deletion from the review to its outcome, against real sockets, without JavaScript."""
+"""One deletion from review to outcome, over real sockets, without JavaScript."""
 
 import socket
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from tests.support.sandbox import seconds_for
 pytestmark = pytest.mark.database
 
 
-def test_a_deletion_is_reviewed_confirmed_and_proved(desk: Desk, sandbox: SandboxServer) -> None:
+def test_a_deletion_is_reviewed_confirmed_and_verified(desk: Desk, sandbox: SandboxServer) -> None:
     page = desk.delete(ticket="SEC-212")
 
     assert (
@@ -39,7 +39,7 @@ def test_a_deletion_is_reviewed_confirmed_and_proved(desk: Desk, sandbox: Sandbo
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_confirmed_deletion_asks_the_database_little_and_commits_five_times(
+def test_a_confirmed_deletion_makes_few_queries_and_commits_five_times(
     desk: Desk, django_assert_max_num_queries: DjangoAssertNumQueries
 ) -> None:
     typed = desk.typed()
@@ -47,9 +47,9 @@ def test_a_confirmed_deletion_asks_the_database_little_and_commits_five_times(
     with django_assert_max_num_queries(103) as captured:
         desk.client.post("/deletions/new/", typed)
 
-    # Asked for; claimed; answered; listed; verified.
-    told = [query["sql"] for query in captured.captured_queries]
-    assert sum(sql.startswith("COMMIT") for sql in told) == 5
+    # Requested, claimed, response recorded, synced, verified.
+    statements = [query["sql"] for query in captured.captured_queries]
+    assert sum(sql.startswith("COMMIT") for sql in statements) == 5
 
 
 def test_a_confirmed_deletion_lists_deletes_and_verifies_on_one_connection(
@@ -59,11 +59,11 @@ def test_a_confirmed_deletion_lists_deletes_and_verifies_on_one_connection(
     opened: list[object] = []
     connect = connection.connect_to_one_of
 
-    def counting(addresses: list[Address], *, deadline: Deadline) -> socket.socket:
+    def connect_and_count(addresses: list[Address], *, deadline: Deadline) -> socket.socket:
         opened.append(addresses)
         return connect(addresses, deadline=deadline)
 
-    monkeypatch.setattr(connection, "connect_to_one_of", counting)
+    monkeypatch.setattr(connection, "connect_to_one_of", connect_and_count)
 
     desk.client.post("/deletions/new/", typed)
 
@@ -73,91 +73,91 @@ def test_a_confirmed_deletion_lists_deletes_and_verifies_on_one_connection(
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """What Datadog does, and what must be seen, stored and received."""
+    """What Datadog does, and what must be shown, stored and received."""
 
     fault: Fault
-    says: str
+    text_shown: str
     state: str
     outcome: str = ""
-    quote: str = ""
+    quoted_body: str = ""
 
 
 CASES = {
     "400": Case(
         fault=faults.RETURNS_400,
-        says="Bad request (400). Nothing was deleted.",
-        quote="connection id must be a valid uuid",
+        text_shown="Bad request (400). Nothing was deleted.",
+        quoted_body="connection id must be a valid uuid",
         state="settled",
         outcome="refused",
     ),
     "401": Case(
         fault=faults.RETURNS_401,
-        says="Invalid keys (401). Nothing was deleted.",
-        quote="Unauthorized",
+        text_shown="Invalid keys (401). Nothing was deleted.",
+        quoted_body="Unauthorized",
         state="settled",
         outcome="refused",
     ),
     "403": Case(
         fault=faults.RETURNS_403,
-        says="Permission denied (403). Nothing was deleted.",
-        quote="Forbidden",
+        text_shown="Permission denied (403). Nothing was deleted.",
+        quoted_body="Forbidden",
         state="settled",
         outcome="refused",
     ),
     "404": Case(
         fault=faults.EXECUTES_THEN_404,
-        says="Not found (404). This request deleted nothing.",
-        quote="not found not found",
+        text_shown="Not found (404). This request deleted nothing.",
+        quoted_body="not found not found",
         state="settled",
         outcome="already_absent",
     ),
-    "404 though still listed": Case(
+    "404 while still listed": Case(
         fault=faults.RETURNS_404,
-        says="Datadog reported it absent (404) but still lists the connection.",
+        text_shown="Datadog reported it absent (404) but still lists the connection.",
         state="settled",
         outcome="already_absent",
     ),
-    "404 of another form": Case(
+    "404 in another format": Case(
         fault=faults.RETURNS_404_HTML,
-        says="Outcome unknown. The DELETE was sent and might have worked.",
+        text_shown="Outcome unknown. The DELETE was sent and might have worked.",
         state="unknown",
     ),
     "429": Case(
         fault=faults.rate_limited(reset="7"),
-        says="Rate limited (429). Nothing was deleted.",
-        quote="Too many requests",
+        text_shown="Rate limited (429). Nothing was deleted.",
+        quoted_body="Too many requests",
         state="waiting",
     ),
     "500": Case(
         fault=faults.RETURNS_500,
-        says="Outcome unknown. The DELETE was sent and might have worked.",
-        quote="Internal Server Error",
+        text_shown="Outcome unknown. The DELETE was sent and might have worked.",
+        quoted_body="Internal Server Error",
         state="unknown",
     ),
-    "time-out": Case(
+    "timeout": Case(
         fault=faults.NO_RESPONSE,
-        says="Outcome unknown. The DELETE was sent and might have worked.",
+        text_shown="Outcome unknown. The DELETE was sent and might have worked.",
         state="unknown",
     ),
-    "cut connection": Case(
+    "connection reset": Case(
         fault=faults.EXECUTES_THEN_RESET,
-        says="Outcome unknown. The DELETE was sent and might have worked.",
+        text_shown="Outcome unknown. The DELETE was sent and might have worked.",
         state="unknown",
     ),
     "redirect": Case(
         fault=faults.redirected(status=302),
-        says="Outcome unknown. The DELETE was sent and might have worked.",
+        text_shown="Outcome unknown. The DELETE was sent and might have worked.",
         state="unknown",
     ),
-    "200 with a cut body": Case(
+    "200 with a truncated body": Case(
         fault=faults.TRUNCATED_BODY,
-        says="Deleted and verified: Datadog returned 200 and no longer lists the connection.",
+        text_shown="Deleted and verified: Datadog returned 200 and no longer lists the connection.",
         state="settled",
         outcome="deleted",
     ),
     "200 that deleted nothing": Case(
         fault=faults.RETURNS_200_WITHOUT_DELETING,
-        says="Datadog returned 200.",
+        text_shown="Datadog returned 200.",
         state="settled",
         outcome="deleted",
     ),
@@ -165,7 +165,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
-def test_what_datadog_answers_is_said_stored_and_never_sent_twice(
+def test_each_response_is_shown_and_stored_and_the_delete_is_never_resent(
     case: Case, desk: Desk, sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sending, "DELETE_SECONDS", seconds_for(case.fault))
@@ -173,8 +173,8 @@ def test_what_datadog_answers_is_said_stored_and_never_sent_twice(
 
     page = desk.delete()
 
-    assert case.says in page.text
-    assert case.quote in page.text
+    assert case.text_shown in page.text
+    assert case.quoted_body in page.text
     assert page.outcome["data-state"] == case.state
     assert page.outcome.get("data-outcome", "") == case.outcome
     deletion = desk.deletion()
@@ -182,7 +182,7 @@ def test_what_datadog_answers_is_said_stored_and_never_sent_twice(
     assert sandbox.world.deletes_received(desk.connection.id) == 1
 
 
-def test_a_404_that_is_still_listed_is_marked_as_contradicted(
+def test_a_404_for_a_connection_that_is_still_listed_is_flagged_as_contradicted(
     desk: Desk, sandbox: SandboxServer
 ) -> None:
     sandbox.world.set_fault(fault=faults.RETURNS_404, connection_id=desk.connection.id)
@@ -193,7 +193,7 @@ def test_a_404_that_is_still_listed_is_marked_as_contradicted(
     assert "Listed by Payments US at" in page.text
 
 
-def test_a_closed_port_sends_nothing_and_can_be_tried_without_reading(
+def test_with_a_closed_port_nothing_is_sent_and_the_check_can_be_skipped(
     desk: Desk, sandbox: SandboxServer
 ) -> None:
     review = desk.review()
@@ -211,7 +211,9 @@ def test_a_closed_port_sends_nothing_and_can_be_tried_without_reading(
     assert sandbox.world.deletes_received(desk.connection.id) == 0
 
 
-def test_what_changed_since_the_review_is_not_sent(desk: Desk, sandbox: SandboxServer) -> None:
+def test_a_connection_that_changed_after_review_is_not_deleted(
+    desk: Desk, sandbox: SandboxServer
+) -> None:
     review = desk.review()
     sandbox.world.change_connection(
         connection_id=desk.connection.id, connection_types=("logs", "metrics", "audit")
@@ -240,7 +242,9 @@ def test_a_stale_deletion_can_be_reviewed_again_with_its_reason(
     assert form.fields["ticket"] == "SEC-1"
 
 
-def test_what_is_gone_already_is_not_sent(desk: Desk, sandbox: SandboxServer) -> None:
+def test_a_connection_that_is_already_gone_is_not_deleted(
+    desk: Desk, sandbox: SandboxServer
+) -> None:
     review = desk.review()
     sandbox.world.remove_connection(connection_id=desk.connection.id)
 
@@ -251,7 +255,7 @@ def test_what_is_gone_already_is_not_sent(desk: Desk, sandbox: SandboxServer) ->
     assert sandbox.world.deletes_received(desk.connection.id) == 0
 
 
-def test_a_failed_listing_sends_nothing_until_the_person_chooses_to(
+def test_a_failed_pre_send_check_sends_nothing_until_the_person_skips_it(
     desk: Desk, sandbox: SandboxServer
 ) -> None:
     review = desk.review()
@@ -270,7 +274,7 @@ def test_a_failed_listing_sends_nothing_until_the_person_chooses_to(
     assert desk.deletion().attempts.get().was_rechecked is False
 
 
-def test_confirming_again_reads_it_again(desk: Desk, sandbox: SandboxServer) -> None:
+def test_confirming_again_repeats_the_pre_send_check(desk: Desk, sandbox: SandboxServer) -> None:
     review = desk.review()
     sandbox.world.set_fault(fault=faults.RETURNS_500, operation="list", times=1)
     page = desk.follow(desk.client.post("/deletions/new/", desk.fill(review)))
@@ -284,7 +288,7 @@ def test_confirming_again_reads_it_again(desk: Desk, sandbox: SandboxServer) -> 
     assert desk.deletion().attempts.get().was_rechecked is True
 
 
-def test_the_record_shows_who_why_when_and_what_was_answered(desk: Desk) -> None:
+def test_the_page_shows_the_requester_the_reason_and_the_response(desk: Desk) -> None:
     page = desk.delete(ticket="SEC-212", reason="<b>entity sold</b>")
 
     assert "&lt;b&gt;entity sold&lt;/b&gt;" in page.html
@@ -301,7 +305,7 @@ def test_the_record_shows_who_why_when_and_what_was_answered(desk: Desk) -> None
     assert deletion.attempts.get().body_sha256 in page.text
 
 
-def test_what_is_to_know_of_it_can_be_copied_as_text(desk: Desk) -> None:
+def test_a_summary_can_be_copied_as_text(desk: Desk) -> None:
     page = desk.delete(ticket="SEC-212")
 
     summary = page.html.partition('id="summary"')[2].partition("</pre>")[0]

@@ -1,4 +1,4 @@
-"""What may follow: approving, withdrawing, checking with Datadog, closing."""
+"""What can follow a request: approval, withdrawal, a check with Datadog, closing."""
 
 from collections.abc import Callable
 
@@ -14,63 +14,63 @@ from tests.flows.support import Desk, Page, read
 from tests.support.clock import SettableClock
 from tests.support.sandbox import seconds_for
 
-Browser = Callable[[Person], Client]
+ClientOf = Callable[[Person], Client]
 
 
 @pytest.fixture
-def guarded(desk: Desk) -> Desk:
-    """A desk whose credential needs one other person."""
+def desk_with_approval(desk: Desk) -> Desk:
+    """A desk whose credential requires one approval."""
     Credential.objects.update(policy=ApprovalPolicy.ONE)
     return desk
 
 
-def at(desk: Desk, client: Client) -> Desk:
+def desk_of(desk: Desk, client: Client) -> Desk:
     """The same connection, at another person's desk."""
     return Desk(client=client, credential=desk.credential, connection=desk.connection)
 
 
-def record(desk: Desk) -> Page:
-    """The record of the one deletion, as this person sees it."""
+def open_deletion(desk: Desk) -> Page:
+    """The deletion's page as this person sees it."""
     return desk.open(f"/deletions/{desk.deletion().pk}/")
 
 
-def test_one_asks_another_approves_the_first_confirms(
-    guarded: Desk, sandbox: SandboxServer, linus: Person, client_of: Browser
+def test_one_person_requests_another_approves_and_the_first_confirms(
+    desk_with_approval: Desk, sandbox: SandboxServer, linus: Person, client_of: ClientOf
 ) -> None:
-    review = guarded.review().form_to("/deletions/new/")
+    review = desk_with_approval.review().form_to("/deletions/new/")
     assert "data-confirm" not in review.attributes
     assert "confirmation" not in review.fields
-    page = guarded.delete()
+    page = desk_with_approval.delete()
     assert "Waiting for approval. Nothing has been sent." in page.text
     assert "Linus can approve." in page.text
     assert "You requested this. Another person must approve it." in page.text
     assert not page.has_form_to("/approve/")
 
-    approver = at(guarded, client_of(linus))
-    page = record(approver)
+    approver = desk_of(desk_with_approval, client_of(linus))
+    page = open_deletion(approver)
     assert "Ada requests your approval." in page.text
     assert "unchanged since the request." in page.text
     assert "Group SOC loses access to Payments US’s logs and metrics." in page.text
     page = approver.press(page, "/approve/")
     assert "Approved by Linus." in page.text
     assert not page.has_form_to("/execute/")
-    assert sandbox.world.deletes_received(guarded.connection.id) == 0
+    assert sandbox.world.deletes_received(desk_with_approval.connection.id) == 0
 
-    page = guarded.confirm(record(guarded))
+    page = desk_with_approval.confirm(open_deletion(desk_with_approval))
     assert (
         "Deleted and verified: Datadog returned 200 and no longer lists the connection."
         in page.text
     )
-    assert sandbox.world.deletes_received(guarded.connection.id) == 1
+    assert sandbox.world.deletes_received(desk_with_approval.connection.id) == 1
 
 
-def test_it_refuses_self_approval(guarded: Desk, ada: Person, root: Person) -> None:
-    guarded.delete()
+def test_it_refuses_self_approval(desk_with_approval: Desk, ada: Person, root: Person) -> None:
+    desk_with_approval.delete()
     ada.is_superuser = True
     ada.save()
-    deletion = guarded.deletion()
+    deletion = desk_with_approval.deletion()
 
-    response = guarded.client.post(
+    response = desk_with_approval.client.post(
         f"/deletions/{deletion.pk}/approve/", {"digest": deletion.approval_digest}
     )
 
@@ -78,13 +78,13 @@ def test_it_refuses_self_approval(guarded: Desk, ada: Person, root: Person) -> N
     assert deletion.approvals.count() == 0
 
 
-def test_a_decline_needs_a_reason_and_ends_it(
-    guarded: Desk, linus: Person, client_of: Browser
+def test_declining_needs_a_reason_and_closes_the_deletion(
+    desk_with_approval: Desk, linus: Person, client_of: ClientOf
 ) -> None:
-    guarded.delete()
-    approver = at(guarded, client_of(linus))
+    desk_with_approval.delete()
+    approver = desk_of(desk_with_approval, client_of(linus))
 
-    page = approver.press(record(approver), "/decline/", reason=" ")
+    page = approver.press(open_deletion(approver), "/decline/", reason=" ")
     assert page.status == 422
     assert "Enter a reason for declining." in page.text
 
@@ -94,28 +94,31 @@ def test_a_decline_needs_a_reason_and_ends_it(
     assert page.outcome["data-outcome"] == "declined"
 
 
-def test_what_waits_for_approval_cannot_be_confirmed(guarded: Desk, sandbox: SandboxServer) -> None:
-    guarded.delete()
+def test_a_deletion_that_needs_approval_cannot_be_confirmed(
+    desk_with_approval: Desk, sandbox: SandboxServer
+) -> None:
+    desk_with_approval.delete()
 
     page = read(
-        guarded.client.post(
-            f"/deletions/{guarded.deletion().pk}/execute/", {"confirmation": "Payments US"}
+        desk_with_approval.client.post(
+            f"/deletions/{desk_with_approval.deletion().pk}/execute/",
+            {"confirmation": "Payments US"},
         )
     )
 
     assert page.status == 409
     assert "This deletion still needs approval. Nothing was sent." in page.text
-    assert sandbox.world.deletes_received(guarded.connection.id) == 0
+    assert sandbox.world.deletes_received(desk_with_approval.connection.id) == 0
 
 
-def test_a_wrong_confirmation_of_an_approved_one_keeps_what_was_typed(
-    guarded: Desk, linus: Person, client_of: Browser
+def test_a_wrong_confirmation_of_an_approved_deletion_keeps_the_input(
+    desk_with_approval: Desk, linus: Person, client_of: ClientOf
 ) -> None:
-    guarded.delete()
-    approver = at(guarded, client_of(linus))
-    approver.press(record(approver), "/approve/")
+    desk_with_approval.delete()
+    approver = desk_of(desk_with_approval, client_of(linus))
+    approver.press(open_deletion(approver), "/approve/")
 
-    page = guarded.confirm(record(guarded), confirmation="Payments")
+    page = desk_with_approval.confirm(open_deletion(desk_with_approval), confirmation="Payments")
 
     assert page.status == 422
     assert "Type “Payments US” to confirm. Nothing was sent." in page.text
@@ -123,14 +126,14 @@ def test_a_wrong_confirmation_of_an_approved_one_keeps_what_was_typed(
 
 
 @pytest.mark.parametrize("fault", [None, faults.RETURNS_403], ids=["deleted", "refused"])
-def test_what_a_deletion_would_do_is_not_said_once_it_is_closed(
+def test_a_closed_deletion_no_longer_shows_its_expected_impact(
     desk: Desk, sandbox: SandboxServer, fault: faults.Fault | None
 ) -> None:
     if fault:
         sandbox.world.set_fault(connection_id=desk.connection.id, fault=fault)
     assert "loses access" in desk.review().text
     desk.delete()
-    page = record(desk).text
+    page = open_deletion(desk).text
     assert "Source org Payments US" in page
     assert "loses access" not in page
 
@@ -147,7 +150,7 @@ def test_a_waiting_deletion_can_be_withdrawn(desk: Desk, sandbox: SandboxServer)
     assert sandbox.world.deletes_executed(desk.connection.id) == 0
 
 
-def test_what_was_sent_cannot_be_withdrawn(desk: Desk) -> None:
+def test_a_deletion_that_was_sent_cannot_be_withdrawn(desk: Desk) -> None:
     page = desk.delete()
     assert not page.has_form_to("/withdraw/")
 
@@ -158,10 +161,10 @@ def test_what_was_sent_cannot_be_withdrawn(desk: Desk) -> None:
 
 
 @pytest.fixture
-def lost(
+def send_and_lose_response(
     desk: Desk, sandbox: SandboxServer, clock: SettableClock, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[[faults.Fault], Page]:
-    """Send one whose answer is lost, at a time that stands still."""
+    """Send a DELETE whose response is lost while the clock stands still."""
 
     def send(fault: faults.Fault) -> Page:
         sandbox.world.set_fault(fault=fault, connection_id=desk.connection.id)
@@ -172,7 +175,7 @@ def lost(
     return send
 
 
-def look_twice(desk: Desk, clock: SettableClock, page: Page) -> Page:
+def check_twice(desk: Desk, clock: SettableClock, page: Page) -> Page:
     clock.advance(seconds=36)
     page = desk.press(page, "/reconcile/")
     assert page.outcome["data-state"] == "unknown"
@@ -180,26 +183,26 @@ def look_twice(desk: Desk, clock: SettableClock, page: Page) -> Page:
     return desk.press(page, "/reconcile/")
 
 
-def test_two_looks_find_a_lost_deletion_gone(
+def test_two_checks_close_an_unknown_deletion_as_gone(
     desk: Desk,
     sandbox: SandboxServer,
     clock: SettableClock,
-    lost: Callable[[faults.Fault], Page],
+    send_and_lose_response: Callable[[faults.Fault], Page],
 ) -> None:
-    page = look_twice(desk, clock, lost(faults.EXECUTES_THEN_RESET))
+    page = check_twice(desk, clock, send_and_lose_response(faults.EXECUTES_THEN_RESET))
 
     assert "Gone, but not proven to be this request. The response was lost." in page.text
     assert page.outcome["data-outcome"] == "gone_unattributed"
     assert sandbox.world.deletes_received(desk.connection.id) == 1
 
 
-def test_two_looks_find_it_still_there_and_it_can_be_sent_again(
+def test_after_two_checks_that_still_list_it_the_delete_can_be_sent_again(
     desk: Desk,
     sandbox: SandboxServer,
     clock: SettableClock,
-    lost: Callable[[faults.Fault], Page],
+    send_and_lose_response: Callable[[faults.Fault], Page],
 ) -> None:
-    page = look_twice(desk, clock, lost(faults.NO_RESPONSE))
+    page = check_twice(desk, clock, send_and_lose_response(faults.NO_RESPONSE))
     assert "No effect so far: two checks still list it." in page.text
     assert page.outcome["data-state"] == "still_present"
 
@@ -210,13 +213,13 @@ def test_two_looks_find_it_still_there_and_it_can_be_sent_again(
     assert sandbox.world.deletes_received(desk.connection.id) == 2
 
 
-def test_a_look_that_fails_leaves_it_unknown_and_says_why(
+def test_a_failed_check_leaves_it_unknown_and_shows_the_cause(
     desk: Desk,
     sandbox: SandboxServer,
     clock: SettableClock,
-    lost: Callable[[faults.Fault], Page],
+    send_and_lose_response: Callable[[faults.Fault], Page],
 ) -> None:
-    page = lost(faults.NO_RESPONSE)
+    page = send_and_lose_response(faults.NO_RESPONSE)
     sandbox.world.set_fault(fault=faults.RETURNS_403, operation="list")
 
     clock.advance(seconds=40)
@@ -226,10 +229,10 @@ def test_a_look_that_fails_leaves_it_unknown_and_says_why(
     assert "The last check could not tell. Datadog denied permission (403)" in page.text
 
 
-def test_an_unknown_can_be_closed_with_a_reason(
-    desk: Desk, lost: Callable[[faults.Fault], Page]
+def test_an_unknown_deletion_can_be_closed_with_a_reason(
+    desk: Desk, send_and_lose_response: Callable[[faults.Fault], Page]
 ) -> None:
-    page = desk.press(lost(faults.NO_RESPONSE), "/close/", reason="")
+    page = desk.press(send_and_lose_response(faults.NO_RESPONSE), "/close/", reason="")
     assert page.status == 422
     assert "Enter a reason for closing it as unresolved." in page.text
 
@@ -240,31 +243,35 @@ def test_an_unknown_can_be_closed_with_a_reason(
     assert page.outcome["data-outcome"] == "unresolved"
 
 
-def test_checking_what_was_never_sent_is_refused(guarded: Desk) -> None:
-    guarded.delete()
+def test_a_deletion_that_was_never_sent_cannot_be_checked(desk_with_approval: Desk) -> None:
+    desk_with_approval.delete()
 
-    response = guarded.client.post(f"/deletions/{guarded.deletion().pk}/reconcile/")
+    response = desk_with_approval.client.post(
+        f"/deletions/{desk_with_approval.deletion().pk}/reconcile/"
+    )
 
     assert response.status_code == 409
     assert "nothing to check with Datadog" in read(response).text
 
 
-@pytest.mark.parametrize("act", ["execute", "approve", "decline", "withdraw", "reconcile", "close"])
-def test_a_look_at_an_act_is_not_an_act(desk: Desk, act: str) -> None:
+@pytest.mark.parametrize(
+    "action", ["execute", "approve", "decline", "withdraw", "reconcile", "close"]
+)
+def test_get_requests_to_actions_are_refused(desk: Desk, action: str) -> None:
     desk.delete()
 
-    assert desk.client.get(f"/deletions/{desk.deletion().pk}/{act}/").status_code == 405
+    assert desk.client.get(f"/deletions/{desk.deletion().pk}/{action}/").status_code == 405
 
 
-def test_a_viewer_sees_the_record_and_no_button(
+def test_a_viewer_sees_the_deletion_without_buttons(
     desk: Desk,
     victor: Person,
-    client_of: Browser,
-    lost: Callable[[faults.Fault], Page],
+    client_of: ClientOf,
+    send_and_lose_response: Callable[[faults.Fault], Page],
 ) -> None:
-    lost(faults.NO_RESPONSE)
+    send_and_lose_response(faults.NO_RESPONSE)
 
-    page = record(at(desk, client_of(victor)))
+    page = open_deletion(desk_of(desk, client_of(victor)))
 
     assert (
         "Outcome unknown. The DELETE was sent and might have worked. Never resent automatically."
@@ -273,13 +280,13 @@ def test_a_viewer_sees_the_record_and_no_button(
     assert not any(page.has_form_to(end) for end in ("/reconcile/", "/close/", "/execute/"))
 
 
-def test_a_ticket_links_to_where_it_can_be_read(desk: Desk, settings: Settings) -> None:
+def test_a_ticket_links_to_its_page(desk: Desk, settings: Settings) -> None:
     settings.TICKET_URL = "https://tickets.example/{ticket}"
 
     assert desk.delete(ticket="SEC-2 12").link("SEC-2 12") == "https://tickets.example/SEC-2%2012"
 
 
-def test_a_record_asks_the_database_a_fixed_number_of_times(
+def test_a_deletions_page_makes_a_bounded_number_of_queries(
     desk: Desk, django_assert_max_num_queries: DjangoAssertNumQueries
 ) -> None:
     desk.delete()

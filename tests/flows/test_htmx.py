@@ -1,4 +1,4 @@
-"""The same actions through htmx: only the fragment, with the same text as the whole page."""
+"""The same actions with htmx return only the fragment, with the same text as the full page."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,19 +11,19 @@ from sandbox.server import SandboxServer
 from tests.flows.support import HTMX, Desk, post_htmx, read
 
 
-def ask(desk: Desk, filled: Mapping[str, Any]) -> HttpResponseBase:
-    """Post the review as htmx does."""
+def submit_review(desk: Desk, filled: Mapping[str, Any]) -> HttpResponseBase:
+    """Submit the review as htmx does."""
     return post_htmx(desk.client, "/deletions/new/", filled, target="request-form")
 
 
-def look(desk: Desk, query: str = "", *, target: str = "outcome") -> HttpResponseBase:
-    """Fetch a piece of the record as htmx does."""
+def fetch_fragment(desk: Desk, query: str = "", *, target: str = "outcome") -> HttpResponseBase:
+    """Fetch a fragment of the deletion's page as htmx does."""
     url = f"/deletions/{desk.deletion().pk}/{query}"
     return desk.client.get(url, headers=HTMX | {"HX-Target": target})
 
 
-def test_asking_answers_with_the_outcome_and_the_address_of_the_record(desk: Desk) -> None:
-    response = ask(desk, desk.typed())
+def test_submitting_returns_the_outcome_and_pushes_the_url_of_the_deletion(desk: Desk) -> None:
+    response = submit_review(desk, desk.typed())
 
     page = read(response)
     assert page.status == 200
@@ -34,30 +34,32 @@ def test_asking_answers_with_the_outcome_and_the_address_of_the_record(desk: Des
     assert page.link("View deletion") == f"/deletions/{desk.deletion().pk}/"
 
 
-def test_the_fragment_brings_the_title_and_the_heading_of_the_record(desk: Desk) -> None:
-    page = read(ask(desk, desk.typed()))
-    whole = desk.open(f"/deletions/{desk.deletion().pk}/")
+def test_the_fragment_contains_the_title_and_heading_of_the_deletions_page(desk: Desk) -> None:
+    page = read(submit_review(desk, desk.typed()))
+    full_page = desk.open(f"/deletions/{desk.deletion().pk}/")
 
     title = "<title>Deletion: Payments US → Group SOC · Org Admin</title>"
     assert title in page.html
-    assert title in whole.html
+    assert title in full_page.html
     heading = '<h1 id="page-title" hx-swap-oob="true">Payments US → Group SOC</h1>'
     assert heading in page.html
-    assert heading.replace(' hx-swap-oob="true"', "") in whole.html
+    assert heading.replace(' hx-swap-oob="true"', "") in full_page.html
 
 
-def test_the_fragment_is_the_same_as_on_the_page(desk: Desk, sandbox: SandboxServer) -> None:
+def test_the_fragment_is_identical_to_that_part_of_the_page(
+    desk: Desk, sandbox: SandboxServer
+) -> None:
     sandbox.world.set_fault(fault=faults.RETURNS_403, connection_id=desk.connection.id)
     desk.delete()
 
-    whole = desk.open(f"/deletions/{desk.deletion().pk}/")
-    fragment = read(look(desk))
+    full_page = desk.open(f"/deletions/{desk.deletion().pk}/")
+    fragment = read(fetch_fragment(desk))
 
-    assert fragment.html.strip() in whole.html
+    assert fragment.html.strip() in full_page.html
 
 
-def test_a_refused_form_brings_the_form_alone(desk: Desk) -> None:
-    page = read(ask(desk, desk.typed(confirmation="wrong", reason="carve-out")))
+def test_a_refused_form_returns_only_the_form(desk: Desk) -> None:
+    page = read(submit_review(desk, desk.typed(confirmation="wrong", reason="carve-out")))
 
     assert page.status == 422
     assert page.html.strip().startswith('<section class="section" id="request-form"')
@@ -65,12 +67,12 @@ def test_a_refused_form_brings_the_form_alone(desk: Desk) -> None:
     assert "Group SOC can no longer" not in page.text
 
 
-def test_a_changed_connection_brings_the_whole_review(desk: Desk, sandbox: SandboxServer) -> None:
+def test_a_changed_connection_returns_the_whole_review(desk: Desk, sandbox: SandboxServer) -> None:
     review = desk.review()
     sandbox.world.change_connection(connection_id=desk.connection.id, connection_types=("audit",))
     desk.client.post("/connections/refresh/")
 
-    response = ask(desk, desk.fill(review))
+    response = submit_review(desk, desk.fill(review))
 
     page = read(response)
     assert page.status == 409
@@ -79,18 +81,18 @@ def test_a_changed_connection_brings_the_whole_review(desk: Desk, sandbox: Sandb
     assert "Payments US’s audit events" in page.text
 
 
-def test_keys_that_cannot_be_opened_are_said_over_the_form(desk: Desk) -> None:
+def test_keys_that_cannot_be_decrypted_are_reported_above_the_form(desk: Desk) -> None:
     filled = desk.typed()
     Credential.objects.update(secret_version=7)
 
-    page = read(ask(desk, filled))
+    page = read(submit_review(desk, filled))
 
     assert page.status == 503
     assert page.html.strip().startswith('<section class="section" id="request-form"')
     assert "The stored keys can’t be decrypted" in page.text
 
 
-def test_an_act_on_the_record_brings_the_outcome_and_lets_the_record_follow(
+def test_an_action_returns_the_outcome_and_triggers_a_reload_of_the_details(
     desk: Desk, sandbox: SandboxServer
 ) -> None:
     sandbox.world.set_fault(fault=faults.rate_limited(), connection_id=desk.connection.id)
@@ -105,7 +107,9 @@ def test_an_act_on_the_record_brings_the_outcome_and_lets_the_record_follow(
     assert "Timeline" not in page.text
 
 
-def test_a_refused_act_keeps_its_status_and_says_why_in_the_outcome(desk: Desk) -> None:
+def test_a_refused_action_keeps_its_http_status_and_explains_itself_in_the_outcome(
+    desk: Desk,
+) -> None:
     desk.delete()
     url = f"/deletions/{desk.deletion().pk}/withdraw/"
 
@@ -116,16 +120,16 @@ def test_a_refused_act_keeps_its_status_and_says_why_in_the_outcome(desk: Desk) 
     assert page.outcome["data-outcome"] == "deleted"
 
 
-def test_the_record_brings_itself_up_to_date(desk: Desk) -> None:
+def test_the_details_can_be_reloaded_without_the_outcome(desk: Desk) -> None:
     desk.delete()
 
-    page = read(look(desk, target="record"))
+    page = read(fetch_fragment(desk, target="record"))
 
     assert "Timeline" in page.text
     assert page.outcome == {}
 
 
-def test_the_outcome_looks_by_itself_only_while_something_is_coming(
+def test_the_outcome_polls_only_while_an_update_is_expected(
     desk: Desk, sandbox: SandboxServer
 ) -> None:
     sandbox.world.set_fault(fault=faults.rate_limited(), connection_id=desk.connection.id)
@@ -134,12 +138,10 @@ def test_the_outcome_looks_by_itself_only_while_something_is_coming(
 
     Deletion.objects.update(due_at=None)
 
-    assert read(look(desk)).watch == {}
+    assert read(fetch_fragment(desk)).watch == {}
 
 
-def test_a_look_that_brings_nothing_new_replaces_nothing(
-    desk: Desk, sandbox: SandboxServer
-) -> None:
+def test_polling_without_changes_returns_204(desk: Desk, sandbox: SandboxServer) -> None:
     sandbox.world.set_fault(fault=faults.rate_limited(), connection_id=desk.connection.id)
     polled = desk.delete().watch["hx-get"]
     headers = HTMX | {"HX-Target": "watch"}
@@ -153,7 +155,7 @@ def test_a_look_that_brings_nothing_new_replaces_nothing(
     assert read(response).watch == {}
 
 
-def test_a_boosted_link_brings_the_whole_page(desk: Desk) -> None:
+def test_a_boosted_link_returns_the_full_page(desk: Desk) -> None:
     desk.delete()
     url = f"/deletions/{desk.deletion().pk}/"
 

@@ -1,4 +1,4 @@
-"""Traces a confirmed POST: how many of our files and stack frames it passes."""
+"""Limits how many of our files and stack frames a confirmed POST passes through."""
 
 import sys
 from collections.abc import Iterator
@@ -19,13 +19,13 @@ OURS = tuple(f"{ROOT / folder}/" for folder in ("connections", "orgadmin"))
 # Declarations, values and hash functions aren't steps of the path.
 DECLARATIONS = ("connections/models/", "connections/core/", "connections/verifier/")
 DECLARING_FILES = {"connections/urls.py", "orgadmin/urls.py", "orgadmin/settings.py"}
-# What it passes today. Lower them with every change that shortens the path.
+# Today's counts. Lower them with every change that shortens the path.
 MOST_FILES = 42
 MOST_FRAMES = 19
 
 
 class Trace:
-    """The files whose functions were called, and the deepest stack of them."""
+    """The files whose functions were called, and the deepest call stack."""
 
     def __init__(self) -> None:
         self.files: set[str] = set()
@@ -85,7 +85,7 @@ def test_a_confirmed_post_passes_few_files_and_frames(desk: Desk, sandbox: Sandb
     assert desk.deletion().outcome == Outcome.DELETED
     steps = trace.steps()
     counts = f"{len(steps)} files, {len(trace.deepest)} frames"
-    counted_too = f"with declarations, values and hash functions {len(trace.files)} files"
-    sys.stdout.write("\n  ".join([f"{counts}; {counted_too}", *steps, *trace.deepest]))
+    total = f"with declarations, values and hash functions {len(trace.files)} files"
+    sys.stdout.write("\n  ".join([f"{counts}; {total}", *steps, *trace.deepest]))
     assert len(steps) <= MOST_FILES
     assert len(trace.deepest) <= MOST_FRAMES

@@ -1,4 +1,4 @@
-"""What docs/OPERATIONS.md says to type with PostgreSQL, typed."""
+"""Runs the PostgreSQL backup commands from docs/OPERATIONS.md."""
 
 import os
 import re
@@ -18,7 +18,7 @@ from connections.models.sessions import SessionStore
 from tests.support.key_rings import stored_credential
 stored_credential()
 session = SessionStore()
-session["of whom"] = "somebody"
+session["owner"] = "ada"
 session.create()
 print(session.session_key)
 """
@@ -69,7 +69,9 @@ def env(server: str, tmp_path: Path) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("command", [("backup", "--output", "x"), ("restore", "--from", "x")])
-def test_our_own_commands_point_to_postgresqls(tmp_path: Path, command: tuple[str, ...]) -> None:
+def test_our_commands_refer_to_the_postgresql_tools(
+    tmp_path: Path, command: tuple[str, ...]
+) -> None:
     env = clean_environment(
         data_dir=tmp_path, DATABASE_URL="postgres:///nowhere", SECRET_KEY="x" * 50
     )
@@ -78,7 +80,7 @@ def test_our_own_commands_point_to_postgresqls(tmp_path: Path, command: tuple[st
     assert "use pg_dump and pg_restore: docs/OPERATIONS.md" in done.stderr
 
 
-def test_the_documented_commands_bring_a_database_back_that_its_key_ring_opens(
+def test_the_documented_commands_restore_a_database_that_its_key_ring_decrypts(
     env: dict[str, str], tmp_path: Path
 ) -> None:
     script = f"cd {tmp_path}\n" + documented_commands().replace(

@@ -245,7 +245,7 @@ RECORD = (
         "connections/deletions/verification.py",
         "    return False if result.is_complete else None\n",
         "    return False\n",
-        "tests/flows/test_follow_up.py::test_a_look_that_fails_leaves_it_unknown_and_says_why",
+        "tests/flows/test_follow_up.py::test_a_failed_check_leaves_it_unknown_and_shows_the_cause",
     ),
 )
 
@@ -277,21 +277,21 @@ REVIEW = (
         "connections/deletions/verification.py",
         "    is_same = digest == deletion.digest\n",
         "    is_same = bool(digest)\n",
-        "tests/flows/test_delete_in_browserless.py::test_what_changed_since_the_review_is_not_sent",
+        "tests/flows/test_delete_in_browserless.py::test_a_connection_that_changed_after_review_is_not_deleted",
     ),
     _mutant(
         "the digest of the review",
         DELETIONS,
         "    if digest and digest != shown.digest:\n",
         "    if False:\n",
-        "tests/flows/test_ask.py::test_what_changed_since_the_page_was_opened_is_shown_anew",
+        "tests/flows/test_ask.py::test_a_connection_that_changed_since_the_review_is_shown_again",
     ),
     _mutant(
         "the confirmation when asking",
         "connections/deletions/lifecycle.py",
         "    if not shown.needs_approval and not reviews.confirmation_matches(\n",
         "    if False and not reviews.confirmation_matches(\n",
-        "tests/flows/test_ask.py::test_what_is_wrong_is_said_and_everything_typed_is_still_there",
+        "tests/flows/test_ask.py::test_an_invalid_form_shows_the_error_and_keeps_its_input",
     ),
     _mutant(
         "the confirmation when executing",
@@ -299,7 +299,7 @@ REVIEW = (
         "    if not reviews.confirmation_matches(typed=confirmation, expected=expected):\n",
         "    if False:\n",
         "tests/flows/test_follow_up.py::"
-        "test_a_wrong_confirmation_of_an_approved_one_keeps_what_was_typed",
+        "test_a_wrong_confirmation_of_an_approved_deletion_keeps_the_input",
     ),
     _mutant(
         "rights are read again at the sending",
