@@ -265,7 +265,7 @@ class Migration(migrations.Migration):
                         condition=Q(retired_at=None) & ~Q(fingerprint=""),
                         fields=("site", "fingerprint"),
                         name="key_pair_is_stored_once",
-                        violation_error_message="This key pair is stored already.",
+                        violation_error_message="These keys are already stored.",
                     ),
                 ],
             },

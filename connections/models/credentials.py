@@ -113,7 +113,7 @@ class Credential(models.Model):
                 fields=["site", "fingerprint"],
                 condition=models.Q(retired_at=None) & ~models.Q(fingerprint=""),
                 name="key_pair_is_stored_once",
-                violation_error_message="This key pair is stored already.",
+                violation_error_message="These keys are already stored.",
             ),
         ]
 

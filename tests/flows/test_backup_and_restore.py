@@ -73,7 +73,7 @@ def test_a_restored_database_without_its_key_ring_does_not_start(
     assert restored.returncode == 0
     manifest = json.loads((tmp_path / "backup/manifest.json").read_text())
     [key_id] = manifest["key_ids"]
-    assert f"nothing starts without its key {key_id}" in restored.stdout
+    assert f"Org Admin can't start without key {key_id}" in restored.stdout
     before = (tmp_path / "new/orgadmin.sqlite3").read_bytes()
 
     for command in ("serve", "worker"):

@@ -56,6 +56,7 @@ def env(server: str, tmp_path: Path) -> dict[str, str]:
     values |= {
         "SECRET_KEY_FILE": str(tmp_path / "keys/secret_key"),
         "ORGADMIN_KEYRING_FILE": str(tmp_path / "keys/keyring.json"),
+        "ORGADMIN_SIGNING_KEY_FILE": str(tmp_path / "keys/signing_key.json"),
         "NEW_DATABASE_URL": server.replace("/postgres?", "/restored?"),
         "PYTHON": sys.executable,
     }
@@ -77,7 +78,7 @@ def test_our_commands_refer_to_the_postgresql_tools(
     )
     done = manage(*command, env=env)
     assert (done.returncode, done.stdout) == (1, "")
-    assert "use pg_dump and pg_restore: docs/OPERATIONS.md" in done.stderr
+    assert "use pg_dump and pg_restore: see docs/OPERATIONS.md" in done.stderr
 
 
 def test_the_documented_commands_restore_a_database_that_its_key_ring_decrypts(
