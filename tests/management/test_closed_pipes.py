@@ -1,4 +1,4 @@
-"""Commands whose output goes into a pipe that closes early, as with `| head`."""
+"""Commands whose output pipe closes early, as with `| head`."""
 
 import os
 import subprocess
@@ -20,8 +20,8 @@ def env(tmp_path: Path) -> dict[str, str]:
     return env
 
 
-def into_closed_pipe(*arguments: str, env: dict[str, str]) -> tuple[int, str]:
-    """Exit code and standard error of a command whose reader is gone."""
+def run_with_closed_pipe(*arguments: str, env: dict[str, str]) -> tuple[int, str]:
+    """Exit code and standard error of a command whose standard output is a closed pipe."""
     reading, writing = os.pipe()
     os.close(reading)
     try:
@@ -41,10 +41,10 @@ def into_closed_pipe(*arguments: str, env: dict[str, str]) -> tuple[int, str]:
 
 
 @pytest.mark.parametrize("command", [("export_audit",), ("export_deletions", "--format=csv")])
-def test_an_export_without_a_reader_ends_quietly_and_is_recorded_as_aborted(
+def test_an_export_to_a_closed_pipe_exits_quietly_and_is_recorded_as_aborted(
     env: dict[str, str], command: tuple[str, ...]
 ) -> None:
-    assert into_closed_pipe(*command, env=env) == (141, "")
+    assert run_with_closed_pipe(*command, env=env) == (141, "")
     recorded = manage("export_audit", env=env).stdout
     assert [code in recorded for code in ("export.aborted", "export.finished")] == [True, False]
     assert '"cause": "receiver_gone"' in recorded
@@ -53,8 +53,8 @@ def test_an_export_without_a_reader_ends_quietly_and_is_recorded_as_aborted(
 @pytest.mark.parametrize(
     ("command", "code"), [(("doctor",), 0), (("verify_credentials", "--json", "nobody"), 2)]
 )
-def test_the_exit_code_of_a_command_tells_what_nobody_reads(
+def test_a_closed_pipe_does_not_change_the_exit_code(
     env: dict[str, str], command: tuple[str, ...], code: int
 ) -> None:
-    found, complaints = into_closed_pipe(*command, env=env)
-    assert (found, "BrokenPipe" in complaints) == (code, False)
+    found, errors = run_with_closed_pipe(*command, env=env)
+    assert (found, "BrokenPipe" in errors) == (code, False)

@@ -30,25 +30,25 @@ def run(*arguments: str) -> tuple[int, str]:
     return 0, output.getvalue()
 
 
-def documented(*arguments: str) -> tuple[int, dict[str, Any]]:
-    """The same with `--json`: exactly one document."""
+def run_json(*arguments: str) -> tuple[int, dict[str, Any]]:
+    """Exit code and document of a command run with `--json`."""
     code, output = run(*arguments, "--json")
     document: dict[str, Any] = json.loads(output)
     return code, document
 
 
-def pipe(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
-    """Standard input that is not a terminal."""
+def set_stdin(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    """Replace standard input with this text; it is not a terminal."""
     monkeypatch.setattr("sys.stdin", io.StringIO(text))
 
 
 def add(sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch, *more: str) -> tuple[int, Any]:
     pair = key_pair_of(sandbox.world, "Payments US")
-    pipe(monkeypatch, f"{pair.api_key}\n{pair.application_key}\n")
-    return documented("add_credential", "--site", US, *more)
+    set_stdin(monkeypatch, f"{pair.api_key}\n{pair.application_key}\n")
+    return run_json("add_credential", "--site", US, *more)
 
 
-def test_two_lines_of_standard_input_add_and_verify(
+def test_keys_on_two_lines_of_standard_input_are_added_and_verified(
     sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     code, document = add(sandbox, monkeypatch, "--name", "Pay")
@@ -65,7 +65,7 @@ def test_keys_can_be_a_json_document_on_standard_input(
 ) -> None:
     pair = key_pair_of(sandbox.world, "Payments US")
     keys = {"api_key": pair.api_key, "application_key": pair.application_key}
-    pipe(monkeypatch, json.dumps(keys, indent=2))
+    set_stdin(monkeypatch, json.dumps(keys, indent=2))
 
     assert run("add_credential", "--site", US)[0] == 0
 
@@ -85,12 +85,12 @@ def test_keys_are_read_from_two_files(sandbox: SandboxServer, tmp_path: Path) ->
     assert pair.api_key not in output
 
 
-def test_a_pair_that_fails_is_kept_and_exits_1(
+def test_a_key_pair_that_fails_verification_is_stored_and_exits_1(
     sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pair = key_pair_of(sandbox.world, "Payments US")
-    pipe(monkeypatch, f"{pair.api_key}\n{pair.application_key}\n")
-    code, document = documented("add_credential", "--site", EU)
+    set_stdin(monkeypatch, f"{pair.api_key}\n{pair.application_key}\n")
+    code, document = run_json("add_credential", "--site", EU)
 
     assert (code, document["verified"], document["cause"]) == (1, False, "forbidden")
     assert Credential.objects.count() == 1
@@ -114,13 +114,13 @@ def test_the_short_name_of_a_site_works(
         f'{{"api_key": ["{CANARY}"], "application_key": 1}}',
     ],
 )
-def test_other_input_exits_2_and_is_never_repeated(
+def test_malformed_input_exits_2_and_is_never_printed(
     sandbox: SandboxServer,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     text: str,
 ) -> None:
-    pipe(monkeypatch, text)
+    set_stdin(monkeypatch, text)
     with pytest.raises(CommandError) as refused:
         call_command("add_credential", "--site", US)
 
@@ -138,18 +138,18 @@ def test_other_input_exits_2_and_is_never_repeated(
         ("--site", US, "--api-key-file", "/nonexistent", "--application-key-file", "/nonexistent"),
     ],
 )
-def test_impossible_arguments_exit_2(
+def test_invalid_arguments_exit_2(
     sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...]
 ) -> None:
-    pipe(monkeypatch, "")
-    code, document = documented("add_credential", *arguments)
+    set_stdin(monkeypatch, "")
+    code, document = run_json("add_credential", *arguments)
     assert (code, list(document)) == (2, ["error"])
 
 
-def test_a_refused_key_leaves_no_trace_in_the_exception(
+def test_the_exception_for_a_refused_key_does_not_contain_it(
     sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pipe(monkeypatch, json.dumps({"api_key": f"{CANARY} x", "application_key": CANARY}))
+    set_stdin(monkeypatch, json.dumps({"api_key": f"{CANARY} x", "application_key": CANARY}))
     with pytest.raises(CommandError) as refused:
         call_command("add_credential", "--site", US)
     assert "canary" not in told_by(refused.value, leave_out=__file__)
@@ -168,7 +168,7 @@ def test_there_is_no_argument_for_a_key(capsys: pytest.CaptureFixture[str]) -> N
 def test_verifying_all_exits_0_when_all_are_verified(sandbox: SandboxServer) -> None:
     added(sandbox, "Payments US")
     added(sandbox, "Labs EU")
-    code, document = documented("verify_credentials")
+    code, document = run_json("verify_credentials")
 
     assert code == 0
     assert [one["verified"] for one in document["credentials"]] == [True, True]
@@ -178,7 +178,7 @@ def test_verifying_all_exits_1_when_one_is_not(sandbox: SandboxServer) -> None:
     added(sandbox, "Payments US")
     added(sandbox, "Labs EU")
     sandbox.world.revoke(key_pair_of(sandbox.world, "Labs EU"))
-    code, document = documented("verify_credentials")
+    code, document = run_json("verify_credentials")
 
     assert code == 1
     assert {one["name"]: one["verified"] for one in document["credentials"]} == {
@@ -187,18 +187,18 @@ def test_verifying_all_exits_1_when_one_is_not(sandbox: SandboxServer) -> None:
     }
 
 
-def test_verifying_one_asks_for_no_other(sandbox: SandboxServer) -> None:
+def test_verifying_one_credential_sends_no_requests_for_others(sandbox: SandboxServer) -> None:
     added(sandbox, "Payments US")
     added(sandbox, "Labs EU")
-    asked = len(sandbox.world.requests(site=EU))
-    code, document = documented("verify_credentials", "--credential", "payments us")
+    requests_before = len(sandbox.world.requests(site=EU))
+    code, document = run_json("verify_credentials", "--credential", "payments us")
 
     assert (code, len(document["credentials"])) == (0, 1)
-    assert len(sandbox.world.requests(site=EU)) == asked
+    assert len(sandbox.world.requests(site=EU)) == requests_before
 
 
 def test_verifying_an_unknown_name_exits_2(sandbox: SandboxServer) -> None:
-    assert documented("verify_credentials", "--credential", "nobody")[0] == 2
+    assert run_json("verify_credentials", "--credential", "nobody")[0] == 2
 
 
 def test_verifying_without_credentials_succeeds(db: None) -> None:

@@ -31,8 +31,8 @@ def target(sandbox: SandboxServer) -> Connection:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ended:
-    """How a command ended: its exit code, and its one document or its message."""
+class CommandResult:
+    """A command's exit code and its JSON document."""
 
     code: int
     document: dict[str, Any]
@@ -40,7 +40,7 @@ class Ended:
 
 def run(
     connection_id: str, *more: str, reason: str = "carve-out", name: str = "Payments US"
-) -> Ended:
+) -> CommandResult:
     output = StringIO()
     arguments = ("--credential", name, "--connection-id", connection_id, "--reason", reason)
     try:
@@ -51,14 +51,16 @@ def run(
         code = error.returncode
     else:
         code = 0
-    return Ended(code=code, document=json.loads(output.getvalue()))
+    return CommandResult(code=code, document=json.loads(output.getvalue()))
 
 
 @pytest.mark.usefixtures("credential")
-def test_it_syncs_sends_verifies_and_says_so(sandbox: SandboxServer, target: Connection) -> None:
-    ended = run(target.id, "--yes", "--ticket", "SEC-212")
+def test_it_syncs_sends_verifies_and_prints_the_outcome(
+    sandbox: SandboxServer, target: Connection
+) -> None:
+    result = run(target.id, "--yes", "--ticket", "SEC-212")
 
-    assert ended.code == 0
+    assert result.code == 0
     deletion = Deletion.objects.get()
     expected: dict[str, Any] = {
         "id": str(deletion.pk),
@@ -73,17 +75,17 @@ def test_it_syncs_sends_verifies_and_says_so(sandbox: SandboxServer, target: Con
         "ticket": "SEC-212",
         "is_reviewed": True,
     }
-    assert {key: ended.document[key] for key in expected} == expected
-    assert ended.document["verified_at"]
-    assert len(ended.document["attempts"]) == 1
-    assert ended.document["requested_by"].startswith("command: ")
+    assert {key: result.document[key] for key in expected} == expected
+    assert result.document["verified_at"]
+    assert len(result.document["attempts"]) == 1
+    assert result.document["requested_by"].startswith("command: ")
     assert sandbox.world.deletes_received(target.id) == 1
     assert {event.actor_kind for event in AuditEvent.objects.all()} == {"command"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """What Datadog does to the DELETE, and how the command ends."""
+    """What Datadog does with the DELETE, and how the command ends."""
 
     fault: Fault
     code: int
@@ -106,55 +108,55 @@ CASES = {
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
 @pytest.mark.usefixtures("credential")
-def test_each_answer_has_its_exit_code(
+def test_each_response_has_its_exit_code(
     case: Case, sandbox: SandboxServer, target: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sending, "DELETE_SECONDS", seconds_for(case.fault))
     sandbox.world.set_fault(fault=case.fault, connection_id=target.id)
 
-    ended = run(target.id, "--yes")
+    result = run(target.id, "--yes")
 
-    assert ended.code == case.code
-    assert (ended.document["state"], ended.document["outcome"]) == (case.state, case.outcome)
+    assert result.code == case.code
+    assert (result.document["state"], result.document["outcome"]) == (case.state, case.outcome)
     assert sandbox.world.deletes_received(target.id) == 1
 
 
 @pytest.mark.usefixtures("credential")
-def test_what_a_complete_listing_lacks_is_recorded_as_already_absent(
+def test_a_connection_missing_from_a_complete_list_is_recorded_as_already_absent(
     sandbox: SandboxServer,
 ) -> None:
     connection_id = str(uuid4())
 
-    ended = run(connection_id, "--yes")
+    result = run(connection_id, "--yes")
 
-    assert ended.code == 3
-    assert ended.document["outcome"] == "already_absent"
+    assert result.code == 3
+    assert result.document["outcome"] == "already_absent"
     assert sandbox.world.deletes_received(connection_id) == 0
 
 
 @pytest.mark.usefixtures("credential")
-def test_what_cannot_be_listed_is_not_sent(sandbox: SandboxServer, target: Connection) -> None:
+def test_without_a_list_nothing_is_sent(sandbox: SandboxServer, target: Connection) -> None:
     sandbox.world.set_fault(fault=faults.RETURNS_403, operation="list")
 
-    ended = run(target.id, "--yes")
+    result = run(target.id, "--yes")
 
-    assert ended.code == 1
-    assert "the sync failed" in ended.document["error"]
+    assert result.code == 1
+    assert "the sync failed" in result.document["error"]
     assert not Deletion.objects.exists()
     assert sandbox.world.deletes_received(target.id) == 0
 
 
-@pytest.mark.parametrize("was_read", [True, False], ids=["read before", "never read"])
-def test_unreviewed_sends_what_cannot_be_listed(
-    was_read: bool, db: None, sandbox: SandboxServer, target: Connection
+@pytest.mark.parametrize("is_synced", [True, False], ids=["synced before", "never synced"])
+def test_unreviewed_sends_without_a_list(
+    is_synced: bool, db: None, sandbox: SandboxServer, target: Connection
 ) -> None:
-    store_credential(sandbox, "Payments US", is_read=was_read)
+    store_credential(sandbox, "Payments US", is_read=is_synced)
     sandbox.world.set_fault(fault=faults.RETURNS_403, operation="list")
 
-    ended = run(target.id, "--yes", "--unreviewed")
+    result = run(target.id, "--yes", "--unreviewed")
 
-    assert ended.code == 0
-    assert ended.document["attempts"][0]["was_rechecked"] is False
+    assert result.code == 0
+    assert result.document["attempts"][0]["was_rechecked"] is False
     assert sandbox.world.deletes_executed(target.id) == 1
 
 
@@ -164,10 +166,10 @@ def test_a_failed_pre_send_check_leaves_no_deletion_open(
 ) -> None:
     sandbox.world.set_fault(fault=faults.RETURNS_500, operation="list", after=1)
 
-    ended = run(target.id, "--yes")
+    result = run(target.id, "--yes")
 
-    assert ended.code == 1
-    assert ended.document["outcome"] == "withdrawn"
+    assert result.code == 1
+    assert result.document["outcome"] == "withdrawn"
     assert sandbox.world.deletes_received(target.id) == 0
 
 
@@ -187,7 +189,7 @@ def test_an_open_deletion_is_named_and_nothing_is_sent(
 
 
 @pytest.mark.parametrize(
-    ("more", "changes", "says"),
+    ("more", "changes", "message"),
     [
         ((), {}, "--yes"),
         (("--yes",), {"reason": "  "}, "--reason can't be blank"),
@@ -201,12 +203,12 @@ def test_a_usage_error_sends_nothing(
     target: Connection,
     more: tuple[str, ...],
     changes: dict[str, str],
-    says: str,
+    message: str,
 ) -> None:
-    ended = run(target.id, *more, **changes)
+    result = run(target.id, *more, **changes)
 
-    assert ended.code == 2
-    assert says in ended.document["error"]
+    assert result.code == 2
+    assert message in result.document["error"]
     assert sandbox.world.requests() == []
 
 
@@ -217,28 +219,28 @@ def test_a_malformed_id_is_a_usage_error(sandbox: SandboxServer, connection_id: 
     assert sandbox.world.requests() == []
 
 
-def test_an_approval_is_required_when_the_policy_says_so(
+def test_an_approval_is_required_when_the_policy_requires_one(
     db: None, sandbox: SandboxServer, target: Connection, ada: Person
 ) -> None:
     store_credential(sandbox, "Payments US", policy=ApprovalPolicy.ONE, is_read=False)
 
     assert run(target.id, "--yes").code == 2
 
-    ended = run(target.id, "--yes", "--as", "ada")
-    assert ended.code == 7
-    assert ended.document["state"] == "requested"
-    assert ended.document["requested_by"] == "Ada"
+    result = run(target.id, "--yes", "--as", "ada")
+    assert result.code == 7
+    assert result.document["state"] == "requested"
+    assert result.document["requested_by"] == "Ada"
     assert sandbox.world.deletes_received(target.id) == 0
 
 
 @pytest.mark.usefixtures("credential")
-def test_a_person_who_may_not_delete_cannot_be_named(
+def test_a_person_without_permission_to_delete_cannot_be_named(
     sandbox: SandboxServer, target: Connection, victor: Person
 ) -> None:
-    ended = run(target.id, "--yes", "--as", "victor")
+    result = run(target.id, "--yes", "--as", "victor")
 
-    assert ended.code == 1
-    assert "doesn't have permission to delete connections" in ended.document["error"]
+    assert result.code == 1
+    assert "doesn't have permission to delete connections" in result.document["error"]
     assert not Deletion.objects.exists()
 
 
@@ -264,7 +266,9 @@ def test_without_json_the_headline_comes_first(credential: Credential, target: C
     ("outcome", "code"),
     [("declined", 1), ("withdrawn", 1), ("expired", 1), ("unresolved", 6)],
 )
-def test_one_that_others_ended_meanwhile_has_its_exit_code(outcome: str, code: int) -> None:
+def test_a_deletion_that_another_person_closed_meanwhile_has_its_exit_code(
+    outcome: str, code: int
+) -> None:
     assert exit_code_of(Deletion(state="settled", outcome=outcome)) == code
 
 

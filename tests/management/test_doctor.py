@@ -22,7 +22,7 @@ from tests.credentials.support import added
 from tests.support.processes import clean_environment, manage
 
 
-def said() -> tuple[dict[str, Any], int]:
+def run_json() -> tuple[dict[str, Any], int]:
     """The command's document and its exit code."""
     out = StringIO()
     code = 0
@@ -30,8 +30,8 @@ def said() -> tuple[dict[str, Any], int]:
         call_command("doctor", "--json", stdout=out)
     except SystemExit as end:
         code = int(end.code or 0)
-    answer: dict[str, Any] = json.loads(out.getvalue())
-    return answer, code
+    document: dict[str, Any] = json.loads(out.getvalue())
+    return document, code
 
 
 def levels(check: str) -> set[int]:
@@ -42,16 +42,16 @@ def levels(check: str) -> set[int]:
 @pytest.mark.django_db
 @pytest.mark.database
 def test_an_installation_without_problems_exits_with_0() -> None:
-    answer, code = said()
-    assert (answer["ok"], code) == (True, 0)
-    names = {finding["check"] for finding in answer["findings"]}
+    document, code = run_json()
+    assert (document["ok"], code) == (True, 0)
+    names = {finding["check"] for finding in document["findings"]}
     assert names >= {"settings", "database", "migrations", "key ring", "email", "approval policy"}
 
 
 @pytest.mark.django_db
-def test_a_missing_administrator_is_a_warning_and_no_error() -> None:
+def test_a_missing_administrator_is_a_warning_not_an_error() -> None:
     assert levels("people") == {WARNING}
-    assert said()[1] == 0
+    assert run_json()[1] == 0
 
 
 @pytest.mark.django_db
@@ -59,8 +59,8 @@ def test_an_altered_key_ring_is_an_error(key_ring_file: Path) -> None:
     key_ring_file.parent.mkdir(exist_ok=True)
     key_ring_file.write_text("{}")
     key_ring_file.chmod(0o600)
-    answer, code = said()
-    assert (answer["ok"], code) == (False, 1)
+    document, code = run_json()
+    assert (document["ok"], code) == (False, 1)
     assert levels("key ring") == {ERROR}
 
 
@@ -74,12 +74,12 @@ def test_it_names_the_credentials_that_need_no_approval(
     assert "Payments" in finding.msg
     credential.policy = ApprovalPolicy.ONE
     credential.save()
-    # Nobody can approve yet, which is a warning of its own.
+    # No person can approve yet, which is a separate warning.
     assert levels("approval policy") == {INFO, WARNING}
 
 
 @pytest.mark.django_db(transaction=True)
-def test_an_overdue_deletion_means_that_no_worker_runs(sandbox: SandboxServer) -> None:
+def test_an_overdue_deletion_is_reported_as_a_missing_worker(sandbox: SandboxServer) -> None:
     assert ERROR not in levels("worker")
     credential, now = added(sandbox, "Payments US"), clock.now()
     Deletion.objects.create(
@@ -127,7 +127,9 @@ def test_a_public_installation_can_pass_every_check() -> None:
         ({"DEBUG": True}, ERROR),
     ],
 )
-def test_it_says_what_is_wrong_with_a_public_one(values: dict[str, Any], level: int) -> None:
+def test_it_reports_what_is_wrong_with_a_public_installation(
+    values: dict[str, Any], level: int
+) -> None:
     findings = public_findings(**values)
     assert level in {finding.level for finding in findings}
     assert all(finding.hint for finding in findings)
@@ -155,7 +157,7 @@ def test_an_unavailable_database_is_one_finding_in_one_document(tmp_path: Path) 
     assert "not available" in findings[-1]["message"]
 
 
-def test_an_empty_database_is_a_hint_to_migrate(tmp_path: Path) -> None:
+def test_for_an_empty_database_it_suggests_migrating(tmp_path: Path) -> None:
     done = manage("doctor", env=clean_environment(data_dir=tmp_path))
     assert done.returncode == 1
     assert "./run manage migrate" in done.stdout
@@ -163,7 +165,7 @@ def test_an_empty_database_is_a_hint_to_migrate(tmp_path: Path) -> None:
 
 @pytest.mark.django_db
 @pytest.mark.database
-def test_it_knows_every_trigger_that_the_migrations_leave() -> None:
+def test_it_knows_every_trigger_that_the_migrations_create() -> None:
     known = database_guards.expected_triggers()
     assert database_guards.present_triggers() == dict.fromkeys(known, True)
     assert levels("triggers") == {INFO}

@@ -46,8 +46,8 @@ def run_python(*arguments: str, data: Path, **variables: str) -> subprocess.Comp
 def rotate(*arguments: str) -> dict[str, Any]:
     output = StringIO()
     call_command("rotate_encryption_key", "--json", *arguments, stdout=output)
-    answer: dict[str, Any] = json.loads(output.getvalue())
-    return answer
+    document: dict[str, Any] = json.loads(output.getvalue())
+    return document
 
 
 @pytest.fixture
@@ -69,7 +69,7 @@ def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
 # --- make_keys ------------------------------------------------------------------------------
 
 
-def test_make_keys_makes_the_files_once_and_for_their_owner_alone(tmp_path: Path) -> None:
+def test_make_keys_creates_the_files_once_and_readable_only_by_their_owner(tmp_path: Path) -> None:
     directory = tmp_path / "made"
     command = ("manage.py", "make_keys", "--output", str(directory))
     made = run_python(*command, "--json", data=tmp_path / "data")
@@ -94,7 +94,7 @@ def test_make_keys_makes_the_files_once_and_for_their_owner_alone(tmp_path: Path
     assert [path.read_bytes() for path in files] == before
 
 
-def test_make_keys_tells_what_to_set_and_no_key(tmp_path: Path) -> None:
+def test_make_keys_prints_which_settings_to_set_and_no_key(tmp_path: Path) -> None:
     output = StringIO()
     call_command("make_keys", output=tmp_path, stdout=output)
     assert f"ORGADMIN_KEYRING_FILE={tmp_path}/keyring.json" in output.getvalue()
@@ -103,7 +103,7 @@ def test_make_keys_tells_what_to_set_and_no_key(tmp_path: Path) -> None:
     assert keys_in(tmp_path / "keyring.json").popitem()[1] not in output.getvalue()
 
 
-def test_make_keys_makes_neither_file_beside_one_that_is_there(tmp_path: Path) -> None:
+def test_make_keys_creates_no_file_when_one_exists(tmp_path: Path) -> None:
     directory = tmp_path / "made"
     directory.mkdir()
     (directory / "secret_key").write_text("mine")
@@ -121,15 +121,15 @@ def test_make_keys_makes_neither_file_beside_one_that_is_there(tmp_path: Path) -
 @pytest.mark.django_db
 def test_rotation_encrypts_every_secret_with_a_new_key(ring_file: Path) -> None:
     old_key_id = primary_in(ring_file)
-    stored = [stored_credential(), stored_credential("Payments US", "datadoghq.com")]
-    wiped = stored_credential("Retired")
-    wiped.wipe_keys()
-    wiped.save()
+    credentials = [stored_credential(), stored_credential("Payments US", "datadoghq.com")]
+    retired = stored_credential("Retired")
+    retired.wipe_keys()
+    retired.save()
 
-    answer = rotate()
+    document = rotate()
 
     new_key_id = primary_in(ring_file)
-    assert answer == {
+    assert document == {
         "previous_key_id": old_key_id,
         "primary_key_id": new_key_id,
         "reencrypted": 4,
@@ -138,12 +138,12 @@ def test_rotation_encrypts_every_secret_with_a_new_key(ring_file: Path) -> None:
         "left": [],
     }
     assert key_ids_in_use() == {new_key_id}
-    for credential in stored:
+    for credential in credentials:
         credential.refresh_from_db()
         assert credential.open_keys().api_key.reveal() == API_KEY
         assert credential.open_keys().application_key.reveal() == APPLICATION_KEY
-    wiped.refresh_from_db()
-    assert wiped.api_key_envelope == ""
+    retired.refresh_from_db()
+    assert retired.api_key_envelope == ""
     assert ring_file.stat().st_mode & 0o777 == 0o600
 
 
@@ -159,16 +159,16 @@ def test_rotation_is_recorded_without_a_key(ring_file: Path) -> None:
 
 @pytest.mark.database
 @pytest.mark.django_db
-def test_a_key_that_was_primary_until_now_is_dropped_by_the_next_run(ring_file: Path) -> None:
+def test_a_key_that_was_primary_is_dropped_by_the_next_run(ring_file: Path) -> None:
     first = primary_in(ring_file)
     stored_credential()
     assert rotate("--drop-unused")["dropped_key_ids"] == []
     second = primary_in(ring_file)
     assert set(keys_in(ring_file)) == {first, second}
 
-    answer = rotate("--drop-unused", "--no-new-key")
+    document = rotate("--drop-unused", "--no-new-key")
 
-    assert answer["dropped_key_ids"] == [first]
+    assert document["dropped_key_ids"] == [first]
     assert set(keys_in(ring_file)) == {second}
     check_key_ring()
     assert AuditEvent.objects.get(code="encryption_key.dropped").details == {"key_ids": [first]}
@@ -237,16 +237,16 @@ def test_a_secret_that_cannot_be_decrypted_is_reported_and_keeps_its_key(ring_fi
         )
 
     assert str(moved.pk) in errors.getvalue()
-    answer = json.loads(output.getvalue())
-    assert answer["reencrypted"] == 2
-    assert len(answer["left"]) == 2
+    document = json.loads(output.getvalue())
+    assert document["reencrypted"] == 2
+    assert len(document["left"]) == 2
     assert key_ids_in_use() == {old_key_id, primary_in(ring_file)}
     assert old_key_id in keys_in(ring_file)
 
 
 @pytest.mark.database
 @pytest.mark.django_db
-def test_rotation_with_the_wrong_ring_changes_nothing(
+def test_rotation_with_the_wrong_key_ring_changes_nothing(
     ring_file: Path, settings: Settings, tmp_path: Path
 ) -> None:
     stored_credential()
@@ -266,7 +266,7 @@ def test_rotation_with_the_wrong_ring_changes_nothing(
 
 @pytest.mark.database
 @pytest.mark.django_db
-def test_a_ring_that_cannot_be_replaced_leaves_no_record_of_a_rotation(
+def test_when_the_key_ring_cannot_be_replaced_no_rotation_is_recorded(
     ring_file: Path,
 ) -> None:
     ring_file.with_name("keyring.json.lock").mkdir()
@@ -275,7 +275,7 @@ def test_a_ring_that_cannot_be_replaced_leaves_no_record_of_a_rotation(
     assert not AuditEvent.objects.exists()
 
 
-def test_no_secret_is_lost_while_the_service_goes_on(migrated: Path) -> None:
+def test_no_secret_is_lost_during_a_rotation_in_a_running_service(migrated: Path) -> None:
     race = run_python("-m", "tests.support.rotation_race", data=migrated)
     assert (race.returncode, race.stderr) == (0, "")
 
@@ -283,7 +283,7 @@ def test_no_secret_is_lost_while_the_service_goes_on(migrated: Path) -> None:
 # --- At start -------------------------------------------------------------------------------
 
 
-def test_a_start_with_the_wrong_ring_exits_with_one_and_names_the_key(
+def test_a_start_with_the_wrong_key_ring_exits_1_and_names_the_missing_key(
     migrated: Path, tmp_path: Path
 ) -> None:
     store = "import django; django.setup(); from tests.support.key_rings import stored_credential; "

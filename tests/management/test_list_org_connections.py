@@ -45,7 +45,7 @@ def run_json(*arguments: str) -> tuple[int, dict[str, Any]]:
     return code, document
 
 
-def test_it_asks_datadog_stores_and_gives_every_connection(
+def test_it_syncs_stores_and_prints_every_connection(
     sandbox: SandboxServer, payments: Credential, labs: Credential
 ) -> None:
     code, document = run_json()
@@ -72,7 +72,7 @@ def test_it_asks_datadog_stores_and_gives_every_connection(
     assert Sync.objects.count() == 2
 
 
-def test_an_org_that_cannot_be_listed_is_a_failure_and_hides_no_other(
+def test_an_org_that_cannot_be_listed_is_a_failure_and_hides_no_other_org(
     sandbox: SandboxServer, payments: Credential, labs: Credential
 ) -> None:
     sandbox.world.revoke(key_pair_of(sandbox.world, "Labs EU"))
@@ -104,13 +104,13 @@ def test_stored_sends_datadog_no_request(payments: Credential, sandbox: SandboxS
     assert Sync.objects.count() == 1
 
 
-def test_stored_says_what_was_never_listed(payments: Credential) -> None:
+def test_stored_reports_what_was_never_synced(payments: Credential) -> None:
     code, document = run_json("--stored")
     assert code == 1
     assert document["failures"][0]["message"] == "Never synced."
 
 
-def test_one_credential_is_asked_alone_by_its_name(payments: Credential, labs: Credential) -> None:
+def test_one_credential_can_be_selected_by_name(payments: Credential, labs: Credential) -> None:
     code, document = run_json("--credential", "labs eu")
     assert code == 0
     assert [one["seen_by"] for one in document["org_connections"]] == [["Labs EU"]]
@@ -123,7 +123,7 @@ def test_a_credential_that_does_not_exist_is_a_usage_error(payments: Credential)
     assert document == {"error": "No credential in use is named 'Nobody'."}
 
 
-def test_text_has_a_line_each_and_failures_stand_apart(
+def test_text_output_has_one_line_per_connection_and_failures_on_standard_error(
     sandbox: SandboxServer, payments: Credential, labs: Credential
 ) -> None:
     sandbox.world.revoke(key_pair_of(sandbox.world, "Labs EU"))

@@ -30,7 +30,7 @@ def failure(*arguments: str) -> CommandError:
 ADD_HEDY = ("add_person", "--username", "hedy", "--email", "hedy@example.com")
 
 
-def test_add_person_gives_every_role_that_is_named(db: None) -> None:
+def test_add_person_grants_every_named_role(db: None) -> None:
     document = run_json(*ADD_HEDY, "--role", "Operator", "--role", "Auditor")
     hedy = Person.objects.get(username="hedy")
     assert hedy.roles == {Role.OPERATOR, Role.AUDITOR}
@@ -49,7 +49,7 @@ def test_add_person_can_make_an_administrator(db: None) -> None:
     assert Person.objects.get().is_superuser
 
 
-def test_a_taken_name_is_a_usage_error(db: None, ada: Person) -> None:
+def test_a_taken_username_is_a_usage_error(db: None, ada: Person) -> None:
     failed = failure("add_person", "--username", "ada", "--email", "other@example.com")
     assert failed.returncode == 2
     assert "Another person" in str(failed)
@@ -70,7 +70,7 @@ def test_make_sign_in_link_prints_a_link_that_works(db: None, ada: Person) -> No
     assert people.use_sign_in_link(token=token, password="") == ada
 
 
-def test_make_sign_in_link_says_in_json_what_the_link_does(db: None, ada: Person) -> None:
+def test_make_sign_in_link_reports_in_json_what_the_link_does(db: None, ada: Person) -> None:
     document = run_json("make_sign_in_link", "--username", "ada", "--removes-second-factor")
     assert document["removes_second_factor"] is True
     assert set(document) == {"username", "link", "expires_at", "removes_second_factor"}
@@ -97,17 +97,17 @@ def test_createsuperuser_makes_an_administrator_and_records_it(
     assert (event.code, event.subject_id) == ("person.added", str(root.pk))
 
 
-def test_change_person_gives_exactly_the_named_roles(db: None, ada: Person) -> None:
+def test_change_person_sets_exactly_the_named_roles(db: None, ada: Person) -> None:
     document = run_json("change_person", "--username", "ADA", "--role", "Viewer")
     assert document["roles"] == ["Viewer"]
     assert Person.objects.get(pk=ada.pk).session_epoch == ada.session_epoch + 1
 
 
-def test_change_person_takes_every_role_away(db: None, ada: Person) -> None:
+def test_change_person_can_remove_every_role(db: None, ada: Person) -> None:
     assert run_json("change_person", "--username", "ada", "--no-role")["roles"] == []
 
 
-def test_change_person_disables_and_enables_without_touching_roles(db: None, ada: Person) -> None:
+def test_change_person_disables_and_enables_without_changing_roles(db: None, ada: Person) -> None:
     disabled = run_json("change_person", "--username", "ada", "--disable")
     assert (disabled["is_active"], disabled["roles"]) == (False, ["Operator"])
     assert run_json("change_person", "--username", "ada", "--enable")["is_active"]
@@ -121,7 +121,7 @@ def test_change_person_disables_and_enables_without_touching_roles(db: None, ada
         ("--username", "ada", "--role", "Viewer", "--no-role"),
     ],
 )
-def test_change_person_says_what_is_missing(
+def test_change_person_refuses_incomplete_or_conflicting_arguments(
     db: None, ada: Person, arguments: tuple[str, ...]
 ) -> None:
     assert failure("change_person", *arguments).returncode == 2
@@ -132,7 +132,7 @@ def test_change_person_keeps_the_last_administrator(db: None, root: Person) -> N
     assert failure("change_person", "--username", "root", "--no-role").returncode == 1
 
 
-def test_a_wrong_call_with_json_is_one_document_too(
+def test_a_usage_error_with_json_is_one_document_too(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = ["manage.py", "change_person", "--json"]

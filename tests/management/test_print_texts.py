@@ -1,4 +1,4 @@
-"""print_texts: every text that people read, on one page."""
+"""print_texts: prints every text that people read."""
 
 import json
 
@@ -6,7 +6,7 @@ import pytest
 from django.core.management import call_command
 
 
-def test_texts_of_every_kind_are_printed_by_where_they_appear(
+def test_texts_are_grouped_by_where_they_appear(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     call_command("print_texts")

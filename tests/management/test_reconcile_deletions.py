@@ -21,14 +21,14 @@ from tests.flows.support import store_credential
 from tests.support.clock import SettableClock
 from tests.support.sandbox import connection_between, seconds_for
 
-Lose = Callable[[Fault], Connection]
+SendWithFault = Callable[[Fault], Connection]
 
 
 @pytest.fixture
-def lose(
+def send_with_fault(
     db: None, sandbox: SandboxServer, clock: SettableClock, monkeypatch: pytest.MonkeyPatch
-) -> Lose:
-    """Send one DELETE that hits a fault."""
+) -> SendWithFault:
+    """Send one DELETE to which Datadog responds with a fault."""
     credential = store_credential(sandbox, "Payments US")
     connection = connection_between(sandbox.world, "Payments US", "Group SOC")
 
@@ -54,7 +54,7 @@ def lose(
 
 
 def reconcile() -> tuple[int, dict[str, Any]]:
-    """One pass: its exit code and its document."""
+    """Run the command; its exit code and its document."""
     output = StringIO()
     code = 0
     try:
@@ -64,10 +64,10 @@ def reconcile() -> tuple[int, dict[str, Any]]:
     return code, json.loads(output.getvalue())
 
 
-def test_two_passes_settle_a_lost_deletion_without_sending_again(
-    lose: Lose, sandbox: SandboxServer, clock: SettableClock
+def test_two_passes_settle_an_unknown_deletion_without_resending_it(
+    send_with_fault: SendWithFault, sandbox: SandboxServer, clock: SettableClock
 ) -> None:
-    connection = lose(faults.EXECUTES_THEN_RESET)
+    connection = send_with_fault(faults.EXECUTES_THEN_RESET)
 
     clock.advance(seconds=36)
     code, document = reconcile()
@@ -81,8 +81,10 @@ def test_two_passes_settle_a_lost_deletion_without_sending_again(
     assert sandbox.world.deletes_received(connection.id) == 1
 
 
-def test_what_had_no_effect_is_found_still_there(lose: Lose, clock: SettableClock) -> None:
-    lose(faults.NO_RESPONSE)
+def test_a_delete_without_effect_is_recorded_as_still_present(
+    send_with_fault: SendWithFault, clock: SettableClock
+) -> None:
+    send_with_fault(faults.NO_RESPONSE)
 
     clock.advance(seconds=36)
     reconcile()
@@ -93,8 +95,10 @@ def test_what_had_no_effect_is_found_still_there(lose: Lose, clock: SettableCloc
     assert document["deletions"][0]["state"] == "still_present"
 
 
-def test_an_unfinished_attempt_becomes_unknown(lose: Lose, clock: SettableClock) -> None:
-    lose(faults.NO_RESPONSE)
+def test_an_unfinished_attempt_becomes_unknown(
+    send_with_fault: SendWithFault, clock: SettableClock
+) -> None:
+    send_with_fault(faults.NO_RESPONSE)
     Deletion.objects.update(state="sending", cause="")
 
     clock.advance(seconds=61)
@@ -105,8 +109,10 @@ def test_an_unfinished_attempt_becomes_unknown(lose: Lose, clock: SettableClock)
     assert document["deletions"][0]["cause"] == "answer_lost"
 
 
-def test_a_waiting_deletion_is_left_alone(lose: Lose, sandbox: SandboxServer) -> None:
-    connection = lose(faults.rate_limited())
+def test_a_waiting_deletion_is_left_alone(
+    send_with_fault: SendWithFault, sandbox: SandboxServer
+) -> None:
+    connection = send_with_fault(faults.rate_limited())
 
     code, document = reconcile()
 
@@ -114,8 +120,10 @@ def test_a_waiting_deletion_is_left_alone(lose: Lose, sandbox: SandboxServer) ->
     assert sandbox.world.deletes_received(connection.id) == 1
 
 
-def test_an_unverified_deletion_is_checked(lose: Lose, clock: SettableClock) -> None:
-    lose(faults.RETURNS_200_WITHOUT_DELETING)
+def test_an_unverified_deletion_is_checked(
+    send_with_fault: SendWithFault, clock: SettableClock
+) -> None:
+    send_with_fault(faults.RETURNS_200_WITHOUT_DELETING)
 
     clock.advance(minutes=6)
     code, document = reconcile()

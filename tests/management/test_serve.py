@@ -56,7 +56,7 @@ def port_of(process: Running) -> int:
     return int(line.rstrip("/").rpartition(":")[2])
 
 
-def test_the_first_start_makes_private_keys_and_prints_a_set_up_link(tmp_path: Path) -> None:
+def test_the_first_start_creates_private_keys_and_prints_a_setup_link(tmp_path: Path) -> None:
     with serving_process(tmp_path / "data") as process:
         port = port_of(process)
         link = process.wait_for_line("/setup/#")
@@ -66,7 +66,7 @@ def test_the_first_start_makes_private_keys_and_prints_a_set_up_link(tmp_path: P
         assert stat.S_IMODE((tmp_path / "data" / name).stat().st_mode) == 0o600
 
 
-def test_its_pages_are_styled_by_files_with_hashed_names(tmp_path: Path) -> None:
+def test_its_pages_use_stylesheets_with_hashed_names(tmp_path: Path) -> None:
     with serving_process(tmp_path) as process:
         port = port_of(process)
         status, page = get(port, "/accounts/login/")
@@ -77,7 +77,7 @@ def test_its_pages_are_styled_by_files_with_hashed_names(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_one_signal_ends_every_process_of_it(tmp_path: Path, number: signal.Signals) -> None:
+def test_one_signal_stops_all_its_processes(tmp_path: Path, number: signal.Signals) -> None:
     with serving_process(tmp_path) as process:
         get(port_of(process), "/healthz")
         children = process.children()
@@ -86,7 +86,7 @@ def test_one_signal_ends_every_process_of_it(tmp_path: Path, number: signal.Sign
         assert not any(is_alive(child) for child in children)
 
 
-def test_its_processes_end_when_it_is_killed(tmp_path: Path) -> None:
+def test_its_child_processes_stop_when_it_is_killed(tmp_path: Path) -> None:
     with serving_process(tmp_path) as process:
         port = port_of(process)
         get(port, "/healthz")
@@ -96,7 +96,7 @@ def test_its_processes_end_when_it_is_killed(tmp_path: Path) -> None:
         assert any(not any(is_alive(child) for child in children) for _ in until(20))
 
 
-def test_it_fails_when_one_of_its_processes_dies(tmp_path: Path) -> None:
+def test_it_exits_with_an_error_when_one_of_its_processes_dies(tmp_path: Path) -> None:
     with serving_process(tmp_path) as process:
         process.wait_for_line("Worker started")
         worker = process.children()[1]
@@ -105,7 +105,7 @@ def test_it_fails_when_one_of_its_processes_dies(tmp_path: Path) -> None:
         assert process.wait_for_line("The worker ended unexpectedly (SIGKILL)")
 
 
-def test_a_web_server_that_is_killed_is_started_again(tmp_path: Path) -> None:
+def test_a_killed_web_server_is_restarted(tmp_path: Path) -> None:
     with serving_process(tmp_path) as process:
         port = port_of(process)
         get(port, "/healthz")
@@ -118,7 +118,7 @@ def test_a_web_server_that_is_killed_is_started_again(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("proxies", ["proxy.example.org", "10.0.0.1/8"])
-def test_a_malformed_trusted_proxy_is_one_clear_line(tmp_path: Path, proxies: str) -> None:
+def test_a_malformed_trusted_proxy_is_reported_in_one_line(tmp_path: Path, proxies: str) -> None:
     env = clean_environment(data_dir=tmp_path, PORT="0", ORGADMIN_TRUSTED_PROXIES=proxies)
     done = manage("serve", env=env)
     assert done.returncode == 1
@@ -126,7 +126,7 @@ def test_a_malformed_trusted_proxy_is_one_clear_line(tmp_path: Path, proxies: st
     assert len(done.stderr.splitlines()) == 1
 
 
-def test_a_port_in_use_is_one_clear_line_and_makes_no_database(tmp_path: Path) -> None:
+def test_a_port_in_use_is_reported_in_one_line_and_no_database_is_created(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         env = clean_environment(data_dir=tmp_path, PORT=port)
@@ -154,7 +154,7 @@ def test_it_serves_on_an_ipv6_address(tmp_path: Path) -> None:
         assert get(port_of(process), "/healthz", host="::1") == (200, "ok\n")
 
 
-def test_a_database_without_its_key_ring_is_not_served_nor_changed(tmp_path: Path) -> None:
+def test_a_database_without_its_key_ring_is_neither_served_nor_changed(tmp_path: Path) -> None:
     env = clean_environment(data_dir=tmp_path, PORT="0")
     assert manage("migrate", "--verbosity=0", env=env).returncode == 0
     assert manage("shell", "--no-imports", "-c", STORE_A_CREDENTIAL, env=env).returncode == 0
@@ -183,7 +183,7 @@ def test_an_older_database_is_copied_before_it_is_migrated(tmp_path: Path) -> No
         assert len(list((tmp_path / "backups").iterdir())) == 1
 
 
-def test_on_postgresql_it_never_migrates(
+def test_it_never_migrates_on_postgresql(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings.DATABASE_IS_SQLITE = False
@@ -193,7 +193,9 @@ def test_on_postgresql_it_never_migrates(
         serve.Command()._prepare()
 
 
-def test_make_keys_needs_no_keys_and_settings_fail_in_one_line(tmp_path: Path) -> None:
+def test_make_keys_needs_no_keys_and_missing_settings_are_reported_in_one_line(
+    tmp_path: Path,
+) -> None:
     env = clean_environment(data_dir=tmp_path, DATABASE_URL="postgres:///orgadmin")
     done = manage("serve", env=env)
     assert done.returncode == 1
@@ -202,7 +204,7 @@ def test_make_keys_needs_no_keys_and_settings_fail_in_one_line(tmp_path: Path) -
     assert manage("make_keys", "--output", str(tmp_path / "made"), env=env).returncode == 0
 
 
-def test_a_signal_during_the_start_stops_it_gracefully(tmp_path: Path) -> None:
+def test_a_signal_during_startup_stops_it_gracefully(tmp_path: Path) -> None:
     with serving_process(tmp_path) as process:
         assert any(process.children() for _ in until(30))
         assert process.end() == 0
@@ -210,7 +212,7 @@ def test_a_signal_during_the_start_stops_it_gracefully(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("trusted", "status"), [("127.0.0.1", 200), ("10.9.8.7", 301), ("", 301)])
-def test_only_a_trusted_proxy_can_say_that_a_request_came_by_https(
+def test_only_a_trusted_proxy_can_declare_that_a_request_used_https(
     tmp_path: Path, trusted: str, status: int
 ) -> None:
     public = {"ALLOWED_HOSTS": "orgs.example.org", "ORGADMIN_TRUSTED_PROXIES": trusted}
@@ -219,16 +221,16 @@ def test_only_a_trusted_proxy_can_say_that_a_request_came_by_https(
         assert get(port_of(process), "/accounts/login/", headers=headers)[0] == status
 
 
-def prepared(data_dir: Path) -> dict[str, str]:
-    """The environment of an existing data directory."""
+def migrated_environment(data_dir: Path) -> dict[str, str]:
+    """The environment of a service with a migrated database."""
     env = clean_environment(data_dir=data_dir, PORT="0")
     assert manage("migrate", "--verbosity=0", env=env).returncode == 0
     return env
 
 
 @pytest.mark.parametrize("name", ["", "static"])
-def test_a_read_only_data_directory_is_one_clear_line(tmp_path: Path, name: str) -> None:
-    env = prepared(tmp_path)
+def test_a_read_only_data_directory_is_reported_in_one_line(tmp_path: Path, name: str) -> None:
+    env = migrated_environment(tmp_path)
     with read_only_directory(tmp_path / name):
         done = manage_hindered(modes_apply, "serve", env=env)
     assert (done.returncode, done.stdout) == (1, "")
@@ -237,8 +239,8 @@ def test_a_read_only_data_directory_is_one_clear_line(tmp_path: Path, name: str)
     assert "writable" in line
 
 
-def test_a_full_disk_is_one_clear_line(tmp_path: Path) -> None:
-    env = prepared(tmp_path)
+def test_a_full_disk_is_reported_in_one_line(tmp_path: Path) -> None:
+    env = migrated_environment(tmp_path)
     done = manage_hindered(no_space, "serve", env=env)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.splitlines() == [
@@ -247,33 +249,33 @@ def test_a_full_disk_is_one_clear_line(tmp_path: Path) -> None:
     ]
 
 
-def lost(data_dir: Path) -> Path:
-    """The keys of a lost database, and its path."""
+def lose_database(data_dir: Path) -> Path:
+    """Create keys without their database; the path where it would be."""
     env = clean_environment(data_dir=data_dir / "made")
     assert manage("make_keys", "--output", str(data_dir), env=env).returncode == 0
     return data_dir / "orgadmin.sqlite3"
 
 
-@pytest.mark.parametrize("is_left_empty", [False, True])
+@pytest.mark.parametrize("is_empty_file_left", [False, True])
 def test_keys_without_their_database_are_not_a_first_start(
-    tmp_path: Path, *, is_left_empty: bool
+    tmp_path: Path, *, is_empty_file_left: bool
 ) -> None:
-    database = lost(tmp_path)
-    if is_left_empty:
+    database = lose_database(tmp_path)
+    if is_empty_file_left:
         database.touch()
     done = manage("serve", env=clean_environment(data_dir=tmp_path, PORT="0"))
     assert (done.returncode, done.stdout) == (1, "")
     [line] = done.stderr.splitlines()
     for text in (str(database), str(tmp_path / "backups"), "./run manage restore", "--new"):
         assert text in line
-    assert database.exists() == is_left_empty
+    assert database.exists() == is_empty_file_left
 
 
 @pytest.mark.parametrize("missing", ["keyring.json", "signing_key.json"])
-def test_one_of_the_two_keys_alone_is_a_first_start(
+def test_only_one_of_the_two_keys_is_a_first_start(
     tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch, missing: str
 ) -> None:
-    database = lost(tmp_path)
+    database = lose_database(tmp_path)
     (tmp_path / missing).unlink()
     settings.KEYRING_FILE = tmp_path / "keyring.json"
     settings.SIGNING_KEY_FILE = tmp_path / "signing_key.json"
@@ -281,8 +283,8 @@ def test_one_of_the_two_keys_alone_is_a_first_start(
     serve._require_expected_database(starts_new=False)
 
 
-def test_a_new_audit_log_is_started_on_purpose(tmp_path: Path) -> None:
-    lost(tmp_path)
+def test_new_starts_a_new_audit_log(tmp_path: Path) -> None:
+    lose_database(tmp_path)
     arguments = [*SERVE, "--new"]
     env = clean_environment(data_dir=tmp_path, PORT="0")
     with Running(arguments, env=env) as process:

@@ -32,61 +32,61 @@ def quiet_database(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("quiet_database")
-def test_it_goes_on_after_an_error_and_waits_longer_each_time(
+def test_it_continues_after_an_error_with_longer_pauses(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     calls: list[int] = []
-    naps: list[float] = []
-    working = Worker()
+    sleeps: list[float] = []
+    subject = Worker()
 
-    def work_off(*, actor: Actor, limit: int) -> list[Deletion]:
+    def run_due(*, actor: Actor, limit: int) -> list[Deletion]:
         del actor, limit
         calls.append(1)
         if len(calls) < 4:
             raise OperationalError("the database went away")
-        working.stop()
+        subject.stop()
         return []
 
-    monkeypatch.setattr(due, "run_due", work_off)
+    monkeypatch.setattr(due, "run_due", run_due)
     monkeypatch.setattr("connections.operations.worker.connection.close", lambda: None)
-    monkeypatch.setattr(Worker, "_sleep", lambda self, seconds: naps.append(seconds))
+    monkeypatch.setattr(Worker, "_sleep", lambda self, seconds: sleeps.append(seconds))
     with caplog.at_level(logging.ERROR):
-        working.run()
-    assert naps == [1.0, 2.0, 4.0, 0.0]
+        subject.run()
+    assert sleeps == [1.0, 2.0, 4.0, 0.0]
     assert caplog.text.count("The worker failed") == 3
 
 
 @pytest.mark.usefixtures("quiet_database")
 def test_it_stops_between_two_deletions(monkeypatch: pytest.MonkeyPatch) -> None:
-    working = Worker()
+    subject = Worker()
     done: list[int] = []
 
-    def work_off(*, actor: Actor, limit: int) -> list[Deletion]:
+    def run_due(*, actor: Actor, limit: int) -> list[Deletion]:
         del actor
         assert limit == 1
         done.append(1)
-        working.stop()
+        subject.stop()
         return [Deletion()]
 
-    monkeypatch.setattr(due, "run_due", work_off)
-    working.run()
+    monkeypatch.setattr(due, "run_due", run_due)
+    subject.run()
     assert done == [1]
 
 
 @pytest.mark.django_db(transaction=True)
-def test_it_lists_what_is_stale_at_first_and_then_on_its_schedule(sandbox: SandboxServer) -> None:
+def test_it_syncs_stale_orgs_at_start_and_then_on_schedule(sandbox: SandboxServer) -> None:
     added(sandbox, "Payments US")
     Sync.objects.all().delete()
-    working = Worker(sync_interval=timedelta(hours=1))
-    working.work_once()
+    subject = Worker(sync_interval=timedelta(hours=1))
+    subject.work_once()
     assert Sync.objects.count() == 1
     Sync.objects.all().delete()
-    working.work_once()
+    subject.work_once()
     assert not Sync.objects.exists()
 
 
 @pytest.mark.django_db(transaction=True)
-def test_one_pass_answers_with_one_json_document() -> None:
+def test_one_pass_prints_one_json_document() -> None:
     out = StringIO()
     call_command("worker", "--once", "--json", stdout=out)
     assert json.loads(out.getvalue()) == {"deletions": 0, "notices": 0}

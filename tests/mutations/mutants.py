@@ -2108,7 +2108,7 @@ NO_WRITES = (
         SERVE,
         "        except (OSError, sqlite3.Error) as error:\n",
         "        except ZeroDivisionError as error:\n",
-        f"{SERVE_TESTS}::test_a_read_only_data_directory_is_one_clear_line",
+        f"{SERVE_TESTS}::test_a_read_only_data_directory_is_reported_in_one_line",
     ),
     _mutant(
         "a lost database is no first start",
@@ -2122,7 +2122,7 @@ NO_WRITES = (
         SERVE,
         "    if starts_new and has_database:\n",
         "    if False:\n",
-        f"{SERVE_TESTS}::test_a_new_audit_log_is_started_on_purpose",
+        f"{SERVE_TESTS}::test_new_starts_a_new_audit_log",
     ),
 )
 
