@@ -554,7 +554,7 @@ KEEPING = (
         "connections/operations/backup.py",
         "    if Path(settings.KEYRING_FILE).resolve().is_relative_to(directory.resolve()):\n",
         "    if False:\n",
-        "tests/operations/test_backup.py::test_no_backup_is_put_beside_the_key_ring",
+        "tests/operations/test_backup.py::test_a_backup_next_to_the_key_ring_is_refused",
     ),
     _mutant(
         "the digest of a backup",
@@ -568,7 +568,7 @@ KEEPING = (
         "connections/operations/backup.py",
         "    if copy_to is None:\n",
         "    if False:\n",
-        "tests/operations/test_backup.py::test_a_database_that_holds_something_is_not_overwritten",
+        "tests/operations/test_backup.py::test_a_database_with_data_is_not_overwritten",
     ),
 )
 
@@ -1021,21 +1021,21 @@ AVAILABILITY = (
         WEB_SERVER,
         "            self.handle_close()\n",
         "            pass\n",
-        f"{SERVING}::test_a_request_that_takes_too_long_to_arrive_is_cut",
+        f"{SERVING}::test_a_request_that_takes_too_long_to_arrive_is_disconnected",
     ),
     _mutant(
         "more bytes give a request no more time",
         WEB_SERVER,
         "        if not self._has_begun:\n",
         "        if True:\n",
-        f"{SERVING}::test_a_request_that_takes_too_long_to_arrive_is_cut",
+        f"{SERVING}::test_a_request_that_takes_too_long_to_arrive_is_disconnected",
     ),
     _mutant(
         "a client that stops reading is cut",
         WEB_SERVER,
         "        if not self.total_outbufs_len:\n",
         "        if True:\n",
-        f"{SERVING}::test_a_stream_is_made_no_faster_than_it_is_read_and_ends_when_nobody_reads",
+        f"{SERVING}::test_a_stream_is_generated_as_fast_as_it_is_read_and_closed_when_reading_stops",
     ),
     _mutant(
         "connections that wait give way to new ones",
@@ -1049,35 +1049,35 @@ AVAILABILITY = (
         WEB_SERVER,
         "        return bool(self.requests) or self.total_outbufs_len > 0\n",
         "        return self.total_outbufs_len > 0\n",
-        f"{SERVING}::test_when_stopping_a_request_ends_though_its_client_has_left",
+        f"{SERVING}::test_stopping_finishes_a_request_even_if_its_client_has_disconnected",
     ),
     _mutant(
         "the page after a request is served when stopping",
         WEB_SERVER,
         "                follow_until = time.monotonic() + FOLLOW_SECONDS\n",
         "                followed_at = time.monotonic()\n",
-        f"{SERVING}::test_when_stopping_a_running_request_ends_and_the_page_after_it_is_served",
+        f"{SERVING}::test_stopping_finishes_a_running_request_and_serves_the_page_after_it",
     ),
     _mutant(
         "nothing is begun when stopping",
         WEB_SERVER,
         "            if self.is_stopping and ",
         "            if False and ",
-        f"{SERVING}::test_when_stopping_a_running_request_ends_and_the_page_after_it_is_served",
+        f"{SERVING}::test_stopping_finishes_a_running_request_and_serves_the_page_after_it",
     ),
     _mutant(
         "only a trusted proxy names the scheme",
         WEB_SERVER,
         'serving.is_in_networks(environ["REMOTE_ADDR"], networks) and ',
         "",
-        f"{SERVING}::test_the_scheme_is_what_a_trusted_proxy_says_and_the_address_is_the_peers",
+        f"{SERVING}::test_the_scheme_comes_from_a_trusted_proxy_and_the_address_is_the_peers",
     ),
     _mutant(
         "starting downloads nothing",
         "run",
         '    if [ ! -e "$venv" ]; then\n',
         "    if true; then\n",
-        "tests/orgadmin/test_script.py::test_what_serves_asks_for_an_install_and_downloads_nothing",
+        "tests/orgadmin/test_script.py::test_service_commands_require_an_install_and_download_nothing",
     ),
 )
 
@@ -1115,15 +1115,15 @@ PAGES_AND_INPUTS = (
         "connections/operations/backup.py",
         "        _remove_sessions(target)\n",
         "",
-        "tests/operations/test_backup.py::test_a_copy_holds_nothing_of_a_session",
+        "tests/operations/test_backup.py::test_a_copy_contains_no_session_data",
     ),
     _mutant(
         "deleted sessions leave nothing in a copy's free pages",
         "connections/operations/backup.py",
         '        opened.execute("VACUUM")\n',
         "        pass\n",
-        "tests/operations/test_backup.py::test_a_copy_holds_nothing_of_a_session",
-        "tests/operations/test_backup.py::test_a_copy_holds_nothing_of_what_was_deleted_before_it",
+        "tests/operations/test_backup.py::test_a_copy_contains_no_session_data",
+        "tests/operations/test_backup.py::test_a_copy_contains_no_rows_that_were_deleted_earlier",
     ),
     _mutant(
         "Cancel is hidden while a DELETE is in flight",
@@ -1331,7 +1331,7 @@ APPROVAL_ROUNDS = (
         ".filter(state=State.STILL_PRESENT).exclude(\n"
         "            policy=ApprovalPolicy.NONE\n        )",
         ".none()",
-        "tests/operations/test_backup.py::test_approvals_that_may_have_been_used_since_do_not_count",
+        "tests/operations/test_backup.py::test_approvals_that_might_have_been_used_since_the_backup_do_not_count",
     ),
     _mutant(
         "a trigger that counts approvals of this round",
@@ -1860,7 +1860,7 @@ INPUTS_AND_FILES = (
         "orgadmin/settings.py",
         "    check_ticket_pattern(TICKET_PATTERN)\n",
         "    pass\n",
-        "tests/orgadmin/test_settings.py::test_a_setting_that_cannot_be_used_is_one_line",
+        "tests/orgadmin/test_settings.py::test_an_invalid_setting_is_reported_in_one_line",
     ),
 )
 
@@ -2052,7 +2052,7 @@ NO_WRITES = (
         '                cursor.execute(f"PRAGMA user_version = {version:d}")\n',
         '                cursor.execute(f"PRAGMA user_version = {version:d}")\n'
         "                transaction.set_rollback(True)\n",
-        f"{WRITE_PROBE_TESTS}::test_doctor_notices_a_full_disk",
+        f"{WRITE_PROBE_TESTS}::test_doctor_reports_a_full_disk",
     ),
     _mutant(
         "a database that is being written can be written",

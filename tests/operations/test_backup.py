@@ -83,18 +83,18 @@ def database(db: None, migrated: Path, tmp_path: Path, settings: Settings) -> It
     settings.KEYRING_FILE = make_key_ring(settings.DATA_DIR / "keyring.json")
     path = settings.DATA_DIR / "orgadmin.sqlite3"
     shutil.copy(migrated, path)
-    tests_own = connections[DEFAULT_DB_ALIAS]
+    test_connection = connections[DEFAULT_DB_ALIAS]
     options = {
         "transaction_mode": "IMMEDIATE",
         "timeout": 20,
         "init_command": "PRAGMA journal_mode=WAL; PRAGMA foreign_keys=ON;",
     }
     connections[DEFAULT_DB_ALIAS] = DatabaseWrapper(
-        tests_own.settings_dict | {"NAME": str(path), "OPTIONS": options}
+        test_connection.settings_dict | {"NAME": str(path), "OPTIONS": options}
     )
     yield path
     connection.close()
-    connections[DEFAULT_DB_ALIAS] = tests_own
+    connections[DEFAULT_DB_ALIAS] = test_connection
 
 
 def stored_deletion(
@@ -126,8 +126,8 @@ def restore(directory: Path, *, replace: bool = False) -> RestoreResult:
     return restore_backup(directory=directory, actor=command_actor(), replace=replace)
 
 
-def start_anew(database: Path, migrated: Path) -> None:
-    """A new machine with an empty database."""
+def start_with_empty_database(database: Path, migrated: Path) -> None:
+    """Replace the database with an empty one, as on a new machine."""
     connection.close()
     for path in database.parent.glob("orgadmin.sqlite3*"):
         path.unlink()
@@ -149,7 +149,7 @@ def rewrite_manifest(directory: Path, **values: object) -> None:
 # --- backup ---------------------------------------------------------------------------------
 
 
-def test_a_backup_is_two_private_files_and_says_what_it_holds(
+def test_a_backup_is_two_private_files_with_a_manifest_of_their_contents(
     database: Path, tmp_path: Path
 ) -> None:
     make_person("ada")
@@ -190,7 +190,7 @@ def test_a_backup_is_recorded_with_its_digest(database: Path, tmp_path: Path) ->
     assert event.actor_kind == "command"
 
 
-def test_no_backup_is_put_beside_the_key_ring(database: Path, tmp_path: Path) -> None:
+def test_a_backup_next_to_the_key_ring_is_refused(database: Path, tmp_path: Path) -> None:
     for directory in (database.parent, tmp_path, database.parent / ".." / "data"):
         with pytest.raises(BackupError, match=r"key ring .*keyring\.json.* Choose another"):
             back_up(directory)
@@ -209,7 +209,7 @@ def test_a_backup_needs_a_new_or_empty_directory(database: Path, tmp_path: Path)
 
 def test_a_backup_is_consistent_while_other_processes_write(database: Path, tmp_path: Path) -> None:
     with closing(sqlite3.connect(database)) as opened:
-        # As the models leave it. To turn WAL on while another connection writes fails at once.
+        # As Django sets it up. Switching to WAL while another connection writes fails at once.
         opened.execute("PRAGMA journal_mode = WAL")
         opened.executescript("CREATE TABLE one (n); CREATE TABLE two (n);")
     stop, has_written = Event(), Event()
@@ -260,7 +260,7 @@ def test_a_damaged_copy_is_not_accepted_as_a_backup(database: Path, tmp_path: Pa
     assert not (tmp_path / "copy").exists()
 
 
-def test_copies_before_a_migration_are_checked_too_and_the_last_five_are_kept(
+def test_copies_made_before_migrations_are_checked_and_the_last_five_are_kept(
     database: Path,
 ) -> None:
     at = timezone.now()
@@ -271,13 +271,13 @@ def test_copies_before_a_migration_are_checked_too_and_the_last_five_are_kept(
 # --- restore --------------------------------------------------------------------------------
 
 
-def test_a_restored_database_holds_what_was_backed_up(
+def test_a_restored_database_contains_what_was_backed_up(
     database: Path, migrated: Path, tmp_path: Path
 ) -> None:
     make_person("ada")
     credential = stored_credential()
     back_up(tmp_path / "backup")
-    start_anew(database, migrated)
+    start_with_empty_database(database, migrated)
 
     restored = restore(tmp_path / "backup")
 
@@ -301,9 +301,7 @@ def test_a_new_database_is_readable_only_by_its_owner(database: Path, tmp_path: 
 
 
 @pytest.mark.parametrize("kind", ["person", "deletion"])
-def test_a_database_that_holds_something_is_not_overwritten(
-    database: Path, tmp_path: Path, kind: str
-) -> None:
+def test_a_database_with_data_is_not_overwritten(database: Path, tmp_path: Path, kind: str) -> None:
     back_up(tmp_path / "backup")
     if kind == "person":
         make_person("grace")
@@ -361,7 +359,7 @@ def test_a_backup_of_an_older_version_is_migrated(
     empty_database(database, "connections", "0001")
     back_up(tmp_path / "backup")
     assert not AuditEvent.objects.exists()
-    start_anew(database, migrated)
+    start_with_empty_database(database, migrated)
 
     restore(tmp_path / "backup")
 
@@ -377,48 +375,50 @@ def change_a_byte(directory: Path) -> None:
         file.write(bytes([byte[0] ^ 1]))
 
 
-def cut_short(directory: Path) -> None:
+def truncate_database(directory: Path) -> None:
     with (directory / "orgadmin.sqlite3").open("r+b") as file:
         file.truncate(8192)
 
 
-def lose_manifest(directory: Path) -> None:
+def delete_manifest(directory: Path) -> None:
     (directory / "manifest.json").unlink()
 
 
-def lose_database(directory: Path) -> None:
+def delete_database(directory: Path) -> None:
     (directory / "orgadmin.sqlite3").unlink()
 
 
-def garble_manifest(directory: Path) -> None:
+def corrupt_manifest(directory: Path) -> None:
     (directory / "manifest.json").write_text("{")
 
 
-def strange_manifest(directory: Path) -> None:
+def use_unknown_format(directory: Path) -> None:
     rewrite_manifest(directory, format="orgadmin backup 2")
 
 
-def lead_elsewhere(directory: Path) -> None:
+def point_to_another_path(directory: Path) -> None:
     rewrite_manifest(directory, database="../data/orgadmin.sqlite3")
 
 
 @pytest.mark.parametrize(
-    "spoil",
+    "damage_backup",
     [
         change_a_byte,
-        cut_short,
-        lose_manifest,
-        lose_database,
-        garble_manifest,
-        strange_manifest,
-        lead_elsewhere,
+        truncate_database,
+        delete_manifest,
+        delete_database,
+        corrupt_manifest,
+        use_unknown_format,
+        point_to_another_path,
     ],
 )
-def test_an_incomplete_backup_is_refused(database: Path, tmp_path: Path, spoil: Any) -> None:
+def test_an_incomplete_backup_is_refused(
+    database: Path, tmp_path: Path, damage_backup: Any
+) -> None:
     make_person("ada")
     directory = tmp_path / "backup"
     back_up(directory)
-    spoil(directory)
+    damage_backup(directory)
     before = contents(database)
     with pytest.raises((BackupError, FileNotFoundError)):
         restore(directory, replace=True)
@@ -427,7 +427,7 @@ def test_an_incomplete_backup_is_refused(database: Path, tmp_path: Path, spoil: 
     assert not list((database.parent / "backups").glob("*"))
 
 
-def test_what_could_have_been_sent_since_is_closed_as_unresolved(
+def test_deletions_that_might_have_been_sent_since_the_backup_become_unresolved(
     database: Path, migrated: Path, tmp_path: Path
 ) -> None:
     expected = {
@@ -442,7 +442,7 @@ def test_what_could_have_been_sent_since_is_closed_as_unresolved(
         )
     }
     back_up(tmp_path / "backup")
-    start_anew(database, migrated)
+    start_with_empty_database(database, migrated)
 
     assert restore(tmp_path / "backup").unresolved == 3
 
@@ -454,17 +454,17 @@ def test_what_could_have_been_sent_since_is_closed_as_unresolved(
     assert all("restored from a backup" in deletion.settled_reason for deletion in closed)
 
 
-def test_approvals_that_may_have_been_used_since_do_not_count(
+def test_approvals_that_might_have_been_used_since_the_backup_do_not_count(
     database: Path, migrated: Path, tmp_path: Path
 ) -> None:
-    held = {stored_deletion(State.STILL_PRESENT, policy=one).pk: one for one in ApprovalPolicy}
+    policies = {stored_deletion(State.STILL_PRESENT, policy=one).pk: one for one in ApprovalPolicy}
     back_up(tmp_path / "backup")
-    start_anew(database, migrated)
+    start_with_empty_database(database, migrated)
 
     restore(tmp_path / "backup")
 
     for deletion in Deletion.objects.all():
-        needs_approval = held[deletion.pk] != ApprovalPolicy.NONE
+        needs_approval = policies[deletion.pk] != ApprovalPolicy.NONE
         assert deletion.approval_round == (2 if needs_approval else 1)
         assert deletion.state == State.STILL_PRESENT
 
@@ -489,7 +489,7 @@ def test_sessions_links_and_workers_of_the_backup_are_invalid(
     WorkerHeartbeat.objects.create(name="w", host="h", process_id=1, started_at=at, seen_at=at)
     back_up(tmp_path / "backup")
     session.close()
-    start_anew(database, migrated)
+    start_with_empty_database(database, migrated)
 
     restore(tmp_path / "backup")
 
@@ -520,7 +520,7 @@ def test_nothing_is_restored_while_a_worker_runs(database: Path, tmp_path: Path)
     restore(tmp_path / "backup", replace=True)
 
 
-def test_a_damaged_database_is_named_and_left(database: Path, tmp_path: Path) -> None:
+def test_a_damaged_database_is_reported_and_left_in_place(database: Path, tmp_path: Path) -> None:
     back_up(tmp_path / "backup")
     connection.close()
     database.write_bytes(b"not a database" * 1000)
@@ -529,13 +529,13 @@ def test_a_damaged_database_is_named_and_left(database: Path, tmp_path: Path) ->
     assert database.read_bytes() == b"not a database" * 1000
 
 
-def test_a_missing_key_is_named_and_no_key_ring_is_made(
+def test_a_missing_key_is_reported_and_no_key_ring_is_created(
     database: Path, migrated: Path, tmp_path: Path
 ) -> None:
     stored_credential()
     key_id = primary_in(django_settings.KEYRING_FILE)
     back_up(tmp_path / "backup")
-    start_anew(database, migrated)
+    start_with_empty_database(database, migrated)
     django_settings.KEYRING_FILE.unlink()
 
     assert restore(tmp_path / "backup").missing_key_ids == [key_id]
@@ -551,7 +551,7 @@ def test_a_manifest_with_other_fields_is_refused(tmp_path: Path) -> None:
         read_manifest(tmp_path)
 
 
-def test_a_copy_holds_nothing_of_a_session(database: Path, tmp_path: Path) -> None:
+def test_a_copy_contains_no_session_data(database: Path, tmp_path: Path) -> None:
     client = Client()
     client.force_login(make_person("ada"))
     key = client.cookies[django_settings.SESSION_COOKIE_NAME].value
@@ -563,14 +563,14 @@ def test_a_copy_holds_nothing_of_a_session(database: Path, tmp_path: Path) -> No
     stored = [one for one in database.parent.iterdir() if one.is_file()]
     assert not [one.name for one in stored if key.encode() in one.read_bytes()]
     for copy in (tmp_path / "backup/orgadmin.sqlite3", before_migrating):
-        held = copy.read_bytes()
+        policies = copy.read_bytes()
         for secret in (key, row.key_hash, row.session_data):
-            assert secret.encode() not in held
+            assert secret.encode() not in policies
     # Sessions stay open.
     assert PersonSession.objects.get() == row
 
 
-def test_a_copy_holds_nothing_of_what_was_deleted_before_it(database: Path, tmp_path: Path) -> None:
+def test_a_copy_contains_no_rows_that_were_deleted_earlier(database: Path, tmp_path: Path) -> None:
     key = "an-old-session-key-in-clear-text"
     with closing(sqlite3.connect(database)) as opened:
         opened.execute("PRAGMA secure_delete = OFF")

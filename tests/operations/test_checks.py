@@ -30,7 +30,7 @@ def ring_file(settings: Settings, tmp_path: Path) -> Path:
 
 @pytest.mark.database
 @pytest.mark.django_db
-def test_the_ring_of_this_database_passes(ring_file: Path) -> None:
+def test_the_key_ring_of_this_database_passes(ring_file: Path) -> None:
     credential = stored_credential()
     update_key_ring(with_new_primary)
     stored_credential("Payments US", "datadoghq.com")
@@ -41,7 +41,7 @@ def test_the_ring_of_this_database_passes(ring_file: Path) -> None:
 
 @pytest.mark.database
 @pytest.mark.django_db
-def test_a_database_restored_without_its_ring_is_refused(
+def test_a_database_restored_without_its_key_ring_is_refused(
     ring_file: Path, settings: Settings, tmp_path: Path
 ) -> None:
     stored_credential()
@@ -63,7 +63,7 @@ def test_an_unknown_key_is_refused(ring_file: Path) -> None:
 
 @pytest.mark.database
 @pytest.mark.django_db
-def test_one_altered_row_does_not_stop_the_start(ring_file: Path) -> None:
+def test_one_altered_row_does_not_prevent_startup(ring_file: Path) -> None:
     altered = stored_credential()
     Credential.objects.filter(pk=altered.pk).update(site="datadoghq.com")
     stored_credential("Payments US", "datadoghq.com")
@@ -72,7 +72,7 @@ def test_one_altered_row_does_not_stop_the_start(ring_file: Path) -> None:
 
 @pytest.mark.database
 @pytest.mark.django_db
-def test_plain_text_in_the_database_is_refused_and_not_shown(ring_file: Path) -> None:
+def test_a_plain_text_key_in_the_database_is_refused_and_not_shown(ring_file: Path) -> None:
     credential = stored_credential()
     Credential.objects.filter(pk=credential.pk).update(api_key_envelope=API_KEY)
     with pytest.raises(KeyRingError, match="a secret that is no envelope") as caught:

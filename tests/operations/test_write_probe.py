@@ -1,4 +1,4 @@
-"""/readyz and `doctor` say when the database takes no writes."""
+"""/readyz and `doctor` report a database that can't be written."""
 
 import json
 import shutil
@@ -77,7 +77,7 @@ def test_too_little_free_space_is_not_ready(
     assert bool(errors_about_the_database()) == (expected[0] == 503)
 
 
-def test_doctor_notices_a_full_disk(tmp_path: Path) -> None:
+def test_doctor_reports_a_full_disk(tmp_path: Path) -> None:
     env = clean_environment(data_dir=tmp_path)
     assert manage("migrate", "--verbosity=0", env=env).returncode == 0
     with grown_log(tmp_path / "orgadmin.sqlite3"):

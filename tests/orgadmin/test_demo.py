@@ -1,4 +1,4 @@
-"""`./run demo` as a real process, in a shell with real settings."""
+"""`./run demo` as a real process, in a shell that has settings of another installation."""
 
 import signal
 import sqlite3
@@ -57,7 +57,7 @@ class Demo:
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
-    """One demo for all tests here, which only read; the shell's settings name other data."""
+    """One demo for all tests here, which only read it; the shell's settings refer to other data."""
     temporary = tmp_path_factory.mktemp("demo")
     port = free_port()
     env = clean_environment(
@@ -73,7 +73,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
         yield Demo(process, temporary=temporary, port=port)
 
 
-def test_it_shows_every_state_that_can_last_and_every_common_outcome(demo: Demo) -> None:
+def test_it_shows_every_lasting_state_and_every_common_outcome(demo: Demo) -> None:
     rows = demo.rows("SELECT state, outcome FROM connections_deletion")
     assert {str(state) for state, _ in rows} >= STATES
     assert {str(outcome) for _, outcome in rows} >= OUTCOMES
@@ -89,7 +89,7 @@ def test_it_shows_fifty_orgs_and_four_hundred_connections(demo: Demo) -> None:
     assert demo.rows(f"SELECT COUNT(*) FROM ({orgs})") == [(50,)]  # noqa: S608
 
 
-def test_its_history_goes_back_some_weeks_and_verified_its_deletions(demo: Demo) -> None:
+def test_its_history_goes_back_weeks_and_has_verified_deletions(demo: Demo) -> None:
     [(days,)] = demo.rows(
         "SELECT julianday('now') - julianday(MIN(requested_at)) FROM connections_deletion"
     )
@@ -102,9 +102,7 @@ def test_its_history_goes_back_some_weeks_and_verified_its_deletions(demo: Demo)
 @pytest.mark.parametrize(
     "username", ["operator", "approver", "credentials", "auditor", "viewer", "administrator"]
 )
-def test_each_of_its_people_can_sign_in_with_the_printed_password(
-    demo: Demo, username: str
-) -> None:
+def test_every_demo_person_can_sign_in_with_the_printed_password(demo: Demo, username: str) -> None:
     password = demo.process.wait_for_line("with the password").split()[-2]
     visitor = Visitor(demo.port)
     status, _ = visitor.post("/accounts/login/", login=username, password=password)
@@ -144,7 +142,7 @@ def test_each_step_of_a_scene_is_one_click_away(demo: Demo) -> None:
         assert visitor.get(fields["next"])[0] == 200, fields
 
 
-def test_a_sign_in_by_one_click_needs_no_identity_check(demo: Demo) -> None:
+def test_a_one_click_sign_in_needs_no_identity_check(demo: Demo) -> None:
     visitor = Visitor(demo.port)
     visitor.post("/demo/sign-in/", form_on="/demo/", username="credentials", next="/")
     status, page = visitor.get("/credentials/new/")
@@ -176,7 +174,7 @@ def seed(env: dict[str, str]) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_it_does_not_seed_a_database_that_holds_a_person(tmp_path: Path) -> None:
+def test_it_does_not_seed_a_database_that_contains_a_person(tmp_path: Path) -> None:
     env = clean_environment(data_dir=tmp_path, ORGADMIN_DEMO="1")
     manage("migrate", "--verbosity=0", env=env)
     add = ("add_person", "--username=ada", "--email=ada@example.com")

@@ -24,7 +24,7 @@ def test_runserver_shows_styled_pages_with_debug_off(tmp_path: Path) -> None:
         assert status in {302, 404}
 
 
-def test_what_the_first_command_creates_is_private(tmp_path: Path) -> None:
+def test_files_created_by_the_first_command_are_private(tmp_path: Path) -> None:
     data_dir = tmp_path / "srv" / "data"
     old = os.umask(0o022)
     try:

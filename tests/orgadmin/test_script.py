@@ -77,7 +77,7 @@ def run(
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkout in a directory with a space in its name, whose .venv is made."""
+    """A checkout with a .venv, in a directory with a space in its name."""
     base = tmp_path_factory.mktemp("run")
     checkout = make_checkout(base / "a check out", has_system_python=True)
     path = make_path(base / "bin", python3=OLDER, python3_13=BROKEN_SHIM)
@@ -88,13 +88,13 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("shell", ["sh", "dash", "bash"])
-def test_every_shell_can_read_it(shell: str) -> None:
+def test_every_shell_can_parse_it(shell: str) -> None:
     if shutil.which(shell) is None:
         pytest.skip(f"{shell} is not installed")
     assert subprocess.run([shell, "-n", str(SCRIPT)], check=False).returncode == 0
 
 
-def test_it_takes_the_first_python_that_is_new_enough_and_works(tmp_path: Path) -> None:
+def test_it_uses_the_first_python_that_is_new_enough_and_works(tmp_path: Path) -> None:
     checkout = make_checkout(tmp_path / "checkout")
     path = make_path(tmp_path / "bin", python3_14=BROKEN_SHIM, python3=OLDER, python=sys.executable)
     done = run(checkout / "run", "manage", "hello", path=path)
@@ -103,7 +103,7 @@ def test_it_takes_the_first_python_that_is_new_enough_and_works(tmp_path: Path) 
     assert done.stdout.startswith("['hello']")
 
 
-def test_without_such_a_python_it_takes_uv(tmp_path: Path) -> None:
+def test_without_such_a_python_it_uses_uv(tmp_path: Path) -> None:
     checkout = make_checkout(tmp_path / "checkout")
     path = make_path(tmp_path / "bin", python3=OLDER, uv=UV.format(python=sys.executable))
     done = run(checkout / "run", "manage", "hello", path=path)
@@ -111,7 +111,7 @@ def test_without_such_a_python_it_takes_uv(tmp_path: Path) -> None:
     assert "run: creating .venv with uv" in done.stderr
 
 
-def test_without_either_it_says_in_one_line_what_to_install(tmp_path: Path) -> None:
+def test_without_either_it_prints_in_one_line_what_to_install(tmp_path: Path) -> None:
     checkout = make_checkout(tmp_path / "checkout")
     path = make_path(tmp_path / "bin", python3=OLDER)
     done = run(checkout / "run", "serve", path=path)
@@ -128,7 +128,7 @@ def test_the_second_start_installs_nothing_and_takes_less_than_a_second(installe
     assert done.stderr == ""
 
 
-def test_standard_output_holds_what_the_command_wrote_and_nothing_else(tmp_path: Path) -> None:
+def test_standard_output_contains_only_what_the_command_wrote(tmp_path: Path) -> None:
     checkout = make_checkout(tmp_path / "checkout", has_system_python=True)
     path = make_path(tmp_path / "bin")
     done = run(checkout / "run", "manage", "list", "--json", path=path)
@@ -139,7 +139,7 @@ def test_standard_output_holds_what_the_command_wrote_and_nothing_else(tmp_path:
 
 @pytest.mark.parametrize("command", ["serve", "worker", "manage"])
 @pytest.mark.parametrize("changed", ["requirements.txt", "requirements-postgres.txt"])
-def test_what_serves_asks_for_an_install_and_downloads_nothing(
+def test_service_commands_require_an_install_and_download_nothing(
     installed: Path, command: str, changed: str
 ) -> None:
     run(installed / "run", "install", DATABASE_URL="postgres:///orgadmin")
@@ -171,7 +171,7 @@ def test_what_serves_asks_for_an_install_and_downloads_nothing(
     assert (again.returncode, again.stderr) == (0, "")
 
 
-def test_an_install_that_fails_leaves_the_version_before_usable(installed: Path) -> None:
+def test_a_failed_install_leaves_the_previous_version_usable(installed: Path) -> None:
     before = (installed / "requirements.txt").read_text()
     run(installed / "run", "install")
     (installed / "requirements.txt").write_text("new\n")  # no version, no hash
@@ -187,14 +187,14 @@ def test_it_works_from_anywhere_and_through_symbolic_links(installed: Path, tmp_
     assert done.stdout == f"['hello'] {tmp_path}\n"
 
 
-def test_it_works_when_its_directory_is_entered(installed: Path) -> None:
+def test_it_works_from_its_own_directory(installed: Path) -> None:
     done = subprocess.run(
         ["sh", "run", "manage", "hello"], cwd=installed, capture_output=True, text=True, check=False
     )
     assert done.stdout.startswith("['hello']")
 
 
-def test_installing_with_a_postgresql_address_brings_its_driver(installed: Path) -> None:
+def test_installing_with_a_postgresql_url_installs_its_driver(installed: Path) -> None:
     (installed / ".venv" / "installed-requirements-postgres.txt").unlink(missing_ok=True)
     done = run(installed / "run", "install", DATABASE_URL="postgres:///orgadmin")
     assert "run: installing requirements-postgres.txt" in done.stderr.splitlines()
@@ -202,7 +202,7 @@ def test_installing_with_a_postgresql_address_brings_its_driver(installed: Path)
     assert (again.returncode, again.stderr) == (0, "")
 
 
-def test_only_testing_and_checking_bring_the_tools_for_them(installed: Path) -> None:
+def test_only_test_and_check_install_development_tools(installed: Path) -> None:
     stamp = installed / ".venv" / "installed-requirements-dev.txt"
     run(installed / "run", "serve")
     assert not stamp.exists()
@@ -210,7 +210,7 @@ def test_only_testing_and_checking_bring_the_tools_for_them(installed: Path) -> 
     assert stamp.exists()
 
 
-def test_nothing_is_started_when_installing_fails(tmp_path: Path) -> None:
+def test_nothing_starts_when_the_install_fails(tmp_path: Path) -> None:
     checkout = make_checkout(tmp_path / "checkout", has_system_python=True)
     (checkout / "requirements.txt").write_text("django\n")  # no version, no hash
     done = run(checkout / "run", "manage", "hello", path=make_path(tmp_path / "bin"))
@@ -221,7 +221,7 @@ def test_nothing_is_started_when_installing_fails(tmp_path: Path) -> None:
     assert again.returncode == 1
 
 
-def test_installing_makes_a_venv_that_lost_its_python_again_and_serving_does_not(
+def test_install_recreates_a_venv_without_its_python_and_serve_does_not(
     tmp_path: Path,
 ) -> None:
     checkout = make_checkout(tmp_path / "checkout", has_system_python=True)
@@ -237,7 +237,7 @@ def test_installing_makes_a_venv_that_lost_its_python_again_and_serving_does_not
     assert done.stdout.startswith("['hello']")
 
 
-def test_help_says_every_command_on_standard_output() -> None:
+def test_help_lists_every_command_on_standard_output() -> None:
     done = run(SCRIPT, "help")
     assert done.returncode == 0
     for command in ("install", "demo", "serve", "worker", "manage", "test", "check", "help"):

@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "words"),
+    ("name", "value", "message"),
     [
         ("ORGADMIN_TICKET_PATTERN", "(", "ORGADMIN_TICKET_PATTERN isn't a valid RE2"),
         ("ORGADMIN_TICKET_PATTERN", r"([A-Z])\1-\d+", "back-references"),
@@ -23,8 +23,8 @@ ROOT = Path(__file__).resolve().parents[2]
         ("ORGADMIN_DATA_DIR", "/dev/null", "The data directory can't be used"),
     ],
 )
-def test_a_setting_that_cannot_be_used_is_one_line(
-    tmp_path: Path, name: str, value: str, words: str
+def test_an_invalid_setting_is_reported_in_one_line(
+    tmp_path: Path, name: str, value: str, message: str
 ) -> None:
     kept = {
         key: text
@@ -44,5 +44,5 @@ def test_a_setting_that_cannot_be_used_is_one_line(
         check=False,
     )
     assert done.returncode == 1
-    assert words in done.stderr
+    assert message in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1

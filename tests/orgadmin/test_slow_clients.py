@@ -1,4 +1,4 @@
-"""A real `serve` with clients that send slowly or nothing; test_web_server.py has the limits."""
+"""A real `serve` with slow or silent clients; test_web_server.py tests the limits."""
 
 import sys
 import time
@@ -24,31 +24,31 @@ def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
         yield number
 
 
-def assert_it_answers_at_once(port: int) -> None:
+def assert_it_responds_at_once(port: int) -> None:
     for path in ("/healthz", "/accounts/login/"):
-        began = time.monotonic()
+        started = time.monotonic()
         assert get(port, path)[0] == 200
-        assert time.monotonic() - began < 1
+        assert time.monotonic() - started < 1
 
 
-def test_it_answers_at_once_beside_260_idle_and_trickling_connections(port: int) -> None:
+def test_it_responds_at_once_despite_260_idle_and_trickling_connections(port: int) -> None:
     with (
         connections(port, 200),
         connections(port, 30, first=HEAD + b"X: ") as heads,
         connections(port, 30, first=FORM) as bodies,
         trickling([*heads, *bodies]),
     ):
-        assert_it_answers_at_once(port)
-    assert_it_answers_at_once(port)
+        assert_it_responds_at_once(port)
+    assert_it_responds_at_once(port)
 
 
-def test_it_answers_at_once_beside_as_many_begun_requests_as_it_has_threads(port: int) -> None:
+def test_it_responds_at_once_despite_an_incomplete_request_for_each_thread(port: int) -> None:
     with connections(port, 8, first=b"G"):
-        assert_it_answers_at_once(port)
-    assert_it_answers_at_once(port)
+        assert_it_responds_at_once(port)
+    assert_it_responds_at_once(port)
 
 
-def test_a_connection_is_used_again_for_the_next_page(port: int) -> None:
+def test_a_connection_is_reused_for_the_next_page(port: int) -> None:
     with connections(port, 1) as [connection]:
         for _ in range(2):
             connection.sendall(HEAD.replace(b"GET", b"HEAD") + b"\r\n")

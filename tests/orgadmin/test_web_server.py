@@ -1,4 +1,4 @@
-"""The web server alone, in a thread, with test applications."""
+"""The web server by itself, in a thread, with test applications."""
 
 import contextlib
 import http.client
@@ -23,7 +23,7 @@ CHUNK = b"x" * 65_536
 MIB = 1024 * 1024
 
 
-class Served:
+class RunningServer:
     """An application being served."""
 
     def __init__(self, application: Application) -> None:
@@ -36,19 +36,19 @@ class Served:
     def connect(self) -> socket.socket:
         return socket.create_connection(("127.0.0.1", self.port), PATIENCE)
 
-    def ask(self, method: str = "GET", **headers: str) -> tuple[int, bytes]:
+    def request(self, method: str = "GET", **headers: str) -> tuple[int, bytes]:
         """The status and body of a response, over a new connection."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
         with contextlib.closing(connection):
             connection.request(method, "/", headers=headers)
-            answer = connection.getresponse()
-            return answer.status, answer.read()
+            response = connection.getresponse()
+            return response.status, response.read()
 
     def has_ended(self) -> bool:
         return not self.thread.is_alive()
 
 
-Serve = Callable[[Application], Served]
+Serve = Callable[[Application], RunningServer]
 
 
 @pytest.fixture
@@ -56,14 +56,14 @@ def serve(settings: Settings) -> Iterator[Serve]:
     """Serves applications until the test ends."""
     settings.WEB_REQUEST_SECONDS = 1
     settings.TRUSTED_PROXIES = []
-    served: list[Served] = []
+    running: list[RunningServer] = []
 
-    def start(application: Application) -> Served:
-        served.append(Served(application))
-        return served[-1]
+    def start(application: Application) -> RunningServer:
+        running.append(RunningServer(application))
+        return running[-1]
 
     yield start
-    for one in served:
+    for one in running:
         one.server.stop()
         one.thread.join(PATIENCE)
         assert one.has_ended()
@@ -75,12 +75,12 @@ class Stream:
     """A body of 100 MiB that counts what was generated, and whether it was closed."""
 
     def __init__(self) -> None:
-        self.made = 0
+        self.generated = 0
         self.is_closed = Event()
 
     def __iter__(self) -> Iterator[bytes]:
-        while self.made < 100 * MIB:
-            self.made += len(CHUNK)
+        while self.generated < 100 * MIB:
+            self.generated += len(CHUNK)
             yield CHUNK
 
     def close(self) -> None:
@@ -95,25 +95,25 @@ def streaming(stream: Stream) -> Application:
     return application
 
 
-class Held:
+class BlockingApp:
     """An application that signals when it is called, and responds when released."""
 
     def __init__(self) -> None:
         self.is_called = Event()
-        self.may_answer = Event()
+        self.may_respond = Event()
 
     def __call__(
         self, environ: dict[str, Any], start_response: Callable[..., Any]
     ) -> Iterable[bytes]:
         if environ["REQUEST_METHOD"] == "POST":
             self.is_called.set()
-            assert self.may_answer.wait(PATIENCE)
+            assert self.may_respond.wait(PATIENCE)
         start_response("200 OK", [("Content-Length", "4")])
         return [b"done"]
 
 
-def test_a_request_that_takes_too_long_to_arrive_is_cut(serve: Serve) -> None:
-    port = serve(Held()).port
+def test_a_request_that_takes_too_long_to_arrive_is_disconnected(serve: Serve) -> None:
+    port = serve(BlockingApp()).port
     head, form = b"GET / HTTP/1.1\r\nX: ", b"POST / HTTP/1.1\r\nContent-Length: 100000\r\n\r\n"
     with (
         connections(port, 1) as silent,
@@ -128,8 +128,8 @@ def test_a_request_that_takes_too_long_to_arrive_is_cut(serve: Serve) -> None:
             assert any(is_cut(connection) for _ in until(PATIENCE))
 
 
-def test_a_connection_in_use_is_not_cut(serve: Serve) -> None:
-    client = http.client.HTTPConnection("127.0.0.1", serve(Held()).port, timeout=PATIENCE)
+def test_a_connection_in_use_is_not_disconnected(serve: Serve) -> None:
+    client = http.client.HTTPConnection("127.0.0.1", serve(BlockingApp()).port, timeout=PATIENCE)
     with contextlib.closing(client):
         client.connect()
         connection = client.sock
@@ -145,37 +145,35 @@ def test_when_all_connections_are_in_use_idle_ones_are_closed(
 ) -> None:
     settings.WEB_REQUEST_SECONDS = 2 * PATIENCE
     settings.WEB_CONNECTIONS = 10
-    served = serve(Held())
-    with connections(served.port, 60) as opened:
-        assert served.ask() == (200, b"done")
+    running = serve(BlockingApp())
+    with connections(running.port, 60) as opened:
+        assert running.request() == (200, b"done")
         assert is_cut(opened[0])
         assert not is_cut(opened[-1])
 
 
-def test_a_body_that_is_too_large_is_refused_without_reading_it(
-    serve: Serve, settings: Settings
-) -> None:
+def test_a_body_that_is_too_large_is_refused_unread(serve: Serve, settings: Settings) -> None:
     settings.WEB_MAX_BODY_SIZE = 1000
-    with serve(Held()).connect() as connection:
+    with serve(BlockingApp()).connect() as connection:
         connection.sendall(b"POST / HTTP/1.1\r\nContent-Length: 1001\r\n\r\n")
         assert connection.recv(65_536).startswith(b"HTTP/1.1 413 ")
 
 
 def test_a_long_stream_arrives_completely(serve: Serve) -> None:
     stream = Stream()
-    status, body = serve(streaming(stream)).ask()
+    status, body = serve(streaming(stream)).request()
     assert (status, len(body)) == (200, 100 * MIB)
     assert stream.is_closed.is_set()
 
 
-def test_a_stream_is_made_no_faster_than_it_is_read_and_ends_when_nobody_reads(
+def test_a_stream_is_generated_as_fast_as_it_is_read_and_closed_when_reading_stops(
     serve: Serve,
 ) -> None:
     stream = Stream()
     with serve(streaming(stream)).connect() as connection:
         connection.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
         assert stream.is_closed.wait(PATIENCE)
-    assert stream.made < 50 * MIB
+    assert stream.generated < 50 * MIB
 
 
 def test_a_stream_ends_when_its_client_disconnects(serve: Serve, settings: Settings) -> None:
@@ -185,89 +183,89 @@ def test_a_stream_ends_when_its_client_disconnects(serve: Serve, settings: Setti
         connection.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
         assert connection.recv(1)
     assert stream.is_closed.wait(PATIENCE)
-    assert stream.made < 50 * MIB
+    assert stream.generated < 50 * MIB
 
 
-def test_the_answer_to_head_has_no_body_and_none_is_made(serve: Serve) -> None:
+def test_the_response_to_head_has_no_body_and_none_is_generated(serve: Serve) -> None:
     stream = Stream()
     with serve(streaming(stream)).connect() as connection:
         connection.sendall(b"HEAD / HTTP/1.1\r\nHost: x\r\n\r\n")
-        answer = b"".join(iter(lambda: connection.recv(65_536), b""))
-    assert answer.endswith(b"\r\n\r\n")
-    assert answer.count(b"\r\n\r\n") == 1
-    assert (stream.made, stream.is_closed.is_set()) == (0, True)
+        response = b"".join(iter(lambda: connection.recv(65_536), b""))
+    assert response.endswith(b"\r\n\r\n")
+    assert response.count(b"\r\n\r\n") == 1
+    assert (stream.generated, stream.is_closed.is_set()) == (0, True)
 
 
-def test_a_slow_application_is_not_taken_for_a_slow_client(serve: Serve) -> None:
-    held = Held()
-    served = serve(held)
+def test_a_slow_application_is_not_treated_as_a_slow_client(serve: Serve) -> None:
+    app = BlockingApp()
+    running = serve(app)
     with ThreadPoolExecutor() as pool:
-        answer = pool.submit(served.ask, "POST")
-        assert held.is_called.wait(PATIENCE)
+        response = pool.submit(running.request, "POST")
+        assert app.is_called.wait(PATIENCE)
         for _ in until(2.5):  # more than twice as long as a client has
             pass
-        held.may_answer.set()
-        assert answer.result() == (200, b"done")
+        app.may_respond.set()
+        assert response.result() == (200, b"done")
 
 
-def test_when_stopping_a_running_request_ends_and_the_page_after_it_is_served(
+def test_stopping_finishes_a_running_request_and_serves_the_page_after_it(
     serve: Serve,
 ) -> None:
-    held = Held()
-    served = serve(held)
+    app = BlockingApp()
+    running = serve(app)
     with ThreadPoolExecutor() as pool:
-        answer = pool.submit(served.ask, "POST")
-        assert held.is_called.wait(PATIENCE)
-        served.server.stop()
-        served.server.stop()
-        assert served.ask("POST")[0] == 503
-        held.may_answer.set()
-        assert answer.result() == (200, b"done")
-    assert served.ask("GET") == (200, b"done")
-    served.thread.join(PATIENCE)
-    assert served.has_ended()
+        response = pool.submit(running.request, "POST")
+        assert app.is_called.wait(PATIENCE)
+        running.server.stop()
+        running.server.stop()
+        assert running.request("POST")[0] == 503
+        app.may_respond.set()
+        assert response.result() == (200, b"done")
+    assert running.request("GET") == (200, b"done")
+    running.thread.join(PATIENCE)
+    assert running.has_ended()
     with pytest.raises(ConnectionRefusedError):
-        served.connect()
+        running.connect()
 
 
-def test_when_stopping_a_request_ends_though_its_client_has_left(serve: Serve) -> None:
-    held = Held()
-    served = serve(held)
-    with served.connect() as connection:
+def test_stopping_finishes_a_request_even_if_its_client_has_disconnected(serve: Serve) -> None:
+    app = BlockingApp()
+    running = serve(app)
+    with running.connect() as connection:
         connection.sendall(b"POST / HTTP/1.1\r\nHost: x\r\n\r\n")
-        assert held.is_called.wait(PATIENCE)
-    served.server.stop()
-    assert not any(served.has_ended() for _ in until(0.5))
-    held.may_answer.set()
-    served.thread.join(PATIENCE)
-    assert served.has_ended()
+        assert app.is_called.wait(PATIENCE)
+    running.server.stop()
+    assert not any(running.has_ended() for _ in until(0.5))
+    app.may_respond.set()
+    running.thread.join(PATIENCE)
+    assert running.has_ended()
 
 
-def test_when_stopping_nothing_is_waited_for_that_is_not_running(
+def test_stopping_does_not_wait_for_idle_connections(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(web_server, "FOLLOW_SECONDS", 2 * PATIENCE)
-    served = serve(Held())
-    with connections(served.port, 2, first=b"G"):
-        assert any(len(served.server.active_channels) == 2 for _ in until(PATIENCE))
-        served.server.stop()
-        served.thread.join(PATIENCE)
-        assert served.has_ended()
+    running = serve(BlockingApp())
+    with connections(running.port, 2, first=b"G"):
+        assert any(len(running.server.active_channels) == 2 for _ in until(PATIENCE))
+        running.server.stop()
+        running.thread.join(PATIENCE)
+        assert running.has_ended()
 
 
-def test_it_stops_though_a_request_never_ends(
+def test_it_stops_even_if_a_request_never_ends(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(web_server, "STOP_SECONDS", 0.5)
-    held = Held()
-    served = serve(held)
-    with served.connect() as connection:
+    app = BlockingApp()
+    running = serve(app)
+    with running.connect() as connection:
         connection.sendall(b"POST / HTTP/1.1\r\nHost: x\r\n\r\n")
-        assert held.is_called.wait(PATIENCE)
-        served.server.stop()
-        served.thread.join(PATIENCE)
-        assert served.has_ended()
-        held.may_answer.set()
+        assert app.is_called.wait(PATIENCE)
+        running.server.stop()
+        running.thread.join(PATIENCE)
+        assert running.has_ended()
+        app.may_respond.set()
 
 
 @pytest.mark.parametrize(
@@ -286,7 +284,7 @@ def test_it_stops_though_a_request_never_ends(
         ([], {"X-Forwarded-Proto": "https"}, "http"),
     ],
 )
-def test_the_scheme_is_what_a_trusted_proxy_says_and_the_address_is_the_peers(
+def test_the_scheme_comes_from_a_trusted_proxy_and_the_address_is_the_peers(
     serve: Serve, settings: Settings, trusted: list[str], headers: dict[str, str], scheme: str
 ) -> None:
     settings.TRUSTED_PROXIES = trusted
@@ -296,6 +294,6 @@ def test_the_scheme_is_what_a_trusted_proxy_says_and_the_address_is_the_peers(
         names = ("wsgi.url_scheme", "REMOTE_ADDR", "HTTP_X_FORWARDED_FOR")
         return [" ".join(environ[name] for name in names).encode()]
 
-    served = serve(application)
-    _, body = served.ask(**{"X-Forwarded-For": "1.2.3.4"} | headers)
+    running = serve(application)
+    _, body = running.request(**{"X-Forwarded-For": "1.2.3.4"} | headers)
     assert body.decode() == f"{scheme} 127.0.0.1 1.2.3.4"
