@@ -15,7 +15,7 @@ from tests.flows.support import store_credential
 from tests.support.clock import SettableClock
 from tests.support.sandbox import connection_between
 
-Ask = Callable[..., Deletion]
+RequestDeletion = Callable[..., Deletion]
 
 
 @pytest.fixture
@@ -27,8 +27,8 @@ def credential(db: None, sandbox: SandboxServer, clock: SettableClock) -> Creden
 
 
 @pytest.fixture
-def ask(ada: Person, credential: Credential, sandbox: SandboxServer) -> Ask:
-    """Ada deletes what Payments US shares with Group SOC; `fault` is how Datadog responds."""
+def make_deletion(ada: Person, credential: Credential, sandbox: SandboxServer) -> RequestDeletion:
+    """Ada deletes the connection from Payments US to Group SOC; `fault` is how Datadog responds."""
     wanted = UUID(connection_between(sandbox.world, "Payments US", "Group SOC").id)
 
     def act(fault: Fault | None = None) -> Deletion:

@@ -27,7 +27,7 @@ from sandbox.faults import (
     rate_limited,
 )
 from sandbox.server import SandboxServer
-from tests.deletions.conftest import Ask
+from tests.deletions.conftest import RequestDeletion
 from tests.flows.support import store_credential
 from tests.support.clock import SettableClock
 
@@ -35,7 +35,7 @@ pytestmark = [pytest.mark.django_db, pytest.mark.database]
 
 
 def test_the_attempt_and_its_event_are_committed_before_the_request_leaves(
-    ask: Ask, monkeypatch: pytest.MonkeyPatch
+    make_deletion: RequestDeletion, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[tuple[str, list[str]]] = []
     send = sending._send
@@ -48,14 +48,14 @@ def test_the_attempt_and_its_event_are_committed_before_the_request_leaves(
         return send(**arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr("connections.deletions.sending._send", spy)
-    ask()
+    make_deletion()
     [(verdict, codes)] = seen
     assert verdict == ""
     assert audit.EventCode.DELETION_SENDING in codes
 
 
-def test_no_transaction_is_open_while_datadog_answers(
-    ask: Ask, monkeypatch: pytest.MonkeyPatch
+def test_no_transaction_is_open_during_the_request(
+    make_deletion: RequestDeletion, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     depths: list[int] = []
     send = sending._send
@@ -66,34 +66,36 @@ def test_no_transaction_is_open_while_datadog_answers(
 
     monkeypatch.setattr("connections.deletions.sending._send", spy)
     before = len(connection.savepoint_ids)
-    ask()
+    make_deletion()
     assert depths == [before]
 
 
-def test_no_event_no_effect(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_its_event_nothing_is_sent(
+    make_deletion: RequestDeletion, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def refuse(**_: object) -> None:
         raise IntegrityError("the record cannot be written")
 
     monkeypatch.setattr("connections.audit.record", refuse)
     with pytest.raises(Exception, match=r"record cannot be written|just ended"):
-        ask()
+        make_deletion()
     assert Deletion.objects.count() == 0
 
 
 def test_a_late_response_is_stored_and_changes_no_state(
-    ask: Ask, clock: SettableClock, monkeypatch: pytest.MonkeyPatch
+    make_deletion: RequestDeletion, clock: SettableClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     send = sending._send
 
     def frozen(**arguments: object) -> object:
-        # The process stops for longer than a claim holds, and wakes up with an answer.
+        # The process is paused for longer than a claim lasts, then resumes with a response.
         answer = send(**arguments)  # type: ignore[arg-type]
         clock.advance(seconds=61)
         reconciliation.give_up_lost_claim(deletion=Deletion.objects.get(), actor=WORKER)
         return answer
 
     monkeypatch.setattr("connections.deletions.sending._send", frozen)
-    deletion = ask()
+    deletion = make_deletion()
     attempt = deletion.attempts.get()
     assert deletion.state == State.UNKNOWN
     assert (attempt.is_late, attempt.verdict, attempt.http_status) == (True, "deleted", 200)
@@ -101,8 +103,10 @@ def test_a_late_response_is_stored_and_changes_no_state(
     assert audit.EventCode.DELETION_ANSWERED_LATE in codes
 
 
-def test_two_claims_of_the_same_deletion_cannot_both_stand(ask: Ask, ada: Person) -> None:
-    deletion = ask(rate_limited())
+def test_two_claims_of_the_same_deletion_cannot_both_succeed(
+    make_deletion: RequestDeletion, ada: Person
+) -> None:
+    deletion = make_deletion(rate_limited())
     actor = person_actor(person=ada)
     one, other = (Deletion.objects.get(pk=deletion.pk) for _ in range(2))
     assert sending.claim(deletion=one, actor=actor, was_rechecked=True)
@@ -110,32 +114,39 @@ def test_two_claims_of_the_same_deletion_cannot_both_stand(ask: Ask, ada: Person
     assert deletion.attempts.count() == 2
 
 
-def test_a_second_open_deletion_of_one_connection_is_refused_by_the_database(ask: Ask) -> None:
-    deletion = ask(rate_limited())
+def test_a_second_open_deletion_of_one_connection_is_refused_by_the_database(
+    make_deletion: RequestDeletion,
+) -> None:
+    deletion = make_deletion(rate_limited())
     deletion.pk, deletion.request_id = uuid4(), uuid4()
     with pytest.raises(IntegrityError), transaction.atomic():
         deletion.save(force_insert=True)
 
 
-def test_asking_again_leads_to_the_open_deletion(ask: Ask, sandbox: SandboxServer) -> None:
-    first = ask(RESET_AFTER_READING)
-    assert ask().pk == first.pk
+def test_requesting_again_returns_the_open_deletion(
+    make_deletion: RequestDeletion, sandbox: SandboxServer
+) -> None:
+    first = make_deletion(RESET_AFTER_READING)
+    assert make_deletion().pk == first.pk
     assert sandbox.world.deletes_received(str(first.connection_id)) == 1
 
 
-def test_a_404_asks_everyone_who_has_seen_it_and_is_contradicted_when_one_still_lists_it(
-    ask: Ask, sandbox: SandboxServer
+def test_after_a_404_all_credentials_that_saw_it_are_synced_and_one_listing_it_contradicts(
+    make_deletion: RequestDeletion, sandbox: SandboxServer
 ) -> None:
     store_credential(sandbox, "Group SOC")
-    deletion = ask(RETURNS_404)
+    deletion = make_deletion(RETURNS_404)
     assert deletion.outcome == Outcome.ALREADY_ABSENT
     assert deletion.contradicted_at is not None
 
 
-def test_a_later_inventory_contradicts_a_settled_deletion_once(
-    ask: Ask, sandbox: SandboxServer, clock: SettableClock, credential: Credential
+def test_a_later_sync_contradicts_a_closed_deletion_once(
+    make_deletion: RequestDeletion,
+    sandbox: SandboxServer,
+    clock: SettableClock,
+    credential: Credential,
 ) -> None:
-    deletion = ask(RETURNS_404)
+    deletion = make_deletion(RETURNS_404)
     for _ in range(2):
         clock.advance(minutes=1)
         sync.sync_credentials(credentials=[credential], actor=WORKER)
@@ -147,9 +158,12 @@ def test_a_later_inventory_contradicts_a_settled_deletion_once(
 
 
 def test_a_retired_credential_sends_nothing(
-    ask: Ask, sandbox: SandboxServer, credential: Credential, clock: SettableClock
+    make_deletion: RequestDeletion,
+    sandbox: SandboxServer,
+    credential: Credential,
+    clock: SettableClock,
 ) -> None:
-    deletion = ask(rate_limited())
+    deletion = make_deletion(rate_limited())
     Credential.objects.filter(pk=credential.pk).update(retired_at=clock.at)
     with pytest.raises(BlockedError):
         sending.send_deletion(deletion=deletion, actor=WORKER)
@@ -157,16 +171,18 @@ def test_a_retired_credential_sends_nothing(
 
 
 def test_no_response_within_the_deadline_is_unknown(
-    ask: Ask, sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch
+    make_deletion: RequestDeletion, sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("connections.deletions.sending.DELETE_SECONDS", 0.3)
-    deletion = ask(EXECUTES_THEN_NO_RESPONSE)
+    deletion = make_deletion(EXECUTES_THEN_NO_RESPONSE)
     assert (deletion.state, deletion.cause) == (State.UNKNOWN, "no_answer_in_time")
     assert sandbox.world.deletes_received(str(deletion.connection_id)) == 1
 
 
-def test_no_key_stands_in_any_record(ask: Ask, credential: Credential) -> None:
-    ask()
+def test_no_stored_row_contains_a_key(
+    make_deletion: RequestDeletion, credential: Credential
+) -> None:
+    make_deletion()
     keys = credential.open_keys()
     rows = json.dumps(
         [list(AuditEvent.objects.values()), list(Deletion.objects.values())], default=str

@@ -1,4 +1,4 @@
-"""What a choice of the person who deletes may not do: skip a reading, or a second person."""
+"""The requester's choices can skip neither the pre-send check nor an approval."""
 
 from collections.abc import Callable
 from uuid import UUID, uuid4
@@ -24,7 +24,7 @@ from connections.models import (
 )
 from sandbox.faults import RETURNS_200_WITHOUT_DELETING, RETURNS_404
 from sandbox.server import SandboxServer
-from tests.deletions.conftest import Ask
+from tests.deletions.conftest import RequestDeletion
 from tests.flows.support import store_credential
 from tests.support.clock import SettableClock
 from tests.support.people import make_person
@@ -33,7 +33,7 @@ from tests.support.sandbox import connection_between
 pytestmark = [pytest.mark.django_db, pytest.mark.database]
 
 
-def asked(
+def request(
     *, actor: Actor, credential: Credential, connection_id: UUID, reason: str = "x"
 ) -> Deletion:
     shown = reviews.review(actor=actor, credential=credential, connection_id=connection_id)
@@ -59,7 +59,7 @@ def approved(ada: Person, linus: Person, credential: Credential, wanted: UUID) -
     """Requested by Ada under policy one, approved by Linus, not yet confirmed."""
     Credential.objects.update(policy=ApprovalPolicy.ONE)
     credential.refresh_from_db()
-    deletion = asked(actor=person_actor(person=ada), credential=credential, connection_id=wanted)
+    deletion = request(actor=person_actor(person=ada), credential=credential, connection_id=wanted)
     return approvals.approve_deletion(
         deletion=deletion,
         actor=person_actor(person=linus),
@@ -67,7 +67,7 @@ def approved(ada: Person, linus: Person, credential: Credential, wanted: UUID) -
     )
 
 
-def confirmed(deletion: Deletion, person: Person, *, skip_recheck: bool = False) -> Deletion:
+def confirm(deletion: Deletion, person: Person, *, skip_recheck: bool = False) -> Deletion:
     return deletion_lifecycle.execute_deletion(
         deletion=deletion,
         actor=person_actor(person=person),
@@ -82,38 +82,40 @@ def test_the_pre_send_check_cannot_be_skipped_at_will(
     sandbox.world.change_connection(
         connection_id=str(approved.connection_id), connection_types=("audit",)
     )
-    assert confirmed(approved, ada, skip_recheck=True).outcome == Outcome.STALE
+    assert confirm(approved, ada, skip_recheck=True).outcome == Outcome.STALE
     assert sandbox.world.deletes_received(str(approved.connection_id)) == 0
 
 
-def test_a_right_lost_while_it_is_read_again_sends_nothing(
+def test_a_permission_lost_during_the_pre_send_check_sends_nothing(
     approved: Deletion, ada: Person, sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fetch: Callable[..., object] = sync.fetch_connections
 
-    def fetch_and_lose_the_right(**arguments: object) -> object:
+    def fetch_and_lose_the_permission(**arguments: object) -> object:
         fetched = fetch(**arguments)
         ada.groups.clear()
         return fetched
 
-    monkeypatch.setattr("connections.inventory.sync.fetch_connections", fetch_and_lose_the_right)
+    monkeypatch.setattr(
+        "connections.inventory.sync.fetch_connections", fetch_and_lose_the_permission
+    )
     with pytest.raises(BlockedError):
-        confirmed(approved, ada)
+        confirm(approved, ada)
     assert not Attempt.objects.exists()
     assert sandbox.world.deletes_received(str(approved.connection_id)) == 0
 
 
-def test_of_two_confirmations_at_once_one_passes(
+def test_one_of_two_concurrent_confirmations_succeeds(
     approved: Deletion, ada: Person, sandbox: SandboxServer
 ) -> None:
     other_tab = Deletion.objects.get(pk=approved.pk)
-    assert confirmed(approved, ada).outcome == Outcome.DELETED
-    confirmed(other_tab, ada)
+    assert confirm(approved, ada).outcome == Outcome.DELETED
+    confirm(other_tab, ada)
     assert sandbox.world.deletes_received(str(approved.connection_id)) == 1
 
 
-def test_nothing_leaves_settled(ask: Ask) -> None:
-    deletion = ask()
+def test_a_closed_deletion_never_changes_state(make_deletion: RequestDeletion) -> None:
+    deletion = make_deletion()
     assert deletion.outcome == Outcome.DELETED
     assert not states.apply(
         deletion, transition=Settle(outcome=Outcome.REFUSED), actor=WORKER, events=[]
@@ -129,12 +131,12 @@ def test_the_credential_with_the_weaker_policy_does_not_avoid_approval(
         actor=person_actor(person=ada), credential=credential, connection_id=wanted
     )
     assert shown.policy == ApprovalPolicy.TWO
-    deletion = asked(actor=person_actor(person=ada), credential=credential, connection_id=wanted)
+    deletion = request(actor=person_actor(person=ada), credential=credential, connection_id=wanted)
     assert (deletion.state, deletion.policy) == (State.REQUESTED, ApprovalPolicy.TWO)
     assert sandbox.world.deletes_received(str(wanted)) == 0
 
 
-def test_an_end_that_was_never_listed_asks_for_its_second_person_too(
+def test_a_side_that_was_never_listed_still_requires_its_approval(
     ada: Person, credential: Credential, wanted: UUID, sandbox: SandboxServer
 ) -> None:
     store_credential(sandbox, "Group SOC", policy=ApprovalPolicy.ONE, is_read=False)
@@ -144,26 +146,26 @@ def test_an_end_that_was_never_listed_asks_for_its_second_person_too(
     assert shown.policy == ApprovalPolicy.ONE
 
 
-def retired(credential: Credential) -> None:
-    """Retire it as a Credential manager does."""
+def retire(credential: Credential) -> None:
+    """Retire it as a Credential manager."""
     keeper = person_actor(person=make_person("keeper", Role.CREDENTIAL_MANAGER))
     retirement.retire_credential(actor=keeper, credential=credential, confirmation=credential.name)
 
 
-def test_retiring_the_stricter_end_does_not_take_a_second_person_away(
+def test_retiring_the_stricter_side_does_not_remove_its_approval(
     ada: Person, credential: Credential, wanted: UUID, sandbox: SandboxServer
 ) -> None:
-    retired(store_credential(sandbox, "Group SOC", policy=ApprovalPolicy.TWO))
+    retire(store_credential(sandbox, "Group SOC", policy=ApprovalPolicy.TWO))
     shown = reviews.review(
         actor=person_actor(person=ada), credential=credential, connection_id=wanted
     )
     assert shown.policy == ApprovalPolicy.TWO
 
 
-def test_what_an_administrator_lowered_after_a_rotation_by_retiring_counts(
+def test_a_policy_lowered_after_replacing_the_credential_is_effective(
     ada: Person, credential: Credential, wanted: UUID, sandbox: SandboxServer
 ) -> None:
-    retired(store_credential(sandbox, "Group SOC", policy=ApprovalPolicy.TWO))
+    retire(store_credential(sandbox, "Group SOC", policy=ApprovalPolicy.TWO))
     store_credential(sandbox, "Group SOC", policy=ApprovalPolicy.ONE)
     shown = reviews.review(
         actor=person_actor(person=ada), credential=credential, connection_id=wanted
@@ -171,13 +173,13 @@ def test_what_an_administrator_lowered_after_a_rotation_by_retiring_counts(
     assert shown.policy == ApprovalPolicy.ONE
 
 
-def test_policy_two_needs_two_other_people_and_then_the_confirmation(
+def test_policy_two_requires_two_approvals_and_then_the_confirmation(
     ada: Person, linus: Person, credential: Credential, wanted: UUID, sandbox: SandboxServer
 ) -> None:
     Credential.objects.update(policy=ApprovalPolicy.TWO)
     credential.refresh_from_db()
     second = make_person("barbara", *linus.roles)
-    deletion = asked(actor=person_actor(person=ada), credential=credential, connection_id=wanted)
+    deletion = request(actor=person_actor(person=ada), credential=credential, connection_id=wanted)
     for person, state in ((linus, State.REQUESTED), (second, State.APPROVED)):
         approvals.approve_deletion(
             deletion=deletion,
@@ -186,7 +188,7 @@ def test_policy_two_needs_two_other_people_and_then_the_confirmation(
         )
         assert deletion.state == state
     assert sandbox.world.deletes_received(str(wanted)) == 0
-    assert confirmed(deletion, ada).outcome == Outcome.DELETED
+    assert confirm(deletion, ada).outcome == Outcome.DELETED
 
 
 def test_one_person_does_not_count_twice(approved: Deletion, linus: Person) -> None:
@@ -204,7 +206,7 @@ def test_a_connection_listed_by_another_credential_must_be_reviewed_first(
     soc = store_credential(sandbox, "Group SOC")
     soc.snapshots.filter(connection_id=wanted).update(is_current=False)
     with pytest.raises(ConflictError, match="Choose that credential"):
-        asked(actor=person_actor(person=ada), credential=soc, connection_id=wanted)
+        request(actor=person_actor(person=ada), credential=soc, connection_id=wanted)
     assert not Deletion.objects.exists()
 
 
@@ -213,7 +215,7 @@ def test_an_invisible_reason_is_refused(
     ada: Person, credential: Credential, wanted: UUID, reason: str
 ) -> None:
     with pytest.raises(InvalidInputError) as refused:
-        asked(
+        request(
             actor=person_actor(person=ada),
             credential=credential,
             connection_id=wanted,
@@ -222,8 +224,8 @@ def test_an_invisible_reason_is_refused(
     assert "reason" in refused.value.fields
 
 
-def test_a_failed_check_after_sending_does_not_say_that_nothing_was_sent(
-    ask: Ask, sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch
+def test_a_failed_check_after_sending_does_not_claim_that_nothing_was_sent(
+    make_deletion: RequestDeletion, sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sent = "connections.deletions.sending._send"
     send: Callable[..., object] = sending._send
@@ -234,15 +236,18 @@ def test_a_failed_check_after_sending_does_not_say_that_nothing_was_sent(
         return answer
 
     monkeypatch.setattr(sent, send_and_lose_the_ring)
-    deletion = ask(RETURNS_404)
+    deletion = make_deletion(RETURNS_404)
     assert deletion.outcome == Outcome.ALREADY_ABSENT
     assert sandbox.world.deletes_received(str(deletion.connection_id)) == 1
 
 
-def test_a_contradiction_that_ended_is_shown_as_ended(
-    ask: Ask, sandbox: SandboxServer, clock: SettableClock, credential: Credential
+def test_a_resolved_contradiction_is_shown_as_resolved(
+    make_deletion: RequestDeletion,
+    sandbox: SandboxServer,
+    clock: SettableClock,
+    credential: Credential,
 ) -> None:
-    deletion = ask(RETURNS_200_WITHOUT_DELETING)
+    deletion = make_deletion(RETURNS_200_WITHOUT_DELETING)
     clock.advance(minutes=6)
     sync.sync_credentials(credentials=[credential], actor=WORKER)
     deletions_due = Deletion.objects.get(pk=deletion.pk)

@@ -1,4 +1,4 @@
-"""Comments on a deletion: added by who works on it or looks it over, and there for good."""
+"""Comments on a deletion: who can add them, and that they can't be removed."""
 
 from collections.abc import Callable
 
@@ -34,7 +34,7 @@ def events_of(deletion: Deletion) -> list[AuditEvent]:
 
 
 @pytest.mark.parametrize("who", ["ada", "linus", "edith", "root"])
-def test_a_comment_stands_in_the_record_and_in_the_timeline(
+def test_a_comment_appears_in_the_audit_log_and_in_the_timeline(
     request: pytest.FixtureRequest, client_of: ClientOf, deletion: Deletion, who: str
 ) -> None:
     person = request.getfixturevalue(who)
@@ -54,7 +54,7 @@ def test_a_comment_stands_in_the_record_and_in_the_timeline(
 
 
 @pytest.mark.parametrize("who", ["victor", "margaret"])
-def test_others_see_it_and_have_no_form(
+def test_people_who_cannot_comment_see_it_without_a_form(
     request: pytest.FixtureRequest,
     client_of: ClientOf,
     deletion: Deletion,
@@ -67,7 +67,7 @@ def test_others_see_it_and_have_no_form(
     assert not page.has_form_to("/comment/")
 
 
-def test_htmx_gets_the_form_again_and_the_record_is_told(
+def test_htmx_gets_the_form_again_and_an_event_to_refresh_the_page(
     client_of: ClientOf, deletion: Deletion, edith: Person
 ) -> None:
     url = f"/deletions/{deletion.pk}/comment/"
@@ -82,7 +82,7 @@ def test_htmx_gets_the_form_again_and_the_record_is_told(
 
 @pytest.mark.parametrize("text", ["", "   ", "\u200b", "x" * 4001])
 @pytest.mark.parametrize("headers", [{}, HTMX])
-def test_what_says_nothing_or_too_much_is_refused_and_kept_in_the_form(
+def test_an_empty_or_too_long_comment_is_refused_and_kept_in_the_form(
     client_of: ClientOf,
     deletion: Deletion,
     edith: Person,
@@ -99,7 +99,7 @@ def test_what_says_nothing_or_too_much_is_refused_and_kept_in_the_form(
 
 
 @pytest.mark.parametrize("headers", [{}, HTMX])
-def test_too_many_in_a_minute_are_refused_and_kept_in_the_form(
+def test_too_many_comments_in_a_minute_are_refused_and_kept_in_the_form(
     client_of: ClientOf,
     deletion: Deletion,
     edith: Person,
@@ -116,7 +116,9 @@ def test_too_many_in_a_minute_are_refused_and_kept_in_the_form(
     assert len(events_of(deletion)) == 30
 
 
-def test_the_same_comment_sent_twice_is_one(deletion: Deletion, edith: Person, ada: Person) -> None:
+def test_the_same_comment_submitted_twice_is_stored_once(
+    deletion: Deletion, edith: Person, ada: Person
+) -> None:
     comment(deletion, edith)
     comment(deletion, edith, f"  {TEXT} ")
     assert len(events_of(deletion)) == 1
@@ -130,7 +132,7 @@ def found(text: str) -> list[Deletion]:
     return history.history_page(actor=command_actor(), filters=filters).deletions
 
 
-def test_the_history_finds_a_deletion_by_what_was_written_about_it(
+def test_the_history_search_includes_comments(
     make: Make, deletion: Deletion, edith: Person
 ) -> None:
     make(minute=1)
@@ -141,7 +143,7 @@ def test_the_history_finds_a_deletion_by_what_was_written_about_it(
     assert found("nothing of that") == []
 
 
-def test_a_comment_is_found_after_the_requester_was_erased_and_the_name_is_not(
+def test_after_the_requester_is_erased_comments_can_be_found_but_not_the_name(
     deletion: Deletion, edith: Person, ada: Person
 ) -> None:
     # Whole words, because an id in hex digits can hold the letters of the name.

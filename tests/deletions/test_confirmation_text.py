@@ -1,4 +1,4 @@
-"""What a person types to confirm: the text that singles out the connection for them."""
+"""The text a person types to confirm: it identifies one connection among those they see."""
 
 from typing import Any
 from uuid import UUID, uuid4
@@ -82,7 +82,7 @@ def test_one_of_several_connections_of_its_source_is_named_by_the_destination(
 
 @pytest.mark.parametrize("name", ["Group SOC", "group  soc", "Ｇroup SOC"])
 @pytest.mark.parametrize("sink_org_id", ["s", "another"])
-def test_where_two_destinations_have_one_name_the_id_is_typed(
+def test_the_id_is_typed_if_two_destinations_share_a_name(
     credential: Credential, wanted: OrgConnectionSnapshot, sink_org_id: str, name: str
 ) -> None:
     snapshot(credential, sink_org_id="d", sink_org_name="Data Lake")
@@ -101,7 +101,7 @@ def test_where_two_destinations_have_one_name_the_id_is_typed(
     ],
     ids=["another site", "another org", "incoming", "not listed any more", "itself, earlier"],
 )
-def test_what_is_no_other_connection_of_the_same_source(
+def test_what_does_not_count_as_another_connection_of_the_same_source(
     credential: Credential, wanted: OrgConnectionSnapshot, other: dict[str, Any]
 ) -> None:
     snapshot(credential, **{"sink_org_name": "Data Lake"} | other)
@@ -154,7 +154,7 @@ def test_without_a_review_the_id_is_typed(credential: Credential) -> None:
 
 
 @pytest.fixture
-def one_of_two(desk: Desk, sandbox: SandboxServer) -> Desk:
+def desk_with_two_connections(desk: Desk, sandbox: SandboxServer) -> Desk:
     """Payments US shares data with Labs US too, and is synced."""
     world = sandbox.world
     payments, soc = (org_named(world, name) for name in ("Payments US", "Group SOC"))
@@ -170,30 +170,35 @@ def one_of_two(desk: Desk, sandbox: SandboxServer) -> Desk:
     return desk
 
 
-def test_review_and_request_ask_for_the_same_text(one_of_two: Desk) -> None:
-    form = one_of_two.review().form_to("/deletions/new/")
+def test_the_review_and_the_request_require_the_same_text(desk_with_two_connections: Desk) -> None:
+    form = desk_with_two_connections.review().form_to("/deletions/new/")
     assert form.attributes["data-confirm"] == "Group SOC"
 
-    refused = one_of_two.delete(confirmation="Payments US")
+    refused = desk_with_two_connections.delete(confirmation="Payments US")
     assert refused.status == 422
     assert "Type “Group SOC” to confirm." in refused.text
     assert refused.form_to("/deletions/new/").attributes["data-confirm"] == "Group SOC"
     assert not Deletion.objects.exists()
 
-    assert one_of_two.delete(confirmation="group soc").outcome["data-outcome"] == "deleted"
+    assert (
+        desk_with_two_connections.delete(confirmation="group soc").outcome["data-outcome"]
+        == "deleted"
+    )
 
 
-def test_the_confirmation_asks_for_it_too(one_of_two: Desk, linus: Person, ada: Person) -> None:
+def test_the_confirmation_after_approval_requires_it_too(
+    desk_with_two_connections: Desk, linus: Person, ada: Person
+) -> None:
     Credential.objects.update(policy=ApprovalPolicy.ONE)
-    page = one_of_two.delete()
+    page = desk_with_two_connections.delete()
     deletion = Deletion.objects.get()
     approver = person_actor(person=linus)
     approve_deletion(deletion=deletion, actor=approver, digest=deletion.approval_digest)
 
-    page = one_of_two.open(f"/deletions/{deletion.pk}/")
+    page = desk_with_two_connections.open(f"/deletions/{deletion.pk}/")
     assert page.form_to("/execute/").attributes["data-confirm"] == "Group SOC"
     actor = person_actor(person=ada)
     with pytest.raises(InvalidInputError, match="Type “Group SOC” to confirm"):
         lifecycle.execute_deletion(deletion=deletion, actor=actor, confirmation="Payments US")
-    sent = one_of_two.press(page, "/execute/", confirmation="Group SOC")
+    sent = desk_with_two_connections.press(page, "/execute/", confirmation="Group SOC")
     assert sent.outcome["data-outcome"] == "deleted"

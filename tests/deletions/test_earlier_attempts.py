@@ -1,4 +1,4 @@
-"""What the record and the pages say of a deletion whose earlier attempts reached Datadog."""
+"""What the audit log and the pages say about a deletion whose earlier attempts reached Datadog."""
 
 import json
 import re
@@ -40,7 +40,7 @@ from sandbox.faults import (
     rate_limited,
 )
 from sandbox.server import SandboxServer
-from tests.deletions.conftest import Ask
+from tests.deletions.conftest import RequestDeletion
 from tests.faults.responses.conftest import Watch, watch
 from tests.flows.support import Page, read
 from tests.support.clock import SettableClock
@@ -65,10 +65,10 @@ def page_of(client_of: Callable[[Person], Client], linus: Person) -> Callable[[D
 
 
 @pytest.fixture
-def happen(
+def cause_failure(
     sandbox: SandboxServer, credential: Credential, clock: SettableClock, ada: Person, linus: Person
 ) -> dict[str, Happen]:
-    """What can keep a deletion from being sent again."""
+    """Causes that can keep a deletion from being sent again."""
 
     def key(deletion: Deletion) -> OrgConnectionKey:
         return OrgConnectionKey(site=deletion.site, connection_id=deletion.connection_id)
@@ -93,7 +93,7 @@ def happen(
 
 
 def documents_of(deletion: Deletion) -> list[verify.Event]:
-    """Its events as a bundle holds them, read out."""
+    """Its events as an evidence bundle contains them."""
     return [
         verify.Event(
             json.loads(one.text), {str(key): text for key, text in one.shown_values.items()}
@@ -102,8 +102,8 @@ def documents_of(deletion: Deletion) -> list[verify.Event]:
     ]
 
 
-def said_since_sending(deletion: Deletion, page: str) -> list[str]:
-    """Every sentence of the record from the first attempt on, wherever it is shown; the page."""
+def text_since_sending(deletion: Deletion, page: str) -> list[str]:
+    """Every audit-log sentence since the first attempt, wherever it is shown, and the page."""
     events = audit.events_of(subject=deletion)
     first = next(n for n, one in enumerate(events) if one.code == audit.EventCode.DELETION_SENDING)
     texts = [page, verify.page_section(deletion_row(deletion), documents_of(deletion)[first:])]
@@ -114,13 +114,13 @@ def said_since_sending(deletion: Deletion, page: str) -> list[str]:
     return texts
 
 
-def last_sentence(deletion: Deletion) -> str:
-    """What the record says last of this deletion."""
+def last_event_text(deletion: Deletion) -> str:
+    """The text of the deletion's last event."""
     return audit.events_of(subject=deletion)[-1].sentence
 
 
 def outcome_of(page: str) -> str:
-    """The part of a page that says what became of it, with the sections inside it."""
+    """The section of a page that shows the outcome, with its subsections."""
     rest, depth = page.partition('id="outcome"')[2], 1
     for tag in re.finditer(r"<(/?)section\b", rest):
         depth += -1 if tag[1] else 1
@@ -151,27 +151,27 @@ def confirm(deletion: Deletion, person: Person) -> None:
         ("15 minutes", State.SETTLED, Outcome.NOT_SENT),
     ],
 )
-def test_after_a_429_nothing_says_that_nothing_was_sent(
+def test_after_a_429_no_text_claims_that_nothing_was_sent(
     what: str,
     state: State,
     outcome: str,
-    ask: Ask,
+    make_deletion: RequestDeletion,
     watch: Watch,
     sandbox: SandboxServer,
-    happen: dict[str, Happen],
+    cause_failure: dict[str, Happen],
     page_of: Callable[[Deletion], Page],
 ) -> None:
-    deletion = ask(rate_limited(reset="7"))
+    deletion = make_deletion(rate_limited(reset="7"))
     sandbox.world.clear_faults()
-    happen[what](deletion)
+    cause_failure[what](deletion)
     watch.work_after(deletion, seconds=8)
     assert (deletion.state, deletion.outcome) == (state, outcome)
     page = page_of(deletion)
     # The label names the status; every sentence beside it has to fit the attempts.
     without_label = outcome_of(page.html).replace(f"{LABEL_OF_NOT_SENT}</span>", "", 1)
-    for text in said_since_sending(deletion, without_label):
+    for text in text_since_sending(deletion, without_label):
         assert text == LABEL_OF_NOT_SENT or not CLAIMS_NOTHING_SENT.search(text), text
-    assert "No new DELETE was sent. Attempt 1 returned 429." in last_sentence(deletion)
+    assert "No new DELETE was sent. Attempt 1 returned 429." in last_event_text(deletion)
     assert "Attempt 1 returned 429." in page.text
     assert sandbox.world.deletes_received(str(deletion.connection_id)) == 1
     assert verify.get_outcome_text(deletion_row(deletion)) != "Not sent"
@@ -185,30 +185,30 @@ def test_after_a_429_nothing_says_that_nothing_was_sent(
         ("unreadable", State.STILL_PRESENT, ""),
     ],
 )
-def test_after_a_lost_response_nothing_says_that_nothing_was_sent(
+def test_after_a_lost_response_no_text_claims_that_nothing_was_sent(
     what: str,
     state: State,
     outcome: str,
-    ask: Ask,
+    make_deletion: RequestDeletion,
     ada: Person,
     watch: Watch,
     sandbox: SandboxServer,
-    happen: dict[str, Happen],
+    cause_failure: dict[str, Happen],
     page_of: Callable[[Deletion], Page],
 ) -> None:
-    deletion = ask(RESET_AFTER_READING)
+    deletion = make_deletion(RESET_AFTER_READING)
     sandbox.world.clear_faults()
     for seconds in (36, 61):
         watch.look_after(deletion, seconds=seconds)
     assert deletion.state == State.STILL_PRESENT
-    happen[what](deletion)
+    cause_failure[what](deletion)
     confirm(deletion, ada)
     assert (deletion.state, deletion.outcome) == (state, outcome)
     page = page_of(deletion)
-    for text in said_since_sending(deletion, outcome_of(page.html)):
+    for text in text_since_sending(deletion, outcome_of(page.html)):
         assert not CLAIMS_NOTHING_SENT.search(text), text
         assert not CLAIMS_NOTHING_DELETED.search(text), text
-    assert "No new DELETE was sent. Attempt 1 might have worked." in last_sentence(deletion)
+    assert "No new DELETE was sent. Attempt 1 might have worked." in last_event_text(deletion)
     assert "Attempt 1 might have worked." in page.text
     assert sandbox.world.deletes_received(str(deletion.connection_id)) == 1
 
@@ -228,14 +228,14 @@ def test_after_a_lost_response_and_a_429_both_attempts_are_named(
     what: str,
     state: State,
     outcome: str,
-    ask: Ask,
+    make_deletion: RequestDeletion,
     ada: Person,
     watch: Watch,
     sandbox: SandboxServer,
-    happen: dict[str, Happen],
+    cause_failure: dict[str, Happen],
     page_of: Callable[[Deletion], Page],
 ) -> None:
-    deletion = ask(RESET_AFTER_READING)
+    deletion = make_deletion(RESET_AFTER_READING)
     sandbox.world.clear_faults()
     for seconds in (36, 61):
         watch.look_after(deletion, seconds=seconds)
@@ -243,26 +243,26 @@ def test_after_a_lost_response_and_a_429_both_attempts_are_named(
     confirm(deletion, ada)
     assert deletion.state == State.WAITING
     sandbox.world.clear_faults()
-    happen[what](deletion)
+    cause_failure[what](deletion)
     watch.work_after(deletion, seconds=8)
     assert (deletion.state, deletion.outcome) == (state, outcome)
     page = page_of(deletion)
-    for text in said_since_sending(deletion, outcome_of(page.html)):
+    for text in text_since_sending(deletion, outcome_of(page.html)):
         assert not CLAIMS_NOTHING_SENT.search(text), text
         assert not CLAIMS_NOTHING_DELETED.search(text), text
     told = "Attempt 1 might have worked. Attempt 2 returned 429."
-    assert f"No new DELETE was sent. {told}" in last_sentence(deletion)
+    assert f"No new DELETE was sent. {told}" in last_event_text(deletion)
     assert told in page.text
 
 
-def test_a_wrong_confirmation_of_what_was_sent_before_sends_no_new_delete(
-    ask: Ask,
+def test_a_wrong_confirmation_after_an_earlier_attempt_sends_no_new_delete(
+    make_deletion: RequestDeletion,
     watch: Watch,
     sandbox: SandboxServer,
     client_of: Callable[[Person], Client],
     ada: Person,
 ) -> None:
-    deletion = ask(RESET_AFTER_READING)
+    deletion = make_deletion(RESET_AFTER_READING)
     sandbox.world.clear_faults()
     for seconds in (36, 61):
         watch.look_after(deletion, seconds=seconds)
@@ -273,11 +273,11 @@ def test_a_wrong_confirmation_of_what_was_sent_before_sends_no_new_delete(
     assert "Nothing was sent" not in outcome
 
 
-# --- A response that came late
+# --- A late response
 
 
 @pytest.fixture
-def freeze(monkeypatch: pytest.MonkeyPatch, clock: SettableClock) -> Callable[[], None]:
+def pause_sender(monkeypatch: pytest.MonkeyPatch, clock: SettableClock) -> Callable[[], None]:
     """From now on the sender pauses for longer than a claim lasts, then records its response."""
     send = sending._send
 
@@ -292,8 +292,8 @@ def freeze(monkeypatch: pytest.MonkeyPatch, clock: SettableClock) -> Callable[[]
 
 
 @pytest.fixture
-def unrecorded(monkeypatch: pytest.MonkeyPatch, clock: SettableClock) -> list[Callable[[], object]]:
-    """The first claim is lost although Datadog responded; calling the one item records that."""
+def lose_claim(monkeypatch: pytest.MonkeyPatch, clock: SettableClock) -> list[Callable[[], object]]:
+    """The first claim is lost although Datadog responded; calling the one item records it."""
     waiting: list[Callable[[], object]] = []
     record_answer = sending.record_response
 
@@ -311,10 +311,10 @@ def unrecorded(monkeypatch: pytest.MonkeyPatch, clock: SettableClock) -> list[Ca
 
 
 @pytest.fixture
-def recorded_late(
-    monkeypatch: pytest.MonkeyPatch, unrecorded: list[Callable[[], object]]
+def record_late_response(
+    monkeypatch: pytest.MonkeyPatch, lose_claim: list[Callable[[], object]]
 ) -> Callable[[], None]:
-    """From now on that response is recorded just before what a complete listing means is."""
+    """From now on that response is recorded just before the result of a complete sync."""
     act = audit.atomic
     list_with_any, compare = verification.list_with_any_credential, verification.compare
     is_read: list[bool] = []
@@ -329,8 +329,8 @@ def recorded_late(
         return compare(**named)
 
     def act_after_response(*, durable: bool = False) -> Any:
-        if is_read and unrecorded:
-            unrecorded.pop()()
+        if is_read and lose_claim:
+            lose_claim.pop()()
         return act(durable=durable)
 
     def begin() -> None:
@@ -347,11 +347,14 @@ def late_attempt(deletion: Deletion) -> Attempt:
 
 
 def test_a_worker_stopped_for_90_s_after_a_429_ends_as_deleted(
-    ask: Ask, watch: Watch, sandbox: SandboxServer, freeze: Callable[[], None]
+    make_deletion: RequestDeletion,
+    watch: Watch,
+    sandbox: SandboxServer,
+    pause_sender: Callable[[], None],
 ) -> None:
-    deletion = ask(rate_limited(reset="7"))
+    deletion = make_deletion(rate_limited(reset="7"))
     sandbox.world.clear_faults()
-    freeze()
+    pause_sender()
     watch.work_after(deletion, seconds=8)
     assert (deletion.state, late_attempt(deletion).http_status) == (State.UNKNOWN, 200)
     page = watch.page(deletion)
@@ -379,11 +382,14 @@ def test_a_worker_stopped_for_90_s_after_a_429_ends_as_deleted(
     assert sandbox.world.deletes_executed(str(deletion.connection_id)) == 1
 
 
-def test_a_bundle_agrees_with_what_a_late_200_settled(
-    ask: Ask, watch: Watch, sandbox: SandboxServer, freeze: Callable[[], None]
+def test_a_bundle_agrees_with_an_outcome_settled_by_a_late_200(
+    make_deletion: RequestDeletion,
+    watch: Watch,
+    sandbox: SandboxServer,
+    pause_sender: Callable[[], None],
 ) -> None:
-    freeze()
-    deletion = ask()
+    pause_sender()
+    deletion = make_deletion()
     watch.work_after(deletion, seconds=1)
     row = json.loads(json.dumps(deletion_row(deletion)))
     events = documents_of(deletion)
@@ -391,32 +397,32 @@ def test_a_bundle_agrees_with_what_a_late_200_settled(
     assert verify.get_outcome_text(row).endswith("The 200 to attempt 1 came late")
 
 
-def test_a_late_200_settles_nothing_while_the_list_cannot_be_read(
-    ask: Ask,
+def test_a_late_200_settles_nothing_while_syncs_fail(
+    make_deletion: RequestDeletion,
     watch: Watch,
     sandbox: SandboxServer,
-    freeze: Callable[[], None],
-    happen: dict[str, Happen],
+    pause_sender: Callable[[], None],
+    cause_failure: dict[str, Happen],
 ) -> None:
-    freeze()
-    deletion = ask()
-    happen["unreadable"](deletion)
+    pause_sender()
+    deletion = make_deletion()
+    cause_failure["unreadable"](deletion)
     assert watch.work_after(deletion, seconds=1).state == State.UNKNOWN
     sandbox.world.clear_faults()
     assert watch.look_after(deletion, seconds=1).outcome == Outcome.DELETED
 
 
-def test_a_late_200_of_what_is_still_listed_is_deleted_once_it_is_gone(
-    ask: Ask,
+def test_a_late_200_means_deleted_once_the_connection_is_no_longer_listed(
+    make_deletion: RequestDeletion,
     ada: Person,
     watch: Watch,
     sandbox: SandboxServer,
     credential: Credential,
-    freeze: Callable[[], None],
+    pause_sender: Callable[[], None],
 ) -> None:
-    freeze()
+    pause_sender()
     there = sandbox.world.connections()
-    deletion = ask()
+    deletion = make_deletion()
     [lost] = [one for one in there if UUID(one.id) == deletion.connection_id]
     sandbox.world.add_connection(source_org=lost.source_org, sink_org=lost.sink_org, id=lost.id)
     for seconds in (1, 61, 61):
@@ -427,7 +433,7 @@ def test_a_late_200_of_what_is_still_listed_is_deleted_once_it_is_gone(
         in watch.page(deletion).text
     )
     sandbox.world.remove_connection(connection_id=lost.id)
-    # The listing before a new attempt counts as much as any other.
+    # The pre-send check counts as much as any other sync.
     confirm(deletion, ada)
     assert (deletion.outcome, deletion.cause) == (Outcome.DELETED, "absent_when_read")
     assert deletion.verified_at
@@ -439,17 +445,17 @@ def test_a_late_200_of_what_is_still_listed_is_deleted_once_it_is_gone(
     assert sandbox.world.deletes_received(lost.id) == 1
 
 
-def test_a_404_after_a_late_200_leaves_the_list_to_settle_it_as_deleted(
-    ask: Ask,
+def test_after_a_late_200_and_a_404_a_sync_settles_it_as_deleted(
+    make_deletion: RequestDeletion,
     ada: Person,
     watch: Watch,
     sandbox: SandboxServer,
     monkeypatch: pytest.MonkeyPatch,
-    freeze: Callable[[], None],
+    pause_sender: Callable[[], None],
 ) -> None:
-    freeze()
+    pause_sender()
     there = sandbox.world.connections()
-    deletion = ask()
+    deletion = make_deletion()
     [lost] = [one for one in there if UUID(one.id) == deletion.connection_id]
     sandbox.world.add_connection(
         source_org=lost.source_org,
@@ -469,59 +475,66 @@ def test_a_404_after_a_late_200_leaves_the_list_to_settle_it_as_deleted(
     assert watch.look_after(deletion, seconds=1).outcome == Outcome.DELETED
 
 
-def test_without_any_response_two_listings_still_leave_it_unattributed(
-    ask: Ask, watch: Watch
+def test_without_a_response_two_syncs_leave_it_unattributed(
+    make_deletion: RequestDeletion, watch: Watch
 ) -> None:
-    deletion = ask(EXECUTES_THEN_RESET)
+    deletion = make_deletion(EXECUTES_THEN_RESET)
     for seconds in (36, 61):
         watch.look_after(deletion, seconds=seconds)
     assert deletion.outcome == Outcome.GONE_UNATTRIBUTED
-    sentence = last_sentence(deletion)
+    sentence = last_event_text(deletion)
     assert "Attempt 1 might have worked." in sentence
     assert "This doesn't prove that this request deleted it." in sentence
 
 
-def test_a_late_200_makes_the_next_look_due_at_once(
-    ask: Ask, clock: SettableClock, freeze: Callable[[], None]
+def test_a_late_200_makes_the_next_check_due_at_once(
+    make_deletion: RequestDeletion, clock: SettableClock, pause_sender: Callable[[], None]
 ) -> None:
-    freeze()
-    deletion = ask()
+    pause_sender()
+    deletion = make_deletion()
     assert deletion.due_at == clock.at
     assert due.list_due_deletions(now=clock.at) == [deletion]
 
 
-def test_a_200_recorded_between_the_look_and_its_outcome_counts(
-    ask: Ask, watch: Watch, recorded_late: Callable[[], None]
+def test_a_200_recorded_between_the_check_and_its_outcome_counts(
+    make_deletion: RequestDeletion, watch: Watch, record_late_response: Callable[[], None]
 ) -> None:
-    deletion = ask()
+    deletion = make_deletion()
     watch.look_after(deletion, seconds=36)
-    recorded_late()
+    record_late_response()
     watch.look_after(deletion, seconds=61)
     assert (deletion.state, deletion.outcome) == (State.SETTLED, Outcome.DELETED)
     assert late_attempt(deletion).http_status == 200
 
 
-def test_a_200_recorded_between_the_look_and_its_outcome_counts_for_one_still_present(
-    ask: Ask, watch: Watch, sandbox: SandboxServer, recorded_late: Callable[[], None]
+def test_a_200_recorded_between_the_check_and_its_outcome_counts_for_one_still_present(
+    make_deletion: RequestDeletion,
+    watch: Watch,
+    sandbox: SandboxServer,
+    record_late_response: Callable[[], None],
 ) -> None:
-    deletion = ask(RETURNS_200_WITHOUT_DELETING)
+    deletion = make_deletion(RETURNS_200_WITHOUT_DELETING)
     for seconds in (36, 61):
         watch.look_after(deletion, seconds=seconds)
     assert deletion.state == State.STILL_PRESENT
     sandbox.world.remove_connection(connection_id=str(deletion.connection_id))
-    recorded_late()
+    record_late_response()
     watch.look_after(deletion, seconds=1)
     assert deletion.outcome == Outcome.DELETED
 
 
 def test_a_200_recorded_after_the_pre_send_check_counts(
-    ask: Ask, watch: Watch, sandbox: SandboxServer, ada: Person, recorded_late: Callable[[], None]
+    make_deletion: RequestDeletion,
+    watch: Watch,
+    sandbox: SandboxServer,
+    ada: Person,
+    record_late_response: Callable[[], None],
 ) -> None:
-    deletion = ask(RETURNS_200_WITHOUT_DELETING)
+    deletion = make_deletion(RETURNS_200_WITHOUT_DELETING)
     for seconds in (36, 61):
         watch.look_after(deletion, seconds=seconds)
     sandbox.world.remove_connection(connection_id=str(deletion.connection_id))
-    recorded_late()
+    record_late_response()
     confirm(deletion, ada)
     deletion.refresh_from_db()
     assert deletion.outcome == Outcome.DELETED
@@ -531,13 +544,16 @@ def test_a_200_recorded_after_the_pre_send_check_counts(
 @pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite has one writer")
 @pytest.mark.parametrize("is_response", [True, False])
 def test_a_response_and_an_outcome_wait_for_each_other(
-    is_response: bool, ask: Ask, watch: Watch, unrecorded: list[Callable[[], object]]
+    is_response: bool,
+    make_deletion: RequestDeletion,
+    watch: Watch,
+    lose_claim: list[Callable[[], object]],
 ) -> None:
-    deletion = ask()
+    deletion = make_deletion()
     watch.look_after(deletion, seconds=36)
     with CaptureQueriesContext(connection) as captured:
         if is_response:
-            unrecorded[0]()
+            lose_claim[0]()
         else:
             watch.look_after(deletion, seconds=61)
     statements = [query["sql"] for query in captured]

@@ -1,4 +1,4 @@
-"""What is protected is not deleted by anybody, and only another person may take that back."""
+"""A protected connection can't be deleted, and only another person can remove the protection."""
 
 from concurrent.futures import ThreadPoolExecutor
 from threading import Event
@@ -33,7 +33,7 @@ from connections.operations import due
 from connections.people.erasure import erase_person
 from sandbox.faults import RESET_AFTER_READING, rate_limited
 from sandbox.server import SandboxServer
-from tests.deletions.conftest import Ask
+from tests.deletions.conftest import RequestDeletion
 from tests.support.clock import SettableClock
 from tests.support.people import make_person
 from tests.support.sandbox import connection_between
@@ -53,13 +53,13 @@ def protect(key: OrgConnectionKey, person: Person) -> Protection:
     return protections.protect_connection(actor=person_actor(person=person), key=key, reason=REASON)
 
 
-def lift(protection: Protection, person: Person) -> ProtectionRemoval:
+def unprotect(protection: Protection, person: Person) -> ProtectionRemoval:
     return protections.remove_protection(
         actor=person_actor(person=person), protection=protection, reason="the audit is over"
     )
 
 
-def asked(*, actor: Actor, credential: Credential, key: OrgConnectionKey) -> Deletion:
+def request(*, actor: Actor, credential: Credential, key: OrgConnectionKey) -> Deletion:
     shown = reviews.review(actor=actor, credential=credential, connection_id=key.connection_id)
     return deletion_lifecycle.request_deletion(
         actor=actor,
@@ -77,24 +77,24 @@ def asked(*, actor: Actor, credential: Credential, key: OrgConnectionKey) -> Del
 def approved(ada: Person, linus: Person, credential: Credential, key: OrgConnectionKey) -> Deletion:
     Credential.objects.update(policy=ApprovalPolicy.ONE)
     credential.refresh_from_db()
-    deletion = asked(actor=person_actor(person=ada), credential=credential, key=key)
+    deletion = request(actor=person_actor(person=ada), credential=credential, key=key)
     return approvals.approve_deletion(
         deletion=deletion, actor=person_actor(person=linus), digest=deletion.approval_digest
     )
 
 
-def confirmed(deletion: Deletion, person: Person) -> Deletion:
+def confirm(deletion: Deletion, person: Person) -> Deletion:
     return deletion_lifecycle.execute_deletion(
         deletion=deletion, actor=person_actor(person=person), confirmation="Payments US"
     )
 
 
-def test_asking_is_refused_and_says_who_protects_it_and_why(
+def test_a_request_is_refused_and_says_who_protects_the_connection_and_why(
     ada: Person, linus: Person, credential: Credential, key: OrgConnectionKey
 ) -> None:
     protect(key, linus)
     with pytest.raises(BlockedError, match=f"Linus protected it at .*{REASON}") as refused:
-        asked(actor=person_actor(person=ada), credential=credential, key=key)
+        request(actor=person_actor(person=ada), credential=credential, key=key)
     assert refused.value.cause == "connection_protected"
     assert not Deletion.objects.exists()
 
@@ -104,7 +104,7 @@ def test_approving_is_refused(
 ) -> None:
     Credential.objects.update(policy=ApprovalPolicy.ONE)
     credential.refresh_from_db()
-    deletion = asked(actor=person_actor(person=ada), credential=credential, key=key)
+    deletion = request(actor=person_actor(person=ada), credential=credential, key=key)
     protect(key, margaret)
     with pytest.raises(ConflictError, match="protected"):
         approvals.approve_deletion(
@@ -113,19 +113,19 @@ def test_approving_is_refused(
     assert not deletion.approvals.exists()
 
 
-def test_confirming_is_refused_and_the_state_stays(
+def test_confirming_is_refused_and_the_state_does_not_change(
     approved: Deletion, ada: Person, margaret: Person, key: OrgConnectionKey, sandbox: SandboxServer
 ) -> None:
     protect(key, margaret)
     with pytest.raises(BlockedError, match="protected"):
-        confirmed(approved, ada)
+        confirm(approved, ada)
     approved.refresh_from_db()
     assert approved.state == State.APPROVED
     assert approved.confirmed_at is None
     assert sandbox.world.deletes_received(str(key.connection_id)) == 0
 
 
-def test_what_is_protected_while_it_is_read_again_is_not_sent(
+def test_a_connection_protected_during_the_pre_send_check_is_not_sent(
     approved: Deletion,
     ada: Person,
     margaret: Person,
@@ -139,15 +139,19 @@ def test_what_is_protected_while_it_is_read_again_is_not_sent(
 
     monkeypatch.setattr(failpoints, "hit", protect_first)
     with pytest.raises(BlockedError, match="protected"):
-        confirmed(approved, ada)
+        confirm(approved, ada)
     assert not Attempt.objects.exists()
     assert sandbox.world.deletes_received(str(key.connection_id)) == 0
 
 
-def test_the_worker_settles_a_waiting_one_as_not_sent(
-    ask: Ask, linus: Person, key: OrgConnectionKey, clock: SettableClock, sandbox: SandboxServer
+def test_the_worker_closes_a_waiting_deletion_as_not_sent(
+    make_deletion: RequestDeletion,
+    linus: Person,
+    key: OrgConnectionKey,
+    clock: SettableClock,
+    sandbox: SandboxServer,
 ) -> None:
-    deletion = ask(rate_limited(reset="1"))
+    deletion = make_deletion(rate_limited(reset="1"))
     assert deletion.state == State.WAITING
     protect(key, linus)
     clock.advance(seconds=2)
@@ -157,10 +161,10 @@ def test_the_worker_settles_a_waiting_one_as_not_sent(
     assert sandbox.world.deletes_received(str(key.connection_id)) == 1
 
 
-def test_after_an_ambiguous_attempt_the_worker_says_that_it_does_not_know(
-    ask: Ask, linus: Person, key: OrgConnectionKey, clock: SettableClock
+def test_after_an_ambiguous_attempt_the_worker_leaves_the_outcome_unknown(
+    make_deletion: RequestDeletion, linus: Person, key: OrgConnectionKey, clock: SettableClock
 ) -> None:
-    deletion = ask(RESET_AFTER_READING)
+    deletion = make_deletion(RESET_AFTER_READING)
     Deletion.objects.update(state=State.WAITING, due_at=clock.now(), expires_at=None)
     protect(key, linus)
     due.run_due(actor=WORKER)
@@ -170,7 +174,7 @@ def test_after_an_ambiguous_attempt_the_worker_says_that_it_does_not_know(
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.skipif(settings.DATABASE_IS_SQLITE, reason="SQLite has one writer at a time")
-def test_of_a_claim_and_a_protection_at_once_one_comes_first(
+def test_a_concurrent_claim_and_protection_are_serialized(
     approved: Deletion, ada: Person, margaret: Person, key: OrgConnectionKey
 ) -> None:
     is_claiming, started = Event(), Event()
@@ -199,7 +203,7 @@ def test_of_a_claim_and_a_protection_at_once_one_comes_first(
     assert sent.seq < event.seq
 
 
-def test_it_outlives_every_listing_and_credential(
+def test_it_outlives_every_sync_and_credential(
     ada: Person,
     linus: Person,
     credential: Credential,
@@ -217,34 +221,34 @@ def test_it_outlives_every_listing_and_credential(
     )
     sync.sync_credentials(credentials=[credential], actor=WORKER)
     with pytest.raises(BlockedError):
-        asked(actor=person_actor(person=ada), credential=credential, key=key)
+        request(actor=person_actor(person=ada), credential=credential, key=key)
 
 
-def test_what_was_never_seen_can_be_protected(
+def test_a_connection_that_was_never_seen_can_be_protected(
     linus: Person, ada: Person, credential: Credential
 ) -> None:
     key = OrgConnectionKey(site=credential.site, connection_id=uuid4())
     protect(key, linus)
     with pytest.raises(BlockedError):
-        asked(actor=person_actor(person=ada), credential=credential, key=key)
+        request(actor=person_actor(person=ada), credential=credential, key=key)
 
 
 def test_after_another_person_removes_the_protection_it_can_be_deleted(
     ada: Person, linus: Person, margaret: Person, credential: Credential, key: OrgConnectionKey
 ) -> None:
-    lift(protect(key, margaret), linus)
-    deletion = asked(actor=person_actor(person=ada), credential=credential, key=key)
+    unprotect(protect(key, margaret), linus)
+    deletion = request(actor=person_actor(person=ada), credential=credential, key=key)
     assert deletion.outcome == Outcome.DELETED
     codes = set(AuditEvent.objects.values_list("code", flat=True))
     assert {"org_connection.protected", "org_connection.protection_lifted"} <= codes
 
 
-def test_no_one_removes_their_own_protection_not_even_an_administrator(
+def test_not_even_an_administrator_removes_their_own_protection(
     root: Person, key: OrgConnectionKey
 ) -> None:
     protection = protect(key, root)
     with pytest.raises(PermissionDenied, match="Another person"):
-        lift(protection, root)
+        unprotect(protection, root)
     assert protections.find_protection(key)
 
 
@@ -288,10 +292,10 @@ def test_the_database_refuses_a_false_copy_of_who_protected_it(
         "FROM connections_protection WHERE number = 2",
     ],
 )
-def test_the_database_keeps_the_history(
+def test_the_database_refuses_to_change_past_protections(
     linus: Person, margaret: Person, key: OrgConnectionKey, statement: str
 ) -> None:
-    lift(protect(key, margaret), linus)
+    unprotect(protect(key, margaret), linus)
     protect(key, margaret)
     with (
         pytest.raises(DatabaseError, match="append-only"),
@@ -304,19 +308,23 @@ def test_the_database_keeps_the_history(
 @pytest.mark.parametrize(
     "role", [Role.OPERATOR, Role.CREDENTIAL_MANAGER, Role.AUDITOR, Role.VIEWER]
 )
-def test_who_may_not_lift(linus: Person, key: OrgConnectionKey, role: Role) -> None:
+def test_people_without_the_permission_cannot_unprotect(
+    linus: Person, key: OrgConnectionKey, role: Role
+) -> None:
     protection = protect(key, linus)
     with pytest.raises(PermissionDenied):
-        lift(protection, make_person("barbara", role))
+        unprotect(protection, make_person("barbara", role))
 
 
 @pytest.mark.parametrize("role", [Role.AUDITOR, Role.VIEWER])
-def test_who_may_not_protect(key: OrgConnectionKey, db: None, role: Role) -> None:
+def test_people_without_the_permission_cannot_protect(
+    key: OrgConnectionKey, db: None, role: Role
+) -> None:
     with pytest.raises(PermissionDenied):
         protect(key, make_person("barbara", role))
 
 
-def test_no_command_protects_or_lifts(linus: Person, key: OrgConnectionKey) -> None:
+def test_no_command_protects_or_unprotects(linus: Person, key: OrgConnectionKey) -> None:
     with pytest.raises(PermissionDenied):
         protections.protect_connection(actor=command_actor(), key=key, reason=REASON)
     with pytest.raises(PermissionDenied):
@@ -325,7 +333,7 @@ def test_no_command_protects_or_lifts(linus: Person, key: OrgConnectionKey) -> N
         )
 
 
-def test_what_is_protected_is_not_protected_twice(
+def test_a_protected_connection_cannot_be_protected_again(
     linus: Person, margaret: Person, key: OrgConnectionKey
 ) -> None:
     protect(key, linus)
@@ -333,23 +341,23 @@ def test_what_is_protected_is_not_protected_twice(
         protect(key, margaret)
 
 
-def test_a_protection_is_not_removed_twice(
+def test_a_protection_cannot_be_removed_twice(
     linus: Person, margaret: Person, root: Person, key: OrgConnectionKey
 ) -> None:
     protection = protect(key, margaret)
-    lift(protection, linus)
+    unprotect(protection, linus)
     with pytest.raises(ConflictError):
-        lift(protection, root)
+        unprotect(protection, root)
 
 
 @pytest.mark.parametrize("reason", ["", " ", "\u200b", "x" * 4001])
-def test_a_reason_can_be_read(linus: Person, key: OrgConnectionKey, reason: str) -> None:
+def test_a_reason_must_be_visible(linus: Person, key: OrgConnectionKey, reason: str) -> None:
     with pytest.raises(InvalidInputError) as refused:
         protections.protect_connection(actor=person_actor(person=linus), key=key, reason=reason)
     assert "reason" in refused.value.fields
 
 
-def test_who_protected_it_is_still_told_once_erased(
+def test_an_erased_person_who_protected_it_is_still_identified(
     linus: Person, root: Person, key: OrgConnectionKey
 ) -> None:
     protect(key, linus)

@@ -71,7 +71,7 @@ def test_a_ticket_must_match_as_a_whole(settings: Settings, pattern: str, ticket
 
 
 @pytest.mark.parametrize("pattern", ["", r"\d+"])
-def test_no_ticket_is_always_accepted(settings: Settings, pattern: str) -> None:
+def test_an_empty_ticket_is_always_accepted(settings: Settings, pattern: str) -> None:
     settings.TICKET_PATTERN = pattern
     assert find_ticket_problem("") is None
 

@@ -49,7 +49,7 @@ UNKNOWN = BecomeUnknown(cause=Cause.SERVER_ERROR, due_at=THEN + timedelta(second
 
 
 @pytest.mark.parametrize("was_ambiguous", [False, True])
-def test_a_200_is_deleted_whatever_came_before(was_ambiguous: bool) -> None:
+def test_a_200_is_deleted_regardless_of_earlier_attempts(was_ambiguous: bool) -> None:
     transition = transition_after(AttemptResult.DELETED, was_ambiguous=was_ambiguous)
     assert transition == Settle(outcome=Outcome.DELETED)
 
@@ -64,16 +64,16 @@ def test_a_404_after_an_ambiguous_attempt_cannot_be_attributed() -> None:
     assert transition == Settle(outcome=Outcome.GONE_UNATTRIBUTED, cause=Cause.SERVER_ERROR)
 
 
-def test_a_refusal_settles() -> None:
+def test_a_refusal_closes_the_deletion() -> None:
     transition = transition_after(AttemptResult.REFUSED)
     assert transition == Settle(outcome=Outcome.REFUSED, cause=Cause.SERVER_ERROR)
 
 
-def test_a_refusal_after_an_ambiguous_attempt_stays_unknown() -> None:
+def test_a_refusal_after_an_ambiguous_attempt_leaves_it_unknown() -> None:
     assert transition_after(AttemptResult.REFUSED, was_ambiguous=True) == UNKNOWN
 
 
-def test_a_429_waits_as_long_as_datadog_asks() -> None:
+def test_a_429_waits_as_long_as_datadog_requires() -> None:
     transition = transition_after(AttemptResult.RATE_LIMITED, retry_after_seconds=7)
     assert transition == Wait(cause=Cause.SERVER_ERROR, seconds=7, at=THEN)
 
@@ -84,12 +84,12 @@ def test_a_request_that_never_left_waits_longer_each_time(tries: int, seconds: i
     assert transition == Wait(cause=Cause.SERVER_ERROR, seconds=seconds, at=THEN)
 
 
-def test_the_fifth_request_that_never_left_gives_up() -> None:
+def test_the_fifth_request_that_never_left_stops_retrying() -> None:
     transition = transition_after(AttemptResult.NOT_SENT, times_not_sent=5)
     assert transition == Settle(outcome=Outcome.NOT_SENT, cause=Cause.TOO_MANY_TRIES)
 
 
-def test_giving_up_after_an_ambiguous_attempt_is_unknown() -> None:
+def test_stopping_after_an_ambiguous_attempt_is_unknown() -> None:
     transition = transition_after(AttemptResult.NOT_SENT, times_not_sent=5, was_ambiguous=True)
     assert isinstance(transition, BecomeUnknown)
 
@@ -152,7 +152,14 @@ def test_a_pre_send_check_lasts_at_most_45_seconds(state: State) -> None:
         {"state": State.SENDING},
         {"state": State.SETTLED, "outcome": Outcome.DELETED},
     ],
-    ids=["not confirmed", "needs approval", "not read", "not confirmed again", "sent", "settled"],
+    ids=[
+        "not confirmed",
+        "needs approval",
+        "not rechecked",
+        "not confirmed again",
+        "sent",
+        "settled",
+    ],
 )
 def test_no_other_deletion_is_being_rechecked(values: dict[str, Any]) -> None:
     deletion = Deletion(**{"policy": ApprovalPolicy.NONE, "confirmed_at": THEN} | values)

@@ -9,7 +9,7 @@ from tests.mutations.hashes import hash_of
 from tests.mutations.mutants import MUTANTS, Edit, Mutant
 from tests.mutations.running import ROOT, copy_tree, misplaced, try_mutant
 
-A_QUICK_TEST = "tests/deletions/test_transitions.py::test_a_refusal_settles"
+A_QUICK_TEST = "tests/deletions/test_transitions.py::test_a_refusal_closes_the_deletion"
 TRANSITIONS = "connections/deletions/states.py"
 
 

@@ -35,10 +35,10 @@ from connections.net.connection import Session
 from sandbox import faults
 from tests.datadog.acts import delete_against
 from tests.datadog.servers import CONNECTION_ID, ScriptedServer, answer, say
-from tests.deletions.conftest import Ask, ask, credential
+from tests.deletions.conftest import RequestDeletion, credential, make_deletion
 
 # Fixtures of another directory.
-__all__ = ["ask", "credential"]
+__all__ = ["credential", "make_deletion"]
 
 
 def test_a_redirect_is_not_followed_even_by_a_session_that_sees_it(
@@ -53,9 +53,9 @@ def test_a_redirect_is_not_followed_even_by_a_session_that_sees_it(
 
 
 @pytest.fixture
-def unknown(ask: Ask) -> Deletion:
+def unknown(make_deletion: RequestDeletion) -> Deletion:
     """A deletion whose answer never came."""
-    return ask(faults.RESET_AFTER_READING)
+    return make_deletion(faults.RESET_AFTER_READING)
 
 
 @pytest.mark.django_db

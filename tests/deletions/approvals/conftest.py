@@ -1,4 +1,4 @@
-"""Deletions that need other people, at each point of their life."""
+"""Deletions that need other people, in each state."""
 
 from collections.abc import Callable
 from uuid import UUID, uuid4
@@ -20,7 +20,7 @@ from tests.web.reauthentication.conftest import late_client_of
 # A fixture of another directory.
 __all__ = ["late_client_of"]
 
-AskFor = Callable[..., Deletion]
+RequestFor = Callable[..., Deletion]
 
 
 @pytest.fixture
@@ -31,21 +31,21 @@ def barbara(db: None) -> Person:
 
 @pytest.fixture
 def wanted(sandbox: SandboxServer) -> Connection:
-    """What Payments US shares with Group SOC."""
+    """The connection from Payments US to Group SOC."""
     return connection_between(sandbox.world, "Payments US", "Group SOC")
 
 
 @pytest.fixture
 def guarded(db: None, sandbox: SandboxServer, clock: SettableClock) -> Credential:
-    """The credential of Payments US, which needs one other person."""
+    """The credential of Payments US, whose policy requires one approval."""
     stored = store_credential(sandbox, "Payments US", policy=ApprovalPolicy.ONE)
     clock.advance(seconds=1)
     return stored
 
 
 @pytest.fixture
-def ask_for(ada: Person, guarded: Credential, wanted: Connection) -> AskFor:
-    """Ada asks to delete it, under the given policy."""
+def request_deletion(ada: Person, guarded: Credential, wanted: Connection) -> RequestFor:
+    """Ada requests the deletion under the given policy."""
 
     def act(policy: ApprovalPolicy = ApprovalPolicy.ONE, *, person: Person = ada) -> Deletion:
         Credential.objects.update(policy=policy)
@@ -67,9 +67,9 @@ def ask_for(ada: Person, guarded: Credential, wanted: Connection) -> AskFor:
 
 
 @pytest.fixture
-def asked(ask_for: AskFor) -> Deletion:
+def requested(request_deletion: RequestFor) -> Deletion:
     """Requested by Ada under policy one; no decision yet."""
-    return ask_for()
+    return request_deletion()
 
 
 def approve(deletion: Deletion, person: Person) -> Deletion:

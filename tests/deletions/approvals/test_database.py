@@ -1,4 +1,4 @@
-"""The database itself holds four eyes to two people and a deletion to what was asked for."""
+"""Database triggers enforce the approval policy and keep a deletion's requested values."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,7 +8,7 @@ from django.db import Error as DatabaseError
 from django.db import IntegrityError, connection, transaction
 
 from connections.models import Approval, ApprovalPolicy, Deletion, Person, State
-from tests.deletions.approvals.conftest import AskFor, approve
+from tests.deletions.approvals.conftest import RequestFor, approve
 from tests.support.clock import SettableClock
 
 pytestmark = [pytest.mark.django_db, pytest.mark.database]
@@ -20,7 +20,7 @@ def sql(statement: str) -> None:
 
 
 def store(deletion: Deletion, *, approver: Person, at: Any, **values: Any) -> None:
-    """Store an approval without any service; `values` override what would be right."""
+    """Store an approval without any service; `values` override the valid defaults."""
     right: dict[str, Any] = {
         "deletion": deletion,
         "approver": approver,
@@ -34,26 +34,26 @@ def store(deletion: Deletion, *, approver: Person, at: Any, **values: Any) -> No
         Approval.objects.create(**right | values)
 
 
-def test_an_approval_as_it_should_be_is_stored(
-    asked: Deletion, linus: Person, clock: SettableClock
+def test_a_valid_approval_is_stored(
+    requested: Deletion, linus: Person, clock: SettableClock
 ) -> None:
-    store(asked, approver=linus, at=clock.at)
+    store(requested, approver=linus, at=clock.at)
     assert Approval.objects.count() == 1
 
 
 @pytest.mark.parametrize("is_administrator", [False, True])
-def test_nobody_approves_their_own(
-    asked: Deletion, ada: Person, clock: SettableClock, is_administrator: bool
+def test_no_one_approves_their_own_deletion(
+    requested: Deletion, ada: Person, clock: SettableClock, is_administrator: bool
 ) -> None:
     Person.objects.update(is_superuser=is_administrator)
     with pytest.raises(IntegrityError, match="nobody_approves_their_own"):
-        store(asked, approver=ada, at=clock.at)
+        store(requested, approver=ada, at=clock.at)
 
 
-def test_nobody_approves_twice(asked: Deletion, linus: Person, clock: SettableClock) -> None:
-    store(asked, approver=linus, at=clock.at)
+def test_no_one_approves_twice(requested: Deletion, linus: Person, clock: SettableClock) -> None:
+    store(requested, approver=linus, at=clock.at)
     with pytest.raises(IntegrityError):
-        store(asked, approver=linus, at=clock.at)
+        store(requested, approver=linus, at=clock.at)
 
 
 WRONG_COPIES: dict[str, Callable[[Person], dict[str, Any]]] = {
@@ -64,19 +64,19 @@ WRONG_COPIES: dict[str, Callable[[Person], dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("what", WRONG_COPIES)
-def test_an_approval_bears_the_deletions_own_values(
-    asked: Deletion, ada: Person, grace: Person, clock: SettableClock, what: str
+def test_an_approval_must_match_the_deletions_values(
+    requested: Deletion, ada: Person, grace: Person, clock: SettableClock, what: str
 ) -> None:
-    # Ada, pretending that somebody else had asked, too.
+    # Also Ada, pretending that another person made the request.
     with pytest.raises(IntegrityError, match="An approval is of one deletion"):
-        store(asked, approver=ada, at=clock.at, **WRONG_COPIES[what](grace))
+        store(requested, approver=ada, at=clock.at, **WRONG_COPIES[what](grace))
 
 
 @pytest.mark.parametrize("state", [State.SENDING, State.WAITING])
-def test_what_no_longer_waits_is_not_approved(
-    ask_for: AskFor, linus: Person, barbara: Person, clock: SettableClock, state: State
+def test_a_deletion_that_no_longer_waits_cannot_be_approved(
+    request_deletion: RequestFor, linus: Person, barbara: Person, clock: SettableClock, state: State
 ) -> None:
-    deletion = approve(ask_for(), linus)
+    deletion = approve(request_deletion(), linus)
     Deletion.objects.update(state=state)
     with pytest.raises(IntegrityError, match="An approval is of one deletion"):
         store(deletion, approver=barbara, at=clock.at)
@@ -91,19 +91,19 @@ CHANGES = {
 
 
 @pytest.mark.parametrize("what", CHANGES)
-def test_a_decision_stays_as_it_was_given(asked: Deletion, linus: Person, what: str) -> None:
-    approve(asked, linus)
+def test_a_decision_cannot_be_changed(requested: Deletion, linus: Person, what: str) -> None:
+    approve(requested, linus)
     with pytest.raises(IntegrityError, match=r"A decision stays|nobody_approves_their_own"):
         sql(CHANGES[what])
 
 
-def test_an_approvers_name_may_be_erased(asked: Deletion, linus: Person) -> None:
-    approve(asked, linus)
+def test_an_approvers_name_can_be_erased(requested: Deletion, linus: Person) -> None:
+    approve(requested, linus)
     sql("UPDATE connections_approval SET approver_name = 'erased person no. 2'")
     assert Approval.objects.get().approver_name == "erased person no. 2"
 
 
-ASKED = {
+REQUEST_CHANGES = {
     "requester": "requested_by_id = NULL",
     "connection": "connection_id = request_id",
     "digest": "digest = 'x'",
@@ -117,13 +117,15 @@ ASKED = {
 }
 
 
-@pytest.mark.parametrize("what", ASKED)
-def test_a_deletion_stays_what_was_asked_for(asked: Deletion, what: str) -> None:
+@pytest.mark.parametrize("what", REQUEST_CHANGES)
+def test_the_requested_values_of_a_deletion_cannot_be_changed(
+    requested: Deletion, what: str
+) -> None:
     with pytest.raises(IntegrityError, match="A deletion stays what was asked for"):
-        sql(f"UPDATE connections_deletion SET {ASKED[what]}")  # noqa: S608 - our own words
+        sql(f"UPDATE connections_deletion SET {REQUEST_CHANGES[what]}")  # noqa: S608 - our own words
 
 
-def test_a_deletion_cannot_be_removed_and_asked_for_otherwise(asked: Deletion) -> None:
+def test_a_deletion_cannot_be_removed_and_requested_differently(requested: Deletion) -> None:
     with pytest.raises(DatabaseError, match="A deletion stays what was asked for"):
         sql("DELETE FROM connections_deletion")
 
@@ -132,56 +134,56 @@ def test_a_deletion_cannot_be_removed_and_asked_for_otherwise(asked: Deletion) -
 @pytest.mark.parametrize(
     ("policy", "given"), [(ApprovalPolicy.ONE, 0), (ApprovalPolicy.TWO, 0), (ApprovalPolicy.TWO, 1)]
 )
-def test_nothing_is_approved_or_sent_with_fewer_people_than_it_needs(
-    ask_for: AskFor, linus: Person, state: str, policy: ApprovalPolicy, given: int
+def test_nothing_is_approved_or_sent_with_too_few_approvals(
+    request_deletion: RequestFor, linus: Person, state: str, policy: ApprovalPolicy, given: int
 ) -> None:
-    deletion = ask_for(policy)
+    deletion = request_deletion(policy)
     if given:
         approve(deletion, linus)
     with pytest.raises(IntegrityError, match="Other people must approve it first"):
         sql(f"UPDATE connections_deletion SET state = '{state}'")  # noqa: S608 - our own words
 
 
-def test_a_decline_needs_a_reason(asked: Deletion, linus: Person, clock: SettableClock) -> None:
+def test_a_decline_needs_a_reason(requested: Deletion, linus: Person, clock: SettableClock) -> None:
     with pytest.raises(IntegrityError, match="declining_has_a_reason"):
-        store(asked, approver=linus, at=clock.at, decision=Approval.Decision.DECLINED)
+        store(requested, approver=linus, at=clock.at, decision=Approval.Decision.DECLINED)
 
 
-REPLACING = {
+REPLACING_STATEMENTS = {
     "a decision": "INSERT OR REPLACE INTO connections_approval SELECT * FROM connections_approval",
     "a deletion": "INSERT OR REPLACE INTO connections_deletion SELECT * FROM connections_deletion",
 }
 
 
-@pytest.mark.parametrize("what", REPLACING)
-def test_sqlite_replaces_nothing(asked: Deletion, linus: Person, what: str) -> None:
+@pytest.mark.parametrize("what", REPLACING_STATEMENTS)
+def test_sqlite_refuses_to_replace_rows(requested: Deletion, linus: Person, what: str) -> None:
     if connection.vendor != "sqlite":
         pytest.skip("SQLite's own words")
-    approve(asked, linus)
+    approve(requested, linus)
     with pytest.raises(IntegrityError, match=r"There is one already|An approval is of one"):
-        sql(REPLACING[what])
+        sql(REPLACING_STATEMENTS[what])
 
 
-MOVED = {
+MOVING_STATEMENTS = {
     "a decision": "UPDATE OR REPLACE connections_approval SET rowid = rowid + 1",
     "a deletion": "UPDATE OR REPLACE connections_deletion SET rowid = rowid + 1",
 }
 
 
-@pytest.mark.parametrize("what", MOVED)
-def test_sqlite_puts_no_row_in_the_place_of_another(
-    asked: Deletion, linus: Person, what: str
+@pytest.mark.parametrize("what", MOVING_STATEMENTS)
+def test_sqlite_refuses_to_move_a_row_over_another(
+    requested: Deletion, linus: Person, what: str
 ) -> None:
     if connection.vendor != "sqlite":
         pytest.skip("SQLite's own words")
-    approve(asked, linus)
+    approve(requested, linus)
     with pytest.raises(IntegrityError, match=r"There is one already|A decision stays"):
-        sql(MOVED[what])
+        sql(MOVING_STATEMENTS[what])
 
 
-def test_postgresql_empties_no_decisions(asked: Deletion, linus: Person) -> None:
+def test_postgresql_refuses_to_truncate_decisions(requested: Deletion, linus: Person) -> None:
     if connection.vendor != "postgresql":
         pytest.skip("PostgreSQL's own words")
-    approve(asked, linus)
+    approve(requested, linus)
     with pytest.raises(DatabaseError, match="A decision stays as it was given"):
         sql("SET CONSTRAINTS ALL IMMEDIATE; TRUNCATE connections_approval")

@@ -1,4 +1,4 @@
-"""What an auditor's verifier says of approvals, and of a deletion for which glass was broken."""
+"""What the auditor's verifier reports about approvals and break glass."""
 
 import json
 from collections.abc import Callable
@@ -14,18 +14,24 @@ from connections.verifier import verify
 from sandbox import faults
 from sandbox.server import SandboxServer
 from tests.deletions.approvals.conftest import approve, confirm
-from tests.deletions.approvals.test_break_glass import FOUND, WHY, breaker, broken, reviewed
-from tests.deletions.approvals.test_rounds import Lose, decline, look_twice, lose_answer
+from tests.deletions.approvals.test_break_glass import (
+    REASON,
+    REVIEW_NOTE,
+    break_glass_user,
+    review,
+    use_break_glass,
+)
+from tests.deletions.approvals.test_rounds import LoseResponse, check_twice, decline, lose_response
 from tests.evidence.support import make
 from tests.support.append_only import triggers_off
 from tests.support.clock import SettableClock
 
-__all__ = ["breaker", "lose_answer"]
+__all__ = ["break_glass_user", "lose_response"]
 
 pytestmark = pytest.mark.django_db
 
 
-def told(deletion: Deletion) -> tuple[dict[str, Any], list[verify.Event]]:
+def bundle_row_and_events(deletion: Deletion) -> tuple[dict[str, Any], list[verify.Event]]:
     """The row of the deletion as a bundle has it, and its events."""
     rows = AuditEvent.objects.filter(subject_id=str(deletion.pk)).order_by("seq")
     events = [
@@ -38,24 +44,24 @@ def told(deletion: Deletion) -> tuple[dict[str, Any], list[verify.Event]]:
     return json.loads(json.dumps(deletion_row(deletion))), events
 
 
-def test_an_approved_deletion_says_what_its_events_say(
-    asked: Deletion, linus: Person, ada: Person
+def test_an_approved_deletion_matches_its_events(
+    requested: Deletion, linus: Person, ada: Person
 ) -> None:
-    confirm(approve(asked, linus), ada)
-    row, events = told(asked)
+    confirm(approve(requested, linus), ada)
+    row, events = bundle_row_and_events(requested)
     assert verify.differences(row, events) == []
     assert verify.sent_without_approvals(events) == []
 
 
-def test_broken_glass_and_its_review_are_compared_with_their_events_and_shown(
-    asked: Deletion, breaker: Person, linus: Person
+def test_break_glass_and_its_review_are_compared_with_their_events_and_shown(
+    requested: Deletion, break_glass_user: Person, linus: Person
 ) -> None:
-    reviewed(broken(asked, breaker), linus)
-    row, events = told(asked)
+    review(use_break_glass(requested, break_glass_user), linus)
+    row, events = bundle_row_and_events(requested)
     assert verify.differences(row, events) == []
     assert verify.sent_without_approvals(events)
     page = verify.page_section(row, events)
-    assert f"Grace: {WHY} – reviewed by Linus: {FOUND}" in page
+    assert f"Grace: {REASON} – reviewed by Linus: {REVIEW_NOTE}" in page
 
 
 FORGED: dict[str, Callable[[dict[str, Any]], Any]] = {
@@ -68,21 +74,21 @@ FORGED: dict[str, Callable[[dict[str, Any]], Any]] = {
 
 
 @pytest.mark.parametrize("what", FORGED)
-def test_a_row_that_says_otherwise_is_found(
-    asked: Deletion, breaker: Person, linus: Person, what: str
+def test_a_row_that_contradicts_its_events_is_detected(
+    requested: Deletion, break_glass_user: Person, linus: Person, what: str
 ) -> None:
-    row, events = told(reviewed(broken(asked, breaker), linus))
+    row, events = bundle_row_and_events(review(use_break_glass(requested, break_glass_user), linus))
     FORGED[what](row)
     assert verify.differences(row, events) == ["“broke_glass” is not what the events say"]
 
 
 def test_each_attempt_is_compared_with_the_approvals_of_its_own_round(
-    asked: Deletion, linus: Person, barbara: Person, ada: Person, lose_answer: Lose
+    requested: Deletion, linus: Person, barbara: Person, ada: Person, lose_response: LoseResponse
 ) -> None:
-    deletion = lose_answer(approve(asked, linus))
+    deletion = lose_response(approve(requested, linus))
     decline(deletion, barbara)
     confirm(approve(deletion, barbara), ada)
-    row, events = told(deletion)
+    row, events = bundle_row_and_events(deletion)
     assert verify.differences(row, events) == []
     assert verify.sent_without_approvals(events) == []
     row["attempts"][0]["approved_by"] = ["Barbara"]
@@ -90,12 +96,16 @@ def test_each_attempt_is_compared_with_the_approvals_of_its_own_round(
 
 
 def test_lapsed_approvals_do_not_count_for_a_later_attempt(
-    asked: Deletion, linus: Person, ada: Person, lose_answer: Lose, clock: SettableClock
+    requested: Deletion,
+    linus: Person,
+    ada: Person,
+    lose_response: LoseResponse,
+    clock: SettableClock,
 ) -> None:
-    deletion = approve(lose_answer(approve(asked, linus)), linus)
+    deletion = approve(lose_response(approve(requested, linus)), linus)
     clock.advance(hours=25)
     confirm(approve(deletion, linus), ada)
-    row, events = told(deletion)
+    row, events = bundle_row_and_events(deletion)
     assert verify.differences(row, events) == []
     before_the_last = [one for one in events if one.details.get("approval_round") != 3]
     last = [one for one in events if one.code == "deletion.sending"][-1]
@@ -103,12 +113,12 @@ def test_lapsed_approvals_do_not_count_for_a_later_attempt(
 
 
 @pytest.mark.parametrize("names_rounds", [True, False])
-def test_a_second_attempt_on_the_first_approval_is_found(
-    asked: Deletion, linus: Person, ada: Person, lose_answer: Lose, names_rounds: bool
+def test_a_second_attempt_on_the_first_approval_is_detected(
+    requested: Deletion, linus: Person, ada: Person, lose_response: LoseResponse, names_rounds: bool
 ) -> None:
-    """In a record that was made before rounds were kept, too."""
-    confirm(approve(lose_answer(approve(asked, linus)), linus), ada)
-    row, events = told(asked)
+    """Also in an audit log written before approval rounds were recorded."""
+    confirm(approve(lose_response(approve(requested, linus)), linus), ada)
+    row, events = bundle_row_and_events(requested)
     second = [one for one in events if one.code == "deletion.approved"][1]
     forged = [one for one in events if one is not second]
     if not names_rounds:
@@ -119,29 +129,29 @@ def test_a_second_attempt_on_the_first_approval_is_found(
     assert "“approved_by” is not what the events say" in verify.differences(row, forged)
 
 
-def test_an_event_that_names_another_round_is_found(
-    asked: Deletion, linus: Person, ada: Person, lose_answer: Lose
+def test_an_event_that_names_another_round_is_detected(
+    requested: Deletion, linus: Person, ada: Person, lose_response: LoseResponse
 ) -> None:
-    confirm(approve(lose_answer(approve(asked, linus)), linus), ada)
-    row, events = told(asked)
+    confirm(approve(lose_response(approve(requested, linus)), linus), ada)
+    row, events = bundle_row_and_events(requested)
     second = [one for one in events if one.code == "deletion.sending"][1]
     second.details["approval_round"] = 1
     assert verify.differences(row, events) == ["“approval_round” is not what the events say"]
 
 
 def test_break_glass_covers_its_own_attempt_only(
-    asked: Deletion,
-    breaker: Person,
+    requested: Deletion,
+    break_glass_user: Person,
     linus: Person,
     ada: Person,
     sandbox: SandboxServer,
     clock: SettableClock,
 ) -> None:
     sandbox.world.set_fault(fault=faults.RESET_AFTER_READING, operation="delete")
-    broken(asked, breaker)
+    use_break_glass(requested, break_glass_user)
     sandbox.world.clear_faults()
-    confirm(approve(look_twice(asked, clock), linus), ada)
-    row, events = told(asked)
+    confirm(approve(check_twice(requested, clock), linus), ada)
+    row, events = bundle_row_and_events(requested)
     assert verify.differences(row, events) == []
     [lacking] = verify.sent_without_approvals(events) or []
     assert lacking.details["attempt"] == 1
@@ -154,15 +164,15 @@ def test_break_glass_covers_its_own_attempt_only(
 
 @pytest.mark.django_db(transaction=True)
 def test_a_bundle_reports_a_second_attempt_on_the_first_approval(
-    asked: Deletion,
+    requested: Deletion,
     linus: Person,
     ada: Person,
-    lose_answer: Lose,
+    lose_response: LoseResponse,
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> None:
-    deletion = lose_answer(approve(asked, linus))
-    # As a service without this safeguard, on a database without its triggers, would send it.
+    deletion = lose_response(approve(requested, linus))
+    # As a service without this safeguard would send it on a database without its triggers.
     monkeypatch.setattr(sending, "_require_valid_approvals", lambda deletion: None)
     monkeypatch.setattr(Deletion, "lacks_approvals", False)
     with triggers_off():

@@ -1,19 +1,19 @@
-"""Who hears of broken glass."""
+"""Who is notified of break glass."""
 
 import pytest
 from pytest_django import Settings
 
 from connections.models import Deletion, Notification, Person
-from tests.deletions.approvals.test_break_glass import breaker, broken
+from tests.deletions.approvals.test_break_glass import break_glass_user, use_break_glass
 
-__all__ = ["breaker"]
+__all__ = ["break_glass_user"]
 
 pytestmark = pytest.mark.django_db
 
 
 def test_approvers_administrators_and_the_requester_are_notified(
-    asked: Deletion,
-    breaker: Person,
+    requested: Deletion,
+    break_glass_user: Person,
     linus: Person,
     barbara: Person,
     root: Person,
@@ -21,7 +21,7 @@ def test_approvers_administrators_and_the_requester_are_notified(
     settings: Settings,
 ) -> None:
     settings.HAS_MAIL = True
-    broken(asked, breaker)
+    use_break_glass(requested, break_glass_user)
     told = Notification.objects.filter(
         code="deletion.break_glass_used", channel=Notification.Channel.MAIL
     )

@@ -1,4 +1,4 @@
-"""The page of a deletion that waits for other people: the asker's, the approver's."""
+"""The page of a deletion that waits for approval, for its requester and for approvers."""
 
 from collections.abc import Callable
 
@@ -11,7 +11,7 @@ from connections.models import ApprovalPolicy, AuditEvent, Credential, Deletion,
 from sandbox import faults
 from sandbox.entities import Connection
 from sandbox.server import SandboxServer
-from tests.deletions.approvals.conftest import AskFor, approve
+from tests.deletions.approvals.conftest import RequestFor, approve
 from tests.flows.support import HTMX, Desk, Page, read, store_credential
 from tests.support.clock import SettableClock
 
@@ -24,15 +24,15 @@ def record(client: Browser, deletion: Deletion) -> Page:
     return read(client.get(f"/deletions/{deletion.pk}/"))
 
 
-def watched(client: Browser, page: Page) -> Page:
+def polled_fragment(client: Browser, page: Page) -> Page:
     """The fragment that the page polls."""
     return read(client.get(page.watch["hx-get"], headers=HTMX | {"HX-Target": "watch"}))
 
 
-def test_the_approver_sees_everything_at_a_glance(
-    ask_for: AskFor, linus: Person, barbara: Person, client_of: ClientOf
+def test_the_approver_sees_all_the_facts_on_one_page(
+    request_deletion: RequestFor, linus: Person, barbara: Person, client_of: ClientOf
 ) -> None:
-    deletion = approve(ask_for(ApprovalPolicy.TWO), barbara)
+    deletion = approve(request_deletion(ApprovalPolicy.TWO), barbara)
     page = record(client_of(linus), deletion)
     outcome = page.html[page.html.index('id="outcome"') : page.html.index('id="record"')]
     for shown in (
@@ -51,17 +51,17 @@ def test_the_approver_sees_everything_at_a_glance(
     assert page.has_form_to("/approve/")
 
 
-def test_who_is_to_decide_declines_with_a_reason_and_is_not_offered_to_withdraw(
-    asked: Deletion, ada: Person, linus: Person, client_of: ClientOf
+def test_an_approver_can_decline_with_a_reason_and_sees_no_withdraw_button(
+    requested: Deletion, ada: Person, linus: Person, client_of: ClientOf
 ) -> None:
-    page = record(client_of(linus), asked)
+    page = record(client_of(linus), requested)
     assert page.has_form_to("/decline/")
     assert not page.has_form_to("/withdraw/")
-    assert record(client_of(ada), asked).has_form_to("/withdraw/")
+    assert record(client_of(ada), requested).has_form_to("/withdraw/")
 
-    approve(asked, linus)
+    approve(requested, linus)
 
-    assert record(client_of(linus), asked).has_form_to("/withdraw/")
+    assert record(client_of(linus), requested).has_form_to("/withdraw/")
 
 
 @pytest.mark.parametrize(
@@ -70,8 +70,8 @@ def test_who_is_to_decide_declines_with_a_reason_and_is_not_offered_to_withdraw(
         ({"connection_types": ("audit",)}, ("Types", "logs, metrics", "audit")),
     ],
 )
-def test_what_changed_is_shown_field_by_field_and_cannot_be_approved(
-    asked: Deletion,
+def test_changes_are_shown_field_by_field_and_cannot_be_approved(
+    requested: Deletion,
     linus: Person,
     client_of: ClientOf,
     sandbox: SandboxServer,
@@ -80,47 +80,47 @@ def test_what_changed_is_shown_field_by_field_and_cannot_be_approved(
     row: tuple[str, str, str],
 ) -> None:
     client = client_of(linus)
-    digest = record(client, asked).form_to("/approve/").fields["digest"]
+    digest = record(client, requested).form_to("/approve/").fields["digest"]
     sandbox.world.change_connection(connection_id=wanted.id, **change)
 
-    page = record(client, asked)
+    page = record(client, requested)
 
     assert " ".join(row) in page.text
     assert "changed since the request. It can no longer be approved" in page.text
     assert not page.has_form_to("/approve/")
     assert page.has_form_to("/decline/")
-    # With the form of before it is refused just so, and settled.
-    answer = read(client.post(f"/deletions/{asked.pk}/approve/", {"digest": digest}))
+    # Submitting the earlier form is refused too, and closes the deletion.
+    answer = read(client.post(f"/deletions/{requested.pk}/approve/", {"digest": digest}))
     assert answer.status == 409
     assert "The connection changed after the request, so this can't be approved." in answer.text
     assert answer.outcome["data-outcome"] == "stale"
 
 
-def test_what_is_no_longer_listed_cannot_be_approved(
-    asked: Deletion,
+def test_an_unlisted_connection_cannot_be_approved(
+    requested: Deletion,
     linus: Person,
     client_of: ClientOf,
     sandbox: SandboxServer,
     wanted: Connection,
 ) -> None:
     sandbox.world.remove_connection(connection_id=wanted.id)
-    page = record(client_of(linus), asked)
+    page = record(client_of(linus), requested)
     assert "Datadog no longer lists it." in page.text
     assert not page.has_form_to("/approve/")
 
 
 def test_a_failed_check_is_shown_with_the_time_of_the_snapshot(
-    asked: Deletion, linus: Person, client_of: ClientOf, sandbox: SandboxServer
+    requested: Deletion, linus: Person, client_of: ClientOf, sandbox: SandboxServer
 ) -> None:
     sandbox.world.set_fault(fault=faults.RETURNS_403, operation="list")
-    page = record(client_of(linus), asked)
+    page = record(client_of(linus), requested)
     assert "The check failed just now. Datadog denied permission" in page.text
     assert "Stored details from 2026-03-02 14:03:22 UTC are shown." in page.text
     assert page.has_form_to("/approve/")
 
 
-def test_a_check_that_takes_too_long_is_given_up(
-    asked: Deletion,
+def test_a_check_that_takes_too_long_is_canceled(
+    requested: Deletion,
     linus: Person,
     client_of: ClientOf,
     sandbox: SandboxServer,
@@ -128,78 +128,78 @@ def test_a_check_that_takes_too_long_is_given_up(
 ) -> None:
     monkeypatch.setattr(verification, "PAGE_SECONDS", 0.2)
     sandbox.world.set_fault(fault=faults.NO_RESPONSE, operation="list")
-    page = record(client_of(linus), asked)
+    page = record(client_of(linus), requested)
     assert "The check failed just now. No response arrived in time." in page.text
 
 
 def test_viewing_the_page_writes_nothing(
-    asked: Deletion, linus: Person, client_of: ClientOf
+    requested: Deletion, linus: Person, client_of: ClientOf
 ) -> None:
     before = AuditEvent.objects.count()
-    listings = asked.credential.syncs.count()
-    record(client_of(linus), asked)
+    listings = requested.credential.syncs.count()
+    record(client_of(linus), requested)
     assert AuditEvent.objects.count() == before
-    assert asked.credential.syncs.count() == listings
+    assert requested.credential.syncs.count() == listings
 
 
 def test_only_an_approvers_page_checks_with_datadog(
-    asked: Deletion,
+    requested: Deletion,
     ada: Person,
     victor: Person,
     client_of: ClientOf,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def fail(**_: object) -> None:
-        raise AssertionError("Datadog was asked")
+        raise AssertionError("Datadog was called")
 
     monkeypatch.setattr(verification, "preview_recheck", fail)
     for person in (ada, victor):
-        assert "Waiting for approval" in record(client_of(person), asked).text
+        assert "Waiting for approval" in record(client_of(person), requested).text
 
 
 def test_the_requesters_page_updates_when_it_is_approved(
-    asked: Deletion, ada: Person, linus: Person, client_of: ClientOf
+    requested: Deletion, ada: Person, linus: Person, client_of: ClientOf
 ) -> None:
     client = client_of(ada)
-    page = record(client, asked)
+    page = record(client, requested)
     assert page.watch["hx-trigger"] == "every 5s"
-    assert page.link("Refresh") == f"/deletions/{asked.pk}/"
-    assert watched(client, page).status == 204
-    approve(asked, linus)
-    news = watched(client, page)
+    assert page.link("Refresh") == f"/deletions/{requested.pk}/"
+    assert polled_fragment(client, page).status == 204
+    approve(requested, linus)
+    news = polled_fragment(client, page)
     assert "Approved by Linus." in news.text
     assert news.has_form_to("/execute/")
 
 
 def test_it_polls_less_often_the_longer_it_waits(
-    asked: Deletion, ada: Person, client_of: ClientOf, clock: SettableClock
+    requested: Deletion, ada: Person, client_of: ClientOf, clock: SettableClock
 ) -> None:
     client = client_of(ada)
-    page = record(client, asked)
+    page = record(client, requested)
     seen = [page.watch["hx-trigger"]]
     for minutes in (3, 15, 3 * 60):
         clock.advance(minutes=minutes)
-        page = watched(client, page)
-        # The watch alone is replaced: what is being typed stays.
+        page = polled_fragment(client, page)
+        # Only the polled fragment is replaced, so typed text stays.
         assert page.outcome == {}
         seen.append(page.watch["hx-trigger"])
     assert seen == ["every 5s", "every 15s", "every 60s", "every 300s"]
     assert "every 5 minutes" in page.text
 
 
-def test_a_settled_deletion_is_not_polled(
-    asked: Deletion, ada: Person, linus: Person, client_of: ClientOf
+def test_a_closed_deletion_is_not_polled(
+    requested: Deletion, ada: Person, linus: Person, client_of: ClientOf
 ) -> None:
     client = client_of(ada)
-    page = record(client, asked)
-    client_of(linus).post(f"/deletions/{asked.pk}/decline/", {"reason": "still in use"})
-    news = watched(client, page)
+    page = record(client, requested)
+    client_of(linus).post(f"/deletions/{requested.pk}/decline/", {"reason": "still in use"})
+    news = polled_fragment(client, page)
     assert "Declined by Linus. Nothing was deleted." in news.text
     assert "“still in use”" in news.text
     assert news.watch == {}
 
 
-def test_under_policy_none_the_page_and_the_record_say_that_nobody_else_was_required(
+def test_without_an_approval_policy_the_page_and_the_audit_log_say_no_approval_was_required(
     ada: Person,
     client_of: ClientOf,
     sandbox: SandboxServer,
@@ -216,10 +216,10 @@ def test_under_policy_none_the_page_and_the_record_say_that_nobody_else_was_requ
     assert Credential.objects.get().policy == ApprovalPolicy.NONE
 
 
-def test_an_approval_that_came_too_late_can_be_left(
-    asked: Deletion, linus: Person, late_client_of: ClientOf
+def test_a_person_can_leave_an_approval_that_came_too_late(
+    requested: Deletion, linus: Person, late_client_of: ClientOf
 ) -> None:
-    client, url = late_client_of(linus), f"/deletions/{asked.pk}/"
-    page = client.post(f"{url}approve/", {"digest": asked.approval_digest})
+    client, url = late_client_of(linus), f"/deletions/{requested.pk}/"
+    page = client.post(f"{url}approve/", {"digest": requested.approval_digest})
     assert page.status_code == 422
     assert f'<a class="button" href="{url}">Cancel</a>' in page.text

@@ -1,4 +1,4 @@
-"""Whether there are enough people for a policy: said before it is set, and ever after."""
+"""Whether there are enough approvers for a policy: shown before it is set and afterwards."""
 
 from collections.abc import Callable
 
@@ -15,36 +15,36 @@ from tests.support.people import make_person
 pytestmark = pytest.mark.django_db
 
 ClientOf = Callable[[Person], Client]
-NOBODY = "0 active approvers, but 1 approval needed."
+NO_APPROVER = "0 active approvers, but 1 approval needed."
 
 
-def test_before_a_policy_is_set_its_page_says_who_would_be_missing(
+def test_before_a_policy_is_set_its_page_warns_of_missing_approvers(
     guarded: Credential, root: Person, client_of: ClientOf
 ) -> None:
     Credential.objects.update(policy=ApprovalPolicy.NONE)
     page = read(client_of(root).get(f"/credentials/{guarded.pk}/"))
-    # Root holds every role, and so is the one approver there is.
+    # Root has every role, so they are the only approver.
     assert "1 approval required: 1 active approver. People can't approve their own" in page.text
     assert "2 approvals required: 1 active approver, but 2" in page.text
 
 
-def test_after_it_is_set_everybody_who_sees_the_credential_is_warned(
+def test_after_it_is_set_everyone_who_sees_the_credential_is_warned(
     guarded: Credential, victor: Person, client_of: ClientOf
 ) -> None:
     page = read(client_of(victor).get(f"/credentials/{guarded.pk}/"))
     assert "0 active approvers, but 1 approval" in page.text
 
 
-def test_the_overview_says_which_need_nobody_and_which_lack_approvers(
+def test_the_overview_lists_credentials_without_approval_and_those_without_enough_approvers(
     guarded: Credential, victor: Person, client_of: ClientOf
 ) -> None:
     client = client_of(victor)
-    assert f"Payments US: {NOBODY}" in read(client.get("/")).text
+    assert f"Payments US: {NO_APPROVER}" in read(client.get("/")).text
     Credential.objects.update(policy=ApprovalPolicy.NONE)
     assert "Not required Payments US" in read(client.get("/")).text
 
 
-def test_the_doctor_says_the_same(guarded: Credential, linus: Person, barbara: Person) -> None:
+def test_doctor_reports_the_same(guarded: Credential, linus: Person, barbara: Person) -> None:
     def found() -> list[CheckMessage]:
         return [one for one in checks.run_all_checks() if one.obj == "approval policy"]
 
@@ -56,7 +56,7 @@ def test_the_doctor_says_the_same(guarded: Credential, linus: Person, barbara: P
     assert ok.level == INFO
 
 
-def test_before_asking_a_person_is_told_that_nobody_else_could_approve(
+def test_the_review_warns_that_no_one_else_could_approve(
     guarded: Credential, root: Person, wanted: Connection, client_of: ClientOf
 ) -> None:
     desk = Desk(client=client_of(root), credential=guarded, connection=wanted)

@@ -1,4 +1,4 @@
-"""An approval covers one confirmed sending: after a lost answer the approvers decide again."""
+"""An approval covers one confirmed attempt: after a lost response the approvers decide again."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -32,35 +32,35 @@ from connections.web.overview.page import Pending, overview
 from sandbox import faults
 from sandbox.entities import Connection
 from sandbox.server import SandboxServer
-from tests.deletions.approvals.conftest import AskFor, approve, confirm
-from tests.deletions.approvals.test_break_glass import WHY, breaker, broken
+from tests.deletions.approvals.conftest import RequestFor, approve, confirm
+from tests.deletions.approvals.test_break_glass import REASON, break_glass_user, use_break_glass
 from tests.flows.support import Page, read
 from tests.support.clock import SettableClock
 
-__all__ = ["breaker"]
+__all__ = ["break_glass_user"]
 
 pytestmark = [pytest.mark.django_db, pytest.mark.database]
 
 ClientOf = Callable[[Person], Client]
-Lose = Callable[[Deletion], Deletion]
+LoseResponse = Callable[[Deletion], Deletion]
 DECLINED = "Ask the partner first."
 
 
 @pytest.fixture
-def lose_answer(ada: Person, sandbox: SandboxServer, clock: SettableClock) -> Lose:
-    """Ada confirms it, the response is lost, and two listings agree that it is still there."""
+def lose_response(ada: Person, sandbox: SandboxServer, clock: SettableClock) -> LoseResponse:
+    """Ada confirms it, the response is lost, and two syncs agree that it is still listed."""
 
     def act(deletion: Deletion) -> Deletion:
         sandbox.world.set_fault(fault=faults.RESET_AFTER_READING, operation="delete")
         assert confirm(deletion, ada).state == State.UNKNOWN
         sandbox.world.clear_faults()
-        return look_twice(deletion, clock)
+        return check_twice(deletion, clock)
 
     return act
 
 
-def look_twice(deletion: Deletion, clock: SettableClock) -> Deletion:
-    """The deletion after the two checks that decide."""
+def check_twice(deletion: Deletion, clock: SettableClock) -> Deletion:
+    """The deletion after the two checks that settle it."""
     for seconds in (36, 61):
         clock.advance(seconds=seconds)
         due.run_due(actor=WORKER)
@@ -69,15 +69,15 @@ def look_twice(deletion: Deletion, clock: SettableClock) -> Deletion:
 
 
 @pytest.fixture
-def present(asked: Deletion, linus: Person, lose_answer: Lose) -> Deletion:
+def still_present(requested: Deletion, linus: Person, lose_response: LoseResponse) -> Deletion:
     """Approved by Linus and sent once without effect."""
-    deletion = lose_answer(approve(asked, linus))
+    deletion = lose_response(approve(requested, linus))
     assert (deletion.state, deletion.approval_round) == (State.STILL_PRESENT, 2)
     return deletion
 
 
 @pytest.fixture
-def sent(sandbox: SandboxServer, wanted: Connection) -> Callable[[], int]:
+def delete_count(sandbox: SandboxServer, wanted: Connection) -> Callable[[], int]:
     """How many DELETEs reached Datadog."""
     return lambda: sandbox.world.deletes_received(wanted.id)
 
@@ -102,224 +102,248 @@ def codes_of(deletion: Deletion) -> list[str]:
 
 
 def test_approvals_given_by_a_clock_that_was_ahead_lapse_when_it_is_set_back(
-    present: Deletion,
+    still_present: Deletion,
     ada: Person,
     linus: Person,
-    sent: Callable[[], int],
+    delete_count: Callable[[], int],
     clock: SettableClock,
 ) -> None:
-    approve(present, linus)
+    approve(still_present, linus)
     clock.advance(hours=-1)
     with pytest.raises(ConflictError, match="needs approval again"):
-        confirm(present, ada)
-    assert (present.approval_round, present.expires_at) == (3, None)
-    approve(present, linus)
-    assert confirm(present, ada).outcome == Outcome.DELETED
-    assert sent() == 2
+        confirm(still_present, ada)
+    assert (still_present.approval_round, still_present.expires_at) == (3, None)
+    approve(still_present, linus)
+    assert confirm(still_present, ada).outcome == Outcome.DELETED
+    assert delete_count() == 2
 
 
-def test_the_worker_lapses_them_too(present: Deletion, linus: Person, clock: SettableClock) -> None:
-    approve(present, linus)
+def test_the_worker_also_lapses_approvals(
+    still_present: Deletion, linus: Person, clock: SettableClock
+) -> None:
+    approve(still_present, linus)
     clock.advance(hours=-1)
     due.run_due(actor=WORKER)
-    present.refresh_from_db()
-    assert (present.state, present.approval_round) == (State.STILL_PRESENT, 3)
+    still_present.refresh_from_db()
+    assert (still_present.state, still_present.approval_round) == (State.STILL_PRESENT, 3)
 
 
 @pytest.mark.parametrize("is_approved", [False, True])
 def test_a_request_by_a_clock_that_was_ahead_expires_when_it_is_set_back(
-    asked: Deletion, ada: Person, linus: Person, clock: SettableClock, is_approved: bool
+    requested: Deletion, ada: Person, linus: Person, clock: SettableClock, is_approved: bool
 ) -> None:
     if is_approved:
-        approve(asked, linus)
+        approve(requested, linus)
     clock.advance(hours=-1)
     with pytest.raises(ConflictError):
-        confirm(asked, ada) if is_approved else approve(asked, linus)
+        confirm(requested, ada) if is_approved else approve(requested, linus)
     due.run_due(actor=WORKER)
-    asked.refresh_from_db()
-    assert asked.outcome == Outcome.EXPIRED
+    requested.refresh_from_db()
+    assert requested.outcome == Outcome.EXPIRED
 
 
 @pytest.mark.parametrize("days", [0, 30])
-def test_the_approvals_of_an_earlier_attempt_allow_no_other(
-    present: Deletion, ada: Person, sent: Callable[[], int], clock: SettableClock, days: int
+def test_the_approvals_of_an_earlier_attempt_do_not_allow_another(
+    still_present: Deletion,
+    ada: Person,
+    delete_count: Callable[[], int],
+    clock: SettableClock,
+    days: int,
 ) -> None:
     clock.advance(hours=24 * days)
     with pytest.raises(ConflictError, match=r"needs approval again\. No new DELETE"):
-        confirm(present, ada)
-    assert present.state == State.STILL_PRESENT
-    assert sent() == 1
+        confirm(still_present, ada)
+    assert still_present.state == State.STILL_PRESENT
+    assert delete_count() == 1
 
 
-def test_the_confirming_form_answers_409_and_sends_nothing(
-    present: Deletion, ada: Person, client_of: ClientOf, sent: Callable[[], int]
+def test_the_confirmation_form_returns_409_and_sends_nothing(
+    still_present: Deletion, ada: Person, client_of: ClientOf, delete_count: Callable[[], int]
 ) -> None:
     client = client_of(ada)
-    page = record(client, present)
+    page = record(client, still_present)
     assert not page.has_form_to("/execute/")
     response = client.post(
-        f"/deletions/{present.pk}/execute/", {"confirmation": "Payments US"}, follow=True
+        f"/deletions/{still_present.pk}/execute/", {"confirmation": "Payments US"}, follow=True
     )
     assert response.status_code == 409
-    assert sent() == 1
+    assert delete_count() == 1
 
 
-def test_the_same_person_approves_another_sending_within_a_new_24_hours(
-    present: Deletion, ada: Person, linus: Person, sent: Callable[[], int], clock: SettableClock
+def test_the_same_person_can_approve_another_attempt_within_a_new_24_hours(
+    still_present: Deletion,
+    ada: Person,
+    linus: Person,
+    delete_count: Callable[[], int],
+    clock: SettableClock,
 ) -> None:
-    assert present.expires_at == clock.at + time_limits.APPROVAL_WINDOW
+    assert still_present.expires_at == clock.at + time_limits.APPROVAL_WINDOW
     clock.advance(hours=23)
-    approve(present, linus)
-    assert present.state == State.STILL_PRESENT
-    assert present.expires_at == clock.at + time_limits.CONFIRMING_WINDOW
-    assert confirm(present, ada).outcome == Outcome.DELETED
-    assert sent() == 2
+    approve(still_present, linus)
+    assert still_present.state == State.STILL_PRESENT
+    assert still_present.expires_at == clock.at + time_limits.CONFIRMING_WINDOW
+    assert confirm(still_present, ada).outcome == Outcome.DELETED
+    assert delete_count() == 2
     assert [one.round for one in Approval.objects.order_by("pk")] == [1, 2]
 
 
 def test_two_people_must_approve_again_under_policy_two(
-    ask_for: AskFor,
+    request_deletion: RequestFor,
     linus: Person,
     barbara: Person,
     ada: Person,
-    lose_answer: Lose,
-    sent: Callable[[], int],
+    lose_response: LoseResponse,
+    delete_count: Callable[[], int],
 ) -> None:
-    deletion = approve(approve(ask_for(ApprovalPolicy.TWO), linus), barbara)
-    approve(lose_answer(deletion), barbara)
+    deletion = approve(approve(request_deletion(ApprovalPolicy.TWO), linus), barbara)
+    approve(lose_response(deletion), barbara)
     with pytest.raises(ConflictError, match="needs approval again"):
         confirm(deletion, ada)
     approve(deletion, linus)
     confirm(deletion, ada)
-    assert sent() == 2
+    assert delete_count() == 2
 
 
 def test_the_requester_cannot_approve_the_second_attempt_either(
-    present: Deletion, ada: Person
+    still_present: Deletion, ada: Person
 ) -> None:
     with pytest.raises(PermissionDenied, match="Another person must approve"):
-        approve(present, ada)
+        approve(still_present, ada)
 
 
-def test_no_one_approves_the_same_attempt_twice(present: Deletion, linus: Person) -> None:
-    approve(present, linus)
+def test_no_one_approves_the_same_attempt_twice(still_present: Deletion, linus: Person) -> None:
+    approve(still_present, linus)
     with pytest.raises(ConflictError):
-        approve(present, linus)
+        approve(still_present, linus)
 
 
-def test_a_page_opened_before_the_first_attempt_approves_no_second_one(
-    present: Deletion, linus: Person, barbara: Person
+def test_a_page_opened_before_the_first_attempt_cannot_approve_a_second_one(
+    still_present: Deletion, linus: Person, barbara: Person
 ) -> None:
     for person in (linus, barbara):
         with pytest.raises(ConflictError, match="The request changed since you opened it"):
             approvals.approve_deletion(
-                deletion=present, actor=person_actor(person=person), digest=present.approval_digest
+                deletion=still_present,
+                actor=person_actor(person=person),
+                digest=still_present.approval_digest,
             )
 
 
 def test_a_second_lost_response_needs_a_third_approval(
-    present: Deletion, ada: Person, linus: Person, lose_answer: Lose, sent: Callable[[], int]
+    still_present: Deletion,
+    ada: Person,
+    linus: Person,
+    lose_response: LoseResponse,
+    delete_count: Callable[[], int],
 ) -> None:
-    lose_answer(approve(present, linus))
-    assert present.approval_round == 3
+    lose_response(approve(still_present, linus))
+    assert still_present.approval_round == 3
     with pytest.raises(ConflictError, match="needs approval again"):
-        confirm(present, ada)
-    assert sent() == 2
+        confirm(still_present, ada)
+    assert delete_count() == 2
 
 
 def test_automatic_retries_stay_within_one_approval(
-    asked: Deletion,
+    requested: Deletion,
     ada: Person,
     linus: Person,
     sandbox: SandboxServer,
     clock: SettableClock,
-    sent: Callable[[], int],
+    delete_count: Callable[[], int],
 ) -> None:
-    approve(asked, linus)
+    approve(requested, linus)
     sandbox.world.set_fault(fault=faults.rate_limited(reset="7"), operation="delete")
-    assert confirm(asked, ada).state == State.WAITING
+    assert confirm(requested, ada).state == State.WAITING
     sandbox.world.clear_faults()
     clock.advance(seconds=8)
     due.run_due(actor=WORKER)
-    asked.refresh_from_db()
-    assert (asked.outcome, asked.approval_round) == (Outcome.DELETED, 1)
-    assert sent() == 2
+    requested.refresh_from_db()
+    assert (requested.outcome, requested.approval_round) == (Outcome.DELETED, 1)
+    assert delete_count() == 2
 
 
 def test_a_failed_check_before_sending_uses_up_no_approval(
-    present: Deletion, ada: Person, linus: Person, sandbox: SandboxServer
+    still_present: Deletion, ada: Person, linus: Person, sandbox: SandboxServer
 ) -> None:
-    approve(present, linus)
+    approve(still_present, linus)
     sandbox.world.set_fault(fault=faults.RETURNS_403, operation="list")
-    confirm(present, ada)
-    assert (present.state, present.cause) == (State.STILL_PRESENT, Cause.LISTING_FAILED)
+    confirm(still_present, ada)
+    assert (still_present.state, still_present.cause) == (State.STILL_PRESENT, Cause.LISTING_FAILED)
     sandbox.world.clear_faults()
-    assert confirm(present, ada).outcome == Outcome.DELETED
+    assert confirm(still_present, ada).outcome == Outcome.DELETED
 
 
 @pytest.mark.parametrize("answer", [faults.RETURNS_403, faults.rate_limited(reset="7")])
 def test_a_second_unknown_attempt_uses_up_its_approval_too(
-    present: Deletion,
+    still_present: Deletion,
     ada: Person,
     linus: Person,
     sandbox: SandboxServer,
     clock: SettableClock,
     answer: faults.Fault,
 ) -> None:
-    """Refused, or too late to send again, after an attempt that may have worked."""
-    approve(present, linus)
+    """Refused, or too late to send again, after an attempt that might have worked."""
+    approve(still_present, linus)
     sandbox.world.set_fault(fault=answer, operation="delete")
-    confirm(present, ada)
+    confirm(still_present, ada)
     clock.advance(minutes=16)
     due.run_due(actor=WORKER)
-    present.refresh_from_db()
-    assert (present.state, present.approval_round) == (State.UNKNOWN, 3)
+    still_present.refresh_from_db()
+    assert (still_present.state, still_present.approval_round) == (State.UNKNOWN, 3)
 
 
 def test_unconfirmed_approvals_lapse_and_the_same_people_can_approve_again(
-    present: Deletion, ada: Person, linus: Person, clock: SettableClock, sent: Callable[[], int]
+    still_present: Deletion,
+    ada: Person,
+    linus: Person,
+    clock: SettableClock,
+    delete_count: Callable[[], int],
 ) -> None:
-    approve(present, linus)
+    approve(still_present, linus)
     clock.advance(hours=24)
     due.run_due(actor=WORKER)
-    present.refresh_from_db()
-    assert (present.state, present.approval_round) == (State.STILL_PRESENT, 3)
+    still_present.refresh_from_db()
+    assert (still_present.state, still_present.approval_round) == (State.STILL_PRESENT, 3)
     lapsed = AuditEvent.objects.get(code="deletion.approvals_lapsed")
     assert (lapsed.details["approval_round"], lapsed.details["approvals_given"]) == (2, 1)
     with pytest.raises(ConflictError, match="needs approval again"):
-        confirm(present, ada)
-    approve(present, linus)
-    assert present.expires_at == clock.at + timedelta(hours=24)
-    assert confirm(present, ada).outcome == Outcome.DELETED
-    assert sent() == 2
+        confirm(still_present, ada)
+    approve(still_present, linus)
+    assert still_present.expires_at == clock.at + timedelta(hours=24)
+    assert confirm(still_present, ada).outcome == Outcome.DELETED
+    assert delete_count() == 2
 
 
 @pytest.mark.parametrize("act", ["confirm", "approve"])
-def test_approvals_lapse_without_a_worker_too(
-    present: Deletion,
+def test_approvals_lapse_even_without_a_worker(
+    still_present: Deletion,
     ada: Person,
     linus: Person,
     barbara: Person,
     clock: SettableClock,
-    sent: Callable[[], int],
+    delete_count: Callable[[], int],
     act: str,
 ) -> None:
-    approve(present, linus)
+    approve(still_present, linus)
     clock.advance(hours=24)
     if act == "confirm":
         with pytest.raises(ConflictError, match="needs approval again"):
-            confirm(present, ada)
-        assert present.approval_round == 3
+            confirm(still_present, ada)
+        assert still_present.approval_round == 3
     else:
-        approve(present, barbara)
-        assert [one.approver for one in present.current_approvals] == [barbara]
-    assert sent() == 1
+        approve(still_present, barbara)
+        assert [one.approver for one in still_present.current_approvals] == [barbara]
+    assert delete_count() == 1
 
 
-def test_a_first_approval_after_the_window_begins_another(
-    ask_for: AskFor, linus: Person, barbara: Person, lose_answer: Lose, clock: SettableClock
+def test_a_first_approval_after_the_window_starts_another(
+    request_deletion: RequestFor,
+    linus: Person,
+    barbara: Person,
+    lose_response: LoseResponse,
+    clock: SettableClock,
 ) -> None:
-    deletion = lose_answer(approve(approve(ask_for(ApprovalPolicy.TWO), linus), barbara))
+    deletion = lose_response(approve(approve(request_deletion(ApprovalPolicy.TWO), linus), barbara))
     clock.advance(hours=25)
     approve(deletion, linus)
     assert deletion.expires_at == clock.at + time_limits.APPROVAL_WINDOW
@@ -330,27 +354,31 @@ def test_a_first_approval_after_the_window_begins_another(
 
 
 def test_a_decline_after_enough_approvals_ends_the_round_and_leaves_it_open(
-    present: Deletion,
+    still_present: Deletion,
     ada: Person,
     linus: Person,
     barbara: Person,
     client_of: ClientOf,
-    sent: Callable[[], int],
+    delete_count: Callable[[], int],
 ) -> None:
-    approve(present, linus)
-    assert not record(client_of(linus), present).has_form_to("/decline/")
-    assert record(client_of(barbara), present).has_form_to("/decline/")
-    decline(present, barbara)
-    assert (present.state, present.approval_round) == (State.STILL_PRESENT, 3)
+    approve(still_present, linus)
+    assert not record(client_of(linus), still_present).has_form_to("/decline/")
+    assert record(client_of(barbara), still_present).has_form_to("/decline/")
+    decline(still_present, barbara)
+    assert (still_present.state, still_present.approval_round) == (State.STILL_PRESENT, 3)
     with pytest.raises(ConflictError, match="needs approval again"):
-        confirm(present, ada)
-    assert sent() == 1
+        confirm(still_present, ada)
+    assert delete_count() == 1
 
 
 def test_a_decline_ends_the_approval_of_another_person(
-    ask_for: AskFor, linus: Person, barbara: Person, ada: Person, lose_answer: Lose
+    request_deletion: RequestFor,
+    linus: Person,
+    barbara: Person,
+    ada: Person,
+    lose_response: LoseResponse,
 ) -> None:
-    deletion = lose_answer(approve(approve(ask_for(ApprovalPolicy.TWO), linus), barbara))
+    deletion = lose_response(approve(approve(request_deletion(ApprovalPolicy.TWO), linus), barbara))
     approve(deletion, linus)
     decline(deletion, barbara)
     assert (deletion.state, deletion.outcome) == (State.STILL_PRESENT, "")
@@ -363,118 +391,118 @@ def test_a_decline_ends_the_approval_of_another_person(
 
 
 def test_a_confirmation_that_lost_a_race_with_a_new_round_sends_nothing(
-    present: Deletion, ada: Person, linus: Person, sent: Callable[[], int]
+    still_present: Deletion, ada: Person, linus: Person, delete_count: Callable[[], int]
 ) -> None:
-    approve(present, linus)
-    stale = Deletion.objects.get(pk=present.pk)
-    Deletion.objects.filter(pk=present.pk).update(approval_round=3)
+    approve(still_present, linus)
+    stale = Deletion.objects.get(pk=still_present.pk)
+    Deletion.objects.filter(pk=still_present.pk).update(approval_round=3)
     confirm(stale, ada)
-    assert (stale.state, sent()) == (State.STILL_PRESENT, 1)
+    assert (stale.state, delete_count()) == (State.STILL_PRESENT, 1)
 
 
 def test_break_glass_covers_one_attempt(
-    asked: Deletion,
-    breaker: Person,
+    requested: Deletion,
+    break_glass_user: Person,
     ada: Person,
     linus: Person,
     sandbox: SandboxServer,
     clock: SettableClock,
-    sent: Callable[[], int],
+    delete_count: Callable[[], int],
 ) -> None:
     sandbox.world.set_fault(fault=faults.RESET_AFTER_READING, operation="delete")
-    assert broken(asked, breaker).state == State.UNKNOWN
+    assert use_break_glass(requested, break_glass_user).state == State.UNKNOWN
     sandbox.world.clear_faults()
-    look_twice(asked, clock)
-    for person in (ada, breaker):
+    check_twice(requested, clock)
+    for person in (ada, break_glass_user):
         with pytest.raises(ConflictError, match="needs approval again"):
-            confirm(asked, person)
+            confirm(requested, person)
     with pytest.raises(ConflictError, match="covers one attempt"):
-        broken(asked, breaker)
-    assert sent() == 1
-    approve(asked, linus)
+        use_break_glass(requested, break_glass_user)
+    assert delete_count() == 1
+    approve(requested, linus)
     with pytest.raises(ConflictError, match="Only Ada"):
-        confirm(asked, breaker)
-    assert confirm(asked, ada).outcome == Outcome.DELETED
+        confirm(requested, break_glass_user)
+    assert confirm(requested, ada).outcome == Outcome.DELETED
 
 
 def test_a_lost_break_glass_permission_does_not_block_an_approved_attempt(
-    asked: Deletion,
-    breaker: Person,
+    requested: Deletion,
+    break_glass_user: Person,
     ada: Person,
     linus: Person,
     sandbox: SandboxServer,
     clock: SettableClock,
 ) -> None:
     sandbox.world.set_fault(fault=faults.RESET_AFTER_READING, operation="delete")
-    broken(asked, breaker)
+    use_break_glass(requested, break_glass_user)
     sandbox.world.clear_faults()
-    look_twice(asked, clock)
-    Person.objects.filter(pk=breaker.pk).update(is_active=False)
-    assert confirm(approve(asked, linus), ada).outcome == Outcome.DELETED
+    check_twice(requested, clock)
+    Person.objects.filter(pk=break_glass_user.pk).update(is_active=False)
+    assert confirm(approve(requested, linus), ada).outcome == Outcome.DELETED
 
 
 def test_break_glass_can_be_used_for_a_second_attempt_after_an_approved_one(
-    present: Deletion, breaker: Person, sent: Callable[[], int]
+    still_present: Deletion, break_glass_user: Person, delete_count: Callable[[], int]
 ) -> None:
-    assert broken(present, breaker).outcome == Outcome.DELETED
-    assert (present.break_glass_round, sent()) == (2, 2)
+    assert use_break_glass(still_present, break_glass_user).outcome == Outcome.DELETED
+    assert (still_present.break_glass_round, delete_count()) == (2, 2)
 
 
-def test_the_approval_of_who_lost_the_right_does_not_count_the_second_time(
-    present: Deletion, ada: Person, linus: Person
+def test_an_approver_who_lost_the_permission_does_not_count_for_a_second_attempt(
+    still_present: Deletion, ada: Person, linus: Person
 ) -> None:
-    approve(present, linus)
+    approve(still_present, linus)
     linus.groups.clear()
     with pytest.raises(BlockedError, match="no longer has permission to approve"):
-        confirm(present, ada)
+        confirm(still_present, ada)
 
 
-def test_what_disappeared_or_changed_meanwhile_is_not_approved(
-    present: Deletion, linus: Person, sandbox: SandboxServer, wanted: Connection
+def test_a_missing_or_changed_connection_is_not_approved(
+    still_present: Deletion, linus: Person, sandbox: SandboxServer, wanted: Connection
 ) -> None:
     sandbox.world.remove_connection(connection_id=wanted.id)
     with pytest.raises(ConflictError, match=r"nothing to approve\. No new DELETE"):
-        approve(present, linus)
-    assert present.outcome == Outcome.GONE_UNATTRIBUTED
+        approve(still_present, linus)
+    assert still_present.outcome == Outcome.GONE_UNATTRIBUTED
 
 
-def test_the_page_asks_the_approvers_again_and_keeps_the_first_approval(
-    present: Deletion, ada: Person, linus: Person, client_of: ClientOf
+def test_the_page_requests_approval_again_and_keeps_the_first_approval(
+    still_present: Deletion, ada: Person, linus: Person, client_of: ClientOf
 ) -> None:
-    page = record(client_of(linus), present)
+    page = record(client_of(linus), still_present)
     assert "A new DELETE needs new approvals" in page.text
     assert "0 of 1" in page.text
     assert "Approved by (round 1)" in page.text
     form = page.form_to("/approve/")
     assert page.has_form_to("/decline/")
     assert client_of(linus).post(form.action, form.fields).status_code == 303
-    page = record(client_of(ada), present)
+    page = record(client_of(ada), still_present)
     assert "A new DELETE is approved by Linus." in page.text
     assert page.has_form_to("/execute/")
-    assert not record(client_of(linus), present).has_form_to("/approve/")
+    assert not record(client_of(linus), still_present).has_form_to("/approve/")
 
 
-def test_the_overview_and_the_menu_count_it_for_who_must_decide(
-    present: Deletion, ada: Person, linus: Person, client_of: ClientOf
+def test_the_overview_and_the_menu_count_it_for_approvers_who_must_decide(
+    still_present: Deletion, ada: Person, linus: Person, client_of: ClientOf
 ) -> None:
-    assert waits_for(linus).to_approve.yours == [present]
+    assert waits_for(linus).to_approve.yours == [still_present]
     assert waits_for(ada).to_confirm.yours == []
     assert menu_count(client_of(linus)) == 1
-    approve(present, linus)
+    approve(still_present, linus)
     assert waits_for(linus).to_approve.yours == []
-    assert waits_for(ada).to_confirm.yours == [present]
+    assert waits_for(ada).to_confirm.yours == [still_present]
     assert menu_count(client_of(linus)) == 0
 
 
 def test_the_menu_counts_the_second_of_two_approvals(
-    ask_for: AskFor,
+    request_deletion: RequestFor,
     linus: Person,
     barbara: Person,
     root: Person,
-    lose_answer: Lose,
+    lose_response: LoseResponse,
     client_of: ClientOf,
 ) -> None:
-    deletion = lose_answer(approve(approve(ask_for(ApprovalPolicy.TWO), linus), barbara))
+    deletion = lose_response(approve(approve(request_deletion(ApprovalPolicy.TWO), linus), barbara))
     approve(deletion, linus)
     assert [menu_count(client_of(one)) for one in (linus, barbara)] == [0, 1]
     approve(deletion, barbara)
@@ -487,10 +515,14 @@ def menu_count(client: Client) -> int:
 
 
 def test_possible_approvers_are_notified_that_approval_is_needed_again(
-    asked: Deletion, linus: Person, barbara: Person, lose_answer: Lose, settings: Settings
+    requested: Deletion,
+    linus: Person,
+    barbara: Person,
+    lose_response: LoseResponse,
+    settings: Settings,
 ) -> None:
     settings.HAS_MAIL = True
-    lose_answer(approve(asked, linus))
+    lose_response(approve(requested, linus))
     told = Notification.objects.filter(
         code="deletion.still_present", channel=Notification.Channel.MAIL
     )
@@ -501,50 +533,52 @@ def test_possible_approvers_are_notified_that_approval_is_needed_again(
 
 
 def test_an_export_names_the_approvers_of_each_attempt(
-    present: Deletion, ada: Person, linus: Person, barbara: Person
+    still_present: Deletion, ada: Person, linus: Person, barbara: Person
 ) -> None:
     row = deletion_row(Deletion.objects.get())
     assert row["approved_by"] == ["Linus"]
-    approve(present, barbara)
-    confirm(present, ada)
+    approve(still_present, barbara)
+    confirm(still_present, ada)
     row = deletion_row(Deletion.objects.get())
     assert row["approved_by"] == ["Barbara"]
     assert [one["approved_by"] for one in row["attempts"]] == [["Linus"], ["Barbara"]]
 
 
-# --- What the database holds by itself
+# --- What the database enforces by itself
 
 
 @contextmanager
-def refused(match: str) -> Iterator[None]:
-    """The database refuses what is done inside, and nothing of it stays."""
+def assert_database_refuses(match: str) -> Iterator[None]:
+    """Expect the database to refuse the block, and roll it back."""
     with pytest.raises(IntegrityError, match=match), transaction.atomic():
         yield
 
 
-def test_the_database_sends_nothing_on_the_approvals_of_an_earlier_round(
-    present: Deletion,
+def test_the_database_refuses_to_send_with_the_approvals_of_an_earlier_round(
+    still_present: Deletion,
 ) -> None:
-    with refused("Other people must approve it first"):
+    with assert_database_refuses("Other people must approve it first"):
         Deletion.objects.update(state=State.SENDING)
 
 
 @pytest.mark.parametrize("state", [State.UNKNOWN, State.STILL_PRESENT, State.APPROVED])
 def test_the_database_ends_an_approval_round_with_its_attempt(
-    asked: Deletion, linus: Person, state: State
+    requested: Deletion, linus: Person, state: State
 ) -> None:
-    approve(asked, linus)
+    approve(requested, linus)
     Deletion.objects.update(state=State.SENDING)
-    with refused("An approval covers one attempt"):
+    with assert_database_refuses("An approval covers one attempt"):
         Deletion.objects.update(state=state)
     if state == State.UNKNOWN:
         Deletion.objects.update(state=state, approval_round=2)
 
 
 @pytest.fixture
-def in_doubt(asked: Deletion, linus: Person, lose_answer: Lose, clock: SettableClock) -> Deletion:
-    """Set back to waiting while its last attempt may still work, which the product never does."""
-    deletion = approve(lose_answer(approve(asked, linus)), linus)
+def waiting_with_unknown_attempt(
+    requested: Deletion, linus: Person, lose_response: LoseResponse, clock: SettableClock
+) -> Deletion:
+    """Set back to waiting while its last attempt may still succeed, which Org Admin never does."""
+    deletion = approve(lose_response(approve(requested, linus)), linus)
     Deletion.objects.update(state=State.SENDING, epoch=2)
     Attempt.objects.create(
         deletion=deletion,
@@ -560,43 +594,43 @@ def in_doubt(asked: Deletion, linus: Person, lose_answer: Lose, clock: SettableC
 
 
 def test_the_database_refuses_an_attempt_in_a_round_with_an_unknown_one(
-    in_doubt: Deletion,
+    waiting_with_unknown_attempt: Deletion,
 ) -> None:
-    with refused("An approval covers one attempt"):
+    with assert_database_refuses("An approval covers one attempt"):
         Deletion.objects.update(state=State.SENDING, epoch=3)
 
 
-def test_the_database_refuses_an_attempt_during_another(asked: Deletion, linus: Person) -> None:
-    approve(asked, linus)
-    attempt = sending.claim(deletion=asked, actor=WORKER, was_rechecked=True)
+def test_the_database_refuses_an_attempt_during_another(requested: Deletion, linus: Person) -> None:
+    approve(requested, linus)
+    attempt = sending.claim(deletion=requested, actor=WORKER, was_rechecked=True)
     assert attempt is not None
-    with refused("An approval covers one attempt"):
+    with assert_database_refuses("An approval covers one attempt"):
         Deletion.objects.update(epoch=2)
 
 
 def test_nothing_is_claimed_in_a_round_with_an_unknown_attempt(
-    in_doubt: Deletion,
+    waiting_with_unknown_attempt: Deletion,
 ) -> None:
     with pytest.raises(BlockedError, match="might have worked"):
-        sending.claim(deletion=in_doubt, actor=WORKER, was_rechecked=True)
+        sending.claim(deletion=waiting_with_unknown_attempt, actor=WORKER, was_rechecked=True)
 
 
 @pytest.mark.parametrize("number", [1, 4])
-def test_the_database_lets_a_round_neither_return_nor_be_skipped(
-    present: Deletion, number: int
+def test_the_database_lets_a_round_neither_decrease_nor_skip_a_number(
+    still_present: Deletion, number: int
 ) -> None:
-    with refused("An approval covers one attempt"):
+    with assert_database_refuses("An approval covers one attempt"):
         Deletion.objects.update(approval_round=number)
 
 
-def test_the_database_takes_no_approval_for_another_round(
-    present: Deletion, linus: Person, clock: SettableClock
+def test_the_database_refuses_an_approval_for_another_round(
+    still_present: Deletion, linus: Person, clock: SettableClock
 ) -> None:
     first = Approval.objects.get()
     for number in (1, 3):
-        with refused(r"An approval is of one deletion|There is one already"):
+        with assert_database_refuses(r"An approval is of one deletion|There is one already"):
             Approval.objects.create(
-                deletion=present,
+                deletion=still_present,
                 approver=linus,
                 approver_name="Linus",
                 requester=first.requester,
@@ -607,34 +641,40 @@ def test_the_database_takes_no_approval_for_another_round(
             )
 
 
-def test_the_database_moves_no_approval_into_another_round(present: Deletion) -> None:
-    with refused("A decision stays as it was given"):
+def test_the_database_refuses_to_move_an_approval_into_another_round(
+    still_present: Deletion,
+) -> None:
+    with assert_database_refuses("A decision stays as it was given"):
         Approval.objects.update(round=2)
 
 
 def test_the_database_limits_break_glass_to_its_round(
-    present: Deletion, breaker: Person, clock: SettableClock
+    still_present: Deletion, break_glass_user: Person, clock: SettableClock
 ) -> None:
-    values = {"break_glass_at": clock.at, "break_glass_by": breaker, "break_glass_reason": WHY}
-    with refused("Broken glass stays broken"):
+    values = {
+        "break_glass_at": clock.at,
+        "break_glass_by": break_glass_user,
+        "break_glass_reason": REASON,
+    }
+    with assert_database_refuses("Broken glass stays broken"):
         Deletion.objects.update(**values, break_glass_round=1)
     Deletion.objects.update(**values, break_glass_round=2)
-    with refused("Broken glass stays broken"):
+    with assert_database_refuses("Broken glass stays broken"):
         Deletion.objects.update(break_glass_round=3, approval_round=3)
     Deletion.objects.update(approval_round=3)
-    with refused("Other people must approve it first"):
+    with assert_database_refuses("Other people must approve it first"):
         Deletion.objects.update(state=State.SENDING)
 
 
-def test_the_database_takes_no_attempt_under_another_round(present: Deletion) -> None:
-    attempt = present.attempts.get()
+def test_the_database_refuses_an_attempt_under_another_round(still_present: Deletion) -> None:
+    attempt = still_present.attempts.get()
     attempt.pk, attempt.number, attempt.epoch = None, 2, 2
-    with refused("A sending is of the deletion's current round"):
+    with assert_database_refuses("A sending is of the deletion's current round"):
         attempt.save(force_insert=True)
 
 
-def test_an_attempt_counts_the_approvals_of_its_round_itself(
-    present: Deletion, ada: Person
+def test_starting_an_attempt_counts_the_approvals_of_its_round_itself(
+    still_present: Deletion, ada: Person
 ) -> None:
     with pytest.raises(BlockedError, match="still needs approval"):
-        sending.require_sendable(deletion=present, confirmed_by=ada)
+        sending.require_sendable(deletion=still_present, confirmed_by=ada)

@@ -31,7 +31,7 @@ def credential(db: None) -> Credential:
 
 @pytest.fixture
 def make(credential: Credential, ada: Person) -> Make:
-    """Store a settled deletion; every field can be overridden, `minute` moves it in time."""
+    """Store a closed deletion; every field can be overridden, and `minute` shifts its time."""
 
     def store(*, minute: int = 0, **fields: Any) -> Deletion:
         at = START + timedelta(minutes=minute)

@@ -1,4 +1,4 @@
-"""How much happened on each day, over the history and over the audit log."""
+"""Daily counts in the deletion history and the audit log."""
 
 import re
 from collections import Counter
@@ -29,7 +29,7 @@ def rows(*days_ago: int, kind: str = "deleted") -> list[tuple[str, str, int]]:
     return [(f"{NOON - timedelta(days=number):%Y-%m-%d}", kind, 1) for number in days_ago]
 
 
-def test_days_without_anything_stand_between_those_with_something() -> None:
+def test_empty_days_appear_between_days_with_entries() -> None:
     found = by_day([*rows(0, kind="refused"), *rows(0, 3)], limit=100)
     assert [(day.date.day, dict(day.counts)) for day in found.days] == [
         (7, {"deleted": 1}),
@@ -40,14 +40,14 @@ def test_days_without_anything_stand_between_those_with_something() -> None:
     assert not found.has_older
 
 
-def test_a_month_is_shown_at_most_and_older_ones_are_said_to_be_there() -> None:
+def test_at_most_a_month_is_shown_and_older_entries_are_mentioned() -> None:
     found = by_day(rows(0, 30, 31), limit=100)
     assert len(found.days) == 31
     assert found.days[0].date == date(2026, 2, 8)
     assert found.has_older
 
 
-def test_a_day_that_was_not_read_to_its_end_is_not_drawn() -> None:
+def test_an_incompletely_counted_day_is_not_drawn() -> None:
     found = by_day(rows(0, 1, 1), limit=3)
     assert [day.date.day for day in found.days] == [10]
     assert found.has_older
@@ -56,7 +56,7 @@ def test_a_day_that_was_not_read_to_its_end_is_not_drawn() -> None:
     assert days.has_older
 
 
-def test_nothing_is_no_chart() -> None:
+def test_no_entries_means_no_chart() -> None:
     assert by_day([], limit=3).days == ()
 
 
@@ -67,7 +67,7 @@ def chart_in(html: str) -> ET.Element:
 
 
 @pytest.mark.django_db
-def test_the_history_draws_what_passes_the_filter_and_tells_the_same_in_a_table(
+def test_the_history_chart_follows_the_filter_and_has_an_equivalent_table(
     client_of: ClientOf, victor: Person, make: Make
 ) -> None:
     make(minute=0, ticket="SEC-1")
@@ -91,7 +91,7 @@ def test_the_history_draws_what_passes_the_filter_and_tells_the_same_in_a_table(
 
 
 @pytest.mark.django_db
-def test_an_org_at_both_ends_is_drawn_once_and_the_newest_first(
+def test_an_org_on_both_sides_is_drawn_once_and_the_newest_first(
     victor: Person, make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(history, "MAX_COUNTED", 3)
@@ -109,7 +109,7 @@ def test_an_org_at_both_ends_is_drawn_once_and_the_newest_first(
 
 
 @pytest.mark.django_db
-def test_the_record_draws_its_acts_by_what_they_are_about(
+def test_the_audit_log_chart_groups_events_by_subject(
     client_of: ClientOf, edith: Person, clock: SettableClock
 ) -> None:
     add_event("A sign-in.", code=EventCode.SIGNED_IN)
@@ -125,7 +125,7 @@ def test_the_record_draws_its_acts_by_what_they_are_about(
 
 
 @pytest.mark.django_db
-def test_what_is_not_drawn_is_said(
+def test_the_page_says_what_the_chart_leaves_out(
     client_of: ClientOf,
     edith: Person,
     make: Make,

@@ -19,7 +19,7 @@ def found(viewer: Person, **filters: Any) -> list[Deletion]:
     return page.deletions
 
 
-def test_the_newest_stands_first(make: Make, victor: Person) -> None:
+def test_the_newest_deletion_comes_first(make: Make, victor: Person) -> None:
     old, new = make(minute=1), make(minute=2)
     assert found(victor) == [new, old]
 
@@ -41,7 +41,7 @@ def test_the_newest_stands_first(make: Make, victor: Person) -> None:
         ({"contradicted_at": START}, {"is_contradicted": True}),
     ],
 )
-def test_a_filter_finds_the_one_that_it_means(
+def test_a_filter_finds_the_matching_deletion(
     make: Make, victor: Person, fields: dict[str, Any], filters: dict[str, Any]
 ) -> None:
     make(minute=1)
@@ -50,7 +50,9 @@ def test_a_filter_finds_the_one_that_it_means(
     assert found(victor, **filters) == [wanted]
 
 
-def test_an_org_is_its_site_and_id_and_never_its_name(make: Make, victor: Person) -> None:
+def test_an_org_is_filtered_by_its_site_and_id_and_never_by_its_name(
+    make: Make, victor: Person
+) -> None:
     make(minute=1, sink_org_id="org-other", sink_org_name="Data Lake")
     make(minute=2, sink_org_id="org-lake", sink_org_name="Data Lake", site="us5.datadoghq.com")
     wanted = make(minute=3, sink_org_id="org-lake", sink_org_name="Data Lake")
@@ -74,18 +76,14 @@ def test_a_person_and_a_connection_can_be_filtered(
     assert found(victor, connection_id=wanted.connection_id) == [wanted]
 
 
-def test_a_period_begins_with_its_first_moment_and_ends_before_its_last(
-    make: Make, victor: Person
-) -> None:
+def test_a_period_includes_its_start_and_excludes_its_end(make: Make, victor: Person) -> None:
     first, last = make(minute=0), make(minute=10)
     filters = {"since": START, "until": START + timedelta(minutes=10)}
     assert found(victor, **filters) == [first]
     assert last not in found(victor, **filters)
 
 
-def test_pages_leave_nothing_out_and_show_nothing_twice_even_at_equal_times(
-    make: Make, victor: Person
-) -> None:
+def test_pages_have_no_gaps_or_repeats_even_at_equal_times(make: Make, victor: Person) -> None:
     stored = {make(minute=minute // 3).pk for minute in range(10)}
     actor = person_actor(person=victor)
     seen: list[object] = []
@@ -100,7 +98,7 @@ def test_pages_leave_nothing_out_and_show_nothing_twice_even_at_equal_times(
     assert set(seen) == stored
 
 
-def test_pages_of_the_oldest_first_are_those_of_the_newest_first_turned_round(
+def test_pages_sorted_oldest_first_are_the_reverse_of_newest_first(
     make: Make, victor: Person
 ) -> None:
     for minute in range(10):
@@ -117,7 +115,7 @@ def test_pages_of_the_oldest_first_are_those_of_the_newest_first_turned_round(
     assert seen == found(victor)[::-1]
 
 
-def test_the_count_is_exact_to_its_limit_and_then_stops(
+def test_the_history_count_is_exact_up_to_its_limit(
     make: Make, victor: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(history, "MAX_COUNTED", 3)
@@ -130,6 +128,6 @@ def test_the_count_is_exact_to_its_limit_and_then_stops(
 
 
 @pytest.mark.parametrize("text", ["", "x", "2026-01-01T09:00:00", "2026-01-01T09:00:00+00:00~no"])
-def test_a_place_that_is_none_is_refused(text: str) -> None:
+def test_an_invalid_cursor_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"."):
         Cursor.parse(text)

@@ -27,13 +27,13 @@ def body_of(client: Client, url: str) -> str:
     return client.get(url).getvalue().decode()
 
 
-def test_an_empty_history_leads_on(client_of: ClientOf, victor: Person) -> None:
+def test_an_empty_history_links_to_the_next_step(client_of: ClientOf, victor: Person) -> None:
     page = body_of(client_of(victor), "/deletions/")
     assert "Every deletion is kept, with requester" in page
     assert "/connections/" in page
 
 
-def test_a_row_leads_to_its_deletion_and_says_what_became_of_it(
+def test_a_row_links_to_its_deletion_and_shows_its_status(
     client_of: ClientOf, victor: Person, make: Make
 ) -> None:
     deletion = make(reason="vendor <b>gone</b>", ticket="SEC-1")
@@ -52,7 +52,7 @@ def test_filters_that_find_nothing_say_so(client_of: ClientOf, victor: Person, m
     assert "No deletions match these filters" in page
 
 
-def test_a_filter_that_cannot_be_read_is_named_and_everything_shown(
+def test_an_invalid_filter_is_named_and_everything_is_shown(
     client_of: ClientOf, victor: Person, make: Make
 ) -> None:
     make(ticket="SEC-9")
@@ -69,12 +69,12 @@ def test_a_filter_that_cannot_be_read_is_named_and_everything_shown(
         "0001-01-01T00:00:00+23:59~0b7e3c1a-0000-4000-8000-000000000000",
     ],
 )
-def test_a_place_that_is_none_is_a_400(client_of: ClientOf, victor: Person, after: str) -> None:
+def test_an_invalid_cursor_is_a_400(client_of: ClientOf, victor: Person, after: str) -> None:
     response = client_of(victor).get("/deletions/", {"after": after})
     assert response.status_code == 400
 
 
-def test_the_last_day_there_is_ends_nothing(
+def test_the_last_possible_date_causes_no_error(
     client_of: ClientOf, victor: Person, make: Make
 ) -> None:
     make(ticket="SEC-3")
@@ -90,7 +90,7 @@ def test_older_pages_keep_the_filter(
     assert "ticket=SEC-1&amp;after=" in page
 
 
-def test_the_page_takes_the_same_few_queries_however_many_rows(
+def test_the_number_of_queries_does_not_depend_on_the_number_of_rows(
     client_of: ClientOf,
     victor: Person,
     make: Make,
@@ -127,7 +127,7 @@ def test_an_empty_json_export_is_an_empty_list(client_of: ClientOf, edith: Perso
     assert json.loads(body_of(client_of(edith), "/deletions/export/?format=json")) == []
 
 
-def test_exports_cross_their_batches(
+def test_exports_include_every_batch(
     client_of: ClientOf, edith: Person, make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(history, "EXPORT_BATCH", 2)
@@ -137,7 +137,7 @@ def test_exports_cross_their_batches(
 
 
 @pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", " =1"])
-def test_no_cell_is_taken_for_a_formula(text: str) -> None:
+def test_no_cell_can_be_read_as_a_formula(text: str) -> None:
     assert tabular.as_cell(text).startswith("'")
 
 
@@ -153,7 +153,7 @@ def test_no_cell_is_taken_for_a_formula(text: str) -> None:
         pytest.param("\u00a0=", id="no-break space first"),
     ],
 )
-def test_a_full_width_sign_does_not_start_a_formula_either(start: str) -> None:
+def test_a_full_width_sign_cannot_start_a_formula(start: str) -> None:
     assert tabular.as_cell(f"{start}1+1") == f"'{start}1+1"
 
 
@@ -171,7 +171,7 @@ def test_an_export_is_recorded_before_its_first_byte(
     assert event.actor_name == edith.display_name
 
 
-def test_who_may_not_export_gets_nothing_and_sees_no_button(
+def test_a_person_without_the_export_permission_gets_nothing_and_sees_no_button(
     client_of: ClientOf, victor: Person, make: Make
 ) -> None:
     make()
@@ -181,7 +181,7 @@ def test_who_may_not_export_gets_nothing_and_sees_no_button(
 
 
 @pytest.mark.parametrize("query", ["format=xml", "format=csv&since=yesterday"])
-def test_an_export_of_what_cannot_be_read_is_refused_rather_than_widened(
+def test_an_export_with_an_invalid_filter_is_refused_rather_than_widened(
     client_of: ClientOf, edith: Person, query: str
 ) -> None:
     assert client_of(edith).get(f"/deletions/export/?{query}").status_code == 400

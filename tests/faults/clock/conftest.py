@@ -1,5 +1,5 @@
 """Ada, about to delete, under a clock that somebody sets back."""
 
-from tests.deletions.conftest import ask, credential
+from tests.deletions.conftest import credential, make_deletion
 
-__all__ = ["ask", "credential"]
+__all__ = ["credential", "make_deletion"]

@@ -18,7 +18,7 @@ from connections.models import Credential, Deletion, Outcome, Person, State
 from connections.operations import due
 from sandbox import faults
 from sandbox.server import SandboxServer
-from tests.deletions.conftest import Ask
+from tests.deletions.conftest import RequestDeletion
 from tests.flows.support import read
 from tests.support.clock import SettableClock
 
@@ -39,13 +39,13 @@ def work_off(deletion: Deletion) -> Deletion:
 
 
 def test_the_timeline_is_in_the_order_in_which_things_happened(
-    ask: Ask,
+    make_deletion: RequestDeletion,
     clock: SettableClock,
     sandbox: SandboxServer,
     ada: Person,
     client_of: Callable[[Person], Client],
 ) -> None:
-    deletion = ask(faults.rate_limited(reset="7"))
+    deletion = make_deletion(faults.rate_limited(reset="7"))
     sandbox.world.clear_faults()
     set_back(clock)
     clock.advance(seconds=3608)
@@ -68,9 +68,12 @@ def test_the_timeline_is_in_the_order_in_which_things_happened(
 
 
 def test_events_written_after_it_was_set_back_come_after_in_the_record(
-    ask: Ask, clock: SettableClock, ada: Person, client_of: Callable[[Person], Client]
+    make_deletion: RequestDeletion,
+    clock: SettableClock,
+    ada: Person,
+    client_of: Callable[[Person], Client],
 ) -> None:
-    deletion = ask(faults.EXECUTES_THEN_RESET)
+    deletion = make_deletion(faults.EXECUTES_THEN_RESET)
     set_back(clock)
     due.reconcile_all(actor=WORKER)
     events = audit.events_of(subject=deletion)
@@ -84,16 +87,16 @@ def test_events_written_after_it_was_set_back_come_after_in_the_record(
 
 
 def test_the_history_is_ordered_by_when_was_asked_by_the_shared_clock(
-    ask: Ask,
+    make_deletion: RequestDeletion,
     clock: SettableClock,
     sandbox: SandboxServer,
     ada: Person,
     client_of: Callable[[Person], Client],
 ) -> None:
-    first = ask(faults.RETURNS_403)
+    first = make_deletion(faults.RETURNS_403)
     sandbox.world.clear_faults()
     set_back(clock)
-    second = ask()
+    second = make_deletion()
     assert list(Deletion.objects.all()) == [first, second]
     client = client_of(ada)
     html = client.get("/deletions/").content.decode()
@@ -112,13 +115,13 @@ def test_the_history_is_ordered_by_when_was_asked_by_the_shared_clock(
     ids=["returns_429", "executes_then_reset"],
 )
 def test_nothing_is_sent_again(
-    ask: Ask,
+    make_deletion: RequestDeletion,
     clock: SettableClock,
     sandbox: SandboxServer,
     fault: faults.Fault,
     ends_as: tuple[State, Outcome],
 ) -> None:
-    deletion = ask(fault)
+    deletion = make_deletion(fault)
     set_back(clock)
     for _ in range(5):
         clock.advance(seconds=61)
@@ -128,9 +131,9 @@ def test_nothing_is_sent_again(
 
 
 def test_a_200_is_checked_at_once_and_then_in_its_own_time(
-    ask: Ask, clock: SettableClock, sandbox: SandboxServer
+    make_deletion: RequestDeletion, clock: SettableClock, sandbox: SandboxServer
 ) -> None:
-    deletion = ask(faults.RETURNS_200_WITHOUT_DELETING)
+    deletion = make_deletion(faults.RETURNS_200_WITHOUT_DELETING)
     set_back(clock)
     assert work_off(deletion).last_checked_at == clock.at
     assert deletion.due_at == clock.at + time_limits.VERIFICATION_AT[0]
@@ -144,9 +147,11 @@ def test_a_200_is_checked_at_once_and_then_in_its_own_time(
 
 
 def test_many_that_a_wrong_clock_put_off_cost_few_queries(
-    ask: Ask, clock: SettableClock, django_assert_max_num_queries: DjangoAssertNumQueries
+    make_deletion: RequestDeletion,
+    clock: SettableClock,
+    django_assert_max_num_queries: DjangoAssertNumQueries,
 ) -> None:
-    deletion = ask(faults.EXECUTES_THEN_RESET)
+    deletion = make_deletion(faults.EXECUTES_THEN_RESET)
     values = {
         field.attname: getattr(deletion, field.attname)
         for field in Deletion._meta.concrete_fields
@@ -180,9 +185,9 @@ def test_many_that_a_wrong_clock_put_off_cost_few_queries(
 
 
 def test_a_few_seconds_back_end_nothing_that_waits(
-    ask: Ask, clock: SettableClock, sandbox: SandboxServer
+    make_deletion: RequestDeletion, clock: SettableClock, sandbox: SandboxServer
 ) -> None:
-    deletion = ask(faults.rate_limited(reset="7"))
+    deletion = make_deletion(faults.rate_limited(reset="7"))
     sandbox.world.clear_faults()
     clock.advance(seconds=-5)
     assert work_off(deletion).state == State.WAITING
@@ -191,9 +196,9 @@ def test_a_few_seconds_back_end_nothing_that_waits(
 
 
 def test_listings_after_it_count_from_the_first_event_that_was_recorded_after_it(
-    ask: Ask, clock: SettableClock, sandbox: SandboxServer
+    make_deletion: RequestDeletion, clock: SettableClock, sandbox: SandboxServer
 ) -> None:
-    deletion = ask(faults.EXECUTES_THEN_RESET)
+    deletion = make_deletion(faults.EXECUTES_THEN_RESET)
     set_back(clock)
     # Nothing says yet how long ago it was sent, so this listing decides nothing.
     assert work_off(deletion).last_checked_at is None
@@ -214,9 +219,9 @@ def test_listings_after_it_count_from_the_first_event_that_was_recorded_after_it
 
 
 def test_a_listing_from_before_is_not_the_first_of_two(
-    ask: Ask, clock: SettableClock, sandbox: SandboxServer
+    make_deletion: RequestDeletion, clock: SettableClock, sandbox: SandboxServer
 ) -> None:
-    deletion = ask(faults.EXECUTES_THEN_RESET)
+    deletion = make_deletion(faults.EXECUTES_THEN_RESET)
     clock.advance(seconds=36)
     assert work_off(deletion).last_checked_at == clock.at
     set_back(clock)
@@ -232,7 +237,7 @@ def test_a_listing_from_before_is_not_the_first_of_two(
 
 
 @pytest.fixture
-def killed(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> Deletion:
+def killed(make_deletion: RequestDeletion, monkeypatch: pytest.MonkeyPatch) -> Deletion:
     """One whose process died while Datadog had the request."""
 
     class KilledError(Exception):
@@ -244,7 +249,7 @@ def killed(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> Deletion:
     with monkeypatch.context() as patched:
         patched.setattr("connections.deletions.sending._send", die)
         with pytest.raises(KilledError):
-            ask()
+            make_deletion()
     return Deletion.objects.get(state=State.SENDING)
 
 
@@ -279,7 +284,10 @@ def test_a_claim_is_kept_when_the_clock_goes_back_by_a_few_seconds(
 
 
 def test_a_clock_set_forward_leaves_a_claim_unknown_and_a_late_response_settles_it(
-    ask: Ask, clock: SettableClock, sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch
+    make_deletion: RequestDeletion,
+    clock: SettableClock,
+    sandbox: SandboxServer,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     send = sending._send
 
@@ -290,7 +298,7 @@ def test_a_clock_set_forward_leaves_a_claim_unknown_and_a_late_response_settles_
         return answer
 
     monkeypatch.setattr("connections.deletions.sending._send", jump_meanwhile)
-    deletion = ask()
+    deletion = make_deletion()
     deletion.refresh_from_db()
     assert deletion.state == State.UNKNOWN
     assert work_off(deletion).outcome == Outcome.DELETED
@@ -298,9 +306,9 @@ def test_a_clock_set_forward_leaves_a_claim_unknown_and_a_late_response_settles_
 
 
 def test_a_connection_that_is_still_listed_contradicts_nothing_within_five_minutes(
-    ask: Ask, clock: SettableClock
+    make_deletion: RequestDeletion, clock: SettableClock
 ) -> None:
-    deletion = ask(faults.RETURNS_200_WITHOUT_DELETING)
+    deletion = make_deletion(faults.RETURNS_200_WITHOUT_DELETING)
     assert deletion.outcome == Outcome.DELETED
     set_back(clock)
     due.reconcile_all(actor=WORKER)
@@ -313,9 +321,9 @@ def test_a_connection_that_is_still_listed_contradicts_nothing_within_five_minut
 
 
 def test_an_unknown_from_the_future_raises_the_alarm_an_hour_after_it_was_seen(
-    ask: Ask, clock: SettableClock
+    make_deletion: RequestDeletion, clock: SettableClock
 ) -> None:
-    deletion = ask(faults.RETURNS_500)
+    deletion = make_deletion(faults.RETURNS_500)
     # A year ahead, the clock was.
     clock.advance(hours=-365 * 24)
     due.reconcile_all(actor=WORKER)
@@ -325,7 +333,7 @@ def test_an_unknown_from_the_future_raises_the_alarm_an_hour_after_it_was_seen(
 
 
 def test_the_inventory_shows_what_was_read_after_it(
-    ask: Ask, clock: SettableClock, credential: Credential, ada: Person
+    make_deletion: RequestDeletion, clock: SettableClock, credential: Credential, ada: Person
 ) -> None:
     set_back(clock)
     listing, *_ = sync.sync_orgs(actor=person_actor(person=ada))
@@ -335,9 +343,12 @@ def test_the_inventory_shows_what_was_read_after_it(
 
 
 def test_the_fifth_request_that_could_not_leave_is_the_last_though_the_clock_went_back(
-    ask: Ask, clock: SettableClock, sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch
+    make_deletion: RequestDeletion,
+    clock: SettableClock,
+    sandbox: SandboxServer,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    deletion = ask(faults.rate_limited(reset="1"))
+    deletion = make_deletion(faults.rate_limited(reset="1"))
     sandbox.world.clear_faults()
     # A deadline that has passed before anything was begun: proof that nothing left.
     monkeypatch.setattr("connections.deletions.sending.DELETE_SECONDS", -1.0)

@@ -14,11 +14,11 @@ from connections.core.errors import RecordedIn, ResponseNotRecordedError
 from connections.deletions import reconciliation, sending, spool, verification
 from connections.models import Deletion, Outcome, State
 from connections.operations import checks
-from tests.deletions.conftest import Ask, ask, credential
+from tests.deletions.conftest import RequestDeletion, credential, make_deletion
 from tests.support.append_only import triggers_off
 from tests.support.clock import SettableClock
 
-__all__ = ["ask", "credential"]
+__all__ = ["credential", "make_deletion"]
 pytestmark = pytest.mark.django_db
 
 Lose = Callable[[], Deletion]
@@ -32,7 +32,7 @@ def data_dir(settings: Settings, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def lose(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> Lose:
+def lose(make_deletion: RequestDeletion, monkeypatch: pytest.MonkeyPatch) -> Lose:
     """Delete, with a database that takes no answer; it is back afterwards."""
 
     def act() -> Deletion:
@@ -42,7 +42,7 @@ def lose(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> Lose:
         with monkeypatch.context() as meanwhile:
             meanwhile.setattr(sending, "record_response", refuse)
             with pytest.raises(ResponseNotRecordedError) as caught:
-                ask()
+                make_deletion()
         assert caught.value.kept == RecordedIn.LOCALLY
         return Deletion.objects.get()
 
@@ -162,7 +162,10 @@ def test_one_that_contradicts_the_record_stays_and_is_named_by_the_doctor(lose: 
 
 
 def test_an_answer_that_no_file_takes_either_is_said_and_logged(
-    ask: Ask, data_dir: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    make_deletion: RequestDeletion,
+    data_dir: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     (data_dir / "spool").write_text("a file where the directory should be")
 
@@ -171,7 +174,7 @@ def test_an_answer_that_no_file_takes_either_is_said_and_logged(
 
     monkeypatch.setattr(sending, "record_response", refuse)
     with pytest.raises(ResponseNotRecordedError) as caught:
-        ask()
+        make_deletion()
     assert caught.value.kept == RecordedIn.NOWHERE
     deletion = Deletion.objects.get()
     assert deletion.state == State.SENDING
@@ -180,13 +183,13 @@ def test_an_answer_that_no_file_takes_either_is_said_and_logged(
 
 
 def test_a_database_that_fails_after_the_recording_is_not_called_nothing_sent(
-    ask: Ask, monkeypatch: pytest.MonkeyPatch
+    make_deletion: RequestDeletion, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(**_: object) -> None:
         raise OperationalError("the database went away")
 
     monkeypatch.setattr(verification, "verify_deleted", fail)
     with pytest.raises(ResponseNotRecordedError) as caught:
-        ask()
+        make_deletion()
     assert caught.value.kept == RecordedIn.IN_DATABASE
     assert Deletion.objects.get().outcome == Outcome.DELETED

@@ -10,11 +10,11 @@ from connections.access.actor import WORKER
 from connections.inventory import sync
 from connections.models import Credential, Deletion, Person
 from connections.operations import due
-from tests.deletions.conftest import ask, credential
+from tests.deletions.conftest import credential, make_deletion
 from tests.flows.support import Page, read
 from tests.support.clock import SettableClock
 
-__all__ = ["ask", "credential"]
+__all__ = ["credential", "make_deletion"]
 
 
 @dataclass(frozen=True, kw_only=True)

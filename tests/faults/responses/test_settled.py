@@ -13,16 +13,16 @@ from sandbox import faults
 from sandbox.entities import Connection
 from sandbox.faults import Fault, rate_limited
 from sandbox.server import SandboxServer
-from tests.deletions.conftest import Ask
+from tests.deletions.conftest import RequestDeletion
 from tests.faults.responses.conftest import Watch
 
 pytestmark = [pytest.mark.django_db, pytest.mark.database]
 
 
 def test_a_200_that_is_still_listed_is_contradicted_loudly(
-    ask: Ask, watch: Watch, sandbox: SandboxServer
+    make_deletion: RequestDeletion, watch: Watch, sandbox: SandboxServer
 ) -> None:
-    deletion = ask(faults.RETURNS_200_WITHOUT_DELETING)
+    deletion = make_deletion(faults.RETURNS_200_WITHOUT_DELETING)
     page = watch.page(deletion)
     assert page.outcome["data-outcome"] == "deleted"
     assert "data-contradicted" not in page.outcome
@@ -82,22 +82,24 @@ def there(sandbox: SandboxServer, credential: Credential) -> Connection:
 
 
 @pytest.fixture
-def settle(ask: Ask, watch: Watch, sandbox: SandboxServer, there: Connection) -> Settle:
+def settle(
+    make_deletion: RequestDeletion, watch: Watch, sandbox: SandboxServer, there: Connection
+) -> Settle:
     """A deletion that is settled as gone in this way; its connection really is gone."""
 
     def act(gone: Gone) -> Deletion:
         if gone is DELETED:
-            deletion = ask()
+            deletion = make_deletion()
             assert deletion.verified_at
         elif gone is NOT_FOUND:
-            deletion = ask(faults.EXECUTES_THEN_404)
+            deletion = make_deletion(faults.EXECUTES_THEN_404)
         elif gone is ABSENT_WHEN_READ:
-            deletion = ask(rate_limited(reset="7"))
+            deletion = make_deletion(rate_limited(reset="7"))
             sandbox.world.clear_faults()
             sandbox.world.remove_connection(connection_id=there.id)
             watch.work_after(deletion, seconds=8)
         else:
-            deletion = ask(faults.EXECUTES_THEN_RESET)
+            deletion = make_deletion(faults.EXECUTES_THEN_RESET)
             watch.work_after(deletion, seconds=36)
             watch.work_after(deletion, seconds=61)
         assert (deletion.outcome, deletion.cause) == (gone.outcome, gone.cause)
@@ -177,10 +179,10 @@ def test_an_alarm_stays_on_the_page_when_it_disappears_again(
     ids=lambda fault: fault.name,
 )
 def test_a_200_is_not_verified_by_a_listing_that_says_nothing(
-    ask: Ask, watch: Watch, sandbox: SandboxServer, fault: Fault
+    make_deletion: RequestDeletion, watch: Watch, sandbox: SandboxServer, fault: Fault
 ) -> None:
     sandbox.world.set_fault(fault=fault, operation="list", after=1)
-    deletion = ask()
+    deletion = make_deletion()
     assert (deletion.outcome, deletion.verified_at) == (Outcome.DELETED, None)
     assert watch.work_after(deletion, seconds=61).verified_at is None
     sandbox.world.clear_faults()
@@ -190,10 +192,14 @@ def test_a_200_is_not_verified_by_a_listing_that_says_nothing(
 
 @pytest.mark.parametrize("fault", faults.CONTRADICTIONS, ids=lambda fault: fault.name)
 def test_a_listing_that_contradicts_itself_settles_nothing_as_absent(
-    ask: Ask, watch: Watch, sandbox: SandboxServer, there: Connection, fault: Fault
+    make_deletion: RequestDeletion,
+    watch: Watch,
+    sandbox: SandboxServer,
+    there: Connection,
+    fault: Fault,
 ) -> None:
     sandbox.world.set_fault(fault=fault, operation="list")
-    deletion = ask()
+    deletion = make_deletion()
     assert (deletion.state, deletion.outcome) == (State.REQUESTED, "")
     assert deletion.cause == Cause.LISTING_FAILED
     assert sandbox.world.deletes_received(there.id) == 0

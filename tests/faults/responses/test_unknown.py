@@ -14,7 +14,7 @@ from connections.models import Deletion, Outcome, Person, State
 from sandbox import faults
 from sandbox.faults import Fault
 from sandbox.server import SandboxServer
-from tests.deletions.conftest import Ask
+from tests.deletions.conftest import RequestDeletion
 from tests.faults.responses.conftest import Watch
 from tests.support.sandbox import US
 
@@ -46,9 +46,9 @@ def codes_of(deletion: Deletion) -> list[str]:
 
 @pytest.mark.parametrize("fault", WORTHLESS, ids=lambda fault: fault.name)
 def test_it_stays_unknown_while_the_listing_says_nothing(
-    ask: Ask, watch: Watch, sandbox: SandboxServer, fault: Fault
+    make_deletion: RequestDeletion, watch: Watch, sandbox: SandboxServer, fault: Fault
 ) -> None:
-    deletion = ask(faults.EXECUTES_THEN_RESET)
+    deletion = make_deletion(faults.EXECUTES_THEN_RESET)
     sandbox.world.set_fault(fault=fault, site=US, operation="list")
     for _ in range(3):
         look_twice(watch, deletion)
@@ -65,9 +65,9 @@ def test_it_stays_unknown_while_the_listing_says_nothing(
 
 
 def test_it_stays_unknown_while_the_keys_answer_for_another_org(
-    ask: Ask, watch: Watch, sandbox: SandboxServer
+    make_deletion: RequestDeletion, watch: Watch, sandbox: SandboxServer
 ) -> None:
-    deletion = ask(faults.RESET_AFTER_READING)
+    deletion = make_deletion(faults.RESET_AFTER_READING)
     sandbox.world.clear_faults()
     for operation in ("list", "current_user"):
         sandbox.world.set_fault(fault=faults.ANOTHER_ORG, site=US, operation=operation)
@@ -78,9 +78,9 @@ def test_it_stays_unknown_while_the_keys_answer_for_another_org(
 
 
 def test_one_complete_listing_alone_decides_nothing(
-    ask: Ask, watch: Watch, sandbox: SandboxServer
+    make_deletion: RequestDeletion, watch: Watch, sandbox: SandboxServer
 ) -> None:
-    deletion = ask(faults.EXECUTES_THEN_RESET)
+    deletion = make_deletion(faults.EXECUTES_THEN_RESET)
     assert watch.work_after(deletion, seconds=36).state == State.UNKNOWN
     sandbox.world.set_fault(fault=faults.RETURNS_403, site=US, operation="list")
     assert watch.work_after(deletion, seconds=61).state == State.UNKNOWN
@@ -89,9 +89,9 @@ def test_one_complete_listing_alone_decides_nothing(
 
 
 def test_a_connection_that_disappears_and_reappears_decides_nothing(
-    ask: Ask, watch: Watch, sandbox: SandboxServer
+    make_deletion: RequestDeletion, watch: Watch, sandbox: SandboxServer
 ) -> None:
-    deletion = ask(faults.RESET_AFTER_READING)
+    deletion = make_deletion(faults.RESET_AFTER_READING)
     sandbox.world.clear_faults()
     there = sandbox.world.connection(connection_id=str(deletion.connection_id))
     assert there
@@ -107,9 +107,9 @@ def test_a_connection_that_disappears_and_reappears_decides_nothing(
 
 
 def test_an_id_in_capitals_is_the_same_connection(
-    ask: Ask, watch: Watch, sandbox: SandboxServer
+    make_deletion: RequestDeletion, watch: Watch, sandbox: SandboxServer
 ) -> None:
-    deletion = ask(faults.RESET_AFTER_READING)
+    deletion = make_deletion(faults.RESET_AFTER_READING)
     sandbox.world.clear_faults()
     there = sandbox.world.connection(connection_id=str(deletion.connection_id))
     assert there
@@ -121,9 +121,9 @@ def test_an_id_in_capitals_is_the_same_connection(
 
 
 def test_the_same_connection_listed_twice_makes_a_listing_worthless(
-    ask: Ask, watch: Watch, sandbox: SandboxServer
+    make_deletion: RequestDeletion, watch: Watch, sandbox: SandboxServer
 ) -> None:
-    deletion = ask(faults.EXECUTES_THEN_RESET)
+    deletion = make_deletion(faults.EXECUTES_THEN_RESET)
     other = next(
         one for one in sandbox.world.connections() if UUID(one.id) != deletion.connection_id
     )
@@ -141,25 +141,27 @@ def test_the_same_connection_listed_twice_makes_a_listing_worthless(
     assert deletion.cause_details["last_check"]["cause"] == "too_few"
 
 
-def test_a_look_within_35_s_of_the_sending_does_not_count(ask: Ask, watch: Watch) -> None:
-    deletion = ask(faults.EXECUTES_THEN_RESET)
+def test_a_look_within_35_s_of_the_sending_does_not_count(
+    make_deletion: RequestDeletion, watch: Watch
+) -> None:
+    deletion = make_deletion(faults.EXECUTES_THEN_RESET)
     watch.look_after(deletion, seconds=34)
     # Absent, but the DELETE might still be on its way: the first look that counts comes now.
     assert watch.work_after(deletion, seconds=61).state == State.UNKNOWN
     assert watch.work_after(deletion, seconds=61).outcome == Outcome.GONE_UNATTRIBUTED
 
 
-def test_two_looks_within_60_s_decide_nothing(ask: Ask, watch: Watch) -> None:
-    deletion = ask(faults.EXECUTES_THEN_RESET)
+def test_two_looks_within_60_s_decide_nothing(make_deletion: RequestDeletion, watch: Watch) -> None:
+    deletion = make_deletion(faults.EXECUTES_THEN_RESET)
     for seconds in (36, 20, 20, 19):
         assert watch.look_after(deletion, seconds=seconds).state == State.UNKNOWN
     assert watch.look_after(deletion, seconds=1).outcome == Outcome.GONE_UNATTRIBUTED
 
 
 def test_what_changed_after_a_lost_answer_is_stale_and_the_attempt_is_not_denied(
-    ask: Ask, watch: Watch, sandbox: SandboxServer, ada: Person
+    make_deletion: RequestDeletion, watch: Watch, sandbox: SandboxServer, ada: Person
 ) -> None:
-    deletion = ask(faults.RESET_AFTER_READING)
+    deletion = make_deletion(faults.RESET_AFTER_READING)
     sandbox.world.clear_faults()
     assert look_twice(watch, deletion).state == State.STILL_PRESENT
     sandbox.world.change_connection(
@@ -177,9 +179,9 @@ def test_what_changed_after_a_lost_answer_is_stale_and_the_attempt_is_not_denied
 
 
 def test_what_may_have_been_carried_out_cannot_be_withdrawn(
-    ask: Ask, watch: Watch, sandbox: SandboxServer, ada: Person
+    make_deletion: RequestDeletion, watch: Watch, sandbox: SandboxServer, ada: Person
 ) -> None:
-    deletion = ask(faults.RESET_AFTER_READING)
+    deletion = make_deletion(faults.RESET_AFTER_READING)
     sandbox.world.clear_faults()
     assert look_twice(watch, deletion).state == State.STILL_PRESENT
     sandbox.world.set_fault(fault=faults.rate_limited(reset="7"), site=US)
