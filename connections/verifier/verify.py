@@ -1,15 +1,15 @@
 #!/usr/bin/env python3
-"""Check an evidence bundle of Org Admin, offline.
+"""Verify an evidence bundle of Org Admin, offline.
 
     python3 -I verify.py bundle.zip [--fingerprint HEX] [--checkpoint FILE]
 
 A single file for Python 3.9 or newer that needs only the standard library. It opens no connection
-and writes nothing. With -I, Python imports no module from this file's folder. The product's
-docs/EVIDENCE.md describes every format that is read here, so that anyone can write another
+and writes nothing. With -I, Python imports no module from this file's folder. Org Admin's
+docs/EVIDENCE.md describes every format that this file reads, so that anyone can write another
 verifier. Get this file and the key's fingerprint separately from the bundle: a forged bundle can
 contain a verifier that accepts it.
 
-Exit code 0: everything that was checked holds. 1: something does not. 2: it could not be checked.
+Exit code 0: every check passed. 1: a check failed. 2: the bundle could not be checked.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def open_regular(path: str) -> BinaryIO:
     handle = open(path, "rb", opener=_open_without_waiting)  # noqa: SIM115 - the caller closes it
     if not stat.S_ISREG(os.fstat(handle.fileno()).st_mode):
         handle.close()
-        raise UncheckedError(f"{path} is not a regular file. Save it as one, and give that.")
+        raise UncheckedError(f"{path} is not a regular file. Save it as one first.")
     return handle
 
 
@@ -83,10 +83,10 @@ def _open_without_waiting(path: str, flags: int) -> int:
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
-def require(holds: object, complaint: str) -> None:
-    """Raise VerificationFailed with this complaint unless `holds` is true."""
-    if not holds:
-        raise VerificationFailed(complaint)
+def require(condition: object, failure: str) -> None:
+    """Raise VerificationFailed with this message unless the condition is true."""
+    if not condition:
+        raise VerificationFailed(failure)
 
 
 # --- Strict JSON --------------------------------------------------------------------------------
@@ -103,30 +103,30 @@ def load_json(data: bytes, what: str) -> Any:
             parse_constant=_no_number,
         )
     except (ValueError, RecursionError):
-        raise VerificationFailed(f"{what} is not the JSON that it must be.") from None
+        raise VerificationFailed(f"{what} is not valid JSON of the expected form.") from None
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     document = dict(pairs)
     if len(document) != len(pairs):
-        raise ValueError("a key stands there twice")
+        raise ValueError("duplicate key")
     return document
 
 
 def _integer(digits: str) -> int:
     if len(digits) > 19:
-        raise ValueError("a number is too long")
+        raise ValueError("number too long")
     return int(digits)
 
 
 def _no_number(digits: str) -> int:
-    raise ValueError("there are no such numbers in a bundle")
+    raise ValueError("not an integer")
 
 
 def get(document: Any, key: str, kind: type, what: str) -> Any:
     """The value of a key, which must have exactly this type."""
     value = document.get(key) if type(document) is dict else None
-    require(type(value) is kind, f"{what} has no proper “{key}”.")
+    require(type(value) is kind, f"{what} has no valid “{key}”.")
     return value
 
 
@@ -137,7 +137,7 @@ def decode_base64(text: Any, length: int, what: str) -> bytes:
     except (binascii.Error, ValueError):
         data = b""
     if len(data) != length or base64.b64encode(data).decode() != text:
-        raise VerificationFailed(f"{what} is not the base64 of {length} bytes.")
+        raise VerificationFailed(f"{what} is not valid base64 of {length} bytes.")
     return data
 
 
@@ -284,7 +284,7 @@ def fingerprint_of(public_key: bytes) -> str:
 
 
 def key_id(origin: str, public_key: bytes) -> bytes:
-    """The four bytes by which a signature names its key. They prove nothing."""
+    """The four bytes with which a signature names its key. They prove nothing."""
     return hashlib.sha256(origin.encode() + b"\n\x01" + public_key).digest()[:4]
 
 
@@ -309,7 +309,7 @@ def parse_signature(line: bytes, what: str) -> Signature:
     """The signature in a line. Raises VerificationFailed."""
     match = re.fullmatch("\u2014 (\\S+) (\\S+)\n", line.decode("utf-8", "replace"))
     if not match:
-        raise VerificationFailed(f"{what} has no signature line of the proper form.")
+        raise VerificationFailed(f"{what} has no valid signature line.")
     return Signature(match[1], decode_base64(match[2], 68, f"The signature of {what}"))
 
 
@@ -317,9 +317,9 @@ def parse_checkpoint(data: bytes, what: str) -> Checkpoint:
     """The checkpoint in a text, its signature not verified. Raises VerificationFailed."""
     body, blank, line = data.partition(b"\n\n")
     lines = body.decode("utf-8", "replace").split("\n")
-    require(blank and len(lines) == 3, f"{what} is no checkpoint.")
+    require(blank and len(lines) == 3, f"{what} is not a checkpoint.")
     origin, size, root = lines
-    require(re.fullmatch("0|[1-9][0-9]{0,18}", size, re.ASCII), f"{what} has no size.")
+    require(re.fullmatch("0|[1-9][0-9]{0,18}", size, re.ASCII), f"{what} has no valid size.")
     decoded = decode_base64(root, 32, f"The root of {what}")
     return Checkpoint(origin, int(size), decoded, body + b"\n", parse_signature(line, what))
 
@@ -343,15 +343,15 @@ def require_signed(
     body: bytes, signature: Signature, origin: str, keys: Iterable[bytes], what: str
 ) -> None:
     """Raise VerificationFailed unless one of the keys signed the body."""
-    require(signature.name == origin, f"{what} is signed under another name than {origin}.")
+    require(signature.name == origin, f"{what} is signed with a name other than {origin}.")
     is_trusted = find_signer(body, signature, origin, keys) is not None
-    require(is_trusted, f"{what} is not signed by a key that is trusted here.")
+    require(is_trusted, f"{what} is not signed by a trusted key.")
 
 
 def read_checkpoint(data: bytes, origin: str, keys: Iterable[bytes], what: str) -> Checkpoint:
     """The checkpoint of this log in a text, signed by one of the keys."""
     checkpoint = parse_checkpoint(data, what)
-    require(checkpoint.origin == origin, f"{what} is of another record than {origin}.")
+    require(checkpoint.origin == origin, f"{what} belongs to a different audit log than {origin}.")
     require_signed(checkpoint.body, checkpoint.signature, origin, keys, what)
     return checkpoint
 
@@ -378,7 +378,7 @@ def require_rotation(
     for key, name in ((old, "signature_by_previous"), (new, "signature_by_new")):
         signature = decode_base64(details.get(name), 64, f"A signature in event {seq}")
         is_right = is_right and is_signed(key, statement, signature)
-    require(is_right, f"Event {seq} does not lead from one key to the next.")
+    require(is_right, f"Event {seq} is not a valid rotation from one key to the next.")
 
 
 def _base64(data: bytes) -> str:
@@ -426,17 +426,17 @@ class Archive:
             head = handle.read(30 + len(name))
             if len(head) < 30 or head[:4] != b"PK\3\4":
                 raise VerificationFailed(
-                    f"This is no whole bundle: {name} should begin at byte {offset}. Use the file "
-                    "as it was downloaded, not cut off and not packed anew."
+                    f"The bundle is incomplete: {name} should begin at byte {offset}. Use the file "
+                    "exactly as it was downloaded, not truncated and not repacked."
                 )
             size = struct.unpack_from("<L", head, 22)[0]
             start = offset + 30 + len(name)
-            require(start + size <= self.length, f"The archive ends within {name}.")
+            require(start + size <= self.length, f"The archive ends inside {name}.")
             crc, digest = _checksums(handle, size)
             if head != local_header(name, crc, size):
                 raise VerificationFailed(
-                    f"What stands before {name} at byte {offset} is not what a bundle has there: "
-                    "a file was added, removed, exchanged or changed, or all was packed anew."
+                    f"The header of {name} at byte {offset} is not the expected one: a file was "
+                    "added, removed, replaced or changed, or the bundle was repacked."
                 )
             self.files[name] = (start, size, digest)
             directory += central_header(name, crc, size, offset)
@@ -444,12 +444,12 @@ class Archive:
         handle.seek(offset)
         end = directory + end_record(len(NAMES), len(directory), offset)
         rest = handle.read(len(end) + 1)
-        require(rest == end, "The directory at the end of the archive is not the one of its files.")
+        require(rest == end, "The directory at the end of the archive does not match its files.")
 
     def read(self, name: str) -> bytes:
         """The content of a small file."""
         start, size, _ = self.files[name]
-        require(size <= LONGEST_LINE, f"{name} is larger than it can be.")
+        require(size <= LONGEST_LINE, f"{name} is too large.")
         with open_regular(self.path) as handle:
             handle.seek(start)
             return handle.read(size)
@@ -462,7 +462,7 @@ class Archive:
             while left:
                 line = handle.readline(min(left, LONGEST_LINE))
                 left -= len(line)
-                require(line.endswith(b"\n"), f"A line of {name} has no end, or is too long.")
+                require(line.endswith(b"\n"), f"A line of {name} is too long or has no line end.")
                 yield line[:-1]
 
 
@@ -471,7 +471,7 @@ def _checksums(handle: BinaryIO, size: int) -> tuple[int, str]:
     while size:
         piece = handle.read(min(size, PIECE))
         if not piece:
-            raise VerificationFailed("The file became shorter while it was read.")
+            raise VerificationFailed("The file became shorter during the check.")
         crc = zlib.crc32(piece, crc)
         digest.update(piece)
         size -= len(piece)
@@ -486,16 +486,16 @@ class Comparer:
         self._name, self._handle = name, handle
         handle.seek(start)
 
-    def meet(self, text: str) -> None:
+    def expect(self, text: str) -> None:
         """Raise VerificationFailed unless the file continues with this."""
         data = text.encode("utf-8")
         self._left -= len(data)
         is_same = self._left >= 0 and self._handle.read(len(data)) == data
-        require(is_same, f"{self._name} does not show what deletions.json and the events say.")
+        require(is_same, f"{self._name} does not match deletions.json and the events.")
 
     def end(self) -> None:
         """Raise VerificationFailed unless the file ends here."""
-        require(self._left == 0, f"{self._name} goes on after its end.")
+        require(self._left == 0, f"{self._name} continues after its expected end.")
 
 
 # --- Events and the names in them ---------------------------------------------------------------
@@ -518,13 +518,13 @@ class Event:
         self.actor_id: Any = actor.get("id")
         name: str = get(actor, "name", str, what)
         self.actor: str = read_out(name, shown)
-        # A person's name is a reference, and the placeholder of an erased one is not a name.
+        # A person's name is always a reference; the text of an erased one is a placeholder.
         self.is_actor_erased = name != self.actor and self.actor.startswith("erased person no. ")
         self.sentence: str = read_out(get(document, "sentence", str, what), shown)
 
     @property
     def deletion_id(self) -> str:
-        """The id of the event's deletion; "" if its subject is something else."""
+        """The ID of the event's deletion; "" if its subject is something else."""
         subject = self.subject if type(self.subject) is dict else {}
         return str(subject.get("id")) if subject.get("type") == "deletion" else ""
 
@@ -565,8 +565,8 @@ def erased_as(kind: str, number: int, person_number: int) -> str:
 
 # --- Deletions compared with their events -------------------------------------------------------
 
-# What the request's event contains unchanged.
-_ASKED = (
+# What the event of the request repeats unchanged.
+_REQUEST_KEYS = (
     "site",
     "connection_id",
     "credential",
@@ -580,7 +580,7 @@ _ASKED = (
     "ticket",
 )
 # Key of an attempt's row → key in the event of its response.
-_ANSWERED = {
+_RESPONSE_KEYS = {
     "verdict": "verdict",
     "http_status": "http_status",
     "errors": "errors",
@@ -591,35 +591,34 @@ _ANSWERED = {
     "body_is_complete": "body_is_complete",
 }
 _NEEDED = {"none": 0, "one": 1, "two": 2}
-# Events that end a deletion. Other events of it, such as a check, have causes of their own.
-_SETTLING = ("deletion.settled", "deletion.declined", "deletion.withdrawn")
-_ALONE = "no second person was required"
+# Events that close a deletion. Its other events, such as a check, have causes of their own.
+_CLOSING = ("deletion.settled", "deletion.declined", "deletion.withdrawn")
 
 
 def differences(row: dict[str, Any], events: Sequence[Event]) -> list[str]:
     """How a deletion in deletions.json differs from its events."""
     if not events or events[0].code != "deletion.requested":
-        return ["no event says that it was asked for"]
-    found = _asking(row, events[0])
-    found += _people(row, events)
-    found += _glass(row, events)
-    found += _ending(row, events)
-    found += _attempts(row, events)
+        return ["it has no event of its request"]
+    found = _request_differences(row, events[0])
+    found += _people_differences(row, events)
+    found += _break_glass_differences(row, events)
+    found += _status_differences(row, events)
+    found += _attempt_differences(row, events)
     return found
 
 
-def _asking(row: dict[str, Any], asked: Event) -> list[str]:
-    wrong = [key for key in _ASKED if row.get(key) != asked.details.get(key)]
-    if not asked.sentence.startswith(f"{row.get('requested_by')} requested deletion of "):
+def _request_differences(row: dict[str, Any], requested: Event) -> list[str]:
+    wrong = [key for key in _REQUEST_KEYS if row.get(key) != requested.details.get(key)]
+    if not requested.sentence.startswith(f"{row.get('requested_by')} requested deletion of "):
         wrong.append("requested_by")
-    if not _is_at(row.get("requested_at"), asked, "requested_at"):
+    if not _is_at(row.get("requested_at"), requested, "requested_at"):
         wrong.append("requested_at")
-    return [f"“{key}” is not what the event that asked says" for key in wrong]
+    return [f"“{key}” does not match the event of the request" for key in wrong]
 
 
-def _people(row: dict[str, Any], events: Sequence[Event]) -> list[str]:
+def _people_differences(row: dict[str, Any], events: Sequence[Event]) -> list[str]:
     wrong = []
-    # Of what was sent last; before anything is sent, those so far.
+    # Those of the last attempt; before the first attempt, those so far.
     approved = approvals_of(_last(events, "deletion.sending"), events)
     if sorted(row.get("approved_by") or []) != sorted(one.actor for one in approved):
         wrong.append("approved_by")
@@ -634,48 +633,51 @@ def _people(row: dict[str, Any], events: Sequence[Event]) -> list[str]:
         wrong.append("confirmed_by")
     if not _is_at(row.get("confirmed_at"), confirmed, "confirmed_at"):
         wrong.append("confirmed_at")
-    return [f"“{key}” is not what the events say" for key in wrong]
+    return [f"“{key}” does not match the events" for key in wrong]
 
 
-def _glass(row: dict[str, Any], events: Sequence[Event]) -> list[str]:
-    told = row.get("broke_glass")
-    broken, reviewed = (
+def _break_glass_differences(row: dict[str, Any], events: Sequence[Event]) -> list[str]:
+    row_facts = row.get("broke_glass")
+    break_glass, reviewed = (
         _last(events, f"deletion.break_glass_{word}") for word in ("used", "reviewed")
     )
-    if broken is None or type(told) is not dict:
-        is_so = told is None and broken is None
+    if break_glass is None or type(row_facts) is not dict:
+        is_same = row_facts is None and break_glass is None
     else:
-        is_so = (
-            told.get("name") == broken.actor
-            and told.get("reason") == broken.details.get("reason")
-            and _is_at(told.get("at"), broken, "break_glass_at")
-            and (told.get("reviewed_by") or "") == (reviewed.actor if reviewed else "")
-            and (told.get("review_note") or "") == (reviewed.details["reason"] if reviewed else "")
-            and _is_at(told.get("reviewed_at"), reviewed, "reviewed_at")
+        is_same = (
+            row_facts.get("name") == break_glass.actor
+            and row_facts.get("reason") == break_glass.details.get("reason")
+            and _is_at(row_facts.get("at"), break_glass, "break_glass_at")
+            and (row_facts.get("reviewed_by") or "") == (reviewed.actor if reviewed else "")
+            and (row_facts.get("review_note") or "")
+            == (reviewed.details["reason"] if reviewed else "")
+            and _is_at(row_facts.get("reviewed_at"), reviewed, "reviewed_at")
         )
-    return [] if is_so else ["“broke_glass” is not what the events say"]
+    return [] if is_same else ["“broke_glass” does not match the events"]
 
 
-def _glass_words(told: dict[str, Any] | None) -> str:
-    if told is None:
-        return "–"
-    review = f"reviewed by {told['reviewed_by']}: {told['review_note']}"
-    return f"{told['name']}: {told['reason']} – {review if told['reviewed_by'] else 'not reviewed'}"
+def _break_glass_text(facts: dict[str, Any] | None) -> str:
+    if facts is None:
+        return "None"
+    review = f"reviewed by {facts['reviewed_by']}: {facts['review_note']}"
+    return (
+        f"{facts['name']}: {facts['reason']} – {review if facts['reviewed_by'] else 'not reviewed'}"
+    )
 
 
-def _ending(row: dict[str, Any], events: Sequence[Event]) -> list[str]:
+def _status_differences(row: dict[str, Any], events: Sequence[Event]) -> list[str]:
     state, outcome, cause = "requested", "", ""
     settled: Event | None = None
     for event in events:
         if type(event.details.get("state")) is str:
             state, outcome = event.details["state"], event.details.get("outcome", "")
             cause = _cause_after(event, cause)
-            if state == "settled" and event.code in _SETTLING:
+            if state == "settled" and event.code in _CLOSING:
                 settled = settled or event
     verified, contradicted = (
         _last(events, f"deletion.{word}") for word in ("verified", "contradicted")
     )
-    is_told = {
+    matches = {
         "state": row.get("state") == state,
         "outcome": (row.get("outcome") or "") == outcome,
         "settled_at": _is_at(row.get("settled_at"), settled, "settled_at"),
@@ -687,38 +689,38 @@ def _ending(row: dict[str, Any], events: Sequence[Event]) -> list[str]:
         "verified_at": _is_at(row.get("verified_at"), verified, "at"),
         "contradicted_at": _is_at(row.get("contradicted_at"), contradicted, "at"),
     }
-    return [f"“{key}” is not what the events say" for key, is_so in is_told.items() if not is_so]
+    return [f"“{key}” does not match the events" for key, is_same in matches.items() if not is_same]
 
 
 def _cause_after(event: Event, cause: str) -> str:
     """The deletion's cause after one of its events."""
     if event.code == "deletion.checked":
-        # The event's cause says why the listing failed; the deletion keeps its own cause.
+        # The event's cause says why the check failed; the deletion keeps its own cause.
         return cause
     if event.code == "deletion.recheck_failed":
         return "listing_failed"
     return str(event.details.get("cause", ""))
 
 
-def _attempts(row: dict[str, Any], events: Sequence[Event]) -> list[str]:
+def _attempt_differences(row: dict[str, Any], events: Sequence[Event]) -> list[str]:
     sent: dict[Any, Event] = {}
-    answered: dict[Any, Event] = {}
+    responses: dict[Any, Event] = {}
     number: Any = None
     for event in events:
         if event.code == "deletion.sending":
             number = event.details.get("attempt")
             sent[number] = event
         elif event.code == "deletion.answered":
-            answered[number] = event
+            responses[number] = event
         elif event.code == "deletion.answered_late":
-            answered[event.details.get("attempt")] = event
+            responses[event.details.get("attempt")] = event
     attempts = row.get("attempts")
     rows = attempts if type(attempts) is list else []
     if [one.get("number") for one in rows] != list(sent):
-        return ["its attempts are not those that the events tell of"]
-    if not answered.keys() <= sent.keys():
-        return ["an event tells of a response to an attempt that was never made"]
-    wrong = [str(one["number"]) for one in rows if not _is_told(one, sent, answered)]
+        return ["its attempts do not match the events"]
+    if not responses.keys() <= sent.keys():
+        return ["an event records a response to an attempt that was never made"]
+    wrong = [str(one["number"]) for one in rows if not _matches_events(one, sent, responses)]
     for one, sending in zip(rows, sent.values()):
         names = sorted(each.actor for each in approvals_of(sending, events))
         if sorted(one.get("approved_by") or []) != names:
@@ -726,30 +728,32 @@ def _attempts(row: dict[str, Any], events: Sequence[Event]) -> list[str]:
     last = rows[-1] if rows else {"http_status": None, "errors": []}
     if any(row.get(key) != last.get(key) for key in ("http_status", "errors")):
         wrong.append(str(last.get("number")))
-    return [f"attempt {each} is not what the events say" for each in wrong]
+    return [f"attempt {each} does not match the events" for each in wrong]
 
 
-def _is_told(one: dict[str, Any], sent: dict[Any, Event], answered: dict[Any, Event]) -> bool:
+def _matches_events(
+    one: dict[str, Any], sent: dict[Any, Event], responses: dict[Any, Event]
+) -> bool:
     """Whether an attempt matches its two events."""
-    sending, answer = sent[one["number"]], answered.get(one["number"])
-    is_sent_so = (
+    sending, response = sent[one["number"]], responses.get(one["number"])
+    is_same_attempt = (
         one.get("credential") == sending.details.get("credential")
         and one.get("credential_fingerprint") == sending.details.get("fingerprint")
         and one.get("was_rechecked") == sending.details.get("was_rechecked")
         and one.get("epoch") == sending.details.get("epoch")
         and _is_at(one.get("sent_at"), sending, "sending_at")
     )
-    if answer is None:
-        responses = ("answered_at", "is_late", *_ANSWERED)
-        return is_sent_so and not any(one.get(key) for key in responses)
+    if response is None:
+        response_keys = ("answered_at", "is_late", *_RESPONSE_KEYS)
+        return is_same_attempt and not any(one.get(key) for key in response_keys)
     return (
-        is_sent_so
-        and _is_at(one.get("answered_at"), answer, "answered_at")
-        and one.get("is_late") == (answer.code == "deletion.answered_late")
-        # "" and a missing value are the same here.
+        is_same_attempt
+        and _is_at(one.get("answered_at"), response, "answered_at")
+        and one.get("is_late") == (response.code == "deletion.answered_late")
+        # An empty string and a missing value are equal here.
         and all(
-            (one.get(key) or None) == (answer.details.get(told) or None)
-            for key, told in _ANSWERED.items()
+            (one.get(key) or None) == (response.details.get(event_key) or None)
+            for key, event_key in _RESPONSE_KEYS.items()
         )
     )
 
@@ -757,8 +761,8 @@ def _is_told(one: dict[str, Any], sent: dict[Any, Event], answered: dict[Any, Ev
 def rounds_of(events: Sequence[Event]) -> list[int]:
     """The approval round of each event, counted from 1.
 
-    A round ends when it is unknown what a sending did, and when its approvals were declined or
-    lapsed after that. It is told by what happened, whatever number an event names.
+    A round ends when the outcome of an attempt is unknown, and when its approvals are declined or
+    lapse after that. The round follows from the events, not from the number that an event states.
     """
     rounds, number, state = [], 1, "requested"
     for event in events:
@@ -775,7 +779,7 @@ def rounds_of(events: Sequence[Event]) -> list[int]:
 
 
 def approvals_of(sending: Event | None, events: Sequence[Event]) -> list[Event]:
-    """The approvals before a sending in its round; for None, those of the first round."""
+    """The approvals before an attempt in its round; for None, those of the first round."""
     rounds = dict(zip((one.seq for one in events), rounds_of(events)))
     number = rounds[sending.seq] if sending else 1
     approved = [one for one in events if one.code == "deletion.approved"]
@@ -787,30 +791,30 @@ def approvals_of(sending: Event | None, events: Sequence[Event]) -> list[Event]:
 
 
 def sent_without_approvals(events: Sequence[Event]) -> list[Event] | None:
-    """Each sending before which too few other people approved it, in its own round.
+    """Each attempt that too few other people approved before it, in its own round.
 
-    None when nothing was sent, or no approval was needed.
+    None if there was no attempt, or no approval was required.
     """
-    asked = events[0].details
-    needed = _NEEDED.get(str(asked.get("policy")), 0)
+    requested = events[0].details
+    needed = _NEEDED.get(str(requested.get("policy")), 0)
     sent = [one for one in events if one.code == "deletion.sending"]
     if not needed or not sent:
         return None
-    lacking = []
+    unapproved = []
     for sending in sent:
         approvers = {one.actor_id for one in approvals_of(sending, events)}
-        if len(approvers - {asked.get("requested_by")}) < needed:
-            lacking.append(sending)
-    return lacking
+        if len(approvers - {requested.get("requested_by")}) < needed:
+            unapproved.append(sending)
+    return unapproved
 
 
 def break_glass_for(sending: Event, events: Sequence[Event]) -> Event | None:
-    """The break-glass event that replaced the approvals of a sending, if any."""
+    """The break-glass event that replaced the approvals of an attempt, if any."""
     rounds = dict(zip((one.seq for one in events), rounds_of(events)))
-    broken = _last(events, "deletion.break_glass_used")
-    if broken is None or broken.seq > sending.seq:
+    break_glass = _last(events, "deletion.break_glass_used")
+    if break_glass is None or break_glass.seq > sending.seq:
         return None
-    return broken if rounds[broken.seq] == rounds[sending.seq] else None
+    return break_glass if rounds[break_glass.seq] == rounds[sending.seq] else None
 
 
 def _last(events: Sequence[Event], code: str) -> Event | None:
@@ -825,12 +829,12 @@ def _time(text: Any) -> datetime | None:
     except ValueError:
         at = None
     if at is None or at.tzinfo is None:
-        raise VerificationFailed("A time in the bundle cannot be read.")
+        raise VerificationFailed("A time in the bundle is not valid.")
     return at
 
 
 def _is_at(text: Any, event: Event | None, key: str) -> bool:
-    """Whether this is the time that the event has under `key`; None without an event."""
+    """Whether this is the event's time under `key`. Without an event, it must be None."""
     return _time(text) == _time(event.details.get(key) if event else None)
 
 
@@ -843,7 +847,7 @@ def score_of(seed: str, deletion_id: str) -> str:
 
 
 def draw(seed: str, deletion_ids: Iterable[str]) -> list[tuple[str, str]]:
-    """The sample as (score, id). Iterates over the ids once and keeps only the sample."""
+    """The sample as (score, ID). Iterates over the IDs once and keeps only the sample."""
     return heapq.nsmallest(SAMPLE_SIZE, ((score_of(seed, each), each) for each in deletion_ids))
 
 
@@ -866,17 +870,17 @@ tr{break-inside:avoid}thead{display:table-header-group}a{color:inherit;text-deco
 """
 
 OUTCOMES = {
-    "": "Not settled yet",
-    "deleted": "Deleted: Datadog answered 200",
-    "already_absent": "Already absent",
-    "gone_unattributed": "Gone; the outcome proves no deletion by this request",
+    "": "Open",
+    "deleted": "Deleted: Datadog returned 200",
+    "already_absent": "Not found or already gone",
+    "gone_unattributed": "Gone, unproven: not proven to be this request",
     "refused": "Refused by Datadog",
     "not_sent": "Gave up",
-    "stale": "Changed since the review",
+    "stale": "Changed after review",
     "declined": "Declined by an approver",
     "withdrawn": "Withdrawn",
     "expired": "Expired",
-    "unresolved": "Closed without knowing what became of it",
+    "unresolved": "Unresolved: closed, the outcome was never determined",
 }
 # Outcomes that don't say what the attempts did, so the page adds it.
 _ENDED = ("already_absent", "not_sent", "stale", "declined", "withdrawn", "expired", "unresolved")
@@ -905,17 +909,17 @@ def get_outcome_text(row: dict[str, Any]) -> str:
         return f"{label} ({row['state'].replace('_', ' ')})"
     late = [one for one in row["attempts"] if one["is_late"] and one["verdict"] == "deleted"]
     if late and outcome in ("deleted", "gone_unattributed"):
-        return f"{label}. The 200 to attempt {late[-1]['number']} came late"
+        return f"{label}. Attempt {late[-1]['number']} returned 200 late"
     if outcome not in _ENDED:
         return label
-    return f"{label}. {_ATTEMPTED[get_attempts_result(row['attempts'])]}"
+    return f"{label}. {_RESULT_TEXTS[get_attempts_result(row['attempts'])]}"
 
 
-_ATTEMPTED = {
+_RESULT_TEXTS = {
     _NOTHING: "Nothing was sent",
     _REFUSED: "Nothing was deleted: Datadog carried out none of the attempts",
     _UNCERTAIN: "An attempt might have worked",
-    _DELETED: "Datadog answered 200 to an attempt",
+    _DELETED: "Datadog returned 200 to an attempt",
 }
 
 
@@ -931,24 +935,24 @@ def _text(value: Any) -> str:
 
 def _when(value: Any) -> str:
     text = str(value).replace("T", " ")
-    return html.escape(text[:19] + " UTC") if value else "–"
+    return html.escape(text[:19] + " UTC") if value else "Never"
 
 
 def _by(name: Any, at: Any) -> str:
-    return ", ".join(part for part in (name and _text(name), at and _when(at)) if part) or "–"
+    return ", ".join(part for part in (name and _text(name), at and _when(at)) if part) or "None"
 
 
 def page_start(population: dict[str, Any], sample: Sequence[str]) -> str:
     """deletions.html up to the first deletion."""
     period = population["period"]
     facts = [
-        ("Record", _text(population["origin"])),
-        ("Made", _when(population["made_at"])),
-        ("Asked for from", _when(period["since"]) if period["since"] else "the beginning"),
-        ("until", _when(period["until"])),
-        ("Chosen by", _text(population["filter_in_words"])),
-        ("Deletions here", str(population["selected"])),
-        ("In the period, chosen or not", str(population["in_period"])),
+        ("Audit log", _text(population["origin"])),
+        ("Created", _when(population["made_at"])),
+        ("Requested from", _when(period["since"]) if period["since"] else "the beginning"),
+        ("Requested before", _when(period["until"])),
+        ("Filter", _text(population["filter_in_words"])),
+        ("Deletions in this bundle", str(population["selected"])),
+        ("Deletions in the period", str(population["in_period"])),
         *((OUTCOMES.get(key, key), str(n)) for key, n in sorted(population["counts"].items())),
     ]
     links = "".join(
@@ -959,8 +963,8 @@ def page_start(population: dict[str, Any], sample: Sequence[str]) -> str:
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         "<title>Deletions of org connections</title>\n"
         f"<style>\n{_STYLE}</style>\n</head>\n<body>\n<h1>Deletions of org connections</h1>\n"
-        "<p>What is written here proves nothing by itself: check the bundle with verify.py.</p>\n"
-        f"{_facts(facts)}<h2>Sample</h2>\n<p>Drawn by the seed in sample-25.json.</p>\n"
+        "<p>This page alone proves nothing: verify the bundle with verify.py.</p>\n"
+        f"{_facts(facts)}<h2>Sample</h2>\n<p>Selected by the seed in sample-25.json.</p>\n"
         f"<ol>\n{links}</ol>\n"
     )
 
@@ -973,21 +977,21 @@ def page_section(row: dict[str, Any], events: Sequence[Event]) -> str:
         ("Connection", f"{_text(row['connection_id'])} on {_text(row['site'])}"),
         ("Source org", f"{_text(source['name'])} ({_text(source['id'])})"),
         ("Destination org", f"{_text(sink['name'])} ({_text(sink['id'])})"),
-        ("Types", _text(", ".join(row["connection_types"]))),
+        ("Data types", _text(", ".join(row["connection_types"]))),
         ("Credential", f"{_text(row['credential'])} ({_text(row['credential_fingerprint'])})"),
         ("Reason", _text(row["reason"])),
-        ("Ticket", _text(row["ticket"] or "–")),
-        ("Asked by", _by(row["requested_by"], row["requested_at"])),
-        ("Other people needed", _text(_NEEDED.get(row["policy"]) or _ALONE)),
+        ("Ticket", _text(row["ticket"] or "None")),
+        ("Requested by", _by(row["requested_by"], row["requested_at"])),
+        ("Approvals required", _text(_NEEDED.get(row["policy"]) or "None")),
         ("Approved by", _by(approved, row["approved_at"])),
         ("Confirmed by", _by(row["confirmed_by"], row["confirmed_at"])),
-        ("Glass broken by", _text(_glass_words(row["broke_glass"]))),
-        ("Last attempt at", _when(row["sent_at"])),
-        *((f"Attempt {one['number']}", _attempt_words(one)) for one in row["attempts"]),
-        ("Settled by", _by(row["settled_by"], row["settled_at"])),
-        ("Said when settled", _text(row["settled_reason"] or "–")),
-        ("Missing from a complete listing", _when(row["verified_at"])),
-        ("Listed all the same", _when(row["contradicted_at"])),
+        ("Break glass", _text(_break_glass_text(row["broke_glass"]))),
+        ("Last attempt", _when(row["sent_at"])),
+        *((f"Attempt {one['number']}", _attempt_text(one)) for one in row["attempts"]),
+        ("Closed by", _by(row["settled_by"], row["settled_at"])),
+        ("Reason for closing", _text(row["settled_reason"] or "None")),
+        ("Verified gone", _when(row["verified_at"])),
+        ("Still listed", _when(row["contradicted_at"])),
     ]
     lines = "".join(
         f'<tr><td class="n">{one.seq}</td><td class="at">{_when(one.at)}</td>'
@@ -999,7 +1003,8 @@ def page_section(row: dict[str, Any], events: Sequence[Event]) -> str:
         f"<h2>{_text(source['name'] or '?')} → {_text(sink['name'] or '?')}</h2>\n"
         f'<p class="id">Deletion {html.escape(row["id"])}</p>\n'
         f'<p class="outcome">{_text(get_outcome_text(row))}</p>\n{_facts(facts)}'
-        "<table>\n<thead><tr><th>Event</th><th>Time</th><th>Who</th><th>What</th></tr></thead>\n"
+        "<table>\n<thead><tr><th>Event</th><th>Time</th><th>Actor</th>"
+        "<th>What happened</th></tr></thead>\n"
         f"<tbody>\n{lines}</tbody>\n</table>\n</section>\n"
     )
 
@@ -1016,15 +1021,16 @@ def _facts(facts: Sequence[tuple[str, str]]) -> str:
     return f"<table>\n{rows}</table>\n"
 
 
-def _attempt_words(one: dict[str, Any]) -> str:
+def _attempt_text(one: dict[str, Any]) -> str:
     if one["http_status"] is None:
-        verdict = (one["verdict"] or "no answer recorded").replace("_", " ")
-        answer = f"{verdict} {(one['cause'] or '').replace('_', ' ')}".strip()
+        verdict = (one["verdict"] or "no response recorded").replace("_", " ")
+        response = f"{verdict} {(one['cause'] or '').replace('_', ' ')}".strip()
     else:
-        answer = f"Datadog answered {one['http_status']} in {one['duration_ms']} ms"
-    said = "; ".join(str(each) for each in one["errors"])
+        response = f"Datadog returned {one['http_status']} in {one['duration_ms']} ms"
+    errors = "; ".join(str(each) for each in one["errors"])
+    quoted = f"Datadog: “{errors}”" if errors else ""
     late = ", late" if one["is_late"] else ""
-    return f"{_when(one['sent_at'])}: {_text(answer + late)} {_text(said)}".strip()
+    return f"{_when(one['sent_at'])}: {_text(response + late)} {_text(quoted)}".strip()
 
 
 # --- The verification ---------------------------------------------------------------------------
@@ -1038,8 +1044,8 @@ class Verification:
         self.findings: list[str] = []
         self.shown: dict[str, str] = {}
         self.commitments: dict[str, str] = {}
-        self.events = self.four_eyes = self.under_four_eyes = 0
-        self.unsure: list[str] = []
+        self.events = self.sent_with_approval = self.sent_requiring_approval = 0
+        self.warnings: list[str] = []
 
     def run(self) -> None:
         """Check everything. Raises VerificationFailed or UncheckedError."""
@@ -1058,7 +1064,7 @@ class Verification:
         self.manifest = manifest = load_json(data, "manifest.json")
         given = get(manifest, "format", str, "manifest.json")
         if given != FORMAT:
-            raise UncheckedError(f"This verifier reads “{FORMAT}”, and the bundle is “{given}”.")
+            raise UncheckedError(f"This verifier reads “{FORMAT}”, but the bundle is “{given}”.")
         files = [
             {
                 "name": name,
@@ -1069,15 +1075,15 @@ class Verification:
         ]
         told = get(manifest, "files", list, "manifest.json")
         for ours, theirs in zip(files, told):
-            require(ours == theirs, f"{ours['name']} is not the file that the manifest names.")
-        require(len(told) == len(files), "The manifest names other files than there are.")
+            require(ours == theirs, f"{ours['name']} does not match the manifest.")
+        require(len(told) == len(files), "The manifest lists other files than the bundle has.")
         self.origin = get(manifest, "origin", str, "manifest.json")
         self.size = get(manifest, "size", int, "manifest.json")
         self._read_keys()
         signature = parse_signature(self.archive.read("manifest.sig"), "The manifest")
         require_signed(data, signature, self.origin, self.keys[-1:], "The manifest")
         self.findings.append(
-            f"{len(NAMES)} files, none added, missing, doubled or changed: each has the SHA-256 "
+            f"{len(NAMES)} files, none added, missing, duplicated or changed: each has the SHA-256 "
             f"in the manifest, which key {fingerprint_of(self.keys[-1])} signed."
         )
 
@@ -1089,15 +1095,15 @@ class Verification:
         for row in rows:
             key = decode_base64(get(row, "public_key", str, "keys.json"), 32, "A public key")
             told = get(row, "fingerprint", str, "keys.json")
-            require(told == fingerprint_of(key), "A fingerprint in keys.json is not its key's.")
+            require(told == fingerprint_of(key), "keys.json has a fingerprint of another key.")
             self.keys.append(key)
-        require(self.keys, "keys.json holds no key.")
+        require(self.keys, "keys.json contains no key.")
         known = [fingerprint_of(key) for key in self.keys]
         if self.fingerprint and self.fingerprint not in known:
             raise VerificationFailed(
-                f"The fingerprint you gave is of no key of this bundle, which is signed by "
-                f"{known[-1]}. Somebody else may have made it, or a key was replaced and nothing "
-                "here leads from the old one to it."
+                f"The fingerprint you gave belongs to no key of this bundle, which key {known[-1]} "
+                "signed. The bundle might not be genuine, or the key was replaced and the bundle "
+                "has no rotation from your key to the new one."
             )
 
     def _check_checkpoint(self) -> None:
@@ -1106,28 +1112,28 @@ class Verification:
         self.root = checkpoint.root
         require(
             (checkpoint.size, self.root.hex()) == (self.size, self.manifest.get("root")),
-            "The checkpoint is not the one that the manifest names.",
+            "The checkpoint does not match the manifest.",
         )
 
     def _read_values(self) -> None:
         erased = 0
         size = self.archive.files["values.ndjson"][1]
-        require(size <= 8 * LONGEST_LINE, "values.ndjson is larger than it can be.")
+        require(size <= 8 * LONGEST_LINE, "values.ndjson is too large.")
         for line in self.archive.lines("values.ndjson"):
             row = load_json(line, "A line of values.ndjson")
             number = str(get(row, "number", int, "values.ndjson"))
             kind = get(row, "kind", str, "values.ndjson")
             get(row, "person_number", int, "values.ndjson")
             told = get(row, "commitment", str, "values.ndjson")
-            require(number not in self.shown, f"Erasable value {number} stands there twice.")
+            require(number not in self.shown, f"Erasable value {number} is duplicated.")
             if row.get("value") is None:
-                require(row.get("salt") is None, f"Erased value {number} has its salt still.")
+                require(row.get("salt") is None, f"Erased value {number} still has its salt.")
                 erased += 1
             else:
                 salt = _hex(get(row, "salt", str, "values.ndjson"))
                 value = get(row, "value", str, "values.ndjson")
-                is_it = commitment_of(salt, kind, value) == told
-                require(is_it, f"Erasable value {number} is not the one that was committed to.")
+                is_same = commitment_of(salt, kind, value) == told
+                require(is_same, f"Erasable value {number} does not match its commitment.")
             self.shown[number], self.commitments[number] = shown_as(row), told
         self.erased = erased
 
@@ -1143,12 +1149,12 @@ class Verification:
                 for each in get(row, "path", list, "events.ndjson")
             ]
             root = root_from_path(leaf_hash(text), seq - 1, self.size, path)
-            require(root == self.root, f"{what} is not in the record that the checkpoint is of.")
+            require(root == self.root, f"{what} is not in the audit log of the checkpoint.")
             event = Event(load_json(text, what), self.shown, what)
-            require(event.seq == seq, f"{what} says that it is another.")
+            require(event.seq == seq, f"{what} states another number.")
             for number, commitment in event.refs.items():
-                is_it = self.commitments.get(number) == commitment
-                require(is_it, f"A name or address in event {seq} is not the one committed to.")
+                is_same = self.commitments.get(number) == commitment
+                require(is_same, f"A name or address in event {seq} does not match its commitment.")
             self.events += 1
             yield event
 
@@ -1158,7 +1164,7 @@ class Verification:
         while self._next is not None and self._next.deletion_id == deletion_id:
             if taken:
                 is_later = self._next.seq > taken[-1].seq
-                require(is_later, f"Event {self._next.seq} stands in a wrong place.")
+                require(is_later, f"Event {self._next.seq} is in the wrong place.")
             require(len(taken) < MOST_EVENTS_OF_ONE, "One deletion has too many events.")
             taken.append(self._next)
             self._next = next(self._lines, None)
@@ -1170,23 +1176,23 @@ class Verification:
         rotations = [one for one in events if one.code == "signing_key.rotated"]
         require(
             len(rotations) == len(self.keys) - 1,
-            "The rotations of the key that the events tell of do not lead to the newest key.",
+            "The key rotations in the events do not lead to the newest key.",
         )
         for old, new, event in zip(self.keys, self.keys[1:], rotations):
             require_rotation(event.details, event.seq, self.origin, old, new)
         started = [one for one in events if one.code == "evidence_bundle.started"]
         require(
             len(started) == 1 and len(events) == len(rotations) + 1,
-            "The events about the record itself are not those that belong here.",
+            "The events about the audit log itself are not the expected ones.",
         )
         self.started = started[0]
         require(
             self.started.details.get("seed") == self.manifest.get("seed"),
-            "The seed is not the one that was recorded before anything was drawn.",
+            "The seed is not the one recorded before the sample was selected.",
         )
 
     def _check_checkpoints(self) -> None:
-        """Check that the log extends all earlier checkpoints, also the one kept elsewhere."""
+        """Check that the log extends all earlier checkpoints, including the one you kept."""
         kept = self._kept_checkpoint()
         is_met = kept is not None and kept == (self.size, self.root)
         count = last = 0
@@ -1198,8 +1204,8 @@ class Verification:
             proof = get(row, "proof", list, "checkpoints.ndjson")
             nodes = [decode_base64(each, 32, "A consistency proof") for each in proof]
             require(last <= size, "The earlier checkpoints are not in order.")
-            is_so = is_prefix(size, root, self.size, self.root, nodes)
-            require(is_so, f"The record of this bundle does not begin with that of size {size}.")
+            is_same = is_prefix(size, root, self.size, self.root, nodes)
+            require(is_same, f"The audit log does not extend the checkpoint of size {size}.")
             if kept is not None and kept[0] == size:
                 require(kept[1] == root, _REWRITTEN.format(size))
                 is_met = True
@@ -1207,12 +1213,12 @@ class Verification:
         if kept is not None and not is_met:
             require(kept[0] != self.size, _REWRITTEN.format(kept[0]))
             raise UncheckedError(
-                f"Your checkpoint is of size {kept[0]}, and the bundle holds no proof from there "
-                f"to {self.size}. Ask for one that is made with that checkpoint "
+                f"Your checkpoint has size {kept[0]}, and the bundle contains no proof from there "
+                f"to {self.size}. Request a bundle that includes your checkpoint "
                 "(make_evidence_bundle --checkpoint FILE)."
             )
-        grew = f", and only grew since {pluralize(count, 'earlier checkpoint')}" if count else ""
-        mine = ", among them the one you kept" if kept is not None else ""
+        grew = f" and extends {pluralize(count, 'earlier checkpoint')}" if count else ""
+        mine = ", including the one you kept" if kept is not None else ""
         events = pluralize(self.size, "event")
         self.findings.append(f"The checkpoint of {events} is signed{grew}{mine}.")
 
@@ -1225,7 +1231,7 @@ class Verification:
             kept = read_checkpoint(data, self.origin, self.keys, "Your checkpoint")
         except VerificationFailed as error:
             raise VerificationFailed(
-                f"{error} Either it is of another record, or the record was made anew."
+                f"{error} It belongs to a different audit log, or the audit log was rewritten."
             ) from None
         return kept.size, kept.root
 
@@ -1237,47 +1243,48 @@ class Verification:
         ids = [get(each, "id", str, "sample-25.json") for each in told]
         with open_regular(self.path) as handle:
             page = Comparer(self.archive, "deletions.html", handle)
-            page.meet(page_start(population, ids))
+            page.expect(page_start(population, ids))
             drawn = draw(self.manifest["seed"], self._each_deletion(page))
-            page.meet(page_end())
+            page.expect(page_end())
             page.end()
-        require(self._next is None, "There are events about deletions that are not in the bundle.")
+        require(self._next is None, "The bundle has events of deletions that it does not contain.")
         counts = (self.count, self.counts)
-        is_so = counts == (population.get("selected"), population.get("counts"))
-        require(is_so, "The counts in population.json are not those of the deletions.")
+        is_same = counts == (population.get("selected"), population.get("counts"))
+        require(is_same, "The counts in population.json do not match the deletions.")
         self._check_sample(sample, drawn)
         self.findings += [
-            f"The events of this bundle, {self.events} of them, are in that record, word for word; "
-            f"the names in them are those that were recorded (names and addresses: "
-            f"{len(self.shown)}; shown as erased: {self.erased}).",
-            f"deletions.json and deletions.html say of {pluralize(self.count, 'deletion')} what "
-            "these events say: who asked, approved and confirmed, what was sent, what came back, "
-            "when, and what became of it.",
-            f"The sample is the one that its seed draws from these {self.count}.",
+            f"All {self.events} events of this bundle are in that audit log, word for word, with "
+            f"the recorded names (names and addresses: {len(self.shown)}; shown as erased: "
+            f"{self.erased}).",
+            "deletions.json and deletions.html match these events for "
+            f"{pluralize(self.count, 'deletion')}: requester, approvers, who confirmed, attempts, "
+            "responses, times and outcome.",
+            f"The sample is the one that its seed selects from these {self.count}.",
         ]
-        if self.under_four_eyes:
+        if self.sent_requiring_approval:
             self.findings.append(
-                f"Sent under four or six eyes: {pluralize(self.under_four_eyes, 'deletion')}. "
-                f"Approved before by enough other people: {self.four_eyes}."
+                "Attempted and required approval: "
+                f"{pluralize(self.sent_requiring_approval, 'deletion')}. Approved by enough other "
+                f"people before every attempt: {self.sent_with_approval}."
             )
 
     def _check_population(self, population: dict[str, Any]) -> None:
         period = get(population, "period", dict, "population.json")
-        require(period == self.manifest.get("period"), "The period is not that of the manifest.")
+        require(period == self.manifest.get("period"), "The period does not match the manifest.")
         for key in ("origin", "made_at"):
             is_same = get(population, key, str, "population.json") == self.manifest.get(key)
-            require(is_same, f"“{key}” in population.json is not that of the manifest.")
+            require(is_same, f"“{key}” in population.json does not match the manifest.")
         for key in ("filter", "filter_in_words"):
             get(population, key, str, "population.json")
         for key, told in (("filter", population), ("since", period), ("until", period)):
             require(
                 self.started.details.get(key) == told.get(key),
-                "The filter or the period is not what was recorded when the bundle was begun.",
+                "The filter or the period is not the one recorded when the bundle was started.",
             )
         get(population, "counts", dict, "population.json")
         selected = get(population, "selected", int, "population.json")
         in_period = get(population, "in_period", int, "population.json")
-        require(selected <= in_period, "More deletions were chosen than there are in the period.")
+        require(selected <= in_period, "More deletions were selected than there are in the period.")
         get(self.manifest, "seed", str, "manifest.json")
         self.since, until = _time(period.get("since")), _time(period.get("until"))
         if until is None:
@@ -1291,27 +1298,29 @@ class Verification:
         before: tuple[datetime, str] | None = None
         for row in _rows(self.archive):
             name = get(row, "id", str, "A deletion")
-            asked_at = _time(get(row, "requested_at", str, "A deletion"))
-            if asked_at is None or (before is not None and (asked_at, name) >= before):
-                raise VerificationFailed(
-                    "The deletions are not in order, or one stands there twice."
-                )
-            before = (asked_at, name)
-            is_within = asked_at < self.until and (self.since is None or asked_at >= self.since)
-            require(is_within, f"Deletion {name} was asked for outside of the period.")
+            requested_at = _time(get(row, "requested_at", str, "A deletion"))
+            if requested_at is None or (before is not None and (requested_at, name) >= before):
+                raise VerificationFailed("The deletions are not in order, or one is duplicated.")
+            before = (requested_at, name)
+            is_within = requested_at < self.until and (
+                self.since is None or requested_at >= self.since
+            )
+            require(is_within, f"Deletion {name} was requested outside the period.")
             events = self._take(name)
-            page.meet(page_section(row, events))
+            page.expect(page_section(row, events))
             found = differences(row, events)
-            require(not found, f"Deletion {name} does not say what its events say: {found[:3]}.")
-            lacking = sent_without_approvals(events)
-            self.under_four_eyes += lacking is not None
-            self.four_eyes += lacking == []
-            for sending in lacking or []:
-                broken = break_glass_for(sending, events)
-                why = f": glass was broken by {broken.actor}" if broken else ""
+            require(
+                not found, f"Deletion {name} does not match its events: {', '.join(found[:3])}."
+            )
+            unapproved = sent_without_approvals(events)
+            self.sent_requiring_approval += unapproved is not None
+            self.sent_with_approval += unapproved == []
+            for sending in unapproved or []:
+                break_glass = break_glass_for(sending, events)
+                used = f": {break_glass.actor} used break glass" if break_glass else ""
                 number = sending.details.get("attempt")
-                self.unsure.append(
-                    f"Deletion {name}, attempt {number}, was sent without enough approvals{why}."
+                self.warnings.append(
+                    f"Deletion {name}: attempt {number} was sent without required approvals{used}."
                 )
             outcome = row["outcome"] or ""
             self.count, self.counts[outcome] = self.count + 1, self.counts.get(outcome, 0) + 1
@@ -1319,18 +1328,18 @@ class Verification:
 
     def _check_sample(self, sample: Any, drawn: list[tuple[str, str]]) -> None:
         told = [{"id": each, "score": score} for score, each in drawn]
-        is_so = (
+        is_same = (
             sample.get("sample") == told
             and sample.get("seed") == self.manifest["seed"]
             and sample.get("population") == self.count
             and sample.get("period") == self.manifest["period"]
         )
-        require(is_so, "The sample is not the one that the seed draws.")
+        require(is_same, "The sample is not the one that the seed selects.")
 
 
 _REWRITTEN = (
-    "Your checkpoint of size {} and this bundle's do not agree: the record was made anew since "
-    "one of the two was signed."
+    "Your checkpoint of size {} contradicts this bundle: the audit log was rewritten after one of "
+    "the two was signed."
 )
 
 
@@ -1338,106 +1347,109 @@ def _hex(text: str) -> bytes:
     try:
         return bytes.fromhex(text)
     except ValueError:
-        raise VerificationFailed("A salt is no hex.") from None
+        raise VerificationFailed("A salt is not valid hex.") from None
 
 
 def _rows(archive: Archive) -> Iterator[dict[str, Any]]:
     """The rows of deletions.json, one per line."""
     lines = archive.lines("deletions.json")
-    require(next(lines, None) == b"[", "deletions.json does not begin as it must.")
+    require(next(lines, None) == b"[", "deletions.json does not begin with “[”.")
     line = next(lines, None)
     while line is not None and line != b"]":
         after = next(lines, None)
         # Each but the last ends with a comma.
         is_last = after == b"]"
-        require(line.endswith(b",") != is_last, "deletions.json is not one row a line.")
+        require(line.endswith(b",") != is_last, "deletions.json does not have one row per line.")
         row = load_json(line if is_last else line[:-1], "A line of deletions.json")
-        require(type(row) is dict, "A line of deletions.json is no row.")
+        require(type(row) is dict, "A line of deletions.json is not a row.")
         yield row
         line = after
-    require(line == b"]" and next(lines, None) is None, "deletions.json does not end as it must.")
+    require(line == b"]" and next(lines, None) is None, "deletions.json does not end with “]”.")
 
 
 # --- Output -------------------------------------------------------------------------------------
 
 NOT_PROVEN = (
-    "That the record was true when it was written: it holds what the server was told and saw.",
-    "That the bundle is complete: a deletion that the filter or the server left out is not missed "
-    "here, nor is a later event about one. Compare the counts with the history's page, and have "
-    "verify_audit run on the whole record.",
-    "That the clock was right: times are those of the server's database.",
-    "That the person named sat at the keyboard: a name means an account that was signed in.",
-    "That a name shown as erased was erased: whoever made the bundle can leave one out in the same "
-    "way. Of each erased person the record has an event person.erased: ask to see it.",
+    "The audit log was true when written. It contains what the server received and recorded.",
+    "The bundle is complete. The filter or the server might have left out a deletion, or a later "
+    "event of one. Compare the counts with the Deletions page, and have verify_audit run on the "
+    "whole audit log.",
+    "The clock was right. Times are those of the server's database.",
+    "The person named was at the keyboard. A name means an account that was signed in.",
+    "A name shown as erased was erased. The person who made the bundle can leave out a name in the "
+    "same way. The audit log has an event person.erased for each erased person: ask to see it.",
     "Anything after the checkpoint.",
 )
-KEY_NOT_CHECKED = ", but WHO SIGNED IT WAS NOT CHECKED: you gave no fingerprint."
+SIGNER_NOT_VERIFIED = ", but THE SIGNER WAS NOT VERIFIED: you gave no fingerprint."
 NO_FINGERPRINT = (
-    "WARNING: key {} signed this, and you gave no fingerprint to compare it with. So this shows "
-    "only that the bundle agrees with itself: whoever made it may have made the key too. Get "
-    "the fingerprint by another way (a person you know, an earlier paper) and give it with "
-    "--fingerprint. Get verify.py by another way too."
+    "WARNING: key {} signed this bundle, and you gave no fingerprint to compare it with. This "
+    "proves only that the bundle is consistent: the person who made it might have made the key "
+    "too. Get the fingerprint through a different channel (a person you know, an earlier "
+    "document) and pass it with --fingerprint. Get verify.py through a different channel too."
 )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Check a bundle and print the result. Returns the exit code."""
+    """Verify a bundle and print the result. Returns the exit code."""
     parser = argparse.ArgumentParser(
-        description="Check an evidence bundle offline.",
-        epilog="Exit code 0: everything holds; 1: something does not; 2: could not be checked.",
+        description="Verify an evidence bundle offline.",
+        epilog="Exit code 0: every check passed; 1: a check failed; 2: could not check.",
     )
-    parser.add_argument("bundle", help="the ZIP file, as it was downloaded")
+    parser.add_argument("bundle", help="the ZIP file, exactly as it was downloaded")
     parser.add_argument(
-        "--fingerprint", default="", help="SHA-256 of the public key, got by another way"
+        "--fingerprint", default="", help="SHA-256 of the public key, from a different channel"
     )
     parser.add_argument(
-        "--checkpoint", default="", metavar="FILE", help="a checkpoint that you kept from before"
+        "--checkpoint", default="", metavar="FILE", help="an earlier checkpoint that you kept"
     )
     options = parser.parse_args(arguments)
     fingerprint = re.sub("[\\s:]", "", options.fingerprint).lower()
     if options.fingerprint and not re.fullmatch("[0-9a-f]{64}", fingerprint):
-        return _say(2, ["COULD NOT CHECK: a fingerprint has 64 hex digits."])
+        return _print(2, ["COULD NOT CHECK: a fingerprint has 64 hex digits."])
     verification = Verification(options.bundle, fingerprint, options.checkpoint)
     try:
         verification.run()
     except VerificationFailed as error:
-        return _say(1, [f"DOES NOT HOLD: {error}", "Nothing in this bundle can be relied on."])
+        return _print(1, [f"VERIFICATION FAILED: {error}", "Do not rely on this bundle."])
     except UncheckedError as error:
-        return _say(2, [f"COULD NOT CHECK: {error}"])
+        return _print(2, [f"COULD NOT CHECK: {error}"])
     except OSError as error:
-        return _say(2, [f"COULD NOT CHECK: {error}."])
+        return _print(2, [f"COULD NOT CHECK: {error}."])
     except Exception as error:  # noqa: BLE001 - a forged bundle may cause any error
         kind = type(error).__name__
-        return _say(1, [f"DOES NOT HOLD: a part of it is not of the form it must have ({kind})."])
-    return _say(0, _findings(verification))
+        return _print(1, [f"VERIFICATION FAILED: part of the bundle is malformed ({kind})."])
+    return _print(0, _findings(verification))
 
 
 def _findings(done: Verification) -> list[str]:
     period = done.manifest["period"]
     lines = [
-        f"Evidence bundle of {done.origin}, made {done.manifest['made_at']}.",
-        f"{pluralize(done.count, 'deletion')} asked for from {period['since'] or 'the beginning'} "
-        f"until {period['until']} (UTC), chosen by: {done.population['filter_in_words']}. In the "
-        f"period the server counts {done.population['in_period']}.",
+        f"Evidence bundle of {done.origin}, created {done.manifest['made_at']}.",
+        f"{pluralize(done.count, 'deletion')} requested from {period['since'] or 'the beginning'} "
+        f"until {period['until']} (UTC). Filter: {done.population['filter_in_words']}. The server "
+        f"counted {done.population['in_period']} in the period.",
         "",
-        f"Everything that was checked HOLDS{'.' if done.fingerprint else KEY_NOT_CHECKED}",
+        f"VERIFIED: every check passed{'.' if done.fingerprint else SIGNER_NOT_VERIFIED}",
         "",
-        "Proven, for whoever trusts the signing key:",
+        "Proven, if you trust the signing key:",
         *(f"  - {each}" for each in done.findings),
         "",
         "Not proven:",
         *(f"  - {each}" for each in NOT_PROVEN),
         "",
     ]
-    if done.unsure:
-        lines += ["Look at:", *(f"  - {each}" for each in done.unsure[:50]), ""]
+    if done.warnings:
+        lines += ["Needs attention:", *(f"  - {each}" for each in done.warnings[:50]), ""]
     if not done.fingerprint:
         return [*lines, NO_FINGERPRINT.format(fingerprint_of(done.keys[-1]))]
-    return [*lines, "The key is the one whose fingerprint you gave, or the one it was replaced by."]
+    return [
+        *lines,
+        "The signing key has the fingerprint you gave, or replaced that key.",
+    ]
 
 
-def _say(code: int, lines: Iterable[str]) -> int:
-    # Control characters in a forged name must not control the terminal.
+def _print(code: int, lines: Iterable[str]) -> int:
+    # Control characters in a forged name must not reach the terminal.
     shown = "".join(
         c if c == "\n" or c.isprintable() else f"\\u{ord(c):04x}" for c in "\n".join(lines)
     )

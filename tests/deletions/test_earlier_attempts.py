@@ -394,7 +394,7 @@ def test_a_bundle_agrees_with_an_outcome_settled_by_a_late_200(
     row = json.loads(json.dumps(deletion_row(deletion)))
     events = documents_of(deletion)
     assert verify.differences(row, events) == []
-    assert verify.get_outcome_text(row).endswith("The 200 to attempt 1 came late")
+    assert verify.get_outcome_text(row).endswith("Attempt 1 returned 200 late")
 
 
 def test_a_late_200_settles_nothing_while_syncs_fail(

@@ -43,9 +43,11 @@ def test_an_untouched_bundle_verifies_in_an_empty_directory_and_environment(
 ) -> None:
     verdict = run_verifier(made.data, tmp_path / "empty", python=python)
     assert verdict.code == 0
-    assert "28 deletions asked for from the beginning until" in verdict.text
-    eyes = "Sent under four or six eyes: 1 deletion. Approved before by enough other people: 1."
-    assert eyes in verdict.text
+    assert "28 deletions requested from the beginning until" in verdict.text
+    assert (
+        "Attempted and required approval: 1 deletion. "
+        "Approved by enough other people before every attempt: 1."
+    ) in verdict.text
     assert "Not proven:" in verdict.text
 
 
@@ -53,8 +55,10 @@ def test_without_a_fingerprint_the_verdict_itself_says_that_the_key_was_not_chec
     made: Made, tmp_path: Path
 ) -> None:
     lines = run_verifier(made.data, tmp_path / "x").text.splitlines()
-    [verdict] = [line for line in lines if "HOLDS" in line]
-    assert verdict.endswith("HOLDS, but WHO SIGNED IT WAS NOT CHECKED: you gave no fingerprint.")
+    [verdict] = [line for line in lines if "VERIFIED:" in line]
+    assert verdict.endswith(
+        "every check passed, but THE SIGNER WAS NOT VERIFIED: you gave no fingerprint."
+    )
     assert lines[-1].startswith(f"WARNING: key {made.key.fingerprint} signed this")
 
 
@@ -91,14 +95,14 @@ def test_the_key_that_was_named_is_followed_over_its_rotation(made: Made, tmp_pa
         spelled = ":".join(fingerprint.upper()[n : n + 4] for n in range(0, 64, 4))
         verdict = run_verifier(made.data, tmp_path / "x", "--fingerprint", spelled)
         assert (verdict.code, "WARNING" in verdict.text) == (0, False)
-        assert "\nEverything that was checked HOLDS.\n" in verdict.text
+        assert "\nVERIFIED: every check passed.\n" in verdict.text
 
 
 def test_another_fingerprint_is_refused_and_half_a_one_is_not_taken(
     made: Made, tmp_path: Path
 ) -> None:
     verdict = run_verifier(made.data, tmp_path / "x", "--fingerprint", "0" * 64)
-    assert (verdict.code, "is of no key of this bundle" in verdict.text) == (1, True)
+    assert (verdict.code, "belongs to no key of this bundle" in verdict.text) == (1, True)
     half = made.key.fingerprint[:32]
     assert run_verifier(made.data, tmp_path / "x", "--fingerprint", half).code == 2
 
@@ -110,7 +114,7 @@ def test_a_kept_checkpoint_is_proven_consistent_with_the_new_one(
     # With line endings as a mail program might change them.
     kept.write_bytes(made.kept.replace("\n", "\r\n").encode() + b"\r\n\r\n")
     verdict = run_verifier(made.data, tmp_path / "x", "--checkpoint", str(kept))
-    assert (verdict.code, "among them the one you kept" in verdict.text) == (0, True)
+    assert (verdict.code, "including the one you kept" in verdict.text) == (0, True)
 
 
 def test_a_checkpoint_of_another_record_is_refused(made: Made, tmp_path: Path) -> None:
@@ -211,7 +215,7 @@ def test_ten_random_flips_are_reported_by_the_program_itself(made: Made, tmp_pat
         place = random.randrange(len(data))  # noqa: S311 - any will do
         data[place] ^= 1 << random.randrange(8)  # noqa: S311
         verdict = run_verifier(bytes(data), tmp_path / "x")
-        assert (verdict.code, verdict.text[:14]) == (1, "DOES NOT HOLD:"), place
+        assert (verdict.code, verdict.text[:20]) == (1, "VERIFICATION FAILED:"), place
 
 
 def test_a_bundle_that_was_cut_off_is_refused(made: Made, tmp_path: Path) -> None:
@@ -242,7 +246,7 @@ def test_files_may_not_change_places_or_contents(made: Made, tmp_path: Path) -> 
     files = files_of(made.data)
     assert complaint(packed(dict(sorted(files.items()))), tmp_path)
     swapped = {**files, "keys.json": files["values.ndjson"], "values.ndjson": files["keys.json"]}
-    assert "keys.json is not the file" in complaint(packed(swapped), tmp_path)
+    assert "keys.json does not match the manifest" in complaint(packed(swapped), tmp_path)
     assert complaint(packed(files), tmp_path) == ""
 
 

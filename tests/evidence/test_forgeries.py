@@ -104,7 +104,7 @@ def test_a_deletion_that_does_not_say_what_its_events_say_is_named(
     forger.edit_rows(change)
     found = complaint(forger.signed(), tmp_path)
     row = settled(json.loads(forger.files["deletions.json"]))
-    assert f"Deletion {row['id']} does not say what its events say" in found
+    assert f"Deletion {row['id']} does not match its events" in found
 
 
 def lines(change: Callable[[list[str]], Any]) -> Callable[[str], str]:
@@ -126,43 +126,51 @@ FILES: dict[str, tuple[str, Callable[[str], str], str]] = {
     "the page alone": (
         "deletions.html",
         lambda text: text.replace("Refused by Datadog</bdi>", "Deleted by Datadog</bdi>"),
-        "deletions.html does not show",
+        "deletions.html does not match",
     ),
-    "more on the page": ("deletions.html", lambda text: text + "x", "goes on after its end"),
-    "an event left out": ("events.ndjson", lines(lambda each: each.pop()), "does not show"),
+    "more on the page": (
+        "deletions.html",
+        lambda text: text + "x",
+        "continues after its expected end",
+    ),
+    "an event left out": ("events.ndjson", lines(lambda each: each.pop()), "does not match"),
     "an event twice": (
         "events.ndjson",
         lines(lambda each: each.append(each[-1])),
-        "stands in a wrong place",
+        "is in the wrong place",
     ),
-    "events in another order": ("events.ndjson", lines(swap), "stands in a wrong place"),
+    "events in another order": ("events.ndjson", lines(swap), "is in the wrong place"),
     "an event's words": (
         "events.ndjson",
         lambda text: text.replace("approved the deletion", "declined the deletion"),
-        "is not in the record that the checkpoint is of",
+        "is not in the audit log of the checkpoint",
     ),
     "an event's number": (
         "events.ndjson",
         lambda text: text.replace('"seq": 5,', '"seq": 6,'),
-        "is not in the record",
+        "is not in the audit log",
     ),
-    "no rotation": ("events.ndjson", lines(lambda each: each.pop(0)), "rotations of the key"),
-    "no beginning": ("events.ndjson", lines(lambda each: each.pop(1)), "events about the record"),
+    "no rotation": ("events.ndjson", lines(lambda each: each.pop(0)), "The key rotations"),
+    "no beginning": (
+        "events.ndjson",
+        lines(lambda each: each.pop(1)),
+        "events about the audit log",
+    ),
     "a name": (
         "values.ndjson",
         lambda text: text.replace('"Linus"', '"Grace"'),
-        "is not the one that was committed to",
+        "does not match its commitment",
     ),
     "no names": ("values.ndjson", lambda _: "", "is missing"),
     "a deletion left out": (
         "deletions.json",
         lines(lambda each: each.pop(2)),
-        "deletions.html does not show",
+        "deletions.html does not match",
     ),
     "deletions in another order": (
         "deletions.json",
         lambda text: "[\n" + ",\n".join(reversed(text[2:-3].split(",\n"))) + "\n]\n",
-        "does not show",
+        "does not match",
     ),
     "an older checkpoint": (
         "checkpoints.ndjson",
@@ -174,7 +182,7 @@ FILES: dict[str, tuple[str, Callable[[str], str], str]] = {
         lambda text: text.replace(
             '"proof": ["', '"proof": ["AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=", "', 1
         ),
-        "does not begin with",
+        "does not extend",
     ),
     "the checkpoint": (
         "checkpoint.txt",
@@ -184,9 +192,13 @@ FILES: dict[str, tuple[str, Callable[[str], str], str]] = {
     "a fingerprint": (
         "keys.json",
         lambda text: text.replace('"fingerprint": "', '"fingerprint": "0', 1),
-        "is not its key's",
+        "a fingerprint of another key",
     ),
-    "an end of the deletions": ("deletions.json", lambda text: text[:-2], "not one row a line"),
+    "an end of the deletions": (
+        "deletions.json",
+        lambda text: text[:-2],
+        "does not have one row per line",
+    ),
 }
 
 
@@ -239,17 +251,17 @@ def asked_too_late(forger: Forger) -> None:
 
 FACTS: dict[str, tuple[Callable[[Forger], None], str]] = {
     "number chosen": (change_population("selected", 27), "The counts in population.json"),
-    "number there are": (change_population("in_period", 3), "More deletions were chosen"),
+    "number there are": (change_population("in_period", 3), "More deletions were selected"),
     "outcomes": (change_population("counts", {"deleted": 28}), "The counts in population.json"),
     "filter": (
         change_population("filter", ""),
-        "The filter or the period is not what was recorded",
+        "The filter or the period is not the one recorded",
     ),
     "origin": (change_population("origin", "x"), "“origin” in population.json"),
-    "sample": (other_sample, "The sample is not the one that the seed draws"),
-    "seed": (other_seed, "The seed is not the one that was recorded"),
-    "period": (shorter_period, "The filter or the period is not what was recorded"),
-    "time asked": (asked_too_late, "outside of the period"),
+    "sample": (other_sample, "The sample is not the one that the seed selects"),
+    "seed": (other_seed, "The seed is not the one recorded"),
+    "period": (shorter_period, "The filter or the period is not the one recorded"),
+    "time asked": (asked_too_late, "outside the period"),
 }
 
 
@@ -265,11 +277,11 @@ def test_facts_that_do_not_fit_are_named(
 def test_another_installations_key_does_not_pass(made: Made, tmp_path: Path) -> None:
     stranger = SigningKey(private_key=Ed25519PrivateKey.generate(), previous_public_keys=())
     forger = Forger(made=made)
-    assert "not signed by a key that is trusted" in complaint(forger.signed(stranger), tmp_path)
+    assert "not signed by a trusted key" in complaint(forger.signed(stranger), tmp_path)
     key = {"fingerprint": stranger.fingerprint, "public_key": text_of(stranger)}
     forger.edit_json("keys.json", lambda each: each.update(keys=[key]))
     found = complaint(forger.signed(stranger), tmp_path, fingerprint=made.key.fingerprint)
-    assert "is of no key of this bundle" in found
+    assert "belongs to no key of this bundle" in found
     # A genuine checkpoint in it doesn't make it pass either.
     assert "checkpoint.txt is not signed" in complaint(forger.signed(stranger), tmp_path)
 
@@ -292,7 +304,7 @@ def test_a_name_left_out_as_if_it_were_erased_holds_and_is_named_among_what_is_n
     forger.edit_rows(leave_out)
     verdict = run_verifier(forger.signed(), tmp_path / "x")
     assert (verdict.code, "shown as erased: 1" in verdict.text) == (0, True)
-    assert "  - That a name shown as erased was erased: whoever made the bundle" in verdict.text
+    assert "  - A name shown as erased was erased. The person who made the bundle" in verdict.text
 
 
 def text_of(key: SigningKey) -> str:
@@ -376,4 +388,4 @@ def test_its_memory_stays_bounded_whatever_the_bundle_holds(made: Made, tmp_path
 
 def test_differences_read_as_sentences(made: Made) -> None:
     assert made.bundle.differing == 0
-    assert verify.differences({}, []) == ["no event says that it was asked for"]
+    assert verify.differences({}, []) == ["it has no event of its request"]

@@ -176,9 +176,9 @@ def test_a_row_changed_without_an_event_is_reported_and_fails(tmp_path: Path) ->
         Deletion.objects.filter(outcome="refused").update(outcome="declined")
     made = make()
     assert made.bundle.differing == 1
-    assert "“outcome” is not what the events say" in made.bundle.differences[0]
+    assert "“outcome” does not match the events" in made.bundle.differences[0]
     assert event(EventCode.EVIDENCE_BUNDLE_FINISHED).details["differing"] == 1
-    assert "does not say what its events say" in complaint(made.data, tmp_path)
+    assert "does not match its events" in complaint(made.data, tmp_path)
 
 
 def test_without_a_key_nothing_is_started(settings: Settings) -> None:

@@ -1525,8 +1525,8 @@ FROZEN_RESULTS = (
     _mutant(
         "an attempt without a response holds none",
         VERIFIER,
-        "        return is_sent_so and not any(one.get(key) for key in responses)\n",
-        '        return is_sent_so and one.get("answered_at") is None\n',
+        "        return is_same_attempt and not any(one.get(key) for key in response_keys)\n",
+        '        return is_same_attempt and one.get("answered_at") is None\n',
         f"{RESULTS}::test_a_response_made_up_for_an_attempt_that_has_none_is_named",
     ),
     _mutant(

@@ -59,10 +59,8 @@ BANNED_IN_THE_PROGRAM = {
     r"\bmay (now|no longer|not)\b": "can, can't, might",
     r"whoever": "the person who",
 }
-# The glossary's own term.
-ALLOWED = re.compile(r"break[- ]glass", re.IGNORECASE)
-# Files whose texts are still to be rewritten. This set only shrinks.
-PENDING = {"connections/verifier/verify.py"}
+# The glossary's own terms, and the label of a deletion that stopped after an attempt.
+ALLOWED = re.compile(r"(?i:break[- ]glass)|\bGave up\b")
 
 
 def of_documents() -> Iterator[tuple[str, str]]:
@@ -82,8 +80,7 @@ def banned_in(texts: Iterable[tuple[str, str]], phrases: dict[str, str]) -> list
         f"{where}: “{match[0]}” ({instead}): {text.strip()[:100]}"
         for where, text in texts
         for pattern, instead in phrases.items()
-        if where.partition(":")[0] not in PENDING
-        and (match := re.search(pattern, ALLOWED.sub("", text), re.IGNORECASE))
+        if (match := re.search(pattern, ALLOWED.sub("", text), re.IGNORECASE))
     ]
 
 
