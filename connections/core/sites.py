@@ -69,8 +69,11 @@ _TAKEN = frozenset(
 
 
 def all_sites() -> tuple[DatadogSite, ...]:
-    """Datadog's nine sites, then those of ORGADMIN_EXTRA_SITES in their order."""
-    return tuple(_sites_by_key(_extra_sites_setting()).values())
+    """Datadog's nine sites, then those of ORGADMIN_EXTRA_SITES in their order.
+
+    Only the latter in the demo, so that it can't send keys to Datadog.
+    """
+    return tuple(_known_sites().values())
 
 
 def get_site(site: str) -> DatadogSite:
@@ -78,7 +81,7 @@ def get_site(site: str) -> DatadogSite:
 
     Raises UnknownSiteError.
     """
-    known = _sites_by_key(_extra_sites_setting())
+    known = _known_sites()
     if site not in known:
         raise UnknownSiteError(
             f"There is no Datadog site {site!r}. Known: {', '.join(known)}. "
@@ -155,17 +158,19 @@ def _refused(what: str, why: str) -> ValueError:
     return ValueError(f"{what!r} {why}.")
 
 
-def _extra_sites_setting() -> tuple[tuple[str, str], ...]:
+def _known_sites() -> Mapping[str, DatadogSite]:
     # Imported here because the settings import this module to parse the variable.
     from django.conf import settings
 
     extra: Mapping[str, str] = settings.EXTRA_SITES
-    return tuple(extra.items())
+    return _sites_by_key(tuple(extra.items()), is_demo=settings.IS_DEMO)
 
 
 @functools.lru_cache(maxsize=8)
-def _sites_by_key(extra: tuple[tuple[str, str], ...]) -> Mapping[str, DatadogSite]:
-    sites = {site.site: site for site in DATADOG_SITES}
+def _sites_by_key(
+    extra: tuple[tuple[str, str], ...], *, is_demo: bool
+) -> Mapping[str, DatadogSite]:
+    sites = {} if is_demo else {site.site: site for site in DATADOG_SITES}
     for name, base_url in extra:
         host = urlsplit(base_url).netloc
         sites[name] = DatadogSite(

@@ -76,6 +76,14 @@ def test_extra_sites_are_gone_with_their_setting(settings: Settings) -> None:
         get_site("sandbox")
 
 
+def test_the_demo_knows_none_of_datadogs_sites(settings: Settings) -> None:
+    settings.IS_DEMO = True
+    settings.EXTRA_SITES = {"sandbox": "http://127.0.0.1:4010"}
+    assert [site.name for site in all_sites()] == ["sandbox"]
+    with pytest.raises(UnknownSiteError):
+        get_site("datadoghq.com")
+
+
 @pytest.mark.parametrize(
     ("text", "sites"),
     [
