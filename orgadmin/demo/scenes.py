@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 
 from django.urls import reverse
 
-from connections.models import Credential, Deletion, OrgConnectionSnapshot
+from connections.models import ApprovalPolicy, Credential, Deletion, OrgConnectionSnapshot
 from sandbox.demo_world import DEMO_FAULTS, connection_id_between
 
 OPERATOR = "operator"
@@ -18,6 +18,8 @@ CREDENTIAL_MANAGER = "credentials"
 # The connection whose data types a visitor changes in the simulated Datadog.
 CHANGED = ("Labs", "ML Platform")
 CHANGED_TYPES = ["logs", "metrics", "audit"]
+
+CONFIRM = "Review it, give a reason and confirm."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,13 +93,14 @@ def _deleting() -> Iterator[Scene]:
         ("Contact Center", "Retail US"),
         title="A protected connection",
         text="A credential manager protected it, so no one can delete it here.",
+        step="See what the review shows instead of a form.",
     )
     unknown = _newest(("Treasury", "Payments EU"))
     if unknown:
         yield Scene(
             title="An unknown outcome",
-            text="The response to this DELETE was lost. Org Admin never sends it again by itself; "
-            "two complete syncs settle it.",
+            text="The response to this DELETE was lost. Org Admin never resends it automatically; "
+            "two complete syncs show whether it worked.",
             steps=[
                 Step(
                     text="Check Datadog's list now.",
@@ -146,6 +149,7 @@ def _approving() -> Iterator[Scene]:
         title="Break glass",
         text="Request it, then send the DELETE without the missing approval. Approvers are "
         "notified, and another person must review it afterwards.",
+        step="Give a reason and request the deletion. Its page then offers Break glass.",
     )
 
 
@@ -182,11 +186,11 @@ def _evidence() -> Iterator[Scene]:
     )
     yield Scene(
         title="Add a credential",
-        text="Org Admin checks a key pair before it uses it. The keys of the demo are stored; "
-        "any others are refused by the simulator.",
+        text="Org Admin checks a key pair before using it. The demo's own keys are already added; "
+        "the simulator rejects any others.",
         steps=[
             Step(
-                text="Enter two keys and see what the checks say.",
+                text="Enter any two keys and see which check fails.",
                 label="Add a credential",
                 person=CREDENTIAL_MANAGER,
                 path=reverse("credential-new"),
@@ -204,9 +208,38 @@ def _failures() -> Iterator[Scene]:
         yield Scene(
             title=f"Datadog {description}",
             text=f"{snapshot.source_org_name} → {snapshot.sink_org_name}",
-            steps=[_review_step(snapshot.credential, connection_id)],
+            steps=_steps_to_delete(snapshot),
             deletion=_newest_deletion(connection_id),
         )
+
+
+def _steps_to_delete(snapshot: OrgConnectionSnapshot) -> list[Step]:
+    connection_id = str(snapshot.connection_id)
+    orgs = [snapshot.source_org_id, snapshot.sink_org_id]
+    policies = Credential.objects.filter(site=snapshot.site, org_id__in=orgs).values_list("policy")
+    if ApprovalPolicy.strictest([policy for (policy,) in policies]) == ApprovalPolicy.NONE:
+        return [_review_step(snapshot.credential, connection_id)]
+    deletion = _newest_deletion(connection_id)
+    path = _path_of(deletion) if deletion and not deletion.is_settled else reverse("deletion-list")
+    return [
+        _review_step(
+            snapshot.credential,
+            connection_id,
+            text="Review it, give a reason and request the deletion.",
+        ),
+        Step(
+            text="Open the request and approve it.",
+            label="Open as the Approver",
+            person=APPROVER,
+            path=path,
+        ),
+        Step(
+            text="Open it again and confirm, which sends the DELETE.",
+            label="Open as the Operator",
+            person=OPERATOR,
+            path=path,
+        ),
+    ]
 
 
 def _newest_snapshots() -> dict[str, OrgConnectionSnapshot]:
@@ -220,21 +253,23 @@ def _newest_snapshots() -> dict[str, OrgConnectionSnapshot]:
     return newest
 
 
-def _review_scene(credential: str, pair: tuple[str, str], *, title: str, text: str) -> Scene:
+def _review_scene(
+    credential: str, pair: tuple[str, str], *, title: str, text: str, step: str = CONFIRM
+) -> Scene:
     connection_id = connection_id_between(source=pair[0], sink=pair[1])
     sender = Credential.objects.get(name=credential)
     return Scene(
         title=title,
         text=text,
-        steps=[_review_step(sender, connection_id)],
+        steps=[_review_step(sender, connection_id, text=step)],
         deletion=_newest_deletion(connection_id),
     )
 
 
-def _review_step(credential: Credential, connection_id: str) -> Step:
+def _review_step(credential: Credential, connection_id: str, *, text: str = CONFIRM) -> Step:
     query = urlencode({"credential": credential.pk, "connection_id": connection_id})
     return Step(
-        text="Review it, give a reason and confirm.",
+        text=text,
         label="Open the review",
         person=OPERATOR,
         path=f"{reverse('deletion-new')}?{query}",

@@ -102,7 +102,7 @@ def protect_a_connection(world: DemoWorld) -> None:
         connection_id=UUID(connection_id_between(source="Contact Center", sink="Retail US")),
     )
     protections.protect_connection(
-        actor=world.actor("credentials"), key=key, reason="month-end reports read these metrics"
+        actor=world.actor("credentials"), key=key, reason="Month-end reports read these logs."
     )
 
 
