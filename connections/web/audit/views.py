@@ -39,10 +39,10 @@ _PAGES = {
 }
 _COLUMNS = (
     Column(label="Event", css="cell-event", sort="event"),
-    Column(label="Time (UTC)", css="cell-time"),
+    Column(label="Time", css="cell-time"),
     Column(label="What happened", css="cell-main"),
     Column(label="Subject", css="cell-subject"),
-    Column(label="Code", css="cell-code"),
+    Column(label="Code", css="cell-code cell-wide"),
     Column(label="Actor", css="cell-person"),
 )
 

@@ -32,7 +32,7 @@ from connections.web.rate_limits import limited
 from connections.web.support import actor_of, download
 
 DELETION_COLUMNS = (
-    Column(label="Requested (UTC)", css="cell-time cell-requested", sort="requested"),
+    Column(label="Requested", css="cell-time cell-requested", sort="requested"),
     Column(label="Status", css="cell-status"),
     Column(label="Source", css="cell-org"),
     Column(label="to", css="cell-arrow"),
