@@ -208,8 +208,8 @@ def _permissions_result(identity: KeyOwner) -> KeyCheckResult:
         granted = sorted({READ_PERMISSION, WRITE_PERMISSION} - set(missing))
         return _passed(
             KeyCheck.PERMISSIONS,
-            f"The role grants {' and '.join(granted)}. Whether the keys can delete: "
-            "role grants it; key scopes unknown.",
+            f"The role grants {' and '.join(granted)}. Org Admin can’t check "
+            "whether the application key’s scopes allow them too.",
         )
     return KeyCheckResult(
         check=KeyCheck.PERMISSIONS,

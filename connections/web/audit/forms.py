@@ -100,21 +100,21 @@ class BundleForm(ServiceForm, HistoryForm):
     since = _day(
         "From",
         required=False,
-        help_text="First day (UTC). Empty: from the first deletion.",
+        help_text="First day (UTC). Leave empty to start with the first deletion.",
     )
-    until = _day("To", required=True, help_text="Last day (UTC). Today: up to now.")
+    until = _day("To", required=True, help_text="Last day (UTC), included.")
     seed = forms.CharField(
         label="Sample seed",
         max_length=200,
         required=False,
-        help_text="Chosen by the auditor. Empty: a random one.",
+        help_text="Chosen by the auditor. Leave empty for a random seed.",
         widget=forms.TextInput(attrs={"autocomplete": "off", "spellcheck": "false"}),
     )
     checkpoint = forms.CharField(
         label="Earlier checkpoint",
         max_length=4000,
         required=False,
-        help_text="Its text. The bundle then shows that the audit log only grew since.",
+        help_text="Paste its text. The bundle then proves that the audit log only grew since then.",
         widget=forms.Textarea(attrs={"rows": 5, "class": "mono", "spellcheck": "false"}),
     )
     field_order = ("since", "until", *_FILTERS, "seed", "checkpoint")

@@ -71,7 +71,7 @@ def test_adding_leads_to_its_page_with_its_key_checks_and_first_sync(
     link = f"/connections/?org={US}%2F{credential.org_id}"
     assert f'href="{link}"' in page
     assert "Payments US" in text_of(manager.get(link))
-    assert "role grants it; key scopes unknown" in page
+    assert "can’t check whether the application key’s scopes allow them too" in page
     assert pair.api_key not in page
 
 
