@@ -41,7 +41,7 @@ from sandbox.faults import (
 )
 from sandbox.server import SandboxServer
 from tests.deletions.conftest import RequestDeletion
-from tests.faults.responses.conftest import Watch, watch
+from tests.faults.responses.conftest import Observer, observer
 from tests.flows.support import Page, read
 from tests.support.clock import SettableClock
 from tests.wording.test_attempt_facts import (
@@ -52,7 +52,7 @@ from tests.wording.test_attempt_facts import (
 
 pytestmark = [pytest.mark.django_db, pytest.mark.database]
 
-__all__ = ["watch"]
+__all__ = ["observer"]
 
 type Happen = Callable[[Deletion], object]
 
@@ -156,7 +156,7 @@ def test_after_a_429_no_text_claims_that_nothing_was_sent(
     state: State,
     outcome: str,
     make_deletion: RequestDeletion,
-    watch: Watch,
+    observer: Observer,
     sandbox: SandboxServer,
     cause_failure: dict[str, Happen],
     page_of: Callable[[Deletion], Page],
@@ -164,7 +164,7 @@ def test_after_a_429_no_text_claims_that_nothing_was_sent(
     deletion = make_deletion(rate_limited(reset="7"))
     sandbox.world.clear_faults()
     cause_failure[what](deletion)
-    watch.work_after(deletion, seconds=8)
+    observer.work_after(deletion, seconds=8)
     assert (deletion.state, deletion.outcome) == (state, outcome)
     page = page_of(deletion)
     # The label names the status; every sentence beside it has to fit the attempts.
@@ -191,7 +191,7 @@ def test_after_a_lost_response_no_text_claims_that_nothing_was_sent(
     outcome: str,
     make_deletion: RequestDeletion,
     ada: Person,
-    watch: Watch,
+    observer: Observer,
     sandbox: SandboxServer,
     cause_failure: dict[str, Happen],
     page_of: Callable[[Deletion], Page],
@@ -199,7 +199,7 @@ def test_after_a_lost_response_no_text_claims_that_nothing_was_sent(
     deletion = make_deletion(RESET_AFTER_READING)
     sandbox.world.clear_faults()
     for seconds in (36, 61):
-        watch.look_after(deletion, seconds=seconds)
+        observer.check_after(deletion, seconds=seconds)
     assert deletion.state == State.STILL_PRESENT
     cause_failure[what](deletion)
     confirm(deletion, ada)
@@ -230,7 +230,7 @@ def test_after_a_lost_response_and_a_429_both_attempts_are_named(
     outcome: str,
     make_deletion: RequestDeletion,
     ada: Person,
-    watch: Watch,
+    observer: Observer,
     sandbox: SandboxServer,
     cause_failure: dict[str, Happen],
     page_of: Callable[[Deletion], Page],
@@ -238,13 +238,13 @@ def test_after_a_lost_response_and_a_429_both_attempts_are_named(
     deletion = make_deletion(RESET_AFTER_READING)
     sandbox.world.clear_faults()
     for seconds in (36, 61):
-        watch.look_after(deletion, seconds=seconds)
+        observer.check_after(deletion, seconds=seconds)
     sandbox.world.set_fault(fault=rate_limited(reset="7"), operation="delete")
     confirm(deletion, ada)
     assert deletion.state == State.WAITING
     sandbox.world.clear_faults()
     cause_failure[what](deletion)
-    watch.work_after(deletion, seconds=8)
+    observer.work_after(deletion, seconds=8)
     assert (deletion.state, deletion.outcome) == (state, outcome)
     page = page_of(deletion)
     for text in text_since_sending(deletion, outcome_of(page.html)):
@@ -257,7 +257,7 @@ def test_after_a_lost_response_and_a_429_both_attempts_are_named(
 
 def test_a_wrong_confirmation_after_an_earlier_attempt_sends_no_new_delete(
     make_deletion: RequestDeletion,
-    watch: Watch,
+    observer: Observer,
     sandbox: SandboxServer,
     client_of: Callable[[Person], Client],
     ada: Person,
@@ -265,7 +265,7 @@ def test_a_wrong_confirmation_after_an_earlier_attempt_sends_no_new_delete(
     deletion = make_deletion(RESET_AFTER_READING)
     sandbox.world.clear_faults()
     for seconds in (36, 61):
-        watch.look_after(deletion, seconds=seconds)
+        observer.check_after(deletion, seconds=seconds)
     answer = client_of(ada).post(f"/deletions/{deletion.pk}/execute/", {"confirmation": "wrong"})
     outcome = outcome_of(answer.content.decode())
     assert answer.status_code == 422
@@ -348,29 +348,29 @@ def late_attempt(deletion: Deletion) -> Attempt:
 
 def test_a_worker_stopped_for_90_s_after_a_429_ends_as_deleted(
     make_deletion: RequestDeletion,
-    watch: Watch,
+    observer: Observer,
     sandbox: SandboxServer,
     pause_sender: Callable[[], None],
 ) -> None:
     deletion = make_deletion(rate_limited(reset="7"))
     sandbox.world.clear_faults()
     pause_sender()
-    watch.work_after(deletion, seconds=8)
+    observer.work_after(deletion, seconds=8)
     assert (deletion.state, late_attempt(deletion).http_status) == (State.UNKNOWN, 200)
-    page = watch.page(deletion)
+    page = observer.page(deletion)
     assert (
         "Datadog returned 200. A complete sync must confirm that the connection is gone."
         in page.text
     )
     assert "was lost" not in page.text
-    watch.work_after(deletion, seconds=1)
+    observer.work_after(deletion, seconds=1)
     assert (deletion.state, deletion.outcome) == (State.SETTLED, Outcome.DELETED)
     assert deletion.verified_at
     assert (deletion.due_at, deletion.last_check_listed) == (None, False)
     events = {event.code: event for event in audit.events_of(subject=deletion)}
     assert "Attempt 2 returned 200 late." in events["deletion.settled"].sentence
     assert "deletion.verified" in events
-    page = watch.page(deletion)
+    page = observer.page(deletion)
     assert page.outcome["data-outcome"] == "deleted"
     assert (
         "Deleted and verified: Datadog returned 200 and no longer lists the connection."
@@ -384,13 +384,13 @@ def test_a_worker_stopped_for_90_s_after_a_429_ends_as_deleted(
 
 def test_a_bundle_agrees_with_an_outcome_settled_by_a_late_200(
     make_deletion: RequestDeletion,
-    watch: Watch,
+    observer: Observer,
     sandbox: SandboxServer,
     pause_sender: Callable[[], None],
 ) -> None:
     pause_sender()
     deletion = make_deletion()
-    watch.work_after(deletion, seconds=1)
+    observer.work_after(deletion, seconds=1)
     row = json.loads(json.dumps(deletion_row(deletion)))
     events = documents_of(deletion)
     assert verify.differences(row, events) == []
@@ -399,7 +399,7 @@ def test_a_bundle_agrees_with_an_outcome_settled_by_a_late_200(
 
 def test_a_late_200_settles_nothing_while_syncs_fail(
     make_deletion: RequestDeletion,
-    watch: Watch,
+    observer: Observer,
     sandbox: SandboxServer,
     pause_sender: Callable[[], None],
     cause_failure: dict[str, Happen],
@@ -407,15 +407,15 @@ def test_a_late_200_settles_nothing_while_syncs_fail(
     pause_sender()
     deletion = make_deletion()
     cause_failure["unreadable"](deletion)
-    assert watch.work_after(deletion, seconds=1).state == State.UNKNOWN
+    assert observer.work_after(deletion, seconds=1).state == State.UNKNOWN
     sandbox.world.clear_faults()
-    assert watch.look_after(deletion, seconds=1).outcome == Outcome.DELETED
+    assert observer.check_after(deletion, seconds=1).outcome == Outcome.DELETED
 
 
 def test_a_late_200_means_deleted_once_the_connection_is_no_longer_listed(
     make_deletion: RequestDeletion,
     ada: Person,
-    watch: Watch,
+    observer: Observer,
     sandbox: SandboxServer,
     credential: Credential,
     pause_sender: Callable[[], None],
@@ -426,11 +426,11 @@ def test_a_late_200_means_deleted_once_the_connection_is_no_longer_listed(
     [lost] = [one for one in there if UUID(one.id) == deletion.connection_id]
     sandbox.world.add_connection(source_org=lost.source_org, sink_org=lost.sink_org, id=lost.id)
     for seconds in (1, 61, 61):
-        watch.look_after(deletion, seconds=seconds)
+        observer.check_after(deletion, seconds=seconds)
     assert deletion.state == State.STILL_PRESENT
     assert (
         "Datadog returned 200, but two checks still list the connection."
-        in watch.page(deletion).text
+        in observer.page(deletion).text
     )
     sandbox.world.remove_connection(connection_id=lost.id)
     # The pre-send check counts as much as any other sync.
@@ -448,7 +448,7 @@ def test_a_late_200_means_deleted_once_the_connection_is_no_longer_listed(
 def test_after_a_late_200_and_a_404_a_sync_settles_it_as_deleted(
     make_deletion: RequestDeletion,
     ada: Person,
-    watch: Watch,
+    observer: Observer,
     sandbox: SandboxServer,
     monkeypatch: pytest.MonkeyPatch,
     pause_sender: Callable[[], None],
@@ -466,21 +466,21 @@ def test_after_a_late_200_and_a_404_a_sync_settles_it_as_deleted(
         connection_types=lost.connection_types,
     )
     for seconds in (1, 61, 61):
-        watch.look_after(deletion, seconds=seconds)
+        observer.check_after(deletion, seconds=seconds)
     monkeypatch.undo()
     sandbox.world.set_fault(fault=RETURNS_404, operation="delete")
     confirm(deletion, ada)
     assert (deletion.state, deletion.cause) == (State.UNKNOWN, "not_found")
     sandbox.world.remove_connection(connection_id=lost.id)
-    assert watch.look_after(deletion, seconds=1).outcome == Outcome.DELETED
+    assert observer.check_after(deletion, seconds=1).outcome == Outcome.DELETED
 
 
 def test_without_a_response_two_syncs_leave_it_unattributed(
-    make_deletion: RequestDeletion, watch: Watch
+    make_deletion: RequestDeletion, observer: Observer
 ) -> None:
     deletion = make_deletion(EXECUTES_THEN_RESET)
     for seconds in (36, 61):
-        watch.look_after(deletion, seconds=seconds)
+        observer.check_after(deletion, seconds=seconds)
     assert deletion.outcome == Outcome.GONE_UNATTRIBUTED
     sentence = last_event_text(deletion)
     assert "Attempt 1 might have worked." in sentence
@@ -497,42 +497,42 @@ def test_a_late_200_makes_the_next_check_due_at_once(
 
 
 def test_a_200_recorded_between_the_check_and_its_outcome_counts(
-    make_deletion: RequestDeletion, watch: Watch, record_late_response: Callable[[], None]
+    make_deletion: RequestDeletion, observer: Observer, record_late_response: Callable[[], None]
 ) -> None:
     deletion = make_deletion()
-    watch.look_after(deletion, seconds=36)
+    observer.check_after(deletion, seconds=36)
     record_late_response()
-    watch.look_after(deletion, seconds=61)
+    observer.check_after(deletion, seconds=61)
     assert (deletion.state, deletion.outcome) == (State.SETTLED, Outcome.DELETED)
     assert late_attempt(deletion).http_status == 200
 
 
 def test_a_200_recorded_between_the_check_and_its_outcome_counts_for_one_still_present(
     make_deletion: RequestDeletion,
-    watch: Watch,
+    observer: Observer,
     sandbox: SandboxServer,
     record_late_response: Callable[[], None],
 ) -> None:
     deletion = make_deletion(RETURNS_200_WITHOUT_DELETING)
     for seconds in (36, 61):
-        watch.look_after(deletion, seconds=seconds)
+        observer.check_after(deletion, seconds=seconds)
     assert deletion.state == State.STILL_PRESENT
     sandbox.world.remove_connection(connection_id=str(deletion.connection_id))
     record_late_response()
-    watch.look_after(deletion, seconds=1)
+    observer.check_after(deletion, seconds=1)
     assert deletion.outcome == Outcome.DELETED
 
 
 def test_a_200_recorded_after_the_pre_send_check_counts(
     make_deletion: RequestDeletion,
-    watch: Watch,
+    observer: Observer,
     sandbox: SandboxServer,
     ada: Person,
     record_late_response: Callable[[], None],
 ) -> None:
     deletion = make_deletion(RETURNS_200_WITHOUT_DELETING)
     for seconds in (36, 61):
-        watch.look_after(deletion, seconds=seconds)
+        observer.check_after(deletion, seconds=seconds)
     sandbox.world.remove_connection(connection_id=str(deletion.connection_id))
     record_late_response()
     confirm(deletion, ada)
@@ -546,16 +546,16 @@ def test_a_200_recorded_after_the_pre_send_check_counts(
 def test_a_response_and_an_outcome_wait_for_each_other(
     is_response: bool,
     make_deletion: RequestDeletion,
-    watch: Watch,
+    observer: Observer,
     lose_claim: list[Callable[[], object]],
 ) -> None:
     deletion = make_deletion()
-    watch.look_after(deletion, seconds=36)
+    observer.check_after(deletion, seconds=36)
     with CaptureQueriesContext(connection) as captured:
         if is_response:
             lose_claim[0]()
         else:
-            watch.look_after(deletion, seconds=61)
+            observer.check_after(deletion, seconds=61)
     statements = [query["sql"] for query in captured]
     attempts_read = max(
         number

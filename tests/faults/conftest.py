@@ -1,4 +1,4 @@
-"""Databases that real processes share, and lines for the table of faults."""
+"""Databases that real processes share, and rows for the table of faults."""
 
 from collections.abc import Callable
 
@@ -18,7 +18,7 @@ Tally = Callable[..., None]
 
 @pytest.fixture
 def tally(record_property: Callable[[str, object], None]) -> Tally:
-    """Put a line into the table: what was struck, on which database, by which fault."""
+    """Add a row to the table: what was tested, on which database, with which fault."""
 
     def add(*, what: str, database: str, fault: str, cases: int, violations: int) -> None:
         record_property("faults", [what, database, fault, cases, violations])

@@ -1,4 +1,4 @@
-"""Ada, about to delete, under a clock that somebody sets back."""
+"""A requester whose clock is set back."""
 
 from tests.deletions.conftest import credential, make_deletion
 

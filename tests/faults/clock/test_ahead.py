@@ -1,4 +1,4 @@
-"""Times that a clock wrote while it was ahead count as past once it is right again."""
+"""Times recorded while the clock was ahead count as past once the clock is right again."""
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -43,7 +43,7 @@ NOW = datetime(2026, 3, 2, 14, 3, 22, tzinfo=timezone.get_default_timezone())
 HOUR = timedelta(hours=1)
 
 
-def act() -> None:
+def record_event() -> None:
     audit.record(
         code=audit.EventCode.EXPORT_STARTED, actor=command_actor(), sentence=audit.Sentence("Done.")
     )
@@ -58,7 +58,7 @@ def clock_finding() -> CheckMessage:
     ("ahead", "expected"),
     [(-HOUR, HOUR), (timedelta(), timedelta()), (timedelta(seconds=5), timedelta())],
 )
-def test_what_happened_so_long_ago(ahead: timedelta, expected: timedelta) -> None:
+def test_the_age_of_a_time(ahead: timedelta, expected: timedelta) -> None:
     assert clocks.elapsed_since(NOW + ahead, now=NOW) == expected
 
 
@@ -69,9 +69,7 @@ def test_the_age_of_a_time_in_the_future_is_unknown() -> None:
 @pytest.mark.parametrize(
     ("seconds", "is_over"), [(-1, True), (0, True), (1, False), (3605, False), (3606, True)]
 )
-def test_a_deadline_further_ahead_than_it_is_ever_set_has_passed(
-    seconds: int, is_over: bool
-) -> None:
+def test_a_deadline_further_ahead_than_the_maximum_has_passed(seconds: int, is_over: bool) -> None:
     deadline = NOW + timedelta(seconds=seconds)
     assert clocks.has_passed(deadline, within=HOUR, now=NOW) == is_over
 
@@ -79,7 +77,7 @@ def test_a_deadline_further_ahead_than_it_is_ever_set_has_passed(
 def test_the_doctor_warns_when_the_newest_recorded_time_lies_in_the_future(
     clock: SettableClock,
 ) -> None:
-    act()
+    record_event()
     clock.advance(seconds=-5)
     assert clock_finding().level == INFO
     clock.advance(hours=-1)
@@ -92,7 +90,7 @@ def test_the_doctor_warns_when_the_newest_recorded_time_lies_in_the_future(
 def test_the_overview_warns_when_the_newest_recorded_time_lies_in_the_future(
     clock: SettableClock, victor: Person, client_of: ClientOf
 ) -> None:
-    act()
+    record_event()
     assert BEHIND not in read(client_of(victor).get("/")).text
     clock.advance(hours=-1)
     text = read(client_of(victor).get("/")).text
@@ -101,34 +99,34 @@ def test_the_overview_warns_when_the_newest_recorded_time_lies_in_the_future(
 
 
 @pytest.mark.parametrize(
-    ("ahead", "is_in"), [(timedelta(seconds=4), True), (timedelta(minutes=2), False)]
+    ("ahead", "is_active"), [(timedelta(seconds=4), True), (timedelta(minutes=2), False)]
 )
-def test_a_session_last_used_in_the_future_is_over(
-    ada: Person, ahead: timedelta, is_in: bool
+def test_a_session_last_used_in_the_future_has_expired(
+    ada: Person, ahead: timedelta, is_active: bool
 ) -> None:
     client = signed_in(ada)
     expires_at = timezone.now() + django_settings.SESSION_IDLE + ahead
     PersonSession.objects.update(expire_date=expires_at)
-    assert is_signed_in(client) == is_in
+    assert is_signed_in(client) == is_active
 
 
 @pytest.mark.parametrize(
-    ("seconds", "holds"), [(-4, True), (-3600, False)], ids=["a few seconds", "an hour"]
+    ("seconds", "is_valid"), [(-4, True), (-3600, False)], ids=["a few seconds", "an hour"]
 )
-def test_a_link_made_in_the_future_no_longer_holds(
-    ada: Person, clock: SettableClock, seconds: int, holds: bool
+def test_a_link_created_in_the_future_is_no_longer_valid(
+    ada: Person, clock: SettableClock, seconds: int, is_valid: bool
 ) -> None:
     link = people.make_sign_in_link(actor=command_actor(), person=ada, now=clock.now())
     token = link.partition("#")[2]
     clock.advance(seconds=seconds)
-    if holds:
+    if is_valid:
         assert people.redeem_link(token=token, purpose=SignInLink.Purpose.SIGN_IN).person == ada
         return
     with pytest.raises(ConflictError):
         people.redeem_link(token=token, purpose=SignInLink.Purpose.SIGN_IN)
 
 
-def test_a_worker_heard_of_in_the_future_counts_as_dead(clock: SettableClock) -> None:
+def test_a_heartbeat_from_the_future_counts_as_a_dead_worker(clock: SettableClock) -> None:
     worker.record_heartbeat(name="killed", host="here", process_id=1)
     clock.advance(hours=-1)
     assert not worker.is_alive(worker.last_seen_at(), now=clock.at)
@@ -143,28 +141,30 @@ def verify() -> AuditVerification:
     return last
 
 
-def test_a_verification_from_the_future_is_made_anew_once(clock: SettableClock) -> None:
-    act()
+def test_a_verification_from_the_future_is_repeated_once(clock: SettableClock) -> None:
+    record_event()
     verify()
     clock.advance(hours=-1)
-    keeper = AuditMaintenance()
+    maintenance = AuditMaintenance()
     last = verification.last_verification()
     assert last
     assert audit_log_badge(last, now=clock.at).tone == "warn"
-    assert keeper._start_if_due() is not None
+    assert maintenance._start_if_due() is not None
     again = verify()
     assert verification.last_verification() == again
     assert audit_log_badge(again, now=clock.at).tone == "ok"
-    assert keeper._start_if_due() is None
+    assert maintenance._start_if_due() is None
 
 
-def test_one_asked_for_in_the_future_is_made_once(clock: SettableClock, root: Person) -> None:
-    act()
+def test_a_verification_requested_in_the_future_runs_once(
+    clock: SettableClock, root: Person
+) -> None:
+    record_event()
     verify()
     audit.record(
         code=audit.EventCode.AUDIT_LOG_VERIFICATION_REQUESTED,
         actor=command_actor(),
-        sentence=audit.Sentence("Asked."),
+        sentence=audit.Sentence("Requested."),
     )
     clock.advance(hours=-1)
     assert verification.verification_requested_at()
@@ -172,17 +172,17 @@ def test_one_asked_for_in_the_future_is_made_once(clock: SettableClock, root: Pe
     assert verification.verification_requested_at() is None
 
 
-def test_a_checkpoint_from_the_future_is_followed_by_one_from_now(clock: SettableClock) -> None:
-    act()
+def test_a_checkpoint_from_the_future_is_followed_by_a_current_one(clock: SettableClock) -> None:
+    record_event()
     assert checkpoints.make_checkpoint_if_due()
-    act()
+    record_event()
     assert not checkpoints.is_checkpoint_due(now=clock.at)
     clock.advance(minutes=-1)
     assert checkpoints.is_checkpoint_due(now=clock.at)
 
 
-def test_a_notice_put_off_by_a_clock_that_was_ahead_is_due(clock: SettableClock) -> None:
-    def put_off(seconds: float) -> Notification | None:
+def test_a_notification_delayed_by_a_clock_that_was_ahead_is_due(clock: SettableClock) -> None:
+    def claim_with_delay(seconds: float) -> Notification | None:
         Notification.objects.update(due_at=clock.at + timedelta(seconds=seconds))
         return delivery.claim_next(channel=Notification.Channel.MAIL)
 
@@ -192,11 +192,11 @@ def test_a_notice_put_off_by_a_clock_that_was_ahead_is_due(clock: SettableClock)
         created_at=clock.at,
     )
     longest = delivery.MAX_RETRY_DELAY.total_seconds()
-    assert put_off(longest) is None
-    assert put_off(longest + 6) is not None
+    assert claim_with_delay(longest) is None
+    assert claim_with_delay(longest + 6) is not None
 
 
-def test_one_confirmed_in_the_future_is_not_being_read() -> None:
+def test_a_deletion_confirmed_in_the_future_is_not_being_rechecked() -> None:
     deletion = Deletion(state=State.APPROVED, confirmed_at=NOW)
     assert states.is_being_rechecked(deletion, now=NOW)
     assert not states.is_being_rechecked(deletion, now=NOW - HOUR)

@@ -1,4 +1,4 @@
-"""Deadlines within a process never ask what time it is, which may be set back."""
+"""Deadlines within a process never use the time of day, which may be set back."""
 
 import ast
 from pathlib import Path
@@ -7,9 +7,9 @@ import pytest
 
 from tests.support.processes import ROOT
 
-# How the time of day is asked for; the record asks `connections.core.clock`.
+# Functions that return the time of day; recorded times come from `connections.core.clock`.
 TIME_OF_DAY = {("time", "time"), ("datetime", "now"), ("datetime", "utcnow"), ("timezone", "now")}
-# What is no deadline: when this machine wrote a file.
+# Not a deadline: when this machine wrote a file.
 NO_DEADLINE = {
     ("connections/deletions/spool.py", "datetime.now"),
     ("connections/operations/backup.py", "datetime.now"),
@@ -20,7 +20,7 @@ FILES = sorted(
 
 
 def calls_in(source: str) -> set[str]:
-    """Every call of a function that tells the time of day, as `module.function`."""
+    """Every call of a function that returns the time of day, as `module.function`."""
     return {
         f"{node.value.id}.{node.attr}"
         for node in ast.walk(ast.parse(source))
@@ -37,6 +37,6 @@ def test_no_deadline_uses_the_time_of_day(path: Path) -> None:
     assert calls_in(path.read_text()) <= allowed
 
 
-def test_the_search_finds_what_it_looks_for() -> None:
+def test_the_search_finds_calls() -> None:
     source = "time.time(); datetime.now(UTC); timezone.now(); time.monotonic(); clock.now()"
     assert calls_in(source) == {"time.time", "datetime.now", "timezone.now"}

@@ -1,4 +1,4 @@
-"""The database's clock is set back an hour: order holds, and nothing is sent twice."""
+"""The clock is set back an hour: order is kept, and nothing is sent twice."""
 
 import re
 from collections.abc import Callable
@@ -24,7 +24,7 @@ from tests.support.clock import SettableClock
 
 pytestmark = [pytest.mark.django_db, pytest.mark.database]
 
-# An age or a duration with a sign before it, as no page may show one.
+# A negative age or duration, which no page may show.
 NEGATIVE = re.compile(r"(?<![\w-])[-−]\s?\d+\s?(?:ms|s|min|h|hours?|minutes?|seconds?|days?)\b")
 
 
@@ -32,13 +32,13 @@ def set_back(clock: SettableClock) -> None:
     clock.advance(hours=-1)
 
 
-def work_off(deletion: Deletion) -> Deletion:
+def run_due(deletion: Deletion) -> Deletion:
     due.run_due(actor=WORKER)
     deletion.refresh_from_db()
     return deletion
 
 
-def test_the_timeline_is_in_the_order_in_which_things_happened(
+def test_the_timeline_is_in_order_of_occurrence(
     make_deletion: RequestDeletion,
     clock: SettableClock,
     sandbox: SandboxServer,
@@ -49,7 +49,7 @@ def test_the_timeline_is_in_the_order_in_which_things_happened(
     sandbox.world.clear_faults()
     set_back(clock)
     clock.advance(seconds=3608)
-    assert work_off(deletion).outcome == Outcome.DELETED
+    assert run_due(deletion).outcome == Outcome.DELETED
     codes = [event.code for event in audit.events_of(subject=deletion)]
     in_order = [
         audit.EventCode.DELETION_REQUESTED,
@@ -67,7 +67,7 @@ def test_the_timeline_is_in_the_order_in_which_things_happened(
     assert not NEGATIVE.findall(page.text)
 
 
-def test_events_written_after_it_was_set_back_come_after_in_the_record(
+def test_events_recorded_after_the_clock_was_set_back_come_last(
     make_deletion: RequestDeletion,
     clock: SettableClock,
     ada: Person,
@@ -80,13 +80,13 @@ def test_events_written_after_it_was_set_back_come_after_in_the_record(
     assert events[-1].code == audit.EventCode.DELETION_CHECKED
     assert events[-1].at < events[-2].at
     html = client_of(ada).get(f"/deletions/{deletion.pk}/").content.decode()
-    # The page reads the record in its own order, whatever the clock said.
+    # The page lists events in the order of the audit log, whatever their times.
     timeline = html[html.index("Timeline") :]
     assert timeline.index("No usable response") < timeline.index("Checked:")
     assert not NEGATIVE.findall(read(client_of(ada).get(f"/deletions/{deletion.pk}/")).text)
 
 
-def test_the_history_is_ordered_by_when_was_asked_by_the_shared_clock(
+def test_the_history_is_ordered_by_request_time(
     make_deletion: RequestDeletion,
     clock: SettableClock,
     sandbox: SandboxServer,
@@ -106,7 +106,7 @@ def test_the_history_is_ordered_by_when_was_asked_by_the_shared_clock(
 
 
 @pytest.mark.parametrize(
-    ("fault", "ends_as"),
+    ("fault", "expected"),
     [
         # Its 15 minutes were counted by a clock that was ahead.
         (faults.rate_limited(reset="7"), (State.SETTLED, Outcome.NOT_SENT)),
@@ -114,39 +114,39 @@ def test_the_history_is_ordered_by_when_was_asked_by_the_shared_clock(
     ],
     ids=["returns_429", "executes_then_reset"],
 )
-def test_nothing_is_sent_again(
+def test_nothing_is_resent(
     make_deletion: RequestDeletion,
     clock: SettableClock,
     sandbox: SandboxServer,
     fault: faults.Fault,
-    ends_as: tuple[State, Outcome],
+    expected: tuple[State, Outcome],
 ) -> None:
     deletion = make_deletion(fault)
     set_back(clock)
     for _ in range(5):
         clock.advance(seconds=61)
-        work_off(deletion)
+        run_due(deletion)
     assert sandbox.world.deletes_received(str(deletion.connection_id)) == 1
-    assert (deletion.state, deletion.outcome) == ends_as
+    assert (deletion.state, deletion.outcome) == expected
 
 
-def test_a_200_is_checked_at_once_and_then_in_its_own_time(
+def test_a_200_is_checked_at_once_and_then_on_schedule(
     make_deletion: RequestDeletion, clock: SettableClock, sandbox: SandboxServer
 ) -> None:
     deletion = make_deletion(faults.RETURNS_200_WITHOUT_DELETING)
     set_back(clock)
-    assert work_off(deletion).last_checked_at == clock.at
+    assert run_due(deletion).last_checked_at == clock.at
     assert deletion.due_at == clock.at + time_limits.VERIFICATION_AT[0]
     assert due.run_due(actor=WORKER) == []
     clock.advance(seconds=60)
     assert (
-        work_off(deletion).due_at
+        run_due(deletion).due_at
         == clock.at + time_limits.VERIFICATION_AT[1] - time_limits.VERIFICATION_AT[0]
     )
     assert due.run_due(actor=WORKER) == []
 
 
-def test_many_that_a_wrong_clock_put_off_cost_few_queries(
+def test_many_deletions_delayed_by_a_wrong_clock_need_few_queries(
     make_deletion: RequestDeletion,
     clock: SettableClock,
     django_assert_max_num_queries: DjangoAssertNumQueries,
@@ -162,20 +162,20 @@ def test_many_that_a_wrong_clock_put_off_cost_few_queries(
     )
     checked_since = others[:420]
 
-    def note_looks(some: list[Deletion]) -> None:
+    def record_checks(some: list[Deletion]) -> None:
         with audit.atomic():
             for one in some:
                 audit.record(
                     code=audit.EventCode.DELETION_CHECKED,
                     actor=WORKER,
-                    sentence=audit.Sentence("Looked."),
+                    sentence=audit.Sentence("Checked."),
                     subject=one,
                 )
 
-    note_looks(others)
+    record_checks(others)
     clock.advance(minutes=-30)
-    note_looks(checked_since)
-    # What is due, and for each 200 rows one for the newest event of each.
+    record_checks(checked_since)
+    # One query for what is due, and one per 200 rows for the newest event of each.
     with django_assert_max_num_queries(5):
         found = due.list_due_deletions(now=clock.at)
     assert len(found) == due.BATCH_SIZE
@@ -184,25 +184,25 @@ def test_many_that_a_wrong_clock_put_off_cost_few_queries(
         assert len(due.list_due_deletions(now=clock.at, limit=100)) == 31
 
 
-def test_a_few_seconds_back_end_nothing_that_waits(
+def test_a_waiting_deletion_survives_a_clock_set_back_by_a_few_seconds(
     make_deletion: RequestDeletion, clock: SettableClock, sandbox: SandboxServer
 ) -> None:
     deletion = make_deletion(faults.rate_limited(reset="7"))
     sandbox.world.clear_faults()
     clock.advance(seconds=-5)
-    assert work_off(deletion).state == State.WAITING
+    assert run_due(deletion).state == State.WAITING
     clock.advance(seconds=13)
-    assert work_off(deletion).outcome == Outcome.DELETED
+    assert run_due(deletion).outcome == Outcome.DELETED
 
 
-def test_listings_after_it_count_from_the_first_event_that_was_recorded_after_it(
+def test_checks_count_from_the_first_event_recorded_after_the_clock_was_set_back(
     make_deletion: RequestDeletion, clock: SettableClock, sandbox: SandboxServer
 ) -> None:
     deletion = make_deletion(faults.EXECUTES_THEN_RESET)
     set_back(clock)
-    # Nothing says yet how long ago it was sent, so this listing decides nothing.
-    assert work_off(deletion).last_checked_at is None
-    # 34 s after that one it still might have been under way.
+    # The age of the attempt is still unknown, so this check decides nothing.
+    assert run_due(deletion).last_checked_at is None
+    # 34 s after that check, the attempt might still have been in progress.
     clock.advance(seconds=34)
     due.reconcile_all(actor=WORKER)
     deletion.refresh_from_db()
@@ -218,12 +218,12 @@ def test_listings_after_it_count_from_the_first_event_that_was_recorded_after_it
     assert sandbox.world.deletes_received(str(deletion.connection_id)) == 1
 
 
-def test_a_listing_from_before_is_not_the_first_of_two(
+def test_a_check_from_before_the_clock_was_set_back_does_not_count(
     make_deletion: RequestDeletion, clock: SettableClock, sandbox: SandboxServer
 ) -> None:
     deletion = make_deletion(faults.EXECUTES_THEN_RESET)
     clock.advance(seconds=36)
-    assert work_off(deletion).last_checked_at == clock.at
+    assert run_due(deletion).last_checked_at == clock.at
     set_back(clock)
     due.reconcile_all(actor=WORKER)
     clock.advance(seconds=36)
@@ -237,11 +237,11 @@ def test_a_listing_from_before_is_not_the_first_of_two(
 
 
 @pytest.fixture
-def killed(make_deletion: RequestDeletion, monkeypatch: pytest.MonkeyPatch) -> Deletion:
-    """One whose process died while Datadog had the request."""
+def killed_deletion(make_deletion: RequestDeletion, monkeypatch: pytest.MonkeyPatch) -> Deletion:
+    """A deletion whose process died while Datadog had the request."""
 
     class KilledError(Exception):
-        """Stands for the process being gone."""
+        """Simulates the end of the process."""
 
     def die(**_: object) -> None:
         raise KilledError
@@ -253,34 +253,39 @@ def killed(make_deletion: RequestDeletion, monkeypatch: pytest.MonkeyPatch) -> D
     return Deletion.objects.get(state=State.SENDING)
 
 
-def test_a_claim_from_the_future_is_lost_at_once(killed: Deletion, clock: SettableClock) -> None:
+def test_a_claim_from_the_future_becomes_unknown_at_once(
+    killed_deletion: Deletion, clock: SettableClock
+) -> None:
     set_back(clock)
-    assert work_off(killed).state == State.UNKNOWN
-    # And looked at 35 s later, not in an hour.
-    assert killed.due_at == clock.at + time_limits.FIRST_CHECK_DELAY
+    assert run_due(killed_deletion).state == State.UNKNOWN
+    # And it is checked 35 s later, not in an hour.
+    assert killed_deletion.due_at == clock.at + time_limits.FIRST_CHECK_DELAY
 
 
 def test_a_person_can_check_a_claim_from_the_future_at_once(
-    killed: Deletion, clock: SettableClock, ada: Person, client_of: Callable[[Person], Client]
+    killed_deletion: Deletion,
+    clock: SettableClock,
+    ada: Person,
+    client_of: Callable[[Person], Client],
 ) -> None:
-    url = f"/deletions/{killed.pk}/"
+    url = f"/deletions/{killed_deletion.pk}/"
     client = client_of(ada)
     assert not read(client.get(url)).has_form_to(f"{url}reconcile/")
     set_back(clock)
     client = client_of(ada)
     assert read(client.get(url)).has_form_to(f"{url}reconcile/")
     client.post(f"{url}reconcile/")
-    killed.refresh_from_db()
-    assert killed.state == State.UNKNOWN
+    killed_deletion.refresh_from_db()
+    assert killed_deletion.state == State.UNKNOWN
 
 
 def test_a_claim_is_kept_when_the_clock_goes_back_by_a_few_seconds(
-    killed: Deletion, clock: SettableClock
+    killed_deletion: Deletion, clock: SettableClock
 ) -> None:
     clock.advance(seconds=-5)
-    assert work_off(killed).state == State.SENDING
+    assert run_due(killed_deletion).state == State.SENDING
     clock.advance(seconds=65)
-    assert work_off(killed).state == State.UNKNOWN
+    assert run_due(killed_deletion).state == State.UNKNOWN
 
 
 def test_a_clock_set_forward_leaves_a_claim_unknown_and_a_late_response_settles_it(
@@ -291,21 +296,21 @@ def test_a_clock_set_forward_leaves_a_claim_unknown_and_a_late_response_settles_
 ) -> None:
     send = sending._send
 
-    def jump_meanwhile(**values: Any) -> DeleteResponse:
-        answer = send(**values)
+    def send_and_set_clock_forward(**values: Any) -> DeleteResponse:
+        response = send(**values)
         clock.advance(hours=1)
         due.run_due(actor=WORKER)
-        return answer
+        return response
 
-    monkeypatch.setattr("connections.deletions.sending._send", jump_meanwhile)
+    monkeypatch.setattr("connections.deletions.sending._send", send_and_set_clock_forward)
     deletion = make_deletion()
     deletion.refresh_from_db()
     assert deletion.state == State.UNKNOWN
-    assert work_off(deletion).outcome == Outcome.DELETED
+    assert run_due(deletion).outcome == Outcome.DELETED
     assert sandbox.world.deletes_received(str(deletion.connection_id)) == 1
 
 
-def test_a_connection_that_is_still_listed_contradicts_nothing_within_five_minutes(
+def test_a_connection_still_listed_within_five_minutes_is_no_contradiction(
     make_deletion: RequestDeletion, clock: SettableClock
 ) -> None:
     deletion = make_deletion(faults.RETURNS_200_WITHOUT_DELETING)
@@ -317,14 +322,14 @@ def test_a_connection_that_is_still_listed_contradicts_nothing_within_five_minut
     deletion.refresh_from_db()
     assert deletion.contradicted_at is None
     clock.advance(seconds=2)
-    assert work_off(deletion).contradicted_at == clock.at
+    assert run_due(deletion).contradicted_at == clock.at
 
 
-def test_an_unknown_from_the_future_raises_the_alarm_an_hour_after_it_was_seen(
+def test_an_unknown_deletion_from_the_future_raises_the_alarm_an_hour_after_a_check(
     make_deletion: RequestDeletion, clock: SettableClock
 ) -> None:
     deletion = make_deletion(faults.RETURNS_500)
-    # A year ahead, the clock was.
+    # The clock was a year ahead.
     clock.advance(hours=-365 * 24)
     due.reconcile_all(actor=WORKER)
     assert due.raise_alarms(actor=WORKER) == []
@@ -332,7 +337,7 @@ def test_an_unknown_from_the_future_raises_the_alarm_an_hour_after_it_was_seen(
     assert due.raise_alarms(actor=WORKER) == [deletion]
 
 
-def test_the_inventory_shows_what_was_read_after_it(
+def test_the_inventory_shows_the_sync_made_after_the_clock_was_set_back(
     make_deletion: RequestDeletion, clock: SettableClock, credential: Credential, ada: Person
 ) -> None:
     set_back(clock)
@@ -342,7 +347,7 @@ def test_the_inventory_shows_what_was_read_after_it(
     assert not sync.is_stale(listing, now=clock.at)
 
 
-def test_the_fifth_request_that_could_not_leave_is_the_last_though_the_clock_went_back(
+def test_the_fifth_request_that_could_not_leave_is_the_last_even_if_the_clock_is_set_back(
     make_deletion: RequestDeletion,
     clock: SettableClock,
     sandbox: SandboxServer,
@@ -350,14 +355,14 @@ def test_the_fifth_request_that_could_not_leave_is_the_last_though_the_clock_wen
 ) -> None:
     deletion = make_deletion(faults.rate_limited(reset="1"))
     sandbox.world.clear_faults()
-    # A deadline that has passed before anything was begun: proof that nothing left.
+    # A deadline that has passed before the attempt starts: proof that nothing was sent.
     monkeypatch.setattr("connections.deletions.sending.DELETE_SECONDS", -1.0)
-    # By so little that its 15 minutes still count.
+    # So little that its 15-minute limit still applies.
     clock.advance(seconds=-5)
     for _ in range(5):
         assert deletion.state == State.WAITING
         deletion.due_at = clock.at
         deletion.save(update_fields=["due_at"])
         clock.advance(seconds=1)
-        work_off(deletion)
+        run_due(deletion)
     assert (deletion.outcome, deletion.cause) == (Outcome.NOT_SENT, "too_many_tries")

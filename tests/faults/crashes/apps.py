@@ -1,4 +1,4 @@
-"""Shortens the product's deadlines and kills this process where the plan says so."""
+"""Shortens the product's deadlines and sends this process the plan's signals."""
 
 import os
 import signal
@@ -22,20 +22,20 @@ class CrashesConfig(AppConfig):
 
     def ready(self) -> None:
         plan = read_plan()
-        _shorten(plan)
-        failpoints.hit = _Striker(plan).hit
+        _shorten_deadlines(plan)
+        failpoints.hit = _SignalSender(plan).hit
         if plan.signal_at_start:
             os.kill(os.getpid(), signal.Signals[plan.signal_at_start])
 
 
-def _shorten(plan: Plan) -> None:
+def _shorten_deadlines(plan: Plan) -> None:
     from connections.deletions import sending, time_limits
     from connections.operations import worker
 
     sending.DELETE_SECONDS = plan.delete_seconds
     time_limits.CLAIM_TIMEOUT = timedelta(seconds=plan.claim_seconds)
-    time_limits.FIRST_CHECK_DELAY = timedelta(seconds=plan.first_look_seconds)
-    time_limits.SECOND_CHECK_DELAY = timedelta(seconds=plan.second_look_seconds)
+    time_limits.FIRST_CHECK_DELAY = timedelta(seconds=plan.first_check_seconds)
+    time_limits.SECOND_CHECK_DELAY = timedelta(seconds=plan.second_check_seconds)
     time_limits.NOT_SENT_DELAYS = (1, 1, 1, 1)
     time_limits.VERIFICATION_AT = tuple(timedelta(seconds=seconds) for seconds in (1, 2, 3, 5, 8))
     time_limits.CONTRADICTED_AFTER = timedelta(seconds=2)
@@ -43,18 +43,18 @@ def _shorten(plan: Plan) -> None:
     worker.FIRST_PAUSE, worker.MAX_PAUSE = 0.2, 1.0
 
 
-class _Striker:
+class _SignalSender:
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
 
     def hit(self, point: failpoints.Point, *, deletion_id: UUID) -> None:
-        """Kill this process if the sending of this connection is to be struck here."""
+        """Send this process the signal if the plan names this point for this connection."""
         from connections.models import Deletion
 
-        if not self._plan.strikes:
+        if not self._plan.signal_points:
             return
         connection_id = str(Deletion.objects.values_list("connection_id").get(pk=deletion_id)[0])
-        wanted = self._plan.strikes.get(connection_id)
+        wanted = self._plan.signal_points.get(connection_id)
         if wanted == point and self._is_first(connection_id):
             os.kill(os.getpid(), signal.Signals[self._plan.signal])
         in_flight = wanted == WHILE_SENDING and point == failpoints.Point.AFTER_CLAIM

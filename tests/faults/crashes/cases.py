@@ -1,4 +1,4 @@
-"""The cases of the crash matrix, and what must be true of every one of them afterwards."""
+"""The cases of the crash matrix, and what must hold for each of them afterwards."""
 
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -10,9 +10,9 @@ from sandbox.faults import Fault
 from sandbox.world import World
 from tests.faults.crashes.plan import WHILE_SENDING
 
-# How long after our time-out a late execution comes.
+# How long after our timeout Datadog executes a late request.
 LATE_SECONDS = 3.0
-# How long an answer is held back while the process is killed in between.
+# How long a response is delayed so that the process can be killed meanwhile.
 HELD_SECONDS = 0.7
 
 POINTS = (
@@ -24,23 +24,23 @@ POINTS = (
     Point.INSIDE_RESULT,
     Point.AFTER_RESULT,
 )
-LATE = "deletes 3 s after our time-out"
+LATE = "deletes 3 s after our timeout"
 DATADOG: dict[str, Fault] = {
-    "deletes and answers": faults.delayed(seconds=0.0),
-    "deletes and cuts": faults.EXECUTES_THEN_RESET,
+    "deletes and responds": faults.delayed(seconds=0.0),
+    "deletes and resets the connection": faults.EXECUTES_THEN_RESET,
     "refuses (403)": faults.RETURNS_403,
     "never receives": faults.RESET_BEFORE_READING,
     LATE: faults.executes_late(seconds=1.0 + LATE_SECONDS),
-    "answers 404": faults.RETURNS_404,
+    "responds with 404": faults.RETURNS_404,
 }
 EVERY_PAIR = tuple((point, datadog) for point in POINTS for datadog in DATADOG)
-# A web server that is killed before its request leaves never meets what Datadog does, and nothing
-# sends the request later: one case for each of these points.
+# If the web server is killed before the request is sent, Datadog's behavior does not matter, and
+# nothing sends the request later: one case for each of these points.
 UNSENT_POINTS = (Point.BEFORE_CLAIM, Point.INSIDE_CLAIM, Point.AFTER_CLAIM)
 WEB_PAIRS = tuple(
     (point, datadog)
     for point, datadog in EVERY_PAIR
-    if point not in UNSENT_POINTS or datadog == "deletes and answers"
+    if point not in UNSENT_POINTS or datadog == "deletes and responds"
 )
 GONE = {"deleted", "gone_unattributed"}
 
@@ -55,13 +55,13 @@ class Case:
 
     @property
     def fault(self) -> Fault:
-        """What Datadog does; slowly, where the process is killed meanwhile."""
+        """What Datadog does; delayed if the process is killed while sending."""
         fault = DATADOG[self.datadog]
         return replace(fault, delay=HELD_SECONDS) if self.point == WHILE_SENDING else fault
 
 
 def all_cases(connection_ids: list[str], pairs: tuple[tuple[str, str], ...]) -> list[Case]:
-    """Each pair of a point and a behaviour of Datadog, a connection for each."""
+    """One case with its own connection for each pair of a point and a Datadog behavior."""
     return [
         Case(connection_id=connection_id, point=point, datadog=datadog)
         for connection_id, (point, datadog) in zip(connection_ids, pairs, strict=True)
@@ -69,7 +69,7 @@ def all_cases(connection_ids: list[str], pairs: tuple[tuple[str, str], ...]) -> 
 
 
 def violations(case: Case, *, row: dict[str, Any], world: World) -> list[str]:
-    """What is wrong with one deletion after restart and reconciling; nothing is hoped for."""
+    """What is wrong with one deletion after the restart and reconciliation."""
     received = world.requests(method="DELETE", connection_id=case.connection_id)
     was_deleted = any(one.executed for one in received)
     claimed_at = [datetime.fromisoformat(one["claimed_at"]) for one in row["attempts"]]
@@ -78,11 +78,11 @@ def violations(case: Case, *, row: dict[str, Any], world: World) -> list[str]:
         "sent without an attempt": any(
             not any(at <= one.received_at for at in claimed_at) for one in received
         ),
-        "an attempt without its event": len(claimed_at) != row["sendings_recorded"],
-        "deleted and not known": was_deleted and row["outcome"] not in GONE,
-        "claimed and not so": not was_deleted and row["outcome"] in GONE,
-        "proved and not so": not was_deleted and row["verified"],
-        "still moving": row["state"] in {"sending", "waiting", "unknown"},
+        "attempt without its event": len(claimed_at) != row["sendings_recorded"],
+        "deleted but not recorded as gone": was_deleted and row["outcome"] not in GONE,
+        "recorded as gone but not deleted": not was_deleted and row["outcome"] in GONE,
+        "verified but not deleted": not was_deleted and row["verified"],
+        "still open": row["state"] in {"sending", "waiting", "unknown"},
     }
     where = f"{case.point} × {case.datadog}: {row['state']} {row['outcome']} {row['cause']}"
     return [f"{what} ({where})" for what, is_so in wrong.items() if is_so]

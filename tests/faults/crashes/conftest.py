@@ -1,4 +1,4 @@
-"""Installations for faults to strike."""
+"""Installations whose processes crash tests kill."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -13,7 +13,7 @@ MakeStack = Callable[..., Stack]
 
 @pytest.fixture
 def make_stack(shared_database: SharedDatabase) -> Iterator[MakeStack]:
-    """An installation with so many connections; the rest changes its plan."""
+    """Make an installation with this many connections; other arguments change its plan."""
     with ExitStack() as until_the_end:
 
         def make(*, connections: int, **changes: object) -> Stack:

@@ -1,10 +1,10 @@
-"""What a crash test does in the database of the processes that it crashes.
+"""Runs a crash test's steps in the database of the processes that it crashes.
 
 Usage: `python -m tests.faults.crashes.crash_scenario`.
 
-`prepare` stores a person, a credential and waiting deletions, as JSON on standard input says, and
-prints the credential's id;
-`settle SECONDS AFTER` waits until nothing moves any more and prints every deletion as JSON.
+`prepare` stores a person, a credential and waiting deletions, given as JSON on standard input, and
+prints the credential's ID;
+`settle SECONDS AFTER` waits until nothing changes any longer and prints every deletion as JSON.
 """
 
 import json
@@ -41,7 +41,7 @@ from tests.support.people import make_person  # noqa: E402
 
 
 def prepare(given: dict[str, Any]) -> str:
-    """One operator, one credential, and a waiting deletion for each connection named."""
+    """Store one operator, one credential, and a waiting deletion for each named connection."""
     person = make_person("ada", Role.OPERATOR)
     credential = credential_lifecycle.add_credential(
         actor=command_actor(),
@@ -76,12 +76,12 @@ def _wait(*, person: Person, credential: Credential, connection_id: UUID) -> Non
 
 
 def settle(*, seconds: float, after: str) -> list[dict[str, Any]]:
-    """Wait until nothing moves and everything was looked at after that time; give every row."""
-    moving = Q(state__in=[State.SENDING, State.WAITING, State.UNKNOWN])
-    moving |= Q(outcome=Outcome.DELETED, verified_at=None, due_at__isnull=False)
-    moving |= Q(state=State.STILL_PRESENT, last_checked_at__lt=datetime.fromisoformat(after))
+    """Wait until nothing changes and all was checked after that time; return every row."""
+    unfinished = Q(state__in=[State.SENDING, State.WAITING, State.UNKNOWN])
+    unfinished |= Q(outcome=Outcome.DELETED, verified_at=None, due_at__isnull=False)
+    unfinished |= Q(state=State.STILL_PRESENT, last_checked_at__lt=datetime.fromisoformat(after))
     deadline = time.monotonic() + seconds
-    while Deletion.objects.filter(moving).exists() and time.monotonic() < deadline:
+    while Deletion.objects.filter(unfinished).exists() and time.monotonic() < deadline:
         time.sleep(0.1)
     return [_row(deletion) for deletion in Deletion.objects.prefetch_related("attempts")]
 
@@ -112,12 +112,12 @@ def _row(deletion: Deletion) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Do what the first argument says."""
+    """Run the step that the first argument names."""
     if sys.argv[1] == "prepare":
-        said: Any = prepare(json.load(sys.stdin))
+        result: Any = prepare(json.load(sys.stdin))
     else:
-        said = settle(seconds=float(sys.argv[2]), after=sys.argv[3])
-    json.dump(said, sys.stdout)
+        result = settle(seconds=float(sys.argv[2]), after=sys.argv[3])
+    json.dump(result, sys.stdout)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Running all cases of the crash matrix on one installation, and counting what is wrong."""
+"""Runs all cases of the crash matrix on one installation, and counts violations."""
 
 from collections import Counter
 
@@ -8,36 +8,36 @@ from tests.faults.crashes.stack import Stack
 
 
 def cases_for(stack: Stack, pairs: tuple[tuple[str, str], ...]) -> list[Case]:
-    """The cases, with Datadog and the plan prepared for them."""
+    """The cases, after setting up Datadog's faults and the plan for them."""
     cases = all_cases(stack.connection_ids, pairs)
     for case in cases:
         stack.world.set_fault(fault=case.fault, connection_id=case.connection_id)
-    stack.plan.strikes = {case.connection_id: case.point for case in cases}
+    stack.plan.signal_points = {case.connection_id: case.point for case in cases}
     return cases
 
 
-def judge(
+def find_violations(
     stack: Stack, cases: list[Case], *, what: str, tally: Tally, sent_at: tuple[str, ...]
 ) -> list[str]:
-    """Wait until nothing moves; count by what Datadog did; give every violation.
+    """Wait until nothing changes; count by what Datadog did; return every violation.
 
-    `sent_at`: the points of which a request must have left, be it after the restart; without
-    that the cases would prove nothing.
+    `sent_at`: the points whose request must have been sent, at the latest after the restart;
+    otherwise the cases would prove nothing.
     """
     late = [case.connection_id for case in cases if case.datadog == LATE]
     stack.settled()
-    # What was received late enough is executed by now; then every listing shows it.
+    # Late requests are executed by now, so every list shows their effect.
     assert stack.world.wait_until(lambda: _all_executed(stack, late), seconds=30)
     rows = stack.settled()
     for case in cases:
         has_left = stack.world.deletes_received(case.connection_id) > 0
         assert has_left == (case.point in sent_at), case
     found: Counter[str] = Counter()
-    wrong: list[str] = []
+    all_violations: list[str] = []
     for case in cases:
-        one = violations(case, row=rows[case.connection_id], world=stack.world)
-        found[case.datadog] += len(one)
-        wrong += one
+        case_violations = violations(case, row=rows[case.connection_id], world=stack.world)
+        found[case.datadog] += len(case_violations)
+        all_violations += case_violations
     for datadog in DATADOG:
         number = sum(case.datadog == datadog for case in cases)
         tally(
@@ -47,13 +47,13 @@ def judge(
             cases=number,
             violations=found[datadog],
         )
-    return wrong
+    return all_violations
 
 
 def _all_executed(stack: Stack, connection_ids: list[str]) -> bool:
     received = [
-        one
+        case_violations
         for connection_id in connection_ids
-        for one in stack.world.requests(method="DELETE", connection_id=connection_id)
+        for case_violations in stack.world.requests(method="DELETE", connection_id=connection_id)
     ]
-    return all(one.executed for one in received)
+    return all(case_violations.executed for case_violations in received)

@@ -1,4 +1,4 @@
-"""What is to happen to the processes of one test; handed to them as a JSON file."""
+"""What happens to the processes of one test, passed to them as a JSON file."""
 
 import json
 import os
@@ -6,38 +6,39 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 VARIABLE = "FAULTS_PLAN"
-# Not one of the product's failpoints: struck when Datadog has received the request.
+# Not one of the product's failpoints: the signal is sent once Datadog has received the request.
 WHILE_SENDING = "while_sending"
 
 
 @dataclass(kw_only=True)
 class Plan:
-    """Deadlines in seconds, and at which point the sending of which connection is struck."""
+    """Deadlines in seconds, and where in which deletion a process gets a signal."""
 
-    # A directory; a file in it named like a connection says that its strike has fallen.
+    # A directory with one file per connection whose signal was sent, named by connection ID.
     marks: str
-    # Where a Datadog's control addresses are.
+    # The base URL of the simulator's control API.
     datadog: str = ""
-    strikes: dict[str, str] = field(default_factory=dict)
-    # SIGKILL, or SIGSTOP for a process that freezes there.
+    # Connection ID → failpoint at which the signal is sent.
+    signal_points: dict[str, str] = field(default_factory=dict)
+    # The signal: SIGKILL, SIGINT, or SIGSTOP to freeze the process.
     signal: str = "SIGKILL"
-    # What a process sends itself while Django is loaded; "" for nothing.
+    # The signal a process sends itself while Django loads; "" for none.
     signal_at_start: str = ""
     delete_seconds: float = 1.0
     claim_seconds: float = 2.5
-    first_look_seconds: float = 2.0
-    second_look_seconds: float = 1.0
+    first_check_seconds: float = 2.0
+    second_check_seconds: float = 1.0
     lock_seconds: float = 20.0
 
     def write(self, path: Path) -> None:
-        """Put it where `read_plan` of another process finds it."""
+        """Write it to the file that `read_plan` reads in another process."""
         path.write_text(json.dumps(asdict(self)))
 
-    def has_struck(self, connection_id: str) -> bool:
-        """Whether the strike for this connection has fallen."""
+    def was_signaled(self, connection_id: str) -> bool:
+        """Whether the signal for this connection was sent."""
         return (Path(self.marks) / connection_id).exists()
 
 
 def read_plan() -> Plan:
-    """The plan that FAULTS_PLAN names."""
+    """Read the plan from the file that FAULTS_PLAN names."""
     return Plan(**json.loads(Path(os.environ[VARIABLE]).read_text()))

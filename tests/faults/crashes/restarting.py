@@ -1,7 +1,7 @@
-"""Workers one after another, each until killed: `python -m tests.faults.crashes.restarting N`.
+"""Runs N workers in turn, each until it is killed: `python -m tests.faults.crashes.restarting N`.
 
-Each is forked from a process that has loaded Django and opened nothing, so a restart costs no
-import. How each of them ended is printed as JSON: an exit code, or a signal's number below zero.
+Each is forked from a process that has loaded Django and opened nothing, so a restart imports
+nothing. Prints how each ended as JSON: an exit code, or a negative signal number.
 """
 
 import json
@@ -18,7 +18,7 @@ from connections.operations import worker  # noqa: E402, F401 - loaded once, for
 
 
 def run_worker() -> int:
-    """Run one worker in a process of its own; how it ended."""
+    """Run one worker in its own process; return how it ended."""
     parent = os.getpid()
     pid = os.fork()
     if pid == 0:
@@ -31,7 +31,7 @@ def run_worker() -> int:
 
 
 def main() -> None:
-    """Run as many workers as the first argument says."""
+    """Run the number of workers that the first argument gives."""
     json.dump([run_worker() for _ in range(int(sys.argv[1]))], sys.stdout)
 
 

@@ -1,4 +1,4 @@
-"""One installation in real processes, against a Datadog in this one, for faults to strike."""
+"""One installation in real processes, with a simulated Datadog in this process."""
 
 import contextlib
 import json
@@ -27,7 +27,7 @@ MANAGE = [sys.executable, str(ROOT / "manage.py")]
 
 
 def make_world(connections: int) -> World:
-    """One org with so many connections, each to an org of its own, and one pair of keys."""
+    """One org with this many connections, each to a different org, and one key pair."""
     world = World(sites=(SITE,))
     payments = world.add_org(name="Payments", site=SITE)
     world.add_key_pair(org=payments)
@@ -57,11 +57,11 @@ class Stack:
 
     @property
     def connection_ids(self) -> list[str]:
-        """All connections of the beginning, in a fixed order."""
+        """All connections, in a fixed order."""
         return [one.id for one in self.world.connections()]
 
     def environment(self) -> dict[str, str]:
-        """For a process of this installation; it writes the plan down as it stands now."""
+        """The environment of its processes; writes the current plan to its file."""
         path = self.database.data_dir / "plan.json"
         self.plan.write(path)
         return self.database.environment(
@@ -94,21 +94,21 @@ class Stack:
         self.credential = json.loads(done.stdout)
 
     def run_workers(self, number: int) -> list[int]:
-        """Run so many workers one after another; how each of them ended, as Popen says it."""
+        """Run this many workers in turn; return how each ended, as Popen reports it."""
         done = self._run(_program("restarting", str(number)), given="", seconds=5 * PATIENCE)
         assert done.returncode == 0, done.stderr
         codes: list[int] = json.loads(done.stdout)
         return codes
 
     def settled(self, *, seconds: float = PATIENCE) -> dict[str, dict[str, Any]]:
-        """Every deletion by connection id, once nothing moves; a process must be moving them."""
+        """Every deletion by connection ID, once nothing changes; needs a process that works."""
         after = datetime.now(UTC).isoformat()
         done = self._run(_program("crash_scenario", "settle", str(seconds), after), given="")
         assert done.returncode == 0, done.stderr
         return {row["connection_id"]: row for row in json.loads(done.stdout)}
 
     def stored(self) -> dict[str, dict[str, Any]]:
-        """Every deletion by connection id, as it stands."""
+        """Every deletion by connection ID, as currently stored."""
         return self.settled(seconds=0)
 
     def _run(
@@ -132,7 +132,7 @@ def _program(name: str, *arguments: str) -> list[str]:
 
 @contextlib.contextmanager
 def stack_on(database: SharedDatabase, *, connections: int, **changes: Any) -> Iterator[Stack]:
-    """An installation on this database; `changes` are to its plan."""
+    """An installation on this database; `changes` override its plan's values."""
     marks = database.data_dir / "marks"
     marks.mkdir()
     with SandboxServer(make_world(connections)) as datadog:
@@ -141,7 +141,7 @@ def stack_on(database: SharedDatabase, *, connections: int, **changes: Any) -> I
 
 
 def kill_all(process: Running) -> None:
-    """SIGKILL to a supervisor and to the groups of all that it started, at once."""
+    """Send SIGKILL to a supervisor and to the process groups of all that it started."""
     groups = process.children()
     process.process.send_signal(signal.SIGKILL)
     for group in groups:
@@ -151,13 +151,13 @@ def kill_all(process: Running) -> None:
 
 
 def address_of(process: Running) -> str:
-    """Where a `serve` answers."""
+    """The base URL of a running `serve`."""
     line = process.wait_for_line("Org Admin is running at")
     return line.rpartition(" ")[2].rstrip("/")
 
 
 class Browser:
-    """Ada in a browser: a session, its cookies, and the forms as they are."""
+    """Ada's browser: a session with cookies that opens pages and submits their forms."""
 
     def __init__(self, address: str, *, credential: str) -> None:
         self._address = address
@@ -168,27 +168,27 @@ class Browser:
         self.press(signing_in, login="ada", password=PASSWORD)
 
     def open(self, path: str) -> Page:
-        """Open an address."""
+        """Open a URL path."""
         return _page(self._session.get(f"{self._address}{path}", timeout=PATIENCE))
 
     def press(self, form: Form, *, headers: Mapping[str, str] | None = None, **typed: str) -> Page:
-        """Send a form; redirects are followed. Raises requests.ConnectionError when cut."""
-        answer = self._session.post(
+        """Submit a form and follow redirects. Raises requests.ConnectionError when disconnected."""
+        response = self._session.post(
             f"{self._address}{form.action}",
             data=form.fields | typed,
             headers={"Referer": f"{self._address}/"} | dict(headers or {}),
             timeout=PATIENCE,
         )
-        return _page(answer)
+        return _page(response)
 
     def review(self, connection_id: str) -> Form:
-        """The review's form, filled in rightly."""
-        asked = f"credential={self._credential}&connection_id={connection_id}"
-        form = self.open(f"/deletions/new/?{asked}").form_to("/deletions/new/")
+        """The review's form, filled in correctly."""
+        query = f"credential={self._credential}&connection_id={connection_id}"
+        form = self.open(f"/deletions/new/?{query}").form_to("/deletions/new/")
         confirmation = form.attributes["data-confirm"]
         form.fields |= {"reason": REASON, "confirmation": confirmation}
         return form
 
 
-def _page(answer: requests.Response) -> Page:
-    return read(HttpResponse(answer.content, status=answer.status_code))
+def _page(response: requests.Response) -> Page:
+    return read(HttpResponse(response.content, status=response.status_code))

@@ -1,4 +1,4 @@
-"""The failpoints do nothing in the product, whatever the environment says."""
+"""The failpoints do nothing in the product, whatever the environment contains."""
 
 import ast
 import inspect
@@ -12,25 +12,25 @@ from connections.deletions.failpoints import Point
 from tests.faults.crashes.plan import VARIABLE, Plan
 from tests.support.processes import clean_environment, manage
 
-LOOK = """
+PRINT_HIT_FUNCTION = """
 import inspect, json
 from connections.deletions import failpoints
 print(json.dumps([failpoints.hit.__module__, inspect.getsource(failpoints.hit)]))
 """
 
 
-def test_reaching_a_point_runs_no_statement_at_all() -> None:
+def test_a_failpoint_executes_no_statements() -> None:
     [function] = ast.parse(inspect.getsource(failpoints.hit)).body
     assert isinstance(function, ast.FunctionDef)
     assert [type(each) for each in function.body] == [ast.Expr]
     assert inspect.getdoc(failpoints.hit)
 
 
-def test_under_the_products_settings_a_plan_changes_nothing(tmp_path: Path) -> None:
+def test_a_plan_has_no_effect_with_the_products_settings(tmp_path: Path) -> None:
     plan = tmp_path / "plan.json"
-    Plan(marks=str(tmp_path), strikes={"x": Point.BEFORE_CLAIM}).write(plan)
+    Plan(marks=str(tmp_path), signal_points={"x": Point.BEFORE_CLAIM}).write(plan)
     env = clean_environment(data_dir=tmp_path, **{VARIABLE: str(plan)})
-    done = manage("shell", "--no-imports", "-c", LOOK, env=env)
+    done = manage("shell", "--no-imports", "-c", PRINT_HIT_FUNCTION, env=env)
     assert json.loads(done.stdout) == [
         "connections.deletions.failpoints",
         inspect.getsource(failpoints.hit),

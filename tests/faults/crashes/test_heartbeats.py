@@ -1,4 +1,4 @@
-"""The overview and the doctor say when no worker is alive; readiness does not depend on it."""
+"""The overview and doctor report when no worker is running; readiness does not depend on it."""
 
 from collections.abc import Callable
 
@@ -15,32 +15,32 @@ from tests.support.clock import SettableClock
 __all__ = ["credential"]
 pytestmark = pytest.mark.django_db
 
-NOBODY = "No worker is running"
+NO_WORKER = "No worker is running"
 ClientOf = Callable[[Person], Client]
 
 
 @pytest.fixture
 def overview(victor: Person, credential: Credential, client_of: ClientOf) -> Callable[[], str]:
-    """What a viewer reads on the overview."""
+    """The text of the overview for a viewer."""
     del credential
     client = client_of(victor)
     return lambda: read(client.get("/")).text
 
 
-def test_the_overview_says_so_until_a_worker_beats_and_again_when_it_went_silent(
+def test_the_overview_reports_a_missing_worker_before_and_after_its_heartbeats(
     overview: Callable[[], str], clock: SettableClock
 ) -> None:
-    assert NOBODY in overview()
+    assert NO_WORKER in overview()
     worker.record_heartbeat(name="one", host="here", process_id=1)
-    assert NOBODY not in overview()
+    assert NO_WORKER not in overview()
     clock.advance(minutes=3, seconds=1)
-    said = overview()
-    assert NOBODY in said
-    assert "Last seen at" in said
+    text = overview()
+    assert NO_WORKER in text
+    assert "Last seen at" in text
     worker.record_heartbeat(name="one", host="here", process_id=1)
-    assert NOBODY not in overview()
+    assert NO_WORKER not in overview()
     worker.remove_heartbeat(name="one")
-    assert NOBODY in overview()
+    assert NO_WORKER in overview()
 
 
 def test_readiness_does_not_depend_on_a_worker(client: Client) -> None:
@@ -48,16 +48,18 @@ def test_readiness_does_not_depend_on_a_worker(client: Client) -> None:
     assert client.get("/readyz").status_code == 200
 
 
-def test_a_worker_beats_before_it_works_and_not_at_every_pass(clock: SettableClock) -> None:
-    working = Worker()
-    working.work_once()
+def test_a_worker_records_a_heartbeat_before_it_works_and_not_on_every_pass(
+    clock: SettableClock,
+) -> None:
+    subject = Worker()
+    subject.work_once()
     first = WorkerHeartbeat.objects.get().seen_at
     clock.advance(seconds=1)
-    working.work_once()
+    subject.work_once()
     assert WorkerHeartbeat.objects.get().seen_at == first
 
 
-def test_what_a_killed_worker_left_is_forgotten_after_a_day(clock: SettableClock) -> None:
+def test_the_heartbeat_of_a_killed_worker_is_removed_after_a_day(clock: SettableClock) -> None:
     worker.record_heartbeat(name="killed", host="here", process_id=1)
     clock.advance(hours=25)
     worker.record_heartbeat(name="next", host="here", process_id=2)

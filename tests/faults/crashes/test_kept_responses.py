@@ -1,4 +1,4 @@
-"""Files of answers that the database did not take: recorded once, late when late, never lost."""
+"""Responses kept as files because the database failed: recorded once and never lost."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -21,21 +21,23 @@ from tests.support.clock import SettableClock
 __all__ = ["credential", "make_deletion"]
 pytestmark = pytest.mark.django_db
 
-Lose = Callable[[], Deletion]
+SendWithoutDatabase = Callable[[], Deletion]
 
 
 @pytest.fixture(autouse=True)
 def data_dir(settings: Settings, tmp_path: Path) -> Path:
-    """A data directory of this test's own."""
+    """A separate data directory for this test."""
     settings.DATA_DIR = tmp_path
     return tmp_path
 
 
 @pytest.fixture
-def lose(make_deletion: RequestDeletion, monkeypatch: pytest.MonkeyPatch) -> Lose:
-    """Delete, with a database that takes no answer; it is back afterwards."""
+def send_without_database(
+    make_deletion: RequestDeletion, monkeypatch: pytest.MonkeyPatch
+) -> SendWithoutDatabase:
+    """Send a DELETE whose response the database can't record; the database works afterwards."""
 
-    def act() -> Deletion:
+    def send() -> Deletion:
         def refuse(**_: object) -> bool:
             raise OperationalError("database is locked")
 
@@ -46,11 +48,11 @@ def lose(make_deletion: RequestDeletion, monkeypatch: pytest.MonkeyPatch) -> Los
         assert caught.value.kept == RecordedIn.LOCALLY
         return Deletion.objects.get()
 
-    return act
+    return send
 
 
 def problems() -> list[str]:
-    """What doctor says about unusable kept responses."""
+    """What doctor reports about unusable kept responses."""
     return [
         finding.msg
         for finding in checks.run_all_checks()
@@ -58,8 +60,10 @@ def problems() -> list[str]:
     ]
 
 
-def test_a_kept_response_is_recorded_like_any_other(lose: Lose) -> None:
-    deletion = lose()
+def test_a_kept_response_is_recorded_like_any_other(
+    send_without_database: SendWithoutDatabase,
+) -> None:
+    deletion = send_without_database()
     assert (deletion.state, deletion.attempts.get().verdict) == (State.SENDING, "")
     assert sending.record_kept_responses() == 1
     deletion.refresh_from_db()
@@ -76,10 +80,10 @@ def test_a_kept_response_is_recorded_like_any_other(lose: Lose) -> None:
     assert spool.kept_files() == []
 
 
-def test_one_that_comes_after_the_claim_was_given_up_is_late(
-    lose: Lose, clock: SettableClock
+def test_a_kept_response_recorded_after_its_claim_expired_is_late(
+    send_without_database: SendWithoutDatabase, clock: SettableClock
 ) -> None:
-    deletion = lose()
+    deletion = send_without_database()
     clock.advance(seconds=61)
     reconciliation.give_up_lost_claim(deletion=deletion, actor=WORKER)
     assert sending.record_kept_responses() == 1
@@ -88,12 +92,14 @@ def test_one_that_comes_after_the_claim_was_given_up_is_late(
     assert deletion.attempts.get().is_late
 
 
-def test_a_file_that_outlived_its_recording_is_not_recorded_again(lose: Lose) -> None:
-    deletion = lose()
+def test_a_file_left_after_recording_is_not_recorded_again(
+    send_without_database: SendWithoutDatabase,
+) -> None:
+    deletion = send_without_database()
     [path] = spool.kept_files()
     text = path.read_bytes()
     sending.record_kept_responses()
-    # As if the process had been killed between the two.
+    # As if the process had been killed before it deleted the file.
     path.write_bytes(text)
     path.chmod(0o600)
     events = len(audit.events_of(subject=deletion))
@@ -102,8 +108,10 @@ def test_a_file_that_outlived_its_recording_is_not_recorded_again(lose: Lose) ->
     assert spool.kept_files() == []
 
 
-def test_the_same_answer_handed_in_twice_is_recorded_once(lose: Lose) -> None:
-    deletion = lose()
+def test_recording_the_same_response_twice_records_it_once(
+    send_without_database: SendWithoutDatabase,
+) -> None:
+    deletion = send_without_database()
     kept, attempt = spool.check_kept(spool.kept_files()[0])
     assert sending.record_response(attempt=attempt, response=kept.response, actor=WORKER)
     assert not sending.record_response(attempt=attempt, response=kept.response, actor=WORKER)
@@ -112,8 +120,10 @@ def test_the_same_answer_handed_in_twice_is_recorded_once(lose: Lose) -> None:
     assert audit.EventCode.DELETION_ANSWERED_LATE not in codes
 
 
-def test_while_another_process_records_them_nothing_is_touched(lose: Lose) -> None:
-    lose()
+def test_while_another_process_records_them_files_are_left_alone(
+    send_without_database: SendWithoutDatabase,
+) -> None:
+    send_without_database()
     with spool.locked() as is_alone:
         assert is_alone
         assert sending.record_kept_responses() == 0
@@ -121,10 +131,10 @@ def test_while_another_process_records_them_nothing_is_touched(lose: Lose) -> No
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"version": 2}', '{"version": 1}'])
-def test_one_that_cannot_be_understood_stays_and_is_named_by_the_doctor(
-    lose: Lose, text: str
+def test_an_unreadable_file_is_kept_and_reported_by_doctor(
+    send_without_database: SendWithoutDatabase, text: str
 ) -> None:
-    lose()
+    send_without_database()
     [path] = spool.kept_files()
     path.write_text(text)
     assert sending.record_kept_responses() == 0
@@ -133,8 +143,10 @@ def test_one_that_cannot_be_understood_stays_and_is_named_by_the_doctor(
     assert str(path) in problem
 
 
-def test_one_of_another_database_stays_and_is_named_by_the_doctor(lose: Lose) -> None:
-    deletion = lose()
+def test_a_file_from_another_database_is_kept_and_reported_by_doctor(
+    send_without_database: SendWithoutDatabase,
+) -> None:
+    deletion = send_without_database()
     with triggers_off():
         deletion.attempts.update(epoch=7)
     assert sending.record_kept_responses() == 0
@@ -142,16 +154,20 @@ def test_one_of_another_database_stays_and_is_named_by_the_doctor(lose: Lose) ->
     assert "holds no such attempt" in problems()[0]
 
 
-def test_one_that_others_can_read_stays_and_is_named_by_the_doctor(lose: Lose) -> None:
-    lose()
+def test_a_file_that_others_can_read_is_kept_and_reported_by_doctor(
+    send_without_database: SendWithoutDatabase,
+) -> None:
+    send_without_database()
     [path] = spool.kept_files()
     path.chmod(0o644)
     assert sending.record_kept_responses() == 0
     assert "chmod 600" in problems()[0]
 
 
-def test_one_that_contradicts_the_record_stays_and_is_named_by_the_doctor(lose: Lose) -> None:
-    lose()
+def test_a_file_that_contradicts_the_database_is_kept_and_reported_by_doctor(
+    send_without_database: SendWithoutDatabase,
+) -> None:
+    send_without_database()
     [path] = spool.kept_files()
     text = path.read_text()
     sending.record_kept_responses()
@@ -161,7 +177,7 @@ def test_one_that_contradicts_the_record_stays_and_is_named_by_the_doctor(lose: 
     assert "another answer" in problems()[0]
 
 
-def test_an_answer_that_no_file_takes_either_is_said_and_logged(
+def test_a_response_that_cannot_be_kept_either_is_reported_and_logged(
     make_deletion: RequestDeletion,
     data_dir: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -182,7 +198,7 @@ def test_an_answer_that_no_file_takes_either_is_said_and_logged(
     assert "Datadog returned 200" in caplog.text
 
 
-def test_a_database_that_fails_after_the_recording_is_not_called_nothing_sent(
+def test_a_database_failure_after_recording_is_not_reported_as_nothing_sent(
     make_deletion: RequestDeletion, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(**_: object) -> None:

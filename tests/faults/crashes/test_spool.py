@@ -1,4 +1,4 @@
-"""The database is away when Datadog answers: what came back is kept, and recorded once."""
+"""The database is unavailable when Datadog responds: the response is kept and recorded once."""
 
 import sqlite3
 import stat
@@ -22,17 +22,17 @@ from tests.support.rows import rows_of
 
 pytestmark = pytest.mark.slow
 
-WORDS = "Recorded locally, waiting for the database."
-CUT_THE_OTHERS = """
+KEPT_MESSAGE = "Recorded locally, waiting for the database."
+DISCONNECT_OTHERS = """
 SELECT pg_terminate_backend(pid) FROM pg_stat_activity
 WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()
 """
-Away = Callable[[str], AbstractContextManager[None]]
+Outage = Callable[[str], AbstractContextManager[None]]
 
 
 @contextmanager
 def locked(url: str) -> Iterator[None]:
-    """Another process holds SQLite's one lock for writing, longer than ours waits for it."""
+    """Another process holds SQLite's write lock for longer than the product waits for it."""
     path = url.removeprefix("sqlite:///")
     with closing(sqlite3.connect(path, isolation_level=None, timeout=20)) as holder:
         holder.execute("BEGIN IMMEDIATE")
@@ -42,7 +42,7 @@ def locked(url: str) -> Iterator[None]:
 
 @pytest.fixture
 def sqlite(tmp_path: Path, sqlite_template: Path) -> SharedDatabase:
-    """A database of this test's own."""
+    """A separate database for this test."""
     create_private_text(tmp_path / "keyring.json", new_key_ring_text())
     path = tmp_path / "orgadmin.sqlite3"
     path.write_bytes(sqlite_template.read_bytes())
@@ -51,7 +51,7 @@ def sqlite(tmp_path: Path, sqlite_template: Path) -> SharedDatabase:
 
 @pytest.fixture
 def postgresql(tmp_path: Path) -> Iterator[SharedDatabase]:
-    """A server of this test's own, which it may stop."""
+    """A separate server for this test, which it can stop."""
     if find_programs() is None:
         pytest.skip("no PostgreSQL server is installed")
     create_private_text(tmp_path / "keyring.json", new_key_ring_text())
@@ -63,15 +63,15 @@ def postgresql(tmp_path: Path) -> Iterator[SharedDatabase]:
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def frail(request: pytest.FixtureRequest) -> SharedDatabase:
-    """A database that can be taken away, once of each kind."""
+def database(request: pytest.FixtureRequest) -> SharedDatabase:
+    """A database that can be made unavailable, one of each kind."""
     database: SharedDatabase = request.getfixturevalue(request.param)
     return database
 
 
-def away_of(stack: Stack) -> AbstractContextManager[None]:
-    take_away: Away = locked if stack.database.is_sqlite else stopped
-    return take_away(stack.database.url)
+def outage_of(stack: Stack) -> AbstractContextManager[None]:
+    make_unavailable: Outage = locked if stack.database.is_sqlite else stopped
+    return make_unavailable(stack.database.url)
 
 
 def spool_of(stack: Stack) -> list[Path]:
@@ -79,7 +79,7 @@ def spool_of(stack: Stack) -> list[Path]:
 
 
 def check_file(stack: Stack) -> None:
-    """One file, for its owner alone, without a key, named by the doctor."""
+    """Check for one private file without a key, reported by doctor."""
     [path] = spool_of(stack)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
@@ -92,26 +92,26 @@ def check_file(stack: Stack) -> None:
 
 
 @pytest.mark.parametrize("htmx", [False, True], ids=["plain", "htmx"])
-def test_what_datadog_answers_while_the_database_is_away_is_recorded_when_it_is_back(
-    frail: SharedDatabase, htmx: bool, tally: Tally
+def test_a_response_received_during_an_outage_is_recorded_afterwards(
+    database: SharedDatabase, htmx: bool, tally: Tally
 ) -> None:
     limits = {"delete_seconds": 20, "claim_seconds": 60, "lock_seconds": 0.5}
-    with stack_on(frail, connections=1, **limits) as stack:
+    with stack_on(database, connections=1, **limits) as stack:
         [connection_id] = stack.connection_ids
         stack.world.set_fault(fault=delayed(seconds=1.0))
         stack.prepare(waiting=[])
         with stack.start("serve") as process:
             browser = Browser(address_of(process), credential=stack.credential)
-            page = press_and_take_away(stack, browser, connection_id, htmx=htmx)
+            page = submit_during_outage(stack, browser, connection_id, htmx=htmx)
             assert any(not spool_of(stack) for _ in until(40)), process.output
             row = stack.settled()[connection_id]
     assert page.status == 202
-    assert WORDS in page.text
+    assert KEPT_MESSAGE in page.text
     assert "Datadog returned 200" in page.text
     assert page.outcome["data-record-url"] == f"/deletions/{row['id']}/"
     assert ("<!doctype" in page.html) != htmx
     is_wrong = (row["outcome"], row["answers_recorded"]) != ("deleted", 1)
-    away = "locked" if frail.is_sqlite else "stopped"
+    away = "locked" if database.is_sqlite else "stopped"
     tally(
         what="web server",
         database=stack.database_name,
@@ -123,32 +123,32 @@ def test_what_datadog_answers_while_the_database_is_away_is_recorded_when_it_is_
     assert stack.world.deletes_received(connection_id) == 1
 
 
-def press_and_take_away(stack: Stack, browser: Browser, connection_id: str, *, htmx: bool) -> Page:
-    """Delete in the browser; the database is away from the request's arrival at Datadog on."""
+def submit_during_outage(stack: Stack, browser: Browser, connection_id: str, *, htmx: bool) -> Page:
+    """Delete in the browser; the database becomes unavailable once Datadog has the request."""
     form = browser.review(connection_id)
     headers = HTMX | {"HX-Target": "request-form"} if htmx else {}
     world = stack.world
     with ThreadPoolExecutor(1) as pool:
         pressed = pool.submit(browser.press, form, headers=headers)
         assert world.wait_until(lambda: world.deletes_received(connection_id) == 1, seconds=20)
-        with away_of(stack):
+        with outage_of(stack):
             page = pressed.result()
             check_file(stack)
     return page
 
 
-def test_what_a_worker_could_not_record_is_replayed_by_the_next_start(
-    frail: SharedDatabase,
+def test_a_response_that_a_worker_could_not_record_is_recorded_at_the_next_start(
+    database: SharedDatabase,
 ) -> None:
     limits = {"delete_seconds": 20, "claim_seconds": 60, "lock_seconds": 0.5}
-    with stack_on(frail, connections=1, **limits) as stack:
+    with stack_on(database, connections=1, **limits) as stack:
         [connection_id] = stack.connection_ids
         world = stack.world
         world.set_fault(fault=delayed(seconds=1.0))
         stack.prepare(waiting=[connection_id])
         with stack.start("worker") as worker:
             assert world.wait_until(lambda: world.deletes_received(connection_id) == 1, seconds=30)
-            with away_of(stack):
+            with outage_of(stack):
                 worker.wait_for_line("It is kept in")
                 assert worker.end() == 0
         assert stack.stored()[connection_id]["state"] == "sending"
@@ -158,7 +158,7 @@ def test_what_a_worker_could_not_record_is_replayed_by_the_next_start(
         assert spool_of(stack) == []
 
 
-def test_a_connection_that_was_cut_meanwhile_is_made_anew_and_nothing_is_kept(
+def test_a_database_connection_cut_while_sending_is_reopened_and_nothing_is_kept(
     postgresql: SharedDatabase,
 ) -> None:
     limits = {"delete_seconds": 20, "claim_seconds": 60}
@@ -169,15 +169,15 @@ def test_a_connection_that_was_cut_meanwhile_is_made_anew_and_nothing_is_kept(
         stack.prepare(waiting=[connection_id])
         with stack.start("worker") as worker:
             assert world.wait_until(lambda: world.deletes_received(connection_id) == 1, seconds=30)
-            # As a firewall does with a connection that is idle while Datadog answers.
-            assert rows_of(postgresql, CUT_THE_OTHERS)
+            # As a firewall does with a connection that is idle during the DELETE.
+            assert rows_of(postgresql, DISCONNECT_OTHERS)
             row = stack.settled()[connection_id]
             assert (row["outcome"], row["answers_recorded"]) == ("deleted", 1)
             assert worker.end() == 0
         assert "It is kept in" not in worker.output
 
 
-def test_the_deleting_command_says_where_the_answer_is_and_that_it_is_not_known(
+def test_the_command_reports_where_the_response_is_kept_and_an_unknown_outcome(
     sqlite: SharedDatabase,
 ) -> None:
     limits = {"delete_seconds": 20, "claim_seconds": 2, "lock_seconds": 0.5}
@@ -194,9 +194,9 @@ def test_the_deleting_command_says_where_the_answer_is_and_that_it_is_not_known(
         with locked(sqlite.url):
             done = deleting.result()
         assert done.returncode == 6
-        assert WORDS in done.stderr
+        assert KEPT_MESSAGE in done.stderr
         assert "Datadog returned 200" in done.stderr
-        # Replayed before its claim is given up, so the answer is not late for that reason.
+        # Recorded before its claim expires, so the response does not count as late.
         assert stack.run("reconcile_deletions").returncode == 0
         assert spool_of(stack) == []
     answered = "SELECT is_late, http_status FROM connections_attempt"

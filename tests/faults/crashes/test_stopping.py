@@ -1,4 +1,4 @@
-"""`serve` is told to stop while Datadog holds a DELETE: the person still sees what became of it."""
+"""`serve` is stopped during a DELETE: the person still sees the outcome."""
 
 import os
 import signal
@@ -18,7 +18,7 @@ HELD_SECONDS = 2.0
 
 
 @pytest.mark.parametrize("headers", [{}, {"HX-Request": "true"}], ids=["plain form", "htmx"])
-def test_a_deletion_under_way_is_finished_and_its_page_is_shown(
+def test_a_deletion_in_progress_is_finished_and_its_page_is_shown(
     make_stack: MakeStack, headers: dict[str, str]
 ) -> None:
     stack = make_stack(connections=1, delete_seconds=20.0, claim_seconds=30.0)
@@ -28,12 +28,12 @@ def test_a_deletion_under_way_is_finished_and_its_page_is_shown(
     with stack.start("serve") as process, ThreadPoolExecutor() as pool:
         browser = Browser(address_of(process), credential=stack.credential)
         form = browser.review(connection_id)
-        # Every page over a connection of its own, as through a proxy that keeps none.
+        # A new connection for every page, as through a proxy without keep-alive.
         pressing = pool.submit(browser.press, form, headers=headers | {"Connection": "close"})
         assert stack.world.wait_until(
             lambda: stack.world.deletes_received(connection_id) == 1, seconds=PATIENCE
         )
-        # As systemd does; the supervisor passes it on once more.
+        # As systemd does; the supervisor forwards the signal once more.
         for pid in (process.process.pid, *process.children()):
             os.kill(pid, signal.SIGTERM)
         page = pressing.result()

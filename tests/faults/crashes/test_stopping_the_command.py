@@ -1,4 +1,4 @@
-"""`delete_org_connection` gets a signal: it says what was sent and what became of it."""
+"""`delete_org_connection` gets a signal: it reports what was sent and the outcome."""
 
 import json
 import signal
@@ -25,10 +25,15 @@ pytestmark = pytest.mark.slow
 
 SIGNALS = [signal.SIGTERM, signal.SIGINT, signal.SIGHUP]
 HELD_SECONDS = 1.0
-BEFORE = [Point.BEFORE_CLAIM, Point.INSIDE_CLAIM]
-# For what a signal does while nothing is written to the database: the same code on both.
+POINTS_BEFORE_CLAIM = [Point.BEFORE_CLAIM, Point.INSIDE_CLAIM]
+# For signals while nothing is written: the code is the same for both databases.
 on_sqlite = pytest.mark.parametrize("shared_database", ["sqlite"], indirect=True)
-AFTER = [Point.AFTER_CLAIM, Point.AFTER_ANSWER, Point.INSIDE_RESULT, Point.AFTER_RESULT]
+POINTS_AFTER_CLAIM = [
+    Point.AFTER_CLAIM,
+    Point.AFTER_ANSWER,
+    Point.INSIDE_RESULT,
+    Point.AFTER_RESULT,
+]
 
 
 @pytest.fixture
@@ -38,10 +43,10 @@ def stack(make_stack: MakeStack) -> Stack:
     return one
 
 
-def heed_signals() -> None:
-    """Undo what the tests were started with: nohup ignores SIGHUP, `&` in a script SIGINT.
+def reset_signals() -> None:
+    """Reset signals that the test run itself ignores: nohup ignores SIGHUP, `&` in a script SIGINT.
 
-    The command rightly keeps ignoring what it was started to ignore.
+    The command correctly keeps ignoring signals that were ignored at its start.
     """
     for number in STOP_SIGNALS:
         signal.signal(number, signal.SIG_DFL)
@@ -51,7 +56,7 @@ def heed_signals() -> None:
 def running(
     stack: Stack, *more: str, stdout: int | IO[str] = subprocess.PIPE
 ) -> Iterator[subprocess.Popen[str]]:
-    """The command, deleting the one connection."""
+    """The running command, which deletes the one connection."""
     [connection_id] = stack.connection_ids
     process = subprocess.Popen(
         [
@@ -66,7 +71,7 @@ def running(
         stdout=stdout,
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=heed_signals,
+        preexec_fn=reset_signals,
     )
     try:
         yield process
@@ -75,9 +80,9 @@ def running(
         process.communicate()
 
 
-def wait_for_listings(stack: Stack, *, more_than: int) -> None:
-    """Wait until Datadog was asked for another list of connections."""
-    assert stack.world.wait_until(lambda: len(listings(stack)) > more_than, seconds=PATIENCE)
+def wait_for_list_requests(stack: Stack, *, more_than: int) -> None:
+    """Wait until Datadog has received another request for a list of connections."""
+    assert stack.world.wait_until(lambda: len(list_requests(stack)) > more_than, seconds=PATIENCE)
 
 
 def wait_for_delete(stack: Stack, connection_id: str) -> None:
@@ -87,16 +92,16 @@ def wait_for_delete(stack: Stack, connection_id: str) -> None:
     )
 
 
-def listings(stack: Stack) -> list[ReceivedRequest]:
+def list_requests(stack: Stack) -> list[ReceivedRequest]:
     """Every request for a list of connections so far."""
     received = stack.world.requests(method="GET")
     return [one for one in received if one.path.endswith("/org_connections")]
 
 
 def finish(process: subprocess.Popen[str]) -> tuple[str, str]:
-    """Its standard output and error once it has ended.
+    """Wait for it to exit; its standard output and error.
 
-    Without the log line that no signing key is there, which PostgreSQL needs made by hand.
+    Without the log line about a missing signing key, which PostgreSQL installations create by hand.
     """
     output, errors = process.communicate(timeout=PATIENCE)
     lines = errors.splitlines(keepends=True)
@@ -110,7 +115,7 @@ def only_deletion(stack: Stack) -> dict[str, Any]:
 
 @pytest.mark.parametrize("number", SIGNALS)
 @on_sqlite
-def test_during_the_delete_it_records_and_prints_the_outcome(
+def test_a_signal_during_the_delete_lets_it_record_and_print_the_outcome(
     stack: Stack, number: signal.Signals
 ) -> None:
     [connection_id] = stack.connection_ids
@@ -130,9 +135,9 @@ def test_during_the_delete_it_records_and_prints_the_outcome(
 
 
 @on_sqlite
-def test_the_exit_code_is_that_of_any_outcome(stack: Stack) -> None:
+def test_after_a_signal_the_exit_code_is_that_of_the_outcome(stack: Stack) -> None:
     [connection_id] = stack.connection_ids
-    stack.plan.strikes = {connection_id: Point.AFTER_CLAIM}
+    stack.plan.signal_points = {connection_id: Point.AFTER_CLAIM}
     stack.plan.signal = "SIGINT"
     stack.world.set_fault(fault=faults.RETURNS_403, connection_id=connection_id)
     with running(stack) as process:
@@ -143,10 +148,12 @@ def test_the_exit_code_is_that_of_any_outcome(stack: Stack) -> None:
     assert "Traceback" not in errors
 
 
-@pytest.mark.parametrize("point", AFTER)
-def test_once_the_claim_is_committed_the_outcome_is_printed(stack: Stack, point: Point) -> None:
+@pytest.mark.parametrize("point", POINTS_AFTER_CLAIM)
+def test_a_signal_after_the_claim_is_committed_lets_it_print_the_outcome(
+    stack: Stack, point: Point
+) -> None:
     [connection_id] = stack.connection_ids
-    stack.plan.strikes = {connection_id: point}
+    stack.plan.signal_points = {connection_id: point}
     stack.plan.signal = "SIGINT"
     with running(stack, "--json") as process:
         output, errors = finish(process)
@@ -160,7 +167,7 @@ def test_once_the_claim_is_committed_the_outcome_is_printed(stack: Stack, point:
 
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGHUP"])
 @on_sqlite
-def test_while_django_is_loaded_nothing_is_sent(stack: Stack, name: str) -> None:
+def test_a_signal_while_django_loads_sends_nothing(stack: Stack, name: str) -> None:
     [connection_id] = stack.connection_ids
     stack.plan.signal_at_start = name
     with running(stack, "--json") as process:
@@ -174,10 +181,10 @@ def test_while_django_is_loaded_nothing_is_sent(stack: Stack, name: str) -> None
     assert stack.world.deletes_received(connection_id) == 0
 
 
-@pytest.mark.parametrize("point", BEFORE)
-def test_until_the_claim_is_committed_nothing_is_sent(stack: Stack, point: Point) -> None:
+@pytest.mark.parametrize("point", POINTS_BEFORE_CLAIM)
+def test_a_signal_before_the_claim_is_committed_sends_nothing(stack: Stack, point: Point) -> None:
     [connection_id] = stack.connection_ids
-    stack.plan.strikes = {connection_id: point}
+    stack.plan.signal_points = {connection_id: point}
     stack.plan.signal = "SIGINT"
     with running(stack, "--json") as process:
         output, errors = finish(process)
@@ -187,7 +194,7 @@ def test_until_the_claim_is_committed_nothing_is_sent(stack: Stack, point: Point
     assert process.returncode == 1
     assert json.loads(output) == {"error": text}
     assert errors == f"CommandError: {text}\n"
-    # Neither left open nor sent by a worker later.
+    # It is neither left open nor sent later by a worker.
     assert (deletion["state"], deletion["outcome"]) == ("settled", "withdrawn")
     assert deletion["attempts"] == []
     assert stack.world.deletes_received(connection_id) == 0
@@ -195,14 +202,14 @@ def test_until_the_claim_is_committed_nothing_is_sent(stack: Stack, point: Point
 
 @pytest.mark.parametrize("number", SIGNALS)
 @on_sqlite
-def test_while_it_lists_nothing_is_recorded_and_nothing_is_sent(
+def test_a_signal_during_the_review_sync_records_and_sends_nothing(
     stack: Stack, number: signal.Signals
 ) -> None:
     [connection_id] = stack.connection_ids
     stack.world.set_fault(fault=faults.delayed(seconds=HELD_SECONDS), operation="list")
-    so_far = len(listings(stack))
+    so_far = len(list_requests(stack))
     with running(stack, "--json") as process:
-        wait_for_listings(stack, more_than=so_far)
+        wait_for_list_requests(stack, more_than=so_far)
         process.send_signal(number)
         output, errors = finish(process)
 
@@ -214,14 +221,14 @@ def test_while_it_lists_nothing_is_recorded_and_nothing_is_sent(
 
 
 @on_sqlite
-def test_while_it_verifies_the_recorded_outcome_is_printed(stack: Stack) -> None:
+def test_a_signal_during_verification_lets_it_print_the_recorded_outcome(stack: Stack) -> None:
     [connection_id] = stack.connection_ids
-    # The review and the check before sending pass; the look afterwards is held.
+    # The review's sync and the pre-send check pass; the verification afterwards is delayed.
     stack.world.set_fault(fault=faults.delayed(seconds=HELD_SECONDS), operation="list", after=2)
-    so_far = len(listings(stack))
+    so_far = len(list_requests(stack))
     with running(stack, "--json") as process:
         wait_for_delete(stack, connection_id)
-        wait_for_listings(stack, more_than=so_far + 2)
+        wait_for_list_requests(stack, more_than=so_far + 2)
         process.send_signal(signal.SIGINT)
         output, errors = finish(process)
 
@@ -233,7 +240,7 @@ def test_while_it_verifies_the_recorded_outcome_is_printed(stack: Stack) -> None
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 @on_sqlite
-def test_a_second_signal_ends_it_at_once_and_names_the_record(
+def test_a_second_signal_stops_it_at_once_and_prints_the_deletion(
     stack: Stack, number: signal.Signals
 ) -> None:
     [connection_id] = stack.connection_ids
@@ -260,7 +267,7 @@ def test_a_second_signal_ends_it_at_once_and_names_the_record(
 
 
 @on_sqlite
-def test_a_second_hangup_of_the_same_terminal_does_not_count(stack: Stack) -> None:
+def test_a_second_hangup_of_the_same_terminal_is_ignored(stack: Stack) -> None:
     [connection_id] = stack.connection_ids
     stack.world.set_fault(fault=faults.delayed(seconds=HELD_SECONDS), connection_id=connection_id)
     with running(stack) as process:
@@ -276,7 +283,7 @@ def test_a_second_hangup_of_the_same_terminal_does_not_count(stack: Stack) -> No
 
 
 @on_sqlite
-def test_the_exit_code_is_the_outcome_also_where_the_result_cannot_be_printed(
+def test_the_exit_code_is_that_of_the_outcome_even_if_it_cannot_be_printed(
     stack: Stack,
 ) -> None:
     with Path("/dev/full").open("w") as full, running(stack, stdout=full) as process:
@@ -286,7 +293,7 @@ def test_the_exit_code_is_the_outcome_also_where_the_result_cannot_be_printed(
     assert only_deletion(stack)["outcome"] == "deleted"
 
 
-def test_a_claim_is_not_committed_after_a_signal_that_did_not_stop_the_code(
+def test_a_claim_is_not_committed_after_a_signal_that_the_code_ignored(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     stop = Stop(when_noted=lambda: None, end_at_once=lambda: None, is_requested=True)

@@ -1,4 +1,4 @@
-"""The web server is killed at each point of a sending, for each thing that Datadog may do."""
+"""The web server is killed at each point of an attempt, for each Datadog behavior."""
 
 import pytest
 import requests
@@ -6,13 +6,13 @@ import requests
 from tests.faults.conftest import Tally
 from tests.faults.crashes.cases import POINTS, UNSENT_POINTS, WEB_PAIRS
 from tests.faults.crashes.conftest import MakeStack
-from tests.faults.crashes.matrix import cases_for, judge
+from tests.faults.crashes.matrix import cases_for, find_violations
 from tests.faults.crashes.stack import Browser, address_of, kill_all
 
 pytestmark = pytest.mark.slow
 
 
-def test_a_killed_web_server_leaves_no_deletion_without_its_true_record(
+def test_after_a_killed_web_server_every_deletion_is_recorded_correctly(
     make_stack: MakeStack, tally: Tally
 ) -> None:
     stack = make_stack(connections=len(WEB_PAIRS))
@@ -24,9 +24,9 @@ def test_a_killed_web_server_leaves_no_deletion_without_its_true_record(
             form = browser.review(case.connection_id)
             with pytest.raises(requests.ConnectionError):
                 browser.press(form)
-            assert stack.plan.has_struck(case.connection_id), case
+            assert stack.plan.was_signaled(case.connection_id), case
         kill_all(process)
     with stack.start("serve"):
-        # What was struck before it left waits for its person and is not sent by itself.
+        # A deletion that was not sent waits for its requester; nothing sends it automatically.
         sent_at = tuple(point for point in POINTS if point not in UNSENT_POINTS)
-        assert judge(stack, cases, what="web server", tally=tally, sent_at=sent_at) == []
+        assert find_violations(stack, cases, what="web server", tally=tally, sent_at=sent_at) == []

@@ -1,4 +1,4 @@
-"""The worker is killed at each point of a sending, for each thing that Datadog may do."""
+"""The worker is killed at each point of an attempt, for each Datadog behavior."""
 
 import signal
 
@@ -8,20 +8,20 @@ from connections.deletions.failpoints import Point
 from tests.faults.conftest import Tally
 from tests.faults.crashes.cases import EVERY_PAIR, POINTS
 from tests.faults.crashes.conftest import MakeStack
-from tests.faults.crashes.matrix import cases_for, judge
+from tests.faults.crashes.matrix import cases_for, find_violations
 
 pytestmark = pytest.mark.slow
 
 
-def test_a_killed_worker_leaves_no_deletion_without_its_true_record(
+def test_after_a_killed_worker_every_deletion_is_recorded_correctly(
     make_stack: MakeStack, tally: Tally
 ) -> None:
     stack = make_stack(connections=len(EVERY_PAIR))
     stack.prepare(waiting=stack.connection_ids)
     cases = cases_for(stack, EVERY_PAIR)
     assert stack.run_workers(len(cases)) == [-signal.SIGKILL] * len(cases)
-    assert all(stack.plan.has_struck(case.connection_id) for case in cases)
+    assert all(stack.plan.was_signaled(case.connection_id) for case in cases)
     with stack.start("worker"):
-        # What was struck before its claim is sent by the next worker; what was claimed never is.
+        # A deletion killed before its claim is sent by the next worker; a claimed one never is.
         sent_at = tuple(point for point in POINTS if point != Point.AFTER_CLAIM)
-        assert judge(stack, cases, what="worker", tally=tally, sent_at=sent_at) == []
+        assert find_violations(stack, cases, what="worker", tally=tally, sent_at=sent_at) == []

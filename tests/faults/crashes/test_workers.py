@@ -1,4 +1,4 @@
-"""Workers: how one ends, what several do at once, and one that freezes and wakes up."""
+"""Workers: stopping one, several at once, and one that freezes and resumes."""
 
 import signal
 from contextlib import ExitStack
@@ -20,13 +20,13 @@ pytestmark = pytest.mark.slow
 HEARTBEATS = "SELECT process_id FROM connections_workerheartbeat"
 
 
-def wait_for(stack: Stack, connection_id: str, *, seconds: float = 30) -> None:
+def wait_for_delete(stack: Stack, connection_id: str, *, seconds: float = 30) -> None:
     """Wait until Datadog has received the DELETE."""
     world = stack.world
     assert world.wait_until(lambda: world.deletes_received(connection_id) == 1, seconds=seconds)
 
 
-def test_a_worker_that_is_told_to_end_records_what_it_is_sending_first(
+def test_a_stopping_worker_first_records_the_response_to_its_delete(
     make_stack: MakeStack,
 ) -> None:
     stack = make_stack(connections=2, delete_seconds=20, claim_seconds=60)
@@ -34,11 +34,11 @@ def test_a_worker_that_is_told_to_end_records_what_it_is_sending_first(
     stack.world.set_fault(fault=delayed(seconds=1.5))
     stack.prepare(waiting=[first, second])
     with stack.start("worker") as worker:
-        wait_for(stack, first)
+        wait_for_delete(stack, first)
         assert rows_of(stack.database, HEARTBEATS) == [(worker.process.pid,)]
-        told_at = datetime.now(UTC)
+        signaled_at = datetime.now(UTC)
         assert worker.end() == 0
-        assert (datetime.now(UTC) - told_at).total_seconds() < 15
+        assert (datetime.now(UTC) - signaled_at).total_seconds() < 15
         assert "Traceback" not in worker.output
     rows = stack.stored()
     assert rows[first]["outcome"] == "deleted"
@@ -56,7 +56,7 @@ def test_four_workers_send_each_of_twenty_deletions_once(
         workers = [together.enter_context(stack.start("worker")) for _ in range(4)]
         rows = stack.settled()
         assert [worker.end() for worker in workers] == [0, 0, 0, 0]
-        # An error of one is one that another one had caused.
+        # An error in one would be caused by another.
         assert not any("The worker failed" in worker.output for worker in workers)
     received = [stack.world.deletes_received(row) for row in rows]
     twice = sum(number != 1 for number in received)
@@ -76,7 +76,7 @@ def is_frozen(process: Running) -> bool:
         return file.read().rpartition(")")[2].split()[0] == "T"
 
 
-def test_a_worker_frozen_while_datadog_answers_overwrites_nothing(
+def test_a_worker_frozen_during_a_delete_overwrites_nothing(
     make_stack: MakeStack, tally: Tally
 ) -> None:
     stack = make_stack(connections=1, delete_seconds=60)
@@ -84,13 +84,13 @@ def test_a_worker_frozen_while_datadog_answers_overwrites_nothing(
     stack.world.set_fault(fault=delayed(seconds=0.5))
     stack.prepare(waiting=[connection_id])
     with stack.start("worker") as frozen:
-        wait_for(stack, connection_id)
+        wait_for_delete(stack, connection_id)
         frozen.process.send_signal(signal.SIGSTOP)
         with stack.start("serve") as other:
             row = stack.settled()[connection_id]
             assert (row["outcome"], row["answers_recorded"]) == ("gone_unattributed", 0)
             frozen.process.send_signal(signal.SIGCONT)
-            late = wait_for_answer(stack, connection_id)
+            late = wait_for_response(stack, connection_id)
             page = Browser(address_of(other), credential=stack.credential).open(
                 f"/deletions/{late['id']}/"
             )
@@ -110,27 +110,27 @@ def test_a_worker_frozen_while_datadog_answers_overwrites_nothing(
     assert 'role="alert"' in page.html
 
 
-def wait_for_answer(stack: Stack, connection_id: str) -> dict[str, Any]:
-    """The row, once an answer to its attempt was recorded."""
+def wait_for_response(stack: Stack, connection_id: str) -> dict[str, Any]:
+    """The row, once a response to its attempt was recorded."""
     answered = "SELECT 1 FROM connections_attempt WHERE answered_at IS NOT NULL"
     assert any(rows_of(stack.database, answered) for _ in until(20))
     row: dict[str, Any] = stack.stored()[connection_id]
     return row
 
 
-def test_a_worker_frozen_between_claim_and_sending_sends_nothing_any_more(
+def test_a_worker_frozen_between_claim_and_sending_sends_nothing_afterwards(
     make_stack: MakeStack, tally: Tally
 ) -> None:
     stack = make_stack(connections=1, signal="SIGSTOP")
     [connection_id] = stack.connection_ids
-    stack.plan.strikes = {connection_id: Point.AFTER_CLAIM}
+    stack.plan.signal_points = {connection_id: Point.AFTER_CLAIM}
     stack.prepare(waiting=[connection_id])
     with stack.start("worker") as frozen:
         assert any(is_frozen(frozen) for _ in until(20))
         with stack.start("worker"):
             assert stack.settled()[connection_id]["state"] == "still_present"
             frozen.process.send_signal(signal.SIGCONT)
-            row = wait_for_answer(stack, connection_id)
+            row = wait_for_response(stack, connection_id)
     sent = stack.world.deletes_received(connection_id)
     tally(
         what="worker",

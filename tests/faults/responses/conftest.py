@@ -1,4 +1,4 @@
-"""Ada, about to delete, and what she and the overview show of it."""
+"""Advances the clock, runs the product, and reads what its pages show of a deletion."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,56 +18,56 @@ __all__ = ["credential", "make_deletion"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Watch:
-    """Lets time pass, lets the product look, and reads what people are shown."""
+class Observer:
+    """Lets time pass, runs checks and syncs, and reads the pages."""
 
     clock: SettableClock
     client: Client
     credential: Credential
 
     def work_after(self, deletion: Deletion, *, seconds: float) -> Deletion:
-        """The deletion after a worker has passed."""
+        """The deletion after one pass of a worker."""
         self.clock.advance(seconds=seconds)
         due.run_due(actor=WORKER)
         deletion.refresh_from_db()
         return deletion
 
-    def look_after(self, deletion: Deletion, *, seconds: float) -> Deletion:
-        """The deletion after a look, whether or not one was due."""
+    def check_after(self, deletion: Deletion, *, seconds: float) -> Deletion:
+        """The deletion after a check, whether or not one was due."""
         self.clock.advance(seconds=seconds)
         due.reconcile_all(actor=WORKER)
         deletion.refresh_from_db()
         return deletion
 
-    def refresh_after(self, deletion: Deletion, *, seconds: float) -> Deletion:
-        """The deletion after the inventory was read again."""
+    def sync_after(self, deletion: Deletion, *, seconds: float) -> Deletion:
+        """The deletion after another sync of its credential."""
         self.clock.advance(seconds=seconds)
         sync.sync_credentials(credentials=[self.credential], actor=WORKER)
         deletion.refresh_from_db()
         return deletion
 
     def page(self, deletion: Deletion) -> Page:
-        """Its own page."""
+        """The deletion's page."""
         return read(self.client.get(f"/deletions/{deletion.pk}/"))
 
     def is_on_overview(self, deletion: Deletion) -> bool:
-        """Whether what needs somebody leads to it, with the word for a contradiction."""
+        """Whether the overview's attention list links to it and says that it is contradicted."""
         panel = (
             self.client.get("/")
             .content.decode()
             .partition("Needs your attention")[2]
             .partition("Latest deletions")[0]
         )
-        is_named = "Still listed" in panel or "Reappeared" in panel
-        return f"/deletions/{deletion.pk}/" in panel and is_named
+        is_labeled = "Still listed" in panel or "Reappeared" in panel
+        return f"/deletions/{deletion.pk}/" in panel and is_labeled
 
 
 @pytest.fixture
-def watch(
+def observer(
     clock: SettableClock,
     credential: Credential,
     ada: Person,
     client_of: Callable[[Person], Client],
-) -> Watch:
-    """Ada's browser, and the credential of Payments US."""
-    return Watch(clock=clock, client=client_of(ada), credential=credential)
+) -> Observer:
+    """An observer with Ada's browser and the credential of Payments US."""
+    return Observer(clock=clock, client=client_of(ada), credential=credential)

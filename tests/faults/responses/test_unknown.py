@@ -1,4 +1,4 @@
-"""What a listing must be to say anything of a deletion whose answer was lost."""
+"""Which lists can decide a deletion whose response was lost."""
 
 from uuid import UUID
 
@@ -15,13 +15,13 @@ from sandbox import faults
 from sandbox.faults import Fault
 from sandbox.server import SandboxServer
 from tests.deletions.conftest import RequestDeletion
-from tests.faults.responses.conftest import Watch
+from tests.faults.responses.conftest import Observer
 from tests.support.sandbox import US
 
 pytestmark = [pytest.mark.django_db, pytest.mark.database]
 
-# Each says nothing of what is not in it.
-WORTHLESS = [
+# A connection missing from one of these may still exist.
+UNUSABLE_LISTS = [
     faults.RETURNS_403,
     faults.RETURNS_200_HTML,
     faults.INCOMPLETE_PAGE,
@@ -34,80 +34,80 @@ WORTHLESS = [
 ]
 
 
-def look_twice(watch: Watch, deletion: Deletion) -> Deletion:
-    """The deletion after two looks that are far enough apart to decide."""
-    watch.look_after(deletion, seconds=36)
-    return watch.look_after(deletion, seconds=61)
+def check_twice(observer: Observer, deletion: Deletion) -> Deletion:
+    """The deletion after two checks that are far enough apart to decide."""
+    observer.check_after(deletion, seconds=36)
+    return observer.check_after(deletion, seconds=61)
 
 
 def codes_of(deletion: Deletion) -> list[str]:
     return [event.code for event in audit.events_of(subject=deletion)]
 
 
-@pytest.mark.parametrize("fault", WORTHLESS, ids=lambda fault: fault.name)
-def test_it_stays_unknown_while_the_listing_says_nothing(
-    make_deletion: RequestDeletion, watch: Watch, sandbox: SandboxServer, fault: Fault
+@pytest.mark.parametrize("fault", UNUSABLE_LISTS, ids=lambda fault: fault.name)
+def test_it_stays_unknown_while_lists_are_unusable(
+    make_deletion: RequestDeletion, observer: Observer, sandbox: SandboxServer, fault: Fault
 ) -> None:
     deletion = make_deletion(faults.EXECUTES_THEN_RESET)
     sandbox.world.set_fault(fault=fault, site=US, operation="list")
     for _ in range(3):
-        look_twice(watch, deletion)
+        check_twice(observer, deletion)
         assert (deletion.state, deletion.outcome) == (State.UNKNOWN, "")
     assert codes_of(deletion).count(audit.EventCode.DELETION_CHECKED) >= 3
-    assert watch.page(deletion).outcome["data-state"] == "unknown"
+    assert observer.page(deletion).outcome["data-state"] == "unknown"
     assert (
         "Outcome unknown. The DELETE was sent and might have worked. Never resent automatically."
-        in watch.page(deletion).text
+        in observer.page(deletion).text
     )
     sandbox.world.clear_faults()
-    assert look_twice(watch, deletion).outcome == Outcome.GONE_UNATTRIBUTED
+    assert check_twice(observer, deletion).outcome == Outcome.GONE_UNATTRIBUTED
     assert sandbox.world.deletes_received(str(deletion.connection_id)) == 1
 
 
-def test_it_stays_unknown_while_the_keys_answer_for_another_org(
-    make_deletion: RequestDeletion, watch: Watch, sandbox: SandboxServer
+def test_it_stays_unknown_while_the_keys_belong_to_another_org(
+    make_deletion: RequestDeletion, observer: Observer, sandbox: SandboxServer
 ) -> None:
     deletion = make_deletion(faults.RESET_AFTER_READING)
     sandbox.world.clear_faults()
     for operation in ("list", "current_user"):
         sandbox.world.set_fault(fault=faults.ANOTHER_ORG, site=US, operation=operation)
-    # The other org sees it no more than it is seen anywhere: that proves nothing.
+    # The other org doesn't list it either way, which proves nothing.
     sandbox.world.remove_connection(connection_id=str(deletion.connection_id))
     for _ in range(3):
-        assert look_twice(watch, deletion).state == State.UNKNOWN
+        assert check_twice(observer, deletion).state == State.UNKNOWN
 
 
-def test_one_complete_listing_alone_decides_nothing(
-    make_deletion: RequestDeletion, watch: Watch, sandbox: SandboxServer
+def test_a_single_complete_list_decides_nothing(
+    make_deletion: RequestDeletion, observer: Observer, sandbox: SandboxServer
 ) -> None:
     deletion = make_deletion(faults.EXECUTES_THEN_RESET)
-    assert watch.work_after(deletion, seconds=36).state == State.UNKNOWN
+    assert observer.work_after(deletion, seconds=36).state == State.UNKNOWN
     sandbox.world.set_fault(fault=faults.RETURNS_403, site=US, operation="list")
-    assert watch.work_after(deletion, seconds=61).state == State.UNKNOWN
+    assert observer.work_after(deletion, seconds=61).state == State.UNKNOWN
     sandbox.world.clear_faults()
-    assert watch.work_after(deletion, seconds=61).outcome == Outcome.GONE_UNATTRIBUTED
+    assert observer.work_after(deletion, seconds=61).outcome == Outcome.GONE_UNATTRIBUTED
 
 
 def test_a_connection_that_disappears_and_reappears_decides_nothing(
-    make_deletion: RequestDeletion, watch: Watch, sandbox: SandboxServer
+    make_deletion: RequestDeletion, observer: Observer, sandbox: SandboxServer
 ) -> None:
     deletion = make_deletion(faults.RESET_AFTER_READING)
     sandbox.world.clear_faults()
     there = sandbox.world.connection(connection_id=str(deletion.connection_id))
     assert there
-    watch.look_after(deletion, seconds=36)
+    observer.check_after(deletion, seconds=36)
     for _ in range(3):
         sandbox.world.remove_connection(connection_id=there.id)
-        assert watch.look_after(deletion, seconds=61).state == State.UNKNOWN
+        assert observer.check_after(deletion, seconds=61).state == State.UNKNOWN
         sandbox.world.add_connection(
             source_org=there.source_org, sink_org=there.sink_org, id=there.id
         )
-        assert watch.look_after(deletion, seconds=61).state == State.UNKNOWN
-    assert watch.look_after(deletion, seconds=61).state == State.STILL_PRESENT
+        assert observer.check_after(deletion, seconds=61).state == State.UNKNOWN
+    assert observer.check_after(deletion, seconds=61).state == State.STILL_PRESENT
 
 
-def test_an_id_in_capitals_is_the_same_connection(
-    make_deletion: RequestDeletion, watch: Watch, sandbox: SandboxServer
+def test_an_id_in_upper_case_is_the_same_connection(
+    make_deletion: RequestDeletion, observer: Observer, sandbox: SandboxServer
 ) -> None:
     deletion = make_deletion(faults.RESET_AFTER_READING)
     sandbox.world.clear_faults()
@@ -117,17 +117,17 @@ def test_an_id_in_capitals_is_the_same_connection(
     sandbox.world.add_connection(
         source_org=there.source_org, sink_org=there.sink_org, id=there.id.upper()
     )
-    assert look_twice(watch, deletion).state == State.STILL_PRESENT
+    assert check_twice(observer, deletion).state == State.STILL_PRESENT
 
 
-def test_the_same_connection_listed_twice_makes_a_listing_worthless(
-    make_deletion: RequestDeletion, watch: Watch, sandbox: SandboxServer
+def test_a_list_with_a_duplicate_connection_is_unusable(
+    make_deletion: RequestDeletion, observer: Observer, sandbox: SandboxServer
 ) -> None:
     deletion = make_deletion(faults.EXECUTES_THEN_RESET)
     other = next(
         one for one in sandbox.world.connections() if UUID(one.id) != deletion.connection_id
     )
-    # Two entries, one id: as many came as were counted, and one is missing.
+    # Two entries with one id: the count is right, but one connection is missing.
     sandbox.world.add_connection(
         source_org=other.source_org,
         sink_org=other.sink_org,
@@ -137,33 +137,35 @@ def test_the_same_connection_listed_twice_makes_a_listing_worthless(
         created_at=other.created_at,
     )
     for _ in range(3):
-        assert look_twice(watch, deletion).state == State.UNKNOWN
+        assert check_twice(observer, deletion).state == State.UNKNOWN
     assert deletion.cause_details["last_check"]["cause"] == "too_few"
 
 
-def test_a_look_within_35_s_of_the_sending_does_not_count(
-    make_deletion: RequestDeletion, watch: Watch
+def test_a_check_within_35_s_of_the_attempt_does_not_count(
+    make_deletion: RequestDeletion, observer: Observer
 ) -> None:
     deletion = make_deletion(faults.EXECUTES_THEN_RESET)
-    watch.look_after(deletion, seconds=34)
-    # Absent, but the DELETE might still be on its way: the first look that counts comes now.
-    assert watch.work_after(deletion, seconds=61).state == State.UNKNOWN
-    assert watch.work_after(deletion, seconds=61).outcome == Outcome.GONE_UNATTRIBUTED
+    observer.check_after(deletion, seconds=34)
+    # Absent, but the DELETE might still be in progress. The next check is the first that counts.
+    assert observer.work_after(deletion, seconds=61).state == State.UNKNOWN
+    assert observer.work_after(deletion, seconds=61).outcome == Outcome.GONE_UNATTRIBUTED
 
 
-def test_two_looks_within_60_s_decide_nothing(make_deletion: RequestDeletion, watch: Watch) -> None:
+def test_two_checks_within_60_s_decide_nothing(
+    make_deletion: RequestDeletion, observer: Observer
+) -> None:
     deletion = make_deletion(faults.EXECUTES_THEN_RESET)
     for seconds in (36, 20, 20, 19):
-        assert watch.look_after(deletion, seconds=seconds).state == State.UNKNOWN
-    assert watch.look_after(deletion, seconds=1).outcome == Outcome.GONE_UNATTRIBUTED
+        assert observer.check_after(deletion, seconds=seconds).state == State.UNKNOWN
+    assert observer.check_after(deletion, seconds=1).outcome == Outcome.GONE_UNATTRIBUTED
 
 
-def test_what_changed_after_a_lost_answer_is_stale_and_the_attempt_is_not_denied(
-    make_deletion: RequestDeletion, watch: Watch, sandbox: SandboxServer, ada: Person
+def test_a_change_after_a_lost_response_makes_it_stale_and_the_attempt_stays_visible(
+    make_deletion: RequestDeletion, observer: Observer, sandbox: SandboxServer, ada: Person
 ) -> None:
     deletion = make_deletion(faults.RESET_AFTER_READING)
     sandbox.world.clear_faults()
-    assert look_twice(watch, deletion).state == State.STILL_PRESENT
+    assert check_twice(observer, deletion).state == State.STILL_PRESENT
     sandbox.world.change_connection(
         connection_id=str(deletion.connection_id), connection_types=("audit",)
     )
@@ -172,18 +174,18 @@ def test_what_changed_after_a_lost_answer_is_stale_and_the_attempt_is_not_denied
     deletion_lifecycle.execute_deletion(deletion=deletion, actor=actor, confirmation=text)
     assert (deletion.outcome, deletion.cause) == (Outcome.STALE, "changed_when_read")
     assert sandbox.world.deletes_received(str(deletion.connection_id)) == 1
-    page = watch.page(deletion)
+    page = observer.page(deletion)
     assert page.outcome["data-outcome"] == "stale"
     assert "No new DELETE was sent." in page.text
     assert "Attempt 1 might have worked." in page.text
 
 
-def test_what_may_have_been_carried_out_cannot_be_withdrawn(
-    make_deletion: RequestDeletion, watch: Watch, sandbox: SandboxServer, ada: Person
+def test_a_deletion_that_might_have_worked_cannot_be_withdrawn(
+    make_deletion: RequestDeletion, observer: Observer, sandbox: SandboxServer, ada: Person
 ) -> None:
     deletion = make_deletion(faults.RESET_AFTER_READING)
     sandbox.world.clear_faults()
-    assert look_twice(watch, deletion).state == State.STILL_PRESENT
+    assert check_twice(observer, deletion).state == State.STILL_PRESENT
     sandbox.world.set_fault(fault=faults.rate_limited(reset="7"), site=US)
     actor = person_actor(person=ada)
     text = reviews.confirmation_text(deletion, actor=actor)
