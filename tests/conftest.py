@@ -1,4 +1,4 @@
-"""What every test may ask for: the cast, a clock, a small Datadog; and what every test gets."""
+"""Fixtures for all tests: people, a clock, the Datadog simulator, and automatic setup."""
 
 import os
 from collections.abc import Callable
@@ -27,7 +27,7 @@ __all__ = ["_let_tests_empty_tables", "_lock_order", "bare_sandbox", "pytest_ter
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Start slow files first: a worker that meets one last would work on while others are done."""
+    """Start slow files first, so that no worker is still running one after the others are done."""
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 
@@ -44,8 +44,8 @@ def _static_root() -> None:
 
 @pytest.fixture(autouse=True)
 def key_ring_file(settings: Settings, tmp_path: Path) -> Path:
-    """A key ring of this test's own; with SQLite its first use makes it."""
-    # Beside the test's own directory, which is to hold what the test makes and nothing else.
+    """A key ring for this test only; with SQLite its first use creates it."""
+    # Next to the test's own directory, which should contain only what the test creates.
     path = tmp_path.with_name(f"{tmp_path.name}-keys") / "keyring.json"
     settings.KEYRING_FILE = path
     settings.SIGNING_KEY_FILE = path.with_name("signing_key.json")
@@ -65,7 +65,7 @@ def _empty_cache(request: pytest.FixtureRequest) -> None:
 
 @pytest.fixture
 def sandbox(bare_sandbox: SandboxServer, settings: Settings) -> SandboxServer:
-    """A small Datadog on loopback ports, whose sites are known by name."""
+    """The Datadog simulator on loopback ports, with its sites configured by name."""
     settings.EXTRA_SITES = bare_sandbox.base_urls
     return bare_sandbox
 
@@ -80,9 +80,9 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> SettableClock:
 
 @pytest.fixture
 def client_of(request: pytest.FixtureRequest) -> Callable[[Person], Client]:
-    """A browser in which the person is signed in, and was just asked who they are."""
+    """A client in which the person is signed in and just passed an identity check."""
     if "clock" in request.fixturenames:
-        # The sign-in happens by the clock that the test goes on with.
+        # The sign-in uses the clock that the rest of the test uses.
         request.getfixturevalue("clock")
 
     def make(person: Person) -> Client:
@@ -95,13 +95,13 @@ def client_of(request: pytest.FixtureRequest) -> Callable[[Person], Client]:
 
 @pytest.fixture
 def actor_for() -> Callable[[Person], Actor]:
-    """The actor that a service is given for a signed-in person."""
+    """The actor that services receive for a signed-in person."""
     return lambda person: person_actor(person=person)
 
 
 @pytest.fixture
 def ada(db: None) -> Person:
-    """An Operator, who asks for deletions."""
+    """An Operator, who requests deletions."""
     return make_person("ada", Role.OPERATOR)
 
 
@@ -143,5 +143,5 @@ def root(db: None) -> Person:
 
 @pytest.fixture
 def stranger(db: None) -> Person:
-    """Somebody who can sign in and has no role."""
+    """A person who can sign in and has no role."""
     return make_person("stranger")

@@ -39,18 +39,18 @@ def private_file(tmp_path: Path) -> Path:
     return path
 
 
-def test_a_private_file_is_made_with_its_directory_for_its_owner_alone(tmp_path: Path) -> None:
+def test_a_private_file_and_its_directory_are_created_for_the_owner_only(tmp_path: Path) -> None:
     path = tmp_path / "data" / "key"
     assert create_private_text_once(path, lambda: KEY) == KEY
     assert (mode_of(path), mode_of(path.parent)) == (0o600, 0o700)
     assert os.listdir(path.parent) == ["key"]
 
 
-def test_a_private_file_that_exists_is_read_and_not_made(private_file: Path) -> None:
+def test_an_existing_private_file_is_read_and_not_created(private_file: Path) -> None:
     assert create_private_text_once(private_file, lambda: "another") == KEY
 
 
-def test_eight_processes_at_once_make_one_file_and_read_the_same(tmp_path: Path) -> None:
+def test_eight_concurrent_processes_create_one_file_and_read_the_same_text(tmp_path: Path) -> None:
     path = tmp_path / "data" / "key"
     racers = [
         subprocess.Popen(
@@ -74,7 +74,7 @@ def test_eight_processes_at_once_make_one_file_and_read_the_same(tmp_path: Path)
     assert os.listdir(path.parent) == ["key"]
 
 
-def test_a_file_that_exists_is_not_overwritten(private_file: Path) -> None:
+def test_an_existing_file_is_not_overwritten(private_file: Path) -> None:
     with pytest.raises(PrivateFileError, match="exists already"):
         create_private_text(private_file, Secret("another"))
     assert read_private_text(private_file) == KEY
@@ -89,7 +89,7 @@ def test_a_dangling_link_is_not_written_through(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o620, 0o602, 0o610, 0o777])
-def test_a_file_of_ours_that_others_can_touch_is_refused(private_file: Path, mode: int) -> None:
+def test_our_own_file_that_others_can_access_is_refused(private_file: Path, mode: int) -> None:
     private_file.chmod(mode)
     with pytest.raises(PrivateFileError) as caught:
         read_private_text(private_file)
@@ -97,7 +97,7 @@ def test_a_file_of_ours_that_others_can_touch_is_refused(private_file: Path, mod
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to somebody else")
-def test_a_file_of_somebody_else_that_others_can_read_is_only_warned_of(
+def test_a_file_of_another_user_that_others_can_read_only_causes_a_warning(
     private_file: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     os.chown(private_file, 12345, -1)
@@ -109,7 +109,7 @@ def test_a_file_of_somebody_else_that_others_can_read_is_only_warned_of(
     ]
 
 
-def test_a_missing_file_is_named(tmp_path: Path) -> None:
+def test_a_missing_file_is_named_in_the_error(tmp_path: Path) -> None:
     with pytest.raises(PrivateFileError, match=f"Cannot read {tmp_path}/key"):
         read_private_text(tmp_path / "key")
 
@@ -120,7 +120,7 @@ def test_a_named_pipe_is_refused_without_waiting(tmp_path: Path) -> None:
         read_private_text(tmp_path / "key")
 
 
-def test_a_file_that_is_not_text_is_refused_and_told_nothing_of(tmp_path: Path) -> None:
+def test_a_binary_file_is_refused_without_revealing_its_content(tmp_path: Path) -> None:
     path = tmp_path / "key"
     path.write_bytes(KEY.encode() + b"\xff")
     path.chmod(0o600)
@@ -129,7 +129,7 @@ def test_a_file_that_is_not_text_is_refused_and_told_nothing_of(tmp_path: Path) 
     assert KEY not in told_by(caught.value, leave_out=__file__)
 
 
-def test_a_huge_file_is_refused_and_told_nothing_of(
+def test_a_huge_file_is_refused_without_revealing_its_content(
     private_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(private_files, "MAX_BYTES", len(KEY) - 1)
@@ -149,7 +149,7 @@ def test_an_update_replaces_the_text_behind_a_link_and_keeps_it_private(
     assert mode_of(private_file) == 0o600
 
 
-def test_a_second_update_at_the_same_time_is_refused(private_file: Path) -> None:
+def test_a_concurrent_second_update_is_refused(private_file: Path) -> None:
     def change(text: Secret) -> Secret:
         update_private_text(private_file, lambda text: Secret("inner"))
         return Secret("outer")
@@ -159,7 +159,7 @@ def test_a_second_update_at_the_same_time_is_refused(private_file: Path) -> None
     assert read_private_text(private_file) == KEY
 
 
-def test_an_update_that_cannot_be_written_leaves_the_old_text_and_tells_no_key(
+def test_a_failed_update_keeps_the_old_text_and_reveals_no_key(
     private_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(descriptor: int) -> None:

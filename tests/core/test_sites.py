@@ -37,7 +37,7 @@ def test_there_are_no_other_sites() -> None:
     assert [site.site for site in DATADOG_SITES] == [site for _, site, _, _ in SITES]
 
 
-def test_a_site_is_shown_by_its_name_and_the_address_people_know() -> None:
+def test_a_site_is_shown_with_its_name_and_public_address() -> None:
     assert get_site("datadoghq.eu").label == "EU1 (datadoghq.eu)"
 
 
@@ -54,7 +54,7 @@ def test_a_host_is_never_built_from_a_typed_site(typed: str) -> None:
         get_site(typed)
 
 
-def test_extra_sites_follow_the_real_ones(settings: Settings) -> None:
+def test_extra_sites_are_listed_after_the_real_ones(settings: Settings) -> None:
     settings.EXTRA_SITES = parse_extra_sites("sandbox=http://127.0.0.1:4010")
     assert all_sites() == (
         *DATADOG_SITES,
@@ -68,7 +68,7 @@ def test_extra_sites_follow_the_real_ones(settings: Settings) -> None:
     )
 
 
-def test_extra_sites_are_gone_with_their_setting(settings: Settings) -> None:
+def test_extra_sites_disappear_with_their_setting(settings: Settings) -> None:
     settings.EXTRA_SITES = {"sandbox": "http://127.0.0.1:4010"}
     assert get_site("sandbox").label == "sandbox (127.0.0.1:4010)"
     settings.EXTRA_SITES = {}
@@ -99,7 +99,7 @@ def test_the_demo_knows_none_of_datadogs_sites(settings: Settings) -> None:
         ),
     ],
 )
-def test_extra_sites_are_read_from_text(text: str, sites: dict[str, str]) -> None:
+def test_extra_sites_are_parsed_from_text(text: str, sites: dict[str, str]) -> None:
     assert parse_extra_sites(text) == sites
 
 
@@ -134,13 +134,13 @@ def test_extra_sites_are_read_from_text(text: str, sites: dict[str, str]) -> Non
         ("a=https://a.example?x=1", "nothing more"),
         ("a=https://a.example#x", "nothing more"),
         ("a=https://api.datadoghq.eu", "choose that site instead"),
-        # What people open in a browser answers the same requests.
+        # The web address serves the same requests.
         ("a=https://app.datadoghq.eu", "choose that site instead"),
         ("a=https://one.example,b=https://ONE.example", "one name is enough"),
         ("a=https://API.datadoghq.eu:443", "choose that site instead"),
         ("a=https://api.datadoghq.eu.", "choose that site instead"),
     ],
 )
-def test_an_extra_site_that_cannot_be_used_is_refused_with_advice(text: str, advice: str) -> None:
+def test_an_invalid_extra_site_is_refused_with_instructions(text: str, advice: str) -> None:
     with pytest.raises(ValueError, match=advice.replace(".", r"\.")):
         parse_extra_sites(text)

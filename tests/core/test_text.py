@@ -28,7 +28,7 @@ def test_a_time_is_relative_for_seven_days(age: timedelta, text: str) -> None:
     assert format_relative(NOW - age, now=NOW) == text
 
 
-def test_the_exact_time_is_in_the_element() -> None:
+def test_the_time_element_contains_the_exact_time() -> None:
     template = engines["django"].from_string("{% relative_time at %}")
     assert template.render({"at": NOW - timedelta(days=4000)}) == (
         '<time datetime="2015-12-13T15:00:43Z" title="2015-12-13 15:00:43 UTC">13 Dec 2015</time>'

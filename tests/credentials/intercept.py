@@ -1,7 +1,7 @@
 """A proxy that impersonates every requested host with certificates of its own CA.
 
-With it the product really resolves, tunnels, checks the certificate's host and sends its
-requests, and a test sees method, host, path and headers of each.
+Org Admin really resolves names, opens tunnels, checks the certificate's host and sends its
+requests; a test sees the method, host, path and headers of each.
 """
 
 import contextlib
@@ -39,7 +39,7 @@ _ANSWERS: dict[str, object] = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Seen:
+class InterceptedRequest:
     """One request inside a tunnel; header names in lower case."""
 
     tunnel: str
@@ -61,7 +61,7 @@ class Interceptor:
 
     folder: Path
     hosts: tuple[str, ...]
-    seen: list[Seen] = field(default_factory=list)
+    seen: list[InterceptedRequest] = field(default_factory=list)
 
     def __enter__(self) -> "Interceptor":
         self.bundle = self.folder / "authority.pem"
@@ -93,11 +93,11 @@ class Interceptor:
             except OSError:
                 return
             self._sockets.append(client)
-            thread = threading.Thread(target=self._talk, args=(client,), daemon=True)
+            thread = threading.Thread(target=self._serve, args=(client,), daemon=True)
             self._threads.append(thread)
             thread.start()
 
-    def _talk(self, client: socket.socket) -> None:
+    def _serve(self, client: socket.socket) -> None:
         # Org Admin disconnects when it has the response.
         with contextlib.suppress(OSError):
             tunnel = _read_head(client).split(" ")[1]
@@ -105,14 +105,16 @@ class Interceptor:
             inside = self._tls.wrap_socket(client, server_side=True)
             self._sockets.append(inside)
             while head := _read_head(inside):
-                self._answer(inside, tunnel=tunnel, head=head)
+                self._respond(inside, tunnel=tunnel, head=head)
 
-    def _answer(self, inside: socket.socket, *, tunnel: str, head: str) -> None:
+    def _respond(self, inside: socket.socket, *, tunnel: str, head: str) -> None:
         first, *lines = head.rstrip("\r\n").split("\r\n")
         method, target, _ = first.split(" ")
         headers = dict(line.split(": ", 1) for line in lines)
         lowered = {name.lower(): value for name, value in headers.items()}
-        self.seen.append(Seen(tunnel=tunnel, method=method, target=target, headers=lowered))
+        self.seen.append(
+            InterceptedRequest(tunnel=tunnel, method=method, target=target, headers=lowered)
+        )
         body = json.dumps(_ANSWERS.get(target.partition("?")[0], {})).encode()
         fields = f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n"
         inside.sendall(f"HTTP/1.1 200 OK\r\n{fields}\r\n".encode() + body)

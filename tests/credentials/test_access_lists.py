@@ -71,7 +71,7 @@ def person(someone: Person) -> str:
     return f"person:{someone.pk}"
 
 
-def ask(credential: Credential, wanted: UUID, *, actor: Actor) -> Deletion:
+def request(credential: Credential, wanted: UUID, *, actor: Actor) -> Deletion:
     shown = reviews.review(actor=actor, credential=credential, connection_id=wanted)
     return deletion_lifecycle.request_deletion(
         actor=actor,
@@ -85,10 +85,10 @@ def ask(credential: Credential, wanted: UUID, *, actor: Actor) -> Deletion:
     )
 
 
-def asked_under_one(credential: Credential, wanted: UUID, *, by: Person) -> Deletion:
+def request_under_policy_one(credential: Credential, wanted: UUID, *, by: Person) -> Deletion:
     Credential.objects.update(policy=ApprovalPolicy.ONE)
     credential.refresh_from_db()
-    return ask(credential, wanted, actor=fresh(by))
+    return request(credential, wanted, actor=fresh(by))
 
 
 def test_an_empty_list_admits_everyone_with_the_role(
@@ -97,7 +97,7 @@ def test_an_empty_list_admits_everyone_with_the_role(
     allow(credential, root, see=[person(ada)])
     allow(credential, root)
     assert not CredentialAccess.objects.exists()
-    assert ask(credential, wanted, actor=fresh(ada)).outcome == Outcome.DELETED
+    assert request(credential, wanted, actor=fresh(ada)).outcome == Outcome.DELETED
 
 
 def test_seeing_a_credential_does_not_allow_deleting_with_it(
@@ -110,7 +110,7 @@ def test_seeing_a_credential_does_not_allow_deleting_with_it(
 ) -> None:
     allow(credential, root, use=[person(ada)])
     with pytest.raises(PermissionDenied):
-        ask(credential, wanted, actor=fresh(grace))
+        request(credential, wanted, actor=fresh(grace))
     client = client_of(grace)
     query = {"credential": str(credential.pk), "connection_id": str(wanted)}
     assert client.get(f"/credentials/{credential.pk}/").status_code == 200
@@ -118,7 +118,7 @@ def test_seeing_a_credential_does_not_allow_deleting_with_it(
     assert client.post("/deletions/new/", query).status_code == 403
     assert "Delete…" not in read(client.get("/connections/")).text
     assert "Delete…" not in read(client.get(f"/connections/{credential.site}/{wanted}/")).text
-    assert ask(credential, wanted, actor=fresh(ada)).outcome == Outcome.DELETED
+    assert request(credential, wanted, actor=fresh(ada)).outcome == Outcome.DELETED
 
 
 def test_an_access_list_grants_nothing_beyond_the_role(
@@ -126,15 +126,15 @@ def test_an_access_list_grants_nothing_beyond_the_role(
 ) -> None:
     allow(credential, root, use=[person(victor)])
     with pytest.raises(PermissionDenied):
-        ask(credential, wanted, actor=fresh(victor))
+        request(credential, wanted, actor=fresh(victor))
 
 
-def test_not_even_an_administrator_uses_what_others_are_listed_for(
+def test_an_administrator_cannot_use_a_credential_whose_list_names_only_others(
     credential: Credential, wanted: UUID, ada: Person, root: Person
 ) -> None:
     allow(credential, root, use=[person(ada)])
     with pytest.raises(PermissionDenied):
-        ask(credential, wanted, actor=fresh(root))
+        request(credential, wanted, actor=fresh(root))
 
 
 @pytest.mark.parametrize("kind", ["see", "use"])
@@ -149,7 +149,7 @@ def test_leaving_the_list_before_the_worker_sends_stops_the_deletion(
     kind: str,
 ) -> None:
     sandbox.world.set_fault(fault=rate_limited(reset="1"), connection_id=str(wanted))
-    deletion = ask(credential, wanted, actor=fresh(ada))
+    deletion = request(credential, wanted, actor=fresh(ada))
     assert deletion.state == State.WAITING
     allow(credential, root, **{kind: [person(grace)]})
     clock.advance(seconds=2)
@@ -169,7 +169,7 @@ def test_leaving_the_list_during_the_pre_send_check_stops_the_deletion(
     sandbox: SandboxServer,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    deletion = asked_under_one(credential, wanted, by=ada)
+    deletion = request_under_policy_one(credential, wanted, by=ada)
     approvals.approve_deletion(
         deletion=deletion, actor=fresh(linus), digest=deletion.approval_digest
     )
@@ -186,7 +186,7 @@ def test_leaving_the_list_during_the_pre_send_check_stops_the_deletion(
     assert sandbox.world.deletes_received(str(wanted)) == 0
 
 
-def test_an_approver_who_is_not_listed_neither_approves_nor_declines(
+def test_an_unlisted_approver_can_neither_approve_nor_decline(
     credential: Credential,
     wanted: UUID,
     ada: Person,
@@ -195,7 +195,7 @@ def test_an_approver_who_is_not_listed_neither_approves_nor_declines(
     client_of: ClientOf,
 ) -> None:
     second = make_person("barbara", *linus.roles)
-    deletion = asked_under_one(credential, wanted, by=ada)
+    deletion = request_under_policy_one(credential, wanted, by=ada)
     allow(credential, root, approve=[person(second)])
     with pytest.raises(PermissionDenied):
         approvals.approve_deletion(
@@ -220,7 +220,7 @@ def test_an_approval_by_a_person_who_left_the_list_no_longer_counts(
     root: Person,
     sandbox: SandboxServer,
 ) -> None:
-    deletion = asked_under_one(credential, wanted, by=ada)
+    deletion = request_under_policy_one(credential, wanted, by=ada)
     approvals.approve_deletion(
         deletion=deletion, actor=fresh(linus), digest=deletion.approval_digest
     )
@@ -240,7 +240,7 @@ def test_the_command_deletes_only_for_listed_people(
     assert run(str(wanted), "--yes", "--as", ada.username).code == 0
 
 
-def test_a_use_list_lets_its_people_see_the_credential_too(
+def test_people_on_the_use_list_can_also_see_the_credential(
     credential: Credential, ada: Person, grace: Person, linus: Person, root: Person
 ) -> None:
     allow(credential, root, see=[person(grace)], use=[person(ada)], approve=[person(linus)])
@@ -249,10 +249,10 @@ def test_a_use_list_lets_its_people_see_the_credential_too(
     assert fresh(make_person("barbara", *ada.roles)).person.visibility.hidden == {credential.pk}  # type: ignore[union-attr]
 
 
-# --- Keeping the lists ----------------------------------------------------------------------
+# --- Changing the lists ---------------------------------------------------------------------
 
 
-def test_the_page_stores_what_is_ticked_and_the_record_tells_before_and_after(
+def test_the_page_stores_the_selection_and_the_audit_log_records_before_and_after(
     credential: Credential, ada: Person, linus: Person, root: Person, client_of: ClientOf
 ) -> None:
     assert linus.groups.get().name == "Approver"
@@ -273,7 +273,7 @@ def test_the_page_stores_what_is_ticked_and_the_record_tells_before_and_after(
     assert "Operator, Ada" in read(client.get(response["Location"])).text
 
 
-def test_storing_the_same_lists_again_records_no_event(
+def test_saving_the_same_lists_again_records_no_event(
     credential: Credential, ada: Person, root: Person
 ) -> None:
     allow(credential, root, see=[person(ada)])
@@ -299,7 +299,7 @@ def test_only_an_administrator_changes_it(
     assert [client.get(url).status_code, client.post(url).status_code] == [403, 403]
 
 
-def test_it_warns_when_nobody_could_use_it_or_approve(
+def test_it_warns_when_no_one_could_use_it_or_approve(
     credential: Credential, victor: Person, ada: Person, root: Person, client_of: ClientOf
 ) -> None:
     Credential.objects.update(policy=ApprovalPolicy.ONE)
@@ -310,7 +310,7 @@ def test_it_warns_when_nobody_could_use_it_or_approve(
 
 
 @pytest.mark.parametrize("filled", ["both", "neither"])
-def test_the_database_takes_an_entry_of_one_group_or_one_person(
+def test_the_database_requires_one_group_or_one_person_per_entry(
     credential: Credential, ada: Person, filled: str
 ) -> None:
     group = ada.groups.get()
@@ -320,7 +320,7 @@ def test_the_database_takes_an_entry_of_one_group_or_one_person(
 
 
 @pytest.mark.parametrize("most_parts", [32, 0])
-def test_both_ways_to_read_the_history_find_the_same(
+def test_both_history_queries_return_the_same_rows(
     credential: Credential,
     ada: Person,
     grace: Person,
@@ -333,7 +333,7 @@ def test_both_ways_to_read_the_history_find_the_same(
 ) -> None:
     hidden = store_credential(sandbox, "Labs EU")
     other = connection_between(sandbox.world, "Labs EU", "Data Lake EU")
-    ask(credential, wanted, actor=fresh(ada))
+    request(credential, wanted, actor=fresh(ada))
     Desk(client=client_of(ada), credential=hidden, connection=other).delete()
     allow(hidden, root, see=[person(ada)])
     monkeypatch.setattr(visibility, "MAX_QUERIES", most_parts)
@@ -344,7 +344,7 @@ def test_both_ways_to_read_the_history_find_the_same(
         assert page.count == 1
 
 
-def test_it_asks_who_it_is_and_keeps_the_ticks(
+def test_it_requires_an_identity_check_and_keeps_the_selection(
     credential: Credential, root: Person, client_of: ClientOf, clock: SettableClock
 ) -> None:
     client = client_of(root)
@@ -360,14 +360,14 @@ def test_it_asks_who_it_is_and_keeps_the_ticks(
 def test_no_one_is_notified_of_a_deletion_that_they_cannot_see(
     credential: Credential, wanted: UUID, ada: Person, linus: Person, edith: Person, root: Person
 ) -> None:
-    deletion = ask(credential, wanted, actor=fresh(ada))
+    deletion = request(credential, wanted, actor=fresh(ada))
     audiences = [Audience.INVOLVED, Audience.APPROVERS, Audience.AUDITORS, Audience.ADMINISTRATORS]
     assert set(people_to_notify(audiences, subject=deletion)) == {ada, linus, edith, root}
     allow(credential, root, see=[person(ada)])
     assert set(people_to_notify(audiences, subject=deletion)) == {ada, edith, root}
 
 
-def test_both_permission_queries_find_the_same_people(
+def test_both_permission_queries_return_the_same_people(
     credential: Credential, ada: Person, grace: Person, linus: Person, edith: Person, root: Person
 ) -> None:
     allow(credential, root, see=[person(ada)], approve=["role:Approver"])

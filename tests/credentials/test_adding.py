@@ -63,7 +63,7 @@ def test_keys_are_stored_encrypted_and_can_be_decrypted(sandbox: SandboxServer) 
     assert credential.open_keys().api_key.reveal() == pair.api_key
 
 
-def test_a_name_that_was_given_is_kept(sandbox: SandboxServer) -> None:
+def test_a_typed_name_is_kept(sandbox: SandboxServer) -> None:
     assert added(sandbox, "Payments US", name="  My   org ").name == "My org"
 
 
@@ -73,7 +73,7 @@ def test_the_orgs_own_name_is_made_unique(sandbox: SandboxServer) -> None:
     assert added(sandbox, "Payments US").name == "Payments US 2"
 
 
-def test_a_pair_that_fails_is_kept_and_says_why(sandbox: SandboxServer) -> None:
+def test_a_failing_pair_is_kept_with_the_reason(sandbox: SandboxServer) -> None:
     credential = credential_lifecycle.add_credential(
         actor=command_actor(), name="", site=US, keys=pasted("0123456789abcdef0123456789abcdef")
     )
@@ -87,7 +87,7 @@ def test_a_pair_that_fails_is_kept_and_says_why(sandbox: SandboxServer) -> None:
     assert codes() == ["credential.added", "credential.not_verified"]
 
 
-def test_keys_of_another_site_are_sent_to_the_chosen_site_alone(sandbox: SandboxServer) -> None:
+def test_keys_of_another_site_are_sent_only_to_the_chosen_site(sandbox: SandboxServer) -> None:
     credential = credential_lifecycle.add_credential(
         actor=command_actor(),
         name="",
@@ -101,7 +101,7 @@ def test_keys_of_another_site_are_sent_to_the_chosen_site_alone(sandbox: Sandbox
     assert sandbox.world.requests(site=US) == []
 
 
-def test_white_space_around_a_key_is_dropped(sandbox: SandboxServer) -> None:
+def test_whitespace_around_a_key_is_removed(sandbox: SandboxServer) -> None:
     pair = key_pair_of(sandbox.world, "Payments US")
     credential = credential_lifecycle.add_credential(
         actor=command_actor(),
@@ -132,7 +132,7 @@ BAD_KEYS = {
 
 @pytest.mark.parametrize("text", BAD_KEYS.values(), ids=BAD_KEYS.keys())
 @pytest.mark.parametrize("field", ["api_key", "application_key"])
-def test_an_impossible_key_is_refused_without_repeating_it(
+def test_an_invalid_key_is_refused_without_repeating_it(
     sandbox: SandboxServer, text: str, field: str
 ) -> None:
     keys = pasted(text) if field == "api_key" else pasted("a" * 32, text)
@@ -145,7 +145,7 @@ def test_an_impossible_key_is_refused_without_repeating_it(
     assert sandbox.world.requests() == []
 
 
-def test_an_application_key_in_the_wrong_field_is_noticed() -> None:
+def test_an_application_key_in_the_wrong_field_is_detected() -> None:
     with pytest.raises(InvalidInputError, match="swapped"):
         clean_keys(pasted("ddapp_" + "a" * 34))
 
@@ -159,7 +159,9 @@ def test_the_same_pair_is_not_stored_twice_on_one_site(sandbox: SandboxServer) -
 
 
 @pytest.mark.parametrize("name", ["ÉCOLE eu", "École EU", "école  eu", "E\u0301cole \uff25\uff35"])
-def test_a_name_is_taken_by_one_that_looks_the_same(sandbox: SandboxServer, name: str) -> None:
+def test_a_name_that_looks_like_an_existing_one_is_refused(
+    sandbox: SandboxServer, name: str
+) -> None:
     added(sandbox, "Payments US", name="École EU")
 
     with pytest.raises(InvalidInputError) as refused:
@@ -168,13 +170,13 @@ def test_a_name_is_taken_by_one_that_looks_the_same(sandbox: SandboxServer, name
 
 
 @pytest.mark.parametrize("name", ["x" * 101, "turned \u202e round", "NUL \0"])
-def test_a_name_that_cannot_be_shown_is_refused(sandbox: SandboxServer, name: str) -> None:
+def test_an_invisible_name_is_refused(sandbox: SandboxServer, name: str) -> None:
     with pytest.raises(InvalidInputError) as refused:
         added(sandbox, "Payments US", name=name)
     assert list(refused.value.fields) == ["name"]
 
 
-def test_a_host_is_never_made_from_a_typed_site(sandbox: SandboxServer) -> None:
+def test_a_host_is_never_built_from_a_typed_site(sandbox: SandboxServer) -> None:
     keys = keys_of(key_pair_of(sandbox.world, "Payments US"))
     with pytest.raises(InvalidInputError) as refused:
         credential_lifecycle.add_credential(
@@ -184,7 +186,7 @@ def test_a_host_is_never_made_from_a_typed_site(sandbox: SandboxServer) -> None:
 
 
 @pytest.mark.parametrize("policy", ApprovalPolicy)
-def test_a_new_credential_gets_the_policy_of_the_setting(
+def test_a_new_credential_gets_the_policy_from_the_setting(
     sandbox: SandboxServer, settings: Settings, policy: ApprovalPolicy
 ) -> None:
     settings.FOUR_EYES = policy.value
@@ -209,7 +211,7 @@ def test_the_first_verification_raises_the_policy_to_that_of_the_org_and_records
     assert event.details == {"previous_policy": "none", "policy": "two"}
 
 
-def test_a_policy_that_was_changed_during_the_first_verification_stays(
+def test_a_policy_changed_during_the_first_verification_is_kept(
     sandbox: SandboxServer,
 ) -> None:
     credential = added(sandbox, "Payments US")
@@ -226,7 +228,7 @@ def test_a_policy_that_was_changed_during_the_first_verification_stays(
 
 
 @pytest.mark.parametrize("who", ["ada", "linus", "edith", "victor", "stranger"])
-def test_only_credential_managers_add(
+def test_only_credential_managers_can_add(
     sandbox: SandboxServer, request: pytest.FixtureRequest, actor_for: ActorFor, who: str
 ) -> None:
     person: Person = request.getfixturevalue(who)
@@ -236,7 +238,7 @@ def test_only_credential_managers_add(
     assert not Credential.objects.exists()
 
 
-def test_an_org_whose_name_cannot_be_read_leaves_the_first_name(sandbox: SandboxServer) -> None:
+def test_the_initial_name_stays_if_the_orgs_name_is_unavailable(sandbox: SandboxServer) -> None:
     org = sandbox.world.add_org(name="\u202e\u200b", site=US)
     pair = sandbox.world.add_key_pair(org=org)
     credential = credential_lifecycle.add_credential(
@@ -247,16 +249,16 @@ def test_an_org_whose_name_cannot_be_read_leaves_the_first_name(sandbox: Sandbox
 
 
 @pytest.mark.django_db(transaction=True)
-def test_datadog_is_asked_outside_any_transaction(
+def test_requests_to_datadog_are_sent_outside_any_transaction(
     sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     inside: list[bool] = []
     really = key_checks.verify_in_parallel
 
-    def ask_all(*args: Any) -> Any:
+    def spy(*args: Any) -> Any:
         inside.append(connection.in_atomic_block)
         return really(*args)
 
-    monkeypatch.setattr(key_checks, "verify_in_parallel", ask_all)
+    monkeypatch.setattr(key_checks, "verify_in_parallel", spy)
     added(sandbox, "Payments US")
     assert inside == [False]

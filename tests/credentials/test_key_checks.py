@@ -1,4 +1,4 @@
-"""Key checks: what each failure says, and that later checks are skipped."""
+"""Key checks: the text of each failure, and that later checks are skipped."""
 
 import pytest
 
@@ -54,7 +54,7 @@ def test_the_checks_stop_at_the_first_failure_and_say_why(
 
 @pytest.mark.parametrize("operation", ["validate", "validate_keys"])
 @pytest.mark.parametrize("fault", [faults.RETURNS_401, faults.RETURNS_403])
-def test_a_refusal_says_that_the_keys_may_belong_to_another_site(
+def test_a_refusal_mentions_that_the_keys_may_belong_to_another_site(
     sandbox: SandboxServer, operation: str, fault: Fault
 ) -> None:
     sandbox.world.set_fault(fault=fault, operation=operation)
@@ -72,7 +72,7 @@ def test_datadogs_error_text_is_kept(sandbox: SandboxServer) -> None:
     assert "org_connections_read" in check["words"]
 
 
-def test_a_listing_that_fails_still_sets_the_org(sandbox: SandboxServer) -> None:
+def test_a_failing_listing_still_sets_the_org(sandbox: SandboxServer) -> None:
     sandbox.world.set_fault(fault=faults.RETURNS_403, operation="list")
 
     assert added(sandbox, "Payments US").org_id == org_named(sandbox.world, "Payments US").id
@@ -96,7 +96,7 @@ def test_an_unreachable_site_says_nothing_about_the_keys(sandbox: SandboxServer)
         ((READ,), False, "lacks org_connections_write"),
     ],
 )
-def test_the_role_is_reported_and_the_write_scope_never_claimed(
+def test_the_role_is_reported_and_the_write_scope_is_never_claimed(
     sandbox: SandboxServer, permissions: tuple[str, ...], is_granted: bool, says: str
 ) -> None:
     org = org_named(sandbox.world, "Payments US")
@@ -121,7 +121,7 @@ def test_a_pair_without_read_permission_is_not_verified(sandbox: SandboxServer) 
     assert credential.verification_cause == "forbidden"
 
 
-def test_a_pair_that_answers_for_another_org_is_not_verified_and_shows_nothing(
+def test_a_pair_of_another_org_is_not_verified_and_shows_nothing(
     sandbox: SandboxServer,
 ) -> None:
     credential = added(sandbox, "Payments US")
@@ -181,7 +181,7 @@ def test_undecryptable_keys_fail_a_check_and_nothing_is_sent(
     assert len(sandbox.world.requests()) == request_count
 
 
-def test_many_are_verified_and_one_failure_hides_nothing(sandbox: SandboxServer) -> None:
+def test_one_failure_does_not_hide_the_other_verifications(sandbox: SandboxServer) -> None:
     stored = [added(sandbox, name) for name in ("Payments US", "Group SOC", "Labs EU")]
     sandbox.world.revoke(key_pair_of(sandbox.world, "Group SOC"))
     verified = credential_lifecycle.verify_credentials(actor=command_actor(), credentials=stored)
@@ -189,7 +189,7 @@ def test_many_are_verified_and_one_failure_hides_nothing(sandbox: SandboxServer)
     assert [one.is_verified for one in verified] == [True, False, True]
 
 
-def test_a_credential_whose_site_is_gone_says_so(
+def test_a_credential_with_a_removed_site_says_so(
     sandbox: SandboxServer, settings: pytest.FixtureRequest
 ) -> None:
     credential = added(sandbox, "Payments US")

@@ -63,7 +63,7 @@ def test_renaming_is_recorded_with_both_names(credential: Credential) -> None:
     assert event.details == {"previous_name": "Payments US", "name": "Pay 1"}
 
 
-def test_the_case_of_its_own_name_may_change(credential: Credential) -> None:
+def test_renaming_can_change_only_the_case_of_the_name(credential: Credential) -> None:
     credential_lifecycle.rename_credential(
         actor=command_actor(), credential=credential, name="PAYMENTS us"
     )
@@ -72,7 +72,7 @@ def test_the_case_of_its_own_name_may_change(credential: Credential) -> None:
 
 
 @pytest.mark.parametrize("name", ["group soc", "  ", "x" * 101])
-def test_a_name_that_is_taken_empty_or_too_long_is_refused(
+def test_a_duplicate_empty_or_too_long_name_is_refused(
     sandbox: SandboxServer, credential: Credential, name: str
 ) -> None:
     added(sandbox, "Group SOC")
@@ -82,7 +82,7 @@ def test_a_name_that_is_taken_empty_or_too_long_is_refused(
         )
 
 
-def test_of_two_who_rename_at_once_the_second_is_refused(credential: Credential) -> None:
+def test_the_second_of_two_concurrent_renames_is_refused(credential: Credential) -> None:
     seen_by_other = Credential.objects.get()
     credential_lifecycle.rename_credential(
         actor=command_actor(), credential=credential, name="First"
@@ -117,7 +117,7 @@ def stored_values(credential: Credential) -> dict[str, object]:
     return dict(Credential.objects.filter(pk=credential.pk).values().get())
 
 
-def test_a_pair_of_another_org_is_refused_loudly_and_nothing_changes(
+def test_a_pair_of_another_org_is_refused_and_nothing_changes(
     sandbox: SandboxServer, credential: Credential
 ) -> None:
     before = stored_values(credential)
@@ -132,7 +132,9 @@ def test_a_pair_of_another_org_is_refused_loudly_and_nothing_changes(
     assert last_event().details["cause"] == "another_org"
 
 
-def test_a_pair_that_datadog_refuses_does_not_replace_the_old_one(credential: Credential) -> None:
+def test_a_pair_that_datadog_refuses_does_not_replace_the_current_one(
+    credential: Credential,
+) -> None:
     before = stored_values(credential)
     with pytest.raises(RotationRefusedError) as refused:
         credential_lifecycle.rotate_credential(
@@ -156,7 +158,7 @@ def test_a_pair_that_cannot_list_does_not_replace_one_that_can(
         )
 
 
-def test_a_pair_that_cannot_list_replaces_one_that_could_not_either(
+def test_a_pair_that_cannot_list_can_replace_another_that_cannot(
     sandbox: SandboxServer,
 ) -> None:
     sandbox.world.set_fault(fault=faults.RETURNS_403, operation="list")
@@ -170,7 +172,7 @@ def test_a_pair_that_cannot_list_replaces_one_that_could_not_either(
     assert not rotated.is_verified
 
 
-def test_rotating_fixes_a_first_pair_that_was_wrong(sandbox: SandboxServer) -> None:
+def test_rotating_replaces_an_initial_pair_that_never_worked(sandbox: SandboxServer) -> None:
     site = key_pair_of(sandbox.world, "Payments US").org.site.name
     credential = credential_lifecycle.add_credential(
         actor=command_actor(), name="Pay", site=site, keys=pasted("0" * 32)
@@ -184,7 +186,9 @@ def test_rotating_fixes_a_first_pair_that_was_wrong(sandbox: SandboxServer) -> N
     assert (rotated.is_verified, rotated.org_name) == (True, "Payments US")
 
 
-def test_the_stored_pair_is_not_a_rotation(sandbox: SandboxServer, credential: Credential) -> None:
+def test_the_stored_pair_is_refused_as_a_rotation(
+    sandbox: SandboxServer, credential: Credential
+) -> None:
     with pytest.raises(InvalidInputError, match="the current keys"):
         credential_lifecycle.rotate_credential(
             actor=command_actor(),
@@ -193,7 +197,7 @@ def test_the_stored_pair_is_not_a_rotation(sandbox: SandboxServer, credential: C
         )
 
 
-def test_a_pair_of_another_credential_is_refused_by_its_name(
+def test_a_pair_of_another_credential_is_refused_and_that_credential_is_named(
     sandbox: SandboxServer, credential: Credential
 ) -> None:
     added(sandbox, "Group SOC")
@@ -220,7 +224,7 @@ def test_rotating_is_allowed_while_a_deletion_is_sending(
     assert deletion.credential_fingerprint == before
 
 
-def test_of_two_who_rotate_at_once_the_second_changes_nothing(
+def test_the_second_of_two_concurrent_rotations_changes_nothing(
     sandbox: SandboxServer, credential: Credential
 ) -> None:
     seen_by_other = Credential.objects.get()
@@ -239,7 +243,7 @@ def test_of_two_who_rotate_at_once_the_second_changes_nothing(
     assert codes().count("credential.rotated") == 1
 
 
-def test_a_verification_of_keys_that_were_rotated_meanwhile_is_dropped(
+def test_a_verification_of_keys_rotated_meanwhile_is_discarded(
     sandbox: SandboxServer, credential: Credential
 ) -> None:
     seen_by_other = Credential.objects.get()
@@ -292,7 +296,7 @@ def test_setting_the_same_policy_records_no_event(
         (3, ApprovalPolicy.TWO, None),
     ],
 )
-def test_too_few_approvers_are_a_warning(
+def test_too_few_approvers_cause_a_warning(
     db: None, approvers: int, policy: ApprovalPolicy, says: str | None
 ) -> None:
     for number in range(approvers):
@@ -318,7 +322,7 @@ def retire(credential: Credential, confirmation: str = "payments  us") -> Creden
     )
 
 
-def test_retiring_wipes_the_keys_and_keeps_the_row_with_its_name_marked(
+def test_retiring_erases_the_keys_and_keeps_the_row_with_a_marked_name(
     credential: Credential,
 ) -> None:
     fingerprint = credential.fingerprint
@@ -339,7 +343,7 @@ def test_a_new_credential_can_reuse_the_name_and_the_pair(
     assert added(sandbox, "Payments US").name == "Payments US"
 
 
-def test_two_of_one_name_may_be_retired_on_one_day(
+def test_two_credentials_with_one_name_can_be_retired_on_one_day(
     sandbox: SandboxServer, credential: Credential
 ) -> None:
     retire(credential)
@@ -356,7 +360,7 @@ def test_retiring_requires_typing_the_name(credential: Credential, typed: str) -
 
 
 @pytest.mark.parametrize("state", [State.SENDING, State.WAITING, State.UNKNOWN])
-def test_it_is_not_retired_while_one_of_its_deletions_is_in_progress(
+def test_a_credential_with_a_deletion_in_progress_cannot_be_retired(
     credential: Credential, state: State
 ) -> None:
     deletion_of(credential, State.REQUESTED)
@@ -383,7 +387,7 @@ def test_requested_deletions_that_were_not_sent_are_withdrawn(
     assert last_event().details["withdrawn_deletions"] == [str(deletion.pk)]
 
 
-def test_connections_that_only_it_listed_leave_the_inventory(
+def test_connections_listed_only_by_it_leave_the_inventory(
     sandbox: SandboxServer, credential: Credential
 ) -> None:
     added(sandbox, "Labs EU")
@@ -394,7 +398,9 @@ def test_connections_that_only_it_listed_leave_the_inventory(
 
 
 @pytest.mark.parametrize("action", ["verify", "rename", "rotate", "policy", "retire"])
-def test_nothing_more_can_be_done_with_a_retired_one(credential: Credential, action: str) -> None:
+def test_a_retired_credential_can_no_longer_be_used_or_changed(
+    credential: Credential, action: str
+) -> None:
     retired = retire(credential)
     actor = command_actor()
     actions: dict[str, Callable[[], object]] = {
@@ -414,7 +420,7 @@ def test_nothing_more_can_be_done_with_a_retired_one(credential: Credential, act
         actions[action]()
 
 
-def test_of_two_who_retire_at_once_the_second_is_refused(credential: Credential) -> None:
+def test_the_second_of_two_concurrent_retirements_is_refused(credential: Credential) -> None:
     seen_by_other = Credential.objects.get()
     retire(credential)
 
@@ -423,7 +429,7 @@ def test_of_two_who_retire_at_once_the_second_is_refused(credential: Credential)
     assert codes().count("credential.retired") == 1
 
 
-def test_a_rotation_that_began_before_retiring_stores_no_keys(
+def test_a_rotation_started_before_retiring_stores_no_keys(
     sandbox: SandboxServer, credential: Credential
 ) -> None:
     seen_by_other = Credential.objects.get()
@@ -438,12 +444,12 @@ def test_a_rotation_that_began_before_retiring_stores_no_keys(
     assert Credential.objects.get().api_key_envelope == ""
 
 
-# --- Who may --------------------------------------------------------------------------------
+# --- Permissions ----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("who", ["ada", "linus", "edith", "victor", "stranger"])
 @pytest.mark.parametrize("action", ["verify", "rename", "rotate", "policy", "retire"])
-def test_others_can_only_view(
+def test_people_without_the_permission_can_only_view(
     sandbox: SandboxServer,
     credential: Credential,
     request: pytest.FixtureRequest,
@@ -475,7 +481,7 @@ def test_others_can_only_view(
     assert (stored_values(credential), codes(), len(sandbox.world.requests())) == before
 
 
-def test_a_credential_manager_may_not_change_the_policy(
+def test_a_credential_manager_cannot_change_the_policy(
     credential: Credential, margaret: Person, actor_for: ActorFor
 ) -> None:
     with pytest.raises(PermissionDenied):

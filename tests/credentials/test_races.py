@@ -24,8 +24,8 @@ pytestmark = [
 ]
 
 
-def at_once(*actions: Callable[[], object]) -> list[str]:
-    """Run each action in its own thread at once; "done" or "refused" for each."""
+def run_concurrently(*actions: Callable[[], object]) -> list[str]:
+    """Run all actions concurrently in threads; "done" or "refused" for each."""
     start = Barrier(len(actions))
 
     def run(action: Callable[[], object]) -> str:
@@ -42,14 +42,14 @@ def at_once(*actions: Callable[[], object]) -> list[str]:
         return sorted(pool.map(run, actions))
 
 
-def test_a_form_posted_twice_at_once_adds_one_credential(sandbox: SandboxServer) -> None:
-    results = at_once(*[lambda: added(sandbox, "Payments US", name="Pay")] * 2)
+def test_a_form_submitted_twice_concurrently_adds_one_credential(sandbox: SandboxServer) -> None:
+    results = run_concurrently(*[lambda: added(sandbox, "Payments US", name="Pay")] * 2)
 
     assert results == ["done", "refused"]
     assert Credential.objects.count() == 1
 
 
-def test_two_rotations_at_once_leave_one_new_pair(sandbox: SandboxServer) -> None:
+def test_two_concurrent_rotations_leave_one_new_pair(sandbox: SandboxServer) -> None:
     added(sandbox, "Payments US")
     pairs = [second_pair(sandbox, "Payments US"), second_pair(sandbox, "Payments US")]
     seen = [Credential.objects.get(), Credential.objects.get()]
@@ -59,7 +59,7 @@ def test_two_rotations_at_once_leave_one_new_pair(sandbox: SandboxServer) -> Non
             actor=command_actor(), credential=seen[number], keys=keys_of(pairs[number])
         )
 
-    results = at_once(lambda: rotate(0), lambda: rotate(1))
+    results = run_concurrently(lambda: rotate(0), lambda: rotate(1))
     stored = Credential.objects.get()
     assert results == ["done", "refused"]
     assert stored.secret_version == 2
@@ -67,7 +67,9 @@ def test_two_rotations_at_once_leave_one_new_pair(sandbox: SandboxServer) -> Non
     assert codes().count("credential.rotated") == 1
 
 
-def test_two_renames_to_one_name_leave_one(sandbox: SandboxServer) -> None:
+def test_only_one_of_two_concurrent_renames_to_the_same_name_succeeds(
+    sandbox: SandboxServer,
+) -> None:
     stored = [added(sandbox, "Payments US"), added(sandbox, "Group SOC")]
 
     def rename(number: int) -> None:
@@ -75,7 +77,7 @@ def test_two_renames_to_one_name_leave_one(sandbox: SandboxServer) -> None:
             actor=command_actor(), credential=stored[number], name="The one"
         )
 
-    assert at_once(lambda: rename(0), lambda: rename(1)) == ["done", "refused"]
+    assert run_concurrently(lambda: rename(0), lambda: rename(1)) == ["done", "refused"]
     assert Credential.objects.filter(name="The one").count() == 1
 
 
@@ -85,7 +87,7 @@ def test_a_deletion_is_never_sending_with_a_credential_that_was_retired(
 ) -> None:
     credential = added(sandbox, "Payments US")
     deletion = deletion_of(credential, State.REQUESTED)
-    at_once(
+    run_concurrently(
         lambda: sending.claim(deletion=deletion, actor=command_actor(), was_rechecked=True),
         lambda: retire_credential(
             actor=command_actor(), credential=credential, confirmation="Payments US"

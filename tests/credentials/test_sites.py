@@ -39,7 +39,7 @@ def datadog(tmp_path: Path, settings: Settings) -> Iterator[Interceptor]:
 
 
 @pytest.mark.parametrize("site", API_HOSTS)
-def test_every_request_goes_to_the_sites_own_host_with_its_headers(
+def test_every_request_goes_to_its_sites_host_with_its_headers(
     datadog: Interceptor, site: str
 ) -> None:
     credential = credential_lifecycle.add_credential(

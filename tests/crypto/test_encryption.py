@@ -37,11 +37,11 @@ def ring_file(settings: Settings, tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("text", [API_KEY, "", "é\n\0", "\ud800", "x" * 10_000])
-def test_a_secret_comes_back_in_its_place(ring_file: Path, text: str) -> None:
+def test_a_secret_can_be_decrypted_in_its_context(ring_file: Path, text: str) -> None:
     assert decrypt(encrypt(Secret(text), context=CONTEXT), context=CONTEXT).reveal() == text
 
 
-def test_an_envelope_names_its_version_and_key_and_never_comes_twice(ring_file: Path) -> None:
+def test_an_envelope_names_its_version_and_key_and_is_never_the_same_twice(ring_file: Path) -> None:
     envelopes = {encrypt(Secret(API_KEY), context=CONTEXT) for _ in range(3)}
     assert len(envelopes) == 3
     assert {envelope.rpartition(".")[0] for envelope in envelopes} == {
@@ -60,13 +60,13 @@ def test_an_envelope_names_its_version_and_key_and_never_comes_twice(ring_file: 
     ],
     ids=lambda elsewhere: next(iter(elsewhere)),
 )
-def test_a_secret_that_was_moved_does_not_open(ring_file: Path, elsewhere: dict[str, Any]) -> None:
+def test_a_moved_secret_cannot_be_decrypted(ring_file: Path, elsewhere: dict[str, Any]) -> None:
     envelope = encrypt(Secret(API_KEY), context=CONTEXT)
     with pytest.raises(DecryptionError, match=f"does not open with key {primary_in(ring_file)}"):
         decrypt(envelope, context=replace(CONTEXT, **elsewhere))
 
 
-def test_no_two_places_read_the_same() -> None:
+def test_no_two_contexts_have_the_same_encoding() -> None:
     one = EncryptionContext(purpose="ab", row_id="c", field="d", site="e", version=11)
     other = EncryptionContext(purpose="a", row_id="bc", field="d", site="e1", version=1)
     assert one.associated_data(key_id="k") != other.associated_data(key_id="k")
@@ -86,7 +86,7 @@ def test_each_flipped_bit_is_refused(ring_file: Path) -> None:
     "text",
     [API_KEY, "v1", "v1..", "v1.0123456789abcdef.", "v1.0123456789abcdef.AAAA", "v2.0.AAAA"],
 )
-def test_what_is_no_envelope_is_refused_and_not_taken_for_plain_text(
+def test_text_that_is_not_an_envelope_is_refused_rather_than_read_as_plain_text(
     ring_file: Path, text: str
 ) -> None:
     with pytest.raises(DecryptionError, match="is no envelope") as caught:
@@ -102,18 +102,18 @@ def test_a_shortened_or_lengthened_envelope_is_refused(ring_file: Path) -> None:
             decrypt(f"{head}.{base64.urlsafe_b64encode(altered).decode()}", context=CONTEXT)
 
 
-def test_a_wiped_secret_is_said_to_be_absent(ring_file: Path) -> None:
+def test_an_erased_secret_is_reported_as_absent(ring_file: Path) -> None:
     with pytest.raises(DecryptionError, match="No secret is stored for credential"):
         decrypt("", context=CONTEXT)
 
 
-def test_opening_takes_less_than_fifty_microseconds(ring_file: Path) -> None:
+def test_decryption_takes_less_than_fifty_microseconds(ring_file: Path) -> None:
     envelope = encrypt(Secret(API_KEY), context=CONTEXT)
     rounds = timeit.repeat(lambda: decrypt(envelope, context=CONTEXT), number=200, repeat=20)
     assert min(rounds) / 200 < 50e-6
 
 
-def test_an_altered_envelope_tells_neither_key_nor_secret(ring_file: Path) -> None:
+def test_an_altered_envelope_reveals_neither_key_nor_secret(ring_file: Path) -> None:
     envelope = encrypt(Secret(API_KEY), context=CONTEXT)
     with pytest.raises(DecryptionError) as caught:
         decrypt(envelope, context=replace(CONTEXT, version=4))

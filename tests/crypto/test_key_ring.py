@@ -41,7 +41,7 @@ CONTEXT = EncryptionContext(
     version=3,
 )
 
-# One Django, eight processes of it that wait for the same end of file.
+# One Django, forked into eight processes that wait for the same end of file.
 RACE = """
 import os, sys
 import django
@@ -96,7 +96,7 @@ def material_in(path: Path) -> str:
 # --- The ring -------------------------------------------------------------------------------
 
 
-def test_a_ring_tells_nothing_of_its_keys(ring_file: Path) -> None:
+def test_a_ring_reveals_nothing_about_its_keys(ring_file: Path) -> None:
     ring = load_key_ring()
     assert repr(ring) == str(ring) == f"KeyRing(primary_id={primary_in(ring_file)!r}, keys=1)"
     for serialize in (pickle.dumps, copy.copy, copy.deepcopy):
@@ -112,7 +112,9 @@ def test_a_key_added_by_another_process_is_found_at_once(ring_file: Path) -> Non
     assert [decrypt(each, context=CONTEXT).reveal() for each in (old, new)] == [API_KEY] * 2
 
 
-def test_a_missing_key_is_named(ring_file: Path, settings: Settings, tmp_path: Path) -> None:
+def test_a_missing_key_is_named_in_the_error(
+    ring_file: Path, settings: Settings, tmp_path: Path
+) -> None:
     envelope = encrypt(Secret(API_KEY), context=CONTEXT)
     settings.KEYRING_FILE = make_key_ring(tmp_path / "other.json")
     with pytest.raises(KeyRingError, match=f"has no key {primary_in(ring_file)}"):
@@ -164,7 +166,7 @@ def other_format(document: dict[str, Any]) -> None:
         (other_format, "is not of the form 'orgadmin key ring 1'"),
     ],
 )
-def test_a_damaged_ring_is_refused_and_told_nothing_of(
+def test_a_damaged_ring_is_refused_without_revealing_its_content(
     ring_file: Path, change: Callable[[dict[str, Any]], None], problem: str
 ) -> None:
     key_id = primary_in(ring_file)
@@ -175,7 +177,9 @@ def test_a_damaged_ring_is_refused_and_told_nothing_of(
 
 
 @pytest.mark.parametrize("kept", [0, 1, 40, 100, 150])
-def test_a_ring_that_was_cut_is_refused_and_told_nothing_of(ring_file: Path, kept: int) -> None:
+def test_a_truncated_ring_is_refused_without_revealing_its_content(
+    ring_file: Path, kept: int
+) -> None:
     key = keys_in(ring_file)[primary_in(ring_file)]
     ring_file.write_text(ring_file.read_text()[:kept] + key)
     with pytest.raises(KeyRingError, match="not a whole key ring document") as caught:
@@ -183,19 +187,19 @@ def test_a_ring_that_was_cut_is_refused_and_told_nothing_of(ring_file: Path, kep
     assert key not in told_by(caught.value, leave_out=__file__)
 
 
-# --- Making one -----------------------------------------------------------------------------
+# --- Creating one ----------------------------------------------------------------------------
 
 
 @pytest.mark.database
 @pytest.mark.django_db
-def test_a_ring_is_made_on_first_use_for_its_owner_alone(no_ring_file: Path) -> None:
+def test_a_ring_is_created_on_first_use_for_its_owner_only(no_ring_file: Path) -> None:
     ring = load_key_ring()
     assert ring.primary_id == primary_in(no_ring_file)
     assert no_ring_file.stat().st_mode & 0o777 == 0o600
     assert load_key_ring().primary_id == ring.primary_id
 
 
-def test_eight_processes_at_once_make_one_ring(tmp_path: Path) -> None:
+def test_eight_concurrent_processes_create_one_ring(tmp_path: Path) -> None:
     environment = {
         "PATH": os.environ["PATH"],
         "DJANGO_SETTINGS_MODULE": "orgadmin.settings",
@@ -210,7 +214,7 @@ def test_eight_processes_at_once_make_one_ring(tmp_path: Path) -> None:
 
 @pytest.mark.database
 @pytest.mark.django_db
-def test_no_ring_is_made_while_secrets_are_stored(no_ring_file: Path) -> None:
+def test_no_ring_is_created_while_secrets_are_stored(no_ring_file: Path) -> None:
     stored_credential()
     key_id = primary_in(no_ring_file)
     no_ring_file.unlink()
@@ -222,7 +226,7 @@ def test_no_ring_is_made_while_secrets_are_stored(no_ring_file: Path) -> None:
 
 @pytest.mark.database
 @pytest.mark.django_db
-def test_a_ring_is_made_again_once_every_secret_is_wiped(no_ring_file: Path) -> None:
+def test_a_new_ring_is_created_once_every_secret_is_erased(no_ring_file: Path) -> None:
     credential = stored_credential()
     credential.wipe_keys()
     credential.save()
@@ -235,7 +239,9 @@ def test_a_ring_is_made_again_once_every_secret_is_wiped(no_ring_file: Path) -> 
 
 @pytest.mark.database
 @pytest.mark.django_db
-def test_no_ring_is_made_by_itself_with_postgresql(no_ring_file: Path, settings: Settings) -> None:
+def test_no_ring_is_created_automatically_with_postgresql(
+    no_ring_file: Path, settings: Settings
+) -> None:
     settings.DATABASE_IS_SQLITE = False
     for use in (load_key_ring, check_key_ring):
         with pytest.raises(KeyRingError, match="make_keys --output DIR"):
@@ -245,7 +251,9 @@ def test_no_ring_is_made_by_itself_with_postgresql(no_ring_file: Path, settings:
 
 @pytest.mark.database
 @pytest.mark.django_db
-def test_a_ring_made_on_purpose_serves_with_postgresql(ring_file: Path, settings: Settings) -> None:
+def test_an_explicitly_created_ring_works_with_postgresql(
+    ring_file: Path, settings: Settings
+) -> None:
     settings.DATABASE_IS_SQLITE = False
     check_key_ring()
     assert stored_credential().open_keys().api_key.reveal() == API_KEY

@@ -20,7 +20,7 @@ CONNECTION_ID = "12345678-90ab-cdef-1234-567890abcdef"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Seen:
+class ReceivedRequest:
     """A request as received; header names in lower case."""
 
     method: str
@@ -35,13 +35,13 @@ type Play = Callable[[socket.socket, threading.Event], None]
 
 @dataclass
 class ScriptedServer:
-    """Plays one act per request, the last one again and again. `address` is host:port."""
+    """Runs one script per request, and repeats the last one. `address` is host:port."""
 
     plays: list[Play]
     tls: ssl.SSLContext | None = None
-    # Played on a new connection instead of reading from it.
+    # Run on a new connection instead of reading from it.
     on_accept: Play | None = None
-    seen: list[Seen] = field(default_factory=list)
+    seen: list[ReceivedRequest] = field(default_factory=list)
     connections: int = 0
 
     def __enter__(self) -> "ScriptedServer":
@@ -95,7 +95,7 @@ class ScriptedServer:
             self._start(self._talk, connection, self.connections)
 
     def _talk(self, connection: socket.socket, number: int) -> None:
-        # The client hangs up, refuses the certificate or is cut off: that is the test's matter.
+        # The client disconnects, refuses the certificate or is cut off, as the test intends.
         with contextlib.suppress(OSError):
             if self.on_accept is not None:
                 self.on_accept(connection, self._is_over)
@@ -115,7 +115,7 @@ def read_head(connection: socket.socket) -> bytes:
     """A request up to its empty line; b"" if the client disconnected."""
     head = b""
     while not head.endswith(b"\r\n\r\n"):
-        # One by one, so that a body behind it is left.
+        # Byte by byte, so that a body after it stays unread.
         piece = connection.recv(1)
         if not piece:
             return b""
@@ -131,11 +131,11 @@ def read_body(connection: socket.socket, *, length: int) -> bytes:
     return body
 
 
-def _parse(head: bytes, *, number: int) -> Seen:
+def _parse(head: bytes, *, number: int) -> ReceivedRequest:
     first, *lines = head.decode("latin-1").rstrip("\r\n").split("\r\n")
     method, target, _ = first.split(" ")
     headers = dict(line.split(": ", 1) for line in lines)
-    return Seen(
+    return ReceivedRequest(
         method=method,
         target=target,
         headers={name.lower(): value for name, value in headers.items()},
@@ -143,7 +143,7 @@ def _parse(head: bytes, *, number: int) -> Seen:
     )
 
 
-def answer(
+def http_response(
     status: str = "200 OK",
     body: bytes = b"{}\n",
     *,
@@ -159,21 +159,21 @@ def answer(
     return f"HTTP/1.1 {status}\r\n{lines}\r\n".encode("latin-1") + body
 
 
-def json_answer(document: object, *, status: str = "200 OK") -> bytes:
-    return answer(status, json.dumps(document).encode())
+def json_response(document: object, *, status: str = "200 OK") -> bytes:
+    return http_response(status, json.dumps(document).encode())
 
 
-def gzip_answer(body: bytes, *, status: str = "200 OK", cut: int | None = None) -> bytes:
+def gzip_response(body: bytes, *, status: str = "200 OK", cut: int | None = None) -> bytes:
     packed = gzip.compress(body)[:cut]
-    return answer(status, packed, headers={"Content-Encoding": "gzip"})
+    return http_response(status, packed, headers={"Content-Encoding": "gzip"})
 
 
-def say(data: bytes) -> Play:
+def respond(data: bytes) -> Play:
     """Respond and keep the connection open."""
     return lambda connection, _: connection.sendall(data)
 
 
-def say_and_close(data: bytes) -> Play:
+def respond_and_close(data: bytes) -> Play:
     """Respond, then close the connection normally."""
 
     def play(connection: socket.socket, _: threading.Event) -> None:
@@ -183,13 +183,13 @@ def say_and_close(data: bytes) -> Play:
     return play
 
 
-def say_and_reset(data: bytes = b"") -> Play:
+def respond_and_reset(data: bytes = b"") -> Play:
     """Respond, wait until the client received it, then reset the connection."""
 
     def play(connection: socket.socket, is_over: threading.Event) -> None:
         if data:
             connection.sendall(data)
-            # The reader has it once our send queue is empty; a reset would drop the rest.
+            # The client has received it once our send queue is empty; a reset would drop the rest.
             is_over.wait(0.1)
         linger = struct.pack("ii", 1, 0)
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
@@ -198,7 +198,7 @@ def say_and_reset(data: bytes = b"") -> Play:
     return play
 
 
-def say_and_wait(data: bytes = b"") -> Play:
+def respond_and_wait(data: bytes = b"") -> Play:
     """Respond, then send nothing until the client disconnects."""
 
     def play(connection: socket.socket, _: threading.Event) -> None:
@@ -208,10 +208,10 @@ def say_and_wait(data: bytes = b"") -> Play:
     return play
 
 
-def say_and_drip(
+def respond_and_drip(
     data: bytes, *, drop: bytes, pause_seconds: float = 0.02, drops: int = 200
 ) -> Play:
-    """Answer, then send `drop` until the client is gone; not for ever, or a client without a
+    """Respond, then send `drop` until the client disconnects; not forever, or a client without a
     deadline would hang the test instead of failing it."""
 
     def play(connection: socket.socket, is_over: threading.Event) -> None:
@@ -225,7 +225,7 @@ def say_and_drip(
 
 
 class Keys(TypedDict):
-    """The two keys a client is made with."""
+    """The two keys that a client uses."""
 
     api_key: Secret
     application_key: Secret

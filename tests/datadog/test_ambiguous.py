@@ -10,13 +10,13 @@ from connections.datadog.responses import AttemptResult
 from tests.datadog.acts import delete, delete_against
 from tests.datadog.servers import (
     ScriptedServer,
-    answer,
-    json_answer,
-    say,
-    say_and_close,
-    say_and_drip,
-    say_and_reset,
-    say_and_wait,
+    http_response,
+    json_response,
+    respond,
+    respond_and_close,
+    respond_and_drip,
+    respond_and_reset,
+    respond_and_wait,
 )
 from tests.support.certificates import Certificate
 
@@ -24,7 +24,7 @@ from tests.support.certificates import Certificate
 def test_a_reset_before_reading_is_ambiguous() -> None:
     def peek_and_reset(connection: socket.socket, is_over: threading.Event) -> None:
         connection.recv(1, socket.MSG_PEEK)
-        say_and_reset()(connection, is_over)
+        respond_and_reset()(connection, is_over)
 
     with ScriptedServer([], on_accept=peek_and_reset) as server:
         result = delete(server.url)
@@ -33,31 +33,31 @@ def test_a_reset_before_reading_is_ambiguous() -> None:
 
 
 def test_a_reset_after_reading_is_ambiguous() -> None:
-    result = delete_against(say_and_reset())
+    result = delete_against(respond_and_reset())
     assert (result.verdict, result.cause) == (AttemptResult.AMBIGUOUS, Cause.CONNECTION_LOST)
 
 
 def test_a_close_after_reading_is_ambiguous() -> None:
-    result = delete_against(say_and_close(b""))
+    result = delete_against(respond_and_close(b""))
     assert (result.verdict, result.cause) == (AttemptResult.AMBIGUOUS, Cause.CONNECTION_LOST)
 
 
 def test_a_tls_connection_lost_after_the_handshake_is_ambiguous(
     certificate: Certificate,
 ) -> None:
-    with ScriptedServer([say_and_reset()], tls=certificate.server) as server:
+    with ScriptedServer([respond_and_reset()], tls=certificate.server) as server:
         result = delete(server.url, ca_bundle=str(certificate.bundle))
     assert (result.verdict, result.cause) == (AttemptResult.AMBIGUOUS, Cause.CONNECTION_LOST)
     assert len(server.seen) == 1
 
 
 def test_silence_is_ambiguous() -> None:
-    result = delete_against(say_and_wait(), deadline_seconds=0.3)
+    result = delete_against(respond_and_wait(), deadline_seconds=0.3)
     assert (result.verdict, result.cause) == (AttemptResult.AMBIGUOUS, Cause.NO_ANSWER_IN_TIME)
 
 
 def test_silence_over_tls_is_ambiguous(certificate: Certificate) -> None:
-    with ScriptedServer([say_and_wait()], tls=certificate.server) as server:
+    with ScriptedServer([respond_and_wait()], tls=certificate.server) as server:
         result = delete(server.url, ca_bundle=str(certificate.bundle), deadline_seconds=0.4)
     assert (result.verdict, result.cause) == (AttemptResult.AMBIGUOUS, Cause.NO_ANSWER_IN_TIME)
     assert len(server.seen) == 1
@@ -65,19 +65,21 @@ def test_silence_over_tls_is_ambiguous(certificate: Certificate) -> None:
 
 @pytest.mark.parametrize("half", [b"HTTP/1.1 200", b"HTTP/1.1 20", b"HTTP/1.1 200 OK\r", b"HT"])
 def test_half_a_status_line_is_ambiguous(half: bytes) -> None:
-    result = delete_against(say_and_close(half))
+    result = delete_against(respond_and_close(half))
     assert (result.verdict, result.cause) == (AttemptResult.AMBIGUOUS, Cause.HALF_STATUS_LINE)
     assert result.http_status is None
 
 
-def test_what_is_no_http_is_ambiguous() -> None:
-    result = delete_against(say_and_close(b"SSH-2.0-OpenSSH\r\n"))
+def test_a_response_that_is_not_http_is_ambiguous() -> None:
+    result = delete_against(respond_and_close(b"SSH-2.0-OpenSSH\r\n"))
     assert (result.verdict, result.cause) == (AttemptResult.AMBIGUOUS, Cause.NOT_HTTP)
 
 
-def test_an_early_hint_is_no_answer_and_poisons_no_later_request() -> None:
+def test_an_early_hint_is_no_response_and_does_not_affect_later_requests() -> None:
     early = b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n"
-    with ScriptedServer([say(early + answer()), say(json_answer({}, status="500 X"))]) as server:
+    with ScriptedServer(
+        [respond(early + http_response()), respond(json_response({}, status="500 X"))]
+    ) as server:
         first = delete(server.url)
         second = delete(server.url)
     assert (first.verdict, first.http_status) == (AttemptResult.AMBIGUOUS, 103)
@@ -85,13 +87,13 @@ def test_an_early_hint_is_no_answer_and_poisons_no_later_request() -> None:
     assert len(server.seen) == 2
 
 
-def test_a_continue_before_the_answer_is_passed_over() -> None:
-    result = delete_against(say(b"HTTP/1.1 100 Continue\r\n\r\n" + answer()))
+def test_a_continue_before_the_response_is_skipped() -> None:
+    result = delete_against(respond(b"HTTP/1.1 100 Continue\r\n\r\n" + http_response()))
     assert result.verdict is AttemptResult.DELETED
 
 
 def test_dripped_headers_end_at_the_deadline_and_the_status_line_decides() -> None:
-    play = say_and_drip(b"HTTP/1.1 200 OK\r\nX-Drip: ", drop=b"x")
+    play = respond_and_drip(b"HTTP/1.1 200 OK\r\nX-Drip: ", drop=b"x")
     result = delete_against(play, deadline_seconds=0.3)
     assert result.verdict is AttemptResult.DELETED
     assert not result.body_is_complete
@@ -99,13 +101,13 @@ def test_dripped_headers_end_at_the_deadline_and_the_status_line_decides() -> No
 
 
 def test_a_dripped_status_line_ends_at_the_deadline() -> None:
-    result = delete_against(say_and_drip(b"HTTP/1.1 200 ", drop=b"O"), deadline_seconds=0.3)
+    result = delete_against(respond_and_drip(b"HTTP/1.1 200 ", drop=b"O"), deadline_seconds=0.3)
     assert (result.verdict, result.cause) == (AttemptResult.AMBIGUOUS, Cause.NO_ANSWER_IN_TIME)
     assert result.duration_ms < 2_000
 
 
 def test_a_dripped_body_ends_at_the_deadline() -> None:
-    play = say_and_drip(answer(length=1_000_000), drop=b" ")
+    play = respond_and_drip(http_response(length=1_000_000), drop=b" ")
     result = delete_against(play, deadline_seconds=0.3)
     assert result.verdict is AttemptResult.DELETED
     assert not result.body_is_complete
@@ -113,8 +115,8 @@ def test_a_dripped_body_ends_at_the_deadline() -> None:
     assert result.duration_ms < 2_000
 
 
-def test_a_dripped_body_without_a_length_is_not_called_complete() -> None:
-    play = say_and_drip(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n", drop=b" ")
+def test_a_dripped_body_without_a_length_is_not_complete() -> None:
+    play = respond_and_drip(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n", drop=b" ")
     result = delete_against(play, deadline_seconds=0.3)
     assert result.verdict is AttemptResult.DELETED
     assert not result.body_is_complete

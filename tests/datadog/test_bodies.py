@@ -9,11 +9,11 @@ from connections.datadog.responses import AttemptResult
 from tests.datadog.acts import delete_against
 from tests.datadog.servers import (
     Play,
-    answer,
-    gzip_answer,
-    say,
-    say_and_close,
-    say_and_reset,
+    gzip_response,
+    http_response,
+    respond,
+    respond_and_close,
+    respond_and_reset,
 )
 
 
@@ -27,9 +27,9 @@ from tests.datadog.servers import (
         ("500 Internal Server Error", AttemptResult.AMBIGUOUS),
     ],
 )
-@pytest.mark.parametrize("end", [say_and_close, say_and_reset])
+@pytest.mark.parametrize("end", [respond_and_close, respond_and_reset])
 @pytest.mark.parametrize("rest", ["", "Content-Type: app", "Content-Length: 9\r\n\r\n{}"])
-def test_a_whole_status_line_decides_when_the_rest_is_cut(
+def test_a_complete_status_line_decides_when_the_rest_is_cut(
     status: str, verdict: AttemptResult, end: Callable[[bytes], Play], rest: str
 ) -> None:
     result = delete_against(end(f"HTTP/1.1 {status}\r\n{rest}".encode()))
@@ -48,44 +48,44 @@ def test_a_whole_status_line_decides_when_the_rest_is_cut(
     ],
 )
 @pytest.mark.filterwarnings("ignore::pytest.PytestWarning")
-def test_headers_that_break_the_parser_do_not_lose_the_status(rest: bytes) -> None:
-    result = delete_against(say_and_close(b"HTTP/1.1 200 OK\r\n" + rest))
+def test_unparsable_headers_do_not_lose_the_status(rest: bytes) -> None:
+    result = delete_against(respond_and_close(b"HTTP/1.1 200 OK\r\n" + rest))
     assert (result.verdict, result.http_status) == (AttemptResult.DELETED, 200)
 
 
 def test_a_200_with_a_cut_body_is_deleted() -> None:
-    result = delete_against(say_and_close(answer(body=b"{", length=3)))
+    result = delete_against(respond_and_close(http_response(body=b"{", length=3)))
     assert result.verdict is AttemptResult.DELETED
     assert result.body == b"{"
     assert not result.body_is_complete
 
 
 def test_a_200_with_bad_gzip_is_deleted() -> None:
-    bad = answer(body=b"this is no gzip", headers={"Content-Encoding": "gzip"})
-    result = delete_against(say(bad))
+    bad = http_response(body=b"this is no gzip", headers={"Content-Encoding": "gzip"})
+    result = delete_against(respond(bad))
     assert result.verdict is AttemptResult.DELETED
     assert not result.body_is_complete
 
 
 def test_a_200_with_cut_gzip_is_deleted() -> None:
-    result = delete_against(say(gzip_answer(b"{}\n" * 1_000, cut=-6)))
+    result = delete_against(respond(gzip_response(b"{}\n" * 1_000, cut=-6)))
     assert result.verdict is AttemptResult.DELETED
     assert not result.body_is_complete
 
 
 def test_a_gzip_body_is_read() -> None:
-    result = delete_against(say(gzip_answer(b"{}\n")))
+    result = delete_against(respond(gzip_response(b"{}\n")))
     assert (result.body, result.body_is_complete) == (b"{}\n", True)
 
 
 @pytest.mark.parametrize("status", ["200 OK", "302 Found"])
 def test_a_gzip_bomb_does_not_fill_the_memory(status: str) -> None:
-    # A redirect too: `requests` reads a redirect's body eagerly unless it is kept from it.
-    bomb = gzip_answer(bytes(200 * 1024 * 1024), status=status)
+    # A redirect too: `requests` reads a redirect's body eagerly unless prevented.
+    bomb = gzip_response(bytes(200 * 1024 * 1024), status=status)
     bomb = bomb.replace(b"\r\n", b"\r\nLocation: http://127.0.0.1:9/\r\n", 1)
     tracemalloc.start()
     try:
-        result = delete_against(say(bomb))
+        result = delete_against(respond(bomb))
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
@@ -96,7 +96,7 @@ def test_a_gzip_bomb_does_not_fill_the_memory(status: str) -> None:
 
 
 def test_a_long_body_is_cut_at_64_kib() -> None:
-    result = delete_against(say(answer(body=b"x" * 200_000)))
+    result = delete_against(respond(http_response(body=b"x" * 200_000)))
     assert result.verdict is AttemptResult.DELETED
     assert result.body == b"x" * 64 * 1024
     assert not result.body_is_complete

@@ -13,8 +13,8 @@ from connections.datadog.client import DatadogClient
 from connections.datadog.payloads import ConnectionList, PayloadError, parse_json
 from connections.datadog.responses import AttemptResult, DatadogError
 from tests.datadog.acts import delete_against
-from tests.datadog.servers import ScriptedServer, answer, json_answer, say, secrets
-from tests.datadog.test_identity import USER, ask
+from tests.datadog.servers import ScriptedServer, http_response, json_response, respond, secrets
+from tests.datadog.test_identity import USER, send_request
 from tests.datadog.test_listing import INCLUDED, element, page
 
 COUNTS = '{"page":{"total_count":0,"total_filtered_count":0}}'
@@ -53,9 +53,9 @@ def with_id_twice() -> str:
 
 
 def list_against(body: str | bytes) -> ConnectionList | DatadogError:
-    """What comes of listing from a server that answers 200 with this body every time."""
+    """The result of listing from a server that always responds 200 with this body."""
     data = body if isinstance(body, bytes) else body.encode()
-    with ScriptedServer([say(answer(body=data))]) as server:
+    with ScriptedServer([respond(http_response(body=data))]) as server:
         client = DatadogClient(base_url=server.url, **secrets())
         try:
             return client.list_org_connections(page_size=1000, deadline_seconds=5)
@@ -67,13 +67,13 @@ def list_against(body: str | bytes) -> ConnectionList | DatadogError:
     ("body", "cause"),
     [
         pytest.param(with_errors(["Forbidden"]), Cause.ERRORS_IN_RESPONSE, id="errors, a list"),
-        pytest.param(with_errors("Forbidden"), Cause.ERRORS_IN_RESPONSE, id="errors, a text"),
+        pytest.param(with_errors("Forbidden"), Cause.ERRORS_IN_RESPONSE, id="errors, a string"),
         pytest.param(
             with_errors({"detail": "Forbidden"}), Cause.ERRORS_IN_RESPONSE, id="errors, an object"
         ),
-        pytest.param(with_errors([None]), Cause.ERRORS_IN_RESPONSE, id="errors without a text"),
+        pytest.param(with_errors([None]), Cause.ERRORS_IN_RESPONSE, id="errors without text"),
         pytest.param(with_counts(1, 0), Cause.COUNTS_DIFFER, id="more in total"),
-        pytest.param(with_counts("0", 0), Cause.COUNTS_DIFFER, id="a total in words"),
+        pytest.param(with_counts("0", 0), Cause.COUNTS_DIFFER, id="a total as text"),
         pytest.param(with_value("NaN"), Cause.MALFORMED_JSON, id="NaN"),
         pytest.param(with_value("Infinity"), Cause.MALFORMED_JSON, id="Infinity"),
         pytest.param(with_value("-Infinity"), Cause.MALFORMED_JSON, id="-Infinity"),
@@ -128,19 +128,19 @@ def test_a_listing_that_contradicts_itself_is_not_complete(body: str, cause: Cau
         pytest.param(with_value(DEEP), id="lists in lists"),
         pytest.param(with_value('{"a":' * 100_000 + "1" + "}" * 100_000), id="objects in objects"),
         pytest.param(with_value("1").encode("utf-16"), id="UTF-16"),
-        pytest.param(with_value('"\xff"').encode("latin-1"), id="no UTF-8"),
-        pytest.param(b'{"data":[],"x":"\xed\xa0\x80"}', id="half a character"),
+        pytest.param(with_value('"\xff"').encode("latin-1"), id="invalid UTF-8"),
+        pytest.param(b'{"data":[],"x":"\xed\xa0\x80"}', id="half a surrogate pair"),
         pytest.param(with_value("1") + "{}", id="two documents"),
     ],
 )
-def test_what_is_not_strict_json_ends_in_a_cause(body: str | bytes) -> None:
+def test_a_body_that_is_not_strict_json_has_a_cause(body: str | bytes) -> None:
     said = list_against(body)
     assert isinstance(said, DatadogError)
     assert said.cause is Cause.MALFORMED_JSON
 
 
 @pytest.mark.parametrize("total", [10**4_000, -1, 1.0, True])
-def test_a_count_that_is_no_usable_number_leaves_the_listing_incomplete(total: Any) -> None:
+def test_an_unusable_count_leaves_the_listing_incomplete(total: Any) -> None:
     document = page([1], total=1)
     document["meta"]["page"] = {"total_count": total, "total_filtered_count": total}
     said = list_against(json.dumps(document))
@@ -169,9 +169,9 @@ def test_the_same_content_twice_under_one_id_is_one_connection() -> None:
     assert said.is_complete
 
 
-def test_errors_on_a_later_page_are_kept_with_what_came() -> None:
+def test_errors_on_a_later_page_are_kept_with_the_connections_received() -> None:
     pages = [page([1], total=2), page([2], total=2, errors=[{"title": "Partial result"}])]
-    with ScriptedServer([say(json_answer(each)) for each in pages]) as server:
+    with ScriptedServer([respond(json_response(each)) for each in pages]) as server:
         client = DatadogClient(base_url=server.url, **secrets())
         listing = client.list_org_connections(page_size=1)
     assert (listing.is_complete, listing.cause) == (False, Cause.ERRORS_IN_RESPONSE)
@@ -179,16 +179,16 @@ def test_errors_on_a_later_page_are_kept_with_what_came() -> None:
     assert len(listing.org_connections) == 2
 
 
-def test_two_contents_on_two_pages_contradict_each_other_too() -> None:
+def test_two_contents_on_two_pages_also_contradict_each_other() -> None:
     pages = [page([1], total=2), page([], total=2)]
     pages[1]["data"] = [element(1, connection_types=["audit"])]
-    with ScriptedServer([say(json_answer(each)) for each in pages]) as server:
+    with ScriptedServer([respond(json_response(each)) for each in pages]) as server:
         client = DatadogClient(base_url=server.url, **secrets())
         listing = client.list_org_connections(page_size=1)
     assert (listing.is_complete, listing.cause) == (False, Cause.CONTRADICTORY_ELEMENTS)
 
 
-def test_errors_in_place_of_the_list_are_named_as_such() -> None:
+def test_errors_in_place_of_the_list_are_reported_as_errors() -> None:
     said = list_against('{"errors":["Service degraded"]}')
     assert isinstance(said, DatadogError)
     assert (said.cause, said.errors) == (Cause.ERRORS_IN_RESPONSE, ("Service degraded",))
@@ -200,7 +200,9 @@ def test_an_org_that_is_included_with_two_names_is_a_contradiction() -> None:
     assert isinstance(said, ConnectionList)
     assert said.cause is Cause.CONTRADICTORY_ELEMENTS
     with pytest.raises(DatadogError) as caught:
-        ask("whoami", json_answer({**USER, "included": [*USER["included"], org_1_again()]}))
+        send_request(
+            "whoami", json_response({**USER, "included": [*USER["included"], org_1_again()]})
+        )
     assert caught.value.cause is Cause.WRONG_TYPE
 
 
@@ -216,7 +218,7 @@ def org_1_again() -> dict[str, Any]:
         ("validate_key_pair", {"status": "ok"}),
     ],
 )
-def test_every_reader_is_as_strict(call: str, document: dict[str, Any]) -> None:
+def test_every_endpoint_parses_as_strictly(call: str, document: dict[str, Any]) -> None:
     whole = json.dumps(document)
     first = json.dumps(next(iter(document)))
     for body, cause in (
@@ -225,20 +227,20 @@ def test_every_reader_is_as_strict(call: str, document: dict[str, Any]) -> None:
         (whole[:-1] + ',"errors":["Forbidden"]}', Cause.ERRORS_IN_RESPONSE),
     ):
         with pytest.raises(DatadogError) as caught:
-            ask(call, answer(body=body.encode()))
+            send_request(call, http_response(body=body.encode()))
         assert caught.value.cause is cause
 
 
 @pytest.mark.parametrize(
     "body", ['{"errors":[],"errors":["x"]}', '{"errors":["x"],"x":NaN}', f'{{"errors":{DEEP}}}']
 )
-def test_a_404_that_is_not_strict_json_does_not_say_that_it_is_absent(body: str) -> None:
-    said = delete_against(say(answer("404 Not Found", body.encode())))
+def test_a_404_that_is_not_strict_json_does_not_prove_absence(body: str) -> None:
+    said = delete_against(respond(http_response("404 Not Found", body.encode())))
     assert (said.verdict, said.cause) == (AttemptResult.AMBIGUOUS, Cause.WRONG_404)
 
 
-def test_a_200_to_a_delete_counts_whatever_its_body_holds() -> None:
-    said = delete_against(say(answer(body=b'{"x":' + b"1" * 5_000 + b"}")))
+def test_a_200_to_a_delete_counts_regardless_of_its_body() -> None:
+    said = delete_against(respond(http_response(body=b'{"x":' + b"1" * 5_000 + b"}")))
     assert said.verdict is AttemptResult.DELETED
 
 
@@ -257,7 +259,7 @@ RECORDED = (
 @pytest.mark.parametrize(
     ("body", "count"), [(RECORDED, 1), (f'{{"data":[],"meta":{COUNTS}}}\n', 0)], ids=["one", "none"]
 )
-def test_a_list_of_the_recorded_form_is_complete(body: str, count: int) -> None:
+def test_a_recorded_list_is_complete(body: str, count: int) -> None:
     said = list_against(body)
     assert isinstance(said, ConnectionList)
     assert (said.is_complete, said.cause, len(said.org_connections)) == (True, None, count)
@@ -271,7 +273,7 @@ def test_only_the_strict_parser_reads_json() -> None:
     assert found == ["payloads.py"]
 
 
-def test_the_parser_takes_what_datadog_sends() -> None:
+def test_the_parser_accepts_what_datadog_sends() -> None:
     assert parse_json('{"a": [1, 2.5, null, true, "ü\\ud83d\\ude00"]}'.encode()) == {
         "a": [1, 2.5, None, True, "ü😀"]
     }

@@ -8,7 +8,14 @@ from connections.core.causes import Cause
 from connections.datadog.client import DatadogClient
 from connections.datadog.payloads import KeyOwner, Org
 from connections.datadog.responses import DatadogError
-from tests.datadog.servers import ScriptedServer, Seen, answer, json_answer, say, secrets
+from tests.datadog.servers import (
+    ReceivedRequest,
+    ScriptedServer,
+    http_response,
+    json_response,
+    respond,
+    secrets,
+)
 
 USER = {
     "data": {
@@ -34,9 +41,9 @@ USER = {
 }
 
 
-def ask(call: str, data: bytes) -> tuple[Any, Seen]:
-    """Make the call once against that answer; the server must have seen one request."""
-    with ScriptedServer([say(data)]) as server:
+def send_request(call: str, data: bytes) -> tuple[Any, ReceivedRequest]:
+    """Make the call once against that response; the server must have seen one request."""
+    with ScriptedServer([respond(data)]) as server:
         client = DatadogClient(base_url=server.url, **secrets())
         try:
             result = getattr(client, call)(deadline_seconds=5)
@@ -46,7 +53,7 @@ def ask(call: str, data: bytes) -> tuple[Any, Seen]:
 
 
 def test_whoami_names_org_person_and_permissions() -> None:
-    identity, seen = ask("whoami", json_answer(USER))
+    identity, seen = send_request("whoami", json_response(USER))
     assert identity == KeyOwner(
         org=Org(id="org-1", name="Parent"),
         org_public_id="abc",
@@ -61,21 +68,21 @@ def test_whoami_names_org_person_and_permissions() -> None:
 @pytest.mark.parametrize(
     "document", [{}, [], {"data": USER["data"]}, {"included": USER["included"]}, {"data": []}]
 )
-def test_an_answer_that_names_no_org_is_an_error(document: Any) -> None:
+def test_a_response_without_an_org_is_an_error(document: Any) -> None:
     with pytest.raises(DatadogError) as caught:
-        ask("whoami", json_answer(document))
+        send_request("whoami", json_response(document))
     assert caught.value.cause is Cause.WRONG_TYPE
 
 
-def test_the_api_key_is_asked_about_alone() -> None:
-    _, seen = ask("validate_api_key", json_answer({"valid": True}))
+def test_the_api_key_is_validated_alone() -> None:
+    _, seen = send_request("validate_api_key", json_response({"valid": True}))
     assert seen.target == "/api/v1/validate"
     assert "dd-api-key" in seen.headers
     assert "dd-application-key" not in seen.headers
 
 
-def test_the_pair_is_asked_about_together() -> None:
-    _, seen = ask("validate_key_pair", json_answer({"status": "ok"}))
+def test_the_key_pair_is_validated_together() -> None:
+    _, seen = send_request("validate_key_pair", json_response({"status": "ok"}))
     assert seen.target == "/api/v2/validate_keys"
     assert {"dd-api-key", "dd-application-key"} <= seen.headers.keys()
 
@@ -83,25 +90,25 @@ def test_the_pair_is_asked_about_together() -> None:
 @pytest.mark.parametrize(
     ("call", "data", "cause"),
     [
-        ("validate_api_key", json_answer({"valid": False}), Cause.KEY_NOT_VALID),
-        ("validate_api_key", json_answer({"valid": "true"}), Cause.WRONG_TYPE),
-        ("validate_api_key", json_answer({}), Cause.WRONG_TYPE),
-        ("validate_api_key", json_answer({}, status="403 Forbidden"), Cause.FORBIDDEN),
-        ("validate_api_key", answer(body=b"<html>"), Cause.MALFORMED_JSON),
-        ("validate_key_pair", json_answer({"status": "no"}), Cause.KEY_NOT_VALID),
-        ("validate_key_pair", json_answer(["ok"]), Cause.WRONG_TYPE),
-        ("validate_key_pair", json_answer({}, status="401 Unauthorized"), Cause.UNAUTHORIZED),
-        ("whoami", json_answer({}, status="302 Found"), Cause.REDIRECT),
+        ("validate_api_key", json_response({"valid": False}), Cause.KEY_NOT_VALID),
+        ("validate_api_key", json_response({"valid": "true"}), Cause.WRONG_TYPE),
+        ("validate_api_key", json_response({}), Cause.WRONG_TYPE),
+        ("validate_api_key", json_response({}, status="403 Forbidden"), Cause.FORBIDDEN),
+        ("validate_api_key", http_response(body=b"<html>"), Cause.MALFORMED_JSON),
+        ("validate_key_pair", json_response({"status": "no"}), Cause.KEY_NOT_VALID),
+        ("validate_key_pair", json_response(["ok"]), Cause.WRONG_TYPE),
+        ("validate_key_pair", json_response({}, status="401 Unauthorized"), Cause.UNAUTHORIZED),
+        ("whoami", json_response({}, status="302 Found"), Cause.REDIRECT),
     ],
 )
-def test_anything_else_is_an_error(call: str, data: bytes, cause: Cause) -> None:
+def test_any_other_response_is_an_error(call: str, data: bytes, cause: Cause) -> None:
     with pytest.raises(DatadogError) as caught:
-        ask(call, data)
+        send_request(call, data)
     assert caught.value.cause is cause
 
 
-def test_a_429_says_when_to_come_back() -> None:
+def test_a_429_includes_when_to_retry() -> None:
     headers = {"X-RateLimit-Reset": "12"}
     with pytest.raises(DatadogError) as caught:
-        ask("whoami", answer("429 Too Many Requests", b"{}", headers=headers))
+        send_request("whoami", http_response("429 Too Many Requests", b"{}", headers=headers))
     assert caught.value.retry_after_seconds == 12

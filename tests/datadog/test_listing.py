@@ -16,13 +16,13 @@ from connections.datadog.responses import DatadogError
 from tests.datadog.servers import (
     Play,
     ScriptedServer,
-    answer,
-    gzip_answer,
-    json_answer,
-    say,
-    say_and_close,
-    say_and_reset,
-    say_and_wait,
+    gzip_response,
+    http_response,
+    json_response,
+    respond,
+    respond_and_close,
+    respond_and_reset,
+    respond_and_wait,
     secrets,
 )
 
@@ -90,7 +90,7 @@ def numbers_of(listing: ConnectionList) -> list[int]:
 
 def test_one_page_is_complete_and_read_in_full() -> None:
     listing = list_against(
-        say(json_answer(page([1], total=1, included=INCLUDED))), requests=1, page_size=1000
+        respond(json_response(page([1], total=1, included=INCLUDED))), requests=1, page_size=1000
     )
     assert listing.is_complete
     assert (listing.cause, listing.total, listing.http_status) == (None, 1, 200)
@@ -104,25 +104,25 @@ def test_one_page_is_complete_and_read_in_full() -> None:
     )
 
 
-def test_no_connection_at_all_is_complete_without_included() -> None:
-    listing = list_against(say(json_answer(page([], total=0))), requests=1)
+def test_an_empty_list_is_complete_without_included() -> None:
+    listing = list_against(respond(json_response(page([], total=0))), requests=1)
     assert listing.is_complete
     assert listing.org_connections == ()
 
 
 def test_a_missing_included_leaves_the_creators_flags_unknown() -> None:
-    listing = list_against(say(json_answer(page([1], total=1))), requests=1)
+    listing = list_against(respond(json_response(page([1], total=1))), requests=1)
     assert listing.is_complete
     (found,) = listing.org_connections
     assert found.sink_org == Org(id="org-2", name="")
     assert (found.created_by.disabled, found.created_by.service_account) == (None, None)
 
 
-def test_pages_are_asked_for_by_limit_and_offset_and_nothing_else() -> None:
+def test_pages_are_requested_with_limit_and_offset_only() -> None:
     plays = [
-        say(json_answer(page([1, 2], total=5))),
-        say(json_answer(page([3, 4], total=5))),
-        say(json_answer(page([5], total=5))),
+        respond(json_response(page([1, 2], total=5))),
+        respond(json_response(page([3, 4], total=5))),
+        respond(json_response(page([5], total=5))),
     ]
     with ScriptedServer(plays) as server:
         client = DatadogClient(base_url=server.url, **secrets())
@@ -136,10 +136,10 @@ def test_pages_are_asked_for_by_limit_and_offset_and_nothing_else() -> None:
     ]
 
 
-def test_a_server_that_caps_the_page_is_followed_by_what_came() -> None:
+def test_the_offset_follows_the_received_rows_if_the_server_caps_the_page() -> None:
     listing = list_against(
-        say(json_answer(page([1], total=2))),
-        say(json_answer(page([2], total=2))),
+        respond(json_response(page([1], total=2))),
+        respond(json_response(page([2], total=2))),
         page_size=1000,
         requests=2,
     )
@@ -148,9 +148,9 @@ def test_a_server_that_caps_the_page_is_followed_by_what_came() -> None:
 
 def test_a_count_that_changes_between_pages_is_not_complete() -> None:
     listing = list_against(
-        say(json_answer(page([1, 2], total=3))),
-        say(json_answer(page([3], total=4))),
-        say(json_answer(page([4], total=4))),
+        respond(json_response(page([1, 2], total=3))),
+        respond(json_response(page([3], total=4))),
+        respond(json_response(page([4], total=4))),
         requests=3,
     )
     assert not listing.is_complete
@@ -160,25 +160,25 @@ def test_a_count_that_changes_between_pages_is_not_complete() -> None:
 
 def test_the_same_connection_on_two_pages_is_one_and_not_complete() -> None:
     listing = list_against(
-        say(json_answer(page([1, 2], total=4))),
-        say(json_answer(page([2, 3], total=4))),
+        respond(json_response(page([1, 2], total=4))),
+        respond(json_response(page([2, 3], total=4))),
         requests=2,
     )
     assert (listing.is_complete, listing.cause) == (False, Cause.TOO_FEW)
     assert numbers_of(listing) == [1, 2, 3]
 
 
-def test_fewer_than_counted_is_not_complete() -> None:
+def test_fewer_connections_than_the_count_are_not_complete() -> None:
     listing = list_against(
-        say(json_answer(page([1, 2], total=3))),
-        say(json_answer(page([], total=3))),
+        respond(json_response(page([1, 2], total=3))),
+        respond(json_response(page([], total=3))),
         requests=2,
     )
     assert (listing.is_complete, listing.cause) == (False, Cause.TOO_FEW)
 
 
-def test_more_than_counted_is_not_complete() -> None:
-    listing = list_against(say(json_answer(page([1, 2], total=1))), requests=1)
+def test_more_connections_than_the_count_are_not_complete() -> None:
+    listing = list_against(respond(json_response(page([1, 2], total=1))), requests=1)
     assert (listing.is_complete, listing.cause) == (False, Cause.TOO_MANY)
 
 
@@ -186,19 +186,21 @@ def test_more_than_counted_is_not_complete() -> None:
 def test_a_missing_count_is_not_complete(meta: Any) -> None:
     document = page([1, 2], total=None, meta=meta)
     listing = list_against(
-        say(json_answer(document)), say(json_answer(page([], total=None))), requests=2
+        respond(json_response(document)), respond(json_response(page([], total=None))), requests=2
     )
     assert (listing.is_complete, listing.cause) == (False, Cause.COUNT_MISSING)
     assert numbers_of(listing) == [1, 2]
 
 
-def test_a_server_that_ignores_the_offset_does_not_hold_us_forever() -> None:
-    listing = list_against(say(json_answer(page([1], total=None))), requests=2)
+def test_a_server_that_ignores_the_offset_causes_no_endless_loop() -> None:
+    listing = list_against(respond(json_response(page([1], total=None))), requests=2)
     assert listing.cause is Cause.COUNT_MISSING
 
 
 def test_pages_without_end_are_cut_off() -> None:
-    listing = list_against(say(json_answer(page([1], total=1_000_000))), page_size=1, requests=100)
+    listing = list_against(
+        respond(json_response(page([1], total=1_000_000))), page_size=1, requests=100
+    )
     assert (listing.is_complete, listing.cause) == (False, Cause.TOO_MANY_PAGES)
 
 
@@ -216,49 +218,51 @@ def test_pages_without_end_are_cut_off() -> None:
         element(2) | {"attributes": None},
     ],
 )
-def test_a_broken_element_hides_no_other_but_is_not_complete(broken: Any) -> None:
+def test_a_malformed_element_hides_no_other_but_is_not_complete(broken: Any) -> None:
     document = page([1, 3], total=3)
     document["data"].insert(1, broken)
-    listing = list_against(say(json_answer(document)), requests=1)
+    listing = list_against(respond(json_response(document)), requests=1)
     assert (listing.is_complete, listing.cause) == (False, Cause.MALFORMED_ELEMENT)
     assert numbers_of(listing) == [1, 3]
 
 
-def test_an_unknown_type_is_kept_as_it_is() -> None:
+def test_an_unknown_type_is_kept_unchanged() -> None:
     document = page([], total=1)
     document["data"] = [element(1, connection_types=["traces-v9", "<b>"])]
-    listing = list_against(say(json_answer(document)), requests=1)
+    listing = list_against(respond(json_response(document)), requests=1)
     assert listing.is_complete
     assert listing.org_connections[0].connection_types == ("traces-v9", "<b>")
 
 
 @pytest.mark.parametrize("value", [None, "yesterday", 12, "0001-01-01T00:00:00+14:00"])
-def test_a_time_that_cannot_be_read_is_none(value: Any) -> None:
+def test_an_unparsable_time_is_none(value: Any) -> None:
     document = page([], total=1)
     document["data"] = [element(1, created_at=value)]
-    listing = list_against(say(json_answer(document)), requests=1)
+    listing = list_against(respond(json_response(document)), requests=1)
     assert listing.org_connections[0].created_at is None
 
 
-def test_an_upper_case_id_is_folded() -> None:
+def test_an_upper_case_id_is_lowercased() -> None:
     document = page([], total=1)
     document["data"] = [element(1) | {"id": "ABCDEF00-0000-0000-0000-00000000000F"}]
-    listing = list_against(say(json_answer(document)), requests=1)
+    listing = list_against(respond(json_response(document)), requests=1)
     assert listing.org_connections[0].id == "abcdef00-0000-0000-0000-00000000000f"
 
 
-def test_text_no_database_can_store_is_replaced_and_long_text_is_cut() -> None:
+def test_unstorable_text_is_replaced_and_long_text_is_truncated() -> None:
     document = page([1], total=1)
     source = document["data"][0]["relationships"]["source_org"]["data"]
     source["name"] = "a\x00b\ud800" + "c" * 5_000
-    listing = list_against(say(json_answer(document)), requests=1)
+    listing = list_against(respond(json_response(document)), requests=1)
     name = listing.org_connections[0].source_org.name
     assert name.startswith("a\ufffdb\ufffdccc")
     assert len(name) == 1_000
 
 
-def test_neither_address_nor_handle_of_a_person_is_anywhere_in_the_result() -> None:
-    listing = list_against(say(json_answer(page([1], total=1, included=INCLUDED))), requests=1)
+def test_the_result_contains_no_email_address_or_handle_of_a_person() -> None:
+    listing = list_against(
+        respond(json_response(page([1], total=1, included=INCLUDED))), requests=1
+    )
     told = json.dumps(dataclasses.asdict(listing), default=str) + repr(listing)
     assert "Ann" in told
     assert EMAIL not in told
@@ -267,7 +271,7 @@ def test_neither_address_nor_handle_of_a_person_is_anywhere_in_the_result() -> N
 
 def test_a_thousand_connections_fit() -> None:
     body = json.dumps(page(range(1000), total=1000, included=INCLUDED * 500)).encode()
-    listing = list_against(say(gzip_answer(body)), page_size=1000, requests=1)
+    listing = list_against(respond(gzip_response(body)), page_size=1000, requests=1)
     assert listing.is_complete
     assert len(listing.org_connections) == 1000
 
@@ -275,27 +279,27 @@ def test_a_thousand_connections_fit() -> None:
 @pytest.mark.parametrize(
     ("play", "cause", "status"),
     [
-        (say(json_answer({"errors": ["Forbidden"]}, status="403 F")), Cause.FORBIDDEN, 403),
-        (say(answer("429 X", b"<html>")), Cause.RATE_LIMITED, 429),
-        (say(answer(body=b"<html>")), Cause.MALFORMED_JSON, 200),
-        (say(answer(body=b"[" * 100_000)), Cause.MALFORMED_JSON, 200),
-        (say(json_answer({"data": {}})), Cause.WRONG_TYPE, 200),
-        (say(json_answer([])), Cause.WRONG_TYPE, 200),
-        (say_and_close(answer(body=b'{"data":[', length=999)), Cause.BODY_CUT, 200),
-        (say(gzip_answer(bytes(20 * 1024 * 1024))), Cause.BODY_TOO_LONG, 200),
-        (say(answer(headers={"Content-Encoding": "br"})), Cause.BODY_UNDECODABLE, 200),
-        (say_and_reset(), Cause.CONNECTION_LOST, None),
-        (say_and_wait(), Cause.NO_ANSWER_IN_TIME, None),
-        (say_and_wait(answer(length=99)), Cause.NO_ANSWER_IN_TIME, 200),
+        (respond(json_response({"errors": ["Forbidden"]}, status="403 F")), Cause.FORBIDDEN, 403),
+        (respond(http_response("429 X", b"<html>")), Cause.RATE_LIMITED, 429),
+        (respond(http_response(body=b"<html>")), Cause.MALFORMED_JSON, 200),
+        (respond(http_response(body=b"[" * 100_000)), Cause.MALFORMED_JSON, 200),
+        (respond(json_response({"data": {}})), Cause.WRONG_TYPE, 200),
+        (respond(json_response([])), Cause.WRONG_TYPE, 200),
+        (respond_and_close(http_response(body=b'{"data":[', length=999)), Cause.BODY_CUT, 200),
+        (respond(gzip_response(bytes(20 * 1024 * 1024))), Cause.BODY_TOO_LONG, 200),
+        (respond(http_response(headers={"Content-Encoding": "br"})), Cause.BODY_UNDECODABLE, 200),
+        (respond_and_reset(), Cause.CONNECTION_LOST, None),
+        (respond_and_wait(), Cause.NO_ANSWER_IN_TIME, None),
+        (respond_and_wait(http_response(length=99)), Cause.NO_ANSWER_IN_TIME, 200),
     ],
 )
-def test_a_page_that_fails(play: Play, cause: Cause, status: int | None) -> None:
+def test_a_failing_page_has_its_cause(play: Play, cause: Cause, status: int | None) -> None:
     with pytest.raises(DatadogError) as caught:
         list_against(play, requests=1, deadline_seconds=0.5)
     assert (caught.value.cause, caught.value.http_status) == (cause, status)
 
     later = list_against(
-        say(json_answer(page([1, 2], total=3))), play, requests=2, deadline_seconds=0.5
+        respond(json_response(page([1, 2], total=3))), play, requests=2, deadline_seconds=0.5
     )
     assert not later.is_complete
     assert (later.cause, later.http_status) == (cause, status)
@@ -303,6 +307,6 @@ def test_a_page_that_fails(play: Play, cause: Cause, status: int | None) -> None
 
 
 def test_all_pages_share_one_deadline() -> None:
-    plays = [say(json_answer(page([1, 2], total=4))), say_and_wait()]
+    plays = [respond(json_response(page([1, 2], total=4))), respond_and_wait()]
     listing = list_against(*plays, requests=2, deadline_seconds=0.3)
     assert listing.cause is Cause.NO_ANSWER_IN_TIME

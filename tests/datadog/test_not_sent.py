@@ -12,11 +12,11 @@ from tests.datadog.acts import delete, free_port
 from tests.datadog.servers import (
     Play,
     ScriptedServer,
-    answer,
-    say,
-    say_and_close,
-    say_and_drip,
-    say_and_reset,
+    http_response,
+    respond,
+    respond_and_close,
+    respond_and_drip,
+    respond_and_reset,
 )
 from tests.support.certificates import Certificate
 
@@ -32,7 +32,7 @@ def test_a_name_that_does_not_resolve_is_not_sent() -> None:
     assert (result.verdict, result.cause) == (AttemptResult.NOT_SENT, Cause.NAME_NOT_RESOLVED)
 
 
-def test_a_full_backlog_is_a_connect_timeout_and_not_sent() -> None:
+def test_a_full_backlog_causes_a_connect_timeout_and_is_not_sent() -> None:
     with socket.create_server(("127.0.0.1", 0), backlog=0) as listener:
         address = listener.getsockname()
         # One connection fills the backlog of a server that never accepts.
@@ -42,50 +42,48 @@ def test_a_full_backlog_is_a_connect_timeout_and_not_sent() -> None:
 
 
 def test_an_untrusted_certificate_is_not_sent(certificate: Certificate) -> None:
-    with ScriptedServer([say(answer())], tls=certificate.server) as server:
+    with ScriptedServer([respond(http_response())], tls=certificate.server) as server:
         result = delete(server.url)
     assert (result.verdict, result.cause) == (AttemptResult.NOT_SENT, Cause.CERTIFICATE_REFUSED)
     assert server.seen == []
 
 
 def test_a_certificate_for_another_name_is_not_sent(certificate: Certificate) -> None:
-    with ScriptedServer([say(answer())], tls=certificate.server) as server:
+    with ScriptedServer([respond(http_response())], tls=certificate.server) as server:
         result = delete(f"https://localhost:{server.port}", ca_bundle=str(certificate.bundle))
     assert (result.verdict, result.cause) == (AttemptResult.NOT_SENT, Cause.CERTIFICATE_REFUSED)
     assert server.seen == []
 
 
 def test_a_trusted_certificate_is_sent(certificate: Certificate) -> None:
-    with ScriptedServer([say(answer())], tls=certificate.server) as server:
+    with ScriptedServer([respond(http_response())], tls=certificate.server) as server:
         result = delete(server.url, ca_bundle=str(certificate.bundle))
     assert result.verdict is AttemptResult.DELETED
     assert len(server.seen) == 1
 
 
-def test_a_ca_bundle_that_is_missing_is_not_sent() -> None:
-    with ScriptedServer([say(answer())]) as server:
+def test_with_a_missing_ca_bundle_nothing_is_sent() -> None:
+    with ScriptedServer([respond(http_response())]) as server:
         result = delete(server.url, ca_bundle="/nonexistent/bundle.pem")
     assert (result.verdict, result.cause) == (AttemptResult.NOT_SENT, Cause.CA_BUNDLE_UNREADABLE)
     assert server.connections == 0
 
 
 def reset_in_the_handshake(connection: socket.socket, is_over: threading.Event) -> None:
-    # Not before it began: a reset may else come while the client still connects.
+    # Only once it began: otherwise a reset may arrive while the client still connects.
     connection.recv(1)
-    say_and_reset()(connection, is_over)
+    respond_and_reset()(connection, is_over)
 
 
 @pytest.mark.parametrize(
     ("play", "cause"),
     [
         (reset_in_the_handshake, Cause.TLS_FAILED),
-        (say_and_close(b"HTTP/1.1 200 OK\r\n\r\n"), Cause.TLS_FAILED),
-        (say_and_drip(b"", drop=b""), Cause.CONNECT_TIMEOUT),
+        (respond_and_close(b"HTTP/1.1 200 OK\r\n\r\n"), Cause.TLS_FAILED),
+        (respond_and_drip(b"", drop=b""), Cause.CONNECT_TIMEOUT),
     ],
 )
-def test_a_handshake_that_fails_is_not_sent(
-    certificate: Certificate, play: Play, cause: Cause
-) -> None:
+def test_a_failed_handshake_is_not_sent(certificate: Certificate, play: Play, cause: Cause) -> None:
     with ScriptedServer([], on_accept=play) as server:
         result = delete(
             f"https://127.0.0.1:{server.port}",
@@ -95,9 +93,9 @@ def test_a_handshake_that_fails_is_not_sent(
     assert (result.verdict, result.cause) == (AttemptResult.NOT_SENT, cause)
 
 
-def test_the_total_deadline_ends_a_handshake_too(certificate: Certificate) -> None:
+def test_the_total_deadline_also_ends_a_handshake(certificate: Certificate) -> None:
     # A TLS record that claims 16 KiB and drips: no single read ever times out.
-    drip = say_and_drip(b"\x16\x03\x03\x40\x00\x02\x00\x3f\xfc", drop=b"\x00")
+    drip = respond_and_drip(b"\x16\x03\x03\x40\x00\x02\x00\x3f\xfc", drop=b"\x00")
     with ScriptedServer([], on_accept=drip) as server:
         result = delete(
             f"https://127.0.0.1:{server.port}",
@@ -113,7 +111,7 @@ def test_the_total_deadline_ends_a_handshake_too(certificate: Certificate) -> No
 
 @pytest.mark.parametrize("status", ["403 Forbidden", "407 Authentication Required", "502 Bad"])
 def test_a_proxy_that_refuses_the_tunnel_is_not_sent(status: str) -> None:
-    with ScriptedServer([say_and_close(answer(status, b"<html>"))]) as proxy:
+    with ScriptedServer([respond_and_close(http_response(status, b"<html>"))]) as proxy:
         result = delete("https://127.0.0.1:9", proxy_url=proxy.url)
     assert (result.verdict, result.cause) == (AttemptResult.NOT_SENT, Cause.PROXY_REFUSED)
     assert result.http_status is None
@@ -122,8 +120,8 @@ def test_a_proxy_that_refuses_the_tunnel_is_not_sent(status: str) -> None:
     assert "dd-api-key" not in seen.headers
 
 
-def test_a_proxy_that_hangs_up_is_not_sent() -> None:
-    with ScriptedServer([say_and_close(b"HTTP/1.1 200")]) as proxy:
+def test_a_proxy_that_disconnects_is_not_sent() -> None:
+    with ScriptedServer([respond_and_close(b"HTTP/1.1 200")]) as proxy:
         result = delete("https://127.0.0.1:9", proxy_url=proxy.url)
     assert (result.verdict, result.cause) == (AttemptResult.NOT_SENT, Cause.PROXY_REFUSED)
 
@@ -134,7 +132,7 @@ def test_a_proxy_that_is_down_is_not_sent() -> None:
 
 
 def test_the_tunnel_carries_the_request_to_the_site(certificate: Certificate) -> None:
-    with ScriptedServer([say(answer())], tls=certificate.server) as server:
+    with ScriptedServer([respond(http_response())], tls=certificate.server) as server:
 
         def tunnel(connection: socket.socket, _: threading.Event) -> None:
             connection.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
@@ -149,14 +147,14 @@ def test_the_tunnel_carries_the_request_to_the_site(certificate: Certificate) ->
 
 
 def forward(one: socket.socket, other: socket.socket) -> None:
-    """Carry bytes both ways until one side ends."""
-    back = threading.Thread(target=pour, args=(other, one), daemon=True)
+    """Forward bytes both ways until one side disconnects."""
+    back = threading.Thread(target=copy_bytes, args=(other, one), daemon=True)
     back.start()
-    pour(one, other)
+    copy_bytes(one, other)
     back.join(timeout=5)
 
 
-def pour(source: socket.socket, sink: socket.socket) -> None:
+def copy_bytes(source: socket.socket, sink: socket.socket) -> None:
     try:
         while piece := source.recv(65_536):
             sink.sendall(piece)
@@ -172,6 +170,6 @@ def test_tls_is_at_least_1_2(certificate: Certificate) -> None:
     old.set_ciphers("ALL:@SECLEVEL=0")
     with pytest.warns(DeprecationWarning, match="TLSv1_1"):
         old.maximum_version = ssl.TLSVersion.TLSv1_1
-    with ScriptedServer([say(answer())], tls=old) as server:
+    with ScriptedServer([respond(http_response())], tls=old) as server:
         result = delete(server.url, ca_bundle=str(certificate.bundle))
     assert (result.verdict, result.cause) == (AttemptResult.NOT_SENT, Cause.TLS_FAILED)

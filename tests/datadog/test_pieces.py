@@ -18,7 +18,7 @@ from connections.net.resolver import Address, resolve
         "  12345678-90ab-cdef-1234-567890abcdef\r\n",
     ],
 )
-def test_an_id_is_folded_to_one_form(text: str) -> None:
+def test_an_id_is_normalized_to_one_form(text: str) -> None:
     assert canonical_connection_id(text) == "12345678-90ab-cdef-1234-567890abcdef"
 
 
@@ -37,12 +37,12 @@ def test_an_id_is_folded_to_one_form(text: str) -> None:
         "12345678-90ab-cdef-1234-567890abcdeg",
     ],
 )
-def test_what_is_no_id_is_refused_with_what_an_id_looks_like(text: str) -> None:
+def test_an_invalid_id_is_refused_with_the_expected_format(text: str) -> None:
     with pytest.raises(ValueError, match="looks like 12345678-90ab"):
         canonical_connection_id(text)
 
 
-def test_only_proof_makes_not_sent() -> None:
+def test_only_errors_that_prove_it_count_as_not_sent() -> None:
     assert (
         result_of_status(status=None, has_errors_list=False, has_request_left=False)
         is AttemptResult.NOT_SENT
@@ -60,19 +60,19 @@ def test_every_other_status_is_ambiguous_and_has_a_cause() -> None:
         assert cause_of_status(status=status, has_errors_list=True) is not None
 
 
-def test_codes_fit_their_column_and_are_their_names() -> None:
+def test_codes_fit_their_column_and_equal_their_names() -> None:
     for code in [*AttemptResult, *Cause]:
         assert code.value == code.name.lower()
         assert len(code.value) <= 32
 
 
-def test_errors_are_bounded_and_only_words_are_kept() -> None:
+def test_errors_are_bounded_and_only_text_is_kept() -> None:
     texts = error_texts(["x" * 5_000, {"detail": "why"}, {"title": "what"}, 5, None, ""] * 20)
     assert texts[:3] == ("x" * 1_000, "why", "what")
     assert len(texts) <= 20
 
 
-def test_a_name_server_that_hangs_does_not_hold_us() -> None:
+def test_a_hanging_name_server_does_not_block_us() -> None:
     is_over = threading.Event()
 
     def hang(host: str, port: int) -> list[Address]:
@@ -84,7 +84,7 @@ def test_a_name_server_that_hangs_does_not_hold_us() -> None:
     is_over.set()
 
 
-def test_hanging_lookups_do_not_gather_without_end() -> None:
+def test_hanging_lookups_do_not_accumulate_without_limit() -> None:
     is_over = threading.Event()
     ended = threading.Semaphore(0)
 

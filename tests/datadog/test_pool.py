@@ -2,11 +2,11 @@
 
 from connections.datadog.client import DatadogClient
 from connections.net import http
-from tests.datadog.servers import CONNECTION_ID, ScriptedServer, answer, say, secrets
+from tests.datadog.servers import CONNECTION_ID, ScriptedServer, http_response, respond, secrets
 
 
 def test_no_connection_outlives_its_action() -> None:
-    with ScriptedServer([say(answer())]) as server:
+    with ScriptedServer([respond(http_response())]) as server:
         client = DatadogClient(base_url=server.url, **secrets())
         for _ in range(2):
             with http.pool(), http.pool():

@@ -18,10 +18,10 @@ from tests.datadog.servers import (
     APPLICATION_KEY,
     CONNECTION_ID,
     ScriptedServer,
-    answer,
-    say,
-    say_and_close,
-    say_and_wait,
+    http_response,
+    respond,
+    respond_and_close,
+    respond_and_wait,
     secrets,
 )
 from tests.support.certificates import Certificate
@@ -41,8 +41,8 @@ def one_action() -> Iterator[None]:
 pytestmark = pytest.mark.usefixtures("one_action")
 
 
-def test_a_warm_connection_is_used_again_by_another_client(certificate: Certificate) -> None:
-    with ScriptedServer([say(answer())], tls=certificate.server) as server:
+def test_a_warm_connection_is_reused_by_another_client(certificate: Certificate) -> None:
+    with ScriptedServer([respond(http_response())], tls=certificate.server) as server:
         for _ in range(3):
             client = make_client(server, ca_bundle=str(certificate.bundle))
             client.delete_org_connection(connection_id=CONNECTION_ID)
@@ -53,12 +53,12 @@ def test_a_connection_known_to_be_closed_is_replaced_before_anything_is_sent() -
     closed = threading.Event()
 
     def close(connection: socket.socket, _: threading.Event) -> None:
-        connection.sendall(answer())
+        connection.sendall(http_response())
         connection.shutdown(socket.SHUT_RDWR)
         connection.close()
         closed.set()
 
-    with ScriptedServer([close, say(answer())]) as server:
+    with ScriptedServer([close, respond(http_response())]) as server:
         client = make_client(server)
         client.delete_org_connection(connection_id=CONNECTION_ID)
         assert closed.wait(5)
@@ -67,8 +67,10 @@ def test_a_connection_known_to_be_closed_is_replaced_before_anything_is_sent() -
     assert [each.connection_number for each in server.seen] == [1, 2]
 
 
-def test_a_warm_connection_closed_under_the_request_is_ambiguous_and_not_sent_again() -> None:
-    with ScriptedServer([say(answer()), say_and_close(b""), say(answer())]) as server:
+def test_a_warm_connection_closed_during_the_request_is_ambiguous_and_not_retried() -> None:
+    with ScriptedServer(
+        [respond(http_response()), respond_and_close(b""), respond(http_response())]
+    ) as server:
         client = make_client(server)
         client.delete_org_connection(connection_id=CONNECTION_ID)
         result = client.delete_org_connection(connection_id=CONNECTION_ID)
@@ -76,15 +78,15 @@ def test_a_warm_connection_closed_under_the_request_is_ambiguous_and_not_sent_ag
     assert [each.connection_number for each in server.seen] == [1, 1]
 
 
-def test_an_answer_nobody_asked_for_is_not_taken_for_the_next_one() -> None:
+def test_an_unsolicited_response_is_not_taken_for_the_next_one() -> None:
     sent = threading.Event()
 
     def twice(connection: socket.socket, _: threading.Event) -> None:
-        connection.sendall(answer("403 Forbidden"))
-        connection.sendall(answer())
+        connection.sendall(http_response("403 Forbidden"))
+        connection.sendall(http_response())
         sent.set()
 
-    with ScriptedServer([twice, say(answer("500 X"))]) as server:
+    with ScriptedServer([twice, respond(http_response("500 X"))]) as server:
         client = make_client(server)
         client.delete_org_connection(connection_id=CONNECTION_ID)
         assert sent.wait(5)
@@ -92,13 +94,15 @@ def test_an_answer_nobody_asked_for_is_not_taken_for_the_next_one() -> None:
     assert (result.verdict, result.http_status) == (AttemptResult.AMBIGUOUS, 500)
 
 
-def test_an_answer_hidden_in_the_same_tls_record_is_not_taken_for_the_next_one(
+def test_a_second_response_in_the_same_tls_record_is_not_taken_for_the_next_one(
     certificate: Certificate,
 ) -> None:
-    # The reader takes 8 KiB of the record; the second answer waits decrypted behind them.
-    first = answer("403 Forbidden")
-    record = first.ljust(8_192, b"x") + answer()
-    with ScriptedServer([say(record), say(answer("500 X"))], tls=certificate.server) as server:
+    # The reader takes 8 KiB of the record; the second response waits decrypted after them.
+    first = http_response("403 Forbidden")
+    record = first.ljust(8_192, b"x") + http_response()
+    with ScriptedServer(
+        [respond(record), respond(http_response("500 X"))], tls=certificate.server
+    ) as server:
         client = make_client(server, ca_bundle=str(certificate.bundle))
         client.delete_org_connection(connection_id=CONNECTION_ID)
         result = client.delete_org_connection(connection_id=CONNECTION_ID)
@@ -106,12 +110,14 @@ def test_an_answer_hidden_in_the_same_tls_record_is_not_taken_for_the_next_one(
     assert [each.connection_number for each in server.seen] == [1, 2]
 
 
-def test_the_deadline_of_one_request_does_not_reach_the_next() -> None:
-    with ScriptedServer([say(answer()), say_and_wait(answer(length=9))]) as server:
+def test_the_deadline_of_one_request_does_not_affect_the_next() -> None:
+    with ScriptedServer(
+        [respond(http_response()), respond_and_wait(http_response(length=9))]
+    ) as server:
         client = make_client(server)
         client.delete_org_connection(connection_id=CONNECTION_ID, deadline_seconds=0.2)
         result = client.delete_org_connection(connection_id=CONNECTION_ID, deadline_seconds=0.6)
-    # Its body waits for as long as its own deadline lets it.
+    # Its body takes as long as its own deadline allows.
     assert result.verdict is AttemptResult.DELETED
     assert result.duration_ms >= 550
     assert [each.connection_number for each in server.seen] == [1, 1]
@@ -119,7 +125,7 @@ def test_the_deadline_of_one_request_does_not_reach_the_next() -> None:
 
 def test_a_cookie_is_never_sent_back() -> None:
     headers = {"Set-Cookie": "session=of-org-a; Path=/"}
-    with ScriptedServer([say(answer(headers=headers))]) as server:
+    with ScriptedServer([respond(http_response(headers=headers))]) as server:
         client = make_client(server)
         client.delete_org_connection(connection_id=CONNECTION_ID)
         client.delete_org_connection(connection_id=CONNECTION_ID)
@@ -127,7 +133,7 @@ def test_a_cookie_is_never_sent_back() -> None:
 
 
 def test_each_request_carries_its_own_keys() -> None:
-    with ScriptedServer([say(answer())]) as server:
+    with ScriptedServer([respond(http_response())]) as server:
         make_client(server).delete_org_connection(connection_id=CONNECTION_ID)
         other = DatadogClient(
             base_url=server.url, api_key=Secret("other"), application_key=Secret("pair")
@@ -138,9 +144,9 @@ def test_each_request_carries_its_own_keys() -> None:
     assert [each.connection_number for each in server.seen] == [1, 1]
 
 
-def test_threads_do_not_mix_up_their_answers() -> None:
+def test_threads_do_not_mix_up_their_responses() -> None:
     def echo(connection: socket.socket, _: threading.Event) -> None:
-        connection.sendall(answer(body=server.seen[-1].connection_number.to_bytes(4)))
+        connection.sendall(http_response(body=server.seen[-1].connection_number.to_bytes(4)))
 
     found: list[AttemptResult] = []
 
@@ -167,8 +173,8 @@ def test_the_environment_changes_nothing(
     (tmp_path / ".netrc").chmod(0o600)
     key_log = tmp_path / "keys.log"
     with (
-        ScriptedServer([say(answer())], tls=certificate.server) as server,
-        ScriptedServer([say_and_close(answer("403 Forbidden"))]) as proxy,
+        ScriptedServer([respond(http_response())], tls=certificate.server) as server,
+        ScriptedServer([respond_and_close(http_response("403 Forbidden"))]) as proxy,
     ):
         for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "https_proxy", "all_proxy"):
             monkeypatch.setenv(name, proxy.url)

@@ -20,16 +20,16 @@ from tests.datadog.servers import (
     Keys,
     Play,
     ScriptedServer,
-    answer,
-    json_answer,
-    say,
-    say_and_close,
-    say_and_reset,
-    say_and_wait,
+    http_response,
+    json_response,
+    respond,
+    respond_and_close,
+    respond_and_reset,
+    respond_and_wait,
 )
 
 CALLS = ["list_org_connections", "whoami", "validate_api_key", "validate_key_pair"]
-# The sanctioned wrapper ends a walk; code and classes lead everywhere and hold no request.
+# The walk stops at the Secret wrapper, and at code and classes, which reference everything.
 BOUNDARIES = (
     Secret,
     type,
@@ -75,15 +75,15 @@ def call_and_catch(url: str, call: str) -> DatadogError:
 @pytest.mark.parametrize(
     "play",
     [
-        say(json_answer({"errors": ["no"]}, status="403 Forbidden")),
-        say(answer(body=b"<html>")),
-        say_and_reset(),
-        say_and_wait(),
-        say_and_close(b"HTTP/1.1 2"),
-        say_and_close(b"HTTP/1.1 200 OK\r\nContent-Length: 1, 2\r\n\r\n"),
+        respond(json_response({"errors": ["no"]}, status="403 Forbidden")),
+        respond(http_response(body=b"<html>")),
+        respond_and_reset(),
+        respond_and_wait(),
+        respond_and_close(b"HTTP/1.1 2"),
+        respond_and_close(b"HTTP/1.1 200 OK\r\nContent-Length: 1, 2\r\n\r\n"),
     ],
 )
-def test_an_error_leads_to_no_key_and_no_request(call: str, play: Play) -> None:
+def test_an_error_references_no_key_and_no_request(call: str, play: Play) -> None:
     with ScriptedServer([play]) as server:
         error = call_and_catch(server.url, call)
     assert (error.__cause__, error.__context__) == (None, None)
@@ -91,7 +91,7 @@ def test_an_error_leads_to_no_key_and_no_request(call: str, play: Play) -> None:
 
 
 @pytest.mark.parametrize("call", CALLS)
-def test_an_error_before_connecting_leads_to_no_key(call: str) -> None:
+def test_an_error_before_connecting_references_no_key(call: str) -> None:
     error = call_and_catch("https://no-such-site..example", call)
     assert (error.__cause__, error.__context__) == (None, None)
     assert_clean(error)
@@ -107,7 +107,7 @@ def assert_clean(start: object) -> None:
 
 
 def test_a_warm_connection_holds_no_key() -> None:
-    with ScriptedServer([say(answer())]) as server, pool() as connections:
+    with ScriptedServer([respond(http_response())]) as server, pool() as connections:
         client = DatadogClient(
             base_url=server.url, api_key=Secret(API_KEY), application_key=Secret(APPLICATION_KEY)
         )
@@ -122,9 +122,11 @@ def test_a_warm_connection_holds_no_key() -> None:
         assert APPLICATION_KEY not in text
 
 
-def test_logs_at_debug_hold_no_key(caplog: pytest.LogCaptureFixture) -> None:
+def test_debug_logs_contain_no_key(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
-    with ScriptedServer([say(answer()), say_and_close(b"HTTP/1.1 200 OK\r\nbroken")]) as server:
+    with ScriptedServer(
+        [respond(http_response()), respond_and_close(b"HTTP/1.1 200 OK\r\nbroken")]
+    ) as server:
         client = DatadogClient(
             base_url=server.url, api_key=Secret(API_KEY), application_key=Secret(APPLICATION_KEY)
         )
@@ -135,7 +137,7 @@ def test_logs_at_debug_hold_no_key(caplog: pytest.LogCaptureFixture) -> None:
     assert APPLICATION_KEY not in caplog.text
 
 
-def test_a_client_prints_its_address_only() -> None:
+def test_the_repr_of_a_client_shows_only_its_address() -> None:
     client = DatadogClient(
         base_url="https://api.datadoghq.eu",
         api_key=Secret(API_KEY),
@@ -149,7 +151,9 @@ def test_a_client_prints_its_address_only() -> None:
     "key", ["abc\ndef", "abc\r\nX: y", "abc\x00def", "abc def", "abc\tdef", "schl\u00fcssel", ""]
 )
 @pytest.mark.parametrize("which", ["api_key", "application_key"])
-def test_a_key_no_header_can_carry_is_refused_without_repeating_it(which: str, key: str) -> None:
+def test_a_key_that_is_invalid_in_a_header_is_refused_without_repeating_it(
+    which: str, key: str
+) -> None:
     keys: Keys = {
         "api_key": Secret(key if which == "api_key" else "good"),
         "application_key": Secret(key if which == "application_key" else "good"),
@@ -173,13 +177,13 @@ def test_a_key_no_header_can_carry_is_refused_without_repeating_it(which: str, k
         "",
     ],
 )
-def test_keys_are_sent_over_tls_only_but_for_this_machine(base_url: str) -> None:
+def test_keys_are_sent_only_over_tls_except_to_this_machine(base_url: str) -> None:
     with pytest.raises(ValueError, match="address is https://host"):
         DatadogClient(base_url=base_url, api_key=Secret("a"), application_key=Secret("b"))
 
 
 @pytest.mark.parametrize("proxy_url", ["socks5://127.0.0.1:1080", "127.0.0.1:3128", ""])
-def test_a_proxy_of_another_kind_is_refused(proxy_url: str) -> None:
+def test_a_proxy_with_another_scheme_is_refused(proxy_url: str) -> None:
     with pytest.raises(ValueError, match="proxy's address"):
         DatadogClient(
             base_url="https://api.datadoghq.com",

@@ -1,4 +1,4 @@
-"""What each status of a DELETE is taken to mean, and what never becomes a request."""
+"""The meaning of each status of a DELETE, and what is never sent."""
 
 import hashlib
 
@@ -11,17 +11,17 @@ from tests.datadog.acts import delete, delete_against
 from tests.datadog.servers import (
     CONNECTION_ID,
     ScriptedServer,
-    answer,
-    json_answer,
-    say,
+    http_response,
+    json_response,
+    respond,
     secrets,
 )
 
 NOT_FOUND = {"errors": [f"org connection with id:{CONNECTION_ID} not found not found"]}
 
 
-def test_a_200_is_deleted_and_everything_is_kept() -> None:
-    result = delete_against(say(answer()))
+def test_a_200_is_deleted_and_the_response_is_kept() -> None:
+    result = delete_against(respond(http_response()))
     assert result.verdict is AttemptResult.DELETED
     assert result.cause is None
     assert result.http_status == 200
@@ -32,7 +32,7 @@ def test_a_200_is_deleted_and_everything_is_kept() -> None:
 
 
 def test_the_request_is_the_documented_one() -> None:
-    with ScriptedServer([say(answer())]) as server:
+    with ScriptedServer([respond(http_response())]) as server:
         delete(server.url)
     (seen,) = server.seen
     assert seen.target == f"/api/v2/org_connections/{CONNECTION_ID}"
@@ -61,21 +61,21 @@ def test_the_request_is_the_documented_one() -> None:
         ("304 Not Modified", AttemptResult.AMBIGUOUS, Cause.REDIRECT),
     ],
 )
-def test_every_status_is_one_row_and_is_sent_once(
+def test_every_status_has_one_result_and_is_sent_once(
     status: str, verdict: AttemptResult, cause: Cause
 ) -> None:
-    result = delete_against(say(json_answer(NOT_FOUND, status=status)))
+    result = delete_against(respond(json_response(NOT_FOUND, status=status)))
     assert (result.verdict, result.cause) == (verdict, cause)
     assert result.http_status == int(status[:3])
 
 
 def test_a_204_is_ambiguous() -> None:
-    result = delete_against(say(b"HTTP/1.1 204 No Content\r\n\r\n"))
+    result = delete_against(respond(b"HTTP/1.1 204 No Content\r\n\r\n"))
     assert (result.verdict, result.cause) == (AttemptResult.AMBIGUOUS, Cause.UNEXPECTED_STATUS)
 
 
-def test_datadogs_words_are_kept_as_they_are() -> None:
-    result = delete_against(say(json_answer(NOT_FOUND, status="404 Not Found")))
+def test_datadogs_error_text_is_kept_unchanged() -> None:
+    result = delete_against(respond(json_response(NOT_FOUND, status="404 Not Found")))
     assert result.errors == (NOT_FOUND["errors"][0],)
 
 
@@ -84,13 +84,13 @@ def test_datadogs_words_are_kept_as_they_are() -> None:
     [b"<html>Not Found</html>", b"", b'{"errors":"Not found"}', b"[]", b"[" * 60_000, b"{}"],
 )
 def test_a_404_of_another_form_is_ambiguous(body: bytes) -> None:
-    result = delete_against(say(answer("404 Not Found", body)))
+    result = delete_against(respond(http_response("404 Not Found", body)))
     assert (result.verdict, result.cause) == (AttemptResult.AMBIGUOUS, Cause.WRONG_404)
 
 
-def test_a_429_in_html_is_still_a_429() -> None:
-    html = answer("429 Too Many Requests", b"<html>", headers={"Content-Type": "text/html"})
-    result = delete_against(say(html))
+def test_a_429_with_an_html_body_is_still_a_429() -> None:
+    html = http_response("429 Too Many Requests", b"<html>", headers={"Content-Type": "text/html"})
+    result = delete_against(respond(html))
     assert result.verdict is AttemptResult.RATE_LIMITED
     assert result.errors == ()
     assert result.retry_after_seconds == 60
@@ -111,21 +111,21 @@ def test_a_429_in_html_is_still_a_429() -> None:
         ("\u00b2", 60),
     ],
 )
-def test_a_reset_is_read_without_trust(value: str, seconds: int) -> None:
+def test_an_invalid_reset_header_is_ignored(value: str, seconds: int) -> None:
     headers = {"X-RATELIMIT-Reset": value}
-    result = delete_against(say(answer("429 Too Many Requests", b"{}", headers=headers)))
+    result = delete_against(respond(http_response("429 Too Many Requests", b"{}", headers=headers)))
     assert result.retry_after_seconds == seconds
 
 
-def test_a_reset_that_comes_as_two_headers_is_its_first_number() -> None:
+def test_the_first_of_two_reset_headers_is_used() -> None:
     doubled = b"HTTP/1.1 429 X\r\nX-RateLimit-Reset: 9\r\nx-ratelimit-reset: 4\r\n"
-    result = delete_against(say(doubled + b"Content-Length: 0\r\n\r\n"))
+    result = delete_against(respond(doubled + b"Content-Length: 0\r\n\r\n"))
     assert result.retry_after_seconds == 9
 
 
 def test_only_harmless_headers_are_kept() -> None:
     headers = {"Set-Cookie": "a=b", "X-RateLimit-Name": "orgs", "X-Other": "x", "Date": "today"}
-    result = delete_against(say(answer(headers=headers)))
+    result = delete_against(respond(http_response(headers=headers)))
     assert result.headers == {
         "content-type": "application/json",
         "date": "today",
@@ -135,9 +135,9 @@ def test_only_harmless_headers_are_kept() -> None:
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 def test_a_redirect_is_never_followed(status: int) -> None:
-    with ScriptedServer([say(answer())]) as other:
+    with ScriptedServer([respond(http_response())]) as other:
         headers = {"Location": f"{other.url}/api/v2/org_connections/{CONNECTION_ID}"}
-        result = delete_against(say(answer(f"{status} Moved", b"", headers=headers)))
+        result = delete_against(respond(http_response(f"{status} Moved", b"", headers=headers)))
     assert (result.verdict, result.cause) == (AttemptResult.AMBIGUOUS, Cause.REDIRECT)
     assert (other.seen, other.connections) == ([], 0)
 
@@ -147,7 +147,7 @@ def test_a_redirect_is_never_followed(status: int) -> None:
     ["../../v2/org", CONNECTION_ID.upper(), f" {CONNECTION_ID}", CONNECTION_ID + "\n", ""],
 )
 def test_an_id_that_is_not_canonical_is_never_sent(connection_id: str) -> None:
-    with ScriptedServer([say(answer())]) as server:
+    with ScriptedServer([respond(http_response())]) as server:
         client = DatadogClient(base_url=server.url, **secrets())
         with pytest.raises(ValueError, match="org connection id"):
             client.delete_org_connection(connection_id=connection_id)

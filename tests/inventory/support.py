@@ -1,4 +1,4 @@
-"""Reading the links of a page with all their words."""
+"""Reads the links and rows of a page with their full text."""
 
 import re
 from html import unescape
@@ -7,12 +7,12 @@ _LINK = re.compile(r'<a\b[^>]*?href="([^"]*)"[^>]*>(.*?)</a>', re.DOTALL)
 
 
 def links_in(html: str) -> list[tuple[str, str]]:
-    """Where each link leads, and its words as a person reads them."""
-    return [(unescape(href), _words(words)) for href, words in _LINK.findall(html)]
+    """Each link's address and visible text."""
+    return [(unescape(href), _visible_text(words)) for href, words in _LINK.findall(html)]
 
 
-def link_called(html: str, words: str) -> str:
-    """Where the one link with these words leads."""
+def link_with_text(html: str, words: str) -> str:
+    """The address of the one link with this text."""
     [href] = {href for href, text in links_in(html) if text == words}
     return href
 
@@ -25,8 +25,10 @@ _PAIR = re.compile(
 
 def rows_in(html: str) -> list[str]:
     """The connections listed, in order, as "source → destination"."""
-    return [f"{_words(source)} → {_words(sink)}" for source, sink in _PAIR.findall(html)]
+    return [
+        f"{_visible_text(source)} → {_visible_text(sink)}" for source, sink in _PAIR.findall(html)
+    ]
 
 
-def _words(html: str) -> str:
+def _visible_text(html: str) -> str:
     return " ".join(unescape(re.sub(r"<[^>]+>", " ", html)).split())

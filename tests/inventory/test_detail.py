@@ -1,4 +1,4 @@
-"""One connection: what it is, who sees it, how it changed, what was asked of it."""
+"""One connection: its facts, who sees it, how it changed, and its deletions."""
 
 from collections.abc import Callable
 from uuid import uuid4
@@ -13,7 +13,7 @@ from connections.models import Credential, Person
 from sandbox.entities import Connection
 from sandbox.server import SandboxServer
 from tests.flows.support import Page, read, store_credential
-from tests.inventory.support import link_called
+from tests.inventory.support import link_with_text
 from tests.support.sandbox import connection_between
 
 ClientOf = Callable[[Person], Client]
@@ -33,11 +33,11 @@ def open_detail(client: Client, connection: Connection) -> Page:
     return read(client.get(f"/connections/{connection.source_org.site.name}/{connection.id}/"))
 
 
-def read_again(*credentials: Credential) -> None:
+def sync_again(*credentials: Credential) -> None:
     sync.sync_credentials(credentials=list(credentials), actor=command_actor())
 
 
-def test_it_says_what_it_is_and_offers_each_end_to_send_with(
+def test_it_shows_the_facts_and_offers_each_side_to_send_with(
     client_of: ClientOf,
     ada: Person,
     sandbox: SandboxServer,
@@ -47,12 +47,12 @@ def test_it_says_what_it_is_and_offers_each_end_to_send_with(
     soc = store_credential(sandbox, "Group SOC")
     page = open_detail(client_of(ada), connection)
     review = f"/deletions/new/?credential={{}}&connection_id={connection.id}"
-    assert link_called(page.html, "Delete…") == review.format(payments.pk)
-    assert link_called(page.html, "Payments US (source side)…") == review.format(payments.pk)
-    assert link_called(page.html, "Group SOC (destination side)…") == review.format(soc.pk)
+    assert link_with_text(page.html, "Delete…") == review.format(payments.pk)
+    assert link_with_text(page.html, "Payments US (source side)…") == review.format(payments.pk)
+    assert link_with_text(page.html, "Group SOC (destination side)…") == review.format(soc.pk)
 
 
-def test_a_change_is_told_once_though_two_credentials_saw_it(
+def test_a_change_seen_by_two_credentials_is_shown_once(
     client_of: ClientOf,
     victor: Person,
     sandbox: SandboxServer,
@@ -61,14 +61,14 @@ def test_a_change_is_told_once_though_two_credentials_saw_it(
 ) -> None:
     soc = store_credential(sandbox, "Group SOC")
     sandbox.world.change_connection(connection_id=connection.id, connection_types=("logs",))
-    read_again(payments, soc)
+    sync_again(payments, soc)
     page = open_detail(client_of(victor), connection)
     assert page.text.count("Data types: logs, metrics → logs") == 1
     assert page.text.index("First listed here") < page.text.index("Changed")
     assert "Delete…" not in page.text
 
 
-def test_what_is_gone_is_shown_as_it_was_seen_last(
+def test_an_unlisted_connection_is_shown_as_last_seen(
     client_of: ClientOf,
     ada: Person,
     sandbox: SandboxServer,
@@ -76,7 +76,7 @@ def test_what_is_gone_is_shown_as_it_was_seen_last(
     connection: Connection,
 ) -> None:
     sandbox.world.remove_connection(connection_id=connection.id)
-    read_again(payments)
+    sync_again(payments)
     page = open_detail(client_of(ada), connection)
     assert page.status == 200
     assert "No longer listed in Datadog." in page.text
@@ -84,11 +84,11 @@ def test_what_is_gone_is_shown_as_it_was_seen_last(
     assert "Delete…" not in page.text
 
 
-def test_a_connection_nobody_ever_saw_is_not_found(client_of: ClientOf, ada: Person) -> None:
+def test_a_connection_that_was_never_seen_is_not_found(client_of: ClientOf, ada: Person) -> None:
     assert client_of(ada).get(f"/connections/sandbox-us1/{uuid4()}/").status_code == 404
 
 
-def test_a_stranger_is_refused(
+def test_a_person_without_a_role_is_refused(
     client_of: ClientOf, stranger: Person, payments: Credential, connection: Connection
 ) -> None:
     assert open_detail(client_of(stranger), connection).status == 403

@@ -1,4 +1,4 @@
-"""The inventory: one table of every connection, whatever happens to one org."""
+"""The inventory: one table of all connections, even if an org's sync fails."""
 
 import csv
 import io
@@ -27,7 +27,7 @@ from connections.web.inventory.rows import sync_text
 from sandbox.faults import RETURNS_500
 from sandbox.server import SandboxServer
 from tests.flows.support import Page, read, store_credential
-from tests.inventory.support import link_called, links_in, rows_in
+from tests.inventory.support import link_with_text, links_in, rows_in
 from tests.support.sandbox import connection_between, key_pair_of, org_named
 
 pytestmark = pytest.mark.database
@@ -38,12 +38,12 @@ URL = "/connections/"
 
 
 def open_list(client: Client, **filters: str) -> Page:
-    """The inventory as a person sees it."""
+    """The inventory page."""
     return read(client.get(URL, filters))
 
 
 def make_old(*credentials: Credential, minutes: int = 6) -> None:
-    """Let these credentials have been read that long ago."""
+    """Set the last sync of these credentials to that long ago."""
     at = timezone.now() - timedelta(minutes=minutes)
     Sync.objects.filter(credential__in=credentials).update(started_at=at)
 
@@ -84,7 +84,7 @@ def labs(sandbox: SandboxServer, db: None) -> Credential:
     return store_credential(sandbox, "Labs EU")
 
 
-def test_a_connection_seen_from_both_ends_is_one_row_sent_from_the_source_end(
+def test_a_connection_seen_from_both_sides_is_one_row_using_the_source_side(
     client_of: ClientOf,
     ada: Person,
     sandbox: SandboxServer,
@@ -98,7 +98,7 @@ def test_a_connection_seen_from_both_ends_is_one_row_sent_from_the_source_end(
     assert "Group SOC, Payments US" in page.text
 
 
-def test_it_shows_what_each_connection_shares_and_who_made_it(
+def test_it_shows_the_data_types_and_the_creator_of_each_connection(
     client_of: ClientOf, victor: Person, payments: Credential
 ) -> None:
     page = open_list(client_of(victor))
@@ -107,19 +107,19 @@ def test_it_shows_what_each_connection_shares_and_who_made_it(
     assert "26 Aug 2025 Dana Keller 1 : Payments US" in page.text
 
 
-def test_only_who_may_delete_is_led_to_a_review(
+def test_only_people_who_can_delete_see_a_link_to_the_review(
     client_of: ClientOf, victor: Person, payments: Credential
 ) -> None:
     assert "Delete…" not in open_list(client_of(victor)).text
 
 
-def test_an_open_deletion_stands_where_delete_would(
+def test_an_open_deletion_replaces_the_delete_link(
     client_of: ClientOf, ada: Person, sandbox: SandboxServer, payments: Credential
 ) -> None:
     connection = connection_between(sandbox.world, "Payments US", "Group SOC")
     deletion = store_open_deletion(payments, UUID(connection.id), ada)
     page = open_list(client_of(ada), q="payments soc logs")
-    assert link_called(page.html, "Unknown") == f"/deletions/{deletion.pk}/"
+    assert link_with_text(page.html, "Unknown") == f"/deletions/{deletion.pk}/"
     assert "Delete…" not in page.text
 
 
@@ -153,7 +153,7 @@ def store_open_deletion(credential: Credential, connection_id: UUID, person: Per
         ({"q": "nobody"}, set()),
     ],
 )
-def test_every_filter_stands_in_the_address(
+def test_every_filter_is_in_the_url(
     client_of: ClientOf,
     victor: Person,
     payments: Credential,
@@ -185,7 +185,7 @@ def test_an_org_is_filtered_by_site_and_id_because_orgs_can_share_a_name(
     assert rows_in(open_list(client, org="Sink 0002").html) == []
 
 
-def test_a_filter_that_is_set_is_a_chip_that_removes_it_and_keeps_the_rest(
+def test_a_chip_removes_its_filter_and_keeps_the_others(
     client_of: ClientOf, victor: Person, payments: Credential
 ) -> None:
     page = open_list(client_of(victor), type="logs", q="soc", sort="-created", page="1")
@@ -229,14 +229,14 @@ def test_a_column_sorts_the_list(
 
 
 @pytest.mark.parametrize("sort", ["x", "-", "--source", "stored_id"])
-def test_an_unknown_sort_is_the_default(
+def test_an_unknown_sort_falls_back_to_the_default(
     client_of: ClientOf, victor: Person, payments: Credential, sort: str
 ) -> None:
     page = open_list(client_of(victor), sort=sort)
     assert rows_in(page.html) == rows_in(open_list(client_of(victor)).html)
 
 
-def test_the_chosen_row_height_holds_on_the_next_page(
+def test_the_chosen_row_height_is_kept_on_the_next_page(
     client_of: ClientOf, victor: Person, payments: Credential
 ) -> None:
     client = client_of(victor)
@@ -249,7 +249,7 @@ def test_the_chosen_row_height_holds_on_the_next_page(
     assert 'data-density="comfortable"' in open_list(client).html
 
 
-def test_one_failing_org_is_a_line_and_its_older_rows_stay_with_their_time(
+def test_a_failing_org_is_a_banner_and_its_older_rows_stay_with_their_time(
     client_of: ClientOf, ada: Person, sandbox: SandboxServer, payments: Credential, labs: Credential
 ) -> None:
     sandbox.world.revoke(key_pair_of(sandbox.world, "Labs EU"))
@@ -264,7 +264,7 @@ def test_one_failing_org_is_a_line_and_its_older_rows_stay_with_their_time(
     assert page.html.count('title="The last sync of its org failed') == 2
 
 
-def test_it_counts_the_orgs_that_only_appear_as_the_other_end(
+def test_it_counts_the_orgs_without_a_credential(
     client_of: ClientOf, victor: Person, payments: Credential, labs: Credential
 ) -> None:
     page = open_list(client_of(victor))
@@ -273,7 +273,7 @@ def test_it_counts_the_orgs_that_only_appear_as_the_other_end(
     assert "Data Lake EU, Group SOC" in page.text
 
 
-def test_a_refresh_asks_again_and_leads_back_with_the_filters(
+def test_a_refresh_syncs_again_and_returns_with_the_filters(
     client_of: ClientOf, ada: Person, sandbox: SandboxServer, labs: Credential
 ) -> None:
     client = client_of(ada)
@@ -301,7 +301,7 @@ def test_a_refresh_asks_again_and_leads_back_with_the_filters(
         ),
     ],
 )
-def test_a_refresh_says_which_orgs_could_not_be_read_and_why(
+def test_a_refresh_says_which_orgs_failed_to_sync_and_why(
     client_of: ClientOf,
     ada: Person,
     sandbox: SandboxServer,
@@ -318,7 +318,7 @@ def test_a_refresh_says_which_orgs_could_not_be_read_and_why(
     assert says in open_list(client).text
 
 
-def test_of_many_orgs_that_fail_alike_a_refresh_names_some(labs: Credential) -> None:
+def test_a_refresh_names_only_some_of_many_orgs_with_the_same_failure(labs: Credential) -> None:
     credentials = [Credential(name=f"Org {number}") for number in range(7)]
     listings = [
         Sync(credential=each, is_complete=False, cause="server_error", http_status=500)
@@ -327,7 +327,7 @@ def test_of_many_orgs_that_fail_alike_a_refresh_names_some(labs: Credential) -> 
     assert "Org 0, Org 1, Org 2, Org 3, Org 4 and 2 more: Datadog had" in sync_text(listings)
 
 
-def test_what_is_fresh_is_not_asked_again_by_itself(
+def test_recently_synced_orgs_are_not_synced_again_automatically(
     client_of: ClientOf, ada: Person, sandbox: SandboxServer, payments: Credential, labs: Credential
 ) -> None:
     make_old(labs)
@@ -337,7 +337,7 @@ def test_what_is_fresh_is_not_asked_again_by_itself(
     assert Sync.objects.first().credential == labs  # type: ignore[union-attr]
 
 
-def test_an_old_page_asks_again_by_itself_where_the_person_may(
+def test_an_outdated_page_syncs_automatically_if_the_person_can_refresh(
     client_of: ClientOf, ada: Person, victor: Person, labs: Credential
 ) -> None:
     assert "hx-trigger" not in open_list(client_of(ada)).html
@@ -347,7 +347,7 @@ def test_an_old_page_asks_again_by_itself_where_the_person_may(
     assert not open_list(client_of(victor)).has_form_to("/connections/refresh/")
 
 
-def test_htmx_is_given_the_inventory_alone(
+def test_htmx_gets_only_the_inventory_fragment(
     client_of: ClientOf, ada: Person, labs: Credential
 ) -> None:
     headers = {"HX-Request": "true", "HX-Target": "inventory"}
@@ -356,7 +356,7 @@ def test_htmx_is_given_the_inventory_alone(
     assert "<html" not in html
 
 
-def test_what_comes_after_a_refresh_never_asks_for_another(
+def test_the_response_to_a_refresh_never_triggers_another(
     client_of: ClientOf, ada: Person, labs: Credential, key_ring_file: Path
 ) -> None:
     make_old(labs)
@@ -372,7 +372,7 @@ def test_what_comes_after_a_refresh_never_asks_for_another(
     assert str(key_ring_file) not in page.html
 
 
-def test_the_first_reading_brings_the_whole_page_with_its_filters(
+def test_the_first_sync_returns_the_whole_page_with_its_filters(
     client_of: ClientOf, ada: Person, labs: Credential
 ) -> None:
     make_old(labs)
@@ -381,7 +381,7 @@ def test_the_first_reading_brings_the_whole_page_with_its_filters(
     assert response["HX-Refresh"] == "true"
 
 
-def test_who_may_not_refresh_is_refused_and_nothing_is_asked(
+def test_a_person_without_the_refresh_permission_is_refused_and_nothing_is_synced(
     client_of: ClientOf, victor: Person, labs: Credential
 ) -> None:
     before = Sync.objects.count()
@@ -393,7 +393,7 @@ def test_a_get_does_not_refresh(client_of: ClientOf, ada: Person) -> None:
     assert client_of(ada).get("/connections/refresh/").status_code == 405
 
 
-def test_a_credential_that_was_never_verified_is_a_line_and_is_not_read(
+def test_a_credential_that_was_never_verified_is_a_banner_and_is_not_synced(
     client_of: ClientOf, ada: Person, labs: Credential
 ) -> None:
     Sync.objects.all().delete()
@@ -417,7 +417,7 @@ def test_with_no_credential_it_says_what_to_do(
     assert says in page.text
 
 
-def test_an_org_without_connections_says_when_that_was_read(
+def test_an_org_without_connections_shows_its_last_sync(
     client_of: ClientOf, ada: Person, sandbox: SandboxServer
 ) -> None:
     [connection] = [c for c in sandbox.world.connections() if c.source_org.name == "Labs EU"]
@@ -428,15 +428,15 @@ def test_an_org_without_connections_says_when_that_was_read(
     assert "Synced just now" in page.text
 
 
-def part_of(page: Page, name: str) -> str:
-    """What "Syncs" says of a credential, as text."""
+def credential_sync_text(page: Page, name: str) -> str:
+    """The text about a credential under "Syncs"."""
     rows = page.html.split("<summary>Syncs</summary>")[1].split("<tr>")
     [row] = [row for row in rows if f">{name}</a>" in row]
     return " ".join(re.sub(r"<[^>]+>", " ", row).split())
 
 
 @pytest.mark.parametrize("was_complete", [True, False])
-def test_the_age_of_a_part_that_could_not_be_read_claims_no_count(
+def test_the_age_of_a_failed_sync_shows_no_count(
     client_of: ClientOf, ada: Person, labs: Credential, was_complete: bool
 ) -> None:
     now = timezone.now()
@@ -446,28 +446,30 @@ def test_the_age_of_a_part_that_could_not_be_read_claims_no_count(
     Sync.objects.create(
         credential=labs, started_at=now, finished_at=now, is_complete=False, count=0
     )
-    part = part_of(open_list(client_of(ada)), "Labs EU")
+    part = credential_sync_text(open_list(client_of(ada)), "Labs EU")
     assert " – " in part
     assert " 0 " not in part
     assert "Sync failed just now" in part
     assert ("2 days ago" if was_complete else "Never") in part
 
 
-def test_the_age_of_a_part_that_was_read_has_its_count(
+def test_the_age_of_a_complete_sync_shows_its_count(
     client_of: ClientOf, ada: Person, labs: Credential
 ) -> None:
-    part = part_of(open_list(client_of(ada)), "Labs EU")
+    part = credential_sync_text(open_list(client_of(ada)), "Labs EU")
     assert f" {Sync.objects.get().count} " in part
     assert "just now Synced" in part
 
 
-def test_a_stranger_sees_nothing(client_of: ClientOf, stranger: Person, labs: Credential) -> None:
+def test_a_person_without_a_role_sees_nothing(
+    client_of: ClientOf, stranger: Person, labs: Credential
+) -> None:
     response = client_of(stranger).get(URL)
     assert response.status_code == 403
     assert b"Data Lake" not in response.content
 
 
-def test_pages_follow_each_other_without_gap_or_overlap(
+def test_pages_have_no_gaps_or_overlaps(
     client_of: ClientOf, victor: Person, labs: Credential, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(views, "PAGE_SIZE", 4)
@@ -486,7 +488,7 @@ def test_pages_follow_each_other_without_gap_or_overlap(
 @pytest.mark.parametrize(
     ("place", "is_last"), [("x", False), ("0", True), ("-1", True), ("99", True)]
 )
-def test_a_made_up_page_is_the_first_or_the_last(
+def test_an_invalid_page_number_shows_the_first_or_last_page(
     client_of: ClientOf,
     victor: Person,
     labs: Credential,
@@ -519,7 +521,7 @@ def export(client: Client, **query: str) -> str:
     return response.getvalue().decode()
 
 
-def test_an_export_holds_exactly_what_the_filters_show_as_of_when(
+def test_an_export_contains_exactly_the_filtered_rows_and_their_sync_times(
     client_of: ClientOf, edith: Person, payments: Credential, labs: Credential
 ) -> None:
     rows = json.loads(export(client_of(edith), format="json", site="sandbox-eu1"))
@@ -532,7 +534,7 @@ def test_an_export_holds_exactly_what_the_filters_show_as_of_when(
     )
 
 
-def test_no_cell_of_an_export_is_a_formula(
+def test_no_exported_cell_is_a_formula(
     client_of: ClientOf, edith: Person, labs: Credential
 ) -> None:
     OrgConnectionSnapshot.objects.update(source_org_name="=HYPERLINK(1)")
@@ -545,7 +547,7 @@ def test_an_export_is_recorded_with_its_filter_and_named_by_the_day(
     client_of: ClientOf, edith: Person, labs: Credential
 ) -> None:
     response = client_of(edith).get("/connections/export/?format=csv&type=logs")
-    # Before the first byte of the body is asked for.
+    # Before the first byte of the body is read.
     event = AuditEvent.objects.get(code="export.started")
     details = {"what": "org_connections", "format": "csv", "filter": "type=logs"}
     assert details.items() <= event.details.items()
@@ -555,7 +557,7 @@ def test_an_export_is_recorded_with_its_filter_and_named_by_the_day(
 
 
 @pytest.mark.parametrize(("person", "status"), [("victor", 403), ("margaret", 403), ("ada", 200)])
-def test_the_roles_decide_who_exports(
+def test_only_roles_with_the_permission_can_export(
     request: pytest.FixtureRequest, client_of: ClientOf, person: str, status: int
 ) -> None:
     response = client_of(request.getfixturevalue(person)).get("/connections/export/?format=json")

@@ -1,4 +1,4 @@
-"""Orgs are read side by side, so that a slow one does not keep the others waiting."""
+"""Orgs are synced in parallel, so that a slow one does not delay the others."""
 
 import socket
 import threading
@@ -12,15 +12,15 @@ from pytest_django import Settings
 
 from connections.core.secret import Secret
 from connections.models import Credential, KeyPair, Person, Sync
-from tests.datadog.servers import ScriptedServer, answer, say
+from tests.datadog.servers import ScriptedServer, http_response, respond
 
 pytestmark = pytest.mark.django_db
 
 AT_ONCE = 8
 
 
-class Meeting:
-    """Answers no request before as many others are there as may be sent at once."""
+class Barrier:
+    """Responds only once the maximum number of concurrent requests has arrived."""
 
     def __init__(self) -> None:
         self._together = threading.Barrier(AT_ONCE)
@@ -34,7 +34,7 @@ class Meeting:
         with suppress(threading.BrokenBarrierError):
             self._together.wait(timeout=5)
         self._count(-1)
-        say(answer("503 Service Unavailable", b""))(connection, is_over)
+        respond(http_response("503 Service Unavailable", b""))(connection, is_over)
 
     def _count(self, more: int) -> None:
         with self._lock:
@@ -43,18 +43,18 @@ class Meeting:
 
 
 @pytest.fixture
-def meeting(settings: Settings) -> Iterator[Meeting]:
-    """Where twice as many credentials as may be read at once lead to."""
-    meeting = Meeting()
-    with ScriptedServer([meeting.play]) as server:
+def barrier(settings: Settings) -> Iterator[Barrier]:
+    """The server of twice as many credentials as can be synced at once."""
+    barrier = Barrier()
+    with ScriptedServer([barrier.play]) as server:
         settings.EXTRA_SITES = {"slow": server.url}
         for number in range(2 * AT_ONCE):
             store_credential(number)
-        yield meeting
+        yield barrier
 
 
 def store_credential(number: int) -> None:
-    """Store one of an org of its own."""
+    """Store a credential of its own org."""
     now = timezone.now()
     credential = Credential(
         name=f"Org {number}", site="slow", org_id=f"org-{number}", keys_set_at=now, created_at=now
@@ -64,9 +64,9 @@ def store_credential(number: int) -> None:
     credential.save()
 
 
-def test_eight_orgs_are_read_at_once_and_no_more(
-    meeting: Meeting, ada: Person, client_of: Callable[[Person], Client]
+def test_at_most_eight_orgs_are_synced_at_once(
+    barrier: Barrier, ada: Person, client_of: Callable[[Person], Client]
 ) -> None:
     client_of(ada).post("/connections/refresh/")
-    assert meeting.most == AT_ONCE
+    assert barrier.most == AT_ONCE
     assert Sync.objects.filter(http_status=503).count() == 2 * AT_ONCE

@@ -1,4 +1,4 @@
-"""Protecting a connection and lifting that, on the pages."""
+"""Protecting and unprotecting a connection on the pages."""
 
 import csv
 import io
@@ -22,7 +22,7 @@ from sandbox.entities import Connection
 from sandbox.faults import rate_limited
 from sandbox.server import SandboxServer
 from tests.flows.support import HTMX, Desk, Page, read, store_credential
-from tests.inventory.support import link_called, rows_in
+from tests.inventory.support import link_with_text, rows_in
 from tests.management.test_delete_org_connection import run
 from tests.support.clock import SettableClock
 from tests.support.sandbox import connection_between
@@ -38,7 +38,7 @@ def wanted(sandbox: SandboxServer) -> Connection:
 
 @pytest.fixture
 def desk(ada: Person, client_of: ClientOf, sandbox: SandboxServer, wanted: Connection) -> Desk:
-    """Ada before the connection that Payments US sees."""
+    """Ada, about to act on a connection of Payments US."""
     credential = store_credential(sandbox, "Payments US")
     return Desk(client=client_of(ada), credential=credential, connection=wanted)
 
@@ -52,17 +52,17 @@ def protect(desk: Desk, person: Person) -> Protection:
     return protections.protect_connection(actor=person_actor(person=person), key=key, reason=REASON)
 
 
-def send(client: Client, page: Page, ending: str, **typed: str) -> Page:
-    """Fill in a form and follow where it leads."""
+def submit(client: Client, page: Page, ending: str, **typed: str) -> Page:
+    """Submit a form and follow its redirect."""
     form = page.form_to(ending)
     action = form.action or ""
     response = client.post(action, form.fields | typed)
     return read(client.get(response["Location"]) if response.status_code == 303 else response)
 
 
-def test_from_its_page_it_is_protected_in_one_form(desk: Desk, linus: Person) -> None:
+def test_a_connection_can_be_protected_from_its_page(desk: Desk, linus: Person) -> None:
     page = desk.open(desk.open(url_of(desk)).link("Protect…"))
-    after = send(
+    after = submit(
         desk.client,
         page,
         "/protect/",
@@ -93,7 +93,7 @@ def test_the_form_is_filled_in_with_the_connection(desk: Desk) -> None:
         ({"site": "elsewhere.example"}, "Choose a site."),
     ],
 )
-def test_what_is_wrong_is_said_and_nothing_is_protected(
+def test_invalid_input_is_explained_and_nothing_is_protected(
     desk: Desk, typed: dict[str, str], complaint: str
 ) -> None:
     sent = {
@@ -107,14 +107,14 @@ def test_what_is_wrong_is_said_and_nothing_is_protected(
     assert not Protection.objects.exists()
 
 
-def test_an_empty_form_says_of_every_field_what_to_do(desk: Desk) -> None:
+def test_an_empty_form_shows_an_error_at_every_field(desk: Desk) -> None:
     page = read(desk.client.post("/connections/protect/"))
     assert page.status == 422
     for complaint in ("Choose a site.", "Enter a connection ID.", "Enter a reason."):
         assert complaint in page.text
 
 
-def test_another_person_lifts_it_with_a_reason(
+def test_another_person_removes_it_with_a_reason(
     desk: Desk, linus: Person, client_of: ClientOf
 ) -> None:
     protect(desk, desk_person(desk))
@@ -135,7 +135,7 @@ def desk_person(desk: Desk) -> Person:
     return Person.objects.get(pk=desk.client.session["_auth_user_id"])
 
 
-def test_nobody_is_offered_to_lift_their_own(
+def test_no_one_is_offered_to_remove_their_own_protection(
     desk: Desk, linus: Person, client_of: ClientOf
 ) -> None:
     protect(desk, linus)
@@ -146,7 +146,7 @@ def test_nobody_is_offered_to_lift_their_own(
     assert "Another person must remove the protection" in response.content.decode()
 
 
-def test_lifting_what_was_lifted_leads_back(
+def test_removing_a_removed_protection_redirects_back(
     desk: Desk, linus: Person, margaret: Person, client_of: ClientOf
 ) -> None:
     client = client_of(linus)
@@ -157,7 +157,7 @@ def test_lifting_what_was_lifted_leads_back(
     assert "This connection isn't protected." in page.text
 
 
-def test_the_review_says_it_and_offers_nothing_to_send(desk: Desk, linus: Person) -> None:
+def test_the_review_shows_the_protection_and_has_no_form(desk: Desk, linus: Person) -> None:
     protect(desk, linus)
     page = desk.review()
     assert "Linus" in page.text
@@ -166,7 +166,7 @@ def test_the_review_says_it_and_offers_nothing_to_send(desk: Desk, linus: Person
 
 
 @pytest.mark.parametrize("headers", [{}, HTMX | {"HX-Target": "request-form"}])
-def test_asking_for_what_was_protected_meanwhile_is_refused(
+def test_a_request_for_a_connection_protected_meanwhile_is_refused(
     desk: Desk, linus: Person, headers: dict[str, str], sandbox: SandboxServer
 ) -> None:
     typed = desk.typed()
@@ -180,7 +180,7 @@ def test_asking_for_what_was_protected_meanwhile_is_refused(
     assert sandbox.world.deletes_received(desk.connection.id) == 0
 
 
-def test_an_open_deletion_shows_it_and_takes_no_confirmation(
+def test_an_open_deletion_shows_it_and_accepts_no_confirmation(
     desk: Desk, linus: Person, sandbox: SandboxServer
 ) -> None:
     sandbox.world.set_fault(fault=rate_limited(), connection_id=desk.connection.id)
@@ -202,7 +202,7 @@ def test_the_inventory_marks_it_and_filters_by_it(
     assert "Delete…" not in marked.text
 
 
-def test_what_is_protected_and_not_listed_is_named(desk: Desk, linus: Person) -> None:
+def test_a_protected_connection_that_is_not_listed_is_named(desk: Desk, linus: Person) -> None:
     unseen = OrgConnectionKey(site=desk.credential.site, connection_id=uuid4())
     protections.protect_connection(actor=person_actor(person=linus), key=unseen, reason=REASON)
     page = desk.open("/connections/")
@@ -223,17 +223,17 @@ def test_the_export_has_it_in_its_last_column(desk: Desk, linus: Person) -> None
 
 def test_the_overview_counts_it(desk: Desk, linus: Person) -> None:
     protect(desk, linus)
-    assert link_called(desk.open("/").html, "1 protected") == "/connections/?protected=yes"
+    assert link_with_text(desk.open("/").html, "1 protected") == "/connections/?protected=yes"
 
 
-def test_the_record_leads_to_the_connection(
+def test_the_audit_log_links_to_the_connection(
     desk: Desk, linus: Person, edith: Person, client_of: ClientOf
 ) -> None:
     protect(desk, linus)
     assert f'href="{url_of(desk)}"' in read(client_of(edith).get("/audit/")).html
 
 
-def test_the_command_sends_nothing_and_says_why(
+def test_the_command_sends_nothing_and_explains_why(
     desk: Desk, linus: Person, sandbox: SandboxServer
 ) -> None:
     protect(desk, linus)
@@ -244,11 +244,11 @@ def test_the_command_sends_nothing_and_says_why(
     assert not Deletion.objects.exists()
 
 
-def test_a_page_of_a_connection_nobody_saw_or_protected_is_a_404(desk: Desk) -> None:
+def test_a_connection_that_was_never_seen_or_protected_is_a_404(desk: Desk) -> None:
     assert desk.client.get(f"/connections/{desk.credential.site}/{uuid4()}/").status_code == 404
 
 
-def test_lifting_asks_who_it_is_and_keeps_the_reason(
+def test_unprotecting_requires_an_identity_check_and_keeps_the_reason(
     desk: Desk, linus: Person, margaret: Person, client_of: ClientOf, clock: SettableClock
 ) -> None:
     protect(desk, margaret)

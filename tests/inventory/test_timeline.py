@@ -1,4 +1,4 @@
-"""The whole life of one connection on its page: seen, changed, asked about, sent, gone, back."""
+"""The timeline of one connection on its page."""
 
 import re
 from collections.abc import Callable
@@ -49,15 +49,15 @@ def desk(client_of: ClientOf, ada: Person, payments: Credential, connection: Con
     return Desk(client=client_of(ada), credential=payments, connection=connection)
 
 
-def open_life(client: Client, connection: Connection) -> Page:
+def open_timeline(client: Client, connection: Connection) -> Page:
     return read(client.get(f"/connections/{connection.source_org.site.name}/{connection.id}/"))
 
 
-def read_again(*credentials: Credential) -> None:
+def sync_again(*credentials: Credential) -> None:
     sync.sync_credentials(credentials=list(credentials), actor=command_actor())
 
 
-def life_in(page: Page) -> list[str]:
+def timeline_in(page: Page) -> list[str]:
     """The titles of its timeline, in order."""
     life = page.html.split("Timeline</h2>")[1].split("</section>")[0]
     titles = re.findall(r'<div class="timeline-title">(.*?)</div>', life, re.DOTALL)
@@ -70,13 +70,13 @@ def in_order(found: list[str], *wanted: str) -> bool:
     return all(any(title == each for each in places) for title in wanted)
 
 
-def test_a_life_is_told_from_its_first_sight_to_its_verified_end(
+def test_the_timeline_runs_from_the_first_sync_to_the_verified_deletion(
     sandbox: SandboxServer, desk: Desk, payments: Credential, connection: Connection
 ) -> None:
     sandbox.world.change_connection(connection_id=connection.id, connection_types=("logs",))
-    read_again(payments)
+    sync_again(payments)
     assert desk.delete().outcome["data-outcome"] == "deleted"
-    told = life_in(open_life(desk.client, connection))
+    told = timeline_in(open_timeline(desk.client, connection))
     assert in_order(
         told,
         "Created in Datadog",
@@ -84,7 +84,7 @@ def test_a_life_is_told_from_its_first_sight_to_its_verified_end(
         "Changed",
         "Requested",
         "Confirmed",
-        # The reading just before: it is told here, and kept nowhere else.
+        # The pre-send check: it is shown here and stored nowhere else.
         "No longer listed",
         "Sending, attempt 1",
         "Deleted",
@@ -93,12 +93,12 @@ def test_a_life_is_told_from_its_first_sight_to_its_verified_end(
     assert "Listed" not in told
 
 
-def test_each_act_has_its_time_its_person_and_the_way_to_its_deletion(
+def test_each_entry_has_its_time_its_person_and_a_link_to_its_deletion(
     desk: Desk, client_of: ClientOf, edith: Person, connection: Connection
 ) -> None:
     desk.delete()
     deletion = desk.deletion()
-    page = open_life(desk.client, connection)
+    page = open_timeline(desk.client, connection)
     assert (f"/deletions/{deletion.pk}/", "Requested") in links_in(page.html)
     [event] = [
         each
@@ -107,11 +107,11 @@ def test_each_act_has_its_time_its_person_and_the_way_to_its_deletion(
     ]
     assert f"{event.at:%H:%M:%S} UTC · Ada · #{event.seq}" in page.text
     assert f'href="/audit/{event.seq}/"' not in page.html
-    page = open_life(client_of(edith), connection)
+    page = open_timeline(client_of(edith), connection)
     assert f'href="/audit/{event.seq}/"' in page.html
 
 
-def test_what_was_declined_or_withdrawn_stands_there_with_its_reason(
+def test_declined_and_withdrawn_deletions_are_shown_with_their_reasons(
     desk: Desk, client_of: ClientOf, linus: Person, payments: Credential, connection: Connection
 ) -> None:
     Credential.objects.filter(pk=payments.pk).update(policy=ApprovalPolicy.ONE)
@@ -122,9 +122,9 @@ def test_what_was_declined_or_withdrawn_stands_there_with_its_reason(
     desk.client.post("/deletions/new/", desk.typed())
     latest = Deletion.objects.latest("requested_at")
     desk.press(desk.open(f"/deletions/{latest.pk}/"), "/withdraw/")
-    page = open_life(desk.client, connection)
+    page = open_timeline(desk.client, connection)
     assert in_order(
-        life_in(page),
+        timeline_in(page),
         "Requested",
         "Declined",
         "Requested",
@@ -134,22 +134,22 @@ def test_what_was_declined_or_withdrawn_stands_there_with_its_reason(
     assert "“Still needed by the SOC.”" in page.text
 
 
-def test_an_unknown_and_what_was_found_out_later_stand_in_it(
+def test_an_unknown_outcome_and_its_later_result_are_shown(
     sandbox: SandboxServer, desk: Desk, connection: Connection
 ) -> None:
     sandbox.world.set_fault(fault=RETURNS_500, connection_id=connection.id)
     page = desk.delete()
     desk.press(desk.open(page.outcome["data-record-url"]), "/close/", reason="Nobody knows.")
-    told = life_in(open_life(desk.client, connection))
+    told = timeline_in(open_timeline(desk.client, connection))
     assert in_order(told, "Requested", "Sending, attempt 1", "Outcome unknown", "Unresolved")
 
 
-def test_one_that_is_listed_again_under_the_same_id_is_said_to_be_back(
+def test_a_connection_listed_again_under_the_same_id_is_shown_as_such(
     sandbox: SandboxServer, desk: Desk, payments: Credential, connection: Connection
 ) -> None:
     soc = store_credential(sandbox, "Group SOC")
     desk.delete()
-    read_again(payments, soc)
+    sync_again(payments, soc)
     seen = OrgConnectionSnapshot.objects.filter(connection_id=connection.id).order_by("pk")
     assert not seen.filter(is_current=True).exists()
     deletion = desk.deletion()
@@ -170,14 +170,14 @@ def test_one_that_is_listed_again_under_the_same_id_is_said_to_be_back(
             seen_by="Group SOC",
             actor=command_actor(),
         )
-    told = life_in(open_life(desk.client, connection))
+    told = timeline_in(open_timeline(desk.client, connection))
     assert told.count("Listed again with the same ID") == 1
     assert "Datadog still lists it" in told
     assert told[-1] == "Listed"
 
 
 def successor_of(connection: Connection, *, minutes: int) -> OrgConnectionSnapshot:
-    """Another connection of the same two orgs, first seen so much later."""
+    """Another connection of the same two orgs, first seen that many minutes later."""
     old = OrgConnectionSnapshot.objects.filter(connection_id=connection.id).latest("pk")
     at = old.last_seen_at + timedelta(minutes=minutes)
     values = old.snapshot_values() | {"connection_created_at": at}
@@ -192,14 +192,14 @@ def successor_of(connection: Connection, *, minutes: int) -> OrgConnectionSnapsh
     )
 
 
-def test_one_made_again_with_another_id_is_found_from_both_sides(
+def test_a_recreated_connection_and_its_predecessor_link_to_each_other(
     desk: Desk, payments: Credential, connection: Connection
 ) -> None:
     desk.delete()
-    read_again(payments)
+    sync_again(payments)
     new = successor_of(connection, minutes=9)
     successor_of(connection, minutes=90)
-    page = open_life(desk.client, connection)
+    page = open_timeline(desk.client, connection)
     new_url = f"/connections/{new.site}/{new.connection_id}/"
     assert (new_url, "Recreated as another connection") in links_in(page.html)
     page = read(desk.client.get(new_url))
@@ -211,10 +211,10 @@ def test_a_connection_that_is_still_listed_has_no_successor(
     desk: Desk, connection: Connection, payments: Credential
 ) -> None:
     successor_of(connection, minutes=9)
-    assert "Recreated as" not in open_life(desk.client, connection).text
+    assert "Recreated as" not in open_timeline(desk.client, connection).text
 
 
-def test_being_protected_and_let_go_stand_in_it(
+def test_protecting_and_unprotecting_are_shown(
     desk: Desk, ada: Person, linus: Person, connection: Connection
 ) -> None:
     key = OrgConnectionKey(site=connection.source_org.site.name, connection_id=UUID(connection.id))
@@ -224,22 +224,26 @@ def test_being_protected_and_let_go_stand_in_it(
     protections.remove_protection(
         actor=person_actor(person=linus), protection=held, reason="Not any more."
     )
-    page = open_life(desk.client, connection)
-    assert in_order(life_in(page), "First listed here", "Protected", "Protection removed", "Listed")
+    page = open_timeline(desk.client, connection)
+    assert in_order(
+        timeline_in(page), "First listed here", "Protected", "Protection removed", "Listed"
+    )
     assert "“Not any more.”" in page.text
 
 
-def test_comments_stand_in_it(desk: Desk, connection: Connection, edith: Person) -> None:
+def test_comments_are_shown(desk: Desk, connection: Connection, edith: Person) -> None:
     desk.delete()
     comments.comment_on_deletion(
         deletion=desk.deletion(), actor=person_actor(person=edith), text="Seen\nand agreed."
     )
-    page = open_life(desk.client, connection)
-    assert "Comment" in life_in(page)
+    page = open_timeline(desk.client, connection)
+    assert "Comment" in timeline_in(page)
     assert "“Seen<br>and agreed.”" in page.html
 
 
-def test_one_that_nobody_saw_is_told_by_what_was_asked(desk: Desk, payments: Credential) -> None:
+def test_a_connection_that_was_never_seen_shows_its_deletions(
+    desk: Desk, payments: Credential
+) -> None:
     nobody = uuid4()
     deletion = Deletion.objects.create(
         request_id=uuid4(),
@@ -267,24 +271,24 @@ def test_one_that_nobody_saw_is_told_by_what_was_asked(desk: Desk, payments: Cre
     page = read(desk.client.get(f"/connections/{payments.site}/{nobody}/"))
     assert page.status == 200
     assert "Never listed here." in page.text
-    assert life_in(page)[0] == "Requested"
+    assert timeline_in(page)[0] == "Requested"
     assert "Visible to" not in page.text
 
 
-def test_a_long_life_shows_its_beginning_and_its_end_and_folds_the_rest(
+def test_a_long_timeline_shows_its_start_and_end_and_folds_the_rest(
     desk: Desk, connection: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(timeline, "SHOWN_FIRST", 2)
     monkeypatch.setattr(timeline, "SHOWN_LAST", 2)
     desk.delete()
-    page = open_life(desk.client, connection)
-    told = life_in(page)
+    page = open_timeline(desk.client, connection)
+    told = timeline_in(page)
     assert f"Show {len(told) - 4} more" in page.text
     assert told[:2] == ["Created in Datadog", "First listed here"]
     assert told[-1] == "Verified: no longer listed"
 
 
-def test_many_deletions_cost_no_further_query(
+def test_the_number_of_queries_does_not_depend_on_the_number_of_deletions(
     desk: Desk,
     connection: Connection,
     payments: Credential,
@@ -297,5 +301,5 @@ def test_many_deletions_cost_no_further_query(
         desk.press(desk.open(f"/deletions/{latest.pk}/"), "/withdraw/")
     assert Deletion.objects.filter(connection_id=UUID(connection.id)).count() == 4
     with django_assert_max_num_queries(10):
-        page = open_life(desk.client, connection)
-    assert life_in(page).count("Withdrawn") == 4
+        page = open_timeline(desk.client, connection)
+    assert timeline_in(page).count("Withdrawn") == 4

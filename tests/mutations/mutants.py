@@ -483,7 +483,7 @@ WITHIN = (
         "connections/access/permissions.py",
         "        and deletion.credential_id not in visibility_of(actor).unapprovable\n",
         "",
-        f"{LISTS}::test_an_approver_who_is_not_listed_neither_approves_nor_declines",
+        f"{LISTS}::test_an_unlisted_approver_can_neither_approve_nor_decline",
         f"{LISTS}::test_an_approval_by_a_person_who_left_the_list_no_longer_counts",
     ),
     _mutant(
@@ -525,7 +525,7 @@ KEEPING = (
                 new="= None\n",
             ),
         ),
-        tests=("tests/crypto/test_encryption.py::test_a_secret_that_was_moved_does_not_open",),
+        tests=("tests/crypto/test_encryption.py::test_a_moved_secret_cannot_be_decrypted",),
     ),
     _mutant(
         "a GET cannot write",
@@ -547,7 +547,7 @@ KEEPING = (
         "connections/core/tabular.py",
         """return "'" + text if _starts_like_a_formula(text) else text""",
         "return text",
-        "tests/inventory/test_list.py::test_no_cell_of_an_export_is_a_formula",
+        "tests/inventory/test_list.py::test_no_exported_cell_is_a_formula",
     ),
     _mutant(
         "no backup beside the key ring",
@@ -1572,7 +1572,7 @@ PEERS = (
         PAYLOADS,
         "            object_pairs_hook=_object_of_unique_names,\n",
         "",
-        f"{CONTRADICTIONS}::test_a_404_that_is_not_strict_json_does_not_say_that_it_is_absent",
+        f"{CONTRADICTIONS}::test_a_404_that_is_not_strict_json_does_not_prove_absence",
     ),
     _mutant(
         "a listing with errors is incomplete",
@@ -1594,14 +1594,14 @@ PEERS = (
         LISTING,
         "self._found.setdefault(org_connection.id, org_connection) != org_connection:\n",
         "self._found.setdefault(org_connection.id, org_connection) is None:\n",
-        f"{CONTRADICTIONS}::test_two_contents_on_two_pages_contradict_each_other_too",
+        f"{CONTRADICTIONS}::test_two_contents_on_two_pages_also_contradict_each_other",
     ),
     _mutant(
         "a 200 with errors vouches for no key",
         "connections/datadog/client.py",
         " else reported_errors(document)\n",
         " else None\n",
-        f"{CONTRADICTIONS}::test_every_reader_is_as_strict",
+        f"{CONTRADICTIONS}::test_every_endpoint_parses_as_strictly",
     ),
 )
 
@@ -1810,21 +1810,21 @@ INPUTS_AND_FILES = (
         PAYLOADS,
         "            parse_float=_finite_float,\n",
         "",
-        f"{CONTRADICTIONS}::test_what_is_not_strict_json_ends_in_a_cause",
+        f"{CONTRADICTIONS}::test_a_body_that_is_not_strict_json_has_a_cause",
     ),
     _mutant(
         "JSON is UTF-8",
         PAYLOADS,
         "            body.decode(),\n",
         "            body,\n",
-        f"{CONTRADICTIONS}::test_what_is_not_strict_json_ends_in_a_cause",
+        f"{CONTRADICTIONS}::test_a_body_that_is_not_strict_json_has_a_cause",
     ),
     _mutant(
         "deep nesting is refused in words",
         PAYLOADS,
         "    except (ValueError, RecursionError):\n",
         "    except ValueError:\n",
-        f"{CONTRADICTIONS}::test_what_is_not_strict_json_ends_in_a_cause",
+        f"{CONTRADICTIONS}::test_a_body_that_is_not_strict_json_has_a_cause",
     ),
     _mutant(
         "neither of two contents is kept",
@@ -1852,7 +1852,7 @@ INPUTS_AND_FILES = (
         LISTING,
         "parse_page(document) or reported_errors(document) or ",
         "parse_page(document) or ",
-        f"{CONTRADICTIONS}::test_errors_in_place_of_the_list_are_named_as_such",
+        f"{CONTRADICTIONS}::test_errors_in_place_of_the_list_are_reported_as_errors",
     ),
     _mutant(
         "the ticket pattern is checked when starting",

@@ -16,7 +16,7 @@ from connections.core.secret import Secret
 from connections.models import ApprovalPolicy, Deletion, Person
 from connections.notifications.webhooks import new_secret_text
 from sandbox.server import SandboxServer
-from tests.datadog.servers import ScriptedServer, answer, say
+from tests.datadog.servers import ScriptedServer, http_response, respond
 from tests.flows.support import store_credential
 from tests.notifications.smtp import MailServer
 
@@ -39,7 +39,7 @@ def receiver(settings: Settings, tmp_path: Path) -> Iterator[ScriptedServer]:
     settings.WEBHOOK_SECRET_FILE = str(tmp_path / "webhook_secret")
     create_private_text(tmp_path / "webhook_secret", Secret(new_secret_text()))
     settings.BASE_URL = "https://orgadmin.example.org"
-    with ScriptedServer([say(answer("204 No Content", b""))]) as server:
+    with ScriptedServer([respond(http_response("204 No Content", b""))]) as server:
         settings.WEBHOOK_URL = f"{server.url}/hook/capability-canary?of=ours"
         yield server
 

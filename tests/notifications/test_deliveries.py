@@ -21,12 +21,12 @@ from connections.notifications import channels, delivery
 from tests.datadog.servers import (
     Play,
     ScriptedServer,
-    answer,
-    say,
-    say_and_close,
-    say_and_drip,
-    say_and_reset,
-    say_and_wait,
+    http_response,
+    respond,
+    respond_and_close,
+    respond_and_drip,
+    respond_and_reset,
+    respond_and_wait,
 )
 from tests.notifications.conftest import Tell
 from tests.notifications.smtp import MailServer
@@ -93,16 +93,20 @@ def test_while_a_secret_is_replaced_both_sign(
 @pytest.mark.parametrize(
     ("play", "words", "status"),
     [
-        (say(answer("500 Oops", b"secret-of-the-receiver")), "The receiver returned 500.", 500),
         (
-            say(answer("302 Found", headers={"Location": "/elsewhere"})),
+            respond(http_response("500 Oops", b"secret-of-the-receiver")),
+            "The receiver returned 500.",
+            500,
+        ),
+        (
+            respond(http_response("302 Found", headers={"Location": "/elsewhere"})),
             "The receiver redirects",
             302,
         ),
-        (say_and_wait(), "no answer in time", None),
-        (say_and_reset(), "connection lost", None),
-        (say_and_close(b"HTTP/1.1 20"), "half status line", None),
-        (say_and_drip(b"", drop=b"H"), "no answer in time", None),
+        (respond_and_wait(), "no answer in time", None),
+        (respond_and_reset(), "connection lost", None),
+        (respond_and_close(b"HTTP/1.1 20"), "half status line", None),
+        (respond_and_drip(b"", drop=b"H"), "no answer in time", None),
     ],
     ids=["500", "redirect", "hang", "reset", "cut", "drip"],
 )
@@ -129,14 +133,14 @@ def test_a_receiver_that_cannot_be_reached_is_tried_again(
 
 
 def test_a_huge_response_is_not_read_to_its_end(tell: Tell, receiver: ScriptedServer) -> None:
-    receiver.plays = [say_and_close(answer(body=b"x" * 2_000_000))]
+    receiver.plays = [respond_and_close(http_response(body=b"x" * 2_000_000))]
     tell()
     delivery.run_due(channel=WEBHOOK)
     assert only(WEBHOOK).state == State.DELIVERED
 
 
 def test_a_receiver_that_wants_no_more_is_left_alone(tell: Tell, receiver: ScriptedServer) -> None:
-    receiver.plays = [say(answer("410 Gone", b""))]
+    receiver.plays = [respond(http_response("410 Gone", b""))]
     tell()
     delivery.run_due(channel=WEBHOOK)
     assert (
@@ -147,7 +151,10 @@ def test_a_receiver_that_wants_no_more_is_left_alone(tell: Tell, receiver: Scrip
 def test_a_failed_one_comes_again_later_with_the_same_id(
     tell: Tell, receiver: ScriptedServer, clock: SettableClock
 ) -> None:
-    receiver.plays = [say(answer("500 Oops", b"")), say(answer("200 OK", b""))]
+    receiver.plays = [
+        respond(http_response("500 Oops", b"")),
+        respond(http_response("200 OK", b"")),
+    ]
     tell()
     delivery.run_due(channel=WEBHOOK)
     clock.advance(seconds=9)
@@ -167,7 +174,7 @@ def test_a_failed_one_comes_again_later_with_the_same_id(
 def test_a_receiver_may_ask_for_a_later_try_within_limits(
     tell: Tell, receiver: ScriptedServer, clock: SettableClock, asked: str, seconds: int
 ) -> None:
-    receiver.plays = [say(answer("503 Later", b"", headers={"Retry-After": asked}))]
+    receiver.plays = [respond(http_response("503 Later", b"", headers={"Retry-After": asked}))]
     tell()
     delivery.run_due(channel=WEBHOOK)
     assert only(WEBHOOK).due_at == clock.now() + timedelta(seconds=seconds)
@@ -180,7 +187,7 @@ def test_after_the_last_try_it_is_given_up_and_administrators_are_told_once(
     clock: SettableClock,
     root: Person,
 ) -> None:
-    receiver.plays = [say(answer("500 Oops", b""))]
+    receiver.plays = [respond(http_response("500 Oops", b""))]
     tell()
     tell()
     for _ in range(14):
@@ -238,7 +245,7 @@ def test_a_frozen_worker_does_not_overwrite_another_workers_result(
     assert frozen
     clock.advance(minutes=3)
     delivery.run_due(channel=WEBHOOK)
-    receiver.plays = [say(answer("500 Oops", b""))]
+    receiver.plays = [respond(http_response("500 Oops", b""))]
     delivery.deliver(notification=frozen)
     assert only(WEBHOOK).state == State.DELIVERED
 
@@ -393,7 +400,7 @@ def test_the_address_is_read_when_sending(tell: Tell, mail_server: MailServer, a
 def test_the_secrets_of_a_webhook_stay_out_of_rows_and_logs(
     tell: Tell, receiver: ScriptedServer, settings: Settings, caplog: pytest.LogCaptureFixture
 ) -> None:
-    receiver.plays = [say(answer("500 Oops", b""))]
+    receiver.plays = [respond(http_response("500 Oops", b""))]
     with caplog.at_level(logging.DEBUG, logger="connections"):
         tell()
         delivery.run_due(channel=WEBHOOK)

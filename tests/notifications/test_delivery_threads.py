@@ -10,7 +10,7 @@ import pytest
 from connections.models import Notification
 from connections.notifications import delivery
 from connections.operations import worker
-from tests.datadog.servers import ScriptedServer, answer, say, say_and_wait
+from tests.datadog.servers import ScriptedServer, http_response, respond, respond_and_wait
 from tests.support.processes import ROOT, Running, clean_environment, manage
 
 
@@ -25,10 +25,10 @@ def test_a_worker_signs_a_checkpoint_and_tells_the_webhook_and_the_file(
     env: dict[str, str], tmp_path: Path
 ) -> None:
     arrived = threading.Event()
-    took = answer("204 No Content", b"")
+    took = http_response("204 No Content", b"")
 
     def take(connection: object, is_over: threading.Event) -> None:
-        say(took)(connection, is_over)  # type: ignore[arg-type]
+        respond(took)(connection, is_over)  # type: ignore[arg-type]
         arrived.set()
 
     # Before the webhook is configured, so that the checkpoint is its first message.
@@ -49,7 +49,7 @@ def test_a_worker_signs_a_checkpoint_and_tells_the_webhook_and_the_file(
 
 
 def test_a_worker_ends_in_time_while_a_receiver_hangs(env: dict[str, str], tmp_path: Path) -> None:
-    with ScriptedServer([say_and_wait()]) as receiver:
+    with ScriptedServer([respond_and_wait()]) as receiver:
         env |= {"ORGADMIN_WEBHOOK_URL": receiver.url}
         assert (
             manage("add_person", "--username=ada", "--email=ada@example.com", env=env).returncode

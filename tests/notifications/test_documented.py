@@ -16,7 +16,7 @@ from connections.access.actor import WORKER
 from connections.audit import checkpoints
 from connections.models import Checkpoint, Notification
 from connections.notifications import delivery
-from tests.datadog.servers import ScriptedServer, Seen
+from tests.datadog.servers import ReceivedRequest, ScriptedServer
 from tests.notifications.conftest import Tell
 
 pytestmark = pytest.mark.django_db
@@ -34,7 +34,7 @@ def is_ours() -> Callable[..., bool]:
 
 
 @pytest.fixture
-def sent(tell: Tell, receiver: ScriptedServer) -> Seen:
+def sent(tell: Tell, receiver: ScriptedServer) -> ReceivedRequest:
     tell()
     delivery.run_due(channel=Notification.Channel.WEBHOOK)
     return receiver.seen[0]
@@ -46,13 +46,13 @@ def secret(settings: Settings, receiver: ScriptedServer) -> str:
 
 
 def test_the_shown_function_accepts_what_we_send(
-    is_ours: Callable[..., bool], sent: Seen, secret: str
+    is_ours: Callable[..., bool], sent: ReceivedRequest, secret: str
 ) -> None:
     assert is_ours(sent.headers, sent.body, secret)
 
 
 def test_it_refuses_another_body_another_time_and_another_secret(
-    is_ours: Callable[..., bool], sent: Seen, secret: str
+    is_ours: Callable[..., bool], sent: ReceivedRequest, secret: str
 ) -> None:
     old = dict(sent.headers) | {"webhook-timestamp": "1700000000"}
     assert not is_ours(sent.headers, sent.body + b" ", secret)

@@ -15,7 +15,7 @@ from connections.audit import checkpoints
 from connections.models import AuditEvent, Notification, Person
 from connections.notifications import delivery
 from connections.wording import pluralize
-from tests.datadog.servers import ScriptedServer, answer, say
+from tests.datadog.servers import ScriptedServer, http_response, respond
 from tests.flows.support import read
 from tests.notifications.conftest import Tell
 from tests.notifications.smtp import MailServer
@@ -59,7 +59,7 @@ def test_a_test_of_the_webhook_is_sent_and_shown_and_recorded(
 def test_a_test_that_fails_says_why_and_is_not_repeated(
     administrator: Client, receiver: ScriptedServer
 ) -> None:
-    receiver.plays = [say(answer("500 Oops", b""))]
+    receiver.plays = [respond(http_response("500 Oops", b""))]
     after = read(administrator.post("/notices/test/", {"destination": "webhook:"}))
     assert "Test not delivered" in after.text
     assert "The receiver returned 500." in after.text
@@ -115,7 +115,9 @@ def test_an_administrator_without_an_address_is_told_so(
 def test_trying_again_takes_all_that_was_given_up_for_a_destination(
     administrator: Client, tell: Tell, receiver: ScriptedServer
 ) -> None:
-    receiver.plays = [say(answer("410 Gone", b""))] * 2 + [say(answer("200 OK", b""))]
+    receiver.plays = [respond(http_response("410 Gone", b""))] * 2 + [
+        respond(http_response("200 OK", b""))
+    ]
     tell()
     tell()
     delivery.run_due(channel=Notification.Channel.WEBHOOK)
@@ -136,7 +138,7 @@ def test_the_overview_shows_failed_notifications(
     ada: Person,
     client_of: Callable[[Person], Client],
 ) -> None:
-    receiver.plays = [say(answer("410 Gone", b""))]
+    receiver.plays = [respond(http_response("410 Gone", b""))]
     assert "Some notifications failed" not in read(administrator.get("/")).text
     tell()
     delivery.run_due(channel=Notification.Channel.WEBHOOK)

@@ -34,7 +34,7 @@ from connections.models import ApprovalPolicy, Attempt, Deletion, Outcome, Perso
 from connections.net.connection import Session
 from sandbox import faults
 from tests.datadog.acts import delete_against
-from tests.datadog.servers import CONNECTION_ID, ScriptedServer, answer, say
+from tests.datadog.servers import CONNECTION_ID, ScriptedServer, http_response, respond
 from tests.deletions.conftest import RequestDeletion, credential, make_deletion
 
 # Fixtures of another directory.
@@ -45,9 +45,9 @@ def test_a_redirect_is_not_followed_even_by_a_session_that_sees_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(Session, "get_redirect_target", requests.Session.get_redirect_target)
-    with ScriptedServer([say(answer())]) as other:
+    with ScriptedServer([respond(http_response())]) as other:
         headers = {"Location": f"{other.url}/api/v2/org_connections/{CONNECTION_ID}"}
-        result = delete_against(say(answer("307 Moved", b"", headers=headers)))
+        result = delete_against(respond(http_response("307 Moved", b"", headers=headers)))
     assert result.verdict is AttemptResult.AMBIGUOUS
     assert other.connections == 0
 
@@ -109,7 +109,7 @@ def test_a_404_after_a_lost_answer_is_not_called_absent_before(
     actor = person_actor(person=ada)
     attempt = sending.claim(deletion=deletion, actor=actor, was_rechecked=True)
     assert attempt is not None
-    found = delete_against(say(answer("404 Not Found", b'{"errors":["gone"]}')))
+    found = delete_against(respond(http_response("404 Not Found", b'{"errors":["gone"]}')))
     sending.record_response(attempt=attempt, response=found, actor=actor)
     assert Deletion.objects.get().outcome == Outcome.GONE_UNATTRIBUTED
     assert Attempt.objects.count() == 2

@@ -19,7 +19,7 @@ from connections.people.oidc import exchange
 from connections.people.oidc.exchange import IdentityProvider, open_exchange
 from connections.people.oidc.tokens import ProviderError, Reason
 from connections.web.people import single_sign_on
-from tests.datadog.servers import Play, ScriptedServer, answer
+from tests.datadog.servers import Play, ScriptedServer, http_response
 from tests.people.oidc.support import START, connect, is_signed_in, way_back
 from tests.support.provider import TestProvider
 
@@ -77,7 +77,7 @@ def ends_in_time() -> Iterator[None]:
     assert time.monotonic() - began < ENDED_SECONDS
 
 
-LONG_ANSWER = answer(body=json.dumps({"filler": "x" * 1000}).encode())
+LONG_ANSWER = http_response(body=json.dumps({"filler": "x" * 1000}).encode())
 
 
 @pytest.mark.parametrize(
@@ -120,7 +120,7 @@ def test_three_slow_answers_share_one_deadline() -> None:
             {"keys": []},
         ]
         plays += [
-            after(delay, answer(body=json.dumps(document).encode()))
+            after(delay, http_response(body=json.dumps(document).encode()))
             for delay, document in zip(delays, documents, strict=True)
         ]
         with ends_in_time(), open_exchange(provider_at(server.url)) as asked:
@@ -135,7 +135,7 @@ def test_three_slow_answers_share_one_deadline() -> None:
 
 
 def test_nothing_is_asked_after_the_deadline() -> None:
-    with ScriptedServer([after(0, answer())]) as server:
+    with ScriptedServer([after(0, http_response())]) as server:
         provider = provider_at(server.url, deadline_seconds=0)
         with ends_in_time(), open_exchange(provider) as asked:
             oidc.fetch_metadata(asked)
@@ -145,7 +145,7 @@ def test_nothing_is_asked_after_the_deadline() -> None:
 def test_a_response_that_is_too_long_is_refused() -> None:
     document = metadata_of("an issuer") | {"filler": "x" * exchange.MAX_BODY}
     with (
-        ScriptedServer([after(0, answer(body=json.dumps(document).encode()))]) as server,
+        ScriptedServer([after(0, http_response(body=json.dumps(document).encode()))]) as server,
         pytest.raises(ProviderError, match="body too long"),
         open_exchange(provider_at(server.url)) as asked,
     ):
@@ -153,7 +153,9 @@ def test_a_response_that_is_too_long_is_refused() -> None:
 
 
 def test_a_redirect_is_not_followed() -> None:
-    with ScriptedServer([after(0, answer("302 Found", headers={"Location": "/"}))]) as server:
+    with ScriptedServer(
+        [after(0, http_response("302 Found", headers={"Location": "/"}))]
+    ) as server:
         with (
             pytest.raises(ProviderError, match="status 302"),
             open_exchange(provider_at(server.url)) as asked,
