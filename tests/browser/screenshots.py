@@ -86,7 +86,7 @@ def readme_picture(page: Page) -> None:
     page.goto(listed.path())
     page.get_by_label("Reason").fill("Fraud Detection reads these logs from the lake since March.")
     page.get_by_label("Ticket").fill("SEC-212")
-    page.get_by_label("To confirm, type").fill("Payments EU")
+    page.get_by_label("To confirm, type").fill("Fraud Detection")
     page.screenshot(path=README_PICTURE)
 
 
