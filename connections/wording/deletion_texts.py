@@ -157,7 +157,7 @@ def _closed_lines(
         case DeletionStatus.FAILED:
             what_to_check = _CHECKS.get(deletion.cause, "")
             return [_uncertain_attempts(attempts), what_to_check, attempt_text(last)]
-        case DeletionStatus.NOT_SENT:
+        case DeletionStatus.NOT_SENT | DeletionStatus.GAVE_UP:
             return [earlier, attempt_text(last)]
         case DeletionStatus.ALREADY_GONE:
             seen_at = deletion.snapshot_at

@@ -137,7 +137,9 @@ class DeletionStatus(Enum):
         "Gone, but not proven to be this request. The response was lost.",
     )
     FAILED = Badge("Failed ({http_status})", "danger", "cross", "{refusal}. Nothing was deleted.")
-    NOT_SENT = Badge("Not sent", "muted", "cross", "{cause} This request deleted nothing.")
+    NOT_SENT = Badge("Not sent", "muted", "cross", "{cause} Nothing was sent.")
+    # The same outcome after an attempt, where “Not sent” would be false.
+    GAVE_UP = Badge("Gave up", "muted", "cross", "{cause} This request deleted nothing.")
     CHANGED = Badge(
         "Changed", "warn", "warning", "The connection changed after review. Nothing was sent."
     )
@@ -222,7 +224,7 @@ _OF_OUTCOME = {
     Outcome.ALREADY_ABSENT: DeletionStatus.NOT_FOUND,
     Outcome.GONE_UNATTRIBUTED: DeletionStatus.GONE_UNPROVEN,
     Outcome.REFUSED: DeletionStatus.FAILED,
-    Outcome.NOT_SENT: DeletionStatus.NOT_SENT,
+    Outcome.NOT_SENT: DeletionStatus.GAVE_UP,
     Outcome.STALE: DeletionStatus.CHANGED,
     Outcome.DECLINED: DeletionStatus.DECLINED,
     Outcome.WITHDRAWN: DeletionStatus.WITHDRAWN,
@@ -253,6 +255,8 @@ def status_of(deletion: Deletion) -> DeletionStatus:
     if outcome == Outcome.ALREADY_ABSENT and deletion.cause == Cause.ABSENT_WHEN_READ:
         was_listed = deletion.is_reviewed
         return DeletionStatus.ALREADY_GONE if was_listed else DeletionStatus.NOT_LISTED
+    if outcome == Outcome.NOT_SENT and not deletion.epoch:
+        return DeletionStatus.NOT_SENT
     return _OF_OUTCOME[outcome]
 
 
@@ -358,7 +362,7 @@ def label_of_state(state: str) -> str:
 
 
 def outcome_badge(outcome: str) -> Badge:
-    """The badge of an outcome, whatever happened to the deletion later."""
+    """The badge of an outcome, true of every deletion that has it."""
     found = _OF_OUTCOME[Outcome(outcome)].value
     return replace(found, label=found.label.removesuffix(" ({http_status})"), explanation="")
 

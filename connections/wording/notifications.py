@@ -47,9 +47,6 @@ def notification_title(
         return "Approval needed"
     if code == "deletion.still_present" and needs_approval:
         return "No effect so far: approval needed again"
-    if code == "deletion.settled" and details.get("outcome") == Outcome.NOT_SENT:
-        # Datadog might have refused an earlier attempt.
-        return "Not deleted"
     if code == "deletion.settled" and details.get("outcome") in set(Outcome):
         return label_of_outcome(str(details["outcome"]))
     return _TITLES.get(code, code)

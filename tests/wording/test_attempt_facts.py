@@ -63,8 +63,6 @@ CLAIMS_NOTHING_SENT = re.compile(
 CLAIMS_NOTHING_DELETED = re.compile(
     r"nothing was deleted|not deleted by|deleted nothing", re.IGNORECASE
 )
-# The name of an outcome: its explanation says what came of earlier attempts.
-LABEL_OF_NOT_SENT = "Not sent"
 CLAIMS_A_LOST_ANSWER = re.compile(r"(?:answer|response) was lost", re.IGNORECASE)
 
 
@@ -158,8 +156,7 @@ def false_texts(history: History, texts: list[str]) -> list[str]:
     return [
         text
         for text in texts
-        if text != LABEL_OF_NOT_SENT
-        and (
+        if (
             (sent > Sent.NOTHING and CLAIMS_NOTHING_SENT.search(text))
             or (sent > Sent.REFUSED and CLAIMS_NOTHING_DELETED.search(text))
             or (sent != Sent.UNCERTAIN and CLAIMS_A_LOST_ANSWER.search(text))
