@@ -50,7 +50,7 @@ def test_every_decision_is_in_the_index_and_on_one_page() -> None:
     for path in records:
         text = path.read_text()
         headings = re.findall(r"^## (.+)$", text, re.MULTILINE)
-        assert headings == ["Context", "Decision", "Consequences", "What would change our mind"]
+        assert headings == ["Context", "Decision", "Consequences", "What would change this"]
         assert len(text.splitlines()) <= 40
 
 

@@ -7,8 +7,7 @@ from pathlib import Path
 from connections.operations.texts import collect_texts
 
 ROOT = Path(__file__).resolve().parents[2]
-# The decisions are left out: each tells how its authors argued.
-DOCUMENTS = [ROOT / "README.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCUMENTS = [ROOT / "README.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 # Each as a regular expression, with what to write instead.
 BANNED = {
