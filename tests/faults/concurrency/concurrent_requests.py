@@ -43,7 +43,7 @@ PATIENCE = 120.0  # seconds
 
 
 def seed(plan: Plan) -> Work:
-    """Store the people and the credentials that the others work with."""
+    """Store the people and credentials that the other plans use."""
 
     def work() -> Results:
         for name in plan["people"]:
@@ -61,7 +61,7 @@ def seed(plan: Plan) -> Work:
 
 
 def ask(plan: Plan) -> Work:
-    """Review every connection of the plan beforehand, then ask for and confirm each deletion."""
+    """Review every connection of the plan first, then request and confirm each deletion."""
     actor = person_actor(person=Person.objects.get(username=plan["person"]))
     credentials_by_name = {each.name: each for each in Credential.objects.all()}
     shown = [
@@ -92,7 +92,7 @@ def ask(plan: Plan) -> Work:
 
 
 def visit(plan: Plan) -> Work:
-    """Open every review in a browser of one's own beforehand, then send every form."""
+    """Open every review in a separate browser first, then submit every form."""
     client = Client(SERVER_NAME="127.0.0.1")
     client.force_login(Person.objects.get(username=plan["person"]))
     ids = dict(Credential.objects.values_list("name", "pk"))
@@ -117,7 +117,7 @@ def record(plan: Plan) -> Work:
     actor = command_actor()
     credential = Credential.objects.get(name="Payments US")
 
-    def act(number: int) -> dict[str, str]:
+    def append_event(number: int) -> dict[str, str]:
         sentence = f"Act {number} of process {plan['number']}."
         with audit.atomic():
             row = Credential.objects.get(pk=credential.pk)
@@ -130,7 +130,7 @@ def record(plan: Plan) -> Work:
             )
         return {"answer": sentence}
 
-    return lambda: [act(number) for number in range(plan["acts"])]
+    return lambda: [append_event(number) for number in range(plan["acts"])]
 
 
 def refresh(plan: Plan) -> Work:
@@ -146,7 +146,7 @@ def refresh(plan: Plan) -> Work:
 
 
 def send(plan: Plan) -> Work:
-    """Load the waiting deletions beforehand, then send each, as a worker with old rows does."""
+    """Load the waiting deletions first, then send each, as a worker with stale rows does."""
     waiting = list(Deletion.objects.filter(state=State.WAITING).order_by("requested_at"))
 
     def work() -> Results:

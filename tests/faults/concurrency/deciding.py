@@ -1,4 +1,4 @@
-"""What concurrent processes do about deletions that need approval."""
+"""Plans of concurrent processes for deletions that need approval."""
 
 from collections.abc import Callable
 from typing import Any
@@ -22,7 +22,7 @@ BREAKER = "breaker"
 
 
 def guard(plan: Plan) -> Work:
-    """Store approvers and one who may break glass, and ask for every deletion of the plan."""
+    """Store approvers and a person with break glass, and request every deletion of the plan."""
 
     def work() -> Results:
         for name in APPROVERS:
@@ -31,16 +31,16 @@ def guard(plan: Plan) -> Work:
         Person.objects.filter(username=BREAKER).update(may_break_glass=True)
         Credential.objects.update(policy=ApprovalPolicy(plan["policy"]))
         for name, connection_id in plan["connections"]:
-            _ask(person=plan["person"], credential=name, connection_id=UUID(connection_id))
+            _request(person=plan["person"], credential=name, connection_id=UUID(connection_id))
         return []
 
     return work
 
 
-def _ask(*, person: str, credential: str, connection_id: UUID) -> None:
+def _request(*, person: str, credential: str, connection_id: UUID) -> None:
     actor = person_actor(person=Person.objects.get(username=person))
     sender = Credential.objects.get(name=credential)
-    shown = reviews.review(actor=actor, credential=sender, connection_id=connection_id)
+    review = reviews.review(actor=actor, credential=sender, connection_id=connection_id)
     deletion_lifecycle.request_deletion(
         actor=actor,
         credential=sender,
@@ -48,16 +48,16 @@ def _ask(*, person: str, credential: str, connection_id: UUID) -> None:
         reason=REASON,
         ticket="",
         request_id=uuid4(),
-        digest=shown.digest,
+        digest=review.digest,
         confirmation=None,
     )
 
 
 def decide(plan: Plan) -> Work:
-    """Take hold of all that waits for approval beforehand, then do one thing to each."""
+    """Load all deletions that need approval first, then apply one action to each."""
     actor = person_actor(person=Person.objects.get(username=plan["person"]))
     waiting = list(Deletion.objects.filter(state=State.REQUESTED).order_by("requested_at"))
-    acts: dict[str, Callable[[Deletion], Deletion]] = {
+    actions: dict[str, Callable[[Deletion], Deletion]] = {
         "approve": lambda deletion: approvals.approve_deletion(
             deletion=deletion, actor=actor, digest=deletion.approval_digest
         ),
@@ -73,10 +73,10 @@ def decide(plan: Plan) -> Work:
         ),
     }
 
-    def act(deletion: Deletion) -> dict[str, str]:
+    def apply_action(deletion: Deletion) -> dict[str, str]:
         try:
-            return {"answer": acts[plan["act"]](deletion).state}
+            return {"answer": actions[plan["act"]](deletion).state}
         except DomainError as error:
             return {"answer": type(error).__name__}
 
-    return lambda: [act(deletion) for deletion in waiting]
+    return lambda: [apply_action(deletion) for deletion in waiting]

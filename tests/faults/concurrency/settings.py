@@ -1,8 +1,8 @@
-"""The product's settings of the concurrent processes, with cheap passwords."""
+"""The product's settings for the concurrent processes, with a fast password hasher."""
 
 from orgadmin import settings as product
 
-# Every setting of the product; what stands below replaces one of them.
+# Every setting of the product; the assignments below replace some of them.
 globals().update({name: value for name, value in vars(product).items() if name.isupper()})
 
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]

@@ -1,4 +1,4 @@
-"""Starts processes that prepare first and then all begin at once."""
+"""Starts processes that first prepare and then all begin at once."""
 
 import json
 import os
@@ -41,8 +41,8 @@ class ConcurrentProcesses:
         """The results of each process; fails when one of them failed."""
         output, errors = self.process.communicate(timeout=PATIENCE)
         assert self.process.returncode == 0, errors
-        told: list[list[dict[str, str]]] = json.loads(output)
-        return told
+        results_by_process: list[list[dict[str, str]]] = json.loads(output)
+        return results_by_process
 
 
 @contextmanager
@@ -101,9 +101,9 @@ def run_concurrently(
 
 
 def add_connections(world: World, *, orgs: int, each: int) -> list[tuple[str, str]]:
-    """Add orgs that each share data with some partners; pairs of an org's name and an id.
+    """Add orgs that each share data with partners; return pairs of org name and connection ID.
 
-    Each shares data with one more, so that the text to confirm stays the same to the end.
+    Each shares data with one more org, so that the confirmation text never changes.
     """
     wanted = []
     for number in range(orgs):
@@ -119,7 +119,7 @@ def add_connections(world: World, *, orgs: int, each: int) -> list[tuple[str, st
 
 
 def _seed(world: World) -> dict[str, Any]:
-    """Six Operators, and a credential of each org that has keys on the US site."""
+    """The plan that stores six operators and a credential of each org with keys on the US site."""
     pairs = [
         {
             "name": pair.org.name,

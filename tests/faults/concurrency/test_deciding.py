@@ -1,4 +1,4 @@
-"""Several people decide on the same deletions at once, each in a process of their own."""
+"""Several people decide on the same deletions at once, each in a separate process."""
 
 from collections import Counter
 from typing import Any
@@ -26,29 +26,29 @@ STATES = """
 EVENTS = "SELECT code, count(*) FROM connections_auditevent GROUP BY code"
 
 
-def guarded(wanted: list[tuple[str, str]], *, policy: str) -> dict[str, Any]:
-    """What comes before: everything is asked for by one Operator, and nobody has decided."""
+def requests_plan(wanted: list[tuple[str, str]], *, policy: str) -> dict[str, Any]:
+    """The plan that runs first: one operator requests every deletion."""
     return {"kind": "guard", "person": PEOPLE[0], "connections": wanted, "policy": policy}
 
 
-def decides(person: str, act: str) -> dict[str, Any]:
+def decision_plan(person: str, act: str) -> dict[str, Any]:
     return {"kind": "decide", "person": person, "act": act}
 
 
-def answers(told: list[list[dict[str, str]]]) -> list[Counter[str]]:
-    return [Counter(each["answer"] for each in one) for one in told]
+def count_results(results: list[list[dict[str, str]]]) -> list[Counter[str]]:
+    return [Counter(each["answer"] for each in one) for one in results]
 
 
 @pytest.mark.parametrize(("policy", "needed"), [("one", 1), ("two", 2)])
-def test_of_four_approvers_at_once_as_many_count_as_are_needed(
+def test_of_four_concurrent_approvals_only_the_required_number_counts(
     shared_database: SharedDatabase, bare_sandbox: SandboxServer, policy: str, needed: int
 ) -> None:
     wanted = add_connections(bare_sandbox.world, orgs=3, each=4)
-    told = run_concurrently(
-        [decides(person, "approve") for person in APPROVERS],
+    results = run_concurrently(
+        [decision_plan(person, "approve") for person in APPROVERS],
         database=shared_database,
         sandbox=bare_sandbox,
-        before=[guarded(wanted, policy=policy)],
+        before=[requests_plan(wanted, policy=policy)],
     )
     assert Counter(rows_of(shared_database, STATES)) == {("approved", "", needed): len(wanted)}
     expected = {
@@ -56,7 +56,7 @@ def test_of_four_approvers_at_once_as_many_count_as_are_needed(
         "requested": len(wanted) * (needed - 1),
         "ConflictError": len(wanted) * (len(APPROVERS) - needed),
     }
-    assert sum(answers(told), Counter()) == Counter(expected)
+    assert sum(count_results(results), Counter()) == Counter(expected)
     events = dict(rows_of(shared_database, EVENTS))
     assert events["deletion.approved"] == len(wanted) * needed
 
@@ -65,7 +65,7 @@ def test_of_four_approvers_at_once_as_many_count_as_are_needed(
     ("person", "act", "outcome"),
     [(PEOPLE[0], "withdraw", "withdrawn"), (APPROVERS[1], "decline", "declined")],
 )
-def test_what_is_approved_and_ended_at_once_is_one_of_both(
+def test_a_concurrent_approval_and_end_leave_one_valid_state(
     shared_database: SharedDatabase,
     bare_sandbox: SandboxServer,
     person: str,
@@ -74,13 +74,13 @@ def test_what_is_approved_and_ended_at_once_is_one_of_both(
 ) -> None:
     wanted = add_connections(bare_sandbox.world, orgs=3, each=4)
     run_concurrently(
-        [decides(APPROVERS[0], "approve"), decides(person, act)],
+        [decision_plan(APPROVERS[0], "approve"), decision_plan(person, act)],
         database=shared_database,
         sandbox=bare_sandbox,
-        before=[guarded(wanted, policy="one")],
+        before=[requests_plan(wanted, policy="one")],
     )
     found = Counter(rows_of(shared_database, STATES))
-    # An approved one may still be withdrawn; nothing that ended bears an approval given later.
+    # An approved deletion can still be withdrawn; a closed one has no later approval.
     possible = {("approved", "", 1), ("settled", outcome, 0)}
     possible |= {("settled", outcome, 1)} if act == "withdraw" else set()
     assert set(found) <= possible
@@ -88,24 +88,24 @@ def test_what_is_approved_and_ended_at_once_is_one_of_both(
     assert not [one for _, one in wanted if bare_sandbox.world.deletes_received(one)]
 
 
-def test_what_is_approved_and_broken_at_once_is_sent_once(
+def test_a_concurrent_approval_and_break_glass_send_it_once(
     shared_database: SharedDatabase, bare_sandbox: SandboxServer
 ) -> None:
     wanted = add_connections(bare_sandbox.world, orgs=2, each=3)
     run_concurrently(
         [
-            decides(APPROVERS[0], "approve"),
-            decides(APPROVERS[1], "approve"),
-            decides(BREAKER, "break"),
+            decision_plan(APPROVERS[0], "approve"),
+            decision_plan(APPROVERS[1], "approve"),
+            decision_plan(BREAKER, "break"),
         ],
         database=shared_database,
         sandbox=bare_sandbox,
-        before=[guarded(wanted, policy="two")],
+        before=[requests_plan(wanted, policy="two")],
     )
     sent = [bare_sandbox.world.deletes_received(one) for _, one in wanted]
     assert set(sent) <= {0, 1}
-    glass = "SELECT break_glass_at IS NOT NULL, state, outcome FROM connections_deletion"
-    assert set(rows_of(shared_database, glass)) <= {
+    query = "SELECT break_glass_at IS NOT NULL, state, outcome FROM connections_deletion"
+    assert set(rows_of(shared_database, query)) <= {
         (True, "settled", "deleted"),
         (1, "settled", "deleted"),
         (False, "approved", ""),
@@ -113,15 +113,15 @@ def test_what_is_approved_and_broken_at_once_is_sent_once(
     }
 
 
-def test_what_changes_while_it_is_approved_is_never_sent(
+def test_a_connection_that_changes_during_approval_is_never_deleted(
     shared_database: SharedDatabase, bare_sandbox: SandboxServer
 ) -> None:
     wanted = add_connections(bare_sandbox.world, orgs=2, each=4)
     with started_processes(
-        [decides(person, "approve") for person in APPROVERS[:2]],
+        [decision_plan(person, "approve") for person in APPROVERS[:2]],
         database=shared_database,
         sandbox=bare_sandbox,
-        before=[guarded(wanted, policy="two")],
+        before=[requests_plan(wanted, policy="two")],
     ) as started:
         started.wait_until_ready()
         started.start()

@@ -1,4 +1,4 @@
-"""Six real processes ask for the same deletions at the same time, on one database."""
+"""Six real processes request the same deletions at once, on one database."""
 
 from collections import Counter
 from typing import Any
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.slow
 def plans(
     kind: str, connections: list[tuple[str, str]], *, is_same_form: bool
 ) -> list[dict[str, Any]]:
-    """The same work for six processes: one person's form six times, or six people's own."""
+    """The same work for six processes: one person's form six times, or six people's forms."""
     return [
         {
             "kind": kind,
@@ -29,35 +29,37 @@ def plans(
 
 
 def received(sandbox: SandboxServer, connections: list[tuple[str, str]]) -> Counter[int]:
-    """How many connections got how many DELETEs."""
+    """The number of connections by the number of DELETEs received."""
     return Counter(sandbox.world.deletes_received(one) for _, one in connections)
 
 
-def test_equal_requests_of_six_processes_are_one_deletion_and_one_delete_each(
+def test_equal_requests_from_six_processes_create_one_deletion_and_one_delete_each(
     shared_database: SharedDatabase, bare_sandbox: SandboxServer
 ) -> None:
     wanted = add_connections(bare_sandbox.world, orgs=4, each=6)
-    told = run_concurrently(
+    results = run_concurrently(
         plans("ask", wanted, is_same_form=True), database=shared_database, sandbox=bare_sandbox
     )
-    assert Counter(each["answer"] for one in told for each in one) == {"deletion": 144}
-    # Each process was led to the same record.
-    assert all([each["id"] for each in one] == [each["id"] for each in told[0]] for one in told)
+    assert Counter(each["answer"] for one in results for each in one) == {"deletion": 144}
+    # Each process got the same deletion.
+    assert all(
+        [each["id"] for each in one] == [each["id"] for each in results[0]] for one in results
+    )
     assert received(bare_sandbox, wanted) == {1: 24}
     rows = rows_of(shared_database, "SELECT state, outcome FROM connections_deletion")
     assert Counter(rows) == {("settled", "deleted"): 24}
     assert rows_of(shared_database, "SELECT count(*) FROM connections_attempt") == [(24,)]
 
 
-def test_six_people_who_ask_for_the_same_send_it_once(
+def test_six_people_who_request_the_same_deletions_send_each_once(
     shared_database: SharedDatabase, bare_sandbox: SandboxServer
 ) -> None:
     wanted = add_connections(bare_sandbox.world, orgs=2, each=6)
-    told = run_concurrently(
+    results = run_concurrently(
         plans("ask", wanted, is_same_form=False), database=shared_database, sandbox=bare_sandbox
     )
-    # Who comes when it is gone already is told so; nobody meets an error.
-    answers = {each["answer"] for one in told for each in one}
+    # Late requests get a message that it is gone; none fails with an error.
+    answers = {each["answer"] for one in results for each in one}
     assert answers <= {"deletion", "ReviewChangedError", "InvalidInputError", "ConflictError"}
     assert received(bare_sandbox, wanted) == {1: 12}
     rows = rows_of(
@@ -67,7 +69,7 @@ def test_six_people_who_ask_for_the_same_send_it_once(
     )
     kinds = Counter(rows)
     assert kinds.pop(("deleted", 1)) == 12
-    # Asked for between the DELETE and its proof: read again, found absent, never sent.
+    # Requested between the DELETE and its verification: absent in the pre-send check, never sent.
     assert set(kinds) <= {("already_absent", 0)}
 
 
@@ -76,12 +78,12 @@ def test_forms_sent_by_six_browsers_at_once_send_each_delete_once(
     shared_database: SharedDatabase, bare_sandbox: SandboxServer, is_same_form: bool
 ) -> None:
     wanted = add_connections(bare_sandbox.world, orgs=2, each=5)
-    told = run_concurrently(
+    results = run_concurrently(
         plans("visit", wanted, is_same_form=is_same_form),
         database=shared_database,
         sandbox=bare_sandbox,
     )
-    answers = {each["answer"] for one in told for each in one}
-    # 409 and 422 are the review as it is now, for who came when it was gone.
+    answers = {each["answer"] for one in results for each in one}
+    # 409 and 422 show the current review to those whose form came after the deletion.
     assert answers <= ({"303"} if is_same_form else {"303", "409", "422"})
     assert received(bare_sandbox, wanted) == {1: 10}

@@ -1,4 +1,4 @@
-"""Nothing is locked while Datadog thinks: seen from outside, while it thinks for long."""
+"""No lock is held while Datadog is slow to respond, as observed from another connection."""
 
 import time
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ from tests.faults.concurrency.support import (
 from tests.support.databases import SharedDatabase
 from tests.support.rows import rows_of
 
-HANG = 1.6  # seconds; each of the three requests of a deletion hangs so long
+HANG = 1.6  # seconds; each request of a deletion hangs this long
 SAMPLE_EVERY = 0.1
 LONGEST_IDLE = 1.0
 # Whether a backend of the product holds a transaction open without working, and for how long.
@@ -29,7 +29,7 @@ IDLE = """
     WHERE datname = current_database() AND pid <> pg_backend_pid()
     AND state LIKE 'idle in transaction%'
 """
-# What others could wait for; the lock on its own transaction number, everybody holds.
+# Locks others could wait for, without each transaction's lock on its own ID.
 LOCKS = """
     SELECT count(*) FROM pg_locks JOIN pg_database d ON d.oid = database
     WHERE d.datname = current_database() AND pid <> pg_backend_pid()
@@ -37,12 +37,12 @@ LOCKS = """
 
 
 def plan(wanted: list[tuple[str, str]]) -> dict[str, Any]:
-    """One person deletes."""
+    """The plan of one person who deletes these connections."""
     return {"kind": "ask", "person": PEOPLE[0], "connections": wanted, "is_same_form": True}
 
 
 def requests_as_they_hang(sandbox: SandboxServer, *, many: int) -> Iterator[None]:
-    """Come round each time that another request has reached Datadog and hangs there."""
+    """Yield each time another request has reached Datadog and hangs there."""
     before = len(sandbox.world.requests())
 
     def has_come(number: int) -> bool:
@@ -54,7 +54,7 @@ def requests_as_they_hang(sandbox: SandboxServer, *, many: int) -> Iterator[None
 
 
 def hang(sandbox: SandboxServer) -> None:
-    """Let Datadog think before each answer, whatever is asked."""
+    """Delay every response from Datadog."""
     for operation in ("list", "delete", "current_user"):
         fault = replace(delayed(seconds=HANG), name=f"slow_{operation}")
         sandbox.world.set_fault(fault=fault, operation=operation)
@@ -72,7 +72,7 @@ def test_no_transaction_is_idle_and_no_lock_is_held_while_datadog_hangs(
         started.wait_until_ready()
         hang(bare_sandbox)
         started.start()
-        # Listing, DELETE, listing, whose org it is.
+        # The list, the DELETE, the list again, and the org of the keys.
         for _ in requests_as_they_hang(bare_sandbox, many=4):
             until = time.monotonic() + HANG - 2 * SAMPLE_EVERY
             while time.monotonic() < until:
@@ -102,18 +102,18 @@ def test_others_can_write_while_datadog_hangs(
         while rows_of(shared_database, written) != [(20,)] and time.monotonic() < deadline:
             time.sleep(SAMPLE_EVERY)
         assert rows_of(shared_database, written) == [(20,)]
-        # The first of the deletion's own requests has not been answered.
+        # The deletion's first request has had no response yet.
         assert rows_of(shared_database, "SELECT count(*) FROM connections_attempt") == [(0,)]
         bare_sandbox.world.clear_faults()
         started.results()
 
 
-def test_900_acts_of_six_processes_are_all_recorded(
+def test_900_events_from_six_processes_are_all_recorded(
     shared_database: SharedDatabase, bare_sandbox: SandboxServer
 ) -> None:
     plans = [{"kind": "record", "number": number, "acts": 150} for number in range(6)]
-    told = run_concurrently(plans, database=shared_database, sandbox=bare_sandbox)
+    results = run_concurrently(plans, database=shared_database, sandbox=bare_sandbox)
     query = "SELECT sentence FROM connections_auditevent WHERE code = 'export.started'"
     sentences = [sentence for (sentence,) in rows_of(shared_database, query)]
     assert len(set(sentences)) == len(sentences) == 900
-    assert set(sentences) == {each["answer"] for one in told for each in one}
+    assert set(sentences) == {each["answer"] for one in results for each in one}

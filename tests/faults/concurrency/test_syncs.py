@@ -1,4 +1,4 @@
-"""Six processes read the same orgs at once, and what two orgs both see is kept once."""
+"""Six processes sync the same orgs at once; a connection that two orgs list is stored once."""
 
 from sandbox.server import SandboxServer
 from tests.faults.concurrency.support import run_concurrently

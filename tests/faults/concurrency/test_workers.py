@@ -1,4 +1,4 @@
-"""Six workers at once: what waits is sent once more, by one of them."""
+"""Six workers at once: each waiting deletion is sent once, by one of them."""
 
 from collections import Counter
 
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.mark.parametrize("kind", ["send", "run_due"])
-def test_what_waits_is_sent_once_by_six_workers(
+def test_six_workers_send_each_waiting_deletion_once(
     shared_database: SharedDatabase, bare_sandbox: SandboxServer, kind: str
 ) -> None:
     wanted = add_connections(bare_sandbox.world, orgs=5, each=4)
@@ -29,7 +29,7 @@ def test_what_waits_is_sent_once_by_six_workers(
         sandbox=bare_sandbox,
         before=[ask],
     )
-    # The one that was refused with 429, and the one that deleted.
+    # The attempt that got 429, and the one that deleted.
     received = Counter(bare_sandbox.world.deletes_received(one) for _, one in wanted)
     assert received == {2: len(wanted)}
     rows = rows_of(shared_database, "SELECT outcome, epoch FROM connections_deletion")

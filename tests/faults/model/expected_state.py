@@ -1,4 +1,4 @@
-"""What really happened, recorded apart from the product: a Datadog whose lists may be wrong."""
+"""What really happened, recorded independently of the product, with lists that may be wrong."""
 
 import threading
 from collections.abc import Callable
@@ -109,10 +109,10 @@ class PlannedFaults:
     freezes_before: bool = False
     freezes_after: bool = False
     executes_late: timedelta | None = None
-    # What others do while this process waits for a listing, or for the answer to its DELETE.
+    # What others do while this process waits for a list, or for the response to its DELETE.
     while_listing: Callable[[], None] | None = None
     while_sending: Callable[[], None] | None = None
-    # The keys answer for another org: what is not listed says nothing.
+    # The keys belong to another org, so a missing connection proves nothing.
     other_org: bool = False
 
 
@@ -141,32 +141,32 @@ class ModelDatadog(FakeDatadog):
         """Check that it was allowed to leave, then apply the planned faults."""
         self.clock.advance(seconds=0.25)
         sending = self._enter(UUID(connection_id))
-        act, self.script.while_sending = self.script.while_sending, None
-        if act:
-            act()
+        action, self.script.while_sending = self.script.while_sending, None
+        if action:
+            action()
         if self.script.dies_before:
             raise DiedError
         if self.script.freezes_before:
             raise FrozenError(None)
-        answer = self.carry_out(sending, connection_id=connection_id)
+        response = self.carry_out(sending, connection_id=connection_id)
         if self.script.dies_after:
             raise DiedError
         if self.script.freezes_after:
-            raise FrozenError(answer)
-        sending.response = answer
-        return answer
+            raise FrozenError(response)
+        sending.response = response
+        return response
 
     def carry_out(self, sending: SentDelete, *, connection_id: str) -> DeleteResponse:
         """Let the DELETE reach Datadog; returns the response, not yet received by the process."""
         before = self.world.deletes_executed(connection_id)
-        answer = super().delete_org_connection(connection_id=connection_id)
+        response = super().delete_org_connection(connection_id=connection_id)
         sending.executed = self.world.deletes_executed(connection_id) > before
-        if self.script.executes_late and answer.verdict == "ambiguous" and not sending.executed:
+        if self.script.executes_late and response.verdict == "ambiguous" and not sending.executed:
             at = self.clock.at + self.script.executes_late
             self.ledger.late.append(
                 LateExecution(at=at, connection_id=connection_id, sending=sending)
             )
-        return answer
+        return response
 
     def list_org_connections(
         self, *, deadline_seconds: float = 10, page_size: int = 1000
@@ -175,9 +175,9 @@ class ModelDatadog(FakeDatadog):
         if threading.current_thread() is threading.main_thread():
             # No two things happen at the same moment, so that a run can be repeated.
             self.clock.advance(seconds=0.25)
-            act, self.script.while_listing = self.script.while_listing, None
-            if act:
-                act()
+            action, self.script.while_listing = self.script.while_listing, None
+            if action:
+                action()
         listing = super().list_org_connections(page_size=page_size)
         listed = {UUID(one.id) for one in listing.org_connections}
         self.ledger.listed_as_present |= listed
@@ -204,7 +204,7 @@ class ModelDatadog(FakeDatadog):
 
 
 def approvers_in_current_round(deletion: Deletion) -> set[str]:
-    """Who approved it since it was last unknown, declined or lapsed, by the record alone."""
+    """Who approved it since it was last unknown, declined or lapsed, by the audit log alone."""
     names: set[str] = set()
     for event in audit.events_of(subject=deletion):
         ends = {
@@ -220,6 +220,6 @@ def approvers_in_current_round(deletion: Deletion) -> set[str]:
 
 
 def confirmations_of(deletion: Deletion) -> int:
-    """How often a person confirmed it, by the record."""
+    """How often a person confirmed it, by the audit log."""
     codes = [event.code for event in audit.events_of(subject=deletion)]
     return codes.count(audit.EventCode.DELETION_CONFIRMED)

@@ -19,7 +19,7 @@ ALLOWED_STATES_AFTER: dict[str, set[str]] = {
     State.STILL_PRESENT: {State.SENDING, State.UNKNOWN, State.SETTLED},
     State.SETTLED: set(),
 }
-# Outcomes that say: we deleted nothing. Stale says only what was found before sending again.
+# Outcomes that mean we deleted nothing. Stale only describes the check before sending again.
 NOT_DELETED_BY_US = {
     Outcome.REFUSED,
     Outcome.NOT_SENT,
@@ -102,7 +102,7 @@ class Invariants:
             assert deletion.verified_at
         if deletion.outcome in NOT_DELETED_BY_US:
             assert not any(one.executed for one in sendings), deletion.outcome
-            # Nor may it have been, or yet be: nobody could say so then.
+            # It must not have been deleted earlier or be deleted later: that would be unknown then.
             assert not any(one.is_ambiguous for one in sendings), deletion.outcome
         if deletion.outcome == Outcome.ALREADY_ABSENT:
             assert 404 in told or deletion.connection_id in self.ledger.listed_as_absent

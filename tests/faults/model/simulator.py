@@ -1,4 +1,4 @@
-"""What every life of a deletion needs: its cast, its troubles, and how each act is played."""
+"""The setup of every random sequence: people, faults, and how each action runs."""
 
 import sys
 from collections.abc import Callable
@@ -106,7 +106,7 @@ class Simulator(RuleBasedStateMachine):
         stage = self.stage
         self.savepoint = transaction.atomic()
         self.savepoint.__enter__()
-        # As Django's own tests do: a durable transaction may begin in here.
+        # As Django's own tests do: a durable transaction can begin inside.
         transaction.get_connection().atomic_blocks[-1]._from_testcase = True
         stage.world.reset()
         stage.world.hides, stage.world.ghosts = False, ()

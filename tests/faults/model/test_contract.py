@@ -1,4 +1,4 @@
-"""The fake Datadog of the model says what the client says of the sandbox, word for word."""
+"""The model's fake client returns exactly what the real client returns from the simulator."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -66,7 +66,7 @@ def name_of(fault: Fault | None) -> str:
 
 
 def real(server: SandboxServer) -> DatadogClient:
-    """The client with Payments US's keys, before the sandbox."""
+    """The real client with Payments US's keys, connected to the simulator."""
     pair = key_pair_of(server.world, ORG)
     return DatadogClient(
         base_url=server.base_urls[US],
@@ -81,38 +81,38 @@ def fake(world: World) -> FakeDatadog:
 
 
 def compare(
-    server: SandboxServer, fault: Fault | None, operation: str, act: Callable[[Datadog], object]
+    server: SandboxServer, fault: Fault | None, operation: str, call: Callable[[Datadog], object]
 ) -> object:
-    """What both say, and what both did to the world; they must be the same."""
-    told = []
+    """Check that both return the same and change the world in the same way; the result."""
+    outcomes = []
     for datadog in (real(server), fake(server.world)):
         if fault:
             server.world.set_fault(fault=fault, operation=operation)
-        said = act(datadog)
-        journal = [(one.path, one.executed) for one in server.world.requests()]
+        result = call(datadog)
+        received = [(one.path, one.executed) for one in server.world.requests()]
         left = {one.id for one in server.world.connections()}
-        told.append((said, journal, left))
+        outcomes.append((result, received, left))
         server.world.reset()
-    assert told[0] == told[1]
-    return told[0][0]
+    assert outcomes[0] == outcomes[1]
+    return outcomes[0][0]
 
 
 def without_time(answer: DeleteResponse) -> DeleteResponse:
     return replace(answer, duration_ms=0)
 
 
-def or_error(ask: Callable[[], object]) -> object:
-    """What comes, or what is known of the error in its place."""
+def or_error(call_datadog: Callable[[], object]) -> object:
+    """The result, or the details of the error."""
     try:
-        return ask()
+        return call_datadog()
     except DatadogError as error:
         return (error.cause, error.http_status, error.errors, error.retry_after_seconds)
 
 
 @pytest.mark.parametrize("fault", DELETE_FAULTS, ids=name_of)
-def test_a_delete_is_answered_alike(bare_sandbox: SandboxServer, fault: Fault | None) -> None:
+def test_a_delete_has_the_same_result(bare_sandbox: SandboxServer, fault: Fault | None) -> None:
     wanted = connection_between(bare_sandbox.world, ORG, "Group SOC").id
-    said = compare(
+    result = compare(
         bare_sandbox,
         fault,
         "delete",
@@ -120,13 +120,13 @@ def test_a_delete_is_answered_alike(bare_sandbox: SandboxServer, fault: Fault | 
             datadog.delete_org_connection(connection_id=wanted, deadline_seconds=0.3)
         ),
     )
-    assert isinstance(said, DeleteResponse)
-    assert (said.verdict == AttemptResult.DELETED) == (said.http_status == 200)
+    assert isinstance(result, DeleteResponse)
+    assert (result.verdict == AttemptResult.DELETED) == (result.http_status == 200)
 
 
 @pytest.mark.parametrize("fault", LISTING_FAULTS, ids=name_of)
 @pytest.mark.parametrize("page_size", [1000, 1])
-def test_a_listing_is_answered_alike(
+def test_a_list_has_the_same_result(
     bare_sandbox: SandboxServer, fault: Fault | None, page_size: int
 ) -> None:
     compare(
@@ -138,13 +138,13 @@ def test_a_listing_is_answered_alike(
 
 
 @pytest.mark.parametrize("fault", [None, faults.ANOTHER_ORG, faults.RETURNS_403], ids=name_of)
-def test_whose_keys_they_are_is_answered_alike(
+def test_the_owner_of_the_keys_is_the_same(
     bare_sandbox: SandboxServer, fault: Fault | None
 ) -> None:
     compare(bare_sandbox, fault, "current_user", lambda datadog: or_error(lambda: datadog.whoami()))
 
 
-def test_a_closed_port_is_answered_alike() -> None:
+def test_a_closed_port_has_the_same_result() -> None:
     world = make_world()
     pair = key_pair_of(world, ORG)
     wanted = connection_between(world, ORG, "Group SOC").id
@@ -154,11 +154,11 @@ def test_a_closed_port_is_answered_alike() -> None:
         application_key=Secret(pair.application_key),
     )
     closed = FakeDatadog(world, pair=pair, is_closed=True)
-    real_says, fake_says = (
+    real_result, fake_result = (
         without_time(each.delete_org_connection(connection_id=wanted)) for each in (client, closed)
     )
-    assert real_says == fake_says
-    assert fake_says.verdict == AttemptResult.NOT_SENT
+    assert real_result == fake_result
+    assert fake_result.verdict == AttemptResult.NOT_SENT
 
 
 def test_a_deadline_that_has_passed_sends_nothing(bare_sandbox: SandboxServer) -> None:

@@ -29,7 +29,7 @@ from tests.support.sandbox import US
 
 pytestmark = [pytest.mark.django_db, pytest.mark.database, pytest.mark.slow]
 
-STEPS_A_LIFE = 20
+STEPS_PER_SEQUENCE = 20
 
 
 def how_many() -> int:
@@ -110,12 +110,12 @@ def stage(
 
 
 def test_no_sequence_of_actions_breaks_an_invariant(stage: SimulatedSetup) -> None:
-    print(f"lives: {how_many()} of {STEPS_A_LIFE} steps, seed {which()} (LIVES_SEED)")  # noqa: T201 - pytest shows it when the test fails
+    print(f"{how_many()} sequences of {STEPS_PER_SEQUENCE} steps, seed {which()} (LIVES_SEED)")  # noqa: T201 - pytest shows it when the test fails
     run_state_machine_as_test(
         seed(which())(DeletionMachine),
         settings=settings(
             max_examples=how_many(),
-            stateful_step_count=STEPS_A_LIFE,
+            stateful_step_count=STEPS_PER_SEQUENCE,
             deadline=None,
             database=None,
             print_blob=True,
