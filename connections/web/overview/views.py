@@ -104,7 +104,7 @@ def _deletion_items(deletions: list[Deletion], action: str, status: str) -> Iter
         yield AttentionItem(
             tone="muted",
             icon="dot",
-            headline="More like these",
+            headline="More with this status",
             about="",
             detail="",
             at=None,
