@@ -23,7 +23,7 @@ REST = (
     "subject_id, sentence"
 )
 # Inserts the first event again.
-AGAIN = f"""
+INSERT_AGAIN = f"""
     INSERT INTO connections_auditevent
     SELECT {{seq}}, {REST}
     FROM connections_auditevent WHERE seq = 1
@@ -32,8 +32,8 @@ REFUSED = {
     "edit": "UPDATE connections_auditevent SET text = 'x'",
     "edit a copied column": "UPDATE connections_auditevent SET sentence = 'x' WHERE seq = 1",
     "remove": "DELETE FROM connections_auditevent",
-    "leave a gap": AGAIN.format(seq="seq + 7"),
-    "put in again": AGAIN.format(seq="seq"),
+    "leave a gap": INSERT_AGAIN.format(seq="seq + 7"),
+    "put in again": INSERT_AGAIN.format(seq="seq"),
     "change a name": "UPDATE connections_personalvalue SET value = 'Eve'",
     "change a commitment while erasing": "UPDATE connections_personalvalue SET value = '', "
     "salt = '', erased_at = CURRENT_TIMESTAMP, commitment = 'x'",
@@ -49,8 +49,8 @@ REFUSED = {
     "remove a verification": "DELETE FROM connections_auditverification",
 }
 SQLITE = {
-    "replace": AGAIN.format(seq="seq").replace("INSERT", "INSERT OR REPLACE"),
-    "replace by the hidden number": AGAIN.format(seq="seq + 2").replace(
+    "replace": INSERT_AGAIN.format(seq="seq").replace("INSERT", "INSERT OR REPLACE"),
+    "replace by the hidden number": INSERT_AGAIN.format(seq="seq + 2").replace(
         "INSERT INTO connections_auditevent\n    SELECT",
         f"INSERT OR REPLACE INTO connections_auditevent (rowid, seq, {REST})\n    SELECT rowid,",
     ),
@@ -62,7 +62,7 @@ SQLITE = {
     "update or replace": "UPDATE OR REPLACE connections_auditevent SET seq = 1",
 }
 POSTGRESQL = {
-    "upsert": AGAIN.format(seq="seq") + "ON CONFLICT (seq) DO UPDATE SET text = 'x'",
+    "upsert": INSERT_AGAIN.format(seq="seq") + "ON CONFLICT (seq) DO UPDATE SET text = 'x'",
     "truncate the events": "TRUNCATE connections_auditevent",
     "truncate the names": "TRUNCATE connections_personalvalue",
     "truncate the head": "TRUNCATE connections_audithead",
@@ -113,7 +113,7 @@ def test_postgresql_refuses_to(record_of_two: None, how: str) -> None:
     refuses(POSTGRESQL[how])
 
 
-def test_an_event_stores_no_name_and_is_shown_with_it(
+def test_an_event_stores_no_name_but_is_shown_with_it(
     ada: Person, edith: Person, actor_for: Callable[[Person], Actor]
 ) -> None:
     audit.record(
@@ -147,7 +147,7 @@ def test_text_from_outside_is_neither_a_template_nor_a_reference(
     assert stored.sentence == f"Ada met {text}. {text}!"
 
 
-def test_a_sentence_has_exactly_the_values_that_its_template_names() -> None:
+def test_the_values_of_an_event_must_match_its_template() -> None:
     assert audit.Sentence("A {{brace}}.").pieces == ("A {", "brace}", ".")
     for values in ({}, {"who": "Ada", "what": "it"}, {"what": "it"}):
         with pytest.raises(TypeError):
@@ -167,7 +167,7 @@ def test_a_name_is_stored_once_for_each_person(
     assert value.commitment == verify.commitment_of(salt, "name", "Ada")
 
 
-def test_the_same_name_of_two_people_is_committed_to_in_two_ways(
+def test_the_same_name_of_two_people_has_two_commitments(
     ada: Person, grace: Person, actor_for: Callable[[Person], Actor]
 ) -> None:
     """Otherwise a commitment would reveal an erased name to anyone who tries names."""
@@ -228,7 +228,7 @@ def test_a_failed_block_leaves_no_event(db: None) -> None:
     assert not AuditEvent.objects.exists()
 
 
-def test_the_head_is_locked_last(
+def test_the_head_row_is_locked_last(
     ada: Person, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
     with audit.atomic():
@@ -242,14 +242,14 @@ def test_the_head_is_locked_last(
     assert AuditEvent.objects.count() == 1
 
 
-def test_three_events_of_one_transaction_cost_no_more_queries_than_one(
+def test_three_events_of_one_transaction_take_no_more_queries_than_one(
     ada: Person,
     actor_for: Callable[[Person], Actor],
     django_assert_max_num_queries: DjangoAssertNumQueries,
 ) -> None:
     actor = actor_for(ada)
     audit.record(code=EventCode.EXPORT_STARTED, actor=actor, sentence=audit.Sentence("First."))
-    # Five, and the savepoint that the test's own transaction causes.
+    # Five, plus the savepoint caused by the test's own transaction.
     with django_assert_max_num_queries(7), audit.atomic():
         for _ in range(3):
             audit.record(
@@ -259,7 +259,7 @@ def test_three_events_of_one_transaction_cost_no_more_queries_than_one(
             )
 
 
-def test_an_event_costs_three_queries_besides_its_insert_and_time(
+def test_an_event_takes_three_queries_besides_its_insert_and_the_time(
     ada: Person,
     actor_for: Callable[[Person], Actor],
     django_assert_max_num_queries: DjangoAssertNumQueries,

@@ -34,12 +34,12 @@ def test_values_with_two_spellings_are_refused(value: object) -> None:
         chain.canonical_text({"value": value})
 
 
-def test_a_key_that_is_no_string_is_refused() -> None:
+def test_a_key_that_is_not_a_string_is_refused() -> None:
     with pytest.raises(TypeError):
         chain.canonical_text({"value": {1: "one"}})
 
 
-def test_each_hash_is_over_the_one_before() -> None:
+def test_each_hash_includes_the_previous_one() -> None:
     first = chain.event_hash(chain.NO_HASH, b"one")
     assert first == sha(b"orgadmin audit event 1\n" + bytes(32) + b"\x00" * 7 + b"\x03one")
     assert chain.event_hash(first, b"one") != first

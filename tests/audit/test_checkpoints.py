@@ -85,7 +85,7 @@ def test_every_thousandth_event_gets_a_checkpoint_at_once(monkeypatch: pytest.Mo
     assert sizes() == [3, 6, 11]
 
 
-def test_a_checkpoint_that_could_not_be_signed_is_made_later(settings: Settings) -> None:
+def test_a_checkpoint_that_could_not_be_signed_is_created_later(settings: Settings) -> None:
     act()
     checkpoints.make_checkpoint()
     path = Path(settings.SIGNING_KEY_FILE)
@@ -97,7 +97,7 @@ def test_a_checkpoint_that_could_not_be_signed_is_made_later(settings: Settings)
     assert sizes() == [1, 2]
 
 
-def test_without_a_key_nothing_is_made_and_a_warning_says_so(
+def test_without_a_key_no_checkpoint_is_created_and_a_warning_is_logged(
     settings: Settings, caplog: pytest.LogCaptureFixture
 ) -> None:
     act()
@@ -173,7 +173,7 @@ def run_verify(*arguments: str) -> tuple[int, dict[str, object]]:
     return code, json.loads(out.getvalue())
 
 
-def test_the_command_says_that_the_log_is_intact_and_what_it_read(tmp_path: Path) -> None:
+def test_the_command_reports_an_intact_log_and_what_it_verified(tmp_path: Path) -> None:
     act()
     made = checkpoints.make_checkpoint()
     assert made is not None

@@ -15,7 +15,7 @@ from tests.flows.support import read
 
 SERVICES = Path(__file__).parents[2] / "connections"
 # The actions that the design requires to be recorded, by the start of their codes.
-ACTS = (
+REQUIRED_PREFIXES = (
     "person.signed_in",
     "person.sign_in_failed",
     "person.added",
@@ -40,17 +40,17 @@ ACTS = (
 
 
 def test_every_important_action_has_a_code() -> None:
-    assert set(ACTS) <= set(EventCode)
+    assert set(REQUIRED_PREFIXES) <= set(EventCode)
 
 
-def test_every_code_is_recorded_somewhere() -> None:
+def test_every_code_is_recorded_by_some_service() -> None:
     texts = [path.read_text() for path in SERVICES.rglob("*.py") if path.name != "outbox.py"]
     used = set(re.findall(r"\bEventCode\.([A-Z_]+)", "\n".join(texts)))
     assert {code.name for code in EventCode} - used == set()
 
 
 @pytest.mark.parametrize("code", list(EventCode))
-def test_a_code_is_about_something_and_says_what_happened(code: EventCode) -> None:
+def test_a_code_names_a_subject_and_what_happened(code: EventCode) -> None:
     assert re.fullmatch(r"[a-z_]+\.[a-z_]+", code)
 
 

@@ -105,20 +105,20 @@ def test_an_erased_person_cannot_sign_in_and_has_no_role(acts_of_ada: Person) ->
     )
 
 
-def test_a_value_is_not_brought_back(acts_of_ada: Person) -> None:
+def test_an_erased_value_cannot_be_restored(acts_of_ada: Person) -> None:
     erasure.erase_person(actor=command_actor(), person=acts_of_ada)
     row = PersonalValue.objects.get(number=1)
     assert (row.value, row.salt, bool(row.commitment)) == ("", "", True)
 
 
-def test_only_an_administrator_erases(
+def test_only_an_administrator_can_erase(
     ada: Person, grace: Person, actor_for: Callable[[Person], Actor]
 ) -> None:
     with pytest.raises(PermissionDenied):
         erasure.erase_person(actor=actor_for(grace), person=ada)
 
 
-def test_the_last_administrator_is_not_erased(root: Person) -> None:
+def test_the_last_administrator_cannot_be_erased(root: Person) -> None:
     with pytest.raises(ConflictError):
         erasure.erase_person(actor=command_actor(), person=root)
     assert Person.objects.get(pk=root.pk).username == "root"

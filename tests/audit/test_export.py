@@ -28,7 +28,7 @@ def lines_of(text: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in text.splitlines()]
 
 
-def test_an_unfiltered_export_is_the_chain_itself(
+def test_an_unfiltered_export_contains_the_whole_chain(
     client_of: ClientOf, edith: Person, ada: Person
 ) -> None:
     for number in range(3):
@@ -60,7 +60,7 @@ def test_a_csv_is_exactly_the_filtered_set_and_safe_to_open(
     assert json.loads(row["text"])["seq"] == int(row["seq"])
 
 
-def test_an_export_of_a_text_search_crosses_its_batches(
+def test_an_export_of_a_text_search_includes_every_batch(
     client_of: ClientOf, edith: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(search, "EXPORT_BATCH_SIZE", 2)
@@ -149,7 +149,7 @@ def test_an_export_by_a_person_counts_as_a_new_event(
     assert [row["code"] for row in shipper.ship()] == ["export.started", "export.finished"] * 2
 
 
-def test_a_limit_is_kept_and_the_rest_follows(shipper: Shipper) -> None:
+def test_a_limit_is_respected_and_the_rest_comes_next(shipper: Shipper) -> None:
     for number in range(5):
         add_event(f"Act {number}.")
     assert [row["seq"] for row in shipper.ship("--limit", "2")] == [1, 2]

@@ -20,7 +20,7 @@ __all__ = ["addresses", "pages"]
 
 pytestmark = pytest.mark.django_db
 
-# The values that make a form, otherwise submitted as rendered, change something.
+# Values that make an otherwise unchanged form change something.
 CHANGED = {
     "credential-new": {"site": "sandbox-us1"},
     "credential-rename": {"name": "Another name"},

@@ -69,7 +69,9 @@ def test_the_role_cannot(database: tuple[str, str], statement: str) -> None:
             connection.execute(statement)
 
 
-def test_the_role_can_do_what_the_service_does(database: tuple[str, str], tmp_path: Path) -> None:
+def test_the_role_can_do_everything_the_service_does(
+    database: tuple[str, str], tmp_path: Path
+) -> None:
     url, role = database
     create_private_text(tmp_path / "keyring.json", new_key_ring_text())
     as_role = f"{url}{'&' if '?' in url else '?'}options=-c%20role%3D{role}"
@@ -84,7 +86,7 @@ def test_the_role_can_do_what_the_service_does(database: tuple[str, str], tmp_pa
 
 # --- Temporary tables, which PostgreSQL looks in before all others --------------------------------
 
-DELETION, ASKER, OTHER = (uuid.UUID(int=number) for number in (1, 2, 3))
+DELETION, REQUESTER, OTHER = (uuid.UUID(int=number) for number in (1, 2, 3))
 # What each temporary table contains, and what the trigger would then accept.
 APPROVED_BY_NOBODY = (
     "CREATE TEMPORARY TABLE connections_approval AS SELECT d.id AS deletion_id,"
@@ -93,17 +95,17 @@ APPROVED_BY_NOBODY = (
     "UPDATE public.connections_deletion SET state = 'approved'",
     "Other people must approve it first",
 )
-APPROVED_BY_THE_ASKER = (
+APPROVED_BY_THE_REQUESTER = (
     "CREATE TEMPORARY TABLE connections_deletion AS SELECT id, 'requested' AS state,"  # noqa: S608
     f" '{OTHER}'::uuid AS requested_by_id, approval_digest, 'one' AS policy,"
     " NULL::timestamptz AS break_glass_at FROM public.connections_deletion",
     "INSERT INTO public.connections_approval (deletion_id, approver_id, approver_name,"  # noqa: S608
     " requester_id, decision, digest, reason, decided_at)"
-    f" SELECT id, '{ASKER}', 'ada', '{OTHER}', 'approved', approval_digest, '', now()"
+    f" SELECT id, '{REQUESTER}', 'ada', '{OTHER}', 'approved', approval_digest, '', now()"
     " FROM public.connections_deletion",
     "An approval is of one deletion",
 )
-A_GAP_IN_THE_RECORD = (
+GAP_IN_THE_AUDIT_LOG = (
     "CREATE TEMPORARY TABLE connections_auditevent AS SELECT 41 AS seq",
     "INSERT INTO public.connections_auditevent (seq, text, previous, hash, at, code, actor_kind,"
     " actor, request_id, subject_type, subject_id, sentence)"
@@ -113,7 +115,9 @@ A_GAP_IN_THE_RECORD = (
 
 
 @pytest.mark.parametrize("has_temporary_tables", [False, True])
-@pytest.mark.parametrize("attack", [APPROVED_BY_NOBODY, APPROVED_BY_THE_ASKER, A_GAP_IN_THE_RECORD])
+@pytest.mark.parametrize(
+    "attack", [APPROVED_BY_NOBODY, APPROVED_BY_THE_REQUESTER, GAP_IN_THE_AUDIT_LOG]
+)
 def test_temporary_tables_do_not_replace_real_ones(
     database: tuple[str, str], attack: tuple[str, str, str], has_temporary_tables: bool
 ) -> None:
@@ -133,7 +137,7 @@ def test_temporary_tables_do_not_replace_real_ones(
 
 def store_a_request(connection: psycopg.Connection) -> None:
     """Insert a deletion that needs one approval directly into the tables."""
-    insert(connection, "connections_person", id=ASKER, username="ada")
+    insert(connection, "connections_person", id=REQUESTER, username="ada")
     insert(connection, "connections_person", id=OTHER, username="eve")
     insert(connection, "connections_credential", id=DELETION, name="Payments")
     insert(
@@ -141,7 +145,7 @@ def store_a_request(connection: psycopg.Connection) -> None:
         "connections_deletion",
         id=DELETION,
         credential_id=DELETION,
-        requested_by_id=ASKER,
+        requested_by_id=REQUESTER,
         policy="one",
         state="requested",
         request_id=DELETION,
@@ -180,7 +184,7 @@ EMPTY: dict[str, object] = {
 }
 
 
-def test_every_trigger_function_names_its_own_search_path(database: tuple[str, str]) -> None:
+def test_every_trigger_function_sets_its_own_search_path(database: tuple[str, str]) -> None:
     url, _ = database
     with psycopg.connect(url) as connection, connection.cursor() as cursor:
         cursor.execute(
@@ -193,7 +197,7 @@ def test_every_trigger_function_names_its_own_search_path(database: tuple[str, s
         assert found == [([f"search_path=pg_catalog, {schema}, pg_temp"],)]
 
 
-def test_the_doctor_finds_nothing_wrong_with_the_role(
+def test_doctor_finds_nothing_wrong_with_the_role(
     database: tuple[str, str], tmp_path: Path
 ) -> None:
     url, role = database
@@ -201,7 +205,7 @@ def test_the_doctor_finds_nothing_wrong_with_the_role(
     assert (found["database role"]["level"], found["triggers"]["level"]) == ("ok", "ok")
 
 
-def test_the_doctor_warns_of_a_role_that_could_get_past_the_triggers(
+def test_doctor_warns_of_a_role_that_could_bypass_the_triggers(
     database: tuple[str, str], tmp_path: Path
 ) -> None:
     url, role = database

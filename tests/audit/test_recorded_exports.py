@@ -41,7 +41,7 @@ def codes() -> list[str]:
     return list(found.values_list("code", flat=True))
 
 
-def leave(response: HttpResponseBase) -> None:
+def disconnect(response: HttpResponseBase) -> None:
     """Close the response as the server does, but keep the test's database connection open."""
     request_finished.disconnect(close_old_connections)
     response.close()
@@ -49,7 +49,7 @@ def leave(response: HttpResponseBase) -> None:
 
 
 @pytest.mark.parametrize("url", URLS)
-def test_a_whole_export_is_recorded_with_its_rows_and_the_hash_of_its_bytes(
+def test_a_complete_export_is_recorded_with_its_row_count_and_hash(
     client_of: ClientOf, edith: Person, make: Make, url: str
 ) -> None:
     make(reason="Süd")
@@ -68,7 +68,7 @@ def test_it_is_recorded_before_the_first_byte(
 ) -> None:
     response = client_of(edith).get(URLS[0])
     assert codes() == ["export.started"]
-    leave(response)
+    disconnect(response)
 
 
 def test_a_client_that_disconnects_leaves_an_aborted_export(
@@ -102,7 +102,7 @@ def test_an_error_in_an_export_is_recorded_and_raised(
     response = client_of(edith).get(URLS[0])
     with pytest.raises(ZeroDivisionError):
         response.getvalue()
-    leave(response)
+    disconnect(response)
     assert event(EventCode.EXPORT_ABORTED).details["cause"] == "ZeroDivisionError"
     assert codes() == ["export.started", "export.aborted"]
 
@@ -129,9 +129,7 @@ def test_an_export_whose_end_cannot_be_recorded_does_not_end(
     assert event(EventCode.EXPORT_ABORTED).details["cause"] == "OSError"
 
 
-def test_asking_for_the_headers_alone_records_nothing(
-    client_of: ClientOf, edith: Person, make: Make
-) -> None:
+def test_a_head_request_records_nothing(client_of: ClientOf, edith: Person, make: Make) -> None:
     response = client_of(edith).head(URLS[0])
     assert response.status_code == 200
     assert codes() == []
@@ -155,7 +153,7 @@ def test_the_newest_checkpoint_is_sent_outside_the_content(
     assert started.details["checkpoint_root"] == checkpoint.root
 
 
-def test_a_command_is_recorded_alike_and_prints_the_checkpoint_beside_its_output(
+def test_a_command_is_recorded_too_and_prints_the_checkpoint_separately(
     make: Make, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     make()
@@ -175,7 +173,7 @@ def test_a_command_is_recorded_alike_and_prints_the_checkpoint_beside_its_output
     assert capsys.readouterr().err == ""
 
 
-def test_a_command_overwrites_no_file_but_an_earlier_checkpoint(make: Make, tmp_path: Path) -> None:
+def test_a_command_overwrites_only_an_earlier_checkpoint_file(make: Make, tmp_path: Path) -> None:
     make()
     path = tmp_path / "notes.txt"
     path.write_text("mine")
@@ -203,7 +201,7 @@ def signed_in_cookie(client_of: ClientOf, edith: Person) -> str:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_closed_socket_is_noticed_and_recorded(
+def test_a_closed_socket_is_detected_and_recorded(
     live_server: LiveServer, make: Make, signed_in_cookie: str
 ) -> None:
     for minute in range(40):

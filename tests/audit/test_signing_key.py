@@ -101,7 +101,7 @@ def test_a_machine_that_kept_the_old_file_signs_nothing_and_says_so(
     assert "No checkpoint was made" in caplog.text
 
 
-def test_a_file_whose_waiting_key_was_altered_is_refused(key_file: Path) -> None:
+def test_a_file_with_an_altered_pending_key_is_refused(key_file: Path) -> None:
     stage_signing_key()
     altered = document(key_file)
     altered["next"]["public_key"] = altered["public_key"]

@@ -23,8 +23,8 @@ from tests.browser.stage import database_at, make_blank_database, served
 from tests.browser.watch import Watch
 from tests.support.people import make_person
 
-# Longer than the service takes on a busy machine, shorter than anyone's patience.
-PATIENCE_MS = 15_000
+# Longer than the service takes on a busy machine, but short enough to fail fast.
+TIMEOUT_MS = 15_000
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -48,7 +48,7 @@ def _chromium() -> str:
 
 @pytest.fixture(scope="session")
 def browser_type_launch_args(_chromium: str) -> dict[str, Any]:
-    """Debian's Chromium, quiet and without anything that would go to the network."""
+    """Debian's Chromium, without any background network access."""
     return {
         "executable_path": _chromium,
         "args": [
@@ -67,7 +67,7 @@ def browser_type_launch_args(_chromium: str) -> dict[str, Any]:
 
 @pytest.fixture(scope="session")
 def base_url() -> str:
-    """Each test has a service of its own, so there is none for all of them."""
+    """Each test has its own service, so there is no shared base URL."""
     return ""
 
 
@@ -90,7 +90,7 @@ def blank_database(
 def stage(
     blank_database: Path, django_db_blocker: DjangoDbBlocker, tmp_path: Path
 ) -> Iterator[str]:
-    """The address of a service whose database is this test's own."""
+    """The address of a service with this test's own database."""
     path = tmp_path / "orgadmin.sqlite3"
     shutil.copy(blank_database, path)
     with django_db_blocker.unblock(), database_at(path), served() as address:
@@ -99,7 +99,7 @@ def stage(
 
 @pytest.fixture
 def watch() -> Iterator[Watch]:
-    """All that the browser complains of; anything unexpected fails the test."""
+    """Everything the browser reports; anything unexpected fails the test."""
     watch = Watch()
     yield watch
     assert watch.unexpected() == []
@@ -117,13 +117,13 @@ def open_as(stage: str, new_context: Callable[..., BrowserContext], watch: Watch
 def page_opener(
     *, address: str, new_context: Callable[..., BrowserContext], watch: Watch
 ) -> OpenAs:
-    """What `open_as` gives, for the service at `address`."""
+    """The `open_as` function for the service at `address`."""
 
     def open_page(person: Person | None, **context_options: Any) -> Page:
         context = new_context(
             base_url=address, viewport={"width": 1280, "height": 900}, **context_options
         )
-        context.set_default_timeout(PATIENCE_MS)
+        context.set_default_timeout(TIMEOUT_MS)
         watch.follow(context)
         if person:
             context.add_cookies([session_cookie(person, address=address)])
@@ -146,7 +146,7 @@ def administrator(stage: str) -> Person:
 
 @pytest.fixture
 def desk(operator: Person, sandbox: SandboxServer, open_as: OpenAs) -> Desk:
-    """Ada's browser, and what Payments US shares with Group SOC."""
+    """Ada's browser, and the connection from Payments US to Group SOC."""
     return Desk.at(sandbox=sandbox, page=open_as(operator))
 
 
@@ -165,7 +165,7 @@ def demo(
     django_db_blocker: DjangoDbBlocker,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Demo]:
-    """The demo's company with something of everything, to be copied."""
+    """The demo company in all its variety, to be copied."""
     directory = tmp_path_factory.mktemp("demo")
     database, key_ring = directory / "orgadmin.sqlite3", directory / "keyring.json"
     shutil.copy(blank_database, database)
@@ -188,7 +188,7 @@ def demo_stage(
     django_db_blocker: DjangoDbBlocker,
     tmp_path: Path,
 ) -> Iterator[str]:
-    """The address of a service in which the demo's company has a month behind it."""
+    """The address of a service with a month of the demo company's data."""
     settings.KEYRING_FILE = demo.key_ring
     settings.SIGNING_KEY_FILE = demo.key_ring.with_name("signing_key.json")
     settings.EXTRA_SITES = demo.sandbox.base_urls

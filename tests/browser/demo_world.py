@@ -1,4 +1,4 @@
-"""The demo's company with something of everything: each state and outcome, good and bad keys."""
+"""The demo company with every state and outcome, and valid and invalid keys."""
 
 import uuid
 from dataclasses import dataclass
@@ -44,7 +44,7 @@ LONG_REASON = (
 
 @dataclass(frozen=True)
 class _Builder:
-    """Adds to the demo what it lacks."""
+    """Adds what the demo lacks."""
 
     world: World
 
@@ -56,12 +56,14 @@ class _Builder:
     def administrator(self) -> Actor:
         return person_actor(person=Person.objects.get(username="administrator"))
 
-    def ask(self, *, sender: str, source: str, sink: str, reason: str = LONG_REASON) -> Deletion:
-        """Ask for and confirm a deletion as the review does."""
+    def request(
+        self, *, sender: str, source: str, sink: str, reason: str = LONG_REASON
+    ) -> Deletion:
+        """Request and confirm a deletion as the review does."""
         connection_id = uuid.UUID(connection_id_between(source=source, sink=sink))
-        return self.ask_for(connection_id, sender=sender, reason=reason)
+        return self.request_by_id(connection_id, sender=sender, reason=reason)
 
-    def ask_for(self, connection_id: uuid.UUID, *, sender: str, reason: str) -> Deletion:
+    def request_by_id(self, connection_id: uuid.UUID, *, sender: str, reason: str) -> Deletion:
         """The same, by id."""
         credential = Credential.objects.get(name=sender)
         shown = reviews.review(
@@ -79,19 +81,19 @@ class _Builder:
         )
 
     def deletions(self) -> None:
-        """The states and outcomes that the demo has not."""
+        """The states and outcomes that the demo lacks."""
         self._not_sent()
         self._stale()
-        self.ask(sender="Retail US", source="Retail US", sink="Contact Center")  # 401
-        self.ask(sender="Payments EU", source="Insurance EU", sink="Payments EU")  # 400
-        self.ask_for(
+        self.request(sender="Retail US", source="Retail US", sink="Contact Center")  # 401
+        self.request(sender="Payments EU", source="Insurance EU", sink="Payments EU")  # 400
+        self.request_by_id(
             uuid.UUID("0b7e3c1a-0000-4000-8000-00000000c0de"),
             sender="Payments EU",
             reason="An id that somebody passed on",
         )
         self._sending()
-        self._broken_glass()
-        self.ask(sender="Payments EU", source="Payments EU", sink="Partner Portal")  # 429
+        self._break_glass()
+        self.request(sender="Payments EU", source="Payments EU", sink="Partner Portal")  # 429
 
     def _not_sent(self) -> None:
         from sandbox import faults
@@ -102,9 +104,9 @@ class _Builder:
             fault=faults.rate_limited(reset="300"), connection_id=connection_id, times=1
         )
         with clock.offset(-timedelta(hours=5)):
-            asked = self.ask(sender="Retail US", source=source, sink=sink)
+            asked = self.request(sender="Retail US", source=source, sink=sink)
         with clock.offset(-timedelta(hours=4)):
-            # This one alone: to the clock of then, what was requested today lies in the future.
+            # Only this one: at that clock time, what was requested today is in the future.
             due.run_deletion(deletion=asked, actor=WORKER)
 
     def _stale(self) -> None:
@@ -113,15 +115,15 @@ class _Builder:
         self.world.change_connection(
             connection_id=connection_id, connection_types=("logs", "metrics", "audit")
         )
-        self.ask(sender="Payments EU", source=source, sink=sink)
+        self.request(sender="Payments EU", source=source, sink=sink)
 
     def _sending(self) -> None:
-        """A deletion whose process is at it, or was killed."""
+        """A deletion that is being sent, or whose process was killed."""
         credential = Credential.objects.get(name="Payments EU")
         credential_lifecycle.change_policy(
             actor=self.administrator, credential=credential, policy=ApprovalPolicy.ONE
         )
-        asked = self.ask(sender="Payments EU", source="Data Lake EU", sink="Payments EU")
+        asked = self.request(sender="Payments EU", source="Data Lake EU", sink="Payments EU")
         credential.refresh_from_db()
         credential_lifecycle.change_policy(
             actor=self.administrator, credential=credential, policy=ApprovalPolicy.NONE
@@ -130,11 +132,11 @@ class _Builder:
         approvals.approve_deletion(deletion=asked, actor=approver, digest=asked.approval_digest)
         assert claim(deletion=asked, actor=self.operator, was_rechecked=True)
 
-    def _broken_glass(self) -> None:
-        """Sent without the approval it needed; nobody has looked back at it."""
+    def _break_glass(self) -> None:
+        """Sent without the required approval; not reviewed yet."""
         operator = Person.objects.get(username="operator")
         people.allow_break_glass(actor=self.administrator, person=operator, is_allowed=True)
-        asked = self.ask(sender="Group SOC", source="Fraud Detection", sink="Group SOC")
+        asked = self.request(sender="Group SOC", source="Fraud Detection", sink="Group SOC")
         actor = person_actor(person=Person.objects.get(username="operator"))
         break_glass.break_glass(
             deletion=asked,
@@ -144,7 +146,7 @@ class _Builder:
         )
 
     def credentials(self) -> None:
-        """One that never worked, one that is retired, one that fails since today."""
+        """One that never worked, one that is retired, and one that started failing today."""
         manager = person_actor(person=Person.objects.get(username="credentials"))
         site = Credential.objects.get(name="Labs").site
         credential_lifecycle.add_credential(
@@ -183,7 +185,7 @@ class _Builder:
         approver = Person.objects.get(username="approver")
         set_up_app(approver, "JBSWY3DPEHPK3PXP")
         set_up_recovery_codes(approver)
-        # It has a name and cannot sign in, so it is of somebody whose sign-in nobody tries.
+        # It has a name and can't sign in, so it belongs to a person whose sign-in isn't tested.
         Authenticator.objects.create(
             user=Person.objects.get(username="auditor"),
             type=Authenticator.Type.WEBAUTHN,
@@ -191,13 +193,13 @@ class _Builder:
         )
 
     def record(self) -> None:
-        """Signed with two keys, one after the other, and found whole."""
+        """Signed with two keys in succession, and verified."""
         checkpoints.rotate_signing_key(actor=self.administrator)
         auditor = person_actor(person=Person.objects.get(username="auditor"))
         verification.verify_now(actor=auditor)
 
     def notices(self) -> None:
-        """One in each state, about what was recorded last of a deletion."""
+        """One in each state, about the last event of a deletion."""
         told = AuditEvent.objects.filter(code=audit.EventCode.DELETION_SETTLED).order_by("-seq")
         results = {
             "waiting": ("The receiver returned 503.", 503, 2),
@@ -218,7 +220,7 @@ class _Builder:
                 person=None if state in {"waiting", "given_up"} else self.operator.person,
                 state=state,
                 created_at=now,
-                # Not before the pages were looked at.
+                # Not before the pages have been opened.
                 due_at=now + timedelta(days=1) if state == "waiting" else None,
                 attempts=attempts,
                 answered_at=now,
@@ -228,7 +230,7 @@ class _Builder:
 
 
 def build(world: World) -> None:
-    """Fill the empty database; the sandbox that serves `world` must answer."""
+    """Fill the empty database; the simulator that serves `world` must be running."""
     history.seed()
     builder = _Builder(world)
     builder.deletions()

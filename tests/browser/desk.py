@@ -1,4 +1,4 @@
-"""A person in a browser who is about to delete one connection of the sandbox."""
+"""A person in a browser who is about to delete one connection of the simulator."""
 
 from dataclasses import dataclass
 from typing import Self
@@ -19,7 +19,7 @@ REASON = "no longer needed since the March carve-out"
 
 @dataclass(frozen=True, kw_only=True)
 class Desk:
-    """The page, the credential that sends, the connection, and what Datadog really received."""
+    """The page, the sending credential, the connection, and the requests Datadog received."""
 
     page: Page
     credential: Credential
@@ -43,7 +43,7 @@ class Desk:
 
     @property
     def outcome(self) -> Locator:
-        """Where the result stands."""
+        """The part of the page with the result."""
         return self.page.locator("#outcome")
 
     @property
@@ -53,11 +53,11 @@ class Desk:
 
     @property
     def delete_button(self) -> Locator:
-        """The button that sends."""
+        """The button that sends the DELETE."""
         return self.page.get_by_role("button", name="Delete connection")
 
     def fill(self) -> None:
-        """Open the review, give a reason and type what is asked for."""
+        """Open the review, and type a reason and the confirmation text."""
         self.page.goto(self.review_path)
         self.type_confirmation()
 

@@ -1,4 +1,4 @@
-"""What holds on every page, in both themes, on a phone and on a wide screen."""
+"""Checks that every page must pass, in both themes, on a phone and on a wide screen."""
 
 from collections.abc import Callable
 
@@ -20,7 +20,7 @@ class Axe:
         page.evaluate(AXE_SCRIPT)
 
     def violations(self, *, only_contrast: bool = False) -> str:
-        """What it finds, as text; empty when nothing."""
+        """Its findings as text; empty if there are none."""
         options: dict[str, object] = {"resultTypes": ["violations"]}
         if only_contrast:
             options["runOnly"] = ["color-contrast", "link-in-text-block"]
@@ -29,7 +29,7 @@ class Axe:
 
 
 def assert_in_bounds(page: Page, *, width: int) -> None:
-    """Nothing sticks out to the right: one never scrolls sideways."""
+    """No element overflows to the right: the page never scrolls sideways."""
     page.set_viewport_size({"width": width, "height": 800})
     sticks_out = page.evaluate(
         """() => {
@@ -53,12 +53,12 @@ def assert_fit_to_show(page: Page) -> None:
         assert axe.violations() == "", f"{name}, light"
     for width in (NARROWEST, *WIDTHS.values(), WIDEST):
         assert_in_bounds(page, width=width)
-    # Axe skips what is folded away.
+    # Axe skips collapsed content.
     page.evaluate("for (const one of document.querySelectorAll('details')) one.open = true")
     # On a phone, where a wide table has to be scrolled.
     page.set_viewport_size({"width": WIDTHS["phone"], "height": 800})
     assert axe.violations() == "", "unfolded, light"
-    # Colours are all that the theme changes.
+    # The theme changes only colors.
     page.emulate_media(color_scheme="dark")
     for name, width in WIDTHS.items():
         page.set_viewport_size({"width": width, "height": 800})
@@ -66,7 +66,7 @@ def assert_fit_to_show(page: Page) -> None:
 
 
 def open_listed(open_as: Callable[..., Page], listed: Listed) -> Page:
-    """Open the page and see that it is the one that was meant."""
+    """Open the page and check that it is the expected one."""
     page = open_as(listed.who, reduced_motion="reduce")
     path = listed.path()
     response = page.goto(path)
@@ -79,7 +79,7 @@ def open_listed(open_as: Callable[..., Page], listed: Listed) -> Page:
 def assert_demo_page_is_fit(
     listed: Listed, *, open_demo_as: Callable[..., Page], watch: Watch
 ) -> None:
-    """Open the page in the demo's company and look at it."""
+    """Open the page with the demo company's data and check it."""
     if listed.status != 200:
         watch.expect(f"status of {listed.status}")
     assert_fit_to_show(open_listed(open_demo_as, listed))

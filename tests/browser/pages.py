@@ -20,7 +20,7 @@ class Listed:
     path: Callable[[], str]
     who: str | None = "administrator"
     status: int = 200
-    is_fresh: bool = False  # in a service that nobody has used yet
+    is_fresh: bool = False  # in a service that no one has used yet
 
 
 def _page(name: str, slug: str = "", query: dict[str, str] | None = None, **kwargs: Any) -> Listed:

@@ -1,4 +1,4 @@
-"""Pictures of every page, to look at: `python -m tests.browser.screenshots DIRECTORY`.
+"""Screenshots of every page, for review: `python -m tests.browser.screenshots DIRECTORY`.
 
 Each page at two widths in both themes, from the demo's company. It also makes docs/screenshot.png,
 which the README shows.
@@ -80,7 +80,7 @@ def picture(page: Page, listed: Listed, *, directory: Path) -> None:
 
 
 def readme_picture(page: Page) -> None:
-    """Save the picture of the README."""
+    """Save the README's screenshot."""
     [listed] = [one for one in PAGES if one.slug == README_PAGE]
     page.set_viewport_size({"width": 1280, "height": 800})
     page.goto(listed.path())
@@ -91,7 +91,7 @@ def readme_picture(page: Page) -> None:
 
 
 def main(arguments: list[str]) -> int:
-    """Make the pictures of all pages, or of those named; gives the exit code."""
+    """Take screenshots of all pages, or of those named; return the exit code."""
     if not arguments:
         sys.stderr.write("Say where to: python -m tests.browser.screenshots DIRECTORY [PAGE…]\n")
         return 2

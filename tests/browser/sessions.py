@@ -1,4 +1,4 @@
-"""Sessions for browsers, without the way through the sign-in page."""
+"""Sessions for browsers, without going through the sign-in page."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from tests.support.people import just_signed_in
 
 
 def session_cookie(person: Person, *, address: str) -> Any:
-    """The cookie of a new session in which the person has just proved who they are."""
+    """The cookie of a new session in which the person just passed an identity check."""
     client = just_signed_in(person)
     name = settings.SESSION_COOKIE_NAME
     return {"name": name, "value": client.cookies[name].value, "url": address}

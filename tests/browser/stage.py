@@ -1,4 +1,4 @@
-"""A service on a loopback port with a SQLite file of its own, in this very process.
+"""A service on a loopback port with its own SQLite file, in this process.
 
 The tests' shared database lives in memory, where all threads would share one connection, as no
 installation does. A file gives each thread its own, and a copy of it is made faster than tables

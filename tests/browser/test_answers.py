@@ -1,4 +1,4 @@
-"""Each answer to a DELETE, as a person sees it."""
+"""Each response to a DELETE, as a person sees it."""
 
 from dataclasses import dataclass
 
@@ -15,7 +15,7 @@ from tests.support.sandbox import seconds_for
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """What Datadog does, and what must be said and stored of it."""
+    """What Datadog does, and what must be shown and stored."""
 
     fault: Fault | None
     headline: str
@@ -84,7 +84,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_an_answer_of_datadog_is_shown_inline_and_stored(
+def test_a_response_from_datadog_is_shown_inline_and_stored(
     name: str, desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     case = CASES[name]

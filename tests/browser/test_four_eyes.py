@@ -14,7 +14,7 @@ from tests.browser.conftest import OpenAs
 from tests.browser.desk import REASON, Desk
 from tests.support.people import make_person
 
-# Keeps all that is announced to whoever listens.
+# Keeps everything that is announced to screen readers.
 LISTEN = """() => {
   window.spoken = [];
   const live = document.querySelector("#live");
@@ -23,7 +23,7 @@ LISTEN = """() => {
 }"""
 
 
-def test_the_page_changes_by_itself_and_then_asks_for_the_confirmation(
+def test_the_page_updates_by_itself_and_then_shows_the_confirmation_form(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(status_section, "POLL_INTERVALS", ((timedelta.max, 1),))
@@ -54,11 +54,11 @@ def test_the_page_changes_by_itself_and_then_asks_for_the_confirmation(
     )
     expect(desk.page.locator("#watch")).to_have_count(0)
     assert desk.sent() == 1
-    # Of one's own asking nothing was announced: the focus was on its heading.
+    # The requester's own action was not announced: the focus was on its heading.
     assert confirm.search(desk.page.evaluate("spoken[0]"))
 
 
-def test_a_page_that_finds_nothing_new_leaves_what_is_typed_alone(
+def test_polling_without_a_change_keeps_typed_text(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(status_section, "POLL_INTERVALS", ((timedelta.max, 1),))
@@ -83,7 +83,7 @@ def test_a_page_that_finds_nothing_new_leaves_what_is_typed_alone(
 
 
 @pytest.mark.parametrize("java_script", [True, False], ids=["with JavaScript", "without"])
-def test_only_a_page_that_looks_for_news_by_itself_says_so(
+def test_only_a_page_that_polls_says_that_it_updates_by_itself(
     java_script: bool, open_demo_as: OpenAs
 ) -> None:
     page = open_demo_as("approver", java_script_enabled=java_script)

@@ -1,4 +1,4 @@
-"""While a DELETE is in flight no way out of the form says that nothing is sent."""
+"""While a DELETE is in flight, no link or button of the form claims that nothing is sent."""
 
 import re
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from tests.browser.watch import Watch
 from tests.support.people import make_person
 
 SENTENCE = "Sending… Leaving this page doesn’t stop it; the result is recorded."
-# As long as it takes to look at the page.
+# Long enough to check the page.
 HELD_SECONDS = 3
 
 
@@ -31,7 +31,7 @@ def usable(form: Locator) -> list[str]:
 
 
 def hold(desk: Desk) -> None:
-    """Let Datadog keep the DELETE for a while before it answers."""
+    """Let Datadog delay its response to the DELETE."""
     fault = faults.delayed(seconds=HELD_SECONDS)
     desk.world.set_fault(fault=fault, connection_id=desk.connection.id)
 
@@ -41,13 +41,13 @@ def expect_sending(page: Page) -> None:
     expect(form.get_by_text(SENTENCE)).to_be_visible()
     expect(form.get_by_role("link", name="Cancel")).to_be_hidden()
     assert usable(form) == []
-    # What the timeline says of earlier steps stays true.
+    # The timeline's text about earlier steps remains true.
     claims = page.get_by_text(re.compile(r"^Nothing|\. Nothing|^No DELETE|[—;] nothing is sent"))
     expect(claims.filter(visible=True)).to_have_count(0)
     expect(page.locator("#live")).to_have_text(SENTENCE)
 
 
-def test_the_review_says_that_it_is_being_sent_and_offers_no_way_out(desk: Desk) -> None:
+def test_the_review_says_that_it_is_being_sent_and_has_no_cancel_link(desk: Desk) -> None:
     hold(desk)
     desk.fill()
     form = form_of(desk.page)
@@ -61,13 +61,13 @@ def test_the_review_says_that_it_is_being_sent_and_offers_no_way_out(desk: Desk)
     expect(desk.headline).to_have_text(
         "Deleted and verified: Datadog returned 200 and no longer lists the connection."
     )
-    # What was typed was sent, although its fields were disabled.
+    # Typed text was submitted although its fields were disabled.
     assert desk.deletion().reason == REASON
     expect(desk.page.get_by_text(SENTENCE)).to_have_count(0)
 
 
 def fill_break_glass(desk: Desk, operator: Person) -> Locator:
-    """Ask for an approval, and fill the form that does without; the button that sends."""
+    """Request approval and fill in the break-glass form; return the button that sends."""
     Credential.objects.update(policy=ApprovalPolicy.ONE)
     Person.objects.filter(pk=operator.pk).update(may_break_glass=True)
     desk.page.goto(desk.review_path)
@@ -81,7 +81,7 @@ def fill_break_glass(desk: Desk, operator: Person) -> Locator:
     return desk.page.get_by_role("button", name="Break glass and delete")
 
 
-def test_break_glass_does_so_too(desk: Desk, operator: Person) -> None:
+def test_the_break_glass_form_does_the_same(desk: Desk, operator: Person) -> None:
     hold(desk)
     fill_break_glass(desk, operator).click()
 
@@ -90,7 +90,7 @@ def test_break_glass_does_so_too(desk: Desk, operator: Person) -> None:
     expect(desk.outcome).to_have_attribute("data-state", "settled")
 
 
-def test_the_way_out_returns_with_an_answer_that_says_nothing_was_sent(
+def test_the_cancel_link_returns_with_a_response_that_says_nothing_was_sent(
     desk: Desk, watch: Watch
 ) -> None:
     desk.fill()
@@ -107,12 +107,12 @@ def test_the_way_out_returns_with_an_answer_that_says_nothing_was_sent(
 
 
 @pytest.mark.parametrize("status", [401, 403, 429])
-def test_a_refusal_that_leaves_the_form_in_place_gives_the_way_out_back(
+def test_a_refusal_that_keeps_the_form_restores_the_cancel_link(
     desk: Desk, watch: Watch, status: int
 ) -> None:
     watch.expect(f"(status of|Code) {status}")
     desk.fill()
-    answer_posts(desk.page, status=status)
+    respond_to_posts(desk.page, status=status)
     desk.delete_button.click()
 
     expect(desk.page.locator("[data-silent] h2")).to_be_focused()
@@ -124,12 +124,12 @@ def test_a_refusal_that_leaves_the_form_in_place_gives_the_way_out_back(
 
 
 @pytest.mark.parametrize("status", [408, 500, 502])
-def test_an_answer_that_may_come_after_sending_does_not(
+def test_a_response_that_may_follow_a_sent_delete_does_not_restore_it(
     desk: Desk, watch: Watch, status: int
 ) -> None:
     watch.expect(f"(status of|Code) {status}")
     desk.fill()
-    answer_posts(desk.page, status=status)
+    respond_to_posts(desk.page, status=status)
     desk.delete_button.click()
 
     expect(desk.page.get_by_role("link", name="View the deletion")).to_be_visible()
@@ -137,22 +137,22 @@ def test_an_answer_that_may_come_after_sending_does_not(
     expect(form_of(desk.page).get_by_text(SENTENCE)).to_be_hidden()
 
 
-def test_what_says_that_nothing_was_sent_stays_hidden_after_a_lost_answer(
+def test_text_that_says_nothing_was_sent_stays_hidden_after_a_lost_response(
     desk: Desk, operator: Person, watch: Watch
 ) -> None:
     watch.expect("(status of|Code) 500")
     button = fill_break_glass(desk, operator)
     claim = desk.outcome.get_by_text("Nothing has been sent.")
     expect(claim).to_be_visible()
-    answer_posts(desk.page, status=500)
+    respond_to_posts(desk.page, status=500)
     button.click()
 
     expect(desk.page.get_by_role("link", name="View the deletion")).to_be_visible()
     expect(claim).to_be_hidden()
 
 
-def answer_posts(page: Page, *, status: int) -> None:
-    """Answer a POST before it reaches the server."""
+def respond_to_posts(page: Page, *, status: int) -> None:
+    """Respond to a POST before it reaches the server."""
 
     def handle(route: Route) -> None:
         if route.request.method == "POST":
@@ -163,7 +163,7 @@ def answer_posts(page: Page, *, status: int) -> None:
     page.route("**/deletions/**", handle)
 
 
-def test_without_javascript_the_way_out_makes_no_claim(
+def test_without_javascript_the_cancel_link_makes_no_claim(
     operator: Person, sandbox: SandboxServer, open_as: Callable[..., Page]
 ) -> None:
     desk = Desk.at(sandbox=sandbox, page=open_as(operator, java_script_enabled=False))
@@ -174,7 +174,9 @@ def test_without_javascript_the_way_out_makes_no_claim(
     expect(desk.page.get_by_text(SENTENCE)).to_be_hidden()
 
 
-def test_confirming_what_was_approved_does_so_too(desk: Desk, open_as: Callable[..., Page]) -> None:
+def test_the_confirmation_after_approval_does_the_same(
+    desk: Desk, open_as: Callable[..., Page]
+) -> None:
     hold(desk)
     Credential.objects.update(policy=ApprovalPolicy.ONE)
     desk.page.goto(desk.review_path)
@@ -194,13 +196,13 @@ def test_confirming_what_was_approved_does_so_too(desk: Desk, open_as: Callable[
     expect(desk.outcome).to_have_attribute("data-state", "settled")
 
 
-def test_a_request_says_what_it_does_and_offers_no_way_out(desk: Desk) -> None:
+def test_a_request_for_approval_says_what_it_does_and_has_no_cancel_link(desk: Desk) -> None:
     Credential.objects.update(policy=ApprovalPolicy.ONE)
     desk.page.goto(desk.review_path)
     desk.page.get_by_label("Reason").fill(REASON)
     cancel = desk.page.get_by_role("link", name="Cancel")
     expect(cancel).to_have_text("Cancel")
-    # The request leaves, and its answer never comes.
+    # The request is sent, and its response never arrives.
     desk.page.evaluate("XMLHttpRequest.prototype.send = function () {}")
     desk.page.get_by_role("button", name="Request approval").click()
     expect(desk.page.get_by_text("Requesting… Leaving this page doesn’t stop it.")).to_be_visible()

@@ -1,4 +1,4 @@
-"""Without a mouse, with the clipboard, with a theme of one's own, with less motion."""
+"""Keyboard, clipboard, theme and reduced motion."""
 
 import re
 from collections.abc import Callable
@@ -12,7 +12,7 @@ OpenAs = Callable[..., Page]
 PHONE: ViewportSize = {"width": 390, "height": 800}
 
 
-def test_the_first_key_offers_to_skip_to_the_content(open_demo_as: OpenAs) -> None:
+def test_the_first_tab_stop_is_the_skip_link(open_demo_as: OpenAs) -> None:
     page = open_demo_as("operator")
     page.goto("/connections/")
     page.keyboard.press("Tab")
@@ -24,7 +24,7 @@ def test_the_first_key_offers_to_skip_to_the_content(open_demo_as: OpenAs) -> No
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_whatever_has_the_focus_shows_it(theme: str, open_demo_as: OpenAs) -> None:
+def test_the_focused_element_is_visibly_focused(theme: str, open_demo_as: OpenAs) -> None:
     page = open_demo_as("operator", color_scheme=theme)
     page.goto("/deletions/")
     seen = set()
@@ -48,7 +48,7 @@ def test_whatever_has_the_focus_shows_it(theme: str, open_demo_as: OpenAs) -> No
     assert len(seen) > 15
 
 
-def test_a_slash_goes_to_the_search_but_can_be_typed_into_a_field(open_demo_as: OpenAs) -> None:
+def test_a_slash_focuses_the_search_but_can_be_typed_into_a_field(open_demo_as: OpenAs) -> None:
     page = open_demo_as("operator")
     page.goto("/deletions/")
     page.keyboard.press("/")
@@ -58,7 +58,7 @@ def test_a_slash_goes_to_the_search_but_can_be_typed_into_a_field(open_demo_as: 
     expect(search).to_have_value("a/b")
 
 
-def test_the_menu_of_a_phone_opens_and_closes_by_keys(open_demo_as: OpenAs) -> None:
+def test_the_phone_menu_opens_and_closes_with_the_keyboard(open_demo_as: OpenAs) -> None:
     page = open_demo_as("operator")
     page.set_viewport_size(PHONE)
     page.goto("/")
@@ -75,7 +75,7 @@ def test_the_menu_of_a_phone_opens_and_closes_by_keys(open_demo_as: OpenAs) -> N
     expect(menu).to_be_focused()
 
 
-def test_the_menu_of_a_phone_opens_without_javascript(open_demo_as: OpenAs) -> None:
+def test_the_phone_menu_opens_without_javascript(open_demo_as: OpenAs) -> None:
     page = open_demo_as("operator", java_script_enabled=False)
     page.set_viewport_size(PHONE)
     page.goto("/")
@@ -84,7 +84,7 @@ def test_the_menu_of_a_phone_opens_without_javascript(open_demo_as: OpenAs) -> N
     expect(page.get_by_role("heading", level=1)).to_have_text("Connections")
 
 
-def test_escape_closes_the_list_of_exports(open_demo_as: OpenAs) -> None:
+def test_escape_closes_the_export_menu(open_demo_as: OpenAs) -> None:
     page = open_demo_as("operator")
     page.goto("/deletions/")
     page.locator("summary", has_text="Export").click()
@@ -95,7 +95,7 @@ def test_escape_closes_the_list_of_exports(open_demo_as: OpenAs) -> None:
 
 
 @pytest.mark.parametrize("java_script", [True, False], ids=["with JavaScript", "without"])
-def test_the_chosen_theme_holds_on_the_next_page(java_script: bool, open_demo_as: OpenAs) -> None:
+def test_the_chosen_theme_is_kept_on_the_next_page(java_script: bool, open_demo_as: OpenAs) -> None:
     page = open_demo_as("operator", java_script_enabled=java_script)
     page.goto("/deletions/?q=contract")
     with page.expect_response("**/appearance/"):
@@ -120,7 +120,7 @@ def test_the_id_of_a_connection_can_be_copied(desk: Desk) -> None:
     assert desk.page.evaluate("navigator.clipboard.readText()") == desk.connection.id
 
 
-def test_nothing_moves_for_those_who_asked_for_less_motion(desk: Desk) -> None:
+def test_reduced_motion_disables_animations(desk: Desk) -> None:
     desk.page.emulate_media(reduced_motion="reduce")
     desk.page.goto(desk.review_path)
     moving = desk.page.evaluate(
@@ -132,7 +132,7 @@ def test_nothing_moves_for_those_who_asked_for_less_motion(desk: Desk) -> None:
     assert moving == 0
 
 
-def test_a_deletion_can_be_made_by_keys_alone(desk: Desk) -> None:
+def test_a_deletion_can_be_made_with_the_keyboard_alone(desk: Desk) -> None:
     desk.page.goto(desk.review_path)
     desk.page.get_by_label("Reason").focus()
     desk.page.keyboard.type("no longer needed")

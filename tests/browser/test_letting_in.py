@@ -11,14 +11,14 @@ from orgadmin.demo.world import PASSWORD
 from tests.browser.fitness import assert_fit_to_show
 
 
-def test_the_first_administrator_is_made_with_the_link_and_lands_on_a_credential(
+def test_the_set_up_link_creates_the_first_administrator_and_leads_to_adding_a_credential(
     stage: str, open_as: Callable[..., Page]
 ) -> None:
     link = people.make_set_up_link(actor=command_actor(), now=timezone.now())
     page = open_as(None, reduced_motion="reduce")
     page.goto("/setup/#" + link.partition("#")[2])
     assert_fit_to_show(page)
-    expect(page).to_have_url(f"{stage}/setup/")  # the token is out of the address bar
+    expect(page).to_have_url(f"{stage}/setup/")  # the token is no longer in the address bar
     page.get_by_label("Username").fill("rosa")
     page.get_by_label("Email").fill("rosa@example.com")
     page.get_by_label("Password").first.fill("a long enough pass phrase")
@@ -26,7 +26,7 @@ def test_the_first_administrator_is_made_with_the_link_and_lands_on_a_credential
     expect(page.get_by_role("heading", level=1)).to_have_text("Add credential")
 
 
-def test_a_second_factor_is_asked_for_after_the_password(
+def test_mfa_is_required_after_the_password(
     open_demo_as: Callable[..., Page],
 ) -> None:
     page = open_demo_as(None, reduced_motion="reduce")

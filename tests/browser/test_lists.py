@@ -1,4 +1,4 @@
-"""The shared list: its rows, its sticky head and first column, its cards on a phone."""
+"""The shared list: its rows, its sticky header and first column, its cards on a phone."""
 
 from collections.abc import Callable
 
@@ -23,7 +23,7 @@ def row_heights(page: Page) -> set[int]:
 
 
 @pytest.mark.parametrize(("path", "who"), LISTS)
-def test_rows_are_dense_or_comfortable_by_choice(path: str, who: str, open_demo_as: OpenAs) -> None:
+def test_row_height_can_be_dense_or_comfortable(path: str, who: str, open_demo_as: OpenAs) -> None:
     page = open_list(open_demo_as, path, who, width=1280)
     assert row_heights(page) <= {36, 37}
     page.get_by_role("button", name="Comfortable").click()
@@ -32,7 +32,7 @@ def test_rows_are_dense_or_comfortable_by_choice(path: str, who: str, open_demo_
 
 
 @pytest.mark.parametrize(("path", "who"), LISTS)
-def test_the_head_stays_in_view(path: str, who: str, open_demo_as: OpenAs) -> None:
+def test_the_header_stays_in_view(path: str, who: str, open_demo_as: OpenAs) -> None:
     page = open_list(open_demo_as, path, who, width=1280)
     page.locator(".list tbody tr").nth(15).scroll_into_view_if_needed()
     page.mouse.wheel(0, 400)

@@ -1,4 +1,4 @@
-"""The main job from signing in to finding it again, by clicks alone."""
+"""The main task, from signing in to finding the deletion again, with clicks only."""
 
 import re
 from collections.abc import Callable
@@ -17,7 +17,7 @@ HEADLINE = "Deleted and verified: Datadog returned 200 and no longer lists the c
 
 
 def sign_in(page: Page, username: str) -> None:
-    """Sign in on the page that an address leads to."""
+    """Sign in on the page that a URL redirects to."""
     page.goto("/")
     page.get_by_label("Username or email").fill(username)
     page.get_by_label("Password").fill(PASSWORD)
@@ -43,7 +43,7 @@ def open_review(page: Page) -> None:
 
 
 def find_in_history(page: Page) -> None:
-    """Search the history for a word of the reason, and open what is found."""
+    """Search the history for a word of the reason, and open the result."""
     page.get_by_role("navigation", name="Main").get_by_role("link", name="Deletions").click()
     page.get_by_role("searchbox").fill("carve-out")
     page.get_by_role("searchbox").press("Enter")
@@ -79,7 +79,7 @@ def test_a_person_signs_in_stores_a_key_pair_deletes_and_finds_it_again(
     find_in_history(page)
 
 
-def test_a_wrong_password_says_so_and_signs_no_one_in(
+def test_a_wrong_password_shows_an_error_and_signs_no_one_in(
     open_as: Callable[..., Page], stage: str
 ) -> None:
     make_person("ada", Role.OPERATOR)
@@ -94,7 +94,7 @@ def test_a_wrong_password_says_so_and_signs_no_one_in(
     expect(page.get_by_label("Password")).to_have_value("")
 
 
-def test_a_mistyped_name_is_said_beside_the_field_and_nothing_is_lost_or_sent(
+def test_a_mistyped_name_shows_an_error_at_the_field_and_nothing_is_lost_or_sent(
     desk: Desk, watch: Watch
 ) -> None:
     watch.expect("status of 422")
@@ -110,7 +110,7 @@ def test_a_mistyped_name_is_said_beside_the_field_and_nothing_is_lost_or_sent(
     assert desk.sent() == 0
 
 
-def test_it_says_when_what_is_typed_matches(desk: Desk) -> None:
+def test_it_shows_when_the_typed_text_matches(desk: Desk) -> None:
     desk.page.goto(desk.review_path)
     hint = desk.page.locator("[data-confirm-hint]")
     confirmation = desk.page.get_by_label("To confirm, type")

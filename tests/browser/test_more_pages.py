@@ -1,4 +1,4 @@
-"""The other half of the demo's pages, for another worker, and those of a new service."""
+"""The second half of the demo's pages, for another worker, and pages of a new service."""
 
 from collections.abc import Callable
 
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture
 def open_fresh_as(open_as: Callable[..., Page]) -> Callable[..., Page]:
-    """Open a page of a service that nobody has used yet."""
+    """Open a page of a service that no one has used yet."""
 
     def open_by_name(username: str | None, **options: object) -> Page:
         people = {
@@ -30,14 +30,14 @@ def open_fresh_as(open_as: Callable[..., Page]) -> Callable[..., Page]:
 
 
 @pytest.mark.parametrize("listed", DEMO_PAGES[1::2], ids=lambda one: one.slug)
-def test_a_page_is_fit_to_show(
+def test_a_page_is_accessible_and_in_bounds(
     listed: Listed, open_demo_as: Callable[..., Page], watch: Watch
 ) -> None:
     assert_demo_page_is_fit(listed, open_demo_as=open_demo_as, watch=watch)
 
 
 @pytest.mark.parametrize("listed", [one for one in PAGES if one.is_fresh], ids=lambda one: one.slug)
-def test_a_page_of_a_new_service_is_fit_to_show(
+def test_a_page_of_a_new_service_is_accessible_and_in_bounds(
     listed: Listed, open_fresh_as: Callable[..., Page]
 ) -> None:
     assert_fit_to_show(open_listed(open_fresh_as, listed))
@@ -53,7 +53,7 @@ def test_the_chart_of_one_day_leaves_room_for_the_list(open_demo_as: Callable[..
     assert box["height"] < 100
 
 
-def test_what_a_chip_asks_for_is_shown_whole(open_demo_as: Callable[..., Page]) -> None:
+def test_a_filter_chip_shows_its_whole_text(open_demo_as: Callable[..., Page]) -> None:
     page = open_demo_as("auditor")
     page.goto("/deletions/")
     page.get_by_text("More", exact=True).click()
@@ -64,5 +64,5 @@ def test_what_a_chip_asks_for_is_shown_whole(open_demo_as: Callable[..., Page]) 
         assert chip.evaluate("(one) => one.scrollWidth <= one.clientWidth")
 
 
-def test_no_address_is_forgotten() -> None:
+def test_every_url_is_covered() -> None:
     assert names_of_addresses() - {one.name for one in PAGES} - set(NOT_PAGES) == set()

@@ -1,4 +1,4 @@
-"""However the browser misbehaves: one DELETE, one record, and the page says where it is."""
+"""Whatever the browser does: one DELETE, one deletion, and the page links to it."""
 
 import re
 import time
@@ -19,7 +19,7 @@ RECORD = re.compile(r"/deletions/[0-9a-f-]{36}/$")
 
 
 def assert_deleted_once(desk: Desk) -> None:
-    """One DELETE reached Datadog, and one record says so."""
+    """One DELETE reached Datadog, and there is one deletion."""
     assert desk.sent() == 1
     assert Deletion.objects.filter(outcome="deleted").count() == 1
 
@@ -42,7 +42,7 @@ def test_a_double_click_without_javascript_sends_once(
     desk.fill()
     desk.delete_button.dblclick()
 
-    # The second click is led to the record while the first is still at work.
+    # The second click is redirected to the deletion while the first is still in progress.
     expect(desk.page).to_have_url(RECORD)
     stop_at = time.monotonic() + 10
     while desk.outcome.get_attribute("data-state") != "settled" and time.monotonic() < stop_at:
@@ -52,7 +52,7 @@ def test_a_double_click_without_javascript_sends_once(
     assert Deletion.objects.count() == 1
 
 
-def test_a_second_tab_is_led_to_the_deletion_that_the_first_began(desk: Desk) -> None:
+def test_a_second_tab_is_redirected_to_the_deletion_started_in_the_first(desk: Desk) -> None:
     desk.world.set_fault(fault=faults.delayed(seconds=1.5), connection_id=desk.connection.id)
     second = desk.page.context.new_page()
     other = Desk(
@@ -75,7 +75,7 @@ def test_a_second_tab_is_led_to_the_deletion_that_the_first_began(desk: Desk) ->
     assert Deletion.objects.count() == 1
 
 
-def test_a_second_tab_that_comes_later_is_told_that_it_changed(desk: Desk, watch: Watch) -> None:
+def test_a_later_second_tab_shows_that_the_connection_changed(desk: Desk, watch: Watch) -> None:
     second = desk.page.context.new_page()
     other = Desk(
         page=second, credential=desk.credential, connection=desk.connection, world=desk.world
@@ -100,7 +100,7 @@ def test_a_second_tab_that_comes_later_is_told_that_it_changed(desk: Desk, watch
     assert Deletion.objects.count() == 1
 
 
-def test_the_result_takes_the_place_of_the_question(desk: Desk) -> None:
+def test_the_result_replaces_the_review(desk: Desk) -> None:
     desk.delete()
 
     expect(desk.page.get_by_role("heading", level=1)).to_have_text("Payments US → Group SOC")
@@ -150,7 +150,7 @@ def test_reloading_the_result_sends_nothing_again(
 
 
 @pytest.mark.parametrize("java_script", [True, False], ids=["with JavaScript", "without"])
-def test_going_back_and_sending_the_form_again_deletes_nothing_more(
+def test_going_back_and_submitting_again_deletes_nothing_more(
     java_script: bool, operator: Person, sandbox: SandboxServer, open_as: Callable[..., Page]
 ) -> None:
     desk = Desk.at(sandbox=sandbox, page=open_as(operator, java_script_enabled=java_script))
@@ -170,11 +170,11 @@ def test_going_back_and_sending_the_form_again_deletes_nothing_more(
     assert_deleted_once(desk)
 
 
-def test_a_page_kept_by_the_browser_is_asked_for_anew_after_its_form_was_sent(desk: Desk) -> None:
+def test_a_page_cached_by_the_browser_is_reloaded_after_its_form_was_submitted(desk: Desk) -> None:
     desk.fill()
     desk.page.evaluate("document.querySelector('form[data-confirm]').dataset.inFlight = ''")
     Credential.objects.update(retired_at=timezone.now())
-    # Debian's Chromium keeps none when it is driven, so the browser's own event is given by hand.
+    # Automated Chromium doesn't cache pages, so the test dispatches the browser's event itself.
     desk.page.evaluate("dispatchEvent(new PageTransitionEvent('pageshow', {persisted: true}))")
 
     expect(
@@ -182,14 +182,14 @@ def test_a_page_kept_by_the_browser_is_asked_for_anew_after_its_form_was_sent(de
     ).to_be_visible()
 
 
-def expect_a_lost_answer(watch: Watch) -> None:
-    """The browser and htmx both say so in the console."""
+def expect_lost_response(watch: Watch) -> None:
+    """Both the browser and htmx report it in the console."""
     watch.expect("ERR_CONNECTION_RESET")
     watch.expect("htmx:(sendError|afterRequest)")
 
 
-def lose_answers(page: Page, *, is_let_through: bool) -> None:
-    """Let the browser never hear the answer to a POST; the server may hear the question."""
+def lose_responses(page: Page, *, is_let_through: bool) -> None:
+    """Drop the response to a POST; the server may still receive the request."""
 
     def handle(route: Route) -> None:
         if route.request.method != "POST":
@@ -202,10 +202,10 @@ def lose_answers(page: Page, *, is_let_through: bool) -> None:
     page.route("**/deletions/**", handle)
 
 
-def test_a_lost_answer_leads_to_the_record(desk: Desk, watch: Watch) -> None:
-    expect_a_lost_answer(watch)
+def test_a_lost_response_links_to_the_deletion(desk: Desk, watch: Watch) -> None:
+    expect_lost_response(watch)
     desk.fill()
-    lose_answers(desk.page, is_let_through=True)
+    lose_responses(desk.page, is_let_through=True)
     desk.delete_button.click()
 
     notice = desk.page.get_by_role(
@@ -222,14 +222,14 @@ def test_a_lost_answer_leads_to_the_record(desk: Desk, watch: Watch) -> None:
     assert_deleted_once(desk)
 
 
-def test_a_lost_answer_to_what_sends_nothing_does_not_speak_of_sending(
+def test_a_lost_response_to_a_form_that_sends_nothing_does_not_mention_sending(
     desk: Desk, watch: Watch
 ) -> None:
-    expect_a_lost_answer(watch)
+    expect_lost_response(watch)
     Credential.objects.update(policy=ApprovalPolicy.ONE)
     desk.page.goto(desk.review_path)
     desk.page.get_by_label("Reason").fill(REASON)
-    lose_answers(desk.page, is_let_through=True)
+    lose_responses(desk.page, is_let_through=True)
     desk.page.get_by_role("button", name="Request approval").click()
 
     expect(desk.page.get_by_role("heading", name="No response from Org Admin")).to_be_focused()
@@ -240,10 +240,10 @@ def test_a_lost_answer_to_what_sends_nothing_does_not_speak_of_sending(
     ).to_be_visible()
 
 
-def test_a_question_that_never_arrived_leads_back_to_the_form(desk: Desk, watch: Watch) -> None:
-    expect_a_lost_answer(watch)
+def test_a_request_that_never_arrived_links_back_to_the_form(desk: Desk, watch: Watch) -> None:
+    expect_lost_response(watch)
     desk.fill()
-    lose_answers(desk.page, is_let_through=False)
+    lose_responses(desk.page, is_let_through=False)
     desk.delete_button.click()
     desk.page.get_by_role("link", name="View the deletion").click()
 
@@ -252,10 +252,12 @@ def test_a_question_that_never_arrived_leads_back_to_the_form(desk: Desk, watch:
     assert not Deletion.objects.exists()
 
 
-def test_after_a_lost_answer_pressing_again_sends_nothing_more(desk: Desk, watch: Watch) -> None:
-    expect_a_lost_answer(watch)
+def test_submitting_again_after_a_lost_response_sends_nothing_more(
+    desk: Desk, watch: Watch
+) -> None:
+    expect_lost_response(watch)
     desk.fill()
-    lose_answers(desk.page, is_let_through=True)
+    lose_responses(desk.page, is_let_through=True)
     desk.delete_button.click()
     expect(desk.page.get_by_role("link", name="View the deletion")).to_be_visible()
     desk.page.unroute_all()

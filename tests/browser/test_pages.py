@@ -13,7 +13,7 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.mark.parametrize("listed", DEMO_PAGES[::2], ids=lambda one: one.slug)
-def test_a_page_is_fit_to_show(
+def test_a_page_is_accessible_and_in_bounds(
     listed: Listed, open_demo_as: Callable[..., Page], watch: Watch
 ) -> None:
     assert_demo_page_is_fit(listed, open_demo_as=open_demo_as, watch=watch)

@@ -1,4 +1,4 @@
-"""Passkeys, by an authenticator that Chromium plays. They need the name localhost."""
+"""Passkeys, with Chromium's virtual authenticator. They need the name localhost."""
 
 from collections.abc import Callable
 
@@ -17,7 +17,7 @@ AUTHENTICATOR = {
 }
 
 
-def test_a_passkey_is_set_up_with_recovery_codes_and_signs_in_by_itself(
+def test_a_passkey_is_set_up_with_recovery_codes_and_can_sign_in_alone(
     operator: Person, stage: str, open_as: Callable[..., Page]
 ) -> None:
     page = open_as(None, reduced_motion="reduce")

@@ -28,7 +28,7 @@ def login(stage: str, provider: TestProvider, open_as: Callable[..., Page]) -> C
 
 
 @pytest.mark.parametrize("has_javascript", [True, False], ids=["JavaScript", "no JavaScript"])
-def test_a_person_signs_in_at_the_provider_and_lands_where_they_were_going(
+def test_a_person_signs_in_at_the_provider_and_returns_to_the_requested_page(
     login: Callable[..., Page],
     operator: Person,
     provider: TestProvider,
@@ -44,7 +44,7 @@ def test_a_person_signs_in_at_the_provider_and_lands_where_they_were_going(
     expect(page.get_by_role("heading", level=1)).to_have_text("Deletions")
 
 
-def test_a_person_without_a_connected_account_sees_what_to_ask_for(
+def test_a_person_without_a_connected_account_sees_what_to_do(
     login: Callable[..., Page], operator: Person, provider: TestProvider, watch: object
 ) -> None:
     watch.expect("403")  # type: ignore[attr-defined]
@@ -57,7 +57,7 @@ def test_a_person_without_a_connected_account_sees_what_to_ask_for(
     assert_fit_to_show(page)
 
 
-def test_a_person_connects_their_account_and_proves_anew_with_it(
+def test_a_person_connects_their_account_and_uses_it_for_the_identity_check(
     operator: Person, provider: TestProvider, open_as: Callable[..., Page]
 ) -> None:
     page = open_as(operator, reduced_motion="reduce")

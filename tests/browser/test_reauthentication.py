@@ -1,4 +1,4 @@
-"""Asked again who one is: in place, by password and by a passkey, in a real browser."""
+"""Identity checks within a page, by password and by passkey, in a real browser."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,21 +20,21 @@ DELETED = "Deleted and verified: Datadog returned 200 and no longer lists the co
 
 @pytest.fixture
 def open_by_name(stage: str, new_context: Callable[..., BrowserContext], watch: Watch) -> OpenAs:
-    """As `open_as`, at the name to which passkeys are bound: an address of numbers has none."""
+    """Like `open_as`, at the host name that passkeys need: an IP address isn't allowed."""
     address = stage.replace("127.0.0.1", "localhost")
     return page_opener(address=address, new_context=new_context, watch=watch)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Device:
-    """A device with a built-in key, that checks its owner as long as they look at it."""
+    """A device with a built-in authenticator that can verify its owner until told otherwise."""
 
     session: CDPSession
     id: str
 
     @classmethod
     def of(cls, page: Page) -> "Device":
-        """Give the page's browser such a device."""
+        """Add such a device to the page's browser."""
         session = page.context.new_cdp_session(page)
         session.send("WebAuthn.enable")
         options = {
@@ -48,8 +48,8 @@ class Device:
         added = session.send("WebAuthn.addVirtualAuthenticator", {"options": options})
         return cls(session=session, id=added["authenticatorId"])
 
-    def look_away(self) -> None:
-        """Let it no longer recognize its owner."""
+    def stop_recognizing(self) -> None:
+        """Make user verification fail from now on."""
         wanted = {"authenticatorId": self.id, "isUserVerified": False}
         self.session.send("WebAuthn.setUserVerified", wanted)
 
@@ -85,7 +85,7 @@ def test_a_passkey_is_set_up_signs_in_and_confirms_a_deletion(
     sign_in_with_passkey(page)
     desk = Desk.at(sandbox=sandbox, page=page)
 
-    # Signing in with it counts: nothing more is asked.
+    # Signing in with it counts: no identity check is needed.
     desk.fill()
     expect(page.get_by_text("Confirm it’s you")).to_have_count(0)
 
@@ -100,7 +100,7 @@ def test_a_passkey_is_set_up_signs_in_and_confirms_a_deletion(
     assert [event.details for event in proofs] == [{"method": "passkey"}]
 
 
-def test_a_device_that_does_not_recognize_its_owner_sends_nothing_and_the_page_says_so(
+def test_a_device_that_cannot_verify_its_owner_sends_nothing_and_the_page_says_so(
     open_by_name: OpenAs, sandbox: SandboxServer
 ) -> None:
     make_person("ada", Role.OPERATOR)
@@ -111,20 +111,20 @@ def test_a_device_that_does_not_recognize_its_owner_sends_nothing_and_the_page_s
     desk = Desk.at(sandbox=sandbox, page=page)
     let_proofs_age()
     desk.fill()
-    device.look_away()
+    device.stop_recognizing()
     page.get_by_role("button", name="Use a passkey").click()
 
     said = page.get_by_role("heading", name="No passkey received")
     expect(said).to_be_focused()
     assert desk.sent() == 0
-    # The other way is still open.
+    # The other method is still available.
     page.get_by_label("Your password", exact=True).fill(PASSWORD)
     desk.delete_button.click()
     expect(desk.headline).to_have_text(DELETED)
 
 
 @pytest.mark.parametrize("java_script", [True, False], ids=["with JavaScript", "without"])
-def test_a_deletion_asks_for_the_password_in_place_and_loses_nothing(
+def test_a_deletion_prompts_for_the_password_on_its_page_and_loses_nothing(
     operator: Person,
     sandbox: SandboxServer,
     open_as: OpenAs,
@@ -154,7 +154,7 @@ def test_a_deletion_asks_for_the_password_in_place_and_loses_nothing(
     assert desk.sent() == 1
 
 
-def test_a_page_that_only_acts_asks_first_and_then_leads_on(
+def test_a_page_that_needs_an_identity_check_prompts_first_and_then_continues(
     administrator: Person, open_as: OpenAs
 ) -> None:
     page = open_as(administrator)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from playwright.sync_api import BrowserContext, ConsoleMessage, Page, Request, WebError
 
-# Said in the console, which outlives the page that it happened in.
+# Written to the console, which outlives the page.
 HEAR_CSP = """
 document.addEventListener("securitypolicyviolation", (event) => {
   console.error(`CSP: ${event.violatedDirective} blocked ${event.blockedURI} ${event.sample}`);
@@ -21,18 +21,18 @@ class Watch:
     _expected: list[str] = field(default_factory=list)
 
     def follow(self, context: BrowserContext) -> None:
-        """Listen to every page of the context, present and to come."""
+        """Listen to every current and future page of the context."""
         context.add_init_script(HEAR_CSP)
         context.on("console", self._on_console)
         context.on("weberror", self._on_error)
         context.on("requestfailed", self._on_failed_request)
 
     def expect(self, pattern: str) -> None:
-        """A complaint that matches belongs to the test."""
+        """Messages that match are expected."""
         self._expected.append(pattern)
 
     def unexpected(self) -> list[str]:
-        """What was complained of and not expected."""
+        """The messages that were not expected."""
         return [
             one
             for one in self.complaints
@@ -47,11 +47,11 @@ class Watch:
         self.complaints.append(f"page error: {error.error}")
 
     def _on_failed_request(self, request: Request) -> None:
-        # A page that is left, and an answer that is saved as a file, end their requests so.
+        # Leaving a page or downloading a file ends requests this way.
         if request.failure != "net::ERR_ABORTED":
             self.complaints.append(f"failed: {request.method} {request.url} {request.failure}")
 
 
 def has_settled(page: Page) -> None:
-    """Wait until no request of the page is under way."""
+    """Wait until the page has no request in progress."""
     page.wait_for_load_state("networkidle")

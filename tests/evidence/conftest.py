@@ -8,7 +8,7 @@ from connections.audit import checkpoints
 from connections.audit.signing_key import load_signing_key
 from connections.models import Checkpoint, Person
 from sandbox.server import SandboxServer
-from tests.evidence.support import Made, live, make, rotate
+from tests.evidence.support import Made, create_history, make, rotate
 from tests.support.databases import postgresql_template, postgresql_url, sqlite_template
 
 __all__ = ["postgresql_template", "postgresql_url", "sqlite_template"]
@@ -21,7 +21,7 @@ def history(
     transactional_db: None, sandbox: SandboxServer, ada: Person, linus: Person, edith: Person
 ) -> None:
     """Five deletions."""
-    live(sandbox, ada=ada, linus=linus, many=0)
+    create_history(sandbox, ada=ada, linus=linus, many=0)
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def made(transactional_db: None, request: pytest.FixtureRequest) -> Made:
     """A bundle of 29 deletions, after a rotation of the key; the same for every test."""
     if not _MADE:
         people = {name: request.getfixturevalue(name) for name in ("ada", "linus")}
-        live(request.getfixturevalue("sandbox"), **people, many=24)
+        create_history(request.getfixturevalue("sandbox"), **people, many=24)
         first = load_signing_key().fingerprint
         checkpoints.make_checkpoint()
         kept = Checkpoint.objects.earliest("size").note

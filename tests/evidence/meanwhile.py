@@ -56,7 +56,7 @@ def act() -> None:
 
 
 @contextmanager
-def acted_meanwhile(*, head: AuditHead) -> Iterator[MerkleTree]:
+def frontier_after_concurrent_write(*, head: AuditHead) -> Iterator[MerkleTree]:
     """The tree, read after a concurrent write; the head was read before it."""
     started = time.monotonic()
     writer = threading.Thread(target=act)
@@ -69,7 +69,7 @@ def acted_meanwhile(*, head: AuditHead) -> Iterator[MerkleTree]:
 
 def main() -> None:
     """Make a bundle, verify it, and print how many seconds the writer had to wait."""
-    bundles.audit_log_tree = acted_meanwhile  # type: ignore[attr-defined]
+    bundles.audit_log_tree = frontier_after_concurrent_write  # type: ignore[attr-defined]
     create_private_text(settings.SIGNING_KEY_FILE, new_signing_key_text())
     output = io.BytesIO()
     bundle = bundles.make_bundle(

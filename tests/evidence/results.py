@@ -40,7 +40,7 @@ ATTEMPT = {
 }
 
 
-def words(change: str, *, vendor: str) -> str:
+def sql_for(change: str, *, vendor: str) -> str:
     """The change in the SQL of this database."""
     is_postgresql = vendor == "postgresql"
     return change.format(

@@ -36,18 +36,18 @@ ONLY = HistoryFilter(site="sandbox-us1")
 
 @dataclass(frozen=True, kw_only=True)
 class Made:
-    """A bundle, what its maker said of it, and the key that signed it."""
+    """A bundle, the facts reported when it was made, and the key that signed it."""
 
     data: bytes
     bundle: bundles.Bundle
     key: SigningKey
     first_fingerprint: str
-    # A checkpoint that somebody kept from before, signed by the first key.
+    # A checkpoint that someone kept earlier, signed by the first key.
     kept: str
 
 
 def make(*, filters: HistoryFilter = ONLY, **more: Any) -> Made:
-    """A bundle of what the database holds now."""
+    """A bundle of the current database."""
     output = io.BytesIO()
     actor = more.pop("actor", None) or command_actor()
     bundle = bundles.make_bundle(actor=actor, filters=filters, query=ASKED, output=output, **more)
@@ -57,14 +57,14 @@ def make(*, filters: HistoryFilter = ONLY, **more: Any) -> Made:
     )
 
 
-def live(sandbox: SandboxServer, *, ada: Person, linus: Person, many: int) -> None:
-    """A short history: deleted, refused, approved and deleted, unknown, and asked for; and more."""
+def create_history(sandbox: SandboxServer, *, ada: Person, linus: Person, many: int) -> None:
+    """A short history: deleted, refused, approved and deleted, unknown, requested, and more."""
     world = sandbox.world
     payments = store_credential(sandbox, "Payments US", is_read=False)
     source, sink = org_named(world, "Payments US"), world.add_org(name="Archive US", site=US)
     ids = [world.add_connection(source_org=source, sink_org=sink).id for _ in range(many + 3)]
     other = store_credential(sandbox, "Group SOC", policy=ApprovalPolicy.ONE, is_read=False)
-    read_all(payments, other)
+    sync_all(payments, other)
     guarded = connection_between(world, "Group SOC", "Payments US").id
     world.set_fault(fault=faults.RETURNS_403, connection_id=ids[1])
     world.set_fault(fault=faults.EXECUTES_THEN_RESET, connection_id=ids[2])
@@ -74,7 +74,7 @@ def live(sandbox: SandboxServer, *, ada: Person, linus: Person, many: int) -> No
         request(credential, each, actor=actor, approver=linus)
 
 
-def read_all(*credentials: Credential) -> None:
+def sync_all(*credentials: Credential) -> None:
     sync.sync_credentials(credentials=list(credentials), actor=command_actor())
 
 

@@ -38,7 +38,7 @@ def pythons() -> list[str]:
 
 
 @pytest.mark.parametrize("python", pythons(), ids=lambda path: Path(path).name)
-def test_an_untouched_bundle_verifies_in_an_empty_directory_and_environment(
+def test_an_unchanged_bundle_verifies_in_an_empty_directory_and_environment(
     made: Made, tmp_path: Path, python: str
 ) -> None:
     verdict = run_verifier(made.data, tmp_path / "empty", python=python)
@@ -51,7 +51,7 @@ def test_an_untouched_bundle_verifies_in_an_empty_directory_and_environment(
     assert "Not proven:" in verdict.text
 
 
-def test_without_a_fingerprint_the_verdict_itself_says_that_the_key_was_not_checked(
+def test_without_a_fingerprint_the_result_says_that_the_key_was_not_checked(
     made: Made, tmp_path: Path
 ) -> None:
     lines = run_verifier(made.data, tmp_path / "x").text.splitlines()
@@ -62,7 +62,7 @@ def test_without_a_fingerprint_the_verdict_itself_says_that_the_key_was_not_chec
     assert lines[-1].startswith(f"WARNING: key {made.key.fingerprint} signed this")
 
 
-def test_the_verifier_is_of_python_3_9_and_imports_nothing_else() -> None:
+def test_the_verifier_runs_on_python_3_9_with_the_standard_library_only() -> None:
     tree = ast.parse(Path(verify.__file__).read_text(), feature_version=(3, 9))
     imported = {
         (node.module or "") if isinstance(node, ast.ImportFrom) else alias.name
@@ -73,11 +73,11 @@ def test_the_verifier_is_of_python_3_9_and_imports_nothing_else() -> None:
     assert {name.partition(".")[0] for name in imported} <= STANDARD
 
 
-def test_the_verifier_in_the_bundle_is_the_one_that_is_read_here(made: Made) -> None:
+def test_the_verifier_in_the_bundle_is_the_reviewed_one(made: Made) -> None:
     assert files_of(made.data)["verify.py"] == Path(verify.__file__).read_bytes()
 
 
-def test_its_readme_names_every_file_and_only_acts_that_there_are(made: Made) -> None:
+def test_its_readme_names_every_file_and_only_existing_events(made: Made) -> None:
     text = files_of(made.data)["README.txt"].decode()
     assert [name for name in verify.NAMES if f"\n  {name} " not in text] == []
     codes = set(re.findall(r"\bdeletion\.[a-z_]+", text))
@@ -90,7 +90,7 @@ def test_its_readme_names_every_file_and_only_acts_that_there_are(made: Made) ->
     assert {EventCode.DELETION_ANSWERED, EventCode.DELETION_VERIFIED} <= codes
 
 
-def test_the_key_that_was_named_is_followed_over_its_rotation(made: Made, tmp_path: Path) -> None:
+def test_the_named_key_is_followed_across_its_rotation(made: Made, tmp_path: Path) -> None:
     for fingerprint in (made.key.fingerprint, made.first_fingerprint):
         spelled = ":".join(fingerprint.upper()[n : n + 4] for n in range(0, 64, 4))
         verdict = run_verifier(made.data, tmp_path / "x", "--fingerprint", spelled)
@@ -98,9 +98,7 @@ def test_the_key_that_was_named_is_followed_over_its_rotation(made: Made, tmp_pa
         assert "\nVERIFIED: every check passed.\n" in verdict.text
 
 
-def test_another_fingerprint_is_refused_and_half_a_one_is_not_taken(
-    made: Made, tmp_path: Path
-) -> None:
+def test_a_wrong_or_incomplete_fingerprint_is_refused(made: Made, tmp_path: Path) -> None:
     verdict = run_verifier(made.data, tmp_path / "x", "--fingerprint", "0" * 64)
     assert (verdict.code, "belongs to no key of this bundle" in verdict.text) == (1, True)
     half = made.key.fingerprint[:32]
@@ -117,7 +115,7 @@ def test_a_kept_checkpoint_is_proven_consistent_with_the_new_one(
     assert (verdict.code, "including the one you kept" in verdict.text) == (0, True)
 
 
-def test_a_checkpoint_of_another_record_is_refused(made: Made, tmp_path: Path) -> None:
+def test_a_checkpoint_of_another_audit_log_is_refused(made: Made, tmp_path: Path) -> None:
     kept = tmp_path / "kept.txt"
     origin, size, root, *rest = made.kept.split("\n")
     for lines in (
@@ -129,12 +127,12 @@ def test_a_checkpoint_of_another_record_is_refused(made: Made, tmp_path: Path) -
         assert "Your checkpoint" in complaint(made.data, tmp_path, kept=str(kept))
 
 
-def test_an_unreadable_bundle_is_not_called_forged(made: Made, tmp_path: Path) -> None:
+def test_an_unreadable_bundle_is_not_reported_as_forged(made: Made, tmp_path: Path) -> None:
     assert run_verifier(made.data, tmp_path / "x", "--checkpoint", "nowhere.txt").code == 2
     assert run_verifier(made.data, tmp_path / "x", "--no-such-option").code == 2
 
 
-def test_a_module_beside_the_verifier_is_not_imported(made: Made, tmp_path: Path) -> None:
+def test_a_module_next_to_the_verifier_is_not_imported(made: Made, tmp_path: Path) -> None:
     for name in ("hashlib", "json", "re", "zlib"):
         (tmp_path / f"{name}.py").write_text("raise SystemExit('imported')\n")
     assert run_verifier(made.data, tmp_path).code == 0
@@ -187,7 +185,7 @@ def places(data: bytes) -> Iterator[int]:
     yield from chance.sample(sorted(inside), 200)
 
 
-def test_a_single_flipped_bit_is_found_wherever_it_is(made: Made, tmp_path: Path) -> None:
+def test_a_single_flipped_bit_is_detected_anywhere(made: Made, tmp_path: Path) -> None:
     path, chance = tmp_path / "bundle.zip", random.Random(7)  # noqa: S311 - any will do
     missed = []
     path.write_bytes(made.data)
@@ -209,7 +207,9 @@ def test_a_single_flipped_bit_is_found_wherever_it_is(made: Made, tmp_path: Path
     assert missed == []
 
 
-def test_ten_random_flips_are_reported_by_the_program_itself(made: Made, tmp_path: Path) -> None:
+def test_ten_random_flips_are_reported_by_the_verifier_as_a_program(
+    made: Made, tmp_path: Path
+) -> None:
     for _ in range(10):
         data = bytearray(made.data)
         place = random.randrange(len(data))  # noqa: S311 - any will do
@@ -218,12 +218,12 @@ def test_ten_random_flips_are_reported_by_the_program_itself(made: Made, tmp_pat
         assert (verdict.code, verdict.text[:20]) == (1, "VERIFICATION FAILED:"), place
 
 
-def test_a_bundle_that_was_cut_off_is_refused(made: Made, tmp_path: Path) -> None:
+def test_a_truncated_bundle_is_refused(made: Made, tmp_path: Path) -> None:
     for length in (0, 1, 29, 5000, len(made.data) // 2, len(made.data) - 1):
         assert complaint(made.data[:length], tmp_path), length
 
 
-def test_nothing_can_surround_the_archive(made: Made, tmp_path: Path) -> None:
+def test_data_before_or_after_the_archive_is_refused(made: Made, tmp_path: Path) -> None:
     assert complaint(b"MZ" + made.data, tmp_path)
     assert complaint(made.data + b"\n", tmp_path)
     # A valid ZIP comment.
@@ -231,7 +231,9 @@ def test_nothing_can_surround_the_archive(made: Made, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", verify.NAMES)
-def test_no_file_may_be_missing_doubled_or_renamed(made: Made, tmp_path: Path, name: str) -> None:
+def test_a_missing_duplicate_or_renamed_file_is_refused(
+    made: Made, tmp_path: Path, name: str
+) -> None:
     files = files_of(made.data)
     assert complaint(packed({n: c for n, c in files.items() if n != name}), tmp_path)
     renamed = {n if n != name else f"../{n}": c for n, c in files.items()}
@@ -242,7 +244,7 @@ def test_no_file_may_be_missing_doubled_or_renamed(made: Made, tmp_path: Path, n
     assert complaint(packed({**files, "extra.txt": b""}), tmp_path)
 
 
-def test_files_may_not_change_places_or_contents(made: Made, tmp_path: Path) -> None:
+def test_swapped_or_changed_files_are_refused(made: Made, tmp_path: Path) -> None:
     files = files_of(made.data)
     assert complaint(packed(dict(sorted(files.items()))), tmp_path)
     swapped = {**files, "keys.json": files["values.ndjson"], "values.ndjson": files["keys.json"]}
@@ -250,7 +252,7 @@ def test_files_may_not_change_places_or_contents(made: Made, tmp_path: Path) -> 
     assert complaint(packed(files), tmp_path) == ""
 
 
-def test_numbers_that_are_no_whole_ones_are_not_read() -> None:
+def test_numbers_that_are_not_integers_are_refused() -> None:
     for text in ("1.5", "1e3", "NaN", "9" * 5000, '{"a":1,"a":2}', "[" * 100_000, "\ud800"):
         with pytest.raises(verify.VerificationFailed):
             verify.load_json(text.encode("utf-8", "surrogatepass"), "This")

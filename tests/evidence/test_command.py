@@ -30,7 +30,7 @@ def run(*arguments: str | Path) -> tuple[int, dict[str, Any]]:
     return code, json.loads(out.getvalue())
 
 
-def test_it_writes_a_bundle_that_verifies_and_says_its_digest(tmp_path: Path) -> None:
+def test_it_writes_a_valid_bundle_and_prints_its_digest(tmp_path: Path) -> None:
     path = tmp_path / "q3.zip"
     code, said = run("--output", path, "--site", "sandbox-us1", "--from", "2026-01-01")
     assert (code, said["deletions"], said["file"]) == (0, 4, str(path))
@@ -50,7 +50,7 @@ def test_it_overwrites_nothing(tmp_path: Path) -> None:
     assert path.read_text() == "mine"
 
 
-def test_what_fails_leaves_no_file_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failure_leaves_no_file_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(**_: Any) -> None:
         raise OSError("no space left")
 
@@ -71,7 +71,7 @@ def test_what_fails_leaves_no_file_behind(tmp_path: Path, monkeypatch: pytest.Mo
         (("--seed", "x" * 300), "A seed is one line"),
     ],
 )
-def test_impossible_arguments_are_a_usage_error(
+def test_invalid_arguments_are_a_usage_error(
     tmp_path: Path, arguments: tuple[str, ...], said: str
 ) -> None:
     code, document = run("--output", tmp_path / "q3.zip", *arguments)
@@ -79,7 +79,7 @@ def test_impossible_arguments_are_a_usage_error(
     assert not (tmp_path / "q3.zip").exists()
 
 
-def test_a_bundle_that_does_not_agree_with_itself_ends_with_1(tmp_path: Path) -> None:
+def test_an_inconsistent_bundle_exits_with_1(tmp_path: Path) -> None:
     with triggers_off():
         Deletion.objects.filter(outcome="refused").update(outcome="declined")
     code, said = run("--output", tmp_path / "q3.zip")

@@ -97,7 +97,7 @@ EDITS: dict[str, Callable[[Rows], Any]] = {
 
 
 @pytest.mark.parametrize("change", EDITS.values(), ids=EDITS.keys())
-def test_a_deletion_that_does_not_say_what_its_events_say_is_named(
+def test_a_deletion_that_contradicts_its_events_is_named(
     made: Made, tmp_path: Path, change: Callable[[Rows], Any]
 ) -> None:
     forger = Forger(made=made)
@@ -203,7 +203,7 @@ FILES: dict[str, tuple[str, Callable[[str], str], str]] = {
 
 
 @pytest.mark.parametrize(("name", "change", "said"), FILES.values(), ids=FILES.keys())
-def test_a_file_that_does_not_fit_the_others_is_named(
+def test_a_file_that_contradicts_the_others_is_named(
     made: Made, tmp_path: Path, name: str, change: Callable[[str], str], said: str
 ) -> None:
     forger = Forger(made=made)
@@ -244,7 +244,7 @@ def shorter_period(forger: Forger) -> None:
     forger.write_page(json.loads(forger.files["deletions.json"]))
 
 
-def asked_too_late(forger: Forger) -> None:
+def requested_too_late(forger: Forger) -> None:
     until = json.loads(forger.files["population.json"])["period"]["until"]
     forger.edit_rows(lambda rows: rows[0].update(requested_at=until))
 
@@ -261,12 +261,12 @@ FACTS: dict[str, tuple[Callable[[Forger], None], str]] = {
     "sample": (other_sample, "The sample is not the one that the seed selects"),
     "seed": (other_seed, "The seed is not the one recorded"),
     "period": (shorter_period, "The filter or the period is not the one recorded"),
-    "time asked": (asked_too_late, "outside the period"),
+    "time asked": (requested_too_late, "outside the period"),
 }
 
 
 @pytest.mark.parametrize(("change", "said"), FACTS.values(), ids=FACTS.keys())
-def test_facts_that_do_not_fit_are_named(
+def test_contradictory_facts_are_named(
     made: Made, tmp_path: Path, change: Callable[[Forger], None], said: str
 ) -> None:
     forger = Forger(made=made)
@@ -274,7 +274,7 @@ def test_facts_that_do_not_fit_are_named(
     assert said in complaint(forger.signed(), tmp_path)
 
 
-def test_another_installations_key_does_not_pass(made: Made, tmp_path: Path) -> None:
+def test_another_installations_key_is_refused(made: Made, tmp_path: Path) -> None:
     stranger = SigningKey(private_key=Ed25519PrivateKey.generate(), previous_public_keys=())
     forger = Forger(made=made)
     assert "not signed by a trusted key" in complaint(forger.signed(stranger), tmp_path)
@@ -286,7 +286,7 @@ def test_another_installations_key_does_not_pass(made: Made, tmp_path: Path) -> 
     assert "checkpoint.txt is not signed" in complaint(forger.signed(stranger), tmp_path)
 
 
-def test_a_name_left_out_as_if_it_were_erased_holds_and_is_named_among_what_is_not_proven(
+def test_a_name_omitted_as_if_erased_is_valid_and_listed_as_not_proven(
     made: Made, tmp_path: Path
 ) -> None:
     forger = Forger(made=made)
@@ -362,7 +362,7 @@ def test_no_forged_content_causes_a_traceback(
         path.write_bytes(forger.signed())
         code = verify.main([str(path)])
         said = capsys.readouterr()
-        # README.txt and verify.py are only compared; some values say the same.
+        # README.txt and verify.py are only compared; some values mean the same.
         assert code in {0, 1}, said.out
         assert said.err == ""
         assert "\x1b" not in said.out

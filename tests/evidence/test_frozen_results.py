@@ -24,8 +24,8 @@ from connections.inventory import sync
 from connections.models import Attempt, AuditVerification, Deletion, Person
 from connections.people import erasure
 from sandbox.server import SandboxServer
-from tests.evidence.results import ATTEMPT, DELETION, SET_ONCE, words
-from tests.evidence.support import live
+from tests.evidence.results import ATTEMPT, DELETION, SET_ONCE, sql_for
+from tests.evidence.support import create_history
 from tests.support.append_only import triggers_off
 
 pytestmark = pytest.mark.database
@@ -37,7 +37,7 @@ REFUSED = "A settled deletion|A deletion stays|An attempt|The response"
 @pytest.fixture
 def history(transactional_db: None, sandbox: SandboxServer, ada: Person, linus: Person) -> None:
     """Deletions with attempts: deleted, refused, response lost, and approved and deleted."""
-    live(sandbox, ada=ada, linus=linus, many=0)
+    create_history(sandbox, ada=ada, linus=linus, many=0)
 
 
 def sql(statement: str) -> None:
@@ -54,12 +54,12 @@ def raw_id(deletion: Deletion) -> str:
 
 
 def change_of_deletion(what: str, deletion: Deletion) -> str:
-    change = words(DELETION[what], vendor=connection.vendor)
+    change = sql_for(DELETION[what], vendor=connection.vendor)
     return f"UPDATE connections_deletion SET {change} WHERE id = '{raw_id(deletion)}'"  # noqa: S608 - our own words
 
 
 def change_of_attempt(what: str, attempt: Attempt) -> str:
-    change = words(ATTEMPT[what], vendor=connection.vendor)
+    change = sql_for(ATTEMPT[what], vendor=connection.vendor)
     return f"UPDATE connections_attempt SET {change} WHERE id = {attempt.pk}"  # noqa: S608 - our own words
 
 
@@ -74,7 +74,7 @@ def verified() -> tuple[int, dict[str, Any]]:
     return code, document
 
 
-def assert_whole() -> None:
+def assert_intact() -> None:
     code, document = verified()
     assert (code, document["deletions"], document["message"]) == (0, [], "The audit log is intact.")
 
@@ -94,7 +94,7 @@ def assert_named(*deletions: Deletion) -> None:
 def test_a_settled_deletion_cannot_be_changed(what: str) -> None:
     with pytest.raises(DatabaseError, match=REFUSED):
         sql(change_of_deletion(what, one_of(outcome="refused")))
-    assert_whole()
+    assert_intact()
 
 
 @pytest.mark.usefixtures("history")
@@ -104,7 +104,7 @@ def test_an_attempt_with_its_response_cannot_be_changed(what: str) -> None:
         sql(change_of_attempt(what, one_of(outcome="refused").attempts.get()))
 
 
-TAKEN_BACK = {
+REVERTED_RESULTS = {
     "verification": "verified_at = NULL",
     "earlier verification": "verified_at = '2020-01-01 00:00:00+00:00'",
     "later verification": "verified_at = '2099-01-01 00:00:00+00:00'",
@@ -113,19 +113,19 @@ TAKEN_BACK = {
 
 
 @pytest.mark.usefixtures("history")
-@pytest.mark.parametrize("what", TAKEN_BACK)
+@pytest.mark.parametrize("what", REVERTED_RESULTS)
 def test_a_later_finding_cannot_be_reverted(what: str) -> None:
     deletion = one_of(outcome="deleted")
     assert deletion.verified_at
     with pytest.raises(DatabaseError, match=REFUSED):
         sql(
-            f"UPDATE connections_deletion SET {TAKEN_BACK[what]} "  # noqa: S608 - our own words
+            f"UPDATE connections_deletion SET {REVERTED_RESULTS[what]} "  # noqa: S608 - our own words
             f"WHERE id = '{raw_id(deletion)}'"
         )
 
 
 @pytest.mark.usefixtures("history")
-def test_a_contradiction_stays() -> None:
+def test_a_contradiction_cannot_be_removed() -> None:
     deletion = one_of(outcome="deleted")
     sql(change_of_deletion("a contradiction", deletion))
     with pytest.raises(DatabaseError, match=REFUSED):
@@ -184,10 +184,10 @@ def test_results_cannot_be_removed_or_replaced() -> None:
     for statement in REMOVED[connection.vendor]:
         with pytest.raises(DatabaseError, match=REFUSED):
             sql(statement)
-    assert_whole()
+    assert_intact()
 
 
-def test_every_column_is_frozen_or_named_as_one_that_may_change() -> None:
+def test_every_column_is_frozen_or_listed_as_changeable() -> None:
     kept = [*migration.REQUESTED, *migration.COPIED, *migration.SETTLED, *migration.NAMES]
     # Break glass is used once, and these columns have their own conditions.
     conditional = ["verified_at", "contradicted_at", "cause_details"]
@@ -205,7 +205,7 @@ def test_every_column_is_frozen_or_named_as_one_that_may_change() -> None:
 
 
 @pytest.mark.usefixtures("history")
-def test_a_settled_deletion_is_commented_on_checked_again_and_its_people_erased(
+def test_a_closed_deletion_can_be_commented_on_checked_again_and_have_names_erased(
     ada: Person, linus: Person
 ) -> None:
     deletion = one_of(outcome="deleted")
@@ -218,22 +218,22 @@ def test_a_settled_deletion_is_commented_on_checked_again_and_its_people_erased(
     deletion.refresh_from_db()
     assert deletion.requested_by_name == deletion.confirmed_by_name == deletion.settled_by_name
     assert deletion.requested_by_name.startswith("erased person no. ")
-    assert_whole()
+    assert_intact()
 
 
 @pytest.mark.usefixtures("history")
-def test_of_two_processes_that_verify_it_at_once_one_does() -> None:
+def test_only_one_of_two_concurrent_verifications_is_recorded() -> None:
     deletion = one_of(outcome="deleted")
     verified_at = deletion.verified_at
-    # As the other process has it in memory.
+    # As another process has loaded it.
     deletion.verified_at = None
     verification.verify_deleted(deletion=deletion, actor=command_actor())
     assert deletion.verified_at == verified_at
-    assert_whole()
+    assert_intact()
 
 
 @pytest.mark.usefixtures("history")
-def test_the_name_of_an_erased_person_is_not_given_to_others(ada: Person) -> None:
+def test_the_name_of_an_erased_person_cannot_be_reused(ada: Person) -> None:
     erasure.erase_person(actor=command_actor(), person=ada)
     with pytest.raises(DatabaseError, match=REFUSED):
         sql("UPDATE connections_deletion SET requested_by_name = 'erased person no. 77'")
@@ -276,11 +276,11 @@ def test_an_attempt_without_an_event_is_reported() -> None:
 
 
 @pytest.mark.usefixtures("history")
-def test_a_response_made_up_for_an_attempt_that_has_none_is_named() -> None:
+def test_an_invented_response_of_an_attempt_without_one_is_named() -> None:
     [unknown] = Deletion.objects.filter(state="unknown")
     attempt = sending.claim(deletion=unknown, actor=command_actor(), was_rechecked=True)
     assert attempt
-    assert_whole()
+    assert_intact()
     now = clock.now()
     Attempt.objects.filter(pk=attempt.pk).update(verdict="deleted", answered_at=now)
     assert_named(unknown)
@@ -290,7 +290,7 @@ def test_a_response_made_up_for_an_attempt_that_has_none_is_named() -> None:
 
 
 @pytest.mark.usefixtures("history")
-def test_an_open_deletion_is_compared_too() -> None:
+def test_an_open_deletion_is_also_compared() -> None:
     [unknown] = Deletion.objects.filter(state="unknown")
     Deletion.objects.filter(pk=unknown.pk).update(cause="too_late")
     assert_named(unknown)
@@ -346,7 +346,7 @@ def test_more_differences_than_are_listed_are_counted(monkeypatch: pytest.Monkey
 
 @pytest.mark.usefixtures("history")
 @pytest.mark.parametrize("change", ["settled_at = 'soon'", "request_id = 'nonsense'"])
-def test_a_column_that_cannot_be_read_is_named(change: str) -> None:
+def test_an_unreadable_column_is_named(change: str) -> None:
     if connection.vendor != "sqlite":
         pytest.skip("only SQLite stores what is no time and no UUID")
     deletion = one_of(outcome="refused")
@@ -373,7 +373,7 @@ def test_concurrent_changes_raise_no_false_alarm(
         return read_events(rows)
 
     monkeypatch.setattr(comparison, "_events_of", change_in_between)
-    assert_whole()
+    assert_intact()
     assert not changes
 
 

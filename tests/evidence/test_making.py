@@ -25,7 +25,7 @@ from connections.evidence.files import BundleError
 from connections.models import AuditEvent, Checkpoint, Credential, Deletion, Person
 from connections.people import erasure
 from sandbox.server import SandboxServer
-from tests.evidence.support import ASKED, ONLY, complaint, files_of, make, read_all, request
+from tests.evidence.support import ASKED, ONLY, complaint, files_of, make, request, sync_all
 from tests.support.append_only import triggers_off
 from tests.support.sandbox import org_named
 
@@ -41,7 +41,7 @@ def document(data: bytes, name: str) -> dict[str, object]:
     return found
 
 
-def test_its_making_is_recorded_before_and_after(edith: Person, tmp_path: Path) -> None:
+def test_making_a_bundle_is_recorded_before_and_after(edith: Person, tmp_path: Path) -> None:
     made = make(actor=person_actor(person=edith))
     started, finished = (
         event(code)
@@ -64,7 +64,7 @@ def test_its_making_is_recorded_before_and_after(edith: Person, tmp_path: Path) 
 
 
 @pytest.mark.parametrize("who", ["ada", "linus", "margaret", "victor", "stranger"])
-def test_only_auditors_make_one(
+def test_only_auditors_can_make_one(
     who: str, request: pytest.FixtureRequest, actor_for: Callable[[Person], Actor]
 ) -> None:
     with pytest.raises(PermissionDenied):
@@ -83,7 +83,7 @@ def test_a_failed_bundle_is_recorded_as_aborted() -> None:
     assert not AuditEvent.objects.filter(code=EventCode.EVIDENCE_BUNDLE_FINISHED).exists()
 
 
-def test_it_holds_exactly_what_passes_the_filter_and_counts_the_rest(tmp_path: Path) -> None:
+def test_it_contains_exactly_the_filtered_deletions_and_counts_the_rest(tmp_path: Path) -> None:
     made = make(filters=replace(ONLY, outcome="refused"))
     facts = document(made.data, "population.json")
     assert (facts["selected"], facts["in_period"]) == (1, 4)
@@ -92,7 +92,7 @@ def test_it_holds_exactly_what_passes_the_filter_and_counts_the_rest(tmp_path: P
     assert complaint(made.data, tmp_path) == ""
 
 
-def test_a_period_with_nothing_in_it_verifies_too(tmp_path: Path) -> None:
+def test_a_bundle_of_an_empty_period_verifies(tmp_path: Path) -> None:
     until = datetime(2020, 1, 1, tzinfo=UTC)
     made = make(filters=HistoryFilter(since=datetime(2019, 1, 1, tzinfo=UTC), until=until))
     facts = document(made.data, "population.json")
@@ -105,7 +105,7 @@ def test_a_period_with_nothing_in_it_verifies_too(tmp_path: Path) -> None:
     assert complaint(made.data, tmp_path) == ""
 
 
-def test_an_erased_person_stays_erased(ada: Person, linus: Person, tmp_path: Path) -> None:
+def test_an_erased_person_is_not_named(ada: Person, linus: Person, tmp_path: Path) -> None:
     for person in (ada, linus):
         erasure.erase_person(actor=command_actor(), person=person)
     made = make()
@@ -117,7 +117,7 @@ def test_an_erased_person_stays_erased(ada: Person, linus: Person, tmp_path: Pat
     assert complaint(made.data, tmp_path) == ""
 
 
-def test_an_erased_name_that_others_have_too_stays_erased(
+def test_an_erased_name_shared_by_other_people_is_not_shown(
     ada: Person, grace: Person, tmp_path: Path
 ) -> None:
     Person.objects.filter(pk=grace.pk).update(first_name="Ada")
@@ -195,7 +195,7 @@ def test_a_deletion_requested_by_a_command_for_a_person_verifies(
     world = sandbox.world
     source, sink = org_named(world, "Payments US"), org_named(world, "Archive US")
     added = world.add_connection(source_org=source, sink_org=sink)
-    read_all(credential)
+    sync_all(credential)
     request(credential, added.id, actor=command_actor(), requester=ada)
     made = make()
     [row] = [
@@ -207,7 +207,7 @@ def test_a_deletion_requested_by_a_command_for_a_person_verifies(
     assert complaint(made.data, tmp_path) == ""
 
 
-def test_a_deletion_that_two_checks_found_gone_verifies(tmp_path: Path) -> None:
+def test_a_deletion_settled_by_two_checks_verifies(tmp_path: Path) -> None:
     deletion = Deletion.objects.get(state="unknown")
     for seconds in (40, 110):
         with clock.offset(timedelta(seconds=seconds)):

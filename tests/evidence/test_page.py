@@ -71,9 +71,7 @@ def test_the_historys_filters_are_filled_in_and_used(reader: Client, tmp_path: P
 
 
 @pytest.mark.parametrize("status", ["break_glass", "contradicted"])
-def test_what_the_history_filters_by_is_neither_widened_nor_left_unsaid(
-    reader: Client, status: str
-) -> None:
+def test_the_historys_filters_are_neither_widened_nor_left_out(reader: Client, status: str) -> None:
     page = read(reader.get(f"{URL}?status={status}"))
     assert f'<option value="{status}" selected>' in page.html
     data = body(reader.post(URL, page.form_to(URL).fields | {"status": status}))
@@ -82,7 +80,7 @@ def test_what_the_history_filters_by_is_neither_widened_nor_left_unsaid(
     assert population["filter_in_words"] != "all deletions in the period"
 
 
-def test_every_filter_is_put_into_words() -> None:
+def test_every_filter_is_described() -> None:
     given: dict[Any, Any] = {str: "x", bool: True, UUID: uuid4()}
     for each in dataclasses.fields(HistoryFilter):
         kind = next((one for one in given if one in {each.type, *get_args(each.type)}), None)
@@ -91,7 +89,7 @@ def test_every_filter_is_put_into_words() -> None:
             assert words != filter_text(HistoryFilter()), each.name
 
 
-def test_a_kept_checkpoint_and_a_seed_go_in(reader: Client, tmp_path: Path) -> None:
+def test_a_kept_checkpoint_and_a_seed_are_used(reader: Client, tmp_path: Path) -> None:
     kept = files_of(make().data)["checkpoint.txt"].decode()
     path = tmp_path / "kept.txt"
     path.write_text(kept)
@@ -112,7 +110,7 @@ def test_a_kept_checkpoint_and_a_seed_go_in(reader: Client, tmp_path: Path) -> N
         ({"seed": "a\tb"}, "Sample seed: A seed is one line"),
     ],
 )
-def test_an_invalid_form_comes_back_with_everything_typed(
+def test_an_invalid_form_is_shown_again_with_everything_typed(
     reader: Client, typed: dict[str, str], said: str
 ) -> None:
     response = reader.post(URL, filled(reader, org="Archive US") | typed)

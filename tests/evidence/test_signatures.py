@@ -53,7 +53,7 @@ def theirs(key: bytes, message: bytes, signature: bytes) -> bool:
 
 
 @pytest.mark.parametrize(("key", "message", "signature"), VECTORS)
-def test_the_vectors_of_the_standard_are_signed(key: str, message: str, signature: str) -> None:
+def test_the_standards_test_vectors_verify(key: str, message: str, signature: str) -> None:
     assert is_signed(bytes.fromhex(key), bytes.fromhex(message), bytes.fromhex(signature))
 
 
@@ -88,7 +88,7 @@ def test_a_signature_has_one_encoding() -> None:
 
 
 @pytest.mark.parametrize("key", SMALL)
-def test_a_key_of_small_order_signs_nothing(key: str) -> None:
+def test_a_key_of_small_order_is_refused(key: str) -> None:
     # For the neutral point, this signature is valid for every message.
     signature = bytes.fromhex(BASE) + (1).to_bytes(32, "little")
     point = bytes.fromhex(key)

@@ -150,7 +150,7 @@ def test_reordered_events_are_named(copy: Copy) -> None:
     assert found(copy.verify()) == exactly(Fault.REORDERED, 6)
 
 
-def test_an_event_put_in_the_middle_is_named(copy: Copy) -> None:
+def test_an_event_inserted_in_the_middle_is_named(copy: Copy) -> None:
     copy.run(
         "UPDATE connections_auditevent SET seq = -seq WHERE seq > 5",
         "UPDATE connections_auditevent SET seq = 1 - seq WHERE seq < 0",
@@ -160,12 +160,12 @@ def test_an_event_put_in_the_middle_is_named(copy: Copy) -> None:
     assert found(copy.verify()) == exactly(Fault.INSERTED, 6)
 
 
-def test_an_event_put_behind_the_end_is_named(copy: Copy) -> None:
+def test_an_event_appended_after_the_end_is_named(copy: Copy) -> None:
     copy.put(copy.document(EVENTS) | {"sentence": "Never done."}, after=EVENTS)
     assert found(copy.verify()) == exactly(Fault.INSERTED, EVENTS + 1)
 
 
-def test_an_event_of_no_known_form_is_named(copy: Copy) -> None:
+def test_an_event_of_an_unknown_format_is_named(copy: Copy) -> None:
     document = copy.document(12)
     del document["refs"]
     copy.run("DELETE FROM connections_checkpoint WHERE size = 12")
@@ -207,14 +207,12 @@ def test_a_changed_column_is_named(copy: Copy, change: str) -> None:
         "UPDATE connections_personalvalue SET value='', salt='', erased_at='2026-03-02 10:00:00'",
     ],
 )
-def test_a_changed_name_is_named_at_the_first_event_that_bears_it(
-    copy: Copy, statement: str
-) -> None:
+def test_a_changed_name_is_reported_at_its_first_event(copy: Copy, statement: str) -> None:
     copy.run(statement)
     assert found(copy.verify()) == exactly(Fault.VALUE, 1)
 
 
-def test_the_commitment_of_an_erased_name_is_still_held(copy: Copy) -> None:
+def test_the_commitment_of_an_erased_name_is_still_protected(copy: Copy) -> None:
     with copy.open():
         erasure.erase_person(actor=command_actor(), person=Person.objects.get())
     assert found(copy.verify()) == NOTHING
@@ -231,17 +229,17 @@ def test_a_changed_head_is_named(copy: Copy, change: str) -> None:
     assert found(copy.verify()) == exactly(Fault.HEAD, EVENTS)
 
 
-def test_a_record_cut_without_its_head_is_named(copy: Copy) -> None:
+def test_a_log_truncated_without_its_head_is_named(copy: Copy) -> None:
     copy.run("DELETE FROM connections_auditevent WHERE seq > 9")
     assert found(copy.verify()) == exactly(Fault.DELETED, 10)
 
 
-def test_a_truncated_record_is_named_by_a_stored_checkpoint(copy: Copy) -> None:
+def test_a_truncated_log_is_detected_by_a_stored_checkpoint(copy: Copy) -> None:
     copy.rewrite(lambda texts: texts[:10])
     assert found(copy.verify()) == exactly(Fault.TRUNCATED, 11)
 
 
-def test_a_truncated_record_is_named_by_a_checkpoint_that_was_kept_elsewhere(copy: Copy) -> None:
+def test_a_truncated_log_is_detected_by_an_external_checkpoint(copy: Copy) -> None:
     note = copy.note_at(12)
     copy.rewrite(lambda texts: texts[:10])
     copy.run("DELETE FROM connections_checkpoint WHERE size > 10")
@@ -249,7 +247,7 @@ def test_a_truncated_record_is_named_by_a_checkpoint_that_was_kept_elsewhere(cop
     assert found(copy.verify(("kept.txt", note))) == exactly(Fault.TRUNCATED, 11)
 
 
-def test_a_truncated_record_is_detected_by_an_earlier_verification(copy: Copy) -> None:
+def test_a_truncated_log_is_detected_by_an_earlier_verification(copy: Copy) -> None:
     with copy.open():
         list(verification.verify_and_store())
     copy.rewrite(lambda texts: texts[:10])
@@ -260,7 +258,7 @@ def test_a_truncated_record_is_detected_by_an_earlier_verification(copy: Copy) -
 # --- Recomputed chains --------------------------------------------------------------------------
 
 
-def test_a_recomputed_chain_is_bounded_by_the_checkpoints_around_it(copy: Copy) -> None:
+def test_a_recomputed_chain_is_narrowed_down_by_surrounding_checkpoints(copy: Copy) -> None:
     copy.rewrite(lambda texts: [text.replace("Act 6.", "Act 7.") for text in texts])
     assert found(copy.verify()) == (Fault.REHASHED, 5, 8)
 
@@ -279,7 +277,7 @@ def test_a_rewrite_signed_with_another_key_is_named(copy: Copy) -> None:
     assert found(copy.verify()) == (Fault.OTHER_KEY, 1, EVENTS)
 
 
-def test_a_checkpoint_from_elsewhere_signed_with_another_key_is_named(copy: Copy) -> None:
+def test_an_external_checkpoint_signed_with_another_key_is_named(copy: Copy) -> None:
     origin = copy.note_at(4).partition("\n")[0]
     note = sign_checkpoint(origin=origin, size=3, root=bytes(32), key=another_key())
     assert found(copy.verify(("kept.txt", note))) == (Fault.OTHER_KEY, 1, 3)
@@ -308,7 +306,7 @@ def test_a_rotation_that_the_former_key_did_not_sign_is_named(copy: Copy) -> Non
     assert found(copy.verify()) == exactly(Fault.ROTATION, ROTATED)
 
 
-def test_a_rotation_to_a_key_of_somebody_else_is_named(copy: Copy) -> None:
+def test_a_rotation_to_a_foreign_key_is_named(copy: Copy) -> None:
     """It is signed only by the new key, because the forger doesn't have the current key."""
     theirs = another_key()
     ours = read_signing_key(copy.key_file)
@@ -333,7 +331,7 @@ def test_a_rotation_without_its_details_is_named(copy: Copy) -> None:
     assert found(copy.verify()) == exactly(Fault.ROTATION, ROTATED)
 
 
-def test_a_rotation_that_was_taken_out_is_named(copy: Copy) -> None:
+def test_a_removed_rotation_is_named(copy: Copy) -> None:
     copy.run("DELETE FROM connections_checkpoint WHERE size > 8")
     copy.rewrite(lambda texts: [*texts[: ROTATED - 1], *texts[ROTATED:]])
     assert found(copy.verify()) == (Fault.ROTATION, 9, EVENTS - 1)
@@ -377,7 +375,7 @@ def test_without_the_public_keys_it_cannot_be_checked(copy: Copy) -> None:
         copy.verify()
 
 
-def test_a_checkpoint_of_another_record_cannot_be_checked(copy: Copy) -> None:
+def test_a_checkpoint_of_another_log_cannot_be_checked(copy: Copy) -> None:
     key = read_signing_key(copy.key_file)
     note = sign_checkpoint(origin="orgadmin/other", size=1, root=bytes(32), key=key)
     with pytest.raises(CannotVerifyError):
@@ -399,12 +397,12 @@ def run_command(copy: Copy, *arguments: str) -> tuple[int, str]:
     return 0, out.getvalue()
 
 
-def test_the_command_ends_with_0_for_a_whole_record(copy: Copy) -> None:
+def test_the_command_exits_with_0_for_an_intact_log(copy: Copy) -> None:
     code, said = run_command(copy)
     assert (code, said.startswith("The audit log is intact.")) == (0, True)
 
 
-def test_the_command_ends_with_1_and_names_the_stretch(copy: Copy) -> None:
+def test_the_command_exits_with_1_and_names_the_range(copy: Copy) -> None:
     copy.rewrite(lambda texts: [text.replace("Act 6.", "Act 7.") for text in texts])
     code, said = run_command(copy)
     assert code == 1
@@ -415,14 +413,14 @@ def test_the_command_ends_with_1_and_names_the_stretch(copy: Copy) -> None:
     assert (document["first_bad_seq"], document["first_bad_at_latest"]) == (5, 8)
 
 
-def test_the_command_ends_with_2_when_it_could_not_check(copy: Copy, tmp_path: Path) -> None:
+def test_the_command_exits_with_2_when_it_could_not_check(copy: Copy, tmp_path: Path) -> None:
     code, said = run_command(copy, "--checkpoint", str(tmp_path / "nowhere.txt"))
     assert (code, "can't be read" in said) == (2, True)
     copy.run("DELETE FROM connections_audithead")
     assert run_command(copy)[0] == 2
 
 
-def test_keys_can_be_rotated_in_a_copy_and_it_stays_intact(copy: Copy) -> None:
+def test_a_copy_stays_intact_after_a_key_rotation(copy: Copy) -> None:
     with copy.open():
         checkpoints.rotate_signing_key(actor=command_actor())
     assert found(copy.verify()) == NOTHING

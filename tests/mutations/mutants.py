@@ -229,8 +229,7 @@ RECORD = (
         "connections/audit/personal_data.py",
         "secrets.token_bytes(32)",
         "bytes(32)",
-        "tests/audit/test_append_only.py::"
-        "test_the_same_name_of_two_people_is_committed_to_in_two_ways",
+        "tests/audit/test_append_only.py::test_the_same_name_of_two_people_has_two_commitments",
     ),
     _mutant(
         "who asked hears of a decline",
@@ -398,28 +397,28 @@ BUNDLES = (
         VERIFIER,
         "            if head != local_header(name, crc, size):\n",
         '            if head[30:] != name.encode("ascii"):\n',
-        "tests/evidence/test_bundle.py::test_a_single_flipped_bit_is_found_wherever_it_is",
+        "tests/evidence/test_bundle.py::test_a_single_flipped_bit_is_detected_anywhere",
     ),
     _mutant(
         "bundle: its event stands in the record",
         VERIFIER,
         "            require(root == self.root, f",
         "            require(root, f",
-        f"{FORGERIES}::test_a_file_that_does_not_fit_the_others_is_named[an event's words]",
+        f"{FORGERIES}::test_a_file_that_contradicts_the_others_is_named[an event's words]",
     ),
     _mutant(
         "bundle: a row says what its events say",
         VERIFIER,
         "            found = differences(row, events)\n",
         "            found: list[str] = []\n",
-        f"{FORGERIES}::test_a_deletion_that_does_not_say_what_its_events_say_is_named[outcome]",
+        f"{FORGERIES}::test_a_deletion_that_contradicts_its_events_is_named[outcome]",
     ),
     _mutant(
         "bundle: no key of small order",
         VERIFIER,
         "    if _compress(_add(times_four, times_four)) == _compress(_NEUTRAL):\n",
         "    if not times_four:\n",
-        "tests/evidence/test_signatures.py::test_a_key_of_small_order_signs_nothing",
+        "tests/evidence/test_signatures.py::test_a_key_of_small_order_is_refused",
     ),
     _mutant(
         "bundle: a signature has one spelling",
@@ -666,14 +665,14 @@ NOTICES = (
         "connections/notifications/webhooks.py",
         '        "webhook-signature": " ".join(f"v1,{signature}" for signature in signatures),\n',
         '        "webhook-signature": "v1,",\n',
-        f"{DELIVERING}::test_a_webhook_is_signed_so_that_its_receiver_can_verify_it",
+        f"{DELIVERING}::test_a_webhook_is_signed_and_can_be_verified_by_its_receiver",
     ),
     _mutant(
         "a link in the place of a witness's file",
         "connections/notifications/channels.py",
         " | os.O_NOFOLLOW",
         "",
-        "tests/notifications/test_page.py::test_a_link_in_the_place_of_the_file_is_not_followed",
+        "tests/notifications/test_page.py::test_a_symbolic_link_in_place_of_the_file_is_not_followed",
     ),
     _mutant(
         "mail ends in time",
@@ -734,7 +733,7 @@ EVIDENCE = (
         "connections/evidence/verification.py",
         "    if before.events > size:\n",
         "    if False:\n",
-        f"{TAMPERING}::test_an_event_put_behind_the_end_is_named",
+        f"{TAMPERING}::test_an_event_appended_after_the_end_is_named",
     ),
 )
 
@@ -932,14 +931,14 @@ TRUE_SENTENCES = (
         "AttemptResult.AMBIGUOUS), Sent.UNCERTAIN)\n",
         "AttemptResult.AMBIGUOUS), Sent.NOTHING)\n",
         f"{EARLIER_ATTEMPTS}::test_after_a_lost_response_no_text_claims_that_nothing_was_sent",
-        f"{FACTS_TESTS}::test_an_unknown_verdict_might_have_worked",
+        f"{FACTS_TESTS}::test_an_attempt_with_an_unknown_result_might_have_worked",
     ),
     _mutant(
         "a bundle tells what might have worked",
         VERIFIER,
         'str(one["verdict"]), _UNCERTAIN)',
         'str(one["verdict"]), _NOTHING)',
-        f"{FACTS_TESTS}::test_the_verifier_tells_the_same_facts_from_the_rows",
+        f"{FACTS_TESTS}::test_the_verifier_derives_the_same_facts_from_the_rows",
     ),
     _mutant(
         "a late 200 and a complete listing settle as deleted",
@@ -1100,7 +1099,7 @@ PAGES_AND_INPUTS = (
         "            verify.parse_checkpoint(path.read_bytes(), str(path))\n",
         "            pass\n",
         "tests/audit/test_recorded_exports.py"
-        "::test_a_command_overwrites_no_file_but_an_earlier_checkpoint",
+        "::test_a_command_overwrites_only_an_earlier_checkpoint_file",
     ),
     _mutant(
         "sessions are stored by a hash of their key",
@@ -1130,21 +1129,21 @@ PAGES_AND_INPUTS = (
         APP_JS,
         "    for (const element of unsentElements(form)) element.hidden = true;\n",
         "",
-        f"{IN_FLIGHT}::test_the_review_says_that_it_is_being_sent_and_offers_no_way_out",
+        f"{IN_FLIGHT}::test_the_review_says_that_it_is_being_sent_and_has_no_cancel_link",
     ),
     _mutant(
         "the fields of a form are disabled while it is in flight",
         APP_JS,
         '    if (form?.matches?.("form[data-in-flight]")) lock(form);\n',
         "",
-        f"{IN_FLIGHT}::test_the_review_says_that_it_is_being_sent_and_offers_no_way_out",
+        f"{IN_FLIGHT}::test_the_review_says_that_it_is_being_sent_and_has_no_cancel_link",
     ),
     _mutant(
         "Cancel returns only with an answer that refuses",
         APP_JS,
         "    if (isRefusal(event.detail.xhr.status)) for",
         "    for",
-        f"{IN_FLIGHT}::test_what_says_that_nothing_was_sent_stays_hidden_after_a_lost_answer",
+        f"{IN_FLIGHT}::test_text_that_says_nothing_was_sent_stays_hidden_after_a_lost_response",
     ),
     _mutant(
         "error pages never read the body",
@@ -1408,7 +1407,7 @@ FROZEN_RESULTS = (
         RULES,
         "        CONTRADICTED,\n",
         "",
-        f"{RESULTS}::test_a_contradiction_stays",
+        f"{RESULTS}::test_a_contradiction_cannot_be_removed",
     ),
     _mutant(
         "a trigger that keeps the names of people",
@@ -1463,7 +1462,7 @@ FROZEN_RESULTS = (
         "connections/deletions/verification.py",
         "    unverified = rows.filter(Q(verified_at=None) | ",
         "    unverified = rows if deletion.verified_at is None else rows.filter(",
-        f"{RESULTS}::test_of_two_processes_that_verify_it_at_once_one_does",
+        f"{RESULTS}::test_only_one_of_two_concurrent_verifications_is_recorded",
     ),
     _mutant(
         "a verification compares every deletion",
@@ -1492,7 +1491,7 @@ FROZEN_RESULTS = (
         COMPARISON,
         "        return _compare_deletions(ids)\n    except _UNREADABLE:\n",
         "        return _compare_deletions(ids)\n    except LookupError:\n",
-        f"{RESULTS}::test_a_column_that_cannot_be_read_is_named",
+        f"{RESULTS}::test_an_unreadable_column_is_named",
     ),
     _mutant(
         "a deletion that isn't found by its ID is named",
@@ -1520,14 +1519,14 @@ FROZEN_RESULTS = (
         VERIFIER,
         '(settled.details.get("cause") if settled else cause),\n',
         '(settled.details.get("cause") if settled else row.get("cause") or ""),\n',
-        f"{RESULTS}::test_an_open_deletion_is_compared_too",
+        f"{RESULTS}::test_an_open_deletion_is_also_compared",
     ),
     _mutant(
         "an attempt without a response holds none",
         VERIFIER,
         "        return is_same_attempt and not any(one.get(key) for key in response_keys)\n",
         '        return is_same_attempt and one.get("answered_at") is None\n',
-        f"{RESULTS}::test_a_response_made_up_for_an_attempt_that_has_none_is_named",
+        f"{RESULTS}::test_an_invented_response_of_an_attempt_without_one_is_named",
     ),
     _mutant(
         "trigger functions look in temporary tables last",
@@ -1535,7 +1534,7 @@ FROZEN_RESULTS = (
         "        SET search_path = {path} AS $$\n",
         "        AS $$\n",
         f"{DATABASE_ROLE}::test_temporary_tables_do_not_replace_real_ones",
-        f"{DATABASE_ROLE}::test_every_trigger_function_names_its_own_search_path",
+        f"{DATABASE_ROLE}::test_every_trigger_function_sets_its_own_search_path",
     ),
     _mutant(
         "the doctor misses a trigger",
@@ -1549,7 +1548,7 @@ FROZEN_RESULTS = (
         DATABASE_GUARDS,
         '"create temporary tables": can_create_temporary,',
         '"create temporary tables": False,',
-        f"{DATABASE_ROLE}::test_the_doctor_warns_of_a_role_that_could_get_past_the_triggers",
+        f"{DATABASE_ROLE}::test_doctor_warns_of_a_role_that_could_bypass_the_triggers",
     ),
 )
 

@@ -20,7 +20,7 @@ from tests.datadog.servers import ScriptedServer, http_response, respond
 from tests.flows.support import store_credential
 from tests.notifications.smtp import MailServer
 
-Tell = Callable[..., Deletion]
+RecordEvent = Callable[..., Deletion]
 
 
 @pytest.fixture
@@ -70,7 +70,7 @@ def deletion(request: pytest.FixtureRequest, ada: Person, sandbox: SandboxServer
 
 
 @pytest.fixture
-def tell(deletion: Deletion) -> Tell:
+def record_event(deletion: Deletion) -> RecordEvent:
     """Record an event about the deletion, as the services do, by a person or the worker."""
 
     def act(

@@ -79,9 +79,9 @@ class _Session:
         if self._fault == "drip":
             self._drip()
             return
-        self._say("220 ready")
+        self._send_line("220 ready")
         while line := self._read().decode().strip():
-            if not self._answer(line):
+            if not self._respond(line):
                 return
 
     def _drip(self) -> None:
@@ -90,13 +90,15 @@ class _Session:
                 return
             self._write(b"2")
 
-    def _answer(self, line: str) -> bool:
+    def _respond(self, line: str) -> bool:
         verb = line.upper().split(" ")[0]
         if verb == "EHLO":
-            self._say("250-here")
-            self._say("250 AUTH PLAIN")
+            self._send_line("250-here")
+            self._send_line("250 AUTH PLAIN")
         elif verb == "AUTH":
-            self._say(f"535 not with {line.split(' ')[-1]}" if self._fault == "535" else "235 in")
+            self._send_line(
+                f"535 not with {line.split(' ')[-1]}" if self._fault == "535" else "235 in"
+            )
         elif verb == "RCPT":
             self._recipient(line)
         elif verb == "DATA":
@@ -105,33 +107,33 @@ class _Session:
             if self._fault == "hang at quit":
                 self._server.is_over.wait(20)
                 return False
-            self._say("221 bye")
+            self._send_line("221 bye")
             return False
         else:
-            self._say("250 fine")
+            self._send_line("250 fine")
         return True
 
     def _recipient(self, line: str) -> None:
         if self._fault == "550":
-            self._say(f"550 no such user {line[8:]} here")
+            self._send_line(f"550 no such user {line[8:]} here")
             return
         self._server.recipients.append(line[8:].strip("<> :"))
-        self._say("250 fine")
+        self._send_line("250 fine")
 
     def _data(self) -> bool:
-        self._say("354 go on")
+        self._send_line("354 go on")
         text = b""
         while (line := self._read()) not in {b".\r\n", b""}:
             text += line
         if self._fault == "cut":
             return False
         if self._fault == "451":
-            self._say("451 later\u202e please")
+            self._send_line("451 later\u202e please")
             return True
         parsed = message_from_bytes(text, policy=policy.default)
         self._server.messages.append(parsed)
-        self._say("250 kept")
+        self._send_line("250 kept")
         return True
 
-    def _say(self, text: str) -> None:
+    def _send_line(self, text: str) -> None:
         self._write(f"{text}\r\n".encode())

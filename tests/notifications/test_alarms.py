@@ -12,7 +12,7 @@ from connections.evidence.stored_events import Fault
 from connections.evidence.verification import VerificationReport
 from connections.models import AuditEvent, AuditVerification, Deletion, Notification, Person
 from connections.operations import due
-from tests.notifications.conftest import Tell
+from tests.notifications.conftest import RecordEvent
 from tests.support.clock import SettableClock
 
 pytestmark = [pytest.mark.django_db, pytest.mark.database]
@@ -43,11 +43,11 @@ def test_a_deletion_still_unknown_after_an_hour_is_reported_once(
 
 
 def test_it_is_reported_again_for_a_later_attempt(
-    unknown: Deletion, clock: SettableClock, tell: Tell
+    unknown: Deletion, clock: SettableClock, record_event: RecordEvent
 ) -> None:
     clock.advance(hours=2)
     due.raise_alarms(actor=WORKER)
-    tell(audit.EventCode.DELETION_SENDING)
+    record_event(audit.EventCode.DELETION_SENDING)
     Deletion.objects.update(sending_at=clock.now())
     assert due.raise_alarms(actor=WORKER) == []
     clock.advance(hours=2)
@@ -81,7 +81,7 @@ def _refuse(*_: object, **__: object) -> None:
     raise IntegrityError("The record refuses.")
 
 
-def test_an_intact_log_notifies_nobody(root: Person) -> None:
+def test_an_intact_log_notifies_no_one(root: Person) -> None:
     list(verification.verify_and_store())
     assert AuditVerification.objects.exists()
     assert not Notification.objects.exists()

@@ -28,7 +28,7 @@ from tests.datadog.servers import (
     respond_and_reset,
     respond_and_wait,
 )
-from tests.notifications.conftest import Tell
+from tests.notifications.conftest import RecordEvent
 from tests.notifications.smtp import MailServer
 from tests.support.clock import SettableClock
 
@@ -59,10 +59,10 @@ def only(channel: Notification.Channel) -> Notification:
 # --- Webhook ------------------------------------------------------------------------------------
 
 
-def test_a_webhook_is_signed_so_that_its_receiver_can_verify_it(
-    tell: Tell, receiver: ScriptedServer, settings: Settings
+def test_a_webhook_is_signed_and_can_be_verified_by_its_receiver(
+    record_event: RecordEvent, receiver: ScriptedServer, settings: Settings
 ) -> None:
-    deletion = tell(outcome="deleted")
+    deletion = record_event(outcome="deleted")
     assert delivery.run_due(channel=WEBHOOK) == 1
     [seen] = receiver.seen
     text = Path(settings.WEBHOOK_SECRET_FILE).read_text().strip()
@@ -80,11 +80,11 @@ def test_a_webhook_is_signed_so_that_its_receiver_can_verify_it(
 
 
 def test_while_a_secret_is_replaced_both_sign(
-    tell: Tell, receiver: ScriptedServer, settings: Settings
+    record_event: RecordEvent, receiver: ScriptedServer, settings: Settings
 ) -> None:
     file = Path(settings.WEBHOOK_SECRET_FILE)
     file.write_text(f"{file.read_text()}\nwhsec_{base64.b64encode(b'n' * 32).decode()}\n")
-    tell()
+    record_event()
     delivery.run_due(channel=WEBHOOK)
     assert receiver.seen[0].headers["webhook-signature"].count("v1,") == 2
 
@@ -111,10 +111,10 @@ def test_while_a_secret_is_replaced_both_sign(
     ids=["500", "redirect", "hang", "reset", "cut", "drip"],
 )
 def test_a_message_that_a_receiver_rejects_is_retried(
-    tell: Tell, receiver: ScriptedServer, play: Play, words: str, status: int | None
+    record_event: RecordEvent, receiver: ScriptedServer, play: Play, words: str, status: int | None
 ) -> None:
     receiver.plays = [play]
-    tell()
+    record_event()
     delivery.run_due(channel=WEBHOOK)
     notification = only(WEBHOOK)
     assert (notification.state, notification.status) == (State.WAITING, status)
@@ -123,39 +123,43 @@ def test_a_message_that_a_receiver_rejects_is_retried(
     assert receiver.targets == ["/hook/capability-canary?of=ours"]
 
 
-def test_a_receiver_that_cannot_be_reached_is_tried_again(
-    tell: Tell, receiver: ScriptedServer, settings: Settings
+def test_an_unreachable_receiver_is_retried(
+    record_event: RecordEvent, receiver: ScriptedServer, settings: Settings
 ) -> None:
     settings.WEBHOOK_URL = "http://127.0.0.1:1/"
-    tell()
+    record_event()
     delivery.run_due(channel=WEBHOOK)
     assert only(WEBHOOK).result == "No response: connection refused."
 
 
-def test_a_huge_response_is_not_read_to_its_end(tell: Tell, receiver: ScriptedServer) -> None:
+def test_a_huge_response_is_not_read_completely(
+    record_event: RecordEvent, receiver: ScriptedServer
+) -> None:
     receiver.plays = [respond_and_close(http_response(body=b"x" * 2_000_000))]
-    tell()
+    record_event()
     delivery.run_due(channel=WEBHOOK)
     assert only(WEBHOOK).state == State.DELIVERED
 
 
-def test_a_receiver_that_wants_no_more_is_left_alone(tell: Tell, receiver: ScriptedServer) -> None:
+def test_a_receiver_that_returns_410_is_not_retried(
+    record_event: RecordEvent, receiver: ScriptedServer
+) -> None:
     receiver.plays = [respond(http_response("410 Gone", b""))]
-    tell()
+    record_event()
     delivery.run_due(channel=WEBHOOK)
     assert (
         Notification.objects.get(code="deletion.unknown", channel=WEBHOOK).state == State.GIVEN_UP
     )
 
 
-def test_a_failed_one_comes_again_later_with_the_same_id(
-    tell: Tell, receiver: ScriptedServer, clock: SettableClock
+def test_a_failed_message_is_retried_later_with_the_same_id(
+    record_event: RecordEvent, receiver: ScriptedServer, clock: SettableClock
 ) -> None:
     receiver.plays = [
         respond(http_response("500 Oops", b"")),
         respond(http_response("200 OK", b"")),
     ]
-    tell()
+    record_event()
     delivery.run_due(channel=WEBHOOK)
     clock.advance(seconds=9)
     assert delivery.run_due(channel=WEBHOOK) == 0
@@ -171,25 +175,29 @@ def test_a_failed_one_comes_again_later_with_the_same_id(
     ("asked", "seconds"),
     [("120", 120), ("999999", 7200), ("1", 10), ("soon", 10), ("-5", 10), ("9" * 400, 10)],
 )
-def test_a_receiver_may_ask_for_a_later_try_within_limits(
-    tell: Tell, receiver: ScriptedServer, clock: SettableClock, asked: str, seconds: int
+def test_a_receiver_can_request_a_later_attempt_within_limits(
+    record_event: RecordEvent,
+    receiver: ScriptedServer,
+    clock: SettableClock,
+    asked: str,
+    seconds: int,
 ) -> None:
     receiver.plays = [respond(http_response("503 Later", b"", headers={"Retry-After": asked}))]
-    tell()
+    record_event()
     delivery.run_due(channel=WEBHOOK)
     assert only(WEBHOOK).due_at == clock.now() + timedelta(seconds=seconds)
 
 
-def test_after_the_last_try_it_is_given_up_and_administrators_are_told_once(
-    tell: Tell,
+def test_after_the_last_attempt_it_fails_and_administrators_are_notified_once(
+    record_event: RecordEvent,
     receiver: ScriptedServer,
     mail_server: MailServer,
     clock: SettableClock,
     root: Person,
 ) -> None:
     receiver.plays = [respond(http_response("500 Oops", b""))]
-    tell()
-    tell()
+    record_event()
+    record_event()
     for _ in range(14):
         delivery.run_due(channel=WEBHOOK)
         clock.advance(hours=2, seconds=1)
@@ -201,8 +209,8 @@ def test_after_the_last_try_it_is_given_up_and_administrators_are_told_once(
     assert [mail.person for mail in mails] == [root]
 
 
-def test_nothing_is_open_while_a_receiver_answers(
-    tell: Tell, receiver: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+def test_no_transaction_is_open_during_a_delivery(
+    record_event: RecordEvent, receiver: ScriptedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     depths = []
     send = channels.send
@@ -212,16 +220,19 @@ def test_nothing_is_open_while_a_receiver_answers(
         return send(**arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr("connections.notifications.channels.send", spy)
-    tell()
+    record_event()
     before = len(connection.savepoint_ids)
     delivery.run_due(channel=WEBHOOK)
     assert depths == [before]
 
 
 def test_a_delivery_without_a_stored_result_is_sent_again_with_the_same_id(
-    tell: Tell, receiver: ScriptedServer, clock: SettableClock, monkeypatch: pytest.MonkeyPatch
+    record_event: RecordEvent,
+    receiver: ScriptedServer,
+    clock: SettableClock,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    tell()
+    record_event()
     with monkeypatch.context() as patch:
         patch.setattr("connections.notifications.delivery._store_result", _die)
         with pytest.raises(SystemExit):
@@ -238,9 +249,9 @@ def _die(*_: object) -> None:
 
 
 def test_a_frozen_worker_does_not_overwrite_another_workers_result(
-    tell: Tell, receiver: ScriptedServer, clock: SettableClock
+    record_event: RecordEvent, receiver: ScriptedServer, clock: SettableClock
 ) -> None:
-    tell()
+    record_event()
     frozen = delivery.claim_next(channel=WEBHOOK)
     assert frozen
     clock.advance(minutes=3)
@@ -250,10 +261,10 @@ def test_a_frozen_worker_does_not_overwrite_another_workers_result(
     assert only(WEBHOOK).state == State.DELIVERED
 
 
-def test_a_notification_on_which_every_worker_dies_is_given_up(
-    tell: Tell, receiver: ScriptedServer, clock: SettableClock
+def test_a_notification_that_kills_every_worker_fails(
+    record_event: RecordEvent, receiver: ScriptedServer, clock: SettableClock
 ) -> None:
-    tell()
+    record_event()
     for _ in range(6):
         assert delivery.claim_next(channel=WEBHOOK)
         clock.advance(minutes=3)
@@ -277,12 +288,12 @@ def six_threads(transactional_db: None) -> Iterator[list[threading.Thread]]:
 
 
 def test_six_workers_at_once_deliver_each_once(
-    six_threads: list[threading.Thread], tell: Tell, receiver: ScriptedServer
+    six_threads: list[threading.Thread], record_event: RecordEvent, receiver: ScriptedServer
 ) -> None:
     if connection.vendor == "sqlite" and connection.is_in_memory_db():  # type: ignore[attr-defined]
         pytest.skip("Threads share an in-memory database and lock each other out.")
     for _ in range(12):
-        tell()
+        record_event()
     for thread in six_threads:
         thread.start()
     for thread in six_threads:
@@ -294,10 +305,10 @@ def test_six_workers_at_once_deliver_each_once(
 # --- Mail ---------------------------------------------------------------------------------------
 
 
-def test_a_mail_says_what_happened_and_where_to_look(
-    tell: Tell, mail_server: MailServer, ada: Person, linus: Person
+def test_a_mail_describes_the_event_and_links_to_it(
+    record_event: RecordEvent, mail_server: MailServer, ada: Person, linus: Person
 ) -> None:
-    deletion = tell(audit.EventCode.DELETION_REQUESTED, by=ada, reason="contract\nended")
+    deletion = record_event(audit.EventCode.DELETION_REQUESTED, by=ada, reason="contract\nended")
     delivery.run_due(channel=MAIL)
     [mail] = mail_server.messages
     assert mail_server.recipients == ["linus@example.com"]
@@ -315,10 +326,10 @@ def test_a_mail_says_what_happened_and_where_to_look(
     indirect=True,
     ids=["names"],
 )
-def test_foreign_names_cannot_add_a_header_or_turn_a_line_round(
-    tell: Tell, mail_server: MailServer, ada: Person
+def test_external_names_cannot_add_a_header_or_reverse_text(
+    record_event: RecordEvent, mail_server: MailServer, ada: Person
 ) -> None:
-    tell()
+    record_event()
     delivery.run_due(channel=MAIL)
     [mail] = mail_server.messages
     assert mail_server.recipients == ["ada@example.com"]
@@ -339,10 +350,15 @@ def test_foreign_names_cannot_add_a_header_or_turn_a_line_round(
     ],
 )
 def test_a_mail_that_the_server_rejects_is_retried(
-    tell: Tell, mail_server: MailServer, ada: Person, fault: str, words: str, status: int | None
+    record_event: RecordEvent,
+    mail_server: MailServer,
+    ada: Person,
+    fault: str,
+    words: str,
+    status: int | None,
 ) -> None:
     mail_server.faults = [fault]
-    tell()
+    record_event()
     started = time.monotonic()
     delivery.run_due(channel=MAIL)
     # The slow greeting would take ten seconds.
@@ -355,16 +371,16 @@ def test_a_mail_that_the_server_rejects_is_retried(
 
 @pytest.mark.usefixtures("_short_deadlines")
 def test_a_mail_server_that_does_not_answer_quit_has_accepted_the_mail(
-    tell: Tell, mail_server: MailServer, ada: Person
+    record_event: RecordEvent, mail_server: MailServer, ada: Person
 ) -> None:
     mail_server.faults = ["hang at quit"]
-    tell()
+    record_event()
     delivery.run_due(channel=MAIL)
     assert only(MAIL).state == State.DELIVERED
 
 
 def test_a_refused_password_is_neither_stored_nor_logged(
-    tell: Tell,
+    record_event: RecordEvent,
     mail_server: MailServer,
     ada: Person,
     settings: Settings,
@@ -373,7 +389,7 @@ def test_a_refused_password_is_neither_stored_nor_logged(
     mail_server.faults = ["535"]
     settings.MAILERS["default"]["OPTIONS"] |= {"username": "us", "password": "canary-password"}
     with caplog.at_level(logging.DEBUG):
-        tell()
+        record_event()
         delivery.run_due(channel=MAIL)
     encoded = base64.b64encode(b"\0us\0canary-password").decode()
     assert only(MAIL).result == "The mail server rejected the username or password."
@@ -381,28 +397,33 @@ def test_a_refused_password_is_neither_stored_nor_logged(
 
 
 def test_a_person_disabled_meanwhile_is_not_notified(
-    tell: Tell, mail_server: MailServer, ada: Person
+    record_event: RecordEvent, mail_server: MailServer, ada: Person
 ) -> None:
-    tell()
+    record_event()
     Person.objects.filter(pk=ada.pk).update(is_active=False)
     delivery.run_due(channel=MAIL)
     assert only(MAIL).state == State.DROPPED
     assert mail_server.connections == 0
 
 
-def test_the_address_is_read_when_sending(tell: Tell, mail_server: MailServer, ada: Person) -> None:
-    tell()
+def test_the_address_is_read_when_sending(
+    record_event: RecordEvent, mail_server: MailServer, ada: Person
+) -> None:
+    record_event()
     Person.objects.filter(pk=ada.pk).update(email="ada@new.example.com")
     delivery.run_due(channel=MAIL)
     assert mail_server.recipients == ["ada@new.example.com"]
 
 
 def test_the_secrets_of_a_webhook_stay_out_of_rows_and_logs(
-    tell: Tell, receiver: ScriptedServer, settings: Settings, caplog: pytest.LogCaptureFixture
+    record_event: RecordEvent,
+    receiver: ScriptedServer,
+    settings: Settings,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     receiver.plays = [respond(http_response("500 Oops", b""))]
     with caplog.at_level(logging.DEBUG, logger="connections"):
-        tell()
+        record_event()
         delivery.run_due(channel=WEBHOOK)
     secret = Path(settings.WEBHOOK_SECRET_FILE).read_text()
     values = " ".join(str(value) for row in Notification.objects.values() for value in row.values())
@@ -411,12 +432,12 @@ def test_the_secrets_of_a_webhook_stay_out_of_rows_and_logs(
         assert canary not in caplog.text
 
 
-def test_the_log_is_kept_for_ninety_days_and_what_waits_for_longer(
-    tell: Tell, receiver: ScriptedServer, clock: SettableClock
+def test_the_log_is_kept_for_ninety_days_and_pending_deliveries_for_longer(
+    record_event: RecordEvent, receiver: ScriptedServer, clock: SettableClock
 ) -> None:
-    tell()
+    record_event()
     delivery.run_due(channel=WEBHOOK)
-    tell()
+    record_event()
     clock.advance(hours=24 * 89)
     assert delivery.delete_old_notifications() == 0
     clock.advance(hours=48)

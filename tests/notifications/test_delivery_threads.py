@@ -21,7 +21,7 @@ def env(tmp_path: Path) -> dict[str, str]:
     return dict(environment)
 
 
-def test_a_worker_signs_a_checkpoint_and_tells_the_webhook_and_the_file(
+def test_a_worker_signs_a_checkpoint_and_delivers_it_to_the_webhook_and_the_file(
     env: dict[str, str], tmp_path: Path
 ) -> None:
     arrived = threading.Event()
@@ -48,7 +48,7 @@ def test_a_worker_signs_a_checkpoint_and_tells_the_webhook_and_the_file(
     assert document["data"]["note"] in witness.read_text()
 
 
-def test_a_worker_ends_in_time_while_a_receiver_hangs(env: dict[str, str], tmp_path: Path) -> None:
+def test_a_worker_stops_in_time_while_a_receiver_hangs(env: dict[str, str], tmp_path: Path) -> None:
     with ScriptedServer([respond_and_wait()]) as receiver:
         env |= {"ORGADMIN_WEBHOOK_URL": receiver.url}
         assert (

@@ -17,7 +17,7 @@ from connections.audit import checkpoints
 from connections.models import Checkpoint, Notification
 from connections.notifications import delivery
 from tests.datadog.servers import ReceivedRequest, ScriptedServer
-from tests.notifications.conftest import Tell
+from tests.notifications.conftest import RecordEvent
 
 pytestmark = pytest.mark.django_db
 OPERATIONS = Path(__file__).resolve().parent.parent.parent / "docs/OPERATIONS.md"
@@ -34,8 +34,8 @@ def is_ours() -> Callable[..., bool]:
 
 
 @pytest.fixture
-def sent(tell: Tell, receiver: ScriptedServer) -> ReceivedRequest:
-    tell()
+def sent(record_event: RecordEvent, receiver: ScriptedServer) -> ReceivedRequest:
+    record_event()
     delivery.run_due(channel=Notification.Channel.WEBHOOK)
     return receiver.seen[0]
 
@@ -45,7 +45,7 @@ def secret(settings: Settings, receiver: ScriptedServer) -> str:
     return Path(settings.WEBHOOK_SECRET_FILE).read_text()
 
 
-def test_the_shown_function_accepts_what_we_send(
+def test_the_documented_function_accepts_our_webhooks(
     is_ours: Callable[..., bool], sent: ReceivedRequest, secret: str
 ) -> None:
     assert is_ours(sent.headers, sent.body, secret)
@@ -61,7 +61,7 @@ def test_it_refuses_another_body_another_time_and_another_secret(
 
 
 @pytest.fixture
-def witness(settings: Settings, tmp_path: Path) -> Path:
+def recipient_file(settings: Settings, tmp_path: Path) -> Path:
     """A recipient's file with two checkpoints."""
     settings.CHECKPOINT_FILE = str(tmp_path / "witness")
     for number in range(2):
@@ -84,15 +84,15 @@ def verify(path: Path) -> tuple[int, dict[str, Any]]:
     return 0, json.loads(out.getvalue())
 
 
-def test_an_auditor_compares_a_whole_file_of_a_witness(witness: Path) -> None:
-    code, found = verify(witness)
+def test_an_auditor_can_compare_a_recipients_whole_file(recipient_file: Path) -> None:
+    code, found = verify(recipient_file)
     assert (code, found["whole"]) == (0, True)
 
 
-def test_each_checkpoint_of_the_file_counts(witness: Path) -> None:
+def test_every_checkpoint_of_the_file_is_verified(recipient_file: Path) -> None:
     oldest = Checkpoint.objects.order_by("size")[0]
     other = oldest.note.replace(f"\n{oldest.size}\n", "\n9\n")
-    witness.write_text(witness.read_text().replace(oldest.note, other))
-    code, found = verify(witness)
+    recipient_file.write_text(recipient_file.read_text().replace(oldest.note, other))
+    code, found = verify(recipient_file)
     assert code == 1
     assert "checkpoint 1 of" in found["message"]

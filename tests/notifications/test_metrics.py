@@ -10,7 +10,7 @@ from django.test import Client
 from pytest_django import Settings
 
 from connections.models import Person
-from tests.notifications.conftest import Tell
+from tests.notifications.conftest import RecordEvent
 
 pytestmark = pytest.mark.django_db
 
@@ -44,7 +44,7 @@ def test_anything_else_is_refused(header: str) -> None:
     assert status(header) == 401
 
 
-def test_without_a_token_one_signs_in() -> None:
+def test_without_a_token_the_page_requires_a_sign_in() -> None:
     assert status(None) == 302
 
 
@@ -63,7 +63,7 @@ def test_the_token_only_reads() -> None:
     assert status(f"Bearer {TOKEN}", method="POST") in {403, 405}
 
 
-def test_a_wrong_token_is_refused_to_the_signed_in_too(
+def test_a_wrong_token_is_refused_even_when_signed_in(
     victor: Person, client_of: Callable[[Person], Client]
 ) -> None:
     response = client_of(victor).get("/metrics", headers={"Authorization": "Bearer wrong"})
@@ -78,7 +78,7 @@ def test_a_second_factor_is_still_required_of_people(
 
 
 @pytest.mark.parametrize("fault", ["short", "open", "missing"])
-def test_a_file_that_is_not_in_order_opens_nothing_and_is_logged_without_the_token(
+def test_an_invalid_token_file_grants_nothing_and_is_logged_without_the_token(
     token_file: Path, fault: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     given = TOKEN
@@ -95,9 +95,9 @@ def test_a_file_that_is_not_in_order_opens_nothing_and_is_logged_without_the_tok
     assert "canary" not in caplog.text
 
 
-def test_it_counts_what_was_not_delivered(tell: Tell, settings: Settings) -> None:
+def test_it_counts_failed_deliveries(record_event: RecordEvent, settings: Settings) -> None:
     settings.WEBHOOK_URL = "https://hooks.example.org/in"
-    tell()
+    record_event()
     text = Client().get("/metrics", headers={"Authorization": f"Bearer {TOKEN}"}).content.decode()
     assert 'orgadmin_notices{channel="webhook",state="waiting"} 1' in text
     assert 'orgadmin_notices{channel="mail",state="given_up"} 0' in text

@@ -16,7 +16,7 @@ from connections.models import Approval, ApprovalPolicy, Deletion, Notification,
 from connections.people import erasure
 from sandbox.server import SandboxServer
 from tests.flows.support import Desk, store_credential
-from tests.notifications.conftest import Tell
+from tests.notifications.conftest import RecordEvent
 from tests.support.people import make_person
 from tests.support.sandbox import connection_between
 
@@ -29,7 +29,7 @@ def _set(settings: Settings) -> None:
     settings.WEBHOOK_URL = "https://hooks.example.org/in"
 
 
-def told() -> set[str]:
+def notified_people() -> set[str]:
     """The user names of people with a queued mail."""
     mails = Notification.objects.filter(channel=Notification.Channel.MAIL, person__isnull=False)
     return set(mails.values_list("person__username", flat=True))
@@ -44,18 +44,18 @@ def test_every_notification_has_a_title(code: str) -> None:
 
 
 def test_possible_approvers_are_notified_and_the_requester_is_not(
-    tell: Tell, ada: Person, linus: Person, root: Person, edith: Person
+    record_event: RecordEvent, ada: Person, linus: Person, root: Person, edith: Person
 ) -> None:
-    tell(audit.EventCode.DELETION_REQUESTED, by=ada)
-    assert told() == {"linus", "root"}
+    record_event(audit.EventCode.DELETION_REQUESTED, by=ada)
+    assert notified_people() == {"linus", "root"}
 
 
 @pytest.mark.parametrize("deletion", [{"policy": ApprovalPolicy.NONE}], indirect=True)
-def test_nobody_is_notified_when_no_approval_is_needed(
-    tell: Tell, ada: Person, linus: Person
+def test_no_one_is_notified_when_no_approval_is_needed(
+    record_event: RecordEvent, ada: Person, linus: Person
 ) -> None:
-    tell(audit.EventCode.DELETION_REQUESTED, by=ada)
-    assert told() == set()
+    record_event(audit.EventCode.DELETION_REQUESTED, by=ada)
+    assert notified_people() == set()
     assert Notification.objects.get().channel == Notification.Channel.WEBHOOK
 
 
@@ -68,10 +68,10 @@ def test_requesting_and_approving_on_the_pages_notifies_the_other_person(
     approving = Desk(client=client_of(linus), credential=credential, connection=connection)
     asked = asking.delete()
     assert asked.outcome["data-state"] == "requested"
-    assert told() == {"linus"}
+    assert notified_people() == {"linus"}
     url = reverse("deletion-detail", args=[asking.deletion().pk])
     approving.press(approving.open(url), "/approve/")
-    assert told() == {"linus", "ada"}
+    assert notified_people() == {"linus", "ada"}
 
 
 @pytest.mark.parametrize(
@@ -86,7 +86,12 @@ def test_requesting_and_approving_on_the_pages_notifies_the_other_person(
     ],
 )
 def test_the_requester_and_approvers_are_notified_of_the_outcome(
-    tell: Tell, deletion: Deletion, ada: Person, linus: Person, root: Person, code: audit.EventCode
+    record_event: RecordEvent,
+    deletion: Deletion,
+    ada: Person,
+    linus: Person,
+    root: Person,
+    code: audit.EventCode,
 ) -> None:
     Approval.objects.create(
         deletion=deletion,
@@ -95,29 +100,31 @@ def test_the_requester_and_approvers_are_notified_of_the_outcome(
         decision=Approval.Decision.APPROVED,
         decided_at="2026-03-02T14:10:00Z",
     )
-    tell(code)
-    assert told() == {"ada", "linus"}
+    record_event(code)
+    assert notified_people() == {"ada", "linus"}
     assert Notification.objects.filter(code=code, channel=Notification.Channel.WEBHOOK).exists()
 
 
 def test_approvers_are_notified_when_a_new_approval_is_needed(
-    tell: Tell, deletion: Deletion, linus: Person, root: Person
+    record_event: RecordEvent, deletion: Deletion, linus: Person, root: Person
 ) -> None:
-    tell(audit.EventCode.DELETION_STILL_PRESENT)
-    assert told() == {"ada", "linus", "root"}
+    record_event(audit.EventCode.DELETION_STILL_PRESENT)
+    assert notified_people() == {"ada", "linus", "root"}
 
 
 @pytest.mark.parametrize("deletion", [{"policy": ApprovalPolicy.NONE}], indirect=True)
 def test_approvers_are_not_notified_when_no_approval_is_needed(
-    tell: Tell, deletion: Deletion, linus: Person, root: Person
+    record_event: RecordEvent, deletion: Deletion, linus: Person, root: Person
 ) -> None:
-    tell(audit.EventCode.DELETION_STILL_PRESENT)
-    assert told() == {"ada"}
+    record_event(audit.EventCode.DELETION_STILL_PRESENT)
+    assert notified_people() == {"ada"}
 
 
-def test_people_are_not_notified_of_their_own_actions(tell: Tell, ada: Person) -> None:
-    tell(audit.EventCode.DELETION_SETTLED, by=ada)
-    assert told() == set()
+def test_people_are_not_notified_of_their_own_actions(
+    record_event: RecordEvent, ada: Person
+) -> None:
+    record_event(audit.EventCode.DELETION_SETTLED, by=ada)
+    assert notified_people() == set()
 
 
 @pytest.mark.parametrize(
@@ -129,40 +136,42 @@ def test_people_are_not_notified_of_their_own_actions(tell: Tell, ada: Person) -
     ],
 )
 def test_administrators_are_notified_of_an_alarm(
-    tell: Tell, code: audit.EventCode, ada: Person, root: Person, linus: Person
+    record_event: RecordEvent, code: audit.EventCode, ada: Person, root: Person, linus: Person
 ) -> None:
-    tell(code)
-    assert told() == {"ada", "root"}
+    record_event(code)
+    assert notified_people() == {"ada", "root"}
 
 
 def test_disabled_people_and_people_without_an_address_are_not_notified(
-    tell: Tell, ada: Person, linus: Person, root: Person
+    record_event: RecordEvent, ada: Person, linus: Person, root: Person
 ) -> None:
     Person.objects.filter(pk=linus.pk).update(is_active=False)
     Person.objects.filter(pk=root.pk).update(email="")
-    tell(audit.EventCode.DELETION_REQUESTED, by=ada)
-    assert told() == set()
+    record_event(audit.EventCode.DELETION_REQUESTED, by=ada)
+    assert notified_people() == set()
 
 
-def test_a_person_with_several_roles_is_notified_once(tell: Tell, ada: Person) -> None:
+def test_a_person_with_several_roles_is_notified_once(
+    record_event: RecordEvent, ada: Person
+) -> None:
     make_person("many", Role.APPROVER, Role.OPERATOR, Role.AUDITOR, is_administrator=True)
-    tell(audit.EventCode.DELETION_REQUESTED, by=ada)
+    record_event(audit.EventCode.DELETION_REQUESTED, by=ada)
     assert Notification.objects.filter(person__username="many").count() == 1
 
 
-def test_a_rolled_back_event_queues_nothing(tell: Tell, ada: Person) -> None:
+def test_a_rolled_back_event_queues_nothing(record_event: RecordEvent, ada: Person) -> None:
     with transaction.atomic():
-        tell(audit.EventCode.DELETION_SETTLED)
+        record_event(audit.EventCode.DELETION_SETTLED)
         assert Notification.objects.exists()
         transaction.set_rollback(True)
     assert not Notification.objects.exists()
 
 
 def test_without_mail_and_webhook_no_row_is_written(
-    tell: Tell, settings: Settings, ada: Person
+    record_event: RecordEvent, settings: Settings, ada: Person
 ) -> None:
     settings.HAS_MAIL, settings.WEBHOOK_URL = False, ""
-    tell(audit.EventCode.DELETION_SETTLED)
+    record_event(audit.EventCode.DELETION_SETTLED)
     assert not Notification.objects.exists()
 
 
@@ -175,18 +184,20 @@ def test_an_event_without_audience_queues_nothing(root: Person) -> None:
     assert not Notification.objects.exists()
 
 
-def test_a_row_holds_no_address_no_name_and_no_text(tell: Tell, ada: Person) -> None:
-    tell(audit.EventCode.DELETION_SETTLED, reason="canary-reason")
+def test_a_row_holds_no_address_no_name_and_no_text(record_event: RecordEvent, ada: Person) -> None:
+    record_event(audit.EventCode.DELETION_SETTLED, reason="canary-reason")
     for row in Notification.objects.values():
         values = " ".join(str(value) for value in row.values())
         assert not any(word in values for word in ("@", "Ada", "canary-reason"))
 
 
-def test_an_erased_person_is_no_longer_notified(tell: Tell, ada: Person, root: Person) -> None:
+def test_an_erased_person_is_no_longer_notified(
+    record_event: RecordEvent, ada: Person, root: Person
+) -> None:
     erasure.erase_person(actor=person_actor(person=root), person=ada)
     Notification.objects.all().delete()
-    tell(audit.EventCode.DELETION_SETTLED)
-    assert told() == set()
+    record_event(audit.EventCode.DELETION_SETTLED)
+    assert notified_people() == set()
 
 
 def test_a_checkpoint_is_queued_for_each_recipient(settings: Settings, root: Person) -> None:
@@ -210,19 +221,21 @@ def test_an_existing_checkpoint_is_not_queued_again(settings: Settings) -> None:
     assert Notification.objects.filter(code=outbox.CHECKPOINT_MADE).count() == 1
 
 
-def test_the_same_notification_for_a_destination_is_queued_once(tell: Tell, ada: Person) -> None:
-    tell()
+def test_the_same_notification_for_a_destination_is_queued_once(
+    record_event: RecordEvent, ada: Person
+) -> None:
+    record_event()
     outbox.enqueue(events=audit.events_of(subject=Deletion.objects.get()))
     assert Notification.objects.count() == 2
 
 
-def test_queueing_costs_few_queries_however_many_people_are_notified(
-    tell: Tell, ada: Person, django_assert_max_num_queries: DjangoAssertNumQueries
+def test_the_number_of_queries_does_not_depend_on_the_number_of_people_notified(
+    record_event: RecordEvent, ada: Person, django_assert_max_num_queries: DjangoAssertNumQueries
 ) -> None:
     for number in range(20):
         make_person(f"approver{number}-{uuid4().hex[:4]}", Role.APPROVER)
-    tell(audit.EventCode.DELETION_APPROVED, by=ada)
+    record_event(audit.EventCode.DELETION_APPROVED, by=ada)
     # The event's insert, the people, the time, the rows.
     with django_assert_max_num_queries(12):
-        tell(audit.EventCode.DELETION_REQUESTED, by=ada)
-    assert len(told()) == 20
+        record_event(audit.EventCode.DELETION_REQUESTED, by=ada)
+    assert len(notified_people()) == 20

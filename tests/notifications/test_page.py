@@ -17,7 +17,7 @@ from connections.notifications import delivery
 from connections.wording import pluralize
 from tests.datadog.servers import ScriptedServer, http_response, respond
 from tests.flows.support import read
-from tests.notifications.conftest import Tell
+from tests.notifications.conftest import RecordEvent
 from tests.notifications.smtp import MailServer
 from tests.support.clock import SettableClock
 
@@ -30,13 +30,13 @@ def administrator(root: Person, client_of: Callable[[Person], Client]) -> Client
     return client_of(root)
 
 
-def test_with_nothing_set_it_says_what_to_set(administrator: Client) -> None:
+def test_without_configuration_it_says_what_to_configure(administrator: Client) -> None:
     page = read(administrator.get("/notices/"))
     assert "No destinations configured" in page.text
     assert not page.has_form_to("/notices/test/")
 
 
-def test_it_shows_where_the_webhook_goes_and_not_its_path(
+def test_it_shows_the_webhooks_host_and_not_its_path(
     administrator: Client, receiver: ScriptedServer
 ) -> None:
     page = read(administrator.get("/notices/"))
@@ -44,7 +44,7 @@ def test_it_shows_where_the_webhook_goes_and_not_its_path(
     assert "capability-canary" not in page.html
 
 
-def test_a_test_of_the_webhook_is_sent_and_shown_and_recorded(
+def test_a_webhook_test_is_sent_shown_and_recorded(
     administrator: Client, receiver: ScriptedServer
 ) -> None:
     page = read(administrator.get("/notices/"))
@@ -56,7 +56,7 @@ def test_a_test_of_the_webhook_is_sent_and_shown_and_recorded(
     assert b'"type":"notification.tested"' in receiver.seen[0].body
 
 
-def test_a_test_that_fails_says_why_and_is_not_repeated(
+def test_a_failed_test_shows_its_reason_and_is_not_retried(
     administrator: Client, receiver: ScriptedServer
 ) -> None:
     receiver.plays = [respond(http_response("500 Oops", b""))]
@@ -67,7 +67,7 @@ def test_a_test_that_fails_says_why_and_is_not_repeated(
     assert not AuditEvent.objects.filter(code=audit.EventCode.NOTIFICATION_FAILED).exists()
 
 
-def test_a_test_by_mail_goes_to_who_asks_for_it_alone(
+def test_a_mail_test_is_sent_only_to_the_person_who_starts_it(
     administrator: Client, mail_server: MailServer, ada: Person
 ) -> None:
     after = read(administrator.post("/notices/test/", {"destination": "mail:"}))
@@ -95,7 +95,7 @@ def test_a_checkpoint_recipient_gets_the_newest_checkpoint_as_a_file(
 
 
 @pytest.mark.parametrize("destination", ["webhook:", "mail:elsewhere", "", "file:"])
-def test_a_destination_that_is_not_set_is_not_sent_to(
+def test_nothing_is_sent_to_an_unconfigured_destination(
     administrator: Client, mail_server: MailServer, destination: str
 ) -> None:
     response = administrator.post("/notices/test/", {"destination": destination})
@@ -103,7 +103,7 @@ def test_a_destination_that_is_not_set_is_not_sent_to(
     assert mail_server.connections == 0
 
 
-def test_an_administrator_without_an_address_is_told_so(
+def test_an_administrator_without_an_address_sees_a_message(
     administrator: Client, mail_server: MailServer, root: Person
 ) -> None:
     Person.objects.filter(pk=root.pk).update(email="")
@@ -112,14 +112,14 @@ def test_an_administrator_without_an_address_is_told_so(
     assert "Your account has no email address" in read(response).text
 
 
-def test_trying_again_takes_all_that_was_given_up_for_a_destination(
-    administrator: Client, tell: Tell, receiver: ScriptedServer
+def test_retrying_includes_all_failed_messages_of_a_destination(
+    administrator: Client, record_event: RecordEvent, receiver: ScriptedServer
 ) -> None:
     receiver.plays = [respond(http_response("410 Gone", b""))] * 2 + [
         respond(http_response("200 OK", b""))
     ]
-    tell()
-    tell()
+    record_event()
+    record_event()
     delivery.run_due(channel=Notification.Channel.WEBHOOK)
     page = read(administrator.get("/notices/?state=given_up"))
     form = next(one for one in page.forms if one.action.endswith("/retry/"))
@@ -133,24 +133,24 @@ def test_trying_again_takes_all_that_was_given_up_for_a_destination(
 
 def test_the_overview_shows_failed_notifications(
     administrator: Client,
-    tell: Tell,
+    record_event: RecordEvent,
     receiver: ScriptedServer,
     ada: Person,
     client_of: Callable[[Person], Client],
 ) -> None:
     receiver.plays = [respond(http_response("410 Gone", b""))]
     assert "Some notifications failed" not in read(administrator.get("/")).text
-    tell()
+    record_event()
     delivery.run_due(channel=Notification.Channel.WEBHOOK)
     assert "Some notifications failed" in read(administrator.get("/")).text
     assert "Some notifications failed" not in read(client_of(ada).get("/")).text
 
 
 def test_pages_have_no_gaps_and_no_repeated_rows(
-    administrator: Client, tell: Tell, receiver: ScriptedServer, clock: SettableClock
+    administrator: Client, record_event: RecordEvent, receiver: ScriptedServer, clock: SettableClock
 ) -> None:
     for _ in range(120):
-        tell()
+        record_event()
     ids: list[str] = []
     page, url = None, "/notices/"
     while url:
@@ -167,22 +167,22 @@ def test_an_invalid_page_address_is_refused(administrator: Client, query: str) -
 
 def test_the_number_of_queries_is_bounded(
     administrator: Client,
-    tell: Tell,
+    record_event: RecordEvent,
     receiver: ScriptedServer,
     django_assert_max_num_queries: DjangoAssertNumQueries,
 ) -> None:
     for _ in range(30):
-        tell()
+        record_event()
     administrator.get("/notices/")
     with django_assert_max_num_queries(9):
         administrator.get("/notices/")
 
 
-def test_a_page_without_javascript_and_by_a_get_changes_nothing(administrator: Client) -> None:
+def test_a_get_changes_nothing(administrator: Client) -> None:
     assert administrator.get("/notices/test/").status_code == 405
 
 
-def test_the_file_of_checkpoints_is_made_for_its_owner_alone(
+def test_the_checkpoint_file_is_created_for_its_owner_only(
     administrator: Client, settings: Settings, tmp_path: Path
 ) -> None:
     file = tmp_path / "witness"
@@ -199,7 +199,7 @@ def test_the_file_of_checkpoints_is_made_for_its_owner_alone(
     assert file.read_text().count(made.note) == 2
 
 
-def test_a_link_in_the_place_of_the_file_is_not_followed(
+def test_a_symbolic_link_in_place_of_the_file_is_not_followed(
     settings: Settings, tmp_path: Path, db: None
 ) -> None:
     target = tmp_path / "target"
@@ -215,7 +215,7 @@ def test_a_link_in_the_place_of_the_file_is_not_followed(
     assert Notification.objects.get().state == State.WAITING
 
 
-def test_the_evidence_says_who_has_which_checkpoint(
+def test_the_evidence_page_shows_who_has_which_checkpoint(
     administrator: Client, settings: Settings, tmp_path: Path
 ) -> None:
     assert "None outside this server." in read(administrator.get("/evidence/")).text

@@ -40,7 +40,7 @@ def credential(sandbox: SandboxServer) -> Credential:
     return store_credential(sandbox, "Payments US", policy=ApprovalPolicy.TWO, is_read=False)
 
 
-def told() -> set[str]:
+def notified_people() -> set[str]:
     """The user names of people with a queued mail; the webhook must have the event too."""
     assert Notification.objects.filter(channel=Notification.Channel.WEBHOOK).exists()
     mails = Notification.objects.filter(channel=Notification.Channel.MAIL)
@@ -57,7 +57,7 @@ def test_approvers_and_other_administrators_are_notified_of_a_policy_change(
     credential_lifecycle.change_policy(
         actor=by_root, credential=credential, policy=ApprovalPolicy.NONE
     )
-    assert told() == {"linus", "margot"}
+    assert notified_people() == {"linus", "margot"}
     said = message(to=linus)
     assert said.subject == "Org Admin: Approval policy changed: Payments US"
     assert "By: Root" in said.as_text()
@@ -73,7 +73,7 @@ def test_only_approvers_who_see_the_credential_are_notified_of_its_access_lists(
     access_lists.change_access(
         actor=by_root, credential=credential, wanted={AccessKind.SEE: [f"person:{grete.pk}"]}
     )
-    assert told() == {"grete", "margot"}
+    assert notified_people() == {"grete", "margot"}
     assert message().data["after"]["see"] == [f"person:{grete.pk}"]
 
 
@@ -101,7 +101,7 @@ def test_the_person_and_other_administrators_are_notified_of_role_changes(
     act: Callable[[Actor, Person], object], by_root: Actor, ada: Person, linus: Person
 ) -> None:
     act(by_root, ada)
-    assert told() == {"ada", "margot"}
+    assert notified_people() == {"ada", "margot"}
 
 
 def test_other_administrators_are_notified_of_people_added_disabled_and_enabled(
@@ -110,11 +110,11 @@ def test_other_administrators_are_notified_of_people_added_disabled_and_enabled(
     added = people.add_person(
         actor=by_root, username="new", email="new@example.org", roles=[Role.APPROVER]
     )
-    assert told() == {"margot"}
+    assert notified_people() == {"margot"}
     people.disable_person(actor=by_root, person=added)
-    assert told() == {"margot"}
+    assert notified_people() == {"margot"}
     people.enable_person(actor=by_root, person=added)
-    assert told() == {"margot", "new"}
+    assert notified_people() == {"margot", "new"}
 
 
 def test_a_single_administrator_is_not_notified_of_their_own_action(
@@ -123,10 +123,10 @@ def test_a_single_administrator_is_not_notified_of_their_own_action(
     people.set_roles(
         actor=person_actor(person=root), person=root, roles=[Role.AUDITOR], is_administrator=True
     )
-    assert told() == set()
+    assert notified_people() == set()
 
 
-def test_the_reader_of_a_mail_can_open_its_link(
+def test_the_recipient_of_a_mail_can_open_its_link(
     by_root: Actor, ada: Person, client_of: Callable[[Person], Client]
 ) -> None:
     people.allow_break_glass(actor=by_root, person=ada, is_allowed=True)

@@ -18,7 +18,7 @@ from connections.wording import attempt_facts
 from connections.wording.attempt_facts import Sent
 from tests.wording.test_wording import CAUSES, NOW, deletion_in
 
-# What can have come of one attempt: verdict, status, cause, whether the response came late.
+# Possible results of one attempt: result, status, cause, whether the response was late.
 RESULTS: dict[str, tuple[str, int | None, str, bool]] = {
     "429": (AttemptResult.RATE_LIMITED, 429, Cause.RATE_LIMITED, False),
     "never left": (AttemptResult.NOT_SENT, None, Cause.CONNECTION_REFUSED, False),
@@ -45,8 +45,8 @@ SHORT: list[History] = [
 LONG: list[History] = list(product(["429", "never left", "cut", "late 200"], repeat=3))
 PLACES = [(state, "") for state in OPEN_STATES]
 PLACES += [(State.SETTLED, outcome) for outcome in Outcome.values]
-# Causes that lead to words of their own.
-TELLING_CAUSES = [
+# Causes with their own text.
+CAUSES_WITH_TEXT = [
     "",
     Cause.LISTING_FAILED,
     Cause.ABSENT_WHEN_READ,
@@ -63,7 +63,7 @@ CLAIMS_NOTHING_SENT = re.compile(
 CLAIMS_NOTHING_DELETED = re.compile(
     r"nothing was deleted|not deleted by|deleted nothing", re.IGNORECASE
 )
-CLAIMS_A_LOST_ANSWER = re.compile(r"(?:answer|response) was lost", re.IGNORECASE)
+CLAIMS_A_LOST_RESPONSE = re.compile(r"(?:answer|response) was lost", re.IGNORECASE)
 
 
 def attempts_with(history: History) -> list[Attempt]:
@@ -90,7 +90,7 @@ def attempts_with(history: History) -> list[Attempt]:
 
 
 def sent_in(history: History) -> Sent:
-    """The facts of a history, told from the names of its results."""
+    """The facts of a history, from the names of its results."""
     results = set(history) - NEVER_LEFT
     if results & DELETED:
         return Sent.DELETED
@@ -100,11 +100,11 @@ def sent_in(history: History) -> Sent:
 
 
 def every_case(histories: list[History]) -> Iterator[tuple[History, Deletion]]:
-    """Every state and outcome, with every telling cause, policy and history of attempts."""
+    """Every state and outcome, with every cause that has text, policy and history of attempts."""
     for history in histories:
         attempts = attempts_with(history)
-        for (state, outcome), cause in product(PLACES, TELLING_CAUSES):
-            # Only these two look at the policy, or at whether it was reviewed.
+        for (state, outcome), cause in product(PLACES, CAUSES_WITH_TEXT):
+            # Only these two depend on the policy or on whether it was reviewed.
             looks = state == State.REQUESTED or outcome == Outcome.ALREADY_ABSENT
             kinds = ((ApprovalPolicy.NONE, True), (ApprovalPolicy.ONE, False))
             for policy, is_reviewed in kinds if looks else kinds[:1]:
@@ -151,7 +151,7 @@ def texts_of(deletion: Deletion) -> list[str]:
 
 
 def false_texts(history: History, texts: list[str]) -> list[str]:
-    """The texts that claim what this history does not bear out."""
+    """The texts that claim something this history doesn't support."""
     sent = sent_in(history)
     return [
         text
@@ -159,7 +159,7 @@ def false_texts(history: History, texts: list[str]) -> list[str]:
         if (
             (sent > Sent.NOTHING and CLAIMS_NOTHING_SENT.search(text))
             or (sent > Sent.REFUSED and CLAIMS_NOTHING_DELETED.search(text))
-            or (sent != Sent.UNCERTAIN and CLAIMS_A_LOST_ANSWER.search(text))
+            or (sent != Sent.UNCERTAIN and CLAIMS_A_LOST_RESPONSE.search(text))
             or (sent < Sent.UNCERTAIN and "might have worked" in text)
         )
     ]
@@ -172,7 +172,7 @@ def test_no_text_contradicts_the_recorded_attempts(histories: list[History]) -> 
         assert not false_texts(history, texts_of(deletion)), where
 
 
-def test_what_might_have_worked_is_named_on_the_page() -> None:
+def test_an_attempt_that_might_have_worked_is_named_on_the_page() -> None:
     silent = {State.SENDING}
     told_by_the_outcome = {Outcome.DELETED}
     for history, deletion in every_case(SHORT):
@@ -201,18 +201,18 @@ def test_a_late_200_is_named_on_the_page_and_in_the_bundle() -> None:
 
 
 @pytest.mark.parametrize("code", sorted(wording.EVENT_TITLES))
-def test_no_fixed_title_of_an_event_says_that_nothing_was_sent(code: str) -> None:
+def test_no_fixed_event_title_claims_that_nothing_was_sent(code: str) -> None:
     assert not CLAIMS_NOTHING_SENT.search(wording.EVENT_TITLES[code])
 
 
 @pytest.mark.parametrize("cause", CAUSES[1:])
-def test_no_cause_says_whether_something_was_sent(cause: str) -> None:
+def test_no_cause_claims_whether_something_was_sent(cause: str) -> None:
     words = wording.cause_text(cause)
     assert not CLAIMS_NOTHING_SENT.search(words)
     assert not CLAIMS_NOTHING_DELETED.search(words)
 
 
-def test_the_verifier_tells_the_same_facts_from_the_rows() -> None:
+def test_the_verifier_derives_the_same_facts_from_the_rows() -> None:
     for history in [*SHORT, *LONG]:
         attempts = attempts_with(history)
         rows: list[dict[str, Any]] = [{"verdict": one.verdict or None} for one in attempts]
@@ -241,7 +241,7 @@ def test_the_safety_clause_follows_the_attempts(history: History, sentence: str)
     assert attempt_facts.in_full(attempts_with(history)) == sentence
 
 
-def test_an_unknown_verdict_might_have_worked() -> None:
+def test_an_attempt_with_an_unknown_result_might_have_worked() -> None:
     made = Attempt(number=1, verdict="", claimed_at=datetime(2026, 3, 2, tzinfo=UTC))
     assert attempt_facts.sent_by([made]) == Sent.UNCERTAIN
 

@@ -1,4 +1,4 @@
-"""Every state, outcome and cause has words of its own."""
+"""Every state, outcome and cause has its own text."""
 
 import json
 import re
@@ -42,7 +42,7 @@ def deletion_in(
     attempts: list[Attempt] | None = None,
     **values: object,
 ) -> Deletion:
-    """An unsaved deletion, with its attempts and approvals at hand."""
+    """An unsaved deletion with prefetched attempts and approvals."""
     deletion = Deletion(
         connection_id=uuid4(),
         site="datadoghq.eu",
@@ -71,7 +71,7 @@ def deletion_in(
 
 
 def attempt(**values: object) -> Attempt:
-    """An unsaved attempt that was answered by 500."""
+    """An unsaved attempt with a 500 response."""
     made = Attempt(
         number=1,
         verdict=AttemptResult.AMBIGUOUS,
@@ -100,7 +100,7 @@ def every_deletion() -> Iterator[Deletion]:
         yield deletion_in(State.SETTLED, outcome, due_at=NOW)
 
 
-def test_every_deletion_has_a_badge_a_headline_and_no_bare_error() -> None:
+def test_every_deletion_has_a_badge_and_a_headline_without_raw_codes() -> None:
     for deletion in every_deletion():
         words = wording.describe(deletion)
         said = (words.badge, words.headline, *words.lines)
@@ -113,13 +113,13 @@ def test_every_deletion_has_a_badge_a_headline_and_no_bare_error() -> None:
         assert words.icon in ICONS, where
 
 
-def test_the_badge_alone_is_the_badge_of_all_the_words() -> None:
+def test_the_badge_alone_equals_the_badge_of_the_full_text() -> None:
     for deletion in every_deletion():
         words, short = wording.describe(deletion), wording.badge(deletion)
         assert (words.badge, words.tone, words.icon) == (short.label, short.tone, short.icon)
 
 
-def test_the_colour_of_the_unknown_is_used_for_nothing_else() -> None:
+def test_only_unknown_deletions_use_the_unknown_color() -> None:
     unknown = {
         (deletion.state, deletion.outcome)
         for deletion in every_deletion()
@@ -129,7 +129,7 @@ def test_the_colour_of_the_unknown_is_used_for_nothing_else() -> None:
     assert unknown == {("unknown", "")}
 
 
-def test_nobody_is_told_that_nothing_was_sent_when_something_may_have_been() -> None:
+def test_no_text_claims_that_nothing_was_sent_when_something_might_have_been() -> None:
     for deletion in every_deletion():
         may_have_been = deletion.state in {State.UNKNOWN, State.SENDING, State.STILL_PRESENT}
         if may_have_been or deletion.outcome in {"deleted", "gone_unattributed", "unresolved"}:
@@ -137,7 +137,7 @@ def test_nobody_is_told_that_nothing_was_sent_when_something_may_have_been() -> 
 
 
 @pytest.mark.parametrize("cause", CAUSES[1:])
-def test_every_cause_is_a_sentence_of_its_own(cause: str) -> None:
+def test_every_cause_has_its_own_sentence(cause: str) -> None:
     words = wording.cause_text(cause)
 
     assert words.endswith(".")
@@ -145,13 +145,13 @@ def test_every_cause_is_a_sentence_of_its_own(cause: str) -> None:
     assert not words.startswith("Cause:")
 
 
-def test_no_two_causes_are_said_in_the_same_words() -> None:
+def test_no_two_causes_have_the_same_text() -> None:
     words = [wording.cause_text(cause) for cause in CAUSES[1:]]
 
     assert len(set(words)) == len(set(CAUSES[1:]))
 
 
-def test_a_cause_of_a_later_version_is_named_as_it_is() -> None:
+def test_an_unknown_cause_is_shown_by_its_code() -> None:
     assert wording.cause_text("moon_phase") == "Cause: moon_phase."
     assert wording.cause_text("") == ""
 
@@ -308,11 +308,11 @@ def test_an_open_deletion_has_one_label(
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_the_words_agreed_on_are_the_words_said(deletion: Deletion, headline: str) -> None:
+def test_the_texts_are_exactly_as_agreed(deletion: Deletion, headline: str) -> None:
     assert wording.describe(deletion).headline == headline
 
 
-def test_what_is_read_again_before_sending_is_followed_and_not_decided_on() -> None:
+def test_a_deletion_being_rechecked_offers_no_decision() -> None:
     for state in (State.REQUESTED, State.APPROVED, State.STILL_PRESENT):
         words = wording.describe(deletion_in(state, confirmed_at=NOW), is_being_rechecked=True)
 
@@ -334,7 +334,7 @@ def test_an_approval_names_who_can_give_it() -> None:
     )
 
 
-def test_an_approver_is_told_who_asks() -> None:
+def test_an_approver_sees_who_requested_it() -> None:
     waiting = deletion_in(State.REQUESTED, policy=ApprovalPolicy.ONE)
 
     words = wording.describe(waiting, approvers=("Ada",), may_approve=True)
@@ -343,7 +343,7 @@ def test_an_approver_is_told_who_asks() -> None:
     assert "Ada can approve." not in words.lines
 
 
-def test_an_unknown_after_a_refusal_says_which_request_is_not_known() -> None:
+def test_an_unknown_after_a_refusal_says_which_attempt_is_unknown() -> None:
     refused = attempt(number=2, verdict=AttemptResult.REFUSED, http_status=403)
     words = wording.describe(
         deletion_in(State.UNKNOWN, cause="forbidden", attempts=[attempt(), refused])
@@ -353,7 +353,7 @@ def test_an_unknown_after_a_refusal_says_which_request_is_not_known() -> None:
 
 
 @pytest.mark.parametrize("code", [code for code in audit.EventCode if code.startswith("deletion.")])
-def test_every_event_of_a_deletion_is_short_and_never_its_code(code: str) -> None:
+def test_every_event_of_a_deletion_has_a_short_text_instead_of_its_code(code: str) -> None:
     event = AuditEvent(
         code=code,
         stored_sentence="A long sentence.",
@@ -367,7 +367,7 @@ def test_every_event_of_a_deletion_is_short_and_never_its_code(code: str) -> Non
     assert words.icon in ICONS
 
 
-def test_what_a_deletion_stops_names_the_data_as_what_it_is() -> None:
+def test_the_effect_of_a_deletion_names_the_data_types() -> None:
     types = ["logs", "audit", "rum"]
 
     effect = effect_text(source="Payments EU", sink="Group SOC", types=types)
@@ -376,7 +376,7 @@ def test_what_a_deletion_stops_names_the_data_as_what_it_is() -> None:
     assert unknown_types(types) == ["rum"]
 
 
-def test_what_is_open_has_a_next_step_and_what_is_settled_has_none() -> None:
+def test_only_open_deletions_have_a_next_step() -> None:
     for state in OPEN_STATES:
         assert wording.next_text(deletion_in(state))
     for outcome in Outcome.values:
@@ -387,5 +387,5 @@ def test_what_is_open_has_a_next_step_and_what_is_settled_has_none() -> None:
 @pytest.mark.parametrize(
     ("number", "words"), [(0, "0 events"), (1, "1 event"), (1042, "1,042 events")]
 )
-def test_one_is_in_the_singular(number: int, words: str) -> None:
+def test_a_count_of_one_is_singular(number: int, words: str) -> None:
     assert wording.pluralize(number, "event") == words
