@@ -531,7 +531,7 @@ KEEPING = (
         "connections/web/middleware.py",
         "        if self.is_armed and not _is_allowed_query(sql):\n",
         "        if False:\n",
-        "tests/web/test_middleware.py::test_a_view_that_writes_while_it_should_read_raises",
+        "tests/web/test_middleware.py::test_a_view_that_writes_during_a_get_raises",
     ),
     _mutant(
         "a page that can show a secret is not compressed",
@@ -582,14 +582,14 @@ REAUTHENTICATION = (
         "connections/web/reauthentication.py",
         "                if _is_reauthenticated(request) or not when(request):\n",
         "                if _is_reauthenticated(request) or True:\n",
-        f"{GUARDS}::test_a_guarded_post_without_a_proof_does_nothing_and_comes_back_with_the_question",
+        f"{GUARDS}::test_a_guarded_post_without_an_identity_check_does_nothing_and_shows_the_prompt",
     ),
     _mutant(
         "what proves it is kept from everything after",
         "connections/web/reauthentication.py",
         "    request.POST = form.other_fields  # type: ignore[assignment]\n",
         "    request.session.update(request.POST.dict())\n",
-        "tests/web/reauthentication/test_late.py::test_a_right_password_is_kept_nowhere_either",
+        "tests/web/reauthentication/test_late.py::test_a_correct_password_is_stored_nowhere",
     ),
     _mutant(
         "a proof is good for five minutes",
@@ -603,15 +603,15 @@ REAUTHENTICATION = (
         "connections/web/reauthentication.py",
         "    if ratelimit.consume(request, action=_ACTION, user=person):\n",
         "    if True:\n",
-        "tests/web/reauthentication/test_proof.py::test_after_five_wrong_answers_even_the_right_one_is_refused"
-        "_and_one_event_says_so",
+        "tests/web/reauthentication/test_proof.py::test_after_five_wrong_passwords_even_the_right_one_is"
+        "_refused_and_recorded_once",
     ),
     _mutant(
         "a passkey checks its owner",
         "connections/web/people/passkeys.py",
         "    if not answer.response.authenticator_data.is_user_verified():\n",
         "    if False:\n",
-        "tests/web/reauthentication/test_passkey.py::test_a_touch_is_none_for_a_challenge_that_asked_for_no_more",
+        "tests/web/reauthentication/test_passkey.py::test_it_is_refused_even_for_a_challenge_that_required_no_user_verification",
     ),
     _mutant(
         "allauth asks everybody",
@@ -626,14 +626,14 @@ REAUTHENTICATION = (
         "return redirect_to_prompt(request) if isinstance(error, ReauthenticationRequired) "
         "else None",
         "return None",
-        f"{PAGES}::test_a_page_that_changes_how_one_signs_in_asks_first_and_replays_nothing",
+        f"{PAGES}::test_a_page_that_changes_sign_in_methods_prompts_first_and_replays_nothing",
     ),
     _mutant(
         "a sign-in link alone is no proof",
         "connections/web/reauthentication.py",
         '    return bool(is_password or record.get("passwordless"))\n',
         "    return True\n",
-        f"{PAGES}::test_a_sign_in_link_counts_only_with_the_password_that_is_chosen_by_it",
+        f"{PAGES}::test_a_sign_in_link_counts_as_an_identity_check_only_if_it_sets_the_password",
     ),
 )
 
@@ -751,14 +751,14 @@ SIGN_IN = (
         "connections/web/people/single_sign_on.py",
         "pending.pop(",
         "pending.get(",
-        f"{PROVIDER}/test_sign_in.py::test_an_answer_is_good_once",
+        f"{PROVIDER}/test_sign_in.py::test_a_response_can_be_used_once",
     ),
     _mutant(
         "the issuer counts, not the subject alone",
         "connections/people/provider_accounts.py",
         "filter(issuer=issuer, subject=subject)",
         "filter(subject=subject)",
-        f"{PROVIDER}/test_sign_in.py::test_the_same_subject_at_another_issuer_is_somebody_else",
+        f"{PROVIDER}/test_sign_in.py::test_the_same_subject_at_another_issuer_is_another_person",
     ),
     _mutant(
         "signed in anew, not an hour ago",
@@ -772,15 +772,15 @@ SIGN_IN = (
         "connections/web/people/mfa.py",
         "            require_user_verification(self",
         "            parse_passkey_response(self",
-        "tests/people/test_sign_in.py::test_one_merely_touched_does_not_even_for_the_challenge_of_"
-        "somebodys_second_factor",
+        "tests/people/test_sign_in.py::test_a_passkey_without_user_verification_is_refused_"
+        "even_for_an_mfa_challenge",
     ),
     _mutant(
         "the Host header counts no password anew",
         "connections/web/people/accounts.py",
         "    def _get_login_attempts_cache_key(",
         "    def _unused(",
-        "tests/people/test_limits.py::test_neither_the_host_nor_the_case_makes_a_person_another",
+        "tests/people/test_limits.py::test_neither_the_host_nor_the_case_of_the_name_resets_the_limit",
     ),
     _mutant(
         "wrong codes are on record",
@@ -788,7 +788,7 @@ SIGN_IN = (
         "        return self.refuse_on_record(super().clean_code)\n",
         "        return super().clean_code()\n",
         "tests/people/test_mfa.py"
-        "::test_wrong_codes_are_recorded_and_after_five_even_the_right_one_is_refused",
+        "::test_wrong_codes_are_recorded_and_after_five_even_a_correct_one_is_refused",
     ),
 )
 
@@ -992,14 +992,14 @@ ACCESS = (
         ROUTING,
         "            access.who.require(actor_of(request))\n",
         "            pass\n",
-        "tests/web/test_access.py::test_each_role_reaches_what_the_matrix_gives_it_and_nothing_else",
+        "tests/web/test_access.py::test_each_role_can_access_exactly_what_the_matrix_allows",
     ),
     _mutant(
         "a URL's methods are all it answers",
         ROUTING,
         "        if request.method not in access.methods:\n",
         "        if False:\n",
-        "tests/web/test_access.py::test_no_address_knows_any_other_method",
+        "tests/web/test_access.py::test_no_url_accepts_any_other_method",
     ),
     _mutant(
         "declared reauthentication has its guard",
@@ -1106,8 +1106,8 @@ PAGES_AND_INPUTS = (
         "connections/models/sessions.py",
         'salted_hmac("connections.session_key", session_key, algorithm="sha256").hexdigest()',
         "session_key",
-        f"{SESSION_TESTS}::test_no_table_holds_the_value_of_the_cookie",
-        f"{SESSION_TESTS}::test_nothing_stored_of_a_session_signs_anybody_in_as_its_cookie",
+        f"{SESSION_TESTS}::test_no_table_contains_the_value_of_the_cookie",
+        f"{SESSION_TESTS}::test_no_stored_session_value_works_as_a_cookie",
     ),
     _mutant(
         "copies of the database hold no sessions",
@@ -1150,28 +1150,28 @@ PAGES_AND_INPUTS = (
         "connections/web/errors.py",
         '        if not hasattr(request, "_post"):\n',
         "        if False:\n",
-        f"{UNREADABLE}::test_too_many_fields_end_in_a_page_without_being_read_again",
+        f"{UNREADABLE}::test_too_many_fields_get_an_error_page_and_are_not_read_again",
     ),
     _mutant(
         "an error page that fails logs its traceback",
         "connections/web/errors.py",
         '            logger.exception("The page for an error failed: %s", request.path)\n',
         "",
-        f"{UNREADABLE}::test_a_fault_of_an_error_page_logs_its_traceback_once",
+        f"{UNREADABLE}::test_an_error_in_an_error_page_logs_its_traceback_once",
     ),
     _mutant(
         "a fault is logged once",
         "connections/web/errors.py",
         "            response._has_been_logged = True  # type: ignore[attr-defined]\n",
         "",
-        f"{UNREADABLE}::test_a_fault_of_the_page_for_a_bad_request_logs_its_traceback_once",
+        f"{UNREADABLE}::test_an_error_in_the_bad_request_page_logs_its_traceback_once",
     ),
     _mutant(
         "one handler writes Django's records",
         "orgadmin/environment.py",
         '            "django": {"handlers": []},\n',
         "",
-        f"{UNREADABLE}::test_a_record_of_djangos_is_written_by_one_handler",
+        f"{UNREADABLE}::test_a_django_log_record_is_written_by_one_handler",
     ),
     _mutant(
         "a charset other than UTF-8 is refused",
@@ -1193,21 +1193,21 @@ PAGES_AND_INPUTS = (
         "connections/web/people/passkeys.py",
         "    except _MALFORMED:\n",
         "    except ZeroDivisionError:\n",
-        f"{UNREADABLE}::test_whatever_is_sent_for_a_key_is_refused_without_a_fault",
+        f"{UNREADABLE}::test_any_malformed_passkey_response_is_refused_without_an_error",
     ),
     _mutant(
         "a passkey counts at our own origin alone",
         "connections/web/people/passkeys.py",
         "    if client_data.origin not in own_origins(request):\n",
         "    if False:\n",
-        f"{ORIGINS}::test_no_subdomain_port_or_other_allowed_host_is",
+        f"{ORIGINS}::test_no_subdomain_port_or_other_allowed_host_is_accepted",
     ),
     _mutant(
         "a passkey is added at our own origin alone",
         "connections/web/people/mfa.py",
         "                require_own_origin(parsed.client_data, context.request)\n",
         "",
-        f"{ORIGINS}::test_no_subdomain_port_or_other_allowed_host_is",
+        f"{ORIGINS}::test_no_subdomain_port_or_other_allowed_host_is_accepted",
     ),
     _mutant(
         "a pattern of ALLOWED_HOSTS makes no origin",
@@ -1615,7 +1615,7 @@ WRONG_CLOCK = (
         CLOCK,
         "    return timedelta.max if is_ahead(at, now=now) else max(now - at, timedelta())\n",
         "    return max(now - at, timedelta())\n",
-        f"{PROOF}::test_a_clock_that_was_set_back_makes_no_proof_younger",
+        f"{PROOF}::test_setting_the_clock_back_does_not_renew_an_identity_check",
         f"{SET_BACK}::test_a_claim_from_the_future_becomes_unknown_at_once",
     ),
     _mutant(
@@ -1710,7 +1710,7 @@ WRONG_CLOCK = (
         "connections/web/reauthentication.py",
         "    del request.session[_SESSION_KEY]\n",
         "",
-        f"{PROOF}::test_a_proof_refused_as_too_old_does_not_count_after_the_clock_was_set_back",
+        f"{PROOF}::test_an_expired_identity_check_stays_expired_after_the_clock_is_set_back",
     ),
     _mutant(
         "a session last used in the future is over",
@@ -1869,7 +1869,7 @@ SLOW_PROVIDER_TESTS = f"{PROVIDER}/test_slow_provider.py"
 PROVIDER_FAULTS = f"{PROVIDER}/test_faults.py"
 
 MALFORMED_METADATA = (
-    f"{PROVIDER_FAULTS}::test_malformed_metadata_ends_in_a_page_and_sends_the_browser_nowhere"
+    f"{PROVIDER_FAULTS}::test_malformed_metadata_shows_an_error_page_without_a_redirect"
 )
 
 SLOW_PROVIDER = (
@@ -1878,7 +1878,7 @@ SLOW_PROVIDER = (
         PROVIDER_EXCHANGE,
         "        remaining = self._deadline - time.monotonic()\n",
         "        remaining = self.provider.deadline_seconds\n",
-        f"{SLOW_PROVIDER_TESTS}::test_three_slow_answers_share_one_deadline",
+        f"{SLOW_PROVIDER_TESTS}::test_three_slow_responses_share_one_deadline",
     ),
     _mutant(
         "a sign-in ends at its deadline",
@@ -1948,7 +1948,7 @@ SLOW_PROVIDER = (
         "connections/net/http.py",
         "body: bytes | None = field(default=None, repr=False)\n",
         "body: bytes | None = None\n",
-        f"{SLOW_PROVIDER_TESTS}::test_a_client_secret_in_the_form_is_in_no_text_of_the_call",
+        f"{SLOW_PROVIDER_TESTS}::test_no_error_or_log_contains_a_client_secret_sent_in_the_form",
     ),
     _mutant(
         "doctor looks at the identity provider",
@@ -2071,35 +2071,35 @@ NO_WRITES = (
         "connections/web/errors.py",
         "    if means_no_writes(error):\n",
         "    if False:\n",
-        f"{NO_WRITES_TESTS}::test_an_act_on_a_read_only_database_ends_in_a_page_that_says_so",
+        f"{NO_WRITES_TESTS}::test_an_action_on_a_read_only_database_shows_a_page_that_says_so",
     ),
     _mutant(
         "after an act that failed the page leads to Deletions",
         "connections/web/errors.py",
         "    return access_of(request, match.func).needs_sign_in\n",
         "    return False\n",
-        f"{NO_WRITES_TESTS}::test_an_act_on_a_read_only_database_ends_in_a_page_that_says_so",
+        f"{NO_WRITES_TESTS}::test_an_action_on_a_read_only_database_shows_a_page_that_says_so",
     ),
     _mutant(
         "signing in says that the database takes no writes",
         "connections/web/middleware.py",
         "            write_without_change()\n",
         "            pass\n",
-        f"{NO_WRITES_TESTS}::test_signing_in_to_a_read_only_database_says_why_it_fails",
+        f"{NO_WRITES_TESTS}::test_signing_in_with_a_read_only_database_explains_the_failure",
     ),
     _mutant(
         "a page needs no note of the session's use",
         "connections/web/middleware.py",
         '            if request.method not in {"GET", "HEAD"} or not means_no_writes(error):\n',
         "            if True:\n",
-        f"{NO_WRITES_TESTS}::test_a_page_is_shown_although_the_use_of_the_session_cannot_be_noted",
+        f"{NO_WRITES_TESTS}::test_a_page_is_shown_even_if_the_sessions_last_use_cannot_be_stored",
     ),
     _mutant(
         "another fault in noting the session's use is raised",
         "connections/web/middleware.py",
         '            if request.method not in {"GET", "HEAD"} or not means_no_writes(error):\n',
         "            if False:\n",
-        f"{NO_WRITES_TESTS}::test_another_fault_in_noting_the_use_of_a_session_is_not_hidden",
+        f"{NO_WRITES_TESTS}::test_other_errors_while_storing_a_sessions_use_are_not_hidden",
     ),
     _mutant(
         "serve says that it can't write",

@@ -31,7 +31,7 @@ def test_an_administrator_changes_it_and_it_is_recorded_without_the_address(
     assert "lovelace" not in event.text
 
 
-def test_it_neither_passes_nor_removes_the_second_factor_nor_ends_a_session(
+def test_changing_it_neither_bypasses_nor_removes_mfa_nor_ends_a_session(
     client: Client, ada: Person, client_of: ClientOf
 ) -> None:
     set_up_app(ada, "JBSWY3DPEHPK3PXP")
@@ -65,11 +65,11 @@ def test_an_email_address_that_is_malformed_or_taken_is_refused(
     assert Person.objects.get(pk=ada.pk).email == "ada@example.com"
 
 
-def test_nobody_changes_their_own(ada: Person) -> None:
+def test_no_one_changes_their_own(ada: Person) -> None:
     with pytest.raises(PermissionDenied):
         change_email(actor=person_actor(person=ada), person=ada, email=NEW)
 
 
-def test_the_same_address_again_changes_nothing(ada: Person) -> None:
+def test_saving_the_same_address_changes_nothing(ada: Person) -> None:
     change_email(actor=command_actor(), person=ada, email="ada@EXAMPLE.com")
     assert not AuditEvent.objects.exists()

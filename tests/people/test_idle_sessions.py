@@ -19,7 +19,7 @@ HOUR = timedelta(hours=1)
 
 
 @pytest.fixture
-def adas(ada: Person) -> Client:
+def adas_client(ada: Person) -> Client:
     """Her browser, just signed in."""
     return signed_in(ada)
 
@@ -41,10 +41,10 @@ def let_it_end(client: Client, ends_at: datetime | None) -> None:
     PersonSession.objects.update(session_data=session.encode(dict(session.items())))
 
 
-def test_it_ends_an_hour_after_it_was_used_last(adas: Client) -> None:
+def test_it_ends_an_hour_after_its_last_use(adas_client: Client) -> None:
     assert HOUR - timedelta(minutes=1) < expires_in() <= HOUR
     let_it_expire_in(timedelta(seconds=-1))
-    assert not is_signed_in(adas)
+    assert not is_signed_in(adas_client)
 
 
 def test_the_setting_says_how_long(settings: Settings, ada: Person) -> None:
@@ -53,48 +53,48 @@ def test_the_setting_says_how_long(settings: Settings, ada: Person) -> None:
     assert expires_in() <= timedelta(minutes=15)
 
 
-def test_using_it_lets_it_last_on(adas: Client) -> None:
+def test_using_it_extends_it(adas_client: Client) -> None:
     let_it_expire_in(timedelta(minutes=10))
-    assert is_signed_in(adas)
+    assert is_signed_in(adas_client)
     assert expires_in() > HOUR - timedelta(minutes=1)
 
 
-def test_its_use_is_written_at_most_once_a_minute(adas: Client) -> None:
+def test_its_use_is_stored_at_most_once_a_minute(adas_client: Client) -> None:
     let_it_expire_in(HOUR - timedelta(seconds=30))
     before = PersonSession.objects.get().expire_date
-    assert is_signed_in(adas)
+    assert is_signed_in(adas_client)
     assert PersonSession.objects.get().expire_date == before
 
 
-def test_polling_by_a_page_does_not_extend_a_session(adas: Client) -> None:
+def test_polling_by_a_page_does_not_extend_a_session(adas_client: Client) -> None:
     let_it_expire_in(timedelta(minutes=10))
-    adas.get("/", headers=HTMX)
+    adas_client.get("/", headers=HTMX)
     assert expires_in() <= timedelta(minutes=10)
-    adas.post("/connections/refresh/", headers=HTMX)
+    adas_client.post("/connections/refresh/", headers=HTMX)
     assert expires_in() > timedelta(minutes=50)
 
 
-def test_using_it_lets_it_last_no_longer_than_twelve_hours(adas: Client) -> None:
-    ends_at = datetime.fromisoformat(adas.session[ENDS_AT])
+def test_using_it_extends_it_to_at_most_twelve_hours(adas_client: Client) -> None:
+    ends_at = datetime.fromisoformat(adas_client.session[ENDS_AT])
     assert timedelta(hours=11, minutes=59) < ends_at - timezone.now() <= timedelta(hours=12)
     soon = timezone.now() + timedelta(minutes=20)
-    let_it_end(adas, soon)
+    let_it_end(adas_client, soon)
     let_it_expire_in(timedelta(minutes=10))
-    assert is_signed_in(adas)
+    assert is_signed_in(adas_client)
     assert PersonSession.objects.get().expire_date == soon
 
 
-def test_one_of_an_older_version_lasts_as_long_as_that_said(adas: Client) -> None:
-    let_it_end(adas, None)
+def test_a_session_without_a_stored_limit_keeps_its_expiry(adas_client: Client) -> None:
+    let_it_end(adas_client, None)
     let_it_expire_in(timedelta(minutes=10))
-    assert is_signed_in(adas)
+    assert is_signed_in(adas_client)
     assert expires_in() <= timedelta(minutes=10)
 
 
-def test_signing_in_again_starts_a_new_limit(adas: Client, ada: Person) -> None:
+def test_signing_in_again_starts_a_new_limit(adas_client: Client, ada: Person) -> None:
     soon = timezone.now() + timedelta(minutes=20)
-    let_it_end(adas, soon)
+    let_it_end(adas_client, soon)
     link = people.make_sign_in_link(actor=command_actor(), person=ada, now=timezone.now())
     token = link.partition("#")[2]
-    adas.post("/sign-in/", {"token": token, "password": ""})
-    assert datetime.fromisoformat(adas.session[ENDS_AT]) > soon
+    adas_client.post("/sign-in/", {"token": token, "password": ""})
+    assert datetime.fromisoformat(adas_client.session[ENDS_AT]) > soon

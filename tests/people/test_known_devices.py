@@ -67,7 +67,7 @@ def test_its_passkey_is_accepted_too(ada: Person) -> None:
     assert "_auth_user_id" in client.session
 
 
-def test_a_known_browser_has_the_same_limit_of_its_own(ada: Person, grace: Person) -> None:
+def test_a_known_browser_has_its_own_identical_limit(ada: Person, grace: Person) -> None:
     client, other = known_browser(), known_browser()
     for _ in range(5):
         assert not signs_in(client, password="wrong")
@@ -82,7 +82,7 @@ def test_it_is_known_only_for_people_who_signed_in_with_it(ada: Person, grace: P
     assert not signs_in(client, "ada")
 
 
-def test_it_is_known_for_each_of_several(ada: Person, grace: Person) -> None:
+def test_it_can_be_known_for_several_people(ada: Person, grace: Person) -> None:
     client = known_browser("grace")
     assert signs_in(client, "ada")
     client.post("/accounts/logout/")
@@ -93,7 +93,7 @@ def test_it_is_known_for_each_of_several(ada: Person, grace: Person) -> None:
     assert signs_in(client, "ada")
 
 
-def test_it_remembers_the_last_few_only(root: Person) -> None:
+def test_it_remembers_only_the_last_few_people(root: Person) -> None:
     client = Client()
     for number in range(8):
         people.add_person(
@@ -132,9 +132,7 @@ def test_a_forged_cookie_is_ignored(ada: Person, forged: str) -> None:
     assert not signs_in(client)
 
 
-def test_the_cookie_is_for_the_server_alone_and_opens_nothing(
-    ada: Person, settings: Settings
-) -> None:
+def test_the_cookie_is_http_only_and_grants_no_access(ada: Person, settings: Settings) -> None:
     client = known_browser()
     cookie = client.cookies[COOKIE]
     assert (cookie["httponly"], cookie["samesite"], cookie["path"]) == (True, "Lax", "/")

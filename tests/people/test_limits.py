@@ -12,7 +12,7 @@ from connections.models import Person
 from tests.support.people import PASSWORD
 from tests.support.processes import ROOT, clean_environment
 
-TRY_THREE_TIMES = """
+ATTEMPT_THREE_TIMES = """
 import django
 django.setup()
 from django.test import Client
@@ -32,14 +32,14 @@ def run(*arguments: str, data: Path) -> str:
     return done.stdout
 
 
-def test_what_one_process_counted_another_refuses(tmp_path: Path) -> None:
+def test_attempts_counted_by_one_process_limit_another(tmp_path: Path) -> None:
     run("manage.py", "migrate", "--verbosity=0", data=tmp_path)
     run("manage.py", "add_person", "--username=ada", "--email=ada@example.com", data=tmp_path)
-    assert run("-c", TRY_THREE_TIMES, data=tmp_path).split() == ["False", "False", "False"]
-    assert run("-c", TRY_THREE_TIMES, data=tmp_path).split() == ["False", "False", "True"]
+    assert run("-c", ATTEMPT_THREE_TIMES, data=tmp_path).split() == ["False", "False", "False"]
+    assert run("-c", ATTEMPT_THREE_TIMES, data=tmp_path).split() == ["False", "False", "True"]
 
 
-def test_a_limit_stands_in_the_database(client: Client, ada: Person) -> None:
+def test_a_limit_is_stored_in_the_database(client: Client, ada: Person) -> None:
     client.post("/accounts/login/", {"login": "ada", "password": "a-wrong-password"})
     another = DatabaseCache("orgadmin_cache", {})
     key = "allauth:rl:allauth.account:login_failed:10/60/ip:ip:127.0.0.1"
@@ -48,7 +48,9 @@ def test_a_limit_stands_in_the_database(client: Client, ada: Person) -> None:
 
 # A dotless i, which PostgreSQL treats as an i.
 @pytest.mark.parametrize("login", ["linus", "LINUS", "lınus"])
-def test_neither_the_host_nor_the_case_makes_a_person_another(linus: Person, login: str) -> None:
+def test_neither_the_host_nor_the_case_of_the_name_resets_the_limit(
+    linus: Person, login: str
+) -> None:
     for number in range(5):
         guesser = Client(REMOTE_ADDR=f"192.0.2.{number}", headers={"host": f"testserver:{number}"})
         guesser.post("/accounts/login/", {"login": login, "password": "wrong"})

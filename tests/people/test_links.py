@@ -45,13 +45,13 @@ def first_administrator(token: str) -> dict[str, str]:
     }
 
 
-def test_the_token_itself_is_stored_nowhere(ada: Person, clock: SettableClock) -> None:
+def test_the_token_itself_is_not_stored(ada: Person, clock: SettableClock) -> None:
     token = link_for(ada, clock)
     stored = [*SignInLink.objects.values_list(), *AuditEvent.objects.values_list()]
     assert token not in repr(stored)
 
 
-def test_the_link_starts_with_the_address_that_is_configured(
+def test_the_link_starts_with_the_configured_base_url(
     ada: Person, clock: SettableClock, settings: Settings
 ) -> None:
     settings.BASE_URL = "https://orgadmin.example.com"
@@ -59,7 +59,7 @@ def test_the_link_starts_with_the_address_that_is_configured(
     assert link.startswith("https://orgadmin.example.com/sign-in/#")
 
 
-def test_only_an_administrator_makes_links(ada: Person, clock: SettableClock) -> None:
+def test_only_an_administrator_creates_links(ada: Person, clock: SettableClock) -> None:
     with pytest.raises(PermissionDenied):
         people.make_sign_in_link(actor=person_actor(person=ada), person=ada, now=clock.now())
 
@@ -87,7 +87,9 @@ def test_a_newer_link_replaces_an_older_one(ada: Person, clock: SettableClock) -
     assert people.use_sign_in_link(token=new, password=NEW_PASSWORD) == ada
 
 
-def test_disabling_a_person_ends_their_links_for_good(ada: Person, clock: SettableClock) -> None:
+def test_disabling_a_person_permanently_invalidates_their_links(
+    ada: Person, clock: SettableClock
+) -> None:
     token = link_for(ada, clock)
     people.disable_person(actor=command_actor(), person=ada)
     with pytest.raises(ConflictError):
@@ -97,13 +99,15 @@ def test_disabling_a_person_ends_their_links_for_good(ada: Person, clock: Settab
         people.use_sign_in_link(token=token, password=NEW_PASSWORD)
 
 
-def test_no_link_is_made_for_a_disabled_person(ada: Person, clock: SettableClock) -> None:
+def test_the_service_creates_no_link_for_a_disabled_person(
+    ada: Person, clock: SettableClock
+) -> None:
     people.disable_person(actor=command_actor(), person=ada)
     with pytest.raises(ConflictError, match="Enable them first"):
         link_for(ada, clock)
 
 
-def test_a_weak_password_does_not_use_the_link_up(ada: Person, clock: SettableClock) -> None:
+def test_a_weak_password_does_not_consume_the_link(ada: Person, clock: SettableClock) -> None:
     token = link_for(ada, clock)
     with pytest.raises(InvalidInputError) as refused:
         people.use_sign_in_link(token=token, password="short")
@@ -111,7 +115,7 @@ def test_a_weak_password_does_not_use_the_link_up(ada: Person, clock: SettableCl
     assert people.use_sign_in_link(token=token, password=NEW_PASSWORD) == ada
 
 
-def test_an_empty_password_keeps_the_one_there_is(ada: Person, clock: SettableClock) -> None:
+def test_an_empty_password_keeps_the_current_one(ada: Person, clock: SettableClock) -> None:
     people.use_sign_in_link(token=link_for(ada, clock), password="")
     ada.refresh_from_db()
     assert ada.check_password(PASSWORD)
@@ -125,7 +129,7 @@ def test_a_person_without_a_password_must_choose_one(db: None, clock: SettableCl
         people.use_sign_in_link(token=link_for(person, clock), password="")
 
 
-def test_a_link_leaves_the_second_factor_unless_it_was_made_to_remove_it(
+def test_a_link_keeps_mfa_unless_it_was_created_to_remove_it(
     ada: Person, clock: SettableClock
 ) -> None:
     Authenticator.objects.create(user=ada, type=Authenticator.Type.TOTP, data={"secret": "x"})
@@ -145,7 +149,7 @@ def test_set_up_links_and_sign_in_links_are_not_interchangeable(
         people.use_sign_in_link(token=set_up_link(clock), password=NEW_PASSWORD)
 
 
-def test_the_set_up_link_makes_an_administrator_once(db: None, clock: SettableClock) -> None:
+def test_the_set_up_link_creates_an_administrator_once(db: None, clock: SettableClock) -> None:
     token = set_up_link(clock)
     person = people.set_up_first_administrator(**first_administrator(token))
     assert person.is_superuser
@@ -182,7 +186,7 @@ def test_the_set_up_page_signs_in_and_leads_to_the_first_credential(
     assert client.get("/people/").status_code == 200
 
 
-def test_the_set_up_page_says_what_is_wrong_and_keeps_what_was_typed(
+def test_the_set_up_page_shows_errors_and_keeps_typed_text(
     client: Client, db: None, clock: SettableClock
 ) -> None:
     values = {**first_administrator(set_up_link(clock)), "password": "short"}
@@ -197,7 +201,7 @@ def test_the_set_up_page_is_closed_once_there_is_a_person(client: Client, ada: P
     assert client.get("/setup/")["Location"] == "/"
 
 
-def test_who_signs_in_where_nobody_has_an_account_is_told_of_the_set_up_link(
+def test_without_any_account_the_sign_in_page_mentions_the_set_up_link(
     client: Client, db: None
 ) -> None:
     said = "Open the setup link printed by"
@@ -208,7 +212,7 @@ def test_who_signs_in_where_nobody_has_an_account_is_told_of_the_set_up_link(
     assert "Ask an administrator for a sign-in link." in page
 
 
-def test_the_page_of_a_link_takes_the_whole_link_too(
+def test_the_sign_in_link_page_also_accepts_the_whole_link(
     client: Client, ada: Person, clock: SettableClock
 ) -> None:
     link = f"http://testserver/sign-in/#{link_for(ada, clock)}"
@@ -227,9 +231,7 @@ def test_opening_the_page_of_a_link_writes_nothing(
     people.use_sign_in_link(token=token, password="")
 
 
-def test_a_second_factor_is_asked_for_after_a_link(
-    client: Client, ada: Person, clock: SettableClock
-) -> None:
+def test_mfa_is_required_after_a_link(client: Client, ada: Person, clock: SettableClock) -> None:
     Authenticator.objects.create(user=ada, type=Authenticator.Type.TOTP, data={"secret": "x"})
     response = client.post("/sign-in/", {"token": link_for(ada, clock), "password": ""})
     assert response["Location"] == "/accounts/2fa/authenticate/"
@@ -244,7 +246,7 @@ def test_a_link_gives_the_browser_a_new_session(
     assert client.cookies[django_settings.SESSION_COOKIE_NAME].value != "chosen-by-somebody-else"
 
 
-def test_an_invalid_link_says_what_to_do(client: Client, db: None) -> None:
+def test_an_invalid_link_shows_what_to_do(client: Client, db: None) -> None:
     response = client.post("/sign-in/", {"token": "nonsense", "password": NEW_PASSWORD})
     assert response.status_code == 422
     assert "Ask an administrator for a new one" in response.text

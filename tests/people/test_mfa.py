@@ -59,7 +59,7 @@ def test_setting_up_an_app_shows_recovery_codes_and_is_recorded(ada: Person) -> 
     assert (last_event().actor_id, last_event().subject_id) == (ada.pk, str(ada.pk))
 
 
-def test_the_secret_of_an_app_being_set_up_is_stored_nowhere_in_clear(ada: Person) -> None:
+def test_the_secret_of_an_app_being_set_up_is_never_stored_in_plain_text(ada: Person) -> None:
     client = just_signed_in(ada)
     secret = shown_secret(client)
     assert secret not in repr(dict(client.session))
@@ -71,7 +71,7 @@ def test_the_secret_of_an_app_being_set_up_is_stored_nowhere_in_clear(ada: Perso
     assert secret not in repr(list(Authenticator.objects.values_list("data", flat=True)))
 
 
-def test_a_key_dropped_while_an_app_is_set_up_means_scanning_again(ada: Person) -> None:
+def test_an_encryption_key_removed_during_setup_requires_scanning_again(ada: Person) -> None:
     client = just_signed_in(ada)
     secret = shown_secret(client)
     for _ in range(2):
@@ -93,7 +93,7 @@ def test_a_code_is_required_after_the_password_and_recorded(ada: Person) -> None
     )
 
 
-def test_only_who_has_a_passkey_is_offered_to_use_it(ada: Person) -> None:
+def test_only_people_with_a_passkey_are_offered_to_use_it(ada: Person) -> None:
     set_up_app(ada, SECRET)
     assert "Use a passkey" not in ask_for_code(ada).get(CODE).text
     SoftKey(ada)
@@ -124,7 +124,7 @@ def test_a_recovery_code_signs_in_once(ada: Person) -> None:
     assert not is_signed_in(client)
 
 
-def test_wrong_codes_are_recorded_and_after_five_even_the_right_one_is_refused(
+def test_wrong_codes_are_recorded_and_after_five_even_a_correct_one_is_refused(
     ada: Person,
 ) -> None:
     set_up_app(ada, SECRET)
@@ -144,9 +144,7 @@ def test_wrong_codes_are_recorded_and_after_five_even_the_right_one_is_refused(
     assert "000000" not in repr([event.text for event in refused])
 
 
-def test_turning_it_off_is_recorded_and_leads_back_to_setting_one_up(
-    ada: Person, settings: Settings
-) -> None:
+def test_turning_it_off_is_recorded_and_redirects_to_setup(ada: Person, settings: Settings) -> None:
     settings.REQUIRE_MFA = True
     set_up_app(ada, SECRET)
     client = just_signed_in(ada)

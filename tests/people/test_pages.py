@@ -18,7 +18,7 @@ def detail(person: Person) -> str:
     return reverse("person-detail", kwargs={"pk": person.pk})
 
 
-def act(name: str, person: Person) -> str:
+def post(name: str, person: Person) -> str:
     return reverse(f"person-{name}", kwargs={"pk": person.pk})
 
 
@@ -31,7 +31,7 @@ def test_the_list_shows_everyone_with_roles_and_state(
         assert expected in page
 
 
-def test_the_list_asks_the_database_as_often_for_fifty_people_as_for_three(
+def test_the_number_of_queries_is_the_same_for_fifty_people_as_for_three(
     root: Person, client_of: ClientOf, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
     client = client_of(root)
@@ -42,7 +42,7 @@ def test_the_list_asks_the_database_as_often_for_fifty_people_as_for_three(
         client.get("/people/")
 
 
-def test_only_an_administrator_sees_or_changes_people(
+def test_only_an_administrator_can_see_or_change_people(
     ada: Person, edith: Person, client_of: ClientOf
 ) -> None:
     for person in (ada, edith):
@@ -50,7 +50,7 @@ def test_only_an_administrator_sees_or_changes_people(
         for url in ("/people/", "/people/new/", detail(ada)):
             assert client.get(url).status_code == 403
         for name in ("roles", "disable", "enable", "link"):
-            assert client.post(act(name, ada)).status_code == 403
+            assert client.post(post(name, ada)).status_code == 403
         assert client.post("/people/new/", {"username": "x"}).status_code == 403
     assert not SignInLink.objects.exists()
 
@@ -65,7 +65,7 @@ def test_adding_a_person_shows_their_link_once(root: Person, client_of: ClientOf
     assert "/sign-in/#" not in client.get(detail(hedy)).text
 
 
-def test_a_taken_name_is_refused_beside_the_field(
+def test_a_duplicate_name_is_refused_with_an_error_at_the_field(
     root: Person, ada: Person, client_of: ClientOf
 ) -> None:
     values = {"username": "Ada", "email": "new@example.com"}
@@ -76,15 +76,15 @@ def test_a_taken_name_is_refused_beside_the_field(
 
 
 def test_an_unknown_role_is_refused(root: Person, ada: Person, client_of: ClientOf) -> None:
-    page = client_of(root).post(act("roles", ada), {"roles": ["Emperor"]})
+    page = client_of(root).post(post("roles", ada), {"roles": ["Emperor"]})
     assert page.status_code == 422
     assert Person.objects.get(pk=ada.pk).roles == {Role.OPERATOR}
 
 
-def test_roles_are_given_and_the_page_says_so(
+def test_roles_are_assigned_and_the_page_confirms_it(
     root: Person, ada: Person, client_of: ClientOf
 ) -> None:
-    response = client_of(root).post(act("roles", ada), {"roles": ["Approver"]}, follow=True)
+    response = client_of(root).post(post("roles", ada), {"roles": ["Approver"]}, follow=True)
     assert "Roles of Ada saved." in response.text
     assert Person.objects.get(pk=ada.pk).roles == {Role.APPROVER}
 
@@ -94,16 +94,16 @@ def test_removing_the_last_administrator_says_why_it_failed(
 ) -> None:
     client = client_of(root)
     for name in ("disable", "roles"):
-        page = client.post(act(name, root))
+        page = client.post(post(name, root))
         assert page.status_code == 409
         assert "last active administrator" in page.text
 
 
 def test_disabling_and_enabling_on_the_page(root: Person, ada: Person, client_of: ClientOf) -> None:
     client = client_of(root)
-    client.post(act("disable", ada))
+    client.post(post("disable", ada))
     assert "Enable" in client.get(detail(ada)).text
-    client.post(act("enable", ada))
+    client.post(post("enable", ada))
     codes = AuditEvent.objects.order_by("seq").values_list("code", flat=True)
     assert list(codes) == ["person.disabled", "person.enabled"]
 
@@ -111,7 +111,7 @@ def test_disabling_and_enabling_on_the_page(root: Person, ada: Person, client_of
 def test_a_link_that_removes_the_second_factor_says_so(
     root: Person, ada: Person, client_of: ClientOf
 ) -> None:
-    page = client_of(root).post(act("link", ada), {"removes_second_factor": "on"})
+    page = client_of(root).post(post("link", ada), {"removes_second_factor": "on"})
     assert "Using this link removes MFA" in page.text
     assert SignInLink.objects.get().removes_second_factor
 
@@ -120,17 +120,17 @@ def test_no_link_is_made_for_a_disabled_person(
     root: Person, ada: Person, client_of: ClientOf
 ) -> None:
     Person.objects.filter(pk=ada.pk).update(is_active=False)
-    page = client_of(root).post(act("link", ada))
+    page = client_of(root).post(post("link", ada))
     assert page.status_code == 409
     assert "Enable them first" in page.text
 
 
-def test_what_only_posts_change_answers_405_to_a_get(
+def test_a_get_of_a_post_only_url_returns_405(
     root: Person, ada: Person, client_of: ClientOf
 ) -> None:
     client = client_of(root)
     for name in ("roles", "disable", "enable", "link"):
-        assert client.get(act(name, ada)).status_code == 405
+        assert client.get(post(name, ada)).status_code == 405
     assert client.get("/appearance/").status_code == 405
 
 
@@ -139,11 +139,11 @@ def test_an_unknown_person_is_a_404(root: Person, client_of: ClientOf) -> None:
     assert client_of(root).get(url).status_code == 404
 
 
-def test_their_events_stand_on_the_page_of_a_person(
+def test_the_page_of_a_person_shows_their_events(
     root: Person, ada: Person, client_of: ClientOf
 ) -> None:
     client = client_of(root)
-    client.post(act("roles", ada), {"roles": ["Viewer"]})
+    client.post(post("roles", ada), {"roles": ["Viewer"]})
     page = client.get(detail(ada)).text
     assert "The roles of Ada were changed to: Viewer." in page
     event = AuditEvent.objects.get(code="person.changed")
@@ -169,7 +169,7 @@ def test_their_events_stand_on_the_page_of_a_person(
         ),
     ],
 )
-def test_the_navigation_holds_what_a_person_may_see(
+def test_the_navigation_contains_only_what_a_person_can_see(
     who: str, labels: list[str], request: pytest.FixtureRequest, client_of: ClientOf
 ) -> None:
     client = client_of(request.getfixturevalue(who))
@@ -186,7 +186,7 @@ def test_a_person_without_a_role_sees_who_can_give_one(
     assert "Ask Root" in page.text
 
 
-def test_the_theme_is_kept_in_a_cookie_for_anybody(client: Client, db: None) -> None:
+def test_the_theme_is_kept_in_a_cookie_for_everyone(client: Client, db: None) -> None:
     response = client.post("/appearance/", {"theme": "dark", "next": "/accounts/login/"})
     assert (response.status_code, response["Location"]) == (302, "/accounts/login/")
     assert 'data-theme="dark"' in client.get("/accounts/login/").text
@@ -196,7 +196,9 @@ def test_the_theme_is_kept_in_a_cookie_for_anybody(client: Client, db: None) -> 
     "elsewhere",
     ["https://evil.example/", "//evil.example/", "/\\evil.example", "javascript:alert(1)", ""],
 )
-def test_the_theme_switch_leads_nowhere_else(client: Client, db: None, elsewhere: str) -> None:
+def test_the_theme_switch_redirects_to_no_other_host(
+    client: Client, db: None, elsewhere: str
+) -> None:
     response = client.post("/appearance/", {"theme": "dark", "next": elsewhere})
     assert response["Location"] == "/"
 
@@ -206,9 +208,7 @@ def test_an_unknown_theme_follows_the_system(client: Client, db: None) -> None:
     assert "theme" not in client.cookies
 
 
-def test_metrics_count_deletions_for_whoever_has_a_role(
-    victor: Person, client_of: ClientOf
-) -> None:
+def test_metrics_are_available_to_people_with_a_role(victor: Person, client_of: ClientOf) -> None:
     response = client_of(victor).get("/metrics")
     assert response["Content-Type"].startswith("text/plain; version=0.0.4")
     assert 'orgadmin_deletions{state="unknown",outcome=""} 0' in response.text
@@ -225,7 +225,7 @@ def test_a_page_about_the_account_has_one_title_with_the_product(client: Client,
     assert "<title>Sign in · Org Admin</title>" in client.get("/accounts/login/").text
 
 
-def test_who_never_signed_in_and_has_no_role_is_said_in_whole_words(
+def test_missing_sign_ins_and_roles_are_shown_as_text(
     root: Person, stranger: Person, client_of: ClientOf
 ) -> None:
     page = client_of(root).get("/people/").text
@@ -237,7 +237,7 @@ def test_who_never_signed_in_and_has_no_role_is_said_in_whole_words(
 
 
 @pytest.mark.parametrize("path", ["disable", "break-glass"])
-def test_what_takes_access_away_is_behind_a_second_click(
+def test_actions_that_remove_access_need_a_second_click(
     root: Person, ada: Person, client_of: ClientOf, path: str
 ) -> None:
     ada.may_break_glass = True

@@ -58,7 +58,7 @@ def signs_in_as_second_factor(key: SoftKey, origin: str) -> bool:
     return "_auth_user_id" in client.session
 
 
-def proves_again(client: Client, key: SoftKey, origin: str) -> bool:
+def reauthenticates(client: Client, key: SoftKey, origin: str) -> bool:
     let_proof_age(client)
     challenge = client.post(f"{AGAIN}passkey/").json()["publicKey"]["challenge"]
     response = key.answer(challenge, origin=origin)
@@ -66,7 +66,7 @@ def proves_again(client: Client, key: SoftKey, origin: str) -> bool:
 
 
 def is_added(client: Client, key: SoftKey, origin: str) -> bool:
-    client.force_login(key.person)  # which is a proof
+    client.force_login(key.person)  # which counts as an identity check
     Authenticator.objects.all().delete()
     page = client.get(ADD)
     challenge = page.context["js_data"]["creation_options"]["publicKey"]["challenge"]
@@ -79,7 +79,7 @@ def accepted(key: SoftKey, client: Client, origin: str) -> list[bool]:
     return [
         signs_in_alone(key, origin),
         signs_in_as_second_factor(key, origin),
-        proves_again(client, key, origin),
+        reauthenticates(client, key, origin),
         is_added(client, key, origin),
     ]
 
@@ -90,16 +90,14 @@ def test_the_exact_origin_is_accepted(ada: Person, client_of: ClientOf, origin: 
 
 
 @pytest.mark.parametrize("origin", FOREIGN)
-def test_no_subdomain_port_or_other_allowed_host_is(
+def test_no_subdomain_port_or_other_allowed_host_is_accepted(
     ada: Person, client_of: ClientOf, origin: str
 ) -> None:
     assert accepted(SoftKey(ada), client_of(ada), origin) == [False] * 4
 
 
 @pytest.mark.parametrize("base_url", ["https://testserver", "https://TestServer:443"])
-def test_the_address_that_people_open_is_the_only_one(
-    ada: Person, settings: Settings, base_url: str
-) -> None:
+def test_only_the_base_url_is_accepted(ada: Person, settings: Settings, base_url: str) -> None:
     settings.BASE_URL = base_url
     key = SoftKey(ada)
     assert signs_in_alone(key, "https://testserver")

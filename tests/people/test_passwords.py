@@ -42,7 +42,7 @@ def reset_password(client: Client) -> None:
 
 
 @pytest.mark.parametrize("has_mail", [True, False])
-def test_a_link_by_mail_is_offered_only_where_mail_is_sent(
+def test_a_link_by_mail_is_offered_only_if_mail_is_configured(
     client: Client, db: None, settings: Settings, has_mail: bool
 ) -> None:
     settings.HAS_MAIL = has_mail
@@ -51,7 +51,7 @@ def test_a_link_by_mail_is_offered_only_where_mail_is_sent(
     assert ("Ask an administrator for a sign-in link." in page) is not has_mail
 
 
-def test_a_reset_neither_passes_nor_removes_the_second_factor(client: Client, ada: Person) -> None:
+def test_a_reset_neither_bypasses_nor_removes_mfa(client: Client, ada: Person) -> None:
     set_up_app(ada, "JBSWY3DPEHPK3PXP")
     reset_password(client)
     assert "_auth_user_id" not in client.session
@@ -61,9 +61,7 @@ def test_a_reset_neither_passes_nor_removes_the_second_factor(client: Client, ad
     assert Authenticator.objects.filter(user=ada).count() == 1
 
 
-def test_a_reset_is_recorded_when_it_is_asked_for_and_when_it_is_done(
-    client: Client, ada: Person
-) -> None:
+def test_a_reset_is_recorded_when_requested_and_when_completed(client: Client, ada: Person) -> None:
     reset_password(client)
     mailed, done = AuditEvent.objects.order_by("seq")
     assert mailed.code == "person.password_reset_mailed"
@@ -97,15 +95,13 @@ def test_every_page_to_choose_a_password_shows_the_same_rules(
         assert escape(rule) in page
 
 
-def test_a_reset_ends_every_session_there_is(
-    client: Client, ada: Person, client_of: ClientOf
-) -> None:
+def test_a_reset_ends_all_sessions(client: Client, ada: Person, client_of: ClientOf) -> None:
     elsewhere = client_of(ada)
     reset_password(client)
     assert elsewhere.get("/").status_code == 302
 
 
-def test_the_link_leads_where_people_open_it_whatever_host_a_stranger_names(
+def test_the_link_uses_the_base_url_regardless_of_the_host_header(
     client: Client, ada: Person, settings: Settings
 ) -> None:
     settings.BASE_URL = "http://testserver"
@@ -118,9 +114,7 @@ def test_a_link_to_reset_works_once(client: Client, ada: Person) -> None:
     assert "no longer valid" in Client().get(mailed_link()).text
 
 
-def test_changing_a_password_ends_the_other_sessions_and_keeps_this_one(
-    ada: Person, client_of: ClientOf
-) -> None:
+def test_changing_a_password_ends_all_other_sessions(ada: Person, client_of: ClientOf) -> None:
     here, elsewhere = client_of(ada), client_of(ada)
     here.post(
         "/accounts/password/change/",
@@ -141,7 +135,7 @@ def test_changing_a_password_ends_the_other_sessions_and_keeps_this_one(
         ("contoso-orgadmin-7", "at least 8 characters besides"),
     ],
 )
-def test_a_password_that_is_easy_to_guess_is_refused_and_it_says_why(
+def test_an_easily_guessed_password_is_refused_with_the_reason(
     ada: Person, client_of: ClientOf, settings: Settings, password: str, why: str
 ) -> None:
     settings.ALLOWED_HOSTS = ["testserver", "orgadmin.contoso.example"]
@@ -165,7 +159,7 @@ def test_a_passphrase_can_contain_words_of_this_service(ada: Person, client_of: 
 
 
 @pytest.mark.parametrize("address", ["nobody@example.com", "victor@example.com"])
-def test_an_unknown_or_disabled_address_gets_the_same_answer_and_no_mail(
+def test_an_unknown_or_disabled_address_gets_the_same_response_and_no_mail(
     client: Client, ada: Person, victor: Person, address: str
 ) -> None:
     Person.objects.filter(pk=victor.pk).update(is_active=False)
@@ -177,7 +171,7 @@ def test_an_unknown_or_disabled_address_gets_the_same_answer_and_no_mail(
     assert mail.outbox == []
 
 
-def test_a_mail_server_that_is_away_does_not_tell_whether_there_is_such_a_person(
+def test_an_unreachable_mail_server_does_not_reveal_whether_the_person_exists(
     client: Client, ada: Person, settings: Settings
 ) -> None:
     with socket.socket() as closed:
@@ -198,7 +192,7 @@ def test_resets_of_one_address_are_limited(client: Client, ada: Person) -> None:
 
 
 @pytest.mark.parametrize("login", ["ada", "nobody", "invited"])
-def test_a_wrong_sign_in_costs_one_hash_whoever_it_is(
+def test_a_failed_sign_in_costs_one_hash_for_everyone(
     client: Client, ada: Person, login: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     invited = Person(username="invited", email="invited@example.com")

@@ -22,8 +22,8 @@ pytestmark = [
 ]
 
 
-def at_once(*actions: Callable[[], object]) -> list[str]:
-    """Run each action in its own thread at once; "done" or "refused" for each."""
+def run_concurrently(*actions: Callable[[], object]) -> list[str]:
+    """Run all actions concurrently in threads; "done" or "refused" for each."""
     start = Barrier(len(actions))
 
     def run(action: Callable[[], object]) -> str:
@@ -43,7 +43,7 @@ def at_once(*actions: Callable[[], object]) -> list[str]:
 def test_two_administrators_cannot_disable_each_other() -> None:
     one = make_person("one", is_administrator=True)
     two = make_person("two", is_administrator=True)
-    results = at_once(
+    results = run_concurrently(
         lambda: people.disable_person(actor=command_actor(), person=one),
         lambda: people.disable_person(actor=command_actor(), person=two),
     )
@@ -51,7 +51,7 @@ def test_two_administrators_cannot_disable_each_other() -> None:
     assert Person.objects.filter(is_active=True).count() == 1
 
 
-def test_a_link_used_twice_at_once_signs_in_once() -> None:
+def test_a_link_used_twice_concurrently_signs_in_once() -> None:
     ada = make_person("ada")
     link = people.make_sign_in_link(actor=command_actor(), person=ada, now=clock.now())
     token = link.rpartition("#")[2]
@@ -59,10 +59,10 @@ def test_a_link_used_twice_at_once_signs_in_once() -> None:
     def use() -> None:
         people.use_sign_in_link(token=token, password="")
 
-    assert at_once(use, use, use) == ["done", "refused", "refused"]
+    assert run_concurrently(use, use, use) == ["done", "refused", "refused"]
 
 
-def test_two_set_up_links_at_once_make_one_administrator() -> None:
+def test_two_concurrent_set_up_links_create_one_administrator() -> None:
     tokens = [
         people.make_set_up_link(actor=command_actor(), now=clock.now()).rpartition("#")[2]
         for _ in range(2)
@@ -76,4 +76,4 @@ def test_two_set_up_links_at_once_make_one_administrator() -> None:
             password="a long enough pass phrase",
         )
 
-    assert at_once(lambda: set_up(0), lambda: set_up(1)) == ["done", "refused"]
+    assert run_concurrently(lambda: set_up(0), lambda: set_up(1)) == ["done", "refused"]

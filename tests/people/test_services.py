@@ -38,7 +38,7 @@ def test_an_administrator_adds_a_person_who_has_no_password_yet(root: Person) ->
     assert event.sentence == "hedy was added. Roles: Operator."
 
 
-def test_a_command_may_add_people_and_the_worker_may_not(db: None) -> None:
+def test_a_command_can_add_people_and_the_worker_cannot(db: None) -> None:
     for actor, is_allowed in ((command_actor(), True), (WORKER, False)):
         with nullcontext() if is_allowed else pytest.raises(PermissionDenied):
             people.add_person(
@@ -65,7 +65,7 @@ def test_no_one_else_can_add_people(ada: Person, edith: Person, margaret: Person
         ({"email": "nonsense"}, "email"),
     ],
 )
-def test_an_ambiguous_name_or_address_is_refused_at_its_field(
+def test_an_ambiguous_name_or_address_is_refused_with_an_error_at_its_field(
     root: Person, ada: Person, changes: dict[str, str], field: str
 ) -> None:
     with pytest.raises(InvalidInputError) as refused:
@@ -86,7 +86,7 @@ def test_gaining_a_role_keeps_the_session_and_losing_one_ends_it(
     assert AuditEvent.objects.latest("seq").details["previous_roles"] == ["Auditor", "Operator"]
 
 
-def test_giving_the_same_roles_again_records_nothing(root: Person, ada: Person) -> None:
+def test_assigning_the_same_roles_again_records_nothing(root: Person, ada: Person) -> None:
     actor = person_actor(person=root)
     people.set_roles(actor=actor, person=ada, roles=[Role.OPERATOR], is_administrator=False)
     assert codes() == []
@@ -116,7 +116,7 @@ def test_the_last_active_administrator_cannot_be_removed(root: Person) -> None:
     assert codes() == []
 
 
-def test_disabling_ends_the_sessions_and_enabling_does_not_bring_them_back(
+def test_disabling_ends_the_sessions_and_enabling_does_not_restore_them(
     root: Person, ada: Person, client_of: Callable[[Person], Client]
 ) -> None:
     client, actor = client_of(ada), person_actor(person=root)

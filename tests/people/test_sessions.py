@@ -52,7 +52,7 @@ def shown_ids(page: str) -> list[str]:
     return re.findall(r'name="session" value="([0-9a-f]{32})"', page)
 
 
-def test_the_page_shows_where_one_is_signed_in_and_which_session_is_this(ada: Person) -> None:
+def test_the_page_shows_a_persons_sessions_and_marks_the_current_one(ada: Person) -> None:
     here = signed_in(ada)
     signed_in(ada, address="192.0.2.7", agent=CHROME)
     page = here.get("/sessions/").text
@@ -75,7 +75,7 @@ def test_no_page_shows_the_key_of_a_session_or_its_hash(ada: Person, root: Perso
     assert [secret for secret in secrets if secret in page] == []
 
 
-def test_no_table_holds_the_value_of_the_cookie(ada: Person) -> None:
+def test_no_table_contains_the_value_of_the_cookie(ada: Person) -> None:
     client = signed_in(ada)
     assert is_signed_in(client)
     assert len(key_in(client)) == 32
@@ -86,7 +86,7 @@ def test_no_table_holds_the_value_of_the_cookie(ada: Person) -> None:
             assert key_in(client) not in str(cursor.fetchall()), table
 
 
-def test_nothing_stored_of_a_session_signs_anybody_in_as_its_cookie(ada: Person) -> None:
+def test_no_stored_session_value_works_as_a_cookie(ada: Person) -> None:
     signed_in(ada)
     row = PersonSession.objects.get()
     for stored in (row.key_hash, row.public_id, row.session_data):
@@ -134,14 +134,14 @@ def test_an_administrator_sees_and_ends_the_sessions_of_a_person(ada: Person, ro
     assert AuditEvent.objects.latest("seq").sentence == "Root ended 1 session of Ada."
 
 
-def test_nobody_else_ends_or_names_the_sessions_of_a_person(ada: Person, grace: Person) -> None:
+def test_no_one_else_can_see_or_end_the_sessions_of_a_person(ada: Person, grace: Person) -> None:
     theirs, mine = signed_in(ada), signed_in(grace)
     (one,) = sessions.list_sessions(person=ada)
     with pytest.raises(PermissionDenied):
         sessions.end_session(actor=person_actor(person=grace), person=ada, public_id=one.public_id)
     with pytest.raises(PermissionDenied):
         sessions.end_sessions(actor=person_actor(person=grace), person=ada)
-    # Another person's session ID is not found among one's own.
+    # Another person's session ID is not found among the person's own.
     mine.post("/sessions/end/", {"session": one.public_id})
     assert is_signed_in(theirs)
 
@@ -171,7 +171,7 @@ def test_what_ends_all_sessions_leaves_none_in_the_list(
     assert not PersonSession.objects.filter(person_id=ada.pk).exists()
 
 
-def test_signing_out_forgets_where_one_was(ada: Person) -> None:
+def test_signing_out_clears_the_destination_page(ada: Person) -> None:
     client = signed_in(ada, address="192.0.2.7")
     client.post("/accounts/logout/")
     assert not PersonSession.objects.filter(person_id=ada.pk).exists()

@@ -64,7 +64,9 @@ def test_over_the_limit_one_event_a_minute_is_recorded(client: Client, ada: Pers
     assert "_auth_user_id" not in client.session
 
 
-def test_a_wrong_name_and_a_wrong_password_get_the_same_answer(client: Client, ada: Person) -> None:
+def test_a_wrong_name_and_a_wrong_password_get_the_same_response(
+    client: Client, ada: Person
+) -> None:
     def answer(login: str) -> str:
         page = client.post(LOGIN, {"login": login, "password": "a-wrong-password"})
         form = page.context["form"]
@@ -73,7 +75,7 @@ def test_a_wrong_name_and_a_wrong_password_get_the_same_answer(client: Client, a
     assert answer("ada") == answer("nobody")
 
 
-def test_nobody_can_sign_up(client: Client, db: None) -> None:
+def test_no_one_can_sign_up(client: Client, db: None) -> None:
     values = {"username": "eve", "email": "eve@example.com", "password1": PASSWORD}
     client.post("/accounts/signup/", values)
     assert not Person.objects.exists()
@@ -88,7 +90,7 @@ def test_nobody_can_sign_up(client: Client, db: None) -> None:
         ("http://localhost/deletions/", "/"),
     ],
 )
-def test_signing_in_leads_to_this_host_only(
+def test_signing_in_redirects_only_to_this_host(
     client: Client, ada: Person, settings: Settings, wanted: str, location: str
 ) -> None:
     settings.ALLOWED_HOSTS = ["testserver", "localhost"]
@@ -121,7 +123,7 @@ def test_changing_the_password_is_recorded(
     assert codes() == ["person.password_set"]
 
 
-def test_the_secret_of_a_second_factor_is_encrypted(ada: Person) -> None:
+def test_the_secret_of_an_authenticator_app_is_encrypted(ada: Person) -> None:
     client = just_signed_in(ada)
     page = "/accounts/2fa/totp/activate/"
     secret = client.get(page).context["form"].secret
@@ -133,7 +135,7 @@ def test_the_secret_of_a_second_factor_is_encrypted(ada: Person) -> None:
         MFAAdapter().decrypt(secret)
 
 
-def test_second_factors_outlive_the_rotation_of_the_encryption_key(ada: Person) -> None:
+def test_mfa_keeps_working_after_a_rotation_of_the_encryption_key(ada: Person) -> None:
     app = set_up_app(ada, "JBSWY3DPEHPK3PXP")
     codes_before = set_up_recovery_codes(ada)
     before = app.data["secret"]
@@ -159,7 +161,7 @@ def test_second_factors_outlive_the_rotation_of_the_encryption_key(ada: Person) 
         ([], "", "", "local"),
     ],
 )
-def test_only_trusted_proxies_say_where_a_request_came_from(
+def test_only_trusted_proxies_set_the_client_address(
     settings: Settings, trusted: list[str], remote: str, forwarded: str, address: str
 ) -> None:
     settings.TRUSTED_PROXIES = trusted
@@ -170,7 +172,7 @@ def test_only_trusted_proxies_say_where_a_request_came_from(
 PASSKEY = "/accounts/2fa/webauthn/login/"
 
 
-def test_a_passkey_that_checked_its_owner_signs_in_alone(client: Client, ada: Person) -> None:
+def test_a_passkey_with_user_verification_signs_in_alone(client: Client, ada: Person) -> None:
     key = SoftKey(ada)
     options = client.get(PASSKEY, headers={"X-Requested-With": "XMLHttpRequest"}).json()
     asked = options["request_options"]["publicKey"]["challenge"]
@@ -189,7 +191,7 @@ def test_a_refused_passkey_is_recorded(client: Client, ada: Person, answer: str)
     )
 
 
-def test_one_merely_touched_does_not_even_for_the_challenge_of_somebodys_second_factor(
+def test_a_passkey_without_user_verification_is_refused_even_for_an_mfa_challenge(
     client: Client, ada: Person, grace: Person
 ) -> None:
     key = SoftKey(ada)

@@ -37,7 +37,7 @@ AUDITOR = {EDITH, ROOT}
 ADMINISTRATOR = {ROOT}
 EVERYONE = set(CAST)
 
-# Who may GET and who may POST; None: the method is not there (405).
+# Who can GET and who can POST; None: the method is not allowed (405).
 MATRIX: dict[str, tuple[set[str] | None, set[str] | None]] = {
     "overview": (ANY_ROLE, None),
     "setup": (EVERYONE, EVERYONE),
@@ -74,10 +74,10 @@ MATRIX: dict[str, tuple[set[str] | None, set[str] | None]] = {
     "deletion-execute": (None, OPERATOR),
     "deletion-approve": (None, APPROVER),
     "deletion-decline": (None, APPROVER),
-    # A permission of its own, which comes with no role: deletions/approvals/test_break_glass.py.
+    # A separate permission that no role includes: deletions/approvals/test_break_glass.py.
     "deletion-break-glass": (None, set()),
     "deletion-review-glass": (None, APPROVER),
-    # The stored deletion is Ada's own, so she may too.
+    # The stored deletion is Ada's own, so she is allowed too.
     "deletion-withdraw": (None, {ADA, LINUS, ROOT}),
     "deletion-reconcile": (None, OPERATOR),
     "deletion-close": (None, OPERATOR),
@@ -151,7 +151,7 @@ NOT_REAUTHENTICATED = {
     "deletion-close": "sends nothing and ends it",
     "deletion-comment": "adds to the record and changes nothing",
 }
-# django-allauth's own pages: one's own account, or before signing in.
+# django-allauth's own pages: account pages, or pages before signing in.
 PUBLIC_OF_ALLAUTH = {
     "account_login",
     "account_logout",
@@ -181,7 +181,7 @@ SIGNED_IN_OF_ALLAUTH = {
     "mfa_edit_webauthn",
 }
 
-# Registered by ourselves in the place of allauth's.
+# Registered by us in place of allauth's.
 OWN_OF_ALLAUTH = {
     "mfa_activate_totp",
     "mfa_deactivate_totp",
@@ -227,7 +227,7 @@ def test_every_url_is_in_the_matrix() -> None:
     assert set(url_names(get_resolver().url_patterns)) == known
 
 
-def test_no_other_url_holds_a_sequential_number() -> None:
+def test_no_other_url_contains_a_sequential_number() -> None:
     counted = {
         pattern.name
         for pattern in urlpatterns
@@ -243,7 +243,7 @@ def test_another_persons_passkey_is_not_found(
 ) -> None:
     key = Authenticator.objects.create(user=ada, type=Authenticator.Type.WEBAUTHN, data={})
     url = reverse(name, kwargs={"pk": key.pk})
-    assert answer(client_of(root), method, url) == 404
+    assert status_of(client_of(root), method, url) == 404
     assert Authenticator.objects.get() == key
 
 
@@ -270,7 +270,7 @@ def test_every_url_declares_its_access_rules_or_is_one_of_allauths() -> None:
     assert named - declared == set(ALLAUTH)
 
 
-def test_reauthentication_is_declared_where_the_table_wants_it() -> None:
+def test_reauthentication_is_declared_where_the_table_requires_it() -> None:
     declared = {one.name for one in patterns(get_resolver().url_patterns) if needs_proof(one)}
     assert declared == REAUTHENTICATED | REAUTHENTICATED_ELSEWHERE | {"provider-account"}
 
@@ -280,7 +280,7 @@ def needs_proof(pattern: URLPattern) -> bool:
     return isinstance(access, Access) and access.reauthenticate
 
 
-def test_every_address_that_takes_a_post_needs_a_proof_or_says_why_not() -> None:
+def test_every_post_url_requires_an_identity_check_or_documents_why_not() -> None:
     posting = {name for name, (_, may_post) in MATRIX.items() if may_post is not None}
     assert posting == REAUTHENTICATED | REAUTHENTICATED_ELSEWHERE | set(NOT_REAUTHENTICATED)
 
@@ -289,7 +289,7 @@ def test_every_address_that_takes_a_post_needs_a_proof_or_says_why_not() -> None
 def addresses(
     ada: Person, victor: Person, sandbox: SandboxServer, client_of: Callable[[Person], Client]
 ) -> dict[str, str]:
-    """The address of each name, about stored things where it needs one."""
+    """The URL of each name, with stored objects where it needs one."""
     credential = store_credential(sandbox, "Payments US")
     connection = connection_between(sandbox.world, "Payments US", "Group SOC")
     sandbox.world.set_fault(fault=rate_limited(), connection_id=connection.id)
@@ -318,8 +318,8 @@ def addresses(
     return found
 
 
-def answer(client: Client, method: str, url: str) -> int:
-    """The status of one request, whose effects are undone."""
+def status_of(client: Client, method: str, url: str) -> int:
+    """The status of one request, whose effects are rolled back."""
     undone = transaction.atomic()
     # This transaction is the test's own, and no request runs beside it.
     undone._from_testcase = True  # type: ignore[attr-defined]
@@ -335,7 +335,7 @@ FORM = "application/x-www-form-urlencoded"
 
 
 @pytest.mark.parametrize("who", CAST)
-def test_each_role_reaches_what_the_matrix_gives_it_and_nothing_else(
+def test_each_role_can_access_exactly_what_the_matrix_allows(
     who: str,
     request: pytest.FixtureRequest,
     addresses: dict[str, str],
@@ -345,7 +345,7 @@ def test_each_role_reaches_what_the_matrix_gives_it_and_nothing_else(
     wrong = []
     for name, (may_get, may_post) in MATRIX.items():
         for method, allowed in (("GET", may_get), ("POST", may_post), ("HEAD", may_get)):
-            status = answer(client, method, addresses[name])
+            status = status_of(client, method, addresses[name])
             if allowed is None:
                 is_right = status == 405
             elif who in allowed:
@@ -359,7 +359,7 @@ def test_each_role_reaches_what_the_matrix_gives_it_and_nothing_else(
 
 @pytest.mark.parametrize("method", ["PUT", "PATCH", "DELETE", "TRACE"])
 @pytest.mark.parametrize("who", CAST)
-def test_no_address_knows_any_other_method(
+def test_no_url_accepts_any_other_method(
     who: str,
     method: str,
     request: pytest.FixtureRequest,
@@ -371,7 +371,9 @@ def test_no_address_knows_any_other_method(
     assert {name: status for name, status in statuses.items() if status != 405} == {}
 
 
-def test_no_form_counts_without_its_token(addresses: dict[str, str], root: Person) -> None:
+def test_no_form_is_accepted_without_its_csrf_token(
+    addresses: dict[str, str], root: Person
+) -> None:
     client = Client(enforce_csrf_checks=True)
     client.force_login(root)
     posting = [addresses[name] for name, (_, may_post) in MATRIX.items() if may_post is not None]
@@ -381,7 +383,7 @@ def test_no_form_counts_without_its_token(addresses: dict[str, str], root: Perso
 
 
 @pytest.mark.parametrize("act", ["deletion-approve", "deletion-decline"])
-def test_not_even_an_administrator_decides_on_their_own(
+def test_not_even_an_administrator_decides_on_their_own_request(
     act: str, root: Person, sandbox: SandboxServer, client_of: Callable[[Person], Client]
 ) -> None:
     client = client_of(root)
@@ -395,7 +397,7 @@ def test_not_even_an_administrator_decides_on_their_own(
 
 
 @pytest.mark.parametrize("method", ["GET", "POST", "HEAD", "PUT", "PATCH", "DELETE", "OPTIONS"])
-def test_nobody_reaches_anything_without_signing_in(method: str, addresses: dict[str, str]) -> None:
+def test_no_url_is_accessible_without_signing_in(method: str, addresses: dict[str, str]) -> None:
     public = {"setup", "sign-in-link", "appearance-set", "provider-start", "provider-callback"}
     client = Client()
     statuses = {
@@ -407,13 +409,13 @@ def test_nobody_reaches_anything_without_signing_in(method: str, addresses: dict
 
 
 @pytest.mark.parametrize("name", sorted(SIGNED_IN_OF_ALLAUTH))
-def test_account_pages_ask_to_sign_in(name: str) -> None:
+def test_account_pages_require_a_sign_in(name: str) -> None:
     response = Client().get(address_of_allauth(name))
     assert response.status_code == 302
     assert response["Location"].startswith("/accounts/login/")
 
 
-def test_nobody_changes_their_own_address_by_which_they_are_found(
+def test_no_one_changes_their_own_sign_in_address(
     ada: Person, client_of: Callable[[Person], Client]
 ) -> None:
     assert client_of(ada).get("/accounts/email/").status_code == 404
@@ -429,7 +431,7 @@ def test_signing_up_is_closed(db: None) -> None:
 
 
 @pytest.mark.parametrize("noun", ["credential", "deletion", "person"])
-def test_what_does_not_exist_is_a_404(
+def test_an_unknown_url_is_a_404(
     noun: str, root: Person, client_of: Callable[[Person], Client]
 ) -> None:
     url = reverse(f"{noun}-detail", kwargs={"pk": uuid4()})
@@ -437,5 +439,5 @@ def test_what_does_not_exist_is_a_404(
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/readyz"])
-def test_probes_answer_any_host_without_signing_in(db: None, path: str) -> None:
+def test_probes_respond_to_any_host_without_signing_in(db: None, path: str) -> None:
     assert Client().get(path, headers={"host": "10.1.2.3:9"}).status_code == 200

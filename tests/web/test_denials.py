@@ -19,7 +19,7 @@ def refusals() -> list[AuditEvent]:
 
 
 @pytest.mark.parametrize("method", ["get", "post"])
-def test_what_a_role_does_not_allow_is_refused_and_on_record(
+def test_a_request_that_a_role_does_not_allow_is_refused_and_recorded(
     victor: Person, client_of: Callable[[Person], Client], method: str
 ) -> None:
     assert getattr(client_of(victor), method)("/people/new/").status_code == 403
@@ -32,7 +32,7 @@ def test_what_a_role_does_not_allow_is_refused_and_on_record(
     }
 
 
-def test_of_one_person_and_address_it_is_recorded_once_a_minute_whatever_the_ids(
+def test_refusals_are_recorded_once_a_minute_per_person_and_url_name(
     victor: Person, client_of: Callable[[Person], Client]
 ) -> None:
     client = client_of(victor)
@@ -41,7 +41,7 @@ def test_of_one_person_and_address_it_is_recorded_once_a_minute_whatever_the_ids
     assert len(refusals()) == 1
 
 
-def test_a_refusal_that_cannot_be_recorded_stays_a_refusal(
+def test_a_refusal_that_cannot_be_recorded_is_still_a_refusal(
     victor: Person, client_of: Callable[[Person], Client], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(**_: Any) -> None:

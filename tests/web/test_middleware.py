@@ -1,4 +1,4 @@
-"""Health answers, headers, error pages, and the guard that keeps a GET from writing."""
+"""Health checks, headers, error pages, and the guard that prevents writes during a GET."""
 
 from collections.abc import Callable, Iterator
 
@@ -104,13 +104,13 @@ def test_a_url_with_reauthentication_needs_a_view_that_asks_for_it() -> None:
 
 @with_test_views
 @pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS"])
-def test_a_view_that_writes_while_it_should_read_raises(reader: Client, method: str) -> None:
+def test_a_view_that_writes_during_a_get_raises(reader: Client, method: str) -> None:
     with pytest.raises(WriteInReadError, match="Make it a POST"):
         reader.generic(method, "/of-a-test/writing/")
 
 
 @with_test_views
-def test_a_post_may_write(reader: Client) -> None:
+def test_a_post_can_write(reader: Client) -> None:
     assert reader.post("/of-a-test/writing/").status_code == 200
     assert Person.objects.filter(username="written").exists()
 
@@ -146,23 +146,23 @@ def test_no_statement_that_writes_passes_the_guard(reader: Client, sql: str) -> 
         "DELETE FROM orgadmin_cache WHERE cache_key = 'none'",
     ],
 )
-def test_reading_sessions_and_the_cache_pass_the_guard(reader: Client, sql: str) -> None:
+def test_reads_sessions_and_the_cache_pass_the_guard(reader: Client, sql: str) -> None:
     assert reader.get("/of-a-test/by-hand/", {"sql": sql}).text == "done"
 
 
 @with_test_views
-def test_a_stream_may_not_write_either_though_its_view_has_returned(reader: Client) -> None:
+def test_a_stream_cannot_write_after_its_view_has_returned(reader: Client) -> None:
     answer = reader.get("/of-a-test/streaming/")
     chunks = iter(answer.streaming_content)  # type: ignore[attr-defined]
     assert next(chunks) == b"first,"
-    # Between two chunks the guard is not in the way of anyone else.
+    # Between two chunks the guard doesn't affect other requests.
     Person.objects.create(username="between")
     with pytest.raises(WriteInReadError):
         next(chunks)
 
 
 @with_test_views
-def test_a_get_may_append_an_event_and_keep_its_session(reader: Client) -> None:
+def test_a_get_can_append_an_event_and_save_its_session(reader: Client) -> None:
     assert reader.get("/of-a-test/recording/").text == "recorded"
     assert AuditEvent.objects.get().code == "export.started"
     assert reader.session["seen"] == "yes"
@@ -219,7 +219,7 @@ def test_no_page_is_cached_and_every_page_has_its_request_id(client: Client, db:
     assert len(answer["X-Request-ID"]) == 32
 
 
-def test_a_static_file_may_be_kept(client: Client, db: None) -> None:
+def test_a_static_file_can_be_cached(client: Client, db: None) -> None:
     answer = client.get("/static/connections/app.css")
     assert answer.status_code == 200
     assert "no-store" not in answer["Cache-Control"]
@@ -244,7 +244,7 @@ def test_a_signed_out_person_is_redirected_to_the_sign_in(client: Client, db: No
         ("", "/"),
     ],
 )
-def test_a_post_while_signed_out_says_so_and_leads_back_to_its_page(
+def test_a_post_while_signed_out_says_so_and_links_back_to_its_page(
     client: Client, db: None, sent_from: str, leads_to: str
 ) -> None:
     answer = client.post("/connections/refresh/", headers={"Referer": sent_from}, follow=True)
@@ -253,19 +253,19 @@ def test_a_post_while_signed_out_says_so_and_leads_back_to_its_page(
 
 
 @with_test_views
-def test_a_fault_of_ours_shows_nothing_of_itself(client: Client, db: None) -> None:
+def test_an_error_page_shows_no_details_of_the_error(client: Client, db: None) -> None:
     client.raise_request_exception = False
     answer = client.get("/of-a-test/failing/")
     assert answer.status_code == 500
     assert "do-not-show-this" not in answer.text
     assert "Something went wrong" in answer.text
-    # Nobody knows here what was recorded or sent before it broke.
+    # It is unknown here what was recorded or sent before the error.
     assert "check Deletions first" in answer.text
     assert "record was written" not in answer.text
 
 
 @with_test_views
-def test_the_page_of_a_fault_needs_no_database(
+def test_the_error_page_needs_no_database(
     client: Client, django_db_blocker: DjangoDbBlocker
 ) -> None:
     client.raise_request_exception = False
@@ -289,7 +289,7 @@ def test_a_wrong_host_is_a_400_and_an_unknown_address_a_404(client: Client, ada:
     assert "Page not found" in answer.text
 
 
-def test_where_a_second_factor_is_required_nothing_is_shown_without_one(
+def test_where_mfa_is_required_nothing_is_shown_without_it(
     ada: Person, client_of: Callable[[Person], Client], settings: Settings
 ) -> None:
     settings.REQUIRE_MFA = True
@@ -311,7 +311,7 @@ def test_where_mfa_is_required_everyone_can_still_set_it_up(
     assert client.post("/appearance/", {"theme": "dark"}).status_code in {302, 303}
 
 
-def test_a_second_factor_opens_the_pages_and_recovery_codes_alone_do_not(
+def test_mfa_grants_access_and_recovery_codes_alone_do_not(
     ada: Person, client_of: Callable[[Person], Client], settings: Settings
 ) -> None:
     settings.REQUIRE_MFA = True

@@ -1,4 +1,4 @@
-"""What people see while the database takes no writes."""
+"""What people see while the database is read-only."""
 
 from datetime import timedelta
 
@@ -32,7 +32,7 @@ def add_person(visitor: Client) -> HttpResponse:
     return visitor.post("/people/new/", form)  # type: ignore[return-value]
 
 
-def test_an_act_on_a_read_only_database_ends_in_a_page_that_says_so(
+def test_an_action_on_a_read_only_database_shows_a_page_that_says_so(
     visitor: Client, caplog: pytest.LogCaptureFixture
 ) -> None:
     with read_only_database():
@@ -45,7 +45,7 @@ def test_an_act_on_a_read_only_database_ends_in_a_page_that_says_so(
     assert Person.objects.filter(username="new").exists()
 
 
-def test_signing_in_to_a_read_only_database_says_why_it_fails(ada: Person) -> None:
+def test_signing_in_with_a_read_only_database_explains_the_failure(ada: Person) -> None:
     browser = Client(raise_request_exception=False)
     with read_only_database():
         assert browser.get("/accounts/login/").status_code == 200
@@ -53,11 +53,11 @@ def test_signing_in_to_a_read_only_database_says_why_it_fails(ada: Person) -> No
             response = browser.post("/accounts/login/", {"login": "ada", "password": password})
             assert response.status_code == 503
             assert "no one can sign in" in response.text
-            # Nobody can delete without signing in, so nothing was sent.
+            # No one can delete without signing in, so nothing was sent.
             assert CLAUSE not in response.text
 
 
-def test_a_page_is_shown_although_the_use_of_the_session_cannot_be_noted(
+def test_a_page_is_shown_even_if_the_sessions_last_use_cannot_be_stored(
     visitor: Client, caplog: pytest.LogCaptureFixture
 ) -> None:
     PersonSession.objects.update(expire_date=F("expire_date") - timedelta(minutes=5))
@@ -67,7 +67,7 @@ def test_a_page_is_shown_although_the_use_of_the_session_cannot_be_noted(
     assert caplog.text.count("The use of a session can't be noted") == 1
 
 
-def test_another_fault_in_noting_the_use_of_a_session_is_not_hidden(
+def test_other_errors_while_storing_a_sessions_use_are_not_hidden(
     visitor: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(store: object) -> None:
@@ -78,14 +78,14 @@ def test_another_fault_in_noting_the_use_of_a_session_is_not_hidden(
 
 
 def fill_disk() -> None:
-    """Let the database itself say that its disk is full."""
+    """Make the database report that its disk is full."""
     with connection.cursor() as cursor:
         if connection.vendor == "postgresql":
             cursor.execute("DO $$ BEGIN RAISE 'full' USING ERRCODE = 'disk_full'; END $$")
             return
         cursor.execute("PRAGMA page_count")
         cursor.execute(f"PRAGMA max_page_count = {cursor.fetchone()[0]:d}")
-        # More than fits into pages that an earlier test left free.
+        # More than fits into free pages left by an earlier test.
         cursor.execute("PRAGMA freelist_count")
         size = (cursor.fetchone()[0] + 250) * 4096
         try:
@@ -94,7 +94,7 @@ def fill_disk() -> None:
             cursor.execute("PRAGMA max_page_count = 1073741823")
 
 
-def test_a_full_disk_is_told_apart_from_a_read_only_database() -> None:
+def test_a_full_disk_is_distinguished_from_a_read_only_database() -> None:
     with pytest.raises(DatabaseError) as full:
         fill_disk()
     assert means_no_writes(full.value)
@@ -104,7 +104,7 @@ def test_a_full_disk_is_told_apart_from_a_read_only_database() -> None:
 @pytest.mark.parametrize(
     "statement", ["SELECT 1 FROM missing", "INSERT INTO connections_person DEFAULT VALUES"]
 )
-def test_an_error_about_a_statement_says_nothing_about_the_disk(statement: str) -> None:
+def test_an_error_about_a_statement_does_not_mention_the_disk(statement: str) -> None:
     with pytest.raises(DatabaseError) as error, connection.cursor() as cursor:
         cursor.execute(statement)
     assert not means_no_writes(error.value)

@@ -24,7 +24,7 @@ def connect(person: Person, provider: TestProvider) -> ProviderAccount:
     )
 
 
-def way_back(client: Client, start: str = START) -> str:
+def redirect_back(client: Client, start: str = START) -> str:
     """Go to the provider; returns the path and query of its redirect back."""
     there = client.get(start)
     assert there.status_code == 302, there.text
@@ -34,9 +34,9 @@ def way_back(client: Client, start: str = START) -> str:
     return f"{parts.path}?{parts.query}"
 
 
-def walk(client: Client, start: str = START) -> Any:
+def sign_in_at_provider(client: Client, start: str = START) -> Any:
     """Go to the provider and back; returns Org Admin's response."""
-    return client.get(way_back(client, start))
+    return client.get(redirect_back(client, start))
 
 
 def is_signed_in(client: Client, person: Person) -> bool:

@@ -11,7 +11,7 @@ from connections.access.actor import Actor, person_actor
 from connections.core.errors import ConflictError, InvalidInputError
 from connections.models import AuditEvent, Person, ProviderAccount
 from connections.people import provider_accounts
-from tests.people.oidc.support import START, connect, is_signed_in, last_event, walk
+from tests.people.oidc.support import START, connect, is_signed_in, last_event, sign_in_at_provider
 from tests.support.people import just_signed_in
 from tests.support.provider import TestProvider
 
@@ -30,7 +30,7 @@ def test_an_administrator_connects_a_subject_before_its_first_sign_in(
     just_signed_in(root).post(address(ada), {"subject": provider.subject})
     assert last_event().sentence.startswith(f"The account {provider.subject} at {provider.issuer}")
     assert last_event().subject_id == str(ada.pk)
-    walk(client)
+    sign_in_at_provider(client)
     assert is_signed_in(client, ada)
 
 
@@ -38,18 +38,18 @@ def test_disconnecting_ends_the_sessions_and_prevents_new_ones(
     client: Client, ada: Person, root: Person, provider: TestProvider
 ) -> None:
     connect(ada, provider)
-    walk(client)
+    sign_in_at_provider(client)
     just_signed_in(root).post(address(ada), {"disconnect": ""})
     assert client.get("/sessions/").status_code == 302
     assert last_event().code == "provider_account.disconnected"
-    assert walk(Client()).status_code == 403
+    assert sign_in_at_provider(Client()).status_code == 403
 
 
 def test_a_person_connects_their_own_account_after_seeing_which_it_is(
     ada: Person, provider: TestProvider
 ) -> None:
     client = just_signed_in(ada)
-    assert walk(client, CONNECT)["Location"] == PAGE
+    assert sign_in_at_provider(client, CONNECT)["Location"] == PAGE
     assert not ProviderAccount.objects.exists()
     assert provider.subject in client.get(PAGE).text
     assert client.post(PAGE).status_code == 303
@@ -57,7 +57,7 @@ def test_a_person_connects_their_own_account_after_seeing_which_it_is(
     assert (account.person, account.subject) == (ada, provider.subject)
     assert last_event().actor_id == ada.pk
     other = Client()
-    walk(other)
+    sign_in_at_provider(other)
     assert is_signed_in(other, ada)
 
 
@@ -65,7 +65,7 @@ def test_connecting_requires_an_identity_check_before_and_after(
     ada: Person, provider: TestProvider
 ) -> None:
     client = just_signed_in(ada)
-    walk(client, CONNECT)
+    sign_in_at_provider(client, CONNECT)
     forget_proof(client)
     page = client.post(PAGE)
     assert page.status_code == 422
@@ -79,11 +79,11 @@ def forget_proof(client: Client) -> None:
     session.save()
 
 
-def test_what_one_person_showed_is_not_connected_to_the_next_in_the_same_browser(
+def test_one_persons_provider_account_is_not_connected_to_the_next_person_in_the_browser(
     ada: Person, grace: Person, provider: TestProvider
 ) -> None:
     client = just_signed_in(ada)
-    walk(client, CONNECT)
+    sign_in_at_provider(client, CONNECT)
     session = client.session
     shown = session["provider_account_shown"]
     client.force_login(grace)
@@ -99,11 +99,11 @@ def test_a_response_meant_to_connect_signs_no_one_in(
 ) -> None:
     connect(grace, provider)
     mine = just_signed_in(ada)
-    walk(mine, CONNECT)
+    sign_in_at_provider(mine, CONNECT)
     assert is_signed_in(mine, ada)
 
 
-def test_an_account_is_one_persons_and_a_person_has_one(
+def test_an_account_belongs_to_one_person_and_a_person_has_one_account(
     ada: Person, grace: Person, root: Person, provider: TestProvider
 ) -> None:
     connect(ada, provider)
@@ -126,7 +126,7 @@ def test_a_malformed_subject_is_refused(
     assert just_signed_in(root).post(address(ada), {"subject": subject}).status_code == 422
 
 
-def test_no_one_connects_or_disconnects_accounts_of_others(
+def test_only_administrators_connect_or_disconnect_accounts_of_others(
     ada: Person, grace: Person, provider: TestProvider, actor_for: Callable[[Person], Actor]
 ) -> None:
     connect(ada, provider)

@@ -13,7 +13,7 @@ from django.test import Client
 from pytest_django import Settings
 
 from connections.models import AuditEvent, Person
-from tests.people.oidc.support import START, connect, walk
+from tests.people.oidc.support import START, connect, sign_in_at_provider
 from tests.support.provider import (
     Claims,
     TestProvider,
@@ -56,7 +56,7 @@ def token(sign: Callable[[Claims], str]) -> Change:
     return change
 
 
-def answer(**changed: str) -> Change:
+def token_response(**changed: str) -> Change:
     def change(provider: TestProvider) -> None:
         provider.change_answer = lambda given: given | changed
 
@@ -70,7 +70,7 @@ def metadata(**changed: object) -> Change:
     return change
 
 
-def garbled(given: Claims) -> str:
+def garble(given: Claims) -> str:
     head, body, signature = signed(given).split(".")
     return f"{head}.{body}.{signature[:-4]}AAAA"
 
@@ -100,7 +100,7 @@ def late(seconds: int) -> Change:
         pytest.param(late(-600), "expired", id="expired"),
         pytest.param(late(600), "expired", id="from the future"),
         pytest.param(claims(exp=None), "bad_token", id="never expires"),
-        pytest.param(claims(exp="soon"), "bad_token", id="expires in words"),
+        pytest.param(claims(exp="soon"), "bad_token", id="expiry as text"),
         pytest.param(claims(sub=None), "bad_token", id="no subject"),
         pytest.param(claims(sub=""), "bad_token", id="an empty subject"),
         pytest.param(claims(sub="x" * 256), "bad_token", id="a long subject"),
@@ -109,13 +109,17 @@ def late(seconds: int) -> Change:
         pytest.param(token(signed_with_public_key), "bad_token", id="HMAC with the public key"),
         pytest.param(token(lambda given: signed(given, number=1)), "bad_token", id="another key"),
         pytest.param(token(lambda given: signed(given, kid="9")), "bad_token", id="an unknown key"),
-        pytest.param(token(garbled), "bad_token", id="a garbled signature"),
+        pytest.param(token(garble), "bad_token", id="a garbled signature"),
         pytest.param(token(lambda given: "x.y"), "bad_token", id="no token at all"),
-        pytest.param(answer(iss="https://evil.example"), "wrong_issuer", id="mixed up issuers"),
-        pytest.param(answer(code="guessed"), "refused", id="a guessed code"),
-        pytest.param(answer(code=""), "refused", id="no code"),
-        pytest.param(answer(error="access_denied"), "cancelled", id="cancelled"),
-        pytest.param(answer(error="server_error"), "refused", id="an error of the provider"),
+        pytest.param(
+            token_response(iss="https://evil.example"), "wrong_issuer", id="mixed up issuers"
+        ),
+        pytest.param(token_response(code="guessed"), "refused", id="a guessed code"),
+        pytest.param(token_response(code=""), "refused", id="no code"),
+        pytest.param(token_response(error="access_denied"), "cancelled", id="cancelled"),
+        pytest.param(
+            token_response(error="server_error"), "refused", id="an error of the provider"
+        ),
     ],
 )
 def test_it_is_refused_and_the_reason_is_recorded(
@@ -123,7 +127,7 @@ def test_it_is_refused_and_the_reason_is_recorded(
 ) -> None:
     connect(ada, provider)
     change(provider)
-    page = walk(client, f"{START}?next=/deletions/")
+    page = sign_in_at_provider(client, f"{START}?next=/deletions/")
     assert page.status_code == 403
     assert "_auth_user_id" not in client.session
     event = AuditEvent.objects.latest("seq")
@@ -150,7 +154,7 @@ def test_unusable_provider_keys_sign_no_one_in(
 ) -> None:
     connect(ada, provider)
     provider.keys = keys
-    assert walk(client).status_code == 403
+    assert sign_in_at_provider(client).status_code == 403
     assert "_auth_user_id" not in client.session
 
 
@@ -167,7 +171,7 @@ def test_a_key_that_is_too_short_is_refused(
     provider.sign = signing
     published = json.loads(jwt.algorithms.RSAAlgorithm.to_jwk(short.public_key()))
     provider.keys = {"keys": [published | {"kid": "0"}]}
-    assert walk(client).status_code == 403
+    assert sign_in_at_provider(client).status_code == 403
     assert "_auth_user_id" not in client.session
 
 
@@ -178,7 +182,7 @@ def test_a_wrong_state_is_refused_and_leaves_no_event(
     connect(ada, provider)
     events = AuditEvent.objects.count()
     provider.change_answer = lambda given: given | {"state": state}
-    page = walk(client)
+    page = sign_in_at_provider(client)
     assert page.status_code == 403
     assert "_auth_user_id" not in client.session
     assert AuditEvent.objects.count() == events
@@ -189,14 +193,14 @@ def test_a_wrong_state_is_refused_and_leaves_no_event(
     [
         pytest.param(metadata(issuer="https://evil.example"), id="another issuer"),
         pytest.param(metadata(token_endpoint=None), id="no token endpoint"),
-        pytest.param(metadata(token_endpoint="http://evil.example/token"), id="in clear"),
+        pytest.param(metadata(token_endpoint="http://evil.example/token"), id="plain HTTP"),
         pytest.param(metadata(authorization_endpoint="javascript:alert(1)"), id="a script"),
         pytest.param(metadata(jwks_uri=7), id="a number for an address"),
         pytest.param(metadata(jwks_uri="https://["), id="half an address"),
         pytest.param(metadata(jwks_uri="https://\ud800/"), id="half a character in an address"),
     ],
 )
-def test_nobody_is_sent_to_a_provider_that_describes_itself_wrongly(
+def test_no_one_is_redirected_to_a_provider_with_wrong_metadata(
     client: Client, db: None, provider: TestProvider, change: Change
 ) -> None:
     change(provider)
@@ -244,7 +248,7 @@ def test_nobody_is_sent_to_a_provider_that_describes_itself_wrongly(
         ),
     ],
 )
-def test_malformed_metadata_ends_in_a_page_and_sends_the_browser_nowhere(
+def test_malformed_metadata_shows_an_error_page_without_a_redirect(
     client: Client, db: None, provider: TestProvider, change: Change
 ) -> None:
     change(provider)
@@ -309,7 +313,7 @@ def test_a_malformed_issuer_gets_no_request(
         assert client.get(START).status_code == 502
 
 
-def test_a_provider_that_is_away_is_named_and_passwords_still_work(
+def test_an_unreachable_provider_is_named_and_passwords_still_work(
     client: Client, ada: Person, provider: TestProvider, settings: Settings
 ) -> None:
     settings.OIDC_ISSUER = "http://127.0.0.1:9"
@@ -319,15 +323,13 @@ def test_a_provider_that_is_away_is_named_and_passwords_still_work(
     assert "/accounts/login/" in page.text
 
 
-def test_texts_that_cannot_be_keys_are_refused(
-    client: Client, ada: Person, provider: TestProvider
-) -> None:
+def test_invalid_keys_are_refused(client: Client, ada: Person, provider: TestProvider) -> None:
     connect(ada, provider)
     provider.change_metadata = lambda given: given | {"jwks_uri": f"{provider.issuer}/nothing"}
-    assert walk(client).status_code == 502
+    assert sign_in_at_provider(client).status_code == 502
 
 
-def test_a_verifier_that_does_not_fit_is_refused_by_the_provider(
+def test_a_wrong_pkce_verifier_is_refused_by_the_provider(
     client: Client, ada: Person, provider: TestProvider
 ) -> None:
     connect(ada, provider)

@@ -7,7 +7,7 @@ import pytest
 from django.test import Client
 
 from connections.models import Person
-from tests.people.oidc.support import START, connect, is_signed_in, last_event, walk
+from tests.people.oidc.support import START, connect, is_signed_in, last_event, sign_in_at_provider
 from tests.support.people import person_as_administrator
 from tests.support.provider import Claims, TestProvider
 
@@ -23,18 +23,18 @@ def client(ada: Person, provider: TestProvider) -> Client:
     ada.save()
     connect(ada, provider)
     browser = Client()
-    walk(browser)
+    sign_in_at_provider(browser)
     assert is_signed_in(browser, ada)
     return browser
 
 
-def is_asked(client: Client) -> bool:
+def is_prompted(client: Client) -> bool:
     response = client.get(GUARDED)
     return bool(response.status_code == 302 and "reauthenticate" in response["Location"])
 
 
 def test_signing_in_at_the_provider_is_not_a_reauthentication(client: Client) -> None:
-    assert is_asked(client)
+    assert is_prompted(client)
 
 
 def test_the_identity_check_leads_to_the_provider_and_back_to_the_page(
@@ -45,12 +45,12 @@ def test_the_identity_check_leads_to_the_provider_and_back_to_the_page(
     (link,) = [
         part.split('"')[0] for part in page.text.split('href="') if part.startswith(f"{START}again")
     ]
-    response = walk(client, link.replace("&amp;", "&"))
+    response = sign_in_at_provider(client, link.replace("&amp;", "&"))
     assert response["Location"] == GUARDED
     assert client.get(GUARDED).status_code == 200
 
 
-def test_the_provider_is_told_to_ask_again(client: Client) -> None:
+def test_the_provider_is_required_to_authenticate_again(client: Client) -> None:
     asked = parse_qs(urlsplit(client.get(AGAIN)["Location"]).query)
     assert asked["prompt"] == ["login"]
     assert asked["max_age"] == ["0"]
@@ -59,8 +59,8 @@ def test_the_provider_is_told_to_ask_again(client: Client) -> None:
 def test_reauthentication_at_the_provider_counts_and_is_recorded(
     client: Client, ada: Person
 ) -> None:
-    walk(client, AGAIN)
-    assert not is_asked(client)
+    sign_in_at_provider(client, AGAIN)
+    assert not is_prompted(client)
     assert last_event().actor_id == ada.pk
     assert last_event().code == "person.reauthenticated"
 
@@ -70,9 +70,9 @@ def test_reauthentication_at_the_provider_counts_and_is_recorded(
     [
         pytest.param({"auth_time": None}, id="none"),
         pytest.param({"auth_time": int(time.time()) - 3600}, id="an hour ago"),
-        pytest.param({"auth_time": int(time.time()) - 120}, id="before it was asked for"),
+        pytest.param({"auth_time": int(time.time()) - 120}, id="before the request"),
         pytest.param({"auth_time": int(time.time()) + 86_400}, id="tomorrow"),
-        pytest.param({"auth_time": "now"}, id="in words"),
+        pytest.param({"auth_time": "now"}, id="as text"),
         pytest.param({"auth_time": True}, id="yes"),
         pytest.param({"auth_time": 10**30}, id="the end of time"),
     ],
@@ -81,36 +81,36 @@ def test_any_other_sign_in_time_is_refused(
     client: Client, provider: TestProvider, changes: Claims
 ) -> None:
     provider.change_claims = lambda claims: claims | changes
-    page = walk(client, AGAIN)
+    page = sign_in_at_provider(client, AGAIN)
     assert page.status_code == 403
     assert "Sign in again there" in page.text
-    assert is_asked(client)
+    assert is_prompted(client)
 
 
 def test_a_provider_that_does_not_reauthenticate_proves_nothing(
     client: Client, provider: TestProvider
 ) -> None:
     provider.obeys_prompt = False
-    assert walk(client, AGAIN).status_code == 403
-    assert is_asked(client)
+    assert sign_in_at_provider(client, AGAIN).status_code == 403
+    assert is_prompted(client)
 
 
-def test_another_account_there_proves_nothing(
+def test_another_account_at_the_provider_proves_nothing(
     client: Client, ada: Person, grace: Person, provider: TestProvider
 ) -> None:
     provider.subject = "of-grace"
     connect(grace, provider)
-    page = walk(client, AGAIN)
+    page = sign_in_at_provider(client, AGAIN)
     assert "Different account" in page.text
     assert is_signed_in(client, ada)
-    assert is_asked(client)
+    assert is_prompted(client)
 
 
 def test_a_response_for_signing_in_is_not_a_reauthentication(client: Client, ada: Person) -> None:
     client.post("/accounts/logout/")
-    walk(client)
+    sign_in_at_provider(client)
     assert is_signed_in(client, ada)
-    assert is_asked(client)
+    assert is_prompted(client)
 
 
 def test_a_visitor_who_is_not_signed_in_gets_no_identity_check(

@@ -8,18 +8,25 @@ from pytest_django import Settings
 
 from connections.models import AuditEvent, Person, ProviderAccount
 from connections.people import people
-from tests.people.oidc.support import START, connect, is_signed_in, last_event, walk, way_back
+from tests.people.oidc.support import (
+    START,
+    connect,
+    is_signed_in,
+    last_event,
+    redirect_back,
+    sign_in_at_provider,
+)
 from tests.support.clock import SettableClock
 from tests.support.mfa import set_up_app
 from tests.support.people import person_as_administrator
 from tests.support.provider import TestProvider
 
 
-def test_a_connected_person_signs_in_and_the_record_says_how(
+def test_a_connected_person_signs_in_and_the_audit_log_says_how(
     client: Client, ada: Person, provider: TestProvider
 ) -> None:
     connect(ada, provider)
-    response = walk(client, f"{START}?next=/deletions/")
+    response = sign_in_at_provider(client, f"{START}?next=/deletions/")
     assert response["Location"] == "/deletions/"
     assert is_signed_in(client, ada)
     assert (
@@ -41,7 +48,7 @@ def test_only_the_openid_scope_is_requested_with_pkce(
     assert "prompt" not in asked
 
 
-def test_the_same_e_mail_address_signs_no_one_in(
+def test_a_matching_email_address_signs_no_one_in(
     client: Client, ada: Person, provider: TestProvider
 ) -> None:
     provider.extra = {
@@ -50,7 +57,7 @@ def test_the_same_e_mail_address_signs_no_one_in(
         "preferred_username": ada.username,
         "name": "Ada",
     }
-    page = walk(client)
+    page = sign_in_at_provider(client)
     assert page.status_code == 403
     assert "_auth_user_id" not in client.session
     assert not ProviderAccount.objects.exists()
@@ -58,10 +65,10 @@ def test_the_same_e_mail_address_signs_no_one_in(
     assert last_event().details == {"reason": "unknown_account"}
 
 
-def test_an_unknown_account_sees_what_an_administrator_needs(
+def test_an_unknown_account_sees_the_details_an_administrator_needs(
     client: Client, ada: Person, provider: TestProvider
 ) -> None:
-    page = walk(client)
+    page = sign_in_at_provider(client)
     assert "Account not connected" in page.text
     assert provider.subject in page.text
     assert provider.issuer in page.text
@@ -69,7 +76,7 @@ def test_an_unknown_account_sees_what_an_administrator_needs(
     assert provider.subject not in last_event().text
 
 
-def test_the_same_subject_at_another_issuer_is_somebody_else(
+def test_the_same_subject_at_another_issuer_is_another_person(
     client: Client, ada: Person, provider: TestProvider
 ) -> None:
     ProviderAccount.objects.create(
@@ -78,39 +85,39 @@ def test_the_same_subject_at_another_issuer_is_somebody_else(
         subject=provider.subject,
         created_at=ada.date_joined,
     )
-    assert walk(client).status_code == 403
+    assert sign_in_at_provider(client).status_code == 403
     assert not is_signed_in(client, ada)
 
 
 @pytest.mark.parametrize("other", ["248289761001 ", "248289761002", "2482897610"])
-def test_a_subject_must_be_the_very_same(
+def test_a_subject_must_match_exactly(
     client: Client, ada: Person, provider: TestProvider, other: str
 ) -> None:
     connect(ada, provider)
     provider.subject = other
-    assert walk(client).status_code == 403
+    assert sign_in_at_provider(client).status_code == 403
 
 
-def test_a_disabled_person_is_refused_and_it_is_recorded(
+def test_a_disabled_person_is_refused_and_the_refusal_is_recorded(
     client: Client, ada: Person, provider: TestProvider
 ) -> None:
     connect(ada, provider)
     people.disable_person(actor=person_as_administrator(), person=ada)
-    page = walk(client)
+    page = sign_in_at_provider(client)
     assert "Account disabled" in page.text
     assert "_auth_user_id" not in client.session
     assert last_event().subject_id == str(ada.pk)
     assert last_event().details == {"reason": "disabled"}
 
 
-def test_a_second_factor_that_is_set_up_here_is_still_asked_for(
+def test_mfa_set_up_here_is_still_required(
     client: Client, ada: Person, provider: TestProvider, settings: Settings
 ) -> None:
     settings.OIDC_MFA_VALUES = ["mfa"]
     provider.extra = {"amr": ["pwd", "mfa"]}
     connect(ada, provider)
     set_up_app(ada, "JBSWY3DPEHPK3PXP")
-    assert walk(client)["Location"] == "/accounts/2fa/authenticate/"
+    assert sign_in_at_provider(client)["Location"] == "/accounts/2fa/authenticate/"
     assert "_auth_user_id" not in client.session
 
 
@@ -125,7 +132,7 @@ def test_a_second_factor_that_is_set_up_here_is_still_asked_for(
         (["urn:mfa"], {"acr": "urn:mfa"}, True),
     ],
 )
-def test_a_second_factor_of_the_provider_counts_only_in_configured_words(
+def test_the_providers_mfa_counts_only_with_configured_claim_values(
     client: Client,
     ada: Person,
     provider: TestProvider,
@@ -138,18 +145,18 @@ def test_a_second_factor_of_the_provider_counts_only_in_configured_words(
     settings.OIDC_MFA_VALUES = configured
     provider.extra = extra_claims
     connect(ada, provider)
-    walk(client)
+    sign_in_at_provider(client)
     assert (client.get("/").status_code == 200) is is_enough
 
 
-def test_a_second_factor_of_the_provider_is_nobody_elses(
+def test_the_providers_mfa_does_not_count_for_another_person(
     client: Client, ada: Person, grace: Person, provider: TestProvider, settings: Settings
 ) -> None:
     settings.REQUIRE_MFA = True
     settings.OIDC_MFA_VALUES = ["mfa"]
     provider.extra = {"amr": ["mfa"]}
     connect(ada, provider)
-    walk(client)
+    sign_in_at_provider(client)
     client.force_login(grace)
     assert client.get("/")["Location"] == "/accounts/2fa/"
 
@@ -158,18 +165,18 @@ def test_the_browser_gets_a_new_session(
     client: Client, ada: Person, provider: TestProvider
 ) -> None:
     connect(ada, provider)
-    back = way_back(client)
+    back = redirect_back(client)
     before = client.session.session_key
     client.get(back)
     assert is_signed_in(client, ada)
     assert client.session.session_key != before
 
 
-def test_a_session_of_somebody_else_ends_first(
+def test_another_persons_session_ends_first(
     client: Client, ada: Person, grace: Person, provider: TestProvider
 ) -> None:
     connect(ada, provider)
-    back = way_back(client)
+    back = redirect_back(client)
     client.force_login(grace)
     client.get(back)
     assert is_signed_in(client, ada)
@@ -177,9 +184,9 @@ def test_a_session_of_somebody_else_ends_first(
     assert list(codes)[-2:] == [("person.signed_out", grace.pk), ("person.signed_in", ada.pk)]
 
 
-def test_an_answer_is_good_once(client: Client, ada: Person, provider: TestProvider) -> None:
+def test_a_response_can_be_used_once(client: Client, ada: Person, provider: TestProvider) -> None:
     connect(ada, provider)
-    back = way_back(client)
+    back = redirect_back(client)
     client.get(back)
     events = AuditEvent.objects.count()
     page = client.get(back)
@@ -188,12 +195,12 @@ def test_an_answer_is_good_once(client: Client, ada: Person, provider: TestProvi
     assert AuditEvent.objects.count() == events
 
 
-def test_an_answer_in_another_browser_is_refused(
+def test_a_response_in_another_browser_is_refused(
     client: Client, ada: Person, provider: TestProvider
 ) -> None:
     connect(ada, provider)
     other = Client()
-    assert other.get(way_back(client)).status_code == 403
+    assert other.get(redirect_back(client)).status_code == 403
     assert "_auth_user_id" not in other.session
 
 
@@ -201,15 +208,15 @@ def test_an_answer_in_another_browser_is_refused(
     "elsewhere",
     ["https://evil.example/", "//evil.example/", "/\\evil.example", "javascript:alert(1)"],
 )
-def test_it_leads_to_this_host_only(
+def test_it_redirects_only_to_this_host(
     client: Client, ada: Person, provider: TestProvider, elsewhere: str
 ) -> None:
     connect(ada, provider)
-    assert walk(client, f"{START}?next={elsewhere}")["Location"] == "/"
+    assert sign_in_at_provider(client, f"{START}?next={elsewhere}")["Location"] == "/"
 
 
 @pytest.mark.parametrize(("site", "status"), [("cross-site", False), ("same-origin", True)])
-def test_no_other_site_begins_it(
+def test_another_site_cannot_start_a_sign_in(
     client: Client, db: None, provider: TestProvider, site: str, status: bool
 ) -> None:
     response = client.get(START, headers={"Sec-Fetch-Site": site})
@@ -221,7 +228,7 @@ def test_starting_sign_ins_is_limited(client: Client, db: None, provider: TestPr
     assert statuses == [302] * 30 + [429]
 
 
-def test_the_sign_in_page_offers_it_by_name_and_keeps_where_one_was_going(
+def test_the_sign_in_page_offers_it_by_name_and_keeps_the_destination(
     client: Client, db: None, provider: TestProvider
 ) -> None:
     page = client.get("/accounts/login/?next=/deletions/").text
@@ -232,7 +239,7 @@ def test_the_sign_in_page_offers_it_by_name_and_keeps_where_one_was_going(
 @pytest.mark.parametrize(
     "path", [START, f"{START}again/", f"{START}connect/", f"{START}answer/", f"{START}account/"]
 )
-def test_without_configuration_there_is_no_such_page(
+def test_without_configuration_the_page_does_not_exist(
     client: Client, ada: Person, path: str
 ) -> None:
     client.force_login(ada)
@@ -241,7 +248,7 @@ def test_without_configuration_there_is_no_such_page(
     assert "single sign-on" not in client.get("/accounts/2fa/").text.lower()
 
 
-def test_nothing_of_the_answer_is_kept_in_the_log_or_the_record(
+def test_nothing_from_the_response_is_stored_in_the_logs_or_the_audit_log(
     client: Client, ada: Person, provider: TestProvider, caplog: pytest.LogCaptureFixture
 ) -> None:
     tokens: list[str] = []
@@ -253,7 +260,7 @@ def test_nothing_of_the_answer_is_kept_in_the_log_or_the_record(
 
     provider.sign = signing
     provider.change_claims = lambda claims: claims | {"nonce": "another"}
-    back = way_back(client)
+    back = redirect_back(client)
     client.get(back)
     code = parse_qs(urlsplit(back).query)["code"][0]
     kept = caplog.text + repr([event.text for event in AuditEvent.objects.all()])
@@ -262,11 +269,11 @@ def test_nothing_of_the_answer_is_kept_in_the_log_or_the_record(
     assert code not in kept
 
 
-def test_a_sign_in_that_took_too_long_there_is_over(
+def test_a_sign_in_that_took_too_long_at_the_provider_is_refused(
     client: Client, ada: Person, provider: TestProvider, clock: SettableClock
 ) -> None:
     connect(ada, provider)
-    back = way_back(client)
+    back = redirect_back(client)
     clock.advance(minutes=11)
     assert "Sign-in expired" in client.get(back).text
     assert "_auth_user_id" not in client.session

@@ -20,7 +20,7 @@ from connections.people.oidc.exchange import IdentityProvider, open_exchange
 from connections.people.oidc.tokens import ProviderError, Reason
 from connections.web.people import single_sign_on
 from tests.datadog.servers import Play, ScriptedServer, http_response
-from tests.people.oidc.support import START, connect, is_signed_in, way_back
+from tests.people.oidc.support import START, connect, is_signed_in, redirect_back
 from tests.support.provider import TestProvider
 
 DEADLINE_SECONDS = 0.4
@@ -77,7 +77,7 @@ def ends_in_time() -> Iterator[None]:
     assert time.monotonic() - began < ENDED_SECONDS
 
 
-LONG_ANSWER = http_response(body=json.dumps({"filler": "x" * 1000}).encode())
+LONG_RESPONSE = http_response(body=json.dumps({"filler": "x" * 1000}).encode())
 
 
 @pytest.mark.parametrize(
@@ -85,19 +85,19 @@ LONG_ANSWER = http_response(body=json.dumps({"filler": "x" * 1000}).encode())
     [
         pytest.param(0, id="the status line drips"),
         pytest.param(len(b"HTTP/1.1 200 OK\r\n"), id="the headers drip"),
-        pytest.param(LONG_ANSWER.index(b"\r\n\r\n") + 4, id="the body drips"),
+        pytest.param(LONG_RESPONSE.index(b"\r\n\r\n") + 4, id="the body drips"),
     ],
 )
 def test_a_slow_response_ends_at_the_deadline(at_once: int) -> None:
     with (
-        ScriptedServer([drip(LONG_ANSWER, at_once=at_once)]) as server,
+        ScriptedServer([drip(LONG_RESPONSE, at_once=at_once)]) as server,
         ends_in_time(),
         open_exchange(provider_at(server.url)) as asked,
     ):
         oidc.fetch_metadata(asked)
 
 
-def test_a_provider_that_accepts_and_says_nothing_ends_at_the_deadline() -> None:
+def test_a_provider_that_accepts_and_sends_nothing_ends_at_the_deadline() -> None:
     def silent(_: socket.socket, is_over: threading.Event) -> None:
         is_over.wait(ENDED_SECONDS)
 
@@ -109,7 +109,7 @@ def test_a_provider_that_accepts_and_says_nothing_ends_at_the_deadline() -> None
         oidc.fetch_metadata(asked)
 
 
-def test_three_slow_answers_share_one_deadline() -> None:
+def test_three_slow_responses_share_one_deadline() -> None:
     plays: list[Play] = []
     # Each alone is in time; two leave room for a busy machine, and three are too much.
     delays = [DEADLINE_SECONDS * share for share in (0.2, 0.2, 0.9)]
@@ -134,7 +134,7 @@ def test_three_slow_answers_share_one_deadline() -> None:
     assert server.targets == ["/.well-known/openid-configuration", "/token", "/keys"]
 
 
-def test_nothing_is_asked_after_the_deadline() -> None:
+def test_no_request_is_sent_after_the_deadline() -> None:
     with ScriptedServer([after(0, http_response())]) as server:
         provider = provider_at(server.url, deadline_seconds=0)
         with ends_in_time(), open_exchange(provider) as asked:
@@ -164,7 +164,7 @@ def test_a_redirect_is_not_followed() -> None:
         assert len(server.seen) == 1
 
 
-def test_a_client_secret_in_the_form_is_in_no_text_of_the_call() -> None:
+def test_no_error_or_log_contains_a_client_secret_sent_in_the_form() -> None:
     seen = []
 
     def spying(**sent: object) -> None:
@@ -180,7 +180,7 @@ def test_a_client_secret_in_the_form_is_in_no_text_of_the_call() -> None:
 
 
 @contextmanager
-def two_that_wait(issuer: str) -> Iterator[None]:
+def two_waiting_sign_ins(issuer: str) -> Iterator[None]:
     """Two sign-ins at the provider, the most that can wait at once."""
     with ExitStack() as stack:
         for _ in range(2):
@@ -230,8 +230,8 @@ def test_returning_while_two_sign_ins_wait_loses_nothing(
     client: Client, ada: Person, provider: TestProvider
 ) -> None:
     connect(ada, provider)
-    back = way_back(client)
-    with two_that_wait(provider.issuer):
+    back = redirect_back(client)
+    with two_waiting_sign_ins(provider.issuer):
         assert client.get(back).status_code == 503
     assert not is_signed_in(client, ada)
     client.get(back)
@@ -242,9 +242,9 @@ def test_a_sign_in_that_found_no_free_slot_can_be_retried(
     client: Client, db: None, provider: TestProvider
 ) -> None:
     """Django stores no session with a 5xx response; this holds whatever the page's status is."""
-    request = RequestFactory().get(way_back(client))
+    request = RequestFactory().get(redirect_back(client))
     request.session = client.session
-    with two_that_wait(provider.issuer), pytest.raises(ProviderError) as failure:
+    with two_waiting_sign_ins(provider.issuer), pytest.raises(ProviderError) as failure:
         single_sign_on.finish(request)
     assert failure.value.reason == Reason.BUSY
     assert single_sign_on.is_pending(request)

@@ -1,4 +1,4 @@
-"""One event on a page of its own, whatever came later."""
+"""The page of one audit event."""
 
 import hashlib
 from collections.abc import Callable
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.django_db
 ClientOf = Callable[[Person], Client]
 
 
-def test_the_list_leads_to_it_and_it_leads_to_what_it_is_about(
+def test_the_list_links_to_the_event_and_the_event_to_its_subject(
     client_of: ClientOf, edith: Person, ada: Person, make: Make
 ) -> None:
     deletion = make()
@@ -36,7 +36,7 @@ def test_the_list_leads_to_it_and_it_leads_to_what_it_is_about(
     assert page.link(f"Event {event.seq + 1} ›") == f"/audit/{event.seq + 1}/"
 
 
-def test_what_it_shows_is_enough_to_make_its_hash(
+def test_the_shown_values_are_enough_to_compute_its_hash(
     client_of: ClientOf, edith: Person, ada: Person
 ) -> None:
     add_event("The one before.")
@@ -51,7 +51,7 @@ def test_what_it_shows_is_enough_to_make_its_hash(
     assert made in page.text
 
 
-def test_the_first_event_goes_on_from_nothing(client_of: ClientOf, edith: Person) -> None:
+def test_the_first_event_has_no_previous_hash(client_of: ClientOf, edith: Person) -> None:
     add_event("The first.")
     assert f"Previous hash: {'0' * 64}" in read(client_of(edith).get("/audit/1/")).text
 
@@ -71,14 +71,12 @@ def test_it_names_the_first_checkpoint_that_covers_it(client_of: ClientOf, edith
 
 
 @pytest.mark.parametrize("seq", ["0", "2", "9" * 30])
-def test_a_number_that_no_event_has_is_not_found(
-    client_of: ClientOf, edith: Person, seq: str
-) -> None:
+def test_an_unknown_event_number_is_not_found(client_of: ClientOf, edith: Person, seq: str) -> None:
     add_event("The only one.")
     assert client_of(edith).get(f"/audit/{seq}/").status_code == 404
 
 
-def test_it_takes_a_fixed_number_of_queries(
+def test_the_number_of_queries_is_fixed(
     client_of: ClientOf, edith: Person, django_assert_max_num_queries: DjangoAssertNumQueries
 ) -> None:
     event = add_event("The one.")
@@ -87,7 +85,7 @@ def test_it_takes_a_fixed_number_of_queries(
         client.get(f"/audit/{event.seq}/")
 
 
-def test_the_hash_of_the_first_event_is_the_one_that_the_documents_define(edith: Person) -> None:
+def test_the_hash_of_the_first_event_is_the_documented_one(edith: Person) -> None:
     event = AuditEvent.objects.get(pk=add_event("The first.").seq)
     text = event.text.encode()
     given = b"orgadmin audit event 1\n" + bytes(32) + len(text).to_bytes(8, "big") + text

@@ -1,4 +1,4 @@
-"""The page on which an auditor finds checkpoints, keys and what verifying found."""
+"""The page with checkpoints, signing keys and verification results."""
 
 import hashlib
 from collections.abc import Callable
@@ -57,14 +57,14 @@ def test_the_newest_checkpoint_is_shown_with_code_and_key(reader: Client) -> Non
     key = load_signing_key()
     for line in [*made.note.splitlines(), key.fingerprint]:
         assert line in page.text
-    # Worked out as docs/EVIDENCE.md says it: three lines, SHA-256, four times five bytes.
+    # Computed as docs/EVIDENCE.md describes: three lines, SHA-256, four times five bytes.
     signed_lines = "".join(f"{line}\n" for line in made.note.splitlines()[:3])
     digest = hashlib.sha256(signed_lines.encode()).digest()
     code = [f"{int.from_bytes(digest[n : n + 5], 'big') % 100000:05}" for n in (0, 5, 10, 15)]
     assert " ".join(code) in page.text
 
 
-def test_without_any_key_and_checkpoint_the_page_says_how_they_are_made(
+def test_without_keys_and_checkpoints_the_page_explains_how_they_are_created(
     reader: Client, settings: Settings
 ) -> None:
     Path(settings.SIGNING_KEY_FILE).unlink(missing_ok=True)
@@ -82,18 +82,18 @@ def test_events_that_no_checkpoint_covers_are_counted(reader: Client) -> None:
     assert "2 events not covered by a checkpoint yet" in show(reader).text
 
 
-def test_a_checkpoint_is_downloaded_as_it_was_signed(reader: Client) -> None:
+def test_a_checkpoint_is_downloaded_exactly_as_signed(reader: Client) -> None:
     made = signed()
     response = reader.get(show(reader).link("Download"))
     assert response.getvalue().decode() == made.note
     assert response["Content-Disposition"] == f'attachment; filename="checkpoint-{made.size}.txt"'
 
 
-def test_a_checkpoint_that_is_not_there_is_a_404(reader: Client) -> None:
+def test_an_unknown_checkpoint_is_a_404(reader: Client) -> None:
     assert reader.get("/evidence/checkpoints/99/").status_code == 404
 
 
-def test_older_checkpoints_stand_on_the_next_page(
+def test_older_checkpoints_are_on_the_next_page(
     reader: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(status, "PAGE_SIZE", 2)
@@ -106,11 +106,11 @@ def test_older_checkpoints_stand_on_the_next_page(
 
 
 @pytest.mark.parametrize("below", ["x", "-1", "²", "9" * 30])
-def test_a_place_that_is_none_is_refused(reader: Client, below: str) -> None:
+def test_an_invalid_cursor_is_refused(reader: Client, below: str) -> None:
     assert reader.get("/evidence/", {"below": below}).status_code == 400
 
 
-def test_a_replaced_key_is_named_with_the_event_that_ended_it(reader: Client) -> None:
+def test_a_replaced_key_is_shown_with_the_event_that_replaced_it(reader: Client) -> None:
     act()
     old = load_signing_key().fingerprint
     new = checkpoints.rotate_signing_key(actor=command_actor()).fingerprint
@@ -121,7 +121,7 @@ def test_a_replaced_key_is_named_with_the_event_that_ended_it(reader: Client) ->
     assert new in page.text
 
 
-def test_verifying_now_is_recorded_with_who_did_it(reader: Client, edith: Person) -> None:
+def test_verifying_now_records_who_did_it(reader: Client, edith: Person) -> None:
     signed()
     page = press_verify(reader)
     assert "Audit log intact: 1 event verified." in page.text
@@ -130,7 +130,7 @@ def test_verifying_now_is_recorded_with_who_did_it(reader: Client, edith: Person
     assert "Intact" in show(reader).text
 
 
-def test_a_broken_record_is_named_and_the_finding_is_recorded(reader: Client) -> None:
+def test_a_failed_verification_is_shown_and_recorded(reader: Client) -> None:
     act()
     act()
     with triggers_off():
@@ -141,7 +141,7 @@ def test_a_broken_record_is_named_and_the_finding_is_recorded(reader: Client) ->
     assert (event.details["fault"], event.details["first_bad_seq"]) == ("edited", 1)
 
 
-def test_a_record_that_refuses_every_event_is_still_found_broken(reader: Client) -> None:
+def test_a_failed_verification_is_detected_even_if_no_event_can_be_recorded(reader: Client) -> None:
     act()
     act()
     with triggers_off():
@@ -151,7 +151,7 @@ def test_a_record_that_refuses_every_event_is_still_found_broken(reader: Client)
     assert AuditVerification.objects.get().fault
 
 
-def test_a_large_record_is_left_to_the_worker_and_not_asked_for_twice(
+def test_a_large_log_is_verified_by_the_worker_and_requested_once(
     reader: Client, monkeypatch: pytest.MonkeyPatch, clock: SettableClock
 ) -> None:
     monkeypatch.setattr(verification, "MAX_EVENTS_IN_REQUEST", 0)
@@ -169,7 +169,7 @@ def test_a_large_record_is_left_to_the_worker_and_not_asked_for_twice(
     assert show(reader).has_form_to("/verify/")
 
 
-def test_without_the_public_keys_it_says_that_it_could_not_be_verified(
+def test_without_the_public_keys_the_page_says_the_log_could_not_be_verified(
     reader: Client, settings: Settings
 ) -> None:
     signed()
@@ -199,7 +199,7 @@ def test_the_overview_shows_the_state_of_the_audit_log(
     assert ("/evidence/", "Audit log") in [(href, text.strip()) for href, text in page.links]
 
 
-def test_the_page_asks_the_database_little(
+def test_the_number_of_queries_is_bounded(
     reader: Client, django_assert_max_num_queries: Callable[[int], object]
 ) -> None:
     for _ in range(3):

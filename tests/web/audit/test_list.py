@@ -34,7 +34,7 @@ def test_the_newest_event_is_first_with_actor_and_subject(
     assert f'<tr id="{event.seq}">' in page.html
 
 
-def test_foreign_text_in_a_sentence_stays_text(client_of: ClientOf, edith: Person) -> None:
+def test_external_text_in_a_sentence_is_escaped(client_of: ClientOf, edith: Person) -> None:
     add_event("<script>alert(1)</script>")
     assert "&lt;script&gt;alert(1)" in open_audit(client_of(edith)).html
 
@@ -76,7 +76,7 @@ def test_an_id_is_shortened_in_the_list_and_in_full_on_the_page_of_the_event(
         ("q", "disabled EVERYWHERE"),
     ],
 )
-def test_a_filter_shows_only_what_passes_it(
+def test_a_filter_shows_only_matching_events(
     client_of: ClientOf, edith: Person, ada: Person, name: str, value: str
 ) -> None:
     add_event("Linus was disabled everywhere.", code=EventCode.PERSON_DISABLED, by=ada)
@@ -112,7 +112,7 @@ def test_pages_follow_each_other_by_number(
     assert "Act 3." not in older.text
 
 
-def test_a_period_begins_with_its_first_moment_and_holds_its_last_minute(
+def test_a_period_includes_its_start_and_its_last_minute(
     client_of: ClientOf, edith: Person, clock: SettableClock
 ) -> None:
     for minute in range(4):
@@ -130,7 +130,7 @@ def test_a_period_begins_with_its_first_moment_and_holds_its_last_minute(
     assert "4 events found" in day.text
 
 
-def test_a_period_holds_what_happened_in_it_though_the_clock_was_set_back(
+def test_a_period_includes_its_events_even_if_the_clock_was_set_back(
     edith: Person, clock: SettableClock
 ) -> None:
     start = clock.now()
@@ -143,7 +143,7 @@ def test_a_period_holds_what_happened_in_it_though_the_clock_was_set_back(
     assert page.events == [events[3], events[2], events[0]]
 
 
-def test_one_deletion_and_one_request_are_found(
+def test_events_can_be_filtered_by_deletion_and_by_request(
     client_of: ClientOf, edith: Person, ada: Person, make: Make
 ) -> None:
     deletion = make()
@@ -159,7 +159,7 @@ def test_one_deletion_and_one_request_are_found(
     assert "Something else." not in page.text
 
 
-def test_a_deletion_leads_whoever_audits_to_its_events(
+def test_a_deletion_links_auditors_to_its_events(
     client_of: ClientOf, edith: Person, ada: Person, make: Make
 ) -> None:
     deletion = make()
@@ -182,7 +182,7 @@ def test_a_deletion_leads_whoever_audits_to_its_events(
         ("ada süd", True),
     ],
 )
-def test_a_text_is_found_wherever_it_stands_and_a_name_by_who_bears_it(
+def test_text_is_found_anywhere_and_a_name_through_its_person(
     client_of: ClientOf, edith: Person, ada: Person, text: str, is_found: bool
 ) -> None:
     event = add_event(
@@ -217,7 +217,7 @@ def test_commands_and_the_worker_are_found_by_name(client_of: ClientOf, edith: P
         ("q", "Person", "More than 20 names and addresses contain"),
     ],
 )
-def test_a_filter_that_cannot_be_used_is_named_and_nothing_typed_is_lost(
+def test_an_invalid_filter_is_named_and_typed_text_is_kept(
     client_of: ClientOf, edith: Person, ada: Person, name: str, value: str, says: str
 ) -> None:
     if value == "Person":
@@ -230,11 +230,11 @@ def test_a_filter_that_cannot_be_used_is_named_and_nothing_typed_is_lost(
     assert says in page.text
     assert f'value="{value}"' in page.html
     assert f'value="{ada.pk}"' in page.html
-    # The other filter holds.
+    # The other filter is still applied.
     assert "1 event found" in page.text
 
 
-def test_the_count_is_exact_to_its_limit_and_then_stops(
+def test_the_audit_log_count_is_exact_up_to_its_limit(
     client_of: ClientOf, edith: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(search, "MAX_EXACT_COUNT", 3)
@@ -247,7 +247,7 @@ def test_the_count_is_exact_to_its_limit_and_then_stops(
 
 
 @pytest.mark.parametrize("after", ["x", "0", "9" * 30])
-def test_a_made_up_place_is_a_bad_request(client_of: ClientOf, edith: Person, after: str) -> None:
+def test_a_made_up_cursor_is_a_bad_request(client_of: ClientOf, edith: Person, after: str) -> None:
     assert client_of(edith).get("/audit/", {"after": after}).status_code == 400
 
 
@@ -268,7 +268,7 @@ def test_the_list_is_sorted_by_number_in_both_directions(
 
 
 @pytest.mark.parametrize("person", ["ada", "linus", "margaret", "victor", "stranger"])
-def test_others_are_refused(
+def test_people_without_the_permission_are_refused(
     request: pytest.FixtureRequest, client_of: ClientOf, person: str
 ) -> None:
     assert client_of(request.getfixturevalue(person)).get("/audit/").status_code == 403

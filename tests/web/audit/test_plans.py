@@ -1,4 +1,4 @@
-"""No filter of the record sorts it or reads it through: SQLite says how it would go about it."""
+"""No audit-log filter needs a sort or a full scan, according to SQLite's query plans."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -36,7 +36,7 @@ FILTERS: list[dict[str, Any]] = [
 
 
 def plans_of(values: dict[str, Any], **more: Any) -> list[str]:
-    """How each query on the events would be answered, a line a step."""
+    """The query plan of each query on events, one line per step."""
     with CaptureQueriesContext(connection) as queries:
         matching_sequence_numbers(filters=EventFilter(**values), limit=100, **more)
     found = []
@@ -52,12 +52,12 @@ def plans_of(values: dict[str, Any], **more: Any) -> list[str]:
 
 @pytest.mark.parametrize("more", [{}, {"below": 7}, {"above": 7, "is_oldest_first": True}])
 @pytest.mark.parametrize("values", FILTERS, ids=str)
-def test_every_filter_is_read_off_an_index_in_the_order_of_the_record(
+def test_every_filter_uses_an_index_in_the_order_of_the_log(
     ada: Person, values: dict[str, Any], more: dict[str, Any]
 ) -> None:
     add_event(audit.Sentence("{ada} came.", ada=personal_data.name_of(ada)), by=ada)
     for plan in plans_of(values, **more):
         assert "TEMP B-TREE" not in plan
         reads_through = "SCAN connections_auditevent" in plan.replace("_search", "")
-        # Without a filter the newest are read, one after the other; a text leads by its index.
+        # Without a filter the newest are read in order; a text search uses its index.
         assert not reads_through or not values or "VIRTUAL TABLE INDEX" in plan

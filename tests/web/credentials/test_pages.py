@@ -1,4 +1,4 @@
-"""The pages about credentials, against the sandbox."""
+"""The pages about credentials, against the Datadog simulator."""
 
 import base64
 import logging
@@ -57,7 +57,7 @@ def text_of(response: Any) -> str:
 # --- Adding ---------------------------------------------------------------------------------
 
 
-def test_adding_leads_to_its_page_with_its_key_checks_and_first_sync(
+def test_adding_redirects_to_its_page_with_its_key_checks_and_first_sync(
     sandbox: SandboxServer, manager: Client
 ) -> None:
     pair = key_pair_of(sandbox.world, "Payments US")
@@ -75,7 +75,7 @@ def test_adding_leads_to_its_page_with_its_key_checks_and_first_sync(
     assert pair.api_key not in page
 
 
-def test_a_pair_that_fails_is_kept_and_its_page_says_why(
+def test_a_failing_pair_is_kept_and_its_page_shows_the_reason(
     sandbox: SandboxServer, manager: Client
 ) -> None:
     pair = key_pair_of(sandbox.world, "Payments US")
@@ -105,7 +105,7 @@ def test_a_form_error_keeps_what_was_typed_but_never_a_key(
     assert "canary" not in page
 
 
-def test_a_key_pasted_as_the_name_is_refused_and_not_repeated(
+def test_a_key_pasted_into_the_name_is_refused_and_not_repeated(
     sandbox: SandboxServer, manager: Client
 ) -> None:
     answer = manager.post(
@@ -118,7 +118,7 @@ def test_a_key_pasted_as_the_name_is_refused_and_not_repeated(
     assert not Credential.objects.exists()
 
 
-def test_the_same_pair_again_is_led_to_by_name(
+def test_adding_the_same_pair_again_links_to_the_existing_credential(
     sandbox: SandboxServer, manager: Client, credential: Credential
 ) -> None:
     pair = key_pair_of(sandbox.world, "Payments US")
@@ -128,7 +128,7 @@ def test_the_same_pair_again_is_led_to_by_name(
     assert "already stored as “Payments US”" in text_of(answer)
 
 
-def test_the_form_offers_every_site_and_chooses_none(manager: Client) -> None:
+def test_the_form_offers_every_site_and_preselects_none(manager: Client) -> None:
     page = text_of(manager.get(reverse("credential-new")))
 
     assert '<option value="datadoghq.eu">EU1 (datadoghq.eu)</option>' in page
@@ -139,14 +139,14 @@ def test_the_form_offers_every_site_and_chooses_none(manager: Client) -> None:
 # --- The list -------------------------------------------------------------------------------
 
 
-def test_without_credentials_the_list_is_the_form_itself(manager: Client) -> None:
+def test_without_credentials_the_list_shows_the_form(manager: Client) -> None:
     page = text_of(manager.get(reverse("credential-list")))
 
     assert "Connect your first Datadog org" in page
     assert f'action="{reverse("credential-new")}"' in page
 
 
-def test_a_viewer_is_told_who_adds_them(client_of: ClientOf, victor: Person) -> None:
+def test_a_viewer_sees_who_can_add_credentials(client_of: ClientOf, victor: Person) -> None:
     page = text_of(client_of(victor).get(reverse("credential-list")))
 
     assert "Ask a Credential manager to add one." in page
@@ -168,7 +168,7 @@ def test_the_list_shows_state_site_and_what_identifies_a_pair(
         assert expected in page
 
 
-def test_the_list_asks_the_database_no_more_for_many(
+def test_the_number_of_queries_of_the_list_does_not_grow(
     manager: Client, sandbox: SandboxServer, django_assert_max_num_queries: DjangoAssertNumQueries
 ) -> None:
     for name in ("Payments US", "Group SOC", "Labs EU"):
@@ -177,7 +177,7 @@ def test_the_list_asks_the_database_no_more_for_many(
         manager.get(reverse("credential-list"))
 
 
-def test_retired_ones_stand_apart(manager: Client, credential: Credential) -> None:
+def test_retired_credentials_are_listed_separately(manager: Client, credential: Credential) -> None:
     manager.post(address("retire", credential), {"confirmation": "Payments US"})
     page = text_of(manager.get(reverse("credential-list")))
 
@@ -188,7 +188,7 @@ def test_retired_ones_stand_apart(manager: Client, credential: Credential) -> No
 # --- One credential -------------------------------------------------------------------------
 
 
-def test_a_viewer_sees_all_but_the_acts(
+def test_a_viewer_sees_everything_except_the_actions(
     client_of: ClientOf, victor: Person, credential: Credential
 ) -> None:
     page = text_of(client_of(victor).get(address("detail", credential)))
@@ -199,7 +199,7 @@ def test_a_viewer_sees_all_but_the_acts(
         assert address(act, credential) not in page
 
 
-def test_verifying_again_leads_back_to_the_page(
+def test_verifying_again_redirects_to_the_page(
     sandbox: SandboxServer, manager: Client, credential: Credential
 ) -> None:
     sandbox.world.revoke(key_pair_of(sandbox.world, "Payments US"))
@@ -210,7 +210,7 @@ def test_verifying_again_leads_back_to_the_page(
     assert "Keys rejected" in page
 
 
-def test_renaming_to_a_name_that_is_taken_says_so_beside_the_field(
+def test_renaming_to_a_duplicate_name_shows_an_error_at_the_field(
     sandbox: SandboxServer, manager: Client, credential: Credential
 ) -> None:
     added(sandbox, "Group SOC")
@@ -221,7 +221,7 @@ def test_renaming_to_a_name_that_is_taken_says_so_beside_the_field(
     assert 'value="group soc"' in text_of(answer)
 
 
-def test_renaming_leads_back_to_the_page(manager: Client, credential: Credential) -> None:
+def test_renaming_redirects_to_the_page(manager: Client, credential: Credential) -> None:
     answer = manager.post(address("rename", credential), {"name": "Pay"})
 
     assert answer.status_code == 303
@@ -242,7 +242,7 @@ def test_rotating_shows_the_key_checks_of_a_refused_pair(
     assert pair.api_key not in page
 
 
-def test_rotating_leads_to_the_page_when_it_is_done(
+def test_rotating_redirects_to_the_page(
     sandbox: SandboxServer, manager: Client, credential: Credential
 ) -> None:
     pair = second_pair(sandbox, "Payments US")
@@ -253,7 +253,7 @@ def test_rotating_leads_to_the_page_when_it_is_done(
     assert Credential.objects.get().secret_version == 2
 
 
-def test_an_administrator_is_warned_that_nobody_could_approve(
+def test_an_administrator_is_warned_that_no_one_could_approve(
     client_of: ClientOf, root: Person, credential: Credential
 ) -> None:
     client = client_of(root)
@@ -264,14 +264,14 @@ def test_an_administrator_is_warned_that_nobody_could_approve(
     assert "Nothing can be deleted until an administrator adds an Approver." in page
 
 
-def test_a_policy_that_does_not_exist_is_refused(
+def test_an_unknown_policy_is_refused(
     client_of: ClientOf, root: Person, credential: Credential
 ) -> None:
     answer = client_of(root).post(address("policy", credential), {"policy": "three"})
     assert answer.status_code == 422
 
 
-def test_retiring_names_what_it_withdraws(manager: Client, credential: Credential) -> None:
+def test_retiring_names_the_deletions_it_withdraws(manager: Client, credential: Credential) -> None:
     deletion = deletion_of(credential, State.REQUESTED)
     page = text_of(manager.get(address("retire", credential)))
 
@@ -280,7 +280,7 @@ def test_retiring_names_what_it_withdraws(manager: Client, credential: Credentia
     assert 'data-confirm="Payments US"' in page
 
 
-def test_retiring_with_the_wrong_name_keeps_what_was_typed(
+def test_retiring_with_a_wrong_name_keeps_the_typed_text(
     manager: Client, credential: Credential
 ) -> None:
     answer = manager.post(address("retire", credential), {"confirmation": "Payment"})
@@ -301,7 +301,7 @@ def test_retiring_is_refused_while_an_outcome_is_unknown(
 
 
 @pytest.mark.parametrize("name", ["verify", "rename", "policy"])
-def test_an_address_that_acts_answers_no_get(
+def test_a_get_of_a_post_only_url_is_refused(
     manager: Client, credential: Credential, name: str
 ) -> None:
     assert manager.get(address(name, credential)).status_code == 405
@@ -318,7 +318,7 @@ POSTS = {
 
 @pytest.mark.parametrize("name", POSTS)
 @pytest.mark.parametrize("role", [r for r in Role if r != Role.CREDENTIAL_MANAGER])
-def test_no_other_role_changes_a_credential(
+def test_no_other_role_can_change_a_credential(
     client_of: ClientOf, credential: Credential, name: str, role: Role
 ) -> None:
     acts = AuditEvent.objects.exclude(code="access.refused")
@@ -330,7 +330,7 @@ def test_no_other_role_changes_a_credential(
 
 
 @pytest.mark.parametrize("role", [r for r in Role if r != Role.CREDENTIAL_MANAGER])
-def test_no_other_role_adds_one(client_of: ClientOf, role: Role) -> None:
+def test_no_other_role_can_add_one(client_of: ClientOf, role: Role) -> None:
     client = client_of(make_person("other", role))
     typed = {"site": "datadoghq.eu"} | CANARIES
 
@@ -344,7 +344,7 @@ def test_a_credential_that_does_not_exist_is_a_404(manager: Client) -> None:
     assert manager.get(address).status_code == 404
 
 
-# --- Keys are seen nowhere ------------------------------------------------------------------
+# --- Keys appear nowhere --------------------------------------------------------------------
 
 
 def cache_rows() -> str:
@@ -354,7 +354,7 @@ def cache_rows() -> str:
         return "\n".join(f"{key} {base64.b64decode(value)!r}" for key, value in cursor.fetchall())
 
 
-def test_pasted_keys_are_in_no_page_log_session_cache_or_event(
+def test_no_page_log_session_cache_or_event_contains_pasted_keys(
     sandbox: SandboxServer,
     manager: Client,
     caplog: pytest.LogCaptureFixture,

@@ -1,4 +1,4 @@
-"""What the tests of hardening share."""
+"""Shared fixtures of the hardening tests."""
 
 from tests.deletions.history.conftest import credential, make
 from tests.flows.conftest import desk

@@ -1,4 +1,4 @@
-"""Asks a service as it is deployed, under a public name and HTTPS; prints what it answers.
+"""Sends requests to a service as deployed, with a public name and HTTPS; prints its responses.
 
 Run by tests/web/hardening/test_headers.py in a process of its own: settings are read once.
 """
@@ -36,7 +36,7 @@ def main() -> None:
         if name == "page":
             client.force_login(person)
         told[name] = client.get(path, secure=True)
-    # What signing in itself sets.
+    # The cookies that signing in sets.
     signed_out = Client(headers={"Host": HOST})
     told["signing in"] = signed_out.post("/accounts/login/", {"login": "x"}, secure=True)
     json.dump(

@@ -1,4 +1,4 @@
-"""Serves the product by HTTPS, for the scanner; the product's own web server leaves TLS to a proxy.
+"""Serves Org Admin over HTTPS for the scanner; its own web server leaves TLS to a proxy.
 
 `python -m tests.web.hardening.https_server PORT CERTIFICATE KEY`
 """
@@ -27,7 +27,7 @@ class Handler(WSGIRequestHandler):
 
 
 def by_https(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-    """The product, told that the request came by HTTPS."""
+    """Org Admin, with the request marked as HTTPS."""
     return application(environ | {"wsgi.url_scheme": "https"}, start_response)
 
 

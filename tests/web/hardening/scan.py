@@ -1,4 +1,4 @@
-"""Has the scanner wapiti look for holes in the demo's data, served as in public: HTTPS, strict.
+"""Runs the vulnerability scanner wapiti against the demo, served as in production over HTTPS.
 
     python3 -m venv /tmp/wapiti && /tmp/wapiti/bin/pip install wapiti3
     .venv/bin/python -m tests.web.hardening.scan /tmp/wapiti/bin/wapiti administrator
@@ -21,8 +21,8 @@ from tests.support.certificates import Certificate, make_certificate
 from tests.support.processes import Running, clean_environment, free_port
 
 MODULES = "csp,http_headers,cookieflags,xss,sql,exec,file,redirect"
-# What ends the scanner's own sign-in, or takes its rights, would leave it outside.
-LEFT_OUT = (
+# URLs that would end the scanner's session or remove its permissions.
+EXCLUDED = (
     "accounts/logout/*",
     "accounts/password/*",
     "sessions/end/*",
@@ -36,7 +36,7 @@ LEFT_OUT = (
 
 @contextmanager
 def served(folder: Path, certificate: Certificate) -> Iterator[tuple[str, str]]:
-    """The address at which a demo's data is served, and the password of its people."""
+    """The address of the running demo, and the password of its people."""
     env = clean_environment(data_dir=folder / "none", PORT=str(free_port()), TMPDIR=str(folder))
     with Running([sys.executable, "-m", "orgadmin.demo"], env=env) as demo:
         demo.wait_for_line("Press Ctrl-C to stop")
@@ -79,7 +79,7 @@ def scan(wapiti: str, address: str, *, cookies: str, report: Path) -> dict[str, 
     command += ["--cookie-value", cookies, "--no-bugreport", "--format", "json"]
     command += ["--max-links-per-page", "60", "--max-files-per-dir", "40", "--depth", "4"]
     command += ["--max-scan-time", "300", "--max-attack-time", "90", "--output", str(report)]
-    for each in LEFT_OUT:
+    for each in EXCLUDED:
         command += ["--exclude", f"{address}/{each}"]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     found: dict[str, object] = json.loads(report.read_text())
@@ -87,7 +87,7 @@ def scan(wapiti: str, address: str, *, cookies: str, report: Path) -> dict[str, 
 
 
 def main(wapiti: str, username: str) -> int:
-    """Scan, say what was found, and give the exit code."""
+    """Scan, print the findings, and return the exit code."""
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         certificate = make_certificate(folder)

@@ -1,4 +1,4 @@
-"""What is sent to us is bounded before anything reads it."""
+"""Request bodies are limited before they are read."""
 
 from collections.abc import Callable
 
@@ -10,7 +10,7 @@ from connections.models import AuditEvent, Person
 
 pytestmark = pytest.mark.django_db
 
-# Each takes typed text; the first without signing in.
+# Each accepts typed text; the first without signing in.
 FORMS = ("/accounts/login/", "/deletions/new/", "/credentials/new/", "/people/new/")
 
 
@@ -33,13 +33,13 @@ def test_a_thousand_fields_are_refused(client: Client, path: str) -> None:
 
 
 @pytest.mark.parametrize("path", FORMS)
-def test_a_file_is_refused_wherever_it_is_sent(client: Client, path: str) -> None:
+def test_a_file_upload_is_refused_everywhere(client: Client, path: str) -> None:
     answer = client.post(path, {"reason": SimpleUploadedFile("a.txt", b"text")})
     assert answer.status_code == 400
 
 
 @pytest.mark.parametrize("path", FORMS)
-def test_a_body_that_is_no_form_does_nothing(client: Client, path: str) -> None:
+def test_a_body_that_is_not_a_form_does_nothing(client: Client, path: str) -> None:
     before = AuditEvent.objects.count()
     for content_type in ("application/json", "text/xml", "multipart/form-data; boundary=x"):
         answer = client.post(path, b"{\xff\x00", content_type=content_type)

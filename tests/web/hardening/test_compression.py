@@ -19,7 +19,7 @@ from tests.deletions.history.conftest import Make
 
 ROOT = Path(__file__).resolve().parents[3]
 ClientOf = Callable[[Person], Client]
-ASKS_FOR_GZIP = {"Accept-Encoding": "gzip, br"}
+ACCEPTS_GZIP = {"Accept-Encoding": "gzip, br"}
 SHOWS_SECRET = {
     "setup",
     "sign-in-link",
@@ -38,20 +38,22 @@ def encoding(response: HttpResponseBase) -> str:
 
 @pytest.mark.parametrize("path", ["/", "/connections/", "/deletions/", "/credentials/"])
 def test_a_page_is_compressed(client_of: ClientOf, victor: Person, path: str) -> None:
-    response = client_of(victor).get(path, headers=ASKS_FOR_GZIP)
+    response = client_of(victor).get(path, headers=ACCEPTS_GZIP)
     assert encoding(response) == "gzip"
     assert "Accept-Encoding" in response["Vary"]
     assert response["Cache-Control"] == "no-store"
     assert b"</html>" in gzip.decompress(response.content)
 
 
-def test_a_browser_that_does_not_ask_gets_it_as_it_is(client_of: ClientOf, victor: Person) -> None:
+def test_a_browser_that_does_not_accept_gzip_gets_it_uncompressed(
+    client_of: ClientOf, victor: Person
+) -> None:
     assert encoding(client_of(victor).get("/deletions/")) == ""
 
 
 def test_the_size_of_a_compressed_page_varies(client_of: ClientOf, victor: Person) -> None:
     client = client_of(victor)
-    sizes = {len(client.get("/deletions/", headers=ASKS_FOR_GZIP).content) for _ in range(12)}
+    sizes = {len(client.get("/deletions/", headers=ACCEPTS_GZIP).content) for _ in range(12)}
     assert len(sizes) > 3
 
 
@@ -64,7 +66,7 @@ def test_two_responses_never_have_the_same_csrf_token(client_of: ClientOf, victo
 
 def test_an_export_streams_uncompressed(client_of: ClientOf, edith: Person, make: Make) -> None:
     make()
-    response = client_of(edith).get("/deletions/export/?format=csv", headers=ASKS_FOR_GZIP)
+    response = client_of(edith).get("/deletions/export/?format=csv", headers=ACCEPTS_GZIP)
     assert response.streaming
     assert encoding(response) == ""
     assert b"Payments EU" in response.getvalue()
@@ -75,7 +77,7 @@ def test_a_page_with_a_new_sign_in_link_is_neither_compressed_nor_cached(
 ) -> None:
     client = client_of(root)
     url = f"/people/{ada.pk}/link/"
-    response = client.post(url, headers=ASKS_FOR_GZIP)
+    response = client.post(url, headers=ACCEPTS_GZIP)
     assert b"/sign-in/#" in response.content
     assert encoding(response) == ""
     assert response["Cache-Control"] == "no-store"
@@ -92,7 +94,7 @@ def declared(patterns: list[URLPattern | URLResolver]) -> dict[str, Access]:
     return found
 
 
-def test_the_addresses_that_show_a_secret_declare_it() -> None:
+def test_urls_that_show_a_secret_declare_it() -> None:
     every = ALLAUTH | declared(get_resolver().url_patterns)
     assert {name for name, access in every.items() if access.shows_secret} == SHOWS_SECRET
 

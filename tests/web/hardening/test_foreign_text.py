@@ -1,4 +1,4 @@
-"""What Datadog says may be hostile: it is shown as text, in bounds, and turns nothing round."""
+"""Hostile text from Datadog is escaped, bounded, and can't change the text direction."""
 
 import json
 from collections.abc import Callable
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.django_db
 
 MARKUP = "<script>alert(1)</script><img src=x onerror=alert(2)><form action=//evil.example>"
 BIDI = "\u202eDROWSSAP\u2066 \u200f hidden \u200b"
-# More than Attempt keeps of a body (64 KiB), and than anybody can read.
+# More than Attempt keeps of a body (64 KiB), and more than anyone would read.
 LONG = "A very long error. " * 55_000
 PAGE_BYTES = 200_000
 
@@ -38,7 +38,7 @@ def test_an_error_with_markup_is_shown_as_text(desk: Desk, sandbox: SandboxServe
         assert raw not in html
 
 
-def test_characters_that_turn_text_round_are_shown_as_what_they_are(
+def test_bidirectional_control_characters_are_shown_visibly(
     desk: Desk, sandbox: SandboxServer
 ) -> None:
     html = page_after(desk, sandbox, BIDI)
@@ -46,7 +46,7 @@ def test_characters_that_turn_text_round_are_shown_as_what_they_are(
     assert not set(BIDI[:1] + "\u2066\u200f") & set(html)
 
 
-def test_they_stay_in_an_export_as_they_came(
+def test_exports_keep_them_unchanged(
     desk: Desk, sandbox: SandboxServer, edith: Person, client_of: Callable[[Person], Client]
 ) -> None:
     page_after(desk, sandbox, BIDI)
@@ -55,9 +55,7 @@ def test_they_stay_in_an_export_as_they_came(
     assert row["errors"] == [BIDI]
 
 
-def test_an_error_of_a_megabyte_leaves_a_page_that_can_be_read(
-    desk: Desk, sandbox: SandboxServer
-) -> None:
+def test_an_error_of_a_megabyte_leaves_a_readable_page(desk: Desk, sandbox: SandboxServer) -> None:
     html = page_after(desk, sandbox, LONG)
     assert "A very long error." in html
     assert len(html.encode()) < PAGE_BYTES

@@ -1,7 +1,7 @@
-"""Hostile values in every address and every field of every form: no fault of ours, no echo.
+"""Hostile values in every URL and every form field cause no server error and no echoed markup.
 
-`FUZZ_REQUESTS=1000 .venv/bin/python -m pytest tests/hardening -k fuzz` asks each address a thousand
-times; `FUZZ_SEED` begins elsewhere.
+`FUZZ_REQUESTS=1000 .venv/bin/python -m pytest tests/hardening -k fuzz` sends a thousand
+requests to each URL; `FUZZ_SEED` sets another seed.
 """
 
 import os
@@ -68,7 +68,7 @@ HOSTILE = (
     "(" * 2000,
     "\u0001" * 300,
 )
-# A bundle is read at one moment, in a transaction that no other may hold.
+# A bundle needs its own transaction for a consistent read.
 ALONE = {("POST", "bundle-new")}
 # What a field is filled in with otherwise, so that one hostile value does not hide behind another's
 # absence.
@@ -88,19 +88,21 @@ USUAL = {
     "api_key": "0123456789abcdef" * 2,
     "application_key": "0123456789abcdef" * 2 + "01234567",
 }
-# Read somewhere by a view, also where no form of a page has such a field.
+# Parameters that some view reads, even if no form has such a field.
 NAMES = ("after", "below", "format", "q", "next", "seen", "credential", "connection_id", "site")
 
 
-def ask(client: Client, method: str, url: str, data: dict[str, str], *, htmx: bool) -> str:
-    """What is wrong with the answer, "" when nothing; what the request did is undone."""
+def fault_of_request(
+    client: Client, method: str, url: str, data: dict[str, str], *, htmx: bool
+) -> str:
+    """What is wrong with the response, or ""; the effects of the request are rolled back."""
     before = transaction.savepoint_create()
-    response, body = answer_to(client, method, url, data, htmx=htmx)
+    response, body = response_to(client, method, url, data, htmx=htmx)
     transaction.savepoint_rollback(before)
     return fault_of(response, body)
 
 
-def answer_to(
+def response_to(
     client: Client, method: str, url: str, data: dict[str, str], *, htmx: bool
 ) -> tuple[HttpResponseBase, bytes]:
     headers = {"HX-Request": "true", "HX-Target": "outcome"} if htmx else {}
@@ -126,7 +128,7 @@ def fault_of(response: HttpResponseBase, body: bytes) -> str:
 
 
 def filled(form: Form | None) -> dict[str, str]:
-    """The form as a person might send it."""
+    """The form as a person might submit it."""
     if form is None:
         return {}
     usual = USUAL | {"confirmation": form.attributes.get("data-confirm", "")}
@@ -144,7 +146,7 @@ def mutated(form: dict[str, str], chance: random.Random) -> dict[str, str]:
 def pages(
     addresses: dict[str, str], root: Person, client_of: Callable[[Person], Client]
 ) -> list[Page]:
-    """Every page that an administrator may open."""
+    """Every page that an administrator can open."""
     client = client_of(root)
     asked = {"credential": str(Credential.objects.get().pk), "connection_id": str(uuid4())}
     opened = [read(client.get(addresses["deletion-new"], asked))]
@@ -160,7 +162,7 @@ def form_for(url: str, pages: list[Page]) -> Form | None:
     return next((form for page in pages for form in page.forms if form.action == url), None)
 
 
-def test_no_hostile_value_meets_a_fault_or_comes_back_as_markup(
+def test_no_hostile_value_causes_an_error_or_is_echoed_as_markup(
     addresses: dict[str, str],
     pages: list[Page],
     root: Person,
@@ -169,21 +171,23 @@ def test_no_hostile_value_meets_a_fault_or_comes_back_as_markup(
     chance = random.Random(SEED)  # noqa: S311 - to be repeatable, not secret
     wrong = []
     for name, allowed in MATRIX.items():
-        client = client_of(root)  # whose proof is five minutes old at most
+        client = client_of(root)  # whose identity check is at most five minutes old
         for method, who in zip(("GET", "POST"), allowed, strict=True):
             if (method, name) in ALONE:
                 continue
             form = form_for(addresses[name], pages) if who else None
             for _ in range(REQUESTS if who else 0):
                 data = mutated(filled(form), chance)
-                fault = ask(client, method, addresses[name], data, htmx=chance.random() < 0.3)
+                fault = fault_of_request(
+                    client, method, addresses[name], data, htmx=chance.random() < 0.3
+                )
                 if fault:
                     wrong.append(f"{method} {name} {data!r:.300}: {fault}")
     assert wrong == []
 
 
 @pytest.mark.django_db(transaction=True)
-def test_no_hostile_value_in_the_form_of_a_bundle_meets_a_fault(
+def test_no_hostile_value_in_the_bundle_form_causes_an_error(
     root: Person, client_of: Callable[[Person], Client]
 ) -> None:
     client, url = client_of(root), reverse("bundle-new")
@@ -193,8 +197,8 @@ def test_no_hostile_value_in_the_form_of_a_bundle_meets_a_fault(
     wrong = []
     for _ in range(REQUESTS):
         data = mutated(filled(form), chance)
-        cache.clear()  # only a few bundles a minute are made otherwise
-        fault = fault_of(*answer_to(client, "POST", url, data, htmx=chance.random() < 0.3))
+        cache.clear()  # otherwise only a few bundles a minute are allowed
+        fault = fault_of(*response_to(client, "POST", url, data, htmx=chance.random() < 0.3))
         if fault:
             wrong.append(f"{data!r:.300}: {fault}")
     assert wrong == []

@@ -1,4 +1,4 @@
-"""Hostile values in every option of every command: an answer in words, never a traceback."""
+"""Hostile values in every option of every command cause a message, never a traceback."""
 
 import json
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.django_db
 COMMANDS = Path(__file__).parents[3] / "connections/management/commands"
 ORG = "Payments US"
 PERSON = {"--username": "hedy", "--email": "hedy@example.com"}
-# What each command is called with otherwise; a command of which nothing can be typed needs none.
+# The other arguments of each command; a command without typed options needs none.
 USUAL: dict[str, dict[str, str]] = {
     "add_credential": {
         "--site": "sandbox-us1",
@@ -44,10 +44,10 @@ USUAL: dict[str, dict[str, str]] = {
     "verify_audit": {},
     "verify_credentials": {"--credential": ORG},
 }
-# Processes that go on; tests/management/ and tests/orgadmin/ start them.
+# Long-running processes; tests/management/ and tests/orgadmin/ start them.
 PROCESSES = {"serve", "worker"}
-DJANGOS = {"--version", "--verbosity", "--settings", "--pythonpath", "--database"}
-# No argument of a process holds U+0000; one that is no UTF-8 arrives as a lone surrogate.
+DJANGO_COMMANDS = {"--version", "--verbosity", "--settings", "--pythonpath", "--database"}
+# A process argument can't contain U+0000; invalid UTF-8 arrives as a lone surrogate.
 VALUES = (*(value for value in HOSTILE if "\0" not in value), "\udcff")
 
 
@@ -57,7 +57,11 @@ def typed_options() -> Iterator[tuple[str, str]]:
         parser = load_command_class("connections", path.stem).create_parser("manage.py", path.stem)
         for action in parser._actions:
             option = max(action.option_strings, key=len, default=action.dest)
-            if path.stem not in PROCESSES and action.nargs is None and option not in DJANGOS:
+            if (
+                path.stem not in PROCESSES
+                and action.nargs is None
+                and option not in DJANGO_COMMANDS
+            ):
                 yield path.stem, option
 
 
@@ -79,7 +83,7 @@ def _scene(
 
 
 def run(command: str, options: dict[str, str]) -> str:
-    """What the command wrote, as a pipe would take it; what it did to the database is undone."""
+    """The command's output as a pipe receives it; its database changes are rolled back."""
     output = BytesIO()
     out = TextIOWrapper(output, encoding="utf-8", write_through=True)
     before = transaction.savepoint_create()
@@ -93,6 +97,6 @@ def run(command: str, options: dict[str, str]) -> str:
 @pytest.mark.parametrize(("command", "option"), list(typed_options()))
 def test_a_hostile_value_is_refused_with_a_message(command: str, option: str) -> None:
     for value in VALUES:
-        # At most one document, whatever it was.
+        # At most one document in every case.
         written = run(command, USUAL[command] | {option: value})
         assert not written or json.loads(written) is not None

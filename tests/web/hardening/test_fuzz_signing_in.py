@@ -1,4 +1,4 @@
-"""Hostile values where one signs in, and in the addresses themselves: no fault, no echo."""
+"""Hostile values in sign-in forms and in URL paths cause no server error and no echo."""
 
 import random
 from collections.abc import Callable
@@ -15,7 +15,15 @@ from connections.people import people
 from tests.flows.support import read
 from tests.support.mfa import set_up_app
 from tests.support.people import PASSWORD
-from tests.web.hardening.test_fuzz import HOSTILE, REQUESTS, SEED, ask, filled, form_for, mutated
+from tests.web.hardening.test_fuzz import (
+    HOSTILE,
+    REQUESTS,
+    SEED,
+    fault_of_request,
+    filled,
+    form_for,
+    mutated,
+)
 from tests.web.test_access import (
     PUBLIC_OF_ALLAUTH,
     SIGNED_IN_OF_ALLAUTH,
@@ -30,9 +38,9 @@ OPEN = ("/sign-in/", *(address_of_allauth(name) for name in sorted(PUBLIC_OF_ALL
 
 
 def faults_of(client: Client, url: str, **given: str) -> list[str]:
-    """What went wrong when the page and its form were asked for with hostile values.
+    """What went wrong when the page and its form received hostile values.
 
-    `given` is what the form holds beside them.
+    `given` has the form's other values.
     """
     chance = random.Random(f"{SEED} {url}")  # noqa: S311 - to be repeatable, not secret
     cookies, page = deepcopy(client.cookies), client.get(url)
@@ -40,40 +48,40 @@ def faults_of(client: Client, url: str, **given: str) -> list[str]:
     faults = []
     for method in ("GET", "POST"):
         for _ in range(REQUESTS):
-            # Whatever signed somebody in or out is undone, and the browser goes back too.
+            # Sign-ins and sign-outs are rolled back, for the client too.
             client.cookies = deepcopy(cookies)
             data = mutated(filled(form) | given, chance)
-            fault = ask(client, method, url, data, htmx=chance.random() < 0.3)
+            fault = fault_of_request(client, method, url, data, htmx=chance.random() < 0.3)
             faults += [f"{method} {url} {data!r:.300}: {fault}"] if fault else []
     return faults
 
 
 @pytest.mark.parametrize("url", OPEN)
-def test_no_hostile_value_of_a_stranger_meets_a_fault(url: str, ada: Person) -> None:
+def test_no_hostile_value_without_signing_in_causes_an_error(url: str, ada: Person) -> None:
     assert faults_of(Client(), url) == []
 
 
-def test_no_hostile_code_meets_a_fault(ada: Person) -> None:
+def test_no_hostile_mfa_code_causes_an_error(ada: Person) -> None:
     set_up_app(ada, "JBSWY3DPEHPK3PXP")
     client = Client()
     answer = client.post("/accounts/login/", {"login": ada.username, "password": PASSWORD})
     assert faults_of(client, answer["Location"]) == []
 
 
-def test_no_hostile_value_in_setting_up_meets_a_fault(db: None) -> None:
+def test_no_hostile_value_during_setup_causes_an_error(db: None) -> None:
     link = people.make_set_up_link(actor=command_actor(), now=clock.now())
     token = link.removeprefix("/setup/#")
     assert faults_of(Client(), "/setup/", token=token, password=PASSWORD) == []
 
 
 @pytest.mark.parametrize("name", sorted(SIGNED_IN_OF_ALLAUTH))
-def test_no_hostile_value_about_ones_own_account_meets_a_fault(
+def test_no_hostile_value_on_account_pages_causes_an_error(
     name: str, ada: Person, client_of: Callable[[Person], Client]
 ) -> None:
     assert faults_of(client_of(ada), address_of_allauth(name)) == []
 
 
-def test_no_hostile_address_meets_a_fault(
+def test_no_hostile_url_causes_an_error(
     addresses: dict[str, str], root: Person, client_of: Callable[[Person], Client]
 ) -> None:
     client = client_of(root)
@@ -85,6 +93,6 @@ def test_no_hostile_address_meets_a_fault(
             piece = chance.randrange(1, max(2, len(pieces) - 1))
             value = quote(chance.choice(HOSTILE), safe="")
             url = "/".join([*pieces[:piece], value, *pieces[piece + 1 :]])
-            fault = ask(client, chance.choice(["GET", "POST"]), url, {}, htmx=False)
+            fault = fault_of_request(client, chance.choice(["GET", "POST"]), url, {}, htmx=False)
             faults += [f"{name} {url:.300}: {fault}"] if fault else []
     assert faults == []

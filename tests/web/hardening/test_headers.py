@@ -1,4 +1,4 @@
-"""What every answer of a deployed service says to the browser, pages and static files alike."""
+"""The headers of every response of a deployed service, for pages and static files."""
 
 import json
 import os
@@ -15,8 +15,8 @@ EVERYTHING = (*PAGES, "static")
 
 
 @pytest.fixture(scope="module")
-def answers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What a service under a public name answers, by what was asked."""
+def responses(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """The responses of a service with a public name, by name."""
     environment = {
         "PATH": os.environ["PATH"],
         "DJANGO_SETTINGS_MODULE": "orgadmin.settings",
@@ -33,34 +33,34 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return told
 
 
-def test_plain_http_is_led_to_https(answers: dict[str, Any]) -> None:
-    answer = answers["plain HTTP"]
+def test_plain_http_is_redirected_to_https(responses: dict[str, Any]) -> None:
+    answer = responses["plain HTTP"]
     assert answer["status"] == 301
     assert answer["headers"]["Location"].startswith("https://orgadmin.example.com/")
 
 
 @pytest.mark.parametrize("name", EVERYTHING)
-def test_the_browser_is_told_to_come_by_https_alone(answers: dict[str, Any], name: str) -> None:
-    assert answers[name]["headers"]["Strict-Transport-Security"] == "max-age=31536000"
+def test_hsts_tells_the_browser_to_use_only_https(responses: dict[str, Any], name: str) -> None:
+    assert responses[name]["headers"]["Strict-Transport-Security"] == "max-age=31536000"
 
 
 @pytest.mark.parametrize("name", EVERYTHING)
-def test_no_type_is_guessed(answers: dict[str, Any], name: str) -> None:
-    assert answers[name]["headers"]["X-Content-Type-Options"] == "nosniff"
+def test_browsers_must_not_guess_content_types(responses: dict[str, Any], name: str) -> None:
+    assert responses[name]["headers"]["X-Content-Type-Options"] == "nosniff"
 
 
 @pytest.mark.parametrize("name", EVERYTHING)
-def test_no_other_window_holds_on_to_ours(answers: dict[str, Any], name: str) -> None:
-    headers = answers[name]["headers"]
+def test_no_other_window_keeps_a_reference_to_ours(responses: dict[str, Any], name: str) -> None:
+    headers = responses[name]["headers"]
     assert headers["Cross-Origin-Opener-Policy"] == "same-origin"
     assert headers["Referrer-Policy"] == "same-origin"
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_a_page_runs_only_our_files_and_cannot_be_framed(
-    answers: dict[str, Any], name: str
+def test_a_page_loads_only_our_files_and_cannot_be_framed(
+    responses: dict[str, Any], name: str
 ) -> None:
-    headers = answers[name]["headers"]
+    headers = responses[name]["headers"]
     policy = {
         directive: set(sources)
         for directive, *sources in (
@@ -81,20 +81,20 @@ def test_a_page_runs_only_our_files_and_cannot_be_framed(
 
 
 @pytest.mark.parametrize("name", EVERYTHING)
-def test_no_page_can_be_framed_in_an_older_browser(answers: dict[str, Any], name: str) -> None:
-    assert answers[name]["headers"]["X-Frame-Options"] == "DENY"
+def test_no_page_can_be_framed_in_an_older_browser(responses: dict[str, Any], name: str) -> None:
+    assert responses[name]["headers"]["X-Frame-Options"] == "DENY"
 
 
 @pytest.mark.parametrize("name", [*PAGES, "health"])
-def test_no_cache_keeps_a_page(answers: dict[str, Any], name: str) -> None:
-    assert answers[name]["headers"]["Cache-Control"] == "no-store"
+def test_no_page_is_cached(responses: dict[str, Any], name: str) -> None:
+    assert responses[name]["headers"]["Cache-Control"] == "no-store"
 
 
 @pytest.mark.parametrize("name", ["page", "guarded", "signing in"])
-def test_every_cookie_belongs_to_this_host_under_https_alone(
-    answers: dict[str, Any], name: str
+def test_every_cookie_is_secure_and_limited_to_this_host(
+    responses: dict[str, Any], name: str
 ) -> None:
-    cookies = answers[name]["cookies"]
+    cookies = responses[name]["cookies"]
     assert cookies
     for key, cookie in cookies.items():
         assert key.startswith("__Host-")
@@ -105,11 +105,11 @@ def test_every_cookie_belongs_to_this_host_under_https_alone(
         assert cookie["httponly"] is True
 
 
-def test_a_person_without_mfa_is_redirected_to_set_it_up(answers: dict[str, Any]) -> None:
-    assert answers["guarded"]["status"] == 302
-    assert answers["guarded"]["headers"]["Location"] == "/accounts/2fa/"
+def test_a_person_without_mfa_is_redirected_to_set_it_up(responses: dict[str, Any]) -> None:
+    assert responses["guarded"]["status"] == 302
+    assert responses["guarded"]["headers"]["Location"] == "/accounts/2fa/"
 
 
 @pytest.mark.parametrize("name", EVERYTHING)
-def test_no_header_names_the_server_software(answers: dict[str, Any], name: str) -> None:
-    assert not {"Server", "X-Powered-By"} & set(answers[name]["headers"])
+def test_no_header_names_the_server_software(responses: dict[str, Any], name: str) -> None:
+    assert not {"Server", "X-Powered-By"} & set(responses[name]["headers"])

@@ -1,4 +1,4 @@
-"""What costs much cannot be asked for without end, by whatever process answers."""
+"""Expensive requests are rate-limited across processes."""
 
 from collections.abc import Callable
 from uuid import UUID
@@ -10,7 +10,7 @@ from connections.models import AuditEvent, Person
 
 pytestmark = pytest.mark.django_db
 
-# Views of one noun share a count: what was asked of one is gone for the other.
+# Views of one resource share a limit: requests to one count for the other.
 EXPENSIVE = {
     "exports of deletions": (30, "GET", "/deletions/export/?format=csv"),
     "exports of connections": (30, "GET", "/connections/export/?format=csv"),
@@ -19,13 +19,13 @@ EXPENSIVE = {
     "verifications": (10, "POST", "/evidence/verify/"),
     "bundles": (10, "POST", "/evidence/bundle/"),
     "tests of a destination": (10, "POST", "/notices/test/"),
-    # Nothing of this id is there, which is found out after it was counted.
+    # This ID doesn't exist, which is only checked after the request is counted.
     "checks with Datadog": (30, "POST", f"/deletions/{UUID(int=1)}/reconcile/"),
     "checks of keys": (20, "POST", f"/credentials/{UUID(int=1)}/verify/"),
 }
 
 
-def ask(client: Client, method: str, path: str) -> int:
+def send_request(client: Client, method: str, path: str) -> int:
     response = client.generic(method, path)
     if response.streaming:
         b"".join(response)
@@ -33,28 +33,30 @@ def ask(client: Client, method: str, path: str) -> int:
 
 
 @pytest.mark.parametrize("what", EXPENSIVE)
-def test_too_many_in_a_minute_are_refused_and_do_nothing(
+def test_too_many_requests_in_a_minute_are_refused_and_do_nothing(
     what: str, root: Person, client_of: Callable[[Person], Client]
 ) -> None:
     limit, method, path = EXPENSIVE[what]
     client = client_of(root)
-    assert 429 not in {ask(client, method, path) for _ in range(limit)}
+    assert 429 not in {send_request(client, method, path) for _ in range(limit)}
     before = AuditEvent.objects.count()
-    assert ask(client, method, path) == 429
+    assert send_request(client, method, path) == 429
     assert AuditEvent.objects.count() == before
 
 
-def test_one_person_s_limit_is_not_another_s(
+def test_one_persons_limit_does_not_affect_another(
     root: Person, edith: Person, client_of: Callable[[Person], Client]
 ) -> None:
     _, method, path = EXPENSIVE["verifications"]
     one, other = client_of(root), client_of(edith)
-    while ask(one, method, path) != 429:
+    while send_request(one, method, path) != 429:
         pass
-    assert ask(other, method, path) != 429
+    assert send_request(other, method, path) != 429
 
 
-def test_the_refusal_says_what_to_do(root: Person, client_of: Callable[[Person], Client]) -> None:
+def test_the_refusal_explains_what_to_do(
+    root: Person, client_of: Callable[[Person], Client]
+) -> None:
     client = client_of(root)
     _, _, path = EXPENSIVE["verifications"]
     answer = client.post(path)

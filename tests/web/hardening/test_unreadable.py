@@ -1,4 +1,4 @@
-"""What can't be read gets a 400 page, never a 500, and no error page reads it once more."""
+"""Unreadable requests get a 400 page, never a 500, and no error page reads them again."""
 
 import json
 import logging
@@ -30,7 +30,7 @@ KEY_LOGIN = "/accounts/2fa/webauthn/login/"
 KEY_ADD = "/accounts/2fa/webauthn/add/"
 UNKNOWN = "/no/such/page/"
 CANARY = "canary-0123456789abcdef0123456789abcdef"
-# Any form, with and without the token against forged forms, and no form at all.
+# Forms with and without the CSRF token, and pages without a form.
 ADDRESSES = (LOGIN, "/deletions/new/", UNKNOWN, "/connections/")
 CHARSETS = (
     *("utf-16", "base64", "idna", "punycode", "rot13", "undefined", "zlib", "iso-8859-1", "utf-7"),
@@ -39,13 +39,13 @@ CHARSETS = (
 
 
 class Browser:
-    """Sends requests to the application that the web server runs, as they stand."""
+    """Sends raw requests to the application that the web server runs."""
 
     def __init__(self, client: Client) -> None:
         self._application = Application()
         self._cookies = "; ".join(f"{one.key}={one.value}" for one in client.cookies.values())
 
-    def ask(
+    def send(
         self,
         path: str,
         *,
@@ -54,7 +54,7 @@ class Browser:
         kind: str = FORM,
         query: str = "",
     ) -> tuple[int, str]:
-        """The status and the text of the answer."""
+        """The status and the text of the response."""
         environ = {
             "REQUEST_METHOD": method,
             "PATH_INFO": path,
@@ -78,7 +78,7 @@ def browser(
     request: pytest.FixtureRequest, root: Person, client_of: Callable[[Person], Client]
 ) -> Browser:
     client = Client() if request.param == "nobody" else client_of(root)
-    # It sets the cookie against forged forms, without which no body is read.
+    # It sets the CSRF cookie, without which no body is read.
     client.get(LOGIN, follow=True)
     return Browser(client)
 
@@ -87,7 +87,7 @@ def browser(
 def test_a_charset_other_than_utf_8_gets_a_400_page(browser: Browser, address: str) -> None:
     multipart = b'--x\r\nContent-Disposition: form-data; name="login"\r\n\r\na\xff\r\n--x--\r\n'
     answers = {
-        (charset, kind): browser.ask(address, body=body, kind=f"{kind}; charset={charset}")
+        (charset, kind): browser.send(address, body=body, kind=f"{kind}; charset={charset}")
         for charset in CHARSETS
         for kind, body in (
             (FORM, b"login=%ff&x=a\xff"),
@@ -102,37 +102,37 @@ def test_a_charset_other_than_utf_8_gets_a_400_page(browser: Browser, address: s
 def test_the_charset_of_a_get_is_refused_before_its_query_is_read(browser: Browser) -> None:
     for charset in CHARSETS:
         kind = f"text/plain; charset={charset}"
-        assert browser.ask("/connections/", method="GET", kind=kind, query="q=%ff")[0] == 400
+        assert browser.send("/connections/", method="GET", kind=kind, query="q=%ff")[0] == 400
 
 
-def test_utf_8_may_be_named(browser: Browser) -> None:
+def test_utf_8_can_be_declared(browser: Browser) -> None:
     for name in ("utf-8", "UTF-8"):
-        assert browser.ask("/connections/", method="GET", kind=f"{FORM}; charset={name}")[0] != 400
+        assert browser.send("/connections/", method="GET", kind=f"{FORM}; charset={name}")[0] != 400
 
 
 @pytest.mark.parametrize(
     "kind", ["a/b; x*=nonsense''y", "a/b; x*0*=undefined''%ff", "a/b;" + "x" * 20_000]
 )
 def test_a_content_type_that_cannot_be_parsed_gets_a_400_page(browser: Browser, kind: str) -> None:
-    status, text = browser.ask("/connections/", method="GET", kind=kind)
+    status, text = browser.send("/connections/", method="GET", kind=kind)
     assert (status, "<html" in text) == (400, True)
 
 
 @pytest.mark.parametrize("address", ADDRESSES)
-def test_too_many_fields_end_in_a_page_without_being_read_again(
+def test_too_many_fields_get_an_error_page_and_are_not_read_again(
     browser: Browser, address: str
 ) -> None:
     fields = "&".join(f"field{number}=x" for number in range(101))
-    status, text = browser.ask(address, body=fields.encode())
+    status, text = browser.send(address, body=fields.encode())
     assert status == (404 if address == UNKNOWN else 400)
     assert "<html" in text
-    status, _ = browser.ask(address, method="GET", query=fields)
+    status, _ = browser.send(address, method="GET", query=fields)
     assert status < 500
 
 
 @pytest.mark.parametrize("address", ADDRESSES)
-def test_too_much_ends_in_a_page(browser: Browser, address: str) -> None:
-    status, text = browser.ask(address, body=b"x=" + b"x" * 300_000)
+def test_too_large_a_body_gets_an_error_page(browser: Browser, address: str) -> None:
+    status, text = browser.send(address, body=b"x=" + b"x" * 300_000)
     assert status == (404 if address == UNKNOWN else 400)
     assert "<html" in text
 
@@ -142,7 +142,7 @@ def deep(depth: int = 50_000) -> str:
 
 
 def client_data(said: str) -> str:
-    """An answer whose client data is this text."""
+    """A passkey response whose client data is this text."""
     response = {
         "clientDataJSON": websafe_encode(said.encode()),
         "authenticatorData": websafe_encode(b"\0" * 37),
@@ -153,7 +153,7 @@ def client_data(said: str) -> str:
     return json.dumps({"id": "AA", "rawId": "AA", "type": "public-key", "response": response})
 
 
-ANSWERS = {
+PASSKEY_RESPONSES = {
     "nothing": "",
     "null": "null",
     "no JSON": "no json",
@@ -176,8 +176,8 @@ ANSWERS = {
 }
 
 
-@pytest.mark.parametrize("said", ANSWERS.values(), ids=ANSWERS)
-def test_whatever_is_sent_for_a_key_is_refused_without_a_fault(
+@pytest.mark.parametrize("said", PASSKEY_RESPONSES.values(), ids=PASSKEY_RESPONSES)
+def test_any_malformed_passkey_response_is_refused_without_an_error(
     said: str, ada: Person, client_of: Callable[[Person], Client]
 ) -> None:
     SoftKey(ada)
@@ -201,7 +201,7 @@ def test_whatever_is_sent_for_a_key_is_refused_without_a_fault(
 
 
 def broken(request: HttpRequest) -> HttpResponse:
-    """A view with a fault, which has read what was posted."""
+    """A view that fails after reading the submitted data."""
     assert request.POST.get("application_key", CANARY)
     raise RuntimeError("the view broke")
 
@@ -234,12 +234,12 @@ def tracebacks(caplog: pytest.LogCaptureFixture) -> Callable[[], list[str]]:
 
 @pytest.mark.urls(__name__)
 @pytest.mark.parametrize("debug", [False, True])
-def test_a_fault_of_a_view_logs_its_traceback_once_and_no_key(
+def test_an_error_in_a_view_logs_its_traceback_once_and_no_key(
     browser: Browser, tracebacks: Callable[[], list[str]], settings: Settings, debug: bool
 ) -> None:
     settings.DEBUG = debug
     body = f"application_key={CANARY}&password={CANARY}"
-    status, text = browser.ask("/of-a-test/broken/", method="GET", query=body)
+    status, text = browser.send("/of-a-test/broken/", method="GET", query=body)
     (traceback,) = tracebacks()
     assert (status, "<html" in text) == (500, True)
     assert "RuntimeError: the view broke" in traceback
@@ -248,25 +248,25 @@ def test_a_fault_of_a_view_logs_its_traceback_once_and_no_key(
 
 @pytest.mark.urls(__name__)
 @pytest.mark.parametrize("address", ["/of-a-test/missing/", UNKNOWN])
-def test_a_fault_of_an_error_page_logs_its_traceback_once(
+def test_an_error_in_an_error_page_logs_its_traceback_once(
     browser: Browser,
     tracebacks: Callable[[], list[str]],
     monkeypatch: pytest.MonkeyPatch,
     address: str,
 ) -> None:
     monkeypatch.setattr(errors, "render", _failing)
-    status, text = browser.ask(address, method="GET")
+    status, text = browser.send(address, method="GET")
     (traceback,) = tracebacks()
     assert (status, "<html" in text) == (500, True)
     assert "RuntimeError: the page broke" in traceback
 
 
 @pytest.mark.urls(__name__)
-def test_a_fault_of_the_page_for_a_bad_request_logs_its_traceback_once(
+def test_an_error_in_the_bad_request_page_logs_its_traceback_once(
     browser: Browser, tracebacks: Callable[[], list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(errors, "render", _failing)
-    status, _ = browser.ask(LOGIN, kind=f"{FORM}; charset=base64")
+    status, _ = browser.send(LOGIN, kind=f"{FORM}; charset=base64")
     (traceback,) = tracebacks()
     assert status == 500
     assert "RuntimeError: the page broke" in traceback
@@ -277,25 +277,25 @@ def _failing(*args: Any, **kwargs: Any) -> HttpResponse:
 
 
 @pytest.mark.urls(__name__)
-def test_a_500_page_that_fails_still_answers_and_both_tracebacks_are_logged(
+def test_a_failing_500_page_still_responds_and_both_tracebacks_are_logged(
     browser: Browser, tracebacks: Callable[[], list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(errors, "get_template", _failing)
-    status, text = browser.ask("/of-a-test/broken/", method="GET")
+    status, text = browser.send("/of-a-test/broken/", method="GET")
     assert (status, text.startswith("Something went wrong.")) == (500, True)
     page, view = tracebacks()
     assert "RuntimeError: the page broke" in page
     assert "RuntimeError: the view broke" in view
 
 
-def test_a_record_of_djangos_is_written_by_one_handler() -> None:
+def test_a_django_log_record_is_written_by_one_handler() -> None:
     """pytest adds handlers of its own to the root; ours is the one that the settings name."""
     assert logging.getLogger("django").handlers == []
     assert logging.getLogger("django.request").handlers == []
     assert django_settings.LOGGING["root"]["handlers"] == ["stderr"]
 
 
-def test_nothing_that_cannot_be_read_leaves_an_event(browser: Browser) -> None:
+def test_unreadable_requests_leave_no_event(browser: Browser) -> None:
     before = AuditEvent.objects.count()
-    browser.ask(LOGIN, body=b"login=%ff", kind=f"{FORM}; charset=base64")
+    browser.send(LOGIN, body=b"login=%ff", kind=f"{FORM}; charset=base64")
     assert AuditEvent.objects.count() == before

@@ -1,4 +1,4 @@
-"""The first page: what needs a person, how much is known, what was done lately."""
+"""The overview: what needs attention, coverage, and recent deletions."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -44,7 +44,7 @@ def add_deletion(
     age: timedelta = timedelta(minutes=14),
     **fields: Any,
 ) -> Deletion:
-    """Store a deletion asked for that long ago."""
+    """Store a deletion requested that long ago."""
     now = timezone.now()
     settled = {"state": "settled", "settled_at": now} if "outcome" in fields else {}
     values: dict[str, Any] = {
@@ -72,8 +72,8 @@ def open_overview(client: Client) -> Page:
     return read(client.get("/"))
 
 
-def needs(person: Person, client_of: ClientOf) -> str:
-    """What needs this person's attention."""
+def attention_items(person: Person, client_of: ClientOf) -> str:
+    """The items that need this person's attention."""
     text = open_overview(client_of(person)).text.partition("Needs your attention")[2]
     return text.partition("Latest deletions")[0].partition("Waiting on others")[0]
 
@@ -87,7 +87,7 @@ def listed_id() -> UUID:
     return OrgConnectionSnapshot.objects.get(is_current=True).connection_id
 
 
-def test_with_nothing_to_do_it_says_so(
+def test_an_empty_overview_says_that_nothing_needs_attention(
     client_of: ClientOf, victor: Person, labs: Credential
 ) -> None:
     page = open_overview(client_of(victor))
@@ -106,7 +106,7 @@ def test_with_nothing_to_do_it_says_so(
         ({"outcome": "deleted"}, "Deleted, unverified"),
     ],
 )
-def test_a_deletion_in_doubt_needs_who_may_check_it_and_is_shown_to_everybody(
+def test_an_unknown_deletion_needs_people_who_can_check_it_and_is_shown_to_everyone(
     client_of: ClientOf,
     victor: Person,
     grace: Person,
@@ -117,12 +117,12 @@ def test_a_deletion_in_doubt_needs_who_may_check_it_and_is_shown_to_everybody(
 ) -> None:
     add_deletion(labs, by=ada, **fields)
     todo = f"{badge} · Payments EU → Group SOC Requested by Ada 14 min ago"
-    assert todo in needs(grace, client_of)
-    assert "Nothing you can act on." in needs(victor, client_of)
+    assert todo in attention_items(grace, client_of)
+    assert "Nothing you can act on." in attention_items(victor, client_of)
     assert todo in waits_for_others(victor, client_of)
 
 
-def test_whom_an_allow_list_keeps_from_using_it_is_not_asked_to_check(
+def test_people_not_on_the_use_list_are_not_asked_to_check(
     client_of: ClientOf, ada: Person, grace: Person, labs: Credential
 ) -> None:
     CredentialAccess.objects.create(credential=labs, kind=AccessKind.USE, person=ada)
@@ -131,8 +131,8 @@ def test_whom_an_allow_list_keeps_from_using_it_is_not_asked_to_check(
     check = f"/deletions/{unknown.pk}/reconcile/"
     assert read(client_of(ada).get(f"/deletions/{unknown.pk}/")).has_form_to(check)
     assert not read(client_of(grace).get(f"/deletions/{unknown.pk}/")).has_form_to(check)
-    assert "Unknown ·" in needs(ada, client_of)
-    assert "Nothing you can act on." in needs(grace, client_of)
+    assert "Unknown ·" in attention_items(ada, client_of)
+    assert "Nothing you can act on." in attention_items(grace, client_of)
     assert "Unknown ·" in waits_for_others(grace, client_of)
     assert "Approved ·" in waits_for_others(grace, client_of)
 
@@ -156,7 +156,7 @@ def test_a_contradiction_needs_attention_while_it_is_still_listed(
     assert "Still listed ·" not in open_overview(client).text
 
 
-def test_a_connection_with_a_newer_deletion_in_doubt_is_listed_once(
+def test_a_connection_with_a_newer_unknown_deletion_is_listed_once(
     client_of: ClientOf, ada: Person, labs: Credential
 ) -> None:
     before: dict[str, Any] = {"outcome": "deleted", "contradicted_at": timezone.now()}
@@ -167,30 +167,30 @@ def test_a_connection_with_a_newer_deletion_in_doubt_is_listed_once(
     assert "Still listed ·" not in text
 
 
-def test_what_waits_for_approval_needs_other_approvers_only(
+def test_a_deletion_waiting_for_approval_needs_only_other_approvers(
     client_of: ClientOf, ada: Person, linus: Person, victor: Person, root: Person, labs: Credential
 ) -> None:
     add_deletion(labs, by=ada, policy="one")
     add_deletion(labs, by=root, policy="one", sink_org_name="Data Lake")
     todo, own = (f"Needs approval · Payments EU → {sink}" for sink in ("Group SOC", "Data Lake"))
-    assert todo in needs(linus, client_of)
+    assert todo in attention_items(linus, client_of)
     for person in (ada, victor):
-        assert todo not in needs(person, client_of)
+        assert todo not in attention_items(person, client_of)
         assert todo in waits_for_others(person, client_of)
-    assert todo in needs(root, client_of)
+    assert todo in attention_items(root, client_of)
     assert own in waits_for_others(root, client_of)
 
 
-def test_whom_an_allow_list_keeps_from_approving_is_not_asked_to(
+def test_people_not_on_the_approve_list_are_not_asked_to_approve(
     client_of: ClientOf, ada: Person, linus: Person, root: Person, labs: Credential
 ) -> None:
     CredentialAccess.objects.create(credential=labs, kind=AccessKind.APPROVE, person=root)
     add_deletion(labs, by=ada, policy="one")
-    assert "Needs approval" in needs(root, client_of)
-    assert "Needs approval" not in needs(linus, client_of)
+    assert "Needs approval" in attention_items(root, client_of)
+    assert "Needs approval" not in attention_items(linus, client_of)
 
 
-def test_who_approved_already_is_not_asked_again(
+def test_an_approver_is_not_asked_twice(
     client_of: ClientOf, ada: Person, linus: Person, labs: Credential
 ) -> None:
     deletion = add_deletion(labs, by=ada, policy="two")
@@ -201,7 +201,7 @@ def test_who_approved_already_is_not_asked_again(
         decision=Approval.Decision.APPROVED,
         decided_at=timezone.now(),
     )
-    assert "Needs approval" not in needs(linus, client_of)
+    assert "Needs approval" not in attention_items(linus, client_of)
     assert "Needs approval" in waits_for_others(linus, client_of)
 
 
@@ -216,20 +216,20 @@ def test_break_glass_needs_review_by_an_approver_who_neither_used_nor_requested_
     add_deletion(
         labs, by=ada, policy="one", outcome="deleted", verified_at=timezone.now(), **broken
     )
-    assert "Break glass, not reviewed" in needs(linus, client_of)
+    assert "Break glass, not reviewed" in attention_items(linus, client_of)
     assert "Break glass, not reviewed" in waits_for_others(grace, client_of)
 
 
-def test_what_was_approved_needs_who_asked(
+def test_an_approved_deletion_needs_its_requester(
     client_of: ClientOf, ada: Person, grace: Person, labs: Credential
 ) -> None:
     add_deletion(labs, by=ada, policy="one", state="approved")
     todo = "Approved · Payments EU → Group SOC"
-    assert todo in needs(ada, client_of)
+    assert todo in attention_items(ada, client_of)
     assert todo in waits_for_others(grace, client_of)
 
 
-def test_a_credential_that_fails_needs_who_keeps_them(
+def test_a_failing_credential_needs_its_managers(
     client_of: ClientOf, ada: Person, margaret: Person, sandbox: SandboxServer, labs: Credential
 ) -> None:
     sandbox.world.revoke(key_pair_of(sandbox.world, "Labs EU"))
@@ -238,11 +238,11 @@ def test_a_credential_that_fails_needs_who_keeps_them(
     assert response["Location"] == "/"
     assert "Sync failed 0 of 1 org" in open_overview(client).text
     todo = "Failing · Labs EU"
-    assert todo in needs(margaret, client_of)
+    assert todo in attention_items(margaret, client_of)
     assert todo in waits_for_others(ada, client_of)
 
 
-def test_more_than_five_of_a_kind_lead_to_the_history(
+def test_more_than_five_of_a_kind_link_to_the_history(
     client_of: ClientOf, ada: Person, labs: Credential
 ) -> None:
     for _ in range(7):
@@ -258,9 +258,7 @@ def test_weeks_begin_on_monday_and_end_with_this_one() -> None:
 
 
 @pytest.mark.database
-def test_deletions_are_counted_in_the_week_they_were_asked_for(
-    ada: Person, labs: Credential
-) -> None:
+def test_deletions_are_counted_in_the_week_of_their_request(ada: Person, labs: Credential) -> None:
     since = first_week(timezone.now())
     asked: tuple[tuple[datetime, dict[str, Any]], ...] = (
         (since - timedelta(seconds=1), {"outcome": "deleted"}),
@@ -281,7 +279,7 @@ def test_deletions_are_counted_in_the_week_they_were_asked_for(
     ]
 
 
-def test_the_latest_deletions_lead_to_their_records(
+def test_the_latest_deletions_are_linked(
     client_of: ClientOf, victor: Person, ada: Person, labs: Credential
 ) -> None:
     deletion = add_deletion(labs, by=ada, outcome="refused", cause="forbidden")
@@ -290,16 +288,14 @@ def test_the_latest_deletions_lead_to_their_records(
     assert "Failed (403)" in page.text
 
 
-def test_with_no_credential_who_may_is_given_the_form_itself(
-    client_of: ClientOf, margaret: Person
-) -> None:
+def test_without_a_credential_managers_see_the_form(client_of: ClientOf, margaret: Person) -> None:
     page = open_overview(client_of(margaret))
     assert "Connect your first Datadog org" in page.text
     form = page.form_to("/credentials/new/")
     assert {"name", "api_key", "application_key"} <= set(form.fields)
 
 
-def test_with_no_credential_others_are_told_whom_to_ask(
+def test_without_a_credential_others_see_who_can_add_one(
     client_of: ClientOf, victor: Person, root: Person
 ) -> None:
     page = open_overview(client_of(victor))
@@ -307,14 +303,16 @@ def test_with_no_credential_others_are_told_whom_to_ask(
     assert not page.has_form_to("/credentials/new/")
 
 
-def test_who_may_not_refresh_has_no_button(
+def test_people_without_the_refresh_permission_see_no_button(
     client_of: ClientOf, victor: Person, ada: Person, labs: Credential
 ) -> None:
     assert not open_overview(client_of(victor)).has_form_to("/connections/refresh/")
     assert open_overview(client_of(ada)).has_form_to("/connections/refresh/")
 
 
-def test_a_stranger_is_refused(client_of: ClientOf, stranger: Person, labs: Credential) -> None:
+def test_a_person_without_a_role_is_refused(
+    client_of: ClientOf, stranger: Person, labs: Credential
+) -> None:
     assert client_of(stranger).get("/").status_code == 403
 
 

@@ -33,7 +33,7 @@ def addresses(plain_addresses: dict[str, str]) -> dict[str, str]:
 
 @pytest.fixture
 def late_client_of(client_of: Callable[[Person], Client]) -> Callable[[Person], Client]:
-    """A browser in which the person is signed in and would be asked who they are."""
+    """A client in which the person is signed in and needs an identity check."""
 
     def make(person: Person) -> Client:
         client = client_of(person)
@@ -47,7 +47,7 @@ def late_client_of(client_of: Callable[[Person], Client]) -> Callable[[Person], 
 def late_desk(
     ada: Person, sandbox: SandboxServer, late_client_of: Callable[[Person], Client]
 ) -> Desk:
-    """Ada, about to delete what Payments US shares with Group SOC, six minutes after signing in."""
+    """Ada, about to delete a connection of Payments US, six minutes after signing in."""
     return Desk(
         client=late_client_of(ada),
         credential=store_credential(sandbox, "Payments US"),

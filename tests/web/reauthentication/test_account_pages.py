@@ -1,4 +1,4 @@
-"""allauth's own pages on how one signs in ask by the same rule, and replay nothing."""
+"""allauth's account pages require the same identity check, and replay nothing."""
 
 from collections.abc import Callable
 from typing import Any
@@ -19,7 +19,7 @@ ClientOf = Callable[[Person], Client]
 SECRET = "JBSWY3DPEHPK3PXP"
 NEW = "quite another pass phrase"
 
-# Only look, or are the question itself.
+# Only show something, or are the prompt itself.
 FREE = {
     "mfa_index",
     "mfa_list_webauthn",
@@ -28,10 +28,10 @@ FREE = {
     "mfa_reauthenticate_webauthn",
 }
 GUARDED = sorted(SIGNED_IN_OF_ALLAUTH - FREE)
-# A page that shows the codes takes no POST.
+# The page that shows the codes accepts no POST.
 CASES = [(name, method) for name in GUARDED for method in ("get", "post")]
 CASES.remove(("mfa_view_recovery_codes", "post"))
-# What would be typed into them.
+# Values for their forms.
 TYPED = {
     "mfa_activate_totp": {"code": "123456"},
     "account_change_password": {"oldpassword": PASSWORD, "password1": NEW, "password2": NEW},
@@ -42,8 +42,8 @@ TYPED = {
 
 
 @pytest.fixture
-def grown(ada: Person) -> Person:
-    """Ada, with everything that these pages are about."""
+def ada_with_mfa(ada: Person) -> Person:
+    """Ada, with every sign-in method that these pages manage."""
     set_up_recovery_codes(ada)
     Authenticator.objects.create(
         user=ada, type=Authenticator.Type.WEBAUTHN, data={"name": "Key", "credential": {}}
@@ -68,23 +68,23 @@ def state_of(person: Person) -> Any:
 
 @pytest.mark.parametrize("has_password", [True, False], ids=["", "without password"])
 @pytest.mark.parametrize(("name", "method"), CASES)
-def test_a_page_that_changes_how_one_signs_in_asks_first_and_replays_nothing(
-    name: str, has_password: bool, method: str, grown: Person, late_client_of: ClientOf
+def test_a_page_that_changes_sign_in_methods_prompts_first_and_replays_nothing(
+    name: str, has_password: bool, method: str, ada_with_mfa: Person, late_client_of: ClientOf
 ) -> None:
     if not has_password:
-        grown.set_unusable_password()
-        grown.save()
-    url, client = address(name, grown), late_client_of(grown)
-    session, before = dict(client.session), state_of(grown)
+        ada_with_mfa.set_unusable_password()
+        ada_with_mfa.save()
+    url, client = address(name, ada_with_mfa), late_client_of(ada_with_mfa)
+    session, before = dict(client.session), state_of(ada_with_mfa)
     # The identity check that was too old is gone; nothing else is.
     del session["reauthenticated"]
     response = getattr(client, method)(url, TYPED.get(name, {}) if method == "post" else None)
     question = f"/accounts/reauthenticate/?next={url.replace('/', '%2F')}"
     assert (response.status_code, response["Location"]) == (302, question)
-    assert (dict(client.session), state_of(grown)) == (session, before)
+    assert (dict(client.session), state_of(ada_with_mfa)) == (session, before)
     answer = client.post(question, {"step_up-password": PASSWORD})
     assert answer.status_code == (303 if has_password else 422)
-    assert state_of(grown) == before
+    assert state_of(ada_with_mfa) == before
     changes = AuditEvent.objects.exclude(
         code__in=["person.reauthenticated", "person.reauthentication_failed"]
     )
@@ -101,7 +101,7 @@ def test_a_person_without_password_or_mfa_cannot_set_up_mfa_without_reauthentica
     assert response["Location"].startswith("/accounts/reauthenticate/?next=")
 
 
-def test_after_the_question_they_work(ada: Person, late_client_of: ClientOf) -> None:
+def test_they_work_after_the_identity_check(ada: Person, late_client_of: ClientOf) -> None:
     client, url = late_client_of(ada), "/accounts/2fa/totp/activate/"
     client.post(f"/accounts/reauthenticate/?next={url}", {"step_up-password": PASSWORD})
     secret = client.get(url).context["form"].secret
@@ -118,7 +118,7 @@ def test_htmx_redirects_the_whole_page_to_reauthentication(
 
 
 @pytest.mark.parametrize("password", [NEW, ""], ids=["choosing a password", "without"])
-def test_a_sign_in_link_counts_only_with_the_password_that_is_chosen_by_it(
+def test_a_sign_in_link_counts_as_an_identity_check_only_if_it_sets_the_password(
     root: Person, ada: Person, client: Client, actor_for: Callable[..., Any], password: str
 ) -> None:
     link = people.make_sign_in_link(actor=actor_for(root), person=ada, now=clock.now())
@@ -140,7 +140,7 @@ def test_a_person_who_signed_in_by_a_link_cannot_set_a_password_in_the_session(
     assert not Person.objects.get(pk=ada.pk).has_usable_password()
 
 
-def test_the_old_password_is_not_to_be_guessed_on_the_page_that_changes_it(
+def test_password_guesses_are_limited_on_the_page_that_changes_it(
     ada: Person, client_of: ClientOf
 ) -> None:
     client = client_of(ada)

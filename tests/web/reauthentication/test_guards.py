@@ -1,4 +1,4 @@
-"""Every POST that needs a proof of who it is refuses without one."""
+"""Every POST that requires an identity check refuses without one."""
 
 import io
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from tests.support.people import PASSWORD
 from tests.web.test_access import CAST, MATRIX, REAUTHENTICATED
 
 ClientOf = Callable[[Person], Client]
-# What makes a POST of this address one that acts.
+# The values that make a POST to this URL have an effect.
 ACTING: dict[str, dict[str, str]] = {"deletion-new": {"confirmation": "Payments US"}}
 ASK_FIRST = {
     "credential-new",
@@ -27,14 +27,14 @@ ASK_FIRST = {
 
 
 def everything_stored() -> str:
-    """All rows but sessions and cache."""
+    """All rows except sessions and cache."""
     out = io.StringIO()
     call_command("dumpdata", exclude=["connections.personsession"], stdout=out)
     return out.getvalue()
 
 
 @pytest.mark.parametrize("name", sorted(REAUTHENTICATED))
-def test_a_guarded_post_without_a_proof_does_nothing_and_comes_back_with_the_question(
+def test_a_guarded_post_without_an_identity_check_does_nothing_and_shows_the_prompt(
     name: str, root: Person, linus: Person, addresses: dict[str, str], late_client_of: ClientOf
 ) -> None:
     client = late_client_of(root)
@@ -48,7 +48,7 @@ def test_a_guarded_post_without_a_proof_does_nothing_and_comes_back_with_the_que
 
 
 @pytest.mark.parametrize("name", sorted(REAUTHENTICATED))
-def test_a_wrong_password_in_it_does_nothing_either(
+def test_a_guarded_post_with_a_wrong_password_does_nothing(
     name: str, root: Person, addresses: dict[str, str], late_client_of: ClientOf
 ) -> None:
     client = late_client_of(root)
@@ -56,7 +56,7 @@ def test_a_wrong_password_in_it_does_nothing_either(
     typed = ACTING.get(name, {}) | {"step_up-password": "a wrong password"}
     response: Any = client.post(addresses[name], typed)
     assert response.status_code == 422
-    # Where the act is not on offer just now, its page has no form to say it in.
+    # If the action isn't available now, its page has no form to show the error in.
     assert response.context["reauth_prompt"]["problem"] == reauthentication.WRONG_PASSWORD
     assert "a wrong password" not in response.content.decode()
     [event] = AuditEvent.objects.order_by("seq")[events:]
@@ -64,7 +64,7 @@ def test_a_wrong_password_in_it_does_nothing_either(
 
 
 @pytest.mark.parametrize("name", sorted(REAUTHENTICATED))
-def test_the_right_password_in_it_lets_it_through(
+def test_a_guarded_post_with_the_right_password_is_accepted(
     name: str, root: Person, addresses: dict[str, str], late_client_of: ClientOf
 ) -> None:
     client = late_client_of(root)
@@ -95,7 +95,7 @@ def test_a_person_without_permission_is_refused_and_not_prompted(
 
 
 @pytest.mark.parametrize("name", sorted(ASK_FIRST))
-def test_a_page_that_only_acts_asks_before_it_is_shown(
+def test_a_page_with_only_an_action_prompts_before_it_is_shown(
     name: str, root: Person, addresses: dict[str, str], late_client_of: ClientOf
 ) -> None:
     client, url = late_client_of(root), addresses[name]
@@ -107,7 +107,7 @@ def test_a_page_that_only_acts_asks_before_it_is_shown(
     answer = client.post(response["Location"], {"step_up-password": PASSWORD})
     assert (answer.status_code, answer["Location"]) == (303, url)
     assert client.get(url).status_code == 200
-    # To whoever comes back to the question, there is none any more.
+    # Opening the prompt again shows none.
     assert client.get(response["Location"])["Location"] == url
 
 

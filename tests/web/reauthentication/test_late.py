@@ -1,4 +1,4 @@
-"""A form that is sent too late comes back as it was, with the question, and nothing is kept."""
+"""A form submitted too late is shown again with the identity check, and nothing is stored."""
 
 from collections.abc import Callable
 from typing import Any
@@ -23,7 +23,7 @@ from tests.support.people import PASSWORD, let_proof_age, make_person
 from tests.support.sandbox import key_pair_of, org_named
 
 ClientOf = Callable[[Person], Client]
-ANSWER = "step_up-password"
+PASSWORD_FIELD = "step_up-password"
 
 
 def codes() -> list[str]:
@@ -49,22 +49,22 @@ def test_a_late_deletion_sends_nothing_and_keeps_what_was_typed(
         "confirmation": "Payments US",
     }
     assert form.fields["request_id"] == typed["request_id"]
-    assert form.fields[ANSWER] == ""
+    assert form.fields[PASSWORD_FIELD] == ""
     assert "Nothing was changed yet. Confirm it’s you." in page.text
     assert not Deletion.objects.exists()
     assert sandbox.world.deletes_received(late_desk.connection.id) == 0
 
 
-def test_the_review_shows_the_question_in_its_form_from_the_start(late_desk: Desk) -> None:
+def test_the_review_shows_the_identity_check_in_its_form_from_the_start(late_desk: Desk) -> None:
     page = late_desk.review()
     assert page.status == 200
-    assert page.form_to("/deletions/new/").fields[ANSWER] == ""
+    assert page.form_to("/deletions/new/").fields[PASSWORD_FIELD] == ""
     assert "Confirm it’s you" in page.text
     assert "autofocus" not in page.html
 
 
 def test_the_password_in_the_same_form_sends_it(late_desk: Desk, sandbox: SandboxServer) -> None:
-    page = late_desk.delete(**{ANSWER: PASSWORD})
+    page = late_desk.delete(**{PASSWORD_FIELD: PASSWORD})
     assert page.outcome["data-outcome"] == "deleted"
     assert sandbox.world.deletes_received(late_desk.connection.id) == 1
     assert "person.reauthenticated" in codes()
@@ -73,7 +73,7 @@ def test_the_password_in_the_same_form_sends_it(late_desk: Desk, sandbox: Sandbo
 def test_a_wrong_password_beside_the_right_confirmation_sends_nothing(
     late_desk: Desk, sandbox: SandboxServer
 ) -> None:
-    page = late_desk.delete(**{ANSWER: "not it"})
+    page = late_desk.delete(**{PASSWORD_FIELD: "not it"})
     assert (page.status, page.form_to("/deletions/new/").fields["confirmation"]) == (
         422,
         "Payments US",
@@ -85,38 +85,38 @@ def test_a_wrong_password_beside_the_right_confirmation_sends_nothing(
 def test_the_right_password_beside_a_wrong_confirmation_is_not_asked_for_again(
     late_desk: Desk, sandbox: SandboxServer
 ) -> None:
-    page = late_desk.delete(confirmation="Payments EU", **{ANSWER: PASSWORD})
+    page = late_desk.delete(confirmation="Payments EU", **{PASSWORD_FIELD: PASSWORD})
     form = page.form_to("/deletions/new/")
     assert (page.status, form.fields["confirmation"]) == (422, "Payments EU")
-    assert ANSWER not in form.fields
+    assert PASSWORD_FIELD not in form.fields
     assert sandbox.world.deletes_received(late_desk.connection.id) == 0
 
 
-def test_what_was_done_already_is_shown_and_not_asked_about(late_desk: Desk) -> None:
-    typed = late_desk.typed(**{ANSWER: PASSWORD})
+def test_a_completed_action_is_shown_without_a_prompt(late_desk: Desk) -> None:
+    typed = late_desk.typed(**{PASSWORD_FIELD: PASSWORD})
     late_desk.client.post("/deletions/new/", typed)
     let_proof_age(late_desk.client)
-    page = late_desk.follow(late_desk.client.post("/deletions/new/", typed | {ANSWER: ""}))
+    page = late_desk.follow(late_desk.client.post("/deletions/new/", typed | {PASSWORD_FIELD: ""}))
     assert page.outcome["data-outcome"] == "deleted"
 
 
-def test_asking_for_approval_sends_nothing_and_needs_no_proof(
+def test_requesting_approval_sends_nothing_and_needs_no_identity_check(
     ada: Person, sandbox: SandboxServer, late_desk: Desk
 ) -> None:
     Credential.objects.update(policy=ApprovalPolicy.ONE)
     page = late_desk.delete()
     assert page.outcome["data-state"] == "requested"
-    assert ANSWER not in late_desk.review().html
+    assert PASSWORD_FIELD not in late_desk.review().html
 
 
 def requested(desk: Desk) -> Deletion:
-    """A deletion that waits for another person."""
+    """A deletion that waits for another person's approval."""
     Credential.objects.update(policy=ApprovalPolicy.ONE)
     desk.delete()
     return desk.deletion()
 
 
-def test_approving_asks_in_place_and_counts_with_the_password(
+def test_approving_prompts_on_its_page_and_counts_with_the_password(
     late_desk: Desk, linus: Person, late_client_of: ClientOf
 ) -> None:
     url = f"/deletions/{requested(late_desk).pk}/"
@@ -127,11 +127,11 @@ def test_approving_asks_in_place_and_counts_with_the_password(
     )
     refused = approver.press(approver.open(url), "/approve/")
     assert (refused.status, refused.outcome["data-state"]) == (422, "requested")
-    approved = approver.press(refused, "/approve/", **{ANSWER: PASSWORD})
+    approved = approver.press(refused, "/approve/", **{PASSWORD_FIELD: PASSWORD})
     assert approved.outcome["data-state"] == "approved"
 
 
-def test_confirming_after_the_approval_asks_in_place(
+def test_confirming_after_the_approval_prompts_on_its_page(
     late_desk: Desk, linus: Person, client_of: ClientOf, sandbox: SandboxServer
 ) -> None:
     deletion = requested(late_desk)
@@ -143,7 +143,9 @@ def test_confirming_after_the_approval_asks_in_place(
     late = late_desk.confirm(late_desk.open(url))
     assert (late.status, late.form_to("/execute/").fields["confirmation"]) == (422, "Payments US")
     assert sandbox.world.deletes_received(late_desk.connection.id) == 0
-    sent = late_desk.press(late, "/execute/", confirmation="Payments US", **{ANSWER: PASSWORD})
+    sent = late_desk.press(
+        late, "/execute/", confirmation="Payments US", **{PASSWORD_FIELD: PASSWORD}
+    )
     assert sent.outcome["data-outcome"] == "deleted"
 
 
@@ -155,7 +157,7 @@ def pasted(sandbox: SandboxServer) -> dict[str, str]:
     return {"name": "Payments (new)", "site": site} | keys
 
 
-def test_a_late_credential_comes_back_with_its_name_and_without_its_keys(
+def test_a_late_credential_form_keeps_its_name_but_not_its_keys(
     margaret: Person, late_client_of: ClientOf, sandbox: SandboxServer
 ) -> None:
     typed = pasted(sandbox)
@@ -170,17 +172,17 @@ def test_a_late_credential_comes_back_with_its_name_and_without_its_keys(
     assert sandbox.world.requests() == []
 
 
-def test_the_first_credential_asks_in_place_so_that_no_key_is_pasted_in_vain(
+def test_the_first_credential_form_prompts_on_its_page_so_that_no_pasted_key_is_lost(
     margaret: Person, late_client_of: ClientOf, sandbox: SandboxServer
 ) -> None:
     client = late_client_of(margaret)
-    assert ANSWER in read(client.get("/credentials/")).form_to("/credentials/new/").fields
-    stored = client.post("/credentials/new/", pasted(sandbox) | {ANSWER: PASSWORD})
+    assert PASSWORD_FIELD in read(client.get("/credentials/")).form_to("/credentials/new/").fields
+    stored = client.post("/credentials/new/", pasted(sandbox) | {PASSWORD_FIELD: PASSWORD})
     assert stored.status_code == 303
     assert Credential.objects.get().is_verified
 
 
-def test_a_late_change_of_roles_keeps_the_ticks(
+def test_a_late_change_of_roles_keeps_the_selection(
     root: Person, victor: Person, late_client_of: ClientOf
 ) -> None:
     client, url = late_client_of(root), f"/people/{victor.pk}/"
@@ -189,36 +191,36 @@ def test_a_late_change_of_roles_keeps_the_ticks(
     page = read(client.post(f"{url}roles/", typed))
     ticked = page.html.count("checked")
     assert (page.status, ticked) == (422, 3)
-    assert ANSWER in page.form_to("/roles/").fields
-    assert ANSWER not in page.form_to("/link/").fields
+    assert PASSWORD_FIELD in page.form_to("/roles/").fields
+    assert PASSWORD_FIELD not in page.form_to("/link/").fields
     victor = Person.objects.get(pk=victor.pk)
     assert victor.roles == {Role.VIEWER}
-    client.post(f"{url}roles/", typed | {ANSWER: PASSWORD})
+    client.post(f"{url}roles/", typed | {PASSWORD_FIELD: PASSWORD})
     assert Person.objects.get(pk=victor.pk).is_superuser
 
 
-def test_the_question_over_a_page_leads_back_to_it_and_is_gone(
+def test_the_prompt_before_a_page_redirects_back_to_it(
     root: Person, victor: Person, late_client_of: ClientOf
 ) -> None:
     client, url = late_client_of(root), f"/people/{victor.pk}/"
     form = read(client.get(url)).form_to(f"?next=%2Fpeople%2F{victor.pk}%2F")
-    answer = client.post(form.action, form.fields | {ANSWER: PASSWORD})
+    answer = client.post(form.action, form.fields | {PASSWORD_FIELD: PASSWORD})
     assert (answer.status_code, answer["Location"]) == (303, url)
-    assert ANSWER not in client.get(url).content.decode()
+    assert PASSWORD_FIELD not in client.get(url).content.decode()
 
 
-def test_the_verify_button_comes_back_with_the_question(
+def test_the_verify_button_shows_the_prompt(
     margaret: Person, late_client_of: ClientOf, sandbox: SandboxServer
 ) -> None:
     credential = store_credential(sandbox, "Payments US", is_read=False)
     client, url = late_client_of(margaret), f"/credentials/{credential.pk}/verify/"
     forms = [form for form in read(client.post(url)).forms if form.action == url]
-    assert [ANSWER in form.fields for form in forms] == [False, True]
-    assert client.post(url, {ANSWER: PASSWORD}).status_code == 303
+    assert [PASSWORD_FIELD in form.fields for form in forms] == [False, True]
+    assert client.post(url, {PASSWORD_FIELD: PASSWORD}).status_code == 303
 
 
 def rows_of_every_table() -> str:
-    """All that the database holds, sessions read out, and the cache with it."""
+    """Everything in the database and the cache, with decoded sessions."""
     rows: list[Any] = [session.get_decoded() for session in PersonSession.objects.all()]
     with connection.cursor() as cursor:
         for table in connection.introspection.table_names():
@@ -228,7 +230,7 @@ def rows_of_every_table() -> str:
 
 
 @pytest.mark.parametrize("answer", ["", "an-answer-that-is-wrong"])
-def test_nothing_that_came_too_late_reaches_a_session_a_table_or_a_log(
+def test_nothing_from_a_late_form_reaches_a_session_a_table_or_a_log(
     margaret: Person,
     root: Person,
     late_client_of: ClientOf,
@@ -238,9 +240,9 @@ def test_nothing_that_came_too_late_reaches_a_session_a_table_or_a_log(
 ) -> None:
     caplog.set_level("DEBUG")
     keys = pasted(sandbox) | {"name": "typed-name-zq"}
-    late_client_of(margaret).post("/credentials/new/", keys | {ANSWER: answer})
+    late_client_of(margaret).post("/credentials/new/", keys | {PASSWORD_FIELD: answer})
     person = {"username": "typed-user-zq", "email": "typed-zq@example.com"}
-    late_client_of(root).post("/people/new/", person | {ANSWER: answer})
+    late_client_of(root).post("/people/new/", person | {PASSWORD_FIELD: answer})
     found = rows_of_every_table() + caplog.text + repr(vars(cache))
     assert "ends_at" in found, "no session was read, so this would prove nothing"
     looked_for = [keys["api_key"], keys["application_key"], "typed-name", "typed-user", "typed-zq"]
@@ -248,12 +250,14 @@ def test_nothing_that_came_too_late_reaches_a_session_a_table_or_a_log(
     assert [text for text in looked_for if text in found] == []
 
 
-def test_a_right_password_is_kept_nowhere_either(
+def test_a_correct_password_is_stored_nowhere(
     root: Person, late_client_of: ClientOf, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("DEBUG")
     client = late_client_of(root)
-    client.post("/people/new/", {"username": "new", "email": "n@example.com", ANSWER: PASSWORD})
+    client.post(
+        "/people/new/", {"username": "new", "email": "n@example.com", PASSWORD_FIELD: PASSWORD}
+    )
     assert Person.objects.filter(username="new").exists()
     assert PASSWORD not in rows_of_every_table() + caplog.text
 
@@ -276,7 +280,7 @@ def test_an_error_page_with_debug_on_shows_no_password(
     ):
         with monkeypatch.context() as patch:
             patch.setattr(broken, fail)
-            typed = {"username": "new", "email": "n@example.com", ANSWER: PASSWORD}
+            typed = {"username": "new", "email": "n@example.com", PASSWORD_FIELD: PASSWORD}
             page = client.post("/people/new/", typed)
         let_proof_age(client)
         assert page.status_code == 500
@@ -291,7 +295,7 @@ def test_a_person_without_a_password_sees_what_to_do_and_cannot_continue(
     admin.set_unusable_password()
     admin.save()
     client, url = late_client_of(admin), f"/people/{victor.pk}/"
-    page = client.post(f"{url}disable/", {ANSWER: "!"})
+    page = client.post(f"{url}disable/", {PASSWORD_FIELD: "!"})
     assert page.status_code == 422
     assert "you don’t have one" in page.content.decode()
     assert Person.objects.get(pk=victor.pk).is_active

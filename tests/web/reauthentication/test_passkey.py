@@ -1,4 +1,4 @@
-"""A passkey as the proof, without a browser: what is accepted, and all that is not."""
+"""Passkeys in identity checks, without a browser: what is accepted and what is refused."""
 
 import json
 from collections.abc import Callable
@@ -30,7 +30,9 @@ def codes() -> list[str]:
     return list(AuditEvent.objects.order_by("seq").values_list("code", flat=True))
 
 
-def test_a_passkey_that_checked_its_owner_is_a_proof(ada: Person, late_client_of: ClientOf) -> None:
+def test_a_passkey_with_user_verification_passes_the_identity_check(
+    ada: Person, late_client_of: ClientOf
+) -> None:
     client, key = late_client_of(ada), SoftKey(ada)
     response = client.post(ASK, {ANSWER: key.answer(challenge(client)), "next": "/people/"})
     assert (response.status_code, response["Location"]) == (303, "/people/")
@@ -38,7 +40,7 @@ def test_a_passkey_that_checked_its_owner_is_a_proof(ada: Person, late_client_of
     assert (event.code, event.details) == ("person.reauthenticated", {"method": "passkey"})
 
 
-def test_one_who_has_only_a_passkey_is_asked_for_it_alone(
+def test_a_person_with_only_a_passkey_is_prompted_only_for_it(
     ada: Person, late_client_of: ClientOf
 ) -> None:
     ada.set_unusable_password()
@@ -58,12 +60,14 @@ def assert_refused(client: Client, answer: str) -> None:
     assert codes() == ["person.reauthentication_failed"]
 
 
-def test_a_key_that_was_merely_touched_is_none(ada: Person, late_client_of: ClientOf) -> None:
+def test_a_passkey_without_user_verification_is_refused(
+    ada: Person, late_client_of: ClientOf
+) -> None:
     client, key = late_client_of(ada), SoftKey(ada)
     assert_refused(client, key.answer(challenge(client), is_verified=False))
 
 
-def test_a_touch_is_none_for_a_challenge_that_asked_for_no_more(
+def test_it_is_refused_even_for_a_challenge_that_required_no_user_verification(
     ada: Person, client_of: ClientOf
 ) -> None:
     client, key = client_of(ada), SoftKey(ada)
@@ -73,7 +77,7 @@ def test_a_touch_is_none_for_a_challenge_that_asked_for_no_more(
     assert_refused(client, key.answer(asked, is_verified=False))
 
 
-def test_the_key_of_another_person_is_none(
+def test_another_persons_passkey_is_refused(
     ada: Person, grace: Person, late_client_of: ClientOf
 ) -> None:
     SoftKey(ada)
@@ -81,12 +85,12 @@ def test_the_key_of_another_person_is_none(
     assert_refused(client, other.answer(challenge(client)))
 
 
-def test_an_answer_for_another_address_is_none(ada: Person, late_client_of: ClientOf) -> None:
+def test_a_response_for_another_origin_is_refused(ada: Person, late_client_of: ClientOf) -> None:
     client, key = late_client_of(ada), SoftKey(ada)
     assert_refused(client, key.answer(challenge(client), origin="https://evil.example"))
 
 
-def test_an_answer_without_a_challenge_of_this_session_is_none(
+def test_a_response_without_a_challenge_of_this_session_is_refused(
     ada: Person, late_client_of: ClientOf
 ) -> None:
     key = SoftKey(ada)
@@ -94,7 +98,7 @@ def test_an_answer_without_a_challenge_of_this_session_is_none(
     assert_refused(late_client_of(ada), key.answer(elsewhere))
 
 
-def test_an_answer_is_good_once(ada: Person, late_client_of: ClientOf) -> None:
+def test_a_passkey_response_can_be_used_once(ada: Person, late_client_of: ClientOf) -> None:
     client, key = late_client_of(ada), SoftKey(ada)
     asked = challenge(client)
     client.post(ASK, {ANSWER: key.answer(asked, is_verified=False)})

@@ -1,4 +1,4 @@
-"""What counts as a proof, for how long, and what is kept of it."""
+"""What counts as an identity check, for how long, and what is recorded."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -25,7 +25,7 @@ SECOND_FACTOR = "/accounts/2fa/authenticate/"
 
 
 def is_recent(client: Client, person: Person) -> bool:
-    """What the product would find for the next request of this browser."""
+    """Whether the next request of this client would need no identity check."""
     request = RequestFactory().get("/")
     request.user, request.session = person, client.session
     return reauthentication.is_recent(request)
@@ -45,7 +45,7 @@ def test_signing_in_with_the_password_counts_for_five_minutes(
     assert not is_recent(client, ada)
 
 
-def test_a_clock_that_was_set_back_makes_no_proof_younger(
+def test_setting_the_clock_back_does_not_renew_an_identity_check(
     client_of: ClientOf, ada: Person, clock: SettableClock
 ) -> None:
     client = client_of(ada)
@@ -53,7 +53,7 @@ def test_a_clock_that_was_set_back_makes_no_proof_younger(
     assert not is_recent(client, ada)
 
 
-def test_a_proof_refused_as_too_old_does_not_count_after_the_clock_was_set_back(
+def test_an_expired_identity_check_stays_expired_after_the_clock_is_set_back(
     client_of: ClientOf, ada: Person, clock: SettableClock
 ) -> None:
     client = client_of(ada)
@@ -67,7 +67,7 @@ def test_a_proof_refused_as_too_old_does_not_count_after_the_clock_was_set_back(
     assert asked["Location"].startswith("/accounts/reauthenticate/")
 
 
-def test_the_proof_of_one_person_is_none_of_another(
+def test_one_persons_identity_check_does_not_count_for_another(
     client_of: ClientOf, ada: Person, grace: Person
 ) -> None:
     client = client_of(ada)
@@ -75,7 +75,7 @@ def test_the_proof_of_one_person_is_none_of_another(
     assert not is_recent(client, grace)
 
 
-def test_the_password_again_counts_anew_and_is_recorded(
+def test_entering_the_password_renews_the_identity_check_and_is_recorded(
     client_of: ClientOf, ada: Person, clock: SettableClock
 ) -> None:
     client = client_of(ada)
@@ -86,7 +86,7 @@ def test_the_password_again_counts_anew_and_is_recorded(
     assert events() == [("person.reauthenticated", "Ada passed an identity check with password.")]
 
 
-def test_a_wrong_password_is_said_recorded_and_counts_for_nothing(
+def test_a_wrong_password_is_reported_recorded_and_does_not_count(
     client_of: ClientOf, ada: Person, clock: SettableClock
 ) -> None:
     client = client_of(ada)
@@ -104,7 +104,7 @@ def test_a_wrong_password_is_said_recorded_and_counts_for_nothing(
     ]
 
 
-def test_after_five_wrong_answers_even_the_right_one_is_refused_and_one_event_says_so(
+def test_after_five_wrong_passwords_even_the_right_one_is_refused_and_recorded_once(
     client_of: ClientOf, ada: Person, clock: SettableClock
 ) -> None:
     client = client_of(ada)
@@ -119,7 +119,7 @@ def test_after_five_wrong_answers_even_the_right_one_is_refused_and_one_event_sa
     assert AuditEvent.objects.latest("seq").details["is_over_limit"]
 
 
-def test_a_right_answer_takes_back_what_the_wrong_ones_counted(
+def test_a_correct_password_resets_the_limit(
     client_of: ClientOf, ada: Person, clock: SettableClock
 ) -> None:
     client = client_of(ada)
@@ -130,7 +130,7 @@ def test_a_right_answer_takes_back_what_the_wrong_ones_counted(
         assert client.post(ASK, {"step_up-password": PASSWORD}).status_code == 303
 
 
-def test_a_code_of_an_app_or_from_paper_alone_is_no_proof(
+def test_an_app_or_recovery_code_alone_is_no_identity_check(
     client_of: ClientOf, ada: Person, clock: SettableClock
 ) -> None:
     secret = "JBSWY3DPEHPK3PXP"
@@ -145,7 +145,7 @@ def test_a_code_of_an_app_or_from_paper_alone_is_no_proof(
 
 
 @pytest.mark.parametrize("is_verified", [True, False])
-def test_a_key_as_the_second_factor_of_a_link_is_no_proof(
+def test_a_passkey_as_the_second_step_of_a_link_is_no_identity_check(
     client: Client, ada: Person, is_verified: bool
 ) -> None:
     key = SoftKey(ada)
@@ -158,7 +158,7 @@ def test_a_key_as_the_second_factor_of_a_link_is_no_proof(
     assert not is_recent(client, ada)
 
 
-def test_after_the_second_factor_the_password_is_as_old_as_it_is(
+def test_completing_mfa_does_not_renew_the_password_check(
     client: Client, ada: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     secret = "JBSWY3DPEHPK3PXP"
@@ -173,7 +173,7 @@ def test_after_the_second_factor_the_password_is_as_old_as_it_is(
     assert not is_recent(client, ada)
 
 
-def test_nobody_is_ever_recent(db: None) -> None:
+def test_without_a_stored_identity_check_no_one_is_recent(db: None) -> None:
     request = RequestFactory().get("/")
     request.user, request.session = AnonymousUser(), SessionStore()
     assert not reauthentication.is_recent(request)
@@ -189,7 +189,7 @@ def test_nobody_is_ever_recent(db: None) -> None:
         ("", "/"),
     ],
 )
-def test_the_question_leads_to_this_host_only(
+def test_the_prompt_redirects_only_to_this_host(
     client_of: ClientOf, ada: Person, clock: SettableClock, wanted: str, location: str
 ) -> None:
     client = client_of(ada)

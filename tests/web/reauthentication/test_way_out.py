@@ -14,7 +14,7 @@ ClientOf = Callable[[Person], Client]
 pytestmark = pytest.mark.django_db
 
 
-def test_an_act_that_came_too_late_can_be_left_for_its_page(
+def test_a_late_action_can_be_canceled_to_return_to_its_page(
     root: Person, late_client_of: ClientOf, sandbox: SandboxServer
 ) -> None:
     credential = store_credential(sandbox, "Payments US", is_read=False)
@@ -26,7 +26,7 @@ def test_an_act_that_came_too_late_can_be_left_for_its_page(
     assert client.get(url).status_code == 200
 
 
-def test_the_question_over_a_page_says_that_looking_needs_no_answer(
+def test_the_prompt_says_that_viewing_needs_no_identity_check(
     root: Person, victor: Person, late_client_of: ClientOf
 ) -> None:
     page = read(late_client_of(root).get(f"/people/{victor.pk}/"))
@@ -34,7 +34,7 @@ def test_the_question_over_a_page_says_that_looking_needs_no_answer(
     assert "Not now" not in page.text
 
 
-def test_the_page_that_asks_leads_back_to_where_the_act_was_chosen(
+def test_the_prompt_links_back_to_the_page_of_the_action(
     root: Person, late_client_of: ClientOf, sandbox: SandboxServer
 ) -> None:
     credential = store_credential(sandbox, "Payments US", is_read=False)
@@ -55,5 +55,5 @@ def test_the_page_that_asks_leads_back_to_where_the_act_was_chosen(
         ("", "/"),
     ],
 )
-def test_the_page_behind_an_address_is_one_that_can_be_opened(path: str, behind: str) -> None:
+def test_the_page_of_each_action_can_be_opened(path: str, behind: str) -> None:
     assert parent_page_url(path) == behind
