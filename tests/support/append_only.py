@@ -1,4 +1,4 @@
-"""What only a test may do to the record: empty its tables, or tamper with a copy."""
+"""What only tests do to the audit log: empty its tables, or tamper with a copy."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,7 +17,7 @@ TABLES = sorted({rule.table for rule in migration.rules(connection.vendor)})
 
 @contextmanager
 def triggers_off() -> Iterator[None]:
-    """Let the tables be changed meanwhile, as somebody who owns the database could."""
+    """Disable the triggers meanwhile, as the owner of the database could."""
     with connection.cursor() as cursor:
         if connection.vendor == "postgresql":
             _postgresql(cursor, "DISABLE")
@@ -43,7 +43,7 @@ def _postgresql(cursor: Any, verb: str) -> None:
 
 @pytest.fixture(autouse=True, scope="session")
 def _let_tests_empty_tables() -> Iterator[None]:
-    """Django empties every table after a test with real transactions, the record's too."""
+    """Let Django empty every table after a test with real transactions, the audit log's too."""
     empty: Callable[[TransactionTestCase], None] = vars(TransactionTestCase)["_fixture_teardown"]
 
     def empty_and_begin_anew(self: TransactionTestCase) -> None:

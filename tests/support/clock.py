@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 
 class SettableClock:
-    """Stands in for `connections.core.clock.now`; `at` is the time it tells."""
+    """Replaces `connections.core.clock.now`; `at` is the time it returns."""
 
     def __init__(self) -> None:
         self.at = datetime(2026, 3, 2, 14, 3, 22, tzinfo=UTC)

@@ -8,7 +8,7 @@ from threading import Event, Thread
 
 @contextlib.contextmanager
 def connections(port: int, count: int, *, first: bytes = b"") -> Iterator[list[socket.socket]]:
-    """So many open connections that have sent these bytes and no more."""
+    """This many open connections that have sent these bytes and nothing else."""
     with contextlib.ExitStack() as all_of_them:
         opened = []
         for _ in range(count):
@@ -39,7 +39,7 @@ def trickling(sockets: list[socket.socket], *, with_bytes: bytes = b"a") -> Iter
 
 
 def is_cut(connection: socket.socket) -> bool:
-    """Whether the server has closed this connection without a word."""
+    """Whether the server has closed this connection without a response."""
     connection.settimeout(0.01)
     try:
         return connection.recv(1) == b""

@@ -19,7 +19,7 @@ from tests.support.processes import clean_environment, manage
 
 @dataclass(frozen=True, kw_only=True)
 class SharedDatabase:
-    """Where processes meet: a migrated database, and the data directory with its key ring."""
+    """A migrated database and the data directory with its key ring, shared by processes."""
 
     url: str
     data_dir: Path
@@ -70,7 +70,7 @@ def postgresql_template(
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def shared_database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SharedDatabase]:
-    """A migrated, empty database of this test's own, once of each kind."""
+    """A separate migrated, empty database for this test, one of each kind."""
     create_private_text(tmp_path / "keyring.json", new_key_ring_text())
     if request.param == "sqlite":
         path = tmp_path / "orgadmin.sqlite3"

@@ -1,4 +1,4 @@
-"""Key rings and encrypted rows for tests, and what an exception could tell about a key."""
+"""Key rings and encrypted rows for tests, and what an exception could reveal about a key."""
 
 import json
 import traceback
@@ -52,7 +52,7 @@ def stored_credential(name: str = "Payments EU", site: str = "datadoghq.eu") -> 
 
 
 def told_by(error: BaseException, *, leave_out: str) -> str:
-    """All that `error` could tell: texts, arguments, and local variables of every frame.
+    """All that `error` could reveal: texts, arguments, and local variables of every frame.
 
     Causes and contexts are followed, suppressed ones too. Frames of the file `leave_out` (the
     test itself, which knows the key) are passed over.

@@ -1,8 +1,8 @@
 """Checks that a transaction takes no lock after the audit head's: two could deadlock otherwise.
 
-On PostgreSQL an act locks its own rows first and the record's head last, with its event. A
-statement that locks anything else after it could wait for a row that a second act holds, which
-waits for the head. SQLite has one lock for all, and shows the order all the same.
+On PostgreSQL an action locks its own rows first and the audit head last, with its event. A
+statement that locks anything else after it could wait for a row that a second action holds, which
+waits for the head. SQLite has a single lock, but shows the order as well.
 """
 
 import re
@@ -22,7 +22,7 @@ _LOCKS = re.compile(r"\s*(?:INSERT|UPDATE|DELETE)\b|.*\bFOR (?:NO KEY )?UPDATE\b
 
 
 class LockOrder:
-    """A database wrapper that notes what was locked after the head, transaction by transaction."""
+    """A database wrapper that records what each transaction locked after the head."""
 
     def __init__(self) -> None:
         self.wrong: list[str] = []

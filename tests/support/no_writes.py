@@ -1,4 +1,4 @@
-"""A database that takes no writes, for real: the database itself refuses them."""
+"""Databases and directories that really refuse writes."""
 
 import ctypes
 import resource

@@ -1,4 +1,4 @@
-"""A security key in software: what a browser would send for it, right or with one thing wrong."""
+"""A software security key: what a browser would send for it, valid or with one error."""
 
 import hashlib
 import json
@@ -18,7 +18,7 @@ Flag = AuthenticatorData.FLAG
 
 
 class SoftKey:
-    """One key of one person, stored as one of theirs."""
+    """A passkey that is stored for a person."""
 
     def __init__(self, person: Person, *, host: str = "testserver") -> None:
         self.person = person
@@ -34,7 +34,7 @@ class SoftKey:
     def answer(
         self, challenge: str, *, is_verified: bool = True, origin: str = "https://testserver"
     ) -> str:
-        """What the browser says when the key is used; `is_verified`: it checked its owner."""
+        """What the browser sends when the key is used; `is_verified`: it checked its owner."""
         flags = Flag.UP | (Flag.UV if is_verified else Flag(0))
         data = AuthenticatorData.create(self._rp_id_hash, flags, 1)
         client = self._client_data("webauthn.get", challenge, origin)
@@ -54,7 +54,7 @@ class SoftKey:
         return hashlib.sha256(self._host.encode()).digest()
 
     def registration(self, challenge: str, *, origin: str = "https://testserver") -> dict[str, Any]:
-        """What the browser says when the key is added."""
+        """What the browser sends when the key is added."""
         public = ES256.from_cryptography_key(self._key.public_key())  # type: ignore[no-untyped-call]
         credential = AttestedCredentialData.create(b"\0" * 16, self._id, public)
         data = AuthenticatorData.create(

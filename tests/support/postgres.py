@@ -28,7 +28,7 @@ def find_programs() -> Path | None:
 
 @contextmanager
 def throw_away_postgresql() -> Iterator[str]:
-    """Run a server; gives the URL of a database in it, to be asked for others too.
+    """Run a server; yields the URL of one of its databases.
 
     The server refuses to run as root, so root runs it as `postgres`. Raises RuntimeError when
     no server is installed.

@@ -1,7 +1,7 @@
 """A small OpenID Connect provider on a loopback port: real sockets, real signatures, and faults.
 
-It keeps to OpenID Connect Core and RFC 7636 where it is not told otherwise: codes are good once,
-the verifier must fit the challenge, the redirect address and the client's secret must be right.
+Unless a test changes it, it follows OpenID Connect Core and RFC 7636: codes work once, the verifier
+must match the challenge, and the redirect address and the client's secret must be correct.
 """
 
 import base64
@@ -43,14 +43,14 @@ class TestProvider:
 
     issuer: str = ""
     subject: str = "248289761001"
-    # What it says of the person beside the subject; never asked for, and never to be believed.
+    # Claims about the person besides the subject; never requested and never to be trusted.
     extra: Claims = field(default_factory=dict)
-    # When they signed in there, seconds before now, unless they are asked to anew.
+    # How many seconds ago they signed in there, unless asked to sign in again.
     signed_in_ago: int = 3600
     obeys_prompt: bool = True
     shows_page: bool = False
     sends_iss: bool = True
-    # Changes to what is sent: the claims, the token, the query of the answer, the metadata.
+    # Changes to what is sent: the claims, the token, the redirect's query, the metadata.
     change_claims: Callable[[Claims], Claims] = lambda claims: claims
     change_answer: Callable[[dict[str, str]], dict[str, str]] = lambda answer: answer
     change_metadata: Callable[[Claims], Claims] = lambda metadata: metadata
@@ -90,7 +90,7 @@ class TestProvider:
         return f"{query['redirect_uri']}?{urlencode(self.change_answer(answer))}"
 
     def token_for(self, form: dict[str, str], authorization: str) -> Claims | None:
-        """The answer of the token endpoint; None: refused."""
+        """The response of the token endpoint; None if refused."""
         query = self.codes.pop(form.get("code", ""), None)
         challenge = hashlib.sha256(form.get("code_verifier", "").encode()).digest()
         secret = quote_plus(CLIENT_SECRET)
@@ -134,7 +134,7 @@ def unsigned(claims: Claims) -> str:
 
 
 def signed_with_public_key(claims: Claims) -> str:
-    """An ID token whose HMAC key is the provider's public key, which everybody knows."""
+    """An ID token whose HMAC key is the provider's public key, which anyone can know."""
 
     def part(value: Claims | bytes) -> str:
         data = value if isinstance(value, bytes) else json.dumps(value).encode()
@@ -198,7 +198,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._send_json(answer)
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
     def _send_json(self, value: Claims, *, status: int = 200) -> None:
         self._send(status, json.dumps(value).encode(), {"Content-Type": "application/json"})

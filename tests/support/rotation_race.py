@@ -1,4 +1,4 @@
-"""Rotations against a service that goes on storing and opening secrets, in real processes.
+"""Rotations while a service keeps storing and decrypting secrets, in real processes.
 
 Run as a program over a migrated database; it exits 0 when no secret was ever lost.
 """
@@ -22,7 +22,7 @@ READINGS = 40
 
 
 def open_and_store_until_told(stop: int) -> None:
-    """Open every credential and store its keys anew, until the pipe `stop` is closed."""
+    """Decrypt every credential and store its keys again, until the pipe `stop` is closed."""
     os.set_blocking(stop, False)
     while True:
         for row_id in Credential.objects.values_list("pk", flat=True):
