@@ -168,7 +168,7 @@ def _evidence() -> Iterator[Scene]:
     )
     yield Scene(
         title="Verify the audit log offline",
-        text="An evidence bundle is a ZIP file that its own verify.py checks with Python alone.",
+        text="An evidence bundle is a ZIP file that anyone can check with Python alone.",
         steps=[
             Step(
                 text="See the newest checkpoint and the last verification.",
@@ -177,8 +177,8 @@ def _evidence() -> Iterator[Scene]:
                 path=reverse("evidence-detail"),
             ),
             Step(
-                text="Download a bundle, unpack it and run python3 verify.py in its folder.",
-                label="Make a bundle",
+                text="Download a bundle and run python3 connections/verifier/verify.py on it.",
+                label="Create a bundle",
                 person=AUDITOR,
                 path=reverse("bundle-new"),
             ),
