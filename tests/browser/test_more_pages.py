@@ -45,7 +45,7 @@ def test_a_page_of_a_new_service_is_accessible_and_in_bounds(
 
 def test_the_chart_of_one_day_leaves_room_for_the_list(open_demo_as: Callable[..., Page]) -> None:
     page = open_demo_as("auditor")
-    page.goto("/deletions/?q=contract")
+    page.goto("/deletions/?q=warehouse")
     chart = page.locator("svg.bars")
     assert len(chart.locator("title").all()) == 1
     box = chart.bounding_box()
@@ -58,7 +58,7 @@ def test_a_filter_chip_shows_its_whole_text(open_demo_as: Callable[..., Page]) -
     page.goto("/deletions/")
     page.get_by_text("More", exact=True).click()
     chips = page.locator(".chip input[type=text]:visible")
-    assert chips.count() > 4
+    assert chips.count() >= 4
     for chip in chips.all():
         chip.fill(chip.get_attribute("placeholder") or "")
         assert chip.evaluate("(one) => one.scrollWidth <= one.clientWidth")

@@ -22,7 +22,7 @@ from tests.support.rows import rows_of
 
 pytestmark = pytest.mark.slow
 
-KEPT_MESSAGE = "Recorded locally, waiting for the database."
+KEPT_MESSAGE = "Saved on this server, waiting for the database."
 DISCONNECT_OTHERS = """
 SELECT pg_terminate_backend(pid) FROM pg_stat_activity
 WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()
@@ -149,7 +149,7 @@ def test_a_response_that_a_worker_could_not_record_is_recorded_at_the_next_start
         with stack.start("worker") as worker:
             assert world.wait_until(lambda: world.deletes_received(connection_id) == 1, seconds=30)
             with outage_of(stack):
-                worker.wait_for_line("It is kept in")
+                worker.wait_for_line("It is saved in")
                 assert worker.end() == 0
         assert stack.stored()[connection_id]["state"] == "sending"
         assert stack.run("worker", "--once").returncode == 0
@@ -174,7 +174,7 @@ def test_a_database_connection_cut_while_sending_is_reopened_and_nothing_is_kept
             row = stack.settled()[connection_id]
             assert (row["outcome"], row["answers_recorded"]) == ("deleted", 1)
             assert worker.end() == 0
-        assert "It is kept in" not in worker.output
+        assert "It is saved in" not in worker.output
 
 
 def test_the_command_reports_where_the_response_is_kept_and_an_unknown_outcome(
