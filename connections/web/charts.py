@@ -70,12 +70,12 @@ def build_day_chart(
     first, last = days.days[0].date, days.days[-1].date
     period = _day(last) if first == last else f"{_day(first)} to {_day(last)}"
     built = build_chart(
-        label=f"{what} a day, {period}, UTC",
+        label=f"{what} per day, {period}, UTC",
         first_column="Day",
         series=series,
         rows=((day.date, _day(day.date), day.counts) for day in days.days),
     )
-    built["note"] = "Older ones aren’t in the chart." if days.has_older else ""
+    built["note"] = "The chart leaves out older ones." if days.has_older else ""
     return built
 
 

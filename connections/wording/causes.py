@@ -46,11 +46,11 @@ _TEXTS: dict[str, str] = {
         "or lack the permission."
     ),
     Cause.NOT_FOUND: "Datadog found no such connection (404).",
-    Cause.WRONG_404: "A 404 arrived that is not in Datadog’s format, perhaps from a proxy.",
+    Cause.WRONG_404: "The 404 isn’t in Datadog’s format. It might come from a proxy.",
     Cause.REQUEST_TIMEOUT: "Datadog timed out waiting for the request (408).",
     Cause.RATE_LIMITED: "Datadog rate limited the request (429).",
     Cause.REDIRECT: "The response redirects elsewhere (3xx). Org Admin never follows redirects.",
-    Cause.SERVER_ERROR: "Datadog had an internal failure (5xx).",
+    Cause.SERVER_ERROR: "Datadog failed internally (5xx).",
     Cause.UNEXPECTED_STATUS: "The response has a status that Datadog doesn’t document.",
     # A 200 with an unusable body.
     Cause.BODY_CUT: "The response was cut before its end.",

@@ -212,7 +212,7 @@ def _approval_health(gaps: ApprovalGaps) -> HealthRow:
         text = " ".join(f"{_some_names(names)}: {warning}" for warning, names in gaps.too_few)
         return HealthRow(badge=_TOO_FEW_APPROVERS, text=text)
     if gaps.alone:
-        return HealthRow(badge=_NOT_REQUIRED, text=_some_names(gaps.alone))
+        return HealthRow(badge=_NOT_REQUIRED, text=f"for {_some_names(gaps.alone)}")
     return HealthRow(badge=_REQUIRED, text="for every credential")
 
 

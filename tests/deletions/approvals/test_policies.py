@@ -41,7 +41,7 @@ def test_the_overview_lists_credentials_without_approval_and_those_without_enoug
     client = client_of(victor)
     assert f"Payments US: {NO_APPROVER}" in read(client.get("/")).text
     Credential.objects.update(policy=ApprovalPolicy.NONE)
-    assert "Not required Payments US" in read(client.get("/")).text
+    assert "Not required for Payments US" in read(client.get("/")).text
 
 
 def test_doctor_reports_the_same(guarded: Credential, linus: Person, barbara: Person) -> None:
