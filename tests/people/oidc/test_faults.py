@@ -13,6 +13,7 @@ from django.test import Client
 from pytest_django import Settings
 
 from connections.models import AuditEvent, Person
+from connections.people.oidc.exchange import ProviderExchange
 from tests.people.oidc.support import START, connect, sign_in_at_provider
 from tests.support.provider import (
     Claims,
@@ -306,11 +307,18 @@ def test_valid_metadata_is_accepted(
 
 
 def test_a_malformed_issuer_gets_no_request(
-    client: Client, db: None, provider: TestProvider, settings: Settings
+    client: Client,
+    db: None,
+    provider: TestProvider,
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    fetched: list[str] = []
+    monkeypatch.setattr(ProviderExchange, "fetch", lambda exchange, url: fetched.append(url))
     for issuer in ("http://[", "sso.example.com", f"{provider.issuer}#", "http://192.0.2.1"):
         settings.OIDC_ISSUER = issuer
         assert client.get(START).status_code == 502
+    assert fetched == []
 
 
 def test_an_unreachable_provider_is_named_and_passwords_still_work(
