@@ -73,10 +73,14 @@ class Running:
     def wait_for_line(self, text: str) -> str:
         """The first line that contains the text; waits for it."""
         for _ in until(PATIENCE):
+            has_ended = self.process.poll() is not None
+            if has_ended:
+                # Its last lines might not have been read yet.
+                self._reader.join(PATIENCE)
             for line in list(self.lines):
                 if text in line:
                     return line
-            assert self.process.poll() is None, self.output
+            assert not has_ended, self.output
         raise AssertionError(f"no line with {text!r} came:\n{self.output}")
 
     def end(self, number: signal.Signals = signal.SIGTERM) -> int:
