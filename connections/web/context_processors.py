@@ -1,5 +1,6 @@
 """Template variables that every page has: navigation, theme, signed-in person."""
 
+from dataclasses import dataclass
 from typing import Any
 
 from django.conf import settings
@@ -41,8 +42,18 @@ def _chosen(request: HttpRequest, name: str) -> str:
     return chosen if chosen in APPEARANCE[name] else APPEARANCE[name][0]
 
 
-def _nav(request: HttpRequest) -> list[dict[str, Any]]:
-    """The entries of the navigation; `count` is how many items there need this person."""
+@dataclass(frozen=True, kw_only=True)
+class NavItem:
+    """One entry of the navigation; `count` is how many items there need this person."""
+
+    label: str
+    url: str
+    is_current: bool
+    count: int | None
+
+
+def _nav(request: HttpRequest) -> list[NavItem]:
+    """The entries of the navigation that this person can open."""
     if signed_in_person(request) is None:
         return []
     actor = actor_of(request)
@@ -60,12 +71,12 @@ def _nav(request: HttpRequest) -> list[dict[str, Any]]:
         entries += [("People", "person-list"), ("Notifications", "notice-list")]
     waiting = _count_awaiting_approval(actor) if permissions.can_approve_any(actor) else 0
     return [
-        {
-            "label": label,
-            "url": reverse(name),
-            "current": _is_current(request, reverse(name)),
-            "count": waiting or None if name == "deletion-list" else None,
-        }
+        NavItem(
+            label=label,
+            url=reverse(name),
+            is_current=_is_current(request, reverse(name)),
+            count=waiting or None if name == "deletion-list" else None,
+        )
         for label, name in entries
     ]
 

@@ -17,6 +17,13 @@ def join_names(names: Sequence[str]) -> str:
     return f"{', '.join(names[:-1])} and {names[-1]}"
 
 
+def join_some_names(names: Sequence[str], *, limit: int) -> str:
+    """The names, or the first `limit` of them: "Labs, Mobile and 3 more"."""
+    if len(names) <= limit:
+        return join_names(names)
+    return f"{', '.join(names[:limit])} and {len(names) - limit} more"
+
+
 def effect_text(*, source: str, sink: str, types: Sequence[str]) -> str:
     """What stops working: "Labs loses access to ML Platform’s metrics."."""
     what = join_names([_TYPES.get(kind, kind) for kind in types]) or "data"

@@ -62,7 +62,7 @@ class Command(OrgAdminCommand):
                 "writable for this user, or free space, then start again."
             ) from None
         own_address = serving.local_address(listener, host=host)
-        # Whoever reads the announcement might send a signal before the supervisor handles it.
+        # A signal sent on reading the announcement might come before the supervisor handles it.
         signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
         self._announce(serving.public_address(own_address), own_address=own_address)
         # It must not be open in the process that replaces this one.

@@ -15,8 +15,9 @@ from connections.inventory.inventory import (
 )
 from connections.models import Deletion, Sync
 from connections.web.deletions.status_section import review_url
-from connections.wording import Badge, join_names
+from connections.wording import Badge
 from connections.wording.causes import failure_text
+from connections.wording.connections import join_some_names
 from connections.wording.statuses import ConnectionStatus
 
 # How many failed orgs a message names for one cause.
@@ -81,17 +82,12 @@ def sync_text(listings: list[Sync]) -> str:
     for listing in failed:
         why = failure_text(cause=listing.cause, http_status=listing.http_status)
         names.setdefault(why, []).append(listing.credential.name)
-    sentences += [f"{_some_names(those)}: {why}" for why, those in names.items()]
+    sentences += [
+        f"{join_some_names(those, limit=MOST_NAMES)}: {why}" for why, those in names.items()
+    ]
     if failed:
         sentences.append("Older data is shown.")
     return " ".join(sentences)
-
-
-def _some_names(names: list[str]) -> str:
-    # The page has a line for each.
-    if len(names) <= MOST_NAMES:
-        return join_names(names)
-    return f"{', '.join(names[:MOST_NAMES])} and {len(names) - MOST_NAMES} more"
 
 
 def failed_syncs(coverage: Coverage) -> list[tuple[Sync, datetime | None]]:

@@ -63,9 +63,9 @@ def _with_present(events: list[TimelineEntry], *, seen: ConnectionHistory) -> li
     last_seen_at = max(each.last_seen_at for each in seen.observations)
     if seen.is_listed:
         return [*events, TimelineEntry(tone="ok", icon="check", title="Listed", at=last_seen_at)]
-    sights = (event for event in reversed(seen.events) if is_observation(event))
-    told = next((event for event in sights if event.at > last_seen_at), None)
-    at = told.at if told else last_seen_at
+    observed = (event for event in reversed(seen.events) if is_observation(event))
+    later_event = next((event for event in observed if event.at > last_seen_at), None)
+    at = later_event.at if later_event else last_seen_at
     gone = TimelineEntry(
         tone="muted",
         icon="minus",
@@ -76,7 +76,7 @@ def _with_present(events: list[TimelineEntry], *, seen: ConnectionHistory) -> li
     later = (
         number
         for number, each in enumerate(events)
-        if each.at and (each.at > at or (told and each.evidence_number == told.seq))
+        if each.at and (each.at > at or (later_event and each.evidence_number == later_event.seq))
     )
     place = next(later, len(events))
     return [*events[:place], gone, *events[place:]]

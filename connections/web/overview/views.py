@@ -38,6 +38,7 @@ from connections.wording import (
     no_worker_text,
 )
 from connections.wording.causes import failure_text
+from connections.wording.connections import join_some_names
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -209,16 +210,13 @@ def _credential_health(credentials: list[Credential]) -> HealthRow:
 
 def _approval_health(gaps: ApprovalGaps) -> HealthRow:
     if gaps.too_few:
-        text = " ".join(f"{_some_names(names)}: {warning}" for warning, names in gaps.too_few)
+        text = " ".join(
+            f"{join_some_names(names, limit=2)}: {warning}" for warning, names in gaps.too_few
+        )
         return HealthRow(badge=_TOO_FEW_APPROVERS, text=text)
     if gaps.alone:
-        return HealthRow(badge=_NOT_REQUIRED, text=f"for {_some_names(gaps.alone)}")
+        return HealthRow(badge=_NOT_REQUIRED, text=f"for {join_some_names(gaps.alone, limit=2)}")
     return HealthRow(badge=_REQUIRED, text="for every credential")
-
-
-def _some_names(names: list[str]) -> str:
-    more = len(names) - 2
-    return ", ".join(names) if more <= 0 else f"{', '.join(names[:2])} and {more} more"
 
 
 def overview_detail(request: HttpRequest) -> HttpResponse:
