@@ -174,7 +174,7 @@ def test_the_navigation_contains_only_what_a_person_can_see(
 ) -> None:
     client = client_of(request.getfixturevalue(who))
     page = client.get(reverse("account_change_password"))
-    assert [entry["label"] for entry in page.context["nav"]] == labels
+    assert [entry.label for entry in page.context["nav"]] == labels
 
 
 def test_a_person_without_a_role_sees_who_can_give_one(
