@@ -197,6 +197,7 @@ class Migration(migrations.Migration):
                 id=own_uuid(),
                 session_epoch=PositiveIntegerField(default=0),
                 may_break_glass=BooleanField(default=False),
+                wants_change_emails=BooleanField(default=True),
                 groups=ManyToManyField(
                     blank=True,
                     help_text="The groups this user belongs to. A user will get all permissions granted to each of their groups.",
@@ -343,6 +344,7 @@ class Migration(migrations.Migration):
                 "indexes": [
                     Index(fields=["site", "connection_id", "-last_seen_at"], name="snapshot_of"),
                     Index(fields=["site", "source_org_id", "sink_org_id"], name="snapshot_of_orgs"),
+                    Index(fields=["site", "sink_org_id"], name="snapshot_of_sink"),
                 ],
                 "constraints": [
                     UniqueConstraint(
@@ -706,6 +708,134 @@ class Migration(migrations.Migration):
                         condition=~Q(removed_by=F("protector")), name="nobody_removes_their_own"
                     )
                 ]
+            },
+        ),
+        CreateModel(
+            name="Org",
+            fields=columns(
+                id=own_number(),
+                site=CharField(max_length=100),
+                org_id=CharField(max_length=64),
+                name=CharField(blank=True, max_length=1000),
+                name_is_own=BooleanField(default=False),
+                first_seen_at=DateTimeField(),
+                established_at=DateTimeField(),
+            ),
+            options={
+                "ordering": ("name", "site", "org_id"),
+                "constraints": [
+                    UniqueConstraint(fields=("site", "org_id"), name="one_row_per_org")
+                ],
+            },
+        ),
+        CreateModel(
+            name="KnownConnection",
+            fields=columns(
+                id=own_number(),
+                site=CharField(max_length=100),
+                connection_id=UUIDField(),
+                source_org_id=CharField(max_length=64),
+                sink_org_id=CharField(max_length=64),
+                connection_types=JSONField(),
+                created_at=DateTimeField(null=True),
+                creator_id=CharField(blank=True, max_length=64),
+                creator_name=CharField(blank=True, max_length=1000),
+                creator_is_disabled=BooleanField(null=True),
+                creator_is_service_account=BooleanField(null=True),
+                is_present=BooleanField(default=True),
+                established_at=DateTimeField(),
+                last_shown_at=DateTimeField(),
+                lost_at=DateTimeField(null=True),
+            ),
+            options={
+                "indexes": [
+                    Index(fields=["site", "source_org_id", "sink_org_id"], name="known_of_orgs"),
+                    Index(
+                        fields=["site"], condition=Q(lost_at__isnull=False), name="known_and_lost"
+                    ),
+                ],
+                "constraints": [
+                    UniqueConstraint(
+                        fields=("site", "connection_id"), name="one_row_per_known_connection"
+                    ),
+                    CheckConstraint(
+                        condition=Q(lost_at__isnull=True) | Q(is_present=True),
+                        name="only_a_present_connection_gets_lost",
+                    ),
+                ],
+            },
+        ),
+        CreateModel(
+            name="Change",
+            fields=columns(
+                id=own_uuid(),
+                number=BigIntegerField(unique=True),
+                kind=CharField(
+                    choices=[
+                        ("appeared", "Appeared"),
+                        ("removed", "Removed"),
+                        ("recreated", "Recreated"),
+                        ("types_changed", "Types Changed"),
+                        ("creator_changed", "Creator Changed"),
+                        ("org_renamed", "Org Renamed"),
+                    ],
+                    max_length=16,
+                ),
+                site=CharField(max_length=100),
+                connection_id=UUIDField(null=True),
+                org_id=CharField(blank=True, max_length=64),
+                org_name=CharField(blank=True, max_length=1000),
+                source_org_id=CharField(blank=True, max_length=64),
+                source_org_name=CharField(blank=True, max_length=1000),
+                sink_org_id=CharField(blank=True, max_length=64),
+                sink_org_name=CharField(blank=True, max_length=1000),
+                before=JSONField(null=True),
+                after=JSONField(null=True),
+                widened=BooleanField(null=True),
+                newly_visible=BooleanField(default=False),
+                needs_attention=BooleanField(default=False),
+                earliest_at=DateTimeField(),
+                detected_at=DateTimeField(),
+                deletion=ForeignKey(
+                    null=True,
+                    on_delete=PROTECT,
+                    related_name="changes",
+                    to="connections.deletion",
+                ),
+                observed_by=JSONField(default=list),
+                not_checked_by=JSONField(default=list),
+                search_text=TextField(),
+                acknowledged_at=DateTimeField(null=True),
+                acknowledged_by=person(null=True),
+                note=TextField(blank=True),
+            ),
+            options={
+                "ordering": ("-number",),
+                "indexes": [
+                    Index(fields=["kind", "number"], name="changes_by_kind"),
+                    Index(fields=["site", "number"], name="changes_by_site"),
+                    Index(fields=["connection_id", "number"], name="changes_of_connection"),
+                    Index(fields=["source_org_id", "number"], name="changes_by_source"),
+                    Index(fields=["sink_org_id", "number"], name="changes_by_sink"),
+                    Index(
+                        fields=["org_id", "number"], condition=~Q(org_id=""), name="changes_of_org"
+                    ),
+                    Index(
+                        fields=["number"],
+                        condition=Q(needs_attention=True, acknowledged_at__isnull=True),
+                        name="changes_to_acknowledge",
+                    ),
+                ],
+                "constraints": [
+                    CheckConstraint(
+                        condition=Q(
+                            acknowledged_at__isnull=True, acknowledged_by__isnull=True, note=""
+                        )
+                        | Q(acknowledged_at__isnull=False, acknowledged_by__isnull=False)
+                        & ~Q(note=""),
+                        name="acknowledged_by_a_person_with_a_note",
+                    ),
+                ],
             },
         ),
         CreateModel(

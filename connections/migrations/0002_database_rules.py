@@ -27,6 +27,7 @@ ATTEMPT = "connections_attempt"
 APPROVAL = "connections_approval"
 REVIEW = "connections_breakglassreview"
 PERSON = "connections_person"
+CHANGE = "connections_change"
 
 
 # --- Text search: FTS5 trigrams on SQLite, pg_trgm on PostgreSQL ---
@@ -77,6 +78,10 @@ SEARCH = {
         """
         CREATE INDEX event_search ON connections_auditevent
         USING gin (UPPER(sentence) gin_trgm_ops)
+        """,
+        """
+        CREATE INDEX change_search ON connections_change
+        USING gin (search_text gin_trgm_ops)
         """,
     ),
 }
@@ -150,6 +155,20 @@ NEW_LIFTING = (
     f"NOT EXISTS (SELECT 1 FROM {LIFTING} WHERE id = NEW.id OR protection_id = NEW.protection_id)"
     " AND NEW.removed_by_id <> NEW.protector_id AND NEW.protector_id ="
     f" (SELECT protected_by_id FROM {PROTECTION} WHERE id = NEW.protection_id)"
+)
+
+# The number orders changes by their commits, so that a reader who asks for newer ones misses none.
+NEW_CHANGE = (
+    f"NEW.number = (SELECT COALESCE(MAX(number), 0) + 1 FROM {CHANGE})"
+    f" AND NEW.acknowledged_at IS NULL AND NOT EXISTS (SELECT 1 FROM {CHANGE} WHERE id = NEW.id)"
+)
+CHANGED = (
+    "id, number, kind, site, connection_id, org_id, org_name, source_org_id, source_org_name, "
+    "sink_org_id, sink_org_name, before, after, widened, newly_visible, needs_attention, "
+    "earliest_at, detected_at, deletion_id, observed_by, not_checked_by, search_text"
+).split(", ")
+ACKNOWLEDGES = (
+    f"OLD.acknowledged_at IS NULL AND NEW.acknowledged_at IS NOT NULL AND {unchanged(*CHANGED)}"
 )
 
 
@@ -289,6 +308,7 @@ def rules(vendor):
         *append_only(vendor, VERIFICATION, NEW_VERIFICATION),
         *append_only(vendor, PROTECTION, NEW_PROTECTION),
         *append_only(vendor, LIFTING, NEW_LIFTING),
+        *append_only(vendor, CHANGE, NEW_CHANGE, ACKNOWLEDGES),
         Rule(
             DELETION,
             "request",

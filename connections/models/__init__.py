@@ -11,6 +11,7 @@ from connections.models.audit import (
     render_references,
     with_values,
 )
+from connections.models.changes import Change, KnownConnection, Org
 from connections.models.credentials import (
     AccessKind,
     ApprovalPolicy,
@@ -59,13 +60,16 @@ __all__ = [
     "AuditHead",
     "AuditVerification",
     "BreakGlassReview",
+    "Change",
     "Checkpoint",
     "Credential",
     "CredentialAccess",
     "Deletion",
     "EventCode",
     "KeyPair",
+    "KnownConnection",
     "Notification",
+    "Org",
     "OrgConnectionKey",
     "OrgConnectionSnapshot",
     "Outcome",

@@ -113,6 +113,7 @@ class OrgConnectionSnapshot(SnapshotFields):
         indexes = [
             models.Index(fields=["site", "connection_id", "-last_seen_at"], name="snapshot_of"),
             models.Index(fields=["site", "source_org_id", "sink_org_id"], name="snapshot_of_orgs"),
+            models.Index(fields=["site", "sink_org_id"], name="snapshot_of_sink"),
         ]
 
     def __str__(self) -> str:

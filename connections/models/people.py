@@ -30,6 +30,8 @@ class Person(AbstractUser):
     session_epoch = models.PositiveIntegerField(default=0)
     # Separate from all roles; administrators don't have it automatically.
     may_break_glass = models.BooleanField(default=False)
+    # For Operators and Approvers: emails about changes that need attention.
+    wants_change_emails = models.BooleanField(default=True)
 
     class Meta:
         verbose_name_plural = "people"
