@@ -32,6 +32,10 @@ class ConflictError(DomainError):
     """The object is no longer in a state that allows the action."""
 
 
+class OvertakenError(ConflictError):
+    """Someone else, or the same person in another tab, was first. The status says what they did."""
+
+
 class UnavailableError(DomainError):
     """No request can be made with this credential; `cause` says why. Nothing was sent."""
 

@@ -14,7 +14,12 @@ from connections.access import permissions
 from connections.access.actor import Actor
 from connections.audit import personal_data
 from connections.core import clock
-from connections.core.errors import ConflictError, InvalidInputError, has_visible_text
+from connections.core.errors import (
+    ConflictError,
+    InvalidInputError,
+    OvertakenError,
+    has_visible_text,
+)
 from connections.deletions import lifecycle, states, verification
 from connections.deletions.states import Approve, EndRound, Settle
 from connections.deletions.verification import RecheckResult
@@ -109,7 +114,7 @@ def decline_deletion(*, deletion: Deletion, actor: Actor, reason: str) -> Deleti
     One that is still present after an attempt stays open: its approval round ends, so that the
     approvals given in it no longer count.
 
-    Raises PermissionDenied, InvalidInputError without a reason, ConflictError when too late.
+    Raises PermissionDenied, InvalidInputError without a reason, OvertakenError when too late.
     """
     _require_approver(deletion=deletion, actor=actor)
     if not has_visible_text(reason):
@@ -163,7 +168,7 @@ def _require_awaiting_approval(deletion: Deletion) -> None:
     # A still-present deletion never expires; its window has been renewed by now.
     is_over = deletion.state == State.REQUESTED and states.has_expired(deletion, now=clock.now())
     if is_over or not states.is_awaiting_approval(deletion):
-        raise ConflictError("This deletion isn't waiting for approval. Reload to see its status.")
+        raise OvertakenError("This deletion is no longer waiting for approval.")
 
 
 def _require_declinable(deletion: Deletion) -> None:
@@ -196,11 +201,11 @@ def _decide(
             )
     except IntegrityError:
         _require_undecided(deletion=deletion, actor=actor)
-        raise ConflictError(states.MOVED_ON) from None
+        raise OvertakenError(states.MOVED_ON) from None
     return now
 
 
 def _require_undecided(*, deletion: Deletion, actor: Actor) -> None:
     decided = deletion.approvals.filter(approver=actor.person, round=deletion.approval_round)
     if decided.exists():
-        raise ConflictError("You already approved or declined this deletion.")
+        raise OvertakenError("You already approved or declined this deletion.")

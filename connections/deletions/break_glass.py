@@ -10,7 +10,12 @@ from connections.access import permissions, visibility
 from connections.access.actor import Actor
 from connections.audit import EventCode, personal_data
 from connections.core import clock
-from connections.core.errors import ConflictError, InvalidInputError, has_visible_text
+from connections.core.errors import (
+    ConflictError,
+    InvalidInputError,
+    OvertakenError,
+    has_visible_text,
+)
 from connections.deletions import lifecycle, reviews, sending, states
 from connections.deletions.lifecycle import LONGEST_REASON
 from connections.deletions.states import Confirm
@@ -89,8 +94,8 @@ def _require_missing_approvals(deletion: Deletion) -> None:
         )
     is_expired = states.has_expired(deletion, now=clock.now())
     if is_expired or not states.is_awaiting_approval(deletion):
-        raise ConflictError(
-            "This deletion isn't waiting for approval, so it doesn't need break glass."
+        raise OvertakenError(
+            "This deletion is no longer waiting for approval, so break glass doesn't apply."
         )
 
 
@@ -155,7 +160,7 @@ def review_break_glass(*, deletion: Deletion, actor: Actor, note: str) -> Deleti
                 details={"reason": note.strip(), "reviewed_at": now.isoformat()},
             )
     except IntegrityError:
-        raise ConflictError("Another person already reviewed it.") from None
+        raise OvertakenError("Another person already reviewed it.") from None
     return deletion
 
 

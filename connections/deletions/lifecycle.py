@@ -12,7 +12,12 @@ from connections.access.actor import Actor, person_actor
 from connections.audit import lookups, personal_data
 from connections.core import clock
 from connections.core.causes import Cause
-from connections.core.errors import ConflictError, InvalidInputError, has_visible_text
+from connections.core.errors import (
+    ConflictError,
+    InvalidInputError,
+    OvertakenError,
+    has_visible_text,
+)
 from connections.deletions import history, reviews, sending, states, time_limits
 from connections.deletions.reviews import Review, ReviewChangedError
 from connections.deletions.states import BecomeUnknown, Confirm, EndRound, Settle
@@ -304,7 +309,7 @@ def execute_deletion(
     lapse_approvals(deletion=deletion, actor=actor)
     if states.is_awaiting_approval(deletion):
         again = "needs approval again" if deletion.epoch else "still needs approval"
-        raise ConflictError(f"This deletion {again}. {attempt_facts.nothing_new_of(deletion)}")
+        raise OvertakenError(f"This deletion {again}. {attempt_facts.nothing_new_of(deletion)}")
     if not is_awaiting_confirmation(deletion):
         return deletion
     if not can_confirm(deletion=deletion, person=actor.person):
@@ -384,15 +389,13 @@ def can_confirm(*, deletion: Deletion, person: Person | None) -> bool:
 def withdraw_deletion(*, deletion: Deletion, actor: Actor, reason: str = "") -> Deletion:
     """Withdraw it, unless an attempt may have worked.
 
-    Raises PermissionDenied, and ConflictError when it is too late.
+    Raises PermissionDenied, and OvertakenError when it is too late.
     """
     permissions.require(
         permissions.can_withdraw(actor, deletion=deletion), "withdraw this deletion"
     )
     if not can_be_withdrawn(deletion):
-        raise ConflictError(
-            "This deletion can't be withdrawn any longer. Reload to see its status."
-        )
+        raise OvertakenError("This deletion can no longer be withdrawn.")
     sentence = audit.Sentence(
         "{actor} withdrew the deletion of {connection}. {facts}",
         actor=personal_data.name_of(actor),
@@ -424,13 +427,13 @@ def can_be_withdrawn(deletion: Deletion) -> bool:
 def close_deletion(*, deletion: Deletion, actor: Actor, reason: str) -> Deletion:
     """Settle an unknown or still-present deletion as unresolved; never counted as deleted.
 
-    Raises PermissionDenied, InvalidInputError without a reason, ConflictError in other states.
+    Raises PermissionDenied, InvalidInputError without a reason, OvertakenError in other states.
     """
     permissions.require(
         permissions.can_use(actor, credential_id=deletion.credential_id), "close a deletion"
     )
     if deletion.state not in {State.UNKNOWN, State.STILL_PRESENT}:
-        raise ConflictError("Only a deletion with an unknown outcome or no effect can be closed.")
+        raise OvertakenError("Only a deletion with an unknown outcome or no effect can be closed.")
     if not has_visible_text(reason):
         raise InvalidInputError({"reason": "Enter a reason for closing it as unresolved."})
     sentence = audit.Sentence(

@@ -7,7 +7,7 @@ from connections.access import permissions
 from connections.access.actor import Actor
 from connections.core import clock
 from connections.core.causes import Cause
-from connections.core.errors import ConflictError
+from connections.core.errors import ConflictError, OvertakenError
 from connections.deletions import states, time_limits, verification
 from connections.deletions.states import (
     BecomeStillPresent,
@@ -39,7 +39,7 @@ def check_deletion(*, deletion: Deletion, actor: Actor) -> Deletion:
     elif deletion.state == State.SENDING:
         raise ConflictError("The DELETE is in progress. Wait for the response.")
     else:
-        raise ConflictError("This deletion has nothing to check with Datadog.")
+        raise OvertakenError("This deletion has nothing to check with Datadog.")
     return deletion
 
 

@@ -17,12 +17,12 @@ from connections import audit
 from connections.access.actor import Actor
 from connections.core import clock
 from connections.core.causes import Cause
-from connections.core.errors import ConflictError
+from connections.core.errors import OvertakenError
 from connections.datadog.responses import AttemptResult, DeleteResponse
 from connections.deletions import time_limits
 from connections.models import Approval, ApprovalPolicy, Deletion, Outcome, State
 
-MOVED_ON = "The status just changed. Reload and try again."
+MOVED_ON = "The status just changed, so your action wasn't recorded."
 # An event repeats those of these times that its transition sets, so that verification can compare
 # them with the row.
 _TIMES = ("confirmed_at", "approved_at", "sending_at", "settled_at", "break_glass_at")
@@ -321,9 +321,9 @@ def apply(
 def apply_or_refuse(
     deletion: Deletion, *, transition: Transition, actor: Actor, events: Sequence[audit.EventDraft]
 ) -> None:
-    """`apply`, where a person has to know: raises ConflictError when another process was first."""
+    """`apply`, where a person has to know: raises OvertakenError when another process was first."""
     if not apply(deletion, transition=transition, actor=actor, events=events):
-        raise ConflictError(MOVED_ON)
+        raise OvertakenError(MOVED_ON)
 
 
 def next_verification_at(*, settled_at: datetime, now: datetime) -> datetime | None:

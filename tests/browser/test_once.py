@@ -75,7 +75,9 @@ def test_a_second_tab_is_redirected_to_the_deletion_started_in_the_first(desk: D
     assert Deletion.objects.count() == 1
 
 
-def test_a_later_second_tab_shows_that_the_connection_changed(desk: Desk, watch: Watch) -> None:
+def test_a_later_second_tab_shows_the_deletion_that_ended_meanwhile(
+    desk: Desk, watch: Watch
+) -> None:
     second = desk.page.context.new_page()
     other = Desk(
         page=second, credential=desk.credential, connection=desk.connection, world=desk.world
@@ -91,11 +93,12 @@ def test_a_later_second_tab_shows_that_the_connection_changed(desk: Desk, watch:
 
     notice = other.page.get_by_role("alert").get_by_role("heading")
     expect(notice).to_have_text(
-        "The connection changed since you opened this page. Nothing was sent. Review it again."
+        "A deletion of this connection ended after you opened this page. No new DELETE was sent."
     )
     expect(notice).to_be_focused()
-    expect(other.page.get_by_text("Details unavailable")).to_be_visible()
-    expect(other.page.get_by_label("Reason")).to_have_value(REASON)
+    expect(other.outcome).to_have_attribute("data-outcome", "deleted")
+    expect(other.page.get_by_text("Deleted and verified")).to_be_visible()
+    expect(other.delete_button).to_have_count(0)
     assert_deleted_once(desk)
     assert Deletion.objects.count() == 1
 
@@ -220,6 +223,26 @@ def test_a_lost_response_links_to_the_deletion(desk: Desk, watch: Watch) -> None
         "Deleted and verified: Datadog returned 200 and no longer lists the connection."
     )
     assert_deleted_once(desk)
+
+
+def test_a_server_that_never_responds_is_given_up_and_the_page_links_to_the_deletion(
+    desk: Desk, watch: Watch
+) -> None:
+    watch.expect("htmx:(timeout|afterRequest)")
+    desk.fill()
+    assert desk.page.evaluate("htmx.config.timeout") == 75_000
+    desk.page.evaluate("htmx.config.timeout = 500")
+    desk.page.route("**/deletions/**", lambda route: None)
+    desk.delete_button.click()
+
+    notice = desk.page.get_by_role(
+        "heading", name="No response from Org Admin. The DELETE might have been sent."
+    )
+    expect(notice).to_be_focused()
+    expect(desk.page.get_by_role("link", name="Cancel")).to_have_count(0)
+    link = desk.page.get_by_role("link", name="View the deletion")
+    request_id = desk.page.locator("input[name=request_id]").input_value()
+    expect(link).to_have_attribute("href", re.compile(f"request_id={request_id}"))
 
 
 def test_a_lost_response_to_a_form_that_sends_nothing_does_not_mention_sending(

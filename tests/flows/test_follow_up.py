@@ -157,7 +157,7 @@ def test_a_deletion_that_was_sent_cannot_be_withdrawn(desk: Desk) -> None:
     page = read(desk.client.post(f"/deletions/{desk.deletion().pk}/withdraw/"))
 
     assert page.status == 409
-    assert "This deletion can't be withdrawn any longer" in page.text
+    assert "This deletion can no longer be withdrawn" in page.text
 
 
 @pytest.fixture

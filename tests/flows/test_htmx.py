@@ -116,7 +116,7 @@ def test_a_refused_action_keeps_its_http_status_and_explains_itself_in_the_outco
     page = read(post_htmx(desk.client, url, {}, target="outcome"))
 
     assert page.status == 409
-    assert "This deletion can't be withdrawn any longer" in page.text
+    assert "This deletion can no longer be withdrawn" in page.text
     assert page.outcome["data-outcome"] == "deleted"
 
 

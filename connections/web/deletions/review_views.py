@@ -28,11 +28,13 @@ from connections.web.deletions.review import (
 from connections.web.deletions.views import (
     deletions_with_details,
     error_status_and_text,
+    notice_about,
     render_outcome,
     respond,
 )
 from connections.web.reauthentication import requires_reauthentication
 from connections.web.support import actor_of, wants_fragment
+from connections.wording import Badge, attempt_facts
 
 REVIEW = "connections/deletion_review.html"
 
@@ -132,17 +134,37 @@ def _request_deletion(request: HttpRequest) -> HttpResponse:
             confirmation=typed["confirmation"],
         )
     except ReviewChangedError as changed:
-        form = deletion_form(
-            changed.review, typed=request.POST.dict(), request_id=form.request_id_or_none
-        )
-        return _review_page(
-            request, review=changed.review, form=form, notice=str(changed), status=409
-        )
+        return _review_changed(request, form=form, changed=changed)
     except DomainError as error:
         return _request_failed(
             request, form=form, error=error, credential=credential, connection_id=connection_id
         )
     return respond(request, deletion=deletion, actor=actor, is_on_review_page=True)
+
+
+def _review_changed(
+    request: HttpRequest, *, form: DeletionForm, changed: ReviewChangedError
+) -> HttpResponse:
+    """The review as it is now, or the deletion that ended the connection meanwhile."""
+    actor, review = actor_of(request), changed.review
+    ended = reviews.previous_deletion(
+        actor=actor, credential=review.credential, connection_id=review.connection_id
+    )
+    if ended and not review.is_reviewed and form.cleaned_data["digest"]:
+        text = (
+            "A deletion of this connection ended after you opened this page. "
+            f"{attempt_facts.nothing_new_of(ended)}"
+        )
+        return render_outcome(
+            request,
+            deletion=deletions_with_details().get(pk=ended.pk),
+            actor=actor,
+            notice=Badge(text, "info", "info"),
+            status=409,
+            is_on_review_page=True,
+        )
+    form = deletion_form(review, typed=request.POST.dict(), request_id=form.request_id_or_none)
+    return _review_page(request, review=review, form=form, notice=str(changed), status=409)
 
 
 def _request_failed(
@@ -162,7 +184,7 @@ def _request_failed(
             request,
             deletion=recorded,
             actor=actor,
-            notice=notice,
+            notice=notice_about(error, text=notice),
             status=status,
             is_on_review_page=True,
         )

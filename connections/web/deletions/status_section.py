@@ -91,7 +91,7 @@ def status_context(
     deletion: Deletion,
     actor: Actor,
     form: ServiceForm | None = None,
-    notice: str = "",
+    notice: Badge | None = None,
     is_on_review_page: bool = False,
 ) -> dict[str, Any]:
     """Template variables of `#outcome`.

@@ -14,7 +14,12 @@ from connections.access import permissions
 from connections.access.actor import Actor
 from connections.audit import lookups
 from connections.core import clock
-from connections.core.errors import DomainError, InvalidInputError, UnavailableError
+from connections.core.errors import (
+    DomainError,
+    InvalidInputError,
+    OvertakenError,
+    UnavailableError,
+)
 from connections.deletions import approvals, break_glass, lifecycle, reconciliation
 from connections.deletions.comments import comment_on_deletion
 from connections.models import Deletion
@@ -32,7 +37,7 @@ from connections.web.forms import ServiceForm
 from connections.web.rate_limits import limited
 from connections.web.reauthentication import requires_reauthentication
 from connections.web.support import SeeOther, actor_of, wants_fragment
-from connections.wording import attempt_facts, unavailable_text
+from connections.wording import Badge, attempt_facts, unavailable_text
 
 DETAIL = "connections/deletion_detail.html"
 
@@ -50,6 +55,13 @@ def error_status_and_text(
         nothing = attempt_facts.nothing_new_of(deletion) if deletion else "Nothing was sent."
         return 503, f"{nothing} {unavailable_text(cause=error.cause, why=str(error))}"
     return 409, str(error)
+
+
+def notice_about(error: DomainError, *, text: str) -> Badge:
+    """The text above the status. That someone else was first is news, not an error."""
+    if isinstance(error, OvertakenError):
+        return Badge(text, "info", "info")
+    return Badge(text, "danger", "warning")
 
 
 def deletions_with_details() -> QuerySet[Deletion]:
@@ -86,7 +98,7 @@ def render_outcome(
     deletion: Deletion,
     actor: Actor,
     form: ServiceForm | None = None,
-    notice: str = "",
+    notice: Badge | None = None,
     status: int = 200,
     is_on_review_page: bool = False,
     comment: CommentForm | None = None,
@@ -168,7 +180,12 @@ def _action(service: Callable[..., Deletion], *, form: type[ServiceForm] = Servi
             status, notice = error_status_and_text(error, deletion=deletion)
             deletion = find_deletion(actor=actor, pk=pk)
             return render_outcome(
-                request, deletion=deletion, actor=actor, form=typed, notice=notice, status=status
+                request,
+                deletion=deletion,
+                actor=actor,
+                form=typed,
+                notice=notice_about(error, text=notice),
+                status=status,
             )
         return respond(request, deletion=deletion, actor=actor)
 

@@ -197,7 +197,7 @@ def test_break_glass_is_refused_when_no_approval_is_missing(
     requested: Deletion, linus: Person, break_glass_user: Person
 ) -> None:
     approve(requested, linus)
-    with pytest.raises(ConflictError, match="isn't waiting for approval"):
+    with pytest.raises(ConflictError, match="no longer waiting for approval"):
         use_break_glass(requested, break_glass_user)
 
 
