@@ -5,6 +5,7 @@ POST /__sandbox__/faults    {"fault": name, "connection_id" | "site" | "org" | "
                             "operation" | "times" | "after": …, "delay" | "late" | "interval" |
                             "location": …}; {"clear": true} removes all faults
 POST /__sandbox__/connections {"connection_id": …, "connection_types": […]} changes a connection
+POST /__sandbox__/orgs      {"org": id, "parent": id} lets the parent manage the org; null: no org
 POST /__sandbox__/reset     restores the initial state
 Datadog has no such paths. The server listens on the loopback address only.
 """
@@ -32,6 +33,8 @@ def respond(*, request: Request, world: World) -> Response:
             return _set_fault(request=request, world=world)
         case "POST", "connections":
             return _change_connection(request=request, world=world)
+        case "POST", "orgs":
+            return _set_parent(request=request, world=world)
         case "POST", "reset":
             world.reset()
             return _json_response({})
@@ -67,6 +70,17 @@ def _change_connection(*, request: Request, world: World) -> Response:
         return error_response(status=400, errors=(f"{type(error).__name__}: {error}",))
     if changed is None:
         return error_response(status=404, errors=("no such connection",))
+    return _json_response({})
+
+
+def _set_parent(*, request: Request, world: World) -> Response:
+    try:
+        values: dict[str, Any] = json.loads(request.body)
+        parent_id = values["parent"]
+        parent = None if parent_id is None else world.orgs[parent_id]
+        world.set_parent(org=world.orgs[values["org"]], parent=parent)
+    except (ValueError, KeyError, TypeError) as error:
+        return error_response(status=400, errors=(f"{type(error).__name__}: {error}",))
     return _json_response({})
 
 

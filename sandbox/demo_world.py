@@ -87,6 +87,9 @@ _PERMISSIONS = {
     "Store Devices": (READ,),
 }
 
+# The EU holding's parent org: the only one whose keys list other orgs (GET /api/v2/org).
+_PARENT = "Group SOC"
+
 _DANA = make_user(name="Dana Keller")
 _MAREK = make_user(name="Marek Novak")
 _INES = make_user(name="Ines Ferreira")
@@ -261,6 +264,9 @@ def demo_world(*, now: datetime | None = None) -> World:
         for name in names
     }
     others = (name for name in orgs if name not in _WITHOUT_KEY_PAIR | set(_FIRST_KEY_PAIRS))
+    for name in _ORGS[EU1]:
+        if name != _PARENT:
+            world.set_parent(org=orgs[name], parent=orgs[_PARENT])
     for name in (*_FIRST_KEY_PAIRS, *others):
         permissions = _PERMISSIONS.get(name, (READ, WRITE))
         _add_key_pair(world=world, org=orgs[name], permissions=permissions)

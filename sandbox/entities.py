@@ -6,6 +6,7 @@ from datetime import datetime
 
 READ = "org_connections_read"
 WRITE = "org_connections_write"
+MANAGE_ORGS = "org_management"
 
 
 @dataclass(frozen=True, kw_only=True)

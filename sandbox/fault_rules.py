@@ -6,7 +6,16 @@ from dataclasses import dataclass, replace
 
 from sandbox.faults import Fault, Transmission
 
-OPERATIONS = ("validate", "validate_keys", "current_user", "list", "create", "update", "delete")
+OPERATIONS = (
+    "validate",
+    "validate_keys",
+    "current_user",
+    "managed_orgs",
+    "list",
+    "create",
+    "update",
+    "delete",
+)
 
 _DEFAULT_OPERATION = {"GET": "list", "POST": "create", "PATCH": "update", "DELETE": "delete"}
 

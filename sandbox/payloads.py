@@ -77,6 +77,22 @@ def current_user(*, key_pair: KeyPair, org: Org) -> Json:
     }
 
 
+def managed_orgs(*, org: Org, managed: Sequence[Org]) -> Json:
+    """The org itself and the orgs it manages; `included` describes each."""
+    orgs = list(dict.fromkeys((org, *managed)))
+    return {
+        "data": {
+            "type": "managed_orgs",
+            "id": org.id,
+            "relationships": {
+                "current_org": {"data": {"type": "orgs", "id": org.id}},
+                "managed_orgs": {"data": [{"type": "orgs", "id": one.id} for one in orgs]},
+            },
+        },
+        "included": [org_object(org=one) for one in orgs],
+    }
+
+
 def org_object(*, org: Org) -> Json:
     """An org in `included`."""
     return {

@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import parse_qsl, unquote
 
 from sandbox import payloads
-from sandbox.entities import READ, WRITE, Connection, KeyPair, Org
+from sandbox.entities import MANAGE_ORGS, READ, WRITE, Connection, KeyPair, Org
 from sandbox.world import World
 
 JSON = "application/json"
@@ -29,6 +29,7 @@ _FIXED_OPERATIONS = {
     ("GET", "/api/v1/validate"): "validate",
     ("GET", "/api/v2/validate_keys"): "validate_keys",
     ("GET", "/api/v2/current_user"): "current_user",
+    ("GET", "/api/v2/org"): "managed_orgs",
     ("GET", _COLLECTION): "list",
     ("POST", _COLLECTION): "create",
 }
@@ -176,6 +177,19 @@ def _current_user(call: _Call) -> Response:
     return _json_response(payloads.current_user(key_pair=caller.key_pair, org=caller.org))
 
 
+def _managed_orgs(call: _Call) -> Response:
+    key_pair = call.caller.key_pair
+    if not (key_pair.allows(WRITE) or key_pair.allows(MANAGE_ORGS)):
+        raise _ApiError(status=403, text="Forbidden")
+    managed = call.world.managed_orgs(org=call.caller.org)
+    wanted = call.request.query.get("filter[name]", "")
+    return _json_response(
+        payloads.managed_orgs(
+            org=call.caller.org, managed=[one for one in managed if wanted in one.name]
+        )
+    )
+
+
 def _list(call: _Call) -> Response:
     _require_permission(call, READ)
     query = call.request.query
@@ -312,6 +326,7 @@ def _json_response(
 _HANDLERS = {
     "validate_keys": _validate_keys,
     "current_user": _current_user,
+    "managed_orgs": _managed_orgs,
     "list": _list,
     "create": _create,
     "update": _update,

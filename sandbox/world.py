@@ -8,13 +8,21 @@ import secrets
 import threading
 import uuid
 from collections.abc import Callable, Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from sandbox.entities import READ, WRITE, Connection, KeyPair, Org, Site, User, make_user
 from sandbox.fault_rules import FaultRule, FaultRules
 from sandbox.faults import Fault
 from sandbox.request_log import ReceivedRequest, RequestLog
+
+
+@dataclass(frozen=True, kw_only=True)
+class _State:
+    connections: dict[str, Connection]
+    revoked: set[KeyPair]
+    parents: dict[str, str | None]
+    fault_rules: list[FaultRule]
 
 
 class World:
@@ -24,12 +32,13 @@ class World:
         self._changed = threading.Condition(threading.RLock())
         self.sites: dict[str, Site] = {}
         self.orgs: dict[str, Org] = {}
+        self._parents: dict[str, str | None] = {}
         self._key_pairs: list[KeyPair] = []
         self._revoked: set[KeyPair] = set()
         self._connections: dict[str, Connection] = {}
         self.fault_rules = FaultRules()
         self.request_log = RequestLog(changed=self._changed)
-        self._saved_state: tuple[dict[str, Connection], set[KeyPair], list[FaultRule]] | None = None
+        self._saved_state: _State | None = None
         for name in sites:
             self.add_site(name=name)
 
@@ -52,6 +61,16 @@ class World:
         with self._changed:
             self.orgs[org.id] = org
         return org
+
+    def set_parent(self, *, org: Org, parent: Org | None) -> None:
+        """Let the parent org manage the org; None: no org manages it."""
+        with self._changed:
+            self._parents[org.id] = parent.id if parent else None
+
+    def managed_orgs(self, *, org: Org) -> list[Org]:
+        """Return the orgs that this org manages, in the order they were added."""
+        with self._changed:
+            return [one for one in self.orgs.values() if self._parents.get(one.id) == org.id]
 
     def add_key_pair(
         self,
@@ -255,12 +274,13 @@ class World:
     # Reset
 
     def save_state(self) -> None:
-        """Save connections, revoked key pairs and fault rules for `reset`."""
+        """Save connections, revoked key pairs, parent orgs and fault rules for `reset`."""
         with self._changed:
-            self._saved_state = (
-                dict(self._connections),
-                set(self._revoked),
-                self.fault_rules.copies(),
+            self._saved_state = _State(
+                connections=dict(self._connections),
+                revoked=set(self._revoked),
+                parents=dict(self._parents),
+                fault_rules=self.fault_rules.copies(),
             )
 
     def reset(self) -> None:
@@ -269,10 +289,10 @@ class World:
             self.request_log.clear()
             if self._saved_state is None:
                 return
-            connections, revoked, rules = self._saved_state
-            self._connections = dict(connections)
-            self._revoked = set(revoked)
-            self.fault_rules.replace_all(rules)
+            self._connections = dict(self._saved_state.connections)
+            self._revoked = set(self._saved_state.revoked)
+            self._parents = dict(self._saved_state.parents)
+            self.fault_rules.replace_all(self._saved_state.fault_rules)
 
 
 def _site_name(site: Site | str) -> str:

@@ -11,10 +11,12 @@ from connections.core.secret import Secret
 from connections.datadog.payloads import (
     ConnectionList,
     KeyOwner,
+    Org,
     OrgConnection,
     Page,
     canonical_connection_id,
     parse_identity,
+    parse_managed_orgs,
     parse_page,
 )
 from connections.datadog.responses import (
@@ -207,6 +209,18 @@ class DatadogClient:
         if identity is None:
             raise _wrong_type()
         return identity
+
+    def list_managed_orgs(self, *, deadline_seconds: float = 10) -> tuple[Org, ...]:
+        """GET /api/v2/org: the keys' own org and the orgs that it manages.
+
+        Only a parent org manages others. Raises DatadogError, 403 without one of the permissions
+        org_management and org_connections_write.
+        """
+        document = self._get(path="/api/v2/org", deadline_seconds=deadline_seconds)
+        orgs = parse_managed_orgs(document)
+        if orgs is None:
+            raise _wrong_type()
+        return orgs
 
     def validate_api_key(self, *, deadline_seconds: float = 10) -> None:
         """GET /api/v1/validate with the API key alone. Raises DatadogError if it is not valid."""

@@ -246,6 +246,22 @@ def parse_identity(document: object) -> KeyOwner | None:
     )
 
 
+def parse_managed_orgs(document: object) -> tuple[Org, ...] | None:
+    """GET /api/v2/org: every org it names; None when one has no id, or when it has no list."""
+    data = _mapping(document).get("data")
+    managed = _related(data, "managed_orgs")
+    if not isinstance(managed, list):
+        return None
+    included, is_contradictory = _index_included(_mapping(document))
+    ids = [_text(_mapping(each).get("id")) for each in (_relation(data, "current_org"), *managed)]
+    if is_contradictory or not all(ids):
+        return None
+    return tuple(
+        Org(id=org_id, name=_text(included.get(("orgs", org_id), {}).get("name")))
+        for org_id in dict.fromkeys(ids)
+    )
+
+
 def bounded_text(text: str) -> str:
     """Datadog's text, limited in length, with characters replaced that a database can't store."""
     return _UNSTORABLE.sub("\ufffd", text[:MAX_TEXT_LENGTH])
@@ -346,9 +362,14 @@ def _attributes(item: object) -> Mapping[str, Any]:
     return _mapping(_mapping(item).get("attributes"))
 
 
-def _relation(item: object, name: str) -> Mapping[str, Any]:
+def _related(item: object, name: str) -> object:
+    """The `data` of a relationship: one resource or a list of them."""
     relationships = _mapping(_mapping(item).get("relationships"))
-    return _mapping(_mapping(relationships.get(name)).get("data"))
+    return _mapping(relationships.get(name)).get("data")
+
+
+def _relation(item: object, name: str) -> Mapping[str, Any]:
+    return _mapping(_related(item, name))
 
 
 def _mapping(value: object) -> Mapping[str, Any]:

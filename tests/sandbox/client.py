@@ -11,6 +11,7 @@ from sandbox.server import SandboxServer
 from tests.support.sandbox import connection_between, key_headers, key_pair_of
 
 LIST = "/api/v2/org_connections"
+MANAGED_ORGS = "/api/v2/org"
 
 
 def send(

@@ -17,7 +17,14 @@ from sandbox import faults
 from sandbox.demo_world import demo_world
 from sandbox.faults import FAULTS, Fault, Transmission
 from sandbox.server import SandboxServer
-from tests.sandbox.client import LIST, create_body, payments_connection, send, update_body
+from tests.sandbox.client import (
+    LIST,
+    MANAGED_ORGS,
+    create_body,
+    payments_connection,
+    send,
+    update_body,
+)
 from tests.support.sandbox import EU, US
 
 DOCUMENT_PATH = Path(__file__).parent.parent / "datadog_openapi.yaml"
@@ -43,7 +50,13 @@ def responses_without_faults(server: SandboxServer) -> Iterator[requests.Respons
     pair, connection_id = payments_connection(server)
     sink = server.world.add_org(name="Analytics", site=US)
     one = f"{LIST}/{connection_id}"
-    for path in ("/api/v1/validate", "/api/v2/validate_keys", "/api/v2/current_user", LIST):
+    for path in (
+        "/api/v1/validate",
+        "/api/v2/validate_keys",
+        "/api/v2/current_user",
+        MANAGED_ORGS,
+        LIST,
+    ):
         yield send(server, "GET", path, pair=pair)
         yield send(server, "GET", path, pair=pair, site=EU)
     yield send(server, "GET", "/api/v2/current_user", pair=None)
@@ -94,6 +107,7 @@ def test_every_list_of_the_demo_matches_the_document() -> None:
         for pair in server.world.key_pairs():
             check_response(send(server, "GET", LIST, pair=pair))
             check_response(send(server, "GET", "/api/v2/current_user", pair=pair))
+            check_response(send(server, "GET", MANAGED_ORGS, pair=pair))
 
 
 JSON_ERRORS = [

@@ -15,7 +15,7 @@ import requests
 from sandbox.demo_world import EU1, SITES, connection_id_between, demo_key_pairs
 from sandbox.server import SandboxServer
 from tests.sandbox.client import LIST, payments_connection, send
-from tests.support.sandbox import US, key_headers
+from tests.support.sandbox import US, key_headers, org_named
 
 START_AND_EXIT = """
 import os, subprocess, sys
@@ -92,6 +92,17 @@ def test_the_control_api_changes_a_connection(sandbox: SandboxServer) -> None:
     assert changed.connection_types == ("audit",)
     for wrong, status in (({"connection_types": []}, 400), (values | {"connection_id": "x"}, 404)):
         assert send_control(sandbox, "POST", "connections", wrong).status_code == status
+
+
+def test_the_control_api_sets_which_org_manages_another(sandbox: SandboxServer) -> None:
+    soc, payments = (org_named(sandbox.world, name) for name in ("Group SOC", "Payments US"))
+    values = {"org": payments.id, "parent": soc.id}
+    assert send_control(sandbox, "POST", "orgs", values).status_code == 200
+    assert sandbox.world.managed_orgs(org=soc) == [payments]
+    assert send_control(sandbox, "POST", "orgs", values | {"parent": None}).status_code == 200
+    assert sandbox.world.managed_orgs(org=soc) == []
+    for wrong in ({}, {"org": "unknown", "parent": soc.id}, {"org": soc.id, "parent": "unknown"}):
+        assert send_control(sandbox, "POST", "orgs", wrong).status_code == 400
 
 
 def test_the_control_api_sets_the_location_of_a_redirect(sandbox: SandboxServer) -> None:

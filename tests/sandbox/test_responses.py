@@ -2,9 +2,16 @@
 
 import pytest
 
-from sandbox.entities import READ, WRITE
+from sandbox.entities import MANAGE_ORGS, READ, WRITE
 from sandbox.server import SandboxServer
-from tests.sandbox.client import LIST, create_body, payments_connection, send, update_body
+from tests.sandbox.client import (
+    LIST,
+    MANAGED_ORGS,
+    create_body,
+    payments_connection,
+    send,
+    update_body,
+)
 from tests.support.sandbox import EU, US, connection_between, key_pair_of, org_named
 
 ABSENT = "2f1a6a52-54c4-4b0e-9d0c-3a1f2b7c9e10"
@@ -282,7 +289,7 @@ def test_update_without_types_or_with_duplicate_types_returns_400(
 
 
 @pytest.mark.parametrize(
-    ("method", "path"), [("GET", f"{LIST}/{ABSENT}"), ("GET", "/api/v2/org"), ("PUT", LIST)]
+    ("method", "path"), [("GET", f"{LIST}/{ABSENT}"), ("GET", "/api/v2/orgs"), ("PUT", LIST)]
 )
 def test_an_unknown_path_or_method_returns_404(
     sandbox: SandboxServer, method: str, path: str
@@ -290,3 +297,35 @@ def test_an_unknown_path_or_method_returns_404(
     pair, _ = payments_connection(sandbox)
     response = send(sandbox, method, path, pair=pair)
     assert (response.status_code, response.text) == (404, errors("Not found"))
+
+
+def managed_names(sandbox: SandboxServer, org: str, query: str = "") -> list[str]:
+    """The names in the list of managed orgs that this org's keys get."""
+    pair = key_pair_of(sandbox.world, org)
+    document = send(sandbox, "GET", MANAGED_ORGS + query, pair=pair).json()
+    relations = document["data"]["relationships"]
+    assert relations["current_org"]["data"]["id"] == pair.org.id
+    names = {one["id"]: one["attributes"]["name"] for one in document["included"]}
+    return [names[one["id"]] for one in relations["managed_orgs"]["data"]]
+
+
+def test_a_parent_org_lists_itself_and_the_orgs_it_manages(sandbox: SandboxServer) -> None:
+    world = sandbox.world
+    world.set_parent(org=org_named(world, "Payments US"), parent=org_named(world, "Group SOC"))
+    assert managed_names(sandbox, "Group SOC") == ["Group SOC", "Payments US"]
+    assert managed_names(sandbox, "Group SOC", "?filter[name]=Ledger") == ["Group SOC"]
+
+
+def test_an_ordinary_org_lists_only_itself(sandbox: SandboxServer) -> None:
+    assert managed_names(sandbox, "Payments US") == ["Payments US"]
+
+
+@pytest.mark.parametrize(
+    ("permissions", "status"), [((READ,), 403), ((MANAGE_ORGS,), 200), ((WRITE,), 200)]
+)
+def test_managed_orgs_need_one_of_two_permissions(
+    sandbox: SandboxServer, permissions: tuple[str, ...], status: int
+) -> None:
+    org = org_named(sandbox.world, "Payments US")
+    pair = sandbox.world.add_key_pair(org=org, permissions=permissions)
+    assert send(sandbox, "GET", MANAGED_ORGS, pair=pair).status_code == status
