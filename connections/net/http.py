@@ -7,12 +7,17 @@ import zlib
 from collections.abc import Iterator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-
-import requests
+from typing import TYPE_CHECKING
 
 from connections.core.causes import Cause
 from connections.core.secret import Secret
-from connections.net.connection import Exchange, Session, current_exchange
+
+# Functions import connections.net.connection when they send: requests would slow down the start of
+# every command.
+if TYPE_CHECKING:
+    import requests
+
+    from connections.net.connection import Exchange, Session
 
 logger = logging.getLogger(__name__)
 
@@ -78,8 +83,10 @@ class _Pool:
     def __init__(self) -> None:
         self._sessions: dict[str | None, Session] = {}
 
-    def session(self, *, ca_bundle: str | None) -> Session:
+    def session(self, *, ca_bundle: str | None) -> "Session":
         """The session with this CA bundle. Raises OSError when the bundle can't be read."""
+        from connections.net.connection import Session
+
         if ca_bundle not in self._sessions:
             self._sessions.setdefault(ca_bundle, Session(ca_bundle=ca_bundle))
         return self._sessions[ca_bundle]
@@ -114,6 +121,8 @@ def pool() -> Iterator[_Pool]:
 
 def send(*, request: OutboundRequest) -> OutboundResponse:
     """Send the request at most once, within its deadline. Never raises for network trouble."""
+    from connections.net.connection import Exchange, current_exchange
+
     exchange = Exchange(
         deadline_seconds=request.deadline_seconds, connect_seconds=request.connect_seconds
     )
@@ -131,14 +140,17 @@ def send(*, request: OutboundRequest) -> OutboundResponse:
             headers.update((name.lower(), value) for name, value in response.headers.items())
             _read_body(response, body=body, limit=request.max_body)
         except Exception as error:  # noqa: BLE001 - keep what is known, whatever failed
-            # Drops the error itself, which refers to the request's headers.
-            if not isinstance(error, OSError | requests.RequestException):
+            # Drops the error itself, which refers to the request's headers. The exceptions of
+            # requests are OSErrors.
+            if not isinstance(error, OSError):
                 logger.info("A request failed with %s.", type(error).__name__)
     body.is_complete = body.is_complete and not exchange.has_expired
     return _build_outbound_response(exchange=exchange, headers=headers, body=body)
 
 
-def _open_session(connections: _Pool, *, request: OutboundRequest, exchange: Exchange) -> Session:
+def _open_session(
+    connections: _Pool, *, request: OutboundRequest, exchange: "Exchange"
+) -> "Session":
     try:
         return connections.session(ca_bundle=request.ca_bundle)
     except OSError:
@@ -147,8 +159,8 @@ def _open_session(connections: _Pool, *, request: OutboundRequest, exchange: Exc
 
 
 def _request(
-    *, session: Session, request: OutboundRequest, exchange: Exchange
-) -> requests.Response:
+    *, session: "Session", request: OutboundRequest, exchange: "Exchange"
+) -> "requests.Response":
     proxies = {"http": request.proxy_url, "https": request.proxy_url} if request.proxy_url else None
     keys = {name: key.reveal() for name, key in request.keys.items()}
     return session.request(
@@ -164,7 +176,7 @@ def _request(
 
 
 def _build_outbound_response(
-    *, exchange: Exchange, headers: dict[str, str], body: _Body
+    *, exchange: "Exchange", headers: dict[str, str], body: _Body
 ) -> OutboundResponse:
     if exchange.status is None:
         cause: Cause | None = exchange.explain()
@@ -185,7 +197,7 @@ def _build_outbound_response(
     )
 
 
-def _read_body(response: requests.Response, *, body: _Body, limit: int) -> None:
+def _read_body(response: "requests.Response", *, body: _Body, limit: int) -> None:
     """Read and decompress at most `limit` bytes into `body`, which keeps them if reading fails."""
     encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
     if encoding in {"gzip", "x-gzip"}:
@@ -196,7 +208,7 @@ def _read_body(response: requests.Response, *, body: _Body, limit: int) -> None:
             body.is_complete, body.cause = False, Cause.BODY_UNDECODABLE
 
 
-def _read_plain(response: requests.Response, *, body: _Body, limit: int) -> None:
+def _read_plain(response: "requests.Response", *, body: _Body, limit: int) -> None:
     while chunk := response.raw.read1(_READ_SIZE, decode_content=False):
         body.content += chunk[: limit - len(body.content)]
         if len(body.content) == limit:
@@ -205,7 +217,7 @@ def _read_plain(response: requests.Response, *, body: _Body, limit: int) -> None
     body.is_complete = True
 
 
-def _read_gzip(response: requests.Response, *, body: _Body, limit: int) -> None:
+def _read_gzip(response: "requests.Response", *, body: _Body, limit: int) -> None:
     """Decompress with a limit on the output, so that a small response can't fill the memory."""
     decoder = zlib.decompressobj(wbits=31)
     while chunk := response.raw.read1(_READ_SIZE, decode_content=False):
