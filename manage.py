@@ -8,7 +8,6 @@ import sys
 
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import execute_from_command_line
-from environs import EnvError
 
 from connections.core.signals import STOP_SIGNALS
 
@@ -30,7 +29,7 @@ def main() -> None:
         signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     try:
         execute_from_command_line(sys.argv)
-    except (ImproperlyConfigured, EnvError) as error:
+    except ImproperlyConfigured as error:
         if "--traceback" in sys.argv:
             raise
         sys.exit(f"Settings: {error}")

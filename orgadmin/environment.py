@@ -1,9 +1,12 @@
-"""Builds LOGGING, MAILERS and SECRET_KEY from environment variables, for settings.py."""
+"""Reads environment variables and builds LOGGING and SECRET_KEY, for settings.py."""
 
+import os
 import secrets
 from pathlib import Path
 from typing import Any
 
+import dj_database_url
+import dj_email_url
 from django.core.exceptions import ImproperlyConfigured
 
 from connections.core.private_files import (
@@ -11,6 +14,43 @@ from connections.core.private_files import (
     create_private_text_once,
     read_private_text,
 )
+
+
+def read_flag(name: str, *, default: bool) -> bool:
+    """The variable as a boolean. Raises ImproperlyConfigured for anything else."""
+    text = os.environ.get(name)
+    if text is None:
+        return default
+    if text.lower() in {"1", "true", "yes", "on"}:
+        return True
+    if text.lower() in {"0", "false", "no", "off"}:
+        return False
+    raise ImproperlyConfigured(f"{name} must be true or false.")
+
+
+def read_integer(name: str, *, default: int) -> int:
+    """The variable as an integer. Raises ImproperlyConfigured for anything else."""
+    try:
+        return int(os.environ.get(name, default))
+    except ValueError:
+        raise ImproperlyConfigured(f"{name} must be a whole number.") from None
+
+
+def read_list(name: str, *, default: str = "") -> list[str]:
+    """The variable's comma-separated parts; none when it is empty."""
+    parts = os.environ.get(name, default).split(",")
+    return [part.strip() for part in parts if part.strip()]
+
+
+def parse_database_url(url: str) -> dict[str, Any]:
+    """Django's settings of the database. Raises ImproperlyConfigured for an invalid URL."""
+    try:
+        return {**dj_database_url.parse(url)}
+    except ValueError:
+        # The message doesn't contain the URL, which can contain a password.
+        raise ImproperlyConfigured(
+            "DATABASE_URL isn't a valid database URL, such as postgres://user:password@host/name."
+        ) from None
 
 
 def build_logging(*, level: str) -> dict[str, Any]:
@@ -40,24 +80,32 @@ def build_logging(*, level: str) -> dict[str, Any]:
     }
 
 
-def build_mailers(mail: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Django's MAILERS from EMAIL_URL. For SMTP it uses our backend, which has a deadline."""
-    if mail["EMAIL_BACKEND"] != "django.core.mail.backends.smtp.EmailBackend":
-        return {"default": {"BACKEND": mail["EMAIL_BACKEND"]}}
-    options = {
-        "host": mail["EMAIL_HOST"],
-        "port": mail["EMAIL_PORT"],
-        "username": mail["EMAIL_HOST_USER"],
-        "password": mail["EMAIL_HOST_PASSWORD"],
-        "use_tls": mail["EMAIL_USE_TLS"],
-        "use_ssl": mail["EMAIL_USE_SSL"],
-        "timeout": 10,
-    }
+def parse_email_url(url: str) -> dict[str, Any]:
+    """Django's settings of a mailer. SMTP uses our backend, which has a deadline.
+
+    Raises ImproperlyConfigured for an invalid URL.
+    """
+    try:
+        mail = dj_email_url.parse(url)
+        backend = mail["EMAIL_BACKEND"]
+    except (ValueError, KeyError):
+        # The message doesn't contain the URL, which can contain a password.
+        raise ImproperlyConfigured(
+            "EMAIL_URL isn't a valid email URL, such as submission://user:password@host:587."
+        ) from None
+    if backend != "django.core.mail.backends.smtp.EmailBackend":
+        return {"BACKEND": backend}
     return {
-        "default": {
-            "BACKEND": "connections.notifications.email_backend.EmailBackend",
-            "OPTIONS": options,
-        }
+        "BACKEND": "connections.notifications.email_backend.EmailBackend",
+        "OPTIONS": {
+            "host": mail["EMAIL_HOST"],
+            "port": mail["EMAIL_PORT"],
+            "username": mail["EMAIL_HOST_USER"],
+            "password": mail["EMAIL_HOST_PASSWORD"],
+            "use_tls": mail["EMAIL_USE_TLS"],
+            "use_ssl": mail["EMAIL_USE_SSL"],
+            "timeout": 10,
+        },
     }
 
 

@@ -1,24 +1,30 @@
 """Settings, all from environment variables; docs/CONFIGURATION.md lists them."""
 
 import ipaddress
+import os
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.csp import CSP
-from environs import Env
 
 from connections.core.sites import parse_extra_sites
 from connections.deletions.tickets import check_ticket_pattern
 from connections.net.urls import check_webhook_url
-from orgadmin.environment import build_logging, build_mailers, load_secret_key
-
-env = Env()
+from orgadmin.environment import (
+    build_logging,
+    load_secret_key,
+    parse_database_url,
+    parse_email_url,
+    read_flag,
+    read_integer,
+    read_list,
+)
 
 BASE_DIR = Path(__file__).resolve().parent.parent
-DATA_DIR = Path(env.str("ORGADMIN_DATA_DIR", str(BASE_DIR / "data"))).absolute()
-DEBUG = env.bool("DEBUG", False)
+DATA_DIR = Path(os.environ.get("ORGADMIN_DATA_DIR", str(BASE_DIR / "data"))).absolute()
+DEBUG = read_flag("DEBUG", default=False)
 
 # --- Hosts and proxies --------------------------------------------------------------------------
 
@@ -33,16 +39,18 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-ALLOWED_HOSTS: list[str] = env.list("ALLOWED_HOSTS", ["127.0.0.1", "localhost", "[::1]"])
-CSRF_TRUSTED_ORIGINS: list[str] = env.list("CSRF_TRUSTED_ORIGINS", [])
+ALLOWED_HOSTS = read_list("ALLOWED_HOSTS", default="127.0.0.1,localhost,[::1]")
+CSRF_TRUSTED_ORIGINS = read_list("CSRF_TRUSTED_ORIGINS")
 IS_LOCAL = all(is_loopback(host) for host in ALLOWED_HOSTS)
-TRUSTED_PROXIES: list[str] = env.list("ORGADMIN_TRUSTED_PROXIES", [])
-BASE_URL = env.str("ORGADMIN_BASE_URL", "").rstrip("/")
+TRUSTED_PROXIES = read_list("ORGADMIN_TRUSTED_PROXIES")
+BASE_URL = os.environ.get("ORGADMIN_BASE_URL", "").rstrip("/")
 
 # --- Data -------------------------------------------------------------------------------------
 
 DATABASES: dict[str, dict[str, Any]] = {
-    "default": env.dj_db_url("DATABASE_URL", f"sqlite:///{DATA_DIR / 'orgadmin.sqlite3'}")
+    "default": parse_database_url(
+        os.environ.get("DATABASE_URL", f"sqlite:///{DATA_DIR / 'orgadmin.sqlite3'}")
+    )
 }
 if DATABASES["default"]["ENGINE"].rpartition(".")[2] not in {"sqlite3", "postgresql"}:
     raise ImproperlyConfigured("DATABASE_URL must name SQLite or PostgreSQL: postgres://…")
@@ -84,7 +92,7 @@ CACHES = {
 }
 SESSION_ENGINE = "connections.models.sessions"
 SESSION_COOKIE_AGE = 12 * 60 * 60
-SESSION_IDLE = timedelta(minutes=env.int("ORGADMIN_SESSION_IDLE_MINUTES", 60))
+SESSION_IDLE = timedelta(minutes=read_integer("ORGADMIN_SESSION_IDLE_MINUTES", default=60))
 if timedelta(minutes=5) > SESSION_IDLE:
     raise ImproperlyConfigured("ORGADMIN_SESSION_IDLE_MINUTES must be 5 or more.")
 # The cookie storage has a fixed cookie name, which `__Host-` could not prefix.
@@ -92,39 +100,41 @@ MESSAGE_STORAGE = "django.contrib.messages.storage.session.SessionStorage"
 
 # --- Keys -------------------------------------------------------------------------------------
 
-KEYRING_FILE = Path(env.str("ORGADMIN_KEYRING_FILE", str(DATA_DIR / "keyring.json")))
-SIGNING_KEY_FILE = Path(env.str("ORGADMIN_SIGNING_KEY_FILE", str(DATA_DIR / "signing_key.json")))
+KEYRING_FILE = Path(os.environ.get("ORGADMIN_KEYRING_FILE", str(DATA_DIR / "keyring.json")))
+SIGNING_KEY_FILE = Path(
+    os.environ.get("ORGADMIN_SIGNING_KEY_FILE", str(DATA_DIR / "signing_key.json"))
+)
 
 
 SECRET_KEY = load_secret_key(
-    given=env.str("SECRET_KEY", ""),
-    named=env.str("SECRET_KEY_FILE", ""),
+    given=os.environ.get("SECRET_KEY", ""),
+    named=os.environ.get("SECRET_KEY_FILE", ""),
     make_at=DATA_DIR / "secret_key" if DATABASE_IS_SQLITE else None,
 )
 
 # --- Datadog ----------------------------------------------------------------------------------
 
 try:
-    EXTRA_SITES = parse_extra_sites(env.str("ORGADMIN_EXTRA_SITES", ""))
+    EXTRA_SITES = parse_extra_sites(os.environ.get("ORGADMIN_EXTRA_SITES", ""))
 except ValueError as error:
     raise ImproperlyConfigured(f"ORGADMIN_EXTRA_SITES: {error}") from None
-DATADOG_PROXY: str = env.str("ORGADMIN_HTTP_PROXY", "")
-DATADOG_CA_BUNDLE: str = env.str("ORGADMIN_CA_BUNDLE", "")
+DATADOG_PROXY = os.environ.get("ORGADMIN_HTTP_PROXY", "")
+DATADOG_CA_BUNDLE = os.environ.get("ORGADMIN_CA_BUNDLE", "")
 
 # --- Deletion requests --------------------------------------------------------------------------
 
-FOUR_EYES: str = env.str("ORGADMIN_FOUR_EYES", "none")
+FOUR_EYES = os.environ.get("ORGADMIN_FOUR_EYES", "none")
 if FOUR_EYES not in {"none", "one", "two"}:
     raise ImproperlyConfigured("ORGADMIN_FOUR_EYES must be none, one or two.")
-TICKET_PATTERN: str = env.str("ORGADMIN_TICKET_PATTERN", "")
+TICKET_PATTERN = os.environ.get("ORGADMIN_TICKET_PATTERN", "")
 try:
     check_ticket_pattern(TICKET_PATTERN)
 except ValueError as error:
     raise ImproperlyConfigured(f"ORGADMIN_TICKET_PATTERN {error}.") from None
-TICKET_URL: str = env.str("ORGADMIN_TICKET_URL", "")
+TICKET_URL = os.environ.get("ORGADMIN_TICKET_URL", "")
 if TICKET_URL and "{ticket}" not in TICKET_URL:
     raise ImproperlyConfigured("ORGADMIN_TICKET_URL must contain {ticket} where the ticket goes.")
-IS_DEMO = env.bool("ORGADMIN_DEMO", False)
+IS_DEMO = read_flag("ORGADMIN_DEMO", default=False)
 
 # --- The application ----------------------------------------------------------------------------
 
@@ -185,7 +195,7 @@ STATIC_URL = "/static/"
 STATIC_ROOT = DATA_DIR / "static"
 STATICFILES_DIRS = [BASE_DIR / "static"]
 # `./run serve` collects first and sets this; runserver serves the files from the source tree.
-STATIC_IS_COLLECTED = env.bool("ORGADMIN_STATIC_COLLECTED", False)
+STATIC_IS_COLLECTED = read_flag("ORGADMIN_STATIC_COLLECTED", default=False)
 WHITENOISE_USE_FINDERS = not STATIC_IS_COLLECTED
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.InMemoryStorage"},
@@ -251,31 +261,31 @@ MFA_PASSKEY_LOGIN_ENABLED = True
 MFA_ALLOW_UNVERIFIED_EMAIL = True
 MFA_WEBAUTHN_ALLOW_INSECURE_ORIGIN = IS_LOCAL
 MFA_TOTP_ISSUER = "Org Admin"
-REQUIRE_MFA = env.bool("ORGADMIN_REQUIRE_MFA", not IS_LOCAL)
+REQUIRE_MFA = read_flag("ORGADMIN_REQUIRE_MFA", default=not IS_LOCAL)
 
 # An OpenID Connect identity provider, optional; operations/checks.py reports missing settings.
-OIDC_ISSUER = env.str("ORGADMIN_OIDC_ISSUER", "")
-OIDC_CLIENT_ID = env.str("ORGADMIN_OIDC_CLIENT_ID", "")
-OIDC_SECRET_FILE = env.str("ORGADMIN_OIDC_CLIENT_SECRET_FILE", "")
-OIDC_NAME = env.str("ORGADMIN_OIDC_NAME", "single sign-on")
-OIDC_MFA_VALUES: list[str] = env.list("ORGADMIN_OIDC_MFA_VALUES", [])
+OIDC_ISSUER = os.environ.get("ORGADMIN_OIDC_ISSUER", "")
+OIDC_CLIENT_ID = os.environ.get("ORGADMIN_OIDC_CLIENT_ID", "")
+OIDC_SECRET_FILE = os.environ.get("ORGADMIN_OIDC_CLIENT_SECRET_FILE", "")
+OIDC_NAME = os.environ.get("ORGADMIN_OIDC_NAME", "single sign-on")
+OIDC_MFA_VALUES = read_list("ORGADMIN_OIDC_MFA_VALUES")
 
 # --- Mail ---------------------------------------------------------------------------------------
 
-MAILERS = build_mailers(env.dj_email_url("EMAIL_URL", "dummy:"))
-HAS_MAIL = bool(env.str("EMAIL_URL", ""))
-DEFAULT_FROM_EMAIL: str = env.str("DEFAULT_FROM_EMAIL", "orgadmin@localhost")
+HAS_MAIL = bool(os.environ.get("EMAIL_URL"))
+MAILERS = {"default": parse_email_url(os.environ.get("EMAIL_URL") or "dummy:")}
+DEFAULT_FROM_EMAIL = os.environ.get("DEFAULT_FROM_EMAIL", "orgadmin@localhost")
 
 # --- Notifications and metrics ------------------------------------------------------------------
 
 try:
-    WEBHOOK_URL = check_webhook_url(env.str("ORGADMIN_WEBHOOK_URL", ""))
+    WEBHOOK_URL = check_webhook_url(os.environ.get("ORGADMIN_WEBHOOK_URL", ""))
 except ValueError as error:
     raise ImproperlyConfigured(f"ORGADMIN_WEBHOOK_URL: {error}") from None
-WEBHOOK_SECRET_FILE: str = env.str("ORGADMIN_WEBHOOK_SECRET_FILE", f"{DATA_DIR}/webhook_secret")
-CHECKPOINT_EMAILS: list[str] = env.list("ORGADMIN_CHECKPOINT_EMAILS", [])
-CHECKPOINT_FILE: str = env.str("ORGADMIN_CHECKPOINT_FILE", "")
-METRICS_TOKEN_FILE: str = env.str("ORGADMIN_METRICS_TOKEN_FILE", "")
+WEBHOOK_SECRET_FILE = os.environ.get("ORGADMIN_WEBHOOK_SECRET_FILE", f"{DATA_DIR}/webhook_secret")
+CHECKPOINT_EMAILS = read_list("ORGADMIN_CHECKPOINT_EMAILS")
+CHECKPOINT_FILE = os.environ.get("ORGADMIN_CHECKPOINT_FILE", "")
+METRICS_TOKEN_FILE = os.environ.get("ORGADMIN_METRICS_TOKEN_FILE", "")
 
 # --- Headers and cookies --------------------------------------------------------------------------
 
@@ -314,4 +324,4 @@ if not HAS_MAIL:
     # Mail is optional: administrators and commands can make sign-in links instead.
     SILENCED_SYSTEM_CHECKS.append("mail.E001")
 
-LOGGING = build_logging(level=env.str("ORGADMIN_LOG_LEVEL", ""))
+LOGGING = build_logging(level=os.environ.get("ORGADMIN_LOG_LEVEL", ""))
