@@ -222,7 +222,7 @@ def requires_mfa(person: Person) -> bool:
 def require(is_allowed: bool, what: str) -> None:
     """Raise PermissionDenied unless `is_allowed`; `what` completes "permission to …"."""
     if not is_allowed:
-        raise PermissionDenied(f"You don’t have permission to {what}.")
+        raise PermissionDenied(f"You don't have permission to {what}.")
 
 
 @dataclass(frozen=True, kw_only=True)

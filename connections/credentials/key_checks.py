@@ -117,7 +117,7 @@ def run_key_checks(
         check = KeyCheck.KEY_PAIR
         client.validate_key_pair(deadline_seconds=_seconds_left(deadline))
         results.append(
-            _passed(check, "The application key is valid and belongs to the API key’s org.")
+            _passed(check, "The application key is valid and belongs to the API key's org.")
         )
         check = KeyCheck.ORG
         identity = client.whoami(deadline_seconds=_seconds_left(deadline))
@@ -178,9 +178,9 @@ _REFUSAL_TEXTS = {
     KeyCheck.KEY_PAIR: "Datadog rejected the keys ({status}). The application key might be "
     "revoked, mistyped, from another org or from another site, or its owner might be disabled. The "
     "keys were sent to {site} only.",
-    KeyCheck.ORG: "Datadog didn’t say which org the keys belong to ({status}).",
+    KeyCheck.ORG: "Datadog didn't say which org the keys belong to ({status}).",
     KeyCheck.LISTING: "Datadog refused to list the org connections ({status}). The role needs "
-    f"{READ_PERMISSION}, and so do the application key’s scopes if it has any.",
+    f"{READ_PERMISSION}, and so do the application key's scopes if it has any.",
 }
 
 
@@ -188,7 +188,7 @@ def _wrong_org(identity: KeyOwner, *, org_id: str, org_name: str) -> KeyCheckRes
     text = (
         f"These keys belong to another org, {_describe_owner(identity)}. This credential is for "
         f"{org_name or 'an org'} ({org_id}). Nothing from the other org is shown. Rotate to keys "
-        "of this credential’s org, or add a credential for the other org."
+        "of this credential's org, or add a credential for the other org."
     )
     return KeyCheckResult(
         check=KeyCheck.ORG, ok=False, text=text, cause=Cause.ANOTHER_ORG, http_status=200
@@ -208,8 +208,8 @@ def _permissions_result(identity: KeyOwner) -> KeyCheckResult:
         granted = sorted({READ_PERMISSION, WRITE_PERMISSION} - set(missing))
         return _passed(
             KeyCheck.PERMISSIONS,
-            f"The role grants {' and '.join(granted)}. Org Admin can’t check "
-            "whether the application key’s scopes allow them too.",
+            f"The role grants {' and '.join(granted)}. Org Admin can't check "
+            "whether the application key's scopes allow them too.",
         )
     return KeyCheckResult(
         check=KeyCheck.PERMISSIONS,

@@ -74,7 +74,7 @@ def _key_problem(secret: Secret) -> str | None:
 
 def _api_key_problem(secret: Secret) -> str | None:
     if secret.reveal().startswith(_APPLICATION_KEY_PREFIX):
-        return "This is an application key. Check that the two keys aren’t swapped."
+        return "This is an application key. Check that the two keys aren't swapped."
     return None
 
 
@@ -91,7 +91,7 @@ def require_unused_keys(
     other = stored.first()
     if other:
         is_hidden = other.pk in permissions.visibility_of(actor).hidden
-        where = "in a credential you can’t see" if is_hidden else f"as “{other.name}”"
+        where = "in a credential you can't see" if is_hidden else f"as “{other.name}”"
         raise InvalidInputError({"api_key": f"These keys are already stored {where}."})
 
 
@@ -387,7 +387,7 @@ def rotate_credential(*, actor: Actor, credential: Credential, keys: KeyPair) ->
         require_unused_keys(actor=actor, site=credential.site, fingerprint=candidate.fingerprint)
         raise
     if not is_stored:
-        raise ConflictError("The credential just changed. The new keys weren’t stored. Try again.")
+        raise ConflictError("The credential just changed. The new keys weren't stored. Try again.")
     credential.refresh_from_db()
     return credential
 

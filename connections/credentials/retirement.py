@@ -21,7 +21,7 @@ from connections.wording import attempt_facts
 # Datadog might be processing one of these, or the worker will send it again.
 _BLOCKING = (State.SENDING, State.WAITING, State.UNKNOWN)
 _NOT_SENT_YET = (State.REQUESTED, State.APPROVED)
-_JUST_CHANGED = "Something just changed, so it wasn’t retired. Reload and try again."
+_JUST_CHANGED = "Something just changed, so it wasn't retired. Reload and try again."
 
 
 def list_blocking_deletions(credential: Credential) -> list[Deletion]:
@@ -73,7 +73,7 @@ def _require_no_blocking_deletions(credential: Credential) -> None:
             f"{deletion.description} is {deletion.state}" for deletion in blocking[:3]
         )
         raise ConflictError(
-            f"Can’t retire {credential.name} yet: {descriptions}. Open deletions need its keys to "
+            f"Can't retire {credential.name} yet: {descriptions}. Open deletions need its keys to "
             "check their outcome."
         )
 

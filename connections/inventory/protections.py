@@ -201,7 +201,7 @@ def protection_text(protection: Protection) -> str:
     return (
         "This connection is protected, so no new DELETE was sent. "
         f"{protection.protected_by} protected it at {format_time(protection.protected_at)}: "
-        f"“{protection.reason}”. Another person can remove the protection on the connection’s page."
+        f"“{protection.reason}”. Another person can remove the protection on the connection's page."
     )
 
 

@@ -40,19 +40,19 @@ def append_checkpoint(*, path: Path, note: str) -> None:
         finally:
             os.close(descriptor)
     except OSError as error:
-        raise CheckpointFileError(f"The file can’t be written ({error.strerror}).") from None
+        raise CheckpointFileError(f"The file can't be written ({error.strerror}).") from None
 
 
 def check_checkpoint_file(path: Path) -> None:
     """Raise CheckpointFileError unless the file can be appended to; creates nothing."""
     if not path.exists() and not path.is_symlink():
         if not os.access(path.parent, os.W_OK | os.X_OK):
-            raise CheckpointFileError(f"This user can’t write to {path.parent}.")
+            raise CheckpointFileError(f"This user can't write to {path.parent}.")
         return
     try:
         os.close(_open(path, make=False))
     except OSError as error:
-        raise CheckpointFileError(f"The file can’t be written ({error.strerror}).") from None
+        raise CheckpointFileError(f"The file can't be written ({error.strerror}).") from None
 
 
 def _open(path: Path, *, make: bool = True) -> int:
@@ -61,7 +61,7 @@ def _open(path: Path, *, make: bool = True) -> int:
     descriptor = os.open(path, flags | (os.O_CREAT if make else 0), 0o600)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        raise CheckpointFileError("It isn’t a regular file.")
+        raise CheckpointFileError("It isn't a regular file.")
     return descriptor
 
 
@@ -161,7 +161,7 @@ def _mail_failure(error: Exception, *, address: str) -> DeliveryResult:
         status_code, raw = error.smtp_code, error.smtp_error
         response = raw.decode(errors="replace") if isinstance(raw, bytes) else str(raw)
     text = _MAIL_FAILURE_TEXTS.get(
-        type(error), f"The email couldn’t be sent: {type(error).__name__}."
+        type(error), f"The email couldn't be sent: {type(error).__name__}."
     )
     if response:
         response = wording.one_line(_ADDRESS.sub("…", response.replace(address, "…")), limit=120)
@@ -175,10 +175,10 @@ _MAIL_FAILURE_TEXTS: dict[type[Exception], str] = {
     smtplib.SMTPRecipientsRefused: "The mail server rejected this address.",
     smtplib.SMTPAuthenticationError: "The mail server rejected the username or password.",
     smtplib.SMTPServerDisconnected: (
-        "The mail server closed the connection or didn’t respond in time."
+        "The mail server closed the connection or didn't respond in time."
     ),
     ConnectionRefusedError: "The mail server refused the connection.",
-    TimeoutError: "The mail server didn’t respond in time.",
+    TimeoutError: "The mail server didn't respond in time.",
 }
 
 
@@ -197,7 +197,7 @@ def _send_webhook(notification: Notification, message: Message) -> DeliveryResul
     except webhooks.WebhookSecretError:
         return DeliveryResult(
             status=DeliveryStatus.FAILED,
-            text="ORGADMIN_WEBHOOK_SECRET_FILE can’t be used. Run `doctor` for details.",
+            text="ORGADMIN_WEBHOOK_SECRET_FILE can't be used. Run `doctor` for details.",
         )
     response = webhooks.post(
         message_id=str(notification.pk),
@@ -223,7 +223,7 @@ def _webhook_result(status_code: int) -> tuple[DeliveryStatus, str]:
     if status_code == HTTPStatus.GONE:
         return DeliveryStatus.REFUSED, "The receiver wants no more messages (410)."
     if status_code in range(300, 400):
-        text = f"The receiver redirects ({status_code}). Redirects aren’t followed."
+        text = f"The receiver redirects ({status_code}). Redirects aren't followed."
         return DeliveryStatus.FAILED, text
     return DeliveryStatus.FAILED, f"The receiver returned {status_code}."
 

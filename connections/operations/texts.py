@@ -16,7 +16,7 @@ _SHOWN_ATTRIBUTES = {"alt", "aria-label", "content", "data-label", "placeholder"
 _INLINE_TAGS = {"a", "abbr", "b", "bdi", "br", "code", "em", "kbd", "span", "strong", "time"}
 _HIDDEN_TAGS = {"script", "style", "svg"}
 # Two words, or one with a capital letter.
-_SENTENCE = re.compile(r"[A-Za-z’'…]{2,}[,:;]? [A-Za-z…“]")
+_SENTENCE = re.compile(r"[A-Za-z'…]{2,}[,:;]? [A-Za-z…“]")
 _LABEL = re.compile(r"[A-Z][a-z]+(-[a-z]+)?")
 _CODE = re.compile(
     r"^(SELECT|CREATE|INSERT|UPDATE|DROP|PRAGMA|ALTER|SET|FROM|WHERE|AND) |\(\?|\\[bdsw]|^[a-z_]+="

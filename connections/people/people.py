@@ -415,7 +415,7 @@ def use_sign_in_link(*, token: str, password: str, request_id: str = "") -> Pers
     if password:
         set_password(actor=actor, person=person, password=password)
     elif not person.has_usable_password():
-        raise InvalidInputError({"password": "Choose a password. You don’t have one yet."})
+        raise InvalidInputError({"password": "Choose a password. You don't have one yet."})
     if link.removes_second_factor:
         remove_mfa(actor=actor, person=person)
     return person
@@ -480,7 +480,7 @@ def allow_break_glass(*, actor: Actor, person: Person, is_allowed: bool) -> Pers
     permissions.require(permissions.can_administer(actor), "allow or revoke break glass")
     if is_allowed and actor.person and actor.person.pk == person.pk:
         raise ConflictError(
-            "You can’t give yourself break glass. Ask another administrator, or run "
+            "You can't give yourself break glass. Ask another administrator, or run "
             "change_person --break-glass on the server."
         )
     with audit.atomic():

@@ -56,7 +56,7 @@ def response_not_recorded_page(
     return HttpResponse(render_to_string(name, context), status=ACCEPTED)
 
 
-NO_ROLE = "You don’t have a role yet."
+NO_ROLE = "You don't have a role yet."
 
 
 type _ErrorView = Callable[..., HttpResponse]

@@ -253,7 +253,7 @@ class AccessMiddleware(MiddlewareMixin):
         if access.needs_sign_in and person is None:
             return _redirect_to_sign_in(request)
         if access.needs_mfa and person is not None and _lacks_mfa(request, person):
-            messages.warning(request, "Set up MFA first. It’s required here.")
+            messages.warning(request, "Set up MFA first. It's required here.")
             url = reverse("mfa_index")
             return HttpResponseClientRedirect(url) if _is_htmx(request) else redirect(url)
         if request.method not in SAFE_METHODS and not access.needs_mfa:

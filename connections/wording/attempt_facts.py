@@ -36,7 +36,7 @@ _NOTHING_DELETED = {Sent.NOTHING, Sent.REFUSED}
 _CLAIMS = {
     "Nothing was sent.": ({Sent.NOTHING}, "No new DELETE was sent."),
     "Nothing has been sent.": ({Sent.NOTHING}, "No new DELETE has been sent."),
-    "The DELETE hasn’t been sent yet.": ({Sent.NOTHING}, "No new DELETE has been sent."),
+    "The DELETE hasn't been sent yet.": ({Sent.NOTHING}, "No new DELETE has been sent."),
     "Nothing was deleted.": (_NOTHING_DELETED, ""),
     "This request deleted nothing.": (_NOTHING_DELETED, ""),
     "The DELETE was sent and might have worked.": ({Sent.UNCERTAIN}, ""),

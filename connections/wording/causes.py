@@ -18,19 +18,19 @@ _TEXTS: dict[str, str] = {
     Cause.CONNECTION_PROTECTED: "The connection is protected.",
     Cause.ANOTHER_ORG: "The keys belong to another org.",
     Cause.KEY_RING_UNUSABLE: "The key ring that decrypts stored keys is missing or wrong.",
-    Cause.KEYS_NOT_OPENED: "The stored keys can’t be decrypted. Rotate the credential to new keys.",
+    Cause.KEYS_NOT_OPENED: "The stored keys can't be decrypted. Rotate the credential to new keys.",
     Cause.CANNOT_BE_ASKED: "Its site or the proxy is no longer configured on this server.",
     Cause.LISTINGS_AGREE: "Two complete syncs, at least a minute apart, agree.",
     Cause.LATER_LISTING: "A later complete sync no longer lists it.",
     # The request never left.
-    Cause.CONNECTION_REFUSED: "Datadog’s host refused the connection.",
-    Cause.NAME_NOT_RESOLVED: "The name of Datadog’s host could not be resolved.",
+    Cause.CONNECTION_REFUSED: "Datadog's host refused the connection.",
+    Cause.NAME_NOT_RESOLVED: "The name of Datadog's host could not be resolved.",
     Cause.CONNECT_TIMEOUT: "Connecting to Datadog took too long.",
-    Cause.HOST_UNREACHABLE: "There is no network route to Datadog’s host.",
-    Cause.CERTIFICATE_REFUSED: ("The certificate of Datadog’s host is not trusted."),
+    Cause.HOST_UNREACHABLE: "There is no network route to Datadog's host.",
+    Cause.CERTIFICATE_REFUSED: ("The certificate of Datadog's host is not trusted."),
     Cause.TLS_FAILED: "The TLS handshake with Datadog failed.",
-    Cause.CA_BUNDLE_UNREADABLE: "The file in ORGADMIN_CA_BUNDLE can’t be read.",
-    Cause.PROXY_UNREACHABLE: "The proxy in ORGADMIN_HTTP_PROXY can’t be reached.",
+    Cause.CA_BUNDLE_UNREADABLE: "The file in ORGADMIN_CA_BUNDLE can't be read.",
+    Cause.PROXY_UNREACHABLE: "The proxy in ORGADMIN_HTTP_PROXY can't be reached.",
     Cause.PROXY_REFUSED: "The proxy in ORGADMIN_HTTP_PROXY refused to open a tunnel.",
     # It may have been sent, and no complete response came.
     Cause.CONNECTION_LOST: "The connection was cut before a response arrived.",
@@ -46,25 +46,25 @@ _TEXTS: dict[str, str] = {
         "or lack the permission."
     ),
     Cause.NOT_FOUND: "Datadog found no such connection (404).",
-    Cause.WRONG_404: "The 404 isn’t in Datadog’s format. It might come from a proxy.",
+    Cause.WRONG_404: "The 404 isn't in Datadog's format. It might come from a proxy.",
     Cause.REQUEST_TIMEOUT: "Datadog timed out waiting for the request (408).",
     Cause.RATE_LIMITED: "Datadog rate limited the request (429).",
     Cause.REDIRECT: "The response redirects elsewhere (3xx). Org Admin never follows redirects.",
     Cause.SERVER_ERROR: "Datadog failed internally (5xx).",
-    Cause.UNEXPECTED_STATUS: "The response has a status that Datadog doesn’t document.",
+    Cause.UNEXPECTED_STATUS: "The response has a status that Datadog doesn't document.",
     # A 200 with an unusable body.
     Cause.BODY_CUT: "The response was cut before its end.",
-    Cause.BODY_UNDECODABLE: "The response can’t be decompressed.",
+    Cause.BODY_UNDECODABLE: "The response can't be decompressed.",
     Cause.BODY_TOO_LONG: "The response is longer than Org Admin reads.",
-    Cause.MALFORMED_JSON: "Datadog’s response is not valid JSON, or repeats a name.",
+    Cause.MALFORMED_JSON: "Datadog's response is not valid JSON, or repeats a name.",
     Cause.WRONG_TYPE: "The response is not in the format that Datadog documents.",
     Cause.ERRORS_IN_RESPONSE: ("Datadog returned 200 but reports a failure in the same response."),
     Cause.KEY_NOT_VALID: "Datadog reports the API key as not valid.",
     # A listing that is not complete.
     Cause.MALFORMED_ELEMENT: "One connection in the list could not be parsed.",
-    Cause.COUNT_MISSING: "The list doesn’t say how many connections there are.",
-    Cause.COUNTS_DIFFER: "Datadog’s 2 counts of the connections differ.",
-    Cause.CONTRADICTORY_ELEMENTS: "Datadog’s list gives two different contents for one ID.",
+    Cause.COUNT_MISSING: "The list doesn't say how many connections there are.",
+    Cause.COUNTS_DIFFER: "Datadog's 2 counts of the connections differ.",
+    Cause.CONTRADICTORY_ELEMENTS: "Datadog's list gives two different contents for one ID.",
     Cause.COUNT_CHANGED: "The list changed during the sync.",
     Cause.TOO_FEW: "The list has fewer connections than it says.",
     Cause.TOO_MANY: "The list has more connections than it says.",
@@ -94,9 +94,9 @@ KEYS_UNDECRYPTABLE = "not_opened"
 def failure_text(*, cause: str, http_status: int | None = None) -> str:
     """Why a sync failed, in a sentence or two; `http_status` is None without a response."""
     if cause == KEYS_UNDECRYPTABLE:
-        return "Its stored keys can’t be decrypted."
+        return "Its stored keys can't be decrypted."
     if cause == Cause.NOT_FOUND:
         # Elsewhere the cause is about a connection, which a sync doesn't request.
-        return "Datadog doesn’t know the address of the list (404)."
+        return "Datadog doesn't know the address of the list (404)."
     words = cause_text(cause)
     return words if http_status else f"{words} This says nothing about the keys."

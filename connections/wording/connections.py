@@ -25,10 +25,10 @@ def join_some_names(names: Sequence[str], *, limit: int) -> str:
 
 
 def effect_text(*, source: str, sink: str, types: Sequence[str]) -> str:
-    """What stops working: "Labs loses access to ML Platform’s metrics."."""
+    """What stops working: "Labs loses access to ML Platform's metrics."."""
     what = join_names([_TYPES.get(kind, kind) for kind in types]) or "data"
     sink, source = sink or "The destination org", source or "the source org"
-    return f"{sink} loses access to {source}’s {what}."
+    return f"{sink} loses access to {source}'s {what}."
 
 
 def unknown_types(types: Sequence[str]) -> list[str]:

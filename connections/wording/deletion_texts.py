@@ -143,15 +143,15 @@ def _closed_lines(
     decided = attempt_text(deciding[-1]) if deciding else ""
     match status:
         case DeletionStatus.DELETED:
-            return [decided, f"Not in Datadog’s list at {format_time(deletion.verified_at)}."]
+            return [decided, f"Not in Datadog's list at {format_time(deletion.verified_at)}."]
         case DeletionStatus.DELETED_VERIFYING | DeletionStatus.DELETED_UNVERIFIED:
             return [decided, _last_check(deletion)]
         case DeletionStatus.STILL_LISTED | DeletionStatus.REAPPEARED | DeletionStatus.GONE_LATER:
             return [_contradiction(deletion, seen_by=seen_by), decided, earlier]
         case DeletionStatus.NOT_FOUND | DeletionStatus.NOT_LISTED:
             other_org = (
-                "It was deleted earlier, or it isn’t a connection of "
-                f"{deletion.credential_name}’s org."
+                "It was deleted earlier, or it isn't a connection of "
+                f"{deletion.credential_name}'s org."
             )
             return [_uncertain_attempts(attempts), other_org, attempt_text(last)]
         case DeletionStatus.FAILED:
@@ -213,7 +213,7 @@ def _uncertain_attempts(attempts: list[Attempt]) -> str:
 
 def _next_check(deletion: Deletion) -> str:
     due_at = deletion.due_at
-    return f"Next check of Datadog’s list: {format_time(due_at)}." if due_at else ""
+    return f"Next check of Datadog's list: {format_time(due_at)}." if due_at else ""
 
 
 def _last_check(deletion: Deletion) -> str:
@@ -224,7 +224,7 @@ def _last_check(deletion: Deletion) -> str:
         why = cause_text(last.get("cause") or "")
         return f"The last check could not tell. {why}".strip()
     if deletion.state != State.UNKNOWN:
-        return "The last check still listed it; Datadog’s list might be behind."
+        return "The last check still listed it; Datadog's list might be behind."
     if deletion.last_checked_at is None:
         return f"The last check found it {last['found']}, too early to count."
     return (
@@ -243,10 +243,10 @@ def _contradiction(deletion: Deletion, *, seen_by: str) -> str:
 
 # What to look at after a refusal.
 _CHECKS: dict[str, str] = {
-    Cause.BAD_REQUEST: "See Datadog’s message above for the cause.",
+    Cause.BAD_REQUEST: "See Datadog's message above for the cause.",
     Cause.UNAUTHORIZED: "A key was mistyped or revoked, or its owner was disabled.",
     Cause.FORBIDDEN: (
-        "Check that the role and the key’s scopes include org_connections_write. A restriction on "
+        "Check that the role and the key's scopes include org_connections_write. A restriction on "
         "the connection, or a key of another site, has the same result."
     ),
 }
@@ -342,8 +342,8 @@ _NOT_RECORDED = {
     RecordedIn.NOWHERE: (
         "danger",
         "warning",
-        "Sent, but the response couldn’t be saved.",
-        "Copy it now. The attempt is recorded, its response isn’t. Org Admin will check Datadog’s "
+        "Sent, but the response couldn't be saved.",
+        "Copy it now. The attempt is recorded, its response isn't. Org Admin will check Datadog's "
         "list.",
     ),
 }
@@ -352,5 +352,5 @@ _NOT_RECORDED = {
 def unrecorded_response_text(error: ResponseNotRecordedError) -> BannerText:
     """The banner for a response that was not recorded."""
     tone, icon, headline, then = _NOT_RECORDED[error.kept]
-    lines = (error.response_text, then, "Don’t delete again.")
+    lines = (error.response_text, then, "Don't delete again.")
     return BannerText(tone=tone, icon=icon, headline=headline, lines=lines)

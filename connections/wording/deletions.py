@@ -50,7 +50,7 @@ class DeletionStatus(Enum):
         "search",
         "Checking the connection before sending. Nothing has been sent.",
     )
-    CONFIRMED = Badge("Confirmed", "info", "person", "Confirmed. The DELETE hasn’t been sent yet.")
+    CONFIRMED = Badge("Confirmed", "info", "person", "Confirmed. The DELETE hasn't been sent yet.")
     CHECK_FAILED = Badge(
         "Check failed", "warn", "warning", "The pre-send check failed. Nothing was sent."
     )
@@ -128,7 +128,7 @@ class DeletionStatus(Enum):
         "Not listed",
         "muted",
         "question",
-        "This credential doesn’t list that ID. Nothing was sent.",
+        "This credential doesn't list that ID. Nothing was sent.",
     )
     GONE_UNPROVEN = Badge(
         "Gone, unproven",

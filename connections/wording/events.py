@@ -182,7 +182,7 @@ _TEXT_BUILDERS: dict[str, Callable[[dict[str, Any]], EventText]] = {
 _NEXT = {
     State.REQUESTED: ("Confirm", "person"),
     State.APPROVED: ("Confirm", "person"),
-    State.SENDING: ("Datadog’s response", "arrow"),
+    State.SENDING: ("Datadog's response", "arrow"),
     State.WAITING: ("Retry", "send"),
     State.UNKNOWN: ("Check with Datadog", "eye"),
     State.STILL_PRESENT: ("Confirm again or close", "person"),
@@ -192,7 +192,7 @@ _NEXT = {
 def next_text(deletion: Deletion, *, is_being_rechecked: bool = False) -> EventText | None:
     """The next step of a deletion; None where there is none."""
     if deletion.outcome == Outcome.DELETED and not deletion.verified_at and deletion.due_at:
-        return EventText(title="Verify that it’s gone", tone="muted", icon="eye")
+        return EventText(title="Verify that it's gone", tone="muted", icon="eye")
     if deletion.is_settled:
         return None
     if is_being_rechecked:

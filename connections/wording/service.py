@@ -13,7 +13,7 @@ def audit_log_text(last: AuditVerification | None) -> str:
     if last.fault and last.first_bad_seq is None:
         return last.message
     if last.fault:
-        return f"First event that can’t be trusted: #{last.first_bad_seq}. {last.message}"
+        return f"First event that can't be trusted: #{last.first_bad_seq}. {last.message}"
     return f"The first {pluralize(last.size, 'event')} and every checkpoint are intact."
 
 
@@ -29,7 +29,7 @@ def no_worker_text(seen_at: datetime | None) -> str:
 def clock_ahead_text(ahead: datetime, *, now: datetime) -> str:
     """What it means that `ahead`, the newest recorded time, is in the future."""
     return (
-        f"The newest recorded time is {format_time(ahead)}, but the database server’s clock shows "
+        f"The newest recorded time is {format_time(ahead)}, but the database server's clock shows "
         f"{format_time(now)}. Check that clock. Recorded times in the future count as past: "
         "sessions, links, approvals and identity checks from then are no longer valid, and a "
         "deletion that was being sent becomes unknown."

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from html import unescape
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -339,7 +340,7 @@ def test_no_refusal_contains_the_name_of_a_hidden_credential(
     assert SECRET not in taken.content.decode()
     again = client_of(grace).post("/credentials/new/", typed | {"name": "Mine"})
     assert again.status_code == 422
-    assert "in a credential you can’t see" in again.content.decode()
+    assert "in a credential you can't see" in unescape(again.content.decode())
     assert SECRET not in again.content.decode()
 
 

@@ -29,7 +29,7 @@ CASES = {
     "200": Case(
         fault=None,
         headline="Deleted and verified: Datadog returned 200 and no longer lists the connection.",
-        also=("Datadog returned 200 in", "Not in Datadog’s list at"),
+        also=("Datadog returned 200 in", "Not in Datadog's list at"),
         outcome=Outcome.DELETED,
     ),
     "400": Case(

@@ -14,7 +14,7 @@ from tests.browser.desk import REASON, SOURCE, Desk
 from tests.browser.watch import Watch
 from tests.support.people import make_person
 
-SENTENCE = "Sending… Leaving this page doesn’t stop it; the result is recorded."
+SENTENCE = "Sending… Leaving this page doesn't stop it; the result is recorded."
 # Long enough to check the page.
 HELD_SECONDS = 3
 
@@ -74,7 +74,7 @@ def fill_break_glass(desk: Desk, operator: Person) -> Locator:
     desk.page.get_by_label("Reason").fill(REASON)
     desk.page.get_by_role("button", name="Request approval").click()
     desk.page.get_by_text("Break glass", exact=False).first.click()
-    desk.page.get_by_label("Why can’t this wait for approval?").fill(
+    desk.page.get_by_label("Why can't this wait for approval?").fill(
         "Card data leaks and nobody else is awake."
     )
     desk.page.get_by_label("To confirm, type").last.fill(SOURCE)
@@ -205,5 +205,5 @@ def test_a_request_for_approval_says_what_it_does_and_has_no_cancel_link(desk: D
     # The request is sent, and its response never arrives.
     desk.page.evaluate("XMLHttpRequest.prototype.send = function () {}")
     desk.page.get_by_role("button", name="Request approval").click()
-    expect(desk.page.get_by_text("Requesting… Leaving this page doesn’t stop it.")).to_be_visible()
+    expect(desk.page.get_by_text("Requesting… Leaving this page doesn't stop it.")).to_be_visible()
     expect(cancel).to_be_hidden()

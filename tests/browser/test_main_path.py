@@ -89,7 +89,7 @@ def test_a_wrong_password_shows_an_error_and_signs_no_one_in(
     page.get_by_label("Password").fill("wrong")
     page.get_by_role("button", name="Sign in", exact=True).click()
 
-    expect(page.get_by_role("alert")).to_contain_text("Couldn’t sign in")
+    expect(page.get_by_role("alert")).to_contain_text("Couldn't sign in")
     expect(page.get_by_label("Username or email")).to_have_value("ada")
     expect(page.get_by_label("Password")).to_have_value("")
 

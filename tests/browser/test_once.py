@@ -181,7 +181,7 @@ def test_a_page_cached_by_the_browser_is_reloaded_after_its_form_was_submitted(d
     desk.page.evaluate("dispatchEvent(new PageTransitionEvent('pageshow', {persisted: true}))")
 
     expect(
-        desk.page.get_by_role("heading", name="This credential can’t send the DELETE")
+        desk.page.get_by_role("heading", name="This credential can't send the DELETE")
     ).to_be_visible()
 
 
@@ -215,7 +215,7 @@ def test_a_lost_response_links_to_the_deletion(desk: Desk, watch: Watch) -> None
         "heading", name="No response from Org Admin. The DELETE might have been sent."
     )
     expect(notice).to_be_focused()
-    expect(desk.page.get_by_text("Don’t retry; view the deletion.")).to_be_visible()
+    expect(desk.page.get_by_text("Don't retry; view the deletion.")).to_be_visible()
     expect(desk.page.get_by_text("nothing is sent")).to_have_count(0)
     desk.page.get_by_role("link", name="View the deletion").click()
     expect(desk.page).to_have_url(RECORD)

@@ -87,7 +87,7 @@ def test_a_passkey_is_set_up_signs_in_and_confirms_a_deletion(
 
     # Signing in with it counts: no identity check is needed.
     desk.fill()
-    expect(page.get_by_text("Confirm it’s you")).to_have_count(0)
+    expect(page.get_by_text("Confirm it's you")).to_have_count(0)
 
     let_proofs_age()
     desk.fill()
@@ -139,7 +139,7 @@ def test_a_deletion_prompts_for_the_password_on_its_page_and_loses_nothing(
     desk.delete_button.click()
 
     password = page.get_by_label("Your password", exact=True)
-    expect(page.get_by_text("Nothing was changed yet. Confirm it’s you.")).to_be_visible()
+    expect(page.get_by_text("Nothing was changed yet. Confirm it's you.")).to_be_visible()
     expect(password).to_be_focused()
     expect(page.get_by_label("To confirm, type")).to_have_value("Payments US")
     password.press_sequentially("not my password")
@@ -160,7 +160,7 @@ def test_a_page_that_needs_an_identity_check_prompts_first_and_then_continues(
     page = open_as(administrator)
     let_proofs_age()
     page.goto("/people/new/")
-    expect(page.get_by_role("heading", level=1)).to_have_text("Confirm it’s you")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Confirm it's you")
     password = page.get_by_label("Your password", exact=True)
     expect(password).to_be_focused()
     password.press_sequentially(PASSWORD)
@@ -182,10 +182,10 @@ def test_the_reauthentication_prompt_fits_every_page_it_is_on(
         f"/people/{administrator.pk}/",
     ):
         page.goto(path)
-        expect(page.get_by_text("Confirm it’s you").first).to_be_visible()
+        expect(page.get_by_text("Confirm it's you").first).to_be_visible()
         assert_fit_to_show(page)
     watch.expect("status of 422")
     page.set_viewport_size({"width": 1280, "height": 900})
     page.get_by_role("button", name="Save roles").click()
-    expect(page.get_by_text("Nothing was changed yet. Confirm it’s you.")).to_be_visible()
+    expect(page.get_by_text("Nothing was changed yet. Confirm it's you.")).to_be_visible()
     assert_fit_to_show(page)

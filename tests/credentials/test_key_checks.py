@@ -92,7 +92,7 @@ def test_an_unreachable_site_says_nothing_about_the_keys(sandbox: SandboxServer)
 @pytest.mark.parametrize(
     ("permissions", "is_granted", "says"),
     [
-        ((READ, WRITE), True, "can’t check whether the application key’s scopes"),
+        ((READ, WRITE), True, "can't check whether the application key's scopes"),
         ((READ,), False, "lacks org_connections_write"),
     ],
 )

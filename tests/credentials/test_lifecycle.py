@@ -233,7 +233,7 @@ def test_the_second_of_two_concurrent_rotations_changes_nothing(
         actor=command_actor(), credential=credential, keys=keys_of(first)
     )
 
-    with pytest.raises(ConflictError, match="weren’t stored"):
+    with pytest.raises(ConflictError, match="weren't stored"):
         credential_lifecycle.rotate_credential(
             actor=command_actor(),
             credential=seen_by_other,

@@ -41,7 +41,7 @@ def test_a_comment_appears_in_the_audit_log_and_in_the_timeline(
     client = client_of(person)
     page = read(client.get(f"/deletions/{deletion.pk}/"))
     form = page.form_to("/comment/")
-    assert "Kept permanently and can’t be changed." in page.text
+    assert "Kept permanently and can't be changed." in page.text
     response = client.post(form.action, form.fields | {"text": TEXT})
     assert response.status_code == 303
     [event] = events_of(deletion)

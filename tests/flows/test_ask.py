@@ -30,7 +30,7 @@ def test_the_review_describes_the_connection(desk: Desk) -> None:
     page = desk.review()
 
     for shown in (
-        "Group SOC loses access to Payments US’s logs and metrics.",
+        "Group SOC loses access to Payments US's logs and metrics.",
         "No data is deleted.",
         "Dana Keller (a person)",
         "(source side)",
@@ -174,7 +174,7 @@ def test_an_unknown_credential_is_reported_once(desk: Desk) -> None:
 def test_an_id_in_upper_case_with_surrounding_spaces_is_accepted(desk: Desk) -> None:
     page = desk.review(connection_id=f"  {desk.connection.id.upper()} ")
 
-    assert "Payments US’s logs and metrics" in page.text
+    assert "Payments US's logs and metrics" in page.text
 
 
 def test_the_confirmation_ignores_case_and_whitespace(desk: Desk, sandbox: SandboxServer) -> None:
@@ -306,7 +306,7 @@ def test_a_connection_that_changed_since_the_review_is_shown_again(
 
     assert page.status == 409
     assert "The connection changed since you opened this page. Nothing was sent." in page.text
-    assert "Payments US’s audit events" in page.text
+    assert "Payments US's audit events" in page.text
     assert not Deletion.objects.exists()
 
 
@@ -345,7 +345,7 @@ def test_keys_that_cannot_be_decrypted_are_reported_and_nothing_is_sent(
     page = read(desk.client.post("/deletions/new/", data))
 
     assert page.status == 503
-    assert "Nothing was sent. The stored keys can’t be decrypted." in page.text
+    assert "Nothing was sent. The stored keys can't be decrypted." in page.text
     assert page.form_to("/deletions/new/").fields["reason"] == data["reason"]
     assert not Deletion.objects.exists()
     assert sandbox.world.deletes_received(desk.connection.id) == 0

@@ -201,7 +201,7 @@ def test_with_a_closed_port_nothing_is_sent_and_the_check_can_be_skipped(
 
     page = desk.follow(desk.client.post("/deletions/new/", desk.fill(review)))
     assert "The pre-send check failed. Nothing was sent." in page.text
-    assert "Datadog’s host refused the connection." in page.text
+    assert "Datadog's host refused the connection." in page.text
     assert page.outcome["data-state"] == "requested"
 
     page = desk.confirm(page, skip_recheck="on")

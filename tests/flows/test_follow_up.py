@@ -50,7 +50,7 @@ def test_one_person_requests_another_approves_and_the_first_confirms(
     page = open_deletion(approver)
     assert "Ada requests your approval." in page.text
     assert "unchanged since the request." in page.text
-    assert "Group SOC loses access to Payments US’s logs and metrics." in page.text
+    assert "Group SOC loses access to Payments US's logs and metrics." in page.text
     page = approver.press(page, "/approve/")
     assert "Approved by Linus." in page.text
     assert not page.has_form_to("/execute/")

@@ -78,7 +78,7 @@ def test_a_changed_connection_returns_the_whole_review(desk: Desk, sandbox: Sand
     assert page.status == 409
     assert response.headers["HX-Retarget"] == "#review"
     assert page.html.strip().startswith('<div id="review">')
-    assert "Payments US’s audit events" in page.text
+    assert "Payments US's audit events" in page.text
 
 
 def test_keys_that_cannot_be_decrypted_are_reported_above_the_form(desk: Desk) -> None:
@@ -89,7 +89,7 @@ def test_keys_that_cannot_be_decrypted_are_reported_above_the_form(desk: Desk) -
 
     assert page.status == 503
     assert page.html.strip().startswith('<section class="section" id="request-form"')
-    assert "The stored keys can’t be decrypted" in page.text
+    assert "The stored keys can't be decrypted" in page.text
 
 
 def test_an_action_returns_the_outcome_and_triggers_a_reload_of_the_details(

@@ -132,7 +132,7 @@ def test_keys_that_cannot_be_decrypted_are_reported_before_it_counts_as_confirme
     after = desk.confirm(page)
 
     assert after.status == 503
-    assert "The stored keys can’t be decrypted" in after.text
+    assert "The stored keys can't be decrypted" in after.text
     assert after.has_form_to("/execute/")
 
 

@@ -70,7 +70,7 @@ def test_a_connection_can_be_protected_from_its_page(desk: Desk, linus: Person) 
         connection_id=desk.connection.id,
         reason=REASON,
     )
-    assert "Protected: this connection can’t be deleted in Org Admin" in after.text
+    assert "Protected: this connection can't be deleted in Org Admin" in after.text
     assert REASON in after.text
     assert "Linus can remove the protection." in after.text
     assert "Delete…" not in after.text
@@ -125,7 +125,7 @@ def test_another_person_removes_it_with_a_reason(
     response = client.post(f"{url_of(desk)}lift/", {"reason": "the audit is over"})
     after = read(client.get(response["Location"]))
     assert page.status == 200
-    assert "Protected: this connection can’t be deleted in Org Admin" not in after.text
+    assert "Protected: this connection can't be deleted in Org Admin" not in after.text
     assert "Protection removed" in after.text
     assert "the audit is over" in after.text
     assert "Delete…" in desk.open(url_of(desk)).text
@@ -187,7 +187,7 @@ def test_an_open_deletion_shows_it_and_accepts_no_confirmation(
     desk.delete()
     protect(desk, linus)
     page = desk.open(f"/deletions/{desk.deletion().pk}/")
-    assert "Protected: this connection can’t be deleted in Org Admin" in page.text
+    assert "Protected: this connection can't be deleted in Org Admin" in page.text
     assert not page.has_form_to("/execute/")
 
 

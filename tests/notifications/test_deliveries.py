@@ -344,7 +344,7 @@ def test_external_names_cannot_add_a_header_or_reverse_text(
     [
         ("550", "rejected this address. Mail server: “no such user <…> here”", 550),
         ("451", "SMTPDataError. Mail server: “later\ufffd please”", 451),
-        ("hang", "closed the connection or didn’t respond in time", None),
+        ("hang", "closed the connection or didn't respond in time", None),
         ("drip", "SMTPConnectError", None),
         ("cut", "closed the connection or", None),
     ],

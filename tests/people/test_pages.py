@@ -1,6 +1,7 @@
 """The people page, and what every page has in common."""
 
 from collections.abc import Callable
+from html import unescape
 
 import pytest
 from django.test import Client
@@ -182,7 +183,7 @@ def test_a_person_without_a_role_sees_who_can_give_one(
 ) -> None:
     page = client_of(stranger).get("/metrics")
     assert page.status_code == 403
-    assert "You don’t have a role yet" in page.text
+    assert "You don't have a role yet" in unescape(page.text)
     assert "Ask Root" in page.text
 
 

@@ -114,7 +114,7 @@ def test_every_button_has_a_type() -> None:
 
 # What a person writes stays when somebody is erased, so the field says so.
 FREE_TEXT = {"reason", "break_glass_reason", "note", "text"}
-IT_STAYS = re.compile("Kept permanently.* Don’t include personal data")
+IT_STAYS = re.compile("Kept permanently.* Don't include personal data")
 
 
 def test_a_field_for_free_text_says_that_it_outlives_an_erased_person() -> None:

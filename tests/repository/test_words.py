@@ -51,6 +51,7 @@ BANNED = {
     r"wanted to know": "say what happened",
     r"waits? for others": "waiting on others",
     r"who else must": "approval policy",
+    "\u2019": "a straight apostrophe",
 }
 # The same for the pages, mails and commands, which speak to the reader. Documents may differ.
 BANNED_IN_THE_PROGRAM = {

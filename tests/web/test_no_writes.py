@@ -16,8 +16,8 @@ from tests.support.people import PASSWORD
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.database]
 
-TITLE = "Org Admin can’t write to its database"
-CLAUSE = "If you were deleting, don’t retry: check Deletions first."
+TITLE = "Org Admin can't write to its database"
+CLAUSE = "If you were deleting, don't retry: check Deletions first."
 
 
 @pytest.fixture

@@ -57,7 +57,7 @@ CAUSES_WITH_TEXT = [
 ]
 CLAIMS_NOTHING_SENT = re.compile(
     r"nothing (?:was|has been|is) sent|\bnot sent\b|never sent|no DELETE (?:was|has been) sent"
-    r"|hasn’t been sent",
+    r"|hasn't been sent",
     re.IGNORECASE,
 )
 CLAIMS_NOTHING_DELETED = re.compile(

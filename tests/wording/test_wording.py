@@ -372,7 +372,7 @@ def test_the_effect_of_a_deletion_names_the_data_types() -> None:
 
     effect = effect_text(source="Payments EU", sink="Group SOC", types=types)
 
-    assert effect == "Group SOC loses access to Payments EU’s logs, audit events and rum."
+    assert effect == "Group SOC loses access to Payments EU's logs, audit events and rum."
     assert unknown_types(types) == ["rum"]
 
 

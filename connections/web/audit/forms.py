@@ -28,7 +28,7 @@ class EventForm(forms.Form):
     deletion = forms.UUIDField(
         required=False,
         label="Deletion ID",
-        error_messages={"invalid": "This isn’t the ID of a deletion."},
+        error_messages={"invalid": "This isn't the ID of a deletion."},
     )
     request = forms.CharField(max_length=64, required=False, label="Request ID")
     since = forms.DateTimeField(

@@ -51,7 +51,7 @@ class CredentialForm(RotateForm):
     name = forms.CharField(
         required=False,
         max_length=100,
-        help_text="Leave empty to use the org’s name.",
+        help_text="Leave empty to use the org's name.",
         widget=forms.TextInput(attrs={"autocomplete": "off"}),
     )
     site = forms.ChoiceField(choices=site_choices, help_text="The keys are sent to this site only.")

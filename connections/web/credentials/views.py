@@ -100,7 +100,7 @@ def _redirect_with_result(
         synced = pluralize(lifecycle.count_connections(credential), "connection")
         messages.success(request, f"{credential.name} {done} and verified. Synced {synced}.")
     else:
-        messages.warning(request, f"{credential.name} {done}, but its keys couldn’t be verified.")
+        messages.warning(request, f"{credential.name} {done}, but its keys couldn't be verified.")
     return _redirect(credential)
 
 

@@ -57,7 +57,7 @@ class DeletionForm(ServiceForm):
         label="Reason",
         required=False,
         max_length=LONGEST_REASON,
-        help_text="Kept permanently. Don’t include personal data.",
+        help_text="Kept permanently. Don't include personal data.",
         widget=forms.Textarea(attrs={"rows": 2, "required": True}),
     )
     ticket = forms.CharField(label="Ticket", required=False)
@@ -92,7 +92,7 @@ class CommentForm(ServiceForm):
         label="Comment",
         required=False,
         max_length=LONGEST_COMMENT,
-        help_text="Kept permanently and can’t be changed. Don’t include personal data.",
+        help_text="Kept permanently and can't be changed. Don't include personal data.",
         widget=forms.Textarea(attrs={"rows": 2, "required": True}),
     )
 

@@ -84,7 +84,7 @@ def _not_listed(review: Review) -> str:
     if review.is_reviewed or sync is None:
         return ""
     if sync.is_complete:
-        return f"The last sync of {review.credential.name} doesn’t list it."
+        return f"The last sync of {review.credential.name} doesn't list it."
     return f"The last sync of {review.credential.name} failed. {wording.cause_text(sync.cause)}"
 
 

@@ -67,7 +67,7 @@ def _reason() -> forms.CharField:
     return forms.CharField(
         label="Reason",
         max_length=LONGEST_REASON,
-        help_text="Kept permanently. Don’t include personal data.",
+        help_text="Kept permanently. Don't include personal data.",
         widget=forms.Textarea(attrs={"rows": 2}),
         error_messages={"required": NO_REASON},
     )

@@ -11,7 +11,7 @@ from connections.web.forms import ServiceForm
 _ROLE_HELP = {
     Role.VIEWER: "sees connections, deletions and credentials; changes nothing",
     Role.OPERATOR: "requests and confirms deletions",
-    Role.APPROVER: "approves or declines other people’s deletions, removes their protections",
+    Role.APPROVER: "approves or declines other people's deletions, removes their protections",
     Role.CREDENTIAL_MANAGER: "adds, verifies, rotates and retires credentials",
     Role.AUDITOR: "also reads the audit log and evidence, exports, comments on deletions",
 }
@@ -115,7 +115,7 @@ class ProviderAccountForm(ServiceForm):
     subject = forms.CharField(
         label="Subject",
         max_length=255,
-        help_text="The provider’s ID of the account (sub), exactly as written there; not a name or "
+        help_text="The provider's ID of the account (sub), exactly as written there; not a name or "
         "email address. People who sign in there without a connected account see theirs.",
         widget=forms.TextInput(attrs={"autocomplete": "off", "spellcheck": "false"}),
     )

@@ -77,18 +77,18 @@ REFUSAL_TEXTS: dict[Reason | Refusal, RefusalText] = {
     Reason.NOT_REAUTHENTICATED: RefusalText(
         "the person didn't sign in again there",
         "Sign in again there",
-        "The provider didn’t confirm that you just entered your password or used a key. Try again.",
+        "The provider didn't confirm that you just entered your password or used a key. Try again.",
     ),
     Refusal.UNKNOWN_ACCOUNT: RefusalText(
         "the account isn't connected to anyone here",
         "Account not connected",
         "An administrator can connect it on your page under People, with the subject below. Names "
-        "and email addresses don’t count.",
+        "and email addresses don't count.",
     ),
     Refusal.DISABLED: RefusalText(
         "they are disabled",
         "Account disabled",
-        "You aren’t signed in. Ask an administrator to enable the account.",
+        "You aren't signed in. Ask an administrator to enable the account.",
     ),
     Refusal.OTHER_ACCOUNT: RefusalText(
         "it was another account than theirs",

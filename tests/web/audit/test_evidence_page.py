@@ -136,7 +136,7 @@ def test_a_failed_verification_is_shown_and_recorded(reader: Client) -> None:
     with triggers_off():
         AuditEvent.objects.filter(seq=1).update(hash="0" * 64)
     page = press_verify(reader)
-    assert "First event that can’t be trusted: #1." in page.text
+    assert "First event that can't be trusted: #1." in page.text
     event = AuditEvent.objects.get(code=EventCode.AUDIT_LOG_VERIFICATION_FAILED)
     assert (event.details["fault"], event.details["first_bad_seq"]) == ("edited", 1)
 
@@ -147,7 +147,7 @@ def test_a_failed_verification_is_detected_even_if_no_event_can_be_recorded(read
     with triggers_off():
         AuditEvent.objects.filter(seq=1).delete()
         AuditEvent.objects.filter(seq=2).update(seq=7)
-    assert "First event that can’t be trusted: #1." in press_verify(reader).text
+    assert "First event that can't be trusted: #1." in press_verify(reader).text
     assert AuditVerification.objects.get().fault
 
 

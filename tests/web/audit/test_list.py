@@ -210,7 +210,7 @@ def test_commands_and_the_worker_are_found_by_name(client_of: ClientOf, edith: P
     [
         ("since", "yesterday", "Enter a UTC day as 2026-01-31"),
         ("until", "2026-13-01", "Enter a UTC day as 2026-01-31"),
-        ("deletion", "x", "This isn’t the ID of a deletion."),
+        ("deletion", "x", "This isn't the ID of a deletion."),
         ("code", "nothing.", "No event code starts with this."),
         ("q", "go", "3 characters or more"),
         ("actor", "Person", "More than 20 names and addresses contain"),
@@ -226,7 +226,7 @@ def test_an_invalid_filter_is_named_and_typed_text_is_kept(
             add_event(audit.Sentence("{person} came.", person=personal_data.name_of(person)))
     add_event("By Ada.", by=ada)
     page = open_audit(client_of(edith), **({"subject": str(ada.pk)} | {name: value}))
-    assert "A filter can’t be used, so it hides nothing." in page.text
+    assert "A filter can't be used, so it hides nothing." in page.text
     assert says in page.text
     assert f'value="{value}"' in page.html
     assert f'value="{ada.pk}"' in page.html

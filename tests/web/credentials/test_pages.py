@@ -71,7 +71,7 @@ def test_adding_redirects_to_its_page_with_its_key_checks_and_first_sync(
     link = f"/connections/?org={US}%2F{credential.org_id}"
     assert f'href="{link}"' in page
     assert "Payments US" in text_of(manager.get(link))
-    assert "can’t check whether the application key’s scopes allow them too" in page
+    assert "can't check whether the application key's scopes allow them too" in page
     assert pair.api_key not in page
 
 
@@ -297,7 +297,7 @@ def test_retiring_is_refused_while_an_outcome_is_unknown(
     answer = manager.post(address("retire", credential), {"confirmation": "Payments US"})
 
     assert answer.status_code == 409
-    assert "Can’t retire: 1 open deletion" in text_of(answer)
+    assert "Can't retire: 1 open deletion" in text_of(answer)
 
 
 @pytest.mark.parametrize("name", ["verify", "rename", "policy"])

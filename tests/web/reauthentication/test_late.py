@@ -50,7 +50,7 @@ def test_a_late_deletion_sends_nothing_and_keeps_what_was_typed(
     }
     assert form.fields["request_id"] == typed["request_id"]
     assert form.fields[PASSWORD_FIELD] == ""
-    assert "Nothing was changed yet. Confirm it’s you." in page.text
+    assert "Nothing was changed yet. Confirm it's you." in page.text
     assert not Deletion.objects.exists()
     assert sandbox.world.deletes_received(late_desk.connection.id) == 0
 
@@ -59,7 +59,7 @@ def test_the_review_shows_the_identity_check_in_its_form_from_the_start(late_des
     page = late_desk.review()
     assert page.status == 200
     assert page.form_to("/deletions/new/").fields[PASSWORD_FIELD] == ""
-    assert "Confirm it’s you" in page.text
+    assert "Confirm it's you" in page.text
     assert "autofocus" not in page.html
 
 
@@ -166,7 +166,7 @@ def test_a_late_credential_form_keeps_its_name_but_not_its_keys(
     assert (page.status, fields["name"]) == (422, "Payments (new)")
     assert f'value="{typed["site"]}" selected' in page.html
     assert (fields["api_key"], fields["application_key"]) == ("", "")
-    assert "Paste the keys again. They weren’t kept." in page.text
+    assert "Paste the keys again. They weren't kept." in page.text
     assert typed["api_key"] not in page.html
     assert not Credential.objects.exists()
     assert sandbox.world.requests() == []
@@ -297,5 +297,5 @@ def test_a_person_without_a_password_sees_what_to_do_and_cannot_continue(
     client, url = late_client_of(admin), f"/people/{victor.pk}/"
     page = client.post(f"{url}disable/", {PASSWORD_FIELD: "!"})
     assert page.status_code == 422
-    assert "you don’t have one" in page.content.decode()
+    assert "you don't have one" in page.content.decode()
     assert Person.objects.get(pk=victor.pk).is_active

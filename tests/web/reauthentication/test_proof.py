@@ -208,7 +208,7 @@ def test_a_person_without_password_or_passkey_sees_what_to_do(
     client = client_of(ada)
     clock.advance(minutes=6)
     page = client.get(ASK).content.decode()
-    assert "you don’t have one" in page
+    assert "you don't have one" in page
     assert 'type="password"' not in page
     assert client.post(ASK, {"step_up-password": ""}).status_code == 422
     assert client.post(ASK, {"step_up-password": "!"}).status_code == 422
