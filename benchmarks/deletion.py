@@ -154,8 +154,9 @@ def _add_connection(world: Any) -> str:
 def _store_credential(world: Any) -> Any:
     from django.utils import timezone
 
+    from connections.core.datadog_keys import KeyPair
     from connections.core.secret import Secret
-    from connections.models import Credential, KeyPair
+    from connections.models import Credential
 
     pair = next(iter(world.key_pairs()))
     now = timezone.now()

@@ -38,27 +38,40 @@ class User:
     disabled: bool = False
 
 
-@dataclass(frozen=True, kw_only=True)
-class KeyPair:
-    """An API key and an application key of one org.
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Keys:
+    """What authenticates a user of one org.
 
     `permissions` are those of the owner's role, which Datadog's API returns. `scopes`, if given,
-    restrict the application key further; no response contains them.
+    restrict the keys further; no response contains them.
     """
 
-    api_key: str
-    application_key: str
     org: Org
     permissions: tuple[str, ...]
     user: User
     scopes: tuple[str, ...] | None = None
 
     def __repr__(self) -> str:
-        return f"KeyPair(org={self.org.name!r})"
+        return f"{type(self).__name__}(org={self.org.name!r})"
 
     def allows(self, permission: str) -> bool:
         """Return whether role and scopes grant the permission."""
         return permission in self.permissions and (self.scopes is None or permission in self.scopes)
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class KeyPair(Keys):
+    """An API key and an application key."""
+
+    api_key: str
+    application_key: str
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class AccessToken(Keys):
+    """A personal or service access token."""
+
+    access_token: str
 
 
 @dataclass(frozen=True, kw_only=True)

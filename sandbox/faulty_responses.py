@@ -8,7 +8,7 @@ from typing import Any
 from sandbox.fault_rules import RequestAttributes
 from sandbox.faults import HTML, Alteration, Fault, Transmission
 from sandbox.request_log import ReceivedRequest
-from sandbox.responses import Request, Response, error_response, operation_of, respond
+from sandbox.responses import Request, Response, error_response, operation_of, org_of, respond
 from sandbox.world import World
 
 
@@ -60,7 +60,7 @@ def respond_with_fault(
 
 def _attributes_of(*, request: Request, world: World) -> RequestAttributes:
     operation = operation_of(method=request.method, path=request.path)
-    org = world.org_of_api_key(api_key=request.headers.get("dd-api-key", ""), site=request.site)
+    org = org_of(request=request, world=world)
     return RequestAttributes(
         operation=operation.name,
         site=request.site,

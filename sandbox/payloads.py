@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from sandbox.entities import Connection, KeyPair, Org, User
+from sandbox.entities import Connection, Keys, Org, User
 
 Json = dict[str, Any]
 
@@ -47,12 +47,12 @@ def connection_list(
     return payload
 
 
-def current_user(*, key_pair: KeyPair, org: Org) -> Json:
-    """The owner of the application key; `included` has the org, the role and its permissions."""
-    role_id = _derived_id(f"role:{org.id}:{key_pair.permissions}")
-    permissions = [name for name in _PERMISSIONS if name in key_pair.permissions]
-    permissions += [name for name in key_pair.permissions if name not in _PERMISSIONS]
-    user = user_object(user=key_pair.user)
+def current_user(*, keys: Keys, org: Org) -> Json:
+    """The owner of the keys; `included` has the org, the role and its permissions."""
+    role_id = _derived_id(f"role:{org.id}:{keys.permissions}")
+    permissions = [name for name in _PERMISSIONS if name in keys.permissions]
+    permissions += [name for name in keys.permissions if name not in _PERMISSIONS]
+    user = user_object(user=keys.user)
     user["relationships"] = {
         "roles": {"data": [{"type": "roles", "id": role_id}]},
         "org": {"data": {"type": "orgs", "id": org.id}},

@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import parse_qsl, unquote
 
 from sandbox import payloads
-from sandbox.entities import MANAGE_ORGS, READ, WRITE, Connection, KeyPair, Org
+from sandbox.entities import MANAGE_ORGS, READ, WRITE, Connection, Keys, Org
 from sandbox.world import World
 
 JSON = "application/json"
@@ -84,7 +84,7 @@ class _ApiError(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class _Caller:
-    key_pair: KeyPair
+    keys: Keys
     org: Org
 
 
@@ -138,22 +138,44 @@ def _respond(*, request: Request, world: World, as_another_org: bool) -> Respons
     caller = _authenticate(request=request, world=world)
     if as_another_org:
         other = _another_org(org=caller.org, world=world)
-        caller = _Caller(key_pair=caller.key_pair, org=other)
+        caller = _Caller(keys=caller.keys, org=other)
     call = _Call(request=request, operation=operation, caller=caller, world=world)
     return _HANDLERS[operation.name](call)
 
 
 def _authenticate(*, request: Request, world: World) -> _Caller:
-    api_key = request.headers.get("dd-api-key", "")
-    application_key = request.headers.get("dd-application-key", "")
-    if not api_key or not application_key:
+    api_key, application_key, token = _sent_keys(request)
+    has_pair = bool(api_key and application_key)
+    if bool(token) == has_pair or (token and (api_key or application_key)):
         raise _ApiError(status=401, text="Unauthorized")
-    key_pair = world.find_key_pair(
-        api_key=api_key, application_key=application_key, site=request.site
+    keys: Keys | None = (
+        world.find_access_token(access_token=token, site=request.site)
+        if token
+        else world.find_key_pair(
+            api_key=api_key, application_key=application_key, site=request.site
+        )
     )
-    if key_pair is None:
+    if keys is None:
         raise _ApiError(status=403, text="Forbidden")
-    return _Caller(key_pair=key_pair, org=key_pair.org)
+    return _Caller(keys=keys, org=keys.org)
+
+
+def _sent_keys(request: Request) -> tuple[str, str, str]:
+    """The API key, the application key and the access token; "" for one that was not sent."""
+    headers = request.headers
+    scheme, _, token = headers.get("authorization", "").partition(" ")
+    return (
+        headers.get("dd-api-key", ""),
+        headers.get("dd-application-key", ""),
+        token if scheme.lower() == "bearer" else "",
+    )
+
+
+def org_of(*, request: Request, world: World) -> Org | None:
+    """Return the org of the API key or access token that the request contains."""
+    api_key, _, access_token = _sent_keys(request)
+    token = world.find_access_token(access_token=access_token, site=request.site)
+    return token.org if token else world.org_of_api_key(api_key=api_key, site=request.site)
 
 
 def _another_org(*, org: Org, world: World) -> Org:
@@ -174,12 +196,12 @@ def _validate_keys(call: _Call) -> Response:
 
 def _current_user(call: _Call) -> Response:
     caller = call.caller
-    return _json_response(payloads.current_user(key_pair=caller.key_pair, org=caller.org))
+    return _json_response(payloads.current_user(keys=caller.keys, org=caller.org))
 
 
 def _managed_orgs(call: _Call) -> Response:
-    key_pair = call.caller.key_pair
-    if not (key_pair.allows(WRITE) or key_pair.allows(MANAGE_ORGS)):
+    keys = call.caller.keys
+    if not (keys.allows(WRITE) or keys.allows(MANAGE_ORGS)):
         raise _ApiError(status=403, text="Forbidden")
     managed = call.world.managed_orgs(org=call.caller.org)
     wanted = call.request.query.get("filter[name]", "")
@@ -223,7 +245,7 @@ def _create(call: _Call) -> Response:
         source_org=source,
         sink_org=sink,
         connection_types=types,
-        created_by=call.caller.key_pair.user,
+        created_by=call.caller.keys.user,
         max_destinations=DESTINATIONS_PER_ORG,
     )
     if isinstance(connection, Connection):
@@ -261,7 +283,7 @@ def _delete(call: _Call) -> Response:
 
 
 def _require_permission(call: _Call, permission: str) -> None:
-    if not call.caller.key_pair.allows(permission):
+    if not call.caller.keys.allows(permission):
         raise _ApiError(status=403, text="Forbidden")
 
 

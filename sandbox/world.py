@@ -11,7 +11,18 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from sandbox.entities import READ, WRITE, Connection, KeyPair, Org, Site, User, make_user
+from sandbox.entities import (
+    READ,
+    WRITE,
+    AccessToken,
+    Connection,
+    KeyPair,
+    Keys,
+    Org,
+    Site,
+    User,
+    make_user,
+)
 from sandbox.fault_rules import FaultRule, FaultRules
 from sandbox.faults import Fault
 from sandbox.request_log import ReceivedRequest, RequestLog
@@ -20,7 +31,7 @@ from sandbox.request_log import ReceivedRequest, RequestLog
 @dataclass(frozen=True, kw_only=True)
 class _State:
     connections: dict[str, Connection]
-    revoked: set[KeyPair]
+    revoked: set[Keys]
     parents: dict[str, str | None]
     fault_rules: list[FaultRule]
 
@@ -34,7 +45,8 @@ class World:
         self.orgs: dict[str, Org] = {}
         self._parents: dict[str, str | None] = {}
         self._key_pairs: list[KeyPair] = []
-        self._revoked: set[KeyPair] = set()
+        self._access_tokens: list[AccessToken] = []
+        self._revoked: set[Keys] = set()
         self._connections: dict[str, Connection] = {}
         self.fault_rules = FaultRules()
         self.request_log = RequestLog(changed=self._changed)
@@ -94,6 +106,26 @@ class World:
         with self._changed:
             self._key_pairs.append(key_pair)
         return key_pair
+
+    def add_access_token(
+        self,
+        *,
+        org: Org,
+        permissions: tuple[str, ...] = (READ, WRITE),
+        user: User | None = None,
+        scopes: tuple[str, ...] | None = None,
+    ) -> AccessToken:
+        """Add a service access token with random characters to the org."""
+        token = AccessToken(
+            access_token=f"ddsat_{secrets.token_hex(20)}",
+            org=org,
+            permissions=permissions,
+            user=user or make_user(name="Org Admin", service_account=True),
+            scopes=scopes,
+        )
+        with self._changed:
+            self._access_tokens.append(token)
+        return token
 
     def add_connection(
         self,
@@ -181,10 +213,10 @@ class World:
         with self._changed:
             return [one for one in self._key_pairs if one not in self._revoked]
 
-    def revoke(self, key_pair: KeyPair) -> None:
-        """Revoke both keys: Datadog responds to them with 403."""
+    def revoke(self, keys: Keys) -> None:
+        """Revoke both keys or the token: Datadog responds to them with 403."""
         with self._changed:
-            self._revoked.add(key_pair)
+            self._revoked.add(keys)
 
     def org_of_api_key(self, *, api_key: str, site: str) -> Org | None:
         """Return the org of an API key that works on this site."""
@@ -198,6 +230,15 @@ class World:
         org = self.org_of_api_key(api_key=api_key, site=site)
         for one in self.key_pairs():
             if one.application_key == application_key and one.org == org:
+                return one
+        return None
+
+    def find_access_token(self, *, access_token: str, site: str) -> AccessToken | None:
+        """Return the token with this text if it is not revoked and works on this site."""
+        with self._changed:
+            tokens = [one for one in self._access_tokens if one not in self._revoked]
+        for one in tokens:
+            if one.access_token == access_token and one.org.site.name == site:
                 return one
         return None
 

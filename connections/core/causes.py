@@ -119,11 +119,11 @@ class Cause(StrEnum):
     CREDENTIAL_RETIRED = "credential_retired"
     # The connection is protected.
     CONNECTION_PROTECTED = "connection_protected"
-    # The key pair now belongs to another org.
+    # The keys now belong to another org.
     ANOTHER_ORG = "another_org"
-    # No stored key pair can be decrypted.
+    # No stored keys can be decrypted.
     KEY_RING_UNUSABLE = "key_ring_unusable"
-    # This key pair cannot be decrypted.
+    # These keys cannot be decrypted.
     KEYS_NOT_OPENED = "keys_not_opened"
     # Its site or the proxy is configured wrongly.
     CANNOT_BE_ASKED = "cannot_be_asked"

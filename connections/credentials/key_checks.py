@@ -1,6 +1,6 @@
-"""Verifies key pairs: a series of requests to Datadog, each with its result as text.
+"""Verifies keys: a series of requests to Datadog, each with its result as text.
 
-`run_key_checks` uses the network and never the database, so threads can verify many pairs at once.
+`run_key_checks` uses the network and never the database, so threads can verify many keys at once.
 """
 
 import time
@@ -27,7 +27,7 @@ from connections.datadog.responses import DatadogError
 from connections.inventory import sync
 from connections.inventory.sync import PARALLEL_SYNCS, SyncResult
 from connections.models import ApprovalPolicy, Credential
-from connections.models.credentials import ENVELOPE_FIELDS
+from connections.models.credentials import ENVELOPE_FIELDS, LAST_FOUR_FIELDS
 from connections.net.http import pool
 from connections.wording.causes import KEYS_UNDECRYPTABLE, failure_text
 
@@ -35,12 +35,14 @@ from connections.wording.causes import KEYS_UNDECRYPTABLE, failure_text
 KEY_CHECK_SECONDS = 40.0
 READ_PERMISSION = "org_connections_read"
 WRITE_PERMISSION = "org_connections_write"
-# The role lacks the permission to delete. The pair is still good for listing.
+# The role lacks the permission to delete. The keys are still good for listing.
 WRITE_NOT_GRANTED = "write_not_granted"
 
 
 class KeyCheck(StrEnum):
-    """The checks, in the order in which they run."""
+    """The checks, in the order in which they run. An access token skips the first two of Datadog's,
+    which validate a key pair.
+    """
 
     STORED = "stored"  # the stored keys can be decrypted; present only when they cannot
     API_KEY = "api_key"  # GET /api/v1/validate
@@ -90,7 +92,7 @@ class KeyReport:
 
     @property
     def failure(self) -> KeyCheckResult | None:
-        """The check that failed; None when the pair is verified."""
+        """The check that failed; None when the keys are verified."""
         failed = (result for result in self.results if result.ok is False)
         return next((result for result in failed if result.check != KeyCheck.PERMISSIONS), None)
 
@@ -110,20 +112,22 @@ def run_key_checks(
     """
     deadline = time.monotonic() + KEY_CHECK_SECONDS
     results: list[KeyCheckResult] = []
-    check = KeyCheck.API_KEY
+    check = KeyCheck.ORG if client.has_access_token else KeyCheck.API_KEY
+    texts = _TOKEN_TEXTS if client.has_access_token else _KEY_PAIR_TEXTS
     try:
-        client.validate_api_key(deadline_seconds=_seconds_left(deadline))
-        results.append(_passed(check, f"{site.label} accepts the API key."))
-        check = KeyCheck.KEY_PAIR
-        client.validate_key_pair(deadline_seconds=_seconds_left(deadline))
-        results.append(
-            _passed(check, "The application key is valid and belongs to the API key's org.")
-        )
+        if not client.has_access_token:
+            client.validate_api_key(deadline_seconds=_seconds_left(deadline))
+            results.append(_passed(check, f"{site.label} accepts the API key."))
+            check = KeyCheck.KEY_PAIR
+            client.validate_key_pair(deadline_seconds=_seconds_left(deadline))
+            results.append(
+                _passed(check, "The application key is valid and belongs to the API key's org.")
+            )
         check = KeyCheck.ORG
         identity = client.whoami(deadline_seconds=_seconds_left(deadline))
     except DatadogError as error:
         fetched = SyncResult.of_error(error)
-        results.append(_failed(check, fetched, site=site))
+        results.append(_failed(check, fetched, site=site, texts=texts))
         return KeyReport(results=_with_skipped_checks(results), fetched=fetched)
     if org_id and identity.org.id != org_id:
         results.append(_wrong_org(identity, org_id=org_id, org_name=org_name))
@@ -133,9 +137,9 @@ def run_key_checks(
             client=client, org_id=identity.org.id, deadline_seconds=_seconds_left(deadline)
         )
         results += [
-            _passed(check, f"The keys belong to {_describe_owner(identity)}."),
-            _permissions_result(identity),
-            _listing_result(fetched, site=site),
+            _passed(check, f"{texts.belong} to {_describe_owner(identity)}."),
+            _permissions_result(identity, texts=texts),
+            _listing_result(fetched, site=site, texts=texts),
         ]
     return KeyReport(results=_with_skipped_checks(results), identity=identity, fetched=fetched)
 
@@ -155,10 +159,50 @@ def _passed(check: KeyCheck, text: str) -> KeyCheckResult:
     return KeyCheckResult(check=check, ok=True, text=text)
 
 
-def _failed(check: KeyCheck, fetched: SyncResult, *, site: DatadogSite) -> KeyCheckResult:
+@dataclass(frozen=True, kw_only=True)
+class _KindTexts:
+    """How results name the keys: what owns them, the scopes, and what each refusal means."""
+
+    belong: str
+    scopes: str
+    refusals: dict[KeyCheck, str]
+
+
+_LISTING_REFUSED = (
+    "Datadog refused to list the org connections ({status}). The role needs "
+    f"{READ_PERMISSION}, and so do "
+)
+_KEY_PAIR_TEXTS = _KindTexts(
+    belong="The keys belong",
+    scopes="the application key's scopes",
+    refusals={
+        KeyCheck.API_KEY: "Datadog rejected the API key ({status}). It might be revoked, mistyped "
+        "or from another site. It was sent to {site} only.",
+        KeyCheck.KEY_PAIR: "Datadog rejected the keys ({status}). The application key might be "
+        "revoked, mistyped, from another org or from another site, or its owner might be disabled. "
+        "The keys were sent to {site} only.",
+        KeyCheck.ORG: "Datadog didn't say which org the keys belong to ({status}).",
+        KeyCheck.LISTING: f"{_LISTING_REFUSED}the application key's scopes if it has any.",
+    },
+)
+_TOKEN_TEXTS = _KindTexts(
+    belong="The access token belongs",
+    scopes="the access token's scopes",
+    refusals={
+        KeyCheck.ORG: "Datadog rejected the access token ({status}). It might be revoked, expired, "
+        "mistyped or from another site, or its owner might be disabled. It was sent to {site} "
+        "only.",
+        KeyCheck.LISTING: f"{_LISTING_REFUSED}the access token's scopes if it has any.",
+    },
+)
+
+
+def _failed(
+    check: KeyCheck, fetched: SyncResult, *, site: DatadogSite, texts: _KindTexts
+) -> KeyCheckResult:
     is_refused = fetched.cause in {Cause.UNAUTHORIZED, Cause.FORBIDDEN, Cause.KEY_NOT_VALID}
     text = (
-        _REFUSAL_TEXTS[check].format(status=fetched.http_status or 200, site=site.label)
+        texts.refusals[check].format(status=fetched.http_status or 200, site=site.label)
         if is_refused
         else failure_text(cause=fetched.cause, http_status=fetched.http_status)
     )
@@ -170,18 +214,6 @@ def _failed(check: KeyCheck, fetched: SyncResult, *, site: DatadogSite) -> KeyCh
         http_status=fetched.http_status,
         errors=fetched.errors,
     )
-
-
-_REFUSAL_TEXTS = {
-    KeyCheck.API_KEY: "Datadog rejected the API key ({status}). It might be revoked, mistyped or "
-    "from another site. It was sent to {site} only.",
-    KeyCheck.KEY_PAIR: "Datadog rejected the keys ({status}). The application key might be "
-    "revoked, mistyped, from another org or from another site, or its owner might be disabled. The "
-    "keys were sent to {site} only.",
-    KeyCheck.ORG: "Datadog didn't say which org the keys belong to ({status}).",
-    KeyCheck.LISTING: "Datadog refused to list the org connections ({status}). The role needs "
-    f"{READ_PERMISSION}, and so do the application key's scopes if it has any.",
-}
 
 
 def _wrong_org(identity: KeyOwner, *, org_id: str, org_name: str) -> KeyCheckResult:
@@ -200,7 +232,7 @@ def _describe_owner(identity: KeyOwner) -> str:
     return f"{org}, user {identity.user_name}" if identity.user_name else org
 
 
-def _permissions_result(identity: KeyOwner) -> KeyCheckResult:
+def _permissions_result(identity: KeyOwner, *, texts: _KindTexts) -> KeyCheckResult:
     missing = [
         name for name in (READ_PERMISSION, WRITE_PERMISSION) if name not in identity.permissions
     ]
@@ -209,7 +241,7 @@ def _permissions_result(identity: KeyOwner) -> KeyCheckResult:
         return _passed(
             KeyCheck.PERMISSIONS,
             f"The role grants {' and '.join(granted)}. Org Admin can't check "
-            "whether the application key's scopes allow them too.",
+            f"whether {texts.scopes} allow them too.",
         )
     return KeyCheckResult(
         check=KeyCheck.PERMISSIONS,
@@ -219,19 +251,18 @@ def _permissions_result(identity: KeyOwner) -> KeyCheckResult:
     )
 
 
-def _listing_result(fetched: SyncResult, *, site: DatadogSite) -> KeyCheckResult:
+def _listing_result(fetched: SyncResult, *, site: DatadogSite, texts: _KindTexts) -> KeyCheckResult:
     if fetched.is_complete:
         found = pluralize(len(fetched.org_connections), "org connection")
         return _passed(KeyCheck.LISTING, f"Found {found}.")
-    return _failed(KeyCheck.LISTING, fetched, site=site)
+    return _failed(KeyCheck.LISTING, fetched, site=site, texts=texts)
 
 
 KEY_FIELDS = (
     "secret_version",
     *ENVELOPE_FIELDS,
     "fingerprint",
-    "api_key_last_four",
-    "application_key_last_four",
+    *LAST_FOUR_FIELDS,
 )
 
 
@@ -296,7 +327,7 @@ def store_report(
 
     `started_at` is when the verification began. Returns False, with nothing stored, when the keys
     were changed or erased meanwhile. The first org found becomes the credential's org for good.
-    `replacement` is an unsaved copy with a new encrypted key pair, which replaces the old one in
+    `replacement` is an unsaved copy with a new encrypted keys, which replace the old ones in
     the same statement.
     """
     now = clock.now()
@@ -382,7 +413,7 @@ def _record_rotation(*, old: Credential, new: Credential, actor: Actor) -> None:
         actor=actor,
         subject=old,
         sentence=audit.Sentence(
-            "{credential} was rotated to a new key pair of the same org.",
+            "{credential} was rotated to new keys of the same org.",
             credential=old.name,
         ),
         details={"previous_fingerprint": old.fingerprint, "fingerprint": new.fingerprint},

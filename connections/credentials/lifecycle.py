@@ -1,7 +1,6 @@
 """Adds, verifies, renames and rotates credentials, and changes their approval policy."""
 
 import copy
-import re
 import unicodedata
 import uuid
 from uuid import UUID
@@ -15,75 +14,24 @@ from connections.access import permissions, visibility
 from connections.access.actor import Actor
 from connections.audit import EventCode, lookups
 from connections.core import clock
+from connections.core.datadog_keys import DatadogKeys
 from connections.core.errors import ConflictError, InvalidInputError
-from connections.core.secret import Secret
 from connections.core.sites import UnknownSiteError, get_site
 from connections.credentials import key_checks
 from connections.credentials.key_checks import KeyReport, unchanged_row
-from connections.models import ApprovalPolicy, Credential, KeyPair
+from connections.credentials.keys import clean_keys
+from connections.models import ApprovalPolicy, Credential
 
 LONGEST_NAME = 100
 _JUST_CHANGED = "The credential just changed. Reload and try again."
-# Datadog's keys have 32 to 80 characters today and no promised length.
-SHORTEST_KEY = 20
-LONGEST_KEY = 200
-
-_KEY = re.compile(r"[!-~]+")
-_ACCESS_TOKEN_PREFIXES = ("ddpat_", "ddsat_")
-_APPLICATION_KEY_PREFIX = "ddapp_"
-
-
-def clean_keys(keys: KeyPair) -> KeyPair:
-    """The pair without surrounding white space.
-
-    Raises InvalidInputError, whose text never repeats a key, for a text that can't be a key.
-    """
-    cleaned = KeyPair(
-        api_key=Secret(keys.api_key.reveal().strip()),
-        application_key=Secret(keys.application_key.reveal().strip()),
-    )
-    problems = {
-        "api_key": _key_problem(cleaned.api_key) or _api_key_problem(cleaned.api_key),
-        "application_key": _key_problem(cleaned.application_key),
-    }
-    fields = {name: problem for name, problem in problems.items() if problem}
-    if fields:
-        raise InvalidInputError(fields)
-    return cleaned
-
-
-# These two return the problem instead of raising it, so that no traceback holds the plain text.
-def _key_problem(secret: Secret) -> str | None:
-    text = secret.reveal()
-    if not text:
-        return "Paste the key."
-    if text.startswith(_ACCESS_TOKEN_PREFIXES):
-        return "This is an access token. Paste an API key and an application key instead."
-    if "\n" in text or "\r" in text:
-        return "The key contains a line break. Paste one key."
-    if any(character.isspace() for character in text):
-        return "The key contains a space. Copy it again."
-    if not _KEY.fullmatch(text):
-        return "The key contains a character that no Datadog key has. Copy it again."
-    if len(text) < SHORTEST_KEY:
-        return f"The key is too short: at least {SHORTEST_KEY} characters. Paste the whole key."
-    if len(text) > LONGEST_KEY:
-        return f"The key is too long: at most {LONGEST_KEY} characters."
-    return None
-
-
-def _api_key_problem(secret: Secret) -> str | None:
-    if secret.reveal().startswith(_APPLICATION_KEY_PREFIX):
-        return "This is an application key. Check that the two keys aren't swapped."
-    return None
 
 
 def require_unused_keys(
     *, actor: Actor, site: str, fingerprint: str, excluding: Credential | None = None
 ) -> None:
-    """Raise InvalidInputError when this pair is stored already; names the other if visible.
+    """Raise InvalidInputError when these keys are stored already; names the other if visible.
 
-    With one pair in two credentials, rotating one would leave the old pair usable in the other.
+    With the same keys in two credentials, rotating one would leave them usable in the other.
     """
     stored = Credential.objects.filter(site=site, fingerprint=fingerprint, retired_at=None)
     if excluding and excluding.fingerprint == fingerprint:
@@ -172,17 +120,17 @@ def count_connections(credential: Credential) -> int:
 
 
 class RotationRefusedError(ConflictError):
-    """The new pair can't replace the old one; `report` says why. Nothing was changed."""
+    """The new keys can't replace the old ones; `report` says why. Nothing was changed."""
 
     def __init__(self, message: str, *, report: KeyReport) -> None:
         super().__init__(message)
         self.report = report
 
 
-def add_credential(*, actor: Actor, name: str, site: str, keys: KeyPair) -> Credential:
-    """Store the key pair of one org, then verify it and list its org connections.
+def add_credential(*, actor: Actor, name: str, site: str, keys: DatadogKeys) -> Credential:
+    """Store the keys of one org, then verify them and list its org connections.
 
-    A pair that fails the checks is stored as not verified, so that people needn't paste it
+    Keys that fail the checks are stored as not verified, so that people needn't paste them
     again. With an empty `name` it gets the org's name once Datadog has returned it.
 
     Raises PermissionDenied, InvalidInputError (which never repeats a key), and
@@ -194,7 +142,7 @@ def add_credential(*, actor: Actor, name: str, site: str, keys: KeyPair) -> Cred
     try:
         _store_new(credential=credential, actor=actor)
     except IntegrityError:
-        # Someone stored the name or the pair between the checks and the insert.
+        # Someone stored the name or the keys between the checks and the insert.
         require_unused_name(credential.name, actor=actor)
         require_unused_keys(actor=actor, site=credential.site, fingerprint=credential.fingerprint)
         raise
@@ -221,7 +169,7 @@ def _verify_and_store(credentials: list[Credential], *, actor: Actor) -> list[bo
     return are_stored
 
 
-def _build_credential(*, actor: Actor, name: str, site: str, keys: KeyPair) -> Credential:
+def _build_credential(*, actor: Actor, name: str, site: str, keys: DatadogKeys) -> Credential:
     try:
         known = get_site(site)
     except UnknownSiteError:
@@ -240,7 +188,7 @@ def _build_credential(*, actor: Actor, name: str, site: str, keys: KeyPair) -> C
     )
     credential.seal_keys(keys)
     if not name:
-        credential.name = unused_name(f"{known.name} …{credential.api_key_last_four}")
+        credential.name = unused_name(f"{known.name} …{credential.last_four}")
     return credential
 
 
@@ -279,7 +227,7 @@ def _name_after_org(*, credential: Credential, actor: Actor) -> None:
 
 
 def verify_credential(*, actor: Actor, credential: Credential) -> Credential:
-    """Run the key checks with the stored pair; store the report and the synced connections.
+    """Run the key checks with the stored keys; store the report and the synced connections.
 
     Never raises DatadogError: the report says what failed. Raises PermissionDenied, and
     ConflictError when the credential is retired, its site is gone, or it was changed meanwhile.
@@ -345,17 +293,18 @@ def _change_name(*, credential: Credential, actor: Actor, name: str) -> None:
     )
 
 
-def rotate_credential(*, actor: Actor, credential: Credential, keys: KeyPair) -> Credential:
-    """Replace the stored pair with a new one, once that is verified for the same org.
+def rotate_credential(*, actor: Actor, credential: Credential, keys: DatadogKeys) -> Credential:
+    """Replace the stored keys with new ones, once these are verified for the same org.
 
+    A key pair can be replaced by an access token and the other way round.
     A deletion may be in progress: each attempt records the fingerprint of the keys it was sent
     with. Raises PermissionDenied, InvalidInputError (which never repeats a key),
-    RotationRefusedError when the new pair does not do what the old one did, and ConflictError
+    RotationRefusedError when the new keys don't do what the old ones did, and ConflictError
     when the credential is retired or was rotated meanwhile; nothing is changed then.
     """
     permissions.require(permissions.can_manage_credentials(actor), "rotate credentials")
     _require_in_use(credential)
-    # A copy with the new pair, never saved.
+    # A copy with the new keys, never saved.
     candidate = copy.copy(credential)
     candidate.seal_keys(clean_keys(keys))
     require_unused_keys(
@@ -383,7 +332,7 @@ def rotate_credential(*, actor: Actor, credential: Credential, keys: KeyPair) ->
             replacement=candidate,
         )
     except IntegrityError:
-        # The same pair was stored in another credential meanwhile.
+        # The same keys were stored in another credential meanwhile.
         require_unused_keys(actor=actor, site=credential.site, fingerprint=candidate.fingerprint)
         raise
     if not is_stored:
@@ -401,7 +350,7 @@ def _record_refusal(
         actor=actor,
         subject=credential,
         sentence=audit.Sentence(
-            "A new key pair for {credential} was rejected. The stored keys stay in use.",
+            "New keys for {credential} were rejected. The stored keys stay in use.",
             credential=credential.name,
         ),
         details={

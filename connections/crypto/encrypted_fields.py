@@ -82,7 +82,7 @@ _CREDENTIAL_COLUMNS = tuple(
         site_column="site",
         version_column="secret_version",
     )
-    for field in ("api_key", "application_key")
+    for field in ("api_key", "application_key", "access_token")
 )
 
 

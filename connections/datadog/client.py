@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 from connections import __version__
 from connections.core.causes import Cause
+from connections.core.datadog_keys import AccessToken, DatadogKeys, KeyPair
 from connections.core.secret import Secret
 from connections.datadog.payloads import (
     ConnectionList,
@@ -126,11 +127,16 @@ MAX_READ_BODY = 16 * 1024 * 1024
 USER_AGENT = f"org-admin/{__version__}"
 
 _KEY = re.compile(r"[!-~]+")
+_LABELS = {
+    "api_key": "API key",
+    "application_key": "application key",
+    "access_token": "access token",
+}
 _LOOPBACK_HOSTS = {"127.0.0.1", "::1"}
 
 
 class DatadogClient:
-    """A client for one Datadog site with one key pair.
+    """A client for one Datadog site with one key pair or access token.
 
     Cheap to create: clients in the same `http.pool()` share connections. Ignores the environment's
     proxies, .netrc and CA bundle.
@@ -143,25 +149,28 @@ class DatadogClient:
         self,
         *,
         base_url: str,
-        api_key: Secret,
-        application_key: Secret,
+        keys: DatadogKeys,
         proxy_url: str | None = None,
         ca_bundle: str | None = None,
         connect_seconds: float = CONNECT_SECONDS,
     ) -> None:
         _check_base_url(base_url)
         _check_proxy_url(proxy_url)
-        _check_key(api_key, label="API key")
-        _check_key(application_key, label="application key")
+        for name, key in keys.by_field.items():
+            _check_key(key, label=_LABELS[name])
         self._base_url = base_url.rstrip("/")
         self._proxy_url = proxy_url
         self._ca_bundle = ca_bundle
-        self._api_key = api_key
-        self._application_key = application_key
+        self._keys = keys
         self._connect_seconds = connect_seconds
 
     def __repr__(self) -> str:
         return f"DatadogClient(base_url={self._base_url!r})"
+
+    @property
+    def has_access_token(self) -> bool:
+        """Whether it authenticates with an access token, which the key validations don't accept."""
+        return isinstance(self._keys, AccessToken)
 
     def delete_org_connection(
         self, *, connection_id: str, deadline_seconds: float = 30
@@ -223,11 +232,16 @@ class DatadogClient:
         return orgs
 
     def validate_api_key(self, *, deadline_seconds: float = 10) -> None:
-        """GET /api/v1/validate with the API key alone. Raises DatadogError if it is not valid."""
+        """GET /api/v1/validate with the API key alone. Raises DatadogError if it is not valid.
+
+        Raises TypeError, with nothing sent, for an access token.
+        """
+        if not isinstance(self._keys, KeyPair):
+            raise TypeError("An access token has no API key.")
         document = self._get(
             path="/api/v1/validate",
             deadline_seconds=deadline_seconds,
-            keys={"DD-API-KEY": self._api_key},
+            keys={"DD-API-KEY": self._keys.api_key},
         )
         _require(document, name="valid", value=True)
 
@@ -255,11 +269,10 @@ class DatadogClient:
         max_body: int = MAX_READ_BODY,
         keys: Mapping[str, Secret] | None = None,
     ) -> OutboundResponse:
-        both = {"DD-API-KEY": self._api_key, "DD-APPLICATION-KEY": self._application_key}
         request = OutboundRequest(
             method=method,
             url=self._base_url + path,
-            keys=both if keys is None else keys,
+            keys=self._keys.headers if keys is None else keys,
             user_agent=USER_AGENT,
             deadline_seconds=deadline_seconds,
             connect_seconds=self._connect_seconds,

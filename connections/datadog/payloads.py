@@ -78,7 +78,7 @@ class ConnectionList:
 
 @dataclass(frozen=True, kw_only=True)
 class KeyOwner:
-    """The org and user that a key pair belongs to, and the permissions of the user's roles.
+    """The org and user that keys belong to, and the permissions of the user's roles.
 
     The application key's scopes may still forbid what a permission allows.
     """

@@ -50,11 +50,9 @@ def open_client(*, credential: Credential) -> DatadogClient:
     site or proxy is misconfigured.
     """
     try:
-        keys = credential.open_keys()
         return DatadogClient(
             base_url=get_site(credential.site).base_url,
-            api_key=keys.api_key,
-            application_key=keys.application_key,
+            keys=credential.open_keys(),
             proxy_url=settings.DATADOG_PROXY or None,
             ca_bundle=settings.DATADOG_CA_BUNDLE or None,
         )

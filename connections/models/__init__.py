@@ -17,7 +17,6 @@ from connections.models.credentials import (
     ApprovalPolicy,
     Credential,
     CredentialAccess,
-    KeyPair,
     Visibility,
 )
 from connections.models.deletions import (
@@ -66,7 +65,6 @@ __all__ = [
     "CredentialAccess",
     "Deletion",
     "EventCode",
-    "KeyPair",
     "KnownConnection",
     "Notification",
     "Org",

@@ -1,4 +1,4 @@
-"""The key pair of one Datadog org on one site."""
+"""Credentials: the encrypted keys of one Datadog org on one site."""
 
 import hashlib
 import uuid
@@ -12,6 +12,7 @@ from django.db import models
 from django.db.models import Case, Max, Q, Value, When
 from django.db.models.functions import Lower
 
+from connections.core.datadog_keys import AccessToken, DatadogKeys, KeyPair
 from connections.core.secret import Secret
 from connections.crypto import encryption
 from connections.crypto.envelopes import EncryptionContext
@@ -37,52 +38,43 @@ class ApprovalPolicy(models.TextChoices):
         return max(wanted, key=lambda policy: policy.approvals_needed, default=cls.NONE)
 
 
-@dataclass(frozen=True, kw_only=True)
-class KeyPair:
-    """A credential's two decrypted keys."""
-
-    api_key: Secret
-    application_key: Secret
-
-
-def fingerprint_of(*, site: str, keys: KeyPair) -> str:
-    """Twelve hex digits that identify a key pair without revealing it.
+def fingerprint_of(*, site: str, keys: DatadogKeys) -> str:
+    """Twelve hex digits that identify a key pair or access token without revealing it.
 
     Keys are random and at least 128 bits long, so they can't be found from a plain hash.
     """
-    text = "\0".join(
-        (
-            "orgadmin credential fingerprint",
-            site,
-            keys.api_key.reveal(),
-            keys.application_key.reveal(),
-        )
-    )
+    secrets = (secret.reveal() for secret in keys.by_field.values())
+    text = "\0".join(("orgadmin credential fingerprint", site, *secrets))
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
+# A credential has the first two or the third.
+_SECRETS = ("api_key", "application_key", "access_token")
 # Every column that holds an encrypted key: rotating replaces them, retiring clears them.
-ENVELOPE_FIELDS = ("api_key_envelope", "application_key_envelope")
+ENVELOPE_FIELDS = tuple(f"{name}_envelope" for name in _SECRETS)
+LAST_FOUR_FIELDS = tuple(f"{name}_last_four" for name in _SECRETS)
 
 
 class Credential(models.Model):
-    """One org's encrypted API key and application key, with their key checks and use."""
+    """One org's encrypted key pair or access token, with its key checks and use."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     name = models.CharField(max_length=100)
     site = models.CharField(max_length=100)
     policy = models.CharField(max_length=8, choices=ApprovalPolicy, default=ApprovalPolicy.NONE)
 
-    # The org of the key pair at its first verification. A rotation can't change it.
+    # The org of the keys at their first verification. A rotation can't change it.
     org_id = models.CharField(max_length=64, blank=True)
     org_name = models.CharField(max_length=1000, blank=True)
 
     api_key_envelope = models.TextField(blank=True)
     application_key_envelope = models.TextField(blank=True)
+    access_token_envelope = models.TextField(blank=True)
     secret_version = models.PositiveIntegerField(default=0)
     fingerprint = models.CharField(max_length=12, blank=True)
     api_key_last_four = models.CharField(max_length=4, blank=True)
     application_key_last_four = models.CharField(max_length=4, blank=True)
+    access_token_last_four = models.CharField(max_length=4, blank=True)
     keys_set_at = models.DateTimeField()
     keys_set_by_name = models.CharField(max_length=200)
 
@@ -115,6 +107,11 @@ class Credential(models.Model):
                 name="key_pair_is_stored_once",
                 violation_error_message="These keys are already stored.",
             ),
+            models.CheckConstraint(
+                condition=models.Q(access_token_envelope="")
+                | models.Q(api_key_envelope="", application_key_envelope=""),
+                name="a_key_pair_or_an_access_token",
+            ),
         ]
 
     def __str__(self) -> str:
@@ -129,25 +126,38 @@ class Credential(models.Model):
         """Whether the last verification succeeded with the keys now stored."""
         return self.verified_at is not None and not self.verification_cause
 
-    def seal_keys(self, keys: KeyPair) -> None:
-        """Encrypt the pair into this row's fields, under the next secret version. Does not save."""
-        self.secret_version += 1
-        self.api_key_envelope = encryption.encrypt(keys.api_key, context=self._context("api_key"))
-        self.application_key_envelope = encryption.encrypt(
-            keys.application_key, context=self._context("application_key")
-        )
-        self.fingerprint = fingerprint_of(site=self.site, keys=keys)
-        self.api_key_last_four = keys.api_key.last_four
-        self.application_key_last_four = keys.application_key.last_four
+    @property
+    def has_access_token(self) -> bool:
+        """Whether it holds an access token, or held one before it was retired."""
+        return bool(self.access_token_last_four)
 
-    def open_keys(self) -> KeyPair:
-        """The decrypted pair. Raises encryption.KeyRingError or encryption.DecryptionError."""
+    @property
+    def last_four(self) -> str:
+        """The last four characters of the API key or the access token."""
+        return self.access_token_last_four or self.api_key_last_four
+
+    def seal_keys(self, keys: DatadogKeys) -> None:
+        """Encrypt the keys into this row's fields, under the next secret version. Does not save."""
+        self.secret_version += 1
+        for name in (*ENVELOPE_FIELDS, *LAST_FOUR_FIELDS):
+            setattr(self, name, "")
+        for name, secret in keys.by_field.items():
+            envelope = encryption.encrypt(secret, context=self._context(name))
+            setattr(self, f"{name}_envelope", envelope)
+            setattr(self, f"{name}_last_four", secret.last_four)
+        self.fingerprint = fingerprint_of(site=self.site, keys=keys)
+
+    def open_keys(self) -> DatadogKeys:
+        """The decrypted keys. Raises encryption.KeyRingError or encryption.DecryptionError."""
+        if self.access_token_envelope:
+            return AccessToken(access_token=self._decrypt("access_token"))
         return KeyPair(
-            api_key=encryption.decrypt(self.api_key_envelope, context=self._context("api_key")),
-            application_key=encryption.decrypt(
-                self.application_key_envelope, context=self._context("application_key")
-            ),
+            api_key=self._decrypt("api_key"), application_key=self._decrypt("application_key")
         )
+
+    def _decrypt(self, name: str) -> Secret:
+        envelope: str = getattr(self, f"{name}_envelope")
+        return encryption.decrypt(envelope, context=self._context(name))
 
     def wipe_keys(self) -> None:
         """Clear the keys but not the fingerprint and last four characters. Does not save."""

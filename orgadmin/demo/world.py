@@ -7,16 +7,11 @@ from uuid import UUID
 
 from connections.access.actor import Actor, command_actor, person_actor
 from connections.core import clock
+from connections.core.datadog_keys import KeyPair
 from connections.core.secret import Secret
 from connections.credentials import lifecycle as credential_lifecycle
 from connections.inventory import protections
-from connections.models import (
-    Credential,
-    KeyPair,
-    OrgConnectionKey,
-    Person,
-    Role,
-)
+from connections.models import Credential, OrgConnectionKey, Person, Role
 from connections.people import people
 from sandbox.demo_world import connection_id_between, demo_key_pairs
 

@@ -10,6 +10,7 @@ from connections import audit
 from connections.access.actor import WORKER, Actor, command_actor, person_actor
 from connections.audit import checkpoints
 from connections.core import clock
+from connections.core.datadog_keys import KeyPair
 from connections.core.secret import Secret
 from connections.credentials import lifecycle as credential_lifecycle
 from connections.credentials import retirement
@@ -23,7 +24,6 @@ from connections.models import (
     AuditEvent,
     Credential,
     Deletion,
-    KeyPair,
     Notification,
     Person,
     Role,

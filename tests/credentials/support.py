@@ -5,9 +5,10 @@ import uuid
 from django.utils import timezone
 
 from connections.access.actor import Actor, command_actor
+from connections.core.datadog_keys import AccessToken, KeyPair
 from connections.core.secret import Secret
 from connections.credentials import lifecycle as credential_lifecycle
-from connections.models import ApprovalPolicy, AuditEvent, Credential, Deletion, KeyPair, State
+from connections.models import ApprovalPolicy, AuditEvent, Credential, Deletion, State
 from sandbox.entities import KeyPair as SandboxPair
 from sandbox.server import SandboxServer
 from tests.support.sandbox import key_pair_of, org_named
@@ -16,6 +17,12 @@ from tests.support.sandbox import key_pair_of, org_named
 def keys_of(pair: SandboxPair) -> KeyPair:
     """The pair as a service expects it."""
     return KeyPair(api_key=Secret(pair.api_key), application_key=Secret(pair.application_key))
+
+
+def token_of(sandbox: SandboxServer, org_name: str) -> AccessToken:
+    """A new working access token of the org, as a service expects it."""
+    token = sandbox.world.add_access_token(org=org_named(sandbox.world, org_name))
+    return AccessToken(access_token=Secret(token.access_token))
 
 
 def pasted(api_key: str, application_key: str = "f" * 40) -> KeyPair:

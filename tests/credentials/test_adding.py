@@ -15,7 +15,7 @@ from connections.core import clock
 from connections.core.errors import InvalidInputError
 from connections.credentials import key_checks
 from connections.credentials import lifecycle as credential_lifecycle
-from connections.credentials.lifecycle import clean_keys
+from connections.credentials.keys import clean_keys
 from connections.models import (
     ApprovalPolicy,
     AuditEvent,
@@ -60,7 +60,7 @@ def test_keys_are_stored_encrypted_and_can_be_decrypted(sandbox: SandboxServer) 
     row = str(Credential.objects.values().get())
     assert pair.api_key not in row
     assert pair.application_key not in row
-    assert credential.open_keys().api_key.reveal() == pair.api_key
+    assert credential.open_keys().by_field["api_key"].reveal() == pair.api_key
 
 
 def test_a_typed_name_is_kept(sandbox: SandboxServer) -> None:

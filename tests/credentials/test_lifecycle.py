@@ -107,7 +107,7 @@ def test_rotating_swaps_in_a_verified_pair_of_the_same_org(
     )
 
     assert rotated.is_verified
-    assert rotated.open_keys().api_key.reveal() == pair.api_key
+    assert rotated.open_keys().by_field["api_key"].reveal() == pair.api_key
     assert rotated.keys_set_by_name == "Margaret"
     event = AuditEvent.objects.get(code="credential.rotated")
     assert event.details == {"previous_fingerprint": before, "fingerprint": rotated.fingerprint}
@@ -168,7 +168,7 @@ def test_a_pair_that_cannot_list_can_replace_another_that_cannot(
         actor=command_actor(), credential=credential, keys=keys_of(pair)
     )
 
-    assert rotated.open_keys().api_key.reveal() == pair.api_key
+    assert rotated.open_keys().by_field["api_key"].reveal() == pair.api_key
     assert not rotated.is_verified
 
 
@@ -239,7 +239,7 @@ def test_the_second_of_two_concurrent_rotations_changes_nothing(
             credential=seen_by_other,
             keys=keys_of(second_pair(sandbox, "Payments US")),
         )
-    assert Credential.objects.get().open_keys().api_key.reveal() == first.api_key
+    assert Credential.objects.get().open_keys().by_field["api_key"].reveal() == first.api_key
     assert codes().count("credential.rotated") == 1
 
 

@@ -256,4 +256,4 @@ def test_an_explicitly_created_ring_works_with_postgresql(
 ) -> None:
     settings.DATABASE_IS_SQLITE = False
     check_key_ring()
-    assert stored_credential().open_keys().api_key.reveal() == API_KEY
+    assert stored_credential().open_keys().by_field["api_key"].reveal() == API_KEY

@@ -8,7 +8,7 @@ from tests.datadog.servers import (
     CONNECTION_ID,
     Play,
     ScriptedServer,
-    secrets,
+    key_pair,
 )
 
 
@@ -25,7 +25,7 @@ def delete(
         proxy_url=proxy_url,
         ca_bundle=ca_bundle,
         connect_seconds=connect_seconds,
-        **secrets(),
+        keys=key_pair(),
     )
     return client.delete_org_connection(
         connection_id=CONNECTION_ID, deadline_seconds=deadline_seconds

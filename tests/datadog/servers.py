@@ -10,8 +10,8 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from types import TracebackType
-from typing import TypedDict
 
+from connections.core.datadog_keys import KeyPair
 from connections.core.secret import Secret
 
 API_KEY = "canary0api0key0" + "a1" * 9
@@ -224,12 +224,6 @@ def respond_and_drip(
     return play
 
 
-class Keys(TypedDict):
+def key_pair() -> KeyPair:
     """The two keys that a client uses."""
-
-    api_key: Secret
-    application_key: Secret
-
-
-def secrets() -> Keys:
-    return {"api_key": Secret(API_KEY), "application_key": Secret(APPLICATION_KEY)}
+    return KeyPair(api_key=Secret(API_KEY), application_key=Secret(APPLICATION_KEY))

@@ -13,7 +13,7 @@ from connections.datadog.client import DatadogClient
 from connections.datadog.payloads import ConnectionList, PayloadError, parse_json
 from connections.datadog.responses import AttemptResult, DatadogError
 from tests.datadog.acts import delete_against
-from tests.datadog.servers import ScriptedServer, http_response, json_response, respond, secrets
+from tests.datadog.servers import ScriptedServer, http_response, json_response, key_pair, respond
 from tests.datadog.test_identity import USER, send_request
 from tests.datadog.test_listing import INCLUDED, element, page
 
@@ -56,7 +56,7 @@ def list_against(body: str | bytes) -> ConnectionList | DatadogError:
     """The result of listing from a server that always responds 200 with this body."""
     data = body if isinstance(body, bytes) else body.encode()
     with ScriptedServer([respond(http_response(body=data))]) as server:
-        client = DatadogClient(base_url=server.url, **secrets())
+        client = DatadogClient(base_url=server.url, keys=key_pair())
         try:
             return client.list_org_connections(page_size=1000, deadline_seconds=5)
         except DatadogError as error:
@@ -172,7 +172,7 @@ def test_the_same_content_twice_under_one_id_is_one_connection() -> None:
 def test_errors_on_a_later_page_are_kept_with_the_connections_received() -> None:
     pages = [page([1], total=2), page([2], total=2, errors=[{"title": "Partial result"}])]
     with ScriptedServer([respond(json_response(each)) for each in pages]) as server:
-        client = DatadogClient(base_url=server.url, **secrets())
+        client = DatadogClient(base_url=server.url, keys=key_pair())
         listing = client.list_org_connections(page_size=1)
     assert (listing.is_complete, listing.cause) == (False, Cause.ERRORS_IN_RESPONSE)
     assert listing.errors == ("Partial result",)
@@ -183,7 +183,7 @@ def test_two_contents_on_two_pages_also_contradict_each_other() -> None:
     pages = [page([1], total=2), page([], total=2)]
     pages[1]["data"] = [element(1, connection_types=["audit"])]
     with ScriptedServer([respond(json_response(each)) for each in pages]) as server:
-        client = DatadogClient(base_url=server.url, **secrets())
+        client = DatadogClient(base_url=server.url, keys=key_pair())
         listing = client.list_org_connections(page_size=1)
     assert (listing.is_complete, listing.cause) == (False, Cause.CONTRADICTORY_ELEMENTS)
 

@@ -13,8 +13,8 @@ from tests.datadog.servers import (
     ScriptedServer,
     http_response,
     json_response,
+    key_pair,
     respond,
-    secrets,
 )
 
 USER = {
@@ -44,7 +44,7 @@ USER = {
 def send_request(call: str, data: bytes) -> tuple[Any, ReceivedRequest]:
     """Make the call once against that response; the server must have seen one request."""
     with ScriptedServer([respond(data)]) as server:
-        client = DatadogClient(base_url=server.url, **secrets())
+        client = DatadogClient(base_url=server.url, keys=key_pair())
         try:
             result = getattr(client, call)(deadline_seconds=5)
         finally:

@@ -19,11 +19,11 @@ from tests.datadog.servers import (
     gzip_response,
     http_response,
     json_response,
+    key_pair,
     respond,
     respond_and_close,
     respond_and_reset,
     respond_and_wait,
-    secrets,
 )
 
 EMAIL = "person@example.com"
@@ -75,7 +75,7 @@ def list_against(
 ) -> ConnectionList:
     """List against a script. The server must receive exactly this many requests."""
     with ScriptedServer(list(plays)) as server:
-        client = DatadogClient(base_url=server.url, **secrets())
+        client = DatadogClient(base_url=server.url, keys=key_pair())
         try:
             return client.list_org_connections(
                 page_size=page_size, deadline_seconds=deadline_seconds
@@ -125,7 +125,7 @@ def test_pages_are_requested_with_limit_and_offset_only() -> None:
         respond(json_response(page([5], total=5))),
     ]
     with ScriptedServer(plays) as server:
-        client = DatadogClient(base_url=server.url, **secrets())
+        client = DatadogClient(base_url=server.url, keys=key_pair())
         listing = client.list_org_connections(page_size=2)
     assert listing.is_complete
     assert numbers_of(listing) == [1, 2, 3, 4, 5]

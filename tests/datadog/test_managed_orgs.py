@@ -8,7 +8,7 @@ from connections.core.causes import Cause
 from connections.datadog.client import DatadogClient
 from connections.datadog.payloads import Org
 from connections.datadog.responses import DatadogError
-from tests.datadog.servers import ScriptedServer, http_response, json_response, respond, secrets
+from tests.datadog.servers import ScriptedServer, http_response, json_response, key_pair, respond
 
 OWN = {"data": {"type": "orgs", "id": "org-1"}}
 CHILD = {"type": "orgs", "id": "org-2"}
@@ -29,7 +29,7 @@ def document(managed: Any, *, included: Any = (), own: Any = OWN) -> dict[str, A
 def list_managed_orgs(data: bytes) -> tuple[Org, ...]:
     """The client's result for this response."""
     with ScriptedServer([respond(data)]) as server:
-        client = DatadogClient(base_url=server.url, **secrets())
+        client = DatadogClient(base_url=server.url, keys=key_pair())
         try:
             return client.list_managed_orgs(deadline_seconds=5)
         finally:

@@ -2,12 +2,12 @@
 
 from connections.datadog.client import DatadogClient
 from connections.net import http
-from tests.datadog.servers import CONNECTION_ID, ScriptedServer, http_response, respond, secrets
+from tests.datadog.servers import CONNECTION_ID, ScriptedServer, http_response, key_pair, respond
 
 
 def test_no_connection_outlives_its_action() -> None:
     with ScriptedServer([respond(http_response())]) as server:
-        client = DatadogClient(base_url=server.url, **secrets())
+        client = DatadogClient(base_url=server.url, keys=key_pair())
         for _ in range(2):
             with http.pool(), http.pool():
                 client.delete_org_connection(connection_id=CONNECTION_ID)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from connections.core.causes import Cause
+from connections.core.datadog_keys import KeyPair
 from connections.core.secret import Secret
 from connections.datadog.client import DatadogClient
 from connections.datadog.responses import AttemptResult
@@ -19,16 +20,16 @@ from tests.datadog.servers import (
     CONNECTION_ID,
     ScriptedServer,
     http_response,
+    key_pair,
     respond,
     respond_and_close,
     respond_and_wait,
-    secrets,
 )
 from tests.support.certificates import Certificate
 
 
 def make_client(server: ScriptedServer, *, ca_bundle: str | None = None) -> DatadogClient:
-    return DatadogClient(base_url=server.url, ca_bundle=ca_bundle, **secrets())
+    return DatadogClient(base_url=server.url, ca_bundle=ca_bundle, keys=key_pair())
 
 
 @pytest.fixture
@@ -136,7 +137,8 @@ def test_each_request_carries_its_own_keys() -> None:
     with ScriptedServer([respond(http_response())]) as server:
         make_client(server).delete_org_connection(connection_id=CONNECTION_ID)
         other = DatadogClient(
-            base_url=server.url, api_key=Secret("other"), application_key=Secret("pair")
+            base_url=server.url,
+            keys=KeyPair(api_key=Secret("other"), application_key=Secret("pair")),
         )
         other.delete_org_connection(connection_id=CONNECTION_ID)
     keys = [(s.headers["dd-api-key"], s.headers["dd-application-key"]) for s in server.seen]

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 import requests
 
+from connections.core.datadog_keys import KeyPair
 from connections.core.secret import Secret
 from connections.datadog.client import DatadogClient
 from connections.datadog.responses import DatadogError
@@ -17,11 +18,11 @@ from tests.datadog.servers import (
     API_KEY,
     APPLICATION_KEY,
     CONNECTION_ID,
-    Keys,
     Play,
     ScriptedServer,
     http_response,
     json_response,
+    key_pair,
     respond,
     respond_and_close,
     respond_and_reset,
@@ -62,7 +63,8 @@ def walk(start: object) -> Iterator[object]:
 def call_and_catch(url: str, call: str) -> DatadogError:
     """The error; this frame, which is in its traceback, holds the keys only as Secrets."""
     client = DatadogClient(
-        base_url=url, api_key=Secret(API_KEY), application_key=Secret(APPLICATION_KEY)
+        base_url=url,
+        keys=key_pair(),
     )
     try:
         getattr(client, call)(deadline_seconds=0.3)
@@ -109,7 +111,8 @@ def assert_clean(start: object) -> None:
 def test_a_warm_connection_holds_no_key() -> None:
     with ScriptedServer([respond(http_response())]) as server, pool() as connections:
         client = DatadogClient(
-            base_url=server.url, api_key=Secret(API_KEY), application_key=Secret(APPLICATION_KEY)
+            base_url=server.url,
+            keys=key_pair(),
         )
         client.delete_org_connection(connection_id=CONNECTION_ID)
         found = list(walk(connections))
@@ -128,7 +131,8 @@ def test_debug_logs_contain_no_key(caplog: pytest.LogCaptureFixture) -> None:
         [respond(http_response()), respond_and_close(b"HTTP/1.1 200 OK\r\nbroken")]
     ) as server:
         client = DatadogClient(
-            base_url=server.url, api_key=Secret(API_KEY), application_key=Secret(APPLICATION_KEY)
+            base_url=server.url,
+            keys=key_pair(),
         )
         client.delete_org_connection(connection_id=CONNECTION_ID)
         client.delete_org_connection(connection_id=CONNECTION_ID)
@@ -140,8 +144,7 @@ def test_debug_logs_contain_no_key(caplog: pytest.LogCaptureFixture) -> None:
 def test_the_repr_of_a_client_shows_only_its_address() -> None:
     client = DatadogClient(
         base_url="https://api.datadoghq.eu",
-        api_key=Secret(API_KEY),
-        application_key=Secret(APPLICATION_KEY),
+        keys=key_pair(),
         proxy_url="http://name:password@127.0.0.1:3128",
     )
     assert repr(client) == "DatadogClient(base_url='https://api.datadoghq.eu')"
@@ -154,12 +157,9 @@ def test_the_repr_of_a_client_shows_only_its_address() -> None:
 def test_a_key_that_is_invalid_in_a_header_is_refused_without_repeating_it(
     which: str, key: str
 ) -> None:
-    keys: Keys = {
-        "api_key": Secret(key if which == "api_key" else "good"),
-        "application_key": Secret(key if which == "application_key" else "good"),
-    }
+    secrets = {"api_key": Secret("good"), "application_key": Secret("good")} | {which: Secret(key)}
     with pytest.raises(ValueError, match="key must be printable ASCII") as caught:
-        DatadogClient(base_url="https://api.datadoghq.com", **keys)
+        DatadogClient(base_url="https://api.datadoghq.com", keys=KeyPair(**secrets))
     assert "abc" not in str(caught.value)
     assert "schl" not in str(caught.value)
     assert (caught.value.__cause__, caught.value.__context__) == (None, None)
@@ -179,7 +179,9 @@ def test_a_key_that_is_invalid_in_a_header_is_refused_without_repeating_it(
 )
 def test_keys_are_sent_only_over_tls_except_to_this_machine(base_url: str) -> None:
     with pytest.raises(ValueError, match="address is https://host"):
-        DatadogClient(base_url=base_url, api_key=Secret("a"), application_key=Secret("b"))
+        DatadogClient(
+            base_url=base_url, keys=KeyPair(api_key=Secret("a"), application_key=Secret("b"))
+        )
 
 
 @pytest.mark.parametrize("proxy_url", ["socks5://127.0.0.1:1080", "127.0.0.1:3128", ""])
@@ -187,7 +189,6 @@ def test_a_proxy_with_another_scheme_is_refused(proxy_url: str) -> None:
     with pytest.raises(ValueError, match="proxy's address"):
         DatadogClient(
             base_url="https://api.datadoghq.com",
-            api_key=Secret("a"),
-            application_key=Secret("b"),
+            keys=KeyPair(api_key=Secret("a"), application_key=Secret("b")),
             proxy_url=proxy_url,
         )

@@ -9,12 +9,14 @@ from connections.datadog.client import DatadogClient
 from connections.datadog.responses import AttemptResult
 from tests.datadog.acts import delete, delete_against
 from tests.datadog.servers import (
+    API_KEY,
+    APPLICATION_KEY,
     CONNECTION_ID,
     ScriptedServer,
     http_response,
     json_response,
+    key_pair,
     respond,
-    secrets,
 )
 
 NOT_FOUND = {"errors": [f"org connection with id:{CONNECTION_ID} not found not found"]}
@@ -38,8 +40,8 @@ def test_the_request_is_the_documented_one() -> None:
     assert seen.target == f"/api/v2/org_connections/{CONNECTION_ID}"
     assert seen.headers["accept"] == "application/json"
     assert seen.headers["user-agent"].startswith("org-admin/")
-    assert seen.headers["dd-api-key"] == secrets()["api_key"].reveal()
-    assert seen.headers["dd-application-key"] == secrets()["application_key"].reveal()
+    assert seen.headers["dd-api-key"] == API_KEY
+    assert seen.headers["dd-application-key"] == APPLICATION_KEY
     assert "authorization" not in seen.headers
 
 
@@ -148,7 +150,7 @@ def test_a_redirect_is_never_followed(status: int) -> None:
 )
 def test_an_id_that_is_not_canonical_is_never_sent(connection_id: str) -> None:
     with ScriptedServer([respond(http_response())]) as server:
-        client = DatadogClient(base_url=server.url, **secrets())
+        client = DatadogClient(base_url=server.url, keys=key_pair())
         with pytest.raises(ValueError, match="org connection id"):
             client.delete_org_connection(connection_id=connection_id)
     assert server.connections == 0

@@ -187,5 +187,5 @@ def test_no_stored_row_contains_a_key(
     rows = json.dumps(
         [list(AuditEvent.objects.values()), list(Deletion.objects.values())], default=str
     ) + json.dumps(list(Attempt.objects.values()), default=str)
-    assert keys.api_key.reveal() not in rows
-    assert keys.application_key.reveal() not in rows
+    assert keys.by_field["api_key"].reveal() not in rows
+    assert keys.by_field["application_key"].reveal() not in rows

@@ -12,9 +12,10 @@ from django.test import Client
 from django.utils import timezone
 
 from connections.access.actor import command_actor
+from connections.core.datadog_keys import KeyPair
 from connections.core.secret import Secret
 from connections.inventory import sync
-from connections.models import ApprovalPolicy, Credential, Deletion, KeyPair
+from connections.models import ApprovalPolicy, Credential, Deletion
 from sandbox.entities import Connection
 from sandbox.server import SandboxServer
 from tests.support.sandbox import key_pair_of, org_named

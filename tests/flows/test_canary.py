@@ -1,4 +1,4 @@
-"""Searches every place where a key must never be for two known keys."""
+"""Searches every place where a key must never be for a known key pair or access token."""
 
 import io
 import json
@@ -28,14 +28,23 @@ from tests.support.sandbox import connection_between, key_pair_of, org_named
 pytestmark = pytest.mark.django_db
 ROOT = Path(__file__).resolve().parents[2]
 ClientOf = Callable[[Person], Client]
-Keys = tuple[str, str]
+Keys = tuple[str, ...]
+
+
+@pytest.fixture(params=["key pair", "access token"])
+def key_fields(sandbox: SandboxServer, request: pytest.FixtureRequest) -> dict[str, str]:
+    """The keys by form field, as a person would paste them."""
+    if request.param == "access token":
+        org = org_named(sandbox.world, "Payments US")
+        return {"access_token": sandbox.world.add_access_token(org=org).access_token}
+    pair = key_pair_of(sandbox.world, "Payments US")
+    return {"api_key": pair.api_key, "application_key": pair.application_key}
 
 
 @pytest.fixture
-def keys(sandbox: SandboxServer) -> Keys:
-    """The two keys, as a person would paste them."""
-    pair = key_pair_of(sandbox.world, "Payments US")
-    return pair.api_key, pair.application_key
+def keys(key_fields: dict[str, str]) -> Keys:
+    """The texts to search for."""
+    return tuple(key_fields.values())
 
 
 class _LogCollector(logging.Handler):
@@ -69,15 +78,14 @@ def log() -> Iterator[list[str]]:
 def desk_after_use(
     log: list[str],
     sandbox: SandboxServer,
-    keys: Keys,
+    key_fields: dict[str, str],
     margaret: Person,
     ada: Person,
     client_of: ClientOf,
 ) -> Desk:
     """The keys added with the form, rotated, and used for a refused and a successful deletion."""
     site = org_named(sandbox.world, "Payments US").site.name
-    pasted = {"name": "Payments US", "site": site}
-    pasted |= {"api_key": keys[0], "application_key": keys[1]}
+    pasted = {"name": "Payments US", "site": site} | key_fields
     assert client_of(margaret).post("/credentials/new/", pasted).status_code == 303
     credential = Credential.objects.get()
     desk = Desk(
@@ -149,10 +157,15 @@ def test_no_page_contains_a_key(
 
 @pytest.mark.parametrize("wrong", [{"name": "x" * 300}, {"site": "nowhere"}])
 def test_an_invalid_form_is_shown_again_without_keys(
-    keys: Keys, margaret: Person, client_of: ClientOf, sandbox: SandboxServer, wrong: dict[str, str]
+    key_fields: dict[str, str],
+    keys: Keys,
+    margaret: Person,
+    client_of: ClientOf,
+    sandbox: SandboxServer,
+    wrong: dict[str, str],
 ) -> None:
     site = org_named(sandbox.world, "Payments US").site.name
-    typed = {"name": "P", "site": site, "api_key": keys[0], "application_key": keys[1]} | wrong
+    typed = {"name": "P", "site": site} | key_fields | wrong
     response = client_of(margaret).post("/credentials/new/", typed)
     assert response.status_code == 422
     assert_clean(response.content, keys, "form")
@@ -162,6 +175,7 @@ def test_an_invalid_form_is_shown_again_without_keys(
     "broken", ["connections.crypto.encryption.encrypt", "connections.core.clock.now"]
 )
 def test_a_500_page_with_debug_on_contains_no_key(
+    key_fields: dict[str, str],
     keys: Keys,
     margaret: Person,
     client_of: ClientOf,
@@ -179,7 +193,7 @@ def test_a_500_page_with_debug_on_contains_no_key(
         raise RuntimeError("broken on purpose")
 
     monkeypatch.setattr(broken, fail)
-    typed = {"name": "P", "site": site, "api_key": keys[0], "application_key": keys[1]}
+    typed = {"name": "P", "site": site} | key_fields
     response = client.post("/credentials/new/", typed)
     assert response.status_code == 500
     assert b"broken on purpose" in response.content
@@ -231,7 +245,7 @@ def test_a_command_reads_keys_from_standard_input_and_no_process_list_shows_them
     sandbox: SandboxServer, keys: Keys, tmp_path: Path
 ) -> None:
     site = org_named(sandbox.world, "Payments US").site.name
-    sandbox.world.set_fault(fault=delayed(seconds=0.5), site=site, operation="validate")
+    sandbox.world.set_fault(fault=delayed(seconds=0.5), site=site, operation="current_user")
     environment = os.environ | {
         "DJANGO_SETTINGS_MODULE": "orgadmin.settings",
         "ORGADMIN_DATA_DIR": str(tmp_path / "data"),
@@ -255,8 +269,8 @@ def test_a_command_reads_keys_from_standard_input_and_no_process_list_shows_them
     process.stdin.close()
     process.stdin = None
     shown = b""
-    validate = "/api/v1/validate"
-    sandbox.world.wait_until(lambda: bool(sandbox.world.requests(path=validate)), seconds=20)
+    current_user = "/api/v2/current_user"
+    sandbox.world.wait_until(lambda: bool(sandbox.world.requests(path=current_user)), seconds=20)
     for name in ("cmdline", "environ"):
         shown += (Path("/proc") / str(process.pid) / name).read_bytes()
     out, err = process.communicate(timeout=30)

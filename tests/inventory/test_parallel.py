@@ -10,8 +10,9 @@ from django.test import Client
 from django.utils import timezone
 from pytest_django import Settings
 
+from connections.core.datadog_keys import KeyPair
 from connections.core.secret import Secret
-from connections.models import Credential, KeyPair, Person, Sync
+from connections.models import Credential, Person, Sync
 from tests.datadog.servers import ScriptedServer, http_response, respond
 
 pytestmark = pytest.mark.django_db

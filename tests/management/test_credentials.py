@@ -12,7 +12,7 @@ from connections.models import AuditEvent, Credential
 from sandbox.server import SandboxServer
 from tests.credentials.support import added
 from tests.support.key_rings import told_by
-from tests.support.sandbox import EU, US, key_pair_of
+from tests.support.sandbox import EU, US, key_pair_of, org_named
 
 pytestmark = pytest.mark.django_db
 CANARY = "canary0" * 6
@@ -203,3 +203,36 @@ def test_verifying_an_unknown_name_exits_2(sandbox: SandboxServer) -> None:
 
 def test_verifying_without_credentials_succeeds(db: None) -> None:
     assert run("verify_credentials") == (0, "No credentials.\n")
+
+
+def token_file(sandbox: SandboxServer, tmp_path: Path) -> Path:
+    path = tmp_path / "token"
+    token = sandbox.world.add_access_token(org=org_named(sandbox.world, "Payments US"))
+    path.write_text(f"{token.access_token}\n")
+    return path
+
+
+@pytest.mark.parametrize("source", ["file", "line", "document"])
+def test_an_access_token_is_added_and_verified(
+    sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, source: str
+) -> None:
+    path = token_file(sandbox, tmp_path)
+    token = path.read_text()
+    set_stdin(monkeypatch, json.dumps({"access_token": token}) if source == "document" else token)
+    options = ["--access-token-file", str(path)] if source == "file" else []
+    code, document = run_json("add_credential", "--site", US, *options)
+
+    assert (code, document["verified"]) == (0, True)
+    assert Credential.objects.get().has_access_token
+
+
+def test_an_access_token_beside_keys_is_a_usage_error(
+    sandbox: SandboxServer, tmp_path: Path
+) -> None:
+    path = str(token_file(sandbox, tmp_path))
+    code, document = run_json(
+        "add_credential", "--site", US, "--access-token-file", path, "--api-key-file", path
+    )
+    assert code == 2
+    assert "either" in document["error"]
+    assert not Credential.objects.exists()

@@ -140,8 +140,8 @@ def test_rotation_encrypts_every_secret_with_a_new_key(ring_file: Path) -> None:
     assert key_ids_in_use() == {new_key_id}
     for credential in credentials:
         credential.refresh_from_db()
-        assert credential.open_keys().api_key.reveal() == API_KEY
-        assert credential.open_keys().application_key.reveal() == APPLICATION_KEY
+        assert credential.open_keys().by_field["api_key"].reveal() == API_KEY
+        assert credential.open_keys().by_field["application_key"].reveal() == APPLICATION_KEY
     retired.refresh_from_db()
     assert retired.api_key_envelope == ""
     assert ring_file.stat().st_mode & 0o777 == 0o600
@@ -206,7 +206,7 @@ def test_a_machine_with_the_staged_ring_can_decrypt_after_a_rotation_elsewhere(
     settings.KEYRING_FILE = copy
     check_key_ring()
     credential.refresh_from_db()
-    assert credential.open_keys().api_key.reveal() == API_KEY
+    assert credential.open_keys().by_field["api_key"].reveal() == API_KEY
     assert AuditEvent.objects.filter(code="encryption_key.staged").count() == 1
 
 
@@ -219,7 +219,7 @@ def test_a_row_that_changed_since_it_was_read_is_not_overwritten(ring_file: Path
     credential.seal_keys(credential.open_keys())
     credential.save()
     assert column.replace(read, envelope=read.envelope) is False
-    assert Credential.objects.get().open_keys().api_key.reveal() == API_KEY
+    assert Credential.objects.get().open_keys().by_field["api_key"].reveal() == API_KEY
 
 
 @pytest.mark.database

@@ -35,7 +35,8 @@ pytestmark = pytest.mark.slow
 SERVE = [sys.executable, str(ROOT / "manage.py"), "serve"]
 STORE_A_CREDENTIAL = """
 from django.utils import timezone
-from connections.models import Credential, KeyPair
+from connections.core.datadog_keys import KeyPair
+from connections.models import Credential
 from connections.core.secret import Secret
 row = Credential(
     name="Payments EU", site="datadoghq.eu", keys_set_at=timezone.now(), created_at=timezone.now()

@@ -55,6 +55,14 @@ NETWORK = (
         f"{SAFEGUARDS}::test_a_redirect_is_not_followed_even_by_a_session_that_sees_it",
     ),
     _mutant(
+        "an access token is never sent beside the other headers",
+        "connections/core/datadog_keys.py",
+        'return {"Authorization": Secret(f"Bearer {self.access_token.reveal()}")}',
+        'return {"Authorization": Secret(f"Bearer {self.access_token.reveal()}"), "DD-API-KEY": '
+        "self.access_token}",
+        "tests/datadog/test_access_tokens.py::test_a_token_is_sent_as_bearer_and_never_beside_the_other_headers",
+    ),
+    _mutant(
         "redirects are not even prepared",
         LANES,
         "    def get_redirect_target(",

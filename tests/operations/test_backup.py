@@ -284,7 +284,7 @@ def test_a_restored_database_contains_what_was_backed_up(
     assert restored.missing_key_ids == []
     assert restored.kept is None
     assert Person.objects.get().username == "ada"
-    assert Credential.objects.get().open_keys().api_key.reveal()
+    assert Credential.objects.get().open_keys().by_field["api_key"].reveal()
     assert Credential.objects.get() == credential
     event = AuditEvent.objects.get(code="database.restored")
     assert event.details["sha256"] == restored.manifest.sha256

@@ -36,7 +36,7 @@ def test_the_key_ring_of_this_database_passes(ring_file: Path) -> None:
     stored_credential("Payments US", "datadoghq.com")
     check_key_ring()
     assert key_ids_in_use() == set(keys_in(ring_file))
-    assert credential.open_keys().application_key.reveal() == APPLICATION_KEY
+    assert credential.open_keys().by_field["application_key"].reveal() == APPLICATION_KEY
 
 
 @pytest.mark.database

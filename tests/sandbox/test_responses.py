@@ -1,6 +1,7 @@
 """Without faults the simulator responds exactly as Datadog does."""
 
 import pytest
+import requests
 
 from sandbox.entities import MANAGE_ORGS, READ, WRITE
 from sandbox.server import SandboxServer
@@ -12,7 +13,7 @@ from tests.sandbox.client import (
     send,
     update_body,
 )
-from tests.support.sandbox import EU, US, connection_between, key_pair_of, org_named
+from tests.support.sandbox import EU, US, connection_between, key_headers, key_pair_of, org_named
 
 ABSENT = "2f1a6a52-54c4-4b0e-9d0c-3a1f2b7c9e10"
 
@@ -212,6 +213,27 @@ def test_keys_of_two_orgs_are_refused(sandbox: SandboxServer) -> None:
     mixed = world.add_key_pair(org=org_named(world, "Payments US"))
     half = world.add_key_pair(org=soc.org, api_key=mixed.api_key)
     assert send(sandbox, "GET", "/api/v2/validate_keys", pair=half).status_code == 403
+
+
+@pytest.mark.parametrize(
+    ("is_revoked", "beside_keys", "status"),
+    [(False, False, 200), (True, False, 403), (False, True, 401)],
+)
+def test_an_access_token_works_until_revoked_and_never_beside_keys(
+    sandbox: SandboxServer, is_revoked: bool, beside_keys: bool, status: int
+) -> None:
+    pair, _ = payments_connection(sandbox)
+    token = sandbox.world.add_access_token(org=pair.org)
+    if is_revoked:
+        sandbox.world.revoke(token)
+    response = requests.get(
+        sandbox.base_urls[US] + LIST,
+        headers=(key_headers(pair) if beside_keys else {})
+        | {"Authorization": f"Bearer {token.access_token}"},
+        timeout=5,
+    )
+    assert response.status_code == status
+    assert [one.org for one in sandbox.world.requests()] == [None if is_revoked else pair.org.id]
 
 
 @pytest.mark.parametrize("restricted_by", ["role", "scope"])

@@ -7,10 +7,11 @@ from pathlib import Path
 
 from django.utils import timezone
 
+from connections.core.datadog_keys import KeyPair
 from connections.core.private_files import create_private_text
 from connections.core.secret import Secret
 from connections.crypto.encryption import new_key_ring_text
-from connections.models import Credential, KeyPair
+from connections.models import Credential
 
 API_KEY = "a0b1c2d3e4f5a6b7c8d9e0f1a2b3c4d5"
 APPLICATION_KEY = "ddapp_9f8e7d6c5b4a39281706f5e4d3c2b1a0"

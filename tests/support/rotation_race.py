@@ -61,7 +61,10 @@ def main() -> int:
     os.close(close)
     code = os.waitstatus_to_exitcode(os.waitpid(writer, 0)[1])
     last = rotate_encryption_key(actor=command_actor(), make_key=False, drop_unused=True)
-    opened = {credential.open_keys().api_key.reveal() for credential in Credential.objects.all()}
+    opened = {
+        credential.open_keys().by_field["api_key"].reveal()
+        for credential in Credential.objects.all()
+    }
     is_whole = opened == {API_KEY} and not any(rotation.left for rotation in (*rotations, last))
     return 0 if is_whole and code == 0 and len(last.dropped_key_ids) == ROTATIONS else 1
 

@@ -1,30 +1,32 @@
-"""Store the key pair of one Datadog org from the command line."""
+"""Store the keys of one Datadog org from the command line."""
 
 import getpass
 import json
 import sys
 from argparse import ArgumentParser
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from django.views.decorators.debug import sensitive_variables
 
 from connections.access.actor import command_actor
+from connections.core.datadog_keys import AccessToken, DatadogKeys, KeyPair
 from connections.core.secret import Secret
 from connections.core.sites import all_sites
 from connections.credentials import lifecycle as credential_lifecycle
 from connections.management.base import FAILED, OrgAdminCommand
 from connections.management.credential_documents import credential_document, credential_text
-from connections.models import KeyPair
 
 
 class Command(OrgAdminCommand):
     """Stores, verifies and lists. Keys come from files or standard input, never as arguments."""
 
     help = (
-        "Add the key pair of one Datadog org. Without the two file options, standard input holds "
-        "the keys: two lines (API key, application key), or a JSON document with api_key and "
-        "application_key. Exit codes: 0 verified, 1 saved but not verified, 2 usage."
+        "Add the keys of one Datadog org. Without a file option, standard input holds them: two "
+        "lines (API key, application key), or one line (access token), or a JSON document with "
+        "api_key and application_key or with access_token. Exit codes: 0 verified, 1 saved but "
+        "not verified, 2 usage."
     )
     needs_keys = True
 
@@ -35,13 +37,20 @@ class Command(OrgAdminCommand):
         )
         parser.add_argument("--api-key-file", type=Path, metavar="FILE")
         parser.add_argument("--application-key-file", type=Path, metavar="FILE")
+        parser.add_argument(
+            "--access-token-file", type=Path, metavar="FILE", help="In place of the two keys."
+        )
 
     def run(self, **options: Any) -> int:
         credential = credential_lifecycle.add_credential(
             actor=command_actor(),
             name=options["name"],
             site=self._site(options["site"]),
-            keys=self._keys(options["api_key_file"], options["application_key_file"]),
+            keys=self._keys(
+                api_key_file=options["api_key_file"],
+                application_key_file=options["application_key_file"],
+                access_token_file=options["access_token_file"],
+            ),
         )
         document = credential_document(credential)
         document["org_connections"] = credential_lifecycle.count_connections(credential)
@@ -56,17 +65,29 @@ class Command(OrgAdminCommand):
         return sites[typed.casefold()]
 
     @sensitive_variables()
-    def _keys(self, api_key_file: Path | None, application_key_file: Path | None) -> KeyPair:
+    def _keys(
+        self,
+        *,
+        api_key_file: Path | None,
+        application_key_file: Path | None,
+        access_token_file: Path | None,
+    ) -> DatadogKeys:
+        if access_token_file:
+            if api_key_file or application_key_file:
+                self.usage_error("Give either --access-token-file or the files of the two keys.")
+            return AccessToken(access_token=self._read(access_token_file))
         if api_key_file and application_key_file:
-            api_key, application_key = map(self._read, (api_key_file, application_key_file))
-        elif api_key_file or application_key_file:
+            return KeyPair(
+                api_key=self._read(api_key_file), application_key=self._read(application_key_file)
+            )
+        if api_key_file or application_key_file:
             self.usage_error("Give both --api-key-file and --application-key-file, or neither.")
-        elif sys.stdin.isatty():
-            api_key = Secret(getpass.getpass("API key: "))
-            application_key = Secret(getpass.getpass("Application key: "))
-        else:
-            api_key, application_key = self._from_standard_input()
-        return KeyPair(api_key=api_key, application_key=application_key)
+        if sys.stdin.isatty():
+            return KeyPair(
+                api_key=Secret(getpass.getpass("API key: ")),
+                application_key=Secret(getpass.getpass("Application key: ")),
+            )
+        return self._from_standard_input()
 
     def _read(self, path: Path) -> Secret:
         secret = _read_secret(path)
@@ -74,14 +95,15 @@ class Command(OrgAdminCommand):
             self.usage_error(f"{path} isn't a readable UTF-8 file.")
         return secret
 
-    def _from_standard_input(self) -> tuple[Secret, Secret]:
-        pair = _parse_pair(sys.stdin.read(10_000))
-        if pair is None:
+    def _from_standard_input(self) -> DatadogKeys:
+        keys = _parse_keys(sys.stdin.read(10_000))
+        if keys is None:
             self.usage_error(
                 "Standard input must hold two lines, the API key and the application key, or one "
-                "JSON document with api_key and application_key."
+                "line, the access token, or one JSON document with api_key and application_key or "
+                "with access_token."
             )
-        return pair
+        return keys
 
 
 # These return None instead of raising, so that no traceback holds a key.
@@ -92,19 +114,22 @@ def _read_secret(path: Path) -> Secret | None:
         return None
 
 
-def _parse_pair(text: str) -> tuple[Secret, Secret] | None:
+def _parse_keys(text: str) -> DatadogKeys | None:
     if text.lstrip().startswith("{"):
         return _parse_document(text)
-    lines = text.strip().splitlines()
-    return (Secret(lines[0]), Secret(lines[1])) if len(lines) == 2 else None
+    lines = [Secret(line) for line in text.strip().splitlines()]
+    if len(lines) == 1:
+        return AccessToken(access_token=lines[0])
+    return KeyPair(api_key=lines[0], application_key=lines[1]) if len(lines) == 2 else None
 
 
-def _parse_document(text: str) -> tuple[Secret, Secret] | None:
+def _parse_document(text: str) -> DatadogKeys | None:
     try:
         document = json.loads(text)
     except ValueError:
         return None
-    values = document.get("api_key"), document.get("application_key")
-    if not all(isinstance(value, str) for value in values):
+    kind = AccessToken if "access_token" in document else KeyPair
+    names = [field.name for field in fields(kind)]
+    if not all(isinstance(document.get(name), str) for name in names):
         return None
-    return Secret(values[0]), Secret(values[1])
+    return kind(**{name: Secret(document[name]) for name in names})

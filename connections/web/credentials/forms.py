@@ -5,20 +5,25 @@ from typing import Any
 
 from django import forms
 
+from connections.core.datadog_keys import DatadogKeys
+from connections.core.errors import InvalidInputError
 from connections.core.secret import Secret
 from connections.core.sites import all_sites
 from connections.credentials.access_lists import AccessEntries
-from connections.models import AccessKind, ApprovalPolicy, KeyPair
+from connections.credentials.keys import choose_keys
+from connections.models import AccessKind, ApprovalPolicy
 from connections.web.forms import ServiceForm
 
 
 class KeyField(forms.Field):
     """A key, never shown again. The service validates it."""
 
-    def __init__(self, *, label: str) -> None:
+    def __init__(self, *, label: str, help_text: str = "") -> None:
         attributes = {"autocomplete": "off", "autocapitalize": "off", "spellcheck": "false"}
         widget = forms.PasswordInput(attrs=attributes, render_value=False)
-        super().__init__(label=label, widget=widget)
+        # Either the two keys or the access token, so the browser requires none of them.
+        widget.use_required_attribute = lambda initial: False  # type: ignore[method-assign]
+        super().__init__(label=label, widget=widget, help_text=help_text)
 
     def to_python(self, value: Any) -> Secret:
         """The key as entered; an empty one is a Secret too."""
@@ -31,22 +36,33 @@ def site_choices() -> list[tuple[str, str]]:
 
 
 class RotateForm(ServiceForm):
-    """A new key pair for a credential."""
+    """New keys for a credential: a key pair or an access token."""
 
     api_key = KeyField(label="API key")
     application_key = KeyField(label="Application key")
+    access_token = KeyField(
+        label="Access token", help_text="In place of the two keys: ddpat_… or ddsat_…"
+    )
+
+    def clean(self) -> dict[str, Any]:
+        """Put the keys into `cleaned_data["keys"]`."""
+        cleaned = super().clean() or self.cleaned_data
+        names = ("api_key", "application_key", "access_token")
+        try:
+            cleaned["keys"] = choose_keys(**{name: cleaned[name] for name in names})
+        except InvalidInputError as error:
+            self.add_errors(error)
+        return cleaned
 
     @property
-    def keys(self) -> KeyPair:
-        """The key pair; only after `is_valid()`."""
-        return KeyPair(
-            api_key=self.cleaned_data["api_key"],
-            application_key=self.cleaned_data["application_key"],
-        )
+    def keys(self) -> DatadogKeys:
+        """The key pair or access token; only after `is_valid()`."""
+        keys: DatadogKeys = self.cleaned_data["keys"]
+        return keys
 
 
 class CredentialForm(RotateForm):
-    """The key pair of one org on one site."""
+    """The keys of one org on one site."""
 
     name = forms.CharField(
         required=False,
@@ -56,11 +72,11 @@ class CredentialForm(RotateForm):
     )
     site = forms.ChoiceField(choices=site_choices, help_text="The keys are sent to this site only.")
 
-    field_order = ("name", "site", "api_key", "application_key")
+    field_order = ("name", "site", "api_key", "application_key", "access_token")
 
     def clean(self) -> dict[str, Any]:
         """Refuse a key pasted as the name, which would be stored and shown in plain text."""
-        cleaned = super().clean() or self.cleaned_data
+        cleaned = super().clean()
         if _holds_a_key(cleaned):
             self.data = {"site": self.data.get("site", "")}
             self.add_error("name", "This contains a key. Enter a name, or leave it empty.")
@@ -69,7 +85,7 @@ class CredentialForm(RotateForm):
 
 def _holds_a_key(cleaned: dict[str, Any]) -> bool:
     name: str = cleaned.get("name", "")
-    secrets = (cleaned.get("api_key"), cleaned.get("application_key"))
+    secrets = map(cleaned.get, ("api_key", "application_key", "access_token"))
     keys = (secret.reveal().strip() for secret in secrets if secret)
     return any(len(key) >= 16 and key in name for key in keys)
 

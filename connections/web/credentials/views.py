@@ -1,4 +1,4 @@
-"""Pages about credentials: the key pair of one org on one site."""
+"""Pages about credentials: the keys of one org on one site."""
 
 from collections.abc import Callable
 from typing import Any
@@ -32,7 +32,7 @@ from connections.web.support import SeeOther, actor_of
 from connections.wording import credential_badge
 
 # Hides keys in error reports, also while DEBUG is on: see errors.py.
-accepts_keys = sensitive_post_parameters("api_key", "application_key")
+accepts_keys = sensitive_post_parameters("api_key", "application_key", "access_token")
 
 
 def _find(request: HttpRequest, pk: UUID) -> Credential:
@@ -233,7 +233,7 @@ def _rotate_page(
 @accepts_keys
 @requires_reauthentication(on_missing=_rotate_page, before_page=True)
 def credential_rotate(request: HttpRequest, pk: UUID) -> HttpResponse:
-    """Replace the key pair after the new one is verified."""
+    """Replace the keys after the new ones are verified."""
     credential = _find(request, pk)
     form = RotateForm(request.POST if request.method == "POST" else None)
     checks: Any = None

@@ -137,21 +137,31 @@ def _request_text(review: Review) -> str:
             f"DELETE {_path(review)} HTTP/1.1",
             f"Host: {site.api_host if site else review.credential.site}",
             "Accept: application/json",
-            f"DD-API-KEY: …{credential.api_key_last_four}",
-            f"DD-APPLICATION-KEY: …{credential.application_key_last_four}",
+            *_key_headers(credential),
         )
     )
+
+
+def _key_headers(credential: Credential) -> list[str]:
+    if credential.has_access_token:
+        return [f"Authorization: Bearer …{credential.access_token_last_four}"]
+    return [
+        f"DD-API-KEY: …{credential.api_key_last_four}",
+        f"DD-APPLICATION-KEY: …{credential.application_key_last_four}",
+    ]
 
 
 def _curl(review: Review) -> str:
     site = site_or_none(review.credential.site)
     base_url = site.base_url if site else f"https://{review.credential.site}"
+    keys = ['-H "DD-API-KEY: $DD_API_KEY"', '-H "DD-APPLICATION-KEY: $DD_APPLICATION_KEY"']
+    if review.credential.has_access_token:
+        keys = ['-H "Authorization: Bearer $DD_ACCESS_TOKEN"']
     return " \\\n  ".join(
         (
             f"curl -X DELETE '{base_url}{_path(review)}'",
             "-H 'Accept: application/json'",
-            '-H "DD-API-KEY: $DD_API_KEY"',
-            '-H "DD-APPLICATION-KEY: $DD_APPLICATION_KEY"',
+            *keys,
         )
     )
 

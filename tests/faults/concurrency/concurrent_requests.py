@@ -23,13 +23,14 @@ from django.test import Client  # noqa: E402
 
 from connections import audit  # noqa: E402
 from connections.access.actor import WORKER, command_actor, person_actor  # noqa: E402
+from connections.core.datadog_keys import KeyPair  # noqa: E402
 from connections.core.errors import DomainError  # noqa: E402
 from connections.core.secret import Secret  # noqa: E402
 from connections.credentials import lifecycle as credential_lifecycle  # noqa: E402
 from connections.deletions import lifecycle as deletion_lifecycle  # noqa: E402
 from connections.deletions import reviews, sending  # noqa: E402
 from connections.inventory import sync  # noqa: E402
-from connections.models import Credential, Deletion, KeyPair, Person, Role, State  # noqa: E402
+from connections.models import Credential, Deletion, Person, Role, State  # noqa: E402
 from connections.operations import due  # noqa: E402
 from tests.faults.concurrency.deciding import decide, guard  # noqa: E402
 from tests.flows.support import REASON, read  # noqa: E402

@@ -22,6 +22,7 @@ from django.db.models import Q  # noqa: E402 - needs the set-up
 
 from connections.access.actor import command_actor, person_actor  # noqa: E402
 from connections.core import clock  # noqa: E402
+from connections.core.datadog_keys import KeyPair  # noqa: E402
 from connections.core.secret import Secret  # noqa: E402
 from connections.credentials import lifecycle as credential_lifecycle  # noqa: E402
 from connections.deletions import lifecycle as deletion_lifecycle  # noqa: E402
@@ -31,7 +32,6 @@ from connections.models import (  # noqa: E402
     AuditEvent,
     Credential,
     Deletion,
-    KeyPair,
     Outcome,
     Person,
     Role,

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from connections.core.datadog_keys import KeyPair
 from connections.core.secret import Secret
 from connections.datadog.client import DatadogClient
 from connections.datadog.responses import AttemptResult, DatadogError, DeleteResponse
@@ -70,8 +71,7 @@ def real(server: SandboxServer) -> DatadogClient:
     pair = key_pair_of(server.world, ORG)
     return DatadogClient(
         base_url=server.base_urls[US],
-        api_key=Secret(pair.api_key),
-        application_key=Secret(pair.application_key),
+        keys=KeyPair(api_key=Secret(pair.api_key), application_key=Secret(pair.application_key)),
     )
 
 
@@ -150,8 +150,7 @@ def test_a_closed_port_has_the_same_result() -> None:
     wanted = connection_between(world, ORG, "Group SOC").id
     client = DatadogClient(
         base_url=f"http://127.0.0.1:{free_port()}",
-        api_key=Secret(pair.api_key),
-        application_key=Secret(pair.application_key),
+        keys=KeyPair(api_key=Secret(pair.api_key), application_key=Secret(pair.application_key)),
     )
     closed = FakeDatadog(world, pair=pair, is_closed=True)
     real_result, fake_result = (

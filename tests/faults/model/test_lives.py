@@ -15,9 +15,10 @@ from hypothesis import HealthCheck, seed, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from connections.access.actor import Actor, command_actor
+from connections.core.datadog_keys import KeyPair
 from connections.core.secret import Secret
 from connections.inventory import sync
-from connections.models import ApprovalPolicy, Credential, KeyPair, Person, Role
+from connections.models import ApprovalPolicy, Credential, Person, Role
 from sandbox.entities import make_user
 from tests.faults.model.expected_state import WrongListWorld
 from tests.faults.model.machine import DeletionMachine

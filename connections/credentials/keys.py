@@ -1,0 +1,92 @@
+"""Keys as people paste them: what is wrong with them, and which kind they are.
+
+Texts about a problem never repeat a key. The functions that see plain text return the problem
+instead of raising it, so that no traceback holds the key.
+"""
+
+import re
+
+from connections.core.datadog_keys import AccessToken, DatadogKeys, KeyPair
+from connections.core.errors import InvalidInputError
+from connections.core.secret import Secret
+
+# Datadog's keys have 32 to 80 characters today and no promised length.
+SHORTEST_KEY = 20
+LONGEST_KEY = 200
+
+_KEY = re.compile(r"[!-~]+")
+_ACCESS_TOKEN_PREFIXES = ("ddpat_", "ddsat_")
+_APPLICATION_KEY_PREFIX = "ddapp_"
+
+
+def choose_keys(*, api_key: Secret, application_key: Secret, access_token: Secret) -> DatadogKeys:
+    """The key pair or the access token; an empty secret means that it was left out.
+
+    Raises InvalidInputError when it is both or neither.
+    """
+    if not access_token:
+        return KeyPair(api_key=api_key, application_key=application_key)
+    if api_key or application_key:
+        raise InvalidInputError(
+            {"access_token": "Paste either an access token or the two keys, not both."}
+        )
+    return AccessToken(access_token=access_token)
+
+
+def clean_keys(keys: DatadogKeys) -> DatadogKeys:
+    """The keys without surrounding white space.
+
+    Raises InvalidInputError, whose text never repeats a key, for a text that can't be a key.
+    """
+    secrets = {name: Secret(key.reveal().strip()) for name, key in keys.by_field.items()}
+    if isinstance(keys, KeyPair) and not any(secrets.values()):
+        raise InvalidInputError(
+            {"api_key": "Paste an API key and an application key, or an access token."}
+        )
+    problems = {name: _problem_of(secret, field=name) for name, secret in secrets.items()}
+    fields = {name: problem for name, problem in problems.items() if problem}
+    if fields:
+        raise InvalidInputError(fields)
+    return type(keys)(**secrets)
+
+
+def looks_like_a_key(text: str) -> bool:
+    """Whether `text` might be a key that was pasted in the place of a name."""
+    pasted = text.strip()
+    return pasted.startswith((*_ACCESS_TOKEN_PREFIXES, _APPLICATION_KEY_PREFIX)) or (
+        len(pasted) >= SHORTEST_KEY and re.fullmatch(r"[0-9a-fA-F]+", pasted) is not None
+    )
+
+
+def _problem_of(secret: Secret, *, field: str) -> str | None:
+    return _kind_problem(secret, field=field) or _text_problem(secret)
+
+
+def _kind_problem(secret: Secret, *, field: str) -> str | None:
+    text = secret.reveal()
+    if field == "access_token":
+        if text.startswith(_ACCESS_TOKEN_PREFIXES):
+            return None
+        return "This isn't an access token, which starts with ddpat_ or ddsat_."
+    if text.startswith(_ACCESS_TOKEN_PREFIXES):
+        return "This is an access token. Paste it as the access token, without the two keys."
+    if field == "api_key" and text.startswith(_APPLICATION_KEY_PREFIX):
+        return "This is an application key. Check that the two keys aren't swapped."
+    return None
+
+
+def _text_problem(secret: Secret) -> str | None:
+    text = secret.reveal()
+    if not text:
+        return "Paste the key."
+    if "\n" in text or "\r" in text:
+        return "The key contains a line break. Paste one key."
+    if any(character.isspace() for character in text):
+        return "The key contains a space. Copy it again."
+    if not _KEY.fullmatch(text):
+        return "The key contains a character that no Datadog key has. Copy it again."
+    if len(text) < SHORTEST_KEY:
+        return f"The key is too short: at least {SHORTEST_KEY} characters. Paste the whole key."
+    if len(text) > LONGEST_KEY:
+        return f"The key is too long: at most {LONGEST_KEY} characters."
+    return None

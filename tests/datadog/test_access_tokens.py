@@ -1,0 +1,58 @@
+"""A client with an access token sends it alone, and nothing leads to it."""
+
+import pytest
+
+from connections.core.datadog_keys import AccessToken
+from connections.core.secret import Secret
+from connections.datadog.client import DatadogClient
+from connections.datadog.responses import DatadogError
+from tests.datadog.servers import (
+    CONNECTION_ID,
+    ScriptedServer,
+    http_response,
+    json_response,
+    respond,
+)
+from tests.support.key_rings import told_by
+
+TOKEN = "ddpat_canary0" + "c" * 30
+
+
+def client_with_token(url: str) -> DatadogClient:
+    return DatadogClient(base_url=url, keys=AccessToken(access_token=Secret(TOKEN)))
+
+
+@pytest.mark.parametrize("call", ["delete", "list_org_connections", "whoami", "validate_key_pair"])
+def test_a_token_is_sent_as_bearer_and_never_beside_the_other_headers(call: str) -> None:
+    refused = respond(json_response({"errors": ["no"]}, status="403 Forbidden"))
+    with ScriptedServer([refused]) as server:
+        client = client_with_token(server.url)
+        if call == "delete":
+            client.delete_org_connection(connection_id=CONNECTION_ID)
+        else:
+            with pytest.raises(DatadogError) as caught:
+                getattr(client, call)()
+            assert TOKEN not in told_by(caught.value, leave_out=__file__)
+    (seen,) = server.seen
+    assert seen.headers["authorization"] == f"Bearer {TOKEN}"
+    assert not {name for name in seen.headers if name.startswith("dd-")}
+
+
+def test_a_token_is_not_validated_as_an_api_key() -> None:
+    with ScriptedServer([respond(http_response())]) as server:
+        with pytest.raises(TypeError, match="no API key"):
+            client_with_token(server.url).validate_api_key()
+        assert server.connections == 0
+
+
+def test_a_token_that_is_invalid_in_a_header_is_refused_without_repeating_it() -> None:
+    token = AccessToken(access_token=Secret("ddpat_abc\r\nX: y"))
+    with pytest.raises(ValueError, match="access token must be printable ASCII") as caught:
+        DatadogClient(base_url="https://api.datadoghq.com", keys=token)
+    assert "abc" not in str(caught.value)
+
+
+def test_no_repr_shows_a_token() -> None:
+    token = AccessToken(access_token=Secret(TOKEN))
+    shown = repr((token, token.headers, token.by_field, client_with_token("https://a.example")))
+    assert TOKEN not in shown
