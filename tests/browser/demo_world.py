@@ -18,13 +18,14 @@ from connections.deletions import approvals, break_glass, reviews
 from connections.deletions import lifecycle as deletion_lifecycle
 from connections.deletions.sending import claim
 from connections.evidence import verification
-from connections.inventory import sync
+from connections.inventory import protections, sync
 from connections.models import (
     ApprovalPolicy,
     AuditEvent,
     Credential,
     Deletion,
     Notification,
+    OrgConnectionKey,
     Person,
     Role,
 )
@@ -34,6 +35,7 @@ from orgadmin.demo import history
 from orgadmin.demo.world import PASSWORD
 from sandbox.demo_world import connection_id_between
 from sandbox.world import World
+from tests.browser.pages import NEVER_LISTED
 from tests.support.mfa import set_up_app, set_up_recovery_codes
 
 LONG_REASON = (
@@ -145,6 +147,13 @@ class _Builder:
             confirmation=reviews.confirmation_text(asked, actor=actor),
         )
 
+    def protection(self) -> None:
+        """Of a connection that no sync has listed."""
+        site = Credential.objects.earliest("created_at").site
+        key = OrgConnectionKey(site=site, connection_id=NEVER_LISTED)
+        reason = "The insurer's contract says that it stays."
+        protections.protect_connection(actor=self.administrator, key=key, reason=reason)
+
     def credentials(self) -> None:
         """One that never worked, one that is retired, and one that started failing today."""
         manager = person_actor(person=Person.objects.get(username="credentials"))
@@ -234,6 +243,7 @@ def build(world: World) -> None:
     history.seed()
     builder = _Builder(world)
     builder.deletions()
+    builder.protection()
     builder.credentials()
     builder.people()
     builder.record()

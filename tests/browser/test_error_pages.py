@@ -1,0 +1,47 @@
+"""The pages that an error returns: accessible and in bounds, like every other."""
+
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import AnonymousUser
+from django.shortcuts import render
+from django.test import RequestFactory
+from playwright.sync_api import expect
+
+from tests.browser.conftest import OpenAs
+from tests.browser.fitness import assert_fit_to_show
+from tests.support.processes import ROOT
+
+TEMPLATES = [path.name for path in sorted((ROOT / "templates").glob("[0-9]*.html"))]
+CONTEXTS: dict[str, dict[str, Any]] = {
+    "503_database_not_writable.html": {
+        "cause": "The disk is full.",
+        "might_have_sent": True,
+        "request_id": "0123456789abcdef",
+    },
+    "500.html": {"request_id": "0123456789abcdef"},
+    "connections/response_not_recorded.html": {
+        "url": "/deletions/0b7e3c1a-0000-4000-8000-0000000000aa/",
+        "text": {
+            "tone": "unknown",
+            "icon": "question",
+            "headline": "The response couldn’t be recorded.",
+            "lines": ["Datadog returned 200 to attempt 1.", "Don’t retry; view the deletion."],
+        },
+    },
+}
+
+
+@pytest.mark.parametrize("template", [*TEMPLATES, "connections/response_not_recorded.html"])
+def test_an_error_page_is_accessible_and_in_bounds(
+    template: str, stage: str, open_as: OpenAs
+) -> None:
+    request = RequestFactory().get("/")
+    request.user = AnonymousUser()
+    html = render(request, template, CONTEXTS.get(template)).content
+    page = open_as(None, reduced_motion="reduce")
+    # The service delivers the style sheet; its own errors would need a broken service.
+    page.route(f"{stage}/error/", lambda route: route.fulfill(content_type="text/html", body=html))
+    page.goto("/error/")
+    expect(page.get_by_role("heading", level=1)).to_be_visible()
+    assert_fit_to_show(page)
