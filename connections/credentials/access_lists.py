@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from uuid import UUID
 
 from django.contrib.auth.models import Group
-from django.db.models import Q
+from django.db.models import F, Q
 
 from connections import audit
 from connections.access import approvers, permissions
@@ -60,20 +60,74 @@ def change_access(*, actor: Actor, credential: Credential, wanted: AccessEntries
         after = get_access_entries(credential)
         if before == after:
             return
-        audit.record(
-            code=audit.EventCode.CREDENTIAL_ACCESS_CHANGED,
-            actor=actor,
-            subject=credential,
-            sentence=audit.Sentence(
-                "{actor} changed the access lists of {credential}.",
-                actor=personal_data.name_of(actor),
-                credential=credential.name,
-            ),
-            details={
-                "before": {kind.value: names for kind, names in before.items()},
-                "after": {kind.value: names for kind, names in after.items()},
-            },
+        sentence = audit.Sentence(
+            "{actor} changed the access lists of {credential}.",
+            actor=personal_data.name_of(actor),
+            credential=credential.name,
         )
+        _record_change(
+            actor=actor, credential=credential, sentence=sentence, before=before, after=after
+        )
+
+
+def copy_access_of_org(*, actor: Actor, credential: Credential, org_id: str) -> None:
+    """Give a credential whose org was just found the access lists of the org's first credential.
+
+    So adding the org's keys again, or another user's keys, doesn't show the org to people whom
+    those lists exclude. Of the credentials in use the oldest counts; without one, the credential
+    that was retired last. Lists that the credential has already stay. Call it inside a
+    transaction.
+    """
+    same_org = Credential.objects.filter(site=credential.site, org_id=org_id)
+    in_order = same_org.order_by(F("retired_at").desc(nulls_first=True), "created_at", "pk")
+    first = in_order.exclude(pk=credential.pk).first()
+    if first is None or credential.access.exists():
+        return
+    after = get_access_entries(first)
+    if not any(after.values()):
+        return
+    before = get_access_entries(credential)
+    CredentialAccess.objects.bulk_create(
+        CredentialAccess(
+            credential=credential, kind=entry.kind, group=entry.group, person=entry.person
+        )
+        for entry in first.access.select_related("group", "person")
+    )
+    sentence = audit.Sentence(
+        "{credential} got the access lists of the first credential of its org.",
+        credential=credential.name,
+    )
+    _record_change(
+        actor=actor, credential=credential, sentence=sentence, before=before, after=after
+    )
+
+
+def is_excluded(*, actor: Actor, credential: Credential) -> bool:
+    """Whether the access lists hide the credential from the actor, as they are stored now."""
+    if actor.person is None:
+        return False
+    people = permissions.people_who_see(credential_id=credential.pk)
+    return not people.filter(pk=actor.person.pk).exists()
+
+
+def _record_change(
+    *,
+    actor: Actor,
+    credential: Credential,
+    sentence: audit.Sentence,
+    before: AccessEntries,
+    after: AccessEntries,
+) -> None:
+    audit.record(
+        code=audit.EventCode.CREDENTIAL_ACCESS_CHANGED,
+        actor=actor,
+        subject=credential,
+        sentence=sentence,
+        details={
+            "before": {kind.value: names for kind, names in before.items()},
+            "after": {kind.value: names for kind, names in after.items()},
+        },
+    )
 
 
 def _build_rows(*, credential: Credential, wanted: AccessEntries) -> list[CredentialAccess]:

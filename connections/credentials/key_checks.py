@@ -21,6 +21,7 @@ from connections.core.causes import Cause
 from connections.core.errors import UnavailableError
 from connections.core.sites import DatadogSite, get_site
 from connections.core.text import pluralize
+from connections.credentials import access_lists
 from connections.datadog.client import DatadogClient
 from connections.datadog.payloads import KeyOwner
 from connections.datadog.responses import DatadogError
@@ -326,7 +327,8 @@ def store_report(
     """Store the report, the sync and the event.
 
     `started_at` is when the verification began. Returns False, with nothing stored, when the keys
-    were changed or erased meanwhile. The first org found becomes the credential's org for good.
+    were changed or erased meanwhile. The first org found becomes the credential's org for good,
+    and the credential starts with the strictest policy and the access lists of that org.
     `replacement` is an unsaved copy with a new encrypted keys, which replace the old ones in
     the same statement.
     """
@@ -347,6 +349,10 @@ def store_report(
         return False
     if values.get("policy", credential.policy) != credential.policy:
         _record_policy(credential=credential, policy=values["policy"], actor=actor)
+    if report.owner and not credential.org_id:
+        access_lists.copy_access_of_org(
+            actor=actor, credential=credential, org_id=report.owner.org.id
+        )
     if report.fetched:
         sync.store_sync(
             credential=credential,

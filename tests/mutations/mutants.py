@@ -55,6 +55,13 @@ NETWORK = (
         f"{SAFEGUARDS}::test_a_redirect_is_not_followed_even_by_a_session_that_sees_it",
     ),
     _mutant(
+        "adding an org's keys again bypasses no access list",
+        "connections/credentials/key_checks.py",
+        "    if report.owner and not credential.org_id:\n        access_lists",
+        "    if False:\n        access_lists",
+        "tests/credentials/test_inherited_access.py::test_another_credential_of_an_org_starts_with_the_access_lists_of_the_first",
+    ),
+    _mutant(
         "an access token is never sent beside the other headers",
         "connections/core/datadog_keys.py",
         'return {"Authorization": Secret(f"Bearer {self.access_token.reveal()}")}',

@@ -96,6 +96,12 @@ def _redirect_with_result(
     request: HttpRequest, credential: Credential, *, done: str
 ) -> HttpResponse:
     """303 to the credential's page, with a message about the verification and its sync."""
+    if access_lists.is_excluded(actor=actor_of(request), credential=credential):
+        messages.warning(
+            request,
+            f"{credential.name} {done} with the access lists of its org, which don't include you.",
+        )
+        return SeeOther(reverse("credential-list"))
     if credential.is_verified:
         synced = pluralize(lifecycle.count_connections(credential), "connection")
         messages.success(request, f"{credential.name} {done} and verified. Synced {synced}.")
