@@ -90,6 +90,15 @@ def get_site(site: str) -> DatadogSite:
     return known[site]
 
 
+def find_site(text: str) -> DatadogSite | None:
+    """The site that `text` names: "EU1" or "datadoghq.eu", in any case."""
+    wanted = text.strip().casefold()
+    for site in all_sites():
+        if wanted in (site.name.casefold(), site.site.casefold()):
+            return site
+    return None
+
+
 def parse_extra_sites(text: str) -> dict[str, str]:
     """Name → base URL from the text of ORGADMIN_EXTRA_SITES ("name=https://host,…").
 

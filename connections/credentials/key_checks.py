@@ -105,13 +105,19 @@ class KeyReport:
 
 
 def run_key_checks(
-    *, client: DatadogClient, site: DatadogSite, org_id: str, org_name: str
+    *,
+    client: DatadogClient,
+    site: DatadogSite,
+    org_id: str,
+    org_name: str,
+    seconds: float = KEY_CHECK_SECONDS,
 ) -> KeyReport:
     """Run the checks in order until one fails. Never raises DatadogError.
 
-    `org_id` and `org_name` are the credential's org; "" when it has none yet.
+    `org_id` and `org_name` are the credential's org; "" when it has none yet. `seconds` limits
+    all requests together.
     """
-    deadline = time.monotonic() + KEY_CHECK_SECONDS
+    deadline = time.monotonic() + seconds
     results: list[KeyCheckResult] = []
     check = KeyCheck.ORG if client.has_access_token else KeyCheck.API_KEY
     texts = _TOKEN_TEXTS if client.has_access_token else _KEY_PAIR_TEXTS
@@ -267,17 +273,23 @@ KEY_FIELDS = (
 )
 
 
-def verify_in_parallel(credentials: list[Credential]) -> list[KeyReport]:
-    """Verify the credentials in parallel, in the same order. Stores nothing.
+def verify_in_parallel(
+    credentials: list[Credential],
+    *,
+    at_once: int = PARALLEL_SYNCS,
+    seconds: float = KEY_CHECK_SECONDS,
+) -> list[KeyReport]:
+    """Verify the credentials, `at_once` in parallel, in the same order. Stores nothing.
 
-    The threads only send requests: keys are decrypted in the caller's thread. Raises
-    UnavailableError for a site that is no longer configured, or when the key ring is unusable.
+    `seconds` limits the requests of each. The threads only send requests: keys are decrypted in
+    the caller's thread. Raises UnavailableError for a site that is no longer configured, or when
+    the key ring is unusable.
     """
     clients = [_open_client_or_report(credential) for credential in credentials]
-    with pool(), ThreadPoolExecutor(max_workers=PARALLEL_SYNCS) as threads:
+    with pool(), ThreadPoolExecutor(max_workers=at_once) as threads:
         futures = [
             # Each thread has a copy of the context, so that all share the connections.
-            threads.submit(copy_context().run, _run_or_return_report, credential, client)
+            threads.submit(copy_context().run, _run_or_return_report, credential, client, seconds)
             for credential, client in zip(credentials, clients, strict=True)
         ]
         return [future.result() for future in futures]
@@ -296,7 +308,9 @@ def _open_client_or_report(credential: Credential) -> DatadogClient | KeyReport:
         return KeyReport(results=_with_skipped_checks([failed]))
 
 
-def _run_or_return_report(credential: Credential, client: DatadogClient | KeyReport) -> KeyReport:
+def _run_or_return_report(
+    credential: Credential, client: DatadogClient | KeyReport, seconds: float
+) -> KeyReport:
     if isinstance(client, KeyReport):
         return client
     return run_key_checks(
@@ -304,6 +318,7 @@ def _run_or_return_report(credential: Credential, client: DatadogClient | KeyRep
         site=get_site(credential.site),
         org_id=credential.org_id,
         org_name=credential.org_name,
+        seconds=seconds,
     )
 
 

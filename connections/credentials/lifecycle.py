@@ -3,6 +3,7 @@
 import copy
 import unicodedata
 import uuid
+from datetime import datetime
 from uuid import UUID
 
 from django.conf import settings
@@ -56,9 +57,17 @@ def clean_name(name: str) -> str:
     return cleaned
 
 
-def _folded(name: str) -> str:
+def fold_name(name: str) -> str:
     """The same text for names that look the same: case, white space and width are ignored."""
     return " ".join(unicodedata.normalize("NFKC", name).casefold().split())
+
+
+def find_by_name(name: str, *, excluding: Credential | None = None) -> Credential | None:
+    """The other credential, visible or not, whose name looks the same."""
+    for pk, other in Credential.objects.values_list("pk", "name"):
+        if fold_name(other) == fold_name(name) and not (excluding and pk == excluding.pk):
+            return Credential.objects.get(pk=pk)
+    return None
 
 
 def require_unused_name(name: str, *, actor: Actor, excluding: Credential | None = None) -> None:
@@ -66,20 +75,21 @@ def require_unused_name(name: str, *, actor: Actor, excluding: Credential | None
 
     This reveals that a hidden credential has the name, but not how that one spells it.
     """
-    for pk, other in Credential.objects.values_list("pk", "name"):
-        if _folded(other) == _folded(name) and not (excluding and pk == excluding.pk):
-            shown = name if pk in permissions.visibility_of(actor).hidden else other
-            raise InvalidInputError({"name": f"Another credential is named “{shown}”."})
+    other = find_by_name(name, excluding=excluding)
+    if other:
+        is_hidden = other.pk in permissions.visibility_of(actor).hidden
+        shown = name if is_hidden else other.name
+        raise InvalidInputError({"name": f"Another credential is named “{shown}”."})
 
 
 def unused_name(wanted: str, *, suffix: str = "") -> str:
     """`wanted` and `suffix`, with a number when another credential has that name."""
-    taken = {_folded(name) for name in Credential.objects.values_list("name", flat=True)}
+    taken = {fold_name(name) for name in Credential.objects.values_list("name", flat=True)}
     number = 1
     while True:
         end = suffix + (f" {number}" if number > 1 else "")
         name = wanted[: LONGEST_NAME - len(end)].rstrip() + end
-        if _folded(name) not in taken:
+        if fold_name(name) not in taken:
             return name
         number += 1
 
@@ -94,7 +104,7 @@ def name_from_org(org_name: str) -> str:
 
 def is_same_name(*, typed: str, name: str) -> bool:
     """Whether a person typed this name, ignoring case and extra white space."""
-    return _folded(typed) == _folded(name)
+    return fold_name(typed) == fold_name(name)
 
 
 def list_credentials(*, actor: Actor) -> list[Credential]:
@@ -137,17 +147,16 @@ def add_credential(*, actor: Actor, name: str, site: str, keys: DatadogKeys) -> 
     encryption.EncryptionError when nothing can be encrypted; nothing is stored then.
     """
     permissions.require(permissions.can_manage_credentials(actor), "add credentials")
-    name = clean_name(name)
-    credential = _build_credential(actor=actor, name=name, site=site, keys=clean_keys(keys))
+    credential = build_credential(actor=actor, name=name, site=site, keys=keys)
     try:
-        _store_new(credential=credential, actor=actor)
+        store_new(credential=credential, actor=actor)
     except IntegrityError:
         # Someone stored the name or the keys between the checks and the insert.
         require_unused_name(credential.name, actor=actor)
         require_unused_keys(actor=actor, site=credential.site, fingerprint=credential.fingerprint)
         raise
     [is_stored] = _verify_and_store([credential], actor=actor)
-    if is_stored and not name:
+    if is_stored and not clean_name(name):
         _name_after_org(credential=credential, actor=actor)
         credential.refresh_from_db()
     return credential
@@ -169,7 +178,12 @@ def _verify_and_store(credentials: list[Credential], *, actor: Actor) -> list[bo
     return are_stored
 
 
-def _build_credential(*, actor: Actor, name: str, site: str, keys: DatadogKeys) -> Credential:
+def build_credential(*, actor: Actor, name: str, site: str, keys: DatadogKeys) -> Credential:
+    """An unsaved credential with the encrypted keys; without a name, it gets a provisional one.
+
+    Raises InvalidInputError, which never repeats a key, and encryption.EncryptionError.
+    """
+    name, keys = clean_name(name), clean_keys(keys)
     try:
         known = get_site(site)
     except UnknownSiteError:
@@ -193,7 +207,12 @@ def _build_credential(*, actor: Actor, name: str, site: str, keys: DatadogKeys) 
 
 
 @audit.atomic()
-def _store_new(*, credential: Credential, actor: Actor) -> None:
+def store_new(*, credential: Credential, actor: Actor) -> None:
+    """Insert the credential, and record it.
+
+    Raises InvalidInputError when its name or keys are stored already, and IntegrityError when
+    someone else stores them at the same moment.
+    """
     require_unused_name(credential.name, actor=actor)
     require_unused_keys(actor=actor, site=credential.site, fingerprint=credential.fingerprint)
     credential.save(force_insert=True)
@@ -303,15 +322,45 @@ def rotate_credential(*, actor: Actor, credential: Credential, keys: DatadogKeys
     when the credential is retired or was rotated meanwhile; nothing is changed then.
     """
     permissions.require(permissions.can_manage_credentials(actor), "rotate credentials")
+    candidate = build_rotation(actor=actor, credential=credential, keys=keys)
+    started_at = clock.now()
+    [report] = key_checks.verify_in_parallel([candidate])
+    return store_rotation(
+        actor=actor,
+        credential=credential,
+        candidate=candidate,
+        report=report,
+        started_at=started_at,
+    )
+
+
+def build_rotation(*, actor: Actor, credential: Credential, keys: DatadogKeys) -> Credential:
+    """A copy of the credential with the new keys, to verify; it is never saved.
+
+    Raises InvalidInputError, which never repeats a key, ConflictError when the credential is
+    retired, and encryption.EncryptionError.
+    """
     _require_in_use(credential)
-    # A copy with the new keys, never saved.
     candidate = copy.copy(credential)
     candidate.seal_keys(clean_keys(keys))
     require_unused_keys(
         actor=actor, site=credential.site, fingerprint=candidate.fingerprint, excluding=credential
     )
-    started_at = clock.now()
-    [report] = key_checks.verify_in_parallel([candidate])
+    return candidate
+
+
+def store_rotation(
+    *,
+    actor: Actor,
+    credential: Credential,
+    candidate: Credential,
+    report: KeyReport,
+    started_at: datetime,
+) -> Credential:
+    """Replace the credential's keys by those of the verified candidate.
+
+    Raises RotationRefusedError, ConflictError and InvalidInputError as `rotate_credential` does.
+    """
     failure = report.failure
     # If the stored keys can't list either, replacing them with keys of the same org loses nothing.
     if failure and (credential.is_verified or not report.owner):

@@ -332,7 +332,8 @@ class _Adapter(requests.adapters.HTTPAdapter):
 
     def __init__(self, *, context: ssl.SSLContext) -> None:
         self._context = context
-        super().__init__(max_retries=0)
+        # As many as an import verifies at once, so that urllib3 keeps every connection.
+        super().__init__(pool_maxsize=24, max_retries=0)
 
     def init_poolmanager(
         self, connections: int, maxsize: int, block: bool = False, **pool_kwargs: object

@@ -236,3 +236,81 @@ def test_an_access_token_beside_keys_is_a_usage_error(
     assert code == 2
     assert "either" in document["error"]
     assert not Credential.objects.exists()
+
+
+HEADER = "name,site,api_key,application_key"
+
+
+def csv_of(sandbox: SandboxServer, *org_names: str) -> str:
+    pairs = [key_pair_of(sandbox.world, name) for name in org_names]
+    rows = [
+        f"{one.org.name},{one.org.site.name},{one.api_key},{one.application_key}" for one in pairs
+    ]
+    return "\n".join([HEADER, *rows, ""])
+
+
+def set_binary_stdin(monkeypatch: pytest.MonkeyPatch, content: bytes) -> None:
+    """Replace standard input with these bytes."""
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(content)))
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+@pytest.mark.parametrize("is_file", [True, False])
+def test_an_import_reports_each_line(
+    sandbox: SandboxServer,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    encoding: str,
+    is_file: bool,
+) -> None:
+    added(sandbox, "Group SOC")
+    text = csv_of(sandbox, "Payments US", "Group SOC") + f"Bad,{US},x,y\n"
+    path = tmp_path / "keys.csv"
+    path.write_bytes(text.encode(encoding))
+    set_binary_stdin(monkeypatch, text.encode(encoding))
+    code, document = run_json("import_credentials", "--file", str(path) if is_file else "-")
+
+    assert code == 1
+    [failed] = document.pop("failed")
+    assert (failed["line"], failed["name"]) == (4, "Bad")
+    assert failed["error"].startswith("API key: The key is too short")
+    assert document == {
+        "added": [{"line": 2, "name": "Payments US"}],
+        "rotated": [],
+        "skipped": [{"line": 3, "name": "Group SOC"}],
+    }
+
+
+def test_an_import_without_failures_ends_with_0_and_can_rotate(
+    sandbox: SandboxServer, tmp_path: Path
+) -> None:
+    added(sandbox, "Payments US")
+    path = tmp_path / "keys.csv"
+    pair = sandbox.world.add_key_pair(org=org_named(sandbox.world, "Payments US"))
+    path.write_text(f"{HEADER}\nPayments US,{US},{pair.api_key},{pair.application_key}\n")
+
+    assert run("import_credentials", "--file", str(path))[0] == 1
+    code, output = run("import_credentials", "--file", str(path), "--rotate")
+    assert (code, output) == (0, "line 2: rotated Payments US\n")
+
+
+@pytest.mark.parametrize(
+    "content", [f"{CANARY},{CANARY}\n".encode(), HEADER.encode(), f"{CANARY}é".encode("latin-1")]
+)
+def test_a_file_that_cannot_be_imported_is_a_usage_error_without_its_content(
+    tmp_path: Path, content: bytes
+) -> None:
+    path = tmp_path / "keys.csv"
+    path.write_bytes(content)
+    code, document = run_json("import_credentials", "--file", str(path))
+    assert code == 2
+    assert "canary" not in document["error"]
+    with pytest.raises(CommandError) as refused:
+        call_command("import_credentials", "--file", str(path))
+    assert "canary" not in told_by(refused.value, leave_out=__file__)
+
+
+def test_a_missing_file_is_a_usage_error(tmp_path: Path) -> None:
+    code, document = run_json("import_credentials", "--file", str(tmp_path / "absent.csv"))
+    assert code == 2
+    assert document["error"].endswith("can't be read.")

@@ -62,6 +62,20 @@ NETWORK = (
         "tests/credentials/test_inherited_access.py::test_another_credential_of_an_org_starts_with_the_access_lists_of_the_first",
     ),
     _mutant(
+        "an import stores only what verifies",
+        "connections/credentials/imports.py",
+        "        if report.failure:\n",
+        "        if False:\n",
+        "tests/credentials/test_imports.py::test_a_line_that_does_not_verify_is_not_stored_and_affects_no_other",
+    ),
+    _mutant(
+        "permission to import credentials",
+        "connections/credentials/imports.py",
+        'permissions.require(permissions.can_manage_credentials(actor), "import credentials")',
+        "pass",
+        "tests/credentials/test_imports.py::test_only_credential_managers_import",
+    ),
+    _mutant(
         "an access token is never sent beside the other headers",
         "connections/core/datadog_keys.py",
         'return {"Authorization": Secret(f"Bearer {self.access_token.reveal()}")}',

@@ -13,7 +13,7 @@ from django.views.decorators.debug import sensitive_variables
 from connections.access.actor import command_actor
 from connections.core.datadog_keys import AccessToken, DatadogKeys, KeyPair
 from connections.core.secret import Secret
-from connections.core.sites import all_sites
+from connections.core.sites import all_sites, find_site
 from connections.credentials import lifecycle as credential_lifecycle
 from connections.management.base import FAILED, OrgAdminCommand
 from connections.management.credential_documents import credential_document, credential_text
@@ -58,11 +58,11 @@ class Command(OrgAdminCommand):
         return 0 if credential.is_verified else FAILED
 
     def _site(self, typed: str) -> str:
-        sites = {name.casefold(): one.site for one in all_sites() for name in (one.name, one.site)}
-        if typed.casefold() not in sites:
+        site = find_site(typed)
+        if site is None:
             known = ", ".join(f"{one.name} ({one.site})" for one in all_sites())
             self.usage_error(f"Unknown Datadog site {typed!r}. Known sites: {known}.")
-        return sites[typed.casefold()]
+        return site.site
 
     @sensitive_variables()
     def _keys(

@@ -36,6 +36,7 @@ USUAL: dict[str, dict[str, str]] = {
     "erase_person": {"--username": "ada", "--yes": ""},
     "export_audit": {},
     "export_deletions": {"--format": "json"},
+    "import_credentials": {},
     "list_org_connections": {"--stored": ""},
     "make_evidence_bundle": {"--output": "bundle.zip"},
     "make_keys": {"--output": "keys"},

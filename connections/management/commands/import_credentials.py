@@ -1,0 +1,61 @@
+"""Add or rotate many credentials from a CSV file."""
+
+import sys
+from argparse import ArgumentParser
+from pathlib import Path
+from typing import Any
+
+from connections.access.actor import command_actor
+from connections.core.secret import Secret
+from connections.credentials.import_file import COLUMNS, decode_file, parse_file
+from connections.credentials.imports import LineOutcome, LineResult, import_credentials
+from connections.management.base import FAILED, OrgAdminCommand
+
+
+class Command(OrgAdminCommand):
+    """Verifies each line and stores those whose keys verify."""
+
+    help = (
+        "Add credentials from CSV with the columns "
+        + " or ".join(",".join(columns) for columns in COLUMNS)
+        + ". A line whose keys are stored already is skipped; a failed line affects no other. "
+        "Exit codes: 0 no line failed, 1 at least one failed, 2 usage."
+    )
+    needs_keys = True
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument(
+            "--file", required=True, metavar="CSV", help="UTF-8. - reads standard input."
+        )
+        parser.add_argument(
+            "--rotate",
+            action="store_true",
+            help="Rotate credentials that are stored under a line's name with other keys.",
+        )
+
+    def run(self, **options: Any) -> int:
+        lines = parse_file(self._read(options["file"]))
+        results = import_credentials(actor=command_actor(), lines=lines, rotate=options["rotate"])
+        document = {
+            outcome.value: [_document(each) for each in results if each.outcome is outcome]
+            for outcome in LineOutcome
+            if outcome is not LineOutcome.NOT_REACHED
+        }
+        self.emit(document, "\n".join(map(_text, results)))
+        return FAILED if document[LineOutcome.FAILED] else 0
+
+    def _read(self, path: str) -> Secret:
+        try:
+            return decode_file(sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes())
+        except OSError:
+            self.usage_error(f"{path} can't be read.")
+
+
+def _document(result: LineResult) -> dict[str, Any]:
+    document: dict[str, Any] = {"line": result.number, "name": result.name}
+    return document | {"error": result.error} if result.error else document
+
+
+def _text(result: LineResult) -> str:
+    text = f"line {result.number}: {result.outcome} {result.name}".rstrip()
+    return f"{text}: {result.error}" if result.error else text
