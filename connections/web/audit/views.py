@@ -41,7 +41,7 @@ _COLUMNS = (
     Column(label="Event", css="cell-event", sort="event"),
     Column(label="Time", css="cell-time"),
     Column(label="What happened", css="cell-main"),
-    Column(label="Subject", css="cell-subject"),
+    Column(label="Subject", css="cell-subject cell-medium"),
     Column(label="Code", css="cell-code cell-wide"),
     Column(label="Actor", css="cell-person"),
 )

@@ -37,7 +37,7 @@ DELETION_COLUMNS = (
     Column(label="Source", css="cell-org"),
     Column(label="to", css="cell-arrow"),
     Column(label="Destination", css="cell-org"),
-    Column(label="Site", css="cell-site"),
+    Column(label="Site", css="cell-site cell-medium"),
     Column(label="Reason", css="cell-line"),
     Column(label="Ticket", css="cell-ticket"),
     Column(label="Requester", css="cell-person"),

@@ -58,7 +58,7 @@ _COLUMNS = (
     Column(label="Data types", css="cell-types"),
     Column(label="Site", css="cell-site", sort="site"),
     Column(label="Created", css="cell-time", sort="created"),
-    Column(label="Creator", css="cell-person", sort="creator"),
+    Column(label="Creator", css="cell-person cell-medium", sort="creator"),
     Column(label="Visible to", css="cell-number cell-wide", sort="visible"),
     Column(label="Flags", css="cell-flags"),
     Column(label="ID", css="cell-id cell-wide"),
