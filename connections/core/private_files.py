@@ -148,7 +148,7 @@ def _read_checked(path: Path) -> bytes:
         os.close(descriptor)
     if len(data) > MAX_BYTES:
         del data
-        raise PrivateFileError(f"{path} is larger than {MAX_BYTES} bytes: it is no key file.")
+        raise PrivateFileError(f"{path} is larger than {MAX_BYTES} bytes: it is not a key file.")
     return data
 
 

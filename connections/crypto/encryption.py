@@ -141,12 +141,14 @@ def decrypt(envelope: str, *, context: EncryptionContext) -> Secret:
         raise DecryptionError(f"No secret is stored for {context}.")
     parsed = parse_envelope(envelope)
     if parsed is None:
-        raise DecryptionError(f"What is stored for {context} is no envelope: it was altered.")
+        raise DecryptionError(
+            f"The stored value of {context} is not an encrypted envelope: it was altered."
+        )
     secret = load_key_ring().decrypt(parsed, context=context)
     if secret is None:
         raise DecryptionError(
-            f"The secret of {context} does not open with key {parsed.key_id}: it was altered, or "
-            "moved here from another row, field, site or version."
+            f"The secret of {context} can't be decrypted with key {parsed.key_id}: it was altered, "
+            "or moved here from another row, field, site or version."
         )
     return secret
 

@@ -39,7 +39,7 @@ class KeyRotationVerifier:
     def _known(self) -> tuple[bytes, ...]:
         if not self._public_keys:
             raise MissingPublicKeysError(
-                f"There are signatures, and not the public keys to check them with. {self._problem}"
+                f"There are signatures but no public keys to check them with. {self._problem}"
             )
         return self._public_keys
 

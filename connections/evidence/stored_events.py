@@ -115,7 +115,7 @@ def verify_row(
         raise AuditFault(
             Fault.REHASHED,
             seq - 1,
-            f"Event {seq} was chained to another event than the one that stands before it now: "
+            f"Event {seq} was chained to a different event than the one before it now: "
             f"{seq - 1} was changed and its hash recomputed, and perhaps others after {proved}.",
         )
     _verify_copies(row, document, values)
@@ -185,7 +185,7 @@ def _verify_copies(row: EventRow, document: Any, values: StoredValues) -> None:
         raise AuditFault(
             Fault.COLUMN,
             seq,
-            f"A column of event {seq} does not say what its text says; the text is whole.",
+            f"A column of event {seq} differs from its text; the text is intact.",
         )
     for number, commitment in refs:
         is_the_same = values.commitments.get(number) == commitment
@@ -196,7 +196,7 @@ def _verify_copies(row: EventRow, document: Any, values: StoredValues) -> None:
                 Fault.VALUE,
                 seq,
                 f"Erasable value {number} is not the one that event {seq} was written with, or was "
-                "emptied without an event that tells of the person's erasure.",
+                "emptied without an event that records the person's erasure.",
             )
 
 

@@ -209,8 +209,8 @@ def _require_signed(one: KnownCheckpoint, *, proved: int) -> verify.Checkpoint:
         raise AuditFault(
             Fault.CHECKPOINT,
             proved + 1,
-            f"What was signed is not what stands in {one.name}: it shows nothing of the events "
-            f"after {proved}.",
+            f"The signature of {one.name} does not match its contents, so it proves nothing about "
+            f"the events after {proved}.",
             at_latest=max(one.size, proved + 1),
         )
     return one.signed

@@ -63,6 +63,6 @@ def _look_up_into(
         results.put(error)
     except ValueError:
         # An empty or too long label fails during encoding, before any lookup.
-        results.put(OSError("This is no host name."))
+        results.put(OSError("This is not a host name."))
     finally:
         _lookup_slots.release()

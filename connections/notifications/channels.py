@@ -68,7 +68,7 @@ def _open(path: Path, *, make: bool = True) -> int:
 def _write(descriptor: int, data: bytes) -> None:
     # One call, so that lines of two processes never mix. A full disk can take only a part.
     if os.write(descriptor, data) != len(data):
-        raise OSError(0, "only a part fitted")
+        raise OSError(0, "only part of it fit")
 
 
 _ADDRESS = re.compile(r"\S*@\S*")
@@ -221,9 +221,9 @@ def _webhook_result(status_code: int) -> tuple[DeliveryStatus, str]:
     if status_code in range(200, 300):
         return DeliveryStatus.DELIVERED, f"Delivered ({status_code})"
     if status_code == HTTPStatus.GONE:
-        return DeliveryStatus.REFUSED, "The receiver wants no more messages (410)."
+        return DeliveryStatus.REFUSED, "The receiver no longer accepts messages (410)."
     if status_code in range(300, 400):
-        text = f"The receiver redirects ({status_code}). Redirects aren't followed."
+        text = f"The receiver redirects ({status_code}). Org Admin doesn't follow redirects."
         return DeliveryStatus.FAILED, text
     return DeliveryStatus.FAILED, f"The receiver returned {status_code}."
 

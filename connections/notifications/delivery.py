@@ -88,7 +88,7 @@ def deliver(*, notification: Notification) -> Notification:
 def _send(notification: Notification) -> DeliveryResult:
     if notification.attempts > len(RETRY_DELAYS) + 1:
         # Every process that claimed it died or failed before it stored a result.
-        return DeliveryResult(status=DeliveryStatus.FAILED, text="No attempt had a result.")
+        return DeliveryResult(status=DeliveryStatus.FAILED, text="No attempt returned a result.")
     try:
         message = build_message(notification)
     except ObjectDoesNotExist:

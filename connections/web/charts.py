@@ -75,7 +75,7 @@ def build_day_chart(
         series=series,
         rows=((day.date, _day(day.date), day.counts) for day in days.days),
     )
-    built["note"] = "The chart leaves out older ones." if days.has_older else ""
+    built["note"] = "The chart doesn't show older ones." if days.has_older else ""
     return built
 
 

@@ -6,7 +6,7 @@ _TEXTS: dict[str, str] = {
     # Ours: why a deletion is where it is.
     Cause.LISTING_FAILED: "The pre-send check failed.",
     Cause.ABSENT_WHEN_READ: "A complete sync just before sending no longer listed it.",
-    Cause.CHANGED_WHEN_READ: "The sync just before sending showed something else.",
+    Cause.CHANGED_WHEN_READ: "The sync just before sending showed different details.",
     Cause.ANSWER_LOST: "No response was recorded within 60 s of starting the attempt.",
     Cause.TOO_MANY_TRIES: "The request could not leave this server in 5 tries.",
     Cause.TOO_LATE: "The 15 minutes after confirmation ran out.",
@@ -35,7 +35,7 @@ _TEXTS: dict[str, str] = {
     # It may have been sent, and no complete response came.
     Cause.CONNECTION_LOST: "The connection was cut before a response arrived.",
     Cause.NO_ANSWER_IN_TIME: "No response arrived in time.",
-    Cause.HALF_STATUS_LINE: "The response was cut in its first line.",
+    Cause.HALF_STATUS_LINE: "The response was cut off in its first line.",
     Cause.NOT_HTTP: "The response was not HTTP.",
     Cause.CLIENT_FAILURE: "Org Admin failed while sending. See its log.",
     # Datadog responded.
@@ -50,21 +50,21 @@ _TEXTS: dict[str, str] = {
     Cause.REQUEST_TIMEOUT: "Datadog timed out waiting for the request (408).",
     Cause.RATE_LIMITED: "Datadog rate limited the request (429).",
     Cause.REDIRECT: "The response redirects elsewhere (3xx). Org Admin never follows redirects.",
-    Cause.SERVER_ERROR: "Datadog failed internally (5xx).",
+    Cause.SERVER_ERROR: "Datadog had an internal failure (5xx).",
     Cause.UNEXPECTED_STATUS: "The response has a status that Datadog doesn't document.",
     # A 200 with an unusable body.
-    Cause.BODY_CUT: "The response was cut before its end.",
+    Cause.BODY_CUT: "The response was cut off before its end.",
     Cause.BODY_UNDECODABLE: "The response can't be decompressed.",
     Cause.BODY_TOO_LONG: "The response is longer than Org Admin reads.",
-    Cause.MALFORMED_JSON: "Datadog's response is not valid JSON, or repeats a name.",
+    Cause.MALFORMED_JSON: "Datadog's response is not valid JSON, or repeats a key.",
     Cause.WRONG_TYPE: "The response is not in the format that Datadog documents.",
     Cause.ERRORS_IN_RESPONSE: ("Datadog returned 200 but reports a failure in the same response."),
     Cause.KEY_NOT_VALID: "Datadog reports the API key as not valid.",
     # A listing that is not complete.
     Cause.MALFORMED_ELEMENT: "One connection in the list could not be parsed.",
     Cause.COUNT_MISSING: "The list doesn't say how many connections there are.",
-    Cause.COUNTS_DIFFER: "Datadog's 2 counts of the connections differ.",
-    Cause.CONTRADICTORY_ELEMENTS: "Datadog's list gives two different contents for one ID.",
+    Cause.COUNTS_DIFFER: "Datadog's 2 connection counts differ.",
+    Cause.CONTRADICTORY_ELEMENTS: "Datadog's list has one ID twice with different details.",
     Cause.COUNT_CHANGED: "The list changed during the sync.",
     Cause.TOO_FEW: "The list has fewer connections than it says.",
     Cause.TOO_MANY: "The list has more connections than it says.",
@@ -76,7 +76,7 @@ def unavailable_text(*, cause: str, why: str) -> str:
     """Why Datadog was not contacted, without the paths of key files."""
     words = cause_text(cause)
     more = why if cause == Cause.CANNOT_BE_ASKED else ""
-    return f"{words} {more}".strip() + " Ask an administrator to run the command “doctor”."
+    return f"{words} {more}".strip() + " Ask an administrator to run `./run manage doctor`."
 
 
 def cause_text(cause: str) -> str:
@@ -97,6 +97,6 @@ def failure_text(*, cause: str, http_status: int | None = None) -> str:
         return "Its stored keys can't be decrypted."
     if cause == Cause.NOT_FOUND:
         # Elsewhere the cause is about a connection, which a sync doesn't request.
-        return "Datadog doesn't know the address of the list (404)."
+        return "Datadog has no connection list at this address (404)."
     words = cause_text(cause)
     return words if http_status else f"{words} This says nothing about the keys."

@@ -90,7 +90,7 @@ def _headline(deletion: Deletion, *, status: DeletionStatus, attempts: list[Atte
     if sent == Sent.DELETED and status == DeletionStatus.GONE_UNPROVEN:
         return "Gone, and Datadog returned 200."
     if sent == Sent.DELETED and status == DeletionStatus.NO_EFFECT:
-        return "Datadog returned 200, but two checks still list the connection."
+        return "Datadog returned 200, but two complete syncs still list the connection."
     return explain(deletion, status=status, sent=sent)
 
 
@@ -117,14 +117,18 @@ def _open_lines(
         case DeletionStatus.RETRYING:
             return [cause, earlier, _too_late_to_retry(deletion) or _tries(attempts)]
         case DeletionStatus.UNKNOWN:
-            has_status = attempts and attempts[-1].http_status is not None
-            answered = attempt_text(attempts[-1]) if has_status else ""
-            return [earlier, cause, answered, _next_check(deletion), _last_check(deletion)]
+            return [
+                _attempts_beside_headline(attempts),
+                cause,
+                _last_response(attempts),
+                _next_check(deletion),
+                _last_check(deletion),
+            ]
         case DeletionStatus.NO_EFFECT:
             return [
-                earlier,
+                f"{earlier} Datadog's list might be behind.",
                 f"Last check at {format_time(deletion.last_checked_at)}.",
-                "Confirm to send a new DELETE, or close.",
+                "Confirm to send a new DELETE, or close this deletion as unresolved.",
                 cause if deletion.cause != Cause.LISTINGS_AGREE else "",
             ]
         case _:
@@ -194,14 +198,27 @@ def _too_late_to_retry(deletion: Deletion) -> str:
     if deletion.due_at != deletion.expires_at:
         return ""
     return (
-        "That is after the 15 minutes from confirmation, so the deletion ends then instead of "
-        "being sent again."
+        "The retry would come more than 15 minutes after confirmation, so the deletion closes at "
+        "that time without another DELETE."
     )
 
 
 def _tries(attempts: list[Attempt]) -> str:
     failed = sum(1 for one in attempts if one.verdict == AttemptResult.NOT_SENT)
     return f"Next: try {min(failed + 1, MOST_TRIES)} of {MOST_TRIES}."
+
+
+def _attempts_beside_headline(attempts: list[Attempt]) -> str:
+    """What the attempts did; "" where the headline says that the only one might have worked."""
+    if len(attempts) == 1 and attempt_facts.sent_by(attempts) == Sent.UNCERTAIN:
+        return ""
+    return attempt_facts.earlier_attempts(attempts)
+
+
+def _last_response(attempts: list[Attempt]) -> str:
+    if not attempts or attempts[-1].http_status is None:
+        return ""
+    return attempt_text(attempts[-1])
 
 
 def _uncertain_attempts(attempts: list[Attempt]) -> str:
@@ -222,14 +239,14 @@ def _last_check(deletion: Deletion) -> str:
         return ""
     if last["found"] == "cannot tell":
         why = cause_text(last.get("cause") or "")
-        return f"The last check could not tell. {why}".strip()
+        return f"The last check was inconclusive. {why}".strip()
     if deletion.state != State.UNKNOWN:
-        return "The last check still listed it; Datadog's list might be behind."
+        return "The last check still listed the connection. Datadog's list might be behind."
     if deletion.last_checked_at is None:
-        return f"The last check found it {last['found']}, too early to count."
+        return f"Last check: {last['found']}. It ran too soon after the attempt to count."
     return (
-        f"Found {last['found']} at {format_time(deletion.last_checked_at)}. A second check a "
-        "minute later decides."
+        f"Last check at {format_time(deletion.last_checked_at)}: {last['found']}. A second check, "
+        "at least a minute later, decides."
     )
 
 

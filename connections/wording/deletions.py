@@ -83,7 +83,8 @@ class DeletionStatus(Enum):
         "No effect",
         "warn",
         "warning",
-        "No effect so far: two checks still list it. Never resent automatically.",
+        "No effect so far: two complete syncs still list the connection. Never resent "
+        "automatically.",
     )
     DELETED = Badge(
         "Deleted",

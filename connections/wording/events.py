@@ -114,7 +114,11 @@ def _detail(event: AuditEvent) -> str:
 
 
 def _sending(details: dict[str, Any]) -> EventText:
-    check = "Checked just before." if details.get("was_rechecked") else "Not checked before."
+    check = (
+        "Checked just before sending."
+        if details.get("was_rechecked")
+        else "Not checked before sending."
+    )
     title = f"Sending, attempt {details.get('attempt', '?')}"
     return EventText(title=title, tone="info", icon="send", detail=check)
 

@@ -30,7 +30,7 @@ def clock_ahead_text(ahead: datetime, *, now: datetime) -> str:
     """What it means that `ahead`, the newest recorded time, is in the future."""
     return (
         f"The newest recorded time is {format_time(ahead)}, but the database server's clock shows "
-        f"{format_time(now)}. Check that clock. Recorded times in the future count as past: "
-        "sessions, links, approvals and identity checks from then are no longer valid, and a "
-        "deletion that was being sent becomes unknown."
+        f"{format_time(now)}. Check that clock. Until it is right, sessions, links, "
+        "approvals and identity checks with a time in the future are invalid, and a deletion that "
+        "was being sent becomes unknown."
     )

@@ -102,10 +102,10 @@ class NotificationStatus(Enum):
     """The delivery of a notification."""
 
     QUEUED = Badge("Queued", "muted", "clock", "It has not been sent yet.")
-    RETRYING = Badge("Retrying", "warn", "clock", "Delivery failed and is tried again.")
+    RETRYING = Badge("Retrying", "warn", "clock", "Delivery failed. Org Admin will try again.")
     DELIVERED = Badge("Delivered", "ok", "check", "The destination accepted it.")
     FAILED = Badge("Failed", "danger", "cross", "Org Admin stopped trying to deliver it.")
-    NO_RECIPIENT = Badge("No recipient", "muted", "minus", "No one was to receive it.")
+    NO_RECIPIENT = Badge("No recipient", "muted", "minus", "There was no one to notify.")
 
 
 _OF_NOTIFICATION = {

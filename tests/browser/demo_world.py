@@ -213,7 +213,7 @@ class _Builder:
         results = {
             "waiting": ("The receiver returned 503.", 503, 2),
             "delivered": ("Accepted by the mail server (250)", 250, 1),
-            "given_up": ("No response: no answer in time.", None, 6),
+            "given_up": ("No response: timed out.", None, 6),
             "dropped": ("The person is disabled, or the address is no longer configured.", None, 1),
         }
         now = clock.now()

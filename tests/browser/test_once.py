@@ -123,7 +123,7 @@ def test_a_signed_out_person_signs_in_in_another_tab_and_submits_again(
     desk.delete_button.click()
     refusal = desk.page.get_by_role("heading", name="No new DELETE was sent.")
     expect(refusal).to_be_focused()
-    link = desk.page.get_by_role("link", name="Sign in in a new tab")
+    link = desk.page.get_by_role("link", name="Sign in from a new tab")
     expect(link).to_have_attribute("href", "/accounts/login/")
     assert desk.sent() == 0
 

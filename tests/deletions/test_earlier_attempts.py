@@ -425,7 +425,7 @@ def test_a_late_200_means_deleted_once_the_connection_is_no_longer_listed(
         observer.check_after(deletion, seconds=seconds)
     assert deletion.state == State.STILL_PRESENT
     assert (
-        "Datadog returned 200, but two checks still list the connection."
+        "Datadog returned 200, but two complete syncs still list the connection."
         in observer.page(deletion).text
     )
     sandbox.world.remove_connection(connection_id=lost.id)

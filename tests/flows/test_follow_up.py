@@ -203,7 +203,7 @@ def test_after_two_checks_that_still_list_it_the_delete_can_be_sent_again(
     send_and_lose_response: Callable[[faults.Fault], Page],
 ) -> None:
     page = check_twice(desk, clock, send_and_lose_response(faults.NO_RESPONSE))
-    assert "No effect so far: two checks still list it." in page.text
+    assert "No effect so far: two complete syncs still list the connection." in page.text
     assert page.outcome["data-state"] == "still_present"
 
     sandbox.world.clear_faults()
@@ -226,7 +226,7 @@ def test_a_failed_check_leaves_it_unknown_and_shows_the_cause(
     page = desk.press(page, "/reconcile/")
 
     assert page.outcome["data-state"] == "unknown"
-    assert "The last check could not tell. Datadog denied permission (403)" in page.text
+    assert "The last check was inconclusive. Datadog denied permission (403)" in page.text
 
 
 def test_an_unknown_deletion_can_be_closed_with_a_reason(

@@ -293,12 +293,12 @@ def test_a_refresh_syncs_again_and_returns_with_the_filters(
     [
         (
             ["Labs EU"],
-            "1 org synced, 1 failed. Labs EU: Datadog failed internally (5xx). "
+            "1 org synced, 1 failed. Labs EU: Datadog had an internal failure (5xx). "
             "Older data is shown.",
         ),
         (
             ["Labs EU", "Payments US"],
-            "Sync failed. Labs EU and Payments US: Datadog failed internally (5xx). "
+            "Sync failed. Labs EU and Payments US: Datadog had an internal failure (5xx). "
             "Older data is shown.",
         ),
     ],
@@ -326,7 +326,10 @@ def test_a_refresh_names_only_some_of_many_orgs_with_the_same_failure(labs: Cred
         Sync(credential=each, is_complete=False, cause="server_error", http_status=500)
         for each in credentials
     ]
-    assert "Org 0, Org 1, Org 2, Org 3, Org 4 and 2 more: Datadog failed" in sync_text(listings)
+    assert (
+        "Org 0, Org 1, Org 2, Org 3, Org 4 and 2 more: Datadog had an internal failure"
+        in sync_text(listings)
+    )
 
 
 def test_recently_synced_orgs_are_not_synced_again_automatically(

@@ -181,7 +181,7 @@ def test_an_attempt_that_might_have_worked_is_named_on_the_page() -> None:
         if deletion.outcome in told_by_the_outcome:
             continue
         words = wording.describe(deletion)
-        assert any("might have worked" in line for line in words.lines), (
+        assert any("might have worked" in line for line in (words.headline, *words.lines)), (
             history,
             deletion.state,
             deletion.outcome,

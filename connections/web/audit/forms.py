@@ -102,7 +102,7 @@ class BundleForm(ServiceForm, HistoryForm):
         required=False,
         help_text="First day (UTC). Leave empty to start with the first deletion.",
     )
-    until = _day("To", required=True, help_text="Last day (UTC), included.")
+    until = _day("To", required=True, help_text="Last day (UTC), inclusive.")
     seed = forms.CharField(
         label="Sample seed",
         max_length=200,

@@ -106,7 +106,7 @@ def _row(logged: DeliveryLogEntry) -> NotificationRow:
     return NotificationRow(
         notification=notification,
         title=wording.notification_title(notification.code, details=details),
-        sentence=event.sentence if event else "",
+        sentence=wording.brief_sentence(event) if event else "",
         url=reverse(page, args=[notification.subject_id]) if page else "",
         to=_recipient(logged),
     )

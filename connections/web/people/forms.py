@@ -13,7 +13,7 @@ _ROLE_HELP = {
     Role.OPERATOR: "requests and confirms deletions",
     Role.APPROVER: "approves or declines other people's deletions, removes their protections",
     Role.CREDENTIAL_MANAGER: "adds, verifies, rotates and retires credentials",
-    Role.AUDITOR: "also reads the audit log and evidence, exports, comments on deletions",
+    Role.AUDITOR: "sees what a Viewer sees plus the audit log and evidence; exports and comments",
 }
 
 

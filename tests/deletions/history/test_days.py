@@ -140,5 +140,5 @@ def test_the_page_says_what_the_chart_leaves_out(
         clock.advance(hours=24)
     for url in ("/audit/", "/deletions/"):
         page = read(client_of(edith).get(url))
-        assert "The chart leaves out older ones." in page.text
+        assert "The chart doesn't show older ones." in page.text
         assert len(list(chart_in(page.html).iter("title"))) == 2

@@ -57,7 +57,7 @@ def test_an_invalid_filter_is_named_and_everything_is_shown(
 ) -> None:
     make(ticket="SEC-9")
     page = body_of(client_of(victor), "/deletions/?since=yesterday")
-    assert "A filter can't be used, so all deletions are shown." in page
+    assert "A filter isn't valid, so all deletions are shown." in page
     assert "SEC-9" in page
 
 

@@ -79,7 +79,7 @@ def test_events_that_no_checkpoint_covers_are_counted(reader: Client) -> None:
     signed()
     act()
     act()
-    assert "2 events not covered by a checkpoint yet" in show(reader).text
+    assert "2, not covered by a checkpoint yet" in show(reader).text
 
 
 def test_a_checkpoint_is_downloaded_exactly_as_signed(reader: Client) -> None:

@@ -226,7 +226,7 @@ def test_an_invalid_filter_is_named_and_typed_text_is_kept(
             add_event(audit.Sentence("{person} came.", person=personal_data.name_of(person)))
     add_event("By Ada.", by=ada)
     page = open_audit(client_of(edith), **({"subject": str(ada.pk)} | {name: value}))
-    assert "A filter can't be used, so it hides nothing." in page.text
+    assert "A filter isn't valid, so it was ignored." in page.text
     assert says in page.text
     assert f'value="{value}"' in page.html
     assert f'value="{ada.pk}"' in page.html
