@@ -126,7 +126,7 @@ def _open_lines(
             ]
         case DeletionStatus.NO_EFFECT:
             return [
-                f"{earlier} Datadog's list might be behind.",
+                f"{earlier} Datadog's list might be behind.".strip(),
                 f"Last check at {format_time(deletion.last_checked_at)}.",
                 "Confirm to send a new DELETE, or close this deletion as unresolved.",
                 cause if deletion.cause != Cause.LISTINGS_AGREE else "",

@@ -25,8 +25,8 @@ CONTEXTS: dict[str, dict[str, Any]] = {
         "text": {
             "tone": "unknown",
             "icon": "question",
-            "headline": "The response couldn’t be recorded.",
-            "lines": ["Datadog returned 200 to attempt 1.", "Don’t retry; view the deletion."],
+            "headline": "The response couldn't be recorded.",
+            "lines": ["Datadog returned 200 to attempt 1.", "Don't retry; view the deletion."],
         },
     },
 }
