@@ -11,6 +11,7 @@ from django.db.models import Q
 
 from connections import audit
 from connections.access.actor import Actor
+from connections.changes import losses
 from connections.core import clock
 from connections.core.causes import Cause
 from connections.core.errors import UnavailableError
@@ -366,6 +367,7 @@ def _record_verified(*, deletion: Deletion, actor: Actor, at: datetime) -> None:
     is_first = bool(unverified.update(verified_at=at, **checked))
     if not is_first:
         rows.update(**checked)
+    losses.record_loss(site=deletion.site, connection_ids=[deletion.connection_id], lacked_at=at)
     OrgConnectionSnapshot.objects.filter(
         site=deletion.site,
         connection_id=deletion.connection_id,

@@ -18,13 +18,14 @@ from django.db.models import OuterRef, Q, Subquery
 from connections import audit
 from connections.access import permissions, visibility
 from connections.access.actor import Actor
+from connections.changes import detection
 from connections.core import clock
 from connections.core.causes import Cause
 from connections.core.errors import UnavailableError
 from connections.core.sites import UnknownSiteError, get_site
 from connections.crypto.encryption import EncryptionError, KeyRingError
 from connections.datadog.client import DatadogClient
-from connections.datadog.payloads import KeyOwner, OrgConnection
+from connections.datadog.payloads import KeyOwner, Org, OrgConnection
 from connections.datadog.responses import DatadogError
 from connections.models import (
     GONE_OUTCOMES,
@@ -187,7 +188,7 @@ def sync_org(
 def store_sync(
     *, credential: Credential, fetched: SyncResult, started_at: datetime, actor: Actor
 ) -> Sync:
-    """Store one sync: its result, a snapshot of each connection, and what it contradicts.
+    """Store one sync: its result, a snapshot of each connection, changes and contradictions.
 
     A sync that began before one that is stored already changes no snapshot, since it is older.
     """
@@ -210,8 +211,9 @@ def store_sync(
             count=len(fetched.org_connections),
             **fetched.failure,
         )
+        gone: list[UUID] = []
         if not is_outdated:
-            _store_snapshots(credential=credential, fetched=fetched, seen_at=started_at)
+            gone = _store_snapshots(credential=credential, fetched=fetched, seen_at=started_at)
         failure = None if fetched.is_complete else fetched.failure
         record_use(credential_id=credential.pk, at=now, failure=failure)
         flag_contradictions(
@@ -220,6 +222,15 @@ def store_sync(
             started_at=started_at,
             now=now,
             seen_by=credential.name,
+            actor=actor,
+        )
+        own_org = fetched.identity.org if fetched.identity else None
+        detection.process_sync(
+            sync=listing,
+            listed=fetched.org_connections,
+            own_org=own_org or Org(id=credential.org_id, name=""),
+            gone=gone,
+            is_outdated=is_outdated,
             actor=actor,
         )
     return listing
@@ -236,7 +247,10 @@ def lock_snapshots(*, site: str) -> None:
     list(in_order.select_for_update(no_key=True).values_list("pk"))
 
 
-def _store_snapshots(*, credential: Credential, fetched: SyncResult, seen_at: datetime) -> None:
+def _store_snapshots(
+    *, credential: Credential, fetched: SyncResult, seen_at: datetime
+) -> list[UUID]:
+    """Store what was listed; returns the connections that a complete sync no longer lists."""
     current = {
         snapshot.connection_id: snapshot
         for snapshot in OrgConnectionSnapshot.objects.filter(credential=credential, is_current=True)
@@ -258,20 +272,7 @@ def _store_snapshots(*, credential: Credential, fetched: SyncResult, seen_at: da
     OrgConnectionSnapshot.objects.filter(pk__in=not_current).update(is_current=False)
     OrgConnectionSnapshot.objects.filter(pk__in=same).update(last_seen_at=seen_at)
     OrgConnectionSnapshot.objects.bulk_create(new)
-    _mark_gone_at_other_side(credential=credential, gone=gone, seen_at=seen_at)
-
-
-def _mark_gone_at_other_side(
-    *, credential: Credential, gone: list[UUID], seen_at: datetime
-) -> None:
-    # Both sides list the same connection: what a newer complete listing of one side lacks is gone,
-    # though the other side has not been synced since.
-    OrgConnectionSnapshot.objects.filter(
-        site=credential.site,
-        connection_id__in=gone,
-        is_current=True,
-        last_seen_at__lt=seen_at,
-    ).update(is_current=False)
+    return gone
 
 
 def record_use(*, credential_id: UUID, at: datetime, failure: dict[str, object] | None) -> None:

@@ -724,7 +724,6 @@ class Migration(migrations.Migration):
                 site=CharField(max_length=100),
                 org_id=CharField(max_length=64),
                 name=CharField(blank=True, max_length=1000),
-                name_is_own=BooleanField(default=False),
                 first_seen_at=DateTimeField(),
                 established_at=DateTimeField(),
             ),

@@ -56,6 +56,7 @@ class EventCode(StrEnum):
     CONNECTION_PROTECTED = "org_connection.protected"
     CONNECTION_PROTECTION_LIFTED = "org_connection.protection_lifted"
     CREDENTIAL_ACCESS_CHANGED = "credential.access_changed"
+    CHANGES_DETECTED = "changes.detected"
     ACCESS_REFUSED = "access.refused"
     DELETION_REQUESTED = "deletion.requested"
     DELETION_APPROVED = "deletion.approved"

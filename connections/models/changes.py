@@ -17,8 +17,6 @@ class Org(models.Model):
     org_id = models.CharField(max_length=64)
     # Empty while Datadog has given no name.
     name = models.CharField(max_length=1000, blank=True)
-    # Whether the name is from a sync with one of the org's own credentials.
-    name_is_own = models.BooleanField(default=False)
     first_seen_at = models.DateTimeField()
     # When the sync that established the name finished.
     established_at = models.DateTimeField()

@@ -16,7 +16,9 @@ from connections.web.deletions.forms import CommentForm, DeletionForm
 from connections.web.inventory.forms import ProtectionForm, RemovalForm
 
 ROOT = Path(__file__).resolve().parents[2]
-SERVICE_PACKAGES = "audit credentials deletions evidence inventory notifications operations people"
+SERVICE_PACKAGES = (
+    "audit changes credentials deletions evidence inventory notifications operations people"
+)
 SERVICE_FILES = sorted(
     path
     for package in SERVICE_PACKAGES.split()

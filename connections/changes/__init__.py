@@ -1,0 +1,1 @@
+"""Changes outside the product: detected by syncs, listed, acknowledged and exported."""

@@ -1,0 +1,469 @@
+"""Detects changes: compares each complete sync with what earlier complete syncs established.
+
+A change belongs to a connection, however many credentials list it, so it is found by comparing
+with one row per connection, KnownConnection, and not with the credential's own snapshots. Call this
+while the snapshots of the site are locked, in the transaction that stores the sync.
+"""
+
+import hashlib
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from django.db import connection
+from django.db.models import Max, Q
+
+from connections import audit
+from connections.access.actor import Actor
+from connections.audit.chain import canonical_text
+from connections.changes.known import (
+    connection_fields,
+    connection_state,
+    creator_state,
+    is_another_creator,
+    is_widened,
+    known_from,
+    known_from_deletion,
+    merge_unknown,
+    same_creator_fields,
+)
+from connections.changes.losses import (
+    attempts_that_may_have_deleted,
+    attempts_that_may_have_removed,
+    mark_removed,
+    record_loss,
+    settle_losses,
+)
+from connections.core import clock
+from connections.core.tabular import as_time
+from connections.core.text import pluralize
+from connections.datadog.payloads import Org as ListedOrg
+from connections.datadog.payloads import OrgConnection
+from connections.models import (
+    Change,
+    Credential,
+    Deletion,
+    KnownConnection,
+    Org,
+    OrgConnectionSnapshot,
+    Sync,
+)
+
+Kind = Change.Kind
+
+# The data type whose sharing always needs attention.
+AUDIT = "audit"
+_ESTABLISHED_FIELDS = (
+    "connection_types",
+    "created_at",
+    "creator_id",
+    "creator_name",
+    "creator_is_disabled",
+    "creator_is_service_account",
+    "is_present",
+    "established_at",
+    "last_shown_at",
+    "lost_at",
+)
+
+_DIGESTED_FIELDS = [
+    each.attname
+    for each in Change._meta.concrete_fields
+    if each.name not in {"search_text", "acknowledged_at", "acknowledged_by", "note"}
+]
+
+
+def process_sync(
+    *,
+    sync: Sync,
+    listed: Sequence[OrgConnection],
+    own_org: ListedOrg,
+    gone: Collection[UUID],
+    is_outdated: bool,
+    actor: Actor,
+) -> list[Change]:
+    """Store the changes that a stored sync shows, with one event; returns them.
+
+    `own_org` is the org of the credential as Datadog named it, and `gone` are the connections that
+    the credential's previous syncs listed and this complete one lacks. An incomplete or outdated
+    sync is compared with nothing, but it can show that a credential was tried since a connection
+    got lost.
+    """
+    found: list[Change] = []
+    if sync.is_complete and not is_outdated:
+        found = _Comparison(sync=sync, own_org=own_org).run(listed=listed, gone=gone)
+    found += settle_losses(sync=sync)
+    if found:
+        _store_changes(found)
+        audit.record(
+            code=audit.EventCode.CHANGES_DETECTED,
+            actor=actor,
+            subject=sync.credential,
+            sentence=audit.Sentence(
+                "A sync with {credential} found {changes}.",
+                credential=sync.credential.name,
+                changes=pluralize(len(found), "change"),
+            ),
+            details={"changes": [str(each.pk) for each in found], "sha256": changes_digest(found)},
+        )
+    return found
+
+
+def changes_digest(changes: Iterable[Change]) -> str:
+    """SHA-256 over everything but the acknowledgements of these changes, as canonical JSON."""
+    rows = [
+        {name: _as_json(getattr(change, name)) for name in _DIGESTED_FIELDS} for change in changes
+    ]
+    return hashlib.sha256(canonical_text({"changes": rows}).encode()).hexdigest()
+
+
+def _as_json(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return as_time(value)
+    return str(value) if isinstance(value, UUID) else value
+
+
+def _store_changes(changes: list[Change]) -> None:
+    """Number and insert changes."""
+    if connection.vendor == "postgresql":
+        # Numbers have the order of the commits only if one transaction at a time assigns them.
+        # Syncs of two sites run at once there; SQLite has a single writer.
+        with connection.cursor() as cursor:
+            cursor.execute("LOCK TABLE connections_change IN SHARE ROW EXCLUSIVE MODE")
+    last = Change.objects.aggregate(last=Max("number"))["last"] or 0
+    for number, change in enumerate(changes, start=last + 1):
+        change.number = number
+        change.search_text = _search_text(change)
+    Change.objects.bulk_create(changes)
+
+
+def _search_text(change: Change) -> str:
+    states = [state for state in (change.before, change.after) if state]
+    creators = [state["created_by"]["name"] or "" for state in states if "created_by" in state]
+    former_ids = [state.get("connection_id", "") for state in states]
+    names = [state.get("name", "") for state in states]
+    words = (
+        *(change.org_name, change.org_id, *names),
+        *(change.source_org_name, change.source_org_id),
+        *(change.sink_org_name, change.sink_org_id),
+        *(str(change.connection_id or ""), *former_ids, *creators),
+    )
+    return "\n".join(dict.fromkeys(word for word in words if word)).casefold()
+
+
+@dataclass(kw_only=True)
+class _Comparison:
+    """Compares one complete sync with what is known, and brings that up to date."""
+
+    sync: Sync
+    own_org: ListedOrg
+    found: list[Change] = field(default_factory=list)
+    # Rows to insert or to update, and the IDs of those that the sync showed unchanged.
+    established: list[KnownConnection] = field(default_factory=list)
+    shown: set[UUID] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self.site = self.sync.credential.site
+        earlier = Sync.objects.filter(credential=self.sync.credential_id, is_complete=True)
+        previous = earlier.exclude(pk=self.sync.pk).first()
+        # A credential's first complete sync is its baseline.
+        self.is_baseline = previous is None
+        self.previous_at = min(previous.started_at if previous else self.at, self.at)
+
+    @property
+    def at(self) -> datetime:
+        return self.sync.started_at
+
+    def run(self, *, listed: Sequence[OrgConnection], gone: Collection[UUID]) -> list[Change]:
+        """The changes that it shows."""
+        self.names = self._update_orgs(listed)
+        record_loss(site=self.site, connection_ids=gone, lacked_at=self.at)
+        by_id = {UUID(item.id): item for item in listed}
+        self.shown = self._unchanged(by_id)
+        rest = {pk: item for pk, item in by_id.items() if pk not in self.shown}
+        of_site = KnownConnection.objects.filter(site=self.site)
+        rows = {row.connection_id: row for row in of_site.filter(connection_id__in=rest)}
+        new = []
+        for connection_id, item in rest.items():
+            shown = known_from(item, sync=self.sync)
+            known = rows.get(connection_id)
+            if known is None:
+                new.append(shown)
+            elif known.is_present:
+                self._compare(known, shown)
+            elif not self.is_baseline and self._is_newer_than(known.established_at):
+                merge_unknown(known=known, shown=shown)
+                self._report_appeared(shown)
+        if new:
+            self._add_unknown(new, listed=by_id.keys())
+        self._save()
+        return self.found
+
+    def _is_newer_than(self, established_at: datetime) -> bool:
+        """Whether the sync began after a value was established, so that it can't be older.
+
+        A value from the future was established before the clock was set back.
+        """
+        return established_at <= self.at or clock.is_ahead(
+            established_at, now=self.sync.finished_at
+        )
+
+    def _report(self, *, kind: Kind, **values: Any) -> None:
+        defaults = {
+            "site": self.site,
+            "observed_by": [str(self.sync.credential_id)],
+            "detected_at": self.at,
+            "earliest_at": self.previous_at,
+        }
+        self.found.append(Change(kind=kind, **(defaults | values)))
+
+    def _report_connection(self, shown: KnownConnection, *, kind: Kind, **values: Any) -> None:
+        self._report(kind=kind, **(connection_fields(shown, names=self.names) | values))
+
+    # --- Orgs ---
+
+    def _update_orgs(self, listed: Sequence[OrgConnection]) -> dict[str, str]:
+        """Store new orgs and names; the name of each listed org by its ID."""
+        own = self.own_org
+        shown = {org.id: org.name for item in listed for org in (item.source_org, item.sink_org)}
+        shown |= {own.id: own.name or shown.get(own.id, "")} if own.id else {}
+        of_site = Org.objects.filter(site=self.site, org_id__in=list(shown))
+        orgs = {org.org_id: org for org in of_site}
+        new = [
+            Org(
+                site=self.site,
+                org_id=org_id,
+                name=name,
+                first_seen_at=self.at,
+                established_at=self.sync.finished_at,
+            )
+            for org_id, name in shown.items()
+            if org_id not in orgs
+        ]
+        Org.objects.bulk_create(new)
+        renamed = {
+            org: shown[org.org_id] for org in orgs.values() if self._has_new_name(org, shown)
+        }
+        if renamed:
+            self._rename(renamed)
+        return {org.org_id: org.name for org in (*orgs.values(), *new)}
+
+    def _has_new_name(self, org: Org, shown: dict[str, str]) -> bool:
+        is_baseline_of_known = self.is_baseline and org.name != ""
+        return (
+            shown[org.org_id] not in {"", org.name}
+            and not is_baseline_of_known
+            and self._is_newer_than(org.established_at)
+        )
+
+    def _rename(self, names: dict[Org, str]) -> None:
+        """Store and report other names, unless a credential in use of that org shows its name."""
+        in_use = Credential.objects.filter(site=self.site, retired_at=None)
+        others = set(in_use.values_list("org_id", flat=True)) - {self.own_org.id}
+        renamed = {org: name for org, name in names.items() if org.org_id not in others}
+        for org, name in renamed.items():
+            if org.name:
+                self._report(
+                    kind=Kind.ORG_RENAMED,
+                    org_id=org.org_id,
+                    org_name=name,
+                    before={"name": org.name},
+                    after={"name": name},
+                )
+            org.name, org.established_at = name, self.sync.finished_at
+        Org.objects.bulk_update(renamed, ["name", "established_at"])
+
+    # --- Connections ---
+
+    def _unchanged(self, listed: Mapping[UUID, OrgConnection]) -> set[UUID]:
+        """The connections that the sync shows as they are known: nearly always nearly all.
+
+        Without a model object for each, which would take most of the time of a sync.
+        """
+        rows = KnownConnection.objects.filter(
+            site=self.site, connection_id__in=listed, is_present=True
+        ).values_list(
+            "connection_id",
+            "connection_types",
+            "creator_id",
+            "creator_name",
+            "creator_is_disabled",
+            "creator_is_service_account",
+        )
+        unchanged = set()
+        for connection_id, types, *creator in rows:
+            item = listed[connection_id]
+            by = item.created_by
+            shown = [by.id, by.name, by.disabled, by.service_account]
+            if types == list(item.connection_types) and creator == shown:
+                unchanged.add(connection_id)
+        return unchanged
+
+    def _compare(self, known: KnownConnection, shown: KnownConnection) -> None:
+        """Compare a listed connection with what is known of it."""
+        merge_unknown(known=known, shown=shown)
+        is_retyped = set(shown.connection_types) != set(known.connection_types)
+        is_by_another = is_another_creator(known=known, shown=shown)
+        if not is_retyped and not is_by_another and same_creator_fields(known=known, shown=shown):
+            self.shown.add(known.connection_id)
+            return
+        if self.is_baseline or not self._is_newer_than(known.established_at):
+            # The next sync reports it.
+            return
+        shown.lost_at = known.lost_at
+        self.established.append(shown)
+        if is_retyped:
+            widened = is_widened(before=known, after=shown)
+            self._report_connection(
+                shown,
+                kind=Kind.TYPES_CHANGED,
+                before={"connection_types": known.connection_types},
+                after={"connection_types": shown.connection_types},
+                widened=widened,
+                needs_attention=widened,
+                earliest_at=known.last_shown_at,
+            )
+        if is_by_another:
+            self._report_connection(
+                shown,
+                kind=Kind.CREATOR_CHANGED,
+                before=creator_state(known),
+                after=creator_state(shown),
+                needs_attention=shown.creator_is_disabled is True,
+                earliest_at=known.last_shown_at,
+            )
+
+    def _add_unknown(self, new: list[KnownConnection], *, listed: Collection[UUID]) -> None:
+        """Report connections that no complete sync had listed, but for a baseline's."""
+        if self.is_baseline:
+            former = self._deleted_by_us(new, listed=listed)
+        else:
+            former = self._former(new, listed=listed)
+        for shown in new:
+            pair = (shown.source_org_id, shown.sink_org_id)
+            if pair in former:
+                self._report_recreated(shown, *former[pair])
+            elif self.is_baseline:
+                self.established.append(shown)
+            else:
+                self._report_appeared(shown)
+
+    def _is_newly_visible(self, shown: KnownConnection) -> bool:
+        return shown.created_at is not None and shown.created_at < self.previous_at
+
+    def _report_appeared(self, shown: KnownConnection) -> None:
+        self.established.append(shown)
+        self._report_connection(
+            shown,
+            kind=Kind.APPEARED,
+            after=connection_state(shown),
+            newly_visible=self._is_newly_visible(shown),
+            needs_attention=AUDIT in shown.connection_types,
+        )
+
+    def _report_recreated(
+        self, shown: KnownConnection, former: KnownConnection, deletion: Deletion | None
+    ) -> None:
+        self.established.append(shown)
+        widened = is_widened(before=former, after=shown)
+        was_present = former.is_present
+        self._report_connection(
+            shown,
+            kind=Kind.RECREATED,
+            before=connection_state(former),
+            after=connection_state(shown),
+            widened=widened,
+            newly_visible=self._is_newly_visible(shown),
+            needs_attention=(deletion is not None or widened or AUDIT in shown.connection_types),
+            deletion=deletion,
+            earliest_at=(
+                former.last_shown_at if was_present or self.is_baseline else self.previous_at
+            ),
+        )
+
+    def _former(
+        self, new: list[KnownConnection], *, listed: Collection[UUID]
+    ) -> dict[tuple[str, str], tuple[KnownConnection, Deletion | None]]:
+        """For the pairs of orgs that had another connection: the last one, and our deletion of it.
+
+        One that this sync lacks, and that no other credential has listed since, is thereby removed.
+        """
+        rows = KnownConnection.objects.filter(
+            Q(is_present=False) | Q(lost_at__isnull=False),
+            site=self.site,
+            source_org_id__in={each.source_org_id for each in new},
+            sink_org_id__in={each.sink_org_id for each in new},
+        )
+        pairs = {(each.source_org_id, each.sink_org_id) for each in new}
+        candidates = [
+            row
+            for row in rows
+            if row.connection_id not in listed and (row.source_org_id, row.sink_org_id) in pairs
+        ]
+        lost = [row.connection_id for row in candidates if row.is_present]
+        still_listed = self._listed_since(lost) if lost else set()
+        found = {
+            (row.source_org_id, row.sink_org_id): row
+            for row in sorted(candidates, key=lambda row: (row.is_present, row.established_at))
+            if row.connection_id not in still_listed
+        }
+        attempts = attempts_that_may_have_removed(
+            site=self.site, connection_ids=[row.connection_id for row in found.values()]
+        )
+        replaced = [row for row in found.values() if row.is_present]
+        if replaced:
+            mark_removed(replaced, site=self.site, at=self.sync.finished_at)
+        return {
+            pair: (row, attempt.deletion if (attempt := attempts.get(row.connection_id)) else None)
+            for pair, row in found.items()
+        }
+
+    def _listed_since(self, connection_ids: list[UUID]) -> set[UUID]:
+        """Those that another credential in use has listed since this sync began."""
+        snapshots = OrgConnectionSnapshot.objects.filter(
+            site=self.site,
+            connection_id__in=connection_ids,
+            is_current=True,
+            credential__retired_at=None,
+            last_seen_at__gte=self.at,
+            last_seen_at__lte=self.sync.finished_at + clock.TOLERANCE,
+        )
+        return set(snapshots.values_list("connection_id", flat=True))
+
+    def _deleted_by_us(
+        self, new: list[KnownConnection], *, listed: Collection[UUID]
+    ) -> dict[tuple[str, str], tuple[KnownConnection, Deletion | None]]:
+        """For the pairs of orgs whose connection Org Admin deleted: it, and our last deletion."""
+        pairs = {(each.source_org_id, each.sink_org_id) for each in new}
+        attempts = attempts_that_may_have_deleted().filter(
+            deletion__site=self.site,
+            deletion__source_org_id__in={source for source, _ in pairs},
+            deletion__sink_org_id__in={sink for _, sink in pairs},
+        )
+        deletions = {
+            attempt.deletion.connection_id: attempt.deletion
+            for attempt in attempts
+            if (attempt.deletion.source_org_id, attempt.deletion.sink_org_id) in pairs
+            and attempt.deletion.connection_id not in listed
+        }
+        of_site = KnownConnection.objects.filter(site=self.site)
+        known = {row.connection_id: row for row in of_site.filter(connection_id__in=deletions)}
+        found: dict[tuple[str, str], tuple[KnownConnection, Deletion | None]] = {}
+        for connection_id, deletion in deletions.items():
+            former = known.get(connection_id) or known_from_deletion(deletion)
+            if not former.is_present:
+                found[former.source_org_id, former.sink_org_id] = (former, deletion)
+        return found
+
+    def _save(self) -> None:
+        KnownConnection.objects.bulk_create(
+            self.established,
+            update_conflicts=True,
+            unique_fields=("site", "connection_id"),
+            update_fields=_ESTABLISHED_FIELDS,
+        )
+        KnownConnection.objects.filter(
+            site=self.site, connection_id__in=self.shown, last_shown_at__lt=self.at
+        ).update(last_shown_at=self.at)

@@ -1,0 +1,111 @@
+"""What is known of a connection, from a sync or a deletion, and how that is stored in changes."""
+
+from typing import Any
+from uuid import UUID
+
+from connections.core.tabular import as_time
+from connections.datadog.payloads import OrgConnection
+from connections.models import Deletion, KnownConnection, Sync
+
+
+def known_from(item: OrgConnection, *, sync: Sync) -> KnownConnection:
+    """The connection as a sync shows it; not saved."""
+    creator = item.created_by
+    return KnownConnection(
+        site=sync.credential.site,
+        connection_id=UUID(item.id),
+        source_org_id=item.source_org.id,
+        sink_org_id=item.sink_org.id,
+        connection_types=list(item.connection_types),
+        created_at=item.created_at,
+        creator_id=creator.id,
+        creator_name=creator.name,
+        creator_is_disabled=creator.disabled,
+        creator_is_service_account=creator.service_account,
+        is_present=True,
+        established_at=sync.finished_at,
+        last_shown_at=sync.started_at,
+    )
+
+
+def known_from_deletion(deletion: Deletion) -> KnownConnection:
+    """The connection as the requester saw it."""
+    return KnownConnection(
+        site=deletion.site,
+        connection_id=deletion.connection_id,
+        source_org_id=deletion.source_org_id,
+        sink_org_id=deletion.sink_org_id,
+        connection_types=deletion.connection_types,
+        created_at=deletion.connection_created_at,
+        creator_id=deletion.creator_id,
+        creator_name=deletion.creator_name,
+        creator_is_disabled=deletion.creator_is_disabled,
+        creator_is_service_account=deletion.creator_is_service_account,
+        is_present=False,
+        last_shown_at=deletion.snapshot_at or deletion.requested_at,
+    )
+
+
+def creator_state(known: KnownConnection) -> dict[str, Any]:
+    """The creator, as changes hold one."""
+    return {
+        "created_by": {
+            "id": known.creator_id or None,
+            "name": known.creator_name or None,
+            "disabled": known.creator_is_disabled,
+            "service_account": known.creator_is_service_account,
+        }
+    }
+
+
+def connection_state(known: KnownConnection) -> dict[str, Any]:
+    """The connection, as changes hold one."""
+    return {
+        "connection_id": str(known.connection_id),
+        "connection_types": known.connection_types,
+        "created_at": as_time(known.created_at),
+    } | creator_state(known)
+
+
+def merge_unknown(*, known: KnownConnection, shown: KnownConnection) -> None:
+    """Let what the sync left out stay as it was known."""
+    shown.created_at = shown.created_at or known.created_at
+    if not shown.creator_id:
+        shown.creator_id = known.creator_id
+    if shown.creator_id != known.creator_id:
+        return
+    shown.creator_name = shown.creator_name or known.creator_name
+    if shown.creator_is_disabled is None:
+        shown.creator_is_disabled = known.creator_is_disabled
+    if shown.creator_is_service_account is None:
+        shown.creator_is_service_account = known.creator_is_service_account
+
+
+def is_another_creator(*, known: KnownConnection, shown: KnownConnection) -> bool:
+    """Whether the creator is another user, or became disabled."""
+    if known.creator_id and shown.creator_id != known.creator_id:
+        return True
+    return known.creator_is_disabled is False and shown.creator_is_disabled is True
+
+
+def is_widened(*, before: KnownConnection, after: KnownConnection) -> bool:
+    """Whether a data type was added."""
+    return not set(after.connection_types) <= set(before.connection_types)
+
+
+def same_creator_fields(*, known: KnownConnection, shown: KnownConnection) -> bool:
+    """Whether nothing about the creator differs, the name included."""
+    names = ("creator_id", "creator_name", "creator_is_disabled", "creator_is_service_account")
+    return all(getattr(known, name) == getattr(shown, name) for name in names)
+
+
+def connection_fields(known: KnownConnection, *, names: dict[str, str]) -> dict[str, Any]:
+    """The fields of a change that say which connection changed; `names` are of orgs, by ID."""
+    return {
+        "site": known.site,
+        "connection_id": known.connection_id,
+        "source_org_id": known.source_org_id,
+        "source_org_name": names.get(known.source_org_id, ""),
+        "sink_org_id": known.sink_org_id,
+        "sink_org_name": names.get(known.sink_org_id, ""),
+    }

@@ -1,0 +1,216 @@
+"""Connections that a complete sync lacks, until it is clear whether they were removed.
+
+A credential can lose sight of a connection that others still list. It was removed once every
+credential that lists it has been tried since, and none lists it.
+"""
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from django.db.models import Exists, Max, OuterRef, QuerySet, Subquery
+
+from connections.changes.known import connection_fields, connection_state
+from connections.core import clock
+from connections.datadog.responses import AttemptResult
+from connections.models import (
+    Attempt,
+    Change,
+    Credential,
+    Deletion,
+    KnownConnection,
+    Org,
+    OrgConnectionSnapshot,
+    Sync,
+)
+
+# A sync can have begun this long before a DELETE and still show its effect.
+LONGEST_SYNC = timedelta(minutes=1)
+# A DELETE with one of these results may have removed the connection; a refused one can't have.
+_MAY_HAVE_DELETED = ("", AttemptResult.DELETED, AttemptResult.AMBIGUOUS)
+
+
+def record_loss(*, site: str, connection_ids: Collection[UUID], lacked_at: datetime) -> None:
+    """Note that a complete sync, begun at `lacked_at`, lacked connections that should be there.
+
+    Whether they were removed is known once every credential that lists them has been tried.
+    """
+    if connection_ids:
+        KnownConnection.objects.filter(
+            site=site, connection_id__in=connection_ids, is_present=True, lost_at=None
+        ).update(lost_at=lacked_at)
+
+
+def mark_removed(rows: Iterable[KnownConnection], *, site: str, at: datetime) -> None:
+    """Establish, at the end of a sync, that connections were removed."""
+    ids = [row.connection_id for row in rows]
+    of_site = {"site": site, "connection_id__in": ids}
+    KnownConnection.objects.filter(**of_site).update(
+        is_present=False, lost_at=None, established_at=at
+    )
+    # Not only of credentials that lack it: one that fails, or was retired, will not update its own.
+    OrgConnectionSnapshot.objects.filter(**of_site, is_current=True).update(is_current=False)
+
+
+def settle_losses(*, sync: Sync) -> list[Change]:
+    """The removals that a sync settles; connections that are still listed are no longer lost.
+
+    Only a sync of a credential that has listed a connection can settle it.
+    """
+    site, now = sync.credential.site, sync.finished_at
+    seen_by_it = OrgConnectionSnapshot.objects.filter(
+        site=site, connection_id=OuterRef("connection_id"), credential=sync.credential_id
+    )
+    lost = list(
+        KnownConnection.objects.filter(Exists(seen_by_it), site=site, lost_at__isnull=False)
+    )
+    if not lost:
+        return []
+    for row in lost:
+        if row.lost_at and clock.is_ahead(row.lost_at, now=now):
+            # The clock was set back since, so nobody can be tried after that time.
+            row.lost_at = sync.started_at
+            KnownConnection.objects.filter(pk=row.pk).update(lost_at=row.lost_at)
+    observers = _Observers(site=site, lost=lost, now=now)
+    still_listed = [row.pk for row in lost if observers.is_still_listed(row)]
+    KnownConnection.objects.filter(pk__in=still_listed).update(lost_at=None)
+    removed = [row for row in lost if row.pk not in still_listed and not observers.awaits_sync(row)]
+    if not removed:
+        return []
+    mark_removed(removed, site=site, at=now)
+    return _removals(removed, observers=observers)
+
+
+def _removals(removed: list[KnownConnection], *, observers: "_Observers") -> list[Change]:
+    site = removed[0].site
+    attempts = attempts_that_may_have_removed(
+        site=site,
+        connection_ids=[row.connection_id for row in removed],
+        # A deletion explains one removal: if the connection came back, the next one is another's.
+        unexplained_only=True,
+    )
+    org_ids = {org_id for row in removed for org_id in (row.source_org_id, row.sink_org_id)}
+    of_site = Org.objects.filter(site=site, org_id__in=org_ids)
+    names = dict(of_site.values_list("org_id", "name"))
+    found = []
+    for row in removed:
+        detected_at = row.lost_at or row.last_shown_at
+        attempt = attempts.get(row.connection_id)
+        is_ours = attempt is not None and attempt.claimed_at <= detected_at + LONGEST_SYNC
+        found.append(
+            Change(
+                kind=Change.Kind.REMOVED,
+                **connection_fields(row, names=names),
+                before=connection_state(row),
+                detected_at=detected_at,
+                earliest_at=min(row.last_shown_at, detected_at),
+                deletion=attempt.deletion if attempt and is_ours else None,
+                needs_attention=not is_ours,
+                observed_by=observers.without(row),
+                not_checked_by=observers.not_checked(row),
+            )
+        )
+    return found
+
+
+class _Observers:
+    """The credentials in use that have listed lost connections, and what they show now."""
+
+    def __init__(self, *, site: str, lost: list[KnownConnection], now: datetime) -> None:
+        self._now = now
+        syncs = Sync.objects.filter(
+            credential=OuterRef("pk"), started_at__lte=now + clock.TOLERANCE
+        ).order_by("-started_at", "-id")
+        in_use = Credential.objects.filter(site=site, retired_at=None)
+        self._tried_at: dict[UUID, datetime | None] = {}
+        self._completed_at: dict[UUID, datetime | None] = {}
+        for pk, tried_at, completed_at in in_use.values_list(
+            "pk",
+            Subquery(syncs.values("started_at")[:1]),
+            Subquery(syncs.filter(is_complete=True).values("started_at")[:1]),
+        ):
+            self._tried_at[pk], self._completed_at[pk] = tried_at, completed_at
+        snapshots = OrgConnectionSnapshot.objects.filter(
+            site=site,
+            connection_id__in=[row.connection_id for row in lost],
+            credential__in=in_use,
+        )
+        verified = Deletion.objects.filter(
+            site=site,
+            connection_id__in=[row.connection_id for row in lost],
+            verified_at__isnull=False,
+        )
+        self._verified_at = dict(verified.values_list("connection_id", Max("verified_at")))
+        self._newest: dict[UUID, dict[UUID, OrgConnectionSnapshot]] = defaultdict(dict)
+        for snapshot in snapshots.order_by("pk"):
+            self._newest[snapshot.connection_id][snapshot.credential_id] = snapshot
+
+    def _listing(self, row: KnownConnection) -> list[OrgConnectionSnapshot]:
+        """The newest snapshots of the credentials whose newest complete sync doesn't lack it."""
+        return [
+            snapshot
+            for snapshot in self._newest[row.connection_id].values()
+            if snapshot.is_current or self._was_ended_by_verification(snapshot)
+        ]
+
+    def _was_ended_by_verification(self, snapshot: OrgConnectionSnapshot) -> bool:
+        """Whether the verification of our deletion, not a sync with its credential, ended it."""
+        verified_at = self._verified_at.get(snapshot.connection_id)
+        completed_at = self._completed_at[snapshot.credential_id]
+        is_of_newest_sync = completed_at is None or snapshot.last_seen_at >= completed_at
+        return verified_at is not None and snapshot.last_seen_at < verified_at and is_of_newest_sync
+
+    def is_still_listed(self, row: KnownConnection) -> bool:
+        """Whether a credential has listed it since it was lost."""
+        return any(
+            row.lost_at is not None
+            and snapshot.last_seen_at >= row.lost_at
+            and not clock.is_ahead(snapshot.last_seen_at, now=self._now)
+            for snapshot in self._listing(row)
+        )
+
+    def awaits_sync(self, row: KnownConnection) -> bool:
+        """Whether a credential that lists it has not been tried since it was lost."""
+        return any(
+            not self._is_since(self._tried_at[snapshot.credential_id], row)
+            for snapshot in self._listing(row)
+        )
+
+    def without(self, row: KnownConnection) -> list[str]:
+        """The credentials that have listed it and whose complete sync since then lacks it."""
+        listing = set(self.not_checked(row))
+        return [
+            str(pk)
+            for pk in self._newest[row.connection_id]
+            if str(pk) not in listing and self._is_since(self._completed_at[pk], row)
+        ]
+
+    def not_checked(self, row: KnownConnection) -> list[str]:
+        """The credentials that list it and whose syncs since then failed."""
+        return [str(snapshot.credential_id) for snapshot in self._listing(row)]
+
+    @staticmethod
+    def _is_since(at: datetime | None, row: KnownConnection) -> bool:
+        return at is not None and row.lost_at is not None and at >= row.lost_at
+
+
+def attempts_that_may_have_deleted() -> QuerySet[Attempt]:
+    """The attempts that may have removed their connection, oldest first, with their deletions."""
+    rows = Attempt.objects.filter(verdict__in=_MAY_HAVE_DELETED)
+    return rows.select_related("deletion").order_by("claimed_at", "pk")
+
+
+def attempts_that_may_have_removed(
+    *, site: str, connection_ids: Collection[UUID], unexplained_only: bool = False
+) -> dict[UUID, Attempt]:
+    """The last attempt that may have removed each connection.
+
+    With `unexplained_only`, without those of deletions that a change is linked to already.
+    """
+    attempts = attempts_that_may_have_deleted().filter(
+        deletion__site=site, deletion__connection_id__in=connection_ids
+    )
+    if unexplained_only:
+        attempts = attempts.filter(deletion__changes=None)
+    return {attempt.deletion.connection_id: attempt for attempt in attempts}

@@ -1,0 +1,230 @@
+"""What each kind of change reports: seen by one credential, by both sides, or by two of one org.
+
+Each scenario begins after complete syncs of all its credentials that list `BEFORE`.
+"""
+
+from dataclasses import dataclass, field, replace
+
+import pytest
+
+from connections.datadog.payloads import OrgConnection
+from connections.models import Credential
+from tests.changes.support import all_kinds, make_connection, make_credential, sync, with_creator
+from tests.support.clock import SettableClock
+
+pytestmark = [pytest.mark.django_db, pytest.mark.database]
+
+X = make_connection(1)
+OTHER = make_connection(9, source="prod", sink="lab")
+BEFORE = (X, OTHER)
+GONE = (OTHER,)
+RETYPED = (replace(X, connection_types=("logs", "metrics")), OTHER)
+DISABLED = (with_creator(X, disabled=True), OTHER)
+BY_EVE = (with_creator(X, id="user-eve", name="Eve"), OTHER)
+MORE = (X, OTHER, make_connection(2, sink="test"))
+REPLACED = (make_connection(3), OTHER)
+RENAMED = tuple(
+    replace(each, source_org=replace(each.source_org, name="Acme Production")) for each in BEFORE
+)
+
+# The org of each credential, by scenario.
+ONE = {"a": "prod"}
+BOTH_SIDES = {"a": "prod", "b": "dev"}
+SAME_ORG = {"a": "prod", "b": "prod"}
+
+FAILED = "failed"
+type Listing = tuple[OrgConnection, ...] | str
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """One row of the table: the syncs after the first ones, by credential, and the result."""
+
+    sentence: str
+    orgs: dict[str, str]
+    syncs: tuple[tuple[str, Listing], ...]
+    expected: list[str]
+    names: dict[str, str] = field(default_factory=dict)
+
+
+class Partial(tuple[OrgConnection, ...]):
+    """What an incomplete sync listed."""
+
+
+ALL = (
+    # Nothing changes.
+    Scenario("nothing changed", ONE, (("a", BEFORE),), []),
+    Scenario("nothing changed on both sides", BOTH_SIDES, (("a", BEFORE), ("b", BEFORE)), []),
+    # One credential.
+    Scenario("one appears", ONE, (("a", MORE),), ["appeared"]),
+    Scenario("one is removed", ONE, (("a", GONE),), ["removed"]),
+    Scenario("one is recreated", ONE, (("a", REPLACED),), ["recreated"]),
+    Scenario(
+        "one is removed, then recreated",
+        ONE,
+        (("a", GONE), ("a", REPLACED)),
+        ["removed", "recreated"],
+    ),
+    Scenario("one comes back", ONE, (("a", GONE), ("a", BEFORE)), ["removed", "appeared"]),
+    Scenario("types change", ONE, (("a", RETYPED),), ["types_changed"]),
+    Scenario("the creator is disabled", ONE, (("a", DISABLED),), ["creator_changed"]),
+    Scenario("the creator is another", ONE, (("a", BY_EVE),), ["creator_changed"]),
+    Scenario("the own org is renamed", ONE, (("a", RENAMED),), ["org_renamed"], {"prod": "New"}),
+    # One credential, incomplete syncs.
+    Scenario("an incomplete sync reports nothing new", ONE, (("a", Partial(MORE)),), []),
+    Scenario("an incomplete sync reports no removal", ONE, (("a", Partial(GONE)),), []),
+    Scenario("a failed sync reports no removal", ONE, (("a", FAILED),), []),
+    Scenario("an incomplete sync reports no types", ONE, (("a", Partial(RETYPED)),), []),
+    Scenario("an incomplete sync reports no creator", ONE, (("a", Partial(DISABLED)),), []),
+    Scenario("an incomplete sync reports no recreation", ONE, (("a", Partial(REPLACED)),), []),
+    Scenario("an incomplete sync reports no name", ONE, (("a", Partial(RENAMED)),), []),
+    Scenario(
+        "the next complete sync misses nothing that appeared",
+        ONE,
+        (("a", Partial(MORE)), ("a", FAILED), ("a", MORE)),
+        ["appeared"],
+    ),
+    Scenario(
+        "the next complete sync misses no removal",
+        ONE,
+        (("a", Partial(GONE)), ("a", GONE)),
+        ["removed"],
+    ),
+    Scenario(
+        "the next complete sync misses no types",
+        ONE,
+        (("a", Partial(RETYPED)), ("a", RETYPED)),
+        ["types_changed"],
+    ),
+    Scenario(
+        "the next complete sync misses no recreation",
+        ONE,
+        (("a", Partial(REPLACED)), ("a", REPLACED)),
+        ["recreated"],
+    ),
+    # Both sides.
+    Scenario("both sides show a new one", BOTH_SIDES, (("a", MORE), ("b", MORE)), ["appeared"]),
+    Scenario("both sides lack it", BOTH_SIDES, (("a", GONE), ("b", GONE)), ["removed"]),
+    Scenario("only one side lacks it so far", BOTH_SIDES, (("a", GONE),), []),
+    Scenario("the other side still lists it", BOTH_SIDES, (("a", GONE), ("b", BEFORE)), []),
+    Scenario(
+        "the other side lists it first, then lacks it",
+        BOTH_SIDES,
+        (("a", GONE), ("b", BEFORE), ("a", GONE), ("b", GONE)),
+        ["removed"],
+    ),
+    Scenario("the other side fails", BOTH_SIDES, (("a", GONE), ("b", FAILED)), ["removed"]),
+    Scenario(
+        "the other side lists a part that shows it",
+        BOTH_SIDES,
+        (("a", GONE), ("b", Partial(BEFORE))),
+        [],
+    ),
+    Scenario(
+        "the other side failed, then still lists it",
+        BOTH_SIDES,
+        (("a", GONE), ("b", FAILED), ("b", BEFORE)),
+        ["removed", "appeared"],
+    ),
+    Scenario(
+        "the other side failed, then lacks it too",
+        BOTH_SIDES,
+        (("a", GONE), ("b", FAILED), ("b", GONE)),
+        ["removed"],
+    ),
+    Scenario(
+        "both sides show the new ID", BOTH_SIDES, (("a", REPLACED), ("b", REPLACED)), ["recreated"]
+    ),
+    Scenario(
+        "one side shows the new ID, the other fails",
+        BOTH_SIDES,
+        (("a", REPLACED), ("b", FAILED)),
+        ["recreated"],
+    ),
+    Scenario(
+        "both sides lack it before both show the new ID",
+        BOTH_SIDES,
+        (("a", GONE), ("b", GONE), ("a", REPLACED), ("b", REPLACED)),
+        ["removed", "recreated"],
+    ),
+    Scenario(
+        "types change on both sides",
+        BOTH_SIDES,
+        (("a", RETYPED), ("b", RETYPED)),
+        ["types_changed"],
+    ),
+    Scenario(
+        "the creator is disabled on both sides",
+        BOTH_SIDES,
+        (("a", DISABLED), ("b", DISABLED)),
+        ["creator_changed"],
+    ),
+    Scenario(
+        "an org is renamed and both sides show it",
+        BOTH_SIDES,
+        (("b", RENAMED), ("a", RENAMED)),
+        ["org_renamed"],
+        {"prod": "Acme Production"},
+    ),
+    Scenario(
+        "only the other side shows a name while the org has a credential",
+        BOTH_SIDES,
+        (("b", RENAMED),),
+        [],
+    ),
+    Scenario(
+        "an org without a credential is renamed",
+        {"b": "dev"},
+        (("b", RENAMED),),
+        ["org_renamed"],
+    ),
+    # Two credentials of one org that list different connections.
+    Scenario("one of two sees less", SAME_ORG, (("a", GONE), ("b", BEFORE)), []),
+    Scenario(
+        "one of two sees less and later more again",
+        SAME_ORG,
+        (("a", GONE), ("b", BEFORE), ("a", BEFORE)),
+        [],
+    ),
+    Scenario("both of two lack it", SAME_ORG, (("a", GONE), ("b", GONE)), ["removed"]),
+    Scenario(
+        "one of two lacks it, the other fails", SAME_ORG, (("a", GONE), ("b", FAILED)), ["removed"]
+    ),
+    Scenario("one of two sees more", SAME_ORG, (("a", MORE), ("b", BEFORE)), ["appeared"]),
+    Scenario(
+        "two of one org show the new ID",
+        SAME_ORG,
+        (("a", REPLACED), ("b", REPLACED)),
+        ["recreated"],
+    ),
+    Scenario(
+        "two of one org show other types",
+        SAME_ORG,
+        (("a", RETYPED), ("b", RETYPED)),
+        ["types_changed"],
+    ),
+    Scenario(
+        "two of one org show a disabled creator",
+        SAME_ORG,
+        (("a", DISABLED), ("b", DISABLED)),
+        ["creator_changed"],
+    ),
+)
+
+
+@pytest.mark.parametrize("scenario", ALL, ids=lambda scenario: scenario.sentence)
+def test_a_scenario_reports(scenario: Scenario, clock: SettableClock) -> None:
+    credentials: dict[str, Credential] = {}
+    for name, org_id in scenario.orgs.items():
+        credentials[name] = make_credential(name, org_id=org_id)
+        sync(credentials[name], *BEFORE)
+        clock.advance(minutes=1)
+    clock.advance(minutes=15)
+    for name, listing in scenario.syncs:
+        credential = credentials[name]
+        listed = () if isinstance(listing, str) else listing
+        is_complete = not isinstance(listing, (str, Partial))
+        own_name = scenario.names.get(credential.org_id, "")
+        sync(credential, *listed, is_complete=is_complete, own_name=own_name)
+        clock.advance(minutes=1)
+    assert all_kinds() == scenario.expected
