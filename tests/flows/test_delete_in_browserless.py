@@ -44,7 +44,7 @@ def test_a_confirmed_deletion_makes_few_queries_and_commits_five_times(
 ) -> None:
     typed = desk.typed()
 
-    with django_assert_max_num_queries(103) as captured:
+    with django_assert_max_num_queries(123) as captured:
         desk.client.post("/deletions/new/", typed)
 
     # Requested, claimed, response recorded, synced, verified.
