@@ -112,11 +112,12 @@ def process_sync(
 
 
 def changes_digest(changes: Iterable[Change]) -> str:
-    """SHA-256 over everything but the acknowledgements of these changes, as canonical JSON."""
-    rows = [
-        {name: _as_json(getattr(change, name)) for name in _DIGESTED_FIELDS} for change in changes
-    ]
-    return hashlib.sha256(canonical_text({"changes": rows}).encode()).hexdigest()
+    """SHA-256 over these changes without acknowledgements: a line of canonical JSON for each."""
+    digest = hashlib.sha256()
+    for change in changes:
+        row = {name: _as_json(getattr(change, name)) for name in _DIGESTED_FIELDS}
+        digest.update(f"{canonical_text(row)}\n".encode())
+    return digest.hexdigest()
 
 
 def _as_json(value: Any) -> Any:
