@@ -1,5 +1,6 @@
 """The statuses of a deletion: label, icon, tone, explanation and next steps of each."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 from enum import Enum, StrEnum
 
@@ -155,6 +156,19 @@ class DeletionStatus(Enum):
     )
 
 
+OPEN_STATUSES = (
+    DeletionStatus.NEEDS_APPROVAL,
+    DeletionStatus.NEEDS_CONFIRMATION,
+    DeletionStatus.APPROVED,
+    DeletionStatus.CHECKING,
+    DeletionStatus.CONFIRMED,
+    DeletionStatus.CHECK_FAILED,
+    DeletionStatus.SENDING,
+    DeletionStatus.RATE_LIMITED,
+    DeletionStatus.RETRYING,
+    DeletionStatus.UNKNOWN,
+    DeletionStatus.NO_EFFECT,
+)
 # The steps that a status allows; the others lead to a new request.
 _STEPS = {
     DeletionStatus.NEEDS_APPROVAL: (
@@ -339,17 +353,16 @@ def badge(deletion: Deletion, *, is_being_rechecked: bool = False) -> Badge:
     return filled_in(status, fields=_fields(deletion), sent=sent)
 
 
-def deletion_badges() -> tuple[Badge, ...]:
-    """Every status of a deletion and its flags, explained without the facts of one deletion."""
-    statuses = [
+def deletion_badges(statuses: Iterable[DeletionStatus]) -> tuple[Badge, ...]:
+    """The badges of these statuses, explained without the facts of one deletion."""
+    return tuple(
         replace(
             status.value,
             label=status.value.label.format_map(_FIELDS_OF_LEGEND),
             explanation=status.value.explanation.format_map(_FIELDS_OF_LEGEND),
         )
-        for status in DeletionStatus
-    ]
-    return (*statuses, *FLAGS.values())
+        for status in statuses
+    )
 
 
 def label_of_state(state: str) -> str:

@@ -1,6 +1,6 @@
 """The explanations of every status, by what it is a status of."""
 
-from connections.wording.deletions import deletion_badges
+from connections.wording.deletions import FLAGS, OPEN_STATUSES, DeletionStatus, deletion_badges
 from connections.wording.statuses import (
     AuditLogStatus,
     Badge,
@@ -12,10 +12,14 @@ from connections.wording.statuses import (
 )
 
 LEGENDS: dict[str, tuple[Badge, ...]] = {
-    "deletion": deletion_badges(),
+    "deletion": (*deletion_badges(DeletionStatus), *FLAGS.values()),
     "credential": tuple(status.value for status in CredentialStatus),
     "sync": tuple(status.value for status in SyncStatus),
-    "connection": tuple(status.value for status in ConnectionStatus),
+    # The inventory shows a connection's open deletion beside its own flags.
+    "connection": (
+        *(status.value for status in ConnectionStatus),
+        *deletion_badges(OPEN_STATUSES),
+    ),
     "notification": tuple(status.value for status in NotificationStatus),
     "audit_log": tuple(status.value for status in AuditLogStatus),
     "person": tuple(status.value for status in PersonStatus),

@@ -180,9 +180,11 @@ def test_no_two_statuses_share_a_label_and_each_is_explained(subject: str) -> No
 
 def test_the_badge_of_every_deletion_is_in_the_legend() -> None:
     legend = {re.sub(r" \(\d+\)$", "", badge.label) for badge in LEGENDS["deletion"]}
+    of_connections = {badge.label for badge in LEGENDS["connection"]}
     for deletion in every_deletion():
         badge = wording.badge(deletion)
         assert re.sub(r" \(\d+\)$", "", badge.label) in legend
+        assert deletion.is_settled or badge.label in of_connections
         assert badge.explanation
         assert "{" not in badge.label + badge.explanation
 
