@@ -1,5 +1,6 @@
 """Checks that every page must pass: axe in both themes, and no width that needs scrolling."""
 
+import re
 from collections.abc import Callable
 from typing import Literal
 
@@ -36,12 +37,28 @@ def assert_in_bounds(page: Page, *, width: int) -> None:
     assert sticks_out == [], f"at {width} px"
 
 
+def assert_consistent(page: Page) -> None:
+    """Times are exact in UTC, breadcrumbs start in the navigation, and no font is loaded."""
+    times = page.locator("time:not([data-local])").evaluate_all(
+        "times => times.map((time) => `${time.dateTime} ${time.title}`)"
+    )
+    exact = re.compile(r"(\S+)T([\d:]{8})\S*(?:Z|\+00:00) \1 \2 UTC")
+    assert [time for time in times if not exact.fullmatch(time)] == []
+    breadcrumb = page.locator(".breadcrumbs a").first
+    if breadcrumb.count():
+        path, text = breadcrumb.get_attribute("href"), breadcrumb.inner_text()
+        entry = page.locator(f"header.sidebar a[href='{path}']")
+        assert re.fullmatch(rf"{text}\d*", (entry.text_content() or "").strip())
+    assert page.evaluate("document.fonts.size") == 0
+
+
 def assert_fit_to_show(page: Page) -> None:
     """Check a page: one run of axe in each theme, and nothing wider than the screen.
 
     The phone is light and the wide screen dark: a theme changes only colors, and a width only the
     layout.
     """
+    assert_consistent(page)
     for width in WIDTHS_IN_BOUNDS:
         assert_in_bounds(page, width=width)
     # Axe skips collapsed content.

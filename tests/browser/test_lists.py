@@ -1,9 +1,10 @@
 """The shared list: its rows, its sticky header and first column, its cards on a phone."""
 
+import re
 from collections.abc import Callable
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Locator, Page, expect
 
 pytestmark = pytest.mark.slow
 OpenAs = Callable[..., Page]
@@ -27,6 +28,9 @@ def test_row_height_can_be_dense_or_comfortable(path: str, who: str, open_demo_a
     page = open_list(open_demo_as, path, who, width=1280)
     assert row_heights(page) <= {36, 37}
     page.get_by_role("button", name="Comfortable").click()
+    expect(page.locator("html")).to_have_attribute("data-density", "comfortable")
+    assert row_heights(page) <= {48, 49}
+    page.reload()
     expect(page.locator("html")).to_have_attribute("data-density", "comfortable")
     assert row_heights(page) <= {48, 49}
 
@@ -80,3 +84,88 @@ def test_sort_links_and_chips_are_reached_with_the_keyboard(open_demo_as: OpenAs
     header.get_by_role("link").focus()
     page.keyboard.press("Enter")
     page.wait_for_url("**/connections/?sort=created")
+
+
+def test_filters_are_chips_kept_in_the_url_and_removed_one_by_one(open_demo_as: OpenAs) -> None:
+    page = open_list(open_demo_as, "/connections/", "operator", width=1280)
+    page.get_by_label("Data type").select_option("audit")
+    page.wait_for_url("**/connections/?type=audit")
+    page.get_by_label("Protection").select_option("no")
+    page.wait_for_url("**/connections/?type=audit&protected=no")
+    chips = page.locator(".chip-set .chip-text")
+    expect(chips).to_have_text(["Data type: audit", "Protection: Not protected"])
+    page.reload()
+    expect(chips).to_have_count(2)
+    page.get_by_role("link", name="Remove filter Data type: audit").click()
+    page.wait_for_url("**/connections/?protected=no")
+    expect(chips).to_have_text(["Protection: Not protected"])
+
+
+def test_choosing_an_org_filters_by_site_and_id(open_demo_as: OpenAs) -> None:
+    page = open_list(open_demo_as, "/connections/", "operator", width=1280)
+    orgs = page.locator("select[name=org]")
+    option = orgs.locator("option", has_text="Analytics").first
+    site, _, org_id = (option.get_attribute("value") or "").partition("/")
+    assert option.text_content() == f"Analytics · {site} · …{org_id[-8:]}"
+    orgs.select_option(f"{site}/{org_id}")
+    page.wait_for_url(f"**/connections/?org={site}%2F{org_id}")
+    assert set(page.locator(".list tbody .cell-site").all_inner_texts()) == {site}
+
+
+def test_a_page_of_a_list_has_100_rows(open_demo_as: OpenAs) -> None:
+    page = open_list(open_demo_as, "/connections/", "operator", width=1280)
+    rows = page.locator(".list tbody tr")
+    expect(rows).to_have_count(100)
+    first = rows.first.inner_text()
+    page.get_by_role("link", name="Next page").click()
+    expect(rows).to_have_count(100)
+    assert rows.first.inner_text() != first
+
+
+@pytest.mark.parametrize(
+    ("path", "who", "column"),
+    [("/deletions/", "operator", "Requested"), ("/audit/", "auditor", "Event")],
+)
+def test_history_and_audit_log_are_sorted_by_their_indexed_column(
+    path: str, who: str, column: str, open_demo_as: OpenAs
+) -> None:
+    page = open_list(open_demo_as, path, who, width=1280)
+    times = page.locator(".list tbody time")
+    newest = times.first.get_attribute("datetime")
+    header = page.get_by_role("columnheader", name=column)
+    header.get_by_role("link").click()
+    expect(header).to_have_attribute("aria-sort", "ascending")
+    assert (times.first.get_attribute("datetime") or "") < (newest or "")
+    assert page.locator("th[aria-sort]").count() == 1
+
+
+@pytest.mark.parametrize(
+    ("path", "who", "statuses"),
+    [
+        ("/", "operator", ".list .cell-status .badge:not(.badge-tint)"),
+        ("/deletions/", "operator", ".list .cell-status .badge:not(.badge-tint)"),
+        ("/connections/", "operator", ".list .cell-flags .badge"),
+        ("/credentials/", "credentials", "td > .badge"),
+        ("/people/", "administrator", "td.cell-first > .badge"),
+        ("/notices/", "administrator", "td.cell-first > .badge"),
+    ],
+)
+def test_a_legend_one_click_away_explains_every_status_of_a_list(
+    path: str, who: str, statuses: str, open_demo_as: OpenAs
+) -> None:
+    page = open_list(open_demo_as, path, who, width=1280)
+    shown = labels(page.locator(statuses))
+    legends = page.locator("details.legend").filter(visible=True)
+    for legend in legends.all():
+        legend.locator("summary").click()
+    explained = labels(legends.locator("dt"))
+    assert shown
+    assert set(shown) <= set(explained)
+    assert len(explained) == len(set(explained))
+    assert all(legends.locator("dd").all_inner_texts())
+
+
+def labels(badges: Locator) -> list[str]:
+    """The labels of visible badges, without the HTTP status that some of them end with."""
+    texts = badges.filter(visible=True).all_inner_texts()
+    return [re.sub(r" \(\d{3}\)$", "", text.strip()) for text in texts]

@@ -1,0 +1,86 @@
+"""The pages on which people decide: facts first, then the choices, and nothing twice."""
+
+import pytest
+from playwright.sync_api import FloatRect, Locator, Page, expect
+
+from connections.models import Deletion, State
+from tests.browser.conftest import OpenAs
+from tests.browser.desk import SINK, SOURCE, Desk
+
+
+def box(locator: Locator) -> FloatRect:
+    found = locator.bounding_box()
+    assert found
+    return found
+
+
+def open_deletion(open_demo_as: OpenAs, who: str, state: State) -> Page:
+    page = open_demo_as(who)
+    page.set_viewport_size({"width": 1440, "height": 900})
+    deletion = Deletion.objects.filter(state=state).earliest("requested_at")
+    page.goto(f"/deletions/{deletion.pk}/")
+    return page
+
+
+def test_an_approver_sees_the_facts_and_below_them_approve_beside_decline(
+    open_demo_as: OpenAs,
+) -> None:
+    page = open_deletion(open_demo_as, "approver", State.REQUESTED)
+    approve = box(page.get_by_role("heading", name="Approve", exact=True))
+    decline = box(page.get_by_role("heading", name="Decline", exact=True))
+    facts = box(page.locator("dl.facts").last)
+    assert approve["y"] == decline["y"]
+    assert approve["x"] < decline["x"]
+    assert facts["y"] + facts["height"] <= approve["y"]
+    names = page.locator("dl.facts dt").all_inner_texts()
+    assert len(names) == len(set(names))
+
+
+def test_the_facts_of_an_approved_deletion_come_before_the_delete_box(open_demo_as: OpenAs) -> None:
+    page = open_deletion(open_demo_as, "operator", State.APPROVED)
+    facts, delete_box = box(page.locator("dl.facts").last), box(page.locator(".danger-box").first)
+    assert facts["y"] + facts["height"] <= delete_box["y"]
+
+
+@pytest.mark.parametrize("who", ["operator", "approver", "auditor", "viewer"])
+def test_no_column_of_the_overview_is_half_empty(who: str, open_demo_as: OpenAs) -> None:
+    page = open_demo_as(who)
+    page.set_viewport_size({"width": 1440, "height": 900})
+    page.goto("/")
+    heights = page.locator("main .columns > div").evaluate_all(
+        """columns => columns.map((column) =>
+          column.lastElementChild.getBoundingClientRect().bottom
+          - column.getBoundingClientRect().top)"""
+    )
+    assert len(heights) == 2
+    assert min(heights) > max(heights) / 2
+
+
+def confirm_text(desk: Desk) -> str:
+    desk.page.goto(desk.review_path)
+    return desk.page.locator("form[data-confirm]").get_attribute("data-confirm") or ""
+
+
+def test_the_only_connection_of_a_source_org_is_confirmed_by_that_orgs_name(desk: Desk) -> None:
+    assert confirm_text(desk) == SOURCE
+
+
+@pytest.mark.parametrize("is_name_unique", [True, False], ids=["destination", "end of the ID"])
+def test_one_of_several_connections_is_confirmed_by_what_singles_it_out(
+    is_name_unique: bool, desk: Desk
+) -> None:
+    source = desk.connection.source_org
+    other = desk.world.add_org(name="Archive" if is_name_unique else SINK, site=source.site)
+    desk.world.add_connection(source_org=source, sink_org=other)
+    desk.page.goto("/connections/")
+    desk.page.get_by_role("button", name="Sync now").click()
+    expect(desk.page.locator(".list tbody tr")).to_have_count(3)
+    expected = SINK if is_name_unique else desk.connection.id[-8:]
+
+    assert confirm_text(desk) == expected
+    desk.page.get_by_label("Reason").fill("no longer needed")
+    desk.page.get_by_label("To confirm, type").fill(expected)
+    desk.delete_button.click()
+
+    expect(desk.outcome).to_have_attribute("data-outcome", "deleted")
+    assert desk.sent() == 1
