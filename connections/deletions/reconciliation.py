@@ -35,7 +35,7 @@ def check_deletion(*, deletion: Deletion, actor: Actor) -> Deletion:
     if deletion.state in {State.UNKNOWN, State.STILL_PRESENT}:
         reconcile_unknown(deletion=deletion, actor=actor)
     elif deletion.outcome in {Outcome.DELETED, Outcome.ALREADY_ABSENT, Outcome.GONE_UNATTRIBUTED}:
-        verification.verify_deleted(deletion=deletion, actor=actor)
+        verification.verify_settled(deletion=deletion, actor=actor)
     elif deletion.state == State.SENDING:
         raise ConflictError("The DELETE is in progress. Wait for the response.")
     else:

@@ -23,7 +23,6 @@ from connections.core.errors import (
     BlockedError,
     RecordedIn,
     ResponseNotRecordedError,
-    UnavailableError,
 )
 from connections.core.private_files import PrivateFileError
 from connections.datadog.client import DatadogClient
@@ -68,7 +67,8 @@ def send_deletion(
 
     `skip_recheck`: the person chose to send although the pre-send check failed. `result`: the sync
     that this same action has just made, so that Datadog is not asked twice.
-    Returns the deletion as it stands afterwards; never raises for a failure at Datadog. Raises
+    Returns the deletion with the recorded response, which is not verified yet: `due_at` is now,
+    for the worker. Never raises for a failure at Datadog. Raises
     BlockedError when a person involved lost the permission, the credential is retired or the
     connection protected, and UnavailableError; each before anything is sent. Raises
     ResponseNotRecordedError when it was sent and the database then did not store or show the
@@ -99,7 +99,14 @@ def send_deletion(
     record_or_keep(attempt=attempt, response=response, actor=actor)
     failpoints.hit(Point.AFTER_RESULT, deletion_id=deletion.pk)
     stopping.end_sending()
-    _verify_after_send(deletion=deletion, actor=actor, response=response)
+    try:
+        deletion.refresh_from_db()
+    except DatabaseError as error:
+        raise ResponseNotRecordedError(
+            deletion_id=deletion.pk,
+            response_text=response_summary(response),
+            kept=RecordedIn.IN_DATABASE,
+        ) from error
     return deletion
 
 
@@ -219,24 +226,6 @@ def _sending_event(attempt: Attempt) -> audit.EventDraft:
             "was_rechecked": attempt.was_rechecked,
         },
     )
-
-
-def _verify_after_send(*, deletion: Deletion, actor: Actor, response: DeleteResponse) -> None:
-    """List once within the same request, where that can verify or contradict the response."""
-    try:
-        deletion.refresh_from_db()
-        if deletion.outcome == Outcome.DELETED:
-            verification.verify_deleted(deletion=deletion, actor=actor)
-        elif deletion.outcome == Outcome.ALREADY_ABSENT:
-            verification.sync_observing_credentials(deletion=deletion, actor=actor)
-    except UnavailableError:
-        # It was sent and recorded; the worker repeats the check that failed now.
-        logger.warning("Deletion %s was sent, but the check afterwards failed.", deletion.pk)
-    except DatabaseError as error:
-        said = response_summary(response)
-        raise ResponseNotRecordedError(
-            deletion_id=deletion.pk, response_text=said, kept=RecordedIn.IN_DATABASE
-        ) from error
 
 
 def record_or_keep(*, attempt: Attempt, response: DeleteResponse, actor: Actor) -> None:

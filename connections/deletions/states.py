@@ -202,7 +202,10 @@ class RecordCheck(Transition):
 
 @dataclass(frozen=True, kw_only=True)
 class Settle(Transition):
-    """Close it. `reason` is what a person typed, `details` what Datadog said with the cause."""
+    """Close it. `reason` is what a person typed, `details` what Datadog said with the cause.
+
+    `due_at`: when the worker should check it with Datadog's lists.
+    """
 
     # Where no person decided it.
     event_code = audit.EventCode.DELETION_SETTLED
@@ -211,19 +214,18 @@ class Settle(Transition):
     reason: str = ""
     details: dict[str, object] = field(default_factory=dict)
     check: Check | None = None
+    due_at: datetime | None = None
 
     def columns(self, *, deletion: Deletion, actor: Actor) -> dict[str, Any]:
-        now = clock.now()
-        is_deleted = self.outcome == Outcome.DELETED
         return _change(
             State.SETTLED,
             outcome=self.outcome,
             cause=self.cause,
             cause_details=self.details,
-            settled_at=now,
+            settled_at=clock.now(),
             settled_by_name=actor.name,
             settled_reason=self.reason,
-            due_at=next_verification_at(settled_at=now, now=now) if is_deleted else None,
+            due_at=self.due_at,
             expires_at=None,
             **_check_columns(self.check),
         )
@@ -250,12 +252,12 @@ def transition_for(
     )
     match response.verdict:
         case AttemptResult.DELETED:
-            return Settle(outcome=Outcome.DELETED)
+            return Settle(outcome=Outcome.DELETED, due_at=now)
         case AttemptResult.NOT_FOUND if had_late_success:
             return unknown
         case AttemptResult.NOT_FOUND:
             outcome = Outcome.GONE_UNATTRIBUTED if was_ambiguous else Outcome.ALREADY_ABSENT
-            return Settle(outcome=outcome, cause=cause)
+            return Settle(outcome=outcome, cause=cause, due_at=None if was_ambiguous else now)
         case AttemptResult.REFUSED if was_ambiguous:
             return unknown
         case AttemptResult.REFUSED:

@@ -311,6 +311,19 @@ def settle_late_success(
     deletion.refresh_from_db()
 
 
+def verify_settled(*, deletion: Deletion, actor: Actor) -> None:
+    """Check with Datadog's lists whether a connection that was settled as gone is gone.
+
+    After a 404, first with every credential that has seen it. Raises UnavailableError.
+    """
+    if deletion.outcome == Outcome.ALREADY_ABSENT and deletion.due_at:
+        sync_observing_credentials(deletion=deletion, actor=actor)
+        Deletion.objects.filter(pk=deletion.pk).update(due_at=None)
+        deletion.refresh_from_db()
+    else:
+        verify_deleted(deletion=deletion, actor=actor)
+
+
 def verify_deleted(*, deletion: Deletion, actor: Actor) -> None:
     """Check whether a connection that was settled as gone is gone from Datadog's list.
 

@@ -20,7 +20,7 @@ from connections.deletions import (
     verification,
 )
 from connections.inventory.sync import SyncResult
-from connections.models import AMBIGUOUS, Deletion, Outcome, State
+from connections.models import AMBIGUOUS, Deletion, State
 from connections.wording import attempt_facts
 from connections.wording.causes import cause_text
 
@@ -144,15 +144,15 @@ def reconcile_all(*, actor: Actor) -> list[Deletion]:
     Never sends a DELETE and never sleeps. Returns the deletions checked.
     """
     unclear = Q(state__in=[State.SENDING, State.UNKNOWN, State.STILL_PRESENT], settled_at=None)
-    unverified = Q(outcome=Outcome.DELETED, verified_at=None, due_at__isnull=False)
+    unverified = Q(state=State.SETTLED, due_at__isnull=False)
     deletions = list(Deletion.objects.filter(unclear | unverified).select_related("credential"))
     for deletion in deletions:
         if deletion.state == State.SENDING:
             reconciliation.give_up_lost_claim(deletion=deletion, actor=actor)
         if deletion.state in {State.UNKNOWN, State.STILL_PRESENT}:
             reconciliation.reconcile_unknown(deletion=deletion, actor=actor)
-        elif deletion.outcome == Outcome.DELETED:
-            verification.verify_deleted(deletion=deletion, actor=actor)
+        elif deletion.is_settled:
+            verification.verify_settled(deletion=deletion, actor=actor)
     return deletions
 
 
@@ -181,8 +181,8 @@ def run_deletion(*, deletion: Deletion, actor: Actor) -> None:
         _send_waiting(deletion=deletion, actor=actor)
     elif deletion.state in {State.UNKNOWN, State.STILL_PRESENT}:
         reconciliation.reconcile_unknown(deletion=deletion, actor=actor)
-    elif deletion.outcome == Outcome.DELETED:
-        verification.verify_deleted(deletion=deletion, actor=actor)
+    elif deletion.is_settled:
+        verification.verify_settled(deletion=deletion, actor=actor)
 
 
 def _send_waiting(*, deletion: Deletion, actor: Actor) -> None:

@@ -138,9 +138,10 @@ def is_alive(seen_at: datetime | None, *, now: datetime) -> bool:
 
 
 SYNC_INTERVAL = timedelta(minutes=15)
-# It sleeps between these (s); no longer, since another process can request something.
+# It sleeps between these (s); no longer, since a response that the web server records is verified
+# within 2 s.
 MIN_SLEEP = 0.5
-MAX_SLEEP = 3.0
+MAX_SLEEP = 1.5
 # Between two runs of alarms and of deleting old data (s).
 HOUSEKEEPING_SECONDS = 60.0
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import logging
 import os
 import signal
 import sys
@@ -16,14 +17,24 @@ from connections import wording
 from connections.access.actor import command_actor
 from connections.core import clock
 from connections.core.causes import Cause
-from connections.core.errors import RecordedIn, ResponseNotRecordedError
+from connections.core.errors import RecordedIn, ResponseNotRecordedError, UnavailableError
 from connections.core.signals import STOP_SIGNALS, StopRequestedError
-from connections.deletions import lifecycle, reviews, sending, states, stopping, tickets
+from connections.deletions import (
+    lifecycle,
+    reviews,
+    sending,
+    states,
+    stopping,
+    tickets,
+    verification,
+)
 from connections.deletions.export import deletion_row
 from connections.deletions.reviews import Review
 from connections.inventory import sync
 from connections.management.base import FAILED, UNKNOWN, OrgAdminCommand
 from connections.models import ApprovalPolicy, Credential, Deletion, Outcome, State, Sync
+
+logger = logging.getLogger(__name__)
 
 STILL_LISTED = 9
 _EXIT_CODES_BY_OUTCOME = {
@@ -149,7 +160,9 @@ class Command(OrgAdminCommand):
             confirmation=review.text_to_type,
             requester=requester,
         )
-        self._end(self._resolve_failed_check(deletion, may_be_unreviewed=options["unreviewed"]))
+        deletion = self._resolve_failed_check(deletion, may_be_unreviewed=options["unreviewed"])
+        self._verify(deletion)
+        self._end(deletion)
 
     def _check_usage(self, options: dict[str, Any]) -> None:
         if not options["reason"].strip():
@@ -192,6 +205,18 @@ class Command(OrgAdminCommand):
             reason="The pre-send check failed.",
         )
 
+    def _verify(self, deletion: Deletion) -> None:
+        """Verify a response now, since the exit code depends on it."""
+        if not (deletion.is_settled and deletion.due_at):
+            return
+        try:
+            verification.verify_settled(deletion=deletion, actor=command_actor())
+        except UnavailableError:
+            # It was sent and recorded; the worker repeats the check.
+            logger.warning("Deletion %s was sent, but the check afterwards failed.", deletion.pk)
+        except DatabaseError as error:
+            raise _unreadable_record(deletion) from error
+
     def _end(self, deletion: Deletion, *, is_existing: bool = False) -> NoReturn:
         """Print the result and exit with its code."""
         self._stop.is_held = True
@@ -202,11 +227,7 @@ class Command(OrgAdminCommand):
         except DatabaseError as error:
             if deletion.sending_at is None:
                 raise
-            # It was sent and that is recorded, so the error must not say that nothing was sent.
-            text = "Its record can't be read now."
-            raise ResponseNotRecordedError(
-                deletion_id=deletion.pk, response_text=text, kept=RecordedIn.IN_DATABASE
-            ) from error
+            raise _unreadable_record(deletion) from error
         is_being_rechecked = states.is_being_rechecked(deletion, now=clock.now())
         description = wording.describe(deletion, is_being_rechecked=is_being_rechecked)
         document = deletion_row(deletion) | {
@@ -269,6 +290,15 @@ class Command(OrgAdminCommand):
 
 
 _STOPPED = "Stopped. Nothing was sent."
+
+
+def _unreadable_record(deletion: Deletion) -> ResponseNotRecordedError:
+    """It was sent and that is recorded, so the error must not say that nothing was sent."""
+    return ResponseNotRecordedError(
+        deletion_id=deletion.pk,
+        response_text="Its record can't be read now.",
+        kept=RecordedIn.IN_DATABASE,
+    )
 
 
 def _write(descriptor: int, text: str) -> None:

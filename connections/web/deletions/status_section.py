@@ -22,7 +22,8 @@ from connections.deletions import (
 )
 from connections.deletions.verification import Recheck, RecheckResult
 from connections.inventory import protections
-from connections.models import ApprovalPolicy, Deletion, Outcome, State
+from connections.models import ApprovalPolicy, Deletion, State
+from connections.operations import worker
 from connections.web.forms import ServiceForm
 from connections.wording import Badge, NextStep
 from connections.wording.connections import creator_flags, effect_text, site_label
@@ -55,9 +56,7 @@ def poll_interval(deletion: Deletion, *, now: datetime) -> int | None:
 def _is_changing_soon(deletion: Deletion, *, now: datetime) -> bool:
     if deletion.state == State.SENDING or states.is_being_rechecked(deletion, now=now):
         return True
-    is_watched = deletion.state in {State.WAITING, State.UNKNOWN} or (
-        deletion.outcome == Outcome.DELETED and not deletion.verified_at
-    )
+    is_watched = deletion.state in {State.WAITING, State.UNKNOWN} or deletion.is_settled
     return is_watched and deletion.due_at is not None and abs(deletion.due_at - now) < SOON
 
 
@@ -81,6 +80,14 @@ def state_version(deletion: Deletion, *, now: datetime) -> str:
         _is_changing_soon(deletion, now=now),
     )
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
+
+
+def _must_verify_itself(deletion: Deletion, *, actor: Actor, now: datetime) -> bool:
+    """Whether the page should start the first check after a response: no worker will."""
+    is_unchecked = deletion.is_settled and deletion.due_at and not deletion.last_checked_at
+    if not is_unchecked or not permissions.can_use(actor, credential_id=deletion.credential_id):
+        return False
+    return not worker.is_alive(worker.last_seen_at(), now=now)
 
 
 BLOCKED_BY_PROTECTION = {NextStep.CONFIRM, NextStep.APPROVE, NextStep.BREAK_GLASS}
@@ -131,6 +138,7 @@ def status_context(
         "notice": notice,
         "url": reverse("deletion-detail", args=[deletion.pk]),
         "poll_interval": poll_interval(deletion, now=now),
+        "must_verify_itself": _must_verify_itself(deletion, actor=actor, now=now),
         "version": state_version(deletion, now=now),
         "again_url": review_url(
             credential=deletion.credential_id,
