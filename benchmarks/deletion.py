@@ -41,7 +41,7 @@ def main() -> None:
     options = parser.parse_args()
     with temporary_django():
         results = _measure(options.deletions, listed=options.listed)
-    print_line(f"{options.deletions} confirmed deletions with three Datadog requests each")
+    print_line(f"{options.deletions} confirmed deletions with two Datadog requests each")
     for name, values in (
         ("whole POST", results.total),
         ("without Datadog requests", results.without_datadog),

@@ -93,9 +93,7 @@ class DeletionStatus(Enum):
         "check",
         "Deleted and verified: Datadog returned 200 and no longer lists the connection.",
     )
-    DELETED_VERIFYING = Badge(
-        "Deleted, verifying", "ok", "clock", "Datadog returned 200. Next check at {next}."
-    )
+    DELETED_VERIFYING = Badge("Deleted, verifying", "ok", "clock", "Datadog returned 200. {then}")
     DELETED_UNVERIFIED = Badge(
         "Deleted, unverified",
         "warn",
@@ -306,6 +304,9 @@ def _fields(deletion: Deletion) -> dict[str, str]:
         "by": deletion.settled_by_name or "a person",
         "deadline": format_time(deletion.expires_at),
         "next": format_time(deletion.due_at),
+        "then": f"Next check at {format_time(deletion.due_at)}."
+        if deletion.last_checked_at
+        else "A check of its list follows.",
         "ended": format_time(deletion.settled_at),
         "reported": "success" if deletion.outcome == Outcome.DELETED else "it absent (404)",
         "http_status": str(http_status or ""),
@@ -320,6 +321,7 @@ _FIELDS_OF_LEGEND = {
     "by": "a person",
     "deadline": "the deadline",
     "next": "the time shown",
+    "then": "Checks of its list follow.",
     "ended": "its deadline",
     "reported": "200 or 404",
     "http_status": "403",

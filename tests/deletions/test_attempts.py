@@ -20,6 +20,7 @@ from connections.models import (
     Person,
     State,
 )
+from connections.operations import due
 from sandbox.faults import (
     EXECUTES_THEN_NO_RESPONSE,
     RESET_AFTER_READING,
@@ -136,8 +137,11 @@ def test_after_a_404_all_credentials_that_saw_it_are_synced_and_one_listing_it_c
 ) -> None:
     store_credential(sandbox, "Group SOC")
     deletion = make_deletion(RETURNS_404)
+    due.run_due(actor=WORKER)
+    deletion.refresh_from_db()
     assert deletion.outcome == Outcome.ALREADY_ABSENT
     assert deletion.contradicted_at is not None
+    assert deletion.due_at is None
 
 
 def test_a_later_sync_contradicts_a_closed_deletion_once(

@@ -51,12 +51,14 @@ UNKNOWN = BecomeUnknown(cause=Cause.SERVER_ERROR, due_at=THEN + timedelta(second
 @pytest.mark.parametrize("was_ambiguous", [False, True])
 def test_a_200_is_deleted_regardless_of_earlier_attempts(was_ambiguous: bool) -> None:
     transition = transition_after(AttemptResult.DELETED, was_ambiguous=was_ambiguous)
-    assert transition == Settle(outcome=Outcome.DELETED)
+    assert transition == Settle(outcome=Outcome.DELETED, due_at=THEN)
 
 
 def test_a_404_is_never_called_deleted() -> None:
     transition = transition_after(AttemptResult.NOT_FOUND)
-    assert transition == Settle(outcome=Outcome.ALREADY_ABSENT, cause=Cause.SERVER_ERROR)
+    assert transition == Settle(
+        outcome=Outcome.ALREADY_ABSENT, cause=Cause.SERVER_ERROR, due_at=THEN
+    )
 
 
 def test_a_404_after_an_ambiguous_attempt_cannot_be_attributed() -> None:

@@ -11,11 +11,12 @@ from django.http.response import HttpResponseBase
 from django.test import Client
 from django.utils import timezone
 
-from connections.access.actor import command_actor
+from connections.access.actor import WORKER, command_actor
 from connections.core.datadog_keys import KeyPair
 from connections.core.secret import Secret
 from connections.inventory import sync
 from connections.models import ApprovalPolicy, Credential, Deletion
+from connections.operations import due
 from sandbox.entities import Connection
 from sandbox.server import SandboxServer
 from tests.support.sandbox import key_pair_of, org_named
@@ -184,6 +185,16 @@ class Desk:
     def delete(self, **typed: str) -> Page:
         """Review, fill in, submit, and follow the redirect to the deletion's page."""
         return self.follow(self.client.post("/deletions/new/", self.typed(**typed)))
+
+    def delete_and_verify(self, **typed: str) -> Page:
+        """`delete`, and the deletion's page after the worker has verified the response."""
+        self.delete(**typed)
+        return self.verify()
+
+    def verify(self) -> Page:
+        """The deletion's page after the worker has done what is due."""
+        due.run_due(actor=WORKER)
+        return self.open(f"/deletions/{self.deletion().pk}/")
 
     def follow(self, response: HttpResponseBase) -> Page:
         """Follow the redirect of a response; without one, the response is the page."""

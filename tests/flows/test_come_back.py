@@ -27,7 +27,7 @@ def links_to_deletion(desk: Desk) -> bool:
 
 
 def test_the_review_says_when_and_by_whom_it_was_deleted(desk: Desk) -> None:
-    desk.delete()
+    desk.delete_and_verify()
 
     page = desk.review()
 
@@ -74,7 +74,7 @@ def test_the_review_says_that_it_is_gone_when_no_request_is_proven_to_have_remov
 def test_a_connection_that_is_listed_again_is_reviewed_normally(
     desk: Desk, sandbox: SandboxServer
 ) -> None:
-    desk.delete()
+    desk.delete_and_verify()
     back = desk.connection
     sandbox.world.add_connection(source_org=back.source_org, sink_org=back.sink_org, id=back.id)
     desk.client.post("/connections/refresh/")

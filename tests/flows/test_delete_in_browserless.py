@@ -7,7 +7,7 @@ import pytest
 from pytest_django import DjangoAssertNumQueries
 
 from connections.deletions import sending
-from connections.models import AuditEvent, Deletion
+from connections.models import AuditEvent, Deletion, Outcome
 from connections.net import connection
 from connections.net.connection import Deadline
 from connections.net.resolver import Address
@@ -23,6 +23,8 @@ pytestmark = pytest.mark.database
 def test_a_deletion_is_reviewed_confirmed_and_verified(desk: Desk, sandbox: SandboxServer) -> None:
     page = desk.delete(ticket="SEC-212")
 
+    assert "Datadog returned 200. A check of its list follows." in page.text
+    page = desk.verify()
     assert (
         "Deleted and verified: Datadog returned 200 and no longer lists the connection."
         in page.text
@@ -39,20 +41,20 @@ def test_a_deletion_is_reviewed_confirmed_and_verified(desk: Desk, sandbox: Sand
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_confirmed_deletion_makes_few_queries_and_commits_five_times(
+def test_a_confirmed_deletion_makes_few_queries_and_commits_three_times(
     desk: Desk, django_assert_max_num_queries: DjangoAssertNumQueries
 ) -> None:
     typed = desk.typed()
 
-    with django_assert_max_num_queries(123) as captured:
+    with django_assert_max_num_queries(78) as captured:
         desk.client.post("/deletions/new/", typed)
 
-    # Requested, claimed, response recorded, synced, verified.
+    # Requested, claimed, response recorded.
     statements = [query["sql"] for query in captured.captured_queries]
-    assert sum(sql.startswith("COMMIT") for sql in statements) == 5
+    assert sum(sql.startswith("COMMIT") for sql in statements) == 3
 
 
-def test_a_confirmed_deletion_lists_deletes_and_verifies_on_one_connection(
+def test_a_confirmed_deletion_lists_and_deletes_on_one_connection(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     typed = desk.typed()
@@ -67,7 +69,7 @@ def test_a_confirmed_deletion_lists_deletes_and_verifies_on_one_connection(
 
     desk.client.post("/deletions/new/", typed)
 
-    assert desk.deletion().verified_at is not None
+    assert desk.deletion().outcome == Outcome.DELETED
     assert len(opened) == 1
 
 
@@ -113,7 +115,7 @@ CASES = {
     ),
     "404 while still listed": Case(
         fault=faults.RETURNS_404,
-        text_shown="Datadog reported it absent (404) but still lists the connection.",
+        text_shown="Not found (404). This request deleted nothing.",
         state="settled",
         outcome="already_absent",
     ),
@@ -151,7 +153,7 @@ CASES = {
     ),
     "200 with a truncated body": Case(
         fault=faults.TRUNCATED_BODY,
-        text_shown="Deleted and verified: Datadog returned 200 and no longer lists the connection.",
+        text_shown="Datadog returned 200. A check of its list follows.",
         state="settled",
         outcome="deleted",
     ),
@@ -187,7 +189,7 @@ def test_a_404_for_a_connection_that_is_still_listed_is_flagged_as_contradicted(
 ) -> None:
     sandbox.world.set_fault(fault=faults.RETURNS_404, connection_id=desk.connection.id)
 
-    page = desk.delete()
+    page = desk.delete_and_verify()
 
     assert "data-contradicted" in page.outcome
     assert "Listed by Payments US at" in page.text
@@ -264,7 +266,8 @@ def test_a_failed_pre_send_check_sends_nothing_until_the_person_skips_it(
     assert "The pre-send check failed. Nothing was sent." in page.text
     assert sandbox.world.deletes_received(desk.connection.id) == 0
 
-    page = desk.confirm(page, skip_recheck="on")
+    desk.confirm(page, skip_recheck="on")
+    page = desk.verify()
 
     assert (
         "Deleted and verified: Datadog returned 200 and no longer lists the connection."
@@ -279,7 +282,8 @@ def test_confirming_again_repeats_the_pre_send_check(desk: Desk, sandbox: Sandbo
     sandbox.world.set_fault(fault=faults.RETURNS_500, operation="list", times=1)
     page = desk.follow(desk.client.post("/deletions/new/", desk.fill(review)))
 
-    page = desk.confirm(page)
+    desk.confirm(page)
+    page = desk.verify()
 
     assert (
         "Deleted and verified: Datadog returned 200 and no longer lists the connection."
@@ -306,7 +310,7 @@ def test_the_page_shows_the_requester_the_reason_and_the_response(desk: Desk) ->
 
 
 def test_a_summary_can_be_copied_as_text(desk: Desk) -> None:
-    page = desk.delete(ticket="SEC-212")
+    page = desk.delete_and_verify(ticket="SEC-212")
 
     summary = page.html.partition('id="summary"')[2].partition("</pre>")[0]
     deletion = Deletion.objects.get()

@@ -8,9 +8,10 @@ from pytest_django import DjangoAssertNumQueries, Settings
 
 from connections.deletions import sending
 from connections.models import ApprovalPolicy, Credential, Person
+from connections.operations import worker
 from sandbox import faults
 from sandbox.server import SandboxServer
-from tests.flows.support import Desk, Page, read
+from tests.flows.support import Desk, Page, post_htmx, read
 from tests.support.clock import SettableClock
 from tests.support.sandbox import seconds_for
 
@@ -56,7 +57,8 @@ def test_one_person_requests_another_approves_and_the_first_confirms(
     assert not page.has_form_to("/execute/")
     assert sandbox.world.deletes_received(desk_with_approval.connection.id) == 0
 
-    page = desk_with_approval.confirm(open_deletion(desk_with_approval))
+    desk_with_approval.confirm(open_deletion(desk_with_approval))
+    page = desk_with_approval.verify()
     assert (
         "Deleted and verified: Datadog returned 200 and no longer lists the connection."
         in page.text
@@ -286,10 +288,29 @@ def test_a_ticket_links_to_its_page(desk: Desk, settings: Settings) -> None:
     assert desk.delete(ticket="SEC-2 12").link("SEC-2 12") == "https://tickets.example/SEC-2%2012"
 
 
+def test_the_page_starts_the_first_check_of_a_response_only_where_no_worker_runs(
+    desk: Desk, client_of: ClientOf, victor: Person
+) -> None:
+    page = desk.delete()
+    [form] = [form for form in page.forms if "load" in form.attributes.get("hx-trigger", "")]
+    url = f"/deletions/{desk.deletion().pk}/"
+    viewers = read(client_of(victor).get(url))
+    assert not any("load" in form.attributes.get("hx-trigger", "") for form in viewers.forms)
+
+    worker.record_heartbeat(name="worker", host="here", process_id=1)
+    assert "load delay" not in desk.open(url).html
+    worker.remove_heartbeat(name="worker")
+
+    response = post_htmx(desk.client, form.attributes["hx-post"], form.fields, target="outcome")
+    page = read(response)
+    assert "Deleted and verified" in page.text
+    assert not any("load" in form.attributes.get("hx-trigger", "") for form in page.forms)
+
+
 def test_a_deletions_page_makes_a_bounded_number_of_queries(
     desk: Desk, django_assert_max_num_queries: DjangoAssertNumQueries
 ) -> None:
-    desk.delete()
+    desk.delete_and_verify()
     url = f"/deletions/{desk.deletion().pk}/"
 
     with django_assert_max_num_queries(10):

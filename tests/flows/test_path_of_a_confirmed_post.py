@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from connections.models import Outcome, State
+from connections.operations import worker
 from sandbox import faults
 from sandbox.server import SandboxServer
 from tests.flows.support import Desk, post_htmx
@@ -20,8 +21,8 @@ OURS = tuple(f"{ROOT / folder}/" for folder in ("connections", "orgadmin"))
 DECLARATIONS = ("connections/models/", "connections/core/", "connections/verifier/")
 DECLARING_FILES = {"connections/urls.py", "orgadmin/urls.py", "orgadmin/settings.py"}
 # Today's counts. Lower them with every change that shortens the path.
-MOST_FILES = 45
-MOST_FRAMES = 19
+MOST_FILES = 43
+MOST_FRAMES = 18
 
 
 class Trace:
@@ -78,6 +79,8 @@ def test_a_confirmed_post_passes_few_files_and_frames(desk: Desk, sandbox: Sandb
     assert desk.deletion().state == State.REQUESTED
     form = page.form_to("/execute/")
     typed = form.fields | {"confirmation": form.attributes["data-confirm"]}
+    # Where no worker runs, the page verifies the response itself.
+    worker.record_heartbeat(name="worker", host="here", process_id=1)
 
     with traced() as trace:
         post_htmx(desk.client, form.action, typed, target="outcome")

@@ -75,7 +75,7 @@ def test_the_timeline_runs_from_the_first_sync_to_the_verified_deletion(
 ) -> None:
     sandbox.world.change_connection(connection_id=connection.id, connection_types=("logs",))
     sync_again(payments)
-    assert desk.delete().outcome["data-outcome"] == "deleted"
+    assert desk.delete_and_verify().outcome["data-outcome"] == "deleted"
     told = timeline_in(open_timeline(desk.client, connection))
     assert in_order(
         told,
@@ -280,7 +280,7 @@ def test_a_long_timeline_shows_its_start_and_end_and_folds_the_rest(
 ) -> None:
     monkeypatch.setattr(timeline, "SHOWN_FIRST", 2)
     monkeypatch.setattr(timeline, "SHOWN_LAST", 2)
-    desk.delete()
+    desk.delete_and_verify()
     page = open_timeline(desk.client, connection)
     told = timeline_in(page)
     assert f"Show {len(told) - 4} more" in page.text
