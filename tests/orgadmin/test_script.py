@@ -22,19 +22,22 @@ TOOLS = ("sh", "cat", "cksum", "dirname", "env", "find", "mktemp", "readlink", "
 MANAGE = "import os, sys\nprint(sys.argv[1:], os.getcwd())\n"
 OLDER = '#!/bin/sh\ncase "$*" in *version_info*) exit 1 ;; esac\necho older >&2\nexit 9\n'
 BROKEN_SHIM = "#!/bin/sh\necho 'shim: no such version' >&2\nexit 127\n"
+# A Python whose venv copies one that exists, in a tenth of the time.
+QUICK_PYTHON = """#!/bin/sh
+case $* in
+    '-m venv '*) for last in "$@"; do :; done; rm -rf "$last"; exec '{cp}' -R '{venv}' "$last" ;;
+esac
+exec '{python}' "$@"
+"""
 UV = """#!/bin/sh
 for last in "$@"; do :; done
 exec '{python}' -m venv "$last"
 """
 
 
-def make_checkout(directory: Path, *, has_system_python: bool = False) -> Path:
-    """A directory with the script and empty requirements, with or without the fallback."""
+def make_checkout(directory: Path, *, system_python: Path = Path("/nowhere/python3")) -> Path:
+    """A directory with the script, whose last choice is this Python, and empty requirements."""
     directory.mkdir(parents=True)
-    system_python = directory.parent / "system-python3"
-    if has_system_python:
-        system_python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
-        system_python.chmod(0o755)
     text = SCRIPT.read_text().replace("/usr/bin/python3", str(system_python))
     (directory / "run").write_text(text)
     (directory / "run").chmod(0o755)
@@ -79,12 +82,24 @@ def run(
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkout with a .venv, in a directory with a space in its name."""
     base = tmp_path_factory.mktemp("run")
-    checkout = make_checkout(base / "a check out", has_system_python=True)
+    checkout = make_checkout(base / "a check out", system_python=Path(sys.executable))
     path = make_path(base / "bin", python3=OLDER, python3_13=BROKEN_SHIM)
     done = run(checkout / "run", "install", path=path)
     assert done.returncode == 0, done.stderr
     assert done.stdout == ""
     return checkout
+
+
+@pytest.fixture(scope="module")
+def quick_python(installed: Path) -> Path:
+    """A Python that makes a .venv quickly."""
+    venv = installed.parent / "venv"
+    ignored = shutil.ignore_patterns("installed-*")
+    shutil.copytree(installed / ".venv", venv, symlinks=True, ignore=ignored)
+    program = installed.parent / "quick-python"
+    program.write_text(QUICK_PYTHON.format(cp=shutil.which("cp"), venv=venv, python=sys.executable))
+    program.chmod(0o755)
+    return program
 
 
 @pytest.mark.parametrize("shell", ["sh", "dash", "bash"])
@@ -94,18 +109,21 @@ def test_every_shell_can_parse_it(shell: str) -> None:
     assert subprocess.run([shell, "-n", str(SCRIPT)], check=False).returncode == 0
 
 
-def test_it_uses_the_first_python_that_is_new_enough_and_works(tmp_path: Path) -> None:
+def test_it_uses_the_first_python_that_is_new_enough_and_works(
+    tmp_path: Path, quick_python: Path
+) -> None:
     checkout = make_checkout(tmp_path / "checkout")
-    path = make_path(tmp_path / "bin", python3_14=BROKEN_SHIM, python3=OLDER, python=sys.executable)
+    programs = {"python3_14": BROKEN_SHIM, "python3": OLDER, "python": str(quick_python)}
+    path = make_path(tmp_path / "bin", **programs)
     done = run(checkout / "run", "manage", "hello", path=path)
     assert done.returncode == 0, done.stderr
     assert done.stderr.splitlines()[0] == f"run: creating .venv with {path}/python"
     assert done.stdout.startswith("['hello']")
 
 
-def test_without_such_a_python_it_uses_uv(tmp_path: Path) -> None:
+def test_without_such_a_python_it_uses_uv(tmp_path: Path, quick_python: Path) -> None:
     checkout = make_checkout(tmp_path / "checkout")
-    path = make_path(tmp_path / "bin", python3=OLDER, uv=UV.format(python=sys.executable))
+    path = make_path(tmp_path / "bin", python3=OLDER, uv=UV.format(python=quick_python))
     done = run(checkout / "run", "manage", "hello", path=path)
     assert done.returncode == 0, done.stderr
     assert "run: creating .venv with uv" in done.stderr
@@ -128,8 +146,10 @@ def test_the_second_start_installs_nothing_and_takes_less_than_a_second(installe
     assert done.stderr == ""
 
 
-def test_standard_output_contains_only_what_the_command_wrote(tmp_path: Path) -> None:
-    checkout = make_checkout(tmp_path / "checkout", has_system_python=True)
+def test_standard_output_contains_only_what_the_command_wrote(
+    tmp_path: Path, quick_python: Path
+) -> None:
+    checkout = make_checkout(tmp_path / "checkout", system_python=quick_python)
     path = make_path(tmp_path / "bin")
     done = run(checkout / "run", "manage", "list", "--json", path=path)
     assert "run: installing requirements.txt" in done.stderr
@@ -210,8 +230,8 @@ def test_only_test_and_check_install_development_tools(installed: Path) -> None:
     assert stamp.exists()
 
 
-def test_nothing_starts_when_the_install_fails(tmp_path: Path) -> None:
-    checkout = make_checkout(tmp_path / "checkout", has_system_python=True)
+def test_nothing_starts_when_the_install_fails(tmp_path: Path, quick_python: Path) -> None:
+    checkout = make_checkout(tmp_path / "checkout", system_python=quick_python)
     (checkout / "requirements.txt").write_text("django\n")  # no version, no hash
     done = run(checkout / "run", "manage", "hello", path=make_path(tmp_path / "bin"))
     assert done.returncode == 1
@@ -222,9 +242,9 @@ def test_nothing_starts_when_the_install_fails(tmp_path: Path) -> None:
 
 
 def test_install_recreates_a_venv_without_its_python_and_serve_does_not(
-    tmp_path: Path,
+    tmp_path: Path, quick_python: Path
 ) -> None:
-    checkout = make_checkout(tmp_path / "checkout", has_system_python=True)
+    checkout = make_checkout(tmp_path / "checkout", system_python=quick_python)
     python = checkout / ".venv" / "bin" / "python"
     python.parent.mkdir(parents=True)
     python.symlink_to("/nowhere/python3")
