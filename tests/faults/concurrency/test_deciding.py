@@ -43,7 +43,7 @@ def count_results(results: list[list[dict[str, str]]]) -> list[Counter[str]]:
 def test_of_four_concurrent_approvals_only_the_required_number_counts(
     shared_database: SharedDatabase, bare_sandbox: SandboxServer, policy: str, needed: int
 ) -> None:
-    wanted = add_connections(bare_sandbox.world, orgs=3, each=4)
+    wanted = add_connections(bare_sandbox.world, orgs=2, each=3)
     results = run_concurrently(
         [decision_plan(person, "approve") for person in APPROVERS],
         database=shared_database,
@@ -54,7 +54,7 @@ def test_of_four_concurrent_approvals_only_the_required_number_counts(
     expected = {
         "approved": len(wanted),
         "requested": len(wanted) * (needed - 1),
-        "ConflictError": len(wanted) * (len(APPROVERS) - needed),
+        "OvertakenError": len(wanted) * (len(APPROVERS) - needed),
     }
     assert sum(count_results(results), Counter()) == Counter(expected)
     events = dict(rows_of(shared_database, EVENTS))
@@ -72,7 +72,7 @@ def test_a_concurrent_approval_and_end_leave_one_valid_state(
     act: str,
     outcome: str,
 ) -> None:
-    wanted = add_connections(bare_sandbox.world, orgs=3, each=4)
+    wanted = add_connections(bare_sandbox.world, orgs=2, each=3)
     run_concurrently(
         [decision_plan(APPROVERS[0], "approve"), decision_plan(person, act)],
         database=shared_database,
@@ -116,7 +116,7 @@ def test_a_concurrent_approval_and_break_glass_send_it_once(
 def test_a_connection_that_changes_during_approval_is_never_deleted(
     shared_database: SharedDatabase, bare_sandbox: SandboxServer
 ) -> None:
-    wanted = add_connections(bare_sandbox.world, orgs=2, each=4)
+    wanted = add_connections(bare_sandbox.world, orgs=2, each=2)
     with started_processes(
         [decision_plan(person, "approve") for person in APPROVERS[:2]],
         database=shared_database,

@@ -36,39 +36,40 @@ def received(sandbox: SandboxServer, connections: list[tuple[str, str]]) -> Coun
 def test_equal_requests_from_six_processes_create_one_deletion_and_one_delete_each(
     shared_database: SharedDatabase, bare_sandbox: SandboxServer
 ) -> None:
-    wanted = add_connections(bare_sandbox.world, orgs=4, each=6)
+    wanted = add_connections(bare_sandbox.world, orgs=2, each=4)
     results = run_concurrently(
         plans("ask", wanted, is_same_form=True), database=shared_database, sandbox=bare_sandbox
     )
-    assert Counter(each["answer"] for one in results for each in one) == {"deletion": 144}
+    assert Counter(each["answer"] for one in results for each in one) == {"deletion": 48}
     # Each process got the same deletion.
     assert all(
         [each["id"] for each in one] == [each["id"] for each in results[0]] for one in results
     )
-    assert received(bare_sandbox, wanted) == {1: 24}
+    assert received(bare_sandbox, wanted) == {1: 8}
     rows = rows_of(shared_database, "SELECT state, outcome FROM connections_deletion")
-    assert Counter(rows) == {("settled", "deleted"): 24}
-    assert rows_of(shared_database, "SELECT count(*) FROM connections_attempt") == [(24,)]
+    assert Counter(rows) == {("settled", "deleted"): 8}
+    assert rows_of(shared_database, "SELECT count(*) FROM connections_attempt") == [(8,)]
 
 
 def test_six_people_who_request_the_same_deletions_send_each_once(
     shared_database: SharedDatabase, bare_sandbox: SandboxServer
 ) -> None:
-    wanted = add_connections(bare_sandbox.world, orgs=2, each=6)
+    wanted = add_connections(bare_sandbox.world, orgs=2, each=3)
     results = run_concurrently(
         plans("ask", wanted, is_same_form=False), database=shared_database, sandbox=bare_sandbox
     )
     # Late requests get a message that it is gone; none fails with an error.
     answers = {each["answer"] for one in results for each in one}
-    assert answers <= {"deletion", "ReviewChangedError", "InvalidInputError", "ConflictError"}
-    assert received(bare_sandbox, wanted) == {1: 12}
+    late = {"ReviewChangedError", "InvalidInputError", "ConflictError", "OvertakenError"}
+    assert answers <= {"deletion"} | late
+    assert received(bare_sandbox, wanted) == {1: 6}
     rows = rows_of(
         shared_database,
         "SELECT d.outcome, (SELECT count(*) FROM connections_attempt a"
         " WHERE a.deletion_id = d.id) FROM connections_deletion d",
     )
     kinds = Counter(rows)
-    assert kinds.pop(("deleted", 1)) == 12
+    assert kinds.pop(("deleted", 1)) == 6
     # Requested between the DELETE and its verification: absent in the pre-send check, never sent.
     assert set(kinds) <= {("already_absent", 0)}
 
@@ -77,7 +78,7 @@ def test_six_people_who_request_the_same_deletions_send_each_once(
 def test_forms_sent_by_six_browsers_at_once_send_each_delete_once(
     shared_database: SharedDatabase, bare_sandbox: SandboxServer, is_same_form: bool
 ) -> None:
-    wanted = add_connections(bare_sandbox.world, orgs=2, each=5)
+    wanted = add_connections(bare_sandbox.world, orgs=2, each=2)
     results = run_concurrently(
         plans("visit", wanted, is_same_form=is_same_form),
         database=shared_database,
@@ -86,4 +87,4 @@ def test_forms_sent_by_six_browsers_at_once_send_each_delete_once(
     answers = {each["answer"] for one in results for each in one}
     # 409 and 422 show the current review to those whose form came after the deletion.
     assert answers <= ({"303"} if is_same_form else {"303", "409", "422"})
-    assert received(bare_sandbox, wanted) == {1: 10}
+    assert received(bare_sandbox, wanted) == {1: 4}

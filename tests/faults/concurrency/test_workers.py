@@ -17,7 +17,7 @@ pytestmark = pytest.mark.slow
 def test_six_workers_send_each_waiting_deletion_once(
     shared_database: SharedDatabase, bare_sandbox: SandboxServer, kind: str
 ) -> None:
-    wanted = add_connections(bare_sandbox.world, orgs=5, each=4)
+    wanted = add_connections(bare_sandbox.world, orgs=3, each=3)
     for _, connection_id in wanted:
         bare_sandbox.world.set_fault(
             fault=rate_limited(reset="1"), connection_id=connection_id, times=1

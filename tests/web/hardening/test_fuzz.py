@@ -26,7 +26,7 @@ __all__ = ["addresses"]
 
 pytestmark = [pytest.mark.django_db, pytest.mark.slow]
 
-REQUESTS = int(os.environ.get("FUZZ_REQUESTS", "12"))
+REQUESTS = int(os.environ.get("FUZZ_REQUESTS", "6"))
 SEED = int(os.environ.get("FUZZ_SEED", "20261125"))
 
 MARKUP = "\"'><script>alert(1)</script>"
