@@ -18,12 +18,29 @@ from connections.models import Person, Role
 from sandbox.server import SandboxServer
 from tests.support.append_only import _let_tests_empty_tables
 from tests.support.clock import SettableClock
+from tests.support.databases import (
+    migrated_directory,
+    postgresql_template,
+    postgresql_url,
+    shared_database,
+    sqlite_template,
+)
 from tests.support.fault_table import pytest_terminal_summary
 from tests.support.lock_order import _lock_order
 from tests.support.people import make_person
 from tests.support.sandbox import sandbox as bare_sandbox
 
-__all__ = ["_let_tests_empty_tables", "_lock_order", "bare_sandbox", "pytest_terminal_summary"]
+__all__ = [
+    "_let_tests_empty_tables",
+    "_lock_order",
+    "bare_sandbox",
+    "migrated_directory",
+    "postgresql_template",
+    "postgresql_url",
+    "pytest_terminal_summary",
+    "shared_database",
+    "sqlite_template",
+]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -16,6 +16,8 @@ from connections.crypto.encryption import new_key_ring_text
 from tests.support.databases import SharedDatabase, _administer, _url_of
 from tests.support.processes import manage
 
+pytestmark = pytest.mark.database
+
 OPERATIONS = Path(__file__).parents[2] / "docs/OPERATIONS.md"
 
 

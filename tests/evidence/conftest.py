@@ -1,4 +1,4 @@
-"""A deletion history, a bundle made of it, and migrated databases to copy."""
+"""A deletion history and a bundle made of it."""
 
 from dataclasses import replace
 
@@ -9,9 +9,6 @@ from connections.audit.signing_key import load_signing_key
 from connections.models import Checkpoint, Person
 from sandbox.server import SandboxServer
 from tests.evidence.support import Made, create_history, make, rotate
-from tests.support.databases import postgresql_template, postgresql_url, sqlite_template
-
-__all__ = ["postgresql_template", "postgresql_url", "sqlite_template"]
 
 _MADE: list[Made] = []
 

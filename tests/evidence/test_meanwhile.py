@@ -5,16 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.support.databases import (
-    SharedDatabase,
-    postgresql_template,
-    postgresql_url,
-    shared_database,
-    sqlite_template,
-)
+from tests.support.databases import SharedDatabase
 from tests.support.processes import PATIENCE, ROOT
-
-__all__ = ["postgresql_template", "postgresql_url", "shared_database", "sqlite_template"]
 
 
 def test_writers_do_not_wait_and_concurrent_events_are_not_in_the_bundle(

@@ -29,12 +29,12 @@ from connections.models import Person
 from connections.people import erasure
 from connections.verifier import verify
 from tests.evidence.copies import EVENTS, ROTATED, SEEN, Copy, build, copied
-from tests.support.databases import _administer, _url_of
+from tests.support.databases import KINDS, _administer, _url_of
 
 NOTHING = (None, None, None)
 
 
-@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+@pytest.fixture(scope="module", params=KINDS)
 def original(
     request: pytest.FixtureRequest,
     tmp_path_factory: pytest.TempPathFactory,

@@ -1,17 +1,8 @@
-"""Databases that real processes share, and rows for the table of faults."""
+"""Rows for the table of faults."""
 
 from collections.abc import Callable
 
 import pytest
-
-from tests.support.databases import (
-    postgresql_template,
-    postgresql_url,
-    shared_database,
-    sqlite_template,
-)
-
-__all__ = ["postgresql_template", "postgresql_url", "shared_database", "sqlite_template"]
 
 Tally = Callable[..., None]
 

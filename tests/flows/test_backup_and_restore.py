@@ -20,12 +20,14 @@ def run_json(*arguments: str, env: Mapping[str, str]) -> tuple[int, dict[str, An
 
 
 @pytest.fixture
-def lost_installation(tmp_path: Path, bare_sandbox: SandboxServer) -> dict[str, str]:
+def lost_installation(
+    tmp_path: Path, sqlite_template: Path, bare_sandbox: SandboxServer
+) -> dict[str, str]:
     """A service with one credential, backed up to `backup`, its key ring copied to `safe`."""
     env = clean_environment(
         data_dir=tmp_path / "lost", ORGADMIN_EXTRA_SITES=bare_sandbox.extra_sites_setting()
     )
-    assert manage("migrate", "--verbosity=0", env=env).returncode == 0
+    shutil.copytree(sqlite_template.parent, tmp_path / "lost")
     pair = key_pair_of(bare_sandbox.world, "Payments US")
     for name, key in (("api", pair.api_key), ("application", pair.application_key)):
         (tmp_path / name).write_text(key)

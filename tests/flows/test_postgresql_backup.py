@@ -1,6 +1,5 @@
 """Runs the PostgreSQL backup commands from docs/OPERATIONS.md."""
 
-import os
 import re
 import shlex
 import subprocess
@@ -12,6 +11,8 @@ import pytest
 
 from tests.support.postgres import find_programs, throw_away_postgresql
 from tests.support.processes import ROOT, clean_environment, manage
+
+pytestmark = pytest.mark.database
 
 STORE = """
 from connections.models.sessions import SessionStore
@@ -29,9 +30,8 @@ Credential.objects.get().open_keys().api_key.reveal()
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    if find_programs() is None and os.environ.get("CI") != "true":
-        pytest.skip("PostgreSQL is not installed")
+def server(postgresql_url: str) -> Iterator[str]:
+    """A separate server, because the commands replace a database."""
     with throw_away_postgresql() as url:
         yield url
 

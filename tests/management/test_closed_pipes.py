@@ -11,10 +11,9 @@ from tests.support.processes import PATIENCE, ROOT, clean_environment, manage
 
 
 @pytest.fixture
-def env(tmp_path: Path) -> dict[str, str]:
+def env(migrated_directory: Path) -> dict[str, str]:
     """An installation whose audit log holds one event."""
-    env = clean_environment(data_dir=tmp_path)
-    assert manage("migrate", "--verbosity=0", env=env).returncode == 0
+    env = clean_environment(data_dir=migrated_directory)
     add = ("add_person", "--username", "ada", "--email", "ada@example.com")
     assert manage(*add, env=env).returncode == 0
     return env

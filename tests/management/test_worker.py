@@ -18,7 +18,7 @@ from connections.operations import due, worker
 from connections.operations.worker import Worker
 from sandbox.server import SandboxServer
 from tests.credentials.support import added
-from tests.support.processes import ROOT, Running, clean_environment, manage
+from tests.support.processes import ROOT, Running, clean_environment
 
 
 @pytest.fixture
@@ -97,9 +97,8 @@ def test_it_sleeps_at_most_three_seconds() -> None:
     assert worker.seconds_until_due() == worker.MAX_SLEEP
 
 
-def test_a_signal_wakes_and_stops_it(tmp_path: Path) -> None:
-    env = clean_environment(data_dir=tmp_path)
-    assert manage("migrate", "--verbosity=0", env=env).returncode == 0
+def test_a_signal_wakes_and_stops_it(migrated_directory: Path) -> None:
+    env = clean_environment(data_dir=migrated_directory)
     with Running([sys.executable, str(ROOT / "manage.py"), "worker"], env=env) as process:
         process.wait_for_line("Worker started")
         assert process.end() == 0

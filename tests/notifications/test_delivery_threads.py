@@ -15,10 +15,8 @@ from tests.support.processes import ROOT, Running, clean_environment, manage
 
 
 @pytest.fixture
-def env(tmp_path: Path) -> dict[str, str]:
-    environment = clean_environment(data_dir=tmp_path)
-    assert manage("migrate", "--verbosity=0", env=environment).returncode == 0
-    return dict(environment)
+def env(migrated_directory: Path) -> dict[str, str]:
+    return clean_environment(data_dir=migrated_directory)
 
 
 def test_a_worker_signs_a_checkpoint_and_delivers_it_to_the_webhook_and_the_file(

@@ -77,10 +77,9 @@ def test_too_little_free_space_is_not_ready(
     assert bool(errors_about_the_database()) == (expected[0] == 503)
 
 
-def test_doctor_reports_a_full_disk(tmp_path: Path) -> None:
-    env = clean_environment(data_dir=tmp_path)
-    assert manage("migrate", "--verbosity=0", env=env).returncode == 0
-    with grown_log(tmp_path / "orgadmin.sqlite3"):
+def test_doctor_reports_a_full_disk(migrated_directory: Path) -> None:
+    env = clean_environment(data_dir=migrated_directory)
+    with grown_log(migrated_directory / "orgadmin.sqlite3"):
         done = manage_hindered(no_space, "doctor", "--json", env=env)
     errors = [f for f in json.loads(done.stdout)["findings"] if f["level"] == "error"]
     assert [(f["check"], f["message"]) for f in errors] == [
@@ -89,10 +88,10 @@ def test_doctor_reports_a_full_disk(tmp_path: Path) -> None:
     assert done.returncode == 1
 
 
-def test_a_busy_database_counts_as_writable(tmp_path: Path) -> None:
-    env = clean_environment(data_dir=tmp_path)
-    assert manage("migrate", "--verbosity=0", env=env).returncode == 0
-    with closing(sqlite3.connect(tmp_path / "orgadmin.sqlite3", isolation_level=None)) as writer:
+def test_a_busy_database_counts_as_writable(migrated_directory: Path) -> None:
+    env = clean_environment(data_dir=migrated_directory)
+    database = migrated_directory / "orgadmin.sqlite3"
+    with closing(sqlite3.connect(database, isolation_level=None)) as writer:
         writer.execute("BEGIN IMMEDIATE")
         done = manage("doctor", "--json", env=env)
     assert done.returncode == 0

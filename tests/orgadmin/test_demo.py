@@ -184,9 +184,8 @@ def seed(env: dict[str, str]) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_it_does_not_seed_a_database_that_contains_a_person(tmp_path: Path) -> None:
-    env = clean_environment(data_dir=tmp_path, ORGADMIN_DEMO="1")
-    manage("migrate", "--verbosity=0", env=env)
+def test_it_does_not_seed_a_database_that_contains_a_person(migrated_directory: Path) -> None:
+    env = clean_environment(data_dir=migrated_directory, ORGADMIN_DEMO="1")
     add = ("add_person", "--username=ada", "--email=ada@example.com")
     assert manage(*add, env=env).returncode == 0
     done = seed(env)
@@ -200,17 +199,10 @@ def test_it_does_not_seed_outside_the_demo(tmp_path: Path) -> None:
     assert "only for ./run demo" in done.stderr
 
 
-def test_ctrl_c_stops_everything_and_leaves_nothing_behind(tmp_path: Path) -> None:
-    env = clean_environment(
-        data_dir=tmp_path / "other",
-        PORT=str(free_port()),
-        TMPDIR=str(tmp_path),
-        PYTHONPATH=str(ROOT),
-    )
-    with Running([sys.executable, "-m", "orgadmin.demo"], env=env) as process:
-        process.wait_for_line("Press Ctrl-C to stop")
-        children = process.children()
-        assert len(children) == 2
-        assert process.end(signal.SIGINT) == 0
-    assert list(tmp_path.iterdir()) == []
+def test_ctrl_c_stops_everything_and_leaves_nothing_behind(demo: Demo) -> None:
+    # The last test: it ends the demo of all others.
+    children = demo.process.children()
+    assert len(children) == 2
+    assert demo.process.end(signal.SIGINT) == 0
+    assert list(demo.data_dir.parent.iterdir()) == []
     assert not any(is_alive(child) for child in children)

@@ -8,9 +8,8 @@ from pathlib import Path
 from tests.support.processes import ROOT, Running, clean_environment, free_port, get, manage
 
 
-def test_runserver_shows_styled_pages_with_debug_off(tmp_path: Path) -> None:
-    env = clean_environment(data_dir=tmp_path)
-    assert manage("migrate", env=env).returncode == 0
+def test_runserver_shows_styled_pages_with_debug_off(migrated_directory: Path) -> None:
+    env = clean_environment(data_dir=migrated_directory)
     port = free_port()
     command = [sys.executable, str(ROOT / "manage.py"), "runserver", "--noreload", str(port)]
     with Running(command, env=env):

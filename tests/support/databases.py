@@ -1,4 +1,4 @@
-"""A migrated database that real processes share, on SQLite and on PostgreSQL."""
+"""A migrated database that real processes share: SQLite, or PostgreSQL when the tests run on it."""
 
 import os
 import shutil
@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -13,8 +14,14 @@ from psycopg import sql
 
 from connections.core.private_files import create_private_text
 from connections.crypto.encryption import new_key_ring_text
-from tests.support.postgres import find_programs, throw_away_postgresql
 from tests.support.processes import clean_environment, manage
+
+# The kind of database in this run, for fixtures: PostgreSQL with `./run test -m database`.
+KINDS: list[Any] = (
+    [pytest.param("postgresql", marks=pytest.mark.database)]
+    if "ORGADMIN_TEST_DATABASE_URL" in os.environ
+    else ["sqlite"]
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,23 +43,27 @@ class SharedDatabase:
 
 @pytest.fixture(scope="session")
 def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A migrated SQLite file, to be copied."""
+    """A migrated SQLite file in a data directory, to be copied."""
     path = tmp_path_factory.mktemp("template") / "orgadmin.sqlite3"
-    _migrate(url=f"sqlite:///{path}", data_dir=path.parent)
+    done = manage("migrate", "--verbosity=0", env=clean_environment(data_dir=path.parent))
+    assert done.returncode == 0, done.stderr
     return path
 
 
+@pytest.fixture
+def migrated_directory(tmp_path: Path, sqlite_template: Path) -> Path:
+    """The test's directory, as the data directory after `migrate`."""
+    shutil.copytree(sqlite_template.parent, tmp_path, dirs_exist_ok=True)
+    return tmp_path
+
+
 @pytest.fixture(scope="session")
-def postgresql_url() -> Iterator[str]:
-    """A PostgreSQL server: the one the tests run on, else a throw-away one."""
-    given = os.environ.get("ORGADMIN_TEST_DATABASE_URL")
-    if given:
-        yield given
-        return
-    if find_programs() is None and os.environ.get("CI") != "true":
-        pytest.skip("no PostgreSQL server is installed")
-    with throw_away_postgresql() as url:
-        yield url
+def postgresql_url() -> str:
+    """The PostgreSQL server that the tests run on; a test on SQLite is skipped."""
+    url = os.environ.get("ORGADMIN_TEST_DATABASE_URL")
+    if url is None:
+        pytest.skip("ORGADMIN_TEST_DATABASE_URL isn't set")
+    return url
 
 
 @pytest.fixture(scope="session")
@@ -68,13 +79,12 @@ def postgresql_template(
     _administer(postgresql_url, "DROP DATABASE {name}", name=name)
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=KINDS)
 def shared_database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SharedDatabase]:
-    """A separate migrated, empty database for this test, one of each kind."""
+    """A separate migrated, empty database for this test."""
     create_private_text(tmp_path / "keyring.json", new_key_ring_text())
     if request.param == "sqlite":
-        path = tmp_path / "orgadmin.sqlite3"
-        shutil.copyfile(request.getfixturevalue("sqlite_template"), path)
+        path = request.getfixturevalue("migrated_directory") / "orgadmin.sqlite3"
         yield SharedDatabase(url=f"sqlite:///{path}", data_dir=tmp_path)
         return
     server = request.getfixturevalue("postgresql_url")

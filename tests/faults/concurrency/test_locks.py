@@ -60,7 +60,8 @@ def hang(sandbox: SandboxServer) -> None:
         sandbox.world.set_fault(fault=fault, operation=operation)
 
 
-@pytest.mark.parametrize("shared_database", ["postgresql"], indirect=True)
+@pytest.mark.database
+@pytest.mark.usefixtures("postgresql_url")
 def test_no_transaction_is_idle_and_no_lock_is_held_while_datadog_hangs(
     shared_database: SharedDatabase, bare_sandbox: SandboxServer
 ) -> None:

@@ -15,8 +15,8 @@ from sandbox.faults import delayed
 from tests.faults.conftest import Tally
 from tests.faults.crashes.stack import Browser, Stack, address_of, stack_on
 from tests.flows.support import HTMX, Page
-from tests.support.databases import SharedDatabase
-from tests.support.postgres import find_programs, stopped, throw_away_postgresql
+from tests.support.databases import KINDS, SharedDatabase
+from tests.support.postgres import stopped, throw_away_postgresql
 from tests.support.processes import manage, until
 from tests.support.rows import rows_of
 
@@ -41,19 +41,16 @@ def locked(url: str) -> Iterator[None]:
 
 
 @pytest.fixture
-def sqlite(tmp_path: Path, sqlite_template: Path) -> SharedDatabase:
+def sqlite(migrated_directory: Path) -> SharedDatabase:
     """A separate database for this test."""
-    create_private_text(tmp_path / "keyring.json", new_key_ring_text())
-    path = tmp_path / "orgadmin.sqlite3"
-    path.write_bytes(sqlite_template.read_bytes())
-    return SharedDatabase(url=f"sqlite:///{path}", data_dir=tmp_path)
+    create_private_text(migrated_directory / "keyring.json", new_key_ring_text())
+    path = migrated_directory / "orgadmin.sqlite3"
+    return SharedDatabase(url=f"sqlite:///{path}", data_dir=migrated_directory)
 
 
 @pytest.fixture
-def postgresql(tmp_path: Path) -> Iterator[SharedDatabase]:
+def postgresql(tmp_path: Path, postgresql_url: str) -> Iterator[SharedDatabase]:
     """A separate server for this test, which it can stop."""
-    if find_programs() is None:
-        pytest.skip("no PostgreSQL server is installed")
     create_private_text(tmp_path / "keyring.json", new_key_ring_text())
     with throw_away_postgresql() as url:
         database = SharedDatabase(url=url, data_dir=tmp_path)
@@ -62,9 +59,9 @@ def postgresql(tmp_path: Path) -> Iterator[SharedDatabase]:
         yield database
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=KINDS)
 def database(request: pytest.FixtureRequest) -> SharedDatabase:
-    """A database that can be made unavailable, one of each kind."""
+    """A database that can be made unavailable."""
     database: SharedDatabase = request.getfixturevalue(request.param)
     return database
 
@@ -158,6 +155,7 @@ def test_a_response_that_a_worker_could_not_record_is_recorded_at_the_next_start
         assert spool_of(stack) == []
 
 
+@pytest.mark.database
 def test_a_database_connection_cut_while_sending_is_reopened_and_nothing_is_kept(
     postgresql: SharedDatabase,
 ) -> None:
