@@ -25,6 +25,7 @@ from connections.web.audit import views as audit_views
 from connections.web.credentials import views as credential_views
 from connections.web.deletions import history_views, review_views
 from connections.web.deletions import views as deletion_views
+from connections.web.inventory import org_views
 from connections.web.inventory import views as inventory_views
 from connections.web.notifications import views as notification_views
 from connections.web.overview import views as overview_views
@@ -167,6 +168,12 @@ urlpatterns = [
     ),
     # Org connections
     page("connections/", inventory_views.org_connection_list, name="org-connection-list", who=SEE),
+    page(
+        "connections/between/",
+        inventory_views.org_connection_between,
+        name="org-connection-between",
+        who=SEE,
+    ),
     action(
         "connections/refresh/",
         inventory_views.org_connection_refresh,
@@ -198,6 +205,9 @@ urlpatterns = [
         who=UNPROTECT,
         reauthenticate=True,
     ),
+    # Orgs
+    page("orgs/", org_views.org_list, name="org-list", who=SEE),
+    page("orgs/<site:site>/<uuid:org_id>/", org_views.org_detail, name="org-detail", who=SEE),
     # Deletions
     page("deletions/", history_views.deletion_list, name="deletion-list", who=SEE),
     page("deletions/export/", history_views.deletion_export, name="deletion-export", who=EXPORT),

@@ -8,13 +8,14 @@ the worker, which can read the key ring.
 
 from uuid import UUID
 
-from django.db.models import Model, QuerySet
+from django.db.models import Exists, Model, OuterRef, QuerySet
 
 from connections.access.actor import Actor
 from connections.access.permissions import visibility_of
 from connections.models import (
     Credential,
     Deletion,
+    Org,
     OrgConnectionKey,
     OrgConnectionSnapshot,
     Protection,
@@ -52,6 +53,27 @@ def visible_by_credential(rows: QuerySet[Deletion], *, actor: Actor) -> list[Que
 def is_visible(deletion: Deletion, *, actor: Actor) -> bool:
     """Whether the actor can see this deletion."""
     return deletion.credential_id not in visibility_of(actor).hidden
+
+
+def visible_orgs(*, actor: Actor) -> QuerySet[Org]:
+    """The orgs that the actor knows of from a credential that they can see.
+
+    An org is known as the credential's own, as a side of a connection that it listed, or from its
+    list of managed orgs.
+    """
+    hidden = visibility_of(actor).hidden
+    if not hidden:
+        return Org.objects.all()
+    here, org_id = {"site": OuterRef("site")}, OuterRef("org_id")
+    own = Credential.objects.filter(**here, org_id=org_id).exclude(pk__in=hidden)
+    listed = OrgConnectionSnapshot.objects.filter(**here).exclude(credential__in=hidden)
+    managing = Org.managed_by.through.objects.filter(org=OuterRef("pk"))
+    return Org.objects.filter(
+        Exists(own)
+        | Exists(listed.filter(source_org_id=org_id))
+        | Exists(listed.filter(sink_org_id=org_id))
+        | Exists(managing.exclude(credential__in=hidden))
+    )
 
 
 def hidden_connections(keys: list[OrgConnectionKey], *, actor: Actor) -> set[OrgConnectionKey]:

@@ -22,6 +22,7 @@ from connections.models import (
     Credential,
     Deletion,
     EventCode,
+    Org,
     OrgConnectionKey,
     Person,
     references_in,
@@ -30,7 +31,7 @@ from connections.models import (
 from connections.verifier import verify
 
 # What an event is about. For an org connection the event has its id; its site is in the details.
-type Subject = Deletion | Credential | Person | OrgConnectionKey
+type Subject = Deletion | Credential | Person | Org | OrgConnectionKey
 
 # Each closes a deletion; a checkpoint follows at once.
 SETTLING_CODES = frozenset(
@@ -194,6 +195,8 @@ def reference(subject: Subject) -> dict[str, str]:
     """The type and id by which an event refers to its subject."""
     if isinstance(subject, OrgConnectionKey):
         return {"id": str(subject.connection_id), "type": "org_connection"}
+    if isinstance(subject, Org):
+        return {"id": subject.org_id, "type": "org"}
     return {"id": str(subject.pk), "type": type(subject).__name__.lower()}
 
 

@@ -19,6 +19,7 @@ from connections.audit.personal_data import Sentence
 from connections.models import (
     Credential,
     Deletion,
+    Org,
     OrgConnectionKey,
     OrgConnectionSnapshot,
 )
@@ -76,6 +77,14 @@ def require_visible_connection(key: OrgConnectionKey, *, actor: Actor) -> None:
         raise_not_visible(actor=actor, subject=key)
 
 
+def raise_org_not_found(*, actor: Actor, site: str, org_id: str) -> NoReturn:
+    """Raise Http404 for an org that the actor doesn't know of, and record it if it exists."""
+    hidden_org = Org.objects.filter(site=site, org_id=org_id).first()
+    if hidden_org:
+        raise_not_visible(actor=actor, subject=hidden_org)
+    raise Http404("Nothing has this ID.")
+
+
 def raise_not_visible(*, actor: Actor, subject: audit.Subject) -> NoReturn:
     """Record that the actor requested something hidden, and raise NotVisibleError."""
     record_refusal(actor=actor, subject=subject)
@@ -103,7 +112,7 @@ def record_refusal(*, actor: Actor, subject: audit.Subject) -> None:
             actor=personal_data.name_of(actor),
             what=what,
         ),
-        details={"site": subject.site} if isinstance(subject, OrgConnectionKey) else {},
+        details={"site": subject.site} if isinstance(subject, OrgConnectionKey | Org) else {},
     )
 
 

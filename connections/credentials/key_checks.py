@@ -26,6 +26,11 @@ from connections.datadog.client import DatadogClient
 from connections.datadog.payloads import KeyOwner
 from connections.datadog.responses import DatadogError
 from connections.inventory import sync
+from connections.inventory.managed_orgs import (
+    ManagedOrgs,
+    fetch_managed_orgs,
+    store_managed_orgs,
+)
 from connections.inventory.sync import PARALLEL_SYNCS, SyncResult
 from connections.models import ApprovalPolicy, Credential
 from connections.models.credentials import ENVELOPE_FIELDS, LAST_FOUR_FIELDS
@@ -84,12 +89,13 @@ class KeyReport:
     """All results of one verification.
 
     `identity` is the owner of the keys, if Datadog named one. `fetched` is the sync or why it
-    failed; None when no request was made.
+    failed; None when no request was made. `managed_orgs` are None unless the sync is complete.
     """
 
     results: tuple[KeyCheckResult, ...]
     identity: KeyOwner | None = None
     fetched: SyncResult | None = None
+    managed_orgs: ManagedOrgs | None = None
 
     @property
     def failure(self) -> KeyCheckResult | None:
@@ -139,16 +145,26 @@ def run_key_checks(
     if org_id and identity.org.id != org_id:
         results.append(_wrong_org(identity, org_id=org_id, org_name=org_name))
         fetched = SyncResult(cause=Cause.ANOTHER_ORG, http_status=200, identity=identity)
-    else:
-        fetched = sync.fetch_connections(
+        return KeyReport(results=_with_skipped_checks(results), identity=identity, fetched=fetched)
+    fetched = sync.fetch_connections(
+        client=client, org_id=identity.org.id, deadline_seconds=_seconds_left(deadline)
+    )
+    results += [
+        _passed(check, f"{texts.belong} to {_describe_owner(identity)}."),
+        _permissions_result(identity, texts=texts),
+        _listing_result(fetched, site=site, texts=texts),
+    ]
+    managed_orgs = None
+    if fetched.is_complete:
+        managed_orgs = fetch_managed_orgs(
             client=client, org_id=identity.org.id, deadline_seconds=_seconds_left(deadline)
         )
-        results += [
-            _passed(check, f"{texts.belong} to {_describe_owner(identity)}."),
-            _permissions_result(identity, texts=texts),
-            _listing_result(fetched, site=site, texts=texts),
-        ]
-    return KeyReport(results=_with_skipped_checks(results), identity=identity, fetched=fetched)
+    return KeyReport(
+        results=_with_skipped_checks(results),
+        identity=identity,
+        fetched=fetched,
+        managed_orgs=managed_orgs,
+    )
 
 
 def _seconds_left(deadline: float) -> float:
@@ -375,6 +391,8 @@ def store_report(
             started_at=started_at,
             actor=actor,
         )
+    if report.managed_orgs:
+        store_managed_orgs(credential=credential, found=report.managed_orgs)
     if replacement:
         _record_rotation(old=credential, new=replacement, actor=actor)
     _record_report(credential=credential, report=report, actor=actor)

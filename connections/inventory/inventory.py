@@ -9,8 +9,9 @@ from itertools import batched
 from typing import Any, NamedTuple
 from uuid import UUID
 
+from django.core.exceptions import EmptyResultSet
 from django.db import connection
-from django.db.models import Max, UUIDField
+from django.db.models import Q, QuerySet, UUIDField
 
 from connections.access import permissions, visibility
 from connections.access.actor import Actor
@@ -28,6 +29,7 @@ from connections.models import (
 )
 
 ROWS_PER_QUERY = 500
+ALL = Q()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +43,9 @@ class InventoryFilter:
     text: str = ""
     # "yes" or "no".
     protected: str = ""
+    # Words of the org's name or ID.
+    source: str = ""
+    destination: str = ""
 
     def matches(self, listed: "ListedConnection", *, is_protected: bool) -> bool:
         """Whether a connection matches every field."""
@@ -50,6 +55,8 @@ class InventoryFilter:
             and (not self.connection_type or self.connection_type in listed.types)
             and self.protected in {"", "yes" if is_protected else "no"}
             and (not self.text or listed.contains(self.text))
+            and (not self.source or listed.source_org.matches(self.source))
+            and (not self.destination or listed.sink_org.matches(self.destination))
         )
 
 
@@ -64,6 +71,10 @@ class KnownOrg(NamedTuple):
     def key(self) -> str:
         """The org in filters and addresses: "<site>/<org id>"."""
         return f"{self.site}/{self.org_id}"
+
+    def matches(self, text: str) -> bool:
+        """Whether each word of the text is in the name or the ID."""
+        return _has_words(f"{self.name}\n{self.org_id}", text)
 
 
 class ListedConnection(NamedTuple):
@@ -104,8 +115,13 @@ class ListedConnection(NamedTuple):
     def contains(self, text: str) -> bool:
         """Whether each word of the text is in a name, the ID or a data type."""
         names = (self.source_org_name, self.sink_org_name, self.creator_name)
-        searched = "\n".join((*names, str(self.connection_id), *self.types)).casefold()
-        return all(word in searched for word in text.casefold().split())
+        return _has_words("\n".join((*names, str(self.connection_id), *self.types)), text)
+
+
+def _has_words(searched: str, text: str) -> bool:
+    """Whether each word of the text is in what is searched, whatever its case."""
+    folded = searched.casefold()
+    return all(word in folded for word in text.casefold().split())
 
 
 def _by_source(listed: ListedConnection) -> tuple[str, str, str, str]:
@@ -204,10 +220,13 @@ class Inventory:
                 )
 
 
-def build_inventory(*, actor: Actor, filters: InventoryFilter, sort: str = "source") -> Inventory:
+def build_inventory(
+    *, actor: Actor, filters: InventoryFilter, sort: str = "source", within: Q = ALL
+) -> Inventory:
     """The inventory from the newest stored snapshots; no request. Raises PermissionDenied.
 
-    `sort` is one of SORT_KEYS, after "-" for the opposite order.
+    `sort` is one of SORT_KEYS, after "-" for the opposite order. Only snapshots `within` are read:
+    its total and its choices are of those.
     """
     permissions.require(permissions.can_see(actor), "see org connections")
     now = clock.now()
@@ -216,7 +235,7 @@ def build_inventory(*, actor: Actor, filters: InventoryFilter, sort: str = "sour
     for listing in newest.values():
         listing.credential = in_use[listing.credential_id]
     active = visibility.visible_protections(protections.active_protections(), actor=actor)
-    connections = _listed_connections(in_use)
+    connections = _listed_connections(in_use, within=within)
     protected = {(key.site, _as_stored(key.connection_id)): each for key, each in active.items()}
     matches = [
         each
@@ -251,11 +270,23 @@ def _as_stored(value: UUID) -> Any:
     return UUIDField().get_db_prep_value(value, connection)
 
 
+def fetch_stored(rows: QuerySet[Any, Any]) -> list[tuple[Any, ...]]:
+    """The rows of a `values_list`, each value as the database driver returns it."""
+    try:
+        query = rows.query.sql_with_params()
+    except EmptyResultSet:
+        return []
+    with connection.cursor() as cursor:
+        cursor.execute(*query)
+        found: list[tuple[Any, ...]] = cursor.fetchall()
+    return found
+
+
 def _listed_connections(
-    in_use: dict[UUID, Credential],
+    in_use: dict[UUID, Credential], *, within: Q
 ) -> dict[tuple[str, Any], ListedConnection]:
     """Every listed connection by site and stored ID, as its newest snapshot shows it."""
-    current = OrgConnectionSnapshot.objects.filter(is_current=True, credential__in=in_use)
+    current = OrgConnectionSnapshot.objects.filter(within, is_current=True, credential__in=in_use)
     # The newest snapshot first: an org may have been renamed between two of them.
     newest_first = current.order_by("-last_seen_at", "-id").values_list(
         "id",
@@ -271,13 +302,8 @@ def _listed_connections(
         "credential_id",
     )
     found: dict[tuple[str, Any], ListedConnection] = {}
-    if not in_use:
-        return found
-    with connection.cursor() as cursor:
-        cursor.execute(*newest_first.query.sql_with_params())
-        rows = cursor.fetchall()
     parse_types = cache(json.loads)
-    for *values, types, created_at, creator, credential in rows:
+    for *values, types, created_at, creator, credential in fetch_stored(newest_first):
         _, site, stored_id, *_ = values
         if known := found.get((site, stored_id)):
             known.credential_ids.append(credential)
@@ -334,19 +360,3 @@ def find_open_deletions(
     return {
         OrgConnectionKey(site=each.site, connection_id=each.connection_id): each for each in found
     }
-
-
-def list_known_orgs(*, actor: Actor) -> list[KnownOrg]:
-    """Every org that was ever on a side of a visible connection, with its newest name, by name."""
-    snapshots = visibility.visible(OrgConnectionSnapshot.objects.order_by(), actor=actor)
-    sources, sinks = (
-        snapshots.values_list("site", f"{side}_org_id", f"{side}_org_name").annotate(
-            seen_at=Max("last_seen_at")
-        )
-        for side in ("source", "sink")
-    )
-    # A later name replaces an earlier one.
-    newest = {
-        (site, org_id): name for site, org_id, name, _ in sources.union(sinks).order_by("seen_at")
-    }
-    return _sorted_orgs(newest)

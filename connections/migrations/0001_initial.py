@@ -250,6 +250,8 @@ class Migration(migrations.Migration):
                 verification=JSONField(default=list),
                 last_used_at=DateTimeField(null=True),
                 last_error=JSONField(null=True),
+                managed_orgs_read_at=DateTimeField(null=True),
+                managed_orgs_error=JSONField(null=True),
                 created_at=DateTimeField(),
                 created_by_name=CharField(max_length=200),
                 retired_at=DateTimeField(null=True),
@@ -352,6 +354,17 @@ class Migration(migrations.Migration):
                     Index(fields=["site", "connection_id", "-last_seen_at"], name="snapshot_of"),
                     Index(fields=["site", "source_org_id", "sink_org_id"], name="snapshot_of_orgs"),
                     Index(fields=["site", "sink_org_id"], name="snapshot_of_sink"),
+                    Index(
+                        condition=Q(is_current=True),
+                        fields=[
+                            "site",
+                            "source_org_id",
+                            "sink_org_id",
+                            "connection_id",
+                            "credential",
+                        ],
+                        name="current_pairs_of_orgs",
+                    ),
                 ],
                 "constraints": [
                     UniqueConstraint(
@@ -726,6 +739,7 @@ class Migration(migrations.Migration):
                 name=CharField(blank=True, max_length=1000),
                 first_seen_at=DateTimeField(),
                 established_at=DateTimeField(),
+                managed_by=ManyToManyField(related_name="managed_orgs", to="connections.credential"),
             ),
             options={
                 "ordering": ("name", "site", "org_id"),
@@ -821,6 +835,7 @@ class Migration(migrations.Migration):
                     Index(fields=["kind", "number"], name="changes_by_kind"),
                     Index(fields=["site", "number"], name="changes_by_site"),
                     Index(fields=["connection_id", "number"], name="changes_of_connection"),
+                    Index(fields=["site", "detected_at", "connection_id"], name="changes_recent"),
                     Index(fields=["source_org_id", "number"], name="changes_by_source"),
                     Index(fields=["sink_org_id", "number"], name="changes_by_sink"),
                     Index(

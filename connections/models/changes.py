@@ -6,12 +6,13 @@ from django.conf import settings
 from django.db import models
 from django.db.models import Q
 
+from connections.models.credentials import Credential
 from connections.models.deletions import Deletion
 from connections.models.org_connections import OrgConnectionKey
 
 
 class Org(models.Model):
-    """One Datadog org: a credential's own, or a side of a connection that a sync listed."""
+    """One Datadog org: a credential's own, a side of a listed connection, or a managed org."""
 
     site = models.CharField(max_length=100)
     org_id = models.CharField(max_length=64)
@@ -20,6 +21,8 @@ class Org(models.Model):
     first_seen_at = models.DateTimeField()
     # When the sync that established the name finished.
     established_at = models.DateTimeField()
+    # The credentials whose list of managed orgs names it.
+    managed_by = models.ManyToManyField(Credential, related_name="managed_orgs")
 
     class Meta:
         ordering = ("name", "site", "org_id")
@@ -146,6 +149,8 @@ class Change(models.Model):
             models.Index(fields=["kind", "number"], name="changes_by_kind"),
             models.Index(fields=["site", "number"], name="changes_by_site"),
             models.Index(fields=["connection_id", "number"], name="changes_of_connection"),
+            # The connections of a site that changed recently.
+            models.Index(fields=["site", "detected_at", "connection_id"], name="changes_recent"),
             models.Index(fields=["source_org_id", "number"], name="changes_by_source"),
             models.Index(fields=["sink_org_id", "number"], name="changes_by_sink"),
             models.Index(

@@ -84,6 +84,9 @@ class Credential(models.Model):
     verification = models.JSONField(default=list)
     last_used_at = models.DateTimeField(null=True)
     last_error = models.JSONField(null=True)
+    # When the list of managed orgs was last requested, and why it was not available, if it wasn't.
+    managed_orgs_read_at = models.DateTimeField(null=True)
+    managed_orgs_error = models.JSONField(null=True)
 
     created_at = models.DateTimeField()
     created_by = models.ForeignKey(

@@ -114,6 +114,12 @@ class OrgConnectionSnapshot(SnapshotFields):
             models.Index(fields=["site", "connection_id", "-last_seen_at"], name="snapshot_of"),
             models.Index(fields=["site", "source_org_id", "sink_org_id"], name="snapshot_of_orgs"),
             models.Index(fields=["site", "sink_org_id"], name="snapshot_of_sink"),
+            # The pairs of orgs in the newest syncs, counted without reading the rows.
+            models.Index(
+                fields=["site", "source_org_id", "sink_org_id", "connection_id", "credential"],
+                condition=Q(is_current=True),
+                name="current_pairs_of_orgs",
+            ),
         ]
 
     def __str__(self) -> str:

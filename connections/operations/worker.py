@@ -23,7 +23,7 @@ from connections.access.actor import WORKER
 from connections.core import clock
 from connections.deletions import sending
 from connections.evidence.maintenance import AuditMaintenance
-from connections.inventory import sync
+from connections.inventory import managed_orgs, sync
 from connections.models import Deletion, Notification, WorkerHeartbeat
 from connections.notifications import delivery
 from connections.operations import due
@@ -221,6 +221,7 @@ class Worker:
         if not self._is_stopped and time.monotonic() >= self._next_sync:
             self._next_sync = time.monotonic() + self._sync_interval
             sync.sync_orgs(actor=WORKER, only_stale=True)
+            managed_orgs.read_due_managed_orgs()
             sessions.delete_ended_sessions()
         if not self._is_stopped:
             self._audit_maintenance.run_due()

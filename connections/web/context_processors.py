@@ -62,6 +62,7 @@ def _nav(request: HttpRequest) -> list[NavItem]:
     entries = [
         ("Overview", "overview"),
         ("Connections", "org-connection-list"),
+        ("Orgs", "org-list"),
         ("Deletions", "deletion-list"),
         ("Credentials", "credential-list"),
     ]

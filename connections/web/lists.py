@@ -97,7 +97,8 @@ class FilterBar:
     # Fields that are folded away.
     more: list[Filter]
     search: str
-    sort: str
+    # What the address says beside the filters, and filtering keeps.
+    kept: dict[str, str]
     # "" where nothing is filtered.
     clear_url: str
 
@@ -108,15 +109,17 @@ def filter_bar(
     *,
     more: Sequence[Filter] = (),
     invalid: Sequence[str] = (),
+    kept: Sequence[str] = ("sort",),
 ) -> FilterBar:
     """The filters with their values from the address.
 
-    An `invalid` filter stays a field, so that its text can be corrected.
+    An `invalid` filter stays a field, so that its text can be corrected. `kept` are the other
+    parameters that filtering keeps.
     """
     filters = [_with_value(request, each) for each in (*shown, *more)]
     is_chip = {each.name: each.value != "" and each.name not in invalid for each in filters}
     hidden = {each.name for each in more if each.name not in invalid}
-    search, sort = request.GET.get("q", ""), request.GET.get("sort", "")
+    search = request.GET.get("q", "")
     is_filtered = bool(search) or any(each.value for each in filters)
     return FilterBar(
         path=request.path,
@@ -124,7 +127,7 @@ def filter_bar(
         fields=[each for each in filters if not is_chip[each.name] and each.name not in hidden],
         more=[each for each in filters if not is_chip[each.name] and each.name in hidden],
         search=search,
-        sort=sort,
+        kept={name: request.GET[name] for name in kept if request.GET.get(name)},
         clear_url=list_url(request, q="", **{each.name: "" for each in filters})
         if is_filtered
         else "",

@@ -8,12 +8,13 @@ from urllib.parse import urlencode
 from django.conf import settings
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, StreamingHttpResponse
-from django.urls import reverse
+from django.urls import NoReverseMatch, reverse
 from django.utils.http import url_has_allowed_host_and_scheme
 
 from connections.access.actor import Actor, person_actor
 from connections.audit.export import Export, start_export
 from connections.core.tabular import CONTENT_TYPES
+from connections.inventory.inventory import KnownOrg
 from connections.models import Person
 from connections.people.sign_in_events import SignInOrigin
 
@@ -55,6 +56,14 @@ def actor_of(request: HttpRequest) -> Actor:
     """
     person = require_signed_in_person(request)
     return person_actor(person=person, request_id=request_id_of(request))
+
+
+def org_url(org: KnownOrg) -> str:
+    """The page of the org; "" for an ID that is no UUID, which Datadog never gives."""
+    try:
+        return reverse("org-detail", args=[org.site, org.org_id])
+    except NoReverseMatch:
+        return ""
 
 
 def is_local_url(request: HttpRequest, url: str) -> bool:

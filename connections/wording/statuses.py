@@ -83,6 +83,21 @@ def sync_badge(sync: Sync | None) -> Badge:
     return SyncStatus.SYNCED.value if sync.is_complete else SyncStatus.FAILED.value
 
 
+class OrgStatus(Enum):
+    """Whether an org's connections are known from one of its own credentials."""
+
+    SYNCED = Badge("Synced", "ok", "check", "A credential of the org completed its newest sync.")
+    FAILING = Badge(
+        "Failing", "warn", "warning", "No credential of the org completed a sync within a day."
+    )
+    NO_CREDENTIAL = Badge(
+        "No credential", "muted", "minus", "The org is known only through other orgs."
+    )
+    NO_VISIBLE_CREDENTIAL = Badge(
+        "No credential you can see", "muted", "minus", "You see this org only through other orgs."
+    )
+
+
 class ConnectionStatus(Enum):
     """Where an org connection was last seen."""
 

@@ -2,7 +2,7 @@
 
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from urllib.parse import urlencode
 
 from django.urls import reverse
@@ -41,7 +41,7 @@ class Scene:
 
     title: str
     text: str
-    steps: list[Step]
+    steps: list[Step] = field(default_factory=list)
     deletion: Deletion | None = None
 
 
@@ -82,7 +82,12 @@ def _deleting() -> Iterator[Scene]:
         text="The review still shows the older data types. The pre-send check sees the change, "
         "and nothing is sent.",
     )
-    yield replace(scene, steps=[change, *scene.steps])
+    yield Scene(
+        title=scene.title,
+        text=scene.text,
+        steps=[change, *scene.steps],
+        deletion=scene.deletion,
+    )
     yield _review_scene(
         "Retail US",
         ("Contact Center", "Retail US"),
@@ -138,25 +143,14 @@ def _approving() -> Iterator[Scene]:
             ],
             deletion=approved,
         )
-    yield _break_glass()
-
-
-def _break_glass() -> Scene:
-    scene = _review_scene(
+    yield _review_scene(
         "Group SOC",
         ("Lending EU", "Group SOC"),
         title="Break glass",
-        text="Send the DELETE without the missing approval. Approvers are notified, and another "
-        "person must review it afterwards.",
-        step="Give a reason and request the deletion. Choose Break glass on its page.",
+        text="Request it, then send the DELETE without the missing approval. Approvers are "
+        "notified, and another person must review it afterwards.",
+        step="Give a reason and request the deletion. Its page then offers Break glass.",
     )
-    review = Step(
-        text="Open the deletion and review the use of break glass.",
-        label="Open as the Approver",
-        person=APPROVER,
-        path=_path_of(scene.deletion) if scene.deletion else reverse("deletion-list"),
-    )
-    return replace(scene, steps=[*scene.steps, review])
 
 
 def _evidence() -> Iterator[Scene]:
@@ -196,7 +190,7 @@ def _evidence() -> Iterator[Scene]:
         "the simulator rejects any others.",
         steps=[
             Step(
-                text="Enter any two keys of 20 or more characters and see which check fails.",
+                text="Enter any two keys and see which check fails.",
                 label="Add a credential",
                 person=CREDENTIAL_MANAGER,
                 path=reverse("credential-new"),
@@ -273,15 +267,6 @@ def _review_scene(
 
 
 def _review_step(credential: Credential, connection_id: str, *, text: str = CONFIRM) -> Step:
-    """Review a new deletion, or continue with the open one, which rules out another."""
-    deletion = _newest_deletion(connection_id)
-    if deletion and not deletion.is_settled:
-        return Step(
-            text="Its deletion is still open. See what its page offers.",
-            label="Open the deletion",
-            person=OPERATOR,
-            path=_path_of(deletion),
-        )
     query = urlencode({"credential": credential.pk, "connection_id": connection_id})
     return Step(
         text=text,

@@ -198,6 +198,46 @@
     }
   });
 
+  /* The matrix: the cell under the pointer or with the focus highlights its column and opens a card. */
+  const card = document.createElement("div");
+  card.className = "matrix-card";
+  card.setAttribute("aria-hidden", "true");
+
+  function leaveCell(matrix) {
+    for (const cell of matrix.querySelectorAll(".is-hovered")) cell.classList.remove("is-hovered");
+    card.remove();
+  }
+
+  function enterCell(cell) {
+    const matrix = cell.closest(".matrix");
+    leaveCell(matrix);
+    const head = matrix.tHead.rows[0].cells[cell.cellIndex];
+    if (!head.matches("th:not(.matrix-total)")) return;
+    for (const row of matrix.rows) row.cells[cell.cellIndex].classList.add("is-hovered");
+    const link = $("a", cell);
+    if (!link) return;
+    const names = document.createElement("strong");
+    names.textContent = `${cell.parentElement.cells[0].textContent.trim()} → ${head.textContent.trim()}`;
+    card.replaceChildren(names, link.getAttribute("aria-label").split(": ").pop());
+    document.body.append(card);
+    const { left, bottom, top } = cell.getBoundingClientRect();
+    const below = bottom + 8 + card.offsetHeight < window.innerHeight;
+    card.style.left = `${Math.max(8, Math.min(left, window.innerWidth - card.offsetWidth - 8))}px`;
+    card.style.top = `${below ? bottom + 8 : top - 8 - card.offsetHeight}px`;
+  }
+
+  for (const matrix of document.querySelectorAll(".matrix")) {
+    for (const name of ["pointerover", "focusin"]) {
+      matrix.addEventListener(name, (event) => {
+        const cell = event.target.closest("tbody td");
+        if (cell) enterCell(cell);
+        else leaveCell(matrix);
+      });
+    }
+    for (const name of ["pointerleave", "focusout"]) matrix.addEventListener(name, () => leaveCell(matrix));
+    matrix.parentElement.addEventListener("scroll", () => leaveCell(matrix), { passive: true });
+  }
+
   /* The identity check by passkey: the form is sent with the browser's assertion. */
   function loadScript(url) {
     return new Promise((resolve, reject) => {

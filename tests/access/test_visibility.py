@@ -24,6 +24,7 @@ from connections.models import (
     AuditEvent,
     Credential,
     Deletion,
+    Org,
     OrgConnectionKey,
     OrgConnectionSnapshot,
     Person,
@@ -58,11 +59,13 @@ class Data:
         """The URL arguments of the hidden object for the URL with this name."""
         if name.startswith("org-connection"):
             return {"site": self.hidden.site, "connection_id": self.connection_id}
+        if name.startswith("org-"):
+            return {"site": self.hidden.site, "org_id": self.hidden.org_id}
         return {"pk": self.deletion.pk if name.startswith("deletion") else self.hidden.pk}
 
     def absent(self, name: str) -> dict[str, Any]:
         """The same for an object that doesn't exist."""
-        field = "connection_id" if name.startswith("org-connection") else "pk"
+        field = list(self.kwargs(name))[-1]
         return self.kwargs(name) | {field: uuid4()}
 
 
@@ -95,6 +98,12 @@ def data(
     Desk(client=client_of(ada), credential=hidden, connection=connection).delete()
     allow(hidden, root, see=[f"person:{ada.pk}"])
     deletion = Deletion.objects.get()
+    now = timezone.now()
+    Org.objects.get_or_create(
+        site=hidden.site,
+        org_id=hidden.org_id,
+        defaults={"name": SECRET, "first_seen_at": now, "established_at": now},
+    )
     return Data(own=own, hidden=hidden, deletion=deletion, connection_id=deletion.connection_id)
 
 
@@ -140,7 +149,7 @@ def test_no_list_page_shows_hidden_objects(
         own=data.own.pk,
         connection=data.connection_id,
     )
-    response = client_of(grace).get(reverse(name) + asked)
+    response = client_of(grace).get(reverse(name) + asked, follow=True)
     text = response.getvalue().decode()
     # The filters can repeat what the person requested.
     told = text.replace(asked.removeprefix("?"), "")

@@ -18,8 +18,9 @@ from connections.inventory import sync
 from connections.models import ApprovalPolicy, Credential, Deletion
 from connections.operations import due
 from sandbox.entities import Connection
+from sandbox.entities import KeyPair as SandboxKeyPair
 from sandbox.server import SandboxServer
-from tests.support.sandbox import key_pair_of, org_named
+from tests.support.sandbox import key_pair_of
 
 REASON = "no longer needed since the March carve-out"
 HTMX = {"HX-Request": "true"}
@@ -31,13 +32,18 @@ def store_credential(
     *,
     policy: ApprovalPolicy = ApprovalPolicy.NONE,
     is_read: bool = True,
+    pair: SandboxKeyPair | None = None,
+    name: str = "",
 ) -> Credential:
-    """Store a verified credential of an org of the sandbox, and sync its connections."""
-    org = org_named(sandbox.world, org_name)
-    pair = key_pair_of(sandbox.world, org_name)
+    """Store a verified credential of an org of the sandbox, and sync its connections.
+
+    `pair` is given where the org has several, or its name isn't unique; `name` is the credential's.
+    """
+    pair = pair or key_pair_of(sandbox.world, org_name)
+    org = pair.org
     now = timezone.now()
     credential = Credential(
-        name=org_name,
+        name=name or org_name,
         site=org.site.name,
         policy=policy,
         org_id=org.id,

@@ -142,16 +142,6 @@ def test_each_step_of_a_scene_is_one_click_away(demo: Demo) -> None:
         assert visitor.get(fields["next"])[0] == 200, fields
 
 
-def test_no_step_opens_the_review_of_a_deletion_that_is_open(demo: Demo) -> None:
-    steps = [one for one in start_page(demo).forms if "/new/" in one.fields.get("next", "")]
-    assert len(steps) > 10
-    for step in steps:
-        visitor = Visitor(demo.port)
-        fields = {name: step.fields[name] for name in ("username", "next")}
-        visitor.post("/demo/sign-in/", form_on="/demo/", **fields)
-        assert "A deletion of this connection is already open" not in visitor.get(fields["next"])[1]
-
-
 def test_a_one_click_sign_in_needs_no_identity_check(demo: Demo) -> None:
     visitor = Visitor(demo.port)
     visitor.post("/demo/sign-in/", form_on="/demo/", username="credentials", next="/")

@@ -62,11 +62,14 @@ MATRIX: dict[str, tuple[set[str] | None, set[str] | None]] = {
     "credential-access": (ADMINISTRATOR, ADMINISTRATOR),
     "credential-retire": (MANAGER, MANAGER),
     "org-connection-list": (ANY_ROLE, None),
+    "org-connection-between": (ANY_ROLE, None),
     "org-connection-refresh": (None, REFRESHER),
     "org-connection-export": (EXPORTER, None),
     "org-connection-detail": (ANY_ROLE, None),
     "org-connection-protect": (PROTECTOR, PROTECTOR),
     "org-connection-unprotect": (APPROVER, APPROVER),
+    "org-list": (ANY_ROLE, None),
+    "org-detail": (ANY_ROLE, None),
     "deletion-list": (ANY_ROLE, None),
     "deletion-export": (EXPORTER, None),
     "deletion-new": (OPERATOR, OPERATOR),
@@ -305,6 +308,7 @@ def addresses(
         "person": {"pk": victor.pk},
         "notice": {"pk": notice.pk},
         "org-connection": {"site": credential.site, "connection_id": connection.id},
+        "org": {"site": credential.site, "org_id": credential.org_id},
         "checkpoint": {"pk": checkpoint.pk},
         "audit": {"seq": 1},
     }
@@ -312,7 +316,7 @@ def addresses(
     for name in MATRIX:
         noun = next((each for each in about if name.startswith(f"{each}-")), "")
         act = name.removeprefix(f"{noun}-")
-        of_none = {"list", "new", "refresh", "export", "protect", "test"}
+        of_none = {"list", "new", "refresh", "export", "protect", "between", "test"}
         needs_one = noun and act not in of_none
         found[name] = reverse(name, kwargs=about[noun] if needs_one else None)
     return found

@@ -36,7 +36,10 @@ _PAGES = {
     "credential": ("credential-detail", "Credential"),
     "person": ("person-detail", "Person"),
     "org_connection": ("org-connection-detail", "Connection"),
+    "org": ("org-detail", "Org"),
 }
+# Those whose address also has the site.
+_ON_A_SITE = {"org_connection", "org"}
 _COLUMNS = (
     Column(label="Event", css="cell-event", sort="event"),
     Column(label="Time", css="cell-time"),
@@ -126,7 +129,7 @@ def _subject_link(event: AuditEvent) -> tuple[str, str]:
     if event.subject_type not in _PAGES:
         return "", ""
     name, label = _PAGES[event.subject_type]
-    site = [event.details.get("site", "")] if event.subject_type == "org_connection" else []
+    site = [event.details.get("site", "")] if event.subject_type in _ON_A_SITE else []
     try:
         return reverse(name, args=[*site, event.subject_id]), label
     except NoReverseMatch:

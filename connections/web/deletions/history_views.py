@@ -14,7 +14,8 @@ from connections.deletions import history
 from connections.deletions.export import prepare_export
 from connections.deletions.history import Cursor, HistoryFilter
 from connections.deletions.history_filter import PERIODS, STATUSES, HistoryForm
-from connections.inventory.inventory import KnownOrg, list_known_orgs
+from connections.inventory.inventory import KnownOrg
+from connections.inventory.orgs import list_known_orgs
 from connections.models import Credential
 from connections.web.charts import OUTCOME_SERIES, build_day_chart
 from connections.web.lists import (

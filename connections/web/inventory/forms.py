@@ -11,6 +11,7 @@ from django.core.exceptions import ValidationError
 from connections.core.errors import InvalidInputError
 from connections.deletions import reviews
 from connections.inventory.inventory import SORT_KEYS, InventoryFilter
+from connections.inventory.orgs import ORG_SORT_KEYS, OrgCoverage, OrgFilter
 from connections.inventory.protections import (
     LONGEST_REASON,
     NO_REASON,
@@ -28,6 +29,8 @@ class InventoryForm(forms.Form):
     org = forms.CharField(max_length=1000, required=False)
     type = forms.CharField(max_length=1000, required=False)
     protected = forms.ChoiceField(choices=PROTECTED, required=False)
+    source = forms.CharField(max_length=200, required=False)
+    destination = forms.CharField(max_length=200, required=False)
     q = forms.CharField(max_length=200, required=False)
     sort = forms.ChoiceField(
         choices=[(f"{sign}{name}", name) for name in SORT_KEYS for sign in ("", "-")],
@@ -60,6 +63,37 @@ class InventoryForm(forms.Form):
             connection_type=values.get("type", ""),
             text=values.get("q", ""),
             protected=values.get("protected", ""),
+            source=values.get("source", ""),
+            destination=values.get("destination", ""),
+        )
+
+
+class OrgForm(forms.Form):
+    """The filters of the orgs, from the query string. All are optional."""
+
+    site = forms.CharField(max_length=100, required=False)
+    coverage = forms.ChoiceField(choices=[(each, each) for each in OrgCoverage], required=False)
+    q = forms.CharField(max_length=200, required=False)
+    sort = forms.ChoiceField(
+        choices=[(f"{sign}{name}", name) for name in ORG_SORT_KEYS for sign in ("", "-")],
+        required=False,
+    )
+
+    @property
+    def sorted_by(self) -> str:
+        """The column to sort by, after "-" for descending order."""
+        self.is_valid()
+        sort: str = self.cleaned_data.get("sort", "")
+        return sort or "org"
+
+    def org_filter(self) -> OrgFilter:
+        """The filter from the valid fields."""
+        self.is_valid()
+        valid: Mapping[str, str] = self.cleaned_data
+        return OrgFilter(
+            site=valid.get("site", ""),
+            coverage=valid.get("coverage", ""),
+            text=valid.get("q", ""),
         )
 
 

@@ -10,6 +10,7 @@ from django.http import (
     Http404,
     HttpRequest,
     HttpResponse,
+    HttpResponseRedirect,
     QueryDict,
     StreamingHttpResponse,
 )
@@ -26,10 +27,13 @@ from connections.core.text import format_age, pluralize
 from connections.inventory import protections, sync, timeline
 from connections.inventory.export import prepare_export
 from connections.inventory.inventory import Inventory, build_inventory
+from connections.inventory.matrix import list_connections_between
+from connections.inventory.orgs import find_org
 from connections.models import OrgConnectionKey, Protection, Sync
 from connections.people import people
 from connections.web.deletions.status_section import review_url
 from connections.web.inventory.forms import PROTECTED, InventoryForm, ProtectionForm, RemovalForm
+from connections.web.inventory.matrix import MATRIX, matrix_page, view_links
 from connections.web.inventory.protections import connection_url, protection_page
 from connections.web.inventory.rows import failed_syncs, org_syncs, row_views, sync_text
 from connections.web.inventory.timeline import timeline_of
@@ -46,7 +50,7 @@ from connections.web.lists import (
 )
 from connections.web.rate_limits import limited
 from connections.web.reauthentication import requires_reauthentication
-from connections.web.support import SeeOther, actor_of, download
+from connections.web.support import SeeOther, actor_of, download, org_url
 from connections.wording import unavailable_text
 from connections.wording.connections import site_name
 
@@ -67,7 +71,9 @@ _COLUMNS = (
 
 
 def org_connection_list(request: HttpRequest) -> HttpResponse:
-    """All org connections in the newest stored snapshots."""
+    """All org connections in the newest stored snapshots, as a list or as a matrix."""
+    if request.GET.get("view") == MATRIX:
+        return matrix_page(request)
     actor = actor_of(request)
     form = InventoryForm(request.GET)
     inventory = build_inventory(actor=actor, filters=form.inventory_filter(), sort=form.sorted_by)
@@ -81,6 +87,7 @@ def org_connection_list(request: HttpRequest) -> HttpResponse:
         "shared_names": shared_names(inventory.orgs),
         "is_fragment": is_fragment,
         "bar": _filter_bar(request, inventory),
+        "views": view_links(request),
         "query": form.query(),
         "count": _count_text(inventory),
         "first_url": list_url(request) if page.has_previous() else "",
@@ -112,6 +119,10 @@ def _filter_bar(request: HttpRequest, inventory: Inventory) -> FilterBar:
             ),
             Filter(name="protected", label="Protection", options=PROTECTED),
         ],
+        more=[
+            Filter(name="source", label="Source"),
+            Filter(name="destination", label="Destination"),
+        ],
     )
 
 
@@ -121,9 +132,31 @@ def _count_text(inventory: Inventory) -> str:
     return every if shown == inventory.total else f"{shown:,} of {every}"
 
 
-def _list_url(form: InventoryForm) -> str:
+def org_connection_between(request: HttpRequest) -> HttpResponse:
+    """Redirect to the connection from one org to another, or to the list where there are several.
+
+    A cell of the matrix links here: its address compresses better than one with the connection's
+    ID, which no other cell has.
+    """
+    form = InventoryForm(request.GET)
+    filters = form.inventory_filter()
+    found = list_connections_between(
+        actor=actor_of(request),
+        site=filters.site,
+        source_org_id=filters.source,
+        sink_org_id=filters.destination,
+    )
+    if len(found) == 1:
+        return HttpResponseRedirect(connection_url(found[0]))
+    return HttpResponseRedirect(_list_url(request.GET))
+
+
+def _list_url(filters: QueryDict) -> str:
+    """The list or matrix with these filters."""
     url = reverse("org-connection-list")
-    query = form.query()
+    query = InventoryForm(filters).query()
+    if filters.get("view") == MATRIX:
+        query = f"{query}&view={MATRIX}".removeprefix("&")
     return f"{url}?{query}" if query else url
 
 
@@ -151,11 +184,19 @@ def org_connection_refresh(request: HttpRequest) -> HttpResponse:
     """Sync, then redirect back with the same filters.
 
     `only_stale` leaves out orgs synced within the last 5 minutes, so that many people who open
-    the page at once cause one sync.
+    the page at once cause one sync. `org` syncs that org only, and returns to its page.
     """
     by_itself = "only_stale" in request.POST
+    actor, org = actor_of(request), None
+    if "org" in request.POST:
+        site, _, org_id = request.POST["org"].partition("/")
+        org = find_org(actor=actor, site=site, org_id=org_id)
+        if org is None:
+            raise Http404("Nothing has this ID.")
     try:
-        listings = sync.sync_orgs(actor=actor_of(request), only_stale=by_itself)
+        listings = sync.sync_orgs(
+            actor=actor, credentials=org.credentials if org else None, only_stale=by_itself
+        )
     except UnavailableError as error:
         why = unavailable_text(cause=error.cause, why=str(error))
         messages.error(request, f"Nothing was synced. {why}")
@@ -164,9 +205,11 @@ def org_connection_refresh(request: HttpRequest) -> HttpResponse:
             _add_message(request, listings)
         if listings and "reload" in request.POST and request.htmx:  # type: ignore[attr-defined]
             return HttpResponseClientRefresh()
+    if org:
+        return SeeOther(org_url(org.org))
     if request.POST.get("back") == "overview":
         return SeeOther(reverse("overview"))
-    return SeeOther(_list_url(InventoryForm(QueryDict(request.POST.get("filters", "")))))
+    return SeeOther(_list_url(QueryDict(request.POST.get("filters", ""))))
 
 
 def _add_message(request: HttpRequest, listings: list[Sync]) -> None:

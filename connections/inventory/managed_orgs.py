@@ -1,0 +1,111 @@
+"""Reads which orgs a parent org manages, so that orgs without a connection are known too.
+
+Most orgs manage none, and most keys may not ask: a failure is stored beside the credential as "not
+available", and nothing else depends on it.
+"""
+
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from connections import audit
+from connections.core import clock
+from connections.core.causes import Cause
+from connections.datadog.client import DatadogClient
+from connections.datadog.payloads import Org as ListedOrg
+from connections.datadog.responses import DatadogError
+from connections.inventory.sync import PARALLEL_SYNCS, SyncResult, open_client_or_failure
+from connections.models import Credential, Org
+from connections.net.http import pool
+
+READ_AGAIN_AFTER = timedelta(days=1)
+# Each takes at most one deadline (s); a worker must record that it is alive in between.
+DEADLINE_SECONDS = 10.0
+BATCH_SIZE = 24
+_LONGEST_ID = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class ManagedOrgs:
+    """The orgs that Datadog listed, or why it listed none."""
+
+    orgs: tuple[ListedOrg, ...] = ()
+    failure: dict[str, Any] | None = None
+
+
+def fetch_managed_orgs(
+    *, client: DatadogClient, org_id: str, deadline_seconds: float = DEADLINE_SECONDS
+) -> ManagedOrgs:
+    """The keys' own org and the orgs that it manages; never raises for a failure at Datadog.
+
+    `org_id` is the org of the credential; the list of another org counts as a failure.
+    """
+    try:
+        orgs = client.list_managed_orgs(deadline_seconds=deadline_seconds)
+    except DatadogError as error:
+        return ManagedOrgs(failure=SyncResult.of_error(error).failure)
+    if orgs[0].id != org_id:
+        failure = SyncResult(cause=Cause.ANOTHER_ORG, http_status=200).failure
+        return ManagedOrgs(failure=failure)
+    return ManagedOrgs(orgs=tuple(org for org in orgs if len(org.id) <= _LONGEST_ID))
+
+
+@audit.atomic()
+def store_managed_orgs(*, credential: Credential, found: ManagedOrgs) -> None:
+    """Store the orgs and when they were read. A failure keeps the orgs of an earlier list."""
+    now = clock.now()
+    in_use = Credential.objects.filter(pk=credential.pk, retired_at=None)
+    if not in_use.update(managed_orgs_read_at=now, managed_orgs_error=found.failure):
+        return
+    if found.failure:
+        return
+    site = credential.site
+    Org.objects.bulk_create(
+        (
+            Org(site=site, org_id=org.id, name=org.name, first_seen_at=now, established_at=now)
+            for org in found.orgs
+        ),
+        # A name that is known is changed by syncs only, which report it.
+        ignore_conflicts=True,
+    )
+    listed = Org.objects.filter(site=site, org_id__in=[org.id for org in found.orgs])
+    credential.managed_orgs.set(listed)
+
+
+def read_due_managed_orgs() -> int:
+    """Read the managed orgs of the credentials that were not asked for a day; how many were.
+
+    Takes at most BATCH_SIZE, those not asked for longest first. Raises UnavailableError when no
+    keys can be decrypted.
+    """
+    credentials = _due_credentials(now=clock.now())
+    clients = [open_client_or_failure(credential=each) for each in credentials]
+    with pool(), ThreadPoolExecutor(max_workers=PARALLEL_SYNCS) as threads:
+        futures = [
+            # Each thread has a copy of the context, so that all share the connections.
+            threads.submit(copy_context().run, _fetch_or_failure, client, credential=credential)
+            for client, credential in zip(clients, credentials, strict=True)
+        ]
+        for credential, future in zip(credentials, futures, strict=True):
+            store_managed_orgs(credential=credential, found=future.result())
+    return len(credentials)
+
+
+def _due_credentials(*, now: datetime) -> list[Credential]:
+    in_use = Credential.objects.filter(retired_at=None).exclude(org_id="")
+    due = [
+        each
+        for each in in_use
+        if each.managed_orgs_read_at is None
+        or clock.elapsed_since(each.managed_orgs_read_at, now=now) >= READ_AGAIN_AFTER
+    ]
+    due.sort(key=lambda each: (each.managed_orgs_read_at is not None, each.managed_orgs_read_at))
+    return due[:BATCH_SIZE]
+
+
+def _fetch_or_failure(client: DatadogClient | SyncResult, *, credential: Credential) -> ManagedOrgs:
+    if isinstance(client, SyncResult):
+        return ManagedOrgs(failure=client.failure)
+    return fetch_managed_orgs(client=client, org_id=credential.org_id)

@@ -1,0 +1,218 @@
+"""The orgs that Org Admin knows of, and how well their connections are known."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any, NamedTuple
+
+from django.db.models import Count, Q
+
+from connections.access import permissions, visibility
+from connections.access.actor import Actor
+from connections.core import clock
+from connections.inventory.inventory import KnownOrg
+from connections.inventory.sync import newest_syncs
+from connections.models import Credential, OrgConnectionSnapshot, Sync
+
+# A complete sync that is older says too little about what Datadog lists now.
+LISTED_WITHIN = timedelta(hours=24)
+
+
+class OrgCoverage(StrEnum):
+    """Whether an org's connections are known from one of its own credentials."""
+
+    LISTED = "listed"  # some credential's newest sync is complete, and from the last 24 hours
+    FAILING = "failing"  # it has credentials in use, but none like that
+    NO_CREDENTIAL = "no-credential"  # known only through other orgs
+
+
+@dataclass(frozen=True, kw_only=True)
+class OrgFilter:
+    """Which orgs to show; an empty field filters nothing."""
+
+    site: str = ""
+    # A value of OrgCoverage.
+    coverage: str = ""
+    # Words of the name or the ID.
+    text: str = ""
+
+    def matches(self, summary: "OrgSummary") -> bool:
+        """Whether an org matches every field."""
+        return (
+            self.site in {"", summary.org.site}
+            and self.coverage in {"", summary.coverage}
+            and (not self.text or summary.org.matches(self.text))
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class OrgSummary:
+    """One org as a person can see it."""
+
+    org: KnownOrg
+    coverage: OrgCoverage
+    # Its own credentials that are in use, by name.
+    credentials: list[Credential]
+    # The start of the newest complete sync by one of them.
+    listed_at: datetime | None
+    # How many connections it is the destination of, and the source of.
+    connections_in: int
+    connections_out: int
+
+
+ORG_SORT_KEYS: dict[str, Callable[[OrgSummary], Any]] = {
+    "org": lambda each: (each.org.name.casefold(), each.org.site, each.org.org_id),
+    "site": lambda each: each.org.site,
+    "coverage": lambda each: list(OrgCoverage).index(each.coverage),
+    "listed": lambda each: (each.listed_at is not None, each.listed_at),
+    "out": lambda each: each.connections_out,
+    "in": lambda each: each.connections_in,
+}
+
+
+class PairCount(NamedTuple):
+    """How many connections lead from one org to another, as the newest syncs listed them."""
+
+    site: str
+    source_org_id: str
+    sink_org_id: str
+    connections: int
+
+
+def count_pairs(*, actor: Actor) -> list[PairCount]:
+    """Every pair of orgs with connections that the actor can see now."""
+    retired = Credential.objects.exclude(retired_at=None).values_list("pk", flat=True)
+    current = OrgConnectionSnapshot.objects.filter(is_current=True)
+    # Not "in" those in use: that would read the rows by credential and not by pair.
+    visible = visibility.visible(current.exclude(credential__in=list(retired)), actor=actor)
+    pairs = visible.order_by().values_list("site", "source_org_id", "sink_org_id")
+    return [PairCount(*row) for row in pairs.annotate(Count("connection_id", distinct=True))]
+
+
+def known_orgs_of_pairs(pairs: Iterable[PairCount], *, actor: Actor) -> list[KnownOrg]:
+    """Both orgs of every pair, each once, by name."""
+    pairs = list(pairs)
+    sides = {
+        (pair.site, org_id) for pair in pairs for org_id in (pair.source_org_id, pair.sink_org_id)
+    }
+    return [
+        org
+        for org in _known_orgs(actor=actor, own=[], pairs=pairs)
+        if (org.site, org.org_id) in sides
+    ]
+
+
+def list_known_orgs(*, actor: Actor) -> list[KnownOrg]:
+    """Every org that the actor knows of from a visible credential, by name."""
+    own = visibility.visible(Credential.objects.exclude(org_id=""), actor=actor, by="pk")
+    return _known_orgs(actor=actor, own=own, pairs=count_pairs(actor=actor))
+
+
+def list_orgs(
+    *, actor: Actor, filters: OrgFilter | None = None, sort: str = "org"
+) -> list[OrgSummary]:
+    """The matching orgs. Raises PermissionDenied.
+
+    `sort` is one of ORG_SORT_KEYS, after "-" for the opposite order; equal ones are by name.
+    """
+    permissions.require(permissions.can_see(actor), "see orgs")
+    summaries = _summaries(actor=actor)
+    matches = [each for each in summaries if filters is None or filters.matches(each)]
+    matches.sort(key=ORG_SORT_KEYS["org"])
+    matches.sort(key=ORG_SORT_KEYS[sort.removeprefix("-")], reverse=sort.startswith("-"))
+    return matches
+
+
+def find_org(*, actor: Actor, site: str, org_id: str) -> OrgSummary | None:
+    """The org; None when the actor doesn't know of it. Raises PermissionDenied."""
+    permissions.require(permissions.can_see(actor), "see orgs")
+    wanted = (site, org_id)
+    return next(
+        (each for each in _summaries(actor=actor) if each.org[:2] == wanted),
+        None,
+    )
+
+
+def _summaries(*, actor: Actor) -> list[OrgSummary]:
+    now = clock.now()
+    own = list(
+        visibility.visible(
+            Credential.objects.exclude(org_id="").order_by("name"), actor=actor, by="pk"
+        )
+    )
+    newest, complete = newest_syncs(now=now), newest_syncs(now=now, complete_only=True)
+    pairs = count_pairs(actor=actor)
+    outgoing: Counter[tuple[str, str]] = Counter()
+    incoming: Counter[tuple[str, str]] = Counter()
+    for pair in pairs:
+        outgoing[pair.site, pair.source_org_id] += pair.connections
+        incoming[pair.site, pair.sink_org_id] += pair.connections
+    in_use: dict[tuple[str, str], list[Credential]] = {}
+    for credential in own:
+        if not credential.is_retired:
+            in_use.setdefault((credential.site, credential.org_id), []).append(credential)
+    summaries = []
+    for org in _known_orgs(actor=actor, own=own, pairs=pairs):
+        credentials = in_use.get(org[:2], [])
+        last = [complete[each.pk].started_at for each in credentials if each.pk in complete]
+        summaries.append(
+            OrgSummary(
+                org=org,
+                coverage=_coverage([newest.get(each.pk) for each in credentials], now=now),
+                credentials=credentials,
+                listed_at=max(last, default=None),
+                connections_in=incoming[org[:2]],
+                connections_out=outgoing[org[:2]],
+            )
+        )
+    return summaries
+
+
+def _coverage(syncs: list[Sync | None], *, now: datetime) -> OrgCoverage:
+    """The coverage of an org by the newest sync of each of its credentials in use."""
+    if not syncs:
+        return OrgCoverage.NO_CREDENTIAL
+    is_listed = any(
+        sync.is_complete and clock.elapsed_since(sync.started_at, now=now) <= LISTED_WITHIN
+        for sync in syncs
+        if sync
+    )
+    return OrgCoverage.LISTED if is_listed else OrgCoverage.FAILING
+
+
+def _known_orgs(
+    *, actor: Actor, own: Iterable[Credential], pairs: Iterable[PairCount]
+) -> list[KnownOrg]:
+    """By name. An org is told apart by site and ID, never by its name."""
+    names = {(each.site, each.org_id): each.org_name for each in own}
+    sides = {
+        (pair.site, org_id) for pair in pairs for org_id in (pair.source_org_id, pair.sink_org_id)
+    }
+    established = visibility.visible_orgs(actor=actor).order_by()
+    for site, org_id, name in established.values_list("site", "org_id", "name"):
+        names[site, org_id] = name or names.get((site, org_id), "")
+    unnamed = sides - names.keys()
+    if unnamed:
+        names |= _names_in_snapshots(unnamed, actor=actor)
+    orgs = [KnownOrg(site, org_id, name) for (site, org_id), name in names.items()]
+    return sorted(orgs, key=lambda org: (org.name.casefold(), org.site, org.org_id))
+
+
+def _names_in_snapshots(orgs: set[tuple[str, str]], *, actor: Actor) -> dict[tuple[str, str], str]:
+    """The newest names of orgs that only incomplete syncs listed."""
+    ids = {org_id for _, org_id in orgs}
+    of_them = OrgConnectionSnapshot.objects.filter(
+        Q(source_org_id__in=ids) | Q(sink_org_id__in=ids), is_current=True
+    )
+    snapshots = visibility.visible(of_them, actor=actor).order_by("last_seen_at", "id")
+    names = dict.fromkeys(orgs, "")
+    for each in snapshots.values_list(
+        "site", "source_org_id", "source_org_name", "sink_org_id", "sink_org_name"
+    ):
+        site, source_id, source_name, sink_id, sink_name = each
+        for org_id, name in ((source_id, source_name), (sink_id, sink_name)):
+            if (site, org_id) in names:
+                names[site, org_id] = name
+    return names

@@ -1,0 +1,43 @@
+"""List every known org from the command line."""
+
+from typing import Any
+
+from connections.access.actor import command_actor
+from connections.core import tabular
+from connections.inventory.orgs import OrgSummary, list_orgs
+from connections.management.base import OrgAdminCommand
+
+
+class Command(OrgAdminCommand):
+    """Prints the orgs as the last syncs stored them."""
+
+    help = (
+        "List every known org with its coverage (listed, failing, no-credential), its credentials "
+        "and its number of connections, as the last syncs stored them. Sends no request."
+    )
+
+    def run(self, **options: Any) -> int:
+        orgs = list_orgs(actor=command_actor())
+        self.emit({"orgs": [_document(each) for each in orgs]}, "\n".join(map(_line, orgs)))
+        return 0
+
+
+def _document(summary: OrgSummary) -> dict[str, Any]:
+    return {
+        "id": summary.org.org_id,
+        "site": summary.org.site,
+        "name": summary.org.name or None,
+        "coverage": summary.coverage.value,
+        "credentials": [each.name for each in summary.credentials],
+        "listed_at": tabular.as_time(summary.listed_at) if summary.listed_at else None,
+        "connections_in": summary.connections_in,
+        "connections_out": summary.connections_out,
+    }
+
+
+def _line(summary: OrgSummary) -> str:
+    org = summary.org
+    return (
+        f"{org.org_id}  {org.site}  {org.name}  {summary.coverage.value}  "
+        f"{summary.connections_in} in, {summary.connections_out} out"
+    )

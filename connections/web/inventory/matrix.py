@@ -1,0 +1,184 @@
+"""The inventory as a matrix: which org shares what with which."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from functools import cache
+from urllib.parse import quote, urlencode
+
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.urls import reverse
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
+
+from connections.access import permissions
+from connections.core.text import pluralize
+from connections.inventory.inventory import KnownOrg
+from connections.inventory.matrix import MAX_ORGS, Cell, Matrix, build_matrix
+from connections.web.inventory.forms import PROTECTED, InventoryForm
+from connections.web.lists import Filter, FilterBar, filter_bar, list_url, org_options, shared_names
+from connections.web.support import actor_of, org_url
+from connections.wording.connections import KNOWN_TYPES, join_names, site_name
+
+# The value of the parameter `view`.
+MATRIX = "matrix"
+_EMPTY = format_html("<td>{}</td>", "")
+_OWN = format_html('<td class="{}"></td>', "is-self")
+_CHANGED = format_html(' class="{}"', "is-changed")
+_FILTERS = ("org", "type", "protected", "source", "destination", "q")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ViewLink:
+    """A link to another way to show this, or another part of it."""
+
+    label: str
+    url: str
+    is_current: bool
+    count: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class OrgHead:
+    """The head of a row or a column. `suffix` is the end of the ID where orgs share the name."""
+
+    name: str
+    suffix: str
+    url: str
+    total: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """A row with its cells as HTML: in a template, 2,500 cells take three times as long."""
+
+    head: OrgHead
+    cells: SafeString
+
+
+def view_links(request: HttpRequest) -> list[ViewLink]:
+    """The links to the list and to the matrix, with the same filters."""
+    is_matrix = request.GET.get("view") == MATRIX
+    return [
+        ViewLink(label="List", url=list_url(request, view=""), is_current=not is_matrix),
+        ViewLink(label="Matrix", url=list_url(request, view=MATRIX, sort=""), is_current=is_matrix),
+    ]
+
+
+def matrix_page(request: HttpRequest) -> HttpResponse:
+    """The matrix of one site."""
+    actor = actor_of(request)
+    form = InventoryForm(request.GET)
+    matrix = build_matrix(actor=actor, filters=form.inventory_filter())
+    shared = shared_names(matrix.orgs)
+    context = {
+        "matrix": matrix,
+        "site": site_name(matrix.site),
+        "sites": _site_links(request, matrix),
+        "views": view_links(request),
+        "bar": _filter_bar(request, matrix),
+        "query": form.query(),
+        "count": _count_text(matrix),
+        "columns": _heads(matrix.destinations, totals=matrix.incoming, shared=shared),
+        "rows": [] if matrix.is_too_large else list(_rows(matrix, shared=shared)),
+        "source_filter": form.values().get("source", ""),
+        "destination_filter": form.values().get("destination", ""),
+        "max_orgs": MAX_ORGS,
+        "can_export": permissions.can_export(actor),
+        "can_refresh": permissions.can_sync(actor),
+    }
+    return render(request, "connections/org_connection_matrix.html", context)
+
+
+def _site_links(request: HttpRequest, matrix: Matrix) -> list[ViewLink]:
+    return [
+        ViewLink(
+            label=site_name(site),
+            url=list_url(request, site=site, org="", source="", destination=""),
+            is_current=site == matrix.site,
+            count=count,
+        )
+        for site, count in matrix.sites.items()
+    ]
+
+
+def _filter_bar(request: HttpRequest, matrix: Matrix) -> FilterBar:
+    bar = filter_bar(
+        request,
+        [
+            Filter(name="org", label="Org", options=org_options(matrix.orgs)),
+            Filter(
+                name="type",
+                label="Data type",
+                options=[(kind, kind) for kind in matrix.connection_types],
+            ),
+            Filter(name="protected", label="Protection", options=PROTECTED),
+        ],
+        kept=("view", "site"),
+    )
+    is_filtered = any(request.GET.get(name) for name in _FILTERS)
+    return replace(
+        bar, clear_url=list_url(request, **dict.fromkeys(_FILTERS, "")) if is_filtered else ""
+    )
+
+
+def _count_text(matrix: Matrix) -> str:
+    total = matrix.sites.get(matrix.site, 0)
+    every = pluralize(total, "connection")
+    return every if matrix.matches == total else f"{matrix.matches:,} of {every}"
+
+
+def _heads(orgs: Iterable[KnownOrg], *, totals: dict[str, int], shared: set[str]) -> list[OrgHead]:
+    return [
+        OrgHead(
+            name=org.name or "Unknown org",
+            suffix=f"…{org.org_id[-8:]}" if org.name in shared or not org.name else "",
+            url=org_url(org),
+            total=totals[org.org_id],
+        )
+        for org in orgs
+    ]
+
+
+def _rows(matrix: Matrix, *, shared: set[str]) -> Iterable[Row]:
+    between = reverse("org-connection-between")
+    heads = _heads(matrix.sources, totals=matrix.outgoing, shared=shared)
+    letters = cache(_letters)
+    for source, head in zip(matrix.sources, heads, strict=True):
+        url = f"{between}?{urlencode({'site': matrix.site, 'source': source.org_id})}&destination="
+        cells = []
+        for sink in matrix.destinations:
+            cell = matrix.cells.get((source.org_id, sink.org_id))
+            if cell is None:
+                cells.append(_OWN if sink == source else _EMPTY)
+                continue
+            cells.append(
+                format_html(
+                    '<td><a href="{}" aria-label="{} to {}: {}"{}>{}</a></td>',
+                    url + quote(sink.org_id),
+                    head.name,
+                    sink.name or "Unknown org",
+                    _cell_text(cell),
+                    _CHANGED if cell.is_changed else "",
+                    letters(frozenset(cell.types)),
+                )
+            )
+        yield Row(head=head, cells=format_html_join("", "{}", ((each,) for each in cells)))
+
+
+def _letters(types: frozenset[str]) -> SafeString:
+    """A letter for each known data type, each in its own place, and the number of others."""
+    logs, metrics = ("L" if "logs" in types else " ", "M" if "metrics" in types else " ")
+    others = sum(kind not in KNOWN_TYPES for kind in types)
+    audit = format_html("<b>{}</b>", "A") if "audit" in types else " "
+    more = f"+{others}" if others else "" if types else "?"
+    return format_html("{}{}{}{}", logs, metrics, audit, more)
+
+
+def _cell_text(cell: Cell) -> str:
+    known = [kind for kind in KNOWN_TYPES if kind in cell.types]
+    others = sorted(cell.types.difference(KNOWN_TYPES))
+    text = join_names([*known, *others]) or "data types unknown"
+    if cell.count > 1:
+        text += f", {cell.count} connections"
+    return f"{text}, changed in the last 7 days" if cell.is_changed else text

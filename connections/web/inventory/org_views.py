@@ -1,0 +1,186 @@
+"""The pages of orgs: all of them, and one with its connections, credentials and deletions."""
+
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlencode
+from uuid import UUID
+
+from django.core.paginator import Paginator
+from django.db.models import Q
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.urls import reverse
+
+from connections.access import permissions
+from connections.access.actor import Actor
+from connections.audit import lookups
+from connections.core.text import pluralize
+from connections.deletions import history
+from connections.deletions.history import HistoryFilter
+from connections.inventory.inventory import Inventory, InventoryFilter, KnownOrg, build_inventory
+from connections.inventory.orgs import OrgCoverage, OrgSummary, find_org, list_orgs
+from connections.web.deletions.history_views import DELETION_COLUMNS
+from connections.web.inventory.forms import OrgForm
+from connections.web.inventory.rows import RowView, row_views
+from connections.web.lists import (
+    PAGE_SIZE,
+    Column,
+    Filter,
+    FilterBar,
+    filter_bar,
+    list_url,
+    shared_names,
+    sortable,
+)
+from connections.web.support import actor_of, org_url
+from connections.wording import Badge
+from connections.wording.connections import site_name
+from connections.wording.statuses import OrgStatus
+
+# How many connections in each direction, and how many deletions, an org's page shows.
+MOST_CONNECTIONS = 25
+MOST_DELETIONS = 10
+_COLUMNS = (
+    Column(label="Org", css="cell-main", sort="org"),
+    Column(label="Site", css="cell-site", sort="site"),
+    Column(label="Coverage", css="cell-status", sort="coverage"),
+    Column(label="Credentials", css="cell-line"),
+    Column(label="Last synced", css="cell-time", sort="listed"),
+    Column(label="Out", css="cell-number", sort="out"),
+    Column(label="In", css="cell-number", sort="in"),
+    Column(label="ID", css="cell-id cell-wide"),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class OrgView:
+    """One row of the list."""
+
+    summary: OrgSummary
+    url: str
+    coverage: Badge
+
+
+def org_list(request: HttpRequest) -> HttpResponse:
+    """Every org that the person knows of."""
+    actor = actor_of(request)
+    form = OrgForm(request.GET)
+    every = list_orgs(actor=actor, sort=form.sorted_by)
+    filters = form.org_filter()
+    matches = [each for each in every if filters.matches(each)]
+    page = Paginator(matches, PAGE_SIZE).get_page(request.GET.get("page"))
+    context = {
+        "rows": [_org_view(each, actor=actor) for each in page.object_list],
+        "columns": sortable(request, _COLUMNS, sort=form.sorted_by),
+        "shared_names": shared_names(each.org for each in every),
+        "bar": _filter_bar(request, every, actor=actor),
+        "count": _count_text(shown=len(matches), total=len(every)),
+        "has_orgs": bool(every),
+        "first_url": list_url(request) if page.has_previous() else "",
+        "next_url": list_url(request, page=str(page.next_page_number())) if page.has_next() else "",
+        "can_manage_credentials": permissions.can_manage_credentials(actor),
+    }
+    return render(request, "connections/org_list.html", context)
+
+
+def _org_view(summary: OrgSummary, *, actor: Actor) -> OrgView:
+    return OrgView(
+        summary=summary,
+        url=org_url(summary.org),
+        coverage=_coverage_badge(summary.coverage, actor=actor),
+    )
+
+
+def _coverage_badge(coverage: OrgCoverage, *, actor: Actor) -> Badge:
+    match coverage:
+        case OrgCoverage.LISTED:
+            status = OrgStatus.SYNCED
+        case OrgCoverage.FAILING:
+            status = OrgStatus.FAILING
+        case OrgCoverage.NO_CREDENTIAL if permissions.visibility_of(actor).hidden:
+            status = OrgStatus.NO_VISIBLE_CREDENTIAL
+        case OrgCoverage.NO_CREDENTIAL:
+            status = OrgStatus.NO_CREDENTIAL
+    return status.value
+
+
+def _filter_bar(request: HttpRequest, orgs: list[OrgSummary], *, actor: Actor) -> FilterBar:
+    sites = sorted({each.org.site for each in orgs})
+    return filter_bar(
+        request,
+        [
+            Filter(name="site", label="Site", options=[(each, site_name(each)) for each in sites]),
+            Filter(
+                name="coverage",
+                label="Coverage",
+                options=[
+                    (coverage.value, _coverage_badge(coverage, actor=actor).label)
+                    for coverage in OrgCoverage
+                ],
+            ),
+        ],
+    )
+
+
+def _count_text(*, shown: int, total: int) -> str:
+    every = pluralize(total, "org")
+    return every if shown == total else f"{shown} of {every}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class DirectionView:
+    """The connections of an org in one direction, the newest first."""
+
+    rows: list[RowView]
+    total: int
+    # The list of all of them.
+    url: str
+
+
+def org_detail(request: HttpRequest, site: str, org_id: UUID) -> HttpResponse:
+    """One org: its coverage, its connections in both directions, its deletions."""
+    actor = actor_of(request)
+    summary = find_org(actor=actor, site=site, org_id=str(org_id))
+    if summary is None:
+        lookups.raise_org_not_found(actor=actor, site=site, org_id=str(org_id))
+    org, name = summary.org, summary.org.name or "this org"
+    of_org = Q(site=org.site) & (Q(source_org_id=org.org_id) | Q(sink_org_id=org.org_id))
+    inventory = build_inventory(
+        actor=actor, filters=InventoryFilter(), sort="-created", within=of_org
+    )
+    deletions = history.history_page(
+        actor=actor, filters=HistoryFilter(org=org.key), size=MOST_DELETIONS
+    )
+    context: dict[str, Any] = {
+        "org": org,
+        "summary": summary,
+        "site_name": site_name(org.site),
+        "coverage": _coverage_badge(summary.coverage, actor=actor),
+        "outgoing": _direction(inventory, org, actor=actor, is_source=True),
+        "incoming": _direction(inventory, org, actor=actor, is_source=False),
+        "outgoing_note": f"{pluralize(summary.connections_out, 'org')} can query {name}",
+        "incoming_note": f"{name} can query {pluralize(summary.connections_in, 'org')}",
+        "shared_names": shared_names(inventory.orgs),
+        "deletions": deletions.deletions,
+        "deletion_count": deletions.count,
+        "deletion_columns": DELETION_COLUMNS,
+        "deletions_url": f"{reverse('deletion-list')}?{urlencode({'org': org.key})}",
+        "can_refresh": permissions.can_sync(actor),
+    }
+    return render(request, "connections/org_detail.html", context)
+
+
+def _direction(
+    inventory: Inventory, org: KnownOrg, *, actor: Actor, is_source: bool
+) -> DirectionView:
+    connections = [
+        each
+        for each in inventory.matches
+        if (each.source_org_id if is_source else each.sink_org_id) == org.org_id
+    ]
+    query = {"site": org.site, "source" if is_source else "destination": org.org_id}
+    return DirectionView(
+        rows=row_views(inventory, connections[:MOST_CONNECTIONS], actor=actor),
+        total=len(connections),
+        url=f"{reverse('org-connection-list')}?{urlencode(query)}",
+    )

@@ -1,0 +1,273 @@
+"""The matrix: source orgs down, destination orgs across, one site at a time."""
+
+import gzip
+import re
+from collections.abc import Callable
+from datetime import timedelta
+from html import unescape
+from uuid import UUID, uuid4, uuid5
+
+import pytest
+from django.test import Client
+from django.utils import timezone
+from pytest_django import DjangoAssertNumQueries
+
+from connections.access.actor import command_actor
+from connections.inventory.inventory import InventoryFilter
+from connections.inventory.matrix import MAX_ORGS, build_matrix
+from connections.models import Change, Credential, Org, OrgConnectionSnapshot, Person
+from connections.web.inventory import matrix as matrix_view
+from sandbox.server import SandboxServer
+from tests.flows.support import Page, read, store_credential
+from tests.support.sandbox import EU, US, connection_between, org_named
+
+pytestmark = pytest.mark.database
+
+ClientOf = Callable[[Person], Client]
+
+_CELL = re.compile(r'<a href="([^"]*)" aria-label="([^"]*)"([^>]*)>(.*?)</a>')
+_HEAD = re.compile(r'<th scope="(row|col)">(.*?)</th>', re.DOTALL)
+
+
+@pytest.fixture
+def payments(sandbox: SandboxServer, db: None) -> Credential:
+    return store_credential(sandbox, "Payments US")
+
+
+@pytest.fixture
+def labs(sandbox: SandboxServer, db: None) -> Credential:
+    return store_credential(sandbox, "Labs EU")
+
+
+def open_matrix(client: Client, **filters: str) -> Page:
+    """The matrix page."""
+    return read(client.get("/connections/", {"view": "matrix", **filters}))
+
+
+def cells_in(page: Page) -> list[tuple[str, str, str]]:
+    """The address, the label and the letters of each cell with a connection."""
+    return [
+        (unescape(url), unescape(label), re.sub(r"<[^>]+>", "", letters))
+        for url, label, _, letters in _CELL.findall(page.html)
+    ]
+
+
+def heads_in(page: Page, scope: str) -> list[str]:
+    """The org names at the rows ("row") or columns ("col")."""
+    texts = [
+        re.sub(r"<[^>]+>", "", text).strip()
+        for kind, text in _HEAD.findall(page.html)
+        if kind == scope
+    ]
+    return [text for text in texts if text != "Total"]
+
+
+def add_connections(credential: Credential, pairs: list[tuple[int, int]]) -> None:
+    """Store a connection for each pair of numbered orgs."""
+    now = timezone.now()
+    OrgConnectionSnapshot.objects.bulk_create(
+        OrgConnectionSnapshot(
+            credential=credential,
+            site=credential.site,
+            connection_id=uuid4(),
+            digest="",
+            first_seen_at=now,
+            last_seen_at=now,
+            source_org_id=str(uuid5(UUID(int=1), str(source))),
+            source_org_name=f"Org {source:03}",
+            sink_org_id=str(uuid5(UUID(int=1), str(sink))),
+            sink_org_name=f"Org {sink:03}",
+            connection_types=[["logs"], ["metrics", "audit"], ["logs", "metrics"]][sink % 3],
+        )
+        for source, sink in pairs
+    )
+
+
+def test_each_cell_names_its_orgs_and_data_types_and_links_to_the_connection(
+    client_of: ClientOf, sandbox: SandboxServer, victor: Person, payments: Credential
+) -> None:
+    client = client_of(victor)
+    page = open_matrix(client)
+    assert heads_in(page, "row") == heads_in(page, "col") == ["Group SOC", "Payments US"]
+    assert [(label, letters) for _, label, letters in cells_in(page)] == [
+        ("Group SOC to Payments US: audit", "  A"),
+        ("Payments US to Group SOC: logs and metrics", "LM "),
+    ]
+    connection = connection_between(sandbox.world, "Payments US", "Group SOC")
+    response = client.get(cells_in(page)[1][0])
+    assert (response.status_code, response.headers["Location"]) == (
+        302,
+        f"/connections/{US}/{connection.id}/",
+    )
+
+
+def test_a_cell_with_several_connections_links_to_the_list_of_them(
+    client_of: ClientOf, sandbox: SandboxServer, victor: Person, payments: Credential
+) -> None:
+    second = OrgConnectionSnapshot.objects.get(sink_org_name="Group SOC")
+    second.pk, second.connection_id, second.connection_types = None, uuid4(), ["rum", "logs"]
+    second.save()
+    client = client_of(victor)
+    url, label, letters = cells_in(open_matrix(client))[1]
+    assert (label, letters) == (
+        "Payments US to Group SOC: logs, metrics and rum, 2 connections",
+        "LM +1",
+    )
+    listed = read(client.get(url, follow=True))
+    assert "2 of 3 connections" in listed.text
+
+
+def test_one_site_is_shown_at_a_time_first_the_one_with_the_most_connections(
+    client_of: ClientOf, victor: Person, payments: Credential, labs: Credential
+) -> None:
+    client = client_of(victor)
+    assert "Labs EU" not in heads_in(open_matrix(client), "row")
+    europe = open_matrix(client, site=EU)
+    assert heads_in(europe, "row") == ["Labs EU"]
+    assert heads_in(europe, "col") == ["Data Lake EU"]
+    of_org = open_matrix(client, org=f"{EU}/{labs.org_id}")
+    assert heads_in(of_org, "row") == ["Labs EU"]
+
+
+def test_orgs_with_the_same_name_get_rows_of_their_own(
+    client_of: ClientOf, victor: Person, payments: Credential
+) -> None:
+    add_connections(payments, [(1, 2), (3, 2)])
+    OrgConnectionSnapshot.objects.filter(source_org_name="Org 003").update(
+        source_org_name="Org 001"
+    )
+    rows = [head for head in heads_in(open_matrix(client_of(victor)), "row") if "Org 001" in head]
+    ids = [str(uuid5(UUID(int=1), number)) for number in ("1", "3")]
+    assert sorted(rows) == sorted(f"Org 001 …{each[-8:]}" for each in ids)
+
+
+@pytest.mark.parametrize(
+    ("filters", "labels"),
+    [
+        ({"type": "audit"}, ["Group SOC to Payments US: audit"]),
+        ({"q": "metrics"}, ["Payments US to Group SOC: logs and metrics"]),
+        ({"source": "soc"}, ["Group SOC to Payments US: audit"]),
+        ({"destination": "soc"}, ["Payments US to Group SOC: logs and metrics"]),
+        ({"source": "soc", "destination": "soc"}, []),
+        ({"protected": "yes"}, []),
+        ({"source": "nobody"}, []),
+    ],
+)
+def test_the_filters_of_the_list_apply_and_leave_out_empty_rows_and_columns(
+    client_of: ClientOf,
+    victor: Person,
+    payments: Credential,
+    filters: dict[str, str],
+    labels: list[str],
+) -> None:
+    page = open_matrix(client_of(victor), **filters)
+    assert [label for _, label, _ in cells_in(page)] == labels
+    assert len(heads_in(page, "row")) == len(labels)
+    assert "Clear filters" in page.text
+
+
+def test_the_list_has_the_same_filters_by_source_and_destination(
+    client_of: ClientOf, victor: Person, payments: Credential
+) -> None:
+    page = read(client_of(victor).get("/connections/", {"source": payments.org_id}))
+    assert "1 of 2 connections" in page.text
+
+
+def test_totals_count_connections(payments: Credential) -> None:
+    add_connections(payments, [(1, 2), (1, 3), (2, 3)])
+    matrix = build_matrix(actor=command_actor(), filters=InventoryFilter())
+    first = str(uuid5(UUID(int=1), "1"))
+    third = str(uuid5(UUID(int=1), "3"))
+    assert (matrix.outgoing[first], matrix.incoming[third], matrix.matches) == (2, 2, 5)
+
+
+@pytest.mark.parametrize(("days", "is_marked"), [(6, True), (8, False)])
+def test_a_change_within_the_last_7_days_is_marked(
+    client_of: ClientOf, victor: Person, payments: Credential, days: int, is_marked: bool
+) -> None:
+    snapshot = OrgConnectionSnapshot.objects.get(sink_org_name="Group SOC")
+    at = timezone.now() - timedelta(days=days)
+    Change.objects.create(
+        number=1,
+        kind=Change.Kind.TYPES_CHANGED,
+        site=US,
+        connection_id=snapshot.connection_id,
+        source_org_id=snapshot.source_org_id,
+        sink_org_id=snapshot.sink_org_id,
+        earliest_at=at,
+        detected_at=at,
+        search_text="",
+    )
+    page = open_matrix(client_of(victor))
+    _, label, _ = cells_in(page)[1]
+    assert label.endswith("changed in the last 7 days") is is_marked
+    assert page.html.count('class="is-changed"') == int(is_marked)
+
+
+def test_org_names_are_escaped(client_of: ClientOf, victor: Person, payments: Credential) -> None:
+    name = '"><script>alert(1)</script>'
+    Org.objects.filter(name="Group SOC").update(name=name)
+    page = open_matrix(client_of(victor))
+    assert f"Payments US to {name}: logs and metrics" in [label for _, label, _ in cells_in(page)]
+    assert "<script>alert" not in page.html
+
+
+def test_beyond_100_orgs_it_asks_for_a_filter(
+    client_of: ClientOf, victor: Person, payments: Credential
+) -> None:
+    add_connections(payments, [(number, 0) for number in range(1, MAX_ORGS + 2)])
+    client = client_of(victor)
+    page = open_matrix(client)
+    assert "Too many orgs for a matrix" in page.text
+    assert "<table" not in page.html
+    fifth = str(uuid5(UUID(int=1), "5"))
+    assert heads_in(open_matrix(client, source=fifth), "row") == ["Org 005"]
+
+
+def test_without_connections_it_says_so(client_of: ClientOf, victor: Person) -> None:
+    assert "No connections" in open_matrix(client_of(victor)).text
+
+
+def test_50_by_50_with_a_connection_in_each_cell_is_small_and_costs_as_many_queries(
+    client_of: ClientOf,
+    victor: Person,
+    payments: Credential,
+    django_assert_num_queries: DjangoAssertNumQueries,
+) -> None:
+    client = client_of(victor)
+    add_connections(payments, [(0, 1)])
+    open_matrix(client)
+    with django_assert_num_queries(15) as few:
+        open_matrix(client, source="Org", destination="Org")
+    add_connections(payments, [(a, b) for a in range(50) for b in range(50) if a != b])
+    with django_assert_num_queries(len(few)):
+        page = open_matrix(client, source="Org", destination="Org")
+    assert len(cells_in(page)) == 50 * 49
+    assert len(gzip.compress(page.html.encode(), compresslevel=6)) <= 40_000
+
+
+def test_sync_now_returns_to_the_matrix(
+    client_of: ClientOf, ada: Person, payments: Credential
+) -> None:
+    response = client_of(ada).post("/connections/refresh/", {"filters": f"site={US}&view=matrix"})
+    assert response.headers["Location"] == f"/connections/?site={US}&view={matrix_view.MATRIX}"
+
+
+def test_a_hidden_connection_is_in_no_cell_and_no_total(
+    client_of: ClientOf,
+    sandbox: SandboxServer,
+    ada: Person,
+    victor: Person,
+    payments: Credential,
+) -> None:
+    soc = store_credential(sandbox, "Group SOC")
+    world = sandbox.world
+    world.add_connection(
+        source_org=org_named(world, "Group SOC"), sink_org=world.add_org(name="Secret", site=US)
+    )
+    client_of(ada).post("/connections/refresh/")
+    soc.access.create(kind="see", person=ada)
+    page = open_matrix(client_of(victor))
+    assert "Secret" not in page.text
+    assert len(cells_in(page)) == 2
+    assert len(cells_in(open_matrix(client_of(ada)))) == 3

@@ -1,0 +1,298 @@
+"""The list of orgs and an org's page: coverage, counts, and what access lists hide."""
+
+import json
+from collections.abc import Callable
+from datetime import timedelta
+from uuid import UUID, uuid4
+
+import pytest
+from django.core.management import call_command
+from django.test import Client
+from django.utils import timezone
+from pytest_django import DjangoAssertNumQueries
+
+from connections.access.actor import command_actor, person_actor
+from connections.inventory.orgs import OrgCoverage, OrgFilter, OrgSummary, find_org, list_orgs
+from connections.models import (
+    AccessKind,
+    Credential,
+    CredentialAccess,
+    Deletion,
+    Org,
+    OrgConnectionSnapshot,
+    Person,
+    Sync,
+)
+from sandbox.server import SandboxServer
+from tests.flows.support import Desk, read, store_credential
+from tests.support.sandbox import EU, US, connection_between, org_named
+
+pytestmark = pytest.mark.database
+
+ClientOf = Callable[[Person], Client]
+
+
+@pytest.fixture
+def payments(sandbox: SandboxServer, db: None) -> Credential:
+    return store_credential(sandbox, "Payments US")
+
+
+@pytest.fixture
+def labs(sandbox: SandboxServer, db: None) -> Credential:
+    return store_credential(sandbox, "Labs EU")
+
+
+def summaries() -> dict[str, OrgSummary]:
+    """Every org by its name, as a command sees it."""
+    return {each.org.name: each for each in list_orgs(actor=command_actor())}
+
+
+def hide(credential: Credential, *, from_all_but: Person) -> None:
+    CredentialAccess.objects.create(credential=credential, kind=AccessKind.SEE, person=from_all_but)
+
+
+def test_it_lists_own_orgs_and_the_other_sides_of_connections(
+    payments: Credential, labs: Credential
+) -> None:
+    found = summaries()
+    assert {name: (each.coverage.value, len(each.credentials)) for name, each in found.items()} == {
+        "Data Lake EU": ("no-credential", 0),
+        "Group SOC": ("no-credential", 0),
+        "Labs EU": ("listed", 1),
+        "Payments US": ("listed", 1),
+    }
+    assert (found["Payments US"].connections_out, found["Payments US"].connections_in) == (1, 1)
+    assert (found["Labs EU"].connections_out, found["Labs EU"].connections_in) == (1, 0)
+    assert found["Group SOC"].listed_at is None
+
+
+def test_a_connection_that_both_sides_list_counts_once(
+    sandbox: SandboxServer, payments: Credential
+) -> None:
+    store_credential(sandbox, "Group SOC")
+    soc = summaries()["Group SOC"]
+    assert (soc.connections_out, soc.connections_in) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("is_complete", "hours", "coverage"),
+    [
+        (True, 23, OrgCoverage.LISTED),
+        (True, 25, OrgCoverage.FAILING),
+        (False, 0, OrgCoverage.FAILING),
+    ],
+)
+def test_an_org_is_listed_only_by_a_complete_newest_sync_of_the_last_day(
+    payments: Credential, is_complete: bool, hours: int, coverage: OrgCoverage
+) -> None:
+    complete = Sync.objects.get(credential=payments)
+    at = timezone.now() - timedelta(hours=hours)
+    if is_complete:
+        Sync.objects.update(started_at=at)
+        complete.refresh_from_db()
+    else:
+        Sync.objects.create(
+            credential=payments, started_at=at, finished_at=at, is_complete=False, cause="forbidden"
+        )
+    found = summaries()["Payments US"]
+    assert (found.coverage, found.listed_at) == (coverage, complete.started_at)
+
+
+def test_one_of_two_credentials_is_enough(sandbox: SandboxServer, payments: Credential) -> None:
+    pair = sandbox.world.add_key_pair(org=org_named(sandbox.world, "Payments US"))
+    second = store_credential(sandbox, "Payments US", pair=pair, name="Second")
+    now = timezone.now()
+    Sync.objects.create(
+        credential=second, started_at=now, finished_at=now, is_complete=False, cause="forbidden"
+    )
+    found = summaries()["Payments US"]
+    assert found.coverage is OrgCoverage.LISTED
+    assert [each.name for each in found.credentials] == [payments.name, "Second"]
+
+
+def test_a_retired_credential_leaves_its_org_without_one(payments: Credential) -> None:
+    Credential.objects.update(retired_at=timezone.now())
+    assert set(summaries()) == {"Group SOC", "Payments US"}
+    assert summaries()["Payments US"].coverage is OrgCoverage.NO_CREDENTIAL
+    assert summaries()["Payments US"].connections_out == 0
+
+
+@pytest.mark.parametrize("site", [US, EU])
+def test_orgs_with_the_same_name_stay_apart(
+    sandbox: SandboxServer, payments: Credential, labs: Credential, site: str
+) -> None:
+    world = sandbox.world
+    twin = world.add_org(name="Payments US", site=site)
+    world.add_connection(
+        source_org=org_named(world, "Group SOC" if site == US else "Labs EU"), sink_org=twin
+    )
+    pair = world.add_key_pair(org=twin)
+    store_credential(sandbox, "Payments US", pair=pair, name="Twin")
+    twins = [each for each in list_orgs(actor=command_actor()) if each.org.name == "Payments US"]
+    assert {(each.org.site, each.org.org_id) for each in twins} == {
+        (US, payments.org_id),
+        (site, twin.id),
+    }
+    assert {each.org.org_id: each.connections_out for each in twins} == {
+        payments.org_id: 1,
+        twin.id: 0,
+    }
+
+
+def test_the_page_marks_rows_and_filters(
+    client_of: ClientOf, victor: Person, payments: Credential, labs: Credential
+) -> None:
+    client = client_of(victor)
+    page = read(client.get("/orgs/"))
+    assert page.html.count("data-org=") == 4
+    assert f'data-org="{US}/{payments.org_id}" data-coverage="listed"' in page.html
+    assert "4 orgs" in page.text
+    filtered = read(client.get("/orgs/", {"coverage": "no-credential", "site": EU}))
+    assert "1 of 4 orgs" in filtered.text
+    assert "Data Lake EU" in filtered.text
+    assert "No orgs match these filters" in read(client.get("/orgs/", {"q": "nowhere"})).text
+    assert "1 of 4" in read(client.get("/orgs/", {"q": labs.org_id[-8:]})).text
+
+
+def test_before_the_first_credential_the_page_says_what_to_do(
+    client_of: ClientOf, victor: Person, margaret: Person
+) -> None:
+    assert "Add a credential" in read(client_of(margaret).get("/orgs/")).text
+    assert "No orgs yet" in read(client_of(victor).get("/orgs/")).text
+
+
+def test_the_list_can_be_sorted(payments: Credential, labs: Credential) -> None:
+    names = [
+        [each.org.name for each in list_orgs(actor=command_actor(), sort=sort)]
+        for sort in ("-org", "-in")
+    ]
+    assert names[0] == ["Payments US", "Labs EU", "Group SOC", "Data Lake EU"]
+    assert names[1] == ["Data Lake EU", "Group SOC", "Payments US", "Labs EU"]
+
+
+def test_hidden_credentials_are_not_counted_and_their_orgs_not_named(
+    client_of: ClientOf,
+    sandbox: SandboxServer,
+    ada: Person,
+    victor: Person,
+    payments: Credential,
+    labs: Credential,
+) -> None:
+    soc = store_credential(sandbox, "Group SOC")
+    world = sandbox.world
+    world.add_connection(
+        source_org=org_named(world, "Group SOC"), sink_org=world.add_org(name="Secret", site=US)
+    )
+    client_of(ada).post("/connections/refresh/")
+    hide(soc, from_all_but=ada)
+    hide(labs, from_all_but=ada)
+    found = {each.org.name: each for each in list_orgs(actor=person_actor(person=victor))}
+    assert set(found) == {"Payments US", "Group SOC"}
+    assert found["Group SOC"].credentials == []
+    assert found["Group SOC"].connections_out == 1
+    page = read(client_of(victor).get("/orgs/"))
+    assert "No credential you can see" in page.text
+    assert "Secret" not in page.text
+    everything = list_orgs(actor=person_actor(person=ada))
+    assert {each.org.name for each in everything} == {
+        "Payments US",
+        "Group SOC",
+        "Labs EU",
+        "Data Lake EU",
+        "Secret",
+    }
+
+
+def test_an_orgs_page_shows_both_directions_credentials_and_deletions(
+    client_of: ClientOf, sandbox: SandboxServer, ada: Person, payments: Credential
+) -> None:
+    connection = connection_between(sandbox.world, "Payments US", "Group SOC")
+    Desk(client=client_of(ada), credential=payments, connection=connection).delete()
+    deletion = Deletion.objects.get()
+    page = read(client_of(ada).get(f"/orgs/{US}/{payments.org_id}/"))
+    incoming = connection_between(sandbox.world, "Group SOC", "Payments US")
+    assert f'data-connection="{US}/{incoming.id}"' in page.html
+    assert f"/deletions/{deletion.pk}/" in page.html
+    assert f"/credentials/{payments.pk}/" in page.html
+    assert "0 orgs can query Payments US" in page.text
+    assert "Payments US can query 1 org" in page.text
+
+
+def test_sync_now_on_an_orgs_page_syncs_that_org_only(
+    client_of: ClientOf, ada: Person, payments: Credential, labs: Credential
+) -> None:
+    before = Sync.objects.filter(credential=labs).count()
+    org = f"{US}/{payments.org_id}"
+    response = client_of(ada).post("/connections/refresh/", {"org": org})
+    assert (response.status_code, response.headers["Location"]) == (303, f"/orgs/{org}/")
+    assert Sync.objects.filter(credential=payments).count() == 2
+    assert Sync.objects.filter(credential=labs).count() == before
+    missing = client_of(ada).post("/connections/refresh/", {"org": f"{US}/{uuid4()}"})
+    assert missing.status_code == 404
+
+
+def test_an_unknown_org_is_not_found(
+    client_of: ClientOf, ada: Person, payments: Credential
+) -> None:
+    assert client_of(ada).get(f"/orgs/{US}/{uuid4()}/").status_code == 404
+    assert client_of(ada).get(f"/orgs/{EU}/{payments.org_id}/").status_code == 404
+    assert find_org(actor=command_actor(), site=EU, org_id=payments.org_id) is None
+
+
+def test_an_id_that_is_no_uuid_is_shown_without_a_link(
+    client_of: ClientOf, ada: Person, payments: Credential
+) -> None:
+    OrgConnectionSnapshot.objects.filter(sink_org_name="Group SOC").update(sink_org_id="../x")
+    page = read(client_of(ada).get("/orgs/"))
+    assert f'data-org="{US}/../x"' in page.html
+    assert 'href="/orgs/sandbox-us1/..' not in page.html
+    assert client_of(ada).get("/connections/", {"view": "matrix", "site": US}).status_code == 200
+
+
+def test_the_filter_ignores_what_is_no_filter(payments: Credential) -> None:
+    assert len(list_orgs(actor=command_actor(), filters=OrgFilter(site="nowhere"))) == 0
+    assert len(list_orgs(actor=command_actor(), filters=OrgFilter(coverage="listed"))) == 1
+
+
+def test_the_command_prints_one_document(
+    capsys: pytest.CaptureFixture[str], payments: Credential
+) -> None:
+    call_command("list_orgs", "--json")
+    [payments_org] = [
+        each
+        for each in json.loads(capsys.readouterr().out)["orgs"]
+        if each["id"] == payments.org_id
+    ]
+    assert payments_org == {
+        "id": payments.org_id,
+        "site": US,
+        "name": "Payments US",
+        "coverage": "listed",
+        "credentials": [payments.name],
+        "listed_at": Sync.objects.get(credential=payments).started_at.isoformat(),
+        "connections_in": 1,
+        "connections_out": 1,
+    }
+    call_command("list_orgs")
+    assert "Payments US  listed  1 in, 1 out" in capsys.readouterr().out
+
+
+def test_pages_cost_the_same_however_many_orgs_there_are(
+    client_of: ClientOf,
+    ada: Person,
+    payments: Credential,
+    django_assert_num_queries: DjangoAssertNumQueries,
+) -> None:
+    client = client_of(ada)
+    now = timezone.now()
+    Org.objects.bulk_create(
+        Org(
+            site=US, org_id=str(UUID(int=n)), name=f"Org {n}", first_seen_at=now, established_at=now
+        )
+        for n in range(60)
+    )
+    client.get("/orgs/")
+    with django_assert_num_queries(11):
+        client.get("/orgs/")
+    with django_assert_num_queries(23):
+        client.get(f"/orgs/{US}/{payments.org_id}/")
