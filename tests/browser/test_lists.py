@@ -58,6 +58,24 @@ def test_the_first_column_stays_in_view_where_the_list_scrolls(
     assert 0 <= left <= 2
 
 
+@pytest.mark.parametrize("path", ["/connections/", "/deletions/"])
+def test_two_org_names_of_24_characters_fit_on_one_line_at_1280_px(
+    path: str, open_demo_as: OpenAs
+) -> None:
+    page = open_list(open_demo_as, path, "operator", width=1280)
+    cut_off = page.locator(".list tbody .cell-org:not([colspan])").evaluate_all(
+        """(cells) => {
+          cells.forEach((cell, index) => {
+            const name = index % 2 ? "Payments Risk Operations" : "Customer Insights Europe";
+            (cell.querySelector("a") ?? cell).textContent = name;
+          });
+          return cells.filter((cell) => cell.scrollWidth > cell.clientWidth).length;
+        }"""
+    )
+    assert cut_off == 0
+    assert row_heights(page) <= {36, 37}
+
+
 @pytest.mark.parametrize(("path", "who"), LISTS)
 def test_a_phone_shows_a_card_for_each_row(path: str, who: str, open_demo_as: OpenAs) -> None:
     page = open_list(open_demo_as, path, who, width=390)
