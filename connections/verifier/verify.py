@@ -1028,9 +1028,9 @@ def _attempt_text(one: dict[str, Any]) -> str:
     else:
         response = f"Datadog returned {one['http_status']} in {one['duration_ms']} ms"
     errors = "; ".join(str(each) for each in one["errors"])
-    quoted = f"Datadog: “{errors}”" if errors else ""
+    quoted = f". Datadog: “{errors}”" if errors else ""
     late = ", late" if one["is_late"] else ""
-    return f"{_when(one['sent_at'])}: {_text(response + late)} {_text(quoted)}".strip()
+    return f"{_when(one['sent_at'])}: {_text(response + late + quoted)}"
 
 
 # --- The verification ---------------------------------------------------------------------------
