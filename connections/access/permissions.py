@@ -189,6 +189,11 @@ def can_comment(actor: Actor) -> bool:
     return _has_role(actor, Role.OPERATOR, Role.APPROVER, Role.AUDITOR)
 
 
+def can_acknowledge(actor: Actor) -> bool:
+    """Acknowledge changes; commands never can."""
+    return actor.person is not None and _has_role(actor, Role.OPERATOR, Role.APPROVER, Role.AUDITOR)
+
+
 def can_manage_credentials(actor: Actor) -> bool:
     """Add, verify, rename, rotate and retire credentials."""
     return _has_role(actor, Role.CREDENTIAL_MANAGER)
@@ -247,6 +252,7 @@ BREAK_GLASS = Permission(is_held_by=can_break_glass_any, action="use break glass
 COMMENT = Permission(is_held_by=can_comment, action="comment on deletions")
 PROTECT = Permission(is_held_by=can_protect, action="protect connections")
 UNPROTECT = Permission(is_held_by=can_unprotect_any, action="remove protections")
+ACKNOWLEDGE = Permission(is_held_by=can_acknowledge, action="acknowledge changes")
 EXPORT = Permission(is_held_by=can_export, action="export this")
 MANAGE_CREDENTIALS = Permission(is_held_by=can_manage_credentials, action="manage credentials")
 AUDIT = Permission(is_held_by=can_audit, action="read the audit log")

@@ -8,11 +8,12 @@ the worker, which can read the key ring.
 
 from uuid import UUID
 
-from django.db.models import Exists, Model, OuterRef, QuerySet
+from django.db.models import Exists, Model, OuterRef, Q, QuerySet
 
 from connections.access.actor import Actor
 from connections.access.permissions import visibility_of
 from connections.models import (
+    Change,
     Credential,
     Deletion,
     Org,
@@ -73,6 +74,20 @@ def visible_orgs(*, actor: Actor) -> QuerySet[Org]:
         | Exists(listed.filter(source_org_id=org_id))
         | Exists(listed.filter(sink_org_id=org_id))
         | Exists(managing.exclude(credential__in=hidden))
+    )
+
+
+def visible_changes(changes: QuerySet[Change], *, actor: Actor) -> QuerySet[Change]:
+    """The changes of connections and orgs that the actor can see."""
+    hidden = visibility_of(actor).hidden
+    if not hidden:
+        return changes
+    here = {"site": OuterRef("site")}
+    listed = OrgConnectionSnapshot.objects.filter(**here).exclude(credential__in=hidden)
+    orgs = visible_orgs(actor=actor).filter(**here, org_id=OuterRef("org_id"))
+    return changes.filter(
+        Exists(listed.filter(connection_id=OuterRef("connection_id")))
+        | Q(connection_id=None) & Exists(orgs)
     )
 
 

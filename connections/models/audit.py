@@ -57,6 +57,7 @@ class EventCode(StrEnum):
     CONNECTION_PROTECTION_LIFTED = "org_connection.protection_lifted"
     CREDENTIAL_ACCESS_CHANGED = "credential.access_changed"
     CHANGES_DETECTED = "changes.detected"
+    CHANGES_ACKNOWLEDGED = "changes.acknowledged"
     ACCESS_REFUSED = "access.refused"
     DELETION_REQUESTED = "deletion.requested"
     DELETION_APPROVED = "deletion.approved"

@@ -37,6 +37,7 @@ USUAL: dict[str, dict[str, str]] = {
     "export_audit": {},
     "export_deletions": {"--format": "json"},
     "import_credentials": {},
+    "list_changes": {},
     "list_org_connections": {"--stored": ""},
     "make_evidence_bundle": {"--output": "bundle.zip"},
     "make_keys": {"--output": "keys"},

@@ -1,0 +1,64 @@
+"""Acknowledging changes: a person marks them as seen, with a note."""
+
+from collections.abc import Collection
+from uuid import UUID
+
+from django.http import Http404
+
+from connections import audit
+from connections.access import permissions, visibility
+from connections.access.actor import Actor
+from connections.audit import lookups, personal_data
+from connections.core import clock
+from connections.core.errors import InvalidInputError, has_visible_text
+from connections.core.text import pluralize
+from connections.models import Change
+
+MAX_NOTE_LENGTH = 4000
+
+
+def acknowledge_changes(*, actor: Actor, change_ids: Collection[UUID], note: str) -> int:
+    """Acknowledge all of these changes with one note, or none; returns how many were new.
+
+    The first acknowledgement of a change stands. Raises PermissionDenied, InvalidInputError for
+    `change` and `note`, and Http404 when the actor can't see one of them.
+    """
+    permissions.require(permissions.can_acknowledge(actor), "acknowledge changes")
+    note = note.strip()
+    if not has_visible_text(note):
+        raise InvalidInputError({"note": "Enter a note."})
+    if len(note) > MAX_NOTE_LENGTH:
+        raise InvalidInputError({"note": f"Use at most {MAX_NOTE_LENGTH:,} characters."})
+    if not change_ids:
+        raise InvalidInputError({"change": "Select at least one change."})
+    with audit.atomic():
+        # In one order, so that two people with overlapping selections don't deadlock.
+        rows = Change.objects.filter(pk__in=change_ids).order_by("number")
+        changes = list(rows.select_for_update(no_key=True))
+        _require_visible(changes, change_ids=change_ids, actor=actor)
+        new = [change for change in changes if change.acknowledged_at is None]
+        if new:
+            Change.objects.filter(pk__in=[change.pk for change in new]).update(
+                acknowledged_at=clock.now(), acknowledged_by=actor.person, note=note
+            )
+            audit.record(
+                code=audit.EventCode.CHANGES_ACKNOWLEDGED,
+                actor=actor,
+                sentence=audit.Sentence(
+                    "{actor} acknowledged {changes}.",
+                    actor=personal_data.name_of(actor),
+                    changes=pluralize(len(new), "change"),
+                ),
+                details={"changes": [str(change.pk) for change in new], "note": note},
+            )
+    return len(new)
+
+
+def _require_visible(changes: list[Change], *, change_ids: Collection[UUID], actor: Actor) -> None:
+    among = Change.objects.filter(pk__in=[change.pk for change in changes])
+    seen = set(visibility.visible_changes(among, actor=actor).values_list("pk", flat=True))
+    hidden = [change.key for change in changes if change.pk not in seen and change.key]
+    if hidden:
+        lookups.raise_not_visible(actor=actor, subject=hidden[0])
+    if seen != set(change_ids):
+        raise Http404("No change has this ID.")

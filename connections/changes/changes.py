@@ -1,0 +1,161 @@
+"""Reads changes: filtered pages, with what the reader may know about each."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from django.db.models import QuerySet
+
+from connections.access import permissions, visibility
+from connections.access.actor import Actor
+from connections.models import Change, Credential, Deletion, OrgConnectionKey
+from connections.wording.changes import cause_text
+
+PAGE_SIZE = 50
+ROWS_PER_QUERY = 500
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChangeFilter:
+    """Which changes to show; an empty field filters nothing."""
+
+    kind: str = ""
+    site: str = ""
+    # "<site>/<org id>" of the source, the destination or the renamed org.
+    org: str = ""
+    connection: OrgConnectionKey | None = None
+    text: str = ""
+    needs_attention: bool = False
+    # "yes" or "no".
+    acknowledged: str = ""
+    # Detected then or later.
+    since: datetime | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChangeRow:
+    """A change with what this reader can see: hidden credentials and deletions aren't named."""
+
+    change: Change
+    # Names of credentials.
+    observed_by: list[str]
+    not_checked_by: list[str]
+    # The deletion that removed the connection, or the one that came back.
+    deletion: Deletion | None
+    # The old state; None also where only hidden credentials listed the former connection.
+    before: dict[str, Any] | None
+
+    @property
+    def cause(self) -> str:
+        """What is known about why, as sentences; may be empty."""
+        return cause_text(
+            self.change,
+            before=self.before,
+            deletion=self.deletion,
+            not_checked_by=self.not_checked_by,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChangePage:
+    """One page, newest first; the next one begins after the change with the number `next`."""
+
+    rows: list[ChangeRow]
+    # None on the last page.
+    next: int | None
+
+
+def get_change_page(
+    *, actor: Actor, filters: ChangeFilter, after: int | None = None, size: int = PAGE_SIZE
+) -> ChangePage:
+    """The visible matches after the change with the number `after`. Raises PermissionDenied."""
+    permissions.require(permissions.can_see(actor), "see changes")
+    found = _matches_after(_parts(filters, actor=actor), after, limit=size + 1)
+    return ChangePage(
+        rows=_rows(found[:size], actor=actor),
+        next=found[size - 1].number if len(found) > size else None,
+    )
+
+
+def iterate_changes(*, actor: Actor, filters: ChangeFilter) -> Iterator[ChangeRow]:
+    """Every visible match, newest first. Raises PermissionDenied."""
+    permissions.require(permissions.can_see(actor), "see changes")
+    parts = _parts(filters, actor=actor)
+    after: int | None = None
+    while found := _matches_after(parts, after, limit=ROWS_PER_QUERY):
+        yield from _rows(found, actor=actor)
+        after = found[-1].number
+
+
+def count_awaiting_acknowledgement(*, actor: Actor) -> int:
+    """How many visible changes need attention and are not acknowledged."""
+    [awaiting] = _parts(ChangeFilter(needs_attention=True, acknowledged="no"), actor=actor)
+    return awaiting.count()
+
+
+def _parts(filters: ChangeFilter, *, actor: Actor) -> list[QuerySet[Change]]:
+    """Queries that together find the visible matches, each newest first.
+
+    An org can be on either side. One query for both would read every change; each of several
+    reads an index in its order.
+    """
+    rows = visibility.visible_changes(_matches(filters), actor=actor)
+    if not filters.org:
+        return [rows]
+    site, _, org_id = filters.org.partition("/")
+    sides = ("source_org_id", "sink_org_id", "org_id")
+    return [rows.filter(**{"site": site, side: org_id}) for side in sides] if org_id else []
+
+
+def _matches(filters: ChangeFilter) -> QuerySet[Change]:
+    rows = Change.objects.select_related("acknowledged_by").order_by("-number")
+    exact = {"kind": filters.kind, "site": filters.site, "detected_at__gte": filters.since}
+    rows = rows.filter(**{name: value for name, value in exact.items() if value})
+    if filters.connection:
+        key = filters.connection
+        rows = rows.filter(site=key.site, connection_id=key.connection_id)
+    if filters.needs_attention:
+        rows = rows.filter(needs_attention=True)
+    if filters.acknowledged:
+        rows = rows.filter(acknowledged_at__isnull=filters.acknowledged == "no")
+    for word in filters.text.casefold().split():
+        rows = rows.filter(search_text__contains=word)
+    return rows
+
+
+def _matches_after(
+    parts: Iterable[QuerySet[Change]], after: int | None, *, limit: int
+) -> list[Change]:
+    if after is not None:
+        parts = [rows.filter(number__lt=after) for rows in parts]
+    found = {row.number: row for rows in parts for row in rows[:limit]}
+    return [found[number] for number in sorted(found, reverse=True)[:limit]]
+
+
+def _rows(changes: list[Change], *, actor: Actor) -> list[ChangeRow]:
+    credentials = visibility.visible(Credential.objects.all(), actor=actor, by="pk")
+    names = {str(pk): name for pk, name in credentials.values_list("pk", "name")}
+    deletions = visibility.visible(Deletion.objects.all(), actor=actor).in_bulk(
+        {each.deletion_id for each in changes if each.deletion_id}
+    )
+    former = {each.pk: key for each in changes if (key := _former_connection(each))}
+    hidden = visibility.hidden_connections(list(former.values()), actor=actor)
+    return [
+        ChangeRow(
+            change=change,
+            observed_by=[names[pk] for pk in change.observed_by if pk in names],
+            not_checked_by=[names[pk] for pk in change.not_checked_by if pk in names],
+            deletion=deletions.get(change.deletion_id) if change.deletion_id else None,
+            before=None if former.get(change.pk) in hidden else change.before,
+        )
+        for change in changes
+    ]
+
+
+def _former_connection(change: Change) -> OrgConnectionKey | None:
+    if change.kind != Change.Kind.RECREATED or not change.before:
+        return None
+    connection_id = UUID(change.before["connection_id"])
+    return OrgConnectionKey(site=change.site, connection_id=connection_id)

@@ -1,0 +1,64 @@
+"""List what changed outside Org Admin from the command line."""
+
+from argparse import ArgumentParser
+from datetime import UTC, datetime
+from typing import Any
+
+from connections.access.actor import command_actor
+from connections.changes.changes import ChangeFilter, ChangeRow, iterate_changes
+from connections.changes.export import CHANGE_COLUMNS
+from connections.core.text import format_time
+from connections.management.base import OrgAdminCommand
+from connections.models import Change
+from connections.wording.changes import change_subject, change_title
+
+NEEDS_ATTENTION = 10
+
+
+class Command(OrgAdminCommand):
+    """Prints the stored changes, newest first; makes no sync."""
+
+    help = (
+        "List the changes that syncs detected, newest first. Exit code 10 when one of them needs "
+        "attention and is not acknowledged."
+    )
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument(
+            "--since",
+            metavar="TIME",
+            help="Detected then or later: ISO 8601, UTC without an offset.",
+        )
+        parser.add_argument(
+            "--kind", choices=Change.Kind.values, default="", help="Only this kind."
+        )
+        parser.add_argument(
+            "--unacknowledged", action="store_true", help="Only those not acknowledged."
+        )
+
+    def run(self, **options: Any) -> int:
+        filters = ChangeFilter(
+            kind=options["kind"],
+            acknowledged="no" if options["unacknowledged"] else "",
+            since=self._parse_time(options["since"]) if options["since"] else None,
+        )
+        rows = list(iterate_changes(actor=command_actor(), filters=filters))
+        document = {"changes": [CHANGE_COLUMNS.row(row) for row in rows]}
+        self.emit(document, "\n".join(_line(row) for row in rows))
+        is_waiting = any(row.change.awaits_acknowledgement for row in rows)
+        return NEEDS_ATTENTION if is_waiting else 0
+
+    def _parse_time(self, text: str) -> datetime:
+        try:
+            at = datetime.fromisoformat(text)
+            return at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
+        except (ValueError, OverflowError):
+            self.usage_error("--since: Use a time such as 2026-01-31T14:00:00Z.")
+
+
+def _line(row: ChangeRow) -> str:
+    change = row.change
+    mark = "!" if change.awaits_acknowledgement else " "
+    title = change_title(change, deletion=row.deletion)
+    parts = (format_time(change.detected_at), title, change_subject(change), row.cause)
+    return f"{mark} {'  '.join(part for part in parts if part)}"

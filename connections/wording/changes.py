@@ -1,0 +1,178 @@
+"""Texts about changes: what changed, and what is known about why."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from connections.core.text import pluralize
+from connections.models import Change, Deletion
+from connections.wording.connections import join_names
+
+Kind = Change.Kind
+type State = dict[str, Any] | None
+
+KIND_LABELS = {
+    Kind.APPEARED: "Appeared",
+    Kind.REMOVED: "Removed",
+    Kind.RECREATED: "Recreated",
+    Kind.TYPES_CHANGED: "Types changed",
+    Kind.CREATOR_CHANGED: "Creator changed",
+    Kind.ORG_RENAMED: "Org renamed",
+}
+
+
+def change_title(change: Change, *, deletion: Deletion | None) -> str:
+    """What changed, in a few words: "Removed elsewhere", "Widened to audit".
+
+    `deletion` is the related one, if the reader can see it.
+    """
+    match change.kind:
+        case Kind.APPEARED:
+            return "Appeared with audit" if _added_audit(change) else "Appeared"
+        case Kind.REMOVED if change.deletion_id is None:
+            return "Removed elsewhere"
+        case Kind.REMOVED if deletion:
+            return "Removed by deletion"
+        case Kind.RECREATED if deletion:
+            return "Recreated after deletion"
+        case Kind.TYPES_CHANGED if change.widened:
+            return "Widened to audit" if _added_audit(change) else "Widened"
+        case Kind.TYPES_CHANGED:
+            return "Narrowed"
+        case Kind.CREATOR_CHANGED if _is_disabled(change.after):
+            return "Creator disabled"
+    return KIND_LABELS[Kind(change.kind)]
+
+
+def change_subject(change: Change) -> str:
+    """What it is about: both orgs, or the renamed org's two names."""
+    if change.kind == Kind.ORG_RENAMED:
+        return f"{(change.before or {}).get('name', '?')}, now {change.org_name}"
+    return f"{change.source_org_name or '?'} → {change.sink_org_name or '?'}"
+
+
+def _types(state: State) -> list[str]:
+    return list((state or {}).get("connection_types", []))
+
+
+def _added_audit(change: Change) -> bool:
+    return "audit" in _types(change.after) and "audit" not in _types(change.before)
+
+
+def _creator(state: State) -> dict[str, Any]:
+    return dict((state or {}).get("created_by") or {})
+
+
+def _is_disabled(state: State) -> bool:
+    return _creator(state).get("disabled") is True
+
+
+def _creator_name(state: State) -> str:
+    """ "svc-terraform (service account)"; "" where Datadog gave no name."""
+    creator = _creator(state)
+    name = str(creator.get("name") or "")
+    return f"{name} (service account)" if name and creator.get("service_account") else name
+
+
+def cause_text(
+    change: Change,
+    *,
+    before: State,
+    deletion: Deletion | None,
+    not_checked_by: Sequence[str],
+) -> str:
+    """What is known about why it changed, as sentences: facts only; may be empty.
+
+    `before`, `deletion` and `not_checked_by` are what the reader can see of them.
+    """
+    match change.kind:
+        case Kind.APPEARED:
+            sentences = [_appeared_text(change)]
+        case Kind.REMOVED:
+            sentences = _removed_texts(before, deletion=deletion, not_checked_by=not_checked_by)
+        case Kind.RECREATED:
+            sentences = [_recreated_text(change, deletion=deletion)]
+        case Kind.TYPES_CHANGED:
+            sentences = _types_texts(before, change.after)
+        case Kind.CREATOR_CHANGED:
+            sentences = [_creator_text(before, change.after)]
+        case _:
+            sentences = []
+    return " ".join(sentence for sentence in sentences if sentence)
+
+
+def _appeared_text(change: Change) -> str:
+    creator = _creator_name(change.after)
+    by = f" by {creator}" if creator else ""
+    created_at = _time((change.after or {}).get("created_at"))
+    if change.newly_visible and created_at:
+        return f"Newly visible: created on {created_at:%Y-%m-%d}{by}."
+    return f"Created{by}." if by else ""
+
+
+def _removed_texts(
+    before: State, *, deletion: Deletion | None, not_checked_by: Sequence[str]
+) -> list[str]:
+    sentences = [f"Removed by {_named(deletion)}."] if deletion else []
+    if _is_disabled(before):
+        sentences.append(_disabled_text(before))
+    if not_checked_by:
+        sentences.append(f"Not checked with {join_names(not_checked_by)}: the sync failed.")
+    return sentences
+
+
+def _recreated_text(change: Change, *, deletion: Deletion | None) -> str:
+    creator = _creator_name(change.after)
+    by = f" by {creator}" if creator else ""
+    if deletion is None:
+        return f"Recreated{by}." if by else ""
+    created_at = _time((change.after or {}).get("created_at"))
+    if created_at and deletion.settled_at and created_at > deletion.settled_at:
+        after = _span_text(created_at - deletion.settled_at)
+        return f"Recreated {after} after {_named(deletion)}{by}."
+    return f"Recreated after {_named(deletion)}{by}."
+
+
+def _named(deletion: Deletion) -> str:
+    return f"deletion …{str(deletion.pk)[-8:]}"
+
+
+def _span_text(span: timedelta) -> str:
+    """ "40 seconds", "14 minutes", "3 hours", "12 days"."""
+    seconds = int(span.total_seconds())
+    if seconds < 60:
+        return pluralize(seconds, "second")
+    if seconds < 60 * 60:
+        return pluralize(seconds // 60, "minute")
+    if span < timedelta(days=2):
+        return pluralize(seconds // 3600, "hour")
+    return pluralize(span.days, "day")
+
+
+def _types_texts(before: State, after: State) -> list[str]:
+    old, new = _types(before), _types(after)
+    added = [kind for kind in new if kind not in old]
+    removed = [kind for kind in old if kind not in new]
+    return [
+        f"Added {join_names(added)}." if added else "",
+        f"Removed {join_names(removed)}." if removed else "",
+    ]
+
+
+def _creator_text(before: State, after: State) -> str:
+    if _creator(before).get("id") == _creator(after).get("id"):
+        return _disabled_text(after)
+    old, new = (_creator_name(state) or "an unknown user" for state in (before, after))
+    changed = f"The creator was {old} and is now {new}."
+    return f"{changed} {_disabled_text(after)}" if _is_disabled(after) else changed
+
+
+def _disabled_text(state: State) -> str:
+    name = _creator(state).get("name")
+    return (
+        f"Creator {name}'s account is disabled." if name else "The creator's account is disabled."
+    )
+
+
+def _time(text: str | None) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None
