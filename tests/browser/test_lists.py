@@ -130,6 +130,20 @@ def test_choosing_an_org_filters_by_site_and_id(open_demo_as: OpenAs) -> None:
     assert set(page.locator(".list tbody .cell-site").all_inner_texts()) == {site}
 
 
+@pytest.mark.parametrize("path", ["/deletions/", "/audit/", "/evidence/bundle/"])
+def test_a_form_says_that_its_dates_are_in_utc(path: str, open_demo_as: OpenAs) -> None:
+    page = open_list(open_demo_as, path, "auditor", width=1280)
+    for name in ("since", "until"):
+        field = page.locator(f"input[name={name}]")
+        says = field.evaluate(
+            """(field) => {
+              const help = document.getElementById(field.getAttribute("aria-describedby"));
+              return `${field.labels[0].textContent} ${field.placeholder} ${help?.textContent}`;
+            }"""
+        )
+        assert "UTC" in says
+
+
 def test_a_page_of_a_list_has_100_rows(open_demo_as: OpenAs) -> None:
     page = open_list(open_demo_as, "/connections/", "operator", width=1280)
     rows = page.locator(".list tbody tr")
