@@ -22,6 +22,7 @@ from connections.access.permissions import (
 from connections.web import monitoring, reauthentication
 from connections.web.audit import bundle_views, evidence_views
 from connections.web.audit import views as audit_views
+from connections.web.credentials import import_views
 from connections.web.credentials import views as credential_views
 from connections.web.deletions import history_views, review_views
 from connections.web.deletions import views as deletion_views
@@ -117,6 +118,14 @@ urlpatterns = [
         name="credential-new",
         who=MANAGE_CREDENTIALS,
         reauthenticate=True,
+    ),
+    form_page(
+        "credentials/import/",
+        import_views.credential_import,
+        name="credential-import",
+        who=MANAGE_CREDENTIALS,
+        reauthenticate=True,
+        accepts_file=True,
     ),
     page(
         "credentials/<uuid:pk>/",

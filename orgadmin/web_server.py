@@ -20,9 +20,12 @@ from types import FrameType
 from typing import Any
 
 from django.conf import settings
+from django.urls import reverse
 from waitress import wasyncore
 from waitress.adjustments import Adjustments
+from waitress.buffers import OverflowableBuffer
 from waitress.channel import HTTPChannel
+from waitress.parser import HTTPRequestParser
 from waitress.server import TcpWSGIServer
 from waitress.task import ThreadedTaskDispatcher, WSGITask
 
@@ -38,7 +41,7 @@ THREADS = 8
 # In addition to its connections: for databases, logs and the identity provider.
 OTHER_FILES = 256
 MAX_HEAD_SIZE = 32 * 1024
-# Larger bodies go to a temporary file.
+# Larger bodies go to a temporary file, except those that hold the keys of an import.
 BODY_SIZE_IN_MEMORY = 64 * 1024
 # Longer than the 30 s that Datadog has to answer a DELETE plus the work before and after it.
 STOP_SECONDS = 60.0
@@ -49,6 +52,16 @@ SECURE_SCHEME_HEADERS = {
     "HTTP_X_FORWARDED_PROTOCOL": "ssl",
     "HTTP_X_FORWARDED_SSL": "on",
 }
+
+
+class Parser(HTTPRequestParser):  # type: ignore[misc]
+    """Reads one request. The body of an import never goes to a temporary file."""
+
+    def parse_header(self, header_plus: bytes) -> None:
+        """Parse the head, and keep the body in memory where it is an import."""
+        super().parse_header(header_plus)
+        if self.body_rcv is not None and self.path == reverse("credential-import"):
+            self.body_rcv.buf = OverflowableBuffer(settings.WEB_MAX_BODY_SIZE + 1)
 
 
 class Task(WSGITask):  # type: ignore[misc]
@@ -65,6 +78,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]
     """One connection. Its times are monotonic; only the I/O thread uses them."""
 
     task_class = Task
+    parser_class = Parser
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self.await_request()

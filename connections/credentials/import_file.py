@@ -104,8 +104,8 @@ def _parse_line(number: int, row: str, *, header: tuple[str, ...]) -> ImportLine
     if cells is None:
         return ImportLine(number=number, problem="This line isn't valid CSV. Check its quotes.")
     if len(cells) != len(header):
-        problem = f"Expected {len(header)} columns, found {len(cells)}. Quote a name with a comma."
-        return ImportLine(number=number, problem=problem)
+        counts = f"Expected {len(header)} columns, found {len(cells)}."
+        return ImportLine(number=number, problem=f"{counts} Put a name with a comma in quotes.")
     return _check_line(number, dict(zip(header, cells, strict=True)))
 
 

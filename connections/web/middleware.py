@@ -13,6 +13,7 @@ from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth.views import redirect_to_login
 from django.core.exceptions import BadRequest
+from django.core.files.uploadhandler import MemoryFileUploadHandler
 from django.core.handlers.wsgi import WSGIRequest
 from django.db import Error as DatabaseError
 from django.db import connection
@@ -212,6 +213,21 @@ class CompressionMiddleware(GZipMiddleware):
         if response.streaming or getattr(request, "shows_secret", False):
             return response
         return super().process_response(request, response)
+
+
+class UploadMiddleware(MiddlewareMixin):
+    """Keeps an uploaded file in memory where the URL accepts one.
+
+    A larger one than FILE_UPLOAD_MAX_MEMORY_SIZE is dropped, as if none had been sent.
+    """
+
+    def process_view(
+        self, request: HttpRequest, view: Callable[..., Any], args: Any, kwargs: Any
+    ) -> None:
+        """Choose the handler before anything reads the body."""
+        del args, kwargs
+        if access_of(request, view).accepts_file:
+            request.upload_handlers = [MemoryFileUploadHandler(request)]
 
 
 class SessionUseMiddleware(MiddlewareMixin):

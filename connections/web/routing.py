@@ -46,6 +46,8 @@ class Access:
     # The response can show a secret, so it is never compressed: its compressed size would tell
     # something about the secret (BREACH).
     shows_secret: bool = False
+    # A POST can hold a file, which is kept in memory. Elsewhere a file is refused.
+    accepts_file: bool = False
 
     @property
     def needs_sign_in(self) -> bool:
@@ -65,6 +67,7 @@ class Rules(TypedDict, total=False):
     is_read_only: bool
     token_authenticated: bool
     shows_secret: bool
+    accepts_file: bool
 
 
 def page(

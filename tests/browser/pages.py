@@ -91,6 +91,7 @@ OURS = [
     _page("credential-list", "credential-list-fresh", is_fresh=True),
     _page("credential-list", "credential-list-viewer", who="viewer"),
     _page("credential-new", who="credentials"),
+    _page("credential-import", who="credentials"),
     _page("credential-detail", find=_credential("Payments EU"), who="credentials"),
     _page("credential-detail", "credential-detail-administrator", find=_credential("Group SOC")),
     _page("credential-detail", "credential-failing", find=_credential("Labs"), who="credentials"),

@@ -351,7 +351,7 @@ KEYS = f"{CANARY},{CANARY}x"
 BAD_LINES = {
     "a column too many": (f"Pay,EU1,{KEYS},more", "found 5"),
     "a column too few": (f"EU1,{KEYS}", "found 3"),
-    "an unquoted comma": (f"Pay, US,EU1,{KEYS}", "Quote a name with a comma"),
+    "an unquoted comma": (f"Pay, US,EU1,{KEYS}", "Put a name with a comma in quotes"),
     "an open quote": (f'"Pay,EU1,{KEYS}', "quotes"),
     "text after a quote": (f'"Pay"x,EU1,{KEYS}', "quotes"),
     "an unknown site": (f"Pay,{CANARY},{KEYS}", "Unknown site"),

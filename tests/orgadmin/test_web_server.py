@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from pytest_django import Settings
-from waitress import wasyncore
+from waitress import buffers, wasyncore
 
 from connections.operations import serving
 from orgadmin import web_server
@@ -110,6 +110,35 @@ class BlockingApp:
             assert self.may_respond.wait(PATIENCE)
         start_response("200 OK", [("Content-Length", "4")])
         return [b"done"]
+
+
+def test_the_body_of_an_import_alone_stays_in_memory_whatever_its_size(
+    serve: Serve, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files: list[str] = []
+    make = buffers.TempfileBasedBuffer.newfile
+
+    def make_and_count(buffer: Any) -> Any:
+        files.append("made")
+        return make(buffer)
+
+    monkeypatch.setattr(buffers.TempfileBasedBuffer, "newfile", make_and_count)
+    read: list[int] = []
+
+    def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        read.append(len(environ["wsgi.input"].read()))
+        start_response("200 OK", [("Content-Length", "0")])
+        return []
+
+    server = serve(application)
+    content = b"x" * (settings.WEB_MAX_BODY_SIZE - 1)
+    for path, made in (("/credentials/import/", []), ("/other/", ["made"])):
+        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=PATIENCE)
+        with contextlib.closing(connection):
+            connection.request("POST", path, body=content)
+            assert connection.getresponse().status == 200
+        assert files == made
+    assert read == [len(content)] * 2
 
 
 def test_a_request_that_takes_too_long_to_arrive_is_disconnected(serve: Serve) -> None:

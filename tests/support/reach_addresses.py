@@ -59,6 +59,7 @@ FREE = {
     "setup",
     "sign-in-link",
     "appearance-set",
+    "credential-import",
     "credential-new",
     "org-connection-refresh",
     "org-connection-protect",

@@ -54,6 +54,7 @@ MATRIX: dict[str, tuple[set[str] | None, set[str] | None]] = {
     "session-end": (None, EVERYONE),
     "credential-list": (ANY_ROLE, None),
     "credential-new": (MANAGER, MANAGER),
+    "credential-import": (MANAGER, MANAGER),
     "credential-detail": (ANY_ROLE, None),
     "credential-verify": (None, MANAGER),
     "credential-rename": (None, MANAGER),
@@ -111,6 +112,7 @@ MATRIX: dict[str, tuple[set[str] | None, set[str] | None]] = {
 # URLs that need reauthentication, and why other POSTs don't.
 REAUTHENTICATED = {
     "credential-new",
+    "credential-import",
     "credential-verify",
     "credential-rename",
     "credential-rotate",
@@ -316,7 +318,16 @@ def addresses(
     for name in MATRIX:
         noun = next((each for each in about if name.startswith(f"{each}-")), "")
         act = name.removeprefix(f"{noun}-")
-        of_none = {"list", "new", "refresh", "export", "protect", "between", "test"}
+        of_none = {
+            "list",
+            "new",
+            "import",
+            "refresh",
+            "export",
+            "protect",
+            "between",
+            "test",
+        }
         needs_one = noun and act not in of_none
         found[name] = reverse(name, kwargs=about[noun] if needs_one else None)
     return found

@@ -10,23 +10,43 @@ from connections.core.errors import InvalidInputError
 from connections.core.secret import Secret
 from connections.core.sites import all_sites
 from connections.credentials.access_lists import AccessEntries
+from connections.credentials.import_file import decode_file
 from connections.credentials.keys import choose_keys
 from connections.models import AccessKind, ApprovalPolicy
 from connections.web.forms import ServiceForm
 
 
-class KeyField(forms.Field):
-    """A key, never shown again. The service validates it."""
+class _SecretWidget(forms.Widget):
+    """Never shows a value, and lets the browser require none: there are several ways to give it."""
 
-    def __init__(self, *, label: str, help_text: str = "") -> None:
+    def format_value(self, value: Any) -> str:
+        """The value is never shown again."""
+        return ""
+
+    def use_required_attribute(self, initial: Any) -> bool:
+        """The form says what is missing."""
+        return False
+
+
+class _SecretInput(_SecretWidget, forms.PasswordInput):
+    pass
+
+
+class _SecretTextarea(_SecretWidget, forms.Textarea):
+    pass
+
+
+class SecretField(forms.Field):
+    """A text with keys, never shown again. The service validates it."""
+
+    def __init__(
+        self, *, label: str, help_text: str = "", widget: type[_SecretWidget] = _SecretInput
+    ) -> None:
         attributes = {"autocomplete": "off", "autocapitalize": "off", "spellcheck": "false"}
-        widget = forms.PasswordInput(attrs=attributes, render_value=False)
-        # Either the two keys or the access token, so the browser requires none of them.
-        widget.use_required_attribute = lambda initial: False  # type: ignore[method-assign]
-        super().__init__(label=label, widget=widget, help_text=help_text)
+        super().__init__(label=label, widget=widget(attrs=attributes), help_text=help_text)
 
     def to_python(self, value: Any) -> Secret:
-        """The key as entered; an empty one is a Secret too."""
+        """The text as entered; an empty one is a Secret too."""
         return Secret(value or "")
 
 
@@ -38,9 +58,9 @@ def site_choices() -> list[tuple[str, str]]:
 class RotateForm(ServiceForm):
     """New keys for a credential: a key pair or an access token."""
 
-    api_key = KeyField(label="API key")
-    application_key = KeyField(label="Application key")
-    access_token = KeyField(
+    api_key = SecretField(label="API key")
+    application_key = SecretField(label="Application key")
+    access_token = SecretField(
         label="Access token", help_text="In place of the two keys: ddpat_… or ddsat_…"
     )
 
@@ -88,6 +108,31 @@ def _holds_a_key(cleaned: dict[str, Any]) -> bool:
     secrets = map(cleaned.get, ("api_key", "application_key", "access_token"))
     keys = (secret.reveal().strip() for secret in secrets if secret)
     return any(len(key) >= 16 and key in name for key in keys)
+
+
+class ImportForm(ServiceForm):
+    """Lines of CSV, pasted or as a file. It never shows them again."""
+
+    csv = SecretField(label="Paste the lines", widget=_SecretTextarea)
+    file = forms.FileField(label="Or choose a file", required=False)
+    rotate = forms.BooleanField(
+        label="Replace the keys of credentials with the same name (rotate)", required=False
+    )
+
+    def clean(self) -> dict[str, Any]:
+        """Put the text into `cleaned_data["text"]`."""
+        cleaned = super().clean() or self.cleaned_data
+        upload, pasted = cleaned.get("file"), cleaned["csv"]
+        if bool(upload) == bool(pasted) and not self.errors:
+            self.add_error("csv", "Paste the lines, or choose one file of at most 256 KB.")
+        elif upload:
+            try:
+                cleaned["text"] = decode_file(upload.read())
+            except InvalidInputError as error:
+                self.add_errors(error)
+        else:
+            cleaned["text"] = pasted
+        return cleaned
 
 
 class RenameForm(ServiceForm):

@@ -7,6 +7,7 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 
 from connections.models import AuditEvent, Person
+from connections.urls import urlpatterns
 
 pytestmark = pytest.mark.django_db
 
@@ -36,6 +37,14 @@ def test_a_thousand_fields_are_refused(client: Client, path: str) -> None:
 def test_a_file_upload_is_refused_everywhere(client: Client, path: str) -> None:
     answer = client.post(path, {"reason": SimpleUploadedFile("a.txt", b"text")})
     assert answer.status_code == 400
+
+
+def test_only_an_import_accepts_a_file(client: Client) -> None:
+    accesses = {pattern.name: getattr(pattern.callback, "access", None) for pattern in urlpatterns}
+    accepting = [name for name, access in accesses.items() if access and access.accepts_file]
+    assert accepting == ["credential-import"]
+    files = {"file": SimpleUploadedFile("a.csv", b"text"), "more": SimpleUploadedFile("b", b"x")}
+    assert client.post("/credentials/import/", files).status_code == 400
 
 
 @pytest.mark.parametrize("path", FORMS)

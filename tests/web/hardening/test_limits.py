@@ -21,6 +21,7 @@ EXPENSIVE = {
     "tests of a destination": (10, "POST", "/notices/test/"),
     # This ID doesn't exist, which is only checked after the request is counted.
     "checks with Datadog": (30, "POST", f"/deletions/{UUID(int=1)}/reconcile/"),
+    "imports": (10, "POST", "/credentials/import/"),
     "checks of keys": (20, "POST", f"/credentials/{UUID(int=1)}/verify/"),
 }
 

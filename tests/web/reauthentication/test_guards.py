@@ -17,6 +17,7 @@ ClientOf = Callable[[Person], Client]
 # The values that make a POST to this URL have an effect.
 ACTING: dict[str, dict[str, str]] = {"deletion-new": {"confirmation": "Payments US"}}
 ASK_FIRST = {
+    "credential-import",
     "credential-new",
     "credential-rotate",
     "credential-retire",

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from django.core.cache import cache
+from django.core.files.uploadedfile import SimpleUploadedFile
 from django.db import connection
 from django.test import Client
 
@@ -169,6 +170,21 @@ def test_a_late_credential_form_keeps_its_name_but_not_its_keys(
     assert "Paste the keys again. They weren't kept." in page.text
     assert typed["api_key"] not in page.html
     assert not Credential.objects.exists()
+    assert sandbox.world.requests() == []
+
+
+def test_a_late_import_keeps_nothing_but_the_choice_to_rotate(
+    sandbox: SandboxServer, margaret: Person, late_client_of: ClientOf
+) -> None:
+    lines = "name,site,api_key,application_key\ncanary0,canary1,canary2,canary3"
+    typed = {"csv": lines, "file": SimpleUploadedFile("canary4", b"x"), "rotate": "on"}
+    response = late_client_of(margaret).post("/credentials/import/", typed)
+
+    assert response.status_code == 422
+    content = response.content.decode()
+    assert "Paste the lines or choose the file again." in content
+    assert "checked" in content
+    assert "canary" not in content
     assert sandbox.world.requests() == []
 
 
