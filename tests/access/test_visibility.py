@@ -34,7 +34,7 @@ from connections.models import (
 from sandbox.faults import rate_limited
 from sandbox.server import SandboxServer
 from tests.credentials.support import fields_of
-from tests.flows.support import REASON, Desk, read, store_credential
+from tests.flows.support import REASON, Requester, read, store_credential
 from tests.support.people import make_person
 from tests.support.reach_addresses import OF_MANY, OF_ONE
 from tests.support.sandbox import connection_between, key_pair_of
@@ -95,7 +95,7 @@ def data(
     hidden = store_credential(sandbox, SECRET, policy=ApprovalPolicy.ONE)
     connection = connection_between(sandbox.world, SECRET, "Data Lake EU")
     sandbox.world.set_fault(fault=rate_limited(), connection_id=connection.id)
-    Desk(client=client_of(ada), credential=hidden, connection=connection).delete()
+    Requester(client=client_of(ada), credential=hidden, connection=connection).delete()
     allow(hidden, root, see=[f"person:{ada.pk}"])
     deletion = Deletion.objects.get()
     now = timezone.now()
@@ -241,10 +241,10 @@ def test_a_connection_with_a_hidden_open_deletion_is_not_requested(
     payments = store_credential(sandbox, "Payments US")
     connection = connection_between(sandbox.world, "Payments US", "Group SOC")
     sandbox.world.set_fault(fault=rate_limited(), connection_id=connection.id)
-    Desk(client=client_of(ada), credential=soc, connection=connection).delete()
+    Requester(client=client_of(ada), credential=soc, connection=connection).delete()
     allow(soc, root, see=[f"person:{ada.pk}"])
-    desk = Desk(client=client_of(grace), credential=payments, connection=connection)
-    page = read(desk.client.post("/deletions/new/", desk.typed()))
+    requester = Requester(client=client_of(grace), credential=payments, connection=connection)
+    page = read(requester.client.post("/deletions/new/", requester.typed()))
     assert page.status == 409
     assert "Nothing was sent" in page.text
     assert "Ada" not in page.text

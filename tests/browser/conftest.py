@@ -17,9 +17,9 @@ from connections.models import Person, Role
 from sandbox.demo_world import demo_world
 from sandbox.server import SandboxServer
 from tests.browser.demo_world import build
-from tests.browser.desk import Desk
+from tests.browser.live_service import database_at, make_blank_database, served
+from tests.browser.requester import Requester
 from tests.browser.sessions import session_cookie
-from tests.browser.stage import database_at, make_blank_database, served
 from tests.browser.watch import Watch
 from tests.support.people import make_person
 
@@ -87,7 +87,7 @@ def blank_database(
 
 
 @pytest.fixture
-def stage(
+def service_url(
     blank_database: Path, django_db_blocker: DjangoDbBlocker, tmp_path: Path
 ) -> Iterator[str]:
     """The address of a service with this test's own database."""
@@ -109,9 +109,9 @@ OpenAs = Callable[..., Page]
 
 
 @pytest.fixture
-def open_as(stage: str, new_context: Callable[..., BrowserContext], watch: Watch) -> OpenAs:
+def open_as(service_url: str, new_context: Callable[..., BrowserContext], watch: Watch) -> OpenAs:
     """Open a page in which the person (None: no one) is signed in, in a browser of their own."""
-    return page_opener(address=stage, new_context=new_context, watch=watch)
+    return page_opener(address=service_url, new_context=new_context, watch=watch)
 
 
 def page_opener(
@@ -133,21 +133,21 @@ def page_opener(
 
 
 @pytest.fixture
-def operator(stage: str) -> Person:
+def operator(service_url: str) -> Person:
     """Ada, an Operator."""
     return make_person("ada", Role.OPERATOR)
 
 
 @pytest.fixture
-def administrator(stage: str) -> Person:
+def administrator(service_url: str) -> Person:
     """Rosa, an administrator."""
     return make_person("rosa", is_administrator=True)
 
 
 @pytest.fixture
-def desk(operator: Person, sandbox: SandboxServer, open_as: OpenAs) -> Desk:
+def requester(operator: Person, sandbox: SandboxServer, open_as: OpenAs) -> Requester:
     """Ada's browser, and the connection from Payments US to Group SOC."""
-    return Desk.at(sandbox=sandbox, page=open_as(operator))
+    return Requester.at(sandbox=sandbox, page=open_as(operator))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -27,9 +27,9 @@ from connections.models import Person  # noqa: E402
 from sandbox.demo_world import demo_world  # noqa: E402
 from sandbox.server import SandboxServer  # noqa: E402
 from tests.browser.demo_world import build  # noqa: E402
+from tests.browser.live_service import database_at, make_blank_database, served  # noqa: E402
 from tests.browser.pages import PAGES, Listed  # noqa: E402
 from tests.browser.sessions import session_cookie  # noqa: E402
-from tests.browser.stage import database_at, make_blank_database, served  # noqa: E402
 
 WIDTHS = (390, 1280, 1680)
 THEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")

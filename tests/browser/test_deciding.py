@@ -5,7 +5,7 @@ from playwright.sync_api import FloatRect, Locator, Page, expect
 
 from connections.models import Deletion, State
 from tests.browser.conftest import OpenAs
-from tests.browser.desk import SINK, SOURCE, Desk
+from tests.browser.requester import SINK, SOURCE, Requester
 
 
 def box(locator: Locator) -> FloatRect:
@@ -56,31 +56,33 @@ def test_no_column_of_the_overview_is_half_empty(who: str, open_demo_as: OpenAs)
     assert min(heights) > max(heights) / 2
 
 
-def confirm_text(desk: Desk) -> str:
-    desk.page.goto(desk.review_path)
-    return desk.page.locator("form[data-confirm]").get_attribute("data-confirm") or ""
+def confirm_text(requester: Requester) -> str:
+    requester.page.goto(requester.review_path)
+    return requester.page.locator("form[data-confirm]").get_attribute("data-confirm") or ""
 
 
-def test_the_only_connection_of_a_source_org_is_confirmed_by_that_orgs_name(desk: Desk) -> None:
-    assert confirm_text(desk) == SOURCE
+def test_the_only_connection_of_a_source_org_is_confirmed_by_that_orgs_name(
+    requester: Requester,
+) -> None:
+    assert confirm_text(requester) == SOURCE
 
 
 @pytest.mark.parametrize("is_name_unique", [True, False], ids=["destination", "end of the ID"])
 def test_one_of_several_connections_is_confirmed_by_what_singles_it_out(
-    is_name_unique: bool, desk: Desk
+    is_name_unique: bool, requester: Requester
 ) -> None:
-    source = desk.connection.source_org
-    other = desk.world.add_org(name="Archive" if is_name_unique else SINK, site=source.site)
-    desk.world.add_connection(source_org=source, sink_org=other)
-    desk.page.goto("/connections/")
-    desk.page.get_by_role("button", name="Sync now").click()
-    expect(desk.page.locator(".list tbody tr")).to_have_count(3)
-    expected = SINK if is_name_unique else desk.connection.id[-8:]
+    source = requester.connection.source_org
+    other = requester.world.add_org(name="Archive" if is_name_unique else SINK, site=source.site)
+    requester.world.add_connection(source_org=source, sink_org=other)
+    requester.page.goto("/connections/")
+    requester.page.get_by_role("button", name="Sync now").click()
+    expect(requester.page.locator(".list tbody tr")).to_have_count(3)
+    expected = SINK if is_name_unique else requester.connection.id[-8:]
 
-    assert confirm_text(desk) == expected
-    desk.page.get_by_label("Reason").fill("no longer needed")
-    desk.page.get_by_label("To confirm, type").fill(expected)
-    desk.delete_button.click()
+    assert confirm_text(requester) == expected
+    requester.page.get_by_label("Reason").fill("no longer needed")
+    requester.page.get_by_label("To confirm, type").fill(expected)
+    requester.delete_button.click()
 
-    expect(desk.outcome).to_have_attribute("data-outcome", "deleted")
-    assert desk.sent() == 1
+    expect(requester.outcome).to_have_attribute("data-outcome", "deleted")
+    assert requester.sent() == 1

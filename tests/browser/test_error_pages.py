@@ -34,14 +34,16 @@ CONTEXTS: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("template", [*TEMPLATES, "connections/response_not_recorded.html"])
 def test_an_error_page_is_accessible_and_in_bounds(
-    template: str, stage: str, open_as: OpenAs
+    template: str, service_url: str, open_as: OpenAs
 ) -> None:
     request = RequestFactory().get("/")
     request.user = AnonymousUser()
     html = render(request, template, CONTEXTS.get(template)).content
     page = open_as(None, reduced_motion="reduce")
     # The service delivers the style sheet; its own errors would need a broken service.
-    page.route(f"{stage}/error/", lambda route: route.fulfill(content_type="text/html", body=html))
+    page.route(
+        f"{service_url}/error/", lambda route: route.fulfill(content_type="text/html", body=html)
+    )
     page.goto("/error/")
     expect(page.get_by_role("heading", level=1)).to_be_visible()
     assert_fit_to_show(page)

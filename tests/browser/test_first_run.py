@@ -8,7 +8,7 @@ from playwright.sync_api import Page, expect
 from connections.models import Credential, Person, Role
 from sandbox.server import SandboxServer
 from tests.browser.conftest import OpenAs
-from tests.browser.desk import SOURCE
+from tests.browser.requester import SOURCE
 from tests.browser.watch import Watch
 from tests.support.people import make_person
 from tests.support.sandbox import US, key_pair_of

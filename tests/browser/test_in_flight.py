@@ -10,7 +10,7 @@ from playwright.sync_api import Locator, Page, Route, expect
 from connections.models import ApprovalPolicy, Credential, Person, Role
 from sandbox import faults
 from sandbox.server import SandboxServer
-from tests.browser.desk import REASON, SOURCE, Desk
+from tests.browser.requester import REASON, SOURCE, Requester
 from tests.browser.watch import Watch
 from tests.support.people import make_person
 
@@ -30,10 +30,10 @@ def usable(form: Locator) -> list[str]:
     return cast(list[str], form.evaluate(script))
 
 
-def hold(desk: Desk) -> None:
+def hold(requester: Requester) -> None:
     """Let Datadog delay its response to the DELETE."""
     fault = faults.delayed(seconds=HELD_SECONDS)
-    desk.world.set_fault(fault=fault, connection_id=desk.connection.id)
+    requester.world.set_fault(fault=fault, connection_id=requester.connection.id)
 
 
 def expect_sending(page: Page) -> None:
@@ -47,107 +47,107 @@ def expect_sending(page: Page) -> None:
     expect(page.locator("#live")).to_have_text(SENTENCE)
 
 
-def test_the_review_says_that_it_is_being_sent_and_has_no_cancel_link(desk: Desk) -> None:
-    hold(desk)
-    desk.fill()
-    form = form_of(desk.page)
+def test_the_review_says_that_it_is_being_sent_and_has_no_cancel_link(requester: Requester) -> None:
+    hold(requester)
+    requester.fill()
+    form = form_of(requester.page)
     expect(form.get_by_role("link", name="Cancel")).to_be_visible()
     expect(form.get_by_text(SENTENCE)).to_be_hidden()
-    desk.delete_button.click()
+    requester.delete_button.click()
 
-    expect_sending(desk.page)
-    assert desk.world.wait_until(lambda: desk.sent() == 1)
-    expect_sending(desk.page)
-    expect(desk.headline).to_have_text(
+    expect_sending(requester.page)
+    assert requester.world.wait_until(lambda: requester.sent() == 1)
+    expect_sending(requester.page)
+    expect(requester.headline).to_have_text(
         "Deleted and verified: Datadog returned 200 and no longer lists the connection."
     )
     # Typed text was submitted although its fields were disabled.
-    assert desk.deletion().reason == REASON
-    expect(desk.page.get_by_text(SENTENCE)).to_have_count(0)
+    assert requester.deletion().reason == REASON
+    expect(requester.page.get_by_text(SENTENCE)).to_have_count(0)
 
 
-def fill_break_glass(desk: Desk, operator: Person) -> Locator:
+def fill_break_glass(requester: Requester, operator: Person) -> Locator:
     """Request approval and fill in the break-glass form; return the button that sends."""
     Credential.objects.update(policy=ApprovalPolicy.ONE)
     Person.objects.filter(pk=operator.pk).update(may_break_glass=True)
-    desk.page.goto(desk.review_path)
-    desk.page.get_by_label("Reason").fill(REASON)
-    desk.page.get_by_role("button", name="Request approval").click()
-    desk.page.get_by_text("Break glass", exact=False).first.click()
-    desk.page.get_by_label("Why can't this wait for approval?").fill(
+    requester.page.goto(requester.review_path)
+    requester.page.get_by_label("Reason").fill(REASON)
+    requester.page.get_by_role("button", name="Request approval").click()
+    requester.page.get_by_text("Break glass", exact=False).first.click()
+    requester.page.get_by_label("Why can't this wait for approval?").fill(
         "Card data leaks and nobody else is awake."
     )
-    desk.page.get_by_label("To confirm, type").last.fill(SOURCE)
-    return desk.page.get_by_role("button", name="Break glass and delete")
+    requester.page.get_by_label("To confirm, type").last.fill(SOURCE)
+    return requester.page.get_by_role("button", name="Break glass and delete")
 
 
-def test_the_break_glass_form_does_the_same(desk: Desk, operator: Person) -> None:
-    hold(desk)
-    fill_break_glass(desk, operator).click()
+def test_the_break_glass_form_does_the_same(requester: Requester, operator: Person) -> None:
+    hold(requester)
+    fill_break_glass(requester, operator).click()
 
-    assert desk.world.wait_until(lambda: desk.sent() == 1)
-    expect_sending(desk.page)
-    expect(desk.outcome).to_have_attribute("data-state", "settled")
+    assert requester.world.wait_until(lambda: requester.sent() == 1)
+    expect_sending(requester.page)
+    expect(requester.outcome).to_have_attribute("data-state", "settled")
 
 
 def test_the_cancel_link_returns_with_a_response_that_says_nothing_was_sent(
-    desk: Desk, watch: Watch
+    requester: Requester, watch: Watch
 ) -> None:
-    desk.fill()
-    desk.page.get_by_label("To confirm, type").fill("something else")
+    requester.fill()
+    requester.page.get_by_label("To confirm, type").fill("something else")
     watch.expect("status of 422")
-    desk.delete_button.click()
+    requester.delete_button.click()
 
-    expect(desk.page.get_by_text("Nothing was sent. Please correct:")).to_be_visible()
-    form = form_of(desk.page)
+    expect(requester.page.get_by_text("Nothing was sent. Please correct:")).to_be_visible()
+    form = form_of(requester.page)
     expect(form.get_by_role("link", name="Cancel")).to_be_visible()
     expect(form.get_by_text(SENTENCE)).to_be_hidden()
     assert {"reason", "confirmation", "Delete connection"} <= set(usable(form))
-    assert desk.sent() == 0
+    assert requester.sent() == 0
 
 
 @pytest.mark.parametrize("status", [401, 403, 429])
 def test_a_refusal_that_keeps_the_form_restores_the_cancel_link(
-    desk: Desk, watch: Watch, status: int
+    requester: Requester, watch: Watch, status: int
 ) -> None:
     watch.expect(f"(status of|Code) {status}")
-    desk.fill()
-    respond_to_posts(desk.page, status=status)
-    desk.delete_button.click()
+    requester.fill()
+    respond_to_posts(requester.page, status=status)
+    requester.delete_button.click()
 
-    expect(desk.page.locator("[data-silent] h2")).to_be_focused()
-    form = form_of(desk.page)
+    expect(requester.page.locator("[data-silent] h2")).to_be_focused()
+    form = form_of(requester.page)
     expect(form.get_by_role("link", name="Cancel")).to_be_visible()
     expect(form.get_by_text(SENTENCE)).to_be_hidden()
     assert {"reason", "confirmation", "Delete connection"} <= set(usable(form))
-    expect(desk.page.get_by_label("Reason")).to_have_value(REASON)
+    expect(requester.page.get_by_label("Reason")).to_have_value(REASON)
 
 
 @pytest.mark.parametrize("status", [408, 500, 502])
 def test_a_response_that_may_follow_a_sent_delete_does_not_restore_it(
-    desk: Desk, watch: Watch, status: int
+    requester: Requester, watch: Watch, status: int
 ) -> None:
     watch.expect(f"(status of|Code) {status}")
-    desk.fill()
-    respond_to_posts(desk.page, status=status)
-    desk.delete_button.click()
+    requester.fill()
+    respond_to_posts(requester.page, status=status)
+    requester.delete_button.click()
 
-    expect(desk.page.get_by_role("link", name="View the deletion")).to_be_visible()
-    expect(form_of(desk.page).get_by_role("link", name="Cancel")).to_have_count(0)
-    expect(form_of(desk.page).get_by_text(SENTENCE)).to_be_hidden()
+    expect(requester.page.get_by_role("link", name="View the deletion")).to_be_visible()
+    expect(form_of(requester.page).get_by_role("link", name="Cancel")).to_have_count(0)
+    expect(form_of(requester.page).get_by_text(SENTENCE)).to_be_hidden()
 
 
 def test_text_that_says_nothing_was_sent_stays_hidden_after_a_lost_response(
-    desk: Desk, operator: Person, watch: Watch
+    requester: Requester, operator: Person, watch: Watch
 ) -> None:
     watch.expect("(status of|Code) 500")
-    button = fill_break_glass(desk, operator)
-    claim = desk.outcome.get_by_text("Nothing has been sent.")
+    button = fill_break_glass(requester, operator)
+    claim = requester.outcome.get_by_text("Nothing has been sent.")
     expect(claim).to_be_visible()
-    respond_to_posts(desk.page, status=500)
+    respond_to_posts(requester.page, status=500)
     button.click()
 
-    expect(desk.page.get_by_role("link", name="View the deletion")).to_be_visible()
+    expect(requester.page.get_by_role("link", name="View the deletion")).to_be_visible()
     expect(claim).to_be_hidden()
 
 
@@ -166,44 +166,48 @@ def respond_to_posts(page: Page, *, status: int) -> None:
 def test_without_javascript_the_cancel_link_makes_no_claim(
     operator: Person, sandbox: SandboxServer, open_as: Callable[..., Page]
 ) -> None:
-    desk = Desk.at(sandbox=sandbox, page=open_as(operator, java_script_enabled=False))
-    desk.fill()
+    requester = Requester.at(sandbox=sandbox, page=open_as(operator, java_script_enabled=False))
+    requester.fill()
 
-    link = form_of(desk.page).get_by_role("link", name="Cancel")
+    link = form_of(requester.page).get_by_role("link", name="Cancel")
     assert link.text_content() == "Cancel"
-    expect(desk.page.get_by_text(SENTENCE)).to_be_hidden()
+    expect(requester.page.get_by_text(SENTENCE)).to_be_hidden()
 
 
 def test_the_confirmation_after_approval_does_the_same(
-    desk: Desk, open_as: Callable[..., Page]
+    requester: Requester, open_as: Callable[..., Page]
 ) -> None:
-    hold(desk)
+    hold(requester)
     Credential.objects.update(policy=ApprovalPolicy.ONE)
-    desk.page.goto(desk.review_path)
-    desk.page.get_by_label("Reason").fill(REASON)
-    desk.page.get_by_role("button", name="Request approval").click()
-    expect(desk.outcome).to_have_attribute("data-state", "requested")
+    requester.page.goto(requester.review_path)
+    requester.page.get_by_label("Reason").fill(REASON)
+    requester.page.get_by_role("button", name="Request approval").click()
+    expect(requester.outcome).to_have_attribute("data-state", "requested")
     other = open_as(make_person("grace", Role.APPROVER))
-    other.goto(desk.page.url)
+    other.goto(requester.page.url)
     other.get_by_role("button", name="Approve deletion").click()
     expect(other.locator("#outcome")).to_have_attribute("data-state", "approved")
-    desk.page.reload()
-    expect(desk.page.get_by_text("Nothing has been sent.").first).to_be_visible()
-    desk.page.get_by_label("To confirm, type").fill(SOURCE)
-    desk.delete_button.click()
+    requester.page.reload()
+    expect(requester.page.get_by_text("Nothing has been sent.").first).to_be_visible()
+    requester.page.get_by_label("To confirm, type").fill(SOURCE)
+    requester.delete_button.click()
 
-    expect_sending(desk.page)
-    expect(desk.outcome).to_have_attribute("data-state", "settled")
+    expect_sending(requester.page)
+    expect(requester.outcome).to_have_attribute("data-state", "settled")
 
 
-def test_a_request_for_approval_says_what_it_does_and_has_no_cancel_link(desk: Desk) -> None:
+def test_a_request_for_approval_says_what_it_does_and_has_no_cancel_link(
+    requester: Requester,
+) -> None:
     Credential.objects.update(policy=ApprovalPolicy.ONE)
-    desk.page.goto(desk.review_path)
-    desk.page.get_by_label("Reason").fill(REASON)
-    cancel = desk.page.get_by_role("link", name="Cancel")
+    requester.page.goto(requester.review_path)
+    requester.page.get_by_label("Reason").fill(REASON)
+    cancel = requester.page.get_by_role("link", name="Cancel")
     expect(cancel).to_have_text("Cancel")
     # The request is sent, and its response never arrives.
-    desk.page.evaluate("XMLHttpRequest.prototype.send = function () {}")
-    desk.page.get_by_role("button", name="Request approval").click()
-    expect(desk.page.get_by_text("Requesting… Leaving this page doesn't stop it.")).to_be_visible()
+    requester.page.evaluate("XMLHttpRequest.prototype.send = function () {}")
+    requester.page.get_by_role("button", name="Request approval").click()
+    expect(
+        requester.page.get_by_text("Requesting… Leaving this page doesn't stop it.")
+    ).to_be_visible()
     expect(cancel).to_be_hidden()

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import Page, ViewportSize, expect
 
-from tests.browser.desk import Desk
+from tests.browser.requester import Requester
 
 OpenAs = Callable[..., Page]
 PHONE: ViewportSize = {"width": 390, "height": 800}
@@ -108,22 +108,22 @@ def test_the_chosen_theme_is_kept_on_the_next_page(java_script: bool, open_demo_
     expect(page.get_by_role("button", name="Dark")).to_have_attribute("aria-pressed", "true")
 
 
-def test_the_id_of_a_connection_can_be_copied(desk: Desk) -> None:
-    desk.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
-    desk.page.goto(desk.review_path)
-    desk.page.get_by_text("Details: id, exact request").click()
-    button = desk.page.locator("button[data-copy]")
+def test_the_id_of_a_connection_can_be_copied(requester: Requester) -> None:
+    requester.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    requester.page.goto(requester.review_path)
+    requester.page.get_by_text("Details: id, exact request").click()
+    button = requester.page.locator("button[data-copy]")
     expect(button).to_have_accessible_name("Copy connection ID")
     button.click()
     expect(button).to_have_attribute("data-done", "")
-    expect(desk.page.locator("#live")).to_have_text("Copied")
-    assert desk.page.evaluate("navigator.clipboard.readText()") == desk.connection.id
+    expect(requester.page.locator("#live")).to_have_text("Copied")
+    assert requester.page.evaluate("navigator.clipboard.readText()") == requester.connection.id
 
 
-def test_reduced_motion_disables_animations(desk: Desk) -> None:
-    desk.page.emulate_media(reduced_motion="reduce")
-    desk.page.goto(desk.review_path)
-    moving = desk.page.evaluate(
+def test_reduced_motion_disables_animations(requester: Requester) -> None:
+    requester.page.emulate_media(reduced_motion="reduce")
+    requester.page.goto(requester.review_path)
+    moving = requester.page.evaluate(
         """() => {
           document.querySelector("#progress").classList.add("is-busy");
           return document.getAnimations().length;
@@ -132,16 +132,16 @@ def test_reduced_motion_disables_animations(desk: Desk) -> None:
     assert moving == 0
 
 
-def test_a_deletion_can_be_made_with_the_keyboard_alone(desk: Desk) -> None:
-    desk.page.goto(desk.review_path)
-    desk.page.get_by_label("Reason").focus()
-    desk.page.keyboard.type("no longer needed")
-    desk.page.keyboard.press("Tab")
-    desk.page.keyboard.press("Tab")
-    desk.page.keyboard.type("payments us")
-    desk.page.keyboard.press("Enter")
-    expect(desk.headline).to_have_text(
+def test_a_deletion_can_be_made_with_the_keyboard_alone(requester: Requester) -> None:
+    requester.page.goto(requester.review_path)
+    requester.page.get_by_label("Reason").focus()
+    requester.page.keyboard.type("no longer needed")
+    requester.page.keyboard.press("Tab")
+    requester.page.keyboard.press("Tab")
+    requester.page.keyboard.type("payments us")
+    requester.page.keyboard.press("Enter")
+    expect(requester.headline).to_have_text(
         "Deleted and verified: Datadog returned 200 and no longer lists the connection."
     )
-    expect(desk.headline).to_be_focused()
-    assert desk.sent() == 1
+    expect(requester.headline).to_be_focused()
+    assert requester.sent() == 1

@@ -8,7 +8,7 @@ from playwright.sync_api import Page, expect
 
 from connections.models import Role
 from sandbox.server import SandboxServer
-from tests.browser.desk import REASON, SINK, SOURCE, Desk
+from tests.browser.requester import REASON, SINK, SOURCE, Requester
 from tests.browser.watch import Watch
 from tests.support.people import PASSWORD, make_person
 from tests.support.sandbox import US, connection_between, key_pair_of
@@ -80,7 +80,7 @@ def test_a_person_signs_in_stores_a_key_pair_deletes_and_finds_it_again(
 
 
 def test_a_wrong_password_shows_an_error_and_signs_no_one_in(
-    open_as: Callable[..., Page], stage: str
+    open_as: Callable[..., Page], service_url: str
 ) -> None:
     make_person("ada", Role.OPERATOR)
     page = open_as(None)
@@ -95,25 +95,25 @@ def test_a_wrong_password_shows_an_error_and_signs_no_one_in(
 
 
 def test_a_mistyped_name_shows_an_error_at_the_field_and_nothing_is_lost_or_sent(
-    desk: Desk, watch: Watch
+    requester: Requester, watch: Watch
 ) -> None:
     watch.expect("status of 422")
-    desk.fill()
-    confirmation = desk.page.get_by_label("To confirm, type")
+    requester.fill()
+    confirmation = requester.page.get_by_label("To confirm, type")
     confirmation.fill("Payments EU")
-    desk.delete_button.click()
+    requester.delete_button.click()
 
     expect(confirmation).to_have_attribute("aria-invalid", "true")
     expect(confirmation).to_have_value("Payments EU")
-    expect(desk.page.get_by_label("Reason")).to_have_value(REASON)
-    expect(desk.page.get_by_role("alert")).to_contain_text("Nothing was sent.")
-    assert desk.sent() == 0
+    expect(requester.page.get_by_label("Reason")).to_have_value(REASON)
+    expect(requester.page.get_by_role("alert")).to_contain_text("Nothing was sent.")
+    assert requester.sent() == 0
 
 
-def test_it_shows_when_the_typed_text_matches(desk: Desk) -> None:
-    desk.page.goto(desk.review_path)
-    hint = desk.page.locator("[data-confirm-hint]")
-    confirmation = desk.page.get_by_label("To confirm, type")
+def test_it_shows_when_the_typed_text_matches(requester: Requester) -> None:
+    requester.page.goto(requester.review_path)
+    hint = requester.page.locator("[data-confirm-hint]")
+    confirmation = requester.page.get_by_label("To confirm, type")
     confirmation.fill("payments")
     expect(hint).to_have_text("")
     confirmation.fill("  payments   us ")

@@ -11,81 +11,91 @@ from playwright.sync_api import Page, Route, expect
 from connections.models import ApprovalPolicy, Credential, Deletion, Person
 from sandbox import faults
 from sandbox.server import SandboxServer
-from tests.browser.desk import REASON, Desk
+from tests.browser.requester import REASON, Requester
 from tests.browser.sessions import session_cookie
 from tests.browser.watch import Watch
 
 RECORD = re.compile(r"/deletions/[0-9a-f-]{36}/$")
 
 
-def assert_deleted_once(desk: Desk) -> None:
+def assert_deleted_once(requester: Requester) -> None:
     """One DELETE reached Datadog, and there is one deletion."""
-    assert desk.sent() == 1
+    assert requester.sent() == 1
     assert Deletion.objects.filter(outcome="deleted").count() == 1
 
 
-def test_a_double_click_sends_once(desk: Desk) -> None:
-    desk.fill()
-    desk.delete_button.dblclick()
+def test_a_double_click_sends_once(requester: Requester) -> None:
+    requester.fill()
+    requester.delete_button.dblclick()
 
-    expect(desk.headline).to_have_text(
+    expect(requester.headline).to_have_text(
         "Deleted and verified: Datadog returned 200 and no longer lists the connection."
     )
-    assert_deleted_once(desk)
+    assert_deleted_once(requester)
     assert Deletion.objects.count() == 1
 
 
 def test_a_double_click_without_javascript_sends_once(
     operator: Person, sandbox: SandboxServer, open_as: Callable[..., Page]
 ) -> None:
-    desk = Desk.at(sandbox=sandbox, page=open_as(operator, java_script_enabled=False))
-    desk.fill()
-    desk.delete_button.dblclick()
+    requester = Requester.at(sandbox=sandbox, page=open_as(operator, java_script_enabled=False))
+    requester.fill()
+    requester.delete_button.dblclick()
 
     # The second click is redirected to the deletion while the first is still in progress.
-    expect(desk.page).to_have_url(RECORD)
+    expect(requester.page).to_have_url(RECORD)
     stop_at = time.monotonic() + 10
-    while desk.outcome.get_attribute("data-state") != "settled" and time.monotonic() < stop_at:
-        desk.page.reload()
-    expect(desk.outcome).to_have_attribute("data-state", "settled")
-    assert_deleted_once(desk)
+    while requester.outcome.get_attribute("data-state") != "settled" and time.monotonic() < stop_at:
+        requester.page.reload()
+    expect(requester.outcome).to_have_attribute("data-state", "settled")
+    assert_deleted_once(requester)
     assert Deletion.objects.count() == 1
 
 
-def test_a_second_tab_is_redirected_to_the_deletion_started_in_the_first(desk: Desk) -> None:
-    desk.world.set_fault(fault=faults.delayed(seconds=1.5), connection_id=desk.connection.id)
-    second = desk.page.context.new_page()
-    other = Desk(
-        page=second, credential=desk.credential, connection=desk.connection, world=desk.world
+def test_a_second_tab_is_redirected_to_the_deletion_started_in_the_first(
+    requester: Requester,
+) -> None:
+    requester.world.set_fault(
+        fault=faults.delayed(seconds=1.5), connection_id=requester.connection.id
     )
-    desk.fill()
+    second = requester.page.context.new_page()
+    other = Requester(
+        page=second,
+        credential=requester.credential,
+        connection=requester.connection,
+        world=requester.world,
+    )
+    requester.fill()
     other.fill()
-    desk.delete_button.click()
-    assert desk.world.wait_until(lambda: desk.sent() == 1)
+    requester.delete_button.click()
+    assert requester.world.wait_until(lambda: requester.sent() == 1)
     other.delete_button.click()
 
     expect(other.headline).to_be_visible()
-    expect(desk.headline).to_have_text(
+    expect(requester.headline).to_have_text(
         "Deleted and verified: Datadog returned 200 and no longer lists the connection."
     )
     expect(other.headline).to_have_text(
         "Deleted and verified: Datadog returned 200 and no longer lists the connection."
     )
-    assert_deleted_once(desk)
+    assert_deleted_once(requester)
     assert Deletion.objects.count() == 1
 
 
 def test_a_later_second_tab_shows_the_deletion_that_ended_meanwhile(
-    desk: Desk, watch: Watch
+    requester: Requester, watch: Watch
 ) -> None:
-    second = desk.page.context.new_page()
-    other = Desk(
-        page=second, credential=desk.credential, connection=desk.connection, world=desk.world
+    second = requester.page.context.new_page()
+    other = Requester(
+        page=second,
+        credential=requester.credential,
+        connection=requester.connection,
+        world=requester.world,
     )
-    desk.fill()
+    requester.fill()
     other.fill()
-    desk.delete_button.click()
-    expect(desk.headline).to_have_text(
+    requester.delete_button.click()
+    expect(requester.headline).to_have_text(
         "Deleted and verified: Datadog returned 200 and no longer lists the connection."
     )
     watch.expect("status of 409")
@@ -99,56 +109,58 @@ def test_a_later_second_tab_shows_the_deletion_that_ended_meanwhile(
     expect(other.outcome).to_have_attribute("data-outcome", "deleted")
     expect(other.page.get_by_text("Deleted and verified")).to_be_visible()
     expect(other.delete_button).to_have_count(0)
-    assert_deleted_once(desk)
+    assert_deleted_once(requester)
     assert Deletion.objects.count() == 1
 
 
-def test_the_result_replaces_the_review(desk: Desk) -> None:
-    desk.delete()
+def test_the_result_replaces_the_review(requester: Requester) -> None:
+    requester.delete()
 
-    expect(desk.page.get_by_role("heading", level=1)).to_have_text("Payments US → Group SOC")
-    expect(desk.page).to_have_title("Deletion: Payments US → Group SOC · Org Admin")
-    expect(desk.page.get_by_text("loses access")).not_to_be_visible()
-    expect(desk.page.get_by_text("change", exact=True)).not_to_be_visible()
-    expect(desk.page.locator("#progress")).not_to_have_class(re.compile("is-busy"))
+    expect(requester.page.get_by_role("heading", level=1)).to_have_text("Payments US → Group SOC")
+    expect(requester.page).to_have_title("Deletion: Payments US → Group SOC · Org Admin")
+    expect(requester.page.get_by_text("loses access")).not_to_be_visible()
+    expect(requester.page.get_by_text("change", exact=True)).not_to_be_visible()
+    expect(requester.page.locator("#progress")).not_to_have_class(re.compile("is-busy"))
 
 
 @pytest.mark.parametrize("lost", ["every cookie", "the session"])
 def test_a_signed_out_person_signs_in_in_another_tab_and_submits_again(
-    lost: str, desk: Desk, operator: Person, stage: str, watch: Watch
+    lost: str, requester: Requester, operator: Person, service_url: str, watch: Watch
 ) -> None:
-    desk.fill()
-    desk.page.context.clear_cookies(name=None if lost == "every cookie" else "sessionid")
+    requester.fill()
+    requester.page.context.clear_cookies(name=None if lost == "every cookie" else "sessionid")
     watch.expect("(status of|Code) 40[13]")
-    desk.delete_button.click()
-    refusal = desk.page.get_by_role("heading", name="No new DELETE was sent.")
+    requester.delete_button.click()
+    refusal = requester.page.get_by_role("heading", name="No new DELETE was sent.")
     expect(refusal).to_be_focused()
-    link = desk.page.get_by_role("link", name="Sign in from a new tab")
+    link = requester.page.get_by_role("link", name="Sign in from a new tab")
     expect(link).to_have_attribute("href", "/accounts/login/")
-    assert desk.sent() == 0
+    assert requester.sent() == 0
 
-    desk.page.context.add_cookies([session_cookie(operator, address=stage)])
-    desk.delete_button.click()
+    requester.page.context.add_cookies([session_cookie(operator, address=service_url)])
+    requester.delete_button.click()
 
-    expect(desk.headline).to_have_text(
+    expect(requester.headline).to_have_text(
         "Deleted and verified: Datadog returned 200 and no longer lists the connection."
     )
-    assert_deleted_once(desk)
+    assert_deleted_once(requester)
 
 
 @pytest.mark.parametrize("java_script", [True, False], ids=["with JavaScript", "without"])
 def test_reloading_the_result_sends_nothing_again(
     java_script: bool, operator: Person, sandbox: SandboxServer, open_as: Callable[..., Page]
 ) -> None:
-    desk = Desk.at(sandbox=sandbox, page=open_as(operator, java_script_enabled=java_script))
-    desk.delete()
-    expect(desk.page).to_have_url(RECORD)
-    desk.page.reload()
+    requester = Requester.at(
+        sandbox=sandbox, page=open_as(operator, java_script_enabled=java_script)
+    )
+    requester.delete()
+    expect(requester.page).to_have_url(RECORD)
+    requester.page.reload()
 
-    expect(desk.headline).to_have_text(
+    expect(requester.headline).to_have_text(
         "Deleted and verified: Datadog returned 200 and no longer lists the connection."
     )
-    assert_deleted_once(desk)
+    assert_deleted_once(requester)
     assert Deletion.objects.count() == 1
 
 
@@ -156,32 +168,36 @@ def test_reloading_the_result_sends_nothing_again(
 def test_going_back_and_submitting_again_deletes_nothing_more(
     java_script: bool, operator: Person, sandbox: SandboxServer, open_as: Callable[..., Page]
 ) -> None:
-    desk = Desk.at(sandbox=sandbox, page=open_as(operator, java_script_enabled=java_script))
-    desk.delete()
-    expect(desk.page).to_have_url(RECORD)
-    desk.page.go_back()
-    expect(desk.page.get_by_role("heading", level=1)).to_have_text("Deletion review")
-    expect(desk.page.get_by_role("link", name="View deletion")).to_be_visible()
-    expect(desk.delete_button).not_to_be_visible()
-    desk.page.get_by_text("Request another deletion").click()
-    desk.page.get_by_label("Reason").fill(REASON)
-    confirm = desk.page.locator("form[data-confirm]").get_attribute("data-confirm")
-    desk.page.get_by_label("To confirm, type").fill(confirm or "")
-    desk.delete_button.click()
+    requester = Requester.at(
+        sandbox=sandbox, page=open_as(operator, java_script_enabled=java_script)
+    )
+    requester.delete()
+    expect(requester.page).to_have_url(RECORD)
+    requester.page.go_back()
+    expect(requester.page.get_by_role("heading", level=1)).to_have_text("Deletion review")
+    expect(requester.page.get_by_role("link", name="View deletion")).to_be_visible()
+    expect(requester.delete_button).not_to_be_visible()
+    requester.page.get_by_text("Request another deletion").click()
+    requester.page.get_by_label("Reason").fill(REASON)
+    confirm = requester.page.locator("form[data-confirm]").get_attribute("data-confirm")
+    requester.page.get_by_label("To confirm, type").fill(confirm or "")
+    requester.delete_button.click()
 
-    expect(desk.outcome).to_have_attribute("data-state", "settled")
-    assert_deleted_once(desk)
+    expect(requester.outcome).to_have_attribute("data-state", "settled")
+    assert_deleted_once(requester)
 
 
-def test_a_page_cached_by_the_browser_is_reloaded_after_its_form_was_submitted(desk: Desk) -> None:
-    desk.fill()
-    desk.page.evaluate("document.querySelector('form[data-confirm]').dataset.inFlight = ''")
+def test_a_page_cached_by_the_browser_is_reloaded_after_its_form_was_submitted(
+    requester: Requester,
+) -> None:
+    requester.fill()
+    requester.page.evaluate("document.querySelector('form[data-confirm]').dataset.inFlight = ''")
     Credential.objects.update(retired_at=timezone.now())
     # Automated Chromium doesn't cache pages, so the test dispatches the browser's event itself.
-    desk.page.evaluate("dispatchEvent(new PageTransitionEvent('pageshow', {persisted: true}))")
+    requester.page.evaluate("dispatchEvent(new PageTransitionEvent('pageshow', {persisted: true}))")
 
     expect(
-        desk.page.get_by_role("heading", name="This credential can't send the DELETE")
+        requester.page.get_by_role("heading", name="This credential can't send the DELETE")
     ).to_be_visible()
 
 
@@ -205,89 +221,91 @@ def lose_responses(page: Page, *, is_let_through: bool) -> None:
     page.route("**/deletions/**", handle)
 
 
-def test_a_lost_response_links_to_the_deletion(desk: Desk, watch: Watch) -> None:
+def test_a_lost_response_links_to_the_deletion(requester: Requester, watch: Watch) -> None:
     expect_lost_response(watch)
-    desk.fill()
-    lose_responses(desk.page, is_let_through=True)
-    desk.delete_button.click()
+    requester.fill()
+    lose_responses(requester.page, is_let_through=True)
+    requester.delete_button.click()
 
-    notice = desk.page.get_by_role(
+    notice = requester.page.get_by_role(
         "heading", name="No response from Org Admin. The DELETE might have been sent."
     )
     expect(notice).to_be_focused()
-    expect(desk.page.get_by_text("Don't retry; view the deletion.")).to_be_visible()
-    expect(desk.page.get_by_text("nothing is sent")).to_have_count(0)
-    desk.page.get_by_role("link", name="View the deletion").click()
-    expect(desk.page).to_have_url(RECORD)
-    expect(desk.headline).to_have_text(
+    expect(requester.page.get_by_text("Don't retry; view the deletion.")).to_be_visible()
+    expect(requester.page.get_by_text("nothing is sent")).to_have_count(0)
+    requester.page.get_by_role("link", name="View the deletion").click()
+    expect(requester.page).to_have_url(RECORD)
+    expect(requester.headline).to_have_text(
         "Deleted and verified: Datadog returned 200 and no longer lists the connection."
     )
-    assert_deleted_once(desk)
+    assert_deleted_once(requester)
 
 
 def test_a_server_that_never_responds_is_given_up_and_the_page_links_to_the_deletion(
-    desk: Desk, watch: Watch
+    requester: Requester, watch: Watch
 ) -> None:
     watch.expect("htmx:(timeout|afterRequest)")
-    desk.fill()
-    assert desk.page.evaluate("htmx.config.timeout") == 75_000
-    desk.page.evaluate("htmx.config.timeout = 500")
-    desk.page.route("**/deletions/**", lambda route: None)
-    desk.delete_button.click()
+    requester.fill()
+    assert requester.page.evaluate("htmx.config.timeout") == 75_000
+    requester.page.evaluate("htmx.config.timeout = 500")
+    requester.page.route("**/deletions/**", lambda route: None)
+    requester.delete_button.click()
 
-    notice = desk.page.get_by_role(
+    notice = requester.page.get_by_role(
         "heading", name="No response from Org Admin. The DELETE might have been sent."
     )
     expect(notice).to_be_focused()
-    expect(desk.page.get_by_role("link", name="Cancel")).to_have_count(0)
-    link = desk.page.get_by_role("link", name="View the deletion")
-    request_id = desk.page.locator("input[name=request_id]").input_value()
+    expect(requester.page.get_by_role("link", name="Cancel")).to_have_count(0)
+    link = requester.page.get_by_role("link", name="View the deletion")
+    request_id = requester.page.locator("input[name=request_id]").input_value()
     expect(link).to_have_attribute("href", re.compile(f"request_id={request_id}"))
 
 
 def test_a_lost_response_to_a_form_that_sends_nothing_does_not_mention_sending(
-    desk: Desk, watch: Watch
+    requester: Requester, watch: Watch
 ) -> None:
     expect_lost_response(watch)
     Credential.objects.update(policy=ApprovalPolicy.ONE)
-    desk.page.goto(desk.review_path)
-    desk.page.get_by_label("Reason").fill(REASON)
-    lose_responses(desk.page, is_let_through=True)
-    desk.page.get_by_role("button", name="Request approval").click()
+    requester.page.goto(requester.review_path)
+    requester.page.get_by_label("Reason").fill(REASON)
+    lose_responses(requester.page, is_let_through=True)
+    requester.page.get_by_role("button", name="Request approval").click()
 
-    expect(desk.page.get_by_role("heading", name="No response from Org Admin")).to_be_focused()
-    expect(desk.page.get_by_text("might have been sent")).to_have_count(0)
-    desk.page.get_by_role("link", name="Reload the page").click()
+    expect(requester.page.get_by_role("heading", name="No response from Org Admin")).to_be_focused()
+    expect(requester.page.get_by_text("might have been sent")).to_have_count(0)
+    requester.page.get_by_role("link", name="Reload the page").click()
     expect(
-        desk.page.get_by_role("heading", name="A deletion of this connection is already open")
+        requester.page.get_by_role("heading", name="A deletion of this connection is already open")
     ).to_be_visible()
 
 
-def test_a_request_that_never_arrived_links_back_to_the_form(desk: Desk, watch: Watch) -> None:
+def test_a_request_that_never_arrived_links_back_to_the_form(
+    requester: Requester, watch: Watch
+) -> None:
     expect_lost_response(watch)
-    desk.fill()
-    lose_responses(desk.page, is_let_through=False)
-    desk.delete_button.click()
-    desk.page.get_by_role("link", name="View the deletion").click()
+    requester.fill()
+    lose_responses(requester.page, is_let_through=False)
+    requester.delete_button.click()
+    requester.page.get_by_role("link", name="View the deletion").click()
 
-    expect(desk.page.get_by_role("alert")).to_contain_text("nothing was sent")
-    assert desk.sent() == 0
+    expect(requester.page.get_by_role("alert")).to_contain_text("nothing was sent")
+    assert requester.sent() == 0
     assert not Deletion.objects.exists()
 
 
 def test_submitting_again_after_a_lost_response_sends_nothing_more(
-    desk: Desk, watch: Watch
+    requester: Requester, watch: Watch
 ) -> None:
     expect_lost_response(watch)
-    desk.fill()
-    lose_responses(desk.page, is_let_through=True)
-    desk.delete_button.click()
-    expect(desk.page.get_by_role("link", name="View the deletion")).to_be_visible()
-    desk.page.unroute_all()
-    desk.delete_button.click()
+    requester.fill()
+    lose_responses(requester.page, is_let_through=True)
+    requester.delete_button.click()
+    expect(requester.page.get_by_role("link", name="View the deletion")).to_be_visible()
+    requester.page.unroute_all()
+    requester.delete_button.click()
 
-    expect(desk.headline).to_have_text(
+    expect(requester.headline).to_have_text(
         "Deleted and verified: Datadog returned 200 and no longer lists the connection."
     )
-    assert_deleted_once(desk)
+    assert_deleted_once(requester)
     assert Deletion.objects.count() == 1

@@ -18,13 +18,13 @@ AUTHENTICATOR = {
 
 
 def test_a_passkey_is_set_up_with_recovery_codes_and_can_sign_in_alone(
-    operator: Person, stage: str, open_as: Callable[..., Page]
+    operator: Person, service_url: str, open_as: Callable[..., Page]
 ) -> None:
     page = open_as(None, reduced_motion="reduce")
     session = page.context.new_cdp_session(page)
     session.send("WebAuthn.enable")
     session.send("WebAuthn.addVirtualAuthenticator", {"options": AUTHENTICATOR})
-    here = stage.replace("127.0.0.1", "localhost")
+    here = service_url.replace("127.0.0.1", "localhost")
     page.goto(f"{here}/accounts/login/?next=/accounts/2fa/webauthn/add/")
     page.get_by_label("Username or email").fill(operator.username)
     page.get_by_label("Password").fill(PASSWORD)

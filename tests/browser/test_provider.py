@@ -15,7 +15,9 @@ provider = provider_fixture
 
 
 @pytest.fixture
-def login(stage: str, provider: TestProvider, open_as: Callable[..., Page]) -> Callable[..., Page]:
+def login(
+    service_url: str, provider: TestProvider, open_as: Callable[..., Page]
+) -> Callable[..., Page]:
     """Open the sign-in page in a new browser."""
     provider.shows_page = True
 
@@ -32,7 +34,7 @@ def test_a_person_signs_in_at_the_provider_and_returns_to_the_requested_page(
     login: Callable[..., Page],
     operator: Person,
     provider: TestProvider,
-    stage: str,
+    service_url: str,
     has_javascript: bool,
 ) -> None:
     connect(operator, provider)
@@ -40,7 +42,7 @@ def test_a_person_signs_in_at_the_provider_and_returns_to_the_requested_page(
     page.get_by_role("link", name="Sign in with Example SSO").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("Provider")
     page.get_by_role("button", name="Sign in here").click()
-    expect(page).to_have_url(f"{stage}/deletions/")
+    expect(page).to_have_url(f"{service_url}/deletions/")
     expect(page.get_by_role("heading", level=1)).to_have_text("Deletions")
 
 

@@ -9,8 +9,8 @@ from playwright.sync_api import BrowserContext, CDPSession, Page, expect
 from connections.models import AuditEvent, Credential, Person, Role
 from sandbox.server import SandboxServer
 from tests.browser.conftest import OpenAs, page_opener
-from tests.browser.desk import Desk
 from tests.browser.fitness import assert_fit_to_show
+from tests.browser.requester import Requester
 from tests.browser.test_main_path import sign_in
 from tests.browser.watch import Watch
 from tests.support.people import PASSWORD, let_proofs_age, make_person
@@ -19,9 +19,11 @@ DELETED = "Deleted and verified: Datadog returned 200 and no longer lists the co
 
 
 @pytest.fixture
-def open_by_name(stage: str, new_context: Callable[..., BrowserContext], watch: Watch) -> OpenAs:
+def open_by_name(
+    service_url: str, new_context: Callable[..., BrowserContext], watch: Watch
+) -> OpenAs:
     """Like `open_as`, at the host name that passkeys need: an IP address isn't allowed."""
-    address = stage.replace("127.0.0.1", "localhost")
+    address = service_url.replace("127.0.0.1", "localhost")
     return page_opener(address=address, new_context=new_context, watch=watch)
 
 
@@ -83,19 +85,19 @@ def test_a_passkey_is_set_up_signs_in_and_confirms_a_deletion(
     sign_in(page, "ada")
     add_passkey(page)
     sign_in_with_passkey(page)
-    desk = Desk.at(sandbox=sandbox, page=page)
+    requester = Requester.at(sandbox=sandbox, page=page)
 
     # Signing in with it counts: no identity check is needed.
-    desk.fill()
+    requester.fill()
     expect(page.get_by_text("Confirm it's you")).to_have_count(0)
 
     let_proofs_age()
-    desk.fill()
+    requester.fill()
     page.evaluate("window.stillHere = true")
     page.get_by_role("button", name="Use a passkey").click()
-    expect(desk.headline).to_have_text(DELETED)
+    expect(requester.headline).to_have_text(DELETED)
     assert page.evaluate("window.stillHere") is True  # no page was loaded
-    assert desk.sent() == 1
+    assert requester.sent() == 1
     proofs = AuditEvent.objects.filter(code="person.reauthenticated")
     assert [event.details for event in proofs] == [{"method": "passkey"}]
 
@@ -108,19 +110,19 @@ def test_a_device_that_cannot_verify_its_owner_sends_nothing_and_the_page_says_s
     device = Device.of(page)
     sign_in(page, "ada")
     add_passkey(page)
-    desk = Desk.at(sandbox=sandbox, page=page)
+    requester = Requester.at(sandbox=sandbox, page=page)
     let_proofs_age()
-    desk.fill()
+    requester.fill()
     device.stop_recognizing()
     page.get_by_role("button", name="Use a passkey").click()
 
     said = page.get_by_role("heading", name="No passkey received")
     expect(said).to_be_focused()
-    assert desk.sent() == 0
+    assert requester.sent() == 0
     # The other method is still available.
     page.get_by_label("Your password", exact=True).fill(PASSWORD)
-    desk.delete_button.click()
-    expect(desk.headline).to_have_text(DELETED)
+    requester.delete_button.click()
+    expect(requester.headline).to_have_text(DELETED)
 
 
 @pytest.mark.parametrize("java_script", [True, False], ids=["with JavaScript", "without"])
@@ -133,10 +135,10 @@ def test_a_deletion_prompts_for_the_password_on_its_page_and_loses_nothing(
 ) -> None:
     watch.expect("status of 422")
     page = open_as(operator, java_script_enabled=java_script)
-    desk = Desk.at(sandbox=sandbox, page=page)
-    desk.fill()
+    requester = Requester.at(sandbox=sandbox, page=page)
+    requester.fill()
     let_proofs_age()
-    desk.delete_button.click()
+    requester.delete_button.click()
 
     password = page.get_by_label("Your password", exact=True)
     expect(page.get_by_text("Nothing was changed yet. Confirm it's you.")).to_be_visible()
@@ -147,11 +149,11 @@ def test_a_deletion_prompts_for_the_password_on_its_page_and_loses_nothing(
     expect(page.get_by_text("Wrong password.")).to_be_visible()
     expect(password).to_be_focused()
     expect(password).to_have_value("")
-    assert desk.sent() == 0
+    assert requester.sent() == 0
     password.press_sequentially(PASSWORD)
     page.keyboard.press("Enter")
-    expect(desk.headline).to_have_text(DELETED)
-    assert desk.sent() == 1
+    expect(requester.headline).to_have_text(DELETED)
+    assert requester.sent() == 1
 
 
 def test_a_page_that_needs_an_identity_check_prompts_first_and_then_continues(
@@ -172,12 +174,12 @@ def test_the_reauthentication_prompt_fits_every_page_it_is_on(
     administrator: Person, sandbox: SandboxServer, open_as: OpenAs, watch: Watch
 ) -> None:
     page = open_as(administrator, reduced_motion="reduce")
-    desk = Desk.at(sandbox=sandbox, page=page)
+    requester = Requester.at(sandbox=sandbox, page=page)
     let_proofs_age()
     credential = Credential.objects.get()
     for path in (
         "/accounts/reauthenticate/",
-        desk.review_path,
+        requester.review_path,
         f"/credentials/{credential.pk}/",
         f"/people/{administrator.pk}/",
     ):

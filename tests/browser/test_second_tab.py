@@ -10,7 +10,7 @@ from playwright.sync_api import Page, expect
 from connections.models import ApprovalPolicy, Credential, Deletion, Role
 from sandbox import faults
 from tests.browser.conftest import OpenAs
-from tests.browser.desk import REASON, SOURCE, Desk
+from tests.browser.requester import REASON, SOURCE, Requester
 from tests.browser.watch import Watch
 from tests.support.people import make_person
 
@@ -23,14 +23,14 @@ def _no_polling(monkeypatch: pytest.MonkeyPatch) -> None:
     )
 
 
-def request_approval(desk: Desk) -> str:
+def request_approval(requester: Requester) -> str:
     """Request the deletion, which needs one approval; returns its address."""
     Credential.objects.update(policy=ApprovalPolicy.ONE)
-    desk.page.goto(desk.review_path)
-    desk.page.get_by_label("Reason").fill(REASON)
-    desk.page.get_by_role("button", name="Request approval").click()
-    expect(desk.outcome).to_have_attribute("data-state", "requested")
-    return desk.page.url
+    requester.page.goto(requester.review_path)
+    requester.page.get_by_label("Reason").fill(REASON)
+    requester.page.get_by_role("button", name="Request approval").click()
+    expect(requester.outcome).to_have_attribute("data-state", "requested")
+    return requester.page.url
 
 
 def approve(page: Page) -> None:
@@ -63,94 +63,94 @@ def test_a_decision_that_comes_too_late_shows_the_current_status(
     first: Callable[[Page], None],
     status: str,
     second: Callable[[Page], None],
-    desk: Desk,
+    requester: Requester,
     open_as: OpenAs,
     watch: Watch,
 ) -> None:
     watch.expect("status of 409")
-    url = request_approval(desk)
+    url = request_approval(requester)
     page = open_as(make_person("grace", Role.APPROVER))
     page.goto(url)
     other = page.context.new_page()
     other.goto(url)
-    first(desk.page if first is withdraw else page)
-    expect_status(desk.page if first is withdraw else page, status)
+    first(requester.page if first is withdraw else page)
+    expect_status(requester.page if first is withdraw else page, status)
 
     second(other)
 
     expect_status(other, status)
     expect(other.locator("#outcome > .tone-info [data-focus]").first).to_be_focused()
-    assert desk.deletion().approvals.count() == (0 if first is withdraw else 1)
-    assert desk.sent() == 0
+    assert requester.deletion().approvals.count() == (0 if first is withdraw else 1)
+    assert requester.sent() == 0
 
 
 def test_a_confirmation_after_the_deletion_was_withdrawn_shows_that_it_was(
-    desk: Desk, open_as: OpenAs
+    requester: Requester, open_as: OpenAs
 ) -> None:
-    url = request_approval(desk)
+    url = request_approval(requester)
     approver = open_as(make_person("grace", Role.APPROVER))
     approver.goto(url)
     approve(approver)
     expect_status(approver, "approved")
-    desk.page.reload()
-    other = replace(desk, page=desk.page.context.new_page())
+    requester.page.reload()
+    other = replace(requester, page=requester.page.context.new_page())
     other.page.goto(url)
-    withdraw(desk.page)
-    expect_status(desk.page, "withdrawn")
+    withdraw(requester.page)
+    expect_status(requester.page, "withdrawn")
 
     other.page.get_by_label("To confirm, type").fill(SOURCE)
     other.delete_button.click()
 
     expect_status(other.page, "withdrawn")
-    assert desk.sent() == 0
+    assert requester.sent() == 0
 
 
 def test_a_withdrawal_after_the_confirmation_shows_the_result(
-    desk: Desk, open_as: OpenAs, watch: Watch
+    requester: Requester, open_as: OpenAs, watch: Watch
 ) -> None:
     watch.expect("status of 409")
-    url = request_approval(desk)
+    url = request_approval(requester)
     approver = open_as(make_person("grace", Role.APPROVER))
     approver.goto(url)
     approve(approver)
     expect_status(approver, "approved")
-    desk.page.reload()
-    other = desk.page.context.new_page()
+    requester.page.reload()
+    other = requester.page.context.new_page()
     other.goto(url)
-    desk.page.get_by_label("To confirm, type").fill(SOURCE)
-    desk.delete_button.click()
-    expect_status(desk.page, "deleted")
+    requester.page.get_by_label("To confirm, type").fill(SOURCE)
+    requester.delete_button.click()
+    expect_status(requester.page, "deleted")
 
     withdraw(other)
 
     expect_status(other, "deleted")
     expect(other.get_by_text("This deletion can no longer be withdrawn.")).to_be_visible()
-    assert desk.sent() == 1
+    assert requester.sent() == 1
 
 
 @pytest.mark.parametrize("is_in_flight", [True, False], ids=["in flight", "later"])
 def test_the_same_form_in_a_duplicated_tab_shows_the_same_deletion(
-    is_in_flight: bool, desk: Desk
+    is_in_flight: bool, requester: Requester
 ) -> None:
-    other = replace(desk, page=desk.page.context.new_page())
-    desk.fill()
+    other = replace(requester, page=requester.page.context.new_page())
+    requester.fill()
     other.fill()
-    request_id = desk.page.locator("input[name=request_id]").input_value()
+    request_id = requester.page.locator("input[name=request_id]").input_value()
     other.page.evaluate(
         "(id) => { document.querySelector('input[name=request_id]').value = id; }", request_id
     )
     if is_in_flight:
         fault = faults.delayed(seconds=1.5)
-        desk.world.set_fault(fault=fault, connection_id=desk.connection.id)
-    desk.delete_button.click()
+        requester.world.set_fault(fault=fault, connection_id=requester.connection.id)
+    requester.delete_button.click()
     if is_in_flight:
-        assert desk.world.wait_until(lambda: desk.sent() == 1)
+        assert requester.world.wait_until(lambda: requester.sent() == 1)
     else:
-        expect_status(desk.page, "deleted")
+        expect_status(requester.page, "deleted")
 
     other.delete_button.click()
 
     expect_status(other.page, "deleted")
-    expect_status(desk.page, "deleted")
-    assert desk.sent() == 1
+    expect_status(requester.page, "deleted")
+    assert requester.sent() == 1
     assert Deletion.objects.count() == 1

@@ -31,7 +31,7 @@ from connections.models import (
 from connections.operations import due
 from sandbox.faults import rate_limited
 from sandbox.server import SandboxServer
-from tests.flows.support import Desk, read, store_credential
+from tests.flows.support import Requester, read, store_credential
 from tests.management.test_delete_org_connection import run
 from tests.support.clock import SettableClock
 from tests.support.people import make_person
@@ -334,7 +334,7 @@ def test_both_history_queries_return_the_same_rows(
     hidden = store_credential(sandbox, "Labs EU")
     other = connection_between(sandbox.world, "Labs EU", "Data Lake EU")
     request(credential, wanted, actor=fresh(ada))
-    Desk(client=client_of(ada), credential=hidden, connection=other).delete()
+    Requester(client=client_of(ada), credential=hidden, connection=other).delete()
     allow(hidden, root, see=[person(ada)])
     monkeypatch.setattr(visibility, "MAX_QUERIES", most_parts)
     org = f"{credential.site}/{credential.org_id}"

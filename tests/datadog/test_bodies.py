@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from connections.datadog.responses import AttemptResult
-from tests.datadog.acts import delete_against
+from tests.datadog.actions import delete_against
 from tests.datadog.servers import (
     Play,
     gzip_response,

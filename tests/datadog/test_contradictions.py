@@ -12,7 +12,7 @@ from connections.core.causes import Cause
 from connections.datadog.client import DatadogClient
 from connections.datadog.payloads import ConnectionList, PayloadError, parse_json
 from connections.datadog.responses import AttemptResult, DatadogError
-from tests.datadog.acts import delete_against
+from tests.datadog.actions import delete_against
 from tests.datadog.servers import ScriptedServer, http_response, json_response, key_pair, respond
 from tests.datadog.test_identity import USER, send_request
 from tests.datadog.test_listing import INCLUDED, element, page

@@ -8,7 +8,7 @@ import pytest
 
 from connections.core.causes import Cause
 from connections.datadog.responses import AttemptResult
-from tests.datadog.acts import delete, free_port
+from tests.datadog.actions import delete, free_port
 from tests.datadog.servers import (
     Play,
     ScriptedServer,

@@ -7,7 +7,7 @@ import pytest
 from connections.core.causes import Cause
 from connections.datadog.client import DatadogClient
 from connections.datadog.responses import AttemptResult
-from tests.datadog.acts import delete, delete_against
+from tests.datadog.actions import delete, delete_against
 from tests.datadog.servers import (
     API_KEY,
     APPLICATION_KEY,

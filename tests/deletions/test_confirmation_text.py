@@ -20,13 +20,13 @@ from connections.models import (
     Person,
 )
 from sandbox.server import SandboxServer
-from tests.flows.conftest import desk
-from tests.flows.support import Desk, store_credential
+from tests.flows.conftest import requester
+from tests.flows.support import Requester, store_credential
 from tests.support.people import make_person
 from tests.support.sandbox import EU, US, connection_between, org_named
 
 # A fixture of another directory.
-__all__ = ["desk"]
+__all__ = ["requester"]
 pytestmark = pytest.mark.django_db
 
 WANTED = UUID("6e5f0d2c-0d1a-4c5e-9c3a-00005e529f07")
@@ -154,7 +154,7 @@ def test_without_a_review_the_id_is_typed(credential: Credential) -> None:
 
 
 @pytest.fixture
-def desk_with_two_connections(desk: Desk, sandbox: SandboxServer) -> Desk:
+def requester_with_two_connections(requester: Requester, sandbox: SandboxServer) -> Requester:
     """Payments US shares data with Labs US too, and is synced."""
     world = sandbox.world
     payments, soc = (org_named(world, name) for name in ("Payments US", "Group SOC"))
@@ -166,39 +166,41 @@ def desk_with_two_connections(desk: Desk, sandbox: SandboxServer) -> Desk:
         created_by=existing.created_by,
         created_at=existing.created_at,
     )
-    desk.client.post("/connections/refresh/")
-    return desk
+    requester.client.post("/connections/refresh/")
+    return requester
 
 
-def test_the_review_and_the_request_require_the_same_text(desk_with_two_connections: Desk) -> None:
-    form = desk_with_two_connections.review().form_to("/deletions/new/")
+def test_the_review_and_the_request_require_the_same_text(
+    requester_with_two_connections: Requester,
+) -> None:
+    form = requester_with_two_connections.review().form_to("/deletions/new/")
     assert form.attributes["data-confirm"] == "Group SOC"
 
-    refused = desk_with_two_connections.delete(confirmation="Payments US")
+    refused = requester_with_two_connections.delete(confirmation="Payments US")
     assert refused.status == 422
     assert "Type “Group SOC” to confirm." in refused.text
     assert refused.form_to("/deletions/new/").attributes["data-confirm"] == "Group SOC"
     assert not Deletion.objects.exists()
 
     assert (
-        desk_with_two_connections.delete(confirmation="group soc").outcome["data-outcome"]
+        requester_with_two_connections.delete(confirmation="group soc").outcome["data-outcome"]
         == "deleted"
     )
 
 
 def test_the_confirmation_after_approval_requires_it_too(
-    desk_with_two_connections: Desk, linus: Person, ada: Person
+    requester_with_two_connections: Requester, linus: Person, ada: Person
 ) -> None:
     Credential.objects.update(policy=ApprovalPolicy.ONE)
-    page = desk_with_two_connections.delete()
+    page = requester_with_two_connections.delete()
     deletion = Deletion.objects.get()
     approver = person_actor(person=linus)
     approve_deletion(deletion=deletion, actor=approver, digest=deletion.approval_digest)
 
-    page = desk_with_two_connections.open(f"/deletions/{deletion.pk}/")
+    page = requester_with_two_connections.open(f"/deletions/{deletion.pk}/")
     assert page.form_to("/execute/").attributes["data-confirm"] == "Group SOC"
     actor = person_actor(person=ada)
     with pytest.raises(InvalidInputError, match="Type “Group SOC” to confirm"):
         lifecycle.execute_deletion(deletion=deletion, actor=actor, confirmation="Payments US")
-    sent = desk_with_two_connections.press(page, "/execute/", confirmation="Group SOC")
+    sent = requester_with_two_connections.press(page, "/execute/", confirmation="Group SOC")
     assert sent.outcome["data-outcome"] == "deleted"

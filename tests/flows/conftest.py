@@ -7,14 +7,16 @@ from django.test import Client
 
 from connections.models import Person
 from sandbox.server import SandboxServer
-from tests.flows.support import Desk, store_credential
+from tests.flows.support import Requester, store_credential
 from tests.support.sandbox import connection_between
 
 
 @pytest.fixture
-def desk(ada: Person, sandbox: SandboxServer, client_of: Callable[[Person], Client]) -> Desk:
+def requester(
+    ada: Person, sandbox: SandboxServer, client_of: Callable[[Person], Client]
+) -> Requester:
     """Ada, ready to delete Payments US → Group SOC with Payments US's credential."""
-    return Desk(
+    return Requester(
         client=client_of(ada),
         credential=store_credential(sandbox, "Payments US"),
         connection=connection_between(sandbox.world, "Payments US", "Group SOC"),

@@ -164,7 +164,7 @@ def read(response: HttpResponseBase) -> Page:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Desk:
+class Requester:
     """A signed-in person, a credential, and the connection to delete."""
 
     client: Client

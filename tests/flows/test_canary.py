@@ -22,7 +22,7 @@ from pytest_django import Settings
 from connections.models import Credential, Deletion, Person
 from sandbox.faults import RETURNS_403, delayed
 from sandbox.server import SandboxServer
-from tests.flows.support import Desk
+from tests.flows.support import Requester
 from tests.support.sandbox import connection_between, key_pair_of, org_named
 
 pytestmark = pytest.mark.django_db
@@ -75,28 +75,28 @@ def log() -> Iterator[list[str]]:
 
 
 @pytest.fixture
-def desk_after_use(
+def requester_after_use(
     log: list[str],
     sandbox: SandboxServer,
     key_fields: dict[str, str],
     margaret: Person,
     ada: Person,
     client_of: ClientOf,
-) -> Desk:
+) -> Requester:
     """The keys added with the form, rotated, and used for a refused and a successful deletion."""
     site = org_named(sandbox.world, "Payments US").site.name
     pasted = {"name": "Payments US", "site": site} | key_fields
     assert client_of(margaret).post("/credentials/new/", pasted).status_code == 303
     credential = Credential.objects.get()
-    desk = Desk(
+    requester = Requester(
         client=client_of(ada),
         credential=credential,
         connection=connection_between(sandbox.world, "Payments US", "Group SOC"),
     )
-    sandbox.world.set_fault(fault=RETURNS_403, connection_id=desk.connection.id, times=1)
-    desk.delete()
-    desk.delete()
-    return desk
+    sandbox.world.set_fault(fault=RETURNS_403, connection_id=requester.connection.id, times=1)
+    requester.delete()
+    requester.delete()
+    return requester
 
 
 def assert_clean(text: str | bytes, keys: Keys, where: str) -> None:
@@ -109,22 +109,24 @@ def test_the_search_finds_a_key(keys: Keys) -> None:
         assert_clean(f"a log line with {keys[0]}", keys, "here")
 
 
-def test_the_keys_were_used(desk_after_use: Desk, sandbox: SandboxServer) -> None:
+def test_the_keys_were_used(requester_after_use: Requester, sandbox: SandboxServer) -> None:
     assert [d.outcome for d in Deletion.objects.order_by("requested_at")] == ["refused", "deleted"]
 
 
-def test_no_debug_log_contains_a_key(desk_after_use: Desk, keys: Keys, log: list[str]) -> None:
+def test_no_debug_log_contains_a_key(
+    requester_after_use: Requester, keys: Keys, log: list[str]
+) -> None:
     assert any("urllib3" in line for line in log), "the client logged nothing: this proves nothing"
     for line in log:
         assert_clean(line, keys, line[:200])
 
 
 def test_no_page_contains_a_key(
-    desk_after_use: Desk, keys: Keys, root: Person, client_of: ClientOf
+    requester_after_use: Requester, keys: Keys, root: Person, client_of: ClientOf
 ) -> None:
     client = client_of(root)
     credential = Credential.objects.get()
-    site, wanted = credential.site, UUID(desk_after_use.connection.id)
+    site, wanted = credential.site, UUID(requester_after_use.connection.id)
     urls = [
         reverse(name)
         for name in (
@@ -201,7 +203,7 @@ def test_a_500_page_with_debug_on_contains_no_key(
 
 
 def test_a_500_page_while_sending_contains_no_key(
-    desk_after_use: Desk,
+    requester_after_use: Requester,
     keys: Keys,
     sandbox: SandboxServer,
     settings: Settings,
@@ -211,21 +213,23 @@ def test_a_500_page_while_sending_contains_no_key(
         raise RuntimeError("broken on purpose")
 
     again = connection_between(sandbox.world, "Group SOC", "Payments US")
-    desk = Desk(
-        client=desk_after_use.client, credential=desk_after_use.credential, connection=again
+    requester = Requester(
+        client=requester_after_use.client,
+        credential=requester_after_use.credential,
+        connection=again,
     )
-    typed = desk.typed()
+    typed = requester.typed()
     settings.DEBUG = True
-    desk.client.raise_request_exception = False
+    requester.client.raise_request_exception = False
     monkeypatch.setattr("connections.datadog.client.DatadogClient.delete_org_connection", fail)
-    response = desk.client.post("/deletions/new/", typed)
+    response = requester.client.post("/deletions/new/", typed)
     assert response.status_code == 500
     assert b"broken on purpose" in response.content
     assert_clean(response.content, keys, "500 page")
 
 
 def test_no_mail_session_cache_or_dump_contains_a_key(
-    desk_after_use: Desk, keys: Keys, ada: Person
+    requester_after_use: Requester, keys: Keys, ada: Person
 ) -> None:
     Client().post("/accounts/password/reset/", {"email": ada.email})
     assert mail.outbox, "no mail was sent, so this would prove nothing"

@@ -11,27 +11,27 @@ from connections.wording import format_time
 from sandbox import faults
 from sandbox.faults import Fault
 from sandbox.server import SandboxServer
-from tests.flows.support import REASON, Desk, read, store_credential
+from tests.flows.support import REASON, Requester, read, store_credential
 from tests.support.clock import SettableClock
 from tests.support.people import make_person
 
 DELETION_LINK = "View deletion"
 
 
-def links_to_deletion(desk: Desk) -> bool:
+def links_to_deletion(requester: Requester) -> bool:
     """Whether the review links to the earlier deletion."""
-    deletion = desk.deletion()
+    deletion = requester.deletion()
     return (DELETION_LINK, f"/deletions/{deletion.pk}/") in [
-        (words.strip(), href) for href, words in desk.review().links
+        (words.strip(), href) for href, words in requester.review().links
     ]
 
 
-def test_the_review_says_when_and_by_whom_it_was_deleted(desk: Desk) -> None:
-    desk.delete_and_verify()
+def test_the_review_says_when_and_by_whom_it_was_deleted(requester: Requester) -> None:
+    requester.delete_and_verify()
 
-    page = desk.review()
+    page = requester.review()
 
-    requested_at = desk.deletion().requested_at
+    requested_at = requester.deletion().requested_at
     assert (
         "Deleted and verified: Datadog returned 200 and no longer lists the connection."
         in page.text
@@ -39,7 +39,7 @@ def test_the_review_says_when_and_by_whom_it_was_deleted(desk: Desk) -> None:
     assert f'title="{format_time(requested_at)}"' in page.html
     assert "by Ada with Payments US:" in page.text
     assert REASON in page.text
-    assert links_to_deletion(desk)
+    assert links_to_deletion(requester)
 
 
 @pytest.mark.parametrize(
@@ -50,83 +50,89 @@ def test_the_review_says_when_and_by_whom_it_was_deleted(desk: Desk) -> None:
     ],
 )
 def test_the_review_shows_the_outcome(
-    desk: Desk, sandbox: SandboxServer, fault: Fault, text_shown: str
+    requester: Requester, sandbox: SandboxServer, fault: Fault, text_shown: str
 ) -> None:
-    sandbox.world.set_fault(fault=fault, connection_id=desk.connection.id)
-    desk.delete()
+    sandbox.world.set_fault(fault=fault, connection_id=requester.connection.id)
+    requester.delete()
 
-    assert text_shown in desk.review().text
-    assert links_to_deletion(desk)
+    assert text_shown in requester.review().text
+    assert links_to_deletion(requester)
 
 
 def test_the_review_says_that_it_is_gone_when_no_request_is_proven_to_have_removed_it(
-    desk: Desk, sandbox: SandboxServer, clock: SettableClock
+    requester: Requester, sandbox: SandboxServer, clock: SettableClock
 ) -> None:
-    sandbox.world.set_fault(fault=faults.EXECUTES_THEN_RESET, connection_id=desk.connection.id)
-    page = desk.delete()
+    sandbox.world.set_fault(fault=faults.EXECUTES_THEN_RESET, connection_id=requester.connection.id)
+    page = requester.delete()
     for seconds in (36, 61):
         clock.advance(seconds=seconds)
-        page = desk.press(page, "/reconcile/")
+        page = requester.press(page, "/reconcile/")
 
-    assert "Gone, but not proven to be this request. The response was lost." in desk.review().text
+    assert (
+        "Gone, but not proven to be this request. The response was lost." in requester.review().text
+    )
 
 
 def test_a_connection_that_is_listed_again_is_reviewed_normally(
-    desk: Desk, sandbox: SandboxServer
+    requester: Requester, sandbox: SandboxServer
 ) -> None:
-    desk.delete_and_verify()
-    back = desk.connection
+    requester.delete_and_verify()
+    back = requester.connection
     sandbox.world.add_connection(source_org=back.source_org, sink_org=back.sink_org, id=back.id)
-    desk.client.post("/connections/refresh/")
+    requester.client.post("/connections/refresh/")
 
-    page = desk.review()
+    page = requester.review()
 
-    assert not links_to_deletion(desk)
+    assert not links_to_deletion(requester)
     assert page.form_to("/deletions/new/").attributes["data-confirm"] == "Payments US"
 
 
 def test_a_connection_whose_deletion_was_refused_is_reviewed_normally(
-    desk: Desk, sandbox: SandboxServer
+    requester: Requester, sandbox: SandboxServer
 ) -> None:
-    sandbox.world.set_fault(fault=faults.RETURNS_403, connection_id=desk.connection.id)
-    desk.delete()
+    sandbox.world.set_fault(fault=faults.RETURNS_403, connection_id=requester.connection.id)
+    requester.delete()
 
-    assert not links_to_deletion(desk)
+    assert not links_to_deletion(requester)
 
 
-def test_another_deletion_can_still_be_requested(desk: Desk, sandbox: SandboxServer) -> None:
-    desk.delete()
+def test_another_deletion_can_still_be_requested(
+    requester: Requester, sandbox: SandboxServer
+) -> None:
+    requester.delete()
 
-    page = read(desk.client.post("/deletions/new/", desk.typed(confirmation="wrong")))
+    page = read(requester.client.post("/deletions/new/", requester.typed(confirmation="wrong")))
 
     # Open, so that the error is visible.
     assert '<details class="details gap-above" open>' in page.html
     assert "Nothing was sent." in page.text
-    assert sandbox.world.deletes_received(desk.connection.id) == 1
+    assert sandbox.world.deletes_received(requester.connection.id) == 1
 
 
 def test_another_key_pair_can_delete_what_one_did_not_find(
-    desk: Desk, sandbox: SandboxServer
+    requester: Requester, sandbox: SandboxServer
 ) -> None:
-    sandbox.world.remove_connection(connection_id=desk.connection.id)
-    assert desk.delete().outcome["data-outcome"] == "already_absent"
+    sandbox.world.remove_connection(connection_id=requester.connection.id)
+    assert requester.delete().outcome["data-outcome"] == "already_absent"
 
-    other = replace(desk, credential=store_credential(sandbox, "Group SOC"))
+    other = replace(requester, credential=store_credential(sandbox, "Group SOC"))
 
-    assert links_to_deletion(desk)
+    assert links_to_deletion(requester)
     assert not links_to_deletion(other)
 
 
 def test_a_hidden_deletion_is_not_mentioned(
-    desk: Desk, sandbox: SandboxServer, client_of: Callable[[Person], Client]
+    requester: Requester, sandbox: SandboxServer, client_of: Callable[[Person], Client]
 ) -> None:
     other = store_credential(sandbox, "Group SOC")
-    desk.delete()
+    requester.delete()
     CredentialAccess.objects.create(
-        credential=desk.credential, kind=AccessKind.SEE, person=desk.deletion().requested_by
+        credential=requester.credential,
+        kind=AccessKind.SEE,
+        person=requester.deletion().requested_by,
     )
     stranger = client_of(make_person("kim", Role.OPERATOR))
 
-    page = Desk(client=stranger, credential=other, connection=desk.connection).review()
+    page = Requester(client=stranger, credential=other, connection=requester.connection).review()
 
     assert DELETION_LINK not in page.text

@@ -14,40 +14,42 @@ from connections.net.resolver import Address
 from sandbox import faults
 from sandbox.faults import Fault
 from sandbox.server import SandboxServer
-from tests.flows.support import REASON, Desk
+from tests.flows.support import REASON, Requester
 from tests.support.sandbox import seconds_for
 
 pytestmark = pytest.mark.database
 
 
-def test_a_deletion_is_reviewed_confirmed_and_verified(desk: Desk, sandbox: SandboxServer) -> None:
-    page = desk.delete(ticket="SEC-212")
+def test_a_deletion_is_reviewed_confirmed_and_verified(
+    requester: Requester, sandbox: SandboxServer
+) -> None:
+    page = requester.delete(ticket="SEC-212")
 
     assert "Datadog returned 200. A check of its list follows." in page.text
-    page = desk.verify()
+    page = requester.verify()
     assert (
         "Deleted and verified: Datadog returned 200 and no longer lists the connection."
         in page.text
     )
     assert page.outcome["data-state"] == "settled"
     assert page.outcome["data-outcome"] == "deleted"
-    deletion = desk.deletion()
+    deletion = requester.deletion()
     assert deletion.reason == REASON
     assert deletion.verified_at is not None
     connection_url = f"/connections/{deletion.site}/{deletion.connection_id}/"
     assert connection_url in [href for href, _ in page.links]
-    assert sandbox.world.deletes_received(desk.connection.id) == 1
-    assert sandbox.world.deletes_executed(desk.connection.id) == 1
+    assert sandbox.world.deletes_received(requester.connection.id) == 1
+    assert sandbox.world.deletes_executed(requester.connection.id) == 1
 
 
 @pytest.mark.django_db(transaction=True)
 def test_a_confirmed_deletion_makes_few_queries_and_commits_three_times(
-    desk: Desk, django_assert_max_num_queries: DjangoAssertNumQueries
+    requester: Requester, django_assert_max_num_queries: DjangoAssertNumQueries
 ) -> None:
-    typed = desk.typed()
+    typed = requester.typed()
 
     with django_assert_max_num_queries(78) as captured:
-        desk.client.post("/deletions/new/", typed)
+        requester.client.post("/deletions/new/", typed)
 
     # Requested, claimed, response recorded.
     statements = [query["sql"] for query in captured.captured_queries]
@@ -55,9 +57,9 @@ def test_a_confirmed_deletion_makes_few_queries_and_commits_three_times(
 
 
 def test_a_confirmed_deletion_lists_and_deletes_on_one_connection(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch
+    requester: Requester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    typed = desk.typed()
+    typed = requester.typed()
     opened: list[object] = []
     connect = connection.connect_to_one_of
 
@@ -67,9 +69,9 @@ def test_a_confirmed_deletion_lists_and_deletes_on_one_connection(
 
     monkeypatch.setattr(connection, "connect_to_one_of", connect_and_count)
 
-    desk.client.post("/deletions/new/", typed)
+    requester.client.post("/deletions/new/", typed)
 
-    assert desk.deletion().outcome == Outcome.DELETED
+    assert requester.deletion().outcome == Outcome.DELETED
     assert len(opened) == 1
 
 
@@ -168,76 +170,80 @@ CASES = {
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
 def test_each_response_is_shown_and_stored_and_the_delete_is_never_resent(
-    case: Case, desk: Desk, sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch
+    case: Case, requester: Requester, sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sending, "DELETE_SECONDS", seconds_for(case.fault))
-    sandbox.world.set_fault(fault=case.fault, connection_id=desk.connection.id)
+    sandbox.world.set_fault(fault=case.fault, connection_id=requester.connection.id)
 
-    page = desk.delete()
+    page = requester.delete()
 
     assert case.text_shown in page.text
     assert case.quoted_body in page.text
     assert page.outcome["data-state"] == case.state
     assert page.outcome.get("data-outcome", "") == case.outcome
-    deletion = desk.deletion()
+    deletion = requester.deletion()
     assert (deletion.state, deletion.outcome) == (case.state, case.outcome)
-    assert sandbox.world.deletes_received(desk.connection.id) == 1
+    assert sandbox.world.deletes_received(requester.connection.id) == 1
 
 
 def test_a_404_for_a_connection_that_is_still_listed_is_flagged_as_contradicted(
-    desk: Desk, sandbox: SandboxServer
+    requester: Requester, sandbox: SandboxServer
 ) -> None:
-    sandbox.world.set_fault(fault=faults.RETURNS_404, connection_id=desk.connection.id)
+    sandbox.world.set_fault(fault=faults.RETURNS_404, connection_id=requester.connection.id)
 
-    page = desk.delete_and_verify()
+    page = requester.delete_and_verify()
 
     assert "data-contradicted" in page.outcome
     assert "Listed by Payments US at" in page.text
 
 
 def test_with_a_closed_port_nothing_is_sent_and_the_check_can_be_skipped(
-    desk: Desk, sandbox: SandboxServer
+    requester: Requester, sandbox: SandboxServer
 ) -> None:
-    review = desk.review()
+    review = requester.review()
     sandbox.stop()
 
-    page = desk.follow(desk.client.post("/deletions/new/", desk.fill(review)))
+    page = requester.follow(requester.client.post("/deletions/new/", requester.fill(review)))
     assert "The pre-send check failed. Nothing was sent." in page.text
     assert "Datadog's host refused the connection." in page.text
     assert page.outcome["data-state"] == "requested"
 
-    page = desk.confirm(page, skip_recheck="on")
+    page = requester.confirm(page, skip_recheck="on")
     assert "The request could not leave this server. Nothing was deleted." in page.text
     assert "Next: try 2 of 5." in page.text
     assert page.outcome["data-state"] == "waiting"
-    assert sandbox.world.deletes_received(desk.connection.id) == 0
+    assert sandbox.world.deletes_received(requester.connection.id) == 0
 
 
 def test_a_connection_that_changed_after_review_is_not_deleted(
-    desk: Desk, sandbox: SandboxServer
+    requester: Requester, sandbox: SandboxServer
 ) -> None:
-    review = desk.review()
+    review = requester.review()
     sandbox.world.change_connection(
-        connection_id=desk.connection.id, connection_types=("logs", "metrics", "audit")
+        connection_id=requester.connection.id, connection_types=("logs", "metrics", "audit")
     )
 
-    page = desk.follow(desk.client.post("/deletions/new/", desk.fill(review)))
+    page = requester.follow(requester.client.post("/deletions/new/", requester.fill(review)))
 
     assert "The connection changed after review. Nothing was sent." in page.text
     assert "Before: Payments US → Group SOC: logs and metrics." in page.text
     assert "Now: Payments US → Group SOC: logs, metrics and audit." in page.text
     assert page.outcome["data-outcome"] == "stale"
-    assert sandbox.world.deletes_received(desk.connection.id) == 0
+    assert sandbox.world.deletes_received(requester.connection.id) == 0
 
 
 def test_a_stale_deletion_can_be_reviewed_again_with_its_reason(
-    desk: Desk, sandbox: SandboxServer
+    requester: Requester, sandbox: SandboxServer
 ) -> None:
-    review = desk.review()
-    sandbox.world.change_connection(connection_id=desk.connection.id, connection_types=("audit",))
-    page = desk.follow(desk.client.post("/deletions/new/", desk.fill(review, ticket="SEC-1")))
+    review = requester.review()
+    sandbox.world.change_connection(
+        connection_id=requester.connection.id, connection_types=("audit",)
+    )
+    page = requester.follow(
+        requester.client.post("/deletions/new/", requester.fill(review, ticket="SEC-1"))
+    )
 
-    again = desk.open(page.link("Review again"))
+    again = requester.open(page.link("Review again"))
 
     form = again.form_to("/deletions/new/")
     assert form.fields["reason"] == REASON
@@ -245,55 +251,57 @@ def test_a_stale_deletion_can_be_reviewed_again_with_its_reason(
 
 
 def test_a_connection_that_is_already_gone_is_not_deleted(
-    desk: Desk, sandbox: SandboxServer
+    requester: Requester, sandbox: SandboxServer
 ) -> None:
-    review = desk.review()
-    sandbox.world.remove_connection(connection_id=desk.connection.id)
+    review = requester.review()
+    sandbox.world.remove_connection(connection_id=requester.connection.id)
 
-    page = desk.follow(desk.client.post("/deletions/new/", desk.fill(review)))
+    page = requester.follow(requester.client.post("/deletions/new/", requester.fill(review)))
 
     assert "The pre-send check no longer listed it. Nothing was sent." in page.text
     assert page.outcome["data-outcome"] == "already_absent"
-    assert sandbox.world.deletes_received(desk.connection.id) == 0
+    assert sandbox.world.deletes_received(requester.connection.id) == 0
 
 
 def test_a_failed_pre_send_check_sends_nothing_until_the_person_skips_it(
-    desk: Desk, sandbox: SandboxServer
+    requester: Requester, sandbox: SandboxServer
 ) -> None:
-    review = desk.review()
+    review = requester.review()
     sandbox.world.set_fault(fault=faults.RETURNS_500, operation="list", times=1)
-    page = desk.follow(desk.client.post("/deletions/new/", desk.fill(review)))
+    page = requester.follow(requester.client.post("/deletions/new/", requester.fill(review)))
     assert "The pre-send check failed. Nothing was sent." in page.text
-    assert sandbox.world.deletes_received(desk.connection.id) == 0
+    assert sandbox.world.deletes_received(requester.connection.id) == 0
 
-    desk.confirm(page, skip_recheck="on")
-    page = desk.verify()
+    requester.confirm(page, skip_recheck="on")
+    page = requester.verify()
 
     assert (
         "Deleted and verified: Datadog returned 200 and no longer lists the connection."
         in page.text
     )
     assert "without a pre-send check (unreviewed)" in page.text
-    assert desk.deletion().attempts.get().was_rechecked is False
+    assert requester.deletion().attempts.get().was_rechecked is False
 
 
-def test_confirming_again_repeats_the_pre_send_check(desk: Desk, sandbox: SandboxServer) -> None:
-    review = desk.review()
+def test_confirming_again_repeats_the_pre_send_check(
+    requester: Requester, sandbox: SandboxServer
+) -> None:
+    review = requester.review()
     sandbox.world.set_fault(fault=faults.RETURNS_500, operation="list", times=1)
-    page = desk.follow(desk.client.post("/deletions/new/", desk.fill(review)))
+    page = requester.follow(requester.client.post("/deletions/new/", requester.fill(review)))
 
-    desk.confirm(page)
-    page = desk.verify()
+    requester.confirm(page)
+    page = requester.verify()
 
     assert (
         "Deleted and verified: Datadog returned 200 and no longer lists the connection."
         in page.text
     )
-    assert desk.deletion().attempts.get().was_rechecked is True
+    assert requester.deletion().attempts.get().was_rechecked is True
 
 
-def test_the_page_shows_the_requester_the_reason_and_the_response(desk: Desk) -> None:
-    page = desk.delete(ticket="SEC-212", reason="<b>entity sold</b>")
+def test_the_page_shows_the_requester_the_reason_and_the_response(requester: Requester) -> None:
+    page = requester.delete(ticket="SEC-212", reason="<b>entity sold</b>")
 
     assert "&lt;b&gt;entity sold&lt;/b&gt;" in page.html
     for shown in (
@@ -309,8 +317,8 @@ def test_the_page_shows_the_requester_the_reason_and_the_response(desk: Desk) ->
     assert deletion.attempts.get().body_sha256 in page.text
 
 
-def test_a_summary_can_be_copied_as_text(desk: Desk) -> None:
-    page = desk.delete_and_verify(ticket="SEC-212")
+def test_a_summary_can_be_copied_as_text(requester: Requester) -> None:
+    page = requester.delete_and_verify(ticket="SEC-212")
 
     summary = page.html.partition('id="summary"')[2].partition("</pre>")[0]
     deletion = Deletion.objects.get()

@@ -8,35 +8,41 @@ from django.http.response import HttpResponseBase
 from connections.models import Credential, Deletion
 from sandbox import faults
 from sandbox.server import SandboxServer
-from tests.flows.support import HTMX, Desk, post_htmx, read
+from tests.flows.support import HTMX, Requester, post_htmx, read
 
 
-def submit_review(desk: Desk, filled: Mapping[str, Any]) -> HttpResponseBase:
+def submit_review(requester: Requester, filled: Mapping[str, Any]) -> HttpResponseBase:
     """Submit the review as htmx does."""
-    return post_htmx(desk.client, "/deletions/new/", filled, target="request-form")
+    return post_htmx(requester.client, "/deletions/new/", filled, target="request-form")
 
 
-def fetch_fragment(desk: Desk, query: str = "", *, target: str = "outcome") -> HttpResponseBase:
+def fetch_fragment(
+    requester: Requester, query: str = "", *, target: str = "outcome"
+) -> HttpResponseBase:
     """Fetch a fragment of the deletion's page as htmx does."""
-    url = f"/deletions/{desk.deletion().pk}/{query}"
-    return desk.client.get(url, headers=HTMX | {"HX-Target": target})
+    url = f"/deletions/{requester.deletion().pk}/{query}"
+    return requester.client.get(url, headers=HTMX | {"HX-Target": target})
 
 
-def test_submitting_returns_the_outcome_and_pushes_the_url_of_the_deletion(desk: Desk) -> None:
-    response = submit_review(desk, desk.typed())
+def test_submitting_returns_the_outcome_and_pushes_the_url_of_the_deletion(
+    requester: Requester,
+) -> None:
+    response = submit_review(requester, requester.typed())
 
     page = read(response)
     assert page.status == 200
     assert page.html.strip().startswith("<section")
     assert "<html" not in page.html
     assert page.outcome["data-outcome"] == "deleted"
-    assert response.headers["HX-Push-Url"] == f"/deletions/{desk.deletion().pk}/"
-    assert page.link("View deletion") == f"/deletions/{desk.deletion().pk}/"
+    assert response.headers["HX-Push-Url"] == f"/deletions/{requester.deletion().pk}/"
+    assert page.link("View deletion") == f"/deletions/{requester.deletion().pk}/"
 
 
-def test_the_fragment_contains_the_title_and_heading_of_the_deletions_page(desk: Desk) -> None:
-    page = read(submit_review(desk, desk.typed()))
-    full_page = desk.open(f"/deletions/{desk.deletion().pk}/")
+def test_the_fragment_contains_the_title_and_heading_of_the_deletions_page(
+    requester: Requester,
+) -> None:
+    page = read(submit_review(requester, requester.typed()))
+    full_page = requester.open(f"/deletions/{requester.deletion().pk}/")
 
     title = "<title>Deletion: Payments US → Group SOC · Org Admin</title>"
     assert title in page.html
@@ -47,19 +53,19 @@ def test_the_fragment_contains_the_title_and_heading_of_the_deletions_page(desk:
 
 
 def test_the_fragment_is_identical_to_that_part_of_the_page(
-    desk: Desk, sandbox: SandboxServer
+    requester: Requester, sandbox: SandboxServer
 ) -> None:
-    sandbox.world.set_fault(fault=faults.RETURNS_403, connection_id=desk.connection.id)
-    desk.delete()
+    sandbox.world.set_fault(fault=faults.RETURNS_403, connection_id=requester.connection.id)
+    requester.delete()
 
-    full_page = desk.open(f"/deletions/{desk.deletion().pk}/")
-    fragment = read(fetch_fragment(desk))
+    full_page = requester.open(f"/deletions/{requester.deletion().pk}/")
+    fragment = read(fetch_fragment(requester))
 
     assert fragment.html.strip() in full_page.html
 
 
-def test_a_refused_form_returns_only_the_form(desk: Desk) -> None:
-    page = read(submit_review(desk, desk.typed(confirmation="wrong", reason="carve-out")))
+def test_a_refused_form_returns_only_the_form(requester: Requester) -> None:
+    page = read(submit_review(requester, requester.typed(confirmation="wrong", reason="carve-out")))
 
     assert page.status == 422
     assert page.html.strip().startswith('<section class="section" id="request-form"')
@@ -67,12 +73,16 @@ def test_a_refused_form_returns_only_the_form(desk: Desk) -> None:
     assert "Group SOC can no longer" not in page.text
 
 
-def test_a_changed_connection_returns_the_whole_review(desk: Desk, sandbox: SandboxServer) -> None:
-    review = desk.review()
-    sandbox.world.change_connection(connection_id=desk.connection.id, connection_types=("audit",))
-    desk.client.post("/connections/refresh/")
+def test_a_changed_connection_returns_the_whole_review(
+    requester: Requester, sandbox: SandboxServer
+) -> None:
+    review = requester.review()
+    sandbox.world.change_connection(
+        connection_id=requester.connection.id, connection_types=("audit",)
+    )
+    requester.client.post("/connections/refresh/")
 
-    response = submit_review(desk, desk.fill(review))
+    response = submit_review(requester, requester.fill(review))
 
     page = read(response)
     assert page.status == 409
@@ -81,11 +91,11 @@ def test_a_changed_connection_returns_the_whole_review(desk: Desk, sandbox: Sand
     assert "Payments US's audit events" in page.text
 
 
-def test_keys_that_cannot_be_decrypted_are_reported_above_the_form(desk: Desk) -> None:
-    filled = desk.typed()
+def test_keys_that_cannot_be_decrypted_are_reported_above_the_form(requester: Requester) -> None:
+    filled = requester.typed()
     Credential.objects.update(secret_version=7)
 
-    page = read(submit_review(desk, filled))
+    page = read(submit_review(requester, filled))
 
     assert page.status == 503
     assert page.html.strip().startswith('<section class="section" id="request-form"')
@@ -93,13 +103,13 @@ def test_keys_that_cannot_be_decrypted_are_reported_above_the_form(desk: Desk) -
 
 
 def test_an_action_returns_the_outcome_and_triggers_a_reload_of_the_details(
-    desk: Desk, sandbox: SandboxServer
+    requester: Requester, sandbox: SandboxServer
 ) -> None:
-    sandbox.world.set_fault(fault=faults.rate_limited(), connection_id=desk.connection.id)
-    desk.delete()
-    url = f"/deletions/{desk.deletion().pk}/withdraw/"
+    sandbox.world.set_fault(fault=faults.rate_limited(), connection_id=requester.connection.id)
+    requester.delete()
+    url = f"/deletions/{requester.deletion().pk}/withdraw/"
 
-    response = post_htmx(desk.client, url, {}, target="outcome")
+    response = post_htmx(requester.client, url, {}, target="outcome")
 
     page = read(response)
     assert page.outcome["data-outcome"] == "withdrawn"
@@ -108,57 +118,57 @@ def test_an_action_returns_the_outcome_and_triggers_a_reload_of_the_details(
 
 
 def test_a_refused_action_keeps_its_http_status_and_explains_itself_in_the_outcome(
-    desk: Desk,
+    requester: Requester,
 ) -> None:
-    desk.delete()
-    url = f"/deletions/{desk.deletion().pk}/withdraw/"
+    requester.delete()
+    url = f"/deletions/{requester.deletion().pk}/withdraw/"
 
-    page = read(post_htmx(desk.client, url, {}, target="outcome"))
+    page = read(post_htmx(requester.client, url, {}, target="outcome"))
 
     assert page.status == 409
     assert "This deletion can no longer be withdrawn" in page.text
     assert page.outcome["data-outcome"] == "deleted"
 
 
-def test_the_details_can_be_reloaded_without_the_outcome(desk: Desk) -> None:
-    desk.delete()
+def test_the_details_can_be_reloaded_without_the_outcome(requester: Requester) -> None:
+    requester.delete()
 
-    page = read(fetch_fragment(desk, target="record"))
+    page = read(fetch_fragment(requester, target="record"))
 
     assert "Timeline" in page.text
     assert page.outcome == {}
 
 
 def test_the_outcome_polls_only_while_an_update_is_expected(
-    desk: Desk, sandbox: SandboxServer
+    requester: Requester, sandbox: SandboxServer
 ) -> None:
-    sandbox.world.set_fault(fault=faults.rate_limited(), connection_id=desk.connection.id)
-    waiting = desk.delete().watch
+    sandbox.world.set_fault(fault=faults.rate_limited(), connection_id=requester.connection.id)
+    waiting = requester.delete().watch
     assert waiting["hx-trigger"] == "every 2s"
 
     Deletion.objects.update(due_at=None)
 
-    assert read(fetch_fragment(desk)).watch == {}
+    assert read(fetch_fragment(requester)).watch == {}
 
 
-def test_polling_without_changes_returns_204(desk: Desk, sandbox: SandboxServer) -> None:
-    sandbox.world.set_fault(fault=faults.rate_limited(), connection_id=desk.connection.id)
-    polled = desk.delete().watch["hx-get"]
+def test_polling_without_changes_returns_204(requester: Requester, sandbox: SandboxServer) -> None:
+    sandbox.world.set_fault(fault=faults.rate_limited(), connection_id=requester.connection.id)
+    polled = requester.delete().watch["hx-get"]
     headers = HTMX | {"HX-Target": "watch"}
-    assert desk.client.get(polled, headers=headers).status_code == 204
+    assert requester.client.get(polled, headers=headers).status_code == 204
 
-    desk.client.post(f"/deletions/{desk.deletion().pk}/withdraw/")
+    requester.client.post(f"/deletions/{requester.deletion().pk}/withdraw/")
 
-    response = desk.client.get(polled, headers=headers)
+    response = requester.client.get(polled, headers=headers)
     assert response["HX-Retarget"] == "#outcome"
     assert read(response).outcome["data-outcome"] == "withdrawn"
     assert read(response).watch == {}
 
 
-def test_a_boosted_link_returns_the_full_page(desk: Desk) -> None:
-    desk.delete()
-    url = f"/deletions/{desk.deletion().pk}/"
+def test_a_boosted_link_returns_the_full_page(requester: Requester) -> None:
+    requester.delete()
+    url = f"/deletions/{requester.deletion().pk}/"
 
-    response = desk.client.get(url, headers=HTMX | {"HX-Boosted": "true"})
+    response = requester.client.get(url, headers=HTMX | {"HX-Boosted": "true"})
 
     assert "<html" in read(response).html

@@ -11,7 +11,7 @@ from connections.inventory import sync
 from connections.models import Credential, Deletion
 from sandbox import faults
 from sandbox.server import SandboxServer
-from tests.flows.support import Desk, Page, read
+from tests.flows.support import Page, Requester, read
 from tests.support.clock import SettableClock
 
 RunDuring = Callable[[Callable[[], Page]], list[Page]]
@@ -56,12 +56,14 @@ def during_recheck(monkeypatch: pytest.MonkeyPatch) -> RunDuring:
 
 
 def test_another_tab_shows_the_pre_send_check_and_polls(
-    desk: Desk, sandbox: SandboxServer, during_recheck: RunDuring
+    requester: Requester, sandbox: SandboxServer, during_recheck: RunDuring
 ) -> None:
-    here, there = desk.typed(), desk.typed()
-    pages = during_recheck(lambda: desk.follow(desk.client.post("/deletions/new/", there)))
+    here, there = requester.typed(), requester.typed()
+    pages = during_recheck(
+        lambda: requester.follow(requester.client.post("/deletions/new/", there))
+    )
 
-    desk.follow(desk.client.post("/deletions/new/", here))
+    requester.follow(requester.client.post("/deletions/new/", here))
 
     assert "Checking the connection before sending. Nothing has been sent." in pages[0].text
     assert "must confirm." not in pages[0].text
@@ -69,15 +71,15 @@ def test_another_tab_shows_the_pre_send_check_and_polls(
     assert not pages[0].has_form_to("/execute/")
     assert not pages[0].has_form_to("/withdraw/")
     assert pages[0].watch["hx-trigger"] == "every 2s"
-    assert sandbox.world.deletes_received(desk.connection.id) == 1
+    assert sandbox.world.deletes_received(requester.connection.id) == 1
 
 
 def test_the_list_shows_it_as_confirmed_during_the_pre_send_check(
-    desk: Desk, during_recheck: RunDuring
+    requester: Requester, during_recheck: RunDuring
 ) -> None:
-    pages = during_recheck(lambda: desk.open("/deletions/"))
+    pages = during_recheck(lambda: requester.open("/deletions/"))
 
-    desk.delete()
+    requester.delete()
 
     shown = pages[0].html[: pages[0].html.index('class="details legend')]
     assert "Confirmed" in shown
@@ -85,25 +87,25 @@ def test_the_list_shows_it_as_confirmed_during_the_pre_send_check(
 
 
 def test_a_second_confirmation_during_the_pre_send_check_neither_syncs_nor_sends(
-    desk: Desk, sandbox: SandboxServer, during_recheck: RunDuring
+    requester: Requester, sandbox: SandboxServer, during_recheck: RunDuring
 ) -> None:
-    review = desk.review()
+    review = requester.review()
     sandbox.world.set_fault(fault=faults.RETURNS_500, operation="list", times=1)
-    page = desk.follow(desk.client.post("/deletions/new/", desk.fill(review)))
-    pages = during_recheck(lambda: desk.confirm(page))
+    page = requester.follow(requester.client.post("/deletions/new/", requester.fill(review)))
+    pages = during_recheck(lambda: requester.confirm(page))
 
-    after = desk.confirm(page)
+    after = requester.confirm(page)
 
     assert "Checking the connection before sending. Nothing has been sent." in pages[0].text
     assert after.outcome["data-outcome"] == "deleted"
-    assert sandbox.world.deletes_received(desk.connection.id) == 1
-    codes = [event.code for event in audit.events_of(subject=desk.deletion())]
+    assert sandbox.world.deletes_received(requester.connection.id) == 1
+    codes = [event.code for event in audit.events_of(subject=requester.deletion())]
     # With the form, and again after the failed sync.
     assert codes.count(audit.EventCode.DELETION_CONFIRMED) == 2
 
 
 def test_a_killed_pre_send_check_can_be_confirmed_again_after_45_seconds(
-    desk: Desk, clock: SettableClock, monkeypatch: pytest.MonkeyPatch
+    requester: Requester, clock: SettableClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def killed(**kwargs: Any) -> Any:
         raise KeyboardInterrupt
@@ -111,25 +113,25 @@ def test_a_killed_pre_send_check_can_be_confirmed_again_after_45_seconds(
     with monkeypatch.context() as patched:
         patched.setattr(sync, "sync_org", killed)
         with pytest.raises(KeyboardInterrupt):
-            desk.delete()
-    url = f"/deletions/{desk.deletion().pk}/"
-    assert not desk.open(url).has_form_to("/execute/")
+            requester.delete()
+    url = f"/deletions/{requester.deletion().pk}/"
+    assert not requester.open(url).has_form_to("/execute/")
 
     clock.advance(seconds=45)
-    page = desk.confirm(desk.open(url))
+    page = requester.confirm(requester.open(url))
 
     assert page.outcome["data-outcome"] == "deleted"
 
 
 def test_keys_that_cannot_be_decrypted_are_reported_before_it_counts_as_confirmed(
-    desk: Desk, sandbox: SandboxServer
+    requester: Requester, sandbox: SandboxServer
 ) -> None:
-    review = desk.review()
+    review = requester.review()
     sandbox.world.set_fault(fault=faults.RETURNS_500, operation="list", times=1)
-    page = desk.follow(desk.client.post("/deletions/new/", desk.fill(review)))
+    page = requester.follow(requester.client.post("/deletions/new/", requester.fill(review)))
     Credential.objects.update(secret_version=7)
 
-    after = desk.confirm(page)
+    after = requester.confirm(page)
 
     assert after.status == 503
     assert "The stored keys can't be decrypted" in after.text
@@ -137,78 +139,78 @@ def test_keys_that_cannot_be_decrypted_are_reported_before_it_counts_as_confirme
 
 
 def test_a_second_submission_of_the_same_form_sends_nothing(
-    desk: Desk, sandbox: SandboxServer, during_send: RunDuring
+    requester: Requester, sandbox: SandboxServer, during_send: RunDuring
 ) -> None:
-    filled = desk.typed()
-    pages = during_send(lambda: desk.follow(desk.client.post("/deletions/new/", filled)))
+    filled = requester.typed()
+    pages = during_send(lambda: requester.follow(requester.client.post("/deletions/new/", filled)))
 
-    page = desk.follow(desk.client.post("/deletions/new/", filled))
+    page = requester.follow(requester.client.post("/deletions/new/", filled))
 
     assert "The DELETE is in progress." in pages[0].text
     assert "You can close this page; the result is recorded." in pages[0].text
     assert pages[0].watch["hx-trigger"] == "every 2s"
     assert page.outcome["data-outcome"] == "deleted"
-    assert sandbox.world.deletes_received(desk.connection.id) == 1
+    assert sandbox.world.deletes_received(requester.connection.id) == 1
 
 
 def test_another_tab_is_redirected_to_the_deletion_in_progress(
-    desk: Desk, sandbox: SandboxServer, during_send: RunDuring
+    requester: Requester, sandbox: SandboxServer, during_send: RunDuring
 ) -> None:
-    here, there = desk.typed(), desk.typed()
-    pages = during_send(lambda: desk.follow(desk.client.post("/deletions/new/", there)))
+    here, there = requester.typed(), requester.typed()
+    pages = during_send(lambda: requester.follow(requester.client.post("/deletions/new/", there)))
 
-    desk.follow(desk.client.post("/deletions/new/", here))
+    requester.follow(requester.client.post("/deletions/new/", here))
 
     assert "The DELETE is in progress." in pages[0].text
     assert Deletion.objects.count() == 1
-    assert sandbox.world.deletes_received(desk.connection.id) == 1
+    assert sandbox.world.deletes_received(requester.connection.id) == 1
 
 
 def test_a_second_confirmation_sends_nothing(
-    desk: Desk, sandbox: SandboxServer, during_send: RunDuring
+    requester: Requester, sandbox: SandboxServer, during_send: RunDuring
 ) -> None:
-    review = desk.review()
+    review = requester.review()
     sandbox.world.set_fault(fault=faults.RETURNS_500, operation="list", times=1)
-    page = desk.follow(desk.client.post("/deletions/new/", desk.fill(review)))
-    pages = during_send(lambda: desk.confirm(page))
+    page = requester.follow(requester.client.post("/deletions/new/", requester.fill(review)))
+    pages = during_send(lambda: requester.confirm(page))
 
-    after = desk.confirm(page)
+    after = requester.confirm(page)
 
     assert "The DELETE is in progress." in pages[0].text
     assert after.outcome["data-outcome"] == "deleted"
-    assert sandbox.world.deletes_received(desk.connection.id) == 1
+    assert sandbox.world.deletes_received(requester.connection.id) == 1
 
 
 def test_a_deletion_being_sent_can_neither_be_checked_nor_withdrawn(
-    desk: Desk, during_send: RunDuring
+    requester: Requester, during_send: RunDuring
 ) -> None:
     def try_both() -> Page:
-        url = f"/deletions/{desk.deletion().pk}"
-        assert desk.client.post(f"{url}/withdraw/").status_code == 409
-        return read(desk.client.post(f"{url}/reconcile/"))
+        url = f"/deletions/{requester.deletion().pk}"
+        assert requester.client.post(f"{url}/withdraw/").status_code == 409
+        return read(requester.client.post(f"{url}/reconcile/"))
 
     pages = during_send(try_both)
 
-    desk.delete()
+    requester.delete()
 
     assert pages[0].status == 409
     assert "The DELETE is in progress. Wait for the response." in pages[0].text
 
 
 def test_a_killed_attempt_can_be_checked_after_a_minute(
-    desk: Desk, clock: SettableClock, monkeypatch: pytest.MonkeyPatch
+    requester: Requester, clock: SettableClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def killed(**kwargs: Any) -> Any:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(sending, "_send", killed)
     with pytest.raises(KeyboardInterrupt):
-        desk.delete()
-    url = f"/deletions/{desk.deletion().pk}/"
-    assert not desk.open(url).has_form_to("/reconcile/")
+        requester.delete()
+    url = f"/deletions/{requester.deletion().pk}/"
+    assert not requester.open(url).has_form_to("/reconcile/")
 
     clock.advance(seconds=61)
-    page = desk.press(desk.open(url), "/reconcile/")
+    page = requester.press(requester.open(url), "/reconcile/")
 
     assert (
         "Outcome unknown. The DELETE was sent and might have worked. Never resent automatically."

@@ -13,7 +13,7 @@ from connections.models import Outcome, State
 from connections.operations import worker
 from sandbox import faults
 from sandbox.server import SandboxServer
-from tests.flows.support import Desk, post_htmx
+from tests.flows.support import Requester, post_htmx
 
 ROOT = Path(__file__).resolve().parents[2]
 OURS = tuple(f"{ROOT / folder}/" for folder in ("connections", "orgadmin"))
@@ -73,19 +73,21 @@ def traced() -> Iterator[Trace]:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_confirmed_post_passes_few_files_and_frames(desk: Desk, sandbox: SandboxServer) -> None:
+def test_a_confirmed_post_passes_few_files_and_frames(
+    requester: Requester, sandbox: SandboxServer
+) -> None:
     sandbox.world.set_fault(fault=faults.RETURNS_500, operation="list", times=1)
-    page = desk.delete()
-    assert desk.deletion().state == State.REQUESTED
+    page = requester.delete()
+    assert requester.deletion().state == State.REQUESTED
     form = page.form_to("/execute/")
     typed = form.fields | {"confirmation": form.attributes["data-confirm"]}
     # Where no worker runs, the page verifies the response itself.
     worker.record_heartbeat(name="worker", host="here", process_id=1)
 
     with traced() as trace:
-        post_htmx(desk.client, form.action, typed, target="outcome")
+        post_htmx(requester.client, form.action, typed, target="outcome")
 
-    assert desk.deletion().outcome == Outcome.DELETED
+    assert requester.deletion().outcome == Outcome.DELETED
     steps = trace.steps()
     counts = f"{len(steps)} files, {len(trace.deepest)} frames"
     total = f"with declarations, values and hash functions {len(trace.files)} files"

@@ -24,7 +24,7 @@ from connections.models import (
     Sync,
 )
 from sandbox.server import SandboxServer
-from tests.flows.support import Desk, read, store_credential
+from tests.flows.support import Requester, read, store_credential
 from tests.support.sandbox import EU, US, connection_between, org_named
 
 pytestmark = pytest.mark.database
@@ -207,7 +207,7 @@ def test_an_orgs_page_shows_both_directions_credentials_and_deletions(
     client_of: ClientOf, sandbox: SandboxServer, ada: Person, payments: Credential
 ) -> None:
     connection = connection_between(sandbox.world, "Payments US", "Group SOC")
-    Desk(client=client_of(ada), credential=payments, connection=connection).delete()
+    Requester(client=client_of(ada), credential=payments, connection=connection).delete()
     deletion = Deletion.objects.get()
     page = read(client_of(ada).get(f"/orgs/{US}/{payments.org_id}/"))
     incoming = connection_between(sandbox.world, "Group SOC", "Payments US")

@@ -21,7 +21,7 @@ from connections.models import (
 from sandbox.entities import Connection
 from sandbox.faults import rate_limited
 from sandbox.server import SandboxServer
-from tests.flows.support import HTMX, Desk, Page, read, store_credential
+from tests.flows.support import HTMX, Page, Requester, read, store_credential
 from tests.inventory.support import link_with_text, rows_in
 from tests.management.test_delete_org_connection import run
 from tests.support.clock import SettableClock
@@ -37,18 +37,22 @@ def wanted(sandbox: SandboxServer) -> Connection:
 
 
 @pytest.fixture
-def desk(ada: Person, client_of: ClientOf, sandbox: SandboxServer, wanted: Connection) -> Desk:
+def requester(
+    ada: Person, client_of: ClientOf, sandbox: SandboxServer, wanted: Connection
+) -> Requester:
     """Ada, about to act on a connection of Payments US."""
     credential = store_credential(sandbox, "Payments US")
-    return Desk(client=client_of(ada), credential=credential, connection=wanted)
+    return Requester(client=client_of(ada), credential=credential, connection=wanted)
 
 
-def url_of(desk: Desk) -> str:
-    return f"/connections/{desk.credential.site}/{desk.connection.id}/"
+def url_of(requester: Requester) -> str:
+    return f"/connections/{requester.credential.site}/{requester.connection.id}/"
 
 
-def protect(desk: Desk, person: Person) -> Protection:
-    key = OrgConnectionKey(site=desk.credential.site, connection_id=UUID(desk.connection.id))
+def protect(requester: Requester, person: Person) -> Protection:
+    key = OrgConnectionKey(
+        site=requester.credential.site, connection_id=UUID(requester.connection.id)
+    )
     return protections.protect_connection(actor=person_actor(person=person), key=key, reason=REASON)
 
 
@@ -60,14 +64,14 @@ def submit(client: Client, page: Page, ending: str, **typed: str) -> Page:
     return read(client.get(response["Location"]) if response.status_code == 303 else response)
 
 
-def test_a_connection_can_be_protected_from_its_page(desk: Desk, linus: Person) -> None:
-    page = desk.open(desk.open(url_of(desk)).link("Protect…"))
+def test_a_connection_can_be_protected_from_its_page(requester: Requester, linus: Person) -> None:
+    page = requester.open(requester.open(url_of(requester)).link("Protect…"))
     after = submit(
-        desk.client,
+        requester.client,
         page,
         "/protect/",
-        site=desk.credential.site,
-        connection_id=desk.connection.id,
+        site=requester.credential.site,
+        connection_id=requester.connection.id,
         reason=REASON,
     )
     assert "Protected: this connection can't be deleted in Org Admin" in after.text
@@ -75,13 +79,13 @@ def test_a_connection_can_be_protected_from_its_page(desk: Desk, linus: Person) 
     assert "Linus can remove the protection." in after.text
     assert "Delete…" not in after.text
     event = AuditEvent.objects.get(code="org_connection.protected")
-    assert event.subject_id == desk.connection.id
+    assert event.subject_id == requester.connection.id
 
 
-def test_the_form_is_filled_in_with_the_connection(desk: Desk) -> None:
-    page = desk.open(desk.open(url_of(desk)).link("Protect…"))
-    assert page.form_to("/protect/").fields["connection_id"] == desk.connection.id
-    assert f'value="{desk.credential.site}" selected' in page.html
+def test_the_form_is_filled_in_with_the_connection(requester: Requester) -> None:
+    page = requester.open(requester.open(url_of(requester)).link("Protect…"))
+    assert page.form_to("/protect/").fields["connection_id"] == requester.connection.id
+    assert f'value="{requester.credential.site}" selected' in page.html
 
 
 @pytest.mark.parametrize(
@@ -94,72 +98,74 @@ def test_the_form_is_filled_in_with_the_connection(desk: Desk) -> None:
     ],
 )
 def test_invalid_input_is_explained_and_nothing_is_protected(
-    desk: Desk, typed: dict[str, str], complaint: str
+    requester: Requester, typed: dict[str, str], complaint: str
 ) -> None:
     sent = {
-        "site": desk.credential.site,
-        "connection_id": desk.connection.id,
+        "site": requester.credential.site,
+        "connection_id": requester.connection.id,
         "reason": REASON,
     } | typed
-    response = desk.client.post("/connections/protect/", sent)
+    response = requester.client.post("/connections/protect/", sent)
     assert response.status_code == 422
     assert complaint in response.content.decode()
     assert not Protection.objects.exists()
 
 
-def test_an_empty_form_shows_an_error_at_every_field(desk: Desk) -> None:
-    page = read(desk.client.post("/connections/protect/"))
+def test_an_empty_form_shows_an_error_at_every_field(requester: Requester) -> None:
+    page = read(requester.client.post("/connections/protect/"))
     assert page.status == 422
     for complaint in ("Choose a site.", "Enter a connection ID.", "Enter a reason."):
         assert complaint in page.text
 
 
 def test_another_person_removes_it_with_a_reason(
-    desk: Desk, linus: Person, client_of: ClientOf
+    requester: Requester, linus: Person, client_of: ClientOf
 ) -> None:
-    protect(desk, desk_person(desk))
+    protect(requester, requester_person(requester))
     client = client_of(linus)
-    page = read(client.get(read(client.get(url_of(desk))).link("Remove protection…")))
-    refused = client.post(f"{url_of(desk)}lift/", {"reason": ""})
+    page = read(client.get(read(client.get(url_of(requester))).link("Remove protection…")))
+    refused = client.post(f"{url_of(requester)}lift/", {"reason": ""})
     assert refused.status_code == 422
-    response = client.post(f"{url_of(desk)}lift/", {"reason": "the audit is over"})
+    response = client.post(f"{url_of(requester)}lift/", {"reason": "the audit is over"})
     after = read(client.get(response["Location"]))
     assert page.status == 200
     assert "Protected: this connection can't be deleted in Org Admin" not in after.text
     assert "Protection removed" in after.text
     assert "the audit is over" in after.text
-    assert "Delete…" in desk.open(url_of(desk)).text
+    assert "Delete…" in requester.open(url_of(requester)).text
 
 
-def desk_person(desk: Desk) -> Person:
-    return Person.objects.get(pk=desk.client.session["_auth_user_id"])
+def requester_person(requester: Requester) -> Person:
+    return Person.objects.get(pk=requester.client.session["_auth_user_id"])
 
 
 def test_no_one_is_offered_to_remove_their_own_protection(
-    desk: Desk, linus: Person, client_of: ClientOf
+    requester: Requester, linus: Person, client_of: ClientOf
 ) -> None:
-    protect(desk, linus)
+    protect(requester, linus)
     client = client_of(linus)
-    assert "Remove protection…" not in read(client.get(url_of(desk))).text
-    response = client.get(f"{url_of(desk)}lift/")
+    assert "Remove protection…" not in read(client.get(url_of(requester))).text
+    response = client.get(f"{url_of(requester)}lift/")
     assert response.status_code == 403
     assert "Another person must remove the protection" in response.content.decode()
 
 
 def test_removing_a_removed_protection_redirects_back(
-    desk: Desk, linus: Person, margaret: Person, client_of: ClientOf
+    requester: Requester, linus: Person, margaret: Person, client_of: ClientOf
 ) -> None:
     client = client_of(linus)
-    assert client.get(f"{url_of(desk)}lift/").status_code == 404
-    protect(desk, margaret)
-    client.post(f"{url_of(desk)}lift/", {"reason": "the audit is over"})
-    page = read(client.get(f"{url_of(desk)}lift/", follow=True))
+    assert client.get(f"{url_of(requester)}lift/").status_code == 404
+    protect(requester, margaret)
+    client.post(f"{url_of(requester)}lift/", {"reason": "the audit is over"})
+    page = read(client.get(f"{url_of(requester)}lift/", follow=True))
     assert "This connection isn't protected." in page.text
 
 
-def test_the_review_shows_the_protection_and_has_no_form(desk: Desk, linus: Person) -> None:
-    protect(desk, linus)
-    page = desk.review()
+def test_the_review_shows_the_protection_and_has_no_form(
+    requester: Requester, linus: Person
+) -> None:
+    protect(requester, linus)
+    page = requester.review()
     assert "Linus" in page.text
     assert REASON in page.text
     assert not page.has_form_to("/deletions/new/")
@@ -167,95 +173,100 @@ def test_the_review_shows_the_protection_and_has_no_form(desk: Desk, linus: Pers
 
 @pytest.mark.parametrize("headers", [{}, HTMX | {"HX-Target": "request-form"}])
 def test_a_request_for_a_connection_protected_meanwhile_is_refused(
-    desk: Desk, linus: Person, headers: dict[str, str], sandbox: SandboxServer
+    requester: Requester, linus: Person, headers: dict[str, str], sandbox: SandboxServer
 ) -> None:
-    typed = desk.typed()
-    protect(desk, linus)
-    response = desk.client.post("/deletions/new/", typed, headers=headers)
+    typed = requester.typed()
+    protect(requester, linus)
+    response = requester.client.post("/deletions/new/", typed, headers=headers)
     page = read(response)
     assert response.status_code == 409
     assert "Nothing was sent" in page.text
     assert REASON in page.text
     assert not Deletion.objects.exists()
-    assert sandbox.world.deletes_received(desk.connection.id) == 0
+    assert sandbox.world.deletes_received(requester.connection.id) == 0
 
 
 def test_an_open_deletion_shows_it_and_accepts_no_confirmation(
-    desk: Desk, linus: Person, sandbox: SandboxServer
+    requester: Requester, linus: Person, sandbox: SandboxServer
 ) -> None:
-    sandbox.world.set_fault(fault=rate_limited(), connection_id=desk.connection.id)
-    desk.delete()
-    protect(desk, linus)
-    page = desk.open(f"/deletions/{desk.deletion().pk}/")
+    sandbox.world.set_fault(fault=rate_limited(), connection_id=requester.connection.id)
+    requester.delete()
+    protect(requester, linus)
+    page = requester.open(f"/deletions/{requester.deletion().pk}/")
     assert "Protected: this connection can't be deleted in Org Admin" in page.text
     assert not page.has_form_to("/execute/")
 
 
 def test_the_inventory_marks_it_and_filters_by_it(
-    desk: Desk, linus: Person, client_of: ClientOf
+    requester: Requester, linus: Person, client_of: ClientOf
 ) -> None:
-    protect(desk, linus)
-    marked = desk.open("/connections/?protected=yes")
-    rest = desk.open("/connections/?protected=no")
+    protect(requester, linus)
+    marked = requester.open("/connections/?protected=yes")
+    rest = requester.open("/connections/?protected=no")
     assert rows_in(marked.html) == ["Payments US → Group SOC"]
     assert "Payments US → Group SOC" not in rows_in(rest.html)
     assert "Delete…" not in marked.text
 
 
-def test_a_protected_connection_that_is_not_listed_is_named(desk: Desk, linus: Person) -> None:
-    unseen = OrgConnectionKey(site=desk.credential.site, connection_id=uuid4())
+def test_a_protected_connection_that_is_not_listed_is_named(
+    requester: Requester, linus: Person
+) -> None:
+    unseen = OrgConnectionKey(site=requester.credential.site, connection_id=uuid4())
     protections.protect_connection(actor=person_actor(person=linus), key=unseen, reason=REASON)
-    page = desk.open("/connections/")
+    page = requester.open("/connections/")
     assert "Protected but not listed: 1" in page.text
-    of_it = desk.open(f"/connections/{unseen.site}/{unseen.connection_id}/")
+    of_it = requester.open(f"/connections/{unseen.site}/{unseen.connection_id}/")
     assert of_it.status == 200
     assert "Known only by its ID" in of_it.text
     assert REASON in of_it.text
 
 
-def test_the_export_has_it_in_its_last_column(desk: Desk, linus: Person) -> None:
-    protect(desk, linus)
-    text = desk.client.get("/connections/export/?format=csv").getvalue().decode("utf-8-sig")
+def test_the_export_has_it_in_its_last_column(requester: Requester, linus: Person) -> None:
+    protect(requester, linus)
+    text = requester.client.get("/connections/export/?format=csv").getvalue().decode("utf-8-sig")
     rows = list(csv.DictReader(io.StringIO(text)))
     assert list(rows[0])[-1] == "protected"
-    assert {row["id"] for row in rows if row["protected"] == "True"} == {desk.connection.id}
+    assert {row["id"] for row in rows if row["protected"] == "True"} == {requester.connection.id}
 
 
-def test_the_overview_counts_it(desk: Desk, linus: Person) -> None:
-    protect(desk, linus)
-    assert link_with_text(desk.open("/").html, "1 protected") == "/connections/?protected=yes"
+def test_the_overview_counts_it(requester: Requester, linus: Person) -> None:
+    protect(requester, linus)
+    assert link_with_text(requester.open("/").html, "1 protected") == "/connections/?protected=yes"
 
 
 def test_the_audit_log_links_to_the_connection(
-    desk: Desk, linus: Person, edith: Person, client_of: ClientOf
+    requester: Requester, linus: Person, edith: Person, client_of: ClientOf
 ) -> None:
-    protect(desk, linus)
-    assert f'href="{url_of(desk)}"' in read(client_of(edith).get("/audit/")).html
+    protect(requester, linus)
+    assert f'href="{url_of(requester)}"' in read(client_of(edith).get("/audit/")).html
 
 
 def test_the_command_sends_nothing_and_explains_why(
-    desk: Desk, linus: Person, sandbox: SandboxServer
+    requester: Requester, linus: Person, sandbox: SandboxServer
 ) -> None:
-    protect(desk, linus)
-    ended = run(desk.connection.id, "--yes")
+    protect(requester, linus)
+    ended = run(requester.connection.id, "--yes")
     assert ended.code == 1
     assert REASON in ended.document["error"]
-    assert sandbox.world.deletes_received(desk.connection.id) == 0
+    assert sandbox.world.deletes_received(requester.connection.id) == 0
     assert not Deletion.objects.exists()
 
 
-def test_a_connection_that_was_never_seen_or_protected_is_a_404(desk: Desk) -> None:
-    assert desk.client.get(f"/connections/{desk.credential.site}/{uuid4()}/").status_code == 404
+def test_a_connection_that_was_never_seen_or_protected_is_a_404(requester: Requester) -> None:
+    assert (
+        requester.client.get(f"/connections/{requester.credential.site}/{uuid4()}/").status_code
+        == 404
+    )
 
 
 def test_unprotecting_requires_an_identity_check_and_keeps_the_reason(
-    desk: Desk, linus: Person, margaret: Person, client_of: ClientOf, clock: SettableClock
+    requester: Requester, linus: Person, margaret: Person, client_of: ClientOf, clock: SettableClock
 ) -> None:
-    protect(desk, margaret)
+    protect(requester, margaret)
     client = client_of(linus)
     clock.advance(minutes=6)
-    assert client.get(f"{url_of(desk)}lift/").status_code == 302
-    page = read(client.post(f"{url_of(desk)}lift/", {"reason": "the audit is over"}))
+    assert client.get(f"{url_of(requester)}lift/").status_code == 302
+    page = read(client.post(f"{url_of(requester)}lift/", {"reason": "the audit is over"}))
     assert page.status == 422
     [form] = [form for form in page.forms if "reason" in form.fields]
     assert form.fields["reason"] == "the audit is over"

@@ -27,7 +27,7 @@ from connections.web.inventory import timeline
 from sandbox.entities import Connection
 from sandbox.faults import RETURNS_500
 from sandbox.server import SandboxServer
-from tests.flows.support import Desk, Page, read, store_credential
+from tests.flows.support import Page, Requester, read, store_credential
 from tests.inventory.support import links_in
 from tests.support.sandbox import connection_between
 
@@ -45,8 +45,10 @@ def payments(sandbox: SandboxServer, db: None) -> Credential:
 
 
 @pytest.fixture
-def desk(client_of: ClientOf, ada: Person, payments: Credential, connection: Connection) -> Desk:
-    return Desk(client=client_of(ada), credential=payments, connection=connection)
+def requester(
+    client_of: ClientOf, ada: Person, payments: Credential, connection: Connection
+) -> Requester:
+    return Requester(client=client_of(ada), credential=payments, connection=connection)
 
 
 def open_timeline(client: Client, connection: Connection) -> Page:
@@ -71,12 +73,12 @@ def in_order(found: list[str], *wanted: str) -> bool:
 
 
 def test_the_timeline_runs_from_the_first_sync_to_the_verified_deletion(
-    sandbox: SandboxServer, desk: Desk, payments: Credential, connection: Connection
+    sandbox: SandboxServer, requester: Requester, payments: Credential, connection: Connection
 ) -> None:
     sandbox.world.change_connection(connection_id=connection.id, connection_types=("logs",))
     sync_again(payments)
-    assert desk.delete_and_verify().outcome["data-outcome"] == "deleted"
-    told = timeline_in(open_timeline(desk.client, connection))
+    assert requester.delete_and_verify().outcome["data-outcome"] == "deleted"
+    told = timeline_in(open_timeline(requester.client, connection))
     assert in_order(
         told,
         "Created in Datadog",
@@ -94,11 +96,11 @@ def test_the_timeline_runs_from_the_first_sync_to_the_verified_deletion(
 
 
 def test_each_entry_has_its_time_its_person_and_a_link_to_its_deletion(
-    desk: Desk, client_of: ClientOf, edith: Person, connection: Connection
+    requester: Requester, client_of: ClientOf, edith: Person, connection: Connection
 ) -> None:
-    desk.delete()
-    deletion = desk.deletion()
-    page = open_timeline(desk.client, connection)
+    requester.delete()
+    deletion = requester.deletion()
+    page = open_timeline(requester.client, connection)
     assert (f"/deletions/{deletion.pk}/", "Requested") in links_in(page.html)
     [event] = [
         each
@@ -112,17 +114,21 @@ def test_each_entry_has_its_time_its_person_and_a_link_to_its_deletion(
 
 
 def test_declined_and_withdrawn_deletions_are_shown_with_their_reasons(
-    desk: Desk, client_of: ClientOf, linus: Person, payments: Credential, connection: Connection
+    requester: Requester,
+    client_of: ClientOf,
+    linus: Person,
+    payments: Credential,
+    connection: Connection,
 ) -> None:
     Credential.objects.filter(pk=payments.pk).update(policy=ApprovalPolicy.ONE)
-    desk.client.post("/deletions/new/", desk.typed())
-    other = Desk(client=client_of(linus), credential=payments, connection=connection)
-    page = other.open(f"/deletions/{desk.deletion().pk}/")
+    requester.client.post("/deletions/new/", requester.typed())
+    other = Requester(client=client_of(linus), credential=payments, connection=connection)
+    page = other.open(f"/deletions/{requester.deletion().pk}/")
     other.press(page, "/decline/", reason="Still needed by the SOC.")
-    desk.client.post("/deletions/new/", desk.typed())
+    requester.client.post("/deletions/new/", requester.typed())
     latest = Deletion.objects.latest("requested_at")
-    desk.press(desk.open(f"/deletions/{latest.pk}/"), "/withdraw/")
-    page = open_timeline(desk.client, connection)
+    requester.press(requester.open(f"/deletions/{latest.pk}/"), "/withdraw/")
+    page = open_timeline(requester.client, connection)
     assert in_order(
         timeline_in(page),
         "Requested",
@@ -135,24 +141,26 @@ def test_declined_and_withdrawn_deletions_are_shown_with_their_reasons(
 
 
 def test_an_unknown_outcome_and_its_later_result_are_shown(
-    sandbox: SandboxServer, desk: Desk, connection: Connection
+    sandbox: SandboxServer, requester: Requester, connection: Connection
 ) -> None:
     sandbox.world.set_fault(fault=RETURNS_500, connection_id=connection.id)
-    page = desk.delete()
-    desk.press(desk.open(page.outcome["data-record-url"]), "/close/", reason="Nobody knows.")
-    told = timeline_in(open_timeline(desk.client, connection))
+    page = requester.delete()
+    requester.press(
+        requester.open(page.outcome["data-record-url"]), "/close/", reason="Nobody knows."
+    )
+    told = timeline_in(open_timeline(requester.client, connection))
     assert in_order(told, "Requested", "Sending, attempt 1", "Outcome unknown", "Unresolved")
 
 
 def test_a_connection_listed_again_under_the_same_id_is_shown_as_such(
-    sandbox: SandboxServer, desk: Desk, payments: Credential, connection: Connection
+    sandbox: SandboxServer, requester: Requester, payments: Credential, connection: Connection
 ) -> None:
     soc = store_credential(sandbox, "Group SOC")
-    desk.delete()
+    requester.delete()
     sync_again(payments, soc)
     seen = OrgConnectionSnapshot.objects.filter(connection_id=connection.id).order_by("pk")
     assert not seen.filter(is_current=True).exists()
-    deletion = desk.deletion()
+    deletion = requester.deletion()
     for old in list(seen):
         at = timezone.now() + timedelta(minutes=5)
         copy = {name: getattr(old, name) for name in ("credential", "site", "digest")}
@@ -170,7 +178,7 @@ def test_a_connection_listed_again_under_the_same_id_is_shown_as_such(
             seen_by="Group SOC",
             actor=command_actor(),
         )
-    told = timeline_in(open_timeline(desk.client, connection))
+    told = timeline_in(open_timeline(requester.client, connection))
     assert told.count("Listed again with the same ID") == 1
     assert "Datadog still lists it" in told
     assert told[-1] == "Listed"
@@ -193,29 +201,29 @@ def successor_of(connection: Connection, *, minutes: int) -> OrgConnectionSnapsh
 
 
 def test_a_recreated_connection_and_its_predecessor_link_to_each_other(
-    desk: Desk, payments: Credential, connection: Connection
+    requester: Requester, payments: Credential, connection: Connection
 ) -> None:
-    desk.delete()
+    requester.delete()
     sync_again(payments)
     new = successor_of(connection, minutes=9)
     successor_of(connection, minutes=90)
-    page = open_timeline(desk.client, connection)
+    page = open_timeline(requester.client, connection)
     new_url = f"/connections/{new.site}/{new.connection_id}/"
     assert (new_url, "Recreated as another connection") in links_in(page.html)
-    page = read(desk.client.get(new_url))
+    page = read(requester.client.get(new_url))
     old_url = f"/connections/{new.site}/{connection.id}/"
     assert (old_url, "First listed here, replacing another connection") in links_in(page.html)
 
 
 def test_a_connection_that_is_still_listed_has_no_successor(
-    desk: Desk, connection: Connection, payments: Credential
+    requester: Requester, connection: Connection, payments: Credential
 ) -> None:
     successor_of(connection, minutes=9)
-    assert "Recreated as" not in open_timeline(desk.client, connection).text
+    assert "Recreated as" not in open_timeline(requester.client, connection).text
 
 
 def test_protecting_and_unprotecting_are_shown(
-    desk: Desk, ada: Person, linus: Person, connection: Connection
+    requester: Requester, ada: Person, linus: Person, connection: Connection
 ) -> None:
     key = OrgConnectionKey(site=connection.source_org.site.name, connection_id=UUID(connection.id))
     held = protections.protect_connection(
@@ -224,25 +232,25 @@ def test_protecting_and_unprotecting_are_shown(
     protections.remove_protection(
         actor=person_actor(person=linus), protection=held, reason="Not any more."
     )
-    page = open_timeline(desk.client, connection)
+    page = open_timeline(requester.client, connection)
     assert in_order(
         timeline_in(page), "First listed here", "Protected", "Protection removed", "Listed"
     )
     assert "“Not any more.”" in page.text
 
 
-def test_comments_are_shown(desk: Desk, connection: Connection, edith: Person) -> None:
-    desk.delete()
+def test_comments_are_shown(requester: Requester, connection: Connection, edith: Person) -> None:
+    requester.delete()
     comments.comment_on_deletion(
-        deletion=desk.deletion(), actor=person_actor(person=edith), text="Seen\nand agreed."
+        deletion=requester.deletion(), actor=person_actor(person=edith), text="Seen\nand agreed."
     )
-    page = open_timeline(desk.client, connection)
+    page = open_timeline(requester.client, connection)
     assert "Comment" in timeline_in(page)
     assert "“Seen<br>and agreed.”" in page.html
 
 
 def test_a_connection_that_was_never_seen_shows_its_deletions(
-    desk: Desk, payments: Credential
+    requester: Requester, payments: Credential
 ) -> None:
     nobody = uuid4()
     deletion = Deletion.objects.create(
@@ -268,7 +276,7 @@ def test_a_connection_that_was_never_seen_shows_its_deletions(
         subject=deletion,
         sentence=audit.Sentence("Asked."),
     )
-    page = read(desk.client.get(f"/connections/{payments.site}/{nobody}/"))
+    page = read(requester.client.get(f"/connections/{payments.site}/{nobody}/"))
     assert page.status == 200
     assert "Never listed here." in page.text
     assert timeline_in(page)[0] == "Requested"
@@ -276,12 +284,12 @@ def test_a_connection_that_was_never_seen_shows_its_deletions(
 
 
 def test_a_long_timeline_shows_its_start_and_end_and_folds_the_rest(
-    desk: Desk, connection: Connection, monkeypatch: pytest.MonkeyPatch
+    requester: Requester, connection: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(timeline, "SHOWN_FIRST", 2)
     monkeypatch.setattr(timeline, "SHOWN_LAST", 2)
-    desk.delete_and_verify()
-    page = open_timeline(desk.client, connection)
+    requester.delete_and_verify()
+    page = open_timeline(requester.client, connection)
     told = timeline_in(page)
     assert f"Show {len(told) - 4} more" in page.text
     assert told[:2] == ["Created in Datadog", "First listed here"]
@@ -289,17 +297,17 @@ def test_a_long_timeline_shows_its_start_and_end_and_folds_the_rest(
 
 
 def test_the_number_of_queries_does_not_depend_on_the_number_of_deletions(
-    desk: Desk,
+    requester: Requester,
     connection: Connection,
     payments: Credential,
     django_assert_max_num_queries: DjangoAssertNumQueries,
 ) -> None:
     Credential.objects.filter(pk=payments.pk).update(policy=ApprovalPolicy.ONE)
     for _ in range(4):
-        desk.client.post("/deletions/new/", desk.typed())
+        requester.client.post("/deletions/new/", requester.typed())
         latest = Deletion.objects.latest("requested_at")
-        desk.press(desk.open(f"/deletions/{latest.pk}/"), "/withdraw/")
+        requester.press(requester.open(f"/deletions/{latest.pk}/"), "/withdraw/")
     assert Deletion.objects.filter(connection_id=UUID(connection.id)).count() == 4
     with django_assert_max_num_queries(10):
-        page = open_timeline(desk.client, connection)
+        page = open_timeline(requester.client, connection)
     assert timeline_in(page).count("Withdrawn") == 4

@@ -312,14 +312,14 @@ REVIEW = (
         DELETIONS,
         "    if digest and digest != shown.digest:\n",
         "    if False:\n",
-        "tests/flows/test_ask.py::test_a_connection_that_changed_since_the_review_is_shown_again",
+        "tests/flows/test_review.py::test_a_connection_that_changed_since_the_review_is_shown_again",
     ),
     _mutant(
         "the confirmation when asking",
         "connections/deletions/lifecycle.py",
         "    if not shown.needs_approval and not reviews.confirmation_matches(\n",
         "    if False and not reviews.confirmation_matches(\n",
-        "tests/flows/test_ask.py::test_an_invalid_form_shows_the_error_and_keeps_its_input",
+        "tests/flows/test_review.py::test_an_invalid_form_shows_the_error_and_keeps_its_input",
     ),
     _mutant(
         "the confirmation when executing",

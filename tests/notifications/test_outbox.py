@@ -15,7 +15,7 @@ from connections.audit import checkpoints, outbox
 from connections.models import Approval, ApprovalPolicy, Deletion, Notification, Person, Role
 from connections.people import erasure
 from sandbox.server import SandboxServer
-from tests.flows.support import Desk, store_credential
+from tests.flows.support import Requester, store_credential
 from tests.notifications.conftest import RecordEvent
 from tests.support.people import make_person
 from tests.support.sandbox import connection_between
@@ -64,8 +64,8 @@ def test_requesting_and_approving_on_the_pages_notifies_the_other_person(
 ) -> None:
     connection = connection_between(sandbox.world, "Payments US", "Group SOC")
     credential = store_credential(sandbox, "Payments US", policy=ApprovalPolicy.ONE)
-    asking = Desk(client=client_of(ada), credential=credential, connection=connection)
-    approving = Desk(client=client_of(linus), credential=credential, connection=connection)
+    asking = Requester(client=client_of(ada), credential=credential, connection=connection)
+    approving = Requester(client=client_of(linus), credential=credential, connection=connection)
     asked = asking.delete()
     assert asked.outcome["data-state"] == "requested"
     assert notified_people() == {"linus"}

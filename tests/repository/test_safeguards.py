@@ -33,7 +33,7 @@ from connections.evidence import bundles
 from connections.models import ApprovalPolicy, Attempt, Deletion, Outcome, Person, State
 from connections.net.connection import Session
 from sandbox import faults
-from tests.datadog.acts import delete_against
+from tests.datadog.actions import delete_against
 from tests.datadog.servers import CONNECTION_ID, ScriptedServer, http_response, respond
 from tests.deletions.conftest import RequestDeletion, credential, make_deletion
 

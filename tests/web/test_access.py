@@ -18,7 +18,7 @@ from connections.urls import urlpatterns
 from connections.web.routing import ALLAUTH, Access
 from sandbox.faults import rate_limited
 from sandbox.server import SandboxServer
-from tests.flows.support import Desk, store_credential
+from tests.flows.support import Requester, store_credential
 from tests.support.reach_addresses import FREE, OF_MANY, OF_ONE
 from tests.support.sandbox import connection_between
 
@@ -298,7 +298,7 @@ def addresses(
     credential = store_credential(sandbox, "Payments US")
     connection = connection_between(sandbox.world, "Payments US", "Group SOC")
     sandbox.world.set_fault(fault=rate_limited(), connection_id=connection.id)
-    Desk(client=client_of(ada), credential=credential, connection=connection).delete()
+    Requester(client=client_of(ada), credential=credential, connection=connection).delete()
     checkpoint = make_checkpoint()
     assert checkpoint
     notice = Notification.objects.create(
@@ -402,13 +402,13 @@ def test_not_even_an_administrator_decides_on_their_own_request(
     act: str, root: Person, sandbox: SandboxServer, client_of: Callable[[Person], Client]
 ) -> None:
     client = client_of(root)
-    desk = Desk(
+    requester = Requester(
         client=client,
         credential=store_credential(sandbox, "Payments US", policy=ApprovalPolicy.ONE),
         connection=connection_between(sandbox.world, "Payments US", "Group SOC"),
     )
-    desk.delete()
-    assert client.post(reverse(act, args=[desk.deletion().pk])).status_code == 403
+    requester.delete()
+    assert client.post(reverse(act, args=[requester.deletion().pk])).status_code == 403
 
 
 @pytest.mark.parametrize("method", ["GET", "POST", "HEAD", "PUT", "PATCH", "DELETE", "OPTIONS"])

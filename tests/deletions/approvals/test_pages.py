@@ -12,7 +12,7 @@ from sandbox import faults
 from sandbox.entities import Connection
 from sandbox.server import SandboxServer
 from tests.deletions.approvals.conftest import RequestFor, approve
-from tests.flows.support import HTMX, Desk, Page, read, store_credential
+from tests.flows.support import HTMX, Page, Requester, read, store_credential
 from tests.support.clock import SettableClock
 
 pytestmark = pytest.mark.django_db
@@ -206,8 +206,8 @@ def test_without_an_approval_policy_the_page_and_the_audit_log_say_no_approval_w
     wanted: Connection,
 ) -> None:
     credential = store_credential(sandbox, "Payments US", policy=ApprovalPolicy.NONE)
-    desk = Desk(client=client_of(ada), credential=credential, connection=wanted)
-    page = desk.delete()
+    requester = Requester(client=client_of(ada), credential=credential, connection=wanted)
+    page = requester.delete()
     assert "Approvals None required" in page.text
     event = AuditEvent.objects.get(code="deletion.requested")
     assert event.details["policy"] == "none"

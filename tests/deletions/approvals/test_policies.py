@@ -9,7 +9,7 @@ from django.test import Client
 from connections.models import ApprovalPolicy, Credential, Person, Role
 from connections.operations import checks
 from sandbox.entities import Connection
-from tests.flows.support import Desk, read
+from tests.flows.support import Requester, read
 from tests.support.people import make_person
 
 pytestmark = pytest.mark.django_db
@@ -59,8 +59,8 @@ def test_doctor_reports_the_same(guarded: Credential, linus: Person, barbara: Pe
 def test_the_review_warns_that_no_one_else_could_approve(
     guarded: Credential, root: Person, wanted: Connection, client_of: ClientOf
 ) -> None:
-    desk = Desk(client=client_of(root), credential=guarded, connection=wanted)
+    requester = Requester(client=client_of(root), credential=guarded, connection=wanted)
     said = "No one else can approve this request. It would expire after 24 hours."
-    assert said in desk.review().text
+    assert said in requester.review().text
     make_person("linus", Role.APPROVER)
-    assert said not in desk.review().text
+    assert said not in requester.review().text

@@ -1,6 +1,6 @@
 """Shared fixtures of the hardening tests."""
 
 from tests.deletions.history.conftest import credential, make
-from tests.flows.conftest import desk
+from tests.flows.conftest import requester
 
-__all__ = ["credential", "desk", "make"]
+__all__ = ["credential", "make", "requester"]

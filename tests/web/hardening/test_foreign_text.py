@@ -9,7 +9,7 @@ from django.test import Client
 from connections.models import Person
 from sandbox.faults import Fault
 from sandbox.server import SandboxServer
-from tests.flows.support import Desk, read
+from tests.flows.support import Requester, read
 
 pytestmark = pytest.mark.django_db
 
@@ -24,40 +24,47 @@ def says(text: str) -> Fault:
     return Fault(name="says", executes=False, status=400, body=json.dumps({"errors": [text]}))
 
 
-def page_after(desk: Desk, sandbox: SandboxServer, text: str) -> str:
-    sandbox.world.set_fault(fault=says(text), connection_id=desk.connection.id)
-    page = desk.delete()
+def page_after(requester: Requester, sandbox: SandboxServer, text: str) -> str:
+    sandbox.world.set_fault(fault=says(text), connection_id=requester.connection.id)
+    page = requester.delete()
     assert page.outcome["data-outcome"] == "refused"
     return page.html
 
 
-def test_an_error_with_markup_is_shown_as_text(desk: Desk, sandbox: SandboxServer) -> None:
-    html = page_after(desk, sandbox, MARKUP)
+def test_an_error_with_markup_is_shown_as_text(
+    requester: Requester, sandbox: SandboxServer
+) -> None:
+    html = page_after(requester, sandbox, MARKUP)
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in html
     for raw in ("<script>alert", "<img src=x", "<form action=//"):
         assert raw not in html
 
 
 def test_bidirectional_control_characters_are_shown_visibly(
-    desk: Desk, sandbox: SandboxServer
+    requester: Requester, sandbox: SandboxServer
 ) -> None:
-    html = page_after(desk, sandbox, BIDI)
+    html = page_after(requester, sandbox, BIDI)
     assert "[U+202E]DROWSSAP[U+2066] [U+200F] hidden" in html
     assert not set(BIDI[:1] + "\u2066\u200f") & set(html)
 
 
 def test_exports_keep_them_unchanged(
-    desk: Desk, sandbox: SandboxServer, edith: Person, client_of: Callable[[Person], Client]
+    requester: Requester,
+    sandbox: SandboxServer,
+    edith: Person,
+    client_of: Callable[[Person], Client],
 ) -> None:
-    page_after(desk, sandbox, BIDI)
+    page_after(requester, sandbox, BIDI)
     response = client_of(edith).get("/deletions/export/?format=json")
     [row] = json.loads(b"".join(response))
     assert row["errors"] == [BIDI]
 
 
-def test_an_error_of_a_megabyte_leaves_a_readable_page(desk: Desk, sandbox: SandboxServer) -> None:
-    html = page_after(desk, sandbox, LONG)
+def test_an_error_of_a_megabyte_leaves_a_readable_page(
+    requester: Requester, sandbox: SandboxServer
+) -> None:
+    html = page_after(requester, sandbox, LONG)
     assert "A very long error." in html
     assert len(html.encode()) < PAGE_BYTES
     for path in ("/deletions/", "/"):
-        assert len(read(desk.client.get(path)).html.encode()) < PAGE_BYTES
+        assert len(read(requester.client.get(path)).html.encode()) < PAGE_BYTES

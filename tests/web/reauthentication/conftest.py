@@ -10,7 +10,7 @@ from connections.access.actor import person_actor
 from connections.inventory import protections
 from connections.models import OrgConnectionKey, Person
 from sandbox.server import SandboxServer
-from tests.flows.support import Desk, store_credential
+from tests.flows.support import Requester, store_credential
 from tests.support.people import let_proof_age, make_person
 from tests.support.sandbox import connection_between
 from tests.web.test_access import addresses as plain_addresses
@@ -44,11 +44,11 @@ def late_client_of(client_of: Callable[[Person], Client]) -> Callable[[Person], 
 
 
 @pytest.fixture
-def late_desk(
+def late_requester(
     ada: Person, sandbox: SandboxServer, late_client_of: Callable[[Person], Client]
-) -> Desk:
+) -> Requester:
     """Ada, about to delete a connection of Payments US, six minutes after signing in."""
-    return Desk(
+    return Requester(
         client=late_client_of(ada),
         credential=store_credential(sandbox, "Payments US"),
         connection=connection_between(sandbox.world, "Payments US", "Group SOC"),

@@ -19,7 +19,7 @@ from connections.models import (
     Role,
 )
 from sandbox.server import SandboxServer
-from tests.flows.support import REASON, Desk, post_htmx, read, store_credential
+from tests.flows.support import REASON, Requester, post_htmx, read, store_credential
 from tests.support.people import PASSWORD, let_proof_age, make_person
 from tests.support.sandbox import key_pair_of, org_named
 
@@ -33,14 +33,14 @@ def codes() -> list[str]:
 
 @pytest.mark.parametrize("is_htmx", [False, True], ids=["page", "htmx"])
 def test_a_late_deletion_sends_nothing_and_keeps_what_was_typed(
-    late_desk: Desk, sandbox: SandboxServer, is_htmx: bool
+    late_requester: Requester, sandbox: SandboxServer, is_htmx: bool
 ) -> None:
-    typed = late_desk.typed(ticket="SEC-212")
+    typed = late_requester.typed(ticket="SEC-212")
     if is_htmx:
-        response = post_htmx(late_desk.client, "/deletions/new/", typed, target="request-form")
+        response = post_htmx(late_requester.client, "/deletions/new/", typed, target="request-form")
         assert b"<html" not in response.content  # type: ignore[attr-defined]
     else:
-        response = late_desk.client.post("/deletions/new/", typed)
+        response = late_requester.client.post("/deletions/new/", typed)
     page = read(response)
     assert page.status == 422
     form = page.form_to("/deletions/new/")
@@ -53,78 +53,84 @@ def test_a_late_deletion_sends_nothing_and_keeps_what_was_typed(
     assert form.fields[PASSWORD_FIELD] == ""
     assert "Nothing was changed yet. Confirm it's you." in page.text
     assert not Deletion.objects.exists()
-    assert sandbox.world.deletes_received(late_desk.connection.id) == 0
+    assert sandbox.world.deletes_received(late_requester.connection.id) == 0
 
 
-def test_the_review_shows_the_identity_check_in_its_form_from_the_start(late_desk: Desk) -> None:
-    page = late_desk.review()
+def test_the_review_shows_the_identity_check_in_its_form_from_the_start(
+    late_requester: Requester,
+) -> None:
+    page = late_requester.review()
     assert page.status == 200
     assert page.form_to("/deletions/new/").fields[PASSWORD_FIELD] == ""
     assert "Confirm it's you" in page.text
     assert "autofocus" not in page.html
 
 
-def test_the_password_in_the_same_form_sends_it(late_desk: Desk, sandbox: SandboxServer) -> None:
-    page = late_desk.delete(**{PASSWORD_FIELD: PASSWORD})
+def test_the_password_in_the_same_form_sends_it(
+    late_requester: Requester, sandbox: SandboxServer
+) -> None:
+    page = late_requester.delete(**{PASSWORD_FIELD: PASSWORD})
     assert page.outcome["data-outcome"] == "deleted"
-    assert sandbox.world.deletes_received(late_desk.connection.id) == 1
+    assert sandbox.world.deletes_received(late_requester.connection.id) == 1
     assert "person.reauthenticated" in codes()
 
 
 def test_a_wrong_password_beside_the_right_confirmation_sends_nothing(
-    late_desk: Desk, sandbox: SandboxServer
+    late_requester: Requester, sandbox: SandboxServer
 ) -> None:
-    page = late_desk.delete(**{PASSWORD_FIELD: "not it"})
+    page = late_requester.delete(**{PASSWORD_FIELD: "not it"})
     assert (page.status, page.form_to("/deletions/new/").fields["confirmation"]) == (
         422,
         "Payments US",
     )
     assert "Wrong password." in page.text
-    assert sandbox.world.deletes_received(late_desk.connection.id) == 0
+    assert sandbox.world.deletes_received(late_requester.connection.id) == 0
 
 
 def test_the_right_password_beside_a_wrong_confirmation_is_not_asked_for_again(
-    late_desk: Desk, sandbox: SandboxServer
+    late_requester: Requester, sandbox: SandboxServer
 ) -> None:
-    page = late_desk.delete(confirmation="Payments EU", **{PASSWORD_FIELD: PASSWORD})
+    page = late_requester.delete(confirmation="Payments EU", **{PASSWORD_FIELD: PASSWORD})
     form = page.form_to("/deletions/new/")
     assert (page.status, form.fields["confirmation"]) == (422, "Payments EU")
     assert PASSWORD_FIELD not in form.fields
-    assert sandbox.world.deletes_received(late_desk.connection.id) == 0
+    assert sandbox.world.deletes_received(late_requester.connection.id) == 0
 
 
-def test_a_completed_action_is_shown_without_a_prompt(late_desk: Desk) -> None:
-    typed = late_desk.typed(**{PASSWORD_FIELD: PASSWORD})
-    late_desk.client.post("/deletions/new/", typed)
-    let_proof_age(late_desk.client)
-    page = late_desk.follow(late_desk.client.post("/deletions/new/", typed | {PASSWORD_FIELD: ""}))
+def test_a_completed_action_is_shown_without_a_prompt(late_requester: Requester) -> None:
+    typed = late_requester.typed(**{PASSWORD_FIELD: PASSWORD})
+    late_requester.client.post("/deletions/new/", typed)
+    let_proof_age(late_requester.client)
+    page = late_requester.follow(
+        late_requester.client.post("/deletions/new/", typed | {PASSWORD_FIELD: ""})
+    )
     assert page.outcome["data-outcome"] == "deleted"
 
 
 def test_requesting_approval_sends_nothing_and_needs_no_identity_check(
-    ada: Person, sandbox: SandboxServer, late_desk: Desk
+    ada: Person, sandbox: SandboxServer, late_requester: Requester
 ) -> None:
     Credential.objects.update(policy=ApprovalPolicy.ONE)
-    page = late_desk.delete()
+    page = late_requester.delete()
     assert page.outcome["data-state"] == "requested"
-    assert PASSWORD_FIELD not in late_desk.review().html
+    assert PASSWORD_FIELD not in late_requester.review().html
 
 
-def requested(desk: Desk) -> Deletion:
+def requested(requester: Requester) -> Deletion:
     """A deletion that waits for another person's approval."""
     Credential.objects.update(policy=ApprovalPolicy.ONE)
-    desk.delete()
-    return desk.deletion()
+    requester.delete()
+    return requester.deletion()
 
 
 def test_approving_prompts_on_its_page_and_counts_with_the_password(
-    late_desk: Desk, linus: Person, late_client_of: ClientOf
+    late_requester: Requester, linus: Person, late_client_of: ClientOf
 ) -> None:
-    url = f"/deletions/{requested(late_desk).pk}/"
-    approver = Desk(
+    url = f"/deletions/{requested(late_requester).pk}/"
+    approver = Requester(
         client=late_client_of(linus),
-        credential=late_desk.credential,
-        connection=late_desk.connection,
+        credential=late_requester.credential,
+        connection=late_requester.connection,
     )
     refused = approver.press(approver.open(url), "/approve/")
     assert (refused.status, refused.outcome["data-state"]) == (422, "requested")
@@ -133,18 +139,20 @@ def test_approving_prompts_on_its_page_and_counts_with_the_password(
 
 
 def test_confirming_after_the_approval_prompts_on_its_page(
-    late_desk: Desk, linus: Person, client_of: ClientOf, sandbox: SandboxServer
+    late_requester: Requester, linus: Person, client_of: ClientOf, sandbox: SandboxServer
 ) -> None:
-    deletion = requested(late_desk)
+    deletion = requested(late_requester)
     url = f"/deletions/{deletion.pk}/"
-    approver = Desk(
-        client=client_of(linus), credential=late_desk.credential, connection=late_desk.connection
+    approver = Requester(
+        client=client_of(linus),
+        credential=late_requester.credential,
+        connection=late_requester.connection,
     )
     approver.press(approver.open(url), "/approve/")
-    late = late_desk.confirm(late_desk.open(url))
+    late = late_requester.confirm(late_requester.open(url))
     assert (late.status, late.form_to("/execute/").fields["confirmation"]) == (422, "Payments US")
-    assert sandbox.world.deletes_received(late_desk.connection.id) == 0
-    sent = late_desk.press(
+    assert sandbox.world.deletes_received(late_requester.connection.id) == 0
+    sent = late_requester.press(
         late, "/execute/", confirmation="Payments US", **{PASSWORD_FIELD: PASSWORD}
     )
     assert sent.outcome["data-outcome"] == "deleted"

@@ -11,30 +11,30 @@ from connections.core.sites import get_site
 from connections.models import Credential, Deletion, Person
 from sandbox import faults
 from sandbox.server import SandboxServer
-from tests.flows.support import Desk, read, store_credential
+from tests.flows.support import Requester, read, store_credential
 from tests.support.sandbox import connection_between
 
 ClientOf = Callable[[Person], Client]
 
 
-def test_the_form_has_fields_for_a_credential_and_an_id(desk: Desk) -> None:
-    page = desk.open("/deletions/new/")
+def test_the_form_has_fields_for_a_credential_and_an_id(requester: Requester) -> None:
+    page = requester.open("/deletions/new/")
 
     [form] = [form for form in page.forms if "connection_id" in form.fields]
     assert form.attributes["method"] == "get"
     label = f"Payments US — {get_site('sandbox-us1').label}"
-    assert f'<option value="{desk.credential.pk}">{label}</option>' in page.html
+    assert f'<option value="{requester.credential.pk}">{label}</option>' in page.html
 
 
-def test_the_review_describes_the_connection(desk: Desk) -> None:
-    page = desk.review()
+def test_the_review_describes_the_connection(requester: Requester) -> None:
+    page = requester.review()
 
     for shown in (
         "Group SOC loses access to Payments US's logs and metrics.",
         "No data is deleted.",
         "Dana Keller (a person)",
         "(source side)",
-        f"DELETE /api/v2/org_connections/{desk.connection.id}",
+        f"DELETE /api/v2/org_connections/{requester.connection.id}",
         "DD-API-KEY: $DD_API_KEY",
     ):
         assert shown in page.text
@@ -42,30 +42,32 @@ def test_the_review_describes_the_connection(desk: Desk) -> None:
     assert not Deletion.objects.exists()
 
 
-def test_a_review_never_shows_a_key(desk: Desk, sandbox: SandboxServer) -> None:
-    html = desk.review().html
+def test_a_review_never_shows_a_key(requester: Requester, sandbox: SandboxServer) -> None:
+    html = requester.review().html
 
     for pair in sandbox.world.key_pairs():
         assert pair.api_key not in html
         assert pair.application_key not in html
 
 
-def test_an_unknown_data_type_is_shown_unchanged(desk: Desk, sandbox: SandboxServer) -> None:
-    connection_id = desk.connection.id
+def test_an_unknown_data_type_is_shown_unchanged(
+    requester: Requester, sandbox: SandboxServer
+) -> None:
+    connection_id = requester.connection.id
     sandbox.world.change_connection(connection_id=connection_id, connection_types=("rum",))
-    desk.client.post("/connections/refresh/")
+    requester.client.post("/connections/refresh/")
 
-    page = desk.review()
+    page = requester.review()
 
     assert "Unknown data type rum : ask its owner what Group SOC uses it for" in page.text
 
 
 def test_the_review_links_to_another_credential_that_lists_the_connection(
-    desk: Desk, sandbox: SandboxServer
+    requester: Requester, sandbox: SandboxServer
 ) -> None:
     other = store_credential(sandbox, "Group SOC")
 
-    page = desk.open(desk.review().link("Group SOC (destination side)"))
+    page = requester.open(requester.review().link("Group SOC (destination side)"))
 
     assert page.form_to("/deletions/new/").fields["credential"] == str(other.pk)
     assert "(destination side)" in page.text
@@ -82,11 +84,11 @@ def test_the_review_links_to_another_credential_that_lists_the_connection(
     ],
 )
 def test_an_invalid_form_shows_the_error_and_keeps_its_input(
-    desk: Desk, sandbox: SandboxServer, typed: dict[str, str], message: str
+    requester: Requester, sandbox: SandboxServer, typed: dict[str, str], message: str
 ) -> None:
-    data = desk.typed(**{"reason": "carve-out", "ticket": "SEC-212"} | typed)
+    data = requester.typed(**{"reason": "carve-out", "ticket": "SEC-212"} | typed)
 
-    page = read(desk.client.post("/deletions/new/", data))
+    page = read(requester.client.post("/deletions/new/", data))
 
     assert page.status == 422
     assert message in page.text
@@ -94,15 +96,17 @@ def test_an_invalid_form_shows_the_error_and_keeps_its_input(
     assert form.fields["ticket"] == "SEC-212"
     assert form.fields["reason"] == data["reason"]
     assert not Deletion.objects.exists()
-    assert sandbox.world.deletes_received(desk.connection.id) == 0
+    assert sandbox.world.deletes_received(requester.connection.id) == 0
 
 
 @pytest.mark.parametrize("missing", [{"request_id": "no id"}, {"request_id": ""}, {"digest": ""}])
 def test_an_outdated_page_links_to_the_review_and_keeps_the_reason(
-    desk: Desk, missing: dict[str, str]
+    requester: Requester, missing: dict[str, str]
 ) -> None:
-    page = read(desk.client.post("/deletions/new/", desk.typed(reason="carve-out", **missing)))
-    again = desk.open(page.link("Review again"))
+    page = read(
+        requester.client.post("/deletions/new/", requester.typed(reason="carve-out", **missing))
+    )
+    again = requester.open(page.link("Review again"))
 
     assert "This page is out of date. Nothing was sent." in page.text
     assert "Review again" in page.text
@@ -110,22 +114,24 @@ def test_an_outdated_page_links_to_the_review_and_keeps_the_reason(
     assert again.form_to("/deletions/new/").fields["reason"] == "carve-out"
 
 
-def test_a_refused_form_keeps_its_request_id_and_confirmation_text(desk: Desk) -> None:
-    data = desk.typed(confirmation="Payments")
+def test_a_refused_form_keeps_its_request_id_and_confirmation_text(requester: Requester) -> None:
+    data = requester.typed(confirmation="Payments")
 
-    form = read(desk.client.post("/deletions/new/", data)).form_to("/deletions/new/")
+    form = read(requester.client.post("/deletions/new/", data)).form_to("/deletions/new/")
 
     assert form.fields["request_id"] == data["request_id"]
     assert form.fields["confirmation"] == "Payments"
 
 
 @pytest.mark.parametrize("connection_id", ["", "../../v2/org", "urn:uuid:" + "0" * 32, "{0}"])
-def test_a_malformed_id_is_refused_next_to_its_field(desk: Desk, connection_id: str) -> None:
-    fields = {"credential": str(desk.credential.pk), "connection_id": connection_id}
+def test_a_malformed_id_is_refused_next_to_its_field(
+    requester: Requester, connection_id: str
+) -> None:
+    fields = {"credential": str(requester.credential.pk), "connection_id": connection_id}
 
     pages = [
-        read(desk.client.get("/deletions/new/", fields)),
-        read(desk.client.post("/deletions/new/", fields | {"reason": "carve-out"})),
+        read(requester.client.get("/deletions/new/", fields)),
+        read(requester.client.post("/deletions/new/", fields | {"reason": "carve-out"})),
     ]
 
     assert [page.status for page in pages] == [422, 422]
@@ -141,7 +147,7 @@ def test_a_malformed_id_is_refused_next_to_its_field(desk: Desk, connection_id: 
 def test_without_a_usable_credential_the_page_says_what_to_do(
     request: pytest.FixtureRequest,
     client_of: ClientOf,
-    desk: Desk,
+    requester: Requester,
     root: Person,
     person: str,
     text: str,
@@ -155,72 +161,74 @@ def test_without_a_usable_credential_the_page_says_what_to_do(
     assert not [form for form in page.forms if "connection_id" in form.fields]
 
 
-def test_an_empty_form_is_refused_with_error_messages(desk: Desk) -> None:
-    page = read(desk.client.post("/deletions/new/", {}))
+def test_an_empty_form_is_refused_with_error_messages(requester: Requester) -> None:
+    page = read(requester.client.post("/deletions/new/", {}))
 
     assert page.status == 422
     assert "Choose a credential." in page.text
     assert "An org connection id looks like" in page.text
 
 
-def test_an_unknown_credential_is_reported_once(desk: Desk) -> None:
-    page = read(desk.client.get("/deletions/new/?credential=x&connection_id=y"))
+def test_an_unknown_credential_is_reported_once(requester: Requester) -> None:
+    page = read(requester.client.get("/deletions/new/?credential=x&connection_id=y"))
 
     assert page.status == 422
     assert "Choose a credential." in page.text
     assert "Select a valid choice" not in page.text
 
 
-def test_an_id_in_upper_case_with_surrounding_spaces_is_accepted(desk: Desk) -> None:
-    page = desk.review(connection_id=f"  {desk.connection.id.upper()} ")
+def test_an_id_in_upper_case_with_surrounding_spaces_is_accepted(requester: Requester) -> None:
+    page = requester.review(connection_id=f"  {requester.connection.id.upper()} ")
 
     assert "Payments US's logs and metrics" in page.text
 
 
-def test_the_confirmation_ignores_case_and_whitespace(desk: Desk, sandbox: SandboxServer) -> None:
-    page = desk.delete(confirmation="  payments   US ")
+def test_the_confirmation_ignores_case_and_whitespace(
+    requester: Requester, sandbox: SandboxServer
+) -> None:
+    page = requester.delete(confirmation="  payments   US ")
 
     assert page.outcome["data-outcome"] == "deleted"
 
 
-def test_a_retired_credential_cannot_send(desk: Desk, sandbox: SandboxServer) -> None:
-    data = desk.typed()
-    Credential.objects.update(retired_at=desk.credential.created_at)
+def test_a_retired_credential_cannot_send(requester: Requester, sandbox: SandboxServer) -> None:
+    data = requester.typed()
+    Credential.objects.update(retired_at=requester.credential.created_at)
 
-    page = desk.review()
+    page = requester.review()
     assert "Payments US was retired. Choose another credential." in page.text
     assert not page.has_form_to("/deletions/new/") or page.form_to("/deletions/new/").fields == {}
 
-    page = read(desk.client.post("/deletions/new/", data))
+    page = read(requester.client.post("/deletions/new/", data))
     assert page.status == 422
     assert "Payments US was retired" in page.text
-    assert sandbox.world.deletes_received(desk.connection.id) == 0
+    assert sandbox.world.deletes_received(requester.connection.id) == 0
 
 
-def test_an_unverified_credential_cannot_send(desk: Desk) -> None:
+def test_an_unverified_credential_cannot_send(requester: Requester) -> None:
     Credential.objects.update(org_id="", verified_at=None)
 
-    assert "Payments US has not been verified" in desk.review().text
+    assert "Payments US has not been verified" in requester.review().text
 
 
 def test_posting_the_same_form_twice_creates_one_deletion(
-    desk: Desk, sandbox: SandboxServer
+    requester: Requester, sandbox: SandboxServer
 ) -> None:
-    data = desk.typed()
+    data = requester.typed()
 
-    first = desk.client.post("/deletions/new/", data)
-    second = desk.client.post("/deletions/new/", data)
+    first = requester.client.post("/deletions/new/", data)
+    second = requester.client.post("/deletions/new/", data)
 
     assert first["Location"] == second["Location"]
     assert Deletion.objects.count() == 1
-    assert sandbox.world.deletes_received(desk.connection.id) == 1
+    assert sandbox.world.deletes_received(requester.connection.id) == 1
 
 
 def test_a_person_cannot_post_a_form_that_another_person_posted(
-    desk: Desk, grace: Person, client_of: Callable[[Person], Client]
+    requester: Requester, grace: Person, client_of: Callable[[Person], Client]
 ) -> None:
-    data = desk.typed()
-    desk.client.post("/deletions/new/", data)
+    data = requester.typed()
+    requester.client.post("/deletions/new/", data)
 
     page = read(client_of(grace).post("/deletions/new/", data))
 
@@ -229,62 +237,62 @@ def test_a_person_cannot_post_a_form_that_another_person_posted(
 
 
 def test_two_open_reviews_of_one_connection_create_one_deletion(
-    desk: Desk, sandbox: SandboxServer
+    requester: Requester, sandbox: SandboxServer
 ) -> None:
-    one, two = desk.typed(), desk.typed()
-    sandbox.world.set_fault(fault=faults.RETURNS_500, connection_id=desk.connection.id)
+    one, two = requester.typed(), requester.typed()
+    sandbox.world.set_fault(fault=faults.RETURNS_500, connection_id=requester.connection.id)
 
-    first = desk.client.post("/deletions/new/", one)
-    second = desk.client.post("/deletions/new/", two)
+    first = requester.client.post("/deletions/new/", one)
+    second = requester.client.post("/deletions/new/", two)
 
     assert first["Location"] == second["Location"]
-    assert sandbox.world.deletes_received(desk.connection.id) == 1
+    assert sandbox.world.deletes_received(requester.connection.id) == 1
 
 
-def test_a_review_links_to_the_open_deletion(desk: Desk, sandbox: SandboxServer) -> None:
-    sandbox.world.set_fault(fault=faults.RETURNS_500, connection_id=desk.connection.id)
-    desk.delete()
+def test_a_review_links_to_the_open_deletion(requester: Requester, sandbox: SandboxServer) -> None:
+    sandbox.world.set_fault(fault=faults.RETURNS_500, connection_id=requester.connection.id)
+    requester.delete()
 
-    page = desk.review()
+    page = requester.review()
 
     assert "A deletion of this connection is already open" in page.text
-    assert page.link("View deletion") == f"/deletions/{desk.deletion().pk}/"
+    assert page.link("View deletion") == f"/deletions/{requester.deletion().pk}/"
 
 
-def test_a_form_whose_response_was_lost_leads_to_its_deletion(desk: Desk) -> None:
-    data = desk.typed()
+def test_a_form_whose_response_was_lost_leads_to_its_deletion(requester: Requester) -> None:
+    data = requester.typed()
     url = (
-        desk.review(request_id=data["request_id"])
+        requester.review(request_id=data["request_id"])
         .form_to("/deletions/new/")
         .attributes["data-record-url"]
     )
-    desk.client.post("/deletions/new/", data)
+    requester.client.post("/deletions/new/", data)
 
-    response = desk.client.get(url)
+    response = requester.client.get(url)
 
-    assert response["Location"] == f"/deletions/{desk.deletion().pk}/"
+    assert response["Location"] == f"/deletions/{requester.deletion().pk}/"
 
 
-def test_a_form_that_never_arrived_is_reported_as_not_sent(desk: Desk) -> None:
+def test_a_form_that_never_arrived_is_reported_as_not_sent(requester: Requester) -> None:
     request_id = str(uuid4())
 
-    page = desk.review(request_id=request_id)
+    page = requester.review(request_id=request_id)
 
     assert "That form was not recorded, so nothing was sent." in page.text
     assert page.form_to("/deletions/new/").fields["request_id"] == request_id
 
 
 def test_an_id_missing_from_the_last_sync_is_synced_and_shown_before_sending(
-    desk: Desk, sandbox: SandboxServer
+    requester: Requester, sandbox: SandboxServer
 ) -> None:
-    labs = sandbox.world.add_org(name="Labs US", site=desk.credential.site)
-    new = sandbox.world.add_connection(source_org=desk.connection.source_org, sink_org=labs)
-    desk = Desk(client=desk.client, credential=desk.credential, connection=new)
-    review = desk.review()
+    labs = sandbox.world.add_org(name="Labs US", site=requester.credential.site)
+    new = sandbox.world.add_connection(source_org=requester.connection.source_org, sink_org=labs)
+    requester = Requester(client=requester.client, credential=requester.credential, connection=new)
+    review = requester.review()
     assert "Details unavailable" in review.text
     assert review.form_to("/deletions/new/").attributes["data-confirm"] == new.id[-8:]
 
-    page = read(desk.client.post("/deletions/new/", desk.fill(review, ticket="SEC-212")))
+    page = read(requester.client.post("/deletions/new/", requester.fill(review, ticket="SEC-212")))
 
     assert page.status == 409
     assert "Datadog lists this connection now. Nothing was sent." in page.text
@@ -296,13 +304,15 @@ def test_an_id_missing_from_the_last_sync_is_synced_and_shown_before_sending(
 
 
 def test_a_connection_that_changed_since_the_review_is_shown_again(
-    desk: Desk, sandbox: SandboxServer
+    requester: Requester, sandbox: SandboxServer
 ) -> None:
-    review = desk.review()
-    sandbox.world.change_connection(connection_id=desk.connection.id, connection_types=("audit",))
-    desk.client.post("/connections/refresh/")
+    review = requester.review()
+    sandbox.world.change_connection(
+        connection_id=requester.connection.id, connection_types=("audit",)
+    )
+    requester.client.post("/connections/refresh/")
 
-    page = read(desk.client.post("/deletions/new/", desk.fill(review)))
+    page = read(requester.client.post("/deletions/new/", requester.fill(review)))
 
     assert page.status == 409
     assert "The connection changed since you opened this page. Nothing was sent." in page.text
@@ -311,15 +321,17 @@ def test_a_connection_that_changed_since_the_review_is_shown_again(
 
 
 def test_a_connection_of_an_org_without_keys_is_sent_unreviewed(
-    desk: Desk, sandbox: SandboxServer
+    requester: Requester, sandbox: SandboxServer
 ) -> None:
     sandbox.world.set_fault(fault=faults.RETURNS_403, operation="list")
     foreign = connection_between(sandbox.world, "Group SOC", "Payments US")
-    desk = Desk(client=desk.client, credential=desk.credential, connection=foreign)
+    requester = Requester(
+        client=requester.client, credential=requester.credential, connection=foreign
+    )
     Deletion.objects.all().delete()
-    desk.credential.snapshots.update(is_current=False)
+    requester.credential.snapshots.update(is_current=False)
 
-    page = desk.delete()
+    page = requester.delete()
 
     assert page.outcome["data-outcome"] == "deleted"
     deletion = Deletion.objects.get(connection_id=UUID(foreign.id))
@@ -328,41 +340,43 @@ def test_a_connection_of_an_org_without_keys_is_sent_unreviewed(
 
 
 def test_a_viewer_cannot_open_a_review(
-    desk: Desk, victor: Person, client_of: Callable[[Person], Client]
+    requester: Requester, victor: Person, client_of: Callable[[Person], Client]
 ) -> None:
     client = client_of(victor)
 
     assert client.get("/deletions/new/").status_code == 403
-    assert client.post("/deletions/new/", desk.typed()).status_code == 403
+    assert client.post("/deletions/new/", requester.typed()).status_code == 403
 
 
 def test_keys_that_cannot_be_decrypted_are_reported_and_nothing_is_sent(
-    desk: Desk, sandbox: SandboxServer
+    requester: Requester, sandbox: SandboxServer
 ) -> None:
-    data = desk.typed()
+    data = requester.typed()
     Credential.objects.update(secret_version=7)
 
-    page = read(desk.client.post("/deletions/new/", data))
+    page = read(requester.client.post("/deletions/new/", data))
 
     assert page.status == 503
     assert "Nothing was sent. The stored keys can't be decrypted." in page.text
     assert page.form_to("/deletions/new/").fields["reason"] == data["reason"]
     assert not Deletion.objects.exists()
-    assert sandbox.world.deletes_received(desk.connection.id) == 0
+    assert sandbox.world.deletes_received(requester.connection.id) == 0
 
 
-def test_an_unknown_site_is_reported_and_nothing_is_sent(desk: Desk, settings: Settings) -> None:
-    data = desk.typed()
+def test_an_unknown_site_is_reported_and_nothing_is_sent(
+    requester: Requester, settings: Settings
+) -> None:
+    data = requester.typed()
     settings.EXTRA_SITES = {}
 
-    page = read(desk.client.post("/deletions/new/", data))
+    page = read(requester.client.post("/deletions/new/", data))
 
     assert page.status == 503
     assert "There is no Datadog site" in page.text
 
 
 def test_a_review_makes_a_bounded_number_of_queries(
-    desk: Desk, django_assert_max_num_queries: DjangoAssertNumQueries
+    requester: Requester, django_assert_max_num_queries: DjangoAssertNumQueries
 ) -> None:
     with django_assert_max_num_queries(15):
-        desk.review()
+        requester.review()

@@ -12,13 +12,13 @@ from tests.browser.fitness import assert_fit_to_show
 
 
 def test_the_set_up_link_creates_the_first_administrator_and_leads_to_adding_a_credential(
-    stage: str, open_as: Callable[..., Page]
+    service_url: str, open_as: Callable[..., Page]
 ) -> None:
     link = people.make_set_up_link(actor=command_actor(), now=timezone.now())
     page = open_as(None, reduced_motion="reduce")
     page.goto("/setup/#" + link.partition("#")[2])
     assert_fit_to_show(page)
-    expect(page).to_have_url(f"{stage}/setup/")  # the token is no longer in the address bar
+    expect(page).to_have_url(f"{service_url}/setup/")  # the token is no longer in the address bar
     page.get_by_label("Username").fill("rosa")
     page.get_by_label("Email").fill("rosa@example.com")
     page.get_by_label("Password").first.fill("a long enough pass phrase")

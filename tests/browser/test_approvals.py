@@ -11,7 +11,7 @@ from connections.deletions import approvals
 from connections.models import ApprovalPolicy, Credential, Deletion, Role, State
 from connections.web.deletions import status_section
 from tests.browser.conftest import OpenAs
-from tests.browser.desk import REASON, Desk
+from tests.browser.requester import REASON, Requester
 from tests.support.people import make_person
 
 # Keeps everything that is announced to screen readers.
@@ -24,59 +24,59 @@ LISTEN = """() => {
 
 
 def test_the_page_updates_by_itself_and_then_shows_the_confirmation_form(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch
+    requester: Requester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(status_section, "POLL_INTERVALS", ((timedelta.max, 1),))
     approver = make_person("linus", Role.APPROVER)
     Credential.objects.update(policy=ApprovalPolicy.ONE)
-    desk.page.goto(desk.review_path)
-    desk.page.evaluate(LISTEN)
-    desk.page.get_by_label("Reason").fill(REASON)
-    desk.page.get_by_role("button", name="Request approval").click()
-    expect(desk.headline).to_have_text("Waiting for approval. Nothing has been sent.")
-    expect(desk.headline).to_be_focused()
+    requester.page.goto(requester.review_path)
+    requester.page.evaluate(LISTEN)
+    requester.page.get_by_label("Reason").fill(REASON)
+    requester.page.get_by_role("button", name="Request approval").click()
+    expect(requester.headline).to_have_text("Waiting for approval. Nothing has been sent.")
+    expect(requester.headline).to_be_focused()
 
-    deletion = desk.deletion()
+    deletion = requester.deletion()
     approvals.approve_deletion(
         deletion=deletion,
         actor=person_actor(person=approver),
         digest=deletion.approval_digest,
     )
 
-    expect(desk.outcome).to_contain_text("Approved by Linus.")
+    expect(requester.outcome).to_contain_text("Approved by Linus.")
     confirm = re.compile(r"must confirm by .* UTC\. Nothing has been sent\.$")
-    expect(desk.headline).to_have_text(confirm)
-    expect(desk.page.locator("#live")).to_have_text(confirm)
-    desk.page.get_by_label("To confirm, type").fill("Payments US")
-    desk.delete_button.click()
-    expect(desk.headline).to_have_text(
+    expect(requester.headline).to_have_text(confirm)
+    expect(requester.page.locator("#live")).to_have_text(confirm)
+    requester.page.get_by_label("To confirm, type").fill("Payments US")
+    requester.delete_button.click()
+    expect(requester.headline).to_have_text(
         "Deleted and verified: Datadog returned 200 and no longer lists the connection."
     )
-    expect(desk.page.locator("#watch")).to_have_count(0)
-    assert desk.sent() == 1
+    expect(requester.page.locator("#watch")).to_have_count(0)
+    assert requester.sent() == 1
     # The requester's own action was not announced: the focus was on its heading.
-    assert confirm.search(desk.page.evaluate("spoken[0]"))
+    assert confirm.search(requester.page.evaluate("spoken[0]"))
 
 
 def test_polling_without_a_change_keeps_typed_text(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch
+    requester: Requester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(status_section, "POLL_INTERVALS", ((timedelta.max, 1),))
     approver = make_person("linus", Role.APPROVER)
     Credential.objects.update(policy=ApprovalPolicy.ONE)
-    desk.page.goto(desk.review_path)
-    desk.page.get_by_label("Reason").fill(REASON)
-    desk.page.get_by_role("button", name="Request approval").click()
-    expect(desk.headline).to_have_text("Waiting for approval. Nothing has been sent.")
-    deletion = desk.deletion()
+    requester.page.goto(requester.review_path)
+    requester.page.get_by_label("Reason").fill(REASON)
+    requester.page.get_by_role("button", name="Request approval").click()
+    expect(requester.headline).to_have_text("Waiting for approval. Nothing has been sent.")
+    deletion = requester.deletion()
     approvals.approve_deletion(
         deletion=deletion,
         actor=person_actor(person=approver),
         digest=deletion.approval_digest,
     )
-    field = desk.page.get_by_label("To confirm, type")
+    field = requester.page.get_by_label("To confirm, type")
     field.fill("Paym")
-    with desk.page.expect_response(lambda answer: "seen=" in answer.url) as looked:
+    with requester.page.expect_response(lambda answer: "seen=" in answer.url) as looked:
         pass
     assert looked.value.status == 204
     expect(field).to_have_value("Paym")

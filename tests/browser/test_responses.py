@@ -9,7 +9,7 @@ from connections.deletions import sending
 from connections.models import Outcome, State
 from sandbox import faults
 from sandbox.faults import Fault
-from tests.browser.desk import REASON, Desk
+from tests.browser.requester import REASON, Requester
 from tests.support.sandbox import seconds_for
 
 
@@ -85,21 +85,21 @@ CASES = {
 
 @pytest.mark.parametrize("name", CASES)
 def test_a_response_from_datadog_is_shown_inline_and_stored(
-    name: str, desk: Desk, monkeypatch: pytest.MonkeyPatch
+    name: str, requester: Requester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     case = CASES[name]
     monkeypatch.setattr(sending, "DELETE_SECONDS", seconds_for(case.fault))
     if case.fault:
-        desk.world.set_fault(fault=case.fault, connection_id=desk.connection.id)
+        requester.world.set_fault(fault=case.fault, connection_id=requester.connection.id)
 
-    desk.delete()
+    requester.delete()
 
-    expect(desk.headline).to_contain_text(case.headline)
-    expect(desk.headline).to_be_focused()
+    expect(requester.headline).to_contain_text(case.headline)
+    expect(requester.headline).to_be_focused()
     for text in case.also:
-        expect(desk.outcome).to_contain_text(text)
-    expect(desk.outcome).to_have_attribute("data-state", case.state.value)
-    deletion = desk.deletion()
+        expect(requester.outcome).to_contain_text(text)
+    expect(requester.outcome).to_have_attribute("data-state", case.state.value)
+    deletion = requester.deletion()
     assert (deletion.state, deletion.outcome) == (case.state, case.outcome)
     assert deletion.reason == REASON
-    assert desk.sent() == 1
+    assert requester.sent() == 1

@@ -18,7 +18,7 @@ REASON = "no longer needed since the March carve-out"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Desk:
+class Requester:
     """The page, the sending credential, the connection, and the requests Datadog received."""
 
     page: Page
