@@ -31,6 +31,7 @@ Channel = Notification.Channel
 
 CHECKPOINT_MADE = "checkpoint.made"
 VERIFICATION_FAILED = "record.broken"
+CHANGES_DETECTED = EventCode.CHANGES_DETECTED
 _ID_NAMESPACE = uuid.UUID("5c3b3f0e-6a54-4f0b-9a3e-0b8f7b1d2c90")
 
 # The subjects of events that cause notifications.
@@ -129,6 +130,17 @@ def enqueue_verification_failure(*, verification: AuditVerification) -> None:
     )
 
 
+def enqueue_changes(*, numbers: tuple[int, int], people: Sequence[Person]) -> None:
+    """Queue one message about the changes with these numbers, from the first to the last."""
+    first, last = numbers
+    _enqueue(
+        code=CHANGES_DETECTED,
+        key=f"{first}-{last}",
+        subject=("changes", f"{first}-{last}"),
+        people=people,
+    )
+
+
 def enqueue_checkpoint(*, checkpoint: Checkpoint) -> None:
     """Queue a new checkpoint for all its recipients; call it in the same transaction."""
     rows = [
@@ -208,7 +220,7 @@ def _enqueue(
     code: str,
     key: str,
     subject: tuple[str, str],
-    people: QuerySet[Person],
+    people: Iterable[Person],
     event_seq: int | None = None,
 ) -> None:
     rows = []

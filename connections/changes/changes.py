@@ -32,6 +32,9 @@ class ChangeFilter:
     acknowledged: str = ""
     # Detected then or later.
     since: datetime | None = None
+    # Stored after the change with the first number, up to the one with the second.
+    after_number: int = 0
+    up_to_number: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,8 +94,12 @@ def iterate_changes(*, actor: Actor, filters: ChangeFilter) -> Iterator[ChangeRo
 
 def count_awaiting_acknowledgement(*, actor: Actor) -> int:
     """How many visible changes need attention and are not acknowledged."""
-    [awaiting] = _parts(ChangeFilter(needs_attention=True, acknowledged="no"), actor=actor)
-    return awaiting.count()
+    return count_changes(actor=actor, filters=ChangeFilter(needs_attention=True, acknowledged="no"))
+
+
+def count_changes(*, actor: Actor, filters: ChangeFilter) -> int:
+    """How many visible changes match."""
+    return sum(rows.count() for rows in _parts(filters, actor=actor))
 
 
 def _parts(filters: ChangeFilter, *, actor: Actor) -> list[QuerySet[Change]]:
@@ -101,7 +108,7 @@ def _parts(filters: ChangeFilter, *, actor: Actor) -> list[QuerySet[Change]]:
     An org can be on either side. One query for both would read every change; each of several
     reads an index in its order.
     """
-    rows = visibility.visible_changes(_matches(filters), actor=actor)
+    rows = visibility.visible_changes(matching_changes(filters), actor=actor)
     if not filters.org:
         return [rows]
     site, _, org_id = filters.org.partition("/")
@@ -109,9 +116,16 @@ def _parts(filters: ChangeFilter, *, actor: Actor) -> list[QuerySet[Change]]:
     return [rows.filter(**{"site": site, side: org_id}) for side in sides] if org_id else []
 
 
-def _matches(filters: ChangeFilter) -> QuerySet[Change]:
+def matching_changes(filters: ChangeFilter) -> QuerySet[Change]:
+    """The changes that match every filter but the org's, newest first, visible or not."""
     rows = Change.objects.select_related("acknowledged_by").order_by("-number")
-    exact = {"kind": filters.kind, "site": filters.site, "detected_at__gte": filters.since}
+    exact = {
+        "kind": filters.kind,
+        "site": filters.site,
+        "detected_at__gte": filters.since,
+        "number__gt": filters.after_number,
+        "number__lte": filters.up_to_number,
+    }
     rows = rows.filter(**{name: value for name, value in exact.items() if value})
     if filters.connection:
         key = filters.connection

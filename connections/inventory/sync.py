@@ -42,6 +42,8 @@ from connections.net.http import pool
 
 # The deadline of one sync (s).
 SYNC_SECONDS = 10.0
+SYNC_RETENTION = timedelta(days=90)
+OLD_SYNCS_AT_ONCE = 2_000
 
 
 def open_client(*, credential: Credential) -> DatadogClient:
@@ -373,6 +375,20 @@ def sync_credentials(*, credentials: list[Credential], actor: Actor) -> list[Syn
             )
             for credential, future in zip(credentials, futures, strict=True)
         ]
+
+
+def delete_old_syncs() -> int:
+    """Delete syncs that ended their retention, OLD_SYNCS_AT_ONCE at most; returns their number.
+
+    The newest complete one of each credential stays: the next one is compared with it. Syncs are
+    stored in the order of their numbers, so only the first ones are read.
+    """
+    complete = Sync.objects.filter(credential=OuterRef("pk"), is_complete=True)
+    kept = Credential.objects.annotate(newest=Subquery(complete.values("pk")[:1]))
+    first = Sync.objects.order_by("pk").values("pk")[:OLD_SYNCS_AT_ONCE]
+    old = Sync.objects.filter(pk__in=first, started_at__lt=clock.now() - SYNC_RETENTION)
+    count, _ = old.exclude(pk__in=kept.filter(newest__isnull=False).values("newest")).delete()
+    return count
 
 
 def newest_syncs(*, now: datetime, complete_only: bool = False) -> dict[UUID, Sync]:

@@ -109,7 +109,8 @@ def list_destinations(*, actor: Actor) -> list[Destination]:
 
 
 _PEOPLE_PURPOSE = (
-    "Approval requests, outcomes, policy and role changes, and alerts, each to the people involved"
+    "Approval requests, outcomes, policy and role changes, connection changes that need attention, "
+    "and alerts, each to the people involved"
 )
 _WEBHOOK_PURPOSE = "All of these, and every checkpoint"
 _CHECKPOINT_PURPOSE = "Every checkpoint of the audit log"

@@ -3,18 +3,24 @@
 import json
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import islice
 from typing import Any
 
 from django.conf import settings
 from django.urls import reverse
 
 from connections import wording
+from connections.access import permissions
+from connections.access.actor import WORKER, person_actor
 from connections.audit import outbox
 from connections.audit.outbox import NotificationSubject, get_subject
+from connections.changes.changes import ChangeFilter, ChangeRow, count_changes, iterate_changes
+from connections.changes.export import CHANGE_COLUMNS
 from connections.models import (
     ApprovalPolicy,
     AuditEvent,
     AuditVerification,
+    Change,
     Checkpoint,
     Credential,
     Deletion,
@@ -22,9 +28,13 @@ from connections.models import (
     Person,
     with_values,
 )
+from connections.notifications import change_digests
+from connections.wording.changes import change_subject, change_title
+from connections.wording.connections import site_name
 
 MAX_REASON_LENGTH = 1000
 MAX_SENTENCE_LENGTH = 500
+MAX_ROWS = 50
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +54,8 @@ class Message:
     # Who acted; empty for a test, a checkpoint and a verification.
     by: str = ""
     reason: str = ""
+    # One line for each of several things; without those beyond the first MAX_ROWS.
+    rows: tuple[str, ...] = ()
     # More fields for the webhook.
     data: dict[str, Any] = field(default_factory=dict)
 
@@ -61,6 +73,8 @@ class Message:
     def as_text(self) -> str:
         """The body of a mail."""
         lines = [wording.some_lines(self.sentence, limit=MAX_SENTENCE_LENGTH)]
+        if self.rows:
+            lines += ["", *(f"- {row}" for row in self.rows)]
         if self.reason:
             reason = wording.some_lines(self.reason, limit=MAX_REASON_LENGTH)
             lines += ["", "Reason given:", *(f"> {line}" for line in reason.splitlines())]
@@ -81,7 +95,14 @@ class Message:
             "timestamp": f"{self.at:%Y-%m-%dT%H:%M:%SZ}",
             "data": {"sentence": self.sentence, "url": self.url} | self.data,
         }
+        if self.rows:
+            document["text"] = self._as_slack_text()
         return json.dumps(document, ensure_ascii=True, separators=(",", ":")).encode()
+
+    def _as_slack_text(self) -> str:
+        """The text that Slack shows; names from outside can't make links or mention people."""
+        text = "\n".join((self.sentence, *(f"• {row}" for row in self.rows), self.url))
+        return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 _KEEP_CHECKPOINT = (
@@ -96,6 +117,8 @@ def build_message(notification: Notification) -> Message:
         return _event_message(notification.event_seq, reader=notification.person)
     if notification.subject_type == "checkpoint":
         return _checkpoint_message(Checkpoint.objects.get(pk=notification.subject_id))
+    if notification.subject_type == "changes":
+        return _changes_message(notification)
     if notification.subject_type != "verification":
         return _test_message(notification)
     return _verification_message(AuditVerification.objects.get(pk=notification.subject_id))
@@ -212,6 +235,41 @@ def _verification_message(verification: AuditVerification) -> Message:
         path=reverse("audit-list"),
         data={"fault": verification.fault, "first_bad_seq": verification.first_bad_seq},
     )
+
+
+def _changes_message(notification: Notification) -> Message:
+    """The message about the changes that the reader can see now, as the webhook sees all."""
+    reader = notification.person
+    actor = person_actor(person=reader) if reader else WORKER
+    first, last = change_digests.numbers_in(notification)
+    filters = ChangeFilter(needs_attention=True, after_number=first - 1, up_to_number=last)
+    if not permissions.can_see(actor):
+        raise Change.DoesNotExist
+    rows = list(islice(iterate_changes(actor=actor, filters=filters), MAX_ROWS))
+    count = count_changes(actor=actor, filters=filters)
+    if not rows:
+        raise Change.DoesNotExist
+    sentence = (
+        f"{wording.pluralize(count, 'change')} {'needs' if count == 1 else 'need'} attention."
+    )
+    if count > len(rows):
+        sentence += f" The newest {len(rows)}:"
+    return Message(
+        code=notification.code,
+        title=wording.notification_title(notification.code, details={}),
+        about=wording.pluralize(count, "change"),
+        at=notification.created_at,
+        sentence=sentence,
+        path="/changes/?attention=yes&acknowledged=no",
+        rows=tuple(_change_line(row) for row in rows),
+        data={"count": count, "changes": [CHANGE_COLUMNS.row(row) for row in rows]},
+    )
+
+
+def _change_line(row: ChangeRow) -> str:
+    title = change_title(row.change, deletion=row.deletion)
+    subject = f"{change_subject(row.change)} ({site_name(row.change.site)})"
+    return wording.one_line(f"{title}: {subject}. {row.cause}", limit=MAX_SENTENCE_LENGTH).strip()
 
 
 def _test_message(notification: Notification) -> Message:

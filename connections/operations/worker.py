@@ -25,7 +25,7 @@ from connections.deletions import sending
 from connections.evidence.maintenance import AuditMaintenance
 from connections.inventory import managed_orgs, sync
 from connections.models import Deletion, Notification, WorkerHeartbeat
-from connections.notifications import delivery
+from connections.notifications import change_digests, delivery
 from connections.operations import due
 from connections.people import sessions
 
@@ -221,6 +221,7 @@ class Worker:
         if not self._is_stopped and time.monotonic() >= self._next_sync:
             self._next_sync = time.monotonic() + self._sync_interval
             sync.sync_orgs(actor=WORKER, only_stale=True)
+            change_digests.enqueue_changes(after_sync=True)
             managed_orgs.read_due_managed_orgs()
             sessions.delete_ended_sessions()
         if not self._is_stopped:
@@ -228,7 +229,9 @@ class Worker:
         if not self._is_stopped and time.monotonic() >= self._next_housekeeping:
             self._next_housekeeping = time.monotonic() + HOUSEKEEPING_SECONDS
             due.raise_alarms(actor=WORKER)
+            change_digests.enqueue_changes()
             delivery.delete_old_notifications()
+            sync.delete_old_syncs()
         return count
 
     def _record_heartbeat(self) -> None:

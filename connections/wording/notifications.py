@@ -34,6 +34,7 @@ _TITLES = {
     "notification.failed": "Notification failed",
     "record.broken": "Audit log verification failed",
     "checkpoint.made": "Checkpoint",
+    "changes.detected": "Changes need attention",
 }
 # Longer names are cut to keep subject lines short.
 LONGEST_NAME = 60

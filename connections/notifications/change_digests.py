@@ -1,0 +1,73 @@
+"""Queues notifications about changes that need attention: one for many changes and many orgs."""
+
+from datetime import datetime, timedelta
+
+from django.conf import settings
+from django.db.models import Q
+
+from connections import audit
+from connections.access import visibility
+from connections.access.actor import person_actor
+from connections.audit import outbox
+from connections.changes.changes import ChangeFilter, matching_changes
+from connections.core import clock
+from connections.models import Change, Notification, Person, Role, Sync
+
+# At most one message for each destination in this time.
+INTERVAL = timedelta(minutes=10)
+# Orgs that another process syncs together are reported together: its syncs are over by then.
+QUIET_TIME = timedelta(seconds=30)
+# Older changes are from before there was a destination.
+MAX_AGE = timedelta(hours=24)
+
+
+def enqueue_changes(*, after_sync: bool = False) -> None:
+    """Queue the changes that were not sent yet, unless the last message is too recent.
+
+    `after_sync`: this process has just synced all orgs, so there is nothing to wait for. Call it
+    outside any transaction. Raises database errors.
+    """
+    if not settings.WEBHOOK_URL and not settings.HAS_MAIL:
+        return
+    now = clock.now()
+    with audit.atomic():
+        # Always the same row, so that one worker at a time decides. Changes are never removed.
+        Change.objects.select_for_update(no_key=True).order_by("number").first()
+        last = Notification.objects.filter(code=outbox.CHANGES_DETECTED).first()
+        if last and clock.elapsed_since(last.created_at, now=now) < INTERVAL:
+            return
+        filters = ChangeFilter(
+            needs_attention=True,
+            after_number=numbers_in(last)[1] if last else 0,
+            since=now - MAX_AGE,
+        )
+        newest = matching_changes(filters).first()
+        if newest is None or (not after_sync and _is_syncing(now=now)):
+            return
+        pending = matching_changes(filters)
+        outbox.enqueue_changes(
+            numbers=(filters.after_number + 1, newest.number),
+            people=[
+                person
+                for person in _recipients()
+                if visibility.visible_changes(pending, actor=person_actor(person=person)).exists()
+            ],
+        )
+
+
+def numbers_in(notification: Notification) -> tuple[int, int]:
+    """The numbers of the first and the last change that a message can be about."""
+    first, _, last = notification.subject_id.partition("-")
+    return int(first), int(last)
+
+
+def _is_syncing(*, now: datetime) -> bool:
+    newest = Sync.objects.order_by("-pk").first()
+    return newest is not None and clock.elapsed_since(newest.finished_at, now=now) < QUIET_TIME
+
+
+def _recipients() -> list[Person]:
+    """The Operators and Approvers with an address who haven't turned these emails off."""
+    has_role = Q(groups__name__in=[Role.OPERATOR, Role.APPROVER]) | Q(is_superuser=True)
+    people = Person.objects.filter(has_role, is_active=True, wants_change_emails=True)
+    return list(people.exclude(email="").distinct().order_by("pk"))

@@ -1,0 +1,140 @@
+"""Who hears about changes, when, and in which words."""
+
+import json
+from dataclasses import replace
+
+import pytest
+from django.contrib.auth.models import Group
+from pytest_django import Settings
+
+from connections.models import Change, CredentialAccess, Notification, Person
+from connections.notifications.change_digests import enqueue_changes
+from connections.notifications.messages import build_message
+from tests.changes.support import make_connection, make_credential, sync
+from tests.support.clock import SettableClock
+
+pytestmark = [pytest.mark.django_db, pytest.mark.database]
+
+X = make_connection(1)
+
+
+@pytest.fixture(autouse=True)
+def _destinations(settings: Settings, ada: Person, linus: Person, victor: Person) -> None:
+    settings.HAS_MAIL = True
+    settings.WEBHOOK_URL = "https://hook.example"
+    settings.BASE_URL = "https://orgadmin.example"
+
+
+def lose(name: str, clock: SettableClock, *, connection: int = 1) -> None:
+    """A credential's sync finds that its connection was removed."""
+    credential = make_credential(name)
+    sync(credential, make_connection(connection, sink=name))
+    clock.advance(minutes=1)
+    sync(credential)
+
+
+def queued() -> list[str]:
+    """The recipients of all messages, in order."""
+    rows = Notification.objects.filter(code="changes.detected").order_by("created_at", "pk")
+    return sorted(row.person.username if row.person else row.channel for row in rows)
+
+
+def test_one_message_for_all_orgs_of_a_sync(clock: SettableClock) -> None:
+    lose("a", clock)
+    lose("b", clock, connection=2)
+    enqueue_changes(after_sync=True)
+    enqueue_changes(after_sync=True)
+    assert queued() == ["ada", "linus", "webhook"]
+    message = build_message(Notification.objects.filter(person=None).get())
+    assert message.data["count"] == 2
+
+
+def test_at_most_one_message_in_ten_minutes_and_nothing_is_lost(clock: SettableClock) -> None:
+    lose("a", clock)
+    enqueue_changes(after_sync=True)
+    lose("b", clock, connection=2)
+    enqueue_changes(after_sync=True)
+    assert len(queued()) == 3
+    clock.advance(minutes=10)
+    enqueue_changes(after_sync=True)
+    assert len(queued()) == 6
+    ranges = Notification.objects.values_list("subject_id", flat=True).distinct()
+    assert set(ranges) == {"1-1", "2-2"}
+
+
+def test_orgs_that_another_process_syncs_are_awaited(clock: SettableClock) -> None:
+    lose("a", clock)
+    enqueue_changes()
+    assert queued() == []
+    clock.advance(seconds=30)
+    enqueue_changes()
+    assert len(queued()) == 3
+
+
+def test_who_turned_it_off_or_sees_nothing_gets_none(
+    clock: SettableClock, ada: Person, linus: Person
+) -> None:
+    ada.wants_change_emails = False
+    ada.save()
+    lose("a", clock)
+    group = Group.objects.get(name="Credential manager")
+    hidden = make_credential("b")
+    CredentialAccess.objects.create(credential=hidden, kind="see", group=group)
+    sync(hidden, make_connection(2, sink="b"))
+    clock.advance(minutes=1)
+    sync(hidden)
+    enqueue_changes(after_sync=True)
+    assert queued() == ["linus", "webhook"]
+    message = build_message(Notification.objects.get(person=linus))
+    assert [row.partition(".")[0] for row in message.rows] == [
+        "Removed elsewhere: Acme Prod → A (US1)"
+    ]
+
+
+def test_what_needs_no_attention_is_not_sent(clock: SettableClock) -> None:
+    credential = make_credential("a")
+    sync(credential, X)
+    clock.advance(minutes=1)
+    sync(credential, X, make_connection(2, sink="lab"))
+    enqueue_changes(after_sync=True)
+    assert queued() == []
+
+
+def test_a_message_has_fifty_rows_and_a_link(clock: SettableClock, ada: Person) -> None:
+    credential = make_credential("a")
+    sync(credential, *(make_connection(number, sink=f"org-{number}") for number in range(1, 61)))
+    clock.advance(minutes=1)
+    sync(credential)
+    enqueue_changes(after_sync=True)
+    message = build_message(Notification.objects.get(person=ada))
+    assert message.sentence == "60 changes need attention. The newest 50:"
+    assert len(message.rows) == 50
+    body = message.as_text()
+    assert body.count("- Removed elsewhere") == 50
+    assert "https://orgadmin.example/changes/?attention=yes&acknowledged=no" in body
+
+
+def test_names_from_outside_are_only_text_for_slack_and_one_line_in_mail(
+    clock: SettableClock,
+) -> None:
+    credential = make_credential("a")
+    evil = replace(X, sink_org=replace(X.sink_org, name="<!channel> & <https://x|y>\nBcc: eve"))
+    sync(credential, evil)
+    clock.advance(minutes=1)
+    sync(credential)
+    enqueue_changes(after_sync=True)
+    message = build_message(Notification.objects.get(person=None))
+    document = json.loads(message.as_json())
+    assert "&lt;!channel&gt; &amp; &lt;https://x|y&gt;" in document["text"]
+    assert "<" not in document["text"]
+    [change] = document["data"]["changes"]
+    assert change["kind"] == "removed"
+    assert "\nBcc" not in message.as_text()
+
+
+def test_a_reader_who_lost_all_roles_gets_no_message(clock: SettableClock, ada: Person) -> None:
+    lose("a", clock)
+    enqueue_changes(after_sync=True)
+    ada.groups.clear()
+    with pytest.raises(Change.DoesNotExist):
+        build_message(Notification.objects.get(person=ada))
