@@ -101,6 +101,10 @@ MESSAGE_STORAGE = "django.contrib.messages.storage.session.SessionStorage"
 # --- Keys -------------------------------------------------------------------------------------
 
 KEYRING_FILE = Path(os.environ.get("ORGADMIN_KEYRING_FILE", str(DATA_DIR / "keyring.json")))
+# Datadog's keys that were stored longer ago are flagged.
+KEY_MAX_AGE = timedelta(days=read_integer("ORGADMIN_KEY_MAX_AGE_DAYS", default=90))
+if timedelta(days=1) > KEY_MAX_AGE:
+    raise ImproperlyConfigured("ORGADMIN_KEY_MAX_AGE_DAYS must be 1 or more.")
 SIGNING_KEY_FILE = Path(
     os.environ.get("ORGADMIN_SIGNING_KEY_FILE", str(DATA_DIR / "signing_key.json"))
 )

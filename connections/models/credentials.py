@@ -5,6 +5,7 @@ import uuid
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime
 
 from django.conf import settings
 from django.contrib.auth.models import Group
@@ -12,6 +13,7 @@ from django.db import models
 from django.db.models import Case, Max, Q, Value, When
 from django.db.models.functions import Lower
 
+from connections.core import clock
 from connections.core.datadog_keys import AccessToken, DatadogKeys, KeyPair
 from connections.core.secret import Secret
 from connections.crypto import encryption
@@ -128,6 +130,11 @@ class Credential(models.Model):
     def is_verified(self) -> bool:
         """Whether the last verification succeeded with the keys now stored."""
         return self.verified_at is not None and not self.verification_cause
+
+    def has_old_keys(self, *, now: datetime) -> bool:
+        """Whether it is in use and its keys were stored more than ORGADMIN_KEY_MAX_AGE_DAYS ago."""
+        age = clock.elapsed_since(self.keys_set_at, now=now)
+        return not self.is_retired and age > settings.KEY_MAX_AGE
 
     @property
     def has_access_token(self) -> bool:

@@ -326,6 +326,20 @@ def _check_approvals() -> Iterator[CheckMessage]:
         yield Info("every credential requires approval")
 
 
+def _check_key_age() -> Iterator[CheckMessage]:
+    now = clock.now()
+    in_use = Credential.objects.filter(retired_at=None)
+    old = [credential.name for credential in in_use if credential.has_old_keys(now=now)]
+    days = settings.KEY_MAX_AGE.days
+    if old:
+        yield Warning(
+            f"stored more than {days} days ago: {', '.join(old)}",
+            hint="Rotate them: make new keys in Datadog and store them on the credential's page.",
+        )
+    else:
+        yield Info(f"none stored more than {days} days ago")
+
+
 def _check_worker() -> Iterator[CheckMessage]:
     now = clock.now()
     overdue = Deletion.objects.filter(due_at__lt=now - OVERDUE_AFTER).count()
@@ -396,6 +410,7 @@ _WITH_MIGRATIONS: Checks = {
     "database": _check_writing,
     "people": _check_people,
     "approval policy": _check_approvals,
+    "key age": _check_key_age,
     "worker": _check_worker,
     "clock": _check_clock,
     "signing key": _check_signing_key,

@@ -33,6 +33,12 @@ class CredentialStatus(Enum):
         "warning",
         "The role lacks org_connections_write, so deletions will fail.",
     )
+    ROTATION_DUE = Badge(
+        "Rotation due",
+        "warn",
+        "key",
+        "The keys were stored here longer ago than your policy allows. Rotate them.",
+    )
     FAILING = Badge("Failing", "warn", "warning", "Verified earlier, but the last use failed.")
     UNREACHABLE = Badge(
         "Unreachable", "warn", "warning", "No usable response. This says nothing about the keys."
@@ -48,7 +54,7 @@ _REJECTED = {Cause.UNAUTHORIZED, Cause.FORBIDDEN, Cause.KEY_NOT_VALID}
 
 
 def credential_badge(credential: Credential) -> Badge:
-    """The one status of a credential that matters most; Read-only is a flag beside it."""
+    """The one status of a credential that matters most; Read-only and Rotation due are flags."""
     if credential.is_retired:
         status = CredentialStatus.RETIRED
     elif credential.is_verified:

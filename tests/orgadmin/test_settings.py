@@ -26,6 +26,7 @@ ROOT = Path(__file__).resolve().parents[2]
         ("ORGADMIN_TICKET_PATTERN", r"([A-Z])\1-\d+", "back-references"),
         ("ORGADMIN_TICKET_URL", "https://tickets.example.com/", "must contain {ticket}"),
         ("ORGADMIN_SESSION_IDLE_MINUTES", "4", "must be 5 or more"),
+        ("ORGADMIN_KEY_MAX_AGE_DAYS", "0", "must be 1 or more"),
         ("EMAIL_URL", "smtp+tls://mail.example.com", "EMAIL_URL isn't a valid email URL"),
         ("ORGADMIN_FOUR_EYES", "three", "must be none, one or two"),
         ("ORGADMIN_EXTRA_SITES", "mine=http://example.com", "ORGADMIN_EXTRA_SITES"),

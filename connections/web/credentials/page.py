@@ -7,6 +7,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from django.urls import reverse
+from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 
 from connections.credentials.key_checks import KeyCheck
@@ -58,12 +59,23 @@ def _key_check_badge(result: dict[str, Any]) -> Badge:
     return CredentialStatus.READ_ONLY.value if result["rung"] == KeyCheck.PERMISSIONS else _FAILED
 
 
-def is_read_only(credential: Credential) -> bool:
+def _is_read_only(credential: Credential) -> bool:
     """Whether the role is known not to grant what a deletion needs."""
     return any(
         result["rung"] == KeyCheck.PERMISSIONS and result["ok"] is False
         for result in credential.verification
     )
+
+
+def flags_of(credential: Credential) -> list[Badge]:
+    """What to know of a credential in use beside its status."""
+    if credential.is_retired:
+        return []
+    flags = {
+        CredentialStatus.READ_ONLY: _is_read_only(credential),
+        CredentialStatus.ROTATION_DUE: credential.has_old_keys(now=timezone.now()),
+    }
+    return [status.value for status, is_set in flags.items() if is_set]
 
 
 def problem_of(credential: Credential) -> str | None:

@@ -59,7 +59,7 @@ def _context_of(credential: Credential) -> dict[str, Any]:
     return {
         "credential": credential,
         "problem": page.problem_of(credential),
-        "is_read_only": page.is_read_only(credential),
+        "flags": page.flags_of(credential),
         "connections_url": page.connections_url(credential),
     }
 

@@ -159,7 +159,7 @@ def health_rows(page: Overview, *, can_audit: bool) -> dict[str, HealthRow]:
     rows = {}
     if page.credentials:
         rows["Syncs"] = _sync_health(page)
-        rows["Credentials"] = _credential_health(page.credentials)
+        rows["Credentials"] = _credential_health(page.credentials, now=page.at)
         rows["Approvals"] = _approval_health(page.approval_gaps)
     rows |= {
         "Audit log": HealthRow(
@@ -198,12 +198,20 @@ def _sync_health(page: Overview) -> HealthRow:
     return HealthRow(badge=status.value, text=text, url=reverse("org-connection-list"))
 
 
-def _credential_health(credentials: list[Credential]) -> HealthRow:
+def _credential_health(credentials: list[Credential], *, now: datetime) -> HealthRow:
     failing = [one for one in credentials if not one.is_verified or one.last_error]
-    status = CredentialStatus.FAILING if failing else CredentialStatus.VERIFIED
+    old = [one for one in credentials if one.has_old_keys(now=now)]
+    status, counted = CredentialStatus.VERIFIED, credentials
+    if failing:
+        status, counted = CredentialStatus.FAILING, failing
+    elif old:
+        status, counted = CredentialStatus.ROTATION_DUE, old
+    text = f"{len(counted)} of {len(credentials)}"
+    if failing and old:
+        text += f", {len(old)} due for rotation"
     return HealthRow(
         badge=status.value,
-        text=f"{len(failing) or len(credentials)} of {len(credentials)}",
+        text=text,
         url=reverse("credential-list"),
     )
 

@@ -1,0 +1,87 @@
+"""Keys that were stored too long ago are flagged until they are rotated."""
+
+from collections.abc import Callable
+from datetime import timedelta
+
+import pytest
+from django.test import Client
+from django.urls import reverse
+from django.utils import timezone
+from pytest_django import Settings
+
+from connections.access.actor import command_actor
+from connections.credentials import lifecycle
+from connections.models import Credential, Person
+from connections.operations.checks import run_all_checks
+from sandbox.server import SandboxServer
+from tests.credentials.support import added, keys_of, second_pair
+
+pytestmark = pytest.mark.django_db
+ClientOf = Callable[[Person], Client]
+
+
+def let_keys_age(*, days: float) -> None:
+    Credential.objects.update(keys_set_at=timezone.now() - timedelta(days=days))
+
+
+def pages_of(client: Client, credential: Credential) -> list[str]:
+    detail = reverse("credential-detail", args=[credential.pk])
+    return [client.get(url).content.decode() for url in (detail, reverse("credential-list"))]
+
+
+def doctor() -> str:
+    [message] = [one for one in run_all_checks() if one.obj == "key age"]
+    return str(message.msg)
+
+
+def flag(page: str) -> bool:
+    """Whether the page says so outside its legend."""
+    return "Rotation due" in page.partition('<details class="details legend')[0]
+
+
+@pytest.mark.parametrize(("days", "is_flagged"), [(89.9, False), (90.1, True), (-1, True)])
+def test_old_keys_are_flagged_on_every_page_and_by_doctor(
+    sandbox: SandboxServer, ada: Person, client_of: ClientOf, days: float, is_flagged: bool
+) -> None:
+    credential = added(sandbox, "Payments US")
+    let_keys_age(days=days)
+    client = client_of(ada)
+
+    assert [flag(page) for page in pages_of(client, credential)] == [is_flagged] * 2
+    assert flag(client.get("/").content.decode()) == is_flagged
+    expected = "more than 90 days ago: Payments US" if is_flagged else "none stored more than 90"
+    assert expected in doctor()
+
+
+def test_the_age_is_a_setting(
+    sandbox: SandboxServer, ada: Person, client_of: ClientOf, settings: Settings
+) -> None:
+    settings.KEY_MAX_AGE = timedelta(days=10)
+    credential = added(sandbox, "Payments US")
+    let_keys_age(days=11)
+    assert all(flag(page) for page in pages_of(client_of(ada), credential))
+
+
+def test_rotation_clears_the_flag_and_retired_credentials_have_none(
+    sandbox: SandboxServer, ada: Person, client_of: ClientOf
+) -> None:
+    credential = added(sandbox, "Payments US")
+    let_keys_age(days=100)
+    keys = keys_of(second_pair(sandbox, "Payments US"))
+    lifecycle.rotate_credential(actor=command_actor(), credential=credential, keys=keys)
+    assert not any(flag(page) for page in pages_of(client_of(ada), credential))
+
+    let_keys_age(days=100)
+    Credential.objects.update(retired_at=timezone.now())
+    assert not any(flag(page) for page in pages_of(client_of(ada), credential))
+    assert "none stored" in doctor()
+
+
+def test_the_overview_counts_old_keys_beside_failing_credentials(
+    sandbox: SandboxServer, ada: Person, client_of: ClientOf
+) -> None:
+    added(sandbox, "Payments US")
+    added(sandbox, "Group SOC")
+    let_keys_age(days=100)
+    Credential.objects.filter(name="Group SOC").update(verification_cause="forbidden")
+    assert "1 of 2, 2 due for rotation" in client_of(ada).get("/").content.decode()
