@@ -1443,14 +1443,14 @@ FROZEN_RESULTS = (
         RULES,
         "        *(NAME_UNCHANGED_OR_ERASED.format(name=name) for name in NAMES),\n",
         "",
-        f"{RESULTS}::test_a_settled_deletion_cannot_be_changed[who settled it]",
+        f"{RESULTS}::test_a_settled_deletion_cannot_be_changed",
     ),
     _mutant(
         "a trigger that keeps the credential of a deletion",
         RULES,
         "unchanged(*COPIED)",
         '"1 = 1"',
-        f"{RESULTS}::test_a_settled_deletion_cannot_be_changed[name of the credential]",
+        f"{RESULTS}::test_a_settled_deletion_cannot_be_changed",
     ),
     _mutant(
         "a trigger that keeps claims",
@@ -1534,14 +1534,14 @@ FROZEN_RESULTS = (
         COMPARISON,
         "            *_body_differences(deletion),\n",
         "",
-        f"{RESULTS}::test_a_changed_attempt_is_named_by_its_deletion[body]",
+        f"{RESULTS}::test_a_changed_attempt_is_named_by_its_deletion",
     ),
     _mutant(
         "times are compared exactly",
         VERIFIER,
         "    return _time(text) == _time(event.details.get(key) if event else None)\n",
         "    return (text is None) == (event is None)\n",
-        f"{RESULTS}::test_a_changed_deletion_is_named[time of settling by a second]",
+        f"{RESULTS}::test_a_changed_deletion_is_named",
     ),
     _mutant(
         "the cause of an open deletion is compared",

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from django.core.cache import cache
 from django.core.management import call_command
 from django.test import Client
 
@@ -34,34 +35,45 @@ def everything_stored() -> str:
     return out.getvalue()
 
 
-@pytest.mark.parametrize("name", sorted(REAUTHENTICATED))
 def test_a_guarded_post_without_an_identity_check_does_nothing_and_shows_the_prompt(
-    name: str, root: Person, linus: Person, addresses: dict[str, str], late_client_of: ClientOf
+    root: Person,
+    linus: Person,
+    addresses: dict[str, str],
+    late_client_of: ClientOf,
+    subtests: pytest.Subtests,
 ) -> None:
     client = late_client_of(root)
     before, events = everything_stored(), AuditEvent.objects.count()
-    response: Any = client.post(addresses[name], ACTING.get(name, {}))
-    assert response.status_code == 422
-    question = response.context["reauth_prompt"]
-    assert (question["late_at"], question["takes_password"]) == (addresses[name], True)
-    assert everything_stored() == before
-    assert AuditEvent.objects.count() == events
+    for name in sorted(REAUTHENTICATED):
+        with subtests.test(name=name):
+            response: Any = client.post(addresses[name], ACTING.get(name, {}))
+            assert response.status_code == 422
+            question = response.context["reauth_prompt"]
+            assert (question["late_at"], question["takes_password"]) == (addresses[name], True)
+            assert everything_stored() == before
+            assert AuditEvent.objects.count() == events
 
 
-@pytest.mark.parametrize("name", sorted(REAUTHENTICATED))
 def test_a_guarded_post_with_a_wrong_password_does_nothing(
-    name: str, root: Person, addresses: dict[str, str], late_client_of: ClientOf
+    root: Person,
+    addresses: dict[str, str],
+    late_client_of: ClientOf,
+    subtests: pytest.Subtests,
 ) -> None:
     client = late_client_of(root)
-    events = AuditEvent.objects.count()
-    typed = ACTING.get(name, {}) | {"step_up-password": "a wrong password"}
-    response: Any = client.post(addresses[name], typed)
-    assert response.status_code == 422
-    # If the action isn't available now, its page has no form to show the error in.
-    assert response.context["reauth_prompt"]["problem"] == reauthentication.WRONG_PASSWORD
-    assert "a wrong password" not in response.content.decode()
-    [event] = AuditEvent.objects.order_by("seq")[events:]
-    assert event.code == "person.reauthentication_failed"
+    for name in sorted(REAUTHENTICATED):
+        with subtests.test(name=name):
+            # Only a few wrong passwords are allowed in a row.
+            cache.clear()
+            events = AuditEvent.objects.count()
+            typed = ACTING.get(name, {}) | {"step_up-password": "a wrong password"}
+            response: Any = client.post(addresses[name], typed)
+            assert response.status_code == 422
+            # If the action isn't available now, its page has no form to show the error in.
+            assert response.context["reauth_prompt"]["problem"] == reauthentication.WRONG_PASSWORD
+            assert "a wrong password" not in response.content.decode()
+            [event] = AuditEvent.objects.order_by("seq")[events:]
+            assert event.code == "person.reauthentication_failed"
 
 
 @pytest.mark.parametrize("name", sorted(REAUTHENTICATED))
