@@ -4,6 +4,7 @@ from django.urls import register_converter
 from django.urls.converters import StringConverter
 
 from connections.access.permissions import (
+    ACKNOWLEDGE,
     ADMINISTER,
     APPROVE,
     AUDIT,
@@ -22,6 +23,7 @@ from connections.access.permissions import (
 from connections.web import monitoring, reauthentication
 from connections.web.audit import bundle_views, evidence_views
 from connections.web.audit import views as audit_views
+from connections.web.changes import views as change_views
 from connections.web.credentials import import_views
 from connections.web.credentials import views as credential_views
 from connections.web.deletions import history_views, review_views
@@ -217,6 +219,21 @@ urlpatterns = [
     # Orgs
     page("orgs/", org_views.org_list, name="org-list", who=SEE),
     page("orgs/<site:site>/<uuid:org_id>/", org_views.org_detail, name="org-detail", who=SEE),
+    # Changes
+    page("changes/", change_views.change_list, name="change-list", who=SEE),
+    page("changes/export/", change_views.change_export, name="change-export", who=EXPORT),
+    action(
+        "changes/acknowledge/",
+        change_views.change_acknowledge_many,
+        name="change-acknowledge-many",
+        who=ACKNOWLEDGE,
+    ),
+    action(
+        "changes/<uuid:pk>/acknowledge/",
+        change_views.change_acknowledge,
+        name="change-acknowledge",
+        who=ACKNOWLEDGE,
+    ),
     # Deletions
     page("deletions/", history_views.deletion_list, name="deletion-list", who=SEE),
     page("deletions/export/", history_views.deletion_export, name="deletion-export", who=EXPORT),

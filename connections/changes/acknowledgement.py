@@ -24,6 +24,8 @@ def acknowledge_changes(*, actor: Actor, change_ids: Collection[UUID], note: str
     `change` and `note`, and Http404 when the actor can't see one of them.
     """
     permissions.require(permissions.can_acknowledge(actor), "acknowledge changes")
+    # First, so that a hidden change is answered as one that doesn't exist, whatever the note is.
+    _require_visible(change_ids, actor=actor)
     note = note.strip()
     if not has_visible_text(note):
         raise InvalidInputError({"note": "Enter a note."})
@@ -35,7 +37,6 @@ def acknowledge_changes(*, actor: Actor, change_ids: Collection[UUID], note: str
         # In one order, so that two people with overlapping selections don't deadlock.
         rows = Change.objects.filter(pk__in=change_ids).order_by("number")
         changes = list(rows.select_for_update(no_key=True))
-        _require_visible(changes, change_ids=change_ids, actor=actor)
         new = [change for change in changes if change.acknowledged_at is None]
         if new:
             Change.objects.filter(pk__in=[change.pk for change in new]).update(
@@ -54,11 +55,11 @@ def acknowledge_changes(*, actor: Actor, change_ids: Collection[UUID], note: str
     return len(new)
 
 
-def _require_visible(changes: list[Change], *, change_ids: Collection[UUID], actor: Actor) -> None:
-    among = Change.objects.filter(pk__in=[change.pk for change in changes])
-    seen = set(visibility.visible_changes(among, actor=actor).values_list("pk", flat=True))
-    hidden = [change.key for change in changes if change.pk not in seen and change.key]
+def _require_visible(change_ids: Collection[UUID], *, actor: Actor) -> None:
+    rows = Change.objects.filter(pk__in=change_ids)
+    seen = set(visibility.visible_changes(rows, actor=actor).values_list("pk", flat=True))
+    hidden = rows.exclude(pk__in=seen).first()
     if hidden:
-        lookups.raise_not_visible(actor=actor, subject=hidden[0])
+        lookups.raise_not_visible(actor=actor, subject=hidden)
     if seen != set(change_ids):
         raise Http404("No change has this ID.")

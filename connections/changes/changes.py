@@ -15,6 +15,7 @@ from connections.wording.changes import cause_text
 
 PAGE_SIZE = 50
 ROWS_PER_QUERY = 500
+MAX_COUNTED = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +69,8 @@ class ChangePage:
     rows: list[ChangeRow]
     # None on the last page.
     next: int | None
+    # Exact up to 1,000; None when there are more.
+    count: int | None
 
 
 def get_change_page(
@@ -75,10 +78,13 @@ def get_change_page(
 ) -> ChangePage:
     """The visible matches after the change with the number `after`. Raises PermissionDenied."""
     permissions.require(permissions.can_see(actor), "see changes")
-    found = _matches_after(_parts(filters, actor=actor), after, limit=size + 1)
+    parts = _parts(filters, actor=actor)
+    found = _matches_after(parts, after, limit=size + 1)
+    count = sum(rows.order_by()[: MAX_COUNTED + 1].count() for rows in parts)
     return ChangePage(
         rows=_rows(found[:size], actor=actor),
         next=found[size - 1].number if len(found) > size else None,
+        count=count if count <= MAX_COUNTED else None,
     )
 
 

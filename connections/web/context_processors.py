@@ -11,6 +11,7 @@ from django.utils.functional import SimpleLazyObject
 
 from connections.access import permissions
 from connections.access.actor import Actor
+from connections.changes.changes import count_awaiting_acknowledgement
 from connections.models import Approval, ApprovalPolicy, Deletion, Person, ProviderAccount, State
 from connections.people import provider_accounts
 from connections.web.people import single_sign_on
@@ -62,21 +63,26 @@ def _nav(request: HttpRequest) -> list[NavItem]:
     entries = [
         ("Overview", "overview"),
         ("Connections", "org-connection-list"),
-        ("Orgs", "org-list"),
+        ("Changes", "change-list"),
         ("Deletions", "deletion-list"),
+        ("Orgs", "org-list"),
         ("Credentials", "credential-list"),
     ]
     if permissions.can_audit(actor):
         entries += [("Audit log", "audit-list")]
     if permissions.can_administer(actor):
         entries += [("People", "person-list"), ("Notifications", "notice-list")]
-    waiting = _count_awaiting_approval(actor) if permissions.can_approve_any(actor) else 0
+    counts = {}
+    if permissions.can_approve_any(actor):
+        counts["deletion-list"] = _count_awaiting_approval(actor)
+    if permissions.can_acknowledge(actor):
+        counts["change-list"] = count_awaiting_acknowledgement(actor=actor)
     return [
         NavItem(
             label=label,
             url=reverse(name),
             is_current=_is_current(request, reverse(name)),
-            count=waiting or None if name == "deletion-list" else None,
+            count=counts.get(name) or None,
         )
         for label, name in entries
     ]

@@ -1,5 +1,6 @@
 """Tags and filters that every template has without loading them."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -74,10 +75,14 @@ def ago(at: datetime, now: datetime) -> str:
 
 
 @register.inclusion_tag("connections/components/data_types.html")
-def data_types(types: list[str]) -> dict[str, Any]:
-    """The data types of a connection, each known one in its own place."""
+def data_types(types: list[str], added: Sequence[str] = ()) -> dict[str, Any]:
+    """The data types of a connection, each known one in its own place.
+
+    Those that a change `added` are marked.
+    """
     return {
         "known": [(kind, kind in types) for kind in KNOWN_TYPES],
+        "added": added,
         "others": [kind for kind in types if kind not in KNOWN_TYPES],
     }
 

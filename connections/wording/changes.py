@@ -7,6 +7,7 @@ from typing import Any
 from connections.core.text import pluralize
 from connections.models import Change, Deletion
 from connections.wording.connections import join_names
+from connections.wording.statuses import Badge
 
 Kind = Change.Kind
 type State = dict[str, Any] | None
@@ -19,6 +20,42 @@ KIND_LABELS = {
     Kind.CREATOR_CHANGED: "Creator changed",
     Kind.ORG_RENAMED: "Org renamed",
 }
+
+
+# By title; `change_title` makes no other.
+CHANGE_BADGES = {
+    badge.label: badge
+    for badge in (
+        Badge(
+            "Recreated after deletion",
+            "danger",
+            "refresh",
+            "Org Admin deleted the connection of these two orgs; they have another one now.",
+        ),
+        Badge("Removed elsewhere", "danger", "minus", "It is gone, and not by a deletion here."),
+        Badge("Widened to audit", "warn", "widen", "It shares audit events too now."),
+        Badge("Widened", "warn", "widen", "It shares more data types than before."),
+        Badge("Appeared with audit", "warn", "plus", "A new connection that shares audit events."),
+        Badge(
+            "Creator disabled",
+            "warn",
+            "person",
+            "The creator's account was disabled. Datadog removes the connections of such users.",
+        ),
+        Badge("Appeared", "info", "plus", "Earlier complete syncs didn't list it."),
+        Badge("Recreated", "info", "refresh", "The two orgs had a connection with another ID."),
+        Badge("Creator changed", "info", "person", "Datadog shows another creator."),
+        Badge("Removed by deletion", "muted", "minus", "A deletion here removed it."),
+        Badge("Removed", "muted", "minus", "Datadog no longer lists it."),
+        Badge("Narrowed", "muted", "narrow", "It shares fewer data types than before."),
+        Badge("Org renamed", "muted", "rename", "The org has another name in Datadog."),
+    )
+}
+
+
+def change_badge(change: Change, *, deletion: Deletion | None) -> Badge:
+    """The title of a change with its tone and icon."""
+    return CHANGE_BADGES[change_title(change, deletion=deletion)]
 
 
 def change_title(change: Change, *, deletion: Deletion | None) -> str:
@@ -51,12 +88,13 @@ def change_subject(change: Change) -> str:
     return f"{change.source_org_name or '?'} → {change.sink_org_name or '?'}"
 
 
-def _types(state: State) -> list[str]:
+def types_of(state: State) -> list[str]:
+    """The data types before or after a change; none where it holds none."""
     return list((state or {}).get("connection_types", []))
 
 
 def _added_audit(change: Change) -> bool:
-    return "audit" in _types(change.after) and "audit" not in _types(change.before)
+    return "audit" in types_of(change.after) and "audit" not in types_of(change.before)
 
 
 def _creator(state: State) -> dict[str, Any]:
@@ -113,7 +151,7 @@ def _appeared_text(change: Change) -> str:
 def _removed_texts(
     before: State, *, deletion: Deletion | None, not_checked_by: Sequence[str]
 ) -> list[str]:
-    sentences = [f"Removed by {_named(deletion)}."] if deletion else []
+    sentences = [f"Removed by {deletion_name(deletion)}."] if deletion else []
     if _is_disabled(before):
         sentences.append(_disabled_text(before))
     if not_checked_by:
@@ -129,11 +167,12 @@ def _recreated_text(change: Change, *, deletion: Deletion | None) -> str:
     created_at = _time((change.after or {}).get("created_at"))
     if created_at and deletion.settled_at and created_at > deletion.settled_at:
         after = _span_text(created_at - deletion.settled_at)
-        return f"Recreated {after} after {_named(deletion)}{by}."
-    return f"Recreated after {_named(deletion)}{by}."
+        return f"Recreated {after} after {deletion_name(deletion)}{by}."
+    return f"Recreated after {deletion_name(deletion)}{by}."
 
 
-def _named(deletion: Deletion) -> str:
+def deletion_name(deletion: Deletion) -> str:
+    """The deletion as texts about changes name it: "deletion …5e529f07"."""
     return f"deletion …{str(deletion.pk)[-8:]}"
 
 
@@ -150,7 +189,7 @@ def _span_text(span: timedelta) -> str:
 
 
 def _types_texts(before: State, after: State) -> list[str]:
-    old, new = _types(before), _types(after)
+    old, new = types_of(before), types_of(after)
     added = [kind for kind in new if kind not in old]
     removed = [kind for kind in old if kind not in new]
     return [

@@ -1,5 +1,6 @@
 """The explanations of every status, by what it is a status of."""
 
+from connections.wording.changes import CHANGE_BADGES
 from connections.wording.deletions import FLAGS, OPEN_STATUSES, DeletionStatus, deletion_badges
 from connections.wording.statuses import (
     AuditLogStatus,
@@ -20,6 +21,7 @@ LEGENDS: dict[str, tuple[Badge, ...]] = {
         *(status.value for status in ConnectionStatus),
         *deletion_badges(OPEN_STATUSES),
     ),
+    "change": tuple(CHANGE_BADGES.values()),
     "notification": tuple(status.value for status in NotificationStatus),
     "audit_log": tuple(status.value for status in AuditLogStatus),
     "person": tuple(status.value for status in PersonStatus),

@@ -138,6 +138,12 @@
     if (form?.matches("[data-autosubmit]") && event.target.matches("select, [type=checkbox], [type=radio], [type=date]")) form.requestSubmit();
   });
 
+  /* The note of a row that was just opened. */
+  document.addEventListener("toggle", (event) => {
+    if (!event.target.matches?.(".row-opener[open]")) return;
+    $("input[name=note]", event.target.closest("tr").nextElementSibling)?.focus();
+  }, true);
+
   /* Keep empty filters out of the URL. */
   document.addEventListener("formdata", (event) => {
     if (!event.target.matches("[data-autosubmit]")) return;

@@ -22,6 +22,7 @@ from connections.models import (
     AccessKind,
     ApprovalPolicy,
     AuditEvent,
+    Change,
     Credential,
     Deletion,
     Org,
@@ -37,7 +38,7 @@ from tests.credentials.support import fields_of
 from tests.flows.support import REASON, Requester, read, store_credential
 from tests.support.people import make_person
 from tests.support.reach_addresses import OF_MANY, OF_ONE
-from tests.support.sandbox import connection_between, key_pair_of
+from tests.support.sandbox import connection_between, key_pair_of, org_named
 
 pytestmark = [pytest.mark.django_db, pytest.mark.database]
 
@@ -54,6 +55,7 @@ class Data:
     hidden: Credential
     deletion: Deletion
     connection_id: UUID
+    change: Change
 
     def kwargs(self, name: str) -> dict[str, Any]:
         """The URL arguments of the hidden object for the URL with this name."""
@@ -61,6 +63,8 @@ class Data:
             return {"site": self.hidden.site, "connection_id": self.connection_id}
         if name.startswith("org-"):
             return {"site": self.hidden.site, "org_id": self.hidden.org_id}
+        if name.startswith("change"):
+            return {"pk": self.change.pk}
         return {"pk": self.deletion.pk if name.startswith("deletion") else self.hidden.pk}
 
     def absent(self, name: str) -> dict[str, Any]:
@@ -96,6 +100,12 @@ def data(
     connection = connection_between(sandbox.world, SECRET, "Data Lake EU")
     sandbox.world.set_fault(fault=rate_limited(), connection_id=connection.id)
     Requester(client=client_of(ada), credential=hidden, connection=connection).delete()
+    sandbox.world.add_connection(
+        source_org=org_named(sandbox.world, "Data Lake EU"),
+        sink_org=org_named(sandbox.world, SECRET),
+        connection_types=("audit",),
+    )
+    sync.sync_credentials(credentials=[hidden], actor=WORKER)
     allow(hidden, root, see=[f"person:{ada.pk}"])
     deletion = Deletion.objects.get()
     now = timezone.now()
@@ -104,7 +114,13 @@ def data(
         org_id=hidden.org_id,
         defaults={"name": SECRET, "first_seen_at": now, "established_at": now},
     )
-    return Data(own=own, hidden=hidden, deletion=deletion, connection_id=deletion.connection_id)
+    return Data(
+        own=own,
+        hidden=hidden,
+        deletion=deletion,
+        connection_id=deletion.connection_id,
+        change=Change.objects.get(),
+    )
 
 
 @pytest.mark.parametrize(

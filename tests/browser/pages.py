@@ -131,6 +131,10 @@ OURS = [
     _page(
         "org-connection-unprotect", find=_connection("Contact Center", "Retail US"), who="approver"
     ),
+    _page("change-list", who="operator"),
+    _page("change-list", "change-list-viewer", who="viewer"),
+    _page("change-list", "change-list-none", {"q": "nowhere"}, who="operator"),
+    _page("change-list", "change-list-fresh", is_fresh=True),
     _page("deletion-list", who="operator"),
     _page("deletion-list", "deletion-list-found", {"q": "contract"}, who="auditor"),
     _page("deletion-list", "deletion-list-none", {"q": "nothing like it"}, who="operator"),
@@ -235,6 +239,9 @@ NOT_PAGES = {
     "org-connection-export": "a file",
     "deletion-export": "a file",
     "audit-export": "a file",
+    "change-acknowledge": "POST",
+    "change-acknowledge-many": "POST",
+    "change-export": "a file",
     "deletion-comment": "POST",
     "deletion-execute": "POST",
     "deletion-approve": "POST",

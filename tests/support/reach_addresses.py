@@ -14,6 +14,7 @@ OF_ONE = {
     "org-connection-detail": ("GET",),
     "org-connection-unprotect": ("GET", "POST"),
     "org-detail": ("GET",),
+    "change-acknowledge": ("POST",),
     "deletion-detail": ("GET",),
     "deletion-execute": ("POST",),
     "deletion-approve": ("POST",),
@@ -43,6 +44,8 @@ OF_MANY: dict[str, tuple[str, ...]] = {
     "org-connection-between": ("?site={site}&source={word}&destination={word}",),
     "org-list": ("", "?q={word}", "?site={site}", "?coverage=no-credential"),
     "org-connection-export": ("?format=csv", "?format=json"),
+    "change-list": ("", "?q={word}", "?org={word}", "?site={site}", "?attention=yes"),
+    "change-export": ("?format=csv", "?format=json", "?format=ndjson"),
     "deletion-list": ("", "?q={word}", "?org={word}", "?credential={credential}", "?site={site}"),
     "deletion-export": ("?format=csv", "?format=json", "?format=ndjson", "?org={word}"),
     "deletion-new": (
@@ -54,6 +57,7 @@ OF_MANY: dict[str, tuple[str, ...]] = {
 # URLs that show nothing of a credential, or are only for people who see everything.
 FREE = {
     "bundle-new",
+    "change-acknowledge-many",
     "credential-access",
     "credential-policy",
     "setup",

@@ -12,8 +12,10 @@ from django.urls import URLPattern, URLResolver, get_resolver, reverse
 from django.urls.converters import IntConverter
 from django.utils import timezone
 
+from connections.access.actor import WORKER
 from connections.audit.checkpoints import make_checkpoint
-from connections.models import ApprovalPolicy, Credential, Deletion, Notification, Person
+from connections.inventory import sync
+from connections.models import ApprovalPolicy, Change, Credential, Deletion, Notification, Person
 from connections.urls import urlpatterns
 from connections.web.routing import ALLAUTH, Access
 from sandbox.faults import rate_limited
@@ -71,6 +73,10 @@ MATRIX: dict[str, tuple[set[str] | None, set[str] | None]] = {
     "org-connection-unprotect": (APPROVER, APPROVER),
     "org-list": (ANY_ROLE, None),
     "org-detail": (ANY_ROLE, None),
+    "change-list": (ANY_ROLE, None),
+    "change-export": (EXPORTER, None),
+    "change-acknowledge": (None, EXPORTER),
+    "change-acknowledge-many": (None, EXPORTER),
     "deletion-list": (ANY_ROLE, None),
     "deletion-export": (EXPORTER, None),
     "deletion-new": (OPERATOR, OPERATOR),
@@ -154,6 +160,8 @@ NOT_REAUTHENTICATED = {
     "deletion-withdraw": "sends nothing and ends it",
     "deletion-reconcile": "reads",
     "deletion-close": "sends nothing and ends it",
+    "change-acknowledge": "only says that someone has looked",
+    "change-acknowledge-many": "only says that someone has looked",
     "deletion-comment": "adds to the record and changes nothing",
 }
 # django-allauth's own pages: account pages, or pages before signing in.
@@ -299,6 +307,9 @@ def addresses(
     connection = connection_between(sandbox.world, "Payments US", "Group SOC")
     sandbox.world.set_fault(fault=rate_limited(), connection_id=connection.id)
     Requester(client=client_of(ada), credential=credential, connection=connection).delete()
+    other = connection_between(sandbox.world, "Group SOC", "Payments US")
+    sandbox.world.change_connection(connection_id=other.id, connection_types=("logs", "audit"))
+    sync.sync_credentials(credentials=[credential], actor=WORKER)
     checkpoint = make_checkpoint()
     assert checkpoint
     notice = Notification.objects.create(
@@ -309,6 +320,7 @@ def addresses(
         "deletion": {"pk": Deletion.objects.get().pk},
         "person": {"pk": victor.pk},
         "notice": {"pk": notice.pk},
+        "change": {"pk": Change.objects.latest("number").pk},
         "org-connection": {"site": credential.site, "connection_id": connection.id},
         "org": {"site": credential.site, "org_id": credential.org_id},
         "checkpoint": {"pk": checkpoint.pk},
@@ -326,6 +338,7 @@ def addresses(
             "export",
             "protect",
             "between",
+            "acknowledge-many",
             "test",
         }
         needs_one = noun and act not in of_none

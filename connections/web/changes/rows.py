@@ -1,0 +1,107 @@
+"""The rows of components/change_table.html, which several pages show."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from uuid import UUID
+
+from django.urls import reverse
+
+from connections.access import permissions
+from connections.access.actor import Actor
+from connections.changes.changes import ChangeRow
+from connections.models import Change
+from connections.web.changes.forms import AcknowledgementForm
+from connections.web.inventory.protections import connection_url
+from connections.web.lists import Column
+from connections.wording import Badge
+from connections.wording.changes import change_badge, deletion_name, types_of
+
+CHANGE_COLUMNS = (
+    Column(label="Change", css="cell-change-kind"),
+    Column(label="Connection and known cause", css="cell-main cell-change"),
+    Column(label="Site", css="cell-site cell-wide"),
+    Column(label="Detected", css="cell-detected"),
+    Column(label="Acknowledged", css="cell-acknowledged"),
+)
+SELECT_COLUMN = Column(label="Select", css="cell-select")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RowView:
+    """One row of the table."""
+
+    row: ChangeRow
+    badge: Badge
+    # The cause around the name of the related deletion, which is a link.
+    cause: tuple[str, str, str]
+    # The page of the connection; "" for a renamed org.
+    url: str
+    types: list[str]
+    # Those of `types` that were not there before.
+    added_types: list[str]
+    # "14:35 to 14:38 UTC": when it happened.
+    window: str
+    can_acknowledge: bool
+    is_selected: bool
+    # The form in the row; None while it is closed.
+    form: AcknowledgementForm | None
+
+
+def row_views(
+    rows: Sequence[ChangeRow],
+    *,
+    actor: Actor,
+    selected: Collection[UUID] = (),
+    opened: tuple[UUID, AcknowledgementForm] | None = None,
+) -> list[RowView]:
+    """The rows as the table shows them; `opened` is the one whose note has to be corrected."""
+    may_acknowledge = permissions.can_acknowledge(actor)
+    return [
+        _row_view(
+            row,
+            can_acknowledge=may_acknowledge and row.change.awaits_acknowledgement,
+            is_selected=row.change.pk in selected,
+            form=opened[1] if opened and opened[0] == row.change.pk else None,
+        )
+        for row in rows
+    ]
+
+
+def _row_view(
+    row: ChangeRow, *, can_acknowledge: bool, is_selected: bool, form: AcknowledgementForm | None
+) -> RowView:
+    change = row.change
+    before, after = types_of(row.before), types_of(change.after)
+    is_compared = change.widened is not None and row.before is not None
+    return RowView(
+        row=row,
+        badge=change_badge(change, deletion=row.deletion),
+        cause=_cause_parts(row),
+        url=connection_url(change.key) if change.key else "",
+        types=after or before,
+        added_types=[kind for kind in after if kind not in before] if is_compared else [],
+        window=window_text(change.earliest_at, change.detected_at),
+        can_acknowledge=can_acknowledge,
+        is_selected=is_selected,
+        form=form,
+    )
+
+
+def _cause_parts(row: ChangeRow) -> tuple[str, str, str]:
+    if row.change.kind == Change.Kind.ORG_RENAMED:
+        return f"Was: {(row.before or {}).get('name')}.", "", ""
+    return row.cause.partition(deletion_name(row.deletion)) if row.deletion else (row.cause, "", "")
+
+
+def window_text(earliest_at: datetime, detected_at: datetime) -> str:
+    """ "14:35 to 14:38 UTC", with dates where the two are not on one day."""
+    first, last = earliest_at.astimezone(UTC), detected_at.astimezone(UTC)
+    if first.date() == last.date():
+        return f"{first:%H:%M} to {last:%H:%M} UTC"
+    return f"{first.day} {first:%b %H:%M} to {last.day} {last:%b %H:%M} UTC"
+
+
+def awaiting_url() -> str:
+    """The list of the changes that need attention and nobody has acknowledged."""
+    return f"{reverse('change-list')}?attention=yes&acknowledged=no"

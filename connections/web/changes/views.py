@@ -1,0 +1,211 @@
+"""The list of changes, their acknowledgement and their export."""
+
+from collections.abc import Collection
+from copy import copy
+from typing import Any
+from uuid import UUID
+
+from django.contrib import messages
+from django.core.exceptions import BadRequest
+from django.http import HttpRequest, HttpResponse, QueryDict, StreamingHttpResponse
+from django.shortcuts import render
+from django.urls import reverse
+
+from connections.access import permissions
+from connections.access.actor import Actor
+from connections.changes import changes
+from connections.changes.acknowledgement import acknowledge_changes
+from connections.changes.changes import ChangeFilter
+from connections.changes.export import prepare_export
+from connections.core import clock, tabular
+from connections.core.errors import InvalidInputError
+from connections.core.sites import all_sites
+from connections.core.text import format_time, pluralize
+from connections.inventory.inventory import KnownOrg
+from connections.inventory.orgs import list_known_orgs
+from connections.inventory.sync import credentials_in_use, newest_syncs
+from connections.operations.worker import SYNC_INTERVAL
+from connections.web.changes.forms import (
+    ACKNOWLEDGED,
+    ATTENTION,
+    KINDS,
+    AcknowledgementForm,
+    ChangeFilterForm,
+)
+from connections.web.changes.rows import (
+    CHANGE_COLUMNS,
+    SELECT_COLUMN,
+    row_views,
+)
+from connections.web.lists import (
+    Filter,
+    FilterBar,
+    export_query,
+    filter_bar,
+    list_url,
+    org_options,
+    shared_names,
+)
+from connections.web.rate_limits import limited
+from connections.web.support import SeeOther, actor_of, download
+
+LIST = "connections/change_list.html"
+
+
+def change_list(request: HttpRequest) -> HttpResponse:
+    """All changes, newest first."""
+    return _list(request)
+
+
+def _list(
+    request: HttpRequest,
+    *,
+    form: AcknowledgementForm | None = None,
+    selected: Collection[UUID] = (),
+    opened: UUID | None = None,
+    status: int = 200,
+) -> HttpResponse:
+    """The list. `form` has errors: it belongs to the row `opened`, or to the `selected` ones."""
+    actor = actor_of(request)
+    filter_form = ChangeFilterForm(request.GET)
+    filters = filter_form.change_filter() if filter_form.is_valid() else ChangeFilter()
+    page = changes.get_change_page(actor=actor, filters=filters, after=_parse_place(request))
+    rows = row_views(
+        page.rows,
+        actor=actor,
+        selected=selected,
+        opened=(opened, form) if opened and form else None,
+    )
+    can_select = any(row.can_acknowledge for row in rows)
+    orgs = list_known_orgs(actor=actor)
+    context: dict[str, Any] = {
+        "rows": rows,
+        "columns": (SELECT_COLUMN, *CHANGE_COLUMNS) if can_select else CHANGE_COLUMNS,
+        "can_select": can_select,
+        "form": form,
+        "selection_form": form if form and not opened else None,
+        "filter_form": filter_form,
+        "filters": request.GET.urlencode(),
+        "shared_names": shared_names(orgs),
+        "count": page.count,
+        "exact_to": changes.MAX_COUNTED,
+        "bar": _filter_bar(request, form=filter_form, orgs=orgs),
+        "first_url": list_url(request) if "after" in request.GET else "",
+        "next_url": list_url(request, after=str(page.next)) if page.next else "",
+        "export_query": export_query(request),
+        "can_export": permissions.can_export(actor),
+        "next_sync": "" if rows else _next_sync_text(actor),
+    }
+    is_fragment = request.htmx.target == "changes"  # type: ignore[attr-defined]
+    context["is_fragment"] = is_fragment
+    return render(request, f"{LIST}#changes" if is_fragment else LIST, context, status=status)
+
+
+def _filter_bar(request: HttpRequest, *, form: ChangeFilterForm, orgs: list[KnownOrg]) -> FilterBar:
+    return filter_bar(
+        request,
+        [
+            Filter(name="attention", label="Attention", options=ATTENTION),
+            Filter(name="acknowledged", label="Acknowledgement", options=ACKNOWLEDGED),
+            Filter(name="kind", label="Change", options=KINDS),
+            Filter(
+                name="site",
+                label="Site",
+                options=[(site.site, site.label) for site in all_sites()],
+            ),
+            Filter(name="org", label="Org", options=org_options(orgs)),
+        ],
+        invalid=list(form.errors),
+    )
+
+
+def _next_sync_text(actor: Actor) -> str:
+    """What will be shown here, and when the next sync can show it."""
+    text = "Each sync is compared with the one before; what differs is listed here."
+    newest = newest_syncs(now=clock.now())
+    started = [
+        newest[each.pk].started_at for each in credentials_in_use(actor=actor) if each.pk in newest
+    ]
+    if not started:
+        return f"{text} The first sync of a credential is its baseline."
+    due_at = min(started) + SYNC_INTERVAL
+    return f"{text} The next one is due at {format_time(due_at)}, if a worker is running."
+
+
+def _parse_place(request: HttpRequest) -> int | None:
+    text = request.GET.get("after", "")
+    if not text:
+        return None
+    if not (text.isascii() and text.isdigit() and len(text) < 19):
+        raise BadRequest("This address names no page of the changes.")
+    return int(text)
+
+
+def change_acknowledge(request: HttpRequest, pk: UUID) -> HttpResponse:
+    """Acknowledge one change with a note."""
+    return _acknowledge(request, change_ids=[pk], opened=pk)
+
+
+def change_acknowledge_many(request: HttpRequest) -> HttpResponse:
+    """Acknowledge the selected changes with one note: all of them or none."""
+    try:
+        change_ids = [UUID(text) for text in request.POST.getlist("change")]
+    except ValueError:
+        raise BadRequest("A selected change isn't one. Select them on the Changes page.") from None
+    return _acknowledge(request, change_ids=change_ids)
+
+
+def _acknowledge(
+    request: HttpRequest, *, change_ids: list[UUID], opened: UUID | None = None
+) -> HttpResponse:
+    form = AcknowledgementForm(request.POST)
+    filters = QueryDict(request.POST.get("filters", ""))
+    try:
+        form.require_valid()
+        count = acknowledge_changes(
+            actor=actor_of(request), change_ids=change_ids, note=form.cleaned_data["note"]
+        )
+    except InvalidInputError as error:
+        form.add_errors(error)
+        return _list(
+            _as_list_request(request, filters=filters),
+            form=form,
+            selected=change_ids,
+            opened=opened,
+            status=422,
+        )
+    if count:
+        messages.success(request, f"{pluralize(count, 'change')} acknowledged.")
+    else:
+        messages.info(request, "Already acknowledged. The first acknowledgement stands.")
+    if request.POST.get("back") == "overview":
+        return SeeOther(reverse("overview"))
+    query = filters.urlencode()
+    return SeeOther(f"{reverse('change-list')}{'?' if query else ''}{query}")
+
+
+def _as_list_request(request: HttpRequest, *, filters: QueryDict) -> HttpRequest:
+    """The request as if it had asked for the list, whose address and filters its links repeat."""
+    shown = copy(request)
+    shown.path = reverse("change-list")
+    shown.GET = filters  # type: ignore[assignment]
+    shown.META = {**request.META, "QUERY_STRING": filters.urlencode()}
+    return shown
+
+
+@limited("export", per_minute=30)
+def change_export(request: HttpRequest) -> HttpResponse | StreamingHttpResponse:
+    """The filtered changes, streamed as a file."""
+    file_format = request.GET.get("format", "csv")
+    form = ChangeFilterForm(request.GET)
+    if file_format not in tabular.CONTENT_TYPES:
+        raise BadRequest("The format of an export is csv, json or ndjson.")
+    if not form.is_valid():
+        raise BadRequest("A filter in this address can't be used. Set it on the Changes page.")
+    export = prepare_export(
+        actor=actor_of(request),
+        filters=form.change_filter(),
+        file_format=file_format,
+        query=export_query(request),
+    )
+    return download(request, export=export, name=f"changes-{clock.now():%Y%m%dT%H%M%SZ}")

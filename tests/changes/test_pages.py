@@ -1,0 +1,374 @@
+"""The list of changes, its acknowledgements and its exports."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from uuid import uuid4
+
+import pytest
+from django.test import Client
+from django.urls import reverse
+from pytest_django import DjangoAssertNumQueries
+
+from connections.access.actor import person_actor
+from connections.credentials import access_lists
+from connections.models import AccessKind, AuditEvent, Change, Credential, Person
+from tests.changes.support import (
+    kinds,
+    make_connection,
+    make_credential,
+    make_deletion,
+    sync,
+    with_creator,
+)
+from tests.flows.support import HTMX, read
+
+pytestmark = [pytest.mark.django_db, pytest.mark.database]
+
+X = make_connection(1)
+WITH_AUDIT = replace(X, connection_types=("logs", "audit"))
+NOTE = "Agreed with the network team in OPS-341."
+LIST = "/changes/"
+
+
+@pytest.fixture
+def credential(db: None) -> Credential:
+    """A credential that has listed `X`."""
+    credential = make_credential("Prod")
+    sync(credential, X)
+    return credential
+
+
+@pytest.fixture
+def widened(credential: Credential) -> Change:
+    """A change that needs attention."""
+    [change] = sync(credential, WITH_AUDIT)
+    return change
+
+
+@pytest.fixture
+def operator(ada: Person, client_of: Callable[[Person], Client]) -> Client:
+    """Ada, an Operator, signed in."""
+    return client_of(ada)
+
+
+def acknowledge_url(change: Change) -> str:
+    return reverse("change-acknowledge", args=[change.pk])
+
+
+def listed_kinds(client: Client, query: str) -> list[str]:
+    """The kinds of the rows, newest first."""
+    response = client.get(f"{LIST}{query}")
+    assert response.status_code == 200
+    return [view.row.change.kind for view in response.context["rows"]]
+
+
+# --- The list ---
+
+
+def test_a_row_says_what_changed_when_and_who_saw_it(operator: Client, widened: Change) -> None:
+    html = read(operator.get(LIST)).html
+    assert 'data-kind="types_changed"' in html
+    assert f'data-connection="US1/{X.id}"' in html
+    assert "data-attention" in html
+    for text in (
+        "Widened to audit",
+        "Added audit.",
+        "Found by Prod.",
+        "Acme Prod",
+        "type-audit type-added",
+        " UTC</span>",
+    ):
+        assert text in html
+
+
+def test_without_a_change_the_page_says_when_the_next_sync_is_due(
+    operator: Client, credential: Credential
+) -> None:
+    page = read(operator.get(LIST))
+    assert "No changes yet" in page.text
+    assert "The next one is due at" in page.text
+
+
+def test_filters_that_match_nothing_can_be_cleared(operator: Client, widened: Change) -> None:
+    page = read(operator.get(f"{LIST}?q=nowhere"))
+    assert "No changes match these filters" in page.text
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("", ["appeared", "types_changed"]),
+        ("?kind=appeared", ["appeared"]),
+        ("?site=US1", ["appeared", "types_changed"]),
+        ("?site=EU1", []),
+        ("?org=US1/lab", ["appeared"]),
+        ("?org=US1/prod", ["appeared", "types_changed"]),
+        ("?org=EU1/prod", []),
+        ("?q=acme+dev", ["types_changed"]),
+        ("?attention=yes", ["types_changed"]),
+        ("?acknowledged=no", ["appeared", "types_changed"]),
+        ("?acknowledged=yes", []),
+        ("?kind=nonsense", ["appeared", "types_changed"]),
+    ],
+)
+def test_filters(operator: Client, credential: Credential, query: str, expected: list[str]) -> None:
+    sync(credential, WITH_AUDIT)
+    sync(credential, WITH_AUDIT, make_connection(2, sink="lab"))
+    assert listed_kinds(operator, query) == expected
+
+
+def test_an_unknown_place_is_a_bad_request(operator: Client) -> None:
+    assert operator.get(f"{LIST}?after=x").status_code == 400
+
+
+def test_the_number_of_queries_does_not_depend_on_the_number_of_changes(
+    operator: Client,
+    credential: Credential,
+    django_assert_max_num_queries: DjangoAssertNumQueries,
+) -> None:
+    sync(credential, X, *(make_connection(number, sink=f"s{number}") for number in range(2, 90)))
+    with django_assert_max_num_queries(12):
+        assert len(listed_kinds(operator, "")) == 50
+
+
+# --- What is known of the cause ---
+
+
+def test_a_recreated_connection_names_our_deletion(operator: Client) -> None:
+    credential = make_credential("Prod")
+    sync(credential, X)
+    deletion = make_deletion(credential, X)
+    sync(credential)
+    sync(credential, replace(make_connection(2), created_at=None))
+    html = read(operator.get(LIST)).html
+    assert kinds(Change.objects.order_by("number")) == ["removed", "recreated"]
+    assert "Removed by deletion" in html
+    assert "Recreated after deletion" in html
+    assert reverse("deletion-detail", args=[deletion.pk]) in html
+
+
+def test_a_creator_who_became_disabled_is_named(operator: Client, credential: Credential) -> None:
+    sync(credential, with_creator(X, disabled=True))
+    page = read(operator.get(LIST))
+    assert "Creator disabled" in page.text
+    assert "Ada's account is disabled." in page.text
+
+
+def test_text_from_datadog_is_escaped(operator: Client, credential: Credential) -> None:
+    sync(credential, with_creator(X, id="user-eve", name="<b>Eve</b>"))
+    html = read(operator.get(LIST)).html
+    assert "<b>Eve" not in html
+    assert "&lt;b&gt;Eve" in html
+
+
+# --- Acknowledging ---
+
+
+def test_one_change_is_acknowledged_with_a_note(
+    operator: Client, widened: Change, ada: Person
+) -> None:
+    response = operator.post(acknowledge_url(widened), {"note": NOTE, "filters": "attention=yes"})
+    assert response.status_code == 303
+    assert response["Location"] == "/changes/?attention=yes"
+    widened.refresh_from_db()
+    assert (widened.acknowledged_by, widened.note) == (ada, NOTE)
+    event = AuditEvent.objects.get(code="changes.acknowledged")
+    assert event.details == {"changes": [str(widened.pk)], "note": NOTE}
+    assert NOTE in read(operator.get(LIST)).text
+
+
+def test_many_are_acknowledged_with_one_note(operator: Client, credential: Credential) -> None:
+    with_audit = [make_connection(n, types=("audit",), sink=f"s{n}") for n in (2, 3, 4)]
+    changes = sync(credential, X, *with_audit)
+    response = operator.post(
+        "/changes/acknowledge/", {"change": [one.pk for one in changes[:2]], "note": NOTE}
+    )
+    assert response.status_code == 303
+    assert Change.objects.filter(note=NOTE).count() == 2
+    assert listed_kinds(operator, "?attention=yes&acknowledged=no") == ["appeared"]
+
+
+def test_the_first_acknowledgement_stands(
+    operator: Client, widened: Change, linus: Person, client_of: Callable[[Person], Client]
+) -> None:
+    operator.post(acknowledge_url(widened), {"note": NOTE})
+    response = client_of(linus).post(acknowledge_url(widened), {"note": "Another note."})
+    assert response.status_code == 303
+    widened.refresh_from_db()
+    assert widened.note == NOTE
+    assert AuditEvent.objects.filter(code="changes.acknowledged").count() == 1
+
+
+def test_one_unknown_change_leaves_all_unacknowledged(operator: Client, widened: Change) -> None:
+    response = operator.post(
+        "/changes/acknowledge/", {"change": [widened.pk, uuid4()], "note": NOTE}
+    )
+    assert response.status_code == 404
+    widened.refresh_from_db()
+    assert widened.acknowledged_at is None
+
+
+@pytest.mark.parametrize("note", ["", "  ", "\u200b", "x" * 4001])
+def test_a_note_that_cannot_be_used_keeps_note_and_selection(
+    operator: Client, widened: Change, note: str
+) -> None:
+    response = operator.post(
+        "/changes/acknowledge/", {"change": [widened.pk], "note": note, "filters": "site=US1"}
+    )
+    assert response.status_code == 422
+    html = response.content.decode()
+    assert 'form="acknowledge"' in html
+    assert " checked>" in html
+    assert "Site: US1" in html
+    assert "data-focus" in html
+    widened.refresh_from_db()
+    assert widened.acknowledged_at is None
+
+
+def test_a_missing_note_leaves_the_row_open(operator: Client, widened: Change) -> None:
+    response = operator.post(acknowledge_url(widened), {"note": ""})
+    assert response.status_code == 422
+    assert '<details class="row-opener" open>' in response.content.decode()
+    assert "Enter a note." in read(response).text
+
+
+def test_nothing_selected_is_an_error_that_keeps_the_note(
+    operator: Client, widened: Change
+) -> None:
+    response = operator.post("/changes/acknowledge/", {"note": NOTE})
+    assert response.status_code == 422
+    assert NOTE in response.content.decode()
+    assert "Select at least one change." in read(response).text
+
+
+def test_htmx_gets_only_the_list(operator: Client, widened: Change) -> None:
+    headers = {**HTMX, "HX-Target": "changes"}
+    refused = operator.post(acknowledge_url(widened), {"note": ""}, headers=headers)
+    assert refused.status_code == 422
+    assert "<html" not in refused.content.decode()
+    done = operator.post(acknowledge_url(widened), {"note": NOTE}, headers=headers, follow=True)
+    html = done.content.decode()
+    assert 'id="changes"' in html
+    assert "<html" not in html
+    assert "1 change acknowledged." in html
+
+
+@pytest.mark.parametrize("who", ["victor", "margaret"])
+def test_others_see_that_nobody_has_acknowledged_it(
+    widened: Change,
+    who: str,
+    request: pytest.FixtureRequest,
+    client_of: Callable[[Person], Client],
+) -> None:
+    client = client_of(request.getfixturevalue(who))
+    html = read(client.get(LIST)).html
+    assert "Not acknowledged</span>" in html
+    assert "note-form" not in html
+    assert client.post(acknowledge_url(widened), {"note": NOTE}).status_code == 403
+
+
+def test_the_navigation_counts_what_needs_attention(operator: Client, widened: Change) -> None:
+    counts = {item.label: item.count for item in operator.get(LIST).context["nav"]}
+    assert counts["Changes"] == 1
+    operator.post(acknowledge_url(widened), {"note": NOTE})
+    counts = {item.label: item.count for item in operator.get(LIST).context["nav"]}
+    assert counts["Changes"] is None
+
+
+# --- Export ---
+
+
+def test_the_export_has_the_keys_of_the_command(operator: Client, widened: Change) -> None:
+    response = operator.get("/changes/export/?format=json")
+    [row] = json.loads(b"".join(response))
+    assert row["kind"] == "types_changed"
+    assert row["before"] == {"connection_types": ["logs"]}
+    assert row["after"] == {"connection_types": ["logs", "audit"]}
+    assert row["source_org"] == {"id": "prod", "name": "Acme Prod"}
+    assert row["org"] is None
+    assert row["observed_by"] == ["Prod"]
+    assert (row["deletion"], row["acknowledged_by"], row["note"]) == (None, None, None)
+
+
+@pytest.mark.parametrize("file_format", ["csv", "ndjson"])
+def test_other_formats_have_one_row_for_each_change(
+    operator: Client, widened: Change, file_format: str
+) -> None:
+    response = operator.get(f"/changes/export/?format={file_format}&kind=types_changed")
+    assert str(widened.pk) in b"".join(response).decode()
+
+
+def test_an_unknown_format_is_a_bad_request(operator: Client) -> None:
+    assert operator.get("/changes/export/?format=xml").status_code == 400
+
+
+# --- What access lists hide ---
+
+
+def hide(credential: Credential, root: Person) -> None:
+    """Let only administrators and Auditors see a credential."""
+    access_lists.change_access(
+        actor=person_actor(person=root),
+        credential=credential,
+        wanted={
+            kind: [f"person:{root.pk}"] if kind == AccessKind.SEE else [] for kind in AccessKind
+        },
+    )
+
+
+def test_what_only_a_hidden_credential_lists_is_missing_everywhere(
+    operator: Client, widened: Change, credential: Credential, root: Person
+) -> None:
+    hide(credential, root)
+    page = read(operator.get(LIST))
+    assert "No changes yet" in page.text
+    assert {item.label: item.count for item in operator.get(LIST).context["nav"]}["Changes"] is None
+    assert json.loads(b"".join(operator.get("/changes/export/?format=json"))) == []
+    assert operator.post(acknowledge_url(widened), {"note": NOTE}).status_code == 404
+    assert AuditEvent.objects.filter(code="access.refused").exists()
+
+
+def test_a_hidden_credential_and_its_deletion_are_not_named(
+    operator: Client, credential: Credential, root: Person
+) -> None:
+    hidden = make_credential("Secret", org_id="dev")
+    sync(hidden, X)
+    deletion = make_deletion(hidden, X)
+    sync(hidden)
+    sync(credential)
+    hide(hidden, root)
+    page = read(operator.get(LIST))
+    assert "Removed" in page.text
+    assert "Removed elsewhere" not in page.html.split("What the statuses mean")[0]
+    assert "Secret" not in page.text
+    assert str(deletion.pk) not in page.html
+    [row] = json.loads(b"".join(operator.get("/changes/export/?format=json")))
+    assert row["deletion"] is None
+    assert "Secret" not in row["observed_by"]
+
+
+def test_the_former_connection_of_a_recreated_one_stays_hidden(
+    operator: Client, credential: Credential, root: Person
+) -> None:
+    hidden = make_credential("Secret", org_id="dev")
+    former = make_connection(5, source="lab", sink="dev")
+    sync(hidden, former)
+    make_deletion(hidden, former)
+    sync(hidden)
+    third = make_credential("Lab", org_id="lab")
+    sync(third)
+    sync(third, make_connection(6, source="lab", sink="dev"))
+    hide(hidden, root)
+    [row] = json.loads(b"".join(operator.get("/changes/export/?format=json")))
+    assert (row["kind"], row["before"]) == ("recreated", None)
+    assert former.id not in read(operator.get(LIST)).html
+
+
+def test_a_renamed_org_is_visible_with_its_credential_only(
+    operator: Client, credential: Credential, root: Person
+) -> None:
+    sync(credential, X, own_name="New name")
+    assert listed_kinds(operator, "") == ["org_renamed"]
+    hide(credential, root)
+    assert listed_kinds(operator, "") == []
