@@ -67,6 +67,7 @@ def names() -> set[str]:
 # --- What is stored -------------------------------------------------------------------------------
 
 
+@pytest.mark.database
 def test_every_line_that_verifies_is_stored_synced_and_recorded(sandbox: SandboxServer) -> None:
     rows = [row_of(sandbox, "Payments US", "Pay"), row_of(sandbox, "Group SOC")]
     results = run(*rows, row_of(sandbox, "Labs EU", "Labs"))
@@ -123,6 +124,7 @@ def test_the_same_line_twice_is_stored_once(sandbox: SandboxServer) -> None:
     assert outcomes(results) == [(2, "added"), (3, "skipped")]
 
 
+@pytest.mark.database
 def test_a_line_stored_by_another_import_meanwhile_is_skipped(
     sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -152,6 +154,7 @@ def test_other_keys_under_a_stored_name_fail_without_rotation(sandbox: SandboxSe
     assert Credential.objects.get().fingerprint == before.fingerprint
 
 
+@pytest.mark.database
 def test_with_rotation_they_replace_keys_of_the_same_org(sandbox: SandboxServer) -> None:
     before = added(sandbox, "Payments US", name="Pay")
     pair = second_pair(sandbox, "Payments US")
