@@ -9,7 +9,7 @@ from allauth.mfa.models import Authenticator
 from django.urls import URLPattern, URLResolver, get_resolver, reverse
 from django.utils.http import urlencode
 
-from connections.models import Credential, Deletion, OrgConnectionSnapshot, Person
+from connections.models import Credential, Deletion, Org, OrgConnectionSnapshot, Person
 
 # The id of a connection that is protected, and that no sync has ever listed.
 NEVER_LISTED = UUID("0b7e3c1a-0000-4000-8000-00000000beef")
@@ -54,6 +54,20 @@ def _connection(source: str, sink: str) -> Callable[[], list[Any]]:
         return [one.site, one.connection_id]
 
     return find
+
+
+def _org(name: str) -> Callable[[], list[Any]]:
+    def find() -> list[Any]:
+        one = Org.objects.filter(name=name).earliest("pk")
+        return [one.site, one.org_id]
+
+    return find
+
+
+def _org_without_credential() -> list[Any]:
+    known = Credential.objects.values("org_id")
+    one = Org.objects.exclude(org_id__in=known).earliest("pk")
+    return [one.site, one.org_id]
 
 
 def _deletion(**wanted: Any) -> Callable[[], list[Any]]:
@@ -135,6 +149,12 @@ OURS = [
     _page("change-list", "change-list-viewer", who="viewer"),
     _page("change-list", "change-list-none", {"q": "nowhere"}, who="operator"),
     _page("change-list", "change-list-fresh", is_fresh=True),
+    _page("org-connection-list", "org-connection-matrix", {"view": "matrix"}, who="operator"),
+    _page("org-list", who="operator"),
+    _page("org-list", "org-list-none", {"q": "nowhere"}, who="viewer"),
+    _page("org-list", "org-list-fresh", is_fresh=True),
+    _page("org-detail", find=_org("Payments EU"), who="operator"),
+    _page("org-detail", "org-detail-without-credential", find=_org_without_credential),
     _page("deletion-list", who="operator"),
     _page("deletion-list", "deletion-list-found", {"q": "contract"}, who="auditor"),
     _page("deletion-list", "deletion-list-none", {"q": "nothing like it"}, who="operator"),
@@ -235,6 +255,7 @@ NOT_PAGES = {
     "credential-verify": "POST",
     "credential-rename": "POST",
     "credential-policy": "POST",
+    "org-connection-between": "leads to org-connection-detail or org-connection-list",
     "org-connection-refresh": "POST",
     "org-connection-export": "a file",
     "deletion-export": "a file",

@@ -8,7 +8,7 @@ from playwright.sync_api import Page, expect
 
 from connections.models import Role
 from sandbox.server import SandboxServer
-from tests.browser.requester import REASON, SINK, SOURCE, Requester
+from tests.browser.requester import REASON, SINK, SOURCE, Requester, check_without_javascript
 from tests.browser.watch import Watch
 from tests.support.people import PASSWORD, make_person
 from tests.support.sandbox import US, connection_between, key_pair_of
@@ -69,6 +69,8 @@ def test_a_person_signs_in_stores_a_key_pair_deletes_and_finds_it_again(
     if java_script:
         page.evaluate("window.stillHere = true")
     page.get_by_role("button", name="Delete connection").click()
+    if not java_script:
+        check_without_javascript(page)
 
     expect(page.locator("#outcome h2").first).to_have_text(HEADLINE)
     expect(page).to_have_url(re.compile(r"/deletions/[0-9a-f-]{36}/$"))

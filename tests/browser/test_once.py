@@ -11,7 +11,7 @@ from playwright.sync_api import Page, Route, expect
 from connections.models import ApprovalPolicy, Credential, Deletion, Person
 from sandbox import faults
 from sandbox.server import SandboxServer
-from tests.browser.requester import REASON, Requester
+from tests.browser.requester import REASON, Requester, check_without_javascript
 from tests.browser.sessions import session_cookie
 from tests.browser.watch import Watch
 
@@ -156,6 +156,8 @@ def test_reloading_the_result_sends_nothing_again(
     requester.delete()
     expect(requester.page).to_have_url(RECORD)
     requester.page.reload()
+    if not java_script:
+        check_without_javascript(requester.page)
 
     expect(requester.headline).to_have_text(
         "Deleted and verified: Datadog returned 200 and no longer lists the connection."

@@ -10,7 +10,7 @@ from connections.models import AuditEvent, Credential, Person, Role
 from sandbox.server import SandboxServer
 from tests.browser.conftest import OpenAs, page_opener
 from tests.browser.fitness import assert_fit_to_show
-from tests.browser.requester import Requester
+from tests.browser.requester import Requester, check_without_javascript
 from tests.browser.test_main_path import sign_in
 from tests.browser.watch import Watch
 from tests.support.people import PASSWORD, let_proofs_age, make_person
@@ -152,6 +152,8 @@ def test_a_deletion_prompts_for_the_password_on_its_page_and_loses_nothing(
     assert requester.sent() == 0
     password.press_sequentially(PASSWORD)
     page.keyboard.press("Enter")
+    if not java_script:
+        check_without_javascript(page)
     expect(requester.headline).to_have_text(DELETED)
     assert requester.sent() == 1
 
