@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
-from connections.access.actor import Actor, command_actor, person_actor
+from connections.access.actor import WORKER, Actor, command_actor, person_actor
 from connections.audit import checkpoints
 from connections.audit.signing import signature_line
 from connections.audit.signing_key import SigningKey, load_signing_key
@@ -24,6 +24,7 @@ from connections.evidence import bundles
 from connections.evidence.contents import format_json
 from connections.inventory import sync
 from connections.models import ApprovalPolicy, Credential, Deletion, Person
+from connections.operations import due
 from connections.verifier import verify
 from sandbox import faults
 from sandbox.server import SandboxServer
@@ -72,6 +73,7 @@ def create_history(sandbox: SandboxServer, *, ada: Person, linus: Person, many: 
         credential = other if each == guarded else payments
         actor = person_actor(person=ada, request_id="r" * 32)
         request(credential, each, actor=actor, approver=linus)
+    due.run_due(actor=WORKER, limit=many + 4)
 
 
 def sync_all(*credentials: Credential) -> None:

@@ -15,6 +15,7 @@ from connections.models import (
     AuditEvent,
     Credential,
     Deletion,
+    Org,
     OrgConnectionKey,
     Person,
     PersonalValue,
@@ -58,7 +59,7 @@ def test_the_keys_of_an_event() -> None:
 
 def test_the_types_of_a_subject() -> None:
     key = OrgConnectionKey(site="datadoghq.com", connection_id=uuid4())
-    subjects: list[audit.Subject] = [Deletion(), Credential(), Person(), key]
+    subjects: list[audit.Subject] = [Deletion(), Credential(), Person(), Org(), key]
     assert {type(one) for one in subjects} == set(get_args(audit.Subject.__value__))
     [listed] = re.findall(r"`type` \(([^)]+)\)", EVENT["subject"])
     assert codes_in(listed) == {audit.reference(one)["type"] for one in subjects}

@@ -314,6 +314,7 @@ def test_a_removed_attempt_and_a_removed_deletion_are_named() -> None:
     refused, deleted = one_of(outcome="refused"), one_of(outcome="deleted")
     with triggers_off(), connection.cursor() as cursor:
         cursor.execute(f"DELETE FROM connections_attempt WHERE deletion_id = '{raw_id(refused)}'")  # noqa: S608 - our own words
+        cursor.execute("UPDATE connections_change SET deletion_id = NULL")
         for table, key in (("attempt", "deletion_id"), ("approval", "deletion_id")):
             cursor.execute(f"DELETE FROM connections_{table} WHERE {key} = '{raw_id(deleted)}'")  # noqa: S608 - our own words
         cursor.execute(f"DELETE FROM connections_deletion WHERE id = '{raw_id(deleted)}'")  # noqa: S608 - our own words

@@ -50,6 +50,7 @@ def test_the_timeline_is_in_order_of_occurrence(
     set_back(clock)
     clock.advance(seconds=3608)
     assert run_due(deletion).outcome == Outcome.DELETED
+    assert run_due(deletion).verified_at
     codes = [event.code for event in audit.events_of(subject=deletion)]
     in_order = [
         audit.EventCode.DELETION_REQUESTED,

@@ -90,7 +90,7 @@ def settle(
 
     def settle_as(gone: Gone) -> Deletion:
         if gone is DELETED:
-            deletion = make_deletion()
+            deletion = observer.work_after(make_deletion(), seconds=0)
             assert deletion.verified_at
         elif gone is NOT_FOUND:
             deletion = make_deletion(faults.EXECUTES_THEN_404)
