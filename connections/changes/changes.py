@@ -118,8 +118,14 @@ def _parts(filters: ChangeFilter, *, actor: Actor) -> list[QuerySet[Change]]:
     if not filters.org:
         return [rows]
     site, _, org_id = filters.org.partition("/")
-    sides = ("source_org_id", "sink_org_id", "org_id")
-    return [rows.filter(**{"site": site, side: org_id}) for side in sides] if org_id else []
+    if not org_id:
+        return []
+    return [
+        rows.filter(site=site, source_org_id=org_id),
+        rows.filter(site=site, sink_org_id=org_id),
+        # The index of renamed orgs holds no others, and SQLite must be told so to use it.
+        rows.filter(site=site, org_id=org_id).exclude(org_id=""),
+    ]
 
 
 def matching_changes(filters: ChangeFilter) -> QuerySet[Change]:

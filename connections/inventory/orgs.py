@@ -12,7 +12,7 @@ from django.db.models import Count, Q
 from connections.access import permissions, visibility
 from connections.access.actor import Actor
 from connections.core import clock
-from connections.inventory.inventory import KnownOrg
+from connections.inventory.inventory import KnownOrg, fetch_stored
 from connections.inventory.sync import newest_syncs
 from connections.models import Credential, OrgConnectionSnapshot, Sync
 
@@ -88,26 +88,29 @@ def count_pairs(*, actor: Actor) -> list[PairCount]:
     # Not "in" those in use: that would read the rows by credential and not by pair.
     visible = visibility.visible(current.exclude(credential__in=list(retired)), actor=actor)
     pairs = visible.order_by().values_list("site", "source_org_id", "sink_org_id")
-    return [PairCount(*row) for row in pairs.annotate(Count("connection_id", distinct=True))]
+    counted = pairs.annotate(Count("connection_id", distinct=True))
+    return [PairCount(*row) for row in fetch_stored(counted)]
 
 
 def known_orgs_of_pairs(pairs: Iterable[PairCount], *, actor: Actor) -> list[KnownOrg]:
     """Both orgs of every pair, each once, by name."""
-    pairs = list(pairs)
-    sides = {
-        (pair.site, org_id) for pair in pairs for org_id in (pair.source_org_id, pair.sink_org_id)
-    }
-    return [
-        org
-        for org in _known_orgs(actor=actor, own=[], pairs=pairs)
-        if (org.site, org.org_id) in sides
-    ]
+    sides = _sides(pairs)
+    return [org for org in _known_orgs(actor=actor, own=[], sides=sides) if org[:2] in sides]
+
+
+def _sides(pairs: Iterable[PairCount]) -> set[tuple[str, str]]:
+    """The site and ID of both orgs of every pair."""
+    sides: set[tuple[str, str]] = set()
+    for site, source, sink, _ in pairs:
+        sides.add((site, source))
+        sides.add((site, sink))
+    return sides
 
 
 def list_known_orgs(*, actor: Actor) -> list[KnownOrg]:
     """Every org that the actor knows of from a visible credential, by name."""
     own = visibility.visible(Credential.objects.exclude(org_id=""), actor=actor, by="pk")
-    return _known_orgs(actor=actor, own=own, pairs=count_pairs(actor=actor))
+    return _known_orgs(actor=actor, own=own, sides=_sides(count_pairs(actor=actor)))
 
 
 def list_orgs(
@@ -154,7 +157,7 @@ def _summaries(*, actor: Actor) -> list[OrgSummary]:
         if not credential.is_retired:
             in_use.setdefault((credential.site, credential.org_id), []).append(credential)
     summaries = []
-    for org in _known_orgs(actor=actor, own=own, pairs=pairs):
+    for org in _known_orgs(actor=actor, own=own, sides=_sides(pairs)):
         credentials = in_use.get(org[:2], [])
         last = [complete[each.pk].started_at for each in credentials if each.pk in complete]
         summaries.append(
@@ -183,13 +186,10 @@ def _coverage(syncs: list[Sync | None], *, now: datetime) -> OrgCoverage:
 
 
 def _known_orgs(
-    *, actor: Actor, own: Iterable[Credential], pairs: Iterable[PairCount]
+    *, actor: Actor, own: Iterable[Credential], sides: set[tuple[str, str]]
 ) -> list[KnownOrg]:
     """By name. An org is told apart by site and ID, never by its name."""
     names = {(each.site, each.org_id): each.org_name for each in own}
-    sides = {
-        (pair.site, org_id) for pair in pairs for org_id in (pair.source_org_id, pair.sink_org_id)
-    }
     established = visibility.visible_orgs(actor=actor).order_by()
     for site, org_id, name in established.values_list("site", "org_id", "name"):
         names[site, org_id] = name or names.get((site, org_id), "")

@@ -155,6 +155,25 @@ def _approving() -> Iterator[Scene]:
 
 def _evidence() -> Iterator[Scene]:
     yield Scene(
+        title="See every org at once",
+        text="50 orgs on three sites. Six have no credential: they are known from the other side "
+        "of their connections, or because Group SOC manages them.",
+        steps=[
+            Step(
+                text="See which orgs have no working credential.",
+                label="Open Orgs",
+                person=OPERATOR,
+                path=reverse("org-list"),
+            ),
+            Step(
+                text="See which org shares what with which.",
+                label="Open the matrix",
+                person=OPERATOR,
+                path=f"{reverse('org-connection-list')}?view=matrix",
+            ),
+        ],
+    )
+    yield Scene(
         title="Find a past deletion",
         text="Every deletion is kept, with its requester, reason and Datadog's response.",
         steps=[

@@ -40,7 +40,7 @@ def test_a_token_is_verified_from_the_current_user_on(sandbox: SandboxServer) ->
     assert check_results(credential) == {"org": True, "permissions": True, "listing": True}
     assert lifecycle.count_connections(credential) == 2
     paths = {request.path for request in sandbox.world.requests()}
-    assert paths == {"/api/v2/current_user", "/api/v2/org_connections"}
+    assert paths == {"/api/v2/current_user", "/api/v2/org_connections", "/api/v2/org"}
     for request in sandbox.world.requests():
         assert "authorization" in request.header_names
         assert not [name for name in request.header_names if name.startswith("dd-")]

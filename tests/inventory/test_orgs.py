@@ -209,6 +209,7 @@ def test_an_orgs_page_shows_both_directions_credentials_and_deletions(
     connection = connection_between(sandbox.world, "Payments US", "Group SOC")
     Requester(client=client_of(ada), credential=payments, connection=connection).delete()
     deletion = Deletion.objects.get()
+    client_of(ada).post("/connections/refresh/")
     page = read(client_of(ada).get(f"/orgs/{US}/{payments.org_id}/"))
     incoming = connection_between(sandbox.world, "Group SOC", "Payments US")
     assert f'data-connection="{US}/{incoming.id}"' in page.html
@@ -216,6 +217,7 @@ def test_an_orgs_page_shows_both_directions_credentials_and_deletions(
     assert f"/credentials/{payments.pk}/" in page.html
     assert "0 orgs can query Payments US" in page.text
     assert "Payments US can query 1 org" in page.text
+    assert "Removed by deletion" in page.text
 
 
 def test_sync_now_on_an_orgs_page_syncs_that_org_only(
@@ -294,5 +296,5 @@ def test_pages_cost_the_same_however_many_orgs_there_are(
     client.get("/orgs/")
     with django_assert_num_queries(11):
         client.get("/orgs/")
-    with django_assert_num_queries(23):
+    with django_assert_num_queries(27):
         client.get(f"/orgs/{US}/{payments.org_id}/")

@@ -110,6 +110,12 @@ def last_error_of(credential: Credential) -> LastError | None:
     return LastError(at=parse_datetime(error["at"]), text=text, quotes=list(error["errors"]))
 
 
+def managed_orgs_problem(credential: Credential) -> str:
+    """Why Datadog's list of managed orgs is not available; "" when it is."""
+    error = credential.managed_orgs_error
+    return failure_text(cause=error["cause"], http_status=error["http_status"]) if error else ""
+
+
 def connections_url(credential: Credential) -> str:
     """The inventory, filtered by this credential's org."""
     query = urlencode({"org": f"{credential.site}/{credential.org_id}"})

@@ -141,6 +141,8 @@ def _detail(
         "checks": page.key_check_rows(credential.verification),
         "checked_at": page.checked_at(credential),
         "last_error": page.last_error_of(credential),
+        "managed_org_count": credential.managed_orgs.count(),
+        "managed_orgs_problem": page.managed_orgs_problem(credential),
         "deletion_count": credential.deletions.count(),
         "connection_count": lifecycle.count_connections(credential),
         "newest_sync": credential.syncs.first(),

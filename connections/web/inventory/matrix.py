@@ -8,13 +8,13 @@ from urllib.parse import quote, urlencode
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.urls import reverse
-from django.utils.html import format_html, format_html_join
+from django.utils.html import escape, format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from connections.access import permissions
 from connections.core.text import pluralize
 from connections.inventory.inventory import KnownOrg
-from connections.inventory.matrix import MAX_ORGS, Cell, Matrix, build_matrix
+from connections.inventory.matrix import MAX_ORGS, Matrix, build_matrix
 from connections.web.inventory.forms import PROTECTED, InventoryForm
 from connections.web.lists import Filter, FilterBar, filter_bar, list_url, org_options, shared_names
 from connections.web.support import actor_of, org_url
@@ -131,7 +131,7 @@ def _count_text(matrix: Matrix) -> str:
 def _heads(orgs: Iterable[KnownOrg], *, totals: dict[str, int], shared: set[str]) -> list[OrgHead]:
     return [
         OrgHead(
-            name=org.name or "Unknown org",
+            name=_name(org),
             suffix=f"…{org.org_id[-8:]}" if org.name in shared or not org.name else "",
             url=org_url(org),
             total=totals[org.org_id],
@@ -141,29 +141,48 @@ def _heads(orgs: Iterable[KnownOrg], *, totals: dict[str, int], shared: set[str]
 
 
 def _rows(matrix: Matrix, *, shared: set[str]) -> Iterable[Row]:
-    between = reverse("org-connection-between")
     heads = _heads(matrix.sources, totals=matrix.outgoing, shared=shared)
-    letters = cache(_letters)
+    # Escaped once for each org and not for each cell.
+    sinks = [
+        (sink, escape(quote(sink.org_id)), escape(_name(sink))) for sink in matrix.destinations
+    ]
+    contents = cache(_contents)
     for source, head in zip(matrix.sources, heads, strict=True):
-        url = f"{between}?{urlencode({'site': matrix.site, 'source': source.org_id})}&destination="
+        query = urlencode({"site": matrix.site, "source": source.org_id})
+        url = escape(f"{reverse('org-connection-between')}?{query}&destination=")
+        name = escape(head.name)
         cells = []
-        for sink in matrix.destinations:
+        for sink, sink_id, sink_name in sinks:
             cell = matrix.cells.get((source.org_id, sink.org_id))
             if cell is None:
                 cells.append(_OWN if sink == source else _EMPTY)
                 continue
             cells.append(
                 format_html(
-                    '<td><a href="{}" aria-label="{} to {}: {}"{}>{}</a></td>',
-                    url + quote(sink.org_id),
-                    head.name,
-                    sink.name or "Unknown org",
-                    _cell_text(cell),
-                    _CHANGED if cell.is_changed else "",
-                    letters(frozenset(cell.types)),
+                    '<td><a href="{}{}" aria-label="{} to {}: {}</a></td>',
+                    url,
+                    sink_id,
+                    name,
+                    sink_name,
+                    contents(frozenset(cell.types), cell.count, cell.is_changed),
                 )
             )
         yield Row(head=head, cells=format_html_join("", "{}", ((each,) for each in cells)))
+
+
+def _name(org: KnownOrg) -> str:
+    return org.name or "Unknown org"
+
+
+def _contents(types: frozenset[str], count: int, is_changed: bool) -> SafeString:
+    """The rest of a cell's link: the end of its label, its class and its letters."""
+    known = [kind for kind in KNOWN_TYPES if kind in types]
+    text = join_names([*known, *sorted(types.difference(KNOWN_TYPES))]) or "data types unknown"
+    if count > 1:
+        text += f", {count} connections"
+    if is_changed:
+        text += ", changed in the last 7 days"
+    return format_html('{}"{}>{}', text, _CHANGED if is_changed else "", _letters(types))
 
 
 def _letters(types: frozenset[str]) -> SafeString:
@@ -173,12 +192,3 @@ def _letters(types: frozenset[str]) -> SafeString:
     audit = format_html("<b>{}</b>", "A") if "audit" in types else " "
     more = f"+{others}" if others else "" if types else "?"
     return format_html("{}{}{}{}", logs, metrics, audit, more)
-
-
-def _cell_text(cell: Cell) -> str:
-    known = [kind for kind in KNOWN_TYPES if kind in cell.types]
-    others = sorted(cell.types.difference(KNOWN_TYPES))
-    text = join_names([*known, *others]) or "data types unknown"
-    if cell.count > 1:
-        text += f", {cell.count} connections"
-    return f"{text}, changed in the last 7 days" if cell.is_changed else text
