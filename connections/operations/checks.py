@@ -35,7 +35,7 @@ from connections.operations.write_probe import find_write_problem
 from connections.people import provider_accounts
 from connections.people.oidc import client
 from connections.people.oidc.exchange import is_usable_issuer, open_exchange
-from connections.people.oidc.tokens import ProviderError
+from connections.people.oidc.identity import ProviderError
 from connections.wording import format_time, pluralize
 
 # Longer than any single task of a worker.

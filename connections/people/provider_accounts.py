@@ -14,7 +14,7 @@ from connections.core.secret import Secret
 from connections.models import Person, ProviderAccount
 from connections.people import people
 from connections.people.oidc.exchange import IdentityProvider
-from connections.people.oidc.tokens import ProviderError, Reason, is_valid_subject
+from connections.people.oidc.identity import ProviderError, Reason, is_valid_subject
 
 
 def load_identity_provider() -> IdentityProvider:

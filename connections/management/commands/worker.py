@@ -6,6 +6,8 @@ from argparse import ArgumentParser
 from types import FrameType
 from typing import Any
 
+# Loaded now, because `./run install` can replace packages while the worker runs.
+import connections.net.connection  # noqa: F401
 from connections.crypto.encryption import check_key_ring
 from connections.management.base import OrgAdminCommand
 from connections.models import Notification

@@ -12,14 +12,13 @@ from typing import Any
 from urllib.parse import quote_plus, urlencode, urlsplit
 
 from connections.core.secret import Secret
-from connections.people.oidc import tokens
 from connections.people.oidc.exchange import (
     IdentityProvider,
     ProviderExchange,
     is_usable_endpoint,
     is_usable_issuer,
 )
-from connections.people.oidc.tokens import ProviderError, ProviderIdentity, Reason
+from connections.people.oidc.identity import ProviderError, ProviderIdentity, Reason
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,6 +138,9 @@ def fetch_identity(
     now: datetime,
 ) -> ProviderIdentity:
     """Who signed in. `callback` is the redirect's query. Raises ProviderError."""
+    # PyJWT slows the start of the web server down, and few installations have a provider.
+    from connections.people.oidc import tokens
+
     provider = exchange.provider
     if callback.get("error"):
         reason = Reason.CANCELLED if callback["error"] == "access_denied" else Reason.REFUSED

@@ -12,7 +12,7 @@ from urllib.parse import SplitResult, urlencode, urlsplit
 from connections.core.secret import Secret
 from connections.datadog.payloads import PayloadError, parse_json
 from connections.net.http import OutboundRequest, OutboundResponse, pool, send
-from connections.people.oidc.tokens import ProviderError, Reason
+from connections.people.oidc.identity import ProviderError, Reason
 
 # Characters. URLs go into a Location header, which servers and browsers limit.
 MAX_URL_LENGTH = 2000

@@ -14,7 +14,7 @@ from connections.people import provider_accounts
 from connections.people.oidc import client
 from connections.people.oidc.client import SignInRequest
 from connections.people.oidc.exchange import open_exchange
-from connections.people.oidc.tokens import ProviderError, ProviderIdentity, Reason
+from connections.people.oidc.identity import ProviderError, ProviderIdentity, Reason
 from connections.web.support import signed_in_person
 
 

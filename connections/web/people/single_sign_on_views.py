@@ -13,7 +13,7 @@ from django.urls import reverse
 from connections.core.errors import ConflictError, InvalidInputError
 from connections.models import Person
 from connections.people import provider_accounts, sign_in_events
-from connections.people.oidc.tokens import ProviderError, ProviderIdentity, Reason
+from connections.people.oidc.identity import ProviderError, ProviderIdentity, Reason
 from connections.web import reauthentication
 from connections.web.people import single_sign_on
 from connections.web.people.allauth_internals import consume_rate_limit, record_authentication

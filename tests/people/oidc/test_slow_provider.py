@@ -17,7 +17,7 @@ from connections.models import AuditEvent, Person
 from connections.people.oidc import client as oidc
 from connections.people.oidc import exchange
 from connections.people.oidc.exchange import IdentityProvider, open_exchange
-from connections.people.oidc.tokens import ProviderError, Reason
+from connections.people.oidc.identity import ProviderError, Reason
 from connections.web.people import single_sign_on
 from tests.datadog.servers import Play, ScriptedServer, http_response
 from tests.people.oidc.support import START, connect, is_signed_in, redirect_back

@@ -1,0 +1,44 @@
+"""Who signed in at the identity provider, or why a sign-in failed."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+MAX_SUBJECT = 255
+
+
+class Reason(StrEnum):
+    """Why a sign-in failed; connections/web/people/single_sign_on.py has the texts for people."""
+
+    UNREACHABLE = "unreachable"  # no response, or not one that OpenID Connect allows
+    BUSY = "busy"  # no request was sent: too many sign-ins are waiting for it
+    CANCELLED = "cancelled"  # the person cancelled it
+    REFUSED = "refused"  # the provider refused it
+    STALE = "stale"  # no sign-in is in progress in this browser
+    BAD_TOKEN = "bad_token"  # not signed by the provider, or malformed  # noqa: S105 - a word
+    WRONG_ISSUER = "wrong_issuer"  # from another provider
+    WRONG_AUDIENCE = "wrong_audience"  # meant for another application
+    EXPIRED = "expired"  # too old, or from the future
+    WRONG_NONCE = "wrong_nonce"  # the response to another sign-in
+    NOT_REAUTHENTICATED = "not_anew"  # the person had to sign in again there and did not
+
+
+class ProviderError(Exception):
+    """The sign-in failed. The text is for the log and holds no token and no code."""
+
+    def __init__(self, reason: Reason, text: str) -> None:
+        super().__init__(text)
+        self.reason = reason
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProviderIdentity:
+    """Who signed in, and how. `methods` are the values of `amr` and `acr` (RFC 8176)."""
+
+    issuer: str
+    subject: str
+    methods: frozenset[str]
+
+
+def is_valid_subject(text: str) -> bool:
+    """Whether the text can be a subject: 1 to 255 printable ASCII characters."""
+    return 0 < len(text) <= MAX_SUBJECT and text.isascii() and text.isprintable()
