@@ -45,6 +45,10 @@ DELETIONS = "connections/deletions/lifecycle.py"
 RULES = "connections/migrations/0002_database_rules.py"
 TRIGGERS = "connections/models/triggers.py"
 VERIFIER = "connections/verifier/verify.py"
+DETECTION = "connections/changes/detection.py"
+LOSSES = "connections/changes/losses.py"
+CHANGES = "tests/changes"
+SCENARIOS = f"{CHANGES}/test_scenarios.py::test_a_scenario_reports"
 
 NETWORK = (
     _mutant(
@@ -82,6 +86,71 @@ NETWORK = (
         'return {"Authorization": Secret(f"Bearer {self.access_token.reveal()}"), "DD-API-KEY": '
         "self.access_token}",
         "tests/datadog/test_access_tokens.py::test_a_token_is_sent_as_bearer_and_never_beside_the_other_headers",
+    ),
+    _mutant(
+        "an incomplete sync reports no change",
+        DETECTION,
+        "    if sync.is_complete and not is_outdated:\n",
+        "    if not is_outdated:\n",
+        f"{SCENARIOS}[an incomplete sync reports no types]",
+        f"{SCENARIOS}[an incomplete sync reports no recreation]",
+    ),
+    _mutant(
+        "a removal waits for the other credentials that list the connection",
+        LOSSES,
+        " and not observers.awaits_sync(row)",
+        "",
+        f"{SCENARIOS}[only one side lacks it so far]",
+    ),
+    _mutant(
+        "a removal is not explained by a refused DELETE",
+        LOSSES,
+        '_MAY_HAVE_DELETED = ("", ',
+        '_MAY_HAVE_DELETED = ("", AttemptResult.REFUSED, ',
+        f"{CHANGES}/test_details.py::test_a_removal_is_ours_only_if_our_delete_can_have_caused_it",
+    ),
+    _mutant(
+        "a sync that overlapped another undoes no change",
+        DETECTION,
+        "        return established_at <= self.at or ",
+        "        return True or ",
+        f"{CHANGES}/test_details.py::test_a_late_sync_undoes_nothing",
+    ),
+    _mutant(
+        "changes are append-only",
+        RULES,
+        "        *append_only(vendor, CHANGE, NEW_CHANGE, ACKNOWLEDGES),\n",
+        "",
+        f"{CHANGES}/test_services.py::test_the_database_refuses_to_change_what_was_detected",
+    ),
+    _mutant(
+        "changes that access lists hide are not listed",
+        "connections/changes/changes.py",
+        "visibility.visible_changes(matching_changes(filters), actor=actor)",
+        "matching_changes(filters)",
+        f"{CHANGES}/test_services.py::test_what_access_lists_hide_is_missing_everywhere",
+    ),
+    _mutant(
+        "changes that access lists hide can't be acknowledged",
+        "connections/changes/acknowledgement.py",
+        "        _require_visible(changes, change_ids=change_ids, actor=actor)\n",
+        "",
+        f"{CHANGES}/test_services.py::test_what_access_lists_hide_is_missing_everywhere",
+    ),
+    _mutant(
+        "permission to acknowledge changes",
+        "connections/changes/acknowledgement.py",
+        'permissions.require(permissions.can_acknowledge(actor), "acknowledge changes")',
+        "pass",
+        f"{CHANGES}/test_services.py::test_who_can_acknowledge",
+    ),
+    _mutant(
+        "names of orgs are only text for Slack",
+        "connections/notifications/messages.py",
+        '.replace("<", "&lt;")',
+        "",
+        f"{CHANGES}/test_notifications.py::"
+        "test_names_from_outside_are_only_text_for_slack_and_one_line_in_mail",
     ),
     _mutant(
         "redirects are not even prepared",
