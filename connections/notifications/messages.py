@@ -260,7 +260,7 @@ def _changes_message(notification: Notification) -> Message:
         about=wording.pluralize(count, "change"),
         at=notification.created_at,
         sentence=sentence,
-        path="/changes/?attention=yes&acknowledged=no",
+        path=f"{reverse('change-list')}?attention=yes&acknowledged=no",
         rows=tuple(_change_line(row) for row in rows),
         data={"count": count, "changes": [CHANGE_COLUMNS.row(row) for row in rows]},
     )

@@ -133,7 +133,7 @@ NETWORK = (
     _mutant(
         "changes that access lists hide can't be acknowledged",
         "connections/changes/acknowledgement.py",
-        "        _require_visible(changes, change_ids=change_ids, actor=actor)\n",
+        "    _require_visible(change_ids, actor=actor)\n",
         "",
         f"{CHANGES}/test_services.py::test_what_access_lists_hide_is_missing_everywhere",
     ),
