@@ -15,6 +15,8 @@ SHORTEST_KEY = 20
 LONGEST_KEY = 200
 
 _KEY = re.compile(r"[!-~]+")
+# Hex digits, or as many letters and digits as the shortest key that Datadog makes.
+_LIKE_A_KEY = re.compile(r"[0-9a-fA-F]{20,}|[0-9A-Za-z]{32,}")
 _ACCESS_TOKEN_PREFIXES = ("ddpat_", "ddsat_")
 _APPLICATION_KEY_PREFIX = "ddapp_"
 
@@ -53,9 +55,8 @@ def clean_keys(keys: DatadogKeys) -> DatadogKeys:
 def looks_like_a_key(text: str) -> bool:
     """Whether `text` might be a key that was pasted in the place of a name."""
     pasted = text.strip()
-    return pasted.startswith((*_ACCESS_TOKEN_PREFIXES, _APPLICATION_KEY_PREFIX)) or (
-        len(pasted) >= SHORTEST_KEY and re.fullmatch(r"[0-9a-fA-F]+", pasted) is not None
-    )
+    has_prefix = pasted.startswith((*_ACCESS_TOKEN_PREFIXES, _APPLICATION_KEY_PREFIX))
+    return has_prefix or _LIKE_A_KEY.fullmatch(pasted) is not None
 
 
 def _problem_of(secret: Secret, *, field: str) -> str | None:

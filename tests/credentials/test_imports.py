@@ -365,6 +365,8 @@ BAD_LINES = {
     "no keys": ("Pay,EU1,,", "Paste an API key and an application key"),
     "a token as a key": (f"Pay,EU1,ddpat_{CANARY},{CANARY}", "This is an access token"),
     "a key as the name": (f"{CANARY}x,EU1,{KEYS}", "The name looks like a key."),
+    "columns in another order": (f"{CANARY},{CANARY}y,Pay,EU1", "The name looks like a key."),
+    "hex digits as the name": (f"{'0a' * 10},EU1,{KEYS}", "The name looks like a key."),
     "a token as the name": (f"ddpat_x,EU1,{KEYS}", "The name looks like a key."),
     "a key within the name": (f"Pay {CANARY},EU1,{KEYS}", "The name looks like a key."),
     "a long name": (f"{'x y' * 40},EU1,{KEYS}", "Name: Use at most 100 characters."),

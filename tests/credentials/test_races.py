@@ -10,12 +10,16 @@ from django.db import connection
 
 from connections.access.actor import command_actor
 from connections.core.errors import DomainError
+from connections.core.secret import Secret
 from connections.credentials import lifecycle as credential_lifecycle
+from connections.credentials.import_file import parse_file
+from connections.credentials.imports import LineResult, import_credentials
 from connections.credentials.retirement import retire_credential
 from connections.deletions import sending
 from connections.models import Credential, Deletion, State
 from sandbox.server import SandboxServer
 from tests.credentials.support import added, codes, deletion_of, keys_of, second_pair
+from tests.support.sandbox import US, key_pair_of
 
 pytestmark = [
     pytest.mark.database,
@@ -47,6 +51,24 @@ def test_a_form_submitted_twice_concurrently_adds_one_credential(sandbox: Sandbo
 
     assert results == ["done", "refused"]
     assert Credential.objects.count() == 1
+
+
+def test_two_imports_of_the_same_lines_at_once_add_each_line_once(sandbox: SandboxServer) -> None:
+    pairs = [key_pair_of(sandbox.world, name) for name in ("Payments US", "Group SOC")]
+    rows = [f"{one.org.name},{US},{one.api_key},{one.application_key}" for one in pairs]
+    text = Secret("\n".join(["name,site,api_key,application_key", *rows]))
+    results: list[list[LineResult]] = []
+
+    def import_lines() -> None:
+        results.append(
+            import_credentials(actor=command_actor(), lines=parse_file(text), rotate=False)
+        )
+
+    assert run_concurrently(import_lines, import_lines) == ["done", "done"]
+    for lines in zip(*results, strict=True):
+        assert sorted(line.outcome for line in lines) == ["added", "skipped"]
+    assert Credential.objects.count() == 2
+    assert codes().count("credential.added") == 2
 
 
 def test_two_concurrent_rotations_leave_one_new_pair(sandbox: SandboxServer) -> None:

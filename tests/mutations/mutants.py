@@ -73,6 +73,20 @@ NETWORK = (
         "tests/credentials/test_imports.py::test_a_line_that_does_not_verify_is_not_stored_and_affects_no_other",
     ),
     _mutant(
+        "files are refused where no URL accepts one",
+        "connections/web/uploads.py",
+        'raise TooManyFilesSent("This URL accepts no file.")',
+        "super().new_file(*args, **kwargs)",
+        "tests/web/hardening/test_bodies.py::test_a_file_upload_is_refused_everywhere",
+    ),
+    _mutant(
+        "the body of an import goes to no temporary file",
+        "orgadmin/web_server.py",
+        'and self.path == reverse("credential-import")',
+        "and not self.path",
+        "tests/orgadmin/test_web_server.py::test_the_body_of_an_import_alone_stays_in_memory_whatever_its_size",
+    ),
+    _mutant(
         "permission to import credentials",
         "connections/credentials/imports.py",
         'permissions.require(permissions.can_manage_credentials(actor), "import credentials")',

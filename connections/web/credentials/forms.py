@@ -113,7 +113,7 @@ def _holds_a_key(cleaned: dict[str, Any]) -> bool:
 class ImportForm(ServiceForm):
     """Lines of CSV, pasted or as a file. It never shows them again."""
 
-    csv = SecretField(label="Paste the lines", widget=_SecretTextarea)
+    csv = SecretField(label="Lines", help_text="Paste CSV with its header.", widget=_SecretTextarea)
     file = forms.FileField(label="Or choose a file", required=False)
     rotate = forms.BooleanField(
         label="Replace the keys of credentials with the same name (rotate)", required=False
@@ -124,7 +124,7 @@ class ImportForm(ServiceForm):
         cleaned = super().clean() or self.cleaned_data
         upload, pasted = cleaned.get("file"), cleaned["csv"]
         if bool(upload) == bool(pasted) and not self.errors:
-            self.add_error("csv", "Paste the lines, or choose one file of at most 256 KB.")
+            self.add_error("csv", "Paste lines, or choose one file of at most 256 KB.")
         elif upload:
             try:
                 cleaned["text"] = decode_file(upload.read())

@@ -90,7 +90,7 @@ def test_rotation_happens_only_where_it_is_allowed(sandbox: SandboxServer, manag
 @pytest.mark.parametrize(
     ("typed", "says"),
     [
-        ({}, "Paste the lines, or choose one file"),
+        ({}, "Paste lines, or choose one file"),
         ({"csv": HEADER}, "There are no lines after the header."),
         ({"csv": f"{CANARY},{CANARY}"}, "The first line must be the header"),
         ({"csv": "\n".join([HEADER, *[f"{CANARY},EU1,a,b"] * 201])}, "There are 201 lines"),
