@@ -116,7 +116,7 @@ def check_kept(path: Path) -> tuple[KeptResponse, Attempt]:
     new = kept.response
     is_same = stored == (new.verdict, new.http_status, new.body_sha256, new.duration_ms)
     if attempt.answered_at and not is_same:
-        raise UnusableFileError(f"{path}: another answer to this attempt is recorded already.")
+        raise UnusableFileError(f"{path}: another response to this attempt is already recorded.")
     return kept, attempt
 
 
@@ -128,7 +128,7 @@ def read_kept(path: Path) -> KeptResponse:
         raise UnusableFileError(str(error)) from None
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UnusableFileError(
-            f"{path}: it is not a kept answer of this version ({type(error).__name__})."
+            f"{path}: it is not a saved response of this version ({type(error).__name__})."
         ) from None
 
 

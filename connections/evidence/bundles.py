@@ -97,11 +97,11 @@ def make_bundle(
     load_signing_key()
     now = clock.now()
     filters = _validate_period(filters, now=now)
-    asked = {"filter": query, "seed": seed, **_format_period(filters)}
+    requested = {"filter": query, "seed": seed, **_format_period(filters)}
     begun = audit.Sentence(
         "{actor} started an evidence bundle.", actor=personal_data.name_of(actor)
     )
-    started = _record(actor, audit.EventCode.EVIDENCE_BUNDLE_STARTED, begun, asked)
+    started = _record(actor, audit.EventCode.EVIDENCE_BUNDLE_STARTED, begun, requested)
     request = _BundleRequest(
         actor=actor,
         filters=filters,

@@ -72,7 +72,7 @@ def _error_page(view: _ErrorView) -> _ErrorView:
     view = requires_csrf_token(view)
 
     @wraps(view)
-    def answer(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+    def respond(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         if not hasattr(request, "_post"):
             request._mark_post_parse_error()  # type: ignore[attr-defined]
         try:
@@ -85,7 +85,7 @@ def _error_page(view: _ErrorView) -> _ErrorView:
             response._has_been_logged = True  # type: ignore[attr-defined]
             return response
 
-    return answer
+    return respond
 
 
 @_error_page

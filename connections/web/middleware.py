@@ -144,8 +144,8 @@ def _readiness_problem() -> str | None:
         check_key_ring()
         problem = find_write_problem()
     except DatabaseError:
-        logger.warning("Not ready: the database does not answer.", exc_info=True)
-        return "the database does not answer"
+        logger.warning("Not ready: the database does not respond.", exc_info=True)
+        return "the database does not respond"
     except EncryptionError as error:
         logger.warning("Not ready: %s", error)
         return "the key ring cannot be used"

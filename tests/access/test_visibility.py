@@ -158,17 +158,17 @@ def test_no_list_page_shows_hidden_objects(
     name: str,
     query: str,
 ) -> None:
-    asked = query.format(
+    requested = query.format(
         word=SECRET,
         site=data.hidden.site,
         credential=data.hidden.pk,
         own=data.own.pk,
         connection=data.connection_id,
     )
-    response = client_of(grace).get(reverse(name) + asked, follow=True)
+    response = client_of(grace).get(reverse(name) + requested, follow=True)
     text = response.getvalue().decode()
     # The filters can repeat what the person requested.
-    told = text.replace(asked.removeprefix("?"), "")
+    told = text.replace(requested.removeprefix("?"), "")
     secrets = [str(data.deletion.pk), data.hidden.fingerprint, str(data.hidden.pk)]
     if "{connection}" not in query:
         secrets.append(str(data.connection_id))
@@ -228,22 +228,22 @@ def test_a_review_with_a_hidden_credential_is_not_found(
     data: Data, grace: Person, client_of: Callable[[Person], Client], method: str
 ) -> None:
     client = client_of(grace)
-    asked = {"credential": str(data.hidden.pk), "connection_id": str(data.connection_id)}
+    requested = {"credential": str(data.hidden.pk), "connection_id": str(data.connection_id)}
     send = client.get if method == "GET" else client.post
-    absent = send("/deletions/new/", asked | {"credential": str(uuid4())})
-    assert send("/deletions/new/", asked).status_code == absent.status_code == 404
+    absent = send("/deletions/new/", requested | {"credential": str(uuid4())})
+    assert send("/deletions/new/", requested).status_code == absent.status_code == 404
     assert AuditEvent.objects.filter(code="access.refused").exists()
 
 
 def test_the_reason_of_a_hidden_deletion_is_not_prefilled(
     data: Data, grace: Person, client_of: Callable[[Person], Client]
 ) -> None:
-    asked = {
+    requested = {
         "credential": str(data.own.pk),
         "connection_id": str(uuid4()),
         "again": str(data.deletion.pk),
     }
-    assert REASON not in read(client_of(grace).get("/deletions/new/", asked)).html
+    assert REASON not in read(client_of(grace).get("/deletions/new/", requested)).html
 
 
 def test_a_connection_with_a_hidden_open_deletion_is_not_requested(
@@ -293,7 +293,7 @@ def test_protecting_does_not_reveal_whether_a_connection_exists(
     """The response is the same for hidden, unknown, protected and deletion-pending connections."""
     client = client_of(grace)
 
-    def answer(connection_id: UUID) -> tuple[int, str]:
+    def attempt(connection_id: UUID) -> tuple[int, str]:
         typed = {
             "site": data.hidden.site,
             "connection_id": str(connection_id),
@@ -302,14 +302,14 @@ def test_protecting_does_not_reveal_whether_a_connection_exists(
         response = client.post("/connections/protect/", typed)
         return response.status_code, without_tokens(response.content)
 
-    hidden, unused = answer(data.connection_id), answer(uuid4())
+    hidden, unused = attempt(data.connection_id), attempt(uuid4())
     assert hidden == unused
     assert hidden[0] == 404
     assert "No connection with this ID is visible to you." in hidden[1]
     assert AuditEvent.objects.filter(code="access.refused").count() == 2
     key = OrgConnectionKey(site=data.hidden.site, connection_id=data.connection_id)
     protections.protect_connection(actor=person_actor(person=ada), key=key, reason="It must stay.")
-    assert answer(data.connection_id) == unused
+    assert attempt(data.connection_id) == unused
     assert Protection.objects.count() == 1
 
 
@@ -323,8 +323,8 @@ def test_limited_people_protect_what_they_see_and_others_any_id(
             "connection_id": str(connection_id),
             "reason": "It must stay.",
         }
-        answer = client_of(person).post("/connections/protect/", typed)
-        assert answer.status_code == 303
+        response = client_of(person).post("/connections/protect/", typed)
+        assert response.status_code == 303
     assert Protection.objects.count() == 2
 
 

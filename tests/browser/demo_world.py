@@ -106,10 +106,10 @@ class _Builder:
             fault=faults.rate_limited(reset="300"), connection_id=connection_id, times=1
         )
         with clock.offset(-timedelta(hours=5)):
-            asked = self.request(sender="Retail US", source=source, sink=sink)
+            requested = self.request(sender="Retail US", source=source, sink=sink)
         with clock.offset(-timedelta(hours=4)):
             # Only this one: at that clock time, what was requested today is in the future.
-            due.run_deletion(deletion=asked, actor=WORKER)
+            due.run_deletion(deletion=requested, actor=WORKER)
 
     def _stale(self) -> None:
         source, sink = "Payments EU", "Data Lake EU"
@@ -125,26 +125,28 @@ class _Builder:
         credential_lifecycle.change_policy(
             actor=self.administrator, credential=credential, policy=ApprovalPolicy.ONE
         )
-        asked = self.request(sender="Payments EU", source="Data Lake EU", sink="Payments EU")
+        requested = self.request(sender="Payments EU", source="Data Lake EU", sink="Payments EU")
         credential.refresh_from_db()
         credential_lifecycle.change_policy(
             actor=self.administrator, credential=credential, policy=ApprovalPolicy.NONE
         )
         approver = person_actor(person=Person.objects.get(username="approver"))
-        approvals.approve_deletion(deletion=asked, actor=approver, digest=asked.approval_digest)
-        assert claim(deletion=asked, actor=self.operator, was_rechecked=True)
+        approvals.approve_deletion(
+            deletion=requested, actor=approver, digest=requested.approval_digest
+        )
+        assert claim(deletion=requested, actor=self.operator, was_rechecked=True)
 
     def _break_glass(self) -> None:
         """Sent without the required approval; not reviewed yet."""
         operator = Person.objects.get(username="operator")
         people.allow_break_glass(actor=self.administrator, person=operator, is_allowed=True)
-        asked = self.request(sender="Group SOC", source="Fraud Detection", sink="Group SOC")
+        requested = self.request(sender="Group SOC", source="Fraud Detection", sink="Group SOC")
         actor = person_actor(person=Person.objects.get(username="operator"))
         break_glass.break_glass(
-            deletion=asked,
+            deletion=requested,
             actor=actor,
             break_glass_reason="Card data leaks into the SOC right now and nobody else is awake.",
-            confirmation=reviews.confirmation_text(asked, actor=actor),
+            confirmation=reviews.confirmation_text(requested, actor=actor),
         )
 
     def protection(self) -> None:

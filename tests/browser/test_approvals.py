@@ -76,7 +76,7 @@ def test_polling_without_a_change_keeps_typed_text(
     )
     field = requester.page.get_by_label("To confirm, type")
     field.fill("Paym")
-    with requester.page.expect_response(lambda answer: "seen=" in answer.url) as looked:
+    with requester.page.expect_response(lambda response: "seen=" in response.url) as looked:
         pass
     assert looked.value.status == 204
     expect(field).to_have_value("Paym")

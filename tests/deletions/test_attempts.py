@@ -90,10 +90,10 @@ def test_a_late_response_is_stored_and_changes_no_state(
 
     def frozen(**arguments: object) -> object:
         # The process is paused for longer than a claim lasts, then resumes with a response.
-        answer = send(**arguments)  # type: ignore[arg-type]
+        response = send(**arguments)  # type: ignore[arg-type]
         clock.advance(seconds=61)
         reconciliation.give_up_lost_claim(deletion=Deletion.objects.get(), actor=WORKER)
-        return answer
+        return response
 
     monkeypatch.setattr("connections.deletions.sending._send", frozen)
     deletion = make_deletion()

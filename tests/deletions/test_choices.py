@@ -231,9 +231,9 @@ def test_a_failed_check_after_sending_does_not_claim_that_nothing_was_sent(
     send: Callable[..., object] = sending._send
 
     def send_and_lose_the_ring(**arguments: object) -> object:
-        answer = send(**arguments)
+        response = send(**arguments)
         Credential.objects.update(secret_version=99)
-        return answer
+        return response
 
     monkeypatch.setattr(sent, send_and_lose_the_ring)
     deletion = make_deletion(RETURNS_404)

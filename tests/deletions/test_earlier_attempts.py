@@ -262,9 +262,9 @@ def test_a_wrong_confirmation_after_an_earlier_attempt_sends_no_new_delete(
     sandbox.world.clear_faults()
     for seconds in (36, 61):
         observer.check_after(deletion, seconds=seconds)
-    answer = client_of(ada).post(f"/deletions/{deletion.pk}/execute/", {"confirmation": "wrong"})
-    outcome = outcome_of(answer.content.decode())
-    assert answer.status_code == 422
+    response = client_of(ada).post(f"/deletions/{deletion.pk}/execute/", {"confirmation": "wrong"})
+    outcome = outcome_of(response.content.decode())
+    assert response.status_code == 422
     assert "No new DELETE was sent." in outcome
     assert "Nothing was sent" not in outcome
 
@@ -278,11 +278,11 @@ def pause_sender(monkeypatch: pytest.MonkeyPatch, clock: SettableClock) -> Calla
     send = sending._send
 
     def frozen(**arguments: object) -> DeleteResponse:
-        answer = send(**arguments)  # type: ignore[arg-type]
+        response = send(**arguments)  # type: ignore[arg-type]
         clock.advance(seconds=90)
         [deletion] = Deletion.objects.filter(state=State.SENDING)
         reconciliation.give_up_lost_claim(deletion=deletion, actor=WORKER)
-        return answer
+        return response
 
     return lambda: monkeypatch.setattr(sending, "_send", frozen)
 

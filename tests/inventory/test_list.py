@@ -243,8 +243,8 @@ def test_the_chosen_row_height_is_kept_on_the_next_page(
 ) -> None:
     client = client_of(victor)
     assert 'data-density="dense"' in open_list(client).html
-    asked = {"density": "comfortable", "next": "/connections/?sort=site"}
-    response = client.post("/appearance/", asked)
+    requested = {"density": "comfortable", "next": "/connections/?sort=site"}
+    response = client.post("/appearance/", requested)
     assert response["Location"] == "/connections/?sort=site"
     assert 'data-density="comfortable"' in open_list(client).html
     client.post("/appearance/", {"density": "huge"})
@@ -367,9 +367,9 @@ def test_the_response_to_a_refresh_never_triggers_another(
     make_old(labs)
     key_ring_file.unlink()
     headers = {"HX-Request": "true", "HX-Target": "inventory"}
-    asked = {"only_stale": "1", "reload": "1"}
+    requested = {"only_stale": "1", "reload": "1"}
     client = client_of(ada)
-    response = client.post("/connections/refresh/", asked, headers=headers)
+    response = client.post("/connections/refresh/", requested, headers=headers)
     assert response.status_code == 303
     page = read(client.get(response["Location"], headers=headers))
     assert "hx-trigger" not in page.html
@@ -381,8 +381,10 @@ def test_the_first_sync_returns_the_whole_page_with_its_filters(
     client_of: ClientOf, ada: Person, labs: Credential
 ) -> None:
     make_old(labs)
-    asked = {"only_stale": "1", "reload": "1"}
-    response = client_of(ada).post("/connections/refresh/", asked, headers={"HX-Request": "true"})
+    requested = {"only_stale": "1", "reload": "1"}
+    response = client_of(ada).post(
+        "/connections/refresh/", requested, headers={"HX-Request": "true"}
+    )
     assert response["HX-Refresh"] == "true"
 
 

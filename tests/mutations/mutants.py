@@ -721,7 +721,7 @@ REAUTHENTICATION = (
     _mutant(
         "a passkey checks its owner",
         "connections/web/people/passkeys.py",
-        "    if not answer.response.authenticator_data.is_user_verified():\n",
+        "    if not parsed.response.authenticator_data.is_user_verified():\n",
         "    if False:\n",
         "tests/web/reauthentication/test_passkey.py::test_it_is_refused_even_for_a_challenge_that_required_no_user_verification",
     ),

@@ -172,17 +172,17 @@ def test_a_failed_message_is_retried_later_with_the_same_id(
 
 
 @pytest.mark.parametrize(
-    ("asked", "seconds"),
+    ("requested", "seconds"),
     [("120", 120), ("999999", 7200), ("1", 10), ("soon", 10), ("-5", 10), ("9" * 400, 10)],
 )
 def test_a_receiver_can_request_a_later_attempt_within_limits(
     record_event: RecordEvent,
     receiver: ScriptedServer,
     clock: SettableClock,
-    asked: str,
+    requested: str,
     seconds: int,
 ) -> None:
-    receiver.plays = [respond(http_response("503 Later", b"", headers={"Retry-After": asked}))]
+    receiver.plays = [respond(http_response("503 Later", b"", headers={"Retry-After": requested}))]
     record_event()
     delivery.run_due(channel=WEBHOOK)
     assert only(WEBHOOK).due_at == clock.now() + timedelta(seconds=seconds)

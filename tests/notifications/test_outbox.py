@@ -66,8 +66,8 @@ def test_requesting_and_approving_on_the_pages_notifies_the_other_person(
     credential = store_credential(sandbox, "Payments US", policy=ApprovalPolicy.ONE)
     asking = Requester(client=client_of(ada), credential=credential, connection=connection)
     approving = Requester(client=client_of(linus), credential=credential, connection=connection)
-    asked = asking.delete()
-    assert asked.outcome["data-state"] == "requested"
+    requested = asking.delete()
+    assert requested.outcome["data-state"] == "requested"
     assert notified_people() == {"linus"}
     url = reverse("deletion-detail", args=[asking.deletion().pk])
     approving.press(approving.open(url), "/approve/")

@@ -63,7 +63,7 @@ def test_its_passkey_is_accepted_too(ada: Person) -> None:
         Client().post(address, {"credential": "{}"})
     headers = {"X-Requested-With": "XMLHttpRequest"}
     options = client.get(address, headers=headers).json()["request_options"]
-    client.post(address, {"credential": key.answer(options["publicKey"]["challenge"])})
+    client.post(address, {"credential": key.respond(options["publicKey"]["challenge"])})
     assert "_auth_user_id" in client.session
 
 

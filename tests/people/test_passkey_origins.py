@@ -45,7 +45,7 @@ def signs_in_alone(key: SoftKey, origin: str) -> bool:
     client = Client()
     options = client.get(LOGIN, headers={"X-Requested-With": "XMLHttpRequest"}).json()
     challenge = options["request_options"]["publicKey"]["challenge"]
-    client.post(LOGIN, {"credential": key.answer(challenge, origin=origin)})
+    client.post(LOGIN, {"credential": key.respond(challenge, origin=origin)})
     return "_auth_user_id" in client.session
 
 
@@ -54,14 +54,14 @@ def signs_in_as_second_factor(key: SoftKey, origin: str) -> bool:
     client.post("/accounts/login/", {"login": key.person.username, "password": PASSWORD})
     page = client.get(SECOND)
     challenge = page.context["js_data"]["request_options"]["publicKey"]["challenge"]
-    client.post(SECOND, {"credential": key.answer(challenge, origin=origin)})
+    client.post(SECOND, {"credential": key.respond(challenge, origin=origin)})
     return "_auth_user_id" in client.session
 
 
 def reauthenticates(client: Client, key: SoftKey, origin: str) -> bool:
     let_proof_age(client)
     challenge = client.post(f"{AGAIN}passkey/").json()["publicKey"]["challenge"]
-    response = key.answer(challenge, origin=origin)
+    response = key.respond(challenge, origin=origin)
     return client.post(AGAIN, {"step_up-passkey": response}).status_code == 303
 
 

@@ -67,12 +67,12 @@ def test_over_the_limit_one_event_a_minute_is_recorded(client: Client, ada: Pers
 def test_a_wrong_name_and_a_wrong_password_get_the_same_response(
     client: Client, ada: Person
 ) -> None:
-    def answer(login: str) -> str:
+    def response(login: str) -> str:
         page = client.post(LOGIN, {"login": login, "password": "a-wrong-password"})
         form = page.context["form"]
         return str(form.non_field_errors())
 
-    assert answer("ada") == answer("nobody")
+    assert response("ada") == response("nobody")
 
 
 def test_no_one_can_sign_up(client: Client, db: None) -> None:
@@ -94,8 +94,8 @@ def test_signing_in_redirects_only_to_this_host(
     client: Client, ada: Person, settings: Settings, wanted: str, location: str
 ) -> None:
     settings.ALLOWED_HOSTS = ["testserver", "localhost"]
-    answer = client.post(LOGIN, {"login": "ada", "password": PASSWORD, "next": wanted})
-    assert answer["Location"] == location
+    response = client.post(LOGIN, {"login": "ada", "password": PASSWORD, "next": wanted})
+    assert response["Location"] == location
 
 
 def test_signing_in_gives_the_browser_a_new_session(client: Client, ada: Person) -> None:
@@ -175,14 +175,14 @@ PASSKEY = "/accounts/2fa/webauthn/login/"
 def test_a_passkey_with_user_verification_signs_in_alone(client: Client, ada: Person) -> None:
     key = SoftKey(ada)
     options = client.get(PASSKEY, headers={"X-Requested-With": "XMLHttpRequest"}).json()
-    asked = options["request_options"]["publicKey"]["challenge"]
-    client.post(PASSKEY, {"credential": key.answer(asked)})
+    challenge = options["request_options"]["publicKey"]["challenge"]
+    client.post(PASSKEY, {"credential": key.respond(challenge)})
     assert client.session["_auth_user_id"] == str(ada.pk)
 
 
-@pytest.mark.parametrize("answer", ["", '{"id": "AA"}'])
-def test_a_refused_passkey_is_recorded(client: Client, ada: Person, answer: str) -> None:
-    client.post(PASSKEY, {"credential": answer or SoftKey(ada).answer("made-up")})
+@pytest.mark.parametrize("response", ["", '{"id": "AA"}'])
+def test_a_refused_passkey_is_recorded(client: Client, ada: Person, response: str) -> None:
+    client.post(PASSKEY, {"credential": response or SoftKey(ada).respond("made-up")})
     assert "_auth_user_id" not in client.session
     event = AuditEvent.objects.get()
     assert event.code == "person.sign_in_failed"
@@ -198,10 +198,10 @@ def test_a_passkey_without_user_verification_is_refused_even_for_an_mfa_challeng
     set_up_app(grace, "JBSWY3DPEHPK3PXP")
     sign_in(client, "grace")
     page = client.get("/accounts/2fa/authenticate/")
-    asked = page.context["js_data"]["request_options"]["publicKey"]["challenge"]
+    options = page.context["js_data"]["request_options"]["publicKey"]["challenge"]
     # Grace's sign-in expires, and its challenge does not.
     session = client.session
     session["account_login"] = session["account_login"] | {"initiated_at": 1.0}
     session.save()
-    client.post(PASSKEY, {"credential": key.answer(asked, is_verified=False)})
+    client.post(PASSKEY, {"credential": key.respond(options, is_verified=False)})
     assert "_auth_user_id" not in client.session

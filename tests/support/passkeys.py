@@ -31,7 +31,7 @@ class SoftKey:
             data={"name": "Key", "credential": self.registration(websafe_encode(b"c" * 32))},
         )
 
-    def answer(
+    def respond(
         self, challenge: str, *, is_verified: bool = True, origin: str = "https://testserver"
     ) -> str:
         """What the browser sends when the key is used; `is_verified`: it checked its owner."""
@@ -47,7 +47,7 @@ class SoftKey:
             "signature": websafe_encode(signed),
             "userHandle": websafe_encode(user_pk_to_url_str(self.person).encode()),
         }
-        return json.dumps(self._said(response))
+        return json.dumps(self._as_browser_sends(response))
 
     @property
     def _rp_id_hash(self) -> bytes:
@@ -62,14 +62,14 @@ class SoftKey:
         )
         attestation = AttestationObject.create("none", data, {})
         client = self._client_data("webauthn.create", challenge, origin)
-        return self._said(
+        return self._as_browser_sends(
             {
                 "clientDataJSON": websafe_encode(client),
                 "attestationObject": websafe_encode(bytes(attestation)),
             }
         )
 
-    def _said(self, response: dict[str, str]) -> dict[str, Any]:
+    def _as_browser_sends(self, response: dict[str, str]) -> dict[str, Any]:
         said = websafe_encode(self._id)
         return {"id": said, "rawId": said, "type": "public-key", "response": response}
 

@@ -126,8 +126,8 @@ def get(
         connection = http.client.HTTPConnection(host, port, timeout=PATIENCE)
         with contextlib.closing(connection), contextlib.suppress(ConnectionError):
             connection.request("GET", path, headers=dict(headers or {}))
-            answer = connection.getresponse()
-            return answer.status, answer.read().decode()
+            response = connection.getresponse()
+            return response.status, response.read().decode()
     raise AssertionError(f"nothing answers on port {port}")
 
 

@@ -52,7 +52,7 @@ class TestProvider:
     sends_iss: bool = True
     # Changes to what is sent: the claims, the token, the redirect's query, the metadata.
     change_claims: Callable[[Claims], Claims] = lambda claims: claims
-    change_answer: Callable[[dict[str, str]], dict[str, str]] = lambda answer: answer
+    change_answer: Callable[[dict[str, str]], dict[str, str]] = lambda response: response
     change_metadata: Callable[[Claims], Claims] = lambda metadata: metadata
     sign: Callable[[Claims], str] = lambda claims: signed(claims)
     refuses_with: str = ""
@@ -79,15 +79,15 @@ class TestProvider:
 
     def answer_to(self, query: dict[str, str]) -> str:
         """The address that the browser is sent back to."""
-        answer = {"state": query["state"]}
+        response = {"state": query["state"]}
         if self.sends_iss:
-            answer["iss"] = self.issuer
+            response["iss"] = self.issuer
         if self.refuses_with:
-            answer["error"] = self.refuses_with
+            response["error"] = self.refuses_with
         else:
-            answer["code"] = secrets.token_urlsafe(16)
-            self.codes[answer["code"]] = query
-        return f"{query['redirect_uri']}?{urlencode(self.change_answer(answer))}"
+            response["code"] = secrets.token_urlsafe(16)
+            self.codes[response["code"]] = query
+        return f"{query['redirect_uri']}?{urlencode(self.change_answer(response))}"
 
     def token_for(self, form: dict[str, str], authorization: str) -> Claims | None:
         """The response of the token endpoint; None if refused."""
@@ -191,11 +191,11 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0))).decode()
-        answer = self.at.token_for(dict(parse_qsl(body)), self.headers.get("Authorization", ""))
-        if answer is None:
+        response = self.at.token_for(dict(parse_qsl(body)), self.headers.get("Authorization", ""))
+        if response is None:
             self._send_json({"error": "invalid_grant"}, status=400)
         else:
-            self._send_json(answer)
+            self._send_json(response)
 
     def log_message(self, format: str, *args: Any) -> None:
         """Log nothing."""

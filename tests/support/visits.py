@@ -34,9 +34,9 @@ class Visitor:
             headers["Content-Type"] = "application/x-www-form-urlencoded"
         with closing(http.client.HTTPConnection("127.0.0.1", self._port, timeout=60)) as connection:
             connection.request(method, path, body, headers)
-            answer = connection.getresponse()
-            text = answer.read().decode()
-        for line in answer.headers.get_all("Set-Cookie") or []:
+            response = connection.getresponse()
+            text = response.read().decode()
+        for line in response.headers.get_all("Set-Cookie") or []:
             for name, morsel in SimpleCookie(line).items():
                 self._cookies[name] = morsel.value
-        return answer.status, text
+        return response.status, text

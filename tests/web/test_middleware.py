@@ -152,8 +152,8 @@ def test_reads_sessions_and_the_cache_pass_the_guard(reader: Client, sql: str) -
 
 @with_test_views
 def test_a_stream_cannot_write_after_its_view_has_returned(reader: Client) -> None:
-    answer = reader.get("/of-a-test/streaming/")
-    chunks = iter(answer.streaming_content)  # type: ignore[attr-defined]
+    response = reader.get("/of-a-test/streaming/")
+    chunks = iter(response.streaming_content)  # type: ignore[attr-defined]
     assert next(chunks) == b"first,"
     # Between two chunks the guard doesn't affect other requests.
     Person.objects.create(username="between")
@@ -178,9 +178,9 @@ def test_health_checks_respond_to_anyone_under_any_host(
     client: Client, db: None, settings: Settings, address: str
 ) -> None:
     settings.SECURE_SSL_REDIRECT = True
-    answer = client.get(address, headers={"Host": "10.1.2.3:8000"})
-    assert (answer.status_code, answer.text) == (200, "ok\n")
-    assert answer["Cache-Control"] == "no-store"
+    response = client.get(address, headers={"Host": "10.1.2.3:8000"})
+    assert (response.status_code, response.text) == (200, "ok\n")
+    assert response["Cache-Control"] == "no-store"
     assert client.post(address).status_code == 405
 
 
@@ -194,8 +194,8 @@ def test_the_process_is_alive_without_a_database(
 def test_it_is_not_ready_without_its_key_ring(client: Client, db: None, settings: Settings) -> None:
     settings.KEYRING_FILE.parent.mkdir(parents=True, exist_ok=True)
     settings.KEYRING_FILE.write_text("nonsense")
-    answer = client.get("/readyz")
-    assert (answer.status_code, answer.text) == (503, "the key ring cannot be used\n")
+    response = client.get("/readyz")
+    assert (response.status_code, response.text) == (503, "the key ring cannot be used\n")
 
 
 def test_it_is_not_ready_before_its_migrations(
@@ -205,25 +205,25 @@ def test_it_is_not_ready_before_its_migrations(
         "connections.web.middleware._migrations_on_disk",
         lambda: frozenset({("connections", "9999_not_applied")}),
     )
-    answer = client.get("/readyz")
-    assert (answer.status_code, answer.text) == (503, "migrations are not applied\n")
+    response = client.get("/readyz")
+    assert (response.status_code, response.text) == (503, "migrations are not applied\n")
 
 
 def test_no_page_is_cached_and_every_page_has_its_request_id(client: Client, db: None) -> None:
-    answer = client.get("/accounts/login/")
-    assert answer["Cache-Control"] == "no-store"
-    assert answer["Cross-Origin-Resource-Policy"] == "same-origin"
-    assert "camera=()" in answer["Permissions-Policy"]
-    assert answer["X-Content-Type-Options"] == "nosniff"
-    assert "default-src 'none'" in answer["Content-Security-Policy"]
-    assert len(answer["X-Request-ID"]) == 32
+    response = client.get("/accounts/login/")
+    assert response["Cache-Control"] == "no-store"
+    assert response["Cross-Origin-Resource-Policy"] == "same-origin"
+    assert "camera=()" in response["Permissions-Policy"]
+    assert response["X-Content-Type-Options"] == "nosniff"
+    assert "default-src 'none'" in response["Content-Security-Policy"]
+    assert len(response["X-Request-ID"]) == 32
 
 
 def test_a_static_file_can_be_cached(client: Client, db: None) -> None:
-    answer = client.get("/static/connections/app.css")
-    assert answer.status_code == 200
-    assert "no-store" not in answer["Cache-Control"]
-    answer.close()
+    response = client.get("/static/connections/app.css")
+    assert response.status_code == 200
+    assert "no-store" not in response["Cache-Control"]
+    response.close()
 
 
 def test_a_signed_out_person_is_redirected_to_the_sign_in(client: Client, db: None) -> None:
@@ -232,8 +232,8 @@ def test_a_signed_out_person_is_redirected_to_the_sign_in(client: Client, db: No
         pattern_text = str(pattern.pattern)
         if pattern.name in open_to_all or "<" in pattern_text:
             continue
-        answer = client.get(f"/{pattern_text}")
-        assert answer["Location"].startswith("/accounts/login/"), pattern_text
+        response = client.get(f"/{pattern_text}")
+        assert response["Location"].startswith("/accounts/login/"), pattern_text
 
 
 @pytest.mark.parametrize(
@@ -247,21 +247,21 @@ def test_a_signed_out_person_is_redirected_to_the_sign_in(client: Client, db: No
 def test_a_post_while_signed_out_says_so_and_links_back_to_its_page(
     client: Client, db: None, sent_from: str, leads_to: str
 ) -> None:
-    answer = client.post("/connections/refresh/", headers={"Referer": sent_from}, follow=True)
-    assert "You were signed out, so nothing was changed." in answer.text
-    assert f'name="next" value="{leads_to}"' in answer.text
+    response = client.post("/connections/refresh/", headers={"Referer": sent_from}, follow=True)
+    assert "You were signed out, so nothing was changed." in response.text
+    assert f'name="next" value="{leads_to}"' in response.text
 
 
 @with_test_views
 def test_an_error_page_shows_no_details_of_the_error(client: Client, db: None) -> None:
     client.raise_request_exception = False
-    answer = client.get("/of-a-test/failing/")
-    assert answer.status_code == 500
-    assert "do-not-show-this" not in answer.text
-    assert "Something went wrong" in answer.text
+    response = client.get("/of-a-test/failing/")
+    assert response.status_code == 500
+    assert "do-not-show-this" not in response.text
+    assert "Something went wrong" in response.text
     # It is unknown here what was recorded or sent before the error.
-    assert "check Deletions first" in answer.text
-    assert "record was written" not in answer.text
+    assert "check Deletions first" in response.text
+    assert "record was written" not in response.text
 
 
 @with_test_views
@@ -276,17 +276,17 @@ def test_the_error_page_needs_no_database(
 def test_a_form_without_its_token_does_nothing_and_says_so(ada: Person) -> None:
     client = Client(enforce_csrf_checks=True)
     client.force_login(ada)
-    answer = client.post("/people/new/", {"username": "hedy"})
-    assert answer.status_code == 403
-    assert "Nothing was changed" in answer.text
+    response = client.post("/people/new/", {"username": "hedy"})
+    assert response.status_code == 403
+    assert "Nothing was changed" in response.text
 
 
 def test_a_wrong_host_is_a_400_and_an_unknown_address_a_404(client: Client, ada: Person) -> None:
     assert client.get("/", headers={"Host": "evil.example"}).status_code == 400
     client.force_login(ada)
-    answer = client.get("/nowhere/")
-    assert answer.status_code == 404
-    assert "Page not found" in answer.text
+    response = client.get("/nowhere/")
+    assert response.status_code == 404
+    assert "Page not found" in response.text
 
 
 def test_where_mfa_is_required_nothing_is_shown_without_it(

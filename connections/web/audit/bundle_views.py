@@ -26,8 +26,8 @@ def bundle_new(request: HttpRequest) -> HttpResponseBase:
     if request.method == "POST":
         return _make_bundle(request)
     credentials = history.list_selectable_credentials(actor=actor)
-    asked = HistoryForm(request.GET, credentials=credentials)
-    initial = initial_from_history(asked, today=clock.now().date())
+    history_form = HistoryForm(request.GET, credentials=credentials)
+    initial = initial_from_history(history_form, today=clock.now().date())
     return _render_form(request, BundleForm(credentials=credentials, initial=initial))
 
 

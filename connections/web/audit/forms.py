@@ -150,10 +150,12 @@ class BundleForm(ServiceForm, HistoryForm):
         return "&".join(f"{name}={value}" for name, value in given.items() if value)
 
 
-def initial_from_history(asked: HistoryForm, *, today: date) -> dict[str, Any]:
+def initial_from_history(history_form: HistoryForm, *, today: date) -> dict[str, Any]:
     """The form's initial values, from the filters of the history page."""
-    asked.is_valid()
-    data: dict[str, Any] = {name: value for name, value in asked.cleaned_data.items() if value}
+    history_form.is_valid()
+    data: dict[str, Any] = {
+        name: value for name, value in history_form.cleaned_data.items() if value
+    }
     days = data.pop("period", None)
     if days and "since" not in data:
         data["since"] = today - timedelta(days=days)

@@ -63,19 +63,19 @@ def deletion_new(request: HttpRequest) -> HttpResponse:
     if request.method == "POST":
         return _request_deletion(request)
     actor = actor_of(request)
-    asked = request.GET
-    recorded = _find_requested(asked.get("request_id", ""), actor=actor)
+    query = request.GET
+    recorded = _find_requested(query.get("request_id", ""), actor=actor)
     if recorded:
         return HttpResponseRedirect(reverse("deletion-detail", args=[recorded.pk]))
-    if "credential" not in asked or "connection_id" not in asked:
-        return _choice_page(request, data=asked)
+    if "credential" not in query or "connection_id" not in query:
+        return _choice_page(request, data=query)
     try:
-        credential, connection_id = _parse_choice(asked, actor=actor)
+        credential, connection_id = _parse_choice(query, actor=actor)
     except InvalidInputError as error:
-        return _choice_page(request, data=asked, error=error)
+        return _choice_page(request, data=query, error=error)
     review = reviews.review(actor=actor, credential=credential, connection_id=connection_id)
-    request_id = uuid_or_none(asked.get("request_id", ""))
-    typed = previous_input(asked.get("again", ""), actor=actor) | asked.dict()
+    request_id = uuid_or_none(query.get("request_id", ""))
+    typed = previous_input(query.get("again", ""), actor=actor) | query.dict()
     form = deletion_form(review, typed=typed, request_id=request_id)
     notice = "That form was not recorded, so nothing was sent." if request_id else ""
     return _review_page(request, review=review, form=form, notice=notice, status=200)

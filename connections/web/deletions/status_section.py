@@ -167,9 +167,9 @@ def review_url(*, credential: UUID, connection_id: UUID, **more: str) -> str:
     `more` may hold `reason`, `ticket`, `request_id`, and `again`: the id of a deletion whose reason
     and ticket are reused; they could be too long for a URL.
     """
-    asked = {"credential": str(credential), "connection_id": str(connection_id)}
+    query = {"credential": str(credential), "connection_id": str(connection_id)}
     typed = {name: value for name, value in more.items() if value}
-    return f"{reverse('deletion-new')}?{urlencode(asked | typed)}"
+    return f"{reverse('deletion-new')}?{urlencode(query | typed)}"
 
 
 def _effect(deletion: Deletion) -> str:

@@ -90,7 +90,7 @@ def pending(*, actor: Actor, credentials: list[Credential], now: datetime) -> Pe
     never_verified = every.filter(
         outcome=Outcome.DELETED, verified_at=None, contradicted_at=None, due_at=None
     )
-    asked = _awaiting_a_decision(every)
+    requested = _awaiting_a_decision(every)
     keeps_credentials = permissions.can_manage_credentials(actor)
     return Pending(
         in_doubt=_to_check(in_doubt, actor=actor),
@@ -102,8 +102,8 @@ def pending(*, actor: Actor, credentials: list[Credential], now: datetime) -> Pe
                 lambda deletion: permissions.can_review_break_glass(actor, deletion=deletion),
             )
         ),
-        to_approve=_to_approve(asked, actor=actor),
-        to_confirm=_to_confirm(asked, actor=actor, now=now),
+        to_approve=_to_approve(requested, actor=actor),
+        to_confirm=_to_confirm(requested, actor=actor, now=now),
         credentials=_split(
             (each for each in credentials if not each.is_verified or each.last_error),
             lambda credential: keeps_credentials,
@@ -144,14 +144,14 @@ def _awaiting_a_decision(every: QuerySet[Deletion]) -> list[Deletion]:
     They are few: requested and approved ones expire within two days. Python filters by person,
     since the database would otherwise read every deletion that the person ever requested.
     """
-    asked = Q(state__in=[State.REQUESTED, State.APPROVED])
+    requested = Q(state__in=[State.REQUESTED, State.APPROVED])
     again = Q(state=State.STILL_PRESENT) & ~Q(policy=ApprovalPolicy.NONE)
-    waiting = every.filter(asked | again, settled_at=None).prefetch_related("approvals")
+    waiting = every.filter(requested | again, settled_at=None).prefetch_related("approvals")
     return list(waiting.order_by("requested_at", "id"))
 
 
-def _to_approve(asked: list[Deletion], *, actor: Actor) -> Split[Deletion]:
-    awaited = [deletion for deletion in asked if states.is_awaiting_approval(deletion)]
+def _to_approve(requested: list[Deletion], *, actor: Actor) -> Split[Deletion]:
+    awaited = [deletion for deletion in requested if states.is_awaiting_approval(deletion)]
     return _limit(
         _split(
             awaited,
@@ -163,10 +163,10 @@ def _to_approve(asked: list[Deletion], *, actor: Actor) -> Split[Deletion]:
     )
 
 
-def _to_confirm(asked: list[Deletion], *, actor: Actor, now: datetime) -> Split[Deletion]:
+def _to_confirm(requested: list[Deletion], *, actor: Actor, now: datetime) -> Split[Deletion]:
     waiting = (
         deletion
-        for deletion in asked
+        for deletion in requested
         if not states.is_being_rechecked(deletion, now=now)
         and not states.is_awaiting_approval(deletion)
     )

@@ -50,10 +50,10 @@ class PasskeyField(forms.JSONField):
         """The object; None for an empty value. Raises ValidationError for anything else."""
         # Django handles neither deeply nested JSON nor overlong numbers.
         with refusing_malformed():
-            answer = super().to_python(value)
-        if answer is not None and not isinstance(answer, dict):
+            response = super().to_python(value)
+        if response is not None and not isinstance(response, dict):
             raise ValidationError(WRONG_PASSKEY)
-        return answer
+        return response
 
     def bound_data(self, data: Any, initial: Any) -> None:
         """None: a response is valid once, and Django would parse it again to show it."""
@@ -67,9 +67,9 @@ def parse_passkey_response(
     Raises ValidationError for a malformed response or one for another origin.
     """
     with refusing_malformed():
-        answer: AuthenticationResponse = allauth_internals.parse_authentication_response(credential)
-        require_own_origin(answer.response.client_data, request)
-    return answer
+        parsed: AuthenticationResponse = allauth_internals.parse_authentication_response(credential)
+        require_own_origin(parsed.response.client_data, request)
+    return parsed
 
 
 def require_user_verification(credential: dict[str, Any], *, request: HttpRequest) -> None:
@@ -78,8 +78,8 @@ def require_user_verification(credential: dict[str, Any], *, request: HttpReques
     Requesting it is not enough: allauth stores one challenge for all its forms, and the challenge
     for MFA or a new key does not require user verification.
     """
-    answer = parse_passkey_response(credential, request=request)
-    if not answer.response.authenticator_data.is_user_verified():
+    parsed = parse_passkey_response(credential, request=request)
+    if not parsed.response.authenticator_data.is_user_verified():
         raise ValidationError(WRONG_PASSKEY)
 
 

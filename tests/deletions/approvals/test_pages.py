@@ -90,10 +90,10 @@ def test_changes_are_shown_field_by_field_and_cannot_be_approved(
     assert not page.has_form_to("/approve/")
     assert page.has_form_to("/decline/")
     # Submitting the earlier form is refused too, and closes the deletion.
-    answer = read(client.post(f"/deletions/{requested.pk}/approve/", {"digest": digest}))
-    assert answer.status == 409
-    assert "The connection changed after the request, so this can't be approved." in answer.text
-    assert answer.outcome["data-outcome"] == "stale"
+    response = read(client.post(f"/deletions/{requested.pk}/approve/", {"digest": digest}))
+    assert response.status == 409
+    assert "The connection changed after the request, so this can't be approved." in response.text
+    assert response.outcome["data-outcome"] == "stale"
 
 
 def test_an_unlisted_connection_cannot_be_approved(

@@ -273,18 +273,18 @@ def test_a_failed_check_before_sending_uses_up_no_approval(
     assert confirm(still_present, ada).outcome == Outcome.DELETED
 
 
-@pytest.mark.parametrize("answer", [faults.RETURNS_403, faults.rate_limited(reset="7")])
+@pytest.mark.parametrize("response", [faults.RETURNS_403, faults.rate_limited(reset="7")])
 def test_a_second_unknown_attempt_uses_up_its_approval_too(
     still_present: Deletion,
     ada: Person,
     linus: Person,
     sandbox: SandboxServer,
     clock: SettableClock,
-    answer: faults.Fault,
+    response: faults.Fault,
 ) -> None:
     """Refused, or too late to send again, after an attempt that might have worked."""
     approve(still_present, linus)
-    sandbox.world.set_fault(fault=answer, operation="delete")
+    sandbox.world.set_fault(fault=response, operation="delete")
     confirm(still_present, ada)
     clock.advance(minutes=16)
     due.run_due(actor=WORKER)

@@ -86,8 +86,8 @@ def ask(plan: Plan) -> Work:
                 confirmation=review.text_to_type,
             )
         except DomainError as error:
-            return {"answer": type(error).__name__}
-        return {"answer": "deletion", "id": str(deletion.pk)}
+            return {"response": type(error).__name__}
+        return {"response": "deletion", "id": str(deletion.pk)}
 
     return lambda: [delete(review) for review in shown]
 
@@ -107,8 +107,8 @@ def visit(plan: Plan) -> Work:
         forms.append(form.fields | typed)
 
     def send(form: dict[str, str]) -> dict[str, str]:
-        answer = client.post("/deletions/new/", form)
-        return {"answer": str(answer.status_code), "at": answer.headers.get("Location", "")}
+        response = client.post("/deletions/new/", form)
+        return {"response": str(response.status_code), "at": response.headers.get("Location", "")}
 
     return lambda: [send(form) for form in forms]
 
@@ -129,7 +129,7 @@ def record(plan: Plan) -> Work:
                 actor=actor,
                 sentence=audit.Sentence("{text}", text=sentence),
             )
-        return {"answer": sentence}
+        return {"response": sentence}
 
     return lambda: [append_event(number) for number in range(plan["acts"])]
 
@@ -153,7 +153,7 @@ def send(plan: Plan) -> Work:
     def work() -> Results:
         for deletion in waiting:
             sending.send_deletion(deletion=deletion, actor=WORKER)
-        return [{"answer": deletion.outcome} for deletion in waiting]
+        return [{"response": deletion.outcome} for deletion in waiting]
 
     return work
 
@@ -164,7 +164,7 @@ def run_due(plan: Plan) -> Work:
     def work() -> Results:
         done: Results = []
         while Deletion.objects.filter(state=State.WAITING).exists():
-            done += [{"answer": str(each.pk)} for each in due.run_due(actor=WORKER)]
+            done += [{"response": str(each.pk)} for each in due.run_due(actor=WORKER)]
         return done
 
     return work

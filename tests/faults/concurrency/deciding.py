@@ -75,8 +75,8 @@ def decide(plan: Plan) -> Work:
 
     def apply_action(deletion: Deletion) -> dict[str, str]:
         try:
-            return {"answer": actions[plan["act"]](deletion).state}
+            return {"response": actions[plan["act"]](deletion).state}
         except DomainError as error:
-            return {"answer": type(error).__name__}
+            return {"response": type(error).__name__}
 
     return lambda: [apply_action(deletion) for deletion in waiting]

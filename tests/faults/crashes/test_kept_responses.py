@@ -174,7 +174,7 @@ def test_a_file_that_contradicts_the_database_is_kept_and_reported_by_doctor(
     path.write_text(text.replace('"http_status": 200', '"http_status": 403'))
     path.chmod(0o600)
     assert sending.record_kept_responses() == 0
-    assert "another answer" in problems()[0]
+    assert "another response" in problems()[0]
 
 
 def test_a_response_that_cannot_be_kept_either_is_reported_and_logged(

@@ -51,9 +51,9 @@ def test_the_identity_check_leads_to_the_provider_and_back_to_the_page(
 
 
 def test_the_provider_is_required_to_authenticate_again(client: Client) -> None:
-    asked = parse_qs(urlsplit(client.get(AGAIN)["Location"]).query)
-    assert asked["prompt"] == ["login"]
-    assert asked["max_age"] == ["0"]
+    requested = parse_qs(urlsplit(client.get(AGAIN)["Location"]).query)
+    assert requested["prompt"] == ["login"]
+    assert requested["max_age"] == ["0"]
 
 
 def test_reauthentication_at_the_provider_counts_and_is_recorded(

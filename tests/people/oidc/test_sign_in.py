@@ -38,14 +38,14 @@ def test_a_connected_person_signs_in_and_the_audit_log_says_how(
 def test_only_the_openid_scope_is_requested_with_pkce(
     client: Client, db: None, provider: TestProvider
 ) -> None:
-    asked = parse_qs(urlsplit(client.get(START)["Location"]).query)
-    assert asked["scope"] == ["openid"]
-    assert asked["response_type"] == ["code"]
-    assert asked["code_challenge_method"] == ["S256"]
-    assert asked["redirect_uri"] == ["http://testserver/sign-in/provider/answer/"]
-    assert len(asked["state"][0]) >= 43
-    assert len(asked["nonce"][0]) >= 43
-    assert "prompt" not in asked
+    options = parse_qs(urlsplit(client.get(START)["Location"]).query)
+    assert options["scope"] == ["openid"]
+    assert options["response_type"] == ["code"]
+    assert options["code_challenge_method"] == ["S256"]
+    assert options["redirect_uri"] == ["http://testserver/sign-in/provider/answer/"]
+    assert len(options["state"][0]) >= 43
+    assert len(options["nonce"][0]) >= 43
+    assert "prompt" not in options
 
 
 def test_a_matching_email_address_signs_no_one_in(

@@ -92,9 +92,9 @@ def test_a_slow_response_ends_at_the_deadline(at_once: int) -> None:
     with (
         ScriptedServer([drip(LONG_RESPONSE, at_once=at_once)]) as server,
         ends_in_time(),
-        open_exchange(provider_at(server.url)) as asked,
+        open_exchange(provider_at(server.url)) as requested,
     ):
-        oidc.fetch_metadata(asked)
+        oidc.fetch_metadata(requested)
 
 
 def test_a_provider_that_accepts_and_sends_nothing_ends_at_the_deadline() -> None:
@@ -104,9 +104,9 @@ def test_a_provider_that_accepts_and_sends_nothing_ends_at_the_deadline() -> Non
     with (
         ScriptedServer([], on_accept=silent) as server,
         ends_in_time(),
-        open_exchange(provider_at(server.url)) as asked,
+        open_exchange(provider_at(server.url)) as requested,
     ):
-        oidc.fetch_metadata(asked)
+        oidc.fetch_metadata(requested)
 
 
 def test_three_slow_responses_share_one_deadline() -> None:
@@ -123,9 +123,9 @@ def test_three_slow_responses_share_one_deadline() -> None:
             after(delay, http_response(body=json.dumps(document).encode()))
             for delay, document in zip(delays, documents, strict=True)
         ]
-        with ends_in_time(), open_exchange(provider_at(server.url)) as asked:
+        with ends_in_time(), open_exchange(provider_at(server.url)) as requested:
             oidc.fetch_identity(
-                asked,
+                requested,
                 request=oidc.start(is_reauthentication=False, now=datetime.now(UTC)),
                 redirect_uri="http://testserver/sign-in/provider/answer/",
                 callback={"code": "a code"},
@@ -137,8 +137,8 @@ def test_three_slow_responses_share_one_deadline() -> None:
 def test_no_request_is_sent_after_the_deadline() -> None:
     with ScriptedServer([after(0, http_response())]) as server:
         provider = provider_at(server.url, deadline_seconds=0)
-        with ends_in_time(), open_exchange(provider) as asked:
-            oidc.fetch_metadata(asked)
+        with ends_in_time(), open_exchange(provider) as requested:
+            oidc.fetch_metadata(requested)
         assert server.seen == []
 
 
@@ -147,9 +147,9 @@ def test_a_response_that_is_too_long_is_refused() -> None:
     with (
         ScriptedServer([after(0, http_response(body=json.dumps(document).encode()))]) as server,
         pytest.raises(ProviderError, match="body too long"),
-        open_exchange(provider_at(server.url)) as asked,
+        open_exchange(provider_at(server.url)) as requested,
     ):
-        oidc.fetch_metadata(asked)
+        oidc.fetch_metadata(requested)
 
 
 def test_a_redirect_is_not_followed() -> None:
@@ -158,9 +158,9 @@ def test_a_redirect_is_not_followed() -> None:
     ) as server:
         with (
             pytest.raises(ProviderError, match="status 302"),
-            open_exchange(provider_at(server.url)) as asked,
+            open_exchange(provider_at(server.url)) as requested,
         ):
-            oidc.fetch_metadata(asked)
+            oidc.fetch_metadata(requested)
         assert len(server.seen) == 1
 
 
@@ -204,8 +204,8 @@ def test_while_two_wait_for_a_silent_provider_a_third_is_refused_at_once(
 
     def sign_in(issuer: str) -> None:
         try:
-            with open_exchange(provider_at(issuer, deadline_seconds=10)) as asked:
-                oidc.fetch_metadata(asked)
+            with open_exchange(provider_at(issuer, deadline_seconds=10)) as requested:
+                oidc.fetch_metadata(requested)
         except ProviderError as error:
             reasons.append(error.reason)
 

@@ -61,11 +61,11 @@ def test_adding_redirects_to_its_page_with_its_key_checks_and_first_sync(
     sandbox: SandboxServer, manager: Client
 ) -> None:
     pair = key_pair_of(sandbox.world, "Payments US")
-    answer = manager.post(reverse("credential-new"), fields_of(pair, site=US))
+    response = manager.post(reverse("credential-new"), fields_of(pair, site=US))
     credential = Credential.objects.get()
-    page = text_of(manager.get(answer["Location"]))
+    page = text_of(manager.get(response["Location"]))
 
-    assert (answer.status_code, answer["Location"]) == (303, address("detail", credential))
+    assert (response.status_code, response["Location"]) == (303, address("detail", credential))
     assert "Datadog accepts the keys for Payments US." in page
     assert "2 connections, " in page
     link = f"/connections/?org={US}%2F{credential.org_id}"
@@ -79,10 +79,10 @@ def test_a_failing_pair_is_kept_and_its_page_shows_the_reason(
     sandbox: SandboxServer, manager: Client
 ) -> None:
     pair = key_pair_of(sandbox.world, "Payments US")
-    answer = manager.post(reverse("credential-new"), fields_of(pair, site=EU))
-    page = text_of(manager.get(answer["Location"]))
+    response = manager.post(reverse("credential-new"), fields_of(pair, site=EU))
+    page = text_of(manager.get(response["Location"]))
 
-    assert answer.status_code == 303
+    assert response.status_code == 303
     assert "Keys rejected" in page
     assert "from another site" in page
     assert "Datadog: <q>Forbidden</q>" in page
@@ -91,14 +91,14 @@ def test_a_failing_pair_is_kept_and_its_page_shows_the_reason(
 def test_a_form_error_keeps_what_was_typed_but_never_a_key(
     sandbox: SandboxServer, manager: Client
 ) -> None:
-    answer = manager.post(
+    response = manager.post(
         reverse("credential-new"),
         {"name": "Payments", "site": US, "api_key": f"{API_CANARY} {API_CANARY}"}
         | {"application_key": APPLICATION_CANARY},
     )
-    page = text_of(answer)
+    page = text_of(response)
 
-    assert answer.status_code == 422
+    assert response.status_code == 422
     assert 'value="Payments"' in page
     assert f'<option value="{US}" selected>' in page
     assert "The key contains a space." in page
@@ -108,13 +108,13 @@ def test_a_form_error_keeps_what_was_typed_but_never_a_key(
 def test_a_key_pasted_into_the_name_is_refused_and_not_repeated(
     sandbox: SandboxServer, manager: Client
 ) -> None:
-    answer = manager.post(
+    response = manager.post(
         reverse("credential-new"), {"name": f"my {API_CANARY}", "site": US} | CANARIES
     )
 
-    assert answer.status_code == 422
-    assert "This contains a key." in text_of(answer)
-    assert "canary" not in text_of(answer)
+    assert response.status_code == 422
+    assert "This contains a key." in text_of(response)
+    assert "canary" not in text_of(response)
     assert not Credential.objects.exists()
 
 
@@ -122,10 +122,10 @@ def test_adding_the_same_pair_again_links_to_the_existing_credential(
     sandbox: SandboxServer, manager: Client, credential: Credential
 ) -> None:
     pair = key_pair_of(sandbox.world, "Payments US")
-    answer = manager.post(reverse("credential-new"), fields_of(pair, site=US))
+    response = manager.post(reverse("credential-new"), fields_of(pair, site=US))
 
-    assert answer.status_code == 422
-    assert "already stored as “Payments US”" in text_of(answer)
+    assert response.status_code == 422
+    assert "already stored as “Payments US”" in text_of(response)
 
 
 def test_the_form_offers_every_site_and_preselects_none(manager: Client) -> None:
@@ -203,10 +203,10 @@ def test_verifying_again_redirects_to_the_page(
     sandbox: SandboxServer, manager: Client, credential: Credential
 ) -> None:
     sandbox.world.revoke(key_pair_of(sandbox.world, "Payments US"))
-    answer = manager.post(address("verify", credential))
+    response = manager.post(address("verify", credential))
     page = text_of(manager.get(address("detail", credential)))
 
-    assert (answer.status_code, answer["Location"]) == (303, address("detail", credential))
+    assert (response.status_code, response["Location"]) == (303, address("detail", credential))
     assert "Keys rejected" in page
 
 
@@ -214,17 +214,17 @@ def test_renaming_to_a_duplicate_name_shows_an_error_at_the_field(
     sandbox: SandboxServer, manager: Client, credential: Credential
 ) -> None:
     added(sandbox, "Group SOC")
-    answer = manager.post(address("rename", credential), {"name": "group soc"})
+    response = manager.post(address("rename", credential), {"name": "group soc"})
 
-    assert answer.status_code == 422
-    assert "Another credential is named “Group SOC”." in text_of(answer)
-    assert 'value="group soc"' in text_of(answer)
+    assert response.status_code == 422
+    assert "Another credential is named “Group SOC”." in text_of(response)
+    assert 'value="group soc"' in text_of(response)
 
 
 def test_renaming_redirects_to_the_page(manager: Client, credential: Credential) -> None:
-    answer = manager.post(address("rename", credential), {"name": "Pay"})
+    response = manager.post(address("rename", credential), {"name": "Pay"})
 
-    assert answer.status_code == 303
+    assert response.status_code == 303
     assert Credential.objects.get().name == "Pay"
 
 
@@ -233,10 +233,10 @@ def test_rotating_shows_the_key_checks_of_a_refused_pair(
 ) -> None:
     pair = key_pair_of(sandbox.world, "Group SOC")
     typed = {"api_key": pair.api_key, "application_key": pair.application_key}
-    answer = manager.post(address("rotate", credential), typed)
-    page = text_of(answer)
+    response = manager.post(address("rotate", credential), typed)
+    page = text_of(response)
 
-    assert answer.status_code == 422
+    assert response.status_code == 422
     assert "These keys belong to another org, Group SOC" in page
     assert "Key checks of the new keys" in page
     assert pair.api_key not in page
@@ -247,9 +247,9 @@ def test_rotating_redirects_to_the_page(
 ) -> None:
     pair = second_pair(sandbox, "Payments US")
     typed = {"api_key": pair.api_key, "application_key": pair.application_key}
-    answer = manager.post(address("rotate", credential), typed)
+    response = manager.post(address("rotate", credential), typed)
 
-    assert answer.status_code == 303
+    assert response.status_code == 303
     assert Credential.objects.get().secret_version == 2
 
 
@@ -267,8 +267,8 @@ def test_an_administrator_is_warned_that_no_one_could_approve(
 def test_an_unknown_policy_is_refused(
     client_of: ClientOf, root: Person, credential: Credential
 ) -> None:
-    answer = client_of(root).post(address("policy", credential), {"policy": "three"})
-    assert answer.status_code == 422
+    response = client_of(root).post(address("policy", credential), {"policy": "three"})
+    assert response.status_code == 422
 
 
 def test_retiring_names_the_deletions_it_withdraws(manager: Client, credential: Credential) -> None:
@@ -283,10 +283,10 @@ def test_retiring_names_the_deletions_it_withdraws(manager: Client, credential: 
 def test_retiring_with_a_wrong_name_keeps_the_typed_text(
     manager: Client, credential: Credential
 ) -> None:
-    answer = manager.post(address("retire", credential), {"confirmation": "Payment"})
+    response = manager.post(address("retire", credential), {"confirmation": "Payment"})
 
-    assert answer.status_code == 422
-    assert 'value="Payment"' in text_of(answer)
+    assert response.status_code == 422
+    assert 'value="Payment"' in text_of(response)
     assert not Credential.objects.get().is_retired
 
 
@@ -294,10 +294,10 @@ def test_retiring_is_refused_while_an_outcome_is_unknown(
     manager: Client, credential: Credential
 ) -> None:
     deletion_of(credential, State.UNKNOWN)
-    answer = manager.post(address("retire", credential), {"confirmation": "Payments US"})
+    response = manager.post(address("retire", credential), {"confirmation": "Payments US"})
 
-    assert answer.status_code == 409
-    assert "Can't retire: 1 open deletion" in text_of(answer)
+    assert response.status_code == 409
+    assert "Can't retire: 1 open deletion" in text_of(response)
 
 
 @pytest.mark.parametrize("name", ["verify", "rename", "policy"])
@@ -323,9 +323,9 @@ def test_no_other_role_can_change_a_credential(
 ) -> None:
     acts = AuditEvent.objects.exclude(code="access.refused")
     before = acts.count()
-    answer = client_of(make_person("other", role)).post(address(name, credential), POSTS[name])
+    response = client_of(make_person("other", role)).post(address(name, credential), POSTS[name])
 
-    assert answer.status_code == 403
+    assert response.status_code == 403
     assert acts.count() == before
 
 
@@ -360,7 +360,7 @@ def test_no_page_log_session_cache_or_event_contains_pasted_keys(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    answer = manager.post(reverse("credential-new"), {"name": "", "site": US} | CANARIES)
+    response = manager.post(reverse("credential-new"), {"name": "", "site": US} | CANARIES)
     credential = Credential.objects.get()
     rotated = manager.post(address("rotate", credential), CANARIES)
     pages = [
@@ -368,7 +368,7 @@ def test_no_page_log_session_cache_or_event_contains_pasted_keys(
         manager.get(address("detail", credential)),
         manager.get(address("rotate", credential)),
         manager.get(address("retire", credential)),
-        answer,
+        response,
         rotated,
     ]
 
@@ -405,9 +405,9 @@ def test_an_error_page_shows_no_key_even_while_debugging(
     client = Client(raise_request_exception=False)
     client.force_login(margaret)
     where = reverse("credential-new") if name == "add_credential" else address("rotate", credential)
-    answer = client.post(where, {"name": "", "site": US} | CANARIES)
+    response = client.post(where, {"name": "", "site": US} | CANARIES)
 
-    assert answer.status_code == 500
-    assert ("a fault of ours" in text_of(answer)) == debug
-    assert "canary0a" not in text_of(answer)
+    assert response.status_code == 500
+    assert ("a fault of ours" in text_of(response)) == debug
+    assert "canary0a" not in text_of(response)
     assert "canary0a" not in caplog.text

@@ -42,13 +42,14 @@ def main() -> None:
     json.dump(
         {
             name: {
-                "status": answer.status_code,
-                "headers": dict(answer.headers),
+                "status": response.status_code,
+                "headers": dict(response.headers),
                 "cookies": {
-                    key: {**morsel} for key, morsel in {**client.cookies, **answer.cookies}.items()
+                    key: {**morsel}
+                    for key, morsel in {**client.cookies, **response.cookies}.items()
                 },
             }
-            for name, answer in told.items()
+            for name, response in told.items()
         },
         sys.stdout,
     )

@@ -66,10 +66,10 @@ def signed_in(address: str, *, username: str, password: str, trust: Path) -> str
     session.get(page, timeout=30)
     form = {"login": username, "password": password}
     [token] = [each.value for each in session.cookies if each.name.endswith("csrftoken")]
-    answer = session.post(
+    response = session.post(
         page, form | {"csrfmiddlewaretoken": token}, headers={"Referer": page}, timeout=30
     )
-    assert answer.ok, f"signing in answered {answer.status_code}"
+    assert response.ok, f"signing in answered {response.status_code}"
     return "; ".join(f"{each.name}={each.value}" for each in session.cookies)
 
 

@@ -148,8 +148,8 @@ def pages(
 ) -> list[Page]:
     """Every page that an administrator can open."""
     client = client_of(root)
-    asked = {"credential": str(Credential.objects.get().pk), "connection_id": str(uuid4())}
-    opened = [read(client.get(addresses["deletion-new"], asked))]
+    requested = {"credential": str(Credential.objects.get().pk), "connection_id": str(uuid4())}
+    opened = [read(client.get(addresses["deletion-new"], requested))]
     for name, (may_get, _) in MATRIX.items():
         if may_get is not None:
             response = client.get(addresses[name])

@@ -64,8 +64,8 @@ def test_no_hostile_value_without_signing_in_causes_an_error(url: str, ada: Pers
 def test_no_hostile_mfa_code_causes_an_error(ada: Person) -> None:
     set_up_app(ada, "JBSWY3DPEHPK3PXP")
     client = Client()
-    answer = client.post("/accounts/login/", {"login": ada.username, "password": PASSWORD})
-    assert faults_of(client, answer["Location"]) == []
+    response = client.post("/accounts/login/", {"login": ada.username, "password": PASSWORD})
+    assert faults_of(client, response["Location"]) == []
 
 
 def test_no_hostile_value_during_setup_causes_an_error(db: None) -> None:

@@ -34,9 +34,9 @@ def responses(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 def test_plain_http_is_redirected_to_https(responses: dict[str, Any]) -> None:
-    answer = responses["plain HTTP"]
-    assert answer["status"] == 301
-    assert answer["headers"]["Location"].startswith("https://orgadmin.example.com/")
+    response = responses["plain HTTP"]
+    assert response["status"] == 301
+    assert response["headers"]["Location"].startswith("https://orgadmin.example.com/")
 
 
 @pytest.mark.parametrize("name", EVERYTHING)

@@ -60,8 +60,8 @@ def test_the_refusal_explains_what_to_do(
 ) -> None:
     client = client_of(root)
     _, _, path = EXPENSIVE["verifications"]
-    answer = client.post(path)
-    while answer.status_code != 429:
-        answer = client.post(path)
-    assert "Nothing was changed. Try again in a minute" in answer.text
-    assert answer["Retry-After"] == "60"
+    response = client.post(path)
+    while response.status_code != 429:
+        response = client.post(path)
+    assert "Nothing was changed. Try again in a minute" in response.text
+    assert response["Retry-After"] == "60"

@@ -68,9 +68,9 @@ class Browser:
             "wsgi.url_scheme": "http",
         }
         # Not called as a whole: its signals close the connection that a test's transaction needs.
-        answer = self._application.get_response(self._application.request_class(environ))
-        assert isinstance(answer, HttpResponse)
-        return answer.status_code, answer.text
+        response = self._application.get_response(self._application.request_class(environ))
+        assert isinstance(response, HttpResponse)
+        return response.status_code, response.text
 
 
 @pytest.fixture(params=["nobody", "signed in"])
@@ -86,7 +86,7 @@ def browser(
 @pytest.mark.parametrize("address", ADDRESSES)
 def test_a_charset_other_than_utf_8_gets_a_400_page(browser: Browser, address: str) -> None:
     multipart = b'--x\r\nContent-Disposition: form-data; name="login"\r\n\r\na\xff\r\n--x--\r\n'
-    answers = {
+    responses = {
         (charset, kind): browser.send(address, body=body, kind=f"{kind}; charset={charset}")
         for charset in CHARSETS
         for kind, body in (
@@ -94,9 +94,9 @@ def test_a_charset_other_than_utf_8_gets_a_400_page(browser: Browser, address: s
             ("multipart/form-data; boundary=x", multipart),
         )
     }
-    wrong = {key: status for key, (status, text) in answers.items() if status != 400}
+    wrong = {key: status for key, (status, text) in responses.items() if status != 400}
     assert wrong == {}
-    assert all("<html" in text for _, text in answers.values())
+    assert all("<html" in text for _, text in responses.values())
 
 
 def test_the_charset_of_a_get_is_refused_before_its_query_is_read(browser: Browser) -> None:

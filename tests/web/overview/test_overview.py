@@ -260,7 +260,7 @@ def test_weeks_begin_on_monday_and_end_with_this_one() -> None:
 @pytest.mark.database
 def test_deletions_are_counted_in_the_week_of_their_request(ada: Person, labs: Credential) -> None:
     since = first_week(timezone.now())
-    asked: tuple[tuple[datetime, dict[str, Any]], ...] = (
+    requested: tuple[tuple[datetime, dict[str, Any]], ...] = (
         (since - timedelta(seconds=1), {"outcome": "deleted"}),
         (since, {"outcome": "deleted"}),
         (since + timedelta(days=7, seconds=-1), {"outcome": "refused"}),
@@ -269,7 +269,7 @@ def test_deletions_are_counted_in_the_week_of_their_request(ada: Person, labs: C
         (timezone.now(), {"outcome": "unresolved"}),
         (timezone.now(), {"state": "waiting"}),
     )
-    for asked_at, fields in asked:
+    for asked_at, fields in requested:
         add_deletion(labs, by=ada, requested_at=asked_at, **fields)
     weeks = overview(actor=person_actor(person=ada)).weeks
     assert [dict(week.counts) for week in (weeks[0], weeks[1], weeks[-1])] == [

@@ -82,8 +82,8 @@ def test_a_page_that_changes_sign_in_methods_prompts_first_and_replays_nothing(
     question = f"/accounts/reauthenticate/?next={url.replace('/', '%2F')}"
     assert (response.status_code, response["Location"]) == (302, question)
     assert (dict(client.session), state_of(ada_with_mfa)) == (session, before)
-    answer = client.post(question, {"step_up-password": PASSWORD})
-    assert answer.status_code == (303 if has_password else 422)
+    checked = client.post(question, {"step_up-password": PASSWORD})
+    assert checked.status_code == (303 if has_password else 422)
     assert state_of(ada_with_mfa) == before
     changes = AuditEvent.objects.exclude(
         code__in=["person.reauthenticated", "person.reauthentication_failed"]

@@ -117,8 +117,8 @@ def test_a_page_with_only_an_action_prompts_before_it_is_shown(
         302,
         f"/accounts/reauthenticate/?next={url.replace('/', '%2F')}",
     )
-    answer = client.post(response["Location"], {"step_up-password": PASSWORD})
-    assert (answer.status_code, answer["Location"]) == (303, url)
+    checked = client.post(response["Location"], {"step_up-password": PASSWORD})
+    assert (checked.status_code, checked["Location"]) == (303, url)
     assert client.get(url).status_code == 200
     # Opening the prompt again shows none.
     assert client.get(response["Location"])["Location"] == url

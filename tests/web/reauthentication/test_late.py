@@ -228,8 +228,8 @@ def test_the_prompt_before_a_page_redirects_back_to_it(
 ) -> None:
     client, url = late_client_of(root), f"/people/{victor.pk}/"
     form = read(client.get(url)).form_to(f"?next=%2Fpeople%2F{victor.pk}%2F")
-    answer = client.post(form.action, form.fields | {PASSWORD_FIELD: PASSWORD})
-    assert (answer.status_code, answer["Location"]) == (303, url)
+    response = client.post(form.action, form.fields | {PASSWORD_FIELD: PASSWORD})
+    assert (response.status_code, response["Location"]) == (303, url)
     assert PASSWORD_FIELD not in client.get(url).content.decode()
 
 
@@ -253,24 +253,24 @@ def rows_of_every_table() -> str:
     return repr(rows)
 
 
-@pytest.mark.parametrize("answer", ["", "an-answer-that-is-wrong"])
+@pytest.mark.parametrize("response", ["", "an-answer-that-is-wrong"])
 def test_nothing_from_a_late_form_reaches_a_session_a_table_or_a_log(
     margaret: Person,
     root: Person,
     late_client_of: ClientOf,
     sandbox: SandboxServer,
     caplog: pytest.LogCaptureFixture,
-    answer: str,
+    response: str,
 ) -> None:
     caplog.set_level("DEBUG")
     keys = pasted(sandbox) | {"name": "typed-name-zq"}
-    late_client_of(margaret).post("/credentials/new/", keys | {PASSWORD_FIELD: answer})
+    late_client_of(margaret).post("/credentials/new/", keys | {PASSWORD_FIELD: response})
     person = {"username": "typed-user-zq", "email": "typed-zq@example.com"}
-    late_client_of(root).post("/people/new/", person | {PASSWORD_FIELD: answer})
+    late_client_of(root).post("/people/new/", person | {PASSWORD_FIELD: response})
     found = rows_of_every_table() + caplog.text + repr(vars(cache))
     assert "ends_at" in found, "no session was read, so this would prove nothing"
     looked_for = [keys["api_key"], keys["application_key"], "typed-name", "typed-user", "typed-zq"]
-    looked_for += [answer] if answer else []
+    looked_for += [response] if response else []
     assert [text for text in looked_for if text in found] == []
 
 

@@ -34,7 +34,7 @@ def test_a_passkey_with_user_verification_passes_the_identity_check(
     ada: Person, late_client_of: ClientOf
 ) -> None:
     client, key = late_client_of(ada), SoftKey(ada)
-    response = client.post(ASK, {ANSWER: key.answer(challenge(client)), "next": "/people/"})
+    response = client.post(ASK, {ANSWER: key.respond(challenge(client)), "next": "/people/"})
     assert (response.status_code, response["Location"]) == (303, "/people/")
     event = AuditEvent.objects.get()
     assert (event.code, event.details) == ("person.reauthenticated", {"method": "passkey"})
@@ -49,11 +49,11 @@ def test_a_person_with_only_a_passkey_is_prompted_only_for_it(
     page = client.get(ASK).content.decode()
     assert "Use a passkey" in page
     assert 'type="password"' not in page
-    assert client.post(ASK, {ANSWER: key.answer(challenge(client))}).status_code == 303
+    assert client.post(ASK, {ANSWER: key.respond(challenge(client))}).status_code == 303
 
 
-def assert_refused(client: Client, answer: str) -> None:
-    response = client.post(ASK, {ANSWER: answer})
+def assert_refused(client: Client, passkey_response: str) -> None:
+    response = client.post(ASK, {ANSWER: passkey_response})
     assert response.status_code == 422
     assert WRONG_PASSKEY in response.content.decode()
     assert client.get(ASK).status_code == 200
@@ -64,7 +64,7 @@ def test_a_passkey_without_user_verification_is_refused(
     ada: Person, late_client_of: ClientOf
 ) -> None:
     client, key = late_client_of(ada), SoftKey(ada)
-    assert_refused(client, key.answer(challenge(client), is_verified=False))
+    assert_refused(client, key.respond(challenge(client), is_verified=False))
 
 
 def test_it_is_refused_even_for_a_challenge_that_required_no_user_verification(
@@ -72,9 +72,9 @@ def test_it_is_refused_even_for_a_challenge_that_required_no_user_verification(
 ) -> None:
     client, key = client_of(ada), SoftKey(ada)
     page = client.get("/accounts/2fa/webauthn/add/")
-    asked = page.context["js_data"]["creation_options"]["publicKey"]["challenge"]
+    options = page.context["js_data"]["creation_options"]["publicKey"]["challenge"]
     let_proof_age(client)
-    assert_refused(client, key.answer(asked, is_verified=False))
+    assert_refused(client, key.respond(options, is_verified=False))
 
 
 def test_another_persons_passkey_is_refused(
@@ -82,12 +82,12 @@ def test_another_persons_passkey_is_refused(
 ) -> None:
     SoftKey(ada)
     client, other = late_client_of(ada), SoftKey(grace)
-    assert_refused(client, other.answer(challenge(client)))
+    assert_refused(client, other.respond(challenge(client)))
 
 
 def test_a_response_for_another_origin_is_refused(ada: Person, late_client_of: ClientOf) -> None:
     client, key = late_client_of(ada), SoftKey(ada)
-    assert_refused(client, key.answer(challenge(client), origin="https://evil.example"))
+    assert_refused(client, key.respond(challenge(client), origin="https://evil.example"))
 
 
 def test_a_response_without_a_challenge_of_this_session_is_refused(
@@ -95,18 +95,18 @@ def test_a_response_without_a_challenge_of_this_session_is_refused(
 ) -> None:
     key = SoftKey(ada)
     elsewhere = challenge(late_client_of(ada))
-    assert_refused(late_client_of(ada), key.answer(elsewhere))
+    assert_refused(late_client_of(ada), key.respond(elsewhere))
 
 
 def test_a_passkey_response_can_be_used_once(ada: Person, late_client_of: ClientOf) -> None:
     client, key = late_client_of(ada), SoftKey(ada)
-    asked = challenge(client)
-    client.post(ASK, {ANSWER: key.answer(asked, is_verified=False)})
-    assert client.post(ASK, {ANSWER: key.answer(asked)}).status_code == 422
+    options = challenge(client)
+    client.post(ASK, {ANSWER: key.respond(options, is_verified=False)})
+    assert client.post(ASK, {ANSWER: key.respond(options)}).status_code == 422
 
 
 @pytest.mark.parametrize(
-    "answer",
+    "passkey_response",
     [
         "not json",
         "[]",
@@ -140,12 +140,12 @@ def test_a_passkey_response_can_be_used_once(ada: Person, late_client_of: Client
     ],
 )
 def test_any_malformed_passkey_response_is_refused_with_a_message(
-    ada: Person, late_client_of: ClientOf, answer: str
+    ada: Person, late_client_of: ClientOf, passkey_response: str
 ) -> None:
     client = late_client_of(ada)
     SoftKey(ada)
     challenge(client)
-    response = client.post(ASK, {ANSWER: answer})
+    response = client.post(ASK, {ANSWER: passkey_response})
     assert response.status_code == 422
     assert "role=" in response.content.decode()
 
@@ -153,6 +153,6 @@ def test_any_malformed_passkey_response_is_refused_with_a_message(
 def test_passkeys_count_towards_the_same_limit(ada: Person, late_client_of: ClientOf) -> None:
     client, key = late_client_of(ada), SoftKey(ada)
     for _ in range(5):
-        client.post(ASK, {ANSWER: key.answer(challenge(client), is_verified=False)})
-    response = client.post(ASK, {ANSWER: key.answer(challenge(client))})
+        client.post(ASK, {ANSWER: key.respond(challenge(client), is_verified=False)})
+    response = client.post(ASK, {ANSWER: key.respond(challenge(client))})
     assert reauthentication.TOO_MANY in response.content.decode()

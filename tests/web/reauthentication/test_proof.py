@@ -58,13 +58,13 @@ def test_an_expired_identity_check_stays_expired_after_the_clock_is_set_back(
 ) -> None:
     client = client_of(ada)
     clock.advance(minutes=6)
-    asked = client.get("/accounts/2fa/totp/activate/")
-    assert asked["Location"].startswith("/accounts/reauthenticate/")
+    options = client.get("/accounts/2fa/totp/activate/")
+    assert options["Location"].startswith("/accounts/reauthenticate/")
     assert "reauthenticated" not in client.session
     clock.advance(minutes=-4)
     assert not is_recent(client, ada)
-    asked = client.get("/accounts/2fa/totp/activate/")
-    assert asked["Location"].startswith("/accounts/reauthenticate/")
+    options = client.get("/accounts/2fa/totp/activate/")
+    assert options["Location"].startswith("/accounts/reauthenticate/")
 
 
 def test_one_persons_identity_check_does_not_count_for_another(
@@ -152,8 +152,8 @@ def test_a_passkey_as_the_second_step_of_a_link_is_no_identity_check(
     link = people.make_sign_in_link(actor=command_actor(), person=ada, now=timezone.now())
     client.post("/sign-in/", {"token": link.partition("#")[2]})
     page = client.get(SECOND_FACTOR)
-    asked = page.context["js_data"]["request_options"]["publicKey"]["challenge"]
-    client.post(SECOND_FACTOR, {"credential": key.answer(asked, is_verified=is_verified)})
+    options = page.context["js_data"]["request_options"]["publicKey"]["challenge"]
+    client.post(SECOND_FACTOR, {"credential": key.respond(options, is_verified=is_verified)})
     assert client.session["_auth_user_id"] == str(ada.pk)
     assert not is_recent(client, ada)
 

@@ -39,8 +39,8 @@ def test_the_prompt_links_back_to_the_page_of_the_action(
 ) -> None:
     credential = store_credential(sandbox, "Payments US", is_read=False)
     client, url = late_client_of(root), f"/credentials/{credential.pk}/"
-    asked = client.get(f"{url}rotate/", follow=True)
-    assert f'<a href="{url}">Back</a>' in asked.text
+    requested = client.get(f"{url}rotate/", follow=True)
+    assert f'<a href="{url}">Back</a>' in requested.text
 
 
 @pytest.mark.parametrize(
