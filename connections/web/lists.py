@@ -141,6 +141,6 @@ def _with_value(request: HttpRequest, empty: Filter) -> Filter:
         empty,
         options=empty.options if is_choice else [*empty.options, (value, value)],
         value=value,
-        value_label=dict(empty.options).get(value, value),
+        value_label=empty.value_label or dict(empty.options).get(value, value),
         remove_url=list_url(request, **{empty.name: ""}),
     )

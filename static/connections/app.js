@@ -241,7 +241,11 @@
       });
     }
     for (const name of ["pointerleave", "focusout"]) matrix.addEventListener(name, () => leaveCell(matrix));
-    matrix.parentElement.addEventListener("scroll", () => leaveCell(matrix), { passive: true });
+    matrix.parentElement.addEventListener("scroll", () => {
+      const cell = $("tbody td:is(:hover, :focus-within)", matrix);
+      if (cell) enterCell(cell);
+      else leaveCell(matrix);
+    }, { passive: true });
   }
 
   /* The identity check by passkey: the form is sent with the browser's assertion. */

@@ -171,6 +171,7 @@ def test_the_list_has_the_same_filters_by_source_and_destination(
 ) -> None:
     page = read(client_of(victor).get("/connections/", {"source": payments.org_id}))
     assert "1 of 2 connections" in page.text
+    assert "Source: Payments US" in page.text
 
 
 def test_totals_count_connections(payments: Credential) -> None:

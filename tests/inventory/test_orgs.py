@@ -294,7 +294,7 @@ def test_pages_cost_the_same_however_many_orgs_there_are(
         for n in range(60)
     )
     client.get("/orgs/")
-    with django_assert_num_queries(11):
+    with django_assert_num_queries(12):
         client.get("/orgs/")
-    with django_assert_num_queries(27):
+    with django_assert_num_queries(31):
         client.get(f"/orgs/{US}/{payments.org_id}/")

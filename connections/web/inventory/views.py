@@ -107,6 +107,7 @@ def org_connection_list(request: HttpRequest) -> HttpResponse:
 
 def _filter_bar(request: HttpRequest, inventory: Inventory) -> FilterBar:
     sites = sorted({org.site for org in inventory.orgs})
+    names = {org.org_id: org.name for org in inventory.orgs}
     return filter_bar(
         request,
         [
@@ -120,8 +121,9 @@ def _filter_bar(request: HttpRequest, inventory: Inventory) -> FilterBar:
             Filter(name="protected", label="Protection", options=PROTECTED),
         ],
         more=[
-            Filter(name="source", label="Source"),
-            Filter(name="destination", label="Destination"),
+            # A link from an org's page or from the matrix names the org by its ID.
+            Filter(name=name, label=label, value_label=names.get(request.GET.get(name, ""), ""))
+            for name, label in (("source", "Source"), ("destination", "Destination"))
         ],
     )
 
