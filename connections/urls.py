@@ -100,6 +100,12 @@ urlpatterns = [
         who=Visitors.SIGNED_IN,
     ),
     action("appearance/", person_views.appearance_set, name="appearance-set", who=Visitors.ANYONE),
+    action(
+        "accounts/change-emails/",
+        person_views.change_emails_set,
+        name="change-emails-set",
+        who=Visitors.SIGNED_IN,
+    ),
     page(
         "sessions/",
         person_views.session_list,

@@ -41,6 +41,7 @@ class EventCode(StrEnum):
     PROVIDER_SIGN_IN_REFUSED = "person.provider_sign_in_refused"
     SESSION_ENDED = "session.ended"
     PASSWORD_SET = "person.password_set"  # noqa: S105 - a code, not a password
+    CHANGE_EMAILS_SET = "person.change_emails_set"
     EMAIL_CHANGED = "person.email_changed"
     PASSWORD_RESET_MAILED = "person.password_reset_mailed"  # noqa: S105 - a code too
     SIGN_IN_LINK_MADE = "sign_in_link.made"

@@ -537,3 +537,27 @@ def change_email(*, actor: Actor, person: Person, email: str) -> Person:
         ),
     )
     return person
+
+
+def set_change_emails(*, actor: Actor, person: Person, is_wanted: bool) -> None:
+    """Turn emails about changes that need attention on or off, for oneself only.
+
+    Raises PermissionDenied.
+    """
+    permissions.require(actor.person == person, "change another person's emails")
+    if person.wants_change_emails == is_wanted:
+        return
+    person.wants_change_emails = is_wanted
+    with audit.atomic():
+        person.save(update_fields=["wants_change_emails"])
+        audit.record(
+            code=EventCode.CHANGE_EMAILS_SET,
+            actor=actor,
+            subject=person,
+            sentence=audit.Sentence(
+                "{actor} turned emails about changes {state}.",
+                actor=personal_data.name_of(actor),
+                state="on" if is_wanted else "off",
+            ),
+            details={"wanted": is_wanted},
+        )

@@ -30,6 +30,8 @@ CHANGED = {
         "connection_id": str(UUID(int=7)),
         "reason": REASON,
     },
+    "change-acknowledge": {"note": REASON},
+    "change-emails-set": {"wanted": "no"},
     "person-roles": {"roles": "Auditor"},
     "person-email": {"email": "other@example.com"},
     "person-break-glass": {"allow": "yes"},
@@ -40,6 +42,8 @@ READING = {"org-connection-refresh", "deletion-new", "evidence-verify"}
 # The others do nothing here: they need a deletion in another state, a link or another person.
 ACTING = {
     "bundle-new",
+    "change-acknowledge",
+    "change-emails-set",
     "credential-access",
     "credential-new",
     "credential-policy",

@@ -261,6 +261,7 @@ NOT_PAGES = {
     "deletion-export": "a file",
     "audit-export": "a file",
     "change-acknowledge": "POST",
+    "change-emails-set": "POST",
     "change-acknowledge-many": "POST",
     "change-export": "a file",
     "deletion-comment": "POST",

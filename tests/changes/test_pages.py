@@ -372,3 +372,33 @@ def test_a_renamed_org_is_visible_with_its_credential_only(
     assert listed_kinds(operator, "") == ["org_renamed"]
     hide(credential, root)
     assert listed_kinds(operator, "") == []
+
+
+# --- Other pages ---
+
+
+def test_the_overview_shows_what_needs_attention_and_acknowledges_it(
+    operator: Client, widened: Change
+) -> None:
+    html = read(operator.get("/")).html
+    assert "Changes that need attention" in html
+    assert acknowledge_url(widened) in html
+    done = operator.post(acknowledge_url(widened), {"note": NOTE, "back": "overview"})
+    assert (done.status_code, done["Location"]) == (303, "/")
+    assert "Changes that need attention" not in read(operator.get("/")).html
+
+
+def test_the_timeline_of_a_connection_shows_its_changes(operator: Client, widened: Change) -> None:
+    operator.post(acknowledge_url(widened), {"note": NOTE})
+    page = read(operator.get(f"/connections/US1/{X.id}/"))
+    assert "Widened to audit" in page.text
+    assert f"Acknowledged by Ada: “{NOTE}”" in page.text
+    assert "Data types: logs → logs, audit" not in page.text
+
+
+def test_a_person_turns_their_own_emails_off_and_on(operator: Client, ada: Person) -> None:
+    for wanted, is_on in (("no", False), ("no", False), ("yes", True)):
+        operator.post("/accounts/change-emails/", {"wanted": wanted})
+        ada.refresh_from_db()
+        assert ada.wants_change_emails is is_on
+    assert AuditEvent.objects.filter(code="person.change_emails_set").count() == 2

@@ -63,8 +63,8 @@ def test_a_change_seen_by_two_credentials_is_shown_once(
     sandbox.world.change_connection(connection_id=connection.id, connection_types=("logs",))
     sync_again(payments, soc)
     page = open_detail(client_of(victor), connection)
-    assert page.text.count("Data types: logs, metrics → logs") == 1
-    assert page.text.index("First listed here") < page.text.index("Changed")
+    assert page.text.count("Removed metrics.") == 1
+    assert page.text.index("First listed here") < page.text.index("Narrowed")
     assert "Delete…" not in page.text
 
 
@@ -102,5 +102,5 @@ def test_the_number_of_queries_is_bounded(
     django_assert_max_num_queries: DjangoAssertNumQueries,
 ) -> None:
     client = client_of(ada)
-    with django_assert_max_num_queries(9):
+    with django_assert_max_num_queries(13):
         open_detail(client, connection)

@@ -518,7 +518,7 @@ def test_the_number_of_queries_does_not_grow(
 ) -> None:
     add_rows(payments, 60)
     client = client_of(ada)
-    with django_assert_max_num_queries(11):
+    with django_assert_max_num_queries(12):
         client.get(URL)
 
 

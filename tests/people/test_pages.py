@@ -39,7 +39,7 @@ def test_the_number_of_queries_is_the_same_for_fifty_people_as_for_three(
     for number in range(50):
         make_person(f"person{number}", Role.VIEWER)
     # Session, person, visibility, pending approvals, people, their groups.
-    with django_assert_num_queries(6):
+    with django_assert_num_queries(7):
         client.get("/people/")
 
 
@@ -154,14 +154,27 @@ def test_the_page_of_a_person_shows_their_events(
 @pytest.mark.parametrize(
     ("who", "labels"),
     [
-        ("victor", ["Overview", "Connections", "Deletions", "Credentials"]),
-        ("edith", ["Overview", "Connections", "Deletions", "Credentials", "Audit log"]),
+        ("victor", ["Overview", "Connections", "Changes", "Deletions", "Orgs", "Credentials"]),
+        (
+            "edith",
+            [
+                "Overview",
+                "Connections",
+                "Changes",
+                "Deletions",
+                "Orgs",
+                "Credentials",
+                "Audit log",
+            ],
+        ),
         (
             "root",
             [
                 "Overview",
                 "Connections",
+                "Changes",
                 "Deletions",
+                "Orgs",
                 "Credentials",
                 "Audit log",
                 "People",

@@ -68,6 +68,7 @@ FREE = {
     "org-connection-refresh",
     "org-connection-protect",
     "session-list",
+    "change-emails-set",
     "session-end",
     "provider-start",
     "provider-reauthentication",

@@ -52,6 +52,7 @@ MATRIX: dict[str, tuple[set[str] | None, set[str] | None]] = {
     "provider-connect-start": (EVERYONE, None),
     "provider-callback": (EVERYONE, None),
     "provider-account": (EVERYONE, EVERYONE),
+    "change-emails-set": (None, EVERYONE),
     "session-list": (EVERYONE, None),
     "session-end": (None, EVERYONE),
     "credential-list": (ANY_ROLE, None),
@@ -148,6 +149,7 @@ NOT_REAUTHENTICATED = {
     "appearance-set": "changes a colour",
     "reauthentication": "is the question",
     "reauthentication-passkey": "is the question",
+    "change-emails-set": "only turns one's own emails on or off",
     "session-end": "ends the person's own",
     "provider-account": "asks too, as tests/people/oidc/ shows; there must be a provider",
     "org-connection-refresh": "reads",
@@ -339,6 +341,7 @@ def addresses(
             "protect",
             "between",
             "acknowledge-many",
+            "emails-set",
             "test",
         }
         needs_one = noun and act not in of_none

@@ -28,7 +28,7 @@ SELECT_COLUMN = Column(label="Select", css="cell-select")
 
 
 @dataclass(frozen=True, kw_only=True)
-class RowView:
+class ChangeRowView:
     """One row of the table."""
 
     row: ChangeRow
@@ -48,17 +48,17 @@ class RowView:
     form: AcknowledgementForm | None
 
 
-def row_views(
+def change_row_views(
     rows: Sequence[ChangeRow],
     *,
     actor: Actor,
     selected: Collection[UUID] = (),
     opened: tuple[UUID, AcknowledgementForm] | None = None,
-) -> list[RowView]:
+) -> list[ChangeRowView]:
     """The rows as the table shows them; `opened` is the one whose note has to be corrected."""
     may_acknowledge = permissions.can_acknowledge(actor)
     return [
-        _row_view(
+        _change_row_view(
             row,
             can_acknowledge=may_acknowledge and row.change.awaits_acknowledgement,
             is_selected=row.change.pk in selected,
@@ -68,13 +68,13 @@ def row_views(
     ]
 
 
-def _row_view(
+def _change_row_view(
     row: ChangeRow, *, can_acknowledge: bool, is_selected: bool, form: AcknowledgementForm | None
-) -> RowView:
+) -> ChangeRowView:
     change = row.change
     before, after = types_of(row.before), types_of(change.after)
     is_compared = change.widened is not None and row.before is not None
-    return RowView(
+    return ChangeRowView(
         row=row,
         badge=change_badge(change, deletion=row.deletion),
         cause=_cause_parts(row),

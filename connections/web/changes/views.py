@@ -35,7 +35,7 @@ from connections.web.changes.forms import (
 from connections.web.changes.rows import (
     CHANGE_COLUMNS,
     SELECT_COLUMN,
-    row_views,
+    change_row_views,
 )
 from connections.web.lists import (
     Filter,
@@ -70,7 +70,7 @@ def _list(
     filter_form = ChangeFilterForm(request.GET)
     filters = filter_form.change_filter() if filter_form.is_valid() else ChangeFilter()
     page = changes.get_change_page(actor=actor, filters=filters, after=_parse_place(request))
-    rows = row_views(
+    rows = change_row_views(
         page.rows,
         actor=actor,
         selected=selected,

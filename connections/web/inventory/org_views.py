@@ -1,7 +1,6 @@
 """The pages of orgs: all of them, and one with its connections, credentials and deletions."""
 
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 from urllib.parse import urlencode
 from uuid import UUID
@@ -15,15 +14,15 @@ from django.urls import reverse
 from connections.access import permissions
 from connections.access.actor import Actor
 from connections.audit import lookups
-from connections.changes.changes import ChangeFilter, ChangeRow, get_change_page
+from connections.changes.changes import ChangeFilter, get_change_page
 from connections.core.text import pluralize
 from connections.deletions import history
 from connections.deletions.history import HistoryFilter
 from connections.inventory.inventory import Inventory, InventoryFilter, KnownOrg, build_inventory
 from connections.inventory.orgs import OrgCoverage, OrgSummary, find_org, list_orgs
+from connections.web.changes.rows import CHANGE_COLUMNS, change_row_views
 from connections.web.deletions.history_views import DELETION_COLUMNS
 from connections.web.inventory.forms import OrgForm
-from connections.web.inventory.protections import connection_url
 from connections.web.inventory.rows import RowView, row_views
 from connections.web.lists import (
     PAGE_SIZE,
@@ -37,7 +36,6 @@ from connections.web.lists import (
 )
 from connections.web.support import actor_of, org_url
 from connections.wording import Badge
-from connections.wording.changes import change_subject, change_title
 from connections.wording.connections import site_name
 from connections.wording.statuses import OrgStatus
 
@@ -142,17 +140,6 @@ class DirectionView:
     url: str
 
 
-@dataclass(frozen=True, kw_only=True)
-class ChangeView:
-    """One change of the org or of one of its connections; `url` is the connection's page."""
-
-    title: str
-    subject: str
-    url: str
-    detected_at: datetime
-    awaits_acknowledgement: bool
-
-
 def org_detail(request: HttpRequest, site: str, org_id: UUID) -> HttpResponse:
     """One org: its coverage, its connections in both directions, its deletions."""
     actor = actor_of(request)
@@ -178,7 +165,9 @@ def org_detail(request: HttpRequest, site: str, org_id: UUID) -> HttpResponse:
         "outgoing_note": f"{pluralize(summary.connections_out, 'org')} can query {name}",
         "incoming_note": f"{name} can query {pluralize(summary.connections_in, 'org')}",
         "shared_names": shared_names(inventory.orgs),
-        "changes": [_change_view(each) for each in changes.rows],
+        "changes": change_row_views(changes.rows, actor=actor),
+        "change_columns": CHANGE_COLUMNS,
+        "change_filters": urlencode({"org": org.key}),
         "deletions": deletions.deletions,
         "deletion_count": deletions.count,
         "deletion_columns": DELETION_COLUMNS,
@@ -186,18 +175,6 @@ def org_detail(request: HttpRequest, site: str, org_id: UUID) -> HttpResponse:
         "can_refresh": permissions.can_sync(actor),
     }
     return render(request, "connections/org_detail.html", context)
-
-
-def _change_view(row: ChangeRow) -> ChangeView:
-    change = row.change
-    url = connection_url(change.key) if change.key else ""
-    return ChangeView(
-        title=change_title(change, deletion=row.deletion),
-        subject=change_subject(change),
-        url=url,
-        detected_at=change.detected_at,
-        awaits_acknowledgement=change.awaits_acknowledgement,
-    )
 
 
 def _direction(

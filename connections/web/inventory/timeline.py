@@ -1,5 +1,6 @@
 """The timeline of one org connection."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 from django.urls import reverse
 
 from connections import wording
+from connections.changes.changes import ChangeRow
 from connections.inventory.timeline import (
     ConnectionHistory,
     ConnectionVersion,
@@ -14,12 +16,15 @@ from connections.inventory.timeline import (
     SimilarConnection,
     is_observation,
 )
-from connections.models import AuditEvent, OrgConnectionSnapshot
+from connections.models import AuditEvent, Change, OrgConnectionSnapshot
 from connections.web.timeline import TimelineEntry, event_entry
+from connections.wording.changes import change_badge
 
 # A longer timeline shows its first and last entries, and folds those between.
 SHOWN_FIRST = 5
 SHOWN_LAST = 25
+# Changes that a new version of the snapshot would say too.
+_COMPARED = {Change.Kind.TYPES_CHANGED, Change.Kind.CREATOR_CHANGED}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,8 +36,11 @@ class Timeline:
     last: list[TimelineEntry]
 
 
-def timeline_of(seen: ConnectionHistory, *, links_to_evidence: bool) -> Timeline:
-    """The timeline of a connection."""
+def timeline_of(
+    seen: ConnectionHistory, *, changes: Sequence[ChangeRow], links_to_evidence: bool
+) -> Timeline:
+    """The timeline of a connection. `changes` are those of it that syncs detected."""
+    compared = {row.change.detected_at for row in changes if row.change.kind in _COMPARED}
     began = (
         [_created_entry(seen.versions[0].snapshot), _first_seen_entry(seen)]
         if seen.versions
@@ -40,7 +48,13 @@ def timeline_of(seen: ConnectionHistory, *, links_to_evidence: bool) -> Timeline
     )
     told = [
         *(event for event in began if event is not None),
-        *(_changed_entry(version) for version in seen.versions[1:]),
+        *(
+            _changed_entry(version)
+            for version in seen.versions[1:]
+            # The change that the same sync detected says it.
+            if version.first_seen_at not in compared
+        ),
+        *(_detected_entry(row) for row in reversed(changes)),
         *(_reappearance_entry(one) for one in seen.reappearances),
         *(_event_entry(event, links_to_evidence=links_to_evidence) for event in seen.events),
         *([_successor_entry(seen.successor, seen=seen)] if seen.successor else []),
@@ -55,6 +69,25 @@ def timeline_of(seen: ConnectionHistory, *, links_to_evidence: bool) -> Timeline
         first=events[:SHOWN_FIRST],
         between=events[SHOWN_FIRST:-SHOWN_LAST],
         last=events[-SHOWN_LAST:],
+    )
+
+
+def _detected_entry(row: ChangeRow) -> TimelineEntry:
+    change = row.change
+    badge = change_badge(change, deletion=row.deletion)
+    known = [row.cause]
+    if change.acknowledged_by:
+        known.append(f"Acknowledged by {change.acknowledged_by}: “{change.note}”")
+    elif change.needs_attention:
+        known.append("Not acknowledged.")
+    return TimelineEntry(
+        tone=badge.tone,
+        icon=badge.icon,
+        title=badge.label,
+        at=change.detected_at,
+        by=", ".join(row.observed_by),
+        detail="\n".join(text for text in known if text),
+        url=reverse("deletion-detail", args=[row.deletion.pk]) if row.deletion else "",
     )
 
 

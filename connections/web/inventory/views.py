@@ -21,6 +21,7 @@ from django_htmx.http import HttpResponseClientRefresh
 from connections.access import permissions
 from connections.access.actor import Actor
 from connections.audit import lookups
+from connections.changes.changes import ChangeFilter, get_change_page
 from connections.core import clock
 from connections.core.errors import ConflictError, InvalidInputError, UnavailableError
 from connections.core.text import format_age, pluralize
@@ -258,7 +259,11 @@ def org_connection_detail(request: HttpRequest, site: str, connection_id: UUID) 
         "seen": seen,
         "snapshot": seen.snapshot,
         "site_name": site_name(site),
-        "life": timeline_of(seen, links_to_evidence=permissions.can_audit(actor)),
+        "life": timeline_of(
+            seen,
+            changes=get_change_page(actor=actor, filters=ChangeFilter(connection=key)).rows,
+            links_to_evidence=permissions.can_audit(actor),
+        ),
         "ways": [
             (one, review_url(credential=one.credential.pk, connection_id=connection_id))
             for one in seen.observations

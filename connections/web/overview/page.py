@@ -19,6 +19,7 @@ from django.db.models import (
 
 from connections.access import approvers, permissions, visibility
 from connections.access.actor import Actor
+from connections.changes.changes import ChangeFilter, ChangePage, get_change_page
 from connections.core import clock
 from connections.deletions import break_glass, history, states
 from connections.deletions.history import OutcomeGroup, outcome_group
@@ -216,6 +217,8 @@ class Overview:
     at: datetime
     credentials: list[Credential]
     pending: Pending
+    # Those that need attention and nobody has acknowledged.
+    changes: ChangePage
     inventory: InventorySummary
     weeks: list[Week]
     latest: list[Deletion]
@@ -245,6 +248,11 @@ def overview(*, actor: Actor) -> Overview:
         at=now,
         credentials=credentials,
         pending=pending(actor=actor, credentials=credentials, now=now),
+        changes=get_change_page(
+            actor=actor,
+            filters=ChangeFilter(needs_attention=True, acknowledged="no"),
+            size=MOST_SHOWN,
+        ),
         inventory=_inventory_summary(actor=actor, credentials=credentials, now=now),
         weeks=_weeks(actor=actor, since=since),
         latest=history.list_newest_deletions(actor=actor, limit=LATEST),

@@ -11,9 +11,11 @@ from django.urls import reverse
 
 from connections.access import permissions
 from connections.access.approvers import ApprovalGaps
+from connections.changes import changes
 from connections.core.text import format_age, pluralize
 from connections.models import Credential, Deletion
 from connections.people import people
+from connections.web.changes.rows import CHANGE_COLUMNS, change_row_views
 from connections.web.charts import OUTCOME_SERIES, build_chart
 from connections.web.credentials.forms import CredentialForm
 from connections.web.deletions.history_views import DELETION_COLUMNS
@@ -236,6 +238,9 @@ def overview_detail(request: HttpRequest) -> HttpResponse:
     context: dict[str, Any] = {
         "page": page,
         "attention": attention_items(page.pending),
+        "changes": change_row_views(page.changes.rows, actor=actor),
+        "change_columns": CHANGE_COLUMNS,
+        "most_counted": changes.MAX_COUNTED,
         "health": health_rows(page, can_audit=permissions.can_audit(actor)),
         "no_worker": None if page.has_worker else no_worker_text(page.worker_seen_at),
         "clock": clock_ahead_text(page.time_ahead, now=page.at) if page.time_ahead else None,

@@ -262,6 +262,16 @@ def session_list(request: HttpRequest) -> HttpResponse:
     return render(request, "connections/session_list.html", {"sessions": rows})
 
 
+def change_emails_set(request: HttpRequest) -> HttpResponse:
+    """Turn the signed-in person's emails about changes on or off."""
+    is_wanted = request.POST.get("wanted") == "yes"
+    people.set_change_emails(
+        actor=actor_of(request), person=require_signed_in_person(request), is_wanted=is_wanted
+    )
+    messages.success(request, f"Emails about changes are {'on' if is_wanted else 'off'}.")
+    return SeeOther(reverse("mfa_index"))
+
+
 def session_end(request: HttpRequest) -> HttpResponse:
     """End one of the signed-in person's sessions, or (without `session`) all others."""
     return _end_sessions(

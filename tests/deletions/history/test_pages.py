@@ -99,7 +99,7 @@ def test_the_number_of_queries_does_not_depend_on_the_number_of_rows(
     for minute in range(30):
         make(minute=minute)
     client = client_of(victor)
-    with django_assert_max_num_queries(9):
+    with django_assert_max_num_queries(12):
         client.get("/deletions/")
 
 

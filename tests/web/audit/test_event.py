@@ -81,7 +81,7 @@ def test_the_number_of_queries_is_fixed(
 ) -> None:
     event = add_event("The one.")
     client = client_of(edith)
-    with django_assert_max_num_queries(7):
+    with django_assert_max_num_queries(8):
         client.get(f"/audit/{event.seq}/")
 
 

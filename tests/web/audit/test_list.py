@@ -283,5 +283,5 @@ def test_the_number_of_queries_does_not_grow(
     for number in range(30):
         add_event(f"Act {number}.", by=ada)
     client = client_of(edith)
-    with django_assert_max_num_queries(7):
+    with django_assert_max_num_queries(9):
         client.get("/audit/")
