@@ -11,7 +11,7 @@ from pytest_django import Settings
 from connections import audit
 from connections.access.actor import WORKER
 from connections.core.errors import RecordedIn, ResponseNotRecordedError
-from connections.deletions import reconciliation, sending, spool, verification
+from connections.deletions import reconciliation, sending, spool, stopping
 from connections.models import Deletion, Outcome, State
 from connections.operations import checks
 from tests.deletions.conftest import RequestDeletion, credential, make_deletion
@@ -201,10 +201,13 @@ def test_a_response_that_cannot_be_kept_either_is_reported_and_logged(
 def test_a_database_failure_after_recording_is_not_reported_as_nothing_sent(
     make_deletion: RequestDeletion, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(**_: object) -> None:
+    def fail(deletion: Deletion) -> None:
         raise OperationalError("the database went away")
 
-    monkeypatch.setattr(verification, "verify_deleted", fail)
+    def fail_from_now_on() -> None:
+        monkeypatch.setattr(Deletion, "refresh_from_db", fail)
+
+    monkeypatch.setattr(stopping, "end_sending", fail_from_now_on)
     with pytest.raises(ResponseNotRecordedError) as caught:
         make_deletion()
     assert caught.value.kept == RecordedIn.IN_DATABASE

@@ -41,20 +41,30 @@ def served(folder: Path, certificate: Certificate) -> Iterator[tuple[str, str]]:
     with Running([sys.executable, "-m", "orgadmin.demo"], env=env) as demo:
         demo.wait_for_line("Press Ctrl-C to stop")
         [data_dir] = folder.glob("orgadmin-demo-*")
-        sites = [line.split() for line in demo.lines if line.startswith("sandbox: ")]
         port = free_port()
         strict = clean_environment(
             data_dir=data_dir,
             ALLOWED_HOSTS="127.0.0.1,orgadmin.example.com",
-            ORGADMIN_EXTRA_SITES=",".join(f"{words[1]}={words[-1]}" for words in sites),
+            ORGADMIN_EXTRA_SITES=_extra_sites(demo),
             ORGADMIN_REQUIRE_MFA="false",
         )
         command = [sys.executable, "-m", "tests.web.hardening.https_server", str(port)]
         command += [str(certificate.bundle), str(certificate.key)]
         with Running(command, env=strict) as server:
             server.wait_for_line("Listening")
-            password = demo.wait_for_line("the password is").split()[-3]
+            password = demo.wait_for_line("with the password").split()[-2]
             yield f"https://127.0.0.1:{port}", password
+
+
+def _extra_sites(demo: Running) -> str:
+    """The simulated sites, which the demo passes to its web server and doesn't print."""
+    name = b"ORGADMIN_EXTRA_SITES="
+    variables = [
+        variable
+        for child in demo.children()
+        for variable in Path(f"/proc/{child}/environ").read_bytes().split(b"\0")
+    ]
+    return next(each.removeprefix(name) for each in variables if each.startswith(name)).decode()
 
 
 def signed_in(address: str, *, username: str, password: str, trust: Path) -> str:
