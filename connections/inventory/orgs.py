@@ -108,9 +108,10 @@ def _sides(pairs: Iterable[PairCount]) -> set[tuple[str, str]]:
 
 
 def list_known_orgs(*, actor: Actor) -> list[KnownOrg]:
-    """Every org that the actor knows of from a visible credential, by name."""
-    own = visibility.visible(Credential.objects.exclude(org_id=""), actor=actor, by="pk")
-    return _known_orgs(actor=actor, own=own, sides=_sides(count_pairs(actor=actor)))
+    """Every org that the actor knows of from a complete sync, by name."""
+    established = visibility.visible_orgs(actor=actor).order_by()
+    rows = established.values_list("site", "org_id", "name")
+    return _by_name(KnownOrg(*row) for row in rows)
 
 
 def list_orgs(
@@ -196,7 +197,10 @@ def _known_orgs(
     unnamed = sides - names.keys()
     if unnamed:
         names |= _names_in_snapshots(unnamed, actor=actor)
-    orgs = [KnownOrg(site, org_id, name) for (site, org_id), name in names.items()]
+    return _by_name(KnownOrg(*identity, name) for identity, name in names.items())
+
+
+def _by_name(orgs: Iterable[KnownOrg]) -> list[KnownOrg]:
     return sorted(orgs, key=lambda org: (org.name.casefold(), org.site, org.org_id))
 
 
