@@ -84,7 +84,9 @@ def readme_picture(page: Page) -> None:
     [listed] = [one for one in PAGES if one.slug == README_PAGE]
     page.set_viewport_size({"width": 1280, "height": 800})
     page.goto(listed.path())
-    page.get_by_label("Reason").fill("Fraud Detection reads these logs from the lake since March.")
+    page.get_by_label("Reason").fill(
+        "Fraud Detection has read these logs from the lake since March."
+    )
     page.get_by_label("Ticket").fill("SEC-212")
     page.get_by_label("To confirm, type").fill("Fraud Detection")
     page.screenshot(path=README_PICTURE)
