@@ -17,7 +17,6 @@ from connections.models import (
     Deletion,
     Outcome,
     State,
-    Sync,
     approval_digest_of,
 )
 
@@ -154,11 +153,6 @@ def make_deletion(
     )
     deletion.refresh_from_db()
     return deletion
-
-
-def start_of(sync_number: int) -> datetime:
-    """When the sync with this number, counted from 1, began."""
-    return Sync.objects.order_by("pk")[sync_number - 1].started_at
 
 
 def minutes(count: float) -> timedelta:
