@@ -4,13 +4,17 @@ GET  /__sandbox__/requests  the received requests, oldest first
 POST /__sandbox__/faults    {"fault": name, "connection_id" | "site" | "org" | "method" |
                             "operation" | "times" | "after": …, "delay" | "late" | "interval" |
                             "location": …}; {"clear": true} removes all faults
-POST /__sandbox__/connections {"connection_id": …, "connection_types": […]} changes a connection
+POST /__sandbox__/connections {"connection_id": …, "connection_types": […]} changes a connection;
+                            {"connection_id": …, "change": "remove" | "recreate" |
+                            "disable_creator"} does that; both "after" so many seconds
 POST /__sandbox__/orgs      {"org": id, "parent": id} lets the parent manage the org; null: no org
 POST /__sandbox__/reset     restores the initial state
 Datadog has no such paths. The server listens on the loopback address only.
 """
 
 import json
+import threading
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
@@ -62,15 +66,34 @@ def _set_fault(*, request: Request, world: World) -> Response:
 def _change_connection(*, request: Request, world: World) -> Response:
     try:
         values: dict[str, Any] = json.loads(request.body)
-        changed = world.change_connection(
-            connection_id=values["connection_id"],
-            connection_types=tuple(values["connection_types"]),
-        )
+        change = _scripted_change(values, world=world)
+        after = float(values.get("after", 0))
     except (ValueError, KeyError, TypeError) as error:
         return error_response(status=400, errors=(f"{type(error).__name__}: {error}",))
-    if changed is None:
+    if after:
+        timer = threading.Timer(after, change)
+        timer.daemon = True
+        timer.start()
+    elif not change():
         return error_response(status=404, errors=("no such connection",))
     return _json_response({})
+
+
+def _scripted_change(values: dict[str, Any], *, world: World) -> Callable[[], object]:
+    """What someone does to a connection outside Org Admin; its result is false without one."""
+    of_it = {"connection_id": str(values["connection_id"])}
+    match values.get("change", "types"):
+        case "types":
+            types = tuple(values["connection_types"])
+            return lambda: world.change_connection(**of_it, connection_types=types)
+        case "remove":
+            return lambda: world.remove_connection(**of_it)
+        case "recreate":
+            return lambda: world.recreate_connection(**of_it)
+        case "disable_creator":
+            return lambda: world.disable_creator(**of_it)
+        case unknown:
+            raise ValueError(f"unknown change: {unknown}")
 
 
 def _set_parent(*, request: Request, world: World) -> Response:

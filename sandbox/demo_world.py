@@ -95,6 +95,9 @@ _MAREK = make_user(name="Marek Novak")
 _INES = make_user(name="Ines Ferreira")
 _PRIYA = make_user(name="Priya Raman")
 _TOM = make_user(name="Tom Aldridge", disabled=True)
+# Each created one connection.
+_NILS = make_user(name="Nils Berg")
+_OLGA = make_user(name="Olga Sund")
 _TERRAFORM = make_user(name="terraform-org-connections", service_account=True)
 _PLATFORM = make_user(name="Platform Automation", service_account=True)
 
@@ -145,7 +148,7 @@ _CONNECTIONS = (
     _connection("Retail US", "Contact Center", "logs", _TOM, 718),
     _connection("Analytics", "Retail US", "metrics", _PRIYA, 240),
     _connection("Data Lake", "Retail US", "logs metrics", _PLATFORM, 512),
-    _connection("Store Operations", "Retail US", "logs metrics", _TERRAFORM, 178),
+    _connection("Store Operations", "Retail US", "logs metrics", _OLGA, 178),
     _connection("Loyalty", "Retail US", "logs", _PRIYA, 96),
     _connection("Contact Center", "Retail US", "logs", _DANA, 345),
     _connection("Warehouse US", "Retail US", "metrics", _TERRAFORM, 601),
@@ -155,7 +158,7 @@ _CONNECTIONS = (
     _connection("Labs", "Mobile", "logs metrics audit", _PLATFORM, 398),
     _connection("Labs Staging", "Labs", "logs metrics", _MAREK, 34),
     _connection("ML Platform", "Labs", "metrics", _PLATFORM, 147),
-    _connection("Search", "Labs", "logs", _INES, 310),
+    _connection("Search", "Labs", "logs", _NILS, 310),
     _connection("Mobile", "Labs", "logs", _TOM, 575),
     # Neither org has a key pair, so Org Admin can't see these two.
     _connection("Claims EU", "Data Lake EU", "logs", _INES, 200),

@@ -43,13 +43,15 @@ class Keys:
     """What authenticates a user of one org.
 
     `permissions` are those of the owner's role, which Datadog's API returns. `scopes`, if given,
-    restrict the keys further; no response contains them.
+    restrict the keys further; no response contains them. `unlisted` are the IDs of connections
+    that a restriction policy keeps from the owner.
     """
 
     org: Org
     permissions: tuple[str, ...]
     user: User
     scopes: tuple[str, ...] | None = None
+    unlisted: frozenset[str] = frozenset()
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(org={self.org.name!r})"

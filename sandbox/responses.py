@@ -217,7 +217,11 @@ def _list(call: _Call) -> Response:
     query = call.request.query
     limit = _parse_number(query.get("limit", str(LIST_LIMIT)), name="limit")
     offset = _parse_number(query.get("offset", "0"), name="offset")
-    connections = call.world.connections(org=call.caller.org)
+    connections = [
+        one
+        for one in call.world.connections(org=call.caller.org)
+        if one.id not in call.caller.keys.unlisted
+    ]
     filtered = [
         one
         for one in connections

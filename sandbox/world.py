@@ -48,6 +48,8 @@ class World:
         self._access_tokens: list[AccessToken] = []
         self._revoked: set[Keys] = set()
         self._connections: dict[str, Connection] = {}
+        # Deleted ones, which someone can recreate.
+        self._former: dict[str, Connection] = {}
         self.fault_rules = FaultRules()
         self.request_log = RequestLog(changed=self._changed)
         self._saved_state: _State | None = None
@@ -93,8 +95,12 @@ class World:
         scopes: tuple[str, ...] | None = None,
         api_key: str | None = None,
         application_key: str | None = None,
+        unlisted: Iterable[str] = (),
     ) -> KeyPair:
-        """Add a key pair to the org, with random keys unless they are given."""
+        """Add a key pair to the org, with random keys unless they are given.
+
+        It doesn't list the connections with the IDs `unlisted`.
+        """
         key_pair = KeyPair(
             api_key=api_key or secrets.token_hex(16),
             application_key=application_key or secrets.token_hex(20),
@@ -102,6 +108,7 @@ class World:
             permissions=permissions,
             user=user or make_user(name="Org Admin", service_account=True),
             scopes=scopes,
+            unlisted=frozenset(unlisted),
         )
         with self._changed:
             self._key_pairs.append(key_pair)
@@ -194,8 +201,41 @@ class World:
         """Delete the connection; return False when it doesn't exist."""
         with self._changed:
             removed = self._connections.pop(connection_id, None)
+            if removed:
+                self._former[connection_id] = removed
             self._changed.notify_all()
             return removed is not None
+
+    def recreate_connection(self, *, connection_id: str) -> Connection | None:
+        """Add a connection with another ID between the orgs of one that was deleted.
+
+        Return None where it was not deleted.
+        """
+        with self._changed:
+            former = self._former.get(connection_id)
+            if former is None:
+                return None
+            return self.add_connection(
+                source_org=former.source_org,
+                sink_org=former.sink_org,
+                connection_types=former.connection_types,
+                created_by=make_user(name="terraform-org-connections", service_account=True),
+            )
+
+    def disable_creator(self, *, connection_id: str) -> User | None:
+        """Disable the account that created the connection, and with it all its connections.
+
+        Datadog would remove them later. Return None when the connection doesn't exist.
+        """
+        with self._changed:
+            connection = self._connections.get(connection_id)
+            if connection is None:
+                return None
+            disabled = replace(connection.created_by, disabled=True)
+            for one in self.connections():
+                if one.created_by.id == disabled.id:
+                    self._connections[one.id] = replace(one, created_by=disabled)
+            return disabled
 
     def connection(self, *, connection_id: str) -> Connection | None:
         """Return the connection, or None when it doesn't exist."""
@@ -331,6 +371,7 @@ class World:
             if self._saved_state is None:
                 return
             self._connections = dict(self._saved_state.connections)
+            self._former.clear()
             self._revoked = set(self._saved_state.revoked)
             self._parents = dict(self._saved_state.parents)
             self.fault_rules.replace_all(self._saved_state.fault_rules)

@@ -81,7 +81,9 @@ def _create_history(world: DemoWorld) -> None:
         _still_present,
         _waits_for_approval,
         _waits_for_confirmation,
+        _synced_an_hour_ago,
         _unknown,
+        _changed_outside,
     ):
         step(world)
 
@@ -248,6 +250,26 @@ def _waits_for_confirmation(world: DemoWorld) -> None:
     with ago(hours=1):
         approvals.approve_deletion(
             deletion=deletion, actor=world.actor("approver"), digest=deletion.approval_digest
+        )
+
+
+def _synced_an_hour_ago(_world: DemoWorld) -> None:
+    with ago(hours=1):
+        sync.sync_orgs(actor=WORKER)
+
+
+def _changed_outside(world: DemoWorld) -> None:
+    """What people did in Datadog within the last hour; the last sync detects it."""
+    for source, sink, values in (
+        ("Group SOC", "Data Lake EU", {"change": "recreate"}),
+        ("Insurance EU", "Payments EU", {"connection_types": ["logs", "metrics", "audit"]}),
+        ("Search", "Labs", {"change": "disable_creator"}),
+    ):
+        names = (name for name in (source, sink) if name in world.credentials)
+        simulator.change_connection(
+            values,
+            connection_id=connection_id_between(source=source, sink=sink),
+            site=world.credentials[next(names)].site,
         )
 
 

@@ -3,10 +3,11 @@
 from allauth.account.adapter import get_adapter
 from allauth.account.utils import perform_login
 from django.contrib import messages
-from django.http import HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import URLPattern
 
+from connections.core.errors import ConflictError
 from connections.models import Credential, Person
 from connections.web.people.allauth_internals import record_authentication
 from connections.web.routing import Visitors, action, page
@@ -48,13 +49,20 @@ def sign_in(request: HttpRequest) -> HttpResponse:
 
 def change_connection(request: HttpRequest) -> HttpResponse:
     """Change a connection in the simulated Datadog, as another of its users would."""
-    source, sink = scenes.CHANGED
-    simulator.change_connection_types(
-        scenes.CHANGED_TYPES,
-        connection_id=connection_id_between(source=source, sink=sink),
-        site=Credential.objects.get(name=source).site,
-    )
-    messages.success(request, f"{source} → {sink} now also shares audit events.")
+    change = scenes.CHANGES.get(request.POST.get("change", ""))
+    if change is None:
+        raise Http404("There is no such change.")
+    source, sink = change.pair
+    try:
+        simulator.change_connection(
+            change.values,
+            connection_id=connection_id_between(source=source, sink=sink),
+            site=Credential.objects.filter(name__in=change.pair).earliest("created_at").site,
+        )
+    except ConflictError:
+        messages.info(request, "This has happened already, or the connection is gone.")
+    else:
+        messages.success(request, change.message)
     return redirect("demo-start")
 
 

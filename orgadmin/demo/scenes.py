@@ -2,7 +2,8 @@
 
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 from urllib.parse import urlencode
 
 from django.urls import reverse
@@ -15,9 +16,48 @@ APPROVER = "approver"
 AUDITOR = "auditor"
 CREDENTIAL_MANAGER = "credentials"
 
-# The connection whose data types a visitor changes in the simulated Datadog.
 CHANGED = ("Labs", "ML Platform")
-CHANGED_TYPES = ["logs", "metrics", "audit"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScriptedChange:
+    """What a visitor lets someone do to a connection in the simulated Datadog."""
+
+    pair: tuple[str, str]
+    # As in the simulator's control API.
+    values: dict[str, Any]
+    # What the page says afterwards.
+    message: str
+
+
+# By the value that a step posts.
+CHANGES = {
+    "reviewed": ScriptedChange(
+        pair=CHANGED,
+        values={"connection_types": ["logs", "metrics", "audit"]},
+        message="Labs → ML Platform now also shares audit events.",
+    ),
+    "widened": ScriptedChange(
+        pair=("Fraud Detection", "Payments EU"),
+        values={"connection_types": ["logs", "audit"]},
+        message="Fraud Detection → Payments EU now also shares audit events.",
+    ),
+    "removed": ScriptedChange(
+        pair=("Retail US", "Analytics"),
+        values={"change": "remove"},
+        message="Retail US → Analytics is gone.",
+    ),
+    "recreated": ScriptedChange(
+        pair=("Analytics", "Retail US"),
+        values={"change": "recreate", "after": 60},
+        message="In one minute, Terraform recreates Analytics → Retail US, if it is deleted.",
+    ),
+    "disabled": ScriptedChange(
+        pair=("Store Operations", "Retail US"),
+        values={"change": "disable_creator"},
+        message="Olga Sund's account is disabled.",
+    ),
+}
 
 CONFIRM = "Review it, give a reason and confirm."
 
@@ -26,13 +66,14 @@ CONFIRM = "Review it, give a reason and confirm."
 class Step:
     """One thing to do: `label` is the button, which signs in as `person` and opens `path`.
 
-    A step without a person changes the simulated Datadog instead.
+    A step with a `change`, a key of CHANGES, changes the simulated Datadog instead.
     """
 
     text: str
     label: str
     person: str = ""
     path: str = ""
+    change: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +98,7 @@ def list_groups() -> list[Group]:
     """All scenes, each with the addresses that fit what was played so far."""
     return [
         Group(title="Delete a connection", scenes=list(_deleting())),
+        Group(title="Changes outside Org Admin", scenes=list(_changing())),
         Group(title="Approvals", scenes=list(_approving())),
         Group(title="Records and evidence", scenes=list(_evidence())),
         Group(title="How Datadog can fail", scenes=list(_failures())),
@@ -74,6 +116,7 @@ def _deleting() -> Iterator[Scene]:
     change = Step(
         text="Someone adds audit events to the connection in Datadog, after the last sync.",
         label="Change it in Datadog",
+        change="reviewed",
     )
     scene = _review_scene(
         "Labs",
@@ -111,6 +154,55 @@ def _deleting() -> Iterator[Scene]:
             ],
             deletion=unknown,
         )
+
+
+def _changing() -> Iterator[Scene]:
+    sync = Step(
+        text="Sync now; by itself a worker does it every 15 minutes.",
+        label="Open Connections",
+        person=OPERATOR,
+        path=reverse("org-connection-list"),
+    )
+    look = Step(
+        text="See what changed, and acknowledge it with a note.",
+        label="Open Changes",
+        person=OPERATOR,
+        path=f"{reverse('change-list')}?attention=yes&acknowledged=no",
+    )
+    for change, title, text, label in (
+        (
+            "removed",
+            "Someone removes a connection outside Org Admin",
+            "Retail US → Analytics is removed in Datadog's own pages.",
+            "Remove it in Datadog",
+        ),
+        (
+            "widened",
+            "Someone widens a connection to audit events",
+            "Fraud Detection → Payments EU shares logs; audit events are added.",
+            "Widen it in Datadog",
+        ),
+        (
+            "disabled",
+            "The creator's account is disabled",
+            "Olga Sund leaves. Datadog removes the connections of a disabled account.",
+            "Disable the account",
+        ),
+    ):
+        step = Step(text="Let it happen in the simulated Datadog.", label=label, change=change)
+        yield Scene(title=title, text=text, steps=[step, sync, look])
+    scene = _review_scene(
+        "Retail US",
+        CHANGES["recreated"].pair,
+        title="Someone recreates the connection that you deleted",
+        text="Terraform still has it in its plan, so it comes back with another ID.",
+    )
+    recreate = Step(
+        text="Then let Terraform run in one minute.",
+        label="Recreate it in one minute",
+        change="recreated",
+    )
+    yield replace(scene, steps=[*scene.steps, recreate, sync, look])
 
 
 def _approving() -> Iterator[Scene]:

@@ -15,10 +15,12 @@ def set_delete_fault(name: str, *, connection_id: str, site: str) -> None:
     _post("faults", fault, site=site)
 
 
-def change_connection_types(types: list[str], *, connection_id: str, site: str) -> None:
-    """Replace the connection's data types, as someone in Datadog would. Raises ConflictError."""
-    change = {"connection_id": connection_id, "connection_types": types}
-    _post("connections", change, site=site)
+def change_connection(values: dict[str, Any], *, connection_id: str, site: str) -> None:
+    """Change a connection as someone in Datadog would. Raises ConflictError.
+
+    `values` are those of the control API: `connection_types`, or `change` and `after`.
+    """
+    _post("connections", {"connection_id": connection_id, **values}, site=site)
 
 
 def _post(path: str, values: dict[str, Any], *, site: str) -> None:

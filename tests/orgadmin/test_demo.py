@@ -84,7 +84,7 @@ def test_it_shows_fifty_orgs_and_four_hundred_connections(demo: Demo) -> None:
         (44, 3)
     ]
     snapshots = "FROM connections_orgconnectionsnapshot"
-    assert demo.rows(f"SELECT COUNT(DISTINCT connection_id) {snapshots}") == [(400,)]
+    assert demo.rows(f"SELECT COUNT(DISTINCT connection_id) {snapshots}") == [(401,)]
     orgs = f"SELECT source_org_id {snapshots} UNION SELECT sink_org_id {snapshots}"
     assert demo.rows(f"SELECT COUNT(*) FROM ({orgs})") == [(50,)]  # noqa: S608
 
@@ -151,9 +151,22 @@ def test_a_one_click_sign_in_needs_no_identity_check(demo: Demo) -> None:
 
 def test_a_connection_can_be_changed_in_the_simulated_datadog(demo: Demo) -> None:
     visitor = Visitor(demo.port)
-    status, _ = visitor.post("/demo/change/", form_on="/demo/")
+    status, _ = visitor.post("/demo/change/", form_on="/demo/", change="reviewed")
     assert status == 302
     assert "now also shares audit events" in visitor.get("/demo/")[1]
+    for change, text in (("removed", "is gone."), ("removed", "already"), ("recreated", "minute")):
+        visitor.post("/demo/change/", form_on="/demo/", change=change)
+        assert text in visitor.get("/demo/")[1]
+
+
+def test_it_starts_with_changes_that_real_syncs_detected(demo: Demo) -> None:
+    kinds = demo.rows("SELECT DISTINCT kind FROM connections_change WHERE needs_attention")
+    assert {str(kind) for (kind,) in kinds} >= {
+        "recreated",
+        "removed",
+        "types_changed",
+        "creator_changed",
+    }
 
 
 def test_the_start_page_exists_in_the_demo_only() -> None:

@@ -1,0 +1,71 @@
+"""What the control API lets people in the simulated Datadog do to connections."""
+
+import json
+from http.client import HTTPConnection
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from sandbox.server import SandboxServer
+from tests.support.sandbox import US, connection_between, make_world, org_named
+
+
+@pytest.fixture
+def server() -> Any:
+    """A running simulator with a small world."""
+    with SandboxServer(make_world()) as running:
+        yield running
+
+
+def change(server: SandboxServer, **values: Any) -> int:
+    """The status of a request to change a connection."""
+    address = urlsplit(server.base_urls[US])
+    client = HTTPConnection(address.hostname or "", address.port, timeout=5)
+    client.request("POST", "/__sandbox__/connections", json.dumps(values))
+    status = client.getresponse().status
+    client.close()
+    return status
+
+
+def test_a_removed_connection_is_recreated_with_another_id(server: SandboxServer) -> None:
+    before = connection_between(server.world, "Payments US", "Group SOC")
+    assert change(server, connection_id=before.id, change="recreate") == 404
+    assert change(server, connection_id=before.id, change="remove") == 200
+    assert change(server, connection_id=before.id, change="remove") == 404
+    assert change(server, connection_id=before.id, change="recreate") == 200
+    after = connection_between(server.world, "Payments US", "Group SOC")
+    assert after.id != before.id
+    assert after.connection_types == before.connection_types
+
+
+def test_a_change_can_happen_later(server: SandboxServer) -> None:
+    world, before = server.world, connection_between(server.world, "Payments US", "Group SOC")
+    assert change(server, connection_id=before.id, change="remove", after=0.2) == 200
+    assert world.connection(connection_id=before.id) is not None
+    assert world.wait_until(lambda: world.connection(connection_id=before.id) is None)
+
+
+def test_a_disabled_creator_is_disabled_on_all_connections(server: SandboxServer) -> None:
+    one = connection_between(server.world, "Payments US", "Group SOC")
+    assert change(server, connection_id=one.id, change="disable_creator") == 200
+    assert all(each.created_by.disabled for each in server.world.connections())
+
+
+def test_an_unknown_change_is_refused(server: SandboxServer) -> None:
+    one = connection_between(server.world, "Payments US", "Group SOC")
+    assert change(server, connection_id=one.id, change="paint") == 400
+
+
+def test_two_key_pairs_of_an_org_list_different_connections(server: SandboxServer) -> None:
+    world = server.world
+    one = connection_between(world, "Payments US", "Group SOC")
+    pair = world.add_key_pair(org=org_named(world, "Payments US"), unlisted=[one.id])
+    address = urlsplit(server.base_urls[US])
+    client = HTTPConnection(address.hostname or "", address.port, timeout=5)
+    headers = {"DD-API-KEY": pair.api_key, "DD-APPLICATION-KEY": pair.application_key}
+    client.request("GET", "/api/v2/org_connections", headers=headers)
+    listed = json.loads(client.getresponse().read())["data"]
+    client.close()
+    assert one.id not in {each["id"] for each in listed}
+    assert len(listed) == 1
