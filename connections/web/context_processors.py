@@ -47,6 +47,8 @@ def _chosen(request: HttpRequest, name: str) -> str:
 class NavItem:
     """One entry of the navigation; `count` is how many items there need this person."""
 
+    # The name of its URL.
+    name: str
     label: str
     url: str
     is_current: bool
@@ -79,6 +81,7 @@ def _nav(request: HttpRequest) -> list[NavItem]:
         counts["change-list"] = count_awaiting_acknowledgement(actor=actor)
     return [
         NavItem(
+            name=name,
             label=label,
             url=reverse(name),
             is_current=_is_current(request, reverse(name)),

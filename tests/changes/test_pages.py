@@ -252,6 +252,7 @@ def test_htmx_gets_only_the_list(operator: Client, widened: Change) -> None:
     assert 'id="changes"' in html
     assert "<html" not in html
     assert "1 change acknowledged." in html
+    assert 'id="count-change-list" hx-swap-oob="true"></span>' in html
 
 
 @pytest.mark.parametrize("who", ["victor", "margaret"])
