@@ -16,6 +16,8 @@ from typing import Any
 from connections.core.causes import Cause
 
 MAX_TEXT_LENGTH = 1_000
+# What a column holds.
+MAX_ORG_ID_LENGTH = 64
 MAX_ERRORS = 20
 MAX_CONNECTION_TYPES = 50
 
@@ -289,8 +291,8 @@ def _parse_org(
     relation: Mapping[str, Any], *, included: dict[tuple[str, str], Mapping[str, Any]]
 ) -> Org:
     org_id = _text(relation.get("id"))
-    if not org_id:
-        raise PayloadError("An org connection without one of its orgs.")
+    if not org_id or len(org_id) > MAX_ORG_ID_LENGTH:
+        raise PayloadError("An org connection without a usable ID of one of its orgs.")
     more = included.get(("orgs", org_id), {})
     return Org(id=org_id, name=_text(relation.get("name")) or _text(more.get("name")))
 

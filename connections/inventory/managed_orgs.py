@@ -14,6 +14,7 @@ from connections import audit
 from connections.core import clock
 from connections.core.causes import Cause
 from connections.datadog.client import DatadogClient
+from connections.datadog.payloads import MAX_ORG_ID_LENGTH
 from connections.datadog.payloads import Org as ListedOrg
 from connections.datadog.responses import DatadogError
 from connections.inventory.sync import PARALLEL_SYNCS, SyncResult, open_client_or_failure
@@ -24,7 +25,6 @@ READ_AGAIN_AFTER = timedelta(days=1)
 # Each takes at most one deadline (s); a worker must record that it is alive in between.
 DEADLINE_SECONDS = 10.0
 BATCH_SIZE = 24
-_LONGEST_ID = 64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +49,7 @@ def fetch_managed_orgs(
     if orgs[0].id != org_id:
         failure = SyncResult(cause=Cause.ANOTHER_ORG, http_status=200).failure
         return ManagedOrgs(failure=failure)
-    return ManagedOrgs(orgs=tuple(org for org in orgs if len(org.id) <= _LONGEST_ID))
+    return ManagedOrgs(orgs=tuple(org for org in orgs if len(org.id) <= MAX_ORG_ID_LENGTH))
 
 
 @audit.atomic()

@@ -213,6 +213,13 @@ def test_pages_without_end_are_cut_off() -> None:
         element(2) | {"id": "../../v2/org"},
         element(2) | {"id": None},
         element(2) | {"relationships": {}},
+        element(2)
+        | {
+            "relationships": {
+                name: {"data": {"type": "orgs", "id": "1" * 65}}
+                for name in ("source_org", "sink_org")
+            }
+        },
         element(2, connection_types="logs"),
         element(2, connection_types=[1]),
         element(2) | {"attributes": None},
