@@ -133,7 +133,7 @@ def test_a_huge_file_is_refused_without_revealing_its_content(
     private_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(private_files, "MAX_BYTES", len(KEY) - 1)
-    with pytest.raises(PrivateFileError, match="no key file") as caught:
+    with pytest.raises(PrivateFileError, match="not a key file") as caught:
         read_private_text(private_file)
     assert KEY[:-1] not in told_by(caught.value, leave_out=__file__)
 

@@ -330,5 +330,5 @@ def test_a_deletions_page_makes_a_bounded_number_of_queries(
     requester.delete_and_verify()
     url = f"/deletions/{requester.deletion().pk}/"
 
-    with django_assert_max_num_queries(10):
+    with django_assert_max_num_queries(11):
         requester.open(url)

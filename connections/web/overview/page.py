@@ -184,7 +184,7 @@ def _to_confirm(requested: list[Deletion], *, actor: Actor, now: datetime) -> Sp
 
 
 WEEKS = 12
-LATEST = 8
+LATEST = 5
 
 
 @dataclass(frozen=True, kw_only=True)

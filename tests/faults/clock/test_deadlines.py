@@ -6,12 +6,13 @@ from tests.support.processes import ROOT
 
 # Functions that return the time of day; recorded times come from `connections.core.clock`.
 TIME_OF_DAY = {("time", "time"), ("datetime", "now"), ("datetime", "utcnow"), ("timezone", "now")}
-# Not deadlines: when this machine wrote a file, an age on a page, and times that Django and allauth
+# Not deadlines: when this machine wrote a file, ages on pages, and times that Django and allauth
 # took from this machine's clock.
 NO_DEADLINE = {
     ("connections/deletions/spool.py", "datetime.now"),
     ("connections/operations/backup.py", "datetime.now"),
     ("connections/web/template_tags.py", "timezone.now"),
+    ("connections/web/credentials/page.py", "timezone.now"),
     ("connections/models/sessions.py", "timezone.now"),
     ("connections/web/reauthentication.py", "time.time"),
 }
