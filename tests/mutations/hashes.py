@@ -25,13 +25,23 @@ def hash_of(mutant: Mutant, *, root: Path = ROOT) -> str:
     return digest.hexdigest()
 
 
-def changed_since_full_run() -> tuple[Mutant, ...]:
-    """The safeguards that are new or changed since `record_full_run`."""
-    proven: dict[str, str] = json.loads(PROVEN.read_text()) if PROVEN.exists() else {}
-    return tuple(mutant for mutant in MUTANTS if proven.get(mutant.name) != hash_of(mutant))
+def changed_since_full_run(mutants: tuple[Mutant, ...]) -> tuple[Mutant, ...]:
+    """Those of these safeguards that are new or changed since `record_full_run`."""
+    proven = _read_proven()
+    return tuple(mutant for mutant in mutants if proven.get(mutant.name) != hash_of(mutant))
 
 
-def record_full_run() -> None:
-    """Store the hash of every safeguard; call it when a test failed without each of them."""
-    hashes = {mutant.name: hash_of(mutant) for mutant in MUTANTS}
+def record_full_run(mutants: tuple[Mutant, ...]) -> None:
+    """Store the hashes of these safeguards; call it when a test failed without each of them.
+
+    Those that need another database keep their hashes.
+    """
+    names = {mutant.name for mutant in MUTANTS}
+    kept = {name: digest for name, digest in _read_proven().items() if name in names}
+    hashes = kept | {mutant.name: hash_of(mutant) for mutant in mutants}
     PROVEN.write_text(json.dumps(hashes, indent=1, sort_keys=True) + "\n")
+
+
+def _read_proven() -> dict[str, str]:
+    proven: dict[str, str] = json.loads(PROVEN.read_text()) if PROVEN.exists() else {}
+    return proven

@@ -4,7 +4,7 @@ A text to replace stands exactly once in its file, so that a safeguard which was
 is noticed here instead of passing for a proven one.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,15 +18,23 @@ class Edit:
 
 @dataclass(frozen=True, kw_only=True)
 class Mutant:
-    """The product without one safeguard. At least one of `tests` fails on it."""
+    """The product without one safeguard. At least one of `tests` fails on it.
+
+    `needs_postgresql`: its tests are skipped on SQLite.
+    """
 
     name: str
     edits: tuple[Edit, ...]
     tests: tuple[str, ...]
+    needs_postgresql: bool = False
 
 
 def _mutant(name: str, path: str, old: str, new: str, *tests: str) -> Mutant:
     return Mutant(name=name, edits=(Edit(path=path, old=old, new=new),), tests=tests)
+
+
+def _mutant_on_postgresql(name: str, path: str, old: str, new: str, *tests: str) -> Mutant:
+    return replace(_mutant(name, path, old, new, *tests), needs_postgresql=True)
 
 
 def _without_permission(path: str, old: str, act: str) -> Mutant:
@@ -1640,7 +1648,7 @@ FROZEN_RESULTS = (
         '        return is_same_attempt and one.get("answered_at") is None\n',
         f"{RESULTS}::test_an_invented_response_of_an_attempt_without_one_is_named",
     ),
-    _mutant(
+    _mutant_on_postgresql(
         "trigger functions look in temporary tables last",
         TRIGGERS,
         "        SET search_path = {path} AS $$\n",
@@ -1655,7 +1663,7 @@ FROZEN_RESULTS = (
         '(set[str](), "missing")',
         "tests/management/test_doctor.py::test_a_missing_trigger_is_an_error",
     ),
-    _mutant(
+    _mutant_on_postgresql(
         "the doctor looks at the database role",
         DATABASE_GUARDS,
         '"create temporary tables": can_create_temporary,',
