@@ -49,8 +49,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """Three workers for each CPU: many tests wait for other processes and for deadlines."""
-    return 3 * (os.cpu_count() or 1)
+    """Two more workers than CPUs: many tests wait for other processes and for deadlines."""
+    return (os.cpu_count() or 1) + 2
 
 
 @pytest.fixture(autouse=True, scope="session")
