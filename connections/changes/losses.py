@@ -1,6 +1,6 @@
 """Connections that a complete sync lacks, until it is clear whether they were removed.
 
-A credential can lose sight of a connection that others still list. It was removed once every
+A credential can stop listing a connection that others still list. It was removed once every
 credential that lists it has been tried since, and none lists it.
 """
 

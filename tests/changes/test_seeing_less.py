@@ -1,4 +1,4 @@
-"""A credential that lost sight of a connection is marked while another still lists it."""
+"""A credential that stopped listing a connection is marked while another still lists it."""
 
 from collections.abc import Callable
 

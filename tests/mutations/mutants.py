@@ -67,7 +67,7 @@ NETWORK = (
         f"{SAFEGUARDS}::test_a_redirect_is_not_followed_even_by_a_session_that_sees_it",
     ),
     _mutant(
-        "adding an org's keys again bypasses no access list",
+        "adding an org's keys again can't bypass an access list",
         "connections/credentials/key_checks.py",
         "    if report.owner and not credential.org_id:\n        access_lists",
         "    if False:\n        access_lists",
@@ -338,7 +338,7 @@ RECORD = (
         "tests/deletions/test_attempts.py::test_a_late_response_is_stored_and_changes_no_state",
     ),
     _mutant(
-        "act and event in one transaction",
+        "an action and its event are one transaction",
         TRANSITIONS,
         "    with audit.atomic():\n        moved = (\n",
         "    if True:\n        moved = (\n",
@@ -352,7 +352,7 @@ RECORD = (
         "tests/audit/test_append_only.py::test_the_same_name_of_two_people_has_two_commitments",
     ),
     _mutant(
-        "who asked hears of a decline",
+        "the requester is notified of a decline",
         "connections/audit/outbox.py",
         "    EventCode.DELETION_DECLINED: _INVOLVED,\n",
         "",
@@ -360,7 +360,7 @@ RECORD = (
         "test_the_requester_and_approvers_are_notified_of_the_outcome[deletion.declined]",
     ),
     _mutant(
-        "only a complete listing says absent",
+        "only a complete listing proves absence",
         "connections/deletions/verification.py",
         "    return False if result.is_complete else None\n",
         "    return False\n",
@@ -406,14 +406,14 @@ REVIEW = (
         "tests/flows/test_review.py::test_a_connection_that_changed_since_the_review_is_shown_again",
     ),
     _mutant(
-        "the confirmation when asking",
+        "the confirmation text of a request",
         "connections/deletions/lifecycle.py",
         "    if not shown.needs_approval and not reviews.confirmation_matches(\n",
         "    if False and not reviews.confirmation_matches(\n",
         "tests/flows/test_review.py::test_an_invalid_form_shows_the_error_and_keeps_its_input",
     ),
     _mutant(
-        "the confirmation when executing",
+        "the confirmation text of an execution",
         DELETIONS,
         "    if not reviews.confirmation_matches(typed=confirmation, expected=expected):\n",
         "    if False:\n",
@@ -421,7 +421,7 @@ REVIEW = (
         "test_a_wrong_confirmation_of_an_approved_deletion_keeps_the_input",
     ),
     _mutant(
-        "rights are read again at the sending",
+        "permissions are read again before sending",
         SENDING,
         "    credential = deletion.credential\n    if credential.is_retired:\n",
         "    return\n    credential = deletion.credential\n    if credential.is_retired:\n",
@@ -430,14 +430,14 @@ REVIEW = (
         "tests/deletions/test_attempts.py::test_a_retired_credential_sends_nothing",
     ),
     _mutant(
-        "only a failed reading may be skipped",
+        "only a failed pre-send check can be skipped",
         DELETIONS,
         "    skip_recheck = skip_recheck and deletion.cause == Cause.LISTING_FAILED\n",
         "",
         "tests/deletions/test_choices.py::test_the_pre_send_check_cannot_be_skipped_at_will",
     ),
     _mutant(
-        "rights are read again at the claim",
+        "permissions are read again at the claim",
         SENDING,
         "        _require_unblocked(deletion=deletion, confirmed_by_id=deletion.confirmed_by_id)\n",
         "",
@@ -520,14 +520,14 @@ BUNDLES = (
         "tests/evidence/test_bundle.py::test_a_single_flipped_bit_is_detected_anywhere",
     ),
     _mutant(
-        "bundle: its event stands in the record",
+        "bundle: its creation is in the audit log",
         VERIFIER,
         "            require(root == self.root, f",
         "            require(root, f",
         f"{FORGERIES}::test_a_file_that_contradicts_the_others_is_named[an event's words]",
     ),
     _mutant(
-        "bundle: a row says what its events say",
+        "bundle: a row agrees with its events",
         VERIFIER,
         "            found = differences(row, events)\n",
         "            found: list[str] = []\n",
@@ -541,7 +541,7 @@ BUNDLES = (
         "tests/evidence/test_signatures.py::test_a_key_of_small_order_is_refused",
     ),
     _mutant(
-        "bundle: a signature has one spelling",
+        "bundle: a signature has one encoding",
         VERIFIER,
         "    if point is None or s >= _L:\n",
         "    if point is None:\n",
@@ -561,7 +561,7 @@ LISTS = "tests/credentials/test_access_lists.py"
 REACH = "tests/access/test_visibility.py"
 WITHIN = (
     _mutant(
-        "a protected connection is not asked for",
+        "deletion of a protected connection can't be requested",
         DELETIONS,
         "    protections.require_unprotected(shown.protection)\n",
         "",
@@ -583,14 +583,14 @@ WITHIN = (
         f"{PROTECTED}::test_the_worker_closes_a_waiting_deletion_as_not_sent",
     ),
     _mutant(
-        "nobody lifts their own protection",
+        "nobody removes their own protection",
         "connections/inventory/protections.py",
         "    require_not_own(protection, actor=actor)\n    permissions.require(",
         "    permissions.require(",
         f"{PROTECTED}::test_not_even_an_administrator_removes_their_own_protection",
     ),
     _mutant(
-        "the allow-list at the sending",
+        "the access list before sending",
         SENDING,
         "if not permissions.can_use(person_actor(person=person), credential_id=credential.pk):",
         "if not permissions.can_delete(person_actor(person=person)):",
@@ -598,7 +598,7 @@ WITHIN = (
         f"{LISTS}::test_leaving_the_list_during_the_pre_send_check_stops_the_deletion",
     ),
     _mutant(
-        "the allow-list of who approves",
+        "the access list of approvers",
         "connections/access/permissions.py",
         "        and deletion.credential_id not in visibility_of(actor).unapprovable\n",
         "",
@@ -606,7 +606,7 @@ WITHIN = (
         f"{LISTS}::test_an_approval_by_a_person_who_left_the_list_no_longer_counts",
     ),
     _mutant(
-        "the one scope of what is seen",
+        "access lists limit what is visible",
         "connections/access/visibility.py",
         '    return rows.exclude(**{f"{by}__in": hidden}) if hidden else rows\n',
         "    return rows\n",
@@ -617,14 +617,14 @@ WITHIN = (
 
 KEEPING = (
     _mutant(
-        "shipping the record wakes no shipper",
+        "delivering audit events creates no delivery",
         "connections/audit/export.py",
         'event.details.get("what") != SHIPMENT',
         "True",
         "tests/audit/test_export.py::test_two_log_shippers_do_not_trigger_each_other",
     ),
     _mutant(
-        "an export that breaks off is recorded",
+        "an interrupted export is recorded",
         "connections/audit/export.py",
         "        if not self._is_over:\n            self._is_over = True\n",
         "        if self._is_over:\n",
@@ -683,7 +683,7 @@ KEEPING = (
         "tests/operations/test_backup.py::test_an_incomplete_backup_is_refused",
     ),
     _mutant(
-        "a restore asks before it replaces",
+        "a restore asks for confirmation before it replaces data",
         "connections/operations/backup.py",
         "    if copy_to is None:\n",
         "    if False:\n",
@@ -698,21 +698,21 @@ GUARDS, PAGES = (
 
 REAUTHENTICATION = (
     _mutant(
-        "a POST without a proof is not acted on",
+        "a POST without reauthentication has no effect",
         "connections/web/reauthentication.py",
         "                if _is_reauthenticated(request) or not when(request):\n",
         "                if _is_reauthenticated(request) or True:\n",
         f"{GUARDS}::test_a_guarded_post_without_an_identity_check_does_nothing_and_shows_the_prompt",
     ),
     _mutant(
-        "what proves it is kept from everything after",
+        "the password is hidden from everything after reauthentication",
         "connections/web/reauthentication.py",
         "    request.POST = form.other_fields  # type: ignore[assignment]\n",
         "    request.session.update(request.POST.dict())\n",
         "tests/web/reauthentication/test_late.py::test_a_correct_password_is_stored_nowhere",
     ),
     _mutant(
-        "a proof is good for five minutes",
+        "reauthentication is valid for five minutes",
         "connections/web/reauthentication.py",
         "WINDOW = timedelta(minutes=5)",
         "WINDOW = timedelta(minutes=50)",
@@ -727,14 +727,14 @@ REAUTHENTICATION = (
         "_refused_and_recorded_once",
     ),
     _mutant(
-        "a passkey checks its owner",
+        "a passkey verifies the user at reauthentication",
         "connections/web/people/passkeys.py",
         "    if not parsed.response.authenticator_data.is_user_verified():\n",
         "    if False:\n",
         "tests/web/reauthentication/test_passkey.py::test_it_is_refused_even_for_a_challenge_that_required_no_user_verification",
     ),
     _mutant(
-        "allauth asks everybody",
+        "allauth requires reauthentication of everybody",
         "connections/web/people/accounts.py",
         "        raise ReauthenticationRequired\n",
         "        return True\n",
@@ -749,7 +749,7 @@ REAUTHENTICATION = (
         f"{PAGES}::test_a_page_that_changes_sign_in_methods_prompts_first_and_replays_nothing",
     ),
     _mutant(
-        "a sign-in link alone is no proof",
+        "a sign-in link alone is no reauthentication",
         "connections/web/reauthentication.py",
         '    return bool(is_password or record.get("passwordless"))\n',
         "    return True\n",
@@ -760,21 +760,21 @@ REAUTHENTICATION = (
 DELIVERING = "tests/notifications/test_deliveries.py"
 NOTICES = (
     _mutant(
-        "no act without its notices",
+        "no event without its notifications",
         "connections/audit/events.py",
         "        outbox.enqueue(events=events)\n",
         "",
         "tests/notifications/test_outbox.py::test_requesting_and_approving_on_the_pages_notifies_the_other_person",
     ),
     _mutant(
-        "a notice is claimed before it is sent",
+        "a notification is claimed before it is sent",
         "connections/notifications/delivery.py",
         "due.update(due_at=clock.now() + CLAIM_TIMEOUT, attempts",
         "due.update(attempts",
         f"{DELIVERING}::test_a_delivery_without_a_stored_result_is_sent_again_with_the_same_id",
     ),
     _mutant(
-        "a frozen courier overwrites nothing",
+        "a frozen worker overwrites no delivery result",
         "connections/notifications/delivery.py",
         "state=Notification.State.WAITING, attempts=notification.attempts",
         "attempts__gte=0",
@@ -788,14 +788,14 @@ NOTICES = (
         f"{DELIVERING}::test_a_webhook_is_signed_and_can_be_verified_by_its_receiver",
     ),
     _mutant(
-        "a link in the place of a witness's file",
+        "a symbolic link in place of the checkpoint file is refused",
         "connections/notifications/channels.py",
         " | os.O_NOFOLLOW",
         "",
         "tests/notifications/test_page.py::test_a_symbolic_link_in_place_of_the_file_is_not_followed",
     ),
     _mutant(
-        "mail ends in time",
+        "sending mail has a deadline",
         "connections/notifications/email_backend.py",
         "            self._deadline.start()\n",
         "",
@@ -809,7 +809,7 @@ NOTICES = (
         f"{DELIVERING}::test_a_mail_that_the_server_rejects_is_retried",
     ),
     _mutant(
-        "only the token opens the metrics",
+        "metrics require the token",
         "connections/operations/metrics_token.py",
         "    return secrets.compare_digest(given.strip().encode(), token.reveal().encode())\n",
         "    return True\n",
@@ -849,7 +849,7 @@ EVIDENCE = (
         "::test_a_machine_that_kept_the_old_file_signs_nothing_and_says_so",
     ),
     _mutant(
-        "an event behind the end is noticed",
+        "an event after the end of the log is detected",
         "connections/evidence/verification.py",
         "    if before.events > size:\n",
         "    if False:\n",
@@ -860,35 +860,35 @@ EVIDENCE = (
 PROVIDER = "tests/people/oidc"
 SIGN_IN = (
     _mutant(
-        "the ID token answers this very sign-in",
+        "the ID token belongs to this sign-in",
         "connections/people/oidc/tokens.py",
         "    _check_nonce_and_audience(claims, nonce=nonce, client_id=client_id)\n",
         "",
         f"{PROVIDER}/test_faults.py::test_it_is_refused_and_the_reason_is_recorded[another nonce]",
     ),
     _mutant(
-        "an answer of the provider is good once",
+        "a response of the provider can be used once",
         "connections/web/people/single_sign_on.py",
         "pending.pop(",
         "pending.get(",
         f"{PROVIDER}/test_sign_in.py::test_a_response_can_be_used_once",
     ),
     _mutant(
-        "the issuer counts, not the subject alone",
+        "an account is identified by issuer and subject",
         "connections/people/provider_accounts.py",
         "filter(issuer=issuer, subject=subject)",
         "filter(subject=subject)",
         f"{PROVIDER}/test_sign_in.py::test_the_same_subject_at_another_issuer_is_another_person",
     ),
     _mutant(
-        "signed in anew, not an hour ago",
+        "reauthentication by single sign-on requires a new sign-in",
         "connections/people/oidc/tokens.py",
         "    if not since - LEEWAY <= signed_in_at <= now + LEEWAY:\n",
         "    if False:\n",
         f"{PROVIDER}/test_reauthentication.py::test_a_provider_that_does_not_reauthenticate_proves_nothing",
     ),
     _mutant(
-        "a passkey alone checks its owner",
+        "a passkey verifies the user when it is the only factor",
         "connections/web/people/mfa.py",
         "            require_user_verification(self",
         "            parse_passkey_response(self",
@@ -896,14 +896,14 @@ SIGN_IN = (
         "even_for_an_mfa_challenge",
     ),
     _mutant(
-        "the Host header counts no password anew",
+        "another Host header doesn't reset the limit on passwords",
         "connections/web/people/accounts.py",
         "    def _get_login_attempts_cache_key(",
         "    def _unused(",
         "tests/people/test_limits.py::test_neither_the_host_nor_the_case_of_the_name_resets_the_limit",
     ),
     _mutant(
-        "wrong codes are on record",
+        "wrong codes are recorded",
         "connections/web/people/mfa.py",
         "        return self.refuse_on_record(super().clean_code)\n",
         "        return super().clean_code()\n",
@@ -919,42 +919,42 @@ BREAK_GLASS = "connections/deletions/break_glass.py"
 
 FOUR_EYES = (
     _mutant(
-        "an approval is of what was shown",
+        "an approval covers what was shown",
         "connections/deletions/approvals.py",
         "    if (digest, shown_round) != (deletion.approval_digest, deletion.approval_round):\n",
         "    if shown_round != deletion.approval_round:\n",
         f"{APPROVING}::test_an_approval_covers_everything_that_was_shown",
     ),
     _mutant(
-        "the ticket is approved too",
+        "an approval covers the ticket",
         "connections/models/deletions.py",
         'shown = ["approval, version 1", digest, reason, ticket]',
         'shown = ["approval, version 1", digest, reason]',
         f"{APPROVING}::test_an_approval_covers_everything_that_was_shown",
     ),
     _mutant(
-        "what changed is not approved",
+        "a changed connection can't be approved",
         "connections/deletions/approvals.py",
         "    if not found.can_be_approved:\n",
         "    if False:\n",
         f"{APPROVING}::test_a_changed_connection_closes_the_deletion_and_cannot_be_approved",
     ),
     _mutant(
-        "approvals are counted at the sending",
+        "approvals are counted before sending",
         SENDING,
         "    if len(approvals) < states.approvals_needed(deletion):\n",
         "    if False:\n",
         f"{APPROVING}::test_starting_an_attempt_counts_the_approvals_itself",
     ),
     _mutant(
-        "a trigger against unequal copies",
+        "a trigger refuses copies that differ",
         RULES,
         '    " AND requested_by_id = NEW.requester_id AND approval_digest = NEW.digest"\n',
         "",
         f"{BY_THE_DATABASE}::test_an_approval_must_match_the_deletions_values",
     ),
     _mutant(
-        "a trigger that keeps what was asked for",
+        "a trigger keeps what was requested",
         RULES,
         "            unchanged(*REQUESTED),\n",
         '            "1 = 1",\n',
@@ -975,7 +975,7 @@ FOUR_EYES = (
         "tests/audit/test_append_only.py::test_sqlite_refuses_to",
     ),
     _mutant(
-        "a retired credential's policy counts on",
+        "a retired credential's policy still counts",
         "connections/deletions/reviews.py",
         " if not each.is_retired or each.org_id not in orgs_in_use]",
         " if not each.is_retired]",
@@ -1018,14 +1018,14 @@ FOUR_EYES = (
         f"{BREAKING}::test_it_needs_the_confirmation",
     ),
     _mutant(
-        "nobody gives themselves the permission",
+        "nobody grants themselves the break-glass permission",
         "connections/people/people.py",
         "    if is_allowed and actor.person and actor.person.pk == person.pk:\n",
         "    if False:\n",
         f"{BREAKING}::test_no_one_grants_break_glass_to_themselves",
     ),
     _mutant(
-        "nobody reviews their own broken glass",
+        "nobody reviews their own use of break glass",
         "connections/access/permissions.py",
         "actor.person.pk not in {deletion.break_glass_by_id, deletion.requested_by_id}\n",
         "True\n",
@@ -1054,7 +1054,7 @@ TRUE_SENTENCES = (
         f"{FACTS_TESTS}::test_an_attempt_with_an_unknown_result_might_have_worked",
     ),
     _mutant(
-        "a bundle tells what might have worked",
+        "a bundle names attempts that might have worked",
         VERIFIER,
         'str(one["verdict"]), _UNCERTAIN)',
         'str(one["verdict"]), _NOTHING)',
@@ -1075,7 +1075,7 @@ TRUE_SENTENCES = (
         f"{EARLIER_ATTEMPTS}::test_a_late_200_settles_nothing_while_syncs_fail",
     ),
     _mutant(
-        "a late 200 counts before another sending",
+        "a late 200 counts before another DELETE",
         "connections/deletions/verification.py",
         "        elif deletion.has_late_success:\n",
         "        elif False:\n",
@@ -1089,7 +1089,7 @@ TRUE_SENTENCES = (
         f"{EARLIER_ATTEMPTS}::test_after_a_late_200_and_a_404_a_sync_settles_it_as_deleted",
     ),
     _mutant(
-        "a late 200 is looked after at once",
+        "a late 200 is checked at once",
         "connections/deletions/sending.py",
         "            if verdict == AttemptResult.DELETED:\n",
         "            if False:\n",
@@ -1108,21 +1108,21 @@ ACCESS = (
         "tests/web/test_middleware.py::test_a_view_without_access_rules_never_runs",
     ),
     _mutant(
-        "a URL's permission is asked for",
+        "a URL's permission is checked",
         ROUTING,
         "            access.who.require(actor_of(request))\n",
         "            pass\n",
         "tests/web/test_access.py::test_each_role_can_access_exactly_what_the_matrix_allows",
     ),
     _mutant(
-        "a URL's methods are all it answers",
+        "a URL accepts only its declared methods",
         ROUTING,
         "        if request.method not in access.methods:\n",
         "        if False:\n",
         "tests/web/test_access.py::test_no_url_accepts_any_other_method",
     ),
     _mutant(
-        "declared reauthentication has its guard",
+        "declared reauthentication is enforced",
         ROUTING,
         '    if access.reauthenticate != getattr(view, "reauthenticates", False):\n',
         "    if False:\n",
@@ -1150,21 +1150,21 @@ AVAILABILITY = (
         f"{SERVING}::test_a_request_that_takes_too_long_to_arrive_is_disconnected",
     ),
     _mutant(
-        "a client that stops reading is cut",
+        "a client that stops reading is disconnected",
         WEB_SERVER,
         "        if not self.total_outbufs_len:\n",
         "        if True:\n",
         f"{SERVING}::test_a_stream_is_generated_as_fast_as_it_is_read_and_closed_when_reading_stops",
     ),
     _mutant(
-        "connections that wait give way to new ones",
+        "idle connections make room for new ones",
         WEB_SERVER,
         "                min(waiting, key=lambda one: one.waiting_since).will_close = True\n",
         "                pass\n",
         f"{SERVING}::test_when_all_connections_are_in_use_idle_ones_are_closed",
     ),
     _mutant(
-        "the web server ends after its requests",
+        "the web server finishes its requests before it stops",
         WEB_SERVER,
         "        return bool(self.requests) or self.total_outbufs_len > 0\n",
         "        return self.total_outbufs_len > 0\n",
@@ -1178,7 +1178,7 @@ AVAILABILITY = (
         f"{SERVING}::test_stopping_finishes_a_running_request_and_serves_the_page_after_it",
     ),
     _mutant(
-        "nothing is begun when stopping",
+        "no request starts while stopping",
         WEB_SERVER,
         "            if self.is_stopping and ",
         "            if False and ",
@@ -1259,7 +1259,7 @@ PAGES_AND_INPUTS = (
         f"{IN_FLIGHT}::test_the_review_says_that_it_is_being_sent_and_has_no_cancel_link",
     ),
     _mutant(
-        "Cancel returns only with an answer that refuses",
+        "Cancel reappears only with a response that refuses",
         APP_JS,
         "    if (isRefusal(event.detail.xhr.status)) for",
         "    for",
@@ -1301,7 +1301,7 @@ PAGES_AND_INPUTS = (
         f"{UNREADABLE}::test_a_charset_other_than_utf_8_gets_a_400_page",
     ),
     _mutant(
-        "a request can be made whatever its Content-Type says",
+        "a request with any Content-Type is handled",
         "orgadmin/wsgi.py",
         "    request_class = Request\n",
         "    kind = Request\n",
@@ -1316,49 +1316,49 @@ PAGES_AND_INPUTS = (
         f"{UNREADABLE}::test_any_malformed_passkey_response_is_refused_without_an_error",
     ),
     _mutant(
-        "a passkey counts at our own origin alone",
+        "a passkey is accepted only at our own origin",
         "connections/web/people/passkeys.py",
         "    if client_data.origin not in own_origins(request):\n",
         "    if False:\n",
         f"{ORIGINS}::test_no_subdomain_port_or_other_allowed_host_is_accepted",
     ),
     _mutant(
-        "a passkey is added at our own origin alone",
+        "a passkey can be added only at our own origin",
         "connections/web/people/mfa.py",
         "                require_own_origin(parsed.client_data, context.request)\n",
         "",
         f"{ORIGINS}::test_no_subdomain_port_or_other_allowed_host_is_accepted",
     ),
     _mutant(
-        "a pattern of ALLOWED_HOSTS makes no origin",
+        "a pattern in ALLOWED_HOSTS is no origin",
         "connections/web/people/passkeys.py",
         "not in _exact_hosts():\n",
         "in ():\n",
         f"{ORIGINS}::test_a_host_that_only_a_pattern_allows_accepts_no_passkey",
     ),
     _mutant(
-        "hidden and unused IDs are protected alike: not at all",
+        "hidden and unused IDs can't be protected",
         "connections/inventory/protections.py",
         "    lookups.require_visible_connection(key, actor=actor)\n",
         "    lookups.require_connection(key, actor=actor)\n",
         "tests/access/test_visibility.py::test_protecting_does_not_reveal_whether_a_connection_exists",
     ),
     _mutant(
-        "strangers do not lock out a known browser",
+        "failed sign-ins by strangers don't lock out a known browser",
         "connections/web/people/accounts.py",
         "return known_devices.device_for(request, login=login) or login.upper()",
         "return login.upper()",
         f"{KNOWN_DEVICES}::test_a_known_browser_signs_in_while_strangers_are_locked_out",
     ),
     _mutant(
-        "strangers at the same address do not either",
+        "failed sign-ins from the same address don't either",
         "connections/web/people/accounts.py",
         "return known_devices.device_signing_in(request) or client_address(request)",
         "return client_address(request)",
         f"{KNOWN_DEVICES}::test_a_known_browser_signs_in_while_strangers_are_locked_out",
     ),
     _mutant(
-        "a browser is known for those alone who signed in in it",
+        "a browser is known only for people who signed in with it",
         "connections/web/people/known_devices.py",
         "if login.upper() in names else",
         "if names else",
@@ -1380,21 +1380,21 @@ ROUNDS = "tests/deletions/approvals/test_rounds.py"
 
 APPROVAL_ROUNDS = (
     _mutant(
-        "a sending that ends unknown ends the round of its approvals",
+        "an attempt that ends unknown ends its approval round",
         TRANSITIONS,
         '        columns["approval_round"] = deletion.approval_round + 1\n',
         "        pass\n",
         f"{ROUNDS}::test_the_approvals_of_an_earlier_attempt_do_not_allow_another",
     ),
     _mutant(
-        "a confirmation counts the approvals of this round only",
+        "a confirmation counts only the approvals of this round",
         "connections/models/deletions.py",
         "            and self.round == deletion.approval_round\n",
         "",
         f"{ROUNDS}::test_the_confirmation_form_returns_409_and_sends_nothing",
     ),
     _mutant(
-        "a sending counts the approvals of this round only",
+        "sending counts only the approvals of this round",
         TRANSITIONS,
         "        round=deletion.approval_round,\n",
         "",
@@ -1423,7 +1423,7 @@ APPROVAL_ROUNDS = (
         f"{ROUNDS}::test_approvals_lapse_even_without_a_worker",
     ),
     _mutant(
-        "a decline takes approvals away",
+        "a decline ends the approvals",
         TRANSITIONS,
         '{"approval_round": deletion.approval_round + 1, "expires_at": None}',
         "{}",
@@ -1437,7 +1437,7 @@ APPROVAL_ROUNDS = (
         f"{ROUNDS}::test_a_confirmation_that_lost_a_race_with_a_new_round_sends_nothing",
     ),
     _mutant(
-        "broken glass covers one sending",
+        "break glass covers one attempt",
         "connections/models/deletions.py",
         "        return self.break_glass_at is not None and "
         "self.break_glass_round == self.approval_round\n",
@@ -1460,7 +1460,7 @@ APPROVAL_ROUNDS = (
         f"{ROUNDS}::test_the_database_refuses_to_send_with_the_approvals_of_an_earlier_round",
     ),
     _mutant(
-        "a trigger that ends a round with its sending",
+        "a trigger ends a round with its attempt",
         RULES,
         '"round", "UPDATE", ROUND, ',
         '"round", "UPDATE", "1 = 1", ',
@@ -1475,7 +1475,7 @@ APPROVAL_ROUNDS = (
         f"{ROUNDS}::test_the_database_refuses_an_approval_for_another_round",
     ),
     _mutant(
-        "a trigger that binds broken glass to its round",
+        "a trigger binds break glass to its round",
         RULES,
         '" OR NEW.break_glass_round IS NOT DISTINCT FROM NEW.approval_round"',
         '" OR NEW.break_glass_round IS NOT NULL"',
@@ -1489,7 +1489,7 @@ APPROVAL_ROUNDS = (
         f"{ROUNDS}::test_the_database_refuses_an_attempt_under_another_round",
     ),
     _mutant(
-        "a verifier that counts approvals for each sending",
+        "the verifier counts approvals for each attempt",
         VERIFIER,
         '            or (state == "unknown" and before != "unknown")\n',
         "",
@@ -1600,7 +1600,7 @@ FROZEN_RESULTS = (
         f"{RESULTS}::test_a_removed_attempt_and_a_removed_deletion_are_named",
     ),
     _mutant(
-        "what differs is read once more",
+        "a difference is read again before it is reported",
         COMPARISON,
         "                suspects = _find_differences(list(suspects))\n",
         "                pass\n",
@@ -1716,7 +1716,7 @@ PEERS = (
         f"{CONTRADICTIONS}::test_two_contents_on_two_pages_also_contradict_each_other",
     ),
     _mutant(
-        "a 200 with errors vouches for no key",
+        "a 200 with errors verifies no key",
         "connections/datadog/client.py",
         " else reported_errors(document)\n",
         " else None\n",
@@ -1739,7 +1739,7 @@ WRONG_CLOCK = (
         f"{SET_BACK}::test_a_claim_from_the_future_becomes_unknown_at_once",
     ),
     _mutant(
-        "a few seconds between two clocks end nothing",
+        "clocks may differ by a few seconds",
         CLOCK,
         "    return at > now + TOLERANCE\n",
         "    return at > now\n",
@@ -1776,14 +1776,14 @@ WRONG_CLOCK = (
         f"{ROUNDS}::test_a_request_by_a_clock_that_was_ahead_expires_when_it_is_set_back",
     ),
     _mutant(
-        "what a wrong clock put off is looked at",
+        "what a wrong clock postponed is processed",
         "connections/operations/due.py",
         "    return due + list(islice(_find_postponed(postponed, now=now), limit - len(due)))\n",
         "    return due\n",
         f"{SET_BACK}::test_a_200_is_checked_at_once_and_then_on_schedule",
     ),
     _mutant(
-        "what was put off is looked at once",
+        "what was postponed is processed once",
         "connections/operations/due.py",
         "            if at and clock.is_ahead(at, now=now):\n",
         "            if at:\n",
@@ -1840,21 +1840,21 @@ WRONG_CLOCK = (
         f"{AHEAD}::test_a_session_last_used_in_the_future_has_expired",
     ),
     _mutant(
-        "a link from the future no longer holds",
+        "a link from the future is invalid",
         "connections/people/people.py",
         "        expires_at__lte=now + LINK_LIFETIMES[purpose] + clock.TOLERANCE,\n",
         "",
         f"{AHEAD}::test_a_link_created_in_the_future_is_no_longer_valid",
     ),
     _mutant(
-        "a notice put off too far is due",
+        "a notification postponed too far is due",
         "connections/notifications/delivery.py",
         " | Q(due_at__gt=now + MAX_RETRY_DELAY + clock.TOLERANCE)\n",
         "\n",
         f"{AHEAD}::test_a_notification_delayed_by_a_clock_that_was_ahead_is_due",
     ),
     _mutant(
-        "a dead worker of the future hides nobody",
+        "a heartbeat from the future hides no other worker",
         "connections/operations/worker.py",
         "(is_old | is_ahead)",
         "(is_old)",
@@ -1868,7 +1868,7 @@ WRONG_CLOCK = (
         f"{AHEAD}::test_a_verification_from_the_future_is_repeated_once",
     ),
     _mutant(
-        "a verification that covers its request answers it",
+        "a verification answers the requests that it covers",
         "connections/evidence/verification.py",
         "last.size >= newest.seq or (\n        last.size == newest.seq - 1",
         "(\n        last.size >= newest.seq - 1",
@@ -1904,7 +1904,7 @@ INPUTS_AND_FILES = (
         "tests/deletions/history/test_pages.py::test_a_full_width_sign_cannot_start_a_formula",
     ),
     _mutant(
-        "the verifier waits for no pipe",
+        "the verifier never waits for a pipe",
         VERIFIER,
         'flags | getattr(os, "O_NONBLOCK", 0)',
         "flags",
@@ -1939,7 +1939,7 @@ INPUTS_AND_FILES = (
         f"{CONTRADICTIONS}::test_a_body_that_is_not_strict_json_has_a_cause",
     ),
     _mutant(
-        "deep nesting is refused in words",
+        "deep nesting is refused with a message",
         PAYLOADS,
         "    except (ValueError, RecursionError):\n",
         "    except ValueError:\n",
@@ -2015,14 +2015,14 @@ SLOW_PROVIDER = (
         f"{SLOW_PROVIDER_TESTS}::test_while_two_wait_for_a_silent_provider_a_third_is_refused_at_once",
     ),
     _mutant(
-        "a sign-in gives its place back when it fails",
+        "a failed sign-in frees its slot",
         PROVIDER_EXCHANGE,
         "    finally:\n        _slots.release()\n",
         "    finally:\n        pass\n",
         f"{SLOW_PROVIDER_TESTS}::test_a_sign_in_that_fails_frees_its_slot",
     ),
     _mutant(
-        "whoever is told to try again keeps their sign-in",
+        "a person asked to try again keeps the pending sign-in",
         "connections/web/people/single_sign_on.py",
         "    now = clock.now()\n    at = ",
         "    request.session[_SESSION_KEY] = pending\n    now = clock.now()\n    at = ",
@@ -2087,7 +2087,7 @@ STOPPED = "tests/faults/crashes/test_stopping_the_command.py"
 
 SIGNALS = (
     _mutant(
-        "a signal does not cut a DELETE short",
+        "a signal doesn't interrupt a DELETE",
         STOPPING,
         "    stop.is_held = True\n",
         "",
@@ -2194,7 +2194,7 @@ NO_WRITES = (
         f"{NO_WRITES_TESTS}::test_an_action_on_a_read_only_database_shows_a_page_that_says_so",
     ),
     _mutant(
-        "after an act that failed the page leads to Deletions",
+        "after a failed action the page links to Deletions",
         "connections/web/errors.py",
         "    return access_of(request, match.func).needs_sign_in\n",
         "    return False\n",
@@ -2208,14 +2208,14 @@ NO_WRITES = (
         f"{NO_WRITES_TESTS}::test_signing_in_with_a_read_only_database_explains_the_failure",
     ),
     _mutant(
-        "a page needs no note of the session's use",
+        "a page works when the session's use can't be recorded",
         "connections/web/middleware.py",
         '            if request.method not in {"GET", "HEAD"} or not means_no_writes(error):\n',
         "            if True:\n",
         f"{NO_WRITES_TESTS}::test_a_page_is_shown_even_if_the_sessions_last_use_cannot_be_stored",
     ),
     _mutant(
-        "another fault in noting the session's use is raised",
+        "another error in recording the session's use is raised",
         "connections/web/middleware.py",
         '            if request.method not in {"GET", "HEAD"} or not means_no_writes(error):\n',
         "            if False:\n",
@@ -2229,14 +2229,14 @@ NO_WRITES = (
         f"{SERVE_TESTS}::test_a_read_only_data_directory_is_reported_in_one_line",
     ),
     _mutant(
-        "a lost database is no first start",
+        "a lost database doesn't look like a first start",
         SERVE,
         '        _require_expected_database(starts_new=options["new"])\n',
         "        pass\n",
         f"{SERVE_TESTS}::test_keys_without_their_database_are_not_a_first_start",
     ),
     _mutant(
-        "--new starts no second record",
+        "--new starts no second audit log",
         SERVE,
         "    if starts_new and has_database:\n",
         "    if False:\n",
@@ -2246,7 +2246,7 @@ NO_WRITES = (
 
 RACES = (
     _mutant(
-        "attempts are read inside the act that settles by a look",
+        "attempts are read in the transaction that settles by a listing",
         "connections/deletions/reconciliation.py",
         "    with verification.responses_locked(deletion=deletion):\n"
         "        if listed is False and deletion.has_late_success:\n",
@@ -2256,7 +2256,7 @@ RACES = (
         f"{EARLIER_ATTEMPTS}::test_a_200_recorded_between_the_check_and_its_outcome_counts",
     ),
     Mutant(
-        name="attempts are read inside the act that settles before another DELETE",
+        name="attempts are read in the transaction that settles before another DELETE",
         edits=(
             Edit(
                 path="connections/deletions/verification.py",
@@ -2273,14 +2273,14 @@ RACES = (
         tests=(f"{EARLIER_ATTEMPTS}::test_a_200_recorded_after_the_pre_send_check_counts",),
     ),
     _mutant(
-        "a poll stops at its limit of what was put off",
+        "a poll stops at its limit of postponed deletions",
         "connections/operations/due.py",
         "    return due + list(islice(_find_postponed(postponed, now=now), limit - len(due)))\n",
         "    return due + list(_find_postponed(put_off, now=now))\n",
         f"{SET_BACK}::test_many_deletions_delayed_by_a_wrong_clock_need_few_queries",
     ),
     _mutant(
-        "newest events are read many at a time",
+        "newest events are read in batches",
         "connections/operations/due.py",
         "CHUNK_SIZE = 200\n",
         "CHUNK_SIZE = 1\n",
@@ -2291,7 +2291,7 @@ RACES = (
 
 SENDING_AGAIN = (
     _mutant(
-        "a trigger against sending again while a sending may still work",
+        "a trigger refuses another attempt while one might still work",
         RULES,
         '    f" OR NOT {MAY_HAVE_WORKED}))"\n',
         '    " OR 1 = 1))"\n',
@@ -2299,14 +2299,14 @@ SENDING_AGAIN = (
         f"{ROUNDS}::test_the_database_refuses_an_attempt_during_another",
     ),
     _mutant(
-        "a trigger against a sending within another",
+        "a trigger refuses an attempt during another",
         RULES,
         "OLD.state = 'sending' AND NEW.epoch = OLD.epoch",
         "OLD.state = 'sending'",
         f"{ROUNDS}::test_the_database_refuses_an_attempt_during_another",
     ),
     _mutant(
-        "no approval covers a sending after one that may have worked",
+        "no approval covers an attempt after one that might have worked",
         SENDING,
         "    if deletion.policy != ApprovalPolicy.NONE and tried.filter(AMBIGUOUS).exists():\n",
         "    if False:\n",
