@@ -141,15 +141,16 @@ def _store_changes(changes: list[Change]) -> None:
 
 
 def _search_text(change: Change) -> str:
-    states = [state for state in (change.before, change.after) if state]
+    # The former connection of a recreated one can be hidden from readers of the change.
+    shown = [change.after] if change.kind == Kind.RECREATED else [change.before, change.after]
+    states = [state for state in shown if state]
     creators = [state["created_by"]["name"] or "" for state in states if "created_by" in state]
-    former_ids = [state.get("connection_id", "") for state in states]
     names = [state.get("name", "") for state in states]
     words = (
         *(change.org_name, change.org_id, *names),
         *(change.source_org_name, change.source_org_id),
         *(change.sink_org_name, change.sink_org_id),
-        *(str(change.connection_id or ""), *former_ids, *creators),
+        *(str(change.connection_id or ""), *creators),
     )
     return "\n".join(dict.fromkeys(word for word in words if word)).casefold()
 

@@ -14,7 +14,7 @@ from connections.core.datadog_keys import DatadogKeys
 from connections.core.errors import InvalidInputError
 from connections.core.secret import Secret
 from connections.core.sites import find_site
-from connections.credentials.keys import choose_keys, clean_keys, looks_like_a_key
+from connections.credentials.keys import choose_keys, clean_keys, contains_a_key
 from connections.credentials.lifecycle import clean_name
 
 COLUMNS = (
@@ -114,9 +114,8 @@ def _check_line(number: int, cells: Mapping[str, str]) -> ImportLine:
     secrets = {
         name: Secret(cells.get(name, "")) for name in ("api_key", "application_key", "access_token")
     }
-    texts = [secret.reveal().strip() for secret in secrets.values()]
     name = cells["name"]
-    if looks_like_a_key(name) or any(len(text) >= 16 and text in name for text in texts):
+    if contains_a_key(name, keys=secrets.values()):
         return ImportLine(number=number, problem="The name looks like a key.")
     try:
         name = clean_name(name)

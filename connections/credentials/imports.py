@@ -32,7 +32,7 @@ class LineOutcome(StrEnum):
     ROTATED = "rotated"
     SKIPPED = "skipped"  # its keys are stored already
     FAILED = "failed"
-    NOT_REACHED = "not_reached"  # the time was over; it can be imported again
+    NOT_REACHED = "not_reached"  # time ran out; it can be imported again
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -360,7 +360,7 @@ def store_report(
     `started_at` is when the verification began. Returns False, with nothing stored, when the keys
     were changed or erased meanwhile. The first org found becomes the credential's org for good,
     and the credential starts with the strictest policy and the access lists of that org.
-    `replacement` is an unsaved copy with a new encrypted keys, which replace the old ones in
+    `replacement` is an unsaved copy with new encrypted keys, which replace the old ones in
     the same statement.
     """
     now = clock.now()

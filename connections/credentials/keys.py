@@ -5,6 +5,7 @@ instead of raising it, so that no traceback holds the key.
 """
 
 import re
+from collections.abc import Iterable
 
 from connections.core.datadog_keys import AccessToken, DatadogKeys, KeyPair
 from connections.core.errors import InvalidInputError
@@ -52,11 +53,14 @@ def clean_keys(keys: DatadogKeys) -> DatadogKeys:
     return type(keys)(**secrets)
 
 
-def looks_like_a_key(text: str) -> bool:
-    """Whether `text` might be a key that was pasted in the place of a name."""
-    pasted = text.strip()
-    has_prefix = pasted.startswith((*_ACCESS_TOKEN_PREFIXES, _APPLICATION_KEY_PREFIX))
-    return has_prefix or _LIKE_A_KEY.fullmatch(pasted) is not None
+def contains_a_key(name: str, *, keys: Iterable[Secret]) -> bool:
+    """Whether a name contains one of these keys, or looks like another one."""
+    pasted = name.strip()
+    if pasted.startswith((*_ACCESS_TOKEN_PREFIXES, _APPLICATION_KEY_PREFIX)):
+        return True
+    texts = (key.reveal().strip() for key in keys)
+    has_one = any(len(text) >= 16 and text in name for text in texts)
+    return has_one or _LIKE_A_KEY.fullmatch(pasted) is not None
 
 
 def _problem_of(secret: Secret, *, field: str) -> str | None:

@@ -227,13 +227,13 @@ def parse_page(document: object) -> Page | None:
 
 
 def parse_identity(document: object) -> KeyOwner | None:
-    """GET /api/v2/current_user; None when it names no org, or one in two ways."""
+    """GET /api/v2/current_user; None when it names no org with a usable ID, or one in two ways."""
     data = _mapping(document).get("data")
     user = _attributes(data)
     included, is_contradictory = _index_included(_mapping(document))
     org_id = _text(_relation(data, "org").get("id"))
     org = included.get(("orgs", org_id))
-    if not org_id or org is None or is_contradictory:
+    if not org_id or len(org_id) > MAX_ORG_ID_LENGTH or org is None or is_contradictory:
         return None
     return KeyOwner(
         org=Org(id=org_id, name=_text(org.get("name"))),

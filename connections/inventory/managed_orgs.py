@@ -1,7 +1,7 @@
 """Reads which orgs a parent org manages, so that orgs without a connection are known too.
 
-Most orgs manage none, and most keys may not ask: a failure is stored beside the credential as "not
-available", and nothing else depends on it.
+Most orgs manage none, and most keys lack the permission: a failure is stored beside the credential
+as "not available", and nothing else depends on it.
 """
 
 from concurrent.futures import ThreadPoolExecutor

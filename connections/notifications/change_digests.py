@@ -17,7 +17,7 @@ from connections.models import Change, Notification, Person, Role, Sync
 INTERVAL = timedelta(minutes=10)
 # Orgs that another process syncs together are reported together: its syncs are over by then.
 QUIET_TIME = timedelta(seconds=30)
-# Older changes are from before there was a destination.
+# Without an earlier message: older changes are from before there was a destination.
 MAX_AGE = timedelta(hours=24)
 
 
@@ -39,14 +39,14 @@ def enqueue_changes(*, after_sync: bool = False) -> None:
         filters = ChangeFilter(
             needs_attention=True,
             after_number=numbers_in(last)[1] if last else 0,
-            since=now - MAX_AGE,
+            since=None if last else now - MAX_AGE,
         )
-        newest = matching_changes(filters).first()
-        if newest is None or (not after_sync and _is_syncing(now=now)):
-            return
         pending = matching_changes(filters)
+        newest, oldest = pending.first(), pending.last()
+        if newest is None or oldest is None or (not after_sync and _is_syncing(now=now)):
+            return
         outbox.enqueue_changes(
-            numbers=(filters.after_number + 1, newest.number),
+            numbers=(oldest.number, newest.number),
             people=[
                 person
                 for person in _recipients()

@@ -144,8 +144,8 @@ def reconcile_all(*, actor: Actor) -> list[Deletion]:
     Never sends a DELETE and never sleeps. Returns the deletions checked.
     """
     unclear = Q(state__in=[State.SENDING, State.UNKNOWN, State.STILL_PRESENT], settled_at=None)
-    unverified = Q(state=State.SETTLED, due_at__isnull=False)
-    deletions = list(Deletion.objects.filter(unclear | unverified).select_related("credential"))
+    is_check_due = Q(state=State.SETTLED, due_at__isnull=False)
+    deletions = list(Deletion.objects.filter(unclear | is_check_due).select_related("credential"))
     for deletion in deletions:
         if deletion.state == State.SENDING:
             reconciliation.give_up_lost_claim(deletion=deletion, actor=actor)

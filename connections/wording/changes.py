@@ -30,22 +30,28 @@ CHANGE_BADGES = {
             "Recreated after deletion",
             "danger",
             "refresh",
-            "Org Admin deleted the connection of these two orgs; they have another one now.",
+            "Org Admin deleted the connection between these two orgs; now they have a new one.",
         ),
-        Badge("Removed elsewhere", "danger", "minus", "It is gone, and not by a deletion here."),
-        Badge("Widened to audit", "warn", "widen", "It shares audit events too now."),
+        Badge(
+            "Removed elsewhere",
+            "danger",
+            "minus",
+            "Datadog no longer lists it, and Org Admin didn't delete it.",
+        ),
+        Badge("Widened to audit", "warn", "widen", "It now also shares audit events."),
         Badge("Widened", "warn", "widen", "It shares more data types than before."),
         Badge("Appeared with audit", "warn", "plus", "A new connection that shares audit events."),
         Badge(
             "Creator disabled",
             "warn",
             "person",
-            "The creator's account was disabled. Datadog removes the connections of such users.",
+            "The creator's account was disabled. Datadog removes connections created by disabled "
+            "users.",
         ),
         Badge("Appeared", "info", "plus", "Earlier complete syncs didn't list it."),
         Badge("Recreated", "info", "refresh", "The two orgs had a connection with another ID."),
         Badge("Creator changed", "info", "person", "Datadog shows another creator."),
-        Badge("Removed by deletion", "muted", "minus", "A deletion here removed it."),
+        Badge("Removed by deletion", "muted", "minus", "A deletion in Org Admin removed it."),
         Badge("Removed", "muted", "minus", "Datadog no longer lists it."),
         Badge("Narrowed", "muted", "narrow", "It shares fewer data types than before."),
         Badge("Org renamed", "muted", "rename", "The org has another name in Datadog."),
@@ -167,8 +173,8 @@ def _recreated_text(change: Change, *, deletion: Deletion | None) -> str:
     created_at = _time((change.after or {}).get("created_at"))
     if created_at and deletion.settled_at and created_at > deletion.settled_at:
         after = _span_text(created_at - deletion.settled_at)
-        return f"Recreated {after} after {deletion_name(deletion)}{by}."
-    return f"Recreated after {deletion_name(deletion)}{by}."
+        return f"Recreated{by} {after} after {deletion_name(deletion)}."
+    return f"Recreated{by} after {deletion_name(deletion)}."
 
 
 def deletion_name(deletion: Deletion) -> str:

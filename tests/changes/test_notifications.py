@@ -62,6 +62,31 @@ def test_at_most_one_message_in_ten_minutes_and_nothing_is_lost(clock: SettableC
     assert set(ranges) == {"1-1", "2-2"}
 
 
+def test_changes_from_before_the_first_message_are_left_out_once_they_are_a_day_old(
+    clock: SettableClock,
+) -> None:
+    lose("a", clock)
+    clock.advance(hours=25)
+    lose("b", clock, connection=2)
+    enqueue_changes(after_sync=True)
+    message = build_message(Notification.objects.filter(person=None).get())
+    assert [row.partition(".")[0] for row in message.rows] == [
+        "Removed elsewhere: Acme Prod → B (US1)"
+    ]
+
+
+def test_a_change_that_was_not_sent_for_a_day_is_sent_after_an_earlier_message(
+    clock: SettableClock,
+) -> None:
+    lose("a", clock)
+    enqueue_changes(after_sync=True)
+    lose("b", clock, connection=2)
+    clock.advance(hours=25)
+    enqueue_changes(after_sync=True)
+    ranges = Notification.objects.values_list("subject_id", flat=True).distinct()
+    assert set(ranges) == {"1-1", "2-2"}
+
+
 def test_orgs_that_another_process_syncs_are_awaited(clock: SettableClock) -> None:
     lose("a", clock)
     enqueue_changes()

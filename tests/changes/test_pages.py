@@ -362,8 +362,10 @@ def test_the_former_connection_of_a_recreated_one_stays_hidden(
     sync(third, make_connection(6, source="lab", sink="dev"))
     hide(hidden, root)
     [row] = json.loads(b"".join(operator.get("/changes/export/?format=json")))
-    assert (row["kind"], row["before"]) == ("recreated", None)
+    assert (row["kind"], row["before"], row["widened"]) == ("recreated", None, None)
     assert former.id not in read(operator.get(LIST)).html
+    assert listed_kinds(operator, f"?q={former.id}") == []
+    assert listed_kinds(operator, f"?q={row['connection_id']}") == ["recreated"]
 
 
 def test_a_renamed_org_is_visible_with_its_credential_only(

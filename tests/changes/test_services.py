@@ -138,8 +138,8 @@ def test_a_hidden_deletion_is_not_named(
     [row] = get_change_page(actor=actor_for(edith), filters=ChangeFilter()).rows
     assert row.deletion == deletion
     assert row.cause == (
-        f"Recreated 14 minutes after deletion …{str(deletion.pk)[-8:]} "
-        "by svc-terraform (service account)."
+        "Recreated by svc-terraform (service account) 14 minutes after deletion "
+        f"…{str(deletion.pk)[-8:]}."
     )
 
 

@@ -1,5 +1,6 @@
 """The key checks: is the API key valid, is the key pair valid, and who owns it?"""
 
+import json
 from typing import Any
 
 import pytest
@@ -66,7 +67,15 @@ def test_whoami_names_org_person_and_permissions() -> None:
 
 
 @pytest.mark.parametrize(
-    "document", [{}, [], {"data": USER["data"]}, {"included": USER["included"]}, {"data": []}]
+    "document",
+    [
+        {},
+        [],
+        {"data": USER["data"]},
+        {"included": USER["included"]},
+        {"data": []},
+        json.loads(json.dumps(USER).replace('"org-1"', f'"{"1" * 65}"')),
+    ],
 )
 def test_a_response_without_an_org_is_an_error(document: Any) -> None:
     with pytest.raises(DatadogError) as caught:

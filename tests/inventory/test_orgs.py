@@ -233,6 +233,16 @@ def test_sync_now_on_an_orgs_page_syncs_that_org_only(
     assert missing.status_code == 404
 
 
+def test_an_orgs_page_counts_orgs_and_not_connections(
+    client_of: ClientOf, sandbox: SandboxServer, ada: Person, payments: Credential
+) -> None:
+    connection = connection_between(sandbox.world, "Payments US", "Group SOC")
+    sandbox.world.add_connection(source_org=connection.source_org, sink_org=connection.sink_org)
+    client_of(ada).post("/connections/refresh/")
+    page = read(client_of(ada).get(f"/orgs/{US}/{payments.org_id}/"))
+    assert "1 org can query Payments US" in page.text
+
+
 def test_an_unknown_org_is_not_found(
     client_of: ClientOf, ada: Person, payments: Credential
 ) -> None:

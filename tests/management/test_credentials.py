@@ -70,6 +70,15 @@ def test_keys_can_be_a_json_document_on_standard_input(
     assert run("add_credential", "--site", US)[0] == 0
 
 
+@pytest.mark.parametrize("document", [["access_token"], {"access_token": "t", "api_key": "k"}])
+def test_a_json_document_with_two_kinds_of_keys_or_none_is_refused(
+    sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch, document: Any
+) -> None:
+    set_stdin(monkeypatch, json.dumps(document))
+
+    assert run("add_credential", "--site", US)[0] == 2
+
+
 def test_keys_are_read_from_two_files(sandbox: SandboxServer, tmp_path: Path) -> None:
     pair = key_pair_of(sandbox.world, "Payments US")
     (tmp_path / "api").write_text(f"{pair.api_key}\n")

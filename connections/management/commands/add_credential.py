@@ -128,7 +128,11 @@ def _parse_document(text: str) -> DatadogKeys | None:
         document = json.loads(text)
     except ValueError:
         return None
+    if not isinstance(document, dict):
+        return None
     kind = AccessToken if "access_token" in document else KeyPair
+    if kind is AccessToken and document.keys() & {"api_key", "application_key"}:
+        return None
     names = [field.name for field in fields(kind)]
     if not all(isinstance(document.get(name), str) for name in names):
         return None

@@ -35,7 +35,7 @@ def _parse_below(text: str) -> int | None:
     if not text:
         return None
     if not text.isascii() or not text.isdigit() or len(text) > 18:
-        raise BadRequest("This address names no page of checkpoints.")
+        raise BadRequest("The page in this address doesn't exist.")
     return int(text)
 
 

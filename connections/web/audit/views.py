@@ -64,7 +64,7 @@ def audit_list(request: HttpRequest) -> HttpResponse:
     form = EventForm(request.GET)
     form.full_clean()
     if "after" in form.errors:
-        raise BadRequest("This address names no page of the audit log.")
+        raise BadRequest("The page in this address doesn't exist.")
     sort = "event" if request.GET.get("sort") == "event" else "-event"
     page = _page(request, form=form, is_oldest_first=sort == "event")
     context: dict[str, Any] = {

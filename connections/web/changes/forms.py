@@ -38,6 +38,6 @@ class ChangeFilterForm(forms.Form):
 
 
 class AcknowledgementForm(ServiceForm):
-    """Why the changes need no more attention."""
+    """The note that acknowledges changes."""
 
     note = forms.CharField(label="Note", max_length=MAX_NOTE_LENGTH, required=False)

@@ -5,8 +5,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from uuid import UUID
 
-from django.urls import reverse
-
 from connections.access import permissions
 from connections.access.actor import Actor
 from connections.changes.changes import ChangeRow
@@ -81,7 +79,7 @@ def _change_row_view(
         url=connection_url(change.key) if change.key else "",
         types=after or before,
         added_types=[kind for kind in after if kind not in before] if is_compared else [],
-        window=window_text(change.earliest_at, change.detected_at),
+        window=_window_text(change.earliest_at, change.detected_at),
         can_acknowledge=can_acknowledge,
         is_selected=is_selected,
         form=form,
@@ -94,14 +92,9 @@ def _cause_parts(row: ChangeRow) -> tuple[str, str, str]:
     return row.cause.partition(deletion_name(row.deletion)) if row.deletion else (row.cause, "", "")
 
 
-def window_text(earliest_at: datetime, detected_at: datetime) -> str:
+def _window_text(earliest_at: datetime, detected_at: datetime) -> str:
     """ "14:35 to 14:38 UTC", with dates where the two are not on one day."""
     first, last = earliest_at.astimezone(UTC), detected_at.astimezone(UTC)
     if first.date() == last.date():
         return f"{first:%H:%M} to {last:%H:%M} UTC"
     return f"{first.day} {first:%b %H:%M} to {last.day} {last:%b %H:%M} UTC"
-
-
-def awaiting_url() -> str:
-    """The list of the changes that need attention and nobody has acknowledged."""
-    return f"{reverse('change-list')}?attention=yes&acknowledged=no"

@@ -121,7 +121,7 @@ def _filter_bar(request: HttpRequest, *, form: ChangeFilterForm, orgs: list[Know
 
 def _next_sync_text(actor: Actor) -> str:
     """What will be shown here, and when the next sync can show it."""
-    text = "Each sync is compared with the one before; what differs is listed here."
+    text = "Org Admin compares each sync with the previous one and lists the differences here."
     newest = newest_syncs(now=clock.now())
     started = [
         newest[each.pk].started_at for each in credentials_in_use(actor=actor) if each.pk in newest
@@ -137,7 +137,7 @@ def _parse_place(request: HttpRequest) -> int | None:
     if not text:
         return None
     if not (text.isascii() and text.isdigit() and len(text) < 19):
-        raise BadRequest("This address names no page of the changes.")
+        raise BadRequest("The page in this address doesn't exist.")
     return int(text)
 
 
@@ -151,7 +151,7 @@ def change_acknowledge_many(request: HttpRequest) -> HttpResponse:
     try:
         change_ids = [UUID(text) for text in request.POST.getlist("change")]
     except ValueError:
-        raise BadRequest("A selected change isn't one. Select them on the Changes page.") from None
+        raise BadRequest("The selection contains an invalid change ID.") from None
     return _acknowledge(request, change_ids=change_ids)
 
 

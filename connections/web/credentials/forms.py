@@ -11,7 +11,7 @@ from connections.core.secret import Secret
 from connections.core.sites import all_sites
 from connections.credentials.access_lists import AccessEntries
 from connections.credentials.import_file import decode_file
-from connections.credentials.keys import choose_keys
+from connections.credentials.keys import choose_keys, contains_a_key
 from connections.models import AccessKind, ApprovalPolicy
 from connections.web.forms import ServiceForm
 
@@ -106,8 +106,7 @@ class CredentialForm(RotateForm):
 def _holds_a_key(cleaned: dict[str, Any]) -> bool:
     name: str = cleaned.get("name", "")
     secrets = map(cleaned.get, ("api_key", "application_key", "access_token"))
-    keys = (secret.reveal().strip() for secret in secrets if secret)
-    return any(len(key) >= 16 and key in name for key in keys)
+    return contains_a_key(name, keys=[secret for secret in secrets if secret])
 
 
 class ImportForm(ServiceForm):

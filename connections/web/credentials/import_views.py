@@ -28,7 +28,7 @@ _BADGES = {
     LineOutcome.SKIPPED: Badge("Skipped", "muted", "minus"),
 }
 _EXPLANATIONS = {
-    LineOutcome.NOT_REACHED: "The time was over. Send the same lines again.",
+    LineOutcome.NOT_REACHED: "Time ran out. Send the same lines again.",
     LineOutcome.SKIPPED: "These keys are stored already.",
 }
 

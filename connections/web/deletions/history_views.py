@@ -125,7 +125,7 @@ def _parse_cursor(request: HttpRequest) -> Cursor | None:
     try:
         return Cursor.parse(text) if text else None
     except ValueError:
-        raise BadRequest("This address names no page of the history.") from None
+        raise BadRequest("The page in this address doesn't exist.") from None
 
 
 @limited("export", per_minute=30)

@@ -77,7 +77,7 @@ def matrix_page(request: HttpRequest) -> HttpResponse:
         "sites": _site_links(request, matrix),
         "views": view_links(request),
         "bar": _filter_bar(request, matrix),
-        "query": form.query(),
+        "query": urlencode({**form.values(), "site": matrix.site}),
         "count": _count_text(matrix),
         "columns": _heads(matrix.destinations, totals=matrix.incoming, shared=shared),
         "rows": [] if matrix.is_too_large else list(_rows(matrix, shared=shared)),

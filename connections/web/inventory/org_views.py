@@ -127,7 +127,7 @@ def _filter_bar(request: HttpRequest, orgs: list[OrgSummary], *, actor: Actor) -
 
 def _count_text(*, shown: int, total: int) -> str:
     every = pluralize(total, "org")
-    return every if shown == total else f"{shown} of {every}"
+    return every if shown == total else f"{shown:,} of {every}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,21 +155,22 @@ def org_detail(request: HttpRequest, site: str, org_id: UUID) -> HttpResponse:
     deletions = history.history_page(
         actor=actor, filters=HistoryFilter(org=org.key), size=MOST_DELETIONS
     )
+    listed = inventory.matches
+    destinations = {each.sink_org_id for each in listed if each.source_org_id == org.org_id}
+    sources = {each.source_org_id for each in listed if each.sink_org_id == org.org_id}
     context: dict[str, Any] = {
         "org": org,
         "summary": summary,
-        "site_name": site_name(org.site),
         "coverage": _coverage_badge(summary.coverage, actor=actor),
         "outgoing": _direction(inventory, org, actor=actor, is_source=True),
         "incoming": _direction(inventory, org, actor=actor, is_source=False),
-        "outgoing_note": f"{pluralize(summary.connections_out, 'org')} can query {name}",
-        "incoming_note": f"{name} can query {pluralize(summary.connections_in, 'org')}",
+        "outgoing_note": f"{pluralize(len(destinations), 'org')} can query {name}",
+        "incoming_note": f"{name} can query {pluralize(len(sources), 'org')}",
         "shared_names": shared_names(inventory.orgs),
         "changes": change_row_views(changes.rows, actor=actor),
         "change_columns": CHANGE_COLUMNS,
         "change_filters": urlencode({"org": org.key}),
         "deletions": deletions.deletions,
-        "deletion_count": deletions.count,
         "deletion_columns": DELETION_COLUMNS,
         "deletions_url": f"{reverse('deletion-list')}?{urlencode({'org': org.key})}",
         "can_refresh": permissions.can_sync(actor),

@@ -195,7 +195,7 @@ def org_connection_refresh(request: HttpRequest) -> HttpResponse:
         site, _, org_id = request.POST["org"].partition("/")
         org = find_org(actor=actor, site=site, org_id=org_id)
         if org is None:
-            raise Http404("Nothing has this ID.")
+            lookups.raise_org_not_found(actor=actor, site=site, org_id=org_id)
     try:
         listings = sync.sync_orgs(
             actor=actor, credentials=org.credentials if org else None, only_stale=by_itself

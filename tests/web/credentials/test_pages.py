@@ -118,6 +118,17 @@ def test_a_key_pasted_into_the_name_is_refused_and_not_repeated(
     assert not Credential.objects.exists()
 
 
+def test_another_key_in_place_of_the_name_is_refused_and_not_repeated(
+    sandbox: SandboxServer, manager: Client
+) -> None:
+    other = f"ddpat_{'a1' * 20}"
+    response = manager.post(reverse("credential-new"), {"name": other, "site": US} | CANARIES)
+
+    assert response.status_code == 422
+    assert other not in text_of(response)
+    assert not Credential.objects.exists()
+
+
 def test_adding_the_same_pair_again_links_to_the_existing_credential(
     sandbox: SandboxServer, manager: Client, credential: Credential
 ) -> None:
