@@ -1,1 +1,1 @@
-"""Key pairs of Datadog orgs: storing, checking, and who can use them."""
+"""Keys of Datadog orgs: storing, importing, checking, and who can use them."""

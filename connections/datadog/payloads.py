@@ -82,7 +82,7 @@ class ConnectionList:
 class KeyOwner:
     """The org and user that keys belong to, and the permissions of the user's roles.
 
-    The application key's scopes may still forbid what a permission allows.
+    The scopes of the application key or access token can still forbid what a permission allows.
     """
 
     org: Org

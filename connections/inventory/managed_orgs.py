@@ -75,10 +75,10 @@ def store_managed_orgs(*, credential: Credential, found: ManagedOrgs) -> None:
 
 
 def read_due_managed_orgs() -> int:
-    """Read the managed orgs of the credentials that were not asked for a day; how many were.
+    """Read the managed orgs of credentials whose list is at least a day old; returns how many.
 
-    Takes at most BATCH_SIZE, those not asked for longest first. Raises UnavailableError when no
-    keys can be decrypted.
+    Takes at most BATCH_SIZE, the oldest lists first. Raises UnavailableError when no keys can be
+    decrypted.
     """
     credentials = _due_credentials(now=clock.now())
     clients = [open_client_or_failure(credential=each) for each in credentials]

@@ -114,19 +114,16 @@ def list_known_orgs(*, actor: Actor) -> list[KnownOrg]:
     return _by_name(KnownOrg(*row) for row in rows)
 
 
-def list_orgs(
-    *, actor: Actor, filters: OrgFilter | None = None, sort: str = "org"
-) -> list[OrgSummary]:
-    """The matching orgs. Raises PermissionDenied.
+def list_orgs(*, actor: Actor, sort: str = "org") -> list[OrgSummary]:
+    """The orgs that the actor knows of. Raises PermissionDenied.
 
     `sort` is one of ORG_SORT_KEYS, after "-" for the opposite order; equal ones are by name.
     """
     permissions.require(permissions.can_see(actor), "see orgs")
     summaries = _summaries(actor=actor)
-    matches = [each for each in summaries if filters is None or filters.matches(each)]
-    matches.sort(key=ORG_SORT_KEYS["org"])
-    matches.sort(key=ORG_SORT_KEYS[sort.removeprefix("-")], reverse=sort.startswith("-"))
-    return matches
+    summaries.sort(key=ORG_SORT_KEYS["org"])
+    summaries.sort(key=ORG_SORT_KEYS[sort.removeprefix("-")], reverse=sort.startswith("-"))
+    return summaries
 
 
 def find_org(*, actor: Actor, site: str, org_id: str) -> OrgSummary | None:

@@ -262,8 +262,9 @@ def test_an_id_that_is_no_uuid_is_shown_without_a_link(
 
 
 def test_the_filter_ignores_what_is_no_filter(payments: Credential) -> None:
-    assert len(list_orgs(actor=command_actor(), filters=OrgFilter(site="nowhere"))) == 0
-    assert len(list_orgs(actor=command_actor(), filters=OrgFilter(coverage="listed"))) == 1
+    orgs = list_orgs(actor=command_actor())
+    assert [each for each in orgs if OrgFilter(site="nowhere").matches(each)] == []
+    assert len([each for each in orgs if OrgFilter(coverage="listed").matches(each)]) == 1
 
 
 def test_the_command_prints_one_document(

@@ -23,7 +23,7 @@ from connections.wording.changes import change_badge
 # A longer timeline shows its first and last entries, and folds those between.
 SHOWN_FIRST = 5
 SHOWN_LAST = 25
-# Changes that a new version of the snapshot would say too.
+# Kinds of change that a new version of the snapshot shows too.
 _COMPARED = {Change.Kind.TYPES_CHANGED, Change.Kind.CREATOR_CHANGED}
 
 
@@ -51,7 +51,7 @@ def timeline_of(
         *(
             _changed_entry(version)
             for version in seen.versions[1:]
-            # The change that the same sync detected says it.
+            # The entry of the change that the same sync detected shows it already.
             if version.first_seen_at not in compared
         ),
         *(_detected_entry(row) for row in reversed(changes)),
