@@ -121,7 +121,7 @@ def append_only(vendor, table, insert, update=NEVER):
             operation.lower(),
             operation,
             condition,
-            f"The record of acts is append-only: {operation} on {table}",
+            f"The table is append-only: {operation} on {table}",
         )
         for operation, condition in conditions.items()
     ]
@@ -209,7 +209,7 @@ MAY_HAVE_WORKED = (
     " AND approval_round = NEW.approval_round"
     " AND (verdict IN ('', 'ambiguous') OR is_late))"
 )
-# After a sending, a round ends unless the result is known or the same sending is tried again.
+# After an attempt, a round ends unless the result is known or the attempt is retried.
 ROUND = (
     "NEW.approval_round = OLD.approval_round AND (NEW.policy = 'none'"
     " OR (OLD.state NOT IN ('sending', 'waiting')"
@@ -233,7 +233,7 @@ VERIFIED = (
 CONTRADICTED = (
     "(NEW.contradicted_at IS NOT DISTINCT FROM OLD.contradicted_at OR OLD.contradicted_at IS NULL)"
 )
-# Only the last check may be noted there; what a listing before the sending found stays.
+# Only the last check may be noted there; what a pre-send check found stays.
 CAUSE_DETAILS = {
     "sqlite": "json_remove(NEW.cause_details, '$.last_check')"
     " = json_remove(OLD.cause_details, '$.last_check')",
@@ -314,68 +314,68 @@ def rules(vendor):
             "request",
             "UPDATE",
             unchanged(*REQUESTED),
-            "A deletion stays what was asked for",
+            "The request of a deletion can't be changed",
         ),
-        *never_removed(DELETION, "A deletion stays what was asked for"),
+        *never_removed(DELETION, "A deletion can't be removed"),
         Rule(
             DELETION,
             "glass",
             "UPDATE",
             f"({unchanged(*GLASS)}) OR ({MAY_BREAK_GLASS})",
-            "Broken glass stays broken",
+            "The use of break glass can't be changed",
         ),
-        Rule(DELETION, "approvals", "UPDATE", HAS_APPROVALS, "Other people must approve it first"),
+        Rule(DELETION, "approvals", "UPDATE", HAS_APPROVALS, "The deletion needs more approvals"),
         Rule(DELETION, "round", "UPDATE", ROUND, "An approval covers one attempt"),
         Rule(
             DELETION,
             "copies",
             "UPDATE",
             unchanged(*COPIED),
-            "A deletion stays what was requested",
+            "The copied fields of a deletion can't be changed",
         ),
         Rule(
             DELETION,
             "settled",
             "UPDATE",
             settled_unchanged(vendor),
-            "A settled deletion stays as it was settled",
+            "A settled deletion can't be changed",
         ),
         Rule(
             APPROVAL,
             "request",
             "INSERT",
             APPROVES_REQUEST,
-            "An approval is of one deletion as it was asked for",
+            "An approval must match the deletion's current request",
         ),
         Rule(
-            APPROVAL, "decision", "UPDATE", unchanged(*DECIDED), "A decision stays as it was given"
+            APPROVAL, "decision", "UPDATE", unchanged(*DECIDED), "A decision can't be changed"
         ),
-        *never_removed(APPROVAL, "A decision stays as it was given"),
+        *never_removed(APPROVAL, "A decision can't be removed"),
         Rule(
             REVIEW,
             "glass",
             "INSERT",
             REVIEWS_BROKEN_GLASS,
-            "A review is of one deletion as its glass was broken",
+            "A review must match the use of break glass",
         ),
-        Rule(REVIEW, "review", "UPDATE", unchanged(*REVIEWED), "A review stays as it was given"),
-        *never_removed(REVIEW, "A review stays as it was given"),
+        Rule(REVIEW, "review", "UPDATE", unchanged(*REVIEWED), "A review can't be changed"),
+        *never_removed(REVIEW, "A review can't be removed"),
         Rule(
             ATTEMPT,
             "round",
             "INSERT",
             OF_CURRENT_ROUND,
-            "A sending is of the deletion's current round",
+            "An attempt must belong to the deletion's current round",
         ),
-        Rule(ATTEMPT, "claim", "UPDATE", unchanged(*CLAIMED), "An attempt stays as it was claimed"),
+        Rule(ATTEMPT, "claim", "UPDATE", unchanged(*CLAIMED), "A claimed attempt can't be changed"),
         Rule(
             ATTEMPT,
             "response",
             "UPDATE",
             RESPONSE_RECORDED_ONCE,
-            "The response to an attempt is recorded once",
+            "The response to an attempt can be recorded only once",
         ),
-        *never_removed(ATTEMPT, "An attempt is kept"),
+        *never_removed(ATTEMPT, "An attempt can't be removed or replaced"),
     )
     if vendor == "postgresql":
         return common
@@ -385,20 +385,20 @@ def rules(vendor):
             DELETION,
             "id = NEW.id OR request_id = NEW.request_id OR NEW.state <> 'settled'"
             " AND site = NEW.site AND connection_id = NEW.connection_id AND state <> 'settled'",
-            "There is one already",
+            "The row already exists",
         ),
         *never_replaced(
             APPROVAL,
             "id = NEW.id OR deletion_id = NEW.deletion_id AND approver_id = NEW.approver_id"
             " AND round = NEW.round",
-            "There is one already",
+            "The row already exists",
         ),
-        *never_replaced(REVIEW, "deletion_id = NEW.deletion_id", "There is one already"),
+        *never_replaced(REVIEW, "deletion_id = NEW.deletion_id", "The row already exists"),
         *never_replaced(
             ATTEMPT,
             "id = NEW.id OR deletion_id = NEW.deletion_id"
             " AND (number = NEW.number OR epoch = NEW.epoch)",
-            "An attempt is kept",
+            "An attempt can't be removed or replaced",
         ),
     )
 

@@ -95,7 +95,7 @@ APPROVED_BY_NOBODY = (
     " 'approved' AS decision, d.approval_digest AS digest, d.requested_by_id AS requester_id"
     " FROM public.connections_deletion AS d",
     "UPDATE public.connections_deletion SET state = 'approved'",
-    "Other people must approve it first",
+    "The deletion needs more approvals",
 )
 APPROVED_BY_THE_REQUESTER = (
     "CREATE TEMPORARY TABLE connections_deletion AS SELECT id, 'requested' AS state,"  # noqa: S608
@@ -105,7 +105,7 @@ APPROVED_BY_THE_REQUESTER = (
     " requester_id, decision, digest, reason, decided_at)"
     f" SELECT id, '{REQUESTER}', 'ada', '{OTHER}', 'approved', approval_digest, '', now()"
     " FROM public.connections_deletion",
-    "An approval is of one deletion",
+    "An approval must match",
 )
 GAP_IN_THE_AUDIT_LOG = (
     "CREATE TEMPORARY TABLE connections_auditevent AS SELECT 41 AS seq",

@@ -963,7 +963,7 @@ FOUR_EYES = (
     _mutant(
         "a trigger that keeps deletions",
         RULES,
-        '        *never_removed(DELETION, "A deletion stays what was asked for"),\n',
+        '        *never_removed(DELETION, "A deletion can\'t be removed"),\n',
         "",
         f"{BY_THE_DATABASE}::test_a_deletion_cannot_be_removed_and_requested_differently",
     ),
@@ -1560,7 +1560,7 @@ FROZEN_RESULTS = (
     _mutant(
         "a trigger that keeps attempts",
         RULES,
-        '        *never_removed(ATTEMPT, "An attempt is kept"),\n',
+        '        *never_removed(ATTEMPT, "An attempt can\'t be removed or replaced"),\n',
         "",
         f"{RESULTS}::test_results_cannot_be_removed_or_replaced",
     ),
@@ -1571,7 +1571,7 @@ FROZEN_RESULTS = (
             ATTEMPT,
             "id = NEW.id OR deletion_id = NEW.deletion_id"
             " AND (number = NEW.number OR epoch = NEW.epoch)",
-            "An attempt is kept",
+            "An attempt can't be removed or replaced",
         ),
 """,
         "",

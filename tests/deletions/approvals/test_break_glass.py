@@ -244,7 +244,7 @@ def test_the_database_keeps_the_use_of_break_glass(
     use_break_glass(requested, break_glass_user)
     for change in ("break_glass_reason = 'x'", "break_glass_at = NULL, break_glass_by_id = NULL"):
         with (
-            pytest.raises(IntegrityError, match="Broken glass stays broken"),
+            pytest.raises(IntegrityError, match="The use of break glass can't be changed"),
             transaction.atomic(),
             connection.cursor() as cursor,
         ):
@@ -255,7 +255,7 @@ def test_the_database_refuses_break_glass_for_a_settled_deletion(
     requested: Deletion, break_glass_user: Person, linus: Person, clock: SettableClock
 ) -> None:
     approve(requested, linus)
-    with pytest.raises(IntegrityError, match="Broken glass stays"), transaction.atomic():
+    with pytest.raises(IntegrityError, match="The use of break glass"), transaction.atomic():
         Deletion.objects.update(
             break_glass_at=clock.at, break_glass_by=break_glass_user, break_glass_reason=REASON
         )
@@ -292,8 +292,8 @@ def test_the_requester_and_the_user_of_break_glass_cannot_review_it(
     [
         ("ada", {}, "nobody_reviews_their_own"),
         ("grace", {}, "nobody_reviews_their_own"),
-        ("grace", {"breaker": "linus"}, "A review is of one deletion"),
-        ("ada", {"requester": "linus"}, "A review is of one deletion"),
+        ("grace", {"breaker": "linus"}, "A review must match"),
+        ("ada", {"requester": "linus"}, "A review must match"),
         ("linus", {"note": ""}, "break_glass_review_has_a_note"),
     ],
 )
@@ -333,7 +333,7 @@ def test_a_review_cannot_be_changed(
         "DELETE FROM connections_breakglassreview",
     ):
         with (
-            pytest.raises(IntegrityError, match="A review stays as it was given"),
+            pytest.raises(IntegrityError, match="A review can't be"),
             transaction.atomic(),
             connection.cursor() as cursor,
         ):

@@ -557,7 +557,7 @@ def assert_database_refuses(match: str) -> Iterator[None]:
 def test_the_database_refuses_to_send_with_the_approvals_of_an_earlier_round(
     still_present: Deletion,
 ) -> None:
-    with assert_database_refuses("Other people must approve it first"):
+    with assert_database_refuses("The deletion needs more approvals"):
         Deletion.objects.update(state=State.SENDING)
 
 
@@ -628,7 +628,7 @@ def test_the_database_refuses_an_approval_for_another_round(
 ) -> None:
     first = Approval.objects.get()
     for number in (1, 3):
-        with assert_database_refuses(r"An approval is of one deletion|There is one already"):
+        with assert_database_refuses(r"An approval must match|The row already exists"):
             Approval.objects.create(
                 deletion=still_present,
                 approver=linus,
@@ -644,7 +644,7 @@ def test_the_database_refuses_an_approval_for_another_round(
 def test_the_database_refuses_to_move_an_approval_into_another_round(
     still_present: Deletion,
 ) -> None:
-    with assert_database_refuses("A decision stays as it was given"):
+    with assert_database_refuses("A decision can't be changed"):
         Approval.objects.update(round=2)
 
 
@@ -656,20 +656,20 @@ def test_the_database_limits_break_glass_to_its_round(
         "break_glass_by": break_glass_user,
         "break_glass_reason": REASON,
     }
-    with assert_database_refuses("Broken glass stays broken"):
+    with assert_database_refuses("The use of break glass can't be changed"):
         Deletion.objects.update(**values, break_glass_round=1)
     Deletion.objects.update(**values, break_glass_round=2)
-    with assert_database_refuses("Broken glass stays broken"):
+    with assert_database_refuses("The use of break glass can't be changed"):
         Deletion.objects.update(break_glass_round=3, approval_round=3)
     Deletion.objects.update(approval_round=3)
-    with assert_database_refuses("Other people must approve it first"):
+    with assert_database_refuses("The deletion needs more approvals"):
         Deletion.objects.update(state=State.SENDING)
 
 
 def test_the_database_refuses_an_attempt_under_another_round(still_present: Deletion) -> None:
     attempt = still_present.attempts.get()
     attempt.pk, attempt.number, attempt.epoch = None, 2, 2
-    with assert_database_refuses("A sending is of the deletion's current round"):
+    with assert_database_refuses("An attempt must belong to the deletion's current round"):
         attempt.save(force_insert=True)
 
 
