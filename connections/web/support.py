@@ -16,6 +16,7 @@ from connections.audit.export import Export, start_export
 from connections.core.tabular import CONTENT_TYPES
 from connections.inventory.inventory import KnownOrg
 from connections.models import Person
+from connections.operations.serving import get_trusted_networks, is_in_networks
 from connections.people.sign_in_events import SignInOrigin
 
 
@@ -144,7 +145,4 @@ def _is_address(text: str) -> bool:
 
 
 def _is_trusted_proxy(address: str) -> bool:
-    if not _is_address(address):
-        return address in settings.TRUSTED_PROXIES
-    networks = (ipaddress.ip_network(one, strict=False) for one in settings.TRUSTED_PROXIES)
-    return any(ipaddress.ip_address(address) in network for network in networks)
+    return _is_address(address) and is_in_networks(address, get_trusted_networks())

@@ -2,11 +2,9 @@
 
 import re
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 
-from connections.operations.texts import collect_texts
+from tests.repository.texts import ROOT, collect_texts
 
-ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = [ROOT / "README.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 # Each as a regular expression, with what to write instead.
@@ -90,3 +88,13 @@ def test_no_text_of_the_program_has_a_word_that_the_glossary_replaced() -> None:
 
 def test_no_document_has_a_word_that_the_glossary_replaced() -> None:
     assert banned_in(of_documents(), BANNED) == []
+
+
+def test_every_kind_of_text_is_collected() -> None:
+    found = {(text.group, text.text) for text in collect_texts()}
+    assert {
+        ("Pages", "Page not found Page not found"),
+        ("Event sentences", "{person} signed out."),
+        ("Emails and webhook", "Reset your Org Admin password"),
+        ("Commands", "Make a one-time link to sign in and choose a password, valid for 24 hours."),
+    } <= found

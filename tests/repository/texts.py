@@ -1,15 +1,19 @@
-"""Every text that people read, collected from the templates and the code."""
+"""Every text that people read, collected from the templates and the code.
+
+`python -m tests.repository.texts` prints them on one page, to proofread them in one sitting.
+"""
 
 import ast
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from html.parser import HTMLParser
+from itertools import groupby
 from pathlib import Path
 
-from django.conf import settings
 from django.template.base import Lexer, TokenType
 
+ROOT = Path(__file__).parents[2]
 # What stands in a text for a value.
 VALUE = "…"
 _SHOWN_ATTRIBUTES = {"alt", "aria-label", "content", "data-label", "placeholder", "title"}
@@ -38,17 +42,16 @@ class Text:
 
 def collect_texts() -> list[Text]:
     """Every text of the pages, mails, events and commands, by where people see it."""
-    root = Path(settings.BASE_DIR)
     found = [
         *(
             text
-            for path in sorted((root / "templates").rglob("*.*"))
+            for path in sorted((ROOT / "templates").rglob("*.*"))
             for text in _of_template(path)
         ),
         *(
             text
             for package in ("connections", "orgadmin", "sandbox")
-            for path in sorted((root / package).rglob("*.py"))
+            for path in sorted((ROOT / package).rglob("*.py"))
             if not _NOT_SHOWN.search(path.as_posix())
             for text in _of_module(path)
         ),
@@ -82,7 +85,7 @@ def _group_of(path: str) -> str:
 
 
 def _of_template(path: Path) -> Iterator[Text]:
-    name = path.relative_to(settings.BASE_DIR).as_posix()
+    name = path.relative_to(ROOT).as_posix()
     parser = _PageParser()
     is_comment = False
     for token in Lexer(path.read_text()).tokenize():
@@ -140,7 +143,7 @@ class _PageParser(HTMLParser):
 
 
 def _of_module(path: Path) -> Iterator[Text]:
-    name = path.relative_to(settings.BASE_DIR).as_posix()
+    name = path.relative_to(ROOT).as_posix()
     tree = ast.parse(path.read_text())
     skipped = {id(node) for node in _docstrings(tree)}
     sentences = set[int]()
@@ -174,3 +177,17 @@ def _literal(node: ast.AST) -> str:
         )
         return " ".join("".join(parts).split())
     return ""
+
+
+def format_page(texts: list[Text]) -> str:
+    """The texts under a heading for each group and file."""
+    lines = []
+    for group, of_group in groupby(texts, key=lambda text: text.group):
+        lines += ["", f"# {group}"]
+        for path, of_file in groupby(of_group, key=lambda text: text.path):
+            lines += ["", f"## {path}", *(f"{text.line}: {text.text}" for text in of_file)]
+    return "\n".join(lines)[1:]
+
+
+if __name__ == "__main__":
+    print(format_page(collect_texts()))  # noqa: T201 - its purpose
