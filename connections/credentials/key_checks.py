@@ -58,6 +58,9 @@ class KeyCheck(StrEnum):
     LISTING = "listing"  # GET /api/v2/org_connections works
 
 
+_OF_KEY_PAIRS = (KeyCheck.API_KEY, KeyCheck.KEY_PAIR)
+
+
 @dataclass(frozen=True, kw_only=True)
 class KeyCheckResult:
     """The result of one check; `ok` is None when it did not run.
@@ -321,7 +324,10 @@ def _open_client_or_report(credential: Credential) -> DatadogClient | KeyReport:
         failed = KeyCheckResult(
             check=KeyCheck.STORED, ok=False, text=text, cause=KEYS_UNDECRYPTABLE
         )
-        return KeyReport(results=_with_skipped_checks([failed]))
+        results = _with_skipped_checks([failed])
+        if credential.has_access_token:
+            results = tuple(each for each in results if each.check not in _OF_KEY_PAIRS)
+        return KeyReport(results=results)
 
 
 def _run_or_return_report(

@@ -72,6 +72,17 @@ def test_a_token_envelope_is_bound_to_its_column(sandbox: SandboxServer) -> None
     assert check_results(credential)["stored"] is False
 
 
+def test_the_checks_of_a_damaged_token_are_those_of_a_token(sandbox: SandboxServer) -> None:
+    credential = add(token_of(sandbox, "Payments US"))
+    Credential.objects.update(access_token_envelope="v1.x.y")
+    credential.refresh_from_db()
+    lifecycle.verify_credential(actor=command_actor(), credential=credential)
+
+    # Without those of a key pair.
+    skipped = {"org": None, "permissions": None, "listing": None}
+    assert check_results(credential) == {"stored": False} | skipped
+
+
 def test_the_database_refuses_both_kinds_in_one_credential(sandbox: SandboxServer) -> None:
     add(token_of(sandbox, "Payments US"))
     with pytest.raises(IntegrityError), transaction.atomic():
