@@ -172,6 +172,7 @@ def _store(
             )
             return _result(line, LineOutcome.ROTATED)
         if report.failure:
+            _record_refusal(actor=actor, candidate=candidate, report=report)
             return _failed(line, " ".join([report.failure.text, *_quotes(report)]))
         _store_new(
             actor=actor,
@@ -188,6 +189,32 @@ def _store(
             return _failed(line, str(error))
         return _failed(line, "Someone else just stored this name. Import the line again.")
     return _result(line, LineOutcome.ADDED, name=credential.name)
+
+
+@audit.atomic()
+def _record_refusal(*, actor: Actor, candidate: _Candidate, report: KeyReport) -> None:
+    """Record that new keys were sent to Datadog and not stored. A rotation records its own."""
+    line, failure = candidate.line, report.failure
+    if failure is None:
+        return
+    audit.record(
+        code=audit.EventCode.CREDENTIAL_IMPORT_REFUSED,
+        actor=actor,
+        sentence=audit.Sentence(
+            "{line} was not imported. {why}",
+            line=line.name or f"Line {line.number}",
+            why=failure.text,
+        ),
+        details={
+            "line": line.number,
+            "name": line.name,
+            "site": line.site,
+            "fingerprint": candidate.credential.fingerprint,
+            "cause": failure.cause,
+            "http_status": failure.http_status,
+            "errors": list(failure.errors),
+        },
+    )
 
 
 def _quotes(report: KeyReport) -> list[str]:

@@ -100,7 +100,12 @@ def test_a_line_that_does_not_verify_is_not_stored_and_affects_no_other(
     assert "rejected the API key" in results[1].error
     assert "Datadog: 'Forbidden'" in results[1].error
     assert names() == {"Payments US", "Labs EU"}
-    assert not AuditEvent.objects.filter(text__contains="SOC").exists()
+    [event] = AuditEvent.objects.filter(text__contains="SOC")
+    assert event.code == "credential.import_refused"
+    assert event.sentence.startswith("SOC was not imported. Datadog rejected the API key (403).")
+    assert event.details["line"] == 3
+    assert (event.details["site"], event.details["http_status"]) == (US, 403)
+    assert soc.api_key not in event.text
 
 
 def test_keys_without_permission_to_list_are_not_stored(sandbox: SandboxServer) -> None:
