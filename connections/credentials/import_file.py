@@ -14,7 +14,7 @@ from connections.core.datadog_keys import DatadogKeys
 from connections.core.errors import InvalidInputError
 from connections.core.secret import Secret
 from connections.core.sites import find_site
-from connections.credentials.keys import choose_keys, clean_keys, contains_a_key
+from connections.credentials.keys import NAME_IS_A_KEY, choose_keys, clean_keys, contains_a_key
 from connections.credentials.lifecycle import clean_name
 
 COLUMNS = (
@@ -116,7 +116,7 @@ def _check_line(number: int, cells: Mapping[str, str]) -> ImportLine:
     }
     name = cells["name"]
     if contains_a_key(name, keys=secrets.values()):
-        return ImportLine(number=number, problem="The name looks like a key.")
+        return ImportLine(number=number, problem=NAME_IS_A_KEY)
     try:
         name = clean_name(name)
         site = find_site(cells["site"])

@@ -15,6 +15,8 @@ from connections.core.secret import Secret
 SHORTEST_KEY = 20
 LONGEST_KEY = 200
 
+NAME_IS_A_KEY = "The name looks like a key. Use another name."
+
 _KEY = re.compile(r"[!-~]+")
 # Hex digits, or as many letters and digits as the shortest key that Datadog makes.
 _LIKE_A_KEY = re.compile(r"[0-9a-fA-F]{20,}|[0-9A-Za-z]{32,}")
@@ -61,6 +63,12 @@ def contains_a_key(name: str, *, keys: Iterable[Secret]) -> bool:
     texts = (key.reveal().strip() for key in keys)
     has_one = any(len(text) >= 16 and text in name for text in texts)
     return has_one or _LIKE_A_KEY.fullmatch(pasted) is not None
+
+
+def require_no_key(name: str, *, keys: Iterable[Secret] = ()) -> None:
+    """Raise InvalidInputError for a name that `contains_a_key`: names are shown in plain text."""
+    if contains_a_key(name, keys=keys):
+        raise InvalidInputError({"name": NAME_IS_A_KEY})
 
 
 def _problem_of(secret: Secret, *, field: str) -> str | None:

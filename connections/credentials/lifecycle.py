@@ -20,7 +20,7 @@ from connections.core.errors import ConflictError, InvalidInputError
 from connections.core.sites import UnknownSiteError, get_site
 from connections.credentials import key_checks
 from connections.credentials.key_checks import KeyReport, unchanged_row
-from connections.credentials.keys import clean_keys
+from connections.credentials.keys import clean_keys, require_no_key
 from connections.models import ApprovalPolicy, Credential
 
 LONGEST_NAME = 100
@@ -183,6 +183,7 @@ def build_credential(*, actor: Actor, name: str, site: str, keys: DatadogKeys) -
 
     Raises InvalidInputError, which never repeats a key, and encryption.EncryptionError.
     """
+    require_no_key(name, keys=keys.by_field.values())
     name, keys = clean_name(name), clean_keys(keys)
     try:
         known = get_site(site)
@@ -279,6 +280,7 @@ def rename_credential(*, actor: Actor, credential: Credential, name: str) -> Cre
     """
     permissions.require(permissions.can_manage_credentials(actor), "rename credentials")
     _require_in_use(credential)
+    require_no_key(name)
     name = clean_name(name)
     if not name:
         raise InvalidInputError({"name": "Enter a name."})

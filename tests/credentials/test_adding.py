@@ -47,6 +47,16 @@ def test_a_working_pair_is_verified_pinned_named_and_listed(
     assert set(check_results(credential).values()) == {True}
 
 
+def test_a_key_as_the_name_is_refused_and_nothing_is_stored(sandbox: SandboxServer) -> None:
+    pair = key_pair_of(sandbox.world, "Payments US")
+    for name in (f"Pay {pair.api_key}", "ddpat_x"):
+        with pytest.raises(InvalidInputError, match="looks like a key"):
+            credential_lifecycle.add_credential(
+                actor=command_actor(), name=name, site=US, keys=keys_of(pair)
+            )
+    assert not Credential.objects.exists()
+
+
 def test_every_step_of_adding_is_recorded(sandbox: SandboxServer) -> None:
     added(sandbox, "Payments US")
 

@@ -71,8 +71,8 @@ def test_renaming_can_change_only_the_case_of_the_name(credential: Credential) -
     assert credential.name == "PAYMENTS us"
 
 
-@pytest.mark.parametrize("name", ["group soc", "  ", "x" * 101])
-def test_a_duplicate_empty_or_too_long_name_is_refused(
+@pytest.mark.parametrize("name", ["group soc", "  ", "x y" * 34, "ddapp_x", "0a" * 16])
+def test_a_duplicate_empty_or_too_long_name_or_a_key_is_refused(
     sandbox: SandboxServer, credential: Credential, name: str
 ) -> None:
     added(sandbox, "Group SOC")

@@ -11,7 +11,7 @@ from connections.core.secret import Secret
 from connections.core.sites import all_sites
 from connections.credentials.access_lists import AccessEntries
 from connections.credentials.import_file import decode_file
-from connections.credentials.keys import choose_keys, contains_a_key
+from connections.credentials.keys import NAME_IS_A_KEY, choose_keys, contains_a_key
 from connections.models import AccessKind, ApprovalPolicy
 from connections.web.forms import ServiceForm
 
@@ -138,6 +138,14 @@ class RenameForm(ServiceForm):
     """The new name of a credential."""
 
     name = forms.CharField(max_length=100, widget=forms.TextInput(attrs={"autocomplete": "off"}))
+
+    def clean(self) -> dict[str, Any]:
+        """Refuse a key pasted as the name, which would be shown in plain text."""
+        cleaned = super().clean() or self.cleaned_data
+        if contains_a_key(cleaned.get("name", ""), keys=()):
+            self.data = {}
+            self.add_error("name", NAME_IS_A_KEY)
+        return cleaned
 
 
 class PolicyForm(forms.Form):

@@ -232,6 +232,17 @@ def test_renaming_to_a_duplicate_name_shows_an_error_at_the_field(
     assert 'value="group soc"' in text_of(response)
 
 
+def test_renaming_to_a_key_is_refused_and_does_not_repeat_it(
+    manager: Client, credential: Credential
+) -> None:
+    response = manager.post(address("rename", credential), {"name": "canary0" * 5})
+
+    assert response.status_code == 422
+    assert "The name looks like a key." in text_of(response)
+    assert "canary" not in text_of(response)
+    assert Credential.objects.get().name == credential.name
+
+
 def test_renaming_redirects_to_the_page(manager: Client, credential: Credential) -> None:
     response = manager.post(address("rename", credential), {"name": "Pay"})
 
