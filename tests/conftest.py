@@ -92,6 +92,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> SettableClock:
     """The database's clock, standing still until `clock.advance(seconds=…)`."""
     settable = SettableClock()
     monkeypatch.setattr("connections.core.clock.now", settable.now)
+    monkeypatch.setattr("connections.core.clock.now_in_query", settable.now_in_query)
     return settable
 
 

@@ -79,17 +79,18 @@ _pending_events: ContextVar[list[_Pending] | None] = ContextVar(
 
 
 @contextmanager
-def atomic(*, durable: bool = False) -> Iterator[list[AuditEvent]]:
+def atomic(*, durable: bool = False, savepoint: bool = True) -> Iterator[list[AuditEvent]]:
     """A transaction whose events are appended together, right before its commit.
 
     Every service that records events opens its transaction with it. The chain's head is locked
     last and for some milliseconds only, so two transactions can't deadlock on it and several
-    events cost hardly more than one. A nested block adds its events to the outer one. The list it
-    yields is filled with the appended events when the outermost block ends. `durable` is as in
-    Django's `transaction.atomic`. Raises database errors.
+    events cost hardly more than one. A nested block adds its events to the outer one; without a
+    `savepoint` an error in it undoes the outer one too. The list it yields is filled with the
+    appended events when the outermost block ends. `durable` is as in Django's
+    `transaction.atomic`. Raises database errors.
     """
     outer = _pending_events.get()
-    with transaction.atomic(durable=durable):
+    with transaction.atomic(durable=durable, savepoint=savepoint or outer is None):
         if outer is not None:
             size = len(outer)
             try:
@@ -139,11 +140,12 @@ def _append(pending: list[_Pending]) -> list[AuditEvent]:
     if not pending:
         return []
     with _appending():
-        head = AuditHead.objects.select_for_update().get()
+        now = clock.now_in_query()
+        head = AuditHead.objects.select_for_update().annotate(now=now).get()
         names = [[personal_data.name_of(actor)] for _, actor, _ in pending]
         sentences = [draft.sentence.pieces for draft, _, _ in pending]
         stored, commitments = personal_data.store_references(*names, *sentences)
-        at = clock.now()
+        at = head.now
         frontier = chain.parse_frontier(head.frontier)
         events = []
         texts = zip(stored[: len(names)], stored[len(names) :], strict=True)
@@ -167,7 +169,7 @@ def _append(pending: list[_Pending]) -> list[AuditEvent]:
         head.save(update_fields=["size", "hash", "frontier"])
         has_settled = any(draft.code in SETTLING_CODES for draft, _, _ in pending)
         if has_settled or signing.reaches_checkpoint_size(head.size, added=len(events)):
-            signing.sign_if_possible(head, at=at)
+            signing.sign_new_head(head, at=at)
         outbox.enqueue(events=events)
         return events
 

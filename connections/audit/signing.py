@@ -55,9 +55,13 @@ def store_checkpoint(*, checkpoint: Checkpoint) -> Checkpoint:
     existing = same.first()
     if existing is None:
         with transaction.atomic():
-            checkpoint.save(force_insert=True)
-            outbox.enqueue_checkpoint(checkpoint=checkpoint)
+            _insert(checkpoint)
     return existing or checkpoint
+
+
+def _insert(checkpoint: Checkpoint) -> None:
+    checkpoint.save(force_insert=True)
+    outbox.enqueue_checkpoint(checkpoint=checkpoint)
 
 
 def sign_head(head: AuditHead, *, at: datetime) -> Checkpoint:
@@ -69,13 +73,13 @@ def sign_head(head: AuditHead, *, at: datetime) -> Checkpoint:
     return store_checkpoint(checkpoint=build_checkpoint(head=head, key=load_signing_key(), at=at))
 
 
-def sign_if_possible(head: AuditHead, *, at: datetime) -> None:
-    """As `sign_head`; when signing fails, log a warning instead.
+def sign_new_head(head: AuditHead, *, at: datetime) -> None:
+    """Sign a head that was just extended, so that it has no checkpoint yet.
 
-    Call it within a transaction, which then still commits.
+    When signing fails, log a warning instead: the transaction around it still commits.
     """
     try:
         with transaction.atomic():
-            sign_head(head, at=at)
+            _insert(build_checkpoint(head=head, key=load_signing_key(), at=at))
     except (SigningKeyError, DatabaseError) as error:
         logger.warning("No checkpoint was made. %s", error)

@@ -6,6 +6,9 @@ from contextvars import ContextVar
 from datetime import UTC, datetime, timedelta
 
 from django.db import connection
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.models import DateTimeField, Expression, Func
+from django.db.models.sql.compiler import SQLCompiler
 
 # Correct clocks can differ by this much. A stored time further in the future was written by a
 # wrong clock, or the clock was set back since.
@@ -29,6 +32,29 @@ def _database_time() -> datetime:
             return cursor.fetchone()[0].astimezone(UTC)  # type: ignore[no-any-return]
         cursor.execute("SELECT strftime('%Y-%m-%dT%H:%M:%f', 'now')")
         return datetime.fromisoformat(cursor.fetchone()[0]).replace(tzinfo=UTC)
+
+
+class _DatabaseTime(Func):
+    """The same time as an expression."""
+
+    function = "clock_timestamp"
+    output_field = DateTimeField()
+
+    def as_sqlite(
+        self, compiler: SQLCompiler, connection: BaseDatabaseWrapper, **extra: object
+    ) -> tuple[str, tuple[str | int, ...]]:
+        del compiler, connection, extra
+        return "strftime('%%Y-%%m-%%d %%H:%%M:%%f', 'now')", ()
+
+
+def now_in_query() -> Expression:
+    """`now()` as an expression, for a query that is made anyway: it saves a round trip.
+
+    On PostgreSQL a query that waits for the lock of a row that is then changed computes it again
+    after the wait.
+    """
+    shift = _shift.get()
+    return _DatabaseTime() + shift if shift else _DatabaseTime()
 
 
 def is_ahead(at: datetime, *, now: datetime) -> bool:

@@ -297,7 +297,7 @@ def apply(
         name: columns.get(name, getattr(deletion, name)) for name in ("state", "outcome", "cause")
     }
     times = {name: columns[name].isoformat() for name in _TIMES if columns.get(name)}
-    with audit.atomic():
+    with audit.atomic(savepoint=False):
         moved = (
             Deletion.objects.filter(pk=deletion.pk, state=deletion.state, epoch=deletion.epoch)
             # Of two confirmations at once only the first passes, and nothing leaves settled.

@@ -324,10 +324,10 @@ def record_late_response(
         is_read.append(True)
         return compare(**named)
 
-    def act_after_response(*, durable: bool = False) -> Any:
+    def act_after_response(**arguments: bool) -> Any:
         if is_read and lose_claim:
             lose_claim.pop()()
-        return act(durable=durable)
+        return act(**arguments)
 
     def begin() -> None:
         monkeypatch.setattr(verification, "list_with_any_credential", note_after)

@@ -340,7 +340,7 @@ RECORD = (
     _mutant(
         "an action and its event are one transaction",
         TRANSITIONS,
-        "    with audit.atomic():\n        moved = (\n",
+        "    with audit.atomic(savepoint=False):\n        moved = (\n",
         "    if True:\n        moved = (\n",
         f"{SAFEGUARDS}::test_without_its_event_nothing_moves",
     ),

@@ -2,9 +2,11 @@
 
 from datetime import UTC, datetime, timedelta
 
+from django.db.models import DateTimeField, Expression, Value
+
 
 class SettableClock:
-    """Replaces `connections.core.clock.now`; `at` is the time it returns."""
+    """Replaces the database's time in `connections.core.clock`; `at` is what it returns."""
 
     def __init__(self) -> None:
         self.at = datetime(2026, 3, 2, 14, 3, 22, tzinfo=UTC)
@@ -12,6 +14,10 @@ class SettableClock:
     def now(self) -> datetime:
         """The time that the product gets."""
         return self.at
+
+    def now_in_query(self) -> Expression:
+        """The same in a query."""
+        return Value(self.at, output_field=DateTimeField())
 
     def advance(self, *, seconds: float = 0, minutes: float = 0, hours: float = 0) -> None:
         """Advance the clock by this much."""
