@@ -16,7 +16,7 @@ from connections.deletions.states import (
     RecordCheck,
     Settle,
 )
-from connections.models import Deletion, Outcome, State
+from connections.models import GONE_OUTCOMES, Deletion, Outcome, State
 from connections.wording import attempt_facts
 
 
@@ -34,7 +34,7 @@ def check_deletion(*, deletion: Deletion, actor: Actor) -> Deletion:
         give_up_lost_claim(deletion=deletion, actor=actor)
     if deletion.state in {State.UNKNOWN, State.STILL_PRESENT}:
         reconcile_unknown(deletion=deletion, actor=actor)
-    elif deletion.outcome in {Outcome.DELETED, Outcome.ALREADY_ABSENT, Outcome.GONE_UNATTRIBUTED}:
+    elif deletion.outcome in GONE_OUTCOMES:
         verification.verify_settled(deletion=deletion, actor=actor)
     elif deletion.state == State.SENDING:
         raise ConflictError("The DELETE is in progress. Wait for the response.")

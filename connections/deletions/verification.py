@@ -20,6 +20,7 @@ from connections.deletions.states import FailRecheck, Settle
 from connections.inventory import sync
 from connections.inventory.sync import SyncResult
 from connections.models import (
+    GONE_OUTCOMES,
     Credential,
     Deletion,
     OrgConnectionSnapshot,
@@ -314,8 +315,11 @@ def settle_late_success(
 def verify_settled(*, deletion: Deletion, actor: Actor) -> None:
     """Check with Datadog's lists whether a connection that was settled as gone is gone.
 
-    After a 404, first with every credential that has seen it. Raises UnavailableError.
+    After a 404, first with every credential that has seen it. Does nothing for any other outcome:
+    a connection that was not deleted may be listed. Raises UnavailableError.
     """
+    if deletion.outcome not in GONE_OUTCOMES:
+        return
     if deletion.outcome == Outcome.ALREADY_ABSENT and deletion.due_at:
         sync_observing_credentials(deletion=deletion, actor=actor)
         Deletion.objects.filter(pk=deletion.pk).update(due_at=None)

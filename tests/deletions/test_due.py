@@ -11,6 +11,7 @@ from sandbox.faults import (
     EXECUTES_THEN_RESET,
     RESET_AFTER_READING,
     RETURNS_200_WITHOUT_DELETING,
+    RETURNS_403,
     rate_limited,
 )
 from sandbox.server import SandboxServer
@@ -177,3 +178,13 @@ def test_a_200_is_verified_once_the_connection_is_no_longer_listed(
     clock.advance(seconds=61)
     assert run_due(deletion).verified_at == clock.at
     assert deletion.due_at is None
+
+
+def test_a_refused_deletion_is_not_contradicted_by_a_listing(
+    make_deletion: RequestDeletion,
+) -> None:
+    deletion = make_deletion(RETURNS_403)
+    assert deletion.outcome == Outcome.REFUSED
+    due.run_deletion(deletion=deletion, actor=WORKER)
+    deletion.refresh_from_db()
+    assert (deletion.contradicted_at, deletion.last_checked_at) == (None, None)

@@ -73,31 +73,31 @@ class LateExecution:
 
     at: datetime
     connection_id: str
-    sending: SentDelete
+    sent: SentDelete
 
 
 @dataclass(kw_only=True)
 class Ledger:
     """Everything that reached Datadog, and what its complete listings showed."""
 
-    sendings: list[SentDelete] = field(default_factory=list)
+    sent: list[SentDelete] = field(default_factory=list)
     late: list[LateExecution] = field(default_factory=list)
     listed_as_absent: set[UUID] = field(default_factory=set)
     listed_as_present: set[UUID] = field(default_factory=set)
 
     def statuses_in_time(self, deletion: UUID) -> list[int | None]:
         """The statuses that were recorded while the claim of their attempt still stood."""
-        sendings = self.of(deletion)
-        return [one.response.http_status for one in sendings if one.response and not one.is_late]
+        deletes = self.of(deletion)
+        return [one.response.http_status for one in deletes if one.response and not one.is_late]
 
     def late_statuses(self, deletion: UUID) -> list[int | None]:
         """The statuses that were recorded after their claim had been given up."""
-        sendings = self.of(deletion)
-        return [one.response.http_status for one in sendings if one.response and one.is_late]
+        deletes = self.of(deletion)
+        return [one.response.http_status for one in deletes if one.response and one.is_late]
 
     def of(self, deletion: UUID) -> list[SentDelete]:
         """The DELETEs of one deletion."""
-        return [one for one in self.sendings if one.deletion == deletion]
+        return [one for one in self.sent if one.deletion == deletion]
 
 
 @dataclass(kw_only=True)
@@ -140,7 +140,7 @@ class ModelDatadog(FakeDatadog):
     ) -> DeleteResponse:
         """Check that it was allowed to leave, then apply the planned faults."""
         self.clock.advance(seconds=0.25)
-        sending = self._enter(UUID(connection_id))
+        sent = self._enter(UUID(connection_id))
         action, self.script.while_sending = self.script.while_sending, None
         if action:
             action()
@@ -148,24 +148,22 @@ class ModelDatadog(FakeDatadog):
             raise DiedError
         if self.script.freezes_before:
             raise FrozenError(None)
-        response = self.carry_out(sending, connection_id=connection_id)
+        response = self.carry_out(sent, connection_id=connection_id)
         if self.script.dies_after:
             raise DiedError
         if self.script.freezes_after:
             raise FrozenError(response)
-        sending.response = response
+        sent.response = response
         return response
 
-    def carry_out(self, sending: SentDelete, *, connection_id: str) -> DeleteResponse:
+    def carry_out(self, sent: SentDelete, *, connection_id: str) -> DeleteResponse:
         """Let the DELETE reach Datadog; returns the response, not yet received by the process."""
         before = self.world.deletes_executed(connection_id)
         response = super().delete_org_connection(connection_id=connection_id)
-        sending.executed = self.world.deletes_executed(connection_id) > before
-        if self.script.executes_late and response.verdict == "ambiguous" and not sending.executed:
+        sent.executed = self.world.deletes_executed(connection_id) > before
+        if self.script.executes_late and response.verdict == "ambiguous" and not sent.executed:
             at = self.clock.at + self.script.executes_late
-            self.ledger.late.append(
-                LateExecution(at=at, connection_id=connection_id, sending=sending)
-            )
+            self.ledger.late.append(LateExecution(at=at, connection_id=connection_id, sent=sent))
         return response
 
     def list_org_connections(
@@ -198,9 +196,9 @@ class ModelDatadog(FakeDatadog):
         earlier = [one for one in self.ledger.of(deletion.pk) if one.is_ambiguous]
         # A person confirmed anew after each DELETE that may have been carried out.
         assert all(one.confirmations < confirmations for one in earlier)
-        sending = SentDelete(deletion=deletion.pk, attempt=attempt.pk, confirmations=confirmations)
-        self.ledger.sendings.append(sending)
-        return sending
+        sent = SentDelete(deletion=deletion.pk, attempt=attempt.pk, confirmations=confirmations)
+        self.ledger.sent.append(sent)
+        return sent
 
 
 def approvers_in_current_round(deletion: Deletion) -> set[str]:

@@ -29,6 +29,14 @@ NOT_DELETED_BY_US = {
     Outcome.ALREADY_ABSENT,
 }
 
+# STALE: someone else recreated or changed the connection before the next attempt.
+POSSIBLE_AFTER_A_DELETE = {
+    Outcome.DELETED,
+    Outcome.GONE_UNATTRIBUTED,
+    Outcome.UNRESOLVED,
+    Outcome.STALE,
+}
+
 
 @dataclass(kw_only=True)
 class LastSeen:
@@ -72,11 +80,11 @@ class Invariants:
         still_open = Counter((one.site, one.connection_id) for one in deletions if not one.outcome)
         assert max(still_open.values(), default=0) <= 1
         for deletion in deletions:
-            tried, told = attempts.get(deletion.pk, []), events[str(deletion.pk)]
+            tried, recorded = attempts.get(deletion.pk, []), events[str(deletion.pk)]
             self._check_attempts(deletion, tried)
             self._check_outcome(deletion)
-            self._check_events(deletion, told, late=sum(one.is_late for one in tried))
-            self._check_memory(deletion, events=len(told))
+            self._check_events(deletion, recorded, late=sum(one.is_late for one in tried))
+            self._check_memory(deletion, events=len(recorded))
         differing = DifferingDeletions()
         list(compare_all_deletions(differing))
         assert not differing.count, differing.message
@@ -84,36 +92,36 @@ class Invariants:
     def _check_attempts(self, deletion: Deletion, attempts: list[Attempt]) -> None:
         """Each DELETE has its attempt, and the other way round."""
         assert [one.number for one in attempts] == list(range(1, deletion.epoch + 1))
-        sent = [one.attempt for one in self.ledger.of(deletion.pk)]
-        assert sent == [one.pk for one in attempts]
-        for attempt, sending in zip(attempts, self.ledger.of(deletion.pk), strict=True):
-            sending.is_late = attempt.is_late
+        sent_ids = [one.attempt for one in self.ledger.of(deletion.pk)]
+        assert sent_ids == [one.pk for one in attempts]
+        for attempt, sent in zip(attempts, self.ledger.of(deletion.pk), strict=True):
+            sent.is_late = attempt.is_late
             if attempt.verdict:
-                assert sending.response
-                assert attempt.verdict == sending.response.verdict
-                assert attempt.http_status == sending.response.http_status
+                assert sent.response
+                assert attempt.verdict == sent.response.verdict
+                assert attempt.http_status == sent.response.http_status
 
     def _check_outcome(self, deletion: Deletion) -> None:
         """The outcome claims no more than what happened, and hides nothing that did."""
-        sendings = self.ledger.of(deletion.pk)
-        told = self.ledger.statuses_in_time(deletion.pk)
-        if deletion.outcome == Outcome.DELETED and 200 not in told:
+        deletes = self.ledger.of(deletion.pk)
+        statuses = self.ledger.statuses_in_time(deletion.pk)
+        if deletion.outcome == Outcome.DELETED and 200 not in statuses:
             assert 200 in self.ledger.late_statuses(deletion.pk)
             assert deletion.verified_at
         if deletion.outcome in NOT_DELETED_BY_US:
-            assert not any(one.executed for one in sendings), deletion.outcome
+            assert not any(one.executed for one in deletes), deletion.outcome
             # It must not have been deleted earlier or be deleted later: that would be unknown then.
-            assert not any(one.is_ambiguous for one in sendings), deletion.outcome
+            assert not any(one.is_ambiguous for one in deletes), deletion.outcome
         if deletion.outcome == Outcome.ALREADY_ABSENT:
-            assert 404 in told or deletion.connection_id in self.ledger.listed_as_absent
+            assert 404 in statuses or deletion.connection_id in self.ledger.listed_as_absent
         if deletion.outcome == Outcome.REFUSED:
-            assert sendings[-1].response
-            assert sendings[-1].response.verdict == "refused"
+            assert deletes[-1].response
+            assert deletes[-1].response.verdict == "refused"
         if deletion.outcome == Outcome.GONE_UNATTRIBUTED:
-            assert any(one.is_ambiguous for one in sendings)
-            assert 404 in told or deletion.connection_id in self.ledger.listed_as_absent
+            assert any(one.is_ambiguous for one in deletes)
+            assert 404 in statuses or deletion.connection_id in self.ledger.listed_as_absent
         if deletion.state == State.UNKNOWN:
-            assert any(one.is_ambiguous for one in sendings)
+            assert any(one.is_ambiguous for one in deletes)
         if deletion.verified_at:
             assert deletion.connection_id in self.ledger.listed_as_absent
         if deletion.contradicted_at:
@@ -132,7 +140,7 @@ class Invariants:
             if "state" not in event.details:
                 continue
             to = event.details["state"]
-            # An approval covers one sending: a new round begins when nobody knows what it did.
+            # An approval covers one attempt: a new round begins when its result is unknown.
             is_over = to == State.UNKNOWN != state
             is_declined = event.code == "deletion.declined" and to == State.STILL_PRESENT
             is_lapsed = event.code == "deletion.approvals_lapsed"
@@ -145,7 +153,7 @@ class Invariants:
         assert codes["deletion.contradicted"] == int(deletion.contradicted_at is not None)
         assert codes["deletion.answered_late"] == late
         if outcome == Outcome.GONE_UNATTRIBUTED:
-            # A 200 recorded before, in time or not, is a definite answer.
+            # A 200 recorded before, in time or not, proves that it was deleted.
             settled = next(event for event in events if event.code == "deletion.settled")
             before = [event for event in events if event.seq < settled.seq]
             assert not any(event.details.get("verdict") == "deleted" for event in before)
@@ -175,5 +183,4 @@ def check_final_state(*, present: set[str], ledger: Ledger) -> None:
         if deletion.state == State.STILL_PRESENT:
             assert is_there
         if any(one.executed for one in ledger.of(deletion.pk)):
-            told = {Outcome.DELETED, Outcome.GONE_UNATTRIBUTED, Outcome.UNRESOLVED, Outcome.STALE}
-            assert deletion.outcome in told
+            assert deletion.outcome in POSSIBLE_AFTER_A_DELETE

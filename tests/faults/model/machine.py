@@ -15,10 +15,10 @@ from connections.deletions.sending import record_or_keep
 from connections.inventory import sync
 from connections.models import Deletion, State
 from connections.operations import due
-from tests.faults.model.simulator import LISTINGS, PAUSES, RESPONSES, TROUBLES, Simulator
+from tests.faults.model.simulator import LISTINGS, PAUSES, PLANNED_FAULTS, RESPONSES, Simulator
 
-answers = st.sampled_from(sorted(RESPONSES))
-troubles = st.sampled_from(TROUBLES)
+responses = st.sampled_from(sorted(RESPONSES))
+planned_faults = st.sampled_from(PLANNED_FAULTS)
 numbers = st.integers(min_value=0, max_value=3)
 pauses = st.sampled_from(PAUSES)
 
@@ -28,24 +28,24 @@ class DeletionMachine(Simulator):
 
     # --- What people do
 
-    @initialize(credential=numbers, answer=answers, trouble=troubles)
-    def begin(self, credential: int, answer: str, trouble: str) -> None:
+    @initialize(credential=numbers, response=responses, fault=planned_faults)
+    def begin(self, credential: int, response: str, fault: str) -> None:
         """Something is always sent first: requested, approved where needed, confirmed."""
-        self.ask(which=0, credential=credential, answer=answer, trouble=trouble)
+        self.request(which=0, credential=credential, response=response, fault=fault)
         for who in (False, True):
             self.decide(which=0, who=who, stale=False, agrees=1)
-        if not self.ledger.sendings:
-            self.confirm(which=0, stale=False, unread=False, answer=answer, trouble=trouble)
+        if not self.ledger.sent:
+            self.confirm(which=0, stale=False, unread=False, response=response, fault=fault)
 
-    @rule(which=numbers, credential=numbers, answer=answers, trouble=troubles)
-    def ask(self, which: int, credential: int, answer: str, trouble: str) -> None:
-        stage = self.stage
-        chosen = stage.credentials[credential % len(stage.credentials)]
-        wanted = stage.connection_ids[which % len(stage.connection_ids)]
-        shown = reviews.review(actor=stage.ada, credential=chosen, connection_id=wanted)
+    @rule(which=numbers, credential=numbers, response=responses, fault=planned_faults)
+    def request(self, which: int, credential: int, response: str, fault: str) -> None:
+        setup = self.setup
+        chosen = setup.credentials[credential % len(setup.credentials)]
+        wanted = setup.connection_ids[which % len(setup.connection_ids)]
+        shown = reviews.review(actor=setup.ada, credential=chosen, connection_id=wanted)
         self.run_action(
             lambda: deletion_lifecycle.request_deletion(
-                actor=stage.ada,
+                actor=setup.ada,
                 credential=chosen,
                 connection_id=wanted,
                 reason="contract ended",
@@ -54,8 +54,8 @@ class DeletionMachine(Simulator):
                 digest=shown.digest,
                 confirmation=shown.text_to_type,
             ),
-            answer=answer,
-            trouble=trouble,
+            response=response,
+            fault=fault,
         )
 
     @precondition(lambda self: self.invariant_checks.remembered)
@@ -63,38 +63,38 @@ class DeletionMachine(Simulator):
         which=numbers,
         stale=st.booleans(),
         unread=st.booleans(),
-        answer=answers,
-        trouble=troubles,
+        response=responses,
+        fault=planned_faults,
     )
-    def confirm(self, which: int, stale: bool, unread: bool, answer: str, trouble: str) -> None:
+    def confirm(self, which: int, stale: bool, unread: bool, response: str, fault: str) -> None:
         deletion = self.pick(which, stale=stale)
         if deletion:
-            text = reviews.confirmation_text(deletion, actor=self.stage.ada)
+            text = reviews.confirmation_text(deletion, actor=self.setup.ada)
             self.run_action(
                 lambda: deletion_lifecycle.execute_deletion(
                     deletion=deletion,
-                    actor=self.stage.ada,
+                    actor=self.setup.ada,
                     confirmation=text,
                     skip_recheck=unread,
                 ),
-                answer=answer,
-                trouble=trouble,
+                response=response,
+                fault=fault,
             )
 
     @precondition(lambda self: State.STILL_PRESENT in self.invariant_checks.states)
-    @rule(approvers=st.integers(min_value=0, max_value=2), answer=answers, trouble=troubles)
-    def confirm_what_had_no_effect(self, approvers: int, answer: str, trouble: str) -> None:
+    @rule(approvers=st.integers(min_value=0, max_value=2), response=responses, fault=planned_faults)
+    def confirm_what_had_no_effect(self, approvers: int, response: str, fault: str) -> None:
         for who in (False, True)[:approvers]:
             self.copies = list(Deletion.objects.filter(state=State.STILL_PRESENT)[:1])
             self.decide(which=0, who=who, stale=True, agrees=1)
         self.copies = list(Deletion.objects.filter(state=State.STILL_PRESENT)[:1])
-        self.confirm(which=0, stale=True, unread=False, answer=answer, trouble=trouble)
+        self.confirm(which=0, stale=True, unread=False, response=response, fault=fault)
 
     @precondition(lambda self: self.invariant_checks.states & {State.UNKNOWN, State.SENDING})
     @rule()
     def unknown_deletions_are_checked_again(self) -> None:
         for seconds in (61, 61, 61):
-            self.time_passes_without_trouble(seconds=seconds)
+            self.time_passes_without_faults(seconds=seconds)
 
     @precondition(lambda self: self.invariant_checks.remembered)
     @rule(
@@ -104,7 +104,7 @@ class DeletionMachine(Simulator):
         deletion = self.pick(which, stale=stale)
         if not deletion:
             return
-        actor = self.stage.approvers[who]
+        actor = self.setup.approvers[who]
         with suppress(DomainError):
             if agrees:
                 approvals.approve_deletion(
@@ -124,7 +124,7 @@ class DeletionMachine(Simulator):
             return
         act = closing.close_deletion if ends else closing.withdraw_deletion
         with suppress(DomainError):
-            act(deletion=deletion, actor=self.stage.ada, reason="enough")
+            act(deletion=deletion, actor=self.setup.ada, reason="enough")
 
     @precondition(lambda self: self.invariant_checks.remembered)
     @rule(which=numbers, stale=st.booleans())
@@ -132,69 +132,69 @@ class DeletionMachine(Simulator):
         deletion = self.pick(which, stale=stale)
         if deletion:
             self.run_action(
-                lambda: reconciliation.check_deletion(deletion=deletion, actor=self.stage.ada),
-                answer="deletes",
-                trouble="none",
+                lambda: reconciliation.check_deletion(deletion=deletion, actor=self.setup.ada),
+                response="deletes",
+                fault="none",
             )
 
     # --- What happens by itself
 
-    @rule(seconds=pauses, answer=answers, trouble=troubles)
-    def time_passes(self, seconds: int, answer: str, trouble: str) -> None:
+    @rule(seconds=pauses, response=responses, fault=planned_faults)
+    def time_passes(self, seconds: int, response: str, fault: str) -> None:
         self.let_time_pass(seconds)
-        self.run_action(lambda: due.run_due(actor=WORKER), answer=answer, trouble=trouble)
+        self.run_action(lambda: due.run_due(actor=WORKER), response=response, fault=fault)
 
     @rule(seconds=pauses)
-    def time_passes_without_trouble(self, seconds: int) -> None:
-        self.time_passes(seconds=seconds, answer="deletes", trouble="none")
+    def time_passes_without_faults(self, seconds: int) -> None:
+        self.time_passes(seconds=seconds, response="deletes", fault="none")
 
     @rule(seconds=pauses)
-    def nobody_works_for_a_while(self, seconds: int) -> None:
+    def no_worker_runs_for_a_while(self, seconds: int) -> None:
         self.let_time_pass(seconds)
 
     @rule(refreshes=st.booleans())
-    def everything_is_read_again(self, refreshes: bool) -> None:
+    def every_org_is_synced_or_checked(self, refreshes: bool) -> None:
         def refresh() -> None:
-            sync.sync_credentials(credentials=self.stage.credentials[:2], actor=WORKER)
+            sync.sync_credentials(credentials=self.setup.credentials[:2], actor=WORKER)
 
         def reconcile() -> None:
             due.reconcile_all(actor=WORKER)
 
-        self.run_action(refresh if refreshes else reconcile, answer="deletes", trouble="none")
+        self.run_action(refresh if refreshes else reconcile, response="deletes", fault="none")
 
     @precondition(lambda self: self.copies)
-    @rule(which=numbers, answer=answers)
-    def work_on_what_was_read_long_ago(self, which: int, answer: str) -> None:
+    @rule(which=numbers, response=responses)
+    def process_an_old_copy(self, which: int, response: str) -> None:
         deletion = self.pick(which, stale=True)
         if deletion:
             self.run_action(
                 lambda: due.run_deletion(deletion=deletion, actor=WORKER),
-                answer=answer,
-                trouble="none",
+                response=response,
+                fault="none",
             )
 
     @precondition(lambda self: self.invariant_checks.remembered)
     @rule(which=numbers)
-    def read_a_deletion_and_hold_it(self, which: int) -> None:
+    def keep_a_copy_of_a_deletion(self, which: int) -> None:
         deletion = self.pick(which, stale=False)
         if deletion:
             self.copies = [*self.copies[-3:], deletion]
 
     @precondition(lambda self: self.frozen)
-    @rule(which=numbers, answer=answers)
-    def thaw(self, which: int, answer: str) -> None:
+    @rule(which=numbers, response=responses)
+    def thaw(self, which: int, response: str) -> None:
         """A paused process continues where it was, however late it is."""
-        attempt, sending, received = self.frozen.pop(which % len(self.frozen))
+        attempt, sent, received = self.frozen.pop(which % len(self.frozen))
 
         def go_on() -> None:
             deletion = attempt.deletion
             client = self.client(deletion.credential)
-            sending.response = received or client.carry_out(
-                sending, connection_id=str(deletion.connection_id)
+            sent.response = received or client.carry_out(
+                sent, connection_id=str(deletion.connection_id)
             )
-            record_or_keep(attempt=attempt, response=sending.response, actor=WORKER)
+            record_or_keep(attempt=attempt, response=sent.response, actor=WORKER)
 
-        self.run_action(go_on, answer=answer, trouble="none")
+        self.run_action(go_on, response=response, fault="none")
 
     # --- What others do to the world, and what Datadog says of it
 
@@ -203,12 +203,12 @@ class DeletionMachine(Simulator):
         self.set_listing(listing)
 
     @rule(which=numbers, act=numbers)
-    def somebody_else_acts(self, which: int, act: int) -> None:
-        wanted = str(self.stage.connection_ids[which % 2])
+    def someone_else_changes_the_connection(self, which: int, act: int) -> None:
+        wanted = str(self.setup.connection_ids[which % 2])
         if act == 0:
-            self.stage.world.remove_connection(connection_id=wanted)
+            self.setup.world.remove_connection(connection_id=wanted)
         elif act == 1:
-            self.stage.world.change_connection(
+            self.setup.world.change_connection(
                 connection_id=wanted, connection_types=("audit", str(which))
             )
 

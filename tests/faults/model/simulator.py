@@ -38,7 +38,7 @@ RESPONSES: dict[str, Fault | None] = {
     "401": faults.RETURNS_401,
     "403": faults.RETURNS_403,
     "404": faults.RETURNS_404,
-    "404 by somebody else": faults.RETURNS_404_HTML,
+    "404 not from Datadog": faults.RETURNS_404_HTML,
     "429": faults.rate_limited(reset="7"),
     "500": faults.RETURNS_500,
     "500 after deleting": faults.EXECUTES_THEN_500,
@@ -67,7 +67,7 @@ LISTINGS: dict[str, Fault | None] = {
     "hides": None,
     "ghosts": None,
 }
-TROUBLES = [
+PLANNED_FAULTS = [
     *["none"] * 6,
     "closed port",
     "dies before",
@@ -99,18 +99,18 @@ class SimulatedSetup:
 class Simulator(RuleBasedStateMachine):
     """Runs actions while planned faults happen; each run is rolled back at its end."""
 
-    stage: ClassVar[SimulatedSetup]
+    setup: ClassVar[SimulatedSetup]
 
     def __init__(self) -> None:
         super().__init__()
-        stage = self.stage
+        setup = self.setup
         self.savepoint = transaction.atomic()
         self.savepoint.__enter__()
         # As Django's own tests do: a durable transaction can begin inside.
         transaction.get_connection().atomic_blocks[-1]._from_testcase = True
-        stage.world.reset()
-        stage.world.hides, stage.world.ghosts = False, ()
-        self.clock = stage.clock
+        setup.world.reset()
+        setup.world.hides, setup.world.ghosts = False, ()
+        self.clock = setup.clock
         self.started_at = self.clock.at
         self.ledger = Ledger()
         self.script = PlannedFaults()
@@ -119,7 +119,7 @@ class Simulator(RuleBasedStateMachine):
         self.frozen: list[tuple[Attempt, SentDelete, DeleteResponse | None]] = []
         self.listing = "correct"
         self.is_closed = False
-        stage.open_client = self.client
+        setup.open_client = self.client
 
     def teardown(self) -> None:
         """Check the final state of the run, then roll everything back."""
@@ -137,9 +137,9 @@ class Simulator(RuleBasedStateMachine):
         self.set_listing("correct")
         for seconds in (61, 61, 61, 25 * 3600, 25 * 3600, 61, 3700, 3700):
             self.let_time_pass(seconds)
-            self.run_action(lambda: due.run_due(actor=WORKER), answer="deletes", trouble="none")
+            self.run_action(lambda: due.run_due(actor=WORKER), response="deletes", fault="none")
         self.invariant_checks.check()
-        present = {one.id for one in self.stage.world.connections()}
+        present = {one.id for one in self.setup.world.connections()}
         check_final_state(present=present, ledger=self.ledger)
 
     # --- How Datadog is reached
@@ -147,49 +147,48 @@ class Simulator(RuleBasedStateMachine):
     def client(self, credential: Credential) -> ModelDatadog:
         """The fake client with this credential's keys."""
         datadog = ModelDatadog(
-            self.stage.world,
-            pair=self.stage.pairs[credential.pk],
+            self.setup.world,
+            pair=self.setup.pairs[credential.pk],
             ledger=self.ledger,
             script=self.script,
             clock=self.clock,
-            ids=lambda: set(self.stage.connection_ids),
+            ids=lambda: set(self.setup.connection_ids),
         )
         datadog.is_closed = self.is_closed
         return datadog
 
-    def run_action(self, action: Callable[[], object], *, answer: str, trouble: str) -> None:
+    def run_action(self, action: Callable[[], object], *, response: str, fault: str) -> None:
         """Run one action while this fault happens; a refused action counts like any other."""
-        world = self.stage.world
+        world = self.setup.world
         world.clear_faults()
-        fault = LISTINGS[self.listing]
-        if fault:
-            world.set_fault(fault=fault, operation="list")
-        if fault is faults.ANOTHER_ORG:
-            world.set_fault(fault=fault, operation="current_user")
-        answered_by = RESPONSES[answer]
-        if answered_by:
-            world.set_fault(fault=answered_by, operation="delete")
-        self._set_script(trouble)
+        of_list, of_delete = LISTINGS[self.listing], RESPONSES[response]
+        if of_list:
+            world.set_fault(fault=of_list, operation="list")
+        if of_list is faults.ANOTHER_ORG:
+            world.set_fault(fault=of_list, operation="current_user")
+        if of_delete:
+            world.set_fault(fault=of_delete, operation="delete")
+        self._set_script(fault)
         with suppress(DomainError, DiedError):
             try:
                 action()
             except FrozenError as frozen:
-                sending = self.ledger.sendings[-1]
-                attempt = Attempt.objects.get(pk=sending.attempt)
-                self.frozen.append((attempt, sending, frozen.response))
+                sent = self.ledger.sent[-1]
+                attempt = Attempt.objects.get(pk=sent.attempt)
+                self.frozen.append((attempt, sent, frozen.response))
         self._set_script("none")
 
-    def _set_script(self, trouble: str) -> None:
+    def _set_script(self, fault: str) -> None:
         script = self.script
-        script.dies_before = trouble == "dies before"
-        script.dies_after = trouble == "dies after"
-        script.freezes_before = trouble == "freezes before"
-        script.freezes_after = trouble == "freezes after"
-        script.executes_late = timedelta(seconds=33) if trouble == "executes late" else None
-        script.while_listing = self._others_work if trouble == "others while listing" else None
-        script.while_sending = self._others_work if trouble == "others while sending" else None
+        script.dies_before = fault == "dies before"
+        script.dies_after = fault == "dies after"
+        script.freezes_before = fault == "freezes before"
+        script.freezes_after = fault == "freezes after"
+        script.executes_late = timedelta(seconds=33) if fault == "executes late" else None
+        script.while_listing = self._others_work if fault == "others while listing" else None
+        script.while_sending = self._others_work if fault == "others while sending" else None
         script.other_org = self.listing == "another org"
-        self.is_closed = trouble == "closed port"
+        self.is_closed = fault == "closed port"
 
     def _others_work(self) -> None:
         """Another worker runs a minute later, while this process still waits for Datadog."""
@@ -201,8 +200,8 @@ class Simulator(RuleBasedStateMachine):
         self.clock.advance(seconds=seconds)
         for late in [one for one in self.ledger.late if one.at <= self.clock.at]:
             self.ledger.late.remove(late)
-            if self.stage.world.remove_connection(connection_id=late.connection_id):
-                late.sending.executed = True
+            if self.setup.world.remove_connection(connection_id=late.connection_id):
+                late.sent.executed = True
 
     def pick(self, number: int, *, stale: bool) -> Deletion | None:
         """A deletion as it is now, or as it was read a while ago."""
@@ -215,7 +214,7 @@ class Simulator(RuleBasedStateMachine):
 
     def set_listing(self, listing: str) -> None:
         """How Datadog lists from now on."""
-        world = self.stage.world
+        world = self.setup.world
         self.listing = listing
         world.hides = listing == "hides"
-        world.ghosts = self.stage.all_connections if listing == "ghosts" else ()
+        world.ghosts = self.setup.all_connections if listing == "ghosts" else ()

@@ -1,6 +1,6 @@
 """Random sequences of everything that can happen to a deletion keep the invariants.
 
-`LIVES` in the environment is the number of sequences, `LIVES_SEED` their seed.
+`SEQUENCES` in the environment is the number of sequences, `SEQUENCES_SEED` their seed.
 """
 
 import os
@@ -33,17 +33,17 @@ pytestmark = [pytest.mark.django_db, pytest.mark.database, pytest.mark.slow]
 STEPS_PER_SEQUENCE = 20
 
 
-def how_many() -> int:
+def number_of_sequences() -> int:
     """Sequences to try: what a build has time for."""
-    given = os.environ.get("LIVES")
+    given = os.environ.get("SEQUENCES")
     if given:
         return int(given)
     return 80 if django_settings.DATABASE_IS_SQLITE else 40
 
 
-def which() -> int:
+def seed_of_sequences() -> int:
     """The seed: the same sequences each time, unless others are requested."""
-    return int(os.environ.get("LIVES_SEED", "20260302"))
+    return int(os.environ.get("SEQUENCES_SEED", "20260302"))
 
 
 def make_world() -> WrongListWorld:
@@ -66,7 +66,7 @@ def make_world() -> WrongListWorld:
 
 
 @pytest.fixture
-def stage(
+def setup(
     clock: SettableClock,
     ada: Person,
     linus: Person,
@@ -102,18 +102,20 @@ def stage(
         "connections.inventory.sync.open_client",
         lambda *, credential: made.open_client(credential),
     )
-    monkeypatch.setattr(DeletionMachine, "stage", made, raising=False)
+    monkeypatch.setattr(DeletionMachine, "setup", made, raising=False)
     made.open_client = lambda credential: FakeDatadog(made.world, pair=made.pairs[credential.pk])
     sync.sync_credentials(credentials=made.credentials, actor=command_actor())
     return made
 
 
-def test_no_sequence_of_actions_breaks_an_invariant(stage: SimulatedSetup) -> None:
-    print(f"{how_many()} sequences of {STEPS_PER_SEQUENCE} steps, seed {which()} (LIVES_SEED)")  # noqa: T201 - pytest shows it when the test fails
+def test_no_sequence_of_actions_breaks_an_invariant(setup: SimulatedSetup) -> None:
+    count, first = number_of_sequences(), seed_of_sequences()
+    # pytest shows it when the test fails.
+    print(f"{count} sequences of {STEPS_PER_SEQUENCE} steps, SEQUENCES_SEED={first}")  # noqa: T201
     run_state_machine_as_test(
-        seed(which())(DeletionMachine),
+        seed(first)(DeletionMachine),
         settings=settings(
-            max_examples=how_many(),
+            max_examples=count,
             stateful_step_count=STEPS_PER_SEQUENCE,
             deadline=None,
             database=None,
