@@ -1,1 +1,1 @@
-"""Benchmarks of Org Admin with temporary databases; docs/PERFORMANCE.md has the results."""
+"""`./run bench`: measures Org Admin from outside and writes docs/PERFORMANCE.md."""

@@ -1,267 +1,514 @@
-"""Inserts many deletions, distributed like years of real use and the same at each run."""
+"""What is measured, row by row. Each function yields the lines of one table."""
 
-import hashlib
-import json
-import random
-import uuid
+import contextlib
+import re
+import resource
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
-from django.contrib.auth.models import Group
-from django.db import connection
-from django.utils import timezone
+from benchmarks import addresses, world
+from benchmarks.installation import (
+    ROOT,
+    Browser,
+    Database,
+    Installation,
+    Server,
+    Simulator,
+    install,
+    run_simulator,
+)
+from benchmarks.measuring import Line, interleaved, line, milliseconds
 
-from connections.core.sites import all_sites
-from connections.deletions.history import search_text_of
-from connections.models import (
-    AccessKind,
-    Attempt,
-    Credential,
-    CredentialAccess,
-    Deletion,
-    Person,
-    Role,
-)
-
-YEARS = 5
-# Five rows in a million hold this word, three in ten the other.
-RARE_WORD = "zugzwang"
-COMMON_WORD = "contract"
-REASONS = (
-    ("vendor contract ended", 30),
-    ("migrated to the new logging pipeline", 20),
-    ("duplicate of an older connection", 15),
-    ("team was dissolved, nobody reads it", 15),
-    ("found in the quarterly access review", 10),
-    ("security incident follow-up", 6),
-    ("wrong destination org", 4),
-)
-OUTCOMES = (
-    ("deleted", 8800),
-    ("already_absent", 400),
-    ("refused", 300),
-    ("not_sent", 120),
-    ("stale", 120),
-    ("withdrawn", 100),
-    ("expired", 80),
-    ("gone_unattributed", 50),
-    ("declined", 25),
-    ("unresolved", 5),
-)
-# Outcome of a deletion that was sent → verdict and status of its attempt.
-ATTEMPT_RESULTS = {
-    "deleted": ("deleted", 200),
-    "already_absent": ("not_found", 404),
-    "refused": ("refused", 403),
-    "gone_unattributed": ("ambiguous", None),
-}
-OPEN = ("requested", "approved", "waiting", "unknown", "still_present")
-OPEN_ROWS = 60
-BATCH = 5000
+API = "/api/v2/org_connections"
+DELAY = 0.06
+SYNC_DELAY = 0.1
+FAR = 0.0025
+VERIFIED = b"Verified: no longer listed"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Entities:
-    """The people, credentials and orgs of the deletions."""
+class Filled:
+    """An installation with years of use."""
 
-    people: list[Person]
-    credentials: list[Credential]
-    # ID and name; the first orgs have the most deletions.
-    orgs: list[tuple[str, str]]
+    installation: Installation
+    facts: dict[str, Any]
+    deletions: int
 
 
-def find_entities() -> Entities | None:
-    """Return the entities of a database that was kept; None for an empty one."""
-    people = {person.username: person for person in Person.objects.all()}
-    if not people:
-        return None
-    credentials = {credential.name: credential for credential in Credential.objects.all()}
-    return Entities(
-        people=[people[f"person{n}"] for n in range(60)],
-        credentials=[credentials[f"Credential {n}"] for n in range(40)],
-        orgs=_orgs(),
+class Bench:
+    """What the rows share: the databases, how much to measure, and the filled installations."""
+
+    def __init__(
+        self, stack: contextlib.ExitStack, *, url: str, is_quick: bool, deletions: int
+    ) -> None:
+        self._stack = stack
+        self._filled: dict[tuple[str, int], Filled] = {}
+        self._simulator: Simulator | None = None
+        self.url = url
+        self.databases = [Database(), Database(url=url)] if url else [Database()]
+        self.deletions = deletions
+        self.is_quick = is_quick
+
+    def rounds(self, count: int) -> int:
+        """How often to repeat something; `--quick` does with a third."""
+        return max(3, count // 3) if self.is_quick else count
+
+    def filled(self, database: Database, *, deletions: int) -> Filled:
+        """An installation with 100 orgs, 9,900 connections, and as many changes as deletions."""
+        key = (database.name, deletions)
+        if key not in self._filled:
+            if self._simulator is None:
+                self._simulator = self._stack.enter_context(run_simulator())
+            installation = self._stack.enter_context(install(database, simulator=self._simulator))
+            facts = installation.run("fill", "100", str(deletions), str(deletions))
+            self._filled[key] = Filled(installation=installation, facts=facts, deletions=deletions)
+        return self._filled[key]
+
+
+@contextlib.contextmanager
+def _served(installation: Installation, facts: dict[str, Any]) -> Iterator[tuple[Server, Browser]]:
+    with (
+        installation.serve() as server,
+        Browser(address=server.address, cookies=dict(facts["cookies"])) as browser,
+    ):
+        browser.get("/")
+        yield server, browser
+
+
+# --- Deletions ----------------------------------------------------------------------------------
+
+
+def deletion(bench: Bench) -> Iterator[Line]:
+    """Row 1."""
+    rounds = bench.rounds(30)
+    for database in bench.databases:
+        with (
+            run_simulator(delay=DELAY, to_delete=2 * (rounds + 1)) as simulator,
+            install(database, simulator=simulator) as installation,
+        ):
+            facts = installation.run("credentials", str(world.SOURCE), "1")
+            with _served(installation, facts) as (_, browser):
+                yield from _compare_with_curl(
+                    database, browser, simulator, rounds=rounds, credential=facts["credential"]
+                )
+
+
+def _compare_with_curl(
+    database: Database, browser: Browser, simulator: Simulator, *, rounds: int, credential: str
+) -> Iterator[Line]:
+    ids = world.deletable(2 * (rounds + 1))
+    verified: list[float] = []
+
+    def ours() -> float:
+        form = _review_form(browser, credential=credential, connection_id=ids.pop())
+        started = time.perf_counter()
+        address = browser.post("/deletions/new/", form)
+        page = browser.get(address, compressed=False)
+        elapsed = (time.perf_counter() - started) * 1000
+        if b'data-outcome="deleted"' not in page:
+            raise RuntimeError(f"{address} does not show the response.")
+        while VERIFIED not in browser.get(address):
+            time.sleep(0.05)
+        verified.append((time.perf_counter() - started) * 1000 - elapsed)
+        return elapsed
+
+    own, curl = interleaved(rounds, ours, lambda: _curl(simulator, ids.pop()))
+    yield line(
+        f"confirmed deletion, {DELAY * 1000:.0f} ms a call",
+        own,
+        peer="curl: list, DELETE, list",
+        peer_samples=curl,
+        database=database.name,
+        at_most_ratio=0.9,
     )
+    yield line("its verification, after that", verified, database=database.name, at_most=2000)
 
 
-def _orgs() -> list[tuple[str, str]]:
-    return [(str(uuid.UUID(int=n + 1)), f"Org number {n}") for n in range(200)]
+def _review_form(browser: Browser, *, credential: str, connection_id: str) -> dict[str, str]:
+    page = browser.get(f"/deletions/new/?credential={credential}&connection_id={connection_id}")
+    form = page[page.index(b'data-confirm="') :].decode()
+    values = dict(re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)"', form))
+    confirmation = re.findall(r'data-confirm="([^"]*)"', form)[0]
+    return values | {"reason": "benchmark", "ticket": "", "confirmation": confirmation}
 
 
-def make_entities() -> Entities:
-    """Create sixty people, forty credentials on all sites and two hundred orgs."""
-    people = [
-        Person.objects.create(username=f"person{n}", email=f"p{n}@example.com", is_superuser=n == 0)
-        for n in range(60)
-    ]
-    at = timezone.now()
-    sites = [site.site for site in all_sites()]
-    credentials = [
-        Credential.objects.create(
-            name=f"Credential {n}",
-            site=sites[min(n // 8, len(sites) - 1) if n < 36 else n % len(sites)],
-            fingerprint=f"{n:012x}",
-            keys_set_at=at,
-            keys_set_by_name="Root",
-            created_at=at,
-            created_by_name="Root",
+def _curl(simulator: Simulator, connection_id: str) -> float:
+    """How long curl takes to list, DELETE and list on one connection, by its own clock."""
+    api_key, application_key = world.keys_of(world.SOURCE)
+    arguments = ["curl"]
+    for method, path in (("GET", API), ("DELETE", f"{API}/{connection_id}"), ("GET", API)):
+        arguments += ["--silent", "--fail", "--cacert", simulator.bundle, "--request", method]
+        arguments += ["--header", f"DD-API-KEY: {api_key}"]
+        arguments += ["--header", f"DD-APPLICATION-KEY: {application_key}"]
+        arguments += ["--output", "/dev/null", "--write-out", "%{time_total} "]
+        arguments += [simulator.url + path, "--next"]
+    printed = subprocess.run(arguments[:-1], check=True, capture_output=True, text=True).stdout
+    return sum(map(float, printed.split())) * 1000
+
+
+def own_cost(bench: Bench) -> Iterator[Line]:
+    """Row 2."""
+    for database in bench.databases:
+        costs = _costs(bench, database)
+        name = database.name
+        yield line("processor time", costs["cpu"], database=name, at_most=28)
+        for unit, at_most in (("statements", 55), ("commits", 5)):
+            post, verification = costs[unit]
+            yield line(
+                f"{unit}: {post} for the POST, {verification} for its verification",
+                [post + verification],
+                unit="",
+                database=name,
+                at_most=at_most,
+            )
+
+
+def far_database(bench: Bench) -> Iterator[Line]:
+    """Row 3."""
+    if bench.url:
+        far = Database(url=bench.url, delay=FAR)
+        costs = _costs(bench, far)
+        both = zip(costs["post"], costs["verification"], costs["bare"], strict=True)
+        own = [post + verification - bare for post, verification, bare in both]
+        what = f"POST and verification, database {FAR * 1000:g} ms away, without Datadog's time"
+        yield line(what, own, database=far.name, at_most=200)
+        yield line("of that, the POST", costs["post"], database=far.name)
+
+
+def _costs(bench: Bench, database: Database) -> dict[str, Any]:
+    rounds = bench.rounds(30)
+    with (
+        run_simulator(to_delete=2 * (rounds + 2)) as simulator,
+        install(database, simulator=simulator) as installation,
+    ):
+        return installation.run("delete", str(rounds))
+
+
+# --- Pages --------------------------------------------------------------------------------------
+
+
+def inventory(bench: Bench) -> Iterator[Line]:
+    """Row 4."""
+    yield from _pages(bench, lambda _: addresses.inventory(), at_most=80)
+
+
+def lists(bench: Bench) -> Iterator[Line]:
+    """Row 5."""
+    yield from _pages(bench, lambda _: addresses.lists(), at_most=45)
+
+
+def _pages(
+    bench: Bench, paths_of: Callable[[dict[str, Any]], dict[str, str]], *, at_most: float
+) -> Iterator[Line]:
+    for database in bench.databases:
+        filled = bench.filled(database, deletions=bench.deletions)
+        paths = paths_of(filled.facts)
+        with _served(filled.installation, filled.facts) as (_, browser):
+            samples = interleaved(
+                bench.rounds(21), *(partial(_time_page, browser, each) for each in paths.values())
+            )
+        for name, times in zip(paths, samples, strict=True):
+            yield line(name, times, database=database.name, at_most=at_most)
+
+
+def _time_page(browser: Browser, path: str) -> float:
+    return milliseconds(lambda: browser.get(path, compressed=True))
+
+
+def sizes(bench: Bench) -> Iterator[Line]:
+    """Row 6."""
+    filled = bench.filled(Database(), deletions=bench.deletions)
+    limits = {"inventory": ("/connections/", 20.0), "matrix of 50 × 50": (addresses.MATRIX, 40.0)}
+    others = addresses.lists() | addresses.details(filled.facts)
+    limits |= {name: (path, 15.0) for name, path in others.items()}
+    with _served(filled.installation, filled.facts) as (_, browser):
+        for name, (path, at_most) in limits.items():
+            size = len(browser.get(path, compressed=True)) / 1000
+            yield line(name, [size], unit="kB", at_most=at_most)
+
+
+# --- Syncs --------------------------------------------------------------------------------------
+
+
+def syncs(bench: Bench) -> Iterator[Line]:
+    """Row 7."""
+    for database in bench.databases:
+        with (
+            run_simulator(delay=SYNC_DELAY) as simulator,
+            install(database, simulator=simulator) as installation,
+        ):
+            result = installation.run("sync", str(bench.rounds(15)))
+        name = database.name
+        yield line(
+            f"sync of {len(world.SYNCED)} orgs, {SYNC_DELAY * 1000:.0f} ms a call",
+            result["sync"],
+            peer=f"requests with {result['threads']} threads",
+            peer_samples=result["bare"],
+            database=name,
+            at_most_ratio=1.3,
         )
-        for n in range(40)
-    ]
-    return Entities(people=people, credentials=credentials, orgs=_orgs())
+        yield line("its processor time", result["cpu"], database=name)
 
 
-def restrict_viewer(entities: Entities, *, visible: int) -> str:
-    """Make only the `visible` least used credentials visible to one viewer; return the username."""
-    viewer = entities.people[1]
-    viewer.groups.set(Group.objects.filter(name=Role.VIEWER))
-    CredentialAccess.objects.all().delete()
-    CredentialAccess.objects.bulk_create(
-        CredentialAccess(credential=one, kind=AccessKind.SEE, person=entities.people[0])
-        for one in entities.credentials[:-visible]
-    )
-    return viewer.username
+# --- Processes ----------------------------------------------------------------------------------
 
 
-def insert(*, count: int, entities: Entities) -> None:
-    """Insert `count` deletions, oldest first, with one attempt for each that was sent."""
-    randomness = random.Random(1)  # noqa: S311 - a distribution, not a secret
-    newest = datetime.now(UTC) - timedelta(minutes=5)
-    step = timedelta(days=365 * YEARS) / count
-    deletions, attempts = _Writer(Deletion), _Writer(Attempt, leave_out=("id",))
-    for index in range(count):
-        at = newest - step * (count - 1 - index)
-        deletion = _deletion(
-            index=index, count=count, at=at, entities=entities, randomness=randomness
-        )
-        deletions.add(deletion)
-        if deletion.outcome in ATTEMPT_RESULTS:
-            attempts.add(_attempt(deletion))
-        if len(deletions.rows) == BATCH:
-            deletions.flush()
-            attempts.flush()
-    deletions.flush()
-    attempts.flush()
-    with connection.cursor() as cursor:
-        cursor.execute("ANALYZE")
+def service(bench: Bench) -> Iterator[Line]:
+    """Row 8."""
+    started, resident, proportional = [], [], []
+    with (
+        run_simulator() as simulator,
+        install(Database(), simulator=simulator) as installation,
+    ):
+        facts = installation.run("credentials", str(world.SOURCE), "1")
+        for number in range(bench.rounds(9) + 1):
+            begin = time.perf_counter()
+            with installation.serve() as server:
+                with Browser(address=server.address, cookies=dict(facts["cookies"])) as browser:
+                    browser.get("/")
+                seconds = time.perf_counter() - begin
+                if number:
+                    # Not the first start, which collects the static files.
+                    started.append(seconds * 1000)
+                if number in (1, 2, 3):
+                    time.sleep(5)
+                    resident.append(server.memory())
+                    proportional.append(server.shared_memory())
+    yield line("`./run serve` until the first page", started, at_most=1500)
+    yield line("memory 5 s later, all processes", resident, unit="MiB", at_most=180)
+    yield line("the same, shared pages counted once", proportional, unit="MiB")
 
 
-def _pick(randomness: random.Random, choices: tuple[tuple[str, int], ...]) -> str:
-    return randomness.choices([choice for choice, _ in choices], [weight for _, weight in choices])[
-        0
-    ]
+BARE_SETUP = """
+import django
+from django.conf import settings
+settings.configure(INSTALLED_APPS=["django.contrib.contenttypes", "django.contrib.auth"])
+django.setup()
+"""
+_NO_ID = "00000000-0000-4000-8000-000000000000"
+COMMANDS = {
+    "list_org_connections --stored": ("list_org_connections", "--stored", "--json"),
+    "list_changes": ("list_changes", "--json"),
+    "export_deletions": ("export_deletions", "--format", "json"),
+    "delete_org_connection, refused before it is sent": (
+        *("delete_org_connection", "--credential", "none", "--connection-id", _NO_ID),
+        *("--reason", "benchmark", "--yes", "--json"),
+    ),
+}
 
 
-def _skewed(randomness: random.Random, items: list[Any]) -> Any:
-    """Return a random item, the first ones far more often than the last."""
-    return items[min(int(randomness.paretovariate(0.8)) - 1, len(items) - 1)]
-
-
-def _deletion(
-    *, index: int, count: int, at: datetime, entities: Entities, randomness: random.Random
-) -> Deletion:
-    credential, person = (
-        _skewed(randomness, entities.credentials),
-        _skewed(randomness, entities.people),
-    )
-    source, sink = _skewed(randomness, entities.orgs), randomness.choice(entities.orgs)
-    is_open = index >= count - OPEN_ROWS
-    outcome = "" if is_open else _pick(randomness, OUTCOMES)
-    reason = _pick(randomness, REASONS) + f", batch {index % 9973}"
-    if index % 200_000 == 100_000:
-        reason += f" ({RARE_WORD})"
-    deletion = Deletion(
-        id=uuid.UUID(int=randomness.getrandbits(128), version=4),
-        request_id=uuid.UUID(int=randomness.getrandbits(128), version=4),
-        site=credential.site,
-        connection_id=uuid.UUID(int=randomness.getrandbits(128), version=4),
-        credential=credential,
-        credential_name=credential.name,
-        credential_fingerprint=credential.fingerprint,
-        is_reviewed=True,
-        digest=hashlib.sha256(str(index).encode()).hexdigest(),
-        reason=reason,
-        ticket=f"SEC-{index}" if randomness.random() < 0.6 else "",
-        policy="none",
-        state=OPEN[index % len(OPEN)] if is_open else "settled",
-        outcome=outcome,
-        requested_at=at,
-        requested_by=person,
-        requested_by_name=person.username,
-        settled_at=None if is_open else at + timedelta(seconds=2),
-        verified_at=at + timedelta(seconds=3) if outcome == "deleted" else None,
-        contradicted_at=at if outcome == "deleted" and index % 100_000 == 7 else None,
-        source_org_id=source[0],
-        source_org_name=source[1],
-        sink_org_id=sink[0],
-        sink_org_name=sink[1],
-        connection_types=["logs", "metrics"],
-    )
-    deletion.search_text = search_text_of(deletion)
-    return deletion
-
-
-def _attempt(deletion: Deletion) -> Attempt:
-    verdict, status = ATTEMPT_RESULTS[deletion.outcome]
-    return Attempt(
-        deletion=deletion,
-        number=1,
-        epoch=1,
-        credential_name=deletion.credential_name,
-        credential_fingerprint=deletion.credential_fingerprint,
-        was_rechecked=True,
-        claimed_at=deletion.requested_at,
-        verdict=verdict,
-        answered_at=deletion.settled_at,
-        duration_ms=180,
-        http_status=status,
-        body=b"{}\n",
-    )
-
-
-class _Writer:
-    """Inserts rows of one model without the slow parts of Django's ORM."""
-
-    def __init__(self, model: type[Any], *, leave_out: tuple[str, ...] = ()) -> None:
-        fields = [
-            field
-            for field in model._meta.concrete_fields
-            if field.attname not in leave_out and not field.has_db_default()
+def commands(bench: Bench) -> Iterator[Line]:
+    """Row 9."""
+    with (
+        run_simulator() as simulator,
+        install(Database(), simulator=simulator) as installation,
+    ):
+        installation.run("credentials", str(world.SOURCE), "1")
+        python = (sys.executable, "manage.py")
+        works = [
+            partial(_run, installation, (sys.executable, "-c", BARE_SETUP)),
+            *(partial(_run, installation, (*python, *each)) for each in COMMANDS.values()),
+            partial(_run, installation, ("./run", "manage", "version")),
+            partial(_run, installation, (*python, "version")),
         ]
-        self._names = [field.attname for field in fields]
-        columns = ", ".join(f'"{field.column}"' for field in fields)
-        placeholders = ", ".join(["?" if connection.vendor == "sqlite" else "%s"] * len(fields))
-        table = model._meta.db_table
-        self._insert = f'INSERT INTO "{table}" ({columns}) VALUES ({placeholders})'  # noqa: S608 - names from the model
-        self._copy = f'COPY "{table}" ({columns}) FROM STDIN'
-        self.rows: list[tuple[Any, ...]] = []
-
-    def add(self, row: Any) -> None:
-        self.rows.append(tuple(_column_value(getattr(row, name)) for name in self._names))
-
-    def flush(self) -> None:
-        connection.ensure_connection()
-        raw: Any = connection.connection
-        if connection.vendor == "sqlite":
-            # Inserting isn't measured and needs no durability.
-            raw.execute("PRAGMA synchronous = OFF")
-            raw.execute("BEGIN IMMEDIATE")
-            raw.executemany(self._insert, self.rows)
-            raw.execute("COMMIT")
-        else:
-            with raw.cursor() as cursor, cursor.copy(self._copy) as copy:
-                for row in self.rows:
-                    copy.write_row(row)
-        self.rows = []
+        bare, *ours, script, direct = interleaved(bench.rounds(15), *works)
+    for name, samples in zip(COMMANDS, ours, strict=True):
+        yield line(
+            f"{name}: processor time",
+            [cpu for cpu, _ in samples],
+            peer="bare django.setup()",
+            peer_samples=[cpu for cpu, _ in bare],
+            at_most_ratio=1.4,
+        )
+    added = [ours - bare for (_, ours), (_, bare) in zip(script, direct, strict=True)]
+    yield line("what `./run` adds", added, at_most=30)
 
 
-def _column_value(value: Any) -> Any:
-    """Return the value as Django stores it in this database."""
-    if isinstance(value, list | dict):
-        return json.dumps(value)
-    if connection.vendor == "sqlite":
-        if isinstance(value, uuid.UUID):
-            return value.hex
-        if isinstance(value, datetime):
-            return str(value.replace(tzinfo=None))
-    return value
+def _run(installation: Installation, command: tuple[str, ...]) -> tuple[float, float]:
+    """The processor time and the elapsed time of a command (ms)."""
+    before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    subprocess.run(
+        command,
+        cwd=ROOT,
+        env=installation.env,
+        check=False,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    elapsed, after = time.perf_counter() - started, resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu = after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
+    return cpu * 1000, elapsed * 1000
+
+
+# --- Exports and growth -------------------------------------------------------------------------
+
+EXPORT = "/deletions/export/?format=csv"
+JOIN = """
+SELECT deletion.*, attempt.* FROM connections_deletion deletion
+LEFT JOIN connections_attempt attempt ON attempt.deletion_id = deletion.id
+ORDER BY deletion.requested_at DESC, deletion.id DESC
+"""
+
+
+def exports(bench: Bench) -> Iterator[Line]:
+    """Row 10."""
+    for database in bench.databases:
+        filled = bench.filled(database, deletions=bench.deletions)
+        name = database.name
+        with _served(filled.installation, filled.facts) as (server, browser):
+            alone = [_time_page(browser, "/deletions/") for _ in range(bench.rounds(30))]
+            busy = _time_pages_during_export(server, browser, filled.facts)
+            before = server.memory("VmHWM")
+            own, peer = interleaved(
+                bench.rounds(5),
+                partial(milliseconds, partial(_export, browser, EXPORT)),
+                partial(_export_with_client, filled.installation),
+            )
+            growth = server.memory("VmHWM") - before
+        client = "psql --csv" if database.url else "sqlite3 -csv"
+        yield line(
+            f"export of {filled.deletions:,} deletions as CSV",
+            own,
+            peer=f"{client} of the same join",
+            peer_samples=peer,
+            database=name,
+            at_most_ratio=6,
+        )
+        yield line("memory that more exports add", [growth], unit="MiB", database=name, at_most=8)
+        yield line(
+            "first page of the history during an export",
+            busy,
+            peer="the same without an export",
+            peer_samples=alone,
+            database=name,
+            at_most_ratio=1.5,
+        )
+
+
+def _export(browser: Browser, path: str) -> int:
+    """The size of an export, read as it arrives."""
+    response = browser.request(path)
+    size = 0
+    while chunk := response.read(1 << 16):
+        size += len(chunk)
+    return size
+
+
+def _export_with_client(installation: Installation) -> float:
+    """How long the database's own client takes to write all columns as CSV."""
+    if installation.database.url:
+        command = ["psql", installation.env["DATABASE_URL"], "--csv", "--command", JOIN]
+    else:
+        path = installation.directory / "orgadmin.sqlite3"
+        command = ["sqlite3", "-csv", "-header", "-readonly", str(path), JOIN]
+    return milliseconds(lambda: subprocess.run(command, check=True, stdout=subprocess.DEVNULL))
+
+
+def _time_pages_during_export(
+    server: Server, browser: Browser, facts: dict[str, Any]
+) -> list[float]:
+    times = []
+    with Browser(address=server.address, cookies=dict(facts["cookies"])) as other:
+        export = threading.Thread(target=_export, args=(other, EXPORT))
+        export.start()
+        while export.is_alive():
+            times.append(_time_page(browser, "/deletions/"))
+        export.join()
+    return times
+
+
+def growth(bench: Bench) -> Iterator[Line]:
+    """Row 11."""
+    for database in bench.databases:
+        small = bench.filled(database, deletions=bench.deletions // 10)
+        large = bench.filled(database, deletions=bench.deletions)
+        yield from _page_growth(bench, database, small, large)
+        yield from _verification_growth(database, small, large)
+
+
+def _page_growth(bench: Bench, database: Database, small: Filled, large: Filled) -> Iterator[Line]:
+    with (
+        _served(small.installation, small.facts) as (_, few),
+        _served(large.installation, large.facts) as (_, many),
+    ):
+        paths = [addresses.lists() | addresses.filtered(each.facts) for each in (small, large)]
+        works = [
+            partial(_time_page, browser, path)
+            for name in paths[0]
+            for browser, path in ((few, paths[0][name]), (many, paths[1][name]))
+        ]
+        samples = interleaved(bench.rounds(11), *works)
+        times = [milliseconds(partial(_export, each, EXPORT)) for each in (few, many)]
+    for name, peer, own in zip(paths[0], samples[::2], samples[1::2], strict=True):
+        yield _grown(name, own, peer, database=database, at_most_ratio=1.5)
+    per_row = [took / each.deletions for took, each in zip(times, (small, large), strict=True)]
+    yield _grown("export, per deletion", [per_row[1]], [per_row[0]], database=database)
+
+
+def _verification_growth(database: Database, small: Filled, large: Filled) -> Iterator[Line]:
+    few = small.installation.run("verify", "yes")
+    many = large.installation.run("verify", "no")
+    for what, key, count in (
+        ("verifying the audit log, per event", "verify", "events"),
+        ("comparing with the events, per deletion", "compare", "deletions"),
+    ):
+        own, peer = (each[key] * 1000 / each[count] for each in (many, few))
+        yield _grown(what, [own], [peer], database=database)
+    yield line("memory that verifying adds", [many["memory"]], unit="MiB", database=database.name)
+    for what, key in (("making an evidence bundle", "bundle"), ("verifying it", "bundle_verify")):
+        yield line(
+            f"{what}, per deletion",
+            [few[key] * 1000 / few["deletions"]],
+            database=database.name,
+        )
+
+
+def _grown(
+    what: str,
+    own: list[float],
+    peer: list[float],
+    *,
+    database: Database,
+    at_most_ratio: float = 1.2,
+) -> Line:
+    return line(
+        what,
+        own,
+        peer="a tenth of the history",
+        peer_samples=peer,
+        database=database.name,
+        at_most_ratio=at_most_ratio,
+    )
+
+
+# --- All of them --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One table of docs/PERFORMANCE.md."""
+
+    title: str
+    measure: Callable[[Bench], Iterator[Line]]
+
+
+ROWS = {
+    1: Row(title="A confirmed deletion", measure=deletion),
+    2: Row(title="What a deletion costs", measure=own_cost),
+    3: Row(title="A deletion with a distant database", measure=far_database),
+    4: Row(title="The inventory", measure=inventory),
+    5: Row(title="Other lists", measure=lists),
+    6: Row(title="Compressed size of pages", measure=sizes),
+    7: Row(title="Syncing", measure=syncs),
+    8: Row(title="Starting and memory", measure=service),
+    9: Row(title="Commands", measure=commands),
+    10: Row(title="Exports", measure=exports),
+    11: Row(title="Growth", measure=growth),
+}

@@ -3,6 +3,7 @@
 import contextlib
 import selectors
 import socket
+import ssl
 import threading
 from collections.abc import Mapping
 from types import TracebackType
@@ -18,13 +19,21 @@ _JOIN_SECONDS = 5.0
 class SandboxServer:
     """Serves a world until it is stopped; also a context manager.
 
-    `ports` are fixed ports by site name; the system chooses the others.
+    `ports` are fixed ports by site name; the system chooses the others. With `tls`, every site
+    needs HTTPS.
     """
 
-    def __init__(self, world: World, *, ports: Mapping[str, int] | None = None) -> None:
+    def __init__(
+        self,
+        world: World,
+        *,
+        ports: Mapping[str, int] | None = None,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         self.world = world
         self.stopping = threading.Event()
         self._ports = dict(ports or {})
+        self._tls = tls
         self._listeners: dict[str, socket.socket] = {}
         self._wakeup: tuple[socket.socket, socket.socket] | None = None
         self._accept_thread: threading.Thread | None = None
@@ -34,8 +43,9 @@ class SandboxServer:
     @property
     def base_urls(self) -> dict[str, str]:
         """The base URL of each site, without a trailing slash."""
+        scheme = "https" if self._tls else "http"
         return {
-            site: f"http://{LOOPBACK}:{listener.getsockname()[1]}"
+            site: f"{scheme}://{LOOPBACK}:{listener.getsockname()[1]}"
             for site, listener in self._listeners.items()
         }
 
@@ -120,6 +130,9 @@ class SandboxServer:
             return
         client.setblocking(True)
         client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if self._tls:
+            # The handshake is in the client's own thread, at its first read.
+            client = self._tls.wrap_socket(client, server_side=True, do_handshake_on_connect=False)
         thread = threading.Thread(
             target=self._serve, kwargs={"client": client, "site": site}, daemon=True
         )

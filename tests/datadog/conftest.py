@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.support.certificates import Certificate, make_certificate
+from sandbox.certificates import Certificate, make_certificate
 
 
 @pytest.fixture(scope="session")

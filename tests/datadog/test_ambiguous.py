@@ -7,6 +7,7 @@ import pytest
 
 from connections.core.causes import Cause
 from connections.datadog.responses import AttemptResult
+from sandbox.certificates import Certificate
 from tests.datadog.actions import delete, delete_against
 from tests.datadog.servers import (
     ScriptedServer,
@@ -18,7 +19,6 @@ from tests.datadog.servers import (
     respond_and_reset,
     respond_and_wait,
 )
-from tests.support.certificates import Certificate
 
 
 def test_a_reset_before_reading_is_ambiguous() -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from connections.core.causes import Cause
 from connections.datadog.responses import AttemptResult
+from sandbox.certificates import Certificate
 from tests.datadog.actions import delete, free_port
 from tests.datadog.servers import (
     Play,
@@ -18,7 +19,6 @@ from tests.datadog.servers import (
     respond_and_drip,
     respond_and_reset,
 )
-from tests.support.certificates import Certificate
 
 
 def test_a_closed_port_is_not_sent() -> None:

@@ -14,6 +14,7 @@ from connections.core.secret import Secret
 from connections.datadog.client import DatadogClient
 from connections.datadog.responses import AttemptResult
 from connections.net import http
+from sandbox.certificates import Certificate
 from tests.datadog.servers import (
     API_KEY,
     APPLICATION_KEY,
@@ -25,7 +26,6 @@ from tests.datadog.servers import (
     respond_and_close,
     respond_and_wait,
 )
-from tests.support.certificates import Certificate
 
 
 def make_client(server: ScriptedServer, *, ca_bundle: str | None = None) -> DatadogClient:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import requests
 
-from tests.support.certificates import Certificate, make_certificate
+from sandbox.certificates import Certificate, make_certificate
 from tests.support.processes import Running, clean_environment, free_port
 
 MODULES = "csp,http_headers,cookieflags,xss,sql,exec,file,redirect"

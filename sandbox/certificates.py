@@ -1,4 +1,4 @@
-"""Certificates of 127.0.0.1 for servers that tests start."""
+"""Certificates of 127.0.0.1, for servers that tests and benchmarks start."""
 
 import datetime
 import ipaddress

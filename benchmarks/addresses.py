@@ -1,0 +1,105 @@
+"""The addresses whose time and size are measured, by what they show."""
+
+from typing import Any
+from urllib.parse import urlencode
+
+from benchmarks import world
+
+ORG = f"{world.SITE}/{world.org_of(1)[0]}"
+RARE_ORG = f"{world.SITE}/{world.org_of(60)[0]}"
+MATRIX = "/connections/?view=matrix&source=alpha&destination=alpha"
+_CONNECTION = f"{world.SITE}/{world.connection_of(1, 2)}"
+
+
+def _queries(path: str, queries: dict[str, dict[str, str]]) -> dict[str, str]:
+    return {name: f"{path}?{urlencode(query)}" for name, query in queries.items()}
+
+
+def inventory() -> dict[str, str]:
+    """The inventory with each kind of filter."""
+    return _queries(
+        "/connections/",
+        {
+            "no filter": {},
+            "one org": {"org": ORG},
+            "a data type": {"type": "audit"},
+            "not protected": {"protected": "no"},
+            "source and destination": {"source": "alpha", "destination": "beta"},
+            "text": {"q": "team 07"},
+            "text, no match": {"q": "nosuchword"},
+            "second page, by destination": {"sort": "-destination", "page": "2"},
+            "last page, by number of credentials": {"sort": "visible", "page": "99"},
+        },
+    )
+
+
+def lists() -> dict[str, str]:
+    """The first page of the other lists."""
+    return {
+        "overview": "/",
+        "history": "/deletions/",
+        "changes": "/changes/",
+        "audit log": "/audit/",
+        "orgs": "/orgs/",
+    }
+
+
+def details(facts: dict[str, Any]) -> dict[str, str]:
+    """Pages about one thing, and lists that stay short."""
+    return {
+        "one org": f"/orgs/{ORG}/",
+        "one connection": f"/connections/{_CONNECTION}/",
+        "one deletion": f"/deletions/{facts['deletion']}/",
+        "review": f"/deletions/new/?credential={facts['credential']}"
+        f"&connection_id={world.connection_of(1, 2)}",
+        "credentials": "/credentials/",
+        "one credential": f"/credentials/{facts['credential']}/",
+        "one event": "/audit/2/",
+        "people": "/people/",
+        "evidence": "/evidence/",
+        "notifications": "/notices/",
+    }
+
+
+def filtered(facts: dict[str, Any]) -> dict[str, str]:
+    """The history, the audit log and the changes with filters, and pages from their middle."""
+    common, rare = facts["people"]
+    after = facts["after"]
+    history = {
+        "from the middle": {"after": after},
+        "one day": {"since": facts["day"], "until": facts["day"]},
+        "common person": {"person": common},
+        "rare person": {"person": rare},
+        "credential": {"credential": facts["credential"]},
+        "common org": {"org": ORG},
+        "rare org": {"org": RARE_ORG},
+        "status refused, from the middle": {"status": "refused", "after": after},
+        "status unresolved": {"status": "unresolved"},
+        "ticket": {"ticket": facts["ticket"]},
+        "common word": {"q": "contract"},
+        "rare word": {"q": "zugzwang"},
+        "word in none": {"q": "nosuchword"},
+        "common word, status refused": {"q": "contract", "status": "refused"},
+        "person, status refused": {"person": common, "status": "refused"},
+    }
+    changes = {
+        "one kind": {"kind": "removed"},
+        "one org": {"org": ORG},
+        "needs attention": {"attention": "yes", "acknowledged": "no"},
+        "text": {"q": "team 07"},
+    }
+    events = {
+        "one kind": {"code": "deletion.settled"},
+        "from the middle": {"after": str(facts["events"] // 2)},
+        "one person": {"actor": "person7"},
+        "one deletion": {"deletion": facts["deletion"]},
+        "common word": {"q": "changed"},
+        "word in none": {"q": "nosuchword"},
+    }
+    kinds = {"history": ("/deletions/", history), "changes": ("/changes/", changes)}
+    kinds["audit log"] = ("/audit/", events)
+    return {
+        f"{kind}: {name}": address
+        for kind, (path, queries) in kinds.items()
+        for name, address in _queries(path, queries).items()
+    }

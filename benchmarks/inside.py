@@ -1,0 +1,262 @@
+"""What runs inside an installation, with Django set up: filling it, and counting what it does.
+
+`Installation.run` starts it; each program prints one JSON document.
+"""
+
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+import requests
+from django.conf import settings
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+
+from benchmarks import data, world
+from benchmarks.measuring import interleaved, milliseconds
+from connections.access.actor import WORKER, command_actor
+from connections.deletions import reviews
+from connections.deletions.history import Cursor, HistoryFilter
+from connections.evidence.bundles import make_bundle
+from connections.evidence.comparison import DifferingDeletions, compare_all_deletions
+from connections.evidence.verification import verify_audit_log
+from connections.inventory import sync
+from connections.models import AuditHead, Credential, Deletion, Person
+from connections.operations import due
+from connections.verifier import verify
+
+API = "/api/v2/org_connections"
+
+
+def session_of(person: Person) -> dict[str, str]:
+    """The cookies of a browser in which the person has just signed in."""
+    client = Client()
+    client.force_login(person)
+    return {name: morsel.value for name, morsel in client.cookies.items()}
+
+
+def fill(orgs: str, deletions: str, changes: str) -> dict[str, Any]:
+    """Store years of use; returns an administrator's cookies and what addresses contain."""
+    data.fill(data.Size(orgs=int(orgs), deletions=int(deletions), changes=int(changes)))
+    ordered = Deletion.objects.order_by("-requested_at", "-id")
+    middle = ordered[int(deletions) // 2]
+    return {
+        "cookies": session_of(Person.objects.get(username="person0")),
+        "after": str(Cursor(requested_at=middle.requested_at, id=middle.id)),
+        "day": middle.requested_at.date().isoformat(),
+        "deletion": str(middle.pk),
+        "ticket": ordered.exclude(ticket="")[0].ticket,
+        "credential": str(Credential.objects.get(name=world.org_of(1)[1]).pk),
+        "people": [str(Person.objects.get(username=f"person{n}").pk) for n in (0, data.PEOPLE - 2)],
+        "events": AuditHead.objects.get().size,
+    }
+
+
+def store_credentials(first: str, count: str) -> dict[str, Any]:
+    """Store credentials of some orgs and an administrator; sync; returns what a browser needs."""
+    credentials = data.insert_credentials(range(int(first), int(first) + int(count)))
+    person = Person.objects.create(username="ada", is_superuser=True)
+    sync.sync_credentials(credentials=credentials, actor=command_actor())
+    return {"cookies": session_of(person), "credential": str(credentials[0].pk)}
+
+
+# --- A confirmed deletion -----------------------------------------------------------------------
+
+
+def delete(count: str) -> dict[str, Any]:
+    """Delete connections, each through the review's POST and the worker's verification.
+
+    Returns what one costs on average: the time, that of the same requests to Datadog by bare
+    `requests`, the processor time, and the statements and commits of the last.
+    """
+    cookies = store_credentials(str(world.SOURCE), "1")
+    client = Client(SERVER_NAME="localhost")
+    client.cookies.load(cookies["cookies"])
+    credential = Credential.objects.get()
+    ids = world.deletable(2 * (int(count) + 2))
+    post, verification, bare, cpu = [], [], [], []
+    with bare_session(world.SOURCE) as session:
+        for number in range(int(count) + 1):
+            form = _review_form(credential, ids.pop())
+            started = time.process_time()
+            post.append(milliseconds(partial(_post, client, form)))
+            verification.append(milliseconds(partial(due.run_due, actor=WORKER)))
+            cpu.append((time.process_time() - started) * 1000)
+            bare.append(milliseconds(partial(bare_deletion, session, ids.pop())))
+            if not number:
+                # The first one opens connections and fills caches.
+                del post[:], verification[:], bare[:], cpu[:]
+    form = _review_form(credential, ids.pop())
+    counted = []
+    for work in (partial(_post, client, form), partial(due.run_due, actor=WORKER)):
+        with CaptureQueriesContext(connection) as captured:
+            work()
+        counted.append([query["sql"] for query in captured.captured_queries])
+    if Deletion.objects.filter(verified_at=None).exists():
+        raise RuntimeError("A deletion was not verified.")
+    return {
+        "post": post,
+        "verification": verification,
+        "bare": bare,
+        "cpu": cpu,
+        "statements": [len(each) for each in counted],
+        "commits": [sum(sql.startswith("COMMIT") for sql in each) for each in counted],
+    }
+
+
+def _review_form(credential: Credential, connection_id: str) -> dict[str, str]:
+    shown = reviews.review(
+        actor=command_actor(), credential=credential, connection_id=UUID(connection_id)
+    )
+    return {
+        "credential": str(credential.pk),
+        "connection_id": connection_id,
+        "reason": "benchmark",
+        "ticket": "",
+        "request_id": str(uuid4()),
+        "digest": shown.digest,
+        "confirmation": shown.text_to_type,
+    }
+
+
+def _post(client: Client, form: dict[str, str]) -> None:
+    response = client.post("/deletions/new/", form)
+    if response.status_code != 303:
+        raise RuntimeError(f"The POST returned {response.status_code}.")
+
+
+def bare_session(org: int) -> requests.Session:
+    """A plain session of `requests` with an org's keys."""
+    session = requests.Session()
+    session.headers.update(key_headers(org))
+    session.trust_env = False
+    session.verify = settings.DATADOG_CA_BUNDLE
+    return session
+
+
+def key_headers(org: int) -> dict[str, str]:
+    """The headers with an org's keys."""
+    api_key, application_key = world.keys_of(org)
+    return {"DD-API-KEY": api_key, "DD-APPLICATION-KEY": application_key}
+
+
+def base_url() -> str:
+    """The address of the simulator."""
+    return str(settings.EXTRA_SITES[world.SITE])
+
+
+def bare_deletion(session: requests.Session, connection_id: str) -> None:
+    """List, DELETE, list."""
+    for method, path in (("GET", API), ("DELETE", f"{API}/{connection_id}"), ("GET", API)):
+        session.request(method, base_url() + path, timeout=30).raise_for_status()
+
+
+# --- A sync -------------------------------------------------------------------------------------
+
+
+def synchronize(rounds: str) -> dict[str, Any]:
+    """Sync 50 orgs, in turn with as many threads that send the same requests by bare `requests`."""
+    store_credentials(str(world.SYNCED[0]), str(len(world.SYNCED)))
+    credentials = list(Credential.objects.all())
+    actor = command_actor()
+
+    def ours() -> float:
+        started = time.process_time()
+        elapsed = milliseconds(partial(sync.sync_credentials, credentials=credentials, actor=actor))
+        cpu.append((time.process_time() - started) * 1000)
+        return elapsed
+
+    cpu: list[float] = []
+    own, peer = interleaved(int(rounds), ours, partial(milliseconds, _list_all))
+    return {"sync": own, "bare": peer, "cpu": cpu[1:], "threads": sync.PARALLEL_SYNCS}
+
+
+def _list_all() -> None:
+    """Send both requests of each org; each thread keeps its connection."""
+    kept = threading.local()
+    sessions: list[requests.Session] = []
+
+    def get(request: tuple[int, str]) -> None:
+        org, path = request
+        if not hasattr(kept, "session"):
+            kept.session = bare_session(org)
+            sessions.append(kept.session)
+        url, headers = base_url() + path, key_headers(org)
+        kept.session.get(url, headers=headers, timeout=30).raise_for_status()
+
+    wanted = [(org, path) for org in world.SYNCED for path in (API, "/api/v2/current_user")]
+    with ThreadPoolExecutor(max_workers=sync.PARALLEL_SYNCS) as threads:
+        list(threads.map(get, wanted))
+    for session in sessions:
+        session.close()
+
+
+# --- Verification and evidence ------------------------------------------------------------------
+
+
+def verify_all(makes_bundle: str) -> dict[str, Any]:
+    """Verify the audit log and compare every deletion with its events; optionally make a bundle."""
+    result: dict[str, Any] = {"deletions": Deletion.objects.count()}
+    before = _peak_memory()
+    result["verify"], report = _cpu(verify_audit_log)
+    if report.fault:
+        raise RuntimeError(report.message)
+    result["compare"], _ = _cpu(lambda: list(compare_all_deletions(DifferingDeletions())))
+    result |= {"events": report.size, "memory": _peak_memory() - before}
+    if makes_bundle == "yes":
+        with tempfile.TemporaryDirectory() as directory:
+            result |= _measure_bundle(Path(directory) / "bundle.zip")
+    return result
+
+
+def _measure_bundle(path: Path) -> dict[str, Any]:
+    def make() -> Any:
+        with path.open("wb") as file:
+            return make_bundle(
+                actor=command_actor(), filters=HistoryFilter(), query="", output=file
+            )
+
+    seconds, bundle = _cpu(make)
+    check = [sys.executable, "-I", verify.__file__, str(path)]
+    started = time.perf_counter()
+    subprocess.run(check, check=True, stdout=subprocess.DEVNULL)
+    verifying = time.perf_counter() - started
+    return {"bundle": seconds, "bundle_size": bundle.size, "bundle_verify": verifying}
+
+
+def _cpu[Result](work: Callable[[], Result]) -> tuple[float, Result]:
+    """The processor time of a call (s), and its result."""
+    started = time.process_time()
+    result = work()
+    return time.process_time() - started, result
+
+
+def _peak_memory() -> float:
+    """The peak memory of this process (MiB)."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+PROGRAMS: dict[str, Callable[..., dict[str, Any]]] = {
+    "fill": fill,
+    "credentials": store_credentials,
+    "delete": delete,
+    "sync": synchronize,
+    "verify": verify_all,
+}
+
+
+def main() -> None:
+    """Run the program that the first argument names."""
+    _, name, *arguments = sys.argv
+    sys.stdout.write(json.dumps(PROGRAMS[name](*arguments)) + "\n")
