@@ -4,24 +4,18 @@ import json
 import re
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import parse_qsl, unquote
 
 from sandbox import payloads
 from sandbox.entities import MANAGE_ORGS, READ, WRITE, Connection, Keys, Org
+from sandbox.rate_limits import RateLimitState
 from sandbox.world import World
 
 JSON = "application/json"
 LIST_LIMIT = 1000
 DESTINATIONS_PER_ORG = 5
-RATE_LIMIT_HEADERS = (
-    ("X-RateLimit-Limit", "6000"),
-    ("X-RateLimit-Period", "60"),
-    ("X-RateLimit-Remaining", "5999"),
-    ("X-RateLimit-Reset", "42"),
-    ("X-RateLimit-Name", "org_connections"),
-)
 
 _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _COLLECTION = "/api/v2/org_connections"
@@ -118,10 +112,14 @@ def respond(*, request: Request, world: World, as_another_org: bool = False) -> 
 
     With `as_another_org` the keys belong to another org of the same site.
     """
+    org = org_of(request=request, world=world)
+    rate_limit = world.rate_limits.count(org_id=org.id if org else None)
     try:
-        return _respond(request=request, world=world, as_another_org=as_another_org)
+        _require_within(rate_limit)
+        response = _respond(request=request, world=world, as_another_org=as_another_org)
     except _ApiError as error:
-        return error_response(status=error.status, errors=(error.text,))
+        response = error_response(status=error.status, errors=(error.text,))
+    return replace(response, headers=rate_limit.headers)
 
 
 def error_response(*, status: int, errors: tuple[str, ...]) -> Response:
@@ -286,6 +284,11 @@ def _delete(call: _Call) -> Response:
     return _json_response({}, has_effect=True)
 
 
+def _require_within(rate_limit: RateLimitState) -> None:
+    if rate_limit.is_exceeded:
+        raise _ApiError(status=429, text="Too many requests")
+
+
 def _require_permission(call: _Call, permission: str) -> None:
     if not call.caller.keys.allows(permission):
         raise _ApiError(status=403, text="Forbidden")
@@ -346,7 +349,9 @@ def _json_response(
     payload: dict[str, Any], *, status: int = 200, has_effect: bool = False
 ) -> Response:
     body = json.dumps(payload, separators=(",", ":")).encode() + b"\n"
-    return Response(status=status, body=body, headers=RATE_LIMIT_HEADERS, has_effect=has_effect)
+    return Response(
+        status=status, body=body, headers=RateLimitState().headers, has_effect=has_effect
+    )
 
 
 _HANDLERS = {

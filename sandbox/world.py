@@ -25,6 +25,7 @@ from sandbox.entities import (
 )
 from sandbox.fault_rules import FaultRule, FaultRules
 from sandbox.faults import Fault
+from sandbox.rate_limits import RateLimits
 from sandbox.request_log import ReceivedRequest, RequestLog
 
 
@@ -51,6 +52,7 @@ class World:
         # Deleted ones, which someone can recreate.
         self._former: dict[str, Connection] = {}
         self.fault_rules = FaultRules()
+        self.rate_limits = RateLimits()
         self.request_log = RequestLog(changed=self._changed)
         self._saved_state: _State | None = None
         for name in sites:

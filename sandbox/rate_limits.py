@@ -1,0 +1,69 @@
+"""Limits on the requests of an org, in windows, as Datadog has them."""
+
+import math
+import threading
+import time
+from dataclasses import dataclass, field
+
+_NAME = "org_connections"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RateLimitState:
+    """The limit when one request was counted; `reset` is in seconds from then."""
+
+    limit: int = 6000
+    period: int = 60
+    remaining: int = 5999
+    reset: int = 42
+    is_exceeded: bool = False
+
+    @property
+    def headers(self) -> tuple[tuple[str, str], ...]:
+        """What the response says about it."""
+        return (
+            ("X-RateLimit-Limit", str(self.limit)),
+            ("X-RateLimit-Period", str(self.period)),
+            ("X-RateLimit-Remaining", str(self.remaining)),
+            ("X-RateLimit-Reset", str(self.reset)),
+            ("X-RateLimit-Name", _NAME),
+        )
+
+
+@dataclass(kw_only=True)
+class _Window:
+    limit: int
+    seconds: int
+    count: int = 0
+    ends_at: float = field(default_factory=time.monotonic)
+
+
+class RateLimits:
+    """The limits of all orgs; thread-safe. An org without one is never limited."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._windows: dict[str, _Window] = {}
+
+    def set(self, *, org_id: str, limit: int, seconds: int) -> None:
+        """Allow an org this many requests in each window, which begins with a request."""
+        with self._lock:
+            self._windows[org_id] = _Window(limit=limit, seconds=seconds)
+
+    def count(self, *, org_id: str | None) -> RateLimitState:
+        """Count one request of the org."""
+        with self._lock:
+            window = self._windows.get(org_id or "")
+            if window is None:
+                return RateLimitState()
+            now = time.monotonic()
+            if now >= window.ends_at:
+                window.count, window.ends_at = 0, now + window.seconds
+            window.count += 1
+            return RateLimitState(
+                limit=window.limit,
+                period=window.seconds,
+                remaining=max(window.limit - window.count, 0),
+                reset=math.ceil(window.ends_at - now),
+                is_exceeded=window.count > window.limit,
+            )
