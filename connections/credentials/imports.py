@@ -20,9 +20,7 @@ from connections.credentials.key_checks import KEY_CHECK_SECONDS, KeyReport
 from connections.crypto.encryption import EncryptionError
 from connections.models import Credential
 from connections.models.credentials import fingerprint_of
-
-# How many lines are verified in parallel.
-LINES_AT_ONCE = 24
+from connections.net.http import PARALLEL_REQUESTS
 
 
 class LineOutcome(StrEnum):
@@ -69,7 +67,9 @@ def import_credentials(
     deadline = None if seconds is None else time.monotonic() + seconds
     results = list(_find_repeated_names(lines))
     repeated = {result.number for result in results}
-    for batch in batched([line for line in lines if line.number not in repeated], LINES_AT_ONCE):
+    for batch in batched(
+        [line for line in lines if line.number not in repeated], PARALLEL_REQUESTS
+    ):
         results += _import_batch(actor=actor, lines=batch, rotate=rotate, deadline=deadline)
     return sorted(results, key=lambda result: result.number)
 
@@ -103,7 +103,7 @@ def _import_batch(
     started_at = clock.now()
     try:
         reports = key_checks.verify_in_parallel(
-            [each.credential for each in candidates], at_once=LINES_AT_ONCE, seconds=seconds
+            [each.credential for each in candidates], seconds=seconds
         )
     except DomainError as error:
         return [*results, *(_failed(each.line, str(error)) for each in candidates)]

@@ -31,10 +31,10 @@ from connections.inventory.managed_orgs import (
     fetch_managed_orgs,
     store_managed_orgs,
 )
-from connections.inventory.sync import PARALLEL_SYNCS, SyncResult
+from connections.inventory.sync import SyncResult
 from connections.models import ApprovalPolicy, Credential
 from connections.models.credentials import ENVELOPE_FIELDS, LAST_FOUR_FIELDS
-from connections.net.http import pool
+from connections.net.http import PARALLEL_REQUESTS, pool
 from connections.wording.causes import KEYS_UNDECRYPTABLE, failure_text
 
 # Less than the 60 s after which proxies usually end a request to Org Admin.
@@ -150,7 +150,10 @@ def run_key_checks(
         fetched = SyncResult(cause=Cause.ANOTHER_ORG, http_status=200, identity=identity)
         return KeyReport(results=_with_skipped_checks(results), identity=identity, fetched=fetched)
     fetched = sync.fetch_connections(
-        client=client, org_id=identity.org.id, deadline_seconds=_seconds_left(deadline)
+        client=client,
+        org_id=identity.org.id,
+        deadline_seconds=_seconds_left(deadline),
+        identity=identity,
     )
     results += [
         _passed(check, f"{texts.belong} to {_describe_owner(identity)}."),
@@ -293,19 +296,16 @@ KEY_FIELDS = (
 
 
 def verify_in_parallel(
-    credentials: list[Credential],
-    *,
-    at_once: int = PARALLEL_SYNCS,
-    seconds: float = KEY_CHECK_SECONDS,
+    credentials: list[Credential], *, seconds: float = KEY_CHECK_SECONDS
 ) -> list[KeyReport]:
-    """Verify the credentials, `at_once` in parallel, in the same order. Stores nothing.
+    """Verify the credentials in parallel, in the same order. Stores nothing.
 
     `seconds` limits the requests of each. The threads only send requests: keys are decrypted in
     the caller's thread. Raises UnavailableError for a site that is no longer configured, or when
     the key ring is unusable.
     """
     clients = [_open_client_or_report(credential) for credential in credentials]
-    with pool(), ThreadPoolExecutor(max_workers=at_once) as threads:
+    with pool(), ThreadPoolExecutor(max_workers=PARALLEL_REQUESTS) as threads:
         futures = [
             # Each thread has a copy of the context, so that all share the connections.
             threads.submit(copy_context().run, _run_or_return_report, credential, client, seconds)

@@ -23,6 +23,8 @@ from connections.datadog.payloads import (
 from connections.datadog.responses import (
     DatadogError,
     DeleteResponse,
+    RateLimit,
+    parse_rate_limit,
     read_delete_response,
     read_json,
     reported_errors,
@@ -163,6 +165,7 @@ class DatadogClient:
         self._ca_bundle = ca_bundle
         self._keys = keys
         self._connect_seconds = connect_seconds
+        self._rate_limits: dict[str, RateLimit] = {}
 
     def __repr__(self) -> str:
         return f"DatadogClient(base_url={self._base_url!r})"
@@ -171,6 +174,11 @@ class DatadogClient:
     def has_access_token(self) -> bool:
         """Whether it authenticates with an access token, which the key validations don't accept."""
         return isinstance(self._keys, AccessToken)
+
+    @property
+    def rate_limits(self) -> tuple[RateLimit, ...]:
+        """The rate limits that its responses reported, each as the last one did."""
+        return tuple(self._rate_limits.values())
 
     def delete_org_connection(
         self, *, connection_id: str, deadline_seconds: float = 30
@@ -280,7 +288,11 @@ class DatadogClient:
             proxy_url=self._proxy_url,
             ca_bundle=self._ca_bundle,
         )
-        return send(request=request)
+        response = send(request=request)
+        rate_limit = parse_rate_limit(status=response.status, headers=response.headers)
+        if rate_limit:
+            self._rate_limits[rate_limit.name] = rate_limit
+        return response
 
 
 def _require(document: object, *, name: str, value: object) -> None:

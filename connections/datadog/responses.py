@@ -104,8 +104,34 @@ def cause_of_status(*, status: int, has_errors_list: bool) -> Cause | None:
 
 
 _FIRST_INTEGER = re.compile(r"-?[0-9]{1,10}")
+# A count or a number of seconds, which can arrive doubled ("7, 7").
+_HEADER_COUNT = re.compile(r"([0-9]{1,9})(?: *,.*)?")
+_WITHOUT_RESET_SECONDS = 60
+MAX_RESET_SECONDS = 3_600
+MAX_LIMIT_NAME = 100
+# Less than one part in this many counts as low.
+_PARTS_LEFT_TO_OTHERS = 10
 _KEPT_HEADERS = {"content-type", "date", "x-request-id", "x-datadog-trace-id", "dd-request-id"}
 _MAX_HEADERS = 30
+
+
+@dataclass(frozen=True, kw_only=True)
+class RateLimit:
+    """One of the rate limits of the keys' org, as a response reported it.
+
+    `name` is Datadog's; "" when it gave none. `limit` and `remaining` count requests.
+    `reset_seconds` is how long until `remaining` is `limit` again: 0 to 3,600.
+    """
+
+    name: str
+    limit: int
+    remaining: int
+    reset_seconds: int
+
+    @property
+    def is_low(self) -> bool:
+        """Whether less than a tenth is left, which work that can wait leaves to others."""
+        return self.remaining * _PARTS_LEFT_TO_OTHERS < self.limit
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,6 +154,11 @@ class DeleteResponse:
     errors: tuple[str, ...]
     retry_after_seconds: int | None
     duration_ms: int
+
+    @property
+    def rate_limit(self) -> RateLimit | None:
+        """The rate limit that it reported; None for none."""
+        return parse_rate_limit(status=self.http_status, headers=self.headers)
 
 
 def read_delete_response(response: OutboundResponse) -> DeleteResponse:
@@ -194,12 +225,43 @@ def get_retry_after(response: OutboundResponse) -> int | None:
     if response.status != 429:
         return None
     match = _FIRST_INTEGER.search(response.headers.get("x-ratelimit-reset", ""))
-    return min(max(int(match.group()), 1), 300) if match else 60
+    return min(max(int(match.group()), 1), 300) if match else _WITHOUT_RESET_SECONDS
+
+
+def parse_rate_limit(*, status: int | None, headers: Mapping[str, str]) -> RateLimit | None:
+    """The rate limit of a response; None when it has no headers that say how much is left.
+
+    A 429 says that nothing is left, with or without headers. Header names are lower case.
+    """
+    limit, remaining, reset = (
+        _header_count(headers.get(f"x-ratelimit-{name}", ""))
+        for name in ("limit", "remaining", "reset")
+    )
+    if status == 429:
+        limit, remaining = limit or 1, 0
+        reset = _WITHOUT_RESET_SECONDS if reset is None else max(reset, 1)
+    if status is None or not limit or remaining is None or reset is None:
+        return None
+    return RateLimit(
+        name=_printable(headers.get("x-ratelimit-name", ""))[:MAX_LIMIT_NAME],
+        limit=limit,
+        remaining=remaining,
+        reset_seconds=min(reset, MAX_RESET_SECONDS),
+    )
+
+
+def _header_count(value: str) -> int | None:
+    match = _HEADER_COUNT.fullmatch(value.strip())
+    return int(match[1]) if match else None
+
+
+def _printable(value: str) -> str:
+    return "".join(each if each.isprintable() else "\ufffd" for each in bounded_text(value))
 
 
 def _kept_headers(headers: Mapping[str, str]) -> dict[str, str]:
     kept = {
-        name: "".join(each if each.isprintable() else "\ufffd" for each in bounded_text(value))
+        name: _printable(value)
         for name, value in headers.items()
         if name in _KEPT_HEADERS or name.startswith("x-ratelimit-")
     }

@@ -32,7 +32,7 @@ from connections.deletions.failpoints import Point
 from connections.deletions.spool import UnusableFileError
 from connections.deletions.states import BecomeUnknown, Claim, Settle, Wait
 from connections.deletions.verification import RecheckResult
-from connections.inventory import protections, sync
+from connections.inventory import protections, rate_limits, sync
 from connections.inventory.sync import SyncResult
 from connections.models import (
     AMBIGUOUS,
@@ -285,6 +285,14 @@ def record_response(
         sync.record_use(
             credential_id=attempt.deletion.credential_id, at=now, failure=_failure_of(response)
         )
+        limit = response.rate_limit
+        if limit and limit.is_low and not kept_at:
+            rate_limits.record(
+                site=attempt.deletion.site,
+                org_id=attempt.deletion.credential.org_id,
+                rate_limits=[limit],
+                now=now,
+            )
         # Locked after its credential, as wherever both are. `responses_locked` holds this lock too,
         # so a decision made from the attempts either sees this response or precedes it.
         deletion = Deletion.objects.select_for_update(no_key=True).get(pk=attempt.deletion_id)

@@ -16,15 +16,16 @@ from connections.core.causes import Cause
 from connections.datadog.client import DatadogClient
 from connections.datadog.payloads import MAX_ORG_ID_LENGTH
 from connections.datadog.payloads import Org as ListedOrg
-from connections.datadog.responses import DatadogError
-from connections.inventory.sync import PARALLEL_SYNCS, SyncResult, open_client_or_failure
+from connections.datadog.responses import DatadogError, RateLimit
+from connections.inventory import rate_limits
+from connections.inventory.rate_limits import OrgKey
+from connections.inventory.sync import SyncResult, open_client_or_failure
 from connections.models import Credential, Org
-from connections.net.http import pool
+from connections.net.http import PARALLEL_REQUESTS, pool
 
 READ_AGAIN_AFTER = timedelta(days=1)
 # Each takes at most one deadline (s); a worker must record that it is alive in between.
 DEADLINE_SECONDS = 10.0
-BATCH_SIZE = 24
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +34,7 @@ class ManagedOrgs:
 
     orgs: tuple[ListedOrg, ...] = ()
     failure: dict[str, Any] | None = None
+    rate_limits: tuple[RateLimit, ...] = ()
 
 
 def fetch_managed_orgs(
@@ -45,11 +47,15 @@ def fetch_managed_orgs(
     try:
         orgs = client.list_managed_orgs(deadline_seconds=deadline_seconds)
     except DatadogError as error:
-        return ManagedOrgs(failure=SyncResult.of_error(error).failure)
+        failure = SyncResult.of_error(error).failure
+        return ManagedOrgs(failure=failure, rate_limits=client.rate_limits)
     if orgs[0].id != org_id:
         failure = SyncResult(cause=Cause.ANOTHER_ORG, http_status=200).failure
         return ManagedOrgs(failure=failure)
-    return ManagedOrgs(orgs=tuple(org for org in orgs if len(org.id) <= MAX_ORG_ID_LENGTH))
+    return ManagedOrgs(
+        orgs=tuple(org for org in orgs if len(org.id) <= MAX_ORG_ID_LENGTH),
+        rate_limits=client.rate_limits,
+    )
 
 
 @audit.atomic()
@@ -59,6 +65,9 @@ def store_managed_orgs(*, credential: Credential, found: ManagedOrgs) -> None:
     in_use = Credential.objects.filter(pk=credential.pk, retired_at=None)
     if not in_use.update(managed_orgs_read_at=now, managed_orgs_error=found.failure):
         return
+    rate_limits.record(
+        site=credential.site, org_id=credential.org_id, rate_limits=found.rate_limits, now=now
+    )
     if found.failure:
         return
     site = credential.site
@@ -77,12 +86,12 @@ def store_managed_orgs(*, credential: Credential, found: ManagedOrgs) -> None:
 def read_due_managed_orgs() -> int:
     """Read the managed orgs of credentials whose list is at least a day old; returns how many.
 
-    Takes at most BATCH_SIZE, the oldest lists first. Raises UnavailableError when no keys can be
-    decrypted.
+    Takes as many as are requested at once, the oldest lists first, and none of an org that is held
+    back because of its rate limits. Raises UnavailableError when no keys can be decrypted.
     """
     credentials = _due_credentials(now=clock.now())
     clients = [open_client_or_failure(credential=each) for each in credentials]
-    with pool(), ThreadPoolExecutor(max_workers=PARALLEL_SYNCS) as threads:
+    with pool(), ThreadPoolExecutor(max_workers=PARALLEL_REQUESTS) as threads:
         futures = [
             # Each thread has a copy of the context, so that all share the connections.
             threads.submit(copy_context().run, _fetch_or_failure, client, credential=credential)
@@ -95,14 +104,18 @@ def read_due_managed_orgs() -> int:
 
 def _due_credentials(*, now: datetime) -> list[Credential]:
     in_use = Credential.objects.filter(retired_at=None).exclude(org_id="")
+    held_back = rate_limits.held_back_until(now=now)
     due = [
         each
         for each in in_use
-        if each.managed_orgs_read_at is None
-        or clock.elapsed_since(each.managed_orgs_read_at, now=now) >= READ_AGAIN_AFTER
+        if OrgKey(site=each.site, org_id=each.org_id) not in held_back
+        and (
+            each.managed_orgs_read_at is None
+            or clock.elapsed_since(each.managed_orgs_read_at, now=now) >= READ_AGAIN_AFTER
+        )
     ]
     due.sort(key=lambda each: (each.managed_orgs_read_at is not None, each.managed_orgs_read_at))
-    return due[:BATCH_SIZE]
+    return due[:PARALLEL_REQUESTS]
 
 
 def _fetch_or_failure(client: DatadogClient | SyncResult, *, credential: Credential) -> ManagedOrgs:

@@ -4,11 +4,13 @@ A listed connection whose deletion was settled as gone is flagged as a contradic
 """
 
 import time
-from collections.abc import Collection
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Collection
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import AbstractContextManager, nullcontext
 from contextvars import copy_context
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Self
 from uuid import UUID
 
@@ -26,7 +28,9 @@ from connections.core.sites import UnknownSiteError, get_site
 from connections.crypto.encryption import EncryptionError, KeyRingError
 from connections.datadog.client import DatadogClient
 from connections.datadog.payloads import KeyOwner, Org, OrgConnection
-from connections.datadog.responses import DatadogError
+from connections.datadog.responses import DatadogError, RateLimit
+from connections.inventory import rate_limits
+from connections.inventory.rate_limits import OrgKey
 from connections.models import (
     GONE_OUTCOMES,
     Credential,
@@ -38,7 +42,7 @@ from connections.models import (
     Sync,
     snapshot_digest,
 )
-from connections.net.http import pool
+from connections.net.http import PARALLEL_REQUESTS, pool
 
 # The deadline of one sync (s).
 SYNC_SECONDS = 10.0
@@ -69,6 +73,9 @@ def open_client(*, credential: Credential) -> DatadogClient:
     raise problem
 
 
+type RequestSlot = Callable[[], AbstractContextManager[None]]
+
+
 @dataclass(frozen=True, kw_only=True)
 class SyncResult:
     """The result of one sync. Only a complete one proves that a connection is absent."""
@@ -79,6 +86,8 @@ class SyncResult:
     http_status: int | None = None
     errors: tuple[str, ...] = ()
     identity: KeyOwner | None = None
+    # What the responses said about the org's rate limits.
+    rate_limits: tuple[RateLimit, ...] = ()
     # The name of the credential; set by `sync_org`.
     seen_by: str = ""
     # When it began, by the database's clock; set by `sync_org`.
@@ -109,40 +118,71 @@ def fetch_connections(
     *,
     client: DatadogClient,
     org_id: str,
-    deadline_seconds: float | None = None,
+    deadline_seconds: float = SYNC_SECONDS,
     find: UUID | None = None,
+    identity: KeyOwner | None = None,
+    request_slot: RequestSlot = nullcontext,
 ) -> SyncResult:
     """List the connections and check the keys' org; never raises for a failure at Datadog.
 
     `org_id` is the org that the credential is pinned to; keys of another org make the result
-    incomplete. With `find`, that check is left out when the connection is listed: only absence
-    needs the proof.
+    incomplete. Both are requested at the same time. With `find`, the org is checked afterwards,
+    and not at all when the connection is listed: only absence needs the proof. `identity` is the
+    keys' owner where it is known already. Each request is sent inside a `request_slot`.
     """
-    if deadline_seconds is None:
-        deadline_seconds = SYNC_SECONDS
     deadline = time.monotonic() + deadline_seconds
+
+    def list_connections() -> SyncResult:
+        with request_slot():
+            return _list_connections(client, deadline_seconds=deadline_seconds)
+
+    def ask_for_owner(seconds: float) -> KeyOwner | DatadogError:
+        with request_slot():
+            return _ask_for_owner(client, deadline_seconds=seconds)
+
+    if identity:
+        found = _checked(list_connections(), owner=identity, org_id=org_id)
+    elif find:
+        found = list_connections()
+        if found.is_complete and not found.find(find):
+            owner = ask_for_owner(max(0.1, deadline - time.monotonic()))
+            found = _checked(found, owner=owner, org_id=org_id)
+    else:
+        with ThreadPoolExecutor(max_workers=1) as thread:
+            asked = thread.submit(copy_context().run, ask_for_owner, deadline_seconds)
+            listed = list_connections()
+        found = _checked(listed, owner=asked.result(), org_id=org_id)
+    return replace(found, rate_limits=client.rate_limits)
+
+
+def _list_connections(client: DatadogClient, *, deadline_seconds: float) -> SyncResult:
     try:
         listing = client.list_org_connections(deadline_seconds=deadline_seconds)
-        found = SyncResult(
-            org_connections=listing.org_connections,
-            is_complete=listing.is_complete,
-            cause=listing.cause or "",
-            http_status=listing.http_status,
-            errors=listing.errors,
-        )
-        if not found.is_complete or (find and found.find(find)):
-            return found
-        identity = client.whoami(deadline_seconds=max(0.1, deadline - time.monotonic()))
     except DatadogError as error:
         return SyncResult.of_error(error)
-    if identity.org.id != org_id:
-        return SyncResult(cause=Cause.ANOTHER_ORG, http_status=200, identity=identity)
     return SyncResult(
-        org_connections=found.org_connections,
-        is_complete=True,
-        http_status=found.http_status,
-        identity=identity,
+        org_connections=listing.org_connections,
+        is_complete=listing.is_complete,
+        cause=listing.cause or "",
+        http_status=listing.http_status,
+        errors=listing.errors,
     )
+
+
+def _ask_for_owner(client: DatadogClient, *, deadline_seconds: float) -> KeyOwner | DatadogError:
+    try:
+        return client.whoami(deadline_seconds=deadline_seconds)
+    except DatadogError as error:
+        return error
+
+
+def _checked(listed: SyncResult, *, owner: KeyOwner | DatadogError, org_id: str) -> SyncResult:
+    """The listing, complete only if the keys are known to belong to the org."""
+    if isinstance(owner, DatadogError):
+        return SyncResult.of_error(owner) if listed.is_complete else listed
+    if owner.org.id != org_id:
+        return SyncResult(cause=Cause.ANOTHER_ORG, http_status=200, identity=owner)
+    return replace(listed, identity=owner) if listed.is_complete else listed
 
 
 def open_client_or_failure(*, credential: Credential) -> DatadogClient | SyncResult:
@@ -162,7 +202,13 @@ def fetch_or_failure(client: DatadogClient | SyncResult, *, credential: Credenti
     """`fetch_connections` for a thread pool; a failure to make the client is the result."""
     if isinstance(client, SyncResult):
         return client
-    return fetch_connections(client=client, org_id=credential.org_id)
+    return fetch_connections(
+        client=client,
+        org_id=credential.org_id,
+        request_slot=partial(
+            rate_limits.request_slot, site=credential.site, org_id=credential.org_id
+        ),
+    )
 
 
 def sync_org(
@@ -170,7 +216,7 @@ def sync_org(
     credential: Credential,
     actor: Actor,
     find: UUID | None = None,
-    deadline_seconds: float | None = None,
+    deadline_seconds: float = SYNC_SECONDS,
 ) -> SyncResult:
     """Sync with one credential: fetch its connections and store the result.
 
@@ -194,6 +240,8 @@ def store_sync(
 
     A sync that began before one that is stored already changes no snapshot, since it is older.
     """
+    named = fetched.identity
+    own_org = named.org if named else Org(id=credential.org_id, name="")
     with audit.atomic():
         lock_snapshots(site=credential.site)
         now = clock.now()
@@ -218,6 +266,12 @@ def store_sync(
             gone = _store_snapshots(credential=credential, fetched=fetched, seen_at=started_at)
         failure = None if fetched.is_complete else fetched.failure
         record_use(credential_id=credential.pk, at=now, failure=failure)
+        rate_limits.record(
+            site=credential.site,
+            org_id=own_org.id,
+            rate_limits=fetched.rate_limits,
+            now=now,
+        )
         flag_contradictions(
             site=credential.site,
             listed={UUID(item.id) for item in fetched.org_connections},
@@ -226,11 +280,10 @@ def store_sync(
             seen_by=credential.name,
             actor=actor,
         )
-        own_org = fetched.identity.org if fetched.identity else None
         detection.process_sync(
             sync=listing,
             listed=fetched.org_connections,
-            own_org=own_org or Org(id=credential.org_id, name=""),
+            own_org=own_org,
             gone=gone,
             is_outdated=is_outdated,
             actor=actor,
@@ -315,8 +368,6 @@ def build_snapshot(
     )
 
 
-# Enough to list 30 orgs in a few seconds without opening a connection to each at once.
-PARALLEL_SYNCS = 8
 STALE_AFTER = timedelta(minutes=5)
 
 
@@ -332,9 +383,10 @@ def sync_orgs(
 ) -> list[Sync]:
     """Sync every visible org, or those of the given credentials. Raises PermissionDenied.
 
-    `only_stale` leaves out orgs synced within the last 5 minutes. A credential that was never
-    verified is pinned to no org, so its listing would prove nothing: it is left out. A failure of
-    one org is stored as its result and affects no other.
+    `only_stale`, for syncs that nobody asked for, leaves out orgs synced within the last 5 minutes
+    and those held back because less than a tenth of a rate limit is left. A credential that was
+    never verified is pinned to no org, so its listing would prove nothing: it is left out. A
+    failure of one org is stored as its result and affects no other.
     """
     permissions.require(permissions.can_sync(actor), "sync connections")
     chosen = credentials_in_use(actor=actor) if credentials is None else credentials
@@ -342,7 +394,13 @@ def sync_orgs(
     if only_stale:
         now = clock.now()
         newest = newest_syncs(now=now)
-        chosen = [each for each in chosen if is_stale(newest.get(each.pk), now=now)]
+        held_back = rate_limits.held_back_until(now=now)
+        chosen = [
+            each
+            for each in chosen
+            if is_stale(newest.get(each.pk), now=now)
+            and OrgKey(site=each.site, org_id=each.org_id) not in held_back
+        ]
     return sync_credentials(credentials=chosen, actor=actor)
 
 
@@ -354,27 +412,32 @@ def is_stale(listing: Sync | None, *, now: datetime) -> bool:
 def sync_credentials(*, credentials: list[Credential], actor: Actor) -> list[Sync]:
     """Sync the given credentials in parallel; returns the stored syncs in the same order.
 
-    The threads only fetch: keys are decrypted and rows written by the caller's thread alone.
+    The threads only fetch: keys are decrypted and rows written by the caller's thread alone. Each
+    sync is stored as soon as it is fetched, so that an org that can't be reached delays no other.
     """
     if not credentials:
         return []
     started_at = clock.now()
     clients = [open_client_or_failure(credential=credential) for credential in credentials]
-    with pool(), ThreadPoolExecutor(max_workers=PARALLEL_SYNCS) as threads:
-        futures = [
+    stored: dict[UUID, Sync] = {}
+    at_once = PARALLEL_REQUESTS // rate_limits.REQUESTS_AT_ONCE
+    with pool(), ThreadPoolExecutor(max_workers=at_once) as threads:
+        fetching = {
             # Each thread has a copy of the context, so that all share the connections.
-            threads.submit(copy_context().run, fetch_or_failure, client, credential=credential)
+            threads.submit(
+                copy_context().run, fetch_or_failure, client, credential=credential
+            ): credential
             for client, credential in zip(clients, credentials, strict=True)
-        ]
-        return [
-            store_sync(
+        }
+        for fetched in as_completed(fetching):
+            credential = fetching[fetched]
+            stored[credential.pk] = store_sync(
                 credential=credential,
-                fetched=future.result(),
+                fetched=fetched.result(),
                 started_at=started_at,
                 actor=actor,
             )
-            for credential, future in zip(credentials, futures, strict=True)
-        ]
+    return [stored[credential.pk] for credential in credentials]
 
 
 def delete_old_syncs() -> int:

@@ -786,6 +786,26 @@ class Migration(migrations.Migration):
             },
         ),
         CreateModel(
+            name="OrgRateLimit",
+            fields=columns(
+                id=own_number(),
+                site=CharField(max_length=100),
+                org_id=CharField(max_length=64),
+                name=CharField(blank=True, max_length=100),
+                limit=PositiveIntegerField(),
+                remaining=PositiveIntegerField(),
+                observed_at=DateTimeField(),
+                resets_at=DateTimeField(),
+            ),
+            options={
+                "constraints": [
+                    UniqueConstraint(
+                        fields=("site", "org_id", "name"), name="one_row_per_rate_limit"
+                    )
+                ],
+            },
+        ),
+        CreateModel(
             name="Change",
             fields=columns(
                 id=own_uuid(),

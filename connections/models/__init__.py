@@ -43,6 +43,7 @@ from connections.models.org_connections import (
     snapshot_digest,
 )
 from connections.models.people import Person, ProviderAccount, Role, SignInLink
+from connections.models.rate_limits import OrgRateLimit
 from connections.models.sessions import PersonSession
 from connections.models.workers import WorkerHeartbeat
 
@@ -70,6 +71,7 @@ __all__ = [
     "Org",
     "OrgConnectionKey",
     "OrgConnectionSnapshot",
+    "OrgRateLimit",
     "Outcome",
     "Person",
     "PersonSession",

@@ -22,6 +22,7 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.poolmanager import PoolManager
 
 from connections.core.causes import Cause
+from connections.net.http import PARALLEL_REQUESTS
 from connections.net.resolver import Address, resolve
 
 
@@ -332,8 +333,7 @@ class _Adapter(requests.adapters.HTTPAdapter):
 
     def __init__(self, *, context: ssl.SSLContext) -> None:
         self._context = context
-        # As many as an import verifies at once, so that urllib3 keeps every connection.
-        super().__init__(pool_maxsize=24, max_retries=0)
+        super().__init__(pool_maxsize=PARALLEL_REQUESTS, max_retries=0)
 
     def init_poolmanager(
         self, connections: int, maxsize: int, block: bool = False, **pool_kwargs: object

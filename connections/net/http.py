@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _READ_SIZE = 16_384
+# One action sends at most this many requests at once. Its pool keeps as many connections to a host.
+PARALLEL_REQUESTS = 24
 
 
 @dataclass(frozen=True, kw_only=True)

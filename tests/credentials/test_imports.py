@@ -249,7 +249,7 @@ def test_only_credential_managers_import(
 def test_lines_that_were_not_reached_in_time_are_listed_and_can_be_sent_again(
     sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(imports, "LINES_AT_ONCE", 1)
+    monkeypatch.setattr(imports, "PARALLEL_REQUESTS", 1)
     fault = faults.delayed(seconds=0.6)
     sandbox.world.set_fault(fault=fault, site=EU, operation="validate")
     rows = [row_of(sandbox, org) for org in ("Payments US", "Labs EU", "Group SOC")]
@@ -263,19 +263,19 @@ def test_lines_that_were_not_reached_in_time_are_listed_and_can_be_sent_again(
 def test_24_lines_are_verified_at_once(
     sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    calls: list[tuple[int, int]] = []
+    calls: list[int] = []
     verify = key_checks.verify_in_parallel
 
-    def spy(credentials: list[Credential], *, at_once: int, seconds: float) -> Any:
-        calls.append((len(credentials), at_once))
-        return verify(credentials, at_once=at_once, seconds=seconds)
+    def spy(credentials: list[Credential], *, seconds: float) -> Any:
+        calls.append(len(credentials))
+        return verify(credentials, seconds=seconds)
 
     monkeypatch.setattr(key_checks, "verify_in_parallel", spy)
     pairs = [second_pair(sandbox, "Payments US") for _ in range(30)]
     results = run(*(row(pair, f"Pay {number}") for number, pair in enumerate(pairs)))
 
     assert {result.outcome for result in results} == {LineOutcome.ADDED}
-    assert calls == [(24, 24), (6, 24)]
+    assert calls == [24, 6]
 
 
 def test_with_a_damaged_key_ring_every_line_fails_and_nothing_is_sent(

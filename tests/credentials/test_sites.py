@@ -55,7 +55,6 @@ def test_every_request_goes_to_its_sites_host_with_its_headers(
         ("GET", f"{root}/api/v2/validate_keys"),
         ("GET", f"{root}/api/v2/current_user"),
         ("GET", f"{root}{LISTING}"),
-        ("GET", f"{root}/api/v2/current_user"),
         ("GET", f"{root}/api/v2/org"),
         ("DELETE", f"{root}/api/v2/org_connections/{CONNECTION_ID}"),
     ]

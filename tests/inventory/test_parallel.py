@@ -2,29 +2,34 @@
 
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
+from typing import Any
 
 import pytest
+from django.db.models.signals import post_save
 from django.test import Client
 from django.utils import timezone
 from pytest_django import Settings
 
+from connections.access.actor import WORKER
 from connections.core.datadog_keys import KeyPair
 from connections.core.secret import Secret
+from connections.inventory import sync
 from connections.models import Credential, Person, Sync
 from tests.datadog.servers import ScriptedServer, http_response, respond
 
 pytestmark = pytest.mark.django_db
 
-AT_ONCE = 8
+FAILURE = respond(http_response("503 Service Unavailable", b""))
 
 
 class Barrier:
-    """Responds only once the maximum number of concurrent requests has arrived."""
+    """Responds once this many requests have arrived, or when no more of them come."""
 
-    def __init__(self) -> None:
-        self._together = threading.Barrier(AT_ONCE)
+    def __init__(self, parties: int, *, seconds: float) -> None:
+        self._together = threading.Barrier(parties)
+        self._seconds = seconds
         self._lock = threading.Lock()
         self._present = 0
         self.most = 0
@@ -33,9 +38,9 @@ class Barrier:
         """One request."""
         self._count(1)
         with suppress(threading.BrokenBarrierError):
-            self._together.wait(timeout=5)
+            self._together.wait(timeout=self._seconds)
         self._count(-1)
-        respond(http_response("503 Service Unavailable", b""))(connection, is_over)
+        FAILURE(connection, is_over)
 
     def _count(self, more: int) -> None:
         with self._lock:
@@ -43,31 +48,63 @@ class Barrier:
             self.most = max(self.most, self._present)
 
 
-@pytest.fixture
-def barrier(settings: Settings) -> Iterator[Barrier]:
-    """The server of twice as many credentials as can be synced at once."""
-    barrier = Barrier()
-    with ScriptedServer([barrier.play]) as server:
-        settings.EXTRA_SITES = {"slow": server.url}
-        for number in range(2 * AT_ONCE):
-            store_credential(number)
-        yield barrier
-
-
-def store_credential(number: int) -> None:
-    """Store a credential of its own org."""
+def store_credential(number: int, *, site: str, org_id: str) -> Credential:
+    """Store a credential with keys of its own."""
     now = timezone.now()
     credential = Credential(
-        name=f"Org {number}", site="slow", org_id=f"org-{number}", keys_set_at=now, created_at=now
+        name=f"{site} {number}", site=site, org_id=org_id, keys_set_at=now, created_at=now
     )
     api_key, application_key = (f"{number:0{length}x}" for length in (32, 40))
     credential.seal_keys(KeyPair(api_key=Secret(api_key), application_key=Secret(application_key)))
     credential.save()
+    return credential
 
 
-def test_at_most_eight_orgs_are_synced_at_once(
-    barrier: Barrier, ada: Person, client_of: Callable[[Person], Client]
+def test_24_requests_are_sent_at_once(
+    settings: Settings, ada: Person, client_of: Callable[[Person], Client]
 ) -> None:
-    client_of(ada).post("/connections/refresh/")
-    assert barrier.most == AT_ONCE
-    assert Sync.objects.filter(http_status=503).count() == 2 * AT_ONCE
+    barrier = Barrier(24, seconds=5)
+    with ScriptedServer([barrier.play]) as server:
+        settings.EXTRA_SITES = {"us": server.url}
+        for number in range(15):
+            store_credential(number, site="us", org_id=f"org-{number}")
+        client_of(ada).post("/connections/refresh/")
+    assert barrier.most == 24
+    assert Sync.objects.filter(http_status=503).count() == 15
+
+
+def test_2_requests_are_sent_at_once_to_an_org_with_several_credentials(
+    settings: Settings,
+) -> None:
+    barrier = Barrier(3, seconds=0.5)
+    with ScriptedServer([barrier.play]) as server:
+        settings.EXTRA_SITES = {"us": server.url}
+        credentials = [store_credential(each, site="us", org_id="org") for each in range(3)]
+        sync.sync_credentials(credentials=credentials, actor=WORKER)
+    assert barrier.most == 2
+
+
+def test_an_org_that_does_not_respond_delays_the_storing_of_no_other(settings: Settings) -> None:
+    stored = threading.Event()
+    was_stored = []
+
+    def note(sender: type[Sync], instance: Sync, **_: Any) -> None:
+        stored.set()
+
+    def respond_when_stored(connection: socket.socket, is_over: threading.Event) -> None:
+        was_stored.append(stored.wait(timeout=5))
+        FAILURE(connection, is_over)
+
+    post_save.connect(note, sender=Sync)
+    try:
+        with ScriptedServer([respond_when_stored]) as slow, ScriptedServer([FAILURE]) as fast:
+            settings.EXTRA_SITES = {"slow": slow.url, "fast": fast.url}
+            credentials = [
+                store_credential(number, site=site, org_id=site)
+                for number, site in enumerate(("slow", "fast"))
+            ]
+            syncs = sync.sync_credentials(credentials=credentials, actor=WORKER)
+    finally:
+        post_save.disconnect(note, sender=Sync)
+    assert was_stored == [True, True]
+    assert [each.credential for each in syncs] == credentials

@@ -17,6 +17,7 @@ from connections.datadog.payloads import (
 from connections.datadog.responses import (
     DatadogError,
     DeleteResponse,
+    RateLimit,
     read_delete_response,
     read_json,
     reported_errors,
@@ -49,6 +50,7 @@ class FakeDatadog:
         self.world = world
         self.pair = pair
         self.is_closed = is_closed
+        self.rate_limits: tuple[RateLimit, ...] = ()
 
     def delete_org_connection(
         self, *, connection_id: str, deadline_seconds: float = 30

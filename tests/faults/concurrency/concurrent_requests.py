@@ -10,6 +10,7 @@ import json
 import multiprocessing
 import sys
 from collections.abc import Callable
+from datetime import timedelta
 from multiprocessing.connection import Connection
 from multiprocessing.synchronize import Barrier
 from typing import Any
@@ -23,6 +24,7 @@ from django.test import Client  # noqa: E402
 
 from connections import audit  # noqa: E402
 from connections.access.actor import WORKER, command_actor, person_actor  # noqa: E402
+from connections.core import clock  # noqa: E402
 from connections.core.datadog_keys import KeyPair  # noqa: E402
 from connections.core.errors import DomainError  # noqa: E402
 from connections.core.secret import Secret  # noqa: E402
@@ -146,6 +148,17 @@ def refresh(plan: Plan) -> Work:
     return work
 
 
+def sync_by_itself(plan: Plan) -> Work:
+    """Sync what is stale, as a worker does, this many seconds from now."""
+
+    def work() -> Results:
+        with clock.offset(timedelta(seconds=plan["seconds"])):
+            sync.sync_orgs(actor=WORKER, only_stale=True)
+        return []
+
+    return work
+
+
 def send(plan: Plan) -> Work:
     """Load the waiting deletions first, then send each, as a worker with stale rows does."""
     waiting = list(Deletion.objects.filter(state=State.WAITING).order_by("requested_at"))
@@ -176,6 +189,7 @@ KINDS: dict[str, Callable[[Plan], Work]] = {
     "visit": visit,
     "record": record,
     "refresh": refresh,
+    "sync_by_itself": sync_by_itself,
     "send": send,
     "run_due": run_due,
     "guard": guard,

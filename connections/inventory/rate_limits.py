@@ -1,0 +1,90 @@
+"""Leaves the last tenth of an org's rate limits at Datadog to others, such as Terraform.
+
+Work that can wait, which is what nobody waits for in front of a page or a command, starts nothing
+for an org that `held_back_until` names, and sends its requests inside `request_slot`. A deletion
+that a person confirmed asks neither. All processes share what is stored here; it costs a statement
+only when a limit is low.
+"""
+
+import threading
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from connections.core import clock
+from connections.datadog.responses import RateLimit
+from connections.models import OrgRateLimit
+
+REQUESTS_AT_ONCE = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class OrgKey:
+    """An org on a site."""
+
+    site: str
+    org_id: str
+
+
+def record(*, site: str, org_id: str, rate_limits: Iterable[RateLimit], now: datetime) -> None:
+    """Store those rate limits that are low, in one statement; none without any.
+
+    Call it in the transaction that stores what the responses said, and with a lock on the
+    credential before it and on a deletion after it, as wherever more than one is locked.
+    """
+    low = {each.name: each for each in rate_limits if each.is_low}
+    if not low or not org_id:
+        return
+    OrgRateLimit.objects.bulk_create(
+        (
+            OrgRateLimit(
+                site=site,
+                org_id=org_id,
+                name=name,
+                limit=each.limit,
+                remaining=each.remaining,
+                observed_at=now,
+                resets_at=now + timedelta(seconds=each.reset_seconds),
+            )
+            for name, each in sorted(low.items())
+        ),
+        update_conflicts=True,
+        unique_fields=("site", "org_id", "name"),
+        update_fields=("limit", "remaining", "observed_at", "resets_at"),
+    )
+
+
+def held_back_until(*, now: datetime) -> Mapping[OrgKey, datetime]:
+    """The orgs for which work that can wait must not start, and until when."""
+    low = OrgRateLimit.objects.filter(
+        resets_at__gt=now,
+        # One from the future was stored before the clock was set back: when it ends is unknown.
+        observed_at__lte=now + clock.TOLERANCE,
+    )
+    until: dict[OrgKey, datetime] = {}
+    for site, org_id, resets_at in low.values_list("site", "org_id", "resets_at"):
+        key = OrgKey(site=site, org_id=org_id)
+        until[key] = max(until.get(key, resets_at), resets_at)
+    return until
+
+
+def wait_until(*, site: str, org_id: str, now: datetime) -> datetime | None:
+    """When work that can wait may start for this org; None: now."""
+    return held_back_until(now=now).get(OrgKey(site=site, org_id=org_id))
+
+
+_slots: dict[OrgKey, threading.BoundedSemaphore] = defaultdict(
+    lambda: threading.BoundedSemaphore(REQUESTS_AT_ONCE)
+)
+_slots_lock = threading.Lock()
+
+
+@contextmanager
+def request_slot(*, site: str, org_id: str) -> Iterator[None]:
+    """Wait until this process has fewer than 2 requests to the org in progress, then hold one."""
+    with _slots_lock:
+        slots = _slots[OrgKey(site=site, org_id=org_id)]
+    with slots:
+        yield

@@ -1,0 +1,30 @@
+"""The rate limits of Datadog orgs that were low."""
+
+from django.db import models
+
+
+class OrgRateLimit(models.Model):
+    """One of an org's rate limits, as it was when less than a tenth of it was last left.
+
+    All processes share it: until `resets_at`, none starts work on that org that can wait.
+    """
+
+    site = models.CharField(max_length=100)
+    org_id = models.CharField(max_length=64)
+    # Datadog's name for it; empty when it gave none.
+    name = models.CharField(max_length=100, blank=True)
+    # Requests.
+    limit = models.PositiveIntegerField()
+    remaining = models.PositiveIntegerField()
+    observed_at = models.DateTimeField()
+    resets_at = models.DateTimeField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["site", "org_id", "name"], name="one_row_per_rate_limit"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.remaining} of {self.limit} until {self.resets_at:%Y-%m-%d %H:%M:%S}"

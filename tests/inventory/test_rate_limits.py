@@ -1,0 +1,97 @@
+"""Work that can wait leaves the last tenth of an org's rate limit to others."""
+
+import pytest
+
+from connections.access.actor import WORKER, person_actor
+from connections.core.datadog_keys import KeyPair
+from connections.core.secret import Secret
+from connections.datadog.responses import RateLimit
+from connections.inventory import managed_orgs, rate_limits, sync
+from connections.models import Credential, OrgRateLimit, Person
+from sandbox.server import SandboxServer
+from tests.support.clock import SettableClock
+from tests.support.sandbox import US, key_pair_of
+
+pytestmark = pytest.mark.django_db
+
+ORG = {"site": US, "org_id": "org"}
+
+
+def store_credential(sandbox: SandboxServer, org_name: str, clock: SettableClock) -> Credential:
+    """A credential of this org, which was never synced."""
+    pair = key_pair_of(sandbox.world, org_name)
+    credential = Credential(
+        name=org_name, site=US, org_id=pair.org.id, keys_set_at=clock.at, created_at=clock.at
+    )
+    credential.seal_keys(
+        KeyPair(api_key=Secret(pair.api_key), application_key=Secret(pair.application_key))
+    )
+    credential.save()
+    return credential
+
+
+def low(name: str = "", *, seconds: int = 60) -> RateLimit:
+    """A limit of which one part in a hundred is left."""
+    return RateLimit(name=name, limit=100, remaining=1, reset_seconds=seconds)
+
+
+@pytest.fixture
+def payments(sandbox: SandboxServer, clock: SettableClock) -> Credential:
+    """The credential of an org with 20 requests every 10 minutes."""
+    credential = store_credential(sandbox, "Payments US", clock)
+    sandbox.world.rate_limits.set(org_id=credential.org_id, limit=20, seconds=600)
+    return credential
+
+
+def sync_until_low(credential: Credential) -> None:
+    """Sync, by two requests each time, until less than a tenth is left."""
+    for _ in range(9):
+        sync.sync_orgs(actor=WORKER, credentials=[credential])
+        assert not OrgRateLimit.objects.exists()
+    sync.sync_orgs(actor=WORKER, credentials=[credential])
+
+
+@pytest.mark.database
+def test_a_sync_that_nobody_asked_for_waits_until_the_limit_resets(
+    payments: Credential, sandbox: SandboxServer, clock: SettableClock
+) -> None:
+    soc = store_credential(sandbox, "Group SOC", clock)
+    sync_until_low(payments)
+    clock.advance(minutes=9)
+
+    assert [each.credential for each in sync.sync_orgs(actor=WORKER, only_stale=True)] == [soc]
+    clock.advance(minutes=1)
+    assert [each.credential for each in sync.sync_orgs(actor=WORKER, only_stale=True)] == [payments]
+
+
+def test_a_sync_that_a_person_starts_is_not_held_back(payments: Credential, ada: Person) -> None:
+    sync_until_low(payments)
+    assert managed_orgs.read_due_managed_orgs() == 0
+    assert len(sync.sync_orgs(actor=person_actor(person=ada))) == 1
+
+
+def test_a_429_holds_back_even_where_it_names_no_limit(clock: SettableClock) -> None:
+    refused = RateLimit(name="", limit=1, remaining=0, reset_seconds=60)
+    rate_limits.record(**ORG, rate_limits=[refused], now=clock.at)
+    assert rate_limits.wait_until(**ORG, now=clock.at) is not None
+
+
+@pytest.mark.database
+def test_of_several_limits_the_one_that_resets_last_counts(clock: SettableClock) -> None:
+    now = clock.at
+    rate_limits.record(**ORG, rate_limits=[low("a", seconds=50), low("b", seconds=5)], now=now)
+    rate_limits.record(**ORG, rate_limits=[low("b", seconds=20)], now=now)
+
+    wait_until = rate_limits.wait_until(**ORG, now=now)
+    assert wait_until is not None
+    assert (wait_until - now).total_seconds() == 50
+    assert rate_limits.wait_until(site=US, org_id="another org", now=now) is None
+    assert rate_limits.wait_until(site="another site", org_id="org", now=now) is None
+
+
+def test_a_limit_seen_before_the_clock_was_set_back_holds_nothing_back(
+    clock: SettableClock,
+) -> None:
+    rate_limits.record(**ORG, rate_limits=[low(seconds=3600)], now=clock.at)
+    clock.advance(minutes=-30)
+    assert rate_limits.wait_until(**ORG, now=clock.at) is None
