@@ -33,6 +33,7 @@ from connections.evidence.comparison import DifferingDeletions, compare_all_dele
 from connections.evidence.verification import verify_audit_log
 from connections.inventory import sync
 from connections.models import AuditHead, Credential, Deletion, Person
+from connections.net.http import PARALLEL_REQUESTS
 from connections.operations import due
 from connections.verifier import verify
 
@@ -179,7 +180,7 @@ def synchronize(rounds: str) -> dict[str, Any]:
 
     cpu: list[float] = []
     own, peer = interleaved(int(rounds), ours, partial(milliseconds, _list_all))
-    return {"sync": own, "bare": peer, "cpu": cpu[1:], "threads": sync.PARALLEL_SYNCS}
+    return {"sync": own, "bare": peer, "cpu": cpu[1:], "threads": PARALLEL_REQUESTS}
 
 
 def _list_all() -> None:
@@ -196,7 +197,7 @@ def _list_all() -> None:
         kept.session.get(url, headers=headers, timeout=30).raise_for_status()
 
     wanted = [(org, path) for org in world.SYNCED for path in (API, "/api/v2/current_user")]
-    with ThreadPoolExecutor(max_workers=sync.PARALLEL_SYNCS) as threads:
+    with ThreadPoolExecutor(max_workers=PARALLEL_REQUESTS) as threads:
         list(threads.map(get, wanted))
     for session in sessions:
         session.close()
