@@ -13,7 +13,7 @@ from typing import Any
 from uuid import UUID
 
 from django.db import connection
-from django.db.models import Max, Q
+from django.db.models import Max
 
 from connections import audit
 from connections.access.actor import Actor
@@ -33,6 +33,7 @@ from connections.changes.losses import (
     attempts_that_may_have_deleted,
     attempts_that_may_have_removed,
     mark_removed,
+    may_have_removed,
     record_loss,
     settle_losses,
 )
@@ -47,11 +48,15 @@ from connections.models import (
     Deletion,
     KnownConnection,
     Org,
-    OrgConnectionSnapshot,
     Sync,
 )
 
 Kind = Change.Kind
+
+# The IDs of a source and a destination org.
+type _Pair = tuple[str, str]
+# The former connection of a recreated one, and our deletion that may have removed it.
+type _Former = tuple[KnownConnection, Deletion | None]
 
 # The data type whose sharing always needs attention.
 AUDIT = "audit"
@@ -153,6 +158,10 @@ def _search_text(change: Change) -> str:
         *(str(change.connection_id or ""), *creators),
     )
     return "\n".join(dict.fromkeys(word for word in words if word)).casefold()
+
+
+def _pair_of(known: KnownConnection) -> _Pair:
+    return known.source_org_id, known.sink_org_id
 
 
 @dataclass(kw_only=True)
@@ -339,18 +348,35 @@ class _Comparison:
 
     def _add_unknown(self, new: list[KnownConnection], *, listed: Collection[UUID]) -> None:
         """Report connections that no complete sync had listed, but for a baseline's."""
-        if self.is_baseline:
-            former = self._deleted_by_us(new, listed=listed)
-        else:
-            former = self._former(new, listed=listed)
+        others = self._others_of_pairs(new, listed=listed)
+        former = self._former(new, others=others)
+        recreated = (
+            self._deleted_by_us(new, others=others, former=former)
+            if self.is_baseline
+            else self._deletions_of(former)
+        )
         for shown in new:
-            pair = (shown.source_org_id, shown.sink_org_id)
-            if pair in former:
-                self._report_recreated(shown, *former[pair])
+            pair = _pair_of(shown)
+            other = others.get(pair)
+            if pair in recreated:
+                self._report_recreated(shown, *recreated[pair])
+            elif other and other.is_present and self._leaves_to_next_sync(other):
+                continue
             elif self.is_baseline:
                 self.established.append(shown)
             else:
                 self._report_appeared(shown)
+        replaced = [known for known, _ in recreated.values() if known.is_present]
+        if replaced:
+            mark_removed(replaced, site=self.site, at=self.sync.finished_at)
+
+    def _leaves_to_next_sync(self, other: KnownConnection) -> bool:
+        """Whether this sync can't say that a new connection exists beside the pair's present one.
+
+        A baseline reports no recreated pair, and a sync that began before the other one was shown
+        may show an older one.
+        """
+        return self.is_baseline or not self._is_newer_than(other.last_shown_at)
 
     def _is_newly_visible(self, shown: KnownConnection) -> bool:
         return shown.created_at is not None and shown.created_at < self.previous_at
@@ -385,79 +411,88 @@ class _Comparison:
             ),
         )
 
-    def _former(
+    def _others_of_pairs(
         self, new: list[KnownConnection], *, listed: Collection[UUID]
-    ) -> dict[tuple[str, str], tuple[KnownConnection, Deletion | None]]:
-        """For the pairs of orgs that had another connection: the last one, and our deletion of it.
-
-        One that this sync lacks, and that no other credential has listed since, is thereby removed.
-        """
+    ) -> dict[_Pair, KnownConnection]:
+        """The last known connection of each pair of orgs that this sync doesn't list."""
+        pairs = {_pair_of(each) for each in new}
         rows = KnownConnection.objects.filter(
-            Q(is_present=False) | Q(lost_at__isnull=False),
             site=self.site,
-            source_org_id__in={each.source_org_id for each in new},
-            sink_org_id__in={each.sink_org_id for each in new},
+            source_org_id__in={source for source, _ in pairs},
+            sink_org_id__in={sink for _, sink in pairs},
         )
-        pairs = {(each.source_org_id, each.sink_org_id) for each in new}
-        candidates = [
-            row
-            for row in rows
-            if row.connection_id not in listed and (row.source_org_id, row.sink_org_id) in pairs
-        ]
-        lost = [row.connection_id for row in candidates if row.is_present]
-        still_listed = self._listed_since(lost) if lost else set()
-        found = {
-            (row.source_org_id, row.sink_org_id): row
-            for row in sorted(candidates, key=lambda row: (row.is_present, row.established_at))
-            if row.connection_id not in still_listed
+        return {
+            _pair_of(row): row
+            for row in sorted(rows, key=lambda row: (row.is_present, row.established_at))
+            if row.connection_id not in listed and _pair_of(row) in pairs
         }
+
+    def _former(
+        self, new: list[KnownConnection], *, others: dict[_Pair, KnownConnection]
+    ) -> dict[_Pair, KnownConnection]:
+        """Those of `others` that are gone, or that a new connection replaced."""
+        return {
+            pair: other
+            for shown in new
+            if (other := others.get(pair := _pair_of(shown)))
+            and (not other.is_present or self._replaces(shown, other))
+        }
+
+    def _replaces(self, shown: KnownConnection, other: KnownConnection) -> bool:
+        """Whether a connection shows that another one of the same two orgs was removed.
+
+        Datadog allows one for each pair, so the newer one is what is left. Its creation tells;
+        without it, a sync that began later than this one can have shown the newer one.
+        """
+        if shown.created_at and other.created_at and shown.created_at != other.created_at:
+            return shown.created_at > other.created_at
+        return self._is_newer_than(other.last_shown_at)
+
+    def _deletions_of(self, former: dict[_Pair, KnownConnection]) -> dict[_Pair, _Former]:
+        """The former connections, each with our deletion that may have removed it."""
         attempts = attempts_that_may_have_removed(
-            site=self.site, connection_ids=[row.connection_id for row in found.values()]
+            former.values(), site=self.site, now=self.sync.finished_at
         )
-        replaced = [row for row in found.values() if row.is_present]
-        if replaced:
-            mark_removed(replaced, site=self.site, at=self.sync.finished_at)
         return {
             pair: (row, attempt.deletion if (attempt := attempts.get(row.connection_id)) else None)
-            for pair, row in found.items()
+            for pair, row in former.items()
         }
-
-    def _listed_since(self, connection_ids: list[UUID]) -> set[UUID]:
-        """Those that another credential in use has listed since this sync began."""
-        snapshots = OrgConnectionSnapshot.objects.filter(
-            site=self.site,
-            connection_id__in=connection_ids,
-            is_current=True,
-            credential__retired_at=None,
-            last_seen_at__gte=self.at,
-            last_seen_at__lte=self.sync.finished_at + clock.TOLERANCE,
-        )
-        return set(snapshots.values_list("connection_id", flat=True))
 
     def _deleted_by_us(
-        self, new: list[KnownConnection], *, listed: Collection[UUID]
-    ) -> dict[tuple[str, str], tuple[KnownConnection, Deletion | None]]:
+        self,
+        new: list[KnownConnection],
+        *,
+        others: dict[_Pair, KnownConnection],
+        former: dict[_Pair, KnownConnection],
+    ) -> dict[_Pair, _Former]:
         """For the pairs of orgs whose connection Org Admin deleted: it, and our last deletion."""
-        pairs = {(each.source_org_id, each.sink_org_id) for each in new}
-        attempts = attempts_that_may_have_deleted().filter(
-            deletion__site=self.site,
-            deletion__source_org_id__in={source for source, _ in pairs},
-            deletion__sink_org_id__in={sink for _, sink in pairs},
+        pairs = {_pair_of(each) for each in new}
+        pairs -= {pair for pair, other in others.items() if other.is_present}
+        attempts = list(
+            attempts_that_may_have_deleted().filter(
+                deletion__site=self.site,
+                deletion__source_org_id__in={source for source, _ in pairs},
+                deletion__sink_org_id__in={sink for _, sink in pairs},
+            )
         )
-        deletions = {
-            attempt.deletion.connection_id: attempt.deletion
-            for attempt in attempts
-            if (attempt.deletion.source_org_id, attempt.deletion.sink_org_id) in pairs
-            and attempt.deletion.connection_id not in listed
-        }
         of_site = KnownConnection.objects.filter(site=self.site)
-        known = {row.connection_id: row for row in of_site.filter(connection_id__in=deletions)}
-        found: dict[tuple[str, str], tuple[KnownConnection, Deletion | None]] = {}
-        for connection_id, deletion in deletions.items():
-            former = known.get(connection_id) or known_from_deletion(deletion)
-            if not former.is_present:
-                found[former.source_org_id, former.sink_org_id] = (former, deletion)
-        return found
+        ids = {attempt.deletion.connection_id for attempt in attempts}
+        known = {row.connection_id: row for row in of_site.filter(connection_id__in=ids)}
+        found: dict[_Pair, _Former] = {}
+        for attempt in attempts:
+            deletion = attempt.deletion
+            pair = (deletion.source_org_id, deletion.sink_org_id)
+            row = known.get(deletion.connection_id) or known_from_deletion(deletion)
+            # One that is present is listed beside the new one.
+            is_gone = pair in pairs and not row.is_present
+            if is_gone and may_have_removed(attempt, row=row, now=self.sync.finished_at):
+                found[pair] = (row, deletion)
+        replaced = {pair: row for pair, row in former.items() if row.is_present}
+        return found | {
+            pair: (row, deletion)
+            for pair, (row, deletion) in self._deletions_of(replaced).items()
+            if deletion
+        }
 
     def _save(self) -> None:
         KnownConnection.objects.bulk_create(

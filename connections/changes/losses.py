@@ -27,6 +27,8 @@ from connections.models import (
 
 # A sync can have begun this long before a DELETE and still show its effect.
 LONGEST_SYNC = timedelta(minutes=1)
+# A list may still show a connection this long after its DELETE worked.
+LIST_LAG = timedelta(minutes=5)
 # A DELETE with one of these results may have removed the connection; a refused one can't have.
 _MAY_HAVE_DELETED = ("", AttemptResult.DELETED, AttemptResult.AMBIGUOUS)
 
@@ -84,11 +86,9 @@ def settle_losses(*, sync: Sync) -> list[Change]:
 
 def _removals(removed: list[KnownConnection], *, observers: "_Observers") -> list[Change]:
     site = removed[0].site
+    # A deletion explains one removal: if the connection came back, the next one is another's.
     attempts = attempts_that_may_have_removed(
-        site=site,
-        connection_ids=[row.connection_id for row in removed],
-        # A deletion explains one removal: if the connection came back, the next one is another's.
-        unexplained_only=True,
+        removed, site=site, now=observers.now, unexplained_only=True
     )
     org_ids = {org_id for row in removed for org_id in (row.source_org_id, row.sink_org_id)}
     of_site = Org.objects.filter(site=site, org_id__in=org_ids)
@@ -97,7 +97,6 @@ def _removals(removed: list[KnownConnection], *, observers: "_Observers") -> lis
     for row in removed:
         detected_at = row.lost_at or row.last_shown_at
         attempt = attempts.get(row.connection_id)
-        is_ours = attempt is not None and attempt.claimed_at <= detected_at + LONGEST_SYNC
         found.append(
             Change(
                 kind=Change.Kind.REMOVED,
@@ -105,8 +104,8 @@ def _removals(removed: list[KnownConnection], *, observers: "_Observers") -> lis
                 before=connection_state(row),
                 detected_at=detected_at,
                 earliest_at=min(row.last_shown_at, detected_at),
-                deletion=attempt.deletion if attempt and is_ours else None,
-                needs_attention=not is_ours,
+                deletion=attempt.deletion if attempt else None,
+                needs_attention=attempt is None,
                 observed_by=observers.without(row),
                 not_checked_by=observers.not_checked(row),
             )
@@ -118,7 +117,7 @@ class _Observers:
     """The credentials in use that have listed lost connections, and what they show now."""
 
     def __init__(self, *, site: str, lost: list[KnownConnection], now: datetime) -> None:
-        self._now = now
+        self.now = now
         syncs = Sync.objects.filter(
             credential=OuterRef("pk"), started_at__lte=now + clock.TOLERANCE
         ).order_by("-started_at", "-id")
@@ -166,7 +165,7 @@ class _Observers:
         return any(
             row.lost_at is not None
             and snapshot.last_seen_at >= row.lost_at
-            and not clock.is_ahead(snapshot.last_seen_at, now=self._now)
+            and not clock.is_ahead(snapshot.last_seen_at, now=self.now)
             for snapshot in self._listing(row)
         )
 
@@ -202,15 +201,30 @@ def attempts_that_may_have_deleted() -> QuerySet[Attempt]:
 
 
 def attempts_that_may_have_removed(
-    *, site: str, connection_ids: Collection[UUID], unexplained_only: bool = False
+    rows: Iterable[KnownConnection], *, site: str, now: datetime, unexplained_only: bool = False
 ) -> dict[UUID, Attempt]:
-    """The last attempt that may have removed each connection.
+    """The last attempt that may have removed each connection, by its ID.
 
     With `unexplained_only`, without those of deletions that a change is linked to already.
     """
+    by_id = {row.connection_id: row for row in rows}
     attempts = attempts_that_may_have_deleted().filter(
-        deletion__site=site, deletion__connection_id__in=connection_ids
+        deletion__site=site, deletion__connection_id__in=by_id
     )
     if unexplained_only:
         attempts = attempts.filter(deletion__changes=None)
-    return {attempt.deletion.connection_id: attempt for attempt in attempts}
+    return {
+        attempt.deletion.connection_id: attempt
+        for attempt in attempts
+        if may_have_removed(attempt, row=by_id[attempt.deletion.connection_id], now=now)
+    }
+
+
+def may_have_removed(attempt: Attempt, *, row: KnownConnection, now: datetime) -> bool:
+    """Whether it was sent before the connection was gone, and no sync listed it for long after."""
+    gone_by = row.lost_at if row.is_present else row.established_at
+    if gone_by and attempt.claimed_at > gone_by + LONGEST_SYNC:
+        return False
+    listed_until = (attempt.answered_at or attempt.claimed_at) + LIST_LAG
+    # After the clock was set back, nothing tells whether it was listed before the attempt.
+    return row.last_shown_at <= listed_until or clock.is_ahead(row.last_shown_at, now=now)

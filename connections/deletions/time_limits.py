@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 
+from connections.changes.losses import LIST_LAG
 from connections.models import State
 
 # The longest that a deletion stays open without an action by a person.
@@ -29,7 +30,7 @@ NOT_SENT_DELAYS = (5, 15, 60, 300)
 VERIFICATION_AT = tuple(
     timedelta(seconds=seconds) for seconds in (60, 300, 900, 3600, 6 * 3600, 86400)
 )
-CONTRADICTED_AFTER = timedelta(minutes=5)
+CONTRADICTED_AFTER = LIST_LAG
 # The furthest ahead that `due_at` is ever set where nothing expires, by state.
 DUE_WITHIN = {
     State.SENDING: CLAIM_TIMEOUT,

@@ -75,7 +75,8 @@ class Orgs:
         sink = SINKS[number % len(SINKS)]
         if sink not in {each.sink_org.id for each in self.connections}:
             self.count += 1
-            self.connections.append(make_connection(self.count, sink=sink))
+            new = make_connection(self.count, sink=sink)
+            self.connections.append(replace(new, created_at=self.clock.now()))
 
     def change(self, number: int, **values: object) -> None:
         """Change one connection, if there is any."""
@@ -118,20 +119,28 @@ class Orgs:
 
 def replay(known: dict[str, tuple[frozenset[str], bool]]) -> None:
     """Apply every reported change to what was known at the beginning."""
+    rows = KnownConnection.objects.filter(connection_id__in=known)
+    pairs = {str(row.connection_id): (row.source_org_id, row.sink_org_id) for row in rows}
     for change in Change.objects.order_by("number"):
         pk = str(change.connection_id)
         before, after = change.before or {}, change.after or {}
         match change.kind:
             case Change.Kind.APPEARED:
                 assert pk not in known
+                # Datadog allows one connection from one org to another.
+                assert pair_of(change) not in pairs.values()
+                pairs[pk] = pair_of(change)
                 known[pk] = state_of(after)
             case Change.Kind.RECREATED:
                 assert pk not in known
                 assert before["connection_id"] != pk
                 known.pop(before["connection_id"], None)
+                pairs.pop(before["connection_id"], None)
+                pairs[pk] = pair_of(change)
                 known[pk] = state_of(after)
             case Change.Kind.REMOVED:
                 assert known.pop(pk) == state_of(before)
+                pairs.pop(pk)
             case Change.Kind.TYPES_CHANGED:
                 types, disabled = known[pk]
                 assert types == set(before["connection_types"])
@@ -140,6 +149,10 @@ def replay(known: dict[str, tuple[frozenset[str], bool]]) -> None:
                 types, disabled = known[pk]
                 assert (disabled, after["created_by"]["disabled"]) == (False, True)
                 known[pk] = (types, True)
+
+
+def pair_of(change: Change) -> tuple[str, str]:
+    return change.source_org_id, change.sink_org_id
 
 
 def state_of(state: dict[str, Any]) -> tuple[frozenset[str], bool]:

@@ -56,6 +56,7 @@ VERIFIER = "connections/verifier/verify.py"
 DETECTION = "connections/changes/detection.py"
 LOSSES = "connections/changes/losses.py"
 CHANGES = "tests/changes"
+RECREATIONS = f"{CHANGES}/test_recreations.py"
 SCENARIOS = f"{CHANGES}/test_scenarios.py::test_a_scenario_reports"
 
 NETWORK = (
@@ -130,6 +131,42 @@ NETWORK = (
         '_MAY_HAVE_DELETED = ("", ',
         '_MAY_HAVE_DELETED = ("", AttemptResult.REFUSED, ',
         f"{CHANGES}/test_details.py::test_a_removal_is_ours_only_if_our_delete_can_have_caused_it",
+    ),
+    _mutant(
+        "a new connection between two orgs ends the former one, whoever still lists that",
+        DETECTION,
+        "and (not other.is_present or self._replaces(shown, other))",
+        "and not other.is_present",
+        f"{RECREATIONS}::test_recreated_between_the_requests_of_one_round",
+        f"{RECREATIONS}::test_recreated_where_no_credential_lists_both",
+    ),
+    _mutant(
+        "an older connection in a late sync ends no newer one",
+        DETECTION,
+        "and (not other.is_present or self._replaces(shown, other))",
+        "",
+        f"{RECREATIONS}::test_a_late_sync_that_shows_an_older_connection_removes_no_newer_one",
+    ),
+    _mutant(
+        "a baseline hides no recreated pair",
+        DETECTION,
+        "        return self.is_baseline or not self._is_newer_than(other.last_shown_at)",
+        "        return not self._is_newer_than(other.last_shown_at)",
+        f"{RECREATIONS}::test_a_baseline_leaves_a_recreated_pair_to_the_next_sync",
+    ),
+    _mutant(
+        "a DELETE after which the connection was still listed explains no removal",
+        LOSSES,
+        "    return row.last_shown_at <= listed_until or ",
+        "    return True or ",
+        f"{RECREATIONS}::test_a_delete_after_which_it_was_still_listed_caused_nothing",
+    ),
+    _mutant(
+        "a DELETE that was sent after a removal doesn't explain it",
+        LOSSES,
+        "    if gone_by and attempt.claimed_at > gone_by + LONGEST_SYNC:\n        return False\n",
+        "",
+        f"{RECREATIONS}::test_a_delete_that_was_sent_after_the_removal_did_not_cause_it",
     ),
     _mutant(
         "a sync that overlapped another undoes no change",
