@@ -1,17 +1,17 @@
 """The inventory: every org connection that the newest stored snapshots show."""
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cache
+from functools import lru_cache
 from itertools import batched
 from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.core.exceptions import EmptyResultSet
 from django.db import connection
-from django.db.models import Q, QuerySet, UUIDField
+from django.db.models import DateTimeField, Q, QuerySet, UUIDField, Value
 
 from connections.access import permissions, visibility
 from connections.access.actor import Actor
@@ -47,17 +47,32 @@ class InventoryFilter:
     source: str = ""
     destination: str = ""
 
-    def matches(self, listed: "ListedConnection", *, is_protected: bool) -> bool:
-        """Whether a connection matches every field."""
-        return (
-            self.site in {"", listed.site}
-            and (not self.org or self.org in {listed.source_org.key, listed.sink_org.key})
-            and (not self.connection_type or self.connection_type in listed.types)
-            and self.protected in {"", "yes" if is_protected else "no"}
-            and (not self.text or listed.contains(self.text))
-            and (not self.source or listed.source_org.matches(self.source))
-            and (not self.destination or listed.sink_org.matches(self.destination))
-        )
+    def select(
+        self, connections: Iterable["ListedConnection"], *, protected: Container[tuple[str, Any]]
+    ) -> list["ListedConnection"]:
+        """The connections that match every field; `protected` are the keys of protected ones."""
+        found = list(connections)
+        if self.site:
+            found = [each for each in found if each.site == self.site]
+        if self.org:
+            site, _, org_id = self.org.partition("/")
+            found = [
+                each
+                for each in found
+                if each.site == site and org_id in {each.source_org_id, each.sink_org_id}
+            ]
+        if self.connection_type:
+            found = [each for each in found if self.connection_type in each.types]
+        if self.protected:
+            wanted = self.protected == "yes"
+            found = [each for each in found if (each.key in protected) == wanted]
+        if self.source:
+            found = [each for each in found if each.source_org.matches(self.source)]
+        if self.destination:
+            found = [each for each in found if each.sink_org.matches(self.destination)]
+        if self.text:
+            found = [each for each in found if each.contains(self.text)]
+        return found
 
 
 class KnownOrg(NamedTuple):
@@ -84,23 +99,35 @@ class ListedConnection(NamedTuple):
     PostgreSQL. To convert those of 10,000 connections takes five times as long as to query them.
     """
 
-    snapshot_id: int
     site: str
     stored_id: Any
+    snapshot_id: int
     source_org_id: str
     source_org_name: str
     sink_org_id: str
     sink_org_name: str
-    types: list[str]
-    created_at: Any
+    # A JSON array.
+    stored_types: str
     creator_name: str
+    # Read only where the inventory is sorted by it, otherwise None.
+    created_at: Any
     # Those that list it, the one with the newest snapshot first.
     credential_ids: list[Any]
+
+    @property
+    def key(self) -> tuple[str, Any]:
+        """The site and the stored ID."""
+        return self.site, self.stored_id
 
     @property
     def connection_id(self) -> UUID:
         """Datadog's ID of the connection."""
         return UUID(str(self.stored_id))
+
+    @property
+    def types(self) -> list[str]:
+        """The data types."""
+        return _parse_types(self.stored_types)
 
     @property
     def source_org(self) -> KnownOrg:
@@ -114,8 +141,15 @@ class ListedConnection(NamedTuple):
 
     def contains(self, text: str) -> bool:
         """Whether each word of the text is in a name, the ID or a data type."""
-        names = (self.source_org_name, self.sink_org_name, self.creator_name)
-        return _has_words("\n".join((*names, str(self.connection_id), *self.types)), text)
+        names = (self.source_org_name, self.sink_org_name, self.creator_name, *self.types)
+        searched = "\n".join(names)
+        return _has_words(searched, text) or _has_words(f"{searched}\n{self.connection_id}", text)
+
+
+@lru_cache(maxsize=1000)
+def _parse_types(stored: str) -> list[str]:
+    types: list[str] = json.loads(stored)
+    return types
 
 
 def _has_words(searched: str, text: str) -> bool:
@@ -124,24 +158,35 @@ def _has_words(searched: str, text: str) -> bool:
     return all(word in folded for word in text.casefold().split())
 
 
-def _by_source(listed: ListedConnection) -> tuple[str, str, str, str]:
-    return (
-        listed.source_org_name.casefold(),
-        listed.sink_org_name.casefold(),
-        listed.site,
-        str(listed.stored_id),
-    )
-
-
 # What the inventory can be sorted by; connections that are equal stay sorted by source.
 SORT_KEYS: dict[str, Callable[[ListedConnection], Any]] = {
-    "source": _by_source,
+    "source": lambda each: each.source_org_name.casefold(),
     "destination": lambda each: each.sink_org_name.casefold(),
     "site": lambda each: each.site,
     "created": lambda each: (each.created_at is not None, each.created_at),
     "creator": lambda each: each.creator_name.casefold(),
     "visible": lambda each: len(each.credential_ids),
 }
+
+
+def _sort(connections: list[ListedConnection], *, sort: str) -> None:
+    """Sort by source and destination, then by one of SORT_KEYS, after "-" in descending order."""
+    # To compare the position of two names takes a third as long as to compare the names.
+    names = {each.source_org_name for each in connections}
+    names.update(each.sink_org_name for each in connections)
+    folded = {name: name.casefold() for name in names}
+    positions = {name: position for position, name in enumerate(sorted(set(folded.values())))}
+    order = {name: positions[folded[name]] for name in names}
+    connections.sort(
+        key=lambda each: (
+            order[each.source_org_name],
+            order[each.sink_org_name],
+            each.site,
+            each.stored_id,
+        )
+    )
+    if sort != "source":
+        connections.sort(key=SORT_KEYS[sort.removeprefix("-")], reverse=sort.startswith("-"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -235,24 +280,22 @@ def build_inventory(
     for listing in newest.values():
         listing.credential = in_use[listing.credential_id]
     active = visibility.visible_protections(protections.active_protections(), actor=actor)
-    connections = _listed_connections(in_use, within=within)
+    credentials = {_as_stored(pk): credential for pk, credential in in_use.items()}
+    connections = _listed_connections(
+        credentials, actor=actor, within=within, with_creation=sort.removeprefix("-") == "created"
+    )
     protected = {(key.site, _as_stored(key.connection_id)): each for key, each in active.items()}
-    matches = [
-        each
-        for key, each in connections.items()
-        if filters.matches(each, is_protected=key in protected)
-    ]
-    matches.sort(key=_by_source)
-    if sort != "source":
-        matches.sort(key=SORT_KEYS[sort.removeprefix("-")], reverse=sort.startswith("-"))
+    matches = filters.select(connections.values(), protected=protected)
+    _sort(matches, sort=sort)
     orgs = _known_orgs(connections.values())
+    types = {each.stored_types for each in connections.values()}
     return Inventory(
         matches=matches,
         total=len(connections),
         orgs=orgs,
-        connection_types=sorted({kind for each in connections.values() for kind in each.types}),
+        connection_types=sorted({kind for stored in types for kind in _parse_types(stored)}),
         coverage=_coverage(orgs=orgs, in_use=in_use, newest=newest, now=now),
-        credentials={_as_stored(pk): credential for pk, credential in in_use.items()},
+        credentials=credentials,
         protections=active,
         unlisted_protections=[each for key, each in protected.items() if key not in connections],
         at=now,
@@ -272,46 +315,53 @@ def _as_stored(value: UUID) -> Any:
 
 def fetch_stored(rows: QuerySet[Any, Any]) -> list[tuple[Any, ...]]:
     """The rows of a `values_list`, each value as the database driver returns it."""
+    return list(_iterate_stored(rows))
+
+
+def _iterate_stored(rows: QuerySet[Any, Any]) -> Iterator[tuple[Any, ...]]:
     try:
         query = rows.query.sql_with_params()
     except EmptyResultSet:
-        return []
+        return
     with connection.cursor() as cursor:
         cursor.execute(*query)
-        found: list[tuple[Any, ...]] = cursor.fetchall()
-    return found
+        while found := cursor.fetchmany(ROWS_PER_QUERY):
+            yield from found
 
 
 def _listed_connections(
-    in_use: dict[UUID, Credential], *, within: Q
+    in_use: Container[Any], *, actor: Actor, within: Q, with_creation: bool
 ) -> dict[tuple[str, Any], ListedConnection]:
-    """Every listed connection by site and stored ID, as its newest snapshot shows it."""
-    current = OrgConnectionSnapshot.objects.filter(within, is_current=True, credential__in=in_use)
-    # The newest snapshot first: an org may have been renamed between two of them.
-    newest_first = current.order_by("-last_seen_at", "-id").values_list(
-        "id",
+    """Every listed connection by site and stored ID, as its newest snapshot shows it.
+
+    `in_use` are the stored IDs of the credentials whose snapshots count.
+    """
+    current = OrgConnectionSnapshot.objects.filter(within, is_current=True)
+    # The newest snapshot first: an org may have been renamed between two of them. The query doesn't
+    # name the credentials in use, since it would then read the rows by credential and sort them.
+    newest_first = visibility.visible(current, actor=actor).order_by("-last_seen_at", "-id")
+    rows = newest_first.values_list(
         "site",
         "connection_id",
+        "id",
         "source_org_id",
         "source_org_name",
         "sink_org_id",
         "sink_org_name",
         "connection_types",
-        "connection_created_at",
         "creator_name",
+        "connection_created_at" if with_creation else Value(None, DateTimeField()),
         "credential_id",
     )
     found: dict[tuple[str, Any], ListedConnection] = {}
-    parse_types = cache(json.loads)
-    for *values, types, created_at, creator, credential in fetch_stored(newest_first):
-        _, site, stored_id, *_ = values
-        if known := found.get((site, stored_id)):
-            known.credential_ids.append(credential)
+    for row in _iterate_stored(rows):
+        key, credential = row[:2], row[-1]
+        if credential not in in_use:
+            continue
+        if key in found:
+            found[key].credential_ids.append(credential)
         else:
-            new = ListedConnection._make(
-                [*values, parse_types(types), created_at, creator, [credential]]
-            )
-            found[site, stored_id] = new
+            found[key] = ListedConnection._make((*row[:-1], [credential]))
     return found
 
 

@@ -365,6 +365,11 @@ class Migration(migrations.Migration):
                         ],
                         name="current_pairs_of_orgs",
                     ),
+                    Index(
+                        condition=Q(is_current=True),
+                        fields=["-last_seen_at", "-id"],
+                        name="current_newest_first",
+                    ),
                 ],
                 "constraints": [
                     UniqueConstraint(

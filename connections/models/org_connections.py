@@ -120,6 +120,12 @@ class OrgConnectionSnapshot(SnapshotFields):
                 condition=Q(is_current=True),
                 name="current_pairs_of_orgs",
             ),
+            # The inventory, without reading the snapshots of earlier times.
+            models.Index(
+                fields=["-last_seen_at", "-id"],
+                condition=Q(is_current=True),
+                name="current_newest_first",
+            ),
         ]
 
     def __str__(self) -> str:

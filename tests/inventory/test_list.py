@@ -10,6 +10,7 @@ from pathlib import Path
 from uuid import UUID, uuid4
 
 import pytest
+from django.db.models.signals import post_init
 from django.test import Client
 from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
@@ -509,17 +510,29 @@ def test_an_invalid_page_number_shows_the_first_or_last_page(
     assert first == ["Labs EU → Data Lake EU", "Labs EU → Sink 0007"][is_last]
 
 
-def test_the_number_of_queries_does_not_grow(
+def test_more_connections_cost_no_more_queries_and_no_more_model_instances(
     client_of: ClientOf,
     ada: Person,
     payments: Credential,
     soc: Credential,
-    django_assert_max_num_queries: DjangoAssertNumQueries,
+    django_assert_num_queries: DjangoAssertNumQueries,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(views, "PAGE_SIZE", 4)
     add_rows(payments, 60)
     client = client_of(ada)
-    with django_assert_max_num_queries(12):
-        client.get(URL)
+    made: list[object] = []
+
+    def count(**signal: object) -> None:
+        made.append(signal["instance"])
+
+    post_init.connect(count, sender=OrgConnectionSnapshot)
+    try:
+        with django_assert_num_queries(12):
+            client.get(URL, {"q": "sink", "type": "logs", "sort": "-created"})
+    finally:
+        post_init.disconnect(count, sender=OrgConnectionSnapshot)
+    assert len(made) == 4
 
 
 def export(client: Client, **query: str) -> str:
