@@ -178,10 +178,10 @@ class _Comparison:
     def __post_init__(self) -> None:
         self.site = self.sync.credential.site
         earlier = Sync.objects.filter(credential=self.sync.credential_id, is_complete=True)
-        previous = earlier.exclude(pk=self.sync.pk).first()
+        previous = earlier.exclude(pk=self.sync.pk).values_list("started_at", flat=True).first()
         # A credential's first complete sync is its baseline.
         self.is_baseline = previous is None
-        self.previous_at = min(previous.started_at if previous else self.at, self.at)
+        self.previous_at = min(previous or self.at, self.at)
 
     @property
     def at(self) -> datetime:
@@ -240,8 +240,9 @@ class _Comparison:
         own = self.own_org
         shown = {org.id: org.name for item in listed for org in (item.source_org, item.sink_org)}
         shown |= {own.id: own.name or shown.get(own.id, "")} if own.id else {}
-        of_site = Org.objects.filter(site=self.site, org_id__in=list(shown))
-        orgs = {org.org_id: org for org in of_site}
+        of_site = Org.objects.filter(site=self.site).order_by()
+        known = of_site.filter(org_id__in=list(shown)).values_list("org_id", "name")
+        names = dict(known)
         new = [
             Org(
                 site=self.site,
@@ -251,23 +252,20 @@ class _Comparison:
                 established_at=self.sync.finished_at,
             )
             for org_id, name in shown.items()
-            if org_id not in orgs
+            if org_id not in names
         ]
         Org.objects.bulk_create(new)
-        renamed = {
-            org: shown[org.org_id] for org in orgs.values() if self._has_new_name(org, shown)
-        }
+        others = [org_id for org_id, name in names.items() if shown[org_id] not in {"", name}]
+        orgs = list(of_site.filter(org_id__in=others)) if others else []
+        renamed = {org: shown[org.org_id] for org in orgs if self._is_new_name(org)}
         if renamed:
             self._rename(renamed)
-        return {org.org_id: org.name for org in (*orgs.values(), *new)}
+        return names | {org.org_id: org.name for org in (*orgs, *new)}
 
-    def _has_new_name(self, org: Org, shown: dict[str, str]) -> bool:
+    def _is_new_name(self, org: Org) -> bool:
+        """Whether the other name that the sync shows for an org is newer than the known one."""
         is_baseline_of_known = self.is_baseline and org.name != ""
-        return (
-            shown[org.org_id] not in {"", org.name}
-            and not is_baseline_of_known
-            and self._is_newer_than(org.established_at)
-        )
+        return not is_baseline_of_known and self._is_newer_than(org.established_at)
 
     def _rename(self, names: dict[Org, str]) -> None:
         """Store and report other names, unless a credential in use of that org shows its name."""

@@ -64,9 +64,9 @@ def settle_losses(*, sync: Sync) -> list[Change]:
     seen_by_it = OrgConnectionSnapshot.objects.filter(
         site=site, connection_id=OuterRef("connection_id"), credential=sync.credential_id
     )
-    lost = list(
-        KnownConnection.objects.filter(Exists(seen_by_it), site=site, lost_at__isnull=False)
-    )
+    lost_by_any = KnownConnection.objects.filter(site=site, lost_at__isnull=False)
+    # Asked first, since nearly always none is lost and this costs less.
+    lost = list(lost_by_any.filter(Exists(seen_by_it))) if lost_by_any.exists() else []
     if not lost:
         return []
     for row in lost:

@@ -11,10 +11,11 @@ from contextvars import copy_context
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Self
+from typing import Any, Self
 from uuid import UUID
 
 from django.conf import settings
+from django.db import connection
 from django.db.models import OuterRef, Q, Subquery
 
 from connections import audit
@@ -33,6 +34,7 @@ from connections.inventory import rate_limits
 from connections.inventory.rate_limits import OrgKey
 from connections.models import (
     GONE_OUTCOMES,
+    SNAPSHOT_FIELD_NAMES,
     Credential,
     Deletion,
     OrgConnectionSnapshot,
@@ -298,32 +300,36 @@ def lock_snapshots(*, site: str) -> None:
     orders and would deadlock without this. SQLite has one writer anyway. No transaction that holds
     this lock waits for the network.
     """
-    in_order = Credential.objects.filter(site=site).order_by("pk")
-    list(in_order.select_for_update(no_key=True).values_list("pk"))
+    if connection.features.has_select_for_update:
+        in_order = Credential.objects.filter(site=site).order_by("pk")
+        list(in_order.select_for_update(no_key=True).values_list("pk"))
 
 
 def _store_snapshots(
     *, credential: Credential, fetched: SyncResult, seen_at: datetime
 ) -> list[UUID]:
     """Store what was listed; returns the connections that a complete sync no longer lists."""
+    rows = OrgConnectionSnapshot.objects.filter(credential=credential, is_current=True).order_by()
+    # Nearly always nearly all are the same, so no model object is made for those.
     current = {
-        snapshot.connection_id: snapshot
-        for snapshot in OrgConnectionSnapshot.objects.filter(credential=credential, is_current=True)
+        connection_id: (pk, values)
+        for pk, connection_id, *values in rows.values_list(
+            "pk", "connection_id", *SNAPSHOT_FIELD_NAMES
+        )
     }
     same: list[int] = []
     new: list[OrgConnectionSnapshot] = []
     replaced: list[int] = []
     for item in fetched.org_connections:
-        snapshot = build_snapshot(credential=credential, item=item, seen_at=seen_at)
-        known = current.pop(snapshot.connection_id, None)
-        if known and known.snapshot_values() == snapshot.snapshot_values():
-            same.append(known.pk)
+        pk, values = current.pop(UUID(item.id), (None, None))
+        if pk and values == list(snapshot_values(item).values()):
+            same.append(pk)
             continue
-        if known:
-            replaced.append(known.pk)
-        new.append(snapshot)
+        if pk:
+            replaced.append(pk)
+        new.append(build_snapshot(credential=credential, item=item, seen_at=seen_at))
     gone = list(current) if fetched.is_complete else []
-    not_current = replaced + [current[connection_id].pk for connection_id in gone]
+    not_current = replaced + [current[connection_id][0] for connection_id in gone]
     OrgConnectionSnapshot.objects.filter(pk__in=not_current).update(is_current=False)
     OrgConnectionSnapshot.objects.filter(pk__in=same).update(last_seen_at=seen_at)
     OrgConnectionSnapshot.objects.bulk_create(new)
@@ -336,20 +342,25 @@ def record_use(*, credential_id: UUID, at: datetime, failure: dict[str, object] 
     Credential.objects.filter(pk=credential_id).update(last_used_at=at, last_error=last_error)
 
 
+def snapshot_values(item: OrgConnection) -> dict[str, Any]:
+    """The snapshot fields of one listed connection, in the order of SNAPSHOT_FIELD_NAMES."""
+    return {
+        "source_org_id": item.source_org.id,
+        "source_org_name": item.source_org.name,
+        "sink_org_id": item.sink_org.id,
+        "sink_org_name": item.sink_org.name,
+        "connection_types": list(item.connection_types),
+        "connection_created_at": item.created_at,
+        "creator_id": item.created_by.id,
+        "creator_name": item.created_by.name,
+        "creator_is_disabled": item.created_by.disabled,
+        "creator_is_service_account": item.created_by.service_account,
+    }
+
+
 def snapshot_fields(item: OrgConnection) -> SnapshotFields:
     """One listed connection as snapshot fields."""
-    return OrgConnectionSnapshot(
-        source_org_id=item.source_org.id,
-        source_org_name=item.source_org.name,
-        sink_org_id=item.sink_org.id,
-        sink_org_name=item.sink_org.name,
-        connection_types=list(item.connection_types),
-        connection_created_at=item.created_at,
-        creator_id=item.created_by.id,
-        creator_name=item.created_by.name,
-        creator_is_disabled=item.created_by.disabled,
-        creator_is_service_account=item.created_by.service_account,
-    )
+    return OrgConnectionSnapshot(**snapshot_values(item))
 
 
 def build_snapshot(
@@ -494,7 +505,7 @@ def flag_contradictions(
     if not clock.is_ahead(started_at, now=now):
         is_settled_before |= Q(settled_at__gt=now + clock.TOLERANCE)
     awaiting_verification = Q(outcome=Outcome.DELETED, verified_at=None, due_at__isnull=False)
-    contradicted = list(
+    contradicted = (
         # Locked before the first event is recorded, to keep the lock order.
         Deletion.objects.select_for_update(no_key=True)
         .filter(
@@ -508,9 +519,12 @@ def flag_contradictions(
         .exclude(awaiting_verification)
         .order_by("pk")
     )
-    for deletion in contradicted:
+    # Nearly always none, which the IDs alone show sooner.
+    pks = [pk for (pk,) in contradicted.values_list("pk")]
+    deletions = list(Deletion.objects.filter(pk__in=pks).order_by("pk")) if pks else []
+    for deletion in deletions:
         flag_contradiction(deletion=deletion, at=started_at, seen_by=seen_by, actor=actor)
-    return contradicted
+    return deletions
 
 
 def flag_contradiction(*, deletion: Deletion, at: datetime, seen_by: str, actor: Actor) -> None:
