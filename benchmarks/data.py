@@ -244,6 +244,7 @@ def _insert_changes(size: Size, credentials: list[Credential], *, now: datetime)
                 needs_attention=number % 500 == 0,
                 earliest_at=at - timedelta(minutes=15),
                 detected_at=at,
+                recorded_at=at,
                 observed_by=[str(credentials[source].pk)],
                 search_text="\n".join(orgs.values()).casefold(),
             )

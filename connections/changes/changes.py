@@ -31,7 +31,8 @@ class ChangeFilter:
     needs_attention: bool = False
     # "yes" or "no".
     acknowledged: str = ""
-    # Detected then or later.
+    # Recorded then or later. A removal is recorded after it was detected, once every credential
+    # that lists the connection has been tried.
     since: datetime | None = None
     # Stored after the change with the first number, up to the one with the second.
     after_number: int = 0
@@ -134,7 +135,7 @@ def matching_changes(filters: ChangeFilter) -> QuerySet[Change]:
     exact = {
         "kind": filters.kind,
         "site": filters.site,
-        "detected_at__gte": filters.since,
+        "recorded_at__gte": filters.since,
         "number__gt": filters.after_number,
         "number__lte": filters.up_to_number,
     }

@@ -132,15 +132,16 @@ def _as_json(value: Any) -> Any:
 
 
 def _store_changes(changes: list[Change]) -> None:
-    """Number and insert changes."""
+    """Number, date and insert changes."""
     if connection.vendor == "postgresql":
         # Numbers have the order of the commits only if one transaction at a time assigns them.
         # Syncs of two sites run at once there; SQLite has a single writer.
         with connection.cursor() as cursor:
             cursor.execute("LOCK TABLE connections_change IN SHARE ROW EXCLUSIVE MODE")
     last = Change.objects.aggregate(last=Max("number"))["last"] or 0
+    now = clock.now()
     for number, change in enumerate(changes, start=last + 1):
-        change.number = number
+        change.number, change.recorded_at = number, now
         change.search_text = _search_text(change)
     Change.objects.bulk_create(changes)
 

@@ -34,6 +34,7 @@ CHANGE_COLUMNS = Columns[ChangeRow](
         "widened": lambda row: row.change.widened if row.before else None,
         "needs_attention": lambda row: row.change.needs_attention,
         "detected_at": lambda row: as_time(row.change.detected_at),
+        "recorded_at": lambda row: as_time(row.change.recorded_at),
         "earliest_at": lambda row: as_time(row.change.earliest_at),
         "observed_by": lambda row: row.observed_by,
         "deletion": lambda row: str(row.deletion.pk) if row.deletion else None,

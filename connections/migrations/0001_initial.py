@@ -841,6 +841,7 @@ class Migration(migrations.Migration):
                 needs_attention=BooleanField(default=False),
                 earliest_at=DateTimeField(),
                 detected_at=DateTimeField(),
+                recorded_at=DateTimeField(),
                 deletion=ForeignKey(
                     null=True,
                     on_delete=PROTECT,

@@ -165,7 +165,7 @@ NEW_CHANGE = (
 CHANGED = (
     "id, number, kind, site, connection_id, org_id, org_name, source_org_id, source_org_name, "
     "sink_org_id, sink_org_name, before, after, widened, newly_visible, needs_attention, "
-    "earliest_at, detected_at, deletion_id, observed_by, not_checked_by, search_text"
+    "earliest_at, detected_at, recorded_at, deletion_id, observed_by, not_checked_by, search_text"
 ).split(", ")
 ACKNOWLEDGES = (
     f"OLD.acknowledged_at IS NULL AND NEW.acknowledged_at IS NOT NULL AND {unchanged(*CHANGED)}"

@@ -118,6 +118,8 @@ class Change(models.Model):
     # start of the first one that showed the new state.
     earliest_at = models.DateTimeField()
     detected_at = models.DateTimeField()
+    # When the row was stored: never earlier than that of a lower number, while the clock runs on.
+    recorded_at = models.DateTimeField()
     # Our deletion that can have caused the removal, here or of the connection that was recreated.
     deletion = models.ForeignKey(
         Deletion, on_delete=models.PROTECT, null=True, related_name="changes"

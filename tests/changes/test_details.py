@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from connections.changes.changes import ChangeFilter, matching_changes
 from connections.changes.detection import changes_digest
 from connections.models import (
     AuditEvent,
@@ -314,6 +315,21 @@ def test_the_same_sync_stored_twice_reports_once(clock: SettableClock) -> None:
     clock.advance(seconds=1)
     assert kinds(sync(credential, NEW, started_at=began)) == ["recreated"]
     assert sync(credential, NEW, started_at=began) == []
+
+
+def test_since_finds_a_removal_that_was_recorded_later_than_detected(clock: SettableClock) -> None:
+    first, second = make_credential("a"), make_credential("b", org_id="dev")
+    sync(first, X)
+    sync(second, X)
+    clock.advance(minutes=15)
+    assert sync(first) == []
+    clock.advance(minutes=5)
+    polled_at = clock.now()
+    clock.advance(minutes=10)
+    [change] = sync(second)
+    assert change.detected_at < polled_at
+    filters = ChangeFilter(since=polled_at)
+    assert list(matching_changes(filters)) == [change]
 
 
 def test_an_outdated_sync_is_compared_with_nothing(clock: SettableClock) -> None:

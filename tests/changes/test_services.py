@@ -231,6 +231,7 @@ def test_the_command_lists_changes(
         "widened": True,
         "needs_attention": True,
         "detected_at": change.detected_at.isoformat(),
+        "recorded_at": change.recorded_at.isoformat(),
         "earliest_at": change.earliest_at.isoformat(),
         "observed_by": ["a"],
         "deletion": None,

@@ -197,6 +197,7 @@ def test_a_change_within_the_last_7_days_is_marked(
         sink_org_id=snapshot.sink_org_id,
         earliest_at=at,
         detected_at=at,
+        recorded_at=at,
         search_text="",
     )
     page = open_matrix(client_of(victor))

@@ -27,7 +27,7 @@ class Command(OrgAdminCommand):
         parser.add_argument(
             "--since",
             metavar="TIME",
-            help="Detected then or later: ISO 8601, UTC without an offset.",
+            help="Recorded then or later: ISO 8601, UTC without an offset.",
         )
         parser.add_argument(
             "--kind", choices=Change.Kind.values, default="", help="Only this kind."
