@@ -399,6 +399,18 @@ def test_the_timeline_of_a_connection_shows_its_changes(operator: Client, widene
     assert "Data types: logs → logs, audit" not in page.text
 
 
+def test_the_timeline_says_once_that_it_is_new_and_links_to_the_former_one(
+    operator: Client, credential: Credential
+) -> None:
+    new = make_connection(2)
+    sync(credential, new)
+    page = read(operator.get(f"/connections/US1/{new.id}/"))
+    assert "Recreated" in page.text
+    assert "Data types: logs." in page.text
+    assert "First listed here" not in page.text
+    assert f'href="/connections/US1/{X.id}/"' in page.html
+
+
 def test_a_person_turns_their_own_emails_off_and_on(operator: Client, ada: Person) -> None:
     for wanted, is_on in (("no", False), ("no", False), ("yes", True)):
         operator.post("/accounts/change-emails/", {"wanted": wanted})

@@ -1,9 +1,10 @@
 """The timeline of one org connection."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 from django.urls import reverse
 
@@ -18,13 +19,15 @@ from connections.inventory.timeline import (
 )
 from connections.models import AuditEvent, Change, OrgConnectionSnapshot
 from connections.web.timeline import TimelineEntry, event_entry
-from connections.wording.changes import change_badge
+from connections.wording.changes import change_badge, types_of
 
 # A longer timeline shows its first and last entries, and folds those between.
 SHOWN_FIRST = 5
 SHOWN_LAST = 25
 # Kinds of change that a new version of the snapshot shows too.
 _COMPARED = {Change.Kind.TYPES_CHANGED, Change.Kind.CREATOR_CHANGED}
+# Kinds of change that say that it was listed for the first time.
+_FIRST_LISTED = {Change.Kind.APPEARED, Change.Kind.RECREATED}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,20 +44,16 @@ def timeline_of(
 ) -> Timeline:
     """The timeline of a connection. `changes` are those of it that syncs detected."""
     compared = {row.change.detected_at for row in changes if row.change.kind in _COMPARED}
-    began = (
-        [_created_entry(seen.versions[0].snapshot), _first_seen_entry(seen)]
-        if seen.versions
-        else []
-    )
+    began = [row.change.detected_at for row in changes if row.change.kind in _FIRST_LISTED]
     told = [
-        *(event for event in began if event is not None),
+        *_first_entries(seen, began=began),
         *(
             _changed_entry(version)
             for version in seen.versions[1:]
             # The entry of the change that the same sync detected shows it already.
             if version.first_seen_at not in compared
         ),
-        *(_detected_entry(row) for row in reversed(changes)),
+        *(_detected_entry(row, seen=seen) for row in reversed(changes)),
         *(_reappearance_entry(one) for one in seen.reappearances),
         *(_event_entry(event, links_to_evidence=links_to_evidence) for event in seen.events),
         *([_successor_entry(seen.successor, seen=seen)] if seen.successor else []),
@@ -72,10 +71,27 @@ def timeline_of(
     )
 
 
-def _detected_entry(row: ChangeRow) -> TimelineEntry:
+def _first_entries(seen: ConnectionHistory, *, began: Collection[datetime]) -> list[TimelineEntry]:
+    """When it was created and first listed; without what a change detected at these times says."""
+    if not seen.versions:
+        return []
+    created = _created_entry(seen.versions[0].snapshot)
+    entries = [created] if created else []
+    if seen.versions[0].first_seen_at not in began:
+        entries.append(_first_seen_entry(seen))
+    return entries
+
+
+def _detected_entry(row: ChangeRow, *, seen: ConnectionHistory) -> TimelineEntry:
     change = row.change
     badge = change_badge(change, deletion=row.deletion)
-    known = [row.cause]
+    known, url = [row.cause], ""
+    if change.kind in _FIRST_LISTED:
+        known.append(f"Data types: {', '.join(types_of(change.after)) or 'none'}.")
+    if change.kind == Change.Kind.RECREATED and row.before:
+        url = _connection_url(seen, UUID(row.before["connection_id"]))
+    if row.deletion:
+        url = reverse("deletion-detail", args=[row.deletion.pk])
     if change.acknowledged_by:
         known.append(f"Acknowledged by {change.acknowledged_by}: “{change.note}”")
     elif change.needs_attention:
@@ -87,7 +103,7 @@ def _detected_entry(row: ChangeRow) -> TimelineEntry:
         at=change.detected_at,
         by=", ".join(row.observed_by),
         detail="\n".join(text for text in known if text),
-        url=reverse("deletion-detail", args=[row.deletion.pk]) if row.deletion else "",
+        url=url,
     )
 
 
@@ -134,7 +150,7 @@ def _first_seen_entry(seen: ConnectionHistory) -> TimelineEntry:
     if seen.predecessor:
         title, url = (
             "First listed here, replacing another connection",
-            _connection_url(seen, seen.predecessor),
+            _connection_url(seen, seen.predecessor.connection_id),
         )
         was_seen = wording.format_time(seen.predecessor.last_seen_at)
         detail += f" The same two orgs had a connection that was last listed at {was_seen}."
@@ -149,8 +165,9 @@ def _first_seen_entry(seen: ConnectionHistory) -> TimelineEntry:
     )
 
 
-def _connection_url(seen: ConnectionHistory, other: SimilarConnection) -> str:
-    return reverse("org-connection-detail", args=[seen.snapshot.site, other.connection_id])
+def _connection_url(seen: ConnectionHistory, connection_id: UUID) -> str:
+    """The page of another connection of the same site."""
+    return reverse("org-connection-detail", args=[seen.snapshot.site, connection_id])
 
 
 def _successor_entry(other: SimilarConnection, *, seen: ConnectionHistory) -> TimelineEntry:
@@ -160,7 +177,7 @@ def _successor_entry(other: SimilarConnection, *, seen: ConnectionHistory) -> Ti
         title="Recreated as another connection",
         detail="The same two orgs have a connection with another ID.",
         at=other.began_at,
-        url=_connection_url(seen, other),
+        url=_connection_url(seen, other.connection_id),
     )
 
 
