@@ -138,6 +138,27 @@
     if (form?.matches("[data-autosubmit]") && event.target.matches("select, [type=checkbox], [type=radio], [type=date]")) form.requestSubmit();
   });
 
+  /* A box that selects all rows of the page; without JavaScript it stays hidden. */
+  const rowBoxes = () => [...document.querySelectorAll("#changes input[name=change]")];
+
+  function updateSelectAll() {
+    const box = $("[data-select-all]");
+    if (!box) return;
+    const boxes = rowBoxes();
+    const count = boxes.filter((row) => row.checked).length;
+    box.checked = count === boxes.length;
+    box.indeterminate = count > 0 && count < boxes.length;
+    box.closest("label").hidden = false;
+  }
+
+  document.addEventListener("change", (event) => {
+    if (event.target.matches("[data-select-all]")) for (const row of rowBoxes()) row.checked = event.target.checked;
+    updateSelectAll();
+  });
+  document.addEventListener("htmx:afterSettle", updateSelectAll);
+  /* Also after the browser has restored the boxes that were checked. */
+  window.addEventListener("pageshow", updateSelectAll);
+
   /* The note of a row that was just opened. */
   document.addEventListener("toggle", (event) => {
     if (!event.target.matches?.(".row-opener[open]")) return;

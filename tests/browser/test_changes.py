@@ -5,6 +5,7 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import Page, expect
 
+from tests.browser.fitness import assert_fit_to_show
 from tests.browser.watch import Watch
 
 pytestmark = pytest.mark.slow
@@ -21,15 +22,45 @@ def test_a_note_is_entered_in_the_row_and_many_are_selected(
     page.goto(WAITING)
     bar = page.locator("#acknowledge")
     expect(bar).to_be_hidden()
-    page.get_by_role("checkbox").first.check()
+    page.locator("input[name=change]").first.check()
     expect(bar).to_be_visible()
-    page.get_by_role("checkbox").first.uncheck()
+    page.locator("input[name=change]").first.uncheck()
     opener = page.locator(".row-opener summary").first
     opener.click()
     note = page.locator(".row-form input[name=note]").first
     expect(note).to_be_focused()
     opener.click()
     expect(note).to_be_hidden()
+
+
+def test_open_notes_and_the_bar_of_the_selection_are_accessible(open_demo_as: OpenAs) -> None:
+    page = open_demo_as("operator", reduced_motion="reduce")
+    page.goto(WAITING)
+    page.locator("input[name=change]").first.check()
+    page.locator(".row-opener summary").first.click()
+    assert_fit_to_show(page)
+
+
+def test_all_on_the_page_are_selected_at_once(open_demo_as: OpenAs) -> None:
+    page = open_demo_as("operator")
+    page.goto(WAITING)
+    every = page.get_by_label("Select all on this page")
+    boxes = page.locator("input[name=change]")
+    total = boxes.count()
+    assert total > 1
+    every.check()
+    expect(page.locator("input[name=change]:checked")).to_have_count(total)
+    boxes.first.uncheck()
+    expect(every).to_be_checked(indeterminate=True)
+    every.check()
+    every.uncheck()
+    expect(page.locator("#acknowledge")).to_be_hidden()
+
+
+def test_without_javascript_there_is_no_box_for_all(open_demo_as: OpenAs) -> None:
+    page = open_demo_as("operator", java_script_enabled=False)
+    page.goto(WAITING)
+    expect(page.get_by_label("Select all on this page")).to_be_hidden()
 
 
 @pytest.mark.parametrize("has_javascript", [True, False])
@@ -39,9 +70,9 @@ def test_blank_notes_are_refused_and_keep_the_selection(
     watch.expect("status of 422")
     page = open_demo_as("operator", java_script_enabled=has_javascript)
     page.goto(WAITING)
-    box = page.get_by_role("checkbox").first
+    box = page.locator("input[name=change]").first
     box.check()
     page.locator("#acknowledge input[name=note]").fill("   ")
     page.get_by_role("button", name="Acknowledge selected").click()
     expect(page.get_by_text("Enter a note.").first).to_be_visible()
-    expect(page.get_by_role("checkbox").first).to_be_checked()
+    expect(page.locator("input[name=change]").first).to_be_checked()
