@@ -1,7 +1,6 @@
 """Write rows as CSV, JSON or NDJSON, one at a time to limit memory use."""
 
 import csv
-import io
 import json
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator
@@ -40,50 +39,64 @@ SPACES = " \u00a0\u3000"
 
 def write[T](*, items: Iterable[T], columns: Columns[T], file_format: str) -> Iterator[str]:
     """The rows of the items as chunks of text."""
-    rows = map(columns.row, items)
     writers: dict[str, Callable[[], Iterator[str]]] = {
-        "csv": lambda: _csv(rows, tuple(columns.values)),
-        "json": lambda: _json(rows),
-        "ndjson": lambda: (json.dumps(row, ensure_ascii=False) + "\n" for row in rows),
+        "csv": lambda: _csv(items, columns),
+        "json": lambda: _json(map(columns.row, items)),
+        "ndjson": lambda: (_to_json(columns.row(item)) + "\n" for item in items),
     }
     return writers[file_format]()
+
+
+# json.dumps would make an encoder for each row.
+_to_json = json.JSONEncoder(ensure_ascii=False).encode
 
 
 def _json(rows: Iterable[Row]) -> Iterator[str]:
     before = "[\n"
     for row in rows:
-        yield before + json.dumps(row, ensure_ascii=False)
+        yield before + _to_json(row)
         before = ",\n"
     yield "[]\n" if before == "[\n" else "\n]\n"
 
 
-def _csv(rows: Iterable[Row], columns: tuple[str, ...]) -> Iterator[str]:
-    buffer = io.StringIO()
-    writer = csv.writer(buffer)
+class _Echo:
+    """A file for csv.writer, whose writerow then returns the text."""
+
+    def write(self, text: str) -> str:
+        return text
+
+
+def _csv[T](items: Iterable[T], columns: Columns[T]) -> Iterator[str]:
+    writer: Any = csv.writer(_Echo())
     # Excel reads a file as UTF-8 only if it begins with a byte order mark.
     yield "\ufeff"
-    writer.writerow(columns)
-    for row in rows:
-        writer.writerow([as_cell(row[column]) for column in columns])
-        yield buffer.getvalue()
-        buffer.seek(0)
-        buffer.truncate()
-    yield buffer.getvalue()
+    yield writer.writerow(columns.values)
+    for item in items:
+        yield writer.writerow([as_cell(value(item)) for value in columns.values.values()])
 
 
 def as_cell(value: Any) -> str:
     """A value as the text of one CSV cell, escaped so that no spreadsheet runs it as a formula."""
     if value is None:
         return ""
-    if isinstance(value, AsJson):
-        value = json.dumps(value, ensure_ascii=False)
-    if isinstance(value, dict):
-        value = value.get("name") or value.get("id") or ""
-    if isinstance(value, list):
-        simple = all(isinstance(item, str) for item in value)
-        value = "; ".join(value) if simple else json.dumps(value, ensure_ascii=False)
-    text = str(value)
+    text = value if isinstance(value, str) else _as_text(value)
+    # First what holds for almost every cell of a long export.
+    if text[:1].isalnum() and text.isascii():
+        return text
     return "'" + text if _starts_like_a_formula(text) else text
+
+
+def _as_text(value: Any) -> str:
+    if isinstance(value, list):
+        try:
+            return "; ".join(value)
+        except TypeError:
+            return _to_json(value)
+    if isinstance(value, dict):
+        if isinstance(value, AsJson):
+            return _to_json(value)
+        return str(value.get("name") or value.get("id") or "")
+    return str(value)
 
 
 def _starts_like_a_formula(text: str) -> bool:

@@ -1,32 +1,57 @@
 """The export of deletions: one row per deletion, with its attempts."""
 
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from django.db.models import QuerySet
+
 from connections.access import permissions
 from connections.access.actor import Actor
 from connections.audit.export import Export
 from connections.core.tabular import Columns, Row, as_time
-from connections.deletions.history import HistoryFilter, iterate_deletions
+from connections.deletions.history import HistoryFilter, iterate_values
 from connections.models import Approval, ApprovalPolicy, Attempt, BreakGlassReview, Deletion
 
 
-def _last_attempt(deletion: Deletion) -> Attempt | None:
-    attempts = list(deletion.attempts.all())
-    return attempts[-1] if attempts else None
+class RecordedDeletion(NamedTuple):
+    """A deletion with what belongs to it. An export has named tuples in place of the models."""
+
+    deletion: Deletion
+    # Oldest first.
+    attempts: Sequence[Attempt]
+    approvals: Sequence[Approval]
+    break_glass_review: BreakGlassReview | None
+
+    @property
+    def last_attempt(self) -> Attempt | None:
+        return self.attempts[-1] if self.attempts else None
+
+    @property
+    def last_approvals(self) -> list[Approval]:
+        """The approvals of the last attempt; before the first, the approvals so far."""
+        last = self.last_attempt
+        return self.approvals_of_round(last.approval_round if last else 1)
+
+    def approvals_of_round(self, approval_round: int) -> list[Approval]:
+        """The approvals of one round. Nothing is sent before the first round ends."""
+        return [
+            one
+            for one in self.approvals
+            if one.decision == Approval.Decision.APPROVED and one.round == approval_round
+        ]
 
 
-def _last_approvals(deletion: Deletion) -> list[Approval]:
-    """The approvals of the last attempt; before the first, the approvals so far."""
-    last = _last_attempt(deletion)
-    return _approvals_of_round(deletion, approval_round=last.approval_round if last else 1)
-
-
-def _approved_at(deletion: Deletion) -> str | None:
-    approved = _last_approvals(deletion)
-    is_enough = len(approved) >= (ApprovalPolicy(deletion.policy).approvals_needed or 1)
+def _approved_at(one: RecordedDeletion) -> str | None:
+    approved = one.last_approvals
+    is_enough = len(approved) >= (ApprovalPolicy(one.deletion.policy).approvals_needed or 1)
     return as_time(approved[-1].decided_at if is_enough else None)
 
 
-def _break_glass_row(deletion: Deletion) -> Row:
-    review: BreakGlassReview | None = getattr(deletion, "break_glass_review", None)
+def _break_glass_row(one: RecordedDeletion) -> Row | None:
+    deletion, review = one.deletion, one.break_glass_review
+    if not deletion.break_glass_at:
+        return None
     return {
         "name": deletion.break_glass_by_name,
         "at": as_time(deletion.break_glass_at),
@@ -37,17 +62,8 @@ def _break_glass_row(deletion: Deletion) -> Row:
     }
 
 
-def _approvals_of_round(deletion: Deletion, *, approval_round: int) -> list[Approval]:
-    """The approvals of one round. Nothing is sent before the first round ends."""
-    return [
-        one
-        for one in deletion.approvals.all()
-        if one.decision == Approval.Decision.APPROVED and one.round == approval_round
-    ]
-
-
-def _attempt_row(deletion: Deletion, attempt: Attempt) -> Row:
-    approved = _approvals_of_round(deletion, approval_round=attempt.approval_round)
+def _attempt_row(one: RecordedDeletion, attempt: Attempt) -> Row:
+    approved = one.approvals_of_round(attempt.approval_round)
     return {
         "number": attempt.number,
         "epoch": attempt.epoch,
@@ -70,49 +86,98 @@ def _attempt_row(deletion: Deletion, attempt: Attempt) -> Row:
 
 
 # Times are ISO 8601 in UTC.
-DELETION_COLUMNS = Columns[Deletion](
+DELETION_COLUMNS = Columns[RecordedDeletion](
     {
-        "id": lambda one: str(one.id),
-        "site": lambda one: one.site,
-        "credential": lambda one: one.credential_name,
-        "credential_fingerprint": lambda one: one.credential_fingerprint,
-        "connection_id": lambda one: str(one.connection_id),
-        "source_org": lambda one: {"id": one.source_org_id, "name": one.source_org_name},
-        "source_org_id": lambda one: one.source_org_id,
-        "sink_org": lambda one: {"id": one.sink_org_id, "name": one.sink_org_name},
-        "sink_org_id": lambda one: one.sink_org_id,
-        "connection_types": lambda one: one.connection_types,
-        "is_reviewed": lambda one: one.is_reviewed,
-        "policy": lambda one: one.policy,
-        "state": lambda one: one.state,
-        "outcome": lambda one: one.outcome or None,
-        "cause": lambda one: one.cause or None,
-        "reason": lambda one: one.reason,
-        "ticket": lambda one: one.ticket,
-        "requested_by": lambda one: one.requested_by_name,
-        "requested_at": lambda one: as_time(one.requested_at),
-        "confirmed_by": lambda one: one.confirmed_by_name or None,
-        "confirmed_at": lambda one: as_time(one.confirmed_at),
-        "approved_by": lambda one: [each.approver_name for each in _last_approvals(one)],
+        "id": lambda one: str(one.deletion.id),
+        "site": lambda one: one.deletion.site,
+        "credential": lambda one: one.deletion.credential_name,
+        "credential_fingerprint": lambda one: one.deletion.credential_fingerprint,
+        "connection_id": lambda one: str(one.deletion.connection_id),
+        "source_org": lambda one: {
+            "id": one.deletion.source_org_id,
+            "name": one.deletion.source_org_name,
+        },
+        "source_org_id": lambda one: one.deletion.source_org_id,
+        "sink_org": lambda one: {
+            "id": one.deletion.sink_org_id,
+            "name": one.deletion.sink_org_name,
+        },
+        "sink_org_id": lambda one: one.deletion.sink_org_id,
+        "connection_types": lambda one: one.deletion.connection_types,
+        "is_reviewed": lambda one: one.deletion.is_reviewed,
+        "policy": lambda one: one.deletion.policy,
+        "state": lambda one: one.deletion.state,
+        "outcome": lambda one: one.deletion.outcome or None,
+        "cause": lambda one: one.deletion.cause or None,
+        "reason": lambda one: one.deletion.reason,
+        "ticket": lambda one: one.deletion.ticket,
+        "requested_by": lambda one: one.deletion.requested_by_name,
+        "requested_at": lambda one: as_time(one.deletion.requested_at),
+        "confirmed_by": lambda one: one.deletion.confirmed_by_name or None,
+        "confirmed_at": lambda one: as_time(one.deletion.confirmed_at),
+        "approved_by": lambda one: [each.approver_name for each in one.last_approvals],
         "approved_at": _approved_at,
-        "sent_at": lambda one: as_time(one.sending_at),
-        "settled_by": lambda one: one.settled_by_name or None,
-        "settled_at": lambda one: as_time(one.settled_at),
-        "settled_reason": lambda one: one.settled_reason,
-        "verified_at": lambda one: as_time(one.verified_at),
-        "contradicted_at": lambda one: as_time(one.contradicted_at),
-        "http_status": lambda one: last.http_status if (last := _last_attempt(one)) else None,
-        "errors": lambda one: last.errors if (last := _last_attempt(one)) else [],
-        "attempts": lambda one: [_attempt_row(one, attempt) for attempt in one.attempts.all()],
-        "broke_glass": lambda one: _break_glass_row(one) if one.break_glass_at else None,
+        "sent_at": lambda one: as_time(one.deletion.sending_at),
+        "settled_by": lambda one: one.deletion.settled_by_name or None,
+        "settled_at": lambda one: as_time(one.deletion.settled_at),
+        "settled_reason": lambda one: one.deletion.settled_reason,
+        "verified_at": lambda one: as_time(one.deletion.verified_at),
+        "contradicted_at": lambda one: as_time(one.deletion.contradicted_at),
+        "http_status": lambda one: last.http_status if (last := one.last_attempt) else None,
+        "errors": lambda one: last.errors if (last := one.last_attempt) else [],
+        "attempts": lambda one: [_attempt_row(one, attempt) for attempt in one.attempts],
+        "broke_glass": _break_glass_row,
     }
 )
-deletion_row = DELETION_COLUMNS.row
+# Read as tuples, because making models takes longer than all the rest of an export.
+_DELETION_FIELDS = (
+    *("id", "site", "credential_name", "credential_fingerprint", "connection_id"),
+    *("source_org_id", "source_org_name", "sink_org_id", "sink_org_name", "connection_types"),
+    *("is_reviewed", "policy", "state", "outcome", "cause", "reason", "ticket"),
+    *("requested_by_name", "requested_at", "confirmed_by_name", "confirmed_at", "sending_at"),
+    *("settled_by_name", "settled_at", "settled_reason", "verified_at", "contradicted_at"),
+    *("break_glass_by_name", "break_glass_at", "break_glass_reason"),
+)
+_ATTEMPT_FIELDS = (
+    *("number", "epoch", "credential_name", "credential_fingerprint", "was_rechecked"),
+    *("approval_round", "claimed_at", "answered_at", "verdict", "cause", "is_late"),
+    *("duration_ms", "http_status", "headers", "errors", "body_sha256", "body_is_complete"),
+)
+_APPROVAL_FIELDS = ("approver_name", "decision", "round", "decided_at")
+_REVIEW_FIELDS = ("reviewer_name", "reviewed_at", "note")
+
+
+def deletion_row(deletion: Deletion) -> Row:
+    """The row of one deletion. Uses prefetched attempts and approvals."""
+    review = getattr(deletion, "break_glass_review", None) if deletion.break_glass_at else None
+    attempts, approvals = list(deletion.attempts.all()), list(deletion.approvals.all())
+    return DELETION_COLUMNS.row(RecordedDeletion(deletion, attempts, approvals, review))
+
+
+def _iterate(*, actor: Actor, filters: HistoryFilter) -> Iterator[RecordedDeletion]:
+    for batch in iterate_values(actor=actor, filters=filters, fields=_DELETION_FIELDS):
+        ids = [deletion.id for deletion in batch]
+        attempts = _by_deletion(Attempt.objects.filter(deletion__in=ids), _ATTEMPT_FIELDS)
+        approvals = _by_deletion(Approval.objects.filter(deletion__in=ids), _APPROVAL_FIELDS)
+        broken = [deletion.id for deletion in batch if deletion.break_glass_at]
+        reviews = _by_deletion(BreakGlassReview.objects.filter(deletion__in=broken), _REVIEW_FIELDS)
+        for deletion in batch:
+            pk = deletion.id
+            review, *_ = reviews.get(pk, (None,))
+            yield RecordedDeletion(deletion, attempts.get(pk, ()), approvals.get(pk, ()), review)
+
+
+def _by_deletion(rows: QuerySet[Any], fields: tuple[str, ...]) -> dict[UUID, list[Any]]:
+    """Named tuples with these fields, by the ID of their deletion, each in the rows' order."""
+    found: dict[UUID, list[Any]] = {}
+    for row in rows.values_list("deletion_id", *fields, named=True):
+        found.setdefault(row.deletion_id, []).append(row)
+    return found
 
 
 def prepare_export(
     *, actor: Actor, filters: HistoryFilter, file_format: str, query: str
-) -> Export[Deletion]:
+) -> Export[RecordedDeletion]:
     """An export of every visible match, newest first. Raises PermissionDenied.
 
     Rows come in batches of constant memory, with their attempts and approvals. `query` is the
@@ -125,6 +190,6 @@ def prepare_export(
         description="deletions",
         file_format=file_format,
         query=query,
-        items=lambda: iterate_deletions(actor=actor, filters=filters),
+        items=lambda: _iterate(actor=actor, filters=filters),
         columns=DELETION_COLUMNS,
     )

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
+from typing import Any
 from uuid import UUID
 
 from django.db import connection
@@ -154,12 +155,12 @@ def _newest_days(parts: list[QuerySet[Deletion]]) -> DailyCounts:
 
 
 def _rows_after(
-    parts: list[QuerySet[Deletion]],
+    parts: list[QuerySet[Deletion, Any]],
     cursor: Cursor | None,
     *,
     limit: int,
     is_oldest_first: bool = False,
-) -> list[Deletion]:
+) -> list[Any]:
     """The first rows of all parts after the cursor. A part has the newest first."""
     if is_oldest_first:
         parts = [rows.reverse() for rows in parts]
@@ -170,9 +171,11 @@ def _rows_after(
         later |= Q(**{f"id__{sign}": cursor.id})
         seek = {f"requested_at__{sign}e": cursor.requested_at}
         parts = [rows.filter(later, **seek) for rows in parts]
-    found = {row.pk: row for rows in parts for row in rows[:limit]}
+    if len(parts) == 1:
+        return list(parts[0][:limit])
+    found = {row.id: row for rows in parts for row in rows[:limit]}
     in_order = sorted(
-        found.values(), key=lambda row: (row.requested_at, row.pk), reverse=not is_oldest_first
+        found.values(), key=lambda row: (row.requested_at, row.id), reverse=not is_oldest_first
     )
     return in_order[:limit]
 
@@ -251,13 +254,33 @@ def _phrase(word: str) -> str:
 
 def iterate_deletions(*, actor: Actor, filters: HistoryFilter) -> Iterator[Deletion]:
     """Every visible match, newest first, with its attempts and approvals."""
-    # All rows are read anyway, in batches that many queries would make slow.
-    rows = visibility.visible(_rows(filters), actor=actor)
-    parts = [rows] if not filters.org else _matches(filters, actor=actor)
-    cursor: Cursor | None = None
-    while batch := _rows_after(parts, cursor, limit=EXPORT_BATCH):
+    for batch in _iterate_batches(_all_matches(filters, actor=actor)):
         prefetch_related_objects(batch, "attempts", "approvals", "break_glass_review")
         yield from batch
+
+
+def iterate_values(
+    *, actor: Actor, filters: HistoryFilter, fields: tuple[str, ...]
+) -> Iterator[list[Any]]:
+    """Every visible match, newest first, in batches of named tuples with these fields.
+
+    They must include `id` and `requested_at`.
+    """
+    parts = _all_matches(filters, actor=actor)
+    return _iterate_batches([rows.values_list(*fields, named=True) for rows in parts])
+
+
+def _all_matches(filters: HistoryFilter, *, actor: Actor) -> list[QuerySet[Deletion]]:
+    """As `_matches`, for reading every row, in batches that many queries would make slow."""
+    if filters.org:
+        return _matches(filters, actor=actor)
+    return [visibility.visible(_rows(filters), actor=actor)]
+
+
+def _iterate_batches(parts: list[QuerySet[Deletion, Any]]) -> Iterator[list[Any]]:
+    cursor: Cursor | None = None
+    while batch := _rows_after(parts, cursor, limit=EXPORT_BATCH):
+        yield batch
         cursor = _cursor_at(batch[-1])
 
 

@@ -5,9 +5,12 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from connections.access.actor import person_actor
+from connections.access.actor import command_actor, person_actor
+from connections.core import tabular
 from connections.deletions import approvals, reviews
 from connections.deletions import lifecycle as deletion_lifecycle
+from connections.deletions.export import deletion_row, prepare_export
+from connections.deletions.history import HistoryFilter
 from connections.models import ApprovalPolicy, Credential, Deletion, Person, Role
 from sandbox.entities import Connection
 from sandbox.server import SandboxServer
@@ -87,3 +90,13 @@ def confirm(deletion: Deletion, person: Person) -> Deletion:
     return deletion_lifecycle.execute_deletion(
         deletion=deletion, actor=person_actor(person=person), confirmation="Payments US"
     )
+
+
+def exported_row() -> tabular.Row:
+    """The only row of an export of all deletions. The row of the deletion itself is the same."""
+    export = prepare_export(
+        actor=command_actor(), filters=HistoryFilter(), file_format="ndjson", query=""
+    )
+    [row] = map(export.columns.row, export.items())
+    assert row == deletion_row(Deletion.objects.get())
+    return row

@@ -14,7 +14,6 @@ from django.test import Client
 from connections.access.actor import WORKER, command_actor, person_actor
 from connections.core.errors import BlockedError, ConflictError, InvalidInputError
 from connections.deletions import break_glass
-from connections.deletions.export import deletion_row
 from connections.models import (
     Approval,
     ApprovalPolicy,
@@ -30,7 +29,12 @@ from connections.people import erasure
 from sandbox import faults
 from sandbox.entities import Connection
 from sandbox.server import SandboxServer
-from tests.deletions.approvals.conftest import RequestFor, approve, confirm
+from tests.deletions.approvals.conftest import (
+    RequestFor,
+    approve,
+    confirm,
+    exported_row,
+)
 from tests.flows.support import Page, read
 from tests.support.clock import SettableClock
 from tests.support.people import PASSWORD, make_person
@@ -399,9 +403,9 @@ def test_a_person_without_the_permission_is_not_shown_break_glass(
 def test_an_export_shows_it_in_the_last_columns(
     requested: Deletion, break_glass_user: Person, linus: Person
 ) -> None:
-    assert deletion_row(requested)["broke_glass"] is None
+    assert exported_row()["broke_glass"] is None
     review(use_break_glass(requested, break_glass_user), linus)
-    row = deletion_row(Deletion.objects.get())
+    row = exported_row()
     assert list(row)[-1] == "broke_glass"
     assert row["broke_glass"] == {
         "name": "Grace",

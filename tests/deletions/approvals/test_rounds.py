@@ -15,7 +15,6 @@ from connections.access.actor import WORKER, person_actor
 from connections.core.causes import Cause
 from connections.core.errors import BlockedError, ConflictError
 from connections.deletions import approvals, sending, time_limits
-from connections.deletions.export import deletion_row
 from connections.models import (
     Approval,
     ApprovalPolicy,
@@ -32,7 +31,7 @@ from connections.web.overview.page import Pending, overview
 from sandbox import faults
 from sandbox.entities import Connection
 from sandbox.server import SandboxServer
-from tests.deletions.approvals.conftest import RequestFor, approve, confirm
+from tests.deletions.approvals.conftest import RequestFor, approve, confirm, exported_row
 from tests.deletions.approvals.test_break_glass import REASON, break_glass_user, use_break_glass
 from tests.flows.support import Page, read
 from tests.support.clock import SettableClock
@@ -535,11 +534,11 @@ def test_possible_approvers_are_notified_that_approval_is_needed_again(
 def test_an_export_names_the_approvers_of_each_attempt(
     still_present: Deletion, ada: Person, linus: Person, barbara: Person
 ) -> None:
-    row = deletion_row(Deletion.objects.get())
+    row = exported_row()
     assert row["approved_by"] == ["Linus"]
     approve(still_present, barbara)
     confirm(still_present, ada)
-    row = deletion_row(Deletion.objects.get())
+    row = exported_row()
     assert row["approved_by"] == ["Barbara"]
     assert [one["approved_by"] for one in row["attempts"]] == [["Linus"], ["Barbara"]]
 
