@@ -80,16 +80,27 @@ def filter_by_access_list(
 ) -> QuerySet[Person]:
     """The people among these whom a credential's access list of this kind admits."""
     entries = CredentialAccess.objects.filter(credential=credential_id)
-    kinds = set(entries.order_by().values_list("kind", flat=True).distinct())
-    if kind not in kinds and AccessKind.SEE not in kinds:
-        return people
-    # People who can use or approve also see, so any entry counts for seeing. For the other kinds
-    # their own list decides, and without one the list of who sees.
-    is_own_list = kind in kinds and kind != AccessKind.SEE
-    listed = entries.filter(kind=kind) if is_own_list else entries
-    return people.filter(
-        Exists(listed.filter(Q(person=OuterRef("pk")) | Q(group__user=OuterRef("pk"))))
+    of_person = entries.filter(Q(person=OuterRef("pk")) | Q(group__user=OuterRef("pk")))
+    # People who can use or approve also see, so any entry counts for seeing.
+    sees = ~Exists(entries.filter(kind=AccessKind.SEE)) | Exists(of_person)
+    if kind == AccessKind.SEE:
+        return people.filter(sees)
+    # For the other kinds their own list decides, and without one the list of who sees.
+    has_own_list = Exists(entries.filter(kind=kind))
+    return people.filter(Exists(of_person.filter(kind=kind)) | ~has_own_list & sees)
+
+
+def people_who_use(*, credential_id: UUID) -> QuerySet[Person]:
+    """The people for whom `can_use` is true."""
+    return filter_by_access_list(
+        _with_role(Role.OPERATOR), credential_id=credential_id, kind=AccessKind.USE
     )
+
+
+def _with_role(role: Role) -> QuerySet[Person]:
+    """The active people with this role."""
+    of_role = Person.groups.through.objects.filter(person=OuterRef("pk"), group__name=role)
+    return Person.objects.filter(Exists(of_role) | Q(is_superuser=True), is_active=True)
 
 
 def people_who_see(*, credential_id: UUID) -> QuerySet[Person]:
@@ -109,11 +120,9 @@ def people_who_approve(
 
     With `credential_id`, only those whom this credential's access list admits.
     """
-    is_approver = Q(groups__name=Role.APPROVER) | Q(is_superuser=True)
-    people = Person.objects.filter(is_approver, is_active=True)
+    people = _with_role(Role.APPROVER)
     if credential_id:
         people = filter_by_access_list(people, credential_id=credential_id, kind=AccessKind.APPROVE)
-    people = people.distinct()
     return people.exclude(pk=excluded) if excluded else people
 
 

@@ -147,14 +147,8 @@ def _build_rows(*, credential: Credential, wanted: AccessEntries) -> list[Creden
 
 def list_access_warnings(credential: Credential) -> list[str]:
     """What no longer works because no suitable person is admitted."""
-    can_delete = Q(is_superuser=True) | Q(groups__name=Role.OPERATOR.value)
-    users = permissions.filter_by_access_list(
-        Person.objects.filter(can_delete, is_active=True),
-        credential_id=credential.pk,
-        kind=AccessKind.USE,
-    )
     found = []
-    if not users.exists():
+    if not permissions.people_who_use(credential_id=credential.pk).exists():
         found.append("No one can request deletions: no active Operator has access.")
     approval = approvers.approval_warning(ApprovalPolicy(credential.policy), credential=credential)
     return [*found, approval] if approval else found

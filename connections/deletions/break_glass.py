@@ -50,7 +50,7 @@ def break_glass(
     as_if = copy.copy(deletion)
     as_if.break_glass_at, as_if.break_glass_by = clock.now(), actor.person
     as_if.break_glass_round = deletion.approval_round
-    sending.require_sendable(deletion=as_if, confirmed_by=actor.person)
+    client = sending.require_sendable(deletion=as_if, confirmed_by=actor.person)
     who, what = personal_data.name_of(actor), deletion.description
     used = audit.EventDraft(
         code=EventCode.DELETION_BREAK_GLASS_USED,
@@ -82,7 +82,7 @@ def break_glass(
         actor=actor,
         events=[used, confirmed],
     )
-    return sending.send_deletion(deletion=deletion, actor=actor)
+    return sending.send_deletion(deletion=deletion, actor=actor, client=client)
 
 
 def _require_missing_approvals(deletion: Deletion) -> None:

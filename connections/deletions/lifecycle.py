@@ -158,9 +158,8 @@ def request_deletion(
     if not digest:
         raise ReviewChangedError(OUT_OF_DATE, review=shown)
     result = None if shown.is_reviewed else _sync_unlisted(shown, actor=actor)
-    if not shown.needs_approval:
-        # Keys that cannot be decrypted must show before the request is recorded.
-        sync.open_client(credential=credential)
+    # Keys that cannot be decrypted must show before the request is recorded.
+    client = None if shown.needs_approval else sync.open_client(credential=credential)
     try:
         deletion = _create(
             actor=actor,
@@ -172,9 +171,9 @@ def request_deletion(
         )
     except IntegrityError:
         return _lost_race(request_id=request_id, shown=shown, actor=actor)
-    if shown.needs_approval:
+    if client is None:
         return deletion
-    return sending.send_deletion(deletion=deletion, actor=actor, result=result)
+    return sending.send_deletion(deletion=deletion, actor=actor, client=client, result=result)
 
 
 def _sync_unlisted(shown: Review, *, actor: Actor) -> SyncResult:
@@ -333,7 +332,7 @@ def execute_deletion(
     # Only after a failed pre-send check may it be sent without another one.
     skip_recheck = skip_recheck and deletion.cause == Cause.LISTING_FAILED
     # What forbids sending it must show before it counts as confirmed.
-    sending.require_sendable(deletion=deletion, confirmed_by=actor.person)
+    client = sending.require_sendable(deletion=deletion, confirmed_by=actor.person)
     confirmed = states.apply(
         deletion,
         transition=Confirm(at=now),
@@ -342,7 +341,9 @@ def execute_deletion(
     )
     if not confirmed:
         return deletion
-    return sending.send_deletion(deletion=deletion, actor=actor, skip_recheck=skip_recheck)
+    return sending.send_deletion(
+        deletion=deletion, actor=actor, client=client, skip_recheck=skip_recheck
+    )
 
 
 def _confirmed_event(deletion: Deletion, *, actor: Actor, skip_recheck: bool) -> audit.EventDraft:

@@ -11,8 +11,6 @@ from pathlib import Path
 from uuid import UUID
 
 from django.db import DataError, IntegrityError, connection
-from django.db import Error as DatabaseError
-from django.db.models import Max
 
 from connections import audit
 from connections.access import permissions
@@ -60,25 +58,30 @@ def send_deletion(
     *,
     deletion: Deletion,
     actor: Actor,
+    client: DatadogClient | None = None,
     skip_recheck: bool = False,
     result: SyncResult | None = None,
 ) -> Deletion:
     """Send a confirmed deletion once, if it is still what was reviewed.
 
-    `skip_recheck`: the person chose to send although the pre-send check failed. `result`: the sync
-    that this same action has just made, so that Datadog is not asked twice.
+    `client`: of the deletion's credential, where this same action has just made the checks of
+    `require_sendable`; the claim repeats them. `skip_recheck`: the person chose to send although
+    the pre-send check failed. `result`: the sync that this same action has just made, so that
+    Datadog is not asked twice.
     Returns the deletion with the recorded response, which is not verified yet: `due_at` is now,
     for the worker. Never raises for a failure at Datadog. Raises
     BlockedError when a person involved lost the permission, the credential is retired or the
     connection protected, and UnavailableError; each before anything is sent. Raises
-    ResponseNotRecordedError when it was sent and the database then did not store or show the
-    response.
+    ResponseNotRecordedError when it was sent and the database then did not store the response.
     """
-    client = require_sendable(deletion=deletion, confirmed_by=deletion.confirmed_by)
+    client = client or require_sendable(deletion=deletion, confirmed_by=deletion.confirmed_by)
     was_rechecked = False
     if not skip_recheck:
         result = result or sync.sync_org(
-            credential=deletion.credential, actor=actor, find=deletion.connection_id
+            credential=deletion.credential,
+            actor=actor,
+            client=client,
+            find=deletion.connection_id,
         )
         found = verification.compare(deletion=deletion, result=result)
         if found.result == RecheckResult.UNREADABLE and deletion.is_reviewed:
@@ -99,14 +102,6 @@ def send_deletion(
     record_or_keep(attempt=attempt, response=response, actor=actor)
     failpoints.hit(Point.AFTER_RESULT, deletion_id=deletion.pk)
     stopping.end_sending()
-    try:
-        deletion.refresh_from_db()
-    except DatabaseError as error:
-        raise ResponseNotRecordedError(
-            deletion_id=deletion.pk,
-            response_text=response_summary(response),
-            kept=RecordedIn.IN_DATABASE,
-        ) from error
     return deletion
 
 
@@ -144,11 +139,12 @@ def _require_unblocked(*, deletion: Deletion, confirmed_by_id: UUID | None) -> N
     if protection:
         text = protections.protection_text(protection)
         raise BlockedError(text, cause=Cause.CONNECTION_PROTECTED)
+    users = permissions.people_who_use(credential_id=credential.pk)
     involved = Person.objects.filter(pk__in=[deletion.requested_by_id, confirmed_by_id])
-    for person in involved:
-        if not permissions.can_use(person_actor(person=person), credential_id=credential.pk):
-            text = f"{person} no longer has permission to delete connections."
-            raise BlockedError(text, cause=Cause.PERSON_LOST_RIGHT)
+    person = involved.exclude(pk__in=users.values("pk")).first()
+    if person:
+        text = f"{person} no longer has permission to delete connections."
+        raise BlockedError(text, cause=Cause.PERSON_LOST_RIGHT)
     _require_valid_approvals(deletion)
 
 
@@ -182,24 +178,27 @@ def claim(*, deletion: Deletion, actor: Actor, was_rechecked: bool) -> Attempt |
     """
     with audit.atomic(durable=True):
         credentials = Credential.objects.select_for_update(no_key=True)
-        deletion.credential = credentials.get(pk=deletion.credential_id)
+        credential = credentials.annotate(now=clock.now_in_query()).get(pk=deletion.credential_id)
+        deletion.credential = credential
         _require_unblocked(deletion=deletion, confirmed_by_id=deletion.confirmed_by_id)
-        last = deletion.attempts.aggregate(last=Max("number"))["last"] or 0
+        # Each claim makes one attempt.
+        epoch = deletion.epoch + 1
         attempt = Attempt(
             deletion=deletion,
-            number=last + 1,
-            epoch=deletion.epoch + 1,
+            number=epoch,
+            epoch=epoch,
             approval_round=deletion.approval_round,
-            credential_name=deletion.credential.name,
-            credential_fingerprint=deletion.credential.fingerprint,
+            credential_name=credential.name,
+            credential_fingerprint=credential.fingerprint,
             was_rechecked=was_rechecked,
-            claimed_at=clock.now(),
+            claimed_at=credential.now,
         )
         claimed = states.apply(
             deletion,
             transition=Claim(epoch=attempt.epoch, at=attempt.claimed_at),
             actor=actor,
             events=[_sending_event(attempt)],
+            reads_again=False,
         )
         if not claimed:
             return None
@@ -275,28 +274,31 @@ def record_response(
     the database was unavailable, by this machine's clock.
     Returns False, having changed nothing, when the attempt has a response already.
     """
+    deletion = attempt.deletion
     with audit.atomic(durable=True):
-        # Locked, so that the same response is recorded only once.
-        stored = Attempt.objects.select_for_update(no_key=True).get(pk=attempt.pk)
+        # `responses_locked` holds this lock too, so a decision made from the attempts either sees
+        # this response or precedes it.
+        _lock_with_credential(deletion)
+        attempts = Attempt.objects.annotate(now=clock.now_in_query())
+        stored = attempts.get(pk=attempt.pk)
         if stored.answered_at:
+            # The same response is recorded only once.
             return False
-        now = clock.now()
+        now = stored.now
         _fill_in(attempt=attempt, response=response, at=now)
-        sync.record_use(
-            credential_id=attempt.deletion.credential_id, at=now, failure=_failure_of(response)
+        sync.record_use(credential_id=deletion.credential_id, at=now, failure=_failure_of(response))
+        was_ambiguous = (
+            attempt.number > 1
+            and deletion.attempts.filter(AMBIGUOUS).exclude(pk=attempt.pk).exists()
         )
         limit = response.rate_limit
         if limit and limit.is_low and not kept_at:
             rate_limits.record(
-                site=attempt.deletion.site,
-                org_id=attempt.deletion.credential.org_id,
+                site=deletion.site,
+                org_id=deletion.credential.org_id,
                 rate_limits=[limit],
                 now=now,
             )
-        # Locked after its credential, as wherever both are. `responses_locked` holds this lock too,
-        # so a decision made from the attempts either sees this response or precedes it.
-        deletion = Deletion.objects.select_for_update(no_key=True).get(pk=attempt.deletion_id)
-        was_ambiguous = deletion.attempts.filter(AMBIGUOUS).exclude(pk=attempt.pk).exists()
         attempt.is_late = deletion.epoch != attempt.epoch or deletion.state != State.SENDING
         details = _details(attempt, at=now, kept_at=kept_at)
         verdict = response.verdict
@@ -325,15 +327,20 @@ def record_response(
                 sentence=_sentence_for(transition, deletion=deletion),
             )
             attempt.is_late = not states.apply(
-                deletion, transition=transition, actor=actor, events=[answered, followed]
+                deletion,
+                transition=transition,
+                actor=actor,
+                events=[answered, followed],
+                reads_again=False,
             )
         # Saved once, when all is known: a trigger refuses later changes.
         attempt.save()
         if attempt.is_late:
-            if verdict == AttemptResult.DELETED:
+            is_in_doubt = deletion.state in {State.UNKNOWN, State.STILL_PRESENT}
+            if verdict == AttemptResult.DELETED and is_in_doubt:
                 # One complete listing can settle the deletion now, so check it at once.
-                in_doubt = [State.UNKNOWN, State.STILL_PRESENT]
-                Deletion.objects.filter(pk=deletion.pk, state__in=in_doubt).update(due_at=now)
+                deletion.due_at = now
+                deletion.save(update_fields=["due_at"])
             audit.record(
                 code=audit.EventCode.DELETION_ANSWERED_LATE,
                 actor=actor,
@@ -347,6 +354,14 @@ def record_response(
             )
         failpoints.hit(Point.INSIDE_RESULT, deletion_id=attempt.deletion_id)
     return True
+
+
+def _lock_with_credential(deletion: Deletion) -> None:
+    """Lock a deletion, after its credential as wherever both are locked, and read it again."""
+    rows = Deletion.objects.select_related("credential")
+    deletion.refresh_from_db(
+        from_queryset=rows.select_for_update(of=("credential", "self"), no_key=True)
+    )
 
 
 # What an attempt and its event both take from the response, under the same name.

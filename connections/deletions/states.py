@@ -215,6 +215,8 @@ class Settle(Transition):
     details: dict[str, object] = field(default_factory=dict)
     check: Check | None = None
     due_at: datetime | None = None
+    # When it was settled; without one, now.
+    at: datetime | None = None
 
     def columns(self, *, deletion: Deletion, actor: Actor) -> dict[str, Any]:
         return _change(
@@ -222,7 +224,7 @@ class Settle(Transition):
             outcome=self.outcome,
             cause=self.cause,
             cause_details=self.details,
-            settled_at=clock.now(),
+            settled_at=self.at or clock.now(),
             settled_by_name=actor.name,
             settled_reason=self.reason,
             due_at=self.due_at,
@@ -252,7 +254,7 @@ def transition_for(
     )
     match response.verdict:
         case AttemptResult.DELETED:
-            return Settle(outcome=Outcome.DELETED, due_at=now)
+            return Settle(outcome=Outcome.DELETED, due_at=now, at=now)
         case AttemptResult.NOT_FOUND if had_late_success:
             return unknown
         case AttemptResult.NOT_FOUND:
@@ -286,11 +288,18 @@ def stop_trying(
 
 
 def apply(
-    deletion: Deletion, *, transition: Transition, actor: Actor, events: Sequence[audit.EventDraft]
+    deletion: Deletion,
+    *,
+    transition: Transition,
+    actor: Actor,
+    events: Sequence[audit.EventDraft],
+    reads_again: bool = True,
 ) -> bool:
     """Change a deletion that is as it was read; record the events; refresh the object.
 
     Returns False, having changed nothing but the object, when another process changed it first.
+    Without `reads_again`, for an object that was read a moment ago and holds no prefetched rows,
+    the object gets the new values without another query.
     """
     columns = transition.columns(deletion=deletion, actor=actor)
     recorded = {
@@ -316,7 +325,11 @@ def apply(
                     # An event about a sync names its own cause; the deletion's must not hide it.
                     details=recorded | times | event.details,
                 )
-    deletion.refresh_from_db()
+    if moved and not reads_again:
+        for name, value in columns.items():
+            setattr(deletion, name, value)
+    else:
+        deletion.refresh_from_db()
     return bool(moved)
 
 

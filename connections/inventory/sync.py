@@ -217,6 +217,7 @@ def sync_org(
     *,
     credential: Credential,
     actor: Actor,
+    client: DatadogClient | None = None,
     find: UUID | None = None,
     deadline_seconds: float = SYNC_SECONDS,
 ) -> SyncResult:
@@ -225,7 +226,7 @@ def sync_org(
     With `find`, a listing that shows that connection was not checked for completeness, so it is
     returned and not stored. `deadline_seconds` replaces SYNC_SECONDS.
     """
-    client = open_client(credential=credential)
+    client = client or open_client(credential=credential)
     started_at = clock.now()
     fetched = fetch_connections(
         client=client, org_id=credential.org_id, find=find, deadline_seconds=deadline_seconds

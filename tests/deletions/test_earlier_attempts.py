@@ -553,12 +553,17 @@ def test_a_response_and_an_outcome_wait_for_each_other(
         else:
             observer.check_after(deletion, seconds=61)
     statements = [query["sql"] for query in captured]
+    reading = "SELECT" if is_response else "SELECT 1 "
     attempts_read = max(
         number
         for number, text in enumerate(statements)
-        if text.startswith("SELECT 1 ") and 'FROM "connections_attempt"' in text
+        if text.startswith(reading) and 'FROM "connections_attempt"' in text
     )
     before = [text for text in statements[:attempts_read] if "SAVEPOINT" not in text]
+    if is_response:
+        in_order = '"connections_credential", "connections_deletion"'
+        assert before[-1].endswith(f"FOR NO KEY UPDATE OF {in_order}")
+        return
     credential_locked, deletion_locked = before[-2:]
     assert '"connections_credential"' in credential_locked
     assert 'FROM "connections_deletion"' in deletion_locked

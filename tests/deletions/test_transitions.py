@@ -51,7 +51,7 @@ UNKNOWN = BecomeUnknown(cause=Cause.SERVER_ERROR, due_at=THEN + timedelta(second
 @pytest.mark.parametrize("was_ambiguous", [False, True])
 def test_a_200_is_deleted_regardless_of_earlier_attempts(was_ambiguous: bool) -> None:
     transition = transition_after(AttemptResult.DELETED, was_ambiguous=was_ambiguous)
-    assert transition == Settle(outcome=Outcome.DELETED, due_at=THEN)
+    assert transition == Settle(outcome=Outcome.DELETED, due_at=THEN, at=THEN)
 
 
 def test_a_404_is_never_called_deleted() -> None:

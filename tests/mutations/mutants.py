@@ -628,9 +628,10 @@ WITHIN = (
     ),
     _mutant(
         "the access list before sending",
-        SENDING,
-        "if not permissions.can_use(person_actor(person=person), credential_id=credential.pk):",
-        "if not permissions.can_delete(person_actor(person=person)):",
+        "connections/access/permissions.py",
+        "    return filter_by_access_list(\n        _with_role(Role.OPERATOR), "
+        "credential_id=credential_id, kind=AccessKind.USE\n    )\n",
+        "    return _with_role(Role.OPERATOR)\n",
         f"{LISTS}::test_leaving_the_list_before_the_worker_sends_stops_the_deletion[use]",
         f"{LISTS}::test_leaving_the_list_during_the_pre_send_check_stops_the_deletion",
     ),
@@ -1128,7 +1129,7 @@ TRUE_SENTENCES = (
     _mutant(
         "a late 200 is checked at once",
         "connections/deletions/sending.py",
-        "            if verdict == AttemptResult.DELETED:\n",
+        "            if verdict == AttemptResult.DELETED and is_in_doubt:\n",
         "            if False:\n",
         f"{EARLIER_ATTEMPTS}::test_a_late_200_makes_the_next_check_due_at_once",
     ),
