@@ -3,24 +3,38 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from django.db.models import QuerySet
+
 from connections.access import permissions
 from connections.core.text import pluralize
-from connections.models import ApprovalPolicy, Credential, CredentialAccess, Person
+from connections.models import ApprovalPolicy, Batch, Credential, CredentialAccess, Person
 
 
 def missing_approvers_warning(
     *, credential: Credential, policy: ApprovalPolicy, requester: Person | None
 ) -> str | None:
     """A warning that too few others can approve this person's request; None when enough can."""
+    excluded = requester.pk if requester else None
+    others = permissions.people_who_approve(credential_id=credential.pk, excluded=excluded)
+    return _warning(policy, available=others)
+
+
+def missing_batch_approvers_warning(*, batch: Batch) -> str | None:
+    """A warning that too few others can approve every row; None when enough can."""
+    return _warning(
+        ApprovalPolicy(batch.policy),
+        available=permissions.people_who_can_approve_batch(batch=batch),
+    )
+
+
+def _warning(policy: ApprovalPolicy, *, available: QuerySet[Person]) -> str | None:
     needed = policy.approvals_needed
     if not needed:
         return None
-    excluded = requester.pk if requester else None
-    others = permissions.people_who_approve(credential_id=credential.pk, excluded=excluded)
-    available = others.count()
-    if available >= needed:
+    count = available.count()
+    if count >= needed:
         return None
-    if available:
+    if count:
         return (
             "Only 1 other person can approve this request, and it needs 2 approvals. It would "
             "expire after 24 hours. Ask an administrator to add an Approver."

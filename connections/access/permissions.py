@@ -5,7 +5,7 @@ administrators can manage people, roles and policies. Commands and the worker ca
 process could do anyway, but never approve.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -15,6 +15,7 @@ from django.db.models import Exists, OuterRef, Q, QuerySet
 from connections.access.actor import Actor
 from connections.models import (
     AccessKind,
+    Batch,
     CredentialAccess,
     Deletion,
     Person,
@@ -60,6 +61,11 @@ def can_use(actor: Actor, *, credential_id: UUID) -> bool:
     return can_delete(actor) and credential_id not in visibility_of(actor).unusable
 
 
+def can_use_all(actor: Actor, *, credential_ids: Collection[UUID]) -> bool:
+    """The same with each of these credentials."""
+    return can_delete(actor) and visibility_of(actor).unusable.isdisjoint(credential_ids)
+
+
 def can_approve_any(actor: Actor) -> bool:
     """Approve or decline other people's deletions; commands never can."""
     return actor.person is not None and _has_role(actor, Role.APPROVER)
@@ -73,6 +79,35 @@ def can_approve(actor: Actor, *, deletion: Deletion) -> bool:
         and deletion.requested_by_id != actor.person.pk
         and deletion.credential_id not in visibility_of(actor).unapprovable
     )
+
+
+def can_approve_batch(actor: Actor, *, batch: Batch) -> bool:
+    """Approve this bulk deletion: every row of it, and never one's own."""
+    return can_decline_batch(actor, batch=batch) and visibility_of(actor).unapprovable.isdisjoint(
+        batch.sending_credential_ids
+    )
+
+
+def can_decline_batch(actor: Actor, *, batch: Batch) -> bool:
+    """Decline this visible bulk deletion: never one's own."""
+    return (
+        can_approve_any(actor)
+        and actor.person is not None
+        and actor.person.pk not in {batch.requested_by_id, batch.created_by_id}
+    )
+
+
+def can_stop_batch(actor: Actor, *, batch: Batch) -> bool:
+    """Pause or cancel this visible bulk deletion: an Approver, or its own requester."""
+    if actor.person is None:
+        return actor.kind == "command"
+    is_own = actor.person.pk in {batch.requested_by_id, batch.created_by_id}
+    return can_approve_any(actor) or (is_own and can_delete(actor))
+
+
+def can_stop_any_batch(actor: Actor) -> bool:
+    """Pause or cancel bulk deletions: one's own, or any as an Approver."""
+    return actor.person is not None and _has_role(actor, Role.OPERATOR, Role.APPROVER)
 
 
 def filter_by_access_list(
@@ -133,6 +168,16 @@ def people_who_can_approve(*, deletion: Deletion) -> QuerySet[Person]:
     )
 
 
+def people_who_can_approve_batch(*, batch: Batch) -> QuerySet[Person]:
+    """The people for whom `can_approve_batch` is true, whether or not they have decided already."""
+    people = people_who_approve(credential_id=None).exclude(
+        pk__in=[pk for pk in (batch.requested_by_id, batch.created_by_id) if pk]
+    )
+    for credential_id in batch.sending_credential_ids:
+        people = filter_by_access_list(people, credential_id=credential_id, kind=AccessKind.APPROVE)
+    return people
+
+
 def can_break_glass_any(actor: Actor) -> bool:
     """Use break glass on any deletion: an Operator with this permission, which no role has."""
     return actor.person is not None and actor.person.may_break_glass and can_delete(actor)
@@ -142,8 +187,11 @@ def can_break_glass(actor: Actor, *, deletion: Deletion) -> bool:
     """Send this deletion without the missing approvals.
 
     Needs the Operator role, the break-glass permission and a place on the credential's access
-    list. Commands never can, and administrators need the permission like anyone else.
+    list. Commands never can, administrators need the permission like anyone else, and break glass
+    doesn't apply to a row of a bulk deletion.
     """
+    if deletion.batch_id is not None:
+        return False
     may = actor.person is not None and actor.person.may_break_glass
     return may and can_use(actor, credential_id=deletion.credential_id)
 
@@ -258,6 +306,7 @@ DELETE = Permission(is_held_by=can_delete, action="delete connections")
 WITHDRAW = Permission(is_held_by=can_withdraw_any, action="withdraw deletions")
 APPROVE = Permission(is_held_by=can_approve_any, action="approve or decline deletions")
 BREAK_GLASS = Permission(is_held_by=can_break_glass_any, action="use break glass")
+STOP_BATCH = Permission(is_held_by=can_stop_any_batch, action="pause or cancel bulk deletions")
 COMMENT = Permission(is_held_by=can_comment, action="comment on deletions")
 PROTECT = Permission(is_held_by=can_protect, action="protect connections")
 UNPROTECT = Permission(is_held_by=can_unprotect_any, action="remove protections")

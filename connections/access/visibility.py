@@ -13,6 +13,9 @@ from django.db.models import Exists, Model, OuterRef, Q, QuerySet
 from connections.access.actor import Actor
 from connections.access.permissions import visibility_of
 from connections.models import (
+    SENDABLE,
+    Batch,
+    BatchRow,
     Change,
     Credential,
     Deletion,
@@ -54,6 +57,31 @@ def visible_by_credential(rows: QuerySet[Deletion], *, actor: Actor) -> list[Que
 def is_visible(deletion: Deletion, *, actor: Actor) -> bool:
     """Whether the actor can see this deletion."""
     return deletion.credential_id not in visibility_of(actor).hidden
+
+
+def visible_batches(*, actor: Actor) -> QuerySet[Batch]:
+    """The bulk deletions of which the actor can see the credential of every row that is sent.
+
+    One without such rows is visible to whoever drafted it.
+    """
+    hidden = visibility_of(actor).hidden
+    if not hidden:
+        return Batch.objects.all()
+    sent = BatchRow.objects.filter(SENDABLE, batch=OuterRef("pk"))
+    is_own = Q(created_by=actor.person)
+    return Batch.objects.exclude(Exists(sent.filter(credential__in=hidden))).filter(
+        Exists(sent) | is_own
+    )
+
+
+def visible_batch_rows(batch: Batch, *, actor: Actor) -> QuerySet[BatchRow]:
+    """The rows of a visible bulk deletion that the actor can see, without those removed.
+
+    A row that can't be sent may come from a credential that is hidden from the actor.
+    """
+    rows = batch.rows.filter(removed_at=None)
+    hidden = visibility_of(actor).hidden
+    return rows.exclude(credential__in=hidden) if hidden else rows
 
 
 def visible_orgs(*, actor: Actor) -> QuerySet[Org]:

@@ -19,6 +19,7 @@ from connections.core import clock
 from connections.models import (
     AuditEvent,
     AuditHead,
+    Batch,
     Change,
     Credential,
     Deletion,
@@ -32,7 +33,7 @@ from connections.models import (
 from connections.verifier import verify
 
 # What an event is about. For an org connection the event has its id; its site is in the details.
-type Subject = Deletion | Credential | Person | Org | Change | OrgConnectionKey
+type Subject = Deletion | Batch | Credential | Person | Org | Change | OrgConnectionKey
 
 # Each closes a deletion; a checkpoint follows at once.
 SETTLING_CODES = frozenset(

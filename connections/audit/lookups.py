@@ -13,10 +13,11 @@ from django.http import Http404
 from connections import audit
 from connections.access.actor import Actor
 from connections.access.permissions import visibility_of
-from connections.access.visibility import hidden_connections, visible
+from connections.access.visibility import hidden_connections, visible, visible_batches
 from connections.audit import personal_data
 from connections.audit.personal_data import Sentence
 from connections.models import (
+    Batch,
     Credential,
     Deletion,
     Org,
@@ -41,6 +42,17 @@ def find_credential(*, actor: Actor, pk: UUID) -> Credential:
 def find_deletion(rows: QuerySet[Deletion], *, actor: Actor, pk: UUID) -> Deletion:
     """The deletion in `rows` with this id. Raises Http404 when the actor can't see it."""
     return _find(rows, actor=actor, pk=pk, by="credential")
+
+
+def find_batch(*, actor: Actor, pk: UUID) -> Batch:
+    """The bulk deletion with this id. Raises Http404 when the actor can't see it."""
+    found = visible_batches(actor=actor).filter(pk=pk).first()
+    if found:
+        return found
+    hidden_batch = Batch.objects.filter(pk=pk).first()
+    if hidden_batch:
+        raise_not_visible(actor=actor, subject=hidden_batch)
+    raise Http404("Nothing has this ID.")
 
 
 def _find[T: (Credential, Deletion)](rows: QuerySet[T], *, actor: Actor, pk: UUID, by: str) -> T:
@@ -101,6 +113,8 @@ def record_refusal(*, actor: Actor, subject: audit.Subject) -> None:
             what = f"the {subject}"
         case OrgConnectionKey():
             what = f"connection {subject}"
+        case Batch():
+            what = str(subject)
         case _:
             what = f"{about['type']} {subject}"
     audit.record(

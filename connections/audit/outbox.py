@@ -7,6 +7,7 @@ rolled-back change has none. connections/notifications/delivery.py sends them.
 import uuid
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
+from uuid import UUID
 
 from django.conf import settings
 from django.db.models import Q, QuerySet
@@ -15,9 +16,13 @@ from django.utils.crypto import salted_hmac
 from connections.access import permissions
 from connections.core import clock
 from connections.models import (
+    RUN_BY_BATCH,
+    Approval,
     ApprovalPolicy,
     AuditEvent,
     AuditVerification,
+    Batch,
+    BatchState,
     Checkpoint,
     Credential,
     Deletion,
@@ -35,7 +40,7 @@ CHANGES_DETECTED = EventCode.CHANGES_DETECTED
 _ID_NAMESPACE = uuid.UUID("5c3b3f0e-6a54-4f0b-9a3e-0b8f7b1d2c90")
 
 # The subjects of events that cause notifications.
-type NotificationSubject = Deletion | Credential | Person
+type NotificationSubject = Deletion | Batch | Credential | Person
 
 
 class Audience(StrEnum):
@@ -68,6 +73,13 @@ AUDIENCES: dict[EventCode, tuple[Audience, ...]] = {
     EventCode.DELETION_CONTRADICTED: _ALARM,
     EventCode.DELETION_ANSWERED_LATE: _ALARM,
     EventCode.DELETION_BREAK_GLASS_USED: (*_ALARM, Audience.APPROVERS),
+    EventCode.BATCH_REQUESTED: (Audience.CAN_APPROVE,),
+    EventCode.BATCH_APPROVED: _INVOLVED,
+    EventCode.BATCH_DECLINED: _INVOLVED,
+    EventCode.BATCH_PAUSED: _INVOLVED,
+    EventCode.BATCH_CANCELLED: _INVOLVED,
+    EventCode.BATCH_EXPIRED: _INVOLVED,
+    EventCode.BATCH_FINISHED: _INVOLVED,
     EventCode.CREDENTIAL_POLICY_CHANGED: _SAFEGUARD,
     EventCode.CREDENTIAL_ACCESS_CHANGED: _SAFEGUARD,
     EventCode.PERSON_ADDED: (Audience.ADMINISTRATORS,),
@@ -82,6 +94,14 @@ AUDIENCES: dict[EventCode, tuple[Audience, ...]] = {
     EventCode.PROVIDER_ACCOUNT_CONNECTED: _RIGHTS,
     EventCode.NOTIFICATION_FAILED: (Audience.ADMINISTRATORS,),
 }
+# The messages about a bulk deletion replace these about its rows. Alarms about single rows stay.
+_TOLD_BY_BATCH = {
+    EventCode.DELETION_REQUESTED,
+    EventCode.DELETION_APPROVED,
+    EventCode.DELETION_DECLINED,
+    EventCode.DELETION_WITHDRAWN,
+    EventCode.DELETION_SETTLED,
+}
 
 
 def enqueue(*, events: Sequence[AuditEvent]) -> None:
@@ -91,13 +111,27 @@ def enqueue(*, events: Sequence[AuditEvent]) -> None:
     """
     if not settings.WEBHOOK_URL and not settings.HAS_MAIL:
         return
+    told_by_batch = _find_told_by_batch(events)
     for event in events:
-        if event.code in AUDIENCES:
+        if event.code in AUDIENCES and event.hash not in told_by_batch:
             _enqueue_event(event)
 
 
+def _find_told_by_batch(events: Sequence[AuditEvent]) -> set[str]:
+    """The events, by hash, about deletions of which a message of their bulk deletion tells."""
+    rows = {event.hash: UUID(event.subject_id) for event in events if event.code in _TOLD_BY_BATCH}
+    if not rows:
+        return set()
+    deletions = Deletion.objects.filter(RUN_BY_BATCH, pk__in=rows.values())
+    told = set(deletions.values_list("pk", flat=True))
+    return {key for key, pk in rows.items() if pk in told}
+
+
 def _enqueue_event(event: AuditEvent) -> None:
-    people = people_to_notify(AUDIENCES[EventCode(event.code)], subject=get_subject(event))
+    subject = get_subject(event)
+    if event.code == EventCode.BATCH_APPROVED and _is_undecided(subject):
+        return
+    people = people_to_notify(AUDIENCES[EventCode(event.code)], subject=subject)
     _enqueue(
         code=event.code,
         key=event.hash,
@@ -107,12 +141,19 @@ def _enqueue_event(event: AuditEvent) -> None:
     )
 
 
+def _is_undecided(subject: NotificationSubject | None) -> bool:
+    """Whether a bulk deletion needs another approval: one message tells of the last."""
+    return isinstance(subject, Batch) and subject.state == BatchState.REQUESTED
+
+
 def get_subject(event: AuditEvent) -> NotificationSubject | None:
     """The current state of an event's subject; None for other kinds of subjects."""
     pk = event.subject_id
     match event.subject_type:
         case "deletion":
             return Deletion.objects.filter(pk=pk).first()
+        case "batch":
+            return Batch.objects.filter(pk=pk).first()
         case "credential":
             return Credential.objects.filter(pk=pk).first()
         case "person":
@@ -186,6 +227,11 @@ def people_to_notify(
             can_see = permissions.people_who_see(credential_id=subject.credential_id)
         case Credential():
             can_see = permissions.people_who_see(credential_id=subject.pk)
+        case Batch():
+            for credential_id in subject.sending_credential_ids:
+                can_see = permissions.people_who_see(credential_id=credential_id)
+                people = people.filter(pk__in=can_see.values("pk"))
+            return people
         case _:
             return people
     return people.filter(pk__in=can_see.values("pk"))
@@ -195,6 +241,12 @@ def _members(audience: Audience, *, subject: NotificationSubject | None) -> Q:
     match audience, subject:
         case Audience.CAN_APPROVE, Deletion() if ApprovalPolicy(subject.policy).approvals_needed:
             return Q(pk__in=permissions.people_who_can_approve(deletion=subject).values("pk"))
+        case Audience.CAN_APPROVE, Batch() if subject.needs_approval:
+            return Q(pk__in=permissions.people_who_can_approve_batch(batch=subject).values("pk"))
+        case Audience.INVOLVED, Batch():
+            decided = Approval.objects.filter(deletion__batch=subject).values("approver")
+            operators = {subject.requested_by_id, subject.confirmed_by_id} - {None}
+            return Q(pk__in=operators) | Q(pk__in=decided)
         case Audience.INVOLVED, Deletion():
             decided = subject.approvals.values("approver")
             operators = {subject.requested_by_id, subject.confirmed_by_id} - {None}

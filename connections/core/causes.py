@@ -107,6 +107,8 @@ class Cause(StrEnum):
     TOO_MANY_TRIES = "too_many_tries"
     # Not sent within 15 minutes of confirming.
     TOO_LATE = "too_late"
+    # A row of a bulk deletion: no attempt within 24 h of confirming.
+    NOT_STARTED_IN_TIME = "not_started_in_time"
     # Not approved within 24 h of the request.
     NOT_APPROVED_IN_TIME = "not_approved_in_time"
     # Not confirmed within 24 h of the last approval.

@@ -42,6 +42,7 @@ def approve_deletion(
     for approval, differs from what was shown or is protected.
     """
     _require_approver(deletion=deletion, actor=actor)
+    lifecycle.require_not_run_by_batch(deletion)
     shown_round = approval_round
     if lifecycle.lapse_approvals(deletion=deletion, actor=actor):
         # The page showed the round that has just lapsed; nothing was sent since.
@@ -117,6 +118,7 @@ def decline_deletion(*, deletion: Deletion, actor: Actor, reason: str) -> Deleti
     Raises PermissionDenied, InvalidInputError without a reason, OvertakenError when too late.
     """
     _require_approver(deletion=deletion, actor=actor)
+    lifecycle.require_not_run_by_batch(deletion)
     if not has_visible_text(reason):
         raise InvalidInputError({"reason": "Enter a reason for declining."})
     lifecycle.lapse_approvals(deletion=deletion, actor=actor)

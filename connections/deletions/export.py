@@ -89,6 +89,7 @@ def _attempt_row(one: RecordedDeletion, attempt: Attempt) -> Row:
 DELETION_COLUMNS = Columns[RecordedDeletion](
     {
         "id": lambda one: str(one.deletion.id),
+        "batch": lambda one: str(one.deletion.batch_id) if one.deletion.batch_id else None,
         "site": lambda one: one.deletion.site,
         "credential": lambda one: one.deletion.credential_name,
         "credential_fingerprint": lambda one: one.deletion.credential_fingerprint,
@@ -131,7 +132,7 @@ DELETION_COLUMNS = Columns[RecordedDeletion](
 )
 # Read as tuples, because making models takes longer than all the rest of an export.
 _DELETION_FIELDS = (
-    *("id", "site", "credential_name", "credential_fingerprint", "connection_id"),
+    *("id", "batch_id", "site", "credential_name", "credential_fingerprint", "connection_id"),
     *("source_org_id", "source_org_name", "sink_org_id", "sink_org_name", "connection_types"),
     *("is_reviewed", "policy", "state", "outcome", "cause", "reason", "ticket"),
     *("requested_by_name", "requested_at", "confirmed_by_name", "confirmed_at", "sending_at"),

@@ -75,6 +75,7 @@ class HistoryFilter:
     outcome: str = ""
     ticket: str = ""
     connection_id: UUID | None = None
+    batch: UUID | None = None
     text: str = ""
     is_contradicted: bool = False
     is_break_glass: bool = False
@@ -215,6 +216,7 @@ def _rows(filters: HistoryFilter) -> QuerySet[Deletion]:
         "outcome": filters.outcome,
         "ticket": filters.ticket,
         "connection_id": filters.connection_id,
+        "batch": filters.batch,
     }
     rows = rows.filter(**{name: value for name, value in exact.items() if value})
     if filters.state in OPEN_STATES:

@@ -28,6 +28,7 @@ def filter_text(filters: HistoryFilter) -> str:
         "outcome": filters.outcome.replace("_", " "),
         "ticket": filters.ticket,
         "connection": str(filters.connection_id or ""),
+        "bulk deletion": str(filters.batch or ""),
         "text": f"“{filters.text}”" if filters.text else "",
     }
     texts = [f"{name} {value}" for name, value in parts.items() if value]
@@ -73,6 +74,7 @@ class HistoryForm(forms.Form):
     org = forms.CharField(max_length=1000, required=False)
     ticket = forms.CharField(max_length=200, required=False)
     connection_id = forms.UUIDField(required=False, label="Connection ID")
+    batch = forms.UUIDField(required=False, label="Bulk deletion")
     q = forms.CharField(max_length=200, required=False)
 
     def __init__(
@@ -104,6 +106,7 @@ class HistoryForm(forms.Form):
             is_break_glass=status == BREAK_GLASS,
             ticket=data.get("ticket", ""),
             connection_id=data.get("connection_id"),
+            batch=data.get("batch"),
             text=data.get("q", ""),
         )
 

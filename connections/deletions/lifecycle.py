@@ -261,6 +261,7 @@ def record_request(deletion: Deletion, *, actor: Actor) -> None:
             "credential": deletion.credential_name,
             "source_org": {"id": deletion.source_org_id, "name": deletion.source_org_name},
             "sink_org": {"id": deletion.sink_org_id, "name": deletion.sink_org_name},
+            "batch": str(deletion.batch_id) if deletion.batch_id else None,
             # The person for whom a command requests it.
             "requested_by": str(deletion.requested_by_id) if deletion.requested_by_id else None,
             "requested_at": deletion.requested_at.isoformat(),
@@ -306,6 +307,7 @@ def execute_deletion(
         "delete connections with it",
     )
     lapse_approvals(deletion=deletion, actor=actor)
+    require_not_run_by_batch(deletion)
     if states.is_awaiting_approval(deletion):
         again = "needs approval again" if deletion.epoch else "still needs approval"
         raise OvertakenError(f"This deletion {again}. {attempt_facts.nothing_new_of(deletion)}")
@@ -344,6 +346,14 @@ def execute_deletion(
     return sending.send_deletion(
         deletion=deletion, actor=actor, client=client, skip_recheck=skip_recheck
     )
+
+
+def require_not_run_by_batch(deletion: Deletion) -> None:
+    """Raise ConflictError when its bulk deletion decides about it."""
+    if deletion.is_run_by_batch and deletion.state in {State.REQUESTED, State.APPROVED}:
+        raise ConflictError(
+            "This deletion is part of a bulk deletion. Approve or confirm the bulk deletion."
+        )
 
 
 def _confirmed_event(deletion: Deletion, *, actor: Actor, skip_recheck: bool) -> audit.EventDraft:
@@ -495,7 +505,7 @@ def expire_deletion(*, deletion: Deletion, actor: Actor) -> bool:
     transition: Settle | BecomeUnknown
     if deletion.state == State.WAITING:
         transition = states.stop_trying(
-            cause=Cause.TOO_LATE,
+            cause=Cause.NOT_STARTED_IN_TIME if states.is_queued(deletion) else Cause.TOO_LATE,
             was_ambiguous=deletion.has_ambiguous_attempt,
             due_at=now + timedelta(seconds=60),
         )

@@ -1,6 +1,7 @@
 """The review before a request, and the confirmation text. Nothing here stores anything."""
 
 import unicodedata
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -124,17 +125,28 @@ def review(*, actor: Actor, credential: Credential, connection_id: UUID) -> Revi
 def _policy(
     *, credential: Credential, others: list[Credential], snapshot: OrgConnectionSnapshot | None
 ) -> ApprovalPolicy:
-    """The strictest policy of the credentials that list it, and of those of either org in use.
-
-    Of an org without a credential in use its retired ones count, because retiring a credential
-    must not remove the need for approval.
-    """
     orgs = {snapshot.source_org_id, snapshot.sink_org_id} - {""} if snapshot else set()
-    of_orgs = Credential.objects.filter(site=credential.site, org_id__in=orgs)
-    orgs_in_use = {each.org_id for each in of_orgs if not each.is_retired}
-    seeing = [credential, *others]
-    counted = [each for each in of_orgs if not each.is_retired or each.org_id not in orgs_in_use]
-    return ApprovalPolicy.strictest([each.policy for each in seeing + counted])
+    return strictest_policy(
+        listing=[credential, *others], orgs={(credential.site, org_id) for org_id in orgs}
+    )
+
+
+def strictest_policy(
+    *, listing: Iterable[Credential], orgs: Collection[tuple[str, str]]
+) -> ApprovalPolicy:
+    """The strictest policy of the credentials that list connections, and of those of their orgs.
+
+    `orgs` are the sites and IDs of both orgs. Of an org without a credential in use its retired
+    ones count, because retiring a credential must not remove the need for approval.
+    """
+    ids = {org_id for _, org_id in orgs}
+    found = Credential.objects.filter(org_id__in=ids)
+    of_orgs = [each for each in found if (each.site, each.org_id) in orgs]
+    in_use = {(each.site, each.org_id) for each in of_orgs if not each.is_retired}
+    counted = [
+        each for each in of_orgs if not each.is_retired or (each.site, each.org_id) not in in_use
+    ]
+    return ApprovalPolicy.strictest([each.policy for each in [*listing, *counted]])
 
 
 def _side(*, credential: Credential, snapshot: OrgConnectionSnapshot | None) -> str:

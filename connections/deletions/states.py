@@ -6,7 +6,8 @@ others did meanwhile.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -110,6 +111,23 @@ class Confirm(Transition):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Queue(Transition):
+    """The actor confirmed its bulk deletion, at `at`: the worker sends it while that is running."""
+
+    at: datetime
+
+    def columns(self, *, deletion: Deletion, actor: Actor) -> dict[str, Any]:
+        return _change(
+            State.WAITING,
+            confirmed_at=self.at,
+            confirmed_by=actor.person,
+            confirmed_by_name=actor.name,
+            due_at=self.at,
+            expires_at=self.at + time_limits.QUEUE_WINDOW,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
 class FailRecheck(Transition):
     """The pre-send check failed: the state stays. `due_at`: when to try again, if by itself."""
 
@@ -129,7 +147,7 @@ class Claim(Transition):
     at: datetime
 
     def columns(self, *, deletion: Deletion, actor: Actor) -> dict[str, Any]:
-        return _change(
+        claimed = _change(
             State.SENDING,
             epoch=self.epoch,
             sending_at=self.at,
@@ -137,6 +155,9 @@ class Claim(Transition):
             last_checked_at=None,
             last_check_listed=None,
         )
+        if deletion.is_run_by_batch and not deletion.epoch:
+            claimed["expires_at"] = self.at + time_limits.SENDING_WINDOW
+        return claimed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,6 +171,9 @@ class Wait(Transition):
 
     def columns(self, *, deletion: Deletion, actor: Actor) -> dict[str, Any]:
         expires_at = (deletion.confirmed_at or self.at) + time_limits.SENDING_WINDOW
+        if deletion.is_run_by_batch and deletion.expires_at:
+            # Since its first attempt.
+            expires_at = deletion.expires_at
         due_at = min(self.at + timedelta(seconds=self.seconds), expires_at)
         return _change(State.WAITING, cause=self.cause, due_at=due_at, expires_at=expires_at)
 
@@ -302,35 +326,85 @@ def apply(
     the object gets the new values without another query.
     """
     columns = transition.columns(deletion=deletion, actor=actor)
-    recorded = {
-        name: columns.get(name, getattr(deletion, name)) for name in ("state", "outcome", "cause")
-    }
-    times = {name: columns[name].isoformat() for name in _TIMES if columns.get(name)}
     with audit.atomic(savepoint=False):
-        moved = (
-            Deletion.objects.filter(pk=deletion.pk, state=deletion.state, epoch=deletion.epoch)
-            # Of two confirmations at once only the first passes, and nothing leaves settled.
-            .filter(confirmed_at=deletion.confirmed_at)
-            # Nobody acts on approvals that were declined or lapsed a moment ago.
-            .filter(approval_round=deletion.approval_round)
-            .exclude(state=State.SETTLED)
-        ).update(**columns)
+        moved = _as_read(Deletion.objects.filter(pk=deletion.pk), deletion).update(**columns)
         if moved:
-            for event in events:
-                audit.record(
-                    code=event.code,
-                    actor=actor,
-                    sentence=event.sentence,
-                    subject=deletion,
-                    # An event about a sync names its own cause; the deletion's must not hide it.
-                    details=recorded | times | event.details,
-                )
+            _record(events, deletion=deletion, columns=columns, actor=actor)
     if moved and not reads_again:
         for name, value in columns.items():
             setattr(deletion, name, value)
     else:
         deletion.refresh_from_db()
     return bool(moved)
+
+
+def _as_read(rows: QuerySet[Deletion], deletion: Deletion) -> QuerySet[Deletion]:
+    """Those of `rows` that are still as this deletion was read."""
+    return (
+        rows.filter(state=deletion.state, epoch=deletion.epoch)
+        # Of two confirmations at once only the first passes, and nothing leaves settled.
+        .filter(confirmed_at=deletion.confirmed_at)
+        # Nobody acts on approvals that were declined or lapsed a moment ago.
+        .filter(approval_round=deletion.approval_round)
+        .exclude(state=State.SETTLED)
+    )
+
+
+def _record(
+    events: Sequence[audit.EventDraft],
+    *,
+    deletion: Deletion,
+    columns: dict[str, Any],
+    actor: Actor,
+) -> None:
+    recorded = {
+        name: columns.get(name, getattr(deletion, name)) for name in ("state", "outcome", "cause")
+    }
+    times = {name: columns[name].isoformat() for name in _TIMES if columns.get(name)}
+    for event in events:
+        audit.record(
+            code=event.code,
+            actor=actor,
+            sentence=event.sentence,
+            subject=deletion,
+            # An event about a sync names its own cause; the deletion's must not hide it.
+            details=recorded | times | event.details,
+        )
+
+
+def apply_to_all(
+    deletions: Sequence[Deletion],
+    *,
+    transition: Approve | Queue | Settle,
+    actor: Actor,
+    event_of: Callable[[Deletion], audit.EventDraft],
+) -> None:
+    """`apply` to deletions that are in the same state, each with its event: all of them or none.
+
+    What these transitions set depends on nothing else of a deletion. Raises OvertakenError when
+    another process changed one of them first.
+    """
+    if not deletions:
+        return
+    columns = transition.columns(deletion=deletions[0], actor=actor)
+    with audit.atomic():
+        for alike in _grouped(deletions):
+            rows = Deletion.objects.filter(pk__in=[each.pk for each in alike])
+            if _as_read(rows, alike[0]).update(**columns) != len(alike):
+                raise OvertakenError(MOVED_ON)
+        for deletion in deletions:
+            _record([event_of(deletion)], deletion=deletion, columns=columns, actor=actor)
+    for deletion in deletions:
+        for name, value in columns.items():
+            setattr(deletion, name, value)
+
+
+def _grouped(deletions: Sequence[Deletion]) -> list[list[Deletion]]:
+    """The deletions by everything that `_as_read` compares."""
+    groups = defaultdict[tuple[Any, ...], list[Deletion]](list)
+    for each in deletions:
+        groups[each.state, each.epoch, each.confirmed_at, each.approval_round].append(each)
+    return list(groups.values())
 
 
 def apply_or_refuse(
@@ -380,9 +454,16 @@ def is_being_rechecked(deletion: Deletion, *, now: datetime) -> bool:
 def has_expired(deletion: Deletion, *, now: datetime) -> bool:
     """Whether the time for approving, confirming or sending it is over."""
     window = time_limits.EXPIRES_WITHIN.get(State(deletion.state), time_limits.APPROVAL_WINDOW)
+    if is_queued(deletion):
+        window = time_limits.QUEUE_WINDOW
     return deletion.expires_at is not None and clock.has_passed(
         deletion.expires_at, within=window, now=now
     )
+
+
+def is_queued(deletion: Deletion) -> bool:
+    """Whether its bulk deletion is confirmed and the worker has not begun to send it."""
+    return deletion.is_run_by_batch and deletion.state == State.WAITING and not deletion.epoch
 
 
 def sending_started_at(deletion: Deletion, *, now: datetime) -> datetime:

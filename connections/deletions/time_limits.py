@@ -9,6 +9,9 @@ from connections.models import State
 APPROVAL_WINDOW = timedelta(hours=24)
 CONFIRMING_WINDOW = timedelta(hours=24)
 SENDING_WINDOW = timedelta(minutes=15)
+# A confirmed row of a bulk deletion waits this long for its first attempt; from then on
+# SENDING_WINDOW applies.
+QUEUE_WINDOW = timedelta(hours=24)
 # The window that `expires_at` ends, by state.
 EXPIRES_WITHIN = {
     State.REQUESTED: APPROVAL_WINDOW,

@@ -41,6 +41,8 @@ POLICIES = [
     ("two", "2 approvals required"),
 ]
 
+ENDED_BATCH = ["declined", "finished", "cancelled", "expired"]
+
 
 def columns(**fields):
     return list(fields.items())
@@ -321,9 +323,7 @@ class Migration(migrations.Migration):
             ),
             options={
                 "ordering": ("-started_at", "-id"),
-                "indexes": [
-                    Index(fields=["credential", "-started_at", "-id"], name="sync_newest")
-                ],
+                "indexes": [Index(fields=["credential", "-started_at", "-id"], name="sync_newest")],
             },
         ),
         CreateModel(
@@ -377,6 +377,137 @@ class Migration(migrations.Migration):
                         fields=("credential", "connection_id"),
                         name="one_current_snapshot",
                     )
+                ],
+            },
+        ),
+        CreateModel(
+            name="Batch",
+            fields=columns(
+                id=own_uuid(),
+                state=CharField(
+                    choices=[
+                        ("draft", "Draft"),
+                        ("requested", "Requested"),
+                        ("approved", "Approved"),
+                        ("declined", "Declined"),
+                        ("running", "Running"),
+                        ("paused", "Paused"),
+                        ("finished", "Finished"),
+                        ("cancelled", "Cancelled"),
+                        ("expired", "Expired"),
+                    ],
+                    default="draft",
+                    max_length=16,
+                ),
+                origin=CharField(
+                    choices=[("selection", "Selection"), ("filter", "Filter"), ("org", "Org")],
+                    max_length=16,
+                ),
+                filter_text=TextField(blank=True),
+                site=CharField(blank=True, max_length=100),
+                org_id=CharField(blank=True, max_length=64),
+                org_name=CharField(blank=True, max_length=1000),
+                digest=CharField(max_length=64),
+                policy=CharField(choices=POLICIES, max_length=8),
+                reason=TextField(blank=True),
+                ticket=CharField(blank=True, max_length=200),
+                stop_at_first_problem=BooleanField(default=False),
+                approval_digest=CharField(blank=True, max_length=64),
+                expires_at=DateTimeField(null=True),
+                created_at=DateTimeField(),
+                created_by_name=CharField(max_length=200),
+                requested_at=DateTimeField(null=True),
+                requested_by_name=CharField(blank=True, max_length=200),
+                approved_at=DateTimeField(null=True),
+                confirmed_at=DateTimeField(null=True),
+                confirmed_by_name=CharField(blank=True, max_length=200),
+                paused_at=DateTimeField(null=True),
+                paused_by_name=CharField(blank=True, max_length=200),
+                pause_cause=CharField(blank=True, max_length=40),
+                pause_credential_name=CharField(blank=True, max_length=100),
+                resumed_at=DateTimeField(null=True),
+                ended_at=DateTimeField(null=True),
+                ended_by_name=CharField(blank=True, max_length=200),
+                ended_reason=TextField(blank=True),
+                problems_in_a_row=JSONField(default=dict),
+                created_by=person(null=True),
+                requested_by=person(null=True),
+                confirmed_by=person(null=True),
+            ),
+            options={
+                "ordering": ("-created_at", "-id"),
+                "indexes": [
+                    Index(fields=["-created_at", "-id"], name="batches_newest"),
+                    Index(
+                        fields=["created_at"],
+                        name="batches_open",
+                        condition=Q(ended_at__isnull=True),
+                    ),
+                ],
+                "constraints": [
+                    CheckConstraint(
+                        condition=Q(state__in=ENDED_BATCH, ended_at__isnull=False)
+                        | ~Q(state__in=ENDED_BATCH) & Q(ended_at__isnull=True),
+                        name="ended_batch_has_a_time",
+                    )
+                ],
+            },
+        ),
+        CreateModel(
+            name="BatchRow",
+            fields=columns(
+                id=own_number(),
+                source_org_id=CharField(blank=True, max_length=64),
+                source_org_name=CharField(blank=True, max_length=1000),
+                sink_org_id=CharField(blank=True, max_length=64),
+                sink_org_name=CharField(blank=True, max_length=1000),
+                connection_types=JSONField(default=list),
+                connection_created_at=DateTimeField(null=True),
+                creator_id=CharField(blank=True, max_length=64),
+                creator_name=CharField(blank=True, max_length=1000),
+                creator_is_disabled=BooleanField(null=True),
+                creator_is_service_account=BooleanField(null=True),
+                position=PositiveIntegerField(),
+                text=CharField(max_length=200),
+                site=CharField(blank=True, max_length=100),
+                connection_id=UUIDField(null=True),
+                digest=CharField(blank=True, max_length=64),
+                snapshot_at=DateTimeField(null=True),
+                problem=CharField(
+                    blank=True,
+                    choices=[
+                        ("malformed_id", "Malformed Id"),
+                        ("duplicate", "Duplicate"),
+                        ("not_visible", "Not Visible"),
+                        ("protected", "Protected"),
+                        ("already_being_deleted", "Already Being Deleted"),
+                        ("no_credential", "No Credential"),
+                        ("changed", "Changed"),
+                    ],
+                    max_length=24,
+                ),
+                removed_at=DateTimeField(null=True),
+                batch=ForeignKey("connections.batch", PROTECT, related_name="rows"),
+                credential=ForeignKey(
+                    "connections.credential", PROTECT, null=True, related_name="batch_rows"
+                ),
+            ),
+            options={
+                "ordering": ("position",),
+                "constraints": [
+                    UniqueConstraint(
+                        fields=("batch", "position"), name="one_batch_row_at_a_position"
+                    ),
+                    UniqueConstraint(
+                        condition=Q(connection_id__isnull=False) & ~Q(problem="duplicate"),
+                        fields=("batch", "site", "connection_id"),
+                        name="one_batch_row_for_a_connection",
+                    ),
+                    CheckConstraint(
+                        condition=~Q(problem="")
+                        | Q(connection_id__isnull=False, credential__isnull=False) & ~Q(digest=""),
+                        name="batch_row_without_problem_can_be_sent",
+                    ),
                 ],
             },
         ),
@@ -463,6 +594,10 @@ class Migration(migrations.Migration):
                 credential=ForeignKey("connections.credential", PROTECT, related_name="deletions"),
                 break_glass_by=person(null=True),
                 requested_by=person(null=True),
+                batch=ForeignKey("connections.batch", PROTECT, null=True, related_name="deletions"),
+                batch_row=OneToOneField(
+                    "connections.batchrow", PROTECT, null=True, related_name="deletion"
+                ),
             ),
             options={
                 "ordering": ("-requested_at", "-id"),
@@ -522,6 +657,15 @@ class Migration(migrations.Migration):
                         & ~Q(break_glass_reason="")
                         & ~Q(policy="none"),
                         name="break_glass_has_person_reason_time",
+                    ),
+                    CheckConstraint(
+                        condition=Q(batch__isnull=True, batch_row__isnull=True)
+                        | Q(
+                            batch__isnull=False,
+                            batch_row__isnull=False,
+                            break_glass_at__isnull=True,
+                        ),
+                        name="break_glass_never_for_a_batch",
                     ),
                 ],
             },
@@ -744,7 +888,9 @@ class Migration(migrations.Migration):
                 name=CharField(blank=True, max_length=1000),
                 first_seen_at=DateTimeField(),
                 established_at=DateTimeField(),
-                managed_by=ManyToManyField(related_name="managed_orgs", to="connections.credential"),
+                managed_by=ManyToManyField(
+                    related_name="managed_orgs", to="connections.credential"
+                ),
             ),
             options={
                 "ordering": ("name", "site", "org_id"),

@@ -28,6 +28,8 @@ APPROVAL = "connections_approval"
 REVIEW = "connections_breakglassreview"
 PERSON = "connections_person"
 CHANGE = "connections_change"
+BATCH = "connections_batch"
+BATCH_ROW = "connections_batchrow"
 
 
 # --- Text search: FTS5 trigrams on SQLite, pg_trgm on PostgreSQL ---
@@ -178,7 +180,7 @@ ACKNOWLEDGES = (
 REQUESTED = (
     "id, request_id, site, connection_id, credential_id, is_reviewed, digest, approval_digest, "
     "reason, ticket, policy, requested_at, requested_by_id, source_org_id, source_org_name, "
-    "sink_org_id, sink_org_name, connection_types"
+    "sink_org_id, sink_org_name, connection_types, batch_id, batch_row_id"
 ).split(", ")
 # What was copied beside it.
 COPIED = (
@@ -198,7 +200,7 @@ APPROVALS_GIVEN = (
     " AND round = NEW.approval_round)"
 )
 HAS_APPROVALS = (
-    "NEW.state NOT IN ('approved', 'sending') OR NEW.policy = 'none'"
+    "NEW.state NOT IN ('approved', 'waiting', 'sending') OR NEW.policy = 'none'"
     " OR NEW.break_glass_round IS NOT DISTINCT FROM NEW.approval_round"
     f" OR {APPROVALS_GIVEN} >= CASE NEW.policy WHEN 'one' THEN 1 ELSE 2 END"
 )
@@ -218,6 +220,14 @@ ROUND = (
     f" OR NOT {MAY_HAVE_WORKED}))"
     " OR NEW.approval_round = OLD.approval_round + 1"
     " AND (NEW.state = 'unknown' OR OLD.state = 'still_present' AND NEW.state = 'still_present')"
+)
+
+# A bulk deletion's row is sent only from its queue, and only while the bulk deletion is running.
+# What is sent again after an unknown outcome is in a later round, and not the bulk deletion's.
+IS_LET_BY_BATCH = (
+    "NEW.state <> 'sending' OR OLD.state = 'sending' OR NEW.batch_id IS NULL"
+    " OR NEW.approval_round <> 1 OR OLD.state = 'waiting'"
+    f" AND EXISTS (SELECT 1 FROM {BATCH} WHERE id = NEW.batch_id AND state = 'running')"
 )
 
 # How a deletion ended. Nothing leaves `settled`, so from then on these stay.
@@ -295,6 +305,35 @@ REVIEWS_BROKEN_GLASS = (
 )
 
 
+# --- Bulk deletions and their plans ---
+
+# What was requested and approved.
+PLAN = (
+    "id, origin, filter_text, site, org_id, org_name, digest, policy, reason, ticket, "
+    "stop_at_first_problem, approval_digest, created_at, created_by_id, requested_at, "
+    "requested_by_id"
+).split(", ")
+PLAN_KEPT = f"OLD.state = 'draft' OR NEW.state <> 'draft' AND {unchanged(*PLAN)}"
+BATCH_CONFIRMED_ONCE = (
+    f"OLD.confirmed_at IS NULL OR {unchanged('confirmed_at', 'confirmed_by_id', 'approved_at')}"
+)
+BATCH_ENDED = (
+    "state, ended_at, ended_reason, approved_at, confirmed_at, confirmed_by_id, paused_at, "
+    "resumed_at"
+).split(", ")
+BATCH_STAYS_ENDED = f"OLD.ended_at IS NULL OR {unchanged(*BATCH_ENDED)}"
+BATCH_ROW_NAMED = "id, batch_id, position, text, site, connection_id".split(", ")
+BATCH_ROW_PLANNED = (
+    "digest, snapshot_at, credential_id, problem, removed_at, source_org_id, source_org_name, "
+    "sink_org_id, sink_org_name, connection_types, connection_created_at, creator_id, "
+    "creator_name, creator_is_disabled, creator_is_service_account"
+).split(", ")
+OF_DRAFT = f"EXISTS (SELECT 1 FROM {BATCH} WHERE id = NEW.batch_id AND state = 'draft')"
+ROW_PLANNED_IN_DRAFT = (
+    f"{unchanged(*BATCH_ROW_NAMED)} AND ({OF_DRAFT} OR {unchanged(*BATCH_ROW_PLANNED)})"
+)
+
+
 # --- The rules: table, name, operation, condition, message ---
 
 
@@ -325,6 +364,13 @@ def rules(vendor):
             "The use of break glass can't be changed",
         ),
         Rule(DELETION, "approvals", "UPDATE", HAS_APPROVALS, "The deletion needs more approvals"),
+        Rule(
+            DELETION,
+            "batch",
+            "UPDATE",
+            IS_LET_BY_BATCH,
+            "Its bulk deletion must be running",
+        ),
         Rule(DELETION, "round", "UPDATE", ROUND, "An approval covers one attempt"),
         Rule(
             DELETION,
@@ -347,9 +393,7 @@ def rules(vendor):
             APPROVES_REQUEST,
             "An approval must match the deletion's current request",
         ),
-        Rule(
-            APPROVAL, "decision", "UPDATE", unchanged(*DECIDED), "A decision can't be changed"
-        ),
+        Rule(APPROVAL, "decision", "UPDATE", unchanged(*DECIDED), "A decision can't be changed"),
         *never_removed(APPROVAL, "A decision can't be removed"),
         Rule(
             REVIEW,
@@ -375,6 +419,31 @@ def rules(vendor):
             RESPONSE_RECORDED_ONCE,
             "The response to an attempt can be recorded only once",
         ),
+        Rule(BATCH, "plan", "UPDATE", PLAN_KEPT, "A plan can't be changed once it is requested"),
+        Rule(
+            BATCH,
+            "confirmation",
+            "UPDATE",
+            BATCH_CONFIRMED_ONCE,
+            "A bulk deletion is confirmed once",
+        ),
+        Rule(
+            BATCH,
+            "ended",
+            "UPDATE",
+            BATCH_STAYS_ENDED,
+            "A bulk deletion that has ended can't be changed",
+        ),
+        *never_removed(BATCH, "A bulk deletion can't be removed"),
+        Rule(BATCH_ROW, "draft", "INSERT", OF_DRAFT, "Only a draft gets rows"),
+        Rule(
+            BATCH_ROW,
+            "plan",
+            "UPDATE",
+            ROW_PLANNED_IN_DRAFT,
+            "A plan can't be changed once it is requested",
+        ),
+        *never_removed(BATCH_ROW, "A row of a plan can't be removed"),
         *never_removed(ATTEMPT, "An attempt can't be removed or replaced"),
     )
     if vendor == "postgresql":
@@ -392,6 +461,14 @@ def rules(vendor):
             "id = NEW.id OR deletion_id = NEW.deletion_id AND approver_id = NEW.approver_id"
             " AND round = NEW.round",
             "The row already exists",
+        ),
+        *never_replaced(BATCH, "id = NEW.id", "A bulk deletion can't be removed"),
+        *never_replaced(
+            BATCH_ROW,
+            "id = NEW.id OR batch_id = NEW.batch_id AND (position = NEW.position"
+            " OR site = NEW.site AND connection_id = NEW.connection_id"
+            " AND problem <> 'duplicate' AND NEW.problem <> 'duplicate')",
+            "A row of a plan can't be removed",
         ),
         *never_replaced(REVIEW, "deletion_id = NEW.deletion_id", "The row already exists"),
         *never_replaced(

@@ -11,6 +11,16 @@ from connections.models.audit import (
     render_references,
     with_values,
 )
+from connections.models.batches import (
+    ENDED_STATES,
+    SENDABLE,
+    Batch,
+    BatchOrigin,
+    BatchRow,
+    BatchState,
+    RowProblem,
+    batch_approval_digest_of,
+)
 from connections.models.changes import Change, KnownConnection, Org
 from connections.models.credentials import (
     AccessKind,
@@ -23,6 +33,7 @@ from connections.models.deletions import (
     AMBIGUOUS,
     GONE_OUTCOMES,
     OPEN_STATES,
+    RUN_BY_BATCH,
     Approval,
     Attempt,
     BreakGlassReview,
@@ -49,8 +60,11 @@ from connections.models.workers import WorkerHeartbeat
 
 __all__ = [
     "AMBIGUOUS",
+    "ENDED_STATES",
     "GONE_OUTCOMES",
     "OPEN_STATES",
+    "RUN_BY_BATCH",
+    "SENDABLE",
     "SNAPSHOT_FIELD_NAMES",
     "AccessKind",
     "Approval",
@@ -59,6 +73,10 @@ __all__ = [
     "AuditEvent",
     "AuditHead",
     "AuditVerification",
+    "Batch",
+    "BatchOrigin",
+    "BatchRow",
+    "BatchState",
     "BreakGlassReview",
     "Change",
     "Checkpoint",
@@ -80,6 +98,7 @@ __all__ = [
     "ProtectionRemoval",
     "ProviderAccount",
     "Role",
+    "RowProblem",
     "SignInLink",
     "SnapshotFields",
     "State",
@@ -87,6 +106,7 @@ __all__ = [
     "Visibility",
     "WorkerHeartbeat",
     "approval_digest_of",
+    "batch_approval_digest_of",
     "references_in",
     "render_references",
     "snapshot_digest",

@@ -17,9 +17,11 @@ from connections.audit.outbox import NotificationSubject, get_subject
 from connections.changes.changes import ChangeFilter, ChangeRow, count_changes, iterate_changes
 from connections.changes.export import CHANGE_COLUMNS
 from connections.models import (
+    SENDABLE,
     ApprovalPolicy,
     AuditEvent,
     AuditVerification,
+    Batch,
     Change,
     Checkpoint,
     Credential,
@@ -137,7 +139,7 @@ def _event_message(seq: int, *, reader: Person | None) -> Message:
     [event] = with_values([AuditEvent.objects.get(pk=seq)])
     subject = get_subject(event)
     details = event.details
-    needs_approval = isinstance(subject, Deletion) and subject.needs_approval
+    needs_approval = isinstance(subject, Deletion | Batch) and subject.needs_approval
     data: dict[str, Any] = {
         "event": event.seq,
         "by": event.actor_name,
@@ -169,6 +171,8 @@ def _about(subject: NotificationSubject | None) -> str:
             return wording.one_line(subject.name, limit=limit)
         case Person():
             return wording.one_line(subject.display_name, limit=limit)
+        case Batch():
+            return wording.pluralize(subject.rows.filter(SENDABLE).count(), "connection")
         case Deletion(is_reviewed=False):
             return f"…{str(subject.connection_id)[-8:]}, not reviewed"
         case Deletion():
@@ -179,6 +183,8 @@ def _about(subject: NotificationSubject | None) -> str:
 
 def _path(subject: NotificationSubject | None, *, reader: Person | None) -> str:
     match subject:
+        case Batch():
+            return f"{reverse('deletion-list')}batches/{subject.pk}/"
         case Deletion():
             return reverse("deletion-detail", args=[subject.pk])
         case Credential():
@@ -195,6 +201,12 @@ def _subject_data(subject: NotificationSubject | None) -> dict[str, Any]:
     match subject:
         case Credential():
             return {"site": subject.site, "credential": subject.name}
+        case Batch():
+            return {
+                "batch": str(subject.pk),
+                "connections": subject.rows.filter(SENDABLE).count(),
+                "approvals_needed": ApprovalPolicy(subject.policy).approvals_needed,
+            }
         case Deletion():
             return {
                 "site": subject.site,

@@ -13,6 +13,7 @@ from connections.core import clock
 from connections.deletions import comments, history
 from connections.models import (
     Approval,
+    Batch,
     BreakGlassReview,
     Credential,
     Deletion,
@@ -25,6 +26,8 @@ from connections.people import people
 
 # Columns that hold a copy of a name without a reference to the person.
 _COPIES = (
+    (Batch, "paused_by_name"),
+    (Batch, "ended_by_name"),
     (Deletion, "settled_by_name"),
     (Credential, "keys_set_by_name"),
     (Credential, "created_by_name"),
@@ -107,6 +110,8 @@ def _clear_person(person: Person, *, number: int) -> None:
 def _replace_copies(person: Person, *, names: set[str], new_name: str) -> None:
     Approval.objects.filter(approver=person).update(approver_name=new_name)
     BreakGlassReview.objects.filter(reviewer=person).update(reviewer_name=new_name)
+    for name in ("created_by", "requested_by", "confirmed_by"):
+        Batch.objects.filter(**{name: person}).update(**{f"{name}_name": new_name})
     Deletion.objects.filter(confirmed_by=person).update(confirmed_by_name=new_name)
     Deletion.objects.filter(break_glass_by=person).update(break_glass_by_name=new_name)
     for deletion in Deletion.objects.filter(requested_by=person).order_by("pk"):

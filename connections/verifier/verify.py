@@ -578,6 +578,7 @@ _REQUEST_KEYS = (
     "policy",
     "reason",
     "ticket",
+    "batch",
 )
 # Key of an attempt's row → key in the event of its response.
 _RESPONSE_KEYS = {

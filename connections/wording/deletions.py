@@ -68,6 +68,12 @@ class DeletionStatus(Enum):
         "Rate limited (429). Nothing was deleted. Retries at {next}, up to 15 min after "
         "confirmation.",
     )
+    QUEUED = Badge(
+        "Queued",
+        "info",
+        "clock",
+        "Its bulk deletion is confirmed. The worker checks and sends it.",
+    )
     RETRYING = Badge(
         "Retrying",
         "warn",
@@ -163,6 +169,7 @@ OPEN_STATUSES = (
     DeletionStatus.CHECK_FAILED,
     DeletionStatus.SENDING,
     DeletionStatus.RATE_LIMITED,
+    DeletionStatus.QUEUED,
     DeletionStatus.RETRYING,
     DeletionStatus.UNKNOWN,
     DeletionStatus.NO_EFFECT,
@@ -183,6 +190,7 @@ _STEPS = {
     # 60 s after the claim, this check ends an attempt whose process was killed.
     DeletionStatus.SENDING: (NextStep.CHECK,),
     DeletionStatus.RATE_LIMITED: (NextStep.WITHDRAW,),
+    DeletionStatus.QUEUED: (NextStep.WITHDRAW,),
     DeletionStatus.RETRYING: (NextStep.WITHDRAW,),
     DeletionStatus.UNKNOWN: (NextStep.CHECK, NextStep.CLOSE),
     DeletionStatus.NO_EFFECT: (
@@ -292,6 +300,8 @@ def _open_status(deletion: Deletion) -> DeletionStatus:
             return DeletionStatus.CHECK_FAILED
         if deletion.cause == Cause.RATE_LIMITED and deletion.state == State.WAITING:
             return DeletionStatus.RATE_LIMITED
+        if deletion.is_run_by_batch and deletion.state == State.WAITING and not deletion.epoch:
+            return DeletionStatus.QUEUED
         if deletion.confirmed_at and not deletion.cause and deletion.state != State.WAITING:
             return DeletionStatus.CONFIRMED
     return _OF_STATE[State(deletion.state)]

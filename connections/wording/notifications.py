@@ -19,6 +19,13 @@ _TITLES = {
     "deletion.contradicted": "Still listed by Datadog",
     "deletion.answered_late": "Late response",
     "deletion.break_glass_used": "Break glass used",
+    "batch.requested": "Bulk deletion requested",
+    "batch.approved": "Bulk deletion approved",
+    "batch.declined": "Bulk deletion declined",
+    "batch.paused": "Bulk deletion paused",
+    "batch.cancelled": "Bulk deletion cancelled",
+    "batch.expired": "Bulk deletion expired",
+    "batch.finished": "Bulk deletion finished",
     "credential.policy_changed": "Approval policy changed",
     "credential.access_changed": "Access list changed",
     "person.added": "Person added",
@@ -44,7 +51,7 @@ def notification_title(
     code: str, *, details: Mapping[str, Any], needs_approval: bool = False
 ) -> str:
     """What happened, in a few words; the code itself for one that has none."""
-    if code == "deletion.requested" and needs_approval:
+    if code in {"deletion.requested", "batch.requested"} and needs_approval:
         return "Approval needed"
     if code == "deletion.still_present" and needs_approval:
         return "No effect so far: approval needed again"

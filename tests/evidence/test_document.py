@@ -13,6 +13,7 @@ from connections.access.actor import WORKER, Actor
 from connections.evidence.stored_events import Fault
 from connections.models import (
     AuditEvent,
+    Batch,
     Change,
     Credential,
     Deletion,
@@ -60,7 +61,15 @@ def test_the_keys_of_an_event() -> None:
 
 def test_the_types_of_a_subject() -> None:
     key = OrgConnectionKey(site="datadoghq.com", connection_id=uuid4())
-    subjects: list[audit.Subject] = [Deletion(), Credential(), Person(), Change(), Org(), key]
+    subjects: list[audit.Subject] = [
+        Deletion(),
+        Batch(),
+        Credential(),
+        Person(),
+        Change(),
+        Org(),
+        key,
+    ]
     assert {type(one) for one in subjects} == set(get_args(audit.Subject.__value__))
     [listed] = re.findall(r"`type` \(([^)]+)\)", EVENT["subject"])
     assert codes_in(listed) == {audit.reference(one)["type"] for one in subjects}

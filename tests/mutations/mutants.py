@@ -47,7 +47,7 @@ TRANSPORT = "connections/net/http.py"
 LANES = "connections/net/connection.py"
 CONFIRMATION_TEXT = "tests/deletions/test_confirmation_text.py"
 SENDING = "connections/deletions/sending.py"
-MOVE = "filter(pk=deletion.pk, state=deletion.state, epoch=deletion.epoch)"
+MOVE = "filter(state=deletion.state, epoch=deletion.epoch)"
 TRANSITIONS = "connections/deletions/states.py"
 DELETIONS = "connections/deletions/lifecycle.py"
 RULES = "connections/migrations/0002_database_rules.py"
@@ -340,14 +340,14 @@ RECORD = (
         "compare-and-swap on the state",
         TRANSITIONS,
         MOVE,
-        "filter(pk=deletion.pk, epoch=deletion.epoch)",
+        "filter(epoch=deletion.epoch)",
         f"{SAFEGUARDS}::test_what_somebody_else_moved_is_not_moved",
     ),
     _mutant(
         "compare-and-swap on the epoch",
         TRANSITIONS,
         MOVE,
-        "filter(pk=deletion.pk, state=deletion.state)",
+        "filter(state=deletion.state)",
         f"{SAFEGUARDS}::test_what_somebody_else_moved_is_not_moved",
     ),
     _mutant(
@@ -377,8 +377,8 @@ RECORD = (
     _mutant(
         "an action and its event are one transaction",
         TRANSITIONS,
-        "    with audit.atomic(savepoint=False):\n        moved = (\n",
-        "    if True:\n        moved = (\n",
+        "    with audit.atomic(savepoint=False):\n        moved = _as_read",
+        "    if True:\n        moved = _as_read",
         f"{SAFEGUARDS}::test_without_its_event_nothing_moves",
     ),
     _mutant(
@@ -1015,8 +1015,8 @@ FOUR_EYES = (
     _mutant(
         "a retired credential's policy still counts",
         "connections/deletions/reviews.py",
-        " if not each.is_retired or each.org_id not in orgs_in_use]",
-        " if not each.is_retired]",
+        " if not each.is_retired or (each.site, each.org_id) not in in_use\n",
+        " if not each.is_retired\n",
         "tests/deletions/test_choices.py"
         "::test_retiring_the_stricter_side_does_not_remove_its_approval",
     ),
@@ -1470,7 +1470,7 @@ APPROVAL_ROUNDS = (
     _mutant(
         "nobody acts on a round that is over",
         TRANSITIONS,
-        "            .filter(approval_round=deletion.approval_round)\n",
+        "        .filter(approval_round=deletion.approval_round)\n",
         "",
         f"{ROUNDS}::test_a_confirmation_that_lost_a_race_with_a_new_round_sends_nothing",
     ),

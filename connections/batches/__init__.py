@@ -1,0 +1,1 @@
+"""Bulk deletions: planning, requesting, deciding and running many deletions as one."""

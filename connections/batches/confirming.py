@@ -1,0 +1,134 @@
+"""The confirmation of a bulk deletion, which queues its rows for the worker."""
+
+from collections.abc import Sequence
+
+from django.db.models import QuerySet
+
+from connections import audit
+from connections.access import permissions
+from connections.access.actor import Actor
+from connections.audit import EventCode, personal_data
+from connections.batches import drafts
+from connections.core import clock
+from connections.core.errors import ConflictError, InvalidInputError, OvertakenError
+from connections.core.text import pluralize
+from connections.deletions import reviews, states
+from connections.deletions.reviews import LONGEST_NAME_TO_TYPE
+from connections.deletions.states import Queue
+from connections.models import (
+    RUN_BY_BATCH,
+    Batch,
+    BatchOrigin,
+    BatchState,
+    Deletion,
+    State,
+)
+
+
+def text_to_type(batch: Batch) -> str:
+    """What a person types to confirm: the number of rows to send, or the name of an org to remove.
+
+    The number where the org's name is missing or can't be typed.
+    """
+    name = " ".join(batch.org_name.split())
+    if batch.origin == BatchOrigin.ORG and name.isprintable() and len(name) <= LONGEST_NAME_TO_TYPE:
+        return name or str(count_to_send(batch))
+    return str(count_to_send(batch))
+
+
+def count_to_send(batch: Batch) -> int:
+    """How many rows a confirmation sends: those of a draft, later those that still wait."""
+    if batch.state == BatchState.DRAFT:
+        return drafts.count_sendable(batch)
+    return unsent_rows(batch).count()
+
+
+# The states of a row that its bulk deletion has not sent, or sends again.
+UNSENT = (State.REQUESTED, State.APPROVED, State.WAITING)
+
+
+def unsent_rows(batch: Batch) -> QuerySet[Deletion]:
+    """The rows that the bulk deletion still decides about, and whose DELETE is not in progress."""
+    return batch.deletions.filter(RUN_BY_BATCH, state__in=UNSENT, settled_at=None)
+
+
+def lock_unsent(batch: Batch) -> list[Deletion]:
+    """`unsent_rows`, locked after their bulk deletion."""
+    return list(unsent_rows(batch).select_for_update(no_key=True, of=("self",)).order_by("pk"))
+
+
+def find_problem(batch: Batch, *, confirmation: str) -> dict[str, str]:
+    """The form field and its message when the confirmation is not the text to type."""
+    expected = text_to_type(batch)
+    if reviews.confirmation_matches(typed=confirmation, expected=expected):
+        return {}
+    return {"confirmation": f"Type “{expected}” to confirm. Nothing was sent."}
+
+
+def execute_batch(*, batch: Batch, actor: Actor, confirmation: str) -> Batch:
+    """Confirm an approved bulk deletion by its typed text; the worker then sends its rows.
+
+    One that is confirmed already is returned as it is: a second click does nothing. Raises
+    PermissionDenied, InvalidInputError and ConflictError, each with nothing sent.
+    """
+    permissions.require(
+        permissions.can_use_all(actor, credential_ids=batch.sending_credential_ids),
+        "delete connections with every credential of this bulk deletion",
+    )
+    with audit.atomic(durable=True):
+        drafts.lock_batch(batch)
+        if batch.confirmed_at:
+            return batch
+        if actor.person is None or actor.person.pk != batch.requested_by_id:
+            raise ConflictError(
+                f"Only {batch.requested_by_name}, who requested it, can confirm this bulk deletion."
+            )
+        if batch.state != BatchState.APPROVED:
+            raise OvertakenError("This bulk deletion is not waiting for confirmation.")
+        if drafts.has_expired(batch, now=clock.now()):
+            raise ConflictError("This bulk deletion expired. Nothing was sent. Plan it again.")
+        problem = find_problem(batch, confirmation=confirmation)
+        if problem:
+            raise InvalidInputError(problem)
+        confirm(batch, deletions=lock_unsent(batch), actor=actor)
+    return batch
+
+
+def confirm(batch: Batch, *, deletions: Sequence[Deletion], actor: Actor) -> None:
+    """Queue these rows and start the bulk deletion. Call it in a transaction that holds it."""
+    now = clock.now()
+    states.apply_to_all(
+        deletions,
+        transition=Queue(at=now),
+        actor=actor,
+        event_of=lambda deletion: _row_event(deletion, actor=actor),
+    )
+    batch.state = BatchState.RUNNING
+    batch.confirmed_at = now
+    batch.confirmed_by = actor.person
+    batch.confirmed_by_name = actor.name
+    batch.expires_at = None
+    batch.save()
+    audit.record(
+        code=EventCode.BATCH_CONFIRMED,
+        actor=actor,
+        subject=batch,
+        sentence=audit.Sentence(
+            "{actor} confirmed the bulk deletion of {connections}.",
+            actor=personal_data.name_of(actor),
+            connections=pluralize(len(deletions), "connection"),
+        ),
+        details={"count": len(deletions), "confirmed_at": now.isoformat()},
+    )
+
+
+def _row_event(deletion: Deletion, *, actor: Actor) -> audit.EventDraft:
+    return audit.EventDraft(
+        code=EventCode.DELETION_CONFIRMED,
+        sentence=audit.Sentence(
+            "{actor} confirmed deletion of {connection} as part of a bulk deletion.",
+            actor=personal_data.name_of(actor),
+            connection=deletion.description,
+        ),
+        details={"approval_round": deletion.approval_round},
+    )

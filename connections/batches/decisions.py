@@ -1,0 +1,208 @@
+"""Approving and declining a bulk deletion. Approving sends nothing.
+
+An approval covers the plan's digest and writes the approval of every row, which the database checks
+like any other.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from django.core.exceptions import PermissionDenied
+from django.db import IntegrityError
+
+from connections import audit
+from connections.access import permissions
+from connections.access.actor import Actor
+from connections.audit import EventCode, personal_data
+from connections.batches import confirming, drafts
+from connections.core import clock
+from connections.core.errors import (
+    ConflictError,
+    InvalidInputError,
+    OvertakenError,
+    has_visible_text,
+)
+from connections.core.text import pluralize
+from connections.deletions import states, time_limits
+from connections.deletions.lifecycle import LONGEST_REASON
+from connections.deletions.states import Approve, Settle
+from connections.models import (
+    Approval,
+    ApprovalPolicy,
+    Batch,
+    BatchState,
+    Deletion,
+    Outcome,
+    Person,
+)
+
+
+def approve_batch(*, batch: Batch, actor: Actor, digest: str) -> Batch:
+    """Approve every row of the plan; with enough approvals, the requester may confirm.
+
+    `digest` is the approval digest of the plan that the page showed. Datadog is not asked: the
+    pre-send check of every row follows anyway.
+
+    Raises PermissionDenied (for one's own too, and when the person can't approve every row), and
+    ConflictError when it no longer waits for approval or differs from what was shown.
+    """
+    person = _require_approver(batch, actor=actor)
+    permissions.require(
+        permissions.can_approve_batch(actor, batch=batch), "approve every row of this bulk deletion"
+    )
+    with audit.atomic(durable=True):
+        rows = _lock(batch)
+        _require_undecided(rows, person=person)
+        if digest != batch.approval_digest:
+            raise ConflictError("The plan changed since you opened it. Review it again.")
+        now = clock.now()
+        _decide(rows, person=person, decision=Approval.Decision.APPROVED, at=now)
+        given = _count_approvals(rows)
+        missing = max(0, ApprovalPolicy(batch.policy).approvals_needed - given)
+        states.apply_to_all(
+            rows,
+            transition=Approve(missing=missing, at=now),
+            actor=actor,
+            event_of=lambda deletion: audit.EventDraft(
+                code=EventCode.DELETION_APPROVED,
+                sentence=audit.Sentence(
+                    "{actor} approved the deletion of {connection} as part of a bulk deletion.",
+                    actor=personal_data.name_of(actor),
+                    connection=deletion.description,
+                ),
+                details={
+                    "digest": deletion.approval_digest,
+                    "approval_round": deletion.approval_round,
+                    "missing": missing,
+                },
+            ),
+        )
+        if not missing:
+            batch.state = BatchState.APPROVED
+            batch.approved_at = now
+            batch.expires_at = now + time_limits.CONFIRMING_WINDOW
+            batch.save()
+        audit.record(
+            code=EventCode.BATCH_APPROVED,
+            actor=actor,
+            subject=batch,
+            sentence=audit.Sentence(
+                "{actor} approved the bulk deletion of {connections}.",
+                actor=personal_data.name_of(actor),
+                connections=pluralize(len(rows), "connection"),
+            ),
+            details={"approval_digest": digest, "missing": missing, "count": len(rows)},
+        )
+    return batch
+
+
+def decline_batch(*, batch: Batch, actor: Actor, reason: str) -> Batch:
+    """Decline it with a reason, which settles every row. Nothing is sent.
+
+    Raises PermissionDenied (for one's own too), InvalidInputError without a reason, and
+    ConflictError when it no longer waits for approval.
+    """
+    person = _require_approver(batch, actor=actor)
+    reason = reason.strip()
+    if not has_visible_text(reason):
+        raise InvalidInputError({"reason": "Enter a reason for declining."})
+    if len(reason) > LONGEST_REASON:
+        raise InvalidInputError({"reason": f"A reason has at most {LONGEST_REASON} characters."})
+    with audit.atomic(durable=True):
+        rows = _lock(batch)
+        _require_undecided(rows, person=person)
+        now = clock.now()
+        _decide(rows, person=person, decision=Approval.Decision.DECLINED, at=now, reason=reason)
+        states.apply_to_all(
+            rows,
+            transition=Settle(outcome=Outcome.DECLINED, reason=reason),
+            actor=actor,
+            event_of=lambda deletion: audit.EventDraft(
+                code=EventCode.DELETION_DECLINED,
+                sentence=audit.Sentence(
+                    "{actor} declined the deletion of {connection} as part of a bulk deletion.",
+                    actor=personal_data.name_of(actor),
+                    connection=deletion.description,
+                ),
+                details={"reason": reason, "approval_round": deletion.approval_round},
+            ),
+        )
+        batch.state = BatchState.DECLINED
+        batch.expires_at = None
+        batch.ended_at, batch.ended_by_name, batch.ended_reason = now, actor.name, reason
+        batch.save()
+        audit.record(
+            code=EventCode.BATCH_DECLINED,
+            actor=actor,
+            subject=batch,
+            sentence=audit.Sentence(
+                "{actor} declined the bulk deletion of {connections}. Nothing was sent.",
+                actor=personal_data.name_of(actor),
+                connections=pluralize(len(rows), "connection"),
+            ),
+            details={"reason": reason, "count": len(rows)},
+        )
+    return batch
+
+
+def _require_approver(batch: Batch, *, actor: Actor) -> Person:
+    person = actor.person
+    if person and person.pk in {batch.requested_by_id, batch.created_by_id}:
+        raise PermissionDenied("You requested this. Another person must approve it.")
+    permissions.require(
+        permissions.can_decline_batch(actor, batch=batch), "approve or decline this bulk deletion"
+    )
+    if person is None:
+        raise PermissionDenied("Only a person can approve or decline.")
+    return person
+
+
+def _lock(batch: Batch) -> list[Deletion]:
+    """Its rows, locked with it: of two approvers at once, the second must count the first."""
+    drafts.lock_batch(batch)
+    is_over = drafts.has_expired(batch, now=clock.now())
+    if batch.state != BatchState.REQUESTED or not batch.needs_approval or is_over:
+        raise OvertakenError("This bulk deletion is no longer waiting for approval.")
+    rows = confirming.lock_unsent(batch)
+    if not rows:
+        raise OvertakenError("Every row of this bulk deletion was withdrawn.")
+    return rows
+
+
+def _require_undecided(rows: Sequence[Deletion], *, person: Person) -> None:
+    if Approval.objects.filter(deletion=rows[0], approver=person, round=1).exists():
+        raise OvertakenError("You already approved or declined this bulk deletion.")
+
+
+def _decide(
+    rows: Sequence[Deletion],
+    *,
+    person: Person,
+    decision: Approval.Decision,
+    at: datetime,
+    reason: str = "",
+) -> None:
+    """Store the decision for each row; the database refuses one that doesn't match its row."""
+    try:
+        with audit.atomic():
+            Approval.objects.bulk_create(
+                Approval(
+                    deletion=deletion,
+                    approver=person,
+                    approver_name=person.display_name,
+                    requester_id=deletion.requested_by_id,
+                    round=deletion.approval_round,
+                    decision=decision,
+                    digest=deletion.approval_digest,
+                    reason=reason,
+                    decided_at=at,
+                )
+                for deletion in rows
+            )
+    except IntegrityError:
+        raise OvertakenError(states.MOVED_ON) from None
+
+
+def _count_approvals(rows: Sequence[Deletion]) -> int:
+    """How many people approved every row: all decisions are about all rows."""
+    return states.approvals_given(rows[0]).count()

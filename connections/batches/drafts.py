@@ -1,0 +1,588 @@
+"""Drafts of bulk deletions: a plan that freezes what matched, and changes to it before the request.
+
+A plan holds each connection as the newest snapshot of its credential showed it. Connections that
+appear later are not in it. A row that can't be deleted stays in the plan, with its problem, and
+keeps no other row from being deleted.
+"""
+
+import hashlib
+import json
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from django.core.exceptions import PermissionDenied
+from django.db.models import Q, QuerySet
+
+from connections import audit
+from connections.access import permissions, visibility
+from connections.access.actor import Actor, person_actor
+from connections.core import clock
+from connections.core.causes import Cause
+from connections.core.errors import ConflictError, InvalidInputError, OvertakenError
+from connections.datadog.payloads import canonical_connection_id
+from connections.deletions import reviews
+from connections.inventory import protections, sync
+from connections.inventory.inventory import InventoryFilter, KnownOrg, build_inventory
+from connections.models import (
+    OPEN_STATES,
+    SENDABLE,
+    SNAPSHOT_FIELD_NAMES,
+    ApprovalPolicy,
+    Batch,
+    BatchOrigin,
+    BatchRow,
+    BatchState,
+    Credential,
+    Deletion,
+    OrgConnectionKey,
+    OrgConnectionSnapshot,
+    Outcome,
+    Person,
+    RowProblem,
+)
+
+MAX_ROWS = 1_000
+DRAFT_WINDOW = timedelta(hours=24)
+# What `key_checks` stores when the role lacks org_connections_write.
+_WRITE_NOT_GRANTED = "write_not_granted"
+OUT_OF_DATE = "The plan changed since you opened this page. Nothing was sent. Review it again."
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedConnection:
+    """One connection as it was named, and the credential to prefer where one was named too."""
+
+    # "<site>/<connection ID>".
+    text: str
+    credential_id: UUID | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanSource:
+    """Where a plan comes from, and what it names."""
+
+    origin: BatchOrigin
+    connections: Sequence[PlannedConnection]
+    filter_text: str = ""
+    org: KnownOrg | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Facts:
+    """What is known now of some connections, as one person can see it."""
+
+    # The snapshot of each visible credential in use that lists it, the newest first.
+    snapshots: Mapping[OrgConnectionKey, Sequence[OrgConnectionSnapshot]]
+    protected: Collection[OrgConnectionKey]
+    being_deleted: Collection[OrgConnectionKey]
+    # Another deletion is open that the person can't see.
+    hidden: Collection[OrgConnectionKey]
+    # The credentials with which the person can delete now.
+    sending: Collection[UUID] = field(default_factory=frozenset)
+
+    def choices(self, key: OrgConnectionKey) -> list[OrgConnectionSnapshot]:
+        """The snapshots of the credentials that can delete it: the source side's first."""
+        usable = [
+            each for each in self.snapshots.get(key, ()) if each.credential_id in self.sending
+        ]
+        return sorted(usable, key=_source_side_first)
+
+    def problem(self, key: OrgConnectionKey) -> RowProblem | None:
+        """Why it can't be deleted, whichever credential sends it."""
+        if key in self.hidden or not self.snapshots.get(key):
+            return RowProblem.NOT_VISIBLE
+        if key in self.protected:
+            return RowProblem.PROTECTED
+        if key in self.being_deleted:
+            return RowProblem.ALREADY_BEING_DELETED
+        return None if self.choices(key) else RowProblem.NO_CREDENTIAL
+
+
+def _source_side_first(snapshot: OrgConnectionSnapshot) -> tuple[bool, bool, str]:
+    credential = snapshot.credential
+    return (
+        credential.org_id != snapshot.source_org_id,
+        not credential.is_verified,
+        credential.name.casefold(),
+    )
+
+
+def can_delete_with(credential: Credential) -> bool:
+    """Whether its role grants org_connections_write, as far as its last verification says."""
+    return all(check.get("cause") != _WRITE_NOT_GRANTED for check in credential.verification)
+
+
+def _load_facts(keys: Collection[OrgConnectionKey], *, actor: Actor) -> _Facts:
+    ids = {key.connection_id for key in keys}
+    listed = OrgConnectionSnapshot.objects.filter(
+        connection_id__in=ids, is_current=True, credential__retired_at=None
+    )
+    snapshots = defaultdict[OrgConnectionKey, list[OrgConnectionSnapshot]](list)
+    credentials: dict[UUID, Credential] = {}
+    rows = visibility.visible(listed, actor=actor).select_related("credential")
+    for snapshot in rows.order_by("-last_seen_at", "-id"):
+        snapshots[snapshot.key].append(snapshot)
+        credentials[snapshot.credential_id] = snapshot.credential
+    newest = sync.newest_syncs(now=clock.now())
+    hidden_credentials = permissions.visibility_of(actor).hidden
+    being_deleted, hidden = set[OrgConnectionKey](), set[OrgConnectionKey]()
+    for site, connection_id, credential_id in _open_deletions(ids):
+        key = OrgConnectionKey(site=site, connection_id=connection_id)
+        (hidden if credential_id in hidden_credentials else being_deleted).add(key)
+    return _Facts(
+        snapshots=snapshots,
+        protected=set(protections.active_protections()),
+        being_deleted=being_deleted,
+        hidden=hidden,
+        sending={
+            pk
+            for pk, credential in credentials.items()
+            if permissions.can_use(actor, credential_id=pk)
+            and can_delete_with(credential)
+            and pk in newest
+            and newest[pk].is_complete
+        },
+    )
+
+
+def _open_deletions(ids: Collection[UUID]) -> QuerySet[Deletion, tuple[str, UUID, UUID]]:
+    rows = Deletion.objects.filter(connection_id__in=ids, state__in=OPEN_STATES, settled_at=None)
+    return rows.order_by().values_list("site", "connection_id", "credential_id")
+
+
+# --- Making a draft ---------------------------------------------------------------------------
+
+
+def create_draft_from_selection(*, actor: Actor, connections: Sequence[str]) -> Batch:
+    """A draft of connections named as "<site>/<connection ID>". Raises as `create_draft` does."""
+    named = [PlannedConnection(text=text) for text in connections]
+    source = PlanSource(origin=BatchOrigin.SELECTION, connections=named)
+    return create_draft(source=source, actor=actor)
+
+
+def create_draft_from_filter(*, actor: Actor, filters: InventoryFilter, filter_text: str) -> Batch:
+    """A draft of all connections that match a filter of the inventory now.
+
+    `filter_text` is the filter as the inventory's query string. Raises as `create_draft` does.
+    """
+    permissions.require(permissions.can_delete(actor), "delete connections")
+    source = PlanSource(
+        origin=BatchOrigin.FILTER,
+        connections=_matches(filters, actor=actor),
+        filter_text=filter_text,
+    )
+    return create_draft(source=source, actor=actor)
+
+
+def create_draft_from_org(*, actor: Actor, org: KnownOrg) -> Batch:
+    """A draft of all connections of one org, by its site and ID, to remove the org.
+
+    Raises as `create_draft` does.
+    """
+    permissions.require(permissions.can_delete(actor), "delete connections")
+    source = PlanSource(
+        origin=BatchOrigin.ORG,
+        connections=_matches(InventoryFilter(org=org.key), actor=actor),
+        org=org,
+    )
+    return create_draft(source=source, actor=actor)
+
+
+def _matches(filters: InventoryFilter, *, actor: Actor) -> list[PlannedConnection]:
+    inventory = build_inventory(actor=actor, filters=filters)
+    _require_row_count(len(inventory.matches))
+    return [
+        PlannedConnection(text=f"{each.site}/{each.connection_id}") for each in inventory.matches
+    ]
+
+
+def _require_row_count(count: int) -> None:
+    if not count:
+        raise InvalidInputError({"connection": "Choose at least 1 connection."})
+    if count > MAX_ROWS:
+        raise InvalidInputError(
+            {
+                "connection": f"A bulk deletion has at most {MAX_ROWS:,} connections; these are "
+                f"{count:,}. Choose fewer."
+            }
+        )
+
+
+def create_draft_of_rest(*, batch: Batch, actor: Actor) -> Batch:
+    """A new draft of the rows of an ended bulk deletion that were not sent, changed or refused.
+
+    After a 403 it prefers another credential. Rows with an unknown outcome are never in it.
+    Raises as `create_draft` does, and ConflictError when there are none or it has not ended.
+    """
+    permissions.require(permissions.can_delete(actor), "delete connections")
+    if not batch.has_ended:
+        raise ConflictError("This bulk deletion has not ended yet.")
+    rest = list_rest(batch=batch)
+    if not rest:
+        raise ConflictError("This bulk deletion has no connections left to delete.")
+    connections = [
+        PlannedConnection(
+            text=f"{each.site}/{each.connection_id}", credential_id=_credential_again(each, actor)
+        )
+        for each in rest
+    ]
+    source = PlanSource(origin=BatchOrigin.SELECTION, connections=connections)
+    return create_draft(source=source, actor=actor)
+
+
+_RESTING_OUTCOMES = (
+    Outcome.NOT_SENT,
+    Outcome.STALE,
+    Outcome.REFUSED,
+    Outcome.DECLINED,
+    Outcome.WITHDRAWN,
+    Outcome.EXPIRED,
+)
+
+
+def list_rest(*, batch: Batch) -> list[Deletion]:
+    """The deletions of a bulk deletion that deleted nothing and can be planned again."""
+    rest = batch.deletions.filter(outcome__in=_RESTING_OUTCOMES)
+    return list(rest.order_by("batch_row__position"))
+
+
+def _credential_again(deletion: Deletion, actor: Actor) -> UUID:
+    """The same credential, unless Datadog refused it and another can be used."""
+    if deletion.cause != Cause.FORBIDDEN:
+        return deletion.credential_id
+    key = OrgConnectionKey(site=deletion.site, connection_id=deletion.connection_id)
+    choices = _load_facts([key], actor=actor).choices(key)
+    others = [
+        each.credential_id for each in choices if each.credential_id != deletion.credential_id
+    ]
+    return others[0] if others else deletion.credential_id
+
+
+def create_draft(*, source: PlanSource, actor: Actor, requester: Person | None = None) -> Batch:
+    """Freeze a plan of 1 to MAX_ROWS rows. `requester`: for whom a command makes it.
+
+    Raises PermissionDenied, and InvalidInputError for no or too many connections.
+    """
+    permissions.require(permissions.can_delete(actor), "delete connections")
+    creator = requester or actor.person
+    planner = person_actor(person=requester) if requester else actor
+    permissions.require(permissions.can_delete(planner), "delete connections")
+    _require_row_count(len(source.connections))
+    now = clock.now()
+    batch = Batch(
+        origin=source.origin,
+        filter_text=source.filter_text,
+        created_at=now,
+        created_by=creator,
+        created_by_name=creator.display_name if creator else actor.name,
+        expires_at=now + DRAFT_WINDOW,
+    )
+    if source.org:
+        batch.site, batch.org_id, batch.org_name = source.org
+    with audit.atomic():
+        rows = _build_rows(batch, source.connections, actor=planner)
+        set_digest(batch, rows=rows)
+        batch.save(force_insert=True)
+        BatchRow.objects.bulk_create(rows)
+    return batch
+
+
+def _build_rows(
+    batch: Batch, connections: Sequence[PlannedConnection], *, actor: Actor
+) -> list[BatchRow]:
+    keys = [_parse(each.text) for each in connections]
+    facts = _load_facts([key for key in keys if key], actor=actor)
+    seen: set[OrgConnectionKey] = set()
+    rows = []
+    for position, (named, key) in enumerate(zip(connections, keys, strict=True), start=1):
+        row = BatchRow(batch=batch, position=position, text=named.text[:200])
+        if key is None:
+            row.problem = RowProblem.MALFORMED_ID
+        else:
+            row.site, row.connection_id = key.site, key.connection_id
+            _fill_in(row, facts=facts, preferred=named.credential_id)
+            if key in seen:
+                row.problem = RowProblem.DUPLICATE
+            seen.add(key)
+        rows.append(row)
+    return rows
+
+
+def _parse(text: str) -> OrgConnectionKey | None:
+    site, _, connection_id = text.strip().rpartition("/")
+    try:
+        parsed = UUID(canonical_connection_id(connection_id))
+    except ValueError:
+        return None
+    return OrgConnectionKey(site=site, connection_id=parsed) if 0 < len(site) <= 100 else None
+
+
+def _fill_in(row: BatchRow, *, facts: _Facts, preferred: UUID | None) -> None:
+    """Set what the plan shows of a connection, and its problem."""
+    key = _key(row)
+    problem = facts.problem(key)
+    row.problem = problem or ""
+    if problem == RowProblem.NOT_VISIBLE:
+        return
+    choices = facts.choices(key)
+    if preferred and not problem:
+        choices = [each for each in choices if each.credential_id == preferred] or choices
+    _set_snapshot(row, (choices or facts.snapshots[key])[0])
+
+
+def _set_snapshot(row: BatchRow, snapshot: OrgConnectionSnapshot) -> None:
+    row.credential = snapshot.credential
+    row.digest, row.snapshot_at = snapshot.digest, snapshot.last_seen_at
+    for name, value in snapshot.snapshot_values().items():
+        setattr(row, name, value)
+
+
+def _key(row: BatchRow) -> OrgConnectionKey:
+    if row.connection_id is None:
+        raise ValueError("A malformed ID names no connection.")
+    return OrgConnectionKey(site=row.site, connection_id=row.connection_id)
+
+
+def set_digest(batch: Batch, *, rows: Iterable[BatchRow]) -> None:
+    """Set the policy and the digest for these rows. Does not save."""
+    kept = [row for row in rows if row.removed_at is None]
+    batch.policy = _strictest_policy([row for row in kept if not row.problem])
+    shown = [
+        "bulk deletion, version 1",
+        batch.policy,
+        [
+            [row.position, row.key, row.digest, _text(row.credential_id), row.problem]
+            for row in kept
+        ],
+    ]
+    batch.digest = hashlib.sha256(json.dumps(shown, ensure_ascii=True).encode()).hexdigest()
+
+
+def _text(pk: UUID | None) -> str:
+    return str(pk or "")
+
+
+def _strictest_policy(rows: Sequence[BatchRow]) -> ApprovalPolicy:
+    """The strictest of all credentials that list a row, and of those of its orgs."""
+    current = OrgConnectionSnapshot.objects.filter(
+        connection_id__in=[row.connection_id for row in rows], is_current=True
+    )
+    sites = {row.site for row in rows}
+    listing = Credential.objects.filter(
+        Q(pk__in=current.order_by().values("credential"))
+        | Q(pk__in={row.credential_id for row in rows}),
+        retired_at=None,
+        site__in=sites,
+    )
+    orgs = {(row.site, org) for row in rows for org in (row.source_org_id, row.sink_org_id) if org}
+    return reviews.strictest_policy(listing=listing, orgs=orgs)
+
+
+# --- Changing a draft -------------------------------------------------------------------------
+
+
+def require_own_draft(batch: Batch, *, actor: Actor) -> None:
+    """Raise unless the actor drafted it and it is still a draft that has not expired.
+
+    Raises PermissionDenied and OvertakenError.
+    """
+    permissions.require(permissions.can_delete(actor), "delete connections")
+    if actor.person and actor.person.pk != batch.created_by_id:
+        raise PermissionDenied(f"Only {batch.created_by_name}, who drafted it, can change it.")
+    if batch.state != BatchState.DRAFT:
+        raise OvertakenError("This bulk deletion is no longer a draft.")
+    if has_expired(batch, now=clock.now()):
+        raise OvertakenError("This draft expired after 24 hours. Plan the bulk deletion again.")
+
+
+def has_expired(batch: Batch, *, now: datetime) -> bool:
+    """Whether the time for requesting, approving or confirming it is over."""
+    return batch.expires_at is not None and clock.has_passed(
+        batch.expires_at, within=DRAFT_WINDOW, now=now
+    )
+
+
+def lock_batch(batch: Batch) -> None:
+    """Serialise what changes a bulk deletion; call it in a transaction. Refreshes the object.
+
+    It is locked before credentials and deletions, wherever several are.
+    """
+    Batch.objects.select_for_update(no_key=True).get(pk=batch.pk)
+    batch.refresh_from_db()
+
+
+def remove_rows(*, batch: Batch, actor: Actor, connections: Collection[str]) -> Batch:
+    """Take rows out of a draft: those of connections named "<site>/<connection ID>".
+
+    Raises PermissionDenied, OvertakenError, and InvalidInputError when none would be left.
+    """
+    with audit.atomic():
+        lock_batch(batch)
+        require_own_draft(batch, actor=actor)
+        rows = _rows_of(batch)
+        named = {_normalized(text) for text in connections}
+        removed = [row for row in rows if row.key in named or row.text in named]
+        if len(removed) == len(rows):
+            raise InvalidInputError({"connection": "A plan needs at least 1 row. Keep one."})
+        now = clock.now()
+        for row in removed:
+            row.removed_at = now
+        BatchRow.objects.bulk_update(removed, ["removed_at"])
+        _save_draft(batch, rows=rows)
+    return batch
+
+
+def _normalized(text: str) -> str:
+    key = _parse(text)
+    return f"{key.site}/{key.connection_id}" if key else text.strip()
+
+
+def change_credential(
+    *, batch: Batch, actor: Actor, connections: Collection[str], credential: Credential
+) -> Batch:
+    """Let another credential send these rows of a draft.
+
+    Raises PermissionDenied, OvertakenError, and InvalidInputError when the credential can't delete
+    one of them; nothing is changed then.
+    """
+    permissions.require(
+        permissions.can_use(actor, credential_id=credential.pk), "delete connections with it"
+    )
+    with audit.atomic():
+        lock_batch(batch)
+        require_own_draft(batch, actor=actor)
+        rows = _rows_of(batch)
+        named = {_normalized(text) for text in connections}
+        chosen = [row for row in rows if row.key in named and not row.problem]
+        facts = _load_facts([_key(row) for row in chosen], actor=_planner(batch, actor=actor))
+        for row in chosen:
+            choices = [
+                each for each in facts.choices(_key(row)) if each.credential_id == credential.pk
+            ]
+            if not choices:
+                raise InvalidInputError(
+                    {"credential": f"{credential.name} can't delete {row.key}. Choose another."}
+                )
+            _set_snapshot(row, choices[0])
+        BatchRow.objects.bulk_update(chosen, _PLANNED_FIELDS)
+        _save_draft(batch, rows=rows)
+    return batch
+
+
+_PLANNED_FIELDS = ["credential", "digest", "snapshot_at", "problem", *SNAPSHOT_FIELD_NAMES]
+
+
+def _rows_of(batch: Batch) -> list[BatchRow]:
+    """The rows that were not removed, in order."""
+    return list(batch.rows.filter(removed_at=None).select_related("credential"))
+
+
+def _save_draft(batch: Batch, *, rows: Sequence[BatchRow]) -> None:
+    set_digest(batch, rows=rows)
+    batch.save(update_fields=["digest", "policy"])
+
+
+def _planner(batch: Batch, *, actor: Actor) -> Actor:
+    """Who must be able to delete the rows: the person for whom a command made the draft."""
+    if actor.person is None and batch.created_by:
+        return person_actor(person=batch.created_by)
+    return actor
+
+
+def credential_choices(
+    *, batch: Batch, actor: Actor, rows: Sequence[BatchRow]
+) -> dict[int, list[Credential]]:
+    """The credentials that could send each of these rows, by the row's primary key."""
+    planned = [row for row in rows if not row.problem]
+    facts = _load_facts([_key(row) for row in planned], actor=_planner(batch, actor=actor))
+    return {row.pk: [each.credential for each in facts.choices(_key(row))] for row in planned}
+
+
+def split_draft(*, batch: Batch, actor: Actor) -> list[Batch]:
+    """Split a draft by credential, where no one can approve all its rows: a draft for each.
+
+    The first keeps this draft. Raises PermissionDenied, OvertakenError, and ConflictError when one
+    credential sends all rows.
+    """
+    with audit.atomic():
+        lock_batch(batch)
+        require_own_draft(batch, actor=actor)
+        rows = _rows_of(batch)
+        by_credential = defaultdict[UUID | None, list[BatchRow]](list)
+        for row in rows:
+            if not row.problem:
+                by_credential[row.credential_id].append(row)
+        if len(by_credential) < 2:
+            raise ConflictError("One credential sends all rows, so there is nothing to split.")
+        _, *others = by_credential.values()
+        new = [_move_to_new_draft(batch, rows=each) for each in others]
+        _save_draft(batch, rows=rows)
+    return [batch, *new]
+
+
+def _move_to_new_draft(batch: Batch, *, rows: Sequence[BatchRow]) -> Batch:
+    names = ("origin", "filter_text", "site", "org_id", "org_name", "expires_at", "created_at")
+    creator = ("created_by", "created_by_name")
+    draft = Batch(**{name: getattr(batch, name) for name in (*names, *creator)})
+    copied = ("text", "site", "connection_id", "digest", "snapshot_at", "credential")
+    copies = [
+        BatchRow(
+            batch=draft,
+            position=position,
+            **{name: getattr(row, name) for name in copied},
+            **row.snapshot_values(),
+        )
+        for position, row in enumerate(rows, start=1)
+    ]
+    set_digest(draft, rows=copies)
+    draft.save(force_insert=True)
+    BatchRow.objects.bulk_create(copies)
+    now = clock.now()
+    for row in rows:
+        row.removed_at = now
+    BatchRow.objects.bulk_update(rows, ["removed_at"])
+    return draft
+
+
+def find_changes(*, batch: Batch, actor: Actor) -> list[BatchRow]:
+    """Compare a draft with what is known now, and store what changed; returns the changed rows.
+
+    A row whose connection changed, or can't be deleted any more, gets a problem. Call it in a
+    transaction that holds the batch.
+    """
+    rows = _rows_of(batch)
+    planned = [row for row in rows if not row.problem]
+    facts = _load_facts([_key(row) for row in planned], actor=_planner(batch, actor=actor))
+    changed = []
+    for row in planned:
+        problem = _problem_now(row, facts=facts)
+        if problem:
+            row.problem = problem
+            changed.append(row)
+    before = batch.digest
+    BatchRow.objects.bulk_update(changed, ["problem"])
+    set_digest(batch, rows=rows)
+    if batch.digest != before:
+        batch.save(update_fields=["digest", "policy"])
+    return changed
+
+
+def _problem_now(row: BatchRow, *, facts: _Facts) -> RowProblem | None:
+    problem = facts.problem(_key(row))
+    if problem == RowProblem.NOT_VISIBLE:
+        # It was listed when the plan was made.
+        return RowProblem.CHANGED
+    if problem:
+        return problem
+    chosen = [each for each in facts.choices(_key(row)) if each.credential_id == row.credential_id]
+    if not chosen:
+        return RowProblem.NO_CREDENTIAL
+    return None if chosen[0].digest == row.digest else RowProblem.CHANGED
+
+
+def count_sendable(batch: Batch) -> int:
+    """How many rows of a plan become deletions."""
+    return batch.rows.filter(SENDABLE).count()

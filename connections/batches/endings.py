@@ -1,0 +1,116 @@
+"""How bulk deletions end by themselves: they expire, or no row waits to be sent any longer."""
+
+from collections import Counter
+
+from django.db.models import Count, Exists, OuterRef, Q
+
+from connections import audit
+from connections.access.actor import Actor
+from connections.audit import EventCode
+from connections.batches import confirming, drafts, stopping
+from connections.core import clock
+from connections.core.causes import Cause
+from connections.core.text import pluralize
+from connections.deletions import states
+from connections.deletions.states import Settle
+from connections.models import (
+    RUN_BY_BATCH,
+    Batch,
+    BatchState,
+    Deletion,
+    Outcome,
+    State,
+)
+from connections.wording import label_of_outcome, label_of_state
+from connections.wording.causes import cause_text
+
+_EXPIRING = (BatchState.DRAFT, BatchState.REQUESTED, BatchState.APPROVED)
+# The rows that a bulk deletion has not finished with.
+_UNFINISHED = Q(RUN_BY_BATCH, state__in=[*confirming.UNSENT, State.SENDING], settled_at=None)
+
+
+def end_due(*, actor: Actor) -> list[Batch]:
+    """End the bulk deletions that expired or have finished; returns them. Raises DatabaseError."""
+    unfinished = Deletion.objects.filter(_UNFINISHED, batch=OuterRef("pk"))
+    ended: list[Batch] = []
+    for batch in Batch.objects.filter(ended_at=None).annotate(has_unfinished=Exists(unfinished)):
+        is_done = batch.state != BatchState.DRAFT and not batch.has_unfinished
+        if is_done or (batch.state in _EXPIRING and drafts.has_expired(batch, now=clock.now())):
+            ended += [batch] if _end(batch, actor=actor) else []
+    return ended
+
+
+def _end(batch: Batch, *, actor: Actor) -> bool:
+    with audit.atomic():
+        drafts.lock_batch(batch)
+        if batch.has_ended:
+            return False
+        if batch.state in _EXPIRING and drafts.has_expired(batch, now=clock.now()):
+            _expire(batch, actor=actor)
+            return True
+        if batch.state == BatchState.DRAFT or batch.deletions.filter(_UNFINISHED).exists():
+            return False
+        _finish(batch, actor=actor)
+    return True
+
+
+def _expire(batch: Batch, *, actor: Actor) -> None:
+    is_draft, is_approved = batch.state == BatchState.DRAFT, batch.state == BatchState.APPROVED
+    cause = Cause.NOT_CONFIRMED_IN_TIME if is_approved else Cause.NOT_APPROVED_IN_TIME
+    rows = confirming.lock_unsent(batch)
+    states.apply_to_all(
+        rows,
+        transition=Settle(outcome=Outcome.EXPIRED, cause=cause),
+        actor=actor,
+        event_of=lambda deletion: audit.EventDraft(
+            code=EventCode.DELETION_SETTLED,
+            sentence=audit.Sentence(
+                "The deletion of {connection} ran out of time. {why} {facts}",
+                connection=deletion.description,
+                why=cause_text(cause),
+                facts=stopping.facts_of(deletion),
+            ),
+        ),
+    )
+    _save_ended(batch, state=BatchState.EXPIRED, actor=actor)
+    if is_draft:
+        # Nothing was requested, so there is nothing to record.
+        return
+    audit.record(
+        code=EventCode.BATCH_EXPIRED,
+        actor=actor,
+        subject=batch,
+        sentence=audit.Sentence(
+            "The bulk deletion of {connections} ran out of time. {why} Nothing was sent.",
+            connections=pluralize(len(rows), "connection"),
+            why=cause_text(cause),
+        ),
+        details={"cause": cause, "count": len(rows)},
+    )
+
+
+def _finish(batch: Batch, *, actor: Actor) -> None:
+    _save_ended(batch, state=BatchState.FINISHED, actor=actor)
+    counts = Counter[str]()
+    for state, outcome, count in (
+        batch.deletions.order_by().values_list("state", "outcome").annotate(Count("pk"))
+    ):
+        counts[label_of_outcome(outcome) if outcome else label_of_state(state)] += count
+    audit.record(
+        code=EventCode.BATCH_FINISHED,
+        actor=actor,
+        subject=batch,
+        sentence=audit.Sentence(
+            "The bulk deletion of {connections} finished: {results}.",
+            connections=pluralize(counts.total(), "connection"),
+            results=", ".join(f"{count:,} {label}" for label, count in counts.most_common()),
+        ),
+        details={"counts": dict(counts)},
+    )
+
+
+def _save_ended(batch: Batch, *, state: BatchState, actor: Actor) -> None:
+    batch.state = state
+    batch.expires_at = None
+    batch.ended_at, batch.ended_by_name = clock.now(), actor.name
+    batch.save()

@@ -1,0 +1,216 @@
+"""Requesting a bulk deletion: every row of its plan becomes an ordinary deletion."""
+
+from uuid import uuid4
+
+from django.db import IntegrityError
+
+from connections import audit
+from connections.access import permissions
+from connections.access.actor import Actor, person_actor
+from connections.audit import EventCode, personal_data
+from connections.batches import confirming, drafts
+from connections.core import clock
+from connections.core.errors import (
+    ConflictError,
+    InvalidInputError,
+    OvertakenError,
+    has_visible_text,
+)
+from connections.core.text import pluralize
+from connections.deletions import history, lifecycle, time_limits
+from connections.deletions.lifecycle import LONGEST_REASON
+from connections.deletions.tickets import find_ticket_problem
+from connections.models import (
+    SENDABLE,
+    Batch,
+    BatchRow,
+    BatchState,
+    Deletion,
+    approval_digest_of,
+    batch_approval_digest_of,
+)
+
+
+class PlanChangedError(ConflictError):
+    """The plan is no longer what the page showed; the stored draft is what it is now."""
+
+
+def request_batch(
+    *,
+    batch: Batch,
+    actor: Actor,
+    reason: str,
+    ticket: str,
+    digest: str,
+    stop_at_first_problem: bool = False,
+    confirmation: str | None = None,
+) -> Batch:
+    """Request the deletion of every row; under policy `none` also confirm it for the worker.
+
+    `digest` is that of the plan that the page showed. Either every row becomes a deletion or none
+    does. The same form posted again changes nothing.
+
+    Raises PermissionDenied; InvalidInputError naming the fields; PlanChangedError when a row
+    changed or can't be deleted any more; OvertakenError when it is no longer a draft; each with
+    nothing requested and nothing sent.
+    """
+    if batch.state != BatchState.DRAFT and _is_own_request(batch, actor=actor):
+        return batch
+    drafts.require_own_draft(batch, actor=actor)
+    changed_rows = _store_changes(batch, actor=actor)
+    if changed_rows or digest != batch.digest:
+        raise PlanChangedError(_changed_text(changed_rows))
+    _require_requester(batch)
+    _require_usable(batch, actor=actor)
+    _require_valid_input(
+        batch, actor=actor, reason=reason, ticket=ticket, confirmation=confirmation
+    )
+    try:
+        with audit.atomic(durable=True):
+            drafts.lock_batch(batch)
+            if batch.state != BatchState.DRAFT or batch.digest != digest:
+                raise OvertakenError("This bulk deletion just changed. Reload the page.")
+            batch.reason, batch.ticket = reason.strip(), ticket.strip()
+            batch.stop_at_first_problem = stop_at_first_problem
+            _request(batch, actor=actor)
+    except IntegrityError:
+        raise PlanChangedError(
+            "Another deletion of one of these connections was just requested. Nothing was "
+            "requested here. Review the plan again."
+        ) from None
+    return batch
+
+
+def _is_own_request(batch: Batch, *, actor: Actor) -> bool:
+    return batch.requested_by_id == (actor.person.pk if actor.person else batch.created_by_id)
+
+
+def _store_changes(batch: Batch, *, actor: Actor) -> list[BatchRow]:
+    with audit.atomic():
+        drafts.lock_batch(batch)
+        drafts.require_own_draft(batch, actor=actor)
+        return drafts.find_changes(batch=batch, actor=actor)
+
+
+def _changed_text(changed_rows: list[BatchRow]) -> str:
+    if not changed_rows:
+        return drafts.OUT_OF_DATE
+    return (
+        f"{pluralize(len(changed_rows), 'connection')} changed or can no longer be deleted. "
+        "Nothing was requested. Review the plan again."
+    )
+
+
+def _require_requester(batch: Batch) -> None:
+    if batch.needs_approval and batch.created_by is None:
+        raise InvalidInputError(
+            {
+                "credential": "This bulk deletion needs approval, so a person must request it: "
+                "name one with --as USERNAME."
+            }
+        )
+
+
+def _require_usable(batch: Batch, *, actor: Actor) -> None:
+    requester = person_actor(person=batch.created_by) if batch.created_by else actor
+    permissions.require(
+        permissions.can_use_all(requester, credential_ids=batch.sending_credential_ids),
+        "delete connections with every credential of this plan",
+    )
+
+
+def _require_valid_input(
+    batch: Batch, *, actor: Actor, reason: str, ticket: str, confirmation: str | None
+) -> None:
+    fields: dict[str, str] = {}
+    if not drafts.count_sendable(batch):
+        raise ConflictError("No connection in this plan can be deleted.")
+    if not has_visible_text(reason):
+        fields["reason"] = "Enter a reason. It is kept permanently in the audit log."
+    elif len(reason.strip()) > LONGEST_REASON:
+        fields["reason"] = f"A reason has at most {LONGEST_REASON} characters."
+    problem = find_ticket_problem(ticket.strip())
+    if problem:
+        fields["ticket"] = problem
+    # A command is confirmed by its option --yes.
+    if not batch.needs_approval and actor.person:
+        fields |= confirming.find_problem(batch, confirmation=confirmation or "")
+    if fields:
+        raise InvalidInputError(fields)
+
+
+def _request(batch: Batch, *, actor: Actor) -> None:
+    now = clock.now()
+    requester = batch.created_by
+    batch.state = BatchState.REQUESTED
+    batch.requested_at = now
+    batch.requested_by = requester
+    batch.requested_by_name = requester.display_name if requester else actor.name
+    batch.expires_at = now + time_limits.APPROVAL_WINDOW
+    batch.approval_digest = batch_approval_digest_of(batch)
+    batch.save()
+    rows = batch.rows.filter(SENDABLE).select_related("credential")
+    deletions = [_deletion_of(row, batch=batch) for row in rows]
+    Deletion.objects.bulk_create(deletions)
+    audit.record(
+        code=EventCode.BATCH_REQUESTED,
+        actor=actor,
+        subject=batch,
+        sentence=audit.Sentence(
+            "{requester} requested the bulk deletion of {connections}.",
+            requester=personal_data.name_of(requester or actor),
+            connections=pluralize(len(deletions), "connection"),
+        ),
+        details={
+            "origin": batch.origin,
+            "filter": batch.filter_text,
+            "site": batch.site,
+            "org": {"id": batch.org_id, "name": batch.org_name},
+            "count": len(deletions),
+            "digest": batch.digest,
+            "approval_digest": batch.approval_digest,
+            "policy": batch.policy,
+            "reason": batch.reason,
+            "ticket": batch.ticket,
+            "stop_at_first_problem": batch.stop_at_first_problem,
+            "requested_by": str(requester.pk) if requester else None,
+            "requested_at": now.isoformat(),
+        },
+    )
+    for deletion in deletions:
+        lifecycle.record_request(deletion, actor=actor)
+    if not batch.needs_approval:
+        confirming.confirm(batch, deletions=deletions, actor=actor)
+
+
+def _deletion_of(row: BatchRow, *, batch: Batch) -> Deletion:
+    """An unsaved deletion of one row. Its credential is loaded."""
+    credential = row.credential
+    if credential is None or row.connection_id is None or batch.requested_at is None:
+        raise ValueError("Only a sendable row of a requested plan becomes a deletion.")
+    deletion = Deletion(
+        request_id=uuid4(),
+        batch=batch,
+        batch_row=row,
+        site=row.site,
+        connection_id=row.connection_id,
+        credential=credential,
+        credential_name=credential.name,
+        credential_fingerprint=credential.fingerprint,
+        is_reviewed=True,
+        digest=row.digest,
+        snapshot_at=row.snapshot_at,
+        reason=batch.reason,
+        ticket=batch.ticket,
+        policy=batch.policy,
+        approval_digest=approval_digest_of(
+            digest=row.digest, reason=batch.reason, ticket=batch.ticket
+        ),
+        requested_at=batch.requested_at,
+        requested_by=batch.requested_by,
+        requested_by_name=batch.requested_by_name,
+        **row.snapshot_values(),
+    )
+    deletion.expires_at = deletion.due_at = batch.expires_at
+    deletion.search_text = history.search_text_of(deletion)
+    return deletion

@@ -1,0 +1,187 @@
+"""Pausing, resuming and cancelling a bulk deletion. Each takes effect with its own commit.
+
+`sending.claim` locks the bulk deletion and requires it to be running, so once one of these has
+committed, no row is sent until it is resumed. A DELETE that is in progress can't be stopped.
+"""
+
+from datetime import timedelta
+
+from connections import audit
+from connections.access import permissions
+from connections.access.actor import Actor
+from connections.audit import EventCode, personal_data
+from connections.batches import confirming, drafts
+from connections.core import clock
+from connections.core.causes import Cause
+from connections.core.errors import InvalidInputError, OvertakenError
+from connections.core.text import pluralize
+from connections.deletions import states
+from connections.deletions.states import Settle
+from connections.models import Batch, BatchState, Deletion, Outcome
+from connections.wording import attempt_facts
+from connections.wording.causes import cause_text
+
+# After a longer pause, resuming needs the confirmation again.
+CONFIRMED_FOR = timedelta(hours=1)
+
+
+def pause_batch(*, batch: Batch, actor: Actor) -> Batch:
+    """Send no more rows until it is resumed; one that is paused already stays as it is.
+
+    Raises PermissionDenied, and OvertakenError when it is not running.
+    """
+    permissions.require(permissions.can_stop_batch(actor, batch=batch), "pause this bulk deletion")
+    with audit.atomic(durable=True):
+        drafts.lock_batch(batch)
+        if batch.state == BatchState.PAUSED:
+            return batch
+        if batch.state != BatchState.RUNNING:
+            raise OvertakenError("This bulk deletion is not running.")
+        sentence = audit.Sentence(
+            "{actor} paused the bulk deletion with {connections} not sent.",
+            actor=personal_data.name_of(actor),
+            connections=_count_text(batch),
+        )
+        _pause(batch, actor=actor, sentence=sentence)
+    return batch
+
+
+def pause_for_problem(
+    batch: Batch, *, cause: Cause | str, credential_name: str, actor: Actor
+) -> None:
+    """Pause a running bulk deletion because of results. Call it in a transaction that holds it."""
+    if batch.state != BatchState.RUNNING:
+        return
+    batch.pause_cause, batch.pause_credential_name = cause, credential_name
+    sentence = audit.Sentence(
+        "The bulk deletion was paused with {connections} not sent. {why}",
+        connections=_count_text(batch),
+        why=cause_text(cause),
+    )
+    _pause(batch, actor=actor, sentence=sentence)
+
+
+def _count_text(batch: Batch) -> str:
+    return pluralize(confirming.count_to_send(batch), "connection")
+
+
+def _pause(batch: Batch, *, actor: Actor, sentence: audit.Sentence) -> None:
+    batch.state = BatchState.PAUSED
+    batch.paused_at, batch.paused_by_name = clock.now(), actor.name
+    batch.save()
+    audit.record(
+        code=EventCode.BATCH_PAUSED,
+        actor=actor,
+        subject=batch,
+        sentence=sentence,
+        details={
+            "cause": batch.pause_cause,
+            "credential": batch.pause_credential_name,
+            "unsent": confirming.count_to_send(batch),
+        },
+    )
+
+
+def needs_confirmation_to_resume(batch: Batch) -> bool:
+    """Whether it was paused for so long that resuming asks for the confirmation again."""
+    if batch.paused_at is None:
+        return False
+    return clock.elapsed_since(batch.paused_at, now=clock.now()) >= CONFIRMED_FOR
+
+
+def resume_batch(*, batch: Batch, actor: Actor, confirmation: str = "") -> Batch:
+    """Send the remaining rows; one that is running already stays as it is.
+
+    Raises PermissionDenied, InvalidInputError when the confirmation is due and wrong, and
+    OvertakenError when it is not paused.
+    """
+    permissions.require(
+        permissions.can_use_all(actor, credential_ids=batch.sending_credential_ids),
+        "delete connections with every credential of this bulk deletion",
+    )
+    with audit.atomic(durable=True):
+        drafts.lock_batch(batch)
+        if batch.state == BatchState.RUNNING:
+            return batch
+        if batch.state != BatchState.PAUSED:
+            raise OvertakenError("This bulk deletion is not paused.")
+        if needs_confirmation_to_resume(batch):
+            problem = confirming.find_problem(batch, confirmation=confirmation)
+            if problem:
+                raise InvalidInputError(problem)
+        batch.state = BatchState.RUNNING
+        batch.resumed_at = clock.now()
+        batch.pause_cause = batch.pause_credential_name = ""
+        batch.problems_in_a_row = {}
+        batch.save()
+        audit.record(
+            code=EventCode.BATCH_RESUMED,
+            actor=actor,
+            subject=batch,
+            sentence=audit.Sentence(
+                "{actor} resumed the bulk deletion with {connections} to send.",
+                actor=personal_data.name_of(actor),
+                connections=_count_text(batch),
+            ),
+        )
+    return batch
+
+
+def cancel_batch(*, batch: Batch, actor: Actor) -> Batch:
+    """End it: every row that was not sent is withdrawn. What is being sent ends as it may.
+
+    One that was cancelled already stays as it is. Raises PermissionDenied, and OvertakenError when
+    it has ended.
+    """
+    permissions.require(permissions.can_stop_batch(actor, batch=batch), "cancel this bulk deletion")
+    with audit.atomic(durable=True):
+        drafts.lock_batch(batch)
+        if batch.state == BatchState.CANCELLED:
+            return batch
+        if batch.has_ended:
+            raise OvertakenError("This bulk deletion has already ended.")
+        withdrawn = withdraw_unsent(batch, actor=actor)
+        batch.state = BatchState.CANCELLED
+        batch.expires_at = None
+        batch.ended_at, batch.ended_by_name = clock.now(), actor.name
+        batch.save()
+        audit.record(
+            code=EventCode.BATCH_CANCELLED,
+            actor=actor,
+            subject=batch,
+            sentence=audit.Sentence(
+                "{actor} cancelled the bulk deletion. {connections} withdrawn.",
+                actor=personal_data.name_of(actor),
+                connections=pluralize(withdrawn, "connection"),
+            ),
+            details={"withdrawn": withdrawn},
+        )
+    return batch
+
+
+def withdraw_unsent(batch: Batch, *, actor: Actor) -> int:
+    """Withdraw the rows that are not sent; returns how many. Call it in a transaction."""
+    rows = confirming.lock_unsent(batch)
+    states.apply_to_all(
+        rows,
+        transition=Settle(outcome=Outcome.WITHDRAWN),
+        actor=actor,
+        event_of=_withdrawn_event,
+    )
+    return len(rows)
+
+
+def _withdrawn_event(deletion: Deletion) -> audit.EventDraft:
+    return audit.EventDraft(
+        code=EventCode.DELETION_WITHDRAWN,
+        sentence=audit.Sentence(
+            "The deletion of {connection} was withdrawn with its bulk deletion. {facts}",
+            connection=deletion.description,
+            facts=facts_of(deletion),
+        ),
+    )
+
+
+def facts_of(deletion: Deletion) -> str:
+    """What the attempts of a row did, without a query for one that has none."""
+    return attempt_facts.in_full_of(deletion) if deletion.epoch else "Nothing was sent."

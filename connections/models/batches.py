@@ -1,0 +1,212 @@
+"""Bulk deletions: a frozen plan of connections, whose rows become ordinary deletions."""
+
+import hashlib
+import json
+import uuid
+
+from django.conf import settings
+from django.db import models
+from django.db.models import Q
+
+from connections.models.credentials import ApprovalPolicy, Credential
+from connections.models.org_connections import SnapshotFields
+
+
+class BatchState(models.TextChoices):
+    """The state of a bulk deletion."""
+
+    DRAFT = "draft"  # its plan can be changed; no row is a deletion yet
+    REQUESTED = "requested"  # every row is a deletion; waits for approval
+    APPROVED = "approved"  # enough other people approved the plan; waits for the confirmation
+    DECLINED = "declined"  # by an approver; nothing was sent
+    RUNNING = "running"  # confirmed; the worker sends its rows
+    PAUSED = "paused"  # by a person or after problems; no row is sent
+    FINISHED = "finished"  # no row waits to be sent; an unknown one may still be open
+    CANCELLED = "cancelled"  # by a person; rows that were not sent are withdrawn
+    EXPIRED = "expired"  # not requested, approved or confirmed in time; nothing was sent
+
+
+# Nothing leaves these.
+ENDED_STATES = (
+    BatchState.DECLINED,
+    BatchState.FINISHED,
+    BatchState.CANCELLED,
+    BatchState.EXPIRED,
+)
+
+
+# The rows of a plan that become, or became, deletions.
+SENDABLE = Q(problem="", removed_at=None)
+
+
+class BatchOrigin(models.TextChoices):
+    """What the plan was made from."""
+
+    SELECTION = "selection"  # connections that a person or a plan file named
+    FILTER = "filter"  # all that matched a filter of the inventory
+    ORG = "org"  # all of one org, to remove it: off-boarding
+
+
+class RowProblem(models.TextChoices):
+    """Why a row can't be deleted. Such a row never becomes a deletion."""
+
+    MALFORMED_ID = "malformed_id"  # the text is not a site and a connection ID
+    DUPLICATE = "duplicate"  # an earlier row has the same connection
+    # No sync that the person can see lists it: hidden and unknown connections look the same.
+    NOT_VISIBLE = "not_visible"
+    PROTECTED = "protected"
+    ALREADY_BEING_DELETED = "already_being_deleted"  # another deletion of it is open
+    NO_CREDENTIAL = "no_credential"  # the person can use none that lists it and can delete it
+    CHANGED = "changed"  # Datadog lists something else than when the plan was made
+
+
+class Batch(models.Model):
+    """A bulk deletion, from draft to end.
+
+    Names of people are copied beside the reference, as in a deletion.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    state = models.CharField(max_length=16, choices=BatchState, default=BatchState.DRAFT)
+    origin = models.CharField(max_length=16, choices=BatchOrigin)
+    # The query string of the inventory's filter.
+    filter_text = models.TextField(blank=True)
+    # The org to remove. Another org can have the same name.
+    site = models.CharField(max_length=100, blank=True)
+    org_id = models.CharField(max_length=64, blank=True)
+    org_name = models.CharField(max_length=1000, blank=True)
+
+    # SHA-256 over the rows that were not removed, with their credentials and problems.
+    digest = models.CharField(max_length=64)
+    # The strictest of all credentials involved; every row has it.
+    policy = models.CharField(max_length=8, choices=ApprovalPolicy)
+    reason = models.TextField(blank=True)
+    ticket = models.CharField(max_length=200, blank=True)
+    stop_at_first_problem = models.BooleanField(default=False)
+    # What an approver approves: the digest, the reason, the ticket and the choice above.
+    approval_digest = models.CharField(max_length=64, blank=True)
+
+    # When a draft, a request or the time to confirm ends; empty from the confirmation on.
+    expires_at = models.DateTimeField(null=True)
+    created_at = models.DateTimeField()
+    created_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, related_name="+"
+    )
+    created_by_name = models.CharField(max_length=200)
+    requested_at = models.DateTimeField(null=True)
+    requested_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, related_name="+"
+    )
+    requested_by_name = models.CharField(max_length=200, blank=True)
+    approved_at = models.DateTimeField(null=True)
+    confirmed_at = models.DateTimeField(null=True)
+    confirmed_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, related_name="+"
+    )
+    confirmed_by_name = models.CharField(max_length=200, blank=True)
+    # The last pause and the last time that it was resumed.
+    paused_at = models.DateTimeField(null=True)
+    paused_by_name = models.CharField(max_length=200, blank=True)
+    # A connections.core.causes.Cause where Org Admin paused it, with the credential's name.
+    pause_cause = models.CharField(max_length=40, blank=True)
+    pause_credential_name = models.CharField(max_length=100, blank=True)
+    resumed_at = models.DateTimeField(null=True)
+    # When it reached one of ENDED_STATES, by whom, and the reason for declining it.
+    ended_at = models.DateTimeField(null=True)
+    ended_by_name = models.CharField(max_length=200, blank=True)
+    ended_reason = models.TextField(blank=True)
+    # How many of the last results of each credential, by its id, were problems in a row.
+    problems_in_a_row = models.JSONField(default=dict)
+
+    class Meta:
+        ordering = ("-created_at", "-id")
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(state__in=[each.value for each in ENDED_STATES], ended_at__isnull=False)
+                | ~Q(state__in=[each.value for each in ENDED_STATES]) & Q(ended_at__isnull=True),
+                name="ended_batch_has_a_time",
+            )
+        ]
+        indexes = [
+            models.Index(fields=["-created_at", "-id"], name="batches_newest"),
+            # Open ones are few, and the worker queries them all the time.
+            models.Index(
+                fields=["created_at"], condition=Q(ended_at__isnull=True), name="batches_open"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"bulk deletion {str(self.id)[-8:]}"
+
+    @property
+    def has_ended(self) -> bool:
+        return self.state in ENDED_STATES
+
+    @property
+    def sending_credential_ids(self) -> set[uuid.UUID]:
+        """The credentials that send its rows."""
+        rows = self.rows.filter(SENDABLE).order_by().values_list("credential", flat=True)
+        return {pk for pk in rows.distinct() if pk is not None}
+
+    @property
+    def needs_approval(self) -> bool:
+        return self.policy != ApprovalPolicy.NONE
+
+
+class BatchRow(SnapshotFields):
+    """One connection of a plan, as the newest snapshot showed it when the plan was made."""
+
+    batch = models.ForeignKey(Batch, on_delete=models.PROTECT, related_name="rows")
+    # Counted from 1, in the order of the request, the lines of a file included.
+    position = models.PositiveIntegerField()
+    # "<site>/<connection ID>" as it was requested.
+    text = models.CharField(max_length=200)
+    site = models.CharField(max_length=100, blank=True)
+    # Empty for a malformed ID.
+    connection_id = models.UUIDField(null=True)
+    # Of the snapshot; both are empty without one.
+    digest = models.CharField(max_length=64, blank=True)
+    snapshot_at = models.DateTimeField(null=True)
+    # What sends it. With a problem, what the snapshot comes from: who can see that credential can
+    # see the row.
+    credential = models.ForeignKey(
+        Credential, on_delete=models.PROTECT, null=True, related_name="batch_rows"
+    )
+    problem = models.CharField(max_length=24, choices=RowProblem, blank=True)
+    removed_at = models.DateTimeField(null=True)
+
+    class Meta:
+        ordering = ("position",)
+        constraints = [
+            models.UniqueConstraint(
+                fields=["batch", "position"], name="one_batch_row_at_a_position"
+            ),
+            models.UniqueConstraint(
+                fields=["batch", "site", "connection_id"],
+                condition=Q(connection_id__isnull=False) & ~Q(problem="duplicate"),
+                name="one_batch_row_for_a_connection",
+            ),
+            models.CheckConstraint(
+                condition=~Q(problem="")
+                | Q(connection_id__isnull=False, credential__isnull=False) & ~Q(digest=""),
+                name="batch_row_without_problem_can_be_sent",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"row {self.position} of {self.batch_id}"
+
+    @property
+    def key(self) -> str:
+        """How forms and pages name the connection: "<site>/<connection ID>"."""
+        return f"{self.site}/{self.connection_id}" if self.connection_id else self.text
+
+
+def batch_approval_digest_of(batch: Batch) -> str:
+    """SHA-256 over what an approver approves: the plan, the reason, the ticket and when to stop."""
+    shown = [
+        "bulk deletion approval, version 1",
+        *(batch.digest, batch.reason, batch.ticket),
+        batch.stop_at_first_problem,
+    ]
+    return hashlib.sha256(json.dumps(shown, ensure_ascii=True).encode()).hexdigest()

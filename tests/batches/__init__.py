@@ -1,0 +1,1 @@
+"""Bulk deletions: plans, requests, decisions and the run."""
