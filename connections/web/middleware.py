@@ -193,9 +193,9 @@ class HeadersMiddleware(MiddlewareMixin):
 
 
 class CompressionMiddleware(GZipMiddleware):
-    """Compresses responses, except those that can show a secret.
+    """Compresses responses, except those that can show a secret, and files of a known size.
 
-    An export is streamed as it is: compression would hold back rows until a block is full.
+    A streamed export is compressed chunk by chunk, so that no row is held back.
     """
 
     def process_view(
@@ -209,8 +209,10 @@ class CompressionMiddleware(GZipMiddleware):
         self, request: HttpRequest, response: HttpResponseBase
     ) -> HttpResponseBase:
         """Compress the response."""
+        # Without its size, a browser could show no progress of the download.
+        is_file = response.streaming and response.has_header("Content-Length")
         # Without a view it is an error page or a redirect.
-        if response.streaming or getattr(request, "shows_secret", False):
+        if is_file or getattr(request, "shows_secret", False):
             return response
         return super().process_response(request, response)
 

@@ -694,8 +694,8 @@ KEEPING = (
     _mutant(
         "a page that can show a secret is not compressed",
         "connections/web/middleware.py",
-        'if response.streaming or getattr(request, "shows_secret", False):',
-        "if response.streaming:",
+        'if is_file or getattr(request, "shows_secret", False):',
+        "if is_file:",
         "tests/web/hardening/test_compression.py"
         "::test_a_page_with_a_new_sign_in_link_is_neither_compressed_nor_cached",
     ),

@@ -1,19 +1,25 @@
 """Which responses are compressed, and which never are."""
 
 import gzip
+import io
+import json
 import os
 import re
 import subprocess
 import sys
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from django.http import FileResponse, HttpResponse
 from django.http.response import HttpResponseBase
-from django.test import Client
+from django.test import Client, RequestFactory
 from django.urls import URLPattern, URLResolver, get_resolver
 
+from connections.audit import export
 from connections.models import Person
+from connections.web.middleware import CompressionMiddleware
 from connections.web.routing import ALLAUTH, Access
 from tests.deletions.history.conftest import Make
 
@@ -64,12 +70,27 @@ def test_two_responses_never_have_the_same_csrf_token(client_of: ClientOf, victo
     assert len(tokens) == 2
 
 
-def test_an_export_streams_uncompressed(client_of: ClientOf, edith: Person, make: Make) -> None:
-    make()
-    response = client_of(edith).get("/deletions/export/?format=csv", headers=ACCEPTS_GZIP)
-    assert response.streaming
-    assert encoding(response) == ""
-    assert b"Payments EU" in response.getvalue()
+def test_a_compressed_export_holds_no_row_back(
+    client_of: ClientOf, edith: Person, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(export, "CHUNK_BYTES", 1)
+    make(minute=1, ticket="SEC-1")
+    make(minute=2, ticket="SEC-2")
+    response = client_of(edith).get("/deletions/export/?format=ndjson", headers=ACCEPTS_GZIP)
+    assert encoding(response) == "gzip"
+    chunks, gunzip = iter(response), zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
+    # The first chunk is the head of the format.
+    read = gunzip.decompress(next(chunks)) + gunzip.decompress(next(chunks))
+    assert json.loads(read)["ticket"] == "SEC-2"
+    rest = b"".join(map(gunzip.decompress, chunks))
+    assert json.loads(rest)["ticket"] == "SEC-1"
+
+
+def test_a_file_of_a_known_size_is_not_compressed(rf: RequestFactory) -> None:
+    request = rf.get("/evidence/bundle/", headers=ACCEPTS_GZIP)
+    file = FileResponse(io.BytesIO(bytes(1000)), filename="evidence.zip")
+    response = CompressionMiddleware(HttpResponse).process_response(request, file)
+    assert (encoding(response), response["Content-Length"]) == ("", "1000")
 
 
 def test_a_page_with_a_new_sign_in_link_is_neither_compressed_nor_cached(
