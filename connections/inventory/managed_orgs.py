@@ -108,7 +108,7 @@ def _due_credentials(*, now: datetime) -> list[Credential]:
     due = [
         each
         for each in in_use
-        if OrgKey(site=each.site, org_id=each.org_id) not in held_back
+        if OrgKey.of(each) not in held_back
         and (
             each.managed_orgs_read_at is None
             or clock.elapsed_since(each.managed_orgs_read_at, now=now) >= READ_AGAIN_AFTER

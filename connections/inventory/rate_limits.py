@@ -12,10 +12,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Self
 
 from connections.core import clock
 from connections.datadog.responses import RateLimit
-from connections.models import OrgRateLimit
+from connections.models import Credential, OrgRateLimit
 
 REQUESTS_AT_ONCE = 2
 
@@ -26,6 +27,11 @@ class OrgKey:
 
     site: str
     org_id: str
+
+    @classmethod
+    def of(cls, credential: Credential) -> Self:
+        """The org of a credential."""
+        return cls(site=credential.site, org_id=credential.org_id)
 
 
 def record(*, site: str, org_id: str, rate_limits: Iterable[RateLimit], now: datetime) -> None:

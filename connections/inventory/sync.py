@@ -410,8 +410,7 @@ def sync_orgs(
         chosen = [
             each
             for each in chosen
-            if is_stale(newest.get(each.pk), now=now)
-            and OrgKey(site=each.site, org_id=each.org_id) not in held_back
+            if is_stale(newest.get(each.pk), now=now) and OrgKey.of(each) not in held_back
         ]
     return sync_credentials(credentials=chosen, actor=actor)
 

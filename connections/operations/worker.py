@@ -5,6 +5,7 @@ delays a deletion.
 """
 
 import logging
+import math
 import os
 import socket
 import threading
@@ -23,7 +24,7 @@ from connections.access.actor import WORKER
 from connections.core import clock
 from connections.deletions import sending
 from connections.evidence.maintenance import AuditMaintenance
-from connections.inventory import managed_orgs, sync
+from connections.inventory import managed_orgs, rate_limits, sync
 from connections.models import Deletion, Notification, WorkerHeartbeat
 from connections.notifications import change_digests, delivery
 from connections.operations import due
@@ -221,6 +222,7 @@ class Worker:
         if not self._is_stopped and time.monotonic() >= self._next_sync:
             self._next_sync = time.monotonic() + self._sync_interval
             sync.sync_orgs(actor=WORKER, only_stale=True)
+            self._next_sync = min(self._next_sync, time.monotonic() + seconds_until_reset())
             change_digests.enqueue_changes(after_sync=True)
             managed_orgs.read_due_managed_orgs()
             sessions.delete_ended_sessions()
@@ -252,6 +254,13 @@ class Worker:
             self._wake.get(timeout=seconds)
         except Empty:
             return
+
+
+def seconds_until_reset() -> float:
+    """How long until the first org that is held back can be synced; infinite without any."""
+    now = clock.now()
+    resets = rate_limits.held_back_until(now=now).values()
+    return min(((reset - now).total_seconds() for reset in resets), default=math.inf)
 
 
 def seconds_until_due() -> float:

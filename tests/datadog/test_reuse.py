@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from connections.core.causes import Cause
-from connections.core.datadog_keys import KeyPair
+from connections.core.datadog_keys import AccessToken, KeyPair
 from connections.core.secret import Secret
 from connections.datadog.client import DatadogClient
 from connections.datadog.responses import AttemptResult
@@ -141,9 +141,16 @@ def test_each_request_carries_its_own_keys() -> None:
             keys=KeyPair(api_key=Secret("other"), application_key=Secret("pair")),
         )
         other.delete_org_connection(connection_id=CONNECTION_ID)
-    keys = [(s.headers["dd-api-key"], s.headers["dd-application-key"]) for s in server.seen]
-    assert keys == [(API_KEY, APPLICATION_KEY), ("other", "pair")]
-    assert [each.connection_number for each in server.seen] == [1, 1]
+        token = AccessToken(access_token=Secret("ddsat_x"))
+        third = DatadogClient(base_url=server.url, keys=token)
+        third.delete_org_connection(connection_id=CONNECTION_ID)
+    names = ("dd-api-key", "dd-application-key", "authorization")
+    assert [[each.headers.get(name) for name in names] for each in server.seen] == [
+        [API_KEY, APPLICATION_KEY, None],
+        ["other", "pair", None],
+        [None, None, "Bearer ddsat_x"],
+    ]
+    assert [each.connection_number for each in server.seen] == [1, 1, 1]
 
 
 def test_threads_do_not_mix_up_their_responses() -> None:

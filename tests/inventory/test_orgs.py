@@ -307,5 +307,5 @@ def test_pages_cost_the_same_however_many_orgs_there_are(
     client.get("/orgs/")
     with django_assert_num_queries(12):
         client.get("/orgs/")
-    with django_assert_num_queries(31):
+    with django_assert_num_queries(32):
         client.get(f"/orgs/{US}/{payments.org_id}/")

@@ -1,6 +1,10 @@
 """Work that can wait leaves the last tenth of an org's rate limit to others."""
 
+import math
+from collections.abc import Callable
+
 import pytest
+from django.test import Client
 
 from connections.access.actor import WORKER, person_actor
 from connections.core.datadog_keys import KeyPair
@@ -8,6 +12,7 @@ from connections.core.secret import Secret
 from connections.datadog.responses import RateLimit
 from connections.inventory import managed_orgs, rate_limits, sync
 from connections.models import Credential, OrgRateLimit, Person
+from connections.operations import worker
 from sandbox.server import SandboxServer
 from tests.support.clock import SettableClock
 from tests.support.sandbox import US, key_pair_of
@@ -68,6 +73,33 @@ def test_a_sync_that_a_person_starts_is_not_held_back(payments: Credential, ada:
     sync_until_low(payments)
     assert managed_orgs.read_due_managed_orgs() == 0
     assert len(sync.sync_orgs(actor=person_actor(person=ada))) == 1
+
+
+def test_the_worker_syncs_again_when_the_limit_resets(
+    payments: Credential, clock: SettableClock
+) -> None:
+    assert worker.seconds_until_reset() == math.inf
+    sync_until_low(payments)
+    clock.advance(minutes=9)
+    assert worker.seconds_until_reset() == 60
+
+
+def test_pages_say_why_an_org_is_not_synced(
+    payments: Credential, clock: SettableClock, ada: Person, client_of: Callable[[Person], Client]
+) -> None:
+    client = client_of(ada)
+    sync.sync_orgs(actor=WORKER, credentials=[payments])
+    pages = (
+        "/connections/",
+        f"/orgs/{US}/{payments.org_id}/",
+        f"/credentials/{payments.pk}/",
+    )
+    reason = b"Less than 10% of this org's Datadog rate limit is left. Automatic syncs resume"
+    assert [reason in client.get(page).content for page in pages] == [False] * 3
+    rate_limits.record(
+        site=US, org_id=payments.org_id, rate_limits=[low(seconds=600)], now=clock.at
+    )
+    assert [reason in client.get(page).content for page in pages] == [True] * 3
 
 
 def test_a_429_holds_back_even_where_it_names_no_limit(clock: SettableClock) -> None:

@@ -2352,6 +2352,64 @@ SENDING_AGAIN = (
     ),
 )
 
+RATE_LIMITS = "connections/inventory/rate_limits.py"
+SYNCS = "connections/inventory/sync.py"
+LIMIT_TESTS = "tests/inventory/test_rate_limits.py"
+PARALLEL_TESTS = "tests/inventory/test_parallel.py"
+
+PARALLEL_SYNCS = (
+    _mutant(
+        "keys are only on their request",
+        TRANSPORT,
+        "    return session.request(\n",
+        "    session.headers.update(keys)\n    return session.request(\n",
+        "tests/datadog/test_reuse.py::test_each_request_carries_its_own_keys",
+    ),
+    _mutant(
+        "a tenth of a rate limit is left to others",
+        "connections/datadog/responses.py",
+        "self.remaining * _PARTS_LEFT_TO_OTHERS < self.limit",
+        "self.remaining == 0",
+        f"{LIMIT_TESTS}::test_a_sync_that_nobody_asked_for_waits_until_the_limit_resets",
+    ),
+    _mutant(
+        "an org with a low rate limit is not synced automatically",
+        SYNCS,
+        "and OrgKey.of(each) not in held_back",
+        "",
+        f"{LIMIT_TESTS}::test_a_sync_that_nobody_asked_for_waits_until_the_limit_resets",
+        "tests/faults/concurrency/test_rate_limits.py::test_processes_share_a_low_rate_limit",
+    ),
+    _mutant(
+        "a response to a DELETE counts too",
+        SENDING,
+        "        if limit and limit.is_low and not kept_at:\n",
+        "        if False:\n",
+        "tests/deletions/test_rate_limits.py::test_a_429_to_a_delete_holds_back_what_can_wait",
+    ),
+    _mutant(
+        "a rate limit from the future holds nothing back",
+        RATE_LIMITS,
+        "        observed_at__lte=now + clock.TOLERANCE,\n",
+        "",
+        f"{LIMIT_TESTS}::test_a_limit_seen_before_the_clock_was_set_back_holds_nothing_back",
+    ),
+    _mutant(
+        "at most 2 requests at once to an org",
+        RATE_LIMITS,
+        "    with slots:\n        yield\n",
+        "    yield\n",
+        f"{PARALLEL_TESTS}::test_2_requests_are_sent_at_once_to_an_org_with_several_credentials",
+    ),
+    _mutant(
+        "a slow org delays the storing of no other",
+        SYNCS,
+        "in as_completed(fetching):",
+        "in fetching:",
+        f"{PARALLEL_TESTS}::test_an_org_that_does_not_respond_delays_the_storing_of_no_other",
+    ),
+)
+
 MUTANTS = (
     *NETWORK,
     *RECORD,
@@ -2378,4 +2436,5 @@ MUTANTS = (
     *NO_WRITES,
     *RACES,
     *SENDING_AGAIN,
+    *PARALLEL_SYNCS,
 )

@@ -1,6 +1,7 @@
 """Pages about credentials: the keys of one org on one site."""
 
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -13,10 +14,12 @@ from django.views.decorators.debug import sensitive_post_parameters
 
 from connections.access import permissions
 from connections.access.approvers import approval_warnings
+from connections.core import clock
 from connections.core.errors import ConflictError, InvalidInputError, UnavailableError
 from connections.core.text import pluralize
 from connections.credentials import access_lists, lifecycle, retirement
 from connections.crypto.encryption import EncryptionError
+from connections.inventory import rate_limits
 from connections.models import ApprovalPolicy, Credential
 from connections.web.credentials import page
 from connections.web.credentials.forms import (
@@ -147,6 +150,7 @@ def _detail(
         "connection_count": lifecycle.count_connections(credential),
         "newest_sync": credential.syncs.first(),
         "last_complete_sync": credential.syncs.filter(is_complete=True).first(),
+        "held_back_until": _held_back_until(credential),
         "policy_label": ApprovalPolicy(credential.policy).label,
         "access": _access_summary(credential),
         "access_warnings": access_lists.list_access_warnings(credential),
@@ -165,6 +169,12 @@ def _detail(
     return render(
         request, "connections/credential_detail.html", context, status=422 if is_refused else 200
     )
+
+
+def _held_back_until(credential: Credential) -> datetime | None:
+    if credential.is_retired or not credential.org_id:
+        return None
+    return rate_limits.wait_until(site=credential.site, org_id=credential.org_id, now=clock.now())
 
 
 def _page_with_input(**typed_into: type[forms.Form]) -> Callable[[HttpRequest, UUID], HttpResponse]:

@@ -18,6 +18,7 @@ from connections.changes.changes import ChangeFilter, get_change_page
 from connections.core.text import pluralize
 from connections.deletions import history
 from connections.deletions.history import HistoryFilter
+from connections.inventory import rate_limits
 from connections.inventory.inventory import Inventory, InventoryFilter, KnownOrg, build_inventory
 from connections.inventory.orgs import OrgCoverage, OrgSummary, find_org, list_orgs
 from connections.web.changes.rows import CHANGE_COLUMNS, change_row_views
@@ -155,6 +156,9 @@ def org_detail(request: HttpRequest, site: str, org_id: UUID) -> HttpResponse:
     deletions = history.history_page(
         actor=actor, filters=HistoryFilter(org=org.key), size=MOST_DELETIONS
     )
+    held_back_until = None
+    if summary.credentials:
+        held_back_until = rate_limits.wait_until(site=org.site, org_id=org.org_id, now=inventory.at)
     listed = inventory.matches
     destinations = {each.sink_org_id for each in listed if each.source_org_id == org.org_id}
     sources = {each.source_org_id for each in listed if each.sink_org_id == org.org_id}
@@ -162,6 +166,7 @@ def org_detail(request: HttpRequest, site: str, org_id: UUID) -> HttpResponse:
         "org": org,
         "summary": summary,
         "coverage": _coverage_badge(summary.coverage, actor=actor),
+        "held_back_until": held_back_until,
         "outgoing": _direction(inventory, org, actor=actor, is_source=True),
         "incoming": _direction(inventory, org, actor=actor, is_source=False),
         "outgoing_note": f"{pluralize(len(destinations), 'org')} can query {name}",

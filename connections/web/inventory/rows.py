@@ -6,6 +6,7 @@ from datetime import datetime
 
 from connections.access.actor import Actor
 from connections.core.text import pluralize
+from connections.inventory import rate_limits
 from connections.inventory.inventory import (
     Coverage,
     Inventory,
@@ -13,6 +14,7 @@ from connections.inventory.inventory import (
     ListedConnection,
     find_open_deletions,
 )
+from connections.inventory.rate_limits import OrgKey
 from connections.models import Deletion, Sync
 from connections.web.deletions.status_section import review_url
 from connections.wording import Badge
@@ -97,11 +99,21 @@ def failed_syncs(coverage: Coverage) -> list[tuple[Sync, datetime | None]]:
     ]
 
 
-def org_syncs(coverage: Coverage) -> list[tuple[Sync, datetime | None]]:
-    """The newest sync of each org, oldest first, with the time of the last complete one."""
+def org_syncs(
+    coverage: Coverage, *, now: datetime
+) -> list[tuple[Sync, datetime | None, datetime | None]]:
+    """The newest sync of each org, oldest first.
+
+    With it, the time of the last complete one, and until when automatic syncs are held back.
+    """
+    held_back = rate_limits.held_back_until(now=now)
     syncs = sorted([*coverage.listed, *coverage.failed], key=lambda sync: sync.started_at)
     return [
-        (sync, sync.started_at if sync.is_complete else _last_complete_at(coverage, sync))
+        (
+            sync,
+            sync.started_at if sync.is_complete else _last_complete_at(coverage, sync),
+            held_back.get(OrgKey.of(sync.credential)),
+        )
         for sync in syncs
     ]
 

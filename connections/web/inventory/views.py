@@ -170,7 +170,7 @@ def _freshness(inventory: Inventory, *, actor: Actor) -> dict[str, Any]:
         "age": age,
         "as_of": f"oldest sync {age}" if age else "",
         "failed_syncs": failed_syncs(inventory.coverage),
-        "syncs": org_syncs(inventory.coverage),
+        "syncs": org_syncs(inventory.coverage, now=inventory.at),
         "unverified": [each for each in inventory.coverage.never_listed if not each.org_id],
         "has_no_credential": _has_no_credential(inventory),
         "refreshes_by_itself": inventory.coverage.is_stale and permissions.can_sync(actor),
