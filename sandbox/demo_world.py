@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from sandbox import faults
-from sandbox.entities import READ, WRITE, KeyPair, Org, User, make_user
+from sandbox.entities import READ, WRITE, AccessToken, KeyPair, Org, User, make_user
 from sandbox.faults import Fault
 from sandbox.world import World
 
@@ -86,6 +86,11 @@ _PERMISSIONS = {
     # Can list its connections, but a DELETE with its keys fails.
     "Store Devices": (READ,),
 }
+
+# This org has a key pair and an access token. A restriction policy hides one of its connections
+# from the user of the key pair.
+_WITH_TWO_CREDENTIALS = "Robotics"
+HIDDEN_FROM_KEY_PAIR = ("Robotics", "Mobile")
 
 # The EU holding's parent org: the only one whose keys list other orgs (GET /api/v2/org).
 _PARENT = "Group SOC"
@@ -273,6 +278,11 @@ def demo_world(*, now: datetime | None = None) -> World:
     for name in (*_FIRST_KEY_PAIRS, *others):
         permissions = _PERMISSIONS.get(name, (READ, WRITE))
         _add_key_pair(world=world, org=orgs[name], permissions=permissions)
+    world.add_access_token(
+        org=orgs[_WITH_TWO_CREDENTIALS],
+        user=make_user(name="Robotics Automation", service_account=True),
+        access_token=f"ddsat_{_hex(f'access token:{_WITH_TWO_CREDENTIALS}', 40)}",
+    )
     for one in (*_CONNECTIONS, *_generated_connections()):
         connection_id = connection_id_between(source=one.source, sink=one.sink)
         # Each has another time of the day, in microseconds as in Datadog's responses.
@@ -296,7 +306,14 @@ def demo_key_pairs() -> list[KeyPair]:
     return demo_world().key_pairs()
 
 
+def demo_access_token() -> AccessToken:
+    """Return the access token of the org that has two credentials."""
+    [token] = demo_world().access_tokens()
+    return token
+
+
 def _add_key_pair(*, world: World, org: Org, permissions: tuple[str, ...]) -> None:
+    source, sink = HIDDEN_FROM_KEY_PAIR
     # Datadog has an old and a new format of application keys.
     has_old_format = org.name in ("Payments EU", "Retail US")
     world.add_key_pair(
@@ -307,6 +324,9 @@ def _add_key_pair(*, world: World, org: Org, permissions: tuple[str, ...]) -> No
         if has_old_format
         else f"ddapp_{_hex(f'application key:{org.name}', 34)}",
         user=make_user(name=f"{org.name} Org Admin", service_account=True),
+        unlisted=[connection_id_between(source=source, sink=sink)]
+        if org.name == _WITH_TWO_CREDENTIALS
+        else (),
     )
 
 

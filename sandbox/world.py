@@ -123,10 +123,11 @@ class World:
         permissions: tuple[str, ...] = (READ, WRITE),
         user: User | None = None,
         scopes: tuple[str, ...] | None = None,
+        access_token: str | None = None,
     ) -> AccessToken:
-        """Add a service access token with random characters to the org."""
+        """Add a service access token to the org, with random characters unless it is given."""
         token = AccessToken(
-            access_token=f"ddsat_{secrets.token_hex(20)}",
+            access_token=access_token or f"ddsat_{secrets.token_hex(20)}",
             org=org,
             permissions=permissions,
             user=user or make_user(name="Org Admin", service_account=True),
@@ -255,6 +256,11 @@ class World:
         with self._changed:
             return [one for one in self._key_pairs if one not in self._revoked]
 
+    def access_tokens(self) -> list[AccessToken]:
+        """Return the access tokens that are not revoked, in the order they were added."""
+        with self._changed:
+            return [one for one in self._access_tokens if one not in self._revoked]
+
     def revoke(self, keys: Keys) -> None:
         """Revoke both keys or the token: Datadog responds to them with 403."""
         with self._changed:
@@ -277,9 +283,7 @@ class World:
 
     def find_access_token(self, *, access_token: str, site: str) -> AccessToken | None:
         """Return the token with this text if it is not revoked and works on this site."""
-        with self._changed:
-            tokens = [one for one in self._access_tokens if one not in self._revoked]
-        for one in tokens:
+        for one in self.access_tokens():
             if one.access_token == access_token and one.org.site.name == site:
                 return one
         return None

@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 from django.urls import reverse
 
 from connections.models import ApprovalPolicy, Credential, Deletion, OrgConnectionSnapshot
-from sandbox.demo_world import DEMO_FAULTS, connection_id_between
+from sandbox.demo_world import DEMO_FAULTS, HIDDEN_FROM_KEY_PAIR, connection_id_between
 
 OPERATOR = "operator"
 APPROVER = "approver"
@@ -263,6 +263,13 @@ def _evidence() -> Iterator[Scene]:
                 person=OPERATOR,
                 path=f"{reverse('org-connection-list')}?view=matrix",
             ),
+            Step(
+                text="Robotics has a key pair and an access token. Only the token lists its "
+                "connection to Mobile.",
+                label="Open that connection",
+                person=OPERATOR,
+                path=_path_of_connection(HIDDEN_FROM_KEY_PAIR),
+            ),
         ],
     )
     yield Scene(
@@ -394,6 +401,12 @@ def _newest(pair: tuple[str, str]) -> Deletion | None:
 def _newest_deletion(connection_id: str) -> Deletion | None:
     deletions = Deletion.objects.filter(connection_id=uuid.UUID(connection_id))
     return deletions.order_by("requested_at").last()
+
+
+def _path_of_connection(pair: tuple[str, str]) -> str:
+    connection_id = connection_id_between(source=pair[0], sink=pair[1])
+    site = Credential.objects.get(name=pair[0]).site
+    return reverse("org-connection-detail", args=[site, connection_id])
 
 
 def _path_of(deletion: Deletion) -> str:

@@ -7,13 +7,13 @@ from uuid import UUID
 
 from connections.access.actor import Actor, command_actor, person_actor
 from connections.core import clock
-from connections.core.datadog_keys import KeyPair
+from connections.core.datadog_keys import AccessToken, KeyPair
 from connections.core.secret import Secret
 from connections.credentials import lifecycle as credential_lifecycle
 from connections.inventory import protections
 from connections.models import Credential, OrgConnectionKey, Person, Role
 from connections.people import people
-from sandbox.demo_world import connection_id_between, demo_key_pairs
+from sandbox.demo_world import connection_id_between, demo_access_token, demo_key_pairs
 
 # Only for the demo, which listens on the loopback address and deletes its data afterwards.
 PASSWORD = "just-having-a-look"  # noqa: S105
@@ -78,7 +78,7 @@ def describe_roles(person: Person) -> str:
 
 
 def add_credentials(world: DemoWorld) -> None:
-    """Store the simulator's key pairs, which also lists their org connections."""
+    """Store the simulator's keys, which also lists their org connections."""
     for pair in demo_key_pairs():
         world.credentials[pair.org.name] = credential_lifecycle.add_credential(
             actor=world.actor("credentials"),
@@ -88,6 +88,14 @@ def add_credentials(world: DemoWorld) -> None:
                 api_key=Secret(pair.api_key), application_key=Secret(pair.application_key)
             ),
         )
+    # Another credential of an org that has one; it lists a connection that the key pair doesn't.
+    token = demo_access_token()
+    credential_lifecycle.add_credential(
+        actor=world.actor("credentials"),
+        name=f"{token.org.name} (access token)",
+        site=token.org.site.name,
+        keys=AccessToken(access_token=Secret(token.access_token)),
+    )
 
 
 def protect_a_connection(world: DemoWorld) -> None:

@@ -81,8 +81,10 @@ def test_it_shows_every_lasting_state_and_every_common_outcome(demo: Demo) -> No
 
 def test_it_shows_fifty_orgs_and_four_hundred_connections(demo: Demo) -> None:
     assert demo.rows("SELECT COUNT(*), COUNT(DISTINCT site) FROM connections_credential") == [
-        (44, 3)
+        (45, 3)
     ]
+    two_of_one_org = "SELECT name FROM connections_credential WHERE org_name = 'Robotics'"
+    assert set(demo.rows(two_of_one_org)) == {("Robotics",), ("Robotics (access token)",)}
     snapshots = "FROM connections_orgconnectionsnapshot"
     assert demo.rows(f"SELECT COUNT(DISTINCT connection_id) {snapshots}") == [(401,)]
     orgs = f"SELECT source_org_id {snapshots} UNION SELECT sink_org_id {snapshots}"

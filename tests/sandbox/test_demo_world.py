@@ -9,6 +9,7 @@ from sandbox.demo_world import (
     SITES,
     VISIBLE_CONNECTIONS,
     connection_id_between,
+    demo_access_token,
     demo_key_pairs,
     demo_world,
 )
@@ -33,6 +34,13 @@ def test_the_key_pairs_of_44_of_50_orgs_list_400_connections() -> None:
     assert {pair.org.site.name for pair in pairs} == set(SITES)
     assert len(seen) == VISIBLE_CONNECTIONS == 400
     assert len(world.connections()) == 402
+
+
+def test_two_credentials_of_one_org_list_different_connections() -> None:
+    token = demo_access_token()
+    [pair] = [pair for pair in demo_key_pairs() if pair.org == token.org]
+    assert pair.unlisted == {connection_id_between(source="Robotics", sink="Mobile")}
+    assert demo_access_token() == token
 
 
 def test_keys_have_the_length_of_real_ones() -> None:
