@@ -229,7 +229,10 @@ class _Comparison:
             "detected_at": self.at,
             "earliest_at": self.previous_at,
         }
-        self.found.append(Change(kind=kind, **(defaults | values)))
+        change = Change(kind=kind, **(defaults | values))
+        # A sync that began later can have shown the old state.
+        change.earliest_at = min(change.earliest_at, self.at)
+        self.found.append(change)
 
     def _report_connection(self, shown: KnownConnection, *, kind: Kind, **values: Any) -> None:
         self._report(kind=kind, **(connection_fields(shown, names=self.names) | values))

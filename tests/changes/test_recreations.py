@@ -117,7 +117,10 @@ def test_the_creation_times_say_which_of_two_is_newer(clock: SettableClock) -> N
     # It began later and was read earlier.
     sync(first, OLD)
     newer = replace(NEW, created_at=clock.now())
-    assert kinds(sync(second, newer, started_at=began)) == ["recreated"]
+    [change] = sync(second, newer, started_at=began)
+    assert change.kind == "recreated"
+    # The old one was shown by a sync that began later.
+    assert change.earliest_at == change.detected_at == began
 
 
 @pytest.mark.parametrize(
