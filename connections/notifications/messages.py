@@ -254,7 +254,13 @@ def _changes_message(notification: Notification) -> Message:
     reader = notification.person
     actor = person_actor(person=reader) if reader else WORKER
     first, last = change_digests.numbers_in(notification)
-    filters = ChangeFilter(needs_attention=True, after_number=first - 1, up_to_number=last)
+    filters = ChangeFilter(
+        needs_attention=True,
+        # The webhook gets every change, even one that someone has acknowledged meanwhile.
+        acknowledged="no" if reader else "",
+        after_number=first - 1,
+        up_to_number=last,
+    )
     if not permissions.can_see(actor):
         raise Change.DoesNotExist
     rows = list(islice(iterate_changes(actor=actor, filters=filters), MAX_ROWS))

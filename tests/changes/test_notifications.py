@@ -7,6 +7,8 @@ import pytest
 from django.contrib.auth.models import Group
 from pytest_django import Settings
 
+from connections.access.actor import person_actor
+from connections.changes.acknowledgement import acknowledge_changes
 from connections.models import Change, CredentialAccess, Notification, Person
 from connections.notifications.change_digests import enqueue_changes
 from connections.notifications.messages import build_message
@@ -156,6 +158,18 @@ def test_names_from_outside_are_only_text_for_slack_and_one_line_in_mail(
     [change] = document["data"]["changes"]
     assert change["kind"] == "removed"
     assert "\nBcc" not in message.as_text()
+
+
+def test_no_mail_asks_for_what_someone_has_acknowledged_meanwhile(
+    clock: SettableClock, ada: Person, linus: Person
+) -> None:
+    lose("a", clock)
+    lose("b", clock, connection=2)
+    enqueue_changes(after_sync=True)
+    seen = [Change.objects.earliest("number").pk]
+    acknowledge_changes(actor=person_actor(person=linus), change_ids=seen, note="Agreed.")
+    assert build_message(Notification.objects.get(person=ada)).about == "1 change"
+    assert build_message(Notification.objects.get(person=None)).about == "2 changes"
 
 
 def test_a_reader_who_lost_all_roles_gets_no_message(clock: SettableClock, ada: Person) -> None:
