@@ -5,11 +5,14 @@ import threading
 import time
 from contextlib import closing
 from http.client import HTTPConnection
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+import requests
 
 from sandbox import faults
+from sandbox.certificates import make_certificate
 from sandbox.entities import make_user
 from sandbox.server import SandboxServer
 from tests.sandbox.client import LIST, payments_connection, send, send_delete
@@ -35,6 +38,16 @@ def test_a_fixed_port_is_used_or_reported_as_in_use() -> None:
             SandboxServer(make_world(), ports={US: port}).start()
     with SandboxServer(make_world(), ports={US: port}) as server:
         assert server.base_urls[US] == f"http://127.0.0.1:{port}"
+
+
+def test_with_a_certificate_it_serves_https_alone(tmp_path: Path) -> None:
+    certificate = make_certificate(tmp_path)
+    with SandboxServer(make_world(), tls=certificate.server) as server:
+        url = f"{server.base_urls[US]}{LIST}"
+        response = requests.get(url, verify=str(certificate.bundle), timeout=10)
+        assert (urlsplit(url).scheme, response.status_code) == ("https", 401)
+        with pytest.raises(requests.ConnectionError):
+            requests.get(url.replace("https", "http"), timeout=10)
 
 
 def test_one_connection_serves_many_requests(sandbox: SandboxServer) -> None:
