@@ -27,12 +27,12 @@ from benchmarks import data, world
 from benchmarks.measuring import interleaved, milliseconds
 from connections.access.actor import WORKER, command_actor
 from connections.deletions import reviews
-from connections.deletions.history import Cursor, HistoryFilter
+from connections.deletions.history import HistoryFilter
 from connections.evidence.bundles import make_bundle
 from connections.evidence.comparison import DifferingDeletions, compare_all_deletions
 from connections.evidence.verification import verify_audit_log
 from connections.inventory import sync
-from connections.models import AuditHead, Credential, Deletion, Person
+from connections.models import Credential, Deletion, Person
 from connections.net.http import PARALLEL_REQUESTS
 from connections.operations import due
 from connections.verifier import verify
@@ -47,21 +47,12 @@ def session_of(person: Person) -> dict[str, str]:
     return {name: morsel.value for name, morsel in client.cookies.items()}
 
 
-def fill(orgs: str, deletions: str, changes: str) -> dict[str, Any]:
+def fill(deletions: str, changes: str) -> dict[str, Any]:
     """Store years of use; returns an administrator's cookies and what addresses contain."""
-    data.fill(data.Size(orgs=int(orgs), deletions=int(deletions), changes=int(changes)))
-    ordered = Deletion.objects.order_by("-requested_at", "-id")
-    middle = ordered[int(deletions) // 2]
-    return {
-        "cookies": session_of(Person.objects.get(username="person0")),
-        "after": str(Cursor(requested_at=middle.requested_at, id=middle.id)),
-        "day": middle.requested_at.date().isoformat(),
-        "deletion": str(middle.pk),
-        "ticket": ordered.exclude(ticket="")[0].ticket,
-        "credential": str(Credential.objects.get(name=world.org_of(1)[1]).pk),
-        "people": [str(Person.objects.get(username=f"person{n}").pk) for n in (0, data.PEOPLE - 2)],
-        "events": AuditHead.objects.get().size,
-    }
+    data.fill(data.Size(deletions=int(deletions), changes=int(changes)))
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE")
+    return data.facts() | {"cookies": session_of(Person.objects.get(username="person0"))}
 
 
 def store_credentials(first: str, count: str) -> dict[str, Any]:

@@ -1,0 +1,136 @@
+"""What each page costs: its statements, its size, and plans that read no whole table.
+
+No test measures time: `./run bench` does.
+"""
+
+import re
+from collections.abc import Callable
+
+import pytest
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+
+from benchmarks import addresses, data
+from connections.core import clock
+from connections.models import Person
+from connections.operations import due
+
+ClientOf = Callable[[Person], Client]
+
+FEW = data.Size(orgs=4, links=2, deletions=90, changes=20)
+# More than a page of everything.
+MANY = data.Size(orgs=100, links=3, deletions=300, changes=300)
+
+# The statements of each page for an administrator, however much is stored.
+STATEMENTS = {
+    "inventory": 13,
+    "matrix": 16,
+    "overview": 31,
+    "history": 10,
+    "changes": 9,
+    "audit log": 9,
+    "orgs": 12,
+    "one org": 32,
+    "one connection": 13,
+    "one deletion": 11,
+    "review": 15,
+    "credentials": 6,
+    "one credential": 16,
+    "one event": 9,
+    "people": 7,
+    "evidence": 13,
+    "notifications": 7,
+}
+# The largest compressed response in kB, with full pages of 100 rows and 100 orgs to choose from.
+KILOBYTES = {"inventory": 25, "history": 24, "matrix": 40}
+OTHER_KILOBYTES = 15
+
+
+def pages() -> dict[str, str]:
+    """The measured pages by name."""
+    single = {"inventory": addresses.inventory()["no filter"], "matrix": addresses.MATRIX}
+    return single | addresses.lists() | addresses.details(data.facts())
+
+
+@pytest.fixture
+def client(client_of: ClientOf) -> Callable[[data.Size], Client]:
+    """An administrator's client once so much is stored; it has opened a page before."""
+
+    def make(size: data.Size) -> Client:
+        data.fill(size)
+        client = client_of(Person.objects.get(username="person0"))
+        client.get("/")
+        return client
+
+    return make
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("size", [FEW, MANY], ids=["few", "many"])
+def test_a_page_takes_as_many_statements_however_much_is_stored(
+    client: Callable[[data.Size], Client], size: data.Size
+) -> None:
+    browser = client(size)
+    counted = {}
+    for name, path in pages().items():
+        with CaptureQueriesContext(connection) as captured:
+            assert browser.get(path).status_code == 200
+        counted[name] = len(captured)
+    assert counted == STATEMENTS
+
+
+@pytest.mark.django_db
+def test_a_page_is_small_when_compressed(client: Callable[[data.Size], Client]) -> None:
+    browser = client(MANY)
+    too_large = {}
+    for name, path in pages().items():
+        kilobytes = len(browser.get(path, headers={"Accept-Encoding": "gzip"}).content) / 1000
+        if kilobytes > KILOBYTES.get(name, OTHER_KILOBYTES):
+            too_large[name] = kilobytes
+    assert too_large == {}
+
+
+BIG_TABLES = "attempt|auditevent|change|deletion|knownconnection|orgconnectionsnapshot|sync"
+# An index read in its order ends with the page, and the index of a text search with its matches.
+WHOLE_TABLE = {
+    "sqlite": re.compile(rf"SCAN (connections_({BIG_TABLES}))\b(?! (USING|VIRTUAL TABLE))"),
+    "postgresql": re.compile(rf"Seq Scan on (connections_({BIG_TABLES}))\b"),
+}
+
+
+@pytest.mark.database
+@pytest.mark.django_db
+def test_no_query_of_a_page_or_of_the_worker_reads_a_whole_table(
+    client: Callable[[data.Size], Client],
+) -> None:
+    browser = client(FEW)
+    facts = data.facts()
+    paths = addresses.inventory() | addresses.lists() | addresses.filtered(facts)
+    with CaptureQueriesContext(connection) as captured:
+        for path in paths.values():
+            browser.get(path)
+        due.list_due_deletions(now=clock.now())
+    found = {
+        match[1]: query["sql"]
+        for query in captured.captured_queries
+        if query["sql"].startswith("SELECT") and not is_text_search_of_changes(query["sql"])
+        for match in WHOLE_TABLE[connection.vendor].finditer(plan_of(query["sql"]))
+    }
+    assert found == {}
+
+
+def is_text_search_of_changes(query: str) -> bool:
+    """Only PostgreSQL has an index for it."""
+    return connection.vendor == "sqlite" and '"connections_change"."search_text" LIKE' in query
+
+
+def plan_of(query: str) -> str:
+    """How the database reads the rows; PostgreSQL would scan tables as small as these."""
+    with connection.cursor() as cursor:
+        if connection.vendor == "sqlite":
+            cursor.execute(f"EXPLAIN QUERY PLAN {query}")
+        else:
+            cursor.execute("SET LOCAL enable_seqscan = off")
+            cursor.execute(f"EXPLAIN {query}")
+        return "\n".join(str(row[-1]) for row in cursor.fetchall())
