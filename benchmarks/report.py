@@ -8,11 +8,10 @@ import os
 import platform
 import re
 from collections.abc import Iterable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from html import escape
 from pathlib import Path
-from typing import Any
 
 from benchmarks.installation import ROOT
 from benchmarks.measuring import Line
@@ -21,6 +20,14 @@ from benchmarks.rows import ROWS
 DOCUMENT = ROOT / "docs/PERFORMANCE.md"
 DIRECTORY = ROOT / "docs/performance"
 RESULTS = DIRECTORY / "results.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """The lines of a row, and when and where they were measured."""
+
+    lines: list[Line]
+    how: str
 
 
 def machine() -> str:
@@ -37,50 +44,58 @@ def machine() -> str:
 def save(number: int, lines: list[Line], *, how: str) -> None:
     """Replace a row in the results, its table in the document and its plot."""
     DIRECTORY.mkdir(exist_ok=True)
-    results = load()
-    results[str(number)] = {"how": how, "lines": [asdict(each) for each in lines]}
-    ordered = dict(sorted(results.items(), key=lambda item: int(item[0])))
-    RESULTS.write_text(json.dumps(ordered, indent=1, ensure_ascii=False) + "\n")
-    plot = DIRECTORY / f"row-{number}.svg"
-    plot.write_text(draw(lines, title=ROWS[number].title))
-    text = f"{table(lines)}\n\n![{ROWS[number].title}](performance/{plot.name})\n\nMeasured: {how}."
-    _replace(f"row {number}", text)
-    _replace("summary", summary(ordered))
+    found = load() | {number: Result(lines=lines, how=how)}
+    results = {each: found[each] for each in sorted(found)}
+    stored = {str(each): asdict(result) for each, result in results.items()}
+    RESULTS.write_text(json.dumps(stored, indent=1, ensure_ascii=False) + "\n")
+    (DIRECTORY / f"row-{number}.svg").write_text(draw(lines, title=ROWS[number].title))
+    DOCUMENT.write_text(render(DOCUMENT.read_text(), results))
 
 
-def load() -> dict[str, Any]:
-    """The results by the number of their row."""
+def load() -> dict[int, Result]:
+    """The stored results by the number of their row."""
     if not RESULTS.exists():
         return {}
-    found: dict[str, Any] = json.loads(RESULTS.read_text())
-    return found
+    stored = json.loads(RESULTS.read_text())
+    return {
+        int(number): Result(lines=[Line(**each) for each in result["lines"]], how=result["how"])
+        for number, result in stored.items()
+    }
 
 
-def _replace(name: str, text: str) -> None:
-    document = DOCUMENT.read_text()
-    begin, end = f"<!-- {name} -->\n", f"<!-- end of {name} -->\n"
-    before, _, rest = document.partition(begin)
-    _, _, after = rest.partition(end)
-    DOCUMENT.write_text(f"{before}{begin}\n{text}\n\n{end}{after}")
+def render(document: str, results: dict[int, Result]) -> str:
+    """The document with the tables of these results. Raises ValueError without their markers."""
+    document = _replace(document, "summary", summary(results))
+    for number, result in results.items():
+        plot = f"![{ROWS[number].title}](performance/row-{number}.svg)"
+        text = f"{table(result.lines)}\n\n{plot}\n\nMeasured: {result.how}."
+        document = _replace(document, f"row {number}", text)
+    return document
+
+
+def _replace(document: str, name: str, text: str) -> str:
+    pattern = re.compile(f"(<!-- {name} -->\n).*?(<!-- end of {name} -->\n)", re.DOTALL)
+    replaced, count = pattern.subn(lambda match: f"{match[1]}\n{text}\n\n{match[2]}", document)
+    if count != 1:
+        raise ValueError(f"The document has no single pair of markers for {name}.")
+    return replaced
 
 
 # --- Tables -------------------------------------------------------------------------------------
 
 
-def summary(results: dict[str, Any]) -> str:
+def summary(results: dict[int, Result]) -> str:
     """How many goals of each row are met."""
     rows = []
     for number, result in results.items():
-        met = [Line(**each).is_met for each in result["lines"]]
-        goals = [each for each in met if each is not None]
-        title = ROWS[int(number)].title
-        rows.append(
-            [number, f"[{title}](#{_anchor(number, title)})", f"{sum(goals)} of {len(goals)}"]
-        )
+        goals = [each.is_met for each in result.lines if each.is_met is not None]
+        title = ROWS[number].title
+        link = f"[{title}](#{_anchor(number, title)})"
+        rows.append([str(number), link, f"{sum(goals)} of {len(goals)}"])
     return _markdown(["row", "what", "goals met"], rows)
 
 
-def _anchor(number: str, title: str) -> str:
+def _anchor(number: int, title: str) -> str:
     return re.sub(r"[^a-z0-9 -]", "", f"{number}. {title}".casefold()).replace(" ", "-")
 
 
