@@ -93,7 +93,8 @@ def _send(notification: Notification) -> DeliveryResult:
         message = build_message(notification)
     except ObjectDoesNotExist:
         return DeliveryResult(
-            status=DeliveryStatus.NO_RECIPIENT, text="Its subject is no longer in the database."
+            status=DeliveryStatus.NO_RECIPIENT,
+            text="Nothing to send: its subject is gone, hidden or acknowledged.",
         )
     return channels.send(notification=notification, message=message)
 
