@@ -2,9 +2,11 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 from django import template
+from django.template.loader import render_to_string
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
@@ -13,6 +15,7 @@ from connections import wording
 from connections.core.text import format_age, format_relative
 from connections.deletions.tickets import ticket_url
 from connections.models import Credential, Deletion, Notification, Person, Sync
+from connections.web.icons import DOT, SHAPES
 from connections.wording import Badge
 from connections.wording.causes import failure_text
 from connections.wording.connections import KNOWN_TYPES, creator_kind, site_label, site_name
@@ -24,8 +27,8 @@ register.filter("site_name", site_name)
 register.filter("ticket_url", ticket_url)
 
 
-@register.inclusion_tag("connections/components/badge.html")
-def badge(about: Deletion | Notification | Credential | Person | Badge) -> dict[str, str]:
+@register.simple_tag
+def badge(about: Deletion | Notification | Credential | Person | Badge) -> SafeString:
     """The badge of one of these, or a badge that was chosen already."""
     match about:
         case Deletion():
@@ -38,28 +41,32 @@ def badge(about: Deletion | Notification | Credential | Person | Badge) -> dict[
             chosen = wording.person_badge(about)
         case _:
             chosen = about
-    return _badge_context(chosen)
+    return _rendered_badge(chosen)
 
 
-@register.inclusion_tag("connections/components/badge.html")
-def sync_badge(sync: Sync | None) -> dict[str, str]:
+@register.simple_tag
+def sync_badge(sync: Sync | None) -> SafeString:
     """The badge of a credential's newest finished sync; None where there was none."""
-    return _badge_context(wording.sync_badge(sync))
+    return _rendered_badge(wording.sync_badge(sync))
 
 
-def _badge_context(shown: Badge) -> dict[str, str]:
-    return {
+@register.simple_tag
+def flag(name: str) -> SafeString:
+    """The badge of a flag beside a deletion's status. A key of FLAGS."""
+    return _rendered_badge(wording.FLAGS[name], tint=True)
+
+
+# A list repeats a few badges and data types in a hundred rows.
+@lru_cache(maxsize=500)
+def _rendered_badge(shown: Badge, *, tint: bool = False) -> SafeString:
+    context = {
         "tone": shown.tone,
         "icon": shown.icon,
         "label": shown.label,
         "explanation": shown.explanation,
+        "tint": tint,
     }
-
-
-@register.inclusion_tag("connections/components/badge.html")
-def flag(name: str) -> dict[str, Any]:
-    """The badge of a flag beside a deletion's status. A key of FLAGS."""
-    return {**_badge_context(wording.FLAGS[name]), "tint": True}
+    return SafeString(render_to_string("connections/components/badge.html", context).strip())
 
 
 @register.inclusion_tag("connections/components/legend.html")
@@ -69,22 +76,34 @@ def legend(subject: str) -> dict[str, Any]:
 
 
 @register.filter
+def icon_shape(name: str) -> SafeString:
+    """What the icon with this name draws; a dot where there is none."""
+    return SHAPES.get(name, DOT)
+
+
+@register.filter
 def ago(at: datetime, now: datetime) -> str:
     """How long ago that was: "3 min ago"."""
     return format_age(at, now=now)
 
 
-@register.inclusion_tag("connections/components/data_types.html")
-def data_types(types: list[str], added: Sequence[str] = ()) -> dict[str, Any]:
+@register.simple_tag
+def data_types(types: Sequence[str], added: Sequence[str] = ()) -> SafeString:
     """The data types of a connection, each known one in its own place.
 
     Those that a change `added` are marked.
     """
-    return {
+    return _rendered_types(tuple(types), tuple(added))
+
+
+@lru_cache(maxsize=500)
+def _rendered_types(types: tuple[str, ...], added: tuple[str, ...]) -> SafeString:
+    context = {
         "known": [(kind, kind in types) for kind in KNOWN_TYPES],
         "added": added,
         "others": [kind for kind in types if kind not in KNOWN_TYPES],
     }
+    return SafeString(render_to_string("connections/components/data_types.html", context).strip())
 
 
 @register.simple_tag

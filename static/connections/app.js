@@ -173,8 +173,13 @@
     }
   });
 
+  function textToCopy(button) {
+    if (button.matches("[data-copy-title]")) return button.closest("[title]").title;
+    return button.dataset.copyFrom ? document.getElementById(button.dataset.copyFrom)?.textContent : button.dataset.copy;
+  }
+
   async function copy(button) {
-    const source = button.dataset.copyFrom ? document.getElementById(button.dataset.copyFrom)?.textContent : button.dataset.copy;
+    const source = textToCopy(button);
     const label = $("[data-copy-word]", button);
     let isCopied = true;
     try {
@@ -201,7 +206,7 @@
   }
 
   document.addEventListener("click", (event) => {
-    const button = event.target.closest("[data-copy], [data-copy-from]");
+    const button = event.target.closest("[data-copy], [data-copy-from], [data-copy-title]");
     if (button) copy(button);
     for (const menu of document.querySelectorAll("details.menu[open]:not(.sidebar-toggle)")) {
       if (!menu.contains(event.target)) menu.open = false;

@@ -443,6 +443,21 @@ def credential_sync_text(page: Page, name: str) -> str:
     return " ".join(re.sub(r"<[^>]+>", " ", row).split())
 
 
+def test_many_syncs_are_cut_to_the_oldest_with_a_link_to_all_orgs(
+    client_of: ClientOf,
+    ada: Person,
+    payments: Credential,
+    labs: Credential,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    make_old(payments)
+    monkeypatch.setattr(views, "MOST_SYNCS", 1)
+    page = open_list(client_of(ada))
+    assert "6 min ago Synced" in credential_sync_text(page, "Payments US")
+    assert f'href="/credentials/{labs.pk}/">' not in page.html
+    assert "The 1 oldest of 2. View all orgs" in page.text
+
+
 @pytest.mark.parametrize("was_complete", [True, False])
 def test_the_age_of_a_failed_sync_shows_no_count(
     client_of: ClientOf, ada: Person, labs: Credential, was_complete: bool

@@ -56,6 +56,8 @@ from connections.wording import unavailable_text
 from connections.wording.connections import site_name
 
 EXPORT_FORMATS = ("csv", "json")
+# How many orgs "Syncs" lists; the page of orgs has all.
+MOST_SYNCS = 20
 _COLUMNS = (
     Column(label="Source", css="cell-org", sort="source"),
     Column(label="to", css="cell-arrow"),
@@ -171,6 +173,7 @@ def _freshness(inventory: Inventory, *, actor: Actor) -> dict[str, Any]:
         "as_of": f"oldest sync {age}" if age else "",
         "failed_syncs": failed_syncs(inventory.coverage),
         "syncs": org_syncs(inventory.coverage, now=inventory.at),
+        "most_syncs": MOST_SYNCS,
         "unverified": [each for each in inventory.coverage.never_listed if not each.org_id],
         "has_no_credential": _has_no_credential(inventory),
         "refreshes_by_itself": inventory.coverage.is_stale and permissions.can_sync(actor),
