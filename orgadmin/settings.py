@@ -168,6 +168,7 @@ MIDDLEWARE = [
     # Before CSRF protection, which reads the body.
     "connections.web.middleware.UploadMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
+    "connections.web.middleware.FieldLimitMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "connections.web.middleware.SessionUseMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
@@ -215,7 +216,9 @@ STORAGES = {
 TIME_ZONE = "UTC"
 USE_I18N = False
 DATA_UPLOAD_MAX_MEMORY_SIZE = 256 * 1024
-DATA_UPLOAD_MAX_NUMBER_FIELDS = 100
+# The highest limit of a URL: a plan has up to 1,000 rows. FieldLimitMiddleware refuses more than
+# 100 fields elsewhere.
+DATA_UPLOAD_MAX_NUMBER_FIELDS = 1100
 # A URL that accepts a file says so; every other refuses it. Files are only read in memory.
 DATA_UPLOAD_MAX_NUMBER_FILES = 1
 FILE_UPLOAD_HANDLERS = ["connections.web.uploads.RefusingHandler"]

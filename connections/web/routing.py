@@ -37,6 +37,8 @@ class Access:
 
     methods: frozenset[str]
     who: Permission | Visitors
+    # Who can POST, where that needs another permission than to GET.
+    who_posts: Permission | None = None
     # A POST needs a password or passkey from the last five minutes.
     reauthenticate: bool = False
     # A GET that writes to the database raises WriteInReadError.
@@ -48,6 +50,8 @@ class Access:
     shows_secret: bool = False
     # A POST can hold a file, which is kept in memory. Elsewhere a file is refused.
     accepts_file: bool = False
+    # How many fields a query string or a form can have. Each costs time to parse.
+    most_fields: int = 100
 
     @property
     def needs_sign_in(self) -> bool:
@@ -68,6 +72,8 @@ class Rules(TypedDict, total=False):
     token_authenticated: bool
     shows_secret: bool
     accepts_file: bool
+    most_fields: int
+    who_posts: Permission
 
 
 def page(
@@ -108,8 +114,10 @@ def enforce(view: View, *, access: Access) -> View:
         if request.method not in access.methods:
             return HttpResponseNotAllowed(sorted(access.methods))
         has_token = access.token_authenticated and "Authorization" in request.headers
-        if isinstance(access.who, Permission) and not has_token:
-            access.who.require(actor_of(request))
+        is_posted = request.method == "POST"
+        who = access.who_posts if is_posted and access.who_posts else access.who
+        if isinstance(who, Permission) and not has_token:
+            who.require(actor_of(request))
         return view(request, *args, **kwargs)
 
     enforced.access = access  # type: ignore[attr-defined]
