@@ -16,6 +16,7 @@ from connections.access.permissions import (
     PROTECT,
     SEE,
     SEE_EVERYTHING,
+    STOP_BATCH,
     SYNC,
     UNPROTECT,
     WITHDRAW,
@@ -23,6 +24,7 @@ from connections.access.permissions import (
 from connections.web import monitoring, reauthentication
 from connections.web.audit import bundle_views, evidence_views
 from connections.web.audit import views as audit_views
+from connections.web.batches import views as batch_views
 from connections.web.changes import views as change_views
 from connections.web.credentials import import_views
 from connections.web.credentials import views as credential_views
@@ -308,6 +310,83 @@ urlpatterns = [
         deletion_views.deletion_close,
         name="deletion-close",
         who=DELETE,
+    ),
+    # Bulk deletions
+    form_page(
+        "deletions/batches/",
+        batch_views.batch_list,
+        name="batch-list",
+        who=SEE,
+        who_posts=DELETE,
+        # A plan of 1,000 rows.
+        most_fields=1100,
+    ),
+    page("deletions/batches/<uuid:pk>/", batch_views.batch_detail, name="batch-detail", who=SEE),
+    action(
+        "deletions/batches/<uuid:pk>/remove/",
+        batch_views.batch_remove,
+        name="batch-remove",
+        who=DELETE,
+        most_fields=1100,
+    ),
+    action(
+        "deletions/batches/<uuid:pk>/credential/",
+        batch_views.batch_credential,
+        name="batch-credential",
+        who=DELETE,
+        most_fields=1100,
+    ),
+    action(
+        "deletions/batches/<uuid:pk>/split/",
+        batch_views.batch_split,
+        name="batch-split",
+        who=DELETE,
+    ),
+    action(
+        "deletions/batches/<uuid:pk>/request/",
+        batch_views.batch_request,
+        name="batch-request",
+        who=DELETE,
+        reauthenticate=True,
+    ),
+    action(
+        "deletions/batches/<uuid:pk>/approve/",
+        batch_views.batch_approve,
+        name="batch-approve",
+        who=APPROVE,
+        reauthenticate=True,
+    ),
+    action(
+        "deletions/batches/<uuid:pk>/decline/",
+        batch_views.batch_decline,
+        name="batch-decline",
+        who=APPROVE,
+    ),
+    action(
+        "deletions/batches/<uuid:pk>/execute/",
+        batch_views.batch_execute,
+        name="batch-execute",
+        who=DELETE,
+        reauthenticate=True,
+    ),
+    action(
+        "deletions/batches/<uuid:pk>/pause/",
+        batch_views.batch_pause,
+        name="batch-pause",
+        who=STOP_BATCH,
+    ),
+    action(
+        "deletions/batches/<uuid:pk>/resume/",
+        batch_views.batch_resume,
+        name="batch-resume",
+        who=DELETE,
+        reauthenticate=True,
+    ),
+    action(
+        "deletions/batches/<uuid:pk>/cancel/",
+        batch_views.batch_cancel,
+        name="batch-cancel",
+        who=STOP_BATCH,
     ),
     # People
     page("people/", person_views.person_list, name="person-list", who=ADMINISTER),

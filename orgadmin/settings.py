@@ -167,8 +167,8 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     # Before CSRF protection, which reads the body.
     "connections.web.middleware.UploadMiddleware",
-    "django.middleware.csrf.CsrfViewMiddleware",
     "connections.web.middleware.FieldLimitMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "connections.web.middleware.SessionUseMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",

@@ -11,20 +11,20 @@ def format_time(at: datetime | None) -> str:
 def format_age(at: datetime, *, now: datetime) -> str:
     """ "just now", "40 s ago", "3 min ago", "5 h ago", "12 days ago"; both times are aware."""
     age = now - at
-    return "just now" if age < timedelta(seconds=5) else f"{_span_text(age)} ago"
+    return "just now" if age < timedelta(seconds=5) else f"{format_span(age)} ago"
 
 
 def format_relative(at: datetime, *, now: datetime) -> str:
     """ "3 min ago", "in 24 min", or "16 Nov 2026" (in UTC) for more than seven days ago."""
     if at > now:
-        return f"in {_span_text(at - now)}"
+        return f"in {format_span(at - now)}"
     if now - at > timedelta(days=7):
         utc = at.astimezone(UTC)
         return f"{utc.day} {utc:%b %Y}"
     return format_age(at, now=now)
 
 
-def _span_text(span: timedelta) -> str:
+def format_span(span: timedelta) -> str:
     """ "40 s", "3 min", "5 h", "12 days"."""
     seconds = int(span.total_seconds())
     if seconds < 60:

@@ -11,8 +11,17 @@ from django.utils.functional import SimpleLazyObject
 
 from connections.access import permissions
 from connections.access.actor import Actor
+from connections.batches.waiting import find_to_approve
 from connections.changes.changes import count_awaiting_acknowledgement
-from connections.models import Approval, ApprovalPolicy, Deletion, Person, ProviderAccount, State
+from connections.models import (
+    RUN_BY_BATCH,
+    Approval,
+    ApprovalPolicy,
+    Deletion,
+    Person,
+    ProviderAccount,
+    State,
+)
 from connections.people import provider_accounts
 from connections.web.people import single_sign_on
 from connections.web.reauthentication import prompt_for
@@ -76,7 +85,9 @@ def _nav(request: HttpRequest) -> list[NavItem]:
         entries += [("People", "person-list"), ("Notifications", "notice-list")]
     counts = {}
     if permissions.can_approve_any(actor):
-        counts["deletion-list"] = _count_awaiting_approval(actor)
+        counts["deletion-list"] = (
+            _count_awaiting_approval(actor) + find_to_approve(actor=actor).count()
+        )
     if permissions.can_acknowledge(actor):
         counts["change-list"] = count_awaiting_acknowledgement(actor=actor)
     return [
@@ -98,7 +109,10 @@ def _is_current(request: HttpRequest, url: str) -> bool:
 
 
 def _count_awaiting_approval(actor: Actor) -> int:
-    """How many deletions other people requested that this person can still approve or decline."""
+    """How many deletions other people requested that this person can still approve or decline.
+
+    Those that a bulk deletion decides about count as one.
+    """
     person, unapprovable = actor.person, permissions.visibility_of(actor).unapprovable
     this_round = Approval.objects.filter(deletion=OuterRef("pk"), round=OuterRef("approval_round"))
     given = this_round.filter(decision=Approval.Decision.APPROVED).order_by()
@@ -109,9 +123,8 @@ def _count_awaiting_approval(actor: Actor) -> int:
         | Q(state=State.STILL_PRESENT, policy=ApprovalPolicy.TWO) & ~Exists(given[1:2]),
         settled_at=None,
     )
-    waiting = waiting.exclude(policy=ApprovalPolicy.NONE).exclude(
-        break_glass_round=F("approval_round")
-    )
+    waiting = waiting.exclude(RUN_BY_BATCH).exclude(policy=ApprovalPolicy.NONE)
+    waiting = waiting.exclude(break_glass_round=F("approval_round"))
     if unapprovable:
         waiting = waiting.exclude(credential__in=unapprovable)
     decided = this_round.filter(approver=person)

@@ -2,9 +2,10 @@
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 
-from django.http import HttpRequest
+from django.http import HttpRequest, QueryDict
 
 from connections.inventory.inventory import KnownOrg
 from connections.wording.connections import org_label
@@ -14,6 +15,7 @@ type Options = Sequence[tuple[str, str]]
 PAGE_SIZE = 100
 # The parameters that say where a page begins.
 _PLACE = ("page", "after")
+_NO_QUERY = QueryDict()
 
 
 def list_url(request: HttpRequest, /, **changes: str) -> str:
@@ -23,6 +25,17 @@ def list_url(request: HttpRequest, /, **changes: str) -> str:
         query.pop(name, None)
     query.update({name: value for name, value in changes.items() if value})
     return f"{request.path}?{query.urlencode()}" if query else request.path
+
+
+def as_page_request(
+    request: HttpRequest, *, path: str, query: QueryDict = _NO_QUERY
+) -> HttpRequest:
+    """A POST as if it had asked for the page at `path`, whose address the page's links repeat."""
+    shown = copy(request)
+    shown.path = path
+    shown.GET = query  # type: ignore[assignment]
+    shown.META = {**request.META, "QUERY_STRING": query.urlencode()}
+    return shown
 
 
 def export_query(request: HttpRequest) -> str:
@@ -54,6 +67,9 @@ class Column:
     sort_url: str = ""
     # "ascending" or "descending" for the column that the list is sorted by.
     direction: str = ""
+
+
+SELECT_COLUMN = Column(label="Select", css="cell-select")
 
 
 def sortable(request: HttpRequest, columns: Sequence[Column], *, sort: str) -> list[Column]:

@@ -1,6 +1,6 @@
 """Texts about connections: what deleting one does, sites, creators."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from connections.core.sites import DatadogSite, UnknownSiteError, get_site
 from connections.models.org_connections import SnapshotFields
@@ -29,6 +29,19 @@ def effect_text(*, source: str, sink: str, types: Sequence[str]) -> str:
     what = join_names([_TYPES.get(kind, kind) for kind in types]) or "data"
     sink, source = sink or "The destination org", source or "the source org"
     return f"{sink} loses access to {source}'s {what}."
+
+
+def loss_text(*, sink: str, lost: Mapping[tuple[str, ...], Sequence[str]]) -> str:
+    """ "Labs loses access to logs of Mobile; metrics of Retail EU and Retail US."
+
+    `lost`: the names of the source orgs, by the data types that each shared.
+    """
+    parts = [
+        f"{join_names([_TYPES.get(kind, kind) for kind in types]) or 'data'} of "
+        f"{join_names(sorted(sources, key=str.casefold))}"
+        for types, sources in sorted(lost.items())
+    ]
+    return f"{sink or 'Unknown org'} loses access to {'; '.join(parts)}."
 
 
 def unknown_types(types: Sequence[str]) -> list[str]:

@@ -1,5 +1,6 @@
 """The explanations of every status, by what it is a status of."""
 
+from connections.wording.batches import BatchStatus
 from connections.wording.changes import CHANGE_BADGES
 from connections.wording.deletions import FLAGS, OPEN_STATUSES, DeletionStatus, deletion_badges
 from connections.wording.statuses import (
@@ -14,6 +15,7 @@ from connections.wording.statuses import (
 
 LEGENDS: dict[str, tuple[Badge, ...]] = {
     "deletion": (*deletion_badges(DeletionStatus), *FLAGS.values()),
+    "batch": tuple(status.value for status in BatchStatus),
     "credential": tuple(status.value for status in CredentialStatus),
     "sync": tuple(status.value for status in SyncStatus),
     # The inventory shows a connection's open deletion beside its own flags.

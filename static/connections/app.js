@@ -138,26 +138,29 @@
     if (form?.matches("[data-autosubmit]") && event.target.matches("select, [type=checkbox], [type=radio], [type=date]")) form.requestSubmit();
   });
 
-  /* A box that selects all rows of the page; without JavaScript it stays hidden. */
-  const rowBoxes = () => [...document.querySelectorAll("#changes input[name=change]")];
+  /* A box that selects all rows of the page, and how many are selected; without JavaScript both stay hidden. */
+  const rowBoxes = () => [...document.querySelectorAll(".cell-select input")];
 
-  function updateSelectAll() {
-    const box = $("[data-select-all]");
-    if (!box) return;
+  function updateSelection() {
     const boxes = rowBoxes();
     const count = boxes.filter((row) => row.checked).length;
-    box.checked = count === boxes.length;
-    box.indeterminate = count > 0 && count < boxes.length;
-    box.closest("label").hidden = false;
+    const all = $("[data-select-all]");
+    if (all) {
+      all.checked = count === boxes.length;
+      all.indeterminate = count > 0 && count < boxes.length;
+      all.closest("label").hidden = false;
+    }
+    const text = $(".selection-count");
+    if (text) text.textContent = `${count} selected`;
   }
 
   document.addEventListener("change", (event) => {
     if (event.target.matches("[data-select-all]")) for (const row of rowBoxes()) row.checked = event.target.checked;
-    updateSelectAll();
+    updateSelection();
   });
-  document.addEventListener("htmx:afterSettle", updateSelectAll);
+  document.addEventListener("htmx:afterSettle", updateSelection);
   /* Also after the browser has restored the boxes that were checked. */
-  window.addEventListener("pageshow", updateSelectAll);
+  window.addEventListener("pageshow", updateSelection);
 
   /* The note of a row that was just opened. */
   document.addEventListener("toggle", (event) => {
@@ -326,7 +329,7 @@
   const isAction = (detail) => detail.requestConfig?.verb !== "get";
   /* Org Admin responded that it did not do what was asked. 408 comes from a proxy that timed out. */
   const isRefusal = (status) => status >= 400 && status < 500 && status !== 408;
-  const outcomeHeading = () => $("#outcome :is(h1, h2, h3)");
+  const outcomeHeading = () => $("#outcome :is(h1, h2, h3), #batch .banner-head");
   let previousHeading = "";
 
   document.addEventListener("htmx:beforeSwap", (event) => {

@@ -22,6 +22,7 @@ from connections.models import (
     AccessKind,
     ApprovalPolicy,
     AuditEvent,
+    Batch,
     Change,
     Credential,
     Deletion,
@@ -34,6 +35,7 @@ from connections.models import (
 )
 from sandbox.faults import rate_limited
 from sandbox.server import SandboxServer
+from tests.batches.support import draft, key_of
 from tests.credentials.support import fields_of
 from tests.flows.support import REASON, Requester, read, store_credential
 from tests.support.people import make_person
@@ -56,6 +58,7 @@ class Data:
     deletion: Deletion
     connection_id: UUID
     change: Change
+    batch: Batch
 
     def kwargs(self, name: str) -> dict[str, Any]:
         """The URL arguments of the hidden object for the URL with this name."""
@@ -65,6 +68,8 @@ class Data:
             return {"site": self.hidden.site, "org_id": self.hidden.org_id}
         if name.startswith("change"):
             return {"pk": self.change.pk}
+        if name.startswith("batch"):
+            return {"pk": self.batch.pk}
         return {"pk": self.deletion.pk if name.startswith("deletion") else self.hidden.pk}
 
     def absent(self, name: str) -> dict[str, Any]:
@@ -106,6 +111,8 @@ def data(
         connection_types=("audit",),
     )
     sync.sync_credentials(credentials=[hidden], actor=WORKER)
+    back = connection_between(sandbox.world, "Data Lake EU", SECRET)
+    batch = draft(ada, [key_of(back)])
     allow(hidden, root, see=[f"person:{ada.pk}"])
     deletion = Deletion.objects.get()
     now = timezone.now()
@@ -120,6 +127,7 @@ def data(
         deletion=deletion,
         connection_id=deletion.connection_id,
         change=Change.objects.get(),
+        batch=batch,
     )
 
 

@@ -9,6 +9,7 @@ from allauth.mfa.models import Authenticator
 from connections import audit
 from connections.access.actor import WORKER, Actor, command_actor, person_actor
 from connections.audit import checkpoints
+from connections.batches import confirming, drafts, requesting, stopping
 from connections.core import clock
 from connections.core.datadog_keys import KeyPair
 from connections.core.secret import Secret
@@ -19,9 +20,11 @@ from connections.deletions import lifecycle as deletion_lifecycle
 from connections.deletions.sending import claim
 from connections.evidence import verification
 from connections.inventory import protections, sync
+from connections.inventory.orgs import list_known_orgs
 from connections.models import (
     ApprovalPolicy,
     AuditEvent,
+    Batch,
     Credential,
     Deletion,
     Notification,
@@ -149,6 +152,28 @@ class _Builder:
             confirmation=reviews.confirmation_text(requested, actor=actor),
         )
 
+    def batches(self) -> None:
+        """A plan, one that waits for approval, one that runs and one that is paused."""
+        self._plan("Contact Center")
+        self._request(self._plan("Lending EU"))
+        self._request(self._plan("Search"))
+        paused = self._request(self._plan("Robotics"))
+        stopping.pause_batch(batch=paused, actor=self.operator)
+
+    def _plan(self, org: str) -> Batch:
+        [known] = [each for each in list_known_orgs(actor=self.operator) if each.name == org]
+        return drafts.create_draft_from_org(actor=self.operator, org=known)
+
+    def _request(self, batch: Batch) -> Batch:
+        return requesting.request_batch(
+            batch=batch,
+            actor=self.operator,
+            reason=LONG_REASON,
+            ticket="SEC-212",
+            digest=batch.digest,
+            confirmation=confirming.text_to_type(batch),
+        )
+
     def protection(self) -> None:
         """Of a connection that no sync has listed."""
         site = Credential.objects.earliest("created_at").site
@@ -245,6 +270,7 @@ def build(world: World) -> None:
     history.seed()
     builder = _Builder(world)
     builder.deletions()
+    builder.batches()
     builder.protection()
     builder.credentials()
     builder.people()

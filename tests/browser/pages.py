@@ -9,7 +9,15 @@ from allauth.mfa.models import Authenticator
 from django.urls import URLPattern, URLResolver, get_resolver, reverse
 from django.utils.http import urlencode
 
-from connections.models import Credential, Deletion, Org, OrgConnectionSnapshot, Person
+from connections.models import (
+    Batch,
+    BatchState,
+    Credential,
+    Deletion,
+    Org,
+    OrgConnectionSnapshot,
+    Person,
+)
 
 # The id of a connection that is protected, and that no sync has ever listed.
 NEVER_LISTED = UUID("0b7e3c1a-0000-4000-8000-00000000beef")
@@ -77,6 +85,15 @@ def _deletion(**wanted: Any) -> Callable[[], list[Any]]:
         return [one.pk]
 
     return find
+
+
+def _batch(slug: str, *, who: str, state: BatchState) -> Listed:
+    return _page(
+        "batch-detail",
+        f"batch-{slug}",
+        find=lambda: [Batch.objects.filter(state=state).earliest("created_at").pk],
+        who=who,
+    )
 
 
 def _detail(slug: str, *, who: str = "operator", **wanted: Any) -> Listed:
@@ -192,6 +209,14 @@ OURS = [
     _detail("unknown", state="unknown"),
     _detail("still-present", state="still_present"),
     _detail("still-present-viewer", state="still_present", who="viewer"),
+    _page("batch-list", who="operator"),
+    _page("batch-list", "batch-list-fresh", is_fresh=True, who="operator"),
+    _batch("plan", state=BatchState.DRAFT, who="operator"),
+    _batch("plan-viewer", state=BatchState.DRAFT, who="viewer"),
+    _batch("approval", state=BatchState.REQUESTED, who="approver"),
+    _batch("requested", state=BatchState.REQUESTED, who="operator"),
+    _batch("progress", state=BatchState.RUNNING, who="operator"),
+    _batch("paused", state=BatchState.PAUSED, who="operator"),
     _page("person-list"),
     _page("person-new"),
     _page("person-detail", find=_person("operator")),

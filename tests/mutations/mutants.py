@@ -44,6 +44,9 @@ def _without_permission(path: str, old: str, act: str) -> Mutant:
 
 SAFEGUARDS = "tests/repository/test_safeguards.py"
 TRANSPORT = "connections/net/http.py"
+A_ROW_ON_ITS_OWN_PAGE = (
+    "tests/web/batches/test_pages.py::test_a_row_is_decided_on_the_page_of_its_bulk_deletion"
+)
 LANES = "connections/net/connection.py"
 CONFIRMATION_TEXT = "tests/deletions/test_confirmation_text.py"
 SENDING = "connections/deletions/sending.py"
@@ -1148,9 +1151,38 @@ ACCESS = (
     _mutant(
         "a URL's permission is checked",
         ROUTING,
-        "            access.who.require(actor_of(request))\n",
+        "            who.require(actor_of(request))\n",
         "            pass\n",
         "tests/web/test_access.py::test_each_role_can_access_exactly_what_the_matrix_allows",
+    ),
+    _mutant(
+        "a POST needs the permission that its URL names for it",
+        ROUTING,
+        "access.who_posts if is_posted and access.who_posts else access.who",
+        "access.who",
+        "tests/web/test_access.py::test_each_role_can_access_exactly_what_the_matrix_allows",
+    ),
+    _mutant(
+        "a URL accepts only so many fields",
+        "connections/web/middleware.py",
+        "for _, values in fields.lists()) > most_fields:\n",
+        "for _, values in fields.lists()) > 10_000:\n",
+        "tests/web/hardening/test_unreadable.py::"
+        "test_too_many_fields_get_an_error_page_and_are_not_read_again",
+    ),
+    _mutant(
+        "a row is approved with its bulk deletion only",
+        "connections/web/deletions/status_section.py",
+        "deletion=deletion) and not deletion.is_run_by_batch\n",
+        "deletion=deletion)\n",
+        A_ROW_ON_ITS_OWN_PAGE,
+    ),
+    _mutant(
+        "a row is confirmed with its bulk deletion only",
+        "connections/web/deletions/status_section.py",
+        "is_alone = not deletion.is_run_by_batch\n",
+        "is_alone = True\n",
+        A_ROW_ON_ITS_OWN_PAGE,
     ),
     _mutant(
         "a URL accepts only its declared methods",

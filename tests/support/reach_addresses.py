@@ -25,6 +25,17 @@ OF_ONE = {
     "deletion-reconcile": ("POST",),
     "deletion-close": ("POST",),
     "deletion-comment": ("POST",),
+    "batch-detail": ("GET",),
+    "batch-remove": ("POST",),
+    "batch-credential": ("POST",),
+    "batch-split": ("POST",),
+    "batch-request": ("POST",),
+    "batch-approve": ("POST",),
+    "batch-decline": ("POST",),
+    "batch-execute": ("POST",),
+    "batch-pause": ("POST",),
+    "batch-resume": ("POST",),
+    "batch-cancel": ("POST",),
 }
 # Lists. None may name a hidden object, with any of these query strings.
 OF_MANY: dict[str, tuple[str, ...]] = {
@@ -48,6 +59,7 @@ OF_MANY: dict[str, tuple[str, ...]] = {
     "change-export": ("?format=csv", "?format=json", "?format=ndjson"),
     "deletion-list": ("", "?q={word}", "?org={word}", "?credential={credential}", "?site={site}"),
     "deletion-export": ("?format=csv", "?format=json", "?format=ndjson", "?org={word}"),
+    "batch-list": ("",),
     "deletion-new": (
         "",
         "?connection_id={connection}",

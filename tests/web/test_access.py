@@ -20,6 +20,8 @@ from connections.urls import urlpatterns
 from connections.web.routing import ALLAUTH, Access
 from sandbox.faults import rate_limited
 from sandbox.server import SandboxServer
+from tests.batches.support import draft
+from tests.batches.support import request as request_batch
 from tests.flows.support import Requester, store_credential
 from tests.support.reach_addresses import FREE, OF_MANY, OF_ONE
 from tests.support.sandbox import connection_between
@@ -93,6 +95,20 @@ MATRIX: dict[str, tuple[set[str] | None, set[str] | None]] = {
     "deletion-reconcile": (None, OPERATOR),
     "deletion-close": (None, OPERATOR),
     "deletion-comment": (None, EXPORTER),
+    "batch-list": (ANY_ROLE, OPERATOR),
+    "batch-detail": (ANY_ROLE, None),
+    # Only the person who drafted it changes and requests it: here the administrator.
+    "batch-remove": (None, {ROOT}),
+    "batch-credential": (None, {ROOT}),
+    "batch-split": (None, {ROOT}),
+    "batch-request": (None, {ROOT}),
+    # These are about one that Ada requested.
+    "batch-approve": (None, APPROVER),
+    "batch-decline": (None, APPROVER),
+    "batch-execute": (None, OPERATOR),
+    "batch-resume": (None, OPERATOR),
+    "batch-pause": (None, {ADA, LINUS, ROOT}),
+    "batch-cancel": (None, {ADA, LINUS, ROOT}),
     "person-list": (ADMINISTRATOR, None),
     "person-new": (ADMINISTRATOR, ADMINISTRATOR),
     "person-detail": (ADMINISTRATOR, None),
@@ -130,6 +146,10 @@ REAUTHENTICATED = {
     "deletion-execute",
     "deletion-approve",
     "deletion-review-glass",
+    "batch-request",
+    "batch-approve",
+    "batch-execute",
+    "batch-resume",
     "person-new",
     "person-roles",
     "person-break-glass",
@@ -165,6 +185,13 @@ NOT_REAUTHENTICATED = {
     "change-acknowledge": "only says that someone has looked",
     "change-acknowledge-many": "only says that someone has looked",
     "deletion-comment": "adds to the record and changes nothing",
+    "batch-list": "only makes a draft",
+    "batch-remove": "only changes a draft",
+    "batch-credential": "only changes a draft",
+    "batch-split": "only changes a draft",
+    "batch-decline": "sends nothing and ends it",
+    "batch-pause": "sends nothing until it is resumed",
+    "batch-cancel": "sends nothing and ends it",
 }
 # django-allauth's own pages: account pages, or pages before signing in.
 PUBLIC_OF_ALLAUTH = {
@@ -302,7 +329,11 @@ def test_every_post_url_requires_an_identity_check_or_documents_why_not() -> Non
 
 @pytest.fixture
 def addresses(
-    ada: Person, victor: Person, sandbox: SandboxServer, client_of: Callable[[Person], Client]
+    ada: Person,
+    root: Person,
+    victor: Person,
+    sandbox: SandboxServer,
+    client_of: Callable[[Person], Client],
 ) -> dict[str, str]:
     """The URL of each name, with stored objects where it needs one."""
     credential = store_credential(sandbox, "Payments US")
@@ -312,6 +343,11 @@ def addresses(
     other = connection_between(sandbox.world, "Group SOC", "Payments US")
     sandbox.world.change_connection(connection_id=other.id, connection_types=("logs", "audit"))
     sync.sync_credentials(credentials=[credential], actor=WORKER)
+    named = [f"{other.source_org.site.name}/{other.id}"]
+    Credential.objects.update(policy=ApprovalPolicy.ONE)
+    drafted, requested = draft(root, named), draft(ada, named)
+    request_batch(requested, ada)
+    Credential.objects.update(policy=ApprovalPolicy.NONE)
     checkpoint = make_checkpoint()
     assert checkpoint
     notice = Notification.objects.create(
@@ -319,7 +355,8 @@ def addresses(
     )
     about: dict[str, dict[str, Any]] = {
         "credential": {"pk": Credential.objects.get().pk},
-        "deletion": {"pk": Deletion.objects.get().pk},
+        "deletion": {"pk": Deletion.objects.get(batch=None).pk},
+        "batch": {"pk": requested.pk},
         "person": {"pk": victor.pk},
         "notice": {"pk": notice.pk},
         "change": {"pk": Change.objects.latest("number").pk},
@@ -346,6 +383,8 @@ def addresses(
         }
         needs_one = noun and act not in of_none
         found[name] = reverse(name, kwargs=about[noun] if needs_one else None)
+    for act in ("remove", "credential", "split", "request"):
+        found[f"batch-{act}"] = reverse(f"batch-{act}", args=[drafted.pk])
     return found
 
 
@@ -463,7 +502,7 @@ def test_signing_up_is_closed(db: None) -> None:
     assert response.status_code in {200, 302, 403}
 
 
-@pytest.mark.parametrize("noun", ["credential", "deletion", "person"])
+@pytest.mark.parametrize("noun", ["batch", "credential", "deletion", "person"])
 def test_an_unknown_url_is_a_404(
     noun: str, root: Person, client_of: Callable[[Person], Client]
 ) -> None:

@@ -22,7 +22,6 @@ CHANGE_COLUMNS = (
     Column(label="Detected", css="cell-detected"),
     Column(label="Acknowledged", css="cell-acknowledged"),
 )
-SELECT_COLUMN = Column(label="Select", css="cell-select")
 
 
 @dataclass(frozen=True, kw_only=True)

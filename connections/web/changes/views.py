@@ -1,7 +1,6 @@
 """The list of changes, their acknowledgement and their export."""
 
 from collections.abc import Collection
-from copy import copy
 from typing import Any
 from uuid import UUID
 
@@ -34,12 +33,13 @@ from connections.web.changes.forms import (
 )
 from connections.web.changes.rows import (
     CHANGE_COLUMNS,
-    SELECT_COLUMN,
     change_row_views,
 )
 from connections.web.lists import (
+    SELECT_COLUMN,
     Filter,
     FilterBar,
+    as_page_request,
     export_query,
     filter_bar,
     list_url,
@@ -168,7 +168,7 @@ def _acknowledge(
     except InvalidInputError as error:
         form.add_errors(error)
         return _list(
-            _as_list_request(request, filters=filters),
+            as_page_request(request, path=reverse("change-list"), query=filters),
             form=form,
             selected=change_ids,
             opened=opened,
@@ -182,15 +182,6 @@ def _acknowledge(
         return SeeOther(reverse("overview"))
     query = filters.urlencode()
     return SeeOther(f"{reverse('change-list')}{'?' if query else ''}{query}")
-
-
-def _as_list_request(request: HttpRequest, *, filters: QueryDict) -> HttpRequest:
-    """The request as if it had asked for the list, whose address and filters its links repeat."""
-    shown = copy(request)
-    shown.path = reverse("change-list")
-    shown.GET = filters  # type: ignore[assignment]
-    shown.META = {**request.META, "QUERY_STRING": filters.urlencode()}
-    return shown
 
 
 @limited("export", per_minute=30)

@@ -223,7 +223,8 @@ def _can_take(step: NextStep, *, deletion: Deletion, actor: Actor, now: datetime
     match step:
         case NextStep.CONFIRM:
             can_confirm = lifecycle.can_confirm(deletion=deletion, person=actor.person)
-            return may_use and can_confirm and not is_awaiting_approval
+            is_alone = not deletion.is_run_by_batch
+            return may_use and can_confirm and is_alone and not is_awaiting_approval
         case NextStep.APPROVE:
             return is_awaiting_approval and _can_decide(actor, deletion=deletion)
         case NextStep.DECLINE:
@@ -248,5 +249,5 @@ def _can_take(step: NextStep, *, deletion: Deletion, actor: Actor, now: datetime
 
 
 def _can_decide(actor: Actor, *, deletion: Deletion) -> bool:
-    may = permissions.can_approve(actor, deletion=deletion)
+    may = permissions.can_approve(actor, deletion=deletion) and not deletion.is_run_by_batch
     return may and not deletion.is_decided_by(actor.person)

@@ -179,6 +179,7 @@ def org_detail(request: HttpRequest, site: str, org_id: UUID) -> HttpResponse:
         "deletion_columns": DELETION_COLUMNS,
         "deletions_url": f"{reverse('deletion-list')}?{urlencode({'org': org.key})}",
         "can_refresh": permissions.can_sync(actor),
+        "can_plan": bool(listed) and permissions.can_delete(actor),
     }
     return render(request, "connections/org_detail.html", context)
 

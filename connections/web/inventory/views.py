@@ -21,6 +21,7 @@ from django_htmx.http import HttpResponseClientRefresh
 from connections.access import permissions
 from connections.access.actor import Actor
 from connections.audit import lookups
+from connections.batches import drafts
 from connections.changes.changes import ChangeFilter, get_change_page
 from connections.core import clock
 from connections.core.errors import ConflictError, InvalidInputError, UnavailableError
@@ -40,6 +41,7 @@ from connections.web.inventory.rows import failed_syncs, org_syncs, row_views, s
 from connections.web.inventory.timeline import timeline_of
 from connections.web.lists import (
     PAGE_SIZE,
+    SELECT_COLUMN,
     Column,
     Filter,
     FilterBar,
@@ -83,10 +85,15 @@ def org_connection_list(request: HttpRequest) -> HttpResponse:
     # A fragment comes after an automatic sync and must not start another.
     is_fragment = request.htmx.target == "inventory"  # type: ignore[attr-defined]
     page = Paginator(inventory.matches, PAGE_SIZE).get_page(request.GET.get("page"))
+    can_plan = permissions.can_delete(actor)
     context = {
         "inventory": inventory,
         "rows": row_views(inventory, list(page.object_list), actor=actor),
-        "columns": sortable(request, _COLUMNS, sort=form.sorted_by),
+        "columns": sortable(
+            request, (SELECT_COLUMN, *_COLUMNS) if can_plan else _COLUMNS, sort=form.sorted_by
+        ),
+        "can_plan": can_plan,
+        "plannable": len(inventory.matches) if len(inventory.matches) <= drafts.MAX_ROWS else 0,
         "shared_names": shared_names(inventory.orgs),
         "is_fragment": is_fragment,
         "bar": _filter_bar(request, inventory),

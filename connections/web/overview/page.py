@@ -19,6 +19,7 @@ from django.db.models import (
 
 from connections.access import approvers, permissions, visibility
 from connections.access.actor import Actor
+from connections.batches.waiting import list_waiting
 from connections.changes.changes import ChangeFilter, ChangePage, get_change_page
 from connections.core import clock
 from connections.deletions import break_glass, history, states
@@ -28,8 +29,10 @@ from connections.inventory import protections
 from connections.inventory.sync import credentials_in_use, is_stale, newest_syncs
 from connections.models import (
     OPEN_STATES,
+    RUN_BY_BATCH,
     ApprovalPolicy,
     AuditVerification,
+    Batch,
     Credential,
     Deletion,
     OrgConnectionSnapshot,
@@ -67,6 +70,8 @@ class Pending:
     never_verified: Split[Deletion]
     # Sent by break glass and not reviewed yet.
     unreviewed_break_glass: Split[Deletion]
+    # Bulk deletions that wait for approval or confirmation, or are paused.
+    batches: Split[Batch]
     # Waiting for approvals.
     to_approve: Split[Deletion]
     # Waiting for the requester to confirm.
@@ -103,12 +108,21 @@ def pending(*, actor: Actor, credentials: list[Credential], now: datetime) -> Pe
                 lambda deletion: permissions.can_review_break_glass(actor, deletion=deletion),
             )
         ),
+        batches=_batches(actor=actor),
         to_approve=_to_approve(requested, actor=actor),
         to_confirm=_to_confirm(requested, actor=actor, now=now),
         credentials=_split(
             (each for each in credentials if not each.is_verified or each.last_error),
             lambda credential: keeps_credentials,
         ),
+    )
+
+
+def _batches(*, actor: Actor) -> Split[Batch]:
+    waiting = list_waiting(actor=actor)
+    return Split(
+        yours=[batch for batch, is_yours in waiting if is_yours],
+        others=[batch for batch, is_yours in waiting if not is_yours],
     )
 
 
@@ -145,7 +159,7 @@ def _awaiting_a_decision(every: QuerySet[Deletion]) -> list[Deletion]:
     They are few: requested and approved ones expire within two days. Python filters by person,
     since the database would otherwise read every deletion that the person ever requested.
     """
-    requested = Q(state__in=[State.REQUESTED, State.APPROVED])
+    requested = Q(state__in=[State.REQUESTED, State.APPROVED]) & ~RUN_BY_BATCH
     again = Q(state=State.STILL_PRESENT) & ~Q(policy=ApprovalPolicy.NONE)
     waiting = every.filter(requested | again, settled_at=None).prefetch_related("approvals")
     return list(waiting.order_by("requested_at", "id"))

@@ -13,7 +13,7 @@ from connections.access import permissions
 from connections.access.approvers import ApprovalGaps
 from connections.changes import changes
 from connections.core.text import format_age, pluralize
-from connections.models import Credential, Deletion
+from connections.models import Batch, BatchState, Credential, Deletion
 from connections.people import people
 from connections.web.changes.rows import CHANGE_COLUMNS, change_row_views
 from connections.web.charts import OUTCOME_SERIES, build_chart
@@ -39,6 +39,7 @@ from connections.wording import (
     credential_badge,
     no_worker_text,
 )
+from connections.wording.batches import batch_badge, batch_origin_text
 from connections.wording.causes import failure_text
 from connections.wording.connections import join_some_names
 
@@ -78,6 +79,7 @@ def attention_items(pending: Pending) -> Split[AttentionItem]:
         ),
         lines(pending.in_doubt, "Check outcome", "unknown"),
         lines(pending.contradicted, "View", "contradicted"),
+        pending.batches.each(lambda batches: map(_batch_item, batches)),
         lines(pending.to_confirm, "Confirm deletion", "approved"),
         lines(pending.to_approve, "Review", "requested"),
         lines(pending.never_verified, "View", "deleted"),
@@ -114,6 +116,27 @@ def _deletion_items(deletions: list[Deletion], action: str, status: str) -> Iter
             url=f"{reverse('deletion-list')}?status={status}",
             action="View all",
         )
+
+
+_BATCH_ACTIONS = {
+    BatchState.REQUESTED: "Review",
+    BatchState.APPROVED: "Confirm bulk deletion",
+    BatchState.PAUSED: "View",
+}
+
+
+def _batch_item(batch: Batch) -> AttentionItem:
+    status = batch_badge(batch)
+    return AttentionItem(
+        tone=status.tone,
+        icon=status.icon,
+        headline=f"Bulk deletion: {status.label}",
+        about=batch_origin_text(batch),
+        detail=f"Requested by {batch.requested_by_name}",
+        at=batch.requested_at,
+        url=reverse("batch-detail", args=[batch.pk]),
+        action=_BATCH_ACTIONS[BatchState(batch.state)],
+    )
 
 
 def _break_glass_item(deletion: Deletion) -> AttentionItem:

@@ -1,0 +1,38 @@
+"""Forms about bulk deletions. The services validate most of the input."""
+
+from django import forms
+
+from connections.deletions.lifecycle import LONGEST_REASON
+from connections.web.forms import ServiceForm
+
+
+class RequestForm(ServiceForm):
+    """Requests the plan that the page showed."""
+
+    digest = forms.CharField(required=False, widget=forms.HiddenInput)
+    reason = forms.CharField(
+        label="Reason",
+        required=False,
+        max_length=LONGEST_REASON,
+        help_text="One for all connections. Kept permanently. Don't include personal data.",
+        widget=forms.Textarea(attrs={"rows": 2, "required": True}),
+    )
+    ticket = forms.CharField(label="Ticket", required=False)
+    stop_at_first_problem = forms.BooleanField(
+        label="Stop at the first problem",
+        required=False,
+        help_text="Otherwise a failed deletion doesn't stop the others.",
+    )
+    confirmation = forms.CharField(label="Confirmation", required=False, strip=False)
+
+
+class ApprovalForm(ServiceForm):
+    """Approves the plan that the page showed."""
+
+    digest = forms.CharField(required=False)
+
+
+class ConfirmationForm(ServiceForm):
+    """The typed confirmation."""
+
+    confirmation = forms.CharField(label="Confirmation", required=False, strip=False)

@@ -1,0 +1,484 @@
+"""What the page of one bulk deletion shows: its plan, its rows, its progress and the next steps."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any
+
+from django.core.paginator import Page, Paginator
+from django.db.models import Count, Max, Q, QuerySet
+from django.db.models.functions import Coalesce
+from django.http import HttpRequest
+from django.urls import reverse
+
+from connections import wording
+from connections.access import approvers, permissions, visibility
+from connections.access.actor import Actor
+from connections.batches import confirming, drafts, stopping, waiting
+from connections.batches.progress import Progress, get_progress
+from connections.core import clock
+from connections.core.text import format_span, pluralize
+from connections.deletions.history import OutcomeGroup, outcome_group
+from connections.models import (
+    OPEN_STATES,
+    Approval,
+    ApprovalPolicy,
+    Batch,
+    BatchOrigin,
+    BatchRow,
+    BatchState,
+    Credential,
+    Deletion,
+    Outcome,
+    RowProblem,
+    SnapshotFields,
+    State,
+)
+from connections.operations import worker
+from connections.web.batches.forms import RequestForm
+from connections.web.batches.plan import Plan, PlanFilter, PlanWarning, load_plan
+from connections.web.charts import OUTCOME_SERIES, Series
+from connections.web.forms import ServiceForm
+from connections.web.inventory.matrix import ViewLink
+from connections.web.lists import PAGE_SIZE, SELECT_COLUMN, Column, list_url
+from connections.wording import Badge
+from connections.wording.batches import (
+    EXPIRED_DRAFT,
+    ROW_PROBLEMS,
+    batch_badge,
+    batch_headline,
+    batch_lines,
+    batch_origin_text,
+    no_worker_text,
+)
+
+_PAIR = (
+    Column(label="Source", css="cell-org"),
+    Column(label="to", css="cell-arrow"),
+    Column(label="Destination", css="cell-org"),
+    Column(label="Data types", css="cell-types"),
+    Column(label="Site", css="cell-site cell-medium"),
+)
+_PLAN_COLUMNS = (
+    *_PAIR,
+    Column(label="Created", css="cell-time"),
+    Column(label="Creator", css="cell-person cell-wide"),
+    Column(label="Left out because", css="cell-flags"),
+    Column(label="Credential", css="cell-credential"),
+)
+_EDITED_COLUMNS = (
+    SELECT_COLUMN,
+    *_PLAN_COLUMNS,
+    Column(label="Remove", css="cell-action"),
+)
+_PLAN_LINKS = {
+    PlanFilter.ALL: "All",
+    PlanFilter.TO_DELETE: "To delete",
+    PlanFilter.LEFT_OUT: "Left out",
+}
+_RESULT_COLUMNS = (
+    Column(label="Status", css="cell-status"),
+    *_PAIR,
+    Column(label="Result", css="cell-result"),
+    Column(label="Credential", css="cell-credential cell-wide"),
+)
+# Seconds between the page's polls.
+POLL_SENDING = 2
+# After the end, the page polls for checks that are due this soon.
+SOON = timedelta(minutes=2)
+LEFT_OUT = "left-out"
+# What waits for people, who need the plan rather than the results.
+UNDECIDED = {BatchState.REQUESTED, BatchState.APPROVED}
+
+
+@dataclass(frozen=True, kw_only=True)
+class RowView:
+    """One row: of the plan, or the deletion that it became."""
+
+    row: BatchRow | Deletion
+    # "<site>/<connection ID>", or the text that is no ID.
+    key: str
+    # "Labs to Mobile"; the key where the orgs are unknown.
+    name: str
+    url: str
+    credential: str
+    badge: Badge | None
+    # None while it is no deletion.
+    deletion: Deletion | None
+    result: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rows:
+    """A page of rows, and the links to the others."""
+
+    views: list[RowView]
+    note: str
+    links: list[ViewLink]
+    columns: Sequence[Column]
+    shows_results: bool
+    first_url: str
+    next_url: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """The deletions of one colour in the progress bar; `start` is the sum of those before it."""
+
+    series: Series
+    start: int
+    count: int
+    is_open: bool
+
+
+def bar_parts(progress: Progress) -> list[Part]:
+    """The parts of the progress bar that aren't empty."""
+    counts = Counter[OutcomeGroup]()
+    for outcome, count in progress.by_outcome.items():
+        counts[outcome_group(state=State.SETTLED, outcome=outcome)] += count
+    for state, count in progress.by_open_state.items():
+        counts[outcome_group(state=state, outcome="")] += count
+    parts, start = [], 0
+    for series in OUTCOME_SERIES:
+        count = counts[OutcomeGroup(series.key)]
+        if count:
+            is_open = series.key == OutcomeGroup.OPEN
+            parts.append(Part(series=series, start=start, count=count, is_open=is_open))
+            start += count
+    return parts
+
+
+def page_version(batch: Batch) -> str:
+    """A value that changes whenever what the page shows changes."""
+    progress = get_progress(batch)
+    checks = batch.deletions.aggregate(
+        Count("verified_at"), Count("contradicted_at"), Max("due_at"), Max("sending_at")
+    )
+    times = (batch.approved_at, batch.confirmed_at, batch.paused_at, batch.resumed_at)
+    by = sorted(progress.by_outcome.items()), sorted(progress.by_open_state.items())
+    shown = repr((batch.state, times, by, sorted(checks.items())))
+    return hashlib.sha256(shown.encode()).hexdigest()[:16]
+
+
+def _steps(batch: Batch, *, actor: Actor, approvals: Sequence[Approval]) -> dict[str, bool]:
+    """What this person can do now."""
+    person, state = actor.person, BatchState(batch.state)
+    has_decided = any(each.approver_id == person.pk for each in approvals) if person else True
+    is_to_decide = state == BatchState.REQUESTED and not has_decided
+    can_go_on = waiting.can_go_on(batch, actor=actor)
+    can_stop = permissions.can_stop_batch(actor, batch=batch)
+    can_decline = is_to_decide and permissions.can_decline_batch(actor, batch=batch)
+    return {
+        "approve": is_to_decide and permissions.can_approve_batch(actor, batch=batch),
+        "decline": can_decline,
+        "confirm": state == BatchState.APPROVED and can_go_on,
+        "pause": state == BatchState.RUNNING and can_stop,
+        "resume": state == BatchState.PAUSED and can_go_on,
+        # People who can decline give a reason.
+        "cancel": not batch.has_ended and can_stop and not can_decline,
+        "plan_again": batch.has_ended
+        and permissions.can_delete(actor)
+        and bool(drafts.list_rest(batch=batch)),
+    }
+
+
+def _approvals(batch: Batch) -> list[Approval]:
+    """Who approved, oldest first. Each approved every row, so those of one row tell."""
+    row = batch.deletions.order_by("pk").values("pk")[:1]
+    approved = Approval.objects.filter(
+        deletion__in=row, round=1, decision=Approval.Decision.APPROVED
+    )
+    return list(approved.order_by("decided_at"))
+
+
+def plan_rows(
+    request: HttpRequest, *, batch: Batch, actor: Actor, plan: Plan, can_edit: bool
+) -> Rows:
+    """The rows of a plan that nobody has confirmed yet."""
+    chosen = _chosen(request, PlanFilter, PlanFilter.ALL)
+    found = plan.shown_by(chosen)
+    page = Paginator(found, PAGE_SIZE).get_page(request.GET.get("page"))
+    ids = [row.id for row in page.object_list]
+    rows = (
+        visibility.visible_batch_rows(batch, actor=actor)
+        .filter(pk__in=ids)
+        .select_related("credential", "deletion")
+    )
+    return Rows(
+        views=[_plan_row(row) for row in rows.order_by("position")],
+        note=pluralize(len(found), "connection"),
+        links=[
+            ViewLink(
+                label=label,
+                url=list_url(request, show=value),
+                is_current=value == chosen,
+                count=len(plan.shown_by(value)),
+            )
+            for value, label in _PLAN_LINKS.items()
+        ],
+        columns=_EDITED_COLUMNS if can_edit else _PLAN_COLUMNS,
+        shows_results=False,
+        **_page_links(request, page),
+    )
+
+
+def result_rows(request: HttpRequest, *, batch: Batch, actor: Actor, progress: Progress) -> Rows:
+    """The deletions of a bulk deletion, those with the newest results first."""
+    chosen = request.GET.get("show", "")
+    left_out = visibility.visible_batch_rows(batch, actor=actor).exclude(problem="")
+    found: QuerySet[Any] = left_out.select_related("credential", "deletion").order_by("position")
+    if chosen != LEFT_OUT:
+        found = _deletions_of(batch, group=_chosen(request, OutcomeGroup, None))
+    page = Paginator(found, PAGE_SIZE).get_page(request.GET.get("page"))
+    links = [("All", "", progress.total)]
+    links += [(part.series.label, part.series.key, part.count) for part in bar_parts(progress)]
+    if count := left_out.count():
+        links.append(("Left out", LEFT_OUT, count))
+    return Rows(
+        views=[
+            _plan_row(row) if isinstance(row, BatchRow) else _result_row(row)
+            for row in page.object_list
+        ],
+        note="newest results first",
+        links=[
+            ViewLink(
+                label=label,
+                url=list_url(request, show=value, seen=""),
+                is_current=value == chosen,
+                count=count,
+            )
+            for label, value, count in links
+        ],
+        columns=_RESULT_COLUMNS,
+        shows_results=True,
+        **_page_links(request, page),
+    )
+
+
+def _deletions_of(batch: Batch, *, group: OutcomeGroup | None) -> QuerySet[Deletion]:
+    deletions = Deletion.objects.filter(batch=batch)
+    if group:
+        outcomes = [
+            each for each in Outcome if outcome_group(state=State.SETTLED, outcome=each) == group
+        ]
+        states = [each for each in OPEN_STATES if outcome_group(state=each, outcome="") == group]
+        deletions = deletions.filter(Q(outcome__in=outcomes) | Q(state__in=states))
+    newest = Coalesce("settled_at", "sending_at").desc(nulls_last=True)
+    return deletions.order_by(newest, "batch_row__position")
+
+
+def _chosen[T: StrEnum](request: HttpRequest, values: type[T], default: Any) -> Any:
+    try:
+        return values(request.GET.get("show", ""))
+    except ValueError:
+        return default
+
+
+def _page_links(request: HttpRequest, page: Page[Any]) -> dict[str, Any]:
+    number = str(page.next_page_number()) if page.has_next() else ""
+    return {
+        "first_url": list_url(request, seen="") if page.has_previous() else "",
+        "next_url": list_url(request, seen="", page=number) if number else "",
+    }
+
+
+def _plan_row(row: BatchRow) -> RowView:
+    deletion: Deletion | None = getattr(row, "deletion", None)
+    url = ""
+    if deletion:
+        url = reverse("deletion-detail", args=[deletion.pk])
+    elif row.connection_id and row.problem != RowProblem.NOT_VISIBLE:
+        url = reverse("org-connection-detail", args=[row.site, row.connection_id])
+    return RowView(
+        row=row,
+        key=row.key,
+        name=_name(row) or row.key,
+        url=url,
+        credential=row.credential.name if row.credential and not row.problem else "",
+        badge=ROW_PROBLEMS.get(row.problem),
+        deletion=deletion,
+        result="",
+    )
+
+
+def _result_row(deletion: Deletion) -> RowView:
+    badge = wording.badge(deletion)
+    return RowView(
+        row=deletion,
+        key=f"{deletion.site}/{deletion.connection_id}",
+        name=_name(deletion),
+        url=reverse("deletion-detail", args=[deletion.pk]),
+        credential=deletion.credential_name,
+        badge=badge,
+        deletion=deletion,
+        result=badge.explanation,
+    )
+
+
+def _name(row: SnapshotFields) -> str:
+    source = row.source_org_name or row.source_org_id
+    return f"{source} to {row.sink_org_name or row.sink_org_id}" if source else ""
+
+
+def batch_context(
+    request: HttpRequest,
+    *,
+    batch: Batch,
+    actor: Actor,
+    form: ServiceForm | None = None,
+    notice: str = "",
+) -> dict[str, Any]:
+    """Template variables of the page. `form`: the posted one whose action was not done."""
+    common = {
+        "batch": batch,
+        "status": batch_badge(batch),
+        "origin": batch_origin_text(batch),
+        "notice": notice,
+        "url": reverse("batch-detail", args=[batch.pk]),
+        "approvals_needed": ApprovalPolicy(batch.policy).approvals_needed,
+    }
+    if batch.requested_at is None:
+        return common | _draft_context(request, batch=batch, actor=actor, form=form)
+    return common | _record_context(request, batch=batch, actor=actor, form=form)
+
+
+def _draft_context(
+    request: HttpRequest, *, batch: Batch, actor: Actor, form: ServiceForm | None
+) -> dict[str, Any]:
+    """The review of a plan that is not requested yet, or never was."""
+    now = clock.now()
+    plan = load_plan(batch, actor=actor, at=now)
+    count = pluralize(len(plan.to_delete), "connection")
+    has_expired = drafts.has_expired(batch, now=now)
+    is_own = actor.person is not None and actor.person.pk == batch.created_by_id
+    is_open = batch.state == BatchState.DRAFT and not has_expired
+    can_edit = is_open and is_own and permissions.can_delete(actor)
+    rows = plan_rows(request, batch=batch, actor=actor, plan=plan, can_edit=can_edit)
+    is_form = isinstance(form, RequestForm)
+    return {
+        "is_draft": True,
+        "title": f"Delete {count}?",
+        "count": count,
+        "delete_label": f"Delete {count}",
+        "is_open": is_open,
+        "headline": batch_headline(batch, given=0) if batch.has_ended else EXPIRED_DRAFT,
+        "can_edit": can_edit,
+        "confirm_text": confirming.text_to_type(batch),
+        "form": form if is_form else RequestForm(initial={"digest": batch.digest}),
+        "plan": plan,
+        "warnings": _warnings(request, batch=batch, actor=actor, plan=plan),
+        "too_few": approvers.missing_batch_approvers_warning(batch=batch),
+        "can_split": len(batch.sending_credential_ids) > 1,
+        "credentials": _credential_choices(batch, rows=rows, actor=actor) if can_edit else [],
+        "filters": request.GET.urlencode(),
+        "rows": rows,
+    }
+
+
+def _credential_choices(batch: Batch, *, rows: Rows, actor: Actor) -> list[tuple[str, str]]:
+    """The credentials that could send at least one of the rows on this page."""
+    planned = [view.row for view in rows.views if isinstance(view.row, BatchRow)]
+    choices = drafts.credential_choices(batch=batch, actor=actor, rows=planned)
+    found = {each.pk: each for credentials in choices.values() for each in credentials}
+    by_name = sorted(found.values(), key=lambda each: each.name.casefold())
+    return [(str(each.pk), each.name) for each in by_name]
+
+
+def _warnings(
+    request: HttpRequest, *, batch: Batch, actor: Actor, plan: Plan
+) -> list[tuple[PlanWarning, str]]:
+    """The warnings, each with the address of the rows that it is about."""
+    found = [(warning, list_url(request, show=warning.shown_by)) for warning in plan.warnings]
+    if batch.origin == BatchOrigin.ORG and not _has_credential(batch, actor=actor):
+        found.insert(0, (_unwatched_org_warning(batch, actor=actor), ""))
+    return found
+
+
+def _has_credential(batch: Batch, *, actor: Actor) -> bool:
+    """Whether the org to remove has a credential in use that this person can see."""
+    of_org = Credential.objects.filter(site=batch.site, org_id=batch.org_id, retired_at=None)
+    return visibility.visible(of_org, actor=actor, by="pk").exists()
+
+
+def _unwatched_org_warning(batch: Batch, *, actor: Actor) -> PlanWarning:
+    org = batch.org_name or batch.org_id
+    seen = "that has a credential"
+    headline = f"{org} has no credential"
+    if permissions.visibility_of(actor).hidden:
+        seen = "whose credential you can see"
+        headline = f"You can see no credential of {org}"
+    return PlanWarning(
+        headline=headline,
+        detail=f"Only its connections with an org {seen} are known. Others might remain.",
+    )
+
+
+def _record_context(
+    request: HttpRequest, *, batch: Batch, actor: Actor, form: ServiceForm | None
+) -> dict[str, Any]:
+    """Approval, progress and result of a bulk deletion that was requested."""
+    now = clock.now()
+    progress, approvals = get_progress(batch), _approvals(batch)
+    plan = load_plan(batch, actor=actor, at=now) if batch.state in UNDECIDED else None
+    count = pluralize(progress.total, "connection")
+    interval = _poll_interval(batch, now=now)
+    seen_at = worker.last_seen_at()
+    has_worker = worker.is_alive(seen_at, now=now)
+    return {
+        "title": f"Delete {count}",
+        "count": count,
+        "confirm_text": confirming.text_to_type(batch),
+        "delete_label": f"Delete {count}",
+        "form": form,
+        "headline": batch_headline(batch, given=len(approvals)),
+        "lines": batch_lines(batch),
+        "people": _people(batch, approvals=approvals),
+        "steps": _steps(batch, actor=actor, approvals=approvals),
+        "cancel_label": _cancel_label(batch, progress),
+        "must_confirm_resume": stopping.needs_confirmation_to_resume(batch),
+        "plan": plan,
+        "warnings": _warnings(request, batch=batch, actor=actor, plan=plan) if plan else [],
+        "progress": None if plan else progress,
+        "parts": bar_parts(progress),
+        "time_left": format_span(progress.time_left) if progress.time_left else "",
+        "no_worker": no_worker_text(seen_at)
+        if batch.state == BatchState.RUNNING and not has_worker
+        else "",
+        "rows": plan_rows(request, batch=batch, actor=actor, plan=plan, can_edit=False)
+        if plan
+        else result_rows(request, batch=batch, actor=actor, progress=progress),
+        "poll_interval": interval,
+        "poll_url": list_url(request, seen=page_version(batch), page=request.GET.get("page", "")),
+    }
+
+
+def _people(
+    batch: Batch, *, approvals: Sequence[Approval]
+) -> list[tuple[str, str, datetime | None]]:
+    """Who did what, and when."""
+    steps = [("Requested by", batch.requested_by_name, batch.requested_at)]
+    steps += [("Approved by", each.approver_name, each.decided_at) for each in approvals]
+    steps += [("Confirmed by", batch.confirmed_by_name, batch.confirmed_at)]
+    problem = "Stops" if batch.stop_at_first_problem else "Continues"
+    return [step for step in steps if step[1]] + [("If a deletion fails", problem, None)]
+
+
+def _cancel_label(batch: Batch, progress: Progress) -> str:
+    if batch.state in UNDECIDED:
+        return "Cancel bulk deletion"
+    return f"Cancel {progress.unsent} not sent"
+
+
+def _poll_interval(batch: Batch, *, now: datetime) -> int | None:
+    """Seconds between polls; None where nothing changes by itself soon."""
+    if batch.state == BatchState.RUNNING:
+        return POLL_SENDING
+    if not batch.confirmed_at:
+        return None
+    # A row that waits to be sent changes nothing while the bulk deletion is paused.
+    others = batch.deletions.exclude(state=State.WAITING)
+    checked = others.filter(due_at__gt=now - SOON, due_at__lt=now + SOON)
+    return POLL_SENDING if checked.exists() else None

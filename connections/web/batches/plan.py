@@ -1,0 +1,230 @@
+"""What a plan would do, from one query: counts, warnings, what each destination org loses."""
+
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any, NamedTuple
+
+from connections.access.actor import Actor
+from connections.access.visibility import visible_batch_rows
+from connections.models import Batch, RowProblem
+from connections.wording.batches import ROW_PROBLEMS
+from connections.wording.connections import (
+    join_some_names,
+    loss_text,
+    unknown_types,
+)
+
+# How many lines of a total are shown before the rest is folded away, and names in a sentence.
+MOST_LINES = 4
+MOST_NAMES = 3
+NEW = timedelta(days=7)
+
+
+class PlanFilter(StrEnum):
+    """Which rows of a plan to show; the values of `show` in the address."""
+
+    ALL = ""
+    TO_DELETE = "to-delete"
+    LEFT_OUT = "left-out"
+    AUDIT = "audit"
+    NEW = "new"
+    UNKNOWN_TYPE = "unknown-type"
+
+
+class PlanRow(NamedTuple):
+    """What counting needs of one row, without a model object for each."""
+
+    id: int
+    site: str
+    problem: str
+    source_org_id: str
+    source_org_name: str
+    sink_org_id: str
+    sink_org_name: str
+    connection_types: list[str]
+    connection_created_at: datetime | None
+    creator_name: str
+    creator_is_disabled: bool | None
+    creator_is_service_account: bool | None
+
+    @property
+    def source(self) -> str:
+        """The source org's name, or its ID."""
+        return self.source_org_name or self.source_org_id
+
+    @property
+    def sink(self) -> str:
+        """The destination org's name, or its ID."""
+        return self.sink_org_name or self.sink_org_id
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanWarning:
+    """Something to know before anyone agrees."""
+
+    headline: str
+    detail: str = ""
+    # How many rows it is about, and which filter shows them.
+    count: int = 0
+    shown_by: PlanFilter = PlanFilter.ALL
+
+
+@dataclass(frozen=True, kw_only=True)
+class Total:
+    """How many connections each org, data type or creator has, most first."""
+
+    label: str
+    first: list[tuple[str, int]]
+    rest: list[tuple[str, int]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """The rows of a bulk deletion that nobody removed, and what deleting them would do."""
+
+    rows: list[PlanRow]
+    at: datetime
+
+    @property
+    def to_delete(self) -> list[PlanRow]:
+        """The rows that can be deleted."""
+        return [row for row in self.rows if not row.problem]
+
+    @property
+    def left_out(self) -> list[PlanRow]:
+        """The rows that can't be deleted."""
+        return [row for row in self.rows if row.problem]
+
+    def shown_by(self, chosen: PlanFilter) -> list[PlanRow]:
+        """The rows that a filter shows, in the order of the plan."""
+        tests: dict[PlanFilter, Callable[[PlanRow], Any]] = {
+            PlanFilter.ALL: lambda row: True,
+            PlanFilter.TO_DELETE: lambda row: not row.problem,
+            PlanFilter.LEFT_OUT: lambda row: row.problem,
+            PlanFilter.AUDIT: lambda row: not row.problem and "audit" in row.connection_types,
+            PlanFilter.NEW: lambda row: not row.problem and self._is_new(row),
+            PlanFilter.UNKNOWN_TYPE: lambda row: (
+                not row.problem and unknown_types(row.connection_types)
+            ),
+        }
+        return [row for row in self.rows if tests[chosen](row)]
+
+    def _is_new(self, row: PlanRow) -> bool:
+        created = row.connection_created_at
+        return created is not None and self.at - created < NEW
+
+    @property
+    def numbers(self) -> list[tuple[str, int]]:
+        """The counts at the top of the page."""
+        rows = self.to_delete
+        return [
+            ("In this plan", len(self.rows)),
+            ("To delete", len(rows)),
+            ("Left out", len(self.left_out)),
+            ("Source orgs", len({(row.site, row.source_org_id) for row in rows})),
+            (
+                "Destination orgs",
+                len({(row.site, row.sink_org_id) for row in rows}),
+            ),
+        ]
+
+    @property
+    def warnings(self) -> list[PlanWarning]:
+        """What to know about the rows, the most important first."""
+        left_out, audit = self.left_out, self.shown_by(PlanFilter.AUDIT)
+        new, unknown = self.shown_by(PlanFilter.NEW), self.shown_by(PlanFilter.UNKNOWN_TYPE)
+        problems = Counter(RowProblem(row.problem) for row in left_out)
+        kinds = sorted({kind for row in unknown for kind in unknown_types(row.connection_types)})
+        found = [
+            PlanWarning(
+                headline=f"{len(left_out)} can't be deleted and {_are(left_out)} left out",
+                detail=", ".join(
+                    f"{count} {_lowered(ROW_PROBLEMS[problem].label)}"
+                    for problem, count in problems.most_common()
+                ),
+                count=len(left_out),
+                shown_by=PlanFilter.LEFT_OUT,
+            ),
+            PlanWarning(
+                headline=f"{len(unknown)} {_verb(unknown, 'share')} an unknown data type",
+                detail=f"{', '.join(kinds)}. Ask the owners what it is used for.",
+                count=len(unknown),
+                shown_by=PlanFilter.UNKNOWN_TYPE,
+            ),
+            PlanWarning(
+                headline=f"{len(audit)} {_verb(audit, 'share')} audit events",
+                detail=f"{_names(row.sink for row in audit)} {_lose(audit)} them",
+                count=len(audit),
+                shown_by=PlanFilter.AUDIT,
+            ),
+            PlanWarning(
+                headline=f"{len(new)} {'was' if len(new) == 1 else 'were'} created in the last "
+                "7 days",
+                detail=f"By {_names(row.creator_name or 'an unknown user' for row in new)}",
+                count=len(new),
+                shown_by=PlanFilter.NEW,
+            ),
+        ]
+        return [warning for warning in found if warning.count]
+
+    @property
+    def totals(self) -> list[Total]:
+        """How many connections each org, data type and creator has."""
+        rows = self.to_delete
+        return [
+            _total("Destinations that lose access", (row.sink for row in rows)),
+            _total("Sources", (row.source for row in rows)),
+            _total("Data types", (kind for row in rows for kind in row.connection_types)),
+            _total("Creators", map(_creator, rows)),
+        ]
+
+    @property
+    def losses(self) -> list[str]:
+        """A sentence for each destination org, by its name."""
+        losses: dict[tuple[str, str], tuple[str, dict[tuple[str, ...], list[str]]]] = {}
+        for row in self.to_delete:
+            _, of_org = losses.setdefault((row.site, row.sink_org_id), (row.sink, {}))
+            of_org.setdefault(tuple(row.connection_types), []).append(row.source)
+        by_name = sorted(losses.values(), key=lambda each: each[0].casefold())
+        return [loss_text(sink=sink, lost=lost) for sink, lost in by_name]
+
+
+def load_plan(batch: Batch, *, actor: Actor, at: datetime) -> Plan:
+    """The plan as this person sees it: one query, whatever the number of rows."""
+    rows = visible_batch_rows(batch, actor=actor).order_by("position")
+    return Plan(rows=[PlanRow._make(each) for each in rows.values_list(*PlanRow._fields)], at=at)
+
+
+def _total(label: str, names: Iterable[str]) -> Total:
+    counted = sorted(Counter(names).items(), key=lambda each: (-each[1], each[0].casefold()))
+    return Total(label=label, first=counted[:MOST_LINES], rest=counted[MOST_LINES:])
+
+
+def _creator(row: PlanRow) -> str:
+    flags = ["disabled"] if row.creator_is_disabled else []
+    if row.creator_is_service_account:
+        flags.append("service account")
+    return ", ".join((row.creator_name or "Unknown", *flags))
+
+
+def _lowered(label: str) -> str:
+    return label[0].lower() + label[1:]
+
+
+def _names(names: Iterable[str]) -> str:
+    return join_some_names(sorted(set(names), key=str.casefold), limit=MOST_NAMES)
+
+
+def _are(rows: Sequence[PlanRow]) -> str:
+    return "is" if len(rows) == 1 else "are"
+
+
+def _verb(rows: Collection[PlanRow], verb: str) -> str:
+    return f"{verb}s" if len(rows) == 1 else verb
+
+
+def _lose(rows: Iterable[PlanRow]) -> str:
+    return "loses" if len({row.sink for row in rows}) == 1 else "lose"

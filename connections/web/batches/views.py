@@ -1,0 +1,290 @@
+"""Bulk deletions: their list, the page of one from plan to result, and the actions on it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from django.core.exceptions import BadRequest
+from django.core.paginator import Paginator
+from django.db.models import Count, Q
+from django.http import HttpRequest, HttpResponse, QueryDict
+from django.shortcuts import render
+from django.urls import reverse
+
+from connections.access import permissions, visibility
+from connections.access.actor import Actor
+from connections.audit import lookups
+from connections.batches import confirming, decisions, drafts, requesting, stopping
+from connections.core.errors import DomainError, InvalidInputError
+from connections.inventory.orgs import find_org
+from connections.models import Batch
+from connections.web.batches.forms import ApprovalForm, ConfirmationForm, RequestForm
+from connections.web.batches.page import batch_context, page_version
+from connections.web.deletions.forms import ReasonForm
+from connections.web.deletions.review import uuid_or_none
+from connections.web.deletions.views import error_status_and_text
+from connections.web.forms import ServiceForm
+from connections.web.inventory.forms import InventoryForm
+from connections.web.lists import PAGE_SIZE, Column, as_page_request, list_url
+from connections.web.reauthentication import requires_reauthentication
+from connections.web.support import SeeOther, actor_of, wants_fragment
+from connections.wording import Badge
+from connections.wording.batches import batch_badge, batch_origin_text
+
+DETAIL = "connections/batch_detail.html"
+_COLUMNS = (
+    Column(label="Planned", css="cell-time"),
+    Column(label="Status", css="cell-status"),
+    Column(label="Bulk deletion", css="cell-main"),
+    Column(label="Connections", css="cell-number"),
+    Column(label="Reason", css="cell-line"),
+    Column(label="Ticket", css="cell-ticket"),
+    Column(label="Planned by", css="cell-person"),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchView:
+    """One row of the list."""
+
+    batch: Batch
+    title: str
+    badge: Badge
+
+
+def batch_list(request: HttpRequest) -> HttpResponse:
+    """All bulk deletions, newest first; a POST makes the draft of another."""
+    if request.method == "POST":
+        return _create_draft(request)
+    return _list(request)
+
+
+def _list(request: HttpRequest, *, problem: str = "", status: int = 200) -> HttpResponse:
+    actor = actor_of(request)
+    batches = visibility.visible_batches(actor=actor).annotate(
+        connections=Count("rows", filter=Q(rows__problem="", rows__removed_at=None))
+    )
+    batches = batches.order_by("-created_at", "-id")
+    page = Paginator(batches, PAGE_SIZE).get_page(request.GET.get("page"))
+    number = str(page.next_page_number()) if page.has_next() else ""
+    context = {
+        "rows": [
+            BatchView(batch=batch, title=batch_origin_text(batch), badge=batch_badge(batch))
+            for batch in page.object_list
+        ],
+        "columns": _COLUMNS,
+        "problem": problem,
+        "first_url": list_url(request) if page.has_previous() else "",
+        "next_url": list_url(request, page=number) if number else "",
+    }
+    return render(request, "connections/batch_list.html", context, status=status)
+
+
+def _create_draft(request: HttpRequest) -> HttpResponse:
+    """Freeze what was posted as a draft, and continue to its review."""
+    actor = actor_of(request)
+    try:
+        batch = _draft_of(request.POST, actor=actor)
+    except DomainError as error:
+        page = as_page_request(request, path=request.path)
+        status, text = _status_and_text(error)
+        return _list(page, problem=text, status=status)
+    return SeeOther(_url(batch))
+
+
+def _draft_of(posted: QueryDict, *, actor: Actor) -> Batch:
+    """The draft. The rest of another bulk deletion, an org or a filter replaces a selection."""
+    if "batch" in posted:
+        pk = uuid_or_none(posted.get("batch", ""))
+        if pk is None:
+            raise BadRequest("This isn't the ID of a bulk deletion.")
+        batch = lookups.find_batch(actor=actor, pk=pk)
+        return drafts.create_draft_of_rest(batch=batch, actor=actor)
+    if "org" in posted:
+        site, _, org_id = posted.get("org", "").partition("/")
+        org = find_org(actor=actor, site=site, org_id=org_id)
+        if org is None:
+            lookups.raise_org_not_found(actor=actor, site=site, org_id=org_id)
+        return drafts.create_draft_from_org(actor=actor, org=org.org)
+    if "filter" in posted:
+        form = InventoryForm(QueryDict(posted.get("filter", "")))
+        return drafts.create_draft_from_filter(
+            actor=actor, filters=form.inventory_filter(), filter_text=form.query()
+        )
+    return drafts.create_draft_from_selection(actor=actor, connections=posted.getlist("connection"))
+
+
+def _url(batch: Batch) -> str:
+    return reverse("batch-detail", args=[batch.pk])
+
+
+def _status_and_text(error: DomainError) -> tuple[int, str]:
+    """The status and the message for something that was not done."""
+    if isinstance(error, InvalidInputError):
+        return 422, " ".join(error.fields.values())
+    return error_status_and_text(error)
+
+
+def batch_detail(request: HttpRequest, pk: UUID) -> HttpResponse:
+    """One bulk deletion: the review of its plan, its approval, its progress and its result."""
+    actor = actor_of(request)
+    batch = lookups.find_batch(actor=actor, pk=pk)
+    if not wants_fragment(request):
+        return _page(request, batch=batch, actor=actor)
+    if request.GET.get("seen") == page_version(batch):
+        # Without news, nothing on the page is replaced.
+        return HttpResponse(status=204)
+    context = batch_context(request, batch=batch, actor=actor)
+    return render(request, f"{DETAIL}#batch", context)
+
+
+def _page(
+    request: HttpRequest,
+    *,
+    batch: Batch,
+    actor: Actor,
+    form: ServiceForm | None = None,
+    notice: str = "",
+    status: int = 200,
+) -> HttpResponse:
+    """The page; after a POST that was not done, with its `form` and a `notice` that says why."""
+    if request.method == "POST":
+        request = as_page_request(request, path=_url(batch))
+    context = batch_context(request, batch=batch, actor=actor, form=form, notice=notice)
+    return render(request, DETAIL, context, status=status)
+
+
+type _View = Callable[[HttpRequest, UUID], HttpResponse]
+
+
+def _action(service: Callable[..., Any], *, form: type[ServiceForm] = ServiceForm) -> _View:
+    """A view that passes what the form holds to a service, and then shows the bulk deletion.
+
+    Where the service refuses, the page says why and keeps what was typed.
+    """
+
+    def act(request: HttpRequest, pk: UUID) -> HttpResponse:
+        actor = actor_of(request)
+        batch = lookups.find_batch(actor=actor, pk=pk)
+        typed = form(request.POST)
+        try:
+            typed.require_valid()
+            service(batch=batch, actor=actor, **typed.cleaned_data)
+        except DomainError as error:
+            status, notice = _status_and_text(error)
+            if isinstance(error, InvalidInputError) and error.fields.keys() & typed.fields.keys():
+                typed.add_errors(error)
+                notice = ""
+            batch = lookups.find_batch(actor=actor, pk=pk)
+            return _page(
+                request, batch=batch, actor=actor, form=typed, notice=notice, status=status
+            )
+        return SeeOther(_url(batch))
+
+    return act
+
+
+def _reauthenticated_action(
+    service: Callable[..., Any],
+    *,
+    form: type[ServiceForm],
+    may: Callable[[Actor, Batch], bool] = lambda actor, batch: True,
+    what: str = "",
+    when: Callable[[HttpRequest], bool] = lambda request: True,
+) -> _View:
+    """The same behind reauthentication, where `when` says so.
+
+    `may` is what the action needs beyond its URL's permission, and `what` names it: a person who
+    may not do it is refused before being asked for a password.
+    """
+
+    def on_missing(request: HttpRequest, pk: UUID) -> HttpResponse:
+        actor = actor_of(request)
+        batch = lookups.find_batch(actor=actor, pk=pk)
+        permissions.require(may(actor, batch), what)
+        return _page(request, batch=batch, actor=actor, form=form(request.POST))
+
+    return requires_reauthentication(on_missing=on_missing, when=when)(_action(service, form=form))
+
+
+def _has_confirmation(request: HttpRequest) -> bool:
+    return bool(request.POST.get("confirmation"))
+
+
+# Without a confirmation, this only requests approval: nothing is sent.
+batch_request = _reauthenticated_action(
+    requesting.request_batch,
+    form=RequestForm,
+    may=lambda actor, batch: actor.person is not None and actor.person.pk == batch.created_by_id,
+    what="request this bulk deletion, which another person drafted",
+    when=_has_confirmation,
+)
+batch_approve = _reauthenticated_action(
+    decisions.approve_batch,
+    form=ApprovalForm,
+    may=lambda actor, batch: permissions.can_approve_batch(actor, batch=batch),
+    what="approve or decline this bulk deletion",
+)
+batch_decline = _action(decisions.decline_batch, form=ReasonForm)
+# Confirms with the typed text. A worker sends.
+batch_execute = _reauthenticated_action(confirming.execute_batch, form=ConfirmationForm)
+batch_pause = _action(stopping.pause_batch)
+batch_resume = _reauthenticated_action(
+    stopping.resume_batch, form=ConfirmationForm, when=_has_confirmation
+)
+batch_cancel = _action(stopping.cancel_batch)
+
+
+def _change_draft(
+    request: HttpRequest, *, pk: UUID, change: Callable[[Batch, Actor], Any]
+) -> HttpResponse:
+    """Change a draft, and return to the rows that the page showed."""
+    actor = actor_of(request)
+    batch = lookups.find_batch(actor=actor, pk=pk)
+    try:
+        drafts.require_own_draft(batch, actor=actor)
+        change(batch, actor)
+    except DomainError as error:
+        status, notice = _status_and_text(error)
+        batch = lookups.find_batch(actor=actor, pk=pk)
+        return _page(request, batch=batch, actor=actor, notice=notice, status=status)
+    query = QueryDict(request.POST.get("filters", "")).urlencode()
+    return SeeOther(f"{_url(batch)}{'?' if query else ''}{query}")
+
+
+def batch_remove(request: HttpRequest, pk: UUID) -> HttpResponse:
+    """Remove rows from a draft."""
+    return _change_draft(
+        request,
+        pk=pk,
+        change=lambda batch, actor: drafts.remove_rows(
+            batch=batch, actor=actor, connections=request.POST.getlist("connection")
+        ),
+    )
+
+
+def batch_credential(request: HttpRequest, pk: UUID) -> HttpResponse:
+    """Let another credential send some rows of a draft."""
+
+    def change(batch: Batch, actor: Actor) -> None:
+        chosen = uuid_or_none(request.POST.get("credential", ""))
+        if chosen is None:
+            raise InvalidInputError({"credential": "Choose a credential."})
+        drafts.change_credential(
+            batch=batch,
+            actor=actor,
+            connections=request.POST.getlist("connection"),
+            credential=lookups.find_credential(actor=actor, pk=chosen),
+        )
+
+    return _change_draft(request, pk=pk, change=change)
+
+
+def batch_split(request: HttpRequest, pk: UUID) -> HttpResponse:
+    """Make a draft for each credential."""
+    return _change_draft(
+        request,
+        pk=pk,
+        change=lambda batch, actor: drafts.split_draft(batch=batch, actor=actor),
+    )

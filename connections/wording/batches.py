@@ -1,0 +1,137 @@
+"""Texts about bulk deletions: statuses, why a row can't be deleted, what is planned."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from enum import Enum
+from types import MappingProxyType
+
+from connections.core.text import format_time, pluralize
+from connections.models import ApprovalPolicy, Batch, BatchOrigin, BatchState, RowProblem
+from connections.wording.causes import cause_text
+from connections.wording.statuses import Badge
+
+
+class BatchStatus(Enum):
+    """Where a bulk deletion is now, or how it ended."""
+
+    DRAFT = Badge("Draft", "muted", "dot", "A plan that has not been requested yet.")
+    NEEDS_APPROVAL = Badge(
+        "Needs approval", "info", "people", "Waiting for approval. Nothing has been sent."
+    )
+    APPROVED = Badge(
+        "Approved", "info", "check", "The requester must confirm. Nothing has been sent."
+    )
+    RUNNING = Badge("Running", "info", "send", "Confirmed. A worker deletes the connections.")
+    PAUSED = Badge("Paused", "warn", "clock", "Nothing more is sent until someone resumes it.")
+    FINISHED = Badge("Finished", "ok", "check", "No connection in it waits to be sent.")
+    CANCELLED = Badge("Cancelled", "muted", "minus", "What had not been sent stays unsent.")
+    DECLINED = Badge("Declined", "muted", "cross", "An approver declined it. Nothing was sent.")
+    EXPIRED = Badge("Expired", "muted", "clock", "Not decided in time. Nothing was sent.")
+
+
+_OF_STATE = {
+    BatchState.DRAFT: BatchStatus.DRAFT,
+    BatchState.REQUESTED: BatchStatus.NEEDS_APPROVAL,
+    BatchState.APPROVED: BatchStatus.APPROVED,
+    BatchState.RUNNING: BatchStatus.RUNNING,
+    BatchState.PAUSED: BatchStatus.PAUSED,
+    BatchState.FINISHED: BatchStatus.FINISHED,
+    BatchState.CANCELLED: BatchStatus.CANCELLED,
+    BatchState.DECLINED: BatchStatus.DECLINED,
+    BatchState.EXPIRED: BatchStatus.EXPIRED,
+}
+
+
+def batch_badge(batch: Batch) -> Badge:
+    """The status of a bulk deletion."""
+    return _OF_STATE[BatchState(batch.state)].value
+
+
+ROW_PROBLEMS: Mapping[str, Badge] = MappingProxyType(
+    {
+        RowProblem.PROTECTED: Badge(
+            "Protected", "info", "lock", "It can't be deleted in Org Admin."
+        ),
+        RowProblem.ALREADY_BEING_DELETED: Badge(
+            "Deletion open", "info", "clock", "Another deletion of this connection is open."
+        ),
+        RowProblem.NO_CREDENTIAL: Badge(
+            "No credential",
+            "warn",
+            "key",
+            "You can use no credential that lists it, can delete it and synced completely.",
+        ),
+        RowProblem.NOT_VISIBLE: Badge(
+            "Not listed", "muted", "question", "No sync that you can see lists this ID."
+        ),
+        RowProblem.MALFORMED_ID: Badge(
+            "Invalid ID", "muted", "cross", "This isn't a site and a connection ID."
+        ),
+        RowProblem.DUPLICATE: Badge(
+            "Duplicate", "muted", "copy", "An earlier row has the same connection."
+        ),
+        RowProblem.CHANGED: Badge(
+            "Changed", "warn", "warning", "It has changed since this plan was made."
+        ),
+    }
+)
+
+
+def batch_origin_text(batch: Batch) -> str:
+    """What the plan was made from: "Selected connections", "All connections of Labs"."""
+    match BatchOrigin(batch.origin):
+        case BatchOrigin.ORG:
+            return f"All connections of {batch.org_name or batch.org_id}"
+        case BatchOrigin.FILTER if not batch.filter_text:
+            return "All connections"
+        case BatchOrigin.FILTER:
+            return "Connections that matched a filter"
+        case BatchOrigin.SELECTION:
+            return "Selected connections"
+
+
+EXPIRED_DRAFT = "This draft expired after 24 hours. Nothing was sent."
+_HEADLINES = {
+    BatchState.DRAFT: "Nothing has been sent.",
+    BatchState.REQUESTED: "Waiting for {approvals}. Nothing has been sent.",
+    BatchState.APPROVED: "{requester} must confirm by {deadline}. Nothing has been sent.",
+    BatchState.RUNNING: "Running. Results appear as they arrive.",
+    BatchState.PAUSED: "Paused by {pauser}",
+    BatchState.FINISHED: "Finished. No connection in it waits to be sent.",
+    BatchState.CANCELLED: "Cancelled by {by}. Nothing more is sent.",
+    BatchState.DECLINED: "Declined by {by}. Nothing was deleted.",
+    BatchState.EXPIRED: "Expired at {ended}. Nothing was deleted.",
+}
+
+
+def batch_headline(batch: Batch, *, given: int) -> str:
+    """What happens next, or how it ended. `given`: the approvals that it has."""
+    missing = ApprovalPolicy(batch.policy).approvals_needed - given
+    problems = f"Org Admin after problems with {batch.pause_credential_name}"
+    return _HEADLINES[BatchState(batch.state)].format(
+        approvals=pluralize(missing, "more approval"),
+        requester=batch.requested_by_name,
+        deadline=format_time(batch.expires_at),
+        pauser=problems if batch.pause_cause else batch.paused_by_name,
+        by=batch.ended_by_name,
+        ended=format_time(batch.ended_at),
+    )
+
+
+def batch_lines(batch: Batch) -> list[str]:
+    """What else to know of its status."""
+    if batch.state == BatchState.PAUSED:
+        why = cause_text(batch.pause_cause)
+        rest = "Connections that were not sent yet wait until someone resumes it."
+        return [why, rest] if why else [rest]
+    if batch.state == BatchState.REQUESTED:
+        return [f"The request expires at {format_time(batch.expires_at)}."]
+    if batch.state == BatchState.DECLINED:
+        return [f"Reason: {batch.ended_reason}"]
+    return []
+
+
+def no_worker_text(seen_at: datetime | None) -> str:
+    """What a missing worker means for a running bulk deletion; `seen_at`: the last heartbeat."""
+    last = f"Last seen at {format_time(seen_at)}. " if seen_at else ""
+    return f"{last}Nothing is sent until a worker runs. Run ./run worker."

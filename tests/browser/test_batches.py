@@ -1,0 +1,108 @@
+"""Bulk deletions in the browser: from selected rows to the result, and approval by another."""
+
+import re
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from connections.models import ApprovalPolicy, Batch, Credential, Person, Role
+from sandbox.server import SandboxServer
+from tests.batches.support import add_connections, sync_now
+from tests.browser.conftest import OpenAs
+from tests.browser.requester import REASON
+from tests.browser.watch import Watch
+from tests.flows.support import store_credential
+from tests.support.people import make_person
+
+PLAN = re.compile(r"/deletions/batches/[0-9a-f-]{36}/$")
+
+
+@pytest.fixture
+def payments(service_url: str, sandbox: SandboxServer) -> Credential:
+    """The credential of Payments US, which lists five connections."""
+    credential = store_credential(sandbox, "Payments US")
+    add_connections(sandbox, 3)
+    sync_now(credential)
+    return credential
+
+
+def plan(page: Page, *names: str) -> None:
+    """Tick the connections to these orgs, and plan their deletion."""
+    page.goto("/connections/")
+    for name in names:
+        page.get_by_role("checkbox", name=f"Select Payments US to {name}").check()
+    page.get_by_role("button", name="Plan bulk deletion", exact=True).click()
+    page.wait_for_url(PLAN)
+
+
+def test_selected_connections_are_planned_and_confirmed(
+    payments: Credential, operator: Person, open_as: OpenAs
+) -> None:
+    page = open_as(operator)
+    page.goto("/connections/")
+    bar = page.locator(".selection-bar")
+    expect(bar).to_be_hidden()
+    page.get_by_role("checkbox", name="Select all on this page").check()
+    expect(bar).to_contain_text("5 selected")
+    page.get_by_role("checkbox", name="Select Payments US to Group SOC").uncheck()
+    page.get_by_role("checkbox", name="Select Group SOC to Payments US").uncheck()
+    expect(bar).to_contain_text("3 selected")
+    page.get_by_role("button", name="Plan bulk deletion", exact=True).click()
+    page.wait_for_url(PLAN)
+    expect(page.locator("#page-title")).to_have_text("Delete 3 connections?")
+    page.get_by_role("button", name="Remove Payments US to Partner 2 from the plan").click()
+    expect(page.locator("#page-title")).to_have_text("Delete 2 connections?")
+    page.get_by_label("Reason").fill(REASON)
+    page.get_by_label("To confirm, type").fill("2")
+    page.get_by_role("button", name="Delete 2 connections").click()
+    expect(page.locator("#batch")).to_have_attribute("data-state", "running")
+
+
+@pytest.mark.parametrize("has_javascript", [True, False])
+def test_another_person_approves_the_plan_and_the_requester_confirms(
+    has_javascript: bool, payments: Credential, operator: Person, open_as: OpenAs, watch: Watch
+) -> None:
+    watch.expect("status of 422")
+    Credential.objects.update(policy=ApprovalPolicy.ONE)
+    approver = make_person("linus", Role.APPROVER)
+    page = open_as(operator, java_script_enabled=has_javascript)
+    plan(page, "Partner 0", "Partner 1")
+    page.get_by_role("button", name="Request approval").click()
+    expect(page.get_by_text("Enter a reason.").first).to_be_visible()
+    page.get_by_label("Reason").fill(REASON)
+    page.get_by_role("button", name="Request approval").click()
+    batch = page.locator("#batch")
+    expect(batch).to_have_attribute("data-state", "requested")
+
+    deciding = open_as(approver, java_script_enabled=has_javascript)
+    deciding.goto("/")
+    deciding.get_by_role("link", name="Review Bulk deletion: Needs approval").click()
+    expect(deciding.locator("[data-connection]")).to_have_count(2)
+    deciding.get_by_role("button", name="Approve 2 connections").click()
+    expect(deciding.locator("#batch")).to_have_attribute("data-state", "approved")
+
+    page.reload()
+    page.get_by_label("To confirm, type").fill("2")
+    page.get_by_role("button", name="Delete 2 connections").click()
+    expect(batch).to_have_attribute("data-state", "running")
+
+
+def test_a_bulk_deletion_can_be_paused_resumed_and_cancelled(
+    payments: Credential, operator: Person, open_as: OpenAs
+) -> None:
+    page = open_as(operator)
+    plan(page, "Partner 0", "Partner 1")
+    page.get_by_label("Reason").fill(REASON)
+    page.get_by_label("To confirm, type").fill("2")
+    page.get_by_role("button", name="Delete 2 connections").click()
+    batch = page.locator("#batch")
+    page.get_by_role("button", name="Pause").click()
+    expect(batch).to_have_attribute("data-state", "paused")
+    page.get_by_role("button", name="Resume").click()
+    expect(batch).to_have_attribute("data-state", "running")
+    page.get_by_role("button", name="Cancel 2 not sent").click()
+    expect(batch).to_have_attribute("data-state", "cancelled")
+    expect(page.locator("[data-outcome=withdrawn]")).to_have_count(2)
+    page.get_by_role("button", name="Plan the rest again").click()
+    page.wait_for_url(PLAN)
+    assert Batch.objects.count() == 2

@@ -1,0 +1,290 @@
+"""The pages of bulk deletions: plan, request, approval and the pages that link to them."""
+
+import re
+from typing import Any
+
+import pytest
+from django.test import Client
+from django.urls import reverse
+from pytest_django import DjangoAssertNumQueries
+
+from connections.batches import confirming
+from connections.models import (
+    ApprovalPolicy,
+    Batch,
+    BatchOrigin,
+    BatchState,
+    Credential,
+    Deletion,
+    Person,
+)
+from sandbox.server import SandboxServer
+from tests.batches.conftest import MakeDraft
+from tests.batches.support import REASON, add_connections, approve, draft, request, sync_now
+from tests.flows.support import HTMX, read
+
+pytestmark = [pytest.mark.django_db, pytest.mark.database]
+
+LIST = "/deletions/batches/"
+
+
+def url_of(batch: Batch, act: str = "detail") -> str:
+    return reverse(f"batch-{act}", args=[batch.pk])
+
+
+def the_batch() -> Batch:
+    return Batch.objects.get()
+
+
+def form_for(client: Client, batch: Batch, act: str) -> Any:
+    """The form of the page that posts to this action."""
+    page = read(client.get(url_of(batch)))
+    return next(form for form in page.forms if form.action == url_of(batch, act))
+
+
+# --- Planning ---
+
+
+def test_selected_connections_become_a_draft(
+    operator: Client, payments: Credential, sandbox: SandboxServer
+) -> None:
+    keys = add_connections(sandbox, 2)
+    sync_now(payments)
+    response = operator.post(LIST, {"connection": [*keys, "sandbox-us1/nonsense"]})
+    batch = the_batch()
+    assert (response.status_code, response["Location"]) == (303, url_of(batch))
+    page = operator.get(url_of(batch)).text
+    assert 'id="batch" data-state="draft"' in page
+    assert set(re.findall(r'data-connection="([^"]+)"', page)) == {*keys, "sandbox-us1/nonsense"}
+    assert "1 can't be deleted and is left out" in read(operator.get(url_of(batch))).text
+    assert 'data-confirm="2"' in page
+
+
+def test_a_filter_takes_everything_that_matches(
+    operator: Client, payments: Credential, sandbox: SandboxServer
+) -> None:
+    add_connections(sandbox, 2)
+    sync_now(payments)
+    operator.post(LIST, {"filter": "destination=partner&q="})
+    assert the_batch().origin == BatchOrigin.FILTER
+    assert [row.sink_org_name for row in the_batch().rows.all()] == ["Partner 0", "Partner 1"]
+
+
+def test_an_org_is_confirmed_by_its_name_and_warned_of_without_a_credential(
+    operator: Client, payments: Credential
+) -> None:
+    soc = payments.snapshots.filter(sink_org_name="Group SOC").get()
+    operator.post(LIST, {"org": f"{soc.site}/{soc.sink_org_id}"})
+    assert (the_batch().org_name, the_batch().rows.count()) == ("Group SOC", 2)
+    page = read(operator.get(url_of(the_batch())))
+    assert 'data-confirm="Group SOC"' in page.html
+    assert "Group SOC has no credential" in page.text
+
+
+def test_a_thousand_connections_are_accepted_here_and_nowhere_else(
+    operator: Client, payments: Credential
+) -> None:
+    fields = {"connection": [f"sandbox-us1/{number}" for number in range(1000)]}
+    assert operator.post(LIST, fields).status_code == 303
+    assert the_batch().rows.count() == 1000
+    assert operator.post("/connections/refresh/", fields).status_code == 400
+
+
+@pytest.mark.parametrize("posted", [{}, {"filter": "q=nowhere"}])
+def test_nothing_to_plan_is_refused_with_the_reason(
+    operator: Client, payments: Credential, posted: dict[str, str]
+) -> None:
+    response = operator.post(LIST, posted)
+    assert response.status_code == 422
+    assert "Choose at least 1 connection." in response.text
+    assert not Batch.objects.exists()
+
+
+# --- Changing and requesting a plan ---
+
+
+def test_rows_are_removed_and_the_last_one_stays(operator: Client, make_draft: MakeDraft) -> None:
+    batch = make_draft(2)
+    first, second = (row.key for row in batch.rows.all())
+    assert operator.post(url_of(batch, "remove"), {"connection": first}).status_code == 303
+    page = operator.get(url_of(batch)).text
+    assert (first in page, second in page) == (False, True)
+    response = operator.post(url_of(batch, "remove"), {"connection": second})
+    assert response.status_code == 422
+    assert "A plan needs at least 1 row. Keep one." in response.text
+
+
+def test_the_form_confirms_the_plan_that_the_page_shows(
+    operator: Client, make_draft: MakeDraft
+) -> None:
+    batch = make_draft(3)
+    form = form_for(operator, batch, "request")
+    typed = form.fields | {"reason": REASON, "confirmation": form.attributes["data-confirm"]}
+    response = operator.post(form.action, typed)
+    assert (response.status_code, response["Location"]) == (303, url_of(batch))
+    assert the_batch().state == BatchState.RUNNING
+    page = operator.get(url_of(batch)).text
+    assert 'id="batch" data-state="running"' in page
+    assert page.count('data-state="waiting"') == 3
+
+
+def test_a_wrong_confirmation_sends_nothing_and_keeps_the_input(
+    operator: Client, make_draft: MakeDraft
+) -> None:
+    batch = make_draft(3)
+    typed = form_for(operator, batch, "request").fields | {
+        "reason": REASON,
+        "ticket": "OPS-1",
+        "stop_at_first_problem": "on",
+        "confirmation": "4",
+    }
+    response = operator.post(url_of(batch, "request"), typed)
+    assert response.status_code == 422
+    assert "Type “3” to confirm. Nothing was sent." in response.text
+    [form] = [one for one in read(response).forms if one.action == url_of(batch, "request")]
+    assert {name: form.fields[name] for name in ("reason", "ticket", "confirmation")} == {
+        "reason": REASON,
+        "ticket": "OPS-1",
+        "confirmation": "4",
+    }
+    assert "stop_at_first_problem" in form.fields
+    assert not Deletion.objects.exists()
+
+
+def test_a_plan_that_changed_since_the_page_is_not_requested(
+    operator: Client, make_draft: MakeDraft
+) -> None:
+    batch = make_draft(2)
+    form = form_for(operator, batch, "request")
+    operator.post(url_of(batch, "remove"), {"connection": batch.rows.all()[0].key})
+    typed = form.fields | {"reason": REASON, "confirmation": "1"}
+    response = operator.post(form.action, typed)
+    assert response.status_code == 409
+    assert "The plan changed since you opened this page." in read(response).text
+    assert not Deletion.objects.exists()
+
+
+def test_another_operator_sees_a_draft_and_cannot_change_it(
+    grace: Person, make_draft: MakeDraft, client_of: Any
+) -> None:
+    batch = make_draft(2)
+    other = client_of(grace)
+    page = other.get(url_of(batch)).text
+    assert "data-connection" in page
+    assert url_of(batch, "request") not in page
+    assert other.post(url_of(batch, "remove"), {}).status_code == 403
+
+
+def test_a_plan_without_enough_approvers_says_so(operator: Client, make_draft: MakeDraft) -> None:
+    batch = make_draft(2, policy=ApprovalPolicy.ONE)
+    text = read(operator.get(url_of(batch))).text
+    assert "Another person must approve this plan." in text
+    assert "No one else can approve this request." in text
+
+
+# --- Approval ---
+
+
+def test_another_person_approves_what_the_page_shows_and_the_requester_confirms(
+    operator: Client, approver: Client, ada: Person, make_draft: MakeDraft
+) -> None:
+    batch = request(make_draft(2, policy=ApprovalPolicy.ONE), ada)
+    assert url_of(batch, "approve") not in operator.get(url_of(batch)).text
+    form = form_for(approver, batch, "approve")
+    assert approver.post(form.action, form.fields | {"digest": "0"}).status_code == 409
+    assert approver.post(form.action, form.fields).status_code == 303
+    assert the_batch().state == BatchState.APPROVED
+    assert url_of(batch, "execute") not in approver.get(url_of(batch)).text
+    form = form_for(operator, batch, "execute")
+    assert operator.post(form.action, {"confirmation": "3"}).status_code == 422
+    confirmation = form.attributes["data-confirm"]
+    assert operator.post(form.action, {"confirmation": confirmation}).status_code == 303
+    assert the_batch().state == BatchState.RUNNING
+
+
+def test_declining_needs_a_reason_and_ends_it(
+    approver: Client, ada: Person, make_draft: MakeDraft
+) -> None:
+    batch = request(make_draft(2, policy=ApprovalPolicy.ONE), ada)
+    response = approver.post(url_of(batch, "decline"), {"reason": " "})
+    assert (response.status_code, "Enter a reason for declining." in response.text) == (422, True)
+    approver.post(url_of(batch, "decline"), {"reason": "Still in use"})
+    page = read(approver.get(url_of(batch)))
+    assert 'data-state="declined"' in page.html
+    assert page.html.count('data-outcome="declined"') == 2
+    assert "Reason: Still in use" in page.text
+
+
+def test_a_row_is_decided_on_the_page_of_its_bulk_deletion(
+    operator: Client, approver: Client, ada: Person, linus: Person, make_draft: MakeDraft
+) -> None:
+    batch = request(make_draft(1, policy=ApprovalPolicy.ONE), ada)
+    pk = Deletion.objects.get().pk
+    url = reverse("deletion-detail", args=[pk])
+    page = approver.get(url).text
+    assert url_of(batch) in page
+    assert reverse("deletion-approve", args=[pk]) not in page
+    assert reverse("deletion-decline", args=[pk]) not in page
+    assert url_of(batch) in operator.get("/deletions/").text
+    approve(batch, linus)
+    assert reverse("deletion-execute", args=[pk]) not in operator.get(url).text
+
+
+def test_a_bulk_deletion_waits_for_an_approver_as_one(
+    approver: Client, ada: Person, make_draft: MakeDraft
+) -> None:
+    batch = request(make_draft(3, policy=ApprovalPolicy.ONE), ada)
+    page = approver.get("/").text
+    assert page.count("<strong>Bulk deletion: Needs approval</strong>") == 1
+    assert "<strong>Needs approval</strong>" not in page
+    assert f'<a class="button button-small" href="{url_of(batch)}">Review' in page
+    assert '<span class="nav-count" id="count-deletion-list">1</span>' in page
+
+
+# --- Progress ---
+
+
+def test_a_poll_replaces_the_page_only_when_there_is_news(
+    operator: Client, ada: Person, make_draft: MakeDraft
+) -> None:
+    batch = request(make_draft(2), ada)
+    watch = read(operator.get(url_of(batch))).watch["hx-get"]
+    headers = HTMX | {"HX-Target": "batch"}
+    assert operator.get(watch, headers=headers).status_code == 204
+    Deletion.objects.filter(batch=batch).update(epoch=1)
+    Deletion.objects.filter(pk=Deletion.objects.all()[0].pk).update(
+        state="unknown", sending_at=batch.created_at
+    )
+    news = operator.get(watch, headers=headers)
+    assert news.text.lstrip().startswith('<div class="stack" id="batch"')
+    assert "1 of 2" in read(news).text
+    shown = operator.get(f"{url_of(batch)}?show=unknown").text
+    assert shown.count("data-connection") == 1
+
+
+def test_a_running_bulk_deletion_without_a_worker_says_so(
+    operator: Client, ada: Person, make_draft: MakeDraft
+) -> None:
+    batch = request(make_draft(1), ada)
+    assert "Nothing is sent until a worker runs." in read(operator.get(url_of(batch))).text
+
+
+def test_the_queries_of_a_page_do_not_depend_on_the_rows(
+    operator: Client,
+    ada: Person,
+    payments: Credential,
+    sandbox: SandboxServer,
+    django_assert_num_queries: DjangoAssertNumQueries,
+) -> None:
+    keys = add_connections(sandbox, 120)
+    sync_now(payments)
+    few, many = draft(ada, keys[:5]), draft(ada, keys[5:])
+    with django_assert_num_queries(15):
+        operator.get(url_of(few))
+    with django_assert_num_queries(15):
+        assert operator.get(url_of(many)).text.count("data-connection") == 100
+    assert operator.get(f"{url_of(many)}?page=2").text.count("data-connection") == 15
+    for batch in (few, many):
+        request(batch, ada, confirmation=confirming.text_to_type(batch))
+        with django_assert_num_queries(15):
+            operator.get(url_of(batch))
