@@ -5,6 +5,7 @@ Everything that can send a DELETE calls `send_deletion`.
 
 import logging
 import time
+from dataclasses import dataclass
 from datetime import datetime
 from itertools import takewhile
 from pathlib import Path
@@ -36,6 +37,8 @@ from connections.models import (
     AMBIGUOUS,
     ApprovalPolicy,
     Attempt,
+    Batch,
+    BatchState,
     Credential,
     Deletion,
     Outcome,
@@ -74,6 +77,38 @@ def send_deletion(
     connection protected, and UnavailableError; each before anything is sent. Raises
     ResponseNotRecordedError when it was sent and the database then did not store the response.
     """
+    claimed = check_and_claim(
+        deletion=deletion, actor=actor, client=client, skip_recheck=skip_recheck, result=result
+    )
+    if claimed is None:
+        return deletion
+    response = send_claimed(claimed)
+    failpoints.hit(Point.AFTER_ANSWER, deletion_id=deletion.pk)
+    record_or_keep(attempt=claimed.attempt, response=response, actor=actor)
+    failpoints.hit(Point.AFTER_RESULT, deletion_id=deletion.pk)
+    stopping.end_sending()
+    return deletion
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClaimedAttempt:
+    """A recorded attempt whose DELETE this process must send now, once."""
+
+    attempt: Attempt
+    client: DatadogClient
+    # By `time.monotonic()`, from before the claim.
+    began_at: float
+
+
+def check_and_claim(
+    *,
+    deletion: Deletion,
+    actor: Actor,
+    client: DatadogClient | None = None,
+    skip_recheck: bool = False,
+    result: SyncResult | None = None,
+) -> ClaimedAttempt | None:
+    """`send_deletion` up to the claim; None when nothing may be sent."""
     client = client or require_sendable(deletion=deletion, confirmed_by=deletion.confirmed_by)
     was_rechecked = False
     if not skip_recheck:
@@ -86,23 +121,24 @@ def send_deletion(
         found = verification.compare(deletion=deletion, result=result)
         if found.result == RecheckResult.UNREADABLE and deletion.is_reviewed:
             verification.record_recheck_failure(deletion=deletion, result=result, actor=actor)
-            return deletion
+            return None
         if not found.can_be_approved:
             verification.settle_not_as_reviewed(deletion=deletion, found=found, actor=actor)
-            return deletion
+            return None
         was_rechecked = found.result == RecheckResult.SAME
     began_at = time.monotonic()
     failpoints.hit(Point.BEFORE_CLAIM, deletion_id=deletion.pk)
     attempt = claim(deletion=deletion, actor=actor, was_rechecked=was_rechecked)
     if attempt is None:
-        return deletion
+        return None
     failpoints.hit(Point.AFTER_CLAIM, deletion_id=deletion.pk)
-    response = _send(client=client, connection_id=deletion.connection_id, began_at=began_at)
-    failpoints.hit(Point.AFTER_ANSWER, deletion_id=deletion.pk)
-    record_or_keep(attempt=attempt, response=response, actor=actor)
-    failpoints.hit(Point.AFTER_RESULT, deletion_id=deletion.pk)
-    stopping.end_sending()
-    return deletion
+    return ClaimedAttempt(attempt=attempt, client=client, began_at=began_at)
+
+
+def send_claimed(claimed: ClaimedAttempt) -> DeleteResponse:
+    """Send the DELETE of an attempt. Uses no database, so that threads can."""
+    connection_id = claimed.attempt.deletion.connection_id
+    return _send(client=claimed.client, connection_id=connection_id, began_at=claimed.began_at)
 
 
 def _send(*, client: DatadogClient, connection_id: UUID, began_at: float) -> DeleteResponse:
@@ -177,6 +213,8 @@ def claim(*, deletion: Deletion, actor: Actor, was_rechecked: bool) -> Attempt |
     during the pre-send check.
     """
     with audit.atomic(durable=True):
+        if deletion.is_run_by_batch and not _is_running(deletion.batch_id):
+            return None
         credentials = Credential.objects.select_for_update(no_key=True)
         credential = credentials.annotate(now=clock.now_in_query()).get(pk=deletion.credential_id)
         deletion.credential = credential
@@ -208,6 +246,12 @@ def claim(*, deletion: Deletion, actor: Actor, was_rechecked: bool) -> Attempt |
     return attempt
 
 
+def _is_running(batch_id: UUID | None) -> bool:
+    """Whether a bulk deletion is running; whoever stops it waits for this transaction's commit."""
+    batches = Batch.objects.select_for_update(no_key=True).filter(pk__in=[batch_id])
+    return batches.values_list("state", flat=True).get() == BatchState.RUNNING
+
+
 def _sending_event(attempt: Attempt) -> audit.EventDraft:
     return audit.EventDraft(
         code=audit.EventCode.DELETION_SENDING,
@@ -224,6 +268,30 @@ def _sending_event(attempt: Attempt) -> audit.EventDraft:
             "fingerprint": attempt.credential_fingerprint,
             "was_rechecked": attempt.was_rechecked,
         },
+    )
+
+
+def record_blocked(*, deletion: Deletion, blocked: BlockedError, actor: Actor) -> None:
+    """Stop a deletion that nobody waits for and that may not be sent any more."""
+    transition = states.stop_trying(
+        cause=blocked.cause, was_ambiguous=deletion.attempts.filter(AMBIGUOUS).exists()
+    )
+    states.apply(
+        deletion,
+        transition=transition,
+        actor=actor,
+        # Without the text of `blocked`, which might name a person.
+        events=[
+            audit.EventDraft(
+                code=transition.event_code,
+                sentence=audit.Sentence(
+                    "The deletion of {connection} was stopped. {why} {facts}",
+                    connection=deletion.description,
+                    why=cause_text(blocked.cause),
+                    facts=attempt_facts.in_full_of(deletion),
+                ),
+            )
+        ],
     )
 
 

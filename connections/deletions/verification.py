@@ -321,21 +321,22 @@ def verify_settled(*, deletion: Deletion, actor: Actor) -> None:
     if deletion.outcome not in GONE_OUTCOMES:
         return
     if deletion.outcome == Outcome.ALREADY_ABSENT and deletion.due_at:
-        sync_observing_credentials(deletion=deletion, actor=actor)
+        sync_observing_credentials(deletions=[deletion], actor=actor)
         Deletion.objects.filter(pk=deletion.pk).update(due_at=None)
         deletion.refresh_from_db()
     else:
         verify_deleted(deletion=deletion, actor=actor)
 
 
-def verify_deleted(*, deletion: Deletion, actor: Actor) -> None:
+def verify_deleted(*, deletion: Deletion, actor: Actor, result: SyncResult | None = None) -> None:
     """Check whether a connection that was settled as gone is gone from Datadog's list.
 
     Absent from a complete listing sets `verified_at`. Still listed 5 minutes or more after the
     response sets `contradicted_at`, and every credential that has seen it syncs, so that the
-    inventory shows it too. The outcome is never rewritten.
+    inventory shows it too. The outcome is never rewritten. `result`: a complete sync of its
+    credential that began after the response; several deletions can share it.
     """
-    result = list_with_any_credential(deletion=deletion, actor=actor)
+    result = result or list_with_any_credential(deletion=deletion, actor=actor)
     seen_at = result.started_at or clock.now()
     listed = is_listed(deletion=deletion, result=result)
     was_contradicted = deletion.contradicted_at is not None
@@ -363,7 +364,7 @@ def verify_deleted(*, deletion: Deletion, actor: Actor) -> None:
             _record_verified(deletion=deletion, actor=actor, at=seen_at)
     deletion.refresh_from_db()
     if deletion.contradicted_at and not was_contradicted:
-        sync_observing_credentials(deletion=deletion, actor=actor)
+        sync_observing_credentials(deletions=[deletion], actor=actor)
 
 
 def _next_verification_at(
@@ -416,14 +417,16 @@ def _record_still_listed(*, deletion: Deletion, actor: Actor, at: datetime, seen
     )
 
 
-def sync_observing_credentials(*, deletion: Deletion, actor: Actor) -> None:
-    """Sync with every credential that has seen the connection: after a 404 or a contradiction.
+def sync_observing_credentials(*, deletions: Sequence[Deletion], actor: Actor) -> None:
+    """Sync with every credential that has seen a connection: after a 404 or a contradiction.
 
     One that still lists it contradicts a 404; storing its sync records that.
     """
     seen_by = OrgConnectionSnapshot.objects.filter(
-        site=deletion.site, connection_id=deletion.connection_id
+        site__in={each.site for each in deletions},
+        connection_id__in=[each.connection_id for each in deletions],
     ).values("credential")
     credentials = Credential.objects.filter(retired_at=None, pk__in=seen_by)
     sync.sync_credentials(credentials=list(credentials), actor=actor)
-    deletion.refresh_from_db()
+    for deletion in deletions:
+        deletion.refresh_from_db()

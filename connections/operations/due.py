@@ -20,9 +20,7 @@ from connections.deletions import (
     verification,
 )
 from connections.inventory.sync import SyncResult
-from connections.models import AMBIGUOUS, Deletion, State
-from connections.wording import attempt_facts
-from connections.wording.causes import cause_text
+from connections.models import RUN_BY_BATCH, Deletion, State
 
 # By then it was checked a dozen times: a person should act.
 UNKNOWN_FOR = timedelta(hours=1)
@@ -80,9 +78,18 @@ BATCH_SIZE = 20
 CHUNK_SIZE = 200
 
 
+_HANDLED_BY_BATCH = Q(
+    RUN_BY_BATCH, state__in=[State.REQUESTED, State.APPROVED, State.WAITING, State.SETTLED]
+)
+
+
 def list_due_deletions(*, now: datetime, limit: int = BATCH_SIZE) -> list[Deletion]:
-    """Due deletions, longest due first; last, those that a wrong clock postponed."""
+    """Due deletions, longest due first; last, those that a wrong clock postponed.
+
+    `batches.running` does what is due for the rows that a bulk deletion decides about.
+    """
     rows = Deletion.objects.filter(due_at__isnull=False).order_by("due_at")
+    rows = rows.exclude(_HANDLED_BY_BATCH)
     rows = rows.select_related("credential")
     due = list(rows.filter(_is_due(now))[:limit])
     if len(due) == limit:
@@ -193,23 +200,4 @@ def _send_waiting(*, deletion: Deletion, actor: Actor) -> None:
             deletion=deletion, result=SyncResult(cause=error.cause), actor=actor
         )
     except BlockedError as blocked:
-        transition = states.stop_trying(
-            cause=blocked.cause, was_ambiguous=deletion.attempts.filter(AMBIGUOUS).exists()
-        )
-        states.apply(
-            deletion,
-            transition=transition,
-            actor=actor,
-            # Without the text of `blocked`, which might name a person.
-            events=[
-                audit.EventDraft(
-                    code=transition.event_code,
-                    sentence=audit.Sentence(
-                        "The deletion of {connection} was stopped. {why} {facts}",
-                        connection=deletion.description,
-                        why=cause_text(blocked.cause),
-                        facts=attempt_facts.in_full_of(deletion),
-                    ),
-                )
-            ],
-        )
+        sending.record_blocked(deletion=deletion, blocked=blocked, actor=actor)

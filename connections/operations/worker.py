@@ -21,6 +21,7 @@ from django.db import close_old_connections, connection
 from django.db.models import Q
 
 from connections.access.actor import WORKER
+from connections.batches import running
 from connections.core import clock
 from connections.deletions import sending
 from connections.evidence.maintenance import AuditMaintenance
@@ -216,9 +217,8 @@ class Worker:
         self._record_heartbeat()
         sending.record_kept_responses()
         count = 0
-        while not self._is_stopped and due.run_due(actor=WORKER, limit=1):
-            count += 1
-            self._record_heartbeat()
+        while not self._is_stopped and (handled := self._run_due()):
+            count += handled
         if not self._is_stopped and time.monotonic() >= self._next_sync:
             self._next_sync = time.monotonic() + self._sync_interval
             sync.sync_orgs(actor=WORKER, only_stale=True)
@@ -234,6 +234,17 @@ class Worker:
             change_digests.enqueue_changes()
             delivery.delete_old_notifications()
             sync.delete_old_syncs()
+        return count
+
+    def _run_due(self) -> int:
+        """Do all that is due for single deletions and, for some seconds, for bulk deletions."""
+        count = 0
+        while not self._is_stopped and due.run_due(actor=WORKER, limit=1):
+            count += 1
+            self._record_heartbeat()
+        if not self._is_stopped:
+            count += running.run_due(actor=WORKER, is_stopped=lambda: self._is_stopped)
+            self._record_heartbeat()
         return count
 
     def _record_heartbeat(self) -> None:

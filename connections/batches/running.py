@@ -1,0 +1,335 @@
+"""Runs bulk deletions: sends their rows with the claims of every deletion, and verifies them.
+
+One thread uses the database: it checks, claims and records. The others only send DELETEs, so the
+claim stays the one way to send, and a process that dies leaves at most PARALLEL_DELETES claims
+without a response. Any number of workers can run the same bulk deletion.
+"""
+
+import time
+from collections.abc import Callable, Collection, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextvars import copy_context
+from dataclasses import dataclass, field
+from datetime import timedelta
+from itertools import groupby
+from uuid import UUID
+
+from django.db.models import Q
+
+from connections import audit
+from connections.access.actor import Actor
+from connections.batches import drafts, endings, stopping
+from connections.core import clock
+from connections.core.causes import Cause
+from connections.core.errors import BlockedError, UnavailableError
+from connections.datadog.client import DatadogClient
+from connections.datadog.responses import AttemptResult, DeleteResponse
+from connections.deletions import (
+    failpoints,
+    lifecycle,
+    sending,
+    time_limits,
+    verification,
+)
+from connections.deletions.failpoints import Point
+from connections.deletions.sending import ClaimedAttempt
+from connections.inventory import rate_limits, sync
+from connections.inventory.rate_limits import OrgKey
+from connections.inventory.sync import SyncResult
+from connections.models import (
+    RUN_BY_BATCH,
+    Batch,
+    BatchState,
+    Credential,
+    Deletion,
+    Outcome,
+    State,
+)
+from connections.net.http import pool
+
+# How many DELETEs one process has in progress at once.
+PARALLEL_DELETES = 8
+# No claim begins later in one pass (s), so that a worker gets to its other work.
+PASS_SECONDS = 5.0
+# A row may be claimed until 10 s after the sync that checked it began; the claim takes a moment.
+CHECK_SHARED_SECONDS = 9.0
+MAX_PROBLEMS_IN_A_ROW = 3
+# Rows wait this long for one sync that verifies many of them, while others are being sent.
+VERIFY_AFTER = timedelta(seconds=30)
+# Rows in one pass; the others follow in the next.
+MAX_VERIFIED = 200
+MAX_EXPIRED = 200
+# Verified one by one where the shared sync failed, each with any credential of either org.
+MAX_VERIFIED_ALONE = 5
+
+
+def run_due(*, actor: Actor, is_stopped: Callable[[], bool] = lambda: False) -> int:
+    """Do what is due for all bulk deletions; returns how many rows it handled.
+
+    Takes PASS_SECONDS and the DELETEs then in progress. Raises database errors, and
+    ResponseNotRecordedError as `send_deletion` does.
+    """
+    handled = _withdraw_cancelled(actor=actor) + _expire_rows(actor=actor)
+    handled += send_due(actor=actor, is_stopped=is_stopped)
+    handled += _verify_due(actor=actor)
+    return handled + len(endings.end_due(actor=actor))
+
+
+_WAITING = Q(RUN_BY_BATCH, state=State.WAITING, settled_at=None)
+
+
+def _withdraw_cancelled(*, actor: Actor) -> int:
+    """Withdraw rows that were being sent at the cancellation and came back, after a 429 say."""
+    cancelled = Deletion.objects.filter(_WAITING, batch__state=BatchState.CANCELLED)
+    count = 0
+    for batch in Batch.objects.filter(pk__in=cancelled.order_by().values("batch")):
+        with audit.atomic():
+            drafts.lock_batch(batch)
+            count += stopping.withdraw_unsent(batch, actor=actor)
+    return count
+
+
+def _expire_rows(*, actor: Actor) -> int:
+    """Settle rows whose time to be sent is over, paused or not."""
+    now = clock.now()
+    # A time further ahead than it is ever set comes from before the clock was set back.
+    latest = now + time_limits.QUEUE_WINDOW + clock.TOLERANCE
+    is_over = Q(expires_at__lte=now) | Q(expires_at__gt=latest)
+    rows = Deletion.objects.filter(_WAITING, is_over)[:MAX_EXPIRED]
+    return sum(lifecycle.expire_deletion(deletion=each, actor=actor) for each in rows)
+
+
+# --- Sending ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class _SharedCheck:
+    """A complete sync that rows of one credential share as their pre-send check."""
+
+    client: DatadogClient
+    result: SyncResult
+    fingerprint: str
+    # By `time.monotonic()`, from before the sync.
+    began_at: float
+
+    def covers(self, credential: Credential) -> bool:
+        """Whether rows of this credential may still be claimed with it."""
+        age = time.monotonic() - self.began_at
+        return age <= CHECK_SHARED_SECONDS and self.fingerprint == credential.fingerprint
+
+
+@dataclass(kw_only=True)
+class _Pass:
+    """One pass over the rows that are due."""
+
+    actor: Actor
+    is_stopped: Callable[[], bool]
+    threads: ThreadPoolExecutor
+    ends_at: float
+    in_progress: dict[Future[DeleteResponse], ClaimedAttempt] = field(default_factory=dict)
+    checks: dict[UUID, _SharedCheck] = field(default_factory=dict)
+    handled: int = 0
+    failure: Exception | None = None
+
+    def run(self) -> int:
+        """Claim, send and record until nothing is due or the time is over."""
+        while True:
+            if self.failure is None:
+                try:
+                    self._claim_due()
+                except Exception as error:  # noqa: BLE001 - what is in progress is recorded first
+                    self.failure = error
+            if not self.in_progress:
+                break
+            done, _ = wait(self.in_progress, return_when=FIRST_COMPLETED)
+            for future in done:
+                self._record(self.in_progress.pop(future), future.result())
+        if self.failure:
+            raise self.failure
+        return self.handled
+
+    def _claim_due(self) -> None:
+        """Claim rows until every thread is busy or nothing is due."""
+        while (free := PARALLEL_DELETES - len(self.in_progress)) > 0:
+            rows = self._next_rows(free)
+            for deletion in rows:
+                if self._is_over():
+                    return
+                self._claim(deletion)
+            if len(rows) < free:
+                return
+
+    def _is_over(self) -> bool:
+        return self.failure is not None or self.is_stopped() or time.monotonic() >= self.ends_at
+
+    def _next_rows(self, limit: int) -> list[Deletion]:
+        if self._is_over():
+            return []
+        now = clock.now()
+        due = Deletion.objects.filter(_WAITING, due_at__lte=now, batch__state=BatchState.RUNNING)
+        held_back = rate_limits.held_back_until(now=now)
+        if held_back:
+            due = due.exclude(_is_of_org(held_back.keys()))
+        rows = due.select_related("credential", "batch", "confirmed_by")
+        return list(rows.order_by("batch__confirmed_at", "batch_row__position")[:limit])
+
+    def _claim(self, deletion: Deletion) -> None:
+        self.handled += 1
+        batch, credential = deletion.batch, deletion.credential
+        if lifecycle.expire_deletion(deletion=deletion, actor=self.actor):
+            return
+        try:
+            client, result = self._check(credential)
+            claimed = sending.check_and_claim(
+                deletion=deletion, actor=self.actor, client=client, result=result
+            )
+        except UnavailableError as error:
+            failed = SyncResult(cause=error.cause)
+            verification.record_recheck_failure(deletion=deletion, result=failed, actor=self.actor)
+            claimed = None
+        except BlockedError as blocked:
+            sending.record_blocked(deletion=deletion, blocked=blocked, actor=self.actor)
+            claimed = None
+        if claimed is None:
+            is_failed_check = deletion.cause == Cause.LISTING_FAILED
+            _note_result(deletion, batch=batch, is_problem=is_failed_check, actor=self.actor)
+            return
+        # Each thread has a copy of the context, so that all share the connections.
+        future = self.threads.submit(copy_context().run, sending.send_claimed, claimed)
+        self.in_progress[future] = claimed
+
+    def _check(self, credential: Credential) -> tuple[DatadogClient, SyncResult]:
+        """The client and the sync with which a row of this credential is checked.
+
+        Only a complete sync is shared. Raises UnavailableError.
+        """
+        shared = self.checks.get(credential.pk)
+        if shared and shared.covers(credential):
+            return shared.client, shared.result
+        began_at = time.monotonic()
+        client = sync.open_client(credential=credential)
+        result = sync.sync_org(credential=credential, actor=self.actor, client=client)
+        if result.is_complete:
+            self.checks[credential.pk] = _SharedCheck(
+                client=client,
+                result=result,
+                fingerprint=credential.fingerprint,
+                began_at=began_at,
+            )
+        return client, result
+
+    def _record(self, claimed: ClaimedAttempt, response: DeleteResponse) -> None:
+        deletion = claimed.attempt.deletion
+        failpoints.hit(Point.AFTER_ANSWER, deletion_id=deletion.pk)
+        try:
+            sending.record_or_keep(attempt=claimed.attempt, response=response, actor=self.actor)
+            failpoints.hit(Point.AFTER_RESULT, deletion_id=deletion.pk)
+            deletion.refresh_from_db()
+            _note_result(
+                deletion,
+                batch=deletion.batch,
+                is_problem=_is_problem(response),
+                actor=self.actor,
+            )
+        except Exception as error:  # noqa: BLE001 - the others in progress are recorded first
+            self.failure = self.failure or error
+
+
+def send_due(*, actor: Actor, is_stopped: Callable[[], bool] = lambda: False) -> int:
+    """Check and send the rows of running bulk deletions that are due; returns how many it handled.
+
+    Raises as `run_due` does.
+    """
+    with pool(), ThreadPoolExecutor(max_workers=PARALLEL_DELETES) as threads:
+        ends_at = time.monotonic() + PASS_SECONDS
+        one = _Pass(actor=actor, is_stopped=is_stopped, threads=threads, ends_at=ends_at)
+        return one.run()
+
+
+def _is_of_org(orgs: Collection[OrgKey]) -> Q:
+    """That the row's credential is of one of these orgs."""
+    found = Q(pk__in=[])
+    for org in orgs:
+        found |= Q(site=org.site, credential__org_id=org.org_id)
+    return found
+
+
+def _is_problem(response: DeleteResponse) -> bool:
+    """Whether the response says that this credential or Datadog has a problem: 401, 403, 5xx, lost.
+
+    A 400 or 404 is about the one connection, and a 429 about the rate alone.
+    """
+    if response.verdict == AttemptResult.REFUSED:
+        return response.cause in {Cause.UNAUTHORIZED, Cause.FORBIDDEN}
+    return response.verdict == AttemptResult.AMBIGUOUS
+
+
+_STOPPING_OUTCOMES = (Outcome.STALE, Outcome.REFUSED, Outcome.NOT_SENT)
+
+
+def _note_result(
+    deletion: Deletion, *, batch: Batch | None, is_problem: bool, actor: Actor
+) -> None:
+    """Count a row's result, and pause its bulk deletion where that is due.
+
+    `batch` is as it was read with the row, so that most results cost no statement.
+    """
+    if batch is None:
+        return
+    key = str(deletion.credential_id)
+    has_stopped = deletion.state == State.UNKNOWN or deletion.outcome in _STOPPING_OUTCOMES
+    stops = batch.stop_at_first_problem and (is_problem or has_stopped)
+    if not is_problem and not stops and not batch.problems_in_a_row.get(key):
+        return
+    with audit.atomic():
+        drafts.lock_batch(batch)
+        in_a_row = batch.problems_in_a_row.get(key, 0) + 1 if is_problem else 0
+        batch.problems_in_a_row[key] = in_a_row
+        batch.save(update_fields=["problems_in_a_row"])
+        if stops or in_a_row >= MAX_PROBLEMS_IN_A_ROW:
+            stopping.pause_for_problem(
+                batch,
+                cause=deletion.cause,
+                credential_name=deletion.credential_name,
+                actor=actor,
+            )
+
+
+# --- Verifying --------------------------------------------------------------------------------
+
+
+@pool()
+def _verify_due(*, actor: Actor) -> int:
+    """Verify closed rows that are due: one sync for all of a credential's that it can verify."""
+    now = clock.now()
+    due = Deletion.objects.filter(RUN_BY_BATCH, state=State.SETTLED, due_at__lte=now)
+    is_ripe = Q(due_at__lte=now - VERIFY_AFTER) | ~Q(batch__state=BatchState.RUNNING)
+    if not due.filter(is_ripe).exists():
+        return 0
+    absent = list(due.filter(outcome=Outcome.ALREADY_ABSENT)[:MAX_VERIFIED])
+    if absent:
+        verification.sync_observing_credentials(deletions=absent, actor=actor)
+        Deletion.objects.filter(pk__in=[each.pk for each in absent]).update(due_at=None)
+    rows = due.exclude(outcome=Outcome.ALREADY_ABSENT).select_related("credential")
+    in_order = rows.order_by("credential", "due_at")[:MAX_VERIFIED]
+    handled = len(absent)
+    for _, some in groupby(in_order, key=lambda each: each.credential_id):
+        handled += _verify_together(list(some), actor=actor)
+    return handled
+
+
+def _verify_together(deletions: Sequence[Deletion], *, actor: Actor) -> int:
+    """Verify rows of one credential with one sync, or a few alone when that fails."""
+    try:
+        result = sync.sync_org(credential=deletions[0].credential, actor=actor)
+    except UnavailableError as error:
+        result = SyncResult(cause=error.cause)
+    if not result.is_complete or result.started_at is None:
+        alone = deletions[:MAX_VERIFIED_ALONE]
+        for deletion in alone:
+            verification.verify_settled(deletion=deletion, actor=actor)
+        return len(alone)
+    for deletion in deletions:
+        if deletion.settled_at and deletion.settled_at <= result.started_at:
+            verification.verify_deleted(deletion=deletion, actor=actor, result=result)
+    return len(deletions)

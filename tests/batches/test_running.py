@@ -1,0 +1,277 @@
+"""The worker sends the rows of a running bulk deletion once each, and stops when it should."""
+
+from typing import Any
+
+import pytest
+
+from connections.access.actor import WORKER, person_actor
+from connections.batches import drafts, progress, running, stopping
+from connections.core.causes import Cause
+from connections.deletions import lifecycle, sending
+from connections.deletions.failpoints import Point
+from connections.inventory import protections
+from connections.models import (
+    AccessKind,
+    ApprovalPolicy,
+    Attempt,
+    AuditEvent,
+    Batch,
+    BatchState,
+    Credential,
+    CredentialAccess,
+    Deletion,
+    OrgConnectionKey,
+    Outcome,
+    Person,
+    State,
+    Sync,
+)
+from connections.operations import due
+from sandbox import faults
+from sandbox.server import SandboxServer
+from tests.batches.conftest import MakeDraft
+from tests.batches.support import approve, execute, request
+from tests.support.clock import SettableClock
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def running_batch(ada: Person, make_draft: MakeDraft, clock: SettableClock) -> Batch:
+    """Confirmed by Ada, with ten rows; nothing was sent."""
+    batch = request(make_draft(10), ada)
+    clock.advance(seconds=1)
+    return batch
+
+
+def run(batch: Batch) -> Batch:
+    running.run_due(actor=WORKER)
+    batch.refresh_from_db()
+    return batch
+
+
+def outcomes(batch: Batch) -> set[tuple[str, str]]:
+    return set(batch.deletions.values_list("state", "outcome"))
+
+
+def test_every_row_is_checked_sent_once_and_verified(
+    ada: Person, linus: Person, make_draft: MakeDraft, clock: SettableClock, sandbox: SandboxServer
+) -> None:
+    batch = request(make_draft(10, policy=ApprovalPolicy.ONE), ada)
+    execute(approve(batch, linus), ada)
+    clock.advance(seconds=1)
+    assert run(batch).state == BatchState.FINISHED
+    assert outcomes(batch) == {(State.SETTLED, Outcome.DELETED)}
+    assert len(sandbox.world.requests(method="DELETE")) == 10
+    assert set(Attempt.objects.values_list("was_rechecked", flat=True)) == {True}
+    clock.advance(seconds=1)
+    run(batch)
+    assert not batch.deletions.filter(verified_at=None).exists()
+
+
+def test_rows_of_one_credential_share_their_check_and_their_verification(
+    running_batch: Batch, clock: SettableClock
+) -> None:
+    before = Sync.objects.count()
+    run(running_batch)
+    clock.advance(seconds=1)
+    run(running_batch)
+    assert Sync.objects.count() - before == 2
+
+
+def test_a_check_is_shared_for_less_than_10_seconds(
+    running_batch: Batch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(running, "CHECK_SHARED_SECONDS", 0)
+    before = Sync.objects.count()
+    run(running_batch)
+    assert Sync.objects.count() - before >= 10
+
+
+def test_a_stale_refused_or_unknown_row_stops_no_other(
+    running_batch: Batch, sandbox: SandboxServer
+) -> None:
+    refused, unknown, gone = running_batch.rows.all()[:3]
+    world = sandbox.world
+    world.set_fault(fault=faults.RETURNS_403, connection_id=str(refused.connection_id))
+    world.set_fault(fault=faults.RETURNS_500, connection_id=str(unknown.connection_id))
+    world.remove_connection(connection_id=str(gone.connection_id))
+    assert run(running_batch).state == BatchState.FINISHED
+    found = [each.outcome or each.state for each in running_batch.deletions.order_by("batch_row")]
+    assert found == [
+        *(Outcome.REFUSED, State.UNKNOWN, Outcome.ALREADY_ABSENT),
+        *[Outcome.DELETED] * 7,
+    ]
+
+
+def test_it_stops_at_the_first_problem_where_that_was_chosen(
+    ada: Person, make_draft: MakeDraft, sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(running, "PARALLEL_DELETES", 1)
+    batch = request(make_draft(5), ada, stop_at_first_problem=True)
+    second = batch.rows.get(position=2)
+    sandbox.world.set_fault(fault=faults.RETURNS_400, connection_id=str(second.connection_id))
+    assert run(batch).state == BatchState.PAUSED
+    assert len(sandbox.world.requests(method="DELETE")) == 2
+    assert batch.pause_cause == Cause.BAD_REQUEST
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [faults.RETURNS_401, faults.RETURNS_403, faults.RETURNS_503, faults.EXECUTES_THEN_RESET],
+)
+def test_three_problems_in_a_row_from_one_credential_pause_it(
+    running_batch: Batch,
+    sandbox: SandboxServer,
+    monkeypatch: pytest.MonkeyPatch,
+    fault: faults.Fault,
+) -> None:
+    monkeypatch.setattr(running, "PARALLEL_DELETES", 1)
+    sandbox.world.set_fault(fault=fault, method="DELETE")
+    paused = run(running_batch)
+    assert paused.state == BatchState.PAUSED
+    assert len(sandbox.world.requests(method="DELETE")) == 3
+    assert paused.pause_cause == Deletion.objects.exclude(cause="").values_list("cause")[0][0]
+    assert paused.pause_credential_name == "Payments US"
+    assert AuditEvent.objects.filter(code="batch.paused").count() == 1
+
+
+def test_a_success_between_problems_begins_a_new_count(
+    running_batch: Batch, sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(running, "PARALLEL_DELETES", 1)
+    for row in running_batch.rows.exclude(position__in=[3, 6, 9]):
+        sandbox.world.set_fault(
+            fault=faults.RETURNS_403, connection_id=str(row.connection_id), method="DELETE"
+        )
+    assert run(running_batch).state == BatchState.FINISHED
+
+
+def test_failed_checks_pause_it_and_are_made_again_on_resuming(
+    running_batch: Batch, ada: Person, sandbox: SandboxServer, clock: SettableClock
+) -> None:
+    sandbox.world.set_fault(fault=faults.RETURNS_503, method="GET")
+    assert run(running_batch).state == BatchState.PAUSED
+    assert running_batch.pause_cause == Cause.LISTING_FAILED
+    assert not Attempt.objects.exists()
+    sandbox.world.clear_faults()
+    clock.advance(minutes=2)
+    stopping.resume_batch(batch=running_batch, actor=person_actor(person=ada))
+    assert run(running_batch).state == BatchState.FINISHED
+    assert outcomes(running_batch) == {(State.SETTLED, Outcome.DELETED)}
+
+
+def test_rows_of_a_paused_bulk_deletion_are_not_sent(
+    running_batch: Batch, ada: Person, sandbox: SandboxServer, clock: SettableClock
+) -> None:
+    stopping.pause_batch(batch=running_batch, actor=person_actor(person=ada))
+    due.run_due(actor=WORKER, limit=100)
+    run(running_batch)
+    assert not sandbox.world.requests(method="DELETE")
+    assert outcomes(running_batch) == {(State.WAITING, "")}
+
+
+def test_a_pause_after_the_check_stops_the_claim(
+    running_batch: Batch, ada: Person, sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def pause(point: Point, **_: Any) -> None:
+        if point == Point.BEFORE_CLAIM:
+            stopping.pause_batch(batch=running_batch, actor=person_actor(person=ada))
+
+    monkeypatch.setattr("connections.deletions.failpoints.hit", pause)
+    run(running_batch)
+    assert not sandbox.world.requests(method="DELETE")
+
+
+def test_after_a_429_the_org_is_left_alone_and_the_rows_sent_later(
+    running_batch: Batch, sandbox: SandboxServer, clock: SettableClock
+) -> None:
+    sandbox.world.set_fault(fault=faults.rate_limited(reset="7"), method="DELETE")
+    run(running_batch)
+    assert len(sandbox.world.requests(method="DELETE")) <= running.PARALLEL_DELETES
+    sandbox.world.clear_faults()
+    clock.advance(seconds=8)
+    assert run(running_batch).state == BatchState.FINISHED
+    assert outcomes(running_batch) == {(State.SETTLED, Outcome.DELETED)}
+
+
+def test_a_row_that_comes_back_after_the_cancellation_is_withdrawn(
+    running_batch: Batch, ada: Person, sandbox: SandboxServer
+) -> None:
+    row = running_batch.deletions.order_by("batch_row")[0]
+    claimed = sending.check_and_claim(deletion=row, actor=WORKER)
+    assert claimed
+    stopping.cancel_batch(batch=running_batch, actor=person_actor(person=ada))
+    sandbox.world.set_fault(fault=faults.rate_limited(), method="DELETE")
+    response = sending.send_claimed(claimed)
+    sending.record_response(attempt=claimed.attempt, response=response, actor=WORKER)
+    run(running_batch)
+    assert outcomes(running_batch) == {(State.SETTLED, Outcome.WITHDRAWN)}
+
+
+def test_a_row_without_an_attempt_ends_24_hours_after_the_confirmation(
+    running_batch: Batch, ada: Person, clock: SettableClock
+) -> None:
+    stopping.pause_batch(batch=running_batch, actor=person_actor(person=ada))
+    clock.advance(hours=23)
+    run(running_batch)
+    assert outcomes(running_batch) == {(State.WAITING, "")}
+    clock.advance(hours=1)
+    run(running_batch)
+    assert outcomes(running_batch) == {(State.SETTLED, Outcome.NOT_SENT)}
+    assert running_batch.state == BatchState.FINISHED
+
+
+def test_15_minutes_run_from_the_first_attempt(
+    running_batch: Batch, sandbox: SandboxServer, clock: SettableClock
+) -> None:
+    clock.advance(hours=5)
+    sandbox.world.set_fault(fault=faults.rate_limited(reset="300"), method="DELETE")
+    run(running_batch)
+    row = running_batch.deletions.filter(epoch=1)[0]
+    clock.advance(minutes=14)
+    assert not lifecycle.expire_deletion(deletion=row, actor=WORKER)
+    clock.advance(minutes=1)
+    assert lifecycle.expire_deletion(deletion=row, actor=WORKER)
+
+
+def test_whoever_lost_the_right_sends_nothing_more(
+    running_batch: Batch, grace: Person, payments: Credential, sandbox: SandboxServer
+) -> None:
+    CredentialAccess.objects.create(credential=payments, kind=AccessKind.USE, person=grace)
+    run(running_batch)
+    assert not sandbox.world.requests(method="DELETE")
+    assert set(running_batch.deletions.values_list("outcome", "cause")) == {
+        (Outcome.NOT_SENT, Cause.PERSON_LOST_RIGHT)
+    }
+
+
+def test_a_row_that_is_protected_meanwhile_is_not_sent(
+    running_batch: Batch, grace: Person, sandbox: SandboxServer
+) -> None:
+    row = running_batch.deletions.order_by("batch_row")[0]
+    key = OrgConnectionKey(site=row.site, connection_id=row.connection_id)
+    protections.protect_connection(actor=person_actor(person=grace), key=key, reason="In use.")
+    run(running_batch)
+    assert sandbox.world.deletes_received(str(row.connection_id)) == 0
+    row.refresh_from_db()
+    assert (row.outcome, row.cause) == (Outcome.NOT_SENT, Cause.CONNECTION_PROTECTED)
+
+
+def test_the_rest_is_planned_again_without_unknown_rows(
+    running_batch: Batch, ada: Person, sandbox: SandboxServer
+) -> None:
+    refused, unknown = running_batch.rows.all()[:2]
+    world = sandbox.world
+    world.set_fault(fault=faults.RETURNS_403, connection_id=str(refused.connection_id))
+    world.set_fault(fault=faults.RETURNS_500, connection_id=str(unknown.connection_id))
+    run(running_batch)
+    rest = drafts.create_draft_of_rest(batch=running_batch, actor=person_actor(person=ada))
+    assert [row.connection_id for row in rest.rows.all()] == [refused.connection_id]
+
+
+def test_the_progress_counts_every_row_once(running_batch: Batch) -> None:
+    assert progress.get_progress(running_batch).unsent == 10
+    run(running_batch)
+    found = progress.get_progress(running_batch)
+    assert (found.total, found.done, found.by_outcome) == (10, 10, {Outcome.DELETED: 10})
