@@ -8,7 +8,6 @@ from uuid import uuid4
 import pytest
 from django.test import Client
 from django.urls import reverse
-from pytest_django import DjangoAssertNumQueries
 
 from connections.access.actor import person_actor
 from connections.credentials import access_lists
@@ -120,16 +119,6 @@ def test_filters(operator: Client, credential: Credential, query: str, expected:
 
 def test_an_unknown_place_is_a_bad_request(operator: Client) -> None:
     assert operator.get(f"{LIST}?after=x").status_code == 400
-
-
-def test_the_number_of_queries_does_not_depend_on_the_number_of_changes(
-    operator: Client,
-    credential: Credential,
-    django_assert_max_num_queries: DjangoAssertNumQueries,
-) -> None:
-    sync(credential, X, *(make_connection(number, sink=f"s{number}") for number in range(2, 90)))
-    with django_assert_max_num_queries(12):
-        assert len(listed_kinds(operator, "")) == 50
 
 
 # --- What is known of the cause ---

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 from django.test import Client
-from pytest_django import DjangoAssertNumQueries, Settings
+from pytest_django import Settings
 
 from connections.deletions import sending
 from connections.models import ApprovalPolicy, Credential, Person
@@ -322,13 +322,3 @@ def test_the_page_starts_the_first_check_of_a_response_only_where_no_worker_runs
     page = read(response)
     assert "Deleted and verified" in page.text
     assert not any("load" in form.attributes.get("hx-trigger", "") for form in page.forms)
-
-
-def test_a_deletions_page_makes_a_bounded_number_of_queries(
-    requester: Requester, django_assert_max_num_queries: DjangoAssertNumQueries
-) -> None:
-    requester.delete_and_verify()
-    url = f"/deletions/{requester.deletion().pk}/"
-
-    with django_assert_max_num_queries(11):
-        requester.open(url)

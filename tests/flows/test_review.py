@@ -5,7 +5,7 @@ from uuid import UUID, uuid4
 
 import pytest
 from django.test import Client
-from pytest_django import DjangoAssertNumQueries, Settings
+from pytest_django import Settings
 
 from connections.core.sites import get_site
 from connections.models import Credential, Deletion, Person
@@ -373,10 +373,3 @@ def test_an_unknown_site_is_reported_and_nothing_is_sent(
 
     assert page.status == 503
     assert "There is no Datadog site" in page.text
-
-
-def test_a_review_makes_a_bounded_number_of_queries(
-    requester: Requester, django_assert_max_num_queries: DjangoAssertNumQueries
-) -> None:
-    with django_assert_max_num_queries(15):
-        requester.review()

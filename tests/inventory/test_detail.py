@@ -5,7 +5,6 @@ from uuid import uuid4
 
 import pytest
 from django.test import Client
-from pytest_django import DjangoAssertNumQueries
 
 from connections.access.actor import command_actor
 from connections.inventory import sync
@@ -92,15 +91,3 @@ def test_a_person_without_a_role_is_refused(
     client_of: ClientOf, stranger: Person, payments: Credential, connection: Connection
 ) -> None:
     assert open_detail(client_of(stranger), connection).status == 403
-
-
-def test_the_number_of_queries_is_bounded(
-    client_of: ClientOf,
-    ada: Person,
-    payments: Credential,
-    connection: Connection,
-    django_assert_max_num_queries: DjangoAssertNumQueries,
-) -> None:
-    client = client_of(ada)
-    with django_assert_max_num_queries(13):
-        open_detail(client, connection)

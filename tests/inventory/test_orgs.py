@@ -3,13 +3,12 @@
 import json
 from collections.abc import Callable
 from datetime import timedelta
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import pytest
 from django.core.management import call_command
 from django.test import Client
 from django.utils import timezone
-from pytest_django import DjangoAssertNumQueries
 
 from connections.access.actor import command_actor, person_actor
 from connections.inventory.orgs import OrgCoverage, OrgFilter, OrgSummary, find_org, list_orgs
@@ -18,7 +17,6 @@ from connections.models import (
     Credential,
     CredentialAccess,
     Deletion,
-    Org,
     OrgConnectionSnapshot,
     Person,
     Sync,
@@ -288,24 +286,3 @@ def test_the_command_prints_one_document(
     }
     call_command("list_orgs")
     assert "Payments US  listed  1 in, 1 out" in capsys.readouterr().out
-
-
-def test_pages_cost_the_same_however_many_orgs_there_are(
-    client_of: ClientOf,
-    ada: Person,
-    payments: Credential,
-    django_assert_num_queries: DjangoAssertNumQueries,
-) -> None:
-    client = client_of(ada)
-    now = timezone.now()
-    Org.objects.bulk_create(
-        Org(
-            site=US, org_id=str(UUID(int=n)), name=f"Org {n}", first_seen_at=now, established_at=now
-        )
-        for n in range(60)
-    )
-    client.get("/orgs/")
-    with django_assert_num_queries(12):
-        client.get("/orgs/")
-    with django_assert_num_queries(32):
-        client.get(f"/orgs/{US}/{payments.org_id}/")

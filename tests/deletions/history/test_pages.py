@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 from django.core.management import call_command
 from django.test import Client
-from pytest_django import DjangoAssertNumQueries
 
 from connections import audit
 from connections.core import tabular
@@ -88,19 +87,6 @@ def test_older_pages_keep_the_filter(
         make(minute=minute, ticket="SEC-1")
     page = body_of(client_of(victor), "/deletions/?ticket=SEC-1")
     assert "ticket=SEC-1&amp;after=" in page
-
-
-def test_the_number_of_queries_does_not_depend_on_the_number_of_rows(
-    client_of: ClientOf,
-    victor: Person,
-    make: Make,
-    django_assert_max_num_queries: DjangoAssertNumQueries,
-) -> None:
-    for minute in range(30):
-        make(minute=minute)
-    client = client_of(victor)
-    with django_assert_max_num_queries(12):
-        client.get("/deletions/")
 
 
 def test_a_csv_export_is_exactly_the_filtered_set(

@@ -5,7 +5,6 @@ from collections.abc import Callable
 
 import pytest
 from django.test import Client
-from pytest_django import DjangoAssertNumQueries
 
 from connections import audit
 from connections.audit import chain, checkpoints, personal_data
@@ -74,15 +73,6 @@ def test_it_names_the_first_checkpoint_that_covers_it(client_of: ClientOf, edith
 def test_an_unknown_event_number_is_not_found(client_of: ClientOf, edith: Person, seq: str) -> None:
     add_event("The only one.")
     assert client_of(edith).get(f"/audit/{seq}/").status_code == 404
-
-
-def test_the_number_of_queries_is_fixed(
-    client_of: ClientOf, edith: Person, django_assert_max_num_queries: DjangoAssertNumQueries
-) -> None:
-    event = add_event("The one.")
-    client = client_of(edith)
-    with django_assert_max_num_queries(8):
-        client.get(f"/audit/{event.seq}/")
 
 
 def test_the_hash_of_the_first_event_is_the_documented_one(edith: Person) -> None:

@@ -7,7 +7,6 @@ from uuid import uuid4
 
 import pytest
 from django.test import Client
-from pytest_django import DjangoAssertNumQueries
 
 from connections import audit
 from connections.access.actor import WORKER, person_actor
@@ -272,16 +271,3 @@ def test_people_without_the_permission_are_refused(
     request: pytest.FixtureRequest, client_of: ClientOf, person: str
 ) -> None:
     assert client_of(request.getfixturevalue(person)).get("/audit/").status_code == 403
-
-
-def test_the_number_of_queries_does_not_grow(
-    client_of: ClientOf,
-    edith: Person,
-    ada: Person,
-    django_assert_max_num_queries: DjangoAssertNumQueries,
-) -> None:
-    for number in range(30):
-        add_event(f"Act {number}.", by=ada)
-    client = client_of(edith)
-    with django_assert_max_num_queries(9):
-        client.get("/audit/")
