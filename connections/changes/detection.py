@@ -85,6 +85,7 @@ def process_sync(
     sync: Sync,
     listed: Sequence[OrgConnection],
     own_org: ListedOrg,
+    last_complete_at: datetime | None,
     gone: Collection[UUID],
     is_outdated: bool,
     actor: Actor,
@@ -92,13 +93,14 @@ def process_sync(
     """Store the changes that a stored sync shows, with one event; returns them.
 
     `own_org` is the org of the credential as Datadog named it, and `gone` are the connections that
-    the credential's previous syncs listed and this complete one lacks. An incomplete or outdated
-    sync is compared with nothing, but it can show that a credential was tried since a connection
-    got lost.
+    the credential's previous syncs listed and this complete one lacks. `last_complete_at` is the
+    start of its last complete sync before this one. An incomplete or outdated sync is compared with
+    nothing, but it can show that a credential was tried since a connection got lost.
     """
     found: list[Change] = []
     if sync.is_complete and not is_outdated:
-        found = _Comparison(sync=sync, own_org=own_org).run(listed=listed, gone=gone)
+        comparison = _Comparison(sync=sync, own_org=own_org, last_complete_at=last_complete_at)
+        found = comparison.run(listed=listed, gone=gone)
     found += settle_losses(sync=sync)
     if found:
         _store_changes(found)
@@ -171,6 +173,7 @@ class _Comparison:
 
     sync: Sync
     own_org: ListedOrg
+    last_complete_at: datetime | None
     found: list[Change] = field(default_factory=list)
     # Rows to insert or to update, and the IDs of those that the sync showed unchanged.
     established: list[KnownConnection] = field(default_factory=list)
@@ -178,11 +181,9 @@ class _Comparison:
 
     def __post_init__(self) -> None:
         self.site = self.sync.credential.site
-        earlier = Sync.objects.filter(credential=self.sync.credential_id, is_complete=True)
-        previous = earlier.exclude(pk=self.sync.pk).values_list("started_at", flat=True).first()
         # A credential's first complete sync is its baseline.
-        self.is_baseline = previous is None
-        self.previous_at = min(previous or self.at, self.at)
+        self.is_baseline = self.last_complete_at is None
+        self.previous_at = min(self.last_complete_at or self.at, self.at)
 
     @property
     def at(self) -> datetime:

@@ -248,14 +248,13 @@ def store_sync(
     with audit.atomic():
         lock_snapshots(site=credential.site)
         now = clock.now()
-        newer = Sync.objects.filter(
-            credential=credential,
-            is_complete=True,
-            started_at__gt=started_at,
+        complete = Sync.objects.filter(credential=credential, is_complete=True)
+        last_complete_at = complete.values_list("started_at", flat=True).first()
+        is_outdated = False
+        if last_complete_at and last_complete_at > started_at:
             # One from the future was stored before the clock was set back.
-            finished_at__lte=now,
-        )
-        is_outdated = newer.exists()
+            newer = complete.filter(started_at__gt=started_at, finished_at__lte=now)
+            is_outdated = newer.exists()
         listing = Sync.objects.create(
             credential=credential,
             started_at=started_at,
@@ -287,6 +286,7 @@ def store_sync(
             sync=listing,
             listed=fetched.org_connections,
             own_org=own_org,
+            last_complete_at=last_complete_at,
             gone=gone,
             is_outdated=is_outdated,
             actor=actor,
