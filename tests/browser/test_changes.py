@@ -50,7 +50,10 @@ def test_all_on_the_page_are_selected_at_once(open_demo_as: OpenAs) -> None:
     assert total > 1
     every.check()
     expect(page.locator("input[name=change]:checked")).to_have_count(total)
+    count = page.locator(".selection-count")
+    expect(count).to_have_text(f"{total} selected")
     boxes.first.uncheck()
+    expect(count).to_have_text(f"{total - 1} selected")
     expect(every).to_be_checked(indeterminate=True)
     every.check()
     every.uncheck()
