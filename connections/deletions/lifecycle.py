@@ -1,6 +1,6 @@
 """The life of a deletion: request, confirm, withdraw, close and expire."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from django.core.exceptions import PermissionDenied
@@ -129,12 +129,14 @@ def request_deletion(
     digest: str,
     confirmation: str | None,
     requester: Person | None = None,
+    now: datetime | None = None,
 ) -> Deletion:
     """Request a deletion; under policy `none` also confirm and send it.
 
     `digest` is the review's, so that what is requested is what was shown. `requester` is the
-    person for whom a command requests it. The same `request_id` again returns the same deletion;
-    an open deletion of the same connection is returned instead of a second one.
+    person for whom a command requests it. `now` is the time, where it was just read.
+    The same `request_id` again returns the same deletion; an open deletion of the same connection
+    is returned instead of a second one.
 
     Raises PermissionDenied; InvalidInputError naming the fields; ReviewChangedError when the
     connection changed; UnavailableError when no request can be made; each with nothing stored and
@@ -158,6 +160,9 @@ def request_deletion(
     if not digest:
         raise ReviewChangedError(OUT_OF_DATE, review=shown)
     result = None if shown.is_reviewed else _sync_unlisted(shown, actor=actor)
+    if now is None or result:
+        # A sync can take seconds.
+        now = clock.now()
     # Keys that cannot be decrypted must show before the request is recorded.
     client = None if shown.needs_approval else sync.open_client(credential=credential)
     try:
@@ -168,12 +173,15 @@ def request_deletion(
             ticket=ticket.strip(),
             request_id=request_id,
             requester=requester or actor.person,
+            now=now,
         )
     except IntegrityError:
         return _lost_race(request_id=request_id, shown=shown, actor=actor)
     if client is None:
         return deletion
-    return sending.send_deletion(deletion=deletion, actor=actor, client=client, result=result)
+    return sending.send_deletion(
+        deletion=deletion, actor=actor, client=client, result=result, now=now
+    )
 
 
 def _sync_unlisted(shown: Review, *, actor: Actor) -> SyncResult:
@@ -203,8 +211,8 @@ def _create(
     ticket: str,
     request_id: UUID,
     requester: Person | None,
+    now: datetime,
 ) -> Deletion:
-    now = clock.now()
     snapshot = shown.snapshot or OrgConnectionSnapshot()
     deletion = Deletion(
         request_id=request_id,
@@ -344,7 +352,7 @@ def execute_deletion(
     if not confirmed:
         return deletion
     return sending.send_deletion(
-        deletion=deletion, actor=actor, client=client, skip_recheck=skip_recheck
+        deletion=deletion, actor=actor, client=client, skip_recheck=skip_recheck, now=now
     )
 
 
@@ -468,14 +476,13 @@ def close_deletion(*, deletion: Deletion, actor: Actor, reason: str) -> Deletion
     return deletion
 
 
-def lapse_approvals(*, deletion: Deletion, actor: Actor) -> bool:
+def lapse_approvals(*, deletion: Deletion, actor: Actor, now: datetime | None = None) -> bool:
     """Begin a new approval round for a still-present deletion that expired; True if it did.
 
     It stays still present: the same people may approve again.
     """
-    now = clock.now()
     is_still_present = deletion.state == State.STILL_PRESENT
-    if not is_still_present or not states.has_expired(deletion, now=now):
+    if not is_still_present or not states.has_expired(deletion, now=now or clock.now()):
         return False
     sentence = audit.Sentence(
         "Approvals for another DELETE of {connection} expired without confirmation after 24 "
@@ -496,9 +503,9 @@ def end_approval_round(*, deletion: Deletion, actor: Actor, sentence: audit.Sent
     return states.apply(deletion, transition=EndRound(), actor=actor, events=[event])
 
 
-def expire_deletion(*, deletion: Deletion, actor: Actor) -> bool:
+def expire_deletion(*, deletion: Deletion, actor: Actor, now: datetime | None = None) -> bool:
     """Settle a deletion that was not approved, confirmed or sent in time; True if it did."""
-    now = clock.now()
+    now = now or clock.now()
     can_expire = deletion.state in {State.REQUESTED, State.APPROVED, State.WAITING}
     if not can_expire or not states.has_expired(deletion, now=now):
         return False

@@ -3,6 +3,7 @@
 import unicodedata
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from uuid import UUID
 
 from django.db.models import Q
@@ -11,7 +12,7 @@ from connections.access import permissions, visibility
 from connections.access.actor import Actor
 from connections.core.errors import ConflictError, InvalidInputError
 from connections.datadog.payloads import canonical_connection_id
-from connections.inventory import protections, sync
+from connections.inventory import protections
 from connections.models import (
     GONE_OUTCOMES,
     OPEN_STATES,
@@ -44,12 +45,16 @@ class Review:
     other_credentials: list[Credential]
     # The strictest of all credentials of either side, so that choosing one avoids no approval.
     policy: ApprovalPolicy
-    last_sync: Sync | None
     open_deletion: Deletion | None
     # A credential that the person may not use has an open deletion of it, or alone lists it.
     is_hidden: bool
     # What keeps it from being deleted, if anything does.
     protection: Protection | None
+
+    @cached_property
+    def last_sync(self) -> Sync | None:
+        """The newest sync with the credential; only pages need it."""
+        return self.credential.syncs.first()
 
     @property
     def is_reviewed(self) -> bool:
@@ -87,14 +92,15 @@ def review(*, actor: Actor, credential: Credential, connection_id: UUID) -> Revi
     permissions.require(
         permissions.can_use(actor, credential_id=credential.pk), "delete connections with it"
     )
-    snapshot = sync.current_snapshot(credential=credential, connection_id=connection_id)
-    snapshots = OrgConnectionSnapshot.objects.filter(
+    current = OrgConnectionSnapshot.objects.filter(
+        Q(credential=credential) | Q(credential__retired_at=None),
         site=credential.site,
         connection_id=connection_id,
         is_current=True,
-        credential__retired_at=None,
-    ).exclude(credential=credential)
-    others = [each.credential for each in snapshots.select_related("credential")]
+    )
+    snapshots = {each.credential: each for each in current.select_related("credential")}
+    snapshot = snapshots.pop(credential, None)
+    others = list(snapshots)
     usable = [other for other in others if permissions.can_use(actor, credential_id=other.pk)]
     is_open = find_open_deletion(site=credential.site, connection_id=connection_id)
     is_open_hidden = is_open is not None and not visibility.is_visible(is_open, actor=actor)
@@ -113,7 +119,6 @@ def review(*, actor: Actor, credential: Credential, connection_id: UUID) -> Revi
         side=_side(credential=credential, snapshot=snapshot),
         other_credentials=usable,
         policy=_policy(credential=credential, others=others, snapshot=snapshot),
-        last_sync=credential.syncs.first(),
         open_deletion=None if is_open_hidden else is_open,
         is_hidden=is_open_hidden or (snapshot is None and bool(others) and not usable),
         protection=protections.find_protection(

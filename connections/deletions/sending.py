@@ -64,13 +64,15 @@ def send_deletion(
     client: DatadogClient | None = None,
     skip_recheck: bool = False,
     result: SyncResult | None = None,
+    now: datetime | None = None,
 ) -> Deletion:
     """Send a confirmed deletion once, if it is still what was reviewed.
 
     `client`: of the deletion's credential, where this same action has just made the checks of
     `require_sendable`; the claim repeats them. `skip_recheck`: the person chose to send although
     the pre-send check failed. `result`: the sync that this same action has just made, so that
-    Datadog is not asked twice.
+    Datadog is not asked twice. `now` is the time, where it was just read.
+
     Returns the deletion with the recorded response, which is not verified yet: `due_at` is now,
     for the worker. Never raises for a failure at Datadog. Raises
     BlockedError when a person involved lost the permission, the credential is retired or the
@@ -78,7 +80,12 @@ def send_deletion(
     ResponseNotRecordedError when it was sent and the database then did not store the response.
     """
     claimed = check_and_claim(
-        deletion=deletion, actor=actor, client=client, skip_recheck=skip_recheck, result=result
+        deletion=deletion,
+        actor=actor,
+        client=client,
+        skip_recheck=skip_recheck,
+        result=result,
+        now=now,
     )
     if claimed is None:
         return deletion
@@ -107,6 +114,7 @@ def check_and_claim(
     client: DatadogClient | None = None,
     skip_recheck: bool = False,
     result: SyncResult | None = None,
+    now: datetime | None = None,
 ) -> ClaimedAttempt | None:
     """`send_deletion` up to the claim; None when nothing may be sent."""
     client = client or require_sendable(deletion=deletion, confirmed_by=deletion.confirmed_by)
@@ -117,6 +125,7 @@ def check_and_claim(
             actor=actor,
             client=client,
             find=deletion.connection_id,
+            now=now,
         )
         found = verification.compare(deletion=deletion, result=result)
         if found.result == RecheckResult.UNREADABLE and deletion.is_reviewed:

@@ -200,29 +200,58 @@ def record_recheck_failure(*, deletion: Deletion, result: SyncResult, actor: Act
     )
 
 
-@pool()
 def list_with_any_credential(*, deletion: Deletion, actor: Actor) -> SyncResult:
-    """Sync with the deletion's credential, else with others, until one result is conclusive.
+    """Sync with the deletion's credential, else with others, until one result is conclusive."""
+    last = _fetch_with_any_credential(deletion=deletion, actor=actor)
+    last.store(deletion=deletion, actor=actor)
+    return last.result
+
+
+@dataclass(frozen=True, kw_only=True)
+class _LastSync:
+    """The last of some syncs; with a credential, one that is not stored yet."""
+
+    result: SyncResult
+    credential: Credential | None = None
+
+    def store(self, *, deletion: Deletion, actor: Actor) -> None:
+        if self.credential:
+            sync.store_result(
+                credential=self.credential,
+                result=self.result,
+                find=deletion.connection_id,
+                actor=actor,
+            )
+
+
+@pool()
+def _fetch_with_any_credential(
+    *, deletion: Deletion, actor: Actor, now: datetime | None = None
+) -> _LastSync:
+    """As `list_with_any_credential`; stores all syncs but the last.
 
     Only credentials pinned to the source or destination org can prove absence. All syncs together
-    get the deadline of one, since a person and a proxy wait for them.
+    get the deadline of one, since a person and a proxy wait for them. `now` is the time, where it
+    was just read.
     """
     deadline = time.monotonic() + sync.SYNC_SECONDS
-    result = SyncResult(cause=Cause.CREDENTIAL_RETIRED)
+    last = _LastSync(result=SyncResult(cause=Cause.CREDENTIAL_RETIRED))
     for credential in _credentials_of_either_org(deletion=deletion):
+        last.store(deletion=deletion, actor=actor)
         try:
-            result = sync.sync_org(
+            result = sync.fetch_org(
                 credential=credential,
-                actor=actor,
                 find=deletion.connection_id,
+                now=now,
                 deadline_seconds=max(deadline - time.monotonic(), 0.1),
             )
         except UnavailableError as error:
             result = SyncResult(cause=error.cause)
+        last, now = _LastSync(result=result, credential=credential), None
         is_over = time.monotonic() >= deadline
         if is_over or is_listed(deletion=deletion, result=result) is not None:
             break
-    return result
+    return last
 
 
 def _credentials_of_either_org(*, deletion: Deletion) -> list[Credential]:
@@ -312,7 +341,7 @@ def settle_late_success(
     deletion.refresh_from_db()
 
 
-def verify_settled(*, deletion: Deletion, actor: Actor) -> None:
+def verify_settled(*, deletion: Deletion, actor: Actor, now: datetime | None = None) -> None:
     """Check with Datadog's lists whether a connection that was settled as gone is gone.
 
     After a 404, first with every credential that has seen it. Does nothing for any other outcome:
@@ -325,10 +354,16 @@ def verify_settled(*, deletion: Deletion, actor: Actor) -> None:
         Deletion.objects.filter(pk=deletion.pk).update(due_at=None)
         deletion.refresh_from_db()
     else:
-        verify_deleted(deletion=deletion, actor=actor)
+        verify_deleted(deletion=deletion, actor=actor, now=now)
 
 
-def verify_deleted(*, deletion: Deletion, actor: Actor, result: SyncResult | None = None) -> None:
+def verify_deleted(
+    *,
+    deletion: Deletion,
+    actor: Actor,
+    result: SyncResult | None = None,
+    now: datetime | None = None,
+) -> None:
     """Check whether a connection that was settled as gone is gone from Datadog's list.
 
     Absent from a complete listing sets `verified_at`. Still listed 5 minutes or more after the
@@ -336,11 +371,20 @@ def verify_deleted(*, deletion: Deletion, actor: Actor, result: SyncResult | Non
     inventory shows it too. The outcome is never rewritten. `result`: a complete sync of its
     credential that began after the response; several deletions can share it.
     """
-    result = result or list_with_any_credential(deletion=deletion, actor=actor)
+    if result:
+        last = _LastSync(result=result)
+    else:
+        last = _fetch_with_any_credential(deletion=deletion, actor=actor, now=now)
+        result = last.result
     seen_at = result.started_at or clock.now()
     listed = is_listed(deletion=deletion, result=result)
     was_contradicted = deletion.contradicted_at is not None
     with audit.atomic():
+        # Either locks the snapshots before the deletion's own row, as wherever both are locked.
+        if last.credential:
+            last.store(deletion=deletion, actor=actor)
+        else:
+            sync.lock_snapshots(site=deletion.site)
         rows = Deletion.objects.filter(pk=deletion.pk, state=State.SETTLED)
         if listed is not False:
             event = check_event(deletion=deletion, result=result)
@@ -376,7 +420,7 @@ def _next_verification_at(
 
 
 def _record_verified(*, deletion: Deletion, actor: Actor, at: datetime) -> None:
-    sync.lock_snapshots(site=deletion.site)
+    """Record that a complete listing lacks it. Call it while the site's snapshots are locked."""
     rows = Deletion.objects.filter(pk=deletion.pk)
     checked: dict[str, object] = {"last_checked_at": at, "last_check_listed": False, "due_at": None}
     # By what is stored now: another process may have verified it meanwhile. After a clock was set

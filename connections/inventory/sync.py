@@ -90,9 +90,9 @@ class SyncResult:
     identity: KeyOwner | None = None
     # What the responses said about the org's rate limits.
     rate_limits: tuple[RateLimit, ...] = ()
-    # The name of the credential; set by `sync_org`.
+    # The name of the credential; set by `fetch_org`.
     seen_by: str = ""
-    # When it began, by the database's clock; set by `sync_org`.
+    # When it began, by the database's clock; set by `fetch_org`.
     started_at: datetime | None = None
 
     @classmethod
@@ -219,21 +219,48 @@ def sync_org(
     actor: Actor,
     client: DatadogClient | None = None,
     find: UUID | None = None,
-    deadline_seconds: float = SYNC_SECONDS,
+    now: datetime | None = None,
 ) -> SyncResult:
     """Sync with one credential: fetch its connections and store the result.
 
-    With `find`, a listing that shows that connection was not checked for completeness, so it is
-    returned and not stored. `deadline_seconds` replaces SYNC_SECONDS.
+    The arguments are those of `fetch_org` and `store_result`.
+    """
+    result = fetch_org(credential=credential, client=client, find=find, now=now)
+    store_result(credential=credential, result=result, find=find, actor=actor)
+    return result
+
+
+def fetch_org(
+    *,
+    credential: Credential,
+    client: DatadogClient | None = None,
+    find: UUID | None = None,
+    now: datetime | None = None,
+    deadline_seconds: float = SYNC_SECONDS,
+) -> SyncResult:
+    """What Datadog lists for one credential, not stored. Raises UnavailableError.
+
+    `client` and `now` (the time, read before anything is requested) are given where the caller
+    has them already. `find` is as in `fetch_connections`.
     """
     client = client or open_client(credential=credential)
-    started_at = clock.now()
+    started_at = now or clock.now()
     fetched = fetch_connections(
         client=client, org_id=credential.org_id, find=find, deadline_seconds=deadline_seconds
     )
-    if not (find and fetched.find(find)):
-        store_sync(credential=credential, fetched=fetched, started_at=started_at, actor=actor)
     return replace(fetched, started_at=started_at, seen_by=credential.name)
+
+
+def store_result(
+    *, credential: Credential, result: SyncResult, find: UUID | None = None, actor: Actor
+) -> None:
+    """Store what `fetch_org` returned, if anything was requested.
+
+    With `find`, a listing that shows that connection was not checked for completeness, so it is
+    not stored.
+    """
+    if result.started_at and not (find and result.find(find)):
+        store_sync(credential=credential, fetched=result, started_at=result.started_at, actor=actor)
 
 
 def store_sync(
@@ -245,7 +272,7 @@ def store_sync(
     """
     named = fetched.identity
     own_org = named.org if named else Org(id=credential.org_id, name="")
-    with audit.atomic():
+    with audit.atomic(savepoint=False):
         lock_snapshots(site=credential.site)
         now = clock.now()
         complete = Sync.objects.filter(credential=credential, is_complete=True)
@@ -475,15 +502,6 @@ def newest_syncs(*, now: datetime, complete_only: bool = False) -> dict[UUID, Sy
     in_use = Credential.objects.filter(retired_at=None).annotate(newest=newest)
     rows = Sync.objects.filter(pk__in=in_use.values("newest"))
     return {listing.credential_id: listing for listing in rows}
-
-
-def current_snapshot(
-    *, credential: Credential, connection_id: UUID
-) -> OrgConnectionSnapshot | None:
-    """The credential's snapshot of a connection that its newest complete sync listed."""
-    return OrgConnectionSnapshot.objects.filter(
-        credential=credential, connection_id=connection_id, is_current=True
-    ).first()
 
 
 def flag_contradictions(

@@ -139,8 +139,9 @@ def run_due(*, actor: Actor, limit: int = BATCH_SIZE) -> list[Deletion]:
     """
     processed = []
     for deletion in list_due_deletions(now=clock.now(), limit=limit):
-        if _reserve(deletion):
-            run_deletion(deletion=deletion, actor=actor)
+        now = clock.now()
+        if _reserve(deletion, now=now):
+            run_deletion(deletion=deletion, actor=actor, now=now)
             processed.append(deletion)
     return processed
 
@@ -163,9 +164,8 @@ def reconcile_all(*, actor: Actor) -> list[Deletion]:
     return deletions
 
 
-def _reserve(deletion: Deletion) -> bool:
+def _reserve(deletion: Deletion, *, now: datetime) -> bool:
     """Postpone the due time, so that other workers skip this row meanwhile."""
-    now = clock.now()
     with audit.atomic():
         rows = Deletion.objects.filter(pk=deletion.pk, due_at=deletion.due_at)
         if connection.features.has_select_for_update_skip_locked:
@@ -177,19 +177,20 @@ def _reserve(deletion: Deletion) -> bool:
     return bool(reserved)
 
 
-def run_deletion(*, deletion: Deletion, actor: Actor) -> None:
-    """Do what is due for this deletion."""
-    lifecycle.lapse_approvals(deletion=deletion, actor=actor)
+def run_deletion(*, deletion: Deletion, actor: Actor, now: datetime | None = None) -> None:
+    """Do what is due for this deletion; `now` is the time, where it was just read."""
+    now = now or clock.now()
+    lifecycle.lapse_approvals(deletion=deletion, actor=actor, now=now)
     if deletion.state == State.SENDING:
         reconciliation.give_up_lost_claim(deletion=deletion, actor=actor)
-    elif lifecycle.expire_deletion(deletion=deletion, actor=actor):
+    elif lifecycle.expire_deletion(deletion=deletion, actor=actor, now=now):
         return
     elif deletion.state == State.WAITING:
         _send_waiting(deletion=deletion, actor=actor)
     elif deletion.state in {State.UNKNOWN, State.STILL_PRESENT}:
         reconciliation.reconcile_unknown(deletion=deletion, actor=actor)
     elif deletion.is_settled:
-        verification.verify_settled(deletion=deletion, actor=actor)
+        verification.verify_settled(deletion=deletion, actor=actor, now=now)
 
 
 def _send_waiting(*, deletion: Deletion, actor: Actor) -> None:

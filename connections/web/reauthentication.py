@@ -48,6 +48,7 @@ from connections.web.support import (
     origin_of,
     require_signed_in_person,
     signed_in_person,
+    time_of,
 )
 
 WINDOW = timedelta(minutes=5)
@@ -86,7 +87,7 @@ def _is_stamp_fresh(request: HttpRequest) -> bool:
     if person is None or not isinstance(stamp, dict) or stamp.get("person") != str(person.pk):
         return False
     at = datetime.fromisoformat(stamp["at"])
-    if clock.elapsed_since(at, now=clock.now()) < WINDOW:
+    if clock.elapsed_since(at, now=time_of(request)) < WINDOW:
         return True
     # Removed, so that a clock that is set back later can't make it recent again.
     del request.session[_SESSION_KEY]

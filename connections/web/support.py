@@ -2,6 +2,7 @@
 
 import base64
 import ipaddress
+from datetime import datetime
 from typing import Any
 from urllib.parse import urlencode
 
@@ -13,6 +14,7 @@ from django.utils.http import url_has_allowed_host_and_scheme
 
 from connections.access.actor import Actor, person_actor
 from connections.audit.export import Export, start_export
+from connections.core import clock
 from connections.core.tabular import CONTENT_TYPES
 from connections.inventory.inventory import KnownOrg
 from connections.models import Person
@@ -48,6 +50,15 @@ def require_signed_in_person(request: HttpRequest) -> Person:
     if person is None:
         raise PermissionDenied("Sign in first.")
     return person
+
+
+def time_of(request: HttpRequest) -> datetime:
+    """The database's time, read when this request first needs it and then not again."""
+    known: datetime | None = getattr(request, "_database_time", None)
+    if known is None:
+        known = clock.now()
+        request._database_time = known  # type: ignore[attr-defined]
+    return known
 
 
 def actor_of(request: HttpRequest) -> Actor:

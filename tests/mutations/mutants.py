@@ -1850,7 +1850,9 @@ WRONG_CLOCK = (
     _mutant(
         "approvals from the future lapse",
         "connections/deletions/lifecycle.py",
-        "    if not is_still_present or not states.has_expired(deletion, now=now):\n",
+        "    if not is_still_present or "
+        "not states.has_expired(deletion, now=now or clock.now()):\n",
+        "    now = now or clock.now()\n"
         "    if not is_still_present or not deletion.expires_at or now < deletion.expires_at:\n",
         f"{ROUNDS}::test_approvals_given_by_a_clock_that_was_ahead_lapse_when_it_is_set_back",
     ),

@@ -33,7 +33,7 @@ from connections.web.deletions.views import (
     respond,
 )
 from connections.web.reauthentication import requires_reauthentication
-from connections.web.support import actor_of, wants_fragment
+from connections.web.support import actor_of, time_of, wants_fragment
 from connections.wording import Badge, attempt_facts
 
 REVIEW = "connections/deletion_review.html"
@@ -132,6 +132,7 @@ def _request_deletion(request: HttpRequest) -> HttpResponse:
             request_id=typed["request_id"],
             digest=typed["digest"],
             confirmation=typed["confirmation"],
+            now=time_of(request),
         )
     except ReviewChangedError as changed:
         return _review_changed(request, form=form, changed=changed)

@@ -60,6 +60,7 @@ def prepare(given: dict[str, Any]) -> str:
 def _wait(*, person: Person, credential: Credential, connection_id: UUID) -> None:
     actor = person_actor(person=person)
     shown = reviews.review(actor=actor, credential=credential, connection_id=connection_id)
+    now = clock.now()
     deletion = deletion_lifecycle._create(
         actor=actor,
         shown=shown,
@@ -67,9 +68,9 @@ def _wait(*, person: Person, credential: Credential, connection_id: UUID) -> Non
         ticket="",
         request_id=uuid4(),
         requester=person,
+        now=now,
     )
     # As a 429 would have left it.
-    now = clock.now()
     Deletion.objects.filter(pk=deletion.pk).update(
         state=State.WAITING, due_at=now, expires_at=now + time_limits.SENDING_WINDOW
     )
