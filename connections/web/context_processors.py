@@ -85,9 +85,7 @@ def _nav(request: HttpRequest) -> list[NavItem]:
         entries += [("People", "person-list"), ("Notifications", "notice-list")]
     counts = {}
     if permissions.can_approve_any(actor):
-        counts["deletion-list"] = (
-            _count_awaiting_approval(actor) + find_to_approve(actor=actor).count()
-        )
+        counts["deletion-list"] = _count_awaiting_approval(actor)
     if permissions.can_acknowledge(actor):
         counts["change-list"] = count_awaiting_acknowledgement(actor=actor)
     return [
@@ -128,7 +126,8 @@ def _count_awaiting_approval(actor: Actor) -> int:
     if unapprovable:
         waiting = waiting.exclude(credential__in=unapprovable)
     decided = this_round.filter(approver=person)
-    return waiting.exclude(requested_by=person).exclude(Exists(decided)).count()
+    single = waiting.exclude(requested_by=person).exclude(Exists(decided)).order_by().values("pk")
+    return single.union(find_to_approve(actor=actor).order_by().values("pk"), all=True).count()
 
 
 def _provider_account(person: Person | None) -> ProviderAccount | None:

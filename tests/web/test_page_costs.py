@@ -26,7 +26,7 @@ MANY = data.Size(orgs=100, links=3, deletions=300, changes=300)
 STATEMENTS = {
     "inventory": 14,
     "matrix": 16,
-    "overview": 31,
+    "overview": 32,
     "history": 10,
     "changes": 9,
     "audit log": 9,

@@ -329,5 +329,5 @@ def test_the_number_of_queries_is_bounded(
         add_deletion(labs, by=ada, outcome="deleted")
     Sync.objects.update(is_complete=False)
     client = client_of(root)
-    with django_assert_max_num_queries(33):
+    with django_assert_max_num_queries(32):
         client.get("/")
