@@ -322,6 +322,12 @@ urlpatterns = [
         most_fields=1100,
     ),
     page("deletions/batches/<uuid:pk>/", batch_views.batch_detail, name="batch-detail", who=SEE),
+    page(
+        "deletions/batches/<uuid:pk>/export/",
+        batch_views.batch_export,
+        name="batch-export",
+        who=EXPORT,
+    ),
     action(
         "deletions/batches/<uuid:pk>/remove/",
         batch_views.batch_remove,

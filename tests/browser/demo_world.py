@@ -9,7 +9,7 @@ from allauth.mfa.models import Authenticator
 from connections import audit
 from connections.access.actor import WORKER, Actor, command_actor, person_actor
 from connections.audit import checkpoints
-from connections.batches import confirming, drafts, requesting, stopping
+from connections.batches import confirming, drafts, requesting, running, stopping
 from connections.core import clock
 from connections.core.datadog_keys import KeyPair
 from connections.core.secret import Secret
@@ -36,6 +36,7 @@ from connections.operations import due
 from connections.people import people
 from orgadmin.demo import history
 from orgadmin.demo.world import PASSWORD
+from sandbox import faults
 from sandbox.demo_world import connection_id_between
 from sandbox.world import World
 from tests.browser.pages import NEVER_LISTED
@@ -101,8 +102,6 @@ class _Builder:
         self.request(sender="Payments EU", source="Payments EU", sink="Partner Portal")  # 429
 
     def _not_sent(self) -> None:
-        from sandbox import faults
-
         source, sink = "Retail US", "Analytics"
         connection_id = connection_id_between(source=source, sink=sink)
         self.world.set_fault(
@@ -153,12 +152,18 @@ class _Builder:
         )
 
     def batches(self) -> None:
-        """A plan, one that waits for approval, one that runs and one that is paused."""
+        """A plan, one that waits for approval, one that runs, one paused and one finished."""
         self._plan("Contact Center")
         self._request(self._plan("Lending EU"))
         self._request(self._plan("Search"))
+        refused = connection_id_between(source="Experiments", sink="Search")
+        self.world.set_fault(fault=faults.RETURNS_403, connection_id=refused)
+        lost = connection_id_between(source="Labs", sink="Search")
+        self.world.set_fault(fault=faults.RETURNS_500, connection_id=lost)
+        running.run_due(actor=WORKER)
         paused = self._request(self._plan("Robotics"))
         stopping.pause_batch(batch=paused, actor=self.operator)
+        self._request(self._plan("Recommendations"))
 
     def _plan(self, org: str) -> Batch:
         [known] = [each for each in list_known_orgs(actor=self.operator) if each.name == org]

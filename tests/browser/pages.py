@@ -216,6 +216,7 @@ OURS = [
     _batch("approval", state=BatchState.REQUESTED, who="approver"),
     _batch("requested", state=BatchState.REQUESTED, who="operator"),
     _batch("progress", state=BatchState.RUNNING, who="operator"),
+    _batch("finished", state=BatchState.FINISHED, who="operator"),
     _batch("paused", state=BatchState.PAUSED, who="operator"),
     _page("person-list"),
     _page("person-new"),

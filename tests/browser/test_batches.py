@@ -5,7 +5,10 @@ import re
 import pytest
 from playwright.sync_api import Page, expect
 
+from connections.access.actor import WORKER
+from connections.batches import running
 from connections.models import ApprovalPolicy, Batch, Credential, Person, Role
+from sandbox import faults
 from sandbox.server import SandboxServer
 from tests.batches.support import add_connections, sync_now
 from tests.browser.conftest import OpenAs
@@ -13,6 +16,7 @@ from tests.browser.requester import REASON
 from tests.browser.watch import Watch
 from tests.flows.support import store_credential
 from tests.support.people import make_person
+from tests.support.sandbox import connection_between
 
 PLAN = re.compile(r"/deletions/batches/[0-9a-f-]{36}/$")
 
@@ -35,8 +39,8 @@ def plan(page: Page, *names: str) -> None:
     page.wait_for_url(PLAN)
 
 
-def test_selected_connections_are_planned_and_confirmed(
-    payments: Credential, operator: Person, open_as: OpenAs
+def test_selected_connections_are_planned_deleted_and_the_rest_is_planned_again(
+    payments: Credential, operator: Person, open_as: OpenAs, sandbox: SandboxServer
 ) -> None:
     page = open_as(operator)
     page.goto("/connections/")
@@ -55,7 +59,17 @@ def test_selected_connections_are_planned_and_confirmed(
     page.get_by_label("Reason").fill(REASON)
     page.get_by_label("To confirm, type").fill("2")
     page.get_by_role("button", name="Delete 2 connections").click()
-    expect(page.locator("#batch")).to_have_attribute("data-state", "running")
+    batch = page.locator("#batch")
+    expect(batch).to_have_attribute("data-state", "running")
+    refused = connection_between(sandbox.world, "Payments US", "Partner 1")
+    sandbox.world.set_fault(fault=faults.RETURNS_403, connection_id=refused.id)
+    running.run_due(actor=WORKER)
+    expect(batch).to_have_attribute("data-state", "finished")
+    expect(page.locator("[data-outcome=deleted]")).to_have_count(1)
+    page.get_by_role("link", name="Failed 1").click()
+    expect(page.locator("[data-connection]")).to_have_attribute("data-outcome", "refused")
+    page.get_by_role("button", name="Plan the rest again").click()
+    expect(page.locator("#page-title")).to_have_text("Delete 1 connection?")
 
 
 @pytest.mark.parametrize("has_javascript", [True, False])

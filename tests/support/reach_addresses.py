@@ -26,6 +26,7 @@ OF_ONE = {
     "deletion-close": ("POST",),
     "deletion-comment": ("POST",),
     "batch-detail": ("GET",),
+    "batch-export": ("GET",),
     "batch-remove": ("POST",),
     "batch-credential": ("POST",),
     "batch-split": ("POST",),

@@ -97,6 +97,7 @@ MATRIX: dict[str, tuple[set[str] | None, set[str] | None]] = {
     "deletion-comment": (None, EXPORTER),
     "batch-list": (ANY_ROLE, OPERATOR),
     "batch-detail": (ANY_ROLE, None),
+    "batch-export": (EXPORTER, None),
     # Only the person who drafted it changes and requests it: here the administrator.
     "batch-remove": (None, {ROOT}),
     "batch-credential": (None, {ROOT}),
@@ -381,7 +382,7 @@ def addresses(
             "emails-set",
             "test",
         }
-        needs_one = noun and act not in of_none
+        needs_one = noun and (act not in of_none or name == "batch-export")
         found[name] = reverse(name, kwargs=about[noun] if needs_one else None)
     for act in ("remove", "credential", "split", "request"):
         found[f"batch-{act}"] = reverse(f"batch-{act}", args=[drafted.pk])

@@ -83,7 +83,17 @@ def _end_of_period(at: datetime | None, written: str) -> datetime | None:
         return None
 
 
-_FILTERS = ("status", "person", "credential", "site", "org", "ticket", "connection_id", "q")
+_FILTERS = (
+    "status",
+    "person",
+    "credential",
+    "site",
+    "org",
+    "ticket",
+    "connection_id",
+    "batch",
+    "q",
+)
 
 
 def _day(label: str, *, required: bool, help_text: str) -> forms.DateField:

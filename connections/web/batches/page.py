@@ -444,6 +444,9 @@ def _record_context(
         "progress": None if plan else progress,
         "parts": bar_parts(progress),
         "time_left": format_span(progress.time_left) if progress.time_left else "",
+        "export_query": f"batch={batch.pk}",
+        "can_export": permissions.can_export(actor),
+        "can_audit": permissions.can_audit(actor),
         "no_worker": no_worker_text(seen_at)
         if batch.state == BatchState.RUNNING and not has_worker
         else "",

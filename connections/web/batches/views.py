@@ -8,7 +8,7 @@ from uuid import UUID
 from django.core.exceptions import BadRequest
 from django.core.paginator import Paginator
 from django.db.models import Count, Q
-from django.http import HttpRequest, HttpResponse, QueryDict
+from django.http import HttpRequest, HttpResponse, QueryDict, StreamingHttpResponse
 from django.shortcuts import render
 from django.urls import reverse
 
@@ -16,7 +16,10 @@ from connections.access import permissions, visibility
 from connections.access.actor import Actor
 from connections.audit import lookups
 from connections.batches import confirming, decisions, drafts, requesting, stopping
+from connections.core import clock, tabular
 from connections.core.errors import DomainError, InvalidInputError
+from connections.deletions.export import prepare_export
+from connections.deletions.history import HistoryFilter
 from connections.inventory.orgs import find_org
 from connections.models import Batch
 from connections.web.batches.forms import ApprovalForm, ConfirmationForm, RequestForm
@@ -27,8 +30,9 @@ from connections.web.deletions.views import error_status_and_text
 from connections.web.forms import ServiceForm
 from connections.web.inventory.forms import InventoryForm
 from connections.web.lists import PAGE_SIZE, Column, as_page_request, list_url
+from connections.web.rate_limits import limited
 from connections.web.reauthentication import requires_reauthentication
-from connections.web.support import SeeOther, actor_of, wants_fragment
+from connections.web.support import SeeOther, actor_of, download, wants_fragment
 from connections.wording import Badge
 from connections.wording.batches import batch_badge, batch_origin_text
 
@@ -137,6 +141,24 @@ def batch_detail(request: HttpRequest, pk: UUID) -> HttpResponse:
         return HttpResponse(status=204)
     context = batch_context(request, batch=batch, actor=actor)
     return render(request, f"{DETAIL}#batch", context)
+
+
+@limited("export", per_minute=30)
+def batch_export(request: HttpRequest, pk: UUID) -> HttpResponse | StreamingHttpResponse:
+    """The deletions of one bulk deletion, streamed as a file."""
+    actor = actor_of(request)
+    batch = lookups.find_batch(actor=actor, pk=pk)
+    file_format = request.GET.get("format", "csv")
+    if file_format not in tabular.CONTENT_TYPES:
+        raise BadRequest("The format of an export is csv, json or ndjson.")
+    export = prepare_export(
+        actor=actor,
+        filters=HistoryFilter(batch=batch.pk),
+        file_format=file_format,
+        query=f"batch={batch.pk}",
+    )
+    name = f"bulk-deletion-{str(batch.pk)[-8:]}-{clock.now():%Y%m%dT%H%M%SZ}"
+    return download(request, export=export, name=name)
 
 
 def _page(

@@ -113,6 +113,7 @@ def _filter_bar(
             ),
             Filter(name="ticket", label="Ticket"),
             Filter(name="connection_id", label="Connection ID"),
+            Filter(name="batch", label="Bulk deletion"),
             Filter(name="since", label="From (UTC day, 2026-01-31)"),
             Filter(name="until", label="To (UTC day, 2026-01-31)"),
         ],

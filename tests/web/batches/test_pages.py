@@ -1,5 +1,6 @@
 """The pages of bulk deletions: plan, request, approval and the pages that link to them."""
 
+import json
 import re
 from typing import Any
 
@@ -8,7 +9,8 @@ from django.test import Client
 from django.urls import reverse
 from pytest_django import DjangoAssertNumQueries
 
-from connections.batches import confirming
+from connections.access.actor import WORKER
+from connections.batches import confirming, running
 from connections.models import (
     ApprovalPolicy,
     Batch,
@@ -22,6 +24,7 @@ from sandbox.server import SandboxServer
 from tests.batches.conftest import MakeDraft
 from tests.batches.support import REASON, add_connections, approve, draft, request, sync_now
 from tests.flows.support import HTMX, read
+from tests.support.clock import SettableClock
 
 pytestmark = [pytest.mark.django_db, pytest.mark.database]
 
@@ -260,6 +263,36 @@ def test_a_poll_replaces_the_page_only_when_there_is_news(
     assert "1 of 2" in read(news).text
     shown = operator.get(f"{url_of(batch)}?show=unknown").text
     assert shown.count("data-connection") == 1
+
+
+def test_polling_ends_once_every_result_is_verified(
+    operator: Client, ada: Person, make_draft: MakeDraft, clock: SettableClock
+) -> None:
+    batch = request(make_draft(2), ada)
+    running.run_due(actor=WORKER)
+    page = read(operator.get(url_of(batch)))
+    assert 'data-state="finished"' in page.html
+    assert "hx-get" in page.watch
+    for _ in range(3):
+        clock.advance(minutes=2)
+        running.run_due(actor=WORKER)
+    assert not Deletion.objects.filter(verified_at=None).exists()
+    page = read(operator.get(url_of(batch)))
+    assert "2 of 2" in page.text
+    assert not page.watch
+
+
+def test_an_export_has_the_deletions_of_one_bulk_deletion(
+    operator: Client, edith: Person, ada: Person, make_draft: MakeDraft, client_of: Any
+) -> None:
+    batch, _ = request(make_draft(2), ada), request(make_draft(1), ada)
+    exported = operator.get(url_of(batch, "export"), {"format": "json"})
+    rows = json.loads(exported.getvalue())
+    assert [row["batch"] for row in rows] == [str(batch.pk)] * 2
+    bundle_url = f"/evidence/bundle/?batch={batch.pk}"
+    auditor = client_of(edith)
+    assert bundle_url in auditor.get(url_of(batch)).text
+    assert f'value="{batch.pk}"' in auditor.get(bundle_url).text
 
 
 def test_a_running_bulk_deletion_without_a_worker_says_so(
