@@ -1,9 +1,8 @@
 """Leaves the last tenth of an org's rate limits at Datadog to others, such as Terraform.
 
-Work that can wait, which is what nobody waits for in front of a page or a command, starts nothing
-for an org that `held_back_until` names, and sends its requests inside `request_slot`. A deletion
-that a person confirmed asks neither. All processes share what is stored here; it costs a statement
-only when a limit is low.
+Work that can wait, such as automatic syncs and the rows of bulk deletions, starts nothing for an
+org that `held_back_until` names. What a person or a command waits for doesn't ask. All processes
+share what is stored here; it costs a statement only when a limit is low.
 """
 
 import threading
