@@ -23,7 +23,7 @@ class BatchStatus(Enum):
     )
     RUNNING = Badge("Running", "info", "send", "Confirmed. A worker deletes the connections.")
     PAUSED = Badge("Paused", "warn", "clock", "Nothing more is sent until someone resumes it.")
-    FINISHED = Badge("Finished", "ok", "check", "No connection in it waits to be sent.")
+    FINISHED = Badge("Finished", "ok", "check", "None of its deletions waits to be sent.")
     CANCELLED = Badge("Cancelled", "muted", "minus", "What had not been sent stays unsent.")
     DECLINED = Badge("Declined", "muted", "cross", "An approver declined it. Nothing was sent.")
     EXPIRED = Badge("Expired", "muted", "clock", "Not decided in time. Nothing was sent.")
@@ -97,15 +97,18 @@ _HEADLINES = {
     BatchState.APPROVED: "{requester} must confirm by {deadline}. Nothing has been sent.",
     BatchState.RUNNING: "Running. Results appear as they arrive.",
     BatchState.PAUSED: "Paused by {pauser}",
-    BatchState.FINISHED: "Finished. No connection in it waits to be sent.",
-    BatchState.CANCELLED: "Cancelled by {by}. Nothing more is sent.",
+    BatchState.FINISHED: "Finished: {results}.",
+    BatchState.CANCELLED: "Cancelled by {by}: {results}. Nothing more is sent.",
     BatchState.DECLINED: "Declined by {by}. Nothing was deleted.",
     BatchState.EXPIRED: "Expired at {ended}. Nothing was deleted.",
 }
 
 
-def batch_headline(batch: Batch, *, given: int) -> str:
-    """What happens next, or how it ended. `given`: the approvals that it has."""
+def batch_headline(batch: Batch, *, given: int, results: str) -> str:
+    """What happens next, or how it ended.
+
+    `given`: how many people approved it. `results`: "3 deleted, 1 failed".
+    """
     missing = ApprovalPolicy(batch.policy).approvals_needed - given
     problems = f"Org Admin after problems with {batch.pause_credential_name}"
     return _HEADLINES[BatchState(batch.state)].format(
@@ -115,6 +118,7 @@ def batch_headline(batch: Batch, *, given: int) -> str:
         pauser=problems if batch.pause_cause else batch.paused_by_name,
         by=batch.ended_by_name,
         ended=format_time(batch.ended_at),
+        results=results,
     )
 
 
@@ -122,7 +126,7 @@ def batch_lines(batch: Batch) -> list[str]:
     """What else to know of its status."""
     if batch.state == BatchState.PAUSED:
         why = cause_text(batch.pause_cause)
-        rest = "Connections that were not sent yet wait until someone resumes it."
+        rest = "What was not sent waits until someone resumes it."
         return [why, rest] if why else [rest]
     if batch.state == BatchState.REQUESTED:
         return [f"The request expires at {format_time(batch.expires_at)}."]

@@ -90,6 +90,7 @@ POLL_SENDING = 2
 # After the end, the page polls for checks that are due this soon.
 SOON = timedelta(minutes=2)
 LEFT_OUT = "left-out"
+_GONE = {OutcomeGroup.DELETED, OutcomeGroup.GONE}
 # What waits for people, who need the plan rather than the results.
 UNDECIDED = {BatchState.REQUESTED, BatchState.APPROVED}
 
@@ -364,7 +365,9 @@ def _draft_context(
         "count": count,
         "delete_label": f"Delete {count}",
         "is_open": is_open,
-        "headline": batch_headline(batch, given=0) if batch.has_ended else EXPIRED_DRAFT,
+        "headline": batch_headline(batch, given=0, results="not requested")
+        if batch.has_ended
+        else EXPIRED_DRAFT,
         "can_edit": can_edit,
         "confirm_text": confirming.text_to_type(batch),
         "form": form if is_form else RequestForm(initial={"digest": batch.digest}),
@@ -422,6 +425,7 @@ def _record_context(
     """Approval, progress and result of a bulk deletion that was requested."""
     now = clock.now()
     progress, approvals = get_progress(batch), _approvals(batch)
+    parts = bar_parts(progress)
     plan = load_plan(batch, actor=actor, at=now) if batch.state in UNDECIDED else None
     count = pluralize(progress.total, "connection")
     interval = _poll_interval(batch, now=now)
@@ -433,7 +437,8 @@ def _record_context(
         "confirm_text": confirming.text_to_type(batch),
         "delete_label": f"Delete {count}",
         "form": form,
-        "headline": batch_headline(batch, given=len(approvals)),
+        "headline": batch_headline(batch, given=len(approvals), results=_results_text(parts)),
+        "tone": _tone(batch, parts),
         "lines": batch_lines(batch),
         "people": _people(batch, approvals=approvals),
         "steps": _steps(batch, actor=actor, approvals=approvals),
@@ -442,7 +447,7 @@ def _record_context(
         "plan": plan,
         "warnings": _warnings(request, batch=batch, actor=actor, plan=plan) if plan else [],
         "progress": None if plan else progress,
-        "parts": bar_parts(progress),
+        "parts": parts,
         "time_left": format_span(progress.time_left) if progress.time_left else "",
         "export_query": f"batch={batch.pk}",
         "can_export": permissions.can_export(actor),
@@ -456,6 +461,18 @@ def _record_context(
         "poll_interval": interval,
         "poll_url": list_url(request, seen=page_version(batch), page=request.GET.get("page", "")),
     }
+
+
+def _results_text(parts: Sequence[Part]) -> str:
+    """ "3 deleted, 1 failed"."""
+    return ", ".join(f"{part.count:,} {part.series.label.lower()}" for part in parts)
+
+
+def _tone(batch: Batch, parts: Sequence[Part]) -> str:
+    """The tone of the banner: that of the status, or a warning where not all are gone."""
+    is_all_gone = all(part.series.key in _GONE for part in parts)
+    is_finished = batch.state == BatchState.FINISHED
+    return "warn" if is_finished and not is_all_gone else batch_badge(batch).tone
 
 
 def _people(

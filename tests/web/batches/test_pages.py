@@ -278,7 +278,7 @@ def test_polling_ends_once_every_result_is_verified(
         running.run_due(actor=WORKER)
     assert not Deletion.objects.filter(verified_at=None).exists()
     page = read(operator.get(url_of(batch)))
-    assert "2 of 2" in page.text
+    assert "Finished: 2 deleted." in page.text
     assert not page.watch
 
 
