@@ -239,7 +239,7 @@ def test_50_by_50_with_a_connection_in_each_cell_is_small_and_costs_as_many_quer
     client = client_of(victor)
     add_connections(payments, [(0, 1)])
     open_matrix(client)
-    with django_assert_num_queries(15) as few:
+    with django_assert_num_queries(14) as few:
         open_matrix(client, source="Org", destination="Org")
     add_connections(payments, [(a, b) for a in range(50) for b in range(50) if a != b])
     with django_assert_num_queries(len(few)):

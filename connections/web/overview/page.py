@@ -26,6 +26,7 @@ from connections.deletions import break_glass, history, states
 from connections.deletions.history import OutcomeGroup, outcome_group
 from connections.evidence.verification import last_verification
 from connections.inventory import protections
+from connections.inventory.orgs import count_connections
 from connections.inventory.sync import credentials_in_use, is_stale, newest_syncs
 from connections.models import (
     OPEN_STATES,
@@ -294,7 +295,6 @@ def _inventory_summary(
         OrgConnectionSnapshot.objects.filter(is_current=True, credential__retired_at=None),
         actor=actor,
     )
-    seen = current.order_by().values("site", "connection_id").distinct()
     ends = {
         org_id
         for name in ("source_org_id", "sink_org_id")
@@ -305,7 +305,7 @@ def _inventory_summary(
     return InventorySummary(
         orgs=len(ours),
         sites=len({credential.site for credential in credentials if credential.org_id}),
-        connections=seen.count(),
+        connections=count_connections(actor=actor),
         failed=sum(not listing.is_complete for listing in newest),
         other_side_only=len(ends - ours),
         protected=len(
