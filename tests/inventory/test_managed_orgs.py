@@ -4,11 +4,11 @@ from datetime import timedelta
 
 import pytest
 
-from connections.access.actor import command_actor
+from connections.access.actor import command_actor, person_actor
 from connections.core import clock
 from connections.inventory.managed_orgs import read_due_managed_orgs
-from connections.inventory.orgs import OrgCoverage, list_orgs
-from connections.models import Credential, Org
+from connections.inventory.orgs import OrgCoverage, list_known_orgs, list_orgs
+from connections.models import AccessKind, Credential, CredentialAccess, Org, Person
 from connections.operations.worker import Worker
 from sandbox import faults
 from sandbox.faults import Fault
@@ -52,6 +52,15 @@ def test_verifying_a_parent_orgs_credential_finds_orgs_without_a_connection(
     [acquired] = [each for each in list_orgs(actor=command_actor()) if each.org.name == "Acquired"]
     assert acquired.coverage is OrgCoverage.NO_CREDENTIAL
     assert (acquired.connections_in, acquired.connections_out) == (0, 0)
+
+
+def test_orgs_that_only_a_hidden_credential_manages_are_not_named(
+    parent: SandboxServer, ada: Person, victor: Person
+) -> None:
+    credential = added(parent, "Group SOC")
+    CredentialAccess.objects.create(credential=credential, kind=AccessKind.SEE, person=ada)
+    assert "Acquired" in {each.name for each in list_known_orgs(actor=person_actor(person=ada))}
+    assert list_known_orgs(actor=person_actor(person=victor)) == []
 
 
 @pytest.mark.parametrize(

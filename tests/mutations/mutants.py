@@ -587,6 +587,8 @@ BUNDLES = (
 PROTECTED = "tests/deletions/test_protected.py"
 LISTS = "tests/credentials/test_access_lists.py"
 REACH = "tests/access/test_visibility.py"
+ORGS = "tests/inventory/test_orgs.py"
+MANAGED = "tests/inventory/test_managed_orgs.py"
 WITHIN = (
     _mutant(
         "deletion of a protected connection can't be requested",
@@ -641,6 +643,27 @@ WITHIN = (
         "    return rows\n",
         f"{REACH}::test_a_hidden_object_is_not_found_and_the_request_is_recorded",
         f"{REACH}::test_no_list_page_shows_hidden_objects",
+    ),
+    _mutant(
+        "an org is not known from a hidden credential of its own",
+        "connections/access/visibility.py",
+        "org_id=org_id).exclude(pk__in=hidden)\n",
+        "org_id=org_id)\n",
+        f"{ORGS}::test_hidden_credentials_are_not_counted_and_their_orgs_not_named",
+    ),
+    _mutant(
+        "an org is not known from a connection that only a hidden credential listed",
+        "connections/access/visibility.py",
+        "exclude(credential__in=hidden)\n    managing = ",
+        "all()\n    managing = ",
+        f"{ORGS}::test_hidden_credentials_are_not_counted_and_their_orgs_not_named",
+    ),
+    _mutant(
+        "an org is not known from a hidden credential's managed orgs",
+        "connections/access/visibility.py",
+        "Exists(managing.exclude(credential__in=hidden))",
+        "Exists(managing)",
+        f"{MANAGED}::test_orgs_that_only_a_hidden_credential_manages_are_not_named",
     ),
 )
 
