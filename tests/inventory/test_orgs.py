@@ -1,6 +1,7 @@
 """The list of orgs and an org's page: coverage, counts, and what access lists hide."""
 
 import json
+import re
 from collections.abc import Callable
 from datetime import timedelta
 from uuid import uuid4
@@ -208,7 +209,9 @@ def test_an_orgs_page_shows_both_directions_credentials_and_deletions(
     Requester(client=client_of(ada), credential=payments, connection=connection).delete()
     deletion = Deletion.objects.get()
     client_of(ada).post("/connections/refresh/")
+    Credential.objects.update(keys_set_at=timezone.now() - timedelta(days=800))
     page = read(client_of(ada).get(f"/orgs/{US}/{payments.org_id}/"))
+    assert re.search(r"Keys Stored \d+ \w+ 20\d\d Rotation due", page.text)
     incoming = connection_between(sandbox.world, "Group SOC", "Payments US")
     assert f'data-connection="{US}/{incoming.id}"' in page.html
     assert f"/deletions/{deletion.pk}/" in page.html

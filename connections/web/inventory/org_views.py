@@ -22,6 +22,7 @@ from connections.inventory import rate_limits
 from connections.inventory.inventory import Inventory, InventoryFilter, KnownOrg, build_inventory
 from connections.inventory.orgs import OrgCoverage, OrgSummary, find_org, list_orgs
 from connections.web.changes.rows import CHANGE_COLUMNS, change_row_views
+from connections.web.credentials.page import flags_of
 from connections.web.deletions.history_views import DELETION_COLUMNS
 from connections.web.inventory.forms import OrgForm
 from connections.web.inventory.rows import RowView, row_views
@@ -166,6 +167,7 @@ def org_detail(request: HttpRequest, site: str, org_id: UUID) -> HttpResponse:
         "org": org,
         "summary": summary,
         "coverage": _coverage_badge(summary.coverage, actor=actor),
+        "credentials": [(each, flags_of(each)) for each in summary.credentials],
         "held_back_until": held_back_until,
         "outgoing": _direction(inventory, org, actor=actor, is_source=True),
         "incoming": _direction(inventory, org, actor=actor, is_source=False),
