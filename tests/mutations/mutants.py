@@ -303,7 +303,7 @@ RECORD = (
         SENDING,
         "    began_at = time.monotonic()\n",
         "    began_at = time.monotonic()\n"
-        "    client.delete_org_connection(connection_id=str(deletion.connection_id))\n",
+        "    _send(client=client, connection_id=deletion.connection_id, began_at=began_at)\n",
         "tests/deletions/test_attempts.py::"
         "test_the_attempt_and_its_event_are_committed_before_the_request_leaves",
     ),
@@ -2455,6 +2455,124 @@ PARALLEL_SYNCS = (
     ),
 )
 
+BATCHES = "connections/batches"
+BATCH_TESTS = "tests/batches"
+BULK_DELETIONS = (
+    _mutant(
+        "no one approves their own bulk deletion",
+        f"{BATCHES}/decisions.py",
+        "    if person and person.pk in {batch.requested_by_id, batch.created_by_id}:\n",
+        "    if False:\n",
+        f"{BATCH_TESTS}/test_decisions.py::test_no_one_approves_their_own",
+    ),
+    _mutant(
+        "only who can approve every row approves a bulk deletion",
+        f"{BATCHES}/decisions.py",
+        "        permissions.can_approve_batch(actor, batch=batch), ",
+        "        True, ",
+        f"{BATCH_TESTS}/test_decisions.py::test_an_approver_of_only_some_rows_approves_none",
+    ),
+    _mutant(
+        "an approval of a bulk deletion is of the plan that was shown",
+        f"{BATCHES}/decisions.py",
+        "        if digest != batch.approval_digest:\n",
+        "        if False:\n",
+        f"{BATCH_TESTS}/test_decisions.py::test_another_digest_than_the_plans_approves_nothing",
+    ),
+    Mutant(
+        name="a bulk deletion is requested as its plan was shown",
+        edits=(
+            Edit(
+                path=f"{BATCHES}/requesting.py",
+                old="    if changed_rows or digest != batch.digest:\n",
+                new="    if changed_rows:\n",
+            ),
+            Edit(
+                path=f"{BATCHES}/requesting.py",
+                old=" or batch.digest != digest:\n",
+                new=":\n",
+            ),
+        ),
+        tests=(
+            f"{BATCH_TESTS}/test_requesting.py"
+            "::test_another_plan_than_the_shown_one_requests_nothing",
+        ),
+    ),
+    _mutant(
+        "a wrong confirmation requests no bulk deletion",
+        f"{BATCHES}/requesting.py",
+        '        fields |= confirming.find_problem(batch, confirmation=confirmation or "")\n',
+        "        pass\n",
+        f"{BATCH_TESTS}/test_requesting.py::test_a_wrong_confirmation_requests_nothing",
+    ),
+    _mutant(
+        "a wrong confirmation starts no bulk deletion",
+        f"{BATCHES}/confirming.py",
+        "        if problem:\n            raise InvalidInputError(problem)\n",
+        "",
+        f"{BATCH_TESTS}/test_decisions.py::test_a_wrong_confirmation_sends_nothing",
+    ),
+    _mutant(
+        "only the requester confirms a bulk deletion",
+        f"{BATCHES}/confirming.py",
+        "        if actor.person is None or actor.person.pk != batch.requested_by_id:\n",
+        "        if False:\n",
+        f"{BATCH_TESTS}/test_decisions.py::test_only_the_requester_confirms",
+    ),
+    _mutant(
+        "after an hour's pause, resuming needs the confirmation",
+        f"{BATCHES}/stopping.py",
+        "        if needs_confirmation_to_resume(batch):\n",
+        "        if False:\n",
+        f"{BATCH_TESTS}/test_stopping.py"
+        "::test_after_an_hours_pause_resuming_asks_for_the_confirmation_again",
+    ),
+    _mutant(
+        "no row is claimed once its bulk deletion is paused",
+        SENDING,
+        "        if deletion.is_run_by_batch and not _is_running(deletion.batch_id):\n"
+        "            return None\n",
+        "",
+        f"{BATCH_TESTS}/test_running.py::test_a_pause_after_the_check_stops_the_claim",
+    ),
+    _mutant(
+        "the database sends no row unless its bulk deletion is running",
+        RULES,
+        " WHERE id = NEW.batch_id AND state = 'running')\"\n",
+        ' WHERE id = NEW.batch_id)"\n',
+        f"{BATCH_TESTS}/test_decisions.py"
+        "::test_the_database_sends_no_row_unless_its_bulk_deletion_is_running",
+    ),
+    _mutant(
+        "the database queues no row without its approvals",
+        RULES,
+        "('approved', 'waiting', 'sending')",
+        "('approved', 'sending')",
+        f"{BATCH_TESTS}/test_decisions.py::test_the_database_queues_no_row_without_its_approvals",
+    ),
+    _mutant(
+        "three problems in a row pause a bulk deletion",
+        f"{BATCHES}/running.py",
+        "        if stops or in_a_row >= MAX_PROBLEMS_IN_A_ROW:\n",
+        "        if stops:\n",
+        f"{BATCH_TESTS}/test_running.py::test_three_problems_in_a_row_from_one_credential_pause_it",
+    ),
+    _mutant(
+        "a pre-send check is shared for 10 seconds",
+        f"{BATCHES}/running.py",
+        "        return age <= CHECK_SHARED_SECONDS and ",
+        "        return age >= 0 and ",
+        f"{BATCH_TESTS}/test_running.py::test_a_check_is_shared_for_less_than_10_seconds",
+    ),
+    _mutant(
+        "a hidden connection looks like an unknown one in a plan",
+        f"{BATCHES}/drafts.py",
+        "    rows = visibility.visible(listed, actor=actor).select_related",
+        "    rows = listed.select_related",
+        f"{BATCH_TESTS}/test_drafts.py::test_a_hidden_connection_looks_like_an_unknown_one",
+    ),
+)
+
 MUTANTS = (
     *NETWORK,
     *RECORD,
@@ -2482,4 +2600,5 @@ MUTANTS = (
     *RACES,
     *SENDING_AGAIN,
     *PARALLEL_SYNCS,
+    *BULK_DELETIONS,
 )

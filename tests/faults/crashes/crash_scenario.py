@@ -2,8 +2,9 @@
 
 Usage: `python -m tests.faults.crashes.crash_scenario`.
 
-`prepare` stores a person, a credential and waiting deletions, given as JSON on standard input, and
-prints the credential's ID;
+`prepare` stores a person, a credential, and waiting deletions or a confirmed bulk deletion, given
+as JSON on standard input, and prints the credential's ID;
+`pause` pauses the bulk deletion and prints when;
 `settle SECONDS AFTER` waits until nothing changes any longer and prints every deletion as JSON.
 """
 
@@ -21,6 +22,7 @@ django.setup()
 from django.db.models import Q  # noqa: E402 - needs the set-up
 
 from connections.access.actor import command_actor, person_actor  # noqa: E402
+from connections.batches import confirming, drafts, requesting, stopping  # noqa: E402
 from connections.core import clock  # noqa: E402
 from connections.core.datadog_keys import KeyPair  # noqa: E402
 from connections.core.secret import Secret  # noqa: E402
@@ -30,6 +32,7 @@ from connections.deletions import reviews, time_limits  # noqa: E402
 from connections.inventory import sync  # noqa: E402
 from connections.models import (  # noqa: E402
     AuditEvent,
+    Batch,
     Credential,
     Deletion,
     Outcome,
@@ -54,7 +57,31 @@ def prepare(given: dict[str, Any]) -> str:
     sync.sync_orgs(actor=command_actor())
     for connection_id in given["waiting"]:
         _wait(person=person, credential=credential, connection_id=UUID(connection_id))
+    if given["batch"]:
+        _confirm_batch(
+            person=person, connections=[f"{given['site']}/{each}" for each in given["batch"]]
+        )
     return str(credential.pk)
+
+
+def _confirm_batch(*, person: Person, connections: list[str]) -> None:
+    actor = person_actor(person=person)
+    batch = drafts.create_draft_from_selection(actor=actor, connections=connections)
+    requesting.request_batch(
+        batch=batch,
+        actor=actor,
+        reason="contract ended",
+        ticket="",
+        digest=batch.digest,
+        confirmation=confirming.text_to_type(batch),
+    )
+
+
+def pause() -> str | None:
+    """Pause the bulk deletion; returns when, by the database's clock."""
+    batch = Batch.objects.get()
+    stopping.pause_batch(batch=batch, actor=command_actor())
+    return batch.paused_at.isoformat() if batch.paused_at else None
 
 
 def _wait(*, person: Person, credential: Credential, connection_id: UUID) -> None:
@@ -116,6 +143,8 @@ def main() -> None:
     """Run the step that the first argument names."""
     if sys.argv[1] == "prepare":
         result: Any = prepare(json.load(sys.stdin))
+    elif sys.argv[1] == "pause":
+        result = pause()
     else:
         result = settle(seconds=float(sys.argv[2]), after=sys.argv[3])
     json.dump(result, sys.stdout)

@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -80,18 +80,29 @@ class Stack:
         """Run one command to its end."""
         return self._run([*MANAGE, *arguments], given="")
 
-    def prepare(self, *, waiting: list[str]) -> None:
-        """Store the operator, the credential, and deletions of these connections, all due."""
+    def prepare(self, *, waiting: Sequence[str] = (), batch: Sequence[str] = ()) -> None:
+        """Store the operator, the credential, and deletions of these connections, all due.
+
+        Those of `batch` are one confirmed bulk deletion.
+        """
         pair = self.world.key_pairs()[0]
         given = {
             "site": SITE,
             "api_key": pair.api_key,
             "application_key": pair.application_key,
-            "waiting": waiting,
+            "waiting": list(waiting),
+            "batch": list(batch),
         }
         done = self._run(_program("crash_scenario", "prepare"), given=json.dumps(given))
         assert done.returncode == 0, done.stderr
         self.credential = json.loads(done.stdout)
+
+    def pause(self) -> str:
+        """Pause the bulk deletion; returns when, in ISO 8601."""
+        done = self._run(_program("crash_scenario", "pause"), given="")
+        assert done.returncode == 0, done.stderr
+        paused_at: str = json.loads(done.stdout)
+        return paused_at
 
     def run_workers(self, number: int) -> list[int]:
         """Run this many workers in turn; return how each ended, as Popen reports it."""
