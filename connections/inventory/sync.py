@@ -133,33 +133,30 @@ def fetch_connections(
     keys' owner where it is known already. Each request is sent inside a `request_slot`.
     """
     deadline = time.monotonic() + deadline_seconds
-
-    def list_connections() -> SyncResult:
-        with request_slot():
-            return _list_connections(client, deadline_seconds=deadline_seconds)
-
-    def ask_for_owner(seconds: float) -> KeyOwner | DatadogError:
-        with request_slot():
-            return _ask_for_owner(client, deadline_seconds=seconds)
-
+    list_connections = partial(_list_connections, client, deadline_seconds, request_slot)
     if identity:
         found = _checked(list_connections(), owner=identity, org_id=org_id)
     elif find:
         found = list_connections()
         if found.is_complete and not found.find(find):
-            owner = ask_for_owner(max(0.1, deadline - time.monotonic()))
+            seconds_left = max(0.1, deadline - time.monotonic())
+            owner = _ask_for_owner(client, seconds_left, request_slot)
             found = _checked(found, owner=owner, org_id=org_id)
     else:
+        ask_for_owner = partial(_ask_for_owner, client, deadline_seconds, request_slot)
         with ThreadPoolExecutor(max_workers=1) as thread:
-            asked = thread.submit(copy_context().run, ask_for_owner, deadline_seconds)
+            asked = thread.submit(copy_context().run, ask_for_owner)
             listed = list_connections()
         found = _checked(listed, owner=asked.result(), org_id=org_id)
     return replace(found, rate_limits=client.rate_limits)
 
 
-def _list_connections(client: DatadogClient, *, deadline_seconds: float) -> SyncResult:
+def _list_connections(
+    client: DatadogClient, deadline_seconds: float, request_slot: RequestSlot
+) -> SyncResult:
     try:
-        listing = client.list_org_connections(deadline_seconds=deadline_seconds)
+        with request_slot():
+            listing = client.list_org_connections(deadline_seconds=deadline_seconds)
     except DatadogError as error:
         return SyncResult.of_error(error)
     return SyncResult(
@@ -171,9 +168,12 @@ def _list_connections(client: DatadogClient, *, deadline_seconds: float) -> Sync
     )
 
 
-def _ask_for_owner(client: DatadogClient, *, deadline_seconds: float) -> KeyOwner | DatadogError:
+def _ask_for_owner(
+    client: DatadogClient, deadline_seconds: float, request_slot: RequestSlot
+) -> KeyOwner | DatadogError:
     try:
-        return client.whoami(deadline_seconds=deadline_seconds)
+        with request_slot():
+            return client.whoami(deadline_seconds=deadline_seconds)
     except DatadogError as error:
         return error
 
