@@ -359,6 +359,14 @@ RECORD = (
         f"{SAFEGUARDS}::test_a_404_after_a_lost_answer_is_not_called_absent_before",
     ),
     _mutant(
+        "a response is recorded once",
+        SENDING,
+        "        if stored.answered_at:\n",
+        "        if False:\n",
+        "tests/faults/crashes/test_kept_responses.py"
+        "::test_recording_the_same_response_twice_records_it_once",
+    ),
+    _mutant(
         "a late answer changes no state",
         "connections/deletions/sending.py",
         "attempt.is_late = deletion.epoch != attempt.epoch or deletion.state != State.SENDING",
