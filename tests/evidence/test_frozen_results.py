@@ -31,7 +31,10 @@ from tests.support.append_only import triggers_off
 pytestmark = pytest.mark.database
 
 migration = import_module("connections.migrations.0002_database_rules")
-REFUSED = "A settled deletion|A deletion stays|An attempt|The response"
+REFUSED = (
+    "A settled deletion|A deletion can't|The (copied fields|request) of a deletion|"
+    "A claimed attempt|An attempt|The response"
+)
 
 
 @pytest.fixture
