@@ -69,12 +69,12 @@ def filtered(facts: dict[str, Any]) -> dict[str, str]:
         "common person": {"person": common},
         "rare person": {"person": rare},
         "common org": {"org": ORG},
-        "status refused, from the middle": {"status": "refused", "after": after},
+        "status, from the middle": {"status": "already_absent", "after": after},
         "status unresolved": {"status": "unresolved"},
         "common word": {"q": "contract"},
         "word in none": {"q": "nosuchword"},
-        "common word, status refused": {"q": "contract", "status": "refused"},
-        "person, status refused": {"person": common, "status": "refused"},
+        "common word and status": {"q": "contract", "status": "already_absent"},
+        "person and status": {"person": common, "status": "already_absent"},
     }
     changes = {
         "one org": {"org": ORG},

@@ -296,7 +296,7 @@ COMMANDS = {
     "list_org_connections --stored": ("list_org_connections", "--stored", "--json"),
     "list_changes": ("list_changes", "--json"),
     "export_deletions": ("export_deletions", "--format", "json"),
-    "delete_org_connection, refused before it is sent": (
+    "delete_org_connection, unknown credential": (
         *("delete_org_connection", "--credential", "none", "--connection-id", _NO_ID),
         *("--reason", "benchmark", "--yes", "--json"),
     ),
@@ -320,14 +320,14 @@ def commands(bench: Bench) -> Iterator[Line]:
         bare, *ours, script, direct = interleaved(bench.rounds(15), *works)
     for name, samples in zip(COMMANDS, ours, strict=True):
         yield line(
-            f"{name}: processor time",
+            name,
             samples,
             peer="bare django.setup()",
             peer_samples=bare,
             at_most_ratio=1.4,
         )
     added = [one - other for one, other in zip(script, direct, strict=True)]
-    yield line("what `./run` adds: processor time", added, at_most=30)
+    yield line("what `./run` adds", added, at_most=30)
 
 
 def _run(installation: Installation, command: tuple[str, ...]) -> float:
