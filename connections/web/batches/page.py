@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
+from uuid import UUID
 
 from django.core.paginator import Page, Paginator
-from django.db.models import Count, Max, Q, QuerySet
+from django.db.models import Count, Max, Min, Q, QuerySet
 from django.db.models.functions import Coalesce
 from django.http import HttpRequest
 from django.urls import reverse
@@ -135,6 +136,14 @@ class Part:
     is_open: bool
 
 
+class _Given(NamedTuple):
+    """One person's approval of every row."""
+
+    approver_id: UUID
+    approver_name: str
+    at: datetime
+
+
 def bar_parts(progress: Progress) -> list[Part]:
     """The parts of the progress bar that aren't empty."""
     counts = Counter[OutcomeGroup]()
@@ -164,7 +173,7 @@ def page_version(batch: Batch) -> str:
     return hashlib.sha256(shown.encode()).hexdigest()[:16]
 
 
-def _steps(batch: Batch, *, actor: Actor, approvals: Sequence[Approval]) -> dict[str, bool]:
+def _steps(batch: Batch, *, actor: Actor, approvals: Sequence[_Given]) -> dict[str, bool]:
     """What this person can do now."""
     person, state = actor.person, BatchState(batch.state)
     has_decided = any(each.approver_id == person.pk for each in approvals) if person else True
@@ -186,13 +195,13 @@ def _steps(batch: Batch, *, actor: Actor, approvals: Sequence[Approval]) -> dict
     }
 
 
-def _approvals(batch: Batch) -> list[Approval]:
-    """Who approved, oldest first. Each approved every row, so those of one row tell."""
-    row = batch.deletions.order_by("pk").values("pk")[:1]
+def _approvals(batch: Batch) -> list[_Given]:
+    """Who approved, oldest first. A row withdrawn before has no approval, so all rows count."""
     approved = Approval.objects.filter(
-        deletion__in=row, round=1, decision=Approval.Decision.APPROVED
+        deletion__batch=batch, round=1, decision=Approval.Decision.APPROVED
     )
-    return list(approved.order_by("decided_at"))
+    people = approved.order_by().values_list("approver", "approver_name")
+    return [_Given._make(each) for each in people.annotate(at=Min("decided_at")).order_by("at")]
 
 
 def plan_rows(
@@ -299,7 +308,10 @@ def _plan_row(row: BatchRow) -> RowView:
         name=_name(row) or row.key,
         url=url,
         credential=row.credential.name if row.credential and not row.problem else "",
-        badge=ROW_PROBLEMS.get(row.problem),
+        # A requested row has no problem; a withdrawn one must not look like those still to approve.
+        badge=wording.badge(deletion)
+        if deletion and deletion.settled_at
+        else ROW_PROBLEMS.get(row.problem),
         deletion=deletion,
         result="",
     )
@@ -358,7 +370,6 @@ def _draft_context(
     is_open = batch.state == BatchState.DRAFT and not has_expired
     can_edit = is_open and is_own and permissions.can_delete(actor)
     rows = plan_rows(request, batch=batch, actor=actor, plan=plan, can_edit=can_edit)
-    is_form = isinstance(form, RequestForm)
     return {
         "is_draft": True,
         "title": f"Delete {count}?",
@@ -370,7 +381,7 @@ def _draft_context(
         else EXPIRED_DRAFT,
         "can_edit": can_edit,
         "confirm_text": confirming.text_to_type(batch),
-        "form": form if is_form else RequestForm(initial={"digest": batch.digest}),
+        "form": form if isinstance(form, RequestForm) else RequestForm(),
         "plan": plan,
         "warnings": _warnings(request, batch=batch, actor=actor, plan=plan),
         "too_few": approvers.missing_batch_approvers_warning(batch=batch),
@@ -427,7 +438,8 @@ def _record_context(
     progress, approvals = get_progress(batch), _approvals(batch)
     parts = bar_parts(progress)
     plan = load_plan(batch, actor=actor, at=now) if batch.state in UNDECIDED else None
-    count = pluralize(progress.total, "connection")
+    total = confirming.count_to_send(batch) if plan else progress.total
+    count = pluralize(total, "connection")
     interval = _poll_interval(batch, now=now)
     seen_at = worker.last_seen_at()
     has_worker = worker.is_alive(seen_at, now=now)
@@ -475,12 +487,10 @@ def _tone(batch: Batch, parts: Sequence[Part]) -> str:
     return "warn" if is_finished and not is_all_gone else batch_badge(batch).tone
 
 
-def _people(
-    batch: Batch, *, approvals: Sequence[Approval]
-) -> list[tuple[str, str, datetime | None]]:
+def _people(batch: Batch, *, approvals: Sequence[_Given]) -> list[tuple[str, str, datetime | None]]:
     """Who did what, and when."""
     steps = [("Requested by", batch.requested_by_name, batch.requested_at)]
-    steps += [("Approved by", each.approver_name, each.decided_at) for each in approvals]
+    steps += [("Approved by", each.approver_name, each.at) for each in approvals]
     steps += [("Confirmed by", batch.confirmed_by_name, batch.confirmed_at)]
     problem = "Stops" if batch.stop_at_first_problem else "Continues"
     return [step for step in steps if step[1]] + [("If a deletion fails", problem, None)]

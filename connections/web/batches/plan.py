@@ -7,6 +7,8 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, NamedTuple
 
+from django.db.models import F
+
 from connections.access.actor import Actor
 from connections.access.visibility import visible_batch_rows
 from connections.models import Batch, RowProblem
@@ -49,6 +51,13 @@ class PlanRow(NamedTuple):
     creator_name: str
     creator_is_disabled: bool | None
     creator_is_service_account: bool | None
+    # When its deletion ended, by a withdrawal say.
+    ended_at: datetime | None
+
+    @property
+    def is_to_delete(self) -> bool:
+        """Whether the bulk deletion deletes it."""
+        return not self.problem and self.ended_at is None
 
     @property
     def source(self) -> str:
@@ -90,8 +99,8 @@ class Plan:
 
     @property
     def to_delete(self) -> list[PlanRow]:
-        """The rows that can be deleted."""
-        return [row for row in self.rows if not row.problem]
+        """The rows that can be deleted, and weren't withdrawn."""
+        return [row for row in self.rows if row.is_to_delete]
 
     @property
     def left_out(self) -> list[PlanRow]:
@@ -102,12 +111,12 @@ class Plan:
         """The rows that a filter shows, in the order of the plan."""
         tests: dict[PlanFilter, Callable[[PlanRow], Any]] = {
             PlanFilter.ALL: lambda row: True,
-            PlanFilter.TO_DELETE: lambda row: not row.problem,
+            PlanFilter.TO_DELETE: lambda row: row.is_to_delete,
             PlanFilter.LEFT_OUT: lambda row: row.problem,
-            PlanFilter.AUDIT: lambda row: not row.problem and "audit" in row.connection_types,
-            PlanFilter.NEW: lambda row: not row.problem and self._is_new(row),
+            PlanFilter.AUDIT: lambda row: row.is_to_delete and "audit" in row.connection_types,
+            PlanFilter.NEW: lambda row: row.is_to_delete and self._is_new(row),
             PlanFilter.UNKNOWN_TYPE: lambda row: (
-                not row.problem and unknown_types(row.connection_types)
+                row.is_to_delete and unknown_types(row.connection_types)
             ),
         }
         return [row for row in self.rows if tests[chosen](row)]
@@ -119,11 +128,13 @@ class Plan:
     @property
     def numbers(self) -> list[tuple[str, int]]:
         """The counts at the top of the page."""
-        rows = self.to_delete
+        rows, left_out = self.to_delete, self.left_out
+        withdrawn = len(self.rows) - len(rows) - len(left_out)
         return [
             ("In this plan", len(self.rows)),
             ("To delete", len(rows)),
-            ("Left out", len(self.left_out)),
+            ("Left out", len(left_out)),
+            *([("Withdrawn", withdrawn)] if withdrawn else []),
             ("Source orgs", len({(row.site, row.source_org_id) for row in rows})),
             (
                 "Destination orgs",
@@ -195,6 +206,7 @@ class Plan:
 def load_plan(batch: Batch, *, actor: Actor, at: datetime) -> Plan:
     """The plan as this person sees it: one query, whatever the number of rows."""
     rows = visible_batch_rows(batch, actor=actor).order_by("position")
+    rows = rows.annotate(ended_at=F("deletion__settled_at"))
     return Plan(rows=[PlanRow._make(each) for each in rows.values_list(*PlanRow._fields)], at=at)
 
 

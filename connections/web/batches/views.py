@@ -28,7 +28,7 @@ from connections.web.deletions.forms import ReasonForm
 from connections.web.deletions.review import uuid_or_none
 from connections.web.deletions.views import error_status_and_text
 from connections.web.forms import ServiceForm
-from connections.web.inventory.forms import InventoryForm
+from connections.web.inventory.forms import NOT_FILTERS, InventoryForm
 from connections.web.lists import PAGE_SIZE, Column, as_page_request, list_url
 from connections.web.rate_limits import limited
 from connections.web.reauthentication import requires_reauthentication
@@ -113,10 +113,22 @@ def _draft_of(posted: QueryDict, *, actor: Actor) -> Batch:
         return drafts.create_draft_from_org(actor=actor, org=org.org)
     if "filter" in posted:
         form = InventoryForm(QueryDict(posted.get("filter", "")))
+        _require_filter(form)
         return drafts.create_draft_from_filter(
             actor=actor, filters=form.inventory_filter(), filter_text=form.query()
         )
     return drafts.create_draft_from_selection(actor=actor, connections=posted.getlist("connection"))
+
+
+def _require_filter(form: InventoryForm) -> None:
+    """Raise InvalidInputError for a filter that the list would ignore: a plan would have more."""
+    ignored = form.data.keys() - form.fields.keys() - NOT_FILTERS
+    ignored |= form.errors.keys() - NOT_FILTERS
+    if ignored:
+        named = ", ".join(sorted(ignored))
+        raise InvalidInputError(
+            {"filter": f"Nothing was planned, because a filter isn't valid: {named}."}
+        )
 
 
 def _url(batch: Batch) -> str:

@@ -19,6 +19,8 @@ from connections.inventory.protections import (
 from connections.web.credentials.forms import site_choices
 from connections.web.forms import ServiceForm
 
+# Parameters of the list that leave out no connection.
+NOT_FILTERS = frozenset({"page", "sort", "view"})
 PROTECTED = [("yes", "Protected"), ("no", "Not protected")]
 
 

@@ -9,8 +9,9 @@ from django.test import Client
 from django.urls import reverse
 from pytest_django import DjangoAssertNumQueries
 
-from connections.access.actor import WORKER
+from connections.access.actor import WORKER, person_actor
 from connections.batches import confirming, running
+from connections.deletions import lifecycle
 from connections.models import (
     ApprovalPolicy,
     Batch,
@@ -93,6 +94,17 @@ def test_a_thousand_connections_are_accepted_here_and_nowhere_else(
     assert operator.post("/connections/refresh/", fields).status_code == 400
 
 
+@pytest.mark.parametrize("wrong", ["protected=maybe", f"q={'x' * 201}", "tpye=audit"])
+def test_a_filter_that_is_not_valid_plans_nothing(
+    operator: Client, payments: Credential, wrong: str
+) -> None:
+    response = operator.post(LIST, {"filter": f"sort=-source&page=2&{wrong}"})
+    name = wrong.partition("=")[0]
+    assert response.status_code == 422
+    assert f"a filter isn't valid: {name}." in read(response).text
+    assert not Batch.objects.exists()
+
+
 @pytest.mark.parametrize("posted", [{}, {"filter": "q=nowhere"}])
 def test_nothing_to_plan_is_refused_with_the_reason(
     operator: Client, payments: Credential, posted: dict[str, str]
@@ -160,11 +172,14 @@ def test_a_plan_that_changed_since_the_page_is_not_requested(
     batch = make_draft(2)
     form = form_for(operator, batch, "request")
     operator.post(url_of(batch, "remove"), {"connection": batch.rows.all()[0].key})
-    typed = form.fields | {"reason": REASON, "confirmation": "1"}
-    response = operator.post(form.action, typed)
+    typed = {"reason": REASON, "confirmation": "1"}
+    response = operator.post(form.action, form.fields | typed)
     assert response.status_code == 409
     assert "The plan changed since you opened this page." in read(response).text
     assert not Deletion.objects.exists()
+    [shown] = [one for one in read(response).forms if one.action == form.action]
+    assert shown.fields["reason"] == REASON
+    assert operator.post(form.action, shown.fields | {"confirmation": "1"}).status_code == 303
 
 
 def test_another_operator_sees_a_draft_and_cannot_change_it(
@@ -203,6 +218,32 @@ def test_another_person_approves_what_the_page_shows_and_the_requester_confirms(
     confirmation = form.attributes["data-confirm"]
     assert operator.post(form.action, {"confirmation": confirmation}).status_code == 303
     assert the_batch().state == BatchState.RUNNING
+
+
+def test_a_withdrawn_row_hides_no_approval_of_the_others(
+    operator: Client,
+    approver: Client,
+    ada: Person,
+    linus: Person,
+    barbara: Person,
+    make_draft: MakeDraft,
+) -> None:
+    batch = request(make_draft(3, policy=ApprovalPolicy.TWO), ada)
+    withdrawn = batch.deletions.order_by("pk")[0]
+    lifecycle.withdraw_deletion(deletion=withdrawn, actor=person_actor(person=ada))
+    page = read(approver.get(url_of(batch)))
+    assert "Approve 2 connections" in page.text
+    # Counted at the top and marked in its row.
+    assert page.text.count("Withdrawn") == 2
+    approve(batch, linus)
+    page = read(approver.get(url_of(batch)))
+    assert "Waiting for 1 more approval" in page.text
+    assert url_of(batch, "approve") not in page.html
+    approve(batch, barbara)
+    page = read(operator.get(url_of(batch)))
+    assert page.text.count("Approved by") == 2
+    assert "Delete 2 connections" in page.text
+    assert "Delete 3 connections" not in page.text
 
 
 def test_declining_needs_a_reason_and_ends_it(
