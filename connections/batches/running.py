@@ -6,6 +6,7 @@ without a response. Any number of workers can run the same bulk deletion.
 """
 
 import time
+from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextvars import copy_context
@@ -49,6 +50,8 @@ from connections.net.http import pool
 
 # How many DELETEs one process has in progress at once.
 PARALLEL_DELETES = 8
+# Rows read at once.
+ROWS_READ = 16
 # No claim begins later in one pass (s), so that a worker gets to its other work.
 PASS_SECONDS = 5.0
 # A row may be claimed until 10 s after the sync that checked it began; the claim takes a moment.
@@ -128,6 +131,10 @@ class _Pass:
     ends_at: float
     in_progress: dict[Future[DeleteResponse], ClaimedAttempt] = field(default_factory=dict)
     checks: dict[UUID, _SharedCheck] = field(default_factory=dict)
+    # Rows to claim next. The claim notices what changed since they were read.
+    next_rows: deque[Deletion] = field(default_factory=deque)
+    # As last read or changed, so that most results cost no statement.
+    batches: dict[UUID, Batch] = field(default_factory=dict)
     handled: int = 0
     failure: Exception | None = None
 
@@ -150,32 +157,30 @@ class _Pass:
 
     def _claim_due(self) -> None:
         """Claim rows until every thread is busy or nothing is due."""
-        while (free := PARALLEL_DELETES - len(self.in_progress)) > 0:
-            rows = self._next_rows(free)
-            for deletion in rows:
-                if self._is_over():
-                    return
-                self._claim(deletion)
-            if len(rows) < free:
+        while len(self.in_progress) < PARALLEL_DELETES and not self._is_over():
+            if not self.next_rows:
+                self._read_next_rows()
+            if not self.next_rows:
                 return
+            self._claim(self.next_rows.popleft())
 
     def _is_over(self) -> bool:
         return self.failure is not None or self.is_stopped() or time.monotonic() >= self.ends_at
 
-    def _next_rows(self, limit: int) -> list[Deletion]:
-        if self._is_over():
-            return []
+    def _read_next_rows(self) -> None:
         now = clock.now()
         due = Deletion.objects.filter(_WAITING, due_at__lte=now, batch__state=BatchState.RUNNING)
         held_back = rate_limits.held_back_until(now=now)
         if held_back:
             due = due.exclude(_is_of_org(held_back.keys()))
         rows = due.select_related("credential", "batch", "confirmed_by")
-        return list(rows.order_by("batch__confirmed_at", "batch_row__position")[:limit])
+        in_order = rows.order_by("batch__confirmed_at", "batch_row__position")
+        self.next_rows.extend(in_order[:ROWS_READ])
+        self.batches = {each.batch.pk: each.batch for each in self.next_rows if each.batch}
 
     def _claim(self, deletion: Deletion) -> None:
         self.handled += 1
-        batch, credential = deletion.batch, deletion.credential
+        credential = deletion.credential
         if lifecycle.expire_deletion(deletion=deletion, actor=self.actor):
             return
         try:
@@ -192,7 +197,8 @@ class _Pass:
             claimed = None
         if claimed is None:
             is_failed_check = deletion.cause == Cause.LISTING_FAILED
-            _note_result(deletion, batch=batch, is_problem=is_failed_check, actor=self.actor)
+            if deletion.is_settled or is_failed_check:
+                self._note(deletion, is_problem=is_failed_check)
             return
         # Each thread has a copy of the context, so that all share the connections.
         future = self.threads.submit(copy_context().run, sending.send_claimed, claimed)
@@ -224,15 +230,22 @@ class _Pass:
         try:
             sending.record_or_keep(attempt=claimed.attempt, response=response, actor=self.actor)
             failpoints.hit(Point.AFTER_RESULT, deletion_id=deletion.pk)
-            deletion.refresh_from_db()
-            _note_result(
-                deletion,
-                batch=deletion.batch,
-                is_problem=_is_problem(response),
-                actor=self.actor,
-            )
+            if response.verdict != AttemptResult.DELETED:
+                deletion.refresh_from_db()
+            self._note(deletion, is_problem=_is_problem(response))
+            if response.rate_limit and response.rate_limit.is_low:
+                # The next rows may be of an org that is to be left alone now.
+                self.next_rows.clear()
         except Exception as error:  # noqa: BLE001 - the others in progress are recorded first
             self.failure = self.failure or error
+
+    def _note(self, deletion: Deletion, *, is_problem: bool) -> None:
+        batch = self.batches.get(deletion.batch_id) if deletion.batch_id else None
+        _note_result(
+            deletion, batch=batch or deletion.batch, is_problem=is_problem, actor=self.actor
+        )
+        if batch and batch.state != BatchState.RUNNING:
+            self.next_rows.clear()
 
 
 def send_due(*, actor: Actor, is_stopped: Callable[[], bool] = lambda: False) -> int:
@@ -272,7 +285,7 @@ def _note_result(
 ) -> None:
     """Count a row's result, and pause its bulk deletion where that is due.
 
-    `batch` is as it was read with the row, so that most results cost no statement.
+    `batch` is as it was read a moment ago, so that most results cost no statement.
     """
     if batch is None:
         return
