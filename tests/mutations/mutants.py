@@ -1179,7 +1179,7 @@ ACCESS = (
         ROUTING,
         "access.who_posts if is_posted and access.who_posts else access.who",
         "access.who",
-        "tests/web/test_access.py::test_each_role_can_access_exactly_what_the_matrix_allows",
+        "tests/web/test_middleware.py::test_a_post_can_need_another_permission_than_a_get",
     ),
     _mutant(
         "a URL accepts only so many fields",

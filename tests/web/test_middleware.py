@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from allauth.mfa.models import Authenticator
-from django.core.exceptions import ImproperlyConfigured
+from django.core.exceptions import ImproperlyConfigured, PermissionDenied
 from django.db import connection
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.test import Client, RequestFactory
@@ -14,13 +14,13 @@ from pytest_django.plugin import DjangoDbBlocker
 
 from connections import audit
 from connections.access.actor import WORKER
-from connections.access.permissions import APPROVE
+from connections.access.permissions import APPROVE, SEE
 from connections.audit import EventCode
 from connections.models import AuditEvent, Person
 from connections.urls import urlpatterns as own_urlpatterns
 from connections.web.deletions import views as deletion_views
 from connections.web.middleware import ReadOnlyMiddleware, WriteInReadError
-from connections.web.routing import Access, View, Visitors, action, enforce
+from connections.web.routing import Access, View, Visitors, action, enforce, form_page
 from orgadmin import urls as project_urls
 
 
@@ -91,6 +91,17 @@ def test_a_view_without_access_rules_never_runs(
     for visitor in (reader, client):
         with pytest.raises(ImproperlyConfigured, match="no access rules"):
             visitor.generic(method, "/of-a-test/unregistered/")
+
+
+def test_a_post_can_need_another_permission_than_a_get(victor: Person, rf: RequestFactory) -> None:
+    view = form_page("x/", unregistered, name="x", who=SEE, who_posts=APPROVE).callback
+    for request in (rf.get("/x/"), rf.post("/x/")):
+        request.user = victor
+        if request.method == "GET":
+            assert view(request).status_code == 200
+        else:
+            with pytest.raises(PermissionDenied, match="approve or decline"):
+                view(request)
 
 
 def test_a_url_with_reauthentication_needs_a_view_that_asks_for_it() -> None:
