@@ -24,6 +24,7 @@ from django.test import Client  # noqa: E402
 
 from connections import audit  # noqa: E402
 from connections.access.actor import WORKER, command_actor, person_actor  # noqa: E402
+from connections.batches import confirming, drafts, requesting  # noqa: E402
 from connections.core import clock  # noqa: E402
 from connections.core.datadog_keys import KeyPair  # noqa: E402
 from connections.core.errors import DomainError  # noqa: E402
@@ -32,7 +33,7 @@ from connections.credentials import lifecycle as credential_lifecycle  # noqa: E
 from connections.deletions import lifecycle as deletion_lifecycle  # noqa: E402
 from connections.deletions import reviews, sending  # noqa: E402
 from connections.inventory import sync  # noqa: E402
-from connections.models import Credential, Deletion, Person, Role, State  # noqa: E402
+from connections.models import Batch, Credential, Deletion, Person, Role, State  # noqa: E402
 from connections.operations import due  # noqa: E402
 from tests.faults.concurrency.deciding import decide, guard  # noqa: E402
 from tests.flows.support import REASON, read  # noqa: E402
@@ -183,6 +184,43 @@ def run_due(plan: Plan) -> Work:
     return work
 
 
+def plan_batch(plan: Plan) -> Work:
+    """Sync, then plan the bulk deletion of the connections."""
+    actor = person_actor(person=Person.objects.get(username=plan["person"]))
+    sites = dict(Credential.objects.values_list("name", "site"))
+    connections = [f"{sites[name]}/{connection_id}" for name, connection_id in plan["connections"]]
+
+    def work() -> Results:
+        sync.sync_orgs(actor=WORKER)
+        batch = drafts.create_draft_from_selection(actor=actor, connections=connections)
+        return [{"response": str(batch.pk)}]
+
+    return work
+
+
+def confirm_batch(plan: Plan) -> Work:
+    """Read the draft first, then request and confirm it."""
+    actor = person_actor(person=Person.objects.get(username=plan["person"]))
+    batch = Batch.objects.get()
+    confirmation = confirming.text_to_type(batch)
+
+    def work() -> Results:
+        try:
+            requesting.request_batch(
+                batch=batch,
+                actor=actor,
+                reason=REASON,
+                ticket="",
+                digest=batch.digest,
+                confirmation=confirmation,
+            )
+        except DomainError as error:
+            return [{"response": type(error).__name__}]
+        return [{"response": batch.state}]
+
+    return work
+
+
 KINDS: dict[str, Callable[[Plan], Work]] = {
     "seed": seed,
     "ask": ask,
@@ -192,6 +230,8 @@ KINDS: dict[str, Callable[[Plan], Work]] = {
     "sync_by_itself": sync_by_itself,
     "send": send,
     "run_due": run_due,
+    "plan_batch": plan_batch,
+    "confirm_batch": confirm_batch,
     "guard": guard,
     "decide": decide,
 }
