@@ -1,6 +1,10 @@
 """The rows of a bulk deletion match their events, as an auditor checks them."""
 
+import json
+from io import StringIO
+
 import pytest
+from django.core.management import call_command
 
 from connections.access.actor import WORKER, person_actor
 from connections.batches import decisions, running, stopping
@@ -47,3 +51,10 @@ def test_rows_match_their_events_however_they_ended(
         running.run_due(actor=WORKER)
     assert Deletion.objects.filter(batch=sent, epoch=2).exists()
     assert find_differences() == []
+
+
+def test_an_export_can_be_of_one_bulk_deletion(ada: Person, make_draft: MakeDraft) -> None:
+    batch, _ = request(make_draft(2), ada), request(make_draft(1), ada)
+    output = StringIO()
+    call_command("export_deletions", format="json", batch=str(batch.pk), stdout=output)
+    assert [row["batch"] for row in json.loads(output.getvalue())] == [str(batch.pk)] * 2

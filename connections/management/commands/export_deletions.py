@@ -19,6 +19,7 @@ FILTERS = {
     "org": ("ORG", "Source or destination org: SITE/ORG_ID."),
     "ticket": ("TICKET", "Exactly this ticket."),
     "connection_id": ("UUID", "Exactly this connection."),
+    "batch": ("UUID", "Exactly this bulk deletion."),
     "q": ("TEXT", "Words in reasons, tickets, orgs, people and IDs."),
 }
 FLAGS = {name: f"--{name.replace('_', '-')}" for name in FILTERS} | {"q": "--text"}
