@@ -5,17 +5,18 @@ claim stays the one way to send, and a process that dies leaves at most PARALLEL
 without a response. Any number of workers can run the same bulk deletion.
 """
 
+import logging
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextvars import copy_context
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from itertools import groupby
 from uuid import UUID
 
-from django.db.models import Q
+from django.db.models import Exists, F, OuterRef, Q
 
 from connections import audit
 from connections.access.actor import Actor
@@ -48,6 +49,8 @@ from connections.models import (
 )
 from connections.net.http import pool
 
+logger = logging.getLogger(__name__)
+
 # How many DELETEs one process has in progress at once.
 PARALLEL_DELETES = 8
 # Rows read at once.
@@ -59,6 +62,8 @@ CHECK_SHARED_SECONDS = 9.0
 MAX_PROBLEMS_IN_A_ROW = 3
 # Rows wait this long for one sync that verifies many of them, while others are being sent.
 VERIFY_AFTER = timedelta(seconds=30)
+# A row whose check or claim failed unexpectedly waits this long; the others go on.
+POSTPONED_FOR = timedelta(seconds=60)
 # Rows in one pass; the others follow in the next.
 MAX_VERIFIED = 200
 MAX_EXPIRED = 200
@@ -70,12 +75,19 @@ def run_due(*, actor: Actor, is_stopped: Callable[[], bool] = lambda: False) -> 
     """Do what is due for all bulk deletions; returns how many rows it handled.
 
     Takes PASS_SECONDS and the DELETEs then in progress. Raises database errors, and
-    ResponseNotRecordedError as `send_deletion` does.
+    ResponseNotRecordedError as `send_deletion` does, after it did the rest.
     """
     handled = _withdraw_cancelled(actor=actor) + _expire_rows(actor=actor)
-    handled += send_due(actor=actor, is_stopped=is_stopped)
-    handled += _verify_due(actor=actor)
-    return handled + len(endings.end_due(actor=actor))
+    _pause_after_unknown(actor=actor)
+    failure = None
+    try:
+        handled += send_due(actor=actor, is_stopped=is_stopped)
+    except Exception as error:  # noqa: BLE001 - it must not keep other rows from being verified
+        failure = error
+    handled += _verify_due(actor=actor) + len(endings.end_due(actor=actor))
+    if failure:
+        raise failure
+    return handled
 
 
 _WAITING = Q(RUN_BY_BATCH, state=State.WAITING, settled_at=None)
@@ -96,8 +108,9 @@ def _expire_rows(*, actor: Actor) -> int:
     """Settle rows whose time to be sent is over, paused or not."""
     now = clock.now()
     # A time further ahead than it is ever set comes from before the clock was set back.
-    latest = now + time_limits.QUEUE_WINDOW + clock.TOLERANCE
-    is_over = Q(expires_at__lte=now) | Q(expires_at__gt=latest)
+    ahead = now + clock.TOLERANCE
+    is_over = Q(expires_at__lte=now) | Q(expires_at__gt=ahead + time_limits.QUEUE_WINDOW)
+    is_over |= Q(epoch__gt=0, expires_at__gt=ahead + time_limits.SENDING_WINDOW)
     rows = Deletion.objects.filter(_WAITING, is_over)[:MAX_EXPIRED]
     return sum(lifecycle.expire_deletion(deletion=each, actor=actor) for each in rows)
 
@@ -150,7 +163,7 @@ class _Pass:
                 break
             done, _ = wait(self.in_progress, return_when=FIRST_COMPLETED)
             for future in done:
-                self._record(self.in_progress.pop(future), future.result())
+                self._record(self.in_progress.pop(future), future)
         if self.failure:
             raise self.failure
         return self.handled
@@ -162,56 +175,90 @@ class _Pass:
                 self._read_next_rows()
             if not self.next_rows:
                 return
-            self._claim(self.next_rows.popleft())
+            if not self._claim_or_postpone(self.next_rows.popleft()):
+                # What stopped this row may stop the next ones too: a 429 or a pause.
+                self.next_rows.clear()
 
     def _is_over(self) -> bool:
         return self.failure is not None or self.is_stopped() or time.monotonic() >= self.ends_at
 
     def _read_next_rows(self) -> None:
         now = clock.now()
-        due = Deletion.objects.filter(_WAITING, due_at__lte=now, batch__state=BatchState.RUNNING)
-        held_back = rate_limits.held_back_until(now=now)
-        if held_back:
-            due = due.exclude(_is_of_org(held_back.keys()))
+        # A time further ahead than it is ever set comes from before the clock was set back.
+        latest = now + time_limits.SENDING_WINDOW + clock.TOLERANCE
+        is_due = Q(due_at__lte=now) | Q(due_at__gt=latest)
+        lost_claims = Deletion.objects.filter(
+            RUN_BY_BATCH, state=State.SENDING, due_at__lte=now, batch=OuterRef("batch")
+        )
+        due = Deletion.objects.filter(_WAITING, is_due, batch__state=BatchState.RUNNING)
+        due = due.exclude(_is_of_org(rate_limits.held_back_until(now=now)))
+        due = due.exclude(Exists(lost_claims), batch__stop_at_first_problem=True)
         rows = due.select_related("credential", "batch", "confirmed_by")
         in_order = rows.order_by("batch__confirmed_at", "batch_row__position")
         self.next_rows.extend(in_order[:ROWS_READ])
         self.batches = {each.batch.pk: each.batch for each in self.next_rows if each.batch}
 
-    def _claim(self, deletion: Deletion) -> None:
+    def _claim_or_postpone(self, deletion: Deletion) -> bool:
+        """`_claim`; a row that can't be handled waits, so that it stops no other.
+
+        Raises what happened once the row is no longer waiting or the database is not available.
+        """
+        try:
+            return self._claim(deletion)
+        except Exception:
+            rows = Deletion.objects.filter(_WAITING, pk=deletion.pk)
+            if not rows.update(due_at=clock.now() + POSTPONED_FOR):
+                raise
+            logger.exception("Deletion %s was not sent. It is retried later.", deletion.pk)
+            return False
+
+    def _claim(self, deletion: Deletion) -> bool:
+        """Check and claim a row; whether its DELETE is in progress now."""
         self.handled += 1
         credential = deletion.credential
         if lifecycle.expire_deletion(deletion=deletion, actor=self.actor):
-            return
+            return False
+        result = SyncResult()
+        claimed = None
         try:
-            client, result = self._check(credential)
+            client, result, is_shared = self._check(credential)
             claimed = sending.check_and_claim(
-                deletion=deletion, actor=self.actor, client=client, result=result
+                deletion=deletion,
+                actor=self.actor,
+                client=client,
+                result=result,
+                is_shared=is_shared,
             )
         except UnavailableError as error:
-            failed = SyncResult(cause=error.cause)
-            verification.record_recheck_failure(deletion=deletion, result=failed, actor=self.actor)
-            claimed = None
+            result = SyncResult(cause=error.cause)
+            verification.record_recheck_failure(deletion=deletion, result=result, actor=self.actor)
         except BlockedError as blocked:
             sending.record_blocked(deletion=deletion, blocked=blocked, actor=self.actor)
-            claimed = None
         if claimed is None:
-            is_failed_check = deletion.cause == Cause.LISTING_FAILED
-            if deletion.is_settled or is_failed_check:
-                self._note(deletion, is_problem=is_failed_check)
-            return
+            self._note_unclaimed(deletion, result=result)
+            return False
         # Each thread has a copy of the context, so that all share the connections.
         future = self.threads.submit(copy_context().run, sending.send_claimed, claimed)
         self.in_progress[future] = claimed
+        return True
 
-    def _check(self, credential: Credential) -> tuple[DatadogClient, SyncResult]:
-        """The client and the sync with which a row of this credential is checked.
+    def _note_unclaimed(self, deletion: Deletion, *, result: SyncResult) -> None:
+        is_problem = None
+        if deletion.state == State.WAITING:
+            # Its check failed or was too old.
+            self.checks.pop(deletion.credential_id, None)
+            if result.cause and result.cause != Cause.RATE_LIMITED:
+                is_problem = True
+        self._note(deletion, is_problem=is_problem)
+
+    def _check(self, credential: Credential) -> tuple[DatadogClient, SyncResult, bool]:
+        """The client and the sync with which a row is checked, and whether it is another row's.
 
         Only a complete sync is shared. Raises UnavailableError.
         """
         shared = self.checks.get(credential.pk)
         if shared and shared.covers(credential):
-            return shared.client, shared.result
+            return shared.client, shared.result, True
         began_at = time.monotonic()
         client = sync.open_client(credential=credential)
         result = sync.sync_org(credential=credential, actor=self.actor, client=client)
@@ -222,12 +269,16 @@ class _Pass:
                 fingerprint=credential.fingerprint,
                 began_at=began_at,
             )
-        return client, result
+        return client, result, False
 
-    def _record(self, claimed: ClaimedAttempt, response: DeleteResponse) -> None:
+    def _record(self, claimed: ClaimedAttempt, future: Future[DeleteResponse]) -> None:
         deletion = claimed.attempt.deletion
         failpoints.hit(Point.AFTER_ANSWER, deletion_id=deletion.pk)
         try:
+            if future.exception():
+                # It becomes unknown when its claim is given up.
+                self._note(deletion, is_problem=True)
+            response = future.result()
             sending.record_or_keep(attempt=claimed.attempt, response=response, actor=self.actor)
             failpoints.hit(Point.AFTER_RESULT, deletion_id=deletion.pk)
             if response.verdict != AttemptResult.DELETED:
@@ -239,7 +290,7 @@ class _Pass:
         except Exception as error:  # noqa: BLE001 - the others in progress are recorded first
             self.failure = self.failure or error
 
-    def _note(self, deletion: Deletion, *, is_problem: bool) -> None:
+    def _note(self, deletion: Deletion, *, is_problem: bool | None) -> None:
         batch = self.batches.get(deletion.batch_id) if deletion.batch_id else None
         _note_result(
             deletion, batch=batch or deletion.batch, is_problem=is_problem, actor=self.actor
@@ -257,6 +308,12 @@ def send_due(*, actor: Actor, is_stopped: Callable[[], bool] = lambda: False) ->
         ends_at = time.monotonic() + PASS_SECONDS
         one = _Pass(actor=actor, is_stopped=is_stopped, threads=threads, ends_at=ends_at)
         return one.run()
+
+
+def is_held_back(*, now: datetime) -> Q:
+    """That a row waits until its bulk deletion is resumed, or its org's rate limit resets."""
+    is_stopped = ~Q(batch__state=BatchState.RUNNING)
+    return _WAITING & (is_stopped | _is_of_org(rate_limits.held_back_until(now=now)))
 
 
 def _is_of_org(orgs: Collection[OrgKey]) -> Q:
@@ -281,31 +338,52 @@ _STOPPING_OUTCOMES = (Outcome.STALE, Outcome.REFUSED, Outcome.NOT_SENT)
 
 
 def _note_result(
-    deletion: Deletion, *, batch: Batch | None, is_problem: bool, actor: Actor
+    deletion: Deletion, *, batch: Batch | None, is_problem: bool | None, actor: Actor
 ) -> None:
     """Count a row's result, and pause its bulk deletion where that is due.
 
-    `batch` is as it was read a moment ago, so that most results cost no statement.
+    `batch` is as it was read a moment ago, so that most results cost no statement. `is_problem`:
+    None where this process had no result that says whether the credential works.
     """
     if batch is None:
         return
     key = str(deletion.credential_id)
     has_stopped = deletion.state == State.UNKNOWN or deletion.outcome in _STOPPING_OUTCOMES
     stops = batch.stop_at_first_problem and (is_problem or has_stopped)
-    if not is_problem and not stops and not batch.problems_in_a_row.get(key):
+    ends_count = is_problem is False and batch.problems_in_a_row.get(key)
+    if not is_problem and not stops and not ends_count:
         return
     with audit.atomic():
         drafts.lock_batch(batch)
-        in_a_row = batch.problems_in_a_row.get(key, 0) + 1 if is_problem else 0
-        batch.problems_in_a_row[key] = in_a_row
-        batch.save(update_fields=["problems_in_a_row"])
+        in_a_row = batch.problems_in_a_row.get(key, 0)
+        if is_problem is not None:
+            in_a_row = in_a_row + 1 if is_problem else 0
+            batch.problems_in_a_row[key] = in_a_row
+            batch.save(update_fields=["problems_in_a_row"])
         if stops or in_a_row >= MAX_PROBLEMS_IN_A_ROW:
             stopping.pause_for_problem(
                 batch,
-                cause=deletion.cause,
+                # Without one, the thread that sends failed.
+                cause=deletion.cause or Cause.CLIENT_FAILURE,
                 credential_name=deletion.credential_name,
                 actor=actor,
             )
+
+
+def _pause_after_unknown(*, actor: Actor) -> None:
+    """Pause where the first problem does so and a row became unknown in another way than here.
+
+    Its worker was killed, say, and its claim given up.
+    """
+    is_new = Q(batch__resumed_at=None) | Q(sending_at__gt=F("batch__resumed_at"))
+    unknown = Deletion.objects.filter(
+        is_new,
+        state=State.UNKNOWN,
+        batch__state=BatchState.RUNNING,
+        batch__stop_at_first_problem=True,
+    )
+    for deletion in unknown.select_related("batch"):
+        _note_result(deletion, batch=deletion.batch, is_problem=None, actor=actor)
 
 
 # --- Verifying --------------------------------------------------------------------------------
@@ -315,7 +393,10 @@ def _note_result(
 def _verify_due(*, actor: Actor) -> int:
     """Verify closed rows that are due: one sync for all of a credential's that it can verify."""
     now = clock.now()
-    due = Deletion.objects.filter(RUN_BY_BATCH, state=State.SETTLED, due_at__lte=now)
+    # After the clock was set back, `due.run_due` verifies what was settled before.
+    due = Deletion.objects.filter(
+        RUN_BY_BATCH, state=State.SETTLED, due_at__lte=now, settled_at__lte=now + clock.TOLERANCE
+    )
     is_ripe = Q(due_at__lte=now - VERIFY_AFTER) | ~Q(batch__state=BatchState.RUNNING)
     if not due.filter(is_ripe).exists():
         return 0

@@ -177,7 +177,10 @@ class DatadogClient:
 
     @property
     def rate_limits(self) -> tuple[RateLimit, ...]:
-        """The rate limits that its responses reported, each as the last one did."""
+        """The rate limits that its responses reported, each with the fewest requests left.
+
+        Responses to parallel requests arrive in any order.
+        """
         return tuple(self._rate_limits.values())
 
     def delete_org_connection(
@@ -291,7 +294,9 @@ class DatadogClient:
         response = send(request=request)
         rate_limit = parse_rate_limit(status=response.status, headers=response.headers)
         if rate_limit:
-            self._rate_limits[rate_limit.name] = rate_limit
+            known = self._rate_limits.get(rate_limit.name, rate_limit)
+            fewest = min(known, rate_limit, key=lambda each: each.remaining)
+            self._rate_limits[rate_limit.name] = fewest
         return response
 
 

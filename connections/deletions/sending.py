@@ -26,7 +26,7 @@ from connections.core.errors import (
 from connections.core.private_files import PrivateFileError
 from connections.datadog.client import DatadogClient
 from connections.datadog.responses import AttemptResult, DeleteResponse
-from connections.deletions import failpoints, spool, states, stopping, verification
+from connections.deletions import failpoints, spool, states, stopping, time_limits, verification
 from connections.deletions.failpoints import Point
 from connections.deletions.spool import UnusableFileError
 from connections.deletions.states import BecomeUnknown, Claim, Settle, Wait
@@ -114,9 +114,13 @@ def check_and_claim(
     client: DatadogClient | None = None,
     skip_recheck: bool = False,
     result: SyncResult | None = None,
+    is_shared: bool = False,
     now: datetime | None = None,
 ) -> ClaimedAttempt | None:
-    """`send_deletion` up to the claim; None when nothing may be sent."""
+    """`send_deletion` up to the claim; None when nothing may be sent.
+
+    `is_shared`: `result` checked other deletions too, so the claim requires that it is recent.
+    """
     client = client or require_sendable(deletion=deletion, confirmed_by=deletion.confirmed_by)
     was_rechecked = False
     if not skip_recheck:
@@ -137,7 +141,12 @@ def check_and_claim(
         was_rechecked = found.result == RecheckResult.SAME
     began_at = time.monotonic()
     failpoints.hit(Point.BEFORE_CLAIM, deletion_id=deletion.pk)
-    attempt = claim(deletion=deletion, actor=actor, was_rechecked=was_rechecked)
+    attempt = claim(
+        deletion=deletion,
+        actor=actor,
+        was_rechecked=was_rechecked,
+        shared_check_at=result.started_at if result and is_shared else None,
+    )
     if attempt is None:
         return None
     failpoints.hit(Point.AFTER_CLAIM, deletion_id=deletion.pk)
@@ -214,10 +223,17 @@ def _require_valid_approvals(deletion: Deletion) -> None:
         raise BlockedError("This deletion still needs approval.", cause=Cause.APPROVALS_MISSING)
 
 
-def claim(*, deletion: Deletion, actor: Actor, was_rechecked: bool) -> Attempt | None:
+def claim(
+    *,
+    deletion: Deletion,
+    actor: Actor,
+    was_rechecked: bool,
+    shared_check_at: datetime | None = None,
+) -> Attempt | None:
     """Claim the deletion for this process and record the attempt, durably, before it is sent.
 
-    Returns None when another process claimed or changed it first; then nothing may be sent. Raises
+    Returns None when another process claimed or changed it first, or the shared check that began
+    at `shared_check_at` is too old by now; then nothing may be sent. Raises
     BlockedError when a permission was lost, the credential retired or the connection protected
     during the pre-send check.
     """
@@ -226,6 +242,8 @@ def claim(*, deletion: Deletion, actor: Actor, was_rechecked: bool) -> Attempt |
             return None
         credentials = Credential.objects.select_for_update(no_key=True)
         credential = credentials.annotate(now=clock.now_in_query()).get(pk=deletion.credential_id)
+        if shared_check_at and not _is_recent(shared_check_at, now=credential.now):
+            return None
         deletion.credential = credential
         _require_unblocked(deletion=deletion, confirmed_by_id=deletion.confirmed_by_id)
         # Each claim makes one attempt.
@@ -253,6 +271,10 @@ def claim(*, deletion: Deletion, actor: Actor, was_rechecked: bool) -> Attempt |
         failpoints.hit(Point.INSIDE_CLAIM, deletion_id=deletion.pk)
         stopping.begin_sending(deletion_id=deletion.pk)
     return attempt
+
+
+def _is_recent(shared_check_at: datetime, *, now: datetime) -> bool:
+    return clock.elapsed_since(shared_check_at, now=now) <= time_limits.SHARED_CHECK_WINDOW
 
 
 def _is_running(batch_id: UUID | None) -> bool:

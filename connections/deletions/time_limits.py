@@ -21,6 +21,8 @@ EXPIRES_WITHIN = {
 }
 # A claim without a response is lost after this; the deadline of the DELETE itself is 30 s.
 CLAIM_TIMEOUT = timedelta(seconds=60)
+# From the start of a sync that checked several deletions, until the last of them is claimed.
+SHARED_CHECK_WINDOW = timedelta(seconds=10)
 # The pre-send check has ended by then, or its process has died.
 RECHECK_WINDOW = timedelta(seconds=45)
 # From here on a listing counts for an unknown deletion: the deadline of the DELETE and a margin.

@@ -187,7 +187,9 @@ def record_recheck_failure(*, deletion: Deletion, result: SyncResult, actor: Act
         connection=deletion.description,
         facts=attempt_facts.in_full_of(deletion),
     )
-    due_at = clock.now() + timedelta(seconds=60) if deletion.state == State.WAITING else None
+    due_at = clock.now() + _retry_after(result) if deletion.state == State.WAITING else None
+    if due_at and deletion.expires_at:
+        due_at = min(due_at, deletion.expires_at)
     states.apply(
         deletion,
         transition=FailRecheck(details=details, due_at=due_at),
@@ -198,6 +200,14 @@ def record_recheck_failure(*, deletion: Deletion, result: SyncResult, actor: Act
             )
         ],
     )
+
+
+def _retry_after(result: SyncResult) -> timedelta:
+    """How long to wait after a failed sync: after a 429, until the org's rate limit resets."""
+    if result.cause != Cause.RATE_LIMITED:
+        return timedelta(seconds=60)
+    resets = [each.reset_seconds for each in result.rate_limits if each.is_low]
+    return min(timedelta(seconds=max(resets, default=60)), time_limits.SENDING_WINDOW)
 
 
 def list_with_any_credential(*, deletion: Deletion, actor: Actor) -> SyncResult:

@@ -1,14 +1,18 @@
 """The worker sends the rows of a running bulk deletion once each, and stops when it should."""
 
+from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
 import pytest
 
-from connections.access.actor import WORKER, person_actor
-from connections.batches import drafts, progress, running, stopping
+from connections.access.actor import WORKER, Actor, person_actor
+from connections.batches import drafts, endings, progress, running, stopping
 from connections.core.causes import Cause
+from connections.datadog.responses import DeleteResponse
 from connections.deletions import lifecycle, sending
 from connections.deletions.failpoints import Point
+from connections.deletions.sending import ClaimedAttempt
 from connections.inventory import protections
 from connections.models import (
     AccessKind,
@@ -159,6 +163,157 @@ def test_failed_checks_pause_it_and_are_made_again_on_resuming(
     stopping.resume_batch(batch=running_batch, actor=person_actor(person=ada))
     assert run(running_batch).state == BatchState.FINISHED
     assert outcomes(running_batch) == {(State.SETTLED, Outcome.DELETED)}
+
+
+def test_a_429_on_the_pre_send_check_is_no_problem_and_asks_the_org_nothing_more(
+    running_batch: Batch, sandbox: SandboxServer, clock: SettableClock
+) -> None:
+    sandbox.world.set_fault(fault=faults.rate_limited(reset="7"), method="GET")
+    syncs = Sync.objects.count()
+    assert run(running_batch).state == BatchState.RUNNING
+    assert Sync.objects.count() == syncs + 1
+    sandbox.world.clear_faults()
+    clock.advance(seconds=8)
+    assert run(running_batch).state == BatchState.FINISHED
+    assert outcomes(running_batch) == {(State.SETTLED, Outcome.DELETED)}
+
+
+def test_after_the_pause_no_other_row_is_checked(
+    running_batch: Batch, sandbox: SandboxServer
+) -> None:
+    sandbox.world.set_fault(fault=faults.RETURNS_401, method="GET")
+    assert run(running_batch).state == BatchState.PAUSED
+    failed = AuditEvent.objects.filter(code="deletion.recheck_failed")
+    assert failed.count() == running.MAX_PROBLEMS_IN_A_ROW
+
+
+def test_a_claim_lost_to_another_worker_ends_no_count_of_problems(
+    running_batch: Batch, sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(running, "PARALLEL_DELETES", 1)
+    sandbox.world.set_fault(fault=faults.RETURNS_403, method="DELETE")
+    taken = running_batch.deletions.get(batch_row__position=3)
+
+    def take(point: Point, *, deletion_id: UUID) -> None:
+        if point == Point.BEFORE_CLAIM and deletion_id == taken.pk and not taken.epoch:
+            sending.claim(deletion=taken, actor=WORKER, was_rechecked=True)
+
+    monkeypatch.setattr("connections.deletions.failpoints.hit", take)
+    assert run(running_batch).state == BatchState.PAUSED
+    assert len(sandbox.world.requests(method="DELETE")) == 3
+
+
+def test_a_row_of_a_killed_worker_pauses_it_where_the_first_problem_does(
+    ada: Person, make_draft: MakeDraft, clock: SettableClock, sandbox: SandboxServer
+) -> None:
+    batch = request(make_draft(3), ada, stop_at_first_problem=True)
+    clock.advance(seconds=1)
+    row = batch.deletions.order_by("batch_row")[0]
+    assert sending.check_and_claim(deletion=row, actor=WORKER)
+    clock.advance(seconds=61)
+    run(batch)
+    due.run_due(actor=WORKER, limit=100)
+    assert run(batch).state == BatchState.PAUSED
+    assert batch.pause_cause == Cause.ANSWER_LOST
+    assert not sandbox.world.requests(method="DELETE")
+    clock.advance(seconds=1)
+    stopping.resume_batch(batch=batch, actor=person_actor(person=ada))
+    assert run(batch).state == BatchState.FINISHED
+
+
+def test_a_row_that_can_not_be_handled_stops_no_other(
+    running_batch: Batch, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = running_batch.deletions.order_by("batch_row")[0]
+
+    def fail(point: Point, *, deletion_id: UUID) -> None:
+        if point == Point.BEFORE_CLAIM and deletion_id == first.pk:
+            raise ValueError("unexpected")
+
+    monkeypatch.setattr("connections.deletions.failpoints.hit", fail)
+    run(running_batch)
+    assert running_batch.deletions.filter(outcome=Outcome.DELETED).count() == 9
+    assert str(first.pk) in caplog.text
+
+
+def test_a_thread_that_fails_loses_no_other_response_and_stops_no_other_work(
+    running_batch: Batch, sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = running_batch.deletions.order_by("batch_row")[0]
+    send_claimed = sending.send_claimed
+
+    def fail(claimed: ClaimedAttempt) -> DeleteResponse:
+        if claimed.attempt.deletion_id == first.pk:
+            raise RuntimeError("can't start new thread")
+        return send_claimed(claimed)
+
+    monkeypatch.setattr(sending, "send_claimed", fail)
+    ended: list[Actor] = []
+
+    def end_due(*, actor: Actor) -> list[Batch]:
+        ended.append(actor)
+        return []
+
+    monkeypatch.setattr(endings, "end_due", end_due)
+    with pytest.raises(RuntimeError):
+        running.run_due(actor=WORKER)
+    sent = len(sandbox.world.requests(method="DELETE"))
+    assert running_batch.deletions.filter(outcome=Outcome.DELETED).count() == sent
+    assert ended
+
+
+def test_a_row_is_not_claimed_when_its_shared_check_grew_old_during_the_claim(
+    running_batch: Batch, clock: SettableClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    second = running_batch.deletions.get(batch_row__position=2)
+    was_late = False
+
+    def wait(point: Point, *, deletion_id: UUID) -> None:
+        nonlocal was_late
+        if point == Point.BEFORE_CLAIM and deletion_id == second.pk and not was_late:
+            was_late = True
+            clock.advance(seconds=11)
+
+    monkeypatch.setattr("connections.deletions.failpoints.hit", wait)
+    run(running_batch)
+    assert was_late
+    newest = Sync.objects.order_by("-started_at")[0]
+    assert second.attempts.get().claimed_at - newest.started_at <= timedelta(seconds=10)
+
+
+def test_an_attempted_row_is_not_sent_again_after_the_clock_is_set_back(
+    running_batch: Batch, sandbox: SandboxServer, clock: SettableClock
+) -> None:
+    clock.advance(hours=3)
+    sandbox.world.set_fault(fault=faults.rate_limited(reset="7"), method="DELETE")
+    run(running_batch)
+    tried = list(running_batch.deletions.filter(epoch=1))
+    clock.advance(hours=-2)
+    sandbox.world.clear_faults()
+    run(running_batch)
+    again = Deletion.objects.filter(pk__in=[each.pk for each in tried])
+    assert set(again.values_list("outcome", "epoch")) == {(Outcome.NOT_SENT, 1)}
+
+
+def test_a_row_that_waited_for_a_check_is_sent_after_the_clock_is_set_back(
+    running_batch: Batch, sandbox: SandboxServer, clock: SettableClock
+) -> None:
+    clock.advance(hours=3)
+    sandbox.world.set_fault(fault=faults.RETURNS_503, method="GET", times=1)
+    run(running_batch)
+    clock.advance(hours=-2)
+    assert run(running_batch).state == BatchState.FINISHED
+    assert outcomes(running_batch) == {(State.SETTLED, Outcome.DELETED)}
+
+
+def test_rows_are_verified_after_the_clock_is_set_back(
+    running_batch: Batch, clock: SettableClock
+) -> None:
+    clock.advance(hours=3)
+    run(running_batch)
+    clock.advance(hours=-2)
+    due.run_due(actor=WORKER, limit=100)
+    assert not running_batch.deletions.filter(verified_at=None).exists()
 
 
 def test_rows_of_a_paused_bulk_deletion_are_not_sent(
