@@ -6,6 +6,7 @@ exist, and the request is recorded. Auditors and administrators see everything, 
 the worker, which can read the key ring.
 """
 
+from collections.abc import Iterable
 from uuid import UUID
 
 from django.db.models import Exists, Model, OuterRef, Q, QuerySet
@@ -72,6 +73,14 @@ def visible_batches(*, actor: Actor) -> QuerySet[Batch]:
     return Batch.objects.exclude(Exists(sent.filter(credential__in=hidden))).filter(
         Exists(sent) | is_own
     )
+
+
+def visible_batch_ids(ids: Iterable[UUID | None], *, actor: Actor) -> set[UUID]:
+    """Those of these bulk deletions that the actor can see, from one query at most."""
+    named = {pk for pk in ids if pk}
+    if not named or not visibility_of(actor).hidden:
+        return named
+    return set(visible_batches(actor=actor).filter(pk__in=named).values_list("pk", flat=True))
 
 
 def visible_batch_rows(batch: Batch, *, actor: Actor) -> QuerySet[BatchRow]:

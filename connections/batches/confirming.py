@@ -62,7 +62,8 @@ def find_problem(batch: Batch, *, confirmation: str) -> dict[str, str]:
     expected = text_to_type(batch)
     if reviews.confirmation_matches(typed=confirmation, expected=expected):
         return {}
-    return {"confirmation": f"Type “{expected}” to confirm. Nothing was sent."}
+    unchanged = "It stays paused." if batch.state == BatchState.PAUSED else "Nothing was sent."
+    return {"confirmation": f"Type “{expected}” to confirm. {unchanged}"}
 
 
 def execute_batch(*, batch: Batch, actor: Actor, confirmation: str) -> Batch:

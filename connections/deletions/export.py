@@ -8,6 +8,7 @@ from django.db.models import QuerySet
 
 from connections.access import permissions
 from connections.access.actor import Actor
+from connections.access.visibility import visible_batch_ids
 from connections.audit.export import Export
 from connections.core.tabular import Columns, Row, as_time
 from connections.deletions.history import HistoryFilter, iterate_values
@@ -22,6 +23,8 @@ class RecordedDeletion(NamedTuple):
     attempts: Sequence[Attempt]
     approvals: Sequence[Approval]
     break_glass_review: BreakGlassReview | None
+    # Its bulk deletion, where the person who exports can see it.
+    batch_id: UUID | None
 
     @property
     def last_attempt(self) -> Attempt | None:
@@ -89,7 +92,7 @@ def _attempt_row(one: RecordedDeletion, attempt: Attempt) -> Row:
 DELETION_COLUMNS = Columns[RecordedDeletion](
     {
         "id": lambda one: str(one.deletion.id),
-        "batch": lambda one: str(one.deletion.batch_id) if one.deletion.batch_id else None,
+        "batch": lambda one: str(one.batch_id) if one.batch_id else None,
         "site": lambda one: one.deletion.site,
         "credential": lambda one: one.deletion.credential_name,
         "credential_fingerprint": lambda one: one.deletion.credential_fingerprint,
@@ -152,7 +155,8 @@ def deletion_row(deletion: Deletion) -> Row:
     """The row of one deletion. Uses prefetched attempts and approvals."""
     review = getattr(deletion, "break_glass_review", None) if deletion.break_glass_at else None
     attempts, approvals = list(deletion.attempts.all()), list(deletion.approvals.all())
-    return DELETION_COLUMNS.row(RecordedDeletion(deletion, attempts, approvals, review))
+    recorded = RecordedDeletion(deletion, attempts, approvals, review, deletion.batch_id)
+    return DELETION_COLUMNS.row(recorded)
 
 
 def _iterate(*, actor: Actor, filters: HistoryFilter) -> Iterator[RecordedDeletion]:
@@ -162,10 +166,17 @@ def _iterate(*, actor: Actor, filters: HistoryFilter) -> Iterator[RecordedDeleti
         approvals = _by_deletion(Approval.objects.filter(deletion__in=ids), _APPROVAL_FIELDS)
         broken = [deletion.id for deletion in batch if deletion.break_glass_at]
         reviews = _by_deletion(BreakGlassReview.objects.filter(deletion__in=broken), _REVIEW_FIELDS)
+        seen = visible_batch_ids({deletion.batch_id for deletion in batch}, actor=actor)
         for deletion in batch:
             pk = deletion.id
             review, *_ = reviews.get(pk, (None,))
-            yield RecordedDeletion(deletion, attempts.get(pk, ()), approvals.get(pk, ()), review)
+            yield RecordedDeletion(
+                deletion,
+                attempts.get(pk, ()),
+                approvals.get(pk, ()),
+                review,
+                deletion.batch_id if deletion.batch_id in seen else None,
+            )
 
 
 def _by_deletion(rows: QuerySet[Any], fields: tuple[str, ...]) -> dict[UUID, list[Any]]:

@@ -98,17 +98,20 @@ _HEADLINES = {
     BatchState.RUNNING: "Running. Results appear as they arrive.",
     BatchState.PAUSED: "Paused by {pauser}",
     BatchState.FINISHED: "Finished: {results}.",
-    BatchState.CANCELLED: "Cancelled by {by}: {results}. Nothing more is sent.",
+    BatchState.CANCELLED: "Canceled by {by}: {results}. {rest}",
     BatchState.DECLINED: "Declined by {by}. Nothing was deleted.",
     BatchState.EXPIRED: "Expired at {ended}. Nothing was deleted.",
 }
 
 
-def batch_headline(batch: Batch, *, given: int, results: str) -> str:
+def batch_headline(batch: Batch, *, given: int, results: str, sending: int) -> str:
     """What happens next, or how it ended.
 
-    `given`: how many people approved it. `results`: "3 deleted, 1 failed".
+    `given`: how many people approved it. `results`: "3 deleted, 1 failed". `sending`: how many
+    DELETEs are in progress.
     """
+    if batch.requested_at is None and batch.state == BatchState.CANCELLED:
+        return f"Discarded by {batch.ended_by_name}. Nothing was sent."
     missing = ApprovalPolicy(batch.policy).approvals_needed - given
     problems = f"Org Admin after problems with {batch.pause_credential_name}"
     return _HEADLINES[BatchState(batch.state)].format(
@@ -119,6 +122,7 @@ def batch_headline(batch: Batch, *, given: int, results: str) -> str:
         by=batch.ended_by_name,
         ended=format_time(batch.ended_at),
         results=results,
+        rest=f"{sending:,} in progress can't be stopped." if sending else "Nothing more is sent.",
     )
 
 

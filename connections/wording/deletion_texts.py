@@ -7,7 +7,14 @@ from connections.core.causes import Cause
 from connections.core.errors import RecordedIn, ResponseNotRecordedError
 from connections.core.text import format_time
 from connections.datadog.responses import AttemptResult
-from connections.models import ApprovalPolicy, Attempt, BreakGlassReview, Deletion, State
+from connections.models import (
+    ApprovalPolicy,
+    Attempt,
+    BatchState,
+    BreakGlassReview,
+    Deletion,
+    State,
+)
 from connections.wording import attempt_facts
 from connections.wording.attempt_facts import Sent, attempt_text
 from connections.wording.causes import cause_text
@@ -17,6 +24,7 @@ from connections.wording.deletions import (
     NextStep,
     badge,
     explain,
+    retry_text,
     status_of,
     steps_of,
 )
@@ -109,13 +117,20 @@ def _open_lines(
         case DeletionStatus.CHECK_FAILED:
             then = "Confirm to check again and send, or skip the check."
             if deletion.state == State.WAITING:
-                then = f"Retries at {format_time(deletion.due_at)}."
+                then = _until_resumed(deletion) or f"{retry_text(deletion)}."
             why = cause_text(str(deletion.cause_details.get("cause") or ""))
             return [why, earlier, then, f"Expires at {format_time(deletion.expires_at)}."]
         case DeletionStatus.RATE_LIMITED:
-            return [_uncertain_attempts(attempts), _too_late_to_retry(deletion)]
+            return [
+                _uncertain_attempts(attempts),
+                _until_resumed(deletion),
+                _too_late_to_retry(deletion),
+            ]
         case DeletionStatus.RETRYING:
-            return [cause, earlier, _too_late_to_retry(deletion) or _tries(attempts)]
+            then = _too_late_to_retry(deletion) or _tries(attempts)
+            return [cause, earlier, _until_resumed(deletion), then]
+        case DeletionStatus.QUEUED:
+            return [_until_resumed(deletion)]
         case DeletionStatus.UNKNOWN:
             return [
                 _attempts_beside_headline(attempts),
@@ -133,6 +148,12 @@ def _open_lines(
             ]
         case _:
             return [earlier]
+
+
+def _until_resumed(deletion: Deletion) -> str:
+    batch = deletion.batch if deletion.is_run_by_batch else None
+    is_paused = batch is not None and batch.state == BatchState.PAUSED
+    return "Waits until the bulk deletion is resumed." if is_paused else ""
 
 
 def _closed_lines(

@@ -65,8 +65,7 @@ class DeletionStatus(Enum):
         "Rate limited",
         "warn",
         "clock",
-        "Rate limited (429). Nothing was deleted. Retries at {next}, up to 15 min after "
-        "confirmation.",
+        "Rate limited (429). Nothing was deleted. {retries}, up to 15 min after confirmation.",
     )
     QUEUED = Badge(
         "Queued",
@@ -78,7 +77,7 @@ class DeletionStatus(Enum):
         "Retrying",
         "warn",
         "refresh",
-        "The request could not leave this server. Nothing was deleted. Retries at {next}.",
+        "The request could not leave this server. Nothing was deleted. {retries}.",
     )
     UNKNOWN = Badge(
         "Unknown",
@@ -307,13 +306,20 @@ def _open_status(deletion: Deletion) -> DeletionStatus:
     return _OF_STATE[State(deletion.state)]
 
 
+def retry_text(deletion: Deletion) -> str:
+    """When a waiting deletion is sent; without a query, so a bulk deletion may be paused."""
+    if deletion.is_run_by_batch:
+        return "A worker retries it while its bulk deletion runs"
+    return f"Retries at {format_time(deletion.due_at)}"
+
+
 def _fields(deletion: Deletion) -> dict[str, str]:
     http_status, refusal = _REFUSALS.get(deletion.cause, (0, "Datadog refused the request"))
     return {
         "requester": deletion.requested_by_name,
         "by": deletion.settled_by_name or "a person",
         "deadline": format_time(deletion.expires_at),
-        "next": format_time(deletion.due_at),
+        "retries": retry_text(deletion),
         "then": f"Next check at {format_time(deletion.due_at)}."
         if deletion.last_checked_at
         else "A check of its list follows.",
@@ -330,7 +336,7 @@ _FIELDS_OF_LEGEND = {
     "requester": "The requester",
     "by": "a person",
     "deadline": "the deadline",
-    "next": "the time shown",
+    "retries": "Retries at the time shown",
     "then": "Checks of its list follow.",
     "ended": "its deadline",
     "reported": "200 or 404",

@@ -161,15 +161,36 @@ def bar_parts(progress: Progress) -> list[Part]:
     return parts
 
 
-def page_version(batch: Batch) -> str:
+class Liveness(NamedTuple):
+    """What changes on the page as time passes, without a result."""
+
+    # Seconds between polls; None where nothing changes by itself soon.
+    poll_interval: int | None
+    # When a worker was last seen, where one is missing.
+    has_worker: bool
+    worker_seen_at: datetime | None
+
+
+def get_liveness(batch: Batch, *, now: datetime) -> Liveness:
+    """Whether the page polls, and whether a worker that should run does."""
+    seen_at = worker.last_seen_at() if batch.state == BatchState.RUNNING else None
+    return Liveness(
+        poll_interval=_poll_interval(batch, now=now),
+        has_worker=batch.state != BatchState.RUNNING or worker.is_alive(seen_at, now=now),
+        worker_seen_at=seen_at,
+    )
+
+
+def page_version(batch: Batch, *, liveness: Liveness) -> str:
     """A value that changes whenever what the page shows changes."""
+    alive = liveness.poll_interval, liveness.has_worker
     progress = get_progress(batch)
     checks = batch.deletions.aggregate(
         Count("verified_at"), Count("contradicted_at"), Max("due_at"), Max("sending_at")
     )
     times = (batch.approved_at, batch.confirmed_at, batch.paused_at, batch.resumed_at)
     by = sorted(progress.by_outcome.items()), sorted(progress.by_open_state.items())
-    shown = repr((batch.state, times, by, sorted(checks.items())))
+    shown = repr((batch.state, times, by, alive, sorted(checks.items())))
     return hashlib.sha256(shown.encode()).hexdigest()[:16]
 
 
@@ -376,7 +397,7 @@ def _draft_context(
         "count": count,
         "delete_label": f"Delete {count}",
         "is_open": is_open,
-        "headline": batch_headline(batch, given=0, results="not requested")
+        "headline": batch_headline(batch, given=0, results="", sending=0)
         if batch.has_ended
         else EXPIRED_DRAFT,
         "can_edit": can_edit,
@@ -440,16 +461,16 @@ def _record_context(
     plan = load_plan(batch, actor=actor, at=now) if batch.state in UNDECIDED else None
     total = confirming.count_to_send(batch) if plan else progress.total
     count = pluralize(total, "connection")
-    interval = _poll_interval(batch, now=now)
-    seen_at = worker.last_seen_at()
-    has_worker = worker.is_alive(seen_at, now=now)
+    liveness = get_liveness(batch, now=now)
     return {
         "title": f"Delete {count}",
         "count": count,
         "confirm_text": confirming.text_to_type(batch),
         "delete_label": f"Delete {count}",
         "form": form,
-        "headline": batch_headline(batch, given=len(approvals), results=_results_text(parts)),
+        "headline": batch_headline(
+            batch, given=len(approvals), results=_results_text(parts), sending=progress.sending
+        ),
         "tone": _tone(batch, parts),
         "lines": batch_lines(batch),
         "people": _people(batch, approvals=approvals),
@@ -464,14 +485,16 @@ def _record_context(
         "export_query": f"batch={batch.pk}",
         "can_export": permissions.can_export(actor),
         "can_audit": permissions.can_audit(actor),
-        "no_worker": no_worker_text(seen_at)
-        if batch.state == BatchState.RUNNING and not has_worker
-        else "",
+        "no_worker": "" if liveness.has_worker else no_worker_text(liveness.worker_seen_at),
         "rows": plan_rows(request, batch=batch, actor=actor, plan=plan, can_edit=False)
         if plan
         else result_rows(request, batch=batch, actor=actor, progress=progress),
-        "poll_interval": interval,
-        "poll_url": list_url(request, seen=page_version(batch), page=request.GET.get("page", "")),
+        "poll_interval": liveness.poll_interval,
+        "poll_url": list_url(
+            request,
+            seen=page_version(batch, liveness=liveness),
+            page=request.GET.get("page", ""),
+        ),
     }
 
 
@@ -503,7 +526,6 @@ def _cancel_label(batch: Batch, progress: Progress) -> str:
 
 
 def _poll_interval(batch: Batch, *, now: datetime) -> int | None:
-    """Seconds between polls; None where nothing changes by itself soon."""
     if batch.state == BatchState.RUNNING:
         return POLL_SENDING
     if not batch.confirmed_at:

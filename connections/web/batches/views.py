@@ -23,7 +23,7 @@ from connections.deletions.history import HistoryFilter
 from connections.inventory.orgs import find_org
 from connections.models import Batch
 from connections.web.batches.forms import ApprovalForm, ConfirmationForm, RequestForm
-from connections.web.batches.page import batch_context, page_version
+from connections.web.batches.page import batch_context, get_liveness, page_version
 from connections.web.deletions.forms import ReasonForm
 from connections.web.deletions.review import uuid_or_none
 from connections.web.deletions.views import error_status_and_text
@@ -148,7 +148,8 @@ def batch_detail(request: HttpRequest, pk: UUID) -> HttpResponse:
     batch = lookups.find_batch(actor=actor, pk=pk)
     if not wants_fragment(request):
         return _page(request, batch=batch, actor=actor)
-    if request.GET.get("seen") == page_version(batch):
+    liveness = get_liveness(batch, now=clock.now())
+    if request.GET.get("seen") == page_version(batch, liveness=liveness):
         # Without news, nothing on the page is replaced.
         return HttpResponse(status=204)
     context = batch_context(request, batch=batch, actor=actor)

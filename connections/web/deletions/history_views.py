@@ -8,6 +8,7 @@ from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.shortcuts import render
 
 from connections.access import permissions
+from connections.access.visibility import visible_batch_ids
 from connections.core import clock, tabular
 from connections.core.sites import all_sites
 from connections.deletions import history
@@ -62,6 +63,7 @@ def deletion_list(request: HttpRequest) -> HttpResponse:
     context: dict[str, Any] = {
         "form": form,
         "deletions": page.deletions,
+        "batch_ids": visible_batch_ids((each.batch_id for each in page.deletions), actor=actor),
         "columns": sortable(request, DELETION_COLUMNS, sort=sort),
         "shared_names": shared_names(orgs),
         "count": page.count,

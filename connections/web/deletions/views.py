@@ -10,7 +10,7 @@ from django.shortcuts import render
 from django.urls import reverse
 from django_htmx.http import HttpResponseStopPolling
 
-from connections.access import permissions
+from connections.access import permissions, visibility
 from connections.access.actor import Actor
 from connections.audit import lookups
 from connections.core import clock
@@ -106,6 +106,7 @@ def render_outcome(
     """The page of one deletion; for htmx only `#outcome`."""
     context: dict[str, Any] = {
         "deletion": deletion,
+        "shows_batch": _shows_batch(deletion, actor=actor),
         "outcome": status_context(
             deletion=deletion,
             actor=actor,
@@ -126,6 +127,11 @@ def render_outcome(
     return response
 
 
+def _shows_batch(deletion: Deletion, *, actor: Actor) -> bool:
+    """Whether it is part of a bulk deletion that this person can see."""
+    return bool(visibility.visible_batch_ids([deletion.batch_id], actor=actor))
+
+
 def deletion_detail(request: HttpRequest, pk: UUID) -> HttpResponse:
     """One deletion: its outcome, next steps and details."""
     actor = actor_of(request)
@@ -133,9 +139,10 @@ def deletion_detail(request: HttpRequest, pk: UUID) -> HttpResponse:
     if not wants_fragment(request):
         return render_outcome(request, deletion=deletion, actor=actor)
     if request.htmx.target == "record":  # type: ignore[attr-defined]
-        context = {"deletion": deletion} | record_context(
-            deletion=deletion, links_to_evidence=permissions.can_audit(actor)
-        )
+        context = {
+            "deletion": deletion,
+            "shows_batch": _shows_batch(deletion, actor=actor),
+        } | record_context(deletion=deletion, links_to_evidence=permissions.can_audit(actor))
         return render(request, f"{DETAIL}#record", context)
     if request.htmx.target == "watch":  # type: ignore[attr-defined]
         return _poll_response(request, deletion=deletion, actor=actor)

@@ -13,6 +13,7 @@ from django.urls import reverse
 
 from connections.access import permissions
 from connections.access.actor import Actor
+from connections.access.visibility import visible_batch_ids
 from connections.audit import lookups
 from connections.changes.changes import ChangeFilter, get_change_page
 from connections.core.text import pluralize
@@ -178,6 +179,9 @@ def org_detail(request: HttpRequest, site: str, org_id: UUID) -> HttpResponse:
         "change_columns": CHANGE_COLUMNS,
         "change_filters": urlencode({"org": org.key}),
         "deletions": deletions.deletions,
+        "batch_ids": visible_batch_ids(
+            (each.batch_id for each in deletions.deletions), actor=actor
+        ),
         "deletion_columns": DELETION_COLUMNS,
         "deletions_url": f"{reverse('deletion-list')}?{urlencode({'org': org.key})}",
         "can_refresh": permissions.can_sync(actor),

@@ -11,6 +11,7 @@ from django.urls import reverse
 
 from connections.access import permissions
 from connections.access.approvers import ApprovalGaps
+from connections.access.visibility import visible_batch_ids
 from connections.changes import changes
 from connections.core.text import format_age, pluralize
 from connections.models import Batch, BatchState, Credential, Deletion
@@ -268,6 +269,7 @@ def overview_detail(request: HttpRequest) -> HttpResponse:
         "no_worker": None if page.has_worker else no_worker_text(page.worker_seen_at),
         "clock": clock_ahead_text(page.time_ahead, now=page.at) if page.time_ahead else None,
         "latest": page.latest,
+        "batch_ids": visible_batch_ids((each.batch_id for each in page.latest), actor=actor),
         "deletion_columns": DELETION_COLUMNS,
         "chart": _chart(page.weeks),
         "can_sync": permissions.can_sync(actor),

@@ -13,19 +13,32 @@ from connections.access.actor import WORKER, person_actor
 from connections.batches import confirming, running
 from connections.deletions import lifecycle
 from connections.models import (
+    AccessKind,
     ApprovalPolicy,
     Batch,
     BatchOrigin,
     BatchState,
     Credential,
+    CredentialAccess,
     Deletion,
     Person,
 )
+from connections.operations import worker
+from sandbox import faults
 from sandbox.server import SandboxServer
 from tests.batches.conftest import MakeDraft
-from tests.batches.support import REASON, add_connections, approve, draft, request, sync_now
-from tests.flows.support import HTMX, read
+from tests.batches.support import (
+    REASON,
+    add_connections,
+    approve,
+    draft,
+    key_of,
+    request,
+    sync_now,
+)
+from tests.flows.support import HTMX, read, store_credential
 from tests.support.clock import SettableClock
+from tests.support.sandbox import connection_between
 
 pytestmark = [pytest.mark.django_db, pytest.mark.database]
 
@@ -341,6 +354,76 @@ def test_a_running_bulk_deletion_without_a_worker_says_so(
 ) -> None:
     batch = request(make_draft(1), ada)
     assert "Nothing is sent until a worker runs." in read(operator.get(url_of(batch))).text
+
+
+def test_an_open_page_notices_that_its_worker_died(
+    operator: Client, ada: Person, make_draft: MakeDraft, clock: SettableClock
+) -> None:
+    worker.record_heartbeat(name="first", host="localhost", process_id=1)
+    batch = request(make_draft(1), ada)
+    page = read(operator.get(url_of(batch)))
+    assert "No worker is running" not in page.text
+    clock.advance(minutes=10)
+    news = operator.get(page.watch["hx-get"], headers=HTMX | {"HX-Target": "batch"})
+    assert "No worker is running" in read(news).text
+
+
+def test_an_open_page_stops_polling_when_no_check_comes(
+    operator: Client, ada: Person, make_draft: MakeDraft, clock: SettableClock
+) -> None:
+    batch = request(make_draft(1), ada)
+    running.run_due(actor=WORKER)
+    watch = read(operator.get(url_of(batch))).watch["hx-get"]
+    clock.advance(hours=1)
+    news = operator.get(watch, headers=HTMX | {"HX-Target": "batch"})
+    assert (news.status_code, read(news).watch) == (200, {})
+
+
+def test_a_canceled_bulk_deletion_says_what_is_still_in_progress(
+    operator: Client, ada: Person, make_draft: MakeDraft
+) -> None:
+    batch = request(make_draft(2), ada)
+    first = batch.deletions.all()[0].pk
+    Deletion.objects.filter(pk=first).update(state="sending", epoch=1, due_at=batch.confirmed_at)
+    operator.post(url_of(batch, "cancel"))
+    text = read(operator.get(url_of(batch))).text
+    assert "1 in progress can't be stopped." in text
+    assert "Nothing more is sent." not in text
+
+
+@pytest.mark.parametrize("method", ["GET", "DELETE"])
+def test_a_row_of_a_paused_bulk_deletion_waits_until_it_is_resumed(
+    operator: Client, ada: Person, make_draft: MakeDraft, sandbox: SandboxServer, method: str
+) -> None:
+    batch = request(make_draft(3), ada)
+    fault = faults.RETURNS_503 if method == "GET" else faults.rate_limited(reset="7")
+    sandbox.world.set_fault(fault=fault, method=method)
+    running.run_due(actor=WORKER)
+    Batch.objects.update(state=BatchState.PAUSED, paused_at=batch.confirmed_at)
+    row = batch.deletions.exclude(cause="")[0]
+    text = read(operator.get(reverse("deletion-detail", args=[row.pk]))).text
+    assert "Waits until the bulk deletion is resumed." in text
+    assert "Retries at" not in text
+
+
+def test_a_hidden_bulk_deletion_does_not_show_through_its_visible_row(
+    ada: Person, grace: Person, payments: Credential, sandbox: SandboxServer, client_of: Any
+) -> None:
+    labs = store_credential(sandbox, "Labs EU")
+    pairs = [("Payments US", "Group SOC"), ("Labs EU", "Data Lake EU")]
+    keys = [key_of(connection_between(sandbox.world, *pair)) for pair in pairs]
+    batch = request(draft(ada, keys), ada)
+    CredentialAccess.objects.create(credential=labs, kind=AccessKind.SEE, person=ada)
+    row = batch.deletions.get(credential=payments)
+    other = client_of(grace)
+    assert other.get(url_of(batch)).status_code == 404
+    org = reverse("org-detail", args=[row.site, row.source_org_id])
+    for url in (reverse("deletion-detail", args=[row.pk]), "/deletions/", "/", org):
+        page = other.get(url).text
+        assert str(row.pk) in page
+        assert str(batch.pk) not in page
+    exported = json.loads(other.get("/deletions/export/?format=json").getvalue())
+    assert [each["batch"] for each in exported] == [None]
 
 
 def test_the_queries_of_a_page_do_not_depend_on_the_rows(
