@@ -82,6 +82,8 @@ class _Facts:
     hidden: Collection[OrgConnectionKey]
     # The credentials with which the person can delete now.
     sending: Collection[UUID] = field(default_factory=frozenset)
+    # Those with which they could if the newest sync were complete.
+    unsynced: Collection[Credential] = field(default_factory=frozenset)
 
     def choices(self, key: OrgConnectionKey) -> list[OrgConnectionSnapshot]:
         """The snapshots of the credentials that can delete it: the source side's first."""
@@ -132,19 +134,19 @@ def _load_facts(keys: Collection[OrgConnectionKey], *, actor: Actor) -> _Facts:
     for site, connection_id, credential_id in _open_deletions(ids):
         key = OrgConnectionKey(site=site, connection_id=connection_id)
         (hidden if credential_id in hidden_credentials else being_deleted).add(key)
+    usable = {
+        credential
+        for pk, credential in credentials.items()
+        if permissions.can_use(actor, credential_id=pk) and can_delete_with(credential)
+    }
+    synced = {each for each in usable if each.pk in newest and newest[each.pk].is_complete}
     return _Facts(
         snapshots=snapshots,
         protected=set(protections.active_protections()),
         being_deleted=being_deleted,
         hidden=hidden,
-        sending={
-            pk
-            for pk, credential in credentials.items()
-            if permissions.can_use(actor, credential_id=pk)
-            and can_delete_with(credential)
-            and pk in newest
-            and newest[pk].is_complete
-        },
+        sending={each.pk for each in synced},
+        unsynced=usable - synced,
     )
 
 
@@ -223,9 +225,11 @@ def create_draft_of_rest(*, batch: Batch, actor: Actor) -> Batch:
     rest = list_rest(batch=batch)
     if not rest:
         raise ConflictError("This bulk deletion has no connections left to delete.")
+    facts = _load_facts([_key(each) for each in rest], actor=actor)
     connections = [
         PlannedConnection(
-            text=f"{each.site}/{each.connection_id}", credential_id=_credential_again(each, actor)
+            text=f"{each.site}/{each.connection_id}",
+            credential_id=_credential_again(each, facts=facts),
         )
         for each in rest
     ]
@@ -249,15 +253,12 @@ def list_rest(*, batch: Batch) -> list[Deletion]:
     return list(rest.order_by("batch_row__position"))
 
 
-def _credential_again(deletion: Deletion, actor: Actor) -> UUID:
+def _credential_again(deletion: Deletion, *, facts: _Facts) -> UUID:
     """The same credential, unless Datadog refused it and another can be used."""
     if deletion.cause != Cause.FORBIDDEN:
         return deletion.credential_id
-    key = OrgConnectionKey(site=deletion.site, connection_id=deletion.connection_id)
-    choices = _load_facts([key], actor=actor).choices(key)
-    others = [
-        each.credential_id for each in choices if each.credential_id != deletion.credential_id
-    ]
+    choices = [each.credential_id for each in facts.choices(_key(deletion))]
+    others = [pk for pk in choices if pk != deletion.credential_id]
     return others[0] if others else deletion.credential_id
 
 
@@ -298,7 +299,9 @@ def _build_rows(
     seen: set[OrgConnectionKey] = set()
     rows = []
     for position, (named, key) in enumerate(zip(connections, keys, strict=True), start=1):
-        row = BatchRow(batch=batch, position=position, text=named.text[:200])
+        # PostgreSQL stores no NUL.
+        text = named.text.replace("\0", "\N{REPLACEMENT CHARACTER}")[:200]
+        row = BatchRow(batch=batch, position=position, text=text)
         if key is None:
             row.problem = RowProblem.MALFORMED_ID
         else:
@@ -317,7 +320,8 @@ def _parse(text: str) -> OrgConnectionKey | None:
         parsed = UUID(canonical_connection_id(connection_id))
     except ValueError:
         return None
-    return OrgConnectionKey(site=site, connection_id=parsed) if 0 < len(site) <= 100 else None
+    is_valid = 0 < len(site) <= 100 and "\0" not in site
+    return OrgConnectionKey(site=site, connection_id=parsed) if is_valid else None
 
 
 def _fill_in(row: BatchRow, *, facts: _Facts, preferred: UUID | None) -> None:
@@ -340,7 +344,7 @@ def _set_snapshot(row: BatchRow, snapshot: OrgConnectionSnapshot) -> None:
         setattr(row, name, value)
 
 
-def _key(row: BatchRow) -> OrgConnectionKey:
+def _key(row: BatchRow | Deletion) -> OrgConnectionKey:
     if row.connection_id is None:
         raise ValueError("A malformed ID names no connection.")
     return OrgConnectionKey(site=row.site, connection_id=row.connection_id)
@@ -551,11 +555,19 @@ def find_changes(*, batch: Batch, actor: Actor) -> list[BatchRow]:
     """Compare a draft with what is known now, and store what changed; returns the changed rows.
 
     A row whose connection changed, or can't be deleted any more, gets a problem. Call it in a
-    transaction that holds the batch.
+    transaction that holds the batch. Raises ConflictError when the last sync of a credential that
+    sends a row failed, since that may pass.
     """
     rows = _rows_of(batch)
     planned = [row for row in rows if not row.problem]
     facts = _load_facts([_key(row) for row in planned], actor=_planner(batch, actor=actor))
+    sending = {row.credential for row in planned if row.credential}
+    unsynced = {each.name for each in sending if each in facts.unsynced}
+    if unsynced:
+        raise ConflictError(
+            f"The last sync of {', '.join(sorted(unsynced))} failed. Nothing was requested. Sync "
+            "again, then request it."
+        )
     changed = []
     for row in planned:
         problem = _problem_now(row, facts=facts)

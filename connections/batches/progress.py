@@ -45,11 +45,15 @@ def get_progress(batch: Batch) -> Progress:
     first_sent_at: list[datetime] = []
     groups = batch.deletions.order_by().values_list("state", "outcome")
     is_unsent = Q(RUN_BY_BATCH, state__in=UNSENT)
+    # Since it was resumed last: a pause says nothing of the rate.
+    is_sent = Q(sending_at__isnull=False)
+    if batch.resumed_at:
+        is_sent &= Q(sending_at__gte=batch.resumed_at)
     for state, outcome, count, waiting, sent, first in groups.annotate(
         Count("pk"),
         waiting=Count("pk", filter=is_unsent),
-        sent=Count("pk", filter=Q(epoch__gt=0)),
-        first=Min("sending_at"),
+        sent=Count("pk", filter=is_sent),
+        first=Min("sending_at", filter=is_sent),
     ):
         (by_outcome if outcome else by_open_state)[outcome or state] += count
         unsent += waiting
@@ -70,9 +74,7 @@ def get_progress(batch: Batch) -> Progress:
 def _time_left(
     batch: Batch, *, unsent: int, attempted: int, began_at: datetime | None
 ) -> timedelta | None:
-    is_known = (
-        batch.state == BatchState.RUNNING and attempted >= MIN_RESULTS and not batch.resumed_at
-    )
+    is_known = batch.state == BatchState.RUNNING and attempted >= MIN_RESULTS
     if not is_known or began_at is None:
         return None
     elapsed = clock.elapsed_since(began_at, now=clock.now())

@@ -151,7 +151,10 @@ def _request(batch: Batch, *, actor: Actor) -> None:
     batch.save()
     rows = batch.rows.filter(SENDABLE).select_related("credential")
     deletions = [_deletion_of(row, batch=batch) for row in rows]
-    Deletion.objects.bulk_create(deletions)
+    # In an order that all requests share: else two with the same connections would deadlock.
+    Deletion.objects.bulk_create(
+        sorted(deletions, key=lambda each: (each.site, each.connection_id))
+    )
     audit.record(
         code=EventCode.BATCH_REQUESTED,
         actor=actor,

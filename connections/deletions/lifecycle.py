@@ -503,6 +503,12 @@ def end_approval_round(*, deletion: Deletion, actor: Actor, sentence: audit.Sent
     return states.apply(deletion, transition=EndRound(), actor=actor, events=[event])
 
 
+def _cause_of_too_late(deletion: Deletion) -> Cause:
+    if states.is_queued(deletion):
+        return Cause.NOT_STARTED_IN_TIME
+    return Cause.NOT_RETRIED_IN_TIME if deletion.is_run_by_batch else Cause.TOO_LATE
+
+
 def expire_deletion(*, deletion: Deletion, actor: Actor, now: datetime | None = None) -> bool:
     """Settle a deletion that was not approved, confirmed or sent in time; True if it did."""
     now = now or clock.now()
@@ -512,7 +518,7 @@ def expire_deletion(*, deletion: Deletion, actor: Actor, now: datetime | None = 
     transition: Settle | BecomeUnknown
     if deletion.state == State.WAITING:
         transition = states.stop_trying(
-            cause=Cause.NOT_STARTED_IN_TIME if states.is_queued(deletion) else Cause.TOO_LATE,
+            cause=_cause_of_too_late(deletion),
             was_ambiguous=deletion.has_ambiguous_attempt,
             due_at=now + timedelta(seconds=60),
         )

@@ -21,6 +21,7 @@ from django.db.models import Max
 
 from connections.access import approvers
 from connections.audit.signing_key import SigningKeyError, read_signing_key
+from connections.batches import running
 from connections.core import clock
 from connections.core.private_files import PrivateFileError, read_private_text
 from connections.crypto.encryption import EncryptionError, check_key_ring
@@ -342,7 +343,8 @@ def _check_key_age() -> Iterator[CheckMessage]:
 
 def _check_worker() -> Iterator[CheckMessage]:
     now = clock.now()
-    overdue = Deletion.objects.filter(due_at__lt=now - OVERDUE_AFTER).count()
+    due = Deletion.objects.filter(due_at__lt=now - OVERDUE_AFTER)
+    overdue = due.exclude(running.is_held_back(now=now)).count()
     seen_at = worker.last_seen_at()
     if overdue:
         minutes = int(OVERDUE_AFTER.total_seconds() // 60)

@@ -276,10 +276,10 @@ def seconds_until_reset() -> float:
 
 def seconds_until_due() -> float:
     """How long to sleep: until the next deletion is due, from MIN_SLEEP to MAX_SLEEP."""
-    due_at = (
-        Deletion.objects.filter(due_at__isnull=False).order_by("due_at").values_list("due_at")
-    ).first()
+    now = clock.now()
+    rows = Deletion.objects.filter(due_at__isnull=False).exclude(running.is_held_back(now=now))
+    due_at = rows.order_by("due_at").values_list("due_at").first()
     if due_at is None or due_at[0] is None:
         return MAX_SLEEP
-    seconds: float = (due_at[0] - clock.now()).total_seconds()
+    seconds: float = (due_at[0] - now).total_seconds()
     return min(max(seconds, MIN_SLEEP), MAX_SLEEP)

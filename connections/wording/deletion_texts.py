@@ -24,6 +24,7 @@ from connections.wording.deletions import (
     NextStep,
     badge,
     explain,
+    retried_since,
     retry_text,
     status_of,
     steps_of,
@@ -219,8 +220,8 @@ def _too_late_to_retry(deletion: Deletion) -> str:
     if deletion.due_at != deletion.expires_at:
         return ""
     return (
-        "The retry would come more than 15 minutes after confirmation, so the deletion closes at "
-        "that time without another DELETE."
+        f"The retry would come more than 15 minutes after {retried_since(deletion)}, so the "
+        "deletion closes at that time without another DELETE."
     )
 
 

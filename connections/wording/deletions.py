@@ -65,7 +65,7 @@ class DeletionStatus(Enum):
         "Rate limited",
         "warn",
         "clock",
-        "Rate limited (429). Nothing was deleted. {retries}, up to 15 min after confirmation.",
+        "Rate limited (429). Nothing was deleted. {retries}, up to 15 min after {since}.",
     )
     QUEUED = Badge(
         "Queued",
@@ -313,6 +313,11 @@ def retry_text(deletion: Deletion) -> str:
     return f"Retries at {format_time(deletion.due_at)}"
 
 
+def retried_since(deletion: Deletion) -> str:
+    """When the 15 minutes began in which it is retried."""
+    return "its first attempt" if deletion.is_run_by_batch else "confirmation"
+
+
 def _fields(deletion: Deletion) -> dict[str, str]:
     http_status, refusal = _REFUSALS.get(deletion.cause, (0, "Datadog refused the request"))
     return {
@@ -323,6 +328,7 @@ def _fields(deletion: Deletion) -> dict[str, str]:
         "then": f"Next check at {format_time(deletion.due_at)}."
         if deletion.last_checked_at
         else "A check of its list follows.",
+        "since": retried_since(deletion),
         "ended": format_time(deletion.settled_at),
         "reported": "success" if deletion.outcome == Outcome.DELETED else "it absent (404)",
         "http_status": str(http_status or ""),
@@ -338,6 +344,7 @@ _FIELDS_OF_LEGEND = {
     "deadline": "the deadline",
     "retries": "Retries at the time shown",
     "then": "Checks of its list follow.",
+    "since": "confirmation",
     "ended": "its deadline",
     "reported": "200 or 404",
     "http_status": "403",

@@ -4,12 +4,15 @@ from uuid import UUID, uuid4
 
 import pytest
 from django.core.exceptions import PermissionDenied
-from django.db import IntegrityError
+from django.db import IntegrityError, connection
+from django.test.utils import CaptureQueriesContext
 
 from connections.access import visibility
-from connections.access.actor import person_actor
-from connections.batches import drafts
+from connections.access.actor import WORKER, person_actor
+from connections.batches import drafts, endings
 from connections.batches.drafts import PlannedConnection, PlanSource
+from connections.core import clock
+from connections.core.causes import Cause
 from connections.core.errors import InvalidInputError, OvertakenError
 from connections.inventory import protections
 from connections.inventory.inventory import InventoryFilter, KnownOrg
@@ -22,8 +25,10 @@ from connections.models import (
     Credential,
     CredentialAccess,
     OrgConnectionKey,
+    Outcome,
     Person,
     RowProblem,
+    State,
 )
 from sandbox.server import SandboxServer
 from tests.batches.conftest import MakeDraft
@@ -95,6 +100,30 @@ def test_a_row_says_why_it_can_not_be_deleted_and_blocks_no_other(
         RowProblem.MALFORMED_ID,
         RowProblem.DUPLICATE,
     ]
+
+
+@pytest.mark.database
+def test_a_text_with_a_nul_is_a_malformed_id(ada: Person, payments: Credential) -> None:
+    batch = draft(ada, [f"{payments.site}\0/{uuid4()}", "a\0b"])
+    assert problems(batch) == [RowProblem.MALFORMED_ID] * 2
+    assert batch.rows.filter(text="a\N{REPLACEMENT CHARACTER}b").exists()
+
+
+def test_planning_the_rest_again_takes_as_many_statements_for_many_rows_as_for_few(
+    ada: Person, make_draft: MakeDraft
+) -> None:
+    counts = []
+    for count in (1, 5):
+        batch = request(make_draft(count), ada)
+        batch.deletions.update(state=State.SENDING, epoch=1)
+        refused = {"outcome": Outcome.REFUSED, "cause": Cause.FORBIDDEN, "settled_at": clock.now()}
+        batch.deletions.update(state=State.SETTLED, **refused)
+        endings.end_due(actor=WORKER)
+        batch.refresh_from_db()
+        with CaptureQueriesContext(connection) as queries:
+            drafts.create_draft_of_rest(batch=batch, actor=person_actor(person=ada))
+        counts.append(len(queries))
+    assert counts[0] == counts[1]
 
 
 def test_a_hidden_connection_looks_like_an_unknown_one(

@@ -1,7 +1,11 @@
 """A request makes every row an ordinary deletion, or none."""
 
+from uuid import UUID
+
 import pytest
 from django.core.exceptions import PermissionDenied
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
 from connections.access.actor import person_actor
 from connections.batches import confirming, drafts
@@ -21,6 +25,7 @@ from connections.models import (
     RowProblem,
     State,
 )
+from sandbox import faults
 from sandbox.server import SandboxServer
 from tests.batches.conftest import MakeDraft
 from tests.batches.support import add_connections, draft, request, sync_now
@@ -93,6 +98,39 @@ def test_a_connection_that_changed_since_is_taken_out_and_reviewed_again(
     gone.refresh_from_db()
     assert gone.problem == RowProblem.CHANGED
     assert request(batch, ada).deletions.count() == 1
+
+
+def test_a_failed_sync_takes_no_row_out_of_the_plan(
+    ada: Person, make_draft: MakeDraft, payments: Credential, sandbox: SandboxServer
+) -> None:
+    batch = make_draft(2)
+    sandbox.world.set_fault(fault=faults.RETURNS_503, method="GET")
+    sync_now(payments)
+    with pytest.raises(ConflictError, match="last sync of Payments US failed"):
+        request(batch, ada)
+    sandbox.world.clear_faults()
+    sync_now(payments)
+    assert request(batch, ada).deletions.count() == 2
+
+
+@pytest.mark.database
+def test_rows_are_stored_in_an_order_that_all_requests_share(
+    ada: Person, payments: Credential, sandbox: SandboxServer
+) -> None:
+    # Two requests of the same connections would deadlock on PostgreSQL otherwise.
+    keys = add_connections(sandbox, 9)
+    sync_now(payments)
+    batch = draft(ada, sorted(keys, reverse=True))
+    with CaptureQueriesContext(connection) as queries:
+        request(batch, ada)
+    table = Deletion._meta.db_table
+    [inserted] = [
+        each["sql"] for each in queries if each["sql"].startswith(f'INSERT INTO "{table}"')
+    ]
+    ids = [UUID(key.rpartition("/")[2]) for key in sorted(keys)]
+    text = inserted.replace("-", "")
+    places = [text.index(each.hex) for each in ids]
+    assert places == sorted(places)
 
 
 def test_a_stricter_policy_since_needs_a_new_review(ada: Person, make_draft: MakeDraft) -> None:

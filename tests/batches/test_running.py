@@ -6,6 +6,7 @@ from uuid import UUID
 
 import pytest
 
+from connections import audit
 from connections.access.actor import WORKER, Actor, person_actor
 from connections.batches import drafts, endings, progress, running, stopping
 from connections.core.causes import Cause
@@ -388,6 +389,8 @@ def test_15_minutes_run_from_the_first_attempt(
     assert not lifecycle.expire_deletion(deletion=row, actor=WORKER)
     clock.advance(minutes=1)
     assert lifecycle.expire_deletion(deletion=row, actor=WORKER)
+    assert row.cause == Cause.NOT_RETRIED_IN_TIME
+    assert "15 minutes after its first attempt" in audit.events_of(subject=row)[-1].sentence
 
 
 def test_whoever_lost_the_right_sends_nothing_more(
@@ -423,6 +426,21 @@ def test_the_rest_is_planned_again_without_unknown_rows(
     run(running_batch)
     rest = drafts.create_draft_of_rest(batch=running_batch, actor=person_actor(person=ada))
     assert [row.connection_id for row in rest.rows.all()] == [refused.connection_id]
+
+
+def test_after_resuming_the_time_left_follows_from_the_rate_since(
+    running_batch: Batch, ada: Person, clock: SettableClock
+) -> None:
+    first, *rest = running_batch.deletions.order_by("batch_row__position")
+    assert sending.claim(deletion=first, actor=WORKER, was_rechecked=True)
+    clock.advance(minutes=30)
+    stopping.pause_batch(batch=running_batch, actor=person_actor(person=ada))
+    stopping.resume_batch(batch=running_batch, actor=person_actor(person=ada))
+    for deletion in rest[:3]:
+        assert progress.get_progress(running_batch).time_left is None
+        assert sending.claim(deletion=deletion, actor=WORKER, was_rechecked=True)
+    clock.advance(seconds=3)
+    assert progress.get_progress(running_batch).time_left == timedelta(seconds=6)
 
 
 def test_the_progress_counts_every_row_once(running_batch: Batch) -> None:

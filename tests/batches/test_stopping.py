@@ -16,6 +16,7 @@ from connections.models import (
     Person,
     State,
 )
+from connections.operations import checks, worker
 from tests.batches.conftest import MakeDraft
 from tests.batches.support import approve, request
 from tests.support.clock import SettableClock
@@ -53,6 +54,16 @@ def test_after_an_hours_pause_resuming_asks_for_the_confirmation_again(
         stopping.resume_batch(batch=running, actor=actor)
     resumed = stopping.resume_batch(batch=running, actor=actor, confirmation="3")
     assert resumed.state == BatchState.RUNNING
+
+
+def test_rows_of_a_paused_one_are_not_overdue(
+    running: Batch, ada: Person, clock: SettableClock
+) -> None:
+    stopping.pause_batch(batch=running, actor=person_actor(person=ada))
+    clock.advance(minutes=10)
+    assert worker.seconds_until_due() == worker.MAX_SLEEP
+    [finding] = [each for each in checks.run_all_checks() if each.obj == "worker"]
+    assert "Nothing overdue" in finding.msg
 
 
 @pytest.mark.parametrize("policy", [ApprovalPolicy.NONE, ApprovalPolicy.ONE])
