@@ -421,8 +421,10 @@ def lock_batch(batch: Batch) -> None:
 def remove_rows(*, batch: Batch, actor: Actor, connections: Collection[str]) -> Batch:
     """Take rows out of a draft: those of connections named "<site>/<connection ID>".
 
-    Raises PermissionDenied, OvertakenError, and InvalidInputError when none would be left.
+    Raises PermissionDenied, OvertakenError, and InvalidInputError when none is named or would be
+    left.
     """
+    _require_some(connections)
     with audit.atomic():
         lock_batch(batch)
         require_own_draft(batch, actor=actor)
@@ -430,13 +432,20 @@ def remove_rows(*, batch: Batch, actor: Actor, connections: Collection[str]) -> 
         named = {_normalized(text) for text in connections}
         removed = [row for row in rows if row.key in named or row.text in named]
         if len(removed) == len(rows):
-            raise InvalidInputError({"connection": "A plan needs at least 1 row. Keep one."})
+            raise InvalidInputError(
+                {"connection": "A plan needs at least 1 connection. Discard the draft instead."}
+            )
         now = clock.now()
         for row in removed:
             row.removed_at = now
         BatchRow.objects.bulk_update(removed, ["removed_at"])
         _save_draft(batch, rows=rows)
     return batch
+
+
+def _require_some(connections: Collection[str]) -> None:
+    if not connections:
+        raise InvalidInputError({"connection": "Select at least 1 connection."})
 
 
 def _normalized(text: str) -> str:
@@ -449,9 +458,10 @@ def change_credential(
 ) -> Batch:
     """Let another credential send these rows of a draft.
 
-    Raises PermissionDenied, OvertakenError, and InvalidInputError when the credential can't delete
-    one of them; nothing is changed then.
+    Raises PermissionDenied, OvertakenError, and InvalidInputError when none is named or the
+    credential can't delete one of them; nothing is changed then.
     """
+    _require_some(connections)
     permissions.require(
         permissions.can_use(actor, credential_id=credential.pk), "delete connections with it"
     )
@@ -520,7 +530,9 @@ def split_draft(*, batch: Batch, actor: Actor) -> list[Batch]:
             if not row.problem:
                 by_credential[row.credential_id].append(row)
         if len(by_credential) < 2:
-            raise ConflictError("One credential sends all rows, so there is nothing to split.")
+            raise ConflictError(
+                "One credential deletes every connection, so there is nothing to split."
+            )
         _, *others = by_credential.values()
         new = [_move_to_new_draft(batch, rows=each) for each in others]
         _save_draft(batch, rows=rows)

@@ -1,4 +1,4 @@
-"""Pausing, resuming and cancelling a bulk deletion. Each takes effect with its own commit.
+"""Pausing, resuming and canceling a bulk deletion. Each takes effect with its own commit.
 
 `sending.claim` locks the bulk deletion and requires it to be running, so once one of these has
 committed, no row is sent until it is resumed. A DELETE that is in progress can't be stopped.
@@ -130,8 +130,8 @@ def resume_batch(*, batch: Batch, actor: Actor, confirmation: str = "") -> Batch
 def cancel_batch(*, batch: Batch, actor: Actor) -> Batch:
     """End it: every row that was not sent is withdrawn. What is being sent ends as it may.
 
-    One that was cancelled already stays as it is. Raises PermissionDenied, and OvertakenError when
-    it has ended.
+    A draft is discarded. One that was canceled already stays as it is. Raises PermissionDenied, and
+    OvertakenError when it has ended.
     """
     permissions.require(permissions.can_stop_batch(actor, batch=batch), "cancel this bulk deletion")
     with audit.atomic(durable=True):
@@ -140,21 +140,33 @@ def cancel_batch(*, batch: Batch, actor: Actor) -> Batch:
             return batch
         if batch.has_ended:
             raise OvertakenError("This bulk deletion has already ended.")
-        withdrawn = withdraw_unsent(batch, actor=actor)
+        is_draft, count = batch.state == BatchState.DRAFT, confirming.count_to_send(batch)
+        withdraw_unsent(batch, actor=actor)
         batch.state = BatchState.CANCELLED
         batch.expires_at = None
         batch.ended_at, batch.ended_by_name = clock.now(), actor.name
         batch.save()
+        name, connections = personal_data.name_of(actor), pluralize(count, "connection")
+        if is_draft:
+            code = EventCode.BATCH_DISCARDED
+            sentence = audit.Sentence(
+                "{actor} discarded the draft of a bulk deletion of {connections}.",
+                actor=name,
+                connections=connections,
+            )
+        else:
+            code = EventCode.BATCH_CANCELLED
+            sentence = audit.Sentence(
+                "{actor} canceled the bulk deletion. {connections} withdrawn.",
+                actor=name,
+                connections=connections,
+            )
         audit.record(
-            code=EventCode.BATCH_CANCELLED,
+            code=code,
             actor=actor,
             subject=batch,
-            sentence=audit.Sentence(
-                "{actor} cancelled the bulk deletion. {connections} withdrawn.",
-                actor=personal_data.name_of(actor),
-                connections=pluralize(withdrawn, "connection"),
-            ),
-            details={"withdrawn": withdrawn},
+            sentence=sentence,
+            details={"count" if is_draft else "withdrawn": count},
         )
     return batch
 

@@ -89,6 +89,7 @@ class EventCode(StrEnum):
     BATCH_PAUSED = "batch.paused"
     BATCH_RESUMED = "batch.resumed"
     BATCH_CANCELLED = "batch.cancelled"
+    BATCH_DISCARDED = "batch.discarded"
     BATCH_EXPIRED = "batch.expired"
     BATCH_FINISHED = "batch.finished"
     EXPORT_STARTED = "export.started"

@@ -23,10 +23,13 @@ class BatchStatus(Enum):
     )
     RUNNING = Badge("Running", "info", "send", "Confirmed. A worker deletes the connections.")
     PAUSED = Badge("Paused", "warn", "clock", "Nothing more is sent until someone resumes it.")
-    FINISHED = Badge("Finished", "ok", "check", "None of its deletions waits to be sent.")
-    CANCELLED = Badge("Cancelled", "muted", "minus", "What had not been sent stays unsent.")
+    FINISHED = Badge("Finished", "ok", "check", "Nothing is left to send.")
+    CANCELLED = Badge("Canceled", "muted", "minus", "Unsent connections were withdrawn.")
+    DISCARDED = Badge("Discarded", "muted", "minus", "A draft that was never requested.")
     DECLINED = Badge("Declined", "muted", "cross", "An approver declined it. Nothing was sent.")
-    EXPIRED = Badge("Expired", "muted", "clock", "Not decided in time. Nothing was sent.")
+    EXPIRED = Badge(
+        "Expired", "muted", "clock", "Not approved or confirmed in time. Nothing was sent."
+    )
 
 
 _OF_STATE = {
@@ -42,8 +45,15 @@ _OF_STATE = {
 }
 
 
+def is_discarded(batch: Batch) -> bool:
+    """Whether it was a draft when a person ended it."""
+    return batch.state == BatchState.CANCELLED and batch.requested_at is None
+
+
 def batch_badge(batch: Batch) -> Badge:
     """The status of a bulk deletion."""
+    if is_discarded(batch):
+        return BatchStatus.DISCARDED.value
     return _OF_STATE[BatchState(batch.state)].value
 
 
@@ -59,7 +69,7 @@ ROW_PROBLEMS: Mapping[str, Badge] = MappingProxyType(
             "No credential",
             "warn",
             "key",
-            "You can use no credential that lists it, can delete it and synced completely.",
+            "None of your credentials can delete it.",
         ),
         RowProblem.NOT_VISIBLE: Badge(
             "Not listed", "muted", "question", "No sync that you can see lists this ID."
@@ -110,7 +120,7 @@ def batch_headline(batch: Batch, *, given: int, results: str, sending: int) -> s
     `given`: how many people approved it. `results`: "3 deleted, 1 failed". `sending`: how many
     DELETEs are in progress.
     """
-    if batch.requested_at is None and batch.state == BatchState.CANCELLED:
+    if is_discarded(batch):
         return f"Discarded by {batch.ended_by_name}. Nothing was sent."
     missing = ApprovalPolicy(batch.policy).approvals_needed - given
     problems = f"Org Admin after problems with {batch.pause_credential_name}"
@@ -130,7 +140,7 @@ def batch_lines(batch: Batch) -> list[str]:
     """What else to know of its status."""
     if batch.state == BatchState.PAUSED:
         why = cause_text(batch.pause_cause)
-        rest = "What was not sent waits until someone resumes it."
+        rest = "Unsent connections wait until someone resumes it."
         return [why, rest] if why else [rest]
     if batch.state == BatchState.REQUESTED:
         return [f"The request expires at {format_time(batch.expires_at)}."]

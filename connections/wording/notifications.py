@@ -23,7 +23,7 @@ _TITLES = {
     "batch.approved": "Bulk deletion approved",
     "batch.declined": "Bulk deletion declined",
     "batch.paused": "Bulk deletion paused",
-    "batch.cancelled": "Bulk deletion cancelled",
+    "batch.cancelled": "Bulk deletion canceled",
     "batch.expired": "Bulk deletion expired",
     "batch.finished": "Bulk deletion finished",
     "credential.policy_changed": "Approval policy changed",

@@ -208,7 +208,7 @@ def test_rows_can_be_removed_until_one_is_left(ada: Person, make_draft: MakeDraf
     first, last = (row.key for row in batch.rows.all())
     drafts.remove_rows(batch=batch, actor=actor, connections=[first])
     assert drafts.count_sendable(batch) == 1
-    with pytest.raises(InvalidInputError, match="at least 1 row"):
+    with pytest.raises(InvalidInputError, match="at least 1 connection"):
         drafts.remove_rows(batch=batch, actor=actor, connections=[last])
 
 

@@ -1,7 +1,8 @@
-"""Pausing, resuming and cancelling, and how bulk deletions end by themselves."""
+"""Pausing, resuming and canceling, and how bulk deletions end by themselves."""
 
 import pytest
 from django.core.exceptions import PermissionDenied
+from pytest_django import Settings
 
 from connections.access.actor import WORKER, person_actor
 from connections.batches import endings, stopping
@@ -12,6 +13,7 @@ from connections.models import (
     Batch,
     BatchState,
     Deletion,
+    Notification,
     Outcome,
     Person,
     State,
@@ -77,6 +79,19 @@ def test_cancelling_withdraws_what_was_not_sent(
         (State.SETTLED, Outcome.WITHDRAWN)
     }
     assert AuditEvent.objects.filter(code="deletion.withdrawn").count() == 2
+
+
+def test_discarding_a_draft_is_recorded_as_such_and_notifies_no_one(
+    ada: Person, linus: Person, make_draft: MakeDraft, settings: Settings
+) -> None:
+    settings.HAS_MAIL = True
+    batch = make_draft(2)
+    Notification.objects.all().delete()
+    stopping.cancel_batch(batch=batch, actor=person_actor(person=ada))
+    event = AuditEvent.objects.latest("seq")
+    assert event.code == "batch.discarded"
+    assert event.sentence == "Ada discarded the draft of a bulk deletion of 2 connections."
+    assert not Notification.objects.exists()
 
 
 def test_what_has_ended_can_not_be_cancelled(running: Batch, ada: Person) -> None:

@@ -19,9 +19,9 @@ class RequestForm(ServiceForm):
     )
     ticket = forms.CharField(label="Ticket", required=False)
     stop_at_first_problem = forms.BooleanField(
-        label="Stop at the first problem",
+        label="Pause at the first problem",
         required=False,
-        help_text="Otherwise a failed deletion doesn't stop the others.",
+        help_text="Otherwise, it pauses after 3 problems in a row with the same credential.",
     )
     confirmation = forms.CharField(label="Confirmation", required=False, strip=False)
 

@@ -53,6 +53,7 @@ from connections.wording.batches import (
     batch_headline,
     batch_lines,
     batch_origin_text,
+    is_discarded,
     no_worker_text,
 )
 
@@ -128,7 +129,7 @@ class Rows:
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """The deletions of one colour in the progress bar; `start` is the sum of those before it."""
+    """The deletions of one color in the progress bar; `start` is the sum of those before it."""
 
     series: Series
     start: int
@@ -393,7 +394,7 @@ def _draft_context(
     rows = plan_rows(request, batch=batch, actor=actor, plan=plan, can_edit=can_edit)
     return {
         "is_draft": True,
-        "title": f"Delete {count}?",
+        "title": f"Delete {count}?" if is_open else _title_of_closed_draft(batch),
         "count": count,
         "delete_label": f"Delete {count}",
         "is_open": is_open,
@@ -411,6 +412,10 @@ def _draft_context(
         "filters": request.GET.urlencode(),
         "rows": rows,
     }
+
+
+def _title_of_closed_draft(batch: Batch) -> str:
+    return "Discarded draft" if is_discarded(batch) else "Expired draft"
 
 
 def _credential_choices(batch: Batch, *, rows: Rows, actor: Actor) -> list[tuple[str, str]]:
@@ -444,7 +449,7 @@ def _unwatched_org_warning(batch: Batch, *, actor: Actor) -> PlanWarning:
     headline = f"{org} has no credential"
     if permissions.visibility_of(actor).hidden:
         seen = "whose credential you can see"
-        headline = f"You can see no credential of {org}"
+        headline = f"You can't see a credential of {org}"
     return PlanWarning(
         headline=headline,
         detail=f"Only its connections with an org {seen} are known. Others might remain.",
@@ -515,14 +520,14 @@ def _people(batch: Batch, *, approvals: Sequence[_Given]) -> list[tuple[str, str
     steps = [("Requested by", batch.requested_by_name, batch.requested_at)]
     steps += [("Approved by", each.approver_name, each.at) for each in approvals]
     steps += [("Confirmed by", batch.confirmed_by_name, batch.confirmed_at)]
-    problem = "Stops" if batch.stop_at_first_problem else "Continues"
+    problem = "Pause" if batch.stop_at_first_problem else "Keep going"
     return [step for step in steps if step[1]] + [("If a deletion fails", problem, None)]
 
 
 def _cancel_label(batch: Batch, progress: Progress) -> str:
-    if batch.state in UNDECIDED:
+    if batch.state in UNDECIDED or not progress.unsent:
         return "Cancel bulk deletion"
-    return f"Cancel {progress.unsent} not sent"
+    return f"Cancel the {progress.unsent:,} unsent"
 
 
 def _poll_interval(batch: Batch, *, now: datetime) -> int | None:

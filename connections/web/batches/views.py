@@ -5,12 +5,14 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+from django.contrib import messages
 from django.core.exceptions import BadRequest
 from django.core.paginator import Paginator
 from django.db.models import Count, Q
 from django.http import HttpRequest, HttpResponse, QueryDict, StreamingHttpResponse
 from django.shortcuts import render
 from django.urls import reverse
+from django.utils.html import format_html, format_html_join
 
 from connections.access import permissions, visibility
 from connections.access.actor import Actor
@@ -18,6 +20,7 @@ from connections.audit import lookups
 from connections.batches import confirming, decisions, drafts, requesting, stopping
 from connections.core import clock, tabular
 from connections.core.errors import DomainError, InvalidInputError
+from connections.core.text import pluralize
 from connections.deletions.export import prepare_export
 from connections.deletions.history import HistoryFilter
 from connections.inventory.orgs import find_org
@@ -126,9 +129,7 @@ def _require_filter(form: InventoryForm) -> None:
     ignored |= form.errors.keys() - NOT_FILTERS
     if ignored:
         named = ", ".join(sorted(ignored))
-        raise InvalidInputError(
-            {"filter": f"Nothing was planned, because a filter isn't valid: {named}."}
-        )
+        raise InvalidInputError({"filter": f"These filters aren't valid: {named}."})
 
 
 def _url(batch: Batch) -> str:
@@ -317,9 +318,17 @@ def batch_credential(request: HttpRequest, pk: UUID) -> HttpResponse:
 
 
 def batch_split(request: HttpRequest, pk: UUID) -> HttpResponse:
-    """Make a draft for each credential."""
-    return _change_draft(
-        request,
-        pk=pk,
-        change=lambda batch, actor: drafts.split_draft(batch=batch, actor=actor),
-    )
+    """Make a draft for each credential, and link the new ones."""
+
+    def split(batch: Batch, actor: Actor) -> None:
+        _, *new = drafts.split_draft(batch=batch, actor=actor)
+        links = format_html_join(", ", '<a href="{}">{}</a>', map(_draft_link, new))
+        messages.success(request, format_html("Split by credential. New drafts: {}", links))
+
+    return _change_draft(request, pk=pk, change=split)
+
+
+def _draft_link(batch: Batch) -> tuple[str, str]:
+    """The address and the name of a draft that one credential sends."""
+    rows = batch.rows.values_list("credential__name", flat=True)
+    return _url(batch), f"{pluralize(len(rows), 'connection')} with {rows[0]}"

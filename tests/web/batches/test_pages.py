@@ -114,7 +114,7 @@ def test_a_filter_that_is_not_valid_plans_nothing(
     response = operator.post(LIST, {"filter": f"sort=-source&page=2&{wrong}"})
     name = wrong.partition("=")[0]
     assert response.status_code == 422
-    assert f"a filter isn't valid: {name}." in read(response).text
+    assert f"These filters aren't valid: {name}." in read(response).text
     assert not Batch.objects.exists()
 
 
@@ -139,7 +139,36 @@ def test_rows_are_removed_and_the_last_one_stays(operator: Client, make_draft: M
     assert (first in page, second in page) == (False, True)
     response = operator.post(url_of(batch, "remove"), {"connection": second})
     assert response.status_code == 422
-    assert "A plan needs at least 1 row. Keep one." in response.text
+    assert "A plan needs at least 1 connection. Discard the draft instead." in response.text
+
+
+@pytest.mark.parametrize("act", ["remove", "credential"])
+def test_changing_rows_needs_a_selection(
+    operator: Client, payments: Credential, make_draft: MakeDraft, act: str
+) -> None:
+    response = operator.post(url_of(make_draft(2), act), {"credential": payments.pk})
+    assert response.status_code == 422
+    assert "Select at least 1 connection." in response.text
+
+
+def test_a_split_links_the_new_drafts(
+    operator: Client, payments: Credential, sandbox: SandboxServer, ada: Person
+) -> None:
+    store_credential(sandbox, "Labs EU")
+    pairs = [("Payments US", "Group SOC"), ("Labs EU", "Data Lake EU")]
+    batch = draft(ada, [key_of(connection_between(sandbox.world, *pair)) for pair in pairs])
+    page = read(operator.post(url_of(batch, "split"), follow=True))
+    new = Batch.objects.exclude(pk=batch.pk).get()
+    assert f'<a href="{url_of(new)}">1 connection with Labs EU</a>' in page.html
+
+
+def test_a_discarded_draft_asks_nothing(operator: Client, make_draft: MakeDraft) -> None:
+    batch = make_draft(2)
+    operator.post(url_of(batch, "cancel"))
+    page = read(operator.get(url_of(batch)))
+    assert "Discarded by Ada. Nothing was sent." in page.text
+    assert "Delete 2 connections?" not in page.text
+    assert "Discarded draft" in page.text
 
 
 def test_the_form_confirms_the_plan_that_the_page_shows(
