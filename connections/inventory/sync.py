@@ -432,14 +432,24 @@ def sync_orgs(
     chosen = [credential for credential in chosen if credential.org_id]
     if only_stale:
         now = clock.now()
-        newest = newest_syncs(now=now)
         held_back = rate_limits.held_back_until(now=now)
-        chosen = [
-            each
-            for each in chosen
-            if is_stale(newest.get(each.pk), now=now) and OrgKey.of(each) not in held_back
-        ]
+        stale = _stale(chosen, now=now)
+        chosen = [each for each in stale if OrgKey.of(each) not in held_back]
     return sync_credentials(credentials=chosen, actor=actor)
+
+
+def stale_held_back_until(*, credentials: list[Credential], now: datetime) -> dict[UUID, datetime]:
+    """When the rate limits reset for which `sync_orgs` leaves out stale orgs, by credential."""
+    held_back = rate_limits.held_back_until(now=now)
+    waiting = [each for each in credentials if OrgKey.of(each) in held_back]
+    return {each.pk: held_back[OrgKey.of(each)] for each in _stale(waiting, now=now)}
+
+
+def _stale(credentials: list[Credential], *, now: datetime) -> list[Credential]:
+    if not credentials:
+        return []
+    newest = newest_syncs(now=now)
+    return [each for each in credentials if is_stale(newest.get(each.pk), now=now)]
 
 
 def is_stale(listing: Sync | None, *, now: datetime) -> bool:

@@ -11,10 +11,11 @@ import socket
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from queue import Empty, SimpleQueue
+from uuid import UUID
 
 from django.db import Error as DatabaseError
 from django.db import close_old_connections, connection
@@ -25,8 +26,8 @@ from connections.batches import running
 from connections.core import clock
 from connections.deletions import sending
 from connections.evidence.maintenance import AuditMaintenance
-from connections.inventory import managed_orgs, rate_limits, sync
-from connections.models import Deletion, Notification, WorkerHeartbeat
+from connections.inventory import managed_orgs, sync
+from connections.models import Credential, Deletion, Notification, WorkerHeartbeat
 from connections.notifications import change_digests, delivery
 from connections.operations import due
 from connections.people import sessions
@@ -157,6 +158,10 @@ class Worker:
     def __init__(self, *, sync_interval: timedelta = SYNC_INTERVAL) -> None:
         self._sync_interval = sync_interval.total_seconds()
         self._next_sync = time.monotonic()
+        # The credentials that the last sync left out because of a rate limit, and when the first
+        # of those resets.
+        self._held_back: Collection[UUID] = ()
+        self._next_reset = math.inf
         # A signal handler can put to a SimpleQueue; an Event might deadlock there.
         self._wake: SimpleQueue[None] = SimpleQueue()
         self._is_stopped = False
@@ -221,11 +226,12 @@ class Worker:
             count += handled
         if not self._is_stopped and time.monotonic() >= self._next_sync:
             self._next_sync = time.monotonic() + self._sync_interval
-            sync.sync_orgs(actor=WORKER, only_stale=True)
-            self._next_sync = min(self._next_sync, time.monotonic() + seconds_until_reset())
-            change_digests.enqueue_changes(after_sync=True)
+            self._sync(sync.credentials_in_use(actor=WORKER))
             managed_orgs.read_due_managed_orgs()
             sessions.delete_ended_sessions()
+        elif not self._is_stopped and time.monotonic() >= self._next_reset:
+            in_use = sync.credentials_in_use(actor=WORKER)
+            self._sync([each for each in in_use if each.pk in self._held_back])
         if not self._is_stopped:
             self._audit_maintenance.run_due()
         if not self._is_stopped and time.monotonic() >= self._next_housekeeping:
@@ -235,6 +241,18 @@ class Worker:
             delivery.delete_old_notifications()
             sync.delete_old_syncs()
         return count
+
+    def _sync(self, credentials: list[Credential]) -> None:
+        """Sync the stale orgs of these credentials, and note those to sync at a reset instead."""
+        self._next_reset = math.inf
+        sync.sync_orgs(actor=WORKER, credentials=credentials, only_stale=True)
+        now = clock.now()
+        held_back = sync.stale_held_back_until(credentials=credentials, now=now)
+        self._held_back = held_back.keys()
+        if held_back:
+            seconds = (min(held_back.values()) - now).total_seconds()
+            self._next_reset = time.monotonic() + seconds
+        change_digests.enqueue_changes(after_sync=True)
 
     def _run_due(self) -> int:
         """Do all that is due for single deletions and, for some seconds, for bulk deletions."""
@@ -265,13 +283,6 @@ class Worker:
             self._wake.get(timeout=seconds)
         except Empty:
             return
-
-
-def seconds_until_reset() -> float:
-    """How long until the first org that is held back can be synced; infinite without any."""
-    now = clock.now()
-    resets = rate_limits.held_back_until(now=now).values()
-    return min(((reset - now).total_seconds() for reset in resets), default=math.inf)
 
 
 def seconds_until_due() -> float:

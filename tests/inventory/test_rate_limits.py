@@ -1,7 +1,7 @@
 """Work that can wait leaves the last tenth of an org's rate limit to others."""
 
-import math
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import pytest
 from django.test import Client
@@ -11,7 +11,7 @@ from connections.core.datadog_keys import KeyPair
 from connections.core.secret import Secret
 from connections.datadog.responses import RateLimit
 from connections.inventory import managed_orgs, rate_limits, sync
-from connections.models import Credential, OrgRateLimit, Person
+from connections.models import Credential, OrgRateLimit, Person, Sync
 from connections.operations import worker
 from sandbox.server import SandboxServer
 from tests.support.clock import SettableClock
@@ -75,13 +75,29 @@ def test_a_sync_that_a_person_starts_is_not_held_back(payments: Credential, ada:
     assert len(sync.sync_orgs(actor=person_actor(person=ada))) == 1
 
 
-def test_the_worker_syncs_again_when_the_limit_resets(
-    payments: Credential, clock: SettableClock
+def test_a_reset_syncs_only_the_org_that_was_held_back_from_a_sync(
+    payments: Credential,
+    sandbox: SandboxServer,
+    clock: SettableClock,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    assert worker.seconds_until_reset() == math.inf
-    sync_until_low(payments)
-    clock.advance(minutes=9)
-    assert worker.seconds_until_reset() == 60
+    soc = store_credential(sandbox, "Group SOC", clock)
+    began_at = clock.at
+    time = SimpleNamespace(monotonic=lambda: (clock.at - began_at).total_seconds())
+    monkeypatch.setattr(worker, "time", time)
+    rate_limits.record(
+        site=US, org_id=payments.org_id, rate_limits=[low(seconds=420)], now=clock.at
+    )
+    subject = worker.Worker()
+    synced = []
+    for _ in range(30):
+        subject.work_once()
+        synced.append({each.credential for each in Sync.objects.all()})
+        Sync.objects.all().delete()
+        clock.advance(minutes=1)
+
+    found = {minute: credentials for minute, credentials in enumerate(synced) if credentials}
+    assert found == {0: {soc}, 7: {payments}, 15: {payments, soc}}
 
 
 def test_pages_say_why_an_org_is_not_synced(
@@ -94,7 +110,7 @@ def test_pages_say_why_an_org_is_not_synced(
         f"/orgs/{US}/{payments.org_id}/",
         f"/credentials/{payments.pk}/",
     )
-    reason = b"Less than 10% of this org's Datadog rate limit is left. Automatic syncs resume"
+    reason = b"Less than 10% of this org's Datadog rate limit is left. Until it resets"
     assert [reason in client.get(page).content for page in pages] == [False] * 3
     rate_limits.record(
         site=US, org_id=payments.org_id, rate_limits=[low(seconds=600)], now=clock.at

@@ -2428,10 +2428,17 @@ PARALLEL_SYNCS = (
     _mutant(
         "an org with a low rate limit is not synced automatically",
         SYNCS,
-        "and OrgKey.of(each) not in held_back",
-        "",
+        "chosen = [each for each in stale if OrgKey.of(each) not in held_back]",
+        "chosen = stale",
         f"{LIMIT_TESTS}::test_a_sync_that_nobody_asked_for_waits_until_the_limit_resets",
         "tests/faults/concurrency/test_rate_limits.py::test_processes_share_a_low_rate_limit",
+    ),
+    _mutant(
+        "a reset syncs only the orgs that were held back",
+        "connections/operations/worker.py",
+        "[each for each in in_use if each.pk in self._held_back]",
+        "in_use",
+        f"{LIMIT_TESTS}::test_a_reset_syncs_only_the_org_that_was_held_back_from_a_sync",
     ),
     _mutant(
         "a response to a DELETE counts too",
