@@ -167,8 +167,9 @@ def test_failed_checks_pause_it_and_are_made_again_on_resuming(
 
 
 def test_a_429_on_the_pre_send_check_is_no_problem_and_asks_the_org_nothing_more(
-    running_batch: Batch, sandbox: SandboxServer, clock: SettableClock
+    ada: Person, make_draft: MakeDraft, sandbox: SandboxServer, clock: SettableClock
 ) -> None:
+    running_batch = request(make_draft(10), ada, stop_at_first_problem=True)
     sandbox.world.set_fault(fault=faults.rate_limited(reset="7"), method="GET")
     syncs = Sync.objects.count()
     assert run(running_batch).state == BatchState.RUNNING
@@ -282,13 +283,14 @@ def test_a_row_is_not_claimed_when_its_shared_check_grew_old_during_the_claim(
     assert second.attempts.get().claimed_at - newest.started_at <= timedelta(seconds=10)
 
 
-def test_an_attempted_row_is_not_sent_again_after_the_clock_is_set_back(
-    running_batch: Batch, sandbox: SandboxServer, clock: SettableClock
+def test_an_attempted_row_ends_after_the_clock_is_set_back_paused_or_not(
+    running_batch: Batch, ada: Person, sandbox: SandboxServer, clock: SettableClock
 ) -> None:
     clock.advance(hours=3)
     sandbox.world.set_fault(fault=faults.rate_limited(reset="7"), method="DELETE")
     run(running_batch)
     tried = list(running_batch.deletions.filter(epoch=1))
+    stopping.pause_batch(batch=running_batch, actor=person_actor(person=ada))
     clock.advance(hours=-2)
     sandbox.world.clear_faults()
     run(running_batch)

@@ -2573,6 +2573,64 @@ BULK_DELETIONS = (
         f"{BATCH_TESTS}/test_running.py::test_three_problems_in_a_row_from_one_credential_pause_it",
     ),
     _mutant(
+        "a claim lost to another worker ends no count of problems",
+        f"{BATCHES}/running.py",
+        "        is_problem = None\n",
+        "        is_problem = False\n",
+        f"{BATCH_TESTS}/test_running.py"
+        "::test_a_claim_lost_to_another_worker_ends_no_count_of_problems",
+    ),
+    _mutant(
+        "a 429 on a pre-send check is no problem",
+        f"{BATCHES}/running.py",
+        "            if result.cause and result.cause != Cause.RATE_LIMITED:\n",
+        "            if result.cause:\n",
+        f"{BATCH_TESTS}/test_running.py"
+        "::test_a_429_on_the_pre_send_check_is_no_problem_and_asks_the_org_nothing_more",
+    ),
+    _mutant(
+        "after a row that was not claimed, rows are read again",
+        f"{BATCHES}/running.py",
+        "                # What stopped this row may stop the next ones too: a 429 or a pause.\n"
+        "                self.next_rows.clear()\n",
+        "                pass\n",
+        f"{BATCH_TESTS}/test_running.py"
+        "::test_a_429_on_the_pre_send_check_is_no_problem_and_asks_the_org_nothing_more",
+    ),
+    _mutant(
+        "a killed worker's row pauses where the first problem does",
+        f"{BATCHES}/running.py",
+        "    _pause_after_unknown(actor=actor)\n",
+        "",
+        f"{BATCH_TESTS}/test_running.py"
+        "::test_a_row_of_a_killed_worker_pauses_it_where_the_first_problem_does",
+    ),
+    _mutant(
+        "no row is claimed beside a lost claim that will pause",
+        f"{BATCHES}/running.py",
+        "        due = due.exclude(Exists(lost_claims), batch__stop_at_first_problem=True)\n",
+        "",
+        f"{BATCH_TESTS}/test_running.py"
+        "::test_a_row_of_a_killed_worker_pauses_it_where_the_first_problem_does",
+    ),
+    _mutant(
+        "the claim requires a recent shared check",
+        SENDING,
+        "        if shared_check_at and not _is_recent(shared_check_at, now=credential.now):\n"
+        "            return None\n",
+        "",
+        f"{BATCH_TESTS}/test_running.py"
+        "::test_a_row_is_not_claimed_when_its_shared_check_grew_old_during_the_claim",
+    ),
+    _mutant(
+        "an attempted row ends after the clock was set back",
+        f"{BATCHES}/running.py",
+        "    is_over |= Q(epoch__gt=0, expires_at__gt=ahead + time_limits.SENDING_WINDOW)\n",
+        "",
+        f"{BATCH_TESTS}/test_running.py"
+        "::test_an_attempted_row_ends_after_the_clock_is_set_back_paused_or_not",
+    ),
+    _mutant(
         "a pre-send check is shared for 10 seconds",
         f"{BATCHES}/running.py",
         "        return age <= CHECK_SHARED_SECONDS and ",
