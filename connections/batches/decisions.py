@@ -48,7 +48,7 @@ def approve_batch(*, batch: Batch, actor: Actor, digest: str) -> Batch:
     """
     person = _require_approver(batch, actor=actor)
     permissions.require(
-        permissions.can_approve_batch(actor, batch=batch), "approve every row of this bulk deletion"
+        permissions.can_approve_batch(actor, batch=batch), "approve all of this bulk deletion"
     )
     with audit.atomic(durable=True):
         rows = _lock(batch)
@@ -165,7 +165,7 @@ def _lock(batch: Batch) -> list[Deletion]:
         raise OvertakenError("This bulk deletion is no longer waiting for approval.")
     rows = confirming.lock_unsent(batch)
     if not rows:
-        raise OvertakenError("Every row of this bulk deletion was withdrawn.")
+        raise OvertakenError("Every connection of this bulk deletion was withdrawn.")
     return rows
 
 

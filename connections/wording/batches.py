@@ -140,7 +140,7 @@ def batch_lines(batch: Batch) -> list[str]:
     """What else to know of its status."""
     if batch.state == BatchState.PAUSED:
         why = cause_text(batch.pause_cause)
-        rest = "Unsent connections wait until someone resumes it."
+        rest = "Nothing more is sent until someone resumes it."
         return [why, rest] if why else [rest]
     if batch.state == BatchState.REQUESTED:
         return [f"The request expires at {format_time(batch.expires_at)}."]

@@ -71,7 +71,7 @@ class DeletionStatus(Enum):
         "Queued",
         "info",
         "clock",
-        "Its bulk deletion is confirmed. The worker checks and sends it.",
+        "Confirmed. A worker checks and sends it.",
     )
     RETRYING = Badge(
         "Retrying",

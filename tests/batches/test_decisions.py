@@ -73,7 +73,7 @@ def test_an_approver_of_only_some_rows_approves_none(
     keys = [key_of(connection_between(sandbox.world, *pair)) for pair in pairs]
     batch = draft(ada, keys)
     request(batch, ada)
-    with pytest.raises(PermissionDenied, match="every row"):
+    with pytest.raises(PermissionDenied, match="all of this bulk deletion"):
         approve(batch, linus)
     assert approve(batch, barbara).state == BatchState.APPROVED
 

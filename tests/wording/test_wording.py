@@ -5,7 +5,6 @@ import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import product
-from pathlib import Path
 from uuid import uuid4
 
 import pytest
@@ -23,14 +22,14 @@ from connections.models import (
     Outcome,
     State,
 )
+from connections.web.icons import SHAPES
 from connections.wording import LEGENDS
 from connections.wording.connections import effect_text, unknown_types
 
 NOW = datetime(2026, 3, 2, 14, 3, 22, tzinfo=UTC)
 CAUSES = ["", *Cause]
 TONES = {"ok", "danger", "warn", "info", "unknown", "muted"}
-ICON_TEMPLATE = Path(__file__).parents[2] / "templates/connections/components/icon.html"
-ICONS = {*re.findall(r'name == "(\w+)"', ICON_TEMPLATE.read_text()), "dot"}
+ICONS = {*SHAPES, "dot"}
 
 
 def deletion_in(

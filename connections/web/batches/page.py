@@ -136,6 +136,11 @@ class Part:
     count: int
     is_open: bool
 
+    @property
+    def tone(self) -> str:
+        """The tone in the legend; the bar leaves open what isn't decided."""
+        return "muted" if self.is_open else self.series.tone
+
 
 class _Given(NamedTuple):
     """One person's approval of every row."""
