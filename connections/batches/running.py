@@ -110,7 +110,7 @@ def _expire_rows(*, actor: Actor) -> int:
     # A time further ahead than it is ever set comes from before the clock was set back.
     ahead = now + clock.TOLERANCE
     is_over = Q(expires_at__lte=now) | Q(expires_at__gt=ahead + time_limits.QUEUE_WINDOW)
-    is_over |= Q(epoch__gt=0, expires_at__gt=ahead + time_limits.SENDING_WINDOW)
+    is_over |= Q(epoch__gt=0, expires_at__gt=ahead + time_limits.RETRY_WINDOW)
     rows = Deletion.objects.filter(_WAITING, is_over)[:MAX_EXPIRED]
     return sum(lifecycle.expire_deletion(deletion=each, actor=actor) for each in rows)
 

@@ -105,7 +105,8 @@ class Cause(StrEnum):
     ANSWER_LOST = "answer_lost"
     # The request could not leave five times.
     TOO_MANY_TRIES = "too_many_tries"
-    # A row of a bulk deletion: not sent again within 15 minutes of its first attempt.
+    # A row of a bulk deletion: not sent again within 15 minutes of its first attempt, or of the
+    # reset of a rate limit.
     NOT_RETRIED_IN_TIME = "not_retried_in_time"
     # Not sent within 15 minutes of confirming.
     TOO_LATE = "too_late"

@@ -168,12 +168,20 @@ class Wait(Transition):
     cause: str
     seconds: int
     at: datetime
+    # How long its org is held back.
+    reset_seconds: int = 0
 
     def columns(self, *, deletion: Deletion, actor: Actor) -> dict[str, Any]:
-        expires_at = (deletion.confirmed_at or self.at) + time_limits.SENDING_WINDOW
+        confirmed_at = deletion.confirmed_at or self.at
+        expires_at = confirmed_at + time_limits.SENDING_WINDOW
         if deletion.is_run_by_batch and deletion.expires_at:
             # Since its first attempt.
             expires_at = deletion.expires_at
+            if self.reset_seconds:
+                resets_at = self.at + timedelta(seconds=self.reset_seconds)
+                extended = resets_at + time_limits.SENDING_WINDOW
+                queue_ends_at = confirmed_at + time_limits.QUEUE_WINDOW
+                expires_at = max(expires_at, min(extended, queue_ends_at))
         due_at = min(self.at + timedelta(seconds=self.seconds), expires_at)
         return _change(State.WAITING, cause=self.cause, due_at=due_at, expires_at=expires_at)
 
@@ -289,7 +297,13 @@ def transition_for(
         case AttemptResult.REFUSED:
             return Settle(outcome=Outcome.REFUSED, cause=cause)
         case AttemptResult.RATE_LIMITED:
-            return Wait(cause=cause, seconds=response.retry_after_seconds or 60, at=now)
+            limit = response.rate_limit
+            return Wait(
+                cause=cause,
+                seconds=response.retry_after_seconds or 60,
+                at=now,
+                reset_seconds=limit.reset_seconds if limit else 0,
+            )
         case AttemptResult.NOT_SENT if times_not_sent <= len(time_limits.NOT_SENT_DELAYS):
             return Wait(
                 cause=cause, seconds=time_limits.NOT_SENT_DELAYS[times_not_sent - 1], at=now
@@ -456,6 +470,8 @@ def has_expired(deletion: Deletion, *, now: datetime) -> bool:
     window = time_limits.EXPIRES_WITHIN.get(State(deletion.state), time_limits.APPROVAL_WINDOW)
     if is_queued(deletion):
         window = time_limits.QUEUE_WINDOW
+    elif deletion.is_run_by_batch and deletion.state == State.WAITING:
+        window = time_limits.RETRY_WINDOW
     return deletion.expires_at is not None and clock.has_passed(
         deletion.expires_at, within=window, now=now
     )

@@ -3,6 +3,7 @@
 from datetime import timedelta
 
 from connections.changes.losses import LIST_LAG
+from connections.datadog.responses import MAX_RESET_SECONDS
 from connections.models import State
 
 # The longest that a deletion stays open without an action by a person.
@@ -10,8 +11,9 @@ APPROVAL_WINDOW = timedelta(hours=24)
 CONFIRMING_WINDOW = timedelta(hours=24)
 SENDING_WINDOW = timedelta(minutes=15)
 # A confirmed row of a bulk deletion waits this long for its first attempt; from then on
-# SENDING_WINDOW applies.
+# SENDING_WINDOW applies, which a 429 extends: its org is held back until the rate limit resets.
 QUEUE_WINDOW = timedelta(hours=24)
+RETRY_WINDOW = timedelta(seconds=MAX_RESET_SECONDS) + SENDING_WINDOW
 # The window that `expires_at` ends, by state.
 EXPIRES_WITHIN = {
     State.REQUESTED: APPROVAL_WINDOW,

@@ -10,7 +10,9 @@ _TEXTS: dict[str, str] = {
     Cause.ANSWER_LOST: "No response was recorded within 60 s of starting the attempt.",
     Cause.TOO_MANY_TRIES: "The request could not leave this server in 5 tries.",
     Cause.TOO_LATE: "The 15 minutes after confirmation ran out.",
-    Cause.NOT_RETRIED_IN_TIME: "The 15 minutes after its first attempt ran out.",
+    Cause.NOT_RETRIED_IN_TIME: (
+        "The 15 minutes after its first attempt or last rate limit reset ran out."
+    ),
     Cause.NOT_STARTED_IN_TIME: "The 24 hours after confirming the bulk deletion ran out.",
     Cause.NOT_APPROVED_IN_TIME: "No one approved it within 24 hours.",
     Cause.NOT_CONFIRMED_IN_TIME: "No one confirmed it within 24 hours.",

@@ -315,7 +315,9 @@ def retry_text(deletion: Deletion) -> str:
 
 def retried_since(deletion: Deletion) -> str:
     """When the 15 minutes began in which it is retried."""
-    return "its first attempt" if deletion.is_run_by_batch else "confirmation"
+    if deletion.is_run_by_batch:
+        return "its first attempt or last rate limit reset"
+    return "confirmation"
 
 
 def _fields(deletion: Deletion) -> dict[str, str]:

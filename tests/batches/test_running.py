@@ -353,6 +353,31 @@ def test_after_a_429_the_org_is_left_alone_and_the_rows_sent_later(
     assert outcomes(running_batch) == {(State.SETTLED, Outcome.DELETED)}
 
 
+def test_rows_are_sent_after_a_reset_later_than_their_15_minutes(
+    running_batch: Batch, sandbox: SandboxServer, clock: SettableClock
+) -> None:
+    sandbox.world.set_fault(fault=faults.rate_limited(reset="3600"), method="DELETE")
+    run(running_batch)
+    assert running_batch.deletions.filter(epoch=1).exists()
+    sandbox.world.clear_faults()
+    clock.advance(minutes=59)
+    run(running_batch)
+    clock.advance(minutes=1)
+    assert run(running_batch).state == BatchState.FINISHED
+    assert outcomes(running_batch) == {(State.SETTLED, Outcome.DELETED)}
+
+
+def test_a_429_extends_no_row_beyond_24_hours_after_the_confirmation(
+    running_batch: Batch, sandbox: SandboxServer, clock: SettableClock
+) -> None:
+    clock.advance(hours=23, minutes=30)
+    sandbox.world.set_fault(fault=faults.rate_limited(reset="3600"), method="DELETE")
+    run(running_batch)
+    row = running_batch.deletions.filter(epoch=1)[0]
+    assert row.confirmed_at
+    assert row.expires_at == row.confirmed_at + timedelta(hours=24)
+
+
 def test_a_row_that_comes_back_after_the_cancellation_is_withdrawn(
     running_batch: Batch, ada: Person, sandbox: SandboxServer
 ) -> None:
@@ -380,14 +405,14 @@ def test_a_row_without_an_attempt_ends_24_hours_after_the_confirmation(
     assert running_batch.state == BatchState.FINISHED
 
 
-def test_15_minutes_run_from_the_first_attempt(
+def test_15_minutes_run_from_the_reset_of_the_rate_limit(
     running_batch: Batch, sandbox: SandboxServer, clock: SettableClock
 ) -> None:
     clock.advance(hours=5)
     sandbox.world.set_fault(fault=faults.rate_limited(reset="300"), method="DELETE")
     run(running_batch)
     row = running_batch.deletions.filter(epoch=1)[0]
-    clock.advance(minutes=14)
+    clock.advance(minutes=19)
     assert not lifecycle.expire_deletion(deletion=row, actor=WORKER)
     clock.advance(minutes=1)
     assert lifecycle.expire_deletion(deletion=row, actor=WORKER)

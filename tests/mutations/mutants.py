@@ -2474,6 +2474,13 @@ BATCHES = "connections/batches"
 BATCH_TESTS = "tests/batches"
 BULK_DELETIONS = (
     _mutant(
+        "a 429 extends the time for retries until the rate limit resets",
+        "connections/deletions/states.py",
+        "            if self.reset_seconds:\n",
+        "            if False:\n",
+        f"{BATCH_TESTS}/test_running.py::test_rows_are_sent_after_a_reset_later_than_their_15_minutes",
+    ),
+    _mutant(
         "no one approves their own bulk deletion",
         f"{BATCHES}/decisions.py",
         "    if person and person.pk in {batch.requested_by_id, batch.created_by_id}:\n",
@@ -2625,7 +2632,7 @@ BULK_DELETIONS = (
     _mutant(
         "an attempted row ends after the clock was set back",
         f"{BATCHES}/running.py",
-        "    is_over |= Q(epoch__gt=0, expires_at__gt=ahead + time_limits.SENDING_WINDOW)\n",
+        "    is_over |= Q(epoch__gt=0, expires_at__gt=ahead + time_limits.RETRY_WINDOW)\n",
         "",
         f"{BATCH_TESTS}/test_running.py"
         "::test_an_attempted_row_ends_after_the_clock_is_set_back_paused_or_not",
