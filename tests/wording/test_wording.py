@@ -273,6 +273,11 @@ def test_an_open_deletion_has_one_label(
             "15 min after confirmation.",
         ),
         (
+            deletion_in(State.WAITING, cause="rate_limited", due_at=NOW, batch_id=uuid4()),
+            "Rate limited (429). Nothing was deleted. A worker retries it while its bulk deletion "
+            "runs, up to 15 min after its first attempt.",
+        ),
+        (
             deletion_in(State.WAITING, cause="connection_refused", due_at=NOW),
             "The request could not leave this server. Nothing was deleted. Retries at "
             "2026-03-02 14:03:22 UTC.",
