@@ -231,7 +231,8 @@ class _Comparison:
             "earliest_at": self.previous_at,
         }
         change = Change(kind=kind, **(defaults | values))
-        # A sync that began later can have shown the old state.
+        # A sync that started later may still have returned the old state, so cap the start at the
+        # detection time.
         change.earliest_at = min(change.earliest_at, self.at)
         self.found.append(change)
 

@@ -177,7 +177,7 @@ class DatadogClient:
 
     @property
     def rate_limits(self) -> tuple[RateLimit, ...]:
-        """The rate limits that its responses reported, each with the fewest requests left.
+        """Each rate limit reported so far, with the fewest requests left.
 
         Responses to parallel requests arrive in any order.
         """

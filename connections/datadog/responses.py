@@ -130,7 +130,7 @@ class RateLimit:
 
     @property
     def is_low(self) -> bool:
-        """Whether less than a tenth is left, which work that can wait leaves to others."""
+        """Whether less than a tenth is left. Deferrable work then backs off."""
         return self.remaining * _PARTS_LEFT_TO_OTHERS < self.limit
 
 

@@ -171,12 +171,12 @@ SORT_KEYS: dict[str, Callable[[ListedConnection], Any]] = {
 
 def _sort(connections: list[ListedConnection], *, sort: str) -> None:
     """Sort by source and destination, then by one of SORT_KEYS, after "-" in descending order."""
-    # To compare the position of two names takes a third as long as to compare the names.
+    # Comparing ranks is three times as fast as comparing names.
     names = {each.source_org_name for each in connections}
     names.update(each.sink_org_name for each in connections)
     folded = {name: name.casefold() for name in names}
-    positions = {name: position for position, name in enumerate(sorted(set(folded.values())))}
-    order = {name: positions[folded[name]] for name in names}
+    ranks = {name: rank for rank, name in enumerate(sorted(set(folded.values())))}
+    order = {name: ranks[folded[name]] for name in names}
     connections.sort(
         key=lambda each: (
             order[each.source_org_name],

@@ -1,7 +1,7 @@
 """Leaves the last tenth of an org's rate limits at Datadog to others, such as Terraform.
 
-Work that can wait, such as automatic syncs and the rows of bulk deletions, starts nothing for an
-org that `held_back_until` names. What a person or a command waits for doesn't ask. All processes
+Deferrable work, such as automatic syncs and the rows of bulk deletions, starts nothing for an org
+that `held_back_until` names. What a person or a command waits for doesn't ask. All processes
 share what is stored here; it costs a statement only when a limit is low.
 """
 
@@ -62,7 +62,7 @@ def record(*, site: str, org_id: str, rate_limits: Iterable[RateLimit], now: dat
 
 
 def held_back_until(*, now: datetime) -> Mapping[OrgKey, datetime]:
-    """The orgs for which work that can wait must not start, and until when."""
+    """The orgs for which deferrable work must not start, and until when."""
     low = OrgRateLimit.objects.filter(
         resets_at__gt=now,
         # One from the future was stored before the clock was set back: when it ends is unknown.
@@ -76,7 +76,7 @@ def held_back_until(*, now: datetime) -> Mapping[OrgKey, datetime]:
 
 
 def wait_until(*, site: str, org_id: str, now: datetime) -> datetime | None:
-    """When work that can wait may start for this org; None: now."""
+    """When deferrable work may start for this org; None: now."""
     return held_back_until(now=now).get(OrgKey(site=site, org_id=org_id))
 
 

@@ -338,7 +338,7 @@ def _store_snapshots(
 ) -> list[UUID]:
     """Store what was listed; returns the connections that a complete sync no longer lists."""
     rows = OrgConnectionSnapshot.objects.filter(credential=credential, is_current=True).order_by()
-    # Nearly always nearly all are the same, so no model object is made for those.
+    # Almost all connections are unchanged; don't build model objects for them.
     current = {
         connection_id: (pk, values)
         for pk, connection_id, *values in rows.values_list(

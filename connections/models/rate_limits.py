@@ -6,7 +6,7 @@ from django.db import models
 class OrgRateLimit(models.Model):
     """One of an org's rate limits, as it was when less than a tenth of it was last left.
 
-    All processes share it: until `resets_at`, none starts work on that org that can wait.
+    All processes share it: until `resets_at`, none starts deferrable work on that org.
     """
 
     site = models.CharField(max_length=100)

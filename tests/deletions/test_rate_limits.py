@@ -10,7 +10,7 @@ from tests.deletions.conftest import RequestDeletion
 from tests.support.clock import SettableClock
 
 
-def test_a_429_to_a_delete_holds_back_what_can_wait(
+def test_a_429_to_a_delete_holds_back_deferrable_work(
     make_deletion: RequestDeletion, credential: Credential, clock: SettableClock
 ) -> None:
     assert make_deletion(faults.rate_limited(reset="50")).state == State.WAITING

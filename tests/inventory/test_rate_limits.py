@@ -1,4 +1,4 @@
-"""Work that can wait leaves the last tenth of an org's rate limit to others."""
+"""Deferrable work leaves the last tenth of an org's rate limit to others."""
 
 from collections.abc import Callable
 from types import SimpleNamespace

@@ -2445,7 +2445,7 @@ PARALLEL_SYNCS = (
         SENDING,
         "        if limit and limit.is_low and not kept_at:\n",
         "        if False:\n",
-        "tests/deletions/test_rate_limits.py::test_a_429_to_a_delete_holds_back_what_can_wait",
+        "tests/deletions/test_rate_limits.py::test_a_429_to_a_delete_holds_back_deferrable_work",
     ),
     _mutant(
         "a rate limit from the future holds nothing back",
