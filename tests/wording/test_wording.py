@@ -17,6 +17,7 @@ from connections.models import (
     ApprovalPolicy,
     Attempt,
     AuditEvent,
+    Batch,
     Credential,
     Deletion,
     Outcome,
@@ -273,9 +274,9 @@ def test_an_open_deletion_has_one_label(
             "15 min after confirmation.",
         ),
         (
-            deletion_in(State.WAITING, cause="rate_limited", due_at=NOW, batch_id=uuid4()),
+            deletion_in(State.WAITING, cause="rate_limited", batch=Batch(), approval_round=1),
             "Rate limited (429). Nothing was deleted. A worker retries it while its bulk deletion "
-            "runs, up to 15 min after its first attempt.",
+            "runs, up to 15 min after its first attempt or last rate limit reset.",
         ),
         (
             deletion_in(State.WAITING, cause="connection_refused", due_at=NOW),
