@@ -14,7 +14,8 @@ from datetime import datetime, timedelta
 from typing import Self
 
 from connections.core import clock
-from connections.datadog.responses import RateLimit
+from connections.core.causes import Cause
+from connections.datadog.responses import DatadogError, RateLimit
 from connections.models import Credential, OrgRateLimit
 
 REQUESTS_AT_ONCE = 2
@@ -87,9 +88,16 @@ _slots_lock = threading.Lock()
 
 
 @contextmanager
-def request_slot(*, site: str, org_id: str) -> Iterator[None]:
-    """Wait until this process has fewer than 2 requests to the org in progress, then hold one."""
+def request_slot(timeout_seconds: float, *, site: str, org_id: str) -> Iterator[None]:
+    """Wait until this process has fewer than 2 requests to the org in progress, then hold one.
+
+    Raises DatadogError when that takes longer than the timeout.
+    """
     with _slots_lock:
         slots = _slots[OrgKey(site=site, org_id=org_id)]
-    with slots:
+    if not slots.acquire(timeout=timeout_seconds):
+        raise DatadogError(cause=Cause.NO_ANSWER_IN_TIME)
+    try:
         yield
+    finally:
+        slots.release()

@@ -75,7 +75,8 @@ def open_client(*, credential: Credential) -> DatadogClient:
     raise problem
 
 
-type RequestSlot = Callable[[], AbstractContextManager[None]]
+# Its argument is how long to wait for the slot (s).
+type RequestSlot = Callable[[float], AbstractContextManager[object]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,20 +131,20 @@ def fetch_connections(
     `org_id` is the org that the credential is pinned to; keys of another org make the result
     incomplete. Both are requested at the same time. With `find`, the org is checked afterwards,
     and not at all when the connection is listed: only absence needs the proof. `identity` is the
-    keys' owner where it is known already. Each request is sent inside a `request_slot`.
+    keys' owner where it is known already. Each request is sent inside a `request_slot`, and waits
+    for it within the deadline.
     """
     deadline = time.monotonic() + deadline_seconds
-    list_connections = partial(_list_connections, client, deadline_seconds, request_slot)
+    list_connections = partial(_list_connections, client, deadline, request_slot)
     if identity:
         found = _checked(list_connections(), owner=identity, org_id=org_id)
     elif find:
         found = list_connections()
         if found.is_complete and not found.find(find):
-            seconds_left = max(0.1, deadline - time.monotonic())
-            owner = _ask_for_owner(client, seconds_left, request_slot)
+            owner = _ask_for_owner(client, deadline, request_slot)
             found = _checked(found, owner=owner, org_id=org_id)
     else:
-        ask_for_owner = partial(_ask_for_owner, client, deadline_seconds, request_slot)
+        ask_for_owner = partial(_ask_for_owner, client, deadline, request_slot)
         with ThreadPoolExecutor(max_workers=1) as thread:
             asked = thread.submit(copy_context().run, ask_for_owner)
             listed = list_connections()
@@ -151,12 +152,16 @@ def fetch_connections(
     return replace(found, rate_limits=client.rate_limits)
 
 
+def _seconds_until(deadline: float) -> float:
+    return max(0.1, deadline - time.monotonic())
+
+
 def _list_connections(
-    client: DatadogClient, deadline_seconds: float, request_slot: RequestSlot
+    client: DatadogClient, deadline: float, request_slot: RequestSlot
 ) -> SyncResult:
     try:
-        with request_slot():
-            listing = client.list_org_connections(deadline_seconds=deadline_seconds)
+        with request_slot(_seconds_until(deadline)):
+            listing = client.list_org_connections(deadline_seconds=_seconds_until(deadline))
     except DatadogError as error:
         return SyncResult.of_error(error)
     return SyncResult(
@@ -169,11 +174,11 @@ def _list_connections(
 
 
 def _ask_for_owner(
-    client: DatadogClient, deadline_seconds: float, request_slot: RequestSlot
+    client: DatadogClient, deadline: float, request_slot: RequestSlot
 ) -> KeyOwner | DatadogError:
     try:
-        with request_slot():
-            return client.whoami(deadline_seconds=deadline_seconds)
+        with request_slot(_seconds_until(deadline)):
+            return client.whoami(deadline_seconds=_seconds_until(deadline))
     except DatadogError as error:
         return error
 

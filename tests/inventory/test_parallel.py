@@ -3,7 +3,8 @@
 import socket
 import threading
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
+from functools import partial
 from typing import Any
 
 import pytest
@@ -13,9 +14,10 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from connections.access.actor import WORKER
+from connections.core.causes import Cause
 from connections.core.datadog_keys import KeyPair
 from connections.core.secret import Secret
-from connections.inventory import sync
+from connections.inventory import rate_limits, sync
 from connections.models import Credential, Person, Sync
 from tests.datadog.servers import ScriptedServer, http_response, respond
 
@@ -82,6 +84,28 @@ def test_2_requests_are_sent_at_once_to_an_org_with_several_credentials(
         credentials = [store_credential(each, site="us", org_id="org") for each in range(3)]
         sync.sync_credentials(credentials=credentials, actor=WORKER)
     assert barrier.most == 2
+
+
+def test_a_sync_waits_for_other_requests_to_its_org_within_its_deadline(
+    settings: Settings,
+) -> None:
+    slot = partial(rate_limits.request_slot, site="us", org_id="org")
+    with ScriptedServer([FAILURE]) as server, ExitStack() as in_progress:
+        settings.EXTRA_SITES = {"us": server.url}
+        credential = store_credential(1, site="us", org_id="org")
+        for _ in range(rate_limits.REQUESTS_AT_ONCE):
+            in_progress.enter_context(slot(0))
+        # Without a timeout, the sync would wait until then.
+        end = threading.Timer(3, in_progress.close)
+        end.start()
+        result = sync.fetch_connections(
+            client=sync.open_client(credential=credential),
+            org_id="org",
+            deadline_seconds=0.1,
+            request_slot=slot,
+        )
+        end.cancel()
+    assert (result.is_complete, result.cause) == (False, Cause.NO_ANSWER_IN_TIME)
 
 
 def test_an_org_that_does_not_respond_delays_the_storing_of_no_other(settings: Settings) -> None:

@@ -2457,9 +2457,16 @@ PARALLEL_SYNCS = (
     _mutant(
         "at most 2 requests at once to an org",
         RATE_LIMITS,
-        "    with slots:\n        yield\n",
-        "    yield\n",
+        "REQUESTS_AT_ONCE = 2\n",
+        "REQUESTS_AT_ONCE = 3\n",
         f"{PARALLEL_TESTS}::test_2_requests_are_sent_at_once_to_an_org_with_several_credentials",
+    ),
+    _mutant(
+        "a sync waits for other requests to its org within its deadline",
+        RATE_LIMITS,
+        "slots.acquire(timeout=timeout_seconds)",
+        "slots.acquire()",
+        f"{PARALLEL_TESTS}::test_a_sync_waits_for_other_requests_to_its_org_within_its_deadline",
     ),
     _mutant(
         "a slow org delays the storing of no other",
