@@ -50,8 +50,8 @@ class _DatabaseTime(Func):
 def now_in_query() -> Expression:
     """`now()` as an expression, for a query that is made anyway: it saves a round trip.
 
-    On PostgreSQL a query that waits for the lock of a row that is then changed computes it again
-    after the wait.
+    On PostgreSQL, a query that waits for a row lock re-evaluates this only if the lock holder
+    changed the row; otherwise it is the time before the wait.
     """
     shift = _shift.get()
     return _DatabaseTime() + shift if shift else _DatabaseTime()

@@ -134,7 +134,7 @@ def request_deletion(
     """Request a deletion; under policy `none` also confirm and send it.
 
     `digest` is the review's, so that what is requested is what was shown. `requester` is the
-    person for whom a command requests it. `now` is the time, where it was just read.
+    person for whom a command requests it. `now`: the database time, if the caller has just read it.
     The same `request_id` again returns the same deletion; an open deletion of the same connection
     is returned instead of a second one.
 

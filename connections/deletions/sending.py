@@ -68,10 +68,10 @@ def send_deletion(
 ) -> Deletion:
     """Send a confirmed deletion once, if it is still what was reviewed.
 
-    `client`: of the deletion's credential, where this same action has just made the checks of
-    `require_sendable`; the claim repeats them. `skip_recheck`: the person chose to send although
+    `client`: for the pre-send check; pass one if the caller has already run the checks in
+    `require_sendable`. The claim runs them again. `skip_recheck`: the person chose to send although
     the pre-send check failed. `result`: the sync that this same action has just made, so that
-    Datadog is not asked twice. `now` is the time, where it was just read.
+    Datadog is not asked twice. `now`: the database time, if the caller has just read it.
 
     Returns the deletion with the recorded response, which is not verified yet: `due_at` is now,
     for the worker. Never raises for a failure at Datadog. Raises
@@ -102,6 +102,7 @@ class ClaimedAttempt:
     """A recorded attempt whose DELETE this process must send now, once."""
 
     attempt: Attempt
+    # With the keys whose fingerprint the attempt records.
     client: DatadogClient
     # By `time.monotonic()`, from before the claim.
     began_at: float
@@ -139,18 +140,16 @@ def check_and_claim(
             verification.settle_not_as_reviewed(deletion=deletion, found=found, actor=actor)
             return None
         was_rechecked = found.result == RecheckResult.SAME
-    began_at = time.monotonic()
     failpoints.hit(Point.BEFORE_CLAIM, deletion_id=deletion.pk)
-    attempt = claim(
+    claimed = claim(
         deletion=deletion,
         actor=actor,
         was_rechecked=was_rechecked,
         shared_check_at=result.started_at if result and is_shared else None,
     )
-    if attempt is None:
-        return None
-    failpoints.hit(Point.AFTER_CLAIM, deletion_id=deletion.pk)
-    return ClaimedAttempt(attempt=attempt, client=client, began_at=began_at)
+    if claimed:
+        failpoints.hit(Point.AFTER_CLAIM, deletion_id=deletion.pk)
+    return claimed
 
 
 def send_claimed(claimed: ClaimedAttempt) -> DeleteResponse:
@@ -208,7 +207,9 @@ def _require_valid_approvals(deletion: Deletion) -> None:
     if deletion.policy != ApprovalPolicy.NONE and tried.filter(AMBIGUOUS).exists():
         text = "An attempt under its approvals might have worked."
         raise BlockedError(text, cause=Cause.APPROVALS_MISSING)
-    breaker = deletion.break_glass_by if deletion.break_glass_applies else None
+    breaker_id = deletion.break_glass_by_id if deletion.break_glass_applies else None
+    # Not `deletion.break_glass_by`, which may have been read before the pre-send check.
+    breaker = Person.objects.get(pk=breaker_id) if breaker_id else None
     if breaker and not permissions.can_break_glass(person_actor(person=breaker), deletion=deletion):
         text = f"{breaker} can no longer use break glass."
         raise BlockedError(text, cause=Cause.PERSON_LOST_RIGHT)
@@ -229,21 +230,28 @@ def claim(
     actor: Actor,
     was_rechecked: bool,
     shared_check_at: datetime | None = None,
-) -> Attempt | None:
+) -> ClaimedAttempt | None:
     """Claim the deletion for this process and record the attempt, durably, before it is sent.
 
+    The keys are those of the locked credential, which may have been rotated during the pre-send
+    check.
+
     Returns None when another process claimed or changed it first, or the shared check that began
-    at `shared_check_at` is too old by now; then nothing may be sent. Raises
-    BlockedError when a permission was lost, the credential retired or the connection protected
-    during the pre-send check.
+    at `shared_check_at` is too old by now; then nothing may be sent. Raises BlockedError when a
+    permission was lost, the credential retired or the connection protected during the pre-send
+    check, and UnavailableError when the keys can't be decrypted.
     """
+    began_at = time.monotonic()
     with audit.atomic(durable=True):
         if deletion.is_run_by_batch and not _is_running(deletion.batch_id):
             return None
         credentials = Credential.objects.select_for_update(no_key=True)
-        credential = credentials.annotate(now=clock.now_in_query()).get(pk=deletion.credential_id)
-        if shared_check_at and not _is_recent(shared_check_at, now=credential.now):
+        credential = credentials.get(pk=deletion.credential_id)
+        # Read once the lock is held, since it may have waited for a change of access.
+        now = clock.now()
+        if shared_check_at and not _is_recent(shared_check_at, now=now):
             return None
+        client = sync.open_client(credential=credential)
         deletion.credential = credential
         _require_unblocked(deletion=deletion, confirmed_by_id=deletion.confirmed_by_id)
         # Each claim makes one attempt.
@@ -256,21 +264,21 @@ def claim(
             credential_name=credential.name,
             credential_fingerprint=credential.fingerprint,
             was_rechecked=was_rechecked,
-            claimed_at=credential.now,
+            claimed_at=now,
         )
         claimed = states.apply(
             deletion,
             transition=Claim(epoch=attempt.epoch, at=attempt.claimed_at),
             actor=actor,
             events=[_sending_event(attempt)],
-            reads_again=False,
+            refresh=False,
         )
         if not claimed:
             return None
         attempt.save(force_insert=True)
         failpoints.hit(Point.INSIDE_CLAIM, deletion_id=deletion.pk)
         stopping.begin_sending(deletion_id=deletion.pk)
-    return attempt
+    return ClaimedAttempt(attempt=attempt, client=client, began_at=began_at)
 
 
 def _is_recent(shared_check_at: datetime, *, now: datetime) -> bool:
@@ -430,7 +438,7 @@ def record_response(
                 transition=transition,
                 actor=actor,
                 events=[answered, followed],
-                reads_again=False,
+                refresh=False,
             )
         # Saved once, when all is known: a trigger refuses later changes.
         attempt.save()

@@ -331,20 +331,20 @@ def apply(
     transition: Transition,
     actor: Actor,
     events: Sequence[audit.EventDraft],
-    reads_again: bool = True,
+    refresh: bool = True,
 ) -> bool:
     """Change a deletion that is as it was read; record the events; refresh the object.
 
     Returns False, having changed nothing but the object, when another process changed it first.
-    Without `reads_again`, for an object that was read a moment ago and holds no prefetched rows,
-    the object gets the new values without another query.
+    With `refresh=False`, set the new values on the object instead of reloading it. Only for an
+    object that was just read and has nothing prefetched.
     """
     columns = transition.columns(deletion=deletion, actor=actor)
     with audit.atomic(savepoint=False):
         moved = _as_read(Deletion.objects.filter(pk=deletion.pk), deletion).update(**columns)
         if moved:
             _record(events, deletion=deletion, columns=columns, actor=actor)
-    if moved and not reads_again:
+    if moved and not refresh:
         for name, value in columns.items():
             setattr(deletion, name, value)
     else:

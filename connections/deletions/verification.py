@@ -219,7 +219,7 @@ def list_with_any_credential(*, deletion: Deletion, actor: Actor) -> SyncResult:
 
 @dataclass(frozen=True, kw_only=True)
 class _LastSync:
-    """The last of some syncs; with a credential, one that is not stored yet."""
+    """The last of several syncs. If `credential` is set, it hasn't been stored yet."""
 
     result: SyncResult
     credential: Credential | None = None
@@ -241,8 +241,8 @@ def _fetch_with_any_credential(
     """As `list_with_any_credential`; stores all syncs but the last.
 
     Only credentials pinned to the source or destination org can prove absence. All syncs together
-    get the deadline of one, since a person and a proxy wait for them. `now` is the time, where it
-    was just read.
+    get the deadline of one, since a person and a proxy wait for them. `now`: the database time,
+    if the caller has just read it.
     """
     deadline = time.monotonic() + sync.SYNC_SECONDS
     last = _LastSync(result=SyncResult(cause=Cause.CREDENTIAL_RETIRED))
@@ -390,7 +390,8 @@ def verify_deleted(
     listed = is_listed(deletion=deletion, result=result)
     was_contradicted = deletion.contradicted_at is not None
     with audit.atomic():
-        # Either locks the snapshots before the deletion's own row, as wherever both are locked.
+        # The snapshots are locked before the deletion's own row, as wherever both are. A sync that
+        # can't be stored changes no snapshot.
         if last.credential:
             last.store(deletion=deletion, actor=actor)
         else:

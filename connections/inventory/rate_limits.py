@@ -37,8 +37,7 @@ class OrgKey:
 def record(*, site: str, org_id: str, rate_limits: Iterable[RateLimit], now: datetime) -> None:
     """Store those rate limits that are low, in one statement; none without any.
 
-    Call it in the transaction that stores what the responses said, and with a lock on the
-    credential before it and on a deletion after it, as wherever more than one is locked.
+    Call it in the transaction that stores what the responses said, after locking the credential.
     """
     low = {each.name: each for each in rate_limits if each.is_low}
     if not low or not org_id:

@@ -181,7 +181,10 @@ def _reserve(deletion: Deletion, *, now: datetime) -> bool:
 
 
 def run_deletion(*, deletion: Deletion, actor: Actor, now: datetime | None = None) -> None:
-    """Do what is due for this deletion; `now` is the time, where it was just read."""
+    """Do what is due for this deletion.
+
+    `now`: the database time, if the caller has just read it.
+    """
     now = now or clock.now()
     lifecycle.lapse_approvals(deletion=deletion, actor=actor, now=now)
     if deletion.state == State.SENDING:

@@ -107,8 +107,9 @@ def test_a_404_after_a_lost_answer_is_not_called_absent_before(
     Deletion.objects.filter(pk=unknown.pk).update(state=State.STILL_PRESENT, cause="")
     deletion.refresh_from_db()
     actor = person_actor(person=ada)
-    attempt = sending.claim(deletion=deletion, actor=actor, was_rechecked=True)
-    assert attempt is not None
+    claimed = sending.claim(deletion=deletion, actor=actor, was_rechecked=True)
+    assert claimed
+    attempt = claimed.attempt
     found = delete_against(respond(http_response("404 Not Found", b'{"errors":["gone"]}')))
     sending.record_response(attempt=attempt, response=found, actor=actor)
     assert Deletion.objects.get().outcome == Outcome.GONE_UNATTRIBUTED

@@ -13,7 +13,8 @@ from django.test import Client
 
 from connections.access.actor import WORKER, command_actor, person_actor
 from connections.core.errors import BlockedError, ConflictError, InvalidInputError
-from connections.deletions import break_glass
+from connections.deletions import break_glass, failpoints
+from connections.deletions.failpoints import Point
 from connections.models import (
     Approval,
     ApprovalPolicy,
@@ -25,6 +26,7 @@ from connections.models import (
     Role,
     State,
 )
+from connections.operations import due
 from connections.people import erasure
 from sandbox import faults
 from sandbox.entities import Connection
@@ -195,6 +197,30 @@ def test_a_person_who_lost_the_break_glass_permission_cannot_send_again(
     requested.refresh_from_db()
     with pytest.raises(BlockedError, match="can no longer use break glass"):
         confirm(requested, Person.objects.get(username="ada"))
+
+
+def test_break_glass_that_is_revoked_during_the_pre_send_check_sends_nothing_more(
+    requested: Deletion,
+    break_glass_user: Person,
+    sandbox: SandboxServer,
+    clock: SettableClock,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    connection_id = str(requested.connection_id)
+    sandbox.world.set_fault(fault=faults.rate_limited(reset="1"), connection_id=connection_id)
+    use_break_glass(requested, break_glass_user)
+    sandbox.world.clear_faults()
+    clock.advance(seconds=2)
+
+    def revoke(point: Point, **_: object) -> None:
+        if point == Point.BEFORE_CLAIM:
+            Person.objects.update(may_break_glass=False)
+
+    monkeypatch.setattr(failpoints, "hit", revoke)
+    due.run_due(actor=WORKER)
+    requested.refresh_from_db()
+    assert requested.cause == "person_lost_right"
+    assert sandbox.world.deletes_received(connection_id) == 1
 
 
 def test_break_glass_is_refused_when_no_approval_is_missing(

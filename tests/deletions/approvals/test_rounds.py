@@ -601,8 +601,7 @@ def test_the_database_refuses_an_attempt_in_a_round_with_an_unknown_one(
 
 def test_the_database_refuses_an_attempt_during_another(requested: Deletion, linus: Person) -> None:
     approve(requested, linus)
-    attempt = sending.claim(deletion=requested, actor=WORKER, was_rechecked=True)
-    assert attempt is not None
+    assert sending.claim(deletion=requested, actor=WORKER, was_rechecked=True)
     with assert_database_refuses("An approval covers one attempt"):
         Deletion.objects.update(epoch=2)
 
