@@ -251,9 +251,9 @@ def claim(
         now = clock.now()
         if shared_check_at and not _is_recent(shared_check_at, now=now):
             return None
-        client = sync.open_client(credential=credential)
         deletion.credential = credential
         _require_unblocked(deletion=deletion, confirmed_by_id=deletion.confirmed_by_id)
+        client = sync.open_client(credential=credential)
         # Each claim makes one attempt.
         epoch = deletion.epoch + 1
         attempt = Attempt(

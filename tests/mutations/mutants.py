@@ -2381,6 +2381,33 @@ RACES = (
 
 
 SENDING_AGAIN = (
+    Mutant(
+        name="the keys that send are those of the credential that the claim locked",
+        edits=(
+            Edit(
+                path=SENDING,
+                old="        deletion.credential = credential\n",
+                new="        before, deletion.credential = deletion.credential, credential\n",
+            ),
+            Edit(
+                path=SENDING,
+                old="        client = sync.open_client(credential=credential)\n",
+                new="        client = sync.open_client(credential=before)\n",
+            ),
+        ),
+        tests=(
+            "tests/credentials/test_races.py"
+            "::test_keys_that_are_rotated_during_the_pre_send_check_are_those_that_send",
+        ),
+    ),
+    _mutant(
+        "break glass is judged by the person as stored at the claim",
+        SENDING,
+        "    breaker = Person.objects.get(pk=breaker_id) if breaker_id else None\n",
+        "    breaker = deletion.break_glass_by if breaker_id else None\n",
+        "tests/deletions/approvals/test_break_glass.py"
+        "::test_break_glass_that_is_revoked_during_the_pre_send_check_sends_nothing_more",
+    ),
     _mutant(
         "a trigger refuses another attempt while one might still work",
         RULES,
@@ -2630,7 +2657,7 @@ BULK_DELETIONS = (
     _mutant(
         "the claim requires a recent shared check",
         SENDING,
-        "        if shared_check_at and not _is_recent(shared_check_at, now=credential.now):\n"
+        "        if shared_check_at and not _is_recent(shared_check_at, now=now):\n"
         "            return None\n",
         "",
         f"{BATCH_TESTS}/test_running.py"
