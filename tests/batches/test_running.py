@@ -330,7 +330,11 @@ def test_rows_of_a_paused_bulk_deletion_are_not_sent(
 
 
 def test_a_pause_after_the_check_stops_the_claim(
-    running_batch: Batch, ada: Person, sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch
+    running_batch: Batch,
+    ada: Person,
+    sandbox: SandboxServer,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     def pause(point: Point, **_: Any) -> None:
         if point == Point.BEFORE_CLAIM:
@@ -339,6 +343,8 @@ def test_a_pause_after_the_check_stops_the_claim(
     monkeypatch.setattr("connections.deletions.failpoints.hit", pause)
     run(running_batch)
     assert not sandbox.world.requests(method="DELETE")
+    # A claim that only the database refuses is logged as an error.
+    assert not caplog.records
 
 
 def test_after_a_429_the_org_is_left_alone_and_the_rows_sent_later(

@@ -2450,7 +2450,7 @@ PARALLEL_SYNCS = (
         "connections/datadog/responses.py",
         "self.remaining * _PARTS_LEFT_TO_OTHERS < self.limit",
         "self.remaining == 0",
-        f"{LIMIT_TESTS}::test_a_sync_that_nobody_asked_for_waits_until_the_limit_resets",
+        "tests/datadog/test_rate_limits.py::test_less_than_a_tenth_is_low",
     ),
     _mutant(
         "an org with a low rate limit is not synced automatically",
