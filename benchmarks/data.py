@@ -126,7 +126,7 @@ def _insert_people() -> list[Person]:
         for n in range(PEOPLE)
     ]
     for person in people[1:]:
-        person.groups.add(Group.objects.get(name=Role.VIEWER))
+        person.groups.add(Group.objects.get_or_create(name=Role.VIEWER)[0])
     return people
 
 

@@ -9,16 +9,14 @@ from django.conf import settings
 from django.db import connection
 
 from connections.access.actor import command_actor
-from connections.core.datadog_keys import KeyPair
 from connections.core.errors import DomainError
 from connections.core.secret import Secret
 from connections.credentials import lifecycle as credential_lifecycle
 from connections.credentials.import_file import parse_file
 from connections.credentials.imports import LineResult, import_credentials
 from connections.credentials.retirement import retire_credential
-from connections.deletions import failpoints, sending
-from connections.deletions.failpoints import Point
-from connections.models import Attempt, Credential, Deletion, State
+from connections.deletions import sending
+from connections.models import Credential, Deletion, State
 from sandbox.server import SandboxServer
 from tests.credentials.support import added, codes, deletion_of, keys_of, second_pair
 from tests.support.sandbox import US, key_pair_of
@@ -121,23 +119,3 @@ def test_a_deletion_is_never_sending_with_a_credential_that_was_retired(
     state = Deletion.objects.get().state
     assert Credential.objects.get().is_retired == (state == State.SETTLED)
     assert state in {State.SETTLED, State.SENDING}
-
-
-def test_keys_that_are_rotated_during_the_pre_send_check_are_those_that_send(
-    sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    credential = added(sandbox, "Payments US")
-    deletion = deletion_of(credential, State.REQUESTED)
-
-    def rotate(point: Point, **_: object) -> None:
-        if point == Point.BEFORE_CLAIM:
-            stored = Credential.objects.get()
-            # Datadog doesn't know them.
-            stored.seal_keys(KeyPair(api_key=Secret("a" * 32), application_key=Secret("b" * 40)))
-            stored.save()
-
-    monkeypatch.setattr(failpoints, "hit", rotate)
-    sending.send_deletion(deletion=deletion, actor=command_actor(), skip_recheck=True)
-    attempt = Attempt.objects.get()
-    assert attempt.credential_fingerprint == Credential.objects.get().fingerprint
-    assert attempt.http_status in {401, 403}

@@ -8,8 +8,11 @@ from django.db import IntegrityError, connection, transaction
 
 from connections import audit
 from connections.access.actor import WORKER, person_actor
+from connections.core.datadog_keys import KeyPair
 from connections.core.errors import BlockedError
+from connections.core.secret import Secret
 from connections.deletions import reconciliation, sending
+from connections.deletions.failpoints import Point
 from connections.inventory import sync
 from connections.models import (
     Attempt,
@@ -193,3 +196,20 @@ def test_no_stored_row_contains_a_key(
     ) + json.dumps(list(Attempt.objects.values()), default=str)
     assert keys.by_field["api_key"].reveal() not in rows
     assert keys.by_field["application_key"].reveal() not in rows
+
+
+def test_keys_that_are_rotated_during_the_pre_send_check_are_those_that_send(
+    make_deletion: RequestDeletion, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def rotate(point: Point, **_: object) -> None:
+        if point == Point.BEFORE_CLAIM:
+            stored = Credential.objects.get()
+            # Datadog doesn't know them.
+            stored.seal_keys(KeyPair(api_key=Secret("a" * 32), application_key=Secret("b" * 40)))
+            stored.save()
+
+    monkeypatch.setattr("connections.deletions.failpoints.hit", rotate)
+    make_deletion()
+    attempt = Attempt.objects.get()
+    assert attempt.credential_fingerprint == Credential.objects.get().fingerprint
+    assert attempt.http_status in {401, 403}

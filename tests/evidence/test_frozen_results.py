@@ -33,7 +33,7 @@ pytestmark = pytest.mark.database
 migration = import_module("connections.migrations.0002_database_rules")
 REFUSED = (
     "A settled deletion|A deletion can't|The (copied fields|request) of a deletion|"
-    "A claimed attempt|An attempt|The response"
+    "A claimed attempt|An attempt can't|The response"
 )
 
 

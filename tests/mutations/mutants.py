@@ -2396,7 +2396,7 @@ SENDING_AGAIN = (
             ),
         ),
         tests=(
-            "tests/credentials/test_races.py"
+            "tests/deletions/test_attempts.py"
             "::test_keys_that_are_rotated_during_the_pre_send_check_are_those_that_send",
         ),
     ),
