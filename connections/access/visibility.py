@@ -63,7 +63,7 @@ def is_visible(deletion: Deletion, *, actor: Actor) -> bool:
 def visible_batches(*, actor: Actor) -> QuerySet[Batch]:
     """The bulk deletions of which the actor can see the credential of every row that is sent.
 
-    One without such rows is visible to whoever drafted it.
+    One without such rows is visible to the person who drafted it.
     """
     hidden = visibility_of(actor).hidden
     if not hidden:

@@ -24,7 +24,6 @@ from connections.batches import drafts, endings, stopping
 from connections.core import clock
 from connections.core.causes import Cause
 from connections.core.errors import BlockedError, UnavailableError
-from connections.datadog.client import DatadogClient
 from connections.datadog.responses import AttemptResult, DeleteResponse
 from connections.deletions import (
     failpoints,
@@ -122,16 +121,14 @@ def _expire_rows(*, actor: Actor) -> int:
 class _SharedCheck:
     """A complete sync that rows of one credential share as their pre-send check."""
 
-    client: DatadogClient
     result: SyncResult
-    fingerprint: str
     # By `time.monotonic()`, from before the sync.
     began_at: float
 
-    def covers(self, credential: Credential) -> bool:
-        """Whether rows of this credential may still be claimed with it."""
-        age = time.monotonic() - self.began_at
-        return age <= CHECK_SHARED_SECONDS and self.fingerprint == credential.fingerprint
+    @property
+    def is_recent(self) -> bool:
+        """Whether rows may still be claimed with it."""
+        return time.monotonic() - self.began_at <= CHECK_SHARED_SECONDS
 
 
 @dataclass(kw_only=True)
@@ -221,11 +218,10 @@ class _Pass:
         result = SyncResult()
         claimed = None
         try:
-            client, result, is_shared = self._check(credential)
+            result, is_shared = self._check(credential)
             claimed = sending.check_and_claim(
                 deletion=deletion,
                 actor=self.actor,
-                client=client,
                 result=result,
                 is_shared=is_shared,
             )
@@ -251,25 +247,19 @@ class _Pass:
                 is_problem = True
         self._note(deletion, is_problem=is_problem)
 
-    def _check(self, credential: Credential) -> tuple[DatadogClient, SyncResult, bool]:
-        """The client and the sync with which a row is checked, and whether it is another row's.
+    def _check(self, credential: Credential) -> tuple[SyncResult, bool]:
+        """The sync with which a row is checked, and whether it is another row's.
 
         Only a complete sync is shared. Raises UnavailableError.
         """
         shared = self.checks.get(credential.pk)
-        if shared and shared.covers(credential):
-            return shared.client, shared.result, True
+        if shared and shared.is_recent:
+            return shared.result, True
         began_at = time.monotonic()
-        client = sync.open_client(credential=credential)
-        result = sync.sync_org(credential=credential, actor=self.actor, client=client)
+        result = sync.sync_org(credential=credential, actor=self.actor)
         if result.is_complete:
-            self.checks[credential.pk] = _SharedCheck(
-                client=client,
-                result=result,
-                fingerprint=credential.fingerprint,
-                began_at=began_at,
-            )
-        return client, result, False
+            self.checks[credential.pk] = _SharedCheck(result=result, began_at=began_at)
+        return result, False
 
     def _record(self, claimed: ClaimedAttempt, future: Future[DeleteResponse]) -> None:
         deletion = claimed.attempt.deletion

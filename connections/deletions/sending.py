@@ -122,16 +122,19 @@ def check_and_claim(
 
     `is_shared`: `result` checked other deletions too, so the claim requires that it is recent.
     """
-    client = client or require_sendable(deletion=deletion, confirmed_by=deletion.confirmed_by)
     was_rechecked = False
     if not skip_recheck:
-        result = result or sync.sync_org(
-            credential=deletion.credential,
-            actor=actor,
-            client=client,
-            find=deletion.connection_id,
-            now=now,
-        )
+        if result is None:
+            client = client or require_sendable(
+                deletion=deletion, confirmed_by=deletion.confirmed_by
+            )
+            result = sync.sync_org(
+                credential=deletion.credential,
+                actor=actor,
+                client=client,
+                find=deletion.connection_id,
+                now=now,
+            )
         found = verification.compare(deletion=deletion, result=result)
         if found.result == RecheckResult.UNREADABLE and deletion.is_reviewed:
             verification.record_recheck_failure(deletion=deletion, result=result, actor=actor)
@@ -243,7 +246,7 @@ def claim(
     """
     began_at = time.monotonic()
     with audit.atomic(durable=True):
-        if deletion.is_run_by_batch and not _is_running(deletion.batch_id):
+        if deletion.is_run_by_batch and not _lock_if_running(deletion.batch_id):
             return None
         credentials = Credential.objects.select_for_update(no_key=True)
         credential = credentials.get(pk=deletion.credential_id)
@@ -285,8 +288,8 @@ def _is_recent(shared_check_at: datetime, *, now: datetime) -> bool:
     return clock.elapsed_since(shared_check_at, now=now) <= time_limits.SHARED_CHECK_WINDOW
 
 
-def _is_running(batch_id: UUID | None) -> bool:
-    """Whether a bulk deletion is running; whoever stops it waits for this transaction's commit."""
+def _lock_if_running(batch_id: UUID | None) -> bool:
+    """Lock the bulk deletion, so that a pause waits for this commit; whether it is running."""
     batches = Batch.objects.select_for_update(no_key=True).filter(pk__in=[batch_id])
     return batches.values_list("state", flat=True).get() == BatchState.RUNNING
 

@@ -4,7 +4,7 @@ from django.db import models
 
 
 class OrgRateLimit(models.Model):
-    """One of an org's rate limits, as it was when less than a tenth of it was last left.
+    """A rate limit of an org, as last reported with less than a tenth left.
 
     All processes share it: until `resets_at`, none starts deferrable work on that org.
     """

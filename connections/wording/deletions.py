@@ -71,7 +71,7 @@ class DeletionStatus(Enum):
         "Queued",
         "info",
         "clock",
-        "Confirmed. A worker checks and sends it.",
+        "Confirmed. Sent while the bulk deletion runs.",
     )
     RETRYING = Badge(
         "Retrying",
@@ -215,7 +215,7 @@ _STEPS = {
 
 
 def steps_of(status: DeletionStatus) -> tuple[NextStep, ...]:
-    """The steps that this status allows, whoever looks at it."""
+    """The steps that this status allows, before permissions are considered."""
     return _STEPS.get(status, (NextStep.REQUEST_AGAIN,))
 
 

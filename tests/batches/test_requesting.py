@@ -148,7 +148,7 @@ def test_the_same_form_twice_requests_once(ada: Person, make_draft: MakeDraft) -
     assert Deletion.objects.count() == 2
 
 
-def test_whoever_can_not_use_every_credential_requests_nothing(
+def test_someone_who_cannot_use_every_credential_requests_nothing(
     ada: Person, grace: Person, make_draft: MakeDraft, payments: Credential
 ) -> None:
     batch = make_draft(1)

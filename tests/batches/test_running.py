@@ -426,7 +426,7 @@ def test_15_minutes_run_from_the_reset_of_the_rate_limit(
     assert "15 minutes after its first attempt" in audit.events_of(subject=row)[-1].sentence
 
 
-def test_whoever_lost_the_right_sends_nothing_more(
+def test_nothing_more_is_sent_for_a_person_who_lost_permission(
     running_batch: Batch, grace: Person, payments: Credential, sandbox: SandboxServer
 ) -> None:
     CredentialAccess.objects.create(credential=payments, kind=AccessKind.USE, person=grace)

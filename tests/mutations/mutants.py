@@ -136,7 +136,7 @@ NETWORK = (
         f"{CHANGES}/test_details.py::test_a_removal_is_ours_only_if_our_delete_can_have_caused_it",
     ),
     _mutant(
-        "a new connection between two orgs ends the former one, whoever still lists that",
+        "a new connection between two orgs replaces one that another credential still lists",
         DETECTION,
         "and (not other.is_present or self._replaces(shown, other))",
         "and not other.is_present",
@@ -2586,7 +2586,7 @@ BULK_DELETIONS = (
     _mutant(
         "no row is claimed once its bulk deletion is paused",
         SENDING,
-        "        if deletion.is_run_by_batch and not _is_running(deletion.batch_id):\n"
+        "        if deletion.is_run_by_batch and not _lock_if_running(deletion.batch_id):\n"
         "            return None\n",
         "",
         f"{BATCH_TESTS}/test_running.py::test_a_pause_after_the_check_stops_the_claim",
@@ -2674,8 +2674,8 @@ BULK_DELETIONS = (
     _mutant(
         "a pre-send check is shared for 10 seconds",
         f"{BATCHES}/running.py",
-        "        return age <= CHECK_SHARED_SECONDS and ",
-        "        return age >= 0 and ",
+        "        return time.monotonic() - self.began_at <= CHECK_SHARED_SECONDS\n",
+        "        return True\n",
         f"{BATCH_TESTS}/test_running.py::test_a_check_is_shared_for_less_than_10_seconds",
     ),
     _mutant(

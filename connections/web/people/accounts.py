@@ -68,7 +68,7 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
         """The address whose failed sign-ins are counted together.
 
         Entries of X-Forwarded-For count only if ORGADMIN_TRUSTED_PROXIES wrote them. A browser in
-        which someone signed in before is counted by itself, whoever else shares its address.
+        which someone signed in before is counted by itself, apart from others at its address.
         """
         return known_devices.device_signing_in(request) or client_address(request)
 
