@@ -25,7 +25,7 @@ def main() -> None:
         # The settings choose the static files storage; serve collects the files and its children
         # serve them.
         os.environ["ORGADMIN_STATIC_COLLECTED"] = "1"
-    if sys.argv[1:2] == ["delete_org_connection"]:
+    if sys.argv[1:2] in (["delete_org_connection"], ["delete_org_connections"]):
         # Signals are delivered once the command handles them (connections/deletions/stopping.py).
         signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     try:

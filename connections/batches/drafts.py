@@ -58,6 +58,8 @@ class PlannedConnection:
     # "<site>/<connection ID>".
     text: str
     credential_id: UUID | None = None
+    # Whether no other credential may send it.
+    is_credential_fixed: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -267,6 +269,16 @@ def create_draft(*, source: PlanSource, actor: Actor, requester: Person | None =
 
     Raises PermissionDenied, and InvalidInputError for no or too many connections.
     """
+    with audit.atomic():
+        batch, rows = build_draft(source=source, actor=actor, requester=requester)
+        store_draft(batch, rows=rows)
+    return batch
+
+
+def build_draft(
+    *, source: PlanSource, actor: Actor, requester: Person | None = None
+) -> tuple[Batch, list[BatchRow]]:
+    """`create_draft` without storing anything: the draft and its rows. Raises as it does."""
     permissions.require(permissions.can_delete(actor), "delete connections")
     creator = requester or actor.person
     planner = person_actor(person=requester) if requester else actor
@@ -283,12 +295,16 @@ def create_draft(*, source: PlanSource, actor: Actor, requester: Person | None =
     )
     if source.org:
         batch.site, batch.org_id, batch.org_name = source.org
+    rows = _build_rows(batch, source.connections, actor=planner)
+    set_digest(batch, rows=rows)
+    return batch, rows
+
+
+def store_draft(batch: Batch, *, rows: Sequence[BatchRow]) -> None:
+    """Store what `build_draft` returned."""
     with audit.atomic():
-        rows = _build_rows(batch, source.connections, actor=planner)
-        set_digest(batch, rows=rows)
         batch.save(force_insert=True)
         BatchRow.objects.bulk_create(rows)
-    return batch
 
 
 def _build_rows(
@@ -306,7 +322,7 @@ def _build_rows(
             row.problem = RowProblem.MALFORMED_ID
         else:
             row.site, row.connection_id = key.site, key.connection_id
-            _fill_in(row, facts=facts, preferred=named.credential_id)
+            _fill_in(row, facts=facts, named=named)
             if key in seen:
                 row.problem = RowProblem.DUPLICATE
             seen.add(key)
@@ -324,7 +340,7 @@ def _parse(text: str) -> OrgConnectionKey | None:
     return OrgConnectionKey(site=site, connection_id=parsed) if is_valid else None
 
 
-def _fill_in(row: BatchRow, *, facts: _Facts, preferred: UUID | None) -> None:
+def _fill_in(row: BatchRow, *, facts: _Facts, named: PlannedConnection) -> None:
     """Set what the plan shows of a connection, and its problem."""
     key = _key(row)
     problem = facts.problem(key)
@@ -332,8 +348,11 @@ def _fill_in(row: BatchRow, *, facts: _Facts, preferred: UUID | None) -> None:
     if problem == RowProblem.NOT_VISIBLE:
         return
     choices = facts.choices(key)
-    if preferred and not problem:
-        choices = [each for each in choices if each.credential_id == preferred] or choices
+    if named.credential_id and not problem:
+        preferred = [each for each in choices if each.credential_id == named.credential_id]
+        if named.is_credential_fixed and not preferred:
+            row.problem = RowProblem.NO_CREDENTIAL
+        choices = preferred or choices
     _set_snapshot(row, (choices or facts.snapshots[key])[0])
 
 
@@ -429,7 +448,7 @@ def remove_rows(*, batch: Batch, actor: Actor, connections: Collection[str]) -> 
         lock_batch(batch)
         require_own_draft(batch, actor=actor)
         rows = _rows_of(batch)
-        named = {_normalized(text) for text in connections}
+        named = {normalize(text) for text in connections}
         removed = [row for row in rows if row.key in named or row.text in named]
         if len(removed) == len(rows):
             raise InvalidInputError(
@@ -448,7 +467,8 @@ def _require_some(connections: Collection[str]) -> None:
         raise InvalidInputError({"connection": "Select at least 1 connection."})
 
 
-def _normalized(text: str) -> str:
+def normalize(text: str) -> str:
+    """A connection as `BatchRow.key` names it; text that is no site and connection ID as it is."""
     key = _parse(text)
     return f"{key.site}/{key.connection_id}" if key else text.strip()
 
@@ -469,7 +489,7 @@ def change_credential(
         lock_batch(batch)
         require_own_draft(batch, actor=actor)
         rows = _rows_of(batch)
-        named = {_normalized(text) for text in connections}
+        named = {normalize(text) for text in connections}
         chosen = [row for row in rows if row.key in named and not row.problem]
         facts = _load_facts([_key(row) for row in chosen], actor=_planner(batch, actor=actor))
         for row in chosen:

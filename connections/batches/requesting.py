@@ -60,7 +60,7 @@ def request_batch(
     changed_rows = _store_changes(batch, actor=actor)
     if changed_rows or digest != batch.digest:
         raise PlanChangedError(_changed_text(changed_rows))
-    _require_requester(batch)
+    require_requester(batch)
     _require_usable(batch, actor=actor)
     _require_valid_input(
         batch, actor=actor, reason=reason, ticket=ticket, confirmation=confirmation
@@ -101,7 +101,8 @@ def _changed_text(changed_rows: list[BatchRow]) -> str:
     )
 
 
-def _require_requester(batch: Batch) -> None:
+def require_requester(batch: Batch) -> None:
+    """Raise InvalidInputError unless a person requests what needs approval."""
     if batch.needs_approval and batch.created_by is None:
         raise InvalidInputError(
             {

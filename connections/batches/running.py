@@ -16,7 +16,7 @@ from datetime import datetime, timedelta
 from itertools import groupby
 from uuid import UUID
 
-from django.db.models import Exists, F, OuterRef, Q
+from django.db.models import Exists, F, OuterRef, Q, QuerySet
 
 from connections import audit
 from connections.access.actor import Actor
@@ -70,20 +70,23 @@ MAX_EXPIRED = 200
 MAX_VERIFIED_ALONE = 5
 
 
-def run_due(*, actor: Actor, is_stopped: Callable[[], bool] = lambda: False) -> int:
+def run_due(
+    *, actor: Actor, is_stopped: Callable[[], bool] = lambda: False, batch: Batch | None = None
+) -> int:
     """Do what is due for all bulk deletions; returns how many rows it handled.
 
-    Takes PASS_SECONDS and the DELETEs then in progress. Raises database errors, and
-    ResponseNotRecordedError as `send_deletion` does, after it did the rest.
+    `batch`: send and verify rows of this one only. Takes PASS_SECONDS and the DELETEs then in
+    progress. Raises database errors, and ResponseNotRecordedError as `send_deletion` does, after
+    it did the rest.
     """
     handled = _withdraw_cancelled(actor=actor) + _expire_rows(actor=actor)
     _pause_after_unknown(actor=actor)
     failure = None
     try:
-        handled += send_due(actor=actor, is_stopped=is_stopped)
+        handled += send_due(actor=actor, is_stopped=is_stopped, batch=batch)
     except Exception as error:  # noqa: BLE001 - it must not keep other rows from being verified
         failure = error
-    handled += _verify_due(actor=actor) + len(endings.end_due(actor=actor))
+    handled += _verify_due(actor=actor, batch=batch) + len(endings.end_due(actor=actor))
     if failure:
         raise failure
     return handled
@@ -139,6 +142,8 @@ class _Pass:
     is_stopped: Callable[[], bool]
     threads: ThreadPoolExecutor
     ends_at: float
+    # The only one whose rows it sends; None: all.
+    only: Batch | None
     in_progress: dict[Future[DeleteResponse], ClaimedAttempt] = field(default_factory=dict)
     checks: dict[UUID, _SharedCheck] = field(default_factory=dict)
     # Rows to claim next. The claim notices what changed since they were read.
@@ -187,7 +192,7 @@ class _Pass:
         lost_claims = Deletion.objects.filter(
             RUN_BY_BATCH, state=State.SENDING, due_at__lte=now, batch=OuterRef("batch")
         )
-        due = Deletion.objects.filter(_WAITING, is_due, batch__state=BatchState.RUNNING)
+        due = _of(self.only).filter(_WAITING, is_due, batch__state=BatchState.RUNNING)
         due = due.exclude(_is_of_org(rate_limits.held_back_until(now=now)))
         due = due.exclude(Exists(lost_claims), batch__stop_at_first_problem=True)
         rows = due.select_related("credential", "batch", "confirmed_by")
@@ -289,15 +294,24 @@ class _Pass:
             self.next_rows.clear()
 
 
-def send_due(*, actor: Actor, is_stopped: Callable[[], bool] = lambda: False) -> int:
+def send_due(
+    *, actor: Actor, is_stopped: Callable[[], bool] = lambda: False, batch: Batch | None = None
+) -> int:
     """Check and send the rows of running bulk deletions that are due; returns how many it handled.
 
-    Raises as `run_due` does.
+    `batch`: of this one only. Raises as `run_due` does.
     """
     with pool(), ThreadPoolExecutor(max_workers=PARALLEL_DELETES) as threads:
         ends_at = time.monotonic() + PASS_SECONDS
-        one = _Pass(actor=actor, is_stopped=is_stopped, threads=threads, ends_at=ends_at)
+        one = _Pass(
+            actor=actor, is_stopped=is_stopped, threads=threads, ends_at=ends_at, only=batch
+        )
         return one.run()
+
+
+def _of(batch: Batch | None) -> QuerySet[Deletion]:
+    """The deletions of one bulk deletion, or all."""
+    return batch.deletions.all() if batch else Deletion.objects.all()
 
 
 def is_held_back(*, now: datetime) -> Q:
@@ -379,17 +393,31 @@ def _pause_after_unknown(*, actor: Actor) -> None:
 # --- Verifying --------------------------------------------------------------------------------
 
 
-@pool()
-def _verify_due(*, actor: Actor) -> int:
-    """Verify closed rows that are due: one sync for all of a credential's that it can verify."""
+def _verify_due(*, actor: Actor, batch: Batch | None) -> int:
+    """Verify closed rows that are due, once a sync for many of them is worth it."""
     now = clock.now()
+    is_ripe = Q(due_at__lte=now - VERIFY_AFTER) | ~Q(batch__state=BatchState.RUNNING)
+    due = _unverified(batch, now=now)
+    return _verify(due, actor=actor) if due.filter(is_ripe).exists() else 0
+
+
+def verify_batch(*, batch: Batch, actor: Actor) -> None:
+    """Verify the closed rows of one bulk deletion that are due, each once."""
+    count = _unverified(batch, now=clock.now()).count()
+    for _ in range(0, count, MAX_VERIFIED):
+        _verify(_unverified(batch, now=clock.now()), actor=actor)
+
+
+def _unverified(batch: Batch | None, *, now: datetime) -> QuerySet[Deletion]:
     # After the clock was set back, `due.run_due` verifies what was settled before.
-    due = Deletion.objects.filter(
+    return _of(batch).filter(
         RUN_BY_BATCH, state=State.SETTLED, due_at__lte=now, settled_at__lte=now + clock.TOLERANCE
     )
-    is_ripe = Q(due_at__lte=now - VERIFY_AFTER) | ~Q(batch__state=BatchState.RUNNING)
-    if not due.filter(is_ripe).exists():
-        return 0
+
+
+@pool()
+def _verify(due: QuerySet[Deletion], *, actor: Actor) -> int:
+    """Verify these rows, at most MAX_VERIFIED: one sync for all that a credential can verify."""
     absent = list(due.filter(outcome=Outcome.ALREADY_ABSENT)[:MAX_VERIFIED])
     if absent:
         verification.sync_observing_credentials(deletions=absent, actor=actor)

@@ -59,9 +59,14 @@ _installed: Stop | None = None
 
 
 def install(stop: Stop) -> None:
-    """Handle SIGTERM, SIGINT and SIGHUP with `stop`; an ignored signal stays ignored."""
+    """`handle_signals`, and let the claims of this process hold them."""
     global _installed
     _installed = stop
+    handle_signals(stop)
+
+
+def handle_signals(stop: Stop) -> None:
+    """Handle SIGTERM, SIGINT and SIGHUP with `stop`; an ignored signal stays ignored."""
     for number in STOP_SIGNALS:
         if signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, stop.request)

@@ -10,7 +10,7 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from connections.deletions import sending
-from connections.management.commands.delete_org_connection import exit_code_of
+from connections.management.deleting import exit_code_of
 from connections.models import ApprovalPolicy, AuditEvent, Credential, Deletion, Outcome, Person
 from sandbox import faults
 from sandbox.entities import Connection

@@ -1,11 +1,6 @@
 """Delete one org connection from the command line."""
 
-import contextlib
-import json
 import logging
-import os
-import signal
-import sys
 from argparse import ArgumentParser
 from typing import Any, NoReturn
 from uuid import UUID, uuid4
@@ -18,7 +13,6 @@ from connections.access.actor import command_actor
 from connections.core import clock
 from connections.core.causes import Cause
 from connections.core.errors import RecordedIn, ResponseNotRecordedError, UnavailableError
-from connections.core.signals import STOP_SIGNALS, StopRequestedError
 from connections.deletions import (
     lifecycle,
     reviews,
@@ -31,46 +25,14 @@ from connections.deletions import (
 from connections.deletions.export import deletion_row
 from connections.deletions.reviews import Review
 from connections.inventory import sync
-from connections.management.base import FAILED, UNKNOWN, OrgAdminCommand
-from connections.models import ApprovalPolicy, Credential, Deletion, Outcome, State, Sync
+from connections.management.base import FAILED
+from connections.management.deleting import STOPPED, DeletingCommand, exit_code_of
+from connections.models import ApprovalPolicy, Credential, Deletion, State, Sync
 
 logger = logging.getLogger(__name__)
 
-STILL_LISTED = 9
-_EXIT_CODES_BY_OUTCOME = {
-    Outcome.DELETED: 0,
-    Outcome.ALREADY_ABSENT: 3,
-    Outcome.GONE_UNATTRIBUTED: 3,
-    Outcome.REFUSED: 4,
-    Outcome.NOT_SENT: 5,
-    Outcome.STALE: 8,
-    # Nothing was sent, and not because of Datadog. The command withdraws what it could not check.
-    Outcome.DECLINED: FAILED,
-    Outcome.WITHDRAWN: FAILED,
-    Outcome.EXPIRED: FAILED,
-    Outcome.UNRESOLVED: 6,
-}
-_EXIT_CODES_BY_STATE = {
-    State.APPROVED: 7,
-    State.SENDING: 6,
-    State.WAITING: 5,
-    State.UNKNOWN: 6,
-    State.STILL_PRESENT: 8,
-}
 
-
-def exit_code_of(deletion: Deletion) -> int:
-    """The exit code for the deletion's outcome or state."""
-    if deletion.is_settled:
-        if deletion.outcome == Outcome.DELETED and deletion.last_check_listed:
-            return STILL_LISTED
-        return _EXIT_CODES_BY_OUTCOME[Outcome(deletion.outcome)]
-    if deletion.state == State.REQUESTED:
-        return 7 if deletion.needs_approval else 5
-    return _EXIT_CODES_BY_STATE[State(deletion.state)]
-
-
-class Command(OrgAdminCommand):
+class Command(DeletingCommand):
     """Requests and confirms in one run; doesn't wait for rate limits or reconciliation.
 
     Until the claim is committed, SIGTERM, SIGINT or SIGHUP ends it with nothing sent; after that
@@ -87,36 +49,10 @@ class Command(OrgAdminCommand):
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self._request_id = uuid4()
-        self._is_result_written = False
-        self._stop = stopping.Stop(when_noted=self._print_waiting, end_at_once=self._end_at_once)
 
-    def run_from_argv(self, argv: list[str]) -> None:
-        """Run as a process of its own, with signal handlers until its end."""
-        stopping.install(self._stop)
-        try:
-            super().run_from_argv(argv)
-        finally:
-            self._stop.is_held = True
-            stopping.ignore_signals()
-
-    def handle(self, *args: Any, **options: Any) -> None:
-        """Run, and end in a defined state when a signal stops it."""
-        try:
-            try:
-                self._stop.release()
-                super().handle(*args, **options)
-            finally:
-                self._stop.is_held = True
-        except StopRequestedError:
-            self._end_stopped()
-
-    def emit(self, document: Any, text: str) -> None:
-        """Write the result. A lost terminal is ignored: the exit code still tells the result."""
-        self._is_result_written = True
-        try:
-            super().emit(document, text)
-        except OSError:
-            self.drop_output()
+    def install_stop(self) -> None:
+        """Let the claim of this process hold signals."""
+        stopping.install(self.stop)
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--credential", required=True, metavar="NAME")
@@ -219,7 +155,7 @@ class Command(OrgAdminCommand):
 
     def _end(self, deletion: Deletion, *, is_existing: bool = False) -> NoReturn:
         """Print the result and exit with its code."""
-        self._stop.is_held = True
+        self.stop.is_held = True
         try:
             deletion = Deletion.objects.prefetch_related("attempts", "approvals").get(
                 pk=deletion.pk
@@ -242,13 +178,13 @@ class Command(OrgAdminCommand):
         self.emit(document, "\n".join([*lines, f"Deletion: /deletions/{deletion.pk}/"]))
         raise SystemExit(exit_code_of(deletion))
 
-    def _end_stopped(self) -> NoReturn:
+    def end_stopped(self) -> NoReturn:
         """After a signal: print the result, and withdraw a deletion that was not sent."""
         # The signal might have interrupted a query on it.
         connection.close()
         deletion = Deletion.objects.filter(request_id=self._request_id).first()
         if deletion is None:
-            raise CommandError(_STOPPED, returncode=FAILED)
+            raise CommandError(STOPPED, returncode=FAILED)
         if deletion.state != State.REQUESTED or deletion.policy != ApprovalPolicy.NONE:
             self._end(deletion)
         lifecycle.withdraw_deletion(
@@ -256,40 +192,33 @@ class Command(OrgAdminCommand):
             actor=command_actor(),
             reason="The command was stopped before sending.",
         )
-        raise CommandError(f"{_STOPPED} Deletion: /deletions/{deletion.pk}/", returncode=FAILED)
+        raise CommandError(f"{STOPPED} Deletion: /deletions/{deletion.pk}/", returncode=FAILED)
 
-    def _print_waiting(self) -> None:
-        if self._stop.deletion_id and not self._stop.is_response_recorded:
-            _write(
-                sys.stderr.fileno(),
-                f"Waiting up to {sending.DELETE_SECONDS:.0f} s for Datadog's response. "
-                "A second signal stops at once.",
-            )
+    @property
+    def waiting_text(self) -> str:
+        """What it waits for, once a DELETE may have been sent and its response is not recorded."""
+        if self.stop.deletion_id is None or self.stop.is_response_recorded:
+            return ""
+        return f"Waiting up to {sending.DELETE_SECONDS:.0f} s for Datadog's response."
 
-    def _end_at_once(self) -> NoReturn:
-        """End the process at once, from a signal handler."""
-        for number in STOP_SIGNALS:
-            signal.signal(number, signal.SIG_DFL)
-        text = self._stopped_text()
-        if "--json" in sys.argv and not self._is_result_written:
-            _write(sys.stdout.fileno(), json.dumps({"error": text}, ensure_ascii=False))
-        _write(sys.stderr.fileno(), text)
-        os._exit(UNKNOWN if self._stop.deletion_id else FAILED)
+    @property
+    def has_sent(self) -> bool:
+        """Whether a DELETE may have been sent."""
+        return self.stop.deletion_id is not None
 
-    def _stopped_text(self) -> str:
-        if self._stop.deletion_id is None:
-            return _STOPPED
-        if self._stop.is_response_recorded:
+    @property
+    def stopped_text(self) -> str:
+        """What a second signal leaves."""
+        if self.stop.deletion_id is None:
+            return STOPPED
+        if self.stop.is_response_recorded:
             then = "Datadog's response is recorded."
         else:
             then = (
                 "The DELETE might have been sent and might have worked. Don't delete again: "
                 "a worker or reconcile_deletions checks Datadog's list."
             )
-        return f"Stopped. {then} Deletion: /deletions/{self._stop.deletion_id}/"
-
-
-_STOPPED = "Stopped. Nothing was sent."
+        return f"Stopped. {then} Deletion: /deletions/{self.stop.deletion_id}/"
 
 
 def _unreadable_record(deletion: Deletion) -> ResponseNotRecordedError:
@@ -299,13 +228,6 @@ def _unreadable_record(deletion: Deletion) -> ResponseNotRecordedError:
         response_text="Its record can't be read now.",
         kept=RecordedIn.IN_DATABASE,
     )
-
-
-def _write(descriptor: int, text: str) -> None:
-    """Write a line without Python's buffers, which a signal handler must not use."""
-    # The reader might be gone.
-    with contextlib.suppress(OSError):
-        os.write(descriptor, f"{text}\n".encode())
 
 
 def _not_listed(listing: Sync) -> str:

@@ -1,0 +1,234 @@
+"""Plan files: the connections of a bulk deletion as CSV or JSON, for `delete_org_connections`.
+
+Each line is read by itself, so that a bad line keeps no other from being deleted.
+"""
+
+import csv
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from connections.access.actor import Actor
+from connections.batches import drafts
+from connections.batches.drafts import PlannedConnection, PlanSource
+from connections.core.errors import InvalidInputError
+from connections.core.sites import find_site
+from connections.models import (
+    Batch,
+    BatchOrigin,
+    BatchRow,
+    BatchState,
+    Credential,
+    Person,
+    RowProblem,
+)
+from connections.wording.batches import ROW_PROBLEMS
+
+_REQUIRED = {"site", "connection_id"}
+_COLUMNS = _REQUIRED | {"credential"}
+_HEADER = "site,connection_id or site,connection_id,credential"
+_LINE_END = re.compile(r"\r\n|\n|\r")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanLine:
+    """One connection to delete, or why the line can't be used.
+
+    `number`: in CSV the line, with the header as line 1; in JSON the entry, counted from 1.
+    """
+
+    number: int
+    site: str = ""
+    connection_id: str = ""
+    credential_name: str = ""
+    # Of the name, once it was looked up.
+    credential: Credential | None = None
+    problem: str = ""
+
+    @property
+    def connection(self) -> str:
+        """As forms name it: "<site>/<connection ID>"."""
+        return f"{self.site}/{self.connection_id}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class FailedLine:
+    """A line that deletes nothing, and why."""
+
+    number: int
+    error: str
+
+
+def read_plan(content: bytes) -> list[PlanLine]:
+    """The lines of a plan file, with their credentials. Empty lines are left out.
+
+    Raises InvalidInputError when the file as a whole can't be read.
+    """
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise InvalidInputError({"plan": "The plan isn't UTF-8 text."}) from None
+    lines = _parse_json(text) if text.lstrip()[:1] in {"[", "{"} else _parse_csv(text)
+    if not lines:
+        raise InvalidInputError({"plan": "The plan names no connection."})
+    return _with_credentials(lines)
+
+
+def _parse_csv(text: str) -> list[PlanLine]:
+    rows = _LINE_END.split(text)
+    header = [cell.strip().lower() for cell in _split_cells(rows[0]) or ()]
+    if set(header) not in (_REQUIRED, _COLUMNS) or len(set(header)) != len(header):
+        raise InvalidInputError({"plan": f"The first line must be the header: {_HEADER}."})
+    filled = [(number, row) for number, row in enumerate(rows[1:], start=2) if row.strip()]
+    return [_parse_row(number, row, header=header) for number, row in filled]
+
+
+def _split_cells(row: str) -> list[str] | None:
+    try:
+        [cells] = csv.reader([row], strict=True)
+    except (csv.Error, ValueError):
+        return None
+    return cells
+
+
+def _parse_row(number: int, row: str, *, header: Sequence[str]) -> PlanLine:
+    cells = _split_cells(row)
+    if cells is None:
+        return PlanLine(number=number, problem="This line isn't valid CSV. Check its quotes.")
+    if len(cells) != len(header):
+        problem = f"Expected {len(header)} columns, found {len(cells)}."
+        return PlanLine(number=number, problem=problem)
+    return _check(number, dict(zip(header, cells, strict=True)))
+
+
+def _parse_json(text: str) -> list[PlanLine]:
+    try:
+        entries = json.loads(text)
+    except (ValueError, RecursionError):
+        entries = None
+    if not isinstance(entries, list):
+        raise InvalidInputError(
+            {"plan": "The plan isn't a JSON list of objects with site and connection_id."}
+        )
+    return [_parse_entry(number, entry) for number, entry in enumerate(entries, start=1)]
+
+
+def _parse_entry(number: int, entry: Any) -> PlanLine:
+    if not isinstance(entry, dict) or not _REQUIRED <= set(entry) <= _COLUMNS:
+        problem = "Expected an object with site, connection_id and, optionally, credential."
+        return PlanLine(number=number, problem=problem)
+    values = {name: value for name, value in entry.items() if value is not None}
+    if not all(isinstance(value, str) for value in values.values()):
+        return PlanLine(number=number, problem="Every value must be text.")
+    return _check(number, values)
+
+
+def _check(number: int, values: Mapping[str, str]) -> PlanLine:
+    site = find_site(values.get("site", ""))
+    if site is None:
+        problem = "Unknown site. Use a name such as EU1 or a host such as datadoghq.eu."
+        return PlanLine(number=number, problem=problem)
+    return PlanLine(
+        number=number,
+        site=site.site,
+        connection_id=values.get("connection_id", "").strip(),
+        credential_name=values.get("credential", "").strip(),
+    )
+
+
+def _with_credentials(lines: Sequence[PlanLine]) -> list[PlanLine]:
+    in_use = Credential.objects.filter(retired_at=None)
+    by_name = {(each.site, each.name.casefold()): each for each in in_use}
+    found = []
+    for line in lines:
+        if line.credential_name and not line.problem:
+            credential = by_name.get((line.site, line.credential_name.casefold()))
+            problem = "" if credential else "No credential in use on this site has this name."
+            found.append(replace(line, credential=credential, problem=problem))
+        else:
+            found.append(line)
+    return found
+
+
+# --- From lines to a bulk deletion ------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class FilePlan:
+    """The draft that a plan file describes; not stored."""
+
+    batch: Batch
+    rows: Sequence[BatchRow]
+    failed: Sequence[FailedLine]
+
+    @property
+    def sendable(self) -> list[BatchRow]:
+        """The rows that can be deleted."""
+        return [row for row in self.rows if not row.problem]
+
+
+def build_plan(
+    *, lines: Sequence[PlanLine], actor: Actor, requester: Person | None = None
+) -> FilePlan | None:
+    """What the newest snapshots say about these lines; None when no line can be used at all.
+
+    Raises as `drafts.create_draft` does.
+    """
+    named = _usable(lines)
+    if not named:
+        return None
+    source = PlanSource(
+        origin=BatchOrigin.SELECTION,
+        connections=[
+            PlannedConnection(
+                text=line.connection,
+                credential_id=line.credential.pk if line.credential else None,
+                is_credential_fixed=line.credential is not None,
+            )
+            for line in named
+        ],
+    )
+    batch, rows = drafts.build_draft(source=source, actor=actor, requester=requester)
+    return FilePlan(batch=batch, rows=rows, failed=find_failed(lines=lines, rows=rows))
+
+
+def find_failed(*, lines: Sequence[PlanLine], rows: Sequence[BatchRow]) -> list[FailedLine]:
+    """The lines that delete nothing. `rows`: those of the usable lines, in their order."""
+    failed = [FailedLine(number=line.number, error=line.problem) for line in lines if line.problem]
+    failed += [
+        FailedLine(number=line.number, error=_problem_text(row, line=line))
+        for line, row in zip(_usable(lines), rows, strict=True)
+        if row.problem
+    ]
+    return sorted(failed, key=lambda each: each.number)
+
+
+def _usable(lines: Sequence[PlanLine]) -> list[PlanLine]:
+    return [line for line in lines if not line.problem]
+
+
+def _problem_text(row: BatchRow, *, line: PlanLine) -> str:
+    if row.problem == RowProblem.NO_CREDENTIAL and line.credential:
+        return f"The credential {line.credential.name} can't delete it."
+    return ROW_PROBLEMS[row.problem].explanation
+
+
+# Once requested, its plan doesn't change any more.
+_OPEN = (BatchState.REQUESTED, BatchState.APPROVED, BatchState.RUNNING, BatchState.PAUSED)
+
+
+def find_open_batch(*, lines: Sequence[PlanLine]) -> Batch | None:
+    """The open bulk deletion that was requested with the same plan."""
+    named = _usable(lines)
+    keys = [drafts.normalize(line.connection) for line in named]
+    for batch in Batch.objects.filter(ended_at=None, state__in=_OPEN):
+        rows = list(batch.rows.filter(removed_at=None).order_by("position"))
+        if [row.key for row in rows] == keys and all(
+            line.credential in (None, row.credential)
+            for line, row in zip(named, rows, strict=True)
+            if not row.problem
+        ):
+            return batch
+    return None

@@ -1,0 +1,281 @@
+"""Delete the org connections of a plan file from the command line."""
+
+import sys
+from argparse import ArgumentParser
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any, NoReturn
+
+from django.core.management.base import CommandError
+from django.db import Error as DatabaseError
+
+from connections.access.actor import command_actor
+from connections.batches import drafts, foreground, plan_files, requesting
+from connections.batches import stopping as batch_stopping
+from connections.batches.plan_files import FailedLine, FilePlan, PlanLine
+from connections.core.errors import DomainError
+from connections.core.signals import StopRequestedError
+from connections.core.text import format_time, pluralize
+from connections.deletions import sending, stopping, tickets
+from connections.inventory import sync
+from connections.management.base import FAILED, UNKNOWN, USAGE, database_error_text
+from connections.management.deleting import STILL_LISTED, STOPPED, DeletingCommand, exit_code_of
+from connections.models import Batch, BatchState, Credential, Deletion, Person
+from connections.wording import cause_text, label_of_outcome, label_of_state
+
+_NEEDS_APPROVAL = 7
+# The first of these that fits a connection is the exit code.
+_MOST_SERIOUS_FIRST = (UNKNOWN, STILL_LISTED, 8, 4, USAGE, 5, FAILED, 3)
+
+
+class Command(DeletingCommand):
+    """Requests and confirms a bulk deletion, and sends its connections as a worker does.
+
+    The same plan again, while its bulk deletion is open, goes on with it.
+    """
+
+    help = (
+        "Delete the org connections of a plan: CSV with the columns site,connection_id and, "
+        "optionally, credential, or a JSON list of objects with the same keys. A line that can't "
+        "be used affects no other. Exit codes: 0 all deleted, 7 needs approval, otherwise the "
+        "first that fits a connection: 6 unknown, 9 returned 200 but still listed, 8 changed or "
+        "still present, 4 refused by Datadog, 2 line that can't be used, 5 not sent or waiting, "
+        "1 failed with nothing sent, 3 already absent or gone."
+    )
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._batch: Batch | None = None
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument(
+            "--plan", required=True, metavar="FILE", help="UTF-8. - reads standard input."
+        )
+        parser.add_argument("--reason", required=True, help="Kept permanently in the audit log.")
+        parser.add_argument("--ticket", default="")
+        parser.add_argument(
+            "--as", dest="username", metavar="USERNAME", help="The requester, who can't approve it."
+        )
+        parser.add_argument(
+            "--dry-run", action="store_true", help="Sync and check the plan; request nothing."
+        )
+        parser.add_argument("--yes", action="store_true", help="Required: this can't be undone.")
+
+    def run(self, **options: Any) -> None:
+        self._check_usage(options)
+        lines = plan_files.read_plan(self._read(options["plan"]))
+        requester = self.find_person(options["username"]) if options["username"] else None
+        is_dry_run = options["dry_run"]
+        existing = None if is_dry_run else plan_files.find_open_batch(lines=lines)
+        if existing:
+            self._go_on(existing, lines=lines)
+        self._sync(lines)
+        plan = plan_files.build_plan(lines=lines, actor=command_actor(), requester=requester)
+        if plan is None or not plan.sendable:
+            failed = plan.failed if plan else plan_files.find_failed(lines=lines, rows=())
+            self._end_unsent(rows=(), failed=failed, code=USAGE)
+        if is_dry_run:
+            self._end_dry_run(plan)
+        batch = self._request(plan, requester=requester, options=options)
+        self._run_and_end(batch, failed=plan.failed)
+
+    def _check_usage(self, options: dict[str, Any]) -> None:
+        if not options["reason"].strip():
+            self.usage_error("--reason can't be blank: it is kept permanently in the audit log.")
+        problem = tickets.find_ticket_problem(options["ticket"].strip())
+        if problem:
+            self.usage_error(problem)
+        if not (options["yes"] or options["dry_run"]):
+            self.usage_error("Nothing was sent. Add --yes: deletions can't be undone.")
+
+    def _read(self, path: str) -> bytes:
+        try:
+            return sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
+        except OSError:
+            self.usage_error(f"{path} can't be read.")
+
+    def _sync(self, lines: Sequence[PlanLine]) -> None:
+        """Sync every org of the plan's sites: a snapshot may be old, or there is none."""
+        sites = {line.site for line in lines if not line.problem}
+        credentials = [
+            each for each in sync.credentials_in_use(actor=command_actor()) if each.site in sites
+        ]
+        names = dict(Credential.objects.values_list("pk", "name"))
+        for listing in sync.sync_orgs(actor=command_actor(), credentials=credentials):
+            if not listing.is_complete:
+                name = names[listing.credential_id]
+                self.stderr.write(f"The sync of {name} failed. {cause_text(listing.cause)}")
+
+    def _request(
+        self, plan: FilePlan, *, requester: Person | None, options: dict[str, Any]
+    ) -> Batch:
+        """Request the bulk deletion; confirmed too where no approval is needed."""
+        actor = command_actor()
+        requesting.require_requester(plan.batch)
+        self.stop.is_held = True
+        if self.stop.is_requested:
+            raise StopRequestedError
+        drafts.store_draft(plan.batch, rows=plan.rows)
+        try:
+            return requesting.request_batch(
+                batch=plan.batch,
+                actor=actor,
+                reason=options["reason"],
+                ticket=options["ticket"],
+                digest=plan.batch.digest,
+            )
+        except DomainError:
+            batch_stopping.cancel_batch(batch=plan.batch, actor=actor)
+            raise
+
+    def _go_on(self, batch: Batch, *, lines: Sequence[PlanLine]) -> NoReturn:
+        self.stderr.write("This plan was requested before. Its bulk deletion is still open.")
+        rows = list(batch.rows.filter(removed_at=None).order_by("position"))
+        self._run_and_end(batch, failed=plan_files.find_failed(lines=lines, rows=rows))
+
+    def _run_and_end(self, batch: Batch, *, failed: Sequence[FailedLine]) -> NoReturn:
+        """Send what can be sent, print the result and exit with its code."""
+        self.stop.is_held = True
+        self._batch = batch
+        try:
+            if batch.state == BatchState.RUNNING:
+                batch = foreground.run_to_end(
+                    batch=batch,
+                    actor=command_actor(),
+                    is_stopped=lambda: self.stop.is_requested,
+                    note_wait=self._note_wait,
+                )
+            deletions = list(batch.deletions.order_by("batch_row__position"))
+        except DatabaseError as error:
+            # Some of it may have been sent, which exit code 1 denies.
+            message = f"{database_error_text(error)} {_unfinished_text(batch)}"
+            raise CommandError(message, returncode=UNKNOWN) from error
+        url = f"/deletions/batches/{batch.pk}/"
+        document = {
+            "batch": str(batch.pk),
+            "url": url,
+            "state": batch.state,
+            "deletions": [_row_of(each) for each in deletions],
+            "failed": _failed_rows(failed),
+            "counts": Counter(each.outcome or each.state for each in deletions),
+        }
+        counts = Counter(
+            label_of_outcome(each.outcome) if each.outcome else label_of_state(each.state)
+            for each in deletions
+        )
+        lines = [f"{count:,} {label}" for label, count in counts.most_common()]
+        lines += [*_failed_texts(failed), _next_step(batch), f"Bulk deletion: {url}"]
+        self.emit(document, "\n".join(filter(None, lines)))
+        raise SystemExit(_exit_code(deletions, has_failed_lines=bool(failed)))
+
+    def _end_dry_run(self, plan: FilePlan) -> NoReturn:
+        code = _NEEDS_APPROVAL if plan.batch.needs_approval else 0
+        self._end_unsent(
+            rows=[
+                {
+                    "site": row.site,
+                    "connection_id": str(row.connection_id),
+                    "credential": row.credential.name if row.credential else None,
+                    "state": None,
+                    "outcome": None,
+                    "cause": None,
+                }
+                for row in plan.sendable
+            ],
+            failed=plan.failed,
+            code=USAGE if plan.failed else code,
+        )
+
+    def _end_unsent(
+        self, *, rows: Sequence[dict[str, Any]], failed: Sequence[FailedLine], code: int
+    ) -> NoReturn:
+        """Print what would be deleted and what can't be, and exit."""
+        self.stop.is_held = True
+        document: dict[str, Any] = {"batch": None, "deletions": rows, "counts": {}}
+        document["failed"] = _failed_rows(failed)
+        approval = "Approval is needed." if code == _NEEDS_APPROVAL else ""
+        count = f"{pluralize(len(rows), 'connection')} can be deleted. Nothing was sent."
+        self.emit(document, "\n".join(filter(None, [*_failed_texts(failed), count, approval])))
+        raise SystemExit(code)
+
+    def _note_wait(self, until: datetime) -> None:
+        self.stderr.write(f"Waiting until {format_time(until)} to send the next.")
+
+    # --- Signals ------------------------------------------------------------------------------
+
+    def install_stop(self) -> None:
+        """Only note signals in the run: it ends by itself after the DELETEs in progress."""
+        stopping.handle_signals(self.stop)
+
+    def end_stopped(self) -> NoReturn:
+        """Nothing was requested so far."""
+        raise CommandError(STOPPED, returncode=FAILED)
+
+    @property
+    def waiting_text(self) -> str:
+        """The DELETEs in progress are recorded first."""
+        return f"Stopping after the DELETEs in progress, at most {sending.DELETE_SECONDS:.0f} s."
+
+    @property
+    def has_sent(self) -> bool:
+        """Whether the run has begun."""
+        return self._batch is not None
+
+    @property
+    def stopped_text(self) -> str:
+        """What a second signal leaves."""
+        if self._batch is None:
+            return STOPPED
+        return f"Stopped. {_unfinished_text(self._batch)}"
+
+
+def _unfinished_text(batch: Batch) -> str:
+    return (
+        "DELETEs in progress might have worked. A worker, or this command with the same plan, "
+        f"goes on. Bulk deletion: /deletions/batches/{batch.pk}/"
+    )
+
+
+def _row_of(deletion: Deletion) -> dict[str, Any]:
+    return {
+        "id": str(deletion.pk),
+        "site": deletion.site,
+        "connection_id": str(deletion.connection_id),
+        "credential": deletion.credential_name,
+        "state": deletion.state,
+        "outcome": deletion.outcome or None,
+        "cause": deletion.cause or None,
+    }
+
+
+def _failed_rows(failed: Iterable[FailedLine]) -> list[dict[str, Any]]:
+    return [{"line": each.number, "error": each.error} for each in failed]
+
+
+def _failed_texts(failed: Iterable[FailedLine]) -> list[str]:
+    return [f"line {each.number}: {each.error}" for each in failed]
+
+
+def _next_step(batch: Batch) -> str:
+    match batch.state:
+        case BatchState.REQUESTED:
+            return "Nothing was sent: the bulk deletion needs approval."
+        case BatchState.APPROVED:
+            return f"Nothing was sent: {batch.requested_by_name} must confirm on its page."
+        case BatchState.PAUSED:
+            why = cause_text(batch.pause_cause)
+            return f"Paused. {why} Resume it on its page.".replace("  ", " ")
+        case BatchState.RUNNING:
+            return "A worker, or this command with the same plan, sends the rest."
+        case _:
+            return ""
+
+
+def _exit_code(deletions: Iterable[Deletion], *, has_failed_lines: bool) -> int:
+    codes = {exit_code_of(each) for each in deletions}
+    codes |= {USAGE} if has_failed_lines else set()
+    if _NEEDS_APPROVAL in codes:
+        return _NEEDS_APPROVAL
+    return next((code for code in _MOST_SERIOUS_FIRST if code in codes), 0)

@@ -1,0 +1,137 @@
+"""Base class of the commands that delete: their exit codes, and what a signal does to them."""
+
+import contextlib
+import json
+import os
+import signal
+import sys
+from abc import abstractmethod
+from typing import Any, NoReturn
+
+from connections.core.signals import STOP_SIGNALS, StopRequestedError
+from connections.deletions import stopping
+from connections.management.base import FAILED, UNKNOWN, OrgAdminCommand
+from connections.models import Deletion, Outcome, State
+
+STILL_LISTED = 9
+_EXIT_CODES_BY_OUTCOME = {
+    Outcome.DELETED: 0,
+    Outcome.ALREADY_ABSENT: 3,
+    Outcome.GONE_UNATTRIBUTED: 3,
+    Outcome.REFUSED: 4,
+    Outcome.NOT_SENT: 5,
+    Outcome.STALE: 8,
+    # Nothing was sent, and not because of Datadog. The command withdraws what it could not check.
+    Outcome.DECLINED: FAILED,
+    Outcome.WITHDRAWN: FAILED,
+    Outcome.EXPIRED: FAILED,
+    Outcome.UNRESOLVED: 6,
+}
+_EXIT_CODES_BY_STATE = {
+    State.APPROVED: 7,
+    State.SENDING: 6,
+    State.WAITING: 5,
+    State.UNKNOWN: 6,
+    State.STILL_PRESENT: 8,
+}
+
+
+def exit_code_of(deletion: Deletion) -> int:
+    """The exit code for the deletion's outcome or state."""
+    if deletion.is_settled:
+        if deletion.outcome == Outcome.DELETED and deletion.last_check_listed:
+            return STILL_LISTED
+        return _EXIT_CODES_BY_OUTCOME[Outcome(deletion.outcome)]
+    if deletion.state == State.REQUESTED:
+        return 7 if deletion.needs_approval else 5
+    return _EXIT_CODES_BY_STATE[State(deletion.state)]
+
+
+STOPPED = "Stopped. Nothing was sent."
+
+
+class DeletingCommand(OrgAdminCommand):
+    """A command that a signal ends in a defined state, with an exit code that says which.
+
+    While `stop.is_held`, a signal is only noted; before, it ends the command with nothing sent.
+    """
+
+    needs_keys = True
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._is_result_written = False
+        self.stop = stopping.Stop(when_noted=self._print_waiting, end_at_once=self._end_at_once)
+
+    @abstractmethod
+    def install_stop(self) -> None:
+        """Handle signals with `stop`."""
+
+    @abstractmethod
+    def end_stopped(self) -> NoReturn:
+        """End after a signal that came while nothing was sent, or all was recorded."""
+
+    @property
+    @abstractmethod
+    def waiting_text(self) -> str:
+        """What it still waits for after a signal; "" for nothing."""
+
+    @property
+    @abstractmethod
+    def has_sent(self) -> bool:
+        """Whether a DELETE may have been sent."""
+
+    @property
+    @abstractmethod
+    def stopped_text(self) -> str:
+        """What a second signal leaves."""
+
+    def run_from_argv(self, argv: list[str]) -> None:
+        """Run as a process of its own, with signal handlers until its end."""
+        self.install_stop()
+        try:
+            super().run_from_argv(argv)
+        finally:
+            self.stop.is_held = True
+            stopping.ignore_signals()
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Run, and end in a defined state when a signal stops it."""
+        try:
+            try:
+                self.stop.release()
+                super().handle(*args, **options)
+            finally:
+                self.stop.is_held = True
+        except StopRequestedError:
+            self.end_stopped()
+
+    def emit(self, document: Any, text: str) -> None:
+        """Write the result. A lost terminal is ignored: the exit code still tells the result."""
+        self._is_result_written = True
+        try:
+            super().emit(document, text)
+        except OSError:
+            self.drop_output()
+
+    def _print_waiting(self) -> None:
+        text = self.waiting_text
+        if text:
+            write_now(sys.stderr.fileno(), f"{text} A second signal stops at once.")
+
+    def _end_at_once(self) -> NoReturn:
+        """End the process at once, from a signal handler."""
+        for number in STOP_SIGNALS:
+            signal.signal(number, signal.SIG_DFL)
+        text = self.stopped_text
+        if "--json" in sys.argv and not self._is_result_written:
+            write_now(sys.stdout.fileno(), json.dumps({"error": text}, ensure_ascii=False))
+        write_now(sys.stderr.fileno(), text)
+        os._exit(UNKNOWN if self.has_sent else FAILED)
+
+
+def write_now(descriptor: int, text: str) -> None:
+    """Write a line without Python's buffers, which a signal handler must not use."""
+    # The reader might be gone.
+    with contextlib.suppress(OSError):
+        os.write(descriptor, f"{text}\n".encode())

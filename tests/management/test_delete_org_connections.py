@@ -1,0 +1,279 @@
+"""delete_org_connections: a plan file in, one JSON document and one exit code out."""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from io import StringIO
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from django.core.management import CommandError, call_command
+
+from connections.access.actor import command_actor, person_actor
+from connections.batches import foreground, running, stopping
+from connections.inventory import protections
+from connections.models import (
+    ApprovalPolicy,
+    AuditEvent,
+    Batch,
+    BatchState,
+    Credential,
+    Deletion,
+    Person,
+)
+from sandbox import faults
+from sandbox.faults import Fault
+from sandbox.server import SandboxServer
+from tests.batches.support import add_connections, approve, sync_now
+from tests.flows.support import store_credential
+from tests.support.sandbox import connection_between
+
+Run = Callable[..., "CommandResult"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CommandResult:
+    """A command's exit code and its JSON document."""
+
+    code: int
+    document: dict[str, Any]
+
+    @property
+    def failed(self) -> list[tuple[int, str]]:
+        return [(each["line"], each["error"]) for each in self.document["failed"]]
+
+    @property
+    def results(self) -> list[str]:
+        return [each["outcome"] or each["state"] for each in self.document["deletions"]]
+
+
+@pytest.fixture
+def payments(db: None, sandbox: SandboxServer) -> Credential:
+    return store_credential(sandbox, "Payments US", is_read=False)
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    """Run the command with this text as its plan."""
+
+    def run_with(plan: str, *more: str, reason: str = "carve-out") -> CommandResult:
+        path = tmp_path / "plan"
+        path.write_text(plan)
+        output, arguments = StringIO(), ("--plan", str(path), "--reason", reason, "--json", *more)
+        try:
+            call_command("delete_org_connections", *arguments, stdout=output)
+        except SystemExit as end:
+            code = int(str(end.code))
+        except CommandError as error:
+            code = error.returncode
+        return CommandResult(code=code, document=json.loads(output.getvalue()))
+
+    return run_with
+
+
+def csv_of(connections: Sequence[str], *, header: str = "site,connection_id") -> str:
+    return "\n".join([header, *(each.replace("/", ",", 1) for each in connections)])
+
+
+def sent(sandbox: SandboxServer) -> int:
+    return len(sandbox.world.requests(method="DELETE"))
+
+
+@pytest.mark.usefixtures("payments")
+def test_it_syncs_sends_verifies_and_prints_every_outcome(run: Run, sandbox: SandboxServer) -> None:
+    plan = csv_of(add_connections(sandbox, 3))
+    result = run(plan, "--yes", "--ticket", "SEC-212")
+    assert result.code == 0
+    batch = Batch.objects.get()
+    assert result.document["batch"] == str(batch.pk)
+    assert result.document["counts"] == {"deleted": 3}
+    assert result.document["failed"] == []
+    rows = result.document["deletions"]
+    assert {(each["state"], each["outcome"], each["cause"]) for each in rows} == {
+        ("settled", "deleted", None)
+    }
+    assert batch.state == BatchState.FINISHED
+    assert (batch.reason, batch.ticket) == ("carve-out", "SEC-212")
+    assert not Deletion.objects.filter(verified_at=None).exists()
+    assert sent(sandbox) == 3
+    assert {event.actor_kind for event in AuditEvent.objects.all()} == {"command"}
+
+
+@pytest.mark.usefixtures("payments")
+def test_a_json_plan_deletes_too(run: Run, sandbox: SandboxServer) -> None:
+    connections = add_connections(sandbox, 2)
+    names = ("site", "connection_id")
+    entries = [dict(zip(names, each.split("/"), strict=True)) for each in connections]
+    result = run(json.dumps([entries[0], {"site": "nowhere"}, entries[1]]), "--yes")
+    assert (result.code, result.results) == (2, ["deleted", "deleted"])
+    assert [line for line, _ in result.failed] == [2]
+
+
+@pytest.mark.usefixtures("payments")
+def test_each_line_that_cant_be_used_is_named_and_stops_no_other(
+    run: Run, sandbox: SandboxServer
+) -> None:
+    [good] = add_connections(sandbox, 1)
+    site, connection_id = good.split("/")
+    rows = [
+        f"{good},",
+        f"{good},",
+        f"{site}/{uuid4()},",
+        f"{site}/not-an-id,",
+        f"nowhere/{connection_id},",
+        f"{good},Nobody",
+        f'{site}/"x,',
+        site,
+    ]
+    result = run(csv_of(rows, header="site,connection_id,credential"), "--yes")
+    assert result.code == 2
+    assert result.results == ["deleted"]
+    assert result.failed == [
+        (3, "An earlier row has the same connection."),
+        (4, "No sync that you can see lists this ID."),
+        (5, "This isn't a site and a connection ID."),
+        (6, "Unknown site. Use a name such as EU1 or a host such as datadoghq.eu."),
+        (7, "No credential in use on this site has this name."),
+        (8, "This line isn't valid CSV. Check its quotes."),
+        (9, "Expected 3 columns, found 1."),
+    ]
+    assert sent(sandbox) == 1
+
+
+def test_a_protected_connection_is_not_sent(
+    run: Run, payments: Credential, grace: Person, sandbox: SandboxServer
+) -> None:
+    [connection] = add_connections(sandbox, 1)
+    sync_now(payments)
+    row = payments.snapshots.get(connection_id=connection.split("/")[1])
+    protections.protect_connection(actor=person_actor(person=grace), key=row.key, reason="In use.")
+    result = run(csv_of([connection]), "--yes")
+    assert (result.code, result.document["batch"]) == (2, None)
+    assert result.failed == [(2, "It can't be deleted in Org Admin.")]
+    assert not Batch.objects.exists()
+
+
+def test_only_the_named_credential_sends_a_line(
+    run: Run, payments: Credential, sandbox: SandboxServer
+) -> None:
+    soc = store_credential(sandbox, "Group SOC")
+    both = connection_between(sandbox.world, "Payments US", "Group SOC")
+    [only_payments] = add_connections(sandbox, 1)
+    site = both.source_org.site.name
+    rows = [f"{site}/{both.id},{soc.name.upper()}", f"{only_payments},{soc.name}"]
+    result = run(csv_of(rows, header="site,connection_id,credential"), "--yes")
+    assert result.failed == [(3, "The credential Group SOC can't delete it.")]
+    assert [each["credential"] for each in result.document["deletions"]] == ["Group SOC"]
+
+
+CASES = {
+    "403": (faults.RETURNS_403, 4, "refused"),
+    "429": (faults.rate_limited(reset="1"), 5, "waiting"),
+    "500": (faults.RETURNS_500, 6, "unknown"),
+    "404": (faults.EXECUTES_THEN_404, 3, "already_absent"),
+    "200 that deleted nothing": (faults.RETURNS_200_WITHOUT_DELETING, 9, "deleted"),
+}
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
+@pytest.mark.usefixtures("payments")
+def test_the_most_serious_result_decides_the_exit_code(
+    case: tuple[Fault, int, str], run: Run, sandbox: SandboxServer
+) -> None:
+    fault, code, result_of_first = case
+    first, second = add_connections(sandbox, 2)
+    sandbox.world.set_fault(fault=fault, connection_id=first.split("/")[1])
+    result = run(csv_of([first, second]), "--yes")
+    assert (result.code, result.results) == (code, [result_of_first, "deleted"])
+
+
+@pytest.mark.usefixtures("payments")
+def test_a_dry_run_stores_and_sends_nothing(run: Run, sandbox: SandboxServer) -> None:
+    connections = add_connections(sandbox, 2)
+    result = run(csv_of(connections), "--dry-run")
+    assert (result.code, len(result.document["deletions"])) == (0, 2)
+    assert run(csv_of([*connections, f"{connections[0]}0"]), "--dry-run").code == 2
+    Credential.objects.update(policy=ApprovalPolicy.ONE)
+    assert run(csv_of(connections), "--dry-run").code == 7
+    assert (sent(sandbox), Batch.objects.count()) == (0, 0)
+
+
+def test_a_plan_that_needs_approval_waits_for_it_and_is_named_when_it_is_given_again(
+    run: Run, payments: Credential, ada: Person, linus: Person, sandbox: SandboxServer
+) -> None:
+    Credential.objects.update(policy=ApprovalPolicy.ONE)
+    plan = csv_of(add_connections(sandbox, 2))
+    assert run(plan, "--yes").code == 2
+    assert not Batch.objects.exists()
+
+    result = run(plan, "--yes", "--as", "ada")
+    assert (result.code, result.results) == (7, ["requested", "requested"])
+    batch = Batch.objects.get()
+    assert batch.requested_by == ada
+    approve(batch, linus)
+    again = run(plan, "--yes", "--as", "ada")
+    assert (again.code, again.document["batch"]) == (7, str(batch.pk))
+    assert sent(sandbox) == 0
+
+
+@pytest.mark.usefixtures("payments")
+def test_a_paused_bulk_deletion_is_named_and_a_running_one_is_continued(
+    run: Run, sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = csv_of(add_connections(sandbox, 3))
+    with monkeypatch.context() as patch:
+        patch.setattr(foreground, "run_to_end", lambda *, batch, **_: batch)
+        assert run(plan, "--yes").code == 5
+    batch = Batch.objects.get()
+    stopping.pause_batch(batch=batch, actor=command_actor())
+    paused = run(plan, "--yes")
+    assert (paused.code, paused.document["state"], sent(sandbox)) == (5, "paused", 0)
+    stopping.resume_batch(batch=batch, actor=command_actor())
+    done = run(plan, "--yes")
+    assert (done.code, done.document["batch"]) == (0, str(batch.pk))
+    assert (sent(sandbox), Batch.objects.count()) == (3, 1)
+
+
+@pytest.mark.usefixtures("payments")
+def test_it_waits_for_a_rate_limit_while_that_brings_results(
+    run: Run, sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(running, "PARALLEL_DELETES", 1)
+    first, *rest = add_connections(sandbox, 3)
+    limited = faults.rate_limited(reset="1")
+    sandbox.world.set_fault(fault=limited, connection_id=first.split("/")[1], times=1)
+    result = run(csv_of([first, *rest]), "--yes")
+    assert (result.code, result.results) == (0, ["deleted"] * 3)
+
+
+def test_rows_of_other_bulk_deletions_are_not_sent(
+    run: Run, payments: Credential, sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine, other = add_connections(sandbox, 2)
+    with monkeypatch.context() as patch:
+        patch.setattr(foreground, "run_to_end", lambda *, batch, **_: batch)
+        run(csv_of([other]), "--yes")
+    assert run(csv_of([mine]), "--yes").code == 0
+    assert sandbox.world.deletes_received(other.split("/")[1]) == 0
+
+
+@pytest.mark.parametrize(
+    ("plan", "more", "message"),
+    [
+        ("site,connection_id\nx,y", (), "--yes"),
+        ("site,connection_id\nx,y", ("--yes", "--as", "nobody"), "No person has the username"),
+        ("site\nx", ("--yes",), "The first line must be the header"),
+        ("site,connection_id\n", ("--yes",), "names no connection"),
+        ('{"site": "x"}', ("--yes",), "isn't a JSON list"),
+    ],
+)
+@pytest.mark.usefixtures("payments")
+def test_a_usage_error_sends_nothing(
+    plan: str, more: tuple[str, ...], message: str, run: Run, sandbox: SandboxServer
+) -> None:
+    result = run(plan, *more)
+    assert result.code == 2
+    assert message in result.document["error"]
+    assert sandbox.world.requests() == []
