@@ -2229,7 +2229,7 @@ SIGNALS = (
     ),
     _mutant(
         "a result that cannot be printed does not change the exit code",
-        DELETE_COMMAND,
+        "connections/management/deleting.py",
         "        except OSError:\n",
         "        except NotImplementedError:\n",
         f"{STOPPED}::test_the_exit_code_is_that_of_the_outcome_even_if_it_cannot_be_printed"
@@ -2506,6 +2506,7 @@ PARALLEL_SYNCS = (
 
 BATCHES = "connections/batches"
 BATCH_TESTS = "tests/batches"
+COMMAND_TESTS = "tests/management/test_delete_org_connections.py"
 BULK_DELETIONS = (
     _mutant(
         "a 429 extends the time for retries until the rate limit resets",
@@ -2677,6 +2678,27 @@ BULK_DELETIONS = (
         "        return time.monotonic() - self.began_at <= CHECK_SHARED_SECONDS\n",
         "        return True\n",
         f"{BATCH_TESTS}/test_running.py::test_a_check_is_shared_for_less_than_10_seconds",
+    ),
+    _mutant(
+        "no credential but the named one sends a line of a plan file",
+        f"{BATCHES}/drafts.py",
+        "        if named.is_credential_fixed and not preferred:\n",
+        "        if False:\n",
+        f"{COMMAND_TESTS}::test_only_the_named_credential_sends_a_line",
+    ),
+    _mutant(
+        "the command sends no rows of other bulk deletions",
+        f"{BATCHES}/foreground.py",
+        "is_stopped=is_stopped, batch=batch)\n            batch",
+        "is_stopped=is_stopped)\n            batch",
+        f"{COMMAND_TESTS}::test_rows_of_other_bulk_deletions_are_not_sent",
+    ),
+    _mutant(
+        "a plan file is requested once while its bulk deletion is open",
+        "connections/management/commands/delete_org_connections.py",
+        "        if existing:\n",
+        "        if False:\n",
+        f"{COMMAND_TESTS}::test_a_paused_bulk_deletion_is_named_and_a_running_one_is_continued",
     ),
     _mutant(
         "a hidden connection looks like an unknown one in a plan",
