@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from connections.models import Outcome
+from connections.models import Credential, Outcome
 from tests.changes.support import (
     all_kinds,
     kinds,
@@ -24,27 +24,37 @@ pytestmark = [pytest.mark.django_db, pytest.mark.database]
 OLD = make_connection(1)
 NEW = make_connection(2)
 
+type BothSides = tuple[Credential, Credential]
 
-def test_recreated_between_the_requests_of_one_round(clock: SettableClock) -> None:
-    first, second = make_credential("a"), make_credential("b", org_id="dev")
-    for credential in (first, second):
+
+@pytest.fixture
+def both_sides(clock: SettableClock) -> BothSides:
+    """The credentials of both orgs, which listed the old connection 15 minutes ago."""
+    credentials = make_credential("a"), make_credential("b", org_id="dev")
+    for credential in credentials:
         sync(credential, OLD)
     clock.advance(minutes=15)
+    return credentials
+
+
+def test_recreated_between_the_requests_of_one_round(
+    clock: SettableClock, both_sides: BothSides
+) -> None:
+    first, second = both_sides
     # A worker's syncs begin at one time, and end one after the other.
     began = clock.now()
     clock.advance(seconds=1)
     sync(first, OLD, started_at=began)
     assert kinds(sync(second, NEW, started_at=began)) == ["recreated"]
     clock.advance(minutes=15)
-    for credential in (first, second):
+    for credential in both_sides:
         assert sync(credential, NEW) == []
 
 
-def test_recreated_while_only_one_credential_had_lost_the_old_one(clock: SettableClock) -> None:
-    first, second = make_credential("a"), make_credential("b", org_id="dev")
-    for credential in (first, second):
-        sync(credential, OLD)
-    clock.advance(minutes=15)
+def test_recreated_while_only_one_credential_had_lost_the_old_one(
+    clock: SettableClock, both_sides: BothSides
+) -> None:
+    first, second = both_sides
     began = clock.now()
     clock.advance(seconds=1)
     # It is deleted after the second was read and before the first.
@@ -90,12 +100,9 @@ def test_a_baseline_reports_what_org_admin_deleted_before_a_sync_has_confirmed_i
 
 
 def test_a_late_sync_that_shows_an_older_connection_removes_no_newer_one(
-    clock: SettableClock,
+    clock: SettableClock, both_sides: BothSides
 ) -> None:
-    first, second = make_credential("a"), make_credential("b", org_id="dev")
-    for credential in (first, second):
-        sync(credential, OLD)
-    clock.advance(minutes=15)
+    first, second = both_sides
     began = clock.now()
     clock.advance(seconds=5)
     newest = make_connection(3)
@@ -103,15 +110,14 @@ def test_a_late_sync_that_shows_an_older_connection_removes_no_newer_one(
     clock.advance(seconds=1)
     assert sync(second, NEW, started_at=began) == []
     clock.advance(minutes=15)
-    for credential in (first, second):
+    for credential in both_sides:
         assert sync(credential, newest) == []
 
 
-def test_the_creation_times_say_which_of_two_is_newer(clock: SettableClock) -> None:
-    first, second = make_credential("a"), make_credential("b", org_id="dev")
-    for credential in (first, second):
-        sync(credential, OLD)
-    clock.advance(minutes=15)
+def test_the_creation_times_say_which_of_two_is_newer(
+    clock: SettableClock, both_sides: BothSides
+) -> None:
+    first, second = both_sides
     began = clock.now()
     clock.advance(seconds=1)
     # It began later and was read earlier.
