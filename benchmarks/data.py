@@ -14,8 +14,9 @@ from django.db import connection, transaction
 
 from benchmarks import world
 from connections import audit
-from connections.access.actor import Actor, person_actor
+from connections.access.actor import WORKER, Actor, person_actor
 from connections.audit import EventCode, personal_data
+from connections.changes.detection import changes_digest
 from connections.changes.known import connection_state, creator_state
 from connections.core import clock
 from connections.core.datadog_keys import KeyPair
@@ -77,6 +78,7 @@ PEOPLE = 60
 BODY = b"{}\n"
 # Deletions that are stored with their events in one transaction.
 BATCH = 500
+CHANGES_PER_EVENT = 100
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,8 +102,8 @@ def fill(size: Size) -> None:
     now = clock.now()
     _insert_orgs(size.orgs, at=now)
     _insert_snapshots(size, credentials, now=now)
-    _insert_changes(size, credentials, now=now)
     _insert_deletions(size, people, credentials, now=now)
+    _insert_changes(size, credentials, now=now)
     # Last, so that the worker of a server that is started now has nothing to sync.
     _insert_syncs(credentials, now=clock.now())
 
@@ -239,6 +241,7 @@ def _insert_changes(size: Size, credentials: list[Credential], *, now: datetime)
     kinds = [kind for kind in Change.Kind if kind != Change.Kind.ORG_RENAMED]
     rows = _Rows(Change)
     pairs = _pairs_of(size)
+    found: list[Change] = []
     for number in range(1, size.changes + 1):
         source, sink = pairs[number % len(pairs)]
         at = now - timedelta(minutes=5 * (size.changes - number))
@@ -247,7 +250,7 @@ def _insert_changes(size: Size, credentials: list[Credential], *, now: datetime)
         connection_id = uuid.UUID(world.connection_of(source, sink))
         kind = kinds[number % len(kinds)]
         before, after = _states(kind, values, connection_id=connection_id)
-        rows.add(
+        found.append(
             Change(
                 number=number,
                 kind=kind,
@@ -264,7 +267,21 @@ def _insert_changes(size: Size, credentials: list[Credential], *, now: datetime)
                 search_text="\n".join(orgs.values()).casefold(),
             )
         )
+        rows.add(found[-1])
+        if len(found) == CHANGES_PER_EVENT or number == size.changes:
+            _record_changes(found, credential=credentials[source])
+            found = []
     rows.insert()
+
+
+def _record_changes(found: list[Change], *, credential: Credential) -> None:
+    audit.record(
+        code=EventCode.CHANGES_DETECTED,
+        actor=WORKER,
+        subject=credential,
+        sentence=audit.Sentence("A sync found changes."),
+        details={"changes": [str(each.pk) for each in found], "sha256": changes_digest(found)},
+    )
 
 
 def _states(

@@ -11,6 +11,7 @@ from connections.access.actor import Actor
 from connections.audit import lookups, personal_data
 from connections.core import clock
 from connections.core.errors import InvalidInputError, has_visible_text
+from connections.core.tabular import as_time
 from connections.core.text import pluralize
 from connections.models import Change
 
@@ -39,8 +40,9 @@ def acknowledge_changes(*, actor: Actor, change_ids: Collection[UUID], note: str
         changes = list(rows.select_for_update(no_key=True))
         new = [change for change in changes if change.acknowledged_at is None]
         if new:
+            now = clock.now()
             Change.objects.filter(pk__in=[change.pk for change in new]).update(
-                acknowledged_at=clock.now(), acknowledged_by=actor.person, note=note
+                acknowledged_at=now, acknowledged_by=actor.person, note=note
             )
             audit.record(
                 code=audit.EventCode.CHANGES_ACKNOWLEDGED,
@@ -50,7 +52,11 @@ def acknowledge_changes(*, actor: Actor, change_ids: Collection[UUID], note: str
                     actor=personal_data.name_of(actor),
                     changes=pluralize(len(new), "change"),
                 ),
-                details={"changes": [str(change.pk) for change in new], "note": note},
+                details={
+                    "changes": [str(change.pk) for change in new],
+                    "acknowledged_at": as_time(now),
+                    "note": note,
+                },
             )
     return len(new)
 

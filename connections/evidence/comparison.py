@@ -19,6 +19,7 @@ from connections.audit.chain import canonical_text
 from connections.core import tabular
 from connections.core.database import consistent_read
 from connections.deletions.export import deletion_row
+from connections.evidence.differing import UNREADABLE, DifferingRecords, format_id
 from connections.models import AuditEvent, Deletion, PersonalValue
 from connections.verifier import verify
 
@@ -26,13 +27,8 @@ logger = logging.getLogger(__name__)
 
 # Deletions per query.
 _BATCH_SIZE = 500
-# Differing deletions that a message describes one by one.
-_MAX_DESCRIBED = 10
 # Missing deletions whose ids are kept, so that memory stays bounded.
 _MAX_MISSING = 1000
-
-# Raised when a column holds a value of the wrong type: SQLite stores any value.
-_UNREADABLE = (ValueError, TypeError, AttributeError, KeyError)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,20 +41,15 @@ class ComparedDeletion:
 
 
 @dataclass(kw_only=True)
-class DifferingDeletions:
-    """The number of deletions that don't match their events, and descriptions of the first."""
+class DifferingDeletions(DifferingRecords):
+    """The deletions that don't match their events."""
 
-    count: int = 0
-    ids: list[str] = field(default_factory=list)
-    descriptions: list[str] = field(default_factory=list)
+    plural: str = "deletions"
     _missing: set[str] = field(default_factory=set)
 
     def add(self, deletion_id: str, difference: str) -> None:
         """Count one deletion."""
-        self.count += 1
-        if len(self.descriptions) < _MAX_DESCRIBED:
-            self.ids.append(deletion_id)
-            self.descriptions.append(f"Deletion {deletion_id}: {difference}.")
+        self.describe(f"Deletion {deletion_id}: {difference}.", ids=[deletion_id])
 
     def add_missing(self, deletion_ids: Collection[str]) -> None:
         """Count each of these once, also when called again for more of its events."""
@@ -66,14 +57,6 @@ class DifferingDeletions:
             if len(self._missing) < _MAX_MISSING:
                 self._missing.add(deletion_id)
                 self.add(deletion_id, "its events are there, the deletion itself is missing")
-
-    @property
-    def message(self) -> str:
-        """The count and the descriptions in a few sentences."""
-        described = " ".join(self.descriptions)
-        if self.count == 1:
-            return described
-        return f"{self.count} deletions do not match their events, among them: {described}"
 
 
 # --- One deletion -------------------------------------------------------------------------------
@@ -154,7 +137,7 @@ def compare_all_deletions(differing: DifferingDeletions) -> Iterator[None]:
             with consistent_read():
                 suspects = _find_differences(list(suspects))
         for deletion_id, difference in suspects.items():
-            differing.add(_format_id(deletion_id), difference)
+            differing.add(format_id(deletion_id), difference)
         yield
 
 
@@ -177,10 +160,10 @@ def _find_differences(ids: Sequence[Any]) -> dict[Any, str]:
     """The deletions among these that don't match their events, with the first difference."""
     try:
         return _compare_deletions(ids)
-    except _UNREADABLE:
+    except UNREADABLE:
         if len(ids) > 1:
             return {key: what for each in ids for key, what in _find_differences([each]).items()}
-        logger.exception("Deletion %s cannot be compared with its events.", _format_id(ids[0]))
+        logger.exception("Deletion %s cannot be compared with its events.", format_id(ids[0]))
         return {ids[0]: "it holds something that cannot be read"}
 
 
@@ -228,8 +211,3 @@ def _parse_uuid(text: str) -> UUID | None:
         return UUID(text)
     except ValueError:
         return None
-
-
-def _format_id(deletion_id: Any) -> str:
-    pk = _parse_uuid(str(deletion_id))
-    return str(pk or deletion_id)

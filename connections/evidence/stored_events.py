@@ -43,6 +43,7 @@ class Fault(StrEnum):
     COLUMN = "column"  # a column differs from the event's text
     VALUE = "value"  # a name or an address differs from the one in the events
     DELETION = "differing_deletion"  # a deletion or an attempt differs from its events
+    CHANGE = "differing_change"  # a change or its acknowledgement differs from its event
     HEAD = "head"  # the head row doesn't match the last event
 
 

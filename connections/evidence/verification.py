@@ -1,8 +1,8 @@
 """Verifies the audit log: every text, hash and copied column, every checkpoint and every key.
 
-When the chain is intact, every deletion and its attempts are compared with their events. It reads
-in batches and keeps one hash and one frontier, so its memory doesn't grow with the log. Events
-appended while it runs are left to the next verification.
+When the chain is intact, every deletion and its attempts, and every change outside Org Admin, are
+compared with their events. It reads in batches and keeps one hash and one frontier, so its memory
+doesn't grow with the log. Events appended while it runs are left to the next verification.
 """
 
 import logging
@@ -19,11 +19,13 @@ from connections.access.actor import WORKER, Actor
 from connections.audit import chain, events, outbox
 from connections.audit.personal_data import Sentence
 from connections.core import clock
+from connections.evidence.changes import compare_all_changes
 from connections.evidence.comparison import (
     DifferingDeletions,
     compare_all_deletions,
     find_missing_deletions,
 )
+from connections.evidence.differing import DifferingRecords
 from connections.evidence.key_rotation import KeyRotationVerifier, MissingPublicKeysError
 from connections.evidence.stored_events import (
     AuditFault,
@@ -34,7 +36,14 @@ from connections.evidence.stored_events import (
     row_batches,
     verify_row,
 )
-from connections.models import AuditEvent, AuditHead, AuditVerification, Checkpoint, Deletion
+from connections.models import (
+    AuditEvent,
+    AuditHead,
+    AuditVerification,
+    Change,
+    Checkpoint,
+    Deletion,
+)
 from connections.verifier import verify
 
 logger = logging.getLogger(__name__)
@@ -60,8 +69,8 @@ class VerificationReport:
     """The result. `first_bad_seq` is the first event that can't be relied on.
 
     When only a range is known, the first bad event is between it and `at_latest`. When the events
-    are intact and deletions differ from them, `differing` is the number of these deletions and
-    `deletions` has the ids of the first ones.
+    are intact and other records differ from them, `differing` is the number of differences, and
+    `deletions` and `changes` have the ids of the first ones.
     """
 
     size: int
@@ -72,6 +81,7 @@ class VerificationReport:
     message: str = "The audit log is intact."
     differing: int = 0
     deletions: tuple[str, ...] = ()
+    changes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,7 +117,8 @@ class _Progress:
     # The size of the last checkpoint that was correct, and how many were.
     proved: int = 0
     checkpoints: int = 0
-    differing: DifferingDeletions = field(default_factory=DifferingDeletions)
+    deletions: DifferingDeletions = field(default_factory=DifferingDeletions)
+    changes: DifferingRecords = field(default_factory=lambda: DifferingRecords(plural="changes"))
 
 
 def verify_audit_log(*, notes: Sequence[tuple[str, str]] = ()) -> VerificationReport:
@@ -135,18 +146,12 @@ def verify_in_steps(
         for rows in row_batches(upto=head.size):
             known = _checkpoints_by_size(rows, head, newest=before.checkpoints, given=given)
             _verify_rows(rows, state, known=known)
-            state.differing.add_missing(find_missing_deletions(_deletions_in(rows)))
+            state.deletions.add_missing(find_missing_deletions(_deletions_in(rows)))
             yield None
         _verify_end(state, head, before=before, given=given)
-        yield from compare_all_deletions(state.differing)
-        if state.differing.count:
-            report = replace(
-                report,
-                fault=Fault.DELETION,
-                message=state.differing.message,
-                differing=state.differing.count,
-                deletions=tuple(state.differing.ids),
-            )
+        yield from compare_all_deletions(state.deletions)
+        yield from compare_all_changes(state.changes, upto=head.size)
+        report = _with_differences(report, state)
     except AuditFault as error:
         report = replace(
             report,
@@ -158,6 +163,25 @@ def verify_in_steps(
     except MissingPublicKeysError as error:
         raise CannotVerifyError(str(error)) from None
     yield replace(report, checkpoints=state.checkpoints)
+
+
+def _with_differences(report: VerificationReport, state: _Progress) -> VerificationReport:
+    """The report with the records that differ from their events, if there are any."""
+    faults: dict[Fault, DifferingRecords] = {
+        Fault.DELETION: state.deletions,
+        Fault.CHANGE: state.changes,
+    }
+    found = {fault: records for fault, records in faults.items() if records.count}
+    if not found:
+        return report
+    return replace(
+        report,
+        fault=next(iter(found)),
+        message=" ".join(records.message for records in found.values()),
+        differing=sum(records.count for records in found.values()),
+        deletions=tuple(state.deletions.ids),
+        changes=tuple(state.changes.ids),
+    )
 
 
 def _deletions_in(rows: list[EventRow]) -> set[str]:
@@ -303,6 +327,7 @@ def _larger_sizes(
 # Up to these numbers a verification takes about a second and runs within the request.
 MAX_EVENTS_IN_REQUEST = 20_000
 MAX_DELETIONS_IN_REQUEST = 1_000
+MAX_CHANGES_IN_REQUEST = 10_000
 
 
 def last_verification() -> AuditVerification | None:
@@ -376,7 +401,11 @@ def verify_now(*, actor: Actor) -> AuditVerification | None:
     """
     permissions.require(permissions.can_audit(actor), "verify the audit log")
     size = AuditHead.objects.values_list("size", flat=True).get()
-    if size <= MAX_EVENTS_IN_REQUEST and Deletion.objects.count() <= MAX_DELETIONS_IN_REQUEST:
+    if (
+        size <= MAX_EVENTS_IN_REQUEST
+        and Deletion.objects.count() <= MAX_DELETIONS_IN_REQUEST
+        and Change.objects.count() <= MAX_CHANGES_IN_REQUEST
+    ):
         [stored] = [done for done in verify_and_store(actor=actor) if done is not None]
         return stored
     events.record(

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
+from django.core.management import call_command
+
 from connections.access.actor import WORKER, Actor, command_actor, person_actor
 from connections.audit import checkpoints
 from connections.audit.signing import signature_line
@@ -108,6 +110,17 @@ def request(
         text = reviews.confirmation_text(deletion, actor=actor)
         deletion_lifecycle.execute_deletion(deletion=deletion, actor=actor, confirmation=text)
     return deletion
+
+
+def verified() -> tuple[int, dict[str, Any]]:
+    """The exit code and the JSON output of `verify_audit`."""
+    out, code = io.StringIO(), 0
+    try:
+        call_command("verify_audit", "--json", stdout=out)
+    except SystemExit as ended:
+        code = int(str(ended.code))
+    document: dict[str, Any] = json.loads(out.getvalue())
+    return code, document
 
 
 # --- Unpacking and forging ------------------------------------------------------------------------

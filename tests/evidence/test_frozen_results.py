@@ -1,14 +1,11 @@
 """The database refuses changes of recorded results, and a verification detects differences."""
 
-import json
 import uuid
 from collections.abc import Callable
 from importlib import import_module
-from io import StringIO
 from typing import Any
 
 import pytest
-from django.core.management import call_command
 from django.db import Error as DatabaseError
 from django.db import connection, transaction
 from django.test import Client
@@ -17,7 +14,7 @@ from connections import audit
 from connections.access.actor import command_actor, person_actor
 from connections.core import clock
 from connections.deletions import comments, reconciliation, sending, verification
-from connections.evidence import comparison
+from connections.evidence import comparison, differing
 from connections.evidence.stored_events import Fault
 from connections.evidence.verification import verify_audit_log
 from connections.inventory import sync
@@ -25,7 +22,7 @@ from connections.models import Attempt, AuditVerification, Deletion, Person
 from connections.people import erasure
 from sandbox.server import SandboxServer
 from tests.evidence.results import ATTEMPT, DELETION, SET_ONCE, sql_for
-from tests.evidence.support import create_history
+from tests.evidence.support import create_history, verified
 from tests.support.append_only import triggers_off
 
 pytestmark = pytest.mark.database
@@ -64,17 +61,6 @@ def change_of_deletion(what: str, deletion: Deletion) -> str:
 def change_of_attempt(what: str, attempt: Attempt) -> str:
     change = sql_for(ATTEMPT[what], vendor=connection.vendor)
     return f"UPDATE connections_attempt SET {change} WHERE id = {attempt.pk}"  # noqa: S608 - our own words
-
-
-def verified() -> tuple[int, dict[str, Any]]:
-    """The exit code and the JSON output of the command."""
-    out, code = StringIO(), 0
-    try:
-        call_command("verify_audit", "--json", stdout=out)
-    except SystemExit as ended:
-        code = int(str(ended.code))
-    document: dict[str, Any] = json.loads(out.getvalue())
-    return code, document
 
 
 def assert_intact() -> None:
@@ -354,7 +340,7 @@ def test_a_deletion_whose_id_is_spelled_differently_is_reported(form: str) -> No
 
 @pytest.mark.usefixtures("history")
 def test_more_differences_than_are_listed_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(comparison, "_MAX_DESCRIBED", 1)
+    monkeypatch.setattr(differing, "MAX_DESCRIBED", 1)
     monkeypatch.setattr(comparison, "_BATCH_SIZE", 2)
     with triggers_off():
         Deletion.objects.update(reason="something else")

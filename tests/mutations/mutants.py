@@ -1590,6 +1590,10 @@ VERIFICATION = "connections/evidence/verification.py"
 
 COMPARISON = "connections/evidence/comparison.py"
 
+CHANGE_COMPARISON = "connections/evidence/changes.py"
+
+CHANGE_EVIDENCE = "tests/evidence/test_changes.py"
+
 RESULTS = "tests/evidence/test_frozen_results.py"
 
 DATABASE_ROLE = "tests/audit/test_postgresql_role.py"
@@ -1676,7 +1680,7 @@ FROZEN_RESULTS = (
     _mutant(
         "a verification compares every deletion",
         VERIFICATION,
-        "        yield from compare_all_deletions(state.differing)\n",
+        "        yield from compare_all_deletions(state.deletions)\n",
         "",
         f"{RESULTS}::test_a_changed_deletion_is_named",
         f"{RESULTS}::test_a_changed_attempt_is_named_by_its_deletion",
@@ -1684,9 +1688,31 @@ FROZEN_RESULTS = (
     _mutant(
         "a verification misses removed deletions",
         VERIFICATION,
-        "            state.differing.add_missing(find_missing_deletions(_deletions_in(rows)))\n",
+        "            state.deletions.add_missing(find_missing_deletions(_deletions_in(rows)))\n",
         "",
         f"{RESULTS}::test_a_removed_attempt_and_a_removed_deletion_are_named",
+    ),
+    _mutant(
+        "a verification compares every change",
+        CHANGE_COMPARISON,
+        'if changes_digest(changes) == event.details["sha256"]',
+        "if changes",
+        f"{CHANGE_EVIDENCE}::test_an_altered_column_of_a_change_is_detected",
+    ),
+    _mutant(
+        "a verification compares every acknowledgement",
+        CHANGE_COMPARISON,
+        "        if not is_same:\n",
+        "        if False:\n",
+        f"{CHANGE_EVIDENCE}::test_an_altered_acknowledgement_is_named",
+    ),
+    _mutant(
+        "a verification finds changes and acknowledgements that no event records",
+        CHANGE_COMPARISON,
+        "        if _count(query) != compared:\n",
+        "        if False:\n",
+        f"{CHANGE_EVIDENCE}::test_an_invented_change_is_named",
+        f"{CHANGE_EVIDENCE}::test_an_invented_acknowledgement_is_named",
     ),
     _mutant(
         "a difference is read again before it is reported",
@@ -1698,7 +1724,7 @@ FROZEN_RESULTS = (
     _mutant(
         "one unreadable row hides no other",
         COMPARISON,
-        "        return _compare_deletions(ids)\n    except _UNREADABLE:\n",
+        "        return _compare_deletions(ids)\n    except UNREADABLE:\n",
         "        return _compare_deletions(ids)\n    except LookupError:\n",
         f"{RESULTS}::test_an_unreadable_column_is_named",
     ),

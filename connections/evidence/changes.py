@@ -1,0 +1,209 @@
+"""Compares changes outside Org Admin, and their acknowledgements, with the events about them.
+
+An event of a sync has the IDs of all changes that the sync found and one digest over their rows,
+so an altered row is named together with the others of its event.
+"""
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import batched
+from typing import Any
+from uuid import UUID
+
+from django.db import connection
+
+from connections.audit import EventCode
+from connections.audit.chain import canonical_text
+from connections.changes.detection import changes_digest
+from connections.core.tabular import as_time
+from connections.core.text import pluralize
+from connections.evidence.differing import MAX_DESCRIBED, UNREADABLE, DifferingRecords, format_id
+from connections.models import AuditEvent, Change
+
+logger = logging.getLogger(__name__)
+
+# Changes per query.
+_BATCH_SIZE = 500
+# Events per query: one can name thousands of changes.
+_EVENTS_PER_QUERY = 100
+_ALL = "SELECT id FROM connections_change"
+_ACKNOWLEDGED = (
+    f"{_ALL} WHERE acknowledged_at IS NOT NULL OR acknowledged_by_id IS NOT NULL OR note <> ''"
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Event:
+    """An event about changes: its number, who caused it, and its details."""
+
+    seq: int
+    actor_id: str
+    ids: list[str]
+    details: dict[str, Any]
+
+
+def compare_all_changes(differing: DifferingRecords, *, upto: int) -> Iterator[None]:
+    """Compare all changes with the events up to this number, and back; yield after each batch.
+
+    The events are taken to be intact. Changes and acknowledgements that were stored meanwhile are
+    compared with later events, so they cause no false alarm.
+    """
+    named = acknowledged = 0
+    for events in _event_batches(EventCode.CHANGES_DETECTED, upto=upto):
+        rows = _load_changes(events)
+        for event in events:
+            _compare_detected(event, rows, differing)
+        named += len(rows)
+        yield
+    for events in _event_batches(EventCode.CHANGES_ACKNOWLEDGED, upto=upto):
+        rows = _load_changes(events)
+        for event in events:
+            _compare_acknowledged(event, rows, differing)
+        acknowledged += sum(_is_acknowledged(row) for row in rows.values())
+        yield
+    for query, compared, code, sentence in (
+        (_ALL, named, EventCode.CHANGES_DETECTED, "it is stored, and no event records it"),
+        (
+            _ACKNOWLEDGED,
+            acknowledged,
+            EventCode.CHANGES_ACKNOWLEDGED,
+            "it is acknowledged, and no event records that",
+        ),
+    ):
+        if _count(query) != compared:
+            for change_id in _find_unrecorded(query, code=code):
+                differing.describe(f"Change {change_id}: {sentence}.", ids=[change_id])
+        yield
+
+
+def _event_batches(code: EventCode, *, upto: int) -> Iterator[list[_Event]]:
+    """The events with this code, in batches that name about as many changes as a query reads."""
+    seq, batch = 0, list[_Event]()
+    while True:
+        # By code and number, which an index has in this order.
+        found = AuditEvent.objects.filter(code=code, seq__gt=seq, seq__lte=upto).order_by("seq")
+        events = list(found[:_EVENTS_PER_QUERY])
+        for event in events:
+            seq = event.seq
+            batch.append(
+                _Event(
+                    seq=seq,
+                    actor_id=str(event.actor_id),
+                    ids=event.details["changes"],
+                    details=event.details,
+                )
+            )
+            if sum(len(each.ids) for each in batch) >= _BATCH_SIZE:
+                yield batch
+                batch = []
+        if len(events) < _EVENTS_PER_QUERY:
+            break
+    if batch:
+        yield batch
+
+
+def _load_changes(events: Sequence[_Event]) -> dict[str, Change | None]:
+    """The changes that the events name, by ID; None for one that can't be read."""
+    rows: dict[str, Change | None] = {}
+    for ids in batched((each for event in events for each in event.ids), _BATCH_SIZE):
+        rows |= _read(ids)
+    return rows
+
+
+def _read(ids: Sequence[str]) -> dict[str, Change | None]:
+    try:
+        found = Change.objects.in_bulk([UUID(each) for each in ids])
+    except UNREADABLE:
+        if len(ids) > 1:
+            return {key: row for each in ids for key, row in _read([each]).items()}
+        logger.exception("Change %s cannot be compared with its event.", ids[0])
+        return {ids[0]: None}
+    return {str(pk): row for pk, row in found.items()}
+
+
+def _compare_detected(
+    event: _Event, rows: dict[str, Change | None], differing: DifferingRecords
+) -> None:
+    changes = []
+    for change_id in event.ids:
+        row = rows.get(change_id)
+        if row:
+            changes.append(row)
+        elif change_id in rows:
+            what = "it holds something that cannot be read"
+            differing.describe(f"Change {change_id}: {what}.", ids=[change_id])
+        else:
+            what = f"event {event.seq} records it, and it is missing"
+            differing.describe(f"Change {change_id}: {what}.", ids=[change_id])
+    if len(changes) < len(event.ids):
+        # The digest can't be computed without them.
+        return
+    try:
+        if changes_digest(changes) == event.details["sha256"]:
+            return
+    except UNREADABLE:
+        logger.exception("The changes of event %s cannot be compared with it.", event.seq)
+    if len(event.ids) == 1:
+        sentence = f"Change {event.ids[0]}: it isn't what event {event.seq} recorded."
+    else:
+        shown = ", ".join(event.ids[:MAX_DESCRIBED])
+        more = len(event.ids) - MAX_DESCRIBED
+        shown += f" and {more:,} more" if more > 0 else ""
+        sentence = (
+            f"One of the {pluralize(len(event.ids), 'change')} that event {event.seq} recorded "
+            f"was altered: {shown}."
+        )
+    differing.describe(sentence, ids=event.ids)
+
+
+def _compare_acknowledged(
+    event: _Event, rows: dict[str, Change | None], differing: DifferingRecords
+) -> None:
+    recorded = {
+        "acknowledged_at": event.details["acknowledged_at"],
+        "acknowledged_by": event.actor_id,
+        "note": event.details["note"],
+    }
+    for change_id in event.ids:
+        row = rows.get(change_id)
+        if row is None:
+            # Described with the event that recorded it.
+            continue
+        try:
+            stored = {
+                "acknowledged_at": as_time(row.acknowledged_at),
+                "acknowledged_by": str(row.acknowledged_by_id),
+                "note": row.note,
+            }
+            is_same = canonical_text(stored) == canonical_text(recorded)
+        except UNREADABLE:
+            is_same = False
+        if not is_same:
+            sentence = f"its acknowledgement isn't what event {event.seq} recorded"
+            differing.describe(f"Change {change_id}: {sentence}.", ids=[change_id])
+
+
+def _is_acknowledged(row: Change | None) -> bool:
+    if row is None:
+        return False
+    return bool(row.acknowledged_at or row.acknowledged_by_id or row.note)
+
+
+def _count(query: str) -> int:
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT COUNT(*) FROM ({query}) AS found")  # noqa: S608 - our own query
+        count: int = cursor.fetchone()[0]
+    return count
+
+
+def _find_unrecorded(query: str, *, code: EventCode) -> list[str]:
+    """The IDs from this query that no event with this code has."""
+    with connection.cursor() as cursor:
+        cursor.execute(query)
+        # As the database returns them, valid or not.
+        unrecorded = {format_id(stored) for (stored,) in cursor.fetchall()}
+    # Read after the changes: it has the events of those that were stored meanwhile.
+    for event in AuditEvent.objects.filter(code=code).order_by("seq").iterator(_EVENTS_PER_QUERY):
+        unrecorded.difference_update(event.details["changes"])
+    return sorted(unrecorded)

@@ -1,0 +1,45 @@
+"""Counts and describes the records of one kind that don't match their audit events."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+# Raised when a column holds a value of the wrong type: SQLite stores any value.
+UNREADABLE = (ValueError, TypeError, AttributeError, KeyError)
+# Differences that a message describes one by one, and IDs that it has for one of them.
+MAX_DESCRIBED = 10
+
+
+@dataclass(kw_only=True)
+class DifferingRecords:
+    """How many records don't match their events, and descriptions of the first ones."""
+
+    # What the records are: "deletions".
+    plural: str
+    count: int = 0
+    ids: list[str] = field(default_factory=list)
+    descriptions: list[str] = field(default_factory=list)
+
+    def describe(self, sentence: str, *, ids: Sequence[str]) -> None:
+        """Count one difference, of the record with this ID or of one among these."""
+        self.count += 1
+        if len(self.descriptions) < MAX_DESCRIBED:
+            self.ids.extend(ids[:MAX_DESCRIBED])
+            self.descriptions.append(sentence)
+
+    @property
+    def message(self) -> str:
+        """The count and the descriptions in a few sentences."""
+        described = " ".join(self.descriptions)
+        if self.count == 1:
+            return described
+        return f"{self.count} {self.plural} do not match their events, among them: {described}"
+
+
+def format_id(stored: Any) -> str:
+    """A stored ID as events name it; as it is where it isn't a UUID."""
+    try:
+        return str(UUID(str(stored)))
+    except ValueError:
+        return str(stored)
