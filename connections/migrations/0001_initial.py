@@ -16,6 +16,7 @@ from django.db.models import (
     BooleanField,
     CharField,
     CheckConstraint,
+    DateField,
     DateTimeField,
     EmailField,
     F,
@@ -381,6 +382,153 @@ class Migration(migrations.Migration):
             },
         ),
         CreateModel(
+            name="AccessReview",
+            fields=columns(
+                id=own_uuid(),
+                name=CharField(max_length=200),
+                scope=TextField(blank=True),
+                state=CharField(
+                    choices=[("open", "Open"), ("closed", "Closed")], default="open", max_length=8
+                ),
+                due_at=DateTimeField(),
+                is_for_everyone=BooleanField(),
+                row_count=PositiveIntegerField(),
+                population_digest=CharField(max_length=64),
+                coverage=JSONField(),
+                created_at=DateTimeField(),
+                created_by_name=CharField(max_length=200),
+                closed_at=DateTimeField(null=True),
+                closed_by_name=CharField(blank=True, max_length=200),
+                open_reason=TextField(blank=True),
+                closing_digest=CharField(blank=True, max_length=64),
+                appeared=JSONField(default=list),
+                coverage_at_close=JSONField(null=True),
+                week_reminder_at=DateTimeField(null=True),
+                day_reminder_at=DateTimeField(null=True),
+                overdue_reminder_at=DateTimeField(null=True),
+                created_by=person(),
+                closed_by=person(null=True),
+            ),
+            options={
+                "ordering": ("-created_at", "-id"),
+                "indexes": [
+                    Index(fields=["-created_at", "-id"], name="access_reviews_newest"),
+                    Index(
+                        fields=["due_at"], condition=Q(state="open"), name="access_reviews_open"
+                    ),
+                ],
+                "constraints": [
+                    CheckConstraint(
+                        condition=Q(state="closed", closed_at__isnull=False, closed_by__isnull=False)
+                        & ~Q(closing_digest="")
+                        | Q(
+                            state="open",
+                            closed_at__isnull=True,
+                            closed_by__isnull=True,
+                            open_reason="",
+                        ),
+                        name="closed_access_review_has_a_closing",
+                    )
+                ],
+            },
+        ),
+        CreateModel(
+            name="AccessReviewReviewer",
+            fields=columns(
+                id=own_number(),
+                name=CharField(max_length=200),
+                review=ForeignKey("connections.accessreview", PROTECT, related_name="reviewers"),
+                person=person(),
+            ),
+            options={
+                "ordering": ("name", "id"),
+                "constraints": [
+                    UniqueConstraint(fields=("review", "person"), name="one_reviewer_by_person")
+                ],
+            },
+        ),
+        CreateModel(
+            name="AccessReviewRow",
+            fields=columns(
+                id=own_number(),
+                source_org_id=CharField(blank=True, max_length=64),
+                source_org_name=CharField(blank=True, max_length=1000),
+                sink_org_id=CharField(blank=True, max_length=64),
+                sink_org_name=CharField(blank=True, max_length=1000),
+                connection_types=JSONField(default=list),
+                connection_created_at=DateTimeField(null=True),
+                creator_id=CharField(blank=True, max_length=64),
+                creator_name=CharField(blank=True, max_length=1000),
+                creator_is_disabled=BooleanField(null=True),
+                creator_is_service_account=BooleanField(null=True),
+                position=PositiveIntegerField(),
+                site=CharField(max_length=100),
+                connection_id=UUIDField(),
+                digest=CharField(max_length=64),
+                snapshot_at=DateTimeField(),
+                review_digest=CharField(max_length=64),
+                closed_as=CharField(
+                    blank=True,
+                    choices=[
+                        ("pending", "Pending"),
+                        ("keep", "Keep"),
+                        ("delete", "Delete"),
+                        ("gone", "Gone"),
+                    ],
+                    max_length=8,
+                ),
+                review=ForeignKey("connections.accessreview", PROTECT, related_name="rows"),
+            ),
+            options={
+                "ordering": ("position",),
+                "constraints": [
+                    UniqueConstraint(
+                        fields=("review", "position"), name="one_access_review_row_at_a_position"
+                    ),
+                    UniqueConstraint(
+                        fields=("review", "site", "connection_id"),
+                        name="one_access_review_row_for_a_connection",
+                    ),
+                ],
+                "indexes": [Index(fields=["site", "connection_id"], name="access_review_rows_of")],
+            },
+        ),
+        CreateModel(
+            name="AccessReviewDecision",
+            fields=columns(
+                id=own_number(),
+                decision=CharField(
+                    choices=[("keep", "Keep"), ("delete", "Delete")], max_length=8
+                ),
+                reason=TextField(),
+                keep_until=DateField(null=True),
+                covered=JSONField(),
+                review_digest=CharField(max_length=64),
+                decided_at=DateTimeField(),
+                decided_by_name=CharField(max_length=200),
+                decided_together=PositiveIntegerField(),
+                row=ForeignKey("connections.accessreviewrow", PROTECT, related_name="decisions"),
+                decided_by=person(),
+            ),
+            options={
+                "ordering": ("id",),
+                "constraints": [
+                    CheckConstraint(
+                        condition=Q(keep_until__isnull=True) | Q(decision="keep"),
+                        name="only_a_decision_to_keep_ends",
+                    ),
+                    CheckConstraint(condition=~Q(reason=""), name="a_decision_has_a_reason"),
+                ],
+                "indexes": [
+                    Index(
+                        fields=["keep_until"],
+                        name="decisions_that_end",
+                        condition=Q(keep_until__isnull=False),
+                    )
+                ],
+            },
+        ),
+        CreateModel(
             name="Batch",
             fields=columns(
                 id=own_uuid(),
@@ -400,7 +548,12 @@ class Migration(migrations.Migration):
                     max_length=16,
                 ),
                 origin=CharField(
-                    choices=[("selection", "Selection"), ("filter", "Filter"), ("org", "Org")],
+                    choices=[
+                        ("selection", "Selection"),
+                        ("filter", "Filter"),
+                        ("org", "Org"),
+                        ("access_review", "Access Review"),
+                    ],
                     max_length=16,
                 ),
                 filter_text=TextField(blank=True),
@@ -433,6 +586,9 @@ class Migration(migrations.Migration):
                 created_by=person(null=True),
                 requested_by=person(null=True),
                 confirmed_by=person(null=True),
+                access_review=ForeignKey(
+                    "connections.accessreview", PROTECT, null=True, related_name="batches"
+                ),
             ),
             options={
                 "ordering": ("-created_at", "-id"),

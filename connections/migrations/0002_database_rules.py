@@ -30,6 +30,10 @@ PERSON = "connections_person"
 CHANGE = "connections_change"
 BATCH = "connections_batch"
 BATCH_ROW = "connections_batchrow"
+ACCESS_REVIEW = "connections_accessreview"
+REVIEWER = "connections_accessreviewreviewer"
+REVIEW_ROW = "connections_accessreviewrow"
+REVIEW_DECISION = "connections_accessreviewdecision"
 
 
 # --- Text search: FTS5 trigrams on SQLite, pg_trgm on PostgreSQL ---
@@ -258,13 +262,17 @@ NAME_UNCHANGED_OR_ERASED = (
 )
 
 
+def unchanged_or_erased(*names):
+    return " AND ".join(NAME_UNCHANGED_OR_ERASED.format(name=name) for name in names)
+
+
 def settled_unchanged(vendor):
     kept = (
         unchanged(*SETTLED),
         VERIFIED,
         CONTRADICTED,
         CAUSE_DETAILS[vendor],
-        *(NAME_UNCHANGED_OR_ERASED.format(name=name) for name in NAMES),
+        unchanged_or_erased(*NAMES),
     )
     return f"OLD.state <> 'settled' OR {' AND '.join(kept)}"
 
@@ -309,8 +317,8 @@ REVIEWS_BROKEN_GLASS = (
 
 # What was requested and approved.
 PLAN = (
-    "id, origin, filter_text, site, org_id, org_name, digest, policy, reason, ticket, "
-    "stop_at_first_problem, approval_digest, created_at, created_by_id, requested_at, "
+    "id, origin, filter_text, site, org_id, org_name, access_review_id, digest, policy, reason, "
+    "ticket, stop_at_first_problem, approval_digest, created_at, created_by_id, requested_at, "
     "requested_by_id"
 ).split(", ")
 PLAN_KEPT = f"OLD.state = 'draft' OR NEW.state <> 'draft' AND {unchanged(*PLAN)}"
@@ -331,6 +339,64 @@ BATCH_ROW_PLANNED = (
 OF_DRAFT = f"EXISTS (SELECT 1 FROM {BATCH} WHERE id = NEW.batch_id AND state = 'draft')"
 ROW_PLANNED_IN_DRAFT = (
     f"{unchanged(*BATCH_ROW_NAMED)} AND ({OF_DRAFT} OR {unchanged(*BATCH_ROW_PLANNED)})"
+)
+
+
+# --- Access reviews ---
+
+# What the start froze.
+STARTED = (
+    "id, name, scope, due_at, is_for_everyone, row_count, population_digest, coverage, "
+    "created_at, created_by_id"
+).split(", ")
+CLOSED = (
+    "state, closed_at, closed_by_id, open_reason, closing_digest, appeared, coverage_at_close, "
+    "week_reminder_at, day_reminder_at, overdue_reminder_at"
+).split(", ")
+REVIEW_KEPT = f"{unchanged(*STARTED)} AND {unchanged_or_erased('created_by_name')}"
+STAYS_CLOSED = (
+    f"OLD.state = 'open' OR {unchanged(*CLOSED)} AND {unchanged_or_erased('closed_by_name')}"
+)
+# Every row has its final state, and a reason says why some are pending.
+CLOSES_COMPLETE = (
+    "NEW.state = 'open' OR OLD.state = 'closed'"
+    f" OR NOT EXISTS (SELECT 1 FROM {REVIEW_ROW} WHERE review_id = NEW.id"
+    " AND (closed_as = '' OR closed_as = 'pending' AND NEW.open_reason = ''))"
+)
+# The reviewers come before the rows, so the first row freezes them.
+NAMED_BEFORE_ROWS = (
+    f"EXISTS (SELECT 1 FROM {ACCESS_REVIEW} WHERE id = NEW.review_id AND state = 'open')"
+    f" AND NOT EXISTS (SELECT 1 FROM {REVIEW_ROW} WHERE review_id = NEW.review_id)"
+)
+REVIEWER_KEPT = f"{unchanged('id', 'review_id', 'person_id')} AND {unchanged_or_erased('name')}"
+# Positions are unique, so no row can follow the last one.
+IN_POPULATION = (
+    f"NEW.closed_as = '' AND EXISTS (SELECT 1 FROM {ACCESS_REVIEW} WHERE id = NEW.review_id"
+    " AND state = 'open' AND NEW.position BETWEEN 1 AND row_count)"
+)
+POPULATION = (
+    "id, review_id, position, site, connection_id, digest, snapshot_at, review_digest, "
+    "source_org_id, source_org_name, sink_org_id, sink_org_name, connection_types, "
+    "connection_created_at, creator_id, creator_name, creator_is_disabled, "
+    "creator_is_service_account"
+).split(", ")
+CLOSES_ROW = (
+    f"{unchanged(*POPULATION)} AND OLD.closed_as = ''"
+    f" AND EXISTS (SELECT 1 FROM {ACCESS_REVIEW} WHERE id = NEW.review_id AND state = 'open')"
+    " AND (NEW.closed_as IN ('pending', 'gone') OR NEW.closed_as ="
+    f" (SELECT decision FROM {REVIEW_DECISION} WHERE row_id = NEW.id ORDER BY id DESC LIMIT 1))"
+)
+DECIDES_OPEN_ROW = (
+    f"EXISTS (SELECT 1 FROM {REVIEW_ROW} AS decided JOIN {ACCESS_REVIEW} AS review"
+    " ON review.id = decided.review_id WHERE decided.id = NEW.row_id"
+    " AND decided.closed_as = '' AND review.state = 'open')"
+)
+REVIEW_DECIDED = (
+    "id, row_id, decision, reason, keep_until, covered, review_digest, decided_at, decided_by_id, "
+    "decided_together"
+).split(", ")
+REVIEW_DECISION_KEPT = (
+    f"{unchanged(*REVIEW_DECIDED)} AND {unchanged_or_erased('decided_by_name')}"
 )
 
 
@@ -445,6 +511,68 @@ def rules(vendor):
         ),
         *never_removed(BATCH_ROW, "A row of a plan can't be removed"),
         *never_removed(ATTEMPT, "An attempt can't be removed or replaced"),
+        Rule(ACCESS_REVIEW, "open", "INSERT", "NEW.state = 'open'", "An access review starts open"),
+        Rule(
+            ACCESS_REVIEW,
+            "start",
+            "UPDATE",
+            REVIEW_KEPT,
+            "What an access review started with can't be changed",
+        ),
+        Rule(
+            ACCESS_REVIEW,
+            "closed",
+            "UPDATE",
+            STAYS_CLOSED,
+            "A closed access review can't be changed",
+        ),
+        Rule(
+            ACCESS_REVIEW,
+            "complete",
+            "UPDATE",
+            CLOSES_COMPLETE,
+            "An access review closes with the final state of every row",
+        ),
+        *never_removed(ACCESS_REVIEW, "An access review can't be removed"),
+        Rule(
+            REVIEWER,
+            "start",
+            "INSERT",
+            NAMED_BEFORE_ROWS,
+            "Reviewers are named when an access review starts",
+        ),
+        Rule(REVIEWER, "named", "UPDATE", REVIEWER_KEPT, "A reviewer can't be changed"),
+        *never_removed(REVIEWER, "A reviewer can't be removed"),
+        Rule(
+            REVIEW_ROW,
+            "population",
+            "INSERT",
+            IN_POPULATION,
+            "The population of an access review can't grow",
+        ),
+        Rule(
+            REVIEW_ROW,
+            "closing",
+            "UPDATE",
+            CLOSES_ROW,
+            "Only the closing changes a row of an access review",
+        ),
+        *never_removed(REVIEW_ROW, "A row of an access review can't be removed"),
+        Rule(
+            REVIEW_DECISION,
+            "open",
+            "INSERT",
+            DECIDES_OPEN_ROW,
+            "A closed access review gets no decision",
+        ),
+        Rule(
+            REVIEW_DECISION,
+            "decision",
+            "UPDATE",
+            REVIEW_DECISION_KEPT,
+            "A decision of an access review can't be changed",
+        ),
+        *never_removed(REVIEW_DECISION, "A decision of an access review can't be removed"),
     )
     if vendor == "postgresql":
         return common
@@ -469,6 +597,21 @@ def rules(vendor):
             " OR site = NEW.site AND connection_id = NEW.connection_id"
             " AND problem <> 'duplicate' AND NEW.problem <> 'duplicate')",
             "A row of a plan can't be removed",
+        ),
+        *never_replaced(ACCESS_REVIEW, "id = NEW.id", "An access review can't be removed"),
+        *never_replaced(
+            REVIEWER,
+            "id = NEW.id OR review_id = NEW.review_id AND person_id = NEW.person_id",
+            "A reviewer can't be removed",
+        ),
+        *never_replaced(
+            REVIEW_ROW,
+            "id = NEW.id OR review_id = NEW.review_id AND (position = NEW.position"
+            " OR site = NEW.site AND connection_id = NEW.connection_id)",
+            "A row of an access review can't be removed",
+        ),
+        *never_replaced(
+            REVIEW_DECISION, "id = NEW.id", "A decision of an access review can't be removed"
         ),
         *never_replaced(REVIEW, "deletion_id = NEW.deletion_id", "The row already exists"),
         *never_replaced(

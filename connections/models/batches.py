@@ -8,6 +8,7 @@ from django.conf import settings
 from django.db import models
 from django.db.models import Q
 
+from connections.models.access_reviews import AccessReview
 from connections.models.credentials import ApprovalPolicy, Credential
 from connections.models.org_connections import SnapshotFields
 
@@ -45,6 +46,7 @@ class BatchOrigin(models.TextChoices):
     SELECTION = "selection"  # connections that a person or a plan file named
     FILTER = "filter"  # all that matched a filter of the inventory
     ORG = "org"  # all of one org, to remove it: off-boarding
+    ACCESS_REVIEW = "access_review"  # those that an access review decided to delete
 
 
 class RowProblem(models.TextChoices):
@@ -75,6 +77,9 @@ class Batch(models.Model):
     site = models.CharField(max_length=100, blank=True)
     org_id = models.CharField(max_length=64, blank=True)
     org_name = models.CharField(max_length=1000, blank=True)
+    access_review = models.ForeignKey(
+        AccessReview, on_delete=models.PROTECT, null=True, related_name="batches"
+    )
 
     # SHA-256 over the rows that were not removed, with their credentials and problems.
     digest = models.CharField(max_length=64)

@@ -1,0 +1,291 @@
+"""Access reviews: a frozen population of connections, and append-only decisions about them."""
+
+import hashlib
+import json
+import uuid
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from django.conf import settings
+from django.db import models
+from django.db.models import Q
+
+from connections.models.org_connections import SnapshotFields
+
+
+class AccessReviewState(models.TextChoices):
+    """The state of an access review."""
+
+    OPEN = "open"
+    CLOSED = "closed"  # nothing of it changes any more
+
+
+class ReviewDecision(models.TextChoices):
+    """What a reviewer decides about one connection."""
+
+    KEEP = "keep"
+    DELETE = "delete"
+
+
+class RowState(models.TextChoices):
+    """Where one connection of an access review is now, or was at its closing."""
+
+    PENDING = "pending"  # no decision counts: there is none, or what it covers changed or ran out
+    KEEP = "keep"
+    DELETE = "delete"
+    GONE = "gone"  # no credential in use lists it any more, so it needs no decision
+
+
+class AccessReview(models.Model):
+    """An access review, from start to closing.
+
+    Names of people are copied beside the reference, as in a deletion.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    name = models.CharField(max_length=200)
+    # The query string of the inventory's filter.
+    scope = models.TextField(blank=True)
+    state = models.CharField(
+        max_length=8, choices=AccessReviewState, default=AccessReviewState.OPEN
+    )
+    # The end of the due date, in UTC.
+    due_at = models.DateTimeField()
+    # Without named reviewers: everyone who can be one and sees the connection.
+    is_for_everyone = models.BooleanField()
+    # How many rows it has; the database refuses further ones.
+    row_count = models.PositiveIntegerField()
+    # SHA-256 over the documents of all rows.
+    population_digest = models.CharField(max_length=64)
+    # How complete the inventory was: each credential's newest sync, and orgs without a credential.
+    coverage = models.JSONField()
+    created_at = models.DateTimeField()
+    created_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+"
+    )
+    created_by_name = models.CharField(max_length=200)
+
+    closed_at = models.DateTimeField(null=True)
+    closed_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, related_name="+"
+    )
+    closed_by_name = models.CharField(max_length=200, blank=True)
+    # Why pending rows were left open.
+    open_reason = models.TextField(blank=True)
+    # SHA-256 over the final states, what appeared, the coverage and the reason.
+    closing_digest = models.CharField(max_length=64, blank=True)
+    # Connections that match the scope at the closing and are not in the population.
+    appeared = models.JSONField(default=list)
+    coverage_at_close = models.JSONField(null=True)
+
+    # When each reminder was sent, or skipped because the next one was due already.
+    week_reminder_at = models.DateTimeField(null=True)
+    day_reminder_at = models.DateTimeField(null=True)
+    overdue_reminder_at = models.DateTimeField(null=True)
+
+    class Meta:
+        ordering = ("-created_at", "-id")
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(state="closed", closed_at__isnull=False, closed_by__isnull=False)
+                & ~Q(closing_digest="")
+                | Q(state="open", closed_at__isnull=True, closed_by__isnull=True, open_reason=""),
+                name="closed_access_review_has_a_closing",
+            )
+        ]
+        indexes = [
+            models.Index(fields=["-created_at", "-id"], name="access_reviews_newest"),
+            models.Index(fields=["due_at"], condition=Q(state="open"), name="access_reviews_open"),
+        ]
+
+    def __str__(self) -> str:
+        return f"access review {self.name}"
+
+    @property
+    def is_closed(self) -> bool:
+        return self.state == AccessReviewState.CLOSED
+
+
+class AccessReviewReviewer(models.Model):
+    """A named reviewer of an access review."""
+
+    review = models.ForeignKey(AccessReview, on_delete=models.PROTECT, related_name="reviewers")
+    person = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+")
+    name = models.CharField(max_length=200)
+
+    class Meta:
+        ordering = ("name", "id")
+        constraints = [
+            models.UniqueConstraint(fields=["review", "person"], name="one_reviewer_by_person")
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class AccessReviewRow(SnapshotFields):
+    """One connection of the population, as its newest snapshot showed it at the start."""
+
+    review = models.ForeignKey(AccessReview, on_delete=models.PROTECT, related_name="rows")
+    # Counted from 1.
+    position = models.PositiveIntegerField()
+    site = models.CharField(max_length=100)
+    connection_id = models.UUIDField()
+    # Of the snapshot, as for a deletion.
+    digest = models.CharField(max_length=64)
+    snapshot_at = models.DateTimeField()
+    # Over what a decision covers.
+    review_digest = models.CharField(max_length=64)
+    # Set by the closing. For "keep" and "delete" the newest decision is the one that counts.
+    closed_as = models.CharField(max_length=8, choices=RowState, blank=True)
+
+    class Meta:
+        ordering = ("position",)
+        constraints = [
+            models.UniqueConstraint(
+                fields=["review", "position"], name="one_access_review_row_at_a_position"
+            ),
+            models.UniqueConstraint(
+                fields=["review", "site", "connection_id"],
+                name="one_access_review_row_for_a_connection",
+            ),
+        ]
+        indexes = [models.Index(fields=["site", "connection_id"], name="access_review_rows_of")]
+
+    def __str__(self) -> str:
+        return f"row {self.position} of {self.review_id}"
+
+    @property
+    def key(self) -> str:
+        """How forms and pages name the connection: "<site>/<connection ID>"."""
+        return f"{self.site}/{self.connection_id}"
+
+
+class AccessReviewDecision(models.Model):
+    """A reviewer's decision about one row. The newest one counts; none is changed or removed.
+
+    Its number orders decisions: those of one review are made one after the other.
+    """
+
+    row = models.ForeignKey(AccessReviewRow, on_delete=models.PROTECT, related_name="decisions")
+    decision = models.CharField(max_length=8, choices=ReviewDecision)
+    reason = models.TextField()
+    # The last day on which the decision to keep counts.
+    keep_until = models.DateField(null=True)
+    # What the decision covers, as `covered_values` returns it, and its digest.
+    covered = models.JSONField()
+    review_digest = models.CharField(max_length=64)
+    decided_at = models.DateTimeField()
+    decided_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+"
+    )
+    decided_by_name = models.CharField(max_length=200)
+    # How many rows the person decided with one action.
+    decided_together = models.PositiveIntegerField()
+
+    class Meta:
+        ordering = ("id",)
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(keep_until__isnull=True) | Q(decision="keep"),
+                name="only_a_decision_to_keep_ends",
+            ),
+            models.CheckConstraint(condition=~Q(reason=""), name="a_decision_has_a_reason"),
+        ]
+        indexes = [
+            models.Index(
+                fields=["keep_until"],
+                condition=Q(keep_until__isnull=False),
+                name="decisions_that_end",
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"decision {self.pk} to {self.decision}"
+
+
+def covered_values(
+    *,
+    source_org_id: str,
+    sink_org_id: str,
+    connection_types: Sequence[str],
+    creator_id: str,
+    creator_is_disabled: bool | None,
+) -> dict[str, Any]:
+    """What a decision covers. Names are left out: renaming an org changes no access."""
+    return {
+        "source_org_id": source_org_id,
+        "sink_org_id": sink_org_id,
+        "connection_types": sorted(connection_types),
+        "creator_id": creator_id,
+        "creator_is_disabled": creator_is_disabled,
+    }
+
+
+def review_digest_of(*, site: str, connection_id: str, covered: dict[str, Any]) -> str:
+    """SHA-256 over what a decision covers: a decision counts while this stays the same."""
+    return _digest(
+        {"format": "access review row 1", "site": site, "connection_id": connection_id} | covered
+    )
+
+
+def row_document(row: AccessReviewRow) -> dict[str, Any]:
+    """A row of the population, as the population's digest covers it."""
+    created_at = row.connection_created_at
+    return {
+        "position": row.position,
+        "site": row.site,
+        "connection_id": str(row.connection_id),
+        "source_org": {"id": row.source_org_id, "name": row.source_org_name},
+        "sink_org": {"id": row.sink_org_id, "name": row.sink_org_name},
+        "connection_types": row.connection_types,
+        "created_at": _time(created_at) if created_at else None,
+        "created_by": {
+            "id": row.creator_id,
+            "name": row.creator_name,
+            "disabled": row.creator_is_disabled,
+            "service_account": row.creator_is_service_account,
+        },
+        "snapshot_at": _time(row.snapshot_at),
+        "digest": row.digest,
+        "review_digest": row.review_digest,
+    }
+
+
+def population_digest_of(rows: Sequence[dict[str, Any]]) -> str:
+    """SHA-256 over the documents of all rows, in their order."""
+    return _digest({"format": "access review population 1", "rows": rows})
+
+
+def coverage_digest_of(coverage: dict[str, Any]) -> str:
+    """SHA-256 over how complete the inventory was."""
+    return _digest({"format": "access review coverage 1", "coverage": coverage})
+
+
+def closing_digest_of(
+    *,
+    rows: Sequence[tuple[int, str, int | None]],
+    appeared: Sequence[dict[str, Any]],
+    coverage: dict[str, Any],
+    open_reason: str,
+) -> str:
+    """SHA-256 over the closing. `rows`: position, final state and the decision that counts."""
+    return _digest(
+        {
+            "format": "access review closing 1",
+            "rows": rows,
+            "appeared": appeared,
+            "coverage": coverage,
+            "open_reason": open_reason,
+        }
+    )
+
+
+def _time(at: datetime) -> str:
+    return f"{at:%Y-%m-%dT%H:%M:%S.%f}Z"
+
+
+def _digest(document: dict[str, Any]) -> str:
+    text = json.dumps(document, ensure_ascii=True, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
