@@ -15,6 +15,7 @@ from django.db.models import Exists, OuterRef, Q, QuerySet
 from connections.access.actor import Actor
 from connections.models import (
     AccessKind,
+    AccessReview,
     Batch,
     CredentialAccess,
     Deletion,
@@ -23,6 +24,8 @@ from connections.models import (
     Role,
     Visibility,
 )
+
+REVIEWER_ROLES = (Role.OPERATOR, Role.APPROVER, Role.AUDITOR)
 
 
 def _has_role(actor: Actor, *roles: Role) -> bool:
@@ -132,9 +135,9 @@ def people_who_use(*, credential_id: UUID) -> QuerySet[Person]:
     )
 
 
-def _with_role(role: Role) -> QuerySet[Person]:
-    """The active people with this role."""
-    of_role = Person.groups.through.objects.filter(person=OuterRef("pk"), group__name=role)
+def _with_role(*roles: Role) -> QuerySet[Person]:
+    """The active people with one of these roles."""
+    of_role = Person.groups.through.objects.filter(person=OuterRef("pk"), group__name__in=roles)
     return Person.objects.filter(Exists(of_role) | Q(is_superuser=True), is_active=True)
 
 
@@ -251,6 +254,36 @@ def can_acknowledge(actor: Actor) -> bool:
     return actor.person is not None and _has_role(actor, Role.OPERATOR, Role.APPROVER, Role.AUDITOR)
 
 
+def can_manage_access_reviews(actor: Actor) -> bool:
+    """Start, close and export access reviews; commands never can."""
+    return actor.person is not None and _has_role(actor, Role.AUDITOR)
+
+
+def can_be_reviewer(actor: Actor) -> bool:
+    """Decide in access reviews; commands never can."""
+    return actor.person is not None and _has_role(actor, *REVIEWER_ROLES)
+
+
+def can_decide(actor: Actor, *, review: AccessReview) -> bool:
+    """Decide in this access review: a named reviewer, or everyone who can be one."""
+    if actor.person is None or not can_be_reviewer(actor):
+        return False
+    return review.is_for_everyone or review.reviewers.filter(person=actor.person).exists()
+
+
+def possible_reviewers() -> QuerySet[Person]:
+    """The active people for whom `can_be_reviewer` is true."""
+    return _with_role(*REVIEWER_ROLES)
+
+
+def reviewers_of(review: AccessReview) -> QuerySet[Person]:
+    """The active people for whom `can_decide` is true."""
+    people = possible_reviewers()
+    if review.is_for_everyone:
+        return people
+    return people.filter(pk__in=review.reviewers.values("person"))
+
+
 def can_manage_credentials(actor: Actor) -> bool:
     """Add, verify, rename, rotate and retire credentials."""
     return _has_role(actor, Role.CREDENTIAL_MANAGER)
@@ -311,6 +344,10 @@ COMMENT = Permission(is_held_by=can_comment, action="comment on deletions")
 PROTECT = Permission(is_held_by=can_protect, action="protect connections")
 UNPROTECT = Permission(is_held_by=can_unprotect_any, action="remove protections")
 ACKNOWLEDGE = Permission(is_held_by=can_acknowledge, action="acknowledge changes")
+MANAGE_ACCESS_REVIEWS = Permission(
+    is_held_by=can_manage_access_reviews, action="start, close or export access reviews"
+)
+DECIDE = Permission(is_held_by=can_be_reviewer, action="decide in access reviews")
 EXPORT = Permission(is_held_by=can_export, action="export this")
 MANAGE_CREDENTIALS = Permission(is_held_by=can_manage_credentials, action="manage credentials")
 AUDIT = Permission(is_held_by=can_audit, action="read the audit log")

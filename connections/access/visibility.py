@@ -6,7 +6,7 @@ exist, and the request is recorded. Auditors and administrators see everything, 
 the worker, which can read the key ring.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from uuid import UUID
 
 from django.db.models import Exists, Model, OuterRef, Q, QuerySet
@@ -15,6 +15,8 @@ from connections.access.actor import Actor
 from connections.access.permissions import visibility_of
 from connections.models import (
     SENDABLE,
+    AccessReview,
+    AccessReviewRow,
     Batch,
     BatchRow,
     Change,
@@ -23,6 +25,7 @@ from connections.models import (
     Org,
     OrgConnectionKey,
     OrgConnectionSnapshot,
+    Person,
     Protection,
 )
 
@@ -93,6 +96,27 @@ def visible_batch_rows(batch: Batch, *, actor: Actor) -> QuerySet[BatchRow]:
     return rows.exclude(credential__in=hidden) if hidden else rows
 
 
+def visible_access_review_rows(
+    rows: QuerySet[AccessReviewRow], *, actor: Actor
+) -> QuerySet[AccessReviewRow]:
+    """The rows whose connection a credential listed that the actor can see."""
+    hidden = visibility_of(actor).hidden
+    if not hidden:
+        return rows
+    listed = OrgConnectionSnapshot.objects.filter(
+        site=OuterRef("site"), connection_id=OuterRef("connection_id")
+    )
+    return rows.filter(Exists(listed.exclude(credential__in=hidden)))
+
+
+def visible_access_reviews(*, actor: Actor) -> QuerySet[AccessReview]:
+    """The access reviews of which the actor can see a row."""
+    if not visibility_of(actor).hidden:
+        return AccessReview.objects.all()
+    rows = AccessReviewRow.objects.filter(review=OuterRef("pk"))
+    return AccessReview.objects.filter(Exists(visible_access_review_rows(rows, actor=actor)))
+
+
 def visible_orgs(*, actor: Actor) -> QuerySet[Org]:
     """The orgs that the actor knows of from a credential that they can see.
 
@@ -133,6 +157,12 @@ def hidden_connections(keys: list[OrgConnectionKey], *, actor: Actor) -> set[Org
     hidden = visibility_of(actor).hidden
     if not hidden or not keys:
         return set()
+    seen_by = listing_credentials(keys)
+    return {key for key in keys if key in seen_by and seen_by[key] <= hidden}
+
+
+def listing_credentials(keys: Collection[OrgConnectionKey]) -> dict[OrgConnectionKey, set[UUID]]:
+    """The credentials that ever listed each of these connections."""
     snapshots = OrgConnectionSnapshot.objects.filter(
         connection_id__in=[key.connection_id for key in keys]
     )
@@ -141,7 +171,12 @@ def hidden_connections(keys: list[OrgConnectionKey], *, actor: Actor) -> set[Org
     for site, connection_id, credential in rows:
         key = OrgConnectionKey(site=site, connection_id=connection_id)
         seen_by.setdefault(key, set()).add(credential)
-    return {key for key in keys if key in seen_by and seen_by[key] <= hidden}
+    return seen_by
+
+
+def hidden_from(people: Iterable[Person]) -> dict[UUID, frozenset[UUID]]:
+    """The credentials hidden from each of these people, as `Person.visibility` has them."""
+    return {person.pk: person.visibility.hidden for person in people}
 
 
 def visible_protections(

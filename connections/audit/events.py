@@ -17,6 +17,7 @@ from connections.audit import chain, outbox, personal_data, signing
 from connections.audit.personal_data import Sentence
 from connections.core import clock
 from connections.models import (
+    AccessReview,
     AuditEvent,
     AuditHead,
     Batch,
@@ -33,7 +34,9 @@ from connections.models import (
 from connections.verifier import verify
 
 # What an event is about. For an org connection the event has its id; its site is in the details.
-type Subject = Deletion | Batch | Credential | Person | Org | Change | OrgConnectionKey
+type Subject = (
+    Deletion | Batch | AccessReview | Credential | Person | Org | Change | OrgConnectionKey
+)
 
 # Each closes a deletion; a checkpoint follows at once.
 SETTLING_CODES = frozenset(
@@ -201,6 +204,8 @@ def reference(subject: Subject) -> dict[str, str]:
         return {"id": str(subject.connection_id), "type": "org_connection"}
     if isinstance(subject, Org):
         return {"id": subject.org_id, "type": "org"}
+    if isinstance(subject, AccessReview):
+        return {"id": str(subject.pk), "type": "access_review"}
     return {"id": str(subject.pk), "type": type(subject).__name__.lower()}
 
 

@@ -13,10 +13,16 @@ from django.http import Http404
 from connections import audit
 from connections.access.actor import Actor
 from connections.access.permissions import visibility_of
-from connections.access.visibility import hidden_connections, visible, visible_batches
+from connections.access.visibility import (
+    hidden_connections,
+    visible,
+    visible_access_reviews,
+    visible_batches,
+)
 from connections.audit import personal_data
 from connections.audit.personal_data import Sentence
 from connections.models import (
+    AccessReview,
     Batch,
     Credential,
     Deletion,
@@ -52,6 +58,17 @@ def find_batch(*, actor: Actor, pk: UUID) -> Batch:
     hidden_batch = Batch.objects.filter(pk=pk).first()
     if hidden_batch:
         raise_not_visible(actor=actor, subject=hidden_batch)
+    raise Http404("Nothing has this ID.")
+
+
+def find_access_review(*, actor: Actor, pk: UUID) -> AccessReview:
+    """The access review with this id. Raises Http404 when the actor can see no row of it."""
+    found = visible_access_reviews(actor=actor).filter(pk=pk).first()
+    if found:
+        return found
+    hidden_review = AccessReview.objects.filter(pk=pk).first()
+    if hidden_review:
+        raise_not_visible(actor=actor, subject=hidden_review)
     raise Http404("Nothing has this ID.")
 
 
@@ -113,7 +130,7 @@ def record_refusal(*, actor: Actor, subject: audit.Subject) -> None:
             what = f"the {subject}"
         case OrgConnectionKey():
             what = f"connection {subject}"
-        case Batch():
+        case Batch() | AccessReview():
             what = str(subject)
         case _:
             what = f"{about['type']} {subject}"

@@ -30,6 +30,7 @@ from connections.models import (
     OPEN_STATES,
     SENDABLE,
     SNAPSHOT_FIELD_NAMES,
+    AccessReview,
     ApprovalPolicy,
     Batch,
     BatchOrigin,
@@ -70,6 +71,7 @@ class PlanSource:
     connections: Sequence[PlannedConnection]
     filter_text: str = ""
     org: KnownOrg | None = None
+    access_review: AccessReview | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -288,6 +290,7 @@ def build_draft(
     batch = Batch(
         origin=source.origin,
         filter_text=source.filter_text,
+        access_review=source.access_review,
         created_at=now,
         created_by=creator,
         created_by_name=creator.display_name if creator else actor.name,
@@ -310,7 +313,7 @@ def store_draft(batch: Batch, *, rows: Sequence[BatchRow]) -> None:
 def _build_rows(
     batch: Batch, connections: Sequence[PlannedConnection], *, actor: Actor
 ) -> list[BatchRow]:
-    keys = [_parse(each.text) for each in connections]
+    keys = [parse_key(each.text) for each in connections]
     facts = _load_facts([key for key in keys if key], actor=actor)
     seen: set[OrgConnectionKey] = set()
     rows = []
@@ -330,7 +333,8 @@ def _build_rows(
     return rows
 
 
-def _parse(text: str) -> OrgConnectionKey | None:
+def parse_key(text: str) -> OrgConnectionKey | None:
+    """The connection named "<site>/<connection ID>"; None for any other text."""
     site, _, connection_id = text.strip().rpartition("/")
     try:
         parsed = UUID(canonical_connection_id(connection_id))
@@ -469,7 +473,7 @@ def _require_some(connections: Collection[str]) -> None:
 
 def normalize(text: str) -> str:
     """A connection as `BatchRow.key` names it; text that is no site and connection ID as it is."""
-    key = _parse(text)
+    key = parse_key(text)
     return f"{key.site}/{key.connection_id}" if key else text.strip()
 
 
@@ -560,9 +564,9 @@ def split_draft(*, batch: Batch, actor: Actor) -> list[Batch]:
 
 
 def _move_to_new_draft(batch: Batch, *, rows: Sequence[BatchRow]) -> Batch:
-    names = ("origin", "filter_text", "site", "org_id", "org_name", "expires_at", "created_at")
-    creator = ("created_by", "created_by_name")
-    draft = Batch(**{name: getattr(batch, name) for name in (*names, *creator)})
+    source = ("origin", "filter_text", "site", "org_id", "org_name", "access_review")
+    made = ("expires_at", "created_at", "created_by", "created_by_name")
+    draft = Batch(**{name: getattr(batch, name) for name in (*source, *made)})
     copied = ("text", "site", "connection_id", "digest", "snapshot_at", "credential")
     copies = [
         BatchRow(

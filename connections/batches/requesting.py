@@ -170,6 +170,7 @@ def _request(batch: Batch, *, actor: Actor) -> None:
             "filter": batch.filter_text,
             "site": batch.site,
             "org": {"id": batch.org_id, "name": batch.org_name},
+            "access_review": str(batch.access_review_id) if batch.access_review_id else None,
             "count": len(deletions),
             "digest": batch.digest,
             "approval_digest": batch.approval_digest,

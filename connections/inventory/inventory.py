@@ -1,12 +1,13 @@
 """The inventory: every org connection that the newest stored snapshots show."""
 
 import json
-from collections.abc import Callable, Container, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
 from itertools import batched
 from typing import Any, NamedTuple
+from urllib.parse import parse_qsl, urlencode
 from uuid import UUID
 
 from django.core.exceptions import EmptyResultSet
@@ -16,6 +17,7 @@ from django.db.models import DateTimeField, Q, QuerySet, UUIDField, Value
 from connections.access import permissions, visibility
 from connections.access.actor import Actor
 from connections.core import clock
+from connections.core.errors import InvalidInputError
 from connections.inventory import protections
 from connections.inventory.sync import credentials_in_use, is_stale, newest_syncs
 from connections.models import (
@@ -73,6 +75,50 @@ class InventoryFilter:
         if self.text:
             found = [each for each in found if each.contains(self.text)]
         return found
+
+
+# The fields by their parameter in the inventory's query string, and how long a value can be.
+FILTER_PARAMETERS = {
+    "site": ("site", 100),
+    "org": ("org", 1000),
+    "type": ("connection_type", 1000),
+    "protected": ("protected", 3),
+    "source": ("source", 200),
+    "destination": ("destination", 200),
+    "q": ("text", 200),
+}
+# Parameters of the list that leave out no connection.
+NOT_FILTERS = frozenset({"page", "sort", "view"})
+
+
+def filter_from_values(values: Mapping[str, str]) -> InventoryFilter:
+    """The filter with these values, by their parameter in the query string."""
+    fields = {FILTER_PARAMETERS[name][0]: value for name, value in values.items()}
+    return InventoryFilter(**fields)
+
+
+def parse_filter(query: str) -> tuple[InventoryFilter, str]:
+    """The filter of the inventory's query string, and that string with nothing else.
+
+    Raises InvalidInputError for `scope` when the list would ignore a parameter, since more
+    connections would match then.
+    """
+    pairs = parse_qsl(query.removeprefix("?"), max_num_fields=20, keep_blank_values=True)
+    values = {name: value.strip() for name, value in pairs if name not in NOT_FILTERS}
+    wrong = {
+        name
+        for name, value in values.items()
+        if name not in FILTER_PARAMETERS
+        or len(value) > FILTER_PARAMETERS[name][1]
+        or "\0" in value
+        or (name == "protected" and value not in {"", "yes", "no"})
+    }
+    if wrong:
+        raise InvalidInputError(
+            {"scope": f"These filters aren't valid: {', '.join(sorted(wrong))}."}
+        )
+    used = {name: values[name] for name in FILTER_PARAMETERS if values.get(name)}
+    return filter_from_values(used), urlencode(used)
 
 
 class KnownOrg(NamedTuple):

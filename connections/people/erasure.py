@@ -12,6 +12,9 @@ from connections.audit import EventCode, personal_data
 from connections.core import clock
 from connections.deletions import comments, history
 from connections.models import (
+    AccessReview,
+    AccessReviewDecision,
+    AccessReviewReviewer,
     Approval,
     Batch,
     BreakGlassReview,
@@ -112,6 +115,10 @@ def _replace_copies(person: Person, *, names: set[str], new_name: str) -> None:
     BreakGlassReview.objects.filter(reviewer=person).update(reviewer_name=new_name)
     for name in ("created_by", "requested_by", "confirmed_by"):
         Batch.objects.filter(**{name: person}).update(**{f"{name}_name": new_name})
+    AccessReview.objects.filter(created_by=person).update(created_by_name=new_name)
+    AccessReview.objects.filter(closed_by=person).update(closed_by_name=new_name)
+    AccessReviewReviewer.objects.filter(person=person).update(name=new_name)
+    AccessReviewDecision.objects.filter(decided_by=person).update(decided_by_name=new_name)
     Deletion.objects.filter(confirmed_by=person).update(confirmed_by_name=new_name)
     Deletion.objects.filter(break_glass_by=person).update(break_glass_by_name=new_name)
     for deletion in Deletion.objects.filter(requested_by=person).order_by("pk"):

@@ -98,6 +98,8 @@ def batch_origin_text(batch: Batch) -> str:
             return "Connections that matched a filter"
         case BatchOrigin.SELECTION:
             return "Selected connections"
+        case BatchOrigin.ACCESS_REVIEW:
+            return "Connections that an access review decided to delete"
 
 
 EXPIRED_DRAFT = "This draft expired after 24 hours. Nothing was sent."

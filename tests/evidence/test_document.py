@@ -12,6 +12,7 @@ from connections import audit
 from connections.access.actor import WORKER, Actor
 from connections.evidence.stored_events import Fault
 from connections.models import (
+    AccessReview,
     AuditEvent,
     Batch,
     Change,
@@ -64,6 +65,7 @@ def test_the_types_of_a_subject() -> None:
     subjects: list[audit.Subject] = [
         Deletion(),
         Batch(),
+        AccessReview(),
         Credential(),
         Person(),
         Change(),

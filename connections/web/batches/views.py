@@ -23,6 +23,7 @@ from connections.core.errors import DomainError, InvalidInputError
 from connections.core.text import pluralize
 from connections.deletions.export import prepare_export
 from connections.deletions.history import HistoryFilter
+from connections.inventory.inventory import NOT_FILTERS
 from connections.inventory.orgs import find_org
 from connections.models import Batch
 from connections.web.batches.forms import ApprovalForm, ConfirmationForm, RequestForm
@@ -31,7 +32,7 @@ from connections.web.deletions.forms import ReasonForm
 from connections.web.deletions.review import uuid_or_none
 from connections.web.deletions.views import error_status_and_text
 from connections.web.forms import ServiceForm
-from connections.web.inventory.forms import NOT_FILTERS, InventoryForm
+from connections.web.inventory.forms import InventoryForm
 from connections.web.lists import PAGE_SIZE, Column, as_page_request, list_url
 from connections.web.rate_limits import limited
 from connections.web.reauthentication import requires_reauthentication

@@ -10,7 +10,7 @@ from django.core.exceptions import ValidationError
 
 from connections.core.errors import InvalidInputError
 from connections.deletions import reviews
-from connections.inventory.inventory import SORT_KEYS, InventoryFilter
+from connections.inventory.inventory import SORT_KEYS, InventoryFilter, filter_from_values
 from connections.inventory.orgs import ORG_SORT_KEYS, OrgCoverage, OrgFilter
 from connections.inventory.protections import (
     LONGEST_REASON,
@@ -19,8 +19,6 @@ from connections.inventory.protections import (
 from connections.web.credentials.forms import site_choices
 from connections.web.forms import ServiceForm
 
-# Parameters of the list that leave out no connection.
-NOT_FILTERS = frozenset({"page", "sort", "view"})
 PROTECTED = [("yes", "Protected"), ("no", "Not protected")]
 
 
@@ -58,16 +56,7 @@ class InventoryForm(forms.Form):
 
     def inventory_filter(self) -> InventoryFilter:
         """The filter from the valid fields."""
-        values = self.values()
-        return InventoryFilter(
-            site=values.get("site", ""),
-            org=values.get("org", ""),
-            connection_type=values.get("type", ""),
-            text=values.get("q", ""),
-            protected=values.get("protected", ""),
-            source=values.get("source", ""),
-            destination=values.get("destination", ""),
-        )
+        return filter_from_values(self.values())
 
 
 class OrgForm(forms.Form):

@@ -1,0 +1,140 @@
+"""Closing an access review: it freezes the final state of every row, and nothing changes after."""
+
+from typing import Any
+from uuid import UUID
+
+from connections import audit
+from connections.access import permissions, visibility
+from connections.access.actor import Actor
+from connections.access_reviews.decisions import MAX_REASON_LENGTH, lock_open_review
+from connections.access_reviews.population import WHO_CAN, coverage_document
+from connections.access_reviews.rows import ReviewRow, count_states, review_rows
+from connections.audit import EventCode, personal_data
+from connections.core import clock
+from connections.core.errors import ConflictError, InvalidInputError, has_visible_text
+from connections.core.text import pluralize
+from connections.inventory.inventory import Inventory, build_inventory, fetch_stored, parse_filter
+from connections.models import (
+    AccessReview,
+    AccessReviewState,
+    OrgConnectionKey,
+    RowState,
+    closing_digest_of,
+    coverage_digest_of,
+)
+
+_ROWS_AT_ONCE = 1_000
+
+
+def close_review(*, review: AccessReview, actor: Actor, open_reason: str = "") -> AccessReview:
+    """Close it for good. `open_reason`: why pending rows are left open.
+
+    Raises PermissionDenied, InvalidInputError for `open_reason`, and ConflictError when it is
+    closed already or rows are pending and no reason is given.
+    """
+    permissions.require(permissions.can_manage_access_reviews(actor), WHO_CAN)
+    open_reason = open_reason.strip()
+    if len(open_reason) > MAX_REASON_LENGTH or "\0" in open_reason:
+        raise InvalidInputError(
+            {"open_reason": f"A reason has at most {MAX_REASON_LENGTH} characters."}
+        )
+    with audit.atomic():
+        lock_open_review(review)
+        rows = review_rows(review=review, actor=actor)
+        pending = count_states(rows)[RowState.PENDING]
+        if pending and not has_visible_text(open_reason):
+            raise ConflictError(
+                f"{pluralize(pending, 'connection')} must still be decided. Decide, or say why "
+                "they are left open."
+            )
+        _close(review, rows=rows, actor=actor, open_reason=open_reason if pending else "")
+    return review
+
+
+def _close(review: AccessReview, *, rows: list[ReviewRow], actor: Actor, open_reason: str) -> None:
+    for state in RowState:
+        ids = [row.id for row in rows if row.state == state]
+        for start in range(0, len(ids), _ROWS_AT_ONCE):
+            some = ids[start : start + _ROWS_AT_ONCE]
+            review.rows.filter(pk__in=some).update(closed_as=state)
+    filters, _ = parse_filter(review.scope)
+    inventory = build_inventory(actor=actor, filters=filters)
+    review.appeared = _appeared(review, inventory=inventory)
+    review.coverage_at_close = coverage_document(inventory.coverage)
+    review.open_reason = open_reason
+    review.closing_digest = closing_digest_of(
+        rows=[(row.position, row.state, _decision_id(row)) for row in rows],
+        appeared=review.appeared,
+        coverage=review.coverage_at_close,
+        open_reason=open_reason,
+    )
+    review.state = AccessReviewState.CLOSED
+    review.closed_at = clock.now()
+    review.closed_by, review.closed_by_name = actor.person, actor.name
+    review.save()
+    counts = count_states(rows)
+    audit.record(
+        code=EventCode.ACCESS_REVIEW_CLOSED,
+        actor=actor,
+        subject=review,
+        sentence=audit.Sentence(
+            "{actor} closed the access review {name}: {states}.",
+            actor=personal_data.name_of(actor),
+            name=review.name,
+            states=", ".join(f"{counts[state]:,} {_LABELS[state]}" for state in RowState),
+        ),
+        details={
+            "closed_at": review.closed_at.isoformat(),
+            "counts": {state.value: counts[state] for state in RowState},
+            "appeared": len(review.appeared),
+            "open_reason": open_reason,
+            "population_digest": review.population_digest,
+            "coverage_digest": coverage_digest_of(review.coverage_at_close),
+            "closing_digest": review.closing_digest,
+        },
+    )
+
+
+_LABELS = {
+    RowState.PENDING: "left open",
+    RowState.KEEP: "to keep",
+    RowState.DELETE: "to delete",
+    RowState.GONE: "gone",
+}
+
+
+def _decision_id(row: ReviewRow) -> int | None:
+    is_decided = row.state in {RowState.KEEP, RowState.DELETE}
+    return row.newest.id if row.newest and is_decided else None
+
+
+def appeared_since(*, review: AccessReview, actor: Actor) -> list[dict[str, Any]]:
+    """The visible connections that match the scope and are not in the population.
+
+    Those at the closing, once it is closed. Raises PermissionDenied.
+    """
+    permissions.require(permissions.can_see(actor), "see access reviews")
+    if not review.is_closed:
+        filters, _ = parse_filter(review.scope)
+        return _appeared(review, inventory=build_inventory(actor=actor, filters=filters))
+    keys = [
+        OrgConnectionKey(site=each["site"], connection_id=UUID(each["connection_id"]))
+        for each in review.appeared
+    ]
+    hidden = visibility.hidden_connections(keys, actor=actor)
+    return [each for key, each in zip(keys, review.appeared, strict=True) if key not in hidden]
+
+
+def _appeared(review: AccessReview, *, inventory: Inventory) -> list[dict[str, Any]]:
+    population = set(fetch_stored(review.rows.order_by().values_list("site", "connection_id")))
+    return [
+        {
+            "site": each.site,
+            "connection_id": str(each.connection_id),
+            "source_org": {"id": each.source_org_id, "name": each.source_org_name},
+            "sink_org": {"id": each.sink_org_id, "name": each.sink_org_name},
+            "connection_types": each.types,
+        }
+        for each in inventory.matches
+        if each.key not in population
+    ]

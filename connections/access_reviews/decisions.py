@@ -1,0 +1,209 @@
+"""Deciding about connections of an access review. A decision is added, never changed."""
+
+from collections.abc import Collection, Mapping, Sequence
+from datetime import date
+from types import MappingProxyType
+
+from django.core.exceptions import PermissionDenied
+
+from connections import audit
+from connections.access import permissions, visibility
+from connections.access.actor import Actor
+from connections.access_reviews.current import Current, load_current, of_keys
+from connections.access_reviews.rows import stored_key
+from connections.audit import EventCode, lookups, personal_data
+from connections.batches.drafts import parse_key
+from connections.core import clock
+from connections.core.errors import (
+    ConflictError,
+    InvalidInputError,
+    OvertakenError,
+    has_visible_text,
+)
+from connections.core.text import pluralize
+from connections.models import (
+    AccessReview,
+    AccessReviewDecision,
+    AccessReviewRow,
+    OrgConnectionKey,
+    Person,
+    ReviewDecision,
+)
+
+MAX_TOGETHER = 1_000
+MAX_REASON_LENGTH = 4000
+CLOSED = "This access review is closed. Nothing of it can be changed."
+_NO_DIGESTS: Mapping[str, str] = MappingProxyType({})
+
+
+def decide(
+    *,
+    review: AccessReview,
+    actor: Actor,
+    connections: Sequence[str],
+    decision: str,
+    reason: str,
+    keep_until: date | None = None,
+    digests: Mapping[str, str] = _NO_DIGESTS,
+) -> list[AccessReviewDecision]:
+    """Decide about all of these connections, named "<site>/<connection ID>", or about none.
+
+    `digests`: what the page showed of each, by its name; one without a digest isn't compared.
+
+    Raises PermissionDenied for someone who isn't a reviewer; InvalidInputError naming the fields;
+    ConflictError for a closed access review and for a connection that isn't listed any more; and
+    OvertakenError for one that changed since the page showed it.
+    """
+    person = _require_reviewer(review, actor=actor)
+    rows = _find_rows(review, actor=actor, connections=connections)
+    reason = reason.strip()
+    _require_valid_input(decision=decision, reason=reason, keep_until=keep_until)
+    with audit.atomic():
+        lock_open_review(review)
+        keys = [_key(row) for row in rows]
+        current = load_current(of=of_keys(keys), hidden=permissions.visibility_of(actor).hidden)
+        now = clock.now()
+        made = [
+            AccessReviewDecision(
+                row=row,
+                decision=decision,
+                reason=reason,
+                keep_until=keep_until,
+                decided_at=now,
+                decided_by=person,
+                decided_by_name=person.display_name,
+                decided_together=len(rows),
+                **_covered(row, current=current, shown=digests.get(row.key)),
+            )
+            for row in rows
+        ]
+        AccessReviewDecision.objects.bulk_create(made)
+        _record(review, made=made, actor=actor)
+    return made
+
+
+def lock_open_review(review: AccessReview) -> None:
+    """Serialise what changes an access review; call it in a transaction. Refreshes the object.
+
+    Raises ConflictError when it is closed.
+    """
+    AccessReview.objects.select_for_update(no_key=True).get(pk=review.pk)
+    review.refresh_from_db()
+    if review.is_closed:
+        raise ConflictError(CLOSED)
+
+
+def _require_reviewer(review: AccessReview, *, actor: Actor) -> Person:
+    permissions.require(
+        permissions.can_decide(actor, review=review), "decide in this access review"
+    )
+    if actor.person is None:
+        raise PermissionDenied("Only a person can decide in an access review.")
+    return actor.person
+
+
+def _find_rows(
+    review: AccessReview, *, actor: Actor, connections: Sequence[str]
+) -> list[AccessReviewRow]:
+    """The rows of these connections, in their order. A hidden one is answered like an unknown."""
+    named = {parse_key(text) for text in connections}
+    if not named:
+        raise InvalidInputError({"connection": "Select at least 1 connection."})
+    if len(named) > MAX_TOGETHER:
+        raise InvalidInputError(
+            {"connection": f"Decide about at most {MAX_TOGETHER:,} connections at once."}
+        )
+    ids = {key.connection_id for key in named if key}
+    every = list(review.rows.filter(connection_id__in=ids))
+    seen = visibility.visible_access_review_rows(
+        AccessReviewRow.objects.filter(pk__in=[row.pk for row in every]), actor=actor
+    )
+    visible_ids = set(seen.values_list("pk", flat=True))
+    chosen = [row for row in every if _key(row) in named]
+    for row in chosen:
+        if row.pk not in visible_ids:
+            lookups.record_refusal(actor=actor, subject=_key(row))
+    found = [row for row in chosen if row.pk in visible_ids]
+    if len(found) < len(named):
+        missing = pluralize(len(named) - len(found), "connection")
+        raise InvalidInputError(
+            {"connection": f"This access review doesn't have {missing} of those selected."}
+        )
+    return found
+
+
+def _key(row: AccessReviewRow) -> OrgConnectionKey:
+    return OrgConnectionKey(site=row.site, connection_id=row.connection_id)
+
+
+def _require_valid_input(*, decision: str, reason: str, keep_until: date | None) -> None:
+    fields: dict[str, str] = {}
+    if decision not in set(ReviewDecision):
+        fields["decision"] = "Choose to keep or to delete."
+    if not has_visible_text(reason) or "\0" in reason:
+        fields["reason"] = "Enter a reason. It is kept permanently in the audit log."
+    elif len(reason) > MAX_REASON_LENGTH:
+        fields["reason"] = f"A reason has at most {MAX_REASON_LENGTH} characters."
+    if keep_until is not None and decision == ReviewDecision.DELETE:
+        fields["keep_until"] = "Only a connection to keep has a last day."
+    elif keep_until is not None and keep_until <= clock.now().date():
+        fields["keep_until"] = "Choose a date in the future."
+    if fields:
+        raise InvalidInputError(fields)
+
+
+def _covered(row: AccessReviewRow, *, current: Current, shown: str | None) -> dict[str, object]:
+    """What the decision about a row covers: what is listed now, and the person can see."""
+    key = stored_key(_key(row))
+    visible = current.visible.get(key)
+    if visible is None:
+        raise ConflictError(
+            f"Connection {_key(row)} is no longer listed, so it needs no decision. Nothing was "
+            "saved."
+        )
+    if shown is not None and shown != visible.digest:
+        raise OvertakenError(
+            f"Connection {_key(row)} changed since you opened this page. Nothing was saved. Look "
+            "at it again."
+        )
+    known = current.known[key]
+    if not visible.agrees_with(known):
+        raise ConflictError(
+            f"Connection {_key(row)} just changed. Nothing was saved. Decide after the next sync."
+        )
+    return {"covered": known.covered, "review_digest": known.digest}
+
+
+def _record(review: AccessReview, *, made: Collection[AccessReviewDecision], actor: Actor) -> None:
+    first = next(iter(made))
+    until = f" until {first.keep_until.isoformat()}" if first.keep_until else ""
+    audit.record(
+        code=EventCode.ACCESS_REVIEW_DECIDED,
+        actor=actor,
+        subject=review,
+        sentence=audit.Sentence(
+            "{actor} decided to {decision} {connections}{until} in the access review {name}.",
+            actor=personal_data.name_of(actor),
+            decision=first.decision,
+            connections=pluralize(len(made), "connection"),
+            until=until,
+            name=review.name,
+        ),
+        details={
+            "decision": first.decision,
+            "reason": first.reason,
+            "keep_until": first.keep_until.isoformat() if first.keep_until else None,
+            "decided_at": first.decided_at.isoformat(),
+            "decided_together": first.decided_together,
+            "decisions": [
+                {
+                    "id": each.pk,
+                    "position": each.row.position,
+                    "site": each.row.site,
+                    "connection_id": str(each.row.connection_id),
+                    "review_digest": each.review_digest,
+                }
+                for each in made
+            ],
+        },
+    )

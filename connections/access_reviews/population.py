@@ -1,0 +1,271 @@
+"""Starting an access review: its population is what the scope matches now, and never changes."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time
+from typing import Any
+
+from connections import audit
+from connections.access import permissions, visibility
+from connections.access.actor import Actor
+from connections.access_reviews.current import CurrentConnection, load_current
+from connections.audit import EventCode, personal_data
+from connections.core import clock
+from connections.core.errors import InvalidInputError, has_visible_text
+from connections.core.text import pluralize
+from connections.inventory.inventory import (
+    ALL,
+    Coverage,
+    Inventory,
+    build_inventory,
+    parse_filter,
+)
+from connections.models import (
+    AccessReview,
+    AccessReviewReviewer,
+    AccessReviewRow,
+    OrgConnectionKey,
+    OrgConnectionSnapshot,
+    Person,
+    Sync,
+    coverage_digest_of,
+    population_digest_of,
+    row_document,
+)
+
+MAX_ROWS = 10_000
+MAX_NAME_LENGTH = 200
+WHO_CAN = "start, close or export access reviews"
+_ROWS_AT_ONCE = 500
+
+
+@dataclass(frozen=True, kw_only=True)
+class PopulationPreview:
+    """What an access review with this scope and these reviewers would begin with."""
+
+    count: int
+    # The connections that no reviewer can see.
+    without_reviewer: list[OrgConnectionKey]
+    coverage: dict[str, Any]
+
+
+def preview_population(
+    *, actor: Actor, scope: str, reviewers: Sequence[Person]
+) -> PopulationPreview:
+    """What `start_review` would freeze now. Without reviewers: everyone who can be one.
+
+    Raises PermissionDenied, and InvalidInputError for `scope`.
+    """
+    permissions.require(permissions.can_manage_access_reviews(actor), WHO_CAN)
+    filters, _ = parse_filter(scope)
+    inventory = build_inventory(actor=actor, filters=filters)
+    keys = [
+        OrgConnectionKey(site=each.site, connection_id=each.connection_id)
+        for each in inventory.matches
+    ]
+    people = list(
+        permissions.possible_reviewers().filter(pk__in=[person.pk for person in reviewers])
+        if reviewers
+        else permissions.possible_reviewers()
+    )
+    return PopulationPreview(
+        count=len(keys),
+        without_reviewer=_find_without_reviewer(keys, people=people),
+        coverage=coverage_document(inventory.coverage),
+    )
+
+
+def rows_without_reviewer(review: AccessReview) -> list[AccessReviewRow]:
+    """The rows that no reviewer can see now."""
+    rows = list(review.rows.all())
+    keys = [OrgConnectionKey(site=row.site, connection_id=row.connection_id) for row in rows]
+    uncovered = set(_find_without_reviewer(keys, people=permissions.reviewers_of(review)))
+    return [row for row, key in zip(rows, keys, strict=True) if key in uncovered]
+
+
+def _find_without_reviewer(
+    keys: Sequence[OrgConnectionKey], *, people: Iterable[Person]
+) -> list[OrgConnectionKey]:
+    hidden = visibility.hidden_from(people)
+    if not all(hidden.values()):
+        return []  # Someone sees everything.
+    seen_by = visibility.listing_credentials(keys)
+    return [key for key in keys if all(seen_by[key] <= each for each in hidden.values())]
+
+
+def start_review(
+    *, actor: Actor, name: str, scope: str, due: date, reviewers: Sequence[Person]
+) -> AccessReview:
+    """Freeze what the scope matches now, for these reviewers or everyone who can be one.
+
+    `scope` is a query string of the inventory; `due` is the last day.
+
+    Raises PermissionDenied, and InvalidInputError for `name`, `scope`, `due` and `reviewers`.
+    """
+    permissions.require(permissions.can_manage_access_reviews(actor), WHO_CAN)
+    filters, scope = parse_filter(scope)
+    name = " ".join(name.split())
+    _require_valid_input(name=name, due=due, reviewers=reviewers)
+    with audit.atomic():
+        inventory = build_inventory(actor=actor, filters=filters)
+        now = clock.now()
+        review = AccessReview(
+            name=name,
+            scope=scope,
+            due_at=datetime.combine(due, time(23, 59, 59), tzinfo=UTC),
+            is_for_everyone=not reviewers,
+            coverage=coverage_document(inventory.coverage),
+            created_at=now,
+            created_by=actor.person,
+            created_by_name=actor.name,
+        )
+        rows = _build_rows(review, inventory=inventory)
+        _require_row_count(len(rows))
+        review.row_count = len(rows)
+        review.population_digest = population_digest_of([row_document(row) for row in rows])
+        review.save(force_insert=True)
+        # The database takes no reviewer once there is a row.
+        AccessReviewReviewer.objects.bulk_create(
+            AccessReviewReviewer(review=review, person=person, name=person.display_name)
+            for person in sorted(reviewers, key=lambda each: each.pk)
+        )
+        AccessReviewRow.objects.bulk_create(rows, batch_size=_ROWS_AT_ONCE)
+        audit.record(
+            code=EventCode.ACCESS_REVIEW_STARTED,
+            actor=actor,
+            subject=review,
+            sentence=audit.Sentence(
+                "{actor} started the access review {name} of {connections}, due on {due}.",
+                actor=personal_data.name_of(actor),
+                name=name,
+                connections=pluralize(len(rows), "connection"),
+                due=due.isoformat(),
+            ),
+            details={
+                "name": name,
+                "scope": scope,
+                "due_at": review.due_at.isoformat(),
+                "started_at": now.isoformat(),
+                "reviewers": sorted(str(person.pk) for person in reviewers),
+                "count": len(rows),
+                "population_digest": review.population_digest,
+                "coverage_digest": coverage_digest_of(review.coverage),
+            },
+        )
+    return review
+
+
+def _require_valid_input(*, name: str, due: date, reviewers: Sequence[Person]) -> None:
+    fields: dict[str, str] = {}
+    if not has_visible_text(name) or "\0" in name:
+        fields["name"] = "Enter a name."
+    elif len(name) > MAX_NAME_LENGTH:
+        fields["name"] = f"A name has at most {MAX_NAME_LENGTH} characters."
+    if due < clock.now().date():
+        fields["due"] = "Choose today or a later date."
+    chosen = {person.pk for person in reviewers}
+    possible = permissions.possible_reviewers().filter(pk__in=chosen).values_list("pk", flat=True)
+    if chosen - set(possible):
+        fields["reviewers"] = "A reviewer must be an active Operator, Approver or Auditor."
+    if fields:
+        raise InvalidInputError(fields)
+
+
+def _require_row_count(count: int) -> None:
+    if not count:
+        raise InvalidInputError({"scope": "No connection matches. Choose other filters."})
+    if count > MAX_ROWS:
+        raise InvalidInputError(
+            {
+                "scope": f"An access review has at most {MAX_ROWS:,} connections; these are "
+                f"{count:,}. Choose narrower filters."
+            }
+        )
+
+
+def _build_rows(review: AccessReview, *, inventory: Inventory) -> list[AccessReviewRow]:
+    known = load_current(of=ALL).known
+    # A sync may just have ended one.
+    found = [known[each.key] for each in inventory.matches if each.key in known]
+    snapshots = OrgConnectionSnapshot.objects.in_bulk(
+        {pk for each in found for pk in (each.snapshot_id, each.creator_snapshot_id)}
+    )
+    return [
+        _build_row(review, position=position, current=each, snapshots=snapshots)
+        for position, each in enumerate(found, start=1)
+    ]
+
+
+def _build_row(
+    review: AccessReview,
+    *,
+    position: int,
+    current: CurrentConnection,
+    snapshots: dict[int, OrgConnectionSnapshot],
+) -> AccessReviewRow:
+    snapshot = snapshots[current.snapshot_id]
+    named = snapshots[current.creator_snapshot_id]
+    values = snapshot.snapshot_values() | {
+        "creator_id": current.creator_id,
+        "creator_name": named.creator_name,
+        "creator_is_disabled": current.creator_is_disabled,
+        "creator_is_service_account": named.creator_is_service_account,
+    }
+    return AccessReviewRow(
+        review=review,
+        position=position,
+        site=snapshot.site,
+        connection_id=snapshot.connection_id,
+        digest=snapshot.digest,
+        snapshot_at=snapshot.last_seen_at,
+        review_digest=current.digest,
+        **values,
+    )
+
+
+# --- How complete the inventory was -----------------------------------------------------------
+
+
+def coverage_document(coverage: Coverage) -> dict[str, Any]:
+    """Each credential's org with its newest sync, and the orgs without a credential."""
+    orgs = [
+        *(_org_document(each, last_complete=each) for each in coverage.listed),
+        *(
+            _org_document(each, last_complete=coverage.last_complete.get(each.credential_id))
+            for each in coverage.failed
+        ),
+        *(
+            {
+                "site": each.site,
+                "org_id": each.org_id,
+                "org_name": each.org_name,
+                "credential_id": str(each.pk),
+                "credential": each.name,
+                "synced_at": None,
+                "is_complete": False,
+                "complete_at": None,
+            }
+            for each in coverage.never_listed
+        ),
+    ]
+    return {
+        "orgs": sorted(orgs, key=lambda org: (org["org_name"], org["credential"])),
+        "without_credential": [
+            {"site": org.site, "org_id": org.org_id, "org_name": org.name}
+            for org in coverage.unknown_orgs
+        ],
+    }
+
+
+def _org_document(sync: Sync, *, last_complete: Sync | None) -> dict[str, Any]:
+    credential = sync.credential
+    return {
+        "site": credential.site,
+        "org_id": credential.org_id,
+        "org_name": credential.org_name,
+        "credential_id": str(credential.pk),
+        "credential": credential.name,
+        "synced_at": sync.started_at.isoformat(),
+        "is_complete": sync.is_complete,
+        "complete_at": last_complete.started_at.isoformat() if last_complete else None,
+    }

@@ -1,0 +1,40 @@
+"""Steps of an access review, made through the services."""
+
+from typing import Any
+
+from connections.access.actor import person_actor
+from connections.access_reviews import closing, decisions
+from connections.access_reviews.rows import review_rows
+from connections.models import AccessReview, AccessReviewDecision, Person
+
+REASON = "Feeds the claims dashboards."
+
+
+def texts_of(review: AccessReview) -> list[str]:
+    """The connections of an access review, as forms name them."""
+    return [row.key for row in review.rows.all()]
+
+
+def decide(
+    review: AccessReview, person: Person, *connections: str, decision: str = "keep", **values: Any
+) -> list[AccessReviewDecision]:
+    """The person decides about these connections, or about all."""
+    given: dict[str, Any] = {"reason": REASON, "decision": decision}
+    return decisions.decide(
+        review=review,
+        actor=person_actor(person=person),
+        connections=connections or texts_of(review),
+        **(given | values),
+    )
+
+
+def states(review: AccessReview, person: Person) -> list[str]:
+    """The states of the rows that the person can see."""
+    return [row.state for row in review_rows(review=review, actor=person_actor(person=person))]
+
+
+def close(review: AccessReview, person: Person, open_reason: str = "") -> AccessReview:
+    """The person closes the access review."""
+    return closing.close_review(
+        review=review, actor=person_actor(person=person), open_reason=open_reason
+    )

@@ -1,0 +1,203 @@
+"""Reviewers decide about what a row shows, and a decision counts while that stays the same."""
+
+from datetime import timedelta
+
+import pytest
+from django.core.exceptions import PermissionDenied
+
+from connections.access.actor import WORKER, command_actor, person_actor
+from connections.access_reviews import decisions
+from connections.access_reviews.rows import review_rows
+from connections.core import clock as database_clock
+from connections.core.errors import ConflictError, InvalidInputError, OvertakenError
+from connections.models import (
+    AccessKind,
+    AccessReviewDecision,
+    AuditEvent,
+    Credential,
+    CredentialAccess,
+    EventCode,
+    Person,
+)
+from sandbox.server import SandboxServer
+from tests.access_reviews.conftest import MakeReview
+from tests.access_reviews.support import REASON, close, decide, states, texts_of
+from tests.batches.support import sync_now
+from tests.support.clock import SettableClock
+
+pytestmark = pytest.mark.django_db
+
+
+def test_the_record_says_how_many_were_decided_at_once(
+    make_review: MakeReview, ada: Person
+) -> None:
+    review = make_review(3)
+    made = decide(review, ada)
+    assert [each.decided_together for each in made] == [3, 3, 3]
+    [event] = AuditEvent.objects.filter(code=EventCode.ACCESS_REVIEW_DECIDED)
+    assert event.details["decided_together"] == 3
+    assert [each["review_digest"] for each in event.details["decisions"]] == [
+        row.review_digest for row in review.rows.all()
+    ]
+    assert states(review, ada) == ["keep"] * 3
+
+
+def test_the_newest_decision_counts_and_earlier_ones_stay(
+    make_review: MakeReview, ada: Person, grace: Person
+) -> None:
+    review = make_review(1)
+    decide(review, ada)
+    decide(review, grace, decision="delete")
+    assert states(review, ada) == ["delete"]
+    assert list(AccessReviewDecision.objects.values_list("decision", flat=True)) == [
+        "keep",
+        "delete",
+    ]
+
+
+def test_a_row_whose_data_types_changed_is_pending_again(
+    make_review: MakeReview, payments: Credential, sandbox: SandboxServer, ada: Person
+) -> None:
+    review = make_review(2)
+    decide(review, ada)
+    first = review.rows.all()[0]
+    sandbox.world.change_connection(
+        connection_id=str(first.connection_id), connection_types=("audit",)
+    )
+    sync_now(payments)
+    assert states(review, ada) == ["pending", "keep"]
+    decide(review, ada, first.key)
+    assert states(review, ada) == ["keep", "keep"]
+
+
+def test_a_row_whose_creator_was_disabled_is_pending_again(
+    make_review: MakeReview, payments: Credential, sandbox: SandboxServer, ada: Person
+) -> None:
+    review = make_review(1)
+    decide(review, ada)
+    sandbox.world.disable_creator(connection_id=str(review.rows.get().connection_id))
+    sync_now(payments)
+    assert states(review, ada) == ["pending"]
+
+
+def test_keep_until_a_date_counts_through_that_day(
+    make_review: MakeReview, payments: Credential, ada: Person, clock: SettableClock
+) -> None:
+    review = make_review(1)
+    last_day = database_clock.now().date() + timedelta(days=2)
+    decide(review, ada, keep_until=last_day)
+    clock.advance(seconds=2 * 86_400)
+    assert states(review, ada) == ["keep"]
+    clock.advance(seconds=86_400)
+    assert states(review, ada) == ["pending"]
+
+
+def test_a_connection_that_disappeared_is_gone_and_takes_no_decision(
+    make_review: MakeReview, payments: Credential, sandbox: SandboxServer, ada: Person
+) -> None:
+    review = make_review(2)
+    first, second = review.rows.all()
+    sandbox.world.remove_connection(connection_id=str(first.connection_id))
+    sync_now(payments)
+    assert states(review, ada) == ["gone", "pending"]
+    with pytest.raises(ConflictError, match="no longer listed"):
+        decide(review, ada)
+    assert not AccessReviewDecision.objects.exists()
+    decide(review, ada, second.key)
+
+
+def test_nobody_decides_about_something_that_the_page_did_not_show(
+    make_review: MakeReview, payments: Credential, sandbox: SandboxServer, ada: Person
+) -> None:
+    review = make_review(2)
+    shown = {
+        row.text: row.digest for row in review_rows(review=review, actor=person_actor(person=ada))
+    }
+    last = review.rows.all()[1]
+    sandbox.world.change_connection(
+        connection_id=str(last.connection_id), connection_types=("audit",)
+    )
+    sync_now(payments)
+    with pytest.raises(OvertakenError):
+        decide(review, ada, digests=shown)
+    assert not AccessReviewDecision.objects.exists()
+
+
+@pytest.mark.parametrize(
+    ("values", "field"),
+    [
+        ({"reason": " \u200b"}, "reason"),
+        ({"decision": "perhaps"}, "decision"),
+        ({"keep_until": "today"}, "keep_until"),
+        ({"keep_until": "later", "decision": "delete"}, "keep_until"),
+        ({"connections": ["us1/not-an-id"]}, "connection"),
+    ],
+)
+def test_input_is_checked(
+    make_review: MakeReview, ada: Person, values: dict[str, object], field: str
+) -> None:
+    review = make_review(1)
+    days = {"today": 0, "later": 9}
+    if "keep_until" in values:
+        today = database_clock.now().date()
+        values = values | {"keep_until": today + timedelta(days=days[str(values["keep_until"])])}
+    given = {"connections": texts_of(review), "decision": "keep", "reason": REASON} | values
+    with pytest.raises(InvalidInputError) as refused:
+        decisions.decide(review=review, actor=person_actor(person=ada), **given)  # type: ignore[arg-type]
+    assert list(refused.value.fields) == [field]
+
+
+def test_only_a_reviewer_decides(
+    make_review: MakeReview, ada: Person, grace: Person, margaret: Person, edith: Person
+) -> None:
+    review = make_review(1, ada)
+    for person in (grace, margaret, edith):
+        with pytest.raises(PermissionDenied):
+            decide(review, person)
+    for actor in (WORKER, command_actor()):
+        with pytest.raises(PermissionDenied):
+            decisions.decide(
+                review=review,
+                actor=actor,
+                connections=texts_of(review),
+                decision="keep",
+                reason=REASON,
+            )
+    decide(review, ada)
+
+
+def test_without_named_reviewers_every_role_that_can_review_decides(
+    make_review: MakeReview, ada: Person, linus: Person, edith: Person, margaret: Person
+) -> None:
+    review = make_review(1)
+    for person in (ada, linus, edith):
+        decide(review, person)
+    with pytest.raises(PermissionDenied):
+        decide(review, margaret)
+
+
+def test_a_hidden_connection_is_answered_like_one_that_is_not_in_the_review(
+    make_review: MakeReview, payments: Credential, ada: Person, grace: Person
+) -> None:
+    review = make_review(2)
+    CredentialAccess.objects.create(credential=payments, person=grace, kind=AccessKind.SEE)
+    assert states(review, ada) == []
+    with pytest.raises(InvalidInputError) as hidden:
+        decide(review, ada)
+    assert AuditEvent.objects.filter(code=EventCode.ACCESS_REFUSED).count() == 2
+    with pytest.raises(InvalidInputError) as unknown:
+        decide(review, ada, *(f"us9/{row.connection_id}" for row in review.rows.all()))
+    assert hidden.value.fields == unknown.value.fields
+    assert not AccessReviewDecision.objects.exists()
+    decide(review, grace)
+
+
+def test_a_closed_access_review_takes_no_decision(
+    make_review: MakeReview, ada: Person, edith: Person
+) -> None:
+    review = make_review(1)
+    decide(review, ada)
+    close(review, edith)
+    with pytest.raises(ConflictError, match="closed"):
+        decide(review, ada, decision="delete")
+    assert states(review, ada) == ["keep"]
