@@ -1625,7 +1625,7 @@ FROZEN_RESULTS = (
     _mutant(
         "a trigger that keeps the names of people",
         RULES,
-        "        *(NAME_UNCHANGED_OR_ERASED.format(name=name) for name in NAMES),\n",
+        "        unchanged_or_erased(*NAMES),\n",
         "",
         f"{RESULTS}::test_a_settled_deletion_cannot_be_changed",
     ),
