@@ -432,16 +432,20 @@ def _verify(due: QuerySet[Deletion], *, actor: Actor) -> int:
 
 def _verify_together(deletions: Sequence[Deletion], *, actor: Actor) -> int:
     """Verify rows of one credential with one sync, or a few alone when that fails."""
+    credential = deletions[0].credential
     try:
-        result = sync.sync_org(credential=deletions[0].credential, actor=actor)
+        result = sync.fetch_org(credential=credential)
     except UnavailableError as error:
         result = SyncResult(cause=error.cause)
-    if not result.is_complete or result.started_at is None:
+    began_at = result.started_at
+    if not result.is_complete or began_at is None:
+        sync.store_result(credential=credential, result=result, actor=actor)
         alone = deletions[:MAX_VERIFIED_ALONE]
         for deletion in alone:
             verification.verify_settled(deletion=deletion, actor=actor)
         return len(alone)
-    for deletion in deletions:
-        if deletion.settled_at and deletion.settled_at <= result.started_at:
-            verification.verify_deleted(deletion=deletion, actor=actor, result=result)
+    closed = [each for each in deletions if each.settled_at and each.settled_at <= began_at]
+    verification.verify_together(
+        deletions=closed, credential=credential, result=result, actor=actor
+    )
     return len(deletions)

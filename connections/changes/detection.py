@@ -13,7 +13,6 @@ from typing import Any
 from uuid import UUID
 
 from django.db import connection
-from django.db.models import Max
 
 from connections import audit
 from connections.access.actor import Actor
@@ -87,6 +86,8 @@ def process_sync(
     own_org: ListedOrg,
     last_complete_at: datetime | None,
     gone: Collection[UUID],
+    deleted: Collection[UUID] = (),
+    may_be_lost: bool,
     is_outdated: bool,
     actor: Actor,
 ) -> list[Change]:
@@ -94,14 +95,16 @@ def process_sync(
 
     `own_org` is the org of the credential as Datadog named it, and `gone` are the connections that
     the credential's previous syncs listed and this complete one lacks. `last_complete_at` is the
-    start of its last complete sync before this one. An incomplete or outdated sync is compared with
-    nothing, but it can show that a credential was tried since a connection got lost.
+    start of its last complete sync before this one. `deleted`: those whose deletion it verifies.
+    `may_be_lost`: whether any connection of the site is lost, which is rare and costs several
+    statements. An incomplete or outdated sync is compared with nothing, but it can show that a
+    credential was tried since a connection got lost.
     """
     found: list[Change] = []
     if sync.is_complete and not is_outdated:
         comparison = _Comparison(sync=sync, own_org=own_org, last_complete_at=last_complete_at)
         found = comparison.run(listed=listed, gone=gone)
-    found += settle_losses(sync=sync)
+    found += settle_losses(sync=sync, deleted=deleted) if may_be_lost else []
     if found:
         _store_changes(found)
         audit.record(
@@ -140,8 +143,8 @@ def _store_changes(changes: list[Change]) -> None:
         # Syncs of two sites run at once there; SQLite has a single writer.
         with connection.cursor() as cursor:
             cursor.execute("LOCK TABLE connections_change IN SHARE ROW EXCLUSIVE MODE")
-    last = Change.objects.aggregate(last=Max("number"))["last"] or 0
-    now = clock.now()
+    newest = Change.objects.order_by("-number").values_list("number", clock.now_in_query())
+    last, now = newest.first() or (0, clock.now())
     for number, change in enumerate(changes, start=last + 1):
         change.number, change.recorded_at = number, now
         change.search_text = _search_text(change)

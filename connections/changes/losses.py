@@ -5,11 +5,12 @@ credential that lists it has been tried since, and none lists it.
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from django.db.models import Exists, Max, OuterRef, QuerySet, Subquery
+from django.db.models import Exists, OuterRef, QuerySet, Subquery
 
 from connections.changes.known import connection_fields, connection_state
 from connections.core import clock
@@ -17,7 +18,6 @@ from connections.datadog.responses import AttemptResult
 from connections.models import (
     Attempt,
     Change,
-    Credential,
     Deletion,
     KnownConnection,
     Org,
@@ -55,18 +55,28 @@ def mark_removed(rows: Iterable[KnownConnection], *, site: str, at: datetime) ->
     OrgConnectionSnapshot.objects.filter(**of_site, is_current=True).update(is_current=False)
 
 
-def settle_losses(*, sync: Sync) -> list[Change]:
+def is_any_lost(*, site: str) -> Exists:
+    """Whether a connection of the site is lost, for a query that is made anyway."""
+    return Exists(KnownConnection.objects.filter(site=site, lost_at__isnull=False))
+
+
+def settle_losses(*, sync: Sync, deleted: Collection[UUID] = ()) -> list[Change]:
     """The removals that a sync settles; connections that are still listed are no longer lost.
 
-    Only a sync of a credential that has listed a connection can settle it.
+    Only a sync of a credential that has listed a connection can settle it. `deleted`: connections
+    whose deletion this sync verifies.
     """
     site, now = sync.credential.site, sync.finished_at
     seen_by_it = OrgConnectionSnapshot.objects.filter(
         site=site, connection_id=OuterRef("connection_id"), credential=sync.credential_id
     )
+    orgs = Org.objects.filter(site=site)
     lost_by_any = KnownConnection.objects.filter(site=site, lost_at__isnull=False)
-    # Asked first, since nearly always none is lost and this costs less.
-    lost = list(lost_by_any.filter(Exists(seen_by_it))) if lost_by_any.exists() else []
+    rows = lost_by_any.filter(Exists(seen_by_it)).annotate(
+        source_org_name=Subquery(orgs.filter(org_id=OuterRef("source_org_id")).values("name")),
+        sink_org_name=Subquery(orgs.filter(org_id=OuterRef("sink_org_id")).values("name")),
+    )
+    lost = list(rows)
     if not lost:
         return []
     for row in lost:
@@ -74,25 +84,26 @@ def settle_losses(*, sync: Sync) -> list[Change]:
             # The clock was set back since, so nobody can be tried after that time.
             row.lost_at = sync.started_at
             KnownConnection.objects.filter(pk=row.pk).update(lost_at=row.lost_at)
-    observers = _Observers(site=site, lost=lost, now=now)
+    observers = _Observers(sync=sync, lost=lost, deleted=deleted)
     still_listed = [row.pk for row in lost if observers.is_still_listed(row)]
     KnownConnection.objects.filter(pk__in=still_listed).update(lost_at=None)
     removed = [row for row in lost if row.pk not in still_listed and not observers.awaits_sync(row)]
     if not removed:
         return []
     mark_removed(removed, site=site, at=now)
-    return _removals(removed, observers=observers)
+    names = {row.source_org_id: row.source_org_name or "" for row in removed}
+    names |= {row.sink_org_id: row.sink_org_name or "" for row in removed}
+    return _removals(removed, names=names, observers=observers)
 
 
-def _removals(removed: list[KnownConnection], *, observers: "_Observers") -> list[Change]:
+def _removals(
+    removed: Sequence[KnownConnection], *, names: dict[str, str], observers: "_Observers"
+) -> list[Change]:
     site = removed[0].site
     # A deletion explains one removal: if the connection came back, the next one is another's.
     attempts = attempts_that_may_have_removed(
         removed, site=site, now=observers.now, unexplained_only=True
     )
-    org_ids = {org_id for row in removed for org_id in (row.source_org_id, row.sink_org_id)}
-    of_site = Org.objects.filter(site=site, org_id__in=org_ids)
-    names = dict(of_site.values_list("org_id", "name"))
     found = []
     for row in removed:
         detected_at = row.lost_at or row.last_shown_at
@@ -113,81 +124,96 @@ def _removals(removed: list[KnownConnection], *, observers: "_Observers") -> lis
     return found
 
 
+@dataclass(frozen=True, kw_only=True)
+class _LastListing:
+    """The newest snapshot of a connection by one credential in use, and that credential's syncs."""
+
+    connection_id: UUID
+    credential_id: UUID
+    is_current: bool
+    last_seen_at: datetime
+    # When the credential's newest sync and its newest complete sync began.
+    tried_at: datetime | None
+    completed_at: datetime | None
+    # When a verification of our deletion of the connection began.
+    verified_at: datetime | None
+
+    @property
+    def is_listing(self) -> bool:
+        """Whether the credential's newest complete sync doesn't lack the connection."""
+        return self.is_current or self._was_ended_by_verification
+
+    @property
+    def _was_ended_by_verification(self) -> bool:
+        """Whether the verification of our deletion, not a sync with its credential, ended it."""
+        is_of_newest_sync = self.completed_at is None or self.last_seen_at >= self.completed_at
+        return (
+            self.verified_at is not None
+            and self.last_seen_at < self.verified_at
+            and is_of_newest_sync
+        )
+
+
 class _Observers:
     """The credentials in use that have listed lost connections, and what they show now."""
 
-    def __init__(self, *, site: str, lost: list[KnownConnection], now: datetime) -> None:
-        self.now = now
+    def __init__(
+        self, *, sync: Sync, lost: Sequence[KnownConnection], deleted: Collection[UUID]
+    ) -> None:
+        site, self.now = sync.credential.site, sync.finished_at
         syncs = Sync.objects.filter(
-            credential=OuterRef("pk"), started_at__lte=now + clock.TOLERANCE
+            credential=OuterRef("credential"), started_at__lte=self.now + clock.TOLERANCE
         ).order_by("-started_at", "-id")
-        in_use = Credential.objects.filter(site=site, retired_at=None)
-        self._tried_at: dict[UUID, datetime | None] = {}
-        self._completed_at: dict[UUID, datetime | None] = {}
-        for pk, tried_at, completed_at in in_use.values_list(
-            "pk",
-            Subquery(syncs.values("started_at")[:1]),
-            Subquery(syncs.filter(is_complete=True).values("started_at")[:1]),
-        ):
-            self._tried_at[pk], self._completed_at[pk] = tried_at, completed_at
+        verified = Deletion.objects.filter(
+            site=site, connection_id=OuterRef("connection_id"), verified_at__isnull=False
+        ).order_by("-verified_at")
         snapshots = OrgConnectionSnapshot.objects.filter(
             site=site,
             connection_id__in=[row.connection_id for row in lost],
-            credential__in=in_use,
+            credential__retired_at=None,
         )
-        verified = Deletion.objects.filter(
-            site=site,
-            connection_id__in=[row.connection_id for row in lost],
-            verified_at__isnull=False,
+        rows = snapshots.order_by("pk").values(
+            *("connection_id", "credential_id", "is_current", "last_seen_at"),
+            tried_at=Subquery(syncs.values("started_at")[:1]),
+            completed_at=Subquery(syncs.filter(is_complete=True).values("started_at")[:1]),
+            verified_at=Subquery(verified.values("verified_at")[:1]),
         )
-        self._verified_at = dict(verified.values_list("connection_id", Max("verified_at")))
-        self._newest: dict[UUID, dict[UUID, OrgConnectionSnapshot]] = defaultdict(dict)
-        for snapshot in snapshots.order_by("pk"):
-            self._newest[snapshot.connection_id][snapshot.credential_id] = snapshot
+        newest = {(row["connection_id"], row["credential_id"]): _LastListing(**row) for row in rows}
+        self._of: dict[UUID, list[_LastListing]] = defaultdict(list)
+        for one in newest.values():
+            if one.connection_id in deleted:
+                one = replace(
+                    one, verified_at=max(one.verified_at or sync.started_at, sync.started_at)
+                )
+            self._of[one.connection_id].append(one)
 
-    def _listing(self, row: KnownConnection) -> list[OrgConnectionSnapshot]:
-        """The newest snapshots of the credentials whose newest complete sync doesn't lack it."""
-        return [
-            snapshot
-            for snapshot in self._newest[row.connection_id].values()
-            if snapshot.is_current or self._was_ended_by_verification(snapshot)
-        ]
-
-    def _was_ended_by_verification(self, snapshot: OrgConnectionSnapshot) -> bool:
-        """Whether the verification of our deletion, not a sync with its credential, ended it."""
-        verified_at = self._verified_at.get(snapshot.connection_id)
-        completed_at = self._completed_at[snapshot.credential_id]
-        is_of_newest_sync = completed_at is None or snapshot.last_seen_at >= completed_at
-        return verified_at is not None and snapshot.last_seen_at < verified_at and is_of_newest_sync
+    def _listing(self, row: KnownConnection) -> list[_LastListing]:
+        return [one for one in self._of[row.connection_id] if one.is_listing]
 
     def is_still_listed(self, row: KnownConnection) -> bool:
         """Whether a credential has listed it since it was lost."""
         return any(
             row.lost_at is not None
-            and snapshot.last_seen_at >= row.lost_at
-            and not clock.is_ahead(snapshot.last_seen_at, now=self.now)
-            for snapshot in self._listing(row)
+            and one.last_seen_at >= row.lost_at
+            and not clock.is_ahead(one.last_seen_at, now=self.now)
+            for one in self._listing(row)
         )
 
     def awaits_sync(self, row: KnownConnection) -> bool:
         """Whether a credential that lists it has not been tried since it was lost."""
-        return any(
-            not self._is_since(self._tried_at[snapshot.credential_id], row)
-            for snapshot in self._listing(row)
-        )
+        return any(not self._is_since(one.tried_at, row) for one in self._listing(row))
 
     def without(self, row: KnownConnection) -> list[str]:
         """The credentials that have listed it and whose complete sync since then lacks it."""
-        listing = set(self.not_checked(row))
         return [
-            str(pk)
-            for pk in self._newest[row.connection_id]
-            if str(pk) not in listing and self._is_since(self._completed_at[pk], row)
+            str(one.credential_id)
+            for one in self._of[row.connection_id]
+            if not one.is_listing and self._is_since(one.completed_at, row)
         ]
 
     def not_checked(self, row: KnownConnection) -> list[str]:
         """The credentials that list it and whose syncs since then failed."""
-        return [str(snapshot.credential_id) for snapshot in self._listing(row)]
+        return [str(one.credential_id) for one in self._listing(row)]
 
     @staticmethod
     def _is_since(at: datetime | None, row: KnownConnection) -> bool:

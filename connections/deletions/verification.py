@@ -11,7 +11,6 @@ from django.db.models import Q
 
 from connections import audit
 from connections.access.actor import Actor
-from connections.changes import losses
 from connections.core import clock
 from connections.core.causes import Cause
 from connections.core.errors import UnavailableError
@@ -224,13 +223,14 @@ class _LastSync:
     result: SyncResult
     credential: Credential | None = None
 
-    def store(self, *, deletion: Deletion, actor: Actor) -> None:
+    def store(self, *, deletion: Deletion, actor: Actor, is_deleted: bool = False) -> None:
         if self.credential:
             sync.store_result(
                 credential=self.credential,
                 result=self.result,
                 find=deletion.connection_id,
                 actor=actor,
+                deleted=[deletion.connection_id] if is_deleted else [],
             )
 
 
@@ -264,12 +264,16 @@ def _fetch_with_any_credential(
     return last
 
 
-def _credentials_of_either_org(*, deletion: Deletion) -> list[Credential]:
-    """The deletion's own credential first, then others in use of the source or destination org."""
+def _credentials_of_either_org(*, deletion: Deletion) -> Iterator[Credential]:
+    """The deletion's own credential first, then others in use of the source or destination org.
+
+    These are read only if they are needed.
+    """
+    if not deletion.credential.is_retired:
+        yield deletion.credential
     orgs = {deletion.source_org_id, deletion.sink_org_id} - {""}
-    in_use = Credential.objects.filter(site=deletion.site, retired_at=None)
-    found = in_use.filter(Q(pk=deletion.credential_id) | Q(org_id__in=orgs)).order_by("name")
-    return sorted(found, key=lambda each: each.pk != deletion.credential_id)
+    in_use = Credential.objects.filter(site=deletion.site, retired_at=None, org_id__in=orgs)
+    yield from in_use.exclude(pk=deletion.credential_id).order_by("name")
 
 
 def is_listed(*, deletion: Deletion, result: SyncResult) -> bool | None:
@@ -347,8 +351,10 @@ def settle_late_success(
             ],
         )
         if settled:
+            sync.record_absence(
+                site=deletion.site, connection_ids=[deletion.connection_id], lacked_at=seen_at
+            )
             _record_verified(deletion=deletion, actor=actor, at=seen_at)
-    deletion.refresh_from_db()
 
 
 def verify_settled(*, deletion: Deletion, actor: Actor, now: datetime | None = None) -> None:
@@ -367,59 +373,74 @@ def verify_settled(*, deletion: Deletion, actor: Actor, now: datetime | None = N
         verify_deleted(deletion=deletion, actor=actor, now=now)
 
 
-def verify_deleted(
-    *,
-    deletion: Deletion,
-    actor: Actor,
-    result: SyncResult | None = None,
-    now: datetime | None = None,
-) -> None:
+def verify_deleted(*, deletion: Deletion, actor: Actor, now: datetime | None = None) -> None:
     """Check whether a connection that was settled as gone is gone from Datadog's list.
 
     Absent from a complete listing sets `verified_at`. Still listed 5 minutes or more after the
     response sets `contradicted_at`, and every credential that has seen it syncs, so that the
-    inventory shows it too. The outcome is never rewritten. `result`: a complete sync of its
-    credential that began after the response; several deletions can share it.
+    inventory shows it too. The outcome is never rewritten.
     """
-    if result:
-        last = _LastSync(result=result)
-    else:
-        last = _fetch_with_any_credential(deletion=deletion, actor=actor, now=now)
-        result = last.result
-    seen_at = result.started_at or clock.now()
-    listed = is_listed(deletion=deletion, result=result)
-    was_contradicted = deletion.contradicted_at is not None
+    last = _fetch_with_any_credential(deletion=deletion, actor=actor, now=now)
+    is_absent = is_listed(deletion=deletion, result=last.result) is False
     with audit.atomic():
         # The snapshots are locked before the deletion's own row, as wherever both are. A sync that
         # can't be stored changes no snapshot.
-        if last.credential:
-            last.store(deletion=deletion, actor=actor)
-        else:
-            sync.lock_snapshots(site=deletion.site)
-        rows = Deletion.objects.filter(pk=deletion.pk, state=State.SETTLED)
-        if listed is not False:
-            event = check_event(deletion=deletion, result=result)
-            audit.record(
-                code=event.code,
-                actor=actor,
-                subject=deletion,
-                sentence=event.sentence,
-                details=event.details,
-            )
-            rows.update(cause_details={"last_check": event.details})
-        if listed is None:
-            now = clock.now()
-            settled_at = states.settled_at_latest(deletion, now=now)
-            rows.update(
-                due_at=_next_verification_at(deletion=deletion, settled_at=settled_at, now=now)
-            )
-        elif listed:
-            _record_still_listed(deletion=deletion, actor=actor, at=seen_at, seen_by=result.seen_by)
-        else:
-            _record_verified(deletion=deletion, actor=actor, at=seen_at)
-    deletion.refresh_from_db()
+        last.store(deletion=deletion, actor=actor, is_deleted=is_absent)
+        was_contradicted = deletion.contradicted_at is not None
+        _record_verification(deletion=deletion, result=last.result, actor=actor)
     if deletion.contradicted_at and not was_contradicted:
         sync_observing_credentials(deletions=[deletion], actor=actor)
+
+
+def verify_together(
+    *, deletions: Sequence[Deletion], credential: Credential, result: SyncResult, actor: Actor
+) -> None:
+    """`verify_deleted` for several deletions by one complete sync, in one transaction.
+
+    `result` began after the responses to all of them, and is not stored yet.
+    """
+    absent = [each for each in deletions if result.find(each.connection_id) is None]
+    contradicted = []
+    with audit.atomic():
+        sync.store_result(
+            credential=credential,
+            result=result,
+            actor=actor,
+            deleted=[each.connection_id for each in absent],
+        )
+        for deletion in deletions:
+            was_contradicted = deletion.contradicted_at is not None
+            _record_verification(deletion=deletion, result=result, actor=actor)
+            if deletion.contradicted_at and not was_contradicted:
+                contradicted.append(deletion)
+    if contradicted:
+        sync_observing_credentials(deletions=contradicted, actor=actor)
+
+
+def _record_verification(*, deletion: Deletion, result: SyncResult, actor: Actor) -> None:
+    """Record what a stored sync says about a settled deletion; refreshes the object."""
+    seen_at = result.started_at or clock.now()
+    listed = is_listed(deletion=deletion, result=result)
+    if listed is False:
+        _record_verified(deletion=deletion, actor=actor, at=seen_at)
+        return
+    event = check_event(deletion=deletion, result=result)
+    audit.record(
+        code=event.code,
+        actor=actor,
+        subject=deletion,
+        sentence=event.sentence,
+        details=event.details,
+    )
+    rows = Deletion.objects.filter(pk=deletion.pk, state=State.SETTLED)
+    rows.update(cause_details={"last_check": event.details})
+    if listed:
+        _record_still_listed(deletion=deletion, actor=actor, at=seen_at, seen_by=result.seen_by)
+    else:
+        now = clock.now()
+        settled_at = states.settled_at_latest(deletion, now=now)
+        rows.update(due_at=_next_verification_at(deletion=deletion, settled_at=settled_at, now=now))
+    deletion.refresh_from_db()
 
 
 def _next_verification_at(
@@ -437,27 +458,22 @@ def _record_verified(*, deletion: Deletion, actor: Actor, at: datetime) -> None:
     # By what is stored now: another process may have verified it meanwhile. After a clock was set
     # back, what a later listing verified stands.
     unverified = rows.filter(Q(verified_at=None) | Q(last_check_listed=True, verified_at__lt=at))
-    is_first = bool(unverified.update(verified_at=at, **checked))
-    if not is_first:
+    if not unverified.update(verified_at=at, **checked):
         rows.update(**checked)
-    losses.record_loss(site=deletion.site, connection_ids=[deletion.connection_id], lacked_at=at)
-    OrgConnectionSnapshot.objects.filter(
-        site=deletion.site,
-        connection_id=deletion.connection_id,
-        is_current=True,
-        last_seen_at__lt=at,
-    ).update(is_current=False)
-    if is_first:
-        audit.record(
-            code=audit.EventCode.DELETION_VERIFIED,
-            actor=actor,
-            subject=deletion,
-            sentence=audit.Sentence(
-                "A complete sync no longer lists {connection}.",
-                connection=deletion.description,
-            ),
-            details={"at": at.isoformat()},
-        )
+        deletion.refresh_from_db()
+        return
+    deletion.verified_at = deletion.last_checked_at = at
+    deletion.last_check_listed, deletion.due_at = False, None
+    audit.record(
+        code=audit.EventCode.DELETION_VERIFIED,
+        actor=actor,
+        subject=deletion,
+        sentence=audit.Sentence(
+            "A complete sync no longer lists {connection}.",
+            connection=deletion.description,
+        ),
+        details={"at": at.isoformat()},
+    )
 
 
 def _record_still_listed(*, deletion: Deletion, actor: Actor, at: datetime, seen_by: str) -> None:

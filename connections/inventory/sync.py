@@ -16,12 +16,12 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import connection
-from django.db.models import OuterRef, Q, Subquery
+from django.db.models import Exists, OuterRef, Q, QuerySet, Subquery
 
 from connections import audit
 from connections.access import permissions, visibility
 from connections.access.actor import Actor
-from connections.changes import detection
+from connections.changes import detection, losses
 from connections.core import clock
 from connections.core.causes import Cause
 from connections.core.errors import UnavailableError
@@ -257,35 +257,57 @@ def fetch_org(
 
 
 def store_result(
-    *, credential: Credential, result: SyncResult, find: UUID | None = None, actor: Actor
+    *,
+    credential: Credential,
+    result: SyncResult,
+    find: UUID | None = None,
+    actor: Actor,
+    deleted: Collection[UUID] = (),
 ) -> None:
     """Store what `fetch_org` returned, if anything was requested.
 
     With `find`, a listing that shows that connection was not checked for completeness, so it is
-    not stored.
+    not stored. `deleted` is as in `store_sync`.
     """
     if result.started_at and not (find and result.find(find)):
-        store_sync(credential=credential, fetched=result, started_at=result.started_at, actor=actor)
+        store_sync(
+            credential=credential,
+            fetched=result,
+            started_at=result.started_at,
+            actor=actor,
+            deleted=deleted,
+        )
 
 
 def store_sync(
-    *, credential: Credential, fetched: SyncResult, started_at: datetime, actor: Actor
+    *,
+    credential: Credential,
+    fetched: SyncResult,
+    started_at: datetime,
+    actor: Actor,
+    deleted: Collection[UUID] = (),
 ) -> Sync:
     """Store one sync: its result, a snapshot of each connection, changes and contradictions.
 
     A sync that began before one that is stored already changes no snapshot, since it is older.
+    `deleted`: connections that were deleted and that this complete sync lacks, so that they are
+    gone for every credential.
     """
     named = fetched.identity
     own_org = named.org if named else Org(id=credential.org_id, name="")
     with audit.atomic(savepoint=False):
         lock_snapshots(site=credential.site)
-        now = clock.now()
-        complete = Sync.objects.filter(credential=credential, is_complete=True)
-        last_complete_at = complete.values_list("started_at", flat=True).first()
+        earlier = _read_earlier(credential=credential, fetched=fetched)
+        now = earlier.now
         is_outdated = False
-        if last_complete_at and last_complete_at > started_at:
+        if earlier.last_complete_at and earlier.last_complete_at > started_at:
             # One from the future was stored before the clock was set back.
-            newer = complete.filter(started_at__gt=started_at, finished_at__lte=now)
+            newer = Sync.objects.filter(
+                credential=credential,
+                is_complete=True,
+                started_at__gt=started_at,
+                finished_at__lte=now,
+            )
             is_outdated = newer.exists()
         listing = Sync.objects.create(
             credential=credential,
@@ -297,7 +319,11 @@ def store_sync(
         )
         gone: list[UUID] = []
         if not is_outdated:
-            gone = _store_snapshots(credential=credential, fetched=fetched, seen_at=started_at)
+            gone = _store_snapshots(
+                credential=credential, fetched=fetched, seen_at=started_at, deleted=deleted
+            )
+        elif deleted:
+            record_absence(site=credential.site, connection_ids=deleted, lacked_at=started_at)
         failure = None if fetched.is_complete else fetched.failure
         record_use(credential_id=credential.pk, at=now, failure=failure)
         rate_limits.record(
@@ -306,24 +332,65 @@ def store_sync(
             rate_limits=fetched.rate_limits,
             now=now,
         )
-        flag_contradictions(
-            site=credential.site,
-            listed={UUID(item.id) for item in fetched.org_connections},
-            started_at=started_at,
-            now=now,
-            seen_by=credential.name,
-            actor=actor,
-        )
+        if earlier.may_be_contradicted:
+            flag_contradictions(
+                site=credential.site,
+                listed={UUID(item.id) for item in fetched.org_connections},
+                started_at=started_at,
+                now=now,
+                seen_by=credential.name,
+                actor=actor,
+            )
         detection.process_sync(
             sync=listing,
             listed=fetched.org_connections,
             own_org=own_org,
-            last_complete_at=last_complete_at,
+            last_complete_at=earlier.last_complete_at,
             gone=gone,
+            deleted=deleted,
+            may_be_lost=earlier.may_be_lost or bool(gone or deleted),
             is_outdated=is_outdated,
             actor=actor,
         )
     return listing
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Earlier:
+    """What a sync is stored beside, read in one statement once the snapshots are locked."""
+
+    now: datetime
+    last_complete_at: datetime | None
+    # Nearly always false, which saves looking for it.
+    may_be_contradicted: bool
+    may_be_lost: bool
+
+
+def _read_earlier(*, credential: Credential, fetched: SyncResult) -> _Earlier:
+    complete = Sync.objects.filter(credential=OuterRef("pk"), is_complete=True)
+    listed = {UUID(item.id) for item in fetched.org_connections}
+    row = Credential.objects.filter(pk=credential.pk).values(
+        now=clock.now_in_query(),
+        last_complete_at=Subquery(complete.values("started_at")[:1]),
+        may_be_contradicted=Exists(_closed_as_gone(site=credential.site, listed=listed)),
+        may_be_lost=losses.is_any_lost(site=credential.site),
+    )
+    return _Earlier(**row.get())
+
+
+def _closed_as_gone(*, site: str, listed: Collection[UUID]) -> QuerySet[Deletion]:
+    """The settled deletions that these listed connections contradict, whenever they were settled.
+
+    A 200 that is still to be verified is left out, since Datadog's list may lag.
+    """
+    awaiting_verification = Q(outcome=Outcome.DELETED, verified_at=None, due_at__isnull=False)
+    return Deletion.objects.filter(
+        site=site,
+        connection_id__in=listed,
+        state=State.SETTLED,
+        outcome__in=GONE_OUTCOMES,
+        contradicted_at=None,
+    ).exclude(awaiting_verification)
 
 
 def lock_snapshots(*, site: str) -> None:
@@ -339,7 +406,11 @@ def lock_snapshots(*, site: str) -> None:
 
 
 def _store_snapshots(
-    *, credential: Credential, fetched: SyncResult, seen_at: datetime
+    *,
+    credential: Credential,
+    fetched: SyncResult,
+    seen_at: datetime,
+    deleted: Collection[UUID],
 ) -> list[UUID]:
     """Store what was listed; returns the connections that a complete sync no longer lists."""
     rows = OrgConnectionSnapshot.objects.filter(credential=credential, is_current=True).order_by()
@@ -363,10 +434,27 @@ def _store_snapshots(
         new.append(build_snapshot(credential=credential, item=item, seen_at=seen_at))
     gone = list(current) if fetched.is_complete else []
     not_current = replaced + [current[connection_id][0] for connection_id in gone]
-    OrgConnectionSnapshot.objects.filter(pk__in=not_current).update(is_current=False)
+    ended = Q(pk__in=not_current)
+    if deleted:
+        ended |= _snapshots_before(seen_at, site=credential.site, connection_ids=deleted)
+    OrgConnectionSnapshot.objects.filter(ended).update(is_current=False)
     OrgConnectionSnapshot.objects.filter(pk__in=same).update(last_seen_at=seen_at)
     OrgConnectionSnapshot.objects.bulk_create(new)
-    return gone
+    return list({*gone, *deleted})
+
+
+def _snapshots_before(at: datetime, *, site: str, connection_ids: Collection[UUID]) -> Q:
+    return Q(site=site, connection_id__in=connection_ids, is_current=True, last_seen_at__lt=at)
+
+
+def record_absence(*, site: str, connection_ids: Collection[UUID], lacked_at: datetime) -> None:
+    """Store that deleted connections were lacking from a complete sync that stores nothing else.
+
+    Call it while the site's snapshots are locked.
+    """
+    losses.record_loss(site=site, connection_ids=connection_ids, lacked_at=lacked_at)
+    ended = _snapshots_before(lacked_at, site=site, connection_ids=connection_ids)
+    OrgConnectionSnapshot.objects.filter(ended).update(is_current=False)
 
 
 def record_use(*, credential_id: UUID, at: datetime, failure: dict[str, object] | None) -> None:
@@ -531,30 +619,14 @@ def flag_contradictions(
     """Flag every settled deletion that a listing contradicts; the outcome is not rewritten.
 
     Only listings that began after the deletion was settled count; one settled in the future was
-    settled before the clock was set back. A 200 that is still to be verified is left out, since
-    Datadog's list may lag. Call it inside a transaction.
+    settled before the clock was set back. Call it inside a transaction.
     """
     is_settled_before = Q(settled_at__lte=started_at)
     if not clock.is_ahead(started_at, now=now):
         is_settled_before |= Q(settled_at__gt=now + clock.TOLERANCE)
-    awaiting_verification = Q(outcome=Outcome.DELETED, verified_at=None, due_at__isnull=False)
-    contradicted = (
-        # Locked before the first event is recorded, to keep the lock order.
-        Deletion.objects.select_for_update(no_key=True)
-        .filter(
-            is_settled_before,
-            site=site,
-            connection_id__in=listed,
-            state=State.SETTLED,
-            outcome__in=GONE_OUTCOMES,
-            contradicted_at=None,
-        )
-        .exclude(awaiting_verification)
-        .order_by("pk")
-    )
-    # Nearly always none, which the IDs alone show sooner.
-    pks = [pk for (pk,) in contradicted.values_list("pk")]
-    deletions = list(Deletion.objects.filter(pk__in=pks).order_by("pk")) if pks else []
+    contradicted = _closed_as_gone(site=site, listed=listed).filter(is_settled_before)
+    # Locked before the first event is recorded, to keep the lock order.
+    deletions = list(contradicted.select_for_update(no_key=True).order_by("pk"))
     for deletion in deletions:
         flag_contradiction(deletion=deletion, at=started_at, seen_by=seen_by, actor=actor)
     return deletions

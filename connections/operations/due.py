@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 from itertools import batched, islice
 
-from django.db import connection
 from django.db.models import Q, QuerySet
 
 from connections import audit
@@ -87,20 +86,17 @@ def _is_handled_by_batch(now: datetime) -> Q:
 
 
 def list_due_deletions(*, now: datetime, limit: int = BATCH_SIZE) -> list[Deletion]:
-    """Due deletions, longest due first; last, those that a wrong clock postponed.
+    """Due deletions, longest due first; those that a wrong clock postponed while no other is due.
 
     Without the rows that a bulk deletion handles.
     """
     rows = Deletion.objects.filter(due_at__isnull=False).order_by("due_at")
     rows = rows.exclude(_is_handled_by_batch(now))
-    rows = rows.select_related("credential")
     due = list(rows.filter(_is_due(now))[:limit])
-    if len(due) == limit:
+    if due:
         return due
-    postponed = rows.filter(_may_be_postponed(now)).exclude(
-        pk__in=[deletion.pk for deletion in due]
-    )
-    return due + list(islice(_find_postponed(postponed, now=now), limit - len(due)))
+    postponed = rows.filter(_may_be_postponed(now))
+    return list(islice(_find_postponed(postponed, now=now), limit))
 
 
 def _is_due(now: datetime) -> Q:
@@ -140,9 +136,12 @@ def run_due(*, actor: Actor, limit: int = BATCH_SIZE) -> list[Deletion]:
     Never sleeps. Nothing is sent again after an ambiguous attempt unless a person checked and
     confirmed it again.
     """
-    processed = []
-    for deletion in list_due_deletions(now=clock.now(), limit=limit):
-        now = clock.now()
+    processed: list[Deletion] = []
+    now = clock.now()
+    for deletion in list_due_deletions(now=now, limit=limit):
+        if processed:
+            # Datadog may have taken seconds to answer.
+            now = clock.now()
         if _reserve(deletion, now=now):
             run_deletion(deletion=deletion, actor=actor, now=now)
             processed.append(deletion)
@@ -156,7 +155,7 @@ def reconcile_all(*, actor: Actor) -> list[Deletion]:
     """
     unclear = Q(state__in=[State.SENDING, State.UNKNOWN, State.STILL_PRESENT], settled_at=None)
     is_check_due = Q(state=State.SETTLED, due_at__isnull=False)
-    deletions = list(Deletion.objects.filter(unclear | is_check_due).select_related("credential"))
+    deletions = list(Deletion.objects.filter(unclear | is_check_due))
     for deletion in deletions:
         if deletion.state == State.SENDING:
             reconciliation.give_up_lost_claim(deletion=deletion, actor=actor)
@@ -168,15 +167,11 @@ def reconcile_all(*, actor: Actor) -> list[Deletion]:
 
 
 def _reserve(deletion: Deletion, *, now: datetime) -> bool:
-    """Postpone the due time, so that other workers skip this row meanwhile."""
-    with audit.atomic():
-        rows = Deletion.objects.filter(pk=deletion.pk, due_at=deletion.due_at)
-        if connection.features.has_select_for_update_skip_locked:
-            rows = Deletion.objects.filter(
-                pk__in=rows.select_for_update(skip_locked=True, no_key=True).values("pk")
-            )
-        reserved = rows.update(due_at=now + time_limits.CLAIM_TIMEOUT)
-    deletion.refresh_from_db()
+    """Postpone the due time, so that other workers skip this row meanwhile; read the row again."""
+    rows = Deletion.objects.filter(pk=deletion.pk, due_at=deletion.due_at)
+    reserved = rows.update(due_at=now + time_limits.CLAIM_TIMEOUT)
+    if reserved:
+        deletion.refresh_from_db(from_queryset=Deletion.objects.select_related("credential"))
     return bool(reserved)
 
 
