@@ -75,7 +75,7 @@ def preview_population(
     )
 
 
-def rows_without_reviewer(review: AccessReview) -> list[AccessReviewRow]:
+def rows_without_reviewer(*, review: AccessReview) -> list[AccessReviewRow]:
     """The rows that no reviewer can see now."""
     rows = list(review.rows.all())
     keys = [OrgConnectionKey(site=row.site, connection_id=row.connection_id) for row in rows]

@@ -1,7 +1,5 @@
 """Syncs that are interrupted, or that end at the same time, neither lose nor repeat a change."""
 
-import threading
-from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -10,6 +8,7 @@ from django.db import connection
 from connections.changes import detection
 from connections.models import Change, Sync
 from tests.changes.support import all_kinds, kinds, make_connection, make_credential, sync
+from tests.support.at_once import at_once
 from tests.support.clock import SettableClock
 
 pytestmark = [pytest.mark.database]
@@ -68,25 +67,3 @@ def test_two_sites_that_are_synced_at_once_number_their_changes_without_a_gap() 
         at_once([lambda one=one, changed=changed: sync(one, *changed) for one in credentials])  # type: ignore[misc]
     numbers = list(Change.objects.order_by("number").values_list("number", flat=True))
     assert numbers == list(range(1, 2 * 3 * 39 + 1))
-
-
-def at_once(actions: list[Callable[[], object]]) -> None:
-    """Run each in its own thread, with its own database connection."""
-    barrier = threading.Barrier(len(actions))
-    problems: list[Exception] = []
-
-    def run(action: Callable[[], object]) -> None:
-        try:
-            barrier.wait(timeout=10)
-            action()
-        except Exception as error:  # noqa: BLE001 - reported in the test's own thread
-            problems.append(error)
-        finally:
-            connection.close()
-
-    threads = [threading.Thread(target=run, args=(action,)) for action in actions]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(timeout=30)
-    assert problems == []

@@ -1,0 +1,176 @@
+"""What a page or an export shows of some rows of an access review, beside their state."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.db.models import Q
+
+from connections.access import visibility
+from connections.access.actor import Actor
+from connections.access.permissions import visibility_of
+from connections.access_reviews.rows import ReviewRow
+from connections.models import (
+    AccessReview,
+    AccessReviewDecision,
+    AccessReviewRow,
+    Change,
+    Deletion,
+    OrgConnectionKey,
+    OrgConnectionSnapshot,
+    SnapshotFields,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RowDetails:
+    """One row with everything that is shown of it."""
+
+    row: ReviewRow
+    # As a sync that the person can see shows it now; the frozen row once gone or closed.
+    connection: SnapshotFields
+    last_seen_at: datetime
+    # Of this access review, oldest first.
+    decisions: list[AccessReviewDecision]
+    # The newest one of an earlier access review.
+    earlier: AccessReviewDecision | None
+    # Kinds of changes since the earlier decision, or since the start; each once, oldest first.
+    changes: list[Change]
+    # The newest deletion of the connection that was requested since the start.
+    deletion: Deletion | None
+
+    @property
+    def decision(self) -> AccessReviewDecision | None:
+        """The newest decision of this access review, whether or not it counts."""
+        return self.decisions[-1] if self.decisions else None
+
+
+def load_details(
+    *, review: AccessReview, actor: Actor, rows: Sequence[ReviewRow]
+) -> list[RowDetails]:
+    """The details of some of `review_rows`, in their order.
+
+    The number of queries doesn't depend on that of the rows.
+    """
+    keys = [row.key for row in rows]
+    shown = _find_shown(review, rows=rows, actor=actor)
+    decisions = _find_decisions(rows)
+    earlier = _find_earlier(review, keys=keys)
+    since = {key: each.decided_at for key, each in earlier.items()}
+    changes = _find_changes(review, keys=keys, since=since, actor=actor)
+    deletions = _find_deletions(review, keys=keys, actor=actor)
+    return [
+        RowDetails(
+            row=row,
+            connection=shown[row.id][0],
+            last_seen_at=shown[row.id][1],
+            decisions=decisions[row.id],
+            earlier=earlier.get(row.key),
+            changes=changes[row.key],
+            deletion=deletions.get(row.key),
+        )
+        for row in rows
+    ]
+
+
+def _find_shown(
+    review: AccessReview, *, rows: Sequence[ReviewRow], actor: Actor
+) -> dict[int, tuple[SnapshotFields, datetime]]:
+    """What each row shows and when a sync showed it last."""
+    current = {row.id: row.current for row in rows if row.current}
+    snapshots = OrgConnectionSnapshot.objects.in_bulk(
+        {pk for each in current.values() for pk in (each.snapshot_id, each.creator_snapshot_id)}
+    )
+    frozen = AccessReviewRow.objects.in_bulk([row.id for row in rows if row.id not in current])
+    # The frozen row may come from a credential that is hidden from this person.
+    seen = _newest_visible(
+        [row.key for row in rows if row.id not in current], review=review, actor=actor
+    )
+    shown: dict[int, tuple[SnapshotFields, datetime]] = {}
+    for row in rows:
+        if row.current is None:
+            snapshot = seen.get(row.key)
+            kept = frozen[row.id]
+            shown[row.id] = (
+                (snapshot, snapshot.last_seen_at) if snapshot else (kept, kept.snapshot_at)
+            )
+            continue
+        newest = snapshots[row.current.snapshot_id]
+        named = snapshots[row.current.creator_snapshot_id]
+        newest.creator_id, newest.creator_name = named.creator_id, named.creator_name
+        newest.creator_is_disabled = row.current.creator_is_disabled
+        newest.creator_is_service_account = named.creator_is_service_account
+        shown[row.id] = newest, newest.last_seen_at
+    return shown
+
+
+def _newest_visible(
+    keys: Sequence[OrgConnectionKey], *, review: AccessReview, actor: Actor
+) -> dict[OrgConnectionKey, OrgConnectionSnapshot]:
+    """For a person from whom credentials are hidden: the newest snapshots that they can see."""
+    if not keys or not visibility_of(actor).hidden:
+        return {}
+    snapshots = OrgConnectionSnapshot.objects.filter(_of(keys))
+    if review.closed_at:
+        snapshots = snapshots.filter(first_seen_at__lte=review.closed_at)
+    visible = visibility.visible(snapshots, actor=actor).order_by("last_seen_at", "id")
+    return {snapshot.key: snapshot for snapshot in visible}
+
+
+def _find_decisions(rows: Sequence[ReviewRow]) -> dict[int, list[AccessReviewDecision]]:
+    found = defaultdict[int, list[AccessReviewDecision]](list)
+    decided = [row.id for row in rows if row.decision_count]
+    for decision in AccessReviewDecision.objects.filter(row__in=decided).order_by("id"):
+        found[decision.row_id].append(decision)
+    return found
+
+
+def _find_earlier(
+    review: AccessReview, *, keys: Sequence[OrgConnectionKey]
+) -> dict[OrgConnectionKey, AccessReviewDecision]:
+    earlier = AccessReviewDecision.objects.filter(
+        row__connection_id__in=[key.connection_id for key in keys],
+        row__review__created_at__lt=review.created_at,
+    )
+    return {
+        OrgConnectionKey(site=decision.row.site, connection_id=decision.row.connection_id): decision
+        for decision in earlier.select_related("row__review").order_by("id")
+    }
+
+
+def _find_changes(
+    review: AccessReview,
+    *,
+    keys: Sequence[OrgConnectionKey],
+    since: dict[OrgConnectionKey, datetime],
+    actor: Actor,
+) -> dict[OrgConnectionKey, list[Change]]:
+    changes = Change.objects.filter(
+        _of(keys), recorded_at__gt=min([review.created_at, *since.values()])
+    )
+    if review.closed_at:
+        changes = changes.filter(recorded_at__lte=review.closed_at)
+    found = defaultdict[OrgConnectionKey, dict[str, Change]](dict)
+    for change in visibility.visible_changes(changes, actor=actor).order_by("number"):
+        if change.connection_id is None:
+            continue
+        key = OrgConnectionKey(site=change.site, connection_id=change.connection_id)
+        if change.recorded_at > since.get(key, review.created_at):
+            found[key][change.kind] = change
+    return defaultdict(list, {key: list(by_kind.values()) for key, by_kind in found.items()})
+
+
+def _find_deletions(
+    review: AccessReview, *, keys: Sequence[OrgConnectionKey], actor: Actor
+) -> dict[OrgConnectionKey, Deletion]:
+    deletions = Deletion.objects.filter(_of(keys), requested_at__gte=review.created_at)
+    visible = visibility.visible(deletions, actor=actor).order_by("requested_at", "id")
+    return {
+        OrgConnectionKey(site=each.site, connection_id=each.connection_id): each for each in visible
+    }
+
+
+def _of(keys: Iterable[OrgConnectionKey]) -> Q:
+    """Of these connections, or of one with the same ID on another site."""
+    return Q(connection_id__in=[key.connection_id for key in keys])

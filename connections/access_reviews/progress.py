@@ -1,0 +1,234 @@
+"""How far access reviews are, what waits for a person, and the decisions about one connection."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from django.db.models import Exists, OuterRef, Q, QuerySet
+
+from connections.access import permissions, visibility
+from connections.access.actor import Actor
+from connections.access_reviews.rows import ReviewRow, count_states, review_rows
+from connections.core import clock
+from connections.models import (
+    AccessReview,
+    AccessReviewDecision,
+    AccessReviewState,
+    OrgConnectionKey,
+    OrgConnectionSnapshot,
+    Person,
+    ReviewDecision,
+    RowState,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReviewerProgress:
+    """What one reviewer has done and has left, of the rows that the reader can see."""
+
+    person_id: UUID
+    name: str
+    # False for a named reviewer who is disabled or lost the role.
+    can_decide: bool
+    # Rows whose newest decision is theirs and counts.
+    decided: int
+    # Pending rows that they can see.
+    pending: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """The states of the rows that the reader can see, and each reviewer's part."""
+
+    counts: Counter[RowState]
+    reviewers: list[ReviewerProgress]
+    # Pending rows that the reader can decide about.
+    mine: int
+
+    @property
+    def total(self) -> int:
+        """The rows that the reader can see."""
+        return self.counts.total()
+
+    @property
+    def pending(self) -> int:
+        """Those that need a decision."""
+        return self.counts[RowState.PENDING]
+
+    @property
+    def decided(self) -> int:
+        """Those decided to keep or to delete."""
+        return self.counts[RowState.KEEP] + self.counts[RowState.DELETE]
+
+
+def get_progress(*, review: AccessReview, actor: Actor, rows: Sequence[ReviewRow]) -> Progress:
+    """The progress of an access review, from its `review_rows` for the same actor.
+
+    Without named reviewers, those who decided are listed.
+    """
+    counts = count_states(rows)
+    decided = Counter(
+        row.newest.decided_by_id for row in rows if row.newest and row.state in _DECIDED
+    )
+    people = _reviewers(review, decided=decided)
+    pending = [row.key for row in rows if row.state == RowState.PENDING]
+    left = _count_visible(pending, people=list(people))
+    can_decide = permissions.can_decide(actor, review=review) and not review.is_closed
+    return Progress(
+        counts=counts,
+        reviewers=[
+            ReviewerProgress(
+                person_id=person.pk,
+                name=person.display_name,
+                can_decide=may,
+                decided=decided[person.pk],
+                pending=left[person.pk] if may else 0,
+            )
+            for person, may in people.items()
+        ],
+        mine=len(pending) if can_decide else 0,
+    )
+
+
+_DECIDED = frozenset({RowState.KEEP, RowState.DELETE})
+
+
+def _reviewers(review: AccessReview, *, decided: Counter[UUID]) -> dict[Person, bool]:
+    """The reviewers to list, by name, each with whether they can still decide."""
+    listed = Q(pk__in=list(decided)) | Q(pk__in=review.reviewers.values("person"))
+    can_decide = permissions.reviewers_of(review).filter(pk=OuterRef("pk"))
+    people = Person.objects.filter(listed).annotate(can_decide=Exists(can_decide))
+    return {
+        person: bool(person.can_decide)
+        for person in sorted(people, key=lambda each: each.display_name.casefold())
+    }
+
+
+def _count_visible(
+    keys: Sequence[OrgConnectionKey], *, people: Sequence[Person]
+) -> dict[UUID, int]:
+    """How many of these connections each person can see."""
+    hidden = visibility.hidden_from(people)
+    seen_by = visibility.listing_credentials(keys) if any(hidden.values()) else {}
+    return {
+        pk: sum(not each or not seen_by[key] <= each for key in keys) for pk, each in hidden.items()
+    }
+
+
+# --- What waits for a person ------------------------------------------------------------------
+
+
+def open_reviews_to_decide(*, actor: Actor) -> QuerySet[AccessReview]:
+    """The open access reviews that the actor can see and is a reviewer of; the first due first."""
+    if actor.person is None or not permissions.can_be_reviewer(actor):
+        return AccessReview.objects.none()
+    named = Q(reviewers__person=actor.person) | Q(is_for_everyone=True)
+    found = visibility.visible_access_reviews(actor=actor).filter(
+        named, state=AccessReviewState.OPEN
+    )
+    return found.distinct().order_by("due_at", "id")
+
+
+@dataclass(frozen=True, kw_only=True)
+class WaitingReview:
+    """An open access review, and what the actor can do about it."""
+
+    review: AccessReview
+    # Pending rows that the actor can decide about, and all that the actor can see.
+    mine: int
+    pending: int
+    is_overdue: bool
+
+
+def list_waiting(*, actor: Actor) -> list[WaitingReview]:
+    """The open access reviews with rows to decide, or that the actor can close; first due first."""
+    permissions.require(permissions.can_see(actor), "see access reviews")
+    now = clock.now()
+    can_close = permissions.can_manage_access_reviews(actor)
+    mine = set(open_reviews_to_decide(actor=actor).values_list("pk", flat=True))
+    visible = visibility.visible_access_reviews(actor=actor).filter(state=AccessReviewState.OPEN)
+    waiting = []
+    for review in visible.order_by("due_at", "id"):
+        if review.pk not in mine and not can_close:
+            continue
+        pending = [
+            row for row in review_rows(review=review, actor=actor) if row.state == RowState.PENDING
+        ]
+        found = WaitingReview(
+            review=review,
+            mine=len(pending) if review.pk in mine else 0,
+            pending=len(pending),
+            is_overdue=review.due_at < now,
+        )
+        if found.mine or can_close:
+            waiting.append(found)
+    return waiting
+
+
+# --- Decisions about connections --------------------------------------------------------------
+
+
+def due_again(*, actor: Actor) -> list[AccessReviewDecision]:
+    """The newest decisions of visible listed connections that say to keep until a passed date.
+
+    The longest passed first, each with its row and access review. One query.
+    """
+    permissions.require(permissions.can_see(actor), "see access reviews")
+    later = AccessReviewDecision.objects.filter(
+        row__site=OuterRef("row__site"),
+        row__connection_id=OuterRef("row__connection_id"),
+        pk__gt=OuterRef("pk"),
+    )
+    listed = visibility.visible(
+        OrgConnectionSnapshot.objects.filter(
+            site=OuterRef("row__site"),
+            connection_id=OuterRef("row__connection_id"),
+            is_current=True,
+            credential__retired_at=None,
+        ),
+        actor=actor,
+    )
+    passed = AccessReviewDecision.objects.filter(
+        ~Exists(later),
+        Exists(listed),
+        decision=ReviewDecision.KEEP,
+        keep_until__lt=clock.now().date(),
+    )
+    return list(passed.select_related("row__review").order_by("keep_until", "id"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConnectionDecision:
+    """One decision about a connection, for its page and timeline."""
+
+    decision: AccessReviewDecision
+    review: AccessReview
+    at: datetime
+    # It is the newest about this connection, whatever the access review.
+    is_newest: bool
+    # It says to keep the connection until a date that has passed.
+    has_ended: bool
+
+
+def list_decisions(*, actor: Actor, key: OrgConnectionKey) -> list[ConnectionDecision]:
+    """Every decision about a connection, oldest first; none for one that the actor can't see."""
+    permissions.require(permissions.can_see(actor), "see access reviews")
+    if visibility.hidden_connections([key], actor=actor):
+        return []
+    decisions = AccessReviewDecision.objects.filter(
+        row__site=key.site, row__connection_id=key.connection_id
+    )
+    found = list(decisions.select_related("row__review").order_by("id"))
+    today = clock.now().date()
+    return [
+        ConnectionDecision(
+            decision=each,
+            review=each.row.review,
+            at=each.decided_at,
+            is_newest=each is found[-1],
+            has_ended=each.keep_until is not None and each.keep_until < today,
+        )
+        for each in found
+    ]

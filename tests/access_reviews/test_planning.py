@@ -1,0 +1,102 @@
+"""Decisions to delete become a plan, and nothing is planned twice."""
+
+from typing import Any
+
+import pytest
+from django.core.exceptions import PermissionDenied
+
+from connections.access.actor import WORKER, person_actor
+from connections.access_reviews import deleting
+from connections.access_reviews.details import load_details
+from connections.access_reviews.rows import review_rows
+from connections.batches import drafts, running
+from connections.core.errors import ConflictError
+from connections.models import (
+    AccessReview,
+    AuditEvent,
+    BatchOrigin,
+    Credential,
+    EventCode,
+    Outcome,
+    Person,
+)
+from sandbox.server import SandboxServer
+from tests.access_reviews.conftest import MakeReview
+from tests.access_reviews.support import close, decide, texts_of
+from tests.batches.support import request, sync_now
+
+pytestmark = pytest.mark.django_db
+
+
+def plan(review: AccessReview, person: Person) -> Any:
+    return deleting.plan_deletions(review=review, actor=person_actor(person=person))
+
+
+def test_a_plan_has_the_connections_that_are_decided_to_delete(
+    make_review: MakeReview, ada: Person, edith: Person
+) -> None:
+    review = make_review(3)
+    first, _, third = texts_of(review)
+    decide(review, ada, first, third, decision="delete")
+    decide(review, ada, third)
+    planned = plan(review, ada)
+    assert [row.key for row in planned.batch.rows.all()] == [first]
+    assert (planned.batch.origin, planned.batch.access_review) == (
+        BatchOrigin.ACCESS_REVIEW,
+        review,
+    )
+    close(review, edith, "On leave.")
+    assert [row.key for row in plan(review, ada).batch.rows.all()] == [first]
+    request(planned.batch, ada)
+    event = AuditEvent.objects.get(code=EventCode.BATCH_REQUESTED)
+    assert event.details["access_review"] == str(review.pk)
+
+
+def test_a_connection_with_a_deletion_is_not_planned_again_and_links_to_it(
+    make_review: MakeReview, ada: Person
+) -> None:
+    review = make_review(2)
+    decide(review, ada, decision="delete")
+    first = plan(review, ada)
+    request(first.batch, ada)
+    with pytest.raises(ConflictError, match="left to delete"):
+        plan(review, ada)
+    running.run_due(actor=WORKER)
+    actor = person_actor(person=ada)
+    details = load_details(review=review, actor=actor, rows=review_rows(review=review, actor=actor))
+    assert [each.deletion and each.deletion.outcome for each in details] == [Outcome.DELETED] * 2
+    with pytest.raises(ConflictError, match="left to delete"):
+        plan(review, ada)
+
+
+def test_more_than_a_plan_holds_remains(
+    make_review: MakeReview, ada: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(drafts, "MAX_ROWS", 2)
+    review = make_review(3)
+    decide(review, ada, decision="delete")
+    planned = plan(review, ada)
+    assert (planned.batch.rows.count(), planned.remaining) == (2, 1)
+
+
+def test_a_connection_that_disappeared_is_not_planned(
+    make_review: MakeReview,
+    payments: Credential,
+    sandbox: SandboxServer,
+    ada: Person,
+    edith: Person,
+) -> None:
+    review = make_review(2)
+    decide(review, ada, decision="delete")
+    close(review, edith)
+    gone, listed = review.rows.all()
+    sandbox.world.remove_connection(connection_id=str(gone.connection_id))
+    sync_now(payments)
+    assert [row.key for row in plan(review, ada).batch.rows.all()] == [listed.key]
+
+
+def test_only_an_operator_plans(make_review: MakeReview, ada: Person, linus: Person) -> None:
+    review = make_review(1)
+    decide(review, ada, decision="delete")
+    with pytest.raises(PermissionDenied):
+        plan(review, linus)

@@ -1,0 +1,193 @@
+"""What is shown of an access review to one person, and what waits for them."""
+
+from datetime import timedelta
+
+import pytest
+from django.db import connection
+from django.http import Http404
+from django.test.utils import CaptureQueriesContext
+
+from connections.access.actor import person_actor
+from connections.access_reviews import progress
+from connections.access_reviews.details import load_details
+from connections.access_reviews.rows import review_rows
+from connections.audit import lookups
+from connections.core import clock as database_clock
+from connections.models import (
+    AccessKind,
+    AccessReview,
+    AuditEvent,
+    Change,
+    Credential,
+    CredentialAccess,
+    EventCode,
+    OrgConnectionKey,
+    Person,
+    RowState,
+)
+from sandbox.server import SandboxServer
+from tests.access_reviews.conftest import MakeReview
+from tests.access_reviews.support import close, decide, states, texts_of
+from tests.batches.support import sync_now
+from tests.flows.support import store_credential
+from tests.support.clock import SettableClock
+
+pytestmark = pytest.mark.django_db
+
+
+def progress_of(review: AccessReview, person: Person) -> progress.Progress:
+    actor = person_actor(person=person)
+    rows = review_rows(review=review, actor=actor)
+    return progress.get_progress(review=review, actor=actor, rows=rows)
+
+
+def test_progress_counts_what_the_reader_sees_and_each_reviewer_has_left(
+    make_review: MakeReview, ada: Person, grace: Person, edith: Person
+) -> None:
+    review = make_review(3, ada, grace)
+    decide(review, ada, *texts_of(review)[:2])
+    decide(review, grace, texts_of(review)[1], decision="delete")
+    shown = progress_of(review, edith)
+    assert (shown.total, shown.decided, shown.pending, shown.mine) == (3, 2, 1, 0)
+    assert shown.counts[RowState.DELETE] == 1
+    assert [(each.name, each.decided, each.pending) for each in shown.reviewers] == [
+        ("Ada", 1, 1),
+        ("Grace", 1, 1),
+    ]
+    assert progress_of(review, ada).mine == 1
+
+
+def test_a_reviewer_who_sees_only_part_counts_only_that(
+    make_review: MakeReview,
+    payments: Credential,
+    sandbox: SandboxServer,
+    ada: Person,
+    edith: Person,
+) -> None:
+    review = make_review(3, ada, edith)
+    org = sandbox.world.connection(connection_id=str(review.rows.all()[1].connection_id))
+    assert org
+    sandbox.world.add_key_pair(org=org.sink_org)
+    store_credential(sandbox, org.sink_org.name)
+    CredentialAccess.objects.create(credential=payments, person=edith, kind=AccessKind.SEE)
+    assert len(states(review, ada)) == 1
+    assert (progress_of(review, ada).total, progress_of(review, ada).mine) == (1, 1)
+    assert [each.pending for each in progress_of(review, ada).reviewers] == [1, 1]
+    assert [each.pending for each in progress_of(review, edith).reviewers] == [1, 3]
+    [row] = review_rows(review=review, actor=person_actor(person=ada))
+    decide(review, ada, row.text)
+    assert states(review, edith) == ["pending", "keep", "pending"]
+
+
+def test_an_access_review_without_a_visible_row_is_not_found(
+    make_review: MakeReview, payments: Credential, ada: Person, grace: Person
+) -> None:
+    review = make_review(1)
+    CredentialAccess.objects.create(credential=payments, person=grace, kind=AccessKind.SEE)
+    assert lookups.find_access_review(actor=person_actor(person=grace), pk=review.pk) == review
+    with pytest.raises(Http404):
+        lookups.find_access_review(actor=person_actor(person=ada), pk=review.pk)
+    [event] = AuditEvent.objects.filter(code=EventCode.ACCESS_REFUSED)
+    assert (event.subject_type, event.subject_id) == ("access_review", str(review.pk))
+    assert progress.list_waiting(actor=person_actor(person=ada)) == []
+
+
+def test_details_show_the_earlier_decision_and_the_changes_since(
+    make_review: MakeReview,
+    payments: Credential,
+    sandbox: SandboxServer,
+    ada: Person,
+    edith: Person,
+    clock: SettableClock,
+) -> None:
+    first = make_review(1)
+    [made] = decide(first, ada)
+    close(first, edith)
+    [row] = first.rows.all()
+    clock.advance(minutes=30)
+    sandbox.world.change_connection(
+        connection_id=str(row.connection_id), connection_types=("audit", "logs")
+    )
+    sync_now(payments)
+    clock.advance(minutes=30)
+    second = make_review(1)
+    actor = person_actor(person=ada)
+    details = load_details(review=second, actor=actor, rows=review_rows(review=second, actor=actor))
+    [of_it] = [each for each in details if each.row.text == row.key]
+    assert of_it.earlier == made
+    assert [change.kind for change in of_it.changes] == [Change.Kind.TYPES_CHANGED]
+    assert sorted(of_it.connection.connection_types) == ["audit", "logs"]
+    assert of_it.decision is None
+
+
+def test_queries_do_not_depend_on_the_number_of_rows(make_review: MakeReview, ada: Person) -> None:
+    counts = []
+    for number in (2, 9):
+        review = make_review(number)
+        decide(review, ada, texts_of(review)[0])
+        actor = person_actor(person=Person.objects.get(pk=ada.pk))
+        with CaptureQueriesContext(connection) as queries:
+            rows = review_rows(review=review, actor=actor)
+            load_details(review=review, actor=actor, rows=rows)
+            progress.get_progress(review=review, actor=actor, rows=rows)
+        counts.append(len(queries))
+    assert counts[0] == counts[1]
+
+
+def test_a_connection_is_due_again_once_its_last_day_has_passed(
+    make_review: MakeReview,
+    payments: Credential,
+    sandbox: SandboxServer,
+    ada: Person,
+    edith: Person,
+    clock: SettableClock,
+) -> None:
+    review = make_review(2)
+    last_day = database_clock.now().date() + timedelta(days=1)
+    first, second = decide(review, ada, keep_until=last_day)
+    close(review, edith)
+    actor = person_actor(person=ada)
+    assert progress.due_again(actor=actor) == []
+    clock.advance(seconds=2 * 86_400)
+    assert progress.due_again(actor=actor) == [first, second]
+    sandbox.world.remove_connection(connection_id=str(first.row.connection_id))
+    sync_now(payments)
+    assert progress.due_again(actor=actor) == [second]
+    key = OrgConnectionKey(site=second.row.site, connection_id=second.row.connection_id)
+    [listed] = progress.list_decisions(actor=actor, key=key)
+    assert (listed.is_newest, listed.has_ended, listed.review) == (True, True, review)
+    again = make_review(0)
+    decide(again, ada, second.row.key)
+    assert progress.due_again(actor=actor) == []
+
+
+def test_what_only_hidden_credentials_list_is_shown_to_nobody_else(
+    make_review: MakeReview, payments: Credential, ada: Person, grace: Person, clock: SettableClock
+) -> None:
+    review = make_review(1)
+    [made] = decide(review, grace, keep_until=database_clock.now().date() + timedelta(days=1))
+    clock.advance(seconds=2 * 86_400)
+    CredentialAccess.objects.create(credential=payments, person=grace, kind=AccessKind.SEE)
+    key = OrgConnectionKey(site=made.row.site, connection_id=made.row.connection_id)
+    for person, shown in ((grace, 1), (ada, 0)):
+        actor = person_actor(person=Person.objects.get(pk=person.pk))
+        assert len(progress.due_again(actor=actor)) == shown
+        assert len(progress.list_decisions(actor=actor, key=key)) == shown
+        assert len(progress.list_waiting(actor=actor)) == shown
+
+
+def test_open_access_reviews_wait_for_reviewers_with_something_to_decide(
+    make_review: MakeReview, ada: Person, linus: Person, edith: Person, clock: SettableClock
+) -> None:
+    review = make_review(2, ada)
+
+    def waiting(person: Person) -> list[tuple[int, bool]]:
+        found = progress.list_waiting(actor=person_actor(person=person))
+        return [(each.mine, each.is_overdue) for each in found]
+
+    assert (waiting(ada), waiting(linus), waiting(edith)) == ([(2, False)], [], [(0, False)])
+    decide(review, ada)
+    clock.advance(seconds=40 * 86_400)
+    assert (waiting(ada), waiting(edith)) == ([], [(0, True)])
+    close(review, edith)
+    assert waiting(edith) == []

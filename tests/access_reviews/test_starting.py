@@ -1,0 +1,146 @@
+"""Starting freezes what the scope matches, how complete it is, and who reviews."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+import pytest
+from django.core.exceptions import PermissionDenied
+
+from connections.access.actor import command_actor, person_actor
+from connections.access_reviews import closing, population
+from connections.core import clock as database_clock
+from connections.core.errors import InvalidInputError
+from connections.models import (
+    AccessKind,
+    AccessReview,
+    AuditEvent,
+    Credential,
+    CredentialAccess,
+    EventCode,
+    Person,
+    coverage_digest_of,
+    population_digest_of,
+    row_document,
+)
+from sandbox.server import SandboxServer
+from tests.access_reviews.conftest import MakeReview
+from tests.batches.support import add_connections, sync_now
+from tests.support.people import make_person
+
+pytestmark = pytest.mark.django_db
+
+
+def start(person: Person, **values: object) -> AccessReview:
+    given = {
+        "name": "Q4",
+        "scope": "",
+        "due": database_clock.now().date(),
+        "reviewers": [],
+    } | values
+    return population.start_review(actor=person_actor(person=person), **given)  # type: ignore[arg-type]
+
+
+def test_the_start_freezes_the_rows_and_records_their_digest(
+    make_review: MakeReview, payments: Credential, sandbox: SandboxServer, ada: Person
+) -> None:
+    review = make_review(3, ada)
+    add_connections(sandbox, 1)
+    sync_now(payments)
+    rows = list(review.rows.all())
+    assert [row.position for row in rows] == [1, 2, 3]
+    event = AuditEvent.objects.get(code=EventCode.ACCESS_REVIEW_STARTED)
+    assert event.subject_type == "access_review"
+    assert event.details["population_digest"] == population_digest_of(
+        [row_document(row) for row in rows]
+    )
+    assert event.details["coverage_digest"] == coverage_digest_of(review.coverage)
+    assert event.details["reviewers"] == [str(ada.pk)]
+    assert (review.due_at - review.created_at).days in {30, 31}
+    assert (review.due_at.hour, review.due_at.minute, review.due_at.second) == (23, 59, 59)
+
+
+def test_the_start_says_how_complete_each_org_was_and_which_have_no_credential(
+    make_review: MakeReview,
+) -> None:
+    review = make_review(1)
+    [org] = review.coverage["orgs"]
+    assert (org["org_name"], org["is_complete"]) == ("Payments US", True)
+    assert datetime.fromisoformat(org["synced_at"]).tzinfo == UTC
+    assert "Partner 0" in {each["org_name"] for each in review.coverage["without_credential"]}
+
+
+def test_a_connection_that_appears_later_is_listed_apart(
+    make_review: MakeReview, payments: Credential, sandbox: SandboxServer, edith: Person
+) -> None:
+    review = make_review(1)
+    [later] = add_connections(sandbox, 1)
+    sync_now(payments)
+    found = closing.appeared_since(review=review, actor=person_actor(person=edith))
+    assert [f"{each['site']}/{each['connection_id']}" for each in found] == [later]
+
+
+@pytest.mark.parametrize(
+    ("values", "field"),
+    [
+        ({"name": " "}, "name"),
+        ({"name": "x" * 201}, "name"),
+        ({"scope": "colour=red"}, "scope"),
+        ({"scope": "protected=perhaps"}, "scope"),
+        ({"scope": "q=nothing+matches+this"}, "scope"),
+        ({"due": datetime(2020, 1, 1, tzinfo=UTC).date()}, "due"),
+    ],
+)
+def test_input_is_checked(
+    payments: Credential, edith: Person, values: dict[str, object], field: str
+) -> None:
+    with pytest.raises(InvalidInputError) as refused:
+        start(edith, **values)
+    assert list(refused.value.fields) == [field]
+    assert not AccessReview.objects.exists()
+
+
+def test_a_scope_keeps_only_filters(payments: Credential, edith: Person) -> None:
+    assert start(edith, scope="?sort=-created&q=Payments&page=2").scope == "q=Payments"
+
+
+def test_a_reviewer_must_be_able_to_decide(
+    payments: Credential, edith: Person, margaret: Person
+) -> None:
+    with pytest.raises(InvalidInputError) as refused:
+        start(edith, reviewers=[margaret])
+    assert list(refused.value.fields) == ["reviewers"]
+
+
+def test_only_auditors_and_administrators_start_one(
+    payments: Credential, ada: Person, linus: Person
+) -> None:
+    for person in (ada, linus):
+        with pytest.raises(PermissionDenied):
+            start(person)
+    with pytest.raises(PermissionDenied):
+        population.start_review(
+            actor=command_actor(),
+            name="Q4",
+            scope="",
+            due=database_clock.now().date(),
+            reviewers=[],
+        )
+    start(make_person("root", is_administrator=True))
+
+
+def test_rows_that_no_reviewer_can_see_are_named(
+    make_review: MakeReview,
+    payments: Credential,
+    sandbox: SandboxServer,
+    ada: Person,
+    grace: Person,
+    edith: Person,
+) -> None:
+    CredentialAccess.objects.create(credential=payments, person=grace, kind=AccessKind.SEE)
+    review = make_review(2, ada)
+    assert len(population.rows_without_reviewer(review=review)) == 2
+    preview: Callable[..., population.PopulationPreview] = population.preview_population
+    given = {"actor": person_actor(person=edith), "scope": "q=Partner"}
+    assert len(preview(**given, reviewers=[ada]).without_reviewer) == 2
+    assert preview(**given, reviewers=[ada, grace]).without_reviewer == []
+    assert preview(**given, reviewers=[]).without_reviewer == []  # Edith sees everything.
