@@ -86,6 +86,8 @@ def _close(review: AccessReview, *, rows: list[ReviewRow], actor: Actor, open_re
         details={
             "closed_at": review.closed_at.isoformat(),
             "counts": {state.value: counts[state] for state in RowState},
+            # So that nobody can leave out a decision that a later one replaced.
+            "decisions": sum(row.decision_count for row in rows),
             "appeared": len(review.appeared),
             "open_reason": open_reason,
             "population_digest": review.population_digest,

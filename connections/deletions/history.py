@@ -8,13 +8,29 @@ from typing import Any
 from uuid import UUID
 
 from django.db import connection
-from django.db.models import Q, QuerySet, prefetch_related_objects
+from django.db.models import (
+    Exists,
+    OuterRef,
+    Q,
+    QuerySet,
+    Subquery,
+    prefetch_related_objects,
+)
 from django.db.models.expressions import RawSQL
 
 from connections.access import permissions, visibility
 from connections.access.actor import Actor
 from connections.core.days import DailyCounts, by_day, grouped_newest
-from connections.models import OPEN_STATES, Credential, Deletion, Outcome, Person, State
+from connections.models import (
+    OPEN_STATES,
+    AccessReview,
+    AccessReviewRow,
+    Credential,
+    Deletion,
+    Outcome,
+    Person,
+    State,
+)
 
 
 class OutcomeGroup(StrEnum):
@@ -76,6 +92,8 @@ class HistoryFilter:
     ticket: str = ""
     connection_id: UUID | None = None
     batch: UUID | None = None
+    # Of its connections: those still open when it started, or requested since.
+    access_review: UUID | None = None
     text: str = ""
     is_contradicted: bool = False
     is_break_glass: bool = False
@@ -222,6 +240,8 @@ def _rows(filters: HistoryFilter) -> QuerySet[Deletion]:
     if filters.state in OPEN_STATES:
         # Redundant, but lets the partial index of open deletions apply.
         rows = rows.filter(settled_at=None)
+    if filters.access_review:
+        rows = rows.filter(_follows_from(filters.access_review))
     if filters.is_contradicted:
         rows = rows.filter(contradicted_at__isnull=False)
     if filters.is_break_glass:
@@ -229,6 +249,16 @@ def _rows(filters: HistoryFilter) -> QuerySet[Deletion]:
     for word in filters.text.casefold().split():
         rows = rows.filter(_contains(word))
     return rows
+
+
+def _follows_from(access_review: UUID) -> Q:
+    """Deletions of the access review's connections that were not closed before it started."""
+    reviews = AccessReview.objects.filter(pk=access_review)
+    rows = AccessReviewRow.objects.filter(
+        review=access_review, site=OuterRef("site"), connection_id=OuterRef("connection_id")
+    )
+    is_later = Q(settled_at=None) | Q(settled_at__gte=Subquery(reviews.values("created_at")))
+    return Q(Exists(rows)) & is_later
 
 
 def _contains(word: str) -> Q:

@@ -29,6 +29,7 @@ def filter_text(filters: HistoryFilter) -> str:
         "ticket": filters.ticket,
         "connection": str(filters.connection_id or ""),
         "bulk deletion": str(filters.batch or ""),
+        "connections of access review": str(filters.access_review or ""),
         "text": f"“{filters.text}”" if filters.text else "",
     }
     texts = [f"{name} {value}" for name, value in parts.items() if value]

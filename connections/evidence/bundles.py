@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, BinaryIO
+from uuid import UUID
 
 from connections import audit
 from connections.access import permissions
@@ -20,13 +21,14 @@ from connections.audit import personal_data, signing
 from connections.audit.signing_key import SigningKey, load_signing_key
 from connections.core import clock
 from connections.core.database import consistent_read
-from connections.core.errors import InvalidInputError
+from connections.core.errors import ConflictError, InvalidInputError
+from connections.core.tabular import Row
 from connections.deletions import history
 from connections.deletions.history import HistoryFilter
 from connections.evidence import contents
 from connections.evidence.contents import BundleWriter
-from connections.evidence.files import BundleFile, audit_log_tree, bundle_files, write_zip
-from connections.models import AuditEvent, AuditHead, Checkpoint
+from connections.evidence.files import BundleFile, audit_log_tree, bundle_files, names_in, write_zip
+from connections.models import AccessReview, AuditEvent, AuditHead, Checkpoint
 from connections.verifier import verify
 from connections.wording import pluralize
 
@@ -98,6 +100,8 @@ def make_bundle(
     now = clock.now()
     filters = _validate_period(filters, now=now)
     requested = {"filter": query, "seed": seed, **_format_period(filters)}
+    if filters.access_review:
+        requested["access_review"] = str(filters.access_review)
     begun = audit.Sentence(
         "{actor} started an evidence bundle.", actor=personal_data.name_of(actor)
     )
@@ -126,6 +130,30 @@ def make_bundle(
         raise
     _record_finished(actor, request, bundle, checkpoint)
     return bundle
+
+
+def make_access_review_bundle(
+    *,
+    actor: Actor,
+    review: AccessReview,
+    output: BinaryIO,
+    seed: str = "",
+    notes: Sequence[tuple[str, str]] = (),
+) -> Bundle:
+    """As `make_bundle`, of a closed access review and the deletions of its connections.
+
+    Also raises ConflictError while the access review is open.
+    """
+    if not review.is_closed:
+        raise ConflictError("Only a closed access review has an evidence bundle.")
+    return make_bundle(
+        actor=actor,
+        filters=HistoryFilter(access_review=review.pk),
+        query=f"access_review={review.pk}",
+        output=output,
+        seed=seed,
+        notes=notes,
+    )
 
 
 def _validate_seed(seed: str) -> str:
@@ -157,6 +185,8 @@ def _write_bundle(
         rows = own.order_by("seq").values_list("seq", "text")
         contents.write_events(writer=writer, rows=rows)
         contents.write_checkpoints(writer=writer, head=head, keys=keys, notes=request.notes)
+        if filters.access_review:
+            _write_access_review(filters.access_review, request=request, writer=writer)
         ids = contents.write_deletions(
             writer=writer, deletions=history.iterate_deletions(actor=request.actor, filters=filters)
         )
@@ -178,6 +208,19 @@ def _write_bundle(
         differences=tuple(writer.differing.descriptions),
     )
     return bundle, checkpoint
+
+
+def _write_access_review(pk: UUID, *, request: _BundleRequest, writer: BundleWriter) -> None:
+    deletions: dict[tuple[str, UUID], list[Row]] = {}
+    fields = ("id", "requested_at", "site", "connection_id", "state", "outcome")
+    for batch in history.iterate_values(
+        actor=request.actor, filters=request.filters, fields=fields
+    ):
+        for one in batch:
+            row = {"id": str(one.id), "state": one.state, "outcome": one.outcome or None}
+            deletions.setdefault((one.site, one.connection_id), []).append(row)
+    review = AccessReview.objects.get(pk=pk)
+    contents.write_access_review(writer=writer, review=review, deletions=deletions)
 
 
 def _write_remaining_files(
@@ -212,7 +255,8 @@ def _sign(
         **_common_fields(request, origin=origin),
         "files": [
             {"name": name, "sha256": files[name].sha256, "size": files[name].size}
-            for name in verify.LISTED
+            for name in names_in(files)
+            if name in verify.LISTED
         ],
         "format": verify.FORMAT,
         "root": checkpoint.root,

@@ -171,7 +171,9 @@ def _compare_deletions(ids: Sequence[Any]) -> dict[Any, str]:
     by_pk = {UUID(str(each)): each for each in ids}
     rows = Deletion.objects.filter(pk__in=by_pk).select_related("break_glass_review")
     deletions = list(rows.prefetch_related("attempts", "approvals"))
-    documents, shown = _events_of(deletions)
+    documents, shown = read_events(
+        subject_type=verify.DELETION, subject_ids=[str(one.pk) for one in deletions]
+    )
     # SQLite stores any text as an ID: a row whose ID is written differently can't be looked up by
     # it, and no event refers to it.
     field = Deletion._meta.pk
@@ -191,11 +193,11 @@ def _compare_deletions(ids: Sequence[Any]) -> dict[Any, str]:
     return found
 
 
-def _events_of(deletions: Sequence[Deletion]) -> tuple[dict[str, list[Any]], dict[str, str]]:
-    """Event documents by deletion, oldest first, and the text that each reference stands for."""
-    rows = AuditEvent.objects.filter(
-        subject_type="deletion", subject_id__in=[str(one.pk) for one in deletions]
-    )
+def read_events(
+    *, subject_type: str, subject_ids: Sequence[str]
+) -> tuple[dict[str, list[Any]], dict[str, str]]:
+    """Event documents by subject, oldest first, and the text that each reference stands for."""
+    rows = AuditEvent.objects.filter(subject_type=subject_type, subject_id__in=subject_ids)
     documents: dict[str, list[Any]] = {}
     numbers: set[int] = set()
     for subject, text in rows.order_by("seq").values_list("subject_id", "text"):

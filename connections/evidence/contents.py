@@ -1,4 +1,4 @@
-"""Writes the files of an evidence bundle: deletions, events with proofs, names, the sample."""
+"""Writes the files of an evidence bundle: records, events with proofs, names, the sample."""
 
 import base64
 import json
@@ -15,9 +15,21 @@ from connections.core.errors import InvalidInputError
 from connections.deletions import history
 from connections.deletions.history import HistoryFilter
 from connections.deletions.history_filter import filter_text
+from connections.evidence.access_reviews import (
+    DeletionsByConnection,
+    iterate_row_documents,
+    review_document,
+)
 from connections.evidence.comparison import DifferingDeletions, compare_deletion, value_row
 from connections.evidence.files import BundleError, BundleFile, MerkleTree
-from connections.models import AuditEvent, AuditHead, Checkpoint, Deletion, PersonalValue
+from connections.models import (
+    AccessReview,
+    AuditEvent,
+    AuditHead,
+    Checkpoint,
+    Deletion,
+    PersonalValue,
+)
 from connections.verifier import verify
 
 # Created once, because it encodes up to some hundred thousand lines.
@@ -76,6 +88,36 @@ def write_deletions(*, writer: BundleWriter, deletions: Iterator[Deletion]) -> I
             _count(writer, compared.row, compared.differences)
             yield compared.row["id"]
     listed.write("\n]\n")
+
+
+def write_access_review(
+    *, writer: BundleWriter, review: AccessReview, deletions: DeletionsByConnection
+) -> None:
+    """Write a closed access review and its events; call it before `write_deletions`."""
+    rows = AuditEvent.objects.filter(
+        subject_type=verify.ACCESS_REVIEW, subject_id=str(review.pk), seq__lte=writer.tree.size
+    )
+    events = write_events(writer=writer, rows=rows.order_by("seq").values_list("seq", "text"))
+    document = review_document(review)
+    listed, body = writer.files[verify.ACCESS_REVIEW_FILE], writer.files["body"]
+    # The rows follow as the last key, one per line.
+    listed.write(format_json(document).removesuffix("\n}\n") + ',\n "rows": [')
+    body.write(verify.access_review_start(document))
+
+    def written_rows() -> Iterator[tabular.Row]:
+        separator = "\n"
+        for row in iterate_row_documents(review, deletions=deletions):
+            listed.write(separator + canonical_text(row))
+            body.write(verify.access_review_row(row))
+            separator = ",\n"
+            yield row
+
+    differences = verify.access_review_differences(document, written_rows(), events)
+    listed.write("\n]}\n")
+    body.write(verify.access_review_end(document))
+    if differences:
+        sentence = f"Access review {document['id']}: {differences[0]}."
+        writer.differing.describe(sentence, ids=[document["id"]])
 
 
 def _events_of(

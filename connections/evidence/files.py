@@ -79,15 +79,21 @@ def bundle_files() -> Iterator[dict[str, BundleFile]]:
             file.close()
 
 
+def names_in(files: Mapping[str, BundleFile]) -> list[str]:
+    """The files of this bundle, in the archive's order."""
+    return [name for name in verify.NAMES if name != verify.ACCESS_REVIEW_FILE or files[name].size]
+
+
 def write_zip(*, files: Mapping[str, BundleFile], output: BinaryIO) -> tuple[int, str]:
     """Write the ZIP; return its size and SHA-256 (hex). Raises BundleError if it is too large."""
+    names = names_in(files)
     heads = {
         name: verify.local_header(name, files[name].crc, files[name].size)
-        for name in verify.NAMES
+        for name in names
         if files[name].size <= _MAX_ZIP_BYTES
     }
     total = sum(files[name].size + len(head) for name, head in heads.items())
-    if len(heads) < len(verify.NAMES) or total > _MAX_ZIP_BYTES:
+    if len(heads) < len(names) or total > _MAX_ZIP_BYTES:
         raise BundleError(
             "The bundle would be larger than the 4 GiB of a plain ZIP. Choose a shorter period, or "
             "narrower filters."

@@ -44,11 +44,16 @@ NAMES = (
     "sample-25.json",
     "deletions.json",
     "deletions.html",
+    "access-review.json",
     "events.ndjson",
     "manifest.json",
     "manifest.sig",
 )
 LISTED = NAMES[:-2]
+# Only in the bundle of an access review.
+ACCESS_REVIEW_FILE = "access-review.json"
+# Types of the subjects of events.
+DELETION, ACCESS_REVIEW = "deletion", "access_review"
 SAMPLE_SIZE = 25
 PIECE = 1 << 20
 # Longer lines, and longer files that are read completely, are refused to limit memory use.
@@ -424,6 +429,8 @@ class Archive:
         for name in NAMES:
             handle.seek(offset)
             head = handle.read(30 + len(name))
+            if name == ACCESS_REVIEW_FILE and head[30:] != name.encode():
+                continue
             if len(head) < 30 or head[:4] != b"PK\3\4":
                 raise VerificationFailed(
                     f"The bundle is incomplete: {name} should begin at byte {offset}. Use the file "
@@ -442,7 +449,7 @@ class Archive:
             directory += central_header(name, crc, size, offset)
             offset = start + size
         handle.seek(offset)
-        end = directory + end_record(len(NAMES), len(directory), offset)
+        end = directory + end_record(len(self.files), len(directory), offset)
         rest = handle.read(len(end) + 1)
         require(rest == end, "The directory at the end of the archive does not match its files.")
 
@@ -523,10 +530,11 @@ class Event:
         self.sentence: str = read_out(get(document, "sentence", str, what), shown)
 
     @property
-    def deletion_id(self) -> str:
-        """The ID of the event's deletion; "" if its subject is something else."""
+    def about(self) -> tuple[str, str]:
+        """Type and ID of the deletion or access review it is about; empty for anything else."""
         subject = self.subject if type(self.subject) is dict else {}
-        return str(subject.get("id")) if subject.get("type") == "deletion" else ""
+        kind = str(subject.get("type"))
+        return (kind, str(subject.get("id"))) if kind in (DELETION, ACCESS_REVIEW) else ("", "")
 
 
 def read_out(text: str, shown: dict[str, str]) -> str:
@@ -839,6 +847,187 @@ def _is_at(text: Any, event: Event | None, key: str) -> bool:
     return _time(text) == _time(event.details.get(key) if event else None)
 
 
+# --- Access reviews compared with their events --------------------------------------------------
+
+# What the digest of the population covers of a row.
+_POPULATION_KEYS = (
+    *("position", "site", "connection_id", "source_org", "sink_org", "connection_types"),
+    *("created_at", "created_by", "snapshot_at", "digest", "review_digest"),
+)
+# Key of the access review → key in the event of its start.
+_STARTED_KEYS = {
+    "name": "name",
+    "scope": "scope",
+    "due_at": "due_at",
+    "created_at": "started_at",
+    "row_count": "count",
+    "population_digest": "population_digest",
+}
+# What the event of its closing repeats unchanged.
+_CLOSED_KEYS = ("closed_at", "open_reason", "counts", "closing_digest")
+# What the event of a decision says about each of its rows.
+_DECIDED_KEYS = ("decision", "reason", "keep_until", "decided_at", "decided_together")
+# Outcomes after which the connection is gone.
+_GONE_OUTCOMES = ("deleted", "already_absent", "gone_unattributed")
+# Differing rows that are described.
+_MOST_DESCRIBED = 10
+
+
+def digest_of(document: dict[str, Any]) -> str:
+    """SHA-256, in hex, over a document."""
+    return hashlib.sha256(_ascii_json(document)).hexdigest()
+
+
+def _ascii_json(document: Any) -> bytes:
+    return json.dumps(document, sort_keys=True, separators=(",", ":")).encode("ascii")
+
+
+class RowsDigest:
+    """The `digest_of` a document, given its rows one by one: its last key is “rows”."""
+
+    def __init__(self, document: dict[str, Any]) -> None:
+        self._digest = hashlib.sha256(_ascii_json({**document, "rows": []})[:-2])
+        self._separator = b""
+
+    def add(self, row: Any) -> None:
+        """Add the next row."""
+        self._digest.update(self._separator + _ascii_json(row))
+        self._separator = b","
+
+    def end(self) -> str:
+        """The digest in hex. Call it once."""
+        self._digest.update(b"]}")
+        return self._digest.hexdigest()
+
+
+def access_review_differences(
+    review: dict[str, Any], rows: Iterable[dict[str, Any]], events: Sequence[Event]
+) -> list[str]:
+    """How an access review differs from its events. Reads each row once."""
+    started, closed = (
+        [one for one in events if one.code == f"access_review.{word}"]
+        for word in ("started", "closed")
+    )
+    if len(started) != 1 or len(closed) > 1:
+        return ["it has not exactly one event of its start and at most one of its closing"]
+    found, decisions = list[str](), _decisions_by_row(events)
+    population = RowsDigest({"format": "access review population 1"})
+    closing = RowsDigest(
+        {
+            "format": "access review closing 1",
+            "appeared": review.get("appeared"),
+            "coverage": review.get("coverage_at_close"),
+            "open_reason": review.get("open_reason"),
+        }
+    )
+    counts, decision_count = dict.fromkeys(_CLOSED_AS, 0), 0
+    for row in rows:
+        population.add({key: row[key] for key in _POPULATION_KEYS})
+        closing.add([row["position"], row["closed_as"], _final_decision(row)])
+        counts[row["closed_as"]] = counts.get(row["closed_as"], 0) + 1
+        decision_count += len(row["decisions"])
+        decided = decisions.pop(row["position"], [])
+        if len(found) < _MOST_DESCRIBED:
+            found += _row_differences(row, decided)
+    found += [f"row {each}, about which it has decisions, is missing" for each in decisions]
+    found += _start_differences(review, started[0])
+    is_same_count = review.get("row_count") == sum(counts.values())
+    if review.get("population_digest") != population.end() or not is_same_count:
+        found.append("its rows are not those of the population at its start")
+    if closed or review.get("state") != "open":
+        found += _closing_differences(review, closed, counts, closing.end())
+    if closed and closed[0].details.get("decisions") != decision_count:
+        found.append("the number of its decisions is not the one recorded at its closing")
+    return found
+
+
+def _start_differences(review: dict[str, Any], started: Event) -> Iterator[str]:
+    details = started.details
+    coverage = {"format": "access review coverage 1", "coverage": review.get("coverage")}
+    matches = {
+        **{key: review.get(key) == details.get(other) for key, other in _STARTED_KEYS.items()},
+        "created_by": review.get("created_by") == started.actor,
+        "reviewers": sorted(each["id"] for each in review["reviewers"]) == details.get("reviewers"),
+        "is_for_everyone": review.get("is_for_everyone") == (not details.get("reviewers")),
+        "coverage": digest_of(coverage) == details.get("coverage_digest"),
+    }
+    yield from _mismatches(matches, "the event of its start")
+
+
+def _closing_differences(
+    review: dict[str, Any], closed: Sequence[Event], counts: dict[str, int], digest: str
+) -> Iterator[str]:
+    if not closed or review.get("state") != "closed":
+        yield "its state does not match its events"
+        return
+    details = closed[0].details
+    coverage = {"format": "access review coverage 1", "coverage": review.get("coverage_at_close")}
+    matches = {
+        **{key: review.get(key) == details.get(key) for key in _CLOSED_KEYS},
+        "coverage_at_close": digest_of(coverage) == details.get("coverage_digest"),
+        "appeared": len(review["appeared"]) == details.get("appeared"),
+        "closed_by": review.get("closed_by") == closed[0].actor,
+    }
+    yield from _mismatches(matches, "the event of its closing")
+    if review.get("counts") != counts or review.get("closing_digest") != digest:
+        yield "its final states, or the connections that appeared, are not those at its closing"
+
+
+def _mismatches(matches: dict[str, bool], what: str) -> Iterator[str]:
+    for key, is_same in matches.items():
+        if not is_same:
+            yield f"“{key}” does not match {what}"
+
+
+def _decisions_by_row(events: Sequence[Event]) -> dict[int, list[dict[str, Any]]]:
+    """The decisions in the events, oldest first, by the position of their row."""
+    found: dict[int, list[dict[str, Any]]] = {}
+    for event in events:
+        if event.code != "access_review.decided":
+            continue
+        common = {key: event.details.get(key) for key in _DECIDED_KEYS}
+        common["decided_by"] = event.actor
+        for row in get(event.details, "decisions", list, f"Event {event.seq}"):
+            one = {**common, "id": row["id"], "review_digest": row["review_digest"]}
+            found.setdefault(row["position"], []).append(one)
+    return found
+
+
+def _row_differences(row: dict[str, Any], decided: Sequence[dict[str, Any]]) -> Iterator[str]:
+    name = f"row {row['position']} ({_name_of(row)})"
+    decisions = row["decisions"]
+    if len(decisions) != len(decided):
+        yield f"{name} has {len(decisions)} of the {len(decided)} decisions in its events"
+    for number, (one, recorded) in enumerate(zip(decisions, decided), start=1):
+        matches = {key: one.get(key) == value for key, value in recorded.items()}
+        digest = review_digest_of(row, one["covered"])
+        matches["covered"] = one["review_digest"] == digest
+        yield from _mismatches(matches, f"the event of decision {number} about {name}")
+    if row["closed_as"] in ("keep", "delete") and _final_decision(row) is None:
+        yield f"the final state of {name} is not its last decision"
+
+
+def _final_decision(row: dict[str, Any]) -> Any:
+    """The ID of the decision that a row was closed with; None for a row without one."""
+    last = row["decisions"][-1] if row["decisions"] else {}
+    return last.get("id") if last.get("decision") == row["closed_as"] else None
+
+
+def _name_of(row: dict[str, Any]) -> str:
+    return f"{row['connection_id']} on {row['site']}"
+
+
+def _was_deleted(deletions: Iterable[dict[str, Any]]) -> bool:
+    """Whether one of these deletions left the connection gone."""
+    return any(each["outcome"] in _GONE_OUTCOMES for each in deletions)
+
+
+def review_digest_of(row: dict[str, Any], covered: dict[str, Any]) -> str:
+    """SHA-256 over what a decision about a row covers."""
+    key = {"site": row["site"], "connection_id": row["connection_id"]}
+    return digest_of({"format": "access review row 1", **key, **covered})
+
+
 # --- The sample ---------------------------------------------------------------------------------
 
 
@@ -1034,6 +1223,107 @@ def _attempt_text(one: dict[str, Any]) -> str:
     return f"{_when(one['sent_at'])}: {_text(response + late + quoted)}"
 
 
+# --- The access review in deletions.html --------------------------------------------------------
+
+_CLOSED_AS = {
+    "keep": "Keep",
+    "delete": "Delete",
+    "gone": "Gone: no longer listed, needs no decision",
+    "pending": "Left open",
+}
+
+
+def access_review_start(review: dict[str, Any]) -> str:
+    """The section of an access review, up to its first row."""
+    reviewers = ", ".join(each["name"] for each in review["reviewers"])
+    facts = [
+        ("Filter", _text(review["scope"] or "All connections")),
+        ("Started by", _by(review["created_by"], review["created_at"])),
+        ("Due", _when(review["due_at"])),
+        ("Reviewers", _text(reviewers or "Everyone who could be one and sees the connection")),
+        ("Connections", str(review["row_count"])),
+        *((_CLOSED_AS.get(key, key), str(n)) for key, n in sorted(review["counts"].items())),
+        ("Closed by", _by(review["closed_by"], review["closed_at"])),
+        ("Why connections were left open", _text(review["open_reason"] or "None were")),
+    ]
+    return (
+        f'<section id="access-review">\n<h2>Access review: {_text(review["name"])}</h2>\n'
+        f'<p class="id">Access review {html.escape(review["id"])}</p>\n{_facts(facts)}'
+        f"{_coverage(review['coverage'], 'at the start')}"
+        f"{_coverage(review['coverage_at_close'], 'at the close')}"
+        "<h3>Connections and decisions</h3>\n<table>\n<thead><tr><th>Connection</th>"
+        "<th>Data types</th><th>Created by</th><th>Decisions</th><th>Result</th></tr></thead>\n"
+        "<tbody>\n"
+    )
+
+
+def _coverage(coverage: dict[str, Any], when: str) -> str:
+    orgs = "".join(
+        f"<tr><td>{_org_text(one)}</td><td>{_text(one['credential'])}</td>"
+        f'<td class="at">{_when(one["synced_at"])}</td>'
+        f"<td>{'Yes' if one['is_complete'] else 'No'}</td>"
+        f'<td class="at">{_when(one["complete_at"])}</td></tr>\n'
+        for one in coverage["orgs"]
+    )
+    missing = "".join(f"<li>{_org_text(one)}</li>\n" for one in coverage["without_credential"])
+    return (
+        f"<h3>Syncs {when}</h3>\n<table>\n<thead><tr><th>Org</th><th>Credential</th>"
+        "<th>Last sync</th><th>Complete</th><th>Last complete sync</th></tr></thead>\n"
+        f"<tbody>\n{orgs}</tbody>\n</table>\n<p>Orgs without a credential, of which only "
+        f"connections with other orgs are known:</p>\n<ul>\n{missing or '<li>None</li>'}</ul>\n"
+    )
+
+
+def _org_text(one: dict[str, Any]) -> str:
+    return f"{_text(one['org_name'])} ({_text(one['org_id'])} on {_text(one['site'])})"
+
+
+def access_review_row(row: dict[str, Any]) -> str:
+    """One connection in the section of an access review."""
+    source, sink, creator = row["source_org"]["name"], row["sink_org"]["name"], row["created_by"]
+    decisions = "".join(f"<li>{_decision_text(one)}</li>\n" for one in row["decisions"])
+    disabled = ", disabled" if creator["disabled"] else ""
+    return (
+        f"<tr><td>{_text(source or '?')} → {_text(sink or '?')}<br>"
+        f'<span class="id">{_text(row["connection_id"])} on {_text(row["site"])}</span></td>'
+        f"<td>{_text(', '.join(row['connection_types']))}</td>"
+        f"<td>{_text(creator['name'] or creator['id'] or 'Unknown')}{disabled}</td>"
+        f"<td>{_CLOSED_AS.get(row['closed_as'], '')}\n<ul>\n{decisions}</ul></td>"
+        f"<td>{_result_text(row)}</td></tr>\n"
+    )
+
+
+def _decision_text(one: dict[str, Any]) -> str:
+    until = f" until {one['keep_until']}" if one["keep_until"] else ""
+    together = one["decided_together"]
+    at_once = f", with {pluralize(together - 1, 'other')}" if together > 1 else ""
+    who = _by(one["decided_by"], one["decided_at"])
+    return f"{_CLOSED_AS[one['decision']]}{until}: {_text(one['reason'])} – {who}{at_once}"
+
+
+def _result_text(row: dict[str, Any]) -> str:
+    texts = [
+        f'<a href="#{html.escape(each["id"])}">'
+        f"{_text(OUTCOMES.get(each['outcome'] or '', each['outcome']))}</a>"
+        for each in row["deletions"]
+    ]
+    if not texts and row["closed_as"] == "delete":
+        return "Not deleted: no deletion was requested"
+    return "<br>".join(texts) or "No deletion"
+
+
+def access_review_end(review: dict[str, Any]) -> str:
+    """The section of an access review after its last row."""
+    appeared = "".join(
+        f"<li>{_text(one['connection_id'])} on {_text(one['site'])}</li>\n"
+        for one in review["appeared"]
+    )
+    return (
+        "</tbody>\n</table>\n<p>Connections that appeared during the access review and are not "
+        f"part of it:</p>\n<ul>\n{appeared or '<li>None</li>'}</ul>\n</section>\n"
+    )
+
+
 # --- The verification ---------------------------------------------------------------------------
 
 
@@ -1047,6 +1337,10 @@ class Verification:
         self.commitments: dict[str, str] = {}
         self.events = self.sent_with_approval = self.sent_requiring_approval = 0
         self.warnings: list[str] = []
+        # Of an access review. `named`: deletions in access-review.json not met yet, by ID.
+        self.review: dict[str, Any] | None = None
+        self.decisions = 0
+        self.named: dict[str, dict[str, Any]] = {}
 
     def run(self) -> None:
         """Check everything. Raises VerificationFailed or UncheckedError."""
@@ -1073,6 +1367,7 @@ class Verification:
                 "size": self.archive.files[name][1],
             }
             for name in LISTED
+            if name in self.archive.files
         ]
         told = get(manifest, "files", list, "manifest.json")
         for ours, theirs in zip(files, told):
@@ -1084,8 +1379,8 @@ class Verification:
         signature = parse_signature(self.archive.read("manifest.sig"), "The manifest")
         require_signed(data, signature, self.origin, self.keys[-1:], "The manifest")
         self.findings.append(
-            f"{len(NAMES)} files, none added, missing, duplicated or changed: each has the SHA-256 "
-            f"in the manifest, which key {fingerprint_of(self.keys[-1])} signed."
+            f"{len(self.archive.files)} files, none added, missing, duplicated or changed: each "
+            f"has the SHA-256 in the manifest, which key {fingerprint_of(self.keys[-1])} signed."
         )
 
     def _read_keys(self) -> None:
@@ -1159,21 +1454,21 @@ class Verification:
             self.events += 1
             yield event
 
-    def _take(self, deletion_id: str) -> list[Event]:
-        """The next consecutive events of this deletion ("": of no deletion)."""
+    def _take(self, kind: str = "", subject_id: str = "") -> list[Event]:
+        """The next consecutive events about this subject; by default about anything else."""
         taken: list[Event] = []
-        while self._next is not None and self._next.deletion_id == deletion_id:
+        while self._next is not None and self._next.about == (kind, subject_id):
             if taken:
                 is_later = self._next.seq > taken[-1].seq
                 require(is_later, f"Event {self._next.seq} is in the wrong place.")
-            require(len(taken) < MOST_EVENTS_OF_ONE, "One deletion has too many events.")
+            require(len(taken) < MOST_EVENTS_OF_ONE, "One record has too many events.")
             taken.append(self._next)
             self._next = next(self._lines, None)
         return taken
 
     def _check_own_events(self) -> None:
         """Check the key rotations, and that the audit log has the event of this bundle."""
-        events = self._take("")
+        events = self._take()
         rotations = [one for one in events if one.code == "signing_key.rotated"]
         require(
             len(rotations) == len(self.keys) - 1,
@@ -1245,9 +1540,16 @@ class Verification:
         with open_regular(self.path) as handle:
             page = Comparer(self.archive, "deletions.html", handle)
             page.expect(page_start(population, ids))
+            if self._has_access_review():
+                self._check_access_review(page)
             drawn = draw(self.manifest["seed"], self._each_deletion(page))
             page.expect(page_end())
             page.end()
+        require(
+            not self.named,
+            f"access-review.json names deletion {next(iter(self.named), '')}, which deletions.json "
+            "does not contain.",
+        )
         require(self._next is None, "The bundle has events of deletions that it does not contain.")
         counts = (self.count, self.counts)
         is_same = counts == (population.get("selected"), population.get("counts"))
@@ -1293,11 +1595,55 @@ class Verification:
         self.until = until
         self.population = population
 
+    def _has_access_review(self) -> bool:
+        is_there = ACCESS_REVIEW_FILE in self.archive.files
+        is_same = is_there == ("access_review" in self.started.details)
+        require(is_same, "The access review recorded when the bundle was started is missing.")
+        return is_there
+
+    def _check_access_review(self, page: Comparer) -> None:
+        """Check the access review against its events."""
+        lines = self.archive.lines(ACCESS_REVIEW_FILE)
+        review = _head(lines)
+        name = get(review, "id", str, ACCESS_REVIEW_FILE)
+        require(
+            self.started.details.get("access_review") == name,
+            "The access review is not the one recorded when the bundle was started.",
+        )
+        page.expect(access_review_start(review))
+        rows = self._each_row(lines, page)
+        wrong = access_review_differences(review, rows, self._take(ACCESS_REVIEW, name))
+        require(not wrong, f"The access review does not match its events: {'; '.join(wrong[:3])}.")
+        require(review.get("state") == "closed", "The access review is not closed.")
+        page.expect(access_review_end(review))
+        self.review = review
+        self.findings.append(
+            "access-review.json and deletions.html match its events: the connections and syncs at "
+            "the start, each decision with its person, time and reason, and what it was closed "
+            f"with ({pluralize(review['row_count'], 'connection')}, "
+            f"{pluralize(self.decisions, 'decision')})."
+        )
+
+    def _each_row(self, lines: Iterator[bytes], page: Comparer) -> Iterator[dict[str, Any]]:
+        for row in _rows(lines, ACCESS_REVIEW_FILE, b"]}"):
+            page.expect(access_review_row(row))
+            self.decisions += len(row["decisions"])
+            if row["closed_as"] == "delete" and not _was_deleted(row["deletions"]):
+                self.warnings.append(f"{_name_of(row)}: decided to delete, and not deleted.")
+            elif row["closed_as"] == "pending":
+                self.warnings.append(f"{_name_of(row)}: left open without a decision that counts.")
+            for each in get(row, "deletions", list, "A row of access-review.json"):
+                key = {"site": row["site"], "connection_id": row["connection_id"]}
+                self.named[get(each, "id", str, "A deletion in access-review.json")] = each | key
+            yield row
+
     def _each_deletion(self, page: Comparer) -> Iterator[str]:
         self.count = 0
         self.counts: dict[str, int] = {}
         before: tuple[datetime, str] | None = None
-        for row in _rows(self.archive):
+        lines = self.archive.lines("deletions.json")
+        require(next(lines, None) == b"[", "deletions.json does not begin with “[”.")
+        for row in _rows(lines, "deletions.json", b"]"):
             name = get(row, "id", str, "A deletion")
             requested_at = _time(get(row, "requested_at", str, "A deletion"))
             if requested_at is None or (before is not None and (requested_at, name) >= before):
@@ -1307,7 +1653,7 @@ class Verification:
                 self.since is None or requested_at >= self.since
             )
             require(is_within, f"Deletion {name} was requested outside the period.")
-            events = self._take(name)
+            events = self._take(DELETION, name)
             page.expect(page_section(row, events))
             found = differences(row, events)
             require(
@@ -1323,9 +1669,17 @@ class Verification:
                 self.warnings.append(
                     f"Deletion {name}: attempt {number} was sent without required approvals{used}."
                 )
+            self._check_named(row)
             outcome = row["outcome"] or ""
             self.count, self.counts[outcome] = self.count + 1, self.counts.get(outcome, 0) + 1
             yield name
+
+    def _check_named(self, row: dict[str, Any]) -> None:
+        """Check what access-review.json says about this deletion."""
+        if self.review:
+            keys = ("id", "state", "outcome", "site", "connection_id")
+            is_same = self.named.pop(row["id"], None) == {key: row[key] for key in keys}
+            require(is_same, f"Deletion {row['id']} does not match access-review.json.")
 
     def _check_sample(self, sample: Any, drawn: list[tuple[str, str]]) -> None:
         told = [{"id": each, "score": score} for score, each in drawn]
@@ -1351,21 +1705,33 @@ def _hex(text: str) -> bytes:
         raise VerificationFailed("A salt is not valid hex.") from None
 
 
-def _rows(archive: Archive) -> Iterator[dict[str, Any]]:
-    """The rows of deletions.json, one per line."""
-    lines = archive.lines("deletions.json")
-    require(next(lines, None) == b"[", "deletions.json does not begin with “[”.")
+def _head(lines: Iterator[bytes]) -> dict[str, Any]:
+    """The document of access-review.json, without its rows, which follow one per line."""
+    text = b""
+    for line in lines:
+        text += line + b"\n"
+        require(len(text) <= LONGEST_LINE, f"{ACCESS_REVIEW_FILE} is too large.")
+        if line == b' "rows": [':
+            break
+    review: dict[str, Any] = load_json(text + b"]}", ACCESS_REVIEW_FILE)
+    require(type(review) is dict, f"{ACCESS_REVIEW_FILE} is not an access review.")
+    return review
+
+
+def _rows(lines: Iterator[bytes], name: str, end: bytes) -> Iterator[dict[str, Any]]:
+    """The rows in the lines of a file, one per line, up to a last line `end`."""
     line = next(lines, None)
-    while line is not None and line != b"]":
+    while line is not None and line != end:
         after = next(lines, None)
         # Each but the last ends with a comma.
-        is_last = after == b"]"
-        require(line.endswith(b",") != is_last, "deletions.json does not have one row per line.")
-        row = load_json(line if is_last else line[:-1], "A line of deletions.json")
-        require(type(row) is dict, "A line of deletions.json is not a row.")
+        is_last = after == end
+        require(line.endswith(b",") != is_last, f"{name} does not have one row per line.")
+        row = load_json(line if is_last else line[:-1], f"A line of {name}")
+        require(type(row) is dict, f"A line of {name} is not a row.")
         yield row
         line = after
-    require(line == b"]" and next(lines, None) is None, "deletions.json does not end with “]”.")
+    is_end = line == end and next(lines, None) is None
+    require(is_end, f"{name} does not end with “{end.decode()}”.")
 
 
 # --- Output -------------------------------------------------------------------------------------
@@ -1380,6 +1746,13 @@ NOT_PROVEN = (
     "A name shown as erased was erased. The person who made the bundle can leave out a name in the "
     "same way. The audit log has an event person.erased for each erased person: ask to see it.",
     "Anything after the checkpoint.",
+)
+_NOT_PROVEN_OF_REVIEW = (
+    "The access review had every connection. It has those that matched its filter in the newest "
+    "syncs; access-review.json names the syncs that were incomplete, the orgs without a credential "
+    "and the connections that appeared later.",
+    "A reviewer looked closely. The record has the decision, its reason and how many were decided "
+    "at once.",
 )
 SIGNER_NOT_VERIFIED = ", but THE SIGNER WAS NOT VERIFIED: you gave no fingerprint."
 NO_FINGERPRINT = (
@@ -1424,8 +1797,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _findings(done: Verification) -> list[str]:
     period = done.manifest["period"]
-    lines = [
-        f"Evidence bundle of {done.origin}, created {done.manifest['made_at']}.",
+    lines = [f"Evidence bundle of {done.origin}, created {done.manifest['made_at']}."]
+    if done.review:
+        lines.append(
+            f"Access review “{done.review['name']}” ({done.review['id']}), started "
+            f"{done.review['created_at']}, closed {done.review['closed_at']}."
+        )
+    lines += [
         f"{pluralize(done.count, 'deletion')} requested from {period['since'] or 'the beginning'} "
         f"until {period['until']} (UTC). Filter: {done.population['filter_in_words']}. The server "
         f"counted {done.population['in_period']} in the period.",
@@ -1436,7 +1814,7 @@ def _findings(done: Verification) -> list[str]:
         *(f"  - {each}" for each in done.findings),
         "",
         "Not proven:",
-        *(f"  - {each}" for each in NOT_PROVEN),
+        *(f"  - {each}" for each in (*NOT_PROVEN, *(_NOT_PROVEN_OF_REVIEW if done.review else ()))),
         "",
     ]
     if done.warnings:

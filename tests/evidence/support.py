@@ -175,6 +175,16 @@ class Forger:
         self.files["deletions.json"] = f"[\n{lines}\n]\n".encode()
         self.write_page(rows)
 
+    def edit_access_review(self, change: Callable[[dict[str, Any]], Any]) -> None:
+        """Change access-review.json in place, and rewrite the page to match."""
+        review = json.loads(self.files[verify.ACCESS_REVIEW_FILE])
+        change(review)
+        head = format_json({key: value for key, value in review.items() if key != "rows"})
+        lines = ",\n".join(json.dumps(row, ensure_ascii=False) for row in review["rows"])
+        text = head.removesuffix("\n}\n") + f',\n "rows": [\n{lines}\n]}}\n'
+        self.files[verify.ACCESS_REVIEW_FILE] = text.encode()
+        self.write_page(json.loads(self.files["deletions.json"]))
+
     def write_page(self, rows: list[dict[str, Any]]) -> None:
         values = [json.loads(line) for line in self.files["values.ndjson"].splitlines()]
         shown = {str(row["number"]): verify.shown_as(row) for row in values}
@@ -185,9 +195,14 @@ class Forger:
         sample = json.loads(self.files["sample-25.json"])["sample"]
         facts = json.loads(self.files["population.json"])
         page = verify.page_start(facts, [each["id"] for each in sample])
+        if verify.ACCESS_REVIEW_FILE in self.files:
+            review = json.loads(self.files[verify.ACCESS_REVIEW_FILE])
+            page += verify.access_review_start(review)
+            page += "".join(verify.access_review_row(row) for row in review["rows"])
+            page += verify.access_review_end(review)
         for row in rows:
             page += verify.page_section(
-                row, [one for one in events if one.deletion_id == row["id"]]
+                row, [one for one in events if one.about == (verify.DELETION, row["id"])]
             )
         self.files["deletions.html"] = (page + verify.page_end()).encode()
 

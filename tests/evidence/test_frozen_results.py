@@ -368,15 +368,15 @@ def test_concurrent_changes_raise_no_false_alarm(
 ) -> None:
     """When a change comes between reading row and events, both are read again."""
     deletion = one_of(outcome="deleted")
-    read_events = comparison._events_of
+    read_events = comparison.read_events
     changes = [lambda: _contradict(deletion)]
 
-    def change_in_between(rows: list[Deletion]) -> Any:
+    def change_in_between(**subjects: Any) -> Any:
         if changes:
             changes.pop()()
-        return read_events(rows)
+        return read_events(**subjects)
 
-    monkeypatch.setattr(comparison, "_events_of", change_in_between)
+    monkeypatch.setattr(comparison, "read_events", change_in_between)
     assert_intact()
     assert not changes
 

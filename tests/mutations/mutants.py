@@ -547,6 +547,7 @@ REVIEW = (
 )
 
 FORGERIES = "tests/evidence/test_forgeries.py"
+REVIEW_EVIDENCE = "tests/evidence/test_access_reviews.py"
 BUNDLES = (
     _mutant(
         "bundle: every header of the archive counts",
@@ -568,6 +569,56 @@ BUNDLES = (
         "            found = differences(row, events)\n",
         "            found: list[str] = []\n",
         f"{FORGERIES}::test_a_deletion_that_contradicts_its_events_is_named[outcome]",
+    ),
+    _mutant(
+        "bundle: an access review has its population",
+        VERIFIER,
+        '    if review.get("population_digest") != population.end() or not is_same_count:\n',
+        "    if not is_same_count:\n",
+        f"{REVIEW_EVIDENCE}::test_a_change_of_the_access_review_is_named[data types]",
+    ),
+    _mutant(
+        "bundle: an access review agrees with the event of each decision",
+        VERIFIER,
+        "            found += _row_differences(row, decided)\n",
+        "            pass\n",
+        f"{REVIEW_EVIDENCE}::test_a_change_of_the_access_review_is_named[reason]",
+        f"{REVIEW_EVIDENCE}::test_a_stored_access_review_that_was_changed_is_named",
+    ),
+    _mutant(
+        "bundle: an access review has the final states of its closing",
+        VERIFIER,
+        'review.get("counts") != counts or review.get("closing_digest") != digest:',
+        'review.get("counts") != counts:',
+        f"{REVIEW_EVIDENCE}::test_a_change_of_the_access_review_is_named[another that appeared]",
+    ),
+    _mutant(
+        "bundle: an access review lacks no decision",
+        VERIFIER,
+        '    if closed and closed[0].details.get("decisions") != decision_count:\n',
+        "    if False:\n",
+        f"{REVIEW_EVIDENCE}::test_a_replaced_decision_left_out_with_its_event_is_named",
+    ),
+    _mutant(
+        "bundle: an access review agrees with the deletions",
+        VERIFIER,
+        'is_same = self.named.pop(row["id"], None) == {key: row[key] for key in keys}\n',
+        'is_same = self.named.pop(row["id"], None) is not None\n',
+        f"{REVIEW_EVIDENCE}::test_a_change_of_the_access_review_is_named[outcome of a deletion]",
+    ),
+    _mutant(
+        "bundle: a recorded access review is in it",
+        VERIFIER,
+        '        is_same = is_there == ("access_review" in self.started.details)\n',
+        "        is_same = True\n",
+        f"{REVIEW_EVIDENCE}::test_an_access_review_left_out_or_without_its_page_is_refused",
+    ),
+    _mutant(
+        "bundle: of a closed access review only",
+        "connections/evidence/bundles.py",
+        "    if not review.is_closed:\n",
+        "    if False:\n",
+        f"{REVIEW_EVIDENCE}::test_an_open_access_review_has_no_bundle",
     ),
     _mutant(
         "bundle: no key of small order",
@@ -1713,6 +1764,13 @@ FROZEN_RESULTS = (
         "        if False:\n",
         f"{CHANGE_EVIDENCE}::test_an_invented_change_is_named",
         f"{CHANGE_EVIDENCE}::test_an_invented_acknowledgement_is_named",
+    ),
+    _mutant(
+        "a verification compares every access review",
+        VERIFICATION,
+        "        yield from compare_all_access_reviews(state.access_reviews)\n",
+        "",
+        f"{REVIEW_EVIDENCE}::test_a_stored_access_review_that_was_changed_is_named",
     ),
     _mutant(
         "a difference is read again before it is reported",

@@ -8,10 +8,16 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, BinaryIO
+from uuid import UUID
 
 from connections.access.actor import command_actor
 from connections.deletions.history_filter import period_text
-from connections.evidence.bundles import Bundle, make_bundle, verifier_digest
+from connections.evidence.bundles import (
+    Bundle,
+    make_access_review_bundle,
+    make_bundle,
+    verifier_digest,
+)
 from connections.management.base import FAILED, OrgAdminCommand
 from connections.management.commands.export_deletions import (
     FLAGS,
@@ -19,6 +25,7 @@ from connections.management.commands.export_deletions import (
     filter_query,
     read_filters,
 )
+from connections.models import AccessReview
 from connections.wording import pluralize
 
 _FLAGS = FLAGS | {"since": "--from", "until": "--to"}
@@ -27,7 +34,7 @@ _FLAGS = FLAGS | {"since": "--from", "until": "--to"}
 class Command(OrgAdminCommand):
     """`make_evidence_bundle`: exit code 0 when the file is complete and consistent.
 
-    1 when it was not made, or when a deletion differs from its events; the file exists then, and
+    1 when it was not made, or when a record differs from its events; the file exists then, and
     its verifier names the differences.
     """
 
@@ -46,6 +53,12 @@ class Command(OrgAdminCommand):
             help="Only print the SHA-256 of this version's verify.py.",
         )
         add_filters(parser, flags=_FLAGS)
+        parser.add_argument(
+            "--review",
+            type=UUID,
+            metavar="UUID",
+            help="A closed access review and the deletions of its connections, without a filter.",
+        )
         parser.add_argument("--seed", default="", help="The auditor's seed for the sample.")
         parser.add_argument(
             "--checkpoint",
@@ -68,17 +81,27 @@ class Command(OrgAdminCommand):
         actor = command_actor()
         notes = [(str(path), self._read(path)) for path in options["checkpoint"]]
         filters = read_filters(self, options, actor=actor, flags=_FLAGS)
+        review = self._find_review(options)
+        common = {"actor": actor, "seed": options["seed"], "notes": notes}
         with _new_file(output) as file:
-            bundle = make_bundle(
-                output=file,
-                actor=actor,
-                filters=filters,
-                query=filter_query(options),
-                seed=options["seed"],
-                notes=notes,
-            )
+            if review:
+                bundle = make_access_review_bundle(output=file, review=review, **common)
+            else:
+                query = filter_query(options)
+                bundle = make_bundle(output=file, filters=filters, query=query, **common)
         self.emit(asdict(bundle) | {"file": str(output)}, _text(bundle, output))
         return FAILED if bundle.differing else 0
+
+    def _find_review(self, options: dict[str, Any]) -> AccessReview | None:
+        pk = options["review"]
+        if pk is None:
+            return None
+        if filter_query(options):
+            self.usage_error("Give --review or filters, not both.")
+        review = AccessReview.objects.filter(pk=pk).first()
+        if review is None:
+            self.usage_error("There is no such access review.")
+        return review
 
     def _read(self, path: Path) -> str:
         try:
@@ -113,7 +136,7 @@ def _text(bundle: Bundle, output: Path) -> str:
     ]
     if bundle.differing:
         lines.append(
-            f"Deletions that differ from their audit events: {bundle.differing}. Verifying the "
+            f"Records that differ from their audit events: {bundle.differing}. Verifying the "
             "bundle will fail. The database might have been changed outside Org Admin."
         )
         lines += bundle.differences

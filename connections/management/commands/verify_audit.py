@@ -23,11 +23,12 @@ _CHECKPOINT = re.compile(r"[^\n]+\n[0-9]+\n[^\n]+\n\n\u2014 [^\n]+\n")
 
 
 class Command(OrgAdminCommand):
-    """Reads every event once and compares deletions and changes with theirs; changes nothing."""
+    """Reads every event once and compares other records with theirs; changes nothing."""
 
     help = (
-        "Verify the audit log. Names the first unreliable event, or the deletions and changes that "
-        "differ from their events. Exit codes: 0 intact, 1 verification failed, 2 could not verify."
+        "Verify the audit log. Names the first unreliable event, or the deletions, changes and "
+        "access reviews that differ from their events. Exit codes: 0 intact, 1 verification "
+        "failed, 2 could not verify."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -89,6 +90,7 @@ def _document(report: VerificationReport) -> dict[str, Any]:
         "differing": report.differing,
         "deletions": list(report.deletions),
         "changes": list(report.changes),
+        "access_reviews": list(report.access_reviews),
         "message": report.message,
     }
 

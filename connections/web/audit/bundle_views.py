@@ -71,7 +71,7 @@ def _add_message(request: HttpRequest, bundle: Bundle) -> None:
         messages.error(
             request,
             f"The bundle that was made ({counts}) does not verify: {bundle.differing} of its "
-            f"deletions do not say what their events say. {bundle.differences[0]}",
+            f"records do not say what their events say. {bundle.differences[0]}",
         )
     else:
         messages.success(request, f"An evidence bundle was made: {counts}.")

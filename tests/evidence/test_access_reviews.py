@@ -1,0 +1,304 @@
+"""An access review from its start to its bundle; whatever is changed in it is named."""
+
+import json
+from collections.abc import Callable
+from datetime import timedelta
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.db import connection
+
+from connections.access.actor import WORKER, command_actor, person_actor
+from connections.access_reviews import population
+from connections.audit.signing_key import load_signing_key
+from connections.core import clock
+from connections.core.errors import ConflictError
+from connections.evidence import bundles, verification
+from connections.evidence.stored_events import Fault
+from connections.models import (
+    AccessKind,
+    AccessReview,
+    AccessReviewDecision,
+    AccessReviewRow,
+    CredentialAccess,
+    Person,
+)
+from connections.operations import due
+from connections.people import erasure
+from connections.verifier import verify
+from sandbox.server import SandboxServer
+from tests.access_reviews.support import close, decide, states
+from tests.batches.support import add_connections, sync_now
+from tests.evidence.support import Forger, Made, complaint, files_of, request, run_verifier
+from tests.evidence.test_document import EVIDENCE
+from tests.flows.support import store_credential
+from tests.support.append_only import triggers_off
+
+pytestmark = pytest.mark.database
+
+NAME = "Partners, “Süd” <b>"
+
+
+@pytest.fixture
+def review(
+    transactional_db: None, sandbox: SandboxServer, ada: Person, grace: Person, edith: Person
+) -> AccessReview:
+    """A closed one of six connections, one of which Ada can't see; then one is deleted."""
+    payments = store_credential(sandbox, "Payments US", is_read=False)
+    hidden = store_credential(sandbox, "Group SOC", is_read=False)
+    CredentialAccess.objects.create(credential=hidden, person=grace, kind=AccessKind.SEE)
+    keys = add_connections(sandbox, 5)
+    [of_grace] = add_connections(sandbox, 1, source="Group SOC")
+    sync_now(payments, hidden)
+    made = population.start_review(
+        actor=person_actor(person=edith),
+        name=NAME,
+        scope="q=Partner",
+        due=clock.now().date() + timedelta(days=30),
+        reviewers=[ada, grace],
+    )
+    keep_until = clock.now().date() + timedelta(days=90)
+    decide(made, ada, keys[0], keep_until=keep_until)
+    decide(made, ada, *keys[1:4], decision="delete", reason="The partner left.")
+    decide(made, grace, keys[0], of_grace)
+    assert states(made, ada) == ["keep", "delete", "delete", "delete", "pending"]
+    sandbox.world.remove_connection(connection_id=keys[3].rpartition("/")[2])
+    add_connections(sandbox, 1)
+    sync_now(payments, hidden)
+    close(made, edith, "Its owner is away until January.")
+    actor = person_actor(person=ada)
+    request(payments, keys[1].rpartition("/")[2], actor=actor)
+    due.run_due(actor=WORKER, limit=5)
+    return made
+
+
+_MADE: list[Made] = []
+
+
+@pytest.fixture
+def made(transactional_db: None, request: pytest.FixtureRequest) -> Made:
+    """Its bundle; the same for every test."""
+    if not _MADE:
+        _MADE.append(make(request.getfixturevalue("review")))
+    return _MADE[0]
+
+
+def make(review: AccessReview) -> Made:
+    output = BytesIO()
+    bundle = bundles.make_access_review_bundle(actor=command_actor(), review=review, output=output)
+    key = load_signing_key()
+    return Made(
+        data=output.getvalue(), bundle=bundle, key=key, first_fingerprint=key.fingerprint, kept=""
+    )
+
+
+def document(made: Made) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(files_of(made.data)[verify.ACCESS_REVIEW_FILE])
+    return found
+
+
+def test_a_closed_access_review_is_evidence_from_its_start_to_the_deletions(
+    review: AccessReview, tmp_path: Path
+) -> None:
+    made = make(review)
+    verdict = run_verifier(made.data, tmp_path / "x", "--fingerprint", made.key.fingerprint)
+    assert (verdict.code, "VERIFIED: every check passed." in verdict.text) == (0, True)
+    assert "(6 connections, 6 decisions)" in verdict.text
+    assert verdict.text.count("decided to delete, and not deleted") == 1
+    assert verdict.text.count("left open without a decision that counts") == 1
+    told = document(made)
+    rows = told["rows"]
+    assert sorted(row["closed_as"] for row in rows) == [
+        *("delete", "delete", "gone", "keep", "keep", "pending")
+    ]
+    [deleted] = [row for row in rows if row["deletions"]]
+    assert [each["outcome"] for each in deleted["deletions"]] == ["deleted"]
+    assert [each["decided_together"] for each in deleted["decisions"]] == [3]
+    assert len(told["appeared"]) == 1
+    assert {org["org_name"] for org in told["coverage"]["orgs"]} == {"Payments US", "Group SOC"}
+    page = files_of(made.data)["deletions.html"].decode()
+    assert "Not deleted: no deletion was requested" in page
+    assert "<b>" not in page
+    assert verification.verify_audit_log().fault is None
+
+
+def test_the_documents_name_every_key_of_it(made: Made) -> None:
+    told = document(made)
+    keys = {*told, *(key for row in told["rows"] for key in row)}
+    keys |= {key for row in told["rows"] for one in row["decisions"] for key in one}
+    assert [key for key in sorted(keys) if f"`{key}`" not in EVIDENCE] == []
+
+
+def test_an_open_access_review_has_no_bundle(review: AccessReview) -> None:
+    review.state = "open"
+    with pytest.raises(ConflictError):
+        make(review)
+
+
+def test_it_still_verifies_when_its_people_are_erased(
+    review: AccessReview, ada: Person, grace: Person, tmp_path: Path
+) -> None:
+    for person in (ada, grace):
+        erasure.erase_person(actor=command_actor(), person=person)
+    made = make(review)
+    assert (made.bundle.differing, complaint(made.data, tmp_path)) == (0, "")
+    assert verification.verify_audit_log().fault is None
+
+
+# --- Changes of the bundle, signed with the right key ---------------------------------------------
+
+
+def row_of(review: dict[str, Any], closed_as: str) -> dict[str, Any]:
+    row: dict[str, Any] = next(row for row in review["rows"] if row["closed_as"] == closed_as)
+    return row
+
+
+def in_row(state: str, /, **values: Any) -> Callable[[dict[str, Any]], None]:
+    return lambda review: row_of(review, state).update(values)
+
+
+def in_decision(**values: Any) -> Callable[[dict[str, Any]], None]:
+    return lambda review: row_of(review, "delete")["decisions"][0].update(values)
+
+
+def remove_deletion(review: dict[str, Any]) -> None:
+    for row in review["rows"]:
+        row["deletions"] = []
+
+
+def set_outcome(review: dict[str, Any]) -> None:
+    [deletion] = [each for row in review["rows"] for each in row["deletions"]]
+    deletion["outcome"] = "refused"
+
+
+LATER = "2027-01-01T00:00:00+00:00"
+EDITS: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
+    "reason": (in_decision(reason="Because."), "“reason” does not match the event of decision 1"),
+    "who decided": (in_decision(decided_by="Linus"), "“decided_by” does not match"),
+    "when it was decided": (in_decision(decided_at=LATER), "“decided_at” does not match"),
+    "how many at once": (in_decision(decided_together=1), "“decided_together” does not match"),
+    "last day": (in_decision(keep_until="2030-01-01"), "“keep_until” does not match"),
+    "decision": (in_decision(decision="keep"), "“decision” does not match"),
+    "what was decided about": (in_decision(covered={}), "“covered” does not match"),
+    "removed decision": (in_row("delete", decisions=[]), "0 of the 1 decisions in its events"),
+    "data types": (in_row("keep", connection_types=[]), "not those of the population"),
+    "org": (in_row("keep", sink_org={"id": "1", "name": "Labs"}), "not those of the population"),
+    "removed row": (lambda review: review["rows"].pop(), "not those of the population"),
+    "final state": (in_row("pending", closed_as="gone"), "its final states"),
+    "appeared": (lambda review: review["appeared"].pop(), "“appeared” does not match"),
+    "another that appeared": (
+        lambda review: review["appeared"][0].update(site="us9"),
+        "the connections that appeared, are not those at its closing",
+    ),
+    "sync at the start": (
+        lambda review: review["coverage"]["orgs"][0].update(synced_at=LATER),
+        "“coverage” does not match the event of its start",
+    ),
+    "org without a credential": (
+        lambda review: review["coverage_at_close"]["without_credential"].pop(),
+        "“coverage_at_close” does not match the event of its closing",
+    ),
+    "why rows were left open": (
+        lambda review: review.update(open_reason=""),
+        "“open_reason” does not match",
+    ),
+    "reviewers": (lambda review: review["reviewers"].pop(), "“reviewers” does not match"),
+    "name": (lambda review: review.update(name="Another"), "“name” does not match"),
+    "who closed it": (lambda review: review.update(closed_by="Linus"), "“closed_by” does not"),
+    "state": (lambda review: review.update(state="open"), "its state does not match"),
+    "which one": (
+        lambda review: review.update(id="00000000-0000-4000-8000-000000000000"),
+        "not the one recorded when the bundle was started",
+    ),
+    "outcome of a deletion": (set_outcome, "does not match access-review.json"),
+    "removed deletion": (remove_deletion, "does not match access-review.json"),
+    "invented deletion": (
+        in_row("pending", deletions=[{"id": "1", "state": "settled", "outcome": "deleted"}]),
+        "names deletion 1, which deletions.json does not contain",
+    ),
+}
+
+
+@pytest.mark.parametrize(("change", "named"), EDITS.values(), ids=EDITS.keys())
+def test_a_change_of_the_access_review_is_named(
+    made: Made, tmp_path: Path, change: Callable[[dict[str, Any]], Any], named: str
+) -> None:
+    forger = Forger(made=made)
+    forger.edit_access_review(change)
+    assert named in complaint(forger.signed(), tmp_path)
+
+
+def test_a_replaced_decision_left_out_with_its_event_is_named(made: Made, tmp_path: Path) -> None:
+    """The closing's digest covers only the decisions that count."""
+    forger = Forger(made=made)
+    replaced = '"keep_until":"20'
+
+    def leave_out(text: str) -> str:
+        return "".join(
+            line
+            for line in text.splitlines(keepends=True)
+            if replaced not in json.loads(line)["text"]
+        )
+
+    forger.edit("events.ndjson", leave_out)
+    forger.edit_access_review(lambda review: row_with(review, 2)["decisions"].pop(0))
+    found = complaint(forger.signed(), tmp_path)
+    assert "the number of its decisions is not the one recorded at its closing" in found
+
+
+def row_with(review: dict[str, Any], count: int) -> dict[str, Any]:
+    """The row with this many decisions."""
+    row: dict[str, Any] = next(row for row in review["rows"] if len(row["decisions"]) == count)
+    return row
+
+
+def test_an_access_review_left_out_or_without_its_page_is_refused(
+    made: Made, tmp_path: Path
+) -> None:
+    forger = Forger(made=made)
+    del forger.files[verify.ACCESS_REVIEW_FILE]
+    assert "recorded when the bundle was started is missing" in complaint(forger.signed(), tmp_path)
+    forger = Forger(made=made)
+    forger.edit("deletions.html", lambda text: text.replace("The partner left.", "It left."))
+    assert "deletions.html does not match" in complaint(forger.signed(), tmp_path)
+
+
+# --- Changes of the database by its owner ---------------------------------------------------------
+
+ROWS = "UPDATE connections_accessreviewrow SET {} WHERE closed_as = 'keep'"
+DECISIONS = "UPDATE connections_accessreviewdecision SET {} WHERE decision = 'delete'"
+REVIEWS = "UPDATE connections_accessreview SET {}"
+STATEMENTS = [
+    ROWS.format("sink_org_name = 'Labs'"),
+    ROWS.format("closed_as = 'gone'"),
+    ROWS.format("review_digest = '0'"),
+    DECISIONS.format("reason = 'Because.'"),
+    DECISIONS.format("decided_by_name = 'Linus'"),
+    DECISIONS.format("decided_together = 1"),
+    DECISIONS.format("decided_at = '2026-01-01 00:00:00+00:00'"),
+    "DELETE FROM connections_accessreviewdecision WHERE decision = 'delete'",
+    REVIEWS.format("open_reason = 'Never mind.'"),
+    REVIEWS.format("closed_by_name = 'Linus'"),
+    REVIEWS.format("due_at = '2026-01-01 00:00:00+00:00'"),
+    REVIEWS.format("appeared = '[]'"),
+]
+
+
+def test_a_stored_access_review_that_was_changed_is_named(
+    review: AccessReview, subtests: pytest.Subtests
+) -> None:
+    rows = list(AccessReviewRow.objects.all())
+    stored = [review, *rows, *AccessReviewDecision.objects.all()]
+    for statement in STATEMENTS:
+        with subtests.test(statement=statement):
+            with triggers_off(), connection.cursor() as cursor:
+                cursor.execute(statement)
+            report = verification.verify_audit_log()
+            assert (report.fault, report.differing) == (Fault.ACCESS_REVIEW, 1)
+            assert f"Access review {review.pk}: " in report.message
+        with triggers_off():
+            for each in stored:
+                each.save()
+    assert verification.verify_audit_log().fault is None
