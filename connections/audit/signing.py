@@ -4,7 +4,6 @@ import base64
 import logging
 from datetime import datetime
 
-from django.db import Error as DatabaseError
 from django.db import transaction
 
 from connections.audit import chain, outbox
@@ -76,10 +75,12 @@ def sign_head(head: AuditHead, *, at: datetime) -> Checkpoint:
 def sign_new_head(head: AuditHead, *, at: datetime) -> None:
     """Sign a head that was just extended, so that it has no checkpoint yet.
 
-    When signing fails, log a warning instead: the transaction around it still commits.
+    Without a key that can sign, log a warning instead: the transaction around it still commits.
+    Raises database errors.
     """
     try:
-        with transaction.atomic():
-            _insert(build_checkpoint(head=head, key=load_signing_key(), at=at))
-    except (SigningKeyError, DatabaseError) as error:
+        key = load_signing_key()
+    except SigningKeyError as error:
         logger.warning("No checkpoint was made. %s", error)
+    else:
+        _insert(build_checkpoint(head=head, key=key, at=at))

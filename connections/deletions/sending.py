@@ -12,6 +12,7 @@ from pathlib import Path
 from uuid import UUID
 
 from django.db import DataError, IntegrityError, connection
+from django.db.models import Exists, Subquery
 
 from connections import audit
 from connections.access import permissions
@@ -180,8 +181,8 @@ def require_sendable(*, deletion: Deletion, confirmed_by: Person | None) -> Data
     return sync.open_client(credential=deletion.credential)
 
 
-def _require_unblocked(*, deletion: Deletion, confirmed_by_id: UUID | None) -> None:
-    """Raise BlockedError if a confirmed deletion may no longer be sent.
+def _require_unblocked(*, deletion: Deletion, confirmed_by_id: UUID | None) -> datetime:
+    """Raise BlockedError if a confirmed deletion may no longer be sent; returns the time of that.
 
     Permissions are read from the database at every call, since the person who requested,
     confirmed or approved it may have lost them a moment ago. Its credential is current.
@@ -191,17 +192,27 @@ def _require_unblocked(*, deletion: Deletion, confirmed_by_id: UUID | None) -> N
         raise BlockedError(
             f"The credential {credential.name} was retired.", cause=Cause.CREDENTIAL_RETIRED
         )
-    protection = protections.find_protection_against(deletion)
+    users = permissions.people_who_use(credential_id=credential.pk)
+    involved = Person.objects.filter(pk__in=[deletion.requested_by_id, confirmed_by_id])
+    without_right = involved.exclude(pk__in=users.values("pk"))
+    found = Deletion.objects.filter(pk=deletion.pk).values(
+        now=clock.now_in_query(),
+        is_protected=Exists(protections.active_of(deletion)),
+        person=Subquery(without_right.values("pk")[:1]),
+    )
+    checked = found.get()
+    is_protected, person_id = checked["is_protected"], checked["person"]
+    protection = protections.find_protection_against(deletion) if is_protected else None
     if protection:
         text = protections.protection_text(protection)
         raise BlockedError(text, cause=Cause.CONNECTION_PROTECTED)
-    users = permissions.people_who_use(credential_id=credential.pk)
-    involved = Person.objects.filter(pk__in=[deletion.requested_by_id, confirmed_by_id])
-    person = involved.exclude(pk__in=users.values("pk")).first()
-    if person:
+    if person_id:
+        person = Person.objects.get(pk=person_id)
         text = f"{person} no longer has permission to delete connections."
         raise BlockedError(text, cause=Cause.PERSON_LOST_RIGHT)
     _require_valid_approvals(deletion)
+    now: datetime = checked["now"]
+    return now
 
 
 def _require_valid_approvals(deletion: Deletion) -> None:
@@ -250,12 +261,11 @@ def claim(
             return None
         credentials = Credential.objects.select_for_update(no_key=True)
         credential = credentials.get(pk=deletion.credential_id)
-        # Read once the lock is held, since it may have waited for a change of access.
-        now = clock.now()
+        deletion.credential = credential
+        # Once the lock is held, since it may have waited for a change of access.
+        now = _require_unblocked(deletion=deletion, confirmed_by_id=deletion.confirmed_by_id)
         if shared_check_at and not _is_recent(shared_check_at, now=now):
             return None
-        deletion.credential = credential
-        _require_unblocked(deletion=deletion, confirmed_by_id=deletion.confirmed_by_id)
         client = sync.open_client(credential=credential)
         # Each claim makes one attempt.
         epoch = deletion.epoch + 1
@@ -396,7 +406,11 @@ def record_response(
             return False
         now = stored.now
         _fill_in(attempt=attempt, response=response, at=now)
-        sync.record_use(credential_id=deletion.credential_id, at=now, failure=_failure_of(response))
+        if response.verdict != AttemptResult.DELETED:
+            # The sync that verifies a 200 records the use.
+            sync.record_use(
+                credential_id=deletion.credential_id, at=now, failure=_failure_of(response)
+            )
         was_ambiguous = (
             attempt.number > 1
             and deletion.attempts.filter(AMBIGUOUS).exclude(pk=attempt.pk).exists()

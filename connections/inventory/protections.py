@@ -159,14 +159,17 @@ def _active() -> QuerySet[Protection]:
 
 def find_protection(key: OrgConnectionKey) -> Protection | None:
     """The active protection of this connection, if there is one."""
-    return _active().filter(site=key.site, connection_id=key.connection_id).first()
+    return active_of(key).first()
 
 
 def find_protection_against(deletion: Deletion) -> Protection | None:
     """The active protection of this deletion's connection, if there is one."""
-    return find_protection(
-        OrgConnectionKey(site=deletion.site, connection_id=deletion.connection_id)
-    )
+    return active_of(deletion).first()
+
+
+def active_of(of: OrgConnectionKey | Deletion) -> QuerySet[Protection]:
+    """The active protection of this connection, or of a deletion's connection."""
+    return _active().filter(site=of.site, connection_id=of.connection_id)
 
 
 def active_protections() -> dict[OrgConnectionKey, Protection]:

@@ -67,11 +67,14 @@ class SessionStore(db.SessionStore):
         return PersonSession
 
     _expires_at: datetime | None = None
+    # When it was read, by the database's clock.
+    read_at: datetime | None = None
 
     # Django's methods would store and look up the key itself.
 
     def _get_session_from_db(self) -> PersonSession | None:
-        row = _rows_with(self.session_key).filter(expire_date__gt=timezone.now()).first()
+        rows = _rows_with(self.session_key).filter(expire_date__gt=timezone.now())
+        row = rows.annotate(now=clock.now_in_query()).first()
         if row is not None and clock.has_passed(
             row.expire_date, within=settings.SESSION_IDLE, now=timezone.now()
         ):
@@ -80,6 +83,7 @@ class SessionStore(db.SessionStore):
         if row is None:
             self._session_key = None
         self._expires_at = row.expire_date if row else None
+        self.read_at = row.now if row else None
         return row
 
     def exists(self, session_key: str) -> bool:

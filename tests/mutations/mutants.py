@@ -460,7 +460,8 @@ REVIEW = (
         "permissions are read again before sending",
         SENDING,
         "    credential = deletion.credential\n    if credential.is_retired:\n",
-        "    return\n    credential = deletion.credential\n    if credential.is_retired:\n",
+        "    return clock.now()\n"
+        "    credential = deletion.credential\n    if credential.is_retired:\n",
         "tests/deletions/test_due.py::"
         "test_a_waiting_deletion_is_not_sent_after_its_requester_lost_the_permission",
         "tests/deletions/test_attempts.py::test_a_retired_credential_sends_nothing",
@@ -475,8 +476,9 @@ REVIEW = (
     _mutant(
         "permissions are read again at the claim",
         SENDING,
-        "        _require_unblocked(deletion=deletion, confirmed_by_id=deletion.confirmed_by_id)\n",
-        "",
+        "        now = _require_unblocked("
+        "deletion=deletion, confirmed_by_id=deletion.confirmed_by_id)\n",
+        "        now = clock.now()\n",
         "tests/deletions/test_choices.py::test_a_permission_lost_during_the_pre_send_check_sends_nothing",
     ),
     _mutant(
