@@ -1,7 +1,8 @@
 """The inventory: every org connection that the newest stored snapshots show."""
 
 import json
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
@@ -50,7 +51,7 @@ class InventoryFilter:
     destination: str = ""
 
     def select(
-        self, connections: Iterable["ListedConnection"], *, protected: Container[tuple[str, Any]]
+        self, connections: Iterable["ListedConnection"], *, protected: Container["_StoredKey"]
     ) -> list["ListedConnection"]:
         """The connections that match every field; `protected` are the keys of protected ones."""
         found = list(connections)
@@ -138,6 +139,12 @@ class KnownOrg(NamedTuple):
         return _has_words(f"{self.name}\n{self.org_id}", text)
 
 
+# The site and ID of a connection, the ID as the database driver returns it.
+type _StoredKey = tuple[str, Any]
+# The fields of a ListedConnection, as one credential lists it.
+type _Listing = tuple[Any, ...]
+
+
 class ListedConnection(NamedTuple):
     """What filters and sorting need of one connection, without a model object for each.
 
@@ -157,13 +164,12 @@ class ListedConnection(NamedTuple):
     creator_name: str
     # Read only where the inventory is sorted by it, otherwise None.
     created_at: Any
-    # Those that list it, the one with the newest snapshot first.
-    credential_ids: list[Any]
+    credential_id: Any
 
     @property
-    def key(self) -> tuple[str, Any]:
-        """The site and the stored ID."""
-        return self.site, self.stored_id
+    def key(self) -> _StoredKey:
+        """Identifies the connection."""
+        return self[:2]
 
     @property
     def connection_id(self) -> UUID:
@@ -211,12 +217,14 @@ SORT_KEYS: dict[str, Callable[[ListedConnection], Any]] = {
     "site": lambda each: each.site,
     "created": lambda each: (each.created_at is not None, each.created_at),
     "creator": lambda each: each.creator_name.casefold(),
-    "visible": lambda each: len(each.credential_ids),
 }
+# Or by the number of credentials that list it.
+VISIBLE = "visible"
+SORTS = (*SORT_KEYS, VISIBLE)
 
 
-def _sort(connections: list[ListedConnection], *, sort: str) -> None:
-    """Sort by source and destination, then by one of SORT_KEYS, after "-" in descending order."""
+def _sort(connections: list[ListedConnection], *, sort: str, listings: Iterable[_Listing]) -> None:
+    """Sort by source and destination, then by one of SORTS, after "-" in descending order."""
     # Comparing ranks is three times as fast as comparing names.
     names = {each.source_org_name for each in connections}
     names.update(each.sink_org_name for each in connections)
@@ -231,8 +239,12 @@ def _sort(connections: list[ListedConnection], *, sort: str) -> None:
             each.stored_id,
         )
     )
-    if sort != "source":
-        connections.sort(key=SORT_KEYS[sort.removeprefix("-")], reverse=sort.startswith("-"))
+    column, is_descending = sort.removeprefix("-"), sort.startswith("-")
+    if column == VISIBLE:
+        credentials = Counter(listing[:2] for listing in listings)
+        connections.sort(key=lambda each: credentials[each.key], reverse=is_descending)
+    elif sort != "source":
+        connections.sort(key=SORT_KEYS[column], reverse=is_descending)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -283,6 +295,8 @@ class Inventory:
     """The matching connections, the choices for each filter, and the coverage."""
 
     matches: list[ListedConnection]
+    # One for each credential that lists a connection, the newest first.
+    listings: list[_Listing]
     total: int
     # By name.
     orgs: list[KnownOrg]
@@ -296,17 +310,22 @@ class Inventory:
     # When this was read from the database, by its clock.
     at: datetime
 
-    def load_rows(self, connections: Iterable[ListedConnection]) -> Iterator[InventoryRow]:
+    def load_rows(self, connections: Sequence[ListedConnection]) -> Iterator[InventoryRow]:
         """The rows of some of the matches, in their order."""
         complete = {_as_stored(sync.credential_id) for sync in self.coverage.listed}
+        listed_by: dict[_StoredKey, list[Any]] = {each.key: [] for each in connections}
+        for listing in self.listings:
+            # A credential can have been added since those in use were read.
+            if listing[:2] in listed_by and listing[-1] in self.credentials:
+                listed_by[listing[:2]].append(listing[-1])
         for batch in batched(connections, ROWS_PER_QUERY):
             snapshots = OrgConnectionSnapshot.objects.in_bulk([each.snapshot_id for each in batch])
             for each in batch:
                 snapshot = snapshots[each.snapshot_id]
                 yield InventoryRow(
                     snapshot=snapshot,
-                    seen_by=[self.credentials[pk] for pk in each.credential_ids],
-                    is_up_to_date=not complete.isdisjoint(each.credential_ids),
+                    seen_by=[self.credentials[pk] for pk in listed_by[each.key]],
+                    is_up_to_date=not complete.isdisjoint(listed_by[each.key]),
                     protection=self.protections.get(snapshot.key),
                 )
 
@@ -316,7 +335,7 @@ def build_inventory(
 ) -> Inventory:
     """The inventory from the newest stored snapshots; no request. Raises PermissionDenied.
 
-    `sort` is one of SORT_KEYS, after "-" for the opposite order. Only snapshots `within` are read:
+    `sort` is one of SORTS, after "-" for the opposite order. Only snapshots `within` are read:
     its total and its choices are of those.
     """
     permissions.require(permissions.can_see(actor), "see org connections")
@@ -327,16 +346,21 @@ def build_inventory(
         listing.credential = in_use[listing.credential_id]
     active = visibility.visible_protections(protections.active_protections(), actor=actor)
     credentials = {_as_stored(pk): credential for pk, credential in in_use.items()}
-    connections = _listed_connections(
-        credentials, actor=actor, within=within, with_creation=sort.removeprefix("-") == "created"
+    listings = _read_listings(
+        current_snapshots(actor=actor).filter(within),
+        with_creation=sort.removeprefix("-") == "created",
     )
+    # The newest snapshot of each: an org may have been renamed between two of them.
+    shown = {listing[:2]: listing for listing in reversed(listings)}
+    connections = dict(zip(shown, map(ListedConnection._make, shown.values()), strict=True))
     protected = {(key.site, _as_stored(key.connection_id)): each for key, each in active.items()}
     matches = filters.select(connections.values(), protected=protected)
-    _sort(matches, sort=sort)
+    _sort(matches, sort=sort, listings=listings)
     orgs = _known_orgs(connections.values())
     types = {each.stored_types for each in connections.values()}
     return Inventory(
         matches=matches,
+        listings=listings,
         total=len(connections),
         orgs=orgs,
         connection_types=sorted({kind for stored in types for kind in _parse_types(stored)}),
@@ -361,32 +385,28 @@ def _as_stored(value: UUID) -> Any:
 
 def fetch_stored(rows: QuerySet[Any, Any]) -> list[tuple[Any, ...]]:
     """The rows of a `values_list`, each value as the database driver returns it."""
-    return list(_iterate_stored(rows))
-
-
-def _iterate_stored(rows: QuerySet[Any, Any]) -> Iterator[tuple[Any, ...]]:
     try:
         query = rows.query.sql_with_params()
     except EmptyResultSet:
-        return
+        return []
     with connection.cursor() as cursor:
         cursor.execute(*query)
-        while found := cursor.fetchmany(ROWS_PER_QUERY):
-            yield from found
+        return list(cursor.fetchall())
 
 
-def _listed_connections(
-    in_use: Container[Any], *, actor: Actor, within: Q, with_creation: bool
-) -> dict[tuple[str, Any], ListedConnection]:
-    """Every listed connection by site and stored ID, as its newest snapshot shows it.
+def current_snapshots(*, actor: Actor) -> QuerySet[OrgConnectionSnapshot]:
+    """The visible snapshots of credentials in use that the newest syncs listed."""
+    retired = Credential.objects.exclude(retired_at=None)
+    current = OrgConnectionSnapshot.objects.filter(is_current=True).order_by()
+    # Not "in" those in use: that would read the rows by credential, and sort them.
+    return visibility.visible(current.exclude(credential__in=retired), actor=actor)
 
-    `in_use` are the stored IDs of the credentials whose snapshots count.
-    """
-    current = OrgConnectionSnapshot.objects.filter(within, is_current=True)
-    # The newest snapshot first: an org may have been renamed between two of them. The query doesn't
-    # name the credentials in use, since it would then read the rows by credential and sort them.
-    newest_first = visibility.visible(current, actor=actor).order_by("-last_seen_at", "-id")
-    rows = newest_first.values_list(
+
+def _read_listings(
+    current: QuerySet[OrgConnectionSnapshot], *, with_creation: bool
+) -> list[_Listing]:
+    """The snapshots, the newest first."""
+    rows = current.order_by("-last_seen_at", "-id").values_list(
         "site",
         "connection_id",
         "id",
@@ -399,16 +419,7 @@ def _listed_connections(
         "connection_created_at" if with_creation else Value(None, DateTimeField()),
         "credential_id",
     )
-    found: dict[tuple[str, Any], ListedConnection] = {}
-    for row in _iterate_stored(rows):
-        key, credential = row[:2], row[-1]
-        if credential not in in_use:
-            continue
-        if key in found:
-            found[key].credential_ids.append(credential)
-        else:
-            found[key] = ListedConnection._make((*row[:-1], [credential]))
-    return found
+    return fetch_stored(rows)
 
 
 def _known_orgs(connections: Iterable[ListedConnection]) -> list[KnownOrg]:

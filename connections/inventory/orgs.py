@@ -7,12 +7,12 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-from django.db.models import Count, Q, QuerySet
+from django.db.models import Count, Q
 
 from connections.access import permissions, visibility
 from connections.access.actor import Actor
 from connections.core import clock
-from connections.inventory.inventory import KnownOrg, fetch_stored
+from connections.inventory.inventory import KnownOrg, current_snapshots, fetch_stored
 from connections.inventory.sync import newest_syncs
 from connections.models import Credential, OrgConnectionSnapshot, Sync
 
@@ -83,7 +83,7 @@ class PairCount(NamedTuple):
 
 def count_pairs(*, actor: Actor) -> list[PairCount]:
     """Every pair of orgs with connections that the actor can see now."""
-    pairs = _current_snapshots(actor).values_list("site", "source_org_id", "sink_org_id")
+    pairs = current_snapshots(actor=actor).values_list("site", "source_org_id", "sink_org_id")
     counted = pairs.annotate(Count("connection_id", distinct=True))
     return [PairCount(*row) for row in fetch_stored(counted)]
 
@@ -92,16 +92,8 @@ def count_connections(*, actor: Actor) -> int:
     """How many connections the actor can see now."""
     # With both orgs, an index yields them in order.
     columns = ("site", "source_org_id", "sink_org_id", "connection_id")
-    count: int = _current_snapshots(actor).values(*columns).distinct().count()
+    count: int = current_snapshots(actor=actor).values(*columns).distinct().count()
     return count
-
-
-def _current_snapshots(actor: Actor) -> QuerySet[OrgConnectionSnapshot]:
-    """The visible snapshots of credentials in use that the newest syncs listed."""
-    retired = Credential.objects.exclude(retired_at=None)
-    current = OrgConnectionSnapshot.objects.filter(is_current=True).order_by()
-    # Not "in" those in use: that would read the rows by credential and not by pair.
-    return visibility.visible(current.exclude(credential__in=retired), actor=actor)
 
 
 def known_orgs_of_pairs(pairs: Iterable[PairCount], *, actor: Actor) -> list[KnownOrg]:

@@ -10,7 +10,7 @@ from django.core.exceptions import ValidationError
 
 from connections.core.errors import InvalidInputError
 from connections.deletions import reviews
-from connections.inventory.inventory import SORT_KEYS, InventoryFilter, filter_from_values
+from connections.inventory.inventory import SORTS, InventoryFilter, filter_from_values
 from connections.inventory.orgs import ORG_SORT_KEYS, OrgCoverage, OrgFilter
 from connections.inventory.protections import (
     LONGEST_REASON,
@@ -33,7 +33,7 @@ class InventoryForm(forms.Form):
     destination = forms.CharField(max_length=200, required=False)
     q = forms.CharField(max_length=200, required=False)
     sort = forms.ChoiceField(
-        choices=[(f"{sign}{name}", name) for name in SORT_KEYS for sign in ("", "-")],
+        choices=[(f"{sign}{name}", name) for name in SORTS for sign in ("", "-")],
         required=False,
     )
 
