@@ -541,6 +541,14 @@ REVIEW = (
         '    permissions.require(permissions.can_comment(actor), "comment on deletions")',
         "comment",
     ),
+    _mutant(
+        "permission to export an access review",
+        "connections/access_reviews/export.py",
+        "    permissions.require(permissions.can_manage_access_reviews(actor), ",
+        "    str(",
+        "tests/access_reviews/test_export.py"
+        "::test_only_people_who_manage_access_reviews_export_one",
+    ),
     _without_permission(
         "connections/evidence/bundles.py",
         '    permissions.require(permissions.can_audit(actor), "make an evidence bundle")',

@@ -1,6 +1,8 @@
 """The page that creates an evidence bundle: the response to its form is the file."""
 
 import tempfile
+from collections.abc import Callable
+from functools import partial
 
 from django.contrib import messages
 from django.http import FileResponse, HttpRequest, HttpResponse
@@ -38,25 +40,34 @@ def _make_bundle(request: HttpRequest) -> HttpResponseBase:
     if not form.is_valid():
         return _render_form(request, form, status=422)
     kept = form.cleaned_data["checkpoint"]
-    # Complete before the first byte is sent, so that a failure shows a page, not half a file.
+    make = partial(
+        make_bundle,
+        actor=actor,
+        filters=form.history_filter(),
+        query=form.asked_for(),
+        seed=form.cleaned_data["seed"],
+        notes=[("The checkpoint", kept)] if kept else [],
+    )
+    try:
+        return bundle_response(request, make)
+    except InvalidInputError as error:
+        form.add_errors(error)
+        return _render_form(request, form, status=422)
+    except (BundleError, SigningKeyError) as error:
+        form.add_error(None, str(error))
+        return _render_form(request, form, status=409)
+
+
+def bundle_response(request: HttpRequest, make: Callable[..., Bundle]) -> FileResponse:
+    """The bundle that `make` writes to the file `output`. Raises as `make` does.
+
+    It is complete before the first byte is sent, so that a failure shows a page, not half a file.
+    """
     file = tempfile.TemporaryFile()  # noqa: SIM115 - the response closes it
     try:
-        bundle = make_bundle(
-            actor=actor,
-            filters=form.history_filter(),
-            query=form.asked_for(),
-            output=file,
-            seed=form.cleaned_data["seed"],
-            notes=[("The checkpoint", kept)] if kept else [],
-        )
-    except BaseException as error:
+        bundle = make(output=file)
+    except BaseException:
         file.close()
-        if isinstance(error, InvalidInputError):
-            form.add_errors(error)
-            return _render_form(request, form, status=422)
-        if isinstance(error, BundleError | SigningKeyError):
-            form.add_error(None, str(error))
-            return _render_form(request, form, status=409)
         raise
     _add_message(request, bundle)
     file.seek(0)

@@ -1,0 +1,50 @@
+"""An export of an access review has each connection with its state, decisions and deletion."""
+
+import csv
+import io
+import json
+from typing import Any
+
+import pytest
+from django.core.exceptions import PermissionDenied
+
+from connections.access.actor import person_actor
+from connections.access_reviews.export import ROW_COLUMNS, prepare_export
+from connections.audit.export import start_export
+from connections.models import AccessReview, AuditEvent, EventCode, Person
+from tests.access_reviews.conftest import MakeReview
+from tests.access_reviews.support import REASON, decide, texts_of
+
+pytestmark = pytest.mark.django_db
+
+
+def exported(review: AccessReview, person: Person, file_format: str) -> str:
+    export = prepare_export(
+        review=review, actor=person_actor(person=person), file_format=file_format
+    )
+    return b"".join(start_export(export=export)).decode("utf-8-sig")
+
+
+def test_every_format_has_the_same_rows_with_the_same_keys(
+    make_review: MakeReview, ada: Person, edith: Person
+) -> None:
+    review = make_review(3)
+    decide(review, ada, *texts_of(review)[:2], decision="delete")
+    rows: list[dict[str, Any]] = json.loads(exported(review, edith, "json"))
+    assert [json.loads(line) for line in exported(review, edith, "ndjson").splitlines()] == rows
+    cells = list(csv.DictReader(io.StringIO(exported(review, edith, "csv"))))
+    assert [list(each) for each in (*rows, *cells)] == [list(ROW_COLUMNS.values)] * 6
+    assert [each["state"] for each in rows] == ["delete", "delete", "pending"]
+    [decision] = rows[0]["decisions"]
+    assert (decision["decided_by"], decision["reason"]) == (ada.display_name, REASON)
+    assert decision["decided_together"] == 2
+    assert json.loads(cells[0]["decisions"]) == rows[0]["decisions"]
+    finished = AuditEvent.objects.filter(code=EventCode.EXPORT_FINISHED).latest("seq")
+    assert (finished.details["what"], finished.details["rows"]) == ("access_review", 3)
+
+
+def test_only_people_who_manage_access_reviews_export_one(
+    make_review: MakeReview, ada: Person
+) -> None:
+    with pytest.raises(PermissionDenied):
+        exported(make_review(1), ada, "json")
