@@ -35,6 +35,8 @@ class _Window:
     limit: int
     seconds: int
     count: int = 0
+    # The requests beyond the limit in each window so far.
+    exceeded: list[int] = field(default_factory=list)
     ends_at: float = field(default_factory=time.monotonic)
 
 
@@ -50,6 +52,11 @@ class RateLimits:
         with self._lock:
             self._windows[org_id] = _Window(limit=limit, seconds=seconds)
 
+    def exceeded(self, *, org_id: str) -> list[int]:
+        """How many requests each window of an org with a limit has refused."""
+        with self._lock:
+            return list(self._windows[org_id].exceeded)
+
     def count(self, *, org_id: str | None) -> RateLimitState:
         """Count one request of the org."""
         with self._lock:
@@ -59,7 +66,9 @@ class RateLimits:
             now = time.monotonic()
             if now >= window.ends_at:
                 window.count, window.ends_at = 0, now + window.seconds
+                window.exceeded.append(0)
             window.count += 1
+            window.exceeded[-1] += window.count > window.limit
             return RateLimitState(
                 limit=window.limit,
                 period=window.seconds,

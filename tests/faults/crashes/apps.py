@@ -6,10 +6,12 @@ import threading
 import time
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import requests
 from django.apps import AppConfig
+from django.db import transaction
 
 from connections.deletions import failpoints
 from tests.faults.crashes.plan import WHILE_SENDING, Plan, read_plan
@@ -24,6 +26,8 @@ class CrashesConfig(AppConfig):
         plan = read_plan()
         _shorten_deadlines(plan)
         failpoints.hit = _SignalSender(plan).hit
+        if plan.signal_event:
+            _signal_at_event(plan)
         if plan.signal_at_start:
             os.kill(os.getpid(), signal.Signals[plan.signal_at_start])
 
@@ -41,6 +45,22 @@ def _shorten_deadlines(plan: Plan) -> None:
     time_limits.CONTRADICTED_AFTER = timedelta(seconds=2)
     worker.MIN_SLEEP, worker.MAX_SLEEP = 0.1, 0.3
     worker.FIRST_PAUSE, worker.MAX_PAUSE = 0.2, 1.0
+
+
+def _signal_at_event(plan: Plan) -> None:
+    from connections import audit
+
+    record = audit.record
+
+    def send() -> None:
+        os.kill(os.getpid(), signal.Signals[plan.signal])
+
+    def record_and_signal(**values: Any) -> None:
+        record(**values)
+        if values["code"] == plan.signal_event:
+            transaction.on_commit(send) if plan.signal_after_commit else send()
+
+    audit.record = record_and_signal
 
 
 class _SignalSender:

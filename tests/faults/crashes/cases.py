@@ -1,5 +1,6 @@
 """The cases of the crash matrix, and what must hold for each of them afterwards."""
 
+import os
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -14,6 +15,9 @@ from tests.faults.crashes.plan import WHILE_SENDING
 LATE_SECONDS = 3.0
 # How long a response is delayed so that the process can be killed meanwhile.
 HELD_SECONDS = 0.7
+
+# Without it, the tests of bulk deletions take a sample. `./run check --all` sets it.
+TAKES_ALL = "ALL_FAULTS" in os.environ
 
 POINTS = (
     Point.BEFORE_CLAIM,

@@ -2,9 +2,9 @@
 
 Usage: `python -m tests.faults.crashes.crash_scenario`.
 
-`prepare` stores a person, a credential, and waiting deletions or a confirmed bulk deletion, given
-as JSON on standard input, and prints the credential's ID;
-`pause` pauses the bulk deletion and prints when;
+`prepare` stores a person, a credential, and waiting deletions or a bulk deletion (a draft, approved
+or confirmed), given as JSON on standard input, and prints the credential's ID;
+`pause` pauses the bulk deletion and prints when; `resume` resumes it;
 `settle SECONDS AFTER` waits until nothing changes any longer and prints every deletion as JSON.
 """
 
@@ -22,7 +22,7 @@ django.setup()
 from django.db.models import Q  # noqa: E402 - needs the set-up
 
 from connections.access.actor import command_actor, person_actor  # noqa: E402
-from connections.batches import confirming, drafts, requesting, stopping  # noqa: E402
+from connections.batches import confirming, decisions, drafts, requesting, stopping  # noqa: E402
 from connections.core import clock  # noqa: E402
 from connections.core.datadog_keys import KeyPair  # noqa: E402
 from connections.core.secret import Secret  # noqa: E402
@@ -31,6 +31,7 @@ from connections.deletions import lifecycle as deletion_lifecycle  # noqa: E402
 from connections.deletions import reviews, time_limits  # noqa: E402
 from connections.inventory import sync  # noqa: E402
 from connections.models import (  # noqa: E402
+    ApprovalPolicy,
     AuditEvent,
     Batch,
     Credential,
@@ -58,15 +59,21 @@ def prepare(given: dict[str, Any]) -> str:
     for connection_id in given["waiting"]:
         _wait(person=person, credential=credential, connection_id=UUID(connection_id))
     if given["batch"]:
-        _confirm_batch(
-            person=person, connections=[f"{given['site']}/{each}" for each in given["batch"]]
+        if given["until"] == "approved":
+            Credential.objects.update(policy=ApprovalPolicy.ONE)
+        _store_batch(
+            person=person,
+            connections=[f"{given['site']}/{each}" for each in given["batch"]],
+            until=given["until"],
         )
     return str(credential.pk)
 
 
-def _confirm_batch(*, person: Person, connections: list[str]) -> None:
+def _store_batch(*, person: Person, connections: list[str], until: str) -> None:
     actor = person_actor(person=person)
     batch = drafts.create_draft_from_selection(actor=actor, connections=connections)
+    if until == "draft":
+        return
     requesting.request_batch(
         batch=batch,
         actor=actor,
@@ -75,6 +82,15 @@ def _confirm_batch(*, person: Person, connections: list[str]) -> None:
         digest=batch.digest,
         confirmation=confirming.text_to_type(batch),
     )
+    if until == "approved":
+        approver = person_actor(person=make_person("linus", Role.APPROVER))
+        decisions.approve_batch(batch=batch, actor=approver, digest=batch.approval_digest)
+
+
+def resume() -> str:
+    """Resume the bulk deletion; returns its state."""
+    batch = stopping.resume_batch(batch=Batch.objects.get(), actor=command_actor())
+    return batch.state
 
 
 def pause() -> str | None:
@@ -145,6 +161,8 @@ def main() -> None:
         result: Any = prepare(json.load(sys.stdin))
     elif sys.argv[1] == "pause":
         result = pause()
+    elif sys.argv[1] == "resume":
+        result = resume()
     else:
         result = settle(seconds=float(sys.argv[2]), after=sys.argv[3])
     json.dump(result, sys.stdout)

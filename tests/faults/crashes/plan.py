@@ -12,7 +12,7 @@ WHILE_SENDING = "while_sending"
 
 @dataclass(kw_only=True)
 class Plan:
-    """Deadlines in seconds, and where in which deletion a process gets a signal."""
+    """Deadlines in seconds, and where a process gets a signal."""
 
     # A directory with one file per connection whose signal was sent, named by connection ID.
     marks: str
@@ -20,6 +20,10 @@ class Plan:
     datadog: str = ""
     # Connection ID → failpoint at which the signal is sent.
     signal_points: dict[str, str] = field(default_factory=dict)
+    # The code of the event at whose recording it is sent; "" for none. Once its transaction has
+    # committed, or before.
+    signal_event: str = ""
+    signal_after_commit: bool = False
     # The signal: SIGKILL, SIGINT, or SIGSTOP to freeze the process.
     signal: str = "SIGKILL"
     # The signal a process sends itself while Django loads; "" for none.

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
 
 import requests
 from django.http import HttpResponse
@@ -23,6 +23,8 @@ from tests.support.people import PASSWORD
 from tests.support.processes import PATIENCE, ROOT, Running
 
 SITE = "sandbox-us1"
+# How far `prepare` takes a bulk deletion.
+type Until = Literal["draft", "approved", "confirmed"]
 MANAGE = [sys.executable, str(ROOT / "manage.py")]
 
 
@@ -72,18 +74,24 @@ class Stack:
             **self.more,
         )
 
-    def start(self, command: str) -> Running:
-        """Start `serve` or `worker`, as ./run does."""
-        return Running([*MANAGE, command], env=self.environment())
+    def start(self, *command: str) -> Running:
+        """Start `serve`, `worker` or another command, as ./run does."""
+        return Running([*MANAGE, *command], env=self.environment())
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run one command to its end."""
         return self._run([*MANAGE, *arguments], given="")
 
-    def prepare(self, *, waiting: Sequence[str] = (), batch: Sequence[str] = ()) -> None:
+    def prepare(
+        self,
+        *,
+        waiting: Sequence[str] = (),
+        batch: Sequence[str] = (),
+        until: Until = "confirmed",
+    ) -> None:
         """Store the operator, the credential, and deletions of these connections, all due.
 
-        Those of `batch` are one confirmed bulk deletion.
+        Those of `batch` are one bulk deletion that got so far.
         """
         pair = self.world.key_pairs()[0]
         given = {
@@ -92,6 +100,7 @@ class Stack:
             "application_key": pair.application_key,
             "waiting": list(waiting),
             "batch": list(batch),
+            "until": until,
         }
         done = self._run(_program("crash_scenario", "prepare"), given=json.dumps(given))
         assert done.returncode == 0, done.stderr
@@ -103,6 +112,11 @@ class Stack:
         assert done.returncode == 0, done.stderr
         paused_at: str = json.loads(done.stdout)
         return paused_at
+
+    def resume(self) -> None:
+        """Resume the bulk deletion."""
+        done = self._run(_program("crash_scenario", "resume"), given="")
+        assert done.returncode == 0, done.stderr
 
     def run_workers(self, number: int) -> list[int]:
         """Run this many workers in turn; return how each ended, as Popen reports it."""

@@ -10,10 +10,11 @@ import pytest
 
 from sandbox import faults
 from tests.faults.conftest import Tally
-from tests.faults.crashes.cases import Case, violations
+from tests.faults.crashes.cases import POINTS, Case, violations
 from tests.faults.crashes.conftest import MakeStack
+from tests.faults.crashes.plan import WHILE_SENDING
 from tests.faults.crashes.stack import MANAGE, SITE, Stack
-from tests.faults.crashes.test_bulk_deletions import DELETES, KILLED_AT
+from tests.faults.crashes.test_bulk_deletions import BESIDE, DELETES
 from tests.faults.crashes.test_stopping_the_command import (
     finish,
     list_requests,
@@ -128,7 +129,8 @@ def test_after_it_was_killed_the_same_plan_goes_on_and_sends_nothing_twice(
 ) -> None:
     stack = make_stack(connections=30)
     stack.prepare()
-    points = dict(zip(stack.connection_ids[::5], KILLED_AT, strict=False))
+    killed_at = (point for point in POINTS if point != WHILE_SENDING)
+    points = dict(zip(stack.connection_ids[::5], killed_at, strict=True))
     stack.plan.signal_points = points
     codes = []
     for _ in range(len(points) + 1):
@@ -149,7 +151,7 @@ def test_after_it_was_killed_the_same_plan_goes_on_and_sends_nothing_twice(
         for what in violations(
             Case(
                 connection_id=connection_id,
-                point=points.get(connection_id, "beside another"),
+                point=points.get(connection_id, BESIDE),
                 datadog=DELETES,
             ),
             row=row,

@@ -1,71 +1,169 @@
-"""Bulk deletions: workers that are killed, several at once, and a pause while rows are sent."""
+"""Bulk deletions: killed processes, several at once, outages, rate limits and cut connections."""
 
 import signal
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from uuid import UUID
 
 import pytest
+import requests
 
+from connections.batches.running import PARALLEL_DELETES
 from sandbox.faults import delayed
 from tests.faults.conftest import Tally
-from tests.faults.crashes.cases import POINTS, Case, violations
+from tests.faults.crashes.cases import DATADOG, EVERY_PAIR, LATE, TAKES_ALL, Case, violations
 from tests.faults.crashes.conftest import MakeStack
-from tests.faults.crashes.plan import WHILE_SENDING
-from tests.faults.crashes.stack import Stack
-from tests.support.processes import until
+from tests.faults.crashes.outages import outage_of
+from tests.faults.crashes.stack import SITE, Browser, Stack, Until, address_of, kill_all, stack_on
+from tests.flows.support import REASON
+from tests.support.databases import SharedDatabase
+from tests.support.processes import Running, until
 from tests.support.rows import rows_of
 
 pytestmark = pytest.mark.slow
 
 DELETES = "deletes and responds"
-FINISHED = "SELECT 1 FROM connections_batch WHERE state = 'finished'"
-KILLED_AT = tuple(point for point in POINTS if point != WHILE_SENDING)
+BESIDE = "beside another"
+STATE = "SELECT state FROM connections_batch"
+SIZE = 100 if TAKES_ALL else 20
+OUTAGE_SECONDS = 10 if TAKES_ALL else 2
+
+
+def state_of(stack: Stack) -> str:
+    """The state of the bulk deletion."""
+    [(state,)] = rows_of(stack.database, STATE)
+    return str(state)
+
+
+def run_to_the_end(stack: Stack, *, seconds: float = 120) -> None:
+    """Wait until the bulk deletion has finished, and resume it whenever it pauses."""
+    for _ in until(seconds):
+        state = state_of(stack)
+        if state == "finished":
+            return
+        if state == "paused":
+            stack.resume()
+    raise AssertionError(state_of(stack))
 
 
 def run_until_killed(stack: Stack) -> bool:
     """Run a worker until it is killed; False when the bulk deletion has finished before."""
     with stack.start("worker") as worker:
-        for _ in until(20):
+        for _ in until(60):
             if worker.process.poll() is not None:
                 return worker.process.returncode == -signal.SIGKILL
-            if rows_of(stack.database, FINISHED):
+            state = state_of(stack)
+            if state == "finished":
                 return False
+            if state == "paused":
+                stack.resume()
     raise AssertionError(worker.output)
+
+
+def check(stack: Stack, cases: Sequence[Case], *, fault: str, tally: Tally) -> None:
+    """Wait until nothing changes any more, and count what is wrong with the rows."""
+    late = [case.connection_id for case in cases if case.datadog == LATE]
+    rows = stack.settled()
+    if late:
+        sent = [each for each in late if stack.world.deletes_received(each)]
+        assert stack.world.wait_until(
+            lambda: all(stack.world.deletes_executed(each) for each in sent), seconds=30
+        )
+        rows = stack.settled()
+    found = [
+        what
+        for case in cases
+        for what in violations(case, row=rows[case.connection_id], world=stack.world)
+    ]
+    tally(
+        what="bulk deletion",
+        database=stack.database_name,
+        fault=fault,
+        cases=len(cases),
+        violations=len(found),
+    )
+    assert len(rows) == len(cases)
+    assert found == []
+    assert state_of(stack) == "finished"
 
 
 def test_after_killed_workers_every_row_is_recorded_correctly(
     make_stack: MakeStack, tally: Tally
 ) -> None:
-    stack = make_stack(connections=60)
-    stack.prepare(batch=stack.connection_ids)
-    # Far enough apart that few are in progress when another one's worker is killed.
-    points = dict(zip(stack.connection_ids[::10], KILLED_AT, strict=False))
-    stack.plan.signal_points = points
-    killed = sum(run_until_killed(stack) for _ in points)
-    assert killed >= 3
-    with stack.start("worker"):
-        rows = stack.settled()
-    found = [
-        what
-        for connection_id, row in rows.items()
-        for what in violations(
-            Case(
-                connection_id=connection_id,
-                point=points.get(connection_id, "beside another"),
-                datadog=DELETES,
-            ),
-            row=row,
-            world=stack.world,
-        )
+    pairs = EVERY_PAIR if TAKES_ALL else EVERY_PAIR[:: len(DATADOG)]
+    # Others in between, so that few are in progress when another one's worker is killed.
+    stack = make_stack(connections=len(pairs) * 4)
+    cases = [
+        Case(connection_id=each, point=pairs[number // 4][0], datadog=pairs[number // 4][1])
+        if number % 4 == 0
+        else Case(connection_id=each, point=BESIDE, datadog=DELETES)
+        for number, each in enumerate(stack.connection_ids)
     ]
-    tally(
-        what="bulk deletion",
-        database=stack.database_name,
-        fault="workers killed while they send it",
-        cases=len(rows),
-        violations=len(found),
-    )
-    assert found == []
-    assert rows_of(stack.database, FINISHED)
+    for case in cases:
+        stack.world.set_fault(fault=case.fault, connection_id=case.connection_id)
+    stack.plan.signal_points = {
+        case.connection_id: case.point for case in cases if case.point != BESIDE
+    }
+    stack.prepare(batch=stack.connection_ids)
+    killed = 0
+    while run_until_killed(stack):
+        killed += 1
+    assert killed >= len(pairs) // 2
+    with stack.start("worker"):
+        check(stack, cases, fault="workers killed while they send it", tally=tally)
+
+
+# The event at whose recording the web server is killed, and whether its transaction has committed.
+KILLED_AT_EVENTS: list[tuple[Until, str, bool]] = [
+    ("draft", "batch.requested", False),
+    ("draft", "batch.confirmed", True),
+    ("approved", "batch.confirmed", False),
+    ("draft", "batch.confirmed", False),
+    ("approved", "batch.confirmed", True),
+]
+
+
+@pytest.mark.parametrize(
+    ("before", "event", "is_committed"), KILLED_AT_EVENTS[: None if TAKES_ALL else 2]
+)
+def test_a_killed_web_server_has_confirmed_every_row_or_none(
+    make_stack: MakeStack, tally: Tally, before: Until, event: str, is_committed: bool
+) -> None:
+    stack = make_stack(connections=12, delete_seconds=20, claim_seconds=60)
+    stack.plan.signal_event, stack.plan.signal_after_commit = event, is_committed
+    stack.prepare(batch=stack.connection_ids, until=before)
+    [(pk,)] = rows_of(stack.database, "SELECT id FROM connections_batch")
+    path = f"/deletions/batches/{UUID(str(pk))}/"
+    with stack.start("serve") as process:
+        browser = Browser(address_of(process), credential=stack.credential)
+        action = f"{path}{'request' if before == 'draft' else 'execute'}/"
+        form = browser.open(path).form_to(action)
+        with pytest.raises(requests.ConnectionError):
+            browser.press(form, reason=REASON, confirmation=form.attributes["data-confirm"])
+        kill_all(process)
+    stack.plan.signal_event = ""
+    if not is_committed:
+        assert state_of(stack) == before
+        assert not stack.world.requests(method="DELETE")
+        with stack.start("serve") as process:
+            browser = Browser(address_of(process), credential=stack.credential)
+            form = browser.open(path).form_to(action)
+            browser.press(form, reason=REASON, confirmation=form.attributes["data-confirm"])
+            run_to_the_end(stack)
+            finish(stack, tally, fault=f"web server killed before {event} commits")
+        return
+    with stack.start("worker"):
+        run_to_the_end(stack)
+        finish(stack, tally, fault=f"web server killed after {event} commits")
+
+
+def finish(stack: Stack, tally: Tally, *, fault: str) -> None:
+    """`check`, where Datadog deletes every connection."""
+    rows = rows_of(stack.database, "SELECT connection_id FROM connections_deletion")
+    cases = [
+        Case(connection_id=str(UUID(str(pk))), point=BESIDE, datadog=DELETES) for (pk,) in rows
+    ]
+    check(stack, cases, fault=fault, tally=tally)
 
 
 def test_three_workers_send_each_row_once(make_stack: MakeStack, tally: Tally) -> None:
@@ -106,3 +204,104 @@ def test_no_row_is_claimed_once_a_pause_was_committed(make_stack: MakeStack) -> 
     late = "SELECT 1 FROM connections_attempt, connections_batch WHERE claimed_at > paused_at"
     assert rows_of(stack.database, late) == []
     assert sent < 60
+
+
+@contextmanager
+def command_running(stack: Stack, connection_ids: Sequence[str]) -> Iterator[Running]:
+    """`delete_org_connections` with these connections."""
+    plan = stack.database.data_dir / "plan.csv"
+    plan.write_text(
+        "\n".join(["site,connection_id", *(f"{SITE},{each}" for each in connection_ids)])
+    )
+    options = ("--plan", str(plan), "--reason", "contract ended", "--yes")
+    with stack.start("delete_org_connections", *options) as process:
+        yield process
+
+
+@pytest.mark.parametrize("runner", ["worker", "command"])
+def test_while_the_database_is_unavailable_no_row_is_lost_or_sent_twice(
+    database: SharedDatabase, tally: Tally, runner: str
+) -> None:
+    limits = {"delete_seconds": 20, "claim_seconds": 60, "lock_seconds": 0.5}
+    with stack_on(database, connections=SIZE, **limits) as stack:
+        cases = [
+            Case(connection_id=each, point=BESIDE, datadog=DELETES) for each in stack.connection_ids
+        ]
+        stack.world.set_fault(fault=delayed(seconds=0.5), method="DELETE")
+        is_worker = runner == "worker"
+        stack.prepare(batch=stack.connection_ids if is_worker else ())
+        with (
+            stack.start("worker") if is_worker else command_running(stack, stack.connection_ids)
+        ) as process:
+            assert stack.world.wait_until(
+                lambda: len(stack.world.requests(method="DELETE")) >= 10, seconds=60
+            )
+            with outage_of(stack):
+                # Those in progress, and no more.
+                in_progress = 10 + 2 * PARALLEL_DELETES
+                assert all(
+                    len(stack.world.requests(method="DELETE")) <= in_progress
+                    for _ in until(OUTAGE_SECONDS)
+                )
+            if is_worker:
+                run_to_the_end(stack)
+            else:
+                assert process.process.wait(120) == 0, process.output
+            check(
+                stack,
+                cases,
+                fault=f"database unavailable for {OUTAGE_SECONDS} s ({runner})",
+                tally=tally,
+            )
+
+
+def test_two_workers_share_the_windows_of_a_rate_limit(make_stack: MakeStack, tally: Tally) -> None:
+    stack = make_stack(connections=SIZE, delete_seconds=20, claim_seconds=60)
+    # So slow that most are in progress when the first response says how much is left.
+    stack.world.set_fault(fault=delayed(seconds=1.0), method="DELETE")
+    stack.prepare(batch=stack.connection_ids)
+    org_id = stack.world.key_pairs()[0].org.id
+    stack.world.rate_limits.set(org_id=org_id, limit=8, seconds=4)
+    with stack.start("worker"), stack.start("worker"):
+        run_to_the_end(stack)
+        refused = stack.world.rate_limits.exceeded(org_id=org_id)
+        received = len(stack.world.requests(method="DELETE"))
+        # What a 429 refused was not executed, so it may be sent again.
+        executed = sum(each.executed for each in stack.world.requests(method="DELETE"))
+        rows = stack.settled()
+    assert executed == SIZE
+    assert {row["outcome"] for row in rows.values()} == {"deleted"}
+    too_many = [each for each in refused if each > 2 * PARALLEL_DELETES]
+    tally(
+        what="bulk deletion",
+        database=stack.database_name,
+        fault=f"rate limit, 2 workers: {sum(refused)} of {received} DELETEs refused",
+        cases=len(refused),
+        violations=len(too_many),
+    )
+    assert len(refused) >= 2
+    assert too_many == []
+
+
+def test_after_cut_connections_every_row_is_settled_with_its_record(
+    make_stack: MakeStack, tally: Tally
+) -> None:
+    stack = make_stack(connections=SIZE)
+    cut = [
+        "deletes and resets the connection",
+        "never receives",
+    ]
+    cases = [
+        Case(
+            connection_id=each,
+            point=BESIDE,
+            datadog=cut[number // 3 % 2] if number % 3 == 0 else DELETES,
+        )
+        for number, each in enumerate(stack.connection_ids)
+    ]
+    for case in cases:
+        stack.world.set_fault(fault=case.fault, connection_id=case.connection_id)
+    stack.prepare(batch=stack.connection_ids)
+    with stack.start("worker"), stack.start("worker"):
+        run_to_the_end(stack)
+        check(stack, cases, fault="connections cut, 2 workers", tally=tally)

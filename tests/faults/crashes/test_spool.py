@@ -1,23 +1,18 @@
 """The database is unavailable when Datadog responds: the response is kept and recorded once."""
 
-import sqlite3
 import stat
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 
 import pytest
 
-from connections.core.private_files import create_private_text
-from connections.crypto.encryption import new_key_ring_text
 from sandbox.faults import delayed
 from tests.faults.conftest import Tally
+from tests.faults.crashes.outages import locked, outage_of
 from tests.faults.crashes.stack import Browser, Stack, address_of, stack_on
 from tests.flows.support import HTMX, Page
-from tests.support.databases import KINDS, SharedDatabase
-from tests.support.postgres import stopped, throw_away_postgresql
-from tests.support.processes import manage, until
+from tests.support.databases import SharedDatabase
+from tests.support.processes import until
 from tests.support.rows import rows_of
 
 pytestmark = pytest.mark.slow
@@ -27,48 +22,6 @@ DISCONNECT_OTHERS = """
 SELECT pg_terminate_backend(pid) FROM pg_stat_activity
 WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()
 """
-Outage = Callable[[str], AbstractContextManager[None]]
-
-
-@contextmanager
-def locked(url: str) -> Iterator[None]:
-    """Another process holds SQLite's write lock for longer than the product waits for it."""
-    path = url.removeprefix("sqlite:///")
-    with closing(sqlite3.connect(path, isolation_level=None, timeout=20)) as holder:
-        holder.execute("BEGIN IMMEDIATE")
-        yield
-        holder.execute("ROLLBACK")
-
-
-@pytest.fixture
-def sqlite(migrated_directory: Path) -> SharedDatabase:
-    """A separate database for this test."""
-    create_private_text(migrated_directory / "keyring.json", new_key_ring_text())
-    path = migrated_directory / "orgadmin.sqlite3"
-    return SharedDatabase(url=f"sqlite:///{path}", data_dir=migrated_directory)
-
-
-@pytest.fixture
-def postgresql(tmp_path: Path, postgresql_url: str) -> Iterator[SharedDatabase]:
-    """A separate server for this test, which it can stop."""
-    create_private_text(tmp_path / "keyring.json", new_key_ring_text())
-    with throw_away_postgresql() as url:
-        database = SharedDatabase(url=url, data_dir=tmp_path)
-        done = manage("migrate", "--verbosity=0", env=database.environment())
-        assert done.returncode == 0, done.stderr
-        yield database
-
-
-@pytest.fixture(params=KINDS)
-def database(request: pytest.FixtureRequest) -> SharedDatabase:
-    """A database that can be made unavailable."""
-    database: SharedDatabase = request.getfixturevalue(request.param)
-    return database
-
-
-def outage_of(stack: Stack) -> AbstractContextManager[None]:
-    make_unavailable: Outage = locked if stack.database.is_sqlite else stopped
-    return make_unavailable(stack.database.url)
 
 
 def spool_of(stack: Stack) -> list[Path]:
