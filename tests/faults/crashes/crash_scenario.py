@@ -8,6 +8,7 @@ or confirmed), given as JSON on standard input, and prints the credential's ID;
 `settle SECONDS AFTER` waits until nothing changes any longer and prints every deletion as JSON.
 """
 
+import contextlib
 import json
 import sys
 import time
@@ -25,6 +26,7 @@ from connections.access.actor import command_actor, person_actor  # noqa: E402
 from connections.batches import confirming, decisions, drafts, requesting, stopping  # noqa: E402
 from connections.core import clock  # noqa: E402
 from connections.core.datadog_keys import KeyPair  # noqa: E402
+from connections.core.errors import OvertakenError  # noqa: E402
 from connections.core.secret import Secret  # noqa: E402
 from connections.credentials import lifecycle as credential_lifecycle  # noqa: E402
 from connections.deletions import lifecycle as deletion_lifecycle  # noqa: E402
@@ -88,8 +90,10 @@ def _store_batch(*, person: Person, connections: list[str], until: str) -> None:
 
 
 def resume() -> str:
-    """Resume the bulk deletion; returns its state."""
-    batch = stopping.resume_batch(batch=Batch.objects.get(), actor=command_actor())
+    """Resume the bulk deletion, unless it has just ended; returns its state."""
+    batch = Batch.objects.get()
+    with contextlib.suppress(OvertakenError):
+        stopping.resume_batch(batch=batch, actor=command_actor())
     return batch.state
 
 
