@@ -17,6 +17,7 @@ from connections.access import permissions
 from connections.core import clock
 from connections.models import (
     RUN_BY_BATCH,
+    AccessReview,
     Approval,
     ApprovalPolicy,
     AuditEvent,
@@ -40,7 +41,7 @@ CHANGES_DETECTED = EventCode.CHANGES_DETECTED
 _ID_NAMESPACE = uuid.UUID("5c3b3f0e-6a54-4f0b-9a3e-0b8f7b1d2c90")
 
 # The subjects of events that cause notifications.
-type NotificationSubject = Deletion | Batch | Credential | Person
+type NotificationSubject = Deletion | Batch | AccessReview | Credential | Person
 
 
 class Audience(StrEnum):
@@ -49,6 +50,7 @@ class Audience(StrEnum):
     CAN_APPROVE = "can approve"  # other people who can approve this deletion
     INVOLVED = "involved"  # who requested, confirmed, approved or declined it
     CONCERNED = "concerned"  # the person whose roles or sign-in methods changed
+    REVIEWERS = "reviewers"  # of this access review, who want emails
     APPROVERS = "approvers"
     AUDITORS = "auditors"
     ADMINISTRATORS = "administrators"
@@ -80,6 +82,7 @@ AUDIENCES: dict[EventCode, tuple[Audience, ...]] = {
     EventCode.BATCH_CANCELLED: _INVOLVED,
     EventCode.BATCH_EXPIRED: _INVOLVED,
     EventCode.BATCH_FINISHED: _INVOLVED,
+    EventCode.ACCESS_REVIEW_REMINDED: (Audience.REVIEWERS,),
     EventCode.CREDENTIAL_POLICY_CHANGED: _SAFEGUARD,
     EventCode.CREDENTIAL_ACCESS_CHANGED: _SAFEGUARD,
     EventCode.PERSON_ADDED: (Audience.ADMINISTRATORS,),
@@ -132,6 +135,8 @@ def _enqueue_event(event: AuditEvent) -> None:
     if event.code == EventCode.BATCH_APPROVED and _is_undecided(subject):
         return
     people = people_to_notify(AUDIENCES[EventCode(event.code)], subject=subject)
+    if event.code == EventCode.ACCESS_REVIEW_REMINDED:
+        people = people.filter(pk__in=event.details["pending"])
     _enqueue(
         code=event.code,
         key=event.hash,
@@ -154,6 +159,8 @@ def get_subject(event: AuditEvent) -> NotificationSubject | None:
             return Deletion.objects.filter(pk=pk).first()
         case "batch":
             return Batch.objects.filter(pk=pk).first()
+        case "access_review":
+            return AccessReview.objects.filter(pk=pk).first()
         case "credential":
             return Credential.objects.filter(pk=pk).first()
         case "person":
@@ -251,6 +258,9 @@ def _members(audience: Audience, *, subject: NotificationSubject | None) -> Q:
             decided = subject.approvals.values("approver")
             operators = {subject.requested_by_id, subject.confirmed_by_id} - {None}
             return Q(pk__in=operators) | Q(pk__in=decided)
+        case Audience.REVIEWERS, AccessReview():
+            reviewers = permissions.reviewers_of(subject).filter(wants_change_emails=True)
+            return Q(pk__in=reviewers.values("pk"))
         case Audience.CONCERNED, Person():
             return Q(pk=subject.pk)
         case Audience.APPROVERS, _:

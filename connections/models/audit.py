@@ -94,6 +94,7 @@ class EventCode(StrEnum):
     BATCH_FINISHED = "batch.finished"
     ACCESS_REVIEW_STARTED = "access_review.started"
     ACCESS_REVIEW_DECIDED = "access_review.decided"
+    ACCESS_REVIEW_REMINDED = "access_review.reminded"
     ACCESS_REVIEW_CLOSED = "access_review.closed"
     EXPORT_STARTED = "export.started"
     EXPORT_FINISHED = "export.finished"

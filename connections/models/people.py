@@ -30,7 +30,7 @@ class Person(AbstractUser):
     session_epoch = models.PositiveIntegerField(default=0)
     # Separate from all roles; administrators don't have it automatically.
     may_break_glass = models.BooleanField(default=False)
-    # For Operators and Approvers: emails about changes that need attention.
+    # Emails about changes that need attention, and about access reviews that are due.
     wants_change_emails = models.BooleanField(default=True)
 
     class Meta:

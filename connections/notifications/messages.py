@@ -10,14 +10,15 @@ from django.conf import settings
 from django.urls import reverse
 
 from connections import wording
-from connections.access import permissions
+from connections.access import permissions, visibility
 from connections.access.actor import WORKER, person_actor
-from connections.audit import outbox
+from connections.audit import EventCode, outbox
 from connections.audit.outbox import NotificationSubject, get_subject
 from connections.changes.changes import ChangeFilter, ChangeRow, count_changes, iterate_changes
 from connections.changes.export import CHANGE_COLUMNS
 from connections.models import (
     SENDABLE,
+    AccessReview,
     ApprovalPolicy,
     AuditEvent,
     AuditVerification,
@@ -139,6 +140,8 @@ def _event_message(seq: int, *, reader: Person | None) -> Message:
     [event] = with_values([AuditEvent.objects.get(pk=seq)])
     subject = get_subject(event)
     details = event.details
+    if isinstance(subject, AccessReview):
+        _require_still_waiting(subject, reader=reader)
     needs_approval = isinstance(subject, Deletion | Batch) and subject.needs_approval
     data: dict[str, Any] = {
         "event": event.seq,
@@ -155,12 +158,33 @@ def _event_message(seq: int, *, reader: Person | None) -> Message:
         ),
         about=_about(subject),
         at=event.at,
-        sentence=event.sentence,
+        sentence=_sentence(event, reader=reader),
         path=_path(subject, reader=reader),
         seq=event.seq,
         by=event.actor_name,
         reason=str(details.get("reason") or ""),
         data=data | _subject_data(subject),
+    )
+
+
+def _require_still_waiting(review: AccessReview, *, reader: Person | None) -> None:
+    """Raise DoesNotExist when the access review closed, or is hidden from the reader by now."""
+    actor = person_actor(person=reader) if reader else WORKER
+    visible = visibility.visible_access_reviews(actor=actor)
+    if review.is_closed or not visible.filter(pk=review.pk).exists():
+        raise AccessReview.DoesNotExist
+
+
+def _sentence(event: AuditEvent, *, reader: Person | None) -> str:
+    """What happened; in a reminder to a person, what is left for them."""
+    if event.code != EventCode.ACCESS_REVIEW_REMINDED or reader is None:
+        return event.sentence
+    details = event.details
+    verb = "was" if details["reminder"] == "overdue" else "is"
+    pending = wording.pluralize(details["pending"][str(reader.pk)], "connection")
+    return (
+        f"The access review “{details['name']}” {verb} due on {details['due']}. You can decide "
+        f"about {pending} that still need{'s' if pending.startswith('1 ') else ''} a decision."
     )
 
 
@@ -171,6 +195,8 @@ def _about(subject: NotificationSubject | None) -> str:
             return wording.one_line(subject.name, limit=limit)
         case Person():
             return wording.one_line(subject.display_name, limit=limit)
+        case AccessReview():
+            return wording.one_line(subject.name, limit=limit)
         case Batch():
             return wording.pluralize(subject.rows.filter(SENDABLE).count(), "connection")
         case Deletion(is_reviewed=False):
@@ -183,6 +209,8 @@ def _about(subject: NotificationSubject | None) -> str:
 
 def _path(subject: NotificationSubject | None, *, reader: Person | None) -> str:
     match subject:
+        case AccessReview():
+            return f"{reverse('overview')}reviews/{subject.pk}/"
         case Batch():
             return f"{reverse('deletion-list')}batches/{subject.pk}/"
         case Deletion():
@@ -201,6 +229,8 @@ def _subject_data(subject: NotificationSubject | None) -> dict[str, Any]:
     match subject:
         case Credential():
             return {"site": subject.site, "credential": subject.name}
+        case AccessReview():
+            return {"access_review": str(subject.pk), "name": subject.name}
         case Batch():
             return {
                 "batch": str(subject.pk),

@@ -22,6 +22,7 @@ from django.db import close_old_connections, connection
 from django.db.models import Q
 
 from connections.access.actor import WORKER
+from connections.access_reviews import reminders
 from connections.batches import running
 from connections.core import clock
 from connections.deletions import sending
@@ -238,6 +239,7 @@ class Worker:
             self._next_housekeeping = time.monotonic() + HOUSEKEEPING_SECONDS
             due.raise_alarms(actor=WORKER)
             change_digests.enqueue_changes()
+            reminders.send_due(actor=WORKER)
             delivery.delete_old_notifications()
             sync.delete_old_syncs()
         return count

@@ -540,7 +540,7 @@ def change_email(*, actor: Actor, person: Person, email: str) -> Person:
 
 
 def set_change_emails(*, actor: Actor, person: Person, is_wanted: bool) -> None:
-    """Turn emails about changes that need attention on or off, for oneself only.
+    """Turn emails about changes and access reviews on or off, for oneself only.
 
     Raises PermissionDenied.
     """
@@ -555,7 +555,7 @@ def set_change_emails(*, actor: Actor, person: Person, is_wanted: bool) -> None:
             actor=actor,
             subject=person,
             sentence=audit.Sentence(
-                "{actor} turned emails about changes {state}.",
+                "{actor} turned emails about changes and access reviews {state}.",
                 actor=personal_data.name_of(actor),
                 state="on" if is_wanted else "off",
             ),

@@ -26,6 +26,7 @@ _TITLES = {
     "batch.cancelled": "Bulk deletion canceled",
     "batch.expired": "Bulk deletion expired",
     "batch.finished": "Bulk deletion finished",
+    "access_review.reminded": "Access review due",
     "credential.policy_changed": "Approval policy changed",
     "credential.access_changed": "Access list changed",
     "person.added": "Person added",
@@ -55,6 +56,8 @@ def notification_title(
         return "Approval needed"
     if code == "deletion.still_present" and needs_approval:
         return "No effect so far: approval needed again"
+    if code == "access_review.reminded" and details.get("reminder") == "overdue":
+        return "Access review overdue"
     if code == "deletion.settled" and details.get("outcome") in set(Outcome):
         return label_of_outcome(str(details["outcome"]))
     return _TITLES.get(code, code)

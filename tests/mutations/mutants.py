@@ -2803,6 +2803,169 @@ BULK_DELETIONS = (
     ),
 )
 
+ACCESS_REVIEWS = "connections/access_reviews"
+DECIDING = "tests/access_reviews/test_deciding.py"
+CLOSING = "tests/access_reviews/test_closing.py"
+REVIEW_RULES = "tests/access_reviews/test_database.py"
+AN_OPEN_RECORD = f"{REVIEW_RULES}::test_an_open_access_review_keeps_its_record"
+A_CLOSED_RECORD = f"{REVIEW_RULES}::test_a_closed_access_review_keeps_its_record"
+
+REVIEWED_ACCESS = (
+    _mutant(
+        "a closed access review takes no decision",
+        f"{ACCESS_REVIEWS}/decisions.py",
+        "    if review.is_closed:\n        raise ConflictError(CLOSED)\n",
+        "",
+        f"{DECIDING}::test_a_closed_access_review_takes_no_decision",
+    ),
+    _mutant_on_postgresql(
+        "an access review is locked before a decision or its closing",
+        f"{ACCESS_REVIEWS}/decisions.py",
+        "    AccessReview.objects.select_for_update(no_key=True).get(pk=review.pk)\n",
+        "",
+        "tests/access_reviews/test_concurrency.py",
+    ),
+    _mutant(
+        "only a reviewer decides",
+        f"{ACCESS_REVIEWS}/decisions.py",
+        "    permissions.require(\n"
+        '        permissions.can_decide(actor, review=review), "decide in this access review"\n'
+        "    )\n",
+        "",
+        f"{DECIDING}::test_only_a_reviewer_decides",
+    ),
+    _mutant(
+        "a named reviewer is one of this access review",
+        "connections/access/permissions.py",
+        "    return review.is_for_everyone or review.reviewers.filter(person=actor.person).exists()",
+        "    return True",
+        f"{DECIDING}::test_only_a_reviewer_decides",
+    ),
+    _mutant(
+        "a hidden connection takes no decision",
+        f"{ACCESS_REVIEWS}/decisions.py",
+        "    found = [row for row in chosen if row.pk in visible_ids]\n",
+        "    found = chosen\n",
+        f"{DECIDING}::test_a_hidden_connection_is_answered_like_one_that_is_not_in_the_review",
+    ),
+    _mutant(
+        "hidden rows of an access review are not shown",
+        "connections/access/visibility.py",
+        "    return rows.filter(Exists(listed.exclude(credential__in=hidden)))",
+        "    return rows",
+        "tests/access_reviews/test_progress.py"
+        "::test_an_access_review_without_a_visible_row_is_not_found",
+    ),
+    _mutant(
+        "nobody decides about something that the page did not show",
+        f"{ACCESS_REVIEWS}/decisions.py",
+        "    if shown is not None and shown != visible.digest:",
+        "    if False:",
+        f"{DECIDING}::test_nobody_decides_about_something_that_the_page_did_not_show",
+    ),
+    _mutant(
+        "a changed row is pending again",
+        f"{ACCESS_REVIEWS}/rows.py",
+        "        return self.review_digest == digest and not self.has_ended(today=today)\n",
+        "        return not self.has_ended(today=today)\n",
+        f"{DECIDING}::test_a_row_whose_data_types_changed_is_pending_again",
+    ),
+    _mutant(
+        "a decision to keep ends after its last day",
+        f"{ACCESS_REVIEWS}/rows.py",
+        "        return self.keep_until is not None and self.keep_until < today\n",
+        "        return False\n",
+        f"{DECIDING}::test_keep_until_a_date_counts_through_that_day",
+    ),
+    _mutant(
+        "an access review with pending rows closes only with a reason",
+        f"{ACCESS_REVIEWS}/closing.py",
+        "        if pending and not has_visible_text(open_reason):",
+        "        if False:",
+        f"{CLOSING}::test_a_pending_row_needs_a_reason",
+    ),
+    _mutant(
+        "a connection with a deletion is not planned again",
+        f"{ACCESS_REVIEWS}/deleting.py",
+        " and row.key not in handled]",
+        "]",
+        "tests/access_reviews/test_planning.py"
+        "::test_a_connection_with_a_deletion_is_not_planned_again_and_links_to_it",
+    ),
+    _mutant(
+        "a reminder is sent once",
+        f"{ACCESS_REVIEWS}/reminders.py",
+        "        review.save(update_fields=[_field(reminder) for reminder in due])\n",
+        "",
+        "tests/access_reviews/test_reminders.py"
+        "::test_each_reviewer_is_reminded_three_times_and_never_twice",
+    ),
+    _mutant(
+        "a trigger that keeps what an access review started with",
+        RULES,
+        "            REVIEW_KEPT,\n",
+        '            "1 = 1",\n',
+        AN_OPEN_RECORD,
+    ),
+    _mutant(
+        "a trigger that keeps a closed access review",
+        RULES,
+        "            STAYS_CLOSED,\n",
+        '            "1 = 1",\n',
+        A_CLOSED_RECORD,
+    ),
+    _mutant(
+        "a trigger against a closing without final states",
+        RULES,
+        "            CLOSES_COMPLETE,\n",
+        '            "1 = 1",\n',
+        AN_OPEN_RECORD,
+        f"{REVIEW_RULES}::test_pending_rows_are_left_open_only_with_a_reason",
+    ),
+    _mutant(
+        "a trigger against reviewers that are named later",
+        RULES,
+        "            NAMED_BEFORE_ROWS,\n",
+        '            "1 = 1",\n',
+        f"{REVIEW_RULES}::test_nothing_is_added_after_the_start",
+    ),
+    _mutant(
+        "a trigger that keeps reviewers",
+        RULES,
+        '"UPDATE", REVIEWER_KEPT, ',
+        '"UPDATE", "1 = 1", ',
+        AN_OPEN_RECORD,
+    ),
+    _mutant(
+        "a trigger against rows that are added later",
+        RULES,
+        "            IN_POPULATION,\n",
+        '            "1 = 1",\n',
+        f"{REVIEW_RULES}::test_nothing_is_added_after_the_start",
+    ),
+    _mutant(
+        "a trigger that keeps the rows of an access review",
+        RULES,
+        "            CLOSES_ROW,\n",
+        '            "1 = 1",\n',
+        AN_OPEN_RECORD,
+    ),
+    _mutant(
+        "a trigger against decisions in a closed access review",
+        RULES,
+        "            DECIDES_OPEN_ROW,\n",
+        '            "1 = 1",\n',
+        f"{REVIEW_RULES}::test_a_closed_access_review_gets_no_decision",
+    ),
+    _mutant(
+        "a trigger that keeps the decisions of access reviews",
+        RULES,
+        "            REVIEW_DECISION_KEPT,\n",
+        '            "1 = 1",\n',
+        AN_OPEN_RECORD,
+    ),
+)
+
 MUTANTS = (
     *NETWORK,
     *RECORD,
@@ -2831,4 +2994,5 @@ MUTANTS = (
     *SENDING_AGAIN,
     *PARALLEL_SYNCS,
     *BULK_DELETIONS,
+    *REVIEWED_ACCESS,
 )

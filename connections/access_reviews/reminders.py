@@ -1,0 +1,112 @@
+"""Reminders of open access reviews: a week and a day before the due date, and once after it."""
+
+from datetime import datetime, timedelta
+from enum import StrEnum
+from uuid import UUID
+
+from django.conf import settings
+from django.db.models import Q
+
+from connections import audit
+from connections.access import permissions
+from connections.access.actor import Actor, person_actor
+from connections.access_reviews.rows import count_states, review_rows
+from connections.audit import EventCode
+from connections.core import clock
+from connections.core.text import pluralize
+from connections.models import AccessReview, AccessReviewState, RowState
+
+
+class Reminder(StrEnum):
+    """When reviewers are reminded; the earliest first."""
+
+    WEEK = "week"
+    DAY = "day"
+    OVERDUE = "overdue"
+
+
+# From this long before the due date on.
+_BEFORE = {
+    Reminder.WEEK: timedelta(days=7),
+    Reminder.DAY: timedelta(days=1),
+    Reminder.OVERDUE: timedelta(),
+}
+
+
+def send_due(*, actor: Actor) -> list[AccessReview]:
+    """Queue the emails to reviewers with something to decide; returns their access reviews.
+
+    Does nothing without a way to send them. Raises DatabaseError.
+    """
+    if not settings.WEBHOOK_URL and not settings.HAS_MAIL:
+        return []
+    now = clock.now()
+    is_due = Q()
+    for reminder, before in _BEFORE.items():
+        is_due |= Q(**{_field(reminder): None}, due_at__lte=now + before)
+    due = AccessReview.objects.filter(is_due, state=AccessReviewState.OPEN).order_by("due_at", "id")
+    return [review for review in due if _send(review, actor=actor)]
+
+
+def _field(reminder: Reminder) -> str:
+    return f"{reminder}_reminder_at"
+
+
+def _send(review: AccessReview, *, actor: Actor) -> bool:
+    with audit.atomic():
+        # Locked, so that only one of two workers sends it.
+        AccessReview.objects.select_for_update(no_key=True).get(pk=review.pk)
+        review.refresh_from_db()
+        now = clock.now()
+        due = _due_reminders(review, now=now)
+        if review.is_closed or not due:
+            return False
+        # The last one replaces those that nobody was reminded by in time.
+        for reminder in due:
+            setattr(review, _field(reminder), now)
+        review.save(update_fields=[_field(reminder) for reminder in due])
+        pending = _count_pending(review)
+        if not pending:
+            return False
+        audit.record(
+            code=EventCode.ACCESS_REVIEW_REMINDED,
+            actor=actor,
+            subject=review,
+            sentence=audit.Sentence(
+                "{reviewers} of the access review {name}, due on {due}, still had connections to "
+                "decide about.",
+                reviewers=pluralize(len(pending), "reviewer"),
+                name=review.name,
+                due=f"{review.due_at:%Y-%m-%d}",
+            ),
+            details={
+                "reminder": due[-1].value,
+                "name": review.name,
+                "due": f"{review.due_at:%Y-%m-%d}",
+                "pending": {str(pk): count for pk, count in pending.items()},
+            },
+        )
+    return True
+
+
+def _due_reminders(review: AccessReview, *, now: datetime) -> list[Reminder]:
+    return [
+        reminder
+        for reminder, before in _BEFORE.items()
+        if getattr(review, _field(reminder)) is None and now >= review.due_at - before
+    ]
+
+
+def _count_pending(review: AccessReview) -> dict[UUID, int]:
+    """How many pending rows each reviewer can see, without those who see none."""
+    counts: dict[frozenset[UUID], int] = {}
+    pending: dict[UUID, int] = {}
+    for person in permissions.reviewers_of(review):
+        # People who see the same have the same rows.
+        hidden = person.visibility.hidden
+        if hidden not in counts:
+            rows = review_rows(review=review, actor=person_actor(person=person))
+            counts[hidden] = count_states(rows)[RowState.PENDING]
+        if counts[hidden]:
+            pending[person.pk] = counts[hidden]
+    return pending
