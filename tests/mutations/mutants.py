@@ -2837,8 +2837,8 @@ REVIEWED_ACCESS = (
     _mutant(
         "a named reviewer is one of this access review",
         "connections/access/permissions.py",
-        "    return review.is_for_everyone or review.reviewers.filter(person=actor.person).exists()",
-        "    return True",
+        "review.is_for_everyone or review.reviewers.filter(person=actor.person).exists()",
+        "True",
         f"{DECIDING}::test_only_a_reviewer_decides",
     ),
     _mutant(
