@@ -10,8 +10,10 @@ from connections.access.permissions import (
     AUDIT,
     BREAK_GLASS,
     COMMENT,
+    DECIDE,
     DELETE,
     EXPORT,
+    MANAGE_ACCESS_REVIEWS,
     MANAGE_CREDENTIALS,
     PROTECT,
     SEE,
@@ -22,6 +24,7 @@ from connections.access.permissions import (
     WITHDRAW,
 )
 from connections.web import monitoring, reauthentication
+from connections.web.access_reviews import views as access_review_views
 from connections.web.audit import bundle_views, evidence_views
 from connections.web.audit import views as audit_views
 from connections.web.batches import views as batch_views
@@ -393,6 +396,42 @@ urlpatterns = [
         batch_views.batch_cancel,
         name="batch-cancel",
         who=STOP_BATCH,
+    ),
+    # Access reviews
+    page("reviews/", access_review_views.access_review_list, name="access-review-list", who=SEE),
+    form_page(
+        "reviews/new/",
+        access_review_views.access_review_new,
+        name="access-review-new",
+        who=MANAGE_ACCESS_REVIEWS,
+        # A box for each reviewer.
+        most_fields=1100,
+    ),
+    page(
+        "reviews/<uuid:pk>/",
+        access_review_views.access_review_detail,
+        name="access-review-detail",
+        who=SEE,
+    ),
+    action(
+        "reviews/<uuid:pk>/decide/",
+        access_review_views.access_review_decide,
+        name="access-review-decide",
+        who=DECIDE,
+        # A page of connections, each with what it showed.
+        most_fields=300,
+    ),
+    action(
+        "reviews/<uuid:pk>/plan/",
+        access_review_views.access_review_plan,
+        name="access-review-plan",
+        who=DELETE,
+    ),
+    form_page(
+        "reviews/<uuid:pk>/close/",
+        access_review_views.access_review_close,
+        name="access-review-close",
+        who=MANAGE_ACCESS_REVIEWS,
     ),
     # People
     page("people/", person_views.person_list, name="person-list", who=ADMINISTER),

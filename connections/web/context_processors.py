@@ -11,6 +11,7 @@ from django.utils.functional import SimpleLazyObject
 
 from connections.access import permissions
 from connections.access.actor import Actor
+from connections.access_reviews.waiting import count_awaiting_decisions
 from connections.batches.waiting import find_to_approve
 from connections.changes.changes import count_awaiting_acknowledgement
 from connections.models import (
@@ -76,6 +77,7 @@ def _nav(request: HttpRequest) -> list[NavItem]:
         ("Connections", "org-connection-list"),
         ("Changes", "change-list"),
         ("Deletions", "deletion-list"),
+        ("Access reviews", "access-review-list"),
         ("Orgs", "org-list"),
         ("Credentials", "credential-list"),
     ]
@@ -88,6 +90,8 @@ def _nav(request: HttpRequest) -> list[NavItem]:
         counts["deletion-list"] = _count_awaiting_approval(actor)
     if permissions.can_acknowledge(actor):
         counts["change-list"] = count_awaiting_acknowledgement(actor=actor)
+    if permissions.can_be_reviewer(actor):
+        counts["access-review-list"] = count_awaiting_decisions(actor=actor)
     return [
         NavItem(
             name=name,

@@ -20,8 +20,13 @@ _NO_QUERY = QueryDict()
 
 def list_url(request: HttpRequest, /, **changes: str) -> str:
     """The first page of this list with some parameters changed; "" removes one."""
+    return current_url(request, **(dict.fromkeys(_PLACE, "") | changes))
+
+
+def current_url(request: HttpRequest, /, **changes: str) -> str:
+    """This page of the list with some parameters changed; "" removes one."""
     query = request.GET.copy()
-    for name in (*_PLACE, *changes):
+    for name in changes:
         query.pop(name, None)
     query.update({name: value for name, value in changes.items() if value})
     return f"{request.path}?{query.urlencode()}" if query else request.path

@@ -20,6 +20,7 @@ from connections.models import (
 )
 from connections.operations import due
 from orgadmin.demo import simulator
+from orgadmin.demo.access_reviews import close_an_access_review, start_an_access_review
 from orgadmin.demo.world import (
     PASSWORD,
     DemoWorld,
@@ -68,6 +69,7 @@ def seed() -> dict[str, Any]:
 def _create_history(world: DemoWorld) -> None:
     for step in (
         _deleted,
+        close_an_access_review,
         _refused,
         _already_absent,
         _gone_after_a_lost_response,
@@ -77,6 +79,7 @@ def _create_history(world: DemoWorld) -> None:
         _approved_and_deleted,
         _declined,
         _withdrawn,
+        start_an_access_review,
         _expired,
         _still_present,
         _waits_for_approval,
@@ -264,6 +267,7 @@ def _changed_outside(world: DemoWorld) -> None:
         ("Group SOC", "Data Lake EU", {"change": "recreate"}),
         ("Insurance EU", "Payments EU", {"connection_types": ["logs", "metrics", "audit"]}),
         ("Search", "Labs", {"change": "disable_creator"}),
+        ("Customer Care EU", "Group SOC", {"connection_types": ["logs", "metrics", "audit"]}),
     ):
         names = (name for name in (source, sink) if name in world.credentials)
         simulator.change_connection(

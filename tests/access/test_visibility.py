@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from html import unescape
 from typing import Any
+from urllib.parse import urlencode
 from uuid import UUID, uuid4
 
 import pytest
@@ -20,6 +21,7 @@ from connections.credentials import access_lists
 from connections.inventory import protections, sync
 from connections.models import (
     AccessKind,
+    AccessReview,
     ApprovalPolicy,
     AuditEvent,
     Batch,
@@ -35,6 +37,7 @@ from connections.models import (
 )
 from sandbox.faults import rate_limited
 from sandbox.server import SandboxServer
+from tests.access_reviews.support import start as start_access_review
 from tests.batches.support import draft, key_of
 from tests.credentials.support import fields_of
 from tests.flows.support import REASON, Requester, read, store_credential
@@ -59,6 +62,7 @@ class Data:
     connection_id: UUID
     change: Change
     batch: Batch
+    review: AccessReview
 
     def kwargs(self, name: str) -> dict[str, Any]:
         """The URL arguments of the hidden object for the URL with this name."""
@@ -70,6 +74,8 @@ class Data:
             return {"pk": self.change.pk}
         if name.startswith("batch"):
             return {"pk": self.batch.pk}
+        if name.startswith("access-review"):
+            return {"pk": self.review.pk}
         return {"pk": self.deletion.pk if name.startswith("deletion") else self.hidden.pk}
 
     def absent(self, name: str) -> dict[str, Any]:
@@ -113,6 +119,7 @@ def data(
     sync.sync_credentials(credentials=[hidden], actor=WORKER)
     back = connection_between(sandbox.world, "Data Lake EU", SECRET)
     batch = draft(ada, [key_of(back)])
+    review = start_access_review(root, scope=urlencode({"q": SECRET}))
     allow(hidden, root, see=[f"person:{ada.pk}"])
     deletion = Deletion.objects.get()
     now = timezone.now()
@@ -128,6 +135,7 @@ def data(
         connection_id=deletion.connection_id,
         change=Change.objects.get(),
         batch=batch,
+        review=review,
     )
 
 

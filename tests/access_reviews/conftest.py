@@ -1,15 +1,12 @@
 """Connections of the Datadog simulator, and access reviews over them."""
 
 from collections.abc import Callable
-from datetime import timedelta
 
 import pytest
 
-from connections.access.actor import person_actor
-from connections.access_reviews import population
-from connections.core import clock as database_clock
 from connections.models import AccessReview, Credential, Person
 from sandbox.server import SandboxServer
+from tests.access_reviews.support import start
 from tests.batches.support import add_connections, sync_now
 from tests.flows.support import store_credential
 from tests.support.clock import SettableClock
@@ -32,12 +29,6 @@ def make_review(edith: Person, payments: Credential, sandbox: SandboxServer) -> 
     def make(count: int = 3, *reviewers: Person, days: int = 30) -> AccessReview:
         add_connections(sandbox, count)
         sync_now(payments)
-        return population.start_review(
-            actor=person_actor(person=edith),
-            name="Q4 2026",
-            scope="q=Partner",
-            due=database_clock.now().date() + timedelta(days=days),
-            reviewers=reviewers,
-        )
+        return start(edith, *reviewers, scope="q=Partner", days=days)
 
     return make

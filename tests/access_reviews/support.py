@@ -1,13 +1,26 @@
 """Steps of an access review, made through the services."""
 
+from datetime import timedelta
 from typing import Any
 
 from connections.access.actor import person_actor
-from connections.access_reviews import closing, decisions
+from connections.access_reviews import closing, decisions, population
 from connections.access_reviews.rows import review_rows
+from connections.core import clock
 from connections.models import AccessReview, AccessReviewDecision, Person
 
 REASON = "Feeds the claims dashboards."
+
+
+def start(person: Person, *reviewers: Person, scope: str = "", days: int = 30) -> AccessReview:
+    """The person starts an access review that is due in so many days."""
+    return population.start_review(
+        actor=person_actor(person=person),
+        name="Q4 2026",
+        scope=scope,
+        due=clock.now().date() + timedelta(days=days),
+        reviewers=reviewers,
+    )
 
 
 def texts_of(review: AccessReview) -> list[str]:

@@ -11,7 +11,7 @@ from django.db import OperationalError
 from django.test import Client
 
 from connections.audit import events
-from connections.models import Deletion, Person
+from connections.models import AccessReviewRow, Deletion, Person
 from tests.flows.support import REASON, Page
 from tests.web.hardening.test_fuzz import filled, form_for, pages
 from tests.web.test_access import MATRIX, addresses
@@ -36,12 +36,18 @@ CHANGED = {
     "person-email": {"email": "other@example.com"},
     "person-break-glass": {"allow": "yes"},
     "credential-access": {"see": "role:Viewer"},
+    "access-review-new": {"due": "2999-12-31"},
+    "access-review-decide": {"decision": "keep"},
+    "access-review-close": {"open_reason": REASON},
 }
 # Syncs and verifications store their results without an event, and a draft of a bulk deletion what
 # changed since it was made.
 READING = {"batch-request", "org-connection-refresh", "deletion-new", "evidence-verify"}
 # The others do nothing here: they need a deletion in another state, a link or another person.
 ACTING = {
+    "access-review-close",
+    "access-review-decide",
+    "access-review-new",
     "batch-approve",
     "batch-cancel",
     "batch-decline",
@@ -97,8 +103,10 @@ def test_no_page_changes_anything_without_its_event(
     client.raise_request_exception = False
     before, changed = everything_stored(), set()
     deletions = Deletion.objects.count()
+    connection = {"connection": AccessReviewRow.objects.earliest("position").key}
     for name in (name for name, (_, may_post) in MATRIX.items() if may_post):
         typed = filled(form_for(addresses[name], pages)) | CHANGED.get(name, {})
+        typed |= connection if name == "access-review-decide" else {}
         client.post(addresses[name], typed)
         after = everything_stored()
         if after != before:

@@ -10,6 +10,8 @@ from django.urls import URLPattern, URLResolver, get_resolver, reverse
 from django.utils.http import urlencode
 
 from connections.models import (
+    AccessReview,
+    AccessReviewState,
     Batch,
     BatchState,
     Credential,
@@ -92,6 +94,21 @@ def _batch(slug: str, *, who: str, state: BatchState) -> Listed:
         "batch-detail",
         f"batch-{slug}",
         find=lambda: [Batch.objects.filter(state=state).earliest("created_at").pk],
+        who=who,
+    )
+
+
+ROW_FORM = {"show": "to-decide", "open": "16", "decision": "keep"}
+
+
+def _access_review(
+    slug: str, *, who: str, state: AccessReviewState, query: dict[str, str] | None = None
+) -> Listed:
+    return _page(
+        "access-review-detail",
+        f"access-review-{slug}",
+        query,
+        find=lambda: [AccessReview.objects.get(state=state).pk],
         who=who,
     )
 
@@ -218,6 +235,18 @@ OURS = [
     _batch("progress", state=BatchState.RUNNING, who="operator"),
     _batch("finished", state=BatchState.FINISHED, who="operator"),
     _batch("paused", state=BatchState.PAUSED, who="operator"),
+    _page("access-review-list", who="operator"),
+    _page("access-review-list", "access-review-list-fresh", is_fresh=True),
+    _page("access-review-new", query={"scope": "type=audit"}, who="auditor"),
+    _access_review("open", state=AccessReviewState.OPEN, who="operator"),
+    _access_review("form", state=AccessReviewState.OPEN, who="operator", query=ROW_FORM),
+    _access_review("manager", state=AccessReviewState.OPEN, who="auditor"),
+    _access_review("closed", state=AccessReviewState.CLOSED, who="auditor"),
+    _page(
+        "access-review-close",
+        find=lambda: [AccessReview.objects.get(state=AccessReviewState.OPEN).pk],
+        who="auditor",
+    ),
     _page("person-list"),
     _page("person-new"),
     _page("person-detail", find=_person("operator")),
@@ -277,6 +306,8 @@ NOT_PAGES = {
     "mfa_reauthenticate_webauthn": "leads to reauthentication",
     "reauthentication": "walked in its own test: it is asked only after five minutes",
     "reauthentication-passkey": "JSON",
+    "access-review-decide": "POST",
+    "access-review-plan": "POST",
     "batch-approve": "POST",
     "batch-cancel": "POST",
     "batch-credential": "POST",

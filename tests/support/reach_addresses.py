@@ -37,6 +37,9 @@ OF_ONE = {
     "batch-pause": ("POST",),
     "batch-resume": ("POST",),
     "batch-cancel": ("POST",),
+    "access-review-detail": ("GET",),
+    "access-review-decide": ("POST",),
+    "access-review-plan": ("POST",),
 }
 # Lists. None may name a hidden object, with any of these query strings.
 OF_MANY: dict[str, tuple[str, ...]] = {
@@ -61,6 +64,7 @@ OF_MANY: dict[str, tuple[str, ...]] = {
     "deletion-list": ("", "?q={word}", "?org={word}", "?credential={credential}", "?site={site}"),
     "deletion-export": ("?format=csv", "?format=json", "?format=ndjson", "?org={word}"),
     "batch-list": ("",),
+    "access-review-list": ("",),
     "deletion-new": (
         "",
         "?connection_id={connection}",
@@ -69,6 +73,8 @@ OF_MANY: dict[str, tuple[str, ...]] = {
 }
 # URLs that show nothing of a credential, or are only for people who see everything.
 FREE = {
+    "access-review-new",
+    "access-review-close",
     "bundle-new",
     "change-acknowledge-many",
     "credential-access",

@@ -20,6 +20,7 @@ from connections.urls import urlpatterns
 from connections.web.routing import ALLAUTH, Access
 from sandbox.faults import rate_limited
 from sandbox.server import SandboxServer
+from tests.access_reviews.support import start as start_access_review
 from tests.batches.support import draft
 from tests.batches.support import request as request_batch
 from tests.flows.support import Requester, store_credential
@@ -110,6 +111,12 @@ MATRIX: dict[str, tuple[set[str] | None, set[str] | None]] = {
     "batch-resume": (None, OPERATOR),
     "batch-pause": (None, {ADA, LINUS, ROOT}),
     "batch-cancel": (None, {ADA, LINUS, ROOT}),
+    "access-review-list": (ANY_ROLE, None),
+    "access-review-new": (AUDITOR, AUDITOR),
+    "access-review-detail": (ANY_ROLE, None),
+    "access-review-decide": (None, EXPORTER),
+    "access-review-plan": (None, OPERATOR),
+    "access-review-close": (AUDITOR, AUDITOR),
     "person-list": (ADMINISTRATOR, None),
     "person-new": (ADMINISTRATOR, ADMINISTRATOR),
     "person-detail": (ADMINISTRATOR, None),
@@ -193,6 +200,10 @@ NOT_REAUTHENTICATED = {
     "batch-decline": "sends nothing and ends it",
     "batch-pause": "sends nothing until it is resumed",
     "batch-cancel": "sends nothing and ends it",
+    "access-review-new": "sends nothing",
+    "access-review-decide": "sends nothing; deleting is confirmed later",
+    "access-review-plan": "only makes a draft",
+    "access-review-close": "sends nothing",
 }
 # django-allauth's own pages: account pages, or pages before signing in.
 PUBLIC_OF_ALLAUTH = {
@@ -354,7 +365,9 @@ def addresses(
     notice = Notification.objects.create(
         code="deletion.settled", channel="webhook", state="given_up", created_at=timezone.now()
     )
+    review = start_access_review(root)
     about: dict[str, dict[str, Any]] = {
+        "access-review": {"pk": review.pk},
         "credential": {"pk": Credential.objects.get().pk},
         "deletion": {"pk": Deletion.objects.get(batch=None).pk},
         "batch": {"pk": requested.pk},

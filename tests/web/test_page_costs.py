@@ -10,11 +10,13 @@ import pytest
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
+from django.urls import reverse
 
 from benchmarks import addresses, data
 from connections.core import clock
-from connections.models import Person
+from connections.models import AccessReview, Person
 from connections.operations import due
+from tests.access_reviews.support import decide, start, texts_of
 
 ClientOf = Callable[[Person], Client]
 
@@ -24,33 +26,37 @@ MANY = data.Size(orgs=100, links=3, deletions=300, changes=300)
 
 # The statements of each page for an administrator, however much is stored.
 STATEMENTS = {
-    "inventory": 14,
-    "matrix": 15,
-    "overview": 32,
-    "history": 10,
-    "changes": 9,
-    "audit log": 9,
-    "orgs": 11,
-    "one org": 32,
-    "one connection": 13,
-    "one deletion": 11,
-    "review": 13,
-    "credentials": 6,
-    "one credential": 17,
-    "one event": 9,
-    "people": 7,
-    "evidence": 13,
-    "notifications": 7,
+    "inventory": 15,
+    "matrix": 16,
+    "overview": 33,
+    "history": 11,
+    "changes": 10,
+    "audit log": 10,
+    "orgs": 12,
+    "one org": 33,
+    "one connection": 14,
+    "one deletion": 12,
+    "review": 14,
+    "credentials": 7,
+    "one credential": 18,
+    "one event": 10,
+    "people": 8,
+    "evidence": 14,
+    "notifications": 8,
+    "access reviews": 13,
+    "one access review": 30,
 }
 # The largest compressed response in kB, with full pages of 100 rows and 100 orgs to choose from.
-KILOBYTES = {"inventory": 21, "history": 24, "matrix": 40}
+KILOBYTES = {"inventory": 21, "history": 24, "matrix": 40, "one access review": 24}
 OTHER_KILOBYTES = 15
 
 
 def pages() -> dict[str, str]:
     """The measured pages by name."""
     single = {"inventory": addresses.inventory()["no filter"], "matrix": addresses.MATRIX}
-    return single | addresses.lists() | addresses.details(data.facts())
+    review = reverse("access-review-detail", args=[AccessReview.objects.get().pk])
+    reviews = {"access reviews": "/reviews/", "one access review": review}
+    return single | addresses.lists() | addresses.details(data.facts()) | reviews
 
 
 @pytest.fixture
@@ -59,7 +65,10 @@ def client(client_of: ClientOf) -> Callable[[data.Size], Client]:
 
     def make(size: data.Size) -> Client:
         data.fill(size)
-        client = client_of(Person.objects.get(username="person0"))
+        administrator = Person.objects.get(username="person0")
+        review = start(administrator)
+        decide(review, administrator, *texts_of(review)[2:], decision="delete")
+        client = client_of(administrator)
         client.get("/")
         return client
 

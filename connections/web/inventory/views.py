@@ -1,6 +1,7 @@
 """The inventory: list, one connection, sync, export, protections."""
 
 from typing import Any
+from urllib.parse import urlencode
 from uuid import UUID
 
 from django.contrib import messages
@@ -106,6 +107,8 @@ def org_connection_list(request: HttpRequest) -> HttpResponse:
         "can_export": permissions.can_export(actor),
         "can_refresh": permissions.can_sync(actor),
         "can_protect": permissions.can_protect(actor),
+        "can_start_access_review": permissions.can_manage_access_reviews(actor),
+        "access_review_query": urlencode({"scope": form.query()}),
         "can_manage_credentials": permissions.can_manage_credentials(actor),
         "administrators": people.list_administrator_names()
         if _has_no_credential(inventory)

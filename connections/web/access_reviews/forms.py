@@ -1,0 +1,89 @@
+"""Forms about access reviews. The services validate most of the input."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from django import forms
+
+from connections.models import Person
+from connections.web.forms import ServiceForm
+
+KEPT = "Kept permanently. Don't include personal data."
+
+
+class StartForm(ServiceForm):
+    """A new access review; `scope` is a query string of the inventory."""
+
+    scope = forms.CharField(max_length=4000, required=False, widget=forms.HiddenInput)
+    name = forms.CharField(
+        label="Name",
+        max_length=200,
+        help_text="As people know it: Q4 2026.",
+        widget=forms.TextInput(attrs={"autocomplete": "off"}),
+        error_messages={"required": "Enter a name."},
+    )
+    due = forms.DateField(
+        label="Due",
+        help_text="The last day (UTC). Reviewers are reminded by email a week and a day before.",
+        widget=forms.DateInput(attrs={"type": "date"}, format="%Y-%m-%d"),
+        error_messages={"required": "Enter a date.", "invalid": "Enter a date as 2026-01-31."},
+    )
+
+    def __init__(
+        self,
+        data: Mapping[str, Any] | None = None,
+        *,
+        people: list[Person],
+        initial: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__(data, initial=initial)
+        self._people = {str(person.pk): person for person in people}
+        self.fields["reviewers"] = self._reviewers_field()
+
+    def _reviewers_field(self) -> forms.MultipleChoiceField:
+        return forms.MultipleChoiceField(
+            label="Reviewers",
+            required=False,
+            choices=[(pk, person.display_name) for pk, person in self._people.items()],
+            help_text="Each decides only about connections that they can see. With no one "
+            "selected, every Operator, Approver and Auditor is a reviewer.",
+            widget=forms.CheckboxSelectMultiple,
+            error_messages={"invalid_choice": "A selected person can no longer be a reviewer."},
+        )
+
+    @property
+    def scope_shown(self) -> str:
+        """The scope that the page is about, valid or not."""
+        return self["scope"].value() or ""
+
+    @property
+    def reviewers_shown(self) -> list[Person]:
+        """The people whose boxes are checked."""
+        return [self._people[pk] for pk in self["reviewers"].value() or [] if pk in self._people]
+
+    def values(self) -> dict[str, Any]:
+        """What `start_review` takes; only after `require_valid`."""
+        return self.cleaned_data | {"reviewers": self.reviewers_shown}
+
+
+class DecisionForm(ServiceForm):
+    """One decision about one connection, or about all that are selected."""
+
+    decision = forms.CharField(label="Decision", required=False)
+    reason = forms.CharField(label="Reason", required=False)
+    keep_until = forms.DateField(
+        label="Keep until",
+        required=False,
+        error_messages={"invalid": "Enter a date as 2026-01-31."},
+    )
+
+
+class ClosingForm(ServiceForm):
+    """Why connections are left undecided."""
+
+    open_reason = forms.CharField(
+        label="Reason to leave them open",
+        required=False,
+        help_text=KEPT,
+        widget=forms.Textarea(attrs={"rows": 2}),
+    )

@@ -1,0 +1,385 @@
+"""What the page of one access review shows: its progress, its connections, and the next steps."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from django.core.exceptions import BadRequest
+from django.http import HttpRequest
+from django.urls import reverse
+
+from connections.access import permissions
+from connections.access.actor import Actor
+from connections.access_reviews.closing import appeared_since
+from connections.access_reviews.deleting import rows_to_delete
+from connections.access_reviews.details import RowDetails, load_details
+from connections.access_reviews.population import rows_without_reviewer
+from connections.access_reviews.progress import Progress, get_progress
+from connections.access_reviews.rows import ReviewRow, review_rows
+from connections.core.text import format_time
+from connections.inventory.inventory import KnownOrg
+from connections.models import AccessReview, OrgConnectionKey, RowState
+from connections.web.access_reviews.forms import ClosingForm
+from connections.web.access_reviews.rows import GROUPS, Posted, row_views
+from connections.web.access_reviews.scope import scope_text, scope_url
+from connections.web.access_reviews.start import coverage_warnings, without_reviewer_warning
+from connections.web.inventory.matrix import ViewLink
+from connections.web.inventory.protections import connection_url
+from connections.web.lists import PAGE_SIZE, SELECT_COLUMN, Column, list_url, shared_names
+from connections.web.support import time_of
+from connections.wording.access_reviews import (
+    LEFT_OPEN,
+    counts_text,
+    decided_text,
+    due_text,
+    review_badge,
+    undecided_text,
+)
+from connections.wording.connections import join_some_names
+
+_PAIR = (
+    Column(label="Source", css="cell-org"),
+    Column(label="to", css="cell-arrow"),
+    Column(label="Destination", css="cell-org"),
+    Column(label="Data types", css="cell-types"),
+)
+_OPEN_COLUMNS = (
+    *_PAIR,
+    Column(label="Age", css="cell-number cell-age"),
+    Column(label="Creator", css="cell-person"),
+    Column(label="Last decision", css="cell-last"),
+    Column(label="Changes since", css="cell-since"),
+    Column(label="Decision", css="cell-decision"),
+)
+_CLOSED_COLUMNS = (
+    *_PAIR,
+    Column(label="Creator", css="cell-person"),
+    Column(label="Decision", css="cell-status"),
+    Column(label="Reason", css="cell-reason"),
+    Column(label="Deletion", css="cell-result"),
+)
+
+
+class RowFilter(StrEnum):
+    """Which rows to show; the values of `show` in the address."""
+
+    ALL = ""
+    TO_DECIDE = "to-decide"
+    MINE = "mine"
+    KEEP = "keep"
+    DELETE = "delete"
+    GONE = "gone"
+
+
+@dataclass(frozen=True, kw_only=True)
+class CoveredOrg:
+    """How recent the syncs of one org were."""
+
+    name: str
+    site: str
+    at_start: str
+    at_close: str
+
+
+# How many names the page's head shows.
+MOST_REVIEWERS = 5
+_LABELS = {
+    RowFilter.ALL: "All",
+    RowFilter.TO_DECIDE: "To decide",
+    RowFilter.MINE: "Decided by you",
+    RowFilter.KEEP: "Keep",
+    RowFilter.DELETE: "Delete",
+    RowFilter.GONE: "Gone",
+}
+_STATES = {
+    RowFilter.TO_DECIDE: {RowState.PENDING},
+    RowFilter.KEEP: {RowState.KEEP},
+    RowFilter.DELETE: {RowState.DELETE},
+    RowFilter.GONE: {RowState.GONE},
+}
+
+
+class Place(NamedTuple):
+    """Where a row stands on the page: by its group, then as in the population.
+
+    A page begins after the place of a row. Counted pages would skip rows, since a decision moves a
+    row to another group.
+    """
+
+    group: int
+    position: int
+
+    @classmethod
+    def of(cls, row: ReviewRow) -> "Place":
+        """The place of a row."""
+        return cls(GROUPS[row.state][0], row.position)
+
+    @classmethod
+    def parse(cls, text: str) -> "Place":
+        """The place in an address; the beginning for "". Raises BadRequest."""
+        numbers = text.split("-") if text else ["0", "0"]
+        if len(numbers) != 2 or not all(
+            each.isascii() and each.isdigit() and len(each) < 10 for each in numbers
+        ):
+            raise BadRequest("The page in this address doesn't exist.")
+        return cls(int(numbers[0]), int(numbers[1]))
+
+    def __str__(self) -> str:
+        return f"{self.group}-{self.position}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Summary:
+    """How far it is."""
+
+    headline: str
+    detail: str
+    decided: int
+    needed: int
+    pending: int
+    pending_text: str
+    # Of the pending ones, those that this person can decide about.
+    mine: int
+
+
+def _summary(progress: Progress, *, is_closed: bool) -> Summary:
+    counts = Counter[str](progress.counts)
+    return Summary(
+        headline=decided_text(counts),
+        detail=counts_text(counts, is_closed=is_closed),
+        decided=progress.decided,
+        needed=progress.decided + progress.pending,
+        pending=progress.pending,
+        pending_text=undecided_text(progress.pending),
+        mine=progress.mine,
+    )
+
+
+class _Selected(NamedTuple):
+    """The rows on this page of the list, and the links to the others."""
+
+    rows: list[ReviewRow]
+    links: list[ViewLink]
+    first_url: str
+    next_url: str
+
+
+def _select(
+    request: HttpRequest, rows: Sequence[ReviewRow], *, review: AccessReview, actor: Actor
+) -> _Selected:
+    """The rows that the address asks for."""
+    try:
+        chosen = RowFilter(request.GET.get("show", ""))
+    except ValueError:
+        chosen = RowFilter.ALL
+    shown_by = {each: _shown_by(each, rows, actor=actor) for each in RowFilter}
+    after = Place.parse(request.GET.get("after", ""))
+    following = sorted((row for row in shown_by[chosen] if Place.of(row) > after), key=Place.of)
+    page = following[:PAGE_SIZE]
+    has_next = len(following) > PAGE_SIZE
+    labels = _LABELS | ({RowFilter.TO_DECIDE: LEFT_OPEN.label} if review.is_closed else {})
+    return _Selected(
+        rows=page,
+        links=[
+            ViewLink(
+                label=labels[each],
+                url=list_url(request, show=each, open="", decision=""),
+                is_current=each == chosen,
+                count=len(found),
+            )
+            for each, found in shown_by.items()
+            if found or each in {chosen, RowFilter.ALL}
+        ],
+        first_url=list_url(request, open="", decision="") if "after" in request.GET else "",
+        next_url=list_url(request, open="", decision="", after=str(Place.of(page[-1])))
+        if has_next
+        else "",
+    )
+
+
+def _shown_by(chosen: RowFilter, rows: Sequence[ReviewRow], *, actor: Actor) -> list[ReviewRow]:
+    match chosen:
+        case RowFilter.ALL:
+            return list(rows)
+        case RowFilter.MINE:
+            person = actor.person.pk if actor.person else None
+            return [row for row in rows if row.newest and row.newest.decided_by_id == person]
+    return [row for row in rows if row.state in _STATES[chosen]]
+
+
+def review_context(
+    request: HttpRequest,
+    *,
+    review: AccessReview,
+    actor: Actor,
+    posted: Posted | None = None,
+    notice: str = "",
+) -> dict[str, Any]:
+    """Template variables of the page. `posted`: decisions that have to be corrected."""
+    every = review_rows(review=review, actor=actor)
+    selected = _select(request, every, review=review, actor=actor)
+    can_manage = permissions.can_manage_access_reviews(actor)
+    can_delete = permissions.can_delete(actor)
+    return {
+        **_shared_context(request, review=review, actor=actor, every=every, selected=selected),
+        **_table(request, review=review, actor=actor, rows=selected.rows, posted=posted),
+        "notice": notice,
+        "status": review_badge(review, now=time_of(request)),
+        "scope": scope_text(review.scope),
+        "scope_url": scope_url(review.scope),
+        "reviewers": _reviewers_text(review),
+        "can_close": can_manage and not review.is_closed,
+        "can_export": can_manage,
+        "plannable": len(rows_to_delete(review=review, actor=actor, rows=every))
+        if can_delete
+        else 0,
+        "appeared": [(connection_url(key), name) for key, name in _appeared(review, actor=actor)],
+        **(_coverage(review) if can_manage else {}),
+    }
+
+
+def saved_context(
+    request: HttpRequest, *, review: AccessReview, actor: Actor, posted: Posted
+) -> dict[str, Any]:
+    """Template variables of the response to a decision: only the rows that were posted."""
+    every = review_rows(review=review, actor=actor)
+    selected = _select(request, every, review=review, actor=actor)
+    rows = [row for row in every if row.text in posted.connections]
+    table = _table(request, review=review, actor=actor, rows=rows, posted=posted)
+    return {
+        **_shared_context(request, review=review, actor=actor, every=every, selected=selected),
+        **table,
+        "opened": next((view for view in table["rows"] if view.form), None),
+        "is_fragment": True,
+    }
+
+
+def _shared_context(
+    request: HttpRequest,
+    *,
+    review: AccessReview,
+    actor: Actor,
+    every: Sequence[ReviewRow],
+    selected: _Selected,
+) -> dict[str, Any]:
+    """What a decision changes on the page beside its rows."""
+    progress = get_progress(review=review, actor=actor, rows=every)
+    return {
+        "review": review,
+        "summary": _summary(progress, is_closed=review.is_closed),
+        "reviewer_rows": progress.reviewers,
+        "due": "" if review.is_closed else due_text(review, now=time_of(request)),
+        "is_closed": review.is_closed,
+        "links": selected.links,
+        "first_url": selected.first_url,
+        "next_url": selected.next_url,
+    }
+
+
+def _table(
+    request: HttpRequest,
+    *,
+    review: AccessReview,
+    actor: Actor,
+    rows: Sequence[ReviewRow],
+    posted: Posted | None,
+) -> dict[str, Any]:
+    """The table of some rows, and the form for those that are selected."""
+    details = load_details(review=review, actor=actor, rows=rows)
+    can_decide = permissions.can_decide(actor, review=review) and not review.is_closed
+    columns = _CLOSED_COLUMNS if review.is_closed else _OPEN_COLUMNS
+    return {
+        "rows": row_views(
+            request,
+            details,
+            can_decide=can_decide,
+            is_closed=review.is_closed,
+            posted=posted,
+            now=time_of(request),
+        ),
+        "columns": (SELECT_COLUMN, *columns) if can_decide else columns,
+        "can_decide": can_decide,
+        "shared_names": _shared_names(details),
+        "filters": request.GET.urlencode(),
+        "decide_url": reverse("access-review-decide", args=[review.pk]),
+        # Of the selected ones; one about a single connection is in its row.
+        "form": posted.form if posted and len(posted.connections) != 1 else None,
+    }
+
+
+def _shared_names(details: Sequence[RowDetails]) -> set[str]:
+    orgs = {
+        KnownOrg(each.row.key.site, org_id, name)
+        for each in details
+        for org_id, name in (
+            (each.connection.source_org_id, each.connection.source_org_name),
+            (each.connection.sink_org_id, each.connection.sink_org_name),
+        )
+    }
+    return shared_names({org[:2]: org for org in orgs}.values())
+
+
+def _reviewers_text(review: AccessReview) -> str:
+    if review.is_for_everyone:
+        return "every Operator, Approver and Auditor"
+    return join_some_names([each.name for each in review.reviewers.all()], limit=MOST_REVIEWERS)
+
+
+def _appeared(review: AccessReview, *, actor: Actor) -> Iterator[tuple[OrgConnectionKey, str]]:
+    for each in appeared_since(review=review, actor=actor):
+        key = OrgConnectionKey(site=each["site"], connection_id=UUID(each["connection_id"]))
+        source, sink = (
+            each[side]["name"] or each[side]["id"] for side in ("source_org", "sink_org")
+        )
+        yield key, f"{source} → {sink}"
+
+
+def _coverage(review: AccessReview) -> dict[str, Any]:
+    """What the inventory lacked, and what no reviewer can see: for those who see everything."""
+    warnings = [] if review.is_closed else coverage_warnings(review.coverage)
+    if not review.is_closed and (unseen := rows_without_reviewer(review=review)):
+        keys = [OrgConnectionKey(site=row.site, connection_id=row.connection_id) for row in unseen]
+        warnings.insert(0, without_reviewer_warning(keys))
+    at_close = {
+        org["credential_id"]: org for org in (review.coverage_at_close or {"orgs": []})["orgs"]
+    }
+    return {
+        "warnings": warnings,
+        "coverage": [
+            CoveredOrg(
+                name=org["org_name"] or org["credential"],
+                site=org["site"],
+                at_start=_sync_text(org),
+                at_close=_sync_text(at_close.get(org["credential_id"])),
+            )
+            for org in review.coverage["orgs"]
+        ],
+        "without_credential": [
+            org["org_name"] or org["org_id"] for org in review.coverage["without_credential"]
+        ],
+    }
+
+
+def _sync_text(org: dict[str, Any] | None) -> str:
+    """When the newest complete sync was, and whether a later one failed."""
+    if org is None:
+        return "No credential in use"
+    if org["complete_at"] is None:
+        return "Never synced"
+    at = format_time(datetime.fromisoformat(org["complete_at"]))
+    return at if org["is_complete"] else f"{at}; a later sync failed"
+
+
+def closing_context(*, review: AccessReview, actor: Actor, form: ClosingForm) -> dict[str, Any]:
+    """Template variables of the page that closes an access review."""
+    rows = review_rows(review=review, actor=actor)
+    progress = get_progress(review=review, actor=actor, rows=rows)
+    return {
+        "review": review,
+        "summary": _summary(progress, is_closed=review.is_closed),
+        "form": form,
+    }

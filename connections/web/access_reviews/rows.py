@@ -1,0 +1,199 @@
+"""The rows on the page of an access review."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+
+from django.http import HttpRequest
+
+from connections.access_reviews.details import RowDetails
+from connections.core.text import format_relative
+from connections.models import AccessReviewDecision, Deletion, RowState
+from connections.web.access_reviews.forms import DecisionForm
+from connections.web.inventory.protections import connection_url
+from connections.web.lists import current_url
+from connections.wording import Badge
+from connections.wording.access_reviews import LEFT_OPEN, ROW_BADGES, age_text, decision_text
+from connections.wording.changes import change_badge
+
+# In the order of the page: the rows to decide come first.
+GROUPS = {
+    RowState.PENDING: (0, "To decide"),
+    RowState.KEEP: (1, "Decided"),
+    RowState.DELETE: (1, "Decided"),
+    RowState.GONE: (2, "Gone"),
+}
+
+
+def group_label(state: RowState, *, is_closed: bool) -> str:
+    """The heading above the rows with this state and those like it."""
+    return LEFT_OPEN.label if is_closed and state == RowState.PENDING else GROUPS[state][1]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Posted:
+    """What was posted about some connections."""
+
+    # Named "<site>/<connection ID>".
+    connections: Sequence[str]
+    # With its errors; None for decisions that were saved.
+    form: DecisionForm | None
+
+    def form_of(self, key: str) -> DecisionForm | None:
+        """The form that has to be corrected in the row of the only connection."""
+        return self.form if list(self.connections) == [key] else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class LastDecision:
+    """The newest decision about a connection, of this access review or of an earlier one."""
+
+    # "Keep until 2027-03-31", or "Keep, Q3 2026".
+    label: str
+    reason: str
+    # "Ada Lovelace, 3 h ago".
+    who: str
+    full_text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class RowView:
+    """One row of the table."""
+
+    details: RowDetails
+    anchor: str
+    key: str
+    # "Labs to Mobile".
+    name: str
+    url: str
+    state: RowState
+    badge: Badge
+    age: str
+    last: LastDecision | None
+    # A decision to keep counts until this day.
+    until: date | None
+    changes: list[Badge]
+    deletion: Deletion | None
+    # Where a form opens in the row; "" where nothing can be decided.
+    keep_url: str
+    delete_url: str
+    close_url: str
+    # The form in the row; None while it is closed.
+    form: DecisionForm | None
+    is_selected: bool
+    # The heading above the first row of a group.
+    group_label: str
+
+
+def row_views(
+    request: HttpRequest,
+    rows: Sequence[RowDetails],
+    *,
+    can_decide: bool,
+    is_closed: bool,
+    posted: Posted | None,
+    now: datetime,
+) -> list[RowView]:
+    """The rows as the page shows them; one has an open form if the address or the POST says so."""
+    views: list[RowView] = []
+    label = ""
+    for details in rows:
+        group = group_label(details.row.state, is_closed=is_closed)
+        views.append(
+            _row_view(
+                request,
+                details,
+                can_decide=can_decide and details.row.state != RowState.GONE,
+                is_closed=is_closed,
+                posted=posted,
+                group_label=group if group != label else "",
+                now=now,
+            )
+        )
+        label = group
+    return views
+
+
+def _row_view(
+    request: HttpRequest,
+    details: RowDetails,
+    *,
+    can_decide: bool,
+    is_closed: bool,
+    posted: Posted | None,
+    group_label: str,
+    now: datetime,
+) -> RowView:
+    row, connection = details.row, details.connection
+    place = str(row.position)
+    is_left_open = is_closed and row.state == RowState.PENDING
+    return RowView(
+        details=details,
+        anchor=f"row-{place}",
+        key=row.text,
+        name=f"{connection.source_org_name or connection.source_org_id} to "
+        f"{connection.sink_org_name or connection.sink_org_id}",
+        url=connection_url(row.key),
+        state=row.state,
+        badge=LEFT_OPEN if is_left_open else ROW_BADGES[row.state],
+        age=age_text(connection.connection_created_at, now=now),
+        last=_last_decision(details, is_closed=is_closed, now=now),
+        until=details.decision.keep_until
+        if details.decision and row.state == RowState.KEEP
+        else None,
+        changes=[change_badge(each, deletion=None) for each in details.changes],
+        deletion=details.deletion,
+        keep_url=_form_url(request, place, "keep") if can_decide else "",
+        delete_url=_form_url(request, place, "delete") if can_decide else "",
+        close_url=f"{current_url(request, open='', decision='')}#row-{place}",
+        form=_form(request, details, posted=posted) if can_decide else None,
+        is_selected=bool(posted and posted.form and row.text in posted.connections),
+        group_label=group_label,
+    )
+
+
+def _form_url(request: HttpRequest, place: str, decision: str) -> str:
+    return f"{current_url(request, open=place, decision=decision)}#row-{place}"
+
+
+def _form(
+    request: HttpRequest, details: RowDetails, *, posted: Posted | None
+) -> DecisionForm | None:
+    """The form that is open in the row; None for the other rows."""
+    if posted:
+        return posted.form_of(details.row.text)
+    decision = request.GET.get("decision", "")
+    if request.GET.get("open") != str(details.row.position) or decision not in {"keep", "delete"}:
+        return None
+    return DecisionForm(initial={"decision": decision})
+
+
+def _last_decision(details: RowDetails, *, is_closed: bool, now: datetime) -> LastDecision | None:
+    if is_closed and details.row.state not in {RowState.KEEP, RowState.DELETE}:
+        return None
+    decision = details.decision or details.earlier
+    if decision is None:
+        return None
+    label = decision_text(decision.decision, keep_until=decision.keep_until)
+    if details.decision is None:
+        label += f", {decision.row.review.name}"
+    elif details.row.is_outdated:
+        label += ", no longer counts"
+    who = f"{decision.decided_by_name}, {format_relative(decision.decided_at, now=now)}"
+    return LastDecision(
+        label=label,
+        reason=decision.reason,
+        who=who,
+        full_text=f"{label}. {who}: “{decision.reason}”{_earlier_text(details.decisions)}",
+    )
+
+
+def _earlier_text(decisions: Sequence[AccessReviewDecision]) -> str:
+    """That earlier decisions of this access review are on record."""
+    if len(decisions) < 2:
+        return ""
+    earlier = "; ".join(
+        f"{decision_text(each.decision, keep_until=each.keep_until)}, {each.decided_by_name}"
+        for each in reversed(decisions[:-1])
+    )
+    return f" Before: {earlier}."

@@ -1,0 +1,104 @@
+"""What the page that starts an access review shows: how many connections, and warnings."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from django.db.models import Q
+
+from connections.access import permissions
+from connections.access.actor import Actor
+from connections.access_reviews.population import PopulationPreview, preview_population
+from connections.core.errors import InvalidInputError
+from connections.core.text import pluralize
+from connections.models import OrgConnectionKey, OrgConnectionSnapshot, Person
+from connections.web.access_reviews.forms import StartForm
+from connections.web.access_reviews.scope import scope_text, scope_url
+from connections.wording.connections import join_some_names
+
+# How many names a warning gives.
+MOST_NAMES = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Warning:
+    """Something to know about an access review."""
+
+    headline: str
+    detail: str = ""
+
+
+def reviewer_choices() -> list[Person]:
+    """Everyone who can be a reviewer, by name."""
+    return sorted(permissions.possible_reviewers(), key=lambda each: each.display_name.casefold())
+
+
+def new_context(*, form: StartForm, actor: Actor) -> dict[str, Any]:
+    """Template variables of the page."""
+    preview, problem = None, ""
+    try:
+        preview = preview_population(
+            actor=actor, scope=form.scope_shown, reviewers=form.reviewers_shown
+        )
+    except InvalidInputError as error:
+        problem = error.fields["scope"]
+    return {
+        "form": form,
+        "scope": "" if problem else scope_text(form.scope_shown),
+        "scope_url": scope_url("" if problem else form.scope_shown),
+        "problem": problem,
+        "preview": preview,
+        "warnings": _warnings(preview) if preview else [],
+    }
+
+
+def _warnings(preview: PopulationPreview) -> list[Warning]:
+    found = coverage_warnings(preview.coverage)
+    if preview.without_reviewer:
+        found.insert(0, without_reviewer_warning(preview.without_reviewer))
+    return found
+
+
+def without_reviewer_warning(keys: list[OrgConnectionKey]) -> Warning:
+    """That no reviewer can see some connections."""
+    some = Q()
+    for key in keys[:MOST_NAMES]:
+        some |= Q(site=key.site, connection_id=key.connection_id)
+    names = {
+        each.key: f"{each.source_org_name} → {each.sink_org_name}"
+        for each in OrgConnectionSnapshot.objects.filter(some).order_by("last_seen_at")
+    }
+    shown = [*names.values(), *("" for _ in keys[len(names) :])]
+    return Warning(
+        headline=f"{pluralize(len(keys), 'connection')} that no reviewer can see",
+        detail=f"{join_some_names(shown, limit=MOST_NAMES)}. Choose another reviewer, or change "
+        "who can see their credentials.",
+    )
+
+
+def coverage_warnings(coverage: dict[str, Any]) -> list[Warning]:
+    """What the inventory might lack: orgs whose newest sync failed, orgs without a credential."""
+    failed = [org for org in coverage["orgs"] if not org["is_complete"]]
+    without = coverage["without_credential"]
+    found = []
+    if failed:
+        found.append(
+            Warning(
+                headline=f"{pluralize(len(failed), 'org')} not fully synced",
+                detail=f"{_names(org['credential'] for org in failed)}. Connections that only "
+                "they list might be missing or out of date.",
+            )
+        )
+    if without:
+        found.append(
+            Warning(
+                headline=f"{pluralize(len(without), 'org')} without a credential",
+                detail=f"{_names(org['org_name'] or org['org_id'] for org in without)}. "
+                "Connections between two of them aren't known.",
+            )
+        )
+    return found
+
+
+def _names(names: Iterable[str]) -> str:
+    return join_some_names(list(names), limit=MOST_NAMES)

@@ -1,0 +1,181 @@
+"""Access reviews: their list, the page of one, and the actions on it."""
+
+from uuid import UUID
+
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse, QueryDict
+from django.shortcuts import render
+from django.urls import reverse
+
+from connections.access.actor import Actor
+from connections.access_reviews import closing, decisions, deleting, population
+from connections.audit import lookups
+from connections.core.errors import ConflictError, DomainError, InvalidInputError
+from connections.core.text import pluralize
+from connections.models import AccessReview
+from connections.web.access_reviews.forms import ClosingForm, DecisionForm, StartForm
+from connections.web.access_reviews.lists import list_context
+from connections.web.access_reviews.page import closing_context, review_context, saved_context
+from connections.web.access_reviews.rows import Posted
+from connections.web.access_reviews.start import new_context, reviewer_choices
+from connections.web.lists import as_page_request
+from connections.web.support import SeeOther, actor_of, wants_fragment
+
+DETAIL = "connections/access_review_detail.html"
+
+
+def _url(review: AccessReview) -> str:
+    return reverse("access-review-detail", args=[review.pk])
+
+
+def access_review_list(request: HttpRequest) -> HttpResponse:
+    """The access reviews with a connection that this person can see, the open ones first."""
+    context = list_context(request, actor=actor_of(request))
+    return render(request, "connections/access_review_list.html", context)
+
+
+def access_review_new(request: HttpRequest) -> HttpResponse:
+    """Start an access review of the connections that match a filter.
+
+    A POST with `check` changes nothing: it shows how many connections match, and warnings.
+    """
+    actor = actor_of(request)
+    people = reviewer_choices()
+    if request.method != "POST":
+        return _new_page(
+            request, form=StartForm(initial={"scope": request.GET.get("scope", "")}, people=people)
+        )
+    form = StartForm(request.POST, people=people)
+    if "check" in request.POST:
+        typed = request.POST.dict() | {"reviewers": request.POST.getlist("reviewers")}
+        return _new_page(request, form=StartForm(initial=typed, people=people))
+    try:
+        form.require_valid()
+        review = population.start_review(actor=actor, **form.values())
+    except InvalidInputError as error:
+        form.add_errors(error)
+        return _new_page(request, form=form, status=422)
+    messages.success(
+        request, f"Access review of {pluralize(review.row_count, 'connection')} started."
+    )
+    return SeeOther(_url(review))
+
+
+def _new_page(request: HttpRequest, *, form: StartForm, status: int = 200) -> HttpResponse:
+    context = new_context(form=form, actor=actor_of(request))
+    name = "connections/access_review_new.html"
+    if wants_fragment(request):
+        name += "#population"
+    return render(request, name, context, status=status)
+
+
+def access_review_detail(request: HttpRequest, pk: UUID) -> HttpResponse:
+    """One access review: its progress, its connections, and the decisions about them."""
+    actor = actor_of(request)
+    review = lookups.find_access_review(actor=actor, pk=pk)
+    return _page(request, review=review, actor=actor)
+
+
+def _page(
+    request: HttpRequest,
+    *,
+    review: AccessReview,
+    actor: Actor,
+    posted: Posted | None = None,
+    notice: str = "",
+    status: int = 200,
+) -> HttpResponse:
+    """The page; after a POST that was not done, with what was `posted` or a `notice`."""
+    if request.method == "POST":
+        request = as_page_request(request, path=_url(review), query=_query(request))
+    context = review_context(request, review=review, actor=actor, posted=posted, notice=notice)
+    return render(request, DETAIL, context, status=status)
+
+
+def access_review_decide(request: HttpRequest, pk: UUID) -> HttpResponse:
+    """Decide about one connection, or about all that are selected: all of them or none."""
+    actor = actor_of(request)
+    review = lookups.find_access_review(actor=actor, pk=pk)
+    form = DecisionForm(request.POST)
+    connections = request.POST.getlist("connection")
+    status = 200
+    try:
+        form.require_valid()
+        decisions.decide(
+            review=review,
+            actor=actor,
+            connections=connections,
+            digests=_digests(request.POST),
+            **form.cleaned_data,
+        )
+    except DomainError as error:
+        status = 422 if isinstance(error, InvalidInputError) else 409
+        form.add_errors(
+            error if isinstance(error, InvalidInputError) else InvalidInputError({"": str(error)})
+        )
+    posted = Posted(connections=connections, form=form if status != 200 else None)
+    if wants_fragment(request):
+        page = as_page_request(request, path=_url(review), query=_query(request))
+        context = saved_context(page, review=review, actor=actor, posted=posted)
+        return render(page, "connections/access_review_saved.html", context, status=status)
+    if status != 200:
+        return _page(request, review=review, actor=actor, posted=posted, status=status)
+    messages.success(request, f"{pluralize(len(connections), 'decision')} saved.")
+    query = _query(request)
+    for name in ("open", "decision"):
+        query.pop(name, None)
+    return SeeOther(f"{_url(review)}?{query.urlencode()}" if query else _url(review))
+
+
+def _query(request: HttpRequest) -> QueryDict:
+    """The query string of the page that the form was on."""
+    return QueryDict(request.POST.get("filters", ""), mutable=True)
+
+
+def _digests(posted: QueryDict) -> dict[str, str]:
+    """What the page showed of each connection, by its name in the form."""
+    pairs = (text.rpartition(" ") for text in posted.getlist("digest"))
+    return {name: digest for name, _, digest in pairs}
+
+
+def access_review_plan(request: HttpRequest, pk: UUID) -> HttpResponse:
+    """Plan the deletion of what was decided to delete, and continue to the plan."""
+    actor = actor_of(request)
+    review = lookups.find_access_review(actor=actor, pk=pk)
+    try:
+        planned = deleting.plan_deletions(review=review, actor=actor)
+    except ConflictError as error:
+        return _page(request, review=review, actor=actor, notice=str(error), status=409)
+    if planned.remaining:
+        messages.info(
+            request,
+            f"{pluralize(planned.remaining, 'more connection')} can be planned afterwards: a bulk "
+            "deletion has at most 1,000.",
+        )
+    return SeeOther(reverse("batch-detail", args=[planned.batch.pk]))
+
+
+def access_review_close(request: HttpRequest, pk: UUID) -> HttpResponse:
+    """Close an access review for good."""
+    actor = actor_of(request)
+    review = lookups.find_access_review(actor=actor, pk=pk)
+    if review.is_closed:
+        messages.info(request, "This access review is closed already.")
+        return SeeOther(_url(review))
+    form = ClosingForm(request.POST if request.method == "POST" else None)
+    status = 200
+    if request.method == "POST":
+        try:
+            form.require_valid()
+            closing.close_review(review=review, actor=actor, **form.cleaned_data)
+        except InvalidInputError as error:
+            form.add_errors(error)
+            status = 422
+        except ConflictError as error:
+            form.add_error("open_reason", str(error))
+            status = 409
+        else:
+            messages.success(request, "Access review closed.")
+            return SeeOther(_url(review))
+    context = closing_context(review=review, actor=actor, form=form)
+    return render(request, "connections/access_review_close.html", context, status=status)

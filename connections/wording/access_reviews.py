@@ -1,0 +1,83 @@
+"""Texts about access reviews: statuses, decisions, due dates."""
+
+from collections import Counter
+from collections.abc import Mapping
+from datetime import date, datetime
+from types import MappingProxyType
+
+from connections.core.text import format_span, pluralize
+from connections.models import AccessReview, RowState
+from connections.wording.statuses import Badge
+
+OPEN = Badge("Open", "info", "info", "Reviewers decide about its connections.")
+OVERDUE = Badge("Overdue", "warn", "clock", "Its due date has passed.")
+CLOSED = Badge("Closed", "ok", "lock", "Its decisions are final.")
+
+ROW_BADGES: Mapping[str, Badge] = MappingProxyType(
+    {
+        RowState.PENDING: Badge("To decide", "muted", "dot", "No decision counts for it."),
+        RowState.KEEP: Badge("Keep", "ok", "check", "A reviewer decided to keep it."),
+        RowState.DELETE: Badge("Delete", "danger", "cross", "A reviewer decided to delete it."),
+        RowState.GONE: Badge(
+            "Gone", "muted", "minus", "Datadog no longer lists it, so it needs no decision."
+        ),
+    }
+)
+# The same once it is closed.
+LEFT_OPEN = Badge("Left open", "warn", "minus", "No decision counted when it was closed.")
+
+
+def review_badge(review: AccessReview, *, now: datetime) -> Badge:
+    """The status of an access review."""
+    if review.is_closed:
+        return CLOSED
+    return OVERDUE if review.due_at < now else OPEN
+
+
+def due_text(review: AccessReview, *, now: datetime) -> str:
+    """ "Due in 5 days", "Overdue by 3 h"."""
+    if review.due_at < now:
+        return f"Overdue by {format_span(now - review.due_at)}"
+    return f"Due in {format_span(review.due_at - now)}"
+
+
+def age_text(created_at: datetime | None, *, now: datetime) -> str:
+    """ "54 d", or "2.1 y" from a year on; "" where Datadog doesn't say when it was created."""
+    if created_at is None:
+        return ""
+    days = max((now - created_at).days, 0)
+    return f"{days} d" if days < 365 else f"{days / 365.25:.1f} y"
+
+
+def decision_text(decision: str, *, keep_until: date | None) -> str:
+    """ "Keep", "Keep until 2027-03-31", "Delete"."""
+    label = ROW_BADGES[decision].label
+    return f"{label} until {keep_until:%Y-%m-%d}" if keep_until else label
+
+
+def decided_text(counts: Counter[str]) -> str:
+    """ "31 of 40 decided"; a connection that is gone needs no decision."""
+    decided = counts[RowState.KEEP] + counts[RowState.DELETE]
+    return f"{decided:,} of {decided + counts[RowState.PENDING]:,} decided"
+
+
+def counts_text(counts: Counter[str], *, is_closed: bool) -> str:
+    """ "24 keep · 7 delete · 9 to decide · 1 gone"."""
+    labels = {
+        RowState.KEEP: "keep",
+        RowState.DELETE: "delete",
+        RowState.PENDING: "left open" if is_closed else "to decide",
+        RowState.GONE: "gone",
+    }
+    always = {RowState.KEEP, RowState.DELETE}
+    return " · ".join(
+        f"{counts[state]:,} {label}"
+        for state, label in labels.items()
+        if counts[state] or state in always
+    )
+
+
+def undecided_text(pending: int) -> str:
+    """ "9 connections aren't decided."."""
+    verb = "isn't" if pending == 1 else "aren't"
+    return f"{pluralize(pending, 'connection')} {verb} decided."

@@ -1,0 +1,141 @@
+"use strict";
+/* Decisions by keyboard, in the row. Without this script, a row's links open its form on the server. */
+(() => {
+  const review = document.getElementById("review");
+  const template = document.getElementById("decision-form-template");
+  if (!review || !template) return;
+  /* Saving replaces a row's element, so the current row is known by its id. */
+  let currentId = "";
+
+  const rows = () => [...review.querySelectorAll("tr[data-connection]")];
+  const current = () => document.getElementById(currentId);
+  const openForm = () => document.getElementById("decision-form");
+  const boxOf = (row) => row.querySelector(".cell-select input[type=checkbox]");
+  const selectionBar = document.getElementById("decide-selected");
+  const hasSelection = () => review.querySelector(".cell-select input:checked") !== null;
+
+  function makeCurrent(row) {
+    current()?.classList.remove("is-current");
+    currentId = row.id;
+    row.classList.add("is-current");
+  }
+
+  function goTo(row) {
+    if (!row) return;
+    makeCurrent(row);
+    row.focus({ preventScroll: true });
+    row.scrollIntoView({ block: "nearest" });
+  }
+
+  function move(step) {
+    const all = rows();
+    const place = all.indexOf(current());
+    goTo(place < 0 ? all[0] : all[place + step]);
+  }
+
+  function goToNextPending(id) {
+    const all = rows();
+    const place = all.findIndex((row) => row.id === id);
+    goTo(all.slice(place + 1).find((row) => row.dataset.decision === "pending") ?? all[place]);
+  }
+
+  function markOpen(row, decision) {
+    for (const link of row.querySelectorAll("[data-decide]")) link.toggleAttribute("data-open", link.dataset.decide === decision);
+  }
+
+  function closeForm() {
+    const form = openForm();
+    if (!form) return;
+    for (const link of review.querySelectorAll("[data-open]")) link.removeAttribute("data-open");
+    form.remove();
+    goTo(current());
+  }
+
+  /* What was typed stays when the other decision is chosen for the same row. */
+  function openFormOf(row, decision) {
+    const previous = openForm()?.previousElementSibling === row ? openForm().querySelector("form") : null;
+    const opened = template.content.firstElementChild.cloneNode(true);
+    const form = opened.querySelector("form");
+    const { connection, digest, decision: chosen, reason, keep_until: until } = form.elements;
+    connection.value = row.dataset.connection;
+    digest.value = row.querySelector("input[name=digest]").value;
+    chosen.value = decision;
+    form.querySelector("[data-reason-label]").textContent = `Reason to ${decision} ${row.dataset.name}`;
+    form.querySelector("[data-until]").hidden = decision !== "keep";
+    until.disabled = decision !== "keep";
+    if (previous) {
+      reason.value = previous.elements.reason.value;
+      until.value = previous.elements.keep_until.value;
+    }
+    if (openForm()) closeForm();
+    makeCurrent(row);
+    markOpen(row, decision);
+    row.after(opened);
+    window.htmx?.process(opened);
+    reason.focus({ preventScroll: true });
+    opened.scrollIntoView({ block: "nearest" });
+  }
+
+  function decide(decision) {
+    if (hasSelection()) {
+      selectionBar.querySelector(`input[name=decision][value=${decision}]`).checked = true;
+      selectionBar.elements.reason.focus();
+      return;
+    }
+    const row = current();
+    if (row?.querySelector("[data-decide]")) openFormOf(row, decision);
+  }
+
+  function toggleSelected() {
+    const box = current() && boxOf(current());
+    if (!box) return;
+    box.checked = !box.checked;
+    box.dispatchEvent(new Event("change", { bubbles: true }));
+  }
+
+  const actions = {
+    ArrowDown: () => move(1),
+    ArrowUp: () => move(-1),
+    k: () => decide("keep"),
+    d: () => decide("delete"),
+    x: toggleSelected,
+    u: closeForm,
+    "?": () => { const help = document.getElementById("shortcuts"); help.open = !help.open; },
+  };
+
+  document.addEventListener("keydown", (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.key === "Escape" && event.target.closest("#decision-form")) { closeForm(); return; }
+    const isControl = event.target.closest("input:not([type=checkbox]), select, textarea, [contenteditable]");
+    const act = actions[event.key.length === 1 ? event.key.toLowerCase() : event.key];
+    if (isControl || !act) return;
+    event.preventDefault();
+    act();
+  });
+
+  review.addEventListener("click", (event) => {
+    const link = event.target.closest("[data-decide]");
+    if (link && !event.ctrlKey && !event.metaKey && !event.shiftKey) {
+      event.preventDefault();
+      openFormOf(link.closest("tr"), link.dataset.decide);
+    } else if (event.target.closest("[data-close-form]")) {
+      event.preventDefault();
+      closeForm();
+    }
+  });
+
+  review.addEventListener("focusin", (event) => {
+    const row = event.target.closest("tr[data-connection]");
+    if (row) makeCurrent(row);
+  });
+
+  document.addEventListener("htmx:afterRequest", (event) => {
+    const form = event.detail.requestConfig?.elt;
+    if (event.detail.xhr.status !== 200 || !form?.matches?.("[data-decision-form]")) return;
+    if (form === selectionBar) { form.reset(); goTo(current()); return; }
+    openForm()?.remove();
+    goToNextPending(currentId);
+  });
+
+  if (openForm()) makeCurrent(openForm().previousElementSibling);
+})();
