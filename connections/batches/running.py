@@ -109,12 +109,26 @@ def _withdraw_cancelled(*, actor: Actor) -> int:
 def _expire_rows(*, actor: Actor) -> int:
     """Settle rows whose time to be sent is over, paused or not."""
     now = clock.now()
+    _extend_rows_held_back(now=now)
     # A time further ahead than it is ever set comes from before the clock was set back.
     ahead = now + clock.TOLERANCE
     is_over = Q(expires_at__lte=now) | Q(expires_at__gt=ahead + time_limits.QUEUE_WINDOW)
     is_over |= Q(epoch__gt=0, expires_at__gt=ahead + time_limits.RETRY_WINDOW)
     rows = Deletion.objects.filter(_WAITING, is_over)[:MAX_EXPIRED]
     return sum(lifecycle.expire_deletion(deletion=each, actor=actor) for each in rows)
+
+
+def _extend_rows_held_back(*, now: datetime) -> None:
+    """Let the 15 minutes of attempted rows run from the reset for which their org is held back.
+
+    Their own response named a reset, but a later response to another row may have moved it.
+    """
+    for org, resets_at in rate_limits.held_back_until(now=now).items():
+        ends_at = resets_at + time_limits.SENDING_WINDOW
+        rows = Deletion.objects.filter(_WAITING, _is_of_org([org]), epoch__gt=0)
+        # Never beyond 24 hours after the confirmation.
+        in_time = rows.filter(confirmed_at__gte=ends_at - time_limits.QUEUE_WINDOW)
+        in_time.filter(expires_at__lt=ends_at).update(expires_at=ends_at)
 
 
 # --- Sending ----------------------------------------------------------------------------------

@@ -10,11 +10,11 @@ from connections import audit
 from connections.access.actor import WORKER, Actor, person_actor
 from connections.batches import drafts, endings, progress, running, stopping
 from connections.core.causes import Cause
-from connections.datadog.responses import DeleteResponse
+from connections.datadog.responses import DeleteResponse, RateLimit
 from connections.deletions import lifecycle, sending
 from connections.deletions.failpoints import Point
 from connections.deletions.sending import ClaimedAttempt
-from connections.inventory import protections
+from connections.inventory import protections, rate_limits
 from connections.models import (
     AccessKind,
     ApprovalPolicy,
@@ -370,6 +370,24 @@ def test_rows_are_sent_after_a_reset_later_than_their_15_minutes(
     run(running_batch)
     clock.advance(minutes=1)
     assert run(running_batch).state == BatchState.FINISHED
+    assert outcomes(running_batch) == {(State.SETTLED, Outcome.DELETED)}
+
+
+def test_an_attempted_row_waits_for_a_reset_that_another_response_moved(
+    running_batch: Batch, payments: Credential, sandbox: SandboxServer, clock: SettableClock
+) -> None:
+    sandbox.world.set_fault(fault=faults.rate_limited(reset="7"), method="DELETE")
+    run(running_batch)
+    assert running_batch.deletions.filter(epoch=1).exists()
+    sandbox.world.clear_faults()
+    moved = RateLimit(name="org_connections", limit=100, remaining=0, reset_seconds=3600)
+    rate_limits.record(
+        site=payments.site, org_id=payments.org_id, rate_limits=[moved], now=clock.now()
+    )
+    for minutes in (20, 39, 2):
+        clock.advance(minutes=minutes)
+        run(running_batch)
+    assert running_batch.state == BatchState.FINISHED
     assert outcomes(running_batch) == {(State.SETTLED, Outcome.DELETED)}
 
 

@@ -2767,6 +2767,14 @@ BULK_DELETIONS = (
         "::test_an_attempted_row_ends_after_the_clock_is_set_back_paused_or_not",
     ),
     _mutant(
+        "the 15 minutes of a row run from the reset that holds its org back",
+        f"{BATCHES}/running.py",
+        "    _extend_rows_held_back(now=now)\n",
+        "",
+        f"{BATCH_TESTS}/test_running.py"
+        "::test_an_attempted_row_waits_for_a_reset_that_another_response_moved",
+    ),
+    _mutant(
         "a pre-send check is shared for 10 seconds",
         f"{BATCHES}/running.py",
         "        return time.monotonic() - self.began_at <= CHECK_SHARED_SECONDS\n",
