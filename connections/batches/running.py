@@ -56,8 +56,6 @@ PARALLEL_DELETES = 8
 ROWS_READ = 16
 # No claim begins later in one pass (s), so that a worker gets to its other work.
 PASS_SECONDS = 5.0
-# A row may be claimed until 10 s after the sync that checked it began; the claim takes a moment.
-CHECK_SHARED_SECONDS = 9.0
 MAX_PROBLEMS_IN_A_ROW = 3
 # Rows wait this long for one sync that verifies many of them, while others are being sent.
 VERIFY_AFTER = timedelta(seconds=30)
@@ -134,20 +132,6 @@ def _extend_rows_held_back(*, now: datetime) -> None:
 # --- Sending ----------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, kw_only=True)
-class _SharedCheck:
-    """A complete sync that rows of one credential share as their pre-send check."""
-
-    result: SyncResult
-    # By `time.monotonic()`, from before the sync.
-    began_at: float
-
-    @property
-    def is_recent(self) -> bool:
-        """Whether rows may still be claimed with it."""
-        return time.monotonic() - self.began_at <= CHECK_SHARED_SECONDS
-
-
 @dataclass(kw_only=True)
 class _Pass:
     """One pass over the rows that are due."""
@@ -159,7 +143,8 @@ class _Pass:
     # The only one whose rows it sends; None: all.
     only: Batch | None
     in_progress: dict[Future[DeleteResponse], ClaimedAttempt] = field(default_factory=dict)
-    checks: dict[UUID, _SharedCheck] = field(default_factory=dict)
+    # The complete sync of each credential that its rows share. A claim refuses one that is too old.
+    checks: dict[UUID, SyncResult] = field(default_factory=dict)
     # Rows to claim next. The claim notices what changed since they were read.
     next_rows: deque[Deletion] = field(default_factory=deque)
     # As last read or changed, so that most results cost no statement.
@@ -272,12 +257,11 @@ class _Pass:
         Only a complete sync is shared. Raises UnavailableError.
         """
         shared = self.checks.get(credential.pk)
-        if shared and shared.is_recent:
-            return shared.result, True
-        began_at = time.monotonic()
+        if shared:
+            return shared, True
         result = sync.sync_org(credential=credential, actor=self.actor)
         if result.is_complete:
-            self.checks[credential.pk] = _SharedCheck(result=result, began_at=began_at)
+            self.checks[credential.pk] = result
         return result, False
 
     def _record(self, claimed: ClaimedAttempt, future: Future[DeleteResponse]) -> None:

@@ -84,15 +84,6 @@ def test_rows_of_one_credential_share_their_check_and_their_verification(
     assert Sync.objects.count() - before == 2
 
 
-def test_a_check_is_shared_for_less_than_10_seconds(
-    running_batch: Batch, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(running, "CHECK_SHARED_SECONDS", 0)
-    before = Sync.objects.count()
-    run(running_batch)
-    assert Sync.objects.count() - before >= 10
-
-
 def test_a_stale_refused_or_unknown_row_stops_no_other(
     running_batch: Batch, sandbox: SandboxServer
 ) -> None:

@@ -2775,13 +2775,6 @@ BULK_DELETIONS = (
         "::test_an_attempted_row_waits_for_a_reset_that_another_response_moved",
     ),
     _mutant(
-        "a pre-send check is shared for 10 seconds",
-        f"{BATCHES}/running.py",
-        "        return time.monotonic() - self.began_at <= CHECK_SHARED_SECONDS\n",
-        "        return True\n",
-        f"{BATCH_TESTS}/test_running.py::test_a_check_is_shared_for_less_than_10_seconds",
-    ),
-    _mutant(
         "no credential but the named one sends a line of a plan file",
         f"{BATCHES}/drafts.py",
         "        if named.is_credential_fixed and not preferred:\n",
