@@ -128,9 +128,15 @@ def in_review(review: AccessReview) -> Q:
     return Q(connection_id__in=rows.order_by().values("connection_id"))
 
 
-def of_keys(keys: Iterable[OrgConnectionKey]) -> Q:
-    """The snapshots of these connections, and of those with the same ID on another site."""
-    return Q(connection_id__in=[key.connection_id for key in keys])
+def of_keys(keys: Collection[OrgConnectionKey], *, prefix: str = "") -> Q:
+    """What is about these connections, or about one with the same ID on another of their sites.
+
+    `prefix`: of the fields that name the connection.
+    """
+    ids = [key.connection_id for key in keys]
+    # The sites let the query use an index that begins with them.
+    sites = {key.site for key in keys}
+    return Q((f"{prefix}site__in", sites), (f"{prefix}connection_id__in", ids))
 
 
 def _merged(rows: Iterable[Sequence[Any]]) -> dict[StoredKey, CurrentConnection]:

@@ -1,15 +1,14 @@
 """What a page or an export shows of some rows of an access review, beside their state."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-
-from django.db.models import Q
 
 from connections.access import visibility
 from connections.access.actor import Actor
 from connections.access.permissions import visibility_of
+from connections.access_reviews.current import of_keys
 from connections.access_reviews.rows import ReviewRow
 from connections.models import (
     AccessReview,
@@ -111,7 +110,7 @@ def _newest_visible(
     """For a person from whom credentials are hidden: the newest snapshots that they can see."""
     if not keys or not visibility_of(actor).hidden:
         return {}
-    snapshots = OrgConnectionSnapshot.objects.filter(_of(keys))
+    snapshots = OrgConnectionSnapshot.objects.filter(of_keys(keys))
     if review.closed_at:
         snapshots = snapshots.filter(first_seen_at__lte=review.closed_at)
     visible = visibility.visible(snapshots, actor=actor).order_by("last_seen_at", "id")
@@ -130,8 +129,7 @@ def _find_earlier(
     review: AccessReview, *, keys: Sequence[OrgConnectionKey]
 ) -> dict[OrgConnectionKey, AccessReviewDecision]:
     earlier = AccessReviewDecision.objects.filter(
-        row__connection_id__in=[key.connection_id for key in keys],
-        row__review__created_at__lt=review.created_at,
+        of_keys(keys, prefix="row__"), row__review__created_at__lt=review.created_at
     )
     return {
         OrgConnectionKey(site=decision.row.site, connection_id=decision.row.connection_id): decision
@@ -147,7 +145,7 @@ def _find_changes(
     actor: Actor,
 ) -> dict[OrgConnectionKey, list[Change]]:
     changes = Change.objects.filter(
-        _of(keys), recorded_at__gt=min([review.created_at, *since.values()])
+        of_keys(keys), recorded_at__gt=min([review.created_at, *since.values()])
     )
     if review.closed_at:
         changes = changes.filter(recorded_at__lte=review.closed_at)
@@ -164,13 +162,8 @@ def _find_changes(
 def _find_deletions(
     review: AccessReview, *, keys: Sequence[OrgConnectionKey], actor: Actor
 ) -> dict[OrgConnectionKey, Deletion]:
-    deletions = Deletion.objects.filter(_of(keys), requested_at__gte=review.created_at)
+    deletions = Deletion.objects.filter(of_keys(keys), requested_at__gte=review.created_at)
     visible = visibility.visible(deletions, actor=actor).order_by("requested_at", "id")
     return {
         OrgConnectionKey(site=each.site, connection_id=each.connection_id): each for each in visible
     }
-
-
-def _of(keys: Iterable[OrgConnectionKey]) -> Q:
-    """Of these connections, or of one with the same ID on another site."""
-    return Q(connection_id__in=[key.connection_id for key in keys])
