@@ -52,7 +52,7 @@ def collect_texts() -> list[Text]:
             text
             for package in ("connections", "orgadmin", "sandbox")
             for path in sorted((ROOT / package).rglob("*.py"))
-            if not _NOT_SHOWN.search(path.as_posix())
+            if not _NOT_SHOWN.search(path.relative_to(ROOT).as_posix())
             for text in _of_module(path)
         ),
     ]
