@@ -39,6 +39,7 @@ from connections.evidence.stored_events import (
     verify_row,
 )
 from connections.models import (
+    AccessReviewRow,
     AuditEvent,
     AuditHead,
     AuditVerification,
@@ -337,6 +338,7 @@ def _larger_sizes(
 MAX_EVENTS_IN_REQUEST = 20_000
 MAX_DELETIONS_IN_REQUEST = 1_000
 MAX_CHANGES_IN_REQUEST = 10_000
+MAX_ACCESS_REVIEW_ROWS_IN_REQUEST = 10_000
 
 
 def last_verification() -> AuditVerification | None:
@@ -414,6 +416,7 @@ def verify_now(*, actor: Actor) -> AuditVerification | None:
         size <= MAX_EVENTS_IN_REQUEST
         and Deletion.objects.count() <= MAX_DELETIONS_IN_REQUEST
         and Change.objects.count() <= MAX_CHANGES_IN_REQUEST
+        and AccessReviewRow.objects.count() <= MAX_ACCESS_REVIEW_ROWS_IN_REQUEST
     ):
         [stored] = [done for done in verify_and_store(actor=actor) if done is not None]
         return stored

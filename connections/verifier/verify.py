@@ -931,13 +931,15 @@ def access_review_differences(
             found += _row_differences(row, decided)
     found += [f"row {each}, about which it has decisions, is missing" for each in decisions]
     found += _start_differences(review, started[0])
+    found += _outsider_differences(started[0], events)
     is_same_count = review.get("row_count") == sum(counts.values())
     if review.get("population_digest") != population.end() or not is_same_count:
         found.append("its rows are not those of the population at its start")
-    if closed or review.get("state") != "open":
-        found += _closing_differences(review, closed, counts, closing.end())
-    if closed and closed[0].details.get("decisions") != decision_count:
-        found.append("the number of its decisions is not the one recorded at its closing")
+    counts["decisions"] = decision_count
+    if closed:
+        found += _closing_differences(review, closed[0], counts, closing.end())
+    elif review.get("state") != "open" or any(counts[each] for each in _CLOSED_AS):
+        found.append("it has no event of its closing")
     return found
 
 
@@ -954,21 +956,30 @@ def _start_differences(review: dict[str, Any], started: Event) -> Iterator[str]:
     yield from _mismatches(matches, "the event of its start")
 
 
+def _outsider_differences(started: Event, events: Sequence[Event]) -> Iterator[str]:
+    """Decisions by people who are not reviewers, where reviewers were named."""
+    reviewers = started.details.get("reviewers")
+    for event in events:
+        is_decision = event.code == "access_review.decided"
+        if is_decision and reviewers and event.actor_id not in reviewers:
+            yield f"{event.actor}, who decided in event {event.seq}, is not a reviewer"
+
+
 def _closing_differences(
-    review: dict[str, Any], closed: Sequence[Event], counts: dict[str, int], digest: str
+    review: dict[str, Any], closed: Event, counts: dict[str, int], digest: str
 ) -> Iterator[str]:
-    if not closed or review.get("state") != "closed":
-        yield "its state does not match its events"
-        return
-    details = closed[0].details
+    details = closed.details
     coverage = {"format": "access review coverage 1", "coverage": review.get("coverage_at_close")}
     matches = {
         **{key: review.get(key) == details.get(key) for key in _CLOSED_KEYS},
         "coverage_at_close": digest_of(coverage) == details.get("coverage_digest"),
         "appeared": len(review["appeared"]) == details.get("appeared"),
-        "closed_by": review.get("closed_by") == closed[0].actor,
+        "closed_by": review.get("closed_by") == closed.actor,
+        "state": review.get("state") == "closed",
     }
     yield from _mismatches(matches, "the event of its closing")
+    if counts.pop("decisions") != details.get("decisions"):
+        yield "the number of its decisions is not the one recorded at its closing"
     if review.get("counts") != counts or review.get("closing_digest") != digest:
         yield "its final states, or the connections that appeared, are not those at its closing"
 
@@ -1269,8 +1280,8 @@ def _coverage(coverage: dict[str, Any], when: str) -> str:
     return (
         f"<h3>Syncs {when}</h3>\n<table>\n<thead><tr><th>Org</th><th>Credential</th>"
         "<th>Last sync</th><th>Complete</th><th>Last complete sync</th></tr></thead>\n"
-        f"<tbody>\n{orgs}</tbody>\n</table>\n<p>Orgs without a credential, of which only "
-        f"connections with other orgs are known:</p>\n<ul>\n{missing or '<li>None</li>'}</ul>\n"
+        f"<tbody>\n{orgs}</tbody>\n</table>\n<p>Orgs without a credential; connections between two "
+        f"of them are not known:</p>\n<ul>\n{missing or '<li>None</li>'}</ul>\n"
     )
 
 
@@ -1288,7 +1299,8 @@ def access_review_row(row: dict[str, Any]) -> str:
         f'<span class="id">{_text(row["connection_id"])} on {_text(row["site"])}</span></td>'
         f"<td>{_text(', '.join(row['connection_types']))}</td>"
         f"<td>{_text(creator['name'] or creator['id'] or 'Unknown')}{disabled}</td>"
-        f"<td>{_CLOSED_AS.get(row['closed_as'], '')}\n<ul>\n{decisions}</ul></td>"
+        f'<td><p class="outcome">{_CLOSED_AS.get(row["closed_as"], "")}</p>\n'
+        f"<ul>\n{decisions}</ul></td>"
         f"<td>{_result_text(row)}</td></tr>\n"
     )
 
@@ -1296,7 +1308,7 @@ def access_review_row(row: dict[str, Any]) -> str:
 def _decision_text(one: dict[str, Any]) -> str:
     until = f" until {one['keep_until']}" if one["keep_until"] else ""
     together = one["decided_together"]
-    at_once = f", with {pluralize(together - 1, 'other')}" if together > 1 else ""
+    at_once = f", {together} decided at once" if together > 1 else ""
     who = _by(one["decided_by"], one["decided_at"])
     return f"{_CLOSED_AS[one['decision']]}{until}: {_text(one['reason'])} – {who}{at_once}"
 

@@ -147,6 +147,24 @@ def test_it_still_verifies_when_its_people_are_erased(
     assert verification.verify_audit_log().fault is None
 
 
+def test_a_decision_by_someone_who_is_not_a_reviewer_is_named(made: Made) -> None:
+    told = document(made)
+    values = [json.loads(line) for line in files_of(made.data)["values.ndjson"].splitlines()]
+    shown = {str(each["number"]): verify.shown_as(each) for each in values}
+    texts = [
+        json.loads(json.loads(line)["text"])
+        for line in files_of(made.data)["events.ndjson"].splitlines()
+    ]
+    events = [verify.Event(each, shown) for each in texts if each["subject"]]
+    events = [each for each in events if each.about == (verify.ACCESS_REVIEW, told["id"])]
+    assert verify.access_review_differences(told, told["rows"], events) == []
+    [grace] = [each for each in told["reviewers"] if each["name"] == "Grace"]
+    told["reviewers"].remove(grace)
+    events[0].details["reviewers"].remove(grace["id"])
+    [named] = verify.access_review_differences(told, told["rows"], events)
+    assert "Grace, who decided in event" in named
+
+
 # --- Changes of the bundle, signed with the right key ---------------------------------------------
 
 
@@ -207,7 +225,7 @@ EDITS: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     "reviewers": (lambda review: review["reviewers"].pop(), "“reviewers” does not match"),
     "name": (lambda review: review.update(name="Another"), "“name” does not match"),
     "who closed it": (lambda review: review.update(closed_by="Linus"), "“closed_by” does not"),
-    "state": (lambda review: review.update(state="open"), "its state does not match"),
+    "state": (lambda review: review.update(state="open"), "“state” does not match"),
     "which one": (
         lambda review: review.update(id="00000000-0000-4000-8000-000000000000"),
         "not the one recorded when the bundle was started",

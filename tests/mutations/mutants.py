@@ -605,9 +605,16 @@ BUNDLES = (
     _mutant(
         "bundle: an access review lacks no decision",
         VERIFIER,
-        '    if closed and closed[0].details.get("decisions") != decision_count:\n',
-        "    if False:\n",
+        '    if counts.pop("decisions") != details.get("decisions"):\n',
+        '    if counts.pop("decisions") is None:\n',
         f"{REVIEW_EVIDENCE}::test_a_replaced_decision_left_out_with_its_event_is_named",
+    ),
+    _mutant(
+        "bundle: only reviewers decide in an access review",
+        VERIFIER,
+        "        if is_decision and reviewers and event.actor_id not in reviewers:\n",
+        "        if False:\n",
+        f"{REVIEW_EVIDENCE}::test_a_decision_by_someone_who_is_not_a_reviewer_is_named",
     ),
     _mutant(
         "bundle: an access review agrees with the deletions",
