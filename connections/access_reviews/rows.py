@@ -84,7 +84,7 @@ class ReviewRow:
 def review_rows(*, review: AccessReview, actor: Actor) -> list[ReviewRow]:
     """The rows that the actor can see, in their order. Raises PermissionDenied.
 
-    Four queries, whatever the number of rows.
+    The number of queries doesn't depend on that of the rows.
     """
     permissions.require(permissions.can_see(actor), "see access reviews")
     rows = visibility.visible_access_review_rows(

@@ -23,6 +23,7 @@ from sandbox.server import SandboxServer
 from tests.access_reviews.conftest import MakeReview
 from tests.access_reviews.support import REASON, close, decide, states, texts_of
 from tests.batches.support import sync_now
+from tests.flows.support import store_credential
 from tests.support.clock import SettableClock
 
 pytestmark = pytest.mark.django_db
@@ -190,6 +191,33 @@ def test_a_hidden_connection_is_answered_like_one_that_is_not_in_the_review(
     assert hidden.value.fields == unknown.value.fields
     assert not AccessReviewDecision.objects.exists()
     decide(review, grace)
+
+
+def test_what_only_a_hidden_credential_shows_yet_is_not_covered_by_a_decision(
+    make_review: MakeReview,
+    payments: Credential,
+    sandbox: SandboxServer,
+    ada: Person,
+    grace: Person,
+    clock: SettableClock,
+) -> None:
+    review = make_review(1)
+    row = review.rows.get()
+    of_it = {"connection_id": str(row.connection_id)}
+    listed = sandbox.world.connection(**of_it)
+    assert listed
+    sandbox.world.add_key_pair(org=listed.sink_org)
+    partner = store_credential(sandbox, listed.sink_org.name)
+    CredentialAccess.objects.create(credential=payments, person=grace, kind=AccessKind.SEE)
+    sandbox.world.change_connection(**of_it, connection_types=("audit",))
+    clock.advance(seconds=1)
+    sync_now(payments)
+    with pytest.raises(ConflictError, match="just changed"):
+        decide(review, ada)
+    clock.advance(seconds=1)
+    sync_now(partner)
+    decide(review, ada)
+    assert states(review, ada) == states(review, grace) == ["keep"]
 
 
 def test_a_closed_access_review_takes_no_decision(

@@ -2872,6 +2872,13 @@ REVIEWED_ACCESS = (
         f"{DECIDING}::test_nobody_decides_about_something_that_the_page_did_not_show",
     ),
     _mutant(
+        "a decision covers no change that its reviewer can't see",
+        f"{ACCESS_REVIEWS}/decisions.py",
+        "    if not visible.agrees_with(known):",
+        "    if False:",
+        f"{DECIDING}::test_what_only_a_hidden_credential_shows_yet_is_not_covered_by_a_decision",
+    ),
+    _mutant(
         "a changed row is pending again",
         f"{ACCESS_REVIEWS}/rows.py",
         "        return self.review_digest == digest and not self.has_ended(today=today)\n",
