@@ -4,7 +4,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import lru_cache
 from itertools import batched
 from typing import Any, NamedTuple
@@ -23,6 +23,7 @@ from connections.inventory import protections
 from connections.inventory.sync import credentials_in_use, is_stale, newest_syncs
 from connections.models import (
     OPEN_STATES,
+    Change,
     Credential,
     Deletion,
     OrgConnectionKey,
@@ -46,14 +47,23 @@ class InventoryFilter:
     text: str = ""
     # "yes" or "no".
     protected: str = ""
+    # Only those that changed in the last so many days: one of CHANGED_DAYS.
+    changed: str = ""
     # Words of the org's name or ID.
     source: str = ""
     destination: str = ""
 
     def select(
-        self, connections: Iterable["ListedConnection"], *, protected: Container["_StoredKey"]
+        self,
+        connections: Iterable["ListedConnection"],
+        *,
+        protected: Container["_StoredKey"],
+        changed: Container["_StoredKey"],
     ) -> list["ListedConnection"]:
-        """The connections that match every field; `protected` are the keys of protected ones."""
+        """The connections that match every field.
+
+        `protected` are the keys of protected ones, and `changed` of those that changed recently.
+        """
         found = list(connections)
         if self.site:
             found = [each for each in found if each.site == self.site]
@@ -69,6 +79,8 @@ class InventoryFilter:
         if self.protected:
             wanted = self.protected == "yes"
             found = [each for each in found if (each.key in protected) == wanted]
+        if self.changed:
+            found = [each for each in found if each.key in changed]
         if self.source:
             found = [each for each in found if each.source_org.matches(self.source)]
         if self.destination:
@@ -84,10 +96,13 @@ FILTER_PARAMETERS = {
     "org": ("org", 1000),
     "type": ("connection_type", 1000),
     "protected": ("protected", 3),
+    "changed": ("changed", 2),
     "source": ("source", 200),
     "destination": ("destination", 200),
     "q": ("text", 200),
 }
+CHANGED_DAYS = ("1", "7", "30")
+_CHOICES = {"protected": {"", "yes", "no"}, "changed": {"", *CHANGED_DAYS}}
 # Parameters of the list that leave out no connection.
 NOT_FILTERS = frozenset({"page", "sort", "view"})
 
@@ -112,7 +127,7 @@ def parse_filter(query: str) -> tuple[InventoryFilter, str]:
         if name not in FILTER_PARAMETERS
         or len(value) > FILTER_PARAMETERS[name][1]
         or "\0" in value
-        or (name == "protected" and value not in {"", "yes", "no"})
+        or (name in _CHOICES and value not in _CHOICES[name])
     }
     if wrong:
         raise InvalidInputError(
@@ -354,7 +369,8 @@ def build_inventory(
     shown = {listing[:2]: listing for listing in reversed(listings)}
     connections = dict(zip(shown, map(ListedConnection._make, shown.values()), strict=True))
     protected = {(key.site, _as_stored(key.connection_id)): each for key, each in active.items()}
-    matches = filters.select(connections.values(), protected=protected)
+    changed = _find_changed({site for site, _ in connections}, filters=filters, now=now)
+    matches = filters.select(connections.values(), protected=protected, changed=changed)
     _sort(matches, sort=sort, listings=listings)
     orgs = _known_orgs(connections.values())
     types = {each.stored_types for each in connections.values()}
@@ -370,6 +386,18 @@ def build_inventory(
         unlisted_protections=[each for key, each in protected.items() if key not in connections],
         at=now,
     )
+
+
+def _find_changed(
+    sites: Iterable[str], *, filters: InventoryFilter, now: datetime
+) -> set[tuple[str, Any]]:
+    """The keys of the connections that changed recently, if they are filtered by that."""
+    if not filters.changed:
+        return set()
+    since = now - timedelta(days=int(filters.changed))
+    # Without DISTINCT, for which SQLite would read the changes of all times.
+    changes = Change.objects.filter(site__in=sites, detected_at__gte=since).order_by()
+    return {(site, pk) for site, pk in fetch_stored(changes.values_list("site", "connection_id"))}
 
 
 def iterate_rows(*, actor: Actor, filters: InventoryFilter) -> Iterator[InventoryRow]:

@@ -3,14 +3,13 @@
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.db.models import Q
 
 from connections.access import permissions, visibility
 from connections.access.actor import Actor
-from connections.core import clock
 from connections.inventory.inventory import (
     InventoryFilter,
     KnownOrg,
@@ -19,11 +18,19 @@ from connections.inventory.inventory import (
     fetch_stored,
 )
 from connections.inventory.orgs import count_pairs, known_orgs_of_pairs
-from connections.models import Change, OrgConnectionKey, OrgConnectionSnapshot
+from connections.models import Change, Deletion, OrgConnectionKey, OrgConnectionSnapshot
 
 # Sources and destinations that one page shows.
 MAX_ORGS = 100
 RECENT = timedelta(days=7)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LastChange:
+    """The newest change of a cell, and the related deletion if the reader can see it."""
+
+    change: Change
+    deletion: Deletion | None
 
 
 @dataclass(kw_only=True)
@@ -31,9 +38,11 @@ class Cell:
     """The connections from one org to another."""
 
     types: set[str]
+    # The names of their creators, where known.
+    creators: set[str]
     count: int = 0
-    # Whether one of them changed in the last 7 days.
-    is_changed: bool = False
+    # In the last 7 days.
+    last_change: LastChange | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +63,8 @@ class Matrix:
     # The site's orgs and data types, for the filters.
     orgs: list[KnownOrg]
     connection_types: list[str]
+    # When this was read from the database, by its clock.
+    at: datetime
 
     @property
     def is_too_large(self) -> bool:
@@ -97,9 +108,11 @@ def build_matrix(*, actor: Actor, filters: InventoryFilter) -> Matrix:
         matches=len(shown),
         orgs=orgs,
         connection_types=inventory.connection_types,
+        at=inventory.at,
     )
     if not matrix.is_too_large:
-        matrix.cells.update(_cells(shown, changed=_changed_recently(site)))
+        matrix.cells.update(_cells(shown))
+        _add_last_changes(matrix, shown, actor=actor)
     return matrix
 
 
@@ -116,23 +129,44 @@ def _within(filters: InventoryFilter, *, site: str, orgs: list[KnownOrg]) -> Q:
     return within
 
 
-def _cells(
-    connections: Iterable[ListedConnection], *, changed: set[Any]
-) -> dict[tuple[str, str], Cell]:
+def _cells(connections: Iterable[ListedConnection]) -> dict[tuple[str, str], Cell]:
     cells: dict[tuple[str, str], Cell] = {}
     for each in connections:
-        cell = cells.setdefault((each.source_org_id, each.sink_org_id), Cell(types=set()))
+        pair = (each.source_org_id, each.sink_org_id)
+        cell = cells.setdefault(pair, Cell(types=set(), creators=set()))
         cell.types.update(each.types)
+        if each.creator_name:
+            cell.creators.add(each.creator_name)
         cell.count += 1
-        cell.is_changed = cell.is_changed or each.stored_id in changed
     return cells
 
 
-def _changed_recently(site: str) -> set[Any]:
-    """The stored IDs of the site's connections that changed in the last 7 days."""
-    # Without DISTINCT, for which SQLite would read the changes of all times.
-    changes = Change.objects.filter(site=site, detected_at__gte=clock.now() - RECENT).order_by()
-    return {stored_id for (stored_id,) in fetch_stored(changes.values_list("connection_id"))}
+def _add_last_changes(
+    matrix: Matrix, connections: Iterable[ListedConnection], *, actor: Actor
+) -> None:
+    """Add the newest change of the last 7 days to each cell that has one."""
+    since = matrix.at - RECENT
+    rows = Change.objects.filter(site=matrix.site, detected_at__gte=since).order_by()
+    newest: dict[Any, int] = {}
+    for stored_id, number in fetch_stored(rows.values_list("connection_id", "number")):
+        newest[stored_id] = max(number, newest.get(stored_id, 0))
+    numbers: dict[tuple[str, str], int] = {}
+    for each in connections:
+        pair = (each.source_org_id, each.sink_org_id)
+        if each.stored_id in newest:
+            numbers[pair] = max(newest[each.stored_id], numbers.get(pair, 0))
+    # With what their titles need.
+    names = ("number", "kind", "before", "after", "widened", "detected_at", "deletion_id")
+    found = Change.objects.filter(number__in=numbers.values()).only(*names).order_by()
+    changes = {change.number: change for change in found}
+    of_them = Deletion.objects.filter(
+        pk__in={each.deletion_id for each in changes.values() if each.deletion_id}
+    )
+    deletions = visibility.visible(of_them, actor=actor).in_bulk()
+    for pair, number in numbers.items():
+        change = changes[number]
+        deletion = deletions.get(change.deletion_id) if change.deletion_id else None
+        matrix.cells[pair].last_change = LastChange(change=change, deletion=deletion)
 
 
 def list_connections_between(

@@ -251,9 +251,20 @@
     for (const row of matrix.rows) row.cells[cell.cellIndex].classList.add("is-hovered");
     const link = $("a", cell);
     if (!link) return;
+    const orgs = [cell.parentElement.cells[0], head];
     const names = document.createElement("strong");
-    names.textContent = `${cell.parentElement.cells[0].textContent.trim()} → ${head.textContent.trim()}`;
-    card.replaceChildren(names, link.getAttribute("aria-label").split(": ").pop());
+    names.textContent = orgs.map((each) => each.textContent.trim()).join(" → ");
+    /* The label is "<source> to <destination>: <contents>", and after ". " the last change. */
+    const label = link.getAttribute("aria-label");
+    const prefix = orgs.map((each) => each.dataset.name).join(" to ").length + 2;
+    const end = link.matches(".is-changed") ? label.lastIndexOf(". ") : label.length;
+    card.replaceChildren(names, label.slice(prefix, end));
+    if (end < label.length) {
+      const change = document.createElement("span");
+      change.className = "matrix-card-change";
+      change.textContent = label.slice(end + 2);
+      card.append(change);
+    }
     document.body.append(card);
     const { left, bottom, top } = cell.getBoundingClientRect();
     const below = bottom + 8 + card.offsetHeight < window.innerHeight;

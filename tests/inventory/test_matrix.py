@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable
 from datetime import timedelta
 from html import unescape
+from typing import Any
 from uuid import UUID, uuid4, uuid5
 
 import pytest
@@ -18,6 +19,7 @@ from connections.inventory.matrix import MAX_ORGS, build_matrix
 from connections.models import Change, Credential, Org, OrgConnectionSnapshot, Person
 from connections.web.inventory import matrix as matrix_view
 from sandbox.server import SandboxServer
+from tests.changes.support import make_connection, make_deletion
 from tests.flows.support import Page, read, store_credential
 from tests.support.sandbox import EU, US, connection_between, org_named
 
@@ -25,8 +27,9 @@ pytestmark = pytest.mark.database
 
 ClientOf = Callable[[Person], Client]
 
+PAYMENTS_TO_SOC = "Payments US to Group SOC: logs and metrics, created by Dana Keller"
 _CELL = re.compile(r'<a href="([^"]*)" aria-label="([^"]*)"([^>]*)>(.*?)</a>')
-_HEAD = re.compile(r'<th scope="(row|col)">(.*?)</th>', re.DOTALL)
+_HEAD = re.compile(r'<th scope="(row|col)"[^>]*>(.*?)</th>', re.DOTALL)
 
 
 @pytest.fixture
@@ -90,8 +93,8 @@ def test_each_cell_names_its_orgs_and_data_types_and_links_to_the_connection(
     page = open_matrix(client)
     assert heads_in(page, "row") == heads_in(page, "col") == ["Group SOC", "Payments US"]
     assert [(label, letters) for _, label, letters in cells_in(page)] == [
-        ("Group SOC to Payments US: audit", "  A"),
-        ("Payments US to Group SOC: logs and metrics", "LM "),
+        ("Group SOC to Payments US: audit, created by Dana Keller", "  A"),
+        ("Payments US to Group SOC: logs and metrics, created by Dana Keller", "LM "),
     ]
     connection = connection_between(sandbox.world, "Payments US", "Group SOC")
     response = client.get(cells_in(page)[1][0])
@@ -106,11 +109,13 @@ def test_a_cell_with_several_connections_links_to_the_list_of_them(
 ) -> None:
     second = OrgConnectionSnapshot.objects.get(sink_org_name="Group SOC")
     second.pk, second.connection_id, second.connection_types = None, uuid4(), ["rum", "logs"]
+    second.creator_name = "Eve"
     second.save()
     client = client_of(victor)
     url, label, letters = cells_in(open_matrix(client))[1]
     assert (label, letters) == (
-        "Payments US to Group SOC: logs, metrics and rum, 2 connections",
+        "Payments US to Group SOC: logs, metrics and rum, 2 connections, "
+        "created by Dana Keller and Eve",
         "LM +1",
     )
     listed = read(client.get(url, follow=True))
@@ -144,10 +149,13 @@ def test_orgs_with_the_same_name_get_rows_of_their_own(
 @pytest.mark.parametrize(
     ("filters", "labels"),
     [
-        ({"type": "audit"}, ["Group SOC to Payments US: audit"]),
-        ({"q": "metrics"}, ["Payments US to Group SOC: logs and metrics"]),
-        ({"source": "soc"}, ["Group SOC to Payments US: audit"]),
-        ({"destination": "soc"}, ["Payments US to Group SOC: logs and metrics"]),
+        ({"type": "audit"}, ["Group SOC to Payments US: audit, created by Dana Keller"]),
+        ({"q": "metrics"}, [PAYMENTS_TO_SOC]),
+        ({"source": "soc"}, ["Group SOC to Payments US: audit, created by Dana Keller"]),
+        (
+            {"destination": "soc"},
+            ["Payments US to Group SOC: logs and metrics, created by Dana Keller"],
+        ),
         ({"source": "soc", "destination": "soc"}, []),
         ({"protected": "yes"}, []),
         ({"source": "nobody"}, []),
@@ -182,15 +190,13 @@ def test_totals_count_connections(payments: Credential) -> None:
     assert (matrix.outgoing[first], matrix.incoming[third], matrix.matches) == (2, 2, 5)
 
 
-@pytest.mark.parametrize(("days", "is_marked"), [(6, True), (8, False)])
-def test_a_change_within_the_last_7_days_is_marked(
-    client_of: ClientOf, victor: Person, payments: Credential, days: int, is_marked: bool
-) -> None:
-    snapshot = OrgConnectionSnapshot.objects.get(sink_org_name="Group SOC")
+def add_change(kind: Change.Kind, *, days: int, number: int = 1, **values: Any) -> Change:
+    """Store a change of the connection from Payments US to Group SOC, so many days ago."""
+    snapshot = OrgConnectionSnapshot.objects.filter(sink_org_name="Group SOC").earliest("pk")
     at = timezone.now() - timedelta(days=days)
-    Change.objects.create(
-        number=1,
-        kind=Change.Kind.TYPES_CHANGED,
+    return Change.objects.create(
+        number=number,
+        kind=kind,
         site=US,
         connection_id=snapshot.connection_id,
         source_org_id=snapshot.source_org_id,
@@ -199,18 +205,53 @@ def test_a_change_within_the_last_7_days_is_marked(
         detected_at=at,
         recorded_at=at,
         search_text="",
+        **values,
     )
+
+
+@pytest.mark.parametrize(("days", "is_marked"), [(6, True), (8, False)])
+def test_a_change_within_the_last_7_days_is_marked(
+    client_of: ClientOf, victor: Person, payments: Credential, days: int, is_marked: bool
+) -> None:
+    add_change(Change.Kind.TYPES_CHANGED, days=days)
     page = open_matrix(client_of(victor))
     _, label, _ = cells_in(page)[1]
-    assert label.endswith("changed in the last 7 days") is is_marked
+    assert label.endswith(". Narrowed 6 days ago") is is_marked
     assert page.html.count('class="is-changed"') == int(is_marked)
+
+
+def test_a_cell_names_its_last_change_and_a_deletion_only_to_who_can_see_it(
+    client_of: ClientOf, ada: Person, victor: Person, payments: Credential, sandbox: SandboxServer
+) -> None:
+    add_change(Change.Kind.APPEARED, days=3, after={"connection_types": ["audit"]})
+    soc = store_credential(sandbox, "Group SOC")
+    deletion = make_deletion(soc, make_connection())
+    add_change(Change.Kind.RECREATED, days=2, number=2, deletion=deletion)
+    soc.access.create(kind="see", person=ada)
+    for person, title in ((ada, "Recreated after deletion"), (victor, "Recreated")):
+        [label] = [each for _, each, _ in cells_in(open_matrix(client_of(person))) if "ago" in each]
+        assert label.endswith(f"Dana Keller. {title} 2 days ago")
+
+
+@pytest.mark.parametrize(("days", "count"), [("1", 0), ("7", 1), ("30", 1), ("2", 2)])
+def test_connections_are_filtered_by_when_they_changed(
+    client_of: ClientOf, victor: Person, payments: Credential, days: str, count: int
+) -> None:
+    add_change(Change.Kind.TYPES_CHANGED, days=3)
+    client = client_of(victor)
+    assert len(cells_in(open_matrix(client, changed=days))) == count
+    # A value that the filter doesn't offer filters nothing, as in every list.
+    rows = read(client.get("/connections/", {"changed": days})).html.count('<td class="cell-id')
+    assert rows == count
 
 
 def test_org_names_are_escaped(client_of: ClientOf, victor: Person, payments: Credential) -> None:
     name = '"><script>alert(1)</script>'
     Org.objects.filter(name="Group SOC").update(name=name)
     page = open_matrix(client_of(victor))
-    assert f"Payments US to {name}: logs and metrics" in [label for _, label, _ in cells_in(page)]
+    assert f"Payments US to {name}: logs and metrics, created by Dana Keller" in [
+        label for _, label, _ in cells_in(page)
+    ]
     assert "<script>alert" not in page.html
 
 
@@ -239,7 +280,7 @@ def test_50_by_50_with_a_connection_in_each_cell_is_small_and_costs_as_many_quer
     client = client_of(victor)
     add_connections(payments, [(0, 1)])
     open_matrix(client)
-    with django_assert_num_queries(14) as few:
+    with django_assert_num_queries(13) as few:
         open_matrix(client, source="Org", destination="Org")
     add_connections(payments, [(a, b) for a in range(50) for b in range(50) if a != b])
     with django_assert_num_queries(len(few)):

@@ -10,7 +10,12 @@ from django.core.exceptions import ValidationError
 
 from connections.core.errors import InvalidInputError
 from connections.deletions import reviews
-from connections.inventory.inventory import SORTS, InventoryFilter, filter_from_values
+from connections.inventory.inventory import (
+    CHANGED_DAYS,
+    SORTS,
+    InventoryFilter,
+    filter_from_values,
+)
 from connections.inventory.orgs import ORG_SORT_KEYS, OrgCoverage, OrgFilter
 from connections.inventory.protections import (
     LONGEST_REASON,
@@ -20,6 +25,7 @@ from connections.web.credentials.forms import site_choices
 from connections.web.forms import ServiceForm
 
 PROTECTED = [("yes", "Protected"), ("no", "Not protected")]
+CHANGED = list(zip(CHANGED_DAYS, ("Last 24 hours", "Last 7 days", "Last 30 days"), strict=True))
 
 
 class InventoryForm(forms.Form):
@@ -29,6 +35,7 @@ class InventoryForm(forms.Form):
     org = forms.CharField(max_length=1000, required=False)
     type = forms.CharField(max_length=1000, required=False)
     protected = forms.ChoiceField(choices=PROTECTED, required=False)
+    changed = forms.ChoiceField(choices=CHANGED, required=False)
     source = forms.CharField(max_length=200, required=False)
     destination = forms.CharField(max_length=200, required=False)
     q = forms.CharField(max_length=200, required=False)

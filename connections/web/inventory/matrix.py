@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from datetime import datetime
 from functools import cache
 from urllib.parse import quote, urlencode
 
@@ -12,20 +13,23 @@ from django.utils.html import escape, format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from connections.access import permissions
-from connections.core.text import pluralize
+from connections.core.text import format_age, pluralize
 from connections.inventory.inventory import KnownOrg
-from connections.inventory.matrix import MAX_ORGS, Matrix, build_matrix
-from connections.web.inventory.forms import PROTECTED, InventoryForm
+from connections.inventory.matrix import MAX_ORGS, Cell, Matrix, build_matrix
+from connections.web.inventory.forms import CHANGED, PROTECTED, InventoryForm
 from connections.web.lists import Filter, FilterBar, filter_bar, list_url, org_options, shared_names
 from connections.web.support import actor_of, org_url
+from connections.wording.changes import change_title
 from connections.wording.connections import KNOWN_TYPES, join_names, site_name
 
 # The value of the parameter `view`.
 MATRIX = "matrix"
 _EMPTY = format_html("<td>{}</td>", "")
 _OWN = format_html('<td class="{}"></td>', "is-self")
+# The most creators of one cell that its label names.
+MAX_CREATORS = 3
 _CHANGED = format_html(' class="{}"', "is-changed")
-_FILTERS = ("org", "type", "protected", "source", "destination", "q")
+_FILTERS = ("org", "type", "protected", "changed", "source", "destination", "q")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,6 +117,7 @@ def _filter_bar(request: HttpRequest, matrix: Matrix) -> FilterBar:
                 options=[(kind, kind) for kind in matrix.connection_types],
             ),
             Filter(name="protected", label="Protection", options=PROTECTED),
+            Filter(name="changed", label="Changed", options=CHANGED),
         ],
         kept=("view", "site"),
     )
@@ -146,7 +151,8 @@ def _rows(matrix: Matrix, *, shared: set[str]) -> Iterable[Row]:
     sinks = [
         (sink, escape(quote(sink.org_id)), escape(_name(sink))) for sink in matrix.destinations
     ]
-    contents = cache(_contents)
+    # Most cells repeat others.
+    contents, letters = cache(_contents), cache(_letters)
     for source, head in zip(matrix.sources, heads, strict=True):
         query = urlencode({"site": matrix.site, "source": source.org_id})
         url = escape(f"{reverse('org-connection-between')}?{query}&destination=")
@@ -157,14 +163,19 @@ def _rows(matrix: Matrix, *, shared: set[str]) -> Iterable[Row]:
             if cell is None:
                 cells.append(_OWN if sink == source else _EMPTY)
                 continue
+            change = _change_text(cell, at=matrix.at)
             cells.append(
                 format_html(
-                    '<td><a href="{}{}" aria-label="{} to {}: {}</a></td>',
+                    '<td><a href="{}{}" aria-label="{} to {}: {}{}"{}>{}</a></td>',
                     url,
                     sink_id,
                     name,
                     sink_name,
-                    contents(frozenset(cell.types), cell.count, cell.is_changed),
+                    contents(frozenset(cell.types), cell.count, frozenset(cell.creators)),
+                    # A line of its own in the card.
+                    f". {change}" if change else "",
+                    _CHANGED if change else "",
+                    letters(frozenset(cell.types)),
                 )
             )
         yield Row(head=head, cells=format_html_join("", "{}", ((each,) for each in cells)))
@@ -174,15 +185,30 @@ def _name(org: KnownOrg) -> str:
     return org.name or "Unknown org"
 
 
-def _contents(types: frozenset[str], count: int, is_changed: bool) -> SafeString:
-    """The rest of a cell's link: the end of its label, its class and its letters."""
+def _change_text(cell: Cell, *, at: datetime) -> str:
+    """What changed in the last 7 days and when; "" where nothing did."""
+    if cell.last_change is None:
+        return ""
+    change = cell.last_change.change
+    title = change_title(change, deletion=cell.last_change.deletion)
+    return f"{title} {format_age(change.detected_at, now=at)}"
+
+
+def _contents(types: frozenset[str], count: int, creators: frozenset[str]) -> SafeString:
+    """What the label of a cell's link says after the orgs."""
     known = [kind for kind in KNOWN_TYPES if kind in types]
-    text = join_names([*known, *sorted(types.difference(KNOWN_TYPES))]) or "data types unknown"
+    parts = [join_names([*known, *sorted(types.difference(KNOWN_TYPES))]) or "data types unknown"]
     if count > 1:
-        text += f", {count} connections"
-    if is_changed:
-        text += ", changed in the last 7 days"
-    return format_html('{}"{}>{}', text, _CHANGED if is_changed else "", _letters(types))
+        parts.append(f"{count} connections")
+    if creators:
+        parts.append(f"created by {_creators_text(creators)}")
+    return escape(", ".join(parts))
+
+
+def _creators_text(creators: frozenset[str]) -> str:
+    if len(creators) > MAX_CREATORS:
+        return pluralize(len(creators), "user")
+    return join_names(sorted(creators))
 
 
 def _letters(types: frozenset[str]) -> SafeString:

@@ -35,7 +35,13 @@ from connections.inventory.orgs import find_org
 from connections.models import OrgConnectionKey, Protection, Sync
 from connections.people import people
 from connections.web.deletions.status_section import review_url
-from connections.web.inventory.forms import PROTECTED, InventoryForm, ProtectionForm, RemovalForm
+from connections.web.inventory.forms import (
+    CHANGED,
+    PROTECTED,
+    InventoryForm,
+    ProtectionForm,
+    RemovalForm,
+)
 from connections.web.inventory.matrix import MATRIX, matrix_page, view_links
 from connections.web.inventory.protections import connection_url, protection_page
 from connections.web.inventory.rows import failed_syncs, org_syncs, row_views, sync_text
@@ -132,6 +138,7 @@ def _filter_bar(request: HttpRequest, inventory: Inventory) -> FilterBar:
                 options=[(kind, kind) for kind in inventory.connection_types],
             ),
             Filter(name="protected", label="Protection", options=PROTECTED),
+            Filter(name="changed", label="Changed", options=CHANGED),
         ],
         more=[
             # A link from an org's page or from the matrix names the org by its ID.
