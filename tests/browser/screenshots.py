@@ -1,15 +1,19 @@
-"""Screenshots of every page, for review: `python -m tests.browser.screenshots DIRECTORY`.
+"""Screenshots for review: `python -m tests.browser.screenshots DIRECTORY`.
 
-Each page at two widths in both themes, from the demo's company. It also makes docs/screenshot.png,
-which the README shows.
+Every page at three widths in both themes, from the demo's company. It also makes
+docs/screenshot.png, which the README shows. `--orgs 5 50 100` takes pictures of the matrix of so
+many orgs instead, also as it is printed.
 """
 
+import argparse
 import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -26,6 +30,8 @@ from playwright.sync_api import Browser, Page, sync_playwright  # noqa: E402
 from connections.models import Person  # noqa: E402
 from sandbox.demo_world import demo_world  # noqa: E402
 from sandbox.server import SandboxServer  # noqa: E402
+from sandbox.world import World  # noqa: E402
+from tests.browser import made_up_orgs  # noqa: E402
 from tests.browser.demo_world import build  # noqa: E402
 from tests.browser.live_service import database_at, make_blank_database, served  # noqa: E402
 from tests.browser.pages import PAGES, Listed  # noqa: E402
@@ -37,20 +43,24 @@ README_PICTURE = Path(__file__).resolve().parents[2] / "docs" / "screenshot.png"
 README_PAGE = "review-reviewed"
 
 
+MATRIX = Listed(slug="matrix", name="org-connection-list", path=lambda: "/connections/?view=matrix")
+A4_WIDTH = 1123  # CSS pixels, landscape
+
+
 @contextmanager
-def demo_service(directory: Path) -> Iterator[str]:
-    """The address of a service with the demo's company in it."""
+def service_with(world: World, *, fill: Callable[[World], None], directory: Path) -> Iterator[str]:
+    """The address of a service whose database was filled from these orgs."""
     database = directory / "orgadmin.sqlite3"
     make_blank_database(database)
     Path(settings.STATIC_ROOT).mkdir(parents=True, exist_ok=True)
-    with SandboxServer(demo_world()) as sandbox:
+    with SandboxServer(world) as sandbox:
         known = override_settings(
             KEYRING_FILE=directory / "keyring.json",
             SIGNING_KEY_FILE=directory / "signing_key.json",
             EXTRA_SITES=sandbox.base_urls,
         )
         with known, database_at(database):
-            build(sandbox.world)
+            fill(sandbox.world)
             with served() as address:
                 yield address
 
@@ -92,29 +102,87 @@ def readme_picture(page: Page) -> None:
     page.screenshot(path=README_PICTURE)
 
 
-def main(arguments: list[str]) -> int:
-    """Take screenshots of all pages, or of those named; return the exit code."""
-    if not arguments:
-        sys.stderr.write("Say where to: python -m tests.browser.screenshots DIRECTORY [PAGE…]\n")
-        return 2
-    directory, wanted = Path(arguments[0]), set(arguments[1:])
-    directory.mkdir(parents=True, exist_ok=True)
-    with (
-        tempfile.TemporaryDirectory() as scratch,
-        demo_service(Path(scratch)) as address,
-        sync_playwright() as playwright,
-    ):
+def card_picture(page: Page, *, directory: Path, name: str) -> None:
+    """Save the matrix with the card of its first changed cell."""
+    page.set_viewport_size({"width": 1280, "height": 800})
+    page.emulate_media(color_scheme="light")
+    page.locator("a.is-changed").first.hover()
+    page.screenshot(path=directory / f"{name}-card.png")
+
+
+def print_picture(page: Page, *, directory: Path, name: str) -> None:
+    """Save the matrix as it is printed."""
+    page.emulate_media(media="print")
+    page.set_viewport_size({"width": A4_WIDTH, "height": 794})
+    page.screenshot(path=directory / f"{name}-print.png", full_page=True)
+    page.pdf(path=directory / f"{name}.pdf", prefer_css_page_size=True)
+
+
+def take_demo_pictures(browser: Browser, *, address: str, directory: Path, slugs: set[str]) -> None:
+    """Take pictures of the demo's pages, all or those with these slugs, and of the README's."""
+    open_as = opener(browser, address=address)
+    for listed in PAGES:
+        if not listed.is_fresh and (not slugs or listed.slug in slugs):
+            page = open_as(listed.who)
+            picture(page, listed, directory=directory)
+            page.context.close()
+    if not slugs or README_PAGE in slugs:
+        readme_picture(open_as("operator"))
+
+
+def take_matrix_pictures(browser: Browser, *, address: str, directory: Path, count: int) -> None:
+    """Take pictures of the matrix of so many orgs."""
+    page = opener(browser, address=address)("operator")
+    name = f"{MATRIX.slug}-{count}"
+    picture(page, replace(MATRIX, slug=name), directory=directory)
+    card_picture(page, directory=directory, name=name)
+    print_picture(page, directory=directory, name=name)
+
+
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    """The parsed arguments; ends the process with a usage message where they are wrong."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.browser.screenshots", description="Take screenshots for review."
+    )
+    parser.add_argument("directory", type=Path, help="where to save them")
+    slugs = sorted(listed.slug for listed in PAGES if not listed.is_fresh)
+    parser.add_argument("pages", nargs="*", metavar="page", help=f"only these: {', '.join(slugs)}")
+    parser.add_argument(
+        "--orgs",
+        nargs="+",
+        type=int,
+        default=[],
+        metavar="N",
+        help="the matrix of so many made-up orgs, at most 102, instead of the demo's pages",
+    )
+    given = parser.parse_args(arguments)
+    if unknown := set(given.pages) - set(slugs):
+        parser.error(f"no page is called {', '.join(sorted(unknown))}")
+    return given
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Take screenshots; return the exit code."""
+    given = parse(arguments)
+    given.directory.mkdir(parents=True, exist_ok=True)
+    with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu"]
         )
-        open_as = opener(browser, address=address)
-        for listed in PAGES:
-            if not listed.is_fresh and (not wanted or listed.slug in wanted):
-                page = open_as(listed.who)
-                picture(page, listed, directory=directory)
-                page.context.close()
-        if not wanted or README_PAGE in wanted:
-            readme_picture(open_as("operator"))
+        for count in given.orgs:
+            fill = partial(made_up_orgs.build_orgs, count=count)
+            with (
+                tempfile.TemporaryDirectory() as scratch,
+                service_with(made_up_orgs.make_world(), fill=fill, directory=Path(scratch)) as at,
+            ):
+                take_matrix_pictures(browser, address=at, directory=given.directory, count=count)
+        if not given.orgs:
+            with (
+                tempfile.TemporaryDirectory() as scratch,
+                service_with(demo_world(), fill=build, directory=Path(scratch)) as at,
+            ):
+                slugs = set(given.pages)
+                take_demo_pictures(browser, address=at, directory=given.directory, slugs=slugs)
         browser.close()
     return 0
 

@@ -83,6 +83,7 @@ def matrix_page(request: HttpRequest) -> HttpResponse:
         "bar": _filter_bar(request, matrix),
         "query": urlencode({**form.values(), "site": matrix.site}),
         "count": _count_text(matrix),
+        "total": f"{matrix.matches:,}",
         "columns": _heads(matrix.destinations, totals=matrix.incoming, shared=shared),
         "rows": [] if matrix.is_too_large else list(_rows(matrix, shared=shared)),
         "source_filter": form.values().get("source", ""),
