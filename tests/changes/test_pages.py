@@ -22,7 +22,7 @@ from tests.changes.support import (
 )
 from tests.flows.support import HTMX, read
 
-pytestmark = [pytest.mark.django_db, pytest.mark.database]
+pytestmark = pytest.mark.django_db
 
 X = make_connection(1)
 WITH_AUDIT = replace(X, connection_types=("logs", "audit"))
@@ -94,6 +94,7 @@ def test_filters_that_match_nothing_can_be_cleared(operator: Client, widened: Ch
     assert "No changes match these filters" in page.text
 
 
+@pytest.mark.database
 @pytest.mark.parametrize(
     ("query", "expected"),
     [
@@ -307,6 +308,7 @@ def hide(credential: Credential, root: Person) -> None:
     )
 
 
+@pytest.mark.database
 def test_what_only_a_hidden_credential_lists_is_missing_everywhere(
     operator: Client, widened: Change, credential: Credential, root: Person
 ) -> None:

@@ -17,7 +17,6 @@ from connections.audit import EventCode
 from connections.verifier import verify
 from tests.evidence.support import Made, complaint, files_of, packed, run_verifier
 
-pytestmark = pytest.mark.database
 # The standard library modules of Python 3.9 that the verifier uses.
 STANDARD = {
     "__future__", "argparse", "base64", "binascii", "collections", "datetime", "hashlib", "heapq",

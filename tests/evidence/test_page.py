@@ -19,7 +19,7 @@ from tests.evidence.support import complaint, files_of, make
 from tests.flows.support import read
 from tests.support.append_only import triggers_off
 
-pytestmark = [pytest.mark.database, pytest.mark.usefixtures("history")]
+pytestmark = pytest.mark.usefixtures("history")
 URL = "/evidence/bundle/"
 ClientOf = Callable[[Person], Client]
 
@@ -42,6 +42,7 @@ def filled(reader: Client, query: str = "", **typed: str) -> dict[str, str]:
     return html.form_to(URL).fields | typed
 
 
+@pytest.mark.database
 def test_it_downloads_a_bundle_that_verifies(reader: Client, tmp_path: Path) -> None:
     response = reader.post(URL, filled(reader))
     assert response["Content-Type"] == "application/zip"

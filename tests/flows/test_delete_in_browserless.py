@@ -21,14 +21,13 @@ from sandbox.server import SandboxServer
 from tests.flows.support import REASON, Requester
 from tests.support.sandbox import seconds_for
 
-pytestmark = pytest.mark.database
-
 # Of an Operator's first deletion, whose name the audit log does not have yet.
 QUERIES_OF_POST = {"sqlite": 44, "postgresql": 43}
 # PostgreSQL locks the table of changes too.
 QUERIES_OF_VERIFICATION = {"sqlite": 28, "postgresql": 30}
 
 
+@pytest.mark.database
 def test_a_deletion_is_reviewed_confirmed_and_verified(
     requester: Requester, sandbox: SandboxServer
 ) -> None:
@@ -51,6 +50,7 @@ def test_a_deletion_is_reviewed_confirmed_and_verified(
     assert sandbox.world.deletes_executed(requester.connection.id) == 1
 
 
+@pytest.mark.database
 @pytest.mark.django_db(transaction=True)
 def test_a_deletion_and_its_verification_make_few_queries_and_commit_four_times(
     requester: Requester, django_assert_num_queries: DjangoAssertNumQueries

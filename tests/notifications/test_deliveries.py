@@ -32,7 +32,7 @@ from tests.notifications.conftest import RecordEvent
 from tests.notifications.smtp import MailServer
 from tests.support.clock import SettableClock
 
-pytestmark = [pytest.mark.django_db, pytest.mark.database]
+pytestmark = pytest.mark.django_db
 
 MAIL, WEBHOOK, FILE = (
     Notification.Channel.MAIL,
@@ -209,6 +209,7 @@ def test_after_the_last_attempt_it_fails_and_administrators_are_notified_once(
     assert [mail.person for mail in mails] == [root]
 
 
+@pytest.mark.database
 def test_no_transaction_is_open_during_a_delivery(
     record_event: RecordEvent, receiver: ScriptedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -226,6 +227,7 @@ def test_no_transaction_is_open_during_a_delivery(
     assert depths == [before]
 
 
+@pytest.mark.database
 def test_a_delivery_without_a_stored_result_is_sent_again_with_the_same_id(
     record_event: RecordEvent,
     receiver: ScriptedServer,
@@ -248,6 +250,7 @@ def _die(*_: object) -> None:
     raise SystemExit
 
 
+@pytest.mark.database
 def test_a_frozen_worker_does_not_overwrite_another_workers_result(
     record_event: RecordEvent, receiver: ScriptedServer, clock: SettableClock
 ) -> None:
@@ -261,6 +264,7 @@ def test_a_frozen_worker_does_not_overwrite_another_workers_result(
     assert only(WEBHOOK).state == State.DELIVERED
 
 
+@pytest.mark.database
 def test_a_notification_that_kills_every_worker_fails(
     record_event: RecordEvent, receiver: ScriptedServer, clock: SettableClock
 ) -> None:
@@ -287,6 +291,7 @@ def six_threads(transactional_db: None) -> Iterator[list[threading.Thread]]:
     assert not any(thread.is_alive() for thread in threads)
 
 
+@pytest.mark.database
 def test_six_workers_at_once_deliver_each_once(
     six_threads: list[threading.Thread], record_event: RecordEvent, receiver: ScriptedServer
 ) -> None:
@@ -432,6 +437,7 @@ def test_the_secrets_of_a_webhook_stay_out_of_rows_and_logs(
         assert canary not in caplog.text
 
 
+@pytest.mark.database
 def test_the_log_is_kept_for_ninety_days_and_pending_deliveries_for_longer(
     record_event: RecordEvent, receiver: ScriptedServer, clock: SettableClock
 ) -> None:

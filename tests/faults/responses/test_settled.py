@@ -17,7 +17,7 @@ from sandbox.server import SandboxServer
 from tests.deletions.conftest import RequestDeletion
 from tests.faults.responses.conftest import Observer
 
-pytestmark = [pytest.mark.django_db, pytest.mark.database]
+pytestmark = pytest.mark.django_db
 
 
 def test_a_200_for_a_connection_that_is_still_listed_is_flagged_as_contradicted(

@@ -18,7 +18,7 @@ from tests.deletions.conftest import RequestDeletion
 from tests.faults.responses.conftest import Observer
 from tests.support.sandbox import US
 
-pytestmark = [pytest.mark.django_db, pytest.mark.database]
+pytestmark = pytest.mark.django_db
 
 # A connection missing from one of these may still exist.
 UNUSABLE_LISTS = [

@@ -20,7 +20,7 @@ from tests.flows.support import Page, read
 from tests.support.append_only import triggers_off
 from tests.support.clock import SettableClock
 
-pytestmark = [pytest.mark.database, pytest.mark.django_db]
+pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture
@@ -121,6 +121,7 @@ def test_a_replaced_key_is_shown_with_the_event_that_replaced_it(reader: Client)
     assert new in page.text
 
 
+@pytest.mark.database
 def test_verifying_now_records_who_did_it(reader: Client, edith: Person) -> None:
     signed()
     page = press_verify(reader)

@@ -40,7 +40,7 @@ from tests.flows.support import HTMX, read, store_credential
 from tests.support.clock import SettableClock
 from tests.support.sandbox import connection_between
 
-pytestmark = [pytest.mark.django_db, pytest.mark.database]
+pytestmark = pytest.mark.django_db
 
 LIST = "/deletions/batches/"
 
@@ -77,6 +77,7 @@ def test_selected_connections_become_a_draft(
     assert 'data-confirm="2"' in page
 
 
+@pytest.mark.database
 def test_a_filter_takes_everything_that_matches(
     operator: Client, payments: Credential, sandbox: SandboxServer
 ) -> None:
@@ -455,6 +456,7 @@ def test_a_hidden_bulk_deletion_does_not_show_through_its_visible_row(
     assert [each["batch"] for each in exported] == [None]
 
 
+@pytest.mark.database
 def test_the_queries_of_a_page_do_not_depend_on_the_rows(
     operator: Client,
     ada: Person,

@@ -27,8 +27,6 @@ from sandbox.server import SandboxServer
 from tests.flows.support import Page, read, store_credential
 from tests.support.sandbox import key_pair_of
 
-pytestmark = pytest.mark.database
-
 ClientOf = Callable[[Person], Client]
 
 
@@ -316,6 +314,7 @@ def test_a_person_without_a_role_is_refused(
     assert client_of(stranger).get("/").status_code == 403
 
 
+@pytest.mark.database
 def test_the_number_of_queries_is_bounded(
     client_of: ClientOf,
     root: Person,
