@@ -210,9 +210,9 @@ def _about(subject: NotificationSubject | None) -> str:
 def _path(subject: NotificationSubject | None, *, reader: Person | None) -> str:
     match subject:
         case AccessReview():
-            return f"{reverse('overview')}reviews/{subject.pk}/"
+            return reverse("access-review-detail", args=[subject.pk])
         case Batch():
-            return f"{reverse('deletion-list')}batches/{subject.pk}/"
+            return reverse("batch-detail", args=[subject.pk])
         case Deletion():
             return reverse("deletion-detail", args=[subject.pk])
         case Credential():

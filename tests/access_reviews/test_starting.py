@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 
 import pytest
 from django.core.exceptions import PermissionDenied
+from django.test import Client
 
 from connections.access.actor import command_actor, person_actor
 from connections.access_reviews import closing, population
@@ -25,6 +26,7 @@ from connections.models import (
 from sandbox.server import SandboxServer
 from tests.access_reviews.conftest import MakeReview
 from tests.batches.support import add_connections, sync_now
+from tests.flows.support import read
 from tests.support.people import make_person
 
 pytestmark = pytest.mark.django_db
@@ -144,3 +146,12 @@ def test_rows_that_no_reviewer_can_see_are_named(
     assert len(preview(**given, reviewers=[ada]).without_reviewer) == 2
     assert preview(**given, reviewers=[ada, grace]).without_reviewer == []
     assert preview(**given, reviewers=[]).without_reviewer == []  # Edith sees everything.
+
+
+def test_events_link_to_the_access_review(
+    make_review: MakeReview, edith: Person, client_of: Callable[[Person], Client]
+) -> None:
+    review = make_review(1)
+    event = AuditEvent.objects.get(code=EventCode.ACCESS_REVIEW_STARTED)
+    page = read(client_of(edith).get(f"/audit/{event.seq}/"))
+    assert page.link("View access review") == f"/reviews/{review.pk}/"

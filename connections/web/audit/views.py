@@ -33,6 +33,8 @@ from connections.web.support import actor_of, download
 # The page about an event's subject, and what a link to it is called.
 _PAGES = {
     "deletion": ("deletion-detail", "Deletion"),
+    "batch": ("batch-detail", "Bulk deletion"),
+    "access_review": ("access-review-detail", "Access review"),
     "credential": ("credential-detail", "Credential"),
     "person": ("person-detail", "Person"),
     "org_connection": ("org-connection-detail", "Connection"),
@@ -150,10 +152,12 @@ def audit_detail(request: HttpRequest, seq: int) -> HttpResponse:
     if found is None:
         raise Http404("The audit log has no event of this number.")
     event = found.event
+    subject_url, subject_label = _subject_link(event)
     context = {
         "found": found,
         "event": event,
-        "subject_url": _subject_link(event)[0],
+        "subject_url": subject_url,
+        "subject_label": subject_label,
         "request_url": _list_url(request=event.request_id) if event.request_id else "",
         "of_subject_url": _list_url(subject=event.subject_id) if event.subject_id else "",
         "of_actor_url": _list_url(actor=str(event.actor_id)) if event.actor_id else "",

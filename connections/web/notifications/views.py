@@ -22,6 +22,8 @@ from connections.web.support import SeeOther, actor_of
 
 _PAGES = {
     "deletion": "deletion-detail",
+    "batch": "batch-detail",
+    "access_review": "access-review-detail",
     "credential": "credential-detail",
     "person": "person-detail",
 }
