@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Any
 
 from django import template
 from django.template.loader import render_to_string
@@ -69,10 +68,19 @@ def _rendered_badge(shown: Badge, *, tint: bool = False) -> SafeString:
     return SafeString(render_to_string("connections/components/badge.html", context).strip())
 
 
-@register.inclusion_tag("connections/components/legend.html")
-def legend(subject: str) -> dict[str, Any]:
+@register.simple_tag
+@lru_cache
+def legend(subject: str) -> SafeString:
     """What every status of the subject means, closed until it is opened. A key of LEGENDS."""
-    return {"statuses": wording.LEGENDS[subject]}
+    context = {"statuses": wording.LEGENDS[subject]}
+    return SafeString(render_to_string("connections/components/legend.html", context))
+
+
+@register.simple_tag
+@lru_cache
+def icon(name: str) -> SafeString:
+    """The icon with this name, for rows: `components/icon.html` without including it in each."""
+    return SafeString(render_to_string("connections/components/icon.html", {"name": name}))
 
 
 @register.filter
