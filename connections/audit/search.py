@@ -308,11 +308,19 @@ def get_event_page(
 
 def _days(numbers: list[int]) -> DailyCounts:
     """The number of these events per day and noun: one of CHART_NOUNS or "other"."""
-    rows = AuditEvent.objects.filter(pk__in=numbers).order_by().annotate(day=UtcDay("at"))
+    rows = _with_numbers(numbers).order_by().annotate(day=UtcDay("at"))
     counted = rows.values_list("day", "code").annotate(count=Count("*"))
     return by_day(
         ((day, _noun(code), count) for day, code, count in counted), limit=CHART_EVENTS + 1
     )
+
+
+def _with_numbers(numbers: list[int]) -> QuerySet[AuditEvent]:
+    """The events with these numbers; as a range where none is missing, which is quicker to read."""
+    first, last = min(numbers, default=0), max(numbers, default=0)
+    if last - first + 1 == len(numbers):
+        return AuditEvent.objects.filter(seq__range=(first, last))
+    return AuditEvent.objects.filter(seq__in=numbers)
 
 
 def _noun(code: str) -> str:

@@ -242,7 +242,7 @@ def _sort(connections: list[ListedConnection], *, sort: str, listings: Iterable[
     """Sort by source and destination, then by one of SORTS, after "-" in descending order."""
     # Comparing ranks is three times as fast as comparing names.
     names = {each.source_org_name for each in connections}
-    names.update(each.sink_org_name for each in connections)
+    names |= {each.sink_org_name for each in connections}
     folded = {name: name.casefold() for name in names}
     ranks = {name: rank for rank, name in enumerate(sorted(set(folded.values())))}
     order = {name: ranks[folded[name]] for name in names}

@@ -85,7 +85,7 @@ def count_pairs(*, actor: Actor) -> list[PairCount]:
     """Every pair of orgs with connections that the actor can see now."""
     pairs = current_snapshots(actor=actor).values_list("site", "source_org_id", "sink_org_id")
     counted = pairs.annotate(Count("connection_id", distinct=True))
-    return [PairCount(*row) for row in fetch_stored(counted)]
+    return [PairCount._make(row) for row in fetch_stored(counted)]
 
 
 def count_connections(*, actor: Actor) -> int:
@@ -151,15 +151,15 @@ def _summaries(*, actor: Actor) -> list[OrgSummary]:
     pairs = count_pairs(actor=actor)
     outgoing: Counter[tuple[str, str]] = Counter()
     incoming: Counter[tuple[str, str]] = Counter()
-    for pair in pairs:
-        outgoing[pair.site, pair.source_org_id] += pair.connections
-        incoming[pair.site, pair.sink_org_id] += pair.connections
+    for site, source, sink, connections in pairs:
+        outgoing[site, source] += connections
+        incoming[site, sink] += connections
     in_use: dict[tuple[str, str], list[Credential]] = {}
     for credential in own:
         if not credential.is_retired:
             in_use.setdefault((credential.site, credential.org_id), []).append(credential)
     summaries = []
-    for org in _known_orgs(actor=actor, own=own, sides=_sides(pairs)):
+    for org in _known_orgs(actor=actor, own=own, sides=outgoing.keys() | incoming.keys()):
         credentials = in_use.get(org[:2], [])
         last = [complete[each.pk].started_at for each in credentials if each.pk in complete]
         summaries.append(
