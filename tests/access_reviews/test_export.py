@@ -3,10 +3,13 @@
 import csv
 import io
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from django.core.exceptions import PermissionDenied
+from django.http import StreamingHttpResponse
+from django.test import Client
 
 from connections.access.actor import person_actor
 from connections.access_reviews.export import ROW_COLUMNS, prepare_export
@@ -41,6 +44,21 @@ def test_every_format_has_the_same_rows_with_the_same_keys(
     assert json.loads(cells[0]["decisions"]) == rows[0]["decisions"]
     finished = AuditEvent.objects.filter(code=EventCode.EXPORT_FINISHED).latest("seq")
     assert (finished.details["what"], finished.details["rows"]) == ("access_review", 3)
+
+
+def test_the_page_of_an_open_access_review_exports_its_rows_but_no_bundle(
+    make_review: MakeReview, edith: Person, client_of: Callable[[Person], Client]
+) -> None:
+    review, client = make_review(2), client_of(edith)
+    page = f"/reviews/{review.pk}/"
+    assert "format=bundle" not in client.get(page).content.decode()
+    response = client.get(f"{page}export/?format=json")
+    assert isinstance(response, StreamingHttpResponse)
+    assert len(json.loads(response.getvalue())) == 2
+    assert client.get(f"{page}export/?format=xml").status_code == 400
+    refused = client.get(f"{page}export/?format=bundle")
+    assert (refused.status_code, refused["Location"]) == (303, page)
+    assert "Only a closed access review" in client.get(page).content.decode()
 
 
 def test_only_people_who_manage_access_reviews_export_one(

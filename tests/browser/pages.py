@@ -307,6 +307,7 @@ NOT_PAGES = {
     "reauthentication": "walked in its own test: it is asked only after five minutes",
     "reauthentication-passkey": "JSON",
     "access-review-decide": "POST",
+    "access-review-export": "a file",
     "access-review-plan": "POST",
     "batch-approve": "POST",
     "batch-cancel": "POST",

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 from django.db import connection
+from django.http import FileResponse
+from django.test import Client
 
 from connections.access.actor import WORKER, command_actor, person_actor
 from connections.access_reviews import population
@@ -122,6 +124,20 @@ def test_a_closed_access_review_is_evidence_from_its_start_to_the_deletions(
     assert "Not deleted: no deletion was requested" in page
     assert "<b>" not in page
     assert verification.verify_audit_log().fault is None
+
+
+def test_its_page_links_to_the_bundle(
+    review: AccessReview,
+    edith: Person,
+    client_of: Callable[[Person], Client],
+    tmp_path: Path,
+) -> None:
+    client = client_of(edith)
+    url = f"/reviews/{review.pk}/export/?format=bundle"
+    assert url in client.get(f"/reviews/{review.pk}/").content.decode()
+    response = client.get(url)
+    assert isinstance(response, FileResponse)
+    assert complaint(response.getvalue(), tmp_path) == ""
 
 
 def test_the_documents_name_every_key_of_it(made: Made) -> None:

@@ -75,6 +75,7 @@ OF_MANY: dict[str, tuple[str, ...]] = {
 FREE = {
     "access-review-new",
     "access-review-close",
+    "access-review-export",
     "bundle-new",
     "change-acknowledge-many",
     "credential-access",

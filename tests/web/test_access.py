@@ -117,6 +117,7 @@ MATRIX: dict[str, tuple[set[str] | None, set[str] | None]] = {
     "access-review-decide": (None, EXPORTER),
     "access-review-plan": (None, OPERATOR),
     "access-review-close": (AUDITOR, AUDITOR),
+    "access-review-export": (AUDITOR, None),
     "person-list": (ADMINISTRATOR, None),
     "person-new": (ADMINISTRATOR, ADMINISTRATOR),
     "person-detail": (ADMINISTRATOR, None),
@@ -205,6 +206,7 @@ NOT_REAUTHENTICATED = {
     "access-review-plan": "only makes a draft",
     "access-review-close": "sends nothing",
 }
+EXPORTS_OF_ONE = {"batch-export", "access-review-export"}
 # django-allauth's own pages: account pages, or pages before signing in.
 PUBLIC_OF_ALLAUTH = {
     "account_login",
@@ -395,7 +397,7 @@ def addresses(
             "emails-set",
             "test",
         }
-        needs_one = noun and (act not in of_none or name == "batch-export")
+        needs_one = noun and (act not in of_none or name in EXPORTS_OF_ONE)
         found[name] = reverse(name, kwargs=about[noun] if needs_one else None)
     for act in ("remove", "credential", "split", "request"):
         found[f"batch-{act}"] = reverse(f"batch-{act}", args=[drafted.pk])
