@@ -131,7 +131,8 @@
 
   document.addEventListener("htmx:afterRequest", (event) => {
     const form = event.detail.requestConfig?.elt;
-    if (event.detail.xhr.status !== 200 || !form?.matches?.("[data-decision-form]")) return;
+    /* htmx repeats the event once the form has been removed. */
+    if (event.detail.xhr.status !== 200 || !form?.matches?.("[data-decision-form]") || !form.isConnected) return;
     if (form === selectionBar) { form.reset(); goTo(current()); return; }
     openForm()?.remove();
     goToNextPending(currentId);

@@ -139,7 +139,7 @@
   });
 
   /* A box that selects all rows of the page, and how many are selected; without JavaScript both stay hidden. */
-  const rowBoxes = () => [...document.querySelectorAll(".cell-select input")];
+  const rowBoxes = () => [...document.querySelectorAll(".cell-select input[type=checkbox]")];
 
   function updateSelection() {
     const boxes = rowBoxes();

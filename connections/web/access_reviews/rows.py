@@ -178,7 +178,7 @@ def _last_decision(details: RowDetails, *, is_closed: bool, now: datetime) -> La
     if details.decision is None:
         label += f", {decision.row.review.name}"
     elif details.row.is_outdated:
-        label += ", no longer counts"
+        label += ", outdated"
     who = f"{decision.decided_by_name}, {format_relative(decision.decided_at, now=now)}"
     return LastDecision(
         label=label,

@@ -9,6 +9,7 @@ from uuid import UUID
 from django.urls import reverse
 
 from connections import wording
+from connections.access_reviews.progress import ConnectionDecision
 from connections.changes.changes import ChangeRow
 from connections.inventory.timeline import (
     ConnectionHistory,
@@ -19,6 +20,7 @@ from connections.inventory.timeline import (
 )
 from connections.models import AuditEvent, Change, OrgConnectionSnapshot
 from connections.web.timeline import TimelineEntry, event_entry
+from connections.wording.access_reviews import ROW_BADGES, decision_text
 from connections.wording.changes import change_badge, types_of
 
 # A longer timeline shows its first and last entries, and folds those between.
@@ -40,9 +42,16 @@ class Timeline:
 
 
 def timeline_of(
-    seen: ConnectionHistory, *, changes: Sequence[ChangeRow], links_to_evidence: bool
+    seen: ConnectionHistory,
+    *,
+    changes: Sequence[ChangeRow],
+    decisions: Sequence[ConnectionDecision],
+    links_to_evidence: bool,
 ) -> Timeline:
-    """The timeline of a connection. `changes` are those of it that syncs detected."""
+    """The timeline of a connection.
+
+    `changes` are those of it that syncs detected, `decisions` those of access reviews.
+    """
     compared = {row.change.detected_at for row in changes if row.change.kind in _COMPARED}
     began = [row.change.detected_at for row in changes if row.change.kind in _FIRST_LISTED]
     told = [
@@ -54,6 +63,7 @@ def timeline_of(
             if version.first_seen_at not in compared
         ),
         *(_detected_entry(row, seen=seen) for row in reversed(changes)),
+        *(_decision_entry(each) for each in decisions),
         *(_reappearance_entry(one) for one in seen.reappearances),
         *(_event_entry(event, links_to_evidence=links_to_evidence) for event in seen.events),
         *([_successor_entry(seen.successor, seen=seen)] if seen.successor else []),
@@ -104,6 +114,21 @@ def _detected_entry(row: ChangeRow, *, seen: ConnectionHistory) -> TimelineEntry
         by=", ".join(row.observed_by),
         detail="\n".join(text for text in known if text),
         url=url,
+    )
+
+
+def _decision_entry(made: ConnectionDecision) -> TimelineEntry:
+    decision = made.decision
+    badge = ROW_BADGES[decision.decision]
+    label = decision_text(decision.decision, keep_until=decision.keep_until)
+    return TimelineEntry(
+        tone=badge.tone,
+        icon=badge.icon,
+        title=f"{label}: access review {made.review.name}",
+        at=made.at,
+        by=decision.decided_by_name,
+        detail=f"“{decision.reason}”",
+        url=reverse("access-review-detail", args=[made.review.pk]),
     )
 
 

@@ -21,6 +21,7 @@ from django_htmx.http import HttpResponseClientRefresh
 
 from connections.access import permissions
 from connections.access.actor import Actor
+from connections.access_reviews.progress import list_decisions
 from connections.audit import lookups
 from connections.batches import drafts
 from connections.changes.changes import ChangeFilter, get_change_page
@@ -62,6 +63,7 @@ from connections.web.rate_limits import limited
 from connections.web.reauthentication import requires_reauthentication
 from connections.web.support import SeeOther, actor_of, download, org_url
 from connections.wording import unavailable_text
+from connections.wording.access_reviews import ROW_BADGES
 from connections.wording.connections import site_name
 
 EXPORT_FORMATS = ("csv", "json")
@@ -274,7 +276,10 @@ def org_connection_detail(request: HttpRequest, site: str, connection_id: UUID) 
         context = {"key": key, "site_name": site_name(site), "protection": protection}
         return render(request, "connections/org_connection_unknown.html", context)
     is_free = seen.open_deletion is None and protection.held is None
+    decisions = list_decisions(actor=actor, key=key)
     context = {
+        "decision": decisions[-1] if decisions else None,
+        "decision_badge": ROW_BADGES[decisions[-1].decision.decision] if decisions else None,
         "protection": protection,
         "seen": seen,
         "snapshot": seen.snapshot,
@@ -282,6 +287,7 @@ def org_connection_detail(request: HttpRequest, site: str, connection_id: UUID) 
         "life": timeline_of(
             seen,
             changes=get_change_page(actor=actor, filters=ChangeFilter(connection=key)).rows,
+            decisions=decisions,
             links_to_evidence=permissions.can_audit(actor),
         ),
         "ways": [

@@ -19,6 +19,8 @@ from django.db.models import (
 
 from connections.access import approvers, permissions, visibility
 from connections.access.actor import Actor
+from connections.access_reviews import progress as access_reviews
+from connections.access_reviews.progress import WaitingReview
 from connections.batches.waiting import list_waiting
 from connections.changes.changes import ChangeFilter, ChangePage, get_change_page
 from connections.core import clock
@@ -31,6 +33,7 @@ from connections.inventory.sync import credentials_in_use, is_stale, newest_sync
 from connections.models import (
     OPEN_STATES,
     RUN_BY_BATCH,
+    AccessReviewDecision,
     ApprovalPolicy,
     AuditVerification,
     Batch,
@@ -234,6 +237,10 @@ class Overview:
     pending: Pending
     # Those that need attention and nobody has acknowledged.
     changes: ChangePage
+    # Open access reviews that need this person, the first due first.
+    reviews: list[WaitingReview]
+    # Decisions to keep connections until a date that has passed, the longest passed first.
+    due_again: list[AccessReviewDecision]
     inventory: InventorySummary
     weeks: list[Week]
     latest: list[Deletion]
@@ -252,8 +259,8 @@ class Overview:
 def overview(*, actor: Actor) -> Overview:
     """Everything on the overview, from the database alone.
 
-    The number of queries is fixed. Counts go back twelve weeks; what needs attention has no limit.
-    Both use indexes.
+    The number of queries is fixed, except for four for each open access review. Counts go back
+    twelve weeks; what needs attention has no limit. Both use indexes.
     """
     now = clock.now()
     credentials = credentials_in_use(actor=actor)
@@ -268,6 +275,8 @@ def overview(*, actor: Actor) -> Overview:
             filters=ChangeFilter(needs_attention=True, acknowledged="no"),
             size=MOST_SHOWN,
         ),
+        reviews=access_reviews.list_waiting(actor=actor),
+        due_again=access_reviews.due_again(actor=actor),
         inventory=_inventory_summary(actor=actor, credentials=credentials, now=now),
         weeks=_weeks(actor=actor, since=since),
         latest=history.list_newest_deletions(actor=actor, limit=LATEST),

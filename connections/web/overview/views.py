@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.http import HttpRequest, HttpResponse
@@ -12,9 +12,10 @@ from django.urls import reverse
 from connections.access import permissions
 from connections.access.approvers import ApprovalGaps
 from connections.access.visibility import visible_batch_ids
+from connections.access_reviews.progress import WaitingReview
 from connections.changes import changes
 from connections.core.text import format_age, pluralize
-from connections.models import Batch, BatchState, Credential, Deletion
+from connections.models import AccessReviewDecision, Batch, BatchState, Credential, Deletion
 from connections.people import people
 from connections.web.changes.rows import CHANGE_COLUMNS, change_row_views
 from connections.web.charts import OUTCOME_SERIES, build_chart
@@ -40,9 +41,13 @@ from connections.wording import (
     credential_badge,
     no_worker_text,
 )
+from connections.wording.access_reviews import due_text, review_badge
 from connections.wording.batches import batch_badge, batch_origin_text
 from connections.wording.causes import failure_text
 from connections.wording.connections import join_some_names
+
+# An access review that is due within this time is marked.
+SOON = timedelta(days=7)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,6 +129,52 @@ _BATCH_ACTIONS = {
     BatchState.APPROVED: "Confirm bulk deletion",
     BatchState.PAUSED: "View",
 }
+
+
+def review_items(waiting: list[WaitingReview], *, now: datetime) -> list[AttentionItem]:
+    """The open access reviews that need this person: to decide, or to close them."""
+    return [_review_item(each, now=now) for each in waiting]
+
+
+def _review_item(waiting: WaitingReview, *, now: datetime) -> AttentionItem:
+    review = waiting.review
+    if waiting.mine:
+        todo, action = f"{pluralize(waiting.mine, 'connection')} for you to decide", "Decide"
+    elif waiting.pending:
+        todo, action = f"{pluralize(waiting.pending, 'connection')} to decide", "View"
+    else:
+        todo, action = "Every connection is decided", "View"
+    is_soon = waiting.is_overdue or review.due_at - now < SOON
+    status = review_badge(review, now=now)
+    return AttentionItem(
+        tone="warn" if is_soon else status.tone,
+        icon="clock" if is_soon else status.icon,
+        headline=review.name,
+        about=due_text(review, now=now),
+        detail=todo,
+        at=None,
+        url=reverse("access-review-detail", args=[review.pk]),
+        action=action,
+    )
+
+
+def due_again_items(decisions: list[AccessReviewDecision]) -> list[AttentionItem]:
+    """The connections that were to be kept until a date that has passed."""
+    return [
+        AttentionItem(
+            tone="warn",
+            icon="clock",
+            headline=f"{row.source_org_name or row.source_org_id} → "
+            f"{row.sink_org_name or row.sink_org_id}",
+            about=f"kept until {decision.keep_until:%Y-%m-%d}",
+            detail=f"{decision.decided_by_name} in {row.review.name}: “{decision.reason}”",
+            at=None,
+            url=reverse("org-connection-detail", args=[row.site, row.connection_id]),
+            action="View",
+        )
+        for decision in decisions
+        for row in [decision.row]
+    ]
 
 
 def _batch_item(batch: Batch) -> AttentionItem:
@@ -264,6 +315,8 @@ def overview_detail(request: HttpRequest) -> HttpResponse:
         "attention": attention_items(page.pending),
         "changes": change_row_views(page.changes.rows, actor=actor),
         "change_columns": CHANGE_COLUMNS,
+        "reviews": review_items(page.reviews, now=page.at),
+        "due_again": due_again_items(page.due_again),
         "most_counted": changes.MAX_COUNTED,
         "health": health_rows(page, can_audit=permissions.can_audit(actor)),
         "no_worker": None if page.has_worker else no_worker_text(page.worker_seen_at),

@@ -1,0 +1,168 @@
+"""Access reviews in the browser: from the start to the closing, by keyboard and by form."""
+
+import re
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from connections.access.actor import WORKER
+from connections.batches import running
+from connections.models import AccessReview, AccessReviewDecision, Credential, Person, Role
+from sandbox.server import SandboxServer
+from tests.access_reviews.support import REASON, start
+from tests.batches.support import add_connections, sync_now
+from tests.browser.conftest import OpenAs
+from tests.browser.watch import Watch
+from tests.flows.support import store_credential
+from tests.support.people import make_person
+
+REVIEW = re.compile(r"/reviews/[0-9a-f-]{36}/$")
+DUE = "2999-12-31"
+
+
+@pytest.fixture
+def payments(service_url: str, sandbox: SandboxServer) -> Credential:
+    """The credential of Payments US, which lists connections to three partners."""
+    credential = store_credential(sandbox, "Payments US")
+    add_connections(sandbox, 3)
+    sync_now(credential)
+    return credential
+
+
+@pytest.fixture
+def auditor(service_url: str) -> Person:
+    """Edith, an Auditor."""
+    return make_person("edith", Role.AUDITOR)
+
+
+def row_of(page: Page, partner: int) -> str:
+    """The selector of the row of the connection to this partner."""
+    del page
+    return f"tr[data-name='Payments US to Partner {partner}']"
+
+
+def test_it_is_started_decided_by_keyboard_deleted_and_closed(
+    payments: Credential, operator: Person, auditor: Person, open_as: OpenAs, watch: Watch
+) -> None:
+    watch.expect("status of 409")
+    managing = open_as(auditor)
+    managing.goto("/connections/?q=Partner")
+    managing.get_by_role("link", name="Start an access review of these 3").click()
+    managing.get_by_label("Name").fill("Q4 2026")
+    managing.get_by_label("Due").fill(DUE)
+    managing.get_by_role("button", name="Start access review").click()
+    managing.wait_for_url(REVIEW)
+
+    page = open_as(operator)
+    page.goto("/")
+    page.get_by_role("link", name="Decide Q4 2026").click()
+    headline = page.locator("#review-progress h2")
+    expect(headline).to_have_text("0 of 3 decided")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("k")
+    page.keyboard.type(REASON)
+    page.keyboard.press("Enter")
+    expect(page.locator(row_of(page, 0))).to_have_attribute("data-decision", "keep")
+    expect(headline).to_have_text("1 of 3 decided")
+    # The next one follows: both of the others are selected and decided at once.
+    expect(page.locator(row_of(page, 1))).to_be_focused()
+    page.keyboard.press("x")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("x")
+    expect(page.locator(".selection-count")).to_have_text("2 selected")
+    page.keyboard.press("d")
+    page.keyboard.type("The partner left.")
+    page.keyboard.press("Enter")
+    expect(headline).to_have_text("3 of 3 decided")
+    expect(page.locator("[data-decision=delete]")).to_have_count(2)
+    expect(page.locator("#count-access-review-list")).to_be_empty()
+    assert AccessReviewDecision.objects.filter(decided_together=2).count() == 2
+
+    page.reload()
+    page.get_by_role("button", name="Delete 2 connections…").click()
+    page.get_by_label("Reason").fill("Decided in the access review.")
+    page.get_by_label("To confirm, type").fill("2")
+    page.get_by_role("button", name="Delete 2 connections").click()
+    running.run_due(actor=WORKER)
+    expect(page.locator("#batch")).to_have_attribute("data-state", "finished")
+
+    managing.get_by_role("link", name="Close access review…").click()
+    managing.get_by_role("button", name="Close access review").click()
+    expect(managing.locator("#review")).to_have_attribute("data-state", "closed")
+    expect(managing.get_by_role("link", name=re.compile("Deleted.*, deletion of"))).to_have_count(2)
+
+
+def test_a_form_in_a_row_keeps_what_was_typed_until_it_is_closed(
+    payments: Credential, operator: Person, auditor: Person, open_as: OpenAs, watch: Watch
+) -> None:
+    watch.expect("status of 422")
+    review = start(auditor, scope="q=Partner")
+    page = open_as(operator)
+    page.goto(f"/reviews/{review.pk}/")
+    row = page.locator(row_of(page, 1))
+    row.get_by_role("link", name="Keep").click()
+    form = page.locator("#decision-form")
+    expect(form.get_by_label("Reason to keep Payments US to Partner 1")).to_be_focused()
+    page.keyboard.type("The partner left.")
+    form.get_by_label("Keep until").fill("2020-01-01")
+    form.get_by_role("button", name="Save and next").click()
+    expect(form.get_by_text("Choose a date in the future.")).to_be_visible()
+    expect(form.get_by_label("Keep until")).to_be_focused()
+    row.get_by_role("link", name="Delete").click()
+    expect(form.get_by_label(re.compile("Reason to delete"))).to_have_value("The partner left.")
+    expect(form.get_by_label("Keep until")).to_be_hidden()
+    page.keyboard.press("Escape")
+    expect(form).to_have_count(0)
+    expect(row).to_be_focused()
+    expect(row).to_have_attribute("data-decision", "pending")
+    assert not AccessReviewDecision.objects.exists()
+
+
+def test_without_javascript_one_connection_and_then_several_are_decided(
+    payments: Credential, operator: Person, auditor: Person, open_as: OpenAs, watch: Watch
+) -> None:
+    watch.expect("status of 422")
+    review = start(auditor, scope="q=Partner")
+    page = open_as(operator, java_script_enabled=False)
+    page.goto(f"/reviews/{review.pk}/?show=to-decide")
+    page.locator(row_of(page, 0)).get_by_role("link", name="Delete").click()
+    page.get_by_role("button", name="Save decision", exact=True).click()
+    expect(page.get_by_text("Enter a reason.")).to_be_visible()
+    page.get_by_label(re.compile("Reason to delete")).fill("The partner left.")
+    page.get_by_role("button", name="Save decision", exact=True).click()
+    expect(page.get_by_text("1 decision saved.")).to_be_visible()
+    expect(page.locator("[data-connection]")).to_have_count(2)
+    for box in page.get_by_role("checkbox", name="Select Payments US to Partner").all():
+        box.check()
+    page.get_by_role("radio", name="Keep").check()
+    page.get_by_label("Reason", exact=True).fill(REASON)
+    page.get_by_role("button", name="Save decisions").click()
+    expect(page.locator("#review-progress h2")).to_have_text("3 of 3 decided")
+
+
+def test_the_page_says_which_connections_changed_while_it_was_open(
+    payments: Credential,
+    operator: Person,
+    auditor: Person,
+    open_as: OpenAs,
+    watch: Watch,
+    sandbox: SandboxServer,
+) -> None:
+    watch.expect("status of 409")
+    review = start(auditor, scope="q=Partner")
+    page = open_as(operator)
+    page.goto(f"/reviews/{review.pk}/")
+    row = AccessReview.objects.get().rows.get(sink_org_name="Partner 0")
+    sandbox.world.change_connection(
+        connection_id=str(row.connection_id), connection_types=("logs", "metrics", "audit")
+    )
+    sync_now(payments)
+    page.locator(row_of(page, 0)).get_by_role("link", name="Keep").click()
+    page.keyboard.type(REASON)
+    page.keyboard.press("Enter")
+    form = page.locator("#decision-form")
+    expect(form.locator("[data-focus]")).to_contain_text("Nothing was saved.")
+    expect(form.locator("[data-focus]")).to_be_focused()
+    expect(page.locator(row_of(page, 0)).get_by_text("audit", exact=True)).to_be_visible()
+    form.get_by_role("button", name="Save and next").click()
+    expect(page.locator(row_of(page, 0))).to_have_attribute("data-decision", "keep")
