@@ -1761,6 +1761,13 @@ FROZEN_RESULTS = (
         f"{RESULTS}::test_a_removed_attempt_and_a_removed_deletion_are_named",
     ),
     _mutant(
+        "a cell of the matrix names no hidden deletion",
+        "connections/inventory/matrix.py",
+        "    deletions = visibility.visible(of_them, actor=actor).in_bulk()\n",
+        "    deletions = of_them.in_bulk()\n",
+        "tests/inventory/test_matrix.py::test_a_cell_names_its_last_change_and_a_deletion_only_to_who_can_see_it",
+    ),
+    _mutant(
         "a verification compares every change",
         CHANGE_COMPARISON,
         'if changes_digest(changes) == event.details["sha256"]',
