@@ -211,7 +211,7 @@ def _matches(filters: HistoryFilter, *, actor: Actor) -> list[QuerySet[Deletion]
     One query for both sides of an org, or for the few credentials that a person can see, would
     read and sort far more rows than a page needs; each of several reads an index in its order.
     """
-    rows = _rows(filters)
+    rows = _visible_rows(filters, actor=actor)
     if filters.org:
         site, _, org_id = filters.org.partition("/")
         rows = visibility.visible(rows, actor=actor).filter(site=site)
@@ -219,6 +219,12 @@ def _matches(filters: HistoryFilter, *, actor: Actor) -> list[QuerySet[Deletion]
     if filters.credential:
         return [visibility.visible(rows, actor=actor)]
     return visibility.visible_by_credential(rows, actor=actor)
+
+
+def _visible_rows(filters: HistoryFilter, *, actor: Actor) -> QuerySet[Deletion]:
+    """`_rows`; none of a hidden bulk deletion, of which some rows may be visible."""
+    rows = _rows(filters)
+    return rows.filter(batch__in=visibility.visible_batches(actor=actor)) if filters.batch else rows
 
 
 def _rows(filters: HistoryFilter) -> QuerySet[Deletion]:
@@ -306,7 +312,7 @@ def _all_matches(filters: HistoryFilter, *, actor: Actor) -> list[QuerySet[Delet
     """As `_matches`, for reading every row, in batches that many queries would make slow."""
     if filters.org:
         return _matches(filters, actor=actor)
-    return [visibility.visible(_rows(filters), actor=actor)]
+    return [visibility.visible(_visible_rows(filters, actor=actor), actor=actor)]
 
 
 def _iterate_batches(parts: list[QuerySet[Deletion, Any]]) -> Iterator[list[Any]]:

@@ -142,8 +142,9 @@ def batch_lines(batch: Batch) -> list[str]:
     """What else to know of its status."""
     if batch.state == BatchState.PAUSED:
         why = cause_text(batch.pause_cause)
-        rest = "Nothing more is sent until someone resumes it."
-        return [why, rest] if why else [rest]
+        lines = [why] if why else []
+        lines += ["Nothing more is sent until someone resumes it."]
+        return [*lines, "To plan the unsent connections again, cancel it first."]
     if batch.state == BatchState.REQUESTED:
         return [f"The request expires at {format_time(batch.expires_at)}."]
     if batch.state == BatchState.DECLINED:

@@ -74,6 +74,15 @@ _FIXED: dict[str, tuple[str, str, str]] = {
     "deletion.verified": ("Verified: no longer listed", "ok", "check"),
     "deletion.commented": ("Comment", "muted", "person"),
     "deletion.contradicted": ("Datadog still lists it", "danger", "warning"),
+    "batch.requested": ("Bulk deletion requested", "info", "person"),
+    "batch.approved": ("Bulk deletion approved", "info", "check"),
+    "batch.declined": ("Bulk deletion declined", "muted", "cross"),
+    "batch.confirmed": ("Bulk deletion confirmed", "info", "check"),
+    "batch.paused": ("Bulk deletion paused", "warn", "clock"),
+    "batch.resumed": ("Bulk deletion resumed", "info", "send"),
+    "batch.cancelled": ("Bulk deletion canceled", "muted", "minus"),
+    "batch.expired": ("Bulk deletion expired", "muted", "clock"),
+    "batch.finished": ("Bulk deletion finished", "ok", "check"),
 }
 
 
@@ -110,6 +119,9 @@ def _detail(event: AuditEvent) -> str:
     said = details.get("reason") or details.get("text")
     if said:
         return f"“{said}”"
+    counts: dict[str, int] = details.get("counts") or {}
+    if counts:
+        return ", ".join(f"{count:,} {label}" for label, count in counts.items())
     return cause_text(details.get("cause") or "")
 
 

@@ -9,7 +9,15 @@ from allauth.mfa.models import Authenticator
 from connections import audit
 from connections.access.actor import WORKER, Actor, command_actor, person_actor
 from connections.audit import checkpoints
-from connections.batches import confirming, drafts, requesting, running, stopping
+from connections.batches import (
+    confirming,
+    decisions,
+    drafts,
+    endings,
+    requesting,
+    running,
+    stopping,
+)
 from connections.core import clock
 from connections.core.datadog_keys import KeyPair
 from connections.core.secret import Secret
@@ -152,8 +160,9 @@ class _Builder:
         )
 
     def batches(self) -> None:
-        """A plan, one that waits for approval, one that runs, one paused and one finished."""
+        """A plan, and bulk deletions in every state."""
         self._plan("Contact Center")
+        self._ended_batches()
         self._request(self._plan("Lending EU"))
         self._request(self._plan("Search"))
         refused = connection_id_between(source="Experiments", sink="Search")
@@ -164,6 +173,17 @@ class _Builder:
         paused = self._request(self._plan("Robotics"))
         stopping.pause_batch(batch=paused, actor=self.operator)
         self._request(self._plan("Recommendations"))
+
+    def _ended_batches(self) -> None:
+        """Declined, expired and canceled, so their connections can be planned again."""
+        approver = person_actor(person=Person.objects.get(username="approver"))
+        declined = self._request(self._plan("Lending EU"))
+        decisions.decline_batch(batch=declined, actor=approver, reason=LONG_REASON)
+        expired = self._request(self._plan("Lending EU"))
+        Batch.objects.filter(pk=expired.pk).update(expires_at=clock.now())
+        endings.end_due(actor=WORKER)
+        canceled = self._request(self._plan("Recommendations"))
+        stopping.cancel_batch(batch=canceled, actor=self.operator)
 
     def _plan(self, org: str) -> Batch:
         [known] = [each for each in list_known_orgs(actor=self.operator) if each.name == org]

@@ -101,10 +101,11 @@ def test_another_person_approves_the_plan_and_the_requester_confirms(
     expect(batch).to_have_attribute("data-state", "running")
 
 
+@pytest.mark.parametrize("has_javascript", [True, False])
 def test_a_bulk_deletion_can_be_paused_resumed_and_cancelled(
-    payments: Credential, operator: Person, open_as: OpenAs
+    has_javascript: bool, payments: Credential, operator: Person, open_as: OpenAs
 ) -> None:
-    page = open_as(operator)
+    page = open_as(operator, java_script_enabled=has_javascript)
     plan(page, "Partner 0", "Partner 1")
     page.get_by_label("Reason").fill(REASON)
     page.get_by_label("To confirm, type").fill("2")

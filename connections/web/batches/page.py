@@ -15,7 +15,7 @@ from django.db.models.functions import Coalesce
 from django.http import HttpRequest
 from django.urls import reverse
 
-from connections import wording
+from connections import audit, wording
 from connections.access import approvers, permissions, visibility
 from connections.access.actor import Actor
 from connections.batches import confirming, drafts, stopping, waiting
@@ -45,6 +45,7 @@ from connections.web.charts import OUTCOME_SERIES, Series
 from connections.web.forms import ServiceForm
 from connections.web.inventory.matrix import ViewLink
 from connections.web.lists import PAGE_SIZE, SELECT_COLUMN, Column, list_url
+from connections.web.timeline import event_entry
 from connections.wording import Badge
 from connections.wording.batches import (
     EXPIRED_DRAFT,
@@ -64,11 +65,12 @@ _PAIR = (
     Column(label="Data types", css="cell-types"),
     Column(label="Site", css="cell-site cell-medium"),
 )
+_PROBLEM = Column(label="Left out because", css="cell-flags")
 _PLAN_COLUMNS = (
     *_PAIR,
     Column(label="Created", css="cell-time"),
     Column(label="Creator", css="cell-person cell-wide"),
-    Column(label="Left out because", css="cell-flags"),
+    _PROBLEM,
     Column(label="Credential", css="cell-credential"),
 )
 _EDITED_COLUMNS = (
@@ -123,6 +125,8 @@ class Rows:
     links: list[ViewLink]
     columns: Sequence[Column]
     shows_results: bool
+    # Whether the plan has a column for why a row is left out.
+    has_problems: bool
     first_url: str
     next_url: str
 
@@ -244,8 +248,11 @@ def plan_rows(
         .filter(pk__in=ids)
         .select_related("credential", "deletion")
     )
+    views = [_plan_row(row) for row in rows.order_by("position")]
+    has_problems = can_edit or any(view.badge for view in views)
+    columns = _EDITED_COLUMNS if can_edit else _PLAN_COLUMNS
     return Rows(
-        views=[_plan_row(row) for row in rows.order_by("position")],
+        views=views,
         note=pluralize(len(found), "connection"),
         links=[
             ViewLink(
@@ -256,8 +263,9 @@ def plan_rows(
             )
             for value, label in _PLAN_LINKS.items()
         ],
-        columns=_EDITED_COLUMNS if can_edit else _PLAN_COLUMNS,
+        columns=[each for each in columns if has_problems or each != _PROBLEM],
         shows_results=False,
+        has_problems=has_problems,
         **_page_links(request, page),
     )
 
@@ -291,6 +299,7 @@ def result_rows(request: HttpRequest, *, batch: Batch, actor: Actor, progress: P
         ],
         columns=_RESULT_COLUMNS,
         shows_results=True,
+        has_problems=False,
         **_page_links(request, page),
     )
 
@@ -484,6 +493,10 @@ def _record_context(
         "tone": _tone(batch, parts),
         "lines": batch_lines(batch),
         "people": _people(batch, approvals=approvals),
+        "timeline": [
+            event_entry(event, links_to_evidence=permissions.can_audit(actor))
+            for event in audit.events_of(subject=batch)
+        ],
         "steps": _steps(batch, actor=actor, approvals=approvals),
         "cancel_label": _cancel_label(batch, progress),
         "must_confirm_resume": stopping.needs_confirmation_to_resume(batch),

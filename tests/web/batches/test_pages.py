@@ -10,11 +10,12 @@ from django.urls import reverse
 from pytest_django import DjangoAssertNumQueries
 
 from connections.access.actor import WORKER, person_actor
-from connections.batches import confirming, running
+from connections.batches import confirming, running, stopping
 from connections.deletions import lifecycle
 from connections.models import (
     AccessKind,
     ApprovalPolicy,
+    AuditEvent,
     Batch,
     BatchOrigin,
     BatchState,
@@ -22,6 +23,7 @@ from connections.models import (
     CredentialAccess,
     Deletion,
     Person,
+    Role,
 )
 from connections.operations import worker
 from sandbox import faults
@@ -38,6 +40,7 @@ from tests.batches.support import (
 )
 from tests.flows.support import HTMX, read, store_credential
 from tests.support.clock import SettableClock
+from tests.support.people import make_person
 from tests.support.sandbox import connection_between
 
 pytestmark = pytest.mark.django_db
@@ -454,6 +457,31 @@ def test_a_hidden_bulk_deletion_does_not_show_through_its_visible_row(
         assert str(batch.pk) not in page
     exported = json.loads(other.get("/deletions/export/?format=json").getvalue())
     assert [each["batch"] for each in exported] == [None]
+    # A filter by it finds nothing, as for an unknown one.
+    assert str(row.pk) not in other.get(f"/deletions/?batch={batch.pk}").text
+    filtered = other.get(f"/deletions/export/?format=json&batch={batch.pk}")
+    assert json.loads(filtered.getvalue()) == []
+
+
+def test_a_timeline_tells_what_happened_and_links_to_the_events_for_an_auditor(
+    operator: Client, ada: Person, make_draft: MakeDraft, client_of: Any
+) -> None:
+    batch = request(make_draft(2), ada)
+    actor = person_actor(person=ada)
+    stopping.pause_batch(batch=batch, actor=actor)
+    stopping.resume_batch(batch=batch, actor=actor)
+    running.run_due(actor=WORKER)
+    text = read(operator.get(url_of(batch))).text
+    told = ["requested", "confirmed", "paused", "resumed", "finished"]
+    places = [text.find(f"Bulk deletion {each}") for each in told]
+    assert -1 not in places
+    assert places == sorted(places)
+    auditor = client_of(make_person("frances", Role.AUDITOR))
+    events = AuditEvent.objects.filter(subject_id=str(batch.pk))
+    for seq in events.values_list("seq", flat=True):
+        link = reverse("audit-detail", args=[seq])
+        assert link in auditor.get(url_of(batch)).text
+        assert link not in operator.get(url_of(batch)).text
 
 
 @pytest.mark.database
@@ -467,12 +495,12 @@ def test_the_queries_of_a_page_do_not_depend_on_the_rows(
     keys = add_connections(sandbox, 120)
     sync_now(payments)
     few, many = draft(ada, keys[:5]), draft(ada, keys[5:])
-    with django_assert_num_queries(15):
+    with django_assert_num_queries(16):
         operator.get(url_of(few))
-    with django_assert_num_queries(15):
+    with django_assert_num_queries(16):
         assert operator.get(url_of(many)).text.count("data-connection") == 100
     assert operator.get(f"{url_of(many)}?page=2").text.count("data-connection") == 15
     for batch in (few, many):
         request(batch, ada, confirmation=confirming.text_to_type(batch))
-        with django_assert_num_queries(15):
+        with django_assert_num_queries(18):
             operator.get(url_of(batch))
