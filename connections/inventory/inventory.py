@@ -119,7 +119,10 @@ def parse_filter(query: str) -> tuple[InventoryFilter, str]:
     Raises InvalidInputError for `scope` when the list would ignore a parameter, since more
     connections would match then.
     """
-    pairs = parse_qsl(query.removeprefix("?"), max_num_fields=20, keep_blank_values=True)
+    try:
+        pairs = parse_qsl(query.removeprefix("?"), max_num_fields=20, keep_blank_values=True)
+    except ValueError:
+        raise InvalidInputError({"scope": "These are too many filters."}) from None
     values = {name: value.strip() for name, value in pairs if name not in NOT_FILTERS}
     wrong = {
         name

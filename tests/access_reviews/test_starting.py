@@ -88,6 +88,7 @@ def test_a_connection_that_appears_later_is_listed_apart(
         ({"name": "x" * 201}, "name"),
         ({"scope": "colour=red"}, "scope"),
         ({"scope": "protected=perhaps"}, "scope"),
+        ({"scope": "q=x&" * 21}, "scope"),
         ({"scope": "q=nothing+matches+this"}, "scope"),
         ({"due": datetime(2020, 1, 1, tzinfo=UTC).date()}, "due"),
     ],
