@@ -22,7 +22,7 @@ from connections.audit.signing_key import SigningKey, load_signing_key
 from connections.core import clock
 from connections.core.database import consistent_read
 from connections.core.errors import ConflictError, InvalidInputError
-from connections.core.tabular import Row
+from connections.core.tabular import Row, as_time
 from connections.deletions import history
 from connections.deletions.history import HistoryFilter
 from connections.evidence import contents
@@ -212,12 +212,20 @@ def _write_bundle(
 
 def _write_access_review(pk: UUID, *, request: _BundleRequest, writer: BundleWriter) -> None:
     deletions: dict[tuple[str, UUID], list[Row]] = {}
-    fields = ("id", "requested_at", "site", "connection_id", "state", "outcome")
+    fields = (
+        *("id", "requested_at", "site", "connection_id"),
+        *("state", "outcome", "contradicted_at"),
+    )
     for batch in history.iterate_values(
         actor=request.actor, filters=request.filters, fields=fields
     ):
         for one in batch:
-            row = {"id": str(one.id), "state": one.state, "outcome": one.outcome or None}
+            row = {
+                "id": str(one.id),
+                "state": one.state,
+                "outcome": one.outcome or None,
+                "contradicted_at": as_time(one.contradicted_at),
+            }
             deletions.setdefault((one.site, one.connection_id), []).append(row)
     review = AccessReview.objects.get(pk=pk)
     contents.write_access_review(writer=writer, review=review, deletions=deletions)

@@ -1029,8 +1029,10 @@ def _name_of(row: dict[str, Any]) -> str:
 
 
 def _was_deleted(deletions: Iterable[dict[str, Any]]) -> bool:
-    """Whether one of these deletions left the connection gone."""
-    return any(each["outcome"] in _GONE_OUTCOMES for each in deletions)
+    """Whether the connection is gone after one of these deletions, and not listed again."""
+    return any(
+        each["outcome"] in _GONE_OUTCOMES and not each["contradicted_at"] for each in deletions
+    )
 
 
 def review_digest_of(row: dict[str, Any], covered: dict[str, Any]) -> str:
@@ -1317,11 +1319,12 @@ def _result_text(row: dict[str, Any]) -> str:
     texts = [
         f'<a href="#{html.escape(each["id"])}">'
         f"{_text(OUTCOMES.get(each['outcome'] or '', each['outcome']))}</a>"
+        f"{', still listed' if each['contradicted_at'] else ''}"
         for each in row["deletions"]
     ]
     if not texts and row["closed_as"] == "delete":
-        return "Not deleted: no deletion was requested"
-    return "<br>".join(texts) or "No deletion"
+        return "No deletion was requested"
+    return "<br>".join(texts) or "None"
 
 
 def access_review_end(review: dict[str, Any]) -> str:
@@ -1641,7 +1644,7 @@ class Verification:
             page.expect(access_review_row(row))
             self.decisions += len(row["decisions"])
             if row["closed_as"] == "delete" and not _was_deleted(row["deletions"]):
-                self.warnings.append(f"{_name_of(row)}: decided to delete, and not deleted.")
+                self.warnings.append(f"{_name_of(row)}: to be deleted, and no deletion succeeded.")
             elif row["closed_as"] == "pending":
                 self.warnings.append(f"{_name_of(row)}: left open without a decision that counts.")
             for each in get(row, "deletions", list, "A row of access-review.json"):
@@ -1689,7 +1692,7 @@ class Verification:
     def _check_named(self, row: dict[str, Any]) -> None:
         """Check what access-review.json says about this deletion."""
         if self.review:
-            keys = ("id", "state", "outcome", "site", "connection_id")
+            keys = ("id", "state", "outcome", "contradicted_at", "site", "connection_id")
             is_same = self.named.pop(row["id"], None) == {key: row[key] for key in keys}
             require(is_same, f"Deletion {row['id']} does not match access-review.json.")
 

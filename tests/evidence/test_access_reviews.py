@@ -14,7 +14,9 @@ from django.test import Client
 
 from connections.access.actor import WORKER, command_actor, person_actor
 from connections.access_reviews import population
+from connections.access_reviews.deleting import plan_deletions
 from connections.audit.signing_key import load_signing_key
+from connections.batches import drafts, running
 from connections.core import clock
 from connections.core.errors import ConflictError
 from connections.evidence import bundles, verification
@@ -27,13 +29,12 @@ from connections.models import (
     CredentialAccess,
     Person,
 )
-from connections.operations import due
 from connections.people import erasure
 from connections.verifier import verify
 from sandbox.server import SandboxServer
 from tests.access_reviews.support import close, decide, states
-from tests.batches.support import add_connections, sync_now
-from tests.evidence.support import Forger, Made, complaint, files_of, request, run_verifier
+from tests.batches.support import add_connections, request, sync_now
+from tests.evidence.support import Forger, Made, complaint, files_of, run_verifier
 from tests.evidence.test_document import EVIDENCE
 from tests.flows.support import store_credential
 from tests.support.append_only import triggers_off
@@ -47,7 +48,7 @@ NAME = "Partners, “Süd” <b>"
 def review(
     transactional_db: None, sandbox: SandboxServer, ada: Person, grace: Person, edith: Person
 ) -> AccessReview:
-    """A closed one of six connections, one of which Ada can't see; then one is deleted."""
+    """A closed one of six connections, of which Ada can't see one; then one is deleted."""
     payments = store_credential(sandbox, "Payments US", is_read=False)
     hidden = store_credential(sandbox, "Group SOC", is_read=False)
     CredentialAccess.objects.create(credential=hidden, person=grace, kind=AccessKind.SEE)
@@ -71,8 +72,10 @@ def review(
     sync_now(payments, hidden)
     close(made, edith, "Its owner is away until January.")
     actor = person_actor(person=ada)
-    request(payments, keys[1].rpartition("/")[2], actor=actor)
-    due.run_due(actor=WORKER, limit=5)
+    batch = plan_deletions(review=made, actor=actor).batch
+    batch = drafts.remove_rows(batch=batch, actor=actor, connections=[keys[2]])
+    request(batch, ada)
+    running.run_due(actor=WORKER)
     return made
 
 
@@ -108,7 +111,7 @@ def test_a_closed_access_review_is_evidence_from_its_start_to_the_deletions(
     verdict = run_verifier(made.data, tmp_path / "x", "--fingerprint", made.key.fingerprint)
     assert (verdict.code, "VERIFIED: every check passed." in verdict.text) == (0, True)
     assert "(6 connections, 6 decisions)" in verdict.text
-    assert verdict.text.count("decided to delete, and not deleted") == 1
+    assert verdict.text.count("to be deleted, and no deletion succeeded") == 1
     assert verdict.text.count("left open without a decision that counts") == 1
     told = document(made)
     rows = told["rows"]
@@ -121,7 +124,7 @@ def test_a_closed_access_review_is_evidence_from_its_start_to_the_deletions(
     assert len(told["appeared"]) == 1
     assert {org["org_name"] for org in told["coverage"]["orgs"]} == {"Payments US", "Group SOC"}
     page = files_of(made.data)["deletions.html"].decode()
-    assert "Not deleted: no deletion was requested" in page
+    assert page.count("No deletion was requested") == 1
     assert "<b>" not in page
     assert verification.verify_audit_log().fault is None
 
@@ -197,16 +200,13 @@ def in_decision(**values: Any) -> Callable[[dict[str, Any]], None]:
     return lambda review: row_of(review, "delete")["decisions"][0].update(values)
 
 
-def remove_deletion(review: dict[str, Any]) -> None:
-    for row in review["rows"]:
-        row["deletions"] = []
+def row_with_deletion(review: dict[str, Any]) -> dict[str, Any]:
+    [row] = [each for each in review["rows"] if each["deletions"]]
+    found: dict[str, Any] = row
+    return found
 
 
-def set_outcome(review: dict[str, Any]) -> None:
-    [deletion] = [each for row in review["rows"] for each in row["deletions"]]
-    deletion["outcome"] = "refused"
-
-
+INVENTED = {"id": "1", "state": "settled", "outcome": "deleted", "contradicted_at": None}
 LATER = "2027-01-01T00:00:00+00:00"
 EDITS: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     "reason": (in_decision(reason="Because."), "“reason” does not match the event of decision 1"),
@@ -246,10 +246,20 @@ EDITS: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
         lambda review: review.update(id="00000000-0000-4000-8000-000000000000"),
         "not the one recorded when the bundle was started",
     ),
-    "outcome of a deletion": (set_outcome, "does not match access-review.json"),
-    "removed deletion": (remove_deletion, "does not match access-review.json"),
+    "outcome of a deletion": (
+        lambda review: row_with_deletion(review)["deletions"][0].update(outcome="refused"),
+        "does not match access-review.json",
+    ),
+    "deletion still listed": (
+        lambda review: row_with_deletion(review)["deletions"][0].update(contradicted_at=LATER),
+        "does not match access-review.json",
+    ),
+    "removed deletion": (
+        lambda review: row_with_deletion(review)["deletions"].clear(),
+        "does not match access-review.json",
+    ),
     "invented deletion": (
-        in_row("pending", deletions=[{"id": "1", "state": "settled", "outcome": "deleted"}]),
+        in_row("pending", deletions=[INVENTED]),
         "names deletion 1, which deletions.json does not contain",
     ),
 }
