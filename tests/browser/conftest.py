@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from django.conf import settings as django_settings
 from django.test import override_settings
-from playwright.sync_api import BrowserContext, Page
+from playwright.sync_api import Browser, BrowserContext, Page, Response
 from pytest_django import DjangoDbBlocker, Settings
 
 from connections.models import Person, Role
@@ -20,7 +20,7 @@ from tests.browser.demo_world import build
 from tests.browser.live_service import database_at, make_blank_database, served
 from tests.browser.requester import Requester
 from tests.browser.sessions import session_cookie
-from tests.browser.watch import Watch
+from tests.browser.watch import HEAR_CSP, Watch
 from tests.support.people import make_person
 
 # Longer than the service takes on a busy machine, but short enough to fail fast.
@@ -132,6 +132,15 @@ def page_opener(
     return open_page
 
 
+@pytest.fixture(scope="session")
+def shared_page(browser: Browser) -> Iterator[Page]:
+    """A page for tests that only look at what an address shows: a new one takes longer to start."""
+    with browser.new_context() as context:
+        context.set_default_timeout(TIMEOUT_MS)
+        context.add_init_script(HEAR_CSP)
+        yield context.new_page()
+
+
 @pytest.fixture
 def operator(service_url: str) -> Person:
     """Ada, an Operator."""
@@ -210,3 +219,26 @@ def open_demo_as(
         return open_page(person, **options)
 
     return open_by_name
+
+
+VisitAs = Callable[[str | None, str], tuple[Page, Response | None]]
+
+
+@pytest.fixture
+def visit_demo_as(demo_stage: str, shared_page: Page, watch: Watch) -> Iterator[VisitAs]:
+    """Open an address of the demo's company in the shared page, as one of its people."""
+    context = shared_page.context
+
+    def visit(username: str | None, path: str) -> tuple[Page, Response | None]:
+        context.clear_cookies()
+        if username:
+            person = Person.objects.get(username=username)
+            context.add_cookies([session_cookie(person, address=demo_stage)])
+        shared_page.set_viewport_size({"width": 1280, "height": 900})
+        shared_page.emulate_media(color_scheme="light", reduced_motion="reduce")
+        return shared_page, shared_page.goto(f"{demo_stage}{path}")
+
+    watch.listen(context)
+    yield visit
+    shared_page.goto("about:blank")  # so that it requests nothing once the service has stopped
+    watch.stop_listening(context)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Literal
 
 from axe_playwright_python.base import AXE_SCRIPT, AxeResults
-from playwright.sync_api import Page
+from playwright.sync_api import Page, Response
 
 from tests.browser.pages import Listed
 from tests.browser.watch import Watch
@@ -98,17 +98,26 @@ def open_listed(open_as: Callable[..., Page], listed: Listed) -> Page:
     """Open the page and check that it is the expected one."""
     page = open_as(listed.who, reduced_motion="reduce")
     path = listed.path()
-    response = page.goto(path)
-    assert response
-    assert response.status == listed.status
-    assert page.url.endswith(path), page.url
+    _assert_is(page, page.goto(path), listed=listed, path=path)
     return page
 
 
+def _assert_is(page: Page, response: Response | None, *, listed: Listed, path: str) -> None:
+    assert response
+    assert response.status == listed.status
+    assert page.url.endswith(path), page.url
+
+
 def assert_demo_page_is_fit(
-    listed: Listed, *, open_demo_as: Callable[..., Page], watch: Watch
+    listed: Listed,
+    *,
+    visit_as: Callable[[str | None, str], tuple[Page, Response | None]],
+    watch: Watch,
 ) -> None:
     """Open the page with the demo company's data and check it."""
     if listed.status != 200:
         watch.expect(f"status of {listed.status}")
-    assert_fit_to_show(open_listed(open_demo_as, listed))
+    path = listed.path()
+    page, response = visit_as(listed.who, path)
+    _assert_is(page, response, listed=listed, path=path)
+    assert_fit_to_show(page)

@@ -6,6 +6,7 @@ import pytest
 from playwright.sync_api import Page
 
 from connections.models import Role
+from tests.browser.conftest import VisitAs
 from tests.browser.fitness import assert_demo_page_is_fit, assert_fit_to_show, open_listed
 from tests.browser.pages import DEMO_PAGES, NOT_PAGES, PAGES, Listed, names_of_urls
 from tests.browser.watch import Watch
@@ -31,9 +32,9 @@ def open_fresh_as(open_as: Callable[..., Page]) -> Callable[..., Page]:
 
 @pytest.mark.parametrize("listed", DEMO_PAGES[1::2], ids=lambda one: one.slug)
 def test_a_page_is_accessible_and_in_bounds(
-    listed: Listed, open_demo_as: Callable[..., Page], watch: Watch
+    listed: Listed, visit_demo_as: VisitAs, watch: Watch
 ) -> None:
-    assert_demo_page_is_fit(listed, open_demo_as=open_demo_as, watch=watch)
+    assert_demo_page_is_fit(listed, visit_as=visit_demo_as, watch=watch)
 
 
 @pytest.mark.parametrize("listed", [one for one in PAGES if one.is_fresh], ids=lambda one: one.slug)

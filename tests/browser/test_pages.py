@@ -1,10 +1,8 @@
 """The first half of the demo's pages: accessible, clean and in bounds."""
 
-from collections.abc import Callable
-
 import pytest
-from playwright.sync_api import Page
 
+from tests.browser.conftest import VisitAs
 from tests.browser.fitness import assert_demo_page_is_fit
 from tests.browser.pages import DEMO_PAGES, Listed
 from tests.browser.watch import Watch
@@ -14,6 +12,6 @@ pytestmark = pytest.mark.slow
 
 @pytest.mark.parametrize("listed", DEMO_PAGES[::2], ids=lambda one: one.slug)
 def test_a_page_is_accessible_and_in_bounds(
-    listed: Listed, open_demo_as: Callable[..., Page], watch: Watch
+    listed: Listed, visit_demo_as: VisitAs, watch: Watch
 ) -> None:
-    assert_demo_page_is_fit(listed, open_demo_as=open_demo_as, watch=watch)
+    assert_demo_page_is_fit(listed, visit_as=visit_demo_as, watch=watch)

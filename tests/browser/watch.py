@@ -23,9 +23,19 @@ class Watch:
     def follow(self, context: BrowserContext) -> None:
         """Listen to every current and future page of the context."""
         context.add_init_script(HEAR_CSP)
+        self.listen(context)
+
+    def listen(self, context: BrowserContext) -> None:
+        """The same for a context that has the script."""
         context.on("console", self._on_console)
         context.on("weberror", self._on_error)
         context.on("requestfailed", self._on_failed_request)
+
+    def stop_listening(self, context: BrowserContext) -> None:
+        """What this context reports from now on is another test's."""
+        context.remove_listener("console", self._on_console)
+        context.remove_listener("weberror", self._on_error)
+        context.remove_listener("requestfailed", self._on_failed_request)
 
     def expect(self, pattern: str) -> None:
         """Messages that match are expected."""
