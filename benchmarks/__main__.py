@@ -27,7 +27,7 @@ def main() -> int:
             started, how = time.perf_counter(), report.machine()
             lines = list(ROWS[number].measure(bench))
             if not lines:
-                _print(f"{number}. {ROWS[number].title}: needs --database postgres://…\n")
+                _print(f"{number}. {ROWS[number].title}: {ROWS[number].needs} Left out.\n")
                 continue
             _print(f"{number}. {ROWS[number].title}\n\n{report.table(lines)}\n")
             _print(f"{how}. Took {time.perf_counter() - started:.0f} s.\n")

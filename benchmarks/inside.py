@@ -10,8 +10,9 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,14 +26,15 @@ from django.test.utils import CaptureQueriesContext
 
 from benchmarks import data, world
 from benchmarks.measuring import interleaved, milliseconds
-from connections.access.actor import WORKER, command_actor
+from connections.access.actor import WORKER, command_actor, person_actor
+from connections.batches import confirming, drafts, requesting, running
 from connections.deletions import reviews
 from connections.deletions.history import HistoryFilter
 from connections.evidence.bundles import make_bundle
 from connections.evidence.comparison import DifferingDeletions, compare_all_deletions
 from connections.evidence.verification import verify_audit_log
 from connections.inventory import sync
-from connections.models import Credential, Deletion, Person
+from connections.models import Batch, Credential, Deletion, Person
 from connections.net.http import PARALLEL_REQUESTS
 from connections.operations import due
 from connections.verifier import verify
@@ -154,6 +156,71 @@ def bare_deletion(session: requests.Session, connection_id: str) -> None:
         session.request(method, base_url() + path, timeout=30).raise_for_status()
 
 
+# --- A bulk deletion ----------------------------------------------------------------------------
+
+
+def delete_in_bulk(rounds: str, count: str, python: str) -> dict[str, Any]:
+    """Run bulk deletions as the worker does until each row is verified.
+
+    In turn with the official client of the environment with this `python`. Returns what each
+    took, and our processor time for a row.
+    """
+    store_credentials(str(world.SOURCE), "1")
+    person = Person.objects.get()
+    ids = world.deletable((int(rounds) + 1) * 2 * int(count))
+    own, cpu, peer = [], [], []
+    with official_client(python) as delete_with_client:
+        for _ in range(int(rounds) + 1):
+            batch = _confirmed_batch(person, [ids.pop() for _ in range(int(count))])
+            started = time.process_time()
+            own.append(milliseconds(partial(_run_batch, batch)))
+            cpu.append((time.process_time() - started) * 1000 / int(count))
+            peer.append(delete_with_client([ids.pop() for _ in range(int(count))]))
+    # The first ones fill caches.
+    return {"own": own[1:], "peer": peer[1:], "cpu": cpu[1:]}
+
+
+def _confirmed_batch(person: Person, ids: list[str]) -> Batch:
+    actor = person_actor(person=person)
+    batch = drafts.create_draft_from_selection(
+        actor=actor, connections=[f"{world.SITE}/{each}" for each in ids]
+    )
+    return requesting.request_batch(
+        batch=batch,
+        actor=actor,
+        reason="benchmark",
+        ticket="",
+        digest=batch.digest,
+        confirmation=confirming.text_to_type(batch),
+    )
+
+
+def _run_batch(batch: Batch) -> None:
+    # Those that are settled and not verified are due.
+    while Deletion.objects.filter(batch=batch, verified_at=None).exists():
+        running.run_due(actor=WORKER)
+
+
+@contextmanager
+def official_client(python: str) -> Iterator[Callable[[list[str]], float]]:
+    """A function that deletes with the official client and returns how long that took (ms)."""
+    keys = world.keys_of(world.SOURCE)
+    script = Path(__file__).with_name("official_client.py")
+    command = [python, str(script), base_url(), str(settings.DATADOG_CA_BUNDLE), *keys]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+
+        def delete(ids: list[str]) -> float:
+            assert process.stdin  # noqa: S101 - both are pipes
+            assert process.stdout  # noqa: S101
+            process.stdin.write(" ".join(ids) + "\n")
+            process.stdin.flush()
+            return float(process.stdout.readline())
+
+        yield delete
+
+
 # --- A sync -------------------------------------------------------------------------------------
 
 
@@ -243,6 +310,7 @@ PROGRAMS: dict[str, Callable[..., dict[str, Any]]] = {
     "fill": fill,
     "credentials": store_credentials,
     "delete": delete,
+    "bulk": delete_in_bulk,
     "sync": synchronize,
     "verify": verify_all,
 }

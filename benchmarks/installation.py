@@ -29,6 +29,7 @@ from benchmarks import world
 
 ROOT = Path(__file__).resolve().parent.parent
 LOOPBACK = "127.0.0.1"
+OFFICIAL_CLIENT = "datadog-api-client==2.62.0"
 _FOREIGN = ("ORGADMIN_", "SECRET_KEY", "DATABASE_URL", "EMAIL_URL", "DEBUG", "ALLOWED_HOSTS")
 _PROGRAM = "import django; django.setup(); from benchmarks.inside import main; main()"
 
@@ -89,6 +90,17 @@ def _stopped_after(process: subprocess.Popen[bytes]) -> Iterator[None]:
             yield
         finally:
             process.send_signal(signal.SIGTERM)
+
+
+@contextlib.contextmanager
+def environment_with_official_client() -> Iterator[str | None]:
+    """The Python of a new environment with the official client; None if it can't be installed."""
+    with tempfile.TemporaryDirectory(prefix="orgadmin-benchmark-") as directory:
+        python = str(Path(directory) / "bin" / "python")
+        subprocess.run([sys.executable, "-m", "venv", directory], check=True)
+        pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        done = subprocess.run([*pip, OFFICIAL_CLIENT], check=False)
+        yield None if done.returncode else python
 
 
 # --- Databases ----------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ from benchmarks.installation import (
     Installation,
     Server,
     Simulator,
+    environment_with_official_client,
     install,
     run_simulator,
 )
@@ -29,6 +30,8 @@ API = "/api/v2/org_connections"
 DELAY = 0.06
 SYNC_DELAY = 0.1
 FAR = 0.0025
+BULK = 100
+BULK_DELAY = 0.05
 VERIFIED = b"Verified: no longer listed"
 
 
@@ -188,6 +191,29 @@ def _costs(bench: Bench, database: Database) -> dict[str, Any]:
         install(database, simulator=simulator) as installation,
     ):
         return installation.run("delete", str(rounds))
+
+
+def bulk_deletion(bench: Bench) -> Iterator[Line]:
+    """Row 12."""
+    rounds = bench.rounds(9)
+    with environment_with_official_client() as python:
+        if python is None:
+            return
+        for database in bench.databases:
+            with (
+                run_simulator(delay=BULK_DELAY, to_delete=2 * BULK * (rounds + 1)) as simulator,
+                install(database, simulator=simulator) as installation,
+            ):
+                result = installation.run("bulk", str(rounds), str(BULK), python)
+            yield line(
+                f"{BULK} deletions, {BULK_DELAY * 1000:.0f} ms a call, 8 in parallel",
+                result["own"],
+                peer="the official client, 8 threads",
+                peer_samples=result["peer"],
+                database=database.name,
+                at_most_ratio=1.25,
+            )
+            yield line("processor time, per deletion", result["cpu"], database=database.name)
 
 
 # --- Pages --------------------------------------------------------------------------------------
@@ -500,12 +526,18 @@ class Row:
 
     title: str
     measure: Callable[[Bench], Iterator[Line]]
+    # What was missing when it measured nothing.
+    needs: str = ""
 
 
 ROWS = {
     1: Row(title="A confirmed deletion", measure=deletion),
     2: Row(title="What a deletion costs", measure=own_cost),
-    3: Row(title="A deletion with a distant database", measure=far_database),
+    3: Row(
+        title="A deletion with a distant database",
+        measure=far_database,
+        needs="Give --database postgres://….",
+    ),
     4: Row(title="The inventory", measure=inventory),
     5: Row(title="Other lists", measure=lists),
     6: Row(title="Compressed size of pages", measure=sizes),
@@ -514,4 +546,9 @@ ROWS = {
     9: Row(title="Commands", measure=commands),
     10: Row(title="Exports", measure=exports),
     11: Row(title="Growth", measure=growth),
+    12: Row(
+        title="A bulk deletion",
+        measure=bulk_deletion,
+        needs="The official client can't be installed with pip.",
+    ),
 }

@@ -2,12 +2,14 @@
 
 One thread uses the database: it checks, claims and records. The others only send DELETEs, so the
 claim stays the one way to send, and a process that dies leaves at most PARALLEL_DELETES claims
-without a response. Any number of workers can run the same bulk deletion.
+without a response. Rows that can be claimed at once are, in one transaction, and so are responses
+that arrived together recorded; where that fails, each is handled alone. Any number of workers can
+run the same bulk deletion.
 """
 
 import logging
 import time
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextvars import copy_context
@@ -29,16 +31,19 @@ from connections.deletions import (
     failpoints,
     lifecycle,
     sending,
+    states,
     time_limits,
     verification,
 )
 from connections.deletions.failpoints import Point
 from connections.deletions.sending import ClaimedAttempt
+from connections.deletions.verification import RecheckResult
 from connections.inventory import rate_limits, sync
 from connections.inventory.rate_limits import OrgKey
 from connections.inventory.sync import SyncResult
 from connections.models import (
     RUN_BY_BATCH,
+    Attempt,
     Batch,
     BatchState,
     Credential,
@@ -163,8 +168,7 @@ class _Pass:
             if not self.in_progress:
                 break
             done, _ = wait(self.in_progress, return_when=FIRST_COMPLETED)
-            for future in done:
-                self._record(self.in_progress.pop(future), future)
+            self._record_done({future: self.in_progress.pop(future) for future in done})
         if self.failure:
             raise self.failure
         return self.handled
@@ -176,9 +180,15 @@ class _Pass:
                 self._read_next_rows()
             if not self.next_rows:
                 return
-            if not self._claim_or_postpone(self.next_rows.popleft()):
-                # What stopped this row may stop the next ones too: a 429 or a pause.
-                self.next_rows.clear()
+            rows = self._take_alike(PARALLEL_DELETES - len(self.in_progress))
+            alone = self._claim_together(rows) if len(rows) > 1 else rows
+            for row in alone:
+                if self._is_over():
+                    return
+                if not self._claim_or_postpone(row):
+                    # What stopped this row may stop the next ones too: a 429 or a pause.
+                    self.next_rows.clear()
+                    break
 
     def _is_over(self) -> bool:
         return self.failure is not None or self.is_stopped() or time.monotonic() >= self.ends_at
@@ -194,10 +204,64 @@ class _Pass:
         due = _of(self.only).filter(_WAITING, is_due, batch__state=BatchState.RUNNING)
         due = due.exclude(_is_of_org(rate_limits.held_back_until(now=now)))
         due = due.exclude(Exists(lost_claims), batch__stop_at_first_problem=True)
-        rows = due.select_related("credential", "batch", "confirmed_by")
-        in_order = rows.order_by("batch__confirmed_at", "batch_row__position")
-        self.next_rows.extend(in_order[:ROWS_READ])
+        self.next_rows.extend(_for_claim(due)[:ROWS_READ])
         self.batches = {each.batch.pk: each.batch for each in self.next_rows if each.batch}
+
+    def _take_alike(self, count: int) -> list[Deletion]:
+        """The next rows of one bulk deletion and credential, if these can share a check."""
+        rows = [self.next_rows.popleft()]
+        if rows[0].credential_id not in self.checks:
+            return rows
+        while self.next_rows and len(rows) < count:
+            row = self.next_rows[0]
+            if (row.batch_id, row.credential_id) != (rows[0].batch_id, rows[0].credential_id):
+                break
+            rows.append(self.next_rows.popleft())
+        return rows
+
+    def _claim_together(self, rows: list[Deletion]) -> list[Deletion]:
+        """Claim rows in one transaction; returns those that must be handled alone.
+
+        These are rows that are not as they were reviewed, say, and all of them where the
+        transaction failed.
+        """
+        result = self.checks[rows[0].credential_id]
+        now = clock.now()
+        same = [
+            row
+            for row in rows
+            if verification.compare(deletion=row, result=result).result == RecheckResult.SAME
+            and not states.has_expired(row, now=now)
+        ]
+        if not same:
+            return rows
+        try:
+            for row in same:
+                failpoints.hit(Point.BEFORE_CLAIM, deletion_id=row.pk)
+            claimed = sending.claim_together(
+                deletions=same,
+                actor=self.actor,
+                was_rechecked=True,
+                shared_check_at=result.started_at,
+            )
+        except UnavailableError:
+            return rows
+        except Exception:
+            logger.exception("%s rows could not be claimed together.", len(same))
+            # One of them may be why, so each is claimed alone, as the database has it.
+            return list(_for_claim(Deletion.objects.filter(_WAITING, pk__in=[r.pk for r in rows])))
+        self.handled += len(same)
+        for row, one in zip(same, claimed, strict=True):
+            if isinstance(one, ClaimedAttempt):
+                failpoints.hit(Point.AFTER_CLAIM, deletion_id=row.pk)
+                self._submit(one)
+                continue
+            if isinstance(one, BlockedError):
+                sending.record_blocked(deletion=row, blocked=one, actor=self.actor)
+            self._note_unclaimed(row, result=result)
+        if not all(isinstance(one, ClaimedAttempt) for one in claimed):
+            self.next_rows.clear()
+        return [row for row in rows if row not in same]
 
     def _claim_or_postpone(self, deletion: Deletion) -> bool:
         """`_claim`; a row that can't be handled waits, so that it stops no other.
@@ -237,10 +301,13 @@ class _Pass:
         if claimed is None:
             self._note_unclaimed(deletion, result=result)
             return False
+        self._submit(claimed)
+        return True
+
+    def _submit(self, claimed: ClaimedAttempt) -> None:
         # Each thread has a copy of the context, so that all share the connections.
         future = self.threads.submit(copy_context().run, sending.send_claimed, claimed)
         self.in_progress[future] = claimed
-        return True
 
     def _note_unclaimed(self, deletion: Deletion, *, result: SyncResult) -> None:
         is_problem = None
@@ -264,15 +331,42 @@ class _Pass:
             self.checks[credential.pk] = result
         return result, False
 
-    def _record(self, claimed: ClaimedAttempt, future: Future[DeleteResponse]) -> None:
+    def _record_done(self, done: dict[Future[DeleteResponse], ClaimedAttempt]) -> None:
+        """Record responses; those that arrived together for one credential in one transaction."""
+        for claimed in done.values():
+            failpoints.hit(Point.AFTER_ANSWER, deletion_id=claimed.attempt.deletion_id)
+        by_credential = defaultdict[UUID, list[tuple[Attempt, DeleteResponse]]](list)
+        for future, claimed in done.items():
+            if not future.exception():
+                pair = (claimed.attempt, future.result())
+                by_credential[claimed.attempt.deletion.credential_id].append(pair)
+        recorded = set[int]()
+        for responses in by_credential.values():
+            if len(responses) > 1:
+                recorded |= self._record_together(responses)
+        for future, claimed in done.items():
+            self._record(claimed, future, is_recorded=claimed.attempt.pk in recorded)
+
+    def _record_together(self, responses: list[tuple[Attempt, DeleteResponse]]) -> set[int]:
+        """The attempts whose responses are recorded now: all of them or none."""
+        try:
+            sending.record_together(responses=responses, actor=self.actor)
+        except Exception:
+            logger.exception("%s responses were not recorded together.", len(responses))
+            return set()
+        return {attempt.pk for attempt, _ in responses}
+
+    def _record(
+        self, claimed: ClaimedAttempt, future: Future[DeleteResponse], *, is_recorded: bool
+    ) -> None:
         deletion = claimed.attempt.deletion
-        failpoints.hit(Point.AFTER_ANSWER, deletion_id=deletion.pk)
         try:
             if future.exception():
                 # It becomes unknown when its claim is given up.
                 self._note(deletion, is_problem=True)
             response = future.result()
-            sending.record_or_keep(attempt=claimed.attempt, response=response, actor=self.actor)
+            if not is_recorded:
+                sending.record_or_keep(attempt=claimed.attempt, response=response, actor=self.actor)
             failpoints.hit(Point.AFTER_RESULT, deletion_id=deletion.pk)
             if response.verdict != AttemptResult.DELETED:
                 deletion.refresh_from_db()
@@ -310,6 +404,12 @@ def send_due(
 def _of(batch: Batch | None) -> QuerySet[Deletion]:
     """The deletions of one bulk deletion, or all."""
     return batch.deletions.all() if batch else Deletion.objects.all()
+
+
+def _for_claim(rows: QuerySet[Deletion]) -> QuerySet[Deletion]:
+    """The rows in their order, with what a claim needs."""
+    with_others = rows.select_related("credential", "batch", "confirmed_by")
+    return with_others.order_by("batch__confirmed_at", "batch_row__position")
 
 
 def is_held_back(*, now: datetime) -> Q:

@@ -5,6 +5,7 @@ Everything that can send a DELETE calls `send_deletion`.
 
 import logging
 import time
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import takewhile
@@ -177,42 +178,62 @@ def require_sendable(*, deletion: Deletion, confirmed_by: Person | None) -> Data
     the connection protected, and UnavailableError when the keys cannot be decrypted.
     """
     deletion.credential = Credential.objects.get(pk=deletion.credential_id)
-    _require_unblocked(deletion=deletion, confirmed_by_id=confirmed_by.pk if confirmed_by else None)
+    involved = (deletion.requested_by_id, confirmed_by.pk if confirmed_by else None)
+    _require_unblocked(deletions=[deletion], people=[pk for pk in involved if pk])
     return sync.open_client(credential=deletion.credential)
 
 
-def _require_unblocked(*, deletion: Deletion, confirmed_by_id: UUID | None) -> datetime:
-    """Raise BlockedError if a confirmed deletion may no longer be sent; returns the time of that.
+def _require_unblocked(*, deletions: Sequence[Deletion], people: Collection[UUID]) -> datetime:
+    """Raise BlockedError if one of some confirmed deletions may no longer be sent.
 
-    Permissions are read from the database at every call, since the person who requested,
-    confirmed or approved it may have lost them a moment ago. Its credential is current.
+    They have one credential, which is current; `people` requested or confirmed them. Permissions
+    are read from the database at every call, since these people, or who approved it, may have lost
+    them a moment ago. Returns the time of that.
     """
-    credential = deletion.credential
+    credential = deletions[0].credential
     if credential.is_retired:
         raise BlockedError(
             f"The credential {credential.name} was retired.", cause=Cause.CREDENTIAL_RETIRED
         )
     users = permissions.people_who_use(credential_id=credential.pk)
-    involved = Person.objects.filter(pk__in=[deletion.requested_by_id, confirmed_by_id])
-    without_right = involved.exclude(pk__in=users.values("pk"))
-    found = Deletion.objects.filter(pk=deletion.pk).values(
-        now=clock.now_in_query(),
-        is_protected=Exists(protections.active_of(deletion)),
-        person=Subquery(without_right.values("pk")[:1]),
+    without_right = Person.objects.filter(pk__in=people).exclude(pk__in=users.values("pk"))
+    protected = protections.active_of(
+        site=credential.site, connection_ids=[each.connection_id for each in deletions]
     )
-    checked = found.get()
-    is_protected, person_id = checked["is_protected"], checked["person"]
-    protection = protections.find_protection_against(deletion) if is_protected else None
+    checked = (
+        Credential.objects.filter(pk=credential.pk)
+        .values(
+            now=clock.now_in_query(),
+            is_protected=Exists(protected),
+            person=Subquery(without_right.values("pk")[:1]),
+        )
+        .get()
+    )
+    protection = protected.first() if checked["is_protected"] else None
     if protection:
         text = protections.protection_text(protection)
         raise BlockedError(text, cause=Cause.CONNECTION_PROTECTED)
-    if person_id:
-        person = Person.objects.get(pk=person_id)
+    if checked["person"]:
+        person = Person.objects.get(pk=checked["person"])
         text = f"{person} no longer has permission to delete connections."
         raise BlockedError(text, cause=Cause.PERSON_LOST_RIGHT)
-    _require_valid_approvals(deletion)
+    for deletion in deletions:
+        _require_valid_approvals(deletion)
     now: datetime = checked["now"]
     return now
+
+
+def _check_unblocked(deletions: Sequence[Deletion]) -> list[datetime | BlockedError]:
+    """For each deletion, the time at which it could be sent, or why it can't be."""
+    involved = {pk for each in deletions for pk in (each.requested_by_id, each.confirmed_by_id)}
+    people = [pk for pk in involved if pk]
+    try:
+        now = _require_unblocked(deletions=deletions, people=people)
+    except BlockedError as blocked:
+        if len(deletions) == 1:
+            return [blocked]
+        return [one for each in deletions for one in _check_unblocked([each])]
+    return [now] * len(deletions)
 
 
 def _require_valid_approvals(deletion: Deletion) -> None:
@@ -255,42 +276,93 @@ def claim(
     permission was lost, the credential retired or the connection protected during the pre-send
     check, and UnavailableError when the keys can't be decrypted.
     """
+    (claimed,) = claim_together(
+        deletions=[deletion],
+        actor=actor,
+        was_rechecked=was_rechecked,
+        shared_check_at=shared_check_at,
+    )
+    if isinstance(claimed, BlockedError):
+        raise claimed
+    return claimed
+
+
+def claim_together(
+    *,
+    deletions: Sequence[Deletion],
+    actor: Actor,
+    was_rechecked: bool,
+    shared_check_at: datetime | None = None,
+) -> list[ClaimedAttempt | BlockedError | None]:
+    """`claim` for deletions of one credential and bulk deletion, in one transaction.
+
+    Each has its own compare-and-swap and attempt, so that one which can't be claimed leaves the
+    others as they are. Returns for each, in order, what `claim` returns or raises.
+    """
     began_at = time.monotonic()
+    first = deletions[0]
     with audit.atomic(durable=True):
-        if deletion.is_run_by_batch and not _lock_if_running(deletion.batch_id):
-            return None
+        if first.is_run_by_batch and not _lock_if_running(first.batch_id):
+            return [None] * len(deletions)
         credentials = Credential.objects.select_for_update(no_key=True)
-        credential = credentials.get(pk=deletion.credential_id)
-        deletion.credential = credential
+        credential = credentials.get(pk=first.credential_id)
+        for deletion in deletions:
+            deletion.credential = credential
         # Once the lock is held, since it may have waited for a change of access.
-        now = _require_unblocked(deletion=deletion, confirmed_by_id=deletion.confirmed_by_id)
-        if shared_check_at and not _is_recent(shared_check_at, now=now):
-            return None
-        client = sync.open_client(credential=credential)
-        # Each claim makes one attempt.
-        epoch = deletion.epoch + 1
-        attempt = Attempt(
-            deletion=deletion,
-            number=epoch,
-            epoch=epoch,
-            approval_round=deletion.approval_round,
-            credential_name=credential.name,
-            credential_fingerprint=credential.fingerprint,
-            was_rechecked=was_rechecked,
-            claimed_at=now,
-        )
-        claimed = states.apply(
-            deletion,
-            transition=Claim(epoch=attempt.epoch, at=attempt.claimed_at),
-            actor=actor,
-            events=[_sending_event(attempt)],
-            refresh=False,
-        )
-        if not claimed:
-            return None
-        attempt.save(force_insert=True)
-        failpoints.hit(Point.INSIDE_CLAIM, deletion_id=deletion.pk)
-        stopping.begin_sending(deletion_id=deletion.pk)
+        checked = _check_unblocked(deletions)
+        return [
+            now
+            if isinstance(now, BlockedError)
+            else _claim_locked(
+                deletion=deletion,
+                actor=actor,
+                was_rechecked=was_rechecked,
+                shared_check_at=shared_check_at,
+                began_at=began_at,
+                now=now,
+            )
+            for deletion, now in zip(deletions, checked, strict=True)
+        ]
+
+
+def _claim_locked(
+    *,
+    deletion: Deletion,
+    actor: Actor,
+    was_rechecked: bool,
+    shared_check_at: datetime | None,
+    began_at: float,
+    now: datetime,
+) -> ClaimedAttempt | None:
+    """Claim a deletion whose credential is locked and current, and that may be sent `now`."""
+    credential = deletion.credential
+    if shared_check_at and not _is_recent(shared_check_at, now=now):
+        return None
+    client = sync.open_client(credential=credential)
+    # Each claim makes one attempt.
+    epoch = deletion.epoch + 1
+    attempt = Attempt(
+        deletion=deletion,
+        number=epoch,
+        epoch=epoch,
+        approval_round=deletion.approval_round,
+        credential_name=credential.name,
+        credential_fingerprint=credential.fingerprint,
+        was_rechecked=was_rechecked,
+        claimed_at=now,
+    )
+    claimed = states.apply(
+        deletion,
+        transition=Claim(epoch=attempt.epoch, at=attempt.claimed_at),
+        actor=actor,
+        events=[_sending_event(attempt)],
+        refresh=False,
+    )
+    if not claimed:
+        return None
+    attempt.save(force_insert=True)
+    failpoints.hit(Point.INSIDE_CLAIM, deletion_id=deletion.pk)
+    stopping.begin_sending(deletion_id=deletion.pk)
     return ClaimedAttempt(attempt=attempt, client=client, began_at=began_at)
 
 
@@ -394,89 +466,101 @@ def record_response(
     the database was unavailable, by this machine's clock.
     Returns False, having changed nothing, when the attempt has a response already.
     """
-    deletion = attempt.deletion
     with audit.atomic(durable=True):
-        # `responses_locked` holds this lock too, so a decision made from the attempts either sees
-        # this response or precedes it.
-        _lock_with_credential(deletion)
-        attempts = Attempt.objects.annotate(now=clock.now_in_query())
-        stored = attempts.get(pk=attempt.pk)
-        if stored.answered_at:
-            # The same response is recorded only once.
-            return False
-        now = stored.now
-        _fill_in(attempt=attempt, response=response, at=now)
-        if response.verdict != AttemptResult.DELETED:
-            # The sync that verifies a 200 records the use.
-            sync.record_use(
-                credential_id=deletion.credential_id, at=now, failure=_failure_of(response)
-            )
-        was_ambiguous = (
-            attempt.number > 1
-            and deletion.attempts.filter(AMBIGUOUS).exclude(pk=attempt.pk).exists()
+        return _record_locked(attempt=attempt, response=response, actor=actor, kept_at=kept_at)
+
+
+def record_together(*, responses: Sequence[tuple[Attempt, DeleteResponse]], actor: Actor) -> None:
+    """`record_response` for attempts with one credential, in one transaction.
+
+    Raises database errors; then none is recorded.
+    """
+    with audit.atomic(durable=True):
+        # In one order, so that two processes don't wait for each other.
+        for attempt, response in sorted(responses, key=lambda each: each[0].deletion_id):
+            _record_locked(attempt=attempt, response=response, actor=actor)
+
+
+def _record_locked(
+    *, attempt: Attempt, response: DeleteResponse, actor: Actor, kept_at: datetime | None = None
+) -> bool:
+    deletion = attempt.deletion
+    # `responses_locked` holds this lock too, so a decision made from the attempts either sees
+    # this response or precedes it.
+    _lock_with_credential(deletion)
+    attempts = Attempt.objects.annotate(now=clock.now_in_query())
+    stored = attempts.get(pk=attempt.pk)
+    if stored.answered_at:
+        # The same response is recorded only once.
+        return False
+    now = stored.now
+    _fill_in(attempt=attempt, response=response, at=now)
+    if response.verdict != AttemptResult.DELETED:
+        # The sync that verifies a 200 records the use.
+        sync.record_use(credential_id=deletion.credential_id, at=now, failure=_failure_of(response))
+    was_ambiguous = (
+        attempt.number > 1 and deletion.attempts.filter(AMBIGUOUS).exclude(pk=attempt.pk).exists()
+    )
+    limit = response.rate_limit
+    if limit and limit.is_low and not kept_at:
+        rate_limits.record(
+            site=deletion.site,
+            org_id=deletion.credential.org_id,
+            rate_limits=[limit],
+            now=now,
         )
-        limit = response.rate_limit
-        if limit and limit.is_low and not kept_at:
-            rate_limits.record(
-                site=deletion.site,
-                org_id=deletion.credential.org_id,
-                rate_limits=[limit],
-                now=now,
-            )
-        attempt.is_late = deletion.epoch != attempt.epoch or deletion.state != State.SENDING
-        details = _details(attempt, at=now, kept_at=kept_at)
-        verdict = response.verdict
-        if not attempt.is_late:
-            transition = states.transition_for(
-                deletion=deletion,
-                response=response,
-                now=now,
-                was_ambiguous=was_ambiguous,
-                had_late_success=verdict == AttemptResult.NOT_FOUND and deletion.has_late_success,
-                times_not_sent=_times_not_sent(deletion)
-                if verdict == AttemptResult.NOT_SENT
-                else 0,
-            )
-            answered = audit.EventDraft(
-                code=audit.EventCode.DELETION_ANSWERED,
-                sentence=audit.Sentence(
-                    "{connection}: {response}",
-                    response=response_summary(response),
-                    connection=deletion.description,
-                ),
-                details=details,
-            )
-            followed = audit.EventDraft(
-                code=transition.event_code,
-                sentence=_sentence_for(transition, deletion=deletion),
-            )
-            attempt.is_late = not states.apply(
-                deletion,
-                transition=transition,
-                actor=actor,
-                events=[answered, followed],
-                refresh=False,
-            )
-        # Saved once, when all is known: a trigger refuses later changes.
-        attempt.save()
-        if attempt.is_late:
-            is_in_doubt = deletion.state in {State.UNKNOWN, State.STILL_PRESENT}
-            if verdict == AttemptResult.DELETED and is_in_doubt:
-                # One complete listing can settle the deletion now, so check it at once.
-                deletion.due_at = now
-                deletion.save(update_fields=["due_at"])
-            audit.record(
-                code=audit.EventCode.DELETION_ANSWERED_LATE,
-                actor=actor,
-                subject=deletion,
-                sentence=audit.Sentence(
-                    "Late response to attempt {number}: {response}",
-                    number=attempt.number,
-                    response=response_summary(response),
-                ),
-                details=details | {"attempt": attempt.number},
-            )
-        failpoints.hit(Point.INSIDE_RESULT, deletion_id=attempt.deletion_id)
+    attempt.is_late = deletion.epoch != attempt.epoch or deletion.state != State.SENDING
+    details = _details(attempt, at=now, kept_at=kept_at)
+    verdict = response.verdict
+    if not attempt.is_late:
+        transition = states.transition_for(
+            deletion=deletion,
+            response=response,
+            now=now,
+            was_ambiguous=was_ambiguous,
+            had_late_success=verdict == AttemptResult.NOT_FOUND and deletion.has_late_success,
+            times_not_sent=_times_not_sent(deletion) if verdict == AttemptResult.NOT_SENT else 0,
+        )
+        answered = audit.EventDraft(
+            code=audit.EventCode.DELETION_ANSWERED,
+            sentence=audit.Sentence(
+                "{connection}: {response}",
+                response=response_summary(response),
+                connection=deletion.description,
+            ),
+            details=details,
+        )
+        followed = audit.EventDraft(
+            code=transition.event_code,
+            sentence=_sentence_for(transition, deletion=deletion),
+        )
+        attempt.is_late = not states.apply(
+            deletion,
+            transition=transition,
+            actor=actor,
+            events=[answered, followed],
+            refresh=False,
+        )
+    # Saved once, when all is known: a trigger refuses later changes.
+    attempt.save()
+    if attempt.is_late:
+        is_in_doubt = deletion.state in {State.UNKNOWN, State.STILL_PRESENT}
+        if verdict == AttemptResult.DELETED and is_in_doubt:
+            # One complete listing can settle the deletion now, so check it at once.
+            deletion.due_at = now
+            deletion.save(update_fields=["due_at"])
+        audit.record(
+            code=audit.EventCode.DELETION_ANSWERED_LATE,
+            actor=actor,
+            subject=deletion,
+            sentence=audit.Sentence(
+                "Late response to attempt {number}: {response}",
+                number=attempt.number,
+                response=response_summary(response),
+            ),
+            details=details | {"attempt": attempt.number},
+        )
+    failpoints.hit(Point.INSIDE_RESULT, deletion_id=attempt.deletion_id)
     return True
 
 

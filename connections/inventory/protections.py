@@ -4,6 +4,9 @@ A protection belongs to a site and an id, whether or not the connection is liste
 `sending.claim` checks it in its own transaction.
 """
 
+from collections.abc import Collection
+from uuid import UUID
+
 from django.core.exceptions import PermissionDenied
 from django.db import IntegrityError
 from django.db.models import Max, Q, QuerySet
@@ -159,17 +162,19 @@ def _active() -> QuerySet[Protection]:
 
 def find_protection(key: OrgConnectionKey) -> Protection | None:
     """The active protection of this connection, if there is one."""
-    return active_of(key).first()
+    return active_of(site=key.site, connection_ids=[key.connection_id]).first()
 
 
 def find_protection_against(deletion: Deletion) -> Protection | None:
     """The active protection of this deletion's connection, if there is one."""
-    return active_of(deletion).first()
+    return find_protection(
+        OrgConnectionKey(site=deletion.site, connection_id=deletion.connection_id)
+    )
 
 
-def active_of(of: OrgConnectionKey | Deletion) -> QuerySet[Protection]:
-    """The active protection of this connection, or of a deletion's connection."""
-    return _active().filter(site=of.site, connection_id=of.connection_id)
+def active_of(*, site: str, connection_ids: Collection[UUID]) -> QuerySet[Protection]:
+    """The active protections of these connections of a site."""
+    return _active().filter(site=site, connection_id__in=connection_ids)
 
 
 def active_protections() -> dict[OrgConnectionKey, Protection]:

@@ -294,8 +294,8 @@ RECORD = (
     _mutant(
         "durable=True of the claim",
         SENDING,
-        "    with audit.atomic(durable=True):\n        if deletion.is_run_by_batch",
-        "    with audit.atomic():\n        if deletion.is_run_by_batch",
+        "    with audit.atomic(durable=True):\n        if first.is_run_by_batch",
+        "    with audit.atomic():\n        if first.is_run_by_batch",
         f"{SAFEGUARDS}::test_a_claim_inside_another_transaction_is_refused",
     ),
     _mutant(
@@ -303,7 +303,8 @@ RECORD = (
         SENDING,
         "    began_at = time.monotonic()\n",
         "    began_at = time.monotonic()\n"
-        "    _send(client=client, connection_id=deletion.connection_id, began_at=began_at)\n",
+        "    _send(client=sync.open_client(credential=deletions[0].credential), "
+        "connection_id=deletions[0].connection_id, began_at=began_at)\n",
         "tests/deletions/test_attempts.py::"
         "test_the_attempt_and_its_event_are_committed_before_the_request_leaves",
     ),
@@ -361,8 +362,8 @@ RECORD = (
     _mutant(
         "a response is recorded once",
         SENDING,
-        "        if stored.answered_at:\n",
-        "        if False:\n",
+        "    if stored.answered_at:\n",
+        "    if False:\n",
         "tests/faults/crashes/test_kept_responses.py"
         "::test_recording_the_same_response_twice_records_it_once",
     ),
@@ -459,9 +460,9 @@ REVIEW = (
     _mutant(
         "permissions are read again before sending",
         SENDING,
-        "    credential = deletion.credential\n    if credential.is_retired:\n",
+        "    credential = deletions[0].credential\n    if credential.is_retired:\n",
         "    return clock.now()\n"
-        "    credential = deletion.credential\n    if credential.is_retired:\n",
+        "    credential = deletions[0].credential\n    if credential.is_retired:\n",
         "tests/deletions/test_due.py::"
         "test_a_waiting_deletion_is_not_sent_after_its_requester_lost_the_permission",
         "tests/deletions/test_attempts.py::test_a_retired_credential_sends_nothing",
@@ -476,8 +477,7 @@ REVIEW = (
     _mutant(
         "permissions are read again at the claim",
         SENDING,
-        "        now = _require_unblocked("
-        "deletion=deletion, confirmed_by_id=deletion.confirmed_by_id)\n",
+        "        now = _require_unblocked(deletions=deletions, people=people)\n",
         "        now = clock.now()\n",
         "tests/deletions/test_choices.py::test_a_permission_lost_during_the_pre_send_check_sends_nothing",
     ),
@@ -1219,8 +1219,8 @@ TRUE_SENTENCES = (
     _mutant(
         "a late 200 is checked at once",
         "connections/deletions/sending.py",
-        "            if verdict == AttemptResult.DELETED and is_in_doubt:\n",
-        "            if False:\n",
+        "        if verdict == AttemptResult.DELETED and is_in_doubt:\n",
+        "        if False:\n",
         f"{EARLIER_ATTEMPTS}::test_a_late_200_makes_the_next_check_due_at_once",
     ),
 )
@@ -2494,13 +2494,14 @@ SENDING_AGAIN = (
         edits=(
             Edit(
                 path=SENDING,
-                old="        deletion.credential = credential\n",
-                new="        before, deletion.credential = deletion.credential, credential\n",
+                old="            deletion.credential = credential\n",
+                new="            deletion.before, deletion.credential = "
+                "deletion.credential, credential\n",
             ),
             Edit(
                 path=SENDING,
-                old="        client = sync.open_client(credential=credential)\n",
-                new="        client = sync.open_client(credential=before)\n",
+                old="    client = sync.open_client(credential=credential)\n",
+                new="    client = sync.open_client(credential=deletion.before)\n",
             ),
         ),
         tests=(
@@ -2578,8 +2579,8 @@ PARALLEL_SYNCS = (
     _mutant(
         "a response to a DELETE counts too",
         SENDING,
-        "        if limit and limit.is_low and not kept_at:\n",
-        "        if False:\n",
+        "    if limit and limit.is_low and not kept_at:\n",
+        "    if False:\n",
         "tests/deletions/test_rate_limits.py::test_a_429_to_a_delete_holds_back_deferrable_work",
     ),
     _mutant(
@@ -2695,8 +2696,8 @@ BULK_DELETIONS = (
     _mutant(
         "no row is claimed once its bulk deletion is paused",
         SENDING,
-        "        if deletion.is_run_by_batch and not _lock_if_running(deletion.batch_id):\n"
-        "            return None\n",
+        "        if first.is_run_by_batch and not _lock_if_running(first.batch_id):\n"
+        "            return [None] * len(deletions)\n",
         "",
         f"{BATCH_TESTS}/test_running.py::test_a_pause_after_the_check_stops_the_claim",
     ),
@@ -2741,9 +2742,9 @@ BULK_DELETIONS = (
     _mutant(
         "after a row that was not claimed, rows are read again",
         f"{BATCHES}/running.py",
-        "                # What stopped this row may stop the next ones too: a 429 or a pause.\n"
-        "                self.next_rows.clear()\n",
-        "                pass\n",
+        " may stop the next ones too: a 429 or a pause.\n"
+        "                    self.next_rows.clear()\n",
+        "\n",
         f"{BATCH_TESTS}/test_running.py"
         "::test_a_429_on_the_pre_send_check_is_no_problem_and_asks_the_org_nothing_more",
     ),
@@ -2766,8 +2767,8 @@ BULK_DELETIONS = (
     _mutant(
         "the claim requires a recent shared check",
         SENDING,
-        "        if shared_check_at and not _is_recent(shared_check_at, now=now):\n"
-        "            return None\n",
+        "    if shared_check_at and not _is_recent(shared_check_at, now=now):\n"
+        "        return None\n",
         "",
         f"{BATCH_TESTS}/test_running.py"
         "::test_a_row_is_not_claimed_when_its_shared_check_grew_old_during_the_claim",

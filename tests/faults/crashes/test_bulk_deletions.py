@@ -9,6 +9,7 @@ import pytest
 import requests
 
 from connections.batches.running import PARALLEL_DELETES
+from connections.deletions.failpoints import Point
 from sandbox.faults import delayed
 from tests.faults.conftest import Tally
 from tests.faults.crashes.cases import DATADOG, EVERY_PAIR, LATE, TAKES_ALL, Case, violations
@@ -167,6 +168,31 @@ def finish(stack: Stack, tally: Tally, *, fault: str) -> None:
         Case(connection_id=str(UUID(str(pk))), point=BESIDE, datadog=DELETES) for (pk,) in rows
     ]
     check(stack, cases, fault=fault, tally=tally)
+
+
+def test_rows_claimed_together_are_not_sent_after_their_worker_was_killed(
+    make_stack: MakeStack, tally: Tally
+) -> None:
+    stack = make_stack(connections=8)
+    stack.prepare(batch=stack.connection_ids)
+    # The first row's check is shared by all others, which are claimed together.
+    together = stack.connection_ids[1:]
+    stack.plan.signal_points = {together[0]: Point.AFTER_CLAIM}
+    assert run_until_killed(stack)
+    unanswered = "SELECT 1 FROM connections_attempt WHERE answered_at IS NULL"
+    assert len(rows_of(stack.database, unanswered)) >= len(together)
+    with stack.start("worker"):
+        rows = stack.settled()
+    sent = [one for one in together if stack.world.deletes_received(one)]
+    tally(
+        what="bulk deletion",
+        database=stack.database_name,
+        fault="killed after a claim of 7 rows",
+        cases=len(together),
+        violations=len(sent),
+    )
+    assert sent == []
+    assert {rows[one]["state"] for one in together} == {"still_present"}
 
 
 def test_three_workers_send_each_row_once(make_stack: MakeStack, tally: Tally) -> None:
