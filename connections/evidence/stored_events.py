@@ -44,6 +44,7 @@ class Fault(StrEnum):
     VALUE = "value"  # a name or an address differs from the one in the events
     DELETION = "differing_deletion"  # a deletion or an attempt differs from its events
     CHANGE = "differing_change"  # a change or its acknowledgement differs from its event
+    BATCH = "differing_batch"  # a bulk deletion differs from its events
     ACCESS_REVIEW = "differing_access_review"  # it, a row or a decision differs from its events
     HEAD = "head"  # the head row doesn't match the last event
 

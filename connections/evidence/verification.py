@@ -1,9 +1,9 @@
 """Verifies the audit log: every text, hash and copied column, every checkpoint and every key.
 
-When the chain is intact, every deletion and its attempts, every access review, and every change
-outside Org Admin are compared with their events. It reads in batches and keeps one hash and one
-frontier, so its memory doesn't grow with the log. Events appended while it runs are left to the
-next verification.
+When the chain is intact, every deletion and its attempts, every bulk deletion, every access review
+and every change outside Org Admin are compared with their events. It reads in batches and keeps one
+hash and one frontier, so its memory doesn't grow with the log. Events appended while it runs are
+left to the next verification.
 """
 
 import logging
@@ -21,6 +21,7 @@ from connections.audit import chain, events, outbox
 from connections.audit.personal_data import Sentence
 from connections.core import clock
 from connections.evidence.access_reviews import compare_all_access_reviews
+from connections.evidence.batches import compare_all_batches
 from connections.evidence.changes import compare_all_changes
 from connections.evidence.comparison import (
     DifferingDeletions,
@@ -73,7 +74,7 @@ class VerificationReport:
 
     When only a range is known, the first bad event is between it and `at_latest`. When the events
     are intact and other records differ from them, `differing` is the number of differences, and
-    `deletions`, `changes` and `access_reviews` have the ids of the first ones.
+    `deletions`, `changes`, `batches` and `access_reviews` have the ids of the first ones.
     """
 
     size: int
@@ -85,6 +86,7 @@ class VerificationReport:
     differing: int = 0
     deletions: tuple[str, ...] = ()
     changes: tuple[str, ...] = ()
+    batches: tuple[str, ...] = ()
     access_reviews: tuple[str, ...] = ()
 
 
@@ -123,6 +125,9 @@ class _Progress:
     checkpoints: int = 0
     deletions: DifferingDeletions = field(default_factory=DifferingDeletions)
     changes: DifferingRecords = field(default_factory=lambda: DifferingRecords(plural="changes"))
+    batches: DifferingRecords = field(
+        default_factory=lambda: DifferingRecords(plural="bulk deletions")
+    )
     access_reviews: DifferingRecords = field(
         default_factory=lambda: DifferingRecords(plural="access reviews")
     )
@@ -158,6 +163,7 @@ def verify_in_steps(
         _verify_end(state, head, before=before, given=given)
         yield from compare_all_deletions(state.deletions)
         yield from compare_all_changes(state.changes, upto=head.size)
+        yield from compare_all_batches(state.batches)
         yield from compare_all_access_reviews(state.access_reviews)
         report = _with_differences(report, state)
     except AuditFault as error:
@@ -178,6 +184,7 @@ def _with_differences(report: VerificationReport, state: _Progress) -> Verificat
     faults: dict[Fault, DifferingRecords] = {
         Fault.DELETION: state.deletions,
         Fault.CHANGE: state.changes,
+        Fault.BATCH: state.batches,
         Fault.ACCESS_REVIEW: state.access_reviews,
     }
     found = {fault: records for fault, records in faults.items() if records.count}
@@ -190,6 +197,7 @@ def _with_differences(report: VerificationReport, state: _Progress) -> Verificat
         differing=sum(records.count for records in found.values()),
         deletions=tuple(state.deletions.ids),
         changes=tuple(state.changes.ids),
+        batches=tuple(state.batches.ids),
         access_reviews=tuple(state.access_reviews.ids),
     )
 

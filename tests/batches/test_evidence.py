@@ -5,15 +5,21 @@ from io import StringIO
 
 import pytest
 from django.core.management import call_command
+from django.db import connection
 
 from connections.access.actor import WORKER, person_actor
 from connections.batches import decisions, running, stopping
+from connections.evidence.batches import compare_all_batches
 from connections.evidence.comparison import DifferingDeletions, compare_all_deletions
+from connections.evidence.differing import DifferingRecords
+from connections.evidence.stored_events import Fault
+from connections.evidence.verification import verify_audit_log
 from connections.models import ApprovalPolicy, Deletion, Person
 from sandbox import faults
 from sandbox.server import SandboxServer
 from tests.batches.conftest import MakeDraft
 from tests.batches.support import approve, execute, request
+from tests.support.append_only import triggers_off
 from tests.support.clock import SettableClock
 
 pytestmark = pytest.mark.django_db
@@ -51,6 +57,43 @@ def test_rows_match_their_events_however_they_ended(
         running.run_due(actor=WORKER)
     assert Deletion.objects.filter(batch=sent, epoch=2).exists()
     assert find_differences() == []
+    batches = DifferingRecords(plural="bulk deletions")
+    list(compare_all_batches(batches))
+    assert batches.descriptions == []
+
+
+CHANGES = (
+    "reason = 'Another.'",
+    "state = 'cancelled'",
+    "policy = 'none'",
+    "digest = '0'",
+    "origin = 'filter'",
+    "requested_by_name = 'Eve'",
+    "confirmed_by_name = 'Eve'",
+    "ended_reason = 'Eve declined it.'",
+    "confirmed_at = '2026-01-01 00:00:00+00:00'",
+)
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.database
+def test_a_bulk_deletion_that_was_changed_is_named(
+    ada: Person, linus: Person, make_draft: MakeDraft, subtests: pytest.Subtests
+) -> None:
+    make_draft(1)
+    batch = request(make_draft(1, policy=ApprovalPolicy.ONE), ada)
+    execute(approve(batch, linus), ada)
+    running.run_due(actor=WORKER)
+    batch.refresh_from_db()
+    assert verify_audit_log().fault is None
+    for change in CHANGES:
+        with subtests.test(change=change):
+            with triggers_off(), connection.cursor() as cursor:
+                cursor.execute(f"UPDATE connections_batch SET {change} WHERE state = 'finished'")  # noqa: S608 - our own
+            report = verify_audit_log()
+            assert (report.fault, report.batches) == (Fault.BATCH, (str(batch.pk),))
+        with triggers_off():
+            batch.save()
 
 
 def test_an_export_can_be_of_one_bulk_deletion(ada: Person, make_draft: MakeDraft) -> None:

@@ -1790,6 +1790,13 @@ FROZEN_RESULTS = (
         f"{CHANGE_EVIDENCE}::test_an_invented_acknowledgement_is_named",
     ),
     _mutant(
+        "a verification compares every bulk deletion",
+        VERIFICATION,
+        "        yield from compare_all_batches(state.batches)\n",
+        "",
+        "tests/batches/test_evidence.py::test_a_bulk_deletion_that_was_changed_is_named",
+    ),
+    _mutant(
         "a verification compares every access review",
         VERIFICATION,
         "        yield from compare_all_access_reviews(state.access_reviews)\n",

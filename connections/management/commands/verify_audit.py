@@ -26,9 +26,8 @@ class Command(OrgAdminCommand):
     """Reads every event once and compares other records with theirs; changes nothing."""
 
     help = (
-        "Verify the audit log. Names the first unreliable event, or the deletions, changes and "
-        "access reviews that differ from their events. Exit codes: 0 intact, 1 verification "
-        "failed, 2 could not verify."
+        "Verify the audit log. Names the first unreliable event, or the other records that differ "
+        "from their events. Exit codes: 0 intact, 1 verification failed, 2 could not verify."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -90,6 +89,7 @@ def _document(report: VerificationReport) -> dict[str, Any]:
         "differing": report.differing,
         "deletions": list(report.deletions),
         "changes": list(report.changes),
+        "batches": list(report.batches),
         "access_reviews": list(report.access_reviews),
         "message": report.message,
     }

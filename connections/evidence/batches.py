@@ -1,0 +1,127 @@
+"""Compares bulk deletions with their own audit events. Their rows are deletions of their own."""
+
+import json
+import logging
+from collections.abc import Iterator, Sequence
+from itertools import batched
+from typing import Any
+from uuid import UUID
+
+from django.db.models import Count
+
+from connections.audit import EventCode
+from connections.audit.chain import canonical_text
+from connections.core.database import consistent_read
+from connections.core.tabular import as_time
+from connections.evidence.comparison import read_events
+from connections.evidence.differing import UNREADABLE, DifferingRecords
+from connections.models import AuditEvent, Batch, BatchState, batch_approval_digest_of
+from connections.verifier import verify
+
+logger = logging.getLogger(__name__)
+
+# Bulk deletions per query.
+_BATCH_SIZE = 200
+# The state after each event. An approval leads on only when none is missing.
+_STATES = {
+    EventCode.BATCH_REQUESTED: BatchState.REQUESTED,
+    EventCode.BATCH_APPROVED: BatchState.APPROVED,
+    EventCode.BATCH_DECLINED: BatchState.DECLINED,
+    EventCode.BATCH_CONFIRMED: BatchState.RUNNING,
+    EventCode.BATCH_PAUSED: BatchState.PAUSED,
+    EventCode.BATCH_RESUMED: BatchState.RUNNING,
+    EventCode.BATCH_CANCELLED: BatchState.CANCELLED,
+    EventCode.BATCH_EXPIRED: BatchState.EXPIRED,
+    EventCode.BATCH_FINISHED: BatchState.FINISHED,
+}
+
+
+def compare_all_batches(differing: DifferingRecords) -> Iterator[None]:
+    """Compare all bulk deletions that were requested; yield after some of them.
+
+    Drafts are not recorded. One that differs is read again in one consistent read, so that
+    concurrent changes cause no false alarm.
+    """
+    requested = AuditEvent.objects.filter(code=EventCode.BATCH_REQUESTED).order_by()
+    told = set(requested.values_list("subject_id", flat=True))
+    ids = set(Batch.objects.values_list("pk", flat=True))
+    for missing in sorted(told - {str(pk) for pk in ids}):
+        sentence = f"Bulk deletion {missing}: its events are there, it is missing itself."
+        differing.describe(sentence, ids=[missing])
+    for some in batched(ids, _BATCH_SIZE):
+        found = _find_differences(some)
+        if found:
+            with consistent_read():
+                found = _find_differences(list(found))
+        for pk, difference in found.items():
+            differing.describe(f"Bulk deletion {pk}: {difference}.", ids=[str(pk)])
+        yield
+
+
+def _find_differences(ids: Sequence[UUID]) -> dict[UUID, str]:
+    """Those of these that don't match their events, with the first difference."""
+    documents, shown = read_events(subject_type="batch", subject_ids=[str(pk) for pk in ids])
+    found = {}
+    for batch in Batch.objects.filter(pk__in=ids).annotate(count=Count("deletions")):
+        try:
+            events = [verify.Event(each, shown) for each in documents.get(str(batch.pk), [])]
+            differences = list(_differences(batch, events))
+        except verify.VerificationFailed as error:
+            differences = [str(error).rstrip(".")]
+        except UNREADABLE:
+            logger.exception("Bulk deletion %s cannot be compared with its events.", batch.pk)
+            differences = ["it holds something that cannot be read"]
+        if differences:
+            found[batch.pk] = differences[0]
+    return found
+
+
+def _differences(batch: Batch, events: Sequence[verify.Event]) -> Iterator[str]:
+    requested = next((one for one in events if one.code == EventCode.BATCH_REQUESTED), None)
+    if requested is None:
+        if batch.requested_at or batch.confirmed_at:
+            yield "it has no event of its request"
+        return
+    stored = json.loads(canonical_text(_stored(batch)))
+    for key, value in stored.items():
+        if requested.details.get(key) != value:
+            yield f"“{key}” does not match the event of its request"
+    confirmed = [one for one in events if one.code == EventCode.BATCH_CONFIRMED]
+    declined = [one for one in events if one.code == EventCode.BATCH_DECLINED]
+    matches = {
+        "state": batch.state == _state_after(events),
+        "requested_by": requested.sentence.startswith(f"{batch.requested_by_name} requested "),
+        "confirmed_by": batch.confirmed_by_name == (confirmed[-1].actor if confirmed else ""),
+        "confirmed_at": as_time(batch.confirmed_at)
+        == (confirmed[-1].details["confirmed_at"] if confirmed else None),
+        "ended_reason": batch.ended_reason == (declined[-1].details["reason"] if declined else ""),
+    }
+    yield from (f"“{key}” does not match its events" for key, same in matches.items() if not same)
+
+
+def _stored(batch: Batch) -> dict[str, Any]:
+    """The stored values under the keys of the event of the request."""
+    return {
+        "origin": batch.origin,
+        "filter": batch.filter_text,
+        "site": batch.site,
+        "org": {"id": batch.org_id, "name": batch.org_name},
+        "access_review": str(batch.access_review_id) if batch.access_review_id else None,
+        "count": batch.count,  # type: ignore[attr-defined]
+        "digest": batch.digest,
+        "approval_digest": batch_approval_digest_of(batch),
+        "policy": batch.policy,
+        "reason": batch.reason,
+        "ticket": batch.ticket,
+        "stop_at_first_problem": batch.stop_at_first_problem,
+        "requested_by": str(batch.requested_by_id) if batch.requested_by_id else None,
+        "requested_at": as_time(batch.requested_at),
+    }
+
+
+def _state_after(events: Sequence[verify.Event]) -> str:
+    state = ""
+    for event in events:
+        if event.code in _STATES and not event.details.get("missing"):
+            state = _STATES[EventCode(event.code)]
+    return state
