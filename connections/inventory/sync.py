@@ -488,16 +488,16 @@ def build_snapshot(
     *, credential: Credential, item: OrgConnection, seen_at: datetime
 ) -> OrgConnectionSnapshot:
     """An unsaved snapshot of one listed connection."""
-    fields = snapshot_fields(item)
-    return OrgConnectionSnapshot(
+    snapshot = OrgConnectionSnapshot(
         credential=credential,
         site=credential.site,
         connection_id=UUID(item.id),
-        digest=snapshot_digest(site=credential.site, connection_id=item.id, fields=fields),
         first_seen_at=seen_at,
         last_seen_at=seen_at,
-        **fields.snapshot_values(),
+        **snapshot_values(item),
     )
+    snapshot.digest = snapshot_digest(site=credential.site, connection_id=item.id, fields=snapshot)
+    return snapshot
 
 
 STALE_AFTER = timedelta(minutes=5)
