@@ -10,6 +10,7 @@ from django.test import Client
 from django.urls import reverse
 
 from connections.access.actor import person_actor
+from connections.core.tabular import as_time
 from connections.credentials import access_lists
 from connections.models import AccessKind, AuditEvent, Change, Credential, Person
 from tests.changes.support import (
@@ -164,7 +165,12 @@ def test_one_change_is_acknowledged_with_a_note(
     widened.refresh_from_db()
     assert (widened.acknowledged_by, widened.note) == (ada, NOTE)
     event = AuditEvent.objects.get(code="changes.acknowledged")
-    assert event.details == {"changes": [str(widened.pk)], "note": NOTE}
+    assert widened.acknowledged_at
+    assert event.details == {
+        "changes": [str(widened.pk)],
+        "note": NOTE,
+        "acknowledged_at": as_time(widened.acknowledged_at),
+    }
     assert NOTE in read(operator.get(LIST)).text
 
 
