@@ -2797,6 +2797,15 @@ BULK_DELETIONS = (
         "::test_an_attempted_row_waits_for_a_reset_that_another_response_moved",
     ),
     _mutant(
+        "the filter by a hidden bulk deletion finds nothing",
+        "connections/deletions/history.py",
+        "    return rows.filter(batch__in=visibility.visible_batches(actor=actor))"
+        " if filters.batch else rows\n",
+        "    return rows\n",
+        "tests/web/batches/test_pages.py"
+        "::test_a_hidden_bulk_deletion_does_not_show_through_its_visible_row",
+    ),
+    _mutant(
         "no credential but the named one sends a line of a plan file",
         f"{BATCHES}/drafts.py",
         "        if named.is_credential_fixed and not preferred:\n",
