@@ -1,13 +1,23 @@
 """Access reviews in the browser: from the start to the closing, by keyboard and by form."""
 
 import re
+from zipfile import ZipFile
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Locator, Page, expect
 
-from connections.access.actor import WORKER
+from connections.access.actor import WORKER, person_actor
 from connections.batches import running
-from connections.models import AccessReview, AccessReviewDecision, Credential, Person, Role
+from connections.core.text import pluralize
+from connections.credentials import access_lists
+from connections.models import (
+    AccessKind,
+    AccessReview,
+    AccessReviewDecision,
+    Credential,
+    Person,
+    Role,
+)
 from sandbox.server import SandboxServer
 from tests.access_reviews.support import REASON, start
 from tests.batches.support import add_connections, sync_now
@@ -35,16 +45,14 @@ def auditor(service_url: str) -> Person:
     return make_person("edith", Role.AUDITOR)
 
 
-def row_of(page: Page, partner: int) -> str:
-    """The selector of the row of the connection to this partner."""
-    del page
-    return f"tr[data-name='Payments US to Partner {partner}']"
+def row_of(page: Page, partner: int) -> Locator:
+    """The row of the connection to this partner."""
+    return page.locator(f"tr[data-name='Payments US to Partner {partner}']")
 
 
 def test_it_is_started_decided_by_keyboard_deleted_and_closed(
-    payments: Credential, operator: Person, auditor: Person, open_as: OpenAs, watch: Watch
+    payments: Credential, operator: Person, auditor: Person, open_as: OpenAs
 ) -> None:
-    watch.expect("status of 409")
     managing = open_as(auditor)
     managing.goto("/connections/?q=Partner")
     managing.get_by_role("link", name="Start an access review of these 3").click()
@@ -62,10 +70,10 @@ def test_it_is_started_decided_by_keyboard_deleted_and_closed(
     page.keyboard.press("k")
     page.keyboard.type(REASON)
     page.keyboard.press("Enter")
-    expect(page.locator(row_of(page, 0))).to_have_attribute("data-decision", "keep")
+    expect(row_of(page, 0)).to_have_attribute("data-decision", "keep")
     expect(headline).to_have_text("1 of 3 decided")
     # The next one follows: both of the others are selected and decided at once.
-    expect(page.locator(row_of(page, 1))).to_be_focused()
+    expect(row_of(page, 1)).to_be_focused()
     page.keyboard.press("x")
     page.keyboard.press("ArrowDown")
     page.keyboard.press("x")
@@ -90,6 +98,11 @@ def test_it_is_started_decided_by_keyboard_deleted_and_closed(
     managing.get_by_role("button", name="Close access review").click()
     expect(managing.locator("#review")).to_have_attribute("data-state", "closed")
     expect(managing.get_by_role("link", name=re.compile("Deleted.*, deletion of"))).to_have_count(2)
+    managing.locator("summary", has_text="Export").click()
+    with managing.expect_download() as download:
+        managing.get_by_role("link", name="Evidence bundle").click()
+    with ZipFile(download.value.path()) as bundle:
+        assert "access-review.json" in {name.rpartition("/")[2] for name in bundle.namelist()}
 
 
 def test_a_form_in_a_row_keeps_what_was_typed_until_it_is_closed(
@@ -99,7 +112,7 @@ def test_a_form_in_a_row_keeps_what_was_typed_until_it_is_closed(
     review = start(auditor, scope="q=Partner")
     page = open_as(operator)
     page.goto(f"/reviews/{review.pk}/")
-    row = page.locator(row_of(page, 1))
+    row = row_of(page, 1)
     row.get_by_role("link", name="Keep").click()
     form = page.locator("#decision-form")
     expect(form.get_by_label("Reason to keep Payments US to Partner 1")).to_be_focused()
@@ -125,7 +138,7 @@ def test_without_javascript_one_connection_and_then_several_are_decided(
     review = start(auditor, scope="q=Partner")
     page = open_as(operator, java_script_enabled=False)
     page.goto(f"/reviews/{review.pk}/?show=to-decide")
-    page.locator(row_of(page, 0)).get_by_role("link", name="Delete").click()
+    row_of(page, 0).get_by_role("link", name="Delete").click()
     page.get_by_role("button", name="Save decision", exact=True).click()
     expect(page.get_by_text("Enter a reason.")).to_be_visible()
     page.get_by_label(re.compile("Reason to delete")).fill("The partner left.")
@@ -157,12 +170,47 @@ def test_the_page_says_which_connections_changed_while_it_was_open(
         connection_id=str(row.connection_id), connection_types=("logs", "metrics", "audit")
     )
     sync_now(payments)
-    page.locator(row_of(page, 0)).get_by_role("link", name="Keep").click()
+    row_of(page, 0).get_by_role("link", name="Keep").click()
     page.keyboard.type(REASON)
     page.keyboard.press("Enter")
     form = page.locator("#decision-form")
     expect(form.locator("[data-focus]")).to_contain_text("Nothing was saved.")
     expect(form.locator("[data-focus]")).to_be_focused()
-    expect(page.locator(row_of(page, 0)).get_by_text("audit", exact=True)).to_be_visible()
+    expect(row_of(page, 0).get_by_text("audit", exact=True)).to_be_visible()
     form.get_by_role("button", name="Save and next").click()
-    expect(page.locator(row_of(page, 0))).to_have_attribute("data-decision", "keep")
+    expect(row_of(page, 0)).to_have_attribute("data-decision", "keep")
+
+
+def test_a_reviewer_sees_and_decides_only_a_part(
+    payments: Credential,
+    operator: Person,
+    auditor: Person,
+    administrator: Person,
+    open_as: OpenAs,
+    sandbox: SandboxServer,
+) -> None:
+    hidden = store_credential(sandbox, "Labs EU")
+    access_lists.change_access(
+        actor=person_actor(person=administrator),
+        credential=hidden,
+        wanted={kind: [f"person:{administrator.pk}"] for kind in AccessKind},
+    )
+    review = start(auditor, operator)
+    total = review.row_count
+    seen = review.rows.filter(site=payments.site).count()
+    assert 0 < seen < total
+    managing = open_as(auditor)
+    managing.goto(f"/reviews/{review.pk}/")
+    expect(managing.locator("#review-progress h2")).to_have_text(f"0 of {total} decided")
+    expect(
+        managing.get_by_text(f"{pluralize(total - seen, 'connection')} that no reviewer can see")
+    ).to_be_visible()
+    page = open_as(operator)
+    page.goto(f"/reviews/{review.pk}/")
+    expect(page.locator("#review-progress h2")).to_have_text(f"0 of {seen} decided")
+    expect(page.locator("[data-connection]")).to_have_count(seen)
+    expect(page.get_by_text("Labs EU")).to_have_count(0)
+    row_of(page, 0).get_by_role("link", name="Keep").click()
+    page.keyboard.type(REASON)
+    page.keyboard.press("Enter")
+    expect(page.locator("#review-progress h2")).to_have_text(f"1 of {seen} decided")

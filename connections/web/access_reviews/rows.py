@@ -48,8 +48,10 @@ class Posted:
 class LastDecision:
     """The newest decision about a connection, of this access review or of an earlier one."""
 
-    # "Keep until 2027-03-31", or "Keep, Q3 2026".
+    # "Keep", or "Keep, Q3 2026".
     label: str
+    # What matters most of the rest: that it no longer counts, until when, or why.
+    note: str
     reason: str
     # "Ada Lovelace, 3 h ago".
     who: str
@@ -174,17 +176,24 @@ def _last_decision(details: RowDetails, *, is_closed: bool, now: datetime) -> La
     decision = details.decision or details.earlier
     if decision is None:
         return None
-    label = decision_text(decision.decision, keep_until=decision.keep_until)
+    label = ROW_BADGES[decision.decision].label
+    full = decision_text(decision.decision, keep_until=decision.keep_until)
     if details.decision is None:
-        label += f", {decision.row.review.name}"
-    elif details.row.is_outdated:
-        label += ", outdated"
+        label = f"{label}, {decision.row.review.name}"
+        full = f"{full}, {decision.row.review.name}"
+    note = decision.reason
+    if details.row.is_outdated:
+        note = "no longer counts"
+        full = f"{full}, {note}"
+    elif decision.keep_until:
+        note = f"until {decision.keep_until:%Y-%m-%d}"
     who = f"{decision.decided_by_name}, {format_relative(decision.decided_at, now=now)}"
     return LastDecision(
         label=label,
+        note=note,
         reason=decision.reason,
         who=who,
-        full_text=f"{label}. {who}: “{decision.reason}”{_earlier_text(details.decisions)}",
+        full_text=f"{full}. {who}: “{decision.reason}”{_earlier_text(details.decisions)}",
     )
 
 

@@ -1,0 +1,62 @@
+"""The pages of access reviews, without a browser."""
+
+from collections.abc import Callable
+from html import unescape
+
+import pytest
+from django.test import Client
+
+from connections.models import Person
+from connections.web.access_reviews import page
+from tests.access_reviews.conftest import MakeReview
+from tests.access_reviews.support import REASON, decide, texts_of
+from tests.flows.support import read
+
+pytestmark = pytest.mark.django_db
+ClientOf = Callable[[Person], Client]
+
+
+def shown_in(html: str, texts: list[str]) -> list[str]:
+    """Those of these connections that have a row on the page."""
+    return [text for text in texts if f'data-connection="{text}"' in html]
+
+
+@pytest.mark.parametrize("show", ["", "to-decide"])
+def test_the_next_page_leaves_out_no_connection_after_decisions_on_the_first(
+    show: str,
+    make_review: MakeReview,
+    ada: Person,
+    client_of: ClientOf,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(page, "PAGE_SIZE", 2)
+    review = make_review(5)
+    texts, client = texts_of(review), client_of(ada)
+    first = read(client.get(f"/reviews/{review.pk}/", {"show": show} if show else {})).html
+    assert shown_in(first, texts) == texts[:2]
+    decide(review, ada, *texts[:2])
+    [link] = [each for each in first.split('"') if "after=" in each and "open=" not in each][:1]
+    second = read(client.get(unescape(link))).html
+    assert shown_in(second, texts) == texts[2:4]
+
+
+def test_closing_with_undecided_connections_needs_a_reason(
+    make_review: MakeReview, edith: Person, client_of: ClientOf
+) -> None:
+    review = make_review(2)
+    client, url = client_of(edith), f"/reviews/{review.pk}/close/"
+    assert client.post(url).status_code == 409
+    assert client.post(url, {"open_reason": REASON}).status_code == 303
+    review.refresh_from_db()
+    assert review.open_reason == REASON
+
+
+def test_a_person_who_is_no_reviewer_sees_no_form(
+    make_review: MakeReview, ada: Person, linus: Person, client_of: ClientOf
+) -> None:
+    review = make_review(2, ada)
+    client = client_of(linus)
+    html = client.get(f"/reviews/{review.pk}/", {"open": "1", "decision": "keep"}).text
+    assert "data-decision-form" not in html
+    posted = {"connection": texts_of(review)[0], "decision": "keep", "reason": REASON}
+    assert client.post(f"/reviews/{review.pk}/decide/", posted).status_code == 403
