@@ -1,13 +1,14 @@
-"""What the newest syncs show of connections, as far as a decision of an access review covers it."""
+"""What syncs show, or showed last, of connections, as far as a decision about them covers it."""
 
 import json
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.db import connection
-from django.db.models import Q, UUIDField
+from django.db.models import Q, QuerySet, UUIDField
 
 from connections.inventory.inventory import fetch_stored
 from connections.models import (
@@ -21,7 +22,7 @@ from connections.models import (
 
 
 class CurrentConnection(NamedTuple):
-    """One listed connection: its newest snapshot, with the creator that any snapshot names.
+    """One connection as last listed: its newest snapshot, with the creator that any names.
 
     IDs are as the database driver returns them, as in `inventory.ListedConnection`.
     """
@@ -37,6 +38,8 @@ class CurrentConnection(NamedTuple):
     stored_types: str
     creator_id: str
     creator_is_disabled: bool | None
+    # False where only credentials that were retired listed it last: nobody looks any more.
+    is_listed: bool
 
     @property
     def key(self) -> OrgConnectionKey:
@@ -81,23 +84,47 @@ type StoredKey = tuple[str, Any]
 
 
 class Current(NamedTuple):
-    """What is listed now, by site and stored ID."""
+    """Connections as last listed, by site and stored ID. One that a sync found gone isn't there."""
 
-    # According to every credential in use.
+    # According to the credentials in use, or to retired ones where none of those lists it.
     known: dict[StoredKey, CurrentConnection]
     # According to those that one person can see.
     visible: dict[StoredKey, CurrentConnection]
 
+    def decidable(self, key: StoredKey) -> CurrentConnection | None:
+        """The connection as the person sees it; None where only hidden credentials list it now."""
+        visible = self.visible.get(key)
+        if visible is None or visible.is_listed != self.known[key].is_listed:
+            return None
+        return visible
+
 
 def load_current(*, of: Q, hidden: Collection[UUID] = ()) -> Current:
-    """The connections that a credential in use lists. `hidden`: credentials hidden from a person.
+    """The connections that no sync found gone. `hidden`: credentials hidden from a person.
 
-    One query. A connection of a retired credential counts as not listed.
+    One query.
     """
-    snapshots = OrgConnectionSnapshot.objects.filter(
-        of, is_current=True, credential__retired_at=None
-    )
-    rows = fetch_stored(
+    rows = _fetch(OrgConnectionSnapshot.objects.filter(of, is_current=True))
+    known = _as_last_listed(rows)
+    if not hidden:
+        return Current(known=known, visible=known)
+    not_visible = {stored_id(pk) for pk in hidden}
+    visible = _as_last_listed([row for row in rows if row[-2] not in not_visible])
+    return Current(known=known, visible=visible)
+
+
+def load_before_end(*, of: Q) -> dict[StoredKey, CurrentConnection]:
+    """What credentials last listed of connections that syncs found gone. One query."""
+    newest: dict[tuple[Any, ...], tuple[Any, ...]] = {}
+    for row in _fetch(OrgConnectionSnapshot.objects.filter(of, is_current=False)):
+        site, connection_id, credential_id = row[0], row[1], row[-2]
+        newest.setdefault((site, connection_id, credential_id), row)
+    return _merged(newest.values(), is_listed=False)
+
+
+def _fetch(snapshots: QuerySet[OrgConnectionSnapshot]) -> list[tuple[Any, ...]]:
+    """What a decision covers of these snapshots, the newest first."""
+    return fetch_stored(
         snapshots.order_by("-last_seen_at", "-id").values_list(
             "site",
             "connection_id",
@@ -108,13 +135,33 @@ def load_current(*, of: Q, hidden: Collection[UUID] = ()) -> Current:
             "creator_id",
             "creator_is_disabled",
             "credential_id",
+            "credential__retired_at",
         )
     )
-    known = _merged(rows)
-    if not hidden:
-        return Current(known=known, visible=known)
-    not_visible = {stored_id(pk) for pk in hidden}
-    return Current(known=known, visible=_merged(row for row in rows if row[-1] not in not_visible))
+
+
+def _as_last_listed(rows: Sequence[tuple[Any, ...]]) -> dict[StoredKey, CurrentConnection]:
+    """What credentials in use list counts before what retired ones listed last."""
+    retired = _merged((row for row in rows if row[-1] is not None), is_listed=False)
+    return retired | _merged((row for row in rows if row[-1] is None), is_listed=True)
+
+
+def deciding_credentials(
+    keys: Collection[OrgConnectionKey],
+) -> dict[OrgConnectionKey, set[UUID]]:
+    """The credentials of which a reviewer must see one to decide about each connection.
+
+    A connection that syncs found gone has no entry.
+    """
+    snapshots = OrgConnectionSnapshot.objects.filter(of_keys(keys), is_current=True).order_by()
+    in_use = defaultdict[OrgConnectionKey, set[UUID]](set)
+    retired = defaultdict[OrgConnectionKey, set[UUID]](set)
+    for site, connection_id, credential_id, retired_at in snapshots.values_list(
+        "site", "connection_id", "credential", "credential__retired_at"
+    ):
+        key = OrgConnectionKey(site=site, connection_id=connection_id)
+        (retired if retired_at else in_use)[key].add(credential_id)
+    return retired | in_use
 
 
 def stored_id(value: UUID) -> Any:
@@ -122,10 +169,25 @@ def stored_id(value: UUID) -> Any:
     return UUIDField().get_db_prep_value(value, connection)
 
 
-def in_review(review: AccessReview) -> Q:
-    """The snapshots of the connections of an access review."""
-    rows = AccessReviewRow.objects.filter(review=review)
-    return Q(connection_id__in=rows.order_by().values("connection_id"))
+def find_gone(keys: Collection[OrgConnectionKey]) -> set[OrgConnectionKey]:
+    """Those of these connections that syncs found gone, not only retired credentials listed."""
+    if not keys:
+        return set()
+    current = OrgConnectionSnapshot.objects.filter(of_keys(keys), is_current=True).order_by()
+    return set(keys) - {
+        OrgConnectionKey(site=site, connection_id=connection_id)
+        for site, connection_id in current.values_list("site", "connection_id")
+    }
+
+
+def in_review(review: AccessReview, **which: str) -> Q:
+    """The snapshots of the connections of an access review. `which`: a filter of its rows."""
+    rows = AccessReviewRow.objects.filter(review=review, **which)
+    # The sites let the query use an index that begins with them.
+    return Q(
+        ("site__in", rows.order_by().values("site")),
+        ("connection_id__in", rows.order_by().values("connection_id")),
+    )
 
 
 def of_keys(keys: Collection[OrgConnectionKey], *, prefix: str = "") -> Q:
@@ -139,15 +201,17 @@ def of_keys(keys: Collection[OrgConnectionKey], *, prefix: str = "") -> Q:
     return Q((f"{prefix}site__in", sites), (f"{prefix}connection_id__in", ids))
 
 
-def _merged(rows: Iterable[Sequence[Any]]) -> dict[StoredKey, CurrentConnection]:
+def _merged(
+    rows: Iterable[Sequence[Any]], *, is_listed: bool
+) -> dict[StoredKey, CurrentConnection]:
     """One connection for all its snapshots, which come with the newest first."""
     found: dict[StoredKey, CurrentConnection] = {}
-    for site, stored, pk, source, sink, types, creator, disabled, _ in rows:
+    for site, stored, pk, source, sink, types, creator, disabled, *_ in rows:
         is_disabled = None if disabled is None else bool(disabled)
         newest = found.get((site, stored))
         if newest is None:
             found[site, stored] = CurrentConnection(
-                site, stored, pk, pk, source, sink, types, creator, is_disabled
+                site, stored, pk, pk, source, sink, types, creator, is_disabled, is_listed
             )
         elif not newest.creator_id and creator:
             found[site, stored] = newest._replace(

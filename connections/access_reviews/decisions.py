@@ -51,7 +51,8 @@ def decide(
     `digests`: what the page showed of each, by its name; one without a digest isn't compared.
 
     Raises PermissionDenied for someone who isn't a reviewer; InvalidInputError naming the fields;
-    ConflictError for a closed access review and for a connection that isn't listed any more; and
+    ConflictError for a closed access review and for a connection that is gone or that only
+    hidden credentials list; and
     OvertakenError for one that changed since the page showed it.
     """
     person = _require_reviewer(review, actor=actor)
@@ -153,12 +154,17 @@ def _require_valid_input(*, decision: str, reason: str, keep_until: date | None)
 
 
 def _covered(row: AccessReviewRow, *, current: Current, shown: str | None) -> dict[str, object]:
-    """What the decision about a row covers: what is listed now, and the person can see."""
+    """What the decision about a row covers: what is listed, or was last, and the person can see."""
     key = stored_key(_key(row))
-    visible = current.visible.get(key)
-    if visible is None:
+    if key not in current.known:
         raise ConflictError(
             f"Connection {_key(row)} is no longer listed, so it needs no decision. Nothing was "
+            "saved."
+        )
+    visible = current.decidable(key)
+    if visible is None:
+        raise ConflictError(
+            f"Only credentials that you can't see list connection {_key(row)} now. Nothing was "
             "saved."
         )
     if shown is not None and shown != visible.digest:

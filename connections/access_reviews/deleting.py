@@ -60,7 +60,8 @@ def rows_to_delete(*, review: AccessReview, actor: Actor, rows: list[ReviewRow])
     if not decided:
         return []
     hidden = permissions.visibility_of(actor).hidden
-    listed = load_current(of=in_review(review), hidden=hidden).visible
+    visible = load_current(of=in_review(review), hidden=hidden).visible
+    listed = {key for key, each in visible.items() if each.is_listed}
     of_review = Deletion.objects.filter(
         connection_id__in=review.rows.order_by().values("connection_id")
     )

@@ -4,13 +4,15 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 
 from connections.access import visibility
 from connections.access.actor import Actor
 from connections.access.permissions import visibility_of
-from connections.access_reviews.current import of_keys
+from connections.access_reviews.current import find_gone, of_keys
 from connections.access_reviews.rows import ReviewRow
 from connections.models import (
+    GONE_OUTCOMES,
     AccessReview,
     AccessReviewDecision,
     AccessReviewRow,
@@ -18,8 +20,17 @@ from connections.models import (
     Deletion,
     OrgConnectionKey,
     OrgConnectionSnapshot,
+    RowState,
     SnapshotFields,
 )
+
+
+class DeletionResult(StrEnum):
+    """What became of a connection that was decided to be deleted."""
+
+    DELETED = "deleted"
+    REMOVED_OUTSIDE = "removed_outside"  # syncs found it gone, and no deletion succeeded
+    NOT_DELETED = "not_deleted"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +38,7 @@ class RowDetails:
     """One row with everything that is shown of it."""
 
     row: ReviewRow
-    # As a sync that the person can see shows it now; the frozen row once gone or closed.
+    # As a sync that the person can see shows it, or did last; the frozen row once closed.
     connection: SnapshotFields
     last_seen_at: datetime
     # Of this access review, oldest first.
@@ -36,8 +47,10 @@ class RowDetails:
     earlier: AccessReviewDecision | None
     # Kinds of changes since the earlier decision, or since the start; each once, oldest first.
     changes: list[Change]
-    # The newest deletion of the connection that was requested since the start.
+    # Of the connection, requested since the start: the newest that succeeded, or the newest.
     deletion: Deletion | None
+    # What became of a connection to delete; None for other rows.
+    result: DeletionResult | None
 
     @property
     def decision(self) -> AccessReviewDecision | None:
@@ -59,6 +72,7 @@ def load_details(
     since = {key: each.decided_at for key, each in earlier.items()}
     changes = _find_changes(review, keys=keys, since=since, actor=actor)
     deletions = _find_deletions(review, keys=keys, actor=actor)
+    results = _find_results(rows, deletions=deletions)
     return [
         RowDetails(
             row=row,
@@ -68,6 +82,7 @@ def load_details(
             earlier=earlier.get(row.key),
             changes=changes[row.key],
             deletion=deletions.get(row.key),
+            result=results.get(row.key),
         )
         for row in rows
     ]
@@ -165,5 +180,23 @@ def _find_deletions(
     deletions = Deletion.objects.filter(of_keys(keys), requested_at__gte=review.created_at)
     visible = visibility.visible(deletions, actor=actor).order_by("requested_at", "id")
     return {
-        OrgConnectionKey(site=each.site, connection_id=each.connection_id): each for each in visible
+        OrgConnectionKey(site=each.site, connection_id=each.connection_id): each
+        for each in sorted(visible, key=_has_succeeded)
     }
+
+
+def _has_succeeded(deletion: Deletion) -> bool:
+    return deletion.outcome in GONE_OUTCOMES and deletion.contradicted_at is None
+
+
+def _find_results(
+    rows: Sequence[ReviewRow], *, deletions: dict[OrgConnectionKey, Deletion]
+) -> dict[OrgConnectionKey, DeletionResult]:
+    keys = [row.key for row in rows if row.state == RowState.DELETE]
+    results = dict.fromkeys(keys, DeletionResult.NOT_DELETED)
+    for key in find_gone(keys):
+        results[key] = DeletionResult.REMOVED_OUTSIDE
+    for key, deletion in deletions.items():
+        if key in results and _has_succeeded(deletion):
+            results[key] = DeletionResult.DELETED
+    return results

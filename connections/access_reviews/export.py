@@ -59,6 +59,7 @@ ROW_COLUMNS = Columns[RowDetails](
         "decisions": lambda each: [AsJson(_decision_row(one)) for one in each.decisions],
         "earlier_decision": lambda each: _earlier_row(each.earlier) if each.earlier else None,
         "changes": lambda each: [change.kind for change in each.changes],
+        "result": lambda each: each.result.value if each.result else None,
         "deletion": lambda each: str(each.deletion.pk) if each.deletion else None,
         "deletion_state": lambda each: each.deletion.state if each.deletion else None,
         "deletion_outcome": lambda each: (each.deletion.outcome or None) if each.deletion else None,

@@ -8,7 +8,11 @@ from typing import Any
 from connections import audit
 from connections.access import permissions, visibility
 from connections.access.actor import Actor
-from connections.access_reviews.current import CurrentConnection, load_current
+from connections.access_reviews.current import (
+    CurrentConnection,
+    deciding_credentials,
+    load_current,
+)
 from connections.audit import EventCode, personal_data
 from connections.core import clock
 from connections.core.errors import InvalidInputError, has_visible_text
@@ -76,7 +80,7 @@ def preview_population(
 
 
 def rows_without_reviewer(*, review: AccessReview) -> list[AccessReviewRow]:
-    """The rows that no reviewer can see now."""
+    """The rows that no reviewer can decide about now, without those that are gone."""
     rows = list(review.rows.all())
     keys = [OrgConnectionKey(site=row.site, connection_id=row.connection_id) for row in rows]
     uncovered = set(_find_without_reviewer(keys, people=permissions.reviewers_of(review)))
@@ -89,8 +93,12 @@ def _find_without_reviewer(
     hidden = visibility.hidden_from(people)
     if not all(hidden.values()):
         return []  # Someone sees everything.
-    seen_by = visibility.listing_credentials(keys)
-    return [key for key in keys if all(seen_by[key] <= each for each in hidden.values())]
+    seen_by = deciding_credentials(keys)
+    return [
+        key
+        for key in keys
+        if key in seen_by and all(seen_by[key] <= each for each in hidden.values())
+    ]
 
 
 def start_review(
@@ -186,7 +194,8 @@ def _require_row_count(count: int) -> None:
 def _build_rows(review: AccessReview, *, inventory: Inventory) -> list[AccessReviewRow]:
     known = load_current(of=ALL).known
     # A sync may just have ended one.
-    found = [known[each.key] for each in inventory.matches if each.key in known]
+    matching = (known.get(each.key) for each in inventory.matches)
+    found = [each for each in matching if each and each.is_listed]
     snapshots = OrgConnectionSnapshot.objects.in_bulk(
         {pk for each in found for pk in (each.snapshot_id, each.creator_snapshot_id)}
     )

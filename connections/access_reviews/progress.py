@@ -1,7 +1,7 @@
 """How far access reviews are, what waits for a person, and the decisions about one connection."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -10,6 +10,7 @@ from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from connections.access import permissions, visibility
 from connections.access.actor import Actor
+from connections.access_reviews.current import deciding_credentials
 from connections.access_reviews.rows import ReviewRow, count_states, review_rows
 from connections.core import clock
 from connections.models import (
@@ -34,7 +35,7 @@ class ReviewerProgress:
     can_decide: bool
     # Rows whose newest decision is theirs and counts.
     decided: int
-    # Pending rows that they can see.
+    # Pending rows that they can decide about.
     pending: int
 
 
@@ -74,7 +75,7 @@ def get_progress(*, review: AccessReview, actor: Actor, rows: Sequence[ReviewRow
     )
     people = _reviewers(review, decided=decided)
     pending = [row.key for row in rows if row.state == RowState.PENDING]
-    left = _count_visible(pending, people=list(people))
+    left = _count_decidable(pending, people=list(people))
     can_decide = permissions.can_decide(actor, review=review) and not review.is_closed
     return Progress(
         counts=counts,
@@ -88,7 +89,7 @@ def get_progress(*, review: AccessReview, actor: Actor, rows: Sequence[ReviewRow
             )
             for person, may in people.items()
         ],
-        mine=len(pending) if can_decide else 0,
+        mine=count_decidable(rows) if can_decide else 0,
     )
 
 
@@ -106,12 +107,17 @@ def _reviewers(review: AccessReview, *, decided: Counter[UUID]) -> dict[Person, 
     }
 
 
-def _count_visible(
+def count_decidable(rows: Iterable[ReviewRow]) -> int:
+    """How many of one person's rows are pending and can be decided by that person."""
+    return sum(row.state == RowState.PENDING and row.current is not None for row in rows)
+
+
+def _count_decidable(
     keys: Sequence[OrgConnectionKey], *, people: Sequence[Person]
 ) -> dict[UUID, int]:
-    """How many of these connections each person can see."""
+    """How many of these pending connections each person can decide about."""
     hidden = visibility.hidden_from(people)
-    seen_by = visibility.listing_credentials(keys) if any(hidden.values()) else {}
+    seen_by = deciding_credentials(keys) if any(hidden.values()) else {}
     return {
         pk: sum(not each or not seen_by[key] <= each for key in keys) for pk, each in hidden.items()
     }
@@ -153,13 +159,11 @@ def list_waiting(*, actor: Actor) -> list[WaitingReview]:
     for review in visible.order_by("due_at", "id"):
         if review.pk not in mine and not can_close:
             continue
-        pending = [
-            row for row in review_rows(review=review, actor=actor) if row.state == RowState.PENDING
-        ]
+        rows = review_rows(review=review, actor=actor)
         found = WaitingReview(
             review=review,
-            mine=len(pending) if review.pk in mine else 0,
-            pending=len(pending),
+            mine=count_decidable(rows) if review.pk in mine else 0,
+            pending=count_states(rows)[RowState.PENDING],
             is_overdue=review.due_at < now,
         )
         if found.mine or can_close:

@@ -10,11 +10,12 @@ from django.db.models import Q
 from connections import audit
 from connections.access import permissions
 from connections.access.actor import Actor, person_actor
-from connections.access_reviews.rows import count_states, review_rows
+from connections.access_reviews.progress import count_decidable
+from connections.access_reviews.rows import review_rows
 from connections.audit import EventCode
 from connections.core import clock
 from connections.core.text import pluralize
-from connections.models import AccessReview, AccessReviewState, RowState
+from connections.models import AccessReview, AccessReviewState
 
 
 class Reminder(StrEnum):
@@ -98,7 +99,7 @@ def _due_reminders(review: AccessReview, *, now: datetime) -> list[Reminder]:
 
 
 def _count_pending(review: AccessReview) -> dict[UUID, int]:
-    """How many pending rows each reviewer can see, without those who see none."""
+    """How many pending rows each reviewer can decide about, without those who have none."""
     counts: dict[frozenset[UUID], int] = {}
     pending: dict[UUID, int] = {}
     for person in permissions.reviewers_of(review):
@@ -106,7 +107,7 @@ def _count_pending(review: AccessReview) -> dict[UUID, int]:
         hidden = person.visibility.hidden
         if hidden not in counts:
             rows = review_rows(review=review, actor=person_actor(person=person))
-            counts[hidden] = count_states(rows)[RowState.PENDING]
+            counts[hidden] = count_decidable(rows)
         if counts[hidden]:
             pending[person.pk] = counts[hidden]
     return pending

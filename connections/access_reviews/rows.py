@@ -1,13 +1,14 @@
 """The rows of an access review, each with its state: computed while it is open, stored at closing.
 
-A row is gone when no credential in use lists its connection. Otherwise its newest decision counts
-while what it covers is still listed and its last day has not passed; without such a decision the
-row is pending.
+A row's newest decision counts while it covers what is listed, and its last day has not passed;
+without such a decision the row is pending. Where every credential that lists the connection was
+retired, what they listed last stays. Once syncs find the connection gone, the row is gone, unless
+it was to be deleted: that decision has been carried out.
 """
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any
 from uuid import UUID
@@ -18,6 +19,7 @@ from connections.access_reviews.current import (
     CurrentConnection,
     StoredKey,
     in_review,
+    load_before_end,
     load_current,
     stored_id,
 )
@@ -43,6 +45,11 @@ class NewestDecision:
     review_digest: str
     decided_by_id: UUID
 
+    @property
+    def is_to_delete(self) -> bool:
+        """Whether it says to delete the connection."""
+        return self.decision == ReviewDecision.DELETE
+
     def counts(self, *, digest: str, today: date) -> bool:
         """Whether it covers what is listed, and its last day has not passed."""
         return self.review_digest == digest and not self.has_ended(today=today)
@@ -60,8 +67,10 @@ class ReviewRow:
     position: int
     key: OrgConnectionKey
     state: RowState
-    # What syncs that the person can see show now; None where they show nothing, and once closed.
+    # What the person can decide about; None where there is nothing, and once it is closed.
     current: CurrentConnection | None
+    # Only credentials that are hidden from the person list it now.
+    is_hidden_now: bool
     newest: NewestDecision | None
     decision_count: int
 
@@ -102,29 +111,40 @@ def review_rows(*, review: AccessReview, actor: Actor) -> list[ReviewRow]:
             for each in stored
         ]
     hidden = permissions.visibility_of(actor).hidden
-    known, visible = load_current(of=in_review(review), hidden=hidden)
+    current = load_current(of=in_review(review), hidden=hidden)
+    before_end: dict[StoredKey, CurrentConnection] = {}
+    if any(one.is_to_delete for one in decisions.values()):
+        of_decided = in_review(review, decisions__decision=ReviewDecision.DELETE)
+        before_end = load_before_end(of=of_decided)
     today = clock.now().date()
     found = []
     for each in stored:
         key: StoredKey = (each[2], each[3])
-        current = visible.get(key)
-        # What only hidden credentials list is not listed, as in the person's inventory.
-        state = state_of(
-            known[key] if current else None, newest=decisions.get(each[0]), today=today
+        known, newest = current.known.get(key), decisions.get(each[0])
+        state = (
+            _state_of_listed(known, newest=newest, today=today)
+            if known
+            else _state_of_gone(before_end.get(key), newest=newest)
         )
-        found.append(_row(each, state=state, current=current, decisions=decisions, counts=counts))
+        decidable = current.decidable(key)
+        row = _row(each, state=state, current=decidable, decisions=decisions, counts=counts)
+        found.append(replace(row, is_hidden_now=known is not None and decidable is None))
     return found
 
 
-def state_of(
-    current: CurrentConnection | None, *, newest: NewestDecision | None, today: date
+def _state_of_listed(
+    known: CurrentConnection, *, newest: NewestDecision | None, today: date
 ) -> RowState:
-    """The state of a row of an open access review."""
-    if current is None:
-        return RowState.GONE
-    if newest is None or not newest.counts(digest=current.digest, today=today):
+    if newest is None or not newest.counts(digest=known.digest, today=today):
         return RowState.PENDING
-    return RowState.KEEP if newest.decision == ReviewDecision.KEEP else RowState.DELETE
+    return RowState.DELETE if newest.is_to_delete else RowState.KEEP
+
+
+def _state_of_gone(before: CurrentConnection | None, *, newest: NewestDecision | None) -> RowState:
+    """`before`: as syncs last listed it, of a row that was to be deleted."""
+    if before and newest and newest.is_to_delete and newest.review_digest == before.digest:
+        return RowState.DELETE
+    return RowState.GONE
 
 
 def count_states(rows: Iterable[ReviewRow]) -> Counter[RowState]:
@@ -147,6 +167,7 @@ def _row(
         key=OrgConnectionKey(site=site, connection_id=UUID(str(connection_id))),
         state=state,
         current=current,
+        is_hidden_now=False,
         newest=decisions.get(pk),
         decision_count=counts[pk],
     )

@@ -9,17 +9,17 @@ from connections.models import AccessReviewRow, OrgConnectionSnapshot
 
 
 def count_awaiting_decisions(*, actor: Actor) -> int:
-    """How many open access reviews have a listed connection that no reviewer has decided about.
+    """How many open access reviews have a connection without a decision that the actor can make.
 
     One query, which counts any decision: whether one still counts is known only from all rows.
     """
-    listed = OrgConnectionSnapshot.objects.filter(
-        site=OuterRef("site"),
-        connection_id=OuterRef("connection_id"),
-        is_current=True,
-        credential__retired_at=None,
-    ).exclude(credential__in=visibility_of(actor).hidden)
-    undecided = AccessReviewRow.objects.filter(
-        Exists(listed), review=OuterRef("pk"), decisions=None
+    last_listed = OrgConnectionSnapshot.objects.filter(
+        site=OuterRef("site"), connection_id=OuterRef("connection_id"), is_current=True
     )
+    listed = last_listed.filter(credential__retired_at=None)
+    hidden = visibility_of(actor).hidden
+    decidable = Exists(listed.exclude(credential__in=hidden)) | (
+        ~Exists(listed) & Exists(last_listed.exclude(credential__in=hidden))
+    )
+    undecided = AccessReviewRow.objects.filter(decidable, review=OuterRef("pk"), decisions=None)
     return open_reviews_to_decide(actor=actor).filter(Exists(undecided)).count()

@@ -5,6 +5,8 @@ import logging
 from collections.abc import Iterator, Mapping
 from uuid import UUID
 
+from django.db.models import Exists, OuterRef
+
 from connections.audit.chain import canonical_text
 from connections.core.database import consistent_read
 from connections.core.tabular import Row, as_time
@@ -14,6 +16,7 @@ from connections.models import (
     AccessReview,
     AccessReviewDecision,
     AuditEvent,
+    OrgConnectionSnapshot,
     RowState,
     row_document,
 )
@@ -62,13 +65,21 @@ def iterate_row_documents(
     review: AccessReview, *, deletions: DeletionsByConnection
 ) -> Iterator[Row]:
     """The rows of an access review with their decisions and deletions, by position."""
-    rows = review.rows.order_by("position").prefetch_related("decisions")
+    listed = OrgConnectionSnapshot.objects.filter(
+        site=OuterRef("site"), connection_id=OuterRef("connection_id"), is_current=True
+    )
+    rows = (
+        review.rows.order_by("position")
+        .annotate(is_gone=~Exists(listed))
+        .prefetch_related("decisions")
+    )
     for row in rows.iterator(chunk_size=_BATCH_SIZE):
         yield _as_stored_in_events(
             row_document(row)
             | {
                 "decisions": [_decision_document(one) for one in row.decisions.all()],
                 "closed_as": row.closed_as,
+                "is_gone": row.is_gone,
                 "deletions": deletions.get((row.site, row.connection_id), []),
             }
         )

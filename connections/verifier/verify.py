@@ -1322,8 +1322,10 @@ def _result_text(row: dict[str, Any]) -> str:
         f"{', still listed' if each['contradicted_at'] else ''}"
         for each in row["deletions"]
     ]
-    if not texts and row["closed_as"] == "delete":
-        return "No deletion was requested"
+    if row["closed_as"] == "delete" and row["is_gone"] and not _was_deleted(row["deletions"]):
+        texts.append("Removed outside Org Admin")
+    elif row["closed_as"] == "delete" and not texts:
+        texts.append("No deletion was requested")
     return "<br>".join(texts) or "None"
 
 
@@ -1644,7 +1646,9 @@ class Verification:
             page.expect(access_review_row(row))
             self.decisions += len(row["decisions"])
             if row["closed_as"] == "delete" and not _was_deleted(row["deletions"]):
-                self.warnings.append(f"{_name_of(row)}: to be deleted, and no deletion succeeded.")
+                is_gone = row["is_gone"]
+                result = "removed outside Org Admin" if is_gone else "no deletion succeeded"
+                self.warnings.append(f"{_name_of(row)}: to be deleted, and {result}.")
             elif row["closed_as"] == "pending":
                 self.warnings.append(f"{_name_of(row)}: left open without a decision that counts.")
             for each in get(row, "deletions", list, "A row of access-review.json"):

@@ -27,12 +27,13 @@ from connections.models import (
     AccessReviewDecision,
     AccessReviewRow,
     CredentialAccess,
+    Deletion,
     Person,
 )
 from connections.people import erasure
 from connections.verifier import verify
 from sandbox.server import SandboxServer
-from tests.access_reviews.support import close, decide, states
+from tests.access_reviews.support import close, decide, start, states
 from tests.batches.support import add_connections, request, sync_now
 from tests.evidence.support import Forger, Made, complaint, files_of, run_verifier
 from tests.evidence.test_document import EVIDENCE
@@ -112,11 +113,12 @@ def test_a_closed_access_review_is_evidence_from_its_start_to_the_deletions(
     assert (verdict.code, "VERIFIED: every check passed." in verdict.text) == (0, True)
     assert "(6 connections, 6 decisions)" in verdict.text
     assert verdict.text.count("to be deleted, and no deletion succeeded") == 1
+    assert verdict.text.count("to be deleted, and removed outside Org Admin") == 1
     assert verdict.text.count("left open without a decision that counts") == 1
     told = document(made)
     rows = told["rows"]
     assert sorted(row["closed_as"] for row in rows) == [
-        *("delete", "delete", "gone", "keep", "keep", "pending")
+        *("delete", "delete", "delete", "keep", "keep", "pending")
     ]
     [deleted] = [row for row in rows if row["deletions"]]
     assert [each["outcome"] for each in deleted["deletions"]] == ["deleted"]
@@ -125,8 +127,40 @@ def test_a_closed_access_review_is_evidence_from_its_start_to_the_deletions(
     assert {org["org_name"] for org in told["coverage"]["orgs"]} == {"Payments US", "Group SOC"}
     page = files_of(made.data)["deletions.html"].decode()
     assert page.count("No deletion was requested") == 1
+    assert page.count("<td>Removed outside Org Admin</td>") == 1
     assert "<b>" not in page
     assert verification.verify_audit_log().fault is None
+
+
+def test_a_decision_that_was_carried_out_before_the_closing_names_its_deletion(
+    transactional_db: None,
+    sandbox: SandboxServer,
+    ada: Person,
+    edith: Person,
+    client_of: Callable[[Person], Client],
+    tmp_path: Path,
+) -> None:
+    payments = store_credential(sandbox, "Payments US", is_read=False)
+    add_connections(sandbox, 1)
+    sync_now(payments)
+    review = start(edith, scope="q=Partner")
+    decide(review, ada, decision="delete")
+    planned = plan_deletions(review=review, actor=person_actor(person=ada))
+    request(planned.batch, ada)
+    running.run_due(actor=WORKER)
+    sync_now(payments)
+    close(review, edith)
+    assert states(review, ada) == ["delete"]
+    deletion = Deletion.objects.get()
+    assert f"/deletions/{deletion.pk}/" in client_of(ada).get(f"/reviews/{review.pk}/").text
+    made = make(review)
+    [row] = document(made)["rows"]
+    assert (row["closed_as"], row["is_gone"]) == ("delete", True)
+    assert row["deletions"] == [
+        {"id": str(deletion.pk), "state": "settled", "outcome": "deleted", "contradicted_at": None}
+    ]
+    verdict = run_verifier(made.data, tmp_path / "x", "--fingerprint", made.key.fingerprint)
+    assert (verdict.code, "decided to delete" in verdict.text) == (0, False)
 
 
 def test_its_page_links_to_the_bundle(

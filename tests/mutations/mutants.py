@@ -2838,6 +2838,7 @@ BULK_DELETIONS = (
 ACCESS_REVIEWS = "connections/access_reviews"
 DECIDING = "tests/access_reviews/test_deciding.py"
 CLOSING = "tests/access_reviews/test_closing.py"
+GONE_ROWS = "tests/access_reviews/test_gone.py"
 REVIEW_RULES = "tests/access_reviews/test_database.py"
 AN_OPEN_RECORD = f"{REVIEW_RULES}::test_an_open_access_review_keeps_its_record"
 A_CLOSED_RECORD = f"{REVIEW_RULES}::test_a_closed_access_review_keeps_its_record"
@@ -2915,6 +2916,34 @@ REVIEWED_ACCESS = (
         "        return self.keep_until is not None and self.keep_until < today\n",
         "        return False\n",
         f"{DECIDING}::test_keep_until_a_date_counts_through_that_day",
+    ),
+    _mutant(
+        "retiring a credential keeps the rows that it listed",
+        f"{ACCESS_REVIEWS}/current.py",
+        "    return retired | _merged((row for row in rows if row[-1] is None), is_listed=True)\n",
+        "    return _merged((row for row in rows if row[-1] is None), is_listed=True)\n",
+        f"{GONE_ROWS}::test_retiring_its_credential_keeps_the_state_of_a_row",
+    ),
+    _mutant(
+        "nobody decides about what only hidden credentials list now",
+        f"{ACCESS_REVIEWS}/current.py",
+        "        if visible is None or visible.is_listed != self.known[key].is_listed:\n",
+        "        if visible is None:\n",
+        f"{GONE_ROWS}::test_what_only_hidden_credentials_list_now_is_left_to_those_who_see_them",
+    ),
+    _mutant(
+        "a decision to delete outlives its connection",
+        f"{ACCESS_REVIEWS}/rows.py",
+        "        return RowState.DELETE\n    return RowState.GONE\n",
+        "        return RowState.GONE\n    return RowState.GONE\n",
+        f"{GONE_ROWS}::test_only_a_decision_to_delete_outlives_its_connection",
+    ),
+    _mutant(
+        "a decision to delete that no longer counted does not outlive its connection",
+        f"{ACCESS_REVIEWS}/rows.py",
+        " and newest.review_digest == before.digest:\n",
+        ":\n",
+        f"{GONE_ROWS}::test_only_a_decision_to_delete_outlives_its_connection",
     ),
     _mutant(
         "an access review with pending rows closes only with a reason",

@@ -12,9 +12,9 @@ from django.http import HttpRequest
 
 from connections.access import permissions, visibility
 from connections.access.actor import Actor
-from connections.access_reviews.progress import open_reviews_to_decide
+from connections.access_reviews.progress import count_decidable, open_reviews_to_decide
 from connections.access_reviews.rows import count_states, review_rows
-from connections.models import AccessReview, AccessReviewRow, AccessReviewState, RowState
+from connections.models import AccessReview, AccessReviewRow, AccessReviewState
 from connections.web.lists import PAGE_SIZE, Column, list_url
 from connections.web.support import time_of
 from connections.wording import Badge
@@ -54,7 +54,7 @@ def list_context(request: HttpRequest, *, actor: Actor) -> dict[str, Any]:
     closed = visible.filter(state=AccessReviewState.CLOSED).order_by("-closed_at", "-id")
     page = Paginator(closed, PAGE_SIZE).get_page(request.GET.get("page"))
     shown = [*([] if page.has_previous() else open_ones), *page.object_list]
-    counts = _count(shown, actor=actor)
+    counts, decidable = _count(shown, actor=actor)
     to_decide = set(open_reviews_to_decide(actor=actor).values_list("pk", flat=True))
     number = str(page.next_page_number()) if page.has_next() else ""
     return {
@@ -64,7 +64,7 @@ def list_context(request: HttpRequest, *, actor: Actor) -> dict[str, Any]:
                 badge=review_badge(review, now=now),
                 due="" if review.is_closed else due_text(review, now=now),
                 progress=decided_text(counts[review.pk]),
-                yours=counts[review.pk][RowState.PENDING] if review.pk in to_decide else 0,
+                yours=decidable[review.pk] if review.pk in to_decide else 0,
             )
             for review in shown
         ],
@@ -75,15 +75,20 @@ def list_context(request: HttpRequest, *, actor: Actor) -> dict[str, Any]:
     }
 
 
-def _count(reviews: Sequence[AccessReview], *, actor: Actor) -> dict[UUID, Counter[str]]:
-    """How many of the visible rows of each access review have each state.
+def _count(
+    reviews: Sequence[AccessReview], *, actor: Actor
+) -> tuple[dict[UUID, Counter[str]], Counter[UUID]]:
+    """How many visible rows of each access review have each state, and can be decided.
 
-    Four queries for each open one; the states of closed ones are stored.
+    Some queries for each open one; the states of closed ones are stored.
     """
     counts = defaultdict[UUID, Counter[str]](Counter)
+    decidable = Counter[UUID]()
     for review in reviews:
         if not review.is_closed:
-            counts[review.pk].update(count_states(review_rows(review=review, actor=actor)))
+            open_rows = review_rows(review=review, actor=actor)
+            counts[review.pk].update(count_states(open_rows))
+            decidable[review.pk] = count_decidable(open_rows)
     closed = [review.pk for review in reviews if review.is_closed]
     rows = visibility.visible_access_review_rows(
         AccessReviewRow.objects.filter(review__in=closed), actor=actor
@@ -91,4 +96,4 @@ def _count(reviews: Sequence[AccessReview], *, actor: Actor) -> dict[UUID, Count
     stored = rows.order_by().values_list("review", "closed_as").annotate(count=Count("pk"))
     for review_id, state, count in stored:
         counts[review_id][state] = count
-    return counts
+    return counts, decidable

@@ -6,14 +6,23 @@ from datetime import date, datetime
 
 from django.http import HttpRequest
 
-from connections.access_reviews.details import RowDetails
+from connections.access_reviews.details import DeletionResult, RowDetails
 from connections.core.text import format_relative
 from connections.models import AccessReviewDecision, Deletion, RowState
 from connections.web.access_reviews.forms import DecisionForm
 from connections.web.inventory.protections import connection_url
 from connections.web.lists import current_url
 from connections.wording import Badge
-from connections.wording.access_reviews import LEFT_OPEN, ROW_BADGES, age_text, decision_text
+from connections.wording.access_reviews import (
+    HIDDEN_NOW,
+    LEFT_OPEN,
+    NOT_DELETED,
+    NOT_LISTED,
+    REMOVED_OUTSIDE,
+    ROW_BADGES,
+    age_text,
+    decision_text,
+)
 from connections.wording.changes import change_badge
 
 # In the order of the page: the rows to decide come first.
@@ -76,6 +85,10 @@ class RowView:
     until: date | None
     changes: list[Badge]
     deletion: Deletion | None
+    # "Removed outside Org Admin", "Not deleted"; "" where a deletion says it, or it isn't over.
+    result: str
+    # Why nobody, or not this person, finds it in the newest syncs.
+    note: str
     # Where a form opens in the row; "" where nothing can be decided.
     keep_url: str
     delete_url: str
@@ -105,7 +118,7 @@ def row_views(
             _row_view(
                 request,
                 details,
-                can_decide=can_decide and details.row.state != RowState.GONE,
+                can_decide=can_decide and details.row.current is not None,
                 is_closed=is_closed,
                 posted=posted,
                 group_label=group if group != label else "",
@@ -145,6 +158,8 @@ def _row_view(
         else None,
         changes=[change_badge(each, deletion=None) for each in details.changes],
         deletion=details.deletion,
+        result=_result_text(details, is_closed=is_closed),
+        note=_note(details),
         keep_url=_form_url(request, place, "keep") if can_decide else "",
         delete_url=_form_url(request, place, "delete") if can_decide else "",
         close_url=f"{current_url(request, open='', decision='')}#row-{place}",
@@ -152,6 +167,23 @@ def _row_view(
         is_selected=bool(posted and posted.form and row.text in posted.connections),
         group_label=group_label,
     )
+
+
+def _result_text(details: RowDetails, *, is_closed: bool) -> str:
+    if details.result == DeletionResult.REMOVED_OUTSIDE:
+        return REMOVED_OUTSIDE
+    if is_closed and details.result == DeletionResult.NOT_DELETED and not details.deletion:
+        return NOT_DELETED
+    return ""
+
+
+def _note(details: RowDetails) -> str:
+    row = details.row
+    if row.is_hidden_now:
+        return HIDDEN_NOW
+    if row.current and not row.current.is_listed:
+        return f"{NOT_LISTED} Last seen {details.last_seen_at:%Y-%m-%d}."
+    return ""
 
 
 def _form_url(request: HttpRequest, place: str, decision: str) -> str:
