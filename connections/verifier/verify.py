@@ -1035,6 +1035,14 @@ def _was_deleted(deletions: Iterable[dict[str, Any]]) -> bool:
     )
 
 
+def _gone_text(row: dict[str, Any]) -> str:
+    """How a connection is gone that no deletion is known to have deleted; "" if it is not."""
+    if not row["is_gone"]:
+        return ""
+    # An attempt without a known outcome may have worked.
+    return "gone, not proven how" if row["deletions"] else "removed outside Org Admin"
+
+
 def review_digest_of(row: dict[str, Any], covered: dict[str, Any]) -> str:
     """SHA-256 over what a decision about a row covers."""
     key = {"site": row["site"], "connection_id": row["connection_id"]}
@@ -1322,8 +1330,9 @@ def _result_text(row: dict[str, Any]) -> str:
         f"{', still listed' if each['contradicted_at'] else ''}"
         for each in row["deletions"]
     ]
-    if row["closed_as"] == "delete" and row["is_gone"] and not _was_deleted(row["deletions"]):
-        texts.append("Removed outside Org Admin")
+    gone = "" if _was_deleted(row["deletions"]) else _gone_text(row)
+    if row["closed_as"] == "delete" and gone:
+        texts.append(gone[0].upper() + gone[1:])
     elif row["closed_as"] == "delete" and not texts:
         texts.append("No deletion was requested")
     return "<br>".join(texts) or "None"
@@ -1646,8 +1655,7 @@ class Verification:
             page.expect(access_review_row(row))
             self.decisions += len(row["decisions"])
             if row["closed_as"] == "delete" and not _was_deleted(row["deletions"]):
-                is_gone = row["is_gone"]
-                result = "removed outside Org Admin" if is_gone else "no deletion succeeded"
+                result = _gone_text(row) or "no deletion succeeded"
                 self.warnings.append(f"{_name_of(row)}: to be deleted, and {result}.")
             elif row["closed_as"] == "pending":
                 self.warnings.append(f"{_name_of(row)}: left open without a decision that counts.")
@@ -1770,6 +1778,8 @@ _NOT_PROVEN_OF_REVIEW = (
     "The access review had every connection. It has those that matched its filter in the newest "
     "syncs; access-review.json names the syncs that were incomplete, the orgs without a credential "
     "and the connections that appeared later.",
+    "A connection is gone, where no deletion shows it. “Removed outside Org Admin” is what the "
+    "syncs had stored when the bundle was made; no event of the access review has it.",
     "A reviewer looked closely. The record has the decision, its reason and how many were decided "
     "at once.",
 )

@@ -218,6 +218,16 @@ def test_a_decision_by_someone_who_is_not_a_reviewer_is_named(made: Made) -> Non
     assert "Grace, who decided in event" in named
 
 
+def test_a_connection_gone_after_an_unknown_deletion_was_not_surely_removed_elsewhere(
+    made: Made,
+) -> None:
+    row = row_of(document(made), "delete") | {"is_gone": True}
+    deletion = INVENTED | {"state": "unknown", "outcome": None}
+    assert "Removed outside Org Admin" in verify.access_review_row(row | {"deletions": []})
+    page = verify.access_review_row(row | {"deletions": [deletion]})
+    assert ("outside" in page, "Gone, not proven how" in page) == (False, True)
+
+
 # --- Changes of the bundle, signed with the right key ---------------------------------------------
 
 
