@@ -5,7 +5,7 @@ from enum import StrEnum
 from uuid import UUID
 
 from django.conf import settings
-from django.db.models import Q
+from django.db.models import F, Q
 
 from connections import audit
 from connections.access import permissions
@@ -26,7 +26,7 @@ class Reminder(StrEnum):
     OVERDUE = "overdue"
 
 
-# From this long before the due date on.
+# From this long before the due date on. One that started later needs no such reminder.
 _BEFORE = {
     Reminder.WEEK: timedelta(days=7),
     Reminder.DAY: timedelta(days=1),
@@ -44,7 +44,8 @@ def send_due(*, actor: Actor) -> list[AccessReview]:
     now = clock.now()
     is_due = Q()
     for reminder, before in _BEFORE.items():
-        is_due |= Q(**{_field(reminder): None}, due_at__lte=now + before)
+        starts = F("due_at") - before
+        is_due |= Q(**{_field(reminder): None}, due_at__lte=now + before, created_at__lte=starts)
     due = AccessReview.objects.filter(is_due, state=AccessReviewState.OPEN).order_by("due_at", "id")
     return [review for review in due if _send(review, actor=actor)]
 

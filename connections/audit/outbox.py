@@ -82,6 +82,7 @@ AUDIENCES: dict[EventCode, tuple[Audience, ...]] = {
     EventCode.BATCH_CANCELLED: _INVOLVED,
     EventCode.BATCH_EXPIRED: _INVOLVED,
     EventCode.BATCH_FINISHED: _INVOLVED,
+    EventCode.ACCESS_REVIEW_STARTED: (Audience.REVIEWERS,),
     EventCode.ACCESS_REVIEW_REMINDED: (Audience.REVIEWERS,),
     EventCode.CREDENTIAL_POLICY_CHANGED: _SAFEGUARD,
     EventCode.CREDENTIAL_ACCESS_CHANGED: _SAFEGUARD,
@@ -96,6 +97,11 @@ AUDIENCES: dict[EventCode, tuple[Audience, ...]] = {
     EventCode.EMAIL_CHANGED: _RIGHTS,
     EventCode.PROVIDER_ACCOUNT_CONNECTED: _RIGHTS,
     EventCode.NOTIFICATION_FAILED: (Audience.ADMINISTRATORS,),
+}
+# Only the reviewers that the event's details name under this key are told.
+_NAMING: dict[str, str] = {
+    EventCode.ACCESS_REVIEW_STARTED: "reviewers",
+    EventCode.ACCESS_REVIEW_REMINDED: "pending",
 }
 # The messages about a bulk deletion replace these about its rows. Alarms about single rows stay.
 _TOLD_BY_BATCH = {
@@ -135,8 +141,8 @@ def _enqueue_event(event: AuditEvent) -> None:
     if event.code == EventCode.BATCH_APPROVED and _is_undecided(subject):
         return
     people = people_to_notify(AUDIENCES[EventCode(event.code)], subject=subject)
-    if event.code == EventCode.ACCESS_REVIEW_REMINDED:
-        people = people.filter(pk__in=event.details["pending"])
+    if event.code in _NAMING:
+        people = people.filter(pk__in=event.details[_NAMING[event.code]])
     _enqueue(
         code=event.code,
         key=event.hash,

@@ -176,10 +176,13 @@ def _require_still_waiting(review: AccessReview, *, reader: Person | None) -> No
 
 
 def _sentence(event: AuditEvent, *, reader: Person | None) -> str:
-    """What happened; in a reminder to a person, what is left for them."""
+    """What happened; about an access review to a person, what it asks of them."""
+    details = event.details
+    if event.code == EventCode.ACCESS_REVIEW_STARTED and reader is not None:
+        due = details["due_at"][:10]
+        return f"You are a reviewer of the access review “{details['name']}”, due on {due}."
     if event.code != EventCode.ACCESS_REVIEW_REMINDED or reader is None:
         return event.sentence
-    details = event.details
     verb = "was" if details["reminder"] == "overdue" else "is"
     pending = wording.pluralize(details["pending"][str(reader.pk)], "connection")
     return (

@@ -26,6 +26,7 @@ _TITLES = {
     "batch.cancelled": "Bulk deletion canceled",
     "batch.expired": "Bulk deletion expired",
     "batch.finished": "Bulk deletion finished",
+    "access_review.started": "Access review started",
     "access_review.reminded": "Access review due",
     "credential.policy_changed": "Approval policy changed",
     "credential.access_changed": "Access list changed",

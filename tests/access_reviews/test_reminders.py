@@ -45,6 +45,10 @@ def reminded() -> list[str]:
     return [name for (name,) in names]
 
 
+def reminder_of(person: Person) -> Notification:
+    return Notification.objects.get(person=person, code=EventCode.ACCESS_REVIEW_REMINDED)
+
+
 def send() -> None:
     reminders.send_due(actor=WORKER)
     reminders.send_due(actor=WORKER)
@@ -71,17 +75,42 @@ def test_a_late_reminder_replaces_those_before(
     clock.advance(seconds=40 * DAY)
     send()
     assert reminded() == ["ada"]
-    message = build_message(Notification.objects.get(person=ada))
+    message = build_message(reminder_of(ada))
     assert message.subject == "Org Admin: Access review overdue: Q4 2026"
+
+
+def test_a_reminder_that_is_due_at_the_start_is_skipped(
+    make_review: MakeReview, ada: Person, clock: SettableClock
+) -> None:
+    make_review(1, ada, days=5)
+    send()
+    assert reminded() == []
+    clock.advance(seconds=4.5 * DAY)
+    send()
+    [event] = AuditEvent.objects.filter(code=EventCode.ACCESS_REVIEW_REMINDED)
+    assert event.details["reminder"] == "day"
+
+
+def test_named_reviewers_are_told_when_it_starts(
+    make_review: MakeReview, ada: Person, edith: Person
+) -> None:
+    review = make_review(1, ada, edith)
+    make_review(1)
+    [sent] = Notification.objects.filter(code=EventCode.ACCESS_REVIEW_STARTED)
+    assert (sent.person, build_message(sent).sentence) == (
+        ada,
+        f"You are a reviewer of the access review “Q4 2026”, due on {review.due_at:%Y-%m-%d}.",
+    )
 
 
 def test_the_email_says_what_is_left_for_its_reader(
     make_review: MakeReview, ada: Person, clock: SettableClock
 ) -> None:
-    review = make_review(3, ada, days=5)
+    review = make_review(3, ada, days=10)
     decide(review, ada, texts_of(review)[0])
+    clock.advance(seconds=4 * DAY)
     send()
-    message = build_message(Notification.objects.get(person=ada))
+    message = build_message(reminder_of(ada))
     assert message.subject == "Org Admin: Access review due: Q4 2026"
     assert message.sentence == (
         f"The access review “Q4 2026” is due on {review.due_at:%Y-%m-%d}. You can decide about 2 "
@@ -97,6 +126,7 @@ def test_who_has_nothing_to_decide_gets_none(
     grace: Person,
     linus: Person,
     barbara: Person,
+    clock: SettableClock,
 ) -> None:
     grace.wants_change_emails = False
     grace.save()
@@ -104,14 +134,18 @@ def test_who_has_nothing_to_decide_gets_none(
     linus.save()
     for person in (grace, linus, barbara):
         CredentialAccess.objects.create(credential=payments, person=person, kind=AccessKind.SEE)
-    make_review(1, ada, grace, barbara, days=5)
+    make_review(1, ada, grace, barbara, days=10)
+    clock.advance(seconds=4 * DAY)
     send()
     assert reminded() == ["barbara"]
 
 
-def test_a_decided_access_review_reminds_nobody(make_review: MakeReview, ada: Person) -> None:
-    review = make_review(1, days=5)
+def test_a_decided_access_review_reminds_nobody(
+    make_review: MakeReview, ada: Person, clock: SettableClock
+) -> None:
+    review = make_review(1, days=10)
     decide(review, ada)
+    clock.advance(seconds=4 * DAY)
     send()
     assert reminded() == []
     assert not AuditEvent.objects.filter(code=EventCode.ACCESS_REVIEW_REMINDED).exists()
@@ -120,11 +154,12 @@ def test_a_decided_access_review_reminds_nobody(make_review: MakeReview, ada: Pe
 def test_a_closed_access_review_reminds_nobody_not_even_by_a_queued_email(
     make_review: MakeReview, ada: Person, edith: Person, clock: SettableClock
 ) -> None:
-    review = make_review(1, ada, days=5)
+    review = make_review(1, ada, days=10)
+    clock.advance(seconds=4 * DAY)
     send()
     close(review, edith, "On leave.")
     with pytest.raises(AccessReview.DoesNotExist):
-        build_message(Notification.objects.get(person=ada))
+        build_message(reminder_of(ada))
     clock.advance(seconds=10 * DAY)
     send()
     assert reminded() == ["ada"]

@@ -2961,6 +2961,14 @@ REVIEWED_ACCESS = (
         "::test_a_connection_with_a_deletion_is_not_planned_again_and_links_to_it",
     ),
     _mutant(
+        "a reminder that is due at the start is skipped",
+        f"{ACCESS_REVIEWS}/reminders.py",
+        "due_at__lte=now + before, created_at__lte=starts)",
+        "due_at__lte=now + before)",
+        "tests/access_reviews/test_reminders.py"
+        "::test_a_reminder_that_is_due_at_the_start_is_skipped",
+    ),
+    _mutant(
         "a reminder is sent once",
         f"{ACCESS_REVIEWS}/reminders.py",
         "        review.save(update_fields=[_field(reminder) for reminder in due])\n",
