@@ -80,8 +80,8 @@ def build_matrix(*, actor: Actor, filters: InventoryFilter) -> Matrix:
     permissions.require(permissions.can_see(actor), "see org connections")
     pairs = count_pairs(actor=actor)
     sites: Counter[str] = Counter()
-    for pair in pairs:
-        sites[pair.site] += pair.connections
+    for site, _, _, connections in pairs:
+        sites[site] += connections
     ordered = dict(sorted(sites.items(), key=lambda each: (-each[1], each[0])))
     site = filters.site or filters.org.partition("/")[0] or next(iter(ordered), "")
     here = [pair for pair in pairs if pair.site == site]

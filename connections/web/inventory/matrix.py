@@ -9,7 +9,7 @@ from urllib.parse import quote, urlencode
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.urls import reverse
-from django.utils.html import escape, format_html, format_html_join
+from django.utils.html import escape, format_html
 from django.utils.safestring import SafeString
 
 from connections.access import permissions
@@ -28,7 +28,8 @@ _EMPTY = format_html("<td>{}</td>", "")
 _OWN = format_html('<td class="{}"></td>', "is-self")
 # The most creators of one cell that its label names.
 MAX_CREATORS = 3
-_CHANGED = format_html(' class="{}"', "is-changed")
+_LABEL_END = SafeString('">')
+_CELL_END = SafeString("</a></td>")
 _FILTERS = ("org", "type", "protected", "changed", "source", "destination", "q")
 
 
@@ -148,38 +149,34 @@ def _heads(orgs: Iterable[KnownOrg], *, totals: dict[str, int], shared: set[str]
 
 def _rows(matrix: Matrix, *, shared: set[str]) -> Iterable[Row]:
     heads = _heads(matrix.sources, totals=matrix.outgoing, shared=shared)
-    # Escaped once for each org and not for each cell.
-    sinks = [
-        (sink, escape(quote(sink.org_id)), escape(_name(sink))) for sink in matrix.destinations
+    # Each part of a cell is escaped once and used by many cells: to format each cell takes twice as
+    # long. With a part that isn't escaped, the template would escape the whole cell.
+    columns = [
+        (
+            sink,
+            format_html('{}" aria-label="', quote(sink.org_id)),
+            format_html("{}: ", _name(sink)),
+        )
+        for sink in matrix.destinations
     ]
-    # Most cells repeat others.
-    contents, letters = cache(_contents), cache(_letters)
+    contents, changes, letters = cache(_contents), cache(_change_html), cache(_letters)
     for source, head in zip(matrix.sources, heads, strict=True):
         query = urlencode({"site": matrix.site, "source": source.org_id})
-        url = escape(f"{reverse('org-connection-between')}?{query}&destination=")
-        name = escape(head.name)
+        url = f"{reverse('org-connection-between')}?{query}&destination="
+        start = format_html('<td><a href="{}', url)
+        name = format_html("{} to ", head.name)
         cells = []
-        for sink, sink_id, sink_name in sinks:
+        for sink, sink_id, sink_name in columns:
             cell = matrix.cells.get((source.org_id, sink.org_id))
             if cell is None:
                 cells.append(_OWN if sink == source else _EMPTY)
                 continue
-            change = _change_text(cell, at=matrix.at)
-            cells.append(
-                format_html(
-                    '<td><a href="{}{}" aria-label="{} to {}: {}{}"{}>{}</a></td>',
-                    url,
-                    sink_id,
-                    name,
-                    sink_name,
-                    contents(frozenset(cell.types), cell.count, frozenset(cell.creators)),
-                    # A line of its own in the card.
-                    f". {change}" if change else "",
-                    _CHANGED if change else "",
-                    letters(frozenset(cell.types)),
-                )
-            )
-        yield Row(head=head, cells=format_html_join("", "{}", ((each,) for each in cells)))
+            types = frozenset(cell.types)
+            label = contents(types, cell.count, frozenset(cell.creators))
+            change = changes(_change_text(cell, at=matrix.at))
+            opened = start + sink_id + name + sink_name + label + change
+            cells.append(opened + letters(types) + _CELL_END)
+        yield Row(head=head, cells=format_html("{}" * len(cells), *cells))
 
 
 def _name(org: KnownOrg) -> str:
@@ -204,6 +201,13 @@ def _contents(types: frozenset[str], count: int, creators: frozenset[str]) -> Sa
     if creators:
         parts.append(f"created by {_creators_text(creators)}")
     return escape(", ".join(parts))
+
+
+def _change_html(change: str) -> SafeString:
+    """The end of the label and of its tag. The change gets a line of its own in the card."""
+    if not change:
+        return _LABEL_END
+    return format_html('. {}" class="is-changed">', change)
 
 
 def _creators_text(creators: frozenset[str]) -> str:
