@@ -429,6 +429,14 @@ urlpatterns = [
         who=DELETE,
     ),
     form_page(
+        "reviews/<uuid:pk>/reviewers/",
+        access_review_views.access_review_reviewers,
+        name="access-review-reviewers",
+        who=MANAGE_ACCESS_REVIEWS,
+        # A box for each reviewer.
+        most_fields=1100,
+    ),
+    form_page(
         "reviews/<uuid:pk>/close/",
         access_review_views.access_review_close,
         name="access-review-close",

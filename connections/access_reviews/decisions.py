@@ -61,6 +61,8 @@ def decide(
     _require_valid_input(decision=decision, reason=reason, keep_until=keep_until)
     with audit.atomic():
         lock_open_review(review)
+        # The reviewers can have changed since.
+        _require_reviewer(review, actor=actor)
         keys = [_key(row) for row in rows]
         current = load_current(of=of_keys(keys), hidden=permissions.visibility_of(actor).hidden)
         now = clock.now()

@@ -171,12 +171,18 @@ def _require_valid_input(*, name: str, due: date, reviewers: Sequence[Person]) -
         fields["name"] = f"A name has at most {MAX_NAME_LENGTH} characters."
     if due < clock.now().date():
         fields["due"] = "Choose today or a later date."
+    if fields:
+        raise InvalidInputError(fields)
+    require_possible_reviewers(reviewers)
+
+
+def require_possible_reviewers(reviewers: Sequence[Person]) -> None:
+    """Raise InvalidInputError when one of these people can't be a reviewer."""
     chosen = {person.pk for person in reviewers}
     possible = permissions.possible_reviewers().filter(pk__in=chosen).values_list("pk", flat=True)
     if chosen - set(possible):
-        fields["reviewers"] = "A reviewer must be an active Operator, Approver or Auditor."
-    if fields:
-        raise InvalidInputError(fields)
+        message = "A reviewer must be an active Operator, Approver or Auditor."
+        raise InvalidInputError({"reviewers": message})
 
 
 def _require_row_count(count: int) -> None:

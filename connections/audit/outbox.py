@@ -83,6 +83,7 @@ AUDIENCES: dict[EventCode, tuple[Audience, ...]] = {
     EventCode.BATCH_EXPIRED: _INVOLVED,
     EventCode.BATCH_FINISHED: _INVOLVED,
     EventCode.ACCESS_REVIEW_STARTED: (Audience.REVIEWERS,),
+    EventCode.ACCESS_REVIEW_REVIEWERS_CHANGED: (Audience.REVIEWERS,),
     EventCode.ACCESS_REVIEW_REMINDED: (Audience.REVIEWERS,),
     EventCode.CREDENTIAL_POLICY_CHANGED: _SAFEGUARD,
     EventCode.CREDENTIAL_ACCESS_CHANGED: _SAFEGUARD,
@@ -101,6 +102,7 @@ AUDIENCES: dict[EventCode, tuple[Audience, ...]] = {
 # Only the reviewers that the event's details name under this key are told.
 _NAMING: dict[str, str] = {
     EventCode.ACCESS_REVIEW_STARTED: "reviewers",
+    EventCode.ACCESS_REVIEW_REVIEWERS_CHANGED: "added",
     EventCode.ACCESS_REVIEW_REMINDED: "pending",
 }
 # The messages about a bulk deletion replace these about its rows. Alarms about single rows stay.

@@ -363,10 +363,13 @@ CLOSES_COMPLETE = (
     f" OR NOT EXISTS (SELECT 1 FROM {REVIEW_ROW} WHERE review_id = NEW.id"
     " AND (closed_as = '' OR closed_as = 'pending' AND NEW.open_reason = ''))"
 )
-# The reviewers come before the rows, so the first row freezes them.
-NAMED_BEFORE_ROWS = (
-    f"EXISTS (SELECT 1 FROM {ACCESS_REVIEW} WHERE id = NEW.review_id AND state = 'open')"
-    f" AND NOT EXISTS (SELECT 1 FROM {REVIEW_ROW} WHERE review_id = NEW.review_id)"
+# Those of an open access review can be replaced by others, if it has any.
+NAMED_WHILE_OPEN = (
+    f"EXISTS (SELECT 1 FROM {ACCESS_REVIEW} WHERE id = NEW.review_id AND state = 'open'"
+    " AND NOT is_for_everyone)"
+)
+REMOVED_WHILE_OPEN = (
+    f"EXISTS (SELECT 1 FROM {ACCESS_REVIEW} WHERE id = OLD.review_id AND state = 'open')"
 )
 REVIEWER_KEPT = f"{unchanged('id', 'review_id', 'person_id')} AND {unchanged_or_erased('name')}"
 # Positions are unique, so no row can follow the last one.
@@ -536,13 +539,20 @@ def rules(vendor):
         *never_removed(ACCESS_REVIEW, "An access review can't be removed"),
         Rule(
             REVIEWER,
-            "start",
+            "named_while_open",
             "INSERT",
-            NAMED_BEFORE_ROWS,
-            "Reviewers are named when an access review starts",
+            NAMED_WHILE_OPEN,
+            "Only an open access review with named reviewers gets another reviewer",
         ),
         Rule(REVIEWER, "named", "UPDATE", REVIEWER_KEPT, "A reviewer can't be changed"),
-        *never_removed(REVIEWER, "A reviewer can't be removed"),
+        Rule(
+            REVIEWER,
+            "delete",
+            "DELETE",
+            REMOVED_WHILE_OPEN,
+            "A reviewer of a closed access review can't be removed",
+        ),
+        Rule(REVIEWER, "truncate", "TRUNCATE", NEVER, "A reviewer can't be removed"),
         Rule(
             REVIEW_ROW,
             "population",

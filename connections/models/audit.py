@@ -93,6 +93,7 @@ class EventCode(StrEnum):
     BATCH_EXPIRED = "batch.expired"
     BATCH_FINISHED = "batch.finished"
     ACCESS_REVIEW_STARTED = "access_review.started"
+    ACCESS_REVIEW_REVIEWERS_CHANGED = "access_review.reviewers_changed"
     ACCESS_REVIEW_DECIDED = "access_review.decided"
     ACCESS_REVIEW_REMINDED = "access_review.reminded"
     ACCESS_REVIEW_CLOSED = "access_review.closed"

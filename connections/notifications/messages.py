@@ -175,10 +175,16 @@ def _require_still_waiting(review: AccessReview, *, reader: Person | None) -> No
         raise AccessReview.DoesNotExist
 
 
+_NAMES_REVIEWERS = {
+    EventCode.ACCESS_REVIEW_STARTED,
+    EventCode.ACCESS_REVIEW_REVIEWERS_CHANGED,
+}
+
+
 def _sentence(event: AuditEvent, *, reader: Person | None) -> str:
     """What happened; about an access review to a person, what it asks of them."""
     details = event.details
-    if event.code == EventCode.ACCESS_REVIEW_STARTED and reader is not None:
+    if event.code in _NAMES_REVIEWERS and reader is not None:
         due = details["due_at"][:10]
         return f"You are a reviewer of the access review “{details['name']}”, due on {due}."
     if event.code != EventCode.ACCESS_REVIEW_REMINDED or reader is None:

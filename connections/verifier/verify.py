@@ -931,7 +931,7 @@ def access_review_differences(
             found += _row_differences(row, decided)
     found += [f"row {each}, about which it has decisions, is missing" for each in decisions]
     found += _start_differences(review, started[0])
-    found += _outsider_differences(started[0], events)
+    found += _reviewer_differences(review, started[0], events)
     is_same_count = review.get("row_count") == sum(counts.values())
     if review.get("population_digest") != population.end() or not is_same_count:
         found.append("its rows are not those of the population at its start")
@@ -949,20 +949,27 @@ def _start_differences(review: dict[str, Any], started: Event) -> Iterator[str]:
     matches = {
         **{key: review.get(key) == details.get(other) for key, other in _STARTED_KEYS.items()},
         "created_by": review.get("created_by") == started.actor,
-        "reviewers": sorted(each["id"] for each in review["reviewers"]) == details.get("reviewers"),
         "is_for_everyone": review.get("is_for_everyone") == (not details.get("reviewers")),
         "coverage": digest_of(coverage) == details.get("coverage_digest"),
     }
     yield from _mismatches(matches, "the event of its start")
 
 
-def _outsider_differences(started: Event, events: Sequence[Event]) -> Iterator[str]:
-    """Decisions by people who are not reviewers, where reviewers were named."""
+def _reviewer_differences(
+    review: dict[str, Any], started: Event, events: Sequence[Event]
+) -> Iterator[str]:
+    """Decisions by people who were not reviewers then, and reviewers that no event named last."""
     reviewers = started.details.get("reviewers")
     for event in events:
+        if event.code == "access_review.reviewers_changed":
+            if event.details.get("previous_reviewers") != reviewers:
+                yield f"event {event.seq} does not begin with the reviewers that there were"
+            reviewers = event.details.get("reviewers")
         is_decision = event.code == "access_review.decided"
         if is_decision and reviewers and event.actor_id not in reviewers:
-            yield f"{event.actor}, who decided in event {event.seq}, is not a reviewer"
+            yield f"{event.actor}, who decided in event {event.seq}, was not a reviewer then"
+    is_same = sorted(each["id"] for each in review["reviewers"]) == reviewers
+    yield from _mismatches({"reviewers": is_same}, "the last event that named them")
 
 
 def _closing_differences(

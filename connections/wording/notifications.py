@@ -27,6 +27,7 @@ _TITLES = {
     "batch.expired": "Bulk deletion expired",
     "batch.finished": "Bulk deletion finished",
     "access_review.started": "Access review started",
+    "access_review.reviewers_changed": "Reviewers of an access review changed",
     "access_review.reminded": "Access review due",
     "credential.policy_changed": "Approval policy changed",
     "credential.access_changed": "Access list changed",

@@ -39,7 +39,6 @@ ALWAYS_REFUSED = {
     "change how many at once": "UPDATE connections_accessreviewdecision SET decided_together = 1",
     "remove a decision": "DELETE FROM connections_accessreviewdecision",
     "change a reviewer": "UPDATE connections_accessreviewreviewer SET name = 'x'",
-    "remove a reviewer": "DELETE FROM connections_accessreviewreviewer",
 }
 WHILE_OPEN = {
     "close with rows that have no state": "UPDATE connections_accessreview SET state = 'closed', "
@@ -47,6 +46,7 @@ WHILE_OPEN = {
     "close a row as something else": "UPDATE connections_accessreviewrow SET closed_as = 'delete'",
 }
 ONCE_CLOSED = {
+    "remove a reviewer": "DELETE FROM connections_accessreviewreviewer",
     "reopen": "UPDATE connections_accessreview SET state = 'open', closed_at = NULL, "
     "closed_by_id = NULL",
     "change the closing": "UPDATE connections_accessreview SET closing_digest = 'x'",
@@ -86,13 +86,21 @@ def test_a_closed_access_review_keeps_its_record(
     assert refused((ALWAYS_REFUSED | ONCE_CLOSED)[what])
 
 
-def test_nothing_is_added_after_the_start(review: AccessReview, grace: Person) -> None:
+def test_no_row_is_added_after_the_start(review: AccessReview) -> None:
     row = review.rows.all()[0]
     row.pk, row.position, row.site = None, 3, "elsewhere"
     with pytest.raises(DatabaseError, match="can't grow"), transaction.atomic():
         row.save(force_insert=True)
-    with pytest.raises(DatabaseError, match="when an access review starts"), transaction.atomic():
-        AccessReviewReviewer.objects.create(review=review, person=grace, name="Grace")
+
+
+def test_only_an_open_access_review_with_named_reviewers_gets_another(
+    review: AccessReview, make_review: MakeReview, grace: Person, edith: Person
+) -> None:
+    of_everyone = make_review(0)
+    close(review, edith)
+    for each in (review, of_everyone):
+        with pytest.raises(DatabaseError, match="gets another reviewer"), transaction.atomic():
+            AccessReviewReviewer.objects.create(review=each, person=grace, name="Grace")
 
 
 def test_a_closed_access_review_gets_no_decision(review: AccessReview, edith: Person) -> None:

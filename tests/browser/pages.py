@@ -246,6 +246,11 @@ OURS = [
     _access_review("manager", state=AccessReviewState.OPEN, who="auditor"),
     _access_review("closed", state=AccessReviewState.CLOSED, who="auditor"),
     _page(
+        "access-review-reviewers",
+        find=lambda: [AccessReview.objects.get(state=AccessReviewState.OPEN).pk],
+        who="auditor",
+    ),
+    _page(
         "access-review-close",
         find=lambda: [AccessReview.objects.get(state=AccessReviewState.OPEN).pk],
         who="auditor",

@@ -2999,11 +2999,35 @@ REVIEWED_ACCESS = (
         f"{REVIEW_RULES}::test_pending_rows_are_left_open_only_with_a_reason",
     ),
     _mutant(
-        "a trigger against reviewers that are named later",
+        "a trigger against reviewers that are named after the closing",
         RULES,
-        "            NAMED_BEFORE_ROWS,\n",
+        "            NAMED_WHILE_OPEN,\n",
         '            "1 = 1",\n',
-        f"{REVIEW_RULES}::test_nothing_is_added_after_the_start",
+        f"{REVIEW_RULES}::test_only_an_open_access_review_with_named_reviewers_gets_another",
+    ),
+    _mutant(
+        "a trigger against removing reviewers after the closing",
+        RULES,
+        "            REMOVED_WHILE_OPEN,\n",
+        '            "1 = 1",\n',
+        A_CLOSED_RECORD,
+    ),
+    _mutant(
+        "a decision is made by someone who is still a reviewer",
+        f"{ACCESS_REVIEWS}/decisions.py",
+        "        # The reviewers can have changed since.\n"
+        "        _require_reviewer(review, actor=actor)\n",
+        "",
+        "tests/access_reviews/test_reviewers.py"
+        "::test_a_reviewer_who_is_replaced_during_a_decision_decides_nothing",
+    ),
+    _mutant(
+        "the verifier knows who was a reviewer when a decision was made",
+        "connections/verifier/verify.py",
+        '            reviewers = event.details.get("reviewers")\n        is_decision',
+        "            pass\n        is_decision",
+        "tests/access_reviews/test_reviewers.py"
+        "::test_a_decision_stays_valid_when_its_reviewer_is_replaced",
     ),
     _mutant(
         "a trigger that keeps reviewers",
@@ -3017,7 +3041,7 @@ REVIEWED_ACCESS = (
         RULES,
         "            IN_POPULATION,\n",
         '            "1 = 1",\n',
-        f"{REVIEW_RULES}::test_nothing_is_added_after_the_start",
+        f"{REVIEW_RULES}::test_no_row_is_added_after_the_start",
     ),
     _mutant(
         "a trigger that keeps the rows of an access review",

@@ -76,6 +76,7 @@ FREE = {
     "access-review-new",
     "access-review-close",
     "access-review-export",
+    "access-review-reviewers",
     "bundle-new",
     "change-acknowledge-many",
     "credential-access",

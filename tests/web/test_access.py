@@ -116,6 +116,7 @@ MATRIX: dict[str, tuple[set[str] | None, set[str] | None]] = {
     "access-review-detail": (ANY_ROLE, None),
     "access-review-decide": (None, EXPORTER),
     "access-review-plan": (None, OPERATOR),
+    "access-review-reviewers": (AUDITOR, AUDITOR),
     "access-review-close": (AUDITOR, AUDITOR),
     "access-review-export": (AUDITOR, None),
     "person-list": (ADMINISTRATOR, None),
@@ -204,6 +205,7 @@ NOT_REAUTHENTICATED = {
     "access-review-new": "sends nothing",
     "access-review-decide": "sends nothing; deleting is confirmed later",
     "access-review-plan": "only makes a draft",
+    "access-review-reviewers": "sends nothing",
     "access-review-close": "sends nothing",
 }
 EXPORTS_OF_ONE = {"batch-export", "access-review-export"}

@@ -11,7 +11,36 @@ from connections.web.forms import ServiceForm
 KEPT = "Kept permanently. Don't include personal data."
 
 
-class StartForm(ServiceForm):
+class ReviewersForm(ServiceForm):
+    """A box for each person who can be a reviewer."""
+
+    reviewers_help = "Each decides only about connections that they can see."
+
+    def __init__(
+        self,
+        data: Mapping[str, Any] | None = None,
+        *,
+        people: list[Person],
+        initial: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__(data, initial=initial)
+        self._people = {str(person.pk): person for person in people}
+        self.fields["reviewers"] = forms.MultipleChoiceField(
+            label="Reviewers",
+            required=False,
+            choices=[(pk, person.display_name) for pk, person in self._people.items()],
+            help_text=self.reviewers_help,
+            widget=forms.CheckboxSelectMultiple,
+            error_messages={"invalid_choice": "A selected person can no longer be a reviewer."},
+        )
+
+    @property
+    def reviewers_shown(self) -> list[Person]:
+        """The people whose boxes are checked."""
+        return [self._people[pk] for pk in self["reviewers"].value() or [] if pk in self._people]
+
+
+class StartForm(ReviewersForm):
     """A new access review; `scope` is a query string of the inventory."""
 
     scope = forms.CharField(max_length=4000, required=False, widget=forms.HiddenInput)
@@ -29,37 +58,15 @@ class StartForm(ServiceForm):
         error_messages={"required": "Enter a date.", "invalid": "Enter a date as 2026-01-31."},
     )
 
-    def __init__(
-        self,
-        data: Mapping[str, Any] | None = None,
-        *,
-        people: list[Person],
-        initial: dict[str, Any] | None = None,
-    ) -> None:
-        super().__init__(data, initial=initial)
-        self._people = {str(person.pk): person for person in people}
-        self.fields["reviewers"] = self._reviewers_field()
-
-    def _reviewers_field(self) -> forms.MultipleChoiceField:
-        return forms.MultipleChoiceField(
-            label="Reviewers",
-            required=False,
-            choices=[(pk, person.display_name) for pk, person in self._people.items()],
-            help_text="Each decides only about connections that they can see. With no one "
-            "selected, every Operator, Approver and Auditor is a reviewer.",
-            widget=forms.CheckboxSelectMultiple,
-            error_messages={"invalid_choice": "A selected person can no longer be a reviewer."},
-        )
+    reviewers_help = (
+        "Each decides only about connections that they can see. With no one selected, every "
+        "Operator, Approver and Auditor is a reviewer."
+    )
 
     @property
     def scope_shown(self) -> str:
         """The scope that the page is about, valid or not."""
         return self["scope"].value() or ""
-
-    @property
-    def reviewers_shown(self) -> list[Person]:
-        """The people whose boxes are checked."""
-        return [self._people[pk] for pk in self["reviewers"].value() or [] if pk in self._people]
 
     def values(self) -> dict[str, Any]:
         """What `start_review` takes; only after `require_valid`."""

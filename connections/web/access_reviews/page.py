@@ -233,6 +233,7 @@ def review_context(
         "scope_url": scope_url(review.scope),
         "reviewers": _reviewers_text(review),
         "can_close": can_manage and not review.is_closed,
+        "can_change_reviewers": can_manage and not (review.is_closed or review.is_for_everyone),
         "can_export": can_manage,
         "plannable": len(rows_to_delete(review=review, actor=actor, rows=every))
         if can_delete

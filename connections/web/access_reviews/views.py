@@ -8,12 +8,12 @@ from django.shortcuts import render
 from django.urls import reverse
 
 from connections.access.actor import Actor
-from connections.access_reviews import closing, decisions, deleting, population
+from connections.access_reviews import closing, decisions, deleting, population, reviewers
 from connections.audit import lookups
 from connections.core.errors import ConflictError, DomainError, InvalidInputError
 from connections.core.text import pluralize
 from connections.models import AccessReview
-from connections.web.access_reviews.forms import ClosingForm, DecisionForm, StartForm
+from connections.web.access_reviews.forms import ClosingForm, DecisionForm, ReviewersForm, StartForm
 from connections.web.access_reviews.lists import list_context
 from connections.web.access_reviews.page import closing_context, review_context, saved_context
 from connections.web.access_reviews.rows import Posted
@@ -153,6 +153,34 @@ def access_review_plan(request: HttpRequest, pk: UUID) -> HttpResponse:
             "deletion has at most 1,000.",
         )
     return SeeOther(reverse("batch-detail", args=[planned.batch.pk]))
+
+
+def access_review_reviewers(request: HttpRequest, pk: UUID) -> HttpResponse:
+    """Change the named reviewers of an open access review."""
+    actor = actor_of(request)
+    review = lookups.find_access_review(actor=actor, pk=pk)
+    named = [str(one.person_id) for one in review.reviewers.all()]
+    form = ReviewersForm(
+        request.POST if request.method == "POST" else None,
+        people=reviewer_choices(),
+        initial={"reviewers": named},
+    )
+    status = 200
+    if request.method == "POST":
+        try:
+            form.require_valid()
+            reviewers.change_reviewers(review=review, actor=actor, reviewers=form.reviewers_shown)
+        except InvalidInputError as error:
+            form.add_errors(error)
+            status = 422
+        except ConflictError as error:
+            form.add_error("reviewers", str(error))
+            status = 409
+        else:
+            messages.success(request, "Reviewers changed.")
+            return SeeOther(_url(review))
+    context = {"review": review, "form": form}
+    return render(request, "connections/access_review_reviewers.html", context, status=status)
 
 
 def access_review_close(request: HttpRequest, pk: UUID) -> HttpResponse:

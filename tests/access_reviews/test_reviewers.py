@@ -1,0 +1,106 @@
+"""Named reviewers can be replaced while the access review is open."""
+
+from collections.abc import Callable
+
+import pytest
+from django.core.exceptions import PermissionDenied
+from django.test import Client
+from pytest_django import Settings
+
+from connections.access.actor import person_actor
+from connections.access_reviews import decisions
+from connections.access_reviews.reviewers import change_reviewers
+from connections.core.errors import ConflictError, InvalidInputError
+from connections.evidence import verification
+from connections.models import (
+    AccessReview,
+    AccessReviewDecision,
+    AuditEvent,
+    EventCode,
+    Notification,
+    Person,
+)
+from tests.access_reviews.conftest import MakeReview
+from tests.access_reviews.support import close, decide, states, texts_of
+
+pytestmark = pytest.mark.django_db
+
+
+def change(review: AccessReview, person: Person, *reviewers: Person) -> None:
+    change_reviewers(review=review, actor=person_actor(person=person), reviewers=reviewers)
+
+
+def test_a_decision_stays_valid_when_its_reviewer_is_replaced(
+    make_review: MakeReview, ada: Person, grace: Person, edith: Person
+) -> None:
+    review = make_review(2, ada)
+    first, second = texts_of(review)
+    decide(review, ada, first)
+    change(review, edith, grace)
+    with pytest.raises(PermissionDenied):
+        decide(review, ada, second)
+    decide(review, grace, second)
+    close(review, edith)
+    assert states(review, edith) == ["keep", "keep"]
+    [event] = AuditEvent.objects.filter(code=EventCode.ACCESS_REVIEW_REVIEWERS_CHANGED)
+    assert event.details["previous_reviewers"] == [str(ada.pk)]
+    assert event.details["reviewers"] == event.details["added"] == [str(grace.pk)]
+    assert verification.verify_audit_log().fault is None
+
+
+def test_auditors_change_them_on_a_page_and_new_ones_are_told(
+    make_review: MakeReview,
+    ada: Person,
+    grace: Person,
+    edith: Person,
+    client_of: Callable[[Person], Client],
+    settings: Settings,
+) -> None:
+    settings.HAS_MAIL = True
+    review = make_review(1, ada)
+    url = f"/reviews/{review.pk}/reviewers/"
+    client = client_of(edith)
+    assert url in client.get(f"/reviews/{review.pk}/").text
+    assert f'value="{ada.pk}" id="id_reviewers_0" checked' in client.get(url).text
+    assert client.post(url, {}).status_code == 422
+    assert client.post(url, {"reviewers": [str(ada.pk), str(grace.pk)]}).status_code == 303
+    assert {each.person for each in review.reviewers.all()} == {ada, grace}
+    told = Notification.objects.filter(code=EventCode.ACCESS_REVIEW_REVIEWERS_CHANGED)
+    assert [each.person for each in told] == [grace]
+
+
+def test_not_everyone_changes_them_and_not_always(
+    make_review: MakeReview, ada: Person, margaret: Person, edith: Person
+) -> None:
+    review, of_everyone = make_review(1, ada), make_review(0)
+    with pytest.raises(PermissionDenied):
+        change(review, ada, ada)
+    with pytest.raises(InvalidInputError):
+        change(review, edith, margaret)
+    with pytest.raises(ConflictError, match="Everyone"):
+        change(of_everyone, edith, ada)
+    decide(review, ada)
+    close(review, edith)
+    with pytest.raises(ConflictError, match="closed"):
+        change(review, edith, edith)
+
+
+def test_a_reviewer_who_is_replaced_during_a_decision_decides_nothing(
+    make_review: MakeReview,
+    ada: Person,
+    grace: Person,
+    edith: Person,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    review = make_review(1, ada)
+    lock = decisions.lock_open_review
+
+    def replace_first(each: AccessReview) -> None:
+        monkeypatch.setattr(decisions, "lock_open_review", lock)
+        change(review, edith, grace)
+        lock(each)
+
+    monkeypatch.setattr(decisions, "lock_open_review", replace_first)
+    with pytest.raises(PermissionDenied):
+        decide(review, ada)
+    assert not AccessReviewDecision.objects.exists()
