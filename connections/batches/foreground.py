@@ -6,6 +6,7 @@ Its rows are sent by the same claims as a worker's, so any number of workers can
 import logging
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime, timedelta
 
 from django.db import DatabaseError, connection
@@ -35,18 +36,20 @@ def run_to_end(
     actor: Actor,
     is_stopped: Callable[[], bool],
     note_wait: Callable[[datetime], None],
+    record_heartbeat: Callable[[], object],
 ) -> Batch:
     """Send the rows of a running bulk deletion until none can be sent now, then verify them.
 
     It waits for rate limits while that brings results. It ends early when it is stopped, after the
     DELETEs in progress, and when the bulk deletion is paused or canceled; another process, or
-    this one later, can then go on. `note_wait` is told until when it waits.
+    this one later, can then go on. `note_wait` is told until when it waits. `record_heartbeat` is
+    called every few seconds, longer only while requests are in progress.
 
     Raises DatabaseError and ResponseNotRecordedError when the database stays unavailable.
     """
     unsent = None
     while not is_stopped():
-        _run_pass(batch, actor=actor, is_stopped=is_stopped)
+        _run_pass(batch, actor=actor, is_stopped=is_stopped, record_heartbeat=record_heartbeat)
         if batch.state != BatchState.RUNNING:
             break
         now = clock.now()
@@ -61,7 +64,12 @@ def run_to_end(
         if unsent == unsent_before or until - now > LONGEST_WAIT:
             break
         note_wait(until)
-        _wait((until - now).total_seconds(), batch=batch, is_stopped=is_stopped)
+        _wait(
+            (until - now).total_seconds(),
+            batch=batch,
+            is_stopped=is_stopped,
+            record_heartbeat=record_heartbeat,
+        )
     if not is_stopped():
         _verify(batch, actor=actor)
     batch.refresh_from_db()
@@ -76,11 +84,18 @@ def _verify(batch: Batch, *, actor: Actor) -> None:
         logger.warning("The check after bulk deletion %s failed.", batch.pk)
 
 
-def _run_pass(batch: Batch, *, actor: Actor, is_stopped: Callable[[], bool]) -> None:
+def _run_pass(
+    batch: Batch,
+    *,
+    actor: Actor,
+    is_stopped: Callable[[], bool],
+    record_heartbeat: Callable[[], object],
+) -> None:
     """One pass, repeated while the database is unavailable."""
     ends_at = time.monotonic() + DATABASE_PATIENCE
     while True:
         try:
+            record_heartbeat()
             sending.record_kept_responses()
             _give_up_lost_claims(batch, actor=actor)
             running.run_due(actor=actor, is_stopped=is_stopped, batch=batch)
@@ -111,8 +126,17 @@ def _next_at(batch: Batch, *, now: datetime) -> datetime | None:
     return min(times, default=None)
 
 
-def _wait(seconds: float, *, batch: Batch, is_stopped: Callable[[], bool]) -> None:
+def _wait(
+    seconds: float,
+    *,
+    batch: Batch,
+    is_stopped: Callable[[], bool],
+    record_heartbeat: Callable[[], object],
+) -> None:
     ends_at = time.monotonic() + seconds
     open_batch = Batch.objects.filter(pk=batch.pk, state=BatchState.RUNNING)
     while not is_stopped() and time.monotonic() < ends_at and open_batch.exists():
+        # The next one may be recorded, so its failure ends nothing.
+        with suppress(DatabaseError):
+            record_heartbeat()
         time.sleep(min(POLL_SECONDS, max(0.0, ends_at - time.monotonic())))

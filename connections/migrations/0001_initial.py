@@ -1204,6 +1204,7 @@ class Migration(migrations.Migration):
                 name=CharField(max_length=200, unique=True),
                 host=CharField(max_length=100),
                 process_id=PositiveIntegerField(),
+                batch=ForeignKey("connections.batch", CASCADE, null=True, related_name="+"),
                 started_at=DateTimeField(),
                 seen_at=DateTimeField(db_index=True),
             ),

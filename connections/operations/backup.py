@@ -47,7 +47,7 @@ from connections.models import (
     State,
     WorkerHeartbeat,
 )
-from connections.operations.worker import ALIVE_WITHIN
+from connections.operations.heartbeats import ALIVE_WITHIN
 
 FORMAT = "orgadmin backup 1"
 DATABASE_NAME = "orgadmin.sqlite3"

@@ -30,7 +30,7 @@ from connections.evidence.verification import last_verification
 from connections.models import AuditEvent, Checkpoint, Credential, Deletion, Person
 from connections.net.urls import origin_of
 from connections.notifications import channels, webhooks
-from connections.operations import database_guards, metrics_token, worker
+from connections.operations import database_guards, heartbeats, metrics_token
 from connections.operations.backup import compare_migrations
 from connections.operations.write_probe import find_write_problem
 from connections.people import provider_accounts
@@ -345,14 +345,14 @@ def _check_worker() -> Iterator[CheckMessage]:
     now = clock.now()
     due = Deletion.objects.filter(due_at__lt=now - OVERDUE_AFTER)
     overdue = due.exclude(running.is_held_back(now=now)).count()
-    seen_at = worker.last_seen_at()
+    seen_at = heartbeats.last_seen_at()
     if overdue:
         minutes = int(OVERDUE_AFTER.total_seconds() // 60)
         yield Error(
             f"not running: {pluralize(overdue, 'deletion')} overdue by more than {minutes} min",
             hint=_START_WORKER,
         )
-    elif worker.is_alive(seen_at, now=now):
+    elif heartbeats.is_alive(seen_at, now=now):
         yield Info(f"running (last seen {format_time(seen_at)}). Nothing overdue.")
     else:
         seen = f"last seen {format_time(seen_at)}" if seen_at else "never seen"

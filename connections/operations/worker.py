@@ -6,20 +6,16 @@ delays a deletion.
 
 import logging
 import math
-import os
-import socket
 import threading
 import time
-import uuid
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
-from datetime import datetime, timedelta
+from datetime import timedelta
 from queue import Empty, SimpleQueue
 from uuid import UUID
 
 from django.db import Error as DatabaseError
 from django.db import close_old_connections, connection
-from django.db.models import Q
 
 from connections.access.actor import WORKER
 from connections.access_reviews import reminders
@@ -28,9 +24,10 @@ from connections.core import clock
 from connections.deletions import sending
 from connections.evidence.maintenance import AuditMaintenance
 from connections.inventory import managed_orgs, sync
-from connections.models import Credential, Deletion, Notification, WorkerHeartbeat
+from connections.models import Credential, Deletion, Notification
 from connections.notifications import change_digests, delivery
 from connections.operations import due
+from connections.operations.heartbeats import Heartbeat
 from connections.people import sessions
 
 logger = logging.getLogger(__name__)
@@ -105,42 +102,6 @@ def run_delivery_threads() -> Iterator[None]:
             thread.join(timeout=DELIVERY_STOP_SECONDS)
 
 
-# While it works, a worker records a heartbeat this often; one task can take a minute or two.
-HEARTBEAT_INTERVAL = timedelta(seconds=10)
-ALIVE_WITHIN = timedelta(minutes=3)
-# The heartbeat of a killed worker is kept this long.
-HEARTBEAT_KEPT_FOR = timedelta(days=1)
-
-
-def record_heartbeat(*, name: str, host: str, process_id: int) -> None:
-    """Record that this worker is alive. Raises DatabaseError."""
-    now = clock.now()
-    if WorkerHeartbeat.objects.filter(name=name).update(seen_at=now):
-        return
-    is_old = Q(seen_at__lt=now - HEARTBEAT_KEPT_FOR)
-    # A live worker renews such a row within seconds; a dead one's would hide all the others.
-    is_ahead = Q(seen_at__gt=now + clock.TOLERANCE)
-    WorkerHeartbeat.objects.filter(is_old | is_ahead).delete()
-    WorkerHeartbeat.objects.create(
-        name=name, host=host, process_id=process_id, started_at=now, seen_at=now
-    )
-
-
-def remove_heartbeat(*, name: str) -> None:
-    """Record that this worker stopped normally. Raises DatabaseError."""
-    WorkerHeartbeat.objects.filter(name=name).delete()
-
-
-def last_seen_at() -> datetime | None:
-    """The newest heartbeat of a worker that has not stopped normally; None without any."""
-    return WorkerHeartbeat.objects.values_list("seen_at", flat=True).first()
-
-
-def is_alive(seen_at: datetime | None, *, now: datetime) -> bool:
-    """Whether a worker last seen at that time counts as running."""
-    return seen_at is not None and clock.elapsed_since(seen_at, now=now) <= ALIVE_WITHIN
-
-
 SYNC_INTERVAL = timedelta(minutes=15)
 # It sleeps between these (s); no longer, since a response that the web server records is verified
 # within 2 s.
@@ -166,10 +127,7 @@ class Worker:
         # A signal handler can put to a SimpleQueue; an Event might deadlock there.
         self._wake: SimpleQueue[None] = SimpleQueue()
         self._is_stopped = False
-        host = socket.gethostname()[:100]
-        self._name = f"{host}:{os.getpid()}:{uuid.uuid4().hex[:12]}"
-        self._host = host
-        self._next_heartbeat = time.monotonic()
+        self._heartbeat = Heartbeat()
         self._audit_maintenance = AuditMaintenance()
         self._next_housekeeping = time.monotonic()
 
@@ -212,7 +170,7 @@ class Worker:
             sleep=self._sleep,
             max_pause=MAX_PAUSE,
         )
-        self._remove_heartbeat()
+        self._heartbeat.remove()
 
     def work_once(self) -> int:
         """Do all that is due now, unless stopped meanwhile; returns the number of deletions.
@@ -220,7 +178,7 @@ class Worker:
         Records responses that waited for the database first: due work might depend on them.
         Raises what the database and the services raise.
         """
-        self._record_heartbeat()
+        self._heartbeat.record()
         sending.record_kept_responses()
         count = 0
         while not self._is_stopped and (handled := self._run_due()):
@@ -261,24 +219,11 @@ class Worker:
         count = 0
         while not self._is_stopped and due.run_due(actor=WORKER, limit=1):
             count += 1
-            self._record_heartbeat()
+            self._heartbeat.record()
         if not self._is_stopped:
             count += running.run_due(actor=WORKER, is_stopped=lambda: self._is_stopped)
-            self._record_heartbeat()
+            self._heartbeat.record()
         return count
-
-    def _record_heartbeat(self) -> None:
-        if time.monotonic() < self._next_heartbeat:
-            return
-        record_heartbeat(name=self._name, host=self._host, process_id=os.getpid())
-        self._next_heartbeat = time.monotonic() + HEARTBEAT_INTERVAL.total_seconds()
-
-    def _remove_heartbeat(self) -> None:
-        try:
-            remove_heartbeat(name=self._name)
-        except DatabaseError:
-            # It stops anyway; its row is no longer renewed.
-            logger.warning("The worker couldn't record that it stopped.", exc_info=True)
 
     def _sleep(self, seconds: float) -> None:
         try:

@@ -8,7 +8,7 @@ from pytest_django import Settings
 
 from connections.deletions import sending
 from connections.models import ApprovalPolicy, Credential, Person
-from connections.operations import worker
+from connections.operations import heartbeats
 from sandbox import faults
 from sandbox.server import SandboxServer
 from tests.flows.support import Page, Requester, post_htmx, read
@@ -312,9 +312,9 @@ def test_the_page_starts_the_first_check_of_a_response_only_where_no_worker_runs
     viewers = read(client_of(victor).get(url))
     assert not any("load" in form.attributes.get("hx-trigger", "") for form in viewers.forms)
 
-    worker.record_heartbeat(name="worker", host="here", process_id=1)
+    heartbeats.record_heartbeat(name="worker", host="here", process_id=1)
     assert "load delay" not in requester.open(url).html
-    worker.remove_heartbeat(name="worker")
+    heartbeats.remove_heartbeat(name="worker")
 
     response = post_htmx(
         requester.client, form.attributes["hx-post"], form.fields, target="outcome"

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from connections.models import Outcome, State
-from connections.operations import worker
+from connections.operations import heartbeats
 from sandbox import faults
 from sandbox.server import SandboxServer
 from tests.flows.support import Requester, post_htmx
@@ -82,7 +82,7 @@ def test_a_confirmed_post_passes_few_files_and_frames(
     form = page.form_to("/execute/")
     typed = form.fields | {"confirmation": form.attributes["data-confirm"]}
     # Where no worker runs, the page verifies the response itself.
-    worker.record_heartbeat(name="worker", host="here", process_id=1)
+    heartbeats.record_heartbeat(name="worker", host="here", process_id=1)
 
     with traced() as trace:
         post_htmx(requester.client, form.action, typed, target="outcome")

@@ -10,6 +10,7 @@ from uuid import uuid4
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.test import Client
 
 from connections.access.actor import command_actor, person_actor
 from connections.batches import foreground, running, stopping
@@ -22,15 +23,17 @@ from connections.models import (
     Credential,
     Deletion,
     Person,
+    WorkerHeartbeat,
 )
 from sandbox import faults
 from sandbox.faults import Fault
 from sandbox.server import SandboxServer
 from tests.batches.support import add_connections, approve, sync_now
-from tests.flows.support import store_credential
+from tests.flows.support import read, store_credential
 from tests.support.sandbox import connection_between
 
 Run = Callable[..., "CommandResult"]
+NO_WORKER = "No worker is running"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -246,6 +249,27 @@ def test_it_waits_for_a_rate_limit_while_that_brings_results(
     sandbox.world.set_fault(fault=limited, connection_id=first.split("/")[1], times=1)
     result = run(csv_of([first, *rest]), "--yes")
     assert (result.code, result.results) == (0, ["deleted"] * 3)
+
+
+@pytest.mark.usefixtures("payments")
+def test_its_page_misses_no_worker_while_it_runs_but_the_overview_does(
+    run: Run,
+    ada: Person,
+    client_of: Callable[[Person], Client],
+    sandbox: SandboxServer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    browser, send_due, seen = client_of(ada), running.send_due, []
+
+    def look_and_send(*, batch: Batch, **options: Any) -> int:
+        pages = (f"/deletions/batches/{batch.pk}/", "/")
+        seen.append([NO_WORKER in read(browser.get(page)).text for page in pages])
+        return send_due(batch=batch, **options)
+
+    monkeypatch.setattr(running, "send_due", look_and_send)
+    assert run(csv_of(add_connections(sandbox, 1)), "--yes").code == 0
+    assert seen[0] == [False, True]
+    assert not WorkerHeartbeat.objects.exists()
 
 
 def test_rows_of_other_bulk_deletions_are_not_sent(

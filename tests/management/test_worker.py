@@ -14,7 +14,7 @@ from django.db import OperationalError
 from connections.access.actor import Actor
 from connections.inventory import sync
 from connections.models import Deletion, Sync
-from connections.operations import due, worker
+from connections.operations import due, heartbeats, worker
 from connections.operations.worker import Worker
 from sandbox.server import SandboxServer
 from tests.credentials.support import added
@@ -27,8 +27,8 @@ def quiet_database(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(worker, "seconds_until_due", lambda: 0.0)
     monkeypatch.setattr(worker, "close_old_connections", lambda: None)
     monkeypatch.setattr(sync, "sync_orgs", lambda **_: [])
-    monkeypatch.setattr(worker, "record_heartbeat", lambda **_: None)
-    monkeypatch.setattr(worker, "remove_heartbeat", lambda **_: None)
+    monkeypatch.setattr(heartbeats, "record_heartbeat", lambda **_: None)
+    monkeypatch.setattr(heartbeats, "remove_heartbeat", lambda **_: None)
 
 
 @pytest.mark.usefixtures("quiet_database")

@@ -2061,7 +2061,7 @@ WRONG_CLOCK = (
     ),
     _mutant(
         "a heartbeat from the future hides no other worker",
-        "connections/operations/worker.py",
+        "connections/operations/heartbeats.py",
         "(is_old | is_ahead)",
         "(is_old)",
         f"{AHEAD}::test_a_heartbeat_from_the_future_counts_as_a_dead_worker",

@@ -23,6 +23,7 @@ from connections.inventory import sync
 from connections.management.base import FAILED, UNKNOWN, USAGE, database_error_text
 from connections.management.deleting import STILL_LISTED, STOPPED, DeletingCommand, exit_code_of
 from connections.models import Batch, BatchState, Credential, Deletion, Person
+from connections.operations.heartbeats import Heartbeat
 from connections.wording import cause_text, label_of_outcome, label_of_state
 
 _NEEDS_APPROVAL = 7
@@ -141,12 +142,7 @@ class Command(DeletingCommand):
         self._batch = batch
         try:
             if batch.state == BatchState.RUNNING:
-                batch = foreground.run_to_end(
-                    batch=batch,
-                    actor=command_actor(),
-                    is_stopped=lambda: self.stop.is_requested,
-                    note_wait=self._note_wait,
-                )
+                batch = self._send(batch)
             deletions = list(batch.deletions.order_by("batch_row__position"))
         except DatabaseError as error:
             # Some of it may have been sent, which exit code 1 denies.
@@ -169,6 +165,19 @@ class Command(DeletingCommand):
         lines += [*_failed_texts(failed), _next_step(batch), f"Bulk deletion: {url}"]
         self.emit(document, "\n".join(filter(None, lines)))
         raise SystemExit(_exit_code(deletions, has_failed_lines=bool(failed)))
+
+    def _send(self, batch: Batch) -> Batch:
+        heartbeat = Heartbeat(batch=batch)
+        try:
+            return foreground.run_to_end(
+                batch=batch,
+                actor=command_actor(),
+                is_stopped=lambda: self.stop.is_requested,
+                note_wait=self._note_wait,
+                record_heartbeat=heartbeat.record,
+            )
+        finally:
+            heartbeat.remove()
 
     def _end_dry_run(self, plan: FilePlan) -> NoReturn:
         code = _NEEDS_APPROVAL if plan.batch.needs_approval else 0

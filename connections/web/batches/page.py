@@ -38,7 +38,7 @@ from connections.models import (
     SnapshotFields,
     State,
 )
-from connections.operations import worker
+from connections.operations import heartbeats
 from connections.web.batches.forms import RequestForm
 from connections.web.batches.plan import Plan, PlanFilter, PlanWarning, load_plan
 from connections.web.charts import OUTCOME_SERIES, Series
@@ -176,24 +176,29 @@ class Liveness(NamedTuple):
 
     # Seconds between polls; None where nothing changes by itself soon.
     poll_interval: int | None
-    # When a worker was last seen, where one is missing.
-    has_worker: bool
+    # Whether a process that should send its rows runs.
+    is_sender_alive: bool
     worker_seen_at: datetime | None
 
 
 def get_liveness(batch: Batch, *, now: datetime) -> Liveness:
-    """Whether the page polls, and whether a worker that should run does."""
-    seen_at = worker.last_seen_at() if batch.state == BatchState.RUNNING else None
+    """Whether the page polls, and whether a worker, or a command for it, sends its rows."""
+    seen_at, is_alive = None, True
+    if batch.state == BatchState.RUNNING:
+        seen_at = heartbeats.last_seen_at()
+        is_alive = heartbeats.is_alive(seen_at, now=now) or heartbeats.is_alive(
+            heartbeats.last_seen_at(batch=batch), now=now
+        )
     return Liveness(
         poll_interval=_poll_interval(batch, now=now),
-        has_worker=batch.state != BatchState.RUNNING or worker.is_alive(seen_at, now=now),
+        is_sender_alive=is_alive,
         worker_seen_at=seen_at,
     )
 
 
 def page_version(batch: Batch, *, liveness: Liveness) -> str:
     """A value that changes whenever what the page shows changes."""
-    alive = liveness.poll_interval, liveness.has_worker
+    alive = liveness.poll_interval, liveness.is_sender_alive
     progress = get_progress(batch)
     checks = batch.deletions.aggregate(
         Count("verified_at"), Count("contradicted_at"), Max("due_at"), Max("sending_at")
@@ -508,7 +513,7 @@ def _record_context(
         "export_query": f"batch={batch.pk}",
         "can_export": permissions.can_export(actor),
         "can_audit": permissions.can_audit(actor),
-        "no_worker": "" if liveness.has_worker else no_worker_text(liveness.worker_seen_at),
+        "no_worker": "" if liveness.is_sender_alive else no_worker_text(liveness.worker_seen_at),
         "rows": plan_rows(request, batch=batch, actor=actor, plan=plan, can_edit=False)
         if plan
         else result_rows(request, batch=batch, actor=actor, progress=progress),

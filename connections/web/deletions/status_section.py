@@ -23,7 +23,7 @@ from connections.deletions import (
 from connections.deletions.verification import Recheck, RecheckResult
 from connections.inventory import protections
 from connections.models import ApprovalPolicy, Deletion, State
-from connections.operations import worker
+from connections.operations import heartbeats
 from connections.web.forms import ServiceForm
 from connections.wording import Badge, NextStep
 from connections.wording.connections import creator_flags, effect_text, site_label
@@ -87,7 +87,7 @@ def _must_verify_itself(deletion: Deletion, *, actor: Actor, now: datetime) -> b
     is_unchecked = deletion.is_settled and deletion.due_at and not deletion.last_checked_at
     if not is_unchecked or not permissions.can_use(actor, credential_id=deletion.credential_id):
         return False
-    return not worker.is_alive(worker.last_seen_at(), now=now)
+    return not heartbeats.is_alive(heartbeats.last_seen_at(), now=now)
 
 
 BLOCKED_BY_PROTECTION = {NextStep.CONFIRM, NextStep.APPROVE, NextStep.BREAK_GLASS}

@@ -44,7 +44,7 @@ from connections.models import (
     State,
 )
 from connections.notifications import delivery_log
-from connections.operations import checks, worker
+from connections.operations import checks, heartbeats
 
 # How many of each kind are shown; the history has the rest.
 MOST_SHOWN = 5
@@ -265,7 +265,7 @@ def overview(*, actor: Actor) -> Overview:
     now = clock.now()
     credentials = credentials_in_use(actor=actor)
     since = first_week(now)
-    worker_seen_at = worker.last_seen_at()
+    worker_seen_at = heartbeats.last_seen_at()
     return Overview(
         at=now,
         credentials=credentials,
@@ -281,7 +281,7 @@ def overview(*, actor: Actor) -> Overview:
         weeks=_weeks(actor=actor, since=since),
         latest=history.list_newest_deletions(actor=actor, limit=LATEST),
         approval_gaps=approvers.approval_gaps(credentials=credentials),
-        has_worker=worker.is_alive(worker_seen_at, now=now),
+        has_worker=heartbeats.is_alive(worker_seen_at, now=now),
         worker_seen_at=worker_seen_at,
         given_up=delivery_log.count_given_up(actor=actor, now=now),
         time_ahead=checks.find_future_time(now=now),

@@ -28,7 +28,7 @@ from connections.models import (
     WorkerHeartbeat,
 )
 from connections.notifications import delivery
-from connections.operations import checks, worker
+from connections.operations import checks, heartbeats
 from connections.people import people
 from connections.wording import audit_log_badge
 from tests.flows.support import read
@@ -127,12 +127,12 @@ def test_a_link_created_in_the_future_is_no_longer_valid(
 
 
 def test_a_heartbeat_from_the_future_counts_as_a_dead_worker(clock: SettableClock) -> None:
-    worker.record_heartbeat(name="killed", host="here", process_id=1)
+    heartbeats.record_heartbeat(name="killed", host="here", process_id=1)
     clock.advance(hours=-1)
-    assert not worker.is_alive(worker.last_seen_at(), now=clock.at)
-    worker.record_heartbeat(name="next", host="here", process_id=2)
+    assert not heartbeats.is_alive(heartbeats.last_seen_at(), now=clock.at)
+    heartbeats.record_heartbeat(name="next", host="here", process_id=2)
     assert [one.name for one in WorkerHeartbeat.objects.all()] == ["next"]
-    assert worker.is_alive(worker.last_seen_at(), now=clock.at)
+    assert heartbeats.is_alive(heartbeats.last_seen_at(), now=clock.at)
 
 
 def verify() -> AuditVerification:

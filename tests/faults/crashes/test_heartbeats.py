@@ -6,7 +6,7 @@ import pytest
 from django.test import Client
 
 from connections.models import Credential, Person, WorkerHeartbeat
-from connections.operations import worker
+from connections.operations import heartbeats
 from connections.operations.worker import Worker
 from tests.deletions.conftest import credential
 from tests.flows.support import read
@@ -31,15 +31,15 @@ def test_the_overview_reports_a_missing_worker_before_and_after_its_heartbeats(
     overview: Callable[[], str], clock: SettableClock
 ) -> None:
     assert NO_WORKER in overview()
-    worker.record_heartbeat(name="one", host="here", process_id=1)
+    heartbeats.record_heartbeat(name="one", host="here", process_id=1)
     assert NO_WORKER not in overview()
     clock.advance(minutes=3, seconds=1)
     text = overview()
     assert NO_WORKER in text
     assert "Last seen at" in text
-    worker.record_heartbeat(name="one", host="here", process_id=1)
+    heartbeats.record_heartbeat(name="one", host="here", process_id=1)
     assert NO_WORKER not in overview()
-    worker.remove_heartbeat(name="one")
+    heartbeats.remove_heartbeat(name="one")
     assert NO_WORKER in overview()
 
 
@@ -60,7 +60,7 @@ def test_a_worker_records_a_heartbeat_before_it_works_and_not_on_every_pass(
 
 
 def test_the_heartbeat_of_a_killed_worker_is_removed_after_a_day(clock: SettableClock) -> None:
-    worker.record_heartbeat(name="killed", host="here", process_id=1)
+    heartbeats.record_heartbeat(name="killed", host="here", process_id=1)
     clock.advance(hours=25)
-    worker.record_heartbeat(name="next", host="here", process_id=2)
+    heartbeats.record_heartbeat(name="next", host="here", process_id=2)
     assert [one.name for one in WorkerHeartbeat.objects.all()] == ["next"]

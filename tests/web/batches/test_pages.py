@@ -25,7 +25,7 @@ from connections.models import (
     Person,
     Role,
 )
-from connections.operations import worker
+from connections.operations import heartbeats
 from sandbox import faults
 from sandbox.server import SandboxServer
 from tests.batches.conftest import MakeDraft
@@ -392,7 +392,7 @@ def test_a_running_bulk_deletion_without_a_worker_says_so(
 def test_an_open_page_notices_that_its_worker_died(
     operator: Client, ada: Person, make_draft: MakeDraft, clock: SettableClock
 ) -> None:
-    worker.record_heartbeat(name="first", host="localhost", process_id=1)
+    heartbeats.record_heartbeat(name="first", host="localhost", process_id=1)
     batch = request(make_draft(1), ada)
     page = read(operator.get(url_of(batch)))
     assert "No worker is running" not in page.text
@@ -502,5 +502,5 @@ def test_the_queries_of_a_page_do_not_depend_on_the_rows(
     assert operator.get(f"{url_of(many)}?page=2").text.count("data-connection") == 15
     for batch in (few, many):
         request(batch, ada, confirmation=confirming.text_to_type(batch))
-        with django_assert_num_queries(18):
+        with django_assert_num_queries(19):
             operator.get(url_of(batch))

@@ -1,0 +1,82 @@
+"""Heartbeats: which workers run, and which commands that send one bulk deletion."""
+
+import logging
+import os
+import socket
+import time
+import uuid
+from datetime import datetime, timedelta
+
+from django.db import Error as DatabaseError
+from django.db.models import Q
+
+from connections.core import clock
+from connections.models import Batch, WorkerHeartbeat
+
+logger = logging.getLogger(__name__)
+
+# While it works, a process records a heartbeat this often; one task can take a minute or two.
+INTERVAL = timedelta(seconds=10)
+ALIVE_WITHIN = timedelta(minutes=3)
+# The heartbeat of a killed process is kept this long.
+KEPT_FOR = timedelta(days=1)
+
+
+class Heartbeat:
+    """The heartbeat of this process: a worker's, or a command's that sends only `batch`."""
+
+    def __init__(self, *, batch: Batch | None = None) -> None:
+        self._host = socket.gethostname()[:100]
+        self._name = f"{self._host}:{os.getpid()}:{uuid.uuid4().hex[:12]}"
+        self._batch = batch
+        self._next_at = time.monotonic()
+
+    def record(self) -> None:
+        """Record that this process is alive, if that is due. Raises DatabaseError."""
+        if time.monotonic() < self._next_at:
+            return
+        record_heartbeat(
+            name=self._name, host=self._host, process_id=os.getpid(), batch=self._batch
+        )
+        self._next_at = time.monotonic() + INTERVAL.total_seconds()
+
+    def remove(self) -> None:
+        """Record that this process ends normally."""
+        try:
+            remove_heartbeat(name=self._name)
+        except DatabaseError:
+            # It ends anyway; its row is no longer renewed.
+            logger.warning("The end of this process couldn't be recorded.", exc_info=True)
+
+
+def record_heartbeat(*, name: str, host: str, process_id: int, batch: Batch | None = None) -> None:
+    """Record that this process is alive. Raises DatabaseError."""
+    now = clock.now()
+    if WorkerHeartbeat.objects.filter(name=name).update(seen_at=now):
+        return
+    is_old = Q(seen_at__lt=now - KEPT_FOR)
+    # A live process renews such a row within seconds; a dead one's would hide all the others.
+    is_ahead = Q(seen_at__gt=now + clock.TOLERANCE)
+    WorkerHeartbeat.objects.filter(is_old | is_ahead).delete()
+    WorkerHeartbeat.objects.create(
+        name=name, host=host, process_id=process_id, batch=batch, started_at=now, seen_at=now
+    )
+
+
+def remove_heartbeat(*, name: str) -> None:
+    """Record that this process stopped normally. Raises DatabaseError."""
+    WorkerHeartbeat.objects.filter(name=name).delete()
+
+
+def last_seen_at(*, batch: Batch | None = None) -> datetime | None:
+    """The newest heartbeat of a worker that has not stopped normally; None without any.
+
+    `batch`: of a command that sends this bulk deletion instead.
+    """
+    found = WorkerHeartbeat.objects.filter(batch=batch)
+    return found.values_list("seen_at", flat=True).first()
+
+
+def is_alive(seen_at: datetime | None, *, now: datetime) -> bool:
+    """Whether a process last seen at that time counts as running."""
+    return seen_at is not None and clock.elapsed_since(seen_at, now=now) <= ALIVE_WITHIN
