@@ -12,7 +12,6 @@ from django.db.models import Q, QuerySet, UUIDField
 
 from connections.inventory.inventory import fetch_stored
 from connections.models import (
-    AccessReview,
     AccessReviewRow,
     OrgConnectionKey,
     OrgConnectionSnapshot,
@@ -180,9 +179,9 @@ def find_gone(keys: Collection[OrgConnectionKey]) -> set[OrgConnectionKey]:
     }
 
 
-def in_review(review: AccessReview, **which: str) -> Q:
-    """The snapshots of the connections of an access review. `which`: a filter of its rows."""
-    rows = AccessReviewRow.objects.filter(review=review, **which)
+def in_reviews(reviews: Collection[UUID], **which: str) -> Q:
+    """The snapshots of the connections of access reviews. `which`: a filter of their rows."""
+    rows = AccessReviewRow.objects.filter(review__in=reviews, **which)
     # The sites let the query use an index that begins with them.
     return Q(
         ("site__in", rows.order_by().values("site")),

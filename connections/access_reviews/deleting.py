@@ -6,7 +6,7 @@ from django.db.models import Q
 
 from connections.access import permissions
 from connections.access.actor import Actor
-from connections.access_reviews.current import in_review, load_current
+from connections.access_reviews.current import in_reviews, load_current
 from connections.access_reviews.rows import ReviewRow, review_rows, stored_key
 from connections.batches import drafts
 from connections.batches.drafts import PlannedConnection, PlanSource
@@ -60,7 +60,7 @@ def rows_to_delete(*, review: AccessReview, actor: Actor, rows: list[ReviewRow])
     if not decided:
         return []
     hidden = permissions.visibility_of(actor).hidden
-    visible = load_current(of=in_review(review), hidden=hidden).visible
+    visible = load_current(of=in_reviews([review.pk]), hidden=hidden).visible
     listed = {key for key, each in visible.items() if each.is_listed}
     of_review = Deletion.objects.filter(
         connection_id__in=review.rows.order_by().values("connection_id")

@@ -11,7 +11,7 @@ from django.db.models import Exists, OuterRef, Q, QuerySet
 from connections.access import permissions, visibility
 from connections.access.actor import Actor
 from connections.access_reviews.current import deciding_credentials
-from connections.access_reviews.rows import ReviewRow, count_states, review_rows
+from connections.access_reviews.rows import ReviewRow, count_rows, count_states
 from connections.core import clock
 from connections.models import (
     AccessReview,
@@ -149,26 +149,31 @@ class WaitingReview:
 
 
 def list_waiting(*, actor: Actor) -> list[WaitingReview]:
-    """The open access reviews with rows to decide, or that the actor can close; first due first."""
+    """The open access reviews with rows to decide, or that the actor can close; first due first.
+
+    The number of queries doesn't depend on that of the access reviews.
+    """
     permissions.require(permissions.can_see(actor), "see access reviews")
-    now = clock.now()
     can_close = permissions.can_manage_access_reviews(actor)
-    mine = set(open_reviews_to_decide(actor=actor).values_list("pk", flat=True))
+    to_decide = set(open_reviews_to_decide(actor=actor).values_list("pk", flat=True))
     visible = visibility.visible_access_reviews(actor=actor).filter(state=AccessReviewState.OPEN)
-    waiting = []
-    for review in visible.order_by("due_at", "id"):
-        if review.pk not in mine and not can_close:
-            continue
-        rows = review_rows(review=review, actor=actor)
-        found = WaitingReview(
+    reviews = list(visible.order_by("due_at", "id"))
+    if not can_close:
+        reviews = [review for review in reviews if review.pk in to_decide]
+    if not reviews:
+        return []
+    now = clock.now()
+    counts = count_rows(reviews=reviews, actor=actor)
+    waiting = [
+        WaitingReview(
             review=review,
-            mine=count_decidable(rows) if review.pk in mine else 0,
-            pending=count_states(rows)[RowState.PENDING],
+            mine=counts[review.pk].decidable if review.pk in to_decide else 0,
+            pending=counts[review.pk].states[RowState.PENDING],
             is_overdue=review.due_at < now,
         )
-        if found.mine or can_close:
-            waiting.append(found)
-    return waiting
+        for review in reviews
+    ]
+    return [each for each in waiting if each.mine or can_close]
 
 
 # --- Decisions about connections --------------------------------------------------------------

@@ -7,18 +7,20 @@ it was to be deleted: that decision has been carried out.
 """
 
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from datetime import date
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
+
+from django.db.models import Count, QuerySet
 
 from connections.access import permissions, visibility
 from connections.access.actor import Actor
 from connections.access_reviews.current import (
     CurrentConnection,
     StoredKey,
-    in_review,
+    in_reviews,
     load_before_end,
     load_current,
     stored_id,
@@ -35,8 +37,7 @@ from connections.models import (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class NewestDecision:
+class NewestDecision(NamedTuple):
     """What states and counts need of the newest decision about a row."""
 
     id: int
@@ -90,46 +91,138 @@ class ReviewRow:
         return self.state == RowState.PENDING and self.newest is not None
 
 
+class _StoredRow(NamedTuple):
+    """One row with its IDs as the database driver returns them."""
+
+    review_id: Any
+    id: int
+    position: int
+    site: str
+    connection_id: Any
+    closed_as: Any
+
+
+class _State(NamedTuple):
+    state: RowState
+    # As in `ReviewRow`.
+    current: CurrentConnection | None
+    is_hidden_now: bool
+
+    @property
+    def is_decidable(self) -> bool:
+        """Whether it is pending and the person can decide about it."""
+        return self.state == RowState.PENDING and self.current is not None
+
+
 def review_rows(*, review: AccessReview, actor: Actor) -> list[ReviewRow]:
     """The rows that the actor can see, in their order. Raises PermissionDenied.
 
     The number of queries doesn't depend on that of the rows.
     """
     permissions.require(permissions.can_see(actor), "see access reviews")
-    rows = visibility.visible_access_review_rows(
-        AccessReviewRow.objects.filter(review=review), actor=actor
-    )
-    stored = fetch_stored(
-        rows.order_by("position").values_list(
-            "id", "position", "site", "connection_id", "closed_as"
-        )
-    )
-    decisions, counts = _newest_decisions(review)
+    rows = _fetch_rows([review.pk], actor=actor, order_by=["position"])
+    decisions, counts = _newest_decisions([review.pk])
     if review.is_closed:
-        return [
-            _row(each, state=RowState(each[-1]), current=None, decisions=decisions, counts=counts)
-            for each in stored
-        ]
+        states: Iterable[_State] = (
+            _State(RowState(row.closed_as), current=None, is_hidden_now=False) for row in rows
+        )
+    else:
+        states = _compute_states([review.pk], rows=rows, decisions=decisions, actor=actor)
+    return [
+        ReviewRow(
+            id=row.id,
+            position=row.position,
+            key=OrgConnectionKey(site=row.site, connection_id=UUID(str(row.connection_id))),
+            state=each.state,
+            current=each.current,
+            is_hidden_now=each.is_hidden_now,
+            newest=decisions.get(row.id),
+            decision_count=counts[row.id],
+        )
+        for row, each in zip(rows, states, strict=True)
+    ]
+
+
+@dataclass(slots=True)
+class RowCounts:
+    """The rows of an access review that one person can see."""
+
+    states: Counter[RowState] = field(default_factory=Counter)
+    # Pending rows that the person can decide about, as a reviewer.
+    decidable: int = 0
+
+
+def count_rows(*, reviews: Collection[AccessReview], actor: Actor) -> dict[UUID, RowCounts]:
+    """How many rows of each access review have each state. Raises PermissionDenied.
+
+    The number of queries depends neither on that of the rows nor on that of the access reviews.
+    """
+    permissions.require(permissions.can_see(actor), "see access reviews")
+    counts = {review.pk: RowCounts() for review in reviews}
+    closed = [review.pk for review in reviews if review.is_closed]
+    stored = _visible_rows(closed, actor=actor).order_by()
+    for review_id, state, count in stored.values_list("review", "closed_as").annotate(
+        count=Count("pk")
+    ):
+        counts[review_id].states[RowState(state)] = count
+    opened = [review.pk for review in reviews if not review.is_closed]
+    if not opened:
+        return counts
+    by_stored_id = {stored_id(pk): counts[pk] for pk in opened}
+    rows = _fetch_rows(opened, actor=actor)
+    decisions, _ = _newest_decisions(opened)
+    states = _compute_states(opened, rows=rows, decisions=decisions, actor=actor)
+    for row, each in zip(rows, states, strict=True):
+        of_review = by_stored_id[row.review_id]
+        of_review.states[each.state] += 1
+        of_review.decidable += each.is_decidable
+    return counts
+
+
+def _visible_rows(reviews: Collection[UUID], *, actor: Actor) -> QuerySet[AccessReviewRow]:
+    return visibility.visible_access_review_rows(
+        AccessReviewRow.objects.filter(review__in=reviews), actor=actor
+    )
+
+
+def _fetch_rows(
+    reviews: Collection[UUID], *, actor: Actor, order_by: Sequence[str] = ()
+) -> list[_StoredRow]:
+    rows = _visible_rows(reviews, actor=actor).order_by(*order_by)
+    stored = fetch_stored(
+        rows.values_list("review", "id", "position", "site", "connection_id", "closed_as")
+    )
+    return list(map(_StoredRow._make, stored))
+
+
+def _compute_states(
+    reviews: Collection[UUID],
+    *,
+    rows: Iterable[_StoredRow],
+    decisions: dict[int, NewestDecision],
+    actor: Actor,
+) -> Iterator[_State]:
+    """The states of these rows of open access reviews. One query, or two."""
     hidden = permissions.visibility_of(actor).hidden
-    current = load_current(of=in_review(review), hidden=hidden)
+    current = load_current(of=in_reviews(reviews), hidden=hidden)
     before_end: dict[StoredKey, CurrentConnection] = {}
     if any(one.is_to_delete for one in decisions.values()):
-        of_decided = in_review(review, decisions__decision=ReviewDecision.DELETE)
+        of_decided = in_reviews(reviews, decisions__decision=ReviewDecision.DELETE)
         before_end = load_before_end(of=of_decided)
     today = clock.now().date()
-    found = []
-    for each in stored:
-        key: StoredKey = (each[2], each[3])
-        known, newest = current.known.get(key), decisions.get(each[0])
-        state = (
-            _state_of_listed(known, newest=newest, today=today)
-            if known
-            else _state_of_gone(before_end.get(key), newest=newest)
-        )
+    for row in rows:
+        key: StoredKey = (row.site, row.connection_id)
+        known, newest = current.known.get(key), decisions.get(row.id)
+        if known is None:
+            state = _state_of_gone(before_end.get(key), newest=newest)
+            yield _State(state, current=None, is_hidden_now=False)
+            continue
         decidable = current.decidable(key)
-        row = _row(each, state=state, current=decidable, decisions=decisions, counts=counts)
-        found.append(replace(row, is_hidden_now=known is not None and decidable is None))
-    return found
+        yield _State(
+            _state_of_listed(known, newest=newest, today=today),
+            current=decidable,
+            is_hidden_now=decidable is None,
+        )
 
 
 def _state_of_listed(
@@ -152,32 +245,13 @@ def count_states(rows: Iterable[ReviewRow]) -> Counter[RowState]:
     return Counter(row.state for row in rows)
 
 
-def _row(
-    stored: tuple[Any, ...],
-    *,
-    state: RowState,
-    current: CurrentConnection | None,
-    decisions: dict[int, NewestDecision],
-    counts: Counter[int],
-) -> ReviewRow:
-    pk, position, site, connection_id, _ = stored
-    return ReviewRow(
-        id=pk,
-        position=position,
-        key=OrgConnectionKey(site=site, connection_id=UUID(str(connection_id))),
-        state=state,
-        current=current,
-        is_hidden_now=False,
-        newest=decisions.get(pk),
-        decision_count=counts[pk],
-    )
-
-
-def _newest_decisions(review: AccessReview) -> tuple[dict[int, NewestDecision], Counter[int]]:
-    """The newest decision about each row of an access review, and how many each row has."""
+def _newest_decisions(
+    reviews: Collection[UUID],
+) -> tuple[dict[int, NewestDecision], Counter[int]]:
+    """The newest decision about each row of access reviews, and how many each row has."""
     newest: dict[int, NewestDecision] = {}
     counts = Counter[int]()
-    rows = AccessReviewDecision.objects.filter(row__review=review).order_by("id")
+    rows = AccessReviewDecision.objects.filter(row__review__in=reviews).order_by("id")
     for row_id, pk, decision, keep_until, digest, decided_by_id in rows.values_list(
         "row_id", "id", "decision", "keep_until", "review_digest", "decided_by_id"
     ):

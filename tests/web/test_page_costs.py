@@ -54,7 +54,7 @@ OTHER_KILOBYTES = 15
 def pages() -> dict[str, str]:
     """The measured pages by name."""
     single = {"inventory": addresses.inventory()["no filter"], "matrix": addresses.MATRIX}
-    review = reverse("access-review-detail", args=[AccessReview.objects.get().pk])
+    review = reverse("access-review-detail", args=[AccessReview.objects.earliest("created_at").pk])
     reviews = {"access reviews": "/reviews/", "one access review": review}
     return single | addresses.lists() | addresses.details(data.facts()) | reviews
 
@@ -66,7 +66,8 @@ def client(client_of: ClientOf) -> Callable[[data.Size], Client]:
     def make(size: data.Size) -> Client:
         data.fill(size)
         administrator = Person.objects.get(username="person0")
-        review = start(administrator)
+        reviews = [start(administrator) for _ in range(size.links)]
+        review = reviews[0]
         decide(review, administrator, *texts_of(review)[2:], decision="delete")
         client = client_of(administrator)
         client.get("/")

@@ -259,8 +259,8 @@ class Overview:
 def overview(*, actor: Actor) -> Overview:
     """Everything on the overview, from the database alone.
 
-    The number of queries is fixed, except for four for each open access review. Counts go back
-    twelve weeks; what needs attention has no limit. Both use indexes.
+    The number of queries is fixed. Counts go back twelve weeks; what needs attention has no
+    limit. Both use indexes.
     """
     now = clock.now()
     credentials = credentials_in_use(actor=actor)
