@@ -107,6 +107,9 @@ SYNC_INTERVAL = timedelta(minutes=15)
 # within 2 s.
 MIN_SLEEP = 0.5
 MAX_SLEEP = 1.5
+# No single deletion begins later in one pass (s): checks that Datadog answers slowly become due
+# again before all are done, and bulk deletions must not wait for them.
+SINGLE_SECONDS = 5.0
 # Between two runs of alarms and of deleting old data (s).
 HOUSEKEEPING_SECONDS = 60.0
 
@@ -181,8 +184,17 @@ class Worker:
         self._heartbeat.record()
         sending.record_kept_responses()
         count = 0
-        while not self._is_stopped and (handled := self._run_due()):
+        while not self._is_stopped:
+            handled = self._run_due()
+            # A large bulk deletion takes many passes.
+            self._do_periodic_work()
+            if not handled:
+                break
             count += handled
+        return count
+
+    def _do_periodic_work(self) -> None:
+        """Sync, maintain the audit log, raise alarms and delete old rows: each when it is due."""
         if not self._is_stopped and time.monotonic() >= self._next_sync:
             self._next_sync = time.monotonic() + self._sync_interval
             self._sync(sync.credentials_in_use(actor=WORKER))
@@ -200,7 +212,6 @@ class Worker:
             reminders.send_due(actor=WORKER)
             delivery.delete_old_notifications()
             sync.delete_old_syncs()
-        return count
 
     def _sync(self, credentials: list[Credential]) -> None:
         """Sync the stale orgs of these credentials, and note those to sync at a reset instead."""
@@ -215,11 +226,14 @@ class Worker:
         change_digests.enqueue_changes(after_sync=True)
 
     def _run_due(self) -> int:
-        """Do all that is due for single deletions and, for some seconds, for bulk deletions."""
+        """Do what is due, for some seconds each: for single deletions, then for bulk deletions."""
         count = 0
+        ends_at = time.monotonic() + SINGLE_SECONDS
         while not self._is_stopped and due.run_due(actor=WORKER, limit=1):
             count += 1
             self._heartbeat.record()
+            if time.monotonic() >= ends_at:
+                break
         if not self._is_stopped:
             count += running.run_due(actor=WORKER, is_stopped=lambda: self._is_stopped)
             self._heartbeat.record()

@@ -12,6 +12,7 @@ from django.core.management import call_command
 from django.db import OperationalError
 
 from connections.access.actor import Actor
+from connections.batches import running
 from connections.inventory import sync
 from connections.models import Deletion, Sync
 from connections.operations import due, heartbeats, worker
@@ -71,6 +72,48 @@ def test_it_stops_between_two_deletions(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(due, "run_due", run_due)
     subject.run()
     assert done == [1]
+
+
+@pytest.mark.usefixtures("quiet_database")
+def test_bulk_deletions_run_although_single_deletions_are_always_due(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    subject = Worker()
+    singles: list[int] = []
+
+    def run_single(**_: object) -> list[Deletion]:
+        singles.append(1)
+        if len(singles) == 1000:
+            subject.stop()
+        return [Deletion()]
+
+    def run_bulk(**_: object) -> int:
+        subject.stop()
+        return 0
+
+    monkeypatch.setattr(due, "run_due", run_single)
+    monkeypatch.setattr(running, "run_due", run_bulk)
+    monkeypatch.setattr(worker, "SINGLE_SECONDS", 0.0)
+    subject.run()
+    assert len(singles) == 1
+
+
+@pytest.mark.django_db
+def test_it_raises_alarms_while_bulk_deletions_keep_it_busy(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    subject = Worker()
+    done: list[str] = []
+
+    def run_bulk(**_: object) -> int:
+        done.append("pass")
+        return int(len(done) == 1)
+
+    monkeypatch.setattr(running, "run_due", run_bulk)
+    monkeypatch.setattr(worker, "HOUSEKEEPING_SECONDS", 0.0)
+    monkeypatch.setattr(due, "raise_alarms", lambda **_: done.append("alarms"))
+    assert subject.work_once() == 1
+    assert done == ["pass", "alarms"] * 2
 
 
 @pytest.mark.django_db(transaction=True)
