@@ -429,8 +429,9 @@ def _require_no_live_worker(held: sqlite3.Connection, *, target: Path) -> None:
     minutes = ALIVE_WITHIN.total_seconds() / 60
     if seconds is not None and seconds <= minutes * 60:
         raise BackupError(
-            f"A worker of {target} was running {seconds} s ago. Nothing was changed. Stop the "
-            f"service and its workers; if one was killed, wait {minutes:.0f} min."
+            f"A worker or command of {target} was running {seconds} s ago. Nothing was changed. "
+            "Stop the service, its workers and commands; if one was killed, wait "
+            f"{minutes:.0f} min."
         )
 
 
