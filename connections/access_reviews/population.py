@@ -79,20 +79,26 @@ def preview_population(
     )
 
 
-def rows_without_reviewer(*, review: AccessReview) -> list[AccessReviewRow]:
-    """The rows that no reviewer can decide about now, without those that are gone."""
-    rows = list(review.rows.all())
-    keys = [OrgConnectionKey(site=row.site, connection_id=row.connection_id) for row in rows]
-    uncovered = set(_find_without_reviewer(keys, people=permissions.reviewers_of(review)))
-    return [row for row, key in zip(rows, keys, strict=True) if key in uncovered]
+def find_without_reviewer(*, review: AccessReview) -> list[OrgConnectionKey]:
+    """The connections that no reviewer can decide about now, without those that are gone."""
+    people = list(permissions.reviewers_of(review))
+    if _someone_sees_everything(people):
+        return []
+    rows = review.rows.order_by("position").values_list("site", "connection_id")
+    keys = [OrgConnectionKey(site=site, connection_id=pk) for site, pk in rows]
+    return _find_without_reviewer(keys, people=people)
+
+
+def _someone_sees_everything(people: Iterable[Person]) -> bool:
+    return not all(visibility.hidden_from(people).values())
 
 
 def _find_without_reviewer(
-    keys: Sequence[OrgConnectionKey], *, people: Iterable[Person]
+    keys: Sequence[OrgConnectionKey], *, people: Sequence[Person]
 ) -> list[OrgConnectionKey]:
+    if _someone_sees_everything(people):
+        return []
     hidden = visibility.hidden_from(people)
-    if not all(hidden.values()):
-        return []  # Someone sees everything.
     seen_by = deciding_credentials(keys)
     return [
         key

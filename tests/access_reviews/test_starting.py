@@ -141,7 +141,7 @@ def test_rows_that_no_reviewer_can_see_are_named(
 ) -> None:
     CredentialAccess.objects.create(credential=payments, person=grace, kind=AccessKind.SEE)
     review = make_review(2, ada)
-    assert len(population.rows_without_reviewer(review=review)) == 2
+    assert len(population.find_without_reviewer(review=review)) == 2
     preview: Callable[..., population.PopulationPreview] = population.preview_population
     given = {"actor": person_actor(person=edith), "scope": "q=Partner"}
     assert len(preview(**given, reviewers=[ada]).without_reviewer) == 2

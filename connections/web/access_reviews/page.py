@@ -17,7 +17,7 @@ from connections.access.actor import Actor
 from connections.access_reviews.closing import appeared_since
 from connections.access_reviews.deleting import rows_to_delete
 from connections.access_reviews.details import RowDetails, load_details
-from connections.access_reviews.population import rows_without_reviewer
+from connections.access_reviews.population import find_without_reviewer
 from connections.access_reviews.progress import Progress, get_progress
 from connections.access_reviews.rows import ReviewRow, review_rows
 from connections.core.text import format_time
@@ -342,8 +342,7 @@ def _appeared(review: AccessReview, *, actor: Actor) -> Iterator[tuple[OrgConnec
 def _coverage(review: AccessReview) -> dict[str, Any]:
     """What the inventory lacked, and what no reviewer can see: for those who see everything."""
     warnings = [] if review.is_closed else coverage_warnings(review.coverage)
-    if not review.is_closed and (unseen := rows_without_reviewer(review=review)):
-        keys = [OrgConnectionKey(site=row.site, connection_id=row.connection_id) for row in unseen]
+    if not review.is_closed and (keys := find_without_reviewer(review=review)):
         warnings.insert(0, without_reviewer_warning(keys))
     at_close = {
         org["credential_id"]: org for org in (review.coverage_at_close or {"orgs": []})["orgs"]
