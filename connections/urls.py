@@ -419,8 +419,8 @@ urlpatterns = [
         access_review_views.access_review_decide,
         name="access-review-decide",
         who=DECIDE,
-        # A page of connections, each with what it showed.
-        most_fields=300,
+        # As many connections as one decision takes.
+        most_fields=1100,
     ),
     action(
         "reviews/<uuid:pk>/plan/",

@@ -1,5 +1,7 @@
 """Closing an access review: it freezes the final state of every row, and nothing changes after."""
 
+from collections.abc import Iterable
+from hashlib import sha256
 from typing import Any
 from uuid import UUID
 
@@ -11,9 +13,15 @@ from connections.access_reviews.population import WHO_CAN, coverage_document
 from connections.access_reviews.rows import ReviewRow, count_states, review_rows
 from connections.audit import EventCode, personal_data
 from connections.core import clock
-from connections.core.errors import ConflictError, InvalidInputError, has_visible_text
+from connections.core.errors import (
+    ConflictError,
+    InvalidInputError,
+    OvertakenError,
+    has_visible_text,
+)
 from connections.core.text import pluralize
 from connections.inventory.inventory import Inventory, build_inventory, fetch_stored, parse_filter
+from connections.inventory.sync import lock_all_snapshots
 from connections.models import (
     AccessReview,
     AccessReviewState,
@@ -26,11 +34,16 @@ from connections.models import (
 _ROWS_AT_ONCE = 1_000
 
 
-def close_review(*, review: AccessReview, actor: Actor, open_reason: str = "") -> AccessReview:
+def close_review(
+    *, review: AccessReview, actor: Actor, open_reason: str = "", shown_pending: str = ""
+) -> AccessReview:
     """Close it for good. `open_reason`: why pending rows are left open.
 
-    Raises PermissionDenied, InvalidInputError for `open_reason`, and ConflictError when it is
-    closed already or rows are pending and no reason is given.
+    `shown_pending`: the `pending_digest` of the page, which isn't compared if empty.
+
+    Raises PermissionDenied, InvalidInputError for `open_reason`, ConflictError when it is closed
+    already or rows are pending and no reason is given, and OvertakenError when other rows are
+    pending than the page showed.
     """
     permissions.require(permissions.can_manage_access_reviews(actor), WHO_CAN)
     open_reason = open_reason.strip()
@@ -40,7 +53,14 @@ def close_review(*, review: AccessReview, actor: Actor, open_reason: str = "") -
         )
     with audit.atomic():
         lock_open_review(review)
+        # The states and the coverage are from the same syncs.
+        lock_all_snapshots()
         rows = review_rows(review=review, actor=actor)
+        if shown_pending and shown_pending != pending_digest(rows):
+            raise OvertakenError(
+                "The connections that still need a decision changed since you opened this page. "
+                "The access review wasn't closed. Check them again."
+            )
         pending = count_states(rows)[RowState.PENDING]
         if pending and not has_visible_text(open_reason):
             raise ConflictError(
@@ -49,6 +69,12 @@ def close_review(*, review: AccessReview, actor: Actor, open_reason: str = "") -
             )
         _close(review, rows=rows, actor=actor, open_reason=open_reason if pending else "")
     return review
+
+
+def pending_digest(rows: Iterable[ReviewRow]) -> str:
+    """What the form sends back, so that nobody leaves open a row that the page didn't count."""
+    positions = [str(row.position) for row in rows if row.state == RowState.PENDING]
+    return sha256(",".join(positions).encode()).hexdigest()
 
 
 def _close(review: AccessReview, *, rows: list[ReviewRow], actor: Actor, open_reason: str) -> None:

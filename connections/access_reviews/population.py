@@ -21,9 +21,11 @@ from connections.inventory.inventory import (
     ALL,
     Coverage,
     Inventory,
+    InventoryFilter,
     build_inventory,
     parse_filter,
 )
+from connections.inventory.sync import lock_all_snapshots
 from connections.models import (
     AccessReview,
     AccessReviewReviewer,
@@ -61,7 +63,7 @@ def preview_population(
     Raises PermissionDenied, and InvalidInputError for `scope`.
     """
     permissions.require(permissions.can_manage_access_reviews(actor), WHO_CAN)
-    filters, _ = parse_filter(scope)
+    filters, _ = _parse_scope(scope)
     inventory = build_inventory(actor=actor, filters=filters)
     keys = [
         OrgConnectionKey(site=each.site, connection_id=each.connection_id)
@@ -117,10 +119,12 @@ def start_review(
     Raises PermissionDenied, and InvalidInputError for `name`, `scope`, `due` and `reviewers`.
     """
     permissions.require(permissions.can_manage_access_reviews(actor), WHO_CAN)
-    filters, scope = parse_filter(scope)
+    filters, scope = _parse_scope(scope)
     name = " ".join(name.split())
     _require_valid_input(name=name, due=due, reviewers=reviewers)
     with audit.atomic():
+        # The rows and their coverage are from the same syncs.
+        lock_all_snapshots()
         inventory = build_inventory(actor=actor, filters=filters)
         now = clock.now()
         review = AccessReview(
@@ -169,6 +173,19 @@ def start_review(
     return review
 
 
+def _parse_scope(scope: str) -> tuple[InventoryFilter, str]:
+    filters, scope = parse_filter(scope)
+    if filters.changed:
+        # It is relative to now, so it would match others at the closing.
+        raise InvalidInputError(
+            {
+                "scope": "An access review can't be limited by when connections changed. Remove "
+                "that filter."
+            }
+        )
+    return filters, scope
+
+
 def _require_valid_input(*, name: str, due: date, reviewers: Sequence[Person]) -> None:
     fields: dict[str, str] = {}
     if not has_visible_text(name) or "\0" in name:
@@ -205,9 +222,7 @@ def _require_row_count(count: int) -> None:
 
 def _build_rows(review: AccessReview, *, inventory: Inventory) -> list[AccessReviewRow]:
     known = load_current(of=ALL).known
-    # A sync may just have ended one.
-    matching = (known.get(each.key) for each in inventory.matches)
-    found = [each for each in matching if each and each.is_listed]
+    found = [known[each.key] for each in inventory.matches]
     snapshots = OrgConnectionSnapshot.objects.in_bulk(
         {pk for each in found for pk in (each.snapshot_id, each.creator_snapshot_id)}
     )

@@ -405,6 +405,13 @@ def lock_snapshots(*, site: str) -> None:
         list(in_order.select_for_update(no_key=True).values_list("pk"))
 
 
+def lock_all_snapshots() -> None:
+    """As `lock_snapshots` for every site: until this transaction ends, no sync is stored."""
+    if connection.features.has_select_for_update:
+        in_order = Credential.objects.order_by("pk")
+        list(in_order.select_for_update(no_key=True).values_list("pk"))
+
+
 def _store_snapshots(
     *,
     credential: Credential,

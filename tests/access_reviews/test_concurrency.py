@@ -1,14 +1,25 @@
 """People who decide and close at the same time leave a record that is true."""
 
 from contextlib import suppress
+from typing import Any
 
 import pytest
-from django.db import connection
+from django.db import OperationalError, connection
 
+from connections.access_reviews import closing, population
 from connections.core.errors import ConflictError
-from connections.models import AccessReviewDecision, AuditEvent, EventCode, Person
+from connections.inventory.inventory import Inventory
+from connections.models import (
+    AccessReviewDecision,
+    AuditEvent,
+    Credential,
+    EventCode,
+    Person,
+    Sync,
+)
 from tests.access_reviews.conftest import MakeReview
-from tests.access_reviews.support import close, decide
+from tests.access_reviews.support import close, decide, start
+from tests.batches.support import sync_now
 from tests.support.at_once import at_once
 
 pytestmark = [
@@ -33,6 +44,40 @@ def test_a_decision_is_either_part_of_the_closing_or_refused(
         has_decisions = AccessReviewDecision.objects.filter(row__review=review).exists()
         closed_as = set(review.rows.values_list("closed_as", flat=True))
         assert closed_as == {"keep" if has_decisions else "pending"}
+
+
+@pytest.mark.parametrize("step", ["start", "close"])
+def test_no_sync_is_stored_while_states_and_coverage_are_read(
+    step: str,
+    make_review: MakeReview,
+    payments: Credential,
+    ada: Person,
+    edith: Person,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    review = make_review(1)
+    decide(review, ada)
+    syncs = Sync.objects.count()
+    module = population if step == "start" else closing
+    build = module.build_inventory
+
+    def sync() -> None:
+        with connection.cursor() as cursor:
+            cursor.execute("SET lock_timeout = '100ms'")
+        with pytest.raises(OperationalError):
+            sync_now(payments)
+
+    def build_during_a_sync(**values: Any) -> Inventory:
+        at_once([sync])
+        built: Inventory = build(**values)
+        return built
+
+    monkeypatch.setattr(module, "build_inventory", build_during_a_sync)
+    if step == "start":
+        start(edith)
+    else:
+        close(review, edith)
+    assert Sync.objects.count() == syncs
 
 
 def test_decisions_about_the_same_row_are_recorded_in_the_order_that_counts(

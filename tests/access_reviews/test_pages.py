@@ -1,15 +1,18 @@
 """The pages of access reviews, without a browser."""
 
+import re
 from collections.abc import Callable
 from html import unescape
 
 import pytest
 from django.test import Client
 
-from connections.models import Person
+from connections.models import Credential, Person
 from connections.web.access_reviews import page
+from sandbox.server import SandboxServer
 from tests.access_reviews.conftest import MakeReview
 from tests.access_reviews.support import REASON, decide, texts_of
+from tests.batches.support import sync_now
 from tests.flows.support import read
 
 pytestmark = pytest.mark.django_db
@@ -49,6 +52,45 @@ def test_closing_with_undecided_connections_needs_a_reason(
     assert client.post(url, {"open_reason": REASON}).status_code == 303
     review.refresh_from_db()
     assert review.open_reason == REASON
+
+
+def test_closing_is_refused_when_other_connections_are_left_open_than_the_page_showed(
+    make_review: MakeReview,
+    payments: Credential,
+    sandbox: SandboxServer,
+    ada: Person,
+    edith: Person,
+    client_of: ClientOf,
+) -> None:
+    review = make_review(2)
+    first = review.rows.all()[0]
+    decide(review, ada, first.key)
+    client, url = client_of(edith), f"/reviews/{review.pk}/close/"
+    posted = posted_by(client.get(url).text) | {"open_reason": REASON}
+    sandbox.world.change_connection(
+        connection_id=str(first.connection_id), connection_types=("audit",)
+    )
+    sync_now(payments)
+    refused = client.post(url, posted)
+    assert refused.status_code == 409
+    assert "changed since you opened this page" in refused.text
+    again = posted_by(refused.text) | {"open_reason": REASON}
+    assert client.post(url, again).status_code == 303
+
+
+def posted_by(html: str) -> dict[str, str]:
+    """The hidden fields of the form that closes an access review."""
+    return dict(re.findall(r'<input type="hidden" name="(shown_pending)" value="(\w+)">', html))
+
+
+def test_as_many_connections_as_one_decision_takes_can_be_posted(
+    make_review: MakeReview, ada: Person, client_of: ClientOf
+) -> None:
+    review = make_review(1)
+    [text] = texts_of(review)
+    posted = {"connection": [text] * 1000, "decision": "keep", "reason": REASON}
+    response = client_of(ada).post(f"/reviews/{review.pk}/decide/", posted, follow=True)
+    assert "1 decision saved." in response.text
 
 
 def test_a_person_who_is_no_reviewer_sees_no_form(

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from datetime import UTC, datetime
+from urllib.parse import urlencode
 
 import pytest
 from django.core.exceptions import PermissionDenied
@@ -11,6 +12,7 @@ from connections.access.actor import command_actor, person_actor
 from connections.access_reviews import closing, population
 from connections.core import clock as database_clock
 from connections.core.errors import InvalidInputError
+from connections.inventory.inventory import FILTER_PARAMETERS
 from connections.models import (
     AccessKind,
     AccessReview,
@@ -90,6 +92,7 @@ def test_a_connection_that_appears_later_is_listed_apart(
         ({"scope": "protected=perhaps"}, "scope"),
         ({"scope": "q=x&" * 21}, "scope"),
         ({"scope": "q=nothing+matches+this"}, "scope"),
+        ({"scope": "changed=7"}, "scope"),
         ({"due": datetime(2020, 1, 1, tzinfo=UTC).date()}, "due"),
     ],
 )
@@ -100,6 +103,16 @@ def test_input_is_checked(
         start(edith, **values)
     assert list(refused.value.fields) == [field]
     assert not AccessReview.objects.exists()
+
+
+def test_every_filter_has_a_name_on_the_page(
+    payments: Credential, edith: Person, client_of: Callable[[Person], Client]
+) -> None:
+    values = dict.fromkeys(FILTER_PARAMETERS, "x") | {"protected": "yes", "changed": ""}
+    scope = urlencode(values)
+    assert "Destination: x" in client_of(edith).get("/reviews/new/", {"scope": scope}).text
+    refused = client_of(edith).get("/reviews/new/", {"scope": "changed=7"}).text
+    assert "limited by when connections changed" in refused
 
 
 def test_a_scope_keeps_only_filters(payments: Credential, edith: Person) -> None:

@@ -2858,6 +2858,28 @@ REVIEWED_ACCESS = (
         "",
         "tests/access_reviews/test_concurrency.py",
     ),
+    _mutant_on_postgresql(
+        "an access review starts with rows and coverage from the same syncs",
+        f"{ACCESS_REVIEWS}/population.py",
+        "        lock_all_snapshots()\n",
+        "",
+        "tests/access_reviews/test_concurrency.py",
+    ),
+    _mutant_on_postgresql(
+        "an access review closes with states and coverage from the same syncs",
+        f"{ACCESS_REVIEWS}/closing.py",
+        "        lock_all_snapshots()\n",
+        "",
+        "tests/access_reviews/test_concurrency.py",
+    ),
+    _mutant(
+        "an access review closes with the pending rows that the page showed",
+        f"{ACCESS_REVIEWS}/closing.py",
+        "        if shown_pending and shown_pending != pending_digest(rows):\n",
+        "        if False:\n",
+        "tests/access_reviews/test_pages.py"
+        "::test_closing_is_refused_when_other_connections_are_left_open_than_the_page_showed",
+    ),
     _mutant(
         "only a reviewer decides",
         f"{ACCESS_REVIEWS}/decisions.py",

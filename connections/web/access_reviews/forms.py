@@ -94,3 +94,4 @@ class ClosingForm(ServiceForm):
         help_text=KEPT,
         widget=forms.Textarea(attrs={"rows": 2}),
     )
+    shown_pending = forms.CharField(required=False, max_length=64)

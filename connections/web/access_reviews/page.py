@@ -14,7 +14,7 @@ from django.urls import reverse
 
 from connections.access import permissions
 from connections.access.actor import Actor
-from connections.access_reviews.closing import appeared_since
+from connections.access_reviews.closing import appeared_since, pending_digest
 from connections.access_reviews.deleting import rows_to_delete
 from connections.access_reviews.details import RowDetails, load_details
 from connections.access_reviews.population import find_without_reviewer
@@ -381,5 +381,6 @@ def closing_context(*, review: AccessReview, actor: Actor, form: ClosingForm) ->
     return {
         "review": review,
         "summary": _summary(progress, is_closed=review.is_closed),
+        "pending_digest": pending_digest(rows),
         "form": form,
     }

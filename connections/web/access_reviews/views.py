@@ -10,7 +10,12 @@ from django.urls import reverse
 from connections.access.actor import Actor
 from connections.access_reviews import closing, decisions, deleting, population, reviewers
 from connections.audit import lookups
-from connections.core.errors import ConflictError, DomainError, InvalidInputError
+from connections.core.errors import (
+    ConflictError,
+    DomainError,
+    InvalidInputError,
+    OvertakenError,
+)
 from connections.core.text import pluralize
 from connections.models import AccessReview
 from connections.web.access_reviews.forms import ClosingForm, DecisionForm, ReviewersForm, StartForm
@@ -98,10 +103,11 @@ def access_review_decide(request: HttpRequest, pk: UUID) -> HttpResponse:
     review = lookups.find_access_review(actor=actor, pk=pk)
     form = DecisionForm(request.POST)
     connections = request.POST.getlist("connection")
-    status = 200
+    query = _query(request)
+    made, status = [], 200
     try:
         form.require_valid()
-        decisions.decide(
+        made = decisions.decide(
             review=review,
             actor=actor,
             connections=connections,
@@ -115,13 +121,12 @@ def access_review_decide(request: HttpRequest, pk: UUID) -> HttpResponse:
         )
     posted = Posted(connections=connections, form=form if status != 200 else None)
     if wants_fragment(request):
-        page = as_page_request(request, path=_url(review), query=_query(request))
+        page = as_page_request(request, path=_url(review), query=query)
         context = saved_context(page, review=review, actor=actor, posted=posted)
         return render(page, "connections/access_review_saved.html", context, status=status)
     if status != 200:
         return _page(request, review=review, actor=actor, posted=posted, status=status)
-    messages.success(request, f"{pluralize(len(connections), 'decision')} saved.")
-    query = _query(request)
+    messages.success(request, f"{pluralize(len(made), 'decision')} saved.")
     for name in ("open", "decision"):
         query.pop(name, None)
     return SeeOther(f"{_url(review)}?{query.urlencode()}" if query else _url(review))
@@ -199,6 +204,9 @@ def access_review_close(request: HttpRequest, pk: UUID) -> HttpResponse:
         except InvalidInputError as error:
             form.add_errors(error)
             status = 422
+        except OvertakenError as error:
+            form.add_errors(InvalidInputError({"": str(error)}))
+            status = 409
         except ConflictError as error:
             form.add_error("open_reason", str(error))
             status = 409

@@ -90,7 +90,8 @@ def org_connection_list(request: HttpRequest) -> HttpResponse:
         return matrix_page(request)
     actor = actor_of(request)
     form = InventoryForm(request.GET)
-    inventory = build_inventory(actor=actor, filters=form.inventory_filter(), sort=form.sorted_by)
+    filters = form.inventory_filter()
+    inventory = build_inventory(actor=actor, filters=filters, sort=form.sorted_by)
     # A fragment comes after an automatic sync and must not start another.
     is_fragment = request.htmx.target == "inventory"  # type: ignore[attr-defined]
     page = Paginator(inventory.matches, PAGE_SIZE).get_page(request.GET.get("page"))
@@ -115,7 +116,9 @@ def org_connection_list(request: HttpRequest) -> HttpResponse:
         "can_export": permissions.can_export(actor),
         "can_refresh": permissions.can_sync(actor),
         "can_protect": permissions.can_protect(actor),
-        "can_start_access_review": permissions.can_manage_access_reviews(actor),
+        # `start_review` refuses a filter by time.
+        "can_start_access_review": permissions.can_manage_access_reviews(actor)
+        and not filters.changed,
         "access_review_query": urlencode({"scope": form.query()}),
         "can_manage_credentials": permissions.can_manage_credentials(actor),
         "administrators": people.list_administrator_names()
