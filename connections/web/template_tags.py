@@ -79,7 +79,7 @@ def legend(subject: str) -> SafeString:
 @register.simple_tag
 @lru_cache
 def icon(name: str) -> SafeString:
-    """The icon with this name, for rows: `components/icon.html` without including it in each."""
+    """The icon with this name: `components/icon.html`, rendered once for each name."""
     return SafeString(render_to_string("connections/components/icon.html", {"name": name}))
 
 
