@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from django.core.checks import ERROR
-from django.db import OperationalError
+from django.db import DatabaseError, OperationalError, connection
 from django.db.backends.utils import CursorWrapper
 from pytest_django import Settings
 
@@ -13,7 +13,8 @@ from connections import audit
 from connections.access.actor import WORKER
 from connections.core.errors import RecordedIn, ResponseNotRecordedError
 from connections.deletions import reconciliation, sending, spool, stopping
-from connections.models import Deletion, Outcome, State
+from connections.evidence.verification import verify_audit_log
+from connections.models import Checkpoint, Deletion, Outcome, State
 from connections.operations import checks
 from tests.deletions.conftest import RequestDeletion, credential, make_deletion
 from tests.support.append_only import triggers_off
@@ -79,6 +80,28 @@ def test_a_kept_response_is_recorded_like_any_other(
     ]
     assert (event.actor_name, bool(event.details["kept_at"])) == ("Ada", True)
     assert spool.kept_files() == []
+
+
+def test_a_response_is_kept_when_the_checkpoint_after_it_cannot_be_stored(
+    make_deletion: RequestDeletion,
+) -> None:
+    table = Checkpoint._meta.db_table
+    with connection.cursor() as cursor:
+        cursor.execute(f"ALTER TABLE {table} RENAME TO renamed")
+        with pytest.raises(ResponseNotRecordedError) as caught:
+            make_deletion()
+        cursor.execute(f"ALTER TABLE renamed RENAME TO {table}")
+    assert isinstance(caught.value.__cause__, DatabaseError)
+    assert caught.value.kept == RecordedIn.LOCALLY
+    deletion = Deletion.objects.get()
+    # The whole transaction is undone.
+    assert (deletion.state, deletion.attempts.get().verdict) == (State.SENDING, "")
+    assert audit.events_of(subject=deletion)[-1].code == audit.EventCode.DELETION_SENDING
+    assert sending.record_kept_responses() == 1
+    deletion.refresh_from_db()
+    assert deletion.outcome == Outcome.DELETED
+    assert Checkpoint.objects.exists()
+    assert verify_audit_log().fault is None
 
 
 def test_a_kept_response_recorded_after_its_claim_expired_is_late(
