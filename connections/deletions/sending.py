@@ -13,7 +13,7 @@ from pathlib import Path
 from uuid import UUID
 
 from django.db import DataError, IntegrityError, connection
-from django.db.models import Exists, Subquery
+from django.db.models import Exists, QuerySet, Subquery
 
 from connections import audit
 from connections.access import permissions
@@ -238,10 +238,11 @@ def _check_unblocked(deletions: Sequence[Deletion]) -> list[datetime | BlockedEr
 
 def _require_valid_approvals(deletion: Deletion) -> None:
     """Raise BlockedError if the approvals, or the use of break glass, no longer count."""
-    tried = deletion.attempts.filter(approval_round=deletion.approval_round)
-    if deletion.policy != ApprovalPolicy.NONE and tried.filter(AMBIGUOUS).exists():
-        text = "An attempt under its approvals might have worked."
-        raise BlockedError(text, cause=Cause.APPROVALS_MISSING)
+    if deletion.policy != ApprovalPolicy.NONE:
+        tried = deletion.attempts.filter(AMBIGUOUS, approval_round=deletion.approval_round)
+        if tried.exists():
+            text = "An attempt under its approvals might have worked."
+            raise BlockedError(text, cause=Cause.APPROVALS_MISSING)
     breaker_id = deletion.break_glass_by_id if deletion.break_glass_applies else None
     # Not `deletion.break_glass_by`, which may have been read before the pre-send check.
     breaker = Person.objects.get(pk=breaker_id) if breaker_id else None
@@ -310,12 +311,18 @@ def claim_together(
             deletion.credential = credential
         # Once the lock is held, since it may have waited for a change of access.
         checked = _check_unblocked(deletions)
+        blocked = [each for each in checked if isinstance(each, BlockedError)]
+        if len(blocked) == len(checked):
+            return [*blocked]
+        # One for all: threads can share it, and it opens the keys once.
+        client = sync.open_client(credential=credential)
         return [
             now
             if isinstance(now, BlockedError)
             else _claim_locked(
                 deletion=deletion,
                 actor=actor,
+                client=client,
                 was_rechecked=was_rechecked,
                 shared_check_at=shared_check_at,
                 began_at=began_at,
@@ -329,6 +336,7 @@ def _claim_locked(
     *,
     deletion: Deletion,
     actor: Actor,
+    client: DatadogClient,
     was_rechecked: bool,
     shared_check_at: datetime | None,
     began_at: float,
@@ -338,7 +346,6 @@ def _claim_locked(
     credential = deletion.credential
     if shared_check_at and not _is_recent(shared_check_at, now=now):
         return None
-    client = sync.open_client(credential=credential)
     # Each claim makes one attempt.
     epoch = deletion.epoch + 1
     attempt = Attempt(
@@ -467,7 +474,14 @@ def record_response(
     Returns False, having changed nothing, when the attempt has a response already.
     """
     with audit.atomic(durable=True):
-        return _record_locked(attempt=attempt, response=response, actor=actor, kept_at=kept_at)
+        deletion = attempt.deletion
+        deletion.refresh_from_db(from_queryset=_locked_with_credential())
+        now = _times_of_recording([attempt])[attempt.pk]
+        if now:
+            _record_locked(
+                attempt=attempt, response=response, actor=actor, now=now, kept_at=kept_at
+            )
+        return now is not None
 
 
 def record_together(*, responses: Sequence[tuple[Attempt, DeleteResponse]], actor: Actor) -> None:
@@ -476,24 +490,47 @@ def record_together(*, responses: Sequence[tuple[Attempt, DeleteResponse]], acto
     Raises database errors; then none is recorded.
     """
     with audit.atomic(durable=True):
+        rows = _locked_with_credential().filter(pk__in=[one.deletion_id for one, _ in responses])
         # In one order, so that two processes don't wait for each other.
-        for attempt, response in sorted(responses, key=lambda each: each[0].deletion_id):
-            _record_locked(attempt=attempt, response=response, actor=actor)
+        deletions = {each.pk: each for each in rows.order_by("pk")}
+        times = _times_of_recording([one for one, _ in responses])
+        for attempt, response in responses:
+            now = times[attempt.pk]
+            if now:
+                attempt.deletion = deletions[attempt.deletion_id]
+                _record_locked(attempt=attempt, response=response, actor=actor, now=now)
+
+
+def _locked_with_credential() -> QuerySet[Deletion]:
+    """Deletions, locked after their credentials as wherever both are locked.
+
+    `responses_locked` holds these locks too, so a decision made from the attempts either sees a
+    response or precedes it.
+    """
+    rows = Deletion.objects.select_related("credential")
+    return rows.select_for_update(of=("credential", "self"), no_key=True)
+
+
+def _times_of_recording(attempts: Sequence[Attempt]) -> dict[int, datetime | None]:
+    """The time for each of these attempts; None for one that has a response already.
+
+    Call it once their deletions are locked, so that the same response is recorded only once.
+    """
+    rows = Attempt.objects.filter(pk__in=[each.pk for each in attempts])
+    values = rows.values_list("pk", "answered_at", clock.now_in_query())
+    return {pk: None if answered_at else now for pk, answered_at, now in values}
 
 
 def _record_locked(
-    *, attempt: Attempt, response: DeleteResponse, actor: Actor, kept_at: datetime | None = None
-) -> bool:
+    *,
+    attempt: Attempt,
+    response: DeleteResponse,
+    actor: Actor,
+    now: datetime,
+    kept_at: datetime | None = None,
+) -> None:
+    """`record_response` for an attempt without one, whose deletion is locked and current."""
     deletion = attempt.deletion
-    # `responses_locked` holds this lock too, so a decision made from the attempts either sees
-    # this response or precedes it.
-    _lock_with_credential(deletion)
-    attempts = Attempt.objects.annotate(now=clock.now_in_query())
-    stored = attempts.get(pk=attempt.pk)
-    if stored.answered_at:
-        # The same response is recorded only once.
-        return False
-    now = stored.now
     _fill_in(attempt=attempt, response=response, at=now)
     if response.verdict != AttemptResult.DELETED:
         # The sync that verifies a 200 records the use.
@@ -561,15 +598,6 @@ def _record_locked(
             details=details | {"attempt": attempt.number},
         )
     failpoints.hit(Point.INSIDE_RESULT, deletion_id=attempt.deletion_id)
-    return True
-
-
-def _lock_with_credential(deletion: Deletion) -> None:
-    """Lock a deletion, after its credential as wherever both are locked, and read it again."""
-    rows = Deletion.objects.select_related("credential")
-    deletion.refresh_from_db(
-        from_queryset=rows.select_for_update(of=("credential", "self"), no_key=True)
-    )
 
 
 # What an attempt and its event both take from the response, under the same name.

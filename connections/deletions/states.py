@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 
 from connections import audit
 from connections.access.actor import Actor
@@ -354,13 +354,15 @@ def apply(
 
 def _as_read(rows: QuerySet[Deletion], deletion: Deletion) -> QuerySet[Deletion]:
     """Those of `rows` that are still as this deletion was read."""
-    return (
-        rows.filter(state=deletion.state, epoch=deletion.epoch)
-        # Of two confirmations at once only the first passes, and nothing leaves settled.
-        .filter(confirmed_at=deletion.confirmed_at)
+    return rows.filter(
+        # Nothing leaves settled.
+        ~Q(state=State.SETTLED),
+        state=deletion.state,
+        epoch=deletion.epoch,
+        # Of two confirmations at once only the first passes.
+        confirmed_at=deletion.confirmed_at,
         # Nobody acts on approvals that were declined or lapsed a moment ago.
-        .filter(approval_round=deletion.approval_round)
-        .exclude(state=State.SETTLED)
+        approval_round=deletion.approval_round,
     )
 
 
