@@ -208,9 +208,13 @@ class _Pass:
         self.batches = {each.batch.pk: each.batch for each in self.next_rows if each.batch}
 
     def _take_alike(self, count: int) -> list[Deletion]:
-        """The next rows of one bulk deletion and credential, if these can share a check."""
+        """The next rows of one bulk deletion and credential, if these can share a check.
+
+        One alone where the first problem pauses it: no row after that problem may be claimed.
+        """
         rows = [self.next_rows.popleft()]
-        if rows[0].credential_id not in self.checks:
+        batch = rows[0].batch
+        if rows[0].credential_id not in self.checks or (batch and batch.stop_at_first_problem):
             return rows
         while self.next_rows and len(rows) < count:
             row = self.next_rows[0]
@@ -222,7 +226,7 @@ class _Pass:
     def _claim_together(self, rows: list[Deletion]) -> list[Deletion]:
         """Claim rows in one transaction; returns those that must be handled alone.
 
-        These are rows that are not as they were reviewed, say, and all of them where the
+        Those that changed since the review, expired or are blocked; all of them when the
         transaction failed.
         """
         result = self.checks[rows[0].credential_id]
@@ -250,18 +254,14 @@ class _Pass:
             logger.exception("%s rows could not be claimed together.", len(same))
             # One of them may be why, so each is claimed alone, as the database has it.
             return list(_for_claim(Deletion.objects.filter(_WAITING, pk__in=[r.pk for r in rows])))
-        self.handled += len(same)
-        for row, one in zip(same, claimed, strict=True):
-            if isinstance(one, ClaimedAttempt):
-                failpoints.hit(Point.AFTER_CLAIM, deletion_id=row.pk)
-                self._submit(one)
-                continue
-            if isinstance(one, BlockedError):
-                sending.record_blocked(deletion=row, blocked=one, actor=self.actor)
-            self._note_unclaimed(row, result=result)
-        if not all(isinstance(one, ClaimedAttempt) for one in claimed):
-            self.next_rows.clear()
-        return [row for row in rows if row not in same]
+        claims = [one for one in claimed if isinstance(one, ClaimedAttempt)]
+        self.handled += len(claims)
+        # First of all, so that nothing keeps a claimed row from being sent.
+        for claim in claims:
+            failpoints.hit(Point.AFTER_CLAIM, deletion_id=claim.attempt.deletion_id)
+            self._submit(claim)
+        claimed_ids = {claim.attempt.deletion_id for claim in claims}
+        return [row for row in rows if row.pk not in claimed_ids]
 
     def _claim_or_postpone(self, deletion: Deletion) -> bool:
         """`_claim`; a row that can't be handled waits, so that it stops no other.

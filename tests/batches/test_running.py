@@ -5,6 +5,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from django.db import OperationalError
 
 from connections import audit
 from connections.access.actor import WORKER, Actor, person_actor
@@ -110,6 +111,34 @@ def test_it_stops_at_the_first_problem_where_that_was_chosen(
     assert run(batch).state == BatchState.PAUSED
     assert len(sandbox.world.requests(method="DELETE")) == 2
     assert batch.pause_cause == Cause.BAD_REQUEST
+
+
+def protect(row: Deletion, person: Person) -> None:
+    """Protect the connection of a confirmed row."""
+    key = OrgConnectionKey(site=row.site, connection_id=row.connection_id)
+    protections.protect_connection(actor=person_actor(person=person), key=key, reason="In use.")
+
+
+def test_no_row_after_a_blocked_one_is_sent_where_the_first_problem_pauses_it(
+    ada: Person, grace: Person, make_draft: MakeDraft, sandbox: SandboxServer
+) -> None:
+    batch = request(make_draft(10), ada, stop_at_first_problem=True)
+    protect(batch.deletions.get(batch_row__position=2), grace)
+    assert run(batch).state == BatchState.PAUSED
+    assert len(sandbox.world.requests(method="DELETE")) == 1
+
+
+def test_a_blocked_row_that_can_not_be_recorded_keeps_no_claimed_row_from_being_sent(
+    running_batch: Batch, grace: Person, sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(**_: object) -> None:
+        raise OperationalError("deadlock detected")
+
+    protect(running_batch.deletions.get(batch_row__position=2), grace)
+    monkeypatch.setattr(sending, "record_blocked", fail)
+    run(running_batch)
+    assert len(sandbox.world.requests(method="DELETE")) == 9
+    assert not running_batch.deletions.filter(state=State.SENDING).exists()
 
 
 @pytest.mark.parametrize(
@@ -450,8 +479,7 @@ def test_a_row_that_is_protected_meanwhile_is_not_sent(
     running_batch: Batch, grace: Person, sandbox: SandboxServer
 ) -> None:
     row = running_batch.deletions.order_by("batch_row")[0]
-    key = OrgConnectionKey(site=row.site, connection_id=row.connection_id)
-    protections.protect_connection(actor=person_actor(person=grace), key=key, reason="In use.")
+    protect(row, grace)
     run(running_batch)
     assert sandbox.world.deletes_received(str(row.connection_id)) == 0
     row.refresh_from_db()

@@ -2773,6 +2773,14 @@ BULK_DELETIONS = (
         "::test_a_row_of_a_killed_worker_pauses_it_where_the_first_problem_does",
     ),
     _mutant(
+        "no row is claimed with others where the first problem pauses",
+        f"{BATCHES}/running.py",
+        " or (batch and batch.stop_at_first_problem):\n",
+        ":\n",
+        f"{BATCH_TESTS}/test_running.py"
+        "::test_no_row_after_a_blocked_one_is_sent_where_the_first_problem_pauses_it",
+    ),
+    _mutant(
         "the claim requires a recent shared check",
         SENDING,
         "    if shared_check_at and not _is_recent(shared_check_at, now=now):\n"
