@@ -43,9 +43,9 @@ class RowDetails:
     last_seen_at: datetime
     # Of this access review, oldest first.
     decisions: list[AccessReviewDecision]
-    # The newest one of an earlier access review.
-    earlier: AccessReviewDecision | None
-    # Kinds of changes since the earlier decision, or since the start; each once, oldest first.
+    # The newest one of another access review, made before this one was closed.
+    other_decision: AccessReviewDecision | None
+    # Kinds of changes since the last decision, or since the start; each once, oldest first.
     changes: list[Change]
     # Of the connection, requested since the start: the newest that succeeded, or the newest.
     deletion: Deletion | None
@@ -56,6 +56,12 @@ class RowDetails:
     def decision(self) -> AccessReviewDecision | None:
         """The newest decision of this access review, whether or not it counts."""
         return self.decisions[-1] if self.decisions else None
+
+    @property
+    def last_decision(self) -> AccessReviewDecision | None:
+        """The newest decision about the connection, of this or another access review."""
+        made = [each for each in (self.decision, self.other_decision) if each]
+        return max(made, key=lambda each: each.pk, default=None)
 
 
 def load_details(
@@ -68,8 +74,11 @@ def load_details(
     keys = [row.key for row in rows]
     shown = _find_shown(review, rows=rows, actor=actor)
     decisions = _find_decisions(rows)
-    earlier = _find_earlier(review, keys=keys)
-    since = {key: each.decided_at for key, each in earlier.items()}
+    others = _find_others(review, keys=keys)
+    since = {key: each.decided_at for key, each in others.items()}
+    for row in rows:
+        for each in decisions[row.id][-1:]:
+            since[row.key] = max(each.decided_at, since.get(row.key, each.decided_at))
     changes = _find_changes(review, keys=keys, since=since, actor=actor)
     deletions = _find_deletions(review, keys=keys, actor=actor)
     results = _find_results(rows, deletions=deletions)
@@ -79,7 +88,7 @@ def load_details(
             connection=shown[row.id][0],
             last_seen_at=shown[row.id][1],
             decisions=decisions[row.id],
-            earlier=earlier.get(row.key),
+            other_decision=others.get(row.key),
             changes=changes[row.key],
             deletion=deletions.get(row.key),
             result=results.get(row.key),
@@ -135,20 +144,22 @@ def _newest_visible(
 def _find_decisions(rows: Sequence[ReviewRow]) -> dict[int, list[AccessReviewDecision]]:
     found = defaultdict[int, list[AccessReviewDecision]](list)
     decided = [row.id for row in rows if row.decision_count]
-    for decision in AccessReviewDecision.objects.filter(row__in=decided).order_by("id"):
+    made = AccessReviewDecision.objects.filter(row__in=decided).select_related("decided_by")
+    for decision in made.order_by("id"):
         found[decision.row_id].append(decision)
     return found
 
 
-def _find_earlier(
+def _find_others(
     review: AccessReview, *, keys: Sequence[OrgConnectionKey]
 ) -> dict[OrgConnectionKey, AccessReviewDecision]:
-    earlier = AccessReviewDecision.objects.filter(
-        of_keys(keys, prefix="row__"), row__review__created_at__lt=review.created_at
-    )
+    made = AccessReviewDecision.objects.filter(of_keys(keys, prefix="row__"))
+    others = made.exclude(row__review=review)
+    if review.closed_at:
+        others = others.filter(decided_at__lte=review.closed_at)
     return {
         OrgConnectionKey(site=decision.row.site, connection_id=decision.row.connection_id): decision
-        for decision in earlier.select_related("row__review").order_by("id")
+        for decision in others.select_related("row__review", "decided_by").order_by("id")
     }
 
 

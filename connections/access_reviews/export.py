@@ -20,13 +20,13 @@ def _decision_row(one: AccessReviewDecision) -> Row:
         "decision": one.decision,
         "reason": one.reason,
         "keep_until": one.keep_until.isoformat() if one.keep_until else None,
-        "decided_by": one.decided_by_name,
+        "decided_by": one.decided_by.username,
         "decided_at": as_time(one.decided_at),
         "decided_together": one.decided_together,
     }
 
 
-def _earlier_row(one: AccessReviewDecision) -> AsJson:
+def _other_row(one: AccessReviewDecision) -> AsJson:
     return AsJson({"access_review": str(one.row.review_id), **_decision_row(one)})
 
 
@@ -57,7 +57,9 @@ ROW_COLUMNS = Columns[RowDetails](
         "as_of": lambda each: as_time(each.last_seen_at),
         "state": lambda each: each.row.state.value,
         "decisions": lambda each: [AsJson(_decision_row(one)) for one in each.decisions],
-        "earlier_decision": lambda each: _earlier_row(each.earlier) if each.earlier else None,
+        "other_decision": lambda each: (
+            _other_row(each.other_decision) if each.other_decision else None
+        ),
         "changes": lambda each: [change.kind for change in each.changes],
         "result": lambda each: each.result.value if each.result else None,
         "deletion": lambda each: str(each.deletion.pk) if each.deletion else None,

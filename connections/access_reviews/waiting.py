@@ -5,7 +5,7 @@ from django.db.models import Exists, OuterRef
 from connections.access.actor import Actor
 from connections.access.permissions import visibility_of
 from connections.access_reviews.progress import open_reviews_to_decide
-from connections.models import AccessReviewRow, OrgConnectionSnapshot
+from connections.models import AccessReviewDecision, AccessReviewRow, OrgConnectionSnapshot
 
 
 def count_awaiting_decisions(*, actor: Actor) -> int:
@@ -21,5 +21,8 @@ def count_awaiting_decisions(*, actor: Actor) -> int:
     decidable = Exists(listed.exclude(credential__in=hidden)) | (
         ~Exists(listed) & Exists(last_listed.exclude(credential__in=hidden))
     )
-    undecided = AccessReviewRow.objects.filter(decidable, review=OuterRef("pk"), decisions=None)
+    decided = AccessReviewDecision.objects.filter(row=OuterRef("pk"))
+    # In this order: SQLite would look for the snapshots of every decided row first.
+    undecided = AccessReviewRow.objects.filter(~Exists(decided), review=OuterRef("pk"))
+    undecided = undecided.filter(decidable)
     return open_reviews_to_decide(actor=actor).filter(Exists(undecided)).count()

@@ -1352,8 +1352,9 @@ def access_review_end(review: dict[str, Any]) -> str:
         for one in review["appeared"]
     )
     return (
-        "</tbody>\n</table>\n<p>Connections that appeared during the access review and are not "
-        f"part of it:</p>\n<ul>\n{appeared or '<li>None</li>'}</ul>\n</section>\n"
+        "</tbody>\n</table>\n<p>Connections that matched the filter at the close but not at the "
+        "start, so they are not part of it:</p>\n"
+        f"<ul>\n{appeared or '<li>None</li>'}</ul>\n</section>\n"
     )
 
 
@@ -1668,7 +1669,9 @@ class Verification:
                 self.warnings.append(f"{_name_of(row)}: left open without a decision that counts.")
             for each in get(row, "deletions", list, "A row of access-review.json"):
                 key = {"site": row["site"], "connection_id": row["connection_id"]}
-                self.named[get(each, "id", str, "A deletion in access-review.json")] = each | key
+                name = get(each, "id", str, "A deletion in access-review.json")
+                require(name not in self.named, f"access-review.json has deletion {name} twice.")
+                self.named[name] = each | key
             yield row
 
     def _each_deletion(self, page: Comparer) -> Iterator[str]:
@@ -1784,7 +1787,9 @@ NOT_PROVEN = (
 _NOT_PROVEN_OF_REVIEW = (
     "The access review had every connection. It has those that matched its filter in the newest "
     "syncs; access-review.json names the syncs that were incomplete, the orgs without a credential "
-    "and the connections that appeared later.",
+    "and the connections that matched later. Those are new, or changed so that they match.",
+    "Named reviewers have the right names. Their IDs are proven; the person who made the bundle "
+    "can write other names beside them. The person named with a decision is proven.",
     "A connection is gone, where no deletion shows it. “Removed outside Org Admin” is what the "
     "syncs had stored when the bundle was made; no event of the access review has it.",
     "A reviewer looked closely. The record has the decision, its reason and how many were decided "

@@ -39,7 +39,7 @@ def test_every_format_has_the_same_rows_with_the_same_keys(
     assert [list(each) for each in (*rows, *cells)] == [list(ROW_COLUMNS.values)] * 6
     assert [each["state"] for each in rows] == ["delete", "delete", "pending"]
     [decision] = rows[0]["decisions"]
-    assert (decision["decided_by"], decision["reason"]) == (ada.display_name, REASON)
+    assert (decision["decided_by"], decision["reason"]) == (ada.username, REASON)
     assert decision["decided_together"] == 2
     assert json.loads(cells[0]["decisions"]) == rows[0]["decisions"]
     finished = AuditEvent.objects.filter(code=EventCode.EXPORT_FINISHED).latest("seq")

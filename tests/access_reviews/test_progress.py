@@ -11,6 +11,7 @@ from connections.access.actor import person_actor
 from connections.access_reviews import progress
 from connections.access_reviews.details import load_details
 from connections.access_reviews.rows import review_rows
+from connections.access_reviews.waiting import count_awaiting_decisions
 from connections.audit import lookups
 from connections.core import clock as database_clock
 from connections.models import (
@@ -27,7 +28,7 @@ from connections.models import (
 )
 from sandbox.server import SandboxServer
 from tests.access_reviews.conftest import MakeReview
-from tests.access_reviews.support import close, decide, states, texts_of
+from tests.access_reviews.support import close, decide, start, states, texts_of
 from tests.batches.support import sync_now
 from tests.flows.support import store_credential
 from tests.support.clock import SettableClock
@@ -92,7 +93,7 @@ def test_an_access_review_without_a_visible_row_is_not_found(
     assert progress.list_waiting(actor=person_actor(person=ada)) == []
 
 
-def test_details_show_the_earlier_decision_and_the_changes_since(
+def test_details_show_the_last_decision_and_the_changes_since(
     make_review: MakeReview,
     payments: Credential,
     sandbox: SandboxServer,
@@ -114,10 +115,15 @@ def test_details_show_the_earlier_decision_and_the_changes_since(
     actor = person_actor(person=ada)
     details = load_details(review=second, actor=actor, rows=review_rows(review=second, actor=actor))
     [of_it] = [each for each in details if each.row.text == row.key]
-    assert of_it.earlier == made
+    assert of_it.last_decision == made
     assert [change.kind for change in of_it.changes] == [Change.Kind.TYPES_CHANGED]
     assert sorted(of_it.connection.connection_types) == ["audit", "logs"]
     assert of_it.decision is None
+    decide(second, ada, row.key)
+    [third] = decide(start(edith, scope="q=Partner"), ada, row.key, decision="delete")
+    details = load_details(review=second, actor=actor, rows=review_rows(review=second, actor=actor))
+    [of_it] = [each for each in details if each.row.text == row.key]
+    assert (of_it.last_decision, of_it.changes) == (third, [])
 
 
 def test_queries_do_not_depend_on_the_number_of_rows(make_review: MakeReview, ada: Person) -> None:
@@ -191,3 +197,23 @@ def test_open_access_reviews_wait_for_reviewers_with_something_to_decide(
     assert (waiting(ada), waiting(edith)) == ([], [(0, True)])
     close(review, edith)
     assert waiting(edith) == []
+
+
+@pytest.mark.skipif(connection.vendor != "sqlite", reason="Counts the steps of SQLite.")
+def test_the_count_of_every_page_looks_for_no_snapshot_of_a_decided_row(
+    make_review: MakeReview, ada: Person
+) -> None:
+    steps = 0
+
+    def count_step() -> None:
+        nonlocal steps
+        steps += 1
+
+    review = make_review(100)
+    decide(review, ada)
+    connection.connection.set_progress_handler(count_step, 1)
+    try:
+        assert count_awaiting_decisions(actor=person_actor(person=ada)) == 0
+    finally:
+        connection.connection.set_progress_handler(None, 1)
+    assert steps < 100 * 40

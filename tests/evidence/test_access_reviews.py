@@ -302,6 +302,12 @@ EDITS: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
         lambda review: row_with_deletion(review)["deletions"].clear(),
         "does not match access-review.json",
     ),
+    "repeated deletion": (
+        lambda review: row_with_deletion(review)["deletions"].extend(
+            row_with_deletion(review)["deletions"]
+        ),
+        "twice",
+    ),
     "invented deletion": (
         in_row("pending", deletions=[INVENTED]),
         "names deletion 1, which deletions.json does not contain",

@@ -24,11 +24,11 @@ class ReviewersForm(ServiceForm):
         initial: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(data, initial=initial)
-        self._people = {str(person.pk): person for person in people}
+        self._people = {person.username: person for person in people}
         self.fields["reviewers"] = forms.MultipleChoiceField(
             label="Reviewers",
             required=False,
-            choices=[(pk, person.display_name) for pk, person in self._people.items()],
+            choices=[(name, person.display_name) for name, person in self._people.items()],
             help_text=self.reviewers_help,
             widget=forms.CheckboxSelectMultiple,
             error_messages={"invalid_choice": "A selected person can no longer be a reviewer."},
@@ -37,7 +37,8 @@ class ReviewersForm(ServiceForm):
     @property
     def reviewers_shown(self) -> list[Person]:
         """The people whose boxes are checked."""
-        return [self._people[pk] for pk in self["reviewers"].value() or [] if pk in self._people]
+        chosen = self["reviewers"].value() or []
+        return [self._people[name] for name in chosen if name in self._people]
 
 
 class StartForm(ReviewersForm):

@@ -55,7 +55,7 @@ class Posted:
 
 @dataclass(frozen=True, kw_only=True)
 class LastDecision:
-    """The newest decision about a connection, of this access review or of an earlier one."""
+    """The newest decision about a connection, of this access review or of another one."""
 
     # "Keep", or "Keep, Q3 2026".
     label: str
@@ -205,16 +205,17 @@ def _form(
 def _last_decision(details: RowDetails, *, is_closed: bool, now: datetime) -> LastDecision | None:
     if is_closed and details.row.state not in {RowState.KEEP, RowState.DELETE}:
         return None
-    decision = details.decision or details.earlier
+    decision = details.decision if is_closed else details.last_decision
     if decision is None:
         return None
     label = ROW_BADGES[decision.decision].label
     full = decision_text(decision.decision, keep_until=decision.keep_until)
-    if details.decision is None:
+    is_of_another = decision != details.decision
+    if is_of_another:
         label = f"{label}, {decision.row.review.name}"
         full = f"{full}, {decision.row.review.name}"
     note = decision.reason
-    if details.row.is_outdated:
+    if details.row.is_outdated and not is_of_another:
         note = "no longer counts"
         full = f"{full}, {note}"
     elif decision.keep_until:

@@ -164,7 +164,7 @@ def access_review_reviewers(request: HttpRequest, pk: UUID) -> HttpResponse:
     """Change the named reviewers of an open access review."""
     actor = actor_of(request)
     review = lookups.find_access_review(actor=actor, pk=pk)
-    named = [str(one.person_id) for one in review.reviewers.all()]
+    named = list(review.reviewers.values_list("person__username", flat=True))
     form = ReviewersForm(
         request.POST if request.method == "POST" else None,
         people=reviewer_choices(),
