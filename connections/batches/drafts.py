@@ -199,13 +199,14 @@ def create_draft_from_org(*, actor: Actor, org: KnownOrg) -> Batch:
 
 def _matches(filters: InventoryFilter, *, actor: Actor) -> list[PlannedConnection]:
     inventory = build_inventory(actor=actor, filters=filters)
-    _require_row_count(len(inventory.matches))
+    require_row_count(len(inventory.matches))
     return [
         PlannedConnection(text=f"{each.site}/{each.connection_id}") for each in inventory.matches
     ]
 
 
-def _require_row_count(count: int) -> None:
+def require_row_count(count: int) -> None:
+    """Raise InvalidInputError unless a bulk deletion can have so many rows."""
     if not count:
         raise InvalidInputError({"connection": "Choose at least 1 connection."})
     if count > MAX_ROWS:
@@ -285,7 +286,7 @@ def build_draft(
     creator = requester or actor.person
     planner = person_actor(person=requester) if requester else actor
     permissions.require(permissions.can_delete(planner), "delete connections")
-    _require_row_count(len(source.connections))
+    require_row_count(len(source.connections))
     now = clock.now()
     batch = Batch(
         origin=source.origin,
@@ -318,9 +319,7 @@ def _build_rows(
     seen: set[OrgConnectionKey] = set()
     rows = []
     for position, (named, key) in enumerate(zip(connections, keys, strict=True), start=1):
-        # PostgreSQL stores no NUL.
-        text = named.text.replace("\0", "\N{REPLACEMENT CHARACTER}")[:200]
-        row = BatchRow(batch=batch, position=position, text=text)
+        row = BatchRow(batch=batch, position=position, text=_text_to_store(named.text))
         if key is None:
             row.problem = RowProblem.MALFORMED_ID
         else:
@@ -331,6 +330,11 @@ def _build_rows(
             seen.add(key)
         rows.append(row)
     return rows
+
+
+def _text_to_store(text: str) -> str:
+    # PostgreSQL stores no NUL.
+    return text.strip().replace("\0", "\N{REPLACEMENT CHARACTER}")[:200]
 
 
 def parse_key(text: str) -> OrgConnectionKey | None:
@@ -472,9 +476,9 @@ def _require_some(connections: Collection[str]) -> None:
 
 
 def normalize(text: str) -> str:
-    """A connection as `BatchRow.key` names it; text that is no site and connection ID as it is."""
+    """A connection as `BatchRow.key` names it."""
     key = parse_key(text)
-    return f"{key.site}/{key.connection_id}" if key else text.strip()
+    return f"{key.site}/{key.connection_id}" if key else _text_to_store(text)
 
 
 def change_credential(

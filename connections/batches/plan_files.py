@@ -6,6 +6,7 @@ Each line is read by itself, so that a bad line keeps no other from being delete
 import csv
 import json
 import re
+from collections import defaultdict, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -30,6 +31,8 @@ _REQUIRED = {"site", "connection_id"}
 _COLUMNS = _REQUIRED | {"credential"}
 _HEADER = "site,connection_id or site,connection_id,credential"
 _LINE_END = re.compile(r"\r\n|\n|\r")
+# JSON can name one alone, which can't be stored or printed.
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +76,10 @@ def read_plan(content: bytes) -> list[PlanLine]:
     lines = _parse_json(text) if text.lstrip()[:1] in {"[", "{"} else _parse_csv(text)
     if not lines:
         raise InvalidInputError({"plan": "The plan names no connection."})
-    return _with_credentials(lines)
+    found = _with_credentials(lines)
+    if usable := _usable(found):
+        drafts.require_row_count(len(usable))
+    return found
 
 
 def _parse_csv(text: str) -> list[PlanLine]:
@@ -105,7 +111,7 @@ def _parse_row(number: int, row: str, *, header: Sequence[str]) -> PlanLine:
 
 def _parse_json(text: str) -> list[PlanLine]:
     try:
-        entries = json.loads(text)
+        entries = json.loads(text, object_pairs_hook=_object_of)
     except (ValueError, RecursionError):
         entries = None
     if not isinstance(entries, list):
@@ -115,13 +121,23 @@ def _parse_json(text: str) -> list[PlanLine]:
     return [_parse_entry(number, entry) for number, entry in enumerate(entries, start=1)]
 
 
+def _object_of(pairs: list[tuple[str, Any]]) -> dict[str, Any] | tuple[tuple[str, Any], ...]:
+    """A JSON object; no dictionary where a key is repeated, since one of its values would win."""
+    values = dict(pairs)
+    return values if len(values) == len(pairs) else tuple(pairs)
+
+
 def _parse_entry(number: int, entry: Any) -> PlanLine:
     if not isinstance(entry, dict) or not _REQUIRED <= set(entry) <= _COLUMNS:
-        problem = "Expected an object with site, connection_id and, optionally, credential."
+        problem = (
+            "Expected an object with site, connection_id and, optionally, credential, each once."
+        )
         return PlanLine(number=number, problem=problem)
     values = {name: value for name, value in entry.items() if value is not None}
     if not all(isinstance(value, str) for value in values.values()):
         return PlanLine(number=number, problem="Every value must be text.")
+    if any(_SURROGATE.search(value) for value in values.values()):
+        return PlanLine(number=number, problem="Every value must be valid Unicode text.")
     return _check(number, values)
 
 
@@ -139,17 +155,30 @@ def _check(number: int, values: Mapping[str, str]) -> PlanLine:
 
 
 def _with_credentials(lines: Sequence[PlanLine]) -> list[PlanLine]:
-    in_use = Credential.objects.filter(retired_at=None)
-    by_name = {(each.site, each.name.casefold()): each for each in in_use}
-    found = []
-    for line in lines:
-        if line.credential_name and not line.problem:
-            credential = by_name.get((line.site, line.credential_name.casefold()))
-            problem = "" if credential else "No credential in use on this site has this name."
-            found.append(replace(line, credential=credential, problem=problem))
-        else:
-            found.append(line)
-    return found
+    by_name = defaultdict[tuple[str, str], list[Credential]](list)
+    for credential in Credential.objects.filter(retired_at=None):
+        by_name[credential.site, credential.name.casefold()].append(credential)
+    return [
+        _with_credential(line, among=by_name[line.site, line.credential_name.casefold()])
+        if line.credential_name and not line.problem
+        else line
+        for line in lines
+    ]
+
+
+def _with_credential(line: PlanLine, *, among: Sequence[Credential]) -> PlanLine:
+    """The line with its credential. `among`: those with its name in any case.
+
+    The database lets names differ that are the same in any case in Python: ß and SS, say.
+    """
+    exact = [each for each in among if each.name == line.credential_name]
+    found = exact or among
+    if len(found) == 1:
+        return replace(line, credential=found[0])
+    problem = "No credential in use on this site has this name."
+    if found:
+        problem = "Several credentials have this name in another case. Write it as it is."
+    return replace(line, problem=problem)
 
 
 # --- From lines to a bulk deletion ------------------------------------------------------------
@@ -191,44 +220,73 @@ def build_plan(
         ],
     )
     batch, rows = drafts.build_draft(source=source, actor=actor, requester=requester)
-    return FilePlan(batch=batch, rows=rows, failed=find_failed(lines=lines, rows=rows))
+    by_line = {line.number: row for line, row in zip(named, rows, strict=True)}
+    return FilePlan(batch=batch, rows=rows, failed=find_failed(lines=lines, rows=by_line))
 
 
-def find_failed(*, lines: Sequence[PlanLine], rows: Sequence[BatchRow]) -> list[FailedLine]:
-    """The lines that delete nothing. `rows`: those of the usable lines, in their order."""
-    failed = [FailedLine(number=line.number, error=line.problem) for line in lines if line.problem]
-    failed += [
-        FailedLine(number=line.number, error=_problem_text(row, line=line))
-        for line, row in zip(_usable(lines), rows, strict=True)
-        if row.problem
-    ]
-    return sorted(failed, key=lambda each: each.number)
+def find_failed(*, lines: Sequence[PlanLine], rows: Mapping[int, BatchRow]) -> list[FailedLine]:
+    """The lines that delete nothing. `rows`: by the number of their line."""
+    errors = {line.number: _error(line, row=rows.get(line.number)) for line in lines}
+    return [FailedLine(number=number, error=error) for number, error in errors.items() if error]
 
 
 def _usable(lines: Sequence[PlanLine]) -> list[PlanLine]:
     return [line for line in lines if not line.problem]
 
 
-def _problem_text(row: BatchRow, *, line: PlanLine) -> str:
+def _error(line: PlanLine, *, row: BatchRow | None) -> str:
+    if row is None:
+        return line.problem
     if row.problem == RowProblem.NO_CREDENTIAL and line.credential:
         return f"The credential {line.credential.name} can't delete it."
-    return ROW_PROBLEMS[row.problem].explanation
+    return ROW_PROBLEMS[row.problem].explanation if row.problem else ""
 
 
 # Once requested, its plan doesn't change any more.
 _OPEN = (BatchState.REQUESTED, BatchState.APPROVED, BatchState.RUNNING, BatchState.PAUSED)
 
 
-def find_open_batch(*, lines: Sequence[PlanLine]) -> Batch | None:
-    """The open bulk deletion that was requested with the same plan."""
-    named = _usable(lines)
-    keys = [drafts.normalize(line.connection) for line in named]
+@dataclass(frozen=True, kw_only=True)
+class OpenPlan:
+    """The open bulk deletion that was requested with a plan, and the lines that aren't in it."""
+
+    batch: Batch
+    failed: Sequence[FailedLine]
+
+
+def find_open(*, lines: Sequence[PlanLine]) -> OpenPlan | None:
+    """The open bulk deletion that was requested with the same plan.
+
+    Its credentials may have been renamed or retired since.
+    """
+    named = [(line, drafts.normalize(line.connection)) for line in lines if line.site]
     for batch in Batch.objects.filter(ended_at=None, state__in=_OPEN):
-        rows = list(batch.rows.filter(removed_at=None).order_by("position"))
-        if [row.key for row in rows] == keys and all(
-            line.credential in (None, row.credential)
-            for line, row in zip(named, rows, strict=True)
-            if not row.problem
-        ):
-            return batch
+        rows = _rows_by_line(batch, named=named)
+        if rows:
+            return OpenPlan(batch=batch, failed=find_failed(lines=lines, rows=rows))
     return None
+
+
+def _rows_by_line(
+    batch: Batch, *, named: Sequence[tuple[PlanLine, str]]
+) -> dict[int, BatchRow] | None:
+    """The rows of a bulk deletion by the numbers of their lines; None for another plan."""
+    rows = deque(batch.rows.filter(removed_at=None).order_by("position"))
+    # As it was when each was requested.
+    names = dict(batch.deletions.values_list("batch_row_id", "credential_name"))
+    found = {}
+    for line, key in named:
+        if rows and rows[0].key == key and _is_sent_as_named(rows[0], line=line, names=names):
+            found[line.number] = rows.popleft()
+        elif not line.problem:
+            return None
+    return None if rows else found
+
+
+def _is_sent_as_named(row: BatchRow, *, line: PlanLine, names: Mapping[int, str]) -> bool:
+    """Whether the credential that the line names sends the row."""
+    if row.problem or not line.credential_name:
+        return True
+    if line.credential and line.credential.pk == row.credential_id:
+        return True
+    return names.get(row.pk, "").casefold() == line.credential_name.casefold()

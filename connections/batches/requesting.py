@@ -123,9 +123,19 @@ def _require_usable(batch: Batch, *, actor: Actor) -> None:
 def _require_valid_input(
     batch: Batch, *, actor: Actor, reason: str, ticket: str, confirmation: str | None
 ) -> None:
-    fields: dict[str, str] = {}
     if not drafts.count_sendable(batch):
         raise ConflictError("No connection in this plan can be deleted.")
+    fields = find_input_problems(reason=reason, ticket=ticket)
+    # A command is confirmed by its option --yes.
+    if not batch.needs_approval and actor.person:
+        fields |= confirming.find_problem(batch, confirmation=confirmation or "")
+    if fields:
+        raise InvalidInputError(fields)
+
+
+def find_input_problems(*, reason: str, ticket: str) -> dict[str, str]:
+    """What is wrong with the reason and the ticket of a request, by form field."""
+    fields: dict[str, str] = {}
     if not has_visible_text(reason):
         fields["reason"] = "Enter a reason. It is kept permanently in the audit log."
     elif len(reason.strip()) > LONGEST_REASON:
@@ -133,11 +143,7 @@ def _require_valid_input(
     problem = find_ticket_problem(ticket.strip())
     if problem:
         fields["ticket"] = problem
-    # A command is confirmed by its option --yes.
-    if not batch.needs_approval and actor.person:
-        fields |= confirming.find_problem(batch, confirmation=confirmation or "")
-    if fields:
-        raise InvalidInputError(fields)
+    return fields
 
 
 def _request(batch: Batch, *, actor: Actor) -> None:

@@ -13,7 +13,7 @@ from django.core.management import CommandError, call_command
 from django.test import Client
 
 from connections.access.actor import command_actor, person_actor
-from connections.batches import foreground, running, stopping
+from connections.batches import foreground, plan_files, requesting, running, stopping
 from connections.inventory import protections
 from connections.models import (
     ApprovalPolicy,
@@ -283,6 +283,66 @@ def test_rows_of_other_bulk_deletions_are_not_sent(
     assert sandbox.world.deletes_received(other.split("/")[1]) == 0
 
 
+def test_the_same_plan_is_recognized_with_a_malformed_line_and_a_renamed_credential(
+    run: Run, payments: Credential, ada: Person, sandbox: SandboxServer
+) -> None:
+    Credential.objects.update(policy=ApprovalPolicy.ONE)
+    good, other = (each.split("/") for each in add_connections(sandbox, 2))
+    lines = [[*good, payments.name], [other[0], "\0" + "x" * 300, ""], [*other, "Nobody"]]
+    names = ("site", "connection_id", "credential")
+    plan = json.dumps([dict(zip(names, line, strict=True)) for line in lines])
+    first = run(plan, "--yes", "--as", "ada")
+    Credential.objects.update(name="Renamed")
+    again = run(plan, "--yes", "--as", "ada")
+    assert (again.code, again.document["batch"]) == (7, first.document["batch"])
+    assert [number for number, _ in again.failed] == [2, 3]
+
+
+@pytest.mark.usefixtures("payments")
+def test_the_same_plan_requested_by_another_process_meanwhile_is_continued(
+    run: Run, sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = csv_of(add_connections(sandbox, 2))
+    request_batch = requesting.request_batch
+    others: list[CommandResult] = []
+
+    def request_after_another(**options: Any) -> Batch:
+        with monkeypatch.context() as patch:
+            patch.setattr(requesting, "request_batch", request_batch)
+            patch.setattr(foreground, "run_to_end", lambda *, batch, **_: batch)
+            others.append(run(plan, "--yes"))
+        return request_batch(**options)
+
+    monkeypatch.setattr(requesting, "request_batch", request_after_another)
+    result = run(plan, "--yes")
+    assert (result.code, result.document["batch"]) == (0, others[0].document["batch"])
+
+
+@pytest.mark.usefixtures("payments")
+def test_a_json_entry_with_a_repeated_key_or_a_surrogate_deletes_nothing(
+    run: Run, sandbox: SandboxServer
+) -> None:
+    first, second, third = (each.split("/") for each in add_connections(sandbox, 3))
+    repeated = f'{{"site":"{first[0]}","connection_id":"{first[1]}","connection_id":"{second[1]}"}}'
+    surrogate = f'{{"site":"{first[0]}","connection_id":"\\ud800"}}'
+    good = json.dumps({"site": third[0], "connection_id": third[1]})
+    result = run(f"[{repeated},{surrogate},{good}]", "--yes")
+    assert (result.code, [number for number, _ in result.failed]) == (2, [1, 2])
+    assert [each["connection_id"] for each in result.document["deletions"]] == [third[1]]
+
+
+def test_a_name_of_a_credential_is_preferred_as_it_is_written(
+    payments: Credential, sandbox: SandboxServer
+) -> None:
+    Credential.objects.update(name="Stra\u00dfe")
+    soc = store_credential(sandbox, "Group SOC", is_read=False)
+    Credential.objects.filter(pk=soc.pk).update(name="STRASSE", site=payments.site)
+    names = ("Stra\u00dfe", "STRASSE", "strasse")
+    rows = [f"{payments.site},{uuid4()},{name}" for name in names]
+    lines = plan_files.read_plan("\n".join(["site,connection_id,credential", *rows]).encode())
+    assert [line.credential for line in lines] == [payments, soc, None]
+
+
 @pytest.mark.parametrize(
     ("plan", "more", "message"),
     [
@@ -291,6 +351,8 @@ def test_rows_of_other_bulk_deletions_are_not_sent(
         ("site\nx", ("--yes",), "The first line must be the header"),
         ("site,connection_id\n", ("--yes",), "names no connection"),
         ('{"site": "x"}', ("--yes",), "isn't a JSON list"),
+        (csv_of([f"us1/{uuid4()}"] * 1001), ("--yes",), "has at most 1,000 connections"),
+        (csv_of([f"us1/{uuid4()}"]), ("--dry-run", "--reason", "\u200b"), "Enter a reason."),
     ],
 )
 @pytest.mark.usefixtures("payments")

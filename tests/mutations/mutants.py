@@ -2831,8 +2831,8 @@ BULK_DELETIONS = (
     _mutant(
         "a plan file is requested once while its bulk deletion is open",
         "connections/management/commands/delete_org_connections.py",
-        "        if existing:\n",
-        "        if False:\n",
+        "        existing = plan_files.find_open(lines=lines)\n",
+        "        existing = None\n",
         f"{COMMAND_TESTS}::test_a_paused_bulk_deletion_is_named_and_a_running_one_is_continued",
     ),
     _mutant(

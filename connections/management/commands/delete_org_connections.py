@@ -18,11 +18,11 @@ from connections.batches.plan_files import FailedLine, FilePlan, PlanLine
 from connections.core.errors import DomainError
 from connections.core.signals import StopRequestedError
 from connections.core.text import format_time, pluralize
-from connections.deletions import sending, stopping, tickets
+from connections.deletions import sending, stopping
 from connections.inventory import sync
 from connections.management.base import FAILED, UNKNOWN, USAGE, database_error_text
 from connections.management.deleting import STILL_LISTED, STOPPED, DeletingCommand, exit_code_of
-from connections.models import Batch, BatchState, Credential, Deletion, Person
+from connections.models import Batch, BatchState, Credential, Deletion
 from connections.operations.heartbeats import Heartbeat
 from connections.wording import cause_text, label_of_outcome, label_of_state
 
@@ -52,7 +52,10 @@ class Command(DeletingCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument(
-            "--plan", required=True, metavar="FILE", help="UTF-8. - reads standard input."
+            "--plan",
+            required=True,
+            metavar="FILE",
+            help="The plan, UTF-8. “-” reads standard input.",
         )
         parser.add_argument("--reason", required=True, help="Kept permanently in the audit log.")
         parser.add_argument("--ticket", default="")
@@ -69,25 +72,27 @@ class Command(DeletingCommand):
         lines = plan_files.read_plan(self._read(options["plan"]))
         requester = self.find_person(options["username"]) if options["username"] else None
         is_dry_run = options["dry_run"]
-        existing = None if is_dry_run else plan_files.find_open_batch(lines=lines)
-        if existing:
-            self._go_on(existing, lines=lines)
+        if not is_dry_run:
+            self._go_on_if_open(lines)
         self._sync(lines)
+        if not is_dry_run:
+            # The sync can take minutes.
+            self._go_on_if_open(lines)
         plan = plan_files.build_plan(lines=lines, actor=command_actor(), requester=requester)
         if plan is None or not plan.sendable:
-            failed = plan.failed if plan else plan_files.find_failed(lines=lines, rows=())
+            failed = plan.failed if plan else plan_files.find_failed(lines=lines, rows={})
             self._end_unsent(rows=(), failed=failed, code=USAGE)
         if is_dry_run:
             self._end_dry_run(plan)
-        batch = self._request(plan, requester=requester, options=options)
+        batch = self._request(plan, lines=lines, options=options)
         self._run_and_end(batch, failed=plan.failed)
 
     def _check_usage(self, options: dict[str, Any]) -> None:
-        if not options["reason"].strip():
-            self.usage_error("--reason can't be blank: it is kept permanently in the audit log.")
-        problem = tickets.find_ticket_problem(options["ticket"].strip())
-        if problem:
-            self.usage_error(problem)
+        problems = requesting.find_input_problems(
+            reason=options["reason"], ticket=options["ticket"]
+        )
+        if problems:
+            self.usage_error(" ".join(problems.values()))
         if not (options["yes"] or options["dry_run"]):
             self.usage_error("Nothing was sent. Add --yes: deletions can't be undone.")
 
@@ -110,7 +115,7 @@ class Command(DeletingCommand):
                 self.stderr.write(f"The sync of {name} failed. {cause_text(listing.cause)}")
 
     def _request(
-        self, plan: FilePlan, *, requester: Person | None, options: dict[str, Any]
+        self, plan: FilePlan, *, lines: Sequence[PlanLine], options: dict[str, Any]
     ) -> Batch:
         """Request the bulk deletion; confirmed too where no approval is needed."""
         actor = command_actor()
@@ -129,12 +134,16 @@ class Command(DeletingCommand):
             )
         except DomainError:
             batch_stopping.cancel_batch(batch=plan.batch, actor=actor)
+            # Another process may just have requested the same plan.
+            self._go_on_if_open(lines)
             raise
 
-    def _go_on(self, batch: Batch, *, lines: Sequence[PlanLine]) -> NoReturn:
-        self.stderr.write("This plan was requested before. Its bulk deletion is still open.")
-        rows = list(batch.rows.filter(removed_at=None).order_by("position"))
-        self._run_and_end(batch, failed=plan_files.find_failed(lines=lines, rows=rows))
+    def _go_on_if_open(self, lines: Sequence[PlanLine]) -> None:
+        """Go on with the bulk deletion that was requested with the same plan, and end."""
+        existing = plan_files.find_open(lines=lines)
+        if existing:
+            self.stderr.write("This plan was requested before. Its bulk deletion is still open.")
+            self._run_and_end(existing.batch, failed=existing.failed)
 
     def _run_and_end(self, batch: Batch, *, failed: Sequence[FailedLine]) -> NoReturn:
         """Send what can be sent, print the result and exit with its code."""
