@@ -368,6 +368,11 @@ class Migration(migrations.Migration):
                     ),
                     Index(
                         condition=Q(is_current=True),
+                        fields=["site", "connection_id", "credential"],
+                        name="current_of_connection",
+                    ),
+                    Index(
+                        condition=Q(is_current=True),
                         fields=["-last_seen_at", "-id"],
                         name="current_newest_first",
                     ),

@@ -120,6 +120,13 @@ class OrgConnectionSnapshot(SnapshotFields):
                 condition=Q(is_current=True),
                 name="current_pairs_of_orgs",
             ),
+            # Whether credentials list a connection now. SQLite would look for it among all of the
+            # site's connections in the index above.
+            models.Index(
+                fields=["site", "connection_id", "credential"],
+                condition=Q(is_current=True),
+                name="current_of_connection",
+            ),
             # The inventory, without reading the snapshots of earlier times.
             models.Index(
                 fields=["-last_seen_at", "-id"],
