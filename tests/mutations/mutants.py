@@ -62,6 +62,10 @@ LOSSES = "connections/changes/losses.py"
 CHANGES = "tests/changes"
 RECREATIONS = f"{CHANGES}/test_recreations.py"
 SCENARIOS = f"{CHANGES}/test_scenarios.py::test_a_scenario_reports"
+INCOMPLETE = (
+    f"{CHANGES}/test_scenarios.py"
+    "::test_incomplete_syncs_report_nothing_and_the_next_complete_ones_report_it_once"
+)
 
 NETWORK = (
     _mutant(
@@ -119,8 +123,8 @@ NETWORK = (
         DETECTION,
         "    if sync.is_complete and not is_outdated:\n",
         "    if not is_outdated:\n",
-        f"{SCENARIOS}[an incomplete sync reports no types]",
-        f"{SCENARIOS}[an incomplete sync reports no recreation]",
+        f"{INCOMPLETE}[types_changed-one credential]",
+        f"{INCOMPLETE}[recreated-both sides]",
     ),
     _mutant(
         "a removal waits for the other credentials that list the connection",

@@ -33,6 +33,7 @@ USUAL: dict[str, dict[str, str]] = {
     "change_person": {"--username": "ada"},
     "createsuperuser": {"--noinput": "", **PERSON},
     "delete_org_connection": {"--credential": ORG, "--reason": "over", "--yes": ""},
+    "delete_org_connections": {"--plan": "plan.csv", "--reason": "over", "--yes": ""},
     "erase_person": {"--username": "ada", "--yes": ""},
     "export_audit": {},
     "export_deletions": {"--format": "json"},
@@ -82,6 +83,7 @@ def _scene(
     Path("application_key").write_text(pair.application_key)
     connection = connection_between(sandbox.world, ORG, "Group SOC")
     monkeypatch.setitem(USUAL["delete_org_connection"], "--connection-id", connection.id)
+    Path("plan.csv").write_text(f"site,connection_id\nsandbox-us1,{connection.id}\n")
 
 
 def run(command: str, options: dict[str, str]) -> str:
