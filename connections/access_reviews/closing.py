@@ -63,9 +63,10 @@ def close_review(
             )
         pending = count_states(rows)[RowState.PENDING]
         if pending and not has_visible_text(open_reason):
+            need = "needs" if pending == 1 else "need"
             raise ConflictError(
-                f"{pluralize(pending, 'connection')} must still be decided. Decide, or say why "
-                "they are left open."
+                f"{pluralize(pending, 'connection')} still {need} a decision. Decide, or give a "
+                "reason for leaving the rest open."
             )
         _close(review, rows=rows, actor=actor, open_reason=open_reason if pending else "")
     return review

@@ -32,7 +32,7 @@ from connections.models import (
 
 MAX_TOGETHER = 1_000
 MAX_REASON_LENGTH = 4000
-CLOSED = "This access review is closed. Nothing of it can be changed."
+CLOSED = "This access review is closed. It can't be changed."
 _NO_DIGESTS: Mapping[str, str] = MappingProxyType({})
 
 
@@ -128,10 +128,10 @@ def _find_rows(
             lookups.record_refusal(actor=actor, subject=_key(row))
     found = [row for row in chosen if row.pk in visible_ids]
     if len(found) < len(named):
-        missing = pluralize(len(named) - len(found), "connection")
-        raise InvalidInputError(
-            {"connection": f"This access review doesn't have {missing} of those selected."}
-        )
+        count = len(named) - len(found)
+        are_not = "isn't" if count == 1 else "aren't"
+        missing = f"{pluralize(count, 'selected connection')} {are_not} part"
+        raise InvalidInputError({"connection": f"{missing} of this access review."})
     return found
 
 
@@ -148,7 +148,7 @@ def _require_valid_input(*, decision: str, reason: str, keep_until: date | None)
     elif len(reason) > MAX_REASON_LENGTH:
         fields["reason"] = f"A reason has at most {MAX_REASON_LENGTH} characters."
     if keep_until is not None and decision == ReviewDecision.DELETE:
-        fields["keep_until"] = "Only a connection to keep has a last day."
+        fields["keep_until"] = "Only a decision to keep can have an end date."
     elif keep_until is not None and keep_until <= clock.now().date():
         fields["keep_until"] = "Choose a date in the future."
     if fields:

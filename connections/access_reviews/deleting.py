@@ -39,7 +39,7 @@ def plan_deletions(*, review: AccessReview, actor: Actor) -> PlannedDeletions:
     rows = rows_to_delete(review=review, actor=actor, rows=review_rows(review=review, actor=actor))
     if not rows:
         raise ConflictError(
-            "No connection that this access review decided to delete is left to delete."
+            "Every connection marked for deletion in this access review has been handled."
         )
     planned = rows[: drafts.MAX_ROWS]
     source = PlanSource(

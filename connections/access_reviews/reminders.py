@@ -55,6 +55,10 @@ def _field(reminder: Reminder) -> str:
 
 
 def _send(review: AccessReview, *, actor: Actor) -> bool:
+    # Before the lock: one that is overdue and decided is looked at again and again.
+    pending = _count_pending(review)
+    if not pending and _due_reminders(review, now=clock.now()) == [Reminder.OVERDUE]:
+        return False
     with audit.atomic():
         # Locked, so that only one of two workers sends it.
         AccessReview.objects.select_for_update(no_key=True).get(pk=review.pk)
@@ -63,11 +67,12 @@ def _send(review: AccessReview, *, actor: Actor) -> bool:
         due = _due_reminders(review, now=now)
         if review.is_closed or not due:
             return False
-        # The last one replaces those that nobody was reminded by in time.
-        for reminder in due:
+        # The last one replaces those that nobody was reminded by in time. The one after the due
+        # date waits for someone to remind: a decided connection can change and need another.
+        passed = [each for each in due if pending or each != Reminder.OVERDUE]
+        for reminder in passed:
             setattr(review, _field(reminder), now)
-        review.save(update_fields=[_field(reminder) for reminder in due])
-        pending = _count_pending(review)
+        review.save(update_fields=[_field(reminder) for reminder in passed])
         if not pending:
             return False
         audit.record(
@@ -76,7 +81,7 @@ def _send(review: AccessReview, *, actor: Actor) -> bool:
             subject=review,
             sentence=audit.Sentence(
                 "{reviewers} of the access review {name}, due on {due}, still had connections to "
-                "decide about.",
+                "decide on.",
                 reviewers=pluralize(len(pending), "reviewer"),
                 name=review.name,
                 due=f"{review.due_at:%Y-%m-%d}",

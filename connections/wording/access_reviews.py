@@ -9,13 +9,13 @@ from connections.core.text import format_span, pluralize
 from connections.models import AccessReview, RowState
 from connections.wording.statuses import Badge
 
-OPEN = Badge("Open", "info", "info", "Reviewers decide about its connections.")
+OPEN = Badge("Open", "info", "info", "Reviewers decide on its connections.")
 OVERDUE = Badge("Overdue", "warn", "clock", "Its due date has passed.")
 CLOSED = Badge("Closed", "ok", "lock", "Its decisions are final.")
 
 ROW_BADGES: Mapping[str, Badge] = MappingProxyType(
     {
-        RowState.PENDING: Badge("To decide", "muted", "dot", "No decision counts for it."),
+        RowState.PENDING: Badge("To decide", "muted", "dot", "It needs a decision."),
         RowState.KEEP: Badge("Keep", "ok", "check", "A reviewer decided to keep it."),
         RowState.DELETE: Badge("Delete", "danger", "cross", "A reviewer decided to delete it."),
         RowState.GONE: Badge(
@@ -32,7 +32,7 @@ REMOVED_OUTSIDE = "Removed outside Org Admin"
 NOT_DELETED = "Not deleted"
 # About a row that reviewers still decide about, or can't.
 NOT_LISTED = "No credential in use lists this."
-HIDDEN_NOW = "Only credentials that you can't see list this now, so you can't decide about it."
+HIDDEN_NOW = "Only credentials that you can't see list this now, so you can't decide on it."
 
 
 def review_badge(review: AccessReview, *, now: datetime) -> Badge:

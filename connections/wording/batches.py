@@ -99,7 +99,7 @@ def batch_origin_text(batch: Batch) -> str:
         case BatchOrigin.SELECTION:
             return "Selected connections"
         case BatchOrigin.ACCESS_REVIEW:
-            return "Connections that an access review decided to delete"
+            return "Connections marked for deletion in an access review"
 
 
 EXPIRED_DRAFT = "This draft expired after 24 hours. Nothing was sent."

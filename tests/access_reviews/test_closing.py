@@ -25,7 +25,7 @@ def test_a_pending_row_needs_a_reason(make_review: MakeReview, ada: Person, edit
     review = make_review(2)
     decide(review, ada, texts_of(review)[0])
     for reason in ("", " \u200b"):
-        with pytest.raises(ConflictError, match="1 connection must still be decided"):
+        with pytest.raises(ConflictError, match="1 connection still needs a decision"):
             close(review, edith, reason)
     assert not review.is_closed
     close(review, edith, "The owner is on leave.")

@@ -68,7 +68,7 @@ def test_retiring_its_credential_keeps_the_state_of_a_row(
     retire(payments)
     assert states(review, ada) == ["keep", "delete", "pending"]
     assert count_awaiting_decisions(actor=person_actor(person=ada)) == 1
-    with pytest.raises(ConflictError, match="1 connection must still be decided"):
+    with pytest.raises(ConflictError, match="1 connection still needs a decision"):
         close(review, edith)
     page = client_of(ada).get(f"/reviews/{review.pk}/").content.decode()
     assert page.count("No credential in use lists this. Last seen 20") == 3

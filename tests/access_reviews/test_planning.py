@@ -59,13 +59,13 @@ def test_a_connection_with_a_deletion_is_not_planned_again_and_links_to_it(
     decide(review, ada, decision="delete")
     first = plan(review, ada)
     request(first.batch, ada)
-    with pytest.raises(ConflictError, match="left to delete"):
+    with pytest.raises(ConflictError, match="has been handled"):
         plan(review, ada)
     running.run_due(actor=WORKER)
     actor = person_actor(person=ada)
     details = load_details(review=review, actor=actor, rows=review_rows(review=review, actor=actor))
     assert [each.deletion and each.deletion.outcome for each in details] == [Outcome.DELETED] * 2
-    with pytest.raises(ConflictError, match="left to delete"):
+    with pytest.raises(ConflictError, match="has been handled"):
         plan(review, ada)
 
 

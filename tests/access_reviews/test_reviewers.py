@@ -69,6 +69,20 @@ def test_auditors_change_them_on_a_page_and_new_ones_are_told(
     assert [each.person for each in told] == [grace]
 
 
+def test_a_reviewer_who_lost_the_role_is_shown_as_one_who_cannot_decide(
+    make_review: MakeReview,
+    ada: Person,
+    grace: Person,
+    edith: Person,
+    client_of: Callable[[Person], Client],
+) -> None:
+    review = make_review(1, ada, grace)
+    url = f"/reviews/{review.pk}/"
+    assert "can no longer decide" not in client_of(edith).get(url).text
+    Person.objects.filter(pk=ada.pk).update(is_active=False)
+    assert client_of(edith).get(url).text.count("can no longer decide") == 1
+
+
 def test_not_everyone_changes_them_and_not_always(
     make_review: MakeReview, ada: Person, margaret: Person, edith: Person
 ) -> None:

@@ -203,7 +203,9 @@ def test_a_reviewer_sees_and_decides_only_a_part(
     managing.goto(f"/reviews/{review.pk}/")
     expect(managing.locator("#review-progress h2")).to_have_text(f"0 of {total} decided")
     expect(
-        managing.get_by_text(f"{pluralize(total - seen, 'connection')} that no reviewer can see")
+        managing.get_by_text(
+            f"{pluralize(total - seen, 'connection')} that no reviewer can decide on"
+        )
     ).to_be_visible()
     page = open_as(operator)
     page.goto(f"/reviews/{review.pk}/")

@@ -2886,6 +2886,14 @@ REVIEWED_ACCESS = (
         "tests/access_reviews/test_concurrency.py",
     ),
     _mutant(
+        "the reminder after the due date waits for a pending row",
+        f"{ACCESS_REVIEWS}/reminders.py",
+        "[each for each in due if pending or each != Reminder.OVERDUE]",
+        "due",
+        "tests/access_reviews/test_reminders.py"
+        "::test_a_connection_that_needs_another_decision_after_the_due_date_is_reminded_of_once",
+    ),
+    _mutant(
         "an access review closes with the pending rows that the page showed",
         f"{ACCESS_REVIEWS}/closing.py",
         "        if shown_pending and shown_pending != pending_digest(rows):\n",
@@ -3006,7 +3014,7 @@ REVIEWED_ACCESS = (
     _mutant(
         "a reminder is sent once",
         f"{ACCESS_REVIEWS}/reminders.py",
-        "        review.save(update_fields=[_field(reminder) for reminder in due])\n",
+        "        review.save(update_fields=[_field(reminder) for reminder in passed])\n",
         "",
         "tests/access_reviews/test_reminders.py"
         "::test_each_reviewer_is_reminded_three_times_and_never_twice",

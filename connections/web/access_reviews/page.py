@@ -223,7 +223,6 @@ def review_context(
     every = review_rows(review=review, actor=actor)
     selected = _select(request, every, review=review, actor=actor)
     can_manage = permissions.can_manage_access_reviews(actor)
-    can_delete = permissions.can_delete(actor)
     return {
         **_shared_context(request, review=review, actor=actor, every=every, selected=selected),
         **_table(request, review=review, actor=actor, rows=selected.rows, posted=posted),
@@ -235,9 +234,6 @@ def review_context(
         "can_close": can_manage and not review.is_closed,
         "can_change_reviewers": can_manage and not (review.is_closed or review.is_for_everyone),
         "can_export": can_manage,
-        "plannable": len(rows_to_delete(review=review, actor=actor, rows=every))
-        if can_delete
-        else 0,
         "appeared": [(connection_url(key), name) for key, name in _appeared(review, actor=actor)],
         **(_coverage(review) if can_manage else {}),
     }
@@ -264,14 +260,18 @@ def _shared_context(
     *,
     review: AccessReview,
     actor: Actor,
-    every: Sequence[ReviewRow],
+    every: list[ReviewRow],
     selected: _Selected,
 ) -> dict[str, Any]:
     """What a decision changes on the page beside its rows."""
     progress = get_progress(review=review, actor=actor, rows=every)
+    can_plan = permissions.can_delete(actor)
+    to_delete = rows_to_delete(review=review, actor=actor, rows=every) if can_plan else []
     return {
         "review": review,
         "summary": _summary(progress, is_closed=review.is_closed),
+        "can_plan": can_plan,
+        "plannable": len(to_delete),
         "reviewer_rows": progress.reviewers,
         "due": "" if review.is_closed else due_text(review, now=time_of(request)),
         "is_closed": review.is_closed,

@@ -70,9 +70,9 @@ def without_reviewer_warning(keys: list[OrgConnectionKey]) -> Warning:
     }
     shown = [*names.values(), *("" for _ in keys[len(names) :])]
     return Warning(
-        headline=f"{pluralize(len(keys), 'connection')} that no reviewer can see",
-        detail=f"{join_some_names(shown, limit=MOST_NAMES)}. Choose another reviewer, or change "
-        "who can see their credentials.",
+        headline=f"{pluralize(len(keys), 'connection')} that no reviewer can decide on",
+        detail=f"{join_some_names(shown, limit=MOST_NAMES)}. Choose another active "
+        "reviewer, or change who can see their credentials.",
     )
 
 
@@ -94,7 +94,7 @@ def coverage_warnings(coverage: dict[str, Any]) -> list[Warning]:
             Warning(
                 headline=f"{pluralize(len(without), 'org')} without a credential",
                 detail=f"{_names(org['org_name'] or org['org_id'] for org in without)}. "
-                "Connections between two of them aren't known.",
+                "Connections between them can't be seen.",
             )
         )
     return found
