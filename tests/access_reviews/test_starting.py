@@ -162,6 +162,27 @@ def test_rows_that_no_reviewer_can_see_are_named(
     assert preview(**given, reviewers=[]).without_reviewer == []  # Edith sees everything.
 
 
+def test_pages_list_every_row_that_no_reviewer_can_decide_on(
+    make_review: MakeReview,
+    payments: Credential,
+    ada: Person,
+    grace: Person,
+    edith: Person,
+    client_of: Callable[[Person], Client],
+) -> None:
+    CredentialAccess.objects.create(credential=payments, person=grace, kind=AccessKind.SEE)
+    review = make_review(7, ada)
+    client = client_of(edith)
+    checked = {"scope": "q=Partner", "reviewers": ["ada"], "check": "1"}
+    page = client.post("/reviews/new/", checked, headers={"HX-Request": "true"}).text
+    assert page.count("<li>Payments US → Partner") == 7
+    page = client.get(f"/reviews/{review.pk}/").text
+    assert f"/reviews/{review.pk}/?show=no-reviewer" in page
+    page = client.get(f"/reviews/{review.pk}/?show=no-reviewer").text
+    assert page.count('<tr class="review-row"') == 7
+    assert "no-reviewer" not in client_of(grace).get(f"/reviews/{review.pk}/").text
+
+
 def test_events_link_to_the_access_review(
     make_review: MakeReview, edith: Person, client_of: Callable[[Person], Client]
 ) -> None:

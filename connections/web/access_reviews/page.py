@@ -73,6 +73,7 @@ class RowFilter(StrEnum):
     KEEP = "keep"
     DELETE = "delete"
     GONE = "gone"
+    NO_REVIEWER = "no-reviewer"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,6 +95,7 @@ _LABELS = {
     RowFilter.KEEP: "Keep",
     RowFilter.DELETE: "Delete",
     RowFilter.GONE: "Gone",
+    RowFilter.NO_REVIEWER: "No reviewer",
 }
 _STATES = {
     RowFilter.TO_DECIDE: {RowState.PENDING},
@@ -166,6 +168,8 @@ class _Selected(NamedTuple):
     links: list[ViewLink]
     first_url: str
     next_url: str
+    # On all pages: what no reviewer can decide on. Only for people who manage access reviews.
+    without_reviewer: list[ReviewRow]
 
 
 def _select(
@@ -177,6 +181,7 @@ def _select(
     except ValueError:
         chosen = RowFilter.ALL
     shown_by = {each: _shown_by(each, rows, actor=actor) for each in RowFilter}
+    shown_by[RowFilter.NO_REVIEWER] = _without_reviewer(rows, review=review, actor=actor)
     after = Place.parse(request.GET.get("after", ""))
     following = sorted((row for row in shown_by[chosen] if Place.of(row) > after), key=Place.of)
     page = following[:PAGE_SIZE]
@@ -198,7 +203,17 @@ def _select(
         next_url=list_url(request, open="", decision="", after=str(Place.of(page[-1])))
         if has_next
         else "",
+        without_reviewer=shown_by[RowFilter.NO_REVIEWER],
     )
+
+
+def _without_reviewer(
+    rows: Sequence[ReviewRow], *, review: AccessReview, actor: Actor
+) -> list[ReviewRow]:
+    if review.is_closed or not permissions.can_manage_access_reviews(actor):
+        return []
+    keys = set(find_without_reviewer(review=review))
+    return [row for row in rows if row.key in keys]
 
 
 def _shown_by(chosen: RowFilter, rows: Sequence[ReviewRow], *, actor: Actor) -> list[ReviewRow]:
@@ -208,7 +223,7 @@ def _shown_by(chosen: RowFilter, rows: Sequence[ReviewRow], *, actor: Actor) -> 
         case RowFilter.MINE:
             person = actor.person.pk if actor.person else None
             return [row for row in rows if row.newest and row.newest.decided_by_id == person]
-    return [row for row in rows if row.state in _STATES[chosen]]
+    return [row for row in rows if row.state in _STATES.get(chosen, ())]
 
 
 def review_context(
@@ -235,7 +250,11 @@ def review_context(
         "can_change_reviewers": can_manage and not (review.is_closed or review.is_for_everyone),
         "can_export": can_manage,
         "appeared": [(connection_url(key), name) for key, name in _appeared(review, actor=actor)],
-        **(_coverage(review) if can_manage else {}),
+        **(
+            _coverage(review, without_reviewer=[row.key for row in selected.without_reviewer])
+            if can_manage
+            else {}
+        ),
     }
 
 
@@ -339,11 +358,11 @@ def _appeared(review: AccessReview, *, actor: Actor) -> Iterator[tuple[OrgConnec
         yield key, f"{source} → {sink}"
 
 
-def _coverage(review: AccessReview) -> dict[str, Any]:
+def _coverage(review: AccessReview, *, without_reviewer: list[OrgConnectionKey]) -> dict[str, Any]:
     """What the inventory lacked, and what no reviewer can see: for those who see everything."""
     warnings = [] if review.is_closed else coverage_warnings(review.coverage)
-    if not review.is_closed and (keys := find_without_reviewer(review=review)):
-        warnings.insert(0, without_reviewer_warning(keys))
+    if without_reviewer:
+        warnings.insert(0, without_reviewer_warning(without_reviewer))
     at_close = {
         org["credential_id"]: org for org in (review.coverage_at_close or {"orgs": []})["orgs"]
     }

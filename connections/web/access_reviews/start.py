@@ -1,13 +1,12 @@
 """What the page that starts an access review shows: how many connections, and warnings."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from django.db.models import Q
-
 from connections.access import permissions
 from connections.access.actor import Actor
+from connections.access_reviews.current import of_keys
 from connections.access_reviews.population import PopulationPreview, preview_population
 from connections.core.errors import InvalidInputError
 from connections.core.text import pluralize
@@ -49,6 +48,9 @@ def new_context(*, form: StartForm, actor: Actor) -> dict[str, Any]:
         "problem": problem,
         "preview": preview,
         "warnings": _warnings(preview) if preview else [],
+        "without_reviewer": _connection_names(preview.without_reviewer)
+        if preview and len(preview.without_reviewer) > MOST_NAMES
+        else [],
     }
 
 
@@ -61,19 +63,22 @@ def _warnings(preview: PopulationPreview) -> list[Warning]:
 
 def without_reviewer_warning(keys: list[OrgConnectionKey]) -> Warning:
     """That no reviewer can see some connections."""
-    some = Q()
-    for key in keys[:MOST_NAMES]:
-        some |= Q(site=key.site, connection_id=key.connection_id)
-    names = {
-        each.key: f"{each.source_org_name} → {each.sink_org_name}"
-        for each in OrgConnectionSnapshot.objects.filter(some).order_by("last_seen_at")
-    }
-    shown = [*names.values(), *("" for _ in keys[len(names) :])]
+    shown = [*_connection_names(keys[:MOST_NAMES]), *("" for _ in keys[MOST_NAMES:])]
     return Warning(
         headline=f"{pluralize(len(keys), 'connection')} that no reviewer can decide on",
         detail=f"{join_some_names(shown, limit=MOST_NAMES)}. Choose another active "
         "reviewer, or change who can see their credentials.",
     )
+
+
+def _connection_names(keys: Sequence[OrgConnectionKey]) -> list[str]:
+    """ "Labs → Mobile" for each connection."""
+    snapshots = OrgConnectionSnapshot.objects.filter(of_keys(keys)).order_by("last_seen_at")
+    names = {
+        each.key: f"{each.source_org_name} → {each.sink_org_name}"
+        for each in snapshots.only("site", "connection_id", "source_org_name", "sink_org_name")
+    }
+    return [names[key] for key in keys]
 
 
 def coverage_warnings(coverage: dict[str, Any]) -> list[Warning]:
