@@ -29,14 +29,18 @@ _EXPIRING = (BatchState.DRAFT, BatchState.REQUESTED, BatchState.APPROVED)
 _UNFINISHED = Q(RUN_BY_BATCH, state__in=[*confirming.UNSENT, State.SENDING], settled_at=None)
 
 
-def end_due(*, actor: Actor) -> list[Batch]:
-    """End the bulk deletions that expired or have finished; returns them. Raises DatabaseError."""
+def end_due(*, actor: Actor, batch: Batch | None = None) -> list[Batch]:
+    """End the bulk deletions that expired or have finished; returns them. Raises DatabaseError.
+
+    `batch`: this one only.
+    """
     unfinished = Deletion.objects.filter(_UNFINISHED, batch=OuterRef("pk"))
     ended: list[Batch] = []
-    for batch in Batch.objects.filter(ended_at=None).annotate(has_unfinished=Exists(unfinished)):
-        is_done = batch.state != BatchState.DRAFT and not batch.has_unfinished
-        if is_done or (batch.state in _EXPIRING and drafts.has_expired(batch, now=clock.now())):
-            ended += [batch] if _end(batch, actor=actor) else []
+    batches = Batch.objects.filter(ended_at=None, **({"pk": batch.pk} if batch else {}))
+    for each in batches.annotate(has_unfinished=Exists(unfinished)):
+        is_done = each.state != BatchState.DRAFT and not each.has_unfinished
+        if is_done or (each.state in _EXPIRING and drafts.has_expired(each, now=clock.now())):
+            ended += [each] if _end(each, actor=actor) else []
     return ended
 
 

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime, timedelta
+from functools import partial
 
 from django.db import DatabaseError, connection
 
@@ -52,13 +53,14 @@ def run_to_end(
         _run_pass(batch, actor=actor, is_stopped=is_stopped, record_heartbeat=record_heartbeat)
         if batch.state != BatchState.RUNNING:
             break
-        now = clock.now()
-        if batch.deletions.filter(state=State.SENDING).exists():
+        now, unsent_before = clock.now(), unsent
+        read_progress = partial(_read_progress, batch, now=now)
+        is_sending, until, unsent = _retry(read_progress, is_stopped=is_stopped)
+        if is_sending:
             # Another process sends it, or died while it did.
+            unsent = unsent_before
             time.sleep(POLL_SECONDS)
             continue
-        until, unsent_before = _next_at(batch, now=now), unsent
-        unsent = confirming.count_to_send(batch)
         if until is None or until <= now:
             continue
         if unsent == unsent_before or until - now > LONGEST_WAIT:
@@ -71,9 +73,15 @@ def run_to_end(
             record_heartbeat=record_heartbeat,
         )
     if not is_stopped():
-        _verify(batch, actor=actor)
+        _retry(lambda: _verify(batch, actor=actor), is_stopped=is_stopped)
     batch.refresh_from_db()
     return batch
+
+
+def _read_progress(batch: Batch, *, now: datetime) -> tuple[bool, datetime | None, int]:
+    """Whether a row is being sent, when the next one can be, and how many are to be sent."""
+    is_sending = batch.deletions.filter(state=State.SENDING).exists()
+    return is_sending, _next_at(batch, now=now), confirming.count_to_send(batch)
 
 
 def _verify(batch: Batch, *, actor: Actor) -> None:
@@ -91,23 +99,28 @@ def _run_pass(
     is_stopped: Callable[[], bool],
     record_heartbeat: Callable[[], object],
 ) -> None:
-    """One pass, repeated while the database is unavailable."""
+    def run() -> None:
+        record_heartbeat()
+        sending.record_kept_responses()
+        _give_up_lost_claims(batch, actor=actor)
+        running.run_due(actor=actor, is_stopped=is_stopped, batch=batch)
+        batch.refresh_from_db()
+
+    _retry(run, is_stopped=is_stopped)
+
+
+def _retry[T](work: Callable[[], T], *, is_stopped: Callable[[], bool]) -> T:
+    """What `work` returns, repeated while the database is unavailable."""
     ends_at = time.monotonic() + DATABASE_PATIENCE
     while True:
         try:
-            record_heartbeat()
-            sending.record_kept_responses()
-            _give_up_lost_claims(batch, actor=actor)
-            running.run_due(actor=actor, is_stopped=is_stopped, batch=batch)
-            batch.refresh_from_db()
+            return work()
         except (DatabaseError, ResponseNotRecordedError):
             # A broken connection would never recover.
             connection.close()
             if is_stopped() or time.monotonic() >= ends_at:
                 raise
             time.sleep(POLL_SECONDS)
-        else:
-            return
 
 
 def _give_up_lost_claims(batch: Batch, *, actor: Actor) -> None:
@@ -135,8 +148,10 @@ def _wait(
 ) -> None:
     ends_at = time.monotonic() + seconds
     open_batch = Batch.objects.filter(pk=batch.pk, state=BatchState.RUNNING)
-    while not is_stopped() and time.monotonic() < ends_at and open_batch.exists():
-        # The next one may be recorded, so its failure ends nothing.
+    while not is_stopped() and time.monotonic() < ends_at:
+        # The next ones may succeed, so that a failure ends nothing.
         with suppress(DatabaseError):
+            if not open_batch.exists():
+                return
             record_heartbeat()
         time.sleep(min(POLL_SECONDS, max(0.0, ends_at - time.monotonic())))

@@ -78,18 +78,21 @@ def run_due(
 ) -> int:
     """Do what is due for all bulk deletions; returns how many rows it handled.
 
-    `batch`: send and verify rows of this one only. Takes PASS_SECONDS and the DELETEs then in
+    `batch`: for this one only. Takes PASS_SECONDS and the DELETEs then in
     progress. Raises database errors, and ResponseNotRecordedError as `send_deletion` does, after
     it did the rest.
     """
-    handled = _withdraw_cancelled(actor=actor) + _expire_rows(actor=actor)
-    _pause_after_unknown(actor=actor)
+    rows = _of(batch)
+    handled = _withdraw_cancelled(rows, actor=actor) + _expire_rows(rows, actor=actor)
+    _pause_after_unknown(rows, actor=actor)
     failure = None
     try:
         handled += send_due(actor=actor, is_stopped=is_stopped, batch=batch)
     except Exception as error:  # noqa: BLE001 - it must not keep other rows from being verified
         failure = error
-    handled += _verify_due(actor=actor, batch=batch) + len(endings.end_due(actor=actor))
+    handled += _verify_due(actor=actor, batch=batch) + len(
+        endings.end_due(actor=actor, batch=batch)
+    )
     if failure:
         raise failure
     return handled
@@ -98,9 +101,9 @@ def run_due(
 _WAITING = Q(RUN_BY_BATCH, state=State.WAITING, settled_at=None)
 
 
-def _withdraw_cancelled(*, actor: Actor) -> int:
+def _withdraw_cancelled(rows: QuerySet[Deletion], *, actor: Actor) -> int:
     """Withdraw rows that were being sent at the cancellation and came back, after a 429 say."""
-    cancelled = Deletion.objects.filter(_WAITING, batch__state=BatchState.CANCELLED)
+    cancelled = rows.filter(_WAITING, batch__state=BatchState.CANCELLED)
     count = 0
     for batch in Batch.objects.filter(pk__in=cancelled.order_by().values("batch")):
         with audit.atomic():
@@ -109,7 +112,7 @@ def _withdraw_cancelled(*, actor: Actor) -> int:
     return count
 
 
-def _expire_rows(*, actor: Actor) -> int:
+def _expire_rows(rows: QuerySet[Deletion], *, actor: Actor) -> int:
     """Settle rows whose time to be sent is over, paused or not."""
     now = clock.now()
     _extend_rows_held_back(now=now)
@@ -117,8 +120,8 @@ def _expire_rows(*, actor: Actor) -> int:
     ahead = now + clock.TOLERANCE
     is_over = Q(expires_at__lte=now) | Q(expires_at__gt=ahead + time_limits.QUEUE_WINDOW)
     is_over |= Q(epoch__gt=0, expires_at__gt=ahead + time_limits.RETRY_WINDOW)
-    rows = Deletion.objects.filter(_WAITING, is_over)[:MAX_EXPIRED]
-    return sum(lifecycle.expire_deletion(deletion=each, actor=actor) for each in rows)
+    over = rows.filter(_WAITING, is_over)[:MAX_EXPIRED]
+    return sum(lifecycle.expire_deletion(deletion=each, actor=actor) for each in over)
 
 
 def _extend_rows_held_back(*, now: datetime) -> None:
@@ -472,13 +475,13 @@ def _note_result(
             )
 
 
-def _pause_after_unknown(*, actor: Actor) -> None:
+def _pause_after_unknown(rows: QuerySet[Deletion], *, actor: Actor) -> None:
     """Pause where the first problem does so and a row became unknown in another way than here.
 
     Its worker was killed, say, and its claim given up.
     """
     is_new = Q(batch__resumed_at=None) | Q(sending_at__gt=F("batch__resumed_at"))
-    unknown = Deletion.objects.filter(
+    unknown = rows.filter(
         is_new,
         state=State.UNKNOWN,
         batch__state=BatchState.RUNNING,

@@ -86,23 +86,33 @@ class OrgAdminCommand(BaseCommand):
         self.as_json = bool(options.get("json"))
         try:
             return super().execute(*args, **options)
-        except InvalidInputError as error:
-            message, code = str(error), USAGE
-        except _FAILURES as error:
-            message, code = str(error), FAILED
-        except (OSError, sqlite3.Error) as error:
-            message, code = f"{self.failed}: {reason_of(error)}.", FAILED
-        except ResponseNotRecordedError as error:
-            response_text = wording.unrecorded_response_text(error)
-            text = " ".join([response_text.headline, *response_text.lines])
-            message, code = f"{text} Deletion: /deletions/{error.deletion_id}/", UNKNOWN
-        except DatabaseError as error:
-            message, code = database_error_text(error), FAILED
-        except CommandError as error:
-            message, code = str(error), error.returncode
+        except Exception as error:
+            failure = self.find_failure(error)
+            if failure is None:
+                raise
+        message, code = failure
         if self.as_json:
             self.emit({"error": message}, "")
         raise CommandError(message, returncode=code)
+
+    def find_failure(self, error: Exception) -> tuple[str, int] | None:
+        """The message and the exit code for an exception; None for one that is unexpected."""
+        match error:
+            case InvalidInputError():
+                return str(error), USAGE
+            case CommandError():
+                return str(error), error.returncode
+            case ResponseNotRecordedError():
+                response_text = wording.unrecorded_response_text(error)
+                text = " ".join([response_text.headline, *response_text.lines])
+                return f"{text} Deletion: /deletions/{error.deletion_id}/", UNKNOWN
+            case DatabaseError():
+                return database_error_text(error), FAILED
+        if isinstance(error, _FAILURES):
+            return str(error), FAILED
+        if isinstance(error, OSError | sqlite3.Error):
+            return f"{self.failed}: {reason_of(error)}.", FAILED
+        return None
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Check the keys if they are needed, run, and exit with the code that `run` returns."""

@@ -272,7 +272,7 @@ def test_a_thread_that_fails_loses_no_other_response_and_stops_no_other_work(
     monkeypatch.setattr(sending, "send_claimed", fail)
     ended: list[Actor] = []
 
-    def end_due(*, actor: Actor) -> list[Batch]:
+    def end_due(*, actor: Actor, **_: object) -> list[Batch]:
         ended.append(actor)
         return []
 

@@ -1,20 +1,27 @@
 """delete_org_connections: a plan file in, one JSON document and one exit code out."""
 
 import json
+import signal
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 from uuid import uuid4
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.db import OperationalError
 from django.test import Client
+from django.utils import timezone
 
 from connections.access.actor import command_actor, person_actor
-from connections.batches import foreground, plan_files, requesting, running, stopping
+from connections.batches import confirming, foreground, plan_files, requesting, running, stopping
+from connections.crypto.encryption import EncryptionError
+from connections.deletions import sending
 from connections.inventory import protections
+from connections.management.commands.delete_org_connections import Command
 from connections.models import (
     ApprovalPolicy,
     AuditEvent,
@@ -61,12 +68,17 @@ def payments(db: None, sandbox: SandboxServer) -> Credential:
 def run(tmp_path: Path) -> Run:
     """Run the command with this text as its plan."""
 
-    def run_with(plan: str, *more: str, reason: str = "carve-out") -> CommandResult:
+    def run_with(
+        plan: str,
+        *more: str,
+        reason: str = "carve-out",
+        command: str | Command = "delete_org_connections",
+    ) -> CommandResult:
         path = tmp_path / "plan"
         path.write_text(plan)
         output, arguments = StringIO(), ("--plan", str(path), "--reason", reason, "--json", *more)
         try:
-            call_command("delete_org_connections", *arguments, stdout=output)
+            call_command(command, *arguments, stdout=output)
         except SystemExit as end:
             code = int(str(end.code))
         except CommandError as error:
@@ -192,14 +204,18 @@ def test_the_most_serious_result_decides_the_exit_code(
     assert (result.code, result.results) == (code, [result_of_first, "deleted"])
 
 
-@pytest.mark.usefixtures("payments")
-def test_a_dry_run_stores_and_sends_nothing(run: Run, sandbox: SandboxServer) -> None:
+@pytest.mark.usefixtures("payments", "ada")
+def test_a_dry_run_requests_nothing_and_exits_as_the_run_would_begin(
+    run: Run, sandbox: SandboxServer
+) -> None:
     connections = add_connections(sandbox, 2)
     result = run(csv_of(connections), "--dry-run")
     assert (result.code, len(result.document["deletions"])) == (0, 2)
     assert run(csv_of([*connections, f"{connections[0]}0"]), "--dry-run").code == 2
     Credential.objects.update(policy=ApprovalPolicy.ONE)
-    assert run(csv_of(connections), "--dry-run").code == 7
+    assert run(csv_of(connections), "--dry-run").code == 2
+    with_bad_line = csv_of([*connections, f"{connections[0]}0"])
+    assert run(with_bad_line, "--dry-run", "--as", "ada").code == 7
     assert (sent(sandbox), Batch.objects.count()) == (0, 0)
 
 
@@ -279,8 +295,99 @@ def test_rows_of_other_bulk_deletions_are_not_sent(
     with monkeypatch.context() as patch:
         patch.setattr(foreground, "run_to_end", lambda *, batch, **_: batch)
         run(csv_of([other]), "--yes")
+    Batch.objects.update(state=BatchState.REQUESTED, expires_at=timezone.now())
     assert run(csv_of([mine]), "--yes").code == 0
     assert sandbox.world.deletes_received(other.split("/")[1]) == 0
+    # Its expiry would say that the command's user ended it.
+    assert Batch.objects.filter(ended_at=None).count() == 1
+
+
+@pytest.mark.usefixtures("payments")
+def test_a_signal_while_it_requests_cancels_the_bulk_deletion(
+    run: Run, sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command, request_batch = Command(), requesting.request_batch
+    seen = []
+
+    def request_and_stop(**options: Any) -> Batch:
+        batch = request_batch(**options)
+        command.stop.request(signal.SIGINT, None)
+        # What a second signal would print.
+        seen.append((command.has_sent, "Nothing was sent" in command.stopped_text))
+        return batch
+
+    monkeypatch.setattr(requesting, "request_batch", request_and_stop)
+    result = run(csv_of(add_connections(sandbox, 2)), "--yes", command=command)
+    assert (result.code, result.document["state"]) == (1, "cancelled")
+    assert result.results == ["withdrawn", "withdrawn"]
+    assert seen == [(True, False)]
+    assert sent(sandbox) == 0
+
+
+@pytest.mark.usefixtures("payments")
+def test_a_request_whose_commit_may_have_succeeded_is_named_and_exits_with_6(
+    run: Run, sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request_batch = requesting.request_batch
+
+    def lose_the_connection(**options: Any) -> Batch:
+        request_batch(**options)
+        raise OperationalError("server closed the connection unexpectedly")
+
+    monkeypatch.setattr(requesting, "request_batch", lose_the_connection)
+    result = run(csv_of(add_connections(sandbox, 1)), "--yes")
+    assert (result.code, result.document["batch"]) == (6, str(Batch.objects.get().pk))
+    assert "might have been requested" in result.document["error"]
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "error", "code"),
+    [
+        (sending, "send_claimed", RuntimeError("can't start new thread"), 6),
+        (sending, "record_kept_responses", PermissionError(13, "Permission denied"), 5),
+        (running, "verify_batch", EncryptionError("The key ring can't be read."), 0),
+    ],
+)
+@pytest.mark.usefixtures("payments")
+def test_a_failure_after_the_request_ends_with_what_is_known(
+    module: ModuleType,
+    name: str,
+    error: Exception,
+    code: int,
+    run: Run,
+    sandbox: SandboxServer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(module, name, fail)
+    result = run(csv_of(add_connections(sandbox, 2)), "--yes")
+    assert (result.code, len(result.results)) == (code, 2)
+    assert result.document["batch"] == str(Batch.objects.get().pk)
+    assert (error.strerror if isinstance(error, OSError) else str(error)) in result.document[
+        "error"
+    ]
+
+
+@pytest.mark.usefixtures("payments")
+def test_one_failed_read_between_two_passes_ends_nothing(
+    run: Run, sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    count_to_send, failures = confirming.count_to_send, [OperationalError("connection lost")]
+
+    def fail_once(batch: Batch) -> int:
+        if batch.state == BatchState.RUNNING and failures:
+            raise failures.pop()
+        return count_to_send(batch)
+
+    monkeypatch.setattr(confirming, "count_to_send", fail_once)
+    monkeypatch.setattr(foreground, "POLL_SECONDS", 0.01)
+    first, second = add_connections(sandbox, 2)
+    limited = faults.rate_limited(reset="1")
+    sandbox.world.set_fault(fault=limited, connection_id=first.split("/")[1], times=1)
+    assert run(csv_of([first, second]), "--yes").code in {0, 5}
+    assert not failures
 
 
 def test_the_same_plan_is_recognized_with_a_malformed_line_and_a_renamed_credential(
@@ -351,8 +458,8 @@ def test_a_name_of_a_credential_is_preferred_as_it_is_written(
         ("site\nx", ("--yes",), "The first line must be the header"),
         ("site,connection_id\n", ("--yes",), "names no connection"),
         ('{"site": "x"}', ("--yes",), "isn't a JSON list"),
-        (csv_of([f"us1/{uuid4()}"] * 1001), ("--yes",), "has at most 1,000 connections"),
-        (csv_of([f"us1/{uuid4()}"]), ("--dry-run", "--reason", "\u200b"), "Enter a reason."),
+        (csv_of(["us1/x"] * 1001), ("--yes",), "has at most 1,000 connections"),
+        (csv_of(["us1/x"]), ("--dry-run", "--reason", "\u200b"), "Enter a reason."),
     ],
 )
 @pytest.mark.usefixtures("payments")

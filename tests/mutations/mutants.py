@@ -2763,7 +2763,7 @@ BULK_DELETIONS = (
     _mutant(
         "a killed worker's row pauses where the first problem does",
         f"{BATCHES}/running.py",
-        "    _pause_after_unknown(actor=actor)\n",
+        "    _pause_after_unknown(rows, actor=actor)\n",
         "",
         f"{BATCH_TESTS}/test_running.py"
         "::test_a_row_of_a_killed_worker_pauses_it_where_the_first_problem_does",
@@ -2828,9 +2828,16 @@ BULK_DELETIONS = (
     _mutant(
         "the command sends no rows of other bulk deletions",
         f"{BATCHES}/foreground.py",
-        "is_stopped=is_stopped, batch=batch)\n            batch",
-        "is_stopped=is_stopped)\n            batch",
+        "is_stopped=is_stopped, batch=batch)\n        batch",
+        "is_stopped=is_stopped)\n        batch",
         f"{COMMAND_TESTS}::test_rows_of_other_bulk_deletions_are_not_sent",
+    ),
+    _mutant(
+        "a signal before the first claim cancels what the command requested",
+        "connections/management/commands/delete_org_connections.py",
+        "            if is_new and self.stop.is_requested and",
+        "            if False and",
+        f"{COMMAND_TESTS}::test_a_signal_while_it_requests_cancels_the_bulk_deletion",
     ),
     _mutant(
         "a plan file is requested once while its bulk deletion is open",

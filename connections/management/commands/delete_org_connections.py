@@ -1,5 +1,6 @@
 """Delete the org connections of a plan file from the command line."""
 
+import logging
 import sys
 from argparse import ArgumentParser
 from collections import Counter
@@ -10,6 +11,7 @@ from typing import Any, NoReturn
 
 from django.core.management.base import CommandError
 from django.db import Error as DatabaseError
+from django.db import connection
 
 from connections.access.actor import command_actor
 from connections.batches import drafts, foreground, plan_files, requesting
@@ -25,6 +27,8 @@ from connections.management.deleting import STILL_LISTED, STOPPED, DeletingComma
 from connections.models import Batch, BatchState, Credential, Deletion
 from connections.operations.heartbeats import Heartbeat
 from connections.wording import cause_text, label_of_outcome, label_of_state
+
+logger = logging.getLogger(__name__)
 
 _NEEDS_APPROVAL = 7
 # The first of these that fits a connection is the exit code.
@@ -48,7 +52,9 @@ class Command(DeletingCommand):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
+        # Set as soon as it may have been requested.
         self._batch: Batch | None = None
+        self._is_sending = False
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument(
@@ -82,10 +88,11 @@ class Command(DeletingCommand):
         if plan is None or not plan.sendable:
             failed = plan.failed if plan else plan_files.find_failed(lines=lines, rows={})
             self._end_unsent(rows=(), failed=failed, code=USAGE)
+        requesting.require_requester(plan.batch)
         if is_dry_run:
             self._end_dry_run(plan)
-        batch = self._request(plan, lines=lines, options=options)
-        self._run_and_end(batch, failed=plan.failed)
+        self._request(plan, lines=lines, options=options)
+        self._run_and_end(plan.batch, failed=plan.failed, is_new=True)
 
     def _check_usage(self, options: dict[str, Any]) -> None:
         problems = requesting.find_input_problems(
@@ -116,16 +123,16 @@ class Command(DeletingCommand):
 
     def _request(
         self, plan: FilePlan, *, lines: Sequence[PlanLine], options: dict[str, Any]
-    ) -> Batch:
+    ) -> None:
         """Request the bulk deletion; confirmed too where no approval is needed."""
         actor = command_actor()
-        requesting.require_requester(plan.batch)
         self.stop.is_held = True
         if self.stop.is_requested:
             raise StopRequestedError
         drafts.store_draft(plan.batch, rows=plan.rows)
+        self._batch = plan.batch
         try:
-            return requesting.request_batch(
+            requesting.request_batch(
                 batch=plan.batch,
                 actor=actor,
                 reason=options["reason"],
@@ -133,10 +140,14 @@ class Command(DeletingCommand):
                 digest=plan.batch.digest,
             )
         except DomainError:
+            self._batch = None
             batch_stopping.cancel_batch(batch=plan.batch, actor=actor)
             # Another process may just have requested the same plan.
             self._go_on_if_open(lines)
             raise
+        except DatabaseError as error:
+            # It may have been committed nevertheless, which exit code 1 denies.
+            self._end_unknown(plan.batch, error=database_error_text(error), failed=plan.failed)
 
     def _go_on_if_open(self, lines: Sequence[PlanLine]) -> None:
         """Go on with the bulk deletion that was requested with the same plan, and end."""
@@ -145,40 +156,61 @@ class Command(DeletingCommand):
             self.stderr.write("This plan was requested before. Its bulk deletion is still open.")
             self._run_and_end(existing.batch, failed=existing.failed)
 
-    def _run_and_end(self, batch: Batch, *, failed: Sequence[FailedLine]) -> NoReturn:
-        """Send what can be sent, print the result and exit with its code."""
+    def _run_and_end(
+        self, batch: Batch, *, failed: Sequence[FailedLine], is_new: bool = False
+    ) -> NoReturn:
+        """Send what can be sent, print the result and exit with its code.
+
+        `is_new`: this process requested it, so that a signal cancels it while nothing was sent.
+        """
         self.stop.is_held = True
         self._batch = batch
+        error = ""
         try:
             if batch.state == BatchState.RUNNING:
-                batch = self._send(batch)
+                self._send(batch)
+            if is_new and self.stop.is_requested and not batch.deletions.exclude(epoch=0).exists():
+                batch_stopping.cancel_batch(batch=batch, actor=command_actor())
+        except Exception as failure:
+            # Some of it may have been sent, so it ends with what is known.
+            known = self.find_failure(failure)
+            error = known[0] if known else f"Unexpected error: {failure}"
+            logger.exception("Bulk deletion %s was not run to its end.", batch.pk)
+            if isinstance(failure, DatabaseError):
+                # A broken connection would never recover.
+                connection.close()
+        try:
+            batch.refresh_from_db()
             deletions = list(batch.deletions.order_by("batch_row__position"))
-        except DatabaseError as error:
-            # Some of it may have been sent, which exit code 1 denies.
-            message = f"{database_error_text(error)} {_unfinished_text(batch)}"
-            raise CommandError(message, returncode=UNKNOWN) from error
-        url = f"/deletions/batches/{batch.pk}/"
-        document = {
-            "batch": str(batch.pk),
-            "url": url,
-            "state": batch.state,
-            "deletions": [_row_of(each) for each in deletions],
-            "failed": _failed_rows(failed),
-            "counts": Counter(each.outcome or each.state for each in deletions),
-        }
+        except DatabaseError as failure:
+            error = error or database_error_text(failure)
+            self._end_unknown(batch, error=error, failed=failed)
         counts = Counter(
             label_of_outcome(each.outcome) if each.outcome else label_of_state(each.state)
             for each in deletions
         )
         lines = [f"{count:,} {label}" for label, count in counts.most_common()]
-        lines += [*_failed_texts(failed), _next_step(batch), f"Bulk deletion: {url}"]
+        lines += [*_failed_texts(failed), _next_step(batch), f"Bulk deletion: {_url_of(batch)}"]
+        document = _document_of(batch, deletions=deletions, failed=failed)
+        if error:
+            document["error"] = error
+            self.stderr.write(error)
         self.emit(document, "\n".join(filter(None, lines)))
         raise SystemExit(_exit_code(deletions, has_failed_lines=bool(failed)))
 
-    def _send(self, batch: Batch) -> Batch:
+    def _end_unknown(self, batch: Batch, *, error: str, failed: Sequence[FailedLine]) -> NoReturn:
+        """End where the database doesn't say what was requested and sent."""
+        document = _document_of(batch, deletions=(), failed=failed) | {"state": None}
+        error = f"{error} {self._unfinished_text(batch)}"
+        self.stderr.write(error)
+        self.emit(document | {"error": error}, "")
+        raise SystemExit(UNKNOWN)
+
+    def _send(self, batch: Batch) -> None:
+        self._is_sending = True
         heartbeat = Heartbeat(batch=batch)
         try:
-            return foreground.run_to_end(
+            foreground.run_to_end(
                 batch=batch,
                 actor=command_actor(),
                 is_stopped=lambda: self.stop.is_requested,
@@ -189,7 +221,7 @@ class Command(DeletingCommand):
             heartbeat.remove()
 
     def _end_dry_run(self, plan: FilePlan) -> NoReturn:
-        code = _NEEDS_APPROVAL if plan.batch.needs_approval else 0
+        code = USAGE if plan.failed else 0
         self._end_unsent(
             rows=[
                 {
@@ -203,7 +235,7 @@ class Command(DeletingCommand):
                 for row in plan.sendable
             ],
             failed=plan.failed,
-            code=USAGE if plan.failed else code,
+            code=_NEEDS_APPROVAL if plan.batch.needs_approval else code,
         )
 
     def _end_unsent(
@@ -234,11 +266,16 @@ class Command(DeletingCommand):
     @property
     def waiting_text(self) -> str:
         """The DELETEs in progress are recorded first."""
-        return f"Stopping after the DELETEs in progress, at most {sending.DELETE_SECONDS:.0f} s."
+        if not self._is_sending:
+            return "Stopping."
+        return (
+            f"Stopping after the DELETEs in progress (at most {sending.DELETE_SECONDS:.0f} s). "
+            "A worker, if one runs, sends the rest; pause the bulk deletion to prevent that."
+        )
 
     @property
     def has_sent(self) -> bool:
-        """Whether the run has begun."""
+        """Whether it may have been requested, so that this process or a worker sends it."""
         return self._batch is not None
 
     @property
@@ -246,14 +283,35 @@ class Command(DeletingCommand):
         """What a second signal leaves."""
         if self._batch is None:
             return STOPPED
-        return f"Stopped. {_unfinished_text(self._batch)}"
+        return f"Stopped. {self._unfinished_text(self._batch)}"
+
+    def _unfinished_text(self, batch: Batch) -> str:
+        open_part = (
+            "DELETEs in progress might have worked."
+            if self._is_sending
+            else "The bulk deletion might have been requested."
+        )
+        return (
+            f"{open_part} A worker, or this command with the same plan, goes on. "
+            f"Bulk deletion: {_url_of(batch)}"
+        )
 
 
-def _unfinished_text(batch: Batch) -> str:
-    return (
-        "DELETEs in progress might have worked. A worker, or this command with the same plan, "
-        f"goes on. Bulk deletion: /deletions/batches/{batch.pk}/"
-    )
+def _url_of(batch: Batch) -> str:
+    return f"/deletions/batches/{batch.pk}/"
+
+
+def _document_of(
+    batch: Batch, *, deletions: Sequence[Deletion], failed: Sequence[FailedLine]
+) -> dict[str, Any]:
+    return {
+        "batch": str(batch.pk),
+        "url": _url_of(batch),
+        "state": batch.state,
+        "deletions": [_row_of(each) for each in deletions],
+        "failed": _failed_rows(failed),
+        "counts": Counter(each.outcome or each.state for each in deletions),
+    }
 
 
 def _row_of(deletion: Deletion) -> dict[str, Any]:
