@@ -5,8 +5,6 @@ appear later are not in it. A row that can't be deleted stays in the plan, with 
 keeps no other row from being deleted.
 """
 
-import hashlib
-import json
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -43,6 +41,7 @@ from connections.models import (
     Outcome,
     Person,
     RowProblem,
+    batch_digest_of,
 )
 
 MAX_ROWS = 1_000
@@ -381,19 +380,7 @@ def set_digest(batch: Batch, *, rows: Iterable[BatchRow]) -> None:
     """Set the policy and the digest for these rows. Does not save."""
     kept = [row for row in rows if row.removed_at is None]
     batch.policy = _strictest_policy([row for row in kept if not row.problem])
-    shown = [
-        "bulk deletion, version 1",
-        batch.policy,
-        [
-            [row.position, row.key, row.digest, _text(row.credential_id), row.problem]
-            for row in kept
-        ],
-    ]
-    batch.digest = hashlib.sha256(json.dumps(shown, ensure_ascii=True).encode()).hexdigest()
-
-
-def _text(pk: UUID | None) -> str:
-    return str(pk or "")
+    batch.digest = batch_digest_of(batch, rows=kept)
 
 
 def _strictest_policy(rows: Sequence[BatchRow]) -> ApprovalPolicy:

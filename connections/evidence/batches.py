@@ -15,7 +15,13 @@ from connections.core.database import consistent_read
 from connections.core.tabular import as_time
 from connections.evidence.comparison import read_events
 from connections.evidence.differing import UNREADABLE, DifferingRecords
-from connections.models import AuditEvent, Batch, BatchState, batch_approval_digest_of
+from connections.models import (
+    AuditEvent,
+    Batch,
+    BatchState,
+    batch_approval_digest_of,
+    batch_digest_of,
+)
 from connections.verifier import verify
 
 logger = logging.getLogger(__name__)
@@ -34,6 +40,12 @@ _STATES = {
     EventCode.BATCH_EXPIRED: BatchState.EXPIRED,
     EventCode.BATCH_FINISHED: BatchState.FINISHED,
 }
+_ENDS = (
+    EventCode.BATCH_DECLINED,
+    EventCode.BATCH_CANCELLED,
+    EventCode.BATCH_EXPIRED,
+    EventCode.BATCH_FINISHED,
+)
 
 
 def compare_all_batches(differing: DifferingRecords) -> Iterator[None]:
@@ -43,9 +55,9 @@ def compare_all_batches(differing: DifferingRecords) -> Iterator[None]:
     concurrent changes cause no false alarm.
     """
     requested = AuditEvent.objects.filter(code=EventCode.BATCH_REQUESTED).order_by()
-    told = set(requested.values_list("subject_id", flat=True))
+    ids_in_events = set(requested.values_list("subject_id", flat=True))
     ids = set(Batch.objects.values_list("pk", flat=True))
-    for missing in sorted(told - {str(pk) for pk in ids}):
+    for missing in sorted(ids_in_events - {str(pk) for pk in ids}):
         sentence = f"Bulk deletion {missing}: its events are there, it is missing itself."
         differing.describe(sentence, ids=[missing])
     for some in batched(ids, _BATCH_SIZE):
@@ -59,7 +71,7 @@ def compare_all_batches(differing: DifferingRecords) -> Iterator[None]:
 
 
 def _find_differences(ids: Sequence[UUID]) -> dict[UUID, str]:
-    """Those of these that don't match their events, with the first difference."""
+    """Which of these don't match their events, with the first difference."""
     documents, shown = read_events(subject_type="batch", subject_ids=[str(pk) for pk in ids])
     found = {}
     for batch in Batch.objects.filter(pk__in=ids).annotate(count=Count("deletions")):
@@ -87,16 +99,27 @@ def _differences(batch: Batch, events: Sequence[verify.Event]) -> Iterator[str]:
         if requested.details.get(key) != value:
             yield f"“{key}” does not match the event of its request"
     confirmed = [one for one in events if one.code == EventCode.BATCH_CONFIRMED]
+    ended = [one for one in events if one.code in _ENDS]
     declined = [one for one in events if one.code == EventCode.BATCH_DECLINED]
     matches = {
         "state": batch.state == _state_after(events),
         "requested_by": requested.sentence.startswith(f"{batch.requested_by_name} requested "),
-        "confirmed_by": batch.confirmed_by_name == (confirmed[-1].actor if confirmed else ""),
+        "rows": _digest_of_rows(batch) == requested.details.get("digest"),
+        "approval_digest": batch.approval_digest == requested.details.get("approval_digest"),
+        "confirmed_by": (str(batch.confirmed_by_id or ""), batch.confirmed_by_name)
+        == ((confirmed[-1].actor_id or "", confirmed[-1].actor) if confirmed else ("", "")),
+        "ended_by": batch.ended_by_name == (ended[-1].actor if ended else ""),
         "confirmed_at": as_time(batch.confirmed_at)
         == (confirmed[-1].details["confirmed_at"] if confirmed else None),
         "ended_reason": batch.ended_reason == (declined[-1].details["reason"] if declined else ""),
     }
     yield from (f"“{key}” does not match its events" for key, same in matches.items() if not same)
+
+
+def _digest_of_rows(batch: Batch) -> str:
+    rows = batch.rows.filter(removed_at=None).order_by("position")
+    columns = ("position", "text", "site", "connection_id", "digest", "credential_id", "problem")
+    return batch_digest_of(batch, rows=rows.only(*columns))
 
 
 def _stored(batch: Batch) -> dict[str, Any]:

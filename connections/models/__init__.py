@@ -35,6 +35,7 @@ from connections.models.batches import (
     BatchState,
     RowProblem,
     batch_approval_digest_of,
+    batch_digest_of,
 )
 from connections.models.changes import Change, KnownConnection, Org
 from connections.models.credentials import (
@@ -129,6 +130,7 @@ __all__ = [
     "WorkerHeartbeat",
     "approval_digest_of",
     "batch_approval_digest_of",
+    "batch_digest_of",
     "closing_digest_of",
     "coverage_digest_of",
     "covered_values",

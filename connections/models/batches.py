@@ -3,6 +3,7 @@
 import hashlib
 import json
 import uuid
+from collections.abc import Iterable
 
 from django.conf import settings
 from django.db import models
@@ -205,6 +206,19 @@ class BatchRow(SnapshotFields):
     def key(self) -> str:
         """How forms and pages name the connection: "<site>/<connection ID>"."""
         return f"{self.site}/{self.connection_id}" if self.connection_id else self.text
+
+
+def batch_digest_of(batch: Batch, *, rows: Iterable[BatchRow]) -> str:
+    """SHA-256 over the policy and these rows: those of the plan that were not removed, in order."""
+    shown = [
+        "bulk deletion, version 1",
+        batch.policy,
+        [
+            [row.position, row.key, row.digest, str(row.credential_id or ""), row.problem]
+            for row in rows
+        ],
+    ]
+    return hashlib.sha256(json.dumps(shown, ensure_ascii=True).encode()).hexdigest()
 
 
 def batch_approval_digest_of(batch: Batch) -> str:

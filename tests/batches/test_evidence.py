@@ -64,6 +64,9 @@ def test_rows_match_their_events_however_they_ended(
 
 CHANGES = (
     "reason = 'Another.'",
+    "approval_digest = '0'",
+    "confirmed_by_id = NULL",
+    "ended_by_name = 'Eve'",
     "state = 'cancelled'",
     "policy = 'none'",
     "digest = '0'",
@@ -94,6 +97,9 @@ def test_a_bulk_deletion_that_was_changed_is_named(
             assert (report.fault, report.batches) == (Fault.BATCH, (str(batch.pk),))
         with triggers_off():
             batch.save()
+    with triggers_off():
+        batch.rows.update(digest="0")
+    assert verify_audit_log().batches == (str(batch.pk),)
 
 
 def test_an_export_can_be_of_one_bulk_deletion(ada: Person, make_draft: MakeDraft) -> None:
