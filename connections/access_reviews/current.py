@@ -148,7 +148,7 @@ def _as_last_listed(rows: Sequence[tuple[Any, ...]]) -> dict[StoredKey, CurrentC
 def deciding_credentials(
     keys: Collection[OrgConnectionKey],
 ) -> dict[OrgConnectionKey, set[UUID]]:
-    """The credentials of which a reviewer must see one to decide about each connection.
+    """The credentials of which a reviewer must see one to decide on each connection.
 
     A connection that syncs found gone has no entry.
     """

@@ -46,7 +46,7 @@ def decide(
     keep_until: date | None = None,
     digests: Mapping[str, str] = _NO_DIGESTS,
 ) -> list[AccessReviewDecision]:
-    """Decide about all of these connections, named "<site>/<connection ID>", or about none.
+    """Decide on all of these connections, named "<site>/<connection ID>", or on none.
 
     `digests`: what the page showed of each, by its name; one without a digest isn't compared.
 
@@ -114,7 +114,7 @@ def _find_rows(
         raise InvalidInputError({"connection": "Select at least 1 connection."})
     if len(named) > MAX_TOGETHER:
         raise InvalidInputError(
-            {"connection": f"Decide about at most {MAX_TOGETHER:,} connections at once."}
+            {"connection": f"Decide on at most {MAX_TOGETHER:,} connections at once."}
         )
     ids = {key.connection_id for key in named if key}
     every = list(review.rows.filter(connection_id__in=ids))

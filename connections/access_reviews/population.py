@@ -82,7 +82,7 @@ def preview_population(
 
 
 def find_without_reviewer(*, review: AccessReview) -> list[OrgConnectionKey]:
-    """The connections that no reviewer can decide about now, without those that are gone."""
+    """The connections that no reviewer can decide on now, without those that are gone."""
     people = list(permissions.reviewers_of(review))
     if _someone_sees_everything(people):
         return []

@@ -35,7 +35,7 @@ class ReviewerProgress:
     can_decide: bool
     # Rows whose newest decision is theirs and counts.
     decided: int
-    # Pending rows that they can decide about.
+    # Pending rows that they can decide on.
     pending: int
 
 
@@ -45,7 +45,7 @@ class Progress:
 
     counts: Counter[RowState]
     reviewers: list[ReviewerProgress]
-    # Pending rows that the reader can decide about.
+    # Pending rows that the reader can decide on.
     mine: int
 
     @property
@@ -115,7 +115,7 @@ def count_decidable(rows: Iterable[ReviewRow]) -> int:
 def _count_decidable(
     keys: Sequence[OrgConnectionKey], *, people: Sequence[Person]
 ) -> dict[UUID, int]:
-    """How many of these pending connections each person can decide about."""
+    """How many of these pending connections each person can decide on."""
     hidden = visibility.hidden_from(people)
     seen_by = deciding_credentials(keys) if any(hidden.values()) else {}
     return {
@@ -127,7 +127,7 @@ def _count_decidable(
 
 
 def open_reviews_to_decide(*, actor: Actor) -> QuerySet[AccessReview]:
-    """The open access reviews that the actor can see and is a reviewer of; the first due first."""
+    """The open access reviews that the actor can see and is a reviewer of; by due date."""
     if actor.person is None or not permissions.can_be_reviewer(actor):
         return AccessReview.objects.none()
     named = Q(reviewers__person=actor.person) | Q(is_for_everyone=True)
@@ -142,14 +142,14 @@ class WaitingReview:
     """An open access review, and what the actor can do about it."""
 
     review: AccessReview
-    # Pending rows that the actor can decide about, and all that the actor can see.
+    # Pending rows that the actor can decide on, and all that the actor can see.
     mine: int
     pending: int
     is_overdue: bool
 
 
 def list_waiting(*, actor: Actor) -> list[WaitingReview]:
-    """The open access reviews with rows to decide, or that the actor can close; first due first.
+    """The open access reviews with rows to decide, or that the actor can close, by due date.
 
     The number of queries doesn't depend on that of the access reviews.
     """

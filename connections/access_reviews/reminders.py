@@ -105,7 +105,7 @@ def _due_reminders(review: AccessReview, *, now: datetime) -> list[Reminder]:
 
 
 def _count_pending(review: AccessReview) -> dict[UUID, int]:
-    """How many pending rows each reviewer can decide about, without those who have none."""
+    """How many pending rows each reviewer can decide on, without those who have none."""
     counts: dict[frozenset[UUID], int] = {}
     pending: dict[UUID, int] = {}
     for person in permissions.reviewers_of(review):

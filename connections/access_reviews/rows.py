@@ -68,7 +68,7 @@ class ReviewRow:
     position: int
     key: OrgConnectionKey
     state: RowState
-    # What the person can decide about; None where there is nothing, and once it is closed.
+    # What the person can decide on; None where there is nothing, and once it is closed.
     current: CurrentConnection | None
     # Only credentials that are hidden from the person list it now.
     is_hidden_now: bool
@@ -82,12 +82,12 @@ class ReviewRow:
 
     @property
     def digest(self) -> str:
-        """What a form sends back, so that nobody decides about something that it didn't show."""
+        """What a form sends back, so that nobody decides on something that it didn't show."""
         return self.current.digest if self.current else ""
 
     @property
     def is_outdated(self) -> bool:
-        """Whether it was decided, and the decision no longer counts."""
+        """Whether it was decided, and the decision is no longer valid."""
         return self.state == RowState.PENDING and self.newest is not None
 
 
@@ -110,7 +110,7 @@ class _State(NamedTuple):
 
     @property
     def is_decidable(self) -> bool:
-        """Whether it is pending and the person can decide about it."""
+        """Whether it is pending and the person can decide on it."""
         return self.state == RowState.PENDING and self.current is not None
 
 
@@ -148,7 +148,7 @@ class RowCounts:
     """The rows of an access review that one person can see."""
 
     states: Counter[RowState] = field(default_factory=Counter)
-    # Pending rows that the person can decide about, as a reviewer.
+    # Pending rows that the person can decide on, as a reviewer.
     decidable: int = 0
 
 

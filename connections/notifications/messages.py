@@ -193,7 +193,7 @@ def _sentence(event: AuditEvent, *, reader: Person | None) -> str:
     pending = wording.pluralize(details["pending"][str(reader.pk)], "connection")
     return (
         f"The access review “{details['name']}” {verb} due on {details['due']}. You can decide "
-        f"about {pending} that still need{'s' if pending.startswith('1 ') else ''} a decision."
+        f"on {pending} that still need{'s' if pending.startswith('1 ') else ''} a decision."
     )
 
 

@@ -30,7 +30,7 @@ LEFT_OPEN = Badge("Left open", "warn", "minus", "No decision counted when it was
 # What became of a connection to delete, where no deletion says it.
 REMOVED_OUTSIDE = "Removed outside Org Admin"
 NOT_DELETED = "Not deleted"
-# About a row that reviewers still decide about, or can't.
+# About a row that reviewers still decide on, or can't.
 NOT_LISTED = "No credential in use lists this."
 HIDDEN_NOW = "Only credentials that you can't see list this now, so you can't decide on it."
 

@@ -31,7 +31,7 @@ def texts_of(review: AccessReview) -> list[str]:
 def decide(
     review: AccessReview, person: Person, *connections: str, decision: str = "keep", **values: Any
 ) -> list[AccessReviewDecision]:
-    """The person decides about these connections, or about all."""
+    """The person decides on these connections, or on all."""
     given: dict[str, Any] = {"reason": REASON, "decision": decision}
     return decisions.decide(
         review=review,

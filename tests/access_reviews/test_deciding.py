@@ -1,4 +1,4 @@
-"""Reviewers decide about what a row shows, and a decision counts while that stays the same."""
+"""Reviewers decide on what a row shows, and a decision counts while that stays the same."""
 
 from datetime import timedelta
 

@@ -83,7 +83,7 @@ def posted_by(html: str) -> dict[str, str]:
     return dict(re.findall(r'<input type="hidden" name="(shown_pending)" value="(\w+)">', html))
 
 
-def test_a_decision_in_the_page_brings_the_button_that_plans_deletions(
+def test_a_decision_in_the_page_updates_what_depends_on_it(
     make_review: MakeReview, ada: Person, client_of: ClientOf
 ) -> None:
     review = make_review(1)
@@ -92,6 +92,7 @@ def test_a_decision_in_the_page_brings_the_button_that_plans_deletions(
     html = client_of(ada).post(url, posted, headers={"HX-Request": "true"}).text
     assert 'id="review-plan"' in html
     assert "Delete 1 connection…" in html
+    assert '<th class="cell-main" scope="row">Ada</th>' in html
 
 
 def test_as_many_connections_as_one_decision_takes_can_be_posted(

@@ -136,7 +136,7 @@ def test_the_email_says_what_is_left_for_its_reader(
     message = build_message(reminder_of(ada))
     assert message.subject == "Org Admin: Access review due: Q4 2026"
     assert message.sentence == (
-        f"The access review “Q4 2026” is due on {review.due_at:%Y-%m-%d}. You can decide about 2 "
+        f"The access review “Q4 2026” is due on {review.due_at:%Y-%m-%d}. You can decide on 2 "
         "connections that still need a decision."
     )
     assert message.path == f"/reviews/{review.pk}/"

@@ -144,7 +144,7 @@ class Summary:
     needed: int
     pending: int
     pending_text: str
-    # Of the pending ones, those that this person can decide about.
+    # Of the pending ones, those that this person can decide on.
     mine: int
 
 

@@ -59,7 +59,7 @@ class LastDecision:
 
     # "Keep", or "Keep, Q3 2026".
     label: str
-    # What matters most of the rest: that it no longer counts, until when, or why.
+    # What matters most of the rest: that it is no longer valid, until when, or why.
     note: str
     reason: str
     # "Ada Lovelace, 3 h ago".
@@ -216,7 +216,7 @@ def _last_decision(details: RowDetails, *, is_closed: bool, now: datetime) -> La
         full = f"{full}, {decision.row.review.name}"
     note = decision.reason
     if details.row.is_outdated and not is_of_another:
-        note = "no longer counts"
+        note = "no longer valid"
         full = f"{full}, {note}"
     elif decision.keep_until:
         note = f"until {decision.keep_until:%Y-%m-%d}"

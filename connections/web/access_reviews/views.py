@@ -98,7 +98,7 @@ def _page(
 
 
 def access_review_decide(request: HttpRequest, pk: UUID) -> HttpResponse:
-    """Decide about one connection, or about all that are selected: all of them or none."""
+    """Decide on one connection, or on all that are selected: all of them or none."""
     actor = actor_of(request)
     review = lookups.find_access_review(actor=actor, pk=pk)
     form = DecisionForm(request.POST)

@@ -237,7 +237,7 @@ class Overview:
     pending: Pending
     # Those that need attention and nobody has acknowledged.
     changes: ChangePage
-    # Open access reviews that need this person, the first due first.
+    # Open access reviews that need this person, by due date.
     reviews: list[WaitingReview]
     # Decisions to keep connections until a date that has passed, the longest passed first.
     due_again: list[AccessReviewDecision]
