@@ -66,6 +66,8 @@ def test_it_is_started_decided_by_keyboard_deleted_and_closed(
     page.get_by_role("link", name="Decide Q4 2026").click()
     headline = page.locator("#review-progress h2")
     expect(headline).to_have_text("0 of 3 decided")
+    # A click doesn't wait for the deferred script that listens for keys.
+    page.wait_for_load_state()
     page.keyboard.press("ArrowDown")
     page.keyboard.press("k")
     page.keyboard.type(REASON)
@@ -91,8 +93,10 @@ def test_it_is_started_decided_by_keyboard_deleted_and_closed(
     page.get_by_label("Reason").fill("Decided in the access review.")
     page.get_by_label("To confirm, type").fill("2")
     page.get_by_role("button", name="Delete 2 connections").click()
+    batch = page.locator("#batch")
+    expect(batch).to_have_attribute("data-state", "running")
     running.run_due(actor=WORKER)
-    expect(page.locator("#batch")).to_have_attribute("data-state", "finished")
+    expect(batch).to_have_attribute("data-state", "finished")
 
     managing.get_by_role("link", name="Close access review…").click()
     managing.get_by_role("button", name="Close access review").click()
