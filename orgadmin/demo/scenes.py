@@ -8,7 +8,13 @@ from urllib.parse import urlencode
 
 from django.urls import reverse
 
-from connections.models import ApprovalPolicy, Credential, Deletion, OrgConnectionSnapshot
+from connections.models import (
+    AccessReview,
+    ApprovalPolicy,
+    Credential,
+    Deletion,
+    OrgConnectionSnapshot,
+)
 from sandbox.demo_world import DEMO_FAULTS, HIDDEN_FROM_KEY_PAIR, connection_id_between
 
 OPERATOR = "operator"
@@ -98,6 +104,7 @@ def list_groups() -> list[Group]:
     """All scenes, each with the addresses that fit what was played so far."""
     return [
         Group(title="Delete a connection", scenes=list(_deleting())),
+        Group(title="Many at once", scenes=list(_many())),
         Group(title="Changes outside Org Admin", scenes=list(_changing())),
         Group(title="Approvals", scenes=list(_approving())),
         Group(title="Records and evidence", scenes=list(_evidence())),
@@ -153,6 +160,55 @@ def _deleting() -> Iterator[Scene]:
                 )
             ],
             deletion=unknown,
+        )
+
+
+def _many() -> Iterator[Scene]:
+    yield Scene(
+        title="Delete several connections",
+        text="A bulk deletion is a frozen plan: reviewed and confirmed once, recorded for each "
+        "connection.",
+        steps=[
+            Step(
+                text="Select a few connections, plan the bulk deletion, and confirm their number.",
+                label="Open Connections",
+                person=OPERATOR,
+                path=reverse("org-connection-list"),
+            )
+        ],
+    )
+    for review in AccessReview.objects.filter(closed_at=None):
+        yield Scene(
+            title="Decide in an access review",
+            text="Reviewers decide for each connection whether to keep or delete it.",
+            steps=[
+                Step(
+                    text="Press K to keep or D to delete; each decision needs a reason.",
+                    label="Open as a reviewer",
+                    person=OPERATOR,
+                    path=_path_of_review(review),
+                ),
+                Step(
+                    text="See the progress, and close it when everything is decided.",
+                    label="Open as the Auditor",
+                    person=AUDITOR,
+                    path=_path_of_review(review),
+                ),
+            ],
+        )
+    for review in AccessReview.objects.exclude(closed_at=None):
+        yield Scene(
+            title="Hand a closed access review to an auditor",
+            text="Export its evidence bundle: who decided what, what was deleted, and which orgs "
+            "were synced.",
+            steps=[
+                Step(
+                    text="Choose Export, then the evidence bundle.",
+                    label="Open as the Auditor",
+                    person=AUDITOR,
+                    path=_path_of_review(review),
+                )
+            ],
         )
 
 
@@ -295,7 +351,8 @@ def _evidence() -> Iterator[Scene]:
                 path=reverse("evidence-detail"),
             ),
             Step(
-                text="Download a bundle and run python3 connections/verifier/verify.py on it.",
+                text="Download a bundle and run python3 -I connections/verifier/verify.py on "
+                "it, with the fingerprint from Evidence.",
                 label="Create a bundle",
                 person=AUDITOR,
                 path=reverse("bundle-new"),
@@ -407,6 +464,10 @@ def _path_of_connection(pair: tuple[str, str]) -> str:
     connection_id = connection_id_between(source=pair[0], sink=pair[1])
     site = Credential.objects.get(name=pair[0]).site
     return reverse("org-connection-detail", args=[site, connection_id])
+
+
+def _path_of_review(review: AccessReview) -> str:
+    return reverse("access-review-detail", args=[review.pk])
 
 
 def _path_of(deletion: Deletion) -> str:

@@ -125,6 +125,9 @@ def test_its_start_page_lists_scenes_and_every_person(demo: Demo) -> None:
         "The connection changed after you reviewed it",
         "Approve someone else's request",
         "Break glass",
+        "Delete several connections",
+        "Decide in an access review",
+        "Hand a closed access review to an auditor",
         "Verify the audit log offline",
         "Datadog returns 403: refused",
     )

@@ -2,6 +2,7 @@
 
 from django import forms
 
+from connections.batches.running import MAX_PROBLEMS_IN_A_ROW
 from connections.deletions.lifecycle import LONGEST_REASON
 from connections.web.forms import ServiceForm
 
@@ -21,7 +22,8 @@ class RequestForm(ServiceForm):
     stop_at_first_problem = forms.BooleanField(
         label="Pause at the first problem",
         required=False,
-        help_text="Otherwise, it pauses after 3 problems in a row with the same credential.",
+        help_text=f"Otherwise, it pauses after {MAX_PROBLEMS_IN_A_ROW} problems in a row with the "
+        "same credential.",
     )
     confirmation = forms.CharField(label="Confirmation", required=False, strip=False)
 

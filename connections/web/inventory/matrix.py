@@ -219,7 +219,7 @@ def _creators_text(creators: frozenset[str]) -> str:
 def _letters(types: frozenset[str]) -> SafeString:
     """A letter for each known data type, each in its own place, and the number of others."""
     logs, metrics = ("L" if "logs" in types else " ", "M" if "metrics" in types else " ")
-    others = sum(kind not in KNOWN_TYPES for kind in types)
+    others = len(types - {"logs", "metrics", "audit"})
     audit = format_html("<b>{}</b>", "A") if "audit" in types else " "
     more = f"+{others}" if others else "" if types else "?"
     return format_html("{}{}{}{}", logs, metrics, audit, more)
