@@ -384,7 +384,8 @@ def test_rows_are_sent_after_a_reset_later_than_their_15_minutes(
 ) -> None:
     sandbox.world.set_fault(fault=faults.rate_limited(reset="3600"), method="DELETE")
     run(running_batch)
-    assert running_batch.deletions.filter(epoch=1).exists()
+    attempted = running_batch.deletions.filter(epoch=1)
+    assert {each.expires_at for each in attempted} == {clock.now() + timedelta(hours=1, minutes=15)}
     sandbox.world.clear_faults()
     clock.advance(minutes=59)
     run(running_batch)
