@@ -39,7 +39,7 @@ def test_the_number_of_queries_is_the_same_for_fifty_people_as_for_three(
     for number in range(50):
         make_person(f"person{number}", Role.VIEWER)
     # Session, person, visibility, pending approvals, people, their groups.
-    with django_assert_num_queries(7):
+    with django_assert_num_queries(8):
         client.get("/people/")
 
 
@@ -154,7 +154,18 @@ def test_the_page_of_a_person_shows_their_events(
 @pytest.mark.parametrize(
     ("who", "labels"),
     [
-        ("victor", ["Overview", "Connections", "Changes", "Deletions", "Orgs", "Credentials"]),
+        (
+            "victor",
+            [
+                "Overview",
+                "Connections",
+                "Changes",
+                "Deletions",
+                "Access reviews",
+                "Orgs",
+                "Credentials",
+            ],
+        ),
         (
             "edith",
             [
@@ -162,6 +173,7 @@ def test_the_page_of_a_person_shows_their_events(
                 "Connections",
                 "Changes",
                 "Deletions",
+                "Access reviews",
                 "Orgs",
                 "Credentials",
                 "Audit log",
@@ -174,6 +186,7 @@ def test_the_page_of_a_person_shows_their_events(
                 "Connections",
                 "Changes",
                 "Deletions",
+                "Access reviews",
                 "Orgs",
                 "Credentials",
                 "Audit log",
