@@ -255,8 +255,8 @@ class _Pass:
             return rows
         except Exception:
             logger.exception("%s rows could not be claimed together.", len(same))
-            # One of them may be why, so each is claimed alone, as the database has it.
-            return list(_for_claim(Deletion.objects.filter(_WAITING, pk__in=[r.pk for r in rows])))
+            # One of them may be why, so each is claimed alone.
+            return _still_waiting(rows)
         claims = [one for one in claimed if isinstance(one, ClaimedAttempt)]
         self.handled += len(claims)
         # First of all, so that nothing keeps a claimed row from being sent.
@@ -264,7 +264,7 @@ class _Pass:
             failpoints.hit(Point.AFTER_CLAIM, deletion_id=claim.attempt.deletion_id)
             self._submit(claim)
         claimed_ids = {claim.attempt.deletion_id for claim in claims}
-        return [row for row in rows if row.pk not in claimed_ids]
+        return _still_waiting([row for row in rows if row.pk not in claimed_ids])
 
     def _claim_or_postpone(self, deletion: Deletion) -> bool:
         """`_claim`; a row that can't be handled waits, so that it stops no other.
@@ -413,6 +413,13 @@ def _for_claim(rows: QuerySet[Deletion]) -> QuerySet[Deletion]:
     """The rows in their order, with what a claim needs."""
     with_others = rows.select_related("credential", "batch", "confirmed_by")
     return with_others.order_by("batch__confirmed_at", "batch_row__position")
+
+
+def _still_waiting(rows: Sequence[Deletion]) -> list[Deletion]:
+    """Those of these rows that wait, as the database has them: another process may claim some."""
+    if not rows:
+        return []
+    return list(_for_claim(Deletion.objects.filter(_WAITING, pk__in=[row.pk for row in rows])))
 
 
 def is_held_back(*, now: datetime) -> Q:

@@ -344,6 +344,9 @@ def _claim_locked(
 ) -> ClaimedAttempt | None:
     """Claim a deletion whose credential is locked and current, and that may be sent `now`."""
     credential = deletion.credential
+    if deletion.state == State.SENDING:
+        # Read after another process claimed it, so that the compare-and-swap would succeed.
+        return None
     if shared_check_at and not _is_recent(shared_check_at, now=now):
         return None
     # Each claim makes one attempt.

@@ -141,6 +141,30 @@ def test_a_blocked_row_that_can_not_be_recorded_keeps_no_claimed_row_from_being_
     assert not running_batch.deletions.filter(state=State.SENDING).exists()
 
 
+def test_a_row_that_another_worker_claims_first_is_not_handled_again(
+    running_batch: Batch, sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, *_, last = running_batch.deletions.order_by("batch_row__position")[:4]
+
+    def claim_elsewhere(point: Point, *, deletion_id: UUID) -> None:
+        if point == Point.BEFORE_CLAIM and deletion_id == first.pk:
+            sending.claim(deletion=last, actor=WORKER, was_rechecked=True)
+
+    handled: list[UUID] = []
+    expire = lifecycle.expire_deletion
+
+    def note(*, deletion: Deletion, actor: Actor) -> bool:
+        handled.append(deletion.pk)
+        return expire(deletion=deletion, actor=actor)
+
+    monkeypatch.setattr("connections.deletions.failpoints.hit", claim_elsewhere)
+    monkeypatch.setattr(lifecycle, "expire_deletion", note)
+    run(running_batch)
+    assert last.attempts.count() == 1
+    assert last.pk not in handled
+    assert sandbox.world.deletes_received(str(last.connection_id)) == 0
+
+
 @pytest.mark.parametrize(
     "fault",
     [faults.RETURNS_401, faults.RETURNS_403, faults.RETURNS_503, faults.EXECUTES_THEN_RESET],

@@ -118,6 +118,17 @@ def test_two_claims_of_the_same_deletion_cannot_both_succeed(
     assert deletion.attempts.count() == 2
 
 
+def test_a_deletion_that_was_read_while_it_is_sent_is_not_claimed_again(
+    make_deletion: RequestDeletion, ada: Person
+) -> None:
+    deletion = make_deletion(rate_limited())
+    actor = person_actor(person=ada)
+    assert sending.claim(deletion=deletion, actor=actor, was_rechecked=True)
+    read_later = Deletion.objects.get(pk=deletion.pk)
+    assert sending.claim(deletion=read_later, actor=actor, was_rechecked=True) is None
+    assert deletion.attempts.count() == 2
+
+
 def test_a_second_open_deletion_of_one_connection_is_refused_by_the_database(
     make_deletion: RequestDeletion,
 ) -> None:

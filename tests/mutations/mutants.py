@@ -2637,6 +2637,22 @@ BULK_DELETIONS = (
         f"{BATCH_TESTS}/test_running.py::test_rows_are_sent_after_a_reset_later_than_their_15_minutes",
     ),
     _mutant(
+        "a deletion that is being sent is never claimed again",
+        SENDING,
+        "    if deletion.state == State.SENDING:\n        # Read",
+        "    if False:\n        # Read",
+        "tests/deletions/test_attempts.py"
+        "::test_a_deletion_that_was_read_while_it_is_sent_is_not_claimed_again",
+    ),
+    _mutant(
+        "a row that another worker claimed first is not handled again",
+        f"{BATCHES}/running.py",
+        "return _still_waiting([row for row in rows if row.pk not in claimed_ids])",
+        "return [row for row in rows if row.pk not in claimed_ids]",
+        f"{BATCH_TESTS}/test_running.py"
+        "::test_a_row_that_another_worker_claims_first_is_not_handled_again",
+    ),
+    _mutant(
         "no one approves their own bulk deletion",
         f"{BATCHES}/decisions.py",
         "    if person and person.pk in {batch.requested_by_id, batch.created_by_id}:\n",
