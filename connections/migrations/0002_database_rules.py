@@ -220,11 +220,14 @@ ROUND = (
     "NEW.approval_round = OLD.approval_round AND (NEW.policy = 'none'"
     " OR (OLD.state NOT IN ('sending', 'waiting')"
     " OR NEW.state IN ('sending', 'waiting', 'settled'))"
-    " AND (NEW.state <> 'sending' OR OLD.state = 'sending' AND NEW.epoch = OLD.epoch"
+    " AND (NEW.state <> 'sending' OR OLD.state = 'sending'"
     f" OR NOT {MAY_HAVE_WORKED}))"
     " OR NEW.approval_round = OLD.approval_round + 1"
     " AND (NEW.state = 'unknown' OR OLD.state = 'still_present' AND NEW.state = 'still_present')"
 )
+
+# While one process sends it, no other can claim it.
+CLAIMED_BY_ONE = "OLD.state <> 'sending' OR NEW.state <> 'sending' OR NEW.epoch = OLD.epoch"
 
 # A bulk deletion's row is sent only from its queue, and only while the bulk deletion is running.
 # What is sent again after an unknown outcome is in a later round, and not the bulk deletion's.
@@ -447,6 +450,13 @@ def rules(vendor):
             "UPDATE",
             unchanged(*COPIED),
             "The copied fields of a deletion can't be changed",
+        ),
+        Rule(
+            DELETION,
+            "claimed",
+            "UPDATE",
+            CLAIMED_BY_ONE,
+            "A deletion that is being sent can't be claimed again",
         ),
         Rule(
             DELETION,

@@ -127,6 +127,11 @@ def test_a_deletion_that_was_read_while_it_is_sent_is_not_claimed_again(
     read_later = Deletion.objects.get(pk=deletion.pk)
     assert sending.claim(deletion=read_later, actor=actor, was_rechecked=True) is None
     assert deletion.attempts.count() == 2
+    with (
+        pytest.raises(IntegrityError, match="being sent can't be claimed again"),
+        transaction.atomic(),
+    ):
+        Deletion.objects.filter(pk=deletion.pk).update(epoch=deletion.epoch + 1)
 
 
 def test_a_second_open_deletion_of_one_connection_is_refused_by_the_database(

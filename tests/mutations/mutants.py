@@ -2535,14 +2535,6 @@ SENDING_AGAIN = (
         '    f" OR NOT {MAY_HAVE_WORKED}))"\n',
         '    " OR 1 = 1))"\n',
         f"{ROUNDS}::test_the_database_refuses_an_attempt_in_a_round_with_an_unknown_one",
-        f"{ROUNDS}::test_the_database_refuses_an_attempt_during_another",
-    ),
-    _mutant(
-        "a trigger refuses an attempt during another",
-        RULES,
-        "OLD.state = 'sending' AND NEW.epoch = OLD.epoch",
-        "OLD.state = 'sending'",
-        f"{ROUNDS}::test_the_database_refuses_an_attempt_during_another",
     ),
     _mutant(
         "no approval covers an attempt after one that might have worked",
@@ -2643,6 +2635,15 @@ BULK_DELETIONS = (
         "    if False:\n        # Read",
         "tests/deletions/test_attempts.py"
         "::test_a_deletion_that_was_read_while_it_is_sent_is_not_claimed_again",
+    ),
+    _mutant(
+        "the database refuses to claim a deletion that is being sent",
+        RULES,
+        """OLD.state <> 'sending' OR NEW.state <> 'sending' OR NEW.epoch = OLD.epoch\"""",
+        """TRUE\"""",
+        "tests/deletions/test_attempts.py"
+        "::test_a_deletion_that_was_read_while_it_is_sent_is_not_claimed_again",
+        f"{ROUNDS}::test_the_database_refuses_an_attempt_during_another",
     ),
     _mutant(
         "a row that another worker claimed first is not handled again",

@@ -602,7 +602,7 @@ def test_the_database_refuses_an_attempt_in_a_round_with_an_unknown_one(
 def test_the_database_refuses_an_attempt_during_another(requested: Deletion, linus: Person) -> None:
     approve(requested, linus)
     assert sending.claim(deletion=requested, actor=WORKER, was_rechecked=True)
-    with assert_database_refuses("An approval covers one attempt"):
+    with assert_database_refuses("A deletion that is being sent can't be claimed again"):
         Deletion.objects.update(epoch=2)
 
 
