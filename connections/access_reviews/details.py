@@ -26,7 +26,7 @@ from connections.models import (
 
 
 class DeletionResult(StrEnum):
-    """What became of a connection that was decided to be deleted."""
+    """What happened to a connection after the decision to delete it."""
 
     DELETED = "deleted"
     REMOVED_OUTSIDE = "removed_outside"  # syncs found it gone, and no deletion succeeded
@@ -49,7 +49,7 @@ class RowDetails:
     changes: list[Change]
     # Of the connection, requested since the start: the newest that succeeded, or the newest.
     deletion: Deletion | None
-    # What became of a connection to delete; None for other rows.
+    # For a decision to delete: what happened to the connection. None for other rows.
     result: DeletionResult | None
 
     @property

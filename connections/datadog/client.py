@@ -142,6 +142,7 @@ class DatadogClient:
 
     Cheap to create: clients in the same `http.pool()` share connections. Ignores the environment's
     proxies, .netrc and CA bundle.
+    Threads can share one; of two responses at once, `rate_limits` may then keep either.
     `connect_seconds` limits name resolution, TCP, proxy tunnel and TLS together.
     Raises ValueError, without repeating the value, for a key that a header can't contain, a
     `base_url` that is not https (http only for 127.0.0.1 and [::1]) and an unusable proxy.

@@ -27,7 +27,7 @@ ROW_BADGES: Mapping[str, Badge] = MappingProxyType(
 LEFT_OPEN = Badge("Left open", "warn", "minus", "No decision counted when it was closed.")
 
 
-# What became of a connection to delete, where no deletion says it.
+# What happened after a decision to delete, where no deletion shows it.
 REMOVED_OUTSIDE = "Removed outside Org Admin"
 NOT_DELETED = "Not deleted"
 # About a row that reviewers still decide on, or can't.
