@@ -77,8 +77,13 @@ def garble(given: Claims) -> str:
 
 
 def late(seconds: int) -> Change:
-    now = int(time.time())
-    return claims(iat=now + seconds, exp=now + seconds + 300)
+    """Send an ID token issued this many seconds from the start of the test."""
+
+    def change(provider: TestProvider) -> None:
+        now = int(time.time())
+        claims(iat=now + seconds, exp=now + seconds + 300)(provider)
+
+    return change
 
 
 @pytest.mark.parametrize(
