@@ -19,6 +19,7 @@ from itertools import groupby
 from uuid import UUID
 
 from django.db.models import Exists, F, OuterRef, Q, QuerySet
+from django.db.models.functions import Least
 
 from connections import audit
 from connections.access.actor import Actor
@@ -129,12 +130,13 @@ def _extend_rows_held_back(*, now: datetime) -> None:
 
     Their own response named a reset, but a later response to another row may have moved it.
     """
-    for org, resets_at in rate_limits.held_back_until(now=now).items():
-        ends_at = resets_at + time_limits.SENDING_WINDOW
+    # Those that did reset too: perhaps no worker ran between the response and the reset.
+    resets = rate_limits.latest_resets(after=now - time_limits.SENDING_WINDOW, now=now)
+    queue_ends_at = F("confirmed_at") + time_limits.QUEUE_WINDOW
+    for org, resets_at in resets.items():
+        ends_at = Least(resets_at + time_limits.SENDING_WINDOW, queue_ends_at)
         rows = Deletion.objects.filter(_WAITING, _is_of_org([org]), epoch__gt=0)
-        # Never beyond 24 hours after the confirmation.
-        in_time = rows.filter(confirmed_at__gte=ends_at - time_limits.QUEUE_WINDOW)
-        in_time.filter(expires_at__lt=ends_at).update(expires_at=ends_at)
+        rows.filter(expires_at__lt=ends_at).update(expires_at=ends_at)
 
 
 # --- Sending ----------------------------------------------------------------------------------

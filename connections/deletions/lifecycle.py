@@ -515,6 +515,10 @@ def expire_deletion(*, deletion: Deletion, actor: Actor, now: datetime | None = 
     can_expire = deletion.state in {State.REQUESTED, State.APPROVED, State.WAITING}
     if not can_expire or not states.has_expired(deletion, now=now):
         return False
+    # Another worker may have extended it since it was read.
+    deletion.refresh_from_db(fields=["expires_at"])
+    if not states.has_expired(deletion, now=now):
+        return False
     transition: Settle | BecomeUnknown
     if deletion.state == State.WAITING:
         transition = states.stop_trying(

@@ -1,6 +1,6 @@
 """The worker sends the rows of a running bulk deletion once each, and stops when it should."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -418,22 +418,64 @@ def test_rows_are_sent_after_a_reset_later_than_their_15_minutes(
     assert outcomes(running_batch) == {(State.SETTLED, Outcome.DELETED)}
 
 
+def hold_back(credential: Credential, *, at: datetime) -> None:
+    """Record what a response to another row says: the org's rate limit resets in an hour."""
+    limit = RateLimit(name="org_connections", limit=100, remaining=0, reset_seconds=3600)
+    rate_limits.record(site=credential.site, org_id=credential.org_id, rate_limits=[limit], now=at)
+
+
+@pytest.mark.database
+@pytest.mark.parametrize("minutes", [(20, 39, 2), (61,)], ids=["worker ran", "worker was stopped"])
 def test_an_attempted_row_waits_for_a_reset_that_another_response_moved(
-    running_batch: Batch, payments: Credential, sandbox: SandboxServer, clock: SettableClock
+    running_batch: Batch,
+    payments: Credential,
+    sandbox: SandboxServer,
+    clock: SettableClock,
+    minutes: tuple[int, ...],
 ) -> None:
     sandbox.world.set_fault(fault=faults.rate_limited(reset="7"), method="DELETE")
     run(running_batch)
     assert running_batch.deletions.filter(epoch=1).exists()
     sandbox.world.clear_faults()
-    moved = RateLimit(name="org_connections", limit=100, remaining=0, reset_seconds=3600)
-    rate_limits.record(
-        site=payments.site, org_id=payments.org_id, rate_limits=[moved], now=clock.now()
-    )
-    for minutes in (20, 39, 2):
-        clock.advance(minutes=minutes)
+    hold_back(payments, at=clock.now())
+    for each in minutes:
+        clock.advance(minutes=each)
         run(running_batch)
     assert running_batch.state == BatchState.FINISHED
     assert outcomes(running_batch) == {(State.SETTLED, Outcome.DELETED)}
+
+
+@pytest.mark.database
+def test_an_attempted_row_waits_for_a_moved_reset_until_24_hours_after_the_confirmation(
+    running_batch: Batch, payments: Credential, sandbox: SandboxServer, clock: SettableClock
+) -> None:
+    clock.advance(hours=22, minutes=50)
+    sandbox.world.set_fault(fault=faults.rate_limited(reset="7"), method="DELETE")
+    run(running_batch)
+    tried = running_batch.deletions.filter(epoch=1)
+    hold_back(payments, at=clock.now())
+    sandbox.world.clear_faults()
+    # The reset is 10 minutes before the 24 hours are over, so 15 minutes after it is too late.
+    clock.advance(minutes=59)
+    run(running_batch)
+    assert {each.expires_at for each in tried} == {
+        each.confirmed_at + timedelta(hours=24) for each in tried if each.confirmed_at
+    }
+    clock.advance(minutes=2)
+    assert run(running_batch).state == BatchState.FINISHED
+    assert outcomes(running_batch) == {(State.SETTLED, Outcome.DELETED)}
+
+
+def test_a_row_that_another_worker_extended_since_it_was_read_does_not_expire(
+    running_batch: Batch, payments: Credential, sandbox: SandboxServer, clock: SettableClock
+) -> None:
+    sandbox.world.set_fault(fault=faults.rate_limited(reset="7"), method="DELETE")
+    run(running_batch)
+    row = running_batch.deletions.filter(epoch=1)[0]
+    hold_back(payments, at=clock.now())
+    run(running_batch)
+    clock.advance(minutes=20)
+    assert not lifecycle.expire_deletion(deletion=row, actor=WORKER)
 
 
 def test_a_429_extends_no_row_beyond_24_hours_after_the_confirmation(

@@ -2827,6 +2827,40 @@ BULK_DELETIONS = (
         "::test_an_attempted_row_waits_for_a_reset_that_another_response_moved",
     ),
     _mutant(
+        "a row waits for a reset before which no worker ran",
+        f"{BATCHES}/running.py",
+        "latest_resets(after=now - time_limits.SENDING_WINDOW, now=now)",
+        "latest_resets(after=now, now=now)",
+        f"{BATCH_TESTS}/test_running.py"
+        "::test_an_attempted_row_waits_for_a_reset_that_another_response_moved",
+    ),
+    _mutant(
+        "a row waits for a reset until 24 hours after the confirmation",
+        f"{BATCHES}/running.py",
+        "        rows.filter(expires_at__lt=ends_at).update",
+        "        rows.filter(expires_at__lt=ends_at, confirmed_at__gte=resets_at"
+        " + time_limits.SENDING_WINDOW - time_limits.QUEUE_WINDOW).update",
+        f"{BATCH_TESTS}/test_running.py"
+        "::test_an_attempted_row_waits_for_a_moved_reset_until_24_hours_after_the_confirmation",
+    ),
+    _mutant(
+        "a row waits for a reset no longer than 24 hours after the confirmation",
+        f"{BATCHES}/running.py",
+        "ends_at = Least(resets_at + time_limits.SENDING_WINDOW, queue_ends_at)",
+        "ends_at = Least(resets_at + time_limits.SENDING_WINDOW, queue_ends_at"
+        " + time_limits.QUEUE_WINDOW)",
+        f"{BATCH_TESTS}/test_running.py"
+        "::test_an_attempted_row_waits_for_a_moved_reset_until_24_hours_after_the_confirmation",
+    ),
+    _mutant(
+        "a row that was extended since it was read does not expire",
+        "connections/deletions/lifecycle.py",
+        '    deletion.refresh_from_db(fields=["expires_at"])\n',
+        "",
+        f"{BATCH_TESTS}/test_running.py"
+        "::test_a_row_that_another_worker_extended_since_it_was_read_does_not_expire",
+    ),
+    _mutant(
         "the filter by a hidden bulk deletion finds nothing",
         "connections/deletions/history.py",
         "    return rows.filter(batch__in=visibility.visible_batches(actor=actor))"
