@@ -4,12 +4,14 @@ from typing import NamedTuple
 
 from django.db.models import Q
 
-from connections.access import permissions
+from connections import audit
+from connections.access import permissions, visibility
 from connections.access.actor import Actor
 from connections.access_reviews.current import in_reviews, load_current
 from connections.access_reviews.rows import ReviewRow, review_rows, stored_key
 from connections.batches import drafts
 from connections.batches.drafts import PlannedConnection, PlanSource
+from connections.core import clock
 from connections.core.errors import ConflictError
 from connections.models import (
     GONE_OUTCOMES,
@@ -17,6 +19,8 @@ from connections.models import (
     AccessReview,
     Batch,
     BatchOrigin,
+    BatchRow,
+    BatchState,
     Deletion,
     OrgConnectionKey,
     RowState,
@@ -28,27 +32,54 @@ class PlannedDeletions(NamedTuple):
 
     batch: Batch
     remaining: int
+    # False for a draft that the person had already.
+    is_new: bool
 
 
 def plan_deletions(*, review: AccessReview, actor: Actor) -> PlannedDeletions:
     """A draft of the first 1,000 connections that are decided to delete and left to delete.
 
-    Raises PermissionDenied, and ConflictError when none is left.
+    Those in an open draft of the same person are left out; where no other is left, that draft is
+    returned. Raises PermissionDenied, and ConflictError when none is left to delete.
     """
     permissions.require(permissions.can_delete(actor), "delete connections")
-    rows = rows_to_delete(review=review, actor=actor, rows=review_rows(review=review, actor=actor))
-    if not rows:
-        raise ConflictError(
-            "Every connection marked for deletion in this access review has been handled."
+    with audit.atomic():
+        # Locked, so that two requests at once don't plan the same connections.
+        AccessReview.objects.select_for_update(no_key=True).get(pk=review.pk)
+        rows = rows_to_delete(
+            review=review, actor=actor, rows=review_rows(review=review, actor=actor)
         )
-    planned = rows[: drafts.MAX_ROWS]
-    source = PlanSource(
-        origin=BatchOrigin.ACCESS_REVIEW,
-        connections=[PlannedConnection(text=row.text) for row in planned],
-        access_review=review,
+        if not rows:
+            raise ConflictError(
+                "Every connection marked for deletion in this access review has been handled."
+            )
+        drafts_by_key = _find_open_drafts(review, actor=actor)
+        unplanned = [row for row in rows if row.key not in drafts_by_key]
+        if not unplanned:
+            return PlannedDeletions(batch=drafts_by_key[rows[0].key], remaining=0, is_new=False)
+        planned = unplanned[: drafts.MAX_ROWS]
+        source = PlanSource(
+            origin=BatchOrigin.ACCESS_REVIEW,
+            connections=[PlannedConnection(text=row.text) for row in planned],
+            access_review=review,
+        )
+        batch = drafts.create_draft(source=source, actor=actor)
+    return PlannedDeletions(batch=batch, remaining=len(unplanned) - len(planned), is_new=True)
+
+
+def _find_open_drafts(review: AccessReview, *, actor: Actor) -> dict[OrgConnectionKey, Batch]:
+    """The actor's open drafts from this access review, by each connection in them."""
+    now = clock.now()
+    visible = visibility.visible_batches(actor=actor).filter(
+        access_review=review, created_by=actor.person, state=BatchState.DRAFT
     )
-    batch = drafts.create_draft(source=source, actor=actor)
-    return PlannedDeletions(batch=batch, remaining=len(rows) - len(planned))
+    by_id = {draft.pk: draft for draft in visible if not drafts.has_expired(draft, now=now)}
+    rows = BatchRow.objects.filter(batch__in=by_id, removed_at=None).exclude(connection_id=None)
+    return {
+        OrgConnectionKey(site=site, connection_id=connection_id): by_id[pk]
+        for site, connection_id, pk in rows.values_list("site", "connection_id", "batch")
+        if connection_id
+    }
 
 
 def rows_to_delete(*, review: AccessReview, actor: Actor, rows: list[ReviewRow]) -> list[ReviewRow]:

@@ -55,24 +55,20 @@ def _field(reminder: Reminder) -> str:
 
 
 def _send(review: AccessReview, *, actor: Actor) -> bool:
-    # Before the lock: one that is overdue and decided is looked at again and again.
+    # Before the lock, since it takes a while.
     pending = _count_pending(review)
-    if not pending and _due_reminders(review, now=clock.now()) == [Reminder.OVERDUE]:
-        return False
     with audit.atomic():
         # Locked, so that only one of two workers sends it.
         AccessReview.objects.select_for_update(no_key=True).get(pk=review.pk)
         review.refresh_from_db()
         now = clock.now()
+        # The last one replaces those that nobody was reminded by in time.
         due = _due_reminders(review, now=now)
         if review.is_closed or not due:
             return False
-        # The last one replaces those that nobody was reminded by in time. The one after the due
-        # date waits for someone to remind: a decided connection can change and need another.
-        passed = [each for each in due if pending or each != Reminder.OVERDUE]
-        for reminder in passed:
+        for reminder in due:
             setattr(review, _field(reminder), now)
-        review.save(update_fields=[_field(reminder) for reminder in passed])
+        review.save(update_fields=[_field(reminder) for reminder in due])
         if not pending:
             return False
         audit.record(

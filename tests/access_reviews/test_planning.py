@@ -1,9 +1,11 @@
 """Decisions to delete become a plan, and nothing is planned twice."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from django.core.exceptions import PermissionDenied
+from django.test import Client
 
 from connections.access.actor import WORKER, person_actor
 from connections.access_reviews import deleting
@@ -14,6 +16,7 @@ from connections.core.errors import ConflictError
 from connections.models import (
     AccessReview,
     AuditEvent,
+    Batch,
     BatchOrigin,
     Credential,
     EventCode,
@@ -24,6 +27,7 @@ from sandbox.server import SandboxServer
 from tests.access_reviews.conftest import MakeReview
 from tests.access_reviews.support import close, decide, texts_of
 from tests.batches.support import request, sync_now
+from tests.support.clock import SettableClock
 
 pytestmark = pytest.mark.django_db
 
@@ -46,7 +50,6 @@ def test_a_plan_has_the_connections_that_are_decided_to_delete(
         review,
     )
     close(review, edith, "On leave.")
-    assert [row.key for row in plan(review, ada).batch.rows.all()] == [first]
     request(planned.batch, ada)
     event = AuditEvent.objects.get(code=EventCode.BATCH_REQUESTED)
     assert event.details["access_review"] == str(review.pk)
@@ -77,6 +80,36 @@ def test_more_than_a_plan_holds_remains(
     decide(review, ada, decision="delete")
     planned = plan(review, ada)
     assert (planned.batch.rows.count(), planned.remaining) == (2, 1)
+
+
+def test_planning_again_leads_to_the_open_draft_until_another_connection_is_decided(
+    make_review: MakeReview, ada: Person, client_of: Callable[[Person], Client]
+) -> None:
+    review = make_review(2)
+    first, second = texts_of(review)
+    decide(review, ada, first, decision="delete")
+    client, url = client_of(ada), f"/reviews/{review.pk}/plan/"
+    draft = client.post(url).headers["Location"]
+    again = client.post(url, follow=True)
+    assert again.redirect_chain == [(draft, 303)]
+    assert "You planned these connections already." in again.text
+    decide(review, ada, second, decision="delete")
+    assert [row.key for row in plan(review, ada).batch.rows.all()] == [second]
+    assert Batch.objects.count() == 2
+
+
+def test_a_connection_is_planned_again_once_it_is_in_no_open_draft(
+    make_review: MakeReview, ada: Person, grace: Person, clock: SettableClock
+) -> None:
+    review = make_review(2)
+    decide(review, ada, decision="delete")
+    taken_out, kept = texts_of(review)
+    draft = plan(review, ada).batch
+    drafts.remove_rows(batch=draft, actor=person_actor(person=ada), connections=[taken_out])
+    assert [row.key for row in plan(review, ada).batch.rows.all()] == [taken_out]
+    assert plan(review, grace).batch.rows.count() == 2
+    clock.advance(seconds=90_000)
+    assert [row.key for row in plan(review, ada).batch.rows.all()] == [taken_out, kept]
 
 
 def test_a_connection_that_disappeared_is_not_planned(
