@@ -95,6 +95,18 @@ def test_a_decision_in_the_page_updates_what_depends_on_it(
     assert '<th class="cell-main" scope="row">Ada</th>' in html
 
 
+def test_a_page_number_that_does_not_exist_hides_neither_an_error_nor_a_saved_decision(
+    make_review: MakeReview, ada: Person, client_of: ClientOf
+) -> None:
+    review = make_review(1)
+    client, url = client_of(ada), f"/reviews/{review.pk}/decide/"
+    posted = {"connection": texts_of(review), "decision": "keep", "filters": "after=x"}
+    refused = client.post(url, posted)
+    assert (refused.status_code, "Enter a reason." in refused.text) == (422, True)
+    saved = client.post(url, posted | {"reason": REASON}, headers={"HX-Request": "true"})
+    assert (saved.status_code, 'data-decision="keep"' in saved.text) == (200, True)
+
+
 def test_as_many_connections_as_one_decision_takes_can_be_posted(
     make_review: MakeReview, ada: Person, client_of: ClientOf
 ) -> None:

@@ -1,5 +1,6 @@
 """What the page of one access review shows: its progress, its connections, and the next steps."""
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -8,7 +9,6 @@ from enum import StrEnum
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from django.core.exceptions import BadRequest
 from django.http import HttpRequest
 from django.urls import reverse
 
@@ -122,13 +122,9 @@ class Place(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> "Place":
-        """The place in an address; the beginning for "". Raises BadRequest."""
-        numbers = text.split("-") if text else ["0", "0"]
-        if len(numbers) != 2 or not all(
-            each.isascii() and each.isdigit() and len(each) < 10 for each in numbers
-        ):
-            raise BadRequest("The page in this address doesn't exist.")
-        return cls(int(numbers[0]), int(numbers[1]))
+        """The place in an address; the beginning for any other text."""
+        match = re.fullmatch(r"([0-9]{1,9})-([0-9]{1,9})", text)
+        return cls(int(match[1]), int(match[2])) if match else cls(0, 0)
 
     def __str__(self) -> str:
         return f"{self.group}-{self.position}"
@@ -247,7 +243,6 @@ def review_context(
         "scope_url": scope_url(review.scope),
         "reviewers": _reviewers_text(review),
         "can_close": can_manage and not review.is_closed,
-        "can_change_reviewers": can_manage and not (review.is_closed or review.is_for_everyone),
         "can_export": can_manage,
         "appeared": [(connection_url(key), name) for key, name in _appeared(review, actor=actor)],
         **(
