@@ -65,20 +65,28 @@ def preview_population(
     permissions.require(permissions.can_manage_access_reviews(actor), WHO_CAN)
     filters, _ = _parse_scope(scope)
     inventory = build_inventory(actor=actor, filters=filters)
-    keys = [
+    return PopulationPreview(
+        count=len(inventory.matches),
+        without_reviewer=_find_without_reviewer(
+            _keys(inventory), people=_people_who_decide(reviewers)
+        ),
+        coverage=coverage_document(inventory.coverage),
+    )
+
+
+def _keys(inventory: Inventory) -> list[OrgConnectionKey]:
+    return [
         OrgConnectionKey(site=each.site, connection_id=each.connection_id)
         for each in inventory.matches
     ]
-    people = list(
-        permissions.possible_reviewers().filter(pk__in=[person.pk for person in reviewers])
-        if reviewers
-        else permissions.possible_reviewers()
-    )
-    return PopulationPreview(
-        count=len(keys),
-        without_reviewer=_find_without_reviewer(keys, people=people),
-        coverage=coverage_document(inventory.coverage),
-    )
+
+
+def _people_who_decide(reviewers: Sequence[Person]) -> list[Person]:
+    """Those of these people who can be reviewers; without any, everyone who can be one."""
+    people = permissions.possible_reviewers()
+    if reviewers:
+        people = people.filter(pk__in=[person.pk for person in reviewers])
+    return list(people)
 
 
 def find_without_reviewer(*, review: AccessReview) -> list[OrgConnectionKey]:
@@ -140,10 +148,14 @@ def start_review(
         rows = _build_rows(review, inventory=inventory)
         _require_row_count(len(rows))
         review.row_count = len(rows)
+        without_reviewer = _find_without_reviewer(
+            _keys(inventory), people=_people_who_decide(reviewers)
+        )
+        review.without_reviewer = len(without_reviewer)
         review.population_digest = population_digest_of([row_document(row) for row in rows])
         review.save(force_insert=True)
         # The database takes no reviewer once there is a row.
-        AccessReviewReviewer.objects.bulk_create(
+        named = AccessReviewReviewer.objects.bulk_create(
             AccessReviewReviewer(review=review, person=person, name=person.display_name)
             for person in sorted(reviewers, key=lambda each: each.pk)
         )
@@ -158,7 +170,7 @@ def start_review(
                 name=name,
                 connections=pluralize(len(rows), "connection"),
                 due=due.isoformat(),
-            ),
+            ).followed_by(_without_reviewer_text(review), reviewers_sentence(named)),
             details={
                 "name": name,
                 "scope": scope,
@@ -166,11 +178,29 @@ def start_review(
                 "started_at": now.isoformat(),
                 "reviewers": sorted(str(person.pk) for person in reviewers),
                 "count": len(rows),
+                "without_reviewer": review.without_reviewer,
                 "population_digest": review.population_digest,
                 "coverage_digest": coverage_digest_of(review.coverage),
             },
         )
     return review
+
+
+def _without_reviewer_text(review: AccessReview) -> str:
+    if not review.without_reviewer:
+        return ""
+    return f"No reviewer can decide on {review.without_reviewer:,} of them."
+
+
+def reviewers_sentence(reviewers: Iterable[AccessReviewReviewer]) -> audit.Sentence:
+    """Who the reviewers are, by ID; the verifier compares it with the stored names."""
+    names = {
+        f"reviewer{number}": personal_data.recorded_name(each.name, of=each.person)
+        for number, each in enumerate(sorted(reviewers, key=lambda each: str(each.person_id)))
+    }
+    if not names:
+        return audit.Sentence("Every Operator, Approver and Auditor is a reviewer.")
+    return audit.Sentence(f"Reviewers: {', '.join(f'{{{name}}}' for name in names)}.", **names)
 
 
 def _parse_scope(scope: str) -> tuple[InventoryFilter, str]:

@@ -50,10 +50,15 @@ class Sentence:
             raise TypeError(f"The values {sorted(values)} are not those of: {template}")
         self.pieces = tuple(pieces)
 
-    def followed_by(self, *texts: str) -> "Sentence":
+    def followed_by(self, *sentences: "Sentence | str") -> "Sentence":
         """This sentence and further whole sentences, without those that are empty."""
         longer = Sentence("")
-        longer.pieces = (*self.pieces, *(f" {text}" for text in texts if text))
+        for one in (self, *sentences):
+            pieces: tuple[str | ReferencedValue, ...] = (
+                one.pieces if isinstance(one, Sentence) else (one,)
+            )
+            if any(pieces):
+                longer.pieces += (" ", *pieces) if longer.pieces else pieces
         return longer
 
 
@@ -64,6 +69,11 @@ def name_of(whom: Actor | Person) -> ReferencedValue | str:
     if whom.person is None:
         return whom.name
     return _referenced(Kind.NAME, whom.name, of=whom.person)
+
+
+def recorded_name(text: str, *, of: Person) -> ReferencedValue:
+    """A person's name as it was recorded earlier."""
+    return _referenced(Kind.NAME, text, of=of)
 
 
 def address_of(text: str, *, of: Person | None) -> ReferencedValue:

@@ -48,6 +48,7 @@ def review_document(review: AccessReview) -> Row:
                 {"id": str(one.person_id), "name": one.name} for one in review.reviewers.all()
             ],
             "row_count": review.row_count,
+            "without_reviewer": review.without_reviewer,
             "population_digest": review.population_digest,
             "coverage": review.coverage,
             "closed_at": as_time(review.closed_at),

@@ -64,6 +64,8 @@ class _BundleRequest:
     filters: HistoryFilter
     # The filter as its query string.
     query: str
+    # " of the access review Q4 2026"; "" for deletions.
+    contents_text: str
     seed: str
     made_at: datetime
     notes: tuple[tuple[str, str], ...]
@@ -100,16 +102,22 @@ def make_bundle(
     now = clock.now()
     filters = _validate_period(filters, now=now)
     requested = {"filter": query, "seed": seed, **_format_period(filters)}
+    contents_text = ""
     if filters.access_review:
         requested["access_review"] = str(filters.access_review)
+        review = AccessReview.objects.get(pk=filters.access_review)
+        contents_text = f" of the access review {review.name}"
     begun = audit.Sentence(
-        "{actor} started an evidence bundle.", actor=personal_data.name_of(actor)
+        "{actor} started an evidence bundle{of}.",
+        actor=personal_data.name_of(actor),
+        of=contents_text,
     )
     started = _record(actor, audit.EventCode.EVIDENCE_BUNDLE_STARTED, begun, requested)
     request = _BundleRequest(
         actor=actor,
         filters=filters,
         query=query,
+        contents_text=contents_text,
         seed=seed,
         made_at=now,
         notes=tuple(notes),
@@ -124,7 +132,9 @@ def make_bundle(
     except BaseException as error:
         cause = {"started": started.seq, "cause": type(error).__name__}
         sentence = audit.Sentence(
-            "An evidence bundle for {actor} failed.", actor=personal_data.name_of(actor)
+            "An evidence bundle{of} for {actor} failed.",
+            actor=personal_data.name_of(actor),
+            of=contents_text,
         )
         _record(actor, audit.EventCode.EVIDENCE_BUNDLE_ABORTED, sentence, cause)
         raise
@@ -320,8 +330,9 @@ def _record_finished(
             code=audit.EventCode.EVIDENCE_BUNDLE_FINISHED,
             actor=actor,
             sentence=audit.Sentence(
-                "An evidence bundle for {actor} is complete: {counts}, SHA-256 {sha256}.",
+                "An evidence bundle{of} for {actor} is complete: {counts}, SHA-256 {sha256}.",
                 actor=personal_data.name_of(actor),
+                of=request.contents_text,
                 counts=counts,
                 sha256=bundle.sha256,
             ),

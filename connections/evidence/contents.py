@@ -50,6 +50,8 @@ class BundleWriter:
     deletions: int = 0
     events: int = 0
     counts: dict[str, int] = field(default_factory=dict)
+    # The access review that the bundle is about, without its rows.
+    review: tabular.Row | None = None
     differing: DifferingDeletions = field(default_factory=DifferingDeletions)
 
 
@@ -98,7 +100,7 @@ def write_access_review(
         subject_type=verify.ACCESS_REVIEW, subject_id=str(review.pk), seq__lte=writer.tree.size
     )
     events = write_events(writer=writer, rows=rows.order_by("seq").values_list("seq", "text"))
-    document = review_document(review)
+    document = writer.review = review_document(review)
     listed, body = writer.files[verify.ACCESS_REVIEW_FILE], writer.files["body"]
     # The rows follow as the last key, one per line.
     listed.write(format_json(document).removesuffix("\n}\n") + ',\n "rows": [')
@@ -178,7 +180,7 @@ def write_page(*, writer: BundleWriter, sample: list[str]) -> None:
     """Write deletions.html; call it last, because the head of the page needs all other files."""
     facts = json.loads(b"".join(writer.files["population.json"].chunks()))
     page = writer.files["deletions.html"]
-    page.write(verify.page_start(facts, sample))
+    page.write(verify.page_start(facts, sample, writer.review))
     page.add(writer.files["body"])
     page.write(verify.page_end())
 

@@ -398,6 +398,7 @@ class Migration(migrations.Migration):
                 due_at=DateTimeField(),
                 is_for_everyone=BooleanField(),
                 row_count=PositiveIntegerField(),
+                without_reviewer=PositiveIntegerField(),
                 population_digest=CharField(max_length=64),
                 coverage=JSONField(),
                 created_at=DateTimeField(),

@@ -349,14 +349,16 @@ ROW_PLANNED_IN_DRAFT = (
 
 # What the start froze.
 STARTED = (
-    "id, name, scope, due_at, is_for_everyone, row_count, population_digest, coverage, "
+    "id, name, scope, due_at, row_count, without_reviewer, population_digest, coverage, "
     "created_at, created_by_id"
 ).split(", ")
 CLOSED = (
-    "state, closed_at, closed_by_id, open_reason, closing_digest, appeared, coverage_at_close, "
-    "week_reminder_at, day_reminder_at, overdue_reminder_at"
+    "state, is_for_everyone, closed_at, closed_by_id, open_reason, closing_digest, appeared, "
+    "coverage_at_close, week_reminder_at, day_reminder_at, overdue_reminder_at"
 ).split(", ")
 REVIEW_KEPT = f"{unchanged(*STARTED)} AND {unchanged_or_erased('created_by_name')}"
+# Named reviewers can take the place of everyone, but not the other way round.
+STAYS_NAMED = f"OLD.is_for_everyone OR {unchanged('is_for_everyone')}"
 STAYS_CLOSED = (
     f"OLD.state = 'open' OR {unchanged(*CLOSED)} AND {unchanged_or_erased('closed_by_name')}"
 )
@@ -531,6 +533,13 @@ def rules(vendor):
             "UPDATE",
             REVIEW_KEPT,
             "What an access review started with can't be changed",
+        ),
+        Rule(
+            ACCESS_REVIEW,
+            "named",
+            "UPDATE",
+            STAYS_NAMED,
+            "An access review with named reviewers keeps them",
         ),
         Rule(
             ACCESS_REVIEW,

@@ -56,6 +56,8 @@ class AccessReview(models.Model):
     is_for_everyone = models.BooleanField()
     # How many rows it has; the database refuses further ones.
     row_count = models.PositiveIntegerField()
+    # How many of them no reviewer could decide on at the start.
+    without_reviewer = models.PositiveIntegerField()
     # SHA-256 over the documents of all rows.
     population_digest = models.CharField(max_length=64)
     # How complete the inventory was: each credential's newest sync, and orgs without a credential.
@@ -79,7 +81,7 @@ class AccessReview(models.Model):
     appeared = models.JSONField(default=list)
     coverage_at_close = models.JSONField(null=True)
 
-    # When each reminder was sent, or skipped because the next one was due already.
+    # When each reminder was sent, or skipped: the next one was due, or nothing was left to decide.
     week_reminder_at = models.DateTimeField(null=True)
     day_reminder_at = models.DateTimeField(null=True)
     overdue_reminder_at = models.DateTimeField(null=True)

@@ -861,6 +861,7 @@ _STARTED_KEYS = {
     "due_at": "due_at",
     "created_at": "started_at",
     "row_count": "count",
+    "without_reviewer": "without_reviewer",
     "population_digest": "population_digest",
 }
 # What the event of its closing repeats unchanged.
@@ -949,7 +950,6 @@ def _start_differences(review: dict[str, Any], started: Event) -> Iterator[str]:
     matches = {
         **{key: review.get(key) == details.get(other) for key, other in _STARTED_KEYS.items()},
         "created_by": review.get("created_by") == started.actor,
-        "is_for_everyone": review.get("is_for_everyone") == (not details.get("reviewers")),
         "coverage": digest_of(coverage) == details.get("coverage_digest"),
     }
     yield from _mismatches(matches, "the event of its start")
@@ -959,17 +959,25 @@ def _reviewer_differences(
     review: dict[str, Any], started: Event, events: Sequence[Event]
 ) -> Iterator[str]:
     """Decisions by people who were not reviewers then, and reviewers that no event named last."""
-    reviewers = started.details.get("reviewers")
+    reviewers, sentence = started.details.get("reviewers"), started.sentence
     for event in events:
         if event.code == "access_review.reviewers_changed":
             if event.details.get("previous_reviewers") != reviewers:
                 yield f"event {event.seq} does not begin with the reviewers that there were"
-            reviewers = event.details.get("reviewers")
+            reviewers, sentence = event.details.get("reviewers"), event.sentence
         is_decision = event.code == "access_review.decided"
         if is_decision and reviewers and event.actor_id not in reviewers:
             yield f"{event.actor}, who decided in event {event.seq}, was not a reviewer then"
-    is_same = sorted(each["id"] for each in review["reviewers"]) == reviewers
-    yield from _mismatches({"reviewers": is_same}, "the last event that named them")
+    names = {each["id"]: each["name"] for each in review["reviewers"]}
+    named = ", ".join(names[each] for each in sorted(names))
+    is_same = sorted(names) == reviewers and len(names) == len(review["reviewers"])
+    if names:
+        is_same = is_same and sentence.endswith(f" Reviewers: {named}.")
+    matches = {
+        "reviewers": is_same,
+        "is_for_everyone": review.get("is_for_everyone") == (not reviewers),
+    }
+    yield from _mismatches(matches, "the last event that named them")
 
 
 def _closing_differences(
@@ -1160,29 +1168,39 @@ def _by(name: Any, at: Any) -> str:
     return ", ".join(part for part in (name and _text(name), at and _when(at)) if part) or "None"
 
 
-def page_start(population: dict[str, Any], sample: Sequence[str]) -> str:
-    """deletions.html up to the first deletion."""
-    period = population["period"]
+def page_start(
+    population: dict[str, Any], sample: Sequence[str], review: dict[str, Any] | None = None
+) -> str:
+    """deletions.html up to the access review, or up to the first deletion."""
+    title = "Deletions of org connections"
     facts = [
         ("Audit log", _text(population["origin"])),
         ("Created", _when(population["made_at"])),
-        ("Requested from", _when(period["since"]) if period["since"] else "the beginning"),
-        ("Requested before", _when(period["until"])),
-        ("Filter", _text(population["filter_in_words"])),
-        ("Deletions in this bundle", str(population["selected"])),
-        ("Deletions in the period", str(population["in_period"])),
-        *((OUTCOMES.get(key, key), str(n)) for key, n in sorted(population["counts"].items())),
     ]
+    if review:
+        title = f"Access review: {review['name']}"
+        facts.append(("Deletions of its connections", str(population["selected"])))
+    else:
+        period = population["period"]
+        facts += [
+            ("Requested from", _when(period["since"]) if period["since"] else "the beginning"),
+            ("Requested before", _when(period["until"])),
+            ("Filter", _text(population["filter_in_words"])),
+            ("Deletions in this bundle", str(population["selected"])),
+            ("Deletions in the period", str(population["in_period"])),
+        ]
+    facts += [(OUTCOMES.get(key, key), str(n)) for key, n in sorted(population["counts"].items())]
     links = "".join(
         f'<li><a href="#{html.escape(each)}">{html.escape(each)}</a></li>\n' for each in sample
     )
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        "<title>Deletions of org connections</title>\n"
-        f"<style>\n{_STYLE}</style>\n</head>\n<body>\n<h1>Deletions of org connections</h1>\n"
+        f"<title>{html.escape(title)}</title>\n"
+        f"<style>\n{_STYLE}</style>\n</head>\n<body>\n<h1>{_text(title)}</h1>\n"
         "<p>This page alone proves nothing: verify the bundle with verify.py.</p>\n"
-        f"{_facts(facts)}<h2>Sample</h2>\n<p>Selected by the seed in sample-25.json.</p>\n"
+        f"{_facts(facts)}<h2>Sample{' of the deletions' if review else ''}</h2>\n"
+        "<p>Selected by the seed in sample-25.json.</p>\n"
         f"<ol>\n{links}</ol>\n"
     )
 
@@ -1270,12 +1288,13 @@ def access_review_start(review: dict[str, Any]) -> str:
         ("Due", _when(review["due_at"])),
         ("Reviewers", _text(reviewers or "Everyone who could be one and sees the connection")),
         ("Connections", str(review["row_count"])),
+        ("No reviewer could decide on, at the start", str(review["without_reviewer"])),
         *((_CLOSED_AS.get(key, key), str(n)) for key, n in sorted(review["counts"].items())),
         ("Closed by", _by(review["closed_by"], review["closed_at"])),
         ("Why connections were left open", _text(review["open_reason"] or "None were")),
     ]
     return (
-        f'<section id="access-review">\n<h2>Access review: {_text(review["name"])}</h2>\n'
+        '<section id="access-review">\n<h2>Summary</h2>\n'
         f'<p class="id">Access review {html.escape(review["id"])}</p>\n{_facts(facts)}'
         f"{_coverage(review['coverage'], 'at the start')}"
         f"{_coverage(review['coverage_at_close'], 'at the close')}"
@@ -1573,9 +1592,11 @@ class Verification:
         ids = [get(each, "id", str, "sample-25.json") for each in told]
         with open_regular(self.path) as handle:
             page = Comparer(self.archive, "deletions.html", handle)
-            page.expect(page_start(population, ids))
-            if self._has_access_review():
-                self._check_access_review(page)
+            lines = self.archive.lines(ACCESS_REVIEW_FILE) if self._has_access_review() else None
+            review = _head(lines) if lines else None
+            page.expect(page_start(population, ids, review))
+            if review and lines:
+                self._check_access_review(page, review, lines)
             drawn = draw(self.manifest["seed"], self._each_deletion(page))
             page.expect(page_end())
             page.end()
@@ -1635,10 +1656,10 @@ class Verification:
         require(is_same, "The access review recorded when the bundle was started is missing.")
         return is_there
 
-    def _check_access_review(self, page: Comparer) -> None:
-        """Check the access review against its events."""
-        lines = self.archive.lines(ACCESS_REVIEW_FILE)
-        review = _head(lines)
+    def _check_access_review(
+        self, page: Comparer, review: dict[str, Any], lines: Iterator[bytes]
+    ) -> None:
+        """Check the access review against its events. `lines`: its rows."""
         name = get(review, "id", str, ACCESS_REVIEW_FILE)
         require(
             self.started.details.get("access_review") == name,

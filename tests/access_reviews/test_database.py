@@ -26,6 +26,9 @@ ALWAYS_REFUSED = {
     "rename": "UPDATE connections_accessreview SET name = 'x'",
     "postpone": "UPDATE connections_accessreview SET due_at = '2099-01-01 00:00:00'",
     "widen the scope": "UPDATE connections_accessreview SET scope = 'x'",
+    "make everyone a reviewer": "UPDATE connections_accessreview SET is_for_everyone = TRUE",
+    "change how many had no reviewer": "UPDATE connections_accessreview "
+    "SET without_reviewer = without_reviewer + 1",
     "make room for a row": "UPDATE connections_accessreview SET row_count = row_count + 1",
     "another starter": "UPDATE connections_accessreview SET created_by_name = 'x'",
     "change the coverage": "UPDATE connections_accessreview SET coverage = '{}'",
@@ -101,6 +104,15 @@ def test_only_an_open_access_review_with_named_reviewers_gets_another(
     for each in (review, of_everyone):
         with pytest.raises(DatabaseError, match="gets another reviewer"), transaction.atomic():
             AccessReviewReviewer.objects.create(review=each, person=grace, name="Grace")
+
+
+def test_a_closed_access_review_for_everyone_gets_no_named_reviewers(
+    make_review: MakeReview, ada: Person, edith: Person
+) -> None:
+    of_everyone = make_review(1)
+    decide(of_everyone, ada)
+    close(of_everyone, edith)
+    assert refused("UPDATE connections_accessreview SET is_for_everyone = FALSE")
 
 
 def test_a_closed_access_review_gets_no_decision(review: AccessReview, edith: Person) -> None:

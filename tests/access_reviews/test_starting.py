@@ -24,6 +24,7 @@ from connections.models import (
     coverage_digest_of,
     population_digest_of,
     row_document,
+    with_values,
 )
 from sandbox.server import SandboxServer
 from tests.access_reviews.conftest import MakeReview
@@ -154,6 +155,9 @@ def test_rows_that_no_reviewer_can_see_are_named(
 ) -> None:
     CredentialAccess.objects.create(credential=payments, person=grace, kind=AccessKind.SEE)
     review = make_review(2, ada)
+    [event] = with_values(AuditEvent.objects.filter(code=EventCode.ACCESS_REVIEW_STARTED))
+    assert event.sentence.endswith(" No reviewer can decide on 2 of them. Reviewers: Ada.")
+    assert event.details["without_reviewer"] == review.without_reviewer == 2
     assert len(population.find_without_reviewer(review=review)) == 2
     preview: Callable[..., population.PopulationPreview] = population.preview_population
     given = {"actor": person_actor(person=edith), "scope": "q=Partner"}

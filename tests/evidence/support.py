@@ -194,9 +194,9 @@ class Forger:
         ]
         sample = json.loads(self.files["sample-25.json"])["sample"]
         facts = json.loads(self.files["population.json"])
-        page = verify.page_start(facts, [each["id"] for each in sample])
-        if verify.ACCESS_REVIEW_FILE in self.files:
-            review = json.loads(self.files[verify.ACCESS_REVIEW_FILE])
+        review = json.loads(self.files.get(verify.ACCESS_REVIEW_FILE, b"null"))
+        page = verify.page_start(facts, [each["id"] for each in sample], review)
+        if review:
             page += verify.access_review_start(review)
             page += "".join(verify.access_review_row(row) for row in review["rows"])
             page += verify.access_review_end(review)

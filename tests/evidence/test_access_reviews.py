@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from datetime import timedelta
+from html import escape, unescape
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from connections.models import (
     AccessReview,
     AccessReviewDecision,
     AccessReviewRow,
+    AuditEvent,
     CredentialAccess,
     Deletion,
     Person,
@@ -174,7 +176,17 @@ def test_its_page_links_to_the_bundle(
     assert url in client.get(f"/reviews/{review.pk}/").content.decode()
     response = client.get(url)
     assert isinstance(response, FileResponse)
-    assert complaint(response.getvalue(), tmp_path) == ""
+    assert 'filename="evidence-access-review-partners-sud-b-20' in response["Content-Disposition"]
+    data = response.getvalue()
+    assert complaint(data, tmp_path) == ""
+    page = files_of(data)["deletions.html"].decode()
+    assert f"<title>Access review: {escape(NAME)}</title>" in page
+    shown = unescape(client.get("/evidence/").text)
+    assert f"An evidence bundle of the access review {NAME} was made: 1 deletion," in shown
+    events = AuditEvent.objects.filter(code__startswith="evidence_bundle.").order_by("seq")
+    assert [f" of the access review {NAME}" in each.stored_sentence for each in events] == [
+        True
+    ] * 2
 
 
 def test_the_documents_name_every_key_of_it(made: Made) -> None:
@@ -214,6 +226,7 @@ def test_a_decision_by_someone_who_is_not_a_reviewer_is_named(made: Made) -> Non
     [grace] = [each for each in told["reviewers"] if each["name"] == "Grace"]
     told["reviewers"].remove(grace)
     events[0].details["reviewers"].remove(grace["id"])
+    events[0].sentence = "Edith started it. Reviewers: Ada."
     [named] = verify.access_review_differences(told, told["rows"], events)
     assert "Grace, who decided in event" in named
 
@@ -283,6 +296,18 @@ EDITS: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
         "“open_reason” does not match",
     ),
     "reviewers": (lambda review: review["reviewers"].pop(), "“reviewers” does not match"),
+    "name of a reviewer": (
+        lambda review: review["reviewers"][0].update(name="Linus"),
+        "“reviewers” does not match the last event that named them",
+    ),
+    "everyone": (
+        lambda review: review.update(is_for_everyone=True),
+        "“is_for_everyone” does not match the last event that named them",
+    ),
+    "connections without a reviewer": (
+        lambda review: review.update(without_reviewer=3),
+        "“without_reviewer” does not match the event of its start",
+    ),
     "name": (lambda review: review.update(name="Another"), "“name” does not match"),
     "who closed it": (lambda review: review.update(closed_by="Linus"), "“closed_by” does not"),
     "state": (lambda review: review.update(state="open"), "“state” does not match"),
@@ -377,6 +402,8 @@ STATEMENTS = [
     REVIEWS.format("closed_by_name = 'Linus'"),
     REVIEWS.format("due_at = '2026-01-01 00:00:00+00:00'"),
     REVIEWS.format("appeared = '[]'"),
+    REVIEWS.format("without_reviewer = 3"),
+    "UPDATE connections_accessreviewreviewer SET name = 'Linus' WHERE name = 'Ada'",
 ]
 
 
@@ -384,7 +411,8 @@ def test_a_stored_access_review_that_was_changed_is_named(
     review: AccessReview, subtests: pytest.Subtests
 ) -> None:
     rows = list(AccessReviewRow.objects.all())
-    stored = [review, *rows, *AccessReviewDecision.objects.all()]
+    decisions = AccessReviewDecision.objects.all()
+    stored = [review, *rows, *decisions, *review.reviewers.all()]
     for statement in STATEMENTS:
         with subtests.test(statement=statement):
             with triggers_off(), connection.cursor() as cursor:

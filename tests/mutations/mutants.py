@@ -622,6 +622,13 @@ BUNDLES = (
         f"{REVIEW_EVIDENCE}::test_a_decision_by_someone_who_is_not_a_reviewer_is_named",
     ),
     _mutant(
+        "bundle: an access review has the reviewers that its events name",
+        VERIFIER,
+        'is_same = is_same and sentence.endswith(f" Reviewers: {named}.")',
+        "pass",
+        f"{REVIEW_EVIDENCE}::test_a_change_of_the_access_review_is_named[name of a reviewer]",
+    ),
+    _mutant(
         "bundle: an access review agrees with the deletions",
         VERIFIER,
         'is_same = self.named.pop(row["id"], None) == {key: row[key] for key in keys}\n',
@@ -2944,14 +2951,6 @@ REVIEWED_ACCESS = (
         "tests/access_reviews/test_concurrency.py",
     ),
     _mutant(
-        "the reminder after the due date waits for a pending row",
-        f"{ACCESS_REVIEWS}/reminders.py",
-        "[each for each in due if pending or each != Reminder.OVERDUE]",
-        "due",
-        "tests/access_reviews/test_reminders.py"
-        "::test_a_connection_that_needs_another_decision_after_the_due_date_is_reminded_of_once",
-    ),
-    _mutant(
         "an access review closes with the pending rows that the page showed",
         f"{ACCESS_REVIEWS}/closing.py",
         "        if shown_pending and shown_pending != pending_digest(rows):\n",
@@ -3062,6 +3061,14 @@ REVIEWED_ACCESS = (
         "::test_a_connection_with_a_deletion_is_not_planned_again_and_links_to_it",
     ),
     _mutant(
+        "a connection in an open draft is not planned again",
+        f"{ACCESS_REVIEWS}/deleting.py",
+        "        unplanned = [row for row in rows if row.key not in drafts_by_key]\n",
+        "        unplanned = rows\n",
+        "tests/access_reviews/test_planning.py"
+        "::test_planning_again_leads_to_the_open_draft_until_another_connection_is_decided",
+    ),
+    _mutant(
         "a reminder that is due at the start is skipped",
         f"{ACCESS_REVIEWS}/reminders.py",
         "due_at__lte=now + before, created_at__lte=starts)",
@@ -3081,6 +3088,13 @@ REVIEWED_ACCESS = (
         "a trigger that keeps what an access review started with",
         RULES,
         "            REVIEW_KEPT,\n",
+        '            "1 = 1",\n',
+        AN_OPEN_RECORD,
+    ),
+    _mutant(
+        "a trigger that keeps named reviewers",
+        RULES,
+        "            STAYS_NAMED,\n",
         '            "1 = 1",\n',
         AN_OPEN_RECORD,
     ),
@@ -3125,7 +3139,8 @@ REVIEWED_ACCESS = (
     _mutant(
         "the verifier knows who was a reviewer when a decision was made",
         "connections/verifier/verify.py",
-        '            reviewers = event.details.get("reviewers")\n        is_decision',
+        '            reviewers, sentence = event.details.get("reviewers"), event.sentence\n'
+        "        is_decision",
         "            pass\n        is_decision",
         "tests/access_reviews/test_reviewers.py"
         "::test_a_decision_stays_valid_when_its_reviewer_is_replaced",

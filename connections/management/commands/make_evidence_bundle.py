@@ -89,7 +89,7 @@ class Command(OrgAdminCommand):
             else:
                 query = filter_query(options)
                 bundle = make_bundle(output=file, filters=filters, query=query, **common)
-        self.emit(asdict(bundle) | {"file": str(output)}, _text(bundle, output))
+        self.emit(asdict(bundle) | {"file": str(output)}, _text(bundle, output, review=review))
         return FAILED if bundle.differing else 0
 
     def _find_review(self, options: dict[str, Any]) -> AccessReview | None:
@@ -125,11 +125,14 @@ def _new_file(output: Path) -> Iterator[BinaryIO]:
         raise
 
 
-def _text(bundle: Bundle, output: Path) -> str:
-    period = period_text(since=bundle.since, until=bundle.until)
+def _text(bundle: Bundle, output: Path, *, review: AccessReview | None) -> str:
+    deletions = pluralize(bundle.deletions, "deletion")
+    if review:
+        what = f"the access review {review.name}, {deletions} of its connections"
+    else:
+        what = f"{deletions} requested {period_text(since=bundle.since, until=bundle.until)}"
     lines = [
-        f"{output}: {pluralize(bundle.deletions, 'deletion')} requested {period}, "
-        f"{pluralize(bundle.events, 'event')}, {bundle.size:,} bytes.",
+        f"{output}: {what}, {pluralize(bundle.events, 'event')}, {bundle.size:,} bytes.",
         f"SHA-256 {bundle.sha256}",
         f"Signed with key {bundle.fingerprint}, at {pluralize(bundle.checkpoint_size, 'event')}.",
         "Give the auditor this fingerprint and the verifier's digest over another channel.",

@@ -49,7 +49,7 @@ def _send_bundle(request: HttpRequest, review: AccessReview) -> HttpResponseBase
         return HttpResponse(content_type="application/zip")
     make = partial(make_access_review_bundle, actor=actor_of(request), review=review)
     try:
-        return bundle_response(request, make)
+        return bundle_response(request, make, review=review)
     except (ConflictError, BundleError, SigningKeyError) as error:
         messages.error(request, str(error))
         return SeeOther(reverse("access-review-detail", args=[review.pk]))

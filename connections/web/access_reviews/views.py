@@ -27,6 +27,7 @@ from connections.web.lists import as_page_request
 from connections.web.support import SeeOther, actor_of, wants_fragment
 
 DETAIL = "connections/access_review_detail.html"
+CLOSED = "This access review is closed already."
 
 
 def _url(review: AccessReview) -> str:
@@ -151,6 +152,11 @@ def access_review_plan(request: HttpRequest, pk: UUID) -> HttpResponse:
         planned = deleting.plan_deletions(review=review, actor=actor)
     except ConflictError as error:
         return _page(request, review=review, actor=actor, notice=str(error), status=409)
+    if not planned.is_new:
+        messages.info(
+            request,
+            "You planned these connections already. To plan them again, discard this draft first.",
+        )
     if planned.remaining:
         messages.info(
             request,
@@ -161,9 +167,12 @@ def access_review_plan(request: HttpRequest, pk: UUID) -> HttpResponse:
 
 
 def access_review_reviewers(request: HttpRequest, pk: UUID) -> HttpResponse:
-    """Change the named reviewers of an open access review."""
+    """Name the reviewers of an open access review."""
     actor = actor_of(request)
     review = lookups.find_access_review(actor=actor, pk=pk)
+    if review.is_closed:
+        messages.info(request, CLOSED)
+        return SeeOther(_url(review))
     named = list(review.reviewers.values_list("person__username", flat=True))
     form = ReviewersForm(
         request.POST if request.method == "POST" else None,
@@ -193,7 +202,7 @@ def access_review_close(request: HttpRequest, pk: UUID) -> HttpResponse:
     actor = actor_of(request)
     review = lookups.find_access_review(actor=actor, pk=pk)
     if review.is_closed:
-        messages.info(request, "This access review is closed already.")
+        messages.info(request, CLOSED)
         return SeeOther(_url(review))
     form = ClosingForm(request.POST if request.method == "POST" else None)
     status = 200

@@ -8,6 +8,7 @@ from django.contrib import messages
 from django.http import FileResponse, HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import render
+from django.utils.text import slugify
 
 from connections.audit.signing_key import SigningKeyError
 from connections.core import clock
@@ -16,6 +17,7 @@ from connections.deletions import history
 from connections.deletions.history_filter import HistoryForm
 from connections.evidence.bundles import Bundle, make_bundle
 from connections.evidence.files import BundleError
+from connections.models import AccessReview
 from connections.web.audit.forms import BundleForm, initial_from_history
 from connections.web.rate_limits import limited
 from connections.web.support import actor_of
@@ -58,8 +60,12 @@ def _make_bundle(request: HttpRequest) -> HttpResponseBase:
         return _render_form(request, form, status=409)
 
 
-def bundle_response(request: HttpRequest, make: Callable[..., Bundle]) -> FileResponse:
+def bundle_response(
+    request: HttpRequest, make: Callable[..., Bundle], *, review: AccessReview | None = None
+) -> FileResponse:
     """The bundle that `make` writes to the file `output`. Raises as `make` does.
+
+    `review`: the access review that it is of.
 
     It is complete before the first byte is sent, so that a failure shows a page, not half a file.
     """
@@ -69,23 +75,26 @@ def bundle_response(request: HttpRequest, make: Callable[..., Bundle]) -> FileRe
     except BaseException:
         file.close()
         raise
-    _add_message(request, bundle)
+    _add_message(request, bundle, of=f" of the access review {review.name}" if review else "")
     file.seek(0)
-    name = f"evidence-{bundle.until:%Y%m%dT%H%M%SZ}-cp{bundle.checkpoint_size}.zip"
+    about = ["evidence", *(["access-review", slugify(review.name)[:60]] if review else [])]
+    at = f"{bundle.until:%Y%m%dT%H%M%SZ}-cp{bundle.checkpoint_size}"
+    name = "-".join([*filter(None, about), f"{at}.zip"])
     return FileResponse(file, as_attachment=True, filename=name, content_type="application/zip")
 
 
-def _add_message(request: HttpRequest, bundle: Bundle) -> None:
+def _add_message(request: HttpRequest, bundle: Bundle, *, of: str) -> None:
     """Show the result on the next page, since this response is the file."""
     counts = f"{pluralize(bundle.deletions, 'deletion')}, SHA-256 {bundle.sha256}"
     if bundle.differing:
         messages.error(
             request,
-            f"The bundle that was made ({counts}) does not verify: {bundle.differing} of its "
-            f"records do not say what their events say. {bundle.differences[0]}",
+            f"The evidence bundle{of} that was made ({counts}) does not verify: "
+            f"{bundle.differing} of its records do not say what their events say. "
+            f"{bundle.differences[0]}",
         )
     else:
-        messages.success(request, f"An evidence bundle was made: {counts}.")
+        messages.success(request, f"An evidence bundle{of} was made: {counts}.")
 
 
 def _render_form(request: HttpRequest, form: BundleForm, *, status: int = 200) -> HttpResponse:
