@@ -194,13 +194,13 @@ def _without_reviewer_text(review: AccessReview) -> str:
 
 def reviewers_sentence(reviewers: Iterable[AccessReviewReviewer]) -> audit.Sentence:
     """Who the reviewers are, by ID; the verifier compares it with the stored names."""
-    names = {
-        f"reviewer{number}": personal_data.recorded_name(each.name, of=each.person)
-        for number, each in enumerate(sorted(reviewers, key=lambda each: str(each.person_id)))
-    }
+    names = [
+        personal_data.recorded_name(each.name, of=each.person)
+        for each in sorted(reviewers, key=lambda each: str(each.person_id))
+    ]
     if not names:
         return audit.Sentence("Every Operator, Approver and Auditor is a reviewer.")
-    return audit.Sentence(f"Reviewers: {', '.join(f'{{{name}}}' for name in names)}.", **names)
+    return audit.Sentence("Reviewers: {names}.", names=names)
 
 
 def _parse_scope(scope: str) -> tuple[InventoryFilter, str]:

@@ -33,18 +33,20 @@ class Sentence:
     """What happened, as `Sentence("{who} signed out.", who=personal_data.name_of(person))`.
 
     The template is a literal and every other text is a value, as with `format_html`: a value is
-    never read as a template, so an org named "{who}" stays that text. Raises TypeError when the
-    values aren't exactly those that the template names.
+    never read as a template, so an org named "{who}" stays that text. Several values of one field
+    are separated by commas. Raises TypeError when the values aren't exactly those that the template
+    names.
     """
 
-    def __init__(self, template: str, /, **values: str | int | ReferencedValue) -> None:
+    def __init__(
+        self, template: str, /, **values: str | int | ReferencedValue | Sequence[ReferencedValue]
+    ) -> None:
         pieces: list[str | ReferencedValue] = []
         fields: set[str] = set()
         for literal, field, _, _ in string.Formatter().parse(template):
             pieces.append(literal)
             if field is not None:
-                value = values.get(field, "")
-                pieces.append(value if isinstance(value, ReferencedValue) else str(value))
+                pieces += _pieces_of(values.get(field, ""))
                 fields.add(field)
         if fields != values.keys():
             raise TypeError(f"The values {sorted(values)} are not those of: {template}")
@@ -60,6 +62,16 @@ class Sentence:
             if any(pieces):
                 longer.pieces += (" ", *pieces) if longer.pieces else pieces
         return longer
+
+
+def _pieces_of(
+    value: str | int | ReferencedValue | Sequence[ReferencedValue],
+) -> list[str | ReferencedValue]:
+    if isinstance(value, ReferencedValue):
+        return [value]
+    if isinstance(value, str | int):
+        return [str(value)]
+    return [piece for each in value for piece in (", ", each)][1:]
 
 
 def name_of(whom: Actor | Person) -> ReferencedValue | str:

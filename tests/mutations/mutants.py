@@ -3079,7 +3079,7 @@ REVIEWED_ACCESS = (
     _mutant(
         "a reminder is sent once",
         f"{ACCESS_REVIEWS}/reminders.py",
-        "        review.save(update_fields=[_field(reminder) for reminder in passed])\n",
+        "        review.save(update_fields=[_field(reminder) for reminder in due])\n",
         "",
         "tests/access_reviews/test_reminders.py"
         "::test_each_reviewer_is_reminded_three_times_and_never_twice",
