@@ -13,8 +13,8 @@ from connections.wording.connections import org_label
 type Options = Sequence[tuple[str, str]]
 
 PAGE_SIZE = 100
-# The parameters that say where a page begins.
-_PLACE = ("page", "after")
+# The parameters that say where a page begins, and whether it has the fields of every filter.
+_PLACE = ("page", "after", "more")
 _NO_QUERY = QueryDict()
 
 
@@ -117,6 +117,9 @@ class FilterBar:
     fields: list[Filter]
     # Fields that are folded away.
     more: list[Filter]
+    # Of the page that has those fields; "" where this one has them.
+    more_url: str
+    is_more_open: bool
     search: str
     # What the address says beside the filters, and filtering keeps.
     kept: dict[str, str]
@@ -129,24 +132,29 @@ def filter_bar(
     shown: Sequence[Filter],
     *,
     more: Sequence[Filter] = (),
+    more_on_demand: bool = False,
     invalid: Sequence[str] = (),
     kept: Sequence[str] = ("sort",),
 ) -> FilterBar:
     """The filters with their values from the address.
 
-    An `invalid` filter stays a field, so that its text can be corrected. `kept` are the other
-    parameters that filtering keeps.
+    An `invalid` filter stays a field, so that its text can be corrected. `more_on_demand` is for
+    fields with many choices, which would be most of the page. `kept` are the other parameters that
+    filtering keeps.
     """
     filters = [_with_value(request, each) for each in (*shown, *more)]
     is_chip = {each.name: each.value != "" and each.name not in invalid for each in filters}
     hidden = {each.name for each in more if each.name not in invalid}
     search = request.GET.get("q", "")
+    is_more_open = "more" in request.GET
     is_filtered = bool(search) or any(each.value for each in filters)
     return FilterBar(
         path=request.path,
         chips=[each for each in filters if is_chip[each.name]],
         fields=[each for each in filters if not is_chip[each.name] and each.name not in hidden],
         more=[each for each in filters if not is_chip[each.name] and each.name in hidden],
+        more_url=current_url(request, more="1") if more_on_demand and not is_more_open else "",
+        is_more_open=is_more_open,
         search=search,
         kept={name: request.GET[name] for name in kept if request.GET.get(name)},
         clear_url=list_url(request, q="", **{each.name: "" for each in filters})

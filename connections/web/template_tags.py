@@ -80,7 +80,7 @@ def legend(subject: str) -> SafeString:
 @lru_cache
 def icon(name: str) -> SafeString:
     """The icon with this name: `components/icon.html`, rendered once for each name."""
-    return SafeString(render_to_string("connections/components/icon.html", {"name": name}))
+    return SafeString(render_to_string("connections/components/icon.html", {"name": name}).strip())
 
 
 @register.filter

@@ -99,10 +99,10 @@ def _filter_bar(
             Filter(name="period", label="Period", options=list(PERIODS.items())),
             Filter(name="status", label="Status", options=STATUSES),
             *exact,
-            Filter(name="person", label="Requester", options=people),
-            Filter(name="org", label="Org", options=org_options(orgs)),
         ],
         more=[
+            Filter(name="person", label="Requester", options=people),
+            Filter(name="org", label="Org", options=org_options(orgs)),
             Filter(
                 name="credential",
                 label="Credential",
@@ -119,6 +119,7 @@ def _filter_bar(
             Filter(name="since", label="From (UTC day, 2026-01-31)"),
             Filter(name="until", label="To (UTC day, 2026-01-31)"),
         ],
+        more_on_demand=True,
         invalid=list(form.errors),
     )
 

@@ -80,6 +80,25 @@ def test_the_last_possible_date_causes_no_error(
     assert "SEC-3" in body_of(client_of(victor), "/deletions/?until=9999-12-31")
 
 
+def test_people_orgs_and_credentials_to_choose_from_are_on_the_page_that_more_links_to(
+    client_of: ClientOf, edith: Person, make: Make
+) -> None:
+    deletion = make(ticket="SEC-1")
+    client = client_of(edith)
+    choices = {
+        f'<option value="{deletion.requested_by_id}">',
+        f'<option value="{deletion.credential_id}">',
+    }
+    page = body_of(client, "/deletions/?ticket=SEC-1")
+    assert not any(choice in page for choice in choices)
+    [more] = re.findall(r'id="filters-more" href="([^"]+)"', page)
+    page = body_of(client, more.replace("&amp;", "&"))
+    assert all(choice in page for choice in choices)
+    assert 'name="ticket" value="SEC-1"' in page
+    # No link keeps it, so that no export records it as a filter.
+    assert not re.findall(r'href="[^"]*more=', page)
+
+
 def test_older_pages_keep_the_filter(
     client_of: ClientOf, victor: Person, make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
