@@ -91,7 +91,12 @@ def approve_batch(*, batch: Batch, actor: Actor, digest: str) -> Batch:
                 actor=personal_data.name_of(actor),
                 connections=pluralize(len(rows), "connection"),
             ),
-            details={"approval_digest": digest, "missing": missing, "count": len(rows)},
+            details={
+                "approval_digest": digest,
+                "missing": missing,
+                "count": len(rows),
+                "approved_at": None if missing else now.isoformat(),
+            },
         )
     return batch
 
@@ -140,7 +145,7 @@ def decline_batch(*, batch: Batch, actor: Actor, reason: str) -> Batch:
                 actor=personal_data.name_of(actor),
                 connections=pluralize(len(rows), "connection"),
             ),
-            details={"reason": reason, "count": len(rows)},
+            details={"reason": reason, "count": len(rows), "ended_at": now.isoformat()},
         )
     return batch
 

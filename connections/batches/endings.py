@@ -1,6 +1,7 @@
 """How bulk deletions end by themselves: they expire, or no row waits to be sent any longer."""
 
 from collections import Counter
+from datetime import datetime
 
 from django.db.models import Count, Exists, OuterRef, Q
 
@@ -76,7 +77,7 @@ def _expire(batch: Batch, *, actor: Actor) -> None:
             ),
         ),
     )
-    _save_ended(batch, state=BatchState.EXPIRED, actor=actor)
+    ended_at = _save_ended(batch, state=BatchState.EXPIRED, actor=actor)
     if is_draft:
         # Nothing was requested, so there is nothing to record.
         return
@@ -89,12 +90,12 @@ def _expire(batch: Batch, *, actor: Actor) -> None:
             connections=pluralize(len(rows), "connection"),
             why=cause_text(cause),
         ),
-        details={"cause": cause, "count": len(rows)},
+        details={"cause": cause, "count": len(rows), "ended_at": ended_at.isoformat()},
     )
 
 
 def _finish(batch: Batch, *, actor: Actor) -> None:
-    _save_ended(batch, state=BatchState.FINISHED, actor=actor)
+    ended_at = _save_ended(batch, state=BatchState.FINISHED, actor=actor)
     counts = Counter[str]()
     for state, outcome, count in (
         batch.deletions.order_by().values_list("state", "outcome").annotate(Count("pk"))
@@ -109,12 +110,15 @@ def _finish(batch: Batch, *, actor: Actor) -> None:
             connections=pluralize(counts.total(), "connection"),
             results=", ".join(f"{count:,} {label}" for label, count in counts.most_common()),
         ),
-        details={"counts": dict(counts)},
+        details={"counts": dict(counts), "ended_at": ended_at.isoformat()},
     )
 
 
-def _save_ended(batch: Batch, *, state: BatchState, actor: Actor) -> None:
+def _save_ended(batch: Batch, *, state: BatchState, actor: Actor) -> datetime:
+    """End it in this state, now; returns the time."""
+    ended_at = clock.now()
     batch.state = state
     batch.expires_at = None
-    batch.ended_at, batch.ended_by_name = clock.now(), actor.name
+    batch.ended_at, batch.ended_by_name = ended_at, actor.name
     batch.save()
+    return ended_at

@@ -153,6 +153,8 @@ def _request(batch: Batch, *, actor: Actor) -> None:
     batch.requested_at = now
     batch.requested_by = requester
     batch.requested_by_name = requester.display_name if requester else actor.name
+    # The name may have changed since; from now on an event has it.
+    batch.created_by_name = batch.requested_by_name
     batch.expires_at = now + time_limits.APPROVAL_WINDOW
     batch.approval_digest = batch_approval_digest_of(batch)
     batch.save()
@@ -186,6 +188,7 @@ def _request(batch: Batch, *, actor: Actor) -> None:
             "stop_at_first_problem": batch.stop_at_first_problem,
             "requested_by": str(requester.pk) if requester else None,
             "requested_at": now.isoformat(),
+            "created_at": batch.created_at.isoformat(),
         },
     )
     for deletion in deletions:

@@ -67,7 +67,8 @@ def _count_text(batch: Batch) -> str:
 
 def _pause(batch: Batch, *, actor: Actor, sentence: audit.Sentence) -> None:
     batch.state = BatchState.PAUSED
-    batch.paused_at, batch.paused_by_name = clock.now(), actor.name
+    now = clock.now()
+    batch.paused_at, batch.paused_by_name = now, actor.name
     batch.save()
     audit.record(
         code=EventCode.BATCH_PAUSED,
@@ -78,6 +79,7 @@ def _pause(batch: Batch, *, actor: Actor, sentence: audit.Sentence) -> None:
             "cause": batch.pause_cause,
             "credential": batch.pause_credential_name,
             "unsent": confirming.count_to_send(batch),
+            "paused_at": now.isoformat(),
         },
     )
 
@@ -110,7 +112,7 @@ def resume_batch(*, batch: Batch, actor: Actor, confirmation: str = "") -> Batch
             if problem:
                 raise InvalidInputError(problem)
         batch.state = BatchState.RUNNING
-        batch.resumed_at = clock.now()
+        batch.resumed_at = now = clock.now()
         batch.pause_cause = batch.pause_credential_name = ""
         batch.problems_in_a_row = {}
         batch.save()
@@ -123,6 +125,7 @@ def resume_batch(*, batch: Batch, actor: Actor, confirmation: str = "") -> Batch
                 actor=personal_data.name_of(actor),
                 connections=_count_text(batch),
             ),
+            details={"resumed_at": now.isoformat()},
         )
     return batch
 
@@ -144,7 +147,8 @@ def cancel_batch(*, batch: Batch, actor: Actor) -> Batch:
         withdraw_unsent(batch, actor=actor)
         batch.state = BatchState.CANCELLED
         batch.expires_at = None
-        batch.ended_at, batch.ended_by_name = clock.now(), actor.name
+        now = clock.now()
+        batch.ended_at, batch.ended_by_name = now, actor.name
         batch.save()
         name, connections = personal_data.name_of(actor), pluralize(count, "connection")
         if is_draft:
@@ -166,7 +170,7 @@ def cancel_batch(*, batch: Batch, actor: Actor) -> Batch:
             actor=actor,
             subject=batch,
             sentence=sentence,
-            details={"count" if is_draft else "withdrawn": count},
+            details={"count" if is_draft else "withdrawn": count, "ended_at": now.isoformat()},
         )
     return batch
 

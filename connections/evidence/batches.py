@@ -18,9 +18,11 @@ from connections.evidence.differing import UNREADABLE, DifferingRecords
 from connections.models import (
     AuditEvent,
     Batch,
+    BatchRow,
     BatchState,
     batch_approval_digest_of,
     batch_digest_of,
+    snapshot_digest,
 )
 from connections.verifier import verify
 
@@ -46,6 +48,14 @@ _ENDS = (
     EventCode.BATCH_EXPIRED,
     EventCode.BATCH_FINISHED,
 )
+# The events whose details repeat a time, by its column.
+_TIMES = {
+    "approved_at": (EventCode.BATCH_APPROVED,),
+    "confirmed_at": (EventCode.BATCH_CONFIRMED,),
+    "paused_at": (EventCode.BATCH_PAUSED,),
+    "resumed_at": (EventCode.BATCH_RESUMED,),
+    "ended_at": _ENDS,
+}
 
 
 def compare_all_batches(differing: DifferingRecords) -> Iterator[None]:
@@ -98,28 +108,58 @@ def _differences(batch: Batch, events: Sequence[verify.Event]) -> Iterator[str]:
     for key, value in stored.items():
         if requested.details.get(key) != value:
             yield f"“{key}” does not match the event of its request"
-    confirmed = [one for one in events if one.code == EventCode.BATCH_CONFIRMED]
-    ended = [one for one in events if one.code in _ENDS]
-    declined = [one for one in events if one.code == EventCode.BATCH_DECLINED]
+    confirmed = _last(events, EventCode.BATCH_CONFIRMED)
+    declined = _last(events, EventCode.BATCH_DECLINED)
+    rows = list(batch.rows.filter(removed_at=None).order_by("position"))
     matches = {
         "state": batch.state == _state_after(events),
+        # Only who drafted it can request it, and the request copies the name.
+        "created_by": (batch.created_by_id, batch.created_by_name)
+        == (batch.requested_by_id, batch.requested_by_name),
         "requested_by": requested.sentence.startswith(f"{batch.requested_by_name} requested "),
-        "rows": _digest_of_rows(batch) == requested.details.get("digest"),
+        "rows": batch_digest_of(batch, rows=rows) == requested.details.get("digest"),
+        "names in rows": all(_has_digested_names(row) for row in rows),
         "approval_digest": batch.approval_digest == requested.details.get("approval_digest"),
         "confirmed_by": (str(batch.confirmed_by_id or ""), batch.confirmed_by_name)
-        == ((confirmed[-1].actor_id or "", confirmed[-1].actor) if confirmed else ("", "")),
-        "ended_by": batch.ended_by_name == (ended[-1].actor if ended else ""),
-        "confirmed_at": as_time(batch.confirmed_at)
-        == (confirmed[-1].details["confirmed_at"] if confirmed else None),
-        "ended_reason": batch.ended_reason == (declined[-1].details["reason"] if declined else ""),
+        == ((confirmed.actor_id or "", confirmed.actor) if confirmed else ("", "")),
+        "paused_by": _is_actor(batch.paused_by_name, of=_last(events, EventCode.BATCH_PAUSED)),
+        "pause_cause": (batch.pause_cause, batch.pause_credential_name) == _pause_after(events),
+        "ended_by": _is_actor(batch.ended_by_name, of=_last(events, *_ENDS)),
+        "ended_reason": batch.ended_reason == (declined.details["reason"] if declined else ""),
     }
+    for column, codes in _TIMES.items():
+        event = _last(events, *codes)
+        recorded = event.details.get(column) if event else None
+        matches[column] = as_time(getattr(batch, column)) == recorded
     yield from (f"“{key}” does not match its events" for key, same in matches.items() if not same)
 
 
-def _digest_of_rows(batch: Batch) -> str:
-    rows = batch.rows.filter(removed_at=None).order_by("position")
-    columns = ("position", "text", "site", "connection_id", "digest", "credential_id", "problem")
-    return batch_digest_of(batch, rows=rows.only(*columns))
+def _last(events: Sequence[verify.Event], *codes: EventCode) -> verify.Event | None:
+    return next((one for one in reversed(events) if one.code in codes), None)
+
+
+def _is_actor(name: str, *, of: verify.Event | None) -> bool:
+    """Whether this stored name is that of the event's actor; without an event, it is empty."""
+    if of is None:
+        return not name
+    # Erasing a person leaves the plain copies of a name that other people have too.
+    return of.is_actor_erased or name == of.actor
+
+
+def _pause_after(events: Sequence[verify.Event]) -> tuple[str, str]:
+    """Why it was paused and because of which credential; empty from the resumption on."""
+    last = _last(events, EventCode.BATCH_PAUSED, EventCode.BATCH_RESUMED)
+    if last is None or last.code == EventCode.BATCH_RESUMED:
+        return "", ""
+    return last.details["cause"], last.details["credential"]
+
+
+def _has_digested_names(row: BatchRow) -> bool:
+    """Whether the digest of a row is that of the orgs and data types that it shows."""
+    if not row.digest:
+        return True
+    shown = snapshot_digest(site=row.site, connection_id=str(row.connection_id), fields=row)
+    return row.digest == shown
 
 
 def _stored(batch: Batch) -> dict[str, Any]:
@@ -139,6 +179,7 @@ def _stored(batch: Batch) -> dict[str, Any]:
         "stop_at_first_problem": batch.stop_at_first_problem,
         "requested_by": str(batch.requested_by_id) if batch.requested_by_id else None,
         "requested_at": as_time(batch.requested_at),
+        "created_at": as_time(batch.created_at),
     }
 
 

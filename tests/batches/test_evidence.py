@@ -7,14 +7,17 @@ import pytest
 from django.core.management import call_command
 from django.db import connection
 
-from connections.access.actor import WORKER, person_actor
+from connections import audit
+from connections.access.actor import WORKER, command_actor, person_actor
+from connections.audit import EventCode
 from connections.batches import decisions, running, stopping
 from connections.evidence.batches import compare_all_batches
 from connections.evidence.comparison import DifferingDeletions, compare_all_deletions
 from connections.evidence.differing import DifferingRecords
 from connections.evidence.stored_events import Fault
 from connections.evidence.verification import verify_audit_log
-from connections.models import ApprovalPolicy, Deletion, Person
+from connections.models import ApprovalPolicy, Batch, BatchState, Deletion, Person
+from connections.people import erasure
 from sandbox import faults
 from sandbox.server import SandboxServer
 from tests.batches.conftest import MakeDraft
@@ -28,6 +31,13 @@ pytestmark = pytest.mark.django_db
 def find_differences() -> list[str]:
     differing = DifferingDeletions()
     for _ in compare_all_deletions(differing):
+        pass
+    return differing.descriptions
+
+
+def find_differing_batches() -> list[str]:
+    differing = DifferingRecords(plural="bulk deletions")
+    for _ in compare_all_batches(differing):
         pass
     return differing.descriptions
 
@@ -57,9 +67,7 @@ def test_rows_match_their_events_however_they_ended(
         running.run_due(actor=WORKER)
     assert Deletion.objects.filter(batch=sent, epoch=2).exists()
     assert find_differences() == []
-    batches = DifferingRecords(plural="bulk deletions")
-    list(compare_all_batches(batches))
-    assert batches.descriptions == []
+    assert find_differing_batches() == []
 
 
 CHANGES = (
@@ -74,7 +82,18 @@ CHANGES = (
     "requested_by_name = 'Eve'",
     "confirmed_by_name = 'Eve'",
     "ended_reason = 'Eve declined it.'",
-    "confirmed_at = '2026-01-01 00:00:00+00:00'",
+    *(
+        f"{column} = '2026-01-01 00:00:00+00:00'"
+        for column in (
+            *("created_at", "approved_at", "confirmed_at"),
+            *("paused_at", "resumed_at", "ended_at"),
+        )
+    ),
+    "created_by_id = NULL",
+    "created_by_name = 'Eve'",
+    "paused_by_name = 'Eve'",
+    "pause_cause = 'forbidden'",
+    "pause_credential_name = 'Labs EU'",
 )
 
 
@@ -86,6 +105,8 @@ def test_a_bulk_deletion_that_was_changed_is_named(
     make_draft(1)
     batch = request(make_draft(1, policy=ApprovalPolicy.ONE), ada)
     execute(approve(batch, linus), ada)
+    stopping.pause_batch(batch=batch, actor=person_actor(person=linus))
+    stopping.resume_batch(batch=batch, actor=person_actor(person=ada))
     running.run_due(actor=WORKER)
     batch.refresh_from_db()
     assert verify_audit_log().fault is None
@@ -97,9 +118,59 @@ def test_a_bulk_deletion_that_was_changed_is_named(
             assert (report.fault, report.batches) == (Fault.BATCH, (str(batch.pk),))
         with triggers_off():
             batch.save()
-    with triggers_off():
-        batch.rows.update(digest="0")
-    assert verify_audit_log().batches == (str(batch.pk),)
+    row = batch.rows.get()
+    for values in ({"digest": "0"}, {"sink_org_name": "Eve"}):
+        with triggers_off():
+            batch.rows.update(**values)
+        assert verify_audit_log().batches == (str(batch.pk),)
+        with triggers_off():
+            row.save()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_pause_after_problems_that_was_changed_is_named(
+    ada: Person, make_draft: MakeDraft, sandbox: SandboxServer, subtests: pytest.Subtests
+) -> None:
+    batch = request(make_draft(1), ada, stop_at_first_problem=True)
+    sandbox.world.set_fault(fault=faults.RETURNS_403, method="DELETE")
+    running.send_due(actor=WORKER)
+    batch.refresh_from_db()
+    assert (batch.state, find_differing_batches()) == (BatchState.PAUSED, [])
+    for change in ({"pause_cause": ""}, {"pause_credential_name": "Labs EU"}):
+        with subtests.test(change=change):
+            Batch.objects.update(**change)
+            [description] = find_differing_batches()
+            assert "“pause_cause” does not match its events" in description
+        batch.save()
+
+
+def test_a_name_that_was_changed_before_the_request_is_no_difference(
+    ada: Person, make_draft: MakeDraft
+) -> None:
+    batch = make_draft(1)
+    ada.first_name = "Augusta"
+    ada.save()
+    request(Batch.objects.get(pk=batch.pk), ada)
+    assert find_differing_batches() == []
+
+
+def test_erasing_one_of_two_people_with_the_same_name_is_no_difference(
+    ada: Person, linus: Person, grace: Person, make_draft: MakeDraft
+) -> None:
+    for person in (linus, grace):
+        person.first_name, person.last_name = "Sam", "Lee"
+        person.save()
+        audit.record(
+            code=EventCode.EXPORT_STARTED,
+            actor=person_actor(person=person),
+            sentence=audit.Sentence("Exported."),
+        )
+    batch = request(make_draft(1, policy=ApprovalPolicy.ONE), ada)
+    execute(approve(batch, linus), ada)
+    stopping.pause_batch(batch=batch, actor=person_actor(person=linus))
+    stopping.cancel_batch(batch=batch, actor=person_actor(person=linus))
+    assert erasure.erase_person(actor=command_actor(), person=linus).shared_names == 1
+    assert find_differing_batches() == []
 
 
 def test_an_export_can_be_of_one_bulk_deletion(ada: Person, make_draft: MakeDraft) -> None:

@@ -2898,6 +2898,87 @@ BULK_DELETIONS = (
         f"{COMMAND_TESTS}::test_a_signal_while_it_requests_cancels_the_bulk_deletion",
     ),
     _mutant(
+        "the approval time of a bulk deletion is compared",
+        "connections/evidence/batches.py",
+        '    "approved_at": (EventCode.BATCH_APPROVED,),\n',
+        "",
+        f"{BATCH_TESTS}/test_evidence.py::test_a_bulk_deletion_that_was_changed_is_named",
+    ),
+    _mutant(
+        "the pause time of a bulk deletion is compared",
+        "connections/evidence/batches.py",
+        '    "paused_at": (EventCode.BATCH_PAUSED,),\n',
+        "",
+        f"{BATCH_TESTS}/test_evidence.py::test_a_bulk_deletion_that_was_changed_is_named",
+    ),
+    _mutant(
+        "the resumption time of a bulk deletion is compared",
+        "connections/evidence/batches.py",
+        '    "resumed_at": (EventCode.BATCH_RESUMED,),\n',
+        "",
+        f"{BATCH_TESTS}/test_evidence.py::test_a_bulk_deletion_that_was_changed_is_named",
+    ),
+    _mutant(
+        "the end time of a bulk deletion is compared",
+        "connections/evidence/batches.py",
+        '    "ended_at": _ENDS,\n',
+        "",
+        f"{BATCH_TESTS}/test_evidence.py::test_a_bulk_deletion_that_was_changed_is_named",
+    ),
+    _mutant(
+        "who drafted a bulk deletion is compared",
+        "connections/evidence/batches.py",
+        '        "created_by": (batch.created_by_id, batch.created_by_name)\n'
+        "        == (batch.requested_by_id, batch.requested_by_name),\n",
+        "",
+        f"{BATCH_TESTS}/test_evidence.py::test_a_bulk_deletion_that_was_changed_is_named",
+    ),
+    _mutant(
+        "when a bulk deletion was drafted is compared",
+        "connections/evidence/batches.py",
+        '        "created_at": as_time(batch.created_at),\n',
+        "",
+        f"{BATCH_TESTS}/test_evidence.py::test_a_bulk_deletion_that_was_changed_is_named",
+    ),
+    _mutant(
+        "who paused a bulk deletion is compared",
+        "connections/evidence/batches.py",
+        '        "paused_by": _is_actor(batch.paused_by_name, '
+        "of=_last(events, EventCode.BATCH_PAUSED)),\n",
+        "",
+        f"{BATCH_TESTS}/test_evidence.py::test_a_bulk_deletion_that_was_changed_is_named",
+    ),
+    _mutant(
+        "why a bulk deletion was paused is compared",
+        "connections/evidence/batches.py",
+        '        "pause_cause": (batch.pause_cause, batch.pause_credential_name) '
+        "== _pause_after(events),\n",
+        "",
+        f"{BATCH_TESTS}/test_evidence.py::test_a_pause_after_problems_that_was_changed_is_named",
+    ),
+    _mutant(
+        "the names in the rows of a plan are compared",
+        "connections/evidence/batches.py",
+        '        "names in rows": all(_has_digested_names(row) for row in rows),\n',
+        "",
+        f"{BATCH_TESTS}/test_evidence.py::test_a_bulk_deletion_that_was_changed_is_named",
+    ),
+    _mutant(
+        "a name that an erased person shared is no difference",
+        "connections/evidence/batches.py",
+        "    return of.is_actor_erased or name == of.actor\n",
+        "    return name == of.actor\n",
+        f"{BATCH_TESTS}/test_evidence.py::test_erasing_one_of_two_people_with_the_same_name_is_no_difference",
+    ),
+    _mutant(
+        "a request copies the name of who drafted the plan as it is then",
+        f"{BATCHES}/requesting.py",
+        "    batch.created_by_name = batch.requested_by_name\n",
+        "",
+        f"{BATCH_TESTS}/test_evidence.py"
+        "::test_a_name_that_was_changed_before_the_request_is_no_difference",
+    ),
+    _mutant(
         "a plan file is requested once while its bulk deletion is open",
         "connections/management/commands/delete_org_connections.py",
         "        existing = plan_files.find_open(lines=lines)\n",
