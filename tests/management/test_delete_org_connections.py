@@ -255,6 +255,39 @@ def test_a_paused_bulk_deletion_is_named_and_a_running_one_is_continued(
     assert (sent(sandbox), Batch.objects.count()) == (3, 1)
 
 
+@pytest.mark.usefixtures("payments", "ada")
+def test_a_dry_run_of_an_open_plan_reports_what_the_run_would_do_with_it(
+    run: Run,
+    tmp_path: Path,
+    sandbox: SandboxServer,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    plan = csv_of(add_connections(sandbox, 2))
+    monkeypatch.setattr(foreground, "run_to_end", lambda *, batch, **_: batch)
+    run(plan, "--yes")
+    batch = Batch.objects.get()
+    dry = run(plan, "--dry-run")
+    assert (dry.code, dry.document["batch"], dry.document["state"]) == (0, str(batch.pk), "running")
+    assert dry.results == ["waiting"] * 2
+    with pytest.raises(SystemExit):
+        call_command(
+            "delete_org_connections",
+            *("--plan", str(tmp_path / "plan"), "--reason", "carve-out", "--dry-run"),
+        )
+    shown = capsys.readouterr()
+    assert "Its bulk deletion is still open." in shown.err
+    assert "\nWithout --dry-run, this command would send the rest." in shown.out
+    stopping.pause_batch(batch=batch, actor=command_actor())
+    assert (run(plan, "--dry-run").code, run(f"{plan}\nx,y", "--dry-run").code) == (0, 2)
+    stopping.cancel_batch(batch=batch, actor=command_actor())
+    Credential.objects.update(policy=ApprovalPolicy.ONE)
+    run(plan, "--yes", "--as", "ada")
+    with_bad_line = run(f"{plan}\nx,y", "--dry-run")
+    assert (with_bad_line.code, with_bad_line.document["state"]) == (7, "requested")
+    assert sent(sandbox) == 0
+
+
 @pytest.mark.usefixtures("payments")
 def test_it_waits_for_a_rate_limit_while_that_brings_results(
     run: Run, sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch

@@ -2979,6 +2979,13 @@ BULK_DELETIONS = (
         "::test_a_name_that_was_changed_before_the_request_is_no_difference",
     ),
     _mutant(
+        "a dry run of an open plan sends nothing",
+        "connections/management/commands/delete_org_connections.py",
+        "        if is_dry_run:\n            self._end_dry_run_of_open(existing)\n",
+        "",
+        f"{COMMAND_TESTS}::test_a_dry_run_of_an_open_plan_reports_what_the_run_would_do_with_it",
+    ),
+    _mutant(
         "a plan file is requested once while its bulk deletion is open",
         "connections/management/commands/delete_org_connections.py",
         "        existing = plan_files.find_open(lines=lines)\n",

@@ -16,7 +16,7 @@ from django.db import connection
 from connections.access.actor import command_actor
 from connections.batches import drafts, foreground, plan_files, requesting
 from connections.batches import stopping as batch_stopping
-from connections.batches.plan_files import FailedLine, FilePlan, PlanLine
+from connections.batches.plan_files import FailedLine, FilePlan, OpenPlan, PlanLine
 from connections.core.errors import DomainError
 from connections.core.signals import StopRequestedError
 from connections.core.text import format_time, pluralize
@@ -69,7 +69,9 @@ class Command(DeletingCommand):
             "--as", dest="username", metavar="USERNAME", help="The requester, who can't approve it."
         )
         parser.add_argument(
-            "--dry-run", action="store_true", help="Sync and check the plan; request nothing."
+            "--dry-run",
+            action="store_true",
+            help="Sync and check the plan; request and send nothing.",
         )
         parser.add_argument("--yes", action="store_true", help="Required: this can't be undone.")
 
@@ -78,12 +80,10 @@ class Command(DeletingCommand):
         lines = plan_files.read_plan(self._read(options["plan"]))
         requester = self.find_person(options["username"]) if options["username"] else None
         is_dry_run = options["dry_run"]
-        if not is_dry_run:
-            self._go_on_if_open(lines)
+        self._go_on_if_open(lines, is_dry_run=is_dry_run)
         self._sync(lines)
-        if not is_dry_run:
-            # The sync can take minutes.
-            self._go_on_if_open(lines)
+        # The sync can take minutes.
+        self._go_on_if_open(lines, is_dry_run=is_dry_run)
         plan = plan_files.build_plan(lines=lines, actor=command_actor(), requester=requester)
         if plan is None or not plan.sendable:
             failed = plan.failed if plan else plan_files.find_failed(lines=lines, rows={})
@@ -149,12 +149,15 @@ class Command(DeletingCommand):
             # It may have been committed nevertheless, which exit code 1 denies.
             self._end_unknown(plan.batch, error=database_error_text(error), failed=plan.failed)
 
-    def _go_on_if_open(self, lines: Sequence[PlanLine]) -> None:
+    def _go_on_if_open(self, lines: Sequence[PlanLine], *, is_dry_run: bool = False) -> None:
         """Go on with the bulk deletion that was requested with the same plan, and end."""
         existing = plan_files.find_open(lines=lines)
-        if existing:
-            self.stderr.write("This plan was requested before. Its bulk deletion is still open.")
-            self._run_and_end(existing.batch, failed=existing.failed)
+        if not existing:
+            return
+        self.stderr.write("This plan was requested before. Its bulk deletion is still open.")
+        if is_dry_run:
+            self._end_dry_run_of_open(existing)
+        self._run_and_end(existing.batch, failed=existing.failed)
 
     def _run_and_end(
         self, batch: Batch, *, failed: Sequence[FailedLine], is_new: bool = False
@@ -185,17 +188,12 @@ class Command(DeletingCommand):
         except DatabaseError as failure:
             error = error or database_error_text(failure)
             self._end_unknown(batch, error=error, failed=failed)
-        counts = Counter(
-            label_of_outcome(each.outcome) if each.outcome else label_of_state(each.state)
-            for each in deletions
-        )
-        lines = [f"{count:,} {label}" for label, count in counts.most_common()]
-        lines += [*_failed_texts(failed), _next_step(batch), f"Bulk deletion: {_url_of(batch)}"]
         document = _document_of(batch, deletions=deletions, failed=failed)
         if error:
             document["error"] = error
             self.stderr.write(error)
-        self.emit(document, "\n".join(filter(None, lines)))
+        text = _text_of(batch, deletions=deletions, failed=failed, next_step=_next_step(batch))
+        self.emit(document, text)
         raise SystemExit(_exit_code(deletions, has_failed_lines=bool(failed)))
 
     def _end_unknown(self, batch: Batch, *, error: str, failed: Sequence[FailedLine]) -> NoReturn:
@@ -237,6 +235,25 @@ class Command(DeletingCommand):
             failed=plan.failed,
             code=_NEEDS_APPROVAL if plan.batch.needs_approval else code,
         )
+
+    def _end_dry_run_of_open(self, plan: OpenPlan) -> NoReturn:
+        """Print how far the bulk deletion is and what the run would do, and exit."""
+        self.stop.is_held = True
+        batch = plan.batch
+        deletions = list(batch.deletions.order_by("batch_row__position"))
+        is_running = batch.state == BatchState.RUNNING
+        next_step = (
+            "Without --dry-run, this command would send the rest."
+            if is_running
+            else _next_step(batch)
+        )
+        self.emit(
+            _document_of(batch, deletions=deletions, failed=plan.failed),
+            _text_of(batch, deletions=deletions, failed=plan.failed, next_step=next_step),
+        )
+        if batch.state in {BatchState.REQUESTED, BatchState.APPROVED}:
+            raise SystemExit(_NEEDS_APPROVAL)
+        raise SystemExit(USAGE if plan.failed else 0)
 
     def _end_unsent(
         self, *, rows: Sequence[dict[str, Any]], failed: Sequence[FailedLine], code: int
@@ -312,6 +329,18 @@ def _document_of(
         "failed": _failed_rows(failed),
         "counts": Counter(each.outcome or each.state for each in deletions),
     }
+
+
+def _text_of(
+    batch: Batch, *, deletions: Iterable[Deletion], failed: Iterable[FailedLine], next_step: str
+) -> str:
+    counts = Counter(
+        label_of_outcome(each.outcome) if each.outcome else label_of_state(each.state)
+        for each in deletions
+    )
+    lines = [f"{count:,} {label}" for label, count in counts.most_common()]
+    lines += [*_failed_texts(failed), next_step, f"Bulk deletion: {_url_of(batch)}"]
+    return "\n".join(filter(None, lines))
 
 
 def _row_of(deletion: Deletion) -> dict[str, Any]:
