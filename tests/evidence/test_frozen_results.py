@@ -20,9 +20,8 @@ from connections.evidence.verification import verify_audit_log
 from connections.inventory import sync
 from connections.models import Attempt, AuditVerification, Deletion, Person
 from connections.people import erasure
-from sandbox.server import SandboxServer
 from tests.evidence.results import ATTEMPT, DELETION, SET_ONCE, sql_for
-from tests.evidence.support import create_history, verified
+from tests.evidence.support import verified
 from tests.support.append_only import triggers_off
 
 pytestmark = pytest.mark.database
@@ -32,12 +31,6 @@ REFUSED = (
     "A settled deletion|A deletion can't|The (copied fields|request) of a deletion|"
     "A claimed attempt|An attempt can't|The response"
 )
-
-
-@pytest.fixture
-def history(transactional_db: None, sandbox: SandboxServer, ada: Person, linus: Person) -> None:
-    """Deletions with attempts: deleted, refused, response lost, and approved and deleted."""
-    create_history(sandbox, ada=ada, linus=linus, many=0)
 
 
 def sql(statement: str) -> None:
