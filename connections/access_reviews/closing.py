@@ -5,6 +5,8 @@ from hashlib import sha256
 from typing import Any
 from uuid import UUID
 
+from django.db.models import Exists, OuterRef, QuerySet
+
 from connections import audit
 from connections.access import permissions, visibility
 from connections.access.actor import Actor
@@ -20,12 +22,19 @@ from connections.core.errors import (
     has_visible_text,
 )
 from connections.core.text import pluralize
-from connections.inventory.inventory import Inventory, build_inventory, fetch_stored, parse_filter
+from connections.inventory.inventory import (
+    Inventory,
+    build_inventory,
+    current_snapshots,
+    fetch_stored,
+    parse_filter,
+)
 from connections.inventory.sync import lock_all_snapshots
 from connections.models import (
     AccessReview,
     AccessReviewState,
     OrgConnectionKey,
+    OrgConnectionSnapshot,
     RowState,
     closing_digest_of,
     coverage_digest_of,
@@ -144,6 +153,8 @@ def appeared_since(*, review: AccessReview, actor: Actor) -> list[dict[str, Any]
     """
     permissions.require(permissions.can_see(actor), "see access reviews")
     if not review.is_closed:
+        if not _outside(review, current_snapshots(actor=actor)).exists():
+            return []
         filters, _ = parse_filter(review.scope)
         return _appeared(review, inventory=build_inventory(actor=actor, filters=filters))
     keys = [
@@ -152,6 +163,14 @@ def appeared_since(*, review: AccessReview, actor: Actor) -> list[dict[str, Any]
     ]
     hidden = visibility.hidden_connections(keys, actor=actor)
     return [each for key, each in zip(keys, review.appeared, strict=True) if key not in hidden]
+
+
+def _outside(
+    review: AccessReview, snapshots: QuerySet[OrgConnectionSnapshot]
+) -> QuerySet[OrgConnectionSnapshot]:
+    """Those of connections that are not in the population."""
+    rows = review.rows.filter(site=OuterRef("site"), connection_id=OuterRef("connection_id"))
+    return snapshots.filter(~Exists(rows))
 
 
 def _appeared(review: AccessReview, *, inventory: Inventory) -> list[dict[str, Any]]:

@@ -36,6 +36,7 @@ class CurrentConnection(NamedTuple):
     # A JSON array.
     stored_types: str
     creator_id: str
+    creator_name: str
     creator_is_disabled: bool | None
     # False where only credentials that were retired listed it last: nobody looks any more.
     is_listed: bool
@@ -46,12 +47,17 @@ class CurrentConnection(NamedTuple):
         return OrgConnectionKey(site=self.site, connection_id=UUID(str(self.stored_id)))
 
     @property
+    def types(self) -> list[str]:
+        """The data types."""
+        return parse_types(self.stored_types)
+
+    @property
     def covered(self) -> dict[str, Any]:
         """What a decision made now covers."""
         return covered_values(
             source_org_id=self.source_org_id,
             sink_org_id=self.sink_org_id,
-            connection_types=_parse_types(self.stored_types),
+            connection_types=self.types,
             creator_id=self.creator_id,
             creator_is_disabled=self.creator_is_disabled,
         )
@@ -74,7 +80,8 @@ class CurrentConnection(NamedTuple):
 
 
 @lru_cache(maxsize=1000)
-def _parse_types(stored: str) -> list[str]:
+def parse_types(stored: str) -> list[str]:
+    """The data types in a stored JSON array. Don't change the list: it is shared."""
     types: list[str] = json.loads(stored)
     return types
 
@@ -132,6 +139,7 @@ def _fetch(snapshots: QuerySet[OrgConnectionSnapshot]) -> list[tuple[Any, ...]]:
             "sink_org_id",
             "connection_types",
             "creator_id",
+            "creator_name",
             "creator_is_disabled",
             "credential_id",
             "credential__retired_at",
@@ -205,16 +213,19 @@ def _merged(
 ) -> dict[StoredKey, CurrentConnection]:
     """One connection for all its snapshots, which come with the newest first."""
     found: dict[StoredKey, CurrentConnection] = {}
-    for site, stored, pk, source, sink, types, creator, disabled, *_ in rows:
+    for site, stored, pk, source, sink, types, creator, name, disabled, *_ in rows:
         is_disabled = None if disabled is None else bool(disabled)
         newest = found.get((site, stored))
         if newest is None:
             found[site, stored] = CurrentConnection(
-                site, stored, pk, pk, source, sink, types, creator, is_disabled, is_listed
+                site, stored, pk, pk, source, sink, types, creator, name, is_disabled, is_listed
             )
         elif not newest.creator_id and creator:
             found[site, stored] = newest._replace(
-                creator_snapshot_id=pk, creator_id=creator, creator_is_disabled=is_disabled
+                creator_snapshot_id=pk,
+                creator_id=creator,
+                creator_name=name,
+                creator_is_disabled=is_disabled,
             )
         elif newest.creator_id == creator and newest.creator_is_disabled is None:
             found[site, stored] = newest._replace(creator_is_disabled=is_disabled)

@@ -8,7 +8,7 @@ from connections import audit
 from connections.access import permissions, visibility
 from connections.access.actor import Actor
 from connections.access_reviews.current import in_reviews, load_current
-from connections.access_reviews.rows import ReviewRow, review_rows, stored_key
+from connections.access_reviews.rows import ReviewRow, review_rows
 from connections.batches import drafts
 from connections.batches.drafts import PlannedConnection, PlanSource
 from connections.core import clock
@@ -104,4 +104,4 @@ def rows_to_delete(*, review: AccessReview, actor: Actor, rows: list[ReviewRow])
         OrgConnectionKey(site=site, connection_id=connection_id)
         for site, connection_id in counting.values_list("site", "connection_id")
     }
-    return [row for row in decided if stored_key(row.key) in listed and row.key not in handled]
+    return [row for row in decided if row.stored_key in listed and row.key not in handled]

@@ -74,7 +74,7 @@ def get_progress(*, review: AccessReview, actor: Actor, rows: Sequence[ReviewRow
         row.newest.decided_by_id for row in rows if row.newest and row.state in _DECIDED
     )
     people = _reviewers(review, decided=decided)
-    pending = [row.key for row in rows if row.state == RowState.PENDING]
+    pending = [row for row in rows if row.state == RowState.PENDING]
     left = _count_decidable(pending, people=list(people))
     can_decide = permissions.can_decide(actor, review=review) and not review.is_closed
     return Progress(
@@ -112,12 +112,13 @@ def count_decidable(rows: Iterable[ReviewRow]) -> int:
     return sum(row.state == RowState.PENDING and row.current is not None for row in rows)
 
 
-def _count_decidable(
-    keys: Sequence[OrgConnectionKey], *, people: Sequence[Person]
-) -> dict[UUID, int]:
-    """How many of these pending connections each person can decide on."""
+def _count_decidable(rows: Sequence[ReviewRow], *, people: Sequence[Person]) -> dict[UUID, int]:
+    """How many of these pending rows each person can decide on."""
     hidden = visibility.hidden_from(people)
-    seen_by = deciding_credentials(keys) if any(hidden.values()) else {}
+    if not any(hidden.values()):
+        return dict.fromkeys(hidden, len(rows))
+    keys = [row.key for row in rows]
+    seen_by = deciding_credentials(keys)
     return {
         pk: sum(not each or not seen_by[key] <= each for key in keys) for pk, each in hidden.items()
     }

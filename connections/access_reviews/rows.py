@@ -66,7 +66,7 @@ class ReviewRow:
 
     id: int
     position: int
-    key: OrgConnectionKey
+    stored_key: StoredKey
     state: RowState
     # What the person can decide on; None where there is nothing, and once it is closed.
     current: CurrentConnection | None
@@ -74,6 +74,12 @@ class ReviewRow:
     is_hidden_now: bool
     newest: NewestDecision | None
     decision_count: int
+
+    @property
+    def key(self) -> OrgConnectionKey:
+        """Identifies the connection."""
+        site, connection_id = self.stored_key
+        return OrgConnectionKey(site=site, connection_id=UUID(str(connection_id)))
 
     @property
     def text(self) -> str:
@@ -132,7 +138,7 @@ def review_rows(*, review: AccessReview, actor: Actor) -> list[ReviewRow]:
         ReviewRow(
             id=row.id,
             position=row.position,
-            key=OrgConnectionKey(site=row.site, connection_id=UUID(str(row.connection_id))),
+            stored_key=(row.site, row.connection_id),
             state=each.state,
             current=each.current,
             is_hidden_now=each.is_hidden_now,

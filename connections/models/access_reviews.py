@@ -207,6 +207,10 @@ class AccessReviewDecision(models.Model):
         return f"decision {self.pk} to {self.decision}"
 
 
+# Created once, since a page encodes thousands of small documents.
+_encode = json.JSONEncoder(ensure_ascii=True, sort_keys=True, separators=(",", ":")).encode
+
+
 def covered_values(
     *,
     source_org_id: str,
@@ -289,5 +293,4 @@ def _time(at: datetime) -> str:
 
 
 def _digest(document: dict[str, Any]) -> str:
-    text = json.dumps(document, ensure_ascii=True, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(_encode(document).encode()).hexdigest()

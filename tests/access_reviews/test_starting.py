@@ -26,6 +26,7 @@ from connections.models import (
     row_document,
     with_values,
 )
+from connections.web.access_reviews import start as start_page
 from sandbox.server import SandboxServer
 from tests.access_reviews.conftest import MakeReview
 from tests.batches.support import add_connections, sync_now
@@ -173,6 +174,7 @@ def test_pages_list_every_row_that_no_reviewer_can_decide_on(
     grace: Person,
     edith: Person,
     client_of: Callable[[Person], Client],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     CredentialAccess.objects.create(credential=payments, person=grace, kind=AccessKind.SEE)
     review = make_review(7, ada)
@@ -180,6 +182,10 @@ def test_pages_list_every_row_that_no_reviewer_can_decide_on(
     checked = {"scope": "q=Partner", "reviewers": ["ada"], "check": "1"}
     page = client.post("/reviews/new/", checked, headers={"HX-Request": "true"}).text
     assert page.count("<li>Payments US → Partner") == 7
+    monkeypatch.setattr(start_page, "MOST_LISTED", 6)
+    page = client.post("/reviews/new/", checked, headers={"HX-Request": "true"}).text
+    assert page.count("<li>Payments US → Partner") == 6
+    assert "The first 6 of 7. Once the access review has started, its page lists them all." in page
     page = client.get(f"/reviews/{review.pk}/").text
     assert f"/reviews/{review.pk}/?show=no-reviewer" in page
     page = client.get(f"/reviews/{review.pk}/?show=no-reviewer").text

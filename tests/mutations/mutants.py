@@ -3078,6 +3078,14 @@ REVIEWED_ACCESS = (
         "::test_an_access_review_without_a_visible_row_is_not_found",
     ),
     _mutant(
+        "filters of an access review name nothing that only hidden credentials listed",
+        f"{ACCESS_REVIEWS}/details.py",
+        "seen.get(row.stored_key) or kept[row.id]",
+        "kept[row.id]",
+        "tests/access_reviews/test_filters.py"
+        "::test_what_only_hidden_credentials_list_is_neither_a_choice_nor_found",
+    ),
+    _mutant(
         "nobody decides about something that the page did not show",
         f"{ACCESS_REVIEWS}/decisions.py",
         "    if shown is not None and shown != visible.digest:",

@@ -23,13 +23,21 @@ from connections.access_reviews.rows import ReviewRow, review_rows
 from connections.core.text import format_time
 from connections.inventory.inventory import KnownOrg
 from connections.models import AccessReview, OrgConnectionKey, RowState
+from connections.web.access_reviews.filters import filter_rows
 from connections.web.access_reviews.forms import ClosingForm
 from connections.web.access_reviews.rows import GROUPS, Posted, row_views
 from connections.web.access_reviews.scope import scope_text, scope_url
 from connections.web.access_reviews.start import coverage_warnings, without_reviewer_warning
 from connections.web.inventory.matrix import ViewLink
 from connections.web.inventory.protections import connection_url
-from connections.web.lists import PAGE_SIZE, SELECT_COLUMN, Column, list_url, shared_names
+from connections.web.lists import (
+    PAGE_SIZE,
+    SELECT_COLUMN,
+    Column,
+    FilterBar,
+    list_url,
+    shared_names,
+)
 from connections.web.support import time_of
 from connections.wording.access_reviews import (
     LEFT_OPEN,
@@ -164,7 +172,9 @@ class _Selected(NamedTuple):
     links: list[ViewLink]
     first_url: str
     next_url: str
-    # On all pages: what no reviewer can decide on. Only for people who manage access reviews.
+    bar: FilterBar
+    # Whatever the filters: what no reviewer can decide on. Only for people who manage access
+    # reviews.
     without_reviewer: list[ReviewRow]
 
 
@@ -176,8 +186,12 @@ def _select(
         chosen = RowFilter(request.GET.get("show", ""))
     except ValueError:
         chosen = RowFilter.ALL
-    shown_by = {each: _shown_by(each, rows, actor=actor) for each in RowFilter}
-    shown_by[RowFilter.NO_REVIEWER] = _without_reviewer(rows, review=review, actor=actor)
+    matching, bar = filter_rows(request, rows, review=review, actor=actor)
+    without_reviewer = _without_reviewer(rows, review=review, actor=actor)
+    shown_by = {each: _shown_by(each, matching, actor=actor) for each in RowFilter}
+    if without_reviewer:
+        positions = {row.position for row in without_reviewer}
+        shown_by[RowFilter.NO_REVIEWER] = [row for row in matching if row.position in positions]
     after = Place.parse(request.GET.get("after", ""))
     following = sorted((row for row in shown_by[chosen] if Place.of(row) > after), key=Place.of)
     page = following[:PAGE_SIZE]
@@ -199,7 +213,8 @@ def _select(
         next_url=list_url(request, open="", decision="", after=str(Place.of(page[-1])))
         if has_next
         else "",
-        without_reviewer=shown_by[RowFilter.NO_REVIEWER],
+        bar=bar,
+        without_reviewer=without_reviewer,
     )
 
 
@@ -209,7 +224,7 @@ def _without_reviewer(
     if review.is_closed or not permissions.can_manage_access_reviews(actor):
         return []
     keys = set(find_without_reviewer(review=review))
-    return [row for row in rows if row.key in keys]
+    return [row for row in rows if row.key in keys] if keys else []
 
 
 def _shown_by(chosen: RowFilter, rows: Sequence[ReviewRow], *, actor: Actor) -> list[ReviewRow]:
@@ -237,6 +252,7 @@ def review_context(
     return {
         **_shared_context(request, review=review, actor=actor, every=every, selected=selected),
         **_table(request, review=review, actor=actor, rows=selected.rows, posted=posted),
+        "bar": selected.bar,
         "notice": notice,
         "status": review_badge(review, now=time_of(request)),
         "scope": scope_text(review.scope),

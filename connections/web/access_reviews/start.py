@@ -15,8 +15,9 @@ from connections.web.access_reviews.forms import StartForm
 from connections.web.access_reviews.scope import scope_text, scope_url
 from connections.wording.connections import join_some_names
 
-# How many names a warning gives.
+# How many names a warning gives, and the list below the warnings.
 MOST_NAMES = 5
+MOST_LISTED = 100
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +42,7 @@ def new_context(*, form: StartForm, actor: Actor) -> dict[str, Any]:
         )
     except InvalidInputError as error:
         problem = error.fields["scope"]
+    without_reviewer = preview.without_reviewer if preview else []
     return {
         "form": form,
         "scope": "" if problem else scope_text(form.scope_shown),
@@ -48,9 +50,10 @@ def new_context(*, form: StartForm, actor: Actor) -> dict[str, Any]:
         "problem": problem,
         "preview": preview,
         "warnings": _warnings(preview) if preview else [],
-        "without_reviewer": _connection_names(preview.without_reviewer)
-        if preview and len(preview.without_reviewer) > MOST_NAMES
+        "without_reviewer": _connection_names(without_reviewer[:MOST_LISTED])
+        if len(without_reviewer) > MOST_NAMES
         else [],
+        "without_reviewer_count": len(without_reviewer),
     }
 
 

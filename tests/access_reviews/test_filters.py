@@ -1,0 +1,150 @@
+"""The connections of an access review by data type and creator; nothing hidden shows in either."""
+
+import re
+from collections.abc import Callable
+from html import unescape
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from django.test import Client
+
+from connections.access.actor import command_actor
+from connections.credentials.retirement import retire_credential
+from connections.models import (
+    AccessKind,
+    AccessReview,
+    Credential,
+    CredentialAccess,
+    OrgConnectionSnapshot,
+    Person,
+)
+from connections.web.access_reviews import page
+from sandbox.entities import make_user
+from sandbox.server import SandboxServer
+from tests.access_reviews.support import REASON, close, decide, start, texts_of
+from tests.batches.support import sync_now
+from tests.flows.support import store_credential
+from tests.support.clock import SettableClock
+from tests.support.sandbox import org_named
+
+pytestmark = [pytest.mark.django_db, pytest.mark.database]
+ClientOf = Callable[[Person], Client]
+
+
+def add(sandbox: SandboxServer, name: str, *types: str, by: str) -> None:
+    """Add a connection of Payments US to a new org, made by a person with this name."""
+    org = org_named(sandbox.world, "Payments US")
+    sandbox.world.add_connection(
+        source_org=org,
+        sink_org=sandbox.world.add_org(name=name, site=org.site),
+        connection_types=types,
+        created_by=make_user(name=by),
+    )
+
+
+@pytest.fixture
+def review(payments: Credential, sandbox: SandboxServer, edith: Person) -> AccessReview:
+    """Three connections of two creators, in the order of their names."""
+    add(sandbox, "Partner 1", "logs", by="Kim")
+    add(sandbox, "Partner 2", "logs", "audit", by="Kim")
+    add(sandbox, "Partner 3", "audit", by="Lee")
+    sync_now(payments)
+    return start(edith, scope="q=Partner")
+
+
+def shown(html: str) -> list[int]:
+    """The partners of the rows."""
+    return [int(number) for number in re.findall(r'data-name="[^"]* to Partner (\d)"', html)]
+
+
+def options(html: str, name: str) -> dict[str, str]:
+    """The choices of a filter, by their label."""
+    select = re.search(rf'<select name="{name}">(.*?)</select>', html, re.DOTALL)
+    found = re.findall(r'<option value="([^"]+)"[^>]*>([^<]*)', select[1] if select else "")
+    return {label: value for value, label in found}
+
+
+def test_rows_are_filtered_by_data_type_and_creator(
+    review: AccessReview, ada: Person, client_of: ClientOf
+) -> None:
+    client, url = client_of(ada), f"/reviews/{review.pk}/"
+    html = client.get(url).text
+    assert list(options(html, "type")) == ["audit", "logs"]
+    creators = options(html, "creator")
+    assert list(creators) == ["Kim", "Lee"]
+    assert shown(client.get(url, {"type": "audit"}).text) == [2, 3]
+    assert shown(client.get(url, {"creator": creators["Kim"]}).text) == [1, 2]
+    both = client.get(url, {"type": "audit", "creator": creators["Kim"]}).text
+    assert shown(both) == [2]
+    assert "Remove filter Creator: Kim" in both
+    nothing = client.get(url, {"type": "logs", "creator": creators["Lee"]}).text
+    assert (shown(nothing), "No connections match these filters." in nothing) == ([], True)
+    assert "0 of 3 decided" in nothing
+
+
+def test_filters_stay_after_a_decision_and_on_the_next_page(
+    review: AccessReview, ada: Person, client_of: ClientOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(page, "PAGE_SIZE", 1)
+    client, url = client_of(ada), f"/reviews/{review.pk}/"
+    first = client.get(url, {"type": "audit", "show": "to-decide"}).text
+    assert shown(first) == [2]
+    [link] = {each for each in re.findall(r'href="([^"]+)"', first) if "after=" in each} - {
+        *re.findall(r'href="([^"]+open=[^"]+)"', first)
+    }
+    assert shown(client.get(unescape(link)).text) == [3]
+    [filters] = set(re.findall(r'name="filters" value="([^"]*)"', first))
+    posted = {"connection": texts_of(review)[1], "decision": "keep", "reason": REASON}
+    posted["filters"] = unescape(filters)
+    in_page = client.post(f"{url}decide/", posted, headers={"HX-Request": "true"}).text
+    links = [parse_qs(urlsplit(each).query) for each in links_of(in_page)]
+    assert links
+    assert all(each["type"] == ["audit"] for each in links)
+    answered = client.post(f"{url}decide/", posted).headers["Location"]
+    assert parse_qs(urlsplit(answered).query) == {"type": ["audit"], "show": ["to-decide"]}
+
+
+def links_of(html: str) -> list[str]:
+    """The links that keep the page's place or filters."""
+    found = re.findall(r'href="([^"]+)"', html)
+    return [unescape(each) for each in found if each.startswith("/reviews/")]
+
+
+@pytest.mark.parametrize("is_closed", [False, True])
+def test_what_only_hidden_credentials_list_is_neither_a_choice_nor_found(
+    review: AccessReview,
+    payments: Credential,
+    sandbox: SandboxServer,
+    ada: Person,
+    grace: Person,
+    edith: Person,
+    clock: SettableClock,
+    client_of: ClientOf,
+    is_closed: bool,
+) -> None:
+    """Ada sees only what the org of Partner 1 listed, before its data types changed."""
+    [snapshot] = OrgConnectionSnapshot.objects.filter(sink_org_name="Partner 1")
+    sandbox.world.add_key_pair(org=org_named(sandbox.world, "Partner 1"))
+    partner = store_credential(sandbox, "Partner 1")
+    sandbox.world.change_connection(
+        connection_id=str(snapshot.connection_id), connection_types=("metrics",)
+    )
+    clock.advance(seconds=1)
+    sync_now(payments)
+    hidden_types = start(edith, scope="q=Partner")
+    CredentialAccess.objects.create(credential=payments, person=grace, kind=AccessKind.SEE)
+    retire_credential(actor=command_actor(), credential=partner, confirmation=partner.name)
+    if is_closed:
+        decide(hidden_types, grace)
+        close(hidden_types, edith)
+    client, url = client_of(ada), f"/reviews/{hidden_types.pk}/"
+    html = client.get(url).text
+    assert html.count("data-connection=") == 1
+    assert [*options(html, "type"), *options(html, "creator")] == ["logs", "Kim"]
+    for hidden in ("metrics", "audit"):
+        assert "data-connection=" not in client.get(url, {"type": hidden}).text
+    of_edith = client_of(edith).get(url).text
+    assert list(options(of_edith, "type")) == ["audit", "logs", "metrics"]
+    lee = options(of_edith, "creator")["Lee"]
+    assert "data-connection=" not in client.get(url, {"creator": lee}).text
+    assert "data-connection=" in client.get(url, {"type": "logs"}).text
