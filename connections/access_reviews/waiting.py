@@ -1,6 +1,6 @@
 """How many access reviews wait for a person, for a count that every page shows."""
 
-from django.db.models import Exists, OuterRef
+from django.db.models import Exists, OuterRef, Q
 
 from connections.access.actor import Actor
 from connections.access.permissions import visibility_of
@@ -16,11 +16,12 @@ def count_awaiting_decisions(*, actor: Actor) -> int:
     last_listed = OrgConnectionSnapshot.objects.filter(
         site=OuterRef("site"), connection_id=OuterRef("connection_id"), is_current=True
     )
-    listed = last_listed.filter(credential__retired_at=None)
-    hidden = visibility_of(actor).hidden
-    decidable = Exists(listed.exclude(credential__in=hidden)) | (
-        ~Exists(listed) & Exists(last_listed.exclude(credential__in=hidden))
-    )
+    decidable: Exists | Q = Exists(last_listed)
+    if hidden := visibility_of(actor).hidden:
+        listed = last_listed.filter(credential__retired_at=None)
+        decidable = Exists(listed.exclude(credential__in=hidden)) | (
+            ~Exists(listed) & Exists(last_listed.exclude(credential__in=hidden))
+        )
     decided = AccessReviewDecision.objects.filter(row=OuterRef("pk"))
     # In this order: SQLite would look for the snapshots of every decided row first.
     undecided = AccessReviewRow.objects.filter(~Exists(decided), review=OuterRef("pk"))

@@ -83,9 +83,13 @@ class PairCount(NamedTuple):
 
 def count_pairs(*, actor: Actor) -> list[PairCount]:
     """Every pair of orgs with connections that the actor can see now."""
+    return [PairCount._make(row) for row in _fetch_pairs(actor=actor)]
+
+
+def _fetch_pairs(*, actor: Actor) -> list[tuple[str, str, str, int]]:
+    """The fields of a PairCount; to make ten thousand of those takes half as long as the query."""
     pairs = current_snapshots(actor=actor).values_list("site", "source_org_id", "sink_org_id")
-    counted = pairs.annotate(Count("connection_id", distinct=True))
-    return [PairCount._make(row) for row in fetch_stored(counted)]
+    return fetch_stored(pairs.annotate(Count("connection_id", distinct=True)))
 
 
 def count_connections(*, actor: Actor) -> int:
@@ -148,10 +152,9 @@ def _summaries(*, actor: Actor) -> list[OrgSummary]:
         )
     )
     newest, complete = newest_syncs(now=now), newest_syncs(now=now, complete_only=True)
-    pairs = count_pairs(actor=actor)
     outgoing: Counter[tuple[str, str]] = Counter()
     incoming: Counter[tuple[str, str]] = Counter()
-    for site, source, sink, connections in pairs:
+    for site, source, sink, connections in _fetch_pairs(actor=actor):
         outgoing[site, source] += connections
         incoming[site, sink] += connections
     in_use: dict[tuple[str, str], list[Credential]] = {}

@@ -28,6 +28,7 @@ from connections.deletions import break_glass, history, states
 from connections.deletions.history import OutcomeGroup, outcome_group
 from connections.evidence.verification import last_verification
 from connections.inventory import protections
+from connections.inventory.inventory import current_snapshots
 from connections.inventory.orgs import count_connections
 from connections.inventory.sync import credentials_in_use, is_stale, newest_syncs
 from connections.models import (
@@ -147,6 +148,8 @@ def _to_check(deletions: QuerySet[Deletion], *, actor: Actor) -> Split[Deletion]
     if not permissions.can_delete(actor):
         return Split(yours=[], others=_oldest(deletions))
     unusable = permissions.visibility_of(actor).unusable
+    if not unusable:
+        return Split(yours=_oldest(deletions), others=[])
     return Split(
         yours=_oldest(deletions.exclude(credential__in=unusable)),
         others=_oldest(deletions.filter(credential__in=unusable)),
@@ -300,20 +303,18 @@ def _inventory_summary(
 ) -> InventorySummary:
     within = {credential.pk for credential in credentials}
     listings = {pk: each for pk, each in newest_syncs(now=now).items() if pk in within}
-    current = visibility.visible(
-        OrgConnectionSnapshot.objects.filter(is_current=True, credential__retired_at=None),
-        actor=actor,
-    )
+    current = current_snapshots(actor=actor)
     ends = {
-        org_id
-        for name in ("source_org_id", "sink_org_id")
-        for org_id in current.order_by().values_list(name, flat=True).distinct()
+        org
+        for column in ("source_org_id", "sink_org_id")
+        # With the site, an index has both.
+        for org in current.values_list("site", column).distinct()
     }
-    ours = {credential.org_id for credential in credentials if credential.org_id}
+    ours = {(each.site, each.org_id) for each in credentials if each.org_id}
     newest = list(listings.values())
     return InventorySummary(
         orgs=len(ours),
-        sites=len({credential.site for credential in credentials if credential.org_id}),
+        sites=len({site for site, _ in ours}),
         connections=count_connections(actor=actor),
         failed=sum(not listing.is_complete for listing in newest),
         other_side_only=len(ends - ours),
