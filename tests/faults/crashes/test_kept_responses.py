@@ -21,7 +21,7 @@ from tests.support.append_only import triggers_off
 from tests.support.clock import SettableClock
 
 __all__ = ["credential", "make_deletion"]
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.database]
 
 SendWithoutDatabase = Callable[[], Deletion]
 
