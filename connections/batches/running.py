@@ -62,7 +62,6 @@ PARALLEL_DELETES = 8
 ROWS_READ = 16
 # No claim begins later in one pass (s), so that a worker gets to its other work.
 PASS_SECONDS = 5.0
-MAX_PROBLEMS_IN_A_ROW = 3
 # Rows wait this long for one sync that verifies many of them, while others are being sent.
 VERIFY_AFTER = timedelta(seconds=30)
 # A row whose check or claim failed unexpectedly waits this long; the others go on.
@@ -474,7 +473,7 @@ def _note_result(
             in_a_row = in_a_row + 1 if is_problem else 0
             batch.problems_in_a_row[key] = in_a_row
             batch.save(update_fields=["problems_in_a_row"])
-        if stops or in_a_row >= MAX_PROBLEMS_IN_A_ROW:
+        if stops or in_a_row >= stopping.MAX_PROBLEMS_IN_A_ROW:
             stopping.pause_for_problem(
                 batch,
                 # Without one, the thread that sends failed.

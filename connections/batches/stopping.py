@@ -21,6 +21,8 @@ from connections.models import Batch, BatchState, Deletion, Outcome
 from connections.wording import attempt_facts
 from connections.wording.causes import cause_text
 
+# So many problems in a row with one credential pause it.
+MAX_PROBLEMS_IN_A_ROW = 3
 # After a longer pause, resuming needs the confirmation again.
 CONFIRMED_FOR = timedelta(hours=1)
 

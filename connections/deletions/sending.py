@@ -54,10 +54,6 @@ from connections.wording.causes import cause_text
 logger = logging.getLogger(__name__)
 
 
-# The total deadline of one DELETE, from just before its claim (s). Tests change it.
-DELETE_SECONDS = 30.0
-
-
 @pool()
 def send_deletion(
     *,
@@ -166,7 +162,7 @@ def send_claimed(claimed: ClaimedAttempt) -> DeleteResponse:
 def _send(*, client: DatadogClient, connection_id: UUID, began_at: float) -> DeleteResponse:
     # A process that was paused after its claim must not send once others have given it up: the
     # deadline runs from before the claim, and no request begins after it.
-    seconds = DELETE_SECONDS - (time.monotonic() - began_at)
+    seconds = time_limits.DELETE_SECONDS - (time.monotonic() - began_at)
     # The only line of the product that can delete a connection.
     return client.delete_org_connection(connection_id=str(connection_id), deadline_seconds=seconds)
 

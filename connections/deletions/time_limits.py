@@ -21,7 +21,9 @@ EXPIRES_WITHIN = {
     State.WAITING: SENDING_WINDOW,
     State.STILL_PRESENT: APPROVAL_WINDOW,
 }
-# A claim without a response is lost after this; the deadline of the DELETE itself is 30 s.
+# The total deadline of one DELETE, from just before its claim (s). Tests change it.
+DELETE_SECONDS = 30.0
+# A claim without a response is lost after this.
 CLAIM_TIMEOUT = timedelta(seconds=60)
 # From the start of a sync that checked several deletions, until the last of them is claimed.
 SHARED_CHECK_WINDOW = timedelta(seconds=10)

@@ -230,7 +230,7 @@ def test_after_the_pause_no_other_row_is_checked(
     sandbox.world.set_fault(fault=faults.RETURNS_401, method="GET")
     assert run(running_batch).state == BatchState.PAUSED
     failed = AuditEvent.objects.filter(code="deletion.recheck_failed")
-    assert failed.count() == running.MAX_PROBLEMS_IN_A_ROW
+    assert failed.count() == stopping.MAX_PROBLEMS_IN_A_ROW
 
 
 def test_a_claim_lost_to_another_worker_ends_no_count_of_problems(

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import pytest
 from playwright.sync_api import expect
 
-from connections.deletions import sending
+from connections.deletions import time_limits
 from connections.models import Outcome, State
 from sandbox import faults
 from sandbox.faults import Fault
@@ -88,7 +88,7 @@ def test_a_response_from_datadog_is_shown_inline_and_stored(
     name: str, requester: Requester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     case = CASES[name]
-    monkeypatch.setattr(sending, "DELETE_SECONDS", seconds_for(case.fault))
+    monkeypatch.setattr(time_limits, "DELETE_SECONDS", seconds_for(case.fault))
     if case.fault:
         requester.world.set_fault(fault=case.fault, connection_id=requester.connection.id)
 

@@ -9,7 +9,7 @@ from django.test.utils import CaptureQueriesContext
 from pytest_django import DjangoAssertNumQueries
 
 from connections.access.actor import WORKER
-from connections.deletions import sending
+from connections.deletions import time_limits
 from connections.models import AuditEvent, Deletion, Outcome
 from connections.net import connection as net_connection
 from connections.net.connection import Deadline
@@ -188,7 +188,7 @@ CASES = {
 def test_each_response_is_shown_and_stored_and_the_delete_is_never_resent(
     case: Case, requester: Requester, sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sending, "DELETE_SECONDS", seconds_for(case.fault))
+    monkeypatch.setattr(time_limits, "DELETE_SECONDS", seconds_for(case.fault))
     sandbox.world.set_fault(fault=case.fault, connection_id=requester.connection.id)
 
     page = requester.delete()

@@ -6,7 +6,7 @@ import pytest
 from django.test import Client
 from pytest_django import Settings
 
-from connections.deletions import sending
+from connections.deletions import time_limits
 from connections.models import ApprovalPolicy, Credential, Person
 from connections.operations import heartbeats
 from sandbox import faults
@@ -180,7 +180,7 @@ def send_and_lose_response(
     def send(fault: faults.Fault) -> Page:
         sandbox.world.set_fault(fault=fault, connection_id=requester.connection.id)
         with monkeypatch.context() as patch:
-            patch.setattr(sending, "DELETE_SECONDS", seconds_for(fault))
+            patch.setattr(time_limits, "DELETE_SECONDS", seconds_for(fault))
             return requester.delete()
 
     return send

@@ -9,7 +9,7 @@ from uuid import uuid4
 import pytest
 from django.core.management import CommandError, call_command
 
-from connections.deletions import sending
+from connections.deletions import time_limits
 from connections.management.deleting import exit_code_of
 from connections.models import ApprovalPolicy, AuditEvent, Credential, Deletion, Outcome, Person
 from sandbox import faults
@@ -111,7 +111,7 @@ CASES = {
 def test_each_response_has_its_exit_code(
     case: Case, sandbox: SandboxServer, target: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sending, "DELETE_SECONDS", seconds_for(case.fault))
+    monkeypatch.setattr(time_limits, "DELETE_SECONDS", seconds_for(case.fault))
     sandbox.world.set_fault(fault=case.fault, connection_id=target.id)
 
     result = run(target.id, "--yes")

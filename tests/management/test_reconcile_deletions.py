@@ -11,7 +11,7 @@ from django.core.management import call_command
 
 from connections.access.actor import command_actor
 from connections.deletions import lifecycle as deletion_lifecycle
-from connections.deletions import reviews, sending
+from connections.deletions import reviews, time_limits
 from connections.models import Deletion
 from sandbox import faults
 from sandbox.entities import Connection
@@ -33,7 +33,7 @@ def send_with_fault(
     connection = connection_between(sandbox.world, "Payments US", "Group SOC")
 
     def send(fault: Fault) -> Connection:
-        monkeypatch.setattr(sending, "DELETE_SECONDS", seconds_for(fault))
+        monkeypatch.setattr(time_limits, "DELETE_SECONDS", seconds_for(fault))
         sandbox.world.set_fault(fault=fault, connection_id=connection.id)
         actor = command_actor()
         connection_id = reviews.parse_connection_id(connection.id)

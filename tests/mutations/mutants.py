@@ -2755,7 +2755,7 @@ BULK_DELETIONS = (
     _mutant(
         "three problems in a row pause a bulk deletion",
         f"{BATCHES}/running.py",
-        "        if stops or in_a_row >= MAX_PROBLEMS_IN_A_ROW:\n",
+        "        if stops or in_a_row >= stopping.MAX_PROBLEMS_IN_A_ROW:\n",
         "        if stops:\n",
         f"{BATCH_TESTS}/test_running.py::test_three_problems_in_a_row_from_one_credential_pause_it",
     ),

@@ -6,12 +6,12 @@ import pytest
 
 from connections.audit import checkpoints, search
 from connections.datadog import client
-from connections.deletions import history, sending
+from connections.deletions import history, time_limits
 
 PROMISED = [
     (client, "CONNECT_SECONDS", 5),
     (client, "MAX_DELETE_BODY", 64 * 1024),
-    (sending, "DELETE_SECONDS", 30),
+    (time_limits, "DELETE_SECONDS", 30),
     (history, "MAX_COUNTED", 1000),
     (search, "MAX_EXACT_COUNT", 1000),
     (checkpoints, "EVENTS_PER_CHECKPOINT", 1000),

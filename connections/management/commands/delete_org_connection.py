@@ -16,10 +16,10 @@ from connections.core.errors import RecordedIn, ResponseNotRecordedError, Unavai
 from connections.deletions import (
     lifecycle,
     reviews,
-    sending,
     states,
     stopping,
     tickets,
+    time_limits,
     verification,
 )
 from connections.deletions.export import deletion_row
@@ -199,7 +199,7 @@ class Command(DeletingCommand):
         """What it waits for, once a DELETE may have been sent and its response is not recorded."""
         if self.stop.deletion_id is None or self.stop.is_response_recorded:
             return ""
-        return f"Waiting up to {sending.DELETE_SECONDS:.0f} s for Datadog's response."
+        return f"Waiting up to {time_limits.DELETE_SECONDS:.0f} s for Datadog's response."
 
     @property
     def has_sent(self) -> bool:

@@ -20,7 +20,7 @@ from connections.batches.plan_files import FailedLine, FilePlan, OpenPlan, PlanL
 from connections.core.errors import DomainError
 from connections.core.signals import StopRequestedError
 from connections.core.text import format_time, pluralize
-from connections.deletions import sending, stopping
+from connections.deletions import stopping, time_limits
 from connections.inventory import sync
 from connections.management.base import FAILED, UNKNOWN, USAGE, database_error_text
 from connections.management.deleting import STILL_LISTED, STOPPED, DeletingCommand, exit_code_of
@@ -286,7 +286,7 @@ class Command(DeletingCommand):
         if not self._is_sending:
             return "Stopping."
         return (
-            f"Stopping after the DELETEs in progress (at most {sending.DELETE_SECONDS:.0f} s). "
+            f"Stopping after the DELETEs in progress (at most {time_limits.DELETE_SECONDS:.0f} s). "
             "A worker, if one runs, sends the rest; pause the bulk deletion to prevent that."
         )
 

@@ -2,7 +2,7 @@
 
 from django import forms
 
-from connections.batches.running import MAX_PROBLEMS_IN_A_ROW
+from connections.batches.stopping import MAX_PROBLEMS_IN_A_ROW
 from connections.deletions.lifecycle import LONGEST_REASON
 from connections.web.forms import ServiceForm
 

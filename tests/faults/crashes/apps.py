@@ -33,10 +33,10 @@ class CrashesConfig(AppConfig):
 
 
 def _shorten_deadlines(plan: Plan) -> None:
-    from connections.deletions import sending, time_limits
+    from connections.deletions import time_limits
     from connections.operations import worker
 
-    sending.DELETE_SECONDS = plan.delete_seconds
+    time_limits.DELETE_SECONDS = plan.delete_seconds
     time_limits.CLAIM_TIMEOUT = timedelta(seconds=plan.claim_seconds)
     time_limits.FIRST_CHECK_DELAY = timedelta(seconds=plan.first_check_seconds)
     time_limits.SECOND_CHECK_DELAY = timedelta(seconds=plan.second_check_seconds)
