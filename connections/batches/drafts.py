@@ -20,6 +20,7 @@ from connections.access.actor import Actor, person_actor
 from connections.core import clock
 from connections.core.causes import Cause
 from connections.core.errors import ConflictError, InvalidInputError, OvertakenError
+from connections.core.text import pluralize
 from connections.datadog.payloads import canonical_connection_id
 from connections.deletions import reviews
 from connections.inventory import protections, sync
@@ -46,6 +47,10 @@ from connections.models import (
 
 MAX_ROWS = 1_000
 DRAFT_WINDOW = timedelta(hours=24)
+EXPIRED = (
+    f"This draft expired after {pluralize(DRAFT_WINDOW // timedelta(hours=1), 'hour')}. "
+    "Nothing was sent."
+)
 # What `key_checks` stores when the role lacks org_connections_write.
 _WRITE_NOT_GRANTED = "write_not_granted"
 OUT_OF_DATE = "The plan changed since you opened this page. Nothing was sent. Review it again."
@@ -413,7 +418,7 @@ def require_own_draft(batch: Batch, *, actor: Actor) -> None:
     if batch.state != BatchState.DRAFT:
         raise OvertakenError("This bulk deletion is no longer a draft.")
     if has_expired(batch, now=clock.now()):
-        raise OvertakenError("This draft expired after 24 hours. Plan the bulk deletion again.")
+        raise OvertakenError(f"{EXPIRED} Plan the bulk deletion again.")
 
 
 def has_expired(batch: Batch, *, now: datetime) -> bool:

@@ -15,9 +15,12 @@ def format_age(at: datetime, *, now: datetime) -> str:
 
 
 def format_relative(at: datetime, *, now: datetime) -> str:
-    """ "3 min ago", "in 24 min", or "16 Nov 2026" (in UTC) for more than seven days ago."""
+    """ "3 min ago", "in 24 min", or "16 Nov 2026" (in UTC) for more than seven days ago.
+
+    A time to come is rounded to the nearest unit, so that a day is 24 h a moment later too.
+    """
     if at > now:
-        return f"in {format_span(at - now)}"
+        return f"in {format_span(_rounded(at - now))}"
     if now - at > timedelta(days=7):
         utc = at.astimezone(UTC)
         return f"{utc.day} {utc:%b %Y}"
@@ -34,6 +37,15 @@ def format_span(span: timedelta) -> str:
     if span < timedelta(days=2):
         return f"{seconds // 3600} h"
     return f"{span.days} days"
+
+
+def _rounded(span: timedelta) -> timedelta:
+    """The span with half of the unit in which `format_span` shows it, which cuts off the rest."""
+    if span < timedelta(minutes=1):
+        return span
+    if span < timedelta(hours=1):
+        return span + timedelta(seconds=30)
+    return span + (timedelta(minutes=30) if span < timedelta(days=2) else timedelta(hours=12))
 
 
 def pluralize(number: int, noun: str) -> str:

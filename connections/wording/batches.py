@@ -102,7 +102,6 @@ def batch_origin_text(batch: Batch) -> str:
             return "Connections marked for deletion in an access review"
 
 
-EXPIRED_DRAFT = "This draft expired after 24 hours. Nothing was sent."
 _HEADLINES = {
     BatchState.DRAFT: "Nothing has been sent.",
     BatchState.REQUESTED: "Waiting for {approvals}. Nothing has been sent.",

@@ -22,6 +22,9 @@ NOW = datetime(2026, 11, 25, 15, 0, 43, tzinfo=UTC)
         (-timedelta(seconds=30), "in 30 s"),
         (-timedelta(minutes=24, seconds=5), "in 24 min"),
         (-timedelta(hours=23, minutes=1), "in 23 h"),
+        (-timedelta(hours=23, minutes=59, seconds=58), "in 24 h"),
+        (-timedelta(minutes=59, seconds=40), "in 1 h"),
+        (-timedelta(days=6, hours=23), "in 7 days"),
     ],
 )
 def test_a_time_is_relative_for_seven_days(age: timedelta, text: str) -> None:

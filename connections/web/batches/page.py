@@ -48,7 +48,6 @@ from connections.web.lists import PAGE_SIZE, SELECT_COLUMN, Column, list_url
 from connections.web.timeline import event_entry
 from connections.wording import Badge
 from connections.wording.batches import (
-    EXPIRED_DRAFT,
     ROW_PROBLEMS,
     batch_badge,
     batch_headline,
@@ -419,7 +418,7 @@ def _draft_context(
         "is_open": is_open,
         "headline": batch_headline(batch, given=0, results="", sending=0)
         if batch.has_ended
-        else EXPIRED_DRAFT,
+        else drafts.EXPIRED,
         "can_edit": can_edit,
         "confirm_text": confirming.text_to_type(batch),
         "form": form if isinstance(form, RequestForm) else RequestForm(),
