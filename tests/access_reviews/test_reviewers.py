@@ -83,7 +83,7 @@ def test_named_reviewers_can_take_the_place_of_everyone(
     first, second = texts_of(review)
     decide(review, ada, first)
     client, url = client_of(edith), f"/reviews/{review.pk}/reviewers/"
-    assert "every Operator, Approver and Auditor is a reviewer" in client.get(url).text
+    assert "Every Operator, Approver and Auditor is a reviewer now." in client.get(url).text
     assert client.post(url, {"reviewers": ["grace"]}).status_code == 303
     with pytest.raises(PermissionDenied):
         decide(review, ada, second)

@@ -48,7 +48,7 @@ class StartForm(ReviewersForm):
     name = forms.CharField(
         label="Name",
         max_length=200,
-        help_text="As people know it: Q4 2026.",
+        help_text="For example: Q4 2026.",
         widget=forms.TextInput(attrs={"autocomplete": "off"}),
         error_messages={"required": "Enter a name."},
     )
@@ -90,7 +90,7 @@ class ClosingForm(ServiceForm):
     """Why connections are left undecided."""
 
     open_reason = forms.CharField(
-        label="Reason to leave them open",
+        label="Reason for leaving them open",
         required=False,
         help_text=KEPT,
         widget=forms.Textarea(attrs={"rows": 2}),
