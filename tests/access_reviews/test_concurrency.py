@@ -6,12 +6,15 @@ from typing import Any
 import pytest
 from django.db import OperationalError, connection
 
+from connections.access.actor import person_actor
 from connections.access_reviews import closing, population
+from connections.access_reviews.deleting import plan_deletions
 from connections.core.errors import ConflictError
 from connections.inventory.inventory import Inventory
 from connections.models import (
     AccessReviewDecision,
     AuditEvent,
+    Batch,
     Credential,
     EventCode,
     Person,
@@ -44,6 +47,19 @@ def test_a_decision_is_either_part_of_the_closing_or_refused(
         has_decisions = AccessReviewDecision.objects.filter(row__review=review).exists()
         closed_as = set(review.rows.values_list("closed_as", flat=True))
         assert closed_as == {"keep" if has_decisions else "pending"}
+
+
+def test_two_plans_at_once_make_one_draft(make_review: MakeReview, ada: Person) -> None:
+    actor = person_actor(person=ada)
+    for number in range(4):
+        review = make_review(number + 1)
+        decide(review, ada, decision="delete")
+
+        def plan() -> None:
+            plan_deletions(review=review, actor=actor)  # noqa: B023 - runs within this round
+
+        at_once([plan, plan])
+        assert Batch.objects.filter(access_review=review).count() == 1
 
 
 @pytest.mark.parametrize("step", ["start", "close"])

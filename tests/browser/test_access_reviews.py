@@ -157,6 +157,28 @@ def test_without_javascript_one_connection_and_then_several_are_decided(
     expect(page.locator("#review-progress h2")).to_have_text("3 of 3 decided")
 
 
+def test_a_filter_stays_while_connections_are_decided(
+    payments: Credential, operator: Person, auditor: Person, open_as: OpenAs
+) -> None:
+    review = start(auditor)
+    of_audit = [row for row in review.rows.all() if "audit" in row.connection_types]
+    assert 0 < len(of_audit) < review.row_count
+    page = open_as(operator)
+    page.goto(f"/reviews/{review.pk}/")
+    page.get_by_label("Data type").select_option("audit")
+    page.wait_for_url(re.compile("type=audit"))
+    rows = page.locator("[data-connection]")
+    expect(rows).to_have_count(len(of_audit))
+    rows.first.get_by_role("link", name="Keep").click()
+    page.keyboard.type(REASON)
+    page.keyboard.press("Enter")
+    expect(rows.first).to_have_attribute("data-decision", "keep")
+    page.get_by_role("link", name="Keep 1", exact=True).click()
+    expect(rows).to_have_count(1)
+    page.get_by_role("link", name="Remove filter Data type: audit").click()
+    page.wait_for_url(re.compile("show=keep$"))
+
+
 def test_the_page_says_which_connections_changed_while_it_was_open(
     payments: Credential,
     operator: Person,

@@ -3164,6 +3164,13 @@ REVIEWED_ACCESS = (
         "tests/access_reviews/test_planning.py"
         "::test_planning_again_leads_to_the_open_draft_until_another_connection_is_decided",
     ),
+    _mutant_on_postgresql(
+        "an access review is locked while its deletions are planned",
+        f"{ACCESS_REVIEWS}/deleting.py",
+        "        AccessReview.objects.select_for_update(no_key=True).get(pk=review.pk)\n",
+        "",
+        "tests/access_reviews/test_concurrency.py",
+    ),
     _mutant(
         "a reminder that is due at the start is skipped",
         f"{ACCESS_REVIEWS}/reminders.py",
