@@ -10,18 +10,14 @@ from django.db.models import Exists, OuterRef, QuerySet
 from connections import audit
 from connections.access import permissions, visibility
 from connections.access.actor import Actor
-from connections.access_reviews.decisions import MAX_REASON_LENGTH, lock_open_review
+from connections.access_reviews.decisions import lock_open_review
 from connections.access_reviews.population import WHO_CAN, coverage_document
 from connections.access_reviews.rows import ReviewRow, count_states, review_rows
 from connections.audit import EventCode, personal_data
 from connections.core import clock
-from connections.core.errors import (
-    ConflictError,
-    InvalidInputError,
-    OvertakenError,
-    has_visible_text,
-)
+from connections.core.errors import ConflictError, InvalidInputError, OvertakenError
 from connections.core.text import pluralize
+from connections.core.typed_text import MAX_REASON_LENGTH, has_visible_text
 from connections.inventory.inventory import (
     Inventory,
     build_inventory,

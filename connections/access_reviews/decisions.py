@@ -14,13 +14,9 @@ from connections.access_reviews.rows import stored_key
 from connections.audit import EventCode, lookups, personal_data
 from connections.batches.drafts import parse_key
 from connections.core import clock
-from connections.core.errors import (
-    ConflictError,
-    InvalidInputError,
-    OvertakenError,
-    has_visible_text,
-)
+from connections.core.errors import ConflictError, InvalidInputError, OvertakenError
 from connections.core.text import pluralize
+from connections.core.typed_text import find_text_problem
 from connections.models import (
     AccessReview,
     AccessReviewDecision,
@@ -31,7 +27,6 @@ from connections.models import (
 )
 
 MAX_TOGETHER = 1_000
-MAX_REASON_LENGTH = 4000
 CLOSED = "This access review is closed. It can't be changed."
 _NO_DIGESTS: Mapping[str, str] = MappingProxyType({})
 
@@ -143,10 +138,8 @@ def _require_valid_input(*, decision: str, reason: str, keep_until: date | None)
     fields: dict[str, str] = {}
     if decision not in set(ReviewDecision):
         fields["decision"] = "Choose to keep or to delete."
-    if not has_visible_text(reason) or "\0" in reason:
-        fields["reason"] = "Enter a reason. It is kept permanently in the audit log."
-    elif len(reason) > MAX_REASON_LENGTH:
-        fields["reason"] = f"A reason has at most {MAX_REASON_LENGTH} characters."
+    if problem := find_text_problem(reason):
+        fields["reason"] = problem
     if keep_until is not None and decision == ReviewDecision.DELETE:
         fields["keep_until"] = "Only a decision to keep can have an end date."
     elif keep_until is not None and keep_until <= clock.now().date():

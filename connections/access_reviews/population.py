@@ -15,8 +15,9 @@ from connections.access_reviews.current import (
 )
 from connections.audit import EventCode, personal_data
 from connections.core import clock
-from connections.core.errors import InvalidInputError, has_visible_text
+from connections.core.errors import InvalidInputError
 from connections.core.text import pluralize
+from connections.core.typed_text import find_text_problem
 from connections.inventory.inventory import (
     ALL,
     Coverage,
@@ -218,10 +219,10 @@ def _parse_scope(scope: str) -> tuple[InventoryFilter, str]:
 
 def _require_valid_input(*, name: str, due: date, reviewers: Sequence[Person]) -> None:
     fields: dict[str, str] = {}
-    if not has_visible_text(name) or "\0" in name:
-        fields["name"] = "Enter a name."
-    elif len(name) > MAX_NAME_LENGTH:
-        fields["name"] = f"A name has at most {MAX_NAME_LENGTH} characters."
+    if problem := find_text_problem(
+        name, missing="Enter a name.", noun="name", max_length=MAX_NAME_LENGTH
+    ):
+        fields["name"] = problem
     if due < clock.now().date():
         fields["due"] = "Choose today or a later date."
     if fields:

@@ -16,15 +16,11 @@ from connections.access.actor import Actor
 from connections.audit import EventCode, personal_data
 from connections.batches import confirming, drafts
 from connections.core import clock
-from connections.core.errors import (
-    ConflictError,
-    InvalidInputError,
-    OvertakenError,
-    has_visible_text,
-)
+from connections.core.errors import ConflictError, OvertakenError
 from connections.core.text import pluralize
+from connections.core.typed_text import clean_text
 from connections.deletions import states, time_limits
-from connections.deletions.lifecycle import LONGEST_REASON
+from connections.deletions.approvals import NO_REASON_TO_DECLINE
 from connections.deletions.states import Approve, Settle
 from connections.models import (
     Approval,
@@ -108,11 +104,7 @@ def decline_batch(*, batch: Batch, actor: Actor, reason: str) -> Batch:
     ConflictError when it no longer waits for approval.
     """
     person = _require_approver(batch, actor=actor)
-    reason = reason.strip()
-    if not has_visible_text(reason):
-        raise InvalidInputError({"reason": "Enter a reason for declining."})
-    if len(reason) > LONGEST_REASON:
-        raise InvalidInputError({"reason": f"A reason has at most {LONGEST_REASON} characters."})
+    reason = clean_text(reason, missing=NO_REASON_TO_DECLINE)
     with audit.atomic(durable=True):
         rows = _lock(batch)
         _require_undecided(rows, person=person)

@@ -10,16 +10,10 @@ from connections.access.actor import Actor, person_actor
 from connections.audit import EventCode, personal_data
 from connections.batches import confirming, drafts
 from connections.core import clock
-from connections.core.errors import (
-    ConflictError,
-    InvalidInputError,
-    OvertakenError,
-    has_visible_text,
-)
+from connections.core.errors import ConflictError, InvalidInputError, OvertakenError
 from connections.core.text import pluralize
 from connections.deletions import history, lifecycle, time_limits
-from connections.deletions.lifecycle import LONGEST_REASON
-from connections.deletions.tickets import find_ticket_problem
+from connections.deletions.lifecycle import find_input_problems
 from connections.models import (
     SENDABLE,
     Batch,
@@ -131,19 +125,6 @@ def _require_valid_input(
         fields |= confirming.find_problem(batch, confirmation=confirmation or "")
     if fields:
         raise InvalidInputError(fields)
-
-
-def find_input_problems(*, reason: str, ticket: str) -> dict[str, str]:
-    """What is wrong with the reason and the ticket of a request, by form field."""
-    fields: dict[str, str] = {}
-    if not has_visible_text(reason):
-        fields["reason"] = "Enter a reason. It is kept permanently in the audit log."
-    elif len(reason.strip()) > LONGEST_REASON:
-        fields["reason"] = f"A reason has at most {LONGEST_REASON} characters."
-    problem = find_ticket_problem(ticket.strip())
-    if problem:
-        fields["ticket"] = problem
-    return fields
 
 
 def _request(batch: Batch, *, actor: Actor) -> None:

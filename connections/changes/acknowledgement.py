@@ -10,12 +10,11 @@ from connections.access import permissions, visibility
 from connections.access.actor import Actor
 from connections.audit import lookups, personal_data
 from connections.core import clock
-from connections.core.errors import InvalidInputError, has_visible_text
+from connections.core.errors import InvalidInputError
 from connections.core.tabular import as_time
 from connections.core.text import pluralize
+from connections.core.typed_text import clean_text
 from connections.models import Change
-
-MAX_NOTE_LENGTH = 4000
 
 
 def acknowledge_changes(*, actor: Actor, change_ids: Collection[UUID], note: str) -> int:
@@ -27,11 +26,7 @@ def acknowledge_changes(*, actor: Actor, change_ids: Collection[UUID], note: str
     permissions.require(permissions.can_acknowledge(actor), "acknowledge changes")
     # First, so that a hidden change is answered as one that doesn't exist, whatever the note is.
     _require_visible(change_ids, actor=actor)
-    note = note.strip()
-    if not has_visible_text(note):
-        raise InvalidInputError({"note": "Enter a note."})
-    if len(note) > MAX_NOTE_LENGTH:
-        raise InvalidInputError({"note": f"Use at most {MAX_NOTE_LENGTH:,} characters."})
+    note = clean_text(note, field="note", noun="note", missing="Enter a note.")
     if not change_ids:
         raise InvalidInputError({"change": "Select at least one change."})
     with audit.atomic():

@@ -3,17 +3,8 @@
 ResponseNotRecordedError is different: the action happened, but its result is not recorded yet.
 """
 
-import unicodedata
 from enum import StrEnum
 from uuid import UUID
-
-
-def has_visible_text(text: str) -> bool:
-    """Whether `text` has a visible character: a letter, digit, punctuation mark or symbol.
-
-    An auditor couldn't read a reason that has only white space and invisible characters.
-    """
-    return any(unicodedata.category(character)[0] in "LNPS" for character in text)
 
 
 class DomainError(Exception):

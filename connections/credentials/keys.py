@@ -13,7 +13,7 @@ from connections.core.secret import Secret
 
 # Datadog's keys have 32 to 80 characters today and no promised length.
 SHORTEST_KEY = 20
-LONGEST_KEY = 200
+MAX_KEY_LENGTH = 200
 
 NAME_IS_A_KEY = "The name looks like a key. Use another name."
 
@@ -100,6 +100,6 @@ def _text_problem(secret: Secret) -> str | None:
         return "The key contains a character that no Datadog key has. Copy it again."
     if len(text) < SHORTEST_KEY:
         return f"The key is too short: at least {SHORTEST_KEY} characters. Paste the whole key."
-    if len(text) > LONGEST_KEY:
-        return f"The key is too long: at most {LONGEST_KEY} characters."
+    if len(text) > MAX_KEY_LENGTH:
+        return f"The key is too long: at most {MAX_KEY_LENGTH} characters."
     return None

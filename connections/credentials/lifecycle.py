@@ -23,7 +23,7 @@ from connections.credentials.key_checks import KeyReport, unchanged_row
 from connections.credentials.keys import clean_keys, require_no_key
 from connections.models import ApprovalPolicy, Credential
 
-LONGEST_NAME = 100
+MAX_NAME_LENGTH = 100
 _JUST_CHANGED = "The credential just changed. Reload and try again."
 
 
@@ -50,8 +50,8 @@ def clean_name(name: str) -> str:
     Raises InvalidInputError when it is too long or holds characters that can't be displayed.
     """
     cleaned = " ".join(unicodedata.normalize("NFC", name).split())
-    if len(cleaned) > LONGEST_NAME:
-        raise InvalidInputError({"name": f"Use at most {LONGEST_NAME} characters."})
+    if len(cleaned) > MAX_NAME_LENGTH:
+        raise InvalidInputError({"name": f"Use at most {MAX_NAME_LENGTH} characters."})
     if not cleaned.isprintable():
         raise InvalidInputError({"name": "Remove the invisible character."})
     return cleaned
@@ -88,7 +88,7 @@ def unused_name(wanted: str, *, suffix: str = "") -> str:
     number = 1
     while True:
         end = suffix + (f" {number}" if number > 1 else "")
-        name = wanted[: LONGEST_NAME - len(end)].rstrip() + end
+        name = wanted[: MAX_NAME_LENGTH - len(end)].rstrip() + end
         if fold_name(name) not in taken:
             return name
         number += 1
@@ -99,7 +99,7 @@ def name_from_org(org_name: str) -> str:
     printable = "".join(
         character for character in org_name if character.isprintable() or character == " "
     )
-    return " ".join(printable.split())[:LONGEST_NAME].rstrip()
+    return " ".join(printable.split())[:MAX_NAME_LENGTH].rstrip()
 
 
 def is_same_name(*, typed: str, name: str) -> bool:

@@ -14,18 +14,16 @@ from connections.access import permissions
 from connections.access.actor import Actor
 from connections.audit import personal_data
 from connections.core import clock
-from connections.core.errors import (
-    ConflictError,
-    InvalidInputError,
-    OvertakenError,
-    has_visible_text,
-)
+from connections.core.errors import ConflictError, OvertakenError
+from connections.core.typed_text import clean_text
 from connections.deletions import lifecycle, states, verification
 from connections.deletions.states import Approve, EndRound, Settle
 from connections.deletions.verification import RecheckResult
 from connections.inventory import protections
 from connections.models import Approval, Deletion, Outcome, State
 from connections.wording import attempt_facts
+
+NO_REASON_TO_DECLINE = "Enter a reason for declining."
 
 
 def approve_deletion(
@@ -119,11 +117,9 @@ def decline_deletion(*, deletion: Deletion, actor: Actor, reason: str) -> Deleti
     """
     _require_approver(deletion=deletion, actor=actor)
     lifecycle.require_not_run_by_batch(deletion)
-    if not has_visible_text(reason):
-        raise InvalidInputError({"reason": "Enter a reason for declining."})
+    reason = clean_text(reason, missing=NO_REASON_TO_DECLINE)
     lifecycle.lapse_approvals(deletion=deletion, actor=actor)
     _require_declinable(deletion)
-    reason = reason.strip()
     with audit.atomic():
         _lock(deletion)
         _require_declinable(deletion)

@@ -10,20 +10,15 @@ from connections.access import permissions, visibility
 from connections.access.actor import Actor
 from connections.audit import EventCode, personal_data
 from connections.core import clock
-from connections.core.errors import (
-    ConflictError,
-    InvalidInputError,
-    OvertakenError,
-    has_visible_text,
-)
+from connections.core.errors import ConflictError, InvalidInputError, OvertakenError
+from connections.core.typed_text import clean_text, find_text_problem
 from connections.deletions import lifecycle, reviews, sending, states
-from connections.deletions.lifecycle import LONGEST_REASON
 from connections.deletions.states import Confirm
 from connections.models import BreakGlassReview, Deletion
 from connections.wording import attempt_facts
 
 # Characters: enough for a sentence, since the reason is in every notification.
-SHORTEST_REASON = 30
+MIN_REASON_LENGTH = 30
 
 
 def break_glass(
@@ -104,13 +99,13 @@ def _require_valid_input(
 ) -> None:
     fields: dict[str, str] = {}
     nothing_new = attempt_facts.nothing_new_of(deletion)
-    if not has_visible_text(reason) or len(reason) < SHORTEST_REASON:
+    if len(reason) < MIN_REASON_LENGTH:
         fields["break_glass_reason"] = (
-            f"Explain in at least {SHORTEST_REASON} characters why this can't wait for approval. "
+            f"Explain in at least {MIN_REASON_LENGTH} characters why this can't wait for approval. "
             f"{nothing_new}"
         )
-    elif len(reason) > LONGEST_REASON:
-        fields["break_glass_reason"] = f"A reason has at most {LONGEST_REASON} characters."
+    elif problem := find_text_problem(reason):
+        fields["break_glass_reason"] = problem
     expected = reviews.confirmation_text(deletion, actor=actor)
     if not reviews.confirmation_matches(typed=confirmation, expected=expected):
         fields["confirmation"] = f"Type “{expected}” to confirm. {nothing_new}"
@@ -132,10 +127,7 @@ def review_break_glass(*, deletion: Deletion, actor: Actor, note: str) -> Deleti
     person = actor.person
     if person is None or deletion.break_glass_by is None:
         raise ConflictError("Break glass wasn't used for this deletion.")
-    if not has_visible_text(note):
-        raise InvalidInputError({"note": "Enter your findings."})
-    if len(note.strip()) > LONGEST_REASON:
-        raise InvalidInputError({"note": f"A note has at most {LONGEST_REASON} characters."})
+    note = clean_text(note, field="note", noun="note", missing="Enter your findings.")
     try:
         with audit.atomic():
             now = clock.now()
@@ -145,7 +137,7 @@ def review_break_glass(*, deletion: Deletion, actor: Actor, note: str) -> Deleti
                 reviewer_name=person.display_name,
                 breaker=deletion.break_glass_by,
                 requester=deletion.requested_by,
-                note=note.strip(),
+                note=note,
                 reviewed_at=now,
             )
             audit.record(
@@ -157,7 +149,7 @@ def review_break_glass(*, deletion: Deletion, actor: Actor, note: str) -> Deleti
                     actor=personal_data.name_of(actor),
                     connection=deletion.description,
                 ),
-                details={"reason": note.strip(), "reviewed_at": now.isoformat()},
+                details={"reason": note, "reviewed_at": now.isoformat()},
             )
     except IntegrityError:
         raise OvertakenError("Another person already reviewed it.") from None

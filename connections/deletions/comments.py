@@ -6,11 +6,9 @@ from connections import audit
 from connections.access import permissions
 from connections.access.actor import Actor
 from connections.audit import personal_data
-from connections.core.errors import InvalidInputError, has_visible_text
+from connections.core.typed_text import clean_text
 from connections.deletions import history
 from connections.models import AuditEvent, Deletion
-
-LONGEST_COMMENT = 4000
 
 
 def comment_on_deletion(*, deletion: Deletion, actor: Actor, text: str) -> None:
@@ -20,13 +18,12 @@ def comment_on_deletion(*, deletion: Deletion, actor: Actor, text: str) -> None:
     InvalidInputError for a text that is blank or too long.
     """
     permissions.require(permissions.can_comment(actor), "comment on deletions")
-    text = text.strip().replace("\r\n", "\n")
-    if not has_visible_text(text):
-        raise InvalidInputError(
-            {"text": "Enter a comment. It is kept permanently in the audit log."}
-        )
-    if len(text) > LONGEST_COMMENT:
-        raise InvalidInputError({"text": f"At most {LONGEST_COMMENT:,} characters."})
+    text = clean_text(
+        text.replace("\r\n", "\n"),
+        field="text",
+        noun="comment",
+        missing="Enter a comment. It is kept permanently in the audit log.",
+    )
     with audit.atomic():
         locked = Deletion.objects.select_for_update(no_key=True).get(pk=deletion.pk)
         before = _comment_events(locked)

@@ -12,12 +12,8 @@ from connections.access.actor import Actor, person_actor
 from connections.audit import lookups, personal_data
 from connections.core import clock
 from connections.core.causes import Cause
-from connections.core.errors import (
-    ConflictError,
-    InvalidInputError,
-    OvertakenError,
-    has_visible_text,
-)
+from connections.core.errors import ConflictError, InvalidInputError, OvertakenError
+from connections.core.typed_text import clean_text, find_text_problem
 from connections.deletions import history, reviews, sending, states, time_limits
 from connections.deletions.reviews import Review, ReviewChangedError
 from connections.deletions.states import BecomeUnknown, Confirm, EndRound, Settle
@@ -38,7 +34,6 @@ from connections.models import (
 from connections.wording import attempt_facts
 from connections.wording.causes import cause_text
 
-LONGEST_REASON = 4000
 NOT_VISIBLE = (
     "This connection is known through a credential that you can't use. Nothing was sent. Ask a "
     "person who can use it."
@@ -102,20 +97,22 @@ def require_valid_input(
     *, shown: Review, reason: str, ticket: str, confirmation: str | None
 ) -> None:
     """Raise InvalidInputError naming every invalid field."""
-    fields: dict[str, str] = {}
-    if not has_visible_text(reason):
-        fields["reason"] = "Enter a reason. It is kept permanently in the audit log."
-    elif len(reason.strip()) > LONGEST_REASON:
-        fields["reason"] = f"A reason has at most {LONGEST_REASON} characters."
-    problem = find_ticket_problem(ticket.strip())
-    if problem:
-        fields["ticket"] = problem
+    fields = find_input_problems(reason=reason, ticket=ticket)
     if not shown.needs_approval and not reviews.confirmation_matches(
         typed=confirmation or "", expected=shown.text_to_type
     ):
         fields["confirmation"] = f"Type “{shown.text_to_type}” to confirm. Nothing was sent."
     if fields:
         raise InvalidInputError(fields)
+
+
+def find_input_problems(*, reason: str, ticket: str) -> dict[str, str]:
+    """What is wrong with the reason and the ticket of a request, by form field."""
+    problems = {
+        "reason": find_text_problem(reason),
+        "ticket": find_ticket_problem(ticket.strip()),
+    }
+    return {field: problem for field, problem in problems.items() if problem}
 
 
 def request_deletion(
@@ -453,14 +450,12 @@ def close_deletion(*, deletion: Deletion, actor: Actor, reason: str) -> Deletion
     )
     if deletion.state not in {State.UNKNOWN, State.STILL_PRESENT}:
         raise OvertakenError("Only a deletion with an unknown outcome or no effect can be closed.")
-    if not has_visible_text(reason):
-        raise InvalidInputError({"reason": "Enter a reason for closing it as unresolved."})
+    reason = clean_text(reason, missing="Enter a reason for closing it as unresolved.")
     sentence = audit.Sentence(
         "{actor} closed the deletion of {connection} as unresolved.",
         actor=personal_data.name_of(actor),
         connection=deletion.description,
     ).followed_by(attempt_facts.earlier_attempts(attempt_facts.attempts_of(deletion)))
-    reason = reason.strip()
     states.apply_or_refuse(
         deletion,
         transition=Settle(outcome=Outcome.UNRESOLVED, reason=reason),

@@ -8,7 +8,7 @@ import re2
 from django.conf import settings
 from django.utils.http import urlencode
 
-LONGEST_TICKET = 200
+MAX_TICKET_LENGTH = 200
 
 
 def check_ticket_pattern(pattern: str) -> None:
@@ -27,8 +27,8 @@ def check_ticket_pattern(pattern: str) -> None:
 
 def find_ticket_problem(ticket: str) -> str | None:
     """What is wrong with a ticket, as a sentence; None if nothing is."""
-    if len(ticket) > LONGEST_TICKET:
-        return f"A ticket has at most {LONGEST_TICKET} characters."
+    if len(ticket) > MAX_TICKET_LENGTH:
+        return f"A ticket has at most {MAX_TICKET_LENGTH} characters."
     if ticket and settings.TICKET_PATTERN and not re2.fullmatch(settings.TICKET_PATTERN, ticket):
         return f"A ticket must match {settings.TICKET_PATTERN}."
     return None

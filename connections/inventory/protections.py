@@ -17,9 +17,10 @@ from connections.access.actor import Actor
 from connections.audit import lookups, personal_data
 from connections.core import clock
 from connections.core.causes import Cause
-from connections.core.errors import BlockedError, ConflictError, InvalidInputError, has_visible_text
+from connections.core.errors import BlockedError, ConflictError, InvalidInputError
 from connections.core.sites import UnknownSiteError, get_site
 from connections.core.text import format_time
+from connections.core.typed_text import clean_text
 from connections.inventory import sync
 from connections.models import (
     Credential,
@@ -32,8 +33,6 @@ from connections.models import (
     State,
 )
 
-LONGEST_REASON = 4000
-NO_REASON = "Enter a reason."
 NOT_VISIBLE = "No connection with this ID is visible to you. Ask an administrator to protect it."
 
 
@@ -46,7 +45,7 @@ def protect_connection(*, actor: Actor, key: OrgConnectionKey, reason: str) -> P
     """
     permissions.require(permissions.can_protect(actor), "protect connections")
     person = _person(actor)
-    reason = _checked_reason(reason)
+    reason = clean_text(reason)
     _check_site(key.site)
     lookups.require_visible_connection(key, actor=actor)
     try:
@@ -96,7 +95,7 @@ def remove_protection(*, actor: Actor, protection: Protection, reason: str) -> P
         permissions.can_unprotect(actor, protection=protection), "remove this protection"
     )
     person = _person(actor)
-    reason = _checked_reason(reason)
+    reason = clean_text(reason)
     try:
         with audit.atomic():
             removal = ProtectionRemoval.objects.create(
@@ -136,15 +135,6 @@ def _person(actor: Actor) -> Person:
     if actor.person is None:
         raise PermissionDenied("Only a person can protect a connection or remove its protection.")
     return actor.person
-
-
-def _checked_reason(reason: str) -> str:
-    reason = reason.strip()
-    if not has_visible_text(reason):
-        raise InvalidInputError({"reason": NO_REASON})
-    if len(reason) > LONGEST_REASON:
-        raise InvalidInputError({"reason": f"Use at most {LONGEST_REASON} characters."})
-    return reason
 
 
 def _check_site(site: str) -> None:

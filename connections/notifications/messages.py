@@ -35,8 +35,9 @@ from connections.notifications import change_digests
 from connections.wording.changes import change_subject, change_title
 from connections.wording.connections import site_name
 
-MAX_REASON_LENGTH = 1000
-MAX_SENTENCE_LENGTH = 500
+# How much of a longer text a message shows.
+_REASON_LIMIT = 1000
+_SENTENCE_LIMIT = 500
 MAX_ROWS = 50
 
 
@@ -75,15 +76,15 @@ class Message:
 
     def as_text(self) -> str:
         """The body of a mail."""
-        lines = [wording.some_lines(self.sentence, limit=MAX_SENTENCE_LENGTH)]
+        lines = [wording.some_lines(self.sentence, limit=_SENTENCE_LIMIT)]
         if self.rows:
             lines += ["", *(f"- {row}" for row in self.rows)]
         if self.reason:
-            reason = wording.some_lines(self.reason, limit=MAX_REASON_LENGTH)
+            reason = wording.some_lines(self.reason, limit=_REASON_LIMIT)
             lines += ["", "Reason given:", *(f"> {line}" for line in reason.splitlines())]
         lines += ["", f"View: {self.url}", f"Time: {self.at:%Y-%m-%d %H:%M:%S} UTC"]
         if self.by:
-            lines.append(f"By: {wording.one_line(self.by, limit=wording.LONGEST_NAME)}")
+            lines.append(f"By: {wording.one_line(self.by, limit=wording.SHOWN_NAME_LENGTH)}")
         if self.seq is not None:
             lines.append(f"Audit event: {self.seq}")
         if "note" in self.data:
@@ -198,7 +199,7 @@ def _sentence(event: AuditEvent, *, reader: Person | None) -> str:
 
 
 def _about(subject: NotificationSubject | None) -> str:
-    limit = wording.LONGEST_NAME
+    limit = wording.SHOWN_NAME_LENGTH
     match subject:
         case Credential():
             return wording.one_line(subject.name, limit=limit)
@@ -326,7 +327,7 @@ def _changes_message(notification: Notification) -> Message:
 def _change_line(row: ChangeRow) -> str:
     title = change_title(row.change, deletion=row.deletion)
     subject = f"{change_subject(row.change)} ({site_name(row.change.site)})"
-    return wording.one_line(f"{title}: {subject}. {row.cause}", limit=MAX_SENTENCE_LENGTH).strip()
+    return wording.one_line(f"{title}: {subject}. {row.cause}", limit=_SENTENCE_LIMIT).strip()
 
 
 def _test_message(notification: Notification) -> Message:

@@ -30,7 +30,7 @@ from connections.wording.events import (
 )
 from connections.wording.legends import LEGENDS
 from connections.wording.notifications import (
-    LONGEST_NAME,
+    SHOWN_NAME_LENGTH,
     notification_title,
     one_line,
     some_lines,
@@ -54,7 +54,7 @@ __all__ = [
     "EVENT_TITLES",
     "FLAGS",
     "LEGENDS",
-    "LONGEST_NAME",
+    "SHOWN_NAME_LENGTH",
     "Badge",
     "BannerText",
     "ConnectionStatus",

@@ -47,7 +47,7 @@ _TITLES = {
     "changes.detected": "Changes need attention",
 }
 # Longer names are cut to keep subject lines short.
-LONGEST_NAME = 60
+SHOWN_NAME_LENGTH = 60
 
 
 def notification_title(

@@ -406,4 +406,4 @@ def test_every_site_is_known_by_both_names() -> None:
 
 def test_the_longest_name_is_that_of_a_credential() -> None:
     [line] = parse_file(Secret(f"{HEADER}\n{'x y' * 33}z,EU1,{'a' * 32},{'b' * 40}"))
-    assert len(line.name) == lifecycle.LONGEST_NAME
+    assert len(line.name) == lifecycle.MAX_NAME_LENGTH

@@ -7,7 +7,7 @@ import pytest
 from pytest_django import Settings
 
 from connections.deletions.tickets import (
-    LONGEST_TICKET,
+    MAX_TICKET_LENGTH,
     check_ticket_pattern,
     find_ticket_problem,
 )
@@ -78,8 +78,10 @@ def test_an_empty_ticket_is_always_accepted(settings: Settings, pattern: str) ->
 
 def test_a_ticket_has_a_maximum_length(settings: Settings) -> None:
     settings.TICKET_PATTERN = ""
-    assert find_ticket_problem("A" * LONGEST_TICKET) is None
-    assert find_ticket_problem("A" * (LONGEST_TICKET + 1)) == "A ticket has at most 200 characters."
+    assert find_ticket_problem("A" * MAX_TICKET_LENGTH) is None
+    assert (
+        find_ticket_problem("A" * (MAX_TICKET_LENGTH + 1)) == "A ticket has at most 200 characters."
+    )
 
 
 @pytest.mark.parametrize("pattern", UNSUPPORTED)

@@ -18,7 +18,6 @@ from connections.deletions import (
     reviews,
     states,
     stopping,
-    tickets,
     time_limits,
     verification,
 )
@@ -101,11 +100,9 @@ class Command(DeletingCommand):
         self._end(deletion)
 
     def _check_usage(self, options: dict[str, Any]) -> None:
-        if not options["reason"].strip():
-            self.usage_error("--reason can't be blank: it is kept permanently in the audit log.")
-        problem = tickets.find_ticket_problem(options["ticket"].strip())
-        if problem:
-            self.usage_error(problem)
+        problems = lifecycle.find_input_problems(reason=options["reason"], ticket=options["ticket"])
+        if problems:
+            self.usage_error(" ".join(problems.values()))
         if not options["yes"]:
             self.usage_error("Nothing was sent. Add --yes: a deletion can't be undone.")
 

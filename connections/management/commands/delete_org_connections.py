@@ -20,7 +20,7 @@ from connections.batches.plan_files import FailedLine, FilePlan, OpenPlan, PlanL
 from connections.core.errors import DomainError
 from connections.core.signals import StopRequestedError
 from connections.core.text import format_time, pluralize
-from connections.deletions import stopping, time_limits
+from connections.deletions import lifecycle, stopping, time_limits
 from connections.inventory import sync
 from connections.management.base import FAILED, UNKNOWN, USAGE, database_error_text
 from connections.management.deleting import STILL_LISTED, STOPPED, DeletingCommand, exit_code_of
@@ -95,9 +95,7 @@ class Command(DeletingCommand):
         self._run_and_end(plan.batch, failed=plan.failed, is_new=True)
 
     def _check_usage(self, options: dict[str, Any]) -> None:
-        problems = requesting.find_input_problems(
-            reason=options["reason"], ticket=options["ticket"]
-        )
+        problems = lifecycle.find_input_problems(reason=options["reason"], ticket=options["ticket"])
         if problems:
             self.usage_error(" ".join(problems.values()))
         if not (options["yes"] or options["dry_run"]):

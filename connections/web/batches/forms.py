@@ -3,7 +3,7 @@
 from django import forms
 
 from connections.batches.stopping import MAX_PROBLEMS_IN_A_ROW
-from connections.deletions.lifecycle import LONGEST_REASON
+from connections.core.typed_text import MAX_REASON_LENGTH
 from connections.web.forms import ServiceForm
 
 
@@ -14,7 +14,7 @@ class RequestForm(ServiceForm):
     reason = forms.CharField(
         label="Reason",
         required=False,
-        max_length=LONGEST_REASON,
+        max_length=MAX_REASON_LENGTH,
         help_text="One for all connections. Kept permanently. Don't include personal data.",
         widget=forms.Textarea(attrs={"rows": 2, "required": True}),
     )

@@ -6,8 +6,8 @@ from uuid import UUID
 
 from django import forms
 
-from connections.deletions.comments import LONGEST_COMMENT
-from connections.deletions.lifecycle import LONGEST_REASON, OUT_OF_DATE
+from connections.core.typed_text import MAX_REASON_LENGTH
+from connections.deletions.lifecycle import OUT_OF_DATE
 from connections.web.forms import ServiceForm
 
 
@@ -56,7 +56,7 @@ class DeletionForm(ServiceForm):
     reason = forms.CharField(
         label="Reason",
         required=False,
-        max_length=LONGEST_REASON,
+        max_length=MAX_REASON_LENGTH,
         help_text="Kept permanently. Don't include personal data.",
         widget=forms.Textarea(attrs={"rows": 2, "required": True}),
     )
@@ -82,7 +82,7 @@ class ConfirmationForm(ServiceForm):
 class ReasonForm(ServiceForm):
     """The reason for declining or closing."""
 
-    reason = forms.CharField(label="Reason", required=False, max_length=LONGEST_REASON)
+    reason = forms.CharField(label="Reason", required=False, max_length=MAX_REASON_LENGTH)
 
 
 class CommentForm(ServiceForm):
@@ -91,7 +91,7 @@ class CommentForm(ServiceForm):
     text = forms.CharField(
         label="Comment",
         required=False,
-        max_length=LONGEST_COMMENT,
+        max_length=MAX_REASON_LENGTH,
         help_text="Kept permanently and can't be changed. Don't include personal data.",
         widget=forms.Textarea(attrs={"rows": 2, "required": True}),
     )

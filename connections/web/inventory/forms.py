@@ -9,6 +9,7 @@ from django import forms
 from django.core.exceptions import ValidationError
 
 from connections.core.errors import InvalidInputError
+from connections.core.typed_text import MAX_REASON_LENGTH, NO_REASON
 from connections.deletions import reviews
 from connections.inventory.inventory import (
     CHANGED_DAYS,
@@ -17,10 +18,6 @@ from connections.inventory.inventory import (
     filter_from_values,
 )
 from connections.inventory.orgs import ORG_SORT_KEYS, OrgCoverage, OrgFilter
-from connections.inventory.protections import (
-    LONGEST_REASON,
-    NO_REASON,
-)
 from connections.web.credentials.forms import site_choices
 from connections.web.forms import ServiceForm
 
@@ -98,7 +95,7 @@ class OrgForm(forms.Form):
 def _reason() -> forms.CharField:
     return forms.CharField(
         label="Reason",
-        max_length=LONGEST_REASON,
+        max_length=MAX_REASON_LENGTH,
         help_text="Kept permanently. Don't include personal data.",
         widget=forms.Textarea(attrs={"rows": 2}),
         error_messages={"required": NO_REASON},
