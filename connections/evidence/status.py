@@ -65,13 +65,13 @@ class Evidence:
     # When a verification was requested that hasn't run yet.
     verification_requested_at: datetime | None
     checkpoint_recipients: list[CheckpointRecipient]
-    # Newest first; the next page has the numbers below `older`.
+    # Newest first; the next page lists those after the number `next`.
     checkpoints: list[Checkpoint]
-    older: int | None
+    next: int | None
 
 
-def get_evidence(*, actor: Actor, below: int | None = None) -> Evidence:
-    """The page's data, with the checkpoints whose numbers are below `below`.
+def get_evidence(*, actor: Actor, after: int | None = None) -> Evidence:
+    """The page's data, with the checkpoints that were signed before the one numbered `after`.
 
     Raises PermissionDenied.
     """
@@ -80,8 +80,8 @@ def get_evidence(*, actor: Actor, below: int | None = None) -> Evidence:
     newest = checkpoints.latest_checkpoint()
     key, problem = _current_key(head.origin)
     rows = Checkpoint.objects.order_by("-pk")
-    if below is not None:
-        rows = rows.filter(pk__lt=below)
+    if after is not None:
+        rows = rows.filter(pk__lt=after)
     page = list(rows[: PAGE_SIZE + 1])
     return Evidence(
         at=clock.now(),
@@ -97,7 +97,7 @@ def get_evidence(*, actor: Actor, below: int | None = None) -> Evidence:
         verification_requested_at=verification.verification_requested_at(),
         checkpoint_recipients=list_checkpoint_recipients(),
         checkpoints=page[:PAGE_SIZE],
-        older=page[PAGE_SIZE - 1].pk if len(page) > PAGE_SIZE else None,
+        next=page[PAGE_SIZE - 1].pk if len(page) > PAGE_SIZE else None,
     )
 
 

@@ -50,10 +50,10 @@ class DeliveryLogEntry:
 
 @dataclass(frozen=True, kw_only=True)
 class DeliveryLogPage:
-    """One page, newest first; the next page starts after the notification `older`."""
+    """One page, newest first; the next page starts after the notification `next`."""
 
     rows: list[DeliveryLogEntry]
-    older: UUID | None
+    next: UUID | None
 
 
 def get_log_page(*, actor: Actor, state: str = "", after: UUID | None = None) -> DeliveryLogPage:
@@ -68,8 +68,10 @@ def get_log_page(*, actor: Actor, state: str = "", after: UUID | None = None) ->
             Q(created_at__lt=last.created_at) | Q(id__lt=last.pk)
         )
     found = list(rows[: PAGE_SIZE + 1])
-    older = found[PAGE_SIZE - 1].pk if len(found) > PAGE_SIZE else None
-    return DeliveryLogPage(rows=_log_entries(found[:PAGE_SIZE]), older=older)
+    page = found[:PAGE_SIZE]
+    return DeliveryLogPage(
+        rows=_log_entries(page), next=page[-1].pk if len(found) > PAGE_SIZE else None
+    )
 
 
 def _log_entries(rows: Iterable[Notification]) -> list[DeliveryLogEntry]:

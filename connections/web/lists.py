@@ -1,10 +1,13 @@
 """What the pages with a long list share: the address, the filters and the sorted columns."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
+from typing import Any
 
+from django.core.exceptions import BadRequest
+from django.core.paginator import Page, Paginator
 from django.http import HttpRequest, QueryDict
 
 from connections.inventory.inventory import KnownOrg
@@ -30,6 +33,48 @@ def current_url(request: HttpRequest, /, **changes: str) -> str:
         query.pop(name, None)
     query.update({name: value for name, value in changes.items() if value})
     return f"{request.path}?{query.urlencode()}" if query else request.path
+
+
+def counted_page(request: HttpRequest, rows: Any) -> Page[Any]:
+    """The page of these rows, a sequence or a QuerySet, whose number is in the address."""
+    return Paginator(rows, PAGE_SIZE).get_page(request.GET.get("page"))
+
+
+def counted_links(request: HttpRequest, page: Page[Any], /, **changes: str) -> dict[str, str]:
+    """The addresses of the first and the next page; "" for one that there isn't.
+
+    `changes` are those of `list_url`.
+    """
+    number = str(page.next_page_number()) if page.has_next() else ""
+    return {
+        "first_url": list_url(request, **changes) if page.has_previous() else "",
+        "next_url": list_url(request, **changes, page=number) if number else "",
+    }
+
+
+def cursor_links(request: HttpRequest, after: object, /, **changes: str) -> dict[str, str]:
+    """The same where a page begins after a row: the next one after this, if it isn't None."""
+    return {
+        "first_url": list_url(request, **changes) if "after" in request.GET else "",
+        "next_url": "" if after is None else list_url(request, **changes, after=str(after)),
+    }
+
+
+def parse_after[T](request: HttpRequest, parse: Callable[[str], T]) -> T | None:
+    """Where the page begins; None for the first one. Raises BadRequest if `parse` can't read it."""
+    text = request.GET.get("after", "")
+    try:
+        return parse(text) if text else None
+    except ValueError:
+        raise BadRequest("The page in this address doesn't exist.") from None
+
+
+def number_from(text: str) -> int:
+    """The positive number that `text` holds, for `parse_after`. Raises ValueError."""
+    # The database's numbers have at most 18 digits.
+    if not (text.isascii() and text.isdigit() and len(text) < 19 and int(text)):
+        raise ValueError("This is not a positive number.")
+    return int(text)
 
 
 def as_page_request(

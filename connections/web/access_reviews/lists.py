@@ -4,7 +4,6 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
-from django.core.paginator import Paginator
 from django.http import HttpRequest
 
 from connections.access import permissions, visibility
@@ -12,7 +11,7 @@ from connections.access.actor import Actor
 from connections.access_reviews.progress import open_reviews_to_decide
 from connections.access_reviews.rows import count_rows
 from connections.models import AccessReview, AccessReviewState
-from connections.web.lists import PAGE_SIZE, Column, list_url
+from connections.web.lists import Column, counted_links, counted_page
 from connections.web.support import time_of
 from connections.wording import Badge
 from connections.wording.access_reviews import decided_text, due_text, review_badge
@@ -49,11 +48,10 @@ def list_context(request: HttpRequest, *, actor: Actor) -> dict[str, Any]:
         visible.filter(state=AccessReviewState.OPEN).order_by("due_at", "created_at", "id")
     )
     closed = visible.filter(state=AccessReviewState.CLOSED).order_by("-closed_at", "-id")
-    page = Paginator(closed, PAGE_SIZE).get_page(request.GET.get("page"))
+    page = counted_page(request, closed)
     shown = [*([] if page.has_previous() else open_ones), *page.object_list]
     counts = count_rows(reviews=shown, actor=actor)
     to_decide = set(open_reviews_to_decide(actor=actor).values_list("pk", flat=True))
-    number = str(page.next_page_number()) if page.has_next() else ""
     return {
         "rows": [
             ListedReview(
@@ -67,6 +65,5 @@ def list_context(request: HttpRequest, *, actor: Actor) -> dict[str, Any]:
         ],
         "columns": _COLUMNS,
         "can_start": permissions.can_manage_access_reviews(actor),
-        "first_url": list_url(request) if page.has_previous() else "",
-        "next_url": list_url(request, page=number) if number else "",
+        **counted_links(request, page),
     }

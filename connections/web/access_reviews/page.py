@@ -35,6 +35,7 @@ from connections.web.lists import (
     SELECT_COLUMN,
     Column,
     FilterBar,
+    cursor_links,
     list_url,
     shared_names,
 )
@@ -170,8 +171,8 @@ class _Selected(NamedTuple):
 
     rows: list[ReviewRow]
     links: list[ViewLink]
-    first_url: str
-    next_url: str
+    # Template variables.
+    pages: dict[str, str]
     bar: FilterBar
     # Whatever the filters: what no reviewer can decide on. Only for people who manage access
     # reviews.
@@ -195,7 +196,7 @@ def _select(
     after = Place.parse(request.GET.get("after", ""))
     following = sorted((row for row in shown_by[chosen] if Place.of(row) > after), key=Place.of)
     page = following[:PAGE_SIZE]
-    has_next = len(following) > PAGE_SIZE
+    last = Place.of(page[-1]) if len(following) > PAGE_SIZE else None
     labels = _LABELS | ({RowFilter.TO_DECIDE: LEFT_OPEN.label} if review.is_closed else {})
     return _Selected(
         rows=page,
@@ -209,10 +210,7 @@ def _select(
             for each, found in shown_by.items()
             if found or each in {chosen, RowFilter.ALL}
         ],
-        first_url=list_url(request, open="", decision="") if "after" in request.GET else "",
-        next_url=list_url(request, open="", decision="", after=str(Place.of(page[-1])))
-        if has_next
-        else "",
+        pages=cursor_links(request, last, open="", decision=""),
         bar=bar,
         without_reviewer=without_reviewer,
     )
@@ -306,8 +304,7 @@ def _shared_context(
         "due": "" if review.is_closed else due_text(review, now=time_of(request)),
         "is_closed": review.is_closed,
         "links": selected.links,
-        "first_url": selected.first_url,
-        "next_url": selected.next_url,
+        **selected.pages,
     }
 
 

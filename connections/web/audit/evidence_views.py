@@ -3,13 +3,13 @@
 from typing import Any
 
 from django.contrib import messages
-from django.core.exceptions import BadRequest
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.urls import reverse
 
 from connections.evidence import status, verification
 from connections.evidence.verification import CannotVerifyError
+from connections.web.lists import cursor_links, number_from, parse_after
 from connections.web.rate_limits import limited
 from connections.web.support import SeeOther, actor_of
 from connections.wording import audit_log_badge, audit_log_text, pluralize
@@ -17,26 +17,17 @@ from connections.wording import audit_log_badge, audit_log_text, pluralize
 
 def evidence_detail(request: HttpRequest) -> HttpResponse:
     """The page."""
-    below = _parse_below(request.GET.get("below", ""))
-    page = status.get_evidence(actor=actor_of(request), below=below)
+    after = parse_after(request, number_from)
+    page = status.get_evidence(actor=actor_of(request), after=after)
     last = page.verification
-    url = reverse("evidence-detail")
+    links = cursor_links(request, page.next)
     context: dict[str, Any] = {
         "page": page,
         "badge": audit_log_badge(last, now=page.at),
         "found": audit_log_text(last),
-        "newest_url": f"{url}#checkpoints" if below is not None else "",
-        "older_url": f"{url}?below={page.older}#checkpoints" if page.older else "",
+        **{name: url and f"{url}#checkpoints" for name, url in links.items()},
     }
     return render(request, "connections/evidence_detail.html", context)
-
-
-def _parse_below(text: str) -> int | None:
-    if not text:
-        return None
-    if not text.isascii() or not text.isdigit() or len(text) > 18:
-        raise BadRequest("The page in this address doesn't exist.")
-    return int(text)
 
 
 @limited("evidence", per_minute=10)

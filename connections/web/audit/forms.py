@@ -38,8 +38,6 @@ class EventForm(forms.Form):
         required=False, label="To", input_formats=[_MINUTE, _DAY], error_messages=_AS_WRITTEN
     )
     q = forms.CharField(max_length=200, required=False, label="Search")
-    # The page lists the events that follow the one with this number.
-    after = forms.IntegerField(required=False, min_value=1, max_value=2**63 - 1)
 
     def clean_code(self) -> str:
         """Refuse a text that no event code starts with."""
@@ -50,9 +48,7 @@ class EventForm(forms.Form):
 
     def values(self) -> dict[str, str]:
         """The filters that are set, as entered, by their name in the query string."""
-        return {
-            name: self.data[name] for name in self.fields if name != "after" and self.data.get(name)
-        }
+        return {name: self.data[name] for name in self.fields if self.data.get(name)}
 
     def event_filter(self) -> EventFilter:
         """The filter from the valid fields; invalid ones are left out."""

@@ -22,9 +22,11 @@ from connections.web.lists import (
     Column,
     Filter,
     FilterBar,
+    cursor_links,
     export_query,
     filter_bar,
-    list_url,
+    number_from,
+    parse_after,
     sortable,
 )
 from connections.web.rate_limits import limited
@@ -65,8 +67,6 @@ def audit_list(request: HttpRequest) -> HttpResponse:
     """Every audit event, newest first unless sorted the other way round."""
     form = EventForm(request.GET)
     form.full_clean()
-    if "after" in form.errors:
-        raise BadRequest("The page in this address doesn't exist.")
     sort = "event" if request.GET.get("sort") == "event" else "-event"
     page = _page(request, form=form, is_oldest_first=sort == "event")
     context: dict[str, Any] = {
@@ -80,8 +80,7 @@ def audit_list(request: HttpRequest) -> HttpResponse:
         "chart": build_day_chart(page.days, what="Events", series=_SERIES),
         "bar": _filter_bar(request, form=form),
         "export_query": export_query(request),
-        "first_url": list_url(request) if "after" in request.GET else "",
-        "next_url": list_url(request, after=str(page.next)) if page.next else "",
+        **cursor_links(request, page.next),
     }
     return render(request, "connections/audit_list.html", context)
 
@@ -94,7 +93,7 @@ def _page(request: HttpRequest, *, form: EventForm, is_oldest_first: bool) -> Ev
             return search.get_event_page(
                 actor=actor_of(request),
                 filters=filters,
-                after=form.cleaned_data["after"],
+                after=parse_after(request, number_from),
                 is_oldest_first=is_oldest_first,
             )
         except InvalidInputError as error:

@@ -9,7 +9,6 @@ from enum import StrEnum
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from django.core.paginator import Page, Paginator
 from django.db.models import Count, Max, Min, Q, QuerySet
 from django.db.models.functions import Coalesce
 from django.http import HttpRequest
@@ -44,7 +43,13 @@ from connections.web.batches.plan import Plan, PlanFilter, PlanWarning, load_pla
 from connections.web.charts import OUTCOME_SERIES, Series
 from connections.web.forms import ServiceForm
 from connections.web.inventory.matrix import ViewLink
-from connections.web.lists import PAGE_SIZE, SELECT_COLUMN, Column, list_url
+from connections.web.lists import (
+    SELECT_COLUMN,
+    Column,
+    counted_links,
+    counted_page,
+    list_url,
+)
 from connections.web.timeline import event_entry
 from connections.wording import Badge
 from connections.wording.batches import (
@@ -245,7 +250,7 @@ def plan_rows(
     """The rows of a plan that nobody has confirmed yet."""
     chosen = _chosen(request, PlanFilter, PlanFilter.ALL)
     found = plan.shown_by(chosen)
-    page = Paginator(found, PAGE_SIZE).get_page(request.GET.get("page"))
+    page = counted_page(request, found)
     ids = [row.id for row in page.object_list]
     rows = (
         visibility.visible_batch_rows(batch, actor=actor)
@@ -270,7 +275,7 @@ def plan_rows(
         columns=[each for each in columns if has_problems or each != _PROBLEM],
         shows_results=False,
         has_problems=has_problems,
-        **_page_links(request, page),
+        **counted_links(request, page, seen=""),
     )
 
 
@@ -281,7 +286,7 @@ def result_rows(request: HttpRequest, *, batch: Batch, actor: Actor, progress: P
     found: QuerySet[Any] = left_out.select_related("credential", "deletion").order_by("position")
     if chosen != LEFT_OUT:
         found = _deletions_of(batch, group=_chosen(request, OutcomeGroup, None))
-    page = Paginator(found, PAGE_SIZE).get_page(request.GET.get("page"))
+    page = counted_page(request, found)
     links = [("All", "", progress.total)]
     links += [(part.series.label, part.series.key, part.count) for part in bar_parts(progress)]
     if count := left_out.count():
@@ -304,7 +309,7 @@ def result_rows(request: HttpRequest, *, batch: Batch, actor: Actor, progress: P
         columns=_RESULT_COLUMNS,
         shows_results=True,
         has_problems=False,
-        **_page_links(request, page),
+        **counted_links(request, page, seen=""),
     )
 
 
@@ -325,14 +330,6 @@ def _chosen[T: StrEnum](request: HttpRequest, values: type[T], default: Any) -> 
         return values(request.GET.get("show", ""))
     except ValueError:
         return default
-
-
-def _page_links(request: HttpRequest, page: Page[Any]) -> dict[str, Any]:
-    number = str(page.next_page_number()) if page.has_next() else ""
-    return {
-        "first_url": list_url(request, seen="") if page.has_previous() else "",
-        "next_url": list_url(request, seen="", page=number) if number else "",
-    }
 
 
 def _plan_row(row: BatchRow) -> RowView:

@@ -7,7 +7,6 @@ from uuid import UUID
 
 from django.contrib import messages
 from django.core.exceptions import BadRequest
-from django.core.paginator import Paginator
 from django.db.models import Count, Q
 from django.http import HttpRequest, HttpResponse, QueryDict, StreamingHttpResponse
 from django.shortcuts import render
@@ -33,7 +32,12 @@ from connections.web.deletions.review import uuid_or_none
 from connections.web.deletions.views import error_status_and_text
 from connections.web.forms import ServiceForm
 from connections.web.inventory.forms import InventoryForm
-from connections.web.lists import PAGE_SIZE, Column, as_page_request, list_url
+from connections.web.lists import (
+    Column,
+    as_page_request,
+    counted_links,
+    counted_page,
+)
 from connections.web.rate_limits import limited
 from connections.web.reauthentication import requires_reauthentication
 from connections.web.support import SeeOther, actor_of, download, wants_fragment
@@ -74,8 +78,7 @@ def _list(request: HttpRequest, *, problem: str = "", status: int = 200) -> Http
         connections=Count("rows", filter=Q(rows__problem="", rows__removed_at=None))
     )
     batches = batches.order_by("-created_at", "-id")
-    page = Paginator(batches, PAGE_SIZE).get_page(request.GET.get("page"))
-    number = str(page.next_page_number()) if page.has_next() else ""
+    page = counted_page(request, batches)
     context = {
         "rows": [
             BatchView(batch=batch, title=batch_origin_text(batch), badge=batch_badge(batch))
@@ -83,8 +86,7 @@ def _list(request: HttpRequest, *, problem: str = "", status: int = 200) -> Http
         ],
         "columns": _COLUMNS,
         "problem": problem,
-        "first_url": list_url(request) if page.has_previous() else "",
-        "next_url": list_url(request, page=number) if number else "",
+        **counted_links(request, page),
     }
     return render(request, "connections/batch_list.html", context, status=status)
 

@@ -40,10 +40,12 @@ from connections.web.lists import (
     Filter,
     FilterBar,
     as_page_request,
+    cursor_links,
     export_query,
     filter_bar,
-    list_url,
+    number_from,
     org_options,
+    parse_after,
     shared_names,
 )
 from connections.web.rate_limits import limited
@@ -69,7 +71,9 @@ def _list(
     actor = actor_of(request)
     filter_form = ChangeFilterForm(request.GET)
     filters = filter_form.change_filter() if filter_form.is_valid() else ChangeFilter()
-    page = changes.get_change_page(actor=actor, filters=filters, after=_parse_place(request))
+    page = changes.get_change_page(
+        actor=actor, filters=filters, after=parse_after(request, number_from)
+    )
     rows = change_row_views(
         page.rows,
         actor=actor,
@@ -90,8 +94,7 @@ def _list(
         "count": page.count,
         "exact_to": changes.MAX_COUNTED,
         "bar": _filter_bar(request, form=filter_form, orgs=orgs),
-        "first_url": list_url(request) if "after" in request.GET else "",
-        "next_url": list_url(request, after=str(page.next)) if page.next else "",
+        **cursor_links(request, page.next),
         "export_query": export_query(request),
         "can_export": permissions.can_export(actor),
         "next_sync": "" if rows else _next_sync_text(actor),
@@ -130,15 +133,6 @@ def _next_sync_text(actor: Actor) -> str:
         return f"{text} The first sync of a credential is its baseline."
     due_at = min(started) + SYNC_INTERVAL
     return f"{text} The next one is due at {format_time(due_at)}, if a worker is running."
-
-
-def _parse_place(request: HttpRequest) -> int | None:
-    text = request.GET.get("after", "")
-    if not text:
-        return None
-    if not (text.isascii() and text.isdigit() and len(text) < 19):
-        raise BadRequest("The page in this address doesn't exist.")
-    return int(text)
 
 
 def change_acknowledge(request: HttpRequest, pk: UUID) -> HttpResponse:

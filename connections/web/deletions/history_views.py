@@ -23,10 +23,11 @@ from connections.web.lists import (
     Column,
     Filter,
     FilterBar,
+    cursor_links,
     export_query,
     filter_bar,
-    list_url,
     org_options,
+    parse_after,
     shared_names,
     sortable,
 )
@@ -57,7 +58,7 @@ def deletion_list(request: HttpRequest) -> HttpResponse:
     page = history.history_page(
         actor=actor,
         filters=filters,
-        after=_parse_cursor(request),
+        after=parse_after(request, Cursor.parse),
         is_oldest_first=sort == "requested",
     )
     context: dict[str, Any] = {
@@ -69,8 +70,7 @@ def deletion_list(request: HttpRequest) -> HttpResponse:
         "count": page.count,
         "exact_to": history.MAX_COUNTED,
         "bar": _filter_bar(request, form=form, orgs=orgs, credentials=credentials),
-        "first_url": list_url(request) if "after" in request.GET else "",
-        "next_url": list_url(request, after=str(page.next)) if page.next else "",
+        **cursor_links(request, page.next),
         "chart": build_day_chart(page.days, what="Deletions", series=OUTCOME_SERIES),
         "export_query": export_query(request),
         "can_export": permissions.can_export(actor),
@@ -122,14 +122,6 @@ def _filter_bar(
         more_on_demand=True,
         invalid=list(form.errors),
     )
-
-
-def _parse_cursor(request: HttpRequest) -> Cursor | None:
-    text = request.GET.get("after", "")
-    try:
-        return Cursor.parse(text) if text else None
-    except ValueError:
-        raise BadRequest("The page in this address doesn't exist.") from None
 
 
 @limited("export", per_minute=30)

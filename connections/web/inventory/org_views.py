@@ -5,7 +5,6 @@ from typing import Any
 from urllib.parse import urlencode
 from uuid import UUID
 
-from django.core.paginator import Paginator
 from django.db.models import Q
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
@@ -28,12 +27,12 @@ from connections.web.deletions.history_views import DELETION_COLUMNS
 from connections.web.inventory.forms import OrgForm
 from connections.web.inventory.rows import RowView, row_views
 from connections.web.lists import (
-    PAGE_SIZE,
     Column,
     Filter,
     FilterBar,
+    counted_links,
+    counted_page,
     filter_bar,
-    list_url,
     shared_names,
     sortable,
 )
@@ -74,7 +73,7 @@ def org_list(request: HttpRequest) -> HttpResponse:
     every = list_orgs(actor=actor, sort=form.sorted_by)
     filters = form.org_filter()
     matches = [each for each in every if filters.matches(each)]
-    page = Paginator(matches, PAGE_SIZE).get_page(request.GET.get("page"))
+    page = counted_page(request, matches)
     context = {
         "rows": [_org_view(each, actor=actor) for each in page.object_list],
         "columns": sortable(request, _COLUMNS, sort=form.sorted_by),
@@ -82,8 +81,7 @@ def org_list(request: HttpRequest) -> HttpResponse:
         "bar": _filter_bar(request, every, actor=actor),
         "count": _count_text(shown=len(matches), total=len(every)),
         "has_orgs": bool(every),
-        "first_url": list_url(request) if page.has_previous() else "",
-        "next_url": list_url(request, page=str(page.next_page_number())) if page.has_next() else "",
+        **counted_links(request, page),
         "can_manage_credentials": permissions.can_manage_credentials(actor),
     }
     return render(request, "connections/org_list.html", context)

@@ -6,7 +6,6 @@ from uuid import UUID
 
 from django.contrib import messages
 from django.core.exceptions import BadRequest
-from django.core.paginator import Paginator
 from django.http import (
     Http404,
     HttpRequest,
@@ -48,13 +47,13 @@ from connections.web.inventory.protections import connection_url, protection_pag
 from connections.web.inventory.rows import failed_syncs, org_syncs, row_views, sync_text
 from connections.web.inventory.timeline import timeline_of
 from connections.web.lists import (
-    PAGE_SIZE,
     SELECT_COLUMN,
     Column,
     Filter,
     FilterBar,
+    counted_links,
+    counted_page,
     filter_bar,
-    list_url,
     org_options,
     shared_names,
     sortable,
@@ -94,7 +93,7 @@ def org_connection_list(request: HttpRequest) -> HttpResponse:
     inventory = build_inventory(actor=actor, filters=filters, sort=form.sorted_by)
     # A fragment comes after an automatic sync and must not start another.
     is_fragment = request.htmx.target == "inventory"  # type: ignore[attr-defined]
-    page = Paginator(inventory.matches, PAGE_SIZE).get_page(request.GET.get("page"))
+    page = counted_page(request, inventory.matches)
     can_plan = permissions.can_delete(actor)
     context = {
         "inventory": inventory,
@@ -110,8 +109,7 @@ def org_connection_list(request: HttpRequest) -> HttpResponse:
         "views": view_links(request),
         "query": form.query(),
         "count": _count_text(inventory),
-        "first_url": list_url(request) if page.has_previous() else "",
-        "next_url": list_url(request, page=str(page.next_page_number())) if page.has_next() else "",
+        **counted_links(request, page),
         **_freshness(inventory, actor=actor),
         "can_export": permissions.can_export(actor),
         "can_refresh": permissions.can_sync(actor),

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlencode
 from uuid import UUID
 
 from django.contrib import messages
@@ -17,6 +16,7 @@ from connections.core.text import pluralize
 from connections.models import Notification
 from connections.notifications import delivery, delivery_log
 from connections.notifications.delivery_log import DeliveryLogEntry
+from connections.web.lists import as_page_request, cursor_links, parse_after
 from connections.web.rate_limits import limited
 from connections.web.support import SeeOther, actor_of
 
@@ -74,12 +74,12 @@ def _page(request: HttpRequest, *, status: int = 200, **extra: Any) -> HttpRespo
     actor = actor_of(request)
     state = request.GET.get("state", "")
     state = state if state in Notification.State else ""
+    after = parse_after(request, UUID)
     try:
-        after = UUID(request.GET["after"]) if "after" in request.GET else None
         page = delivery_log.get_log_page(actor=actor, state=state, after=after)
-    except (ValueError, Notification.DoesNotExist):
-        raise BadRequest("The delivery log has no such page.") from None
-    only = {"state": state} if state else {}
+    except Notification.DoesNotExist:
+        raise BadRequest("The page in this address doesn't exist.") from None
+    listed = as_page_request(request, path=reverse("notice-list"), query=request.GET)
     context = {
         "destinations": delivery_log.list_destinations(actor=actor),
         "rows": [_row(logged) for logged in page.rows],
@@ -88,17 +88,11 @@ def _page(request: HttpRequest, *, status: int = 200, **extra: Any) -> HttpRespo
             (each.value, wording.label_of_notification(each)) for each in Notification.State
         ],
         "clear_url": reverse("notice-list") if state else "",
-        "is_first_page": after is None,
-        "newest_url": _list_url(only) if after else "",
-        "older_url": _list_url(only | {"after": str(page.older)}) if page.older else "",
+        **cursor_links(listed, page.next),
         "kept_days": delivery.RETENTION.days,
         **extra,
     }
     return render(request, "connections/notification_list.html", context, status=status)
-
-
-def _list_url(query: dict[str, str]) -> str:
-    return f"{reverse('notice-list')}?{urlencode(query)}" if query else reverse("notice-list")
 
 
 def _row(logged: DeliveryLogEntry) -> NotificationRow:

@@ -105,9 +105,9 @@ def test_older_checkpoints_are_on_the_next_page(
     assert f"checkpoint at {sizes[1]} events" not in older.text
 
 
-@pytest.mark.parametrize("below", ["x", "-1", "²", "9" * 30])
-def test_an_invalid_cursor_is_refused(reader: Client, below: str) -> None:
-    assert reader.get("/evidence/", {"below": below}).status_code == 400
+@pytest.mark.parametrize("after", ["x", "-1", "²", "9" * 30])
+def test_an_invalid_cursor_is_refused(reader: Client, after: str) -> None:
+    assert reader.get("/evidence/", {"after": after}).status_code == 400
 
 
 def test_a_replaced_key_is_shown_with_the_event_that_replaced_it(reader: Client) -> None:

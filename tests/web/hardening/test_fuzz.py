@@ -89,7 +89,7 @@ USUAL = {
     "application_key": "0123456789abcdef" * 2 + "01234567",
 }
 # Parameters that some view reads, even if no form has such a field.
-NAMES = ("after", "below", "format", "q", "next", "seen", "credential", "connection_id", "site")
+NAMES = ("after", "format", "q", "next", "seen", "credential", "connection_id", "site")
 
 
 def fault_of_request(
