@@ -2,12 +2,13 @@
 
 import base64
 import ipaddress
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 from urllib.parse import urlencode
 
 from django.conf import settings
-from django.core.exceptions import PermissionDenied
+from django.core.exceptions import BadRequest, PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, StreamingHttpResponse
 from django.urls import NoReverseMatch, reverse
 from django.utils.http import url_has_allowed_host_and_scheme
@@ -96,10 +97,20 @@ def sign_in_url_after_post(request: HttpRequest) -> str:
     return f"{reverse('account_login')}?{urlencode({'next': page, 'undone': 1})}"
 
 
+def export_format(
+    request: HttpRequest, *, formats: Sequence[str] = tuple(CONTENT_TYPES), default: str = "csv"
+) -> str:
+    """The format of an export that the address asks for. Raises BadRequest for any other."""
+    asked = request.GET.get("format", default)
+    if asked not in formats:
+        raise BadRequest(f"The format of an export is one of {', '.join(formats)}.")
+    return asked
+
+
 def download(
     request: HttpRequest, *, export: Export[Any], name: str
 ) -> HttpResponse | StreamingHttpResponse:
-    """The export as an attachment; `name` is its file name without the extension.
+    """The export as an attachment. Its file name begins with `name` and holds the time.
 
     A header holds the newest checkpoint. The file name holds its size and root, which stay with
     the file without changing its contents.
@@ -111,6 +122,7 @@ def download(
         response = HttpResponse(content_type=content_type)
     else:
         response = StreamingHttpResponse(start_export(export=export), content_type=content_type)
+    name += f"-{clock.now():%Y%m%dT%H%M%SZ}"
     if export.checkpoint:
         name += f"-cp{export.checkpoint.size}-{export.checkpoint.root[:16]}"
         note = base64.b64encode(export.checkpoint.note.encode()).decode()

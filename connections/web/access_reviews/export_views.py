@@ -4,7 +4,6 @@ from functools import partial
 from uuid import UUID
 
 from django.contrib import messages
-from django.core.exceptions import BadRequest
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.urls import reverse
@@ -12,7 +11,6 @@ from django.urls import reverse
 from connections.access_reviews.export import prepare_export
 from connections.audit import lookups
 from connections.audit.signing_key import SigningKeyError
-from connections.core import clock
 from connections.core.errors import ConflictError
 from connections.core.tabular import CONTENT_TYPES
 from connections.evidence.bundles import make_access_review_bundle
@@ -20,7 +18,7 @@ from connections.evidence.files import BundleError
 from connections.models import AccessReview
 from connections.web.audit.bundle_views import bundle_response
 from connections.web.rate_limits import limited
-from connections.web.support import SeeOther, actor_of, download
+from connections.web.support import SeeOther, actor_of, download, export_format
 
 BUNDLE = "bundle"
 
@@ -28,18 +26,16 @@ BUNDLE = "bundle"
 def access_review_export(request: HttpRequest, pk: UUID) -> HttpResponseBase:
     """The rows as CSV, JSON or NDJSON, or with `format=bundle` the evidence bundle."""
     review = lookups.find_access_review(actor=actor_of(request), pk=pk)
-    file_format = request.GET.get("format", "csv")
+    file_format = export_format(request, formats=(*CONTENT_TYPES, BUNDLE))
     if file_format == BUNDLE:
         return _send_bundle(request, review)
-    if file_format not in CONTENT_TYPES:
-        raise BadRequest("The format of an export is csv, json, ndjson or bundle.")
     return _send_rows(request, review, file_format)
 
 
 @limited("export", per_minute=30)
 def _send_rows(request: HttpRequest, review: AccessReview, file_format: str) -> HttpResponseBase:
     export = prepare_export(review=review, actor=actor_of(request), file_format=file_format)
-    return download(request, export=export, name=f"access-review-{clock.now():%Y%m%dT%H%M%SZ}")
+    return download(request, export=export, name="access-review")
 
 
 @limited("evidence", per_minute=10)

@@ -12,9 +12,7 @@ from django.urls import NoReverseMatch, reverse
 from connections import wording
 from connections.audit import search
 from connections.audit.search import EventPage
-from connections.core import clock
 from connections.core.errors import InvalidInputError
-from connections.core.tabular import CONTENT_TYPES
 from connections.models import AuditEvent
 from connections.web.audit.forms import EventForm
 from connections.web.charts import Series, build_day_chart
@@ -30,7 +28,7 @@ from connections.web.lists import (
     sortable,
 )
 from connections.web.rate_limits import limited
-from connections.web.support import actor_of, download
+from connections.web.support import actor_of, download, export_format
 
 # The page about an event's subject, and what a link to it is called.
 _PAGES = {
@@ -167,10 +165,8 @@ def audit_detail(request: HttpRequest, seq: int) -> HttpResponse:
 @limited("export", per_minute=30)
 def audit_export(request: HttpRequest) -> HttpResponse | StreamingHttpResponse:
     """The filtered events, oldest first, streamed as a file."""
-    file_format = request.GET.get("format", "ndjson")
+    file_format = export_format(request, default="ndjson")
     form = EventForm(request.GET)
-    if file_format not in CONTENT_TYPES:
-        raise BadRequest("The format of an export is ndjson, csv or json.")
     if not form.is_valid():
         raise BadRequest("A filter in this address can't be used. Set it on the Audit log page.")
     try:
@@ -182,4 +178,4 @@ def audit_export(request: HttpRequest) -> HttpResponse | StreamingHttpResponse:
         )
     except InvalidInputError as error:
         raise BadRequest(str(error)) from None
-    return download(request, export=export, name=f"audit-{clock.now():%Y%m%dT%H%M%SZ}")
+    return download(request, export=export, name="audit")

@@ -17,7 +17,7 @@ from connections.access import permissions, visibility
 from connections.access.actor import Actor
 from connections.audit import lookups
 from connections.batches import confirming, decisions, drafts, requesting, stopping
-from connections.core import clock, tabular
+from connections.core import clock
 from connections.core.errors import DomainError, InvalidInputError
 from connections.core.text import pluralize
 from connections.deletions.export import prepare_export
@@ -40,7 +40,7 @@ from connections.web.lists import (
 )
 from connections.web.rate_limits import limited
 from connections.web.reauthentication import requires_reauthentication
-from connections.web.support import SeeOther, actor_of, download, wants_fragment
+from connections.web.support import SeeOther, actor_of, download, export_format, wants_fragment
 from connections.wording import Badge
 from connections.wording.batches import batch_badge, batch_origin_text
 
@@ -165,17 +165,14 @@ def batch_export(request: HttpRequest, pk: UUID) -> HttpResponse | StreamingHttp
     """The deletions of one bulk deletion, streamed as a file."""
     actor = actor_of(request)
     batch = lookups.find_batch(actor=actor, pk=pk)
-    file_format = request.GET.get("format", "csv")
-    if file_format not in tabular.CONTENT_TYPES:
-        raise BadRequest("The format of an export is csv, json or ndjson.")
+    file_format = export_format(request)
     export = prepare_export(
         actor=actor,
         filters=HistoryFilter(batch=batch.pk),
         file_format=file_format,
         query=f"batch={batch.pk}",
     )
-    name = f"bulk-deletion-{str(batch.pk)[-8:]}-{clock.now():%Y%m%dT%H%M%SZ}"
-    return download(request, export=export, name=name)
+    return download(request, export=export, name=f"bulk-deletion-{str(batch.pk)[-8:]}")
 
 
 def _page(

@@ -16,7 +16,7 @@ from connections.changes import changes
 from connections.changes.acknowledgement import acknowledge_changes
 from connections.changes.changes import ChangeFilter
 from connections.changes.export import prepare_export
-from connections.core import clock, tabular
+from connections.core import clock
 from connections.core.errors import InvalidInputError
 from connections.core.sites import all_sites
 from connections.core.text import format_time, pluralize
@@ -49,7 +49,7 @@ from connections.web.lists import (
     shared_names,
 )
 from connections.web.rate_limits import limited
-from connections.web.support import SeeOther, actor_of, download
+from connections.web.support import SeeOther, actor_of, download, export_format
 
 LIST = "connections/change_list.html"
 
@@ -181,10 +181,8 @@ def _acknowledge(
 @limited("export", per_minute=30)
 def change_export(request: HttpRequest) -> HttpResponse | StreamingHttpResponse:
     """The filtered changes, streamed as a file."""
-    file_format = request.GET.get("format", "csv")
+    file_format = export_format(request)
     form = ChangeFilterForm(request.GET)
-    if file_format not in tabular.CONTENT_TYPES:
-        raise BadRequest("The format of an export is csv, json or ndjson.")
     if not form.is_valid():
         raise BadRequest("A filter in this address can't be used. Set it on the Changes page.")
     export = prepare_export(
@@ -193,4 +191,4 @@ def change_export(request: HttpRequest) -> HttpResponse | StreamingHttpResponse:
         file_format=file_format,
         query=export_query(request),
     )
-    return download(request, export=export, name=f"changes-{clock.now():%Y%m%dT%H%M%SZ}")
+    return download(request, export=export, name="changes")

@@ -9,7 +9,6 @@ from django.shortcuts import render
 
 from connections.access import permissions
 from connections.access.visibility import visible_batch_ids
-from connections.core import clock, tabular
 from connections.core.sites import all_sites
 from connections.deletions import history
 from connections.deletions.export import prepare_export
@@ -32,7 +31,7 @@ from connections.web.lists import (
     sortable,
 )
 from connections.web.rate_limits import limited
-from connections.web.support import actor_of, download
+from connections.web.support import actor_of, download, export_format
 
 DELETION_COLUMNS = (
     Column(label="Requested", css="cell-time cell-requested", sort="requested"),
@@ -128,10 +127,8 @@ def _filter_bar(
 def deletion_export(request: HttpRequest) -> HttpResponse | StreamingHttpResponse:
     """The filtered deletions, streamed as a file."""
     actor = actor_of(request)
-    file_format = request.GET.get("format", "csv")
+    file_format = export_format(request)
     form = HistoryForm(request.GET, credentials=history.list_selectable_credentials(actor=actor))
-    if file_format not in tabular.CONTENT_TYPES:
-        raise BadRequest("The format of an export is csv, json or ndjson.")
     if not form.is_valid():
         raise BadRequest("A filter in this address can't be used. Set it on the Deletions page.")
     export = prepare_export(
@@ -140,4 +137,4 @@ def deletion_export(request: HttpRequest) -> HttpResponse | StreamingHttpRespons
         file_format=file_format,
         query=export_query(request),
     )
-    return download(request, export=export, name=f"deletions-{clock.now():%Y%m%dT%H%M%SZ}")
+    return download(request, export=export, name="deletions")

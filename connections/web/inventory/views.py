@@ -5,7 +5,6 @@ from urllib.parse import urlencode
 from uuid import UUID
 
 from django.contrib import messages
-from django.core.exceptions import BadRequest
 from django.http import (
     Http404,
     HttpRequest,
@@ -24,7 +23,6 @@ from connections.access_reviews.progress import list_decisions
 from connections.audit import lookups
 from connections.batches import drafts
 from connections.changes.changes import ChangeFilter, get_change_page
-from connections.core import clock
 from connections.core.errors import ConflictError, InvalidInputError, UnavailableError
 from connections.core.text import format_age, pluralize
 from connections.inventory import protections, sync, timeline
@@ -60,12 +58,11 @@ from connections.web.lists import (
 )
 from connections.web.rate_limits import limited
 from connections.web.reauthentication import requires_reauthentication
-from connections.web.support import SeeOther, actor_of, download, org_url
+from connections.web.support import SeeOther, actor_of, download, export_format, org_url
 from connections.wording import unavailable_text
 from connections.wording.access_reviews import ROW_BADGES
 from connections.wording.connections import site_name
 
-EXPORT_FORMATS = ("csv", "json")
 # How many orgs "Syncs" lists; the page of orgs has all.
 MOST_SYNCS = 20
 _COLUMNS = (
@@ -248,10 +245,8 @@ def _add_message(request: HttpRequest, listings: list[Sync]) -> None:
 
 @limited("export", per_minute=30)
 def org_connection_export(request: HttpRequest) -> HttpResponse | StreamingHttpResponse:
-    """The filtered inventory as CSV or JSON; each row has the time it was read."""
-    file_format = request.GET.get("format", "csv")
-    if file_format not in EXPORT_FORMATS:
-        raise BadRequest("Export as csv or json.")
+    """The filtered inventory, streamed as a file; each row has the time it was read."""
+    file_format = export_format(request)
     form = InventoryForm(request.GET)
     export = prepare_export(
         actor=actor_of(request),
@@ -259,7 +254,7 @@ def org_connection_export(request: HttpRequest) -> HttpResponse | StreamingHttpR
         file_format=file_format,
         query=form.query(),
     )
-    return download(request, export=export, name=f"org-connections-{clock.now():%Y-%m-%d}")
+    return download(request, export=export, name="org-connections")
 
 
 def org_connection_detail(request: HttpRequest, site: str, connection_id: UUID) -> HttpResponse:
