@@ -11,15 +11,3 @@ from connections.audit.events import (
 )
 from connections.audit.personal_data import Sentence
 from connections.models import EventCode
-
-__all__ = [
-    "EventCode",
-    "EventDraft",
-    "Sentence",
-    "Subject",
-    "atomic",
-    "events_of",
-    "newest_at",
-    "record",
-    "reference",
-]

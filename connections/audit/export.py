@@ -14,8 +14,8 @@ from connections.audit.personal_data import Sentence
 from connections.core import tabular
 from connections.core.errors import InvalidInputError
 from connections.core.tabular import AsJson, Columns, as_time
+from connections.core.text import pluralize
 from connections.models import AuditEvent, AuditHead, Checkpoint, EventCode, with_values
-from connections.wording import pluralize
 
 # With names. `text` is the stored text, which the hash covers.
 EVENT_COLUMNS = Columns[AuditEvent](

@@ -23,6 +23,7 @@ from connections.core import clock
 from connections.core.database import consistent_read
 from connections.core.errors import ConflictError, InvalidInputError
 from connections.core.tabular import Row, as_time
+from connections.core.text import pluralize
 from connections.deletions import history
 from connections.deletions.history import HistoryFilter
 from connections.evidence import contents
@@ -30,7 +31,6 @@ from connections.evidence.contents import BundleWriter
 from connections.evidence.files import BundleFile, audit_log_tree, bundle_files, names_in, write_zip
 from connections.models import AccessReview, AuditEvent, AuditHead, Checkpoint
 from connections.verifier import verify
-from connections.wording import pluralize
 
 README = Path(verify.__file__).with_name("README.txt")
 MAX_SEED_LENGTH = 200

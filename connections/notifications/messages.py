@@ -16,6 +16,7 @@ from connections.audit import EventCode, outbox
 from connections.audit.outbox import NotificationSubject, get_subject
 from connections.changes.changes import ChangeFilter, ChangeRow, count_changes, iterate_changes
 from connections.changes.export import CHANGE_COLUMNS
+from connections.core.text import pluralize
 from connections.models import (
     SENDABLE,
     AccessReview,
@@ -191,7 +192,7 @@ def _sentence(event: AuditEvent, *, reader: Person | None) -> str:
     if event.code != EventCode.ACCESS_REVIEW_REMINDED or reader is None:
         return event.sentence
     verb = "was" if details["reminder"] == "overdue" else "is"
-    pending = wording.pluralize(details["pending"][str(reader.pk)], "connection")
+    pending = pluralize(details["pending"][str(reader.pk)], "connection")
     return (
         f"The access review “{details['name']}” {verb} due on {details['due']}. You can decide "
         f"on {pending} that still need{'s' if pending.startswith('1 ') else ''} a decision."
@@ -208,7 +209,7 @@ def _about(subject: NotificationSubject | None) -> str:
         case AccessReview():
             return wording.one_line(subject.name, limit=limit)
         case Batch():
-            return wording.pluralize(subject.rows.filter(SENDABLE).count(), "connection")
+            return pluralize(subject.rows.filter(SENDABLE).count(), "connection")
         case Deletion(is_reviewed=False):
             return f"…{str(subject.connection_id)[-8:]}, not reviewed"
         case Deletion():
@@ -260,7 +261,7 @@ def _subject_data(subject: NotificationSubject | None) -> dict[str, Any]:
 
 
 def _checkpoint_message(checkpoint: Checkpoint) -> Message:
-    held = wording.pluralize(checkpoint.size, "event")
+    held = pluralize(checkpoint.size, "event")
     return Message(
         code=outbox.CHECKPOINT_MADE,
         title=wording.notification_title(outbox.CHECKPOINT_MADE, details={}),
@@ -307,15 +308,13 @@ def _changes_message(notification: Notification) -> Message:
     count = count_changes(actor=actor, filters=filters)
     if not rows:
         raise Change.DoesNotExist
-    sentence = (
-        f"{wording.pluralize(count, 'change')} {'needs' if count == 1 else 'need'} attention."
-    )
+    sentence = f"{pluralize(count, 'change')} {'needs' if count == 1 else 'need'} attention."
     if count > len(rows):
         sentence += f" The newest {len(rows)}:"
     return Message(
         code=notification.code,
         title=wording.notification_title(notification.code, details={}),
-        about=wording.pluralize(count, "change"),
+        about=pluralize(count, "change"),
         at=notification.created_at,
         sentence=sentence,
         path=f"{reverse('change-list')}?attention=yes&acknowledged=no",

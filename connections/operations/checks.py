@@ -24,6 +24,7 @@ from connections.audit.signing_key import SigningKeyError, read_signing_key
 from connections.batches import running
 from connections.core import clock
 from connections.core.private_files import PrivateFileError, read_private_text
+from connections.core.text import format_time, pluralize
 from connections.crypto.encryption import EncryptionError, check_key_ring
 from connections.deletions import spool
 from connections.evidence.verification import last_verification
@@ -37,7 +38,6 @@ from connections.people import provider_accounts
 from connections.people.oidc import client
 from connections.people.oidc.exchange import is_usable_issuer, open_exchange
 from connections.people.oidc.identity import ProviderError
-from connections.wording import format_time, pluralize
 
 # Longer than any single task of a worker.
 OVERDUE_AFTER = timedelta(minutes=5)

@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 from django.test import Client
 
+from connections.core.text import format_time
 from connections.models import AccessKind, CredentialAccess, Person, Role
-from connections.wording import format_time
 from sandbox import faults
 from sandbox.faults import Fault
 from sandbox.server import SandboxServer

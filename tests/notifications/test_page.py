@@ -12,9 +12,9 @@ from pytest_django import DjangoAssertNumQueries, Settings
 from connections import audit
 from connections.access.actor import WORKER
 from connections.audit import checkpoints
+from connections.core.text import pluralize
 from connections.models import AuditEvent, Notification, Person
 from connections.notifications import delivery
-from connections.wording import pluralize
 from tests.datadog.servers import ScriptedServer, http_response, respond
 from tests.flows.support import read
 from tests.notifications.conftest import RecordEvent

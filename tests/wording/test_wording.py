@@ -11,6 +11,7 @@ import pytest
 
 from connections import audit, wording
 from connections.core.causes import Cause
+from connections.core.text import pluralize
 from connections.datadog.responses import AttemptResult
 from connections.models import (
     OPEN_STATES,
@@ -395,4 +396,4 @@ def test_only_open_deletions_have_a_next_step() -> None:
     ("number", "words"), [(0, "0 events"), (1, "1 event"), (1042, "1,042 events")]
 )
 def test_a_count_of_one_is_singular(number: int, words: str) -> None:
-    assert wording.pluralize(number, "event") == words
+    assert pluralize(number, "event") == words

@@ -11,6 +11,7 @@ from typing import Any, BinaryIO
 from uuid import UUID
 
 from connections.access.actor import command_actor
+from connections.core.text import pluralize
 from connections.deletions.history_filter import period_text
 from connections.evidence.bundles import (
     Bundle,
@@ -26,7 +27,6 @@ from connections.management.commands.export_deletions import (
     read_filters,
 )
 from connections.models import AccessReview
-from connections.wording import pluralize
 
 _FLAGS = FLAGS | {"since": "--from", "until": "--to"}
 

@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 from django.core.management.base import CommandError
 from django.db import Error as DatabaseError
 
+from connections.core.text import pluralize
 from connections.evidence.verification import (
     CannotVerifyError,
     VerificationReport,
@@ -15,7 +16,6 @@ from connections.evidence.verification import (
 )
 from connections.management.base import OrgAdminCommand, database_error_text
 from connections.models import AuditHead
-from connections.wording import pluralize
 
 VERIFICATION_FAILED = 1
 NOT_VERIFIED = 2

@@ -8,6 +8,7 @@ from typing import Any
 
 # Loaded now, because `./run install` can replace packages while the worker runs.
 import connections.net.connection  # noqa: F401
+from connections.core.text import pluralize
 from connections.crypto.encryption import check_key_ring
 from connections.management.base import OrgAdminCommand
 from connections.models import Notification
@@ -15,7 +16,6 @@ from connections.notifications import delivery
 from connections.operations import worker as operations_worker
 from connections.operations.supervisor import end_with_parent
 from connections.operations.worker import Worker
-from connections.wording import pluralize
 
 logger = logging.getLogger(__name__)
 

@@ -13,6 +13,7 @@ from django.utils.text import slugify
 from connections.audit.signing_key import SigningKeyError
 from connections.core import clock
 from connections.core.errors import InvalidInputError
+from connections.core.text import pluralize
 from connections.deletions import history
 from connections.deletions.history_filter import HistoryForm
 from connections.evidence.bundles import Bundle, make_bundle
@@ -21,7 +22,6 @@ from connections.models import AccessReview
 from connections.web.audit.forms import BundleForm, initial_from_history
 from connections.web.rate_limits import limited
 from connections.web.support import actor_of
-from connections.wording import pluralize
 
 
 def bundle_new(request: HttpRequest) -> HttpResponseBase:

@@ -7,12 +7,13 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.urls import reverse
 
+from connections.core.text import pluralize
 from connections.evidence import status, verification
 from connections.evidence.verification import CannotVerifyError
 from connections.web.lists import cursor_links, number_from, parse_after
 from connections.web.rate_limits import limited
 from connections.web.support import SeeOther, actor_of
-from connections.wording import audit_log_badge, audit_log_text, pluralize
+from connections.wording import audit_log_badge, audit_log_text
 
 
 def evidence_detail(request: HttpRequest) -> HttpResponse:

@@ -8,6 +8,7 @@ from django.utils.http import urlencode
 
 from connections import audit, wording
 from connections.core import clock
+from connections.core.text import format_time
 from connections.deletions import states
 from connections.models import (
     Approval,
@@ -55,7 +56,7 @@ def _next_entries(deletion: Deletion, *, is_being_rechecked: bool) -> list[Timel
         return []
     # A person's step has a deadline; an automatic one has a time.
     is_awaited = not is_being_rechecked and deletion.state in {State.REQUESTED, State.APPROVED}
-    detail = f"Expires at {wording.format_time(deletion.expires_at)}." if is_awaited else ""
+    detail = f"Expires at {format_time(deletion.expires_at)}." if is_awaited else ""
     is_timed = deletion.state in {State.WAITING, State.UNKNOWN, State.SETTLED}
     return [
         TimelineEntry(
@@ -98,7 +99,7 @@ def _people(deletion: Deletion) -> list[str]:
         who_and_when.append((did, one.approver_name, one.decided_at))
     if deletion.confirmed_at:
         who_and_when.append(("Confirmed by", deletion.confirmed_by_name, deletion.confirmed_at))
-    lines = [f"{did}: {name}, {wording.format_time(at)}" for did, name, at in who_and_when]
+    lines = [f"{did}: {name}, {format_time(at)}" for did, name, at in who_and_when]
     if deletion.policy == ApprovalPolicy.NONE:
         lines.append("Approvals: none required")
     return lines

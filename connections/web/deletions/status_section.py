@@ -12,6 +12,7 @@ from connections import audit, wording
 from connections.access import permissions
 from connections.access.actor import Actor
 from connections.core import clock
+from connections.core.text import format_time
 from connections.deletions import (
     approvals,
     lifecycle,
@@ -186,7 +187,7 @@ def _effect(deletion: Deletion) -> str:
 
 def _preview_note(deletion: Deletion, *, found: Recheck) -> Badge:
     """What a check just now found; its label is the sentence."""
-    who, at = deletion.requested_by_name, wording.format_time(found.at)
+    who, at = deletion.requested_by_name, format_time(found.at)
     then = f"It can no longer be approved: decline it, and {who} can request it again."
     if deletion.state == State.STILL_PRESENT:
         then = f"It can no longer be approved: {who} can close it and request a new deletion."
@@ -200,7 +201,7 @@ def _preview_note(deletion: Deletion, *, found: Recheck) -> Badge:
             text = f"Checked at {at}: Datadog no longer lists it. {then}"
             return Badge(text, "danger", "warning")
         case RecheckResult.UNREADABLE:
-            seen = f"Stored details from {wording.format_time(deletion.snapshot_at)} are shown."
+            seen = f"Stored details from {format_time(deletion.snapshot_at)} are shown."
             if not deletion.is_reviewed:
                 seen = f"{who} could not see its details either."
             text = f"The check failed just now. {wording.cause_text(found.cause)} {seen}"

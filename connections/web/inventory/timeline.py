@@ -8,9 +8,9 @@ from uuid import UUID
 
 from django.urls import reverse
 
-from connections import wording
 from connections.access_reviews.progress import ConnectionDecision
 from connections.changes.changes import ChangeRow
+from connections.core.text import format_time
 from connections.inventory.timeline import (
     ConnectionHistory,
     ConnectionVersion,
@@ -177,7 +177,7 @@ def _first_seen_entry(seen: ConnectionHistory) -> TimelineEntry:
             "First listed here, replacing another connection",
             _connection_url(seen, seen.predecessor.connection_id),
         )
-        was_seen = wording.format_time(seen.predecessor.last_seen_at)
+        was_seen = format_time(seen.predecessor.last_seen_at)
         detail += f" The same two orgs had a connection that was last listed at {was_seen}."
     return TimelineEntry(
         tone="muted",
@@ -211,7 +211,7 @@ def _reappearance_entry(one: Reappearance) -> TimelineEntry:
         tone="danger",
         icon="refresh",
         title="Listed again with the same ID",
-        detail=f"Previously last listed at {wording.format_time(one.last_seen_at)}.",
+        detail=f"Previously last listed at {format_time(one.last_seen_at)}.",
         at=one.at,
         by=one.seen_by,
     )

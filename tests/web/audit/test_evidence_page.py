@@ -12,10 +12,10 @@ from connections import audit
 from connections.access.actor import command_actor
 from connections.audit import EventCode, checkpoints
 from connections.audit.signing_key import load_signing_key
+from connections.core.text import pluralize
 from connections.evidence import status, verification
 from connections.evidence.maintenance import AuditMaintenance
 from connections.models import AuditEvent, AuditVerification, Checkpoint, Person
-from connections.wording import pluralize
 from tests.flows.support import Page, read
 from tests.support.append_only import triggers_off
 from tests.support.clock import SettableClock
