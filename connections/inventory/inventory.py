@@ -20,6 +20,7 @@ from connections.access.actor import Actor
 from connections.core import clock
 from connections.core.errors import InvalidInputError
 from connections.inventory import protections
+from connections.inventory.rate_limits import OrgKey
 from connections.inventory.sync import credentials_in_use, is_stale, newest_syncs
 from connections.models import (
     OPEN_STATES,
@@ -306,6 +307,11 @@ class Coverage:
     oldest_at: datetime | None
     # Whether some org should be synced.
     is_stale: bool
+
+    @property
+    def synced_orgs(self) -> int:
+        """How many orgs were synced; one org can have several credentials."""
+        return len({OrgKey.of(sync.credential) for sync in self.listed})
 
 
 @dataclass(frozen=True, kw_only=True)

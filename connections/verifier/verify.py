@@ -1811,8 +1811,8 @@ _NOT_PROVEN_OF_REVIEW = (
     "and the connections that matched later. Those are new, or changed so that they match.",
     "Named reviewers have the right names. Their IDs are proven; the person who made the bundle "
     "can write other names beside them. The person named with a decision is proven.",
-    "A connection is gone, where no deletion shows it. “Removed outside Org Admin” is what the "
-    "syncs had stored when the bundle was made; no event of the access review has it.",
+    "A connection that is “removed outside Org Admin” is gone. The syncs stored when the bundle "
+    "was made no longer list it, but no deletion and no event proves that.",
     "A reviewer looked closely. The record has the decision, its reason and how many were decided "
     "at once.",
 )
@@ -1850,7 +1850,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UncheckedError as error:
         return _print(2, [f"COULD NOT CHECK: {error}"])
     except OSError as error:
-        return _print(2, [f"COULD NOT CHECK: {error}."])
+        name = error.filename or options.bundle
+        why = error.strerror or error
+        advice = "Check the path and that you may read the file."
+        return _print(2, [f"COULD NOT CHECK: {name} can't be read ({why}). {advice}"])
     except Exception as error:  # noqa: BLE001 - a forged bundle may cause any error
         kind = type(error).__name__
         return _print(1, [f"VERIFICATION FAILED: part of the bundle is malformed ({kind})."])

@@ -167,6 +167,18 @@ def test_only_regular_files_are_read(made: Made, tmp_path: Path, kind: str) -> N
         assert str(path) in done.stdout
 
 
+def test_a_file_that_does_not_exist_is_named_with_what_to_do(tmp_path: Path) -> None:
+    path = tmp_path / "missing.zip"
+    done = subprocess.run(
+        [sys.executable, "-I", verify.__file__, path], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (
+        2,
+        f"COULD NOT CHECK: {path} can't be read (No such file or directory). Check the path and "
+        "that you may read the file.\n",
+    )
+
+
 # --- Flipped bits ---------------------------------------------------------------------------------
 
 

@@ -23,6 +23,7 @@ from connections.models import (
     Person,
     Sync,
 )
+from connections.web import lists
 from connections.web.inventory import views
 from connections.web.inventory.rows import sync_text
 from sandbox.faults import RETURNS_500
@@ -276,6 +277,16 @@ def test_it_counts_the_orgs_without_a_credential(
     assert "Data Lake EU, Group SOC" in page.text
 
 
+def test_an_org_with_two_credentials_counts_as_one(
+    client_of: ClientOf, ada: Person, sandbox: SandboxServer, labs: Credential
+) -> None:
+    store_credential(sandbox, "Labs EU", name="Labs EU again")
+    client = client_of(ada)
+    assert "1 org synced" in open_list(client).text
+    client.post("/connections/refresh/")
+    assert "1 org synced." in open_list(client).text
+
+
 def test_a_refresh_syncs_again_and_returns_with_the_filters(
     client_of: ClientOf, ada: Person, sandbox: SandboxServer, labs: Credential
 ) -> None:
@@ -495,7 +506,7 @@ def test_a_person_without_a_role_sees_nothing(
 def test_pages_have_no_gaps_or_overlaps(
     client_of: ClientOf, victor: Person, labs: Credential, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(views, "PAGE_SIZE", 4)
+    monkeypatch.setattr(lists, "PAGE_SIZE", 4)
     add_rows(labs, 9)
     client = client_of(victor)
     page, seen = open_list(client), []
@@ -519,7 +530,7 @@ def test_an_invalid_page_number_shows_the_first_or_last_page(
     place: str,
     is_last: bool,
 ) -> None:
-    monkeypatch.setattr(views, "PAGE_SIZE", 4)
+    monkeypatch.setattr(lists, "PAGE_SIZE", 4)
     add_rows(labs, 9)
     first = rows_in(open_list(client_of(victor), page=place).html)[0]
     assert first == ["Labs EU → Data Lake EU", "Labs EU → Sink 0007"][is_last]
@@ -533,7 +544,7 @@ def test_more_connections_cost_no_more_queries_and_no_more_model_instances(
     django_assert_num_queries: DjangoAssertNumQueries,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(views, "PAGE_SIZE", 4)
+    monkeypatch.setattr(lists, "PAGE_SIZE", 4)
     add_rows(payments, 60)
     client = client_of(ada)
     made: list[object] = []
@@ -578,7 +589,7 @@ def test_no_exported_cell_is_a_formula(
     assert row["source_org"] == "'=HYPERLINK(1)"
 
 
-def test_an_export_is_recorded_with_its_filter_and_named_by_the_day(
+def test_an_export_is_recorded_with_its_filter_and_named_by_its_time(
     client_of: ClientOf, edith: Person, labs: Credential
 ) -> None:
     response = client_of(edith).get("/connections/export/?format=csv&type=logs")
@@ -587,7 +598,7 @@ def test_an_export_is_recorded_with_its_filter_and_named_by_the_day(
     details = {"what": "org_connections", "format": "csv", "filter": "type=logs"}
     assert details.items() <= event.details.items()
     assert event.actor_name == "Edith"
-    assert f"org-connections-{timezone.now():%Y-%m-%d}.csv" in response["Content-Disposition"]
+    assert f"org-connections-{timezone.now():%Y%m%dT}" in response["Content-Disposition"]
     response.close()
 
 

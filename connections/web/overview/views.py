@@ -266,7 +266,7 @@ _TOO_FEW_APPROVERS = Badge("Too few approvers", "warn", "warning")
 
 def _sync_health(page: Overview) -> HealthRow:
     inventory, total = page.inventory, len(page.credentials)
-    text = f"{total - inventory.failed} of {pluralize(total, 'org')}"
+    text = f"{total - inventory.failed} of {pluralize(total, 'credential')}"
     if inventory.oldest_at:
         text += f", oldest {format_age(inventory.oldest_at, now=page.at)}"
     status = SyncStatus.FAILED if inventory.failed else SyncStatus.SYNCED

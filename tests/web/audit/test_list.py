@@ -111,6 +111,22 @@ def test_pages_follow_each_other_by_number(
     assert "Act 3." not in older.text
 
 
+@pytest.mark.parametrize(
+    ("code", "label"),
+    [
+        ("batch.", "Bulk deletion: all"),
+        ("batch.cancelled", "Bulk deletion canceled"),
+        ("deletion.recheck_failed", "Deletion: pre-send check failed"),
+        ("org_connection.protection_lifted", "Connection: protection removed"),
+        ("audit_log.verification_failed", "Audit log: verification failed"),
+    ],
+)
+def test_the_choices_of_events_use_the_words_of_the_pages(
+    client_of: ClientOf, edith: Person, code: str, label: str
+) -> None:
+    assert f'<option value="{code}">{label}</option>' in open_audit(client_of(edith)).html
+
+
 def test_a_period_includes_its_start_and_its_last_minute(
     client_of: ClientOf, edith: Person, clock: SettableClock
 ) -> None:

@@ -235,7 +235,7 @@ def test_a_failing_credential_needs_its_managers(
     client = client_of(ada)
     response = client.post("/connections/refresh/", {"back": "overview"})
     assert response["Location"] == "/"
-    assert "Sync failed 0 of 1 org" in open_overview(client).text
+    assert "Sync failed 0 of 1 credential" in open_overview(client).text
     todo = "Failing · Labs EU"
     assert todo in attention_items(margaret, client_of)
     assert todo in waits_for_others(ada, client_of)
