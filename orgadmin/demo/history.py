@@ -1,7 +1,6 @@
 """The demo's history, created through the real services with the Datadog simulator."""
 
 import uuid
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -12,12 +11,7 @@ from connections.credentials import lifecycle as credential_lifecycle
 from connections.deletions import approvals, reviews
 from connections.deletions import lifecycle as deletion_lifecycle
 from connections.inventory import sync
-from connections.models import (
-    ApprovalPolicy,
-    Credential,
-    Deletion,
-    Person,
-)
+from connections.models import ApprovalPolicy, Credential, Deletion, Person
 from connections.operations import due
 from orgadmin.demo import simulator
 from orgadmin.demo.access_reviews import close_an_access_review, start_an_access_review
@@ -92,56 +86,33 @@ def _create_history(world: DemoWorld) -> None:
 
 
 def _deleted(world: DemoWorld) -> None:
-    with ago(days=26, hours=3):
-        _request(
-            world,
-            _DemoRequest(
-                "Payments EU", "Payments EU", "Claims EU", "Claims reads its own logs now", 4127
-            ),
-        )
-    with ago(days=24, hours=7):
-        _request(
-            world,
-            _DemoRequest("Labs", "Labs Staging", "Labs", "Staging was folded into Labs", 4133),
-        )
+    pair = ("Payments EU", "Claims EU")
+    _request(world, "Payments EU", pair, "Claims reads its own logs now", 4127, days=26, hours=3)
+    pair = ("Labs Staging", "Labs")
+    _request(world, "Labs", pair, "Staging was folded into Labs", 4133, days=24, hours=7)
 
 
 def _refused(world: DemoWorld) -> None:
-    with ago(days=22, hours=5):
-        _request(
-            world,
-            _DemoRequest(
-                "Group SOC", "Claims EU", "Group SOC", "SOC moved to the new tenant", 4140
-            ),
-        )
+    pair = ("Claims EU", "Group SOC")
+    _request(world, "Group SOC", pair, "SOC moved to the new tenant", 4140, days=22, hours=5)
 
 
 def _already_absent(world: DemoWorld) -> None:
-    source, sink = "Retail US", "Store Operations"
+    pair = ("Retail US", "Store Operations")
     # Another client deletes it in Datadog between the last sync and the DELETE.
-    _set_fault("executes_then_404", source=source, sink=sink, site="Retail US", world=world)
-    with ago(days=20, hours=2):
-        _request(
-            world, _DemoRequest("Retail US", source, sink, "Store dashboards were retired", 4151)
-        )
+    _set_fault(world, "Retail US", pair, "executes_then_404")
+    _request(world, "Retail US", pair, "Store dashboards were retired", 4151, days=20, hours=2)
 
 
 def _gone_after_a_lost_response(world: DemoWorld) -> None:
-    with ago(days=17, hours=6):
-        _request(
-            world, _DemoRequest("Retail US", "Loyalty", "Retail US", "Loyalty left the group", 4160)
-        )
+    pair = ("Loyalty", "Retail US")
+    _request(world, "Retail US", pair, "Loyalty left the group", 4160, days=17, hours=6)
     _run_worker_afterwards(days=17, hours=6)
 
 
 def _closed_without_knowing(world: DemoWorld) -> None:
-    with ago(days=14, hours=4):
-        deletion = _request(
-            world,
-            _DemoRequest(
-                "Retail US", "Retail US", "Data Lake", "The lake has its own intake", 4168
-            ),
-        )
+    pair, reason = ("Retail US", "Data Lake"), "The lake has its own intake"
+    deletion = _request(world, "Retail US", pair, reason, 4168, days=14, hours=4)
     _run_worker_afterwards(days=14, hours=4)
     with ago(days=14, hours=1):
         deletion_lifecycle.close_deletion(
@@ -152,11 +123,8 @@ def _closed_without_knowing(world: DemoWorld) -> None:
 
 
 def _contradicted(world: DemoWorld) -> None:
-    with ago(days=12, hours=8):
-        _request(
-            world,
-            _DemoRequest("Retail US", "Warehouse US", "Retail US", "The warehouse was sold", 4175),
-        )
+    pair = ("Warehouse US", "Retail US")
+    _request(world, "Retail US", pair, "The warehouse was sold", 4175, days=12, hours=8)
     _run_worker_afterwards(days=12, hours=8)
 
 
@@ -170,17 +138,9 @@ def _require_approvals(world: DemoWorld) -> None:
 
 
 def _approved_and_deleted(world: DemoWorld) -> None:
-    with ago(days=9, hours=5):
-        deletion = _request(
-            world,
-            _DemoRequest(
-                "Group SOC", "Group SOC", "Data Lake EU", "Logs are shipped directly", 4181
-            ),
-        )
-    with ago(days=9, hours=4):
-        approvals.approve_deletion(
-            deletion=deletion, actor=world.actor("approver"), digest=deletion.approval_digest
-        )
+    pair, reason = ("Group SOC", "Data Lake EU"), "Logs are shipped directly"
+    deletion = _request(world, "Group SOC", pair, reason, 4181, days=9, hours=5)
+    _approve(world, deletion, days=9, hours=4)
     with ago(days=9, hours=3):
         deletion_lifecycle.execute_deletion(
             deletion=deletion,
@@ -190,11 +150,8 @@ def _approved_and_deleted(world: DemoWorld) -> None:
 
 
 def _declined(world: DemoWorld) -> None:
-    with ago(days=7, hours=6):
-        deletion = _request(
-            world,
-            _DemoRequest("Group SOC", "Group SOC", "Claims EU", "Audit data seems unused", 4190),
-        )
+    pair, reason = ("Group SOC", "Claims EU"), "Audit data seems unused"
+    deletion = _request(world, "Group SOC", pair, reason, 4190, days=7, hours=6)
     with ago(days=7, hours=2):
         approvals.decline_deletion(
             deletion=deletion,
@@ -204,13 +161,8 @@ def _declined(world: DemoWorld) -> None:
 
 
 def _withdrawn(world: DemoWorld) -> None:
-    with ago(days=6, hours=5):
-        deletion = _request(
-            world,
-            _DemoRequest(
-                "Group SOC", "Group SOC", "Payments EU", "Payments has its own audit", 4194
-            ),
-        )
+    pair, reason = ("Group SOC", "Payments EU"), "Payments has its own audit"
+    deletion = _request(world, "Group SOC", pair, reason, 4194, days=6, hours=5)
     with ago(days=6, hours=4):
         deletion_lifecycle.withdraw_deletion(
             deletion=deletion,
@@ -220,40 +172,27 @@ def _withdrawn(world: DemoWorld) -> None:
 
 
 def _expired(world: DemoWorld) -> None:
-    with ago(days=5, hours=3):
-        _request(
-            world, _DemoRequest("Group SOC", "Data Lake EU", "Group SOC", "No search uses it", 4199)
-        )
+    pair = ("Data Lake EU", "Group SOC")
+    _request(world, "Group SOC", pair, "No search uses it", 4199, days=5, hours=3)
     with ago(days=4):
         due.run_due(actor=WORKER)
 
 
 def _still_present(world: DemoWorld) -> None:
-    with ago(days=1, hours=2):
-        _request(world, _DemoRequest("Labs", "Labs", "Mobile", "Mobile has its own org now", 4210))
+    pair = ("Labs", "Mobile")
+    _request(world, "Labs", pair, "Mobile has its own org now", 4210, days=1, hours=2)
     _run_worker_afterwards(days=1, hours=2)
 
 
 def _waits_for_approval(world: DemoWorld) -> None:
-    with ago(hours=3):
-        _request(
-            world,
-            _DemoRequest(
-                "Group SOC", "Partner Portal", "Group SOC", "The partner contract ended", 4221
-            ),
-        )
+    pair = ("Partner Portal", "Group SOC")
+    _request(world, "Group SOC", pair, "The partner contract ended", 4221, hours=3)
 
 
 def _waits_for_confirmation(world: DemoWorld) -> None:
-    with ago(hours=2):
-        deletion = _request(
-            world,
-            _DemoRequest("Group SOC", "Insurance EU", "Group SOC", "Insurance was divested", 4222),
-        )
-    with ago(hours=1):
-        approvals.approve_deletion(
-            deletion=deletion, actor=world.actor("approver"), digest=deletion.approval_digest
-        )
+    pair, reason = ("Insurance EU", "Group SOC"), "Insurance was divested"
+    deletion = _request(world, "Group SOC", pair, reason, 4222, hours=2)
+    _approve(world, deletion, hours=1)
 
 
 def _synced_an_hour_ago(_world: DemoWorld) -> None:
@@ -278,42 +217,50 @@ def _changed_outside(world: DemoWorld) -> None:
 
 
 def _unknown(world: DemoWorld) -> None:
-    source, sink = "Treasury", "Payments EU"
-    _set_fault("reset_after_reading", source=source, sink=sink, site="Payments EU", world=world)
-    _request(
-        world, _DemoRequest("Payments EU", source, sink, "Treasury metrics moved to the lake", 4223)
-    )
+    pair = ("Treasury", "Payments EU")
+    _set_fault(world, "Payments EU", pair, "reset_after_reading")
+    _request(world, "Payments EU", pair, "Treasury metrics moved to the lake", 4223)
 
 
 # --- How each step is made ----------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class _DemoRequest:
-    """A deletion to request; `credential` is the name of its org."""
+def _request(
+    world: DemoWorld,
+    org: str,
+    pair: tuple[str, str],
+    reason: str,
+    ticket: int,
+    *,
+    days: int = 0,
+    hours: int = 0,
+) -> Deletion:
+    """Request the deletion of the connection of this pair, with the credential of `org`.
 
-    credential: str
-    source: str
-    sink: str
-    reason: str
-    ticket: int
+    It is done as the Operator does on the review page, that long ago; it is confirmed too if no
+    approval is needed.
+    """
+    with ago(days=days, hours=hours):
+        actor, credential = world.actor("operator"), world.credentials[org]
+        connection_id = uuid.UUID(connection_id_between(source=pair[0], sink=pair[1]))
+        review = reviews.review(actor=actor, credential=credential, connection_id=connection_id)
+        return deletion_lifecycle.request_deletion(
+            actor=actor,
+            credential=credential,
+            connection_id=connection_id,
+            reason=f"{reason}.",
+            ticket=f"OPS-{ticket}",
+            request_id=uuid.uuid4(),
+            digest=review.digest,
+            confirmation=review.text_to_type,
+        )
 
 
-def _request(world: DemoWorld, wish: _DemoRequest) -> Deletion:
-    """Request as the Operator does on the review page; confirmed if no approval is needed."""
-    actor, credential = world.actor("operator"), world.credentials[wish.credential]
-    connection_id = uuid.UUID(connection_id_between(source=wish.source, sink=wish.sink))
-    review = reviews.review(actor=actor, credential=credential, connection_id=connection_id)
-    return deletion_lifecycle.request_deletion(
-        actor=actor,
-        credential=credential,
-        connection_id=connection_id,
-        reason=f"{wish.reason}.",
-        ticket=f"OPS-{wish.ticket}",
-        request_id=uuid.uuid4(),
-        digest=review.digest,
-        confirmation=review.text_to_type,
-    )
+def _approve(world: DemoWorld, deletion: Deletion, *, days: int = 0, hours: int = 0) -> None:
+    with ago(days=days, hours=hours):
+        approvals.approve_deletion(
+            deletion=deletion, actor=world.actor("approver"), digest=deletion.approval_digest
+        )
 
 
 def _run_worker_afterwards(*, days: int, hours: int) -> None:
@@ -323,9 +270,9 @@ def _run_worker_afterwards(*, days: int, hours: int) -> None:
             due.run_due(actor=WORKER)
 
 
-def _set_fault(name: str, *, source: str, sink: str, site: str, world: DemoWorld) -> None:
+def _set_fault(world: DemoWorld, org: str, pair: tuple[str, str], fault: str) -> None:
     simulator.set_delete_fault(
-        name,
-        connection_id=connection_id_between(source=source, sink=sink),
-        site=world.credentials[site].site,
+        fault,
+        connection_id=connection_id_between(source=pair[0], sink=pair[1]),
+        site=world.credentials[org].site,
     )

@@ -68,7 +68,7 @@ CHANGES = {
 CONFIRM = "Review it, give a reason and confirm."
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Step:
     """One thing to do: `label` is the button, which signs in as `person` and opens `path`.
 
@@ -82,7 +82,7 @@ class Step:
     change: str = ""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Scene:
     """One part of the product to try. `deletion` is the newest deletion of its connection."""
 
@@ -121,8 +121,8 @@ def _deleting() -> Iterator[Scene]:
         "DELETE, and verifies that Datadog no longer lists the connection.",
     )
     change = Step(
-        text="Someone adds audit events to the connection in Datadog, after the last sync.",
-        label="Change it in Datadog",
+        "Someone adds audit events to the connection in Datadog, after the last sync.",
+        "Change it in Datadog",
         change="reviewed",
     )
     scene = _review_scene(
@@ -132,12 +132,7 @@ def _deleting() -> Iterator[Scene]:
         text="The review still shows the older data types. The pre-send check sees the change, "
         "and nothing is sent.",
     )
-    yield Scene(
-        title=scene.title,
-        text=scene.text,
-        steps=[change, *scene.steps],
-        deletion=scene.deletion,
-    )
+    yield replace(scene, steps=[change, *scene.steps])
     yield _review_scene(
         "Retail US",
         ("Contact Center", "Retail US"),
@@ -148,16 +143,11 @@ def _deleting() -> Iterator[Scene]:
     unknown = _newest(("Treasury", "Payments EU"))
     if unknown:
         yield Scene(
-            title="An unknown outcome",
-            text="The response to this DELETE was lost. Org Admin never resends it automatically; "
+            "An unknown outcome",
+            "The response to this DELETE was lost. Org Admin never resends it automatically; "
             "two complete syncs show whether it worked.",
             steps=[
-                Step(
-                    text="Check Datadog's list now.",
-                    label="Open the deletion",
-                    person=OPERATOR,
-                    path=_path_of(unknown),
-                )
+                Step("Check Datadog's list now.", "Open the deletion", OPERATOR, _path_of(unknown))
             ],
             deletion=unknown,
         )
@@ -165,48 +155,48 @@ def _deleting() -> Iterator[Scene]:
 
 def _many() -> Iterator[Scene]:
     yield Scene(
-        title="Delete several connections",
-        text="A bulk deletion is a frozen plan: reviewed and confirmed once, recorded for each "
+        "Delete several connections",
+        "A bulk deletion is a frozen plan: reviewed and confirmed once, recorded for each "
         "connection.",
         steps=[
             Step(
-                text="Select a few connections, plan the bulk deletion, and confirm their number.",
-                label="Open Connections",
-                person=OPERATOR,
-                path=reverse("org-connection-list"),
+                "Select a few connections, plan the bulk deletion, and confirm their number.",
+                "Open Connections",
+                OPERATOR,
+                reverse("org-connection-list"),
             )
         ],
     )
     for review in AccessReview.objects.filter(closed_at=None):
         yield Scene(
-            title="Decide in an access review",
-            text="Reviewers decide for each connection whether to keep or delete it.",
+            "Decide in an access review",
+            "Reviewers decide for each connection whether to keep or delete it.",
             steps=[
                 Step(
-                    text="Press K to keep or D to delete; each decision needs a reason.",
-                    label="Open as a reviewer",
-                    person=OPERATOR,
-                    path=_path_of_review(review),
+                    "Press K to keep or D to delete; each decision needs a reason.",
+                    "Open as a reviewer",
+                    OPERATOR,
+                    _path_of_review(review),
                 ),
                 Step(
-                    text="See the progress, and close it when everything is decided.",
-                    label="Open as the Auditor",
-                    person=AUDITOR,
-                    path=_path_of_review(review),
+                    "See the progress, and close it when everything is decided.",
+                    "Open as the Auditor",
+                    AUDITOR,
+                    _path_of_review(review),
                 ),
             ],
         )
     for review in AccessReview.objects.exclude(closed_at=None):
         yield Scene(
-            title="Hand a closed access review to an auditor",
-            text="Export its evidence bundle: who decided what, what was deleted, and which orgs "
+            "Hand a closed access review to an auditor",
+            "Export its evidence bundle: who decided what, what was deleted, and which orgs "
             "were synced.",
             steps=[
                 Step(
-                    text="Choose Export, then the evidence bundle.",
-                    label="Open as the Auditor",
-                    person=AUDITOR,
-                    path=_path_of_review(review),
+                    "Choose Export, then the evidence bundle.",
+                    "Open as the Auditor",
+                    AUDITOR,
+                    _path_of_review(review),
                 )
             ],
         )
@@ -214,16 +204,16 @@ def _many() -> Iterator[Scene]:
 
 def _changing() -> Iterator[Scene]:
     sync = Step(
-        text="Sync now; by itself a worker does it every 15 minutes.",
-        label="Open Connections",
-        person=OPERATOR,
-        path=reverse("org-connection-list"),
+        "Sync now; by itself a worker does it every 15 minutes.",
+        "Open Connections",
+        OPERATOR,
+        reverse("org-connection-list"),
     )
     look = Step(
-        text="See what changed, and acknowledge it with a note.",
-        label="Open Changes",
-        person=OPERATOR,
-        path=f"{reverse('change-list')}?attention=yes&acknowledged=no",
+        "See what changed, and acknowledge it with a note.",
+        "Open Changes",
+        OPERATOR,
+        f"{reverse('change-list')}?attention=yes&acknowledged=no",
     )
     for change, title, text, label in (
         (
@@ -245,8 +235,8 @@ def _changing() -> Iterator[Scene]:
             "Disable the account",
         ),
     ):
-        step = Step(text="Let it happen in the simulated Datadog.", label=label, change=change)
-        yield Scene(title=title, text=text, steps=[step, sync, look])
+        step = Step("Let it happen in the simulated Datadog.", label, change=change)
+        yield Scene(title, text, steps=[step, sync, look])
     scene = _review_scene(
         "Retail US",
         CHANGES["recreated"].pair,
@@ -254,9 +244,7 @@ def _changing() -> Iterator[Scene]:
         text="Terraform still has it in its plan, so it comes back with another ID.",
     )
     recreate = Step(
-        text="Then let Terraform run in one minute.",
-        label="Recreate it in one minute",
-        change="recreated",
+        "Then let Terraform run in one minute.", "Recreate it in one minute", change="recreated"
     )
     yield replace(scene, steps=[*scene.steps, recreate, sync, look])
 
@@ -268,27 +256,20 @@ def _approving() -> Iterator[Scene]:
         path = _path_of(waiting)
         review = "Review the facts, then approve or decline."
         yield Scene(
-            title="Approve someone else's request",
-            text="Group SOC's credential needs one approval by another person.",
+            "Approve someone else's request",
+            "Group SOC's credential needs one approval by another person.",
             steps=[
-                Step(text=review, label="Open as the Approver", person=APPROVER, path=path),
-                Step(text=confirm, label="Open as the Operator", person=OPERATOR, path=path),
+                Step(review, "Open as the Approver", APPROVER, path),
+                Step(confirm, "Open as the Operator", OPERATOR, path),
             ],
             deletion=waiting,
         )
     approved = _newest(("Insurance EU", "Group SOC"))
     if approved:
         yield Scene(
-            title="Confirm an approved deletion",
-            text="The requester has 24 hours to confirm after the approval.",
-            steps=[
-                Step(
-                    text=confirm,
-                    label="Open as the Operator",
-                    person=OPERATOR,
-                    path=_path_of(approved),
-                )
-            ],
+            "Confirm an approved deletion",
+            "The requester has 24 hours to confirm after the approval.",
+            steps=[Step(confirm, "Open as the Operator", OPERATOR, _path_of(approved))],
             deletion=approved,
         )
     yield _review_scene(
@@ -303,72 +284,72 @@ def _approving() -> Iterator[Scene]:
 
 def _evidence() -> Iterator[Scene]:
     yield Scene(
-        title="See every org at once",
-        text="50 orgs on three sites. Six have no credential: they are known from the other side "
+        "See every org at once",
+        "50 orgs on three sites. Six have no credential: they are known from the other side "
         "of their connections, or because Group SOC manages them.",
         steps=[
             Step(
-                text="See which orgs have no working credential.",
-                label="Open Orgs",
-                person=OPERATOR,
-                path=reverse("org-list"),
+                "See which orgs have no working credential.",
+                "Open Orgs",
+                OPERATOR,
+                reverse("org-list"),
             ),
             Step(
-                text="See which org shares what with which.",
-                label="Open the matrix",
-                person=OPERATOR,
-                path=f"{reverse('org-connection-list')}?view=matrix",
+                "See which org shares what with which.",
+                "Open the matrix",
+                OPERATOR,
+                f"{reverse('org-connection-list')}?view=matrix",
             ),
             Step(
-                text="Robotics has a key pair and an access token. Only the token lists its "
+                "Robotics has a key pair and an access token. Only the token lists its "
                 "connection to Mobile.",
-                label="Open that connection",
-                person=OPERATOR,
-                path=_path_of_connection(HIDDEN_FROM_KEY_PAIR),
+                "Open that connection",
+                OPERATOR,
+                _path_of_connection(HIDDEN_FROM_KEY_PAIR),
             ),
         ],
     )
     yield Scene(
-        title="Find a past deletion",
-        text="Every deletion is kept, with its requester, reason and Datadog's response.",
+        "Find a past deletion",
+        "Every deletion is kept, with its requester, reason and Datadog's response.",
         steps=[
             Step(
-                text="Filter by status, person, org or ticket.",
-                label="Open Deletions",
-                person=AUDITOR,
-                path=reverse("deletion-list"),
+                "Filter by status, person, org or ticket.",
+                "Open Deletions",
+                AUDITOR,
+                reverse("deletion-list"),
             )
         ],
     )
     yield Scene(
-        title="Verify the audit log offline",
-        text="An evidence bundle is a ZIP file that anyone can check with Python alone.",
+        "Verify the audit log offline",
+        "An evidence bundle is a ZIP file that anyone can check with Python alone.",
         steps=[
             Step(
-                text="See the newest checkpoint and the last verification.",
-                label="Open Evidence",
-                person=AUDITOR,
-                path=reverse("evidence-detail"),
+                "See the newest checkpoint and the last verification.",
+                "Open Evidence",
+                AUDITOR,
+                reverse("evidence-detail"),
             ),
             Step(
-                text="Download a bundle and run python3 -I connections/verifier/verify.py on "
+                "Download a bundle and run python3 -I connections/verifier/verify.py on "
                 "it, with the fingerprint from Evidence.",
-                label="Create a bundle",
-                person=AUDITOR,
-                path=reverse("bundle-new"),
+                "Create a bundle",
+                AUDITOR,
+                reverse("bundle-new"),
             ),
         ],
     )
     yield Scene(
-        title="Add a credential",
-        text="Org Admin checks a key pair before using it. The demo's own keys are already added; "
+        "Add a credential",
+        "Org Admin checks a key pair before using it. The demo's own keys are already added; "
         "the simulator rejects any others.",
         steps=[
             Step(
-                text="Enter any two keys and see which check fails.",
-                label="Add a credential",
-                person=CREDENTIAL_MANAGER,
-                path=reverse("credential-new"),
+                "Enter any two keys and see which check fails.",
+                "Add a credential",
+                CREDENTIAL_MANAGER,
+                reverse("credential-new"),
             )
         ],
     )
@@ -381,8 +362,8 @@ def _failures() -> Iterator[Scene]:
         if snapshot is None:
             continue
         yield Scene(
-            title=f"Datadog {description}",
-            text=f"{snapshot.source_org_name} → {snapshot.sink_org_name}",
+            f"Datadog {description}",
+            f"{snapshot.source_org_name} → {snapshot.sink_org_name}",
             steps=_steps_to_delete(snapshot),
             deletion=_newest_deletion(connection_id),
         )
@@ -402,17 +383,12 @@ def _steps_to_delete(snapshot: OrgConnectionSnapshot) -> list[Step]:
             connection_id,
             text="Review it, give a reason and request the deletion.",
         ),
+        Step("Open the request and approve it.", "Open as the Approver", APPROVER, path),
         Step(
-            text="Open the request and approve it.",
-            label="Open as the Approver",
-            person=APPROVER,
-            path=path,
-        ),
-        Step(
-            text="Open it again and confirm, which sends the DELETE.",
-            label="Open as the Operator",
-            person=OPERATOR,
-            path=path,
+            "Open it again and confirm, which sends the DELETE.",
+            "Open as the Operator",
+            OPERATOR,
+            path,
         ),
     ]
 
@@ -434,8 +410,8 @@ def _review_scene(
     connection_id = connection_id_between(source=pair[0], sink=pair[1])
     sender = Credential.objects.get(name=credential)
     return Scene(
-        title=title,
-        text=text,
+        title,
+        text,
         steps=[_review_step(sender, connection_id, text=step)],
         deletion=_newest_deletion(connection_id),
     )
@@ -443,12 +419,7 @@ def _review_scene(
 
 def _review_step(credential: Credential, connection_id: str, *, text: str = CONFIRM) -> Step:
     query = urlencode({"credential": credential.pk, "connection_id": connection_id})
-    return Step(
-        text=text,
-        label="Open the review",
-        person=OPERATOR,
-        path=f"{reverse('deletion-new')}?{query}",
-    )
+    return Step(text, "Open the review", OPERATOR, f"{reverse('deletion-new')}?{query}")
 
 
 def _newest(pair: tuple[str, str]) -> Deletion | None:
