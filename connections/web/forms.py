@@ -1,8 +1,27 @@
-"""The base of forms whose input a service checks."""
+"""The base of forms whose input a service checks, and the fields that several have."""
+
+from typing import Any
 
 from django import forms
 
 from connections.core.errors import InvalidInputError
+from connections.core.typed_text import MAX_REASON_LENGTH
+
+KEPT = "Kept permanently. Don't include personal data."
+
+
+def reason_field(
+    *, label: str = "Reason", help_text: str = KEPT, required: bool = False, **more: Any
+) -> forms.CharField:
+    """A field for a reason or a comment. The service says what is wrong with its text."""
+    return forms.CharField(
+        label=label,
+        required=required,
+        max_length=MAX_REASON_LENGTH,
+        help_text=help_text,
+        widget=forms.Textarea(attrs={"rows": 2, "required": True}),
+        **more,
+    )
 
 
 class ServiceForm(forms.Form):

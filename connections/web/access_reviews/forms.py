@@ -6,9 +6,7 @@ from typing import Any
 from django import forms
 
 from connections.models import Person
-from connections.web.forms import ServiceForm
-
-KEPT = "Kept permanently. Don't include personal data."
+from connections.web.forms import KEPT, ServiceForm
 
 
 class ReviewersForm(ServiceForm):

@@ -3,21 +3,14 @@
 from django import forms
 
 from connections.batches.stopping import MAX_PROBLEMS_IN_A_ROW
-from connections.core.typed_text import MAX_REASON_LENGTH
-from connections.web.forms import ServiceForm
+from connections.web.forms import KEPT, ServiceForm, reason_field
 
 
 class RequestForm(ServiceForm):
     """Requests the plan that the page showed."""
 
     digest = forms.CharField(required=False, widget=forms.HiddenInput)
-    reason = forms.CharField(
-        label="Reason",
-        required=False,
-        max_length=MAX_REASON_LENGTH,
-        help_text="One for all connections. Kept permanently. Don't include personal data.",
-        widget=forms.Textarea(attrs={"rows": 2, "required": True}),
-    )
+    reason = reason_field(help_text=f"One for all connections. {KEPT}")
     ticket = forms.CharField(label="Ticket", required=False)
     stop_at_first_problem = forms.BooleanField(
         label="Pause at the first problem",

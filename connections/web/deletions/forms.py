@@ -6,9 +6,8 @@ from uuid import UUID
 
 from django import forms
 
-from connections.core.typed_text import MAX_REASON_LENGTH
 from connections.deletions.lifecycle import OUT_OF_DATE
-from connections.web.forms import ServiceForm
+from connections.web.forms import ServiceForm, reason_field
 
 
 class ConnectionChoiceForm(ServiceForm):
@@ -53,13 +52,7 @@ class DeletionForm(ServiceForm):
         error_messages={"required": OUT_OF_DATE, "invalid": OUT_OF_DATE},
     )
     digest = forms.CharField(required=False, widget=forms.HiddenInput)
-    reason = forms.CharField(
-        label="Reason",
-        required=False,
-        max_length=MAX_REASON_LENGTH,
-        help_text="Kept permanently. Don't include personal data.",
-        widget=forms.Textarea(attrs={"rows": 2, "required": True}),
-    )
+    reason = reason_field()
     ticket = forms.CharField(label="Ticket", required=False)
     confirmation = forms.CharField(label="Confirmation", required=False, strip=False)
 
@@ -80,20 +73,17 @@ class ConfirmationForm(ServiceForm):
 
 
 class ReasonForm(ServiceForm):
-    """The reason for declining or closing."""
+    """The reason for declining, withdrawing or closing."""
 
-    reason = forms.CharField(label="Reason", required=False, max_length=MAX_REASON_LENGTH)
+    reason = reason_field()
 
 
 class CommentForm(ServiceForm):
     """A comment on a deletion."""
 
-    text = forms.CharField(
+    text = reason_field(
         label="Comment",
-        required=False,
-        max_length=MAX_REASON_LENGTH,
         help_text="Kept permanently and can't be changed. Don't include personal data.",
-        widget=forms.Textarea(attrs={"rows": 2, "required": True}),
     )
 
 

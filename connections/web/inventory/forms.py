@@ -9,7 +9,7 @@ from django import forms
 from django.core.exceptions import ValidationError
 
 from connections.core.errors import InvalidInputError
-from connections.core.typed_text import MAX_REASON_LENGTH, NO_REASON
+from connections.core.typed_text import NO_REASON
 from connections.deletions import reviews
 from connections.inventory.inventory import (
     CHANGED_DAYS,
@@ -19,7 +19,7 @@ from connections.inventory.inventory import (
 )
 from connections.inventory.orgs import ORG_SORT_KEYS, OrgCoverage, OrgFilter
 from connections.web.credentials.forms import site_choices
-from connections.web.forms import ServiceForm
+from connections.web.forms import ServiceForm, reason_field
 
 PROTECTED = [("yes", "Protected"), ("no", "Not protected")]
 CHANGED = list(zip(CHANGED_DAYS, ("Last 24 hours", "Last 7 days", "Last 30 days"), strict=True))
@@ -92,20 +92,14 @@ class OrgForm(forms.Form):
         )
 
 
-def _reason() -> forms.CharField:
-    return forms.CharField(
-        label="Reason",
-        max_length=MAX_REASON_LENGTH,
-        help_text="Kept permanently. Don't include personal data.",
-        widget=forms.Textarea(attrs={"rows": 2}),
-        error_messages={"required": NO_REASON},
-    )
+def _required_reason() -> forms.CharField:
+    return reason_field(required=True, error_messages={"required": NO_REASON})
 
 
 class RemovalForm(ServiceForm):
     """Why a protection is removed."""
 
-    reason = _reason()
+    reason = _required_reason()
 
 
 class ProtectionForm(ServiceForm):
@@ -124,7 +118,7 @@ class ProtectionForm(ServiceForm):
         widget=forms.TextInput(attrs={"autocomplete": "off", "spellcheck": "false"}),
         error_messages={"required": "Enter a connection ID."},
     )
-    reason = _reason()
+    reason = _required_reason()
 
     def clean_connection_id(self) -> UUID:
         """The id. Raises ValidationError with the service's message."""
