@@ -25,7 +25,6 @@ from connections.access.permissions import (
 )
 from connections.web import monitoring, reauthentication
 from connections.web.access_reviews import views as access_review_views
-from connections.web.access_reviews.export_views import access_review_export
 from connections.web.audit import bundle_views, evidence_views
 from connections.web.audit import views as audit_views
 from connections.web.batches import views as batch_views
@@ -444,7 +443,7 @@ urlpatterns = [
     ),
     page(
         "reviews/<uuid:pk>/export/",
-        access_review_export,
+        access_review_views.access_review_export,
         name="access-review-export",
         who=MANAGE_ACCESS_REVIEWS,
         # A bundle stores its checkpoint, as an export its events.

@@ -221,7 +221,7 @@ DATA_UPLOAD_MAX_MEMORY_SIZE = 256 * 1024
 DATA_UPLOAD_MAX_NUMBER_FIELDS = 1100
 # A URL that accepts a file says so; every other refuses it. Files are only read in memory.
 DATA_UPLOAD_MAX_NUMBER_FILES = 1
-FILE_UPLOAD_HANDLERS = ["connections.web.uploads.RefusingHandler"]
+FILE_UPLOAD_HANDLERS = ["connections.web.middleware.RefusingHandler"]
 FILE_UPLOAD_MAX_MEMORY_SIZE = DATA_UPLOAD_MAX_MEMORY_SIZE
 # For the web server. More than the limit above, so that Django can show an error page.
 WEB_MAX_BODY_SIZE = 4 * DATA_UPLOAD_MAX_MEMORY_SIZE

@@ -30,7 +30,6 @@ SHAPES = {
         '<rect x="3" y="7" width="10" height="6.75" rx="1.25"/>'
         '<path d="M5.25 7V5a2.75 2.75 0 0 1 5.5 0v2"/>'
     ),
-    "external": SafeString('<path d="M6.5 3.5H3v9.5h9.5V9.5M9.5 2.75h3.75V6.5M13 3 7.5 8.5"/>'),
     "refresh": SafeString('<path d="M13.25 8a5.25 5.25 0 1 1-1.6-3.8M13.5 2v3h-3"/>'),
     "search": SafeString('<circle cx="7" cy="7" r="4.5"/><path d="m10.5 10.5 3.25 3.25"/>'),
     "send": SafeString('<path d="M14 2 7 9M14 2 9.5 14 7 9 2 6.5z"/>'),

@@ -5,15 +5,15 @@ import re
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache
-from typing import Any
+from typing import Any, NoReturn
 
 from allauth.mfa.models import Authenticator
 from allauth.mfa.utils import is_mfa_enabled
 from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth.views import redirect_to_login
-from django.core.exceptions import BadRequest, TooManyFieldsSent
-from django.core.files.uploadhandler import MemoryFileUploadHandler
+from django.core.exceptions import BadRequest, TooManyFieldsSent, TooManyFilesSent
+from django.core.files.uploadhandler import FileUploadHandler, MemoryFileUploadHandler
 from django.core.handlers.wsgi import WSGIRequest
 from django.db import Error as DatabaseError
 from django.db import connection
@@ -215,6 +215,14 @@ class CompressionMiddleware(GZipMiddleware):
         if is_file or getattr(request, "shows_secret", False):
             return response
         return super().process_response(request, response)
+
+
+class RefusingHandler(FileUploadHandler):
+    """Refuses every file with 400, as soon as its part of the body begins: see UploadMiddleware."""
+
+    def new_file(self, *args: Any, **kwargs: Any) -> NoReturn:
+        """Refuse it."""
+        raise TooManyFilesSent("This URL accepts no file.")
 
 
 class UploadMiddleware(MiddlewareMixin):

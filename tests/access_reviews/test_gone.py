@@ -7,9 +7,8 @@ from django.test import Client
 
 from connections.access.actor import command_actor, person_actor
 from connections.access_reviews.details import DeletionResult, load_details
-from connections.access_reviews.progress import get_progress
+from connections.access_reviews.progress import count_awaiting_decisions, get_progress
 from connections.access_reviews.rows import review_rows
-from connections.access_reviews.waiting import count_awaiting_decisions
 from connections.core.errors import ConflictError
 from connections.credentials.retirement import retire_credential
 from connections.models import (

@@ -10,8 +10,8 @@ from django.test.utils import CaptureQueriesContext
 from connections.access.actor import person_actor
 from connections.access_reviews import progress
 from connections.access_reviews.details import load_details
+from connections.access_reviews.progress import count_awaiting_decisions
 from connections.access_reviews.rows import review_rows
-from connections.access_reviews.waiting import count_awaiting_decisions
 from connections.audit import lookups
 from connections.core import clock as database_clock
 from connections.models import (

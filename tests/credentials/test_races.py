@@ -1,15 +1,9 @@
 """Concurrent changes to credentials, of which only one can succeed. PostgreSQL only."""
 
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from threading import Barrier
-
 import pytest
 from django.conf import settings
-from django.db import connection
 
 from connections.access.actor import command_actor
-from connections.core.errors import DomainError
 from connections.core.secret import Secret
 from connections.credentials import lifecycle as credential_lifecycle
 from connections.credentials.import_file import parse_file
@@ -19,6 +13,7 @@ from connections.deletions import sending
 from connections.models import Credential, Deletion, State
 from sandbox.server import SandboxServer
 from tests.credentials.support import added, codes, deletion_of, keys_of, second_pair
+from tests.support.at_once import run_concurrently
 from tests.support.sandbox import US, key_pair_of
 
 pytestmark = [
@@ -26,24 +21,6 @@ pytestmark = [
     pytest.mark.django_db(transaction=True),
     pytest.mark.skipif(settings.DATABASE_IS_SQLITE, reason="SQLite has one writer at a time"),
 ]
-
-
-def run_concurrently(*actions: Callable[[], object]) -> list[str]:
-    """Run all actions concurrently in threads; "done" or "refused" for each."""
-    start = Barrier(len(actions))
-
-    def run(action: Callable[[], object]) -> str:
-        start.wait(timeout=10)
-        try:
-            action()
-        except DomainError:
-            return "refused"
-        finally:
-            connection.close()
-        return "done"
-
-    with ThreadPoolExecutor(len(actions)) as pool:
-        return sorted(pool.map(run, actions))
 
 
 def test_a_form_submitted_twice_concurrently_adds_one_credential(sandbox: SandboxServer) -> None:

@@ -1,18 +1,13 @@
 """Concurrent changes to people, of which only one can succeed. PostgreSQL only."""
 
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from threading import Barrier
-
 import pytest
 from django.conf import settings
-from django.db import connection
 
 from connections.access.actor import command_actor
 from connections.core import clock
-from connections.core.errors import ConflictError
 from connections.models import Person
 from connections.people import people
+from tests.support.at_once import run_concurrently
 from tests.support.people import make_person
 
 pytestmark = [
@@ -20,24 +15,6 @@ pytestmark = [
     pytest.mark.django_db(transaction=True),
     pytest.mark.skipif(settings.DATABASE_IS_SQLITE, reason="SQLite has one writer at a time"),
 ]
-
-
-def run_concurrently(*actions: Callable[[], object]) -> list[str]:
-    """Run all actions concurrently in threads; "done" or "refused" for each."""
-    start = Barrier(len(actions))
-
-    def run(action: Callable[[], object]) -> str:
-        start.wait(timeout=10)
-        try:
-            action()
-        except ConflictError:
-            return "refused"
-        finally:
-            connection.close()
-        return "done"
-
-    with ThreadPoolExecutor(len(actions)) as pool:
-        return sorted(pool.map(run, actions))
 
 
 def test_two_administrators_cannot_disable_each_other() -> None:

@@ -2,8 +2,11 @@
 
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 from django.db import connection
+
+from connections.core.errors import DomainError
 
 
 def at_once(actions: list[Callable[[], object]]) -> None:
@@ -26,3 +29,21 @@ def at_once(actions: list[Callable[[], object]]) -> None:
     for thread in threads:
         thread.join(timeout=30)
     assert problems == []
+
+
+def run_concurrently(*actions: Callable[[], object]) -> list[str]:
+    """Run all actions concurrently in threads; "done" or, for a DomainError, "refused" for each."""
+    start = threading.Barrier(len(actions))
+
+    def run(action: Callable[[], object]) -> str:
+        start.wait(timeout=10)
+        try:
+            action()
+        except DomainError:
+            return "refused"
+        finally:
+            connection.close()
+        return "done"
+
+    with ThreadPoolExecutor(len(actions)) as pool:
+        return sorted(pool.map(run, actions))

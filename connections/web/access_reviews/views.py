@@ -1,30 +1,53 @@
-"""Access reviews: their list, the page of one, and the actions on it."""
+"""Access reviews: their list, the page of one, the actions on it, and its downloads."""
 
+from collections import Counter
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
 from uuid import UUID
 
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse, QueryDict
+from django.http.response import HttpResponseBase
 from django.shortcuts import render
 from django.urls import reverse
 
+from connections.access import permissions, visibility
 from connections.access.actor import Actor
 from connections.access_reviews import closing, decisions, deleting, population, reviewers
+from connections.access_reviews.export import prepare_export
+from connections.access_reviews.progress import open_reviews_to_decide
+from connections.access_reviews.rows import count_rows
 from connections.audit import lookups
+from connections.audit.signing_key import SigningKeyError
 from connections.core.errors import (
     ConflictError,
     DomainError,
     InvalidInputError,
     OvertakenError,
 )
+from connections.core.tabular import CONTENT_TYPES
 from connections.core.text import pluralize
-from connections.models import AccessReview
+from connections.evidence.bundles import make_access_review_bundle
+from connections.evidence.files import BundleError
+from connections.models import AccessReview, AccessReviewState
 from connections.web.access_reviews.forms import ClosingForm, DecisionForm, ReviewersForm, StartForm
-from connections.web.access_reviews.lists import list_context
 from connections.web.access_reviews.page import closing_context, review_context, saved_context
 from connections.web.access_reviews.rows import Posted
 from connections.web.access_reviews.start import new_context, reviewer_choices
-from connections.web.lists import as_page_request
-from connections.web.support import SeeOther, actor_of, wants_fragment
+from connections.web.audit.bundle_views import bundle_response
+from connections.web.lists import Column, as_page_request, counted_links, counted_page
+from connections.web.rate_limits import limited
+from connections.web.support import (
+    SeeOther,
+    actor_of,
+    download,
+    export_format,
+    time_of,
+    wants_fragment,
+)
+from connections.wording import Badge
+from connections.wording.access_reviews import decided_text, due_text, review_badge
 
 DETAIL = "connections/access_review_detail.html"
 CLOSED = "This access review is closed already."
@@ -34,9 +57,62 @@ def _url(review: AccessReview) -> str:
     return reverse("access-review-detail", args=[review.pk])
 
 
+_COLUMNS = (
+    Column(label="Status", css="cell-status"),
+    Column(label="Access review", css="cell-main"),
+    Column(label="Due", css="cell-due"),
+    Column(label="Decided", css="cell-progress"),
+    Column(label="For you", css="cell-yours"),
+    Column(label="Started", css="cell-time"),
+    Column(label="Started by", css="cell-person"),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ListedReview:
+    """One row of the list."""
+
+    review: AccessReview
+    badge: Badge
+    # "Due in 5 days"; "" once it is closed.
+    due: str
+    progress: str
+    # How many connections this person has yet to decide.
+    yours: int
+
+
+def _list_context(request: HttpRequest, *, actor: Actor) -> dict[str, Any]:
+    """Template variables of the list. The open ones come first, and of them the first due."""
+    now = time_of(request)
+    visible = visibility.visible_access_reviews(actor=actor)
+    open_ones = list(
+        visible.filter(state=AccessReviewState.OPEN).order_by("due_at", "created_at", "id")
+    )
+    closed = visible.filter(state=AccessReviewState.CLOSED).order_by("-closed_at", "-id")
+    page = counted_page(request, closed)
+    shown = [*([] if page.has_previous() else open_ones), *page.object_list]
+    counts = count_rows(reviews=shown, actor=actor)
+    to_decide = set(open_reviews_to_decide(actor=actor).values_list("pk", flat=True))
+    return {
+        "rows": [
+            ListedReview(
+                review=review,
+                badge=review_badge(review, now=now),
+                due="" if review.is_closed else due_text(review, now=now),
+                progress=decided_text(Counter[str](counts[review.pk].states)),
+                yours=counts[review.pk].decidable if review.pk in to_decide else 0,
+            )
+            for review in shown
+        ],
+        "columns": _COLUMNS,
+        "can_start": permissions.can_manage_access_reviews(actor),
+        **counted_links(request, page),
+    }
+
+
 def access_review_list(request: HttpRequest) -> HttpResponse:
     """The access reviews with a connection that this person can see, the open ones first."""
-    context = list_context(request, actor=actor_of(request))
+    context = _list_context(request, actor=actor_of(request))
     return render(request, "connections/access_review_list.html", context)
 
 
@@ -224,3 +300,34 @@ def access_review_close(request: HttpRequest, pk: UUID) -> HttpResponse:
             return SeeOther(_url(review))
     context = closing_context(review=review, actor=actor, form=form)
     return render(request, "connections/access_review_close.html", context, status=status)
+
+
+BUNDLE = "bundle"
+
+
+def access_review_export(request: HttpRequest, pk: UUID) -> HttpResponseBase:
+    """The rows as CSV, JSON or NDJSON, or with `format=bundle` the evidence bundle."""
+    review = lookups.find_access_review(actor=actor_of(request), pk=pk)
+    file_format = export_format(request, formats=(*CONTENT_TYPES, BUNDLE))
+    if file_format == BUNDLE:
+        return _send_bundle(request, review)
+    return _send_rows(request, review, file_format)
+
+
+@limited("export", per_minute=30)
+def _send_rows(request: HttpRequest, review: AccessReview, file_format: str) -> HttpResponseBase:
+    export = prepare_export(review=review, actor=actor_of(request), file_format=file_format)
+    return download(request, export=export, name="access-review")
+
+
+@limited("evidence", per_minute=10)
+def _send_bundle(request: HttpRequest, review: AccessReview) -> HttpResponseBase:
+    if request.method == "HEAD":
+        # No data is sent, so no bundle is made and recorded.
+        return HttpResponse(content_type="application/zip")
+    make = partial(make_access_review_bundle, actor=actor_of(request), review=review)
+    try:
+        return bundle_response(request, make, review=review)
+    except (ConflictError, BundleError, SigningKeyError) as error:
+        messages.error(request, str(error))
+        return SeeOther(reverse("access-review-detail", args=[review.pk]))
