@@ -42,43 +42,40 @@ class NotVisibleError(Http404):
 
 def find_credential(*, actor: Actor, pk: UUID) -> Credential:
     """The credential with this id. Raises Http404 when the actor can't see it."""
-    return _find(Credential.objects.all(), actor=actor, pk=pk, by="pk")
+    return _find_by(Credential.objects.all(), actor=actor, pk=pk, by="pk")
 
 
 def find_deletion(rows: QuerySet[Deletion], *, actor: Actor, pk: UUID) -> Deletion:
     """The deletion in `rows` with this id. Raises Http404 when the actor can't see it."""
-    return _find(rows, actor=actor, pk=pk, by="credential")
+    return _find_by(rows, actor=actor, pk=pk, by="credential")
 
 
 def find_batch(*, actor: Actor, pk: UUID) -> Batch:
     """The bulk deletion with this id. Raises Http404 when the actor can't see it."""
-    found = visible_batches(actor=actor).filter(pk=pk).first()
-    if found:
-        return found
-    hidden_batch = Batch.objects.filter(pk=pk).first()
-    if hidden_batch:
-        raise_not_visible(actor=actor, subject=hidden_batch)
-    raise Http404("Nothing has this ID.")
+    return _find(visible_batches(actor=actor), hidden=Batch.objects.all(), actor=actor, pk=pk)
 
 
 def find_access_review(*, actor: Actor, pk: UUID) -> AccessReview:
     """The access review with this id. Raises Http404 when the actor can see no row of it."""
-    found = visible_access_reviews(actor=actor).filter(pk=pk).first()
-    if found:
-        return found
-    hidden_review = AccessReview.objects.filter(pk=pk).first()
-    if hidden_review:
-        raise_not_visible(actor=actor, subject=hidden_review)
-    raise Http404("Nothing has this ID.")
+    visible_reviews = visible_access_reviews(actor=actor)
+    return _find(visible_reviews, hidden=AccessReview.objects.all(), actor=actor, pk=pk)
 
 
-def _find[T: (Credential, Deletion)](rows: QuerySet[T], *, actor: Actor, pk: UUID, by: str) -> T:
-    found = visible(rows, actor=actor, by=by).filter(pk=pk).first()
+def _find_by[T: (Credential, Deletion)](rows: QuerySet[T], *, actor: Actor, pk: UUID, by: str) -> T:
+    """The row with this id; `by` is its path to the credential that access lists are about."""
+    of_hidden = {f"{by}__in": visibility_of(actor).hidden}
+    hidden = rows.model._default_manager.filter(**of_hidden)
+    return _find(visible(rows, actor=actor, by=by), hidden=hidden, actor=actor, pk=pk)
+
+
+def _find[T: (Credential, Deletion, Batch, AccessReview)](
+    visible_rows: QuerySet[T], *, hidden: QuerySet[T], actor: Actor, pk: UUID
+) -> T:
+    found = visible_rows.filter(pk=pk).first()
     if found:
         return found
     # Queried in either case, so that timing doesn't tell hidden objects from missing ones.
-    hidden = visibility_of(actor).hidden
-    hidden_row = rows.model._default_manager.filter(pk=pk, **{f"{by}__in": hidden}).first()
+    hidden_row = hidden.filter(pk=pk).first()
     if hidden_row:
         raise_not_visible(actor=actor, subject=hidden_row)
     raise Http404("Nothing has this ID.")

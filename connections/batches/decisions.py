@@ -5,10 +5,8 @@ like any other.
 """
 
 from collections.abc import Sequence
-from datetime import datetime
 
 from django.core.exceptions import PermissionDenied
-from django.db import IntegrityError
 
 from connections import audit
 from connections.access import permissions
@@ -20,7 +18,7 @@ from connections.core.errors import ConflictError, OvertakenError
 from connections.core.text import pluralize
 from connections.core.typed_text import clean_text
 from connections.deletions import states, time_limits
-from connections.deletions.approvals import NO_REASON_TO_DECLINE
+from connections.deletions.approvals import NO_REASON_TO_DECLINE, store_decision
 from connections.deletions.states import Approve, Settle
 from connections.models import (
     Approval,
@@ -52,7 +50,7 @@ def approve_batch(*, batch: Batch, actor: Actor, digest: str) -> Batch:
         if digest != batch.approval_digest:
             raise ConflictError("The plan changed since you opened it. Review it again.")
         now = clock.now()
-        _decide(rows, person=person, decision=Approval.Decision.APPROVED, at=now)
+        store_decision(rows, person=person, decision=Approval.Decision.APPROVED, at=now)
         given = _count_approvals(rows)
         missing = max(0, ApprovalPolicy(batch.policy).approvals_needed - given)
         states.apply_to_all(
@@ -109,7 +107,9 @@ def decline_batch(*, batch: Batch, actor: Actor, reason: str) -> Batch:
         rows = _lock(batch)
         _require_undecided(rows, person=person)
         now = clock.now()
-        _decide(rows, person=person, decision=Approval.Decision.DECLINED, at=now, reason=reason)
+        store_decision(
+            rows, person=person, decision=Approval.Decision.DECLINED, at=now, reason=reason
+        )
         states.apply_to_all(
             rows,
             transition=Settle(outcome=Outcome.DECLINED, reason=reason),
@@ -169,35 +169,6 @@ def _lock(batch: Batch) -> list[Deletion]:
 def _require_undecided(rows: Sequence[Deletion], *, person: Person) -> None:
     if Approval.objects.filter(deletion=rows[0], approver=person, round=1).exists():
         raise OvertakenError("You already approved or declined this bulk deletion.")
-
-
-def _decide(
-    rows: Sequence[Deletion],
-    *,
-    person: Person,
-    decision: Approval.Decision,
-    at: datetime,
-    reason: str = "",
-) -> None:
-    """Store the decision for each row; the database refuses one that doesn't match its row."""
-    try:
-        with audit.atomic():
-            Approval.objects.bulk_create(
-                Approval(
-                    deletion=deletion,
-                    approver=person,
-                    approver_name=person.display_name,
-                    requester_id=deletion.requested_by_id,
-                    round=deletion.approval_round,
-                    decision=decision,
-                    digest=deletion.approval_digest,
-                    reason=reason,
-                    decided_at=at,
-                )
-                for deletion in rows
-            )
-    except IntegrityError:
-        raise OvertakenError(states.MOVED_ON) from None
 
 
 def _count_approvals(rows: Sequence[Deletion]) -> int:

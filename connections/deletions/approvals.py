@@ -4,6 +4,7 @@ An approval covers one confirmed attempt and its automatic retries. When an atte
 its approval round is over: if the connection is still present, the same people decide again.
 """
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from django.core.exceptions import PermissionDenied
@@ -20,7 +21,7 @@ from connections.deletions import lifecycle, states, verification
 from connections.deletions.states import Approve, EndRound, Settle
 from connections.deletions.verification import RecheckResult
 from connections.inventory import protections
-from connections.models import Approval, Deletion, Outcome, State
+from connections.models import Approval, Deletion, Outcome, Person, State
 from connections.wording import attempt_facts
 
 NO_REASON_TO_DECLINE = "Enter a reason for declining."
@@ -180,27 +181,47 @@ def _decide(
     *, deletion: Deletion, actor: Actor, decision: Approval.Decision, reason: str = ""
 ) -> datetime:
     """Store the decision, and return its time."""
-    person = actor.person
-    if person is None:
+    if actor.person is None:
         raise ConflictError("Only a person can approve or decline.")
     now = clock.now()
     try:
+        store_decision([deletion], person=actor.person, decision=decision, at=now, reason=reason)
+    except OvertakenError:
+        _require_undecided(deletion=deletion, actor=actor)
+        raise
+    return now
+
+
+def store_decision(
+    deletions: Sequence[Deletion],
+    *,
+    person: Person,
+    decision: Approval.Decision,
+    at: datetime,
+    reason: str = "",
+) -> None:
+    """Store a person's decision about each; the database refuses one that doesn't match its row.
+
+    Raises OvertakenError.
+    """
+    try:
         with audit.atomic():
-            Approval.objects.create(
-                deletion=deletion,
-                approver=person,
-                approver_name=person.display_name,
-                requester=deletion.requested_by,
-                round=deletion.approval_round,
-                decision=decision,
-                digest=deletion.approval_digest,
-                reason=reason,
-                decided_at=now,
+            Approval.objects.bulk_create(
+                Approval(
+                    deletion=deletion,
+                    approver=person,
+                    approver_name=person.display_name,
+                    requester_id=deletion.requested_by_id,
+                    round=deletion.approval_round,
+                    decision=decision,
+                    digest=deletion.approval_digest,
+                    reason=reason,
+                    decided_at=at,
+                )
+                for deletion in deletions
             )
     except IntegrityError:
-        _require_undecided(deletion=deletion, actor=actor)
         raise OvertakenError(states.MOVED_ON) from None
-    return now
 
 
 def _require_undecided(*, deletion: Deletion, actor: Actor) -> None:
