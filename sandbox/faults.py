@@ -84,10 +84,10 @@ def _json(status: int, text: str, *, executes: bool = False, name: str = "") -> 
     return Fault(name=name or f"returns_{status}", executes=executes, status=status, errors=(text,))
 
 
-def _html(status: int, title: str, *, name: str, executes: bool = False) -> Fault:
+def _html(status: int, title: str, *, name: str) -> Fault:
     return Fault(
         name=name,
-        executes=executes,
+        executes=False,
         status=status,
         body=HTML_PAGE.format(title=title),
         content_type=HTML,

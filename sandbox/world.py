@@ -122,7 +122,6 @@ class World:
         org: Org,
         permissions: tuple[str, ...] = (READ, WRITE),
         user: User | None = None,
-        scopes: tuple[str, ...] | None = None,
         access_token: str | None = None,
     ) -> AccessToken:
         """Add a service access token to the org, with random characters unless it is given."""
@@ -131,7 +130,7 @@ class World:
             org=org,
             permissions=permissions,
             user=user or make_user(name="Org Admin", service_account=True),
-            scopes=scopes,
+            scopes=None,
         )
         with self._changed:
             self._access_tokens.append(token)

@@ -271,13 +271,13 @@ def _credential_again(deletion: Deletion, *, facts: _Facts) -> UUID:
     return others[0] if others else deletion.credential_id
 
 
-def create_draft(*, source: PlanSource, actor: Actor, requester: Person | None = None) -> Batch:
-    """Freeze a plan of 1 to MAX_ROWS rows. `requester`: for whom a command makes it.
+def create_draft(*, source: PlanSource, actor: Actor) -> Batch:
+    """Freeze a plan of 1 to MAX_ROWS rows.
 
     Raises PermissionDenied, and InvalidInputError for no or too many connections.
     """
     with audit.atomic():
-        batch, rows = build_draft(source=source, actor=actor, requester=requester)
+        batch, rows = build_draft(source=source, actor=actor)
         store_draft(batch, rows=rows)
     return batch
 
@@ -285,7 +285,10 @@ def create_draft(*, source: PlanSource, actor: Actor, requester: Person | None =
 def build_draft(
     *, source: PlanSource, actor: Actor, requester: Person | None = None
 ) -> tuple[Batch, list[BatchRow]]:
-    """`create_draft` without storing anything: the draft and its rows. Raises as it does."""
+    """`create_draft` without storing anything: the draft and its rows. Raises as it does.
+
+    `requester`: for whom a command makes it.
+    """
     permissions.require(permissions.can_delete(actor), "delete connections")
     creator = requester or actor.person
     planner = person_actor(person=requester) if requester else actor

@@ -91,12 +91,11 @@ def post(
     timestamp: int,
     body: bytes,
     keys: Sequence[Secret],
-    deadline_seconds: float = DEADLINE_SECONDS,
 ) -> OutboundResponse:
     """Send one JSON document once. Network errors are in the result, never raised."""
     headers = signed_headers(message_id=message_id, timestamp=timestamp, body=body, keys=keys)
     headers["Content-Type"] = "application/json"
-    return _send(method="POST", headers=headers, body=body, seconds=deadline_seconds)
+    return _send(method="POST", headers=headers, body=body, seconds=DEADLINE_SECONDS)
 
 
 def probe() -> OutboundResponse:
