@@ -31,7 +31,7 @@ def _other_row(one: AccessReviewDecision) -> AsJson:
 
 
 # Times are ISO 8601 in UTC. The connection is as syncs show it now, or showed it last.
-ROW_COLUMNS = Columns[RowDetails](
+ROW_EXPORT_COLUMNS = Columns[RowDetails](
     {
         "id": lambda each: str(each.row.key.connection_id),
         "site": lambda each: each.row.key.site,
@@ -84,5 +84,5 @@ def prepare_export(*, review: AccessReview, actor: Actor, file_format: str) -> E
         file_format=file_format,
         query=f"access_review={review.pk}",
         items=lambda: _iterate(review, actor=actor),
-        columns=ROW_COLUMNS,
+        columns=ROW_EXPORT_COLUMNS,
     )

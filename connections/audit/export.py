@@ -18,7 +18,7 @@ from connections.core.text import pluralize
 from connections.models import AuditEvent, AuditHead, Checkpoint, EventCode, with_values
 
 # With names. `text` is the stored text, which the hash covers.
-EVENT_COLUMNS = Columns[AuditEvent](
+EVENT_EXPORT_COLUMNS = Columns[AuditEvent](
     {
         "seq": lambda event: event.seq,
         "at": lambda event: as_time(event.at),
@@ -209,7 +209,7 @@ def prepare_shipment(
         query=f"since={since}" + (f"&limit={limit}" if limit is not None else ""),
         # Without the events of this shipment itself.
         items=lambda: islice(_events(since=since, upto=size), limit),
-        columns=EVENT_COLUMNS,
+        columns=EVENT_EXPORT_COLUMNS,
     )
 
 

@@ -18,7 +18,7 @@ from django.db.models import Count, Max, Min, Q, QuerySet
 from connections.access import permissions
 from connections.access.actor import Actor
 from connections.audit.chain import NO_HASH
-from connections.audit.export import EVENT_COLUMNS, Export
+from connections.audit.export import EVENT_EXPORT_COLUMNS, Export
 from connections.audit.personal_data import Kind
 from connections.core.days import DailyCounts, UtcDay, by_day
 from connections.core.errors import InvalidInputError
@@ -381,7 +381,7 @@ def prepare_export(
         file_format=file_format,
         query=query,
         items=lambda: _event_batches(filters),
-        columns=EVENT_COLUMNS,
+        columns=EVENT_EXPORT_COLUMNS,
     )
 
 

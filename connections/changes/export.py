@@ -17,7 +17,7 @@ def _acknowledged_by(change: Change) -> str | None:
 
 
 # Times are ISO 8601 in UTC.
-CHANGE_COLUMNS = Columns[ChangeRow](
+CHANGE_EXPORT_COLUMNS = Columns[ChangeRow](
     {
         "id": lambda row: str(row.change.pk),
         "kind": lambda row: row.change.kind,
@@ -60,5 +60,5 @@ def prepare_export(
         file_format=file_format,
         query=query,
         items=lambda: iterate_changes(actor=actor, filters=filters),
-        columns=CHANGE_COLUMNS,
+        columns=CHANGE_EXPORT_COLUMNS,
     )

@@ -89,7 +89,7 @@ def _attempt_row(one: RecordedDeletion, attempt: Attempt) -> Row:
 
 
 # Times are ISO 8601 in UTC.
-DELETION_COLUMNS = Columns[RecordedDeletion](
+DELETION_EXPORT_COLUMNS = Columns[RecordedDeletion](
     {
         "id": lambda one: str(one.deletion.id),
         "batch": lambda one: str(one.batch_id) if one.batch_id else None,
@@ -156,7 +156,7 @@ def deletion_row(deletion: Deletion) -> Row:
     review = getattr(deletion, "break_glass_review", None) if deletion.break_glass_at else None
     attempts, approvals = list(deletion.attempts.all()), list(deletion.approvals.all())
     recorded = RecordedDeletion(deletion, attempts, approvals, review, deletion.batch_id)
-    return DELETION_COLUMNS.row(recorded)
+    return DELETION_EXPORT_COLUMNS.row(recorded)
 
 
 def _iterate(*, actor: Actor, filters: HistoryFilter) -> Iterator[RecordedDeletion]:
@@ -203,5 +203,5 @@ def prepare_export(
         file_format=file_format,
         query=query,
         items=lambda: _iterate(actor=actor, filters=filters),
-        columns=DELETION_COLUMNS,
+        columns=DELETION_EXPORT_COLUMNS,
     )

@@ -7,7 +7,7 @@ from connections.core.tabular import Columns, as_time
 from connections.inventory.inventory import InventoryFilter, InventoryRow, iterate_rows
 
 # One org connection; `as_of` is the time of its newest snapshot.
-CONNECTION_COLUMNS = Columns[InventoryRow](
+CONNECTION_EXPORT_COLUMNS = Columns[InventoryRow](
     {
         "id": lambda row: str(row.snapshot.connection_id),
         "site": lambda row: row.snapshot.site,
@@ -53,5 +53,5 @@ def prepare_export(
         file_format=file_format,
         query=query,
         items=lambda: iterate_rows(actor=actor, filters=filters),
-        columns=CONNECTION_COLUMNS,
+        columns=CONNECTION_EXPORT_COLUMNS,
     )

@@ -15,7 +15,7 @@ from connections.access.actor import WORKER, person_actor
 from connections.audit import EventCode, outbox
 from connections.audit.outbox import NotificationSubject, get_subject
 from connections.changes.changes import ChangeFilter, ChangeRow, count_changes, iterate_changes
-from connections.changes.export import CHANGE_COLUMNS
+from connections.changes.export import CHANGE_EXPORT_COLUMNS
 from connections.core.text import pluralize
 from connections.models import (
     SENDABLE,
@@ -319,7 +319,7 @@ def _changes_message(notification: Notification) -> Message:
         sentence=sentence,
         path=f"{reverse('change-list')}?attention=yes&acknowledged=no",
         rows=tuple(_change_line(row) for row in rows),
-        data={"count": count, "changes": [CHANGE_COLUMNS.row(row) for row in rows]},
+        data={"count": count, "changes": [CHANGE_EXPORT_COLUMNS.row(row) for row in rows]},
     )
 
 

@@ -12,7 +12,7 @@ from django.http import StreamingHttpResponse
 from django.test import Client
 
 from connections.access.actor import person_actor
-from connections.access_reviews.export import ROW_COLUMNS, prepare_export
+from connections.access_reviews.export import ROW_EXPORT_COLUMNS, prepare_export
 from connections.audit.export import start_export
 from connections.models import AccessReview, AuditEvent, EventCode, Person
 from tests.access_reviews.conftest import MakeReview
@@ -36,7 +36,7 @@ def test_every_format_has_the_same_rows_with_the_same_keys(
     rows: list[dict[str, Any]] = json.loads(exported(review, edith, "json"))
     assert [json.loads(line) for line in exported(review, edith, "ndjson").splitlines()] == rows
     cells = list(csv.DictReader(io.StringIO(exported(review, edith, "csv"))))
-    assert [list(each) for each in (*rows, *cells)] == [list(ROW_COLUMNS.values)] * 6
+    assert [list(each) for each in (*rows, *cells)] == [list(ROW_EXPORT_COLUMNS.values)] * 6
     assert [each["state"] for each in rows] == ["delete", "delete", "pending"]
     [decision] = rows[0]["decisions"]
     assert (decision["decided_by"], decision["reason"]) == (ada.username, REASON)

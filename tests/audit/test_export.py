@@ -12,7 +12,7 @@ from django.test import Client
 
 from connections import audit
 from connections.audit import EventCode, chain, personal_data, search
-from connections.audit.export import EVENT_COLUMNS
+from connections.audit.export import EVENT_EXPORT_COLUMNS
 from connections.models import AuditEvent, AuditHead, Person
 from tests.web.audit.support import add_event
 
@@ -45,7 +45,7 @@ def test_an_unfiltered_export_contains_the_whole_chain(
     assert rows[0]["sentence"] == "Ada did 0."
     # The last event in it is the start of this export.
     assert rows[-1]["code"] == "export.started"
-    assert set(EVENT_COLUMNS.values) == set(rows[0])
+    assert set(EVENT_EXPORT_COLUMNS.values) == set(rows[0])
 
 
 def test_a_csv_is_exactly_the_filtered_set_and_safe_to_open(

@@ -98,7 +98,7 @@ def test_an_error_in_an_export_is_recorded_and_raised(
     def fail(deletion: Deletion) -> None:
         raise ZeroDivisionError(str(deletion))
 
-    monkeypatch.setitem(deletion_export.DELETION_COLUMNS.values, "ticket", fail)
+    monkeypatch.setitem(deletion_export.DELETION_EXPORT_COLUMNS.values, "ticket", fail)
     response = client_of(edith).get(URLS[0])
     with pytest.raises(ZeroDivisionError):
         response.getvalue()

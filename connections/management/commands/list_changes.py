@@ -6,7 +6,7 @@ from typing import Any
 
 from connections.access.actor import command_actor
 from connections.changes.changes import ChangeFilter, ChangeRow, iterate_changes
-from connections.changes.export import CHANGE_COLUMNS
+from connections.changes.export import CHANGE_EXPORT_COLUMNS
 from connections.core.text import format_time
 from connections.management.base import OrgAdminCommand
 from connections.models import Change
@@ -43,7 +43,7 @@ class Command(OrgAdminCommand):
             since=self._parse_time(options["since"]) if options["since"] else None,
         )
         rows = list(iterate_changes(actor=command_actor(), filters=filters))
-        document = {"changes": [CHANGE_COLUMNS.row(row) for row in rows]}
+        document = {"changes": [CHANGE_EXPORT_COLUMNS.row(row) for row in rows]}
         self.emit(document, "\n".join(_line(row) for row in rows))
         is_waiting = any(row.change.awaits_acknowledgement for row in rows)
         return NEEDS_ATTENTION if is_waiting else 0

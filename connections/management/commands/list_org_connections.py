@@ -7,7 +7,7 @@ from connections.access.actor import command_actor
 from connections.core import clock, tabular
 from connections.crypto.encryption import check_key_ring
 from connections.inventory import sync
-from connections.inventory.export import CONNECTION_COLUMNS
+from connections.inventory.export import CONNECTION_EXPORT_COLUMNS
 from connections.inventory.inventory import InventoryFilter, InventoryRow, iterate_rows
 from connections.management.base import FAILED, OrgAdminCommand
 from connections.models import Credential, Sync
@@ -64,7 +64,7 @@ class Command(OrgAdminCommand):
 
 
 def _document(row: InventoryRow) -> dict[str, Any]:
-    values = CONNECTION_COLUMNS.row(row)
+    values = CONNECTION_EXPORT_COLUMNS.row(row)
     return {name: values[name] for name in COLUMNS}
 
 

@@ -14,7 +14,7 @@ from django.test import Client
 from connections import audit
 from connections.core import tabular
 from connections.deletions import history
-from connections.deletions.export import DELETION_COLUMNS
+from connections.deletions.export import DELETION_EXPORT_COLUMNS
 from connections.models import AuditEvent, Outcome, Person, State
 from tests.deletions.history.conftest import Make
 
@@ -125,7 +125,7 @@ def test_json_and_ndjson_hold_the_same_rows(client_of: ClientOf, edith: Person, 
     as_json = json.loads(body_of(client, "/deletions/export/?format=json"))
     lines = body_of(client, "/deletions/export/?format=ndjson").splitlines()
     assert as_json == [json.loads(line) for line in lines]
-    assert set(DELETION_COLUMNS.values) <= set(as_json[0])
+    assert set(DELETION_EXPORT_COLUMNS.values) <= set(as_json[0])
 
 
 def test_an_empty_json_export_is_an_empty_list(client_of: ClientOf, edith: Person) -> None:
