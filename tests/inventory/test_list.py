@@ -280,7 +280,9 @@ def test_it_counts_the_orgs_without_a_credential(
 def test_an_org_with_two_credentials_counts_as_one(
     client_of: ClientOf, ada: Person, sandbox: SandboxServer, labs: Credential
 ) -> None:
-    store_credential(sandbox, "Labs EU", name="Labs EU again")
+    org = key_pair_of(sandbox.world, "Labs EU").org
+    pair = sandbox.world.add_key_pair(org=org)
+    store_credential(sandbox, "Labs EU", pair=pair, name="Labs EU again")
     client = client_of(ada)
     assert "1 org synced" in open_list(client).text
     client.post("/connections/refresh/")
