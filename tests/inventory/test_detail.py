@@ -23,11 +23,6 @@ def connection(sandbox: SandboxServer) -> Connection:
     return connection_between(sandbox.world, "Payments US", "Group SOC")
 
 
-@pytest.fixture
-def payments(sandbox: SandboxServer, db: None) -> Credential:
-    return store_credential(sandbox, "Payments US")
-
-
 def open_detail(client: Client, connection: Connection) -> Page:
     return read(client.get(f"/connections/{connection.source_org.site.name}/{connection.id}/"))
 

@@ -71,21 +71,6 @@ def add_rows(credential: Credential, number: int) -> None:
     )
 
 
-@pytest.fixture
-def payments(sandbox: SandboxServer, db: None) -> Credential:
-    return store_credential(sandbox, "Payments US")
-
-
-@pytest.fixture
-def soc(sandbox: SandboxServer, db: None) -> Credential:
-    return store_credential(sandbox, "Group SOC")
-
-
-@pytest.fixture
-def labs(sandbox: SandboxServer, db: None) -> Credential:
-    return store_credential(sandbox, "Labs EU")
-
-
 def test_a_connection_seen_from_both_sides_is_one_row_using_the_source_side(
     client_of: ClientOf,
     ada: Person,

@@ -32,16 +32,6 @@ _CELL = re.compile(r'<a href="([^"]*)" aria-label="((?!Remove filter)[^"]*)"([^>
 _HEAD = re.compile(r'<th scope="(row|col)"[^>]*>(.*?)</th>', re.DOTALL)
 
 
-@pytest.fixture
-def payments(sandbox: SandboxServer, db: None) -> Credential:
-    return store_credential(sandbox, "Payments US")
-
-
-@pytest.fixture
-def labs(sandbox: SandboxServer, db: None) -> Credential:
-    return store_credential(sandbox, "Labs EU")
-
-
 def open_matrix(client: Client, **filters: str) -> Page:
     """The matrix page."""
     return read(client.get("/connections/", {"view": "matrix", **filters}))

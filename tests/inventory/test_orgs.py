@@ -31,16 +31,6 @@ pytestmark = pytest.mark.database
 ClientOf = Callable[[Person], Client]
 
 
-@pytest.fixture
-def payments(sandbox: SandboxServer, db: None) -> Credential:
-    return store_credential(sandbox, "Payments US")
-
-
-@pytest.fixture
-def labs(sandbox: SandboxServer, db: None) -> Credential:
-    return store_credential(sandbox, "Labs EU")
-
-
 def summaries() -> dict[str, OrgSummary]:
     """Every org by its name, as a command sees it."""
     return {each.org.name: each for each in list_orgs(actor=command_actor())}

@@ -40,11 +40,6 @@ def connection(sandbox: SandboxServer) -> Connection:
 
 
 @pytest.fixture
-def payments(sandbox: SandboxServer, db: None) -> Credential:
-    return store_credential(sandbox, "Payments US")
-
-
-@pytest.fixture
 def requester(
     client_of: ClientOf, ada: Person, payments: Credential, connection: Connection
 ) -> Requester:

@@ -15,7 +15,6 @@ from pytest_django import Settings
 from connections.management.commands import serve
 from connections.operations import backup
 from tests.support.no_writes import (
-    manage_hindered,
     modes_apply,
     no_space,
     read_only_directory,
@@ -227,7 +226,7 @@ def test_a_read_only_data_directory_is_reported_in_one_line(
 ) -> None:
     env = clean_environment(data_dir=migrated_directory, PORT="0")
     with read_only_directory(migrated_directory / name):
-        done = manage_hindered(modes_apply, "serve", env=env)
+        done = manage("serve", env=env, hindrance=modes_apply)
     assert (done.returncode, done.stdout) == (1, "")
     [line] = done.stderr.splitlines()
     assert "can't" in line
@@ -236,7 +235,7 @@ def test_a_read_only_data_directory_is_reported_in_one_line(
 
 def test_a_full_disk_is_reported_in_one_line(migrated_directory: Path) -> None:
     env = clean_environment(data_dir=migrated_directory, PORT="0")
-    done = manage_hindered(no_space, "serve", env=env)
+    done = manage("serve", env=env, hindrance=no_space)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.splitlines() == [
         f"CommandError: Org Admin can't write to {migrated_directory}: File too large. Make it "

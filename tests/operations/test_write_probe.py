@@ -14,7 +14,7 @@ from django.db import connection
 from django.test import Client
 
 from connections.operations import checks, write_probe
-from tests.support.no_writes import grown_log, manage_hindered, no_space, read_only_database
+from tests.support.no_writes import grown_log, no_space, read_only_database
 from tests.support.processes import clean_environment, manage
 
 UNWRITABLE = (503, "the database can't be written\n")
@@ -80,7 +80,7 @@ def test_too_little_free_space_is_not_ready(
 def test_doctor_reports_a_full_disk(migrated_directory: Path) -> None:
     env = clean_environment(data_dir=migrated_directory)
     with grown_log(migrated_directory / "orgadmin.sqlite3"):
-        done = manage_hindered(no_space, "doctor", "--json", env=env)
+        done = manage("doctor", "--json", env=env, hindrance=no_space)
     errors = [f for f in json.loads(done.stdout)["findings"] if f["level"] == "error"]
     assert [(f["check"], f["message"]) for f in errors] == [
         ("database", "not writable: disk I/O error")

@@ -3,15 +3,11 @@
 import ctypes
 import resource
 import sqlite3
-import subprocess
-import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
 from django.db import connection
-
-from tests.support.processes import PATIENCE, ROOT
 
 _PR_CAPBSET_DROP = 24
 _CAP_DAC_OVERRIDE = 1
@@ -29,23 +25,6 @@ def read_only_database() -> Iterator[None]:
     finally:
         with connection.cursor() as cursor:
             cursor.execute(switch.format("off"))
-
-
-def manage_hindered(
-    hindrance: Callable[[], None], *arguments: str, env: Mapping[str, str]
-) -> subprocess.CompletedProcess[str]:
-    """Run one command of manage.py in a process that calls `hindrance` before it starts."""
-    return subprocess.run(
-        [sys.executable, str(ROOT / "manage.py"), *arguments],
-        env=dict(env),
-        cwd=ROOT,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-        check=False,
-        preexec_fn=hindrance,
-    )
 
 
 def no_space() -> None:

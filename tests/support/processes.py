@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from threading import Thread
 from typing import Self
@@ -104,8 +104,10 @@ def until(seconds: float) -> Iterator[None]:
         time.sleep(0.02)
 
 
-def manage(*arguments: str, env: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
-    """Run one command of manage.py to its end."""
+def manage(
+    *arguments: str, env: Mapping[str, str], hindrance: Callable[[], None] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run one command of manage.py to its end, in a process that calls `hindrance` first."""
     return subprocess.run(
         [sys.executable, str(ROOT / "manage.py"), *arguments],
         env=dict(env),
@@ -115,6 +117,7 @@ def manage(*arguments: str, env: Mapping[str, str]) -> subprocess.CompletedProce
         text=True,
         timeout=PATIENCE,
         check=False,
+        preexec_fn=hindrance,
     )
 
 
