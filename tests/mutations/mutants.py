@@ -297,6 +297,20 @@ NETWORK = (
 
 RECORD = (
     _mutant(
+        "a reason has text that an auditor can read",
+        "connections/core/typed_text.py",
+        '    if not has_visible_text(text) or "\\0" in text:\n',
+        "    if False:\n",
+        "tests/core/test_typed_text.py::test_a_reason_that_no_one_could_read_or_store_is_refused",
+    ),
+    _mutant(
+        "a decline needs a reason",
+        "connections/deletions/approvals.py",
+        "    reason = clean_text(reason, missing=NO_REASON_TO_DECLINE)\n",
+        "    reason = reason.strip()\n",
+        "tests/flows/test_follow_up.py::test_declining_needs_a_reason_and_closes_the_deletion",
+    ),
+    _mutant(
         "durable=True of the claim",
         SENDING,
         "    with audit.atomic(durable=True):\n        if first.is_run_by_batch",
