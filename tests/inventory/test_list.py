@@ -15,6 +15,7 @@ from django.test import Client
 from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
 
+from connections.inventory.inventory import InventoryFilter, ListedConnection
 from connections.models import (
     AuditEvent,
     Credential,
@@ -601,3 +602,34 @@ def test_only_roles_with_the_permission_can_export(
 
 def test_an_unknown_format_is_a_bad_request(client_of: ClientOf, ada: Person) -> None:
     assert client_of(ada).get("/connections/export/?format=xml").status_code == 400
+
+
+@pytest.mark.parametrize(
+    ("text", "is_found"),
+    [
+        ("0B7E3C1A", True),
+        ("3c1a-0000", True),
+        ("group 0b7e", True),
+        ("3c1a0000", False),
+        ("0b7e3c1a-0000-4000-8000-00000000beef-", False),
+        ("group 0b7f", False),
+    ],
+)
+def test_words_of_a_search_can_be_part_of_the_id_as_pages_show_it(
+    text: str, is_found: bool
+) -> None:
+    listed = ListedConnection(
+        site="datadoghq.eu",
+        stored_id="0b7e3c1a00004000800000000000beef",
+        snapshot_id=1,
+        source_org_id="",
+        source_org_name="Payments EU",
+        sink_org_id="",
+        sink_org_name="Group SOC",
+        stored_types='["logs"]',
+        creator_name="",
+        created_at=None,
+        credential_id="",
+    )
+    found = InventoryFilter(text=text).select([listed], protected=(), changed=())
+    assert bool(found) == is_found
