@@ -1,7 +1,7 @@
 """Fixtures for all tests: people, a clock, the Datadog simulator, and automatic setup."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -57,6 +57,14 @@ def pytest_xdist_auto_num_workers() -> int:
 def _static_root() -> None:
     # WhiteNoise warns of a directory that is not there, and a warning is an error here.
     Path(django_settings.STATIC_ROOT).mkdir(parents=True, exist_ok=True)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _no_waiting_for_the_disk() -> Iterator[None]:
+    # No test cuts the power, and a new key file would wait twice.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda descriptor: None)
+        yield
 
 
 @pytest.fixture(autouse=True)
