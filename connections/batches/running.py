@@ -32,7 +32,6 @@ from connections.deletions import (
     failpoints,
     lifecycle,
     sending,
-    states,
     time_limits,
     verification,
 )
@@ -234,12 +233,10 @@ class _Pass:
         transaction failed.
         """
         result = self.checks[rows[0].credential_id]
-        now = clock.now()
         same = [
             row
             for row in rows
             if verification.compare(deletion=row, result=result).result == RecheckResult.SAME
-            and not states.has_expired(row, now=now)
         ]
         if not same:
             return rows

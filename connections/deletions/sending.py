@@ -268,10 +268,10 @@ def claim(
     The keys are those of the locked credential, which may have been rotated during the pre-send
     check.
 
-    Returns None when another process claimed or changed it first, or the shared check that began
-    at `shared_check_at` is too old by now; then nothing may be sent. Raises BlockedError when a
-    permission was lost, the credential retired or the connection protected during the pre-send
-    check, and UnavailableError when the keys can't be decrypted.
+    Returns None when another process claimed or changed it first, its time to be sent is over,
+    or the shared check that began at `shared_check_at` is too old by now; then nothing may be sent.
+    Raises BlockedError when a permission was lost, the credential retired or the connection
+    protected during the pre-send check, and UnavailableError when the keys can't be decrypted.
     """
     (claimed,) = claim_together(
         deletions=[deletion],
@@ -344,6 +344,9 @@ def _claim_locked(
         # Read after another process claimed it, so that the compare-and-swap would succeed.
         return None
     if shared_check_at and not _is_recent(shared_check_at, now=now):
+        return None
+    if deletion.state == State.WAITING and states.has_expired(deletion, now=now):
+        # Its time ran out during the pre-send check. It expires when it is due the next time.
         return None
     # Each claim makes one attempt.
     epoch = deletion.epoch + 1

@@ -2832,6 +2832,29 @@ BULK_DELETIONS = (
         "::test_a_row_is_not_claimed_when_its_shared_check_grew_old_during_the_claim",
     ),
     _mutant(
+        "a row whose time ended during its check is not claimed",
+        SENDING,
+        "    if deletion.state == State.WAITING and states.has_expired(deletion, now=now):\n",
+        "    if False:\n",
+        f"{BATCH_TESTS}/test_groups.py::test_a_row_whose_time_ends_after_its_check_is_not_sent",
+    ),
+    _mutant(
+        "a row that changed before its group was claimed is left out",
+        SENDING,
+        "    if not claimed:\n        return None\n    attempt.save(",
+        "    attempt.save(",
+        f"{BATCH_TESTS}/test_groups.py"
+        "::test_a_row_withdrawn_after_its_check_is_left_out_of_its_group",
+    ),
+    _mutant(
+        "claimed rows are sent before anything else is done",
+        f"{BATCHES}/running.py",
+        "        # First of all, so that nothing keeps a claimed row from being sent.\n",
+        "        _still_waiting(rows)\n",
+        f"{BATCH_TESTS}/test_groups.py"
+        "::test_what_fails_after_a_claim_keeps_no_claimed_row_from_being_sent",
+    ),
+    _mutant(
         "an attempted row ends after the clock was set back",
         f"{BATCHES}/running.py",
         "    is_over |= Q(epoch__gt=0, expires_at__gt=ahead + time_limits.RETRY_WINDOW)\n",

@@ -24,7 +24,7 @@ from django.test import Client  # noqa: E402
 
 from connections import audit  # noqa: E402
 from connections.access.actor import WORKER, command_actor, person_actor  # noqa: E402
-from connections.batches import confirming, drafts, requesting  # noqa: E402
+from connections.batches import confirming, drafts, requesting, running  # noqa: E402
 from connections.core import clock  # noqa: E402
 from connections.core.datadog_keys import KeyPair  # noqa: E402
 from connections.core.errors import DomainError  # noqa: E402
@@ -221,6 +221,19 @@ def confirm_batch(plan: Plan) -> Work:
     return work
 
 
+def run_batches(plan: Plan) -> Work:
+    """Run bulk deletions as a worker with this many threads does, until no row waits."""
+    running.PARALLEL_DELETES = plan["parallel"]
+    open_rows = Deletion.objects.filter(state__in=[State.WAITING, State.SENDING])
+
+    def work() -> Results:
+        while open_rows.exists():
+            running.run_due(actor=WORKER)
+        return []
+
+    return work
+
+
 KINDS: dict[str, Callable[[Plan], Work]] = {
     "seed": seed,
     "ask": ask,
@@ -232,6 +245,7 @@ KINDS: dict[str, Callable[[Plan], Work]] = {
     "run_due": run_due,
     "plan_batch": plan_batch,
     "confirm_batch": confirm_batch,
+    "run_batches": run_batches,
     "guard": guard,
     "decide": decide,
 }

@@ -1,0 +1,148 @@
+"""Rows of a bulk deletion are claimed, and their responses recorded, several at a time."""
+
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+import pytest
+from django.db import OperationalError, connection
+from django.test.utils import CaptureQueriesContext
+
+from connections.access.actor import WORKER, person_actor
+from connections.batches import running
+from connections.core.causes import Cause
+from connections.core.errors import BlockedError
+from connections.deletions import lifecycle, sending
+from connections.deletions.failpoints import Point
+from connections.deletions.sending import ClaimedAttempt
+from connections.models import Attempt, Batch, Deletion, Outcome, Person, State
+from sandbox.server import SandboxServer
+from tests.batches.conftest import MakeDraft
+from tests.batches.support import request
+from tests.support.clock import SettableClock
+
+pytestmark = [pytest.mark.django_db, pytest.mark.database]
+
+
+@pytest.fixture
+def rows(ada: Person, make_draft: MakeDraft, clock: SettableClock) -> list[Deletion]:
+    """The ten rows of a running bulk deletion."""
+    batch = request(make_draft(10), ada)
+    clock.advance(seconds=1)
+    return rows_of(batch)
+
+
+def rows_of(batch: Batch) -> list[Deletion]:
+    return list(batch.deletions.order_by("batch_row__position"))
+
+
+@pytest.fixture
+def groups(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many rows were claimed at once, each time."""
+    sizes: list[int] = []
+    claim_together = sending.claim_together
+
+    def count(
+        *, deletions: Sequence[Deletion], **options: Any
+    ) -> list[ClaimedAttempt | BlockedError | None]:
+        sizes.append(len(deletions))
+        return claim_together(deletions=deletions, **options)
+
+    monkeypatch.setattr(sending, "claim_together", count)
+    return sizes
+
+
+def before_claim_of(row: Deletion, do: Callable[[], object], *, patch: pytest.MonkeyPatch) -> None:
+    """Do this once, when the row was checked and is not claimed yet."""
+    done: list[UUID] = []
+
+    def hit(point: Point, *, deletion_id: UUID) -> None:
+        if point == Point.BEFORE_CLAIM and deletion_id == row.pk and not done:
+            done.append(row.pk)
+            do()
+
+    patch.setattr("connections.deletions.failpoints.hit", hit)
+
+
+def test_a_row_withdrawn_after_its_check_is_left_out_of_its_group(
+    rows: list[Deletion],
+    ada: Person,
+    groups: list[int],
+    sandbox: SandboxServer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    _, second, third, *_ = rows
+
+    def withdraw() -> None:
+        lifecycle.withdraw_deletion(
+            deletion=Deletion.objects.get(pk=third.pk), actor=person_actor(person=ada)
+        )
+
+    before_claim_of(second, withdraw, patch=monkeypatch)
+    running.run_due(actor=WORKER)
+    assert max(groups) == running.PARALLEL_DELETES - 1
+    outcomes = dict(Deletion.objects.values_list("pk", "outcome"))
+    assert outcomes.pop(third.pk) == Outcome.WITHDRAWN
+    assert set(outcomes.values()) == {Outcome.DELETED}
+    assert sandbox.world.deletes_received(str(third.connection_id)) == 0
+
+
+@pytest.mark.parametrize("number", [0, 2], ids=["alone", "in a group"])
+def test_a_row_whose_time_ends_after_its_check_is_not_sent(
+    rows: list[Deletion],
+    clock: SettableClock,
+    sandbox: SandboxServer,
+    monkeypatch: pytest.MonkeyPatch,
+    number: int,
+) -> None:
+    late, before = rows[number], rows[max(0, number - 1)]
+    clock.advance(hours=23)
+    Deletion.objects.filter(pk=late.pk).update(expires_at=clock.at + timedelta(seconds=2))
+    before_claim_of(before, lambda: clock.advance(seconds=3), patch=monkeypatch)
+    running.run_due(actor=WORKER)
+    late.refresh_from_db()
+    assert (late.outcome, late.cause) == (Outcome.NOT_SENT, Cause.NOT_STARTED_IN_TIME)
+    assert sandbox.world.deletes_received(str(late.connection_id)) == 0
+    assert Deletion.objects.filter(outcome=Outcome.DELETED).count() == 9
+
+
+def test_what_fails_after_a_claim_keeps_no_claimed_row_from_being_sent(
+    rows: list[Deletion], sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: object) -> list[Deletion]:
+        raise OperationalError("server closed the connection unexpectedly")
+
+    monkeypatch.setattr(running, "_still_waiting", fail)
+    with pytest.raises(OperationalError):
+        running.run_due(actor=WORKER)
+    assert Attempt.objects.count() == running.PARALLEL_DELETES
+    assert len(sandbox.world.requests(method="DELETE")) == running.PARALLEL_DELETES
+    assert not Deletion.objects.filter(state=State.SENDING).exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_group_is_claimed_and_recorded_with_two_statements_for_each_row_and_one_commit(
+    ada: Person, make_draft: MakeDraft
+) -> None:
+    claimed, recorded = {}, {}
+    for count in (1, 3, 8):
+        rows = rows_of(request(make_draft(count), ada))
+        with CaptureQueriesContext(connection) as claimed[count]:
+            claims = sending.claim_together(deletions=rows, actor=WORKER, was_rechecked=True)
+        responses = [
+            (one.attempt, sending.send_claimed(one))
+            for one in claims
+            if isinstance(one, ClaimedAttempt)
+        ]
+        assert len(responses) == count
+        with CaptureQueriesContext(connection) as recorded[count]:
+            sending.record_together(responses=responses, actor=WORKER)
+    for statements in (claimed, recorded):
+        # The deletion and its attempt. Events are stored together at the end.
+        assert len(statements[8]) - len(statements[3]) == (8 - 3) * 2
+        assert [commits_in(each) for each in statements.values()] == [1, 1, 1]
+
+
+def commits_in(captured: CaptureQueriesContext) -> int:
+    return sum(query["sql"].startswith("COMMIT") for query in captured.captured_queries)
