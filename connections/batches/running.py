@@ -360,14 +360,15 @@ class _Pass:
     def _record(
         self, claimed: ClaimedAttempt, future: Future[DeleteResponse], *, is_recorded: bool
     ) -> None:
-        deletion = claimed.attempt.deletion
+        attempt = claimed.attempt
         try:
             if future.exception():
                 # It becomes unknown when its claim is given up.
-                self._note(deletion, is_problem=True)
+                self._note(attempt.deletion, is_problem=True)
             response = future.result()
             if not is_recorded:
-                sending.record_or_keep(attempt=claimed.attempt, response=response, actor=self.actor)
+                sending.record_or_keep(attempt=attempt, response=response, actor=self.actor)
+            deletion = attempt.deletion
             failpoints.hit(Point.AFTER_RESULT, deletion_id=deletion.pk)
             if response.verdict != AttemptResult.DELETED:
                 deletion.refresh_from_db()

@@ -13,7 +13,7 @@ from pathlib import Path
 from uuid import UUID
 
 from django.db import DataError, IntegrityError, connection
-from django.db.models import Exists, QuerySet, Subquery
+from django.db.models import Exists
 
 from connections import audit
 from connections.access import permissions
@@ -92,7 +92,7 @@ def send_deletion(
     record_or_keep(attempt=claimed.attempt, response=response, actor=actor)
     failpoints.hit(Point.AFTER_RESULT, deletion_id=deletion.pk)
     stopping.end_sending()
-    return deletion
+    return claimed.attempt.deletion
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -191,31 +191,25 @@ def _require_unblocked(*, deletions: Sequence[Deletion], people: Collection[UUID
         raise BlockedError(
             f"The credential {credential.name} was retired.", cause=Cause.CREDENTIAL_RETIRED
         )
-    users = permissions.people_who_use(credential_id=credential.pk)
-    without_right = Person.objects.filter(pk__in=people).exclude(pk__in=users.values("pk"))
     protected = protections.active_of(
         site=credential.site, connection_ids=[each.connection_id for each in deletions]
     )
-    checked = (
-        Credential.objects.filter(pk=credential.pk)
-        .values(
-            now=clock.now_in_query(),
-            is_protected=Exists(protected),
-            person=Subquery(without_right.values("pk")[:1]),
-        )
-        .get()
-    )
-    protection = protected.first() if checked["is_protected"] else None
+    users = permissions.people_who_use(credential_id=credential.pk).filter(pk__in=people)
+    allowed = list(users.values("pk", now=clock.now_in_query(), is_protected=Exists(protected)))
+    # A command can delete without naming a person.
+    is_protected = allowed[0]["is_protected"] if allowed else True
+    protection = protected.first() if is_protected else None
     if protection:
         text = protections.protection_text(protection)
         raise BlockedError(text, cause=Cause.CONNECTION_PROTECTED)
-    if checked["person"]:
-        person = Person.objects.get(pk=checked["person"])
+    without_right = set(people) - {each["pk"] for each in allowed}
+    if without_right:
+        person = Person.objects.filter(pk__in=without_right)[0]
         text = f"{person} no longer has permission to delete connections."
         raise BlockedError(text, cause=Cause.PERSON_LOST_RIGHT)
     for deletion in deletions:
         _require_valid_approvals(deletion)
-    now: datetime = checked["now"]
+    now: datetime = allowed[0]["now"] if allowed else clock.now()
     return now
 
 
@@ -476,14 +470,10 @@ def record_response(
     Returns False, having changed nothing, when the attempt has a response already.
     """
     with audit.atomic(durable=True):
-        deletion = attempt.deletion
-        deletion.refresh_from_db(from_queryset=_locked_with_credential())
-        now = _times_of_recording([attempt])[attempt.pk]
-        if now:
-            _record_locked(
-                attempt=attempt, response=response, actor=actor, now=now, kept_at=kept_at
-            )
-        return now is not None
+        (now,) = _lock_deletions([attempt])
+        return _record_locked(
+            attempt=attempt, response=response, actor=actor, now=now, kept_at=kept_at
+        )
 
 
 def record_together(*, responses: Sequence[tuple[Attempt, DeleteResponse]], actor: Actor) -> None:
@@ -492,35 +482,25 @@ def record_together(*, responses: Sequence[tuple[Attempt, DeleteResponse]], acto
     Raises database errors; then none is recorded.
     """
     with audit.atomic(durable=True):
-        rows = _locked_with_credential().filter(pk__in=[one.deletion_id for one, _ in responses])
-        # In one order, so that two processes don't wait for each other.
-        deletions = {each.pk: each for each in rows.order_by("pk")}
-        times = _times_of_recording([one for one, _ in responses])
-        for attempt, response in responses:
-            now = times[attempt.pk]
-            if now:
-                attempt.deletion = deletions[attempt.deletion_id]
-                _record_locked(attempt=attempt, response=response, actor=actor, now=now)
+        times = _lock_deletions([attempt for attempt, _ in responses])
+        for (attempt, response), now in zip(responses, times, strict=True):
+            _record_locked(attempt=attempt, response=response, actor=actor, now=now)
 
 
-def _locked_with_credential() -> QuerySet[Deletion]:
-    """Deletions, locked after their credentials as wherever both are locked.
+def _lock_deletions(attempts: Sequence[Attempt]) -> list[datetime]:
+    """Lock the deletions of these attempts and read them again; returns the time for each.
 
-    `responses_locked` holds these locks too, so a decision made from the attempts either sees a
-    response or precedes it.
+    After their credentials, as wherever both are locked. `responses_locked` holds these locks too,
+    so a decision made from the attempts either sees a response or precedes it.
     """
-    rows = Deletion.objects.select_related("credential")
-    return rows.select_for_update(of=("credential", "self"), no_key=True)
-
-
-def _times_of_recording(attempts: Sequence[Attempt]) -> dict[int, datetime | None]:
-    """The time for each of these attempts; None for one that has a response already.
-
-    Call it once their deletions are locked, so that the same response is recorded only once.
-    """
-    rows = Attempt.objects.filter(pk__in=[each.pk for each in attempts])
-    values = rows.values_list("pk", "answered_at", clock.now_in_query())
-    return {pk: None if answered_at else now for pk, answered_at, now in values}
+    rows = Deletion.objects.select_related("credential").annotate(now=clock.now_in_query())
+    locked = rows.select_for_update(of=("credential", "self"), no_key=True)
+    # In one order, so that two processes don't wait for each other.
+    in_order = locked.filter(pk__in=[each.deletion_id for each in attempts]).order_by("pk")
+    deletions = {each.pk: each for each in in_order}
+    for attempt in attempts:
+        attempt.deletion = deletions[attempt.deletion_id]
+    return [deletions[attempt.deletion_id].now for attempt in attempts]
 
 
 def _record_locked(
@@ -530,9 +510,13 @@ def _record_locked(
     actor: Actor,
     now: datetime,
     kept_at: datetime | None = None,
-) -> None:
-    """`record_response` for an attempt without one, whose deletion is locked and current."""
+) -> bool:
+    """`record_response` for an attempt whose deletion is locked and current."""
     deletion = attempt.deletion
+    attempt.is_late = deletion.epoch != attempt.epoch or deletion.state != State.SENDING
+    # Recording a response ends the sending, so only a late one can be recorded already.
+    if attempt.is_late and _has_response(attempt):
+        return False
     _fill_in(attempt=attempt, response=response, at=now)
     if response.verdict != AttemptResult.DELETED:
         # The sync that verifies a 200 records the use.
@@ -548,7 +532,6 @@ def _record_locked(
             rate_limits=[limit],
             now=now,
         )
-    attempt.is_late = deletion.epoch != attempt.epoch or deletion.state != State.SENDING
     details = _details(attempt, at=now, kept_at=kept_at)
     verdict = response.verdict
     if not attempt.is_late:
@@ -600,6 +583,12 @@ def _record_locked(
             details=details | {"attempt": attempt.number},
         )
     failpoints.hit(Point.INSIDE_RESULT, deletion_id=attempt.deletion_id)
+    return True
+
+
+def _has_response(attempt: Attempt) -> bool:
+    """Whether the database has a response to it."""
+    return Attempt.objects.filter(pk=attempt.pk, answered_at__isnull=False).exists()
 
 
 # What an attempt and its event both take from the response, under the same name.

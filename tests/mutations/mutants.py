@@ -381,8 +381,8 @@ RECORD = (
     _mutant(
         "a response is recorded once",
         SENDING,
-        "None if answered_at else now for",
-        "now for",
+        "    if attempt.is_late and _has_response(attempt):\n",
+        "    if False:\n",
         "tests/faults/crashes/test_kept_responses.py"
         "::test_recording_the_same_response_twice_records_it_once",
     ),
