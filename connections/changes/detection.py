@@ -33,7 +33,6 @@ from connections.changes.losses import (
     attempts_that_may_have_removed,
     mark_removed,
     may_have_removed,
-    record_loss,
     settle_losses,
 )
 from connections.core import clock
@@ -103,8 +102,8 @@ def process_sync(
     found: list[Change] = []
     if sync.is_complete and not is_outdated:
         comparison = _Comparison(sync=sync, own_org=own_org, last_complete_at=last_complete_at)
-        found = comparison.run(listed=listed, gone=gone)
-    found += settle_losses(sync=sync, deleted=deleted) if may_be_lost else []
+        found = comparison.run(listed=listed)
+    found += settle_losses(sync=sync, gone=gone, deleted=deleted) if may_be_lost else []
     if found:
         _store_changes(found)
         audit.record(
@@ -192,10 +191,9 @@ class _Comparison:
     def at(self) -> datetime:
         return self.sync.started_at
 
-    def run(self, *, listed: Sequence[OrgConnection], gone: Collection[UUID]) -> list[Change]:
+    def run(self, *, listed: Sequence[OrgConnection]) -> list[Change]:
         """The changes that it shows."""
         self.names = self._update_orgs(listed)
-        record_loss(site=self.site, connection_ids=gone, lacked_at=self.at)
         by_id = {UUID(item.id): item for item in listed}
         self.shown = self._unchanged(by_id)
         rest = {pk: item for pk, item in by_id.items() if pk not in self.shown}

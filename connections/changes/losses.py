@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from django.db.models import Exists, OuterRef, QuerySet, Subquery
+from django.db.models import Exists, OuterRef, Q, QuerySet, Subquery
 
 from connections.changes.known import connection_fields, connection_state
 from connections.core import clock
@@ -44,15 +44,21 @@ def record_loss(*, site: str, connection_ids: Collection[UUID], lacked_at: datet
         ).update(lost_at=lacked_at)
 
 
-def mark_removed(rows: Iterable[KnownConnection], *, site: str, at: datetime) -> None:
-    """Establish, at the end of a sync, that connections were removed."""
-    ids = [row.connection_id for row in rows]
-    of_site = {"site": site, "connection_id__in": ids}
-    KnownConnection.objects.filter(**of_site).update(
+def mark_removed(
+    rows: Iterable[KnownConnection], *, site: str, at: datetime, deleted: Collection[UUID] = ()
+) -> None:
+    """Establish, at the end of a sync, that connections were removed.
+
+    `deleted`: those whose snapshots ended with their verification.
+    """
+    ids = {row.connection_id for row in rows}
+    KnownConnection.objects.filter(site=site, connection_id__in=ids).update(
         is_present=False, lost_at=None, established_at=at
     )
     # Not only of credentials that lack it: one that fails, or was retired, will not update its own.
-    OrgConnectionSnapshot.objects.filter(**of_site, is_current=True).update(is_current=False)
+    OrgConnectionSnapshot.objects.filter(
+        site=site, connection_id__in=ids.difference(deleted), is_current=True
+    ).update(is_current=False)
 
 
 def is_any_lost(*, site: str) -> Exists:
@@ -60,37 +66,46 @@ def is_any_lost(*, site: str) -> Exists:
     return Exists(KnownConnection.objects.filter(site=site, lost_at__isnull=False))
 
 
-def settle_losses(*, sync: Sync, deleted: Collection[UUID] = ()) -> list[Change]:
+def settle_losses(
+    *, sync: Sync, gone: Collection[UUID] = (), deleted: Collection[UUID] = ()
+) -> list[Change]:
     """The removals that a sync settles; connections that are still listed are no longer lost.
 
-    Only a sync of a credential that has listed a connection can settle it. `deleted`: connections
-    whose deletion this sync verifies.
+    Only a sync of a credential that has listed a connection can settle it. `gone`: connections that
+    this complete sync lacks and that should be there. `deleted`: connections whose deletion it
+    verifies.
     """
     site, now = sync.credential.site, sync.finished_at
     seen_by_it = OrgConnectionSnapshot.objects.filter(
         site=site, connection_id=OuterRef("connection_id"), credential=sync.credential_id
     )
     orgs = Org.objects.filter(site=site)
-    lost_by_any = KnownConnection.objects.filter(site=site, lost_at__isnull=False)
-    rows = lost_by_any.filter(Exists(seen_by_it)).annotate(
+    is_lost = Q(lost_at__isnull=False) | Q(connection_id__in=gone, is_present=True)
+    rows = KnownConnection.objects.filter(is_lost, Exists(seen_by_it), site=site).annotate(
         source_org_name=Subquery(orgs.filter(org_id=OuterRef("source_org_id")).values("name")),
         sink_org_name=Subquery(orgs.filter(org_id=OuterRef("sink_org_id")).values("name")),
     )
     lost = list(rows)
-    if not lost:
-        return []
     for row in lost:
-        if row.lost_at and clock.is_ahead(row.lost_at, now=now):
+        if row.lost_at is None:
+            row.lost_at = sync.started_at
+        elif clock.is_ahead(row.lost_at, now=now):
             # The clock was set back since, so nobody can be tried after that time.
             row.lost_at = sync.started_at
             KnownConnection.objects.filter(pk=row.pk).update(lost_at=row.lost_at)
     observers = _Observers(sync=sync, lost=lost, deleted=deleted)
-    still_listed = [row.pk for row in lost if observers.is_still_listed(row)]
-    KnownConnection.objects.filter(pk__in=still_listed).update(lost_at=None)
-    removed = [row for row in lost if row.pk not in still_listed and not observers.awaits_sync(row)]
+    still_listed = {row.connection_id for row in lost if observers.is_still_listed(row)}
+    KnownConnection.objects.filter(site=site, connection_id__in=still_listed).update(lost_at=None)
+    removed = [
+        row
+        for row in lost
+        if row.connection_id not in still_listed and not observers.awaits_sync(row)
+    ]
+    settled = still_listed.union(row.connection_id for row in removed)
+    record_loss(site=site, connection_ids=set(gone) - settled, lacked_at=sync.started_at)
     if not removed:
         return []
-    mark_removed(removed, site=site, at=now)
+    mark_removed(removed, site=site, at=now, deleted=deleted)
     names = {row.source_org_id: row.source_org_name or "" for row in removed}
     names |= {row.sink_org_id: row.sink_org_name or "" for row in removed}
     return _removals(removed, names=names, observers=observers)
@@ -234,8 +249,10 @@ def attempts_that_may_have_removed(
     With `unexplained_only`, without those of deletions that a change is linked to already.
     """
     by_id = {row.connection_id: row for row in rows}
-    attempts = attempts_that_may_have_deleted().filter(
-        deletion__site=site, deletion__connection_id__in=by_id
+    attempts = (
+        attempts_that_may_have_deleted()
+        .only("claimed_at", "answered_at", "deletion__connection_id")
+        .filter(deletion__site=site, deletion__connection_id__in=by_id)
     )
     if unexplained_only:
         attempts = attempts.filter(deletion__changes=None)

@@ -139,12 +139,12 @@ def request_deletion(
     connection changed; UnavailableError when no request can be made; each with nothing stored and
     nothing sent.
     """
-    permissions.require(permissions.can_delete(actor), "delete connections")
-    repeated = Deletion.objects.filter(request_id=request_id).first()
-    if repeated:
-        return _same_request(repeated, actor=actor)
+    shown = reviews.review(
+        actor=actor, credential=credential, connection_id=connection_id, request_id=request_id
+    )
+    if shown.repeated:
+        return _same_request(shown.repeated, actor=actor)
     require_usable_credential(credential=credential, requester=requester or actor.person)
-    shown = reviews.review(actor=actor, credential=credential, connection_id=connection_id)
     if shown.open_deletion:
         return shown.open_deletion
     protections.require_unprotected(shown.protection)

@@ -46,6 +46,8 @@ class Review:
     # The strictest of all credentials of either side, so that choosing one avoids no approval.
     policy: ApprovalPolicy
     open_deletion: Deletion | None
+    # The deletion that the same form has requested already.
+    repeated: Deletion | None
     # A credential that the person may not use has an open deletion of it, or alone lists it.
     is_hidden: bool
     # What keeps it from being deleted, if anything does.
@@ -84,10 +86,12 @@ def parse_connection_id(text: str) -> UUID:
         raise InvalidInputError({"connection_id": str(error)}) from None
 
 
-def review(*, actor: Actor, credential: Credential, connection_id: UUID) -> Review:
+def review(
+    *, actor: Actor, credential: Credential, connection_id: UUID, request_id: UUID | None = None
+) -> Review:
     """What deleting this connection with this credential would mean, from stored snapshots.
 
-    Raises PermissionDenied.
+    `request_id`: of the form that requests it. Raises PermissionDenied.
     """
     permissions.require(
         permissions.can_use(actor, credential_id=credential.pk), "delete connections with it"
@@ -102,7 +106,10 @@ def review(*, actor: Actor, credential: Credential, connection_id: UUID) -> Revi
     snapshot = snapshots.pop(credential, None)
     others = list(snapshots)
     usable = [other for other in others if permissions.can_use(actor, credential_id=other.pk)]
-    is_open = find_open_deletion(site=credential.site, connection_id=connection_id)
+    is_open_here = _is_open(site=credential.site, connection_id=connection_id)
+    earlier = list(Deletion.objects.filter(is_open_here | Q(request_id=request_id)))
+    repeated = next((each for each in earlier if each.request_id == request_id), None)
+    is_open = next((each for each in earlier if each != repeated), None)
     is_open_hidden = is_open is not None and not visibility.is_visible(is_open, actor=actor)
     return Review(
         credential=credential,
@@ -120,6 +127,7 @@ def review(*, actor: Actor, credential: Credential, connection_id: UUID) -> Revi
         other_credentials=usable,
         policy=_policy(credential=credential, others=others, snapshot=snapshot),
         open_deletion=None if is_open_hidden else is_open,
+        repeated=repeated,
         is_hidden=is_open_hidden or (snapshot is None and bool(others) and not usable),
         protection=protections.find_protection(
             OrgConnectionKey(site=credential.site, connection_id=connection_id)
@@ -145,7 +153,7 @@ def strictest_policy(
     ones count, because retiring a credential must not remove the need for approval.
     """
     ids = {org_id for _, org_id in orgs}
-    found = Credential.objects.filter(org_id__in=ids)
+    found = Credential.objects.filter(org_id__in=ids).only("site", "org_id", "policy", "retired_at")
     of_orgs = [each for each in found if (each.site, each.org_id) in orgs]
     in_use = {(each.site, each.org_id) for each in of_orgs if not each.is_retired}
     counted = [
@@ -199,9 +207,11 @@ def _folded(text: str) -> str:
 
 def find_open_deletion(*, site: str, connection_id: UUID) -> Deletion | None:
     """The one open deletion of a connection, if there is one."""
-    return Deletion.objects.filter(
-        site=site, connection_id=connection_id, state__in=OPEN_STATES
-    ).first()
+    return Deletion.objects.filter(_is_open(site=site, connection_id=connection_id)).first()
+
+
+def _is_open(*, site: str, connection_id: UUID) -> Q:
+    return Q(site=site, connection_id=connection_id, state__in=OPEN_STATES)
 
 
 def previous_deletion(

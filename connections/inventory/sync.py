@@ -428,24 +428,23 @@ def _store_snapshots(
             "pk", "connection_id", *SNAPSHOT_FIELD_NAMES
         )
     }
-    same: list[int] = []
     new: list[OrgConnectionSnapshot] = []
     replaced: list[int] = []
     for item in fetched.org_connections:
         pk, values = current.pop(UUID(item.id), (None, None))
         if pk and values == list(snapshot_values(item).values()):
-            same.append(pk)
             continue
         if pk:
             replaced.append(pk)
         new.append(build_snapshot(credential=credential, item=item, seen_at=seen_at))
+    not_listed = [pk for pk, _ in current.values()]
     gone = list(current) if fetched.is_complete else []
-    not_current = replaced + [current[connection_id][0] for connection_id in gone]
-    ended = Q(pk__in=not_current)
+    ended = Q(pk__in=replaced + not_listed if gone else replaced)
     if deleted:
         ended |= _snapshots_before(seen_at, site=credential.site, connection_ids=deleted)
     OrgConnectionSnapshot.objects.filter(ended).update(is_current=False)
-    OrgConnectionSnapshot.objects.filter(pk__in=same).update(last_seen_at=seen_at)
+    # Those that are left were listed as they are.
+    rows.exclude(pk__in=not_listed).update(last_seen_at=seen_at)
     OrgConnectionSnapshot.objects.bulk_create(new)
     return list({*gone, *deleted})
 

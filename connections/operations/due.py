@@ -90,7 +90,7 @@ def list_due_deletions(*, now: datetime, limit: int = BATCH_SIZE) -> list[Deleti
 
     Without the rows that a bulk deletion handles.
     """
-    rows = Deletion.objects.filter(due_at__isnull=False).order_by("due_at")
+    rows = _with_credential().filter(due_at__isnull=False).order_by("due_at")
     rows = rows.exclude(_is_handled_by_batch(now))
     due = list(rows.filter(_is_due(now))[:limit])
     if due:
@@ -142,9 +142,12 @@ def run_due(*, actor: Actor, limit: int = BATCH_SIZE) -> list[Deletion]:
         if processed:
             # Datadog may have taken seconds to answer.
             now = clock.now()
-        if _reserve(deletion, now=now):
-            run_deletion(deletion=deletion, actor=actor, now=now)
-            processed.append(deletion)
+        if not _reserve(deletion, now=now):
+            continue
+        if processed:
+            deletion.refresh_from_db(from_queryset=_with_credential())
+        run_deletion(deletion=deletion, actor=actor, now=now)
+        processed.append(deletion)
     return processed
 
 
@@ -167,12 +170,20 @@ def reconcile_all(*, actor: Actor) -> list[Deletion]:
 
 
 def _reserve(deletion: Deletion, *, now: datetime) -> bool:
-    """Postpone the due time, so that other workers skip this row meanwhile; read the row again."""
-    rows = Deletion.objects.filter(pk=deletion.pk, due_at=deletion.due_at)
-    reserved = rows.update(due_at=now + time_limits.CLAIM_TIMEOUT)
-    if reserved:
-        deletion.refresh_from_db(from_queryset=Deletion.objects.select_related("credential"))
-    return bool(reserved)
+    """Postpone the due time, so that other workers skip this row meanwhile.
+
+    False for a row that changed since it was read.
+    """
+    due_at = now + time_limits.CLAIM_TIMEOUT
+    as_read = {"state": deletion.state, "epoch": deletion.epoch, "due_at": deletion.due_at}
+    is_reserved = bool(Deletion.objects.filter(pk=deletion.pk, **as_read).update(due_at=due_at))
+    if is_reserved:
+        deletion.due_at = due_at
+    return is_reserved
+
+
+def _with_credential() -> QuerySet[Deletion]:
+    return Deletion.objects.select_related("credential")
 
 
 def run_deletion(*, deletion: Deletion, actor: Actor, now: datetime | None = None) -> None:

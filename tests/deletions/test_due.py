@@ -3,7 +3,8 @@
 import pytest
 
 from connections import audit
-from connections.access.actor import WORKER
+from connections.access.actor import WORKER, person_actor
+from connections.deletions import sending
 from connections.models import Credential, Deletion, Outcome, Person, State
 from connections.operations import due
 from sandbox.faults import (
@@ -154,6 +155,25 @@ def test_a_claim_without_a_response_is_unknown_after_60_s(
     clock.advance(seconds=2)
     assert run_due(deletion).state == State.UNKNOWN
     assert deletion.cause == "answer_lost"
+
+
+def test_what_changed_since_it_was_found_due_is_left_alone(
+    make_deletion: RequestDeletion,
+    ada: Person,
+    clock: SettableClock,
+    monkeypatch: pytest.MonkeyPatch,
+    sandbox: SandboxServer,
+) -> None:
+    deletion = make_deletion(rate_limited(reset="7"))
+    sandbox.world.clear_faults()
+    clock.advance(seconds=8)
+    [found] = due.list_due_deletions(now=clock.at)
+    # Another process claims it, and its worker is killed before it postpones anything.
+    assert sending.claim(deletion=deletion, actor=person_actor(person=ada), was_rechecked=True)
+    Deletion.objects.filter(pk=deletion.pk).update(due_at=found.due_at)
+    monkeypatch.setattr(due, "list_due_deletions", lambda **_: [found])
+    assert due.run_due(actor=WORKER) == []
+    assert sandbox.world.deletes_received(str(deletion.connection_id)) == 1
 
 
 def test_a_200_that_is_still_listed_is_contradicted_after_5_minutes_and_not_before(

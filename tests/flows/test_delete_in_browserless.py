@@ -22,9 +22,9 @@ from tests.flows.support import REASON, Requester
 from tests.support.sandbox import seconds_for
 
 # Of an Operator's first deletion, whose name the audit log does not have yet.
-QUERIES_OF_POST = {"sqlite": 44, "postgresql": 43}
+QUERIES_OF_POST = {"sqlite": 42, "postgresql": 41}
 # PostgreSQL locks the table of changes too.
-QUERIES_OF_VERIFICATION = {"sqlite": 28, "postgresql": 30}
+QUERIES_OF_VERIFICATION = {"sqlite": 25, "postgresql": 27}
 
 
 @pytest.mark.database

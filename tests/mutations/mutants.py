@@ -502,10 +502,11 @@ REVIEW = (
     ),
     _mutant(
         "permission to request",
-        DELETIONS,
-        '    permissions.require(permissions.can_delete(actor), "delete connections")\n'
-        "    repeated",
-        "    repeated",
+        "connections/deletions/reviews.py",
+        "    permissions.require(\n"
+        "        permissions.can_use(actor, credential_id=credential.pk),"
+        ' "delete connections with it"\n    )\n',
+        "",
         f"{SAFEGUARDS}::test_the_service_itself_refuses_who_may_not[request]",
     ),
     _mutant(
@@ -2648,6 +2649,13 @@ BULK_DELETIONS = (
         "            if self.reset_seconds:\n",
         "            if False:\n",
         f"{BATCH_TESTS}/test_running.py::test_rows_are_sent_after_a_reset_later_than_their_15_minutes",
+    ),
+    _mutant(
+        "the worker leaves alone what changed since it was found due",
+        "connections/operations/due.py",
+        '{"state": deletion.state, "epoch": deletion.epoch, "due_at"',
+        '{"due_at"',
+        "tests/deletions/test_due.py::test_what_changed_since_it_was_found_due_is_left_alone",
     ),
     _mutant(
         "a deletion that is being sent is never claimed again",
