@@ -129,12 +129,15 @@ def _extend_rows_held_back(*, now: datetime) -> None:
     Their own response named a reset, but a later response to another row may have moved it.
     """
     # Those that did reset too: perhaps no worker ran between the response and the reset.
-    resets = rate_limits.latest_resets(after=now - time_limits.SENDING_WINDOW, now=now)
+    limits = rate_limits.low_limits(reset_after=now - time_limits.SENDING_WINDOW, now=now)
     queue_ends_at = F("confirmed_at") + time_limits.QUEUE_WINDOW
-    for org, resets_at in resets.items():
-        ends_at = Least(resets_at + time_limits.SENDING_WINDOW, queue_ends_at)
+    for limit in limits:
+        org = OrgKey(site=limit.site, org_id=limit.org_id)
+        ends_at = Least(limit.resets_at + time_limits.SENDING_WINDOW, queue_ends_at)
         rows = Deletion.objects.filter(_WAITING, _is_of_org([org]), epoch__gt=0)
-        rows.filter(expires_at__lt=ends_at).update(expires_at=ends_at)
+        # A row whose time was over when the response came is never sent again.
+        in_time = rows.filter(expires_at__gte=limit.observed_at)
+        in_time.filter(expires_at__lt=ends_at).update(expires_at=ends_at)
 
 
 # --- Sending ----------------------------------------------------------------------------------

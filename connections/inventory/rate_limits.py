@@ -63,21 +63,20 @@ def record(*, site: str, org_id: str, rate_limits: Iterable[RateLimit], now: dat
 
 def held_back_until(*, now: datetime) -> Mapping[OrgKey, datetime]:
     """The orgs for which deferrable work must not start, and until when."""
-    return latest_resets(after=now, now=now)
+    latest: dict[OrgKey, datetime] = {}
+    for limit in low_limits(reset_after=now, now=now):
+        key = OrgKey(site=limit.site, org_id=limit.org_id)
+        latest[key] = max(latest.get(key, limit.resets_at), limit.resets_at)
+    return latest
 
 
-def latest_resets(*, after: datetime, now: datetime) -> Mapping[OrgKey, datetime]:
-    """When the last of each org's low rate limits resets or did reset, if that is after this."""
-    low = OrgRateLimit.objects.filter(
-        resets_at__gt=after,
+def low_limits(*, reset_after: datetime, now: datetime) -> Iterable[OrgRateLimit]:
+    """Those that reset, or did reset, after this time, in the order of their responses."""
+    return OrgRateLimit.objects.filter(
+        resets_at__gt=reset_after,
         # One from the future was stored before the clock was set back: when it ends is unknown.
         observed_at__lte=now + clock.TOLERANCE,
-    )
-    latest: dict[OrgKey, datetime] = {}
-    for site, org_id, resets_at in low.values_list("site", "org_id", "resets_at"):
-        key = OrgKey(site=site, org_id=org_id)
-        latest[key] = max(latest.get(key, resets_at), resets_at)
-    return latest
+    ).order_by("observed_at")
 
 
 def wait_until(*, site: str, org_id: str, now: datetime) -> datetime | None:

@@ -466,6 +466,21 @@ def test_an_attempted_row_waits_for_a_moved_reset_until_24_hours_after_the_confi
     assert outcomes(running_batch) == {(State.SETTLED, Outcome.DELETED)}
 
 
+def test_a_row_whose_time_was_over_before_a_limit_was_low_is_not_sent(
+    running_batch: Batch, payments: Credential, sandbox: SandboxServer, clock: SettableClock
+) -> None:
+    sandbox.world.set_fault(fault=faults.rate_limited(reset="7"), method="DELETE")
+    run(running_batch)
+    tried = list(running_batch.deletions.filter(epoch=1))
+    sandbox.world.clear_faults()
+    # No worker runs for 5 hours. Then a sync finds the limit of the org low.
+    clock.advance(hours=5)
+    hold_back(payments, at=clock.now())
+    clock.advance(minutes=61)
+    run(running_batch)
+    assert {sandbox.world.deletes_received(str(each.connection_id)) for each in tried} == {1}
+
+
 def test_a_row_that_another_worker_extended_since_it_was_read_does_not_expire(
     running_batch: Batch, payments: Credential, sandbox: SandboxServer, clock: SettableClock
 ) -> None:
