@@ -23,6 +23,7 @@ from connections.models import (
     BatchState,
     Deletion,
     OrgConnectionKey,
+    RowProblem,
     RowState,
 )
 
@@ -75,6 +76,8 @@ def _find_open_drafts(review: AccessReview, *, actor: Actor) -> dict[OrgConnecti
     )
     by_id = {draft.pk: draft for draft in visible if not drafts.has_expired(draft, now=now)}
     rows = BatchRow.objects.filter(batch__in=by_id, removed_at=None).exclude(connection_id=None)
+    # These can be deleted again, with a new plan.
+    rows = rows.exclude(problem__in=(RowProblem.CHANGED, RowProblem.KEPT))
     return {
         OrgConnectionKey(site=site, connection_id=connection_id): by_id[pk]
         for site, connection_id, pk in rows.values_list("site", "connection_id", "batch")

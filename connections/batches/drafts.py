@@ -30,6 +30,7 @@ from connections.models import (
     SENDABLE,
     SNAPSHOT_FIELD_NAMES,
     AccessReview,
+    AccessReviewDecision,
     ApprovalPolicy,
     Batch,
     BatchOrigin,
@@ -41,6 +42,7 @@ from connections.models import (
     OrgConnectionSnapshot,
     Outcome,
     Person,
+    ReviewDecision,
     RowProblem,
     batch_digest_of,
 )
@@ -88,6 +90,8 @@ class _Facts:
     being_deleted: Collection[OrgConnectionKey]
     # Another deletion is open that the person can't see.
     hidden: Collection[OrgConnectionKey]
+    # Those that the access review of the plan decided to keep.
+    kept: Collection[OrgConnectionKey]
     # The credentials with which the person can delete now.
     sending: Collection[UUID] = field(default_factory=frozenset)
     # Those with which they could if the newest sync were complete.
@@ -108,6 +112,8 @@ class _Facts:
             return RowProblem.PROTECTED
         if key in self.being_deleted:
             return RowProblem.ALREADY_BEING_DELETED
+        if key in self.kept:
+            return RowProblem.KEPT
         return None if self.choices(key) else RowProblem.NO_CREDENTIAL
 
 
@@ -125,7 +131,10 @@ def can_delete_with(credential: Credential) -> bool:
     return all(check.get("cause") != _WRITE_NOT_GRANTED for check in credential.verification)
 
 
-def _load_facts(keys: Collection[OrgConnectionKey], *, actor: Actor) -> _Facts:
+def _load_facts(
+    keys: Collection[OrgConnectionKey], *, actor: Actor, access_review_id: UUID | None
+) -> _Facts:
+    """`access_review_id`: of the access review that the plan was made from."""
     ids = {key.connection_id for key in keys}
     listed = OrgConnectionSnapshot.objects.filter(
         connection_id__in=ids, is_current=True, credential__retired_at=None
@@ -153,6 +162,7 @@ def _load_facts(keys: Collection[OrgConnectionKey], *, actor: Actor) -> _Facts:
         protected=set(protections.active_protections()),
         being_deleted=being_deleted,
         hidden=hidden,
+        kept=_kept_by(access_review_id, ids=ids) if access_review_id else frozenset(),
         sending={each.pk for each in synced},
         unsynced=usable - synced,
     )
@@ -161,6 +171,20 @@ def _load_facts(keys: Collection[OrgConnectionKey], *, actor: Actor) -> _Facts:
 def _open_deletions(ids: Collection[UUID]) -> QuerySet[Deletion, tuple[str, UUID, UUID]]:
     rows = Deletion.objects.filter(connection_id__in=ids, state__in=OPEN_STATES, settled_at=None)
     return rows.order_by().values_list("site", "connection_id", "credential_id")
+
+
+def _kept_by(access_review_id: UUID, *, ids: Collection[UUID]) -> set[OrgConnectionKey]:
+    """Of these connections, those that the access review's newest decision keeps."""
+    decisions = AccessReviewDecision.objects.filter(
+        row__review=access_review_id, row__connection_id__in=ids
+    )
+    newest = {
+        OrgConnectionKey(site=site, connection_id=connection_id): decision
+        for site, connection_id, decision in decisions.order_by("id").values_list(
+            "row__site", "row__connection_id", "decision"
+        )
+    }
+    return {key for key, decision in newest.items() if decision == ReviewDecision.KEEP}
 
 
 # --- Making a draft ---------------------------------------------------------------------------
@@ -234,7 +258,8 @@ def create_draft_of_rest(*, batch: Batch, actor: Actor) -> Batch:
     rest = list_rest(batch=batch)
     if not rest:
         raise ConflictError("This bulk deletion has no connections left to delete.")
-    facts = _load_facts([_key(each) for each in rest], actor=actor)
+    keys = [_key(each) for each in rest]
+    facts = _load_facts(keys, actor=actor, access_review_id=batch.access_review_id)
     connections = [
         PlannedConnection(
             text=f"{each.site}/{each.connection_id}",
@@ -242,7 +267,11 @@ def create_draft_of_rest(*, batch: Batch, actor: Actor) -> Batch:
         )
         for each in rest
     ]
-    source = PlanSource(origin=BatchOrigin.SELECTION, connections=connections)
+    source = PlanSource(
+        origin=BatchOrigin.ACCESS_REVIEW if batch.access_review else BatchOrigin.SELECTION,
+        connections=connections,
+        access_review=batch.access_review,
+    )
     return create_draft(source=source, actor=actor)
 
 
@@ -322,7 +351,9 @@ def _build_rows(
     batch: Batch, connections: Sequence[PlannedConnection], *, actor: Actor
 ) -> list[BatchRow]:
     keys = [parse_key(each.text) for each in connections]
-    facts = _load_facts([key for key in keys if key], actor=actor)
+    facts = _load_facts(
+        [key for key in keys if key], actor=actor, access_review_id=batch.access_review_id
+    )
     seen: set[OrgConnectionKey] = set()
     rows = []
     for position, (named, key) in enumerate(zip(connections, keys, strict=True), start=1):
@@ -494,7 +525,7 @@ def change_credential(
         rows = _rows_of(batch)
         named = {normalize(text) for text in connections}
         chosen = [row for row in rows if row.key in named and not row.problem]
-        facts = _load_facts([_key(row) for row in chosen], actor=_planner(batch, actor=actor))
+        facts = _load_row_facts(chosen, batch=batch, actor=actor)
         for row in chosen:
             choices = [
                 each for each in facts.choices(_key(row)) if each.credential_id == credential.pk
@@ -529,12 +560,20 @@ def _planner(batch: Batch, *, actor: Actor) -> Actor:
     return actor
 
 
+def _load_row_facts(rows: Sequence[BatchRow], *, batch: Batch, actor: Actor) -> _Facts:
+    return _load_facts(
+        [_key(row) for row in rows],
+        actor=_planner(batch, actor=actor),
+        access_review_id=batch.access_review_id,
+    )
+
+
 def credential_choices(
     *, batch: Batch, actor: Actor, rows: Sequence[BatchRow]
 ) -> dict[int, list[Credential]]:
     """The credentials that could send each of these rows, by the row's primary key."""
     planned = [row for row in rows if not row.problem]
-    facts = _load_facts([_key(row) for row in planned], actor=_planner(batch, actor=actor))
+    facts = _load_row_facts(planned, batch=batch, actor=actor)
     return {row.pk: [each.credential for each in facts.choices(_key(row))] for row in planned}
 
 
@@ -595,7 +634,7 @@ def find_changes(*, batch: Batch, actor: Actor) -> list[BatchRow]:
     """
     rows = _rows_of(batch)
     planned = [row for row in rows if not row.problem]
-    facts = _load_facts([_key(row) for row in planned], actor=_planner(batch, actor=actor))
+    facts = _load_row_facts(planned, batch=batch, actor=actor)
     sending = {row.credential for row in planned if row.credential}
     unsynced = {each.name for each in sending if each in facts.unsynced}
     if unsynced:

@@ -645,6 +645,7 @@ class Migration(migrations.Migration):
                         ("already_being_deleted", "Already Being Deleted"),
                         ("no_credential", "No Credential"),
                         ("changed", "Changed"),
+                        ("kept", "Kept"),
                     ],
                     max_length=24,
                 ),

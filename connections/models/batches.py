@@ -61,6 +61,7 @@ class RowProblem(models.TextChoices):
     ALREADY_BEING_DELETED = "already_being_deleted"  # another deletion of it is open
     NO_CREDENTIAL = "no_credential"  # the person can use none that lists it and can delete it
     CHANGED = "changed"  # Datadog lists something else than when the plan was made
+    KEPT = "kept"  # the access review that the plan was made from decided to keep it
 
 
 class Batch(models.Model):

@@ -83,6 +83,9 @@ ROW_PROBLEMS: Mapping[str, Badge] = MappingProxyType(
         RowProblem.CHANGED: Badge(
             "Changed", "warn", "warning", "It has changed since this plan was made."
         ),
+        RowProblem.KEPT: Badge(
+            "Keep", "warn", "check", "The access review decided to keep this connection."
+        ),
     }
 )
 

@@ -11,7 +11,8 @@ from connections.access.actor import WORKER, person_actor
 from connections.access_reviews import deleting
 from connections.access_reviews.details import load_details
 from connections.access_reviews.rows import review_rows
-from connections.batches import drafts, running
+from connections.batches import drafts, running, stopping
+from connections.batches.requesting import PlanChangedError
 from connections.core.errors import ConflictError
 from connections.models import (
     AccessReview,
@@ -19,9 +20,11 @@ from connections.models import (
     Batch,
     BatchOrigin,
     Credential,
+    Deletion,
     EventCode,
     Outcome,
     Person,
+    RowProblem,
 )
 from sandbox.server import SandboxServer
 from tests.access_reviews.conftest import MakeReview
@@ -110,6 +113,53 @@ def test_a_connection_is_planned_again_once_it_is_in_no_open_draft(
     assert plan(review, grace).batch.rows.count() == 2
     clock.advance(seconds=90_000)
     assert [row.key for row in plan(review, ada).batch.rows.all()] == [taken_out, kept]
+
+
+def test_a_connection_that_is_to_be_kept_since_the_plan_is_not_deleted(
+    make_review: MakeReview, ada: Person, grace: Person
+) -> None:
+    review = make_review(2)
+    kept, deleted = texts_of(review)
+    decide(review, ada, decision="delete")
+    draft = plan(review, ada).batch
+    decide(review, grace, kept)
+    with pytest.raises(PlanChangedError, match="Nothing was requested"):
+        request(draft, ada)
+    problems = draft.rows.order_by("position").values_list("problem", flat=True)
+    assert list(problems) == [RowProblem.KEPT, ""]
+    draft.refresh_from_db()
+    request(draft, ada)
+    assert [str(each.connection_id) for each in Deletion.objects.all()] == [deleted[-36:]]
+
+
+def test_what_is_decided_to_delete_once_more_is_planned_again(
+    make_review: MakeReview, ada: Person, grace: Person
+) -> None:
+    review = make_review(2)
+    kept, _ = texts_of(review)
+    decide(review, ada, decision="delete")
+    draft = plan(review, ada).batch
+    decide(review, grace, kept)
+    with pytest.raises(PlanChangedError):
+        request(draft, ada)
+    decide(review, grace, kept, decision="delete")
+    assert [row.key for row in plan(review, ada).batch.rows.all()] == [kept]
+
+
+def test_the_rest_of_a_plan_leaves_out_what_is_to_be_kept_since(
+    make_review: MakeReview, ada: Person, grace: Person
+) -> None:
+    review = make_review(2)
+    kept, _ = texts_of(review)
+    decide(review, ada, decision="delete")
+    batch = plan(review, ada).batch
+    actor = person_actor(person=ada)
+    request(batch, ada)
+    stopping.cancel_batch(batch=batch, actor=actor)
+    decide(review, grace, kept)
+    rest = drafts.create_draft_of_rest(batch=batch, actor=actor)
+    assert rest.access_review == review
+    assert dict(rest.rows.values_list("text", "problem"))[kept] == RowProblem.KEPT
 
 
 def test_a_connection_that_disappeared_is_not_planned(

@@ -2881,16 +2881,16 @@ BULK_DELETIONS = (
     _mutant(
         "a row waits for a reset before which no worker ran",
         f"{BATCHES}/running.py",
-        "latest_resets(after=now - time_limits.SENDING_WINDOW, now=now)",
-        "latest_resets(after=now, now=now)",
+        "reset_after=now - time_limits.SENDING_WINDOW, now=now",
+        "reset_after=now, now=now",
         f"{BATCH_TESTS}/test_running.py"
         "::test_an_attempted_row_waits_for_a_reset_that_another_response_moved",
     ),
     _mutant(
         "a row waits for a reset until 24 hours after the confirmation",
         f"{BATCHES}/running.py",
-        "        rows.filter(expires_at__lt=ends_at).update",
-        "        rows.filter(expires_at__lt=ends_at, confirmed_at__gte=resets_at"
+        "        in_time.filter(expires_at__lt=ends_at).update",
+        "        in_time.filter(expires_at__lt=ends_at, confirmed_at__gte=limit.resets_at"
         " + time_limits.SENDING_WINDOW - time_limits.QUEUE_WINDOW).update",
         f"{BATCH_TESTS}/test_running.py"
         "::test_an_attempted_row_waits_for_a_moved_reset_until_24_hours_after_the_confirmation",
@@ -2898,11 +2898,35 @@ BULK_DELETIONS = (
     _mutant(
         "a row waits for a reset no longer than 24 hours after the confirmation",
         f"{BATCHES}/running.py",
-        "ends_at = Least(resets_at + time_limits.SENDING_WINDOW, queue_ends_at)",
-        "ends_at = Least(resets_at + time_limits.SENDING_WINDOW, queue_ends_at"
+        "ends_at = Least(limit.resets_at + time_limits.SENDING_WINDOW, queue_ends_at)",
+        "ends_at = Least(limit.resets_at + time_limits.SENDING_WINDOW, queue_ends_at"
         " + time_limits.QUEUE_WINDOW)",
         f"{BATCH_TESTS}/test_running.py"
         "::test_an_attempted_row_waits_for_a_moved_reset_until_24_hours_after_the_confirmation",
+    ),
+    _mutant(
+        "a row whose time was over before a rate limit was low is never sent again",
+        f"{BATCHES}/running.py",
+        "        in_time = rows.filter(expires_at__gte=limit.observed_at)\n",
+        "        in_time = rows\n",
+        f"{BATCH_TESTS}/test_running.py"
+        "::test_a_row_whose_time_was_over_before_a_limit_was_low_is_not_sent",
+    ),
+    _mutant(
+        "what an access review decided to keep is not deleted by an older plan",
+        f"{BATCHES}/drafts.py",
+        "        if key in self.kept:\n            return RowProblem.KEPT\n",
+        "",
+        "tests/access_reviews/test_planning.py"
+        "::test_a_connection_that_is_to_be_kept_since_the_plan_is_not_deleted",
+    ),
+    _mutant(
+        "a new plan has what an older plan can no longer delete",
+        "connections/access_reviews/deleting.py",
+        "    rows = rows.exclude(problem__in=(RowProblem.CHANGED, RowProblem.KEPT))\n",
+        "",
+        "tests/access_reviews/test_planning.py"
+        "::test_what_is_decided_to_delete_once_more_is_planned_again",
     ),
     _mutant(
         "a row that was extended since it was read does not expire",
