@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
+from connections.batches import running
 from connections.models import ApprovalPolicy, Batch, Credential, Person, Role
 from sandbox.server import SandboxServer
 from tests.batches.support import add_connections, draft, sync_now
@@ -12,6 +13,12 @@ from tests.support.clock import SettableClock
 from tests.support.people import make_person
 
 MakeDraft = Callable[..., Batch]
+
+
+@pytest.fixture(autouse=True)
+def _unhurried_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However busy the machine is, one pass handles every row that is due."""
+    monkeypatch.setattr(running, "PASS_SECONDS", 300.0)
 
 
 @pytest.fixture
