@@ -17,7 +17,7 @@ from connections.audit import EventCode, personal_data
 from connections.core import clock
 from connections.core.errors import ConflictError, InvalidInputError, OvertakenError
 from connections.core.text import pluralize
-from connections.core.typed_text import MAX_REASON_LENGTH, has_visible_text
+from connections.core.typed_text import MAX_REASON_LENGTH, has_visible_text, too_long_text
 from connections.inventory.inventory import (
     Inventory,
     build_inventory,
@@ -53,9 +53,7 @@ def close_review(
     permissions.require(permissions.can_manage_access_reviews(actor), WHO_CAN)
     open_reason = open_reason.strip()
     if len(open_reason) > MAX_REASON_LENGTH or "\0" in open_reason:
-        raise InvalidInputError(
-            {"open_reason": f"A reason has at most {MAX_REASON_LENGTH} characters."}
-        )
+        raise InvalidInputError({"open_reason": too_long_text("reason")})
     with audit.atomic():
         lock_open_review(review)
         # The states and the coverage are from the same syncs.

@@ -31,8 +31,13 @@ def find_text_problem(
     if not has_visible_text(text) or "\0" in text:
         return missing
     if len(text.strip()) > max_length:
-        return f"A {noun} has at most {max_length} characters."
+        return too_long_text(noun, max_length=max_length)
     return None
+
+
+def too_long_text(noun: str, *, max_length: int = MAX_REASON_LENGTH) -> str:
+    """The sentence for a text that is too long."""
+    return f"A {noun} has at most {max_length:,} characters."
 
 
 def clean_text(

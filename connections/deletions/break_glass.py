@@ -99,13 +99,13 @@ def _require_valid_input(
 ) -> None:
     fields: dict[str, str] = {}
     nothing_new = attempt_facts.nothing_new_of(deletion)
-    if len(reason) < MIN_REASON_LENGTH:
-        fields["break_glass_reason"] = (
-            f"Explain in at least {MIN_REASON_LENGTH} characters why this can't wait for approval. "
-            f"{nothing_new}"
-        )
-    elif problem := find_text_problem(reason):
-        fields["break_glass_reason"] = problem
+    too_short = (
+        f"Explain in at least {MIN_REASON_LENGTH} characters why this can't wait for approval."
+    )
+    is_short = len(reason) < MIN_REASON_LENGTH
+    problem = too_short if is_short else find_text_problem(reason, missing=too_short)
+    if problem:
+        fields["break_glass_reason"] = f"{problem} {nothing_new}"
     expected = reviews.confirmation_text(deletion, actor=actor)
     if not reviews.confirmation_matches(typed=confirmation, expected=expected):
         fields["confirmation"] = f"Type “{expected}” to confirm. {nothing_new}"

@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 
 from connections.core.signals import STOP_SIGNALS, StopRequestedError
 from connections.deletions import stopping
+from connections.deletions.lifecycle import find_input_problems
 from connections.management.base import FAILED, UNKNOWN, OrgAdminCommand
 from connections.models import Deletion, Outcome, State
 
@@ -105,6 +106,12 @@ class DeletingCommand(OrgAdminCommand):
                 self.stop.is_held = True
         except StopRequestedError:
             self.end_stopped()
+
+    def require_valid_input(self, *, reason: str, ticket: str) -> None:
+        """End with a usage error that names the option of each invalid text."""
+        problems = find_input_problems(reason=reason, ticket=ticket)
+        if problems:
+            self.usage_error(" ".join(f"--{name}: {text}" for name, text in problems.items()))
 
     def emit(self, document: Any, text: str) -> None:
         """Write the result. A lost terminal is ignored: the exit code still tells the result."""

@@ -1,26 +1,24 @@
 """The base of forms whose input a service checks, and the fields that several have."""
 
-from typing import Any
-
 from django import forms
 
 from connections.core.errors import InvalidInputError
-from connections.core.typed_text import MAX_REASON_LENGTH
+from connections.core.typed_text import MAX_REASON_LENGTH, NO_REASON, too_long_text
 
 KEPT = "Kept permanently. Don't include personal data."
 
 
 def reason_field(
-    *, label: str = "Reason", help_text: str = KEPT, required: bool = False, **more: Any
+    *, label: str = "Reason", help_text: str = KEPT, required: bool = False
 ) -> forms.CharField:
-    """A field for a reason or a comment. The service says what is wrong with its text."""
+    """A field for a reason or a comment."""
     return forms.CharField(
         label=label,
         required=required,
         max_length=MAX_REASON_LENGTH,
         help_text=help_text,
         widget=forms.Textarea(attrs={"rows": 2, "required": True}),
-        **more,
+        error_messages={"required": NO_REASON, "max_length": too_long_text(label.lower())},
     )
 
 

@@ -17,12 +17,8 @@ from connections.wording.deletions import (
     label_of_outcome,
     label_of_state,
 )
-from connections.wording.events import (
-    EVENT_TITLES,
-    brief_sentence,
-    event_text,
-    next_text,
-)
+from connections.wording.event_labels import event_label
+from connections.wording.events import brief_sentence, event_text, next_text
 from connections.wording.legends import LEGENDS
 from connections.wording.notifications import (
     SHOWN_NAME_LENGTH,

@@ -56,6 +56,7 @@ class EventText:
     detail: str = ""
 
 
+# Titles that don't depend on earlier events and claim nothing about attempts.
 _FIXED: dict[str, tuple[str, str, str]] = {
     "org_connection.protected": ("Protected", "info", "lock"),
     "org_connection.protection_lifted": ("Protection removed", "muted", "minus"),
@@ -84,10 +85,6 @@ _FIXED: dict[str, tuple[str, str, str]] = {
     "batch.expired": ("Bulk deletion expired", "muted", "clock"),
     "batch.finished": ("Bulk deletion finished", "ok", "check"),
 }
-
-
-# Titles that don't depend on earlier events and claim nothing about attempts.
-EVENT_TITLES = {code: title for code, (title, _, _) in _FIXED.items()}
 
 
 def brief_sentence(event: AuditEvent) -> str:

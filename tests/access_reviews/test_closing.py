@@ -5,7 +5,7 @@ from django.core.exceptions import PermissionDenied
 
 from connections.access.actor import person_actor
 from connections.access_reviews import closing
-from connections.core.errors import ConflictError
+from connections.core.errors import ConflictError, InvalidInputError
 from connections.models import (
     AuditEvent,
     Credential,
@@ -27,6 +27,8 @@ def test_a_pending_row_needs_a_reason(make_review: MakeReview, ada: Person, edit
     for reason in ("", " \u200b"):
         with pytest.raises(ConflictError, match="1 connection still needs a decision"):
             close(review, edith, reason)
+    with pytest.raises(InvalidInputError, match="A reason has at most 4,000 characters"):
+        close(review, edith, "x" * 4001)
     assert not review.is_closed
     close(review, edith, "The owner is on leave.")
     assert states(review, edith) == ["keep", "pending"]

@@ -218,6 +218,7 @@ def test_a_note_that_cannot_be_used_keeps_note_and_selection(
     assert " checked>" in html
     assert "Site: US1" in html
     assert "data-focus" in html
+    assert ("A note has at most 4,000 characters." in html) == (len(note) > 4000)
     widened.refresh_from_db()
     assert widened.acknowledged_at is None
 

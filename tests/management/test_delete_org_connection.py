@@ -192,7 +192,7 @@ def test_an_open_deletion_is_named_and_nothing_is_sent(
     ("more", "changes", "message"),
     [
         ((), {}, "--yes"),
-        (("--yes",), {"reason": "  "}, "Enter a reason."),
+        (("--yes",), {"reason": "  "}, "--reason: Enter a reason."),
         (("--yes",), {"name": "Nowhere"}, "No credential is named"),
         (("--yes", "--as", "nobody"), {}, "No person has the username"),
     ],

@@ -215,7 +215,8 @@ def test_a_dry_run_requests_nothing_and_exits_as_the_run_would_begin(
     Credential.objects.update(policy=ApprovalPolicy.ONE)
     assert run(csv_of(connections), "--dry-run").code == 2
     with_bad_line = csv_of([*connections, f"{connections[0]}0"])
-    assert run(with_bad_line, "--dry-run", "--as", "ada").code == 7
+    assert run(with_bad_line, "--dry-run", "--as", "ada").code == 2
+    assert run(csv_of(connections), "--dry-run", "--as", "ada").code == 7
     assert (sent(sandbox), Batch.objects.count()) == (0, 0)
 
 
@@ -284,7 +285,8 @@ def test_a_dry_run_of_an_open_plan_reports_what_the_run_would_do_with_it(
     Credential.objects.update(policy=ApprovalPolicy.ONE)
     run(plan, "--yes", "--as", "ada")
     with_bad_line = run(f"{plan}\nx,y", "--dry-run")
-    assert (with_bad_line.code, with_bad_line.document["state"]) == (7, "requested")
+    assert (with_bad_line.code, with_bad_line.document["state"]) == (2, "requested")
+    assert run(plan, "--dry-run").code == 7
     assert sent(sandbox) == 0
 
 
@@ -492,7 +494,7 @@ def test_a_name_of_a_credential_is_preferred_as_it_is_written(
         ("site,connection_id\n", ("--yes",), "names no connection"),
         ('{"site": "x"}', ("--yes",), "isn't a JSON list"),
         (csv_of(["us1/x"] * 1001), ("--yes",), "has at most 1,000 connections"),
-        (csv_of(["us1/x"]), ("--dry-run", "--reason", "\u200b"), "Enter a reason."),
+        (csv_of(["us1/x"]), ("--dry-run", "--reason", "\u200b"), "--reason: Enter a reason."),
     ],
 )
 @pytest.mark.usefixtures("payments")

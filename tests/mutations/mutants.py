@@ -304,6 +304,14 @@ RECORD = (
         "tests/core/test_typed_text.py::test_a_reason_that_no_one_could_read_or_store_is_refused",
     ),
     _mutant(
+        "break glass needs a reason that an auditor can read",
+        "connections/deletions/break_glass.py",
+        "too_short if is_short else find_text_problem(reason, missing=too_short)\n",
+        "too_short if is_short else None\n",
+        "tests/deletions/approvals/test_break_glass.py"
+        "::test_it_needs_a_longer_reason_and_says_that_nothing_was_sent",
+    ),
+    _mutant(
         "a decline needs a reason",
         "connections/deletions/approvals.py",
         "    reason = clean_text(reason, missing=NO_REASON_TO_DECLINE)\n",
@@ -3052,6 +3060,14 @@ BULK_DELETIONS = (
         "connections/management/commands/delete_org_connections.py",
         "        if is_dry_run:\n            self._end_dry_run_of_open(existing)\n",
         "",
+        f"{COMMAND_TESTS}::test_a_dry_run_of_an_open_plan_reports_what_the_run_would_do_with_it",
+    ),
+    _mutant(
+        "a dry run exits with 2 when a line cannot be used",
+        "connections/management/commands/delete_org_connections.py",
+        "    if failed:\n        return USAGE\n    return _NEEDS_APPROVAL",
+        "    return _NEEDS_APPROVAL",
+        f"{COMMAND_TESTS}::test_a_dry_run_requests_nothing_and_exits_as_the_run_would_begin",
         f"{COMMAND_TESTS}::test_a_dry_run_of_an_open_plan_reports_what_the_run_would_do_with_it",
     ),
     _mutant(

@@ -10,6 +10,7 @@ from uuid import uuid4
 import pytest
 
 from connections import audit, wording
+from connections.audit import EventCode, search
 from connections.core.causes import Cause
 from connections.core.text import pluralize
 from connections.datadog.responses import AttemptResult
@@ -25,7 +26,7 @@ from connections.models import (
     State,
 )
 from connections.web.icons import SHAPES
-from connections.wording import LEGENDS
+from connections.wording import LEGENDS, event_labels
 from connections.wording.connections import effect_text, unknown_types
 
 NOW = datetime(2026, 3, 2, 14, 3, 22, tzinfo=UTC)
@@ -397,3 +398,37 @@ def test_only_open_deletions_have_a_next_step() -> None:
 )
 def test_a_count_of_one_is_singular(number: int, words: str) -> None:
     assert pluralize(number, "event") == words
+
+
+@pytest.mark.parametrize(
+    ("code", "label"),
+    [
+        ("deletion.contradicted", "Deletion: Datadog still lists it"),
+        ("deletion.verified", "Deletion: verified"),
+        ("batch.discarded", "Bulk deletion: discarded"),
+        ("batch.paused", "Bulk deletion: paused"),
+        ("person.second_factor_refused", "Person: MFA failed"),
+        ("person.provider_sign_in_refused", "Person: SSO sign-in refused"),
+        ("person.reauthenticated", "Person: identity check passed"),
+        ("provider_account.connected", "SSO account: connected"),
+        ("sign_in_link.made", "Sign-in link: created"),
+    ],
+)
+def test_an_event_is_called_what_the_pages_call_it(code: str, label: str) -> None:
+    assert wording.event_label(code) == label
+
+
+def test_each_event_has_one_label_of_a_subject_and_what_happened() -> None:
+    labels = [wording.event_label(code) for code in search.code_choices()]
+    assert len(set(labels)) == len(labels)
+    for label in labels:
+        assert re.fullmatch(r"[A-Z][\w -]*: [^:_]+", label), label
+
+
+def test_every_special_label_is_of_a_code_that_exists() -> None:
+    assert set(event_labels._ACTS) <= set(EventCode)
+
+
+def test_no_label_has_a_word_that_pages_replace() -> None:
+    labels = " ".join(wording.event_label(code) for code in EventCode)
+    assert not re.findall(r"provider|second factor|answered|settled|lapsed|recheck|lifted", labels)

@@ -100,9 +100,7 @@ class Command(DeletingCommand):
         self._end(deletion)
 
     def _check_usage(self, options: dict[str, Any]) -> None:
-        problems = lifecycle.find_input_problems(reason=options["reason"], ticket=options["ticket"])
-        if problems:
-            self.usage_error(" ".join(problems.values()))
+        self.require_valid_input(reason=options["reason"], ticket=options["ticket"])
         if not options["yes"]:
             self.usage_error("Nothing was sent. Add --yes: a deletion can't be undone.")
 

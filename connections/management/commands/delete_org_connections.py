@@ -20,7 +20,7 @@ from connections.batches.plan_files import FailedLine, FilePlan, OpenPlan, PlanL
 from connections.core.errors import DomainError
 from connections.core.signals import StopRequestedError
 from connections.core.text import format_time, pluralize
-from connections.deletions import lifecycle, stopping, time_limits
+from connections.deletions import stopping, time_limits
 from connections.inventory import sync
 from connections.management.base import FAILED, UNKNOWN, USAGE, database_error_text
 from connections.management.deleting import STILL_LISTED, STOPPED, DeletingCommand, exit_code_of
@@ -95,9 +95,7 @@ class Command(DeletingCommand):
         self._run_and_end(plan.batch, failed=plan.failed, is_new=True)
 
     def _check_usage(self, options: dict[str, Any]) -> None:
-        problems = lifecycle.find_input_problems(reason=options["reason"], ticket=options["ticket"])
-        if problems:
-            self.usage_error(" ".join(problems.values()))
+        self.require_valid_input(reason=options["reason"], ticket=options["ticket"])
         if not (options["yes"] or options["dry_run"]):
             self.usage_error("Nothing was sent. Add --yes: deletions can't be undone.")
 
@@ -217,7 +215,6 @@ class Command(DeletingCommand):
             heartbeat.remove()
 
     def _end_dry_run(self, plan: FilePlan) -> NoReturn:
-        code = USAGE if plan.failed else 0
         self._end_unsent(
             rows=[
                 {
@@ -231,7 +228,7 @@ class Command(DeletingCommand):
                 for row in plan.sendable
             ],
             failed=plan.failed,
-            code=_NEEDS_APPROVAL if plan.batch.needs_approval else code,
+            code=_dry_run_code(failed=plan.failed, needs_approval=plan.batch.needs_approval),
         )
 
     def _end_dry_run_of_open(self, plan: OpenPlan) -> NoReturn:
@@ -249,9 +246,8 @@ class Command(DeletingCommand):
             _document_of(batch, deletions=deletions, failed=plan.failed),
             _text_of(batch, deletions=deletions, failed=plan.failed, next_step=next_step),
         )
-        if batch.state in {BatchState.REQUESTED, BatchState.APPROVED}:
-            raise SystemExit(_NEEDS_APPROVAL)
-        raise SystemExit(USAGE if plan.failed else 0)
+        needs_approval = batch.state in {BatchState.REQUESTED, BatchState.APPROVED}
+        raise SystemExit(_dry_run_code(failed=plan.failed, needs_approval=needs_approval))
 
     def _end_unsent(
         self, *, rows: Sequence[dict[str, Any]], failed: Sequence[FailedLine], code: int
@@ -382,3 +378,9 @@ def _exit_code(deletions: Iterable[Deletion], *, has_failed_lines: bool) -> int:
     if _NEEDS_APPROVAL in codes:
         return _NEEDS_APPROVAL
     return next((code for code in _MOST_SERIOUS_FIRST if code in codes), 0)
+
+
+def _dry_run_code(*, failed: Sequence[FailedLine], needs_approval: bool) -> int:
+    if failed:
+        return USAGE
+    return _NEEDS_APPROVAL if needs_approval else 0

@@ -135,15 +135,7 @@ def _subject_link(event: AuditEvent) -> tuple[str, str]:
         return "", ""
 
 
-def _code_label(code: str) -> str:
-    """ "Bulk deletion: all", "Bulk deletion paused", "Person: signed in": in the pages' words."""
-    noun, _, act = code.partition(".")
-    subject = _PAGES[noun][1] if noun in _PAGES else noun.replace("_", " ").capitalize()
-    title = wording.EVENT_TITLES.get(code) or act.replace("_", " ") or "all"
-    return title if title.startswith(subject) else f"{subject}: {title[:1].lower()}{title[1:]}"
-
-
-_CODES = [(code, _code_label(code)) for code in search.code_choices()]
+_CODES = [(code, wording.event_label(code)) for code in search.code_choices()]
 
 
 def audit_detail(request: HttpRequest, seq: int) -> HttpResponse:

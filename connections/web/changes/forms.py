@@ -5,7 +5,6 @@ from typing import Any
 from django import forms
 
 from connections.changes.changes import ChangeFilter
-from connections.core.typed_text import MAX_REASON_LENGTH
 from connections.web.forms import ServiceForm
 from connections.wording.changes import KIND_LABELS
 
@@ -40,4 +39,4 @@ class ChangeFilterForm(forms.Form):
 class AcknowledgementForm(ServiceForm):
     """The note that acknowledges changes."""
 
-    note = forms.CharField(label="Note", max_length=MAX_REASON_LENGTH, required=False)
+    note = forms.CharField(label="Note", required=False)

@@ -9,7 +9,6 @@ from django import forms
 from django.core.exceptions import ValidationError
 
 from connections.core.errors import InvalidInputError
-from connections.core.typed_text import NO_REASON
 from connections.deletions import reviews
 from connections.inventory.inventory import (
     CHANGED_DAYS,
@@ -92,14 +91,10 @@ class OrgForm(forms.Form):
         )
 
 
-def _required_reason() -> forms.CharField:
-    return reason_field(required=True, error_messages={"required": NO_REASON})
-
-
 class RemovalForm(ServiceForm):
     """Why a protection is removed."""
 
-    reason = _required_reason()
+    reason = reason_field(required=True)
 
 
 class ProtectionForm(ServiceForm):
@@ -118,7 +113,7 @@ class ProtectionForm(ServiceForm):
         widget=forms.TextInput(attrs={"autocomplete": "off", "spellcheck": "false"}),
         error_messages={"required": "Enter a connection ID."},
     )
-    reason = _required_reason()
+    reason = reason_field(required=True)
 
     def clean_connection_id(self) -> UUID:
         """The id. Raises ValidationError with the service's message."""

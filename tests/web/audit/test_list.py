@@ -115,7 +115,7 @@ def test_pages_follow_each_other_by_number(
     ("code", "label"),
     [
         ("batch.", "Bulk deletion: all"),
-        ("batch.cancelled", "Bulk deletion canceled"),
+        ("batch.cancelled", "Bulk deletion: canceled"),
         ("deletion.recheck_failed", "Deletion: pre-send check failed"),
         ("org_connection.protection_lifted", "Connection: protection removed"),
         ("audit_log.verification_failed", "Audit log: verification failed"),
