@@ -1288,7 +1288,10 @@ def access_review_start(review: dict[str, Any]) -> str:
         ("Due", _when(review["due_at"])),
         ("Reviewers", _text(reviewers or "Everyone who could be one and sees the connection")),
         ("Connections", str(review["row_count"])),
-        ("No reviewer could decide on, at the start", str(review["without_reviewer"])),
+        (
+            "Connections that no reviewer could decide on at the start",
+            str(review["without_reviewer"]),
+        ),
         *((_CLOSED_AS.get(key, key), str(n)) for key, n in sorted(review["counts"].items())),
         ("Closed by", _by(review["closed_by"], review["closed_at"])),
         ("Why connections were left open", _text(review["open_reason"] or "None were")),
@@ -1809,8 +1812,6 @@ _NOT_PROVEN_OF_REVIEW = (
     "The access review had every connection. It has those that matched its filter in the newest "
     "syncs; access-review.json names the syncs that were incomplete, the orgs without a credential "
     "and the connections that matched later. Those are new, or changed so that they match.",
-    "Named reviewers have the right names. Their IDs are proven; the person who made the bundle "
-    "can write other names beside them. The person named with a decision is proven.",
     "A connection that is “removed outside Org Admin” is gone. The syncs stored when the bundle "
     "was made no longer list it, but no deletion and no event proves that.",
     "A reviewer looked closely. The record has the decision, its reason and how many were decided "

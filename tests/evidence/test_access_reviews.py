@@ -127,7 +127,13 @@ def test_a_closed_access_review_is_evidence_from_its_start_to_the_deletions(
     assert [each["decided_together"] for each in deleted["decisions"]] == [3]
     assert len(told["appeared"]) == 1
     assert {org["org_name"] for org in told["coverage"]["orgs"]} == {"Payments US", "Group SOC"}
+    # The names of reviewers are compared with an event, so they are not among what isn't proven.
+    assert ("A reviewer looked closely" in verdict.text, "right names" in verdict.text) == (
+        True,
+        False,
+    )
     page = files_of(made.data)["deletions.html"].decode()
+    assert page.count("Connections that no reviewer could decide on at the start") == 1
     assert page.count("No deletion was requested") == 1
     assert page.count("<td>Removed outside Org Admin</td>") == 1
     assert "<b>" not in page
