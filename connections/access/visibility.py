@@ -7,9 +7,11 @@ the worker, which can read the key ring.
 """
 
 from collections.abc import Collection, Iterable
+from datetime import datetime
 from uuid import UUID
 
-from django.db.models import Exists, Model, OuterRef, Q, QuerySet
+from django.db.models import Exists, F, Model, OuterRef, Q, QuerySet
+from django.db.models.functions import Coalesce
 
 from connections.access.actor import Actor
 from connections.access.permissions import visibility_of
@@ -99,12 +101,14 @@ def visible_batch_rows(batch: Batch, *, actor: Actor) -> QuerySet[BatchRow]:
 def visible_access_review_rows(
     rows: QuerySet[AccessReviewRow], *, actor: Actor
 ) -> QuerySet[AccessReviewRow]:
-    """The rows whose connection a credential listed that the actor can see."""
+    """The rows whose connection a credential listed that the actor can see, until the closing."""
     hidden = visibility_of(actor).hidden
     if not hidden:
         return rows
     listed = OrgConnectionSnapshot.objects.filter(
-        site=OuterRef("site"), connection_id=OuterRef("connection_id")
+        site=OuterRef("site"),
+        connection_id=OuterRef("connection_id"),
+        first_seen_at__lte=Coalesce(OuterRef("review__closed_at"), F("first_seen_at")),
     )
     return rows.filter(Exists(listed.exclude(credential__in=hidden)))
 
@@ -115,6 +119,15 @@ def visible_access_reviews(*, actor: Actor) -> QuerySet[AccessReview]:
         return AccessReview.objects.all()
     rows = AccessReviewRow.objects.filter(review=OuterRef("pk"))
     return AccessReview.objects.filter(Exists(visible_access_review_rows(rows, actor=actor)))
+
+
+def visible_access_review_ids(ids: Iterable[UUID], *, actor: Actor) -> set[UUID]:
+    """Those of these access reviews that the actor can see, from one query at most."""
+    named = set(ids)
+    if not named or not visibility_of(actor).hidden:
+        return named
+    found = visible_access_reviews(actor=actor).filter(pk__in=named)
+    return set(found.values_list("pk", flat=True))
 
 
 def visible_orgs(*, actor: Actor) -> QuerySet[Org]:
@@ -152,20 +165,26 @@ def visible_changes(changes: QuerySet[Change], *, actor: Actor) -> QuerySet[Chan
     )
 
 
-def hidden_connections(keys: list[OrgConnectionKey], *, actor: Actor) -> set[OrgConnectionKey]:
-    """The connections among these that only hidden credentials ever listed."""
+def hidden_connections(
+    keys: list[OrgConnectionKey], *, actor: Actor, until: datetime | None = None
+) -> set[OrgConnectionKey]:
+    """The connections among these that only hidden credentials listed, ever or until this time."""
     hidden = visibility_of(actor).hidden
     if not hidden or not keys:
         return set()
-    seen_by = listing_credentials(keys)
+    seen_by = listing_credentials(keys, until=until)
     return {key for key in keys if key in seen_by and seen_by[key] <= hidden}
 
 
-def listing_credentials(keys: Collection[OrgConnectionKey]) -> dict[OrgConnectionKey, set[UUID]]:
-    """The credentials that ever listed each of these connections."""
+def listing_credentials(
+    keys: Collection[OrgConnectionKey], *, until: datetime | None = None
+) -> dict[OrgConnectionKey, set[UUID]]:
+    """The credentials that listed each of these connections, ever or until this time."""
     snapshots = OrgConnectionSnapshot.objects.filter(
         connection_id__in=[key.connection_id for key in keys]
     )
+    if until:
+        snapshots = snapshots.filter(first_seen_at__lte=until)
     rows = snapshots.order_by().values_list("site", "connection_id", "credential").distinct()
     seen_by: dict[OrgConnectionKey, set[UUID]] = {}
     for site, connection_id, credential in rows:

@@ -155,7 +155,7 @@ def appeared_since(*, review: AccessReview, actor: Actor) -> list[dict[str, Any]
         OrgConnectionKey(site=each["site"], connection_id=UUID(each["connection_id"]))
         for each in review.appeared
     ]
-    hidden = visibility.hidden_connections(keys, actor=actor)
+    hidden = visibility.hidden_connections(keys, actor=actor, until=review.closed_at)
     return [each for key, each in zip(keys, review.appeared, strict=True) if key not in hidden]
 
 

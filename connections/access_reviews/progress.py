@@ -237,6 +237,8 @@ class ConnectionDecision:
 
     decision: AccessReviewDecision
     review: AccessReview
+    # The actor can see a row of the access review.
+    is_review_visible: bool
     at: datetime
     # It is the newest about this connection, whatever the access review.
     is_newest: bool
@@ -253,11 +255,15 @@ def list_decisions(*, actor: Actor, key: OrgConnectionKey) -> list[ConnectionDec
         row__site=key.site, row__connection_id=key.connection_id
     )
     found = list(decisions.select_related("row__review").order_by("id"))
+    visible = visibility.visible_access_review_ids(
+        {each.row.review_id for each in found}, actor=actor
+    )
     today = clock.now().date()
     return [
         ConnectionDecision(
             decision=each,
             review=each.row.review,
+            is_review_visible=each.row.review_id in visible,
             at=each.decided_at,
             is_newest=each is found[-1],
             has_ended=each.keep_until is not None and each.keep_until < today,

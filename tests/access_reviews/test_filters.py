@@ -8,7 +8,8 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from django.test import Client
 
-from connections.access.actor import command_actor
+from connections.access.actor import command_actor, person_actor
+from connections.access_reviews.rows import count_rows
 from connections.credentials.retirement import retire_credential
 from connections.models import (
     AccessKind,
@@ -17,6 +18,7 @@ from connections.models import (
     CredentialAccess,
     OrgConnectionSnapshot,
     Person,
+    RowState,
 )
 from connections.web.access_reviews import page
 from sandbox.entities import make_user
@@ -148,3 +150,71 @@ def test_what_only_hidden_credentials_list_is_neither_a_choice_nor_found(
     lee = options(of_edith, "creator")["Lee"]
     assert "data-connection=" not in client.get(url, {"creator": lee}).text
     assert "data-connection=" in client.get(url, {"type": "logs"}).text
+
+
+def found(html: str) -> list[str]:
+    """The connections of the rows."""
+    return re.findall(r'data-connection="([^"]+)"', html)
+
+
+def list_now(sandbox: SandboxServer, name: str) -> None:
+    """Store a credential of an org that had none; everyone sees it."""
+    sandbox.world.add_key_pair(org=org_named(sandbox.world, name))
+    store_credential(sandbox, name)
+
+
+def test_a_closed_access_review_has_nothing_that_a_reader_could_not_see_before_its_closing(
+    review: AccessReview,
+    payments: Credential,
+    sandbox: SandboxServer,
+    ada: Person,
+    grace: Person,
+    edith: Person,
+    clock: SettableClock,
+    client_of: ClientOf,
+) -> None:
+    """Of Partner 1 a credential that Ada sees lists the connection, of the others only later."""
+    list_now(sandbox, "Partner 1")
+    add(sandbox, "Partner 4", "logs", by="Kim")
+    sync_now(payments)
+    CredentialAccess.objects.create(credential=payments, person=grace, kind=AccessKind.SEE)
+    decide(review, grace)
+    close(review, edith)
+    clock.advance(seconds=60)
+    list_now(sandbox, "Partner 3")
+    list_now(sandbox, "Partner 4")
+    client, url = client_of(ada), f"/reviews/{review.pk}/"
+    html = client.get(url).text
+    assert found(html) == texts_of(review)[:1]
+    assert [*options(html, "type"), *options(html, "creator")] == ["logs", "Kim"]
+    assert "1 of 1 decided" in html
+    assert "Partner 4" not in html
+    actor = person_actor(person=Person.objects.get(pk=ada.pk))
+    assert count_rows(reviews=[review], actor=actor)[review.pk].states == {RowState.KEEP: 1}
+    of_edith = client_of(edith).get(url).text
+    assert (found(of_edith), "Partner 4" in of_edith) == (texts_of(review), True)
+
+
+def test_a_decision_of_an_access_review_that_a_reader_cannot_see_is_shown_without_a_link(
+    review: AccessReview,
+    payments: Credential,
+    sandbox: SandboxServer,
+    ada: Person,
+    grace: Person,
+    edith: Person,
+    clock: SettableClock,
+    client_of: ClientOf,
+) -> None:
+    CredentialAccess.objects.create(credential=payments, person=grace, kind=AccessKind.SEE)
+    decide(review, grace)
+    close(review, edith)
+    clock.advance(seconds=60)
+    list_now(sandbox, "Partner 1")
+    assert client_of(ada).get(f"/reviews/{review.pk}/").status_code == 404
+    url = f"/connections/{texts_of(review)[0]}/"
+    links = {
+        person.username: client_of(person).get(url).text.count(f'href="/reviews/{review.pk}/"')
+        for person in (ada, edith)
+    }
+    assert links == {ada.username: 0, edith.username: 2}
+    assert REASON in client_of(ada).get(url).text

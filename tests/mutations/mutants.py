@@ -3092,6 +3092,10 @@ CLOSING = "tests/access_reviews/test_closing.py"
 GONE_ROWS = "tests/access_reviews/test_gone.py"
 REVIEW_RULES = "tests/access_reviews/test_database.py"
 AN_OPEN_RECORD = f"{REVIEW_RULES}::test_an_open_access_review_keeps_its_record"
+LISTED_LATER = (
+    "tests/access_reviews/test_filters.py"
+    "::test_a_closed_access_review_has_nothing_that_a_reader_could_not_see_before_its_closing"
+)
 A_CLOSED_RECORD = f"{REVIEW_RULES}::test_a_closed_access_review_keeps_its_record"
 
 REVIEWED_ACCESS = (
@@ -3161,6 +3165,28 @@ REVIEWED_ACCESS = (
         "    return rows",
         "tests/access_reviews/test_progress.py"
         "::test_an_access_review_without_a_visible_row_is_not_found",
+    ),
+    _mutant(
+        "a closed access review has no row that was hidden until its closing",
+        "connections/access/visibility.py",
+        '        first_seen_at__lte=Coalesce(OuterRef("review__closed_at"), F("first_seen_at")),\n',
+        "",
+        LISTED_LATER,
+    ),
+    _mutant(
+        "a closed access review has no match that was hidden until its closing",
+        f"{ACCESS_REVIEWS}/closing.py",
+        "(keys, actor=actor, until=review.closed_at)",
+        "(keys, actor=actor)",
+        LISTED_LATER,
+    ),
+    _mutant(
+        "a decision links to no access review that the reader can't see",
+        "connections/access/visibility.py",
+        "    found = visible_access_reviews(actor=actor).filter(pk__in=named)\n",
+        "    found = AccessReview.objects.filter(pk__in=named)\n",
+        "tests/access_reviews/test_filters.py"
+        "::test_a_decision_of_an_access_review_that_a_reader_cannot_see_is_shown_without_a_link",
     ),
     _mutant(
         "filters of an access review name nothing that only hidden credentials listed",

@@ -119,6 +119,7 @@ def _detected_entry(row: ChangeRow, *, seen: ConnectionHistory) -> TimelineEntry
 
 def _decision_entry(made: ConnectionDecision) -> TimelineEntry:
     decision = made.decision
+    url = reverse("access-review-detail", args=[made.review.pk])
     badge = ROW_BADGES[decision.decision]
     label = decision_text(decision.decision, keep_until=decision.keep_until)
     return TimelineEntry(
@@ -128,7 +129,7 @@ def _decision_entry(made: ConnectionDecision) -> TimelineEntry:
         at=made.at,
         by=decision.decided_by_name,
         detail=f"“{decision.reason}”",
-        url=reverse("access-review-detail", args=[made.review.pk]),
+        url=url if made.is_review_visible else "",
     )
 
 
