@@ -1,17 +1,19 @@
 """Runs a crash test's steps in the database of the processes that it crashes.
 
-Usage: `python -m tests.faults.crashes.crash_scenario`.
+Usage: `python -m tests.faults.crashes.crash_scenario`. Each line of standard input is one step and
+its values as JSON; its result is one line of standard output.
 
 `prepare` stores a person, a credential, and waiting deletions or a bulk deletion (a draft, approved
-or confirmed), given as JSON on standard input, and prints the credential's ID;
-`pause` pauses the bulk deletion and prints when; `resume` resumes it;
-`settle SECONDS AFTER` waits until nothing changes any longer and prints every deletion as JSON.
+or confirmed), and returns the credential's ID;
+`pause` pauses the bulk deletion and returns when; `resume` resumes it;
+`settle` waits until nothing changes any longer and returns every deletion.
 """
 
 import contextlib
 import json
 import sys
 import time
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
@@ -20,7 +22,8 @@ import django
 
 django.setup()
 
-from django.db.models import Q  # noqa: E402 - needs the set-up
+from django.db import connection  # noqa: E402 - needs the set-up
+from django.db.models import Q  # noqa: E402
 
 from connections.access.actor import command_actor, person_actor  # noqa: E402
 from connections.batches import confirming, decisions, drafts, requesting, stopping  # noqa: E402
@@ -46,7 +49,7 @@ from connections.models import (  # noqa: E402
 from tests.support.people import make_person  # noqa: E402
 
 
-def prepare(given: dict[str, Any]) -> str:
+def prepare(**given: Any) -> str:
     """Store one operator, one credential, and a waiting deletion for each named connection."""
     person = make_person("ada", Role.OPERATOR)
     credential = credential_lifecycle.add_credential(
@@ -159,17 +162,20 @@ def _row(deletion: Deletion) -> dict[str, Any]:
     }
 
 
+STEPS: dict[str, Callable[..., Any]] = {
+    "prepare": prepare,
+    "pause": pause,
+    "resume": resume,
+    "settle": settle,
+}
+
+
 def main() -> None:
-    """Run the step that the first argument names."""
-    if sys.argv[1] == "prepare":
-        result: Any = prepare(json.load(sys.stdin))
-    elif sys.argv[1] == "pause":
-        result = pause()
-    elif sys.argv[1] == "resume":
-        result = resume()
-    else:
-        result = settle(seconds=float(sys.argv[2]), after=sys.argv[3])
-    json.dump(result, sys.stdout)
+    """Run each step that is read, without keeping a connection to the database in between."""
+    for line in sys.stdin:
+        step, given = json.loads(line)
+        print(json.dumps(STEPS[step](**given)), flush=True)  # noqa: T201 - the result
+        connection.close()
 
 
 if __name__ == "__main__":

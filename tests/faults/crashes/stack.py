@@ -9,6 +9,8 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cached_property
+from threading import Timer
 from typing import Any, Literal
 
 import requests
@@ -80,7 +82,7 @@ class Stack:
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run one command to its end."""
-        return self._run([*MANAGE, *arguments], given="")
+        return self._run([*MANAGE, *arguments])
 
     def prepare(
         self,
@@ -102,25 +104,20 @@ class Stack:
             "batch": list(batch),
             "until": until,
         }
-        done = self._run(_program("crash_scenario", "prepare"), given=json.dumps(given))
-        assert done.returncode == 0, done.stderr
-        self.credential = json.loads(done.stdout)
+        self.credential = self._scenario.run("prepare", **given)
 
     def pause(self) -> str:
         """Pause the bulk deletion; returns when, in ISO 8601."""
-        done = self._run(_program("crash_scenario", "pause"), given="")
-        assert done.returncode == 0, done.stderr
-        paused_at: str = json.loads(done.stdout)
+        paused_at: str = self._scenario.run("pause")
         return paused_at
 
     def resume(self) -> None:
         """Resume the bulk deletion."""
-        done = self._run(_program("crash_scenario", "resume"), given="")
-        assert done.returncode == 0, done.stderr
+        self._scenario.run("resume")
 
     def run_workers(self, number: int) -> list[int]:
         """Run this many workers in turn; return how each ended, as Popen reports it."""
-        done = self._run(_program("restarting", str(number)), given="", seconds=5 * PATIENCE)
+        done = self._run(_program("restarting", str(number)), seconds=5 * PATIENCE)
         assert done.returncode == 0, done.stderr
         codes: list[int] = json.loads(done.stdout)
         return codes
@@ -128,27 +125,69 @@ class Stack:
     def settled(self, *, seconds: float = PATIENCE) -> dict[str, dict[str, Any]]:
         """Every deletion by connection ID, once nothing changes; needs a process that works."""
         after = datetime.now(UTC).isoformat()
-        done = self._run(_program("crash_scenario", "settle", str(seconds), after), given="")
-        assert done.returncode == 0, done.stderr
-        return {row["connection_id"]: row for row in json.loads(done.stdout)}
+        rows = self._scenario.run("settle", seconds=seconds, after=after)
+        return {row["connection_id"]: row for row in rows}
 
     def stored(self) -> dict[str, dict[str, Any]]:
         """Every deletion by connection ID, as currently stored."""
         return self.settled(seconds=0)
 
+    def close(self) -> None:
+        """End the process that runs the scenario's steps."""
+        if "_scenario" in vars(self):
+            self._scenario.close()
+
+    @cached_property
+    def _scenario(self) -> "Scenario":
+        return Scenario(env=self.environment())
+
     def _run(
-        self, arguments: list[str], *, given: str, seconds: float = 2 * PATIENCE
+        self, arguments: list[str], *, seconds: float = 2 * PATIENCE
     ) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             arguments,
             env=self.environment(),
             cwd=ROOT,
-            input=given,
+            stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
             timeout=seconds,
             check=False,
         )
+
+
+class Scenario:
+    """A process that runs steps in the installation's database: see crash_scenario.py."""
+
+    def __init__(self, *, env: Mapping[str, str]) -> None:
+        # A traceback goes to standard error, which pytest shows.
+        self._process = subprocess.Popen(
+            _program("crash_scenario"),
+            env=dict(env),
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(self, step: str, **given: Any) -> Any:
+        """Run one step and return its result."""
+        assert self._process.stdin
+        assert self._process.stdout
+        self._process.stdin.write(f"{json.dumps([step, given])}\n")
+        self._process.stdin.flush()
+        hung = Timer(2 * PATIENCE, self._process.kill)
+        hung.start()
+        try:
+            line = self._process.stdout.readline()
+        finally:
+            hung.cancel()
+        assert line, f"{step} failed"
+        return json.loads(line)
+
+    def close(self) -> None:
+        """End the process."""
+        self._process.communicate(timeout=PATIENCE)
 
 
 def _program(name: str, *arguments: str) -> list[str]:
@@ -162,7 +201,8 @@ def stack_on(database: SharedDatabase, *, connections: int, **changes: Any) -> I
     marks.mkdir()
     with SandboxServer(make_world(connections)) as datadog:
         plan = Plan(marks=str(marks), datadog=datadog.base_urls[SITE], **changes)
-        yield Stack(database=database, datadog=datadog, plan=plan)
+        with contextlib.closing(Stack(database=database, datadog=datadog, plan=plan)) as stack:
+            yield stack
 
 
 def kill_all(process: Running) -> None:
