@@ -44,21 +44,14 @@ def record_loss(*, site: str, connection_ids: Collection[UUID], lacked_at: datet
         ).update(lost_at=lacked_at)
 
 
-def mark_removed(
-    rows: Iterable[KnownConnection], *, site: str, at: datetime, deleted: Collection[UUID] = ()
-) -> None:
-    """Establish, at the end of a sync, that connections were removed.
-
-    `deleted`: those whose snapshots ended with their verification.
-    """
-    ids = {row.connection_id for row in rows}
-    KnownConnection.objects.filter(site=site, connection_id__in=ids).update(
+def mark_removed(rows: Iterable[KnownConnection], *, site: str, at: datetime) -> None:
+    """Establish, at the end of a sync, that connections were removed."""
+    of_site = {"site": site, "connection_id__in": {row.connection_id for row in rows}}
+    KnownConnection.objects.filter(**of_site).update(
         is_present=False, lost_at=None, established_at=at
     )
     # Not only of credentials that lack it: one that fails, or was retired, will not update its own.
-    OrgConnectionSnapshot.objects.filter(
-        site=site, connection_id__in=ids.difference(deleted), is_current=True
-    ).update(is_current=False)
+    OrgConnectionSnapshot.objects.filter(**of_site, is_current=True).update(is_current=False)
 
 
 def is_any_lost(*, site: str) -> Exists:
@@ -107,7 +100,7 @@ def settle_losses(
     record_loss(site=site, connection_ids=set(gone) - settled, lacked_at=sync.started_at)
     if not removed:
         return []
-    mark_removed(removed, site=site, at=now, deleted=deleted)
+    mark_removed(removed, site=site, at=now)
     names = {row.source_org_id: row.source_org_name or "" for row in removed}
     names |= {row.sink_org_id: row.sink_org_name or "" for row in removed}
     return _removals(removed, names=names, observers=observers)

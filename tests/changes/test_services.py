@@ -11,6 +11,7 @@ from django.core.exceptions import PermissionDenied
 from django.core.management import call_command
 from django.db import DatabaseError, connection, transaction
 from django.http import Http404
+from django.test.utils import CaptureQueriesContext
 
 from connections.access.actor import Actor, command_actor
 from connections.changes.acknowledgement import acknowledge_changes
@@ -30,6 +31,7 @@ from tests.changes.support import (
     with_creator,
 )
 from tests.support.clock import SettableClock
+from tests.web.test_page_costs import plan_of
 
 pytestmark = [pytest.mark.django_db, pytest.mark.database]
 
@@ -246,3 +248,17 @@ def test_the_command_lists_changes(
     assert "Widened to audit  Acme Prod → Acme Dev  Added audit." in lines[-1]
     call_command("list_changes", "--json", "--unacknowledged", "--since", "2999-01-01")
     assert json.loads(capsys.readouterr().out) == {"changes": []}
+
+
+def test_a_sync_that_lacks_connections_reads_no_whole_table(clock: SettableClock) -> None:
+    credential = make_credential("a")
+    sync(credential, X, make_connection(9, sink="lab"))
+    clock.advance(minutes=15)
+    with CaptureQueriesContext(connection) as captured:
+        assert kinds(sync(credential)) == ["removed", "removed"]
+    lost = [each["sql"] for each in captured if '"lost_at" IS NOT NULL' in each["sql"]]
+    assert lost
+    for query in lost:
+        plan = plan_of(query)
+        assert "SCAN connections_knownconnection" not in plan.replace(" USING", "")
+        assert "Seq Scan on connections_knownconnection" not in plan

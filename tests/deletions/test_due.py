@@ -1,11 +1,21 @@
 """Deletion steps that become due as time passes."""
 
+from datetime import timedelta
+from uuid import uuid4
+
 import pytest
 
 from connections import audit
 from connections.access.actor import WORKER, person_actor
 from connections.deletions import sending
-from connections.models import Credential, Deletion, Outcome, Person, State
+from connections.models import (
+    Credential,
+    Deletion,
+    OrgConnectionSnapshot,
+    Outcome,
+    Person,
+    State,
+)
 from connections.operations import due
 from sandbox.faults import (
     EXECUTES_THEN_500,
@@ -208,3 +218,21 @@ def test_a_refused_deletion_is_not_contradicted_by_a_listing(
     due.run_deletion(deletion=deletion, actor=WORKER)
     deletion.refresh_from_db()
     assert (deletion.contradicted_at, deletion.last_checked_at) == (None, None)
+
+
+def test_verifying_a_deletion_ends_every_snapshot_even_one_from_before_the_clock_was_set_back(
+    make_deletion: RequestDeletion, clock: SettableClock
+) -> None:
+    deletion = make_deletion()
+    retired = Credential.objects.get(pk=deletion.credential_id)
+    retired.pk, retired.name, retired.fingerprint = uuid4(), "Retired", "f" * 12
+    retired.retired_at = clock.now()
+    retired.save(force_insert=True)
+    ahead = OrgConnectionSnapshot.objects.filter(connection_id=deletion.connection_id)[0]
+    ahead.pk, ahead.credential, ahead.is_current = None, retired, True
+    ahead.last_seen_at = clock.now() + timedelta(hours=1)
+    ahead.save(force_insert=True)
+    clock.advance(seconds=61)
+    assert run_due(deletion).verified_at
+    current = OrgConnectionSnapshot.objects.filter(is_current=True)
+    assert not current.filter(connection_id=deletion.connection_id).exists()
