@@ -189,7 +189,9 @@ def test_a_deletion_that_might_have_worked_cannot_be_withdrawn(
     sandbox.world.set_fault(fault=faults.rate_limited(reset="7"), site=US)
     actor = person_actor(person=ada)
     text = reviews.confirmation_text(deletion, actor=actor)
-    deletion_lifecycle.execute_deletion(deletion=deletion, actor=actor, confirmation=text)
+    deletion = deletion_lifecycle.execute_deletion(
+        deletion=deletion, actor=actor, confirmation=text
+    )
     assert deletion.state == State.WAITING
     with pytest.raises(ConflictError):
         closing.withdraw_deletion(deletion=deletion, actor=actor)
