@@ -31,7 +31,7 @@ from tests.changes.support import (
     with_creator,
 )
 from tests.support.clock import SettableClock
-from tests.web.test_page_costs import plan_of
+from tests.support.query_plans import plan_of
 
 pytestmark = [pytest.mark.django_db, pytest.mark.database]
 

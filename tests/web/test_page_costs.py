@@ -17,6 +17,7 @@ from connections.core import clock
 from connections.models import AccessReview, Person
 from connections.operations import due
 from tests.access_reviews.support import decide, start, texts_of
+from tests.support.query_plans import plan_of
 
 ClientOf = Callable[[Person], Client]
 
@@ -133,14 +134,3 @@ def test_no_query_of_a_page_or_of_the_worker_reads_a_whole_table(
 def is_text_search_of_changes(query: str) -> bool:
     """Only PostgreSQL has an index for it."""
     return connection.vendor == "sqlite" and '"connections_change"."search_text" LIKE' in query
-
-
-def plan_of(query: str) -> str:
-    """How the database reads the rows; PostgreSQL would scan tables as small as these."""
-    with connection.cursor() as cursor:
-        if connection.vendor == "sqlite":
-            cursor.execute(f"EXPLAIN QUERY PLAN {query}")
-        else:
-            cursor.execute("SET LOCAL enable_seqscan = off")
-            cursor.execute(f"EXPLAIN {query}")
-        return "\n".join(str(row[-1]) for row in cursor.fetchall())
