@@ -81,9 +81,10 @@ class SandboxServer:
         for one in self._wakeup:
             one.close()
         self._close_listeners()
-        self.close_client_connections()
+        # A thread whose connection is closed takes itself off this list before it ends.
         with self._lock:
             threads = list(self._clients.values())
+        self.close_client_connections()
         for thread in threads:
             thread.join(_JOIN_SECONDS)
 
