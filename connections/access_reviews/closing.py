@@ -15,9 +15,9 @@ from connections.access_reviews.population import WHO_CAN, coverage_document
 from connections.access_reviews.rows import ReviewRow, count_states, review_rows
 from connections.audit import EventCode, personal_data
 from connections.core import clock
-from connections.core.errors import ConflictError, InvalidInputError, OvertakenError
+from connections.core.errors import ConflictError, OvertakenError
 from connections.core.text import pluralize
-from connections.core.typed_text import MAX_REASON_LENGTH, has_visible_text, too_long_text
+from connections.core.typed_text import clean_text, has_visible_text
 from connections.inventory.inventory import (
     Inventory,
     build_inventory,
@@ -51,9 +51,8 @@ def close_review(
     pending than the page showed.
     """
     permissions.require(permissions.can_manage_access_reviews(actor), WHO_CAN)
-    open_reason = open_reason.strip()
-    if len(open_reason) > MAX_REASON_LENGTH or "\0" in open_reason:
-        raise InvalidInputError({"open_reason": too_long_text("reason")})
+    if has_visible_text(open_reason):
+        open_reason = clean_text(open_reason, field="open_reason")
     with audit.atomic():
         lock_open_review(review)
         # The states and the coverage are from the same syncs.

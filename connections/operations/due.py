@@ -145,6 +145,7 @@ def run_due(*, actor: Actor, limit: int = BATCH_SIZE) -> list[Deletion]:
         if not _reserve(deletion, now=now):
             continue
         if processed:
+            # Others may have changed it while the rows before it were handled.
             deletion.refresh_from_db(from_queryset=_with_credential())
         run_deletion(deletion=deletion, actor=actor, now=now)
         processed.append(deletion)

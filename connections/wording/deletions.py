@@ -396,7 +396,7 @@ def label_of_state(state: str) -> str:
     """The label of a state, for filters."""
     labels = {
         State.REQUESTED: "Needs approval or confirmation",
-        State.WAITING: "Rate limited or retrying",
+        State.WAITING: "Queued or retrying",
         State.SETTLED: "Closed",
     }
     return labels.get(State(state)) or _OF_STATE[State(state)].value.label

@@ -29,6 +29,8 @@ def test_a_pending_row_needs_a_reason(make_review: MakeReview, ada: Person, edit
             close(review, edith, reason)
     with pytest.raises(InvalidInputError, match="A reason has at most 4,000 characters"):
         close(review, edith, "x" * 4001)
+    with pytest.raises(InvalidInputError, match="Enter a reason"):
+        close(review, edith, "On\0leave.")
     assert not review.is_closed
     close(review, edith, "The owner is on leave.")
     assert states(review, edith) == ["keep", "pending"]

@@ -85,14 +85,14 @@ def _connection_names(keys: Sequence[OrgConnectionKey]) -> list[str]:
 
 
 def coverage_warnings(coverage: dict[str, Any]) -> list[Warning]:
-    """What the inventory might lack: orgs whose newest sync failed, orgs without a credential."""
+    """What the inventory might lack: what failed syncs would list, orgs without a credential."""
     failed = [org for org in coverage["orgs"] if not org["is_complete"]]
     without = coverage["without_credential"]
     found = []
     if failed:
         found.append(
             Warning(
-                headline=f"{pluralize(len(failed), 'org')} not fully synced",
+                headline=f"{pluralize(len(failed), 'credential')} not fully synced",
                 detail=f"{_names(org['credential'] for org in failed)}. Connections that only "
                 "they list might be missing or out of date.",
             )
