@@ -669,6 +669,15 @@ def _problem_now(row: BatchRow, *, facts: _Facts) -> RowProblem | None:
     return None if chosen[0].digest == row.digest else RowProblem.CHANGED
 
 
+def find_kept(*, batch: Batch) -> set[int]:
+    """The rows, by primary key, that the plan's access review has decided to keep since."""
+    if batch.access_review_id is None:
+        return set()
+    rows = {_key(row): row.pk for row in batch.rows.filter(SENDABLE)}
+    kept = _kept_by(batch.access_review_id, ids={key.connection_id for key in rows})
+    return {pk for key, pk in rows.items() if key in kept}
+
+
 def count_sendable(batch: Batch) -> int:
     """How many rows of a plan become deletions."""
     return batch.rows.filter(SENDABLE).count()

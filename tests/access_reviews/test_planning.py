@@ -132,6 +132,24 @@ def test_a_connection_that_is_to_be_kept_since_the_plan_is_not_deleted(
     assert [str(each.connection_id) for each in Deletion.objects.all()] == [deleted[-36:]]
 
 
+def test_an_approver_sees_what_is_to_be_kept_since_the_request(
+    make_review: MakeReview,
+    ada: Person,
+    grace: Person,
+    linus: Person,
+    client_of: Callable[[Person], Client],
+) -> None:
+    review = make_review(2)
+    Credential.objects.update(policy="one")
+    kept, _ = texts_of(review)
+    decide(review, ada, decision="delete")
+    batch = request(plan(review, ada).batch, ada)
+    page = f"/deletions/batches/{batch.pk}/"
+    assert "marked Keep in the access review" not in client_of(linus).get(page).text
+    decide(review, grace, kept)
+    assert "1 connection is now marked Keep in the access review" in client_of(linus).get(page).text
+
+
 def test_what_is_decided_to_delete_once_more_is_planned_again(
     make_review: MakeReview, ada: Person, grace: Person
 ) -> None:

@@ -39,7 +39,7 @@ from connections.models import (
 )
 from connections.operations import heartbeats
 from connections.web.batches.forms import RequestForm
-from connections.web.batches.plan import Plan, PlanFilter, PlanWarning, load_plan
+from connections.web.batches.plan import Plan, PlanFilter, PlanWarning, kept_warning, load_plan
 from connections.web.charts import OUTCOME_SERIES, Series
 from connections.web.forms import ServiceForm
 from connections.web.inventory.matrix import ViewLink
@@ -449,6 +449,10 @@ def _warnings(
     found = [(warning, list_url(request, show=warning.shown_by)) for warning in plan.warnings]
     if batch.origin == BatchOrigin.ORG and not _has_credential(batch, actor=actor):
         found.insert(0, (_unwatched_org_warning(batch, actor=actor), ""))
+    kept_ids = drafts.find_kept(batch=batch)
+    kept = [row for row in plan.to_delete if row.id in kept_ids]
+    if kept:
+        found.insert(0, (kept_warning(kept), ""))
     return found
 
 

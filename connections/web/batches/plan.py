@@ -11,6 +11,7 @@ from django.db.models import F
 
 from connections.access.actor import Actor
 from connections.access.visibility import visible_batch_rows
+from connections.core.text import pluralize
 from connections.models import Batch, RowProblem
 from connections.wording.batches import ROW_PROBLEMS
 from connections.wording.connections import (
@@ -208,6 +209,15 @@ def load_plan(batch: Batch, *, actor: Actor, at: datetime) -> Plan:
     rows = visible_batch_rows(batch, actor=actor).order_by("position")
     rows = rows.annotate(ended_at=F("deletion__settled_at"))
     return Plan(rows=[PlanRow._make(each) for each in rows.values_list(*PlanRow._fields)], at=at)
+
+
+def kept_warning(rows: Sequence[PlanRow]) -> PlanWarning:
+    """That the access review of the plan has decided to keep these rows since."""
+    return PlanWarning(
+        headline=f"{pluralize(len(rows), 'connection')} {_are(rows)} now marked Keep in the "
+        "access review",
+        detail=_names(f"{row.source} → {row.sink}" for row in rows),
+    )
 
 
 def _total(label: str, names: Iterable[str]) -> Total:
