@@ -71,15 +71,15 @@ def store_credentials(first: str, count: str) -> dict[str, Any]:
 def delete(count: str) -> dict[str, Any]:
     """Delete connections, each through the review's POST and the worker's verification.
 
-    Returns what one costs on average: the time, that of the same requests to Datadog by bare
-    `requests`, the processor time, and the statements and commits of the last.
+    Returns what each costs: the time and processor time, those of the same requests to Datadog by
+    bare `requests`, and the statements and commits of one more.
     """
     cookies = store_credentials(str(world.SOURCE), "1")
     client = Client(SERVER_NAME="localhost")
     client.cookies.load(cookies["cookies"])
     credential = Credential.objects.get()
     ids = world.deletable(2 * (int(count) + 2))
-    post, verification, bare, cpu = [], [], [], []
+    post, verification, bare, cpu, bare_cpu = [], [], [], [], []
     with bare_session(world.SOURCE) as session:
         for number in range(int(count) + 1):
             form = _review_form(credential, ids.pop())
@@ -87,10 +87,12 @@ def delete(count: str) -> dict[str, Any]:
             post.append(milliseconds(partial(_post, client, form)))
             verification.append(milliseconds(partial(due.run_due, actor=WORKER)))
             cpu.append((time.process_time() - started) * 1000)
+            started = time.process_time()
             bare.append(milliseconds(partial(bare_deletion, session, ids.pop())))
+            bare_cpu.append((time.process_time() - started) * 1000)
             if not number:
                 # The first one opens connections and fills caches.
-                del post[:], verification[:], bare[:], cpu[:]
+                del post[:], verification[:], bare[:], cpu[:], bare_cpu[:]
     form = _review_form(credential, ids.pop())
     counted = []
     for work in (partial(_post, client, form), partial(due.run_due, actor=WORKER)):
@@ -104,6 +106,7 @@ def delete(count: str) -> dict[str, Any]:
         "verification": verification,
         "bare": bare,
         "cpu": cpu,
+        "bare_cpu": bare_cpu,
         "statements": [len(each) for each in counted],
         "commits": [sum(sql.startswith("COMMIT") for sql in each) for each in counted],
     }
