@@ -23,19 +23,17 @@ from connections.access.permissions import (
     UNPROTECT,
     WITHDRAW,
 )
-from connections.web import monitoring, reauthentication
+from connections.web import monitoring, notifications, reauthentication
 from connections.web.access_reviews import views as access_review_views
-from connections.web.audit import bundle_views, evidence_views
+from connections.web.audit import evidence_views
 from connections.web.audit import views as audit_views
 from connections.web.batches import views as batch_views
 from connections.web.changes import views as change_views
-from connections.web.credentials import import_views
 from connections.web.credentials import views as credential_views
 from connections.web.deletions import history_views, review_views
 from connections.web.deletions import views as deletion_views
 from connections.web.inventory import org_views
 from connections.web.inventory import views as inventory_views
-from connections.web.notifications import views as notification_views
 from connections.web.overview import views as overview_views
 from connections.web.people import single_sign_on_views
 from connections.web.people import views as person_views
@@ -134,7 +132,7 @@ urlpatterns = [
     ),
     form_page(
         "credentials/import/",
-        import_views.credential_import,
+        credential_views.credential_import,
         name="credential-import",
         who=MANAGE_CREDENTIALS,
         reauthenticate=True,
@@ -522,7 +520,7 @@ urlpatterns = [
     page("audit/export/", audit_views.audit_export, name="audit-export", who=AUDIT),
     page("audit/<int:seq>/", audit_views.audit_detail, name="audit-detail", who=AUDIT),
     page("evidence/", evidence_views.evidence_detail, name="evidence-detail", who=AUDIT),
-    form_page("evidence/bundle/", bundle_views.bundle_new, name="bundle-new", who=AUDIT),
+    form_page("evidence/bundle/", evidence_views.bundle_new, name="bundle-new", who=AUDIT),
     action("evidence/verify/", evidence_views.evidence_verify, name="evidence-verify", who=AUDIT),
     page(
         "evidence/checkpoints/<int:pk>/",
@@ -531,13 +529,11 @@ urlpatterns = [
         who=AUDIT,
     ),
     # Notifications and metrics
-    page("notices/", notification_views.notification_list, name="notice-list", who=ADMINISTER),
-    action(
-        "notices/test/", notification_views.notification_test, name="notice-test", who=ADMINISTER
-    ),
+    page("notices/", notifications.notification_list, name="notice-list", who=ADMINISTER),
+    action("notices/test/", notifications.notification_test, name="notice-test", who=ADMINISTER),
     action(
         "notices/<uuid:pk>/retry/",
-        notification_views.notification_retry,
+        notifications.notification_retry,
         name="notice-retry",
         who=ADMINISTER,
     ),

@@ -6,7 +6,7 @@ from connections import audit
 from connections.access import permissions
 from connections.access.actor import Actor
 from connections.audit import personal_data
-from connections.core.typed_text import clean_text
+from connections.core.text import clean_text
 from connections.deletions import history
 from connections.models import AuditEvent, Deletion
 

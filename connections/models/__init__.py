@@ -69,6 +69,5 @@ from connections.models.org_connections import (
     snapshot_digest,
 )
 from connections.models.people import Person, ProviderAccount, Role, SignInLink
-from connections.models.rate_limits import OrgRateLimit
 from connections.models.sessions import PersonSession
-from connections.models.workers import WorkerHeartbeat
+from connections.models.workers import OrgRateLimit, WorkerHeartbeat

@@ -1,4 +1,4 @@
-"""The heartbeats of workers, and of commands that send one bulk deletion."""
+"""What workers share: their heartbeats, and the rate limits of Datadog orgs that were low."""
 
 from django.db import models
 
@@ -26,3 +26,30 @@ class WorkerHeartbeat(models.Model):
     def __str__(self) -> str:
         kind = "command" if self.batch_id else "worker"
         return f"{kind} {self.process_id} on {self.host}"
+
+
+class OrgRateLimit(models.Model):
+    """A rate limit of an org, as last reported with less than a tenth left.
+
+    All processes share it: until `resets_at`, none starts deferrable work on that org.
+    """
+
+    site = models.CharField(max_length=100)
+    org_id = models.CharField(max_length=64)
+    # Datadog's name for it; empty when it gave none.
+    name = models.CharField(max_length=100, blank=True)
+    # Requests.
+    limit = models.PositiveIntegerField()
+    remaining = models.PositiveIntegerField()
+    observed_at = models.DateTimeField()
+    resets_at = models.DateTimeField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["site", "org_id", "name"], name="one_row_per_rate_limit"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.remaining} of {self.limit} until {self.resets_at:%Y-%m-%d %H:%M:%S}"

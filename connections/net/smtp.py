@@ -4,8 +4,7 @@ import smtplib
 import socket
 from typing import Any
 
-from connections.net.connection import Deadline, connect_to_one_of
-from connections.net.resolver import resolve
+from connections.net.connection import Deadline, connect_to_one_of, resolve
 
 # For one message, from the name lookup to the server's last response.
 DEADLINE_SECONDS = 20.0

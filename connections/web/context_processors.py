@@ -12,7 +12,7 @@ from django.utils.functional import SimpleLazyObject
 from connections.access import permissions
 from connections.access.actor import Actor
 from connections.access_reviews.progress import count_awaiting_decisions
-from connections.batches.waiting import find_to_approve
+from connections.batches.progress import find_to_approve
 from connections.changes.changes import count_awaiting_acknowledgement
 from connections.models import (
     RUN_BY_BATCH,

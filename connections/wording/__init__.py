@@ -17,24 +17,28 @@ from connections.wording.deletions import (
     label_of_outcome,
     label_of_state,
 )
-from connections.wording.event_labels import event_label
-from connections.wording.events import brief_sentence, event_text, next_text
-from connections.wording.legends import LEGENDS
-from connections.wording.notifications import (
+from connections.wording.events import (
     SHOWN_NAME_LENGTH,
+    brief_sentence,
+    event_label,
+    event_text,
+    next_text,
     notification_title,
     one_line,
     some_lines,
 )
-from connections.wording.service import audit_log_text, clock_ahead_text, no_worker_text
+from connections.wording.legends import LEGENDS
 from connections.wording.statuses import (
     Badge,
     CredentialStatus,
     NotificationStatus,
     SyncStatus,
     audit_log_badge,
+    audit_log_text,
+    clock_ahead_text,
     credential_badge,
     label_of_notification,
+    no_worker_text,
     notification_badge,
     person_badge,
     sync_badge,

@@ -1,7 +1,7 @@
-"""Texts of audit events, and browser names."""
+"""Texts of audit events, their codes and their notifications, and browser names."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -9,7 +9,7 @@ from typing import Any
 from connections.core.text import format_time
 from connections.models import AuditEvent, Deletion, Outcome, State, render_references
 from connections.wording.causes import cause_text
-from connections.wording.deletions import outcome_badge
+from connections.wording.deletions import label_of_outcome, outcome_badge
 
 # In this order, since each user agent also names those below it.
 _BROWSERS = (
@@ -216,3 +216,123 @@ def next_text(deletion: Deletion, *, is_being_rechecked: bool = False) -> EventT
         return EventText(title="Approve again or close", tone="muted", icon="people")
     title, icon = _NEXT[State(deletion.state)]
     return EventText(title=title, tone="muted", icon=icon)
+
+
+# Where pages use other words than the code.
+_SUBJECTS = {
+    "batch": "Bulk deletion",
+    "org_connection": "Connection",
+    "provider_account": "SSO account",
+    "sign_in_link": "Sign-in link",
+}
+_ACTS = {
+    "batch.cancelled": "canceled",
+    "credential.access_changed": "access list changed",
+    "credential.policy_changed": "approval policy changed",
+    "deletion.answered": "response received",
+    "deletion.answered_late": "late response",
+    "deletion.approvals_lapsed": "approvals expired",
+    "deletion.contradicted": "Datadog still lists it",
+    "deletion.recheck_failed": "pre-send check failed",
+    "deletion.settled": "closed",
+    "deletion.still_present": "no effect",
+    "deletion.still_unknown": "still unknown after 1 hour",
+    "deletion.unknown": "outcome unknown",
+    "deletion.waiting": "waiting to retry",
+    "encryption_key.dropped": "removed",
+    "org_connection.protection_lifted": "protection removed",
+    "person.break_glass_forbidden": "break glass revoked",
+    "person.change_emails_set": "emails about changes turned on or off",
+    "person.changed": "roles changed",
+    "person.email_changed": "email address changed",
+    "person.password_reset_mailed": "password reset link emailed",
+    "person.provider_sign_in_refused": "SSO sign-in refused",
+    "person.reauthenticated": "identity check passed",
+    "person.reauthentication_failed": "identity check failed",
+    "person.second_factor_added": "MFA method added",
+    "person.second_factor_refused": "MFA failed",
+    "person.second_factor_removed": "MFA removed by a sign-in link",
+    "person.second_factor_turned_off": "MFA method removed",
+    "person.sign_in_failed": "sign-in failed",
+    "sign_in_link.made": "created",
+}
+
+
+def event_label(code: str) -> str:
+    """ "Person: signed in" for a code, and "Person: all" for the prefix "person."."""
+    noun, _, act = code.partition(".")
+    subject = _SUBJECTS.get(noun) or noun.replace("_", " ").capitalize()
+    return f"{subject}: {_ACTS.get(code) or act.replace('_', ' ') or 'all'}"
+
+
+_TITLES = {
+    "deletion.requested": "Deletion requested",
+    "deletion.approved": "Deletion approved",
+    "deletion.declined": "Deletion declined",
+    "deletion.approvals_lapsed": "Approvals expired",
+    "deletion.withdrawn": "Deletion withdrawn",
+    "deletion.settled": "Deletion closed",
+    "deletion.unknown": "Outcome unknown",
+    "deletion.still_unknown": "Still unknown after 1 hour",
+    "deletion.still_present": "No effect so far",
+    "deletion.contradicted": "Still listed by Datadog",
+    "deletion.answered_late": "Late response",
+    "deletion.break_glass_used": "Break glass used",
+    "batch.requested": "Bulk deletion requested",
+    "batch.approved": "Bulk deletion approved",
+    "batch.declined": "Bulk deletion declined",
+    "batch.paused": "Bulk deletion paused",
+    "batch.cancelled": "Bulk deletion canceled",
+    "batch.expired": "Bulk deletion expired",
+    "batch.finished": "Bulk deletion finished",
+    "access_review.started": "Access review started",
+    "access_review.reviewers_changed": "Reviewers of an access review changed",
+    "access_review.reminded": "Access review due",
+    "credential.policy_changed": "Approval policy changed",
+    "credential.access_changed": "Access list changed",
+    "person.added": "Person added",
+    "person.changed": "Roles changed",
+    "person.enabled": "Person enabled",
+    "person.disabled": "Person disabled",
+    "person.break_glass_allowed": "Break glass allowed",
+    "person.break_glass_forbidden": "Break glass revoked",
+    "sign_in_link.made": "Sign-in link created",
+    "person.email_changed": "Email address changed",
+    "provider_account.connected": "SSO account connected",
+    "notification.tested": "Test notification",
+    "notification.failed": "Notification failed",
+    "record.broken": "Audit log verification failed",
+    "checkpoint.made": "Checkpoint",
+    "changes.detected": "Changes need attention",
+}
+# Longer names are cut to keep subject lines short.
+SHOWN_NAME_LENGTH = 60
+
+
+def notification_title(
+    code: str, *, details: Mapping[str, Any], needs_approval: bool = False
+) -> str:
+    """What happened, in a few words; the code itself for one that has none."""
+    if code in {"deletion.requested", "batch.requested"} and needs_approval:
+        return "Approval needed"
+    if code == "deletion.still_present" and needs_approval:
+        return "No effect so far: approval needed again"
+    if code == "access_review.reminded" and details.get("reminder") == "overdue":
+        return "Access review overdue"
+    if code == "deletion.settled" and details.get("outcome") in set(Outcome):
+        return label_of_outcome(str(details["outcome"]))
+    return _TITLES.get(code, code)
+
+
+def one_line(text: str, *, limit: int) -> str:
+    """External text without line breaks, control characters or bidirectional controls."""
+    shown = "".join(
+        letter if letter.isprintable() else "\ufffd" for letter in " ".join(text.split())
+    )
+    return shown if len(shown) <= limit else f"{shown[: limit - 1]}…"
+
+
+def some_lines(text: str, *, limit: int) -> str:
+    """The same for longer text, which keeps its line breaks."""
+    lines = [one_line(line, limit=limit) for line in text[:limit].splitlines()]
+    return "\n".join(lines)

@@ -6,6 +6,7 @@ from enum import Enum
 
 from connections.core import clock
 from connections.core.causes import Cause
+from connections.core.text import format_time, pluralize
 from connections.models import AuditVerification, Credential, Notification, Person, Sync
 
 
@@ -195,3 +196,33 @@ def person_badge(person: Person) -> Badge:
         return PersonStatus.DISABLED.value
     has_password = person.has_usable_password()
     return PersonStatus.ACTIVE.value if has_password else PersonStatus.INVITED.value
+
+
+def audit_log_text(last: AuditVerification | None) -> str:
+    """The result of the newest verification."""
+    if last is None:
+        return "A worker verifies it once a day."
+    if last.fault and last.first_bad_seq is None:
+        return last.message
+    if last.fault:
+        return f"First event that can't be trusted: #{last.first_bad_seq}. {last.message}"
+    return f"The first {pluralize(last.size, 'event')} and every checkpoint are intact."
+
+
+def no_worker_text(seen_at: datetime | None) -> str:
+    """What a missing worker means and what to do; `seen_at`: the last heartbeat."""
+    last = f"Last seen at {format_time(seen_at)}. " if seen_at else ""
+    return (
+        f"{last}Retries and outcome checks are paused. Deletions you confirm are still sent. Run "
+        "./run worker."
+    )
+
+
+def clock_ahead_text(ahead: datetime, *, now: datetime) -> str:
+    """What it means that `ahead`, the newest recorded time, is in the future."""
+    return (
+        f"The newest recorded time is {format_time(ahead)}, but the database server's clock shows "
+        f"{format_time(now)}. Check that clock. Until it is right, sessions, links, "
+        "approvals and identity checks with a time in the future are invalid, and a deletion that "
+        "was being sent becomes unknown."
+    )

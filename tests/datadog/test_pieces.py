@@ -7,7 +7,7 @@ import pytest
 from connections.core.causes import Cause
 from connections.datadog.payloads import canonical_connection_id, error_texts
 from connections.datadog.responses import AttemptResult, cause_of_status, result_of_status
-from connections.net.resolver import Address, resolve
+from connections.net.connection import Address, resolve
 
 
 @pytest.mark.parametrize(

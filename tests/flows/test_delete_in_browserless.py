@@ -12,8 +12,7 @@ from connections.access.actor import WORKER
 from connections.deletions import time_limits
 from connections.models import AuditEvent, Deletion, Outcome
 from connections.net import connection as net_connection
-from connections.net.connection import Deadline
-from connections.net.resolver import Address
+from connections.net.connection import Address, Deadline
 from connections.operations import due
 from sandbox import faults
 from sandbox.faults import Fault

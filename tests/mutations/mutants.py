@@ -199,14 +199,14 @@ NETWORK = (
     ),
     _mutant(
         "changes that access lists hide can't be acknowledged",
-        "connections/changes/acknowledgement.py",
+        "connections/changes/changes.py",
         "    _require_visible(change_ids, actor=actor)\n",
         "",
         f"{CHANGES}/test_services.py::test_what_access_lists_hide_is_missing_everywhere",
     ),
     _mutant(
         "permission to acknowledge changes",
-        "connections/changes/acknowledgement.py",
+        "connections/changes/changes.py",
         'permissions.require(permissions.can_acknowledge(actor), "acknowledge changes")',
         "pass",
         f"{CHANGES}/test_services.py::test_who_can_acknowledge",
@@ -298,7 +298,7 @@ NETWORK = (
 RECORD = (
     _mutant(
         "a reason has text that an auditor can read",
-        "connections/core/typed_text.py",
+        "connections/core/text.py",
         '    if not has_visible_text(text) or "\\0" in text:\n',
         "    if False:\n",
         "tests/core/test_typed_text.py::test_a_reason_that_no_one_could_read_or_store_is_refused",

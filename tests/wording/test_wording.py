@@ -26,7 +26,7 @@ from connections.models import (
     State,
 )
 from connections.web.icons import SHAPES
-from connections.wording import LEGENDS, event_labels
+from connections.wording import LEGENDS, events
 from connections.wording.connections import effect_text, unknown_types
 
 NOW = datetime(2026, 3, 2, 14, 3, 22, tzinfo=UTC)
@@ -426,7 +426,7 @@ def test_each_event_has_one_label_of_a_subject_and_what_happened() -> None:
 
 
 def test_every_special_label_is_of_a_code_that_exists() -> None:
-    assert set(event_labels._ACTS) <= set(EventCode)
+    assert set(events._ACTS) <= set(EventCode)
 
 
 def test_no_label_has_a_word_that_pages_replace() -> None:

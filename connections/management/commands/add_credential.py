@@ -15,8 +15,12 @@ from connections.core.datadog_keys import AccessToken, DatadogKeys, KeyPair
 from connections.core.secret import Secret
 from connections.core.sites import all_sites, find_site
 from connections.credentials import lifecycle as credential_lifecycle
-from connections.management.base import FAILED, OrgAdminCommand
-from connections.management.credential_documents import credential_document, credential_text
+from connections.management.base import (
+    FAILED,
+    OrgAdminCommand,
+    credential_document,
+    credential_text,
+)
 
 
 class Command(OrgAdminCommand):

@@ -5,8 +5,12 @@ from typing import Any
 
 from connections.access.actor import command_actor
 from connections.credentials import lifecycle as credential_lifecycle
-from connections.management.base import FAILED, OrgAdminCommand
-from connections.management.credential_documents import credential_document, credential_text
+from connections.management.base import (
+    FAILED,
+    OrgAdminCommand,
+    credential_document,
+    credential_text,
+)
 
 
 class Command(OrgAdminCommand):

@@ -1,16 +1,20 @@
-"""The filters of an access review's connections, by what their rows show."""
+"""Filters of an access review: the one that it is about, and those of its connections."""
 
 from collections import Counter
 from collections.abc import Collection, Sequence
 from typing import NamedTuple
+from urllib.parse import parse_qsl
 
 from django.http import HttpRequest
+from django.urls import reverse
 
 from connections.access.actor import Actor
 from connections.access_reviews.details import ShownValues, load_shown_values
 from connections.access_reviews.rows import ReviewRow
-from connections.models import AccessReview
+from connections.models import AccessReview, Org
+from connections.web.inventory.forms import PROTECTED
 from connections.web.lists import Filter, FilterBar, Options, filter_bar
+from connections.wording.connections import site_name
 
 # The choice of rows whose creator has no ID.
 UNKNOWN = "unknown"
@@ -65,3 +69,41 @@ def _creator_options(values: Collection[ShownValues]) -> Options:
         key: name if counts[name] == 1 else f"{name} (…{key[-8:]})" for key, name in names.items()
     }
     return sorted(labels.items(), key=lambda choice: choice[1].casefold())
+
+
+_LABELS = {
+    "site": "Site",
+    "org": "Org",
+    "type": "Data type",
+    "protected": "Protection",
+    "source": "Source",
+    "destination": "Destination",
+    "q": "Search",
+}
+
+
+def scope_text(scope: str) -> str:
+    """ "Data type: audit · Site: US1"; "All connections" without a filter."""
+    values = parse_qsl(scope)
+    if not values:
+        return "All connections"
+    return " · ".join(f"{_LABELS[name]}: {_value_text(name, value)}" for name, value in values)
+
+
+def _value_text(name: str, value: str) -> str:
+    match name:
+        case "site":
+            return site_name(value)
+        case "protected":
+            return dict(PROTECTED)[value]
+        case "org":
+            site, _, org_id = value.partition("/")
+            org = Org.objects.filter(site=site, org_id=org_id).first()
+            return org.name if org and org.name else org_id
+    return value
+
+
+def scope_url(scope: str) -> str:
+    """The inventory with this filter."""
+    url = reverse("org-connection-list")
+    return f"{url}?{scope}" if scope else url

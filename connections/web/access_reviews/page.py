@@ -23,10 +23,9 @@ from connections.access_reviews.rows import ReviewRow, review_rows
 from connections.core.text import format_time
 from connections.inventory.inventory import KnownOrg
 from connections.models import AccessReview, OrgConnectionKey, RowState
-from connections.web.access_reviews.filters import filter_rows
+from connections.web.access_reviews.filters import filter_rows, scope_text, scope_url
 from connections.web.access_reviews.forms import ClosingForm
 from connections.web.access_reviews.rows import GROUPS, Posted, row_views
-from connections.web.access_reviews.scope import scope_text, scope_url
 from connections.web.access_reviews.start import coverage_warnings, without_reviewer_warning
 from connections.web.inventory.matrix import ViewLink
 from connections.web.inventory.protections import connection_url

@@ -11,8 +11,8 @@ from connections.access_reviews.population import PopulationPreview, preview_pop
 from connections.core.errors import InvalidInputError
 from connections.core.text import pluralize
 from connections.models import OrgConnectionKey, OrgConnectionSnapshot, Person
+from connections.web.access_reviews.filters import scope_text, scope_url
 from connections.web.access_reviews.forms import StartForm
-from connections.web.access_reviews.scope import scope_text, scope_url
 from connections.wording.connections import join_some_names
 
 # How many names a warning gives, and the list below the warnings.

@@ -14,7 +14,7 @@ from django.urls import reverse
 
 from connections.access import permissions, visibility
 from connections.access.actor import Actor
-from connections.access_reviews import closing, decisions, deleting, population, reviewers
+from connections.access_reviews import closing, decisions, deleting, population
 from connections.access_reviews.export import prepare_export
 from connections.access_reviews.progress import open_reviews_to_decide
 from connections.access_reviews.rows import count_rows
@@ -35,7 +35,7 @@ from connections.web.access_reviews.forms import ClosingForm, DecisionForm, Revi
 from connections.web.access_reviews.page import closing_context, review_context, saved_context
 from connections.web.access_reviews.rows import Posted
 from connections.web.access_reviews.start import new_context, reviewer_choices
-from connections.web.audit.bundle_views import bundle_response
+from connections.web.audit.evidence_views import bundle_response
 from connections.web.lists import Column, as_page_request, counted_links, counted_page
 from connections.web.rate_limits import limited
 from connections.web.support import (
@@ -259,7 +259,7 @@ def access_review_reviewers(request: HttpRequest, pk: UUID) -> HttpResponse:
     if request.method == "POST":
         try:
             form.require_valid()
-            reviewers.change_reviewers(review=review, actor=actor, reviewers=form.reviewers_shown)
+            population.change_reviewers(review=review, actor=actor, reviewers=form.reviewers_shown)
         except InvalidInputError as error:
             form.add_errors(error)
             status = 422

@@ -17,8 +17,8 @@ from django.urls import reverse
 from connections import audit, wording
 from connections.access import approvers, permissions, visibility
 from connections.access.actor import Actor
-from connections.batches import confirming, drafts, stopping, waiting
-from connections.batches.progress import Progress, get_progress
+from connections.batches import confirming, drafts, stopping
+from connections.batches.progress import Progress, can_go_on, get_progress
 from connections.core import clock
 from connections.core.text import format_span, pluralize
 from connections.deletions.history import OutcomeGroup, outcome_group
@@ -218,15 +218,15 @@ def _steps(batch: Batch, *, actor: Actor, approvals: Sequence[_Given]) -> dict[s
     person, state = actor.person, BatchState(batch.state)
     has_decided = any(each.approver_id == person.pk for each in approvals) if person else True
     is_to_decide = state == BatchState.REQUESTED and not has_decided
-    can_go_on = waiting.can_go_on(batch, actor=actor)
+    is_next = can_go_on(batch, actor=actor)
     can_stop = permissions.can_stop_batch(actor, batch=batch)
     can_decline = is_to_decide and permissions.can_decline_batch(actor, batch=batch)
     return {
         "approve": is_to_decide and permissions.can_approve_batch(actor, batch=batch),
         "decline": can_decline,
-        "confirm": state == BatchState.APPROVED and can_go_on,
+        "confirm": state == BatchState.APPROVED and is_next,
         "pause": state == BatchState.RUNNING and can_stop,
-        "resume": state == BatchState.PAUSED and can_go_on,
+        "resume": state == BatchState.PAUSED and is_next,
         # People who can decline give a reason.
         "cancel": not batch.has_ended and can_stop and not can_decline,
         "plan_again": batch.has_ended

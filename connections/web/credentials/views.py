@@ -1,5 +1,6 @@
 """Pages about credentials: the keys of one org on one site."""
 
+from collections import Counter
 from collections.abc import Callable
 from datetime import datetime
 from typing import Any
@@ -18,6 +19,8 @@ from connections.core import clock
 from connections.core.errors import ConflictError, InvalidInputError, UnavailableError
 from connections.core.text import pluralize
 from connections.credentials import access_lists, lifecycle, retirement
+from connections.credentials.import_file import COLUMNS, parse_file
+from connections.credentials.imports import LineOutcome, LineResult, import_credentials
 from connections.crypto.encryption import EncryptionError
 from connections.inventory import rate_limits
 from connections.models import ApprovalPolicy, Credential
@@ -25,6 +28,7 @@ from connections.web.credentials import page
 from connections.web.credentials.forms import (
     AccessForm,
     CredentialForm,
+    ImportForm,
     PolicyForm,
     RenameForm,
     RotateForm,
@@ -32,7 +36,7 @@ from connections.web.credentials.forms import (
 from connections.web.rate_limits import limited
 from connections.web.reauthentication import requires_reauthentication
 from connections.web.support import SeeOther, actor_of
-from connections.wording import credential_badge
+from connections.wording import Badge, credential_badge
 
 # Hides keys in error reports, also while DEBUG is on: see errors.py.
 accepts_keys = sensitive_post_parameters("api_key", "application_key", "access_token")
@@ -351,3 +355,77 @@ def credential_access(request: HttpRequest, pk: UUID) -> HttpResponse:
         return _access_page(request, pk, form=form)
     messages.success(request, f"Access to {credential.name} saved.")
     return _redirect(credential)
+
+
+MAX_LINES = 200
+# Less than the 60 s after which proxies usually end a request to Org Admin.
+IMPORT_SECONDS = 45.0
+
+_BADGES = {
+    LineOutcome.FAILED: Badge("Failed", "danger", "cross"),
+    LineOutcome.NOT_REACHED: Badge("Not reached", "warn", "clock"),
+    LineOutcome.ADDED: Badge("Added", "ok", "check"),
+    LineOutcome.ROTATED: Badge("Rotated", "ok", "key"),
+    LineOutcome.SKIPPED: Badge("Skipped", "muted", "minus"),
+}
+_EXPLANATIONS = {
+    LineOutcome.NOT_REACHED: "Time ran out. Send the same lines again.",
+    LineOutcome.SKIPPED: "These keys are stored already.",
+}
+
+
+def _page(
+    request: HttpRequest,
+    form: ImportForm | None = None,
+    results: list[LineResult] | None = None,
+) -> HttpResponse:
+    form = form or ImportForm(initial={"rotate": bool(request.POST.get("rotate"))})
+    context = {
+        "form": form,
+        "headers": [",".join(columns) for columns in COLUMNS],
+        "max_lines": MAX_LINES,
+        **(_results_context(results) if results else {}),
+    }
+    status = 422 if form.errors else 200
+    return render(request, "connections/credential_import.html", context, status=status)
+
+
+def _results_context(results: list[LineResult]) -> dict[str, Any]:
+    """The lines that need attention first, and how many there are of each outcome."""
+    counts = Counter(result.outcome for result in results)
+    rows = [
+        {
+            "result": result,
+            "badge": _BADGES[result.outcome],
+            "text": result.error or _EXPLANATIONS.get(result.outcome, ""),
+        }
+        for outcome in _BADGES
+        for result in results
+        if result.outcome is outcome
+    ]
+    parts = [f"{counts[each]} {_BADGES[each].label.lower()}" for each in _BADGES if counts[each]]
+    is_done = not counts[LineOutcome.FAILED] and not counts[LineOutcome.NOT_REACHED]
+    return {"rows": rows, "summary": ", ".join(parts), "is_done": is_done}
+
+
+# Hides the lines in error reports, also while DEBUG is on: see errors.py.
+@sensitive_post_parameters("csv")
+@limited("import", per_minute=10)
+@requires_reauthentication(on_missing=_page, before_page=True)
+def credential_import(request: HttpRequest) -> HttpResponse:
+    """The form; a POST imports the lines and shows the result of each."""
+    if request.method != "POST":
+        return _page(request)
+    form = ImportForm(request.POST, request.FILES)
+    try:
+        form.require_valid()
+        results = import_credentials(
+            actor=actor_of(request),
+            lines=parse_file(form.cleaned_data["text"], max_lines=MAX_LINES),
+            rotate=form.cleaned_data["rotate"],
+            seconds=IMPORT_SECONDS,
+        )
+    except InvalidInputError as error:
+        form.add_errors(error)
+        return _page(request, form)
+    return _page(request, results=results)

@@ -21,7 +21,7 @@ from connections.access import approvers, permissions, visibility
 from connections.access.actor import Actor
 from connections.access_reviews import progress as access_reviews
 from connections.access_reviews.progress import WaitingReview
-from connections.batches.waiting import list_waiting
+from connections.batches.progress import list_waiting
 from connections.changes.changes import ChangeFilter, ChangePage, get_change_page
 from connections.core import clock
 from connections.deletions import break_glass, history, states
