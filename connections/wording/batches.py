@@ -109,7 +109,7 @@ _HEADLINES = {
     BatchState.DRAFT: "Nothing has been sent.",
     BatchState.REQUESTED: "Waiting for {approvals}. Nothing has been sent.",
     BatchState.APPROVED: "{requester} must confirm by {deadline}. Nothing has been sent.",
-    BatchState.RUNNING: "Running. Results appear as they arrive.",
+    BatchState.RUNNING: "Results appear as they arrive.",
     BatchState.PAUSED: "Paused by {pauser}",
     BatchState.FINISHED: "Finished: {results}.",
     BatchState.CANCELLED: "Canceled by {by}: {results}. {rest}",
