@@ -22,6 +22,7 @@ from tests.changes.support import (
     with_creator,
 )
 from tests.flows.support import HTMX, read
+from tests.support.clock import SettableClock
 
 pytestmark = pytest.mark.django_db
 
@@ -80,6 +81,23 @@ def test_a_row_says_what_changed_when_and_who_saw_it(operator: Client, widened: 
         " UTC</span>",
     ):
         assert text in html
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"), [(30, "14:03 UTC"), (60, "14:03 to 14:04 UTC")], ids=["same", "next"]
+)
+def test_a_row_says_between_which_minutes_it_changed(
+    clock: SettableClock,
+    ada: Person,
+    client_of: Callable[[Person], Client],
+    seconds: int,
+    expected: str,
+) -> None:
+    credential = make_credential("Prod")
+    sync(credential, X)
+    clock.advance(seconds=seconds)
+    sync(credential, WITH_AUDIT)
+    assert f">{expected}</span>" in read(client_of(ada).get(LIST)).html
 
 
 def test_without_a_change_the_page_says_when_the_next_sync_is_due(

@@ -95,5 +95,6 @@ def _window_text(earliest_at: datetime, detected_at: datetime) -> str:
     """ "14:35 to 14:38 UTC", with dates where the two are not on one day."""
     first, last = earliest_at.astimezone(UTC), detected_at.astimezone(UTC)
     if first.date() == last.date():
-        return f"{first:%H:%M} to {last:%H:%M} UTC"
+        times = dict.fromkeys((f"{first:%H:%M}", f"{last:%H:%M}"))
+        return f"{' to '.join(times)} UTC"
     return f"{first.day} {first:%b %H:%M} to {last.day} {last:%b %H:%M} UTC"
