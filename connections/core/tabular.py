@@ -2,6 +2,7 @@
 
 import csv
 import json
+import string
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -33,6 +34,7 @@ CONTENT_TYPES = {
 }
 # Spreadsheets treat a cell that begins with one of these as a formula.
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
+_LETTERS_AND_DIGITS = frozenset(string.ascii_letters + string.digits)
 # Spaces that a spreadsheet may ignore before a formula.
 SPACES = " \u00a0\u3000"
 
@@ -81,7 +83,7 @@ def as_cell(value: Any) -> str:
         return ""
     text = value if isinstance(value, str) else _as_text(value)
     # First what holds for almost every cell of a long export.
-    if text[:1].isalnum() and text.isascii():
+    if text[:1] in _LETTERS_AND_DIGITS:
         return text
     return "'" + text if _starts_like_a_formula(text) else text
 

@@ -163,7 +163,9 @@ def _iterate(*, actor: Actor, filters: HistoryFilter) -> Iterator[RecordedDeleti
     for batch in iterate_values(actor=actor, filters=filters, fields=_DELETION_FIELDS):
         ids = [deletion.id for deletion in batch]
         attempts = _by_deletion(Attempt.objects.filter(deletion__in=ids), _ATTEMPT_FIELDS)
-        approvals = _by_deletion(Approval.objects.filter(deletion__in=ids), _APPROVAL_FIELDS)
+        # The database refuses an approval where the policy asks for none.
+        decided = [deletion.id for deletion in batch if deletion.policy != ApprovalPolicy.NONE]
+        approvals = _by_deletion(Approval.objects.filter(deletion__in=decided), _APPROVAL_FIELDS)
         broken = [deletion.id for deletion in batch if deletion.break_glass_at]
         reviews = _by_deletion(BreakGlassReview.objects.filter(deletion__in=broken), _REVIEW_FIELDS)
         seen = visible_batch_ids({deletion.batch_id for deletion in batch}, actor=actor)
