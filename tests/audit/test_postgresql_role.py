@@ -2,6 +2,7 @@
 
 import json
 import re
+import subprocess
 import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -14,6 +15,7 @@ from psycopg import sql
 from connections.core.private_files import create_private_text
 from connections.crypto.encryption import new_key_ring_text
 from tests.support.databases import SharedDatabase, _administer, _url_of
+from tests.support.postgres import find_programs
 from tests.support.processes import manage
 
 pytestmark = pytest.mark.database
@@ -84,6 +86,21 @@ def test_the_role_can_do_everything_the_service_does(
         assert done.returncode == 0, done.stderr
     verified = manage("verify_audit", env=environment)
     assert (verified.returncode, "2 events" in verified.stdout) == (0, True)
+
+
+def test_the_role_can_back_up_the_database(database: tuple[str, str], tmp_path: Path) -> None:
+    url, role = database
+    programs = find_programs()
+    assert programs
+    command = (
+        programs / "pg_dump",
+        "--format=custom",
+        f"--role={role}",
+        f"--file={tmp_path}/dump",
+        url,
+    )
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 # --- Temporary tables, which PostgreSQL looks in before all others --------------------------------
