@@ -1,9 +1,12 @@
 """Chromium, a running server, and pages with a signed-in person."""
 
+import fcntl
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +14,12 @@ import pytest
 from django.conf import settings as django_settings
 from django.test import override_settings
 from playwright.sync_api import Browser, BrowserContext, Page, Response
-from pytest_django import DjangoDbBlocker, Settings
+from pytest_django import DjangoDbBlocker
 
 from connections.models import Person, Role
 from sandbox.demo_world import demo_world
 from sandbox.server import SandboxServer
-from tests.browser.demo_world import build
+from tests.browser.demo_world import build, load_world, save_world
 from tests.browser.live_service import database_at, make_blank_database, served
 from tests.browser.requester import Requester
 from tests.browser.sessions import session_cookie
@@ -71,6 +74,21 @@ def base_url() -> str:
     return ""
 
 
+def make_once(name: str, *, make: Callable[[Path], None], paths: pytest.TempPathFactory) -> Path:
+    """The directory of this name, which the first of all test processes of a run fills."""
+    base = paths.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        base = base.parent
+    directory = base / name
+    with (base / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not directory.exists():
+            unfinished = paths.mktemp(name)
+            make(unfinished)
+            unfinished.rename(directory)
+    return directory
+
+
 @pytest.fixture(scope="session")
 def blank_database(
     django_db_setup: None,
@@ -80,10 +98,12 @@ def blank_database(
     """A migrated and empty SQLite file, to be copied."""
     if not django_settings.DATABASE_IS_SQLITE:
         pytest.skip("The browser's tests bring a SQLite file of their own.")
-    path = tmp_path_factory.mktemp("blank") / "orgadmin.sqlite3"
-    with django_db_blocker.unblock():
-        make_blank_database(path)
-    return path
+
+    def make(directory: Path) -> None:
+        with django_db_blocker.unblock():
+            make_blank_database(directory / "orgadmin.sqlite3")
+
+    return make_once("blank", make=make, paths=tmp_path_factory) / "orgadmin.sqlite3"
 
 
 @pytest.fixture
@@ -161,11 +181,26 @@ def requester(operator: Person, sandbox: SandboxServer, open_as: OpenAs) -> Requ
 
 @dataclass(frozen=True, kw_only=True)
 class Demo:
-    """The demo's company, built once: its world, its database and its keys."""
+    """The demo's company: its world, and a directory with its database and its keys."""
 
     sandbox: SandboxServer
-    database: Path
-    key_ring: Path
+    directory: Path
+
+    @property
+    def database(self) -> Path:
+        return self.directory / "orgadmin.sqlite3"
+
+    @property
+    def key_ring(self) -> Path:
+        return self.directory / "keyring.json"
+
+    def known(self) -> override_settings:
+        """Settings with its keys and sites."""
+        return override_settings(
+            KEYRING_FILE=self.key_ring,
+            SIGNING_KEY_FILE=self.directory / "signing_key.json",
+            EXTRA_SITES=self.sandbox.base_urls,
+        )
 
 
 @pytest.fixture(scope="session")
@@ -175,35 +210,30 @@ def demo(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Demo]:
     """The demo company in all its variety, to be copied."""
+
+    def make(directory: Path) -> None:
+        with SandboxServer(demo_world()) as server:
+            made = Demo(sandbox=server, directory=directory)
+            shutil.copy(blank_database, made.database)
+            with django_db_blocker.unblock(), made.known(), database_at(made.database):
+                build(server.world)
+            save_world(server.world, directory / "world.pickle")
+
+    shared = make_once("demo", make=make, paths=tmp_path_factory)
     directory = tmp_path_factory.mktemp("demo")
-    database, key_ring = directory / "orgadmin.sqlite3", directory / "keyring.json"
-    shutil.copy(blank_database, database)
-    with SandboxServer(demo_world()) as server:
-        known = override_settings(
-            KEYRING_FILE=key_ring,
-            SIGNING_KEY_FILE=key_ring.with_name("signing_key.json"),
-            EXTRA_SITES=server.base_urls,
-        )
-        with django_db_blocker.unblock(), known, database_at(database):
-            build(server.world)
-        yield Demo(sandbox=server, database=database, key_ring=key_ring)
+    shutil.copytree(shared, directory, dirs_exist_ok=True)
+    with SandboxServer(load_world(directory / "world.pickle")) as server:
+        yield Demo(sandbox=server, directory=directory)
 
 
 @pytest.fixture
 def demo_stage(
-    demo: Demo,
-    key_ring_file: Path,
-    settings: Settings,
-    django_db_blocker: DjangoDbBlocker,
-    tmp_path: Path,
+    demo: Demo, key_ring_file: Path, django_db_blocker: DjangoDbBlocker, tmp_path: Path
 ) -> Iterator[str]:
     """The address of a service with a month of the demo company's data."""
-    settings.KEYRING_FILE = demo.key_ring
-    settings.SIGNING_KEY_FILE = demo.key_ring.with_name("signing_key.json")
-    settings.EXTRA_SITES = demo.sandbox.base_urls
     path = tmp_path / "orgadmin.sqlite3"
     shutil.copy(demo.database, path)
-    with django_db_blocker.unblock(), database_at(path), served() as address:
+    with django_db_blocker.unblock(), demo.known(), database_at(path), served() as address:
         yield address
 
 
@@ -224,21 +254,33 @@ def open_demo_as(
 VisitAs = Callable[[str | None, str], tuple[Page, Response | None]]
 
 
-@pytest.fixture
-def visit_demo_as(demo_stage: str, shared_page: Page, watch: Watch) -> Iterator[VisitAs]:
-    """Open an address of the demo's company in the shared page, as one of its people."""
-    context = shared_page.context
+@contextmanager
+def visitor(*, address: str, page: Page) -> Iterator[VisitAs]:
+    """A function that opens an address of the service in the page, as one of its people."""
+    context = page.context
+    cookies: dict[str, Any] = {}
 
     def visit(username: str | None, path: str) -> tuple[Page, Response | None]:
         context.clear_cookies()
         if username:
-            person = Person.objects.get(username=username)
-            context.add_cookies([session_cookie(person, address=demo_stage)])
-        shared_page.set_viewport_size({"width": 1280, "height": 900})
-        shared_page.emulate_media(color_scheme="light", reduced_motion="reduce")
-        return shared_page, shared_page.goto(f"{demo_stage}{path}")
+            if username not in cookies:
+                person = Person.objects.get(username=username)
+                cookies[username] = session_cookie(person, address=address)
+            context.add_cookies([cookies[username]])
+        page.set_viewport_size({"width": 1280, "height": 800})
+        page.emulate_media(color_scheme="light", reduced_motion="reduce")
+        return page, page.goto(f"{address}{path}")
 
-    watch.listen(context)
-    yield visit
-    shared_page.goto("about:blank")  # so that it requests nothing once the service has stopped
-    watch.stop_listening(context)
+    # On a busy machine, a module's tests take longer than an identity check is valid.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("connections.web.reauthentication.WINDOW", timedelta(hours=1))
+        yield visit
+    page.goto("about:blank")  # so that it requests nothing once the service has stopped
+
+
+@pytest.fixture
+def page_watch(shared_page: Page, watch: Watch) -> Iterator[Watch]:
+    """The watch of this test on the shared page."""
+    watch.listen(shared_page.context)
+    yield watch
+    watch.stop_listening(shared_page.context)

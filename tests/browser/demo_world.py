@@ -1,8 +1,10 @@
 """The demo company with every state and outcome, and valid and invalid keys."""
 
+import pickle
 import uuid
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 
 from allauth.mfa.models import Authenticator
 
@@ -45,7 +47,7 @@ from connections.people import people
 from orgadmin.demo import history
 from orgadmin.demo.world import PASSWORD
 from sandbox import faults
-from sandbox.demo_world import connection_id_between
+from sandbox.demo_world import connection_id_between, demo_world
 from sandbox.world import World
 from tests.browser.pages import NEVER_LISTED
 from tests.support.mfa import set_up_app, set_up_recovery_codes
@@ -301,3 +303,17 @@ def build(world: World) -> None:
     builder.people()
     builder.record()
     builder.notices()
+
+
+def save_world(world: World, path: Path) -> None:
+    """Write what was changed in Datadog, for `load_world`."""
+    world.save_state()
+    path.write_bytes(pickle.dumps(world._saved_state))
+
+
+def load_world(path: Path) -> World:
+    """The demo's world as it was saved."""
+    world = demo_world()
+    world._saved_state = pickle.loads(path.read_bytes())  # noqa: S301 - written by this test run
+    world.reset()
+    return world

@@ -303,7 +303,6 @@ ALLAUTH = [
 ]
 
 PAGES = OURS + ALLAUTH
-DEMO_PAGES = [one for one in PAGES if not one.is_fresh]
 
 # Why each of these has no entry above.
 NOT_PAGES = {

@@ -1,17 +1,58 @@
-"""The first half of the demo's pages: accessible, clean and in bounds."""
+"""Every page with the demo's data: accessible, clean and in bounds."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+from playwright.sync_api import Page
+from pytest_django import DjangoDbBlocker
 
-from tests.browser.conftest import VisitAs
-from tests.browser.fitness import assert_demo_page_is_fit
-from tests.browser.pages import DEMO_PAGES, Listed
+from tests.browser.conftest import Demo, VisitAs, visitor
+from tests.browser.fitness import assert_listed_page_is_fit
+from tests.browser.live_service import database_at, served
+from tests.browser.pages import NOT_PAGES, PAGES, Listed, names_of_urls
 from tests.browser.watch import Watch
 
 pytestmark = pytest.mark.slow
 
 
-@pytest.mark.parametrize("listed", DEMO_PAGES[::2], ids=lambda one: one.slug)
+@pytest.fixture(scope="module")
+def visit_as(
+    demo: Demo,
+    shared_page: Page,
+    django_db_blocker: DjangoDbBlocker,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[VisitAs]:
+    """Open an address as one of the demo's people. All tests here use one service."""
+    path = tmp_path_factory.mktemp("pages") / "orgadmin.sqlite3"
+    shutil.copy(demo.database, path)
+    with (
+        demo.known(),
+        django_db_blocker.unblock(),
+        database_at(path),
+        served() as address,
+        visitor(address=address, page=shared_page) as visit,
+    ):
+        yield visit
+
+
+@pytest.fixture
+def key_ring_file(demo: Demo) -> Path:
+    """The demo's, instead of one for each test: the open page can send requests between tests."""
+    return demo.key_ring
+
+
+@pytest.mark.parametrize(
+    "listed", [one for one in PAGES if not one.is_fresh], ids=lambda one: one.slug
+)
 def test_a_page_is_accessible_and_in_bounds(
-    listed: Listed, visit_demo_as: VisitAs, watch: Watch
+    listed: Listed, visit_as: VisitAs, page_watch: Watch
 ) -> None:
-    assert_demo_page_is_fit(listed, visit_as=visit_demo_as, watch=watch)
+    assert_listed_page_is_fit(listed, visit_as=visit_as, watch=page_watch)
+
+
+def test_every_url_is_a_page_checked_here_or_has_a_reason_not_to_be() -> None:
+    pages = {one.name for one in PAGES if one.name}
+    assert pages.isdisjoint(NOT_PAGES)
+    assert pages | set(NOT_PAGES) == names_of_urls()
