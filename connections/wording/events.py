@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from django.utils.text import capfirst
+
 from connections.core.text import format_time
 from connections.models import AuditEvent, Deletion, Outcome, State, render_references
 from connections.wording.causes import cause_text
@@ -56,34 +58,34 @@ class EventText:
     detail: str = ""
 
 
-# Titles that don't depend on earlier events and claim nothing about attempts.
-_FIXED: dict[str, tuple[str, str, str]] = {
-    "org_connection.protected": ("Protected", "info", "lock"),
-    "org_connection.protection_lifted": ("Protection removed", "muted", "minus"),
-    "deletion.requested": ("Requested", "info", "person"),
-    "deletion.approved": ("Approved", "info", "check"),
-    "deletion.declined": ("Declined", "muted", "cross"),
-    "deletion.break_glass_used": ("Break glass used", "danger", "warning"),
-    "deletion.approvals_lapsed": ("Approvals expired", "muted", "clock"),
-    "deletion.break_glass_reviewed": ("Break glass reviewed", "info", "eye"),
-    "deletion.withdrawn": ("Withdrawn", "muted", "minus"),
-    "deletion.confirmed": ("Confirmed", "info", "check"),
-    "deletion.recheck_failed": ("Pre-send check failed", "warn", "warning"),
-    "deletion.unknown": ("Outcome unknown", "unknown", "question"),
-    "deletion.still_unknown": ("Still unknown after 1 hour", "unknown", "question"),
-    "deletion.still_present": ("No effect", "warn", "warning"),
-    "deletion.verified": ("Verified: no longer listed", "ok", "check"),
-    "deletion.commented": ("Comment", "muted", "person"),
-    "deletion.contradicted": ("Datadog still lists it", "danger", "warning"),
-    "batch.requested": ("Bulk deletion requested", "info", "person"),
-    "batch.approved": ("Bulk deletion approved", "info", "check"),
-    "batch.declined": ("Bulk deletion declined", "muted", "cross"),
-    "batch.confirmed": ("Bulk deletion confirmed", "info", "check"),
-    "batch.paused": ("Bulk deletion paused", "warn", "clock"),
-    "batch.resumed": ("Bulk deletion resumed", "info", "send"),
-    "batch.cancelled": ("Bulk deletion canceled", "muted", "minus"),
-    "batch.expired": ("Bulk deletion expired", "muted", "clock"),
-    "batch.finished": ("Bulk deletion finished", "ok", "check"),
+# Tones and icons of the events that a timeline shows by what happened, whatever their details are.
+_LOOKS: dict[str, tuple[str, str]] = {
+    "org_connection.protected": ("info", "lock"),
+    "org_connection.protection_lifted": ("muted", "minus"),
+    "deletion.requested": ("info", "person"),
+    "deletion.approved": ("info", "check"),
+    "deletion.declined": ("muted", "cross"),
+    "deletion.break_glass_used": ("danger", "warning"),
+    "deletion.approvals_lapsed": ("muted", "clock"),
+    "deletion.break_glass_reviewed": ("info", "eye"),
+    "deletion.withdrawn": ("muted", "minus"),
+    "deletion.confirmed": ("info", "check"),
+    "deletion.recheck_failed": ("warn", "warning"),
+    "deletion.unknown": ("unknown", "question"),
+    "deletion.still_unknown": ("unknown", "question"),
+    "deletion.still_present": ("warn", "warning"),
+    "deletion.verified": ("ok", "check"),
+    "deletion.commented": ("muted", "person"),
+    "deletion.contradicted": ("danger", "warning"),
+    "batch.requested": ("info", "person"),
+    "batch.approved": ("info", "check"),
+    "batch.declined": ("muted", "cross"),
+    "batch.confirmed": ("info", "check"),
+    "batch.paused": ("warn", "clock"),
+    "batch.resumed": ("info", "send"),
+    "batch.cancelled": ("muted", "minus"),
+    "batch.expired": ("muted", "clock"),
+    "batch.finished": ("ok", "check"),
 }
 
 
@@ -103,8 +105,11 @@ def event_text(event: AuditEvent) -> EventText:
     made = _TEXT_BUILDERS.get(event.code)
     if made:
         return made(details)
-    if event.code in _FIXED:
-        title, tone, icon = _FIXED[event.code]
+    if event.code in _LOOKS:
+        tone, icon = _LOOKS[event.code]
+        # A timeline is about one connection and its deletions; only a bulk deletion needs its name.
+        is_of_batch = event.code.startswith("batch.")
+        title = _event_title(event.code) if is_of_batch else capfirst(_act_of(event.code))
         return EventText(title=title, tone=tone, icon=icon, detail=_detail(event))
     return EventText(title=event.sentence, tone="muted", icon="dot")
 
@@ -113,6 +118,8 @@ def _detail(event: AuditEvent) -> str:
     details = event.details
     if event.code == "deletion.confirmed" and details.get("skip_recheck"):
         return "Pre-send check skipped."
+    if event.code == "deletion.verified":
+        return "Datadog no longer lists it."
     said = details.get("reason") or details.get("text")
     if said:
         return f"“{said}”"
@@ -260,50 +267,32 @@ _ACTS = {
 
 def event_label(code: str) -> str:
     """ "Person: signed in" for a code, and "Person: all" for the prefix "person."."""
-    noun, _, act = code.partition(".")
-    subject = _SUBJECTS.get(noun) or noun.replace("_", " ").capitalize()
-    return f"{subject}: {_ACTS.get(code) or act.replace('_', ' ') or 'all'}"
+    return f"{_subject_of(code)}: {_act_of(code) or 'all'}"
 
 
-_TITLES = {
-    "deletion.requested": "Deletion requested",
-    "deletion.approved": "Deletion approved",
-    "deletion.declined": "Deletion declined",
-    "deletion.approvals_lapsed": "Approvals expired",
-    "deletion.withdrawn": "Deletion withdrawn",
-    "deletion.settled": "Deletion closed",
-    "deletion.unknown": "Outcome unknown",
-    "deletion.still_unknown": "Still unknown after 1 hour",
-    "deletion.still_present": "No effect so far",
-    "deletion.contradicted": "Still listed by Datadog",
-    "deletion.answered_late": "Late response",
-    "deletion.break_glass_used": "Break glass used",
-    "batch.requested": "Bulk deletion requested",
-    "batch.approved": "Bulk deletion approved",
-    "batch.declined": "Bulk deletion declined",
-    "batch.paused": "Bulk deletion paused",
-    "batch.cancelled": "Bulk deletion canceled",
-    "batch.expired": "Bulk deletion expired",
-    "batch.finished": "Bulk deletion finished",
-    "access_review.started": "Access review started",
+def _event_title(code: str) -> str:
+    """What happened: "Deletion approved", or "Roles changed" where the act has several words."""
+    act = _act_of(code)
+    return capfirst(act) if " " in act else f"{_subject_of(code)} {act}"
+
+
+def _subject_of(code: str) -> str:
+    noun = code.partition(".")[0]
+    return _SUBJECTS.get(noun) or capfirst(noun.replace("_", " "))
+
+
+def _act_of(code: str) -> str:
+    return _ACTS.get(code) or code.partition(".")[2].replace("_", " ")
+
+
+# Where a notification is about more than its event, or about none.
+_NOTIFICATION_TITLES = {
     "access_review.reviewers_changed": "Reviewers of an access review changed",
     "access_review.reminded": "Access review due",
-    "credential.policy_changed": "Approval policy changed",
-    "credential.access_changed": "Access list changed",
-    "person.added": "Person added",
-    "person.changed": "Roles changed",
-    "person.enabled": "Person enabled",
-    "person.disabled": "Person disabled",
-    "person.break_glass_allowed": "Break glass allowed",
-    "person.break_glass_forbidden": "Break glass revoked",
-    "sign_in_link.made": "Sign-in link created",
-    "person.email_changed": "Email address changed",
-    "provider_account.connected": "SSO account connected",
-    "notification.tested": "Test notification",
-    "notification.failed": "Notification failed",
-    "record.broken": "Audit log verification failed",
-    "checkpoint.made": "Checkpoint",
     "changes.detected": "Changes need attention",
+    "checkpoint.made": "Checkpoint",
+    "notification.tested": "Test notification",
+    "record.broken": "Audit log verification failed",
 }
 # Longer names are cut to keep subject lines short.
 SHOWN_NAME_LENGTH = 60
@@ -312,16 +301,16 @@ SHOWN_NAME_LENGTH = 60
 def notification_title(
     code: str, *, details: Mapping[str, Any], needs_approval: bool = False
 ) -> str:
-    """What happened, in a few words; the code itself for one that has none."""
+    """What happened, in a few words."""
     if code in {"deletion.requested", "batch.requested"} and needs_approval:
         return "Approval needed"
     if code == "deletion.still_present" and needs_approval:
-        return "No effect so far: approval needed again"
+        return "No effect: approval needed again"
     if code == "access_review.reminded" and details.get("reminder") == "overdue":
         return "Access review overdue"
     if code == "deletion.settled" and details.get("outcome") in set(Outcome):
         return label_of_outcome(str(details["outcome"]))
-    return _TITLES.get(code, code)
+    return _NOTIFICATION_TITLES.get(code) or _event_title(code)
 
 
 def one_line(text: str, *, limit: int) -> str:

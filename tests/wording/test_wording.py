@@ -418,6 +418,30 @@ def test_an_event_is_called_what_the_pages_call_it(code: str, label: str) -> Non
     assert wording.event_label(code) == label
 
 
+@pytest.mark.parametrize(
+    ("code", "title"),
+    [
+        ("deletion.approved", "Deletion approved"),
+        ("deletion.contradicted", "Datadog still lists it"),
+        ("batch.cancelled", "Bulk deletion canceled"),
+        ("person.changed", "Roles changed"),
+        ("person.enabled", "Person enabled"),
+        ("provider_account.connected", "SSO account connected"),
+        ("sign_in_link.made", "Sign-in link created"),
+        ("access_review.reminded", "Access review due"),
+        ("changes.detected", "Changes need attention"),
+    ],
+)
+def test_a_notification_has_the_words_of_its_event(code: str, title: str) -> None:
+    assert wording.notification_title(code, details={}) == title
+
+
+@pytest.mark.parametrize("code", ["deletion.approvals_lapsed", "deletion.recheck_failed"])
+def test_a_timeline_and_the_list_of_codes_have_the_same_words(code: str) -> None:
+    title = wording.event_text(AuditEvent(code=code, text='{"details": {}}')).title
+    assert wording.event_label(code) == f"Deletion: {title[0].lower()}{title[1:]}"
+
+
 def test_each_event_has_one_label_of_a_subject_and_what_happened() -> None:
     labels = [wording.event_label(code) for code in search.code_choices()]
     assert len(set(labels)) == len(labels)

@@ -528,7 +528,7 @@ def test_possible_approvers_are_notified_that_approval_is_needed_again(
     names = set(told.values_list("person__username", flat=True))
     assert names == {"ada", "linus", "barbara"}
     title = wording.notification_title("deletion.still_present", details={}, needs_approval=True)
-    assert title == "No effect so far: approval needed again"
+    assert title == "No effect: approval needed again"
 
 
 def test_an_export_names_the_approvers_of_each_attempt(
