@@ -22,7 +22,7 @@ def not_offered(request: HttpRequest, **kwargs: Any) -> NoReturn:
     raise Http404
 
 
-def _closed_page(route: str, *, name: str) -> URLPattern:
+def _page_not_offered(route: str, *, name: str) -> URLPattern:
     return form_page(f"accounts/{route}", not_offered, name=name, who=Visitors.SIGNED_IN)
 
 
@@ -51,11 +51,11 @@ def _to_reauthentication(route: str, *, name: str) -> URLPattern:
 urlpatterns = [
     path("", include("connections.urls")),
     # Administrators add people, and change the email addresses that sign-in links depend on.
-    _closed_page("signup/", name="account_signup"),
-    _closed_page("email/", name="account_email"),
-    _closed_page("confirm-email/", name="account_email_verification_sent"),
-    _closed_page("confirm-email/<str:key>/", name="account_confirm_email"),
-    _closed_page("login/code/confirm/", name="account_confirm_login_code"),
+    _page_not_offered("signup/", name="account_signup"),
+    _page_not_offered("email/", name="account_email"),
+    _page_not_offered("confirm-email/", name="account_email_verification_sent"),
+    _page_not_offered("confirm-email/<str:key>/", name="account_confirm_email"),
+    _page_not_offered("login/code/confirm/", name="account_confirm_login_code"),
     _recorded_page(
         "2fa/totp/activate/",
         SetUpAppView.as_view(),

@@ -1,4 +1,4 @@
-"""Certificates of 127.0.0.1, for servers that tests and benchmarks start."""
+"""Certificates for 127.0.0.1, for servers that tests and benchmarks start."""
 
 import datetime
 import ipaddress
@@ -14,25 +14,25 @@ from cryptography.x509.oid import NameOID
 
 @dataclass(frozen=True, kw_only=True)
 class Certificate:
-    """A self-signed certificate: `bundle` is what to trust, `key` the file of its private key."""
+    """A self-signed certificate: the file that clients trust, and that of its private key."""
 
     bundle: Path
     key: Path
 
     @property
     def server(self) -> ssl.SSLContext:
-        """What a server needs to show it."""
+        """The TLS context of a server with this certificate."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(self.bundle, self.key)
         return context
 
 
 def make_certificate(folder: Path) -> Certificate:
-    """A new one for two days, its files in `folder`."""
+    """A new certificate, valid until tomorrow, in files in `folder`."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
     now = datetime.datetime.now(tz=datetime.UTC)
-    made = (
+    certificate = (
         x509.CertificateBuilder()
         .subject_name(name)
         .issuer_name(name)
@@ -48,7 +48,7 @@ def make_certificate(folder: Path) -> Certificate:
         .sign(key, hashes.SHA256())
     )
     bundle, key_file = folder / "bundle.pem", folder / "key.pem"
-    bundle.write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    bundle.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
     key_file.write_bytes(
         key.private_bytes(
             serialization.Encoding.PEM,

@@ -80,18 +80,18 @@ def _change_connection(*, request: Request, world: World) -> Response:
 
 
 def _scripted_change(values: dict[str, Any], *, world: World) -> Callable[[], object]:
-    """What someone does to a connection outside Org Admin; its result is false without one."""
-    of_it = {"connection_id": str(values["connection_id"])}
+    """The requested change, as a function that returns None or False for a missing connection."""
+    target = {"connection_id": str(values["connection_id"])}
     match values.get("change", "types"):
         case "types":
             types = tuple(values["connection_types"])
-            return lambda: world.change_connection(**of_it, connection_types=types)
+            return lambda: world.change_connection(**target, connection_types=types)
         case "remove":
-            return lambda: world.remove_connection(**of_it)
+            return lambda: world.remove_connection(**target)
         case "recreate":
-            return lambda: world.recreate_connection(**of_it)
+            return lambda: world.recreate_connection(**target)
         case "disable_creator":
-            return lambda: world.disable_creator(**of_it)
+            return lambda: world.disable_creator(**target)
         case unknown:
             raise ValueError(f"unknown change: {unknown}")
 

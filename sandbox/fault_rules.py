@@ -107,7 +107,8 @@ class FaultRules:
     ) -> Fault | None:
         """Return the fault for this request, and count it.
 
-        With `only`, nothing is counted when the fault whose turn it is is transmitted differently.
+        With `only`, nothing is counted, and None is returned, when the fault that applies is
+        transmitted differently.
         """
         with self._lock:
             for rule in self._rules:

@@ -20,7 +20,7 @@ class RateLimitState:
 
     @property
     def headers(self) -> tuple[tuple[str, str], ...]:
-        """What the response says about it."""
+        """The headers of the response."""
         return (
             ("X-RateLimit-Limit", str(self.limit)),
             ("X-RateLimit-Period", str(self.period)),

@@ -101,7 +101,7 @@ class World:
     ) -> KeyPair:
         """Add a key pair to the org, with random keys unless they are given.
 
-        It doesn't list the connections with the IDs `unlisted`.
+        Lists for it lack the connections whose IDs are in `unlisted`.
         """
         key_pair = KeyPair(
             api_key=api_key or secrets.token_hex(16),

@@ -1,6 +1,7 @@
-"""Finds an object by its id, or refuses it and records the refusal.
+"""Finds objects by ID for people who can see them.
 
-What a person can't see is answered like what doesn't exist (404), and recorded as an event.
+An object that a person can't see gets the same response as one that doesn't exist (404); an audit
+event records that they tried.
 """
 
 from typing import NoReturn
@@ -37,7 +38,7 @@ MAX_PATH_LENGTH = 200
 
 
 class NotVisibleError(Http404):
-    """It exists, but the person can't see it: answered as if it didn't exist."""
+    """The object exists, but the person can't see it. The response is that of a missing one."""
 
 
 def find_credential(*, actor: Actor, pk: UUID) -> Credential:
@@ -112,13 +113,13 @@ def raise_org_not_found(*, actor: Actor, site: str, org_id: str) -> NoReturn:
 
 
 def raise_not_visible(*, actor: Actor, subject: audit.Subject) -> NoReturn:
-    """Record that the actor requested something hidden, and raise NotVisibleError."""
+    """Record that the actor requested a hidden object, and raise NotVisibleError."""
     record_refusal(actor=actor, subject=subject)
     raise NotVisibleError("This isn't visible to you.")
 
 
 def record_refusal(*, actor: Actor, subject: audit.Subject) -> None:
-    """Record that the actor requested something hidden: once a minute per person and object."""
+    """Record that the actor requested a hidden object: once a minute per person and object."""
     about = audit.reference(subject)
     if not _should_record_refusal(actor, f"{about['type']}:{about['id']}"):
         return
@@ -144,12 +145,12 @@ def record_refusal(*, actor: Actor, subject: audit.Subject) -> None:
     )
 
 
-def record_denial(*, actor: Actor, address: str, method: str, path: str) -> None:
-    """Record that the actor's roles don't allow a request: once a minute per person and address.
+def record_denial(*, actor: Actor, url_name: str, method: str, path: str) -> None:
+    """Record that the actor's roles don't allow a request: once a minute per person and URL name.
 
-    `address` is the name of the URL, so different ids in the path count as the same address.
+    Paths that differ only in an ID have the same URL name.
     """
-    if not _should_record_refusal(actor, f"address:{address}"):
+    if not _should_record_refusal(actor, f"address:{url_name}"):
         return
     audit.record(
         code=audit.EventCode.ACCESS_REFUSED,
@@ -158,7 +159,7 @@ def record_denial(*, actor: Actor, address: str, method: str, path: str) -> None
             "{actor} tried to do something that their roles don't permit.",
             actor=personal_data.name_of(actor),
         ),
-        details={"address": address, "method": method, "path": path[:MAX_PATH_LENGTH]},
+        details={"address": url_name, "method": method, "path": path[:MAX_PATH_LENGTH]},
     )
 
 

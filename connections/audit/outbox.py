@@ -99,13 +99,13 @@ AUDIENCES: dict[EventCode, tuple[Audience, ...]] = {
     EventCode.PROVIDER_ACCOUNT_CONNECTED: _RIGHTS,
     EventCode.NOTIFICATION_FAILED: (Audience.ADMINISTRATORS,),
 }
-# Only the reviewers that the event's details name under this key are told.
-_NAMING: dict[str, str] = {
+# The key of the event's details that has the IDs of the reviewers to notify.
+_REVIEWER_KEYS: dict[str, str] = {
     EventCode.ACCESS_REVIEW_STARTED: "reviewers",
     EventCode.ACCESS_REVIEW_REVIEWERS_CHANGED: "added",
     EventCode.ACCESS_REVIEW_REMINDED: "pending",
 }
-# The messages about a bulk deletion replace these about its rows. Alarms about single rows stay.
+# Messages about a bulk deletion replace these messages about its rows, but not alarms about one.
 _TOLD_BY_BATCH = {
     EventCode.DELETION_REQUESTED,
     EventCode.DELETION_APPROVED,
@@ -129,7 +129,7 @@ def enqueue(*, events: Sequence[AuditEvent]) -> None:
 
 
 def _find_told_by_batch(events: Sequence[AuditEvent]) -> set[str]:
-    """The events, by hash, about deletions of which a message of their bulk deletion tells."""
+    """The hashes of the events that a message about the bulk deletion covers."""
     rows = {event.hash: UUID(event.subject_id) for event in events if event.code in _TOLD_BY_BATCH}
     if not rows:
         return set()
@@ -143,8 +143,8 @@ def _enqueue_event(event: AuditEvent) -> None:
     if event.code == EventCode.BATCH_APPROVED and _is_undecided(subject):
         return
     people = people_to_notify(AUDIENCES[EventCode(event.code)], subject=subject)
-    if event.code in _NAMING:
-        people = people.filter(pk__in=event.details[_NAMING[event.code]])
+    if event.code in _REVIEWER_KEYS:
+        people = people.filter(pk__in=event.details[_REVIEWER_KEYS[event.code]])
     _enqueue(
         code=event.code,
         key=event.hash,
@@ -155,7 +155,7 @@ def _enqueue_event(event: AuditEvent) -> None:
 
 
 def _is_undecided(subject: NotificationSubject | None) -> bool:
-    """Whether a bulk deletion needs another approval: one message tells of the last."""
+    """Whether a bulk deletion needs another approval: only the last one is announced."""
     return isinstance(subject, Batch) and subject.state == BatchState.REQUESTED
 
 

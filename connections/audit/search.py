@@ -1,9 +1,9 @@
-"""Finds and pages events by filters, fast in tables of millions.
+"""Finds events by filters, a page at a time, quickly even among millions of events.
 
 Each query reads sequence numbers in order from one index, that of the most selective filter, and
-checks the other filters on the way. When a filter stands for several values (all codes of a noun,
-all people with a name), each value gets its own query with the same limit: one query for all
-values would have to sort all their events.
+checks the other filters on each row. When a filter matches several values (all codes of a noun, all
+people with a name), each value has a query of its own with the same limit: one query for all values
+would have to sort all their events.
 """
 
 from collections.abc import Iterator
@@ -31,12 +31,13 @@ from connections.models import (
     with_values,
 )
 
-# A word that more names and addresses contain is refused as too general.
+# A word found in more names and addresses than this is refused as too general.
 MAX_MATCHING_VALUES = 20
 # The text index holds trigrams.
 MIN_WORD_LENGTH = 3
 SEARCH_TABLE = "connections_auditevent_search"
-# The distinct names of actors that are no people, by skipping through the index.
+# The distinct names of actors that aren't people: a recursive query that reads one index entry for
+# each name, since neither database skips to the next distinct value by itself.
 OTHER_ACTORS = """
     WITH RECURSIVE other (actor) AS (
         SELECT MIN(actor) FROM connections_auditevent WHERE actor_id IS NULL
@@ -56,7 +57,7 @@ class EventFilter:
     since: datetime | None = None
     # Exclusive.
     until: datetime | None = None
-    # A person's id, or a part of an actor's name.
+    # A person's ID, or part of an actor's name.
     actor: str = ""
     # A prefix of the code: "deletion." or "credential.retired".
     code: str = ""
@@ -67,7 +68,7 @@ class EventFilter:
     text: str = ""
 
 
-def matching_sequence_numbers(
+def find_sequence_numbers(
     *,
     filters: EventFilter,
     limit: int,
@@ -75,7 +76,7 @@ def matching_sequence_numbers(
     above: int | None = None,
     is_oldest_first: bool = False,
 ) -> list[int]:
-    """The numbers of the first matching events, newest first by default.
+    """The sequence numbers of the first `limit` matching events, newest first by default.
 
     Raises InvalidInputError for a text or an actor that can't be searched for.
     """
@@ -93,17 +94,21 @@ def matching_sequence_numbers(
     if filters.deletion:
         rows = rows.filter(subject_type="deletion", subject_id=str(filters.deletion))
     words = _parse_words(filters.text)
-    is_indexed = [connection.vendor == "sqlite" and word.is_long for word in words]
-    for word, is_in_index in zip(words, is_indexed, strict=True):
-        rows = rows if is_in_index else rows.filter(word.condition)
-    if any(is_indexed):
+    # PostgreSQL uses its text index for the condition itself.
+    indexed = [word for word in words if word.is_long and connection.vendor == "sqlite"]
+    for word in words:
+        rows = rows if word in indexed else rows.filter(word.condition)
+    if indexed:
         bounds = [("<", below), (">", above)]
-        indexed = [word for word in words if word.is_long]
         return _search_text_index(
             rows.filter(_actor_and_code_condition(filters)), indexed, bounds, limit, is_oldest_first
         )
-    is_led = bool(words or filters.request_id or filters.subject_id or filters.deletion)
-    parts = [_actor_and_code_condition(filters)] if is_led else _conditions_by_value(filters)
+    has_selective_filter = words or filters.request_id or filters.subject_id or filters.deletion
+    parts = (
+        [_actor_and_code_condition(filters)]
+        if has_selective_filter
+        else _conditions_by_value(filters)
+    )
     return _merge([rows.filter(part) for part in parts], limit, is_oldest_first)
 
 
@@ -128,6 +133,7 @@ def _in_period(rows: QuerySet[AuditEvent], filters: EventFilter) -> QuerySet[Aud
 
 
 def _conditions_by_value(filters: EventFilter) -> list[Q]:
+    """A condition for each matching actor, or else for each matching code."""
     if filters.actor:
         codes = _code_condition(filters)
         return [part & codes for part in _actor_conditions(filters.actor)]
@@ -156,7 +162,7 @@ def codes_starting_with(prefix: str) -> list[str]:
 
 
 def _actor_conditions(text: str) -> list[Q]:
-    """One condition per matching actor."""
+    """A condition for each matching actor."""
     try:
         return [Q(actor_id=UUID(text))]
     except ValueError:
@@ -171,7 +177,10 @@ def _actor_conditions(text: str) -> list[Q]:
 
 
 def _find_values(text: str, *, field: str) -> list[PersonalValue]:
-    """The names and addresses that contain this text and aren't erased."""
+    """The names and addresses that contain this text; an erased one contains none.
+
+    Raises InvalidInputError, about `field`, when there are too many.
+    """
     values = list(PersonalValue.objects.filter(value__icontains=text)[: MAX_MATCHING_VALUES + 1])
     if len(values) > MAX_MATCHING_VALUES:
         message = (
@@ -190,7 +199,7 @@ def _parse_words(text: str) -> list["_SearchWord"]:
 
 
 class _SearchWord:
-    """A search word, which can be in the sentence itself or in a name that it refers to."""
+    """A search word: it matches a sentence, or a name or address that the sentence refers to."""
 
     def __init__(self, word: str) -> None:
         self.word, self.values = word, _find_values(word, field="q")
@@ -198,7 +207,7 @@ class _SearchWord:
 
     @property
     def condition(self) -> Q:
-        """The condition for PostgreSQL, whose index has the sentences in upper case."""
+        """The condition on the sentence, in upper case as PostgreSQL's index."""
         found = Q(stored_sentence__icontains=self.word)
         for one in self.values:
             found |= Q(stored_sentence__icontains=f"{{{one.kind}:{one.number}}}")
@@ -222,8 +231,7 @@ def _search_text_index(
     limit: int,
     is_oldest_first: bool,
 ) -> list[int]:
-    # The index returns the numbers in order, so a common word is read only as far as the page
-    # needs.
+    # The index returns the numbers in order, so of a common word only as many are read as needed.
     rows = rows.extra(  # noqa: S610 - constant text; the search text is a parameter
         tables=[SEARCH_TABLE],
         where=[f"{SEARCH_TABLE}.rowid = connections_auditevent.seq", f"{SEARCH_TABLE} MATCH %s"],
@@ -237,7 +245,7 @@ def _search_text_index(
 
 
 def _merge(parts: list[QuerySet[AuditEvent]], limit: int, is_oldest_first: bool) -> list[int]:
-    """The first numbers over all queries, each of which is read in order."""
+    """The first `limit` numbers that any of these queries finds, each read in order."""
     order = "seq" if is_oldest_first else "-seq"
     ordered = [part.order_by(order).values_list("seq", flat=True)[:limit] for part in parts]
     if len(ordered) <= 1:
@@ -264,7 +272,7 @@ EXPORT_BATCH_SIZE = 500
 
 @dataclass(frozen=True, kw_only=True)
 class EventPage:
-    """One page; the next one begins after the number `next`."""
+    """One page of events; the next page begins after the number `next`."""
 
     events: list[AuditEvent]
     # None on the last page.
@@ -288,10 +296,10 @@ def get_event_page(
     Raises PermissionDenied, and InvalidInputError for what can't be searched for.
     """
     permissions.require(permissions.can_audit(actor), "read the audit log")
-    newest = matching_sequence_numbers(filters=filters, limit=CHART_EVENTS + 1)
+    newest = find_sequence_numbers(filters=filters, limit=CHART_EVENTS + 1)
     numbers = newest[: size + 1]
     if after is not None or is_oldest_first:
-        numbers = matching_sequence_numbers(
+        numbers = find_sequence_numbers(
             filters=filters,
             limit=size + 1,
             below=None if is_oldest_first else after,
@@ -369,26 +377,26 @@ def prepare_export(
 ) -> Export[AuditEvent]:
     """An export of all matching events, oldest first.
 
-    It ends with the event that is newest when the first row is read. `query` is the filter as its
-    query string. Raises PermissionDenied, and InvalidInputError as `get_event_page`.
+    Events recorded after the first row is read are left out. `query` is the filter as its query
+    string. Raises PermissionDenied, and InvalidInputError as `get_event_page` does.
     """
     permissions.require(permissions.can_audit(actor), "export the audit log")
-    matching_sequence_numbers(filters=filters, limit=1)
+    find_sequence_numbers(filters=filters, limit=1)
     return Export(
         actor=actor,
         what="audit_events",
         description="the audit log",
         file_format=file_format,
         query=query,
-        items=lambda: _event_batches(filters),
+        items=lambda: _iterate_events(filters),
         columns=EVENT_EXPORT_COLUMNS,
     )
 
 
-def _event_batches(filters: EventFilter) -> Iterator[AuditEvent]:
+def _iterate_events(filters: EventFilter) -> Iterator[AuditEvent]:
     end = AuditHead.objects.get().size + 1
     above = 0
-    while numbers := matching_sequence_numbers(
+    while numbers := find_sequence_numbers(
         filters=filters, limit=EXPORT_BATCH_SIZE, above=above, below=end, is_oldest_first=True
     ):
         yield from _events(numbers, order="seq")
@@ -396,6 +404,6 @@ def _event_batches(filters: EventFilter) -> Iterator[AuditEvent]:
 
 
 def code_choices() -> list[str]:
-    """Each noun with its dot, then its codes: "credential.", "credential.added", …"""
+    """Every code, and before the codes of each noun its prefix, such as "credential."."""
     prefixes = {f"{code.partition('.')[0]}." for code in EventCode}
     return sorted([*prefixes, *(code.value for code in EventCode)])

@@ -112,11 +112,11 @@ def compare_all_access_reviews(differing: DifferingRecords) -> Iterator[None]:
     One that differs is read again in one consistent read, so that concurrent changes cause no
     false alarm.
     """
-    told = AuditEvent.objects.filter(subject_type=verify.ACCESS_REVIEW).order_by()
-    told_ids = set(told.values_list("subject_id", flat=True).distinct())
+    events = AuditEvent.objects.filter(subject_type=verify.ACCESS_REVIEW).order_by()
+    ids_in_events = set(events.values_list("subject_id", flat=True).distinct())
     ids = set(AccessReview.objects.values_list("pk", flat=True))
-    for missing in sorted(told_ids - {str(pk) for pk in ids}):
-        sentence = f"Access review {missing}: its events are there, it is missing itself."
+    for missing in sorted(ids_in_events - {str(pk) for pk in ids}):
+        sentence = f"Access review {missing}: its events exist, but it is missing itself."
         differing.describe(sentence, ids=[missing])
     for pk in ids:
         differences = _compare(pk)

@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 
 # Bulk deletions per query.
 _BATCH_SIZE = 200
-# The state after each event. An approval leads on only when none is missing.
+# The state after each event. An approval changes it only when no other approval is missing.
 _STATES = {
     EventCode.BATCH_REQUESTED: BatchState.REQUESTED,
     EventCode.BATCH_APPROVED: BatchState.APPROVED,
@@ -59,7 +59,7 @@ _TIMES = {
 
 
 def compare_all_batches(differing: DifferingRecords) -> Iterator[None]:
-    """Compare all bulk deletions that were requested; yield after some of them.
+    """Compare all bulk deletions that were requested; yield after each batch.
 
     Drafts are not recorded. One that differs is read again in one consistent read, so that
     concurrent changes cause no false alarm.
@@ -68,7 +68,7 @@ def compare_all_batches(differing: DifferingRecords) -> Iterator[None]:
     ids_in_events = set(requested.values_list("subject_id", flat=True))
     ids = set(Batch.objects.values_list("pk", flat=True))
     for missing in sorted(ids_in_events - {str(pk) for pk in ids}):
-        sentence = f"Bulk deletion {missing}: its events are there, it is missing itself."
+        sentence = f"Bulk deletion {missing}: its events exist, but it is missing itself."
         differing.describe(sentence, ids=[missing])
     for some in batched(ids, _BATCH_SIZE):
         found = _find_differences(some)

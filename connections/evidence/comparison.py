@@ -48,7 +48,7 @@ class DifferingDeletions(DifferingRecords):
     _missing: set[str] = field(default_factory=set)
 
     def add(self, deletion_id: str, difference: str) -> None:
-        """Count one deletion."""
+        """Count and describe one deletion."""
         self.describe(f"Deletion {deletion_id}: {difference}.", ids=[deletion_id])
 
     def add_missing(self, deletion_ids: Collection[str]) -> None:
@@ -56,7 +56,7 @@ class DifferingDeletions(DifferingRecords):
         for deletion_id in sorted(set(deletion_ids) - self._missing):
             if len(self._missing) < _MAX_MISSING:
                 self._missing.add(deletion_id)
-                self.add(deletion_id, "its events are there, the deletion itself is missing")
+                self.add(deletion_id, "its events exist, but the deletion itself is missing")
 
 
 # --- One deletion -------------------------------------------------------------------------------
@@ -89,7 +89,7 @@ def _approval_time_differences(deletion: Deletion, events: Sequence[verify.Event
     times = [details["approved_at"] for details in approved if details.get("approved_at")]
     stored = deletion.approved_at.isoformat() if deletion.approved_at else None
     if stored != (times[-1] if times else None):
-        yield "its time of approval is not the last one that the events tell of"
+        yield "its time of approval is not the last one in its events"
 
 
 def _body_differences(deletion: Deletion) -> Iterator[str]:

@@ -40,7 +40,7 @@ INVALID_LINK = (
 
 
 def build_person(*, username: str, email: str, is_administrator: bool) -> Person:
-    """A person not yet stored, without a password.
+    """A new person, not stored and without a password.
 
     Raises InvalidInputError when the name or address is malformed or another person's: people
     sign in with either, so neither can belong to two of them, ignoring case.
@@ -73,7 +73,7 @@ def _is_taken(name: str, *, of: Person) -> bool:
 
 
 def store_person(person: Person) -> None:
-    """Store a new person. Raises InvalidInputError when the name was taken meanwhile."""
+    """Store a new person. Raises InvalidInputError when the name has been taken meanwhile."""
     try:
         with audit.atomic():
             person.save(force_insert=True)
@@ -82,7 +82,7 @@ def store_person(person: Person) -> None:
 
 
 def lock_person(person: Person) -> Person:
-    """The person as stored now, locked until the transaction ends."""
+    """The person as now stored, locked until the transaction ends."""
     return Person.objects.select_for_update(no_key=True).get(pk=person.pk)
 
 
@@ -147,9 +147,9 @@ def _create_link(
 
 
 def redeem_link(*, token: str, purpose: SignInLink.Purpose) -> SignInLink:
-    """Use the link of this token up. Raises ConflictError when no such link is still valid."""
+    """Mark the link with this token as used. Raises ConflictError when no valid link has it."""
     if purpose == SignInLink.Purpose.SET_UP:
-        # Locked, so that of two set-up links used at once the second finds a person.
+        # Locked, so that of two setup links used at once the second finds a person.
         list(
             SignInLink.objects.select_for_update(no_key=True).filter(purpose=purpose).order_by("pk")
         )
@@ -443,7 +443,7 @@ def make_set_up_link(*, actor: Actor, now: datetime) -> str:
 def set_up_first_administrator(
     *, token: str, username: str, email: str, password: str, request_id: str = ""
 ) -> Person:
-    """Redeem a set-up link and return the first administrator, whom the caller signs in.
+    """Redeem a setup link and return the first administrator, whom the caller signs in.
 
     Raises ConflictError when the link is invalid or there is a person, and InvalidInputError for
     what was typed; the link can still be used then.
@@ -471,11 +471,11 @@ def set_up_first_administrator(
     return person
 
 
-def allow_break_glass(*, actor: Actor, person: Person, is_allowed: bool) -> Person:
-    """Give a person the permission to use break glass, or take it away.
+def set_break_glass(*, actor: Actor, person: Person, is_allowed: bool) -> Person:
+    """Allow a person to use break glass, or revoke that; returns the person as stored now.
 
-    It is part of no role. No one can give it to themselves: another administrator can, or a
-    command. Raises PermissionDenied and ConflictError.
+    No role includes it. Administrators can't allow it for themselves: another administrator or a
+    command can. Raises PermissionDenied and ConflictError.
     """
     permissions.require(permissions.can_administer(actor), "allow or revoke break glass")
     if is_allowed and actor.person and actor.person.pk == person.pk:

@@ -34,7 +34,7 @@ class OpenSession:
     agent: str
 
 
-def describe_start(*, address: str, agent: str) -> dict[str, str]:
+def build_session_start(*, address: str, agent: str) -> dict[str, str]:
     """The value of SESSION_START_KEY in a new session."""
     return {"at": clock.now().isoformat(), "address": address, "agent": agent[:_MAX_AGENT]}
 

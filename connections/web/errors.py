@@ -113,7 +113,7 @@ def _record_denial(request: HttpRequest) -> None:
     try:
         lookups.record_denial(
             actor=actor_of(request),
-            address=match.view_name if match else "",
+            url_name=match.view_name if match else "",
             method=request.method or "",
             path=request.path,
         )

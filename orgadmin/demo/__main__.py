@@ -19,11 +19,11 @@ READY_SECONDS = 60.0
 
 
 class DemoError(Exception):
-    """The demo cannot be started; the text says why."""
+    """The demo can't be started; the message says why."""
 
 
 def main() -> int:
-    """Run the demo until Ctrl-C; gives the exit code."""
+    """Run the demo until Ctrl-C; returns the exit code."""
     with tempfile.TemporaryDirectory(prefix="orgadmin-demo-") as directory:
         try:
             with Supervisor(grace_seconds=20) as supervisor:
@@ -82,7 +82,7 @@ def _choose_port() -> int:
     other = _free_port(0)
     if other is None:
         raise DemoError("No port of 127.0.0.1 is free.")
-    _say(f"demo: port {USUAL_PORT} is in use, so this takes {other}.")
+    _say(f"demo: port {USUAL_PORT} is in use, so the demo uses {other}.")
     return other
 
 

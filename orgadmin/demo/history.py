@@ -234,7 +234,7 @@ def _unknown(world: DemoWorld) -> None:
     _request(world, "Payments EU", pair, "Treasury metrics moved to the lake", 4223)
 
 
-# --- How each step is made ----------------------------------------------------------------------
+# --- What the steps use ----------------------------------------------------------------------
 
 
 def _request(
@@ -249,7 +249,7 @@ def _request(
 ) -> Deletion:
     """Request the deletion of the connection of this pair, with the credential of `org`.
 
-    It is done as the Operator does on the review page, that long ago; it is confirmed too if no
+    The Operator requests it that long ago, as on the review page, and so confirms it too if no
     approval is needed.
     """
     with ago(days=days, hours=hours):

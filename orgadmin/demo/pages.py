@@ -1,4 +1,4 @@
-"""The demo's start page. Its addresses exist only in the process that `./run demo` starts."""
+"""The demo's start page. Its URLs exist only in the server that `./run demo` starts."""
 
 from allauth.account.adapter import get_adapter
 from allauth.account.utils import perform_login
@@ -32,7 +32,7 @@ def start(request: HttpRequest) -> HttpResponse:
 
 
 def sign_in(request: HttpRequest) -> HttpResponse:
-    """Sign in as one of the demo's people, with the password, and open the given page."""
+    """Sign in as one of the demo's people with their password, and open the given page."""
     person = get_object_or_404(
         Person.objects.filter(username__in=USERNAMES), username=request.POST.get("username", "")
     )
@@ -67,7 +67,7 @@ def change_connection(request: HttpRequest) -> HttpResponse:
 
 
 def demo_urls() -> list[URLPattern]:
-    """The addresses of the start page; anyone who reaches the demo can use them."""
+    """The URLs of the start page, for anyone who can reach the demo."""
     anyone = Visitors.ANYONE
     return [
         page("demo/", start, name="demo-start", who=anyone),

@@ -27,7 +27,7 @@ CHANGED = ("Labs", "ML Platform")
 
 @dataclass(frozen=True, kw_only=True)
 class ScriptedChange:
-    """What a visitor lets someone do to a connection in the simulated Datadog."""
+    """A change to a connection in the simulated Datadog, made when a visitor asks for it."""
 
     pair: tuple[str, str]
     # As in the simulator's control API.
@@ -101,7 +101,7 @@ class Group:
 
 
 def list_groups() -> list[Group]:
-    """All scenes, each with the addresses that fit what was played so far."""
+    """All scenes, whose steps open the pages that match what visitors have done so far."""
     return [
         Group(title="Delete a connection", scenes=list(_deleting())),
         Group(title="Many at once", scenes=list(_many())),
@@ -204,7 +204,7 @@ def _many() -> Iterator[Scene]:
 
 def _changing() -> Iterator[Scene]:
     sync = Step(
-        "Sync now; by itself a worker does it every 15 minutes.",
+        "Sync now, or wait: the worker syncs every 15 minutes.",
         "Open Connections",
         OPERATOR,
         reverse("org-connection-list"),
@@ -219,7 +219,7 @@ def _changing() -> Iterator[Scene]:
         (
             "removed",
             "Someone removes a connection outside Org Admin",
-            "Retail US → Analytics is removed in Datadog's own pages.",
+            "Retail US → Analytics is removed in Datadog.",
             "Remove it in Datadog",
         ),
         (
@@ -235,7 +235,7 @@ def _changing() -> Iterator[Scene]:
             "Disable the account",
         ),
     ):
-        step = Step("Let it happen in the simulated Datadog.", label, change=change)
+        step = Step("Make this change in the simulated Datadog.", label, change=change)
         yield Scene(title, text, steps=[step, sync, look])
     scene = _review_scene(
         "Retail US",
@@ -295,7 +295,7 @@ def _evidence() -> Iterator[Scene]:
                 reverse("org-list"),
             ),
             Step(
-                "See which org shares what with which.",
+                "See which org shares what with which other org.",
                 "Open the matrix",
                 OPERATOR,
                 f"{reverse('org-connection-list')}?view=matrix",

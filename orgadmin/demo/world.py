@@ -110,6 +110,6 @@ def protect_a_connection(world: DemoWorld) -> None:
 
 
 def allow_break_glass(world: DemoWorld) -> None:
-    """Let the Operator delete without missing approvals."""
+    """Let the Operator use break glass."""
     operator = Person.objects.get(pk=world.people["operator"].pk)
-    people.allow_break_glass(actor=world.actor("administrator"), person=operator, is_allowed=True)
+    people.set_break_glass(actor=world.actor("administrator"), person=operator, is_allowed=True)

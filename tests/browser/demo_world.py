@@ -151,7 +151,7 @@ class _Builder:
     def _break_glass(self) -> None:
         """Sent without the required approval; not reviewed yet."""
         operator = Person.objects.get(username="operator")
-        people.allow_break_glass(actor=self.administrator, person=operator, is_allowed=True)
+        people.set_break_glass(actor=self.administrator, person=operator, is_allowed=True)
         requested = self.request(sender="Group SOC", source="Fraud Detection", sink="Group SOC")
         actor = person_actor(person=Person.objects.get(username="operator"))
         break_glass.break_glass(

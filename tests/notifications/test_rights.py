@@ -86,7 +86,7 @@ def test_only_approvers_who_see_the_credential_are_notified_of_its_access_lists(
         lambda actor, person: people.set_roles(
             actor=actor, person=person, roles=[Role.OPERATOR], is_administrator=True
         ),
-        lambda actor, person: people.allow_break_glass(actor=actor, person=person, is_allowed=True),
+        lambda actor, person: people.set_break_glass(actor=actor, person=person, is_allowed=True),
         lambda actor, person: people.make_sign_in_link(actor=actor, person=person, now=clock.now()),
         lambda actor, person: people.change_email(
             actor=actor, person=person, email="other@example.org"
@@ -129,7 +129,7 @@ def test_a_single_administrator_is_not_notified_of_their_own_action(
 def test_the_recipient_of_a_mail_can_open_its_link(
     by_root: Actor, ada: Person, client_of: Callable[[Person], Client]
 ) -> None:
-    people.allow_break_glass(actor=by_root, person=ada, is_allowed=True)
+    people.set_break_glass(actor=by_root, person=ada, is_allowed=True)
     for notification in Notification.objects.exclude(person=None):
         assert notification.person
         path = urlsplit(build_message(notification).url).path
@@ -139,6 +139,6 @@ def test_the_recipient_of_a_mail_can_open_its_link(
 def test_the_delivery_log_links_to_the_subject(
     by_root: Actor, root: Person, ada: Person, client_of: Callable[[Person], Client]
 ) -> None:
-    people.allow_break_glass(actor=by_root, person=ada, is_allowed=True)
+    people.set_break_glass(actor=by_root, person=ada, is_allowed=True)
     page = client_of(root).get(reverse("notice-list")).content.decode()
     assert f'href="{reverse("person-detail", args=[ada.pk])}"' in page

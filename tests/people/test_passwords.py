@@ -79,7 +79,7 @@ def test_the_reset_email_has_one_link_and_says_until_when_it_works(
     assert message.subject == "Reset your Org Admin password"
     assert str(message.body).count("http") == 1
     assert re.search(r"once and expires at \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC\.", str(message.body))
-    assert "Didn't request this? Ignore it." in message.body
+    assert "Didn't request this? Ignore this email." in message.body
 
 
 @pytest.mark.parametrize("path", ["/setup/", "/sign-in/", "/accounts/password/change/"])

@@ -52,7 +52,7 @@ class Command(OrgAdminCommand):
                 is_administrator=options["administrator"],
             )
         if changes_break_glass:
-            person = people.allow_break_glass(
+            person = people.set_break_glass(
                 actor=actor, person=person, is_allowed=options["break_glass"]
             )
         if options["disable"]:

@@ -77,7 +77,7 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
         request.session.pop(ENDS_AT, None)
         with audit.atomic():
             super().login(request, user)
-            request.session[sessions.SESSION_START_KEY] = sessions.describe_start(
+            request.session[sessions.SESSION_START_KEY] = sessions.build_session_start(
                 address=client_address(request), agent=request.headers.get("User-Agent", "")
             )
             sign_in_events.record_sign_in(

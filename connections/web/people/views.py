@@ -141,7 +141,7 @@ def person_roles(
 def person_break_glass(request: HttpRequest, person: Person) -> str:
     """Grant or revoke the permission to use break glass."""
     is_allowed = request.POST.get("allow") == "yes"
-    people.allow_break_glass(actor=actor_of(request), person=person, is_allowed=is_allowed)
+    people.set_break_glass(actor=actor_of(request), person=person, is_allowed=is_allowed)
     if is_allowed:
         return f"{person.display_name} can now use break glass."
     return f"{person.display_name} can no longer use break glass."

@@ -10,7 +10,7 @@ from django.test.utils import CaptureQueriesContext
 
 from connections import audit
 from connections.audit import personal_data
-from connections.audit.search import EventFilter, matching_sequence_numbers
+from connections.audit.search import EventFilter, find_sequence_numbers
 from connections.models import Person
 from tests.web.audit.support import add_event
 
@@ -38,7 +38,7 @@ FILTERS: list[dict[str, Any]] = [
 def plans_of(values: dict[str, Any], **more: Any) -> list[str]:
     """The query plan of each query on events, one line per step."""
     with CaptureQueriesContext(connection) as queries:
-        matching_sequence_numbers(filters=EventFilter(**values), limit=100, **more)
+        find_sequence_numbers(filters=EventFilter(**values), limit=100, **more)
     found = []
     for query in queries.captured_queries:
         if "connections_auditevent" not in query["sql"]:
