@@ -88,6 +88,12 @@ def execute_batch(*, batch: Batch, actor: Actor, confirmation: str) -> Batch:
             raise OvertakenError("This bulk deletion is not waiting for confirmation.")
         if drafts.has_expired(batch, now=clock.now()):
             raise ConflictError("This bulk deletion expired. Nothing was sent. Plan it again.")
+        kept = drafts.find_kept(batch=batch)
+        if kept:
+            raise ConflictError(
+                f"The access review has since decided to keep {pluralize(len(kept), 'connection')}"
+                " of this bulk deletion. Nothing was sent. Cancel it, then plan the rest again."
+            )
         problem = find_problem(batch, confirmation=confirmation)
         if problem:
             raise InvalidInputError(problem)

@@ -25,11 +25,12 @@ from connections.models import (
     Outcome,
     Person,
     RowProblem,
+    State,
 )
 from sandbox.server import SandboxServer
 from tests.access_reviews.conftest import MakeReview
 from tests.access_reviews.support import close, decide, texts_of
-from tests.batches.support import request, sync_now
+from tests.batches.support import approve, execute, request, sync_now
 from tests.support.clock import SettableClock
 
 pytestmark = pytest.mark.django_db
@@ -148,6 +149,25 @@ def test_an_approver_sees_what_is_to_be_kept_since_the_request(
     assert "marked Keep in the access review" not in client_of(linus).get(page).text
     decide(review, grace, kept)
     assert "1 connection is now marked Keep in the access review" in client_of(linus).get(page).text
+
+
+def test_an_approved_plan_with_a_connection_to_keep_since_can_not_be_confirmed(
+    make_review: MakeReview, ada: Person, grace: Person, linus: Person
+) -> None:
+    review = make_review(2)
+    Credential.objects.update(policy="one")
+    kept, deleted = texts_of(review)
+    decide(review, ada, decision="delete")
+    batch = approve(request(plan(review, ada).batch, ada), linus)
+    decide(review, grace, kept)
+    with pytest.raises(ConflictError, match=r"decided to keep 1 connection .* Nothing was sent"):
+        execute(batch, ada)
+    actor = person_actor(person=ada)
+    stopping.cancel_batch(batch=batch, actor=actor)
+    rest = drafts.create_draft_of_rest(batch=batch, actor=actor)
+    execute(approve(request(rest, ada), linus), ada)
+    queued = Deletion.objects.filter(state=State.WAITING)
+    assert [str(each.connection_id) for each in queued] == [deleted[-36:]]
 
 
 def test_what_is_decided_to_delete_once_more_is_planned_again(

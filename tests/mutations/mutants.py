@@ -2929,6 +2929,14 @@ BULK_DELETIONS = (
         "::test_a_connection_that_is_to_be_kept_since_the_plan_is_not_deleted",
     ),
     _mutant(
+        "what an access review decided to keep after the request is not confirmed",
+        f"{BATCHES}/confirming.py",
+        "        kept = drafts.find_kept(batch=batch)\n",
+        "        kept: set[int] = set()\n",
+        "tests/access_reviews/test_planning.py"
+        "::test_an_approved_plan_with_a_connection_to_keep_since_can_not_be_confirmed",
+    ),
+    _mutant(
         "a new plan has what an older plan can no longer delete",
         "connections/access_reviews/deleting.py",
         "    rows = rows.exclude(problem__in=(RowProblem.CHANGED, RowProblem.KEPT))\n",
