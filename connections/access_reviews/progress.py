@@ -139,10 +139,10 @@ def open_reviews_to_decide(*, actor: Actor) -> QuerySet[AccessReview]:
     return found.distinct().order_by("due_at", "id")
 
 
-def count_awaiting_decisions(*, actor: Actor) -> int:
-    """How many open access reviews have a connection without a decision that the actor can make.
+def find_awaiting_decisions(*, actor: Actor) -> QuerySet[AccessReview]:
+    """The open access reviews with a connection without a decision that the actor can make.
 
-    One query, which counts any decision: whether one still counts is known only from all rows.
+    Any decision counts: whether one is still valid is known only from all rows.
     """
     last_listed = OrgConnectionSnapshot.objects.filter(
         site=OuterRef("site"), connection_id=OuterRef("connection_id"), is_current=True
@@ -157,7 +157,7 @@ def count_awaiting_decisions(*, actor: Actor) -> int:
     # In this order: SQLite would look for the snapshots of every decided row first.
     undecided = AccessReviewRow.objects.filter(~Exists(decided), review=OuterRef("pk"))
     undecided = undecided.filter(decidable)
-    return open_reviews_to_decide(actor=actor).filter(Exists(undecided)).count()
+    return open_reviews_to_decide(actor=actor).filter(Exists(undecided))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -106,9 +106,11 @@ def iterate_changes(*, actor: Actor, filters: ChangeFilter) -> Iterator[ChangeRo
         after = found[-1].number
 
 
-def count_awaiting_acknowledgement(*, actor: Actor) -> int:
-    """How many visible changes need attention and are not acknowledged."""
-    return count_changes(actor=actor, filters=ChangeFilter(needs_attention=True, acknowledged="no"))
+def find_awaiting_acknowledgement(*, actor: Actor) -> QuerySet[Change]:
+    """The visible changes that need attention and are not acknowledged."""
+    filters = ChangeFilter(needs_attention=True, acknowledged="no")
+    (rows,) = _parts(filters, actor=actor)
+    return rows
 
 
 def count_changes(*, actor: Actor, filters: ChangeFilter) -> int:

@@ -3,9 +3,11 @@
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from django.db import Error as DatabaseError
 from django.db import connection, transaction
+from django.db.models import QuerySet
 
 
 @contextmanager
@@ -23,6 +25,20 @@ def consistent_read() -> Iterator[None]:
             yield
         finally:
             cursor.execute("ROLLBACK")
+
+
+type Statement = tuple[str, tuple[Any, ...]]
+
+
+def counting_statement(*counted: QuerySet[Any, Any]) -> Statement:
+    """A statement that returns one row: how many rows each of these queries finds."""
+    columns: list[str] = []
+    values: list[Any] = []
+    for rows in counted:
+        sql, of_query = rows.order_by().values("pk").query.sql_with_params()
+        columns.append(f"(SELECT COUNT(*) FROM ({sql}) AS found)")  # noqa: S608 - the ORM's SQL
+        values += of_query
+    return f"SELECT {', '.join(columns)}", tuple(values)
 
 
 # SQLite's primary result codes; the extended ones add more above the lowest eight bits.

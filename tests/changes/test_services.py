@@ -17,7 +17,7 @@ from connections.access.actor import Actor, command_actor
 from connections.changes.changes import (
     ChangeFilter,
     acknowledge_changes,
-    count_awaiting_acknowledgement,
+    find_awaiting_acknowledgement,
     get_change_page,
 )
 from connections.core.errors import InvalidInputError
@@ -106,12 +106,12 @@ def test_what_access_lists_hide_is_missing_everywhere(
     hide(credential)
     actor = actor_for(ada)
     assert found(actor) == []
-    assert count_awaiting_acknowledgement(actor=actor) == 0
+    assert find_awaiting_acknowledgement(actor=actor).count() == 0
     with pytest.raises(Http404):
         acknowledge_changes(
             actor=actor, change_ids=[Change.objects.earliest("number").pk], note="Seen."
         )
-    assert count_awaiting_acknowledgement(actor=actor_for(edith)) == 2
+    assert find_awaiting_acknowledgement(actor=actor_for(edith)).count() == 2
 
 
 def test_another_credential_that_lists_it_makes_a_change_visible(

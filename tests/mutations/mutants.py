@@ -748,6 +748,27 @@ WITHIN = (
         f"{LISTS}::test_an_approval_by_a_person_who_left_the_list_no_longer_counts",
     ),
     _mutant(
+        "the numbers of the navigation follow access lists",
+        "connections/web/context_processors.py",
+        "    visibility: Visibility\n",
+        "    visibility: Visibility = field(compare=False)\n",
+        "tests/web/test_navigation.py::test_each_page_counts_for_its_reader_under_the_access_lists_of_that_time",
+    ),
+    _mutant(
+        "the numbers of the navigation follow roles",
+        "connections/web/context_processors.py",
+        "    roles: frozenset[Role]\n",
+        "    roles: frozenset[Role] = field(compare=False)\n",
+        "tests/web/test_navigation.py::test_a_page_counts_for_the_roles_of_that_time",
+    ),
+    _mutant(
+        "the numbers of the navigation are the reader's",
+        "connections/web/context_processors.py",
+        "    person: Person\n",
+        "    person: Person = field(compare=False)\n",
+        "tests/web/test_navigation.py::test_two_people_with_the_same_roles_have_numbers_of_their_own",
+    ),
+    _mutant(
         "access lists limit what is visible",
         "connections/access/visibility.py",
         '    return rows.exclude(**{f"{by}__in": hidden}) if hidden else rows\n',

@@ -39,7 +39,7 @@ def test_the_number_of_queries_is_the_same_for_fifty_people_as_for_three(
     for number in range(50):
         make_person(f"person{number}", Role.VIEWER)
     # Session, person, visibility, pending approvals, people, their groups.
-    with django_assert_num_queries(8):
+    with django_assert_num_queries(6):
         client.get("/people/")
 
 

@@ -1,0 +1,75 @@
+"""The numbers beside the navigation: what waits for the person."""
+
+import re
+from collections.abc import Callable
+
+import pytest
+from django.contrib.auth.models import Group
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+
+from connections.models import AccessKind, Credential, CredentialAccess, Person, Role
+from sandbox.server import SandboxServer
+from tests.flows.support import store_credential
+from tests.web.overview.test_overview import add_deletion
+
+ClientOf = Callable[[Person], Client]
+
+
+@pytest.fixture
+def labs(sandbox: SandboxServer, db: None) -> Credential:
+    return store_credential(sandbox, "Labs EU")
+
+
+def counts_in(client: Client) -> dict[str, str]:
+    """The numbers in the navigation, by the name of the URL of their list."""
+    page = client.get("/credentials/").text
+    return dict(re.findall(r'class="nav-count" id="count-([\w-]+)">(\d+)<', page))
+
+
+def test_each_page_counts_for_its_reader_under_the_access_lists_of_that_time(
+    client_of: ClientOf, ada: Person, linus: Person, root: Person, labs: Credential
+) -> None:
+    add_deletion(labs, by=ada, policy="one")
+    add_deletion(labs, by=root, policy="one")
+    approver, administrator = client_of(linus), client_of(root)
+    for _ in range(2):
+        assert counts_in(approver) == {"deletion-list": "2"}
+        assert counts_in(administrator) == {"deletion-list": "1"}
+    only_root = CredentialAccess.objects.create(
+        credential=labs, kind=AccessKind.APPROVE, person=root
+    )
+    assert counts_in(approver) == {}
+    assert counts_in(administrator) == {"deletion-list": "1"}
+    only_root.delete()
+    assert counts_in(approver) == {"deletion-list": "2"}
+
+
+def test_two_people_with_the_same_roles_have_numbers_of_their_own(
+    client_of: ClientOf, linus: Person, labs: Credential
+) -> None:
+    other = Person.objects.create(username="other")
+    other.groups.set(linus.groups.all())
+    add_deletion(labs, by=other, policy="one")
+    assert counts_in(client_of(linus)) == {"deletion-list": "1"}
+    assert counts_in(client_of(other)) == {}
+
+
+def test_a_page_counts_for_the_roles_of_that_time(
+    client_of: ClientOf, ada: Person, linus: Person, labs: Credential
+) -> None:
+    add_deletion(labs, by=ada, policy="one")
+    approver = client_of(linus)
+    assert counts_in(approver) == {"deletion-list": "1"}
+    linus.groups.set([Group.objects.get_or_create(name=Role.VIEWER)[0]])
+    assert counts_in(approver) == {}
+
+
+def test_the_numbers_take_one_statement(
+    client_of: ClientOf, root: Person, labs: Credential
+) -> None:
+    administrator = client_of(root)
+    with CaptureQueriesContext(connection) as captured:
+        counts_in(administrator)
+    assert len([each for each in captured if "COUNT(*)" in each["sql"]]) == 1
