@@ -46,7 +46,7 @@ from tests.support.reach_addresses import OF_MANY, OF_ONE
 from tests.support.sandbox import connection_between, key_pair_of, org_named
 from tests.support.undo import undone
 
-pytestmark = [pytest.mark.django_db, pytest.mark.database]
+pytestmark = pytest.mark.django_db
 
 # Every role except those that see everything.
 LIMITED = (Role.OPERATOR, Role.APPROVER, Role.CREDENTIAL_MANAGER, Role.VIEWER)
@@ -164,6 +164,7 @@ def without_tokens(body: bytes) -> str:
     return re.sub(r"[A-Za-z0-9]{64}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", "…", body.decode())
 
 
+@pytest.mark.database
 def test_no_list_page_shows_hidden_objects(
     data: Data,
     grace: Person,
@@ -230,6 +231,7 @@ def test_a_role_on_the_list_admits_everyone_who_has_it(
     assert client_of(victor).get(url).status_code == 200
 
 
+@pytest.mark.database
 def test_repeated_refusals_are_recorded_once_a_minute(
     data: Data, grace: Person, client_of: Callable[[Person], Client]
 ) -> None:
@@ -266,6 +268,7 @@ def test_the_reason_of_a_hidden_deletion_is_not_prefilled(
     assert REASON not in read(client_of(grace).get("/deletions/new/", requested)).html
 
 
+@pytest.mark.database
 def test_a_connection_with_a_hidden_open_deletion_is_not_requested(
     grace: Person,
     root: Person,
@@ -355,6 +358,7 @@ def test_totals_are_only_for_people_who_see_everything(
     assert client_of(ada).get("/metrics").status_code == 200
 
 
+@pytest.mark.database
 def test_without_access_lists_visibility_costs_one_query(
     grace: Person, django_assert_max_num_queries: DjangoAssertNumQueries
 ) -> None:
@@ -362,6 +366,7 @@ def test_without_access_lists_visibility_costs_one_query(
         assert Person.objects.get(pk=grace.pk).visibility.hidden == frozenset()
 
 
+@pytest.mark.database
 def test_a_refusal_is_in_the_audit_log_and_not_on_the_pages_of_its_subject(
     data: Data, grace: Person, ada: Person, client_of: Callable[[Person], Client]
 ) -> None:

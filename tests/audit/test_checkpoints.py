@@ -26,7 +26,7 @@ from connections.verifier import verify
 from tests.flows.support import read
 from tests.support.clock import SettableClock
 
-pytestmark = [pytest.mark.database, pytest.mark.django_db]
+pytestmark = pytest.mark.django_db
 
 
 def act(code: EventCode = EventCode.EXPORT_STARTED) -> None:
@@ -37,6 +37,7 @@ def sizes() -> list[int]:
     return list(Checkpoint.objects.order_by("size").values_list("size", flat=True))
 
 
+@pytest.mark.database
 def test_the_first_event_gets_a_checkpoint_at_once_and_only_one() -> None:
     assert checkpoints.make_checkpoint_if_due() is None
     act()
@@ -67,6 +68,7 @@ def test_a_settled_deletion_gets_a_checkpoint_at_once(code: EventCode) -> None:
     assert sizes() == [2]
 
 
+@pytest.mark.database
 def test_a_settled_deletion_and_its_checkpoint_are_rolled_back_together() -> None:
     with transaction.atomic():
         act(EventCode.DELETION_SETTLED)
@@ -75,6 +77,7 @@ def test_a_settled_deletion_and_its_checkpoint_are_rolled_back_together() -> Non
     assert sizes() == []
 
 
+@pytest.mark.database
 def test_every_thousandth_event_gets_a_checkpoint_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(signing, "EVENTS_PER_CHECKPOINT", 3)
     for _ in range(7):
@@ -110,6 +113,7 @@ def test_without_a_key_no_checkpoint_is_created_and_a_warning_is_logged(
         load_signing_key()
 
 
+@pytest.mark.database
 def test_both_keys_sign_the_event_of_a_rotation() -> None:
     act()
     old = load_signing_key()
@@ -136,6 +140,7 @@ def test_the_command_rotates_the_key() -> None:
     assert json.loads(out.getvalue())["fingerprint"] == load_signing_key().fingerprint != old
 
 
+@pytest.mark.database
 def test_the_worker_verifies_once_a_day(
     clock: SettableClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -16,7 +16,7 @@ from connections.audit.export import EVENT_EXPORT_COLUMNS
 from connections.models import AuditEvent, AuditHead, Person
 from tests.web.audit.support import add_event
 
-pytestmark = [pytest.mark.django_db, pytest.mark.database]
+pytestmark = pytest.mark.django_db
 ClientOf = Callable[[Person], Client]
 
 
@@ -28,6 +28,7 @@ def lines_of(text: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in text.splitlines()]
 
 
+@pytest.mark.database
 def test_an_unfiltered_export_contains_the_whole_chain(
     client_of: ClientOf, edith: Person, ada: Person
 ) -> None:
@@ -48,6 +49,7 @@ def test_an_unfiltered_export_contains_the_whole_chain(
     assert set(EVENT_EXPORT_COLUMNS.values) == set(rows[0])
 
 
+@pytest.mark.database
 def test_a_csv_is_exactly_the_filtered_set_and_safe_to_open(
     client_of: ClientOf, edith: Person
 ) -> None:
@@ -60,6 +62,7 @@ def test_a_csv_is_exactly_the_filtered_set_and_safe_to_open(
     assert json.loads(row["text"])["seq"] == int(row["seq"])
 
 
+@pytest.mark.database
 def test_an_export_of_a_text_search_includes_every_batch(
     client_of: ClientOf, edith: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -104,6 +107,7 @@ def size() -> int:
     return AuditHead.objects.get().size
 
 
+@pytest.mark.database
 def test_a_log_shipper_gets_every_event_once_and_in_order(shipper: Shipper, ada: Person) -> None:
     got: list[int] = []
     for number in range(3):

@@ -27,7 +27,7 @@ from connections.models import AuditEvent, Checkpoint, Deletion, Person
 from tests.deletions.history.conftest import Make
 from tests.support.processes import until
 
-pytestmark = [pytest.mark.django_db, pytest.mark.database]
+pytestmark = pytest.mark.django_db
 ClientOf = Callable[[Person], Client]
 URLS = ("/deletions/export/?format=ndjson", "/connections/export/?format=json")
 
@@ -48,6 +48,7 @@ def disconnect(response: HttpResponseBase) -> None:
     request_finished.connect(close_old_connections)
 
 
+@pytest.mark.database
 @pytest.mark.parametrize("url", URLS)
 def test_a_complete_export_is_recorded_with_its_row_count_and_hash(
     client_of: ClientOf, edith: Person, make: Make, url: str
@@ -63,6 +64,7 @@ def test_a_complete_export_is_recorded_with_its_row_count_and_hash(
     assert finished.request_id == started.request_id != ""
 
 
+@pytest.mark.database
 def test_it_is_recorded_before_the_first_byte(
     client_of: ClientOf, edith: Person, make: Make
 ) -> None:
@@ -90,6 +92,7 @@ def test_a_client_that_disconnects_leaves_an_aborted_export(
     assert aborted.details["started"] == event(EventCode.EXPORT_STARTED).seq
 
 
+@pytest.mark.database
 def test_an_error_in_an_export_is_recorded_and_raised(
     client_of: ClientOf, edith: Person, make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -107,6 +110,7 @@ def test_an_error_in_an_export_is_recorded_and_raised(
     assert codes() == ["export.started", "export.aborted"]
 
 
+@pytest.mark.database
 def test_an_export_whose_end_cannot_be_recorded_does_not_end(
     edith: Person, make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -200,6 +204,7 @@ def signed_in_cookie(client_of: ClientOf, edith: Person) -> str:
     return f"{cookie.key}={cookie.value}"
 
 
+@pytest.mark.database
 @pytest.mark.django_db(transaction=True)
 def test_a_closed_socket_is_detected_and_recorded(
     live_server: LiveServer, make: Make, signed_in_cookie: str

@@ -26,7 +26,7 @@ from tests.changes.support import (
 )
 from tests.support.clock import SettableClock
 
-pytestmark = [pytest.mark.django_db, pytest.mark.database]
+pytestmark = pytest.mark.django_db
 
 X = make_connection(1)
 NEW = make_connection(2)
@@ -115,6 +115,7 @@ def test_what_needs_attention(
     assert change.needs_attention is attention
 
 
+@pytest.mark.database
 def test_an_unknown_value_is_no_change_and_replaces_none(clock: SettableClock) -> None:
     credential = make_credential("a")
     sync(credential, X)
@@ -138,6 +139,7 @@ def test_an_unknown_value_is_no_change_and_replaces_none(clock: SettableClock) -
     }
 
 
+@pytest.mark.database
 def test_types_in_another_order_are_the_same(clock: SettableClock) -> None:
     credential = make_credential("a")
     sync(credential, AUDITED)
@@ -227,6 +229,7 @@ def test_a_removal_before_our_delete_is_not_ours(clock: SettableClock) -> None:
     assert change.deletion is None
 
 
+@pytest.mark.database
 def test_recreated_after_our_deletion(clock: SettableClock) -> None:
     credential = make_credential("a")
     sync(credential, X)
@@ -292,6 +295,7 @@ def test_a_late_sync_undoes_nothing(clock: SettableClock) -> None:
     assert all_kinds() == ["types_changed"]
 
 
+@pytest.mark.database
 def test_an_overlapping_sync_is_caught_up_by_the_next(clock: SettableClock) -> None:
     first, second = make_credential("a"), make_credential("b", org_id="dev")
     sync(first, X)
@@ -307,6 +311,7 @@ def test_an_overlapping_sync_is_caught_up_by_the_next(clock: SettableClock) -> N
     assert kinds(sync(first, narrowed)) == ["types_changed"]
 
 
+@pytest.mark.database
 def test_the_same_sync_stored_twice_reports_once(clock: SettableClock) -> None:
     credential = make_credential("a")
     sync(credential, X)
@@ -317,6 +322,7 @@ def test_the_same_sync_stored_twice_reports_once(clock: SettableClock) -> None:
     assert sync(credential, NEW, started_at=began) == []
 
 
+@pytest.mark.database
 def test_since_finds_a_removal_that_was_recorded_later_than_detected(clock: SettableClock) -> None:
     first, second = make_credential("a"), make_credential("b", org_id="dev")
     sync(first, X)
@@ -369,6 +375,7 @@ def test_one_event_for_a_sync_that_found_changes(clock: SettableClock) -> None:
     assert event.details["sha256"] == changes_digest(stored)
 
 
+@pytest.mark.database
 def test_a_sync_of_many_takes_no_more_queries_than_one_of_few(
     clock: SettableClock, django_assert_max_num_queries: object
 ) -> None:

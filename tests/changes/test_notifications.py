@@ -15,7 +15,7 @@ from connections.notifications.messages import build_message
 from tests.changes.support import make_connection, make_credential, sync
 from tests.support.clock import SettableClock
 
-pytestmark = [pytest.mark.django_db, pytest.mark.database]
+pytestmark = pytest.mark.django_db
 
 X = make_connection(1)
 
@@ -51,6 +51,7 @@ def test_one_message_for_all_orgs_of_a_sync(clock: SettableClock) -> None:
     assert message.data["count"] == 2
 
 
+@pytest.mark.database
 def test_at_most_one_message_in_ten_minutes_and_nothing_is_lost(clock: SettableClock) -> None:
     lose("a", clock)
     enqueue_changes(after_sync=True)
@@ -64,6 +65,7 @@ def test_at_most_one_message_in_ten_minutes_and_nothing_is_lost(clock: SettableC
     assert set(ranges) == {"1-1", "2-2"}
 
 
+@pytest.mark.database
 def test_changes_from_before_the_first_message_are_left_out_once_they_are_a_day_old(
     clock: SettableClock,
 ) -> None:
@@ -89,6 +91,7 @@ def test_a_change_that_was_not_sent_for_a_day_is_sent_after_an_earlier_message(
     assert set(ranges) == {"1-1", "2-2"}
 
 
+@pytest.mark.database
 def test_orgs_that_another_process_syncs_are_awaited(clock: SettableClock) -> None:
     lose("a", clock)
     enqueue_changes()
@@ -98,6 +101,7 @@ def test_orgs_that_another_process_syncs_are_awaited(clock: SettableClock) -> No
     assert len(queued()) == 3
 
 
+@pytest.mark.database
 def test_who_turned_it_off_or_sees_nothing_gets_none(
     clock: SettableClock, ada: Person, linus: Person
 ) -> None:

@@ -12,7 +12,7 @@ from connections.models import Credential
 from tests.changes.support import all_kinds, make_connection, make_credential, sync, with_creator
 from tests.support.clock import SettableClock
 
-pytestmark = [pytest.mark.django_db, pytest.mark.database]
+pytestmark = pytest.mark.django_db
 
 X = make_connection(1)
 OTHER = make_connection(9, source="prod", sink="lab")
@@ -181,6 +181,7 @@ ALL = (
 )
 
 
+@pytest.mark.database
 @pytest.mark.parametrize("scenario", ALL, ids=lambda scenario: scenario.sentence)
 def test_a_scenario_reports(scenario: Scenario, clock: SettableClock) -> None:
     credentials: dict[str, Credential] = {}

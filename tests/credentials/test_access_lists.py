@@ -37,7 +37,7 @@ from tests.support.clock import SettableClock
 from tests.support.people import make_person
 from tests.support.sandbox import connection_between
 
-pytestmark = [pytest.mark.django_db, pytest.mark.database]
+pytestmark = pytest.mark.django_db
 
 ClientOf = Callable[[Person], Client]
 
@@ -159,6 +159,7 @@ def test_leaving_the_list_before_the_worker_sends_stops_the_deletion(
     assert sandbox.world.deletes_received(str(wanted)) == 1
 
 
+@pytest.mark.database
 def test_leaving_the_list_during_the_pre_send_check_stops_the_deletion(
     credential: Credential,
     wanted: UUID,
@@ -252,6 +253,7 @@ def test_people_on_the_use_list_can_also_see_the_credential(
 # --- Changing the lists ---------------------------------------------------------------------
 
 
+@pytest.mark.database
 def test_the_page_stores_the_selection_and_the_audit_log_records_before_and_after(
     credential: Credential, ada: Person, linus: Person, root: Person, client_of: ClientOf
 ) -> None:
@@ -309,6 +311,7 @@ def test_it_warns_when_no_one_could_use_it_or_approve(
     assert "0 active approvers, but 1 approval needed." in page.text
 
 
+@pytest.mark.database
 @pytest.mark.parametrize("filled", ["both", "neither"])
 def test_the_database_requires_one_group_or_one_person_per_entry(
     credential: Credential, ada: Person, filled: str
@@ -319,6 +322,7 @@ def test_the_database_requires_one_group_or_one_person_per_entry(
         CredentialAccess.objects.create(credential=credential, kind=AccessKind.SEE, **values)
 
 
+@pytest.mark.database
 @pytest.mark.parametrize("most_parts", [32, 0])
 def test_both_history_queries_return_the_same_rows(
     credential: Credential,
@@ -357,6 +361,7 @@ def test_it_requires_an_identity_check_and_keeps_the_selection(
     assert not CredentialAccess.objects.exists()
 
 
+@pytest.mark.database
 def test_no_one_is_notified_of_a_deletion_that_they_cannot_see(
     credential: Credential, wanted: UUID, ada: Person, linus: Person, edith: Person, root: Person
 ) -> None:
@@ -367,6 +372,7 @@ def test_no_one_is_notified_of_a_deletion_that_they_cannot_see(
     assert set(people_to_notify(audiences, subject=deletion)) == {ada, edith, root}
 
 
+@pytest.mark.database
 def test_both_permission_queries_return_the_same_people(
     credential: Credential, ada: Person, grace: Person, linus: Person, edith: Person, root: Person
 ) -> None:

@@ -30,7 +30,7 @@ from tests.support.clock import SettableClock
 from tests.support.people import make_person
 from tests.support.sandbox import connection_between
 
-pytestmark = [pytest.mark.django_db, pytest.mark.database]
+pytestmark = pytest.mark.django_db
 
 
 def request(
@@ -86,6 +86,7 @@ def test_the_pre_send_check_cannot_be_skipped_at_will(
     assert sandbox.world.deletes_received(str(approved.connection_id)) == 0
 
 
+@pytest.mark.database
 def test_a_permission_lost_during_the_pre_send_check_sends_nothing(
     approved: Deletion, ada: Person, sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -105,6 +106,7 @@ def test_a_permission_lost_during_the_pre_send_check_sends_nothing(
     assert sandbox.world.deletes_received(str(approved.connection_id)) == 0
 
 
+@pytest.mark.database
 def test_one_of_two_concurrent_confirmations_succeeds(
     approved: Deletion, ada: Person, sandbox: SandboxServer
 ) -> None:
@@ -114,6 +116,7 @@ def test_one_of_two_concurrent_confirmations_succeeds(
     assert sandbox.world.deletes_received(str(approved.connection_id)) == 1
 
 
+@pytest.mark.database
 def test_a_closed_deletion_never_changes_state(make_deletion: RequestDeletion) -> None:
     deletion = make_deletion()
     assert deletion.outcome == Outcome.DELETED
@@ -136,6 +139,7 @@ def test_the_credential_with_the_weaker_policy_does_not_avoid_approval(
     assert sandbox.world.deletes_received(str(wanted)) == 0
 
 
+@pytest.mark.database
 def test_a_side_that_was_never_listed_still_requires_its_approval(
     ada: Person, credential: Credential, wanted: UUID, sandbox: SandboxServer
 ) -> None:

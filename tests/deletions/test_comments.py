@@ -15,7 +15,7 @@ from tests.deletions.history.conftest import Make, credential, make
 from tests.flows.support import HTMX, post_htmx, read
 
 __all__ = ["credential", "make"]
-pytestmark = [pytest.mark.django_db, pytest.mark.database]
+pytestmark = pytest.mark.django_db
 ClientOf = Callable[[Person], Client]
 TEXT = "Agreed with the vendor, see the minutes of March."
 
@@ -117,6 +117,7 @@ def test_too_many_comments_in_a_minute_are_refused_and_kept_in_the_form(
     assert len(events_of(deletion)) == 30
 
 
+@pytest.mark.database
 def test_the_same_comment_submitted_twice_is_stored_once(
     deletion: Deletion, edith: Person, ada: Person
 ) -> None:
@@ -133,6 +134,7 @@ def found(text: str) -> list[Deletion]:
     return history.history_page(actor=command_actor(), filters=filters).deletions
 
 
+@pytest.mark.database
 def test_the_history_search_includes_comments(
     make: Make, deletion: Deletion, edith: Person
 ) -> None:
@@ -144,6 +146,7 @@ def test_the_history_search_includes_comments(
     assert found("nothing of that") == []
 
 
+@pytest.mark.database
 def test_after_the_requester_is_erased_comments_can_be_found_but_not_the_name(
     deletion: Deletion, edith: Person, ada: Person
 ) -> None:
@@ -158,6 +161,7 @@ def test_after_the_requester_is_erased_comments_can_be_found_but_not_the_name(
     assert "ada" not in searchable_words()
 
 
+@pytest.mark.database
 def test_a_comment_changes_nothing_else(deletion: Deletion, edith: Person) -> None:
     before = dict(Deletion.objects.filter(pk=deletion.pk).values().get())
     comment(deletion, edith)

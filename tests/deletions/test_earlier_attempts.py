@@ -50,7 +50,7 @@ from tests.wording.test_attempt_facts import (
     CLAIMS_NOTHING_SENT,
 )
 
-pytestmark = [pytest.mark.django_db, pytest.mark.database]
+pytestmark = pytest.mark.django_db
 
 __all__ = ["observer"]
 
@@ -342,6 +342,7 @@ def late_attempt(deletion: Deletion) -> Attempt:
     return deletion.attempts.get(is_late=True)
 
 
+@pytest.mark.database
 def test_a_worker_stopped_for_90_s_after_a_429_ends_as_deleted(
     make_deletion: RequestDeletion,
     observer: Observer,
@@ -393,6 +394,7 @@ def test_a_bundle_agrees_with_an_outcome_settled_by_a_late_200(
     assert verify.get_outcome_text(row).endswith("Attempt 1 returned 200 late")
 
 
+@pytest.mark.database
 def test_a_late_200_settles_nothing_while_syncs_fail(
     make_deletion: RequestDeletion,
     observer: Observer,
@@ -408,6 +410,7 @@ def test_a_late_200_settles_nothing_while_syncs_fail(
     assert observer.check_after(deletion, seconds=1).outcome == Outcome.DELETED
 
 
+@pytest.mark.database
 def test_a_late_200_means_deleted_once_the_connection_is_no_longer_listed(
     make_deletion: RequestDeletion,
     ada: Person,
@@ -483,6 +486,7 @@ def test_without_a_response_two_syncs_leave_it_unattributed(
     assert "This doesn't prove that this request deleted it." in sentence
 
 
+@pytest.mark.database
 def test_a_late_200_makes_the_next_check_due_at_once(
     make_deletion: RequestDeletion, clock: SettableClock, pause_sender: Callable[[], None]
 ) -> None:
@@ -492,6 +496,7 @@ def test_a_late_200_makes_the_next_check_due_at_once(
     assert due.list_due_deletions(now=clock.at) == [deletion]
 
 
+@pytest.mark.database
 def test_a_200_recorded_between_the_check_and_its_outcome_counts(
     make_deletion: RequestDeletion, observer: Observer, record_late_response: Callable[[], None]
 ) -> None:
@@ -503,6 +508,7 @@ def test_a_200_recorded_between_the_check_and_its_outcome_counts(
     assert late_attempt(deletion).http_status == 200
 
 
+@pytest.mark.database
 def test_a_200_recorded_between_the_check_and_its_outcome_counts_for_one_still_present(
     make_deletion: RequestDeletion,
     observer: Observer,
@@ -519,6 +525,7 @@ def test_a_200_recorded_between_the_check_and_its_outcome_counts_for_one_still_p
     assert deletion.outcome == Outcome.DELETED
 
 
+@pytest.mark.database
 def test_a_200_recorded_after_the_pre_send_check_counts(
     make_deletion: RequestDeletion,
     observer: Observer,
@@ -537,6 +544,7 @@ def test_a_200_recorded_after_the_pre_send_check_counts(
     assert sandbox.world.deletes_received(str(deletion.connection_id)) == 1
 
 
+@pytest.mark.database
 @pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite has one writer")
 @pytest.mark.parametrize("is_response", [True, False])
 def test_a_response_and_an_outcome_wait_for_each_other(

@@ -38,7 +38,7 @@ from tests.support.clock import SettableClock
 from tests.support.people import make_person
 from tests.support.sandbox import connection_between
 
-pytestmark = [pytest.mark.django_db, pytest.mark.database]
+pytestmark = pytest.mark.django_db
 
 REASON = "the SOC reads it during the audit"
 
@@ -125,6 +125,7 @@ def test_confirming_is_refused_and_the_state_does_not_change(
     assert sandbox.world.deletes_received(str(key.connection_id)) == 0
 
 
+@pytest.mark.database
 def test_a_connection_protected_during_the_pre_send_check_is_not_sent(
     approved: Deletion,
     ada: Person,
@@ -172,6 +173,7 @@ def test_after_an_ambiguous_attempt_the_worker_leaves_the_outcome_unknown(
     assert (deletion.state, deletion.cause) == (State.UNKNOWN, "connection_protected")
 
 
+@pytest.mark.database
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.skipif(settings.DATABASE_IS_SQLITE, reason="SQLite has one writer at a time")
 def test_a_concurrent_claim_and_protection_are_serialized(
@@ -203,6 +205,7 @@ def test_a_concurrent_claim_and_protection_are_serialized(
     assert sent.seq < event.seq
 
 
+@pytest.mark.database
 def test_it_outlives_every_sync_and_credential(
     ada: Person,
     linus: Person,
@@ -252,6 +255,7 @@ def test_not_even_an_administrator_removes_their_own_protection(
     assert protections.find_protection(key)
 
 
+@pytest.mark.database
 def test_the_database_refuses_the_removal_of_ones_own_protection(
     linus: Person, key: OrgConnectionKey
 ) -> None:
@@ -266,6 +270,7 @@ def test_the_database_refuses_the_removal_of_ones_own_protection(
         )
 
 
+@pytest.mark.database
 def test_the_database_refuses_a_false_copy_of_who_protected_it(
     linus: Person, ada: Person, key: OrgConnectionKey
 ) -> None:
@@ -280,6 +285,7 @@ def test_the_database_refuses_a_false_copy_of_who_protected_it(
         )
 
 
+@pytest.mark.database
 @pytest.mark.parametrize(
     "statement",
     [
@@ -333,6 +339,7 @@ def test_no_command_protects_or_unprotects(linus: Person, key: OrgConnectionKey)
         )
 
 
+@pytest.mark.database
 def test_a_protected_connection_cannot_be_protected_again(
     linus: Person, margaret: Person, key: OrgConnectionKey
 ) -> None:
@@ -341,6 +348,7 @@ def test_a_protected_connection_cannot_be_protected_again(
         protect(key, margaret)
 
 
+@pytest.mark.database
 def test_a_protection_cannot_be_removed_twice(
     linus: Person, margaret: Person, root: Person, key: OrgConnectionKey
 ) -> None:
@@ -357,6 +365,7 @@ def test_a_reason_must_be_visible(linus: Person, key: OrgConnectionKey, reason: 
     assert "reason" in refused.value.fields
 
 
+@pytest.mark.database
 def test_an_erased_person_who_protected_it_is_still_identified(
     linus: Person, root: Person, key: OrgConnectionKey
 ) -> None:

@@ -12,8 +12,6 @@ from connections.deletions import states
 from connections.deletions.states import BecomeUnknown, Settle, Wait
 from connections.models import ApprovalPolicy, Deletion, Outcome, State
 
-pytestmark = pytest.mark.database
-
 THEN = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 
 

@@ -42,8 +42,6 @@ from tests.evidence.test_document import EVIDENCE
 from tests.flows.support import store_credential
 from tests.support.append_only import triggers_off
 
-pytestmark = pytest.mark.database
-
 NAME = "Partners, “Süd” <b>"
 
 
@@ -107,6 +105,7 @@ def document(made: Made) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.database
 def test_a_closed_access_review_is_evidence_from_its_start_to_the_deletions(
     review: AccessReview, tmp_path: Path
 ) -> None:
@@ -208,6 +207,7 @@ def test_an_open_access_review_has_no_bundle(review: AccessReview) -> None:
         make(review)
 
 
+@pytest.mark.database
 def test_it_still_verifies_when_its_people_are_erased(
     review: AccessReview, ada: Person, grace: Person, tmp_path: Path
 ) -> None:
@@ -413,6 +413,7 @@ STATEMENTS = [
 ]
 
 
+@pytest.mark.database
 def test_a_stored_access_review_that_was_changed_is_named(
     review: AccessReview, subtests: pytest.Subtests
 ) -> None:

@@ -29,7 +29,7 @@ from tests.evidence.support import ASKED, ONLY, complaint, files_of, make, reque
 from tests.support.append_only import triggers_off
 from tests.support.sandbox import org_named
 
-pytestmark = [pytest.mark.database, pytest.mark.usefixtures("history")]
+pytestmark = pytest.mark.usefixtures("history")
 
 
 def event(code: EventCode) -> AuditEvent:
@@ -41,6 +41,7 @@ def document(data: bytes, name: str) -> dict[str, object]:
     return found
 
 
+@pytest.mark.database
 def test_making_a_bundle_is_recorded_before_and_after(edith: Person, tmp_path: Path) -> None:
     made = make(actor=person_actor(person=edith))
     started, finished = (
@@ -83,6 +84,7 @@ def test_a_failed_bundle_is_recorded_as_aborted() -> None:
     assert not AuditEvent.objects.filter(code=EventCode.EVIDENCE_BUNDLE_FINISHED).exists()
 
 
+@pytest.mark.database
 def test_it_contains_exactly_the_filtered_deletions_and_counts_the_rest(tmp_path: Path) -> None:
     made = make(filters=replace(ONLY, outcome="refused"))
     facts = document(made.data, "population.json")
@@ -92,6 +94,7 @@ def test_it_contains_exactly_the_filtered_deletions_and_counts_the_rest(tmp_path
     assert complaint(made.data, tmp_path) == ""
 
 
+@pytest.mark.database
 def test_a_bundle_of_an_empty_period_verifies(tmp_path: Path) -> None:
     until = datetime(2020, 1, 1, tzinfo=UTC)
     made = make(filters=HistoryFilter(since=datetime(2019, 1, 1, tzinfo=UTC), until=until))
@@ -105,6 +108,7 @@ def test_a_bundle_of_an_empty_period_verifies(tmp_path: Path) -> None:
     assert complaint(made.data, tmp_path) == ""
 
 
+@pytest.mark.database
 def test_an_erased_person_is_not_named(ada: Person, linus: Person, tmp_path: Path) -> None:
     for person in (ada, linus):
         erasure.erase_person(actor=command_actor(), person=person)
@@ -171,6 +175,7 @@ def test_no_bundle_is_made_of_a_damaged_log() -> None:
     assert event(EventCode.EVIDENCE_BUNDLE_ABORTED).details["cause"] == "BundleError"
 
 
+@pytest.mark.database
 def test_a_row_changed_without_an_event_is_reported_and_fails(tmp_path: Path) -> None:
     with triggers_off():
         Deletion.objects.filter(outcome="refused").update(outcome="declined")
@@ -207,6 +212,7 @@ def test_a_deletion_requested_by_a_command_for_a_person_verifies(
     assert complaint(made.data, tmp_path) == ""
 
 
+@pytest.mark.database
 def test_a_deletion_settled_by_two_checks_verifies(tmp_path: Path) -> None:
     deletion = Deletion.objects.get(state="unknown")
     for seconds in (40, 110):

@@ -33,8 +33,6 @@ from tests.flows.support import Page, read, store_credential
 from tests.inventory.support import link_with_text, links_in, rows_in
 from tests.support.sandbox import connection_between, key_pair_of, org_named
 
-pytestmark = pytest.mark.database
-
 ClientOf = Callable[[Person], Client]
 
 URL = "/connections/"
@@ -72,6 +70,7 @@ def add_rows(credential: Credential, number: int) -> None:
     )
 
 
+@pytest.mark.database
 def test_a_connection_seen_from_both_sides_is_one_row_using_the_source_side(
     client_of: ClientOf,
     ada: Person,
@@ -133,6 +132,7 @@ def store_open_deletion(credential: Credential, connection_id: UUID, person: Per
     )
 
 
+@pytest.mark.database
 @pytest.mark.parametrize(
     ("filters", "shown"),
     [
@@ -155,6 +155,7 @@ def test_every_filter_is_in_the_url(
     assert {row.split(" → ")[0] for row in rows_in(page.html)} == shown
 
 
+@pytest.mark.database
 def test_an_org_is_filtered_by_site_and_id_because_orgs_can_share_a_name(
     client_of: ClientOf, victor: Person, labs: Credential
 ) -> None:
@@ -185,6 +186,7 @@ def test_a_chip_removes_its_filter_and_keeps_the_others(
     assert 'href="/connections/?sort=-created">Clear filters</a>' in page.html
 
 
+@pytest.mark.database
 @pytest.mark.parametrize(
     ("sort", "header", "first"),
     [
@@ -491,6 +493,7 @@ def test_a_person_without_a_role_sees_nothing(
     assert b"Data Lake" not in response.content
 
 
+@pytest.mark.database
 def test_pages_have_no_gaps_or_overlaps(
     client_of: ClientOf, victor: Person, labs: Credential, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -524,6 +527,7 @@ def test_an_invalid_page_number_shows_the_first_or_last_page(
     assert first == ["Labs EU → Data Lake EU", "Labs EU → Sink 0007"][is_last]
 
 
+@pytest.mark.database
 def test_more_connections_cost_no_more_queries_and_no_more_model_instances(
     client_of: ClientOf,
     ada: Person,
@@ -555,6 +559,7 @@ def export(client: Client, **query: str) -> str:
     return response.getvalue().decode()
 
 
+@pytest.mark.database
 def test_an_export_contains_exactly_the_filtered_rows_and_their_sync_times(
     client_of: ClientOf, edith: Person, payments: Credential, labs: Credential
 ) -> None:
@@ -604,6 +609,7 @@ def test_an_unknown_format_is_a_bad_request(client_of: ClientOf, ada: Person) ->
     assert client_of(ada).get("/connections/export/?format=xml").status_code == 400
 
 
+@pytest.mark.database
 @pytest.mark.parametrize(
     ("text", "is_found"),
     [

@@ -17,8 +17,6 @@ from tests.credentials.support import added
 from tests.flows.support import store_credential
 from tests.support.sandbox import US, org_named
 
-pytestmark = pytest.mark.database
-
 
 @pytest.fixture
 def parent(sandbox: SandboxServer, db: None) -> SandboxServer:
@@ -44,6 +42,7 @@ def make_due() -> None:
     Credential.objects.update(managed_orgs_read_at=clock.now() - timedelta(hours=25))
 
 
+@pytest.mark.database
 def test_verifying_a_parent_orgs_credential_finds_orgs_without_a_connection(
     parent: SandboxServer,
 ) -> None:
@@ -98,6 +97,7 @@ def test_a_failure_keeps_the_earlier_list(parent: SandboxServer) -> None:
     assert "Acquired" in managed_by(credential)
 
 
+@pytest.mark.database
 def test_each_list_is_read_once_a_day(parent: SandboxServer) -> None:
     credential = store_credential(parent, "Group SOC")
     assert (read_due_managed_orgs(), read_due_managed_orgs()) == (1, 0)
@@ -130,6 +130,7 @@ def test_keys_that_cannot_be_decrypted_are_stored_as_a_failure(parent: SandboxSe
     assert (credential.managed_orgs_error or {})["cause"] == "keys_not_opened"
 
 
+@pytest.mark.database
 def test_an_org_that_is_no_longer_managed_stays_known(parent: SandboxServer) -> None:
     credential = added(parent, "Group SOC")
     parent.world.set_parent(org=org_named(parent.world, "Acquired"), parent=None)
@@ -139,6 +140,7 @@ def test_an_org_that_is_no_longer_managed_stays_known(parent: SandboxServer) -> 
     assert Org.objects.filter(name="Acquired").exists()
 
 
+@pytest.mark.database
 def test_a_managed_list_renames_no_org(parent: SandboxServer) -> None:
     added(parent, "Group SOC")
     Org.objects.filter(name="Acquired").update(name="Known by another name")

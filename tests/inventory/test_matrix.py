@@ -23,8 +23,6 @@ from tests.changes.support import make_connection, make_deletion
 from tests.flows.support import Page, read, store_credential
 from tests.support.sandbox import EU, US, connection_between, org_named
 
-pytestmark = pytest.mark.database
-
 ClientOf = Callable[[Person], Client]
 
 PAYMENTS_TO_SOC = "Payments US to Group SOC: logs and metrics, created by Dana Keller"
@@ -94,6 +92,7 @@ def test_each_cell_names_its_orgs_and_data_types_and_links_to_the_connection(
     )
 
 
+@pytest.mark.database
 def test_a_cell_with_several_connections_links_to_the_list_of_them(
     client_of: ClientOf, sandbox: SandboxServer, victor: Person, payments: Credential
 ) -> None:
@@ -136,6 +135,7 @@ def test_orgs_with_the_same_name_get_rows_of_their_own(
     assert sorted(rows) == sorted(f"Org 001 …{each[-8:]}" for each in ids)
 
 
+@pytest.mark.database
 @pytest.mark.parametrize(
     ("filters", "labels"),
     [
@@ -199,6 +199,7 @@ def add_change(kind: Change.Kind, *, days: int, number: int = 1, **values: Any) 
     )
 
 
+@pytest.mark.database
 @pytest.mark.parametrize(("days", "is_marked"), [(6, True), (8, False)])
 def test_a_change_within_the_last_7_days_is_marked(
     client_of: ClientOf, victor: Person, payments: Credential, days: int, is_marked: bool
@@ -223,6 +224,7 @@ def test_a_cell_names_its_last_change_and_a_deletion_only_to_who_can_see_it(
         assert label.endswith(f"Dana Keller. {title} 2 days ago")
 
 
+@pytest.mark.database
 @pytest.mark.parametrize(("days", "count"), [("1", 0), ("7", 1), ("30", 1), ("2", 2)])
 def test_connections_are_filtered_by_when_they_changed(
     client_of: ClientOf, victor: Person, payments: Credential, days: str, count: int
@@ -261,6 +263,7 @@ def test_without_connections_it_says_so(client_of: ClientOf, victor: Person) -> 
     assert "No connections" in open_matrix(client_of(victor)).text
 
 
+@pytest.mark.database
 def test_50_by_50_with_a_connection_in_each_cell_is_small_and_costs_as_many_queries(
     client_of: ClientOf,
     victor: Person,
@@ -286,6 +289,7 @@ def test_sync_now_returns_to_the_matrix(
     assert response.headers["Location"] == f"/connections/?site={US}&view={matrix_view.MATRIX}"
 
 
+@pytest.mark.database
 def test_a_hidden_connection_is_in_no_cell_and_no_total(
     client_of: ClientOf,
     sandbox: SandboxServer,

@@ -26,8 +26,6 @@ from sandbox.server import SandboxServer
 from tests.flows.support import Requester, read, store_credential
 from tests.support.sandbox import EU, US, connection_between, org_named
 
-pytestmark = pytest.mark.database
-
 ClientOf = Callable[[Person], Client]
 
 
@@ -40,6 +38,7 @@ def hide(credential: Credential, *, from_all_but: Person) -> None:
     CredentialAccess.objects.create(credential=credential, kind=AccessKind.SEE, person=from_all_but)
 
 
+@pytest.mark.database
 def test_it_lists_own_orgs_and_the_other_sides_of_connections(
     payments: Credential, labs: Credential
 ) -> None:
@@ -55,6 +54,7 @@ def test_it_lists_own_orgs_and_the_other_sides_of_connections(
     assert found["Group SOC"].listed_at is None
 
 
+@pytest.mark.database
 def test_a_connection_that_both_sides_list_counts_once(
     sandbox: SandboxServer, payments: Credential
 ) -> None:
@@ -63,6 +63,7 @@ def test_a_connection_that_both_sides_list_counts_once(
     assert (soc.connections_out, soc.connections_in) == (1, 1)
 
 
+@pytest.mark.database
 @pytest.mark.parametrize(
     ("is_complete", "hours", "coverage"),
     [
@@ -150,6 +151,7 @@ def test_before_the_first_credential_the_page_says_what_to_do(
     assert "No orgs yet" in read(client_of(victor).get("/orgs/")).text
 
 
+@pytest.mark.database
 def test_the_list_can_be_sorted(payments: Credential, labs: Credential) -> None:
     names = [
         [each.org.name for each in list_orgs(actor=command_actor(), sort=sort)]
@@ -159,6 +161,7 @@ def test_the_list_can_be_sorted(payments: Credential, labs: Credential) -> None:
     assert names[1] == ["Data Lake EU", "Group SOC", "Payments US", "Labs EU"]
 
 
+@pytest.mark.database
 def test_hidden_credentials_are_not_counted_and_their_orgs_not_named(
     client_of: ClientOf,
     sandbox: SandboxServer,
@@ -192,6 +195,7 @@ def test_hidden_credentials_are_not_counted_and_their_orgs_not_named(
     }
 
 
+@pytest.mark.database
 def test_an_orgs_page_shows_both_directions_credentials_and_deletions(
     client_of: ClientOf, sandbox: SandboxServer, ada: Person, payments: Credential
 ) -> None:

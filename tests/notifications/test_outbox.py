@@ -20,7 +20,7 @@ from tests.notifications.conftest import RecordEvent
 from tests.support.people import make_person
 from tests.support.sandbox import connection_between
 
-pytestmark = [pytest.mark.django_db, pytest.mark.database]
+pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture(autouse=True)
@@ -59,6 +59,7 @@ def test_no_one_is_notified_when_no_approval_is_needed(
     assert Notification.objects.get().channel == Notification.Channel.WEBHOOK
 
 
+@pytest.mark.database
 def test_requesting_and_approving_on_the_pages_notifies_the_other_person(
     sandbox: SandboxServer, ada: Person, linus: Person, client_of: Callable[[Person], Client]
 ) -> None:
@@ -159,6 +160,7 @@ def test_a_person_with_several_roles_is_notified_once(
     assert Notification.objects.filter(person__username="many").count() == 1
 
 
+@pytest.mark.database
 def test_a_rolled_back_event_queues_nothing(record_event: RecordEvent, ada: Person) -> None:
     with transaction.atomic():
         record_event(audit.EventCode.DELETION_SETTLED)
@@ -212,6 +214,7 @@ def test_a_checkpoint_is_queued_for_each_recipient(settings: Settings, root: Per
     assert not any("@" in str(row) for row in rows.values())
 
 
+@pytest.mark.database
 def test_an_existing_checkpoint_is_not_queued_again(settings: Settings) -> None:
     audit.record(
         code=audit.EventCode.SIGNED_OUT, actor=WORKER, sentence=audit.Sentence("Something.")
@@ -221,6 +224,7 @@ def test_an_existing_checkpoint_is_not_queued_again(settings: Settings) -> None:
     assert Notification.objects.filter(code=outbox.CHECKPOINT_MADE).count() == 1
 
 
+@pytest.mark.database
 def test_the_same_notification_for_a_destination_is_queued_once(
     record_event: RecordEvent, ada: Person
 ) -> None:
@@ -229,6 +233,7 @@ def test_the_same_notification_for_a_destination_is_queued_once(
     assert Notification.objects.count() == 2
 
 
+@pytest.mark.database
 def test_the_number_of_queries_does_not_depend_on_the_number_of_people_notified(
     record_event: RecordEvent, ada: Person, django_assert_max_num_queries: DjangoAssertNumQueries
 ) -> None:

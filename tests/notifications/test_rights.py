@@ -19,7 +19,7 @@ from sandbox.server import SandboxServer
 from tests.flows.support import store_credential
 from tests.support.people import make_person
 
-pytestmark = [pytest.mark.django_db, pytest.mark.database]
+pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture(autouse=True)
@@ -66,6 +66,7 @@ def test_approvers_and_other_administrators_are_notified_of_a_policy_change(
     assert wanted.items() <= message().data.items()
 
 
+@pytest.mark.database
 def test_only_approvers_who_see_the_credential_are_notified_of_its_access_lists(
     credential: Credential, by_root: Actor, linus: Person
 ) -> None:
@@ -136,6 +137,7 @@ def test_the_recipient_of_a_mail_can_open_its_link(
         assert client_of(notification.person).get(path).status_code == 200
 
 
+@pytest.mark.database
 def test_the_delivery_log_links_to_the_subject(
     by_root: Actor, root: Person, ada: Person, client_of: Callable[[Person], Client]
 ) -> None:

@@ -27,7 +27,7 @@ from sandbox.server import SandboxServer
 from tests.deletions.approvals.conftest import RequestFor, approve, confirm
 from tests.support.clock import SettableClock
 
-pytestmark = [pytest.mark.django_db, pytest.mark.database]
+pytestmark = pytest.mark.django_db
 
 
 def event(code: str) -> AuditEvent:
@@ -150,6 +150,7 @@ def test_one_remaining_approver_does_not_satisfy_policy_two(
         confirm(deletion, ada)
 
 
+@pytest.mark.database
 def test_starting_an_attempt_counts_the_approvals_itself(
     request_deletion: RequestFor, ada: Person, linus: Person
 ) -> None:
@@ -168,6 +169,7 @@ def test_only_the_requester_can_confirm(requested: Deletion, linus: Person, grac
         confirm(requested, grace)
 
 
+@pytest.mark.database
 def test_24_hours_after_the_request_it_cannot_be_approved_and_expires(
     requested: Deletion, linus: Person, clock: SettableClock
 ) -> None:
@@ -179,6 +181,7 @@ def test_24_hours_after_the_request_it_cannot_be_approved_and_expires(
     assert (requested.outcome, requested.cause) == (Outcome.EXPIRED, Cause.NOT_APPROVED_IN_TIME)
 
 
+@pytest.mark.database
 def test_only_the_last_approval_extends_the_deadline_by_24_hours(
     request_deletion: RequestFor, linus: Person, barbara: Person, ada: Person, clock: SettableClock
 ) -> None:

@@ -41,7 +41,7 @@ from tests.flows.support import Page, read
 from tests.support.clock import SettableClock
 from tests.support.people import PASSWORD, make_person
 
-pytestmark = [pytest.mark.django_db, pytest.mark.database]
+pytestmark = pytest.mark.django_db
 
 ClientOf = Callable[[Person], Client]
 REASON = "The partner is leaking our logs now and nobody else is awake."
@@ -76,6 +76,7 @@ def record(client: Client, deletion: Deletion) -> Page:
     return read(client.get(f"/deletions/{deletion.pk}/"))
 
 
+@pytest.mark.database
 def test_it_sends_without_approvals_and_records_its_own_events(
     requested: Deletion, break_glass_user: Person, sandbox: SandboxServer, wanted: Connection
 ) -> None:
@@ -211,6 +212,7 @@ def test_a_person_who_lost_the_break_glass_permission_cannot_send_again(
         confirm(requested, Person.objects.get(username="ada"))
 
 
+@pytest.mark.database
 def test_break_glass_that_is_revoked_during_the_pre_send_check_sends_nothing_more(
     requested: Deletion,
     break_glass_user: Person,
@@ -251,6 +253,7 @@ def test_break_glass_is_refused_after_24_hours(
         use_break_glass(requested, break_glass_user)
 
 
+@pytest.mark.database
 def test_a_second_click_does_nothing_more(
     requested: Deletion, break_glass_user: Person, sandbox: SandboxServer, wanted: Connection
 ) -> None:
@@ -266,6 +269,7 @@ INCOMPLETE: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.database
 @pytest.mark.parametrize("what", INCOMPLETE)
 def test_the_database_requires_person_reason_and_time_together(
     requested: Deletion, break_glass_user: Person, clock: SettableClock, what: str
@@ -280,6 +284,7 @@ def test_the_database_requires_person_reason_and_time_together(
         Deletion.objects.update(break_glass_at=clock.at, **values)
 
 
+@pytest.mark.database
 def test_the_database_keeps_the_use_of_break_glass(
     requested: Deletion, break_glass_user: Person
 ) -> None:
@@ -293,6 +298,7 @@ def test_the_database_keeps_the_use_of_break_glass(
             cursor.execute(f"UPDATE connections_deletion SET {change}")  # noqa: S608 - our words
 
 
+@pytest.mark.database
 def test_the_database_refuses_break_glass_for_a_settled_deletion(
     requested: Deletion, break_glass_user: Person, linus: Person, clock: SettableClock
 ) -> None:
@@ -329,6 +335,7 @@ def test_the_requester_and_the_user_of_break_glass_cannot_review_it(
         review(requested, Person.objects.get(username=who))
 
 
+@pytest.mark.database
 @pytest.mark.parametrize(
     ("reviewer", "copies", "refused_by"),
     [
@@ -366,6 +373,7 @@ def test_the_database_refuses_a_review_by_the_wrong_person_or_without_a_note(
         )
 
 
+@pytest.mark.database
 def test_a_review_cannot_be_changed(
     requested: Deletion, break_glass_user: Person, linus: Person
 ) -> None:
@@ -485,6 +493,7 @@ def test_a_command_grants_break_glass(grace: Person) -> None:
     assert not Person.objects.get().may_break_glass
 
 
+@pytest.mark.database
 def test_the_names_of_the_people_who_used_and_reviewed_it_can_be_erased(
     requested: Deletion, break_glass_user: Person, linus: Person
 ) -> None:

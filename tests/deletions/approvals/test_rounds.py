@@ -38,7 +38,7 @@ from tests.support.clock import SettableClock
 
 __all__ = ["break_glass_user"]
 
-pytestmark = [pytest.mark.django_db, pytest.mark.database]
+pytestmark = pytest.mark.django_db
 
 ClientOf = Callable[[Person], Client]
 LoseResponse = Callable[[Deletion], Deletion]
@@ -291,6 +291,7 @@ def test_a_second_unknown_attempt_uses_up_its_approval_too(
     assert (still_present.state, still_present.approval_round) == (State.UNKNOWN, 3)
 
 
+@pytest.mark.database
 def test_unconfirmed_approvals_lapse_and_the_same_people_can_approve_again(
     still_present: Deletion,
     ada: Person,
@@ -389,6 +390,7 @@ def test_a_decline_ends_the_approval_of_another_person(
         confirm(deletion, ada)
 
 
+@pytest.mark.database
 def test_a_confirmation_that_lost_a_race_with_a_new_round_sends_nothing(
     still_present: Deletion, ada: Person, linus: Person, delete_count: Callable[[], int]
 ) -> None:
@@ -553,6 +555,7 @@ def assert_database_refuses(match: str) -> Iterator[None]:
         yield
 
 
+@pytest.mark.database
 def test_the_database_refuses_to_send_with_the_approvals_of_an_earlier_round(
     still_present: Deletion,
 ) -> None:
@@ -560,6 +563,7 @@ def test_the_database_refuses_to_send_with_the_approvals_of_an_earlier_round(
         Deletion.objects.update(state=State.SENDING)
 
 
+@pytest.mark.database
 @pytest.mark.parametrize("state", [State.UNKNOWN, State.STILL_PRESENT, State.APPROVED])
 def test_the_database_ends_an_approval_round_with_its_attempt(
     requested: Deletion, linus: Person, state: State
@@ -592,6 +596,7 @@ def waiting_with_unknown_attempt(
     return deletion
 
 
+@pytest.mark.database
 def test_the_database_refuses_an_attempt_in_a_round_with_an_unknown_one(
     waiting_with_unknown_attempt: Deletion,
 ) -> None:
@@ -599,6 +604,7 @@ def test_the_database_refuses_an_attempt_in_a_round_with_an_unknown_one(
         Deletion.objects.update(state=State.SENDING, epoch=3)
 
 
+@pytest.mark.database
 def test_the_database_refuses_an_attempt_during_another(requested: Deletion, linus: Person) -> None:
     approve(requested, linus)
     assert sending.claim(deletion=requested, actor=WORKER, was_rechecked=True)
@@ -606,6 +612,7 @@ def test_the_database_refuses_an_attempt_during_another(requested: Deletion, lin
         Deletion.objects.update(epoch=2)
 
 
+@pytest.mark.database
 def test_nothing_is_claimed_in_a_round_with_an_unknown_attempt(
     waiting_with_unknown_attempt: Deletion,
 ) -> None:
@@ -613,6 +620,7 @@ def test_nothing_is_claimed_in_a_round_with_an_unknown_attempt(
         sending.claim(deletion=waiting_with_unknown_attempt, actor=WORKER, was_rechecked=True)
 
 
+@pytest.mark.database
 @pytest.mark.parametrize("number", [1, 4])
 def test_the_database_lets_a_round_neither_decrease_nor_skip_a_number(
     still_present: Deletion, number: int
@@ -621,6 +629,7 @@ def test_the_database_lets_a_round_neither_decrease_nor_skip_a_number(
         Deletion.objects.update(approval_round=number)
 
 
+@pytest.mark.database
 def test_the_database_refuses_an_approval_for_another_round(
     still_present: Deletion, linus: Person, clock: SettableClock
 ) -> None:
@@ -639,6 +648,7 @@ def test_the_database_refuses_an_approval_for_another_round(
             )
 
 
+@pytest.mark.database
 def test_the_database_refuses_to_move_an_approval_into_another_round(
     still_present: Deletion,
 ) -> None:
@@ -646,6 +656,7 @@ def test_the_database_refuses_to_move_an_approval_into_another_round(
         Approval.objects.update(round=2)
 
 
+@pytest.mark.database
 def test_the_database_limits_break_glass_to_its_round(
     still_present: Deletion, break_glass_user: Person, clock: SettableClock
 ) -> None:
@@ -664,6 +675,7 @@ def test_the_database_limits_break_glass_to_its_round(
         Deletion.objects.update(state=State.SENDING)
 
 
+@pytest.mark.database
 def test_the_database_refuses_an_attempt_under_another_round(still_present: Deletion) -> None:
     attempt = still_present.attempts.get()
     attempt.pk, attempt.number, attempt.epoch = None, 2, 2
@@ -671,6 +683,7 @@ def test_the_database_refuses_an_attempt_under_another_round(still_present: Dele
         attempt.save(force_insert=True)
 
 
+@pytest.mark.database
 def test_starting_an_attempt_counts_the_approvals_of_its_round_itself(
     still_present: Deletion, ada: Person
 ) -> None:

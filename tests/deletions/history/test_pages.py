@@ -18,7 +18,7 @@ from connections.deletions.export import DELETION_EXPORT_COLUMNS
 from connections.models import AuditEvent, Outcome, Person, State
 from tests.deletions.history.conftest import Make
 
-pytestmark = [pytest.mark.django_db, pytest.mark.database]
+pytestmark = pytest.mark.django_db
 ClientOf = Callable[[Person], Client]
 
 
@@ -80,6 +80,7 @@ def test_the_last_possible_date_causes_no_error(
     assert "SEC-3" in body_of(client_of(victor), "/deletions/?until=9999-12-31")
 
 
+@pytest.mark.database
 def test_people_orgs_and_credentials_to_choose_from_are_on_the_page_that_more_links_to(
     client_of: ClientOf, edith: Person, make: Make
 ) -> None:
@@ -99,6 +100,7 @@ def test_people_orgs_and_credentials_to_choose_from_are_on_the_page_that_more_li
     assert not re.findall(r'href="[^"]*more=', page)
 
 
+@pytest.mark.database
 def test_older_pages_keep_the_filter(
     client_of: ClientOf, victor: Person, make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -108,6 +110,7 @@ def test_older_pages_keep_the_filter(
     assert "ticket=SEC-1&amp;after=" in page
 
 
+@pytest.mark.database
 def test_a_csv_export_is_exactly_the_filtered_set(
     client_of: ClientOf, edith: Person, make: Make
 ) -> None:
@@ -132,6 +135,7 @@ def test_an_empty_json_export_is_an_empty_list(client_of: ClientOf, edith: Perso
     assert json.loads(body_of(client_of(edith), "/deletions/export/?format=json")) == []
 
 
+@pytest.mark.database
 def test_exports_include_every_batch(
     client_of: ClientOf, edith: Person, make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -166,6 +170,7 @@ def test_other_full_width_text_is_exported_as_it_is() -> None:
     assert tabular.as_cell("\uff21\uff23\uff2d\uff25\uff1d") == "\uff21\uff23\uff2d\uff25\uff1d"
 
 
+@pytest.mark.database
 def test_an_export_is_recorded_before_its_first_byte(
     client_of: ClientOf, edith: Person, make: Make
 ) -> None:
@@ -192,6 +197,7 @@ def test_an_export_with_an_invalid_filter_is_refused_rather_than_widened(
     assert client_of(edith).get(f"/deletions/export/?{query}").status_code == 400
 
 
+@pytest.mark.database
 def test_every_state_and_outcome_can_be_filtered(client_of: ClientOf, victor: Person) -> None:
     page = body_of(client_of(victor), "/deletions/")
     values: list[Any] = [state for state in State if state != State.SETTLED]

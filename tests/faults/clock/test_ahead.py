@@ -35,7 +35,7 @@ from tests.flows.support import read
 from tests.people.test_sessions import is_signed_in, signed_in
 from tests.support.clock import SettableClock
 
-pytestmark = [pytest.mark.django_db, pytest.mark.database]
+pytestmark = pytest.mark.django_db
 
 ClientOf = Callable[[Person], Client]
 BEHIND = "The clock is behind the recorded times"
@@ -74,6 +74,7 @@ def test_a_deadline_further_ahead_than_the_maximum_has_passed(seconds: int, is_o
     assert clocks.has_passed(deadline, within=HOUR, now=NOW) == is_over
 
 
+@pytest.mark.database
 def test_the_doctor_warns_when_the_newest_recorded_time_lies_in_the_future(
     clock: SettableClock,
 ) -> None:
@@ -98,6 +99,7 @@ def test_the_overview_warns_when_the_newest_recorded_time_lies_in_the_future(
     assert "Check that clock." in text
 
 
+@pytest.mark.database
 @pytest.mark.parametrize(
     ("ahead", "is_active"), [(timedelta(seconds=4), True), (timedelta(minutes=2), False)]
 )
@@ -156,6 +158,7 @@ def test_a_verification_from_the_future_is_repeated_once(clock: SettableClock) -
     assert maintenance._start_if_due() is None
 
 
+@pytest.mark.database
 def test_a_verification_requested_in_the_future_runs_once(
     clock: SettableClock, root: Person
 ) -> None:
@@ -181,6 +184,7 @@ def test_a_checkpoint_from_the_future_is_followed_by_a_current_one(clock: Settab
     assert checkpoints.is_checkpoint_due(now=clock.at)
 
 
+@pytest.mark.database
 def test_a_notification_delayed_by_a_clock_that_was_ahead_is_due(clock: SettableClock) -> None:
     def claim_with_delay(seconds: float) -> Notification | None:
         Notification.objects.update(due_at=clock.at + timedelta(seconds=seconds))

@@ -22,7 +22,7 @@ from tests.deletions.conftest import RequestDeletion
 from tests.flows.support import read
 from tests.support.clock import SettableClock
 
-pytestmark = [pytest.mark.django_db, pytest.mark.database]
+pytestmark = pytest.mark.django_db
 
 # A negative age or duration, which no page may show.
 NEGATIVE = re.compile(r"(?<![\w-])[-−]\s?\d+\s?(?:ms|s|min|h|hours?|minutes?|seconds?|days?)\b")
@@ -68,6 +68,7 @@ def test_the_timeline_is_in_order_of_occurrence(
     assert not NEGATIVE.findall(page.text)
 
 
+@pytest.mark.database
 def test_events_recorded_after_the_clock_was_set_back_come_last(
     make_deletion: RequestDeletion,
     clock: SettableClock,
@@ -87,6 +88,7 @@ def test_events_recorded_after_the_clock_was_set_back_come_last(
     assert not NEGATIVE.findall(read(client_of(ada).get(f"/deletions/{deletion.pk}/")).text)
 
 
+@pytest.mark.database
 def test_the_history_is_ordered_by_request_time(
     make_deletion: RequestDeletion,
     clock: SettableClock,
@@ -147,6 +149,7 @@ def test_a_200_is_checked_at_once_and_then_on_schedule(
     assert due.run_due(actor=WORKER) == []
 
 
+@pytest.mark.database
 def test_many_deletions_delayed_by_a_wrong_clock_need_few_queries(
     make_deletion: RequestDeletion,
     clock: SettableClock,
@@ -219,6 +222,7 @@ def test_checks_count_from_the_first_event_recorded_after_the_clock_was_set_back
     assert sandbox.world.deletes_received(str(deletion.connection_id)) == 1
 
 
+@pytest.mark.database
 def test_a_check_from_before_the_clock_was_set_back_does_not_count(
     make_deletion: RequestDeletion, clock: SettableClock, sandbox: SandboxServer
 ) -> None:
@@ -254,6 +258,7 @@ def killed_deletion(make_deletion: RequestDeletion, monkeypatch: pytest.MonkeyPa
     return Deletion.objects.get(state=State.SENDING)
 
 
+@pytest.mark.database
 def test_a_claim_from_the_future_becomes_unknown_at_once(
     killed_deletion: Deletion, clock: SettableClock
 ) -> None:
@@ -338,6 +343,7 @@ def test_an_unknown_deletion_from_the_future_raises_the_alarm_an_hour_after_a_ch
     assert due.raise_alarms(actor=WORKER) == [deletion]
 
 
+@pytest.mark.database
 def test_the_inventory_shows_the_sync_made_after_the_clock_was_set_back(
     make_deletion: RequestDeletion, clock: SettableClock, credential: Credential, ada: Person
 ) -> None:

@@ -18,7 +18,6 @@ from tests.flows.support import read
 from tests.support.clock import SettableClock
 from tests.web.audit.support import add_event, open_audit
 
-pytestmark = pytest.mark.database
 ClientOf = Callable[[Person], Client]
 
 
@@ -66,6 +65,7 @@ def test_an_id_is_shortened_in_the_list_and_in_full_on_the_page_of_the_event(
     assert "Sent (31b480cc-3f04-57e4-9596-b2dd5e529f07 on EU1)." in page.text
 
 
+@pytest.mark.database
 @pytest.mark.parametrize(
     ("name", "value"),
     [
@@ -98,6 +98,7 @@ def test_a_person_and_a_subject_are_found_by_their_id(
     assert "No events match these filters" in open_audit(client, subject=str(uuid4())).text
 
 
+@pytest.mark.database
 def test_pages_follow_each_other_by_number(
     client_of: ClientOf, edith: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -127,6 +128,7 @@ def test_the_choices_of_events_use_the_words_of_the_pages(
     assert f'<option value="{code}">{label}</option>' in open_audit(client_of(edith)).html
 
 
+@pytest.mark.database
 def test_a_period_includes_its_start_and_its_last_minute(
     client_of: ClientOf, edith: Person, clock: SettableClock
 ) -> None:
@@ -145,6 +147,7 @@ def test_a_period_includes_its_start_and_its_last_minute(
     assert "4 events found" in day.text
 
 
+@pytest.mark.database
 def test_a_period_includes_its_events_even_if_the_clock_was_set_back(
     edith: Person, clock: SettableClock
 ) -> None:
@@ -158,6 +161,7 @@ def test_a_period_includes_its_events_even_if_the_clock_was_set_back(
     assert page.events == [events[3], events[2], events[0]]
 
 
+@pytest.mark.database
 def test_events_can_be_filtered_by_deletion_and_by_request(
     client_of: ClientOf, edith: Person, ada: Person, make: Make
 ) -> None:
@@ -185,6 +189,7 @@ def test_a_deletion_links_auditors_to_its_events(
     assert "Audit events" not in read(client_of(ada).get(f"/deletions/{deletion.pk}/")).text
 
 
+@pytest.mark.database
 @pytest.mark.parametrize(
     ("text", "is_found"),
     [
@@ -249,6 +254,7 @@ def test_an_invalid_filter_is_named_and_typed_text_is_kept(
     assert "1 event found" in page.text
 
 
+@pytest.mark.database
 def test_the_audit_log_count_is_exact_up_to_its_limit(
     client_of: ClientOf, edith: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -266,6 +272,7 @@ def test_a_made_up_cursor_is_a_bad_request(client_of: ClientOf, edith: Person, a
     assert client_of(edith).get("/audit/", {"after": after}).status_code == 400
 
 
+@pytest.mark.database
 def test_the_list_is_sorted_by_number_in_both_directions(
     client_of: ClientOf, edith: Person
 ) -> None:
