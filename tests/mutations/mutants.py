@@ -2367,7 +2367,7 @@ SIGNALS = (
         STOPPING,
         "        if not self.is_held:\n",
         "        if False:\n",
-        f"{STOPPED}::test_a_signal_during_the_review_sync_records_and_sends_nothing[sqlite-2]",
+        f"{STOPPED}::test_a_signal_during_the_review_sync_records_and_sends_nothing[sqlite]",
         f"{STOPPED}::test_a_signal_during_verification_lets_it_print_the_recorded_outcome[sqlite]",
     ),
     _mutant(
@@ -2375,7 +2375,7 @@ SIGNALS = (
         STOPPING,
         "                self.end_at_once()\n",
         "                pass\n",
-        f"{STOPPED}::test_a_second_signal_stops_it_at_once_and_prints_the_deletion[sqlite-2]",
+        f"{STOPPED}::test_a_second_signal_stops_it_at_once_and_prints_the_deletion[sqlite]",
     ),
     _mutant(
         "a terminal that hangs up twice does not end a DELETE",
@@ -2389,7 +2389,7 @@ SIGNALS = (
         "manage.py",
         "        signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)\n",
         "        pass\n",
-        f"{STOPPED}::test_a_signal_while_django_loads_sends_nothing[sqlite-SIGINT]",
+        f"{STOPPED}::test_a_signal_while_django_loads_sends_nothing[sqlite]",
     ),
     _mutant(
         "a deletion stopped before sending is withdrawn",

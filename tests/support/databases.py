@@ -1,5 +1,6 @@
 """A migrated database that real processes share: SQLite, or PostgreSQL when the tests run on it."""
 
+import fcntl
 import os
 import shutil
 import uuid
@@ -42,12 +43,20 @@ class SharedDatabase:
 
 
 @pytest.fixture(scope="session")
-def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A migrated SQLite file in a data directory, to be copied."""
-    path = tmp_path_factory.mktemp("template") / "orgadmin.sqlite3"
-    done = manage("migrate", "--verbosity=0", env=clean_environment(data_dir=path.parent))
-    assert done.returncode == 0, done.stderr
-    return path
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """A migrated SQLite file in a data directory, to be copied; one for all workers."""
+    shared = tmp_path_factory.getbasetemp()
+    if worker_id != "master":
+        shared = shared.parent
+    directory = shared / "sqlite-template"
+    with (shared / "sqlite-template.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not directory.exists():
+            unfinished = tmp_path_factory.mktemp("template")
+            done = manage("migrate", "--verbosity=0", env=clean_environment(data_dir=unfinished))
+            assert done.returncode == 0, done.stderr
+            unfinished.rename(directory)
+    return directory / "orgadmin.sqlite3"
 
 
 @pytest.fixture
