@@ -89,8 +89,8 @@ def make_bundle(
     """Write a bundle of all matching deletions to `output`, and record it.
 
     `query` is the filter as its query string. `seed` determines the sample; an empty one is
-    replaced by a random one. `notes` are checkpoints kept elsewhere, each as its name and text,
-    for which the bundle shall contain proofs. After an error the content of `output` is useless.
+    replaced by a random one. `notes` are checkpoints kept elsewhere, each as its name and text; the
+    bundle will contain proofs for them. After an error the content of `output` is useless.
 
     Raises PermissionDenied, InvalidInputError, SigningKeyError and BundleError; the event of the
     start remains.

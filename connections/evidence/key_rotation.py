@@ -44,7 +44,7 @@ class KeyRotationVerifier:
         return self._public_keys
 
     def follow(self, event: dict[str, Any]) -> None:
-        """Change to the key that this event puts in force.
+        """Make the key that this event puts in force the current one.
 
         Raises AuditFault and MissingPublicKeysError.
         """
@@ -57,8 +57,8 @@ class KeyRotationVerifier:
             raise AuditFault(
                 Fault.ROTATION,
                 seq,
-                f"Event {seq} says that the signing key was replaced, and that is not what the key "
-                f"in force ({_short(old)}) and the next one of the key file have signed.",
+                f"Event {seq} records a rotation of the signing key that the key in force "
+                f"({_short(old)}) and the next key in the key file did not both sign.",
             ) from None
         self._current += 1
 
@@ -74,8 +74,7 @@ class KeyRotationVerifier:
                 Fault.ROTATION,
                 proved + 1,
                 f"The key that signed {name} was not in force then: the event that replaced the "
-                f"key is missing, or comes elsewhere than it did. No event after {proved} can be "
-                "relied on.",
+                f"key is missing or was moved. No event after {proved} can be relied on.",
                 at_latest=max(checkpoint.size, proved + 1),
             )
 
@@ -102,8 +101,9 @@ class KeyRotationVerifier:
             raise AuditFault(
                 Fault.ROTATION,
                 min(proved + 1, size) or 1,
-                f"The key file holds the key {_short(self._public_keys[self._current + 1])}, and "
-                "no event put it in place: it is missing, or the audit log is older than the file.",
+                f"The key file holds key {_short(self._public_keys[self._current + 1])}, but no "
+                "event records its rotation: the event is missing, or the audit log is older than "
+                "the key file.",
                 at_latest=max(size, 1),
             )
 

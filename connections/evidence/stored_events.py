@@ -160,7 +160,7 @@ def _raise_fault(seq: int, document: dict[str, Any] | None) -> None:
     raise AuditFault(
         Fault.REORDERED,
         seq,
-        f"Event {seq_in_text} stands in the place of {seq}: they were reordered.",
+        f"Event {seq_in_text} is in the place of event {seq}: they were reordered.",
     )
 
 
@@ -182,7 +182,7 @@ def _verify_copies(row: EventRow, document: Any, values: StoredValues) -> None:
         actor_id, actor_name = document["actor"]["id"], document["actor"]["name"]
     except (KeyError, TypeError, AttributeError):
         raise AuditFault(
-            Fault.EDITED, seq, f"Event {seq} is not of the form that events have."
+            Fault.EDITED, seq, f"Event {seq} doesn't have the form of an event."
         ) from None
     if not is_same:
         raise AuditFault(

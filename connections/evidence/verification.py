@@ -92,7 +92,7 @@ class VerificationReport:
 
 @dataclass(frozen=True, kw_only=True)
 class _InitialState:
-    """What was stored before the head was read: the head can only be further ahead."""
+    """What was stored before the head was read, which can only have more events."""
 
     events: int
     checkpoints: int
@@ -306,7 +306,7 @@ def _verify_end(
     if state.seq < size:
         seq = state.seq + 1
         raise AuditFault(
-            Fault.DELETED, seq, f"Event {seq} and all after it are missing, up to {size}."
+            Fault.DELETED, seq, f"Event {seq} and all after it, up to {size}, are missing."
         )
     if before.events > size:
         seq = size + 1

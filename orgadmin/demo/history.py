@@ -26,6 +26,7 @@ from connections.models import (
     RowState,
 )
 from connections.operations import due
+from connections.people import people
 from orgadmin.demo import simulator
 from orgadmin.demo.world import (
     PASSWORD,
@@ -34,7 +35,6 @@ from orgadmin.demo.world import (
     add_people,
     ago,
     allow_break_glass,
-    describe_roles,
     protect_a_connection,
 )
 from sandbox.demo_world import connection_id_between
@@ -62,7 +62,12 @@ def seed() -> dict[str, Any]:
     sync.sync_orgs(actor=WORKER)
     return {
         "people": [
-            {"username": one.username, "roles": describe_roles(one)}
+            {
+                "username": one.username,
+                "roles": people.describe_roles(
+                    people.get_stored_roles(one), is_administrator=one.is_superuser
+                ),
+            }
             for one in world.people.values()
         ],
         "password": PASSWORD,

@@ -70,13 +70,6 @@ def _add_person(
     world.people[username] = person
 
 
-def describe_roles(person: Person) -> str:
-    """A person's roles as text."""
-    if person.is_superuser:
-        return "Administrator"
-    return ", ".join(sorted(role.value for role in person.roles))
-
-
 def add_credentials(world: DemoWorld) -> None:
     """Store the simulator's keys, which also lists their org connections."""
     for pair in demo_key_pairs():
