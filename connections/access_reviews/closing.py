@@ -13,7 +13,7 @@ from connections.access.actor import Actor
 from connections.access_reviews.decisions import lock_open_review
 from connections.access_reviews.population import WHO_CAN, coverage_document
 from connections.access_reviews.rows import ReviewRow, count_states, review_rows
-from connections.audit import EventCode, personal_data
+from connections.audit import EventCode
 from connections.core import clock
 from connections.core.errors import ConflictError, OvertakenError
 from connections.core.text import clean_text, has_visible_text, pluralize
@@ -107,7 +107,6 @@ def _close(review: AccessReview, *, rows: list[ReviewRow], actor: Actor, open_re
         subject=review,
         sentence=audit.Sentence(
             "{actor} closed the access review {name}: {states}.",
-            actor=personal_data.name_of(actor),
             name=review.name,
             states=", ".join(f"{counts[state]:,} {_LABELS[state]}" for state in RowState),
         ),

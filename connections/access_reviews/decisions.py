@@ -11,7 +11,7 @@ from connections.access import permissions, visibility
 from connections.access.actor import Actor
 from connections.access_reviews.current import Current, load_current, of_keys
 from connections.access_reviews.rows import stored_key
-from connections.audit import EventCode, lookups, personal_data
+from connections.audit import EventCode, lookups
 from connections.batches.drafts import parse_key
 from connections.core import clock
 from connections.core.errors import ConflictError, InvalidInputError, OvertakenError
@@ -183,7 +183,6 @@ def _record(review: AccessReview, *, made: Collection[AccessReviewDecision], act
         subject=review,
         sentence=audit.Sentence(
             "{actor} decided to {decision} {connections}{until} in the access review {name}.",
-            actor=personal_data.name_of(actor),
             decision=first.decision,
             connections=pluralize(len(made), "connection"),
             until=until,

@@ -167,7 +167,6 @@ def start_review(
             subject=review,
             sentence=audit.Sentence(
                 "{actor} started the access review {name} of {connections}, due on {due}.",
-                actor=personal_data.name_of(actor),
                 name=name,
                 connections=pluralize(len(rows), "connection"),
                 due=due.isoformat(),
@@ -370,7 +369,6 @@ def change_reviewers(
             subject=review,
             sentence=audit.Sentence(
                 "{actor} changed the reviewers of the access review {name}.",
-                actor=personal_data.name_of(actor),
                 name=review.name,
             ).followed_by(reviewers_sentence(review.reviewers.select_related("person"))),
             details={

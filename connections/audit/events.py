@@ -147,7 +147,7 @@ def _append(pending: list[_Pending]) -> list[AuditEvent]:
         now = clock.now_in_query()
         head = AuditHead.objects.select_for_update().annotate(now=now).get()
         names = [[personal_data.name_of(actor)] for _, actor, _ in pending]
-        sentences = [draft.sentence.pieces for draft, _, _ in pending]
+        sentences = [draft.sentence.pieces_of(actor) for draft, actor, _ in pending]
         stored, commitments = personal_data.store_references(*names, *sentences)
         at = head.now
         frontier = chain.parse_frontier(head.frontier)

@@ -9,7 +9,7 @@ from typing import Any
 
 from connections.access import permissions
 from connections.access.actor import Actor
-from connections.audit import checkpoints, events, personal_data
+from connections.audit import checkpoints, events
 from connections.audit.personal_data import Sentence
 from connections.core import tabular
 from connections.core.errors import InvalidInputError
@@ -67,7 +67,6 @@ def start_export(*, export: Export[Any]) -> "RunningExport":
         code=EventCode.EXPORT_STARTED,
         sentence=Sentence(
             "{actor} started an export of {what} as {format}.",
-            actor=personal_data.name_of(export.actor),
             what=export.description,
             format=export.file_format,
         ),

@@ -20,7 +20,6 @@ from connections.access.visibility import (
     visible_access_reviews,
     visible_batches,
 )
-from connections.audit import personal_data
 from connections.audit.personal_data import Sentence
 from connections.models import (
     AccessReview,
@@ -138,7 +137,6 @@ def record_refusal(*, actor: Actor, subject: audit.Subject) -> None:
         subject=subject,
         sentence=Sentence(
             "{actor} tried to access {what}, which isn't visible to them.",
-            actor=personal_data.name_of(actor),
             what=what,
         ),
         details={"site": subject.site} if isinstance(subject, OrgConnectionKey | Org) else {},
@@ -157,7 +155,6 @@ def record_denial(*, actor: Actor, url_name: str, method: str, path: str) -> Non
         actor=actor,
         sentence=Sentence(
             "{actor} tried to do something that their roles don't permit.",
-            actor=personal_data.name_of(actor),
         ),
         details={"address": url_name, "method": method, "path": path[:MAX_PATH_LENGTH]},
     )

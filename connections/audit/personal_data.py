@@ -30,37 +30,44 @@ class ReferencedValue:
 
 
 class Sentence:
-    """What happened, as `Sentence("{who} signed out.", who=personal_data.name_of(person))`.
+    """What happened, as `Sentence("{actor} disabled {person}.", person=name_of(person))`.
 
-    The template is a literal and every other text is a value, as with `format_html`: a value is
-    never read as a template, so an org named "{who}" stays that text. Several values of one field
-    are separated by commas. Raises TypeError when the values aren't exactly those that the template
-    names.
+    The event's actor is `{actor}`. The template is a literal and every other text is a value, as
+    with `format_html`: a value is never read as a template, so an org named "{person}" stays that
+    text. Several values of one field are separated by commas. Raises TypeError when the values
+    aren't exactly those that the template names.
     """
 
     def __init__(
         self, template: str, /, **values: str | int | ReferencedValue | Sequence[ReferencedValue]
     ) -> None:
-        pieces: list[str | ReferencedValue] = []
+        # None stands for the actor.
+        pieces: list[str | ReferencedValue | None] = []
         fields: set[str] = set()
         for literal, field, _, _ in string.Formatter().parse(template):
             pieces.append(literal)
-            if field is not None:
+            if field == "actor":
+                pieces.append(None)
+            elif field is not None:
                 pieces += _pieces_of(values.get(field, ""))
                 fields.add(field)
         if fields != values.keys():
             raise TypeError(f"The values {sorted(values)} are not those of: {template}")
-        self.pieces = tuple(pieces)
+        self._pieces = tuple(pieces)
+
+    def pieces_of(self, actor: Actor) -> list[str | ReferencedValue]:
+        """The parts of the sentence when it is of an event by this actor."""
+        return [name_of(actor) if piece is None else piece for piece in self._pieces]
 
     def followed_by(self, *sentences: "Sentence | str") -> "Sentence":
         """This sentence and further whole sentences, without those that are empty."""
         longer = Sentence("")
         for one in (self, *sentences):
-            pieces: tuple[str | ReferencedValue, ...] = (
-                one.pieces if isinstance(one, Sentence) else (one,)
+            pieces: tuple[str | ReferencedValue | None, ...] = (
+                one._pieces if isinstance(one, Sentence) else (one,)
             )
             if any(pieces):
-                longer.pieces += (" ", *pieces) if longer.pieces else pieces
+                longer._pieces += (" ", *pieces) if longer._pieces else pieces
         return longer
 
 

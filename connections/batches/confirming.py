@@ -7,7 +7,7 @@ from django.db.models import QuerySet
 from connections import audit
 from connections.access import permissions
 from connections.access.actor import Actor
-from connections.audit import EventCode, personal_data
+from connections.audit import EventCode
 from connections.batches import drafts
 from connections.core import clock
 from connections.core.errors import ConflictError, InvalidInputError, OvertakenError
@@ -122,7 +122,6 @@ def confirm(batch: Batch, *, deletions: Sequence[Deletion], actor: Actor) -> Non
         subject=batch,
         sentence=audit.Sentence(
             "{actor} confirmed the bulk deletion of {connections}.",
-            actor=personal_data.name_of(actor),
             connections=pluralize(len(deletions), "connection"),
         ),
         details={"count": len(deletions), "confirmed_at": now.isoformat()},
@@ -134,7 +133,6 @@ def _row_event(deletion: Deletion, *, actor: Actor) -> audit.EventDraft:
         code=EventCode.DELETION_CONFIRMED,
         sentence=audit.Sentence(
             "{actor} confirmed deletion of {connection} as part of a bulk deletion.",
-            actor=personal_data.name_of(actor),
             connection=deletion.description,
         ),
         details={"approval_round": deletion.approval_round},

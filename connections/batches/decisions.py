@@ -11,7 +11,7 @@ from django.core.exceptions import PermissionDenied
 from connections import audit
 from connections.access import permissions
 from connections.access.actor import Actor
-from connections.audit import EventCode, personal_data
+from connections.audit import EventCode
 from connections.batches import confirming, drafts
 from connections.core import clock
 from connections.core.errors import ConflictError, OvertakenError
@@ -60,7 +60,6 @@ def approve_batch(*, batch: Batch, actor: Actor, digest: str) -> Batch:
                 code=EventCode.DELETION_APPROVED,
                 sentence=audit.Sentence(
                     "{actor} approved the deletion of {connection} as part of a bulk deletion.",
-                    actor=personal_data.name_of(actor),
                     connection=deletion.description,
                 ),
                 details={
@@ -81,7 +80,6 @@ def approve_batch(*, batch: Batch, actor: Actor, digest: str) -> Batch:
             subject=batch,
             sentence=audit.Sentence(
                 "{actor} approved the bulk deletion of {connections}.",
-                actor=personal_data.name_of(actor),
                 connections=pluralize(len(rows), "connection"),
             ),
             details={
@@ -117,7 +115,6 @@ def decline_batch(*, batch: Batch, actor: Actor, reason: str) -> Batch:
                 code=EventCode.DELETION_DECLINED,
                 sentence=audit.Sentence(
                     "{actor} declined the deletion of {connection} as part of a bulk deletion.",
-                    actor=personal_data.name_of(actor),
                     connection=deletion.description,
                 ),
                 details={"reason": reason, "approval_round": deletion.approval_round},
@@ -133,7 +130,6 @@ def decline_batch(*, batch: Batch, actor: Actor, reason: str) -> Batch:
             subject=batch,
             sentence=audit.Sentence(
                 "{actor} declined the bulk deletion of {connections}. Nothing was sent.",
-                actor=personal_data.name_of(actor),
                 connections=pluralize(len(rows), "connection"),
             ),
             details={"reason": reason, "count": len(rows), "ended_at": now.isoformat()},

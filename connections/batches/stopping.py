@@ -9,7 +9,7 @@ from datetime import timedelta
 from connections import audit
 from connections.access import permissions
 from connections.access.actor import Actor
-from connections.audit import EventCode, personal_data
+from connections.audit import EventCode
 from connections.batches import confirming, drafts
 from connections.core import clock
 from connections.core.causes import Cause
@@ -41,7 +41,6 @@ def pause_batch(*, batch: Batch, actor: Actor) -> Batch:
             raise OvertakenError("This bulk deletion is not running.")
         sentence = audit.Sentence(
             "{actor} paused the bulk deletion with {connections} not sent.",
-            actor=personal_data.name_of(actor),
             connections=_count_text(batch),
         )
         _pause(batch, actor=actor, sentence=sentence)
@@ -124,7 +123,6 @@ def resume_batch(*, batch: Batch, actor: Actor, confirmation: str = "") -> Batch
             subject=batch,
             sentence=audit.Sentence(
                 "{actor} resumed the bulk deletion with {connections} to send.",
-                actor=personal_data.name_of(actor),
                 connections=_count_text(batch),
             ),
             details={"resumed_at": now.isoformat()},
@@ -152,19 +150,17 @@ def cancel_batch(*, batch: Batch, actor: Actor) -> Batch:
         now = clock.now()
         batch.ended_at, batch.ended_by_name = now, actor.name
         batch.save()
-        name, connections = personal_data.name_of(actor), pluralize(count, "connection")
+        connections = pluralize(count, "connection")
         if is_draft:
             code = EventCode.BATCH_DISCARDED
             sentence = audit.Sentence(
                 "{actor} discarded the draft of a bulk deletion of {connections}.",
-                actor=name,
                 connections=connections,
             )
         else:
             code = EventCode.BATCH_CANCELLED
             sentence = audit.Sentence(
                 "{actor} canceled the bulk deletion. {connections} withdrawn.",
-                actor=name,
                 connections=connections,
             )
         audit.record(

@@ -12,7 +12,7 @@ from django.http import Http404
 from connections import audit
 from connections.access import permissions, visibility
 from connections.access.actor import Actor
-from connections.audit import lookups, personal_data
+from connections.audit import lookups
 from connections.core import clock
 from connections.core.errors import InvalidInputError
 from connections.core.tabular import as_time
@@ -224,7 +224,6 @@ def acknowledge_changes(*, actor: Actor, change_ids: Collection[UUID], note: str
                 actor=actor,
                 sentence=audit.Sentence(
                     "{actor} acknowledged {changes}.",
-                    actor=personal_data.name_of(actor),
                     changes=pluralize(len(new), "change"),
                 ),
                 details={

@@ -9,7 +9,6 @@ from django.db.models import F, Q
 from connections import audit
 from connections.access import approvers, permissions
 from connections.access.actor import Actor
-from connections.audit import personal_data
 from connections.core.errors import InvalidInputError
 from connections.models import (
     AccessKind,
@@ -62,7 +61,6 @@ def change_access(*, actor: Actor, credential: Credential, wanted: AccessEntries
             return
         sentence = audit.Sentence(
             "{actor} changed the access lists of {credential}.",
-            actor=personal_data.name_of(actor),
             credential=credential.name,
         )
         _record_change(

@@ -13,7 +13,6 @@ from django.db import IntegrityError
 from connections import audit
 from connections.access import permissions
 from connections.access.actor import Actor
-from connections.audit import personal_data
 from connections.core import clock
 from connections.core.errors import ConflictError, OvertakenError
 from connections.core.text import clean_text
@@ -66,7 +65,6 @@ def approve_deletion(
             code=audit.EventCode.DELETION_APPROVED,
             sentence=audit.Sentence(
                 "{actor} approved the deletion of {connection}. {facts}",
-                actor=personal_data.name_of(actor),
                 connection=deletion.description,
                 facts=attempt_facts.nothing_new_of(deletion),
             ),
@@ -127,19 +125,16 @@ def decline_deletion(*, deletion: Deletion, actor: Actor, reason: str) -> Deleti
         declined = Approval.Decision.DECLINED
         _decide(deletion=deletion, actor=actor, decision=declined, reason=reason)
         is_still_present = deletion.state == State.STILL_PRESENT
-        who, connection = personal_data.name_of(actor), deletion.description
-        facts = attempt_facts.in_full_of(deletion)
+        connection, facts = deletion.description, attempt_facts.in_full_of(deletion)
         if is_still_present:
             sentence = audit.Sentence(
                 "{actor} declined another DELETE for {connection}. {facts}",
-                actor=who,
                 connection=connection,
                 facts=facts,
             )
         else:
             sentence = audit.Sentence(
                 "{actor} declined the deletion of {connection}. {facts}",
-                actor=who,
                 connection=connection,
                 facts=facts,
             )

@@ -8,7 +8,7 @@ from django.db.models import QuerySet
 from connections import audit
 from connections.access import permissions, visibility
 from connections.access.actor import Actor
-from connections.audit import EventCode, personal_data
+from connections.audit import EventCode
 from connections.core import clock
 from connections.core.errors import ConflictError, InvalidInputError, OvertakenError
 from connections.core.text import clean_text, find_text_problem
@@ -46,13 +46,11 @@ def break_glass(
     as_if.break_glass_at, as_if.break_glass_by = clock.now(), actor.person
     as_if.break_glass_round = deletion.approval_round
     client = sending.require_sendable(deletion=as_if, confirmed_by=actor.person)
-    who, what = personal_data.name_of(actor), deletion.description
     used = audit.EventDraft(
         code=EventCode.DELETION_BREAK_GLASS_USED,
         sentence=audit.Sentence(
-            "{who} used break glass to delete {what} without required approvals.",
-            who=who,
-            what=what,
+            "{actor} used break glass to delete {connection} without required approvals.",
+            connection=deletion.description,
         ),
         details={
             "reason": break_glass_reason,
@@ -65,9 +63,8 @@ def break_glass(
     confirmed = audit.EventDraft(
         code=EventCode.DELETION_CONFIRMED,
         sentence=audit.Sentence(
-            "{who} confirmed deletion of {what} with break glass.",
-            who=who,
-            what=what,
+            "{actor} confirmed deletion of {connection} with break glass.",
+            connection=deletion.description,
         ),
         details={"approval_round": deletion.approval_round},
     )
@@ -146,7 +143,6 @@ def review_break_glass(*, deletion: Deletion, actor: Actor, note: str) -> Deleti
                 subject=deletion,
                 sentence=audit.Sentence(
                     "{actor} reviewed the use of break glass to delete {connection}.",
-                    actor=personal_data.name_of(actor),
                     connection=deletion.description,
                 ),
                 details={"reason": note, "reviewed_at": now.isoformat()},

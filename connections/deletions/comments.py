@@ -5,7 +5,6 @@ from collections.abc import Iterable
 from connections import audit
 from connections.access import permissions
 from connections.access.actor import Actor
-from connections.audit import personal_data
 from connections.core.text import clean_text
 from connections.deletions import history
 from connections.models import AuditEvent, Deletion
@@ -39,7 +38,6 @@ def comment_on_deletion(*, deletion: Deletion, actor: Actor, text: str) -> None:
             subject=locked,
             sentence=audit.Sentence(
                 "{actor} commented on the deletion of {connection}: “{comment}”",
-                actor=personal_data.name_of(actor),
                 connection=locked.description,
                 comment=one_line,
             ),

@@ -377,7 +377,6 @@ def _confirmed_sentence(
 ) -> audit.Sentence:
     sentence = audit.Sentence(
         "{actor} confirmed deletion of {connection}.",
-        actor=personal_data.name_of(actor),
         connection=deletion.description,
     )
     return sentence.followed_by(
@@ -414,7 +413,6 @@ def withdraw_deletion(*, deletion: Deletion, actor: Actor, reason: str = "") -> 
         raise OvertakenError("This deletion can no longer be withdrawn.")
     sentence = audit.Sentence(
         "{actor} withdrew the deletion of {connection}. {facts}",
-        actor=personal_data.name_of(actor),
         connection=deletion.description,
         facts=attempt_facts.in_full_of(deletion),
     )
@@ -453,7 +451,6 @@ def close_deletion(*, deletion: Deletion, actor: Actor, reason: str) -> Deletion
     reason = clean_text(reason, missing="Enter a reason for closing it as unresolved.")
     sentence = audit.Sentence(
         "{actor} closed the deletion of {connection} as unresolved.",
-        actor=personal_data.name_of(actor),
         connection=deletion.description,
     ).followed_by(attempt_facts.earlier_attempts(attempt_facts.attempts_of(deletion)))
     states.apply_or_refuse(

@@ -17,7 +17,7 @@ from uuid import UUID
 from connections import audit
 from connections.access import permissions
 from connections.access.actor import Actor
-from connections.audit import personal_data, signing
+from connections.audit import signing
 from connections.audit.signing_key import SigningKey, load_signing_key
 from connections.core import clock
 from connections.core.database import consistent_read
@@ -109,7 +109,6 @@ def make_bundle(
         contents_text = f" of the access review {review.name}"
     begun = audit.Sentence(
         "{actor} started an evidence bundle{of}.",
-        actor=personal_data.name_of(actor),
         of=contents_text,
     )
     started = _record(actor, audit.EventCode.EVIDENCE_BUNDLE_STARTED, begun, requested)
@@ -133,7 +132,6 @@ def make_bundle(
         cause = {"started": started.seq, "cause": type(error).__name__}
         sentence = audit.Sentence(
             "An evidence bundle{of} for {actor} failed.",
-            actor=personal_data.name_of(actor),
             of=contents_text,
         )
         _record(actor, audit.EventCode.EVIDENCE_BUNDLE_ABORTED, sentence, cause)
@@ -331,7 +329,6 @@ def _record_finished(
             actor=actor,
             sentence=audit.Sentence(
                 "An evidence bundle{of} for {actor} is complete: {counts}, SHA-256 {sha256}.",
-                actor=personal_data.name_of(actor),
                 of=request.contents_text,
                 counts=counts,
                 sha256=bundle.sha256,

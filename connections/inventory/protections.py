@@ -69,7 +69,6 @@ def protect_connection(*, actor: Actor, key: OrgConnectionKey, reason: str) -> P
                 subject=key,
                 sentence=audit.Sentence(
                     "{actor} protected connection {connection}.",
-                    actor=personal_data.name_of(actor),
                     connection=str(key),
                 ),
                 details={
@@ -111,7 +110,6 @@ def remove_protection(*, actor: Actor, protection: Protection, reason: str) -> P
                 sentence=audit.Sentence(
                     "{actor} removed the protection of connection {connection} that "
                     "{protected_by} had added.",
-                    actor=personal_data.name_of(actor),
                     connection=str(protection.key),
                     protected_by=personal_data.name_of(protection.protected_by),
                 ),

@@ -11,7 +11,7 @@ from django.db.models import Count, Q
 from connections import audit
 from connections.access import permissions
 from connections.access.actor import Actor
-from connections.audit import checkpoints, outbox, personal_data
+from connections.audit import checkpoints, outbox
 from connections.core import clock
 from connections.core.errors import ConflictError
 from connections.models import AuditEvent, Checkpoint, Notification, with_values
@@ -159,7 +159,6 @@ def send_test(*, actor: Actor, key: str) -> Notification:
             actor=actor,
             sentence=audit.Sentence(
                 "{actor} sent a test notification by {channel}.",
-                actor=personal_data.name_of(actor),
                 channel=channel,
             ),
             details={"channel": channel},

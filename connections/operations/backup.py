@@ -28,7 +28,6 @@ from django.db.utils import load_backend
 
 from connections import __version__, audit
 from connections.access.actor import Actor
-from connections.audit import personal_data
 from connections.core import clock
 from connections.core.errors import DomainError
 from connections.core.private_files import create_private_text
@@ -135,7 +134,6 @@ def make_backup(*, directory: Path, actor: Actor) -> Manifest:
             actor=actor,
             sentence=audit.Sentence(
                 "{actor} backed up the database.",
-                actor=personal_data.name_of(actor),
             ),
             details={"sha256": manifest.sha256, "size": manifest.size, "counts": manifest.counts},
         )
@@ -470,7 +468,6 @@ def _bring_up_to_date(copy: Path, *, manifest: Manifest, actor: Actor) -> int:
             actor=actor,
             sentence=audit.Sentence(
                 "{actor} restored the database from a backup of {made_at}.",
-                actor=personal_data.name_of(actor),
                 made_at=made_at,
             ),
             details={"sha256": manifest.sha256, "made_at": manifest.made_at},

@@ -556,7 +556,6 @@ def set_change_emails(*, actor: Actor, person: Person, is_wanted: bool) -> None:
             subject=person,
             sentence=audit.Sentence(
                 "{actor} turned emails about changes and access reviews {state}.",
-                actor=personal_data.name_of(actor),
                 state="on" if is_wanted else "off",
             ),
             details={"wanted": is_wanted},

@@ -87,18 +87,15 @@ def _require_own_or_administrator(actor: Actor, person: Person) -> None:
 def _delete_sessions(hashes: list[str], *, actor: Actor, person: Person) -> int:
     count: int = PersonSession.objects.filter(pk__in=hashes).delete()[0]
     if count:
-        who, sessions = personal_data.name_of(actor), pluralize(count, "session")
+        sessions = pluralize(count, "session")
         audit.record(
             code=EventCode.SESSION_ENDED,
             actor=actor,
             subject=person,
-            sentence=audit.Sentence(
-                "{actor} ended {sessions} of their own.", actor=who, sessions=sessions
-            )
+            sentence=audit.Sentence("{actor} ended {sessions} of their own.", sessions=sessions)
             if actor.person == person
             else audit.Sentence(
                 "{actor} ended {sessions} of {person}.",
-                actor=who,
                 sessions=sessions,
                 person=personal_data.name_of(person),
             ),

@@ -250,13 +250,13 @@ _MFA_NAMES = {
 
 def record_mfa_change(*, actor: Actor, code: EventCode, mfa_type: str) -> None:
     """Record that the actor set up MFA of this type, or turned it off, as `code` says."""
-    who, method = personal_data.name_of(actor), _MFA_NAMES[mfa_type]
+    method = _MFA_NAMES[mfa_type]
     audit.record(
         code=code,
         actor=actor,
         subject=actor.person,
-        sentence=audit.Sentence("{actor} set up {method}.", actor=who, method=method)
+        sentence=audit.Sentence("{actor} set up {method}.", method=method)
         if code == EventCode.SECOND_FACTOR_ADDED
-        else audit.Sentence("{actor} removed {method}.", actor=who, method=method),
+        else audit.Sentence("{actor} removed {method}.", method=method),
         details={"type": mfa_type},
     )

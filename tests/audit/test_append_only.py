@@ -9,7 +9,7 @@ from django.db import connection, transaction
 from pytest_django import DjangoAssertNumQueries
 
 from connections import audit
-from connections.access.actor import Actor, command_actor
+from connections.access.actor import WORKER, Actor, command_actor
 from connections.audit import EventCode, checkpoints
 from connections.audit.personal_data import name_of
 from connections.evidence import verification
@@ -147,9 +147,28 @@ def test_text_from_outside_is_neither_a_template_nor_a_reference(
     assert stored.sentence == f"Ada met {text}. {text}!"
 
 
+def test_a_sentence_names_the_actor_of_its_event(
+    ada: Person, actor_for: Callable[[Person], Actor]
+) -> None:
+    for actor in (actor_for(ada), WORKER):
+        audit.record(
+            code=EventCode.EXPORT_STARTED,
+            actor=actor,
+            sentence=audit.Sentence("{actor} saw a {{brace}}.").followed_by("It was {actor}."),
+        )
+    by_ada, by_worker = AuditEvent.objects.order_by("seq")
+    assert by_ada.sentence == "Ada saw a {brace}. It was {actor}."
+    assert by_ada.references == {1}
+    assert by_worker.sentence == f"{WORKER.name} saw a {{brace}}. It was {{actor}}."
+
+
 def test_the_values_of_an_event_must_match_its_template() -> None:
-    assert audit.Sentence("A {{brace}}.").pieces == ("A {", "brace}", ".")
-    for values in ({}, {"who": "Ada", "what": "it"}, {"what": "it"}):
+    for values in (
+        {},
+        {"who": "Ada", "what": "it"},
+        {"what": "it"},
+        {"who": "Ada", "actor": "Bob"},
+    ):
         with pytest.raises(TypeError):
             audit.Sentence("{who} came.", **values)
 
