@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from allauth.account.models import EmailAddress
+from django.apps import apps
 from django.db import connection, transaction
 
 from connections import audit
@@ -12,31 +13,13 @@ from connections.audit import EventCode, personal_data
 from connections.core import clock
 from connections.deletions import comments, history
 from connections.models import (
-    AccessReview,
-    AccessReviewDecision,
     AccessReviewReviewer,
-    Approval,
-    Batch,
-    BreakGlassReview,
-    Credential,
     Deletion,
     Person,
     PersonalValue,
     PersonSession,
-    SignInLink,
 )
 from connections.people import people
-
-# Columns that hold a copy of a name without a reference to the person.
-_COPIES = (
-    (Batch, "paused_by_name"),
-    (Batch, "ended_by_name"),
-    (Deletion, "settled_by_name"),
-    (Credential, "keys_set_by_name"),
-    (Credential, "created_by_name"),
-    (Credential, "retired_by_name"),
-    (SignInLink, "made_by_name"),
-)
 
 # PostgreSQL searches the column itself.
 _UPDATE_SEARCH_TEXT = (
@@ -111,24 +94,21 @@ def _clear_person(person: Person, *, number: int) -> None:
 
 
 def _replace_copies(person: Person, *, names: set[str], new_name: str) -> None:
-    Approval.objects.filter(approver=person).update(approver_name=new_name)
-    BreakGlassReview.objects.filter(reviewer=person).update(reviewer_name=new_name)
-    for name in ("created_by", "requested_by", "confirmed_by"):
-        Batch.objects.filter(**{name: person}).update(**{f"{name}_name": new_name})
-    AccessReview.objects.filter(created_by=person).update(created_by_name=new_name)
-    AccessReview.objects.filter(closed_by=person).update(closed_by_name=new_name)
+    """Replace each copy beside a reference to the person, and `names` in columns without one."""
+    for model in apps.get_app_config("connections").get_models():
+        fields = {field.name: field for field in model._meta.concrete_fields}
+        rows = model._default_manager
+        for name, field in fields.items():
+            if field.related_model is Person and f"{name}_name" in fields:
+                rows.filter(**{name: person}).update(**{f"{name}_name": new_name})
+            elif name.endswith("_by_name") and name.removesuffix("_name") not in fields:
+                rows.filter(**{f"{name}__in": names}).update(**{name: new_name})
     AccessReviewReviewer.objects.filter(person=person).update(name=new_name)
-    AccessReviewDecision.objects.filter(decided_by=person).update(decided_by_name=new_name)
-    Deletion.objects.filter(confirmed_by=person).update(confirmed_by_name=new_name)
-    Deletion.objects.filter(break_glass_by=person).update(break_glass_by_name=new_name)
     for deletion in Deletion.objects.filter(requested_by=person).order_by("pk"):
-        deletion.requested_by_name = new_name
         deletion.search_text = history.search_text_of(
             deletion, comments=comments.list_comments(deletion)
         )
-        deletion.save(update_fields=["requested_by_name", "search_text"])
+        deletion.save(update_fields=["search_text"])
         if connection.vendor == "sqlite":
             with connection.cursor() as cursor:
                 cursor.execute(_UPDATE_SEARCH_TEXT, [deletion.search_text, deletion.pk.hex])
-    for model, field in _COPIES:
-        model.objects.filter(**{f"{field}__in": names}).update(**{field: new_name})

@@ -16,11 +16,13 @@ from connections.access.actor import Actor, command_actor
 from connections.audit import EventCode, checkpoints, personal_data
 from connections.core.errors import ConflictError
 from connections.evidence import verification
-from connections.models import AuditEvent, Person, PersonalValue
+from connections.models import AuditEvent, Credential, Person, PersonalValue
 from connections.people import erasure, sign_in_events
 from tests.flows.support import read
 
 pytestmark = pytest.mark.database
+
+ActorFor = Callable[[Person], Actor]
 
 
 @pytest.fixture
@@ -103,6 +105,23 @@ def test_an_erased_person_cannot_sign_in_and_has_no_role(acts_of_ada: Person) ->
         False,
         frozenset(),
     )
+
+
+def test_a_name_that_others_have_is_erased_beside_a_reference_to_the_person(
+    acts_of_ada: Person, grace: Person, credential: Credential, actor_for: ActorFor
+) -> None:
+    Person.objects.filter(pk=grace.pk).update(first_name="Ada", last_name="")
+    namesake = actor_for(Person.objects.get(pk=grace.pk))
+    sentence = audit.Sentence("{actor} exported.")
+    audit.record(code=EventCode.EXPORT_STARTED, actor=namesake, sentence=sentence)
+    credential.created_by, credential.created_by_name = acts_of_ada, "Ada"
+    credential.keys_set_by_name = "Ada"
+    credential.save()
+    done = erasure.erase_person(actor=command_actor(), person=acts_of_ada)
+    credential.refresh_from_db()
+    assert credential.created_by_name == f"erased person no. {done.number}"
+    # It might be the other one's name.
+    assert (credential.keys_set_by_name, done.shared_names) == ("Ada", 1)
 
 
 def test_an_erased_value_cannot_be_restored(acts_of_ada: Person) -> None:

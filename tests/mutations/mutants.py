@@ -297,6 +297,14 @@ NETWORK = (
 
 RECORD = (
     _mutant(
+        "erasing a person replaces their name beside every reference to them",
+        "connections/people/erasure.py",
+        'and f"{name}_name" in fields:',
+        'and name == "approver":',
+        "tests/audit/test_erasing.py"
+        "::test_a_name_that_others_have_is_erased_beside_a_reference_to_the_person",
+    ),
+    _mutant(
         "a reason has text that an auditor can read",
         "connections/core/text.py",
         '    if not has_visible_text(text) or "\\0" in text:\n',
