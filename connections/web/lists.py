@@ -10,8 +10,9 @@ from django.core.exceptions import BadRequest
 from django.core.paginator import Page, Paginator
 from django.http import HttpRequest, QueryDict
 
+from connections.core.text import pluralize
 from connections.inventory.inventory import KnownOrg
-from connections.wording.connections import org_label
+from connections.wording.connections import org_label, site_name
 
 type Options = Sequence[tuple[str, str]]
 
@@ -96,9 +97,44 @@ def export_query(request: HttpRequest) -> str:
     return query.urlencode()
 
 
-def org_options(orgs: Iterable[KnownOrg]) -> Options:
-    """The choices of an org filter."""
-    return [(org.key, org_label(site=org.site, org_id=org.org_id, name=org.name)) for org in orgs]
+def share_text(shown: int, *, total: int, noun: str) -> str:
+    """ "3 of 40 connections", or "40 connections" where all are shown."""
+    every = pluralize(total, noun)
+    return every if shown == total else f"{shown:,} of {every}"
+
+
+def found_text(count: int | None, *, most: int, noun: str, is_filtered: bool) -> str:
+    """ "2 deletions found"; "More than 10,000 deletions" for None: counting ended at `most`."""
+    text = pluralize(most, noun) if count is None else pluralize(count, noun)
+    return f"{'More than ' if count is None else ''}{text}{' found' if is_filtered else ''}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ViewLink:
+    """A link to another way to show this, or another part of it."""
+
+    label: str
+    url: str
+    is_current: bool
+    count: int | None = None
+
+
+def part_links(
+    request: HttpRequest, parts: Iterable[tuple[str, str, int]], *, shown: str, **changes: str
+) -> list[ViewLink]:
+    """The links to the parts of a list: each a label, a value of `show` and how many rows it has.
+
+    `changes` are those of `list_url`.
+    """
+    return [
+        ViewLink(
+            label=label,
+            url=list_url(request, **changes, show=value),
+            is_current=value == shown,
+            count=count,
+        )
+        for label, value, count in parts
+    ]
 
 
 def shared_names(orgs: Iterable[KnownOrg]) -> set[str]:
@@ -151,6 +187,24 @@ class Filter:
     value: str = ""
     value_label: str = ""
     remove_url: str = ""
+
+
+def site_filter(sites: Iterable[str]) -> Filter:
+    """The filter by one of these sites."""
+    return Filter(name="site", label="Site", options=[(each, site_name(each)) for each in sites])
+
+
+def org_filter(orgs: Iterable[KnownOrg]) -> Filter:
+    """The filter by one of these orgs."""
+    options = [
+        (org.key, org_label(site=org.site, org_id=org.org_id, name=org.name)) for org in orgs
+    ]
+    return Filter(name="org", label="Org", options=options)
+
+
+def type_filter(types: Iterable[str]) -> Filter:
+    """The filter by one of these data types."""
+    return Filter(name="type", label="Data type", options=[(each, each) for each in types])
 
 
 @dataclass(frozen=True, kw_only=True)

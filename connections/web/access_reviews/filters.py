@@ -13,7 +13,7 @@ from connections.access_reviews.details import ShownValues, load_shown_values
 from connections.access_reviews.rows import ReviewRow
 from connections.models import AccessReview, Org
 from connections.web.inventory.forms import PROTECTED
-from connections.web.lists import Filter, FilterBar, Options, filter_bar
+from connections.web.lists import Filter, FilterBar, Options, filter_bar, type_filter
 from connections.wording.connections import site_name
 
 # The choice of rows whose creator has no ID.
@@ -39,7 +39,7 @@ def filter_rows(
     bar = filter_bar(
         request,
         [
-            Filter(name="type", label="Data type", options=_type_options(values.values())),
+            type_filter(sorted({kind for each in values.values() for kind in each.types})),
             Filter(name="creator", label="Creator", options=_creator_options(values.values())),
         ],
         kept=["show"],
@@ -51,10 +51,6 @@ def filter_rows(
         and (not creator or creator == _creator_key(values[row.id]))
     ]
     return FilteredRows(rows=found, bar=bar)
-
-
-def _type_options(values: Collection[ShownValues]) -> Options:
-    return [(kind, kind) for kind in sorted({kind for each in values for kind in each.types})]
 
 
 def _creator_key(values: ShownValues) -> str:

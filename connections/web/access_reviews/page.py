@@ -27,15 +27,15 @@ from connections.web.access_reviews.filters import filter_rows, scope_text, scop
 from connections.web.access_reviews.forms import ClosingForm
 from connections.web.access_reviews.rows import GROUPS, Posted, row_views
 from connections.web.access_reviews.start import coverage_warnings, without_reviewer_warning
-from connections.web.inventory.matrix import ViewLink
 from connections.web.inventory.protections import connection_url
 from connections.web.lists import (
     PAGE_SIZE,
     SELECT_COLUMN,
     Column,
     FilterBar,
+    ViewLink,
     cursor_links,
-    list_url,
+    part_links,
     shared_names,
 )
 from connections.web.support import time_of
@@ -199,16 +199,17 @@ def _select(
     labels = _LABELS | ({RowFilter.TO_DECIDE: LEFT_OPEN.label} if review.is_closed else {})
     return _Selected(
         rows=page,
-        links=[
-            ViewLink(
-                label=labels[each],
-                url=list_url(request, show=each, open="", decision=""),
-                is_current=each == chosen,
-                count=len(found),
-            )
-            for each, found in shown_by.items()
-            if found or each in {chosen, RowFilter.ALL}
-        ],
+        links=part_links(
+            request,
+            [
+                (labels[each], each, len(found))
+                for each, found in shown_by.items()
+                if found or each in {chosen, RowFilter.ALL}
+            ],
+            shown=chosen,
+            open="",
+            decision="",
+        ),
         pages=cursor_links(request, last, open="", decision=""),
         bar=bar,
         without_reviewer=without_reviewer,

@@ -23,6 +23,7 @@ from connections.web.lists import (
     cursor_links,
     export_query,
     filter_bar,
+    found_text,
     number_from,
     parse_after,
     sortable,
@@ -67,16 +68,21 @@ def audit_list(request: HttpRequest) -> HttpResponse:
     form.full_clean()
     sort = "event" if request.GET.get("sort") == "event" else "-event"
     page = _page(request, form=form, is_oldest_first=sort == "event")
+    bar = _filter_bar(request, form=form)
     context: dict[str, Any] = {
         "form": form,
         "rows": [
             (event, wording.brief_sentence(event), *_subject_link(event)) for event in page.events
         ],
         "columns": sortable(request, _COLUMNS, sort=sort),
-        "count": page.count,
-        "exact_to": search.MAX_EXACT_COUNT,
+        "count": found_text(
+            page.count,
+            most=search.MAX_EXACT_COUNT,
+            noun="event",
+            is_filtered=bool(bar.clear_url),
+        ),
         "chart": build_day_chart(page.days, what="Events", series=_SERIES),
-        "bar": _filter_bar(request, form=form),
+        "bar": bar,
         "export_query": export_query(request),
         **cursor_links(request, page.next),
     }

@@ -42,13 +42,14 @@ from connections.web.batches.forms import RequestForm
 from connections.web.batches.plan import Plan, PlanFilter, PlanWarning, kept_warning, load_plan
 from connections.web.charts import OUTCOME_SERIES, Series
 from connections.web.forms import ServiceForm
-from connections.web.inventory.matrix import ViewLink
 from connections.web.lists import (
     SELECT_COLUMN,
     Column,
+    ViewLink,
     counted_links,
     counted_page,
     list_url,
+    part_links,
 )
 from connections.web.timeline import event_entry
 from connections.wording import Badge
@@ -263,15 +264,11 @@ def plan_rows(
     return Rows(
         views=views,
         note=pluralize(len(found), "connection"),
-        links=[
-            ViewLink(
-                label=label,
-                url=list_url(request, show=value),
-                is_current=value == chosen,
-                count=len(plan.shown_by(value)),
-            )
-            for value, label in _PLAN_LINKS.items()
-        ],
+        links=part_links(
+            request,
+            [(label, value, len(plan.shown_by(value))) for value, label in _PLAN_LINKS.items()],
+            shown=chosen,
+        ),
         columns=[each for each in columns if has_problems or each != _PROBLEM],
         shows_results=False,
         has_problems=has_problems,
@@ -297,15 +294,7 @@ def result_rows(request: HttpRequest, *, batch: Batch, actor: Actor, progress: P
             for row in page.object_list
         ],
         note="newest results first",
-        links=[
-            ViewLink(
-                label=label,
-                url=list_url(request, show=value, seen=""),
-                is_current=value == chosen,
-                count=count,
-            )
-            for label, value, count in links
-        ],
+        links=part_links(request, links, shown=chosen, seen=""),
         columns=_RESULT_COLUMNS,
         shows_results=True,
         has_problems=False,

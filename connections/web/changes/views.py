@@ -42,10 +42,12 @@ from connections.web.lists import (
     cursor_links,
     export_query,
     filter_bar,
+    found_text,
     number_from,
-    org_options,
+    org_filter,
     parse_after,
     shared_names,
+    site_filter,
 )
 from connections.web.rate_limits import limited
 from connections.web.support import SeeOther, actor_of, download, export_format
@@ -81,6 +83,7 @@ def _list(
     )
     can_select = any(row.can_acknowledge for row in rows)
     orgs = list_known_orgs(actor=actor)
+    bar = _filter_bar(request, form=filter_form, orgs=orgs)
     context: dict[str, Any] = {
         "rows": rows,
         "columns": (SELECT_COLUMN, *CHANGE_COLUMNS) if can_select else CHANGE_COLUMNS,
@@ -90,9 +93,13 @@ def _list(
         "filter_form": filter_form,
         "filters": request.GET.urlencode(),
         "shared_names": shared_names(orgs),
-        "count": page.count,
-        "exact_to": changes.MAX_COUNTED,
-        "bar": _filter_bar(request, form=filter_form, orgs=orgs),
+        "count": found_text(
+            page.count,
+            most=changes.MAX_COUNTED,
+            noun="change",
+            is_filtered=bool(bar.clear_url),
+        ),
+        "bar": bar,
         **cursor_links(request, page.next),
         "export_query": export_query(request),
         "can_export": permissions.can_export(actor),
@@ -110,12 +117,8 @@ def _filter_bar(request: HttpRequest, *, form: ChangeFilterForm, orgs: list[Know
             Filter(name="attention", label="Attention", options=ATTENTION),
             Filter(name="acknowledged", label="Acknowledgement", options=ACKNOWLEDGED),
             Filter(name="kind", label="Change", options=KINDS),
-            Filter(
-                name="site",
-                label="Site",
-                options=[(site.site, site.label) for site in all_sites()],
-            ),
-            Filter(name="org", label="Org", options=org_options(orgs)),
+            site_filter(site.site for site in all_sites()),
+            org_filter(orgs),
         ],
         invalid=list(form.errors),
     )

@@ -25,9 +25,11 @@ from connections.web.lists import (
     cursor_links,
     export_query,
     filter_bar,
-    org_options,
+    found_text,
+    org_filter,
     parse_after,
     shared_names,
+    site_filter,
     sortable,
 )
 from connections.web.rate_limits import limited
@@ -60,15 +62,20 @@ def deletion_list(request: HttpRequest) -> HttpResponse:
         after=parse_after(request, Cursor.parse),
         is_oldest_first=sort == "requested",
     )
+    bar = _filter_bar(request, form=form, orgs=orgs, credentials=credentials)
     context: dict[str, Any] = {
         "form": form,
         "deletions": page.deletions,
         "batch_ids": visible_batch_ids((each.batch_id for each in page.deletions), actor=actor),
         "columns": sortable(request, DELETION_COLUMNS, sort=sort),
         "shared_names": shared_names(orgs),
-        "count": page.count,
-        "exact_to": history.MAX_COUNTED,
-        "bar": _filter_bar(request, form=form, orgs=orgs, credentials=credentials),
+        "count": found_text(
+            page.count,
+            most=history.MAX_COUNTED,
+            noun="deletion",
+            is_filtered=bool(bar.clear_url),
+        ),
+        "bar": bar,
         **cursor_links(request, page.next),
         "chart": build_day_chart(page.days, what="Deletions", series=OUTCOME_SERIES),
         "export_query": export_query(request),
@@ -101,17 +108,13 @@ def _filter_bar(
         ],
         more=[
             Filter(name="person", label="Requester", options=people),
-            Filter(name="org", label="Org", options=org_options(orgs)),
+            org_filter(orgs),
             Filter(
                 name="credential",
                 label="Credential",
                 options=[(str(each.pk), each.name) for each in credentials],
             ),
-            Filter(
-                name="site",
-                label="Site",
-                options=[(site.site, site.label) for site in all_sites()],
-            ),
+            site_filter(site.site for site in all_sites()),
             Filter(name="ticket", label="Ticket"),
             Filter(name="connection_id", label="Connection ID"),
             Filter(name="batch", label="Bulk deletion"),

@@ -17,7 +17,17 @@ from connections.core.text import format_age, pluralize
 from connections.inventory.inventory import KnownOrg
 from connections.inventory.matrix import MAX_ORGS, Cell, Matrix, build_matrix
 from connections.web.inventory.forms import CHANGED, PROTECTED, InventoryForm
-from connections.web.lists import Filter, FilterBar, filter_bar, list_url, org_options, shared_names
+from connections.web.lists import (
+    Filter,
+    FilterBar,
+    ViewLink,
+    filter_bar,
+    list_url,
+    org_filter,
+    share_text,
+    shared_names,
+    type_filter,
+)
 from connections.web.support import actor_of, org_url
 from connections.wording.changes import change_title
 from connections.wording.connections import KNOWN_TYPES, join_names, site_name
@@ -31,16 +41,6 @@ MAX_CREATORS = 3
 _LABEL_END = SafeString('">')
 _CELL_END = SafeString("</a></td>")
 _FILTERS = ("org", "type", "protected", "changed", "source", "destination", "q")
-
-
-@dataclass(frozen=True, kw_only=True)
-class ViewLink:
-    """A link to another way to show this, or another part of it."""
-
-    label: str
-    url: str
-    is_current: bool
-    count: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +83,9 @@ def matrix_page(request: HttpRequest) -> HttpResponse:
         "views": view_links(request),
         "bar": _filter_bar(request, matrix),
         "query": urlencode({**form.values(), "site": matrix.site}),
-        "count": _count_text(matrix),
+        "count": share_text(
+            matrix.matches, total=matrix.sites.get(matrix.site, 0), noun="connection"
+        ),
         "total": f"{matrix.matches:,}",
         "columns": _heads(matrix.destinations, totals=matrix.incoming, shared=shared),
         "rows": [] if matrix.is_too_large else list(_rows(matrix, shared=shared)),
@@ -112,12 +114,8 @@ def _filter_bar(request: HttpRequest, matrix: Matrix) -> FilterBar:
     bar = filter_bar(
         request,
         [
-            Filter(name="org", label="Org", options=org_options(matrix.orgs)),
-            Filter(
-                name="type",
-                label="Data type",
-                options=[(kind, kind) for kind in matrix.connection_types],
-            ),
+            org_filter(matrix.orgs),
+            type_filter(matrix.connection_types),
             Filter(name="protected", label="Protection", options=PROTECTED),
             Filter(name="changed", label="Changed", options=CHANGED),
         ],
@@ -127,12 +125,6 @@ def _filter_bar(request: HttpRequest, matrix: Matrix) -> FilterBar:
     return replace(
         bar, clear_url=list_url(request, **dict.fromkeys(_FILTERS, "")) if is_filtered else ""
     )
-
-
-def _count_text(matrix: Matrix) -> str:
-    total = matrix.sites.get(matrix.site, 0)
-    every = pluralize(total, "connection")
-    return every if matrix.matches == total else f"{matrix.matches:,} of {every}"
 
 
 def _heads(orgs: Iterable[KnownOrg], *, totals: dict[str, int], shared: set[str]) -> list[OrgHead]:

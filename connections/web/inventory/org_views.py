@@ -33,12 +33,13 @@ from connections.web.lists import (
     counted_links,
     counted_page,
     filter_bar,
+    share_text,
     shared_names,
+    site_filter,
     sortable,
 )
 from connections.web.support import actor_of, org_url
 from connections.wording import Badge
-from connections.wording.connections import site_name
 from connections.wording.statuses import OrgStatus
 
 # How many connections in each direction, deletions and changes an org's page shows.
@@ -79,7 +80,7 @@ def org_list(request: HttpRequest) -> HttpResponse:
         "columns": sortable(request, _COLUMNS, sort=form.sorted_by),
         "shared_names": shared_names(each.org for each in every),
         "bar": _filter_bar(request, every, actor=actor),
-        "count": _count_text(shown=len(matches), total=len(every)),
+        "count": share_text(len(matches), total=len(every), noun="org"),
         "has_orgs": bool(every),
         **counted_links(request, page),
         "can_manage_credentials": permissions.can_manage_credentials(actor),
@@ -109,11 +110,10 @@ def _coverage_badge(coverage: OrgCoverage, *, actor: Actor) -> Badge:
 
 
 def _filter_bar(request: HttpRequest, orgs: list[OrgSummary], *, actor: Actor) -> FilterBar:
-    sites = sorted({each.org.site for each in orgs})
     return filter_bar(
         request,
         [
-            Filter(name="site", label="Site", options=[(each, site_name(each)) for each in sites]),
+            site_filter(sorted({each.org.site for each in orgs})),
             Filter(
                 name="coverage",
                 label="Coverage",
@@ -124,11 +124,6 @@ def _filter_bar(request: HttpRequest, orgs: list[OrgSummary], *, actor: Actor) -
             ),
         ],
     )
-
-
-def _count_text(*, shown: int, total: int) -> str:
-    every = pluralize(total, "org")
-    return every if shown == total else f"{shown:,} of {every}"
 
 
 @dataclass(frozen=True, kw_only=True)

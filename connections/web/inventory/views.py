@@ -24,7 +24,7 @@ from connections.audit import lookups
 from connections.batches import drafts
 from connections.changes.changes import ChangeFilter, get_change_page
 from connections.core.errors import ConflictError, InvalidInputError, UnavailableError
-from connections.core.text import format_age, pluralize
+from connections.core.text import format_age
 from connections.inventory import protections, sync, timeline
 from connections.inventory.export import prepare_export
 from connections.inventory.inventory import Inventory, build_inventory
@@ -52,9 +52,12 @@ from connections.web.lists import (
     counted_links,
     counted_page,
     filter_bar,
-    org_options,
+    org_filter,
+    share_text,
     shared_names,
+    site_filter,
     sortable,
+    type_filter,
 )
 from connections.web.rate_limits import limited
 from connections.web.reauthentication import requires_reauthentication
@@ -105,7 +108,7 @@ def org_connection_list(request: HttpRequest) -> HttpResponse:
         "bar": _filter_bar(request, inventory),
         "views": view_links(request),
         "query": form.query(),
-        "count": _count_text(inventory),
+        "count": share_text(len(inventory.matches), total=inventory.total, noun="connection"),
         **counted_links(request, page),
         **_freshness(inventory, actor=actor),
         "can_export": permissions.can_export(actor),
@@ -125,18 +128,13 @@ def org_connection_list(request: HttpRequest) -> HttpResponse:
 
 
 def _filter_bar(request: HttpRequest, inventory: Inventory) -> FilterBar:
-    sites = sorted({org.site for org in inventory.orgs})
     names = {org.org_id: org.name for org in inventory.orgs}
     return filter_bar(
         request,
         [
-            Filter(name="site", label="Site", options=[(each, site_name(each)) for each in sites]),
-            Filter(name="org", label="Org", options=org_options(inventory.orgs)),
-            Filter(
-                name="type",
-                label="Data type",
-                options=[(kind, kind) for kind in inventory.connection_types],
-            ),
+            site_filter(sorted({org.site for org in inventory.orgs})),
+            org_filter(inventory.orgs),
+            type_filter(inventory.connection_types),
             Filter(name="protected", label="Protection", options=PROTECTED),
             Filter(name="changed", label="Changed", options=CHANGED),
         ],
@@ -146,12 +144,6 @@ def _filter_bar(request: HttpRequest, inventory: Inventory) -> FilterBar:
             for name, label in (("source", "Source"), ("destination", "Destination"))
         ],
     )
-
-
-def _count_text(inventory: Inventory) -> str:
-    every = pluralize(inventory.total, "connection")
-    shown = len(inventory.matches)
-    return every if shown == inventory.total else f"{shown:,} of {every}"
 
 
 def org_connection_between(request: HttpRequest) -> HttpResponse:
