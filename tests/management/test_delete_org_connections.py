@@ -244,7 +244,7 @@ def test_a_paused_bulk_deletion_is_named_and_a_running_one_is_continued(
 ) -> None:
     plan = csv_of(add_connections(sandbox, 3))
     with monkeypatch.context() as patch:
-        patch.setattr(foreground, "run_to_end", lambda *, batch, **_: batch)
+        patch.setattr(foreground.ForegroundRun, "run_to_end", lambda run: run.batch)
         assert run(plan, "--yes").code == 5
     batch = Batch.objects.get()
     stopping.pause_batch(batch=batch, actor=command_actor())
@@ -265,7 +265,7 @@ def test_a_dry_run_of_an_open_plan_reports_what_the_run_would_do_with_it(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     plan = csv_of(add_connections(sandbox, 2))
-    monkeypatch.setattr(foreground, "run_to_end", lambda *, batch, **_: batch)
+    monkeypatch.setattr(foreground.ForegroundRun, "run_to_end", lambda run: run.batch)
     run(plan, "--yes")
     batch = Batch.objects.get()
     dry = run(plan, "--dry-run")
@@ -328,7 +328,7 @@ def test_rows_of_other_bulk_deletions_are_not_sent(
 ) -> None:
     mine, other = add_connections(sandbox, 2)
     with monkeypatch.context() as patch:
-        patch.setattr(foreground, "run_to_end", lambda *, batch, **_: batch)
+        patch.setattr(foreground.ForegroundRun, "run_to_end", lambda run: run.batch)
         run(csv_of([other]), "--yes")
     Batch.objects.update(state=BatchState.REQUESTED, expires_at=timezone.now())
     assert run(csv_of([mine]), "--yes").code == 0
@@ -451,7 +451,7 @@ def test_the_same_plan_requested_by_another_process_meanwhile_is_continued(
     def request_after_another(**options: Any) -> Batch:
         with monkeypatch.context() as patch:
             patch.setattr(requesting, "request_batch", request_batch)
-            patch.setattr(foreground, "run_to_end", lambda *, batch, **_: batch)
+            patch.setattr(foreground.ForegroundRun, "run_to_end", lambda run: run.batch)
             others.append(run(plan, "--yes"))
         return request_batch(**options)
 

@@ -3000,8 +3000,8 @@ BULK_DELETIONS = (
     _mutant(
         "the command sends no rows of other bulk deletions",
         f"{BATCHES}/foreground.py",
-        "is_stopped=is_stopped, batch=batch)\n        batch",
-        "is_stopped=is_stopped)\n        batch",
+        "is_stopped=self.is_stopped, batch=self.batch)",
+        "is_stopped=self.is_stopped)",
         f"{COMMAND_TESTS}::test_rows_of_other_bulk_deletions_are_not_sent",
     ),
     _mutant(

@@ -14,8 +14,9 @@ from django.db import Error as DatabaseError
 from django.db import connection
 
 from connections.access.actor import command_actor
-from connections.batches import drafts, foreground, plan_files, requesting
+from connections.batches import drafts, plan_files, requesting
 from connections.batches import stopping as batch_stopping
+from connections.batches.foreground import ForegroundRun
 from connections.batches.plan_files import FailedLine, FilePlan, OpenPlan, PlanLine
 from connections.core.errors import DomainError
 from connections.core.signals import StopRequestedError
@@ -204,13 +205,13 @@ class Command(DeletingCommand):
         self._is_sending = True
         heartbeat = Heartbeat(batch=batch)
         try:
-            foreground.run_to_end(
+            ForegroundRun(
                 batch=batch,
                 actor=command_actor(),
                 is_stopped=lambda: self.stop.is_requested,
                 note_wait=self._note_wait,
                 record_heartbeat=heartbeat.record,
-            )
+            ).run_to_end()
         finally:
             heartbeat.remove()
 
