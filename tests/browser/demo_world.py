@@ -26,7 +26,6 @@ from connections.core.secret import Secret
 from connections.credentials import lifecycle as credential_lifecycle
 from connections.credentials import retirement
 from connections.deletions import approvals, break_glass, reviews
-from connections.deletions import lifecycle as deletion_lifecycle
 from connections.deletions.sending import claim
 from connections.evidence import verification
 from connections.inventory import protections, sync
@@ -50,6 +49,7 @@ from sandbox import faults
 from sandbox.demo_world import connection_id_between, demo_world
 from sandbox.world import World
 from tests.browser.pages import NEVER_LISTED
+from tests.support.deletions import request_deletion
 from tests.support.mfa import set_up_app, set_up_recovery_codes
 
 LONG_REASON = (
@@ -81,19 +81,12 @@ class _Builder:
 
     def request_by_id(self, connection_id: uuid.UUID, *, sender: str, reason: str) -> Deletion:
         """The same, by id."""
-        credential = Credential.objects.get(name=sender)
-        shown = reviews.review(
-            actor=self.operator, credential=credential, connection_id=connection_id
-        )
-        return deletion_lifecycle.request_deletion(
+        return request_deletion(
             actor=self.operator,
-            credential=credential,
+            credential=Credential.objects.get(name=sender),
             connection_id=connection_id,
             reason=reason,
             ticket="SEC-212",
-            request_id=uuid.uuid4(),
-            digest=shown.digest,
-            confirmation=shown.text_to_type,
         )
 
     def deletions(self) -> None:

@@ -1,7 +1,7 @@
 """Access lists: who can see, use and approve with a credential, on pages and in services."""
 
 from collections.abc import Callable
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import pytest
 from django.core.exceptions import PermissionDenied
@@ -14,7 +14,7 @@ from connections.audit.outbox import Audience, people_to_notify
 from connections.core.causes import Cause
 from connections.core.errors import BlockedError
 from connections.credentials import access_lists
-from connections.deletions import approvals, failpoints, history, reviews
+from connections.deletions import approvals, failpoints, history
 from connections.deletions import lifecycle as deletion_lifecycle
 from connections.deletions.history import HistoryFilter
 from connections.models import (
@@ -34,6 +34,7 @@ from sandbox.server import SandboxServer
 from tests.flows.support import Requester, read, store_credential
 from tests.management.test_delete_org_connection import run
 from tests.support.clock import SettableClock
+from tests.support.deletions import request_deletion
 from tests.support.people import make_person
 from tests.support.sandbox import connection_between
 
@@ -71,24 +72,10 @@ def person(someone: Person) -> str:
     return f"person:{someone.pk}"
 
 
-def request(credential: Credential, wanted: UUID, *, actor: Actor) -> Deletion:
-    shown = reviews.review(actor=actor, credential=credential, connection_id=wanted)
-    return deletion_lifecycle.request_deletion(
-        actor=actor,
-        credential=credential,
-        connection_id=wanted,
-        reason="x",
-        ticket="",
-        request_id=uuid4(),
-        digest=shown.digest,
-        confirmation=None if shown.needs_approval else shown.text_to_type,
-    )
-
-
 def request_under_policy_one(credential: Credential, wanted: UUID, *, by: Person) -> Deletion:
     Credential.objects.update(policy=ApprovalPolicy.ONE)
     credential.refresh_from_db()
-    return request(credential, wanted, actor=fresh(by))
+    return request_deletion(credential=credential, connection_id=wanted, actor=fresh(by))
 
 
 def test_an_empty_list_admits_everyone_with_the_role(
@@ -97,7 +84,10 @@ def test_an_empty_list_admits_everyone_with_the_role(
     allow(credential, root, see=[person(ada)])
     allow(credential, root)
     assert not CredentialAccess.objects.exists()
-    assert request(credential, wanted, actor=fresh(ada)).outcome == Outcome.DELETED
+    assert (
+        request_deletion(credential=credential, connection_id=wanted, actor=fresh(ada)).outcome
+        == Outcome.DELETED
+    )
 
 
 def test_seeing_a_credential_does_not_allow_deleting_with_it(
@@ -110,7 +100,7 @@ def test_seeing_a_credential_does_not_allow_deleting_with_it(
 ) -> None:
     allow(credential, root, use=[person(ada)])
     with pytest.raises(PermissionDenied):
-        request(credential, wanted, actor=fresh(grace))
+        request_deletion(credential=credential, connection_id=wanted, actor=fresh(grace))
     client = client_of(grace)
     query = {"credential": str(credential.pk), "connection_id": str(wanted)}
     assert client.get(f"/credentials/{credential.pk}/").status_code == 200
@@ -118,7 +108,10 @@ def test_seeing_a_credential_does_not_allow_deleting_with_it(
     assert client.post("/deletions/new/", query).status_code == 403
     assert "Delete…" not in read(client.get("/connections/")).text
     assert "Delete…" not in read(client.get(f"/connections/{credential.site}/{wanted}/")).text
-    assert request(credential, wanted, actor=fresh(ada)).outcome == Outcome.DELETED
+    assert (
+        request_deletion(credential=credential, connection_id=wanted, actor=fresh(ada)).outcome
+        == Outcome.DELETED
+    )
 
 
 def test_an_access_list_grants_nothing_beyond_the_role(
@@ -126,7 +119,7 @@ def test_an_access_list_grants_nothing_beyond_the_role(
 ) -> None:
     allow(credential, root, use=[person(victor)])
     with pytest.raises(PermissionDenied):
-        request(credential, wanted, actor=fresh(victor))
+        request_deletion(credential=credential, connection_id=wanted, actor=fresh(victor))
 
 
 def test_an_administrator_cannot_use_a_credential_whose_list_names_only_others(
@@ -134,7 +127,7 @@ def test_an_administrator_cannot_use_a_credential_whose_list_names_only_others(
 ) -> None:
     allow(credential, root, use=[person(ada)])
     with pytest.raises(PermissionDenied):
-        request(credential, wanted, actor=fresh(root))
+        request_deletion(credential=credential, connection_id=wanted, actor=fresh(root))
 
 
 @pytest.mark.parametrize("kind", ["see", "use"])
@@ -149,7 +142,7 @@ def test_leaving_the_list_before_the_worker_sends_stops_the_deletion(
     kind: str,
 ) -> None:
     sandbox.world.set_fault(fault=rate_limited(reset="1"), connection_id=str(wanted))
-    deletion = request(credential, wanted, actor=fresh(ada))
+    deletion = request_deletion(credential=credential, connection_id=wanted, actor=fresh(ada))
     assert deletion.state == State.WAITING
     allow(credential, root, **{kind: [person(grace)]})
     clock.advance(seconds=2)
@@ -337,7 +330,7 @@ def test_both_history_queries_return_the_same_rows(
 ) -> None:
     hidden = store_credential(sandbox, "Labs EU")
     other = connection_between(sandbox.world, "Labs EU", "Data Lake EU")
-    request(credential, wanted, actor=fresh(ada))
+    request_deletion(credential=credential, connection_id=wanted, actor=fresh(ada), reason="x")
     Requester(client=client_of(ada), credential=hidden, connection=other).delete()
     allow(hidden, root, see=[person(ada)])
     monkeypatch.setattr(visibility, "MAX_QUERIES", most_parts)
@@ -365,7 +358,7 @@ def test_it_requires_an_identity_check_and_keeps_the_selection(
 def test_no_one_is_notified_of_a_deletion_that_they_cannot_see(
     credential: Credential, wanted: UUID, ada: Person, linus: Person, edith: Person, root: Person
 ) -> None:
-    deletion = request(credential, wanted, actor=fresh(ada))
+    deletion = request_deletion(credential=credential, connection_id=wanted, actor=fresh(ada))
     audiences = [Audience.INVOLVED, Audience.APPROVERS, Audience.AUDITORS, Audience.ADMINISTRATORS]
     assert set(people_to_notify(audiences, subject=deletion)) == {ada, linus, edith, root}
     allow(credential, root, see=[person(ada)])

@@ -1,18 +1,16 @@
 """Deletions in each state, made through the services against the Datadog simulator."""
 
 from collections.abc import Callable
-from uuid import UUID, uuid4
 
 import pytest
 
 from connections.access.actor import person_actor
-from connections.deletions import lifecycle as deletion_lifecycle
-from connections.deletions import reviews
 from connections.models import Credential, Deletion, Person
 from sandbox.faults import Fault
 from sandbox.server import SandboxServer
 from tests.flows.support import store_credential
 from tests.support.clock import SettableClock
+from tests.support.deletions import request_deletion
 from tests.support.sandbox import connection_between
 
 RequestDeletion = Callable[..., Deletion]
@@ -29,22 +27,13 @@ def credential(db: None, sandbox: SandboxServer, clock: SettableClock) -> Creden
 @pytest.fixture
 def make_deletion(ada: Person, credential: Credential, sandbox: SandboxServer) -> RequestDeletion:
     """Ada deletes the connection from Payments US to Group SOC; `fault` is how Datadog responds."""
-    wanted = UUID(connection_between(sandbox.world, "Payments US", "Group SOC").id)
+    wanted = connection_between(sandbox.world, "Payments US", "Group SOC").id
 
     def act(fault: Fault | None = None) -> Deletion:
         if fault:
-            sandbox.world.set_fault(fault=fault, connection_id=str(wanted), method="DELETE")
-        actor = person_actor(person=ada)
-        shown = reviews.review(actor=actor, credential=credential, connection_id=wanted)
-        return deletion_lifecycle.request_deletion(
-            actor=actor,
-            credential=credential,
-            connection_id=wanted,
-            reason="contract ended",
-            ticket="",
-            request_id=uuid4(),
-            digest=shown.digest,
-            confirmation=shown.text_to_type,
+            sandbox.world.set_fault(fault=fault, connection_id=wanted, method="DELETE")
+        return request_deletion(
+            actor=person_actor(person=ada), credential=credential, connection_id=wanted
         )
 
     return act

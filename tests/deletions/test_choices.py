@@ -1,11 +1,11 @@
 """The requester's choices can skip neither the pre-send check nor an approval."""
 
 from collections.abc import Callable
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import pytest
 
-from connections.access.actor import WORKER, Actor, person_actor
+from connections.access.actor import WORKER, person_actor
 from connections.core.errors import BlockedError, ConflictError, InvalidInputError
 from connections.credentials import retirement
 from connections.deletions import approvals, reviews, sending, states, verification
@@ -27,26 +27,11 @@ from sandbox.server import SandboxServer
 from tests.deletions.conftest import RequestDeletion
 from tests.flows.support import store_credential
 from tests.support.clock import SettableClock
+from tests.support.deletions import request_deletion
 from tests.support.people import make_person
 from tests.support.sandbox import connection_between
 
 pytestmark = pytest.mark.django_db
-
-
-def request(
-    *, actor: Actor, credential: Credential, connection_id: UUID, reason: str = "x"
-) -> Deletion:
-    shown = reviews.review(actor=actor, credential=credential, connection_id=connection_id)
-    return deletion_lifecycle.request_deletion(
-        actor=actor,
-        credential=credential,
-        connection_id=connection_id,
-        reason=reason,
-        ticket="",
-        request_id=uuid4(),
-        digest=shown.digest,
-        confirmation=None if shown.needs_approval else shown.text_to_type,
-    )
 
 
 @pytest.fixture
@@ -59,7 +44,9 @@ def approved(ada: Person, linus: Person, credential: Credential, wanted: UUID) -
     """Requested by Ada under policy one, approved by Linus, not yet confirmed."""
     Credential.objects.update(policy=ApprovalPolicy.ONE)
     credential.refresh_from_db()
-    deletion = request(actor=person_actor(person=ada), credential=credential, connection_id=wanted)
+    deletion = request_deletion(
+        actor=person_actor(person=ada), credential=credential, connection_id=wanted
+    )
     return approvals.approve_deletion(
         deletion=deletion,
         actor=person_actor(person=linus),
@@ -134,7 +121,9 @@ def test_the_credential_with_the_weaker_policy_does_not_avoid_approval(
         actor=person_actor(person=ada), credential=credential, connection_id=wanted
     )
     assert shown.policy == ApprovalPolicy.TWO
-    deletion = request(actor=person_actor(person=ada), credential=credential, connection_id=wanted)
+    deletion = request_deletion(
+        actor=person_actor(person=ada), credential=credential, connection_id=wanted
+    )
     assert (deletion.state, deletion.policy) == (State.REQUESTED, ApprovalPolicy.TWO)
     assert sandbox.world.deletes_received(str(wanted)) == 0
 
@@ -183,7 +172,9 @@ def test_policy_two_requires_two_approvals_and_then_the_confirmation(
     Credential.objects.update(policy=ApprovalPolicy.TWO)
     credential.refresh_from_db()
     second = make_person("barbara", *linus.roles)
-    deletion = request(actor=person_actor(person=ada), credential=credential, connection_id=wanted)
+    deletion = request_deletion(
+        actor=person_actor(person=ada), credential=credential, connection_id=wanted
+    )
     for person, state in ((linus, State.REQUESTED), (second, State.APPROVED)):
         approvals.approve_deletion(
             deletion=deletion,
@@ -210,7 +201,7 @@ def test_a_connection_listed_by_another_credential_must_be_reviewed_first(
     soc = store_credential(sandbox, "Group SOC")
     soc.snapshots.filter(connection_id=wanted).update(is_current=False)
     with pytest.raises(ConflictError, match="Choose that credential"):
-        request(actor=person_actor(person=ada), credential=soc, connection_id=wanted)
+        request_deletion(actor=person_actor(person=ada), credential=soc, connection_id=wanted)
     assert not Deletion.objects.exists()
 
 
@@ -219,7 +210,7 @@ def test_an_invisible_reason_is_refused(
     ada: Person, credential: Credential, wanted: UUID, reason: str
 ) -> None:
     with pytest.raises(InvalidInputError) as refused:
-        request(
+        request_deletion(
             actor=person_actor(person=ada),
             credential=credential,
             connection_id=wanted,

@@ -12,7 +12,7 @@ from django.db import IntegrityError, connection, transaction
 
 from connections.access.actor import WORKER, Actor, command_actor, person_actor
 from connections.core.errors import BlockedError, ConflictError, InvalidInputError
-from connections.deletions import approvals, failpoints, reviews, sending
+from connections.deletions import approvals, failpoints, sending
 from connections.deletions import lifecycle as deletion_lifecycle
 from connections.inventory import protections, sync
 from connections.models import (
@@ -35,6 +35,7 @@ from sandbox.faults import RESET_AFTER_READING, rate_limited
 from sandbox.server import SandboxServer
 from tests.deletions.conftest import RequestDeletion
 from tests.support.clock import SettableClock
+from tests.support.deletions import request_deletion
 from tests.support.people import make_person
 from tests.support.sandbox import connection_between
 
@@ -60,17 +61,7 @@ def unprotect(protection: Protection, person: Person) -> ProtectionRemoval:
 
 
 def request(*, actor: Actor, credential: Credential, key: OrgConnectionKey) -> Deletion:
-    shown = reviews.review(actor=actor, credential=credential, connection_id=key.connection_id)
-    return deletion_lifecycle.request_deletion(
-        actor=actor,
-        credential=credential,
-        connection_id=key.connection_id,
-        reason="x",
-        ticket="",
-        request_id=uuid4(),
-        digest=shown.digest,
-        confirmation=None if shown.needs_approval else shown.text_to_type,
-    )
+    return request_deletion(actor=actor, credential=credential, connection_id=key.connection_id)
 
 
 @pytest.fixture

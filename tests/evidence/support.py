@@ -11,7 +11,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from uuid import UUID, uuid4
 
 from django.core.management import call_command
 
@@ -31,6 +30,7 @@ from connections.verifier import verify
 from sandbox import faults
 from sandbox.server import SandboxServer
 from tests.flows.support import REASON, store_credential
+from tests.support.deletions import request_deletion
 from tests.support.sandbox import US, connection_between, org_named
 
 ASKED = "site=sandbox-us1"
@@ -91,19 +91,15 @@ def request(
     approver: Person | None = None,
 ) -> Deletion:
     """Request a deletion, approve it if the policy needs that, and confirm it."""
-    shown = reviews.review(actor=actor, credential=credential, connection_id=UUID(connection_id))
-    deletion = deletion_lifecycle.request_deletion(
+    deletion = request_deletion(
         actor=actor,
         credential=credential,
-        connection_id=UUID(connection_id),
+        connection_id=connection_id,
         reason=f"{REASON} – „Süd“ <b>&amp; \u202e",
         ticket="SEC-1",
-        request_id=uuid4(),
-        digest=shown.digest,
-        confirmation=None if shown.needs_approval else shown.text_to_type,
         requester=requester,
     )
-    if approver and shown.needs_approval:
+    if approver and deletion.needs_approval:
         second = person_actor(person=approver)
         approvals.approve_deletion(deletion=deletion, actor=second, digest=deletion.approval_digest)
         deletion.refresh_from_db()

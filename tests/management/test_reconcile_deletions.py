@@ -4,14 +4,12 @@ import json
 from collections.abc import Callable
 from io import StringIO
 from typing import Any
-from uuid import uuid4
 
 import pytest
 from django.core.management import call_command
 
 from connections.access.actor import command_actor
-from connections.deletions import lifecycle as deletion_lifecycle
-from connections.deletions import reviews, time_limits
+from connections.deletions import time_limits
 from connections.models import Deletion
 from sandbox import faults
 from sandbox.entities import Connection
@@ -19,6 +17,7 @@ from sandbox.faults import Fault
 from sandbox.server import SandboxServer
 from tests.flows.support import store_credential
 from tests.support.clock import SettableClock
+from tests.support.deletions import request_deletion
 from tests.support.sandbox import connection_between, seconds_for
 
 SendWithFault = Callable[[Fault], Connection]
@@ -35,19 +34,7 @@ def send_with_fault(
     def send(fault: Fault) -> Connection:
         monkeypatch.setattr(time_limits, "DELETE_SECONDS", seconds_for(fault))
         sandbox.world.set_fault(fault=fault, connection_id=connection.id)
-        actor = command_actor()
-        connection_id = reviews.parse_connection_id(connection.id)
-        review = reviews.review(actor=actor, credential=credential, connection_id=connection_id)
-        deletion_lifecycle.request_deletion(
-            actor=actor,
-            credential=credential,
-            connection_id=connection_id,
-            reason="carve-out",
-            ticket="",
-            request_id=uuid4(),
-            digest=review.digest,
-            confirmation=review.text_to_type,
-        )
+        request_deletion(actor=command_actor(), credential=credential, connection_id=connection.id)
         return connection
 
     return send

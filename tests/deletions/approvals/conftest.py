@@ -1,13 +1,12 @@
 """Deletions that need other people, in each state."""
 
 from collections.abc import Callable
-from uuid import UUID, uuid4
 
 import pytest
 
 from connections.access.actor import command_actor, person_actor
 from connections.core import tabular
-from connections.deletions import approvals, reviews
+from connections.deletions import approvals
 from connections.deletions import lifecycle as deletion_lifecycle
 from connections.deletions.export import deletion_row, prepare_export
 from connections.deletions.history import HistoryFilter
@@ -15,6 +14,7 @@ from connections.models import ApprovalPolicy, Credential, Deletion, Person, Rol
 from sandbox.entities import Connection
 from sandbox.server import SandboxServer
 from tests.flows.support import store_credential
+from tests.support import deletions
 from tests.support.clock import SettableClock
 from tests.support.people import make_person
 from tests.support.sandbox import connection_between
@@ -53,17 +53,11 @@ def request_deletion(ada: Person, guarded: Credential, wanted: Connection) -> Re
     def act(policy: ApprovalPolicy = ApprovalPolicy.ONE, *, person: Person = ada) -> Deletion:
         Credential.objects.update(policy=policy)
         guarded.refresh_from_db()
-        actor, connection_id = person_actor(person=person), UUID(wanted.id)
-        shown = reviews.review(actor=actor, credential=guarded, connection_id=connection_id)
-        return deletion_lifecycle.request_deletion(
-            actor=actor,
+        return deletions.request_deletion(
+            actor=person_actor(person=person),
             credential=guarded,
-            connection_id=connection_id,
-            reason="contract ended",
+            connection_id=wanted.id,
             ticket="SEC-212",
-            request_id=uuid4(),
-            digest=shown.digest,
-            confirmation=None,
         )
 
     return act

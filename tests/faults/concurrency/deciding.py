@@ -2,15 +2,15 @@
 
 from collections.abc import Callable
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from connections.access.actor import person_actor
 from connections.core.errors import DomainError
 from connections.deletions import approvals, break_glass, reviews
 from connections.deletions import lifecycle as closing
-from connections.deletions import lifecycle as deletion_lifecycle
 from connections.models import ApprovalPolicy, Credential, Deletion, Person, Role, State
 from tests.flows.support import REASON
+from tests.support.deletions import request_deletion
 from tests.support.people import make_person
 
 type Plan = dict[str, Any]
@@ -40,17 +40,7 @@ def guard(plan: Plan) -> Work:
 def _request(*, person: str, credential: str, connection_id: UUID) -> None:
     actor = person_actor(person=Person.objects.get(username=person))
     sender = Credential.objects.get(name=credential)
-    review = reviews.review(actor=actor, credential=sender, connection_id=connection_id)
-    deletion_lifecycle.request_deletion(
-        actor=actor,
-        credential=sender,
-        connection_id=connection_id,
-        reason=REASON,
-        ticket="",
-        request_id=uuid4(),
-        digest=review.digest,
-        confirmation=None,
-    )
+    request_deletion(actor=actor, credential=sender, connection_id=connection_id, reason=REASON)
 
 
 def decide(plan: Plan) -> Work:

@@ -1,0 +1,32 @@
+"""Deletions, requested as a person does who reads the review first."""
+
+from uuid import UUID, uuid4
+
+from connections.access.actor import Actor
+from connections.deletions import lifecycle, reviews
+from connections.models import Credential, Deletion, Person
+
+
+def request_deletion(
+    *,
+    actor: Actor,
+    credential: Credential,
+    connection_id: UUID | str,
+    reason: str = "contract ended",
+    ticket: str = "",
+    requester: Person | None = None,
+) -> Deletion:
+    """Review the connection and request its deletion; without approval, that sends it."""
+    connection_id = UUID(str(connection_id))
+    shown = reviews.review(actor=actor, credential=credential, connection_id=connection_id)
+    return lifecycle.request_deletion(
+        actor=actor,
+        credential=credential,
+        connection_id=connection_id,
+        reason=reason,
+        ticket=ticket,
+        request_id=uuid4(),
+        digest=shown.digest,
+        confirmation=None if shown.needs_approval else shown.text_to_type,
+        requester=requester,
+    )
