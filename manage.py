@@ -10,7 +10,7 @@ import sys
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import execute_from_command_line
 
-from connections.core.signals import STOP_SIGNALS
+from connections.core.errors import STOP_SIGNALS
 
 
 def main() -> None:

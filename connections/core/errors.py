@@ -3,6 +3,7 @@
 ResponseNotRecordedError is different: the action happened, but its result is not recorded yet.
 """
 
+import signal
 from enum import StrEnum
 from uuid import UUID
 
@@ -63,3 +64,10 @@ class ResponseNotRecordedError(Exception):
         self.deletion_id = deletion_id
         self.response_text = response_text
         self.kept = kept
+
+
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+
+class StopRequestedError(BaseException):
+    """SIGTERM, SIGINT or SIGHUP arrived. A BaseException, so that `except Exception` ignores it."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from types import FrameType
 from uuid import UUID
 
-from connections.core.signals import STOP_SIGNALS, StopRequestedError
+from connections.core.errors import STOP_SIGNALS, StopRequestedError
 
 # A closing terminal sends SIGHUP twice, and systemd can send it right after SIGTERM (s).
 _SAME_HANGUP = 1.0

@@ -8,7 +8,7 @@ import sys
 from abc import abstractmethod
 from typing import Any, NoReturn
 
-from connections.core.signals import STOP_SIGNALS, StopRequestedError
+from connections.core.errors import STOP_SIGNALS, StopRequestedError
 from connections.deletions import stopping
 from connections.deletions.lifecycle import find_input_problems
 from connections.management.base import FAILED, UNKNOWN, OrgAdminCommand

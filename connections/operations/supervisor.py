@@ -21,7 +21,7 @@ from queue import SimpleQueue
 from types import FrameType, TracebackType
 from typing import Any, NoReturn, Self
 
-from connections.core.signals import STOP_SIGNALS, StopRequestedError
+from connections.core.errors import STOP_SIGNALS, StopRequestedError
 
 ROOT = Path(__file__).resolve().parents[2]
 # The web server waits up to 60 s for its requests, since a DELETE to Datadog can take 30.

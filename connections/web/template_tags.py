@@ -15,9 +15,20 @@ from connections.core.text import format_age, format_relative
 from connections.deletions.tickets import ticket_url
 from connections.models import Credential, Deletion, Notification, Person, Sync
 from connections.web.icons import DOT, SHAPES
-from connections.wording import Badge
+from connections.wording.batches import BatchStatus
 from connections.wording.causes import failure_text
+from connections.wording.changes import CHANGE_BADGES
 from connections.wording.connections import KNOWN_TYPES, creator_kind, site_label, site_name
+from connections.wording.deletions import FLAGS, OPEN_STATUSES, DeletionStatus, deletion_badges
+from connections.wording.statuses import (
+    AuditLogStatus,
+    Badge,
+    ConnectionStatus,
+    CredentialStatus,
+    NotificationStatus,
+    PersonStatus,
+    SyncStatus,
+)
 
 register = template.Library()
 register.filter("creator_kind", creator_kind)
@@ -68,11 +79,29 @@ def _rendered_badge(shown: Badge, *, tint: bool = False) -> SafeString:
     return SafeString(render_to_string("connections/components/badge.html", context).strip())
 
 
+# The explanations of every status, by what it is a status of.
+LEGENDS: dict[str, tuple[Badge, ...]] = {
+    "deletion": (*deletion_badges(DeletionStatus), *FLAGS.values()),
+    "batch": tuple(status.value for status in BatchStatus),
+    "credential": tuple(status.value for status in CredentialStatus),
+    "sync": tuple(status.value for status in SyncStatus),
+    # The inventory shows a connection's open deletion beside its own flags.
+    "connection": (
+        *(status.value for status in ConnectionStatus),
+        *deletion_badges(OPEN_STATUSES),
+    ),
+    "change": tuple(CHANGE_BADGES.values()),
+    "notification": tuple(status.value for status in NotificationStatus),
+    "audit_log": tuple(status.value for status in AuditLogStatus),
+    "person": tuple(status.value for status in PersonStatus),
+}
+
+
 @register.simple_tag
 @lru_cache
 def legend(subject: str) -> SafeString:
     """What every status of the subject means, closed until it is opened. A key of LEGENDS."""
-    context = {"statuses": wording.LEGENDS[subject]}
+    context = {"statuses": LEGENDS[subject]}
     return SafeString(render_to_string("connections/components/legend.html", context))
 
 

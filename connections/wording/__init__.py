@@ -27,7 +27,6 @@ from connections.wording.events import (
     one_line,
     some_lines,
 )
-from connections.wording.legends import LEGENDS
 from connections.wording.statuses import (
     Badge,
     CredentialStatus,

@@ -26,7 +26,8 @@ from connections.models import (
     State,
 )
 from connections.web.icons import SHAPES
-from connections.wording import LEGENDS, events
+from connections.web.template_tags import LEGENDS
+from connections.wording import events
 from connections.wording.connections import effect_text, unknown_types
 
 NOW = datetime(2026, 3, 2, 14, 3, 22, tzinfo=UTC)

@@ -18,8 +18,7 @@ from connections.batches import drafts, plan_files, requesting
 from connections.batches import stopping as batch_stopping
 from connections.batches.foreground import ForegroundRun
 from connections.batches.plan_files import FailedLine, FilePlan, OpenPlan, PlanLine
-from connections.core.errors import DomainError
-from connections.core.signals import StopRequestedError
+from connections.core.errors import DomainError, StopRequestedError
 from connections.core.text import format_time, pluralize
 from connections.deletions import stopping, time_limits
 from connections.inventory import sync

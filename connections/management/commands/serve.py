@@ -14,7 +14,7 @@ from django.db import connection
 
 from connections.access.actor import command_actor
 from connections.core import clock
-from connections.core.signals import STOP_SIGNALS
+from connections.core.errors import STOP_SIGNALS
 from connections.crypto.encryption import load_key_ring
 from connections.management.base import OrgAdminCommand, reason_of
 from connections.models import Person

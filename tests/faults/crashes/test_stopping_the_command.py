@@ -11,7 +11,7 @@ from uuid import uuid4
 
 import pytest
 
-from connections.core.signals import STOP_SIGNALS, StopRequestedError
+from connections.core.errors import STOP_SIGNALS, StopRequestedError
 from connections.deletions import stopping
 from connections.deletions.failpoints import Point
 from connections.deletions.stopping import Stop
