@@ -7,10 +7,9 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from django.db import connection
-from django.db.models import Q, QuerySet, UUIDField
+from django.db.models import Q, QuerySet
 
-from connections.inventory.inventory import fetch_stored
+from connections.inventory.inventory import fetch_stored, stored_id
 from connections.models import (
     AccessReviewRow,
     OrgConnectionKey,
@@ -23,11 +22,11 @@ from connections.models import (
 class CurrentConnection(NamedTuple):
     """One connection as last listed: its newest snapshot, with the creator that any names.
 
-    IDs are as the database driver returns them, as in `inventory.ListedConnection`.
+    IDs are as `fetch_stored` returns them, as in `inventory.ListedConnection`.
     """
 
     site: str
-    stored_id: Any
+    stored_id: str
     snapshot_id: int
     # The snapshot that names the creator: not every sync does.
     creator_snapshot_id: int
@@ -44,7 +43,7 @@ class CurrentConnection(NamedTuple):
     @property
     def key(self) -> OrgConnectionKey:
         """Identifies the connection."""
-        return OrgConnectionKey(site=self.site, connection_id=UUID(str(self.stored_id)))
+        return OrgConnectionKey(site=self.site, connection_id=UUID(self.stored_id))
 
     @property
     def types(self) -> list[str]:
@@ -86,7 +85,7 @@ def parse_types(stored: str) -> list[str]:
     return types
 
 
-type StoredKey = tuple[str, Any]
+type StoredKey = tuple[str, str]
 
 
 class Current(NamedTuple):
@@ -169,11 +168,6 @@ def deciding_credentials(
         key = OrgConnectionKey(site=site, connection_id=connection_id)
         (retired if retired_at else in_use)[key].add(credential_id)
     return retired | in_use
-
-
-def stored_id(value: UUID) -> Any:
-    """The ID as the database driver returns it."""
-    return UUIDField().get_db_prep_value(value, connection)
 
 
 def find_gone(keys: Collection[OrgConnectionKey]) -> set[OrgConnectionKey]:

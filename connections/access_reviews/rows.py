@@ -23,10 +23,9 @@ from connections.access_reviews.current import (
     in_reviews,
     load_before_end,
     load_current,
-    stored_id,
 )
 from connections.core import clock
-from connections.inventory.inventory import fetch_stored
+from connections.inventory.inventory import fetch_stored, stored_id
 from connections.models import (
     AccessReview,
     AccessReviewDecision,
@@ -79,7 +78,7 @@ class ReviewRow:
     def key(self) -> OrgConnectionKey:
         """Identifies the connection."""
         site, connection_id = self.stored_key
-        return OrgConnectionKey(site=site, connection_id=UUID(str(connection_id)))
+        return OrgConnectionKey(site=site, connection_id=UUID(connection_id))
 
     @property
     def text(self) -> str:
@@ -98,13 +97,13 @@ class ReviewRow:
 
 
 class _StoredRow(NamedTuple):
-    """One row with its IDs as the database driver returns them."""
+    """One row with its IDs as `fetch_stored` returns them."""
 
-    review_id: Any
+    review_id: str
     id: int
     position: int
     site: str
-    connection_id: Any
+    connection_id: str
     closed_as: Any
 
 

@@ -13,7 +13,7 @@ from uuid import UUID
 
 from django.core.exceptions import EmptyResultSet
 from django.db import connection
-from django.db.models import DateTimeField, Q, QuerySet, UUIDField, Value
+from django.db.models import DateTimeField, Q, QuerySet, Value
 
 from connections.access import permissions, visibility
 from connections.access.actor import Actor
@@ -159,8 +159,8 @@ class KnownOrg(NamedTuple):
         return _has_words(f"{self.name}\n{self.org_id}", text)
 
 
-# The site and ID of a connection, the ID as the database driver returns it.
-type _StoredKey = tuple[str, Any]
+# The site and ID of a connection, the ID as `fetch_stored` returns it.
+type _StoredKey = tuple[str, str]
 # The fields of a ListedConnection, as one credential lists it.
 type _Listing = tuple[Any, ...]
 
@@ -168,12 +168,12 @@ type _Listing = tuple[Any, ...]
 class ListedConnection(NamedTuple):
     """What filters and sorting need of one connection, without a model object for each.
 
-    IDs and times are as the database driver returns them: text on SQLite, UUID and datetime on
-    PostgreSQL. To convert those of 10,000 connections takes five times as long as to query them.
+    IDs and times are as `fetch_stored` returns them. To convert those of 10,000 connections takes
+    five times as long as to query them.
     """
 
     site: str
-    stored_id: Any
+    stored_id: str
     snapshot_id: int
     source_org_id: str
     source_org_name: str
@@ -184,7 +184,7 @@ class ListedConnection(NamedTuple):
     creator_name: str
     # Read only where the inventory is sorted by it, otherwise None.
     created_at: Any
-    credential_id: Any
+    credential_id: str
 
     @property
     def key(self) -> _StoredKey:
@@ -194,7 +194,7 @@ class ListedConnection(NamedTuple):
     @property
     def connection_id(self) -> UUID:
         """Datadog's ID of the connection."""
-        return UUID(str(self.stored_id))
+        return UUID(self.stored_id)
 
     @property
     def types(self) -> list[str]:
@@ -219,7 +219,7 @@ class ListedConnection(NamedTuple):
         if not others:
             return True
         # Rarely true, and quicker than to write the ID with hyphens, which SQLite doesn't store.
-        digits = str(self.stored_id).replace("-", "")
+        digits = self.stored_id.replace("-", "")
         if not all(word.replace("-", "") in digits for word in others):
             return False
         return all(word in str(self.connection_id) for word in others)
@@ -337,7 +337,7 @@ class Inventory:
     connection_types: list[str]
     coverage: Coverage
     # In use and visible, by the stored form of their ID.
-    credentials: dict[Any, Credential]
+    credentials: dict[str, Credential]
     protections: dict[OrgConnectionKey, Protection]
     # Protections of connections that are not listed now, newest first.
     unlisted_protections: list[Protection]
@@ -346,8 +346,8 @@ class Inventory:
 
     def load_rows(self, connections: Sequence[ListedConnection]) -> Iterator[InventoryRow]:
         """The rows of some of the matches, in their order."""
-        complete = {_as_stored(sync.credential_id) for sync in self.coverage.listed}
-        listed_by: dict[_StoredKey, list[Any]] = {each.key: [] for each in connections}
+        complete = {stored_id(sync.credential_id) for sync in self.coverage.listed}
+        listed_by: dict[_StoredKey, list[str]] = {each.key: [] for each in connections}
         for listing in self.listings:
             # A credential can have been added since those in use were read.
             if listing[:2] in listed_by and listing[-1] in self.credentials:
@@ -379,7 +379,7 @@ def build_inventory(
     for listing in newest.values():
         listing.credential = in_use[listing.credential_id]
     active = visibility.visible_protections(protections.active_protections(), actor=actor)
-    credentials = {_as_stored(pk): credential for pk, credential in in_use.items()}
+    credentials = {stored_id(pk): credential for pk, credential in in_use.items()}
     listings = _read_listings(
         current_snapshots(actor=actor).filter(within),
         with_creation=sort.removeprefix("-") == "created",
@@ -387,7 +387,7 @@ def build_inventory(
     # The newest snapshot of each: an org may have been renamed between two of them.
     shown = {listing[:2]: listing for listing in reversed(listings)}
     connections = dict(zip(shown, map(ListedConnection._make, shown.values()), strict=True))
-    protected = {(key.site, _as_stored(key.connection_id)): each for key, each in active.items()}
+    protected = {(key.site, stored_id(key.connection_id)): each for key, each in active.items()}
     changed = _find_changed({site for site, _ in connections}, filters=filters, now=now)
     matches = filters.select(connections.values(), protected=protected, changed=changed)
     _sort(matches, sort=sort, listings=listings)
@@ -409,7 +409,7 @@ def build_inventory(
 
 def _find_changed(
     sites: Iterable[str], *, filters: InventoryFilter, now: datetime
-) -> set[tuple[str, Any]]:
+) -> set[_StoredKey]:
     """The keys of the connections that changed recently, if they are filtered by that."""
     if not filters.changed:
         return set()
@@ -425,18 +425,22 @@ def iterate_rows(*, actor: Actor, filters: InventoryFilter) -> Iterator[Inventor
     return inventory.load_rows(inventory.matches)
 
 
-def _as_stored(value: UUID) -> Any:
-    """The ID as the database driver returns it."""
-    return UUIDField().get_db_prep_value(value, connection)
+def stored_id(value: UUID) -> str:
+    """The ID as `fetch_stored` returns it: PostgreSQL writes it with hyphens."""
+    return str(value) if connection.vendor == "postgresql" else value.hex
 
 
 def fetch_stored(rows: QuerySet[Any, Any]) -> list[tuple[Any, ...]]:
-    """The rows of a `values_list`, each value as the database driver returns it."""
+    """The rows of a `values_list`, as the database driver returns them, but IDs as text."""
     try:
         query = rows.query.sql_with_params()
     except EmptyResultSet:
         return []
     with connection.cursor() as cursor:
+        if connection.vendor == "postgresql":
+            from psycopg.types.string import TextLoader
+
+            cursor.adapters.register_loader("uuid", TextLoader)
         cursor.execute(*query)
         return list(cursor.fetchall())
 
