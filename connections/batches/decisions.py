@@ -120,10 +120,7 @@ def decline_batch(*, batch: Batch, actor: Actor, reason: str) -> Batch:
                 details={"reason": reason, "approval_round": deletion.approval_round},
             ),
         )
-        batch.state = BatchState.DECLINED
-        batch.expires_at = None
-        batch.ended_at, batch.ended_by_name, batch.ended_reason = now, actor.name, reason
-        batch.save()
+        batch.end(state=BatchState.DECLINED, at=now, by_name=actor.name, reason=reason)
         audit.record(
             code=EventCode.BATCH_DECLINED,
             actor=actor,

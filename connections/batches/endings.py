@@ -1,7 +1,6 @@
 """How bulk deletions end by themselves: they expire, or no row waits to be sent any longer."""
 
 from collections import Counter
-from datetime import datetime
 
 from django.db.models import Count, Exists, OuterRef, Q
 
@@ -77,7 +76,8 @@ def _expire(batch: Batch, *, actor: Actor) -> None:
             ),
         ),
     )
-    ended_at = _save_ended(batch, state=BatchState.EXPIRED, actor=actor)
+    ended_at = clock.now()
+    batch.end(state=BatchState.EXPIRED, at=ended_at, by_name=actor.name)
     if is_draft:
         # Nothing was requested, so there is nothing to record.
         return
@@ -95,7 +95,8 @@ def _expire(batch: Batch, *, actor: Actor) -> None:
 
 
 def _finish(batch: Batch, *, actor: Actor) -> None:
-    ended_at = _save_ended(batch, state=BatchState.FINISHED, actor=actor)
+    ended_at = clock.now()
+    batch.end(state=BatchState.FINISHED, at=ended_at, by_name=actor.name)
     counts = Counter[str]()
     for state, outcome, count in (
         batch.deletions.order_by().values_list("state", "outcome").annotate(Count("pk"))
@@ -112,13 +113,3 @@ def _finish(batch: Batch, *, actor: Actor) -> None:
         ),
         details={"counts": dict(counts), "ended_at": ended_at.isoformat()},
     )
-
-
-def _save_ended(batch: Batch, *, state: BatchState, actor: Actor) -> datetime:
-    """End it in this state, now; returns the time."""
-    ended_at = clock.now()
-    batch.state = state
-    batch.expires_at = None
-    batch.ended_at, batch.ended_by_name = ended_at, actor.name
-    batch.save()
-    return ended_at

@@ -145,11 +145,8 @@ def cancel_batch(*, batch: Batch, actor: Actor) -> Batch:
             raise OvertakenError("This bulk deletion has already ended.")
         is_draft, count = batch.state == BatchState.DRAFT, confirming.count_to_send(batch)
         withdraw_unsent(batch, actor=actor)
-        batch.state = BatchState.CANCELLED
-        batch.expires_at = None
         now = clock.now()
-        batch.ended_at, batch.ended_by_name = now, actor.name
-        batch.save()
+        batch.end(state=BatchState.CANCELLED, at=now, by_name=actor.name)
         connections = pluralize(count, "connection")
         if is_draft:
             code = EventCode.BATCH_DISCARDED

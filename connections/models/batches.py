@@ -4,6 +4,7 @@ import hashlib
 import json
 import uuid
 from collections.abc import Iterable
+from datetime import datetime
 
 from django.conf import settings
 from django.db import models
@@ -158,6 +159,12 @@ class Batch(models.Model):
     @property
     def needs_approval(self) -> bool:
         return self.policy != ApprovalPolicy.NONE
+
+    def end(self, *, state: BatchState, at: datetime, by_name: str, reason: str = "") -> None:
+        """Store that it ended in this state."""
+        self.state, self.expires_at = state, None
+        self.ended_at, self.ended_by_name, self.ended_reason = at, by_name, reason
+        self.save()
 
 
 class BatchRow(SnapshotFields):
