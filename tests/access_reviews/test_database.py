@@ -76,17 +76,21 @@ def refused(statement: str) -> bool:
     return False
 
 
-@pytest.mark.parametrize("what", [*ALWAYS_REFUSED, *WHILE_OPEN])
-def test_an_open_access_review_keeps_its_record(review: AccessReview, what: str) -> None:
-    assert refused((ALWAYS_REFUSED | WHILE_OPEN)[what])
+def test_an_open_access_review_keeps_its_record(
+    review: AccessReview, subtests: pytest.Subtests
+) -> None:
+    for what, statement in (ALWAYS_REFUSED | WHILE_OPEN).items():
+        with subtests.test(what=what):
+            assert refused(statement)
 
 
-@pytest.mark.parametrize("what", [*ALWAYS_REFUSED, *ONCE_CLOSED])
 def test_a_closed_access_review_keeps_its_record(
-    review: AccessReview, edith: Person, what: str
+    review: AccessReview, edith: Person, subtests: pytest.Subtests
 ) -> None:
     close(review, edith)
-    assert refused((ALWAYS_REFUSED | ONCE_CLOSED)[what])
+    for what, statement in (ALWAYS_REFUSED | ONCE_CLOSED).items():
+        with subtests.test(what=what):
+            assert refused(statement)
 
 
 def test_no_row_is_added_after_the_start(review: AccessReview) -> None:
@@ -131,9 +135,10 @@ def test_pending_rows_are_left_open_only_with_a_reason(review: AccessReview) -> 
 
 
 @pytest.mark.skipif(connection.vendor != "sqlite", reason="only SQLite replaces rows")
-@pytest.mark.parametrize("table", [REVIEW, ROW, DECISION, REVIEWER])
-def test_nothing_is_replaced(review: AccessReview, table: str) -> None:
-    assert refused(f"INSERT OR REPLACE INTO {table} SELECT * FROM {table}")  # noqa: S608 - our own names
+def test_nothing_is_replaced(review: AccessReview, subtests: pytest.Subtests) -> None:
+    for table in (REVIEW, ROW, DECISION, REVIEWER):
+        with subtests.test(table=table):
+            assert refused(f"INSERT OR REPLACE INTO {table} SELECT * FROM {table}")  # noqa: S608 - our own names
 
 
 def test_erasing_a_person_replaces_the_names_and_nothing_else(
