@@ -198,7 +198,8 @@ class _Comparison:
         self.shown = self._unchanged(by_id)
         rest = {pk: item for pk, item in by_id.items() if pk not in self.shown}
         of_site = KnownConnection.objects.filter(site=self.site)
-        rows = {row.connection_id: row for row in of_site.filter(connection_id__in=rest)}
+        found = of_site.filter(connection_id__in=rest) if rest else ()
+        rows = {row.connection_id: row for row in found}
         new = []
         for connection_id, item in rest.items():
             shown = known_from(item, sync=self.sync)

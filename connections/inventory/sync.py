@@ -439,10 +439,13 @@ def _store_snapshots(
         new.append(build_snapshot(credential=credential, item=item, seen_at=seen_at))
     not_listed = [pk for pk, _ in current.values()]
     gone = list(current) if fetched.is_complete else []
-    ended = Q(pk__in=replaced + not_listed if gone else replaced)
-    if deleted:
-        ended |= _snapshots_before(seen_at, site=credential.site, connection_ids=deleted)
-    OrgConnectionSnapshot.objects.filter(ended).update(is_current=False)
+    ended = replaced + not_listed if gone else replaced
+    # Nearly always neither: then not even a query that finds nothing is built.
+    if ended or deleted:
+        condition = Q(pk__in=ended)
+        if deleted:
+            condition |= _snapshots_before(seen_at, site=credential.site, connection_ids=deleted)
+        OrgConnectionSnapshot.objects.filter(condition).update(is_current=False)
     # Those that are left were listed as they are.
     rows.exclude(pk__in=not_listed).update(last_seen_at=seen_at)
     OrgConnectionSnapshot.objects.bulk_create(new)
