@@ -19,7 +19,12 @@ from connections.wording.batches import BatchStatus
 from connections.wording.causes import failure_text
 from connections.wording.changes import CHANGE_BADGES
 from connections.wording.connections import KNOWN_TYPES, creator_kind, site_label, site_name
-from connections.wording.deletions import FLAGS, OPEN_STATUSES, DeletionStatus, deletion_badges
+from connections.wording.deletion_statuses import (
+    FLAGS,
+    OPEN_STATUSES,
+    DeletionStatus,
+    deletion_badges,
+)
 from connections.wording.statuses import (
     AuditLogStatus,
     Badge,

@@ -5,17 +5,17 @@ the attempts and approvals of its deletion.
 """
 
 from connections.wording.causes import cause_text, unavailable_text
-from connections.wording.deletion_texts import (
-    break_glass_text,
-    describe,
-    unrecorded_response_text,
-)
-from connections.wording.deletions import (
+from connections.wording.deletion_statuses import (
     FLAGS,
     NextStep,
     badge,
     label_of_outcome,
     label_of_state,
+)
+from connections.wording.deletion_texts import (
+    break_glass_text,
+    describe,
+    unrecorded_response_text,
 )
 from connections.wording.events import (
     SHOWN_NAME_LENGTH,

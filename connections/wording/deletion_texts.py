@@ -19,7 +19,7 @@ from connections.wording import attempt_facts
 from connections.wording.attempt_facts import Sent, attempt_text
 from connections.wording.causes import cause_text
 from connections.wording.connections import join_names
-from connections.wording.deletions import (
+from connections.wording.deletion_statuses import (
     DeletionStatus,
     NextStep,
     badge,

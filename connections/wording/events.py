@@ -11,7 +11,7 @@ from django.utils.text import capfirst
 from connections.core.text import format_time
 from connections.models import AuditEvent, Deletion, Outcome, State, render_references
 from connections.wording.causes import cause_text
-from connections.wording.deletions import label_of_outcome, outcome_badge
+from connections.wording.deletion_statuses import label_of_outcome, outcome_badge
 
 # In this order, since each user agent also names those below it.
 _BROWSERS = (
