@@ -314,7 +314,8 @@ def _check_people() -> Iterator[CheckMessage]:
 
 
 def _check_approvals() -> Iterator[CheckMessage]:
-    gaps = approvers.approval_gaps(credentials=list(Credential.objects.filter(retired_at=None)))
+    credentials = list(Credential.objects.filter(retired_at=None))
+    gaps = approvers.approval_gaps(credentials=credentials)
     for problem, names in gaps.too_few:
         hint = "Give more people the role Approver, or change the credential's approval policy."
         yield Warning(f"{', '.join(names)}: {problem}", hint=hint)
@@ -324,7 +325,7 @@ def _check_approvals() -> Iterator[CheckMessage]:
             hint="An administrator can require 1 or 2 approvals on each credential's page.",
         )
     else:
-        yield Info("every credential requires approval")
+        yield Info("every credential requires approval" if credentials else "no credential yet")
 
 
 def _check_key_age() -> Iterator[CheckMessage]:

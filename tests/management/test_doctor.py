@@ -64,6 +64,12 @@ def test_an_altered_key_ring_is_an_error(key_ring_file: Path) -> None:
     assert levels("key ring") == {ERROR}
 
 
+@pytest.mark.django_db
+def test_without_a_credential_it_does_not_say_that_every_one_requires_approval() -> None:
+    [finding] = [one for one in checks.run_all_checks() if one.obj == "approval policy"]
+    assert (finding.level, finding.msg) == (INFO, "no credential yet")
+
+
 @pytest.mark.django_db(transaction=True)
 def test_it_names_the_credentials_that_need_no_approval(
     sandbox: SandboxServer,
