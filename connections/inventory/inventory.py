@@ -21,7 +21,12 @@ from connections.core import clock
 from connections.core.errors import InvalidInputError
 from connections.inventory import protections
 from connections.inventory.rate_limits import OrgKey
-from connections.inventory.sync import credentials_in_use, is_stale, newest_syncs
+from connections.inventory.sync import (
+    credentials_in_use,
+    is_stale,
+    newest_complete_syncs,
+    newest_syncs,
+)
 from connections.models import (
     OPEN_STATES,
     Change,
@@ -309,7 +314,7 @@ class Coverage:
 
     listed: list[Sync]
     failed: list[Sync]
-    # Of the failed ones: the newest complete sync, by credential id, where there is one.
+    # The newest complete sync, by credential id, where there is one.
     last_complete: dict[UUID, Sync]
     never_listed: list[Credential]
     # Orgs that appear only as the other side: no credential of theirs is stored.
@@ -500,7 +505,7 @@ def _coverage(
     return Coverage(
         listed=[listing for listing in newest.values() if listing.is_complete],
         failed=failed,
-        last_complete=newest_syncs(now=now, complete_only=True) if failed else {},
+        last_complete=newest_complete_syncs(newest, now=now),
         never_listed=[credential for credential in in_use.values() if credential.pk not in newest],
         unknown_orgs=[org for org in orgs if (org.site, org.org_id) not in own_orgs],
         oldest_at=min((listing.started_at for listing in newest.values()), default=None),

@@ -13,7 +13,7 @@ from connections.access import permissions, visibility
 from connections.access.actor import Actor
 from connections.core import clock
 from connections.inventory.inventory import KnownOrg, current_snapshots, fetch_stored
-from connections.inventory.sync import newest_syncs
+from connections.inventory.sync import newest_complete_syncs, newest_syncs
 from connections.models import Credential, OrgConnectionSnapshot, Sync
 
 # A complete sync that is older says too little about what Datadog lists now.
@@ -151,7 +151,8 @@ def _summaries(*, actor: Actor) -> list[OrgSummary]:
             Credential.objects.exclude(org_id="").order_by("name"), actor=actor, by="pk"
         )
     )
-    newest, complete = newest_syncs(now=now), newest_syncs(now=now, complete_only=True)
+    newest = newest_syncs(now=now)
+    complete = newest_complete_syncs(newest, now=now)
     outgoing: Counter[tuple[str, str]] = Counter()
     incoming: Counter[tuple[str, str]] = Counter()
     for site, source, sink, connections in _fetch_pairs(actor=actor):

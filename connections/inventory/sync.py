@@ -4,7 +4,7 @@ A listed connection whose deletion was settled as gone is flagged as a contradic
 """
 
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import AbstractContextManager, nullcontext
 from contextvars import copy_context
@@ -604,16 +604,24 @@ def delete_old_syncs() -> int:
     return count
 
 
-def newest_syncs(*, now: datetime, complete_only: bool = False) -> dict[UUID, Sync]:
+def newest_syncs(*, now: datetime) -> dict[UUID, Sync]:
     """The newest sync of each credential in use, by credential id."""
+    return _newest(Sync.objects.all(), of=Credential.objects.filter(retired_at=None), now=now)
+
+
+def newest_complete_syncs(newest: Mapping[UUID, Sync], *, now: datetime) -> dict[UUID, Sync]:
+    """The newest complete sync of each credential of which `newest` is the newest sync."""
+    complete = {pk: sync for pk, sync in newest.items() if sync.is_complete}
+    failed = Credential.objects.filter(pk__in=newest.keys() - complete.keys())
+    return complete | _newest(Sync.objects.filter(is_complete=True), of=failed, now=now)
+
+
+def _newest(syncs: QuerySet[Sync], *, of: QuerySet[Credential], now: datetime) -> dict[UUID, Sync]:
     # One from the future was stored before the clock was set back; it must not hide newer ones.
-    listings = Sync.objects.filter(credential=OuterRef("pk"), started_at__lte=now + clock.TOLERANCE)
-    if complete_only:
-        listings = listings.filter(is_complete=True)
-    newest = Subquery(listings.order_by("-started_at", "-id").values("pk")[:1])
-    in_use = Credential.objects.filter(retired_at=None).annotate(newest=newest)
-    rows = Sync.objects.filter(pk__in=in_use.values("newest"))
-    return {listing.credential_id: listing for listing in rows}
+    theirs = syncs.filter(credential=OuterRef("pk"), started_at__lte=now + clock.TOLERANCE)
+    newest = Subquery(theirs.order_by("-started_at", "-id").values("pk")[:1])
+    rows = Sync.objects.filter(pk__in=of.annotate(newest=newest).values("newest"))
+    return {sync.credential_id: sync for sync in rows}
 
 
 def flag_contradictions(
