@@ -108,7 +108,7 @@ def confirm(batch: Batch, *, deletions: Sequence[Deletion], actor: Actor) -> Non
         deletions,
         transition=Queue(at=now),
         actor=actor,
-        event_of=lambda deletion: _row_event(deletion, actor=actor),
+        events_of=lambda deletion: [_row_event(deletion, actor=actor)],
     )
     batch.state = BatchState.RUNNING
     batch.confirmed_at = now

@@ -56,18 +56,20 @@ def approve_batch(*, batch: Batch, actor: Actor, digest: str) -> Batch:
             rows,
             transition=Approve(missing=missing, at=now),
             actor=actor,
-            event_of=lambda deletion: audit.EventDraft(
-                code=EventCode.DELETION_APPROVED,
-                sentence=audit.Sentence(
-                    "{actor} approved the deletion of {connection} as part of a bulk deletion.",
-                    connection=deletion.description,
-                ),
-                details={
-                    "digest": deletion.approval_digest,
-                    "approval_round": deletion.approval_round,
-                    "missing": missing,
-                },
-            ),
+            events_of=lambda deletion: [
+                audit.EventDraft(
+                    code=EventCode.DELETION_APPROVED,
+                    sentence=audit.Sentence(
+                        "{actor} approved the deletion of {connection} as part of a bulk deletion.",
+                        connection=deletion.description,
+                    ),
+                    details={
+                        "digest": deletion.approval_digest,
+                        "approval_round": deletion.approval_round,
+                        "missing": missing,
+                    },
+                )
+            ],
         )
         if not missing:
             batch.state = BatchState.APPROVED
@@ -111,14 +113,16 @@ def decline_batch(*, batch: Batch, actor: Actor, reason: str) -> Batch:
             rows,
             transition=Settle(outcome=Outcome.DECLINED, reason=reason),
             actor=actor,
-            event_of=lambda deletion: audit.EventDraft(
-                code=EventCode.DELETION_DECLINED,
-                sentence=audit.Sentence(
-                    "{actor} declined the deletion of {connection} as part of a bulk deletion.",
-                    connection=deletion.description,
-                ),
-                details={"reason": reason, "approval_round": deletion.approval_round},
-            ),
+            events_of=lambda deletion: [
+                audit.EventDraft(
+                    code=EventCode.DELETION_DECLINED,
+                    sentence=audit.Sentence(
+                        "{actor} declined the deletion of {connection} as part of a bulk deletion.",
+                        connection=deletion.description,
+                    ),
+                    details={"reason": reason, "approval_round": deletion.approval_round},
+                )
+            ],
         )
         batch.end(state=BatchState.DECLINED, at=now, by_name=actor.name, reason=reason)
         audit.record(

@@ -66,15 +66,17 @@ def _expire(batch: Batch, *, actor: Actor) -> None:
         rows,
         transition=Settle(outcome=Outcome.EXPIRED, cause=cause),
         actor=actor,
-        event_of=lambda deletion: audit.EventDraft(
-            code=EventCode.DELETION_SETTLED,
-            sentence=audit.Sentence(
-                "The deletion of {connection} ran out of time. {why} {facts}",
-                connection=deletion.description,
-                why=cause_text(cause),
-                facts=stopping.facts_of(deletion),
-            ),
-        ),
+        events_of=lambda deletion: [
+            audit.EventDraft(
+                code=EventCode.DELETION_SETTLED,
+                sentence=audit.Sentence(
+                    "The deletion of {connection} ran out of time. {why} {facts}",
+                    connection=deletion.description,
+                    why=cause_text(cause),
+                    facts=stopping.facts_of(deletion),
+                ),
+            )
+        ],
     )
     ended_at = clock.now()
     batch.end(state=BatchState.EXPIRED, at=ended_at, by_name=actor.name)

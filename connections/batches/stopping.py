@@ -177,7 +177,7 @@ def withdraw_unsent(batch: Batch, *, actor: Actor) -> int:
         rows,
         transition=Settle(outcome=Outcome.WITHDRAWN),
         actor=actor,
-        event_of=_withdrawn_event,
+        events_of=lambda deletion: [_withdrawn_event(deletion)],
     )
     return len(rows)
 

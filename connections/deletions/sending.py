@@ -8,7 +8,7 @@ import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import takewhile
+from itertools import groupby, takewhile
 from pathlib import Path
 from uuid import UUID
 
@@ -306,67 +306,68 @@ def claim_together(
             return [*blocked]
         # One for all: threads can share it, and it opens the keys once.
         client = sync.open_client(credential=credential)
+        now = max(each for each in checked if not isinstance(each, BlockedError))
+        attempts = _claim_locked(
+            deletions=[
+                deletion
+                for deletion, found in zip(deletions, checked, strict=True)
+                if not isinstance(found, BlockedError)
+                and _is_in_time(deletion, shared_check_at=shared_check_at, now=now)
+            ],
+            actor=actor,
+            was_rechecked=was_rechecked,
+            now=now,
+        )
+        claimed = {
+            each.deletion_id: ClaimedAttempt(attempt=each, client=client, began_at=began_at)
+            for each in attempts
+        }
         return [
-            now
-            if isinstance(now, BlockedError)
-            else _claim_locked(
-                deletion=deletion,
-                actor=actor,
-                client=client,
-                was_rechecked=was_rechecked,
-                shared_check_at=shared_check_at,
-                began_at=began_at,
-                now=now,
-            )
-            for deletion, now in zip(deletions, checked, strict=True)
+            found if isinstance(found, BlockedError) else claimed.get(deletion.pk)
+            for deletion, found in zip(deletions, checked, strict=True)
         ]
 
 
-def _claim_locked(
-    *,
-    deletion: Deletion,
-    actor: Actor,
-    client: DatadogClient,
-    was_rechecked: bool,
-    shared_check_at: datetime | None,
-    began_at: float,
-    now: datetime,
-) -> ClaimedAttempt | None:
-    """Claim a deletion whose credential is locked and current, and that may be sent `now`."""
-    credential = deletion.credential
+def _is_in_time(deletion: Deletion, *, shared_check_at: datetime | None, now: datetime) -> bool:
+    """Whether the deletion and its check still allow a claim at this time."""
     if deletion.state == State.SENDING:
         # Read after another process claimed it, so that the compare-and-swap would succeed.
-        return None
+        return False
     if shared_check_at and not _is_recent(shared_check_at, now=now):
-        return None
-    if deletion.state == State.WAITING and states.has_expired(deletion, now=now):
-        # Its time ran out during the pre-send check. It expires when it is due the next time.
-        return None
+        return False
+    # One whose time ran out during the pre-send check expires when it is due the next time.
+    return not (deletion.state == State.WAITING and states.has_expired(deletion, now=now))
+
+
+def _claim_locked(
+    *, deletions: Sequence[Deletion], actor: Actor, was_rechecked: bool, now: datetime
+) -> list[Attempt]:
+    """Claim those that are as they were read; their credential is locked and current."""
     # Each claim makes one attempt.
-    epoch = deletion.epoch + 1
-    attempt = Attempt(
-        deletion=deletion,
-        number=epoch,
-        epoch=epoch,
-        approval_round=deletion.approval_round,
-        credential_name=credential.name,
-        credential_fingerprint=credential.fingerprint,
-        was_rechecked=was_rechecked,
-        claimed_at=now,
-    )
-    claimed = states.apply(
-        deletion,
-        transition=Claim(epoch=attempt.epoch, at=attempt.claimed_at),
+    attempts = {
+        deletion.pk: Attempt(
+            deletion=deletion,
+            number=deletion.epoch + 1,
+            epoch=deletion.epoch + 1,
+            approval_round=deletion.approval_round,
+            credential_name=deletion.credential.name,
+            credential_fingerprint=deletion.credential.fingerprint,
+            was_rechecked=was_rechecked,
+            claimed_at=now,
+        )
+        for deletion in deletions
+    }
+    claimed = states.apply_to_unchanged(
+        deletions,
+        transition=Claim(at=now),
         actor=actor,
-        events=[_sending_event(attempt)],
-        refresh=False,
+        events_of=lambda deletion: [_sending_event(attempts[deletion.pk])],
     )
-    if not claimed:
-        return None
-    attempt.save(force_insert=True)
-    failpoints.hit(Point.INSIDE_CLAIM, deletion_id=deletion.pk)
-    stopping.begin_sending(deletion_id=deletion.pk)
-    return ClaimedAttempt(attempt=attempt, client=client, began_at=began_at)
+    stored = Attempt.objects.bulk_create(attempts[each.pk] for each in claimed)
+    for deletion in claimed:
+        failpoints.hit(Point.INSIDE_CLAIM, deletion_id=deletion.pk)
+        stopping.begin_sending(deletion_id=deletion.pk)
+    return stored
 
 
 def _is_recent(shared_check_at: datetime, *, now: datetime) -> bool:
@@ -470,10 +471,8 @@ def record_response(
     Returns False, having changed nothing, when the attempt has a response already.
     """
     with audit.atomic(durable=True):
-        (now,) = _lock_deletions([attempt])
-        return _record_locked(
-            attempt=attempt, response=response, actor=actor, now=now, kept_at=kept_at
-        )
+        recorded = _record_locked([(attempt, response)], actor=actor, kept_at=kept_at)
+    return bool(recorded)
 
 
 def record_together(*, responses: Sequence[tuple[Attempt, DeleteResponse]], actor: Actor) -> None:
@@ -482,13 +481,49 @@ def record_together(*, responses: Sequence[tuple[Attempt, DeleteResponse]], acto
     Raises database errors; then none is recorded.
     """
     with audit.atomic(durable=True):
-        times = _lock_deletions([attempt for attempt, _ in responses])
-        for (attempt, response), now in zip(responses, times, strict=True):
-            _record_locked(attempt=attempt, response=response, actor=actor, now=now)
+        _record_locked(responses, actor=actor)
 
 
-def _lock_deletions(attempts: Sequence[Attempt]) -> list[datetime]:
-    """Lock the deletions of these attempts and read them again; returns the time for each.
+def _record_locked(
+    responses: Sequence[tuple[Attempt, DeleteResponse]],
+    *,
+    actor: Actor,
+    kept_at: datetime | None = None,
+) -> bool:
+    """Record those responses that aren't recorded yet, in a transaction; whether there are any."""
+    now = _lock_deletions([attempt for attempt, _ in responses])
+    new = [
+        (attempt, response)
+        for attempt, response in responses
+        # Recording a response ends the sending, so only a late one can be recorded already.
+        if not (_is_late(attempt) and _has_response(attempt))
+    ]
+    changes = list[_Change]()
+    for attempt, response in new:
+        attempt.is_late = _is_late(attempt)
+        _fill_in(attempt=attempt, response=response, at=now)
+        _record_use(attempt=attempt, response=response, at=now, is_kept=kept_at is not None)
+        if not attempt.is_late:
+            changes.append(
+                _change_after(attempt=attempt, response=response, at=now, kept_at=kept_at)
+            )
+    # Rows of a bulk deletion nearly always change alike.
+    for transition, some in groupby(changes, key=lambda each: each.transition):
+        alike = {each.deletion: each.events for each in some}
+        states.apply_to_all(
+            list(alike), transition=transition, actor=actor, events_of=alike.__getitem__
+        )
+    for attempt, response in new:
+        # Saved once, when all is known: a trigger refuses later changes.
+        attempt.save()
+        if attempt.is_late:
+            _record_late(attempt=attempt, response=response, actor=actor, at=now, kept_at=kept_at)
+        failpoints.hit(Point.INSIDE_RESULT, deletion_id=attempt.deletion_id)
+    return bool(new)
+
+
+def _lock_deletions(attempts: Sequence[Attempt]) -> datetime:
+    """Lock the deletions of these attempts and read them again; returns the time then.
 
     After their credentials, as wherever both are locked. `responses_locked` holds these locks too,
     so a decision made from the attempts either sees a response or precedes it.
@@ -500,90 +535,97 @@ def _lock_deletions(attempts: Sequence[Attempt]) -> list[datetime]:
     deletions = {each.pk: each for each in in_order}
     for attempt in attempts:
         attempt.deletion = deletions[attempt.deletion_id]
-    return [deletions[attempt.deletion_id].now for attempt in attempts]
+    now: datetime = max(each.now for each in deletions.values())
+    return now
 
 
-def _record_locked(
-    *,
-    attempt: Attempt,
-    response: DeleteResponse,
-    actor: Actor,
-    now: datetime,
-    kept_at: datetime | None = None,
-) -> bool:
-    """`record_response` for an attempt whose deletion is locked and current."""
+def _is_late(attempt: Attempt) -> bool:
+    """Whether its locked deletion was changed since the claim."""
     deletion = attempt.deletion
-    attempt.is_late = deletion.epoch != attempt.epoch or deletion.state != State.SENDING
-    # Recording a response ends the sending, so only a late one can be recorded already.
-    if attempt.is_late and _has_response(attempt):
-        return False
-    _fill_in(attempt=attempt, response=response, at=now)
+    return deletion.epoch != attempt.epoch or deletion.state != State.SENDING
+
+
+def _record_use(*, attempt: Attempt, response: DeleteResponse, at: datetime, is_kept: bool) -> None:
+    """Record what a response says about the credential and its org."""
+    deletion = attempt.deletion
     if response.verdict != AttemptResult.DELETED:
         # The sync that verifies a 200 records the use.
-        sync.record_use(credential_id=deletion.credential_id, at=now, failure=_failure_of(response))
-    was_ambiguous = (
-        attempt.number > 1 and deletion.attempts.filter(AMBIGUOUS).exclude(pk=attempt.pk).exists()
-    )
+        sync.record_use(credential_id=deletion.credential_id, at=at, failure=_failure_of(response))
     limit = response.rate_limit
-    if limit and limit.is_low and not kept_at:
+    if limit and limit.is_low and not is_kept:
         rate_limits.record(
             site=deletion.site,
             org_id=deletion.credential.org_id,
             rate_limits=[limit],
-            now=now,
+            now=at,
         )
-    details = _details(attempt, at=now, kept_at=kept_at)
-    verdict = response.verdict
-    if not attempt.is_late:
-        transition = states.transition_for(
-            deletion=deletion,
-            response=response,
-            now=now,
-            was_ambiguous=was_ambiguous,
-            had_late_success=verdict == AttemptResult.NOT_FOUND and deletion.has_late_success,
-            times_not_sent=_times_not_sent(deletion) if verdict == AttemptResult.NOT_SENT else 0,
-        )
-        answered = audit.EventDraft(
-            code=audit.EventCode.DELETION_ANSWERED,
-            sentence=audit.Sentence(
-                "{connection}: {response}",
-                response=response_summary(response),
-                connection=deletion.description,
-            ),
-            details=details,
-        )
-        followed = audit.EventDraft(
-            code=transition.event_code,
-            sentence=_sentence_for(transition, deletion=deletion),
-        )
-        attempt.is_late = not states.apply(
-            deletion,
-            transition=transition,
-            actor=actor,
-            events=[answered, followed],
-            refresh=False,
-        )
-    # Saved once, when all is known: a trigger refuses later changes.
-    attempt.save()
-    if attempt.is_late:
-        is_in_doubt = deletion.state in {State.UNKNOWN, State.STILL_PRESENT}
-        if verdict == AttemptResult.DELETED and is_in_doubt:
-            # One complete listing can settle the deletion now, so check it at once.
-            deletion.due_at = now
-            deletion.save(update_fields=["due_at"])
-        audit.record(
-            code=audit.EventCode.DELETION_ANSWERED_LATE,
-            actor=actor,
-            subject=deletion,
-            sentence=audit.Sentence(
-                "Late response to attempt {number}: {response}",
-                number=attempt.number,
-                response=response_summary(response),
-            ),
-            details=details | {"attempt": attempt.number},
-        )
-    failpoints.hit(Point.INSIDE_RESULT, deletion_id=attempt.deletion_id)
-    return True
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Change:
+    """What a response changes, and its events."""
+
+    deletion: Deletion
+    transition: Settle | Wait | BecomeUnknown
+    events: Sequence[audit.EventDraft]
+
+
+def _change_after(
+    *, attempt: Attempt, response: DeleteResponse, at: datetime, kept_at: datetime | None
+) -> _Change:
+    deletion, verdict = attempt.deletion, response.verdict
+    was_ambiguous = (
+        attempt.number > 1 and deletion.attempts.filter(AMBIGUOUS).exclude(pk=attempt.pk).exists()
+    )
+    transition = states.transition_for(
+        deletion=deletion,
+        response=response,
+        now=at,
+        was_ambiguous=was_ambiguous,
+        had_late_success=verdict == AttemptResult.NOT_FOUND and deletion.has_late_success,
+        times_not_sent=_times_not_sent(deletion) if verdict == AttemptResult.NOT_SENT else 0,
+    )
+    answered = audit.EventDraft(
+        code=audit.EventCode.DELETION_ANSWERED,
+        sentence=audit.Sentence(
+            "{connection}: {response}",
+            response=response_summary(response),
+            connection=deletion.description,
+        ),
+        details=_details(attempt, at=at, kept_at=kept_at),
+    )
+    followed = audit.EventDraft(
+        code=transition.event_code,
+        sentence=_sentence_for(transition, deletion=deletion),
+    )
+    return _Change(deletion=deletion, transition=transition, events=[answered, followed])
+
+
+def _record_late(
+    *,
+    attempt: Attempt,
+    response: DeleteResponse,
+    actor: Actor,
+    at: datetime,
+    kept_at: datetime | None,
+) -> None:
+    deletion = attempt.deletion
+    is_in_doubt = deletion.state in {State.UNKNOWN, State.STILL_PRESENT}
+    if response.verdict == AttemptResult.DELETED and is_in_doubt:
+        # One complete listing can settle the deletion now, so check it at once.
+        deletion.due_at = at
+        deletion.save(update_fields=["due_at"])
+    audit.record(
+        code=audit.EventCode.DELETION_ANSWERED_LATE,
+        actor=actor,
+        subject=deletion,
+        sentence=audit.Sentence(
+            "Late response to attempt {number}: {response}",
+            number=attempt.number,
+            response=response_summary(response),
+        ),
+        details=_details(attempt, at=at, kept_at=kept_at) | {"attempt": attempt.number},
+    )
 
 
 def _has_response(attempt: Attempt) -> bool:

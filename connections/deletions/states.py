@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 from django.db.models import Q, QuerySet
 
@@ -27,6 +28,15 @@ MOVED_ON = "The status just changed, so your action wasn't recorded."
 # An event repeats those of these times that its transition sets, so that verification can compare
 # them with the row.
 _TIMES = ("confirmed_at", "approved_at", "sending_at", "settled_at", "break_glass_at")
+# What must still be as it was read.
+_COMPARED = (
+    "state",
+    "epoch",
+    # Of two confirmations at once only the first passes.
+    "confirmed_at",
+    # Nobody acts on approvals that were declined or lapsed a moment ago.
+    "approval_round",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,15 +151,14 @@ class FailRecheck(Transition):
 
 @dataclass(frozen=True, kw_only=True)
 class Claim(Transition):
-    """One process takes it, to send the DELETE of this epoch."""
+    """One process takes it, to send the DELETE of the next epoch."""
 
-    epoch: int
     at: datetime
 
     def columns(self, *, deletion: Deletion, actor: Actor) -> dict[str, Any]:
         claimed = _change(
             State.SENDING,
-            epoch=self.epoch,
+            epoch=deletion.epoch + 1,
             sending_at=self.at,
             due_at=self.at + time_limits.CLAIM_TIMEOUT,
             last_checked_at=None,
@@ -354,15 +363,9 @@ def apply(
 
 def _as_read(rows: QuerySet[Deletion], deletion: Deletion) -> QuerySet[Deletion]:
     """Those of `rows` that are still as this deletion was read."""
+    # Nothing leaves settled.
     return rows.filter(
-        # Nothing leaves settled.
-        ~Q(state=State.SETTLED),
-        state=deletion.state,
-        epoch=deletion.epoch,
-        # Of two confirmations at once only the first passes.
-        confirmed_at=deletion.confirmed_at,
-        # Nobody acts on approvals that were declined or lapsed a moment ago.
-        approval_round=deletion.approval_round,
+        ~Q(state=State.SETTLED), **dict(zip(_COMPARED, _compared(deletion), strict=True))
     )
 
 
@@ -391,35 +394,71 @@ def _record(
 def apply_to_all(
     deletions: Sequence[Deletion],
     *,
-    transition: Approve | Queue | Settle,
+    transition: Transition,
     actor: Actor,
-    event_of: Callable[[Deletion], audit.EventDraft],
+    events_of: Callable[[Deletion], Sequence[audit.EventDraft]],
 ) -> None:
-    """`apply` to deletions that are in the same state, each with its event: all of them or none.
+    """`apply` to deletions, each with its events: all of them or none.
 
-    What these transitions set depends on nothing else of a deletion. Raises OvertakenError when
-    another process changed one of them first.
+    What the transition sets may depend on what `_as_read` compares, and on nothing else in which
+    they differ. Raises OvertakenError when another process changed one of them first.
     """
-    if not deletions:
-        return
-    columns = transition.columns(deletion=deletions[0], actor=actor)
-    with audit.atomic():
+    columns_of: dict[UUID, dict[str, Any]] = {}
+    with audit.atomic(savepoint=False):
         for alike in _grouped(deletions):
+            columns = transition.columns(deletion=alike[0], actor=actor)
             rows = Deletion.objects.filter(pk__in=[each.pk for each in alike])
             if _as_read(rows, alike[0]).update(**columns) != len(alike):
                 raise OvertakenError(MOVED_ON)
+            columns_of |= {each.pk: columns for each in alike}
         for deletion in deletions:
-            _record([event_of(deletion)], deletion=deletion, columns=columns, actor=actor)
+            _record(
+                events_of(deletion), deletion=deletion, columns=columns_of[deletion.pk], actor=actor
+            )
     for deletion in deletions:
-        for name, value in columns.items():
+        for name, value in columns_of[deletion.pk].items():
             setattr(deletion, name, value)
+
+
+def apply_to_unchanged(
+    deletions: Sequence[Deletion],
+    *,
+    transition: Claim,
+    actor: Actor,
+    events_of: Callable[[Deletion], Sequence[audit.EventDraft]],
+) -> list[Deletion]:
+    """`apply_to_all` for those that no other process changed first; returns them.
+
+    Call it in a transaction, which keeps them locked.
+    """
+    if len(deletions) == 1:
+        (one,) = deletions
+        events = events_of(one)
+        is_changed = apply(one, transition=transition, actor=actor, events=events, refresh=False)
+        return [one] if is_changed else []
+    unchanged = _lock_unchanged(deletions)
+    apply_to_all(unchanged, transition=transition, actor=actor, events_of=events_of)
+    return unchanged
+
+
+def _lock_unchanged(deletions: Sequence[Deletion]) -> list[Deletion]:
+    """Lock deletions; returns those that are as they were read."""
+    rows = Deletion.objects.filter(pk__in=[each.pk for each in deletions])
+    # In one order, so that two processes don't wait for each other.
+    locked = rows.select_for_update(no_key=True).order_by("pk")
+    stored = {pk: tuple(others) for pk, *others in locked.values_list("pk", *_COMPARED)}
+    return [each for each in deletions if stored.get(each.pk) == _compared(each)]
+
+
+def _compared(deletion: Deletion) -> tuple[Any, ...]:
+    return tuple(getattr(deletion, name) for name in _COMPARED)
 
 
 def _grouped(deletions: Sequence[Deletion]) -> list[list[Deletion]]:
     """The deletions by everything that `_as_read` compares."""
     groups = defaultdict[tuple[Any, ...], list[Deletion]](list)
     for each in deletions:
-        groups[each.state, each.epoch, each.confirmed_at, each.approval_round].append(each)
+        groups[_compared(each)].append(each)
     return list(groups.values())
 
 

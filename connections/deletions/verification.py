@@ -6,8 +6,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import Any
 
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 
 from connections import audit
 from connections.access.actor import Actor
@@ -408,7 +409,8 @@ def verify_together(
             actor=actor,
             deleted=[each.connection_id for each in absent],
         )
-        for deletion in deletions:
+        _record_all_verified(absent, actor=actor, at=result.started_at or clock.now())
+        for deletion in [each for each in deletions if each not in absent]:
             was_contradicted = deletion.contradicted_at is not None
             _record_verification(deletion=deletion, result=result, actor=actor)
             if deletion.contradicted_at and not was_contradicted:
@@ -451,19 +453,44 @@ def _next_verification_at(
     return states.next_verification_at(settled_at=settled_at, now=now)
 
 
+def _record_all_verified(deletions: Sequence[Deletion], *, actor: Actor, at: datetime) -> None:
+    """`_record_verified` for several deletions of one site."""
+    unverified = _unverified(deletions, at=at)
+    if unverified.count() == len(deletions):
+        unverified.update(verified_at=at, **_absent_at(at))
+        for deletion in deletions:
+            _note_verified(deletion, actor=actor, at=at)
+    else:
+        for deletion in deletions:
+            _record_verified(deletion=deletion, actor=actor, at=at)
+
+
 def _record_verified(*, deletion: Deletion, actor: Actor, at: datetime) -> None:
     """Record that a complete listing lacks it. Call it while the site's snapshots are locked."""
-    rows = Deletion.objects.filter(pk=deletion.pk)
-    checked: dict[str, object] = {"last_checked_at": at, "last_check_listed": False, "due_at": None}
-    # By what is stored now: another process may have verified it meanwhile. After a clock was set
-    # back, what a later listing verified stands.
-    unverified = rows.filter(Q(verified_at=None) | Q(last_check_listed=True, verified_at__lt=at))
-    if not unverified.update(verified_at=at, **checked):
-        rows.update(**checked)
+    if _unverified([deletion], at=at).update(verified_at=at, **_absent_at(at)):
+        _note_verified(deletion, actor=actor, at=at)
+    else:
+        Deletion.objects.filter(pk=deletion.pk).update(**_absent_at(at))
         deletion.refresh_from_db()
-        return
-    deletion.verified_at = deletion.last_checked_at = at
-    deletion.last_check_listed, deletion.due_at = False, None
+
+
+def _unverified(deletions: Sequence[Deletion], *, at: datetime) -> QuerySet[Deletion]:
+    """Those that a listing begun at this time verifies, by what is stored now.
+
+    Another process may have verified one meanwhile. After a clock was set back, what a later
+    listing verified stands.
+    """
+    is_unverified = Q(verified_at=None) | Q(last_check_listed=True, verified_at__lt=at)
+    return Deletion.objects.filter(is_unverified, pk__in=[each.pk for each in deletions])
+
+
+def _absent_at(at: datetime) -> dict[str, Any]:
+    return {"last_checked_at": at, "last_check_listed": False, "due_at": None}
+
+
+def _note_verified(deletion: Deletion, *, actor: Actor, at: datetime) -> None:
+    for name, value in ({"verified_at": at} | _absent_at(at)).items():
+        setattr(deletion, name, value)
     audit.record(
         code=audit.EventCode.DELETION_VERIFIED,
         actor=actor,
