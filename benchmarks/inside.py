@@ -78,9 +78,10 @@ def delete(count: str) -> dict[str, Any]:
     client = Client(SERVER_NAME="localhost")
     client.cookies.load(cookies["cookies"])
     credential = Credential.objects.get()
-    ids = world.deletable(2 * (int(count) + 2))
+    ids = world.deletable(int(count) + 2)
+    peer_ids = world.deletable(int(count) + 1, source=world.PEER)
     post, verification, bare, cpu, bare_cpu = [], [], [], [], []
-    with bare_session(world.SOURCE) as session:
+    with bare_session(world.PEER) as session:
         for number in range(int(count) + 1):
             form = _review_form(credential, ids.pop())
             started = time.process_time()
@@ -88,7 +89,7 @@ def delete(count: str) -> dict[str, Any]:
             verification.append(milliseconds(partial(due.run_due, actor=WORKER)))
             cpu.append((time.process_time() - started) * 1000)
             started = time.process_time()
-            bare.append(milliseconds(partial(bare_deletion, session, ids.pop())))
+            bare.append(milliseconds(partial(bare_deletion, session, peer_ids.pop())))
             bare_cpu.append((time.process_time() - started) * 1000)
             if not number:
                 # The first one opens connections and fills caches.
@@ -170,7 +171,10 @@ def delete_in_bulk(rounds: str, count: str, python: str) -> dict[str, Any]:
     """
     store_credentials(str(world.SOURCE), "1")
     person = Person.objects.get()
-    ids = world.deletable((int(rounds) + 1) * 2 * int(count))
+    ids, peer_ids = (
+        world.deletable((int(rounds) + 1) * int(count), source=source)
+        for source in (world.SOURCE, world.PEER)
+    )
     own, cpu, peer = [], [], []
     with official_client(python) as delete_with_client:
         for _ in range(int(rounds) + 1):
@@ -178,7 +182,7 @@ def delete_in_bulk(rounds: str, count: str, python: str) -> dict[str, Any]:
             started = time.process_time()
             own.append(milliseconds(partial(_run_batch, batch)))
             cpu.append((time.process_time() - started) * 1000 / int(count))
-            peer.append(delete_with_client([ids.pop() for _ in range(int(count))]))
+            peer.append(delete_with_client([peer_ids.pop() for _ in range(int(count))]))
     # The first ones fill caches.
     return {"own": own[1:], "peer": peer[1:], "cpu": cpu[1:]}
 
@@ -207,7 +211,7 @@ def _run_batch(batch: Batch) -> None:
 @contextmanager
 def official_client(python: str) -> Iterator[Callable[[list[str]], float]]:
     """A function that deletes with the official client and returns how long that took (ms)."""
-    keys = world.keys_of(world.SOURCE)
+    keys = world.keys_of(world.PEER)
     script = Path(__file__).with_name("official_client.py")
     command = [python, str(script), base_url(), str(settings.DATADOG_CA_BUNDLE), *keys]
     with subprocess.Popen(

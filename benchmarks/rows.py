@@ -92,7 +92,7 @@ def deletion(bench: Bench) -> Iterator[Line]:
     rounds = bench.rounds(30)
     for database in bench.databases:
         with (
-            run_simulator(delay=DELAY, to_delete=2 * (rounds + 1)) as simulator,
+            run_simulator(delay=DELAY, to_delete=rounds + 1) as simulator,
             install(database, simulator=simulator) as installation,
         ):
             facts = installation.run("credentials", str(world.SOURCE), "1")
@@ -105,7 +105,9 @@ def deletion(bench: Bench) -> Iterator[Line]:
 def _compare_with_curl(
     database: Database, browser: Browser, simulator: Simulator, *, rounds: int, credential: str
 ) -> Iterator[Line]:
-    ids = world.deletable(2 * (rounds + 1))
+    ids, peer_ids = (
+        world.deletable(rounds + 1, source=source) for source in (world.SOURCE, world.PEER)
+    )
     verified: list[float] = []
 
     def ours() -> float:
@@ -121,7 +123,7 @@ def _compare_with_curl(
         verified.append((time.perf_counter() - started) * 1000 - elapsed)
         return elapsed
 
-    own, curl = interleaved(rounds, ours, lambda: _curl(simulator, ids.pop()))
+    own, curl = interleaved(rounds, ours, lambda: _curl(simulator, peer_ids.pop()))
     yield line(
         f"confirmed deletion, {DELAY * 1000:.0f} ms a call",
         own,
@@ -143,7 +145,7 @@ def _review_form(browser: Browser, *, credential: str, connection_id: str) -> di
 
 def _curl(simulator: Simulator, connection_id: str) -> float:
     """How long curl takes to list, DELETE and list on one connection, by its own clock."""
-    api_key, application_key = world.keys_of(world.SOURCE)
+    api_key, application_key = world.keys_of(world.PEER)
     arguments = ["curl"]
     for method, path in (("GET", API), ("DELETE", f"{API}/{connection_id}"), ("GET", API)):
         arguments += ["--silent", "--fail", "--cacert", simulator.bundle, "--request", method]
@@ -189,7 +191,7 @@ def far_database(bench: Bench) -> Iterator[Line]:
 def _costs(bench: Bench, database: Database) -> dict[str, Any]:
     rounds = bench.rounds(30)
     with (
-        run_simulator(to_delete=2 * (rounds + 2)) as simulator,
+        run_simulator(to_delete=rounds + 2) as simulator,
         install(database, simulator=simulator) as installation,
     ):
         return installation.run("delete", str(rounds))
@@ -203,7 +205,7 @@ def bulk_deletion(bench: Bench) -> Iterator[Line]:
             return
         for database in bench.databases:
             with (
-                run_simulator(delay=BULK_DELAY, to_delete=2 * BULK * (rounds + 1)) as simulator,
+                run_simulator(delay=BULK_DELAY, to_delete=BULK * (rounds + 1)) as simulator,
                 install(database, simulator=simulator) as installation,
             ):
                 result = installation.run("bulk", str(rounds), str(BULK), python)

@@ -20,6 +20,9 @@ from sandbox.world import World
 SITE = "sandbox-us1"
 # Org 0 has the connections that are deleted. Each of the next 50 is listed with 20 connections.
 SOURCE = 0
+# Has as many, which the other side of a comparison deletes. If they were org 0's, our syncs would
+# store their removals.
+PEER = 999
 SYNCED = range(1, 51)
 LINKED = 10
 # Listed with those that are deleted.
@@ -41,9 +44,9 @@ def connection_of(source: int, sink: int) -> str:
     return str(uuid.uuid5(_NAMES, f"{source} {sink}"))
 
 
-def deletable(count: int) -> list[str]:
-    """The IDs of the connections that a benchmark can delete."""
-    return [connection_of(SOURCE, 1000 + number) for number in range(count)]
+def deletable(count: int, *, source: int = SOURCE) -> list[str]:
+    """The IDs of the connections of one org that a benchmark can delete."""
+    return [connection_of(source, 1000 + number) for number in range(count)]
 
 
 def keys_of(number: int) -> tuple[str, str]:
@@ -56,11 +59,11 @@ def build_world(*, to_delete: int) -> World:
     """Every org with its keys and connections."""
     world = World(sites=(SITE,))
     orgs = {}
-    for number in (SOURCE, *SYNCED, *range(1000, 1000 + to_delete + OTHERS)):
+    for number in (SOURCE, PEER, *SYNCED, *range(1000, 1000 + to_delete + OTHERS)):
         org_id, name = org_of(number)
         orgs[number] = world.add_org(id=org_id, name=name, site=SITE)
-    pairs = [(SOURCE, number) for number in orgs if number >= 1000]
-    for number in (SOURCE, *SYNCED):
+    pairs = [(source, number) for number in orgs if number >= 1000 for source in (SOURCE, PEER)]
+    for number in (SOURCE, PEER, *SYNCED):
         api_key, application_key = keys_of(number)
         world.add_key_pair(org=orgs[number], api_key=api_key, application_key=application_key)
     for number in SYNCED:
