@@ -1805,8 +1805,8 @@ FROZEN_RESULTS = (
     _mutant(
         "two processes do not verify a deletion twice",
         "connections/deletions/verification.py",
-        "    unverified = rows.filter(Q(verified_at=None) | ",
-        "    unverified = rows if deletion.verified_at is None else rows.filter(",
+        "    return Deletion.objects.filter(is_unverified, pk__in",
+        "    return Deletion.objects.filter(pk__in",
         f"{RESULTS}::test_only_one_of_two_concurrent_verifications_is_recorded",
     ),
     _mutant(
