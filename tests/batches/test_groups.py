@@ -10,13 +10,15 @@ import pytest
 from django.db import OperationalError, connection
 from django.test.utils import CaptureQueriesContext
 
+from connections import audit
 from connections.access.actor import WORKER, person_actor
 from connections.batches import running
 from connections.core.causes import Cause
 from connections.core.errors import BlockedError
-from connections.deletions import lifecycle, sending
+from connections.deletions import lifecycle, sending, verification
 from connections.deletions.failpoints import Point
 from connections.deletions.sending import ClaimedAttempt
+from connections.inventory import sync
 from connections.models import Attempt, Batch, Deletion, Outcome, Person, State
 from sandbox.faults import delayed
 from sandbox.server import SandboxServer
@@ -172,3 +174,23 @@ def test_a_group_needs_one_commit_and_as_many_statements_whatever_its_size_but_f
 
 def commits_in(captured: CaptureQueriesContext) -> int:
     return sum(query["sql"].startswith("COMMIT") for query in captured.captured_queries)
+
+
+def test_rows_that_another_worker_verified_first_are_verified_once(
+    rows: list[Deletion],
+) -> None:
+    credential = rows[0].credential
+    running.send_due(actor=WORKER)
+    result = sync.fetch_org(credential=credential)
+    first, other = read_again(rows[:4]), read_again(rows)
+    for deletions in (first, other):
+        verification.verify_together(
+            deletions=deletions, credential=credential, result=result, actor=WORKER
+        )
+    codes = [event.code for row in rows for event in audit.events_of(subject=row)]
+    assert codes.count(audit.EventCode.DELETION_VERIFIED) == len(rows)
+    assert not Deletion.objects.filter(verified_at=None).exists()
+
+
+def read_again(rows: Sequence[Deletion]) -> list[Deletion]:
+    return list(Deletion.objects.filter(pk__in=[row.pk for row in rows]))

@@ -2892,6 +2892,14 @@ BULK_DELETIONS = (
         "::test_a_row_withdrawn_after_its_check_is_left_out_of_its_group",
     ),
     _mutant(
+        "rows that another worker verified first are verified once",
+        "connections/deletions/verification.py",
+        "    if unverified.count() == len(deletions):\n",
+        "    if deletions:\n",
+        f"{BATCH_TESTS}/test_groups.py"
+        "::test_rows_that_another_worker_verified_first_are_verified_once",
+    ),
+    _mutant(
         "claimed rows are sent before anything else is done",
         f"{BATCHES}/running.py",
         "        # First of all, so that nothing keeps a claimed row from being sent.\n",
