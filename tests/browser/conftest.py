@@ -19,6 +19,7 @@ from pytest_django import DjangoDbBlocker
 from connections.models import Person, Role
 from sandbox.demo_world import demo_world
 from sandbox.server import SandboxServer
+from tests.browser.chromium import find_chromium
 from tests.browser.demo_world import build, load_world, save_world
 from tests.browser.live_service import database_at, make_blank_database, served
 from tests.browser.requester import Requester
@@ -41,12 +42,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session", autouse=True)
 def _chromium() -> str:
     """Where Chromium is. Without it the tests are skipped; on a build server they fail."""
-    path = shutil.which("chromium") or shutil.which("chromium-browser")
+    path = find_chromium()
     if path:
         return path
     if os.environ.get("CI") == "true":
-        pytest.fail("Chromium is missing: install the package `chromium`.")
-    pytest.skip("Chromium is not installed: install the package `chromium`.")
+        pytest.fail("Chromium is missing: install the package `chromium-headless-shell`.")
+    pytest.skip("Chromium is not installed: install the package `chromium-headless-shell`.")
 
 
 @pytest.fixture(scope="session")

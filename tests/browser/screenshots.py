@@ -7,7 +7,6 @@ many orgs instead, also as it is printed.
 
 import argparse
 import os
-import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -32,6 +31,7 @@ from sandbox.demo_world import demo_world  # noqa: E402
 from sandbox.server import SandboxServer  # noqa: E402
 from sandbox.world import World  # noqa: E402
 from tests.browser import made_up_orgs  # noqa: E402
+from tests.browser.chromium import find_chromium  # noqa: E402
 from tests.browser.demo_world import build  # noqa: E402
 from tests.browser.live_service import database_at, make_blank_database, served  # noqa: E402
 from tests.browser.pages import PAGES, Listed  # noqa: E402
@@ -167,7 +167,7 @@ def main(arguments: Sequence[str]) -> int:
     given.directory.mkdir(parents=True, exist_ok=True)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
-            executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu"]
+            executable_path=find_chromium(), args=["--no-sandbox", "--disable-gpu"]
         )
         for count in given.orgs:
             fill = partial(made_up_orgs.build_orgs, count=count)
