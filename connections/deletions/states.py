@@ -179,13 +179,14 @@ class Wait(Transition):
     at: datetime
     # How long its org is held back.
     reset_seconds: int = 0
+    # When the time of a bulk deletion's row is over, counted from its first attempt.
+    expires_at: datetime | None = None
 
     def columns(self, *, deletion: Deletion, actor: Actor) -> dict[str, Any]:
         confirmed_at = deletion.confirmed_at or self.at
         expires_at = confirmed_at + time_limits.SENDING_WINDOW
-        if deletion.is_run_by_batch and deletion.expires_at:
-            # Since its first attempt.
-            expires_at = deletion.expires_at
+        if deletion.is_run_by_batch and self.expires_at:
+            expires_at = self.expires_at
             if self.reset_seconds:
                 resets_at = self.at + timedelta(seconds=self.reset_seconds)
                 extended = resets_at + time_limits.SENDING_WINDOW
@@ -312,10 +313,14 @@ def transition_for(
                 seconds=response.retry_after_seconds or 60,
                 at=now,
                 reset_seconds=limit.reset_seconds if limit else 0,
+                expires_at=deletion.expires_at,
             )
         case AttemptResult.NOT_SENT if times_not_sent <= len(time_limits.NOT_SENT_DELAYS):
             return Wait(
-                cause=cause, seconds=time_limits.NOT_SENT_DELAYS[times_not_sent - 1], at=now
+                cause=cause,
+                seconds=time_limits.NOT_SENT_DELAYS[times_not_sent - 1],
+                at=now,
+                expires_at=deletion.expires_at,
             )
         case AttemptResult.NOT_SENT:
             return stop_trying(
@@ -394,7 +399,7 @@ def _record(
 def apply_to_all(
     deletions: Sequence[Deletion],
     *,
-    transition: Transition,
+    transition: Approve | Queue | Claim | Wait | BecomeUnknown | Settle,
     actor: Actor,
     events_of: Callable[[Deletion], Sequence[audit.EventDraft]],
 ) -> None:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -194,3 +195,21 @@ def test_rows_that_another_worker_verified_first_are_verified_once(
 
 def read_again(rows: Sequence[Deletion]) -> list[Deletion]:
     return list(Deletion.objects.filter(pk__in=[row.pk for row in rows]))
+
+
+def test_rows_that_could_not_be_sent_together_keep_the_time_that_each_has_left(
+    rows: list[Deletion], clock: SettableClock
+) -> None:
+    times_left, responses = [], []
+    for row in rows[:2]:
+        times_left.append(clock.now() + timedelta(minutes=15))
+        (claimed,) = sending.claim_together(deletions=[row], actor=WORKER, was_rechecked=True)
+        assert isinstance(claimed, ClaimedAttempt)
+        # Its deadline is over, so no request leaves.
+        too_late = replace(claimed, began_at=claimed.began_at - 60)
+        responses.append((claimed.attempt, sending.send_claimed(too_late)))
+        clock.advance(minutes=2)
+    sending.record_together(responses=responses, actor=WORKER)
+    first, second = (Deletion.objects.get(pk=row.pk) for row in rows[:2])
+    assert [first.state, second.state] == [State.WAITING] * 2
+    assert [first.expires_at, second.expires_at] == times_left

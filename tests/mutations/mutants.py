@@ -2900,6 +2900,14 @@ BULK_DELETIONS = (
         "::test_rows_that_another_worker_verified_first_are_verified_once",
     ),
     _mutant(
+        "rows that wait again keep the time that each has left",
+        SENDING,
+        "key=lambda each: each.transition)",
+        "key=lambda each: type(each.transition))",
+        f"{BATCH_TESTS}/test_groups.py"
+        "::test_rows_that_could_not_be_sent_together_keep_the_time_that_each_has_left",
+    ),
+    _mutant(
         "claimed rows are sent before anything else is done",
         f"{BATCHES}/running.py",
         "        # First of all, so that nothing keeps a claimed row from being sent.\n",
