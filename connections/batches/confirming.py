@@ -66,6 +66,17 @@ def find_problem(batch: Batch, *, confirmation: str) -> dict[str, str]:
     return {"confirmation": f"Type “{expected}” to confirm. {unchanged}"}
 
 
+def require_none_kept(batch: Batch) -> None:
+    """Raise ConflictError if its access review has since decided to keep what it would send."""
+    kept = unsent_rows(batch).filter(batch_row__in=drafts.find_kept(batch=batch)).count()
+    if kept:
+        unchanged = "It stays paused." if batch.state == BatchState.PAUSED else "Nothing was sent."
+        raise ConflictError(
+            f"The access review has since decided to keep {pluralize(kept, 'connection')}"
+            f" of this bulk deletion. {unchanged} Cancel it, then plan the rest again."
+        )
+
+
 def execute_batch(*, batch: Batch, actor: Actor, confirmation: str) -> Batch:
     """Confirm an approved bulk deletion by its typed text; the worker then sends its rows.
 
@@ -88,12 +99,7 @@ def execute_batch(*, batch: Batch, actor: Actor, confirmation: str) -> Batch:
             raise OvertakenError("This bulk deletion is not waiting for confirmation.")
         if drafts.has_expired(batch, now=clock.now()):
             raise ConflictError("This bulk deletion expired. Nothing was sent. Plan it again.")
-        kept = drafts.find_kept(batch=batch)
-        if kept:
-            raise ConflictError(
-                f"The access review has since decided to keep {pluralize(len(kept), 'connection')}"
-                " of this bulk deletion. Nothing was sent. Cancel it, then plan the rest again."
-            )
+        require_none_kept(batch)
         problem = find_problem(batch, confirmation=confirmation)
         if problem:
             raise InvalidInputError(problem)

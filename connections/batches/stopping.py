@@ -95,8 +95,8 @@ def needs_confirmation_to_resume(batch: Batch) -> bool:
 def resume_batch(*, batch: Batch, actor: Actor, confirmation: str = "") -> Batch:
     """Send the remaining rows; one that is running already stays as it is.
 
-    Raises PermissionDenied, InvalidInputError when the confirmation is due and wrong, and
-    OvertakenError when it is not paused.
+    Raises PermissionDenied, InvalidInputError when the confirmation is due and wrong,
+    OvertakenError when it is not paused, and ConflictError when a row is to be kept.
     """
     permissions.require(
         permissions.can_use_all(actor, credential_ids=batch.sending_credential_ids),
@@ -108,6 +108,7 @@ def resume_batch(*, batch: Batch, actor: Actor, confirmation: str = "") -> Batch
             return batch
         if batch.state != BatchState.PAUSED:
             raise OvertakenError("This bulk deletion is not paused.")
+        confirming.require_none_kept(batch)
         if needs_confirmation_to_resume(batch):
             problem = confirming.find_problem(batch, confirmation=confirmation)
             if problem:

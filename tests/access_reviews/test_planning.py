@@ -14,6 +14,7 @@ from connections.access_reviews.rows import review_rows
 from connections.batches import drafts, running, stopping
 from connections.batches.requesting import PlanChangedError
 from connections.core.errors import ConflictError
+from connections.deletions import lifecycle
 from connections.models import (
     AccessReview,
     AuditEvent,
@@ -168,6 +169,25 @@ def test_an_approved_plan_with_a_connection_to_keep_since_can_not_be_confirmed(
     execute(approve(request(rest, ada), linus), ada)
     queued = Deletion.objects.filter(state=State.WAITING)
     assert [str(each.connection_id) for each in queued] == [deleted[-36:]]
+
+
+def test_a_paused_plan_with_a_connection_to_keep_since_can_not_be_resumed(
+    make_review: MakeReview, ada: Person, grace: Person
+) -> None:
+    review = make_review(2)
+    kept, deleted = texts_of(review)
+    decide(review, ada, decision="delete")
+    batch = request(plan(review, ada).batch, ada)
+    actor = person_actor(person=ada)
+    stopping.pause_batch(batch=batch, actor=actor)
+    decide(review, grace, kept)
+    with pytest.raises(ConflictError, match=r"decided to keep 1 connection .* It stays paused"):
+        stopping.resume_batch(batch=batch, actor=actor)
+    lifecycle.withdraw_deletion(deletion=batch.deletions.get(connection_id=kept[-36:]), actor=actor)
+    stopping.resume_batch(batch=batch, actor=actor)
+    running.run_due(actor=WORKER)
+    sent = Deletion.objects.filter(outcome=Outcome.DELETED)
+    assert [str(each.connection_id) for each in sent] == [deleted[-36:]]
 
 
 def test_what_is_decided_to_delete_once_more_is_planned_again(

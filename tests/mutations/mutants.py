@@ -2976,10 +2976,18 @@ BULK_DELETIONS = (
     _mutant(
         "what an access review decided to keep after the request is not confirmed",
         f"{BATCHES}/confirming.py",
-        "        kept = drafts.find_kept(batch=batch)\n",
-        "        kept: set[int] = set()\n",
+        "        require_none_kept(batch)\n",
+        "",
         "tests/access_reviews/test_planning.py"
         "::test_an_approved_plan_with_a_connection_to_keep_since_can_not_be_confirmed",
+    ),
+    _mutant(
+        "what an access review decided to keep after the confirmation is not resumed",
+        f"{BATCHES}/stopping.py",
+        "        confirming.require_none_kept(batch)\n",
+        "",
+        "tests/access_reviews/test_planning.py"
+        "::test_a_paused_plan_with_a_connection_to_keep_since_can_not_be_resumed",
     ),
     _mutant(
         "a new plan has what an older plan can no longer delete",

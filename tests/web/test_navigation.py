@@ -14,6 +14,8 @@ from sandbox.server import SandboxServer
 from tests.flows.support import store_credential
 from tests.web.overview.test_overview import add_deletion
 
+pytestmark = pytest.mark.database
+
 ClientOf = Callable[[Person], Client]
 
 
