@@ -378,6 +378,13 @@ RECORD = (
         f"{SAFEGUARDS}::test_what_somebody_else_moved_is_not_moved",
     ),
     _mutant(
+        "compare-and-swap on the confirmation",
+        TRANSITIONS,
+        '    "confirmed_at",\n',
+        "",
+        f"{SAFEGUARDS}::test_what_somebody_else_moved_is_not_moved",
+    ),
+    _mutant(
         "a 404 after an ambiguous attempt",
         TRANSITIONS,
         "            outcome = Outcome.GONE_UNATTRIBUTED if was_ambiguous "

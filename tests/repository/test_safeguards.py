@@ -5,6 +5,7 @@
 
 import io
 from collections.abc import Callable
+from datetime import UTC, datetime
 from uuid import uuid4
 
 import pytest
@@ -75,7 +76,14 @@ def settle(deletion: Deletion, *, actor: Actor) -> bool:
 
 
 @pytest.mark.django_db
-@pytest.mark.parametrize("change", [{"state": State.WAITING}, {"epoch": F("epoch") + 1}])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"state": State.WAITING},
+        {"epoch": F("epoch") + 1},
+        {"confirmed_at": datetime(2026, 3, 1, tzinfo=UTC)},
+    ],
+)
 def test_what_somebody_else_moved_is_not_moved(
     unknown: Deletion, ada: Person, change: dict[str, object]
 ) -> None:
