@@ -119,10 +119,13 @@ def test_a_content_type_that_cannot_be_parsed_gets_a_400_page(browser: Browser, 
 
 
 @pytest.mark.parametrize("address", ADDRESSES)
+@pytest.mark.parametrize(
+    "count", [101, django_settings.DATA_UPLOAD_MAX_NUMBER_FIELDS + 1], ids=["of a page", "of any"]
+)
 def test_too_many_fields_get_an_error_page_and_are_not_read_again(
-    browser: Browser, address: str
+    browser: Browser, address: str, count: int
 ) -> None:
-    fields = "&".join(f"field{number}=x" for number in range(101))
+    fields = "&".join(f"field{number}=x" for number in range(count))
     status, text = browser.send(address, body=fields.encode())
     assert status == (404 if address == UNKNOWN else 400)
     assert "<html" in text
