@@ -173,10 +173,8 @@ class _Pass:
                     self.failure = error
             if not self.in_progress:
                 break
-            wait(self.in_progress, return_when=FIRST_COMPLETED)
-            # Also what arrives meanwhile, so that more rows are claimed together afterwards.
-            while done := [each for each in self.in_progress if each.done()]:
-                self._record_done({future: self.in_progress.pop(future) for future in done})
+            done, _ = wait(self.in_progress, return_when=FIRST_COMPLETED)
+            self._record_done({future: self.in_progress.pop(future) for future in done})
         if self.failure:
             raise self.failure
         return self.handled
@@ -415,7 +413,7 @@ def _of(batch: Batch | None) -> QuerySet[Deletion]:
 
 def _for_claim(rows: QuerySet[Deletion]) -> QuerySet[Deletion]:
     """The rows in their order, with what a claim needs."""
-    with_others = rows.select_related("credential", "batch")
+    with_others = rows.select_related("credential", "batch", "confirmed_by")
     return with_others.order_by("batch__confirmed_at", "batch_row__position")
 
 

@@ -1,6 +1,5 @@
 """Rows of a bulk deletion are claimed, and their responses recorded, several at a time."""
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import timedelta
@@ -21,7 +20,6 @@ from connections.deletions.failpoints import Point
 from connections.deletions.sending import ClaimedAttempt
 from connections.inventory import sync
 from connections.models import Attempt, Batch, Deletion, Outcome, Person, State
-from sandbox.faults import delayed
 from sandbox.server import SandboxServer
 from tests.batches.conftest import MakeDraft
 from tests.batches.support import request
@@ -93,27 +91,6 @@ def test_a_row_withdrawn_after_its_check_is_left_out_of_its_group(
     assert outcomes.pop(third.pk) == Outcome.WITHDRAWN
     assert set(outcomes.values()) == {Outcome.DELETED}
     assert sandbox.world.deletes_received(str(third.connection_id)) == 0
-
-
-def test_responses_that_arrive_meanwhile_are_recorded_before_more_rows_are_claimed(
-    rows: list[Deletion],
-    groups: list[int],
-    sandbox: SandboxServer,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    waited: list[UUID] = []
-
-    def wait_for_the_others(point: Point, *, deletion_id: UUID) -> None:
-        if point == Point.AFTER_ANSWER and not waited:
-            waited.append(deletion_id)
-            time.sleep(2)
-
-    # The first row is claimed before the next seven, so its response comes first.
-    sandbox.world.set_fault(fault=delayed(seconds=1), operation="delete")
-    monkeypatch.setattr("connections.deletions.failpoints.hit", wait_for_the_others)
-    running.run_due(actor=WORKER)
-    assert groups == [1, 7, 2]
-    assert Deletion.objects.filter(outcome=Outcome.DELETED).count() == len(rows)
 
 
 @pytest.mark.parametrize("number", [0, 2], ids=["alone", "in a group"])
