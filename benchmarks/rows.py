@@ -32,7 +32,8 @@ SYNC_DELAY = 0.1
 FAR = 0.0025
 BULK = 100
 BULK_DELAY = 0.05
-VERIFIED = b"Verified: no longer listed"
+# The title in the timeline.
+VERIFIED = b">Verified<"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,6 +120,8 @@ def _compare_with_curl(
         if b'data-outcome="deleted"' not in page:
             raise RuntimeError(f"{address} does not show the response.")
         while VERIFIED not in browser.get(address):
+            if time.perf_counter() - started > 30:
+                raise RuntimeError(f"{address} does not show the verification.")
             time.sleep(0.05)
         verified.append((time.perf_counter() - started) * 1000 - elapsed)
         return elapsed
