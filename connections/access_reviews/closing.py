@@ -16,7 +16,8 @@ from connections.access_reviews.rows import ReviewRow, count_states, review_rows
 from connections.audit import EventCode
 from connections.core import clock
 from connections.core.errors import ConflictError, OvertakenError
-from connections.core.text import clean_text, has_visible_text, pluralize
+from connections.core.text import pluralize
+from connections.core.typed_text import clean_text, has_visible_text
 from connections.inventory.inventory import (
     Inventory,
     build_inventory,

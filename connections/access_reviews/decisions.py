@@ -15,7 +15,8 @@ from connections.audit import EventCode, lookups
 from connections.batches.drafts import parse_key
 from connections.core import clock
 from connections.core.errors import ConflictError, InvalidInputError, OvertakenError
-from connections.core.text import find_text_problem, pluralize
+from connections.core.text import pluralize
+from connections.core.typed_text import find_text_problem
 from connections.models import (
     AccessReview,
     AccessReviewDecision,

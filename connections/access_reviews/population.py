@@ -17,7 +17,8 @@ from connections.access_reviews.decisions import lock_open_review
 from connections.audit import EventCode, personal_data
 from connections.core import clock
 from connections.core.errors import InvalidInputError
-from connections.core.text import find_text_problem, pluralize
+from connections.core.text import pluralize
+from connections.core.typed_text import find_text_problem
 from connections.inventory.inventory import (
     ALL,
     Coverage,

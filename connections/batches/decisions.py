@@ -15,7 +15,8 @@ from connections.audit import EventCode
 from connections.batches import confirming, drafts
 from connections.core import clock
 from connections.core.errors import ConflictError, OvertakenError
-from connections.core.text import clean_text, pluralize
+from connections.core.text import pluralize
+from connections.core.typed_text import clean_text
 from connections.deletions import states, time_limits
 from connections.deletions.approvals import NO_REASON_TO_DECLINE, store_decision
 from connections.deletions.states import Approve, Settle

@@ -16,7 +16,8 @@ from connections.audit import lookups
 from connections.core import clock
 from connections.core.errors import InvalidInputError
 from connections.core.tabular import as_time
-from connections.core.text import clean_text, pluralize
+from connections.core.text import pluralize
+from connections.core.typed_text import clean_text
 from connections.models import Change, Credential, Deletion, OrgConnectionKey
 from connections.wording.changes import cause_text
 

@@ -15,7 +15,7 @@ from connections.access import permissions
 from connections.access.actor import Actor
 from connections.core import clock
 from connections.core.errors import ConflictError, OvertakenError
-from connections.core.text import clean_text
+from connections.core.typed_text import clean_text
 from connections.deletions import lifecycle, states, verification
 from connections.deletions.states import Approve, EndRound, Settle
 from connections.deletions.verification import RecheckResult

@@ -11,7 +11,7 @@ from connections.access.actor import Actor
 from connections.audit import EventCode
 from connections.core import clock
 from connections.core.errors import ConflictError, InvalidInputError, OvertakenError
-from connections.core.text import clean_text, find_text_problem
+from connections.core.typed_text import clean_text, find_text_problem
 from connections.deletions import lifecycle, reviews, sending, states
 from connections.deletions.states import Confirm
 from connections.models import BreakGlassReview, Deletion

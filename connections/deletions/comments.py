@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from connections import audit
 from connections.access import permissions
 from connections.access.actor import Actor
-from connections.core.text import clean_text
+from connections.core.typed_text import clean_text
 from connections.deletions import history
 from connections.models import AuditEvent, Deletion
 

@@ -13,7 +13,7 @@ from connections.audit import lookups, personal_data
 from connections.core import clock
 from connections.core.causes import Cause
 from connections.core.errors import ConflictError, InvalidInputError, OvertakenError
-from connections.core.text import clean_text, find_text_problem
+from connections.core.typed_text import clean_text, find_text_problem
 from connections.deletions import history, reviews, sending, states, time_limits
 from connections.deletions.reviews import Review, ReviewChangedError
 from connections.deletions.states import BecomeUnknown, Confirm, EndRound, Settle

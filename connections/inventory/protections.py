@@ -19,7 +19,8 @@ from connections.core import clock
 from connections.core.causes import Cause
 from connections.core.errors import BlockedError, ConflictError, InvalidInputError
 from connections.core.sites import UnknownSiteError, get_site
-from connections.core.text import clean_text, format_time
+from connections.core.text import format_time
+from connections.core.typed_text import clean_text
 from connections.inventory import sync
 from connections.models import (
     Credential,

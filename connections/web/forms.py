@@ -3,7 +3,7 @@
 from django import forms
 
 from connections.core.errors import InvalidInputError
-from connections.core.text import MAX_REASON_LENGTH, NO_REASON, too_long_text
+from connections.core.typed_text import MAX_REASON_LENGTH, NO_REASON, too_long_text
 
 KEPT = "Kept permanently. Don't include personal data."
 

@@ -3,7 +3,7 @@
 import pytest
 
 from connections.core.errors import InvalidInputError
-from connections.core.text import MAX_REASON_LENGTH, NO_REASON, clean_text
+from connections.core.typed_text import MAX_REASON_LENGTH, NO_REASON, clean_text
 
 
 @pytest.mark.parametrize("text", ["", "  \n", "\u200b\u2060", "a\0b"])

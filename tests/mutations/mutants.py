@@ -306,7 +306,7 @@ RECORD = (
     ),
     _mutant(
         "a reason has text that an auditor can read",
-        "connections/core/text.py",
+        "connections/core/typed_text.py",
         '    if not has_visible_text(text) or "\\0" in text:\n',
         "    if False:\n",
         "tests/core/test_typed_text.py::test_a_reason_that_no_one_could_read_or_store_is_refused",

@@ -1,0 +1,49 @@
+"""Text that people type and the audit log keeps: reasons, notes, comments and names."""
+
+import unicodedata
+
+from connections.core.errors import InvalidInputError
+
+# Of a reason, a note or a comment.
+MAX_REASON_LENGTH = 4000
+NO_REASON = "Enter a reason. It is kept permanently in the audit log."
+
+
+def has_visible_text(text: str) -> bool:
+    """Whether `text` has a visible character: a letter, digit, punctuation mark or symbol.
+
+    An auditor couldn't read a reason that has only white space and invisible characters.
+    """
+    return any(unicodedata.category(character)[0] in "LNPS" for character in text)
+
+
+def find_text_problem(
+    text: str,
+    *,
+    missing: str = NO_REASON,
+    noun: str = "reason",
+    max_length: int = MAX_REASON_LENGTH,
+) -> str | None:
+    """What is wrong with a required text, as a sentence; None if nothing is.
+
+    `missing` is the sentence for a text that no one could read or no database could store.
+    """
+    if not has_visible_text(text) or "\0" in text:
+        return missing
+    if len(text.strip()) > max_length:
+        return too_long_text(noun, max_length=max_length)
+    return None
+
+
+def too_long_text(noun: str, *, max_length: int = MAX_REASON_LENGTH) -> str:
+    """The sentence for a text that is too long."""
+    return f"A {noun} has at most {max_length:,} characters."
+
+
+def clean_text(
+    text: str, *, missing: str = NO_REASON, field: str = "reason", noun: str = "reason"
+) -> str:
+    """The text without white space around it. Raises InvalidInputError for `field`."""
+    if problem := find_text_problem(text, missing=missing, noun=noun):
+        raise InvalidInputError({field: problem})
+    return text.strip()
