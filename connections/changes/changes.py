@@ -1,23 +1,15 @@
-"""Reads changes, with what the reader may know about each, and acknowledges them."""
+"""Reads changes: filtered pages, with what the reader may know about each."""
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from django.db.models import QuerySet
-from django.http import Http404
 
-from connections import audit
 from connections.access import permissions, visibility
 from connections.access.actor import Actor
-from connections.audit import lookups
-from connections.core import clock
-from connections.core.errors import InvalidInputError
-from connections.core.tabular import as_time
-from connections.core.text import pluralize
-from connections.core.typed_text import clean_text
 from connections.models import Change, Credential, Deletion, OrgConnectionKey
 from connections.wording.changes import cause_text
 
@@ -196,51 +188,3 @@ def _former_connection(change: Change) -> OrgConnectionKey | None:
         return None
     connection_id = UUID(change.before["connection_id"])
     return OrgConnectionKey(site=change.site, connection_id=connection_id)
-
-
-def acknowledge_changes(*, actor: Actor, change_ids: Collection[UUID], note: str) -> int:
-    """Acknowledge all of these changes with one note, or none; returns how many were new.
-
-    The first acknowledgement of a change stands. Raises PermissionDenied, InvalidInputError for
-    `change` and `note`, and Http404 when the actor can't see one of them.
-    """
-    permissions.require(permissions.can_acknowledge(actor), "acknowledge changes")
-    # First, so that a hidden change is answered as one that doesn't exist, whatever the note is.
-    _require_visible(change_ids, actor=actor)
-    note = clean_text(note, field="note", noun="note", missing="Enter a note.")
-    if not change_ids:
-        raise InvalidInputError({"change": "Select at least one change."})
-    with audit.atomic():
-        # In one order, so that two people with overlapping selections don't deadlock.
-        rows = Change.objects.filter(pk__in=change_ids).order_by("number")
-        changes = list(rows.select_for_update(no_key=True))
-        new = [change for change in changes if change.acknowledged_at is None]
-        if new:
-            now = clock.now()
-            Change.objects.filter(pk__in=[change.pk for change in new]).update(
-                acknowledged_at=now, acknowledged_by=actor.person, note=note
-            )
-            audit.record(
-                code=audit.EventCode.CHANGES_ACKNOWLEDGED,
-                actor=actor,
-                sentence=audit.Sentence(
-                    "{actor} acknowledged {changes}.",
-                    changes=pluralize(len(new), "change"),
-                ),
-                details={
-                    "changes": [str(change.pk) for change in new],
-                    "acknowledged_at": as_time(now),
-                    "note": note,
-                },
-            )
-    return len(new)
-
-
-def _require_visible(change_ids: Collection[UUID], *, actor: Actor) -> None:
-    rows = Change.objects.filter(pk__in=change_ids)
-    seen = set(visibility.visible_changes(rows, actor=actor).values_list("pk", flat=True))
-    hidden = rows.exclude(pk__in=seen).first()
-    if hidden:
-        lookups.raise_not_visible(actor=actor, subject=hidden)
-    if seen != set(change_ids):
-        raise Http404("No change has this ID.")

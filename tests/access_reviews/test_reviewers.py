@@ -9,7 +9,7 @@ from pytest_django import Settings
 
 from connections.access.actor import person_actor
 from connections.access_reviews import decisions
-from connections.access_reviews.population import change_reviewers
+from connections.access_reviews.reviewers import change_reviewers
 from connections.core.errors import ConflictError, InvalidInputError
 from connections.evidence import verification
 from connections.models import (

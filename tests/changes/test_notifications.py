@@ -8,7 +8,7 @@ from django.contrib.auth.models import Group
 from pytest_django import Settings
 
 from connections.access.actor import person_actor
-from connections.changes.changes import acknowledge_changes
+from connections.changes.acknowledgement import acknowledge_changes
 from connections.models import Change, CredentialAccess, Notification, Person
 from connections.notifications.change_digests import enqueue_changes
 from connections.notifications.messages import build_message

@@ -14,9 +14,9 @@ from django.http import Http404
 from django.test.utils import CaptureQueriesContext
 
 from connections.access.actor import Actor, command_actor
+from connections.changes.acknowledgement import acknowledge_changes
 from connections.changes.changes import (
     ChangeFilter,
-    acknowledge_changes,
     find_awaiting_acknowledgement,
     get_change_page,
 )

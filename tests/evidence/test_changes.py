@@ -8,7 +8,7 @@ import pytest
 from django.db import connection, models
 
 from connections.access.actor import person_actor
-from connections.changes.changes import acknowledge_changes
+from connections.changes.acknowledgement import acknowledge_changes
 from connections.evidence import changes as comparison
 from connections.evidence.stored_events import Fault
 from connections.evidence.verification import verify_in_steps

@@ -199,14 +199,14 @@ NETWORK = (
     ),
     _mutant(
         "changes that access lists hide can't be acknowledged",
-        "connections/changes/changes.py",
+        "connections/changes/acknowledgement.py",
         "    _require_visible(change_ids, actor=actor)\n",
         "",
         f"{CHANGES}/test_services.py::test_what_access_lists_hide_is_missing_everywhere",
     ),
     _mutant(
         "permission to acknowledge changes",
-        "connections/changes/changes.py",
+        "connections/changes/acknowledgement.py",
         'permissions.require(permissions.can_acknowledge(actor), "acknowledge changes")',
         "pass",
         f"{CHANGES}/test_services.py::test_who_can_acknowledge",

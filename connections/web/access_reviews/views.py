@@ -14,7 +14,7 @@ from django.urls import reverse
 
 from connections.access import permissions, visibility
 from connections.access.actor import Actor
-from connections.access_reviews import closing, decisions, deleting, population
+from connections.access_reviews import closing, decisions, deleting, population, reviewers
 from connections.access_reviews.export import prepare_export
 from connections.access_reviews.progress import open_reviews_to_decide
 from connections.access_reviews.rows import count_rows
@@ -259,7 +259,7 @@ def access_review_reviewers(request: HttpRequest, pk: UUID) -> HttpResponse:
     if request.method == "POST":
         try:
             form.require_valid()
-            population.change_reviewers(review=review, actor=actor, reviewers=form.reviewers_shown)
+            reviewers.change_reviewers(review=review, actor=actor, reviewers=form.reviewers_shown)
         except InvalidInputError as error:
             form.add_errors(error)
             status = 422

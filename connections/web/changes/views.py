@@ -13,7 +13,8 @@ from django.urls import reverse
 from connections.access import permissions
 from connections.access.actor import Actor
 from connections.changes import changes
-from connections.changes.changes import ChangeFilter, acknowledge_changes
+from connections.changes.acknowledgement import acknowledge_changes
+from connections.changes.changes import ChangeFilter
 from connections.changes.export import prepare_export
 from connections.core import clock
 from connections.core.errors import InvalidInputError

@@ -1,0 +1,61 @@
+"""Changing the reviewers of an open access review."""
+
+from collections.abc import Sequence
+
+from connections import audit
+from connections.access import permissions
+from connections.access.actor import Actor
+from connections.access_reviews.decisions import lock_open_review
+from connections.access_reviews.population import (
+    WHO_CAN,
+    require_possible_reviewers,
+    reviewers_sentence,
+)
+from connections.audit import EventCode
+from connections.core.errors import InvalidInputError
+from connections.models import AccessReview, AccessReviewReviewer, Person
+
+
+def change_reviewers(
+    *, review: AccessReview, actor: Actor, reviewers: Sequence[Person]
+) -> AccessReview:
+    """Name these people instead. Decisions that were made stay; the new ones are told by email.
+
+    Raises PermissionDenied, InvalidInputError for `reviewers`, and ConflictError when it is closed.
+    """
+    permissions.require(permissions.can_manage_access_reviews(actor), WHO_CAN)
+    if not reviewers:
+        raise InvalidInputError({"reviewers": "Choose at least 1 reviewer."})
+    with audit.atomic():
+        lock_open_review(review)
+        require_possible_reviewers(reviewers)
+        chosen = {person.pk: person for person in reviewers}
+        named = set(review.reviewers.values_list("person", flat=True))
+        added = [person for pk, person in chosen.items() if pk not in named]
+        if not added and named == set(chosen):
+            return review
+        if review.is_for_everyone:
+            review.is_for_everyone = False
+            review.save(update_fields=["is_for_everyone"])
+        review.reviewers.exclude(person__in=chosen).delete()
+        AccessReviewReviewer.objects.bulk_create(
+            AccessReviewReviewer(review=review, person=person, name=person.display_name)
+            for person in added
+        )
+        audit.record(
+            code=EventCode.ACCESS_REVIEW_REVIEWERS_CHANGED,
+            actor=actor,
+            subject=review,
+            sentence=audit.Sentence(
+                "{actor} changed the reviewers of the access review {name}.",
+                name=review.name,
+            ).followed_by(reviewers_sentence(review.reviewers.select_related("person"))),
+            details={
+                "name": review.name,
+                "due_at": review.due_at.isoformat(),
+                "previous_reviewers": sorted(str(pk) for pk in named),
+                "reviewers": sorted(str(pk) for pk in chosen),
+                "added": sorted(str(person.pk) for person in added),
+            },
+        )
+    return review
