@@ -12,6 +12,7 @@ from connections.access.actor import Actor
 from connections.access_reviews.current import Current, load_current, of_keys
 from connections.access_reviews.rows import stored_key
 from connections.audit import EventCode, lookups
+from connections.batches import stopping
 from connections.batches.drafts import parse_key
 from connections.core import clock
 from connections.core.errors import ConflictError, InvalidInputError, OvertakenError
@@ -77,6 +78,8 @@ def decide(
         ]
         AccessReviewDecision.objects.bulk_create(made)
         _record(review, made=made, actor=actor)
+        if decision == ReviewDecision.KEEP:
+            stopping.pause_where_kept(review=review, actor=actor)
     return made
 
 

@@ -68,13 +68,20 @@ def find_problem(batch: Batch, *, confirmation: str) -> dict[str, str]:
 
 def require_none_kept(batch: Batch) -> None:
     """Raise ConflictError if its access review has since decided to keep what it would send."""
-    kept = unsent_rows(batch).filter(batch_row__in=drafts.find_kept(batch=batch)).count()
+    kept = count_kept(batch)
     if kept:
         unchanged = "It stays paused." if batch.state == BatchState.PAUSED else "Nothing was sent."
         raise ConflictError(
             f"The access review has since decided to keep {pluralize(kept, 'connection')}"
-            f" of this bulk deletion. {unchanged} Cancel it, then plan the rest again."
+            f" of this bulk deletion. {unchanged} Withdraw what is to be kept, or cancel the bulk"
+            " deletion and plan the rest again."
         )
+
+
+def count_kept(batch: Batch) -> int:
+    """How many rows it would send although its access review has since decided to keep them."""
+    kept = drafts.find_kept(batch=batch)
+    return unsent_rows(batch).filter(batch_row__in=kept).count() if kept else 0
 
 
 def execute_batch(*, batch: Batch, actor: Actor, confirmation: str) -> Batch:

@@ -62,7 +62,9 @@ def request_batch(
     try:
         with audit.atomic(durable=True):
             drafts.lock_batch(batch)
-            if batch.state != BatchState.DRAFT or batch.digest != digest:
+            is_changed = batch.state != BatchState.DRAFT or batch.digest != digest
+            # Decisions to keep lock the bulk deletion too: a later one pauses it.
+            if is_changed or drafts.find_kept(batch=batch):
                 raise OvertakenError("This bulk deletion just changed. Reload the page.")
             batch.reason, batch.ticket = reason.strip(), ticket.strip()
             batch.stop_at_first_problem = stop_at_first_problem

@@ -475,7 +475,7 @@ def _note_result(
             batch.problems_in_a_row[key] = in_a_row
             batch.save(update_fields=["problems_in_a_row"])
         if stops or in_a_row >= stopping.MAX_PROBLEMS_IN_A_ROW:
-            stopping.pause_for_problem(
+            stopping.pause_for(
                 batch,
                 # Without one, the thread that sends failed.
                 cause=deletion.cause or Cause.CLIENT_FAILURE,

@@ -17,7 +17,7 @@ from connections.core.errors import InvalidInputError, OvertakenError
 from connections.core.text import pluralize
 from connections.deletions import states
 from connections.deletions.states import Settle
-from connections.models import Batch, BatchState, Deletion, Outcome
+from connections.models import AccessReview, Batch, BatchState, Deletion, Outcome
 from connections.wording import attempt_facts
 from connections.wording.causes import cause_text
 
@@ -47,10 +47,24 @@ def pause_batch(*, batch: Batch, actor: Actor) -> Batch:
     return batch
 
 
-def pause_for_problem(
-    batch: Batch, *, cause: Cause | str, credential_name: str, actor: Actor
-) -> None:
-    """Pause a running bulk deletion because of results. Call it in a transaction that holds it."""
+def pause_where_kept(*, review: AccessReview, actor: Actor) -> None:
+    """Pause what would send a connection that its access review has just decided to keep.
+
+    Call it in the transaction of the decision. Each open bulk deletion is locked before its state
+    is read: a confirmation that began before this decision has then ended, and one that begins
+    later sees the decision.
+    """
+    for batch in Batch.objects.filter(access_review=review, ended_at=None).order_by("pk"):
+        drafts.lock_batch(batch)
+        if confirming.count_kept(batch):
+            pause_for(batch, cause=Cause.DECIDED_TO_KEEP, actor=actor)
+
+
+def pause_for(batch: Batch, *, cause: Cause | str, credential_name: str = "", actor: Actor) -> None:
+    """Pause a bulk deletion if it is running. Call it in a transaction that holds it.
+
+    `credential_name`: the credential with which the cause has to do.
+    """
     if batch.state != BatchState.RUNNING:
         return
     batch.pause_cause, batch.pause_credential_name = cause, credential_name

@@ -124,6 +124,8 @@ class Cause(StrEnum):
     CREDENTIAL_RETIRED = "credential_retired"
     # The connection is protected.
     CONNECTION_PROTECTED = "connection_protected"
+    # A bulk deletion: its access review has since decided to keep a connection of it.
+    DECIDED_TO_KEEP = "decided_to_keep"
     # The keys now belong to another org.
     ANOTHER_ORG = "another_org"
     # No stored keys can be decrypted.

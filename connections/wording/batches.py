@@ -5,6 +5,7 @@ from datetime import datetime
 from enum import Enum
 from types import MappingProxyType
 
+from connections.core.causes import Cause
 from connections.core.text import format_time, pluralize
 from connections.models import ApprovalPolicy, Batch, BatchOrigin, BatchState, RowProblem
 from connections.wording.causes import cause_text
@@ -132,7 +133,7 @@ def batch_headline(batch: Batch, *, given: int, results: str, sending: int) -> s
         approvals=pluralize(missing, "more approval"),
         requester=batch.requested_by_name,
         deadline=format_time(batch.expires_at),
-        pauser=problems if batch.pause_cause else batch.paused_by_name,
+        pauser=problems if batch.pause_credential_name else batch.paused_by_name,
         by=batch.ended_by_name,
         ended=format_time(batch.ended_at),
         results=results,
@@ -146,6 +147,8 @@ def batch_lines(batch: Batch) -> list[str]:
         why = cause_text(batch.pause_cause)
         lines = [why] if why else []
         lines += ["Nothing more is sent until someone resumes it."]
+        if batch.pause_cause == Cause.DECIDED_TO_KEEP:
+            lines += ["Withdraw what is to be kept before you resume it."]
         return [*lines, "To plan the unsent connections again, cancel it first."]
     if batch.state == BatchState.REQUESTED:
         return [f"The request expires at {format_time(batch.expires_at)}."]

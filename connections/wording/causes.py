@@ -20,6 +20,9 @@ _TEXTS: dict[str, str] = {
     Cause.APPROVALS_MISSING: "It has fewer approvals than it needs.",
     Cause.CREDENTIAL_RETIRED: "Its credential was retired.",
     Cause.CONNECTION_PROTECTED: "The connection is protected.",
+    Cause.DECIDED_TO_KEEP: (
+        "The access review has since decided to keep a connection that is not sent yet."
+    ),
     Cause.ANOTHER_ORG: "The keys belong to another org.",
     Cause.KEY_RING_UNUSABLE: "The key ring that decrypts stored keys is missing or wrong.",
     Cause.KEYS_NOT_OPENED: "The stored keys can't be decrypted. Rotate the credential to new keys.",

@@ -15,6 +15,7 @@ from connections.models import (
     AccessReviewDecision,
     AuditEvent,
     Batch,
+    BatchState,
     Credential,
     EventCode,
     Person,
@@ -22,7 +23,7 @@ from connections.models import (
 )
 from tests.access_reviews.conftest import MakeReview
 from tests.access_reviews.support import close, decide, start
-from tests.batches.support import sync_now
+from tests.batches.support import request, sync_now
 from tests.support.at_once import at_once
 
 pytestmark = [
@@ -60,6 +61,23 @@ def test_two_plans_at_once_make_one_draft(make_review: MakeReview, ada: Person) 
 
         at_once([plan, plan])
         assert Batch.objects.filter(access_review=review).count() == 1
+
+
+def test_a_plan_confirmed_while_its_connection_is_decided_to_be_kept_never_runs(
+    make_review: MakeReview, ada: Person, grace: Person
+) -> None:
+    for number in range(6):
+        review = make_review(number + 1)
+        decide(review, ada, decision="delete")
+        batch = plan_deletions(review=review, actor=person_actor(person=ada)).batch
+
+        def confirm() -> None:
+            with suppress(ConflictError):
+                request(batch, ada)  # noqa: B023 - runs within this round
+
+        at_once([confirm, lambda: decide(review, grace)])  # noqa: B023 - as above
+        batch.refresh_from_db()
+        assert batch.state in {BatchState.DRAFT, BatchState.PAUSED}
 
 
 @pytest.mark.parametrize("step", ["start", "close"])

@@ -13,13 +13,15 @@ from connections.access_reviews.details import load_details
 from connections.access_reviews.rows import review_rows
 from connections.batches import drafts, running, stopping
 from connections.batches.requesting import PlanChangedError
-from connections.core.errors import ConflictError
+from connections.core.errors import ConflictError, OvertakenError
 from connections.deletions import lifecycle
+from connections.evidence.verification import verify_audit_log
 from connections.models import (
     AccessReview,
     AuditEvent,
     Batch,
     BatchOrigin,
+    BatchRow,
     Credential,
     Deletion,
     EventCode,
@@ -134,6 +136,24 @@ def test_a_connection_that_is_to_be_kept_since_the_plan_is_not_deleted(
     assert [str(each.connection_id) for each in Deletion.objects.all()] == [deleted[-36:]]
 
 
+def test_a_connection_decided_to_be_kept_while_its_plan_is_requested_is_not_deleted(
+    make_review: MakeReview, ada: Person, grace: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    review = make_review(1)
+    decide(review, ada, decision="delete")
+    find_changes = drafts.find_changes
+
+    def decide_after_the_check(**values: Any) -> list[BatchRow]:
+        changes = find_changes(**values)
+        decide(review, grace)
+        return changes
+
+    monkeypatch.setattr(drafts, "find_changes", decide_after_the_check)
+    with pytest.raises(OvertakenError, match="just changed"):
+        request(plan(review, ada).batch, ada)
+    assert not Deletion.objects.exists()
+
+
 def test_an_approver_sees_what_is_to_be_kept_since_the_request(
     make_review: MakeReview,
     ada: Person,
@@ -188,6 +208,39 @@ def test_a_paused_plan_with_a_connection_to_keep_since_can_not_be_resumed(
     running.run_due(actor=WORKER)
     sent = Deletion.objects.filter(outcome=Outcome.DELETED)
     assert [str(each.connection_id) for each in sent] == [deleted[-36:]]
+
+
+def test_a_running_plan_with_a_connection_to_keep_since_is_paused(
+    make_review: MakeReview, ada: Person, grace: Person, client_of: Callable[[Person], Client]
+) -> None:
+    review = make_review(2)
+    kept, _ = texts_of(review)
+    decide(review, ada, decision="delete")
+    batch = request(plan(review, ada).batch, ada)
+    decide(review, grace, kept)
+    running.run_due(actor=WORKER)
+    assert set(batch.deletions.values_list("state", flat=True)) == {State.WAITING}
+    page = client_of(ada).get(f"/deletions/batches/{batch.pk}/").text
+    assert f"Paused by {grace.display_name}" in page
+    assert "has since decided to keep a connection that is not sent yet" in page
+    assert "Withdraw what is to be kept before you resume it." in page
+    assert verify_audit_log().fault is None
+
+
+def test_a_running_plan_goes_on_when_what_was_sent_is_decided_to_be_kept(
+    make_review: MakeReview, ada: Person, grace: Person
+) -> None:
+    review = make_review(2)
+    first, second = texts_of(review)
+    decide(review, ada, decision="delete")
+    batch = request(plan(review, ada).batch, ada)
+    lifecycle.withdraw_deletion(
+        deletion=batch.deletions.get(connection_id=first[-36:]), actor=person_actor(person=ada)
+    )
+    decide(review, grace, first)
+    running.run_due(actor=WORKER)
+    sent = Deletion.objects.filter(outcome=Outcome.DELETED)
+    assert [str(each.connection_id) for each in sent] == [second[-36:]]
 
 
 def test_what_is_decided_to_delete_once_more_is_planned_again(

@@ -2757,8 +2757,8 @@ BULK_DELETIONS = (
             ),
             Edit(
                 path=f"{BATCHES}/requesting.py",
-                old=" or batch.digest != digest:\n",
-                new=":\n",
+                old=" or batch.digest != digest\n            # Decisions",
+                new="\n            # Decisions",
             ),
         ),
         tests=(
@@ -2995,6 +2995,22 @@ BULK_DELETIONS = (
         "",
         "tests/access_reviews/test_planning.py"
         "::test_a_paused_plan_with_a_connection_to_keep_since_can_not_be_resumed",
+    ),
+    _mutant(
+        "what an access review decides to keep during the request is not requested",
+        f"{BATCHES}/requesting.py",
+        "            if is_changed or drafts.find_kept(batch=batch):\n",
+        "            if is_changed:\n",
+        "tests/access_reviews/test_planning.py"
+        "::test_a_connection_decided_to_be_kept_while_its_plan_is_requested_is_not_deleted",
+    ),
+    _mutant(
+        "a decision to keep pauses what would delete the connection",
+        "connections/access_reviews/decisions.py",
+        "            stopping.pause_where_kept(review=review, actor=actor)\n",
+        "            pass\n",
+        "tests/access_reviews/test_planning.py"
+        "::test_a_running_plan_with_a_connection_to_keep_since_is_paused",
     ),
     _mutant(
         "a new plan has what an older plan can no longer delete",
