@@ -12,12 +12,12 @@ class ConnectionsConfig(AppConfig):
     def ready(self) -> None:
         from django.contrib.auth.signals import user_logged_in
 
-        # Sets the session's sign-in time for every way to sign in.
+        # Sets the session's sign-in time, however the person signed in.
         user_logged_in.connect(_stamp_sign_in, dispatch_uid="reauthentication")
 
 
 def _stamp_sign_in(**sign_in: Any) -> None:
-    # Imported here, because the passkey libraries would slow down the start of every command.
+    # Imported here because the passkey libraries would slow down the start of every command.
     from connections.web.reauthentication import stamp_sign_in
 
     stamp_sign_in(**sign_in)

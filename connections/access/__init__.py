@@ -1,1 +1,1 @@
-"""Who may do what, and what each person can see."""
+"""Who can do what, and what each person can see."""

@@ -14,7 +14,7 @@ class Actor:
     kind: Literal["person", "command", "worker"]
     name: str
     person: Person | None = None
-    # The same in all events of one web request.
+    # The same for every event of one web request.
     request_id: str = ""
 
 
@@ -24,7 +24,10 @@ def person_actor(*, person: Person, request_id: str = "") -> Actor:
 
 
 def command_actor() -> Actor:
-    """The actor for a command. Commands are trusted: who runs them can read the key ring."""
+    """The actor for a command.
+
+    Commands are trusted: anyone who can run them can also read the key ring.
+    """
     return Actor(kind="command", name=f"command: {os_user()}")
 
 

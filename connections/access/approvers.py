@@ -46,22 +46,22 @@ def _warning(policy: ApprovalPolicy, *, available: QuerySet[Person]) -> str | No
 
 
 def approval_warnings(*, credential: Credential | None = None) -> dict[ApprovalPolicy, str | None]:
-    """`approval_warning` for each policy."""
+    """`approval_warning` for each approval policy."""
     return {policy: approval_warning(policy, credential=credential) for policy in ApprovalPolicy}
 
 
 @dataclass(frozen=True, kw_only=True)
 class ApprovalGaps:
-    """Credentials, by name, that need no approval or lack approvers."""
+    """Credentials, by name, that need no approval or have too few approvers."""
 
-    # Their policy needs no approval, so one person alone can delete.
+    # Their policy needs no approval, so one person can delete alone.
     alone: list[str]
-    # Each a warning and the credentials it applies to.
+    # Pairs of a warning and the credentials it applies to.
     too_few: list[tuple[str, list[str]]]
 
 
 def approval_gaps(*, credentials: Sequence[Credential]) -> ApprovalGaps:
-    """Which of these credentials need no approval, and which lack approvers."""
+    """Which of these credentials need no approval, and which have too few approvers."""
     listed = CredentialAccess.objects.filter(credential__in=[each.pk for each in credentials])
     with_list = set(listed.values_list("credential", flat=True))
     of_all = approval_warnings()

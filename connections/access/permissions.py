@@ -35,7 +35,7 @@ def _has_role(actor: Actor, *roles: Role) -> bool:
 
 
 def visibility_of(actor: Actor) -> Visibility:
-    """What access lists hide from or deny this actor; nothing for commands and the worker."""
+    """What access lists hide from or deny this actor. Nothing for commands and the worker."""
     return actor.person.visibility if actor.person else Visibility()
 
 
@@ -45,7 +45,7 @@ def can_see(actor: Actor) -> bool:
 
 
 def can_see_everything(actor: Actor) -> bool:
-    """See totals over all credentials: only without hidden credentials."""
+    """See totals over all credentials. Requires that no credential is hidden from the actor."""
     return can_see(actor) and not visibility_of(actor).hidden
 
 
@@ -60,12 +60,12 @@ def can_delete(actor: Actor) -> bool:
 
 
 def can_use(actor: Actor, *, credential_id: UUID) -> bool:
-    """The same with this credential, by its access list."""
+    """`can_delete` with this credential: its access list must allow it too."""
     return can_delete(actor) and credential_id not in visibility_of(actor).unusable
 
 
 def can_use_all(actor: Actor, *, credential_ids: Collection[UUID]) -> bool:
-    """The same with each of these credentials."""
+    """`can_use` with each of these credentials."""
     return can_delete(actor) and visibility_of(actor).unusable.isdisjoint(credential_ids)
 
 
@@ -75,7 +75,7 @@ def can_approve_any(actor: Actor) -> bool:
 
 
 def can_approve(actor: Actor, *, deletion: Deletion) -> bool:
-    """Approve or decline this deletion: never one's own, and by its credential's access list."""
+    """Approve or decline this deletion if its access list allows it. Never one's own."""
     return (
         can_approve_any(actor)
         and actor.person is not None
@@ -119,11 +119,11 @@ def filter_by_access_list(
     """The people among these whom a credential's access list of this kind admits."""
     entries = CredentialAccess.objects.filter(credential=credential_id)
     of_person = entries.filter(Q(person=OuterRef("pk")) | Q(group__user=OuterRef("pk")))
-    # People who can use or approve also see, so any entry counts for seeing.
+    # People who can use or approve can also see, so any entry counts for seeing.
     sees = ~Exists(entries.filter(kind=AccessKind.SEE)) | Exists(of_person)
     if kind == AccessKind.SEE:
         return people.filter(sees)
-    # For the other kinds their own list decides, and without one the list of who sees.
+    # The other kinds use their own list or, if it is empty, the list of people who can see.
     has_own_list = Exists(entries.filter(kind=kind))
     return people.filter(Exists(of_person.filter(kind=kind)) | ~has_own_list & sees)
 
@@ -142,7 +142,7 @@ def _with_role(*roles: Role) -> QuerySet[Person]:
 
 
 def people_who_see(*, credential_id: UUID) -> QuerySet[Person]:
-    """The people who see a credential and its deletions: the inverse of `Person.visibility`."""
+    """The people who can see a credential and its deletions: the inverse of `Person.visibility`."""
     listed = filter_by_access_list(
         Person.objects.all(), credential_id=credential_id, kind=AccessKind.SEE
     )
@@ -182,16 +182,16 @@ def people_who_can_approve_batch(*, batch: Batch) -> QuerySet[Person]:
 
 
 def can_break_glass_any(actor: Actor) -> bool:
-    """Use break glass on any deletion: an Operator with this permission, which no role has."""
+    """Use break glass on any deletion: an Operator with this permission, which no role includes."""
     return actor.person is not None and actor.person.may_break_glass and can_delete(actor)
 
 
 def can_break_glass(actor: Actor, *, deletion: Deletion) -> bool:
     """Send this deletion without the missing approvals.
 
-    Needs the Operator role, the break-glass permission and a place on the credential's access
-    list. Commands never can, administrators need the permission like anyone else, and break glass
-    doesn't apply to a row of a bulk deletion.
+    Requires the Operator role, the break-glass permission and a place on the credential's access
+    list. Administrators need the permission like anyone else, commands never can, and rows of a
+    bulk deletion can't be sent this way.
     """
     if deletion.batch_id is not None:
         return False
@@ -209,12 +209,12 @@ def can_review_break_glass(actor: Actor, *, deletion: Deletion) -> bool:
 
 
 def can_withdraw_any(actor: Actor) -> bool:
-    """Withdraw deletions: one's own, or any as an approver."""
+    """Withdraw deletions: one's own, or any as an Approver."""
     return actor.person is not None and _has_role(actor, Role.OPERATOR, Role.APPROVER)
 
 
 def can_withdraw(actor: Actor, *, deletion: Deletion) -> bool:
-    """Withdraw this deletion: the requester, or an approver who can see it."""
+    """Withdraw this deletion: its requester, or an Approver who can see it."""
     if actor.person is None:
         return actor.kind == "command"
     if deletion.credential_id in visibility_of(actor).hidden:
@@ -224,7 +224,7 @@ def can_withdraw(actor: Actor, *, deletion: Deletion) -> bool:
 
 
 def can_protect(actor: Actor) -> bool:
-    """Protect connections. Protecting is safe, so more roles can do it than remove it."""
+    """Protect connections. Protecting is safe, so more roles can do it than can undo it."""
     return actor.person is not None and _has_role(
         actor, Role.OPERATOR, Role.APPROVER, Role.CREDENTIAL_MANAGER
     )
@@ -265,7 +265,7 @@ def can_be_reviewer(actor: Actor) -> bool:
 
 
 def can_decide(actor: Actor, *, review: AccessReview) -> bool:
-    """Decide in this access review: a named reviewer, or everyone who can be one."""
+    """Decide in this access review: named reviewers or, without any, everyone who can be one."""
     if actor.person is None or not can_be_reviewer(actor):
         return False
     return review.is_for_everyone or review.reviewers.filter(person=actor.person).exists()
@@ -322,7 +322,7 @@ def require(is_allowed: bool, what: str) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Permission:
-    """A function above as the permission of a URL. `action` completes "permission to …"."""
+    """One of the functions above as a URL's permission. `action` completes "permission to …"."""
 
     is_held_by: Callable[[Actor], bool]
     action: str

@@ -1,9 +1,9 @@
 """Limits queries to what a person can see. Every service that reads data uses this module.
 
 A credential's access list decides who sees it and its deletions. A connection is visible to people
-who can see one of the credentials that listed it. Hidden objects are answered as if they didn't
-exist, and the request is recorded. Auditors and administrators see everything, as do commands and
-the worker, which can read the key ring.
+who can see at least one credential that listed it. A request for a hidden object gets the same
+response as one for an object that doesn't exist, and is recorded. Auditors and administrators see
+everything, and so do commands and the worker, because they can read the key ring.
 """
 
 from collections.abc import Collection, Iterable
@@ -31,19 +31,22 @@ from connections.models import (
     Protection,
 )
 
-# Up to this number of visible credentials each gets its own query, which reads an index in order.
-# With more, one query that skips hidden rows finds a page quickly.
+# Up to this many visible credentials, each gets its own query, which reads an index in order. With
+# more credentials, a single query that skips hidden rows finds a page quickly.
 MAX_QUERIES = 32
 
 
 def visible[T: Model](rows: QuerySet[T], *, actor: Actor, by: str = "credential") -> QuerySet[T]:
-    """The rows whose credential the actor can see; `by` is its field, "pk" for credentials."""
+    """The rows whose credential the actor can see.
+
+    `by` is the field of the credential, "pk" for rows that are credentials.
+    """
     hidden = visibility_of(actor).hidden
     return rows.exclude(**{f"{by}__in": hidden}) if hidden else rows
 
 
 def usable_credentials(*, actor: Actor) -> QuerySet[Credential]:
-    """The credentials in use with which the actor can request deletions."""
+    """The credentials in use that the actor can request deletions with."""
     in_use = Credential.objects.filter(retired_at=None)
     unusable = visibility_of(actor).unusable | visibility_of(actor).hidden
     return in_use.exclude(pk__in=unusable) if unusable else in_use
@@ -66,9 +69,9 @@ def is_visible(deletion: Deletion, *, actor: Actor) -> bool:
 
 
 def visible_batches(*, actor: Actor) -> QuerySet[Batch]:
-    """The bulk deletions of which the actor can see the credential of every row that is sent.
+    """The bulk deletions where the actor can see the credential of every row to be sent.
 
-    One without such rows is visible to the person who drafted it.
+    A bulk deletion without such rows is visible to the person who drafted it.
     """
     hidden = visibility_of(actor).hidden
     if not hidden:
@@ -81,7 +84,7 @@ def visible_batches(*, actor: Actor) -> QuerySet[Batch]:
 
 
 def visible_batch_ids(ids: Iterable[UUID | None], *, actor: Actor) -> set[UUID]:
-    """Those of these bulk deletions that the actor can see, from one query at most."""
+    """The IDs of these bulk deletions that the actor can see. At most one query."""
     named = {pk for pk in ids if pk}
     if not named or not visibility_of(actor).hidden:
         return named
@@ -89,9 +92,9 @@ def visible_batch_ids(ids: Iterable[UUID | None], *, actor: Actor) -> set[UUID]:
 
 
 def visible_batch_rows(batch: Batch, *, actor: Actor) -> QuerySet[BatchRow]:
-    """The rows of a visible bulk deletion that the actor can see, without those removed.
+    """The rows of a visible bulk deletion that the actor can see, except removed ones.
 
-    A row that can't be sent may come from a credential that is hidden from the actor.
+    A row that can't be sent can belong to a credential that is hidden from the actor.
     """
     rows = batch.rows.filter(removed_at=None)
     hidden = visibility_of(actor).hidden
@@ -101,7 +104,7 @@ def visible_batch_rows(batch: Batch, *, actor: Actor) -> QuerySet[BatchRow]:
 def visible_access_review_rows(
     rows: QuerySet[AccessReviewRow], *, actor: Actor
 ) -> QuerySet[AccessReviewRow]:
-    """The rows whose connection a credential listed that the actor can see, until the closing."""
+    """The rows whose connection was listed, by the closing, by a credential the actor can see."""
     hidden = visibility_of(actor).hidden
     if not hidden:
         return rows
@@ -114,7 +117,7 @@ def visible_access_review_rows(
 
 
 def visible_access_reviews(*, actor: Actor) -> QuerySet[AccessReview]:
-    """The access reviews of which the actor can see a row."""
+    """The access reviews with at least one row that the actor can see."""
     if not visibility_of(actor).hidden:
         return AccessReview.objects.all()
     rows = AccessReviewRow.objects.filter(review=OuterRef("pk"))
@@ -122,7 +125,7 @@ def visible_access_reviews(*, actor: Actor) -> QuerySet[AccessReview]:
 
 
 def visible_access_review_ids(ids: Iterable[UUID], *, actor: Actor) -> set[UUID]:
-    """Those of these access reviews that the actor can see, from one query at most."""
+    """The IDs of these access reviews that the actor can see. At most one query."""
     named = set(ids)
     if not named or not visibility_of(actor).hidden:
         return named
@@ -131,10 +134,10 @@ def visible_access_review_ids(ids: Iterable[UUID], *, actor: Actor) -> set[UUID]
 
 
 def visible_orgs(*, actor: Actor) -> QuerySet[Org]:
-    """The orgs that the actor knows of from a credential that they can see.
+    """The orgs that the actor knows from a credential they can see.
 
-    An org is known as the credential's own, as a side of a connection that it listed, or from its
-    list of managed orgs.
+    A credential makes its own org known, both orgs of every connection it listed, and its list of
+    managed orgs.
     """
     hidden = visibility_of(actor).hidden
     if not hidden:
@@ -179,7 +182,7 @@ def hidden_connections(
 def listing_credentials(
     keys: Collection[OrgConnectionKey], *, until: datetime | None = None
 ) -> dict[OrgConnectionKey, set[UUID]]:
-    """The credentials that listed each of these connections, ever or until this time."""
+    """The credentials that have listed each of these connections, ever or until this time."""
     snapshots = OrgConnectionSnapshot.objects.filter(
         connection_id__in=[key.connection_id for key in keys]
     )
@@ -194,7 +197,7 @@ def listing_credentials(
 
 
 def hidden_from(people: Iterable[Person]) -> dict[UUID, frozenset[UUID]]:
-    """The credentials hidden from each of these people, as `Person.visibility` has them."""
+    """The credentials hidden from each of these people, as in `Person.visibility`."""
     return {person.pk: person.visibility.hidden for person in people}
 
 

@@ -1,1 +1,1 @@
-"""Access reviews: people decide which connections to keep, and the decisions are evidence."""
+"""Access reviews: people decide which connections to keep, and their decisions are evidence."""

@@ -1,4 +1,4 @@
-"""Closing an access review: it freezes the final state of every row, and nothing changes after."""
+"""Closing an access review freezes the final state of every row. Nothing changes after that."""
 
 from collections.abc import Iterable
 from hashlib import sha256
@@ -42,20 +42,20 @@ _ROWS_AT_ONCE = 1_000
 def close_review(
     *, review: AccessReview, actor: Actor, open_reason: str = "", shown_pending: str = ""
 ) -> AccessReview:
-    """Close it for good. `open_reason`: why pending rows are left open.
+    """Close it permanently. `open_reason` says why pending rows are left open.
 
-    `shown_pending`: the `pending_digest` of the page, which isn't compared if empty.
+    `shown_pending` is the page's `pending_digest`; an empty one isn't compared.
 
-    Raises PermissionDenied, InvalidInputError for `open_reason`, ConflictError when it is closed
-    already or rows are pending and no reason is given, and OvertakenError when other rows are
-    pending than the page showed.
+    Raises PermissionDenied, InvalidInputError for `open_reason`, ConflictError when it is already
+    closed or rows are pending without a reason, and OvertakenError when the pending rows differ
+    from those the page showed.
     """
     permissions.require(permissions.can_manage_access_reviews(actor), WHO_CAN)
     if has_visible_text(open_reason):
         open_reason = clean_text(open_reason, field="open_reason")
     with audit.atomic():
         lock_open_review(review)
-        # The states and the coverage are from the same syncs.
+        # So that the states and the coverage come from the same syncs.
         lock_all_snapshots()
         rows = review_rows(review=review, actor=actor)
         if shown_pending and shown_pending != pending_digest(rows):
@@ -75,7 +75,7 @@ def close_review(
 
 
 def pending_digest(rows: Iterable[ReviewRow]) -> str:
-    """What the form sends back, so that nobody leaves open a row that the page didn't count."""
+    """What the form sends back, so that nobody leaves a row open that the page didn't count."""
     positions = [str(row.position) for row in rows if row.state == RowState.PENDING]
     return sha256(",".join(positions).encode()).hexdigest()
 
@@ -114,7 +114,7 @@ def _close(review: AccessReview, *, rows: list[ReviewRow], actor: Actor, open_re
         details={
             "closed_at": review.closed_at.isoformat(),
             "counts": {state.value: counts[state] for state in RowState},
-            # So that nobody can leave out a decision that a later one replaced.
+            # So that a verifier notices when a decision that was later replaced is missing.
             "decisions": sum(row.decision_count for row in rows),
             "appeared": len(review.appeared),
             "open_reason": open_reason,
@@ -139,9 +139,9 @@ def _decision_id(row: ReviewRow) -> int | None:
 
 
 def appeared_since(*, review: AccessReview, actor: Actor) -> list[dict[str, Any]]:
-    """The visible connections that match the scope and are not in the population.
+    """The visible connections that match the scope but are not in the population.
 
-    Those at the closing, once it is closed. Raises PermissionDenied.
+    For a closed access review, those at the time it was closed. Raises PermissionDenied.
     """
     permissions.require(permissions.can_see(actor), "see access reviews")
     if not review.is_closed:
@@ -160,7 +160,7 @@ def appeared_since(*, review: AccessReview, actor: Actor) -> list[dict[str, Any]
 def _outside(
     review: AccessReview, snapshots: QuerySet[OrgConnectionSnapshot]
 ) -> QuerySet[OrgConnectionSnapshot]:
-    """Those of connections that are not in the population."""
+    """The connections among these that are not in the population."""
     rows = review.rows.filter(site=OuterRef("site"), connection_id=OuterRef("connection_id"))
     return snapshots.filter(~Exists(rows))
 

@@ -1,4 +1,4 @@
-"""What syncs show, or showed last, of connections, as far as a decision about them covers it."""
+"""What the newest syncs show of connections, limited to what a decision covers."""
 
 import json
 from collections import defaultdict
@@ -20,15 +20,15 @@ from connections.models import (
 
 
 class CurrentConnection(NamedTuple):
-    """One connection as last listed: its newest snapshot, with the creator that any names.
+    """One connection as last listed: its newest snapshot, and the creator if any snapshot has it.
 
-    IDs are as `fetch_stored` returns them, as in `inventory.ListedConnection`.
+    IDs have the form that `fetch_stored` returns, as in `inventory.ListedConnection`.
     """
 
     site: str
     stored_id: str
     snapshot_id: int
-    # The snapshot that names the creator: not every sync does.
+    # The snapshot that names the creator. Not every sync reports it.
     creator_snapshot_id: int
     source_org_id: str
     sink_org_id: str
@@ -37,12 +37,12 @@ class CurrentConnection(NamedTuple):
     creator_id: str
     creator_name: str
     creator_is_disabled: bool | None
-    # False where only credentials that were retired listed it last: nobody looks any more.
+    # False if only retired credentials list it, so no sync reads it any longer.
     is_listed: bool
 
     @property
     def key(self) -> OrgConnectionKey:
-        """Identifies the connection."""
+        """Identifies the connection by site and ID."""
         return OrgConnectionKey(site=self.site, connection_id=UUID(self.stored_id))
 
     @property
@@ -69,7 +69,7 @@ class CurrentConnection(NamedTuple):
         )
 
     def agrees_with(self, known: "CurrentConnection") -> bool:
-        """Whether it differs from what is known only by an unknown creator."""
+        """Whether it differs from what is known at most by an unknown creator."""
         return (
             (self.source_org_id, self.sink_org_id) == (known.source_org_id, known.sink_org_id)
             and self.covered["connection_types"] == known.covered["connection_types"]
@@ -80,7 +80,7 @@ class CurrentConnection(NamedTuple):
 
 @lru_cache(maxsize=1000)
 def parse_types(stored: str) -> list[str]:
-    """The data types in a stored JSON array. Don't change the list: it is shared."""
+    """The data types in a stored JSON array. The list is shared, so don't change it."""
     types: list[str] = json.loads(stored)
     return types
 
@@ -89,15 +89,15 @@ type StoredKey = tuple[str, str]
 
 
 class Current(NamedTuple):
-    """Connections as last listed, by site and stored ID. One that a sync found gone isn't there."""
+    """Connections as last listed, by site and stored ID, without those that a sync found gone."""
 
-    # According to the credentials in use, or to retired ones where none of those lists it.
+    # According to the credentials in use, or to retired ones if no credential in use lists it.
     known: dict[StoredKey, CurrentConnection]
-    # According to those that one person can see.
+    # According to the credentials that one person can see.
     visible: dict[StoredKey, CurrentConnection]
 
     def decidable(self, key: StoredKey) -> CurrentConnection | None:
-        """The connection as the person sees it; None where only hidden credentials list it now."""
+        """The connection as the person sees it. None if only hidden credentials list it now."""
         visible = self.visible.get(key)
         if visible is None or visible.is_listed != self.known[key].is_listed:
             return None
@@ -105,7 +105,7 @@ class Current(NamedTuple):
 
 
 def load_current(*, of: Q, hidden: Collection[UUID] = ()) -> Current:
-    """The connections that no sync found gone. `hidden`: credentials hidden from a person.
+    """The connections that no sync found gone. `hidden` holds the credentials hidden from a person.
 
     One query.
     """
@@ -119,7 +119,7 @@ def load_current(*, of: Q, hidden: Collection[UUID] = ()) -> Current:
 
 
 def load_before_end(*, of: Q) -> dict[StoredKey, CurrentConnection]:
-    """What credentials last listed of connections that syncs found gone. One query."""
+    """How credentials last listed connections that syncs have since found gone. One query."""
     newest: dict[tuple[Any, ...], tuple[Any, ...]] = {}
     for row in _fetch(OrgConnectionSnapshot.objects.filter(of, is_current=False)):
         site, connection_id, credential_id = row[0], row[1], row[-2]
@@ -128,7 +128,7 @@ def load_before_end(*, of: Q) -> dict[StoredKey, CurrentConnection]:
 
 
 def _fetch(snapshots: QuerySet[OrgConnectionSnapshot]) -> list[tuple[Any, ...]]:
-    """What a decision covers of these snapshots, the newest first."""
+    """What a decision covers of these snapshots, newest first."""
     return fetch_stored(
         snapshots.order_by("-last_seen_at", "-id").values_list(
             "site",
@@ -147,7 +147,7 @@ def _fetch(snapshots: QuerySet[OrgConnectionSnapshot]) -> list[tuple[Any, ...]]:
 
 
 def _as_last_listed(rows: Sequence[tuple[Any, ...]]) -> dict[StoredKey, CurrentConnection]:
-    """What credentials in use list counts before what retired ones listed last."""
+    """What credentials in use list takes precedence over what retired ones listed last."""
     retired = _merged((row for row in rows if row[-1] is not None), is_listed=False)
     return retired | _merged((row for row in rows if row[-1] is None), is_listed=True)
 
@@ -155,7 +155,7 @@ def _as_last_listed(rows: Sequence[tuple[Any, ...]]) -> dict[StoredKey, CurrentC
 def deciding_credentials(
     keys: Collection[OrgConnectionKey],
 ) -> dict[OrgConnectionKey, set[UUID]]:
-    """The credentials of which a reviewer must see one to decide on each connection.
+    """For each connection, the credentials a reviewer must see one of to decide on it.
 
     A connection that syncs found gone has no entry.
     """
@@ -171,7 +171,10 @@ def deciding_credentials(
 
 
 def find_gone(keys: Collection[OrgConnectionKey]) -> set[OrgConnectionKey]:
-    """Those of these connections that syncs found gone, not only retired credentials listed."""
+    """The connections among these that syncs found gone.
+
+    Not those that only retired credentials listed.
+    """
     if not keys:
         return set()
     current = OrgConnectionSnapshot.objects.filter(of_keys(keys), is_current=True).order_by()
@@ -182,7 +185,7 @@ def find_gone(keys: Collection[OrgConnectionKey]) -> set[OrgConnectionKey]:
 
 
 def in_reviews(reviews: Collection[UUID], **which: str) -> Q:
-    """The snapshots of the connections of access reviews. `which`: a filter of their rows."""
+    """A filter for the snapshots of access reviews' connections. `which` filters their rows."""
     rows = AccessReviewRow.objects.filter(review__in=reviews, **which)
     # The sites let the query use an index that begins with them.
     return Q(
@@ -192,9 +195,9 @@ def in_reviews(reviews: Collection[UUID], **which: str) -> Q:
 
 
 def of_keys(keys: Collection[OrgConnectionKey], *, prefix: str = "") -> Q:
-    """What is about these connections, or about one with the same ID on another of their sites.
+    """A filter for rows about these connections, or about the same ID on another of their sites.
 
-    `prefix`: of the fields that name the connection.
+    `prefix` precedes the names of the fields that identify the connection.
     """
     ids = [key.connection_id for key in keys]
     # The sites let the query use an index that begins with them.
@@ -205,7 +208,7 @@ def of_keys(keys: Collection[OrgConnectionKey], *, prefix: str = "") -> Q:
 def _merged(
     rows: Iterable[Sequence[Any]], *, is_listed: bool
 ) -> dict[StoredKey, CurrentConnection]:
-    """One connection for all its snapshots, which come with the newest first."""
+    """Merges the snapshots of each connection, newest first, into one connection."""
     found: dict[StoredKey, CurrentConnection] = {}
     for site, stored, pk, source, sink, types, creator, name, disabled, *_ in rows:
         is_disabled = None if disabled is None else bool(disabled)

@@ -1,4 +1,4 @@
-"""Deciding about connections of an access review. A decision is added, never changed."""
+"""Deciding on connections of an access review. A decision is added, never changed."""
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import date
@@ -44,12 +44,12 @@ def decide(
 ) -> list[AccessReviewDecision]:
     """Decide on all of these connections, named "<site>/<connection ID>", or on none.
 
-    `digests`: what the page showed of each, by its name; one without a digest isn't compared.
+    `digests` says what the page showed of each connection, by its name. A connection without a
+    digest isn't compared.
 
     Raises PermissionDenied for someone who isn't a reviewer; InvalidInputError naming the fields;
-    ConflictError for a closed access review and for a connection that is gone or that only
-    hidden credentials list; and
-    OvertakenError for one that changed since the page showed it.
+    ConflictError for a closed access review, for a connection that is gone and for one that only
+    hidden credentials list; and OvertakenError for one that changed since the page showed it.
     """
     person = _require_reviewer(review, actor=actor)
     rows = _find_rows(review, actor=actor, connections=connections)
@@ -57,7 +57,7 @@ def decide(
     _require_valid_input(decision=decision, reason=reason, keep_until=keep_until)
     with audit.atomic():
         lock_open_review(review)
-        # The reviewers can have changed since.
+        # The reviewers might have changed since the check above.
         _require_reviewer(review, actor=actor)
         keys = [_key(row) for row in rows]
         current = load_current(of=of_keys(keys), hidden=permissions.visibility_of(actor).hidden)
@@ -84,7 +84,7 @@ def decide(
 
 
 def lock_open_review(review: AccessReview) -> None:
-    """Serialise what changes an access review; call it in a transaction. Refreshes the object.
+    """Lock an access review before changing it. Call it in a transaction. Refreshes the object.
 
     Raises ConflictError when it is closed.
     """
@@ -106,7 +106,7 @@ def _require_reviewer(review: AccessReview, *, actor: Actor) -> Person:
 def _find_rows(
     review: AccessReview, *, actor: Actor, connections: Sequence[str]
 ) -> list[AccessReviewRow]:
-    """The rows of these connections, in their order. A hidden one is answered like an unknown."""
+    """The rows of these connections, in their order. A hidden connection is treated as unknown."""
     named = {parse_key(text) for text in connections}
     if not named:
         raise InvalidInputError({"connection": "Select at least 1 connection."})
@@ -152,7 +152,7 @@ def _require_valid_input(*, decision: str, reason: str, keep_until: date | None)
 
 
 def _covered(row: AccessReviewRow, *, current: Current, shown: str | None) -> dict[str, object]:
-    """What the decision about a row covers: what is listed, or was last, and the person can see."""
+    """What a decision about a row covers: its connection as last listed and visible to a person."""
     key = stored_key(_key(row))
     if key not in current.known:
         raise ConflictError(

@@ -1,4 +1,4 @@
-"""Planning the deletion of what an access review decided to delete."""
+"""Plans the deletion of the connections that an access review decided to delete."""
 
 from typing import NamedTuple
 
@@ -29,23 +29,23 @@ from connections.models import (
 
 
 class PlannedDeletions(NamedTuple):
-    """A draft of a bulk deletion, and how many connections it had no room for."""
+    """A draft of a bulk deletion, and how many connections didn't fit in it."""
 
     batch: Batch
     remaining: int
-    # False for a draft that the person had already.
+    # False if the person already had this draft.
     is_new: bool
 
 
 def plan_deletions(*, review: AccessReview, actor: Actor) -> PlannedDeletions:
-    """A draft of the first 1,000 connections that are decided to delete and left to delete.
+    """A draft of up to 1,000 connections that are to be deleted and not yet deleted.
 
-    Those in an open draft of the same person are left out; where no other is left, that draft is
-    returned. Raises PermissionDenied, and ConflictError when none is left to delete.
+    Leaves out those in an open draft of the same person. If none are left, returns that draft.
+    Raises PermissionDenied, and ConflictError when nothing is left to delete.
     """
     permissions.require(permissions.can_delete(actor), "delete connections")
     with audit.atomic():
-        # Locked, so that two requests at once don't plan the same connections.
+        # Locked so that two simultaneous requests don't plan the same connections.
         AccessReview.objects.select_for_update(no_key=True).get(pk=review.pk)
         rows = rows_to_delete(
             review=review, actor=actor, rows=review_rows(review=review, actor=actor)
@@ -69,7 +69,7 @@ def plan_deletions(*, review: AccessReview, actor: Actor) -> PlannedDeletions:
 
 
 def _find_open_drafts(review: AccessReview, *, actor: Actor) -> dict[OrgConnectionKey, Batch]:
-    """The actor's open drafts from this access review, by each connection in them."""
+    """The actor's open draft from this access review, for each connection in one."""
     now = clock.now()
     visible = visibility.visible_batches(actor=actor).filter(
         access_review=review, created_by=actor.person, state=BatchState.DRAFT
@@ -86,9 +86,9 @@ def _find_open_drafts(review: AccessReview, *, actor: Actor) -> dict[OrgConnecti
 
 
 def rows_to_delete(*, review: AccessReview, actor: Actor, rows: list[ReviewRow]) -> list[ReviewRow]:
-    """Of these rows, those decided to delete that are listed and have no deletion that counts.
+    """The rows among these to delete: listed, and without a deletion that counts.
 
-    A deletion counts while it is open, and when it succeeded after the access review started.
+    A deletion counts while it is open, or if it succeeded after the access review started.
     """
     decided = [row for row in rows if row.state == RowState.DELETE]
     if not decided:

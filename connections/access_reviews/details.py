@@ -1,4 +1,4 @@
-"""What a page or an export shows of some rows of an access review, beside their state."""
+"""What a page or an export shows of some rows of an access review in addition to their state."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -45,21 +45,21 @@ class DeletionResult(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class RowDetails:
-    """One row with everything that is shown of it."""
+    """One row with everything that pages and exports show of it."""
 
     row: ReviewRow
-    # As a sync that the person can see shows it, or did last; the frozen row once closed.
+    # From the newest sync that the person can see; once closed, from the frozen row.
     connection: SnapshotFields
     last_seen_at: datetime
-    # Of this access review, oldest first.
+    # Made in this access review, oldest first.
     decisions: list[AccessReviewDecision]
-    # The newest one of another access review, made before this one was closed.
+    # The newest decision of another access review, made before this one was closed.
     other_decision: AccessReviewDecision | None
-    # Kinds of changes since the last decision, or since the start; each once, oldest first.
+    # The kinds of changes since the last decision, or since the start: each once, oldest first.
     changes: list[Change]
-    # Of the connection, requested since the start: the newest that succeeded, or the newest.
+    # Requested since the start: the newest deletion that succeeded, or else the newest.
     deletion: Deletion | None
-    # For a decision to delete: what happened to the connection. None for other rows.
+    # What happened to the connection after a decision to delete it. None for other rows.
     result: DeletionResult | None
 
     @property
@@ -69,7 +69,7 @@ class RowDetails:
 
     @property
     def last_decision(self) -> AccessReviewDecision | None:
-        """The newest decision about the connection, of this or another access review."""
+        """The newest decision about the connection, from this or another access review."""
         made = [each for each in (self.decision, self.other_decision) if each]
         return max(made, key=lambda each: each.pk, default=None)
 
@@ -79,7 +79,7 @@ def load_details(
 ) -> list[RowDetails]:
     """The details of some of `review_rows`, in their order.
 
-    The number of queries doesn't depend on that of the rows.
+    The number of queries doesn't depend on the number of rows.
     """
     keys = [row.key for row in rows]
     shown = _find_shown(review, rows=rows, actor=actor)
@@ -108,7 +108,7 @@ def load_details(
 
 
 class ShownValues(NamedTuple):
-    """What rows can be filtered by of the connection that a row shows."""
+    """The values of a row's connection that rows can be filtered by."""
 
     types: list[str]
     creator_id: str
@@ -118,9 +118,9 @@ class ShownValues(NamedTuple):
 def load_shown_values(
     *, review: AccessReview, actor: Actor, rows: Sequence[ReviewRow]
 ) -> dict[int, ShownValues]:
-    """The values of all `review_rows`, by their ID, of the connections in `load_details`.
+    """The values of all `review_rows`, by row ID, of the same connections as in `load_details`.
 
-    No query while the actor can decide on every row, and otherwise at most two.
+    No query while the actor can decide on every row, otherwise at most two.
     """
     shown = {
         row.id: ShownValues(row.current.types, row.current.creator_id, row.current.creator_name)
@@ -149,13 +149,13 @@ def load_shown_values(
 def _find_shown(
     review: AccessReview, *, rows: Sequence[ReviewRow], actor: Actor
 ) -> dict[int, tuple[SnapshotFields, datetime]]:
-    """What each row shows and when a sync showed it last."""
+    """What each row shows, and when a sync last showed it."""
     current = {row.id: row.current for row in rows if row.current}
     snapshots = OrgConnectionSnapshot.objects.in_bulk(
         {pk for each in current.values() for pk in (each.snapshot_id, each.creator_snapshot_id)}
     )
     frozen = AccessReviewRow.objects.in_bulk([row.id for row in rows if row.id not in current])
-    # The frozen row may come from a credential that is hidden from this person.
+    # The frozen row might come from a credential that is hidden from this person.
     seen = _newest_visible(
         [row.key for row in rows if row.id not in current], review=review, actor=actor
     )
@@ -180,7 +180,7 @@ def _find_shown(
 def _newest_visible(
     keys: Sequence[OrgConnectionKey], *, review: AccessReview, actor: Actor
 ) -> dict[OrgConnectionKey, OrgConnectionSnapshot]:
-    """For a person from whom credentials are hidden: the newest snapshots that they can see."""
+    """The newest snapshots that a person with hidden credentials can see."""
     if not keys or not visibility_of(actor).hidden:
         return {}
     visible = _visible_snapshots(of_keys(keys), review=review, actor=actor)
@@ -190,7 +190,7 @@ def _newest_visible(
 def _visible_snapshots(
     of: Q, *, review: AccessReview, actor: Actor
 ) -> QuerySet[OrgConnectionSnapshot]:
-    """Those that the actor can see, until the closing, the newest last."""
+    """The snapshots that the actor can see, up to the closing, newest last."""
     snapshots = OrgConnectionSnapshot.objects.filter(of)
     if review.closed_at:
         snapshots = snapshots.filter(first_seen_at__lte=review.closed_at)

@@ -11,7 +11,7 @@ from connections.audit.export import Export
 from connections.core.tabular import AsJson, Columns, Row, as_time
 from connections.models import AccessReview, AccessReviewDecision
 
-# Rows whose details are read together.
+# How many rows are read together with their details.
 _BATCH_SIZE = 500
 
 
@@ -30,7 +30,7 @@ def _other_row(one: AccessReviewDecision) -> AsJson:
     return AsJson({"access_review": str(one.row.review_id), **_decision_row(one)})
 
 
-# Times are ISO 8601 in UTC. The connection is as syncs show it now, or showed it last.
+# Times are ISO 8601 in UTC. The connection is as syncs show it now or last showed it.
 ROW_EXPORT_COLUMNS = Columns[RowDetails](
     {
         "id": lambda each: str(each.row.key.connection_id),

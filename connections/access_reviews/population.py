@@ -1,4 +1,4 @@
-"""Starting an access review: a population that never changes, with its reviewers."""
+"""Starting an access review: it freezes the population and names the reviewers."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -48,7 +48,7 @@ _ROWS_AT_ONCE = 500
 
 @dataclass(frozen=True, kw_only=True)
 class PopulationPreview:
-    """What an access review with this scope and these reviewers would begin with."""
+    """What an access review with this scope and these reviewers would start with."""
 
     count: int
     # The connections that no reviewer can see.
@@ -59,7 +59,7 @@ class PopulationPreview:
 def preview_population(
     *, actor: Actor, scope: str, reviewers: Sequence[Person]
 ) -> PopulationPreview:
-    """What `start_review` would freeze now. Without reviewers: everyone who can be one.
+    """What `start_review` would freeze now. Without reviewers, everyone who can be one counts.
 
     Raises PermissionDenied, and InvalidInputError for `scope`.
     """
@@ -83,7 +83,7 @@ def _keys(inventory: Inventory) -> list[OrgConnectionKey]:
 
 
 def _people_who_decide(reviewers: Sequence[Person]) -> list[Person]:
-    """Those of these people who can be reviewers; without any, everyone who can be one."""
+    """The people among these who can be reviewers; if none are given, everyone who can be one."""
     people = permissions.possible_reviewers()
     if reviewers:
         people = people.filter(pk__in=[person.pk for person in reviewers])
@@ -91,7 +91,7 @@ def _people_who_decide(reviewers: Sequence[Person]) -> list[Person]:
 
 
 def find_without_reviewer(*, review: AccessReview) -> list[OrgConnectionKey]:
-    """The connections that no reviewer can decide on now, without those that are gone."""
+    """The connections that no reviewer can decide on now, except those that are gone."""
     people = list(permissions.reviewers_of(review))
     if _someone_sees_everything(people):
         return []
@@ -121,7 +121,7 @@ def _find_without_reviewer(
 def start_review(
     *, actor: Actor, name: str, scope: str, due: date, reviewers: Sequence[Person]
 ) -> AccessReview:
-    """Freeze what the scope matches now, for these reviewers or everyone who can be one.
+    """Freeze what the scope matches now, for these reviewers or for everyone who can be one.
 
     `scope` is a query string of the inventory; `due` is the last day.
 
@@ -132,7 +132,7 @@ def start_review(
     name = " ".join(name.split())
     _require_valid_input(name=name, due=due, reviewers=reviewers)
     with audit.atomic():
-        # The rows and their coverage are from the same syncs.
+        # So that the rows and their coverage come from the same syncs.
         lock_all_snapshots()
         inventory = build_inventory(actor=actor, filters=filters)
         now = clock.now()
@@ -155,7 +155,7 @@ def start_review(
         review.without_reviewer = len(without_reviewer)
         review.population_digest = population_digest_of([row_document(row) for row in rows])
         review.save(force_insert=True)
-        # The database takes no reviewer once there is a row.
+        # The database refuses reviewers once there are rows.
         named = AccessReviewReviewer.objects.bulk_create(
             AccessReviewReviewer(review=review, person=person, name=person.display_name)
             for person in sorted(reviewers, key=lambda each: each.pk)
@@ -206,7 +206,7 @@ def reviewers_sentence(reviewers: Iterable[AccessReviewReviewer]) -> audit.Sente
 def _parse_scope(scope: str) -> tuple[InventoryFilter, str]:
     filters, scope = parse_filter(scope)
     if filters.changed:
-        # It is relative to now, so it would match others at the closing.
+        # A relative filter would match different connections at the closing.
         raise InvalidInputError(
             {
                 "scope": "An access review can't be limited by when connections changed. Remove "
@@ -293,7 +293,7 @@ def _build_row(
 
 
 def coverage_document(coverage: Coverage) -> dict[str, Any]:
-    """Each credential's org with its newest sync, and the orgs without a credential."""
+    """Each credential's org with its newest sync, and the orgs that have no credential."""
     orgs = [
         *(_org_document(each, last_complete=each) for each in coverage.listed),
         *(

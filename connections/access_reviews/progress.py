@@ -1,4 +1,4 @@
-"""How far access reviews are, what waits for a person, and the decisions about one connection."""
+"""How far access reviews are, what they need from a person, and decisions about a connection."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -28,13 +28,13 @@ from connections.models import (
 
 @dataclass(frozen=True, kw_only=True)
 class ReviewerProgress:
-    """What one reviewer has done and has left, of the rows that the reader can see."""
+    """What one reviewer has decided and has left to decide, of the rows that the reader can see."""
 
     person_id: UUID
     name: str
-    # False for a named reviewer who is disabled or lost the role.
+    # False for a named reviewer who is disabled or no longer has the role.
     can_decide: bool
-    # Rows whose newest decision is theirs and counts.
+    # Rows whose newest decision is theirs and still valid.
     decided: int
     # Pending rows that they can decide on.
     pending: int
@@ -42,7 +42,7 @@ class ReviewerProgress:
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
-    """The states of the rows that the reader can see, and each reviewer's part."""
+    """The states of the rows that the reader can see, and each reviewer's share."""
 
     counts: Counter[RowState]
     reviewers: list[ReviewerProgress]
@@ -51,24 +51,24 @@ class Progress:
 
     @property
     def total(self) -> int:
-        """The rows that the reader can see."""
+        """All rows that the reader can see."""
         return self.counts.total()
 
     @property
     def pending(self) -> int:
-        """Those that need a decision."""
+        """The rows that need a decision."""
         return self.counts[RowState.PENDING]
 
     @property
     def decided(self) -> int:
-        """Those decided to keep or to delete."""
+        """The rows decided, to keep or to delete."""
         return self.counts[RowState.KEEP] + self.counts[RowState.DELETE]
 
 
 def get_progress(*, review: AccessReview, actor: Actor, rows: Sequence[ReviewRow]) -> Progress:
     """The progress of an access review, from its `review_rows` for the same actor.
 
-    Without named reviewers, those who decided are listed.
+    Without named reviewers, it lists the people who decided.
     """
     counts = count_states(rows)
     decided = Counter(
@@ -98,7 +98,7 @@ _DECIDED = frozenset({RowState.KEEP, RowState.DELETE})
 
 
 def _reviewers(review: AccessReview, *, decided: Counter[UUID]) -> dict[Person, bool]:
-    """The reviewers to list, by name, each with whether they can still decide."""
+    """The reviewers to list, by name, and whether each can still decide."""
     listed = Q(pk__in=list(decided)) | Q(pk__in=review.reviewers.values("person"))
     can_decide = permissions.reviewers_of(review).filter(pk=OuterRef("pk"))
     people = Person.objects.filter(listed).annotate(can_decide=Exists(can_decide))
@@ -109,7 +109,7 @@ def _reviewers(review: AccessReview, *, decided: Counter[UUID]) -> dict[Person, 
 
 
 def count_decidable(rows: Iterable[ReviewRow]) -> int:
-    """How many of one person's rows are pending and can be decided by that person."""
+    """How many pending rows this person can decide on."""
     return sum(row.state == RowState.PENDING and row.current is not None for row in rows)
 
 
@@ -125,11 +125,11 @@ def _count_decidable(rows: Sequence[ReviewRow], *, people: Sequence[Person]) -> 
     }
 
 
-# --- What waits for a person ------------------------------------------------------------------
+# --- What access reviews need from a person ---------------------------------------------------
 
 
 def open_reviews_to_decide(*, actor: Actor) -> QuerySet[AccessReview]:
-    """The open access reviews that the actor can see and is a reviewer of; by due date."""
+    """The open access reviews that the actor can see and review, by due date."""
     if actor.person is None or not permissions.can_be_reviewer(actor):
         return AccessReview.objects.none()
     named = Q(reviewers__person=actor.person) | Q(is_for_everyone=True)
@@ -140,9 +140,9 @@ def open_reviews_to_decide(*, actor: Actor) -> QuerySet[AccessReview]:
 
 
 def find_awaiting_decisions(*, actor: Actor) -> QuerySet[AccessReview]:
-    """The open access reviews with a connection without a decision that the actor can make.
+    """The open access reviews with an undecided connection that the actor can decide on.
 
-    Any decision counts: whether one is still valid is known only from all rows.
+    Any decision counts: telling whether it is still valid would take all rows.
     """
     last_listed = OrgConnectionSnapshot.objects.filter(
         site=OuterRef("site"), connection_id=OuterRef("connection_id"), is_current=True
@@ -154,7 +154,7 @@ def find_awaiting_decisions(*, actor: Actor) -> QuerySet[AccessReview]:
             ~Exists(listed) & Exists(last_listed.exclude(credential__in=hidden))
         )
     decided = AccessReviewDecision.objects.filter(row=OuterRef("pk"))
-    # In this order: SQLite would look for the snapshots of every decided row first.
+    # In this order because SQLite would otherwise first look up the snapshots of every decided row.
     undecided = AccessReviewRow.objects.filter(~Exists(decided), review=OuterRef("pk"))
     undecided = undecided.filter(decidable)
     return open_reviews_to_decide(actor=actor).filter(Exists(undecided))
@@ -162,10 +162,10 @@ def find_awaiting_decisions(*, actor: Actor) -> QuerySet[AccessReview]:
 
 @dataclass(frozen=True, kw_only=True)
 class WaitingReview:
-    """An open access review, and what the actor can do about it."""
+    """An open access review, and what the actor can do in it."""
 
     review: AccessReview
-    # Pending rows that the actor can decide on, and all that the actor can see.
+    # Pending rows that the actor can decide on, and all pending rows that the actor can see.
     mine: int
     pending: int
     is_overdue: bool
@@ -174,7 +174,7 @@ class WaitingReview:
 def list_waiting(*, actor: Actor) -> list[WaitingReview]:
     """The open access reviews with rows to decide, or that the actor can close, by due date.
 
-    The number of queries doesn't depend on that of the access reviews.
+    The number of queries doesn't depend on the number of access reviews.
     """
     permissions.require(permissions.can_see(actor), "see access reviews")
     can_close = permissions.can_manage_access_reviews(actor)
@@ -203,9 +203,9 @@ def list_waiting(*, actor: Actor) -> list[WaitingReview]:
 
 
 def due_again(*, actor: Actor) -> list[AccessReviewDecision]:
-    """The newest decisions of visible listed connections that say to keep until a passed date.
+    """The newest decisions that keep a visible listed connection until a date that has passed.
 
-    The longest passed first, each with its row and access review. One query.
+    Earliest date first, each with its row and access review. One query.
     """
     permissions.require(permissions.can_see(actor), "see access reviews")
     later = AccessReviewDecision.objects.filter(
@@ -233,21 +233,24 @@ def due_again(*, actor: Actor) -> list[AccessReviewDecision]:
 
 @dataclass(frozen=True, kw_only=True)
 class ConnectionDecision:
-    """One decision about a connection, for its page and timeline."""
+    """One decision about a connection, for the connection's page and timeline."""
 
     decision: AccessReviewDecision
     review: AccessReview
-    # The actor can see a row of the access review.
+    # Whether the actor can see a row of the access review.
     is_review_visible: bool
     at: datetime
-    # It is the newest about this connection, whatever the access review.
+    # Whether it is the newest decision about this connection in any access review.
     is_newest: bool
-    # It says to keep the connection until a date that has passed.
+    # Whether it keeps the connection until a date that has passed.
     has_ended: bool
 
 
 def list_decisions(*, actor: Actor, key: OrgConnectionKey) -> list[ConnectionDecision]:
-    """Every decision about a connection, oldest first; none for one that the actor can't see."""
+    """Every decision about a connection, oldest first.
+
+    Empty if the actor can't see the connection.
+    """
     permissions.require(permissions.can_see(actor), "see access reviews")
     if visibility.hidden_connections([key], actor=actor):
         return []

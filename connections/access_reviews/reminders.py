@@ -1,4 +1,4 @@
-"""Reminders of open access reviews: a week and a day before the due date, and once after it."""
+"""Reminders of open access reviews: a week before the due date, a day before, and once after it."""
 
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -19,14 +19,14 @@ from connections.models import AccessReview, AccessReviewState
 
 
 class Reminder(StrEnum):
-    """When reviewers are reminded; the earliest first."""
+    """When reviewers are reminded, earliest first."""
 
     WEEK = "week"
     DAY = "day"
     OVERDUE = "overdue"
 
 
-# From this long before the due date on. One that started later needs no such reminder.
+# How long before the due date each is sent. A review that started later skips that reminder.
 _BEFORE = {
     Reminder.WEEK: timedelta(days=7),
     Reminder.DAY: timedelta(days=1),
@@ -35,9 +35,9 @@ _BEFORE = {
 
 
 def send_due(*, actor: Actor) -> list[AccessReview]:
-    """Queue the emails to reviewers with something to decide; returns their access reviews.
+    """Queue the emails to reviewers who have something to decide. Return their access reviews.
 
-    Does nothing without a way to send them. Raises DatabaseError.
+    Does nothing unless email is configured. Raises DatabaseError.
     """
     if not settings.WEBHOOK_URL and not settings.HAS_MAIL:
         return []
@@ -55,14 +55,14 @@ def _field(reminder: Reminder) -> str:
 
 
 def _send(review: AccessReview, *, actor: Actor) -> bool:
-    # Before the lock, since it takes a while.
+    # Before taking the lock, because counting takes a while.
     pending = _count_pending(review)
     with audit.atomic():
-        # Locked, so that only one of two workers sends it.
+        # Locked so that only one of two workers sends it.
         AccessReview.objects.select_for_update(no_key=True).get(pk=review.pk)
         review.refresh_from_db()
         now = clock.now()
-        # The last one replaces those that nobody was reminded by in time.
+        # Only the last reminder is sent; it replaces earlier ones that weren't sent in time.
         due = _due_reminders(review, now=now)
         if review.is_closed or not due:
             return False
@@ -101,11 +101,11 @@ def _due_reminders(review: AccessReview, *, now: datetime) -> list[Reminder]:
 
 
 def _count_pending(review: AccessReview) -> dict[UUID, int]:
-    """How many pending rows each reviewer can decide on, without those who have none."""
+    """How many pending rows each reviewer can decide on, without reviewers who have none."""
     counts: dict[frozenset[UUID], int] = {}
     pending: dict[UUID, int] = {}
     for person in permissions.reviewers_of(review):
-        # People who see the same have the same rows.
+        # People with the same hidden credentials have the same rows.
         hidden = person.visibility.hidden
         if hidden not in counts:
             rows = review_rows(review=review, actor=person_actor(person=person))

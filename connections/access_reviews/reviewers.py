@@ -19,7 +19,7 @@ from connections.models import AccessReview, AccessReviewReviewer, Person
 def change_reviewers(
     *, review: AccessReview, actor: Actor, reviewers: Sequence[Person]
 ) -> AccessReview:
-    """Name these people instead. Decisions that were made stay; the new ones are told by email.
+    """Replace the reviewers with these people. Decisions stay, and new reviewers get an email.
 
     Raises PermissionDenied, InvalidInputError for `reviewers`, and ConflictError when it is closed.
     """

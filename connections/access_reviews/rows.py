@@ -1,9 +1,9 @@
-"""The rows of an access review, each with its state: computed while it is open, stored at closing.
+"""The rows of an access review and their states: computed while it is open, stored at closing.
 
-A row's newest decision counts while it covers what is listed, and its last day has not passed;
-without such a decision the row is pending. Where every credential that lists the connection was
-retired, what they listed last stays. Once syncs find the connection gone, the row is gone, unless
-it was to be deleted: that decision has been carried out.
+A row's newest decision counts while it covers what is listed and its last day has not passed. A row
+without such a decision is pending. If every credential that lists the connection was retired, what
+they last listed still applies. Once syncs find the connection gone, the row is gone too, unless the
+decision was to delete it: that decision has been carried out.
 """
 
 from collections import Counter
@@ -37,7 +37,7 @@ from connections.models import (
 
 
 class NewestDecision(NamedTuple):
-    """What states and counts need of the newest decision about a row."""
+    """The part of a row's newest decision that states and counts need."""
 
     id: int
     decision: str
@@ -51,7 +51,7 @@ class NewestDecision(NamedTuple):
         return self.decision == ReviewDecision.DELETE
 
     def counts(self, *, digest: str, today: date) -> bool:
-        """Whether it covers what is listed, and its last day has not passed."""
+        """Whether it covers what is listed and its last day has not passed."""
         return self.review_digest == digest and not self.has_ended(today=today)
 
     def has_ended(self, *, today: date) -> bool:
@@ -61,13 +61,13 @@ class NewestDecision(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ReviewRow:
-    """One row as one person sees it. `details.load_details` adds what a page shows of it."""
+    """One row as one person sees it. `details.load_details` adds what a page shows."""
 
     id: int
     position: int
     stored_key: StoredKey
     state: RowState
-    # What the person can decide on; None where there is nothing, and once it is closed.
+    # What the person can decide on. None if there is nothing to decide or the review is closed.
     current: CurrentConnection | None
     # Only credentials that are hidden from the person list it now.
     is_hidden_now: bool
@@ -87,17 +87,17 @@ class ReviewRow:
 
     @property
     def digest(self) -> str:
-        """What a form sends back, so that nobody decides on something that it didn't show."""
+        """What a form sends back, so that nobody decides on something the form didn't show."""
         return self.current.digest if self.current else ""
 
     @property
     def is_outdated(self) -> bool:
-        """Whether it was decided, and the decision is no longer valid."""
+        """Whether it has a decision that is no longer valid."""
         return self.state == RowState.PENDING and self.newest is not None
 
 
 class _StoredRow(NamedTuple):
-    """One row with its IDs as `fetch_stored` returns them."""
+    """One row, with its IDs in the form that `fetch_stored` returns."""
 
     review_id: str
     id: int
@@ -115,14 +115,14 @@ class _State(NamedTuple):
 
     @property
     def is_decidable(self) -> bool:
-        """Whether it is pending and the person can decide on it."""
+        """Whether it is pending and this person can decide on it."""
         return self.state == RowState.PENDING and self.current is not None
 
 
 def review_rows(*, review: AccessReview, actor: Actor) -> list[ReviewRow]:
     """The rows that the actor can see, in their order. Raises PermissionDenied.
 
-    The number of queries doesn't depend on that of the rows.
+    The number of queries doesn't depend on the number of rows.
     """
     permissions.require(permissions.can_see(actor), "see access reviews")
     rows = _fetch_rows([review.pk], actor=actor, order_by=["position"])
@@ -150,17 +150,17 @@ def review_rows(*, review: AccessReview, actor: Actor) -> list[ReviewRow]:
 
 @dataclass(slots=True)
 class RowCounts:
-    """The rows of an access review that one person can see."""
+    """How many rows of an access review one person can see."""
 
     states: Counter[RowState] = field(default_factory=Counter)
-    # Pending rows that the person can decide on, as a reviewer.
+    # Pending rows that the person can decide on as a reviewer.
     decidable: int = 0
 
 
 def count_rows(*, reviews: Collection[AccessReview], actor: Actor) -> dict[UUID, RowCounts]:
     """How many rows of each access review have each state. Raises PermissionDenied.
 
-    The number of queries depends neither on that of the rows nor on that of the access reviews.
+    The number of queries doesn't depend on the number of rows or access reviews.
     """
     permissions.require(permissions.can_see(actor), "see access reviews")
     counts = {review.pk: RowCounts() for review in reviews}
@@ -207,7 +207,7 @@ def _compute_states(
     decisions: dict[int, NewestDecision],
     actor: Actor,
 ) -> Iterator[_State]:
-    """The states of these rows of open access reviews. One query, or two."""
+    """The states of these rows of open access reviews. One query or two."""
     hidden = permissions.visibility_of(actor).hidden
     current = load_current(of=in_reviews(reviews), hidden=hidden)
     before_end: dict[StoredKey, CurrentConnection] = {}
@@ -239,7 +239,7 @@ def _state_of_listed(
 
 
 def _state_of_gone(before: CurrentConnection | None, *, newest: NewestDecision | None) -> RowState:
-    """`before`: as syncs last listed it, of a row that was to be deleted."""
+    """`before` is the connection as syncs last listed it, for a row decided to be deleted."""
     if before and newest and newest.is_to_delete and newest.review_digest == before.digest:
         return RowState.DELETE
     return RowState.GONE
@@ -253,7 +253,7 @@ def count_states(rows: Iterable[ReviewRow]) -> Counter[RowState]:
 def _newest_decisions(
     reviews: Collection[UUID],
 ) -> tuple[dict[int, NewestDecision], Counter[int]]:
-    """The newest decision about each row of access reviews, and how many each row has."""
+    """The newest decision about each row of access reviews, and each row's number of decisions."""
     newest: dict[int, NewestDecision] = {}
     counts = Counter[int]()
     rows = AccessReviewDecision.objects.filter(row__review__in=reviews).order_by("id")
@@ -266,5 +266,5 @@ def _newest_decisions(
 
 
 def stored_key(key: OrgConnectionKey) -> StoredKey:
-    """The key of a connection in what `load_current` returns."""
+    """A connection's key in what `load_current` returns."""
     return key.site, stored_id(key.connection_id)

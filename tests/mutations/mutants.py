@@ -3428,7 +3428,7 @@ REVIEWED_ACCESS = (
     _mutant(
         "a decision is made by someone who is still a reviewer",
         f"{ACCESS_REVIEWS}/decisions.py",
-        "        # The reviewers can have changed since.\n"
+        "        # The reviewers might have changed since the check above.\n"
         "        _require_reviewer(review, actor=actor)\n",
         "",
         "tests/access_reviews/test_reviewers.py"
