@@ -1,8 +1,8 @@
 """The format of the audit log: canonical text, hash chain and the frontier of the Merkle tree.
 
-docs/EVIDENCE.md defines it; connections/verifier/verify.py has what an offline verifier needs too.
-The results of these functions must never change: stored events, and checkpoints that have left the
-server, depend on them.
+docs/EVIDENCE.md defines it; connections/verifier/verify.py has its own copy of what an offline
+verifier needs. The results of these functions must never change: stored events, and checkpoints
+that have left the server, depend on them.
 """
 
 import hashlib
@@ -35,7 +35,7 @@ def clean(text: str) -> str:
     if not text.isascii():
         # JSON escapes can produce lone surrogates.
         text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    # Makes a plain string of an enum member.
+    # Turns an enum member into a plain string.
     return str(text)
 
 

@@ -43,7 +43,7 @@ def make_checkpoint() -> Checkpoint | None:
     Returns None while the log is empty. Raises SigningKeyError and database errors.
     """
     with transaction.atomic():
-        # Locked, so that two processes never make the same one. Held for less than 1 ms.
+        # Locked so that two processes never make the same one. Held for less than 1 ms.
         head = AuditHead.objects.select_for_update().get()
         return sign_head(head, at=clock.now()) if head.size else None
 
@@ -51,15 +51,15 @@ def make_checkpoint() -> Checkpoint | None:
 def rotate_signing_key(*, actor: Actor) -> SigningKey:
     """Replace the signing key; an event signed with both keys records it. Return the new key.
 
-    Makes a checkpoint with the old key before the event and one with the new key after it. The
-    new key takes effect when the event is committed; until then it is staged in the key file.
-    Raises PermissionDenied and SigningKeyError; the old key then stays in force.
+    Makes a checkpoint with the old key before the event and one with the new key after it. The new
+    key takes effect when the event is committed; until then it is staged in the key file. Raises
+    PermissionDenied and SigningKeyError; the old key then stays in use.
     """
     permissions.require(permissions.can_administer(actor), "rotate the signing key")
     make_checkpoint()
     with events.atomic():
-        # Locked, so that the event directly follows the size in the statement, and that no other
-        # process signs a checkpoint with the old key meanwhile.
+        # Locked so that the event directly follows the size in the statement, and so that no other
+        # process signs a checkpoint with the old key in the meantime.
         head = AuditHead.objects.select_for_update().get()
         old = load_signing_key()
         new = stage_signing_key()
@@ -91,14 +91,14 @@ def _record_rotation(*, old: SigningKey, new: SigningKey, head: AuditHead, actor
 
 
 def is_checkpoint_due(*, now: datetime) -> bool:
-    """Whether a checkpoint is due: by the number of new events, by time, or to be made up for."""
+    """Whether a checkpoint is due: by number of events, by time, or because signing one failed."""
     size = AuditHead.objects.values_list("size", flat=True).get()
     newest = latest_checkpoint()
     if newest is None or size <= newest.size:
         return size > 0 and newest is None
     if size - newest.size >= EVENTS_PER_CHECKPOINT or _is_old(newest, now=now):
         return True
-    # A checkpoint that could not be signed when the event was recorded.
+    # An event since then should have had a checkpoint, but signing it failed.
     return AuditEvent.objects.filter(seq__gt=newest.size, code__in=events.SETTLING_CODES).exists()
 
 
@@ -122,7 +122,7 @@ def make_checkpoint_if_due() -> Checkpoint | None:
 
 @dataclass(frozen=True, kw_only=True)
 class CheckpointRecipient:
-    """One configured recipient; `size` is that of the newest checkpoint delivered to it."""
+    """One configured recipient. `size` is the size of the newest checkpoint delivered to it."""
 
     address: str
     size: int | None
@@ -130,7 +130,10 @@ class CheckpointRecipient:
 
 
 def list_checkpoint_recipients() -> list[CheckpointRecipient]:
-    """Every configured recipient. Deliveries that left the delivery log are not known."""
+    """Every configured recipient.
+
+    Deliveries that were removed from the delivery log don't count.
+    """
     return [_recipient(channel, key) for channel, key in outbox.recipient_channels()]
 
 

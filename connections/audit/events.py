@@ -33,12 +33,12 @@ from connections.models import (
 )
 from connections.verifier import verify
 
-# What an event is about. For an org connection the event has its id; its site is in the details.
+# What an event is about. An event about an org connection has its ID, with the site in its details.
 type Subject = (
     Deletion | Batch | AccessReview | Credential | Person | Org | Change | OrgConnectionKey
 )
 
-# Each closes a deletion; a checkpoint follows at once.
+# Each of these closes a deletion and is followed immediately by a checkpoint.
 SETTLING_CODES = frozenset(
     {EventCode.DELETION_SETTLED, EventCode.DELETION_WITHDRAWN, EventCode.DELETION_DECLINED}
 )
@@ -47,7 +47,7 @@ _is_appending: ContextVar[bool] = ContextVar("audit_is_appending", default=False
 
 
 def is_appending() -> bool:
-    """Whether `_append` is running: only then may the audit tables be written to."""
+    """Whether `_append` is running. The audit tables can only be written while it is."""
     return _is_appending.get()
 
 
@@ -62,10 +62,10 @@ def _appending() -> Iterator[None]:
 
 @dataclass(frozen=True, kw_only=True)
 class EventDraft:
-    """What an event will say, without who did it and to what.
+    """What an event will say, without its actor and its subject.
 
-    `details` holds strings, whole numbers, booleans, nulls, and lists and dicts of these; never a
-    key and never a person's name.
+    `details` holds strings, whole numbers, booleans, nulls, and lists and dicts of these. It never
+    holds a key or a person's name.
     """
 
     code: EventCode
@@ -76,7 +76,7 @@ class EventDraft:
 # A draft with its actor and a reference to its subject.
 type _Pending = tuple[EventDraft, Actor, dict[str, str] | None]
 
-# The events that the current `atomic` block will append; None outside of one.
+# The events that the current `atomic` block will append. None outside such a block.
 _pending_events: ContextVar[list[_Pending] | None] = ContextVar(
     "audit_pending_events", default=None
 )
@@ -86,11 +86,11 @@ _pending_events: ContextVar[list[_Pending] | None] = ContextVar(
 def atomic(*, durable: bool = False, savepoint: bool = True) -> Iterator[list[AuditEvent]]:
     """A transaction whose events are appended together, right before its commit.
 
-    Every service that records events opens its transaction with it. The chain's head is locked
-    last and for some milliseconds only, so two transactions can't deadlock on it and several
-    events cost hardly more than one. A nested block adds its events to the outer one; without a
-    `savepoint` an error in it undoes the outer one too. The list it yields is filled with the
-    appended events when the outermost block ends. `durable` is as in Django's
+    Every service that records events opens its transaction with this function. It locks the chain's
+    head last and only for a few milliseconds, so that two transactions can't deadlock on it and
+    several events cost hardly more than one. A nested block adds its events to the outer one;
+    without a `savepoint`, an error in it also rolls back the outer one. The list that it yields is
+    filled with the appended events when the outermost block ends. `durable` works as in Django's
     `transaction.atomic`. Raises database errors.
     """
     outer = _pending_events.get()
@@ -100,7 +100,7 @@ def atomic(*, durable: bool = False, savepoint: bool = True) -> Iterator[list[Au
             try:
                 yield []
             except BaseException:
-                # Its changes are rolled back, so its events must not be recorded.
+                # The block's changes are rolled back, so its events must not be recorded.
                 del outer[size:]
                 raise
             return
@@ -122,12 +122,13 @@ def record(
     subject: Subject | None = None,
     details: dict[str, Any] | None = None,
 ) -> None:
-    """Record an event and queue its notifications; `details` are as in EventDraft.
+    """Record an event and queue its notifications. `details` are as in EventDraft.
 
-    The surrounding `atomic` block appends it when it ends; without one it is appended at once.
-    Call it in the block that makes the change: without the event there is no change.
+    The surrounding `atomic` block appends the event when it ends; without a block it is appended
+    immediately. Call this in the block that makes the change, so that no change happens without its
+    event.
 
-    Raises TypeError for other details and database errors, in an `atomic` block when it ends.
+    Raises TypeError for other details, and database errors; in an `atomic` block, when it ends.
     """
     draft = EventDraft(code=code, sentence=sentence, details=details or {})
     event = (draft, actor, reference(subject) if subject else None)
@@ -140,7 +141,7 @@ def record(
 
 
 def _append(pending: list[_Pending]) -> list[AuditEvent]:
-    """Append the events to the chain, whose head stays locked until the commit."""
+    """Append the events to the chain, and keep its head locked until the commit."""
     if not pending:
         return []
     with _appending():
@@ -199,7 +200,7 @@ def _document(one: _Pending, *, at: datetime, seq: int, name: str, sentence: str
 
 
 def reference(subject: Subject) -> dict[str, str]:
-    """The type and id by which an event refers to its subject."""
+    """How an event refers to its subject: a type and an ID."""
     if isinstance(subject, OrgConnectionKey):
         return {"id": str(subject.connection_id), "type": "org_connection"}
     if isinstance(subject, Org):
@@ -210,7 +211,7 @@ def reference(subject: Subject) -> dict[str, str]:
 
 
 def copied_columns(document: dict[str, Any]) -> dict[str, Any]:
-    """The columns that copy parts of an event's text, except for its time."""
+    """The columns that copy parts of an event's text, except the time."""
     actor, subject = document["actor"], document["subject"] or {"type": "", "id": ""}
     return {
         "seq": document["seq"],
@@ -226,7 +227,7 @@ def copied_columns(document: dict[str, Any]) -> dict[str, Any]:
 
 
 def newest_at(*, deletions: Sequence[Deletion]) -> dict[UUID, datetime]:
-    """When the newest event about each of some deletions was recorded."""
+    """When the newest event about each of these deletions was recorded."""
     about = {reference(deletion)["id"]: deletion.pk for deletion in deletions}
     events = AuditEvent.objects.filter(subject_type="deletion", subject_id__in=about)
     newest = events.order_by().values("subject_id").annotate(newest=Max("seq")).values("newest")

@@ -1,4 +1,4 @@
-"""The export rows of events, and exports that are recorded in the audit log."""
+"""The rows of an event export, and exports that the audit log records."""
 
 import hashlib
 import time
@@ -35,20 +35,20 @@ EVENT_EXPORT_COLUMNS = Columns[AuditEvent](
         "text": lambda event: event.text,
     }
 )
-# Rows are far smaller, so they are sent together.
+# Rows are far smaller, so several are sent together.
 CHUNK_BYTES = 32 * 1024
-# Before each chunk, so that the threads of other requests run: Python would let an export that
-# only computes run on for 5 ms each time (sys.getswitchinterval).
+# A pause before each chunk lets the threads of other requests run. Without it, Python lets an
+# export that only computes run for 5 ms at a time (sys.getswitchinterval).
 PAUSE_SECONDS = 0.0001
 RECEIVER_GONE = "receiver_gone"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Export[T]:
-    """An export to be made; its items are read only after it was recorded as started."""
+    """An export to be made. Its items are read only after the start is recorded."""
 
     actor: Actor
-    # The name in the event's details, and the words in its sentence.
+    # What is exported, as the event's details and sentence name it.
     what: str
     description: str
     file_format: str
@@ -56,7 +56,7 @@ class Export[T]:
     query: str
     items: Callable[[], Iterable[T]]
     columns: Columns[T]
-    # The newest one: a copy of the export then also proves the state of the audit log.
+    # The newest checkpoint, so that a copy of the export also proves the state of the audit log.
     checkpoint: Checkpoint | None = field(default_factory=checkpoints.latest_checkpoint)
 
 
@@ -80,7 +80,7 @@ def start_export(*, export: Export[Any]) -> "RunningExport":
 
 
 class RunningExport(Iterator[bytes]):
-    """The bytes of a started export, in chunks, with constant memory."""
+    """The bytes of an export that has started, in chunks and with constant memory."""
 
     def __init__(self, export: Export[Any], *, started: int) -> None:
         self._export, self._started = export, started
@@ -96,7 +96,7 @@ class RunningExport(Iterator[bytes]):
             if chunk is None:
                 self._finish()
         except BaseException as error:
-            # Recorded by `close`: only then is it certain that nothing follows.
+            # `close` records it: only then is it certain that nothing follows.
             self._cause = type(error).__name__
             raise
         if chunk is None:
@@ -104,7 +104,7 @@ class RunningExport(Iterator[bytes]):
         return chunk
 
     def close(self) -> None:
-        """Record that the export was aborted, unless its end is already recorded."""
+        """Record that the export was aborted, unless its end has already been recorded."""
         if not self._is_over:
             self._is_over = True
             sentence = Sentence(
@@ -180,13 +180,13 @@ _EXPORT_CODES = {EventCode.EXPORT_STARTED, EventCode.EXPORT_FINISHED, EventCode.
 def prepare_shipment(
     *, actor: Actor, since: int, limit: int | None, file_format: str
 ) -> Export[AuditEvent] | None:
-    """The events after number `since`, oldest first, at most `limit`; None when nothing is new.
+    """The events after number `since`, oldest first, at most `limit`. None if nothing is new.
 
-    Events of shipments alone don't count as new, or two programs that ship events would trigger
-    each other forever. They are included with the next other event.
+    Shipments' own events don't count as new; otherwise two programs that ship events would trigger
+    each other forever. They are included along with the next other event.
 
-    Raises PermissionDenied, and InvalidInputError for a number after the last event: then the
-    database is another one, or was restored from an older backup.
+    Raises PermissionDenied, and InvalidInputError for a number after the last event: the database
+    is then a different one, or was restored from an older backup.
     """
     permissions.require(permissions.can_audit(actor), "export the audit log")
     size = AuditHead.objects.get().size
@@ -206,7 +206,7 @@ def prepare_shipment(
         description="new events",
         file_format=file_format,
         query=f"since={since}" + (f"&limit={limit}" if limit is not None else ""),
-        # Without the events of this shipment itself.
+        # Leaves out the events of this shipment itself.
         items=lambda: islice(_events(since=since, upto=size), limit),
         columns=EVENT_EXPORT_COLUMNS,
     )

@@ -31,38 +31,41 @@ from connections.models import (
     OrgConnectionSnapshot,
 )
 
-# At most one event per person and object in this time.
+# At most one event per person and object is recorded in this time.
 REFUSAL_INTERVAL_SECONDS = 60
 MAX_PATH_LENGTH = 200
 
 
 class NotVisibleError(Http404):
-    """The object exists, but the person can't see it. The response is that of a missing one."""
+    """The object exists, but the person can't see it.
+
+    The response is the same as for a missing one.
+    """
 
 
 def find_credential(*, actor: Actor, pk: UUID) -> Credential:
-    """The credential with this id. Raises Http404 when the actor can't see it."""
+    """The credential with this ID. Raises Http404 when the actor can't see it."""
     return _find_by(Credential.objects.all(), actor=actor, pk=pk, by="pk")
 
 
 def find_deletion(rows: QuerySet[Deletion], *, actor: Actor, pk: UUID) -> Deletion:
-    """The deletion in `rows` with this id. Raises Http404 when the actor can't see it."""
+    """The deletion in `rows` with this ID. Raises Http404 when the actor can't see it."""
     return _find_by(rows, actor=actor, pk=pk, by="credential")
 
 
 def find_batch(*, actor: Actor, pk: UUID) -> Batch:
-    """The bulk deletion with this id. Raises Http404 when the actor can't see it."""
+    """The bulk deletion with this ID. Raises Http404 when the actor can't see it."""
     return _find(visible_batches(actor=actor), hidden=Batch.objects.all(), actor=actor, pk=pk)
 
 
 def find_access_review(*, actor: Actor, pk: UUID) -> AccessReview:
-    """The access review with this id. Raises Http404 when the actor can see no row of it."""
+    """The access review with this ID. Raises Http404 when the actor can't see any row of it."""
     visible_reviews = visible_access_reviews(actor=actor)
     return _find(visible_reviews, hidden=AccessReview.objects.all(), actor=actor, pk=pk)
 
 
 def _find_by[T: (Credential, Deletion)](rows: QuerySet[T], *, actor: Actor, pk: UUID, by: str) -> T:
-    """The row with this id; `by` is its path to the credential that access lists are about."""
+    """The row with this ID. `by` is the path to the credential whose access list decides."""
     of_hidden = {f"{by}__in": visibility_of(actor).hidden}
     hidden = rows.model._default_manager.filter(**of_hidden)
     return _find(visible(rows, actor=actor, by=by), hidden=hidden, actor=actor, pk=pk)
@@ -74,7 +77,7 @@ def _find[T: (Credential, Deletion, Batch, AccessReview)](
     found = visible_rows.filter(pk=pk).first()
     if found:
         return found
-    # Queried in either case, so that timing doesn't tell hidden objects from missing ones.
+    # Queried in both cases so that timing doesn't distinguish hidden objects from missing ones.
     hidden_row = hidden.filter(pk=pk).first()
     if hidden_row:
         raise_not_visible(actor=actor, subject=hidden_row)
@@ -90,9 +93,9 @@ def require_connection(key: OrgConnectionKey, *, actor: Actor) -> None:
 def require_visible_connection(key: OrgConnectionKey, *, actor: Actor) -> None:
     """Raise NotVisibleError unless the actor can see this connection.
 
-    Stricter than `require_connection`: when any credential is hidden from the actor, an unknown
-    id is refused and recorded like a hidden one, after the same queries. Otherwise the actor
-    could tell the two apart.
+    Stricter than `require_connection`: when any credential is hidden from the actor, an unknown ID
+    is refused and recorded like a hidden one, after the same queries. Otherwise the actor could
+    tell the two apart.
     """
     if not visibility_of(actor).hidden:
         return
@@ -104,7 +107,10 @@ def require_visible_connection(key: OrgConnectionKey, *, actor: Actor) -> None:
 
 
 def raise_org_not_found(*, actor: Actor, site: str, org_id: str) -> NoReturn:
-    """Raise Http404 for an org that the actor doesn't know of, and record it if it exists."""
+    """Raise Http404 for an org that the actor doesn't know.
+
+    Record the request if the org exists.
+    """
     hidden_org = Org.objects.filter(site=site, org_id=org_id).first()
     if hidden_org:
         raise_not_visible(actor=actor, subject=hidden_org)
@@ -118,7 +124,7 @@ def raise_not_visible(*, actor: Actor, subject: audit.Subject) -> NoReturn:
 
 
 def record_refusal(*, actor: Actor, subject: audit.Subject) -> None:
-    """Record that the actor requested a hidden object: once a minute per person and object."""
+    """Record that the actor requested a hidden object, at most once a minute for each object."""
     about = audit.reference(subject)
     if not _should_record_refusal(actor, f"{about['type']}:{about['id']}"):
         return
@@ -144,7 +150,7 @@ def record_refusal(*, actor: Actor, subject: audit.Subject) -> None:
 
 
 def record_denial(*, actor: Actor, url_name: str, method: str, path: str) -> None:
-    """Record that the actor's roles don't allow a request: once a minute per person and URL name.
+    """Record that a person's roles don't allow a request, at most once a minute per URL name.
 
     Paths that differ only in an ID have the same URL name.
     """

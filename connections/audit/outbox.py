@@ -1,6 +1,6 @@
 """Queues notifications: who is notified of which event.
 
-The rows are written in the transaction of the event, so every event has its notifications and a
+The rows are written in the event's transaction, so every event has its notifications and a
 rolled-back change has none. connections/notifications/delivery.py sends them.
 """
 
@@ -69,7 +69,7 @@ AUDIENCES: dict[EventCode, tuple[Audience, ...]] = {
     EventCode.DELETION_SETTLED: _INVOLVED,
     EventCode.DELETION_UNKNOWN: _INVOLVED,
     EventCode.DELETION_STILL_UNKNOWN: _ALARM,
-    # Sending again needs new approvals.
+    # Sending again needs new approvals, so the approvers are notified too.
     EventCode.DELETION_STILL_PRESENT: (Audience.INVOLVED, Audience.CAN_APPROVE),
     EventCode.DELETION_APPROVALS_LAPSED: _INVOLVED,
     EventCode.DELETION_CONTRADICTED: _ALARM,
@@ -93,19 +93,19 @@ AUDIENCES: dict[EventCode, tuple[Audience, ...]] = {
     EventCode.PERSON_DISABLED: _RIGHTS,
     EventCode.BREAK_GLASS_ALLOWED: _RIGHTS,
     EventCode.BREAK_GLASS_FORBIDDEN: _RIGHTS,
-    # Each gives a new way to sign in as this person.
+    # Each of these gives a new way to sign in as this person.
     EventCode.SIGN_IN_LINK_MADE: _RIGHTS,
     EventCode.EMAIL_CHANGED: _RIGHTS,
     EventCode.PROVIDER_ACCOUNT_CONNECTED: _RIGHTS,
     EventCode.NOTIFICATION_FAILED: (Audience.ADMINISTRATORS,),
 }
-# The key of the event's details that has the IDs of the reviewers to notify.
+# The key in the event's details that holds the IDs of the reviewers to notify.
 _REVIEWER_KEYS: dict[str, str] = {
     EventCode.ACCESS_REVIEW_STARTED: "reviewers",
     EventCode.ACCESS_REVIEW_REVIEWERS_CHANGED: "added",
     EventCode.ACCESS_REVIEW_REMINDED: "pending",
 }
-# Messages about a bulk deletion replace these messages about its rows, but not alarms about one.
+# A message about a bulk deletion replaces these messages about its rows, but no alarm about a row.
 _TOLD_BY_BATCH = {
     EventCode.DELETION_REQUESTED,
     EventCode.DELETION_APPROVED,
@@ -116,7 +116,7 @@ _TOLD_BY_BATCH = {
 
 
 def enqueue(*, events: Sequence[AuditEvent]) -> None:
-    """Queue the notifications of events; call it in the events' own transaction.
+    """Queue the notifications of events. Call it in the events' own transaction.
 
     People aren't notified of their own actions.
     """
@@ -129,7 +129,7 @@ def enqueue(*, events: Sequence[AuditEvent]) -> None:
 
 
 def _find_told_by_batch(events: Sequence[AuditEvent]) -> set[str]:
-    """The hashes of the events that a message about the bulk deletion covers."""
+    """The hashes of the events that a message about their bulk deletion replaces."""
     rows = {event.hash: UUID(event.subject_id) for event in events if event.code in _TOLD_BY_BATCH}
     if not rows:
         return set()
@@ -155,12 +155,12 @@ def _enqueue_event(event: AuditEvent) -> None:
 
 
 def _is_undecided(subject: NotificationSubject | None) -> bool:
-    """Whether a bulk deletion needs another approval: only the last one is announced."""
+    """Whether a bulk deletion still needs approval. Only the last approval is announced."""
     return isinstance(subject, Batch) and subject.state == BatchState.REQUESTED
 
 
 def get_subject(event: AuditEvent) -> NotificationSubject | None:
-    """The current state of an event's subject; None for other kinds of subjects."""
+    """The current state of an event's subject. None for other kinds of subjects."""
     pk = event.subject_id
     match event.subject_type:
         case "deletion":
@@ -177,7 +177,7 @@ def get_subject(event: AuditEvent) -> NotificationSubject | None:
 
 
 def enqueue_verification_failure(*, verification: AuditVerification) -> None:
-    """Queue the notifications of a failed verification; call it in the same transaction."""
+    """Queue the notifications of a failed verification. Call it in the same transaction."""
     _enqueue(
         code=VERIFICATION_FAILED,
         key=f"{verification.pk}:{verification.checked_at.isoformat()}",
@@ -187,7 +187,7 @@ def enqueue_verification_failure(*, verification: AuditVerification) -> None:
 
 
 def enqueue_changes(*, numbers: tuple[int, int], people: Sequence[Person]) -> None:
-    """Queue one message about the changes with these numbers, from the first to the last."""
+    """Queue one message about the changes from the first to the last of these numbers."""
     first, last = numbers
     _enqueue(
         code=CHANGES_DETECTED,
@@ -198,7 +198,7 @@ def enqueue_changes(*, numbers: tuple[int, int], people: Sequence[Person]) -> No
 
 
 def enqueue_checkpoint(*, checkpoint: Checkpoint) -> None:
-    """Queue a new checkpoint for all its recipients; call it in the same transaction."""
+    """Queue a new checkpoint for all its recipients. Call it in the same transaction."""
     rows = [
         _notification(channel, code=CHECKPOINT_MADE, key=checkpoint.note, address_key=key)
         for channel, key in recipient_channels()
@@ -207,7 +207,7 @@ def enqueue_checkpoint(*, checkpoint: Checkpoint) -> None:
 
 
 def recipient_channels() -> list[tuple[Channel, str]]:
-    """The configured recipients of checkpoints: each a channel and, for mail, an address key."""
+    """The configured recipients of checkpoints: each a channel and, for email, an address key."""
     recipients: list[tuple[Channel, str]] = []
     if settings.HAS_MAIL:
         recipients += [(Channel.MAIL, key) for key in checkpoint_addresses()]
@@ -219,12 +219,12 @@ def recipient_channels() -> list[tuple[Channel, str]]:
 
 
 def checkpoint_addresses() -> dict[str, str]:
-    """The configured mail addresses of checkpoint recipients, by their keys."""
+    """The configured email addresses of checkpoint recipients, by their keys."""
     return {address_key(address): address for address in settings.CHECKPOINT_EMAILS}
 
 
 def address_key(address: str) -> str:
-    """The key of a checkpoint recipient's mail address: rows hold it instead of the address."""
+    """The key of a checkpoint recipient's email address. Rows hold it instead of the address."""
     salt = "connections.notices.address"
     return salted_hmac(salt, address.strip().lower(), algorithm="sha256").hexdigest()[:16]
 
@@ -232,7 +232,7 @@ def address_key(address: str) -> str:
 def people_to_notify(
     audiences: Iterable[Audience], *, subject: NotificationSubject | None
 ) -> QuerySet[Person]:
-    """The active people with a mail address in these audiences who can see the subject."""
+    """The active people in these audiences who have an email address and can see the subject."""
     found = Q(pk__in=[])
     for audience in audiences:
         found |= _members(audience, subject=subject)
@@ -281,7 +281,7 @@ def _members(audience: Audience, *, subject: NotificationSubject | None) -> Q:
 
 
 def _with_role(role: Role) -> Q:
-    # A join would return a person once per group.
+    # A join would return a person once for each of their groups.
     return Q(pk__in=Person.groups.through.objects.filter(group__name=role).values("person"))
 
 
@@ -310,7 +310,7 @@ def _insert(rows: list[Notification], *, subject: tuple[str, str]) -> None:
     for row in rows:
         row.subject_type, row.subject_id = subject
         row.created_at = row.due_at = now
-    # A conflicting row is the same notification, already queued.
+    # A conflicting row is the same notification, which is already queued.
     Notification.objects.bulk_create(rows, ignore_conflicts=True)
 
 
@@ -319,7 +319,8 @@ def _notification(
 ) -> Notification:
     to = person.pk if person else address_key
     return Notification(
-        # Made from the event's hash: after restoring a backup a number can be another event.
+        # Made from the event's hash, because after restoring a backup the same number can be
+        # another event.
         id=uuid.uuid5(_ID_NAMESPACE, f"{code}\n{key}\n{channel}\n{to}"),
         code=code,
         channel=channel,

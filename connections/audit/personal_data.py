@@ -1,4 +1,4 @@
-"""Event sentences, and the personal data in them: references to values that can be erased."""
+"""Event sentences and the personal data in them: references to values that can be erased."""
 
 import secrets
 import string
@@ -22,7 +22,7 @@ _MAX_LENGTH = 400
 
 @dataclass(frozen=True, kw_only=True)
 class ReferencedValue:
-    """A piece of personal data in a text; `person_id` is None for an unknown person's."""
+    """A piece of personal data in a text. `person_id` is None for an unknown person."""
 
     kind: Kind
     person_id: UUID | None
@@ -34,8 +34,8 @@ class Sentence:
 
     The event's actor is `{actor}`. The template is a literal and every other text is a value, as
     with `format_html`: a value is never read as a template, so an org named "{person}" stays that
-    text. Several values of one field are separated by commas. Raises TypeError when the values
-    aren't exactly those that the template names.
+    text. Several values of one field are separated by commas. Raises TypeError unless the values
+    are exactly those that the template names.
     """
 
     def __init__(
@@ -56,11 +56,11 @@ class Sentence:
         self._pieces = tuple(pieces)
 
     def pieces_of(self, actor: Actor) -> list[str | ReferencedValue]:
-        """The parts of the sentence when it is of an event by this actor."""
+        """The parts of the sentence for an event by this actor."""
         return [name_of(actor) if piece is None else piece for piece in self._pieces]
 
     def followed_by(self, *sentences: "Sentence | str") -> "Sentence":
-        """This sentence and further whole sentences, without those that are empty."""
+        """This sentence followed by others; empty ones are left out."""
         longer = Sentence("")
         for one in (self, *sentences):
             pieces: tuple[str | ReferencedValue | None, ...] = (
@@ -82,7 +82,7 @@ def _pieces_of(
 
 
 def name_of(whom: Actor | Person) -> ReferencedValue | str:
-    """A person's name; the plain name for a command or the worker."""
+    """A person's name as a reference; the plain name for a command or the worker."""
     if isinstance(whom, Person):
         return _referenced(Kind.NAME, whom.display_name, of=whom)
     if whom.person is None:
@@ -126,9 +126,9 @@ def ensure_person_number(person: Person) -> int:
 
 
 def store_references(*texts: Sequence[str | ReferencedValue]) -> tuple[list[str], dict[str, str]]:
-    """Each text as events store it, and the commitment of each value by its number.
+    """Each text as events store it, and each value's commitment by its number.
 
-    A text comes in pieces; its values become references. Stores values that no event has referred
+    A text comes in pieces, whose values become references. Stores values that no event has referred
     to before. Call it while the chain's head is locked, which keeps the numbers in order. Raises
     database errors.
     """
@@ -177,6 +177,6 @@ def _create_value(value: ReferencedValue) -> PersonalValue:
 
 
 def _is_erased(person_id: UUID | None) -> bool:
-    """Whether the person was erased: events of a request still running then add no name."""
+    """Whether the person was erased. Events of a request still in progress then add no name."""
     erased = PersonalValue.objects.filter(person_id=person_id, erased_at__isnull=False)
     return person_id is not None and erased.exists()

@@ -1,9 +1,9 @@
-"""Finds events by filters, a page at a time, quickly even among millions of events.
+"""Finds events by filters, one page at a time, quickly even among millions of events.
 
-Each query reads sequence numbers in order from one index, that of the most selective filter, and
-checks the other filters on each row. When a filter matches several values (all codes of a noun, all
-people with a name), each value has a query of its own with the same limit: one query for all values
-would have to sort all their events.
+Each query reads sequence numbers in order from one index, the one for the most selective filter,
+and checks the other filters on each row. When a filter matches several values (all codes of a noun,
+all people with a name), each value gets its own query with the same limit. A single query for all
+values would have to sort all their events.
 """
 
 from collections.abc import Iterator
@@ -31,13 +31,13 @@ from connections.models import (
     with_values,
 )
 
-# A word found in more names and addresses than this is refused as too general.
+# A word found in more names and addresses than this is refused as too broad.
 MAX_MATCHING_VALUES = 20
-# The text index holds trigrams.
+# The text index holds trigrams, so shorter words can't be looked up.
 MIN_WORD_LENGTH = 3
 SEARCH_TABLE = "connections_auditevent_search"
-# The distinct names of actors that aren't people: a recursive query that reads one index entry for
-# each name, since neither database skips to the next distinct value by itself.
+# The distinct names of actors that aren't people. A recursive query that reads one index entry per
+# name, because neither database skips to the next distinct value on its own.
 OTHER_ACTORS = """
     WITH RECURSIVE other (actor) AS (
         SELECT MIN(actor) FROM connections_auditevent WHERE actor_id IS NULL
@@ -52,14 +52,14 @@ OTHER_ACTORS = """
 
 @dataclass(frozen=True, kw_only=True)
 class EventFilter:
-    """Which events to show; an empty field filters nothing. Times are UTC."""
+    """Which events to show. An empty field filters nothing. Times are UTC."""
 
     since: datetime | None = None
     # Exclusive.
     until: datetime | None = None
     # A person's ID, or part of an actor's name.
     actor: str = ""
-    # A prefix of the code: "deletion." or "credential.retired".
+    # A prefix of the code, such as "deletion.", or a whole code, such as "credential.retired".
     code: str = ""
     subject_id: str = ""
     deletion: UUID | None = None
@@ -113,7 +113,7 @@ def find_sequence_numbers(
 
 
 def _in_period(rows: QuerySet[AuditEvent], filters: EventFilter) -> QuerySet[AuditEvent] | None:
-    """Limit the rows to the period, by sequence numbers; None when it has no events."""
+    """Limit the rows to the period by sequence number. None if the period has no events."""
     period = Q()
     if filters.since:
         period &= Q(at__gte=filters.since)
@@ -133,7 +133,7 @@ def _in_period(rows: QuerySet[AuditEvent], filters: EventFilter) -> QuerySet[Aud
 
 
 def _conditions_by_value(filters: EventFilter) -> list[Q]:
-    """A condition for each matching actor, or else for each matching code."""
+    """A condition for each matching actor or, without an actor, for each matching code."""
     if filters.actor:
         codes = _code_condition(filters)
         return [part & codes for part in _actor_conditions(filters.actor)]
@@ -177,7 +177,7 @@ def _actor_conditions(text: str) -> list[Q]:
 
 
 def _find_values(text: str, *, field: str) -> list[PersonalValue]:
-    """The names and addresses that contain this text; an erased one contains none.
+    """The names and addresses that contain this text. Erased ones contain nothing.
 
     Raises InvalidInputError, about `field`, when there are too many.
     """
@@ -199,7 +199,7 @@ def _parse_words(text: str) -> list["_SearchWord"]:
 
 
 class _SearchWord:
-    """A search word: it matches a sentence, or a name or address that the sentence refers to."""
+    """A search word. It matches a sentence, or a name or address that the sentence refers to."""
 
     def __init__(self, word: str) -> None:
         self.word, self.values = word, _find_values(word, field="q")
@@ -207,7 +207,7 @@ class _SearchWord:
 
     @property
     def condition(self) -> Q:
-        """The condition on the sentence, in upper case as PostgreSQL's index."""
+        """The condition on the sentence, in upper case like PostgreSQL's index."""
         found = Q(stored_sentence__icontains=self.word)
         for one in self.values:
             found |= Q(stored_sentence__icontains=f"{{{one.kind}:{one.number}}}")
@@ -215,9 +215,9 @@ class _SearchWord:
 
     @property
     def match(self) -> str:
-        """The query for SQLite's index, where a reference is shortened to its number.
+        """The query for SQLite's index, which shortens a reference to its number.
 
-        A sentence can contain such text literally: then an extra event is found.
+        A sentence can contain such text literally; the search then finds an extra event.
         """
         texts = [self.word, *(f"{{{one.number}}}" for one in self.values)]
         phrases = ['"' + text.replace('"', '""') + '"' for text in texts]
@@ -231,7 +231,7 @@ def _search_text_index(
     limit: int,
     is_oldest_first: bool,
 ) -> list[int]:
-    # The index returns the numbers in order, so of a common word only as many are read as needed.
+    # The index returns the numbers in order, so a common word reads no more of them than needed.
     rows = rows.extra(  # noqa: S610 - constant text; the search text is a parameter
         tables=[SEARCH_TABLE],
         where=[f"{SEARCH_TABLE}.rowid = connections_auditevent.seq", f"{SEARCH_TABLE} MATCH %s"],
@@ -245,7 +245,7 @@ def _search_text_index(
 
 
 def _merge(parts: list[QuerySet[AuditEvent]], limit: int, is_oldest_first: bool) -> list[int]:
-    """The first `limit` numbers that any of these queries finds, each read in order."""
+    """The first `limit` numbers that any of these queries finds. Each query is read in order."""
     order = "seq" if is_oldest_first else "-seq"
     ordered = [part.order_by(order).values_list("seq", flat=True)[:limit] for part in parts]
     if len(ordered) <= 1:
@@ -265,21 +265,21 @@ def _merge(parts: list[QuerySet[AuditEvent]], limit: int, is_oldest_first: bool)
 PAGE_SIZE = 100
 MAX_EXACT_COUNT = 1000
 CHART_EVENTS = 5000
-# The most frequent nouns; events of all others are counted together.
+# The most frequent nouns. Events of all other nouns are counted together.
 CHART_NOUNS = frozenset({"deletion", "person", "credential"})
 EXPORT_BATCH_SIZE = 500
 
 
 @dataclass(frozen=True, kw_only=True)
 class EventPage:
-    """One page of events; the next page begins after the number `next`."""
+    """One page of events. The next page starts after the number `next`."""
 
     events: list[AuditEvent]
     # None on the last page.
     next: int | None
-    # The number of matching events up to 1,000; None when there are more.
+    # The number of matching events up to 1,000. None if there are more.
     count: int | None
-    # Of the newest 5,000 matching events.
+    # Counts the newest 5,000 matching events.
     days: DailyCounts
 
 
@@ -293,7 +293,7 @@ def get_event_page(
 ) -> EventPage:
     """One page of matching events after a number, newest first by default.
 
-    Raises PermissionDenied, and InvalidInputError for what can't be searched for.
+    Raises PermissionDenied, and InvalidInputError for text that can't be searched for.
     """
     permissions.require(permissions.can_audit(actor), "read the audit log")
     newest = find_sequence_numbers(filters=filters, limit=CHART_EVENTS + 1)
@@ -315,7 +315,7 @@ def get_event_page(
 
 
 def _days(numbers: list[int]) -> DailyCounts:
-    """The number of these events per day and noun: one of CHART_NOUNS or "other"."""
+    """How many of these events each day and noun has: a noun of CHART_NOUNS or "other"."""
     rows = _with_numbers(numbers).order_by().annotate(day=UtcDay("at"))
     counted = rows.values_list("day", "code").annotate(count=Count("*"))
     return by_day(
@@ -324,7 +324,7 @@ def _days(numbers: list[int]) -> DailyCounts:
 
 
 def _with_numbers(numbers: list[int]) -> QuerySet[AuditEvent]:
-    """The events with these numbers; as a range where none is missing, which is quicker to read."""
+    """The events with these numbers. Reads a range if no number is missing, which is faster."""
     first, last = min(numbers, default=0), max(numbers, default=0)
     if last - first + 1 == len(numbers):
         return AuditEvent.objects.filter(seq__range=(first, last))
@@ -342,12 +342,12 @@ def _events(numbers: list[int], *, order: str) -> list[AuditEvent]:
 
 @dataclass(frozen=True, kw_only=True)
 class EventDetail:
-    """One event with what is needed to verify it."""
+    """One event, with what it takes to verify it."""
 
     event: AuditEvent
     # The hash of the previous event: 64 hex digits.
     previous_hash: str
-    # The first checkpoint that covers it; None while there is none.
+    # The first checkpoint that covers it. None until there is one.
     checkpoint: Checkpoint | None
     is_newest: bool
 
@@ -360,7 +360,7 @@ def get_event(*, actor: Actor, seq: int) -> EventDetail | None:
         return None
     found = {each.seq: each for each in AuditEvent.objects.filter(seq__in=[seq - 1, seq])}
     if seq not in found:
-        # It was removed; `verify_audit` reports that.
+        # It was removed, which `verify_audit` reports.
         return None
     with_values([found[seq]])
     before = found.get(seq - 1)
@@ -377,7 +377,7 @@ def prepare_export(
 ) -> Export[AuditEvent]:
     """An export of all matching events, oldest first.
 
-    Events recorded after the first row is read are left out. `query` is the filter as its query
+    Leaves out events recorded after the first row is read. `query` is the filter as its query
     string. Raises PermissionDenied, and InvalidInputError as `get_event_page` does.
     """
     permissions.require(permissions.can_audit(actor), "export the audit log")
@@ -404,6 +404,6 @@ def _iterate_events(filters: EventFilter) -> Iterator[AuditEvent]:
 
 
 def code_choices() -> list[str]:
-    """Every code, and before the codes of each noun its prefix, such as "credential."."""
+    """Every code, with the codes of each noun preceded by their prefix, such as "credential."."""
     prefixes = {f"{code.partition('.')[0]}." for code in EventCode}
     return sorted([*prefixes, *(code.value for code in EventCode)])

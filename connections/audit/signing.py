@@ -1,4 +1,4 @@
-"""Signs the audit log's current state: one signature and one row, whatever its size."""
+"""Signs the audit log's current state: one signature and one row, whatever the log's size."""
 
 import base64
 import logging
@@ -24,7 +24,7 @@ def reaches_checkpoint_size(size: int, *, added: int) -> bool:
 def build_checkpoint(*, head: AuditHead, key: SigningKey, at: datetime) -> Checkpoint:
     """The checkpoint of the log with this head, not stored.
 
-    `key` must be the key in force at that size.
+    `key` must be the key in use at that size.
     """
     root = chain.root_of(chain.parse_frontier(head.frontier))
     return Checkpoint(
@@ -49,7 +49,7 @@ def signature_line(*, origin: str, body: bytes, key: SigningKey) -> str:
 
 
 def store_checkpoint(*, checkpoint: Checkpoint) -> Checkpoint:
-    """Store a checkpoint; return the existing one if this key already signed this size."""
+    """Store a checkpoint. Return the existing one if this key has already signed this size."""
     same = Checkpoint.objects.filter(size=checkpoint.size, fingerprint=checkpoint.fingerprint)
     existing = same.first()
     if existing is None:
@@ -66,17 +66,17 @@ def _insert(checkpoint: Checkpoint) -> None:
 def sign_head(head: AuditHead, *, at: datetime) -> Checkpoint:
     """A stored checkpoint of the log with this head; the existing one if there is one.
 
-    Call it while the head is locked and not empty: rotations replace the key under the same lock.
-    Raises SigningKeyError and database errors.
+    Call it while the head is locked and not empty, because rotations replace the key under the same
+    lock. Raises SigningKeyError and database errors.
     """
     return store_checkpoint(checkpoint=build_checkpoint(head=head, key=load_signing_key(), at=at))
 
 
 def sign_new_head(head: AuditHead, *, at: datetime) -> None:
-    """Sign a head that was just extended, so that it has no checkpoint yet.
+    """Sign a head that was just extended and therefore has no checkpoint yet.
 
-    Without a key that can sign, log a warning instead: the transaction around it still commits.
-    Raises database errors.
+    Without a key that can sign, it logs a warning instead, and the surrounding transaction still
+    commits. Raises database errors.
     """
     try:
         key = load_signing_key()

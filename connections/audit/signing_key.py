@@ -1,8 +1,8 @@
 """The key that signs checkpoints, in a file of its own.
 
-docs/EVIDENCE.md describes the file. It is separate from the key ring, because the key ring opens
+docs/EVIDENCE.md describes the file. It is separate from the key ring, because the key ring decrypts
 stored credentials and this key signs audit logs. When this installation verifies its own log, it
-trusts the public keys in this file, the newest one and those before it.
+trusts the public keys in this file: the newest one and all earlier ones.
 """
 
 import base64
@@ -34,9 +34,9 @@ class SigningKeyError(Exception):
 
 
 class SigningKey:
-    """The current key, and the public keys of those before it, oldest first.
+    """The current key, and the public keys before it, oldest first.
 
-    `next_key` is staged in the file until the event of its rotation is committed.
+    `next_key` stays staged in the file until the event of its rotation is committed.
     """
 
     __slots__ = ("_private_key", "next_key", "previous_public_keys", "public_key")
@@ -60,7 +60,7 @@ class SigningKey:
 
     @property
     def public_keys(self) -> tuple[bytes, ...]:
-        """Every public key that this installation signed with, oldest first."""
+        """Every public key that this installation has signed with, oldest first."""
         return (*self.previous_public_keys, self.public_key)
 
     @property
@@ -80,7 +80,7 @@ class SigningKey:
 
 
 def is_signed(public_key: bytes, message: bytes, signature: bytes, /) -> bool:
-    """As the verifier's function of this name, about thirty times as fast."""
+    """Like the function with this name in the verifier, but about thirty times as fast."""
     try:
         Ed25519PublicKey.from_public_bytes(public_key).verify(signature, message)
     except (InvalidSignature, ValueError):
@@ -89,10 +89,10 @@ def is_signed(public_key: bytes, message: bytes, signature: bytes, /) -> bool:
 
 
 def load_signing_key() -> SigningKey:
-    """The key in force; created when there is none and none was ever used.
+    """The key in use. Creates one if there is none and none was ever used.
 
-    Creates one only with SQLite, where no other machine shares it, and only while there is no
-    checkpoint, because a new key would hide that the old one is missing. Finishes a rotation
+    It creates one only with SQLite, which no other machine shares, and only while there is no
+    checkpoint, because a new key would hide that the old one is missing. It finishes a rotation
     whose event was committed before the file was updated. Raises SigningKeyError, also when the
     audit log names a newer key than the file.
     """
@@ -131,9 +131,9 @@ def _newest_rotation_key() -> bytes | None:
 
 
 def stage_signing_key() -> SigningKey:
-    """Create a key and stage it in the file; return it. Its event will put it in force.
+    """Create a key, stage it in the file and return it. Its rotation event will activate it.
 
-    Call it while the chain's head is locked. Raises SigningKeyError; the old key then stays.
+    Call it while the chain's head is locked. Raises SigningKeyError; the old key then stays in use.
     """
     _update(_with_next_key)
     staged = read_signing_key(Path(settings.SIGNING_KEY_FILE)).next_key
@@ -143,8 +143,8 @@ def stage_signing_key() -> SigningKey:
 
 
 def require_creation_allowed(path: Path) -> None:
-    """Raise SigningKeyError, which says what to do, unless a key can be created automatically."""
-    # Checked before the file: another process might be creating both.
+    """Raise SigningKeyError, with what to do, unless a key can be created automatically."""
+    # In this order, because another process might be creating both.
     if Checkpoint.objects.exists() and not path.exists():
         raise SigningKeyError(
             f"There is no signing key at {path}, and this audit log has checkpoints. Put the file "
@@ -178,7 +178,7 @@ def parse_signing_key(text: Secret) -> SigningKey:
 
 
 def _update(change: Callable[[Secret], Secret]) -> None:
-    """Replace the content of SIGNING_KEY_FILE by `change(text)`, atomically."""
+    """Replace the content of SIGNING_KEY_FILE with `change(text)`, atomically."""
     try:
         update_private_text(Path(settings.SIGNING_KEY_FILE), change)
     except PrivateFileError as error:
@@ -195,7 +195,7 @@ def _with_next_key(text: Secret) -> Secret:
 
 
 def _with_next_in_place(text: Secret, *, public_key: bytes) -> Secret:
-    """The text with the staged key in force; unchanged when another process has done it."""
+    """The text with the staged key activated. Unchanged if another process already did it."""
     document = json.loads(text.reveal())
     staged = document.pop("next", None)
     if staged is None or base64.b64decode(staged["public_key"]) != public_key:
@@ -220,7 +220,8 @@ def _as_text(document: dict[str, Any]) -> Secret:
 def _parse(text: Secret) -> SigningKey | str:
     """The key, or what is wrong with it.
 
-    It returns instead of raising so that no traceback keeps a frame of this function alive.
+    Returns the problem instead of raising it, so that no traceback keeps a frame of this function
+    alive.
     """
     try:
         document: dict[str, Any] = json.loads(text.reveal())

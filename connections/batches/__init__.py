@@ -1,1 +1,1 @@
-"""Bulk deletions: planning, requesting, deciding and running many deletions as one."""
+"""Bulk deletions: planning, requesting, approving and running many deletions as one."""

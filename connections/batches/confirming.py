@@ -1,4 +1,4 @@
-"""The confirmation of a bulk deletion, which queues its rows for the worker."""
+"""Confirming a bulk deletion, which queues its rows for the worker."""
 
 from collections.abc import Sequence
 
@@ -26,9 +26,9 @@ from connections.models import (
 
 
 def text_to_type(batch: Batch) -> str:
-    """What a person types to confirm: the number of rows to send, or the name of an org to remove.
+    """What a person types to confirm: the number of rows to send, or the name of the org to remove.
 
-    The number where the org's name is missing or can't be typed.
+    It is the number if the org has no name or one that can't be typed.
     """
     name = " ".join(batch.org_name.split())
     if batch.origin == BatchOrigin.ORG and name.isprintable() and len(name) <= LONGEST_NAME_TO_TYPE:
@@ -37,28 +37,28 @@ def text_to_type(batch: Batch) -> str:
 
 
 def count_to_send(batch: Batch) -> int:
-    """How many rows a confirmation sends: those of a draft, later those that still wait."""
+    """How many rows a confirmation sends: a draft's rows or, later, the rows still waiting."""
     if batch.state == BatchState.DRAFT:
         return drafts.count_sendable(batch)
     return unsent_rows(batch).count()
 
 
-# The states of a row that its bulk deletion has not sent, or sends again.
+# The states of a row that its bulk deletion has not sent or will send again.
 UNSENT = (State.REQUESTED, State.APPROVED, State.WAITING)
 
 
 def unsent_rows(batch: Batch) -> QuerySet[Deletion]:
-    """The rows that the bulk deletion still decides about, and whose DELETE is not in progress."""
+    """The rows that are still up to the bulk deletion and whose DELETE is not in progress."""
     return batch.deletions.filter(RUN_BY_BATCH, state__in=UNSENT, settled_at=None)
 
 
 def lock_unsent(batch: Batch) -> list[Deletion]:
-    """`unsent_rows`, locked after their bulk deletion."""
+    """Lock and return `unsent_rows`. Lock their bulk deletion first."""
     return list(unsent_rows(batch).select_for_update(no_key=True, of=("self",)).order_by("pk"))
 
 
 def find_problem(batch: Batch, *, confirmation: str) -> dict[str, str]:
-    """The form field and its message when the confirmation is not the text to type."""
+    """The form field and its message if the confirmation doesn't match the text to type."""
     expected = text_to_type(batch)
     if reviews.confirmation_matches(typed=confirmation, expected=expected):
         return {}
@@ -67,7 +67,7 @@ def find_problem(batch: Batch, *, confirmation: str) -> dict[str, str]:
 
 
 def require_none_kept(batch: Batch) -> None:
-    """Raise ConflictError if its access review has since decided to keep what it would send."""
+    """Raise ConflictError if its access review has since decided to keep one of its connections."""
     kept = count_kept(batch)
     if kept:
         unchanged = "It stays paused." if batch.state == BatchState.PAUSED else "Nothing was sent."
@@ -79,16 +79,16 @@ def require_none_kept(batch: Batch) -> None:
 
 
 def count_kept(batch: Batch) -> int:
-    """How many rows it would send although its access review has since decided to keep them."""
+    """How many rows it would send even though its access review has since decided to keep them."""
     kept = drafts.find_kept(batch=batch)
     return unsent_rows(batch).filter(batch_row__in=kept).count() if kept else 0
 
 
 def execute_batch(*, batch: Batch, actor: Actor, confirmation: str) -> Batch:
-    """Confirm an approved bulk deletion by its typed text; the worker then sends its rows.
+    """Confirm an approved bulk deletion with its typed text. The worker then sends its rows.
 
-    One that is confirmed already is returned as it is: a second click does nothing. Raises
-    PermissionDenied, InvalidInputError and ConflictError, each with nothing sent.
+    A bulk deletion that is already confirmed is returned unchanged, so a second click does nothing.
+    Raises PermissionDenied, InvalidInputError and ConflictError, each with nothing sent.
     """
     permissions.require(
         permissions.can_use_all(actor, credential_ids=batch.sending_credential_ids),
@@ -115,7 +115,7 @@ def execute_batch(*, batch: Batch, actor: Actor, confirmation: str) -> Batch:
 
 
 def confirm(batch: Batch, *, deletions: Sequence[Deletion], actor: Actor) -> None:
-    """Queue these rows and start the bulk deletion. Call it in a transaction that holds it."""
+    """Queue these rows and start the bulk deletion. Call it in a transaction that has locked it."""
     now = clock.now()
     states.apply_to_all(
         deletions,

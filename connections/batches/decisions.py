@@ -1,6 +1,6 @@
 """Approving and declining a bulk deletion. Approving sends nothing.
 
-An approval covers the plan's digest and writes the approval of every row, which the database checks
+An approval covers the plan's digest. It writes an approval of every row, which the database checks
 like any other.
 """
 
@@ -32,13 +32,14 @@ from connections.models import (
 
 
 def approve_batch(*, batch: Batch, actor: Actor, digest: str) -> Batch:
-    """Approve every row of the plan; with enough approvals, the requester may confirm.
+    """Approve every row of the plan. With enough approvals, the requester can confirm.
 
-    `digest` is the approval digest of the plan that the page showed. Datadog is not asked: the
-    pre-send check of every row follows anyway.
+    `digest` is the approval digest of the plan that the page showed. No request goes to Datadog,
+    because the pre-send check of every row follows anyway.
 
-    Raises PermissionDenied (for one's own too, and when the person can't approve every row), and
-    ConflictError when it no longer waits for approval or differs from what was shown.
+    Raises PermissionDenied, also for the person's own bulk deletion and when they can't approve
+    every row; and ConflictError when it no longer waits for approval or differs from what was
+    shown.
     """
     person = _require_approver(batch, actor=actor)
     permissions.require(
@@ -96,10 +97,10 @@ def approve_batch(*, batch: Batch, actor: Actor, digest: str) -> Batch:
 
 
 def decline_batch(*, batch: Batch, actor: Actor, reason: str) -> Batch:
-    """Decline it with a reason, which settles every row. Nothing is sent.
+    """Decline it with a reason, which closes every row. Nothing is sent.
 
-    Raises PermissionDenied (for one's own too), InvalidInputError without a reason, and
-    ConflictError when it no longer waits for approval.
+    Raises PermissionDenied, also for the person's own bulk deletion; InvalidInputError without a
+    reason; and ConflictError when it no longer waits for approval.
     """
     person = _require_approver(batch, actor=actor)
     reason = clean_text(reason, missing=NO_REASON_TO_DECLINE)
@@ -152,7 +153,10 @@ def _require_approver(batch: Batch, *, actor: Actor) -> Person:
 
 
 def _lock(batch: Batch) -> list[Deletion]:
-    """Its rows, locked with it: of two approvers at once, the second must count the first."""
+    """Lock it and return its rows.
+
+    With two simultaneous approvers, the second must count the first.
+    """
     drafts.lock_batch(batch)
     is_over = drafts.has_expired(batch, now=clock.now())
     if batch.state != BatchState.REQUESTED or not batch.needs_approval or is_over:
@@ -169,5 +173,5 @@ def _require_undecided(rows: Sequence[Deletion], *, person: Person) -> None:
 
 
 def _count_approvals(rows: Sequence[Deletion]) -> int:
-    """How many people approved every row: all decisions are about all rows."""
+    """How many people approved every row. Each decision covers all rows."""
     return states.approvals_given(rows[0]).count()

@@ -1,8 +1,8 @@
 """Drafts of bulk deletions: a plan that freezes what matched, and changes to it before the request.
 
-A plan holds each connection as the newest snapshot of its credential showed it. Connections that
-appear later are not in it. A row that can't be deleted stays in the plan, with its problem, and
-keeps no other row from being deleted.
+A plan holds each connection as its credential's newest snapshot showed it. Connections that appear
+later are not in it. A row that can't be deleted stays in the plan with its problem and doesn't
+prevent other rows from being deleted.
 """
 
 from collections import defaultdict
@@ -60,18 +60,18 @@ OUT_OF_DATE = "The plan changed since you opened this page. Nothing was sent. Re
 
 @dataclass(frozen=True, kw_only=True)
 class PlannedConnection:
-    """One connection as it was named, and the credential to prefer where one was named too."""
+    """One connection as the person named it, and the credential to prefer if they named one too."""
 
     # "<site>/<connection ID>".
     text: str
     credential_id: UUID | None = None
-    # Whether no other credential may send it.
+    # Whether only this credential can send it.
     is_credential_fixed: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
 class PlanSource:
-    """Where a plan comes from, and what it names."""
+    """Where a plan comes from and the connections it names."""
 
     origin: BatchOrigin
     connections: Sequence[PlannedConnection]
@@ -82,30 +82,30 @@ class PlanSource:
 
 @dataclass(frozen=True, kw_only=True)
 class _Facts:
-    """What is known now of some connections, as one person can see it."""
+    """What is known now of some connections, as one person sees it."""
 
-    # The snapshot of each visible credential in use that lists it, the newest first.
+    # The snapshots of visible credentials in use that list it, newest first.
     snapshots: Mapping[OrgConnectionKey, Sequence[OrgConnectionSnapshot]]
     protected: Collection[OrgConnectionKey]
     being_deleted: Collection[OrgConnectionKey]
-    # Another deletion is open that the person can't see.
+    # Connections with another open deletion that the person can't see.
     hidden: Collection[OrgConnectionKey]
-    # Those that the access review of the plan decided to keep.
+    # Connections that the plan's access review decided to keep.
     kept: Collection[OrgConnectionKey]
-    # The credentials with which the person can delete now.
+    # The credentials that the person can delete with now.
     sending: Collection[UUID] = field(default_factory=frozenset)
-    # Those with which they could if the newest sync were complete.
+    # The credentials they could delete with if the newest sync were complete.
     unsynced: Collection[Credential] = field(default_factory=frozenset)
 
     def choices(self, key: OrgConnectionKey) -> list[OrgConnectionSnapshot]:
-        """The snapshots of the credentials that can delete it: the source side's first."""
+        """The snapshots of the credentials that can delete it, the source side first."""
         usable = [
             each for each in self.snapshots.get(key, ()) if each.credential_id in self.sending
         ]
         return sorted(usable, key=_source_side_first)
 
     def problem(self, key: OrgConnectionKey) -> RowProblem | None:
-        """Why it can't be deleted, whichever credential sends it."""
+        """Why no credential can delete it."""
         if key in self.hidden or not self.snapshots.get(key):
             return RowProblem.NOT_VISIBLE
         if key in self.protected:
@@ -127,14 +127,14 @@ def _source_side_first(snapshot: OrgConnectionSnapshot) -> tuple[bool, bool, str
 
 
 def can_delete_with(credential: Credential) -> bool:
-    """Whether its role grants org_connections_write, as far as its last verification says."""
+    """Whether its role granted org_connections_write when it was last verified."""
     return all(check.get("cause") != _WRITE_NOT_GRANTED for check in credential.verification)
 
 
 def _load_facts(
     keys: Collection[OrgConnectionKey], *, actor: Actor, access_review_id: UUID | None
 ) -> _Facts:
-    """`access_review_id`: of the access review that the plan was made from."""
+    """`access_review_id` identifies the access review that the plan was made from."""
     ids = {key.connection_id for key in keys}
     listed = OrgConnectionSnapshot.objects.filter(
         connection_id__in=ids, is_current=True, credential__retired_at=None
@@ -174,7 +174,7 @@ def _open_deletions(ids: Collection[UUID]) -> QuerySet[Deletion, tuple[str, UUID
 
 
 def _kept_by(access_review_id: UUID, *, ids: Collection[UUID]) -> set[OrgConnectionKey]:
-    """Of these connections, those that the access review's newest decision keeps."""
+    """The connections among these that the access review's newest decision keeps."""
     decisions = AccessReviewDecision.objects.filter(
         row__review=access_review_id, row__connection_id__in=ids
     )
@@ -212,7 +212,7 @@ def create_draft_from_filter(*, actor: Actor, filters: InventoryFilter, filter_t
 
 
 def create_draft_from_org(*, actor: Actor, org: KnownOrg) -> Batch:
-    """A draft of all connections of one org, by its site and ID, to remove the org.
+    """A draft of all connections of one org, given by site and ID, to remove the org.
 
     Raises as `create_draft` does.
     """
@@ -234,7 +234,7 @@ def _matches(filters: InventoryFilter, *, actor: Actor) -> list[PlannedConnectio
 
 
 def require_row_count(count: int) -> None:
-    """Raise InvalidInputError unless a bulk deletion can have so many rows."""
+    """Raise InvalidInputError unless a bulk deletion can have this many rows."""
     if not count:
         raise InvalidInputError({"connection": "Choose at least 1 connection."})
     if count > MAX_ROWS:
@@ -247,10 +247,11 @@ def require_row_count(count: int) -> None:
 
 
 def create_draft_of_rest(*, batch: Batch, actor: Actor) -> Batch:
-    """A new draft of the rows of an ended bulk deletion that were not sent, changed or refused.
+    """A new draft of an ended bulk deletion's rows that were not sent, had changed or were refused.
 
-    After a 403 it prefers another credential. Rows with an unknown outcome are never in it.
-    Raises as `create_draft` does, and ConflictError when there are none or it has not ended.
+    After a 403 it prefers another credential. It never includes rows with an unknown outcome.
+    Raises as `create_draft` does, and ConflictError when there are no such rows or it has not
+    ended.
     """
     permissions.require(permissions.can_delete(actor), "delete connections")
     if not batch.has_ended:
@@ -292,7 +293,7 @@ def list_rest(*, batch: Batch) -> list[Deletion]:
 
 
 def _credential_again(deletion: Deletion, *, facts: _Facts) -> UUID:
-    """The same credential, unless Datadog refused it and another can be used."""
+    """The same credential, unless Datadog refused it and another one can be used."""
     if deletion.cause != Cause.FORBIDDEN:
         return deletion.credential_id
     choices = [each.credential_id for each in facts.choices(_key(deletion))]
@@ -303,7 +304,7 @@ def _credential_again(deletion: Deletion, *, facts: _Facts) -> UUID:
 def create_draft(*, source: PlanSource, actor: Actor) -> Batch:
     """Freeze a plan of 1 to MAX_ROWS rows.
 
-    Raises PermissionDenied, and InvalidInputError for no or too many connections.
+    Raises PermissionDenied, and InvalidInputError for no connections or too many.
     """
     with audit.atomic():
         batch, rows = build_draft(source=source, actor=actor)
@@ -314,9 +315,9 @@ def create_draft(*, source: PlanSource, actor: Actor) -> Batch:
 def build_draft(
     *, source: PlanSource, actor: Actor, requester: Person | None = None
 ) -> tuple[Batch, list[BatchRow]]:
-    """`create_draft` without storing anything: the draft and its rows. Raises as it does.
+    """The draft and rows that `create_draft` would store. Raises as it does.
 
-    `requester`: for whom a command makes it.
+    `requester` is the person for whom a command makes it.
     """
     permissions.require(permissions.can_delete(actor), "delete connections")
     creator = requester or actor.person
@@ -341,7 +342,7 @@ def build_draft(
 
 
 def store_draft(batch: Batch, *, rows: Sequence[BatchRow]) -> None:
-    """Store what `build_draft` returned."""
+    """Store the draft and rows that `build_draft` returned."""
     with audit.atomic():
         batch.save(force_insert=True)
         BatchRow.objects.bulk_create(rows)
@@ -376,7 +377,7 @@ def _text_to_store(text: str) -> str:
 
 
 def parse_key(text: str) -> OrgConnectionKey | None:
-    """The connection named "<site>/<connection ID>"; None for any other text."""
+    """The connection named "<site>/<connection ID>". None for any other text."""
     site, _, connection_id = text.strip().rpartition("/")
     try:
         parsed = UUID(canonical_connection_id(connection_id))
@@ -387,7 +388,7 @@ def parse_key(text: str) -> OrgConnectionKey | None:
 
 
 def _fill_in(row: BatchRow, *, facts: _Facts, named: PlannedConnection) -> None:
-    """Set what the plan shows of a connection, and its problem."""
+    """Set what the plan shows of a connection and, if there is one, its problem."""
     key = _key(row)
     problem = facts.problem(key)
     row.problem = problem or ""
@@ -416,14 +417,14 @@ def _key(row: BatchRow | Deletion) -> OrgConnectionKey:
 
 
 def set_digest(batch: Batch, *, rows: Iterable[BatchRow]) -> None:
-    """Set the policy and the digest for these rows. Does not save."""
+    """Set the policy and the digest for these rows, without saving."""
     kept = [row for row in rows if row.removed_at is None]
     batch.policy = _strictest_policy([row for row in kept if not row.problem])
     batch.digest = batch_digest_of(batch, rows=kept)
 
 
 def _strictest_policy(rows: Sequence[BatchRow]) -> ApprovalPolicy:
-    """The strictest of all credentials that list a row, and of those of its orgs."""
+    """The strictest policy of all credentials that list a row or belong to one of its orgs."""
     current = OrgConnectionSnapshot.objects.filter(
         connection_id__in=[row.connection_id for row in rows], is_current=True
     )
@@ -442,7 +443,7 @@ def _strictest_policy(rows: Sequence[BatchRow]) -> ApprovalPolicy:
 
 
 def require_own_draft(batch: Batch, *, actor: Actor) -> None:
-    """Raise unless the actor drafted it and it is still a draft that has not expired.
+    """Raise unless the actor drafted it and it is still a draft that hasn't expired.
 
     Raises PermissionDenied and OvertakenError.
     """
@@ -456,26 +457,26 @@ def require_own_draft(batch: Batch, *, actor: Actor) -> None:
 
 
 def has_expired(batch: Batch, *, now: datetime) -> bool:
-    """Whether the time for requesting, approving or confirming it is over."""
+    """Whether the time for requesting, approving or confirming it has passed."""
     return batch.expires_at is not None and clock.has_passed(
         batch.expires_at, within=DRAFT_WINDOW, now=now
     )
 
 
 def lock_batch(batch: Batch) -> None:
-    """Serialise what changes a bulk deletion; call it in a transaction. Refreshes the object.
+    """Lock a bulk deletion before changing it. Call it in a transaction. Refreshes the object.
 
-    It is locked before credentials and deletions, wherever several are.
+    Code that locks several kinds of rows locks it before credentials and deletions.
     """
     Batch.objects.select_for_update(no_key=True).get(pk=batch.pk)
     batch.refresh_from_db()
 
 
 def remove_rows(*, batch: Batch, actor: Actor, connections: Collection[str]) -> Batch:
-    """Take rows out of a draft: those of connections named "<site>/<connection ID>".
+    """Remove rows from a draft, given the connections as "<site>/<connection ID>".
 
-    Raises PermissionDenied, OvertakenError, and InvalidInputError when none is named or would be
-    left.
+    Raises PermissionDenied, OvertakenError, and InvalidInputError when no row is named or none
+    would be left.
     """
     _require_some(connections)
     with audit.atomic():
@@ -502,7 +503,7 @@ def _require_some(connections: Collection[str]) -> None:
 
 
 def normalize(text: str) -> str:
-    """A connection as `BatchRow.key` names it."""
+    """The name of a connection in the form that `BatchRow.key` has."""
     key = parse_key(text)
     return f"{key.site}/{key.connection_id}" if key else _text_to_store(text)
 
@@ -512,8 +513,8 @@ def change_credential(
 ) -> Batch:
     """Let another credential send these rows of a draft.
 
-    Raises PermissionDenied, OvertakenError, and InvalidInputError when none is named or the
-    credential can't delete one of them; nothing is changed then.
+    Raises PermissionDenied, OvertakenError, and InvalidInputError when no row is named or the
+    credential can't delete one of them. Nothing is changed then.
     """
     _require_some(connections)
     permissions.require(
@@ -544,7 +545,7 @@ _PLANNED_FIELDS = ["credential", "digest", "snapshot_at", "problem", *SNAPSHOT_F
 
 
 def _rows_of(batch: Batch) -> list[BatchRow]:
-    """The rows that were not removed, in order."""
+    """The rows that have not been removed, in order."""
     return list(batch.rows.filter(removed_at=None).select_related("credential"))
 
 
@@ -554,7 +555,7 @@ def _save_draft(batch: Batch, *, rows: Sequence[BatchRow]) -> None:
 
 
 def _planner(batch: Batch, *, actor: Actor) -> Actor:
-    """Who must be able to delete the rows: the person for whom a command made the draft."""
+    """Who must be able to delete the rows: the person for whom a command made the draft, if any."""
     if actor.person is None and batch.created_by:
         return person_actor(person=batch.created_by)
     return actor
@@ -578,10 +579,10 @@ def credential_choices(
 
 
 def split_draft(*, batch: Batch, actor: Actor) -> list[Batch]:
-    """Split a draft by credential, where no one can approve all its rows: a draft for each.
+    """Split a draft that no one person can approve into one draft for each credential.
 
-    The first keeps this draft. Raises PermissionDenied, OvertakenError, and ConflictError when one
-    credential sends all rows.
+    The first credential keeps this draft. Raises PermissionDenied, OvertakenError, and
+    ConflictError when one credential sends all rows.
     """
     with audit.atomic():
         lock_batch(batch)
@@ -626,11 +627,11 @@ def _move_to_new_draft(batch: Batch, *, rows: Sequence[BatchRow]) -> Batch:
 
 
 def find_changes(*, batch: Batch, actor: Actor) -> list[BatchRow]:
-    """Compare a draft with what is known now, and store what changed; returns the changed rows.
+    """Compare a draft with what is known now, store the differences and return the changed rows.
 
-    A row whose connection changed, or can't be deleted any more, gets a problem. Call it in a
-    transaction that holds the batch. Raises ConflictError when the last sync of a credential that
-    sends a row failed, since that may pass.
+    A row whose connection changed or can no longer be deleted gets a problem. Call it in a
+    transaction that has locked the bulk deletion. Raises ConflictError when the last sync of a
+    credential that sends a row failed, because that might be temporary.
     """
     rows = _rows_of(batch)
     planned = [row for row in rows if not row.problem]
@@ -670,7 +671,7 @@ def _problem_now(row: BatchRow, *, facts: _Facts) -> RowProblem | None:
 
 
 def find_kept(*, batch: Batch) -> set[int]:
-    """The rows, by primary key, that the plan's access review has decided to keep since."""
+    """The primary keys of rows that the plan's access review has since decided to keep."""
     if batch.access_review_id is None:
         return set()
     rows = {_key(row): row.pk for row in batch.rows.filter(SENDABLE)}

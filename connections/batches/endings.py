@@ -1,4 +1,4 @@
-"""How bulk deletions end by themselves: they expire, or no row waits to be sent any longer."""
+"""Ends bulk deletions that expire or have no more rows to send."""
 
 from collections import Counter
 
@@ -25,14 +25,14 @@ from connections.wording import label_of_outcome, label_of_state
 from connections.wording.causes import cause_text
 
 _EXPIRING = (BatchState.DRAFT, BatchState.REQUESTED, BatchState.APPROVED)
-# The rows that a bulk deletion has not finished with.
+# The rows that a bulk deletion still has to send or is sending.
 _UNFINISHED = Q(RUN_BY_BATCH, state__in=[*confirming.UNSENT, State.SENDING], settled_at=None)
 
 
 def end_due(*, actor: Actor, batch: Batch | None = None) -> list[Batch]:
-    """End the bulk deletions that expired or have finished; returns them. Raises DatabaseError.
+    """End the bulk deletions that expired or have finished. Return them. Raises DatabaseError.
 
-    `batch`: this one only.
+    `batch` limits this to one.
     """
     unfinished = Deletion.objects.filter(_UNFINISHED, batch=OuterRef("pk"))
     ended: list[Batch] = []

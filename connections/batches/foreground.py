@@ -1,6 +1,6 @@
 """Runs one bulk deletion to its end in the foreground, for a command.
 
-Its rows are sent by the same claims as a worker's, so any number of workers can run meanwhile.
+It claims rows the same way a worker does, so any number of workers can run at the same time.
 """
 
 import logging
@@ -24,11 +24,11 @@ from connections.models import Batch, BatchState, State
 
 logger = logging.getLogger(__name__)
 
-# The longest wait for a rate limit or before another try of a request that could not leave.
+# The longest wait for a rate limit, or before retrying a request that could not leave.
 LONGEST_WAIT = timedelta(minutes=5)
-# Between two reads of the database while it waits (s).
+# Seconds between two reads of the database while it waits.
 POLL_SECONDS = 1.0
-# While the database is unavailable it tries again for this long (s).
+# Seconds for which it retries while the database is unavailable.
 DATABASE_PATIENCE = 60.0
 
 
@@ -36,21 +36,24 @@ DATABASE_PATIENCE = 60.0
 class ForegroundRun:
     """Sends the rows of a running bulk deletion until none can be sent now, then verifies them.
 
-    It waits for rate limits while that brings results. It ends early when it is stopped, after the
-    DELETEs in progress, and when the bulk deletion is paused or canceled; another process, or
-    this one later, can then go on.
+    It waits for rate limits as long as waiting brings results. It ends early when it is stopped,
+    once the DELETEs in progress have ended, and when the bulk deletion is paused or canceled. It
+    can then be continued by another process, or later by this one.
     """
 
     batch: Batch
     actor: Actor
     is_stopped: Callable[[], bool]
-    # Told until when it waits.
+    # Called with the time until which it waits.
     note_wait: Callable[[datetime], None]
-    # Called every few seconds, longer only while requests are in progress.
+    # Called every few seconds, less often only while requests are in progress.
     record_heartbeat: Callable[[], object]
 
     def run_to_end(self) -> Batch:
-        """Run it. Raises DatabaseError and ResponseNotRecordedError if the database stays away."""
+        """Run it.
+
+        Raises DatabaseError and ResponseNotRecordedError if the database stays unavailable.
+        """
         unsent = None
         while not self.is_stopped():
             self._retry(self._run_pass)
@@ -59,7 +62,7 @@ class ForegroundRun:
             now, unsent_before = clock.now(), unsent
             is_sending, until, unsent = self._retry(partial(self._read_progress, now=now))
             if is_sending:
-                # Another process sends it, or died while it did.
+                # Another process is sending it, or died while sending it.
                 unsent = unsent_before
                 time.sleep(POLL_SECONDS)
                 continue
@@ -83,7 +86,7 @@ class ForegroundRun:
         self.batch.refresh_from_db()
 
     def _read_progress(self, *, now: datetime) -> tuple[bool, datetime | None, int]:
-        """Whether a row is being sent, when the next one can be, and how many are to be sent."""
+        """Whether a row is being sent, when the next one can be sent, and how many remain."""
         is_sending = self.batch.deletions.filter(state=State.SENDING).exists()
         return is_sending, _next_at(self.batch, now=now), confirming.count_to_send(self.batch)
 
@@ -91,17 +94,17 @@ class ForegroundRun:
         try:
             running.verify_batch(batch=self.batch, actor=self.actor)
         except UnavailableError:
-            # The responses are recorded; a worker repeats the check.
+            # The responses are recorded, and a worker repeats the check.
             logger.warning("The check after bulk deletion %s failed.", self.batch.pk)
 
     def _retry[T](self, work: Callable[[], T]) -> T:
-        """What `work` returns, repeated while the database is unavailable."""
+        """Return what `work` returns. Repeat it while the database is unavailable."""
         ends_at = time.monotonic() + DATABASE_PATIENCE
         while True:
             try:
                 return work()
             except (DatabaseError, ResponseNotRecordedError):
-                # A broken connection would never recover.
+                # Closed because a broken connection would never recover.
                 connection.close()
                 if self.is_stopped() or time.monotonic() >= ends_at:
                     raise
@@ -111,7 +114,7 @@ class ForegroundRun:
         ends_at = time.monotonic() + seconds
         open_batch = Batch.objects.filter(pk=self.batch.pk, state=BatchState.RUNNING)
         while not self.is_stopped() and time.monotonic() < ends_at:
-            # The next ones may succeed, so that a failure ends nothing.
+            # One failed heartbeat ends nothing, since the next ones can succeed.
             with suppress(DatabaseError):
                 if not open_batch.exists():
                     return
@@ -120,7 +123,7 @@ class ForegroundRun:
 
 
 def _next_at(batch: Batch, *, now: datetime) -> datetime | None:
-    """When the next row can be sent; None when no row waits."""
+    """When the next row can be sent. None if no row waits."""
     held_back = rate_limits.held_back_until(now=now)
     rows = confirming.unsent_rows(batch).values_list("due_at", "site", "credential__org_id")
     times = [

@@ -1,6 +1,6 @@
 """Plan files: the connections of a bulk deletion as CSV or JSON, for `delete_org_connections`.
 
-Each line is read by itself, so that a bad line keeps no other from being deleted.
+Each line is read separately, so a bad line doesn't prevent others from being deleted.
 """
 
 import csv
@@ -31,7 +31,7 @@ _REQUIRED = {"site", "connection_id"}
 _COLUMNS = _REQUIRED | {"credential"}
 _HEADER = "site,connection_id or site,connection_id,credential"
 _LINE_END = re.compile(r"\r\n|\n|\r")
-# JSON can name one alone, which can't be stored or printed.
+# JSON can contain a lone surrogate, which can't be stored or printed.
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -39,20 +39,20 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 class PlanLine:
     """One connection to delete, or why the line can't be used.
 
-    `number`: in CSV the line, with the header as line 1; in JSON the entry, counted from 1.
+    `number` is the line in CSV, where the header is line 1, and the entry in JSON, counted from 1.
     """
 
     number: int
     site: str = ""
     connection_id: str = ""
     credential_name: str = ""
-    # Of the name, once it was looked up.
+    # The credential with this name, once it has been looked up.
     credential: Credential | None = None
     problem: str = ""
 
     @property
     def connection(self) -> str:
-        """As forms name it: "<site>/<connection ID>"."""
+        """The connection as forms name it: "<site>/<connection ID>"."""
         return f"{self.site}/{self.connection_id}"
 
 
@@ -65,7 +65,7 @@ class FailedLine:
 
 
 def read_plan(content: bytes) -> list[PlanLine]:
-    """The lines of a plan file, with their credentials. Empty lines are left out.
+    """The lines of a plan file, with their credentials. Skips empty lines.
 
     Raises InvalidInputError when the file as a whole can't be read.
     """
@@ -122,7 +122,10 @@ def _parse_json(text: str) -> list[PlanLine]:
 
 
 def _object_of(pairs: list[tuple[str, Any]]) -> dict[str, Any] | tuple[tuple[str, Any], ...]:
-    """A JSON object; no dictionary where a key is repeated, since one of its values would win."""
+    """A JSON object.
+
+    Refuses a repeated key, because a dictionary would keep only one of its values.
+    """
     values = dict(pairs)
     return values if len(values) == len(pairs) else tuple(pairs)
 
@@ -167,9 +170,10 @@ def _with_credentials(lines: Sequence[PlanLine]) -> list[PlanLine]:
 
 
 def _with_credential(line: PlanLine, *, among: Sequence[Credential]) -> PlanLine:
-    """The line with its credential. `among`: those with its name in any case.
+    """The line with its credential. `among` holds the credentials with that name in any case.
 
-    The database lets names differ that are the same in any case in Python: ß and SS, say.
+    The database allows two names that Python considers equal when case is ignored, such as ß and
+    SS.
     """
     exact = [each for each in among if each.name == line.credential_name]
     found = exact or among
@@ -186,7 +190,7 @@ def _with_credential(line: PlanLine, *, among: Sequence[Credential]) -> PlanLine
 
 @dataclass(frozen=True, kw_only=True)
 class FilePlan:
-    """The draft that a plan file describes; not stored."""
+    """The draft that a plan file describes, not stored."""
 
     batch: Batch
     rows: Sequence[BatchRow]
@@ -201,7 +205,7 @@ class FilePlan:
 def build_plan(
     *, lines: Sequence[PlanLine], actor: Actor, requester: Person | None = None
 ) -> FilePlan | None:
-    """What the newest snapshots say about these lines; None when no line can be used at all.
+    """The draft for these lines, from the newest snapshots. None if no line can be used.
 
     Raises as `drafts.create_draft` does.
     """
@@ -225,7 +229,7 @@ def build_plan(
 
 
 def find_failed(*, lines: Sequence[PlanLine], rows: Mapping[int, BatchRow]) -> list[FailedLine]:
-    """The lines that delete nothing. `rows`: by the number of their line."""
+    """The lines that delete nothing. `rows` are the plan's rows by line number."""
     errors = {line.number: _error(line, row=rows.get(line.number)) for line in lines}
     return [FailedLine(number=number, error=error) for number, error in errors.items() if error]
 
@@ -242,13 +246,13 @@ def _error(line: PlanLine, *, row: BatchRow | None) -> str:
     return ROW_PROBLEMS[row.problem].explanation if row.problem else ""
 
 
-# Once requested, its plan doesn't change any more.
+# From the request on, the plan of a bulk deletion doesn't change.
 _OPEN = (BatchState.REQUESTED, BatchState.APPROVED, BatchState.RUNNING, BatchState.PAUSED)
 
 
 @dataclass(frozen=True, kw_only=True)
 class OpenPlan:
-    """The open bulk deletion that was requested with a plan, and the lines that aren't in it."""
+    """The open bulk deletion that was requested with a plan, and the lines that are not in it."""
 
     batch: Batch
     failed: Sequence[FailedLine]
@@ -257,7 +261,7 @@ class OpenPlan:
 def find_open(*, lines: Sequence[PlanLine]) -> OpenPlan | None:
     """The open bulk deletion that was requested with the same plan.
 
-    Its credentials may have been renamed or retired since.
+    Its credentials might have been renamed or retired since.
     """
     named = [(line, drafts.normalize(line.connection)) for line in lines if line.site]
     for batch in Batch.objects.filter(ended_at=None, state__in=_OPEN):
@@ -270,9 +274,9 @@ def find_open(*, lines: Sequence[PlanLine]) -> OpenPlan | None:
 def _rows_by_line(
     batch: Batch, *, named: Sequence[tuple[PlanLine, str]]
 ) -> dict[int, BatchRow] | None:
-    """The rows of a bulk deletion by the numbers of their lines; None for another plan."""
+    """The rows of a bulk deletion by line number. None if its plan differs."""
     rows = deque(batch.rows.filter(removed_at=None).order_by("position"))
-    # As it was when each was requested.
+    # The credential's name when each deletion was requested.
     names = dict(batch.deletions.values_list("batch_row_id", "credential_name"))
     found = {}
     for line, key in named:
@@ -284,7 +288,7 @@ def _rows_by_line(
 
 
 def _is_sent_as_named(row: BatchRow, *, line: PlanLine, names: Mapping[int, str]) -> bool:
-    """Whether the credential that the line names sends the row."""
+    """Whether the credential that the line names sends this row."""
     if row.problem or not line.credential_name:
         return True
     if line.credential and line.credential.pk == row.credential_id:

@@ -1,4 +1,4 @@
-"""How far a bulk deletion is, and the bulk deletions that wait for people."""
+"""How far a bulk deletion is, and which bulk deletions wait for people."""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ from connections.batches.confirming import UNSENT
 from connections.core import clock
 from connections.models import RUN_BY_BATCH, SENDABLE, Approval, Batch, BatchRow, BatchState, State
 
-# Fewer results say too little about the time left.
+# With fewer results, the remaining time can't be estimated.
 MIN_RESULTS = 3
 
 
@@ -22,12 +22,12 @@ class Progress:
     """Counts of the deletions of one bulk deletion."""
 
     total: int = 0
-    # By outcome, and by state for those without one.
+    # By outcome or, without one, by state.
     by_outcome: Counter[str] = field(default_factory=Counter)
     by_open_state: Counter[str] = field(default_factory=Counter)
-    # Not sent so far, or to be sent again.
+    # Rows not sent yet, or to be sent again.
     unsent: int = 0
-    # How long the rest takes at the rate so far; None while nothing is known of it.
+    # How long the rest takes at the rate so far. None while the rate is unknown.
     time_left: timedelta | None = None
 
     @property
@@ -37,7 +37,10 @@ class Progress:
 
     @property
     def done(self) -> int:
-        """How many rows the bulk deletion has finished with; an unknown one may still be open."""
+        """How many rows the bulk deletion is done with.
+
+        A row with an unknown outcome can still be open.
+        """
         return self.total - self.unsent - self.sending
 
 
@@ -48,7 +51,7 @@ def get_progress(batch: Batch) -> Progress:
     first_sent_at: list[datetime] = []
     groups = batch.deletions.order_by().values_list("state", "outcome")
     is_unsent = Q(RUN_BY_BATCH, state__in=UNSENT)
-    # Since it was resumed last: a pause says nothing of the rate.
+    # Only since it was last resumed, because a pause says nothing about the rate.
     is_sent = Q(sending_at__isnull=False)
     if batch.resumed_at:
         is_sent &= Q(sending_at__gte=batch.resumed_at)
@@ -88,7 +91,7 @@ _WAITING = (BatchState.REQUESTED, BatchState.APPROVED, BatchState.PAUSED)
 
 
 def find_to_approve(*, actor: Actor) -> QuerySet[Batch]:
-    """Those that the actor can still approve: every row, never their own."""
+    """The bulk deletions that the actor can still approve: every row, and never their own."""
     person = actor.person
     if person is None or not permissions.can_approve_any(actor):
         return Batch.objects.none()
@@ -103,7 +106,10 @@ def find_to_approve(*, actor: Actor) -> QuerySet[Batch]:
 
 
 def list_waiting(*, actor: Actor) -> list[tuple[Batch, bool]]:
-    """Those that wait for someone, oldest first, each with whether the actor can do something."""
+    """The bulk deletions that wait for someone, oldest first.
+
+    Each with whether the actor can act.
+    """
     found = visible_batches(actor=actor).filter(state__in=_WAITING, ended_at=None)
     waiting = list(found.order_by("created_at"))
     if not waiting:
@@ -113,7 +119,7 @@ def list_waiting(*, actor: Actor) -> list[tuple[Batch, bool]]:
 
 
 def can_go_on(batch: Batch, *, actor: Actor) -> bool:
-    """Whether the actor can confirm it, as its requester, or resume it."""
+    """Whether the actor can confirm it as its requester, or resume it."""
     is_own = actor.person is not None and actor.person.pk == batch.requested_by_id
     is_next = batch.state == BatchState.PAUSED or (batch.state == BatchState.APPROVED and is_own)
     return is_next and permissions.can_use_all(actor, credential_ids=batch.sending_credential_ids)

@@ -26,7 +26,7 @@ from connections.models import (
 
 
 class PlanChangedError(ConflictError):
-    """The plan is no longer what the page showed; the stored draft is what it is now."""
+    """The plan differs from what the page showed. The stored draft has the current plan."""
 
 
 def request_batch(
@@ -39,14 +39,14 @@ def request_batch(
     stop_at_first_problem: bool = False,
     confirmation: str | None = None,
 ) -> Batch:
-    """Request the deletion of every row; under policy `none` also confirm it for the worker.
+    """Request the deletion of every row. Under policy `none`, also confirm it for the worker.
 
-    `digest` is that of the plan that the page showed. Either every row becomes a deletion or none
-    does. The same form posted again changes nothing.
+    `digest` is the digest of the plan that the page showed. Either every row becomes a deletion or
+    none does. Posting the same form again changes nothing.
 
     Raises PermissionDenied; InvalidInputError naming the fields; PlanChangedError when a row
-    changed or can't be deleted any more; OvertakenError when it is no longer a draft; each with
-    nothing requested and nothing sent.
+    changed or can no longer be deleted; and OvertakenError when it is no longer a draft. Each time,
+    nothing was requested and nothing was sent.
     """
     if batch.state != BatchState.DRAFT and _is_own_request(batch, actor=actor):
         return batch
@@ -63,7 +63,7 @@ def request_batch(
         with audit.atomic(durable=True):
             drafts.lock_batch(batch)
             is_changed = batch.state != BatchState.DRAFT or batch.digest != digest
-            # Decisions to keep lock the bulk deletion too: a later one pauses it.
+            # Decisions to keep a connection also lock the bulk deletion, so a later one pauses it.
             if is_changed or drafts.find_kept(batch=batch):
                 raise OvertakenError("This bulk deletion just changed. Reload the page.")
             batch.reason, batch.ticket = reason.strip(), ticket.strip()
@@ -98,7 +98,7 @@ def _changed_text(changed_rows: list[BatchRow]) -> str:
 
 
 def require_requester(batch: Batch) -> None:
-    """Raise InvalidInputError unless a person requests what needs approval."""
+    """Raise InvalidInputError if approval is needed and the requester isn't a person."""
     if batch.needs_approval and batch.created_by is None:
         raise InvalidInputError(
             {
@@ -122,7 +122,7 @@ def _require_valid_input(
     if not drafts.count_sendable(batch):
         raise ConflictError("No connection in this plan can be deleted.")
     fields = find_input_problems(reason=reason, ticket=ticket)
-    # A command is confirmed by its option --yes.
+    # A command confirms with its option --yes.
     if not batch.needs_approval and actor.person:
         fields |= confirming.find_problem(batch, confirmation=confirmation or "")
     if fields:
@@ -136,14 +136,14 @@ def _request(batch: Batch, *, actor: Actor) -> None:
     batch.requested_at = now
     batch.requested_by = requester
     batch.requested_by_name = requester.display_name if requester else actor.name
-    # The name may have changed since; from now on an event has it.
+    # The person might have been renamed since. From now on an event has this name.
     batch.created_by_name = batch.requested_by_name
     batch.expires_at = now + time_limits.APPROVAL_WINDOW
     batch.approval_digest = batch_approval_digest_of(batch)
     batch.save()
     rows = batch.rows.filter(SENDABLE).select_related("credential")
     deletions = [_deletion_of(row, batch=batch) for row in rows]
-    # In an order that all requests share: else two with the same connections would deadlock.
+    # In an order that all requests share; otherwise two with the same connections would deadlock.
     Deletion.objects.bulk_create(
         sorted(deletions, key=lambda each: (each.site, each.connection_id))
     )
@@ -181,7 +181,7 @@ def _request(batch: Batch, *, actor: Actor) -> None:
 
 
 def _deletion_of(row: BatchRow, *, batch: Batch) -> Deletion:
-    """An unsaved deletion of one row. Its credential is loaded."""
+    """An unsaved deletion for one row, whose credential is loaded."""
     credential = row.credential
     if credential is None or row.connection_id is None or batch.requested_at is None:
         raise ValueError("Only a sendable row of a requested plan becomes a deletion.")
