@@ -68,20 +68,22 @@ def find_problem(batch: Batch, *, confirmation: str) -> dict[str, str]:
 
 def require_none_kept(batch: Batch) -> None:
     """Raise ConflictError if its access review has since decided to keep one of its connections."""
-    kept = count_kept(batch)
+    kept = len(list_kept(batch))
     if kept:
         unchanged = "It stays paused." if batch.state == BatchState.PAUSED else "Nothing was sent."
         raise ConflictError(
             f"The access review has since decided to keep {pluralize(kept, 'connection')}"
-            f" of this bulk deletion. {unchanged} Withdraw what is to be kept, or cancel the bulk"
-            " deletion and plan the rest again."
+            f" of this bulk deletion. {unchanged} Withdraw {'that' if kept == 1 else 'each such'}"
+            " deletion, or cancel the bulk deletion and plan the rest again."
         )
 
 
-def count_kept(batch: Batch) -> int:
-    """How many rows it would send even though its access review has since decided to keep them."""
-    kept = drafts.find_kept(batch=batch)
-    return unsent_rows(batch).filter(batch_row__in=kept).count() if kept else 0
+def list_kept(batch: Batch) -> list[Deletion]:
+    """The rows that it would send although its access review has since decided to keep them."""
+    rows = drafts.find_kept(batch=batch)
+    if not rows:
+        return []
+    return list(unsent_rows(batch).filter(batch_row__in=rows).order_by("batch_row__position"))
 
 
 def execute_batch(*, batch: Batch, actor: Actor, confirmation: str) -> Batch:

@@ -56,7 +56,7 @@ def pause_where_kept(*, review: AccessReview, actor: Actor) -> None:
     """
     for batch in Batch.objects.filter(access_review=review, ended_at=None).order_by("pk"):
         drafts.lock_batch(batch)
-        if confirming.count_kept(batch):
+        if confirming.list_kept(batch):
             pause_for(batch, cause=Cause.DECIDED_TO_KEEP, actor=actor)
 
 

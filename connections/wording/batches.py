@@ -5,7 +5,6 @@ from datetime import datetime
 from enum import Enum
 from types import MappingProxyType
 
-from connections.core.causes import Cause
 from connections.core.text import format_time, pluralize
 from connections.models import ApprovalPolicy, Batch, BatchOrigin, BatchState, RowProblem
 from connections.wording.causes import cause_text
@@ -147,8 +146,6 @@ def batch_lines(batch: Batch) -> list[str]:
         why = cause_text(batch.pause_cause)
         lines = [why] if why else []
         lines += ["Nothing more is sent until someone resumes it."]
-        if batch.pause_cause == Cause.DECIDED_TO_KEEP:
-            lines += ["Withdraw what is to be kept before you resume it."]
         return [*lines, "To plan the unsent connections again, cancel it first."]
     if batch.state == BatchState.REQUESTED:
         return [f"The request expires at {format_time(batch.expires_at)}."]

@@ -1,5 +1,6 @@
 """Decisions to delete become a plan, and nothing is planned twice."""
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -223,7 +224,10 @@ def test_a_running_plan_with_a_connection_to_keep_since_is_paused(
     page = client_of(ada).get(f"/deletions/batches/{batch.pk}/").text
     assert f"Paused by {grace.display_name}" in page
     assert "has since decided to keep a connection that is not sent yet" in page
-    assert "Withdraw what is to be kept before you resume it." in page
+    deletion = batch.deletions.get(connection_id=kept[-36:])
+    url = f"/deletions/{deletion.pk}/"
+    assert re.search(f'Marked Keep: <a href="{url}">[^<]+</a>. Withdraw this deletion before', page)
+    assert "Withdraw" in client_of(ada).get(url).text
     assert verify_audit_log().fault is None
 
 

@@ -486,6 +486,8 @@ def _record_context(
         ),
         "tone": _tone(batch, parts),
         "lines": batch_lines(batch),
+        # A plan that waits for its confirmation has a warning instead.
+        "kept": confirming.list_kept(batch) if batch.state == BatchState.PAUSED else [],
         "people": _people(batch, approvals=approvals),
         "timeline": [
             event_entry(event, links_to_evidence=permissions.can_audit(actor))
