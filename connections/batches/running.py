@@ -1,10 +1,10 @@
-"""Runs bulk deletions: sends their rows with the claims of every deletion, and verifies them.
+"""Runs bulk deletions: claims and sends their rows like any other deletion, and verifies them.
 
-One thread uses the database: it checks, claims and records. The others only send DELETEs, so the
-claim stays the one way to send, and a process that dies leaves at most PARALLEL_DELETES claims
-without a response. Rows that can be claimed at once are, in one transaction, and so are responses
-that arrived together recorded; where that fails, each is handled alone. Any number of workers can
-run the same bulk deletion.
+One thread uses the database: it checks, claims and records. The other threads only send DELETEs, so
+a claim remains the only way to send, and a process that dies leaves at most PARALLEL_DELETES claims
+without a response. Rows that can be claimed together are claimed in one transaction, and responses
+that arrive together are recorded in one transaction; if it fails, each row is handled separately.
+Any number of workers can run the same bulk deletion.
 """
 
 import logging
@@ -55,31 +55,31 @@ from connections.net.http import pool
 
 logger = logging.getLogger(__name__)
 
-# How many DELETEs one process has in progress at once.
+# How many DELETEs one process can have in progress.
 PARALLEL_DELETES = 8
-# Rows read at once.
+# How many rows are read together.
 ROWS_READ = 16
-# No claim begins later in one pass (s), so that a worker gets to its other work.
+# Seconds after which a pass makes no more claims, so that a worker gets to its other work.
 PASS_SECONDS = 5.0
-# Rows wait this long for one sync that verifies many of them, while others are being sent.
+# While others are being sent, rows wait this long so that one sync verifies many of them.
 VERIFY_AFTER = timedelta(seconds=30)
-# A row whose check or claim failed unexpectedly waits this long; the others go on.
+# A row whose check or claim failed unexpectedly waits this long, while the others go on.
 POSTPONED_FOR = timedelta(seconds=60)
-# Rows in one pass; the others follow in the next.
+# The most rows in one pass. The others follow in the next pass.
 MAX_VERIFIED = 200
 MAX_EXPIRED = 200
-# Verified one by one where the shared sync failed, each with any credential of either org.
+# How many are verified separately if the shared sync failed, using any credential of either org.
 MAX_VERIFIED_ALONE = 5
 
 
 def run_due(
     *, actor: Actor, is_stopped: Callable[[], bool] = lambda: False, batch: Batch | None = None
 ) -> int:
-    """Do what is due for all bulk deletions; returns how many rows it handled.
+    """Do what is due for all bulk deletions. Return how many rows were handled.
 
-    `batch`: for this one only. Takes PASS_SECONDS and the DELETEs then in
+    `batch` limits this to one. It takes PASS_SECONDS plus the time for the DELETEs then in
     progress. Raises database errors, and ResponseNotRecordedError as `send_deletion` does, after
-    it did the rest.
+    doing the rest.
     """
     rows = _of(batch)
     handled = _withdraw_cancelled(rows, actor=actor) + _expire_rows(rows, actor=actor)
@@ -87,7 +87,7 @@ def run_due(
     failure = None
     try:
         handled += send_due(actor=actor, is_stopped=is_stopped, batch=batch)
-    except Exception as error:  # noqa: BLE001 - it must not keep other rows from being verified
+    except Exception as error:  # noqa: BLE001 - this must not keep other rows from being verified
         failure = error
     handled += _verify_due(actor=actor, batch=batch) + len(
         endings.end_due(actor=actor, batch=batch)
@@ -101,7 +101,7 @@ _WAITING = Q(RUN_BY_BATCH, state=State.WAITING, settled_at=None)
 
 
 def _withdraw_cancelled(rows: QuerySet[Deletion], *, actor: Actor) -> int:
-    """Withdraw rows that were being sent at the cancellation and came back, after a 429 say."""
+    """Withdraw rows that were being sent when it was canceled and then waited, say after a 429."""
     cancelled = rows.filter(_WAITING, batch__state=BatchState.CANCELLED)
     count = 0
     for batch in Batch.objects.filter(pk__in=cancelled.order_by().values("batch")):
@@ -112,10 +112,10 @@ def _withdraw_cancelled(rows: QuerySet[Deletion], *, actor: Actor) -> int:
 
 
 def _expire_rows(rows: QuerySet[Deletion], *, actor: Actor) -> int:
-    """Settle rows whose time to be sent is over, paused or not."""
+    """Close rows whose time to be sent has passed, whether paused or not."""
     now = clock.now()
     _extend_rows_held_back(now=now)
-    # A time further ahead than it is ever set comes from before the clock was set back.
+    # A time further ahead than any that is set dates from before the clock was set back.
     ahead = now + clock.TOLERANCE
     is_over = Q(expires_at__lte=now) | Q(expires_at__gt=ahead + time_limits.QUEUE_WINDOW)
     is_over |= Q(epoch__gt=0, expires_at__gt=ahead + time_limits.RETRY_WINDOW)
@@ -124,18 +124,18 @@ def _expire_rows(rows: QuerySet[Deletion], *, actor: Actor) -> int:
 
 
 def _extend_rows_held_back(*, now: datetime) -> None:
-    """Let the 15 minutes of attempted rows run from the reset for which their org is held back.
+    """For rows held back by a rate limit, start the 15 minutes for retries at the limit's reset.
 
-    Their own response named a reset, but a later response to another row may have moved it.
+    Their own response named a reset, but a later response to another row might have moved it.
     """
-    # Those that did reset too: perhaps no worker ran between the response and the reset.
+    # Includes limits that have already reset, in case no worker ran since the response.
     limits = rate_limits.low_limits(reset_after=now - time_limits.SENDING_WINDOW, now=now)
     queue_ends_at = F("confirmed_at") + time_limits.QUEUE_WINDOW
     for limit in limits:
         org = OrgKey(site=limit.site, org_id=limit.org_id)
         ends_at = Least(limit.resets_at + time_limits.SENDING_WINDOW, queue_ends_at)
         rows = Deletion.objects.filter(_WAITING, _is_of_org([org]), epoch__gt=0)
-        # A row whose time was over when the response came is never sent again.
+        # A row whose time had passed when the response arrived is never sent again.
         in_time = rows.filter(expires_at__gte=limit.observed_at)
         in_time.filter(expires_at__lt=ends_at).update(expires_at=ends_at)
 
@@ -151,25 +151,25 @@ class _Pass:
     is_stopped: Callable[[], bool]
     threads: ThreadPoolExecutor
     ends_at: float
-    # The only one whose rows it sends; None: all.
+    # The only bulk deletion to send. None for all.
     only: Batch | None
     in_progress: dict[Future[DeleteResponse], ClaimedAttempt] = field(default_factory=dict)
-    # The complete sync of each credential that its rows share. A claim refuses one that is too old.
+    # The complete sync that each credential's rows share. A claim refuses a sync that is too old.
     checks: dict[UUID, SyncResult] = field(default_factory=dict)
-    # Rows to claim next. The claim notices what changed since they were read.
+    # The rows to claim next. The claim notices what changed since they were read.
     next_rows: deque[Deletion] = field(default_factory=deque)
-    # As last read or changed, so that most results cost no statement.
+    # As last read or changed, so that most results need no statement.
     batches: dict[UUID, Batch] = field(default_factory=dict)
     handled: int = 0
     failure: Exception | None = None
 
     def run(self) -> int:
-        """Claim, send and record until nothing is due or the time is over."""
+        """Claim, send and record until nothing is due or the time has passed."""
         while True:
             if self.failure is None:
                 try:
                     self._claim_due()
-                except Exception as error:  # noqa: BLE001 - what is in progress is recorded first
+                except Exception as error:  # noqa: BLE001 - record what is in progress first
                     self.failure = error
             if not self.in_progress:
                 break
@@ -180,7 +180,7 @@ class _Pass:
         return self.handled
 
     def _claim_due(self) -> None:
-        """Claim rows until every thread is busy or nothing is due."""
+        """Claim rows until every thread is busy or no row is due."""
         while len(self.in_progress) < PARALLEL_DELETES and not self._is_over():
             if not self.next_rows:
                 self._read_next_rows()
@@ -201,7 +201,7 @@ class _Pass:
 
     def _read_next_rows(self) -> None:
         now = clock.now()
-        # A time further ahead than it is ever set comes from before the clock was set back.
+        # A time further ahead than any that is set dates from before the clock was set back.
         latest = now + time_limits.SENDING_WINDOW + clock.TOLERANCE
         is_due = Q(due_at__lte=now) | Q(due_at__gt=latest)
         lost_claims = Deletion.objects.filter(
@@ -214,9 +214,10 @@ class _Pass:
         self.batches = {each.batch.pk: each.batch for each in self.next_rows if each.batch}
 
     def _take_alike(self, count: int) -> list[Deletion]:
-        """The next rows of one bulk deletion and credential, if these can share a check.
+        """The next rows of one bulk deletion and credential, if they can share a check.
 
-        One alone where the first problem pauses it: no row after that problem may be claimed.
+        Only one row if the first problem pauses the bulk deletion, because no row after that
+        problem can be claimed.
         """
         rows = [self.next_rows.popleft()]
         batch = rows[0].batch
@@ -230,10 +231,10 @@ class _Pass:
         return rows
 
     def _claim_together(self, rows: list[Deletion]) -> list[Deletion]:
-        """Claim rows in one transaction; returns those that must be handled alone.
+        """Claim rows in one transaction. Return those that must be handled separately.
 
-        Those that changed since the review, expired or are blocked; all of them when the
-        transaction failed.
+        These changed since the review, expired or are blocked. If the transaction failed, all rows
+        are returned.
         """
         result = self.checks[rows[0].credential_id]
         same = [
@@ -256,7 +257,7 @@ class _Pass:
             return rows
         except Exception:
             logger.exception("%s rows could not be claimed together.", len(same))
-            # One of them may be why, so each is claimed alone.
+            # One of them might be the reason, so each is claimed separately.
             return _still_waiting(rows)
         claims = [one for one in claimed if isinstance(one, ClaimedAttempt)]
         self.handled += len(claims)
@@ -268,9 +269,9 @@ class _Pass:
         return _still_waiting([row for row in rows if row.pk not in claimed_ids])
 
     def _claim_or_postpone(self, deletion: Deletion) -> bool:
-        """`_claim`; a row that can't be handled waits, so that it stops no other.
+        """Claim a row. If that fails unexpectedly, postpone it so that it doesn't stop other rows.
 
-        Raises what happened once the row is no longer waiting or the database is not available.
+        Raises the error once the row no longer waits or the database is unavailable.
         """
         try:
             return self._claim(deletion)
@@ -282,7 +283,7 @@ class _Pass:
             return False
 
     def _claim(self, deletion: Deletion) -> bool:
-        """Check and claim a row; whether its DELETE is in progress now."""
+        """Check and claim a row. Return whether its DELETE is in progress now."""
         self.handled += 1
         credential = deletion.credential
         if lifecycle.expire_deletion(deletion=deletion, actor=self.actor):
@@ -309,7 +310,7 @@ class _Pass:
         return True
 
     def _submit(self, claimed: ClaimedAttempt) -> None:
-        # Each thread has a copy of the context, so that all share the connections.
+        # Each thread gets a copy of the context so that all share the connections.
         future = self.threads.submit(copy_context().run, sending.send_claimed, claimed)
         self.in_progress[future] = claimed
 
@@ -323,7 +324,7 @@ class _Pass:
         self._note(deletion, is_problem=is_problem)
 
     def _check(self, credential: Credential) -> tuple[SyncResult, bool]:
-        """The sync with which a row is checked, and whether it is another row's.
+        """The sync that checks a row, and whether another row made it.
 
         Only a complete sync is shared. Raises UnavailableError.
         """
@@ -336,7 +337,7 @@ class _Pass:
         return result, False
 
     def _record_done(self, done: dict[Future[DeleteResponse], ClaimedAttempt]) -> None:
-        """Record responses; those that arrived together for one credential in one transaction."""
+        """Record responses. Those that arrived together for one credential share a transaction."""
         for claimed in done.values():
             failpoints.hit(Point.AFTER_ANSWER, deletion_id=claimed.attempt.deletion_id)
         by_credential = defaultdict[UUID, list[tuple[Attempt, DeleteResponse]]](list)
@@ -352,7 +353,7 @@ class _Pass:
             self._record(claimed, future, is_recorded=claimed.attempt.pk in recorded)
 
     def _record_together(self, responses: list[tuple[Attempt, DeleteResponse]]) -> set[int]:
-        """The attempts whose responses are recorded now: all of them or none."""
+        """The attempts whose responses are recorded now: either all of them or none."""
         try:
             sending.record_together(responses=responses, actor=self.actor)
         except Exception:
@@ -377,9 +378,9 @@ class _Pass:
                 deletion.refresh_from_db()
             self._note(deletion, is_problem=_is_problem(response))
             if response.rate_limit and response.rate_limit.is_low:
-                # The next rows may be of an org that is to be left alone now.
+                # The next rows might belong to an org that should get no requests for now.
                 self.next_rows.clear()
-        except Exception as error:  # noqa: BLE001 - the others in progress are recorded first
+        except Exception as error:  # noqa: BLE001 - record the other responses first
             self.failure = self.failure or error
 
     def _note(self, deletion: Deletion, *, is_problem: bool | None) -> None:
@@ -394,9 +395,9 @@ class _Pass:
 def send_due(
     *, actor: Actor, is_stopped: Callable[[], bool] = lambda: False, batch: Batch | None = None
 ) -> int:
-    """Check and send the rows of running bulk deletions that are due; returns how many it handled.
+    """Check and send due rows of running bulk deletions. Return how many were handled.
 
-    `batch`: of this one only. Raises as `run_due` does.
+    `batch` limits this to one. Raises as `run_due` does.
     """
     with pool(), ThreadPoolExecutor(max_workers=PARALLEL_DELETES) as threads:
         ends_at = time.monotonic() + PASS_SECONDS
@@ -407,31 +408,34 @@ def send_due(
 
 
 def _of(batch: Batch | None) -> QuerySet[Deletion]:
-    """The deletions of one bulk deletion, or all."""
+    """The deletions of one bulk deletion, or of all."""
     return batch.deletions.all() if batch else Deletion.objects.all()
 
 
 def _for_claim(rows: QuerySet[Deletion]) -> QuerySet[Deletion]:
-    """The rows in their order, with what a claim needs."""
+    """The rows in their order, with everything a claim needs."""
     with_others = rows.select_related("credential", "batch", "confirmed_by")
     return with_others.order_by("batch__confirmed_at", "batch_row__position")
 
 
 def _still_waiting(rows: Sequence[Deletion]) -> list[Deletion]:
-    """Those of these rows that wait, as the database has them: another process may claim some."""
+    """The rows among these that still wait.
+
+    Reads the database, since another process can claim some.
+    """
     if not rows:
         return []
     return list(_for_claim(Deletion.objects.filter(_WAITING, pk__in=[row.pk for row in rows])))
 
 
 def is_held_back(*, now: datetime) -> Q:
-    """That a row waits until its bulk deletion is resumed, or its org's rate limit resets."""
+    """Whether the row waits until its bulk deletion is resumed or its org's rate limit resets."""
     is_stopped = ~Q(batch__state=BatchState.RUNNING)
     return _WAITING & (is_stopped | _is_of_org(rate_limits.held_back_until(now=now)))
 
 
 def _is_of_org(orgs: Collection[OrgKey]) -> Q:
-    """That the row's credential is of one of these orgs."""
+    """Whether the row's credential belongs to one of these orgs."""
     found = Q(pk__in=[])
     for org in orgs:
         found |= Q(site=org.site, credential__org_id=org.org_id)
@@ -439,9 +443,9 @@ def _is_of_org(orgs: Collection[OrgKey]) -> Q:
 
 
 def _is_problem(response: DeleteResponse) -> bool:
-    """Whether the response says that this credential or Datadog has a problem: 401, 403, 5xx, lost.
+    """Whether the response shows a problem with the credential or Datadog: 401, 403, 5xx or lost.
 
-    A 400 or 404 is about the one connection, and a 429 about the rate alone.
+    A 400 or 404 concerns only this connection, and a 429 only the rate.
     """
     if response.verdict == AttemptResult.REFUSED:
         return response.cause in {Cause.UNAUTHORIZED, Cause.FORBIDDEN}
@@ -454,10 +458,10 @@ _STOPPING_OUTCOMES = (Outcome.STALE, Outcome.REFUSED, Outcome.NOT_SENT)
 def _note_result(
     deletion: Deletion, *, batch: Batch | None, is_problem: bool | None, actor: Actor
 ) -> None:
-    """Count a row's result, and pause its bulk deletion where that is due.
+    """Count a row's result, and pause its bulk deletion if needed.
 
-    `batch` is as it was read a moment ago, so that most results cost no statement. `is_problem`:
-    None where this process had no result that says whether the credential works.
+    `batch` was read a moment ago, so most results need no statement. `is_problem` is None if this
+    process got no result that says whether the credential works.
     """
     if batch is None:
         return
@@ -477,7 +481,7 @@ def _note_result(
         if stops or in_a_row >= stopping.MAX_PROBLEMS_IN_A_ROW:
             stopping.pause_for(
                 batch,
-                # Without one, the thread that sends failed.
+                # Without a cause, the sending thread failed.
                 cause=deletion.cause or Cause.CLIENT_FAILURE,
                 credential_name=deletion.credential_name,
                 actor=actor,
@@ -485,9 +489,9 @@ def _note_result(
 
 
 def _pause_after_unknown(rows: QuerySet[Deletion], *, actor: Actor) -> None:
-    """Pause where the first problem does so and a row became unknown in another way than here.
+    """Pause bulk deletions that stop at the first problem and have an unknown row not noted here.
 
-    Its worker was killed, say, and its claim given up.
+    For example, its worker was killed and its claim was given up.
     """
     is_new = Q(batch__resumed_at=None) | Q(sending_at__gt=F("batch__resumed_at"))
     unknown = rows.filter(
@@ -504,7 +508,7 @@ def _pause_after_unknown(rows: QuerySet[Deletion], *, actor: Actor) -> None:
 
 
 def _verify_due(*, actor: Actor, batch: Batch | None) -> int:
-    """Verify closed rows that are due, once a sync for many of them is worth it."""
+    """Verify closed rows that are due, once a sync verifies enough of them."""
     now = clock.now()
     is_ripe = Q(due_at__lte=now - VERIFY_AFTER) | ~Q(batch__state=BatchState.RUNNING)
     due = _unverified(batch, now=now)
@@ -512,14 +516,14 @@ def _verify_due(*, actor: Actor, batch: Batch | None) -> int:
 
 
 def verify_batch(*, batch: Batch, actor: Actor) -> None:
-    """Verify the closed rows of one bulk deletion that are due, each once."""
+    """Verify each closed row of one bulk deletion that is due, once."""
     count = _unverified(batch, now=clock.now()).count()
     for _ in range(0, count, MAX_VERIFIED):
         _verify(_unverified(batch, now=clock.now()), actor=actor)
 
 
 def _unverified(batch: Batch | None, *, now: datetime) -> QuerySet[Deletion]:
-    # After the clock was set back, `due.run_due` verifies what was settled before.
+    # After the clock was set back, `due.run_due` verifies what was closed before.
     return _of(batch).filter(
         RUN_BY_BATCH, state=State.SETTLED, due_at__lte=now, settled_at__lte=now + clock.TOLERANCE
     )
@@ -527,7 +531,7 @@ def _unverified(batch: Batch | None, *, now: datetime) -> QuerySet[Deletion]:
 
 @pool()
 def _verify(due: QuerySet[Deletion], *, actor: Actor) -> int:
-    """Verify these rows, at most MAX_VERIFIED: one sync for all that a credential can verify."""
+    """Verify up to MAX_VERIFIED of these rows. One sync verifies all rows of a credential."""
     absent = list(due.filter(outcome=Outcome.ALREADY_ABSENT)[:MAX_VERIFIED])
     if absent:
         verification.sync_observing_credentials(deletions=absent, actor=actor)
@@ -541,7 +545,7 @@ def _verify(due: QuerySet[Deletion], *, actor: Actor) -> int:
 
 
 def _verify_together(deletions: Sequence[Deletion], *, actor: Actor) -> int:
-    """Verify rows of one credential with one sync, or a few alone when that fails."""
+    """Verify one credential's rows with one sync. If it fails, verify a few of them separately."""
     credential = deletions[0].credential
     try:
         result = sync.fetch_org(credential=credential)

@@ -1,7 +1,8 @@
-"""Pausing, resuming and canceling a bulk deletion. Each takes effect with its own commit.
+"""Pausing, resuming and canceling a bulk deletion. Each takes effect when it commits.
 
-`sending.claim` locks the bulk deletion and requires it to be running, so once one of these has
-committed, no row is sent until it is resumed. A DELETE that is in progress can't be stopped.
+`sending.claim` locks the bulk deletion and requires it to be running. So once a pause or
+cancellation has committed, no row is sent until it is resumed. A DELETE in progress can't be
+stopped.
 """
 
 from datetime import timedelta
@@ -21,14 +22,14 @@ from connections.models import AccessReview, Batch, BatchState, Deletion, Outcom
 from connections.wording import attempt_facts
 from connections.wording.causes import cause_text
 
-# So many problems in a row with one credential pause it.
+# This many problems in a row with one credential pause it.
 MAX_PROBLEMS_IN_A_ROW = 3
-# After a longer pause, resuming needs the confirmation again.
+# After a longer pause, resuming needs a new confirmation.
 CONFIRMED_FOR = timedelta(hours=1)
 
 
 def pause_batch(*, batch: Batch, actor: Actor) -> Batch:
-    """Send no more rows until it is resumed; one that is paused already stays as it is.
+    """Send no more rows until it is resumed. If it is already paused, do nothing.
 
     Raises PermissionDenied, and OvertakenError when it is not running.
     """
@@ -48,11 +49,11 @@ def pause_batch(*, batch: Batch, actor: Actor) -> Batch:
 
 
 def pause_where_kept(*, review: AccessReview, actor: Actor) -> None:
-    """Pause what would send a connection that its access review has just decided to keep.
+    """Pause bulk deletions that would send a connection their access review just decided to keep.
 
-    Call it in the transaction of the decision. Each open bulk deletion is locked before its state
-    is read: a confirmation that began before this decision has then ended, and one that begins
-    later sees the decision.
+    Call it in the transaction of the decision. It locks each open bulk deletion before reading its
+    state: a confirmation that began before this decision has then ended, and one that begins later
+    sees the decision.
     """
     for batch in Batch.objects.filter(access_review=review, ended_at=None).order_by("pk"):
         drafts.lock_batch(batch)
@@ -61,9 +62,9 @@ def pause_where_kept(*, review: AccessReview, actor: Actor) -> None:
 
 
 def pause_for(batch: Batch, *, cause: Cause | str, credential_name: str = "", actor: Actor) -> None:
-    """Pause a bulk deletion if it is running. Call it in a transaction that holds it.
+    """Pause a bulk deletion if it is running. Call it in a transaction that has locked it.
 
-    `credential_name`: the credential with which the cause has to do.
+    `credential_name` names the credential that the cause is about, if any.
     """
     if batch.state != BatchState.RUNNING:
         return
@@ -100,17 +101,18 @@ def _pause(batch: Batch, *, actor: Actor, sentence: audit.Sentence) -> None:
 
 
 def needs_confirmation_to_resume(batch: Batch) -> bool:
-    """Whether it was paused for so long that resuming asks for the confirmation again."""
+    """Whether it was paused for so long that resuming needs a new confirmation."""
     if batch.paused_at is None:
         return False
     return clock.elapsed_since(batch.paused_at, now=clock.now()) >= CONFIRMED_FOR
 
 
 def resume_batch(*, batch: Batch, actor: Actor, confirmation: str = "") -> Batch:
-    """Send the remaining rows; one that is running already stays as it is.
+    """Send the remaining rows. If it is already running, do nothing.
 
-    Raises PermissionDenied, InvalidInputError when the confirmation is due and wrong,
-    OvertakenError when it is not paused, and ConflictError when a row is to be kept.
+    Raises PermissionDenied, InvalidInputError when a confirmation is needed and doesn't match,
+    OvertakenError when it is not paused, and ConflictError when the access review decided to keep a
+    row.
     """
     permissions.require(
         permissions.can_use_all(actor, credential_ids=batch.sending_credential_ids),
@@ -146,9 +148,9 @@ def resume_batch(*, batch: Batch, actor: Actor, confirmation: str = "") -> Batch
 
 
 def cancel_batch(*, batch: Batch, actor: Actor) -> Batch:
-    """End it: every row that was not sent is withdrawn. What is being sent ends as it may.
+    """End it: withdraw every row that was not sent. DELETEs in progress end with their own results.
 
-    A draft is discarded. One that was canceled already stays as it is. Raises PermissionDenied, and
+    A draft is discarded. If it was already canceled, do nothing. Raises PermissionDenied, and
     OvertakenError when it has ended.
     """
     permissions.require(permissions.can_stop_batch(actor, batch=batch), "cancel this bulk deletion")
@@ -186,7 +188,7 @@ def cancel_batch(*, batch: Batch, actor: Actor) -> Batch:
 
 
 def withdraw_unsent(batch: Batch, *, actor: Actor) -> int:
-    """Withdraw the rows that are not sent; returns how many. Call it in a transaction."""
+    """Withdraw the rows that were not sent. Return how many. Call it in a transaction."""
     rows = confirming.lock_unsent(batch)
     states.apply_to_all(
         rows,
@@ -209,5 +211,5 @@ def _withdrawn_event(deletion: Deletion) -> audit.EventDraft:
 
 
 def facts_of(deletion: Deletion) -> str:
-    """What the attempts of a row did, without a query for one that has none."""
+    """What the attempts of a row did. No query for a row without attempts."""
     return attempt_facts.in_full_of(deletion) if deletion.epoch else "Nothing was sent."

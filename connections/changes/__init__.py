@@ -1,1 +1,1 @@
-"""Changes outside the product: detected by syncs, listed, acknowledged and exported."""
+"""Changes made outside Org Admin: detected by syncs, listed, acknowledged and exported."""

@@ -18,19 +18,19 @@ from connections.models import Change
 
 
 def acknowledge_changes(*, actor: Actor, change_ids: Collection[UUID], note: str) -> int:
-    """Acknowledge all of these changes with one note, or none; returns how many were new.
+    """Acknowledge all of these changes with one note, or none of them. Return how many were new.
 
-    The first acknowledgement of a change stands. Raises PermissionDenied, InvalidInputError for
-    `change` and `note`, and Http404 when the actor can't see one of them.
+    The first acknowledgement of a change stays. Raises PermissionDenied, InvalidInputError for
+    `change` and `note`, and Http404 when the actor can't see one of the changes.
     """
     permissions.require(permissions.can_acknowledge(actor), "acknowledge changes")
-    # First, so that a hidden change is answered as one that doesn't exist, whatever the note is.
+    # First, so that a hidden change gets the same response as a missing one, whatever the note is.
     _require_visible(change_ids, actor=actor)
     note = clean_text(note, field="note", noun="note", missing="Enter a note.")
     if not change_ids:
         raise InvalidInputError({"change": "Select at least one change."})
     with audit.atomic():
-        # In one order, so that two people with overlapping selections don't deadlock.
+        # In a fixed order, so that two people with overlapping selections don't deadlock.
         rows = Change.objects.filter(pk__in=change_ids).order_by("number")
         changes = list(rows.select_for_update(no_key=True))
         new = [change for change in changes if change.acknowledged_at is None]

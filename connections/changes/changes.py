@@ -1,4 +1,4 @@
-"""Reads changes: filtered pages, with what the reader may know about each."""
+"""Reads changes: filtered pages, limited to what the reader can know about each change."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ MAX_COUNTED = 1000
 
 @dataclass(frozen=True, kw_only=True)
 class ChangeFilter:
-    """Which changes to show; an empty field filters nothing."""
+    """Which changes to show. An empty field filters nothing."""
 
     kind: str = ""
     site: str = ""
@@ -31,30 +31,30 @@ class ChangeFilter:
     needs_attention: bool = False
     # "yes" or "no".
     acknowledged: str = ""
-    # Recorded then or later. A removal is recorded after it was detected, once every credential
-    # that lists the connection has been tried.
+    # Recorded at this time or later. A removal is recorded some time after it was detected: once
+    # every credential that lists the connection has been tried.
     since: datetime | None = None
-    # Stored after the change with the first number, up to the one with the second.
+    # Stored after the change with the first number, up to the change with the second.
     after_number: int = 0
     up_to_number: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class ChangeRow:
-    """A change with what this reader can see: hidden credentials and deletions aren't named."""
+    """A change as this reader sees it: hidden credentials and deletions aren't named."""
 
     change: Change
     # Names of credentials.
     observed_by: list[str]
     not_checked_by: list[str]
-    # The deletion that removed the connection, or the one that came back.
+    # The deletion that removed the connection, or whose connection came back.
     deletion: Deletion | None
-    # The old state; None also where only hidden credentials listed the former connection.
+    # The old state. Also None if only hidden credentials listed the former connection.
     before: dict[str, Any] | None
 
     @property
     def cause(self) -> str:
-        """What is known about why, as sentences; may be empty."""
+        """What is known about the cause, as sentences. Can be empty."""
         return cause_text(
             self.change,
             before=self.before,
@@ -65,12 +65,12 @@ class ChangeRow:
 
 @dataclass(frozen=True, kw_only=True)
 class ChangePage:
-    """One page, newest first; the next one begins after the change with the number `next`."""
+    """One page, newest first. The next page starts after the change with the number `next`."""
 
     rows: list[ChangeRow]
     # None on the last page.
     next: int | None
-    # Exact up to 1,000; None when there are more.
+    # Exact up to 1,000. None if there are more.
     count: int | None
 
 
@@ -100,7 +100,7 @@ def iterate_changes(*, actor: Actor, filters: ChangeFilter) -> Iterator[ChangeRo
 
 
 def find_awaiting_acknowledgement(*, actor: Actor) -> QuerySet[Change]:
-    """The visible changes that need attention and are not acknowledged."""
+    """The visible changes that need attention and have not been acknowledged."""
     filters = ChangeFilter(needs_attention=True, acknowledged="no")
     (rows,) = _parts(filters, actor=actor)
     return rows
@@ -114,8 +114,8 @@ def count_changes(*, actor: Actor, filters: ChangeFilter) -> int:
 def _parts(filters: ChangeFilter, *, actor: Actor) -> list[QuerySet[Change]]:
     """Queries that together find the visible matches, each newest first.
 
-    An org can be on either side. One query for both would read every change; each of several
-    reads an index in its order.
+    An org can be on either side. One query for both sides would read every change; several queries
+    each read an index in its order.
     """
     rows = visibility.visible_changes(matching_changes(filters), actor=actor)
     if not filters.org:
@@ -126,13 +126,14 @@ def _parts(filters: ChangeFilter, *, actor: Actor) -> list[QuerySet[Change]]:
     return [
         rows.filter(site=site, source_org_id=org_id),
         rows.filter(site=site, sink_org_id=org_id),
-        # The index of renamed orgs holds no others, and SQLite must be told so to use it.
+        # The index of renamed orgs contains no empty IDs, and SQLite uses it only if the query says
+        # so.
         rows.filter(site=site, org_id=org_id).exclude(org_id=""),
     ]
 
 
 def matching_changes(filters: ChangeFilter) -> QuerySet[Change]:
-    """The changes that match every filter but the org's, newest first, visible or not."""
+    """The changes that match every filter except the org, newest first, visible or not."""
     rows = Change.objects.select_related("acknowledged_by").order_by("-number")
     exact = {
         "kind": filters.kind,

@@ -1,8 +1,8 @@
 """Detects changes: compares each complete sync with what earlier complete syncs established.
 
-A change belongs to a connection, however many credentials list it, so it is found by comparing
-with one row per connection, KnownConnection, and not with the credential's own snapshots. Call this
-while the snapshots of the site are locked, in the transaction that stores the sync.
+A change belongs to a connection, however many credentials list it. So syncs are compared with one
+row per connection, KnownConnection, and not with the credential's own snapshots. Call this while
+the snapshots of the site are locked, in the transaction that stores the sync.
 """
 
 import hashlib
@@ -53,10 +53,10 @@ Kind = Change.Kind
 
 # The IDs of a source and a destination org.
 type _Pair = tuple[str, str]
-# The former connection of a recreated one, and our deletion that may have removed it.
+# The former connection of a recreated one, and Org Admin's deletion that might have removed it.
 type _Former = tuple[KnownConnection, Deletion | None]
 
-# The data type whose sharing always needs attention.
+# Sharing this data type always needs attention.
 AUDIT = "audit"
 _ESTABLISHED_FIELDS = (
     "connection_types",
@@ -90,14 +90,14 @@ def process_sync(
     is_outdated: bool,
     actor: Actor,
 ) -> list[Change]:
-    """Store the changes that a stored sync shows, with one event; returns them.
+    """Store the changes that a stored sync shows, with one event. Return them.
 
-    `own_org` is the org of the credential as Datadog named it, and `gone` are the connections that
-    the credential's previous syncs listed and this complete one lacks. `last_complete_at` is the
-    start of its last complete sync before this one. `deleted`: those whose deletion it verifies.
-    `may_be_lost`: whether any connection of the site is lost, which is rare and costs several
-    statements. An incomplete or outdated sync is compared with nothing, but it can show that a
-    credential was tried since a connection got lost.
+    `own_org` is the credential's org as Datadog named it. `gone` holds the connections that the
+    credential's previous syncs listed and this complete one lacks. `last_complete_at` is when its
+    last complete sync before this one started. `deleted` holds the connections whose deletion it
+    verifies. `may_be_lost` says whether any connection of the site is lost, which is rare and costs
+    several statements. An incomplete or outdated sync is compared with nothing, but it can show
+    that a credential was tried since a connection was lost.
     """
     found: list[Change] = []
     if sync.is_complete and not is_outdated:
@@ -121,7 +121,7 @@ def process_sync(
 
 
 def changes_digest(changes: Iterable[Change]) -> str:
-    """SHA-256 over these changes without acknowledgements: a line of canonical JSON for each."""
+    """SHA-256 of these changes without acknowledgements: one line of canonical JSON for each."""
     digest = hashlib.sha256()
     for change in changes:
         row = {name: _as_json(getattr(change, name)) for name in _DIGESTED_FIELDS}
@@ -138,8 +138,8 @@ def _as_json(value: Any) -> Any:
 def _store_changes(changes: list[Change]) -> None:
     """Number, date and insert changes."""
     if connection.vendor == "postgresql":
-        # Numbers have the order of the commits only if one transaction at a time assigns them.
-        # Syncs of two sites run at once there; SQLite has a single writer.
+        # Numbers follow the order of commits only if one transaction at a time assigns them. On
+        # PostgreSQL, syncs of two sites can run at the same time; SQLite has a single writer.
         with connection.cursor() as cursor:
             cursor.execute("LOCK TABLE connections_change IN SHARE ROW EXCLUSIVE MODE")
     newest = Change.objects.order_by("-number").values_list("number", clock.now_in_query())
@@ -151,7 +151,7 @@ def _store_changes(changes: list[Change]) -> None:
 
 
 def _search_text(change: Change) -> str:
-    # The former connection of a recreated one can be hidden from readers of the change.
+    # The former connection of a recreated one can be hidden from people who see the change.
     shown = [change.after] if change.kind == Kind.RECREATED else [change.before, change.after]
     states = [state for state in shown if state]
     creators = [state["created_by"]["name"] or "" for state in states if "created_by" in state]
@@ -171,7 +171,7 @@ def _pair_of(known: KnownConnection) -> _Pair:
 
 @dataclass(kw_only=True)
 class _Comparison:
-    """Compares one complete sync with what is known, and brings that up to date."""
+    """Compares one complete sync with what is known, and updates what is known."""
 
     sync: Sync
     own_org: ListedOrg
@@ -192,7 +192,7 @@ class _Comparison:
         return self.sync.started_at
 
     def run(self, *, listed: Sequence[OrgConnection]) -> list[Change]:
-        """The changes that it shows."""
+        """The changes that the sync shows."""
         self.names = self._update_orgs(listed)
         by_id = {UUID(item.id): item for item in listed}
         self.shown = self._unchanged(by_id)
@@ -217,7 +217,7 @@ class _Comparison:
         return self.found
 
     def _is_newer_than(self, established_at: datetime) -> bool:
-        """Whether the sync began after a value was established, so that it can't be older.
+        """Whether the sync began after a value was established, so that the sync can't be older.
 
         A value from the future was established before the clock was set back.
         """
@@ -233,8 +233,8 @@ class _Comparison:
             "earliest_at": self.previous_at,
         }
         change = Change(kind=kind, **(defaults | values))
-        # A sync that started later may still have returned the old state, so cap the start at the
-        # detection time.
+        # A sync that started later might still have returned the old state, so the start is at most
+        # the time of detection.
         change.earliest_at = min(change.earliest_at, self.at)
         self.found.append(change)
 
@@ -244,7 +244,7 @@ class _Comparison:
     # --- Orgs ---
 
     def _update_orgs(self, listed: Sequence[OrgConnection]) -> dict[str, str]:
-        """Store new orgs and names; the name of each listed org by its ID."""
+        """Store new orgs and names. Return the name of each listed org by its ID."""
         own = self.own_org
         shown = {org.id: org.name for item in listed for org in (item.source_org, item.sink_org)}
         shown |= {own.id: own.name or shown.get(own.id, "")} if own.id else {}
@@ -271,12 +271,12 @@ class _Comparison:
         return names | {org.org_id: org.name for org in (*orgs, *new)}
 
     def _is_new_name(self, org: Org) -> bool:
-        """Whether the other name that the sync shows for an org is newer than the known one."""
+        """Whether the different name that the sync shows for an org is newer than the known one."""
         is_baseline_of_known = self.is_baseline and org.name != ""
         return not is_baseline_of_known and self._is_newer_than(org.established_at)
 
     def _rename(self, names: dict[Org, str]) -> None:
-        """Store and report other names, unless a credential in use of that org shows its name."""
+        """Store and report new names, except for orgs whose own credentials in use show one."""
         in_use = Credential.objects.filter(site=self.site, retired_at=None)
         others = set(in_use.values_list("org_id", flat=True)) - {self.own_org.id}
         renamed = {org: name for org, name in names.items() if org.org_id not in others}
@@ -295,9 +295,9 @@ class _Comparison:
     # --- Connections ---
 
     def _unchanged(self, listed: Mapping[UUID, OrgConnection]) -> set[UUID]:
-        """The connections that the sync shows as they are known: nearly always nearly all.
+        """The connections that the sync shows unchanged, which is nearly always nearly all of them.
 
-        Without a model object for each, which would take most of the time of a sync.
+        Makes no model object for each, because that would take most of a sync's time.
         """
         rows = KnownConnection.objects.filter(
             site=self.site, connection_id__in=listed, is_present=True
@@ -319,7 +319,7 @@ class _Comparison:
         return unchanged
 
     def _compare(self, known: KnownConnection, shown: KnownConnection) -> None:
-        """Compare a listed connection with what is known of it."""
+        """Compare a listed connection with what is known about it."""
         merge_unknown(known=known, shown=shown)
         is_retyped = set(shown.connection_types) != set(known.connection_types)
         is_by_another = is_another_creator(known=known, shown=shown)
@@ -353,7 +353,10 @@ class _Comparison:
             )
 
     def _add_unknown(self, new: list[KnownConnection], *, listed: Collection[UUID]) -> None:
-        """Report connections that no complete sync had listed, but for a baseline's."""
+        """Report connections that no complete sync had listed before.
+
+        A baseline only establishes them.
+        """
         others = self._others_of_pairs(new, listed=listed)
         former = self._former(new, others=others)
         recreated = (
@@ -377,10 +380,10 @@ class _Comparison:
             mark_removed(replaced, site=self.site, at=self.sync.finished_at)
 
     def _leaves_to_next_sync(self, other: KnownConnection) -> bool:
-        """Whether this sync can't say that a new connection exists beside the pair's present one.
+        """Whether only the next sync can tell if the new connection exists beside the known one.
 
-        A baseline reports no recreated pair, and a sync that began before the other one was shown
-        may show an older one.
+        A baseline reports no recreated pair, and a sync that began before the known connection was
+        last shown might show an older state.
         """
         return self.is_baseline or not self._is_newer_than(other.last_shown_at)
 
@@ -420,7 +423,7 @@ class _Comparison:
     def _others_of_pairs(
         self, new: list[KnownConnection], *, listed: Collection[UUID]
     ) -> dict[_Pair, KnownConnection]:
-        """The last known connection of each pair of orgs that this sync doesn't list."""
+        """The last known connection of each pair of orgs, if this sync doesn't list it."""
         pairs = {_pair_of(each) for each in new}
         rows = KnownConnection.objects.filter(
             site=self.site,
@@ -436,7 +439,7 @@ class _Comparison:
     def _former(
         self, new: list[KnownConnection], *, others: dict[_Pair, KnownConnection]
     ) -> dict[_Pair, KnownConnection]:
-        """Those of `others` that are gone, or that a new connection replaced."""
+        """The connections among `others` that are gone, or that a new connection replaced."""
         return {
             pair: other
             for shown in new
@@ -445,17 +448,18 @@ class _Comparison:
         }
 
     def _replaces(self, shown: KnownConnection, other: KnownConnection) -> bool:
-        """Whether a connection shows that another one of the same two orgs was removed.
+        """Whether a connection shows that another one between the same two orgs was removed.
 
-        Datadog allows one for each pair, so the newer one is what is left. Its creation tells;
-        without it, a sync that began later than this one can have shown the newer one.
+        Datadog allows one connection per pair, so only the newer one is left. The creation time
+        tells which is newer. Without it, a sync that began later than this one might have shown the
+        newer one.
         """
         if shown.created_at and other.created_at and shown.created_at != other.created_at:
             return shown.created_at > other.created_at
         return self._is_newer_than(other.last_shown_at)
 
     def _deletions_of(self, former: dict[_Pair, KnownConnection]) -> dict[_Pair, _Former]:
-        """The former connections, each with our deletion that may have removed it."""
+        """The former connections, each with Org Admin's deletion that might have removed it."""
         attempts = attempts_that_may_have_removed(
             former.values(), site=self.site, now=self.sync.finished_at
         )
@@ -471,7 +475,7 @@ class _Comparison:
         others: dict[_Pair, KnownConnection],
         former: dict[_Pair, KnownConnection],
     ) -> dict[_Pair, _Former]:
-        """For the pairs of orgs whose connection Org Admin deleted: it, and our last deletion."""
+        """For pairs whose connection Org Admin deleted: that connection, and the last deletion."""
         pairs = {_pair_of(each) for each in new}
         pairs -= {pair for pair, other in others.items() if other.is_present}
         attempts = list(
@@ -489,7 +493,7 @@ class _Comparison:
             deletion = attempt.deletion
             pair = (deletion.source_org_id, deletion.sink_org_id)
             row = known.get(deletion.connection_id) or known_from_deletion(deletion)
-            # One that is present is listed beside the new one.
+            # A connection that is present is listed in addition to the new one.
             is_gone = pair in pairs and not row.is_present
             if is_gone and may_have_removed(attempt, row=row, now=self.sync.finished_at):
                 found[pair] = (row, deletion)

@@ -30,7 +30,7 @@ CHANGE_EXPORT_COLUMNS = Columns[ChangeRow](
         "sink_org": lambda row: _org(row.change.sink_org_id, row.change.sink_org_name),
         "before": lambda row: AsJson(row.before) if row.before else None,
         "after": lambda row: AsJson(row.change.after) if row.change.after else None,
-        # It compares with the old state, which can be hidden.
+        # This compares with the old state, which can be hidden.
         "widened": lambda row: row.change.widened if row.before else None,
         "needs_attention": lambda row: row.change.needs_attention,
         "detected_at": lambda row: as_time(row.change.detected_at),

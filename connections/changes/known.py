@@ -1,4 +1,4 @@
-"""What is known of a connection, from a sync or a deletion, and how that is stored in changes."""
+"""What is known about a connection, from a sync or a deletion, and how changes store it."""
 
 from typing import Any
 from uuid import UUID
@@ -9,7 +9,7 @@ from connections.models import Deletion, KnownConnection, Sync
 
 
 def known_from(item: OrgConnection, *, sync: Sync) -> KnownConnection:
-    """The connection as a sync shows it; not saved."""
+    """The connection as a sync shows it, not saved."""
     creator = item.created_by
     return KnownConnection(
         site=sync.credential.site,
@@ -47,7 +47,7 @@ def known_from_deletion(deletion: Deletion) -> KnownConnection:
 
 
 def creator_state(known: KnownConnection) -> dict[str, Any]:
-    """The creator, as changes hold one."""
+    """The creator in the form that changes store."""
     return {
         "created_by": {
             "id": known.creator_id or None,
@@ -59,7 +59,7 @@ def creator_state(known: KnownConnection) -> dict[str, Any]:
 
 
 def connection_state(known: KnownConnection) -> dict[str, Any]:
-    """The connection, as changes hold one."""
+    """The connection in the form that changes store."""
     return {
         "connection_id": str(known.connection_id),
         "connection_types": known.connection_types,
@@ -68,7 +68,7 @@ def connection_state(known: KnownConnection) -> dict[str, Any]:
 
 
 def merge_unknown(*, known: KnownConnection, shown: KnownConnection) -> None:
-    """Let what the sync left out stay as it was known."""
+    """Keep known values that the sync left out."""
     shown.created_at = shown.created_at or known.created_at
     if not shown.creator_id:
         shown.creator_id = known.creator_id
@@ -82,7 +82,7 @@ def merge_unknown(*, known: KnownConnection, shown: KnownConnection) -> None:
 
 
 def is_another_creator(*, known: KnownConnection, shown: KnownConnection) -> bool:
-    """Whether the creator is another user, or became disabled."""
+    """Whether the creator is a different user or has become disabled."""
     if known.creator_id and shown.creator_id != known.creator_id:
         return True
     return known.creator_is_disabled is False and shown.creator_is_disabled is True
@@ -94,13 +94,13 @@ def is_widened(*, before: KnownConnection, after: KnownConnection) -> bool:
 
 
 def same_creator_fields(*, known: KnownConnection, shown: KnownConnection) -> bool:
-    """Whether nothing about the creator differs, the name included."""
+    """Whether the creators are identical, including their names."""
     names = ("creator_id", "creator_name", "creator_is_disabled", "creator_is_service_account")
     return all(getattr(known, name) == getattr(shown, name) for name in names)
 
 
 def connection_fields(known: KnownConnection, *, names: dict[str, str]) -> dict[str, Any]:
-    """The fields of a change that say which connection changed; `names` are of orgs, by ID."""
+    """The fields of a change that identify its connection. `names` are names of orgs, by ID."""
     return {
         "site": known.site,
         "connection_id": known.connection_id,

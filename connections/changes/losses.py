@@ -1,7 +1,7 @@
-"""Connections that a complete sync lacks, until it is clear whether they were removed.
+"""Connections missing from a complete sync, until it is clear whether they were removed.
 
-A credential can stop listing a connection that others still list. It was removed once every
-credential that lists it has been tried since, and none lists it.
+A credential can stop listing a connection that others still list. The connection counts as removed
+once every credential that lists it has been tried since and none still lists it.
 """
 
 from collections import defaultdict
@@ -25,16 +25,16 @@ from connections.models import (
     Sync,
 )
 
-# A sync can have begun this long before a DELETE and still show its effect.
+# A sync that began up to this long before a DELETE can still show its effect.
 LONGEST_SYNC = timedelta(minutes=1)
-# A list may still show a connection this long after its DELETE worked.
+# A list can still show a connection this long after its DELETE worked.
 LIST_LAG = timedelta(minutes=5)
-# A DELETE with one of these results may have removed the connection; a refused one can't have.
+# A DELETE with one of these results might have removed the connection. A refused one can't have.
 _MAY_HAVE_DELETED = ("", AttemptResult.DELETED, AttemptResult.AMBIGUOUS)
 
 
 def record_loss(*, site: str, connection_ids: Collection[UUID], lacked_at: datetime) -> None:
-    """Note that a complete sync, begun at `lacked_at`, lacked connections that should be there.
+    """Note that a complete sync, begun at `lacked_at`, lacks connections that should be there.
 
     Whether they were removed is known once every credential that lists them has been tried.
     """
@@ -45,35 +45,36 @@ def record_loss(*, site: str, connection_ids: Collection[UUID], lacked_at: datet
 
 
 def mark_removed(rows: Iterable[KnownConnection], *, site: str, at: datetime) -> None:
-    """Establish, at the end of a sync, that connections were removed."""
+    """Establish at the end of a sync that connections were removed."""
     of_site = {"site": site, "connection_id__in": {row.connection_id for row in rows}}
     KnownConnection.objects.filter(**of_site).update(
         is_present=False, lost_at=None, established_at=at
     )
-    # Not only of credentials that lack it: one that fails, or was retired, will not update its own.
+    # Also for credentials that failed or were retired, because they won't update their own
+    # snapshots.
     OrgConnectionSnapshot.objects.filter(**of_site, is_current=True).update(is_current=False)
 
 
 def is_any_lost(*, site: str) -> Exists:
-    """Whether a connection of the site is lost, for a query that is made anyway."""
+    """Whether any connection of the site is lost, as an expression for a query that runs anyway."""
     return Exists(KnownConnection.objects.filter(site=site, lost_at__isnull=False))
 
 
 def settle_losses(
     *, sync: Sync, gone: Collection[UUID] = (), deleted: Collection[UUID] = ()
 ) -> list[Change]:
-    """The removals that a sync settles; connections that are still listed are no longer lost.
+    """The removals that a sync confirms. Connections that are still listed are no longer lost.
 
-    Only a sync of a credential that has listed a connection can settle it. `gone`: connections that
-    this complete sync lacks and that should be there. `deleted`: connections whose deletion it
-    verifies.
+    Only a sync of a credential that has listed a connection can decide whether it was removed.
+    `gone` holds connections that should be there but that this complete sync lacks. `deleted` holds
+    connections whose deletion it verifies.
     """
     site, now = sync.credential.site, sync.finished_at
     seen_by_it = OrgConnectionSnapshot.objects.filter(
         site=site, connection_id=OuterRef("connection_id"), credential=sync.credential_id
     )
     orgs = Org.objects.filter(site=site)
-    # The site on both sides of OR, so that SQLite uses an index for each.
+    # The site is on both sides of OR so that SQLite uses an index for each.
     is_lost = Q(site=site, lost_at__isnull=False)
     is_lost |= Q(site=site, connection_id__in=gone, is_present=True)
     rows = KnownConnection.objects.filter(is_lost, Exists(seen_by_it)).annotate(
@@ -85,7 +86,7 @@ def settle_losses(
         if row.lost_at is None:
             row.lost_at = sync.started_at
         elif clock.is_ahead(row.lost_at, now=now):
-            # The clock was set back since, so nobody can be tried after that time.
+            # The clock has been set back since, so no credential could be tried after that time.
             row.lost_at = sync.started_at
             KnownConnection.objects.filter(pk=row.pk).update(lost_at=row.lost_at)
     observers = _Observers(sync=sync, lost=lost, deleted=deleted)
@@ -110,7 +111,8 @@ def _removals(
     removed: Sequence[KnownConnection], *, names: dict[str, str], observers: "_Observers"
 ) -> list[Change]:
     site = removed[0].site
-    # A deletion explains one removal: if the connection came back, the next one is another's.
+    # A deletion explains only one removal. If the connection came back, someone else removed it
+    # next.
     attempts = attempts_that_may_have_removed(
         removed, site=site, now=observers.now, unexplained_only=True
     )
@@ -136,7 +138,7 @@ def _removals(
 
 @dataclass(frozen=True, kw_only=True)
 class _LastListing:
-    """The newest snapshot of a connection by one credential in use, and that credential's syncs."""
+    """The newest snapshot of a connection by one credential in use, and the credential's syncs."""
 
     connection_id: UUID
     credential_id: UUID
@@ -145,17 +147,17 @@ class _LastListing:
     # When the credential's newest sync and its newest complete sync began.
     tried_at: datetime | None
     completed_at: datetime | None
-    # When a verification of our deletion of the connection began.
+    # When a verification of Org Admin's deletion of the connection began.
     verified_at: datetime | None
 
     @property
     def is_listing(self) -> bool:
-        """Whether the credential's newest complete sync doesn't lack the connection."""
+        """Whether the credential's newest complete sync still lists the connection."""
         return self.is_current or self._was_ended_by_verification
 
     @property
     def _was_ended_by_verification(self) -> bool:
-        """Whether the verification of our deletion, not a sync with its credential, ended it."""
+        """Whether verifying our deletion ended the snapshot, and not a sync with its credential."""
         is_of_newest_sync = self.completed_at is None or self.last_seen_at >= self.completed_at
         return (
             self.verified_at is not None
@@ -165,7 +167,7 @@ class _LastListing:
 
 
 class _Observers:
-    """The credentials in use that have listed lost connections, and what they show now."""
+    """The credentials in use that have listed lost connections, and what they list now."""
 
     def __init__(
         self, *, sync: Sync, lost: Sequence[KnownConnection], deleted: Collection[UUID]
@@ -214,7 +216,7 @@ class _Observers:
         return any(not self._is_since(one.tried_at, row) for one in self._listing(row))
 
     def without(self, row: KnownConnection) -> list[str]:
-        """The credentials that have listed it and whose complete sync since then lacks it."""
+        """The credentials that listed it and whose complete sync since then lacks it."""
         return [
             str(one.credential_id)
             for one in self._of[row.connection_id]
@@ -231,7 +233,7 @@ class _Observers:
 
 
 def attempts_that_may_have_deleted() -> QuerySet[Attempt]:
-    """The attempts that may have removed their connection, oldest first, with their deletions."""
+    """The attempts that might have removed their connection, oldest first, with their deletions."""
     rows = Attempt.objects.filter(verdict__in=_MAY_HAVE_DELETED)
     return rows.select_related("deletion").order_by("claimed_at", "pk")
 
@@ -239,9 +241,9 @@ def attempts_that_may_have_deleted() -> QuerySet[Attempt]:
 def attempts_that_may_have_removed(
     rows: Iterable[KnownConnection], *, site: str, now: datetime, unexplained_only: bool = False
 ) -> dict[UUID, Attempt]:
-    """The last attempt that may have removed each connection, by its ID.
+    """The last attempt that might have removed each connection, by its ID.
 
-    With `unexplained_only`, without those of deletions that a change is linked to already.
+    With `unexplained_only`, leaves out deletions that a change is already linked to.
     """
     by_id = {row.connection_id: row for row in rows}
     attempts = (
@@ -259,10 +261,10 @@ def attempts_that_may_have_removed(
 
 
 def may_have_removed(attempt: Attempt, *, row: KnownConnection, now: datetime) -> bool:
-    """Whether it was sent before the connection was gone, and no sync listed it for long after."""
+    """Whether it was sent before the connection was gone, and no sync listed it long afterwards."""
     gone_by = row.lost_at if row.is_present else row.established_at
     if gone_by and attempt.claimed_at > gone_by + LONGEST_SYNC:
         return False
     listed_until = (attempt.answered_at or attempt.claimed_at) + LIST_LAG
-    # After the clock was set back, nothing tells whether it was listed before the attempt.
+    # After the clock was set back, nothing tells whether it was listed before or after the attempt.
     return row.last_shown_at <= listed_until or clock.is_ahead(row.last_shown_at, now=now)

@@ -1,1 +1,1 @@
-"""Values and small tools that know no domain: time, errors, causes, sites, secrets, text."""
+"""Values and small tools without domain knowledge: time, errors, causes, sites, secrets, text."""

@@ -1,15 +1,14 @@
-"""Why a request to Datadog failed, or why a deletion is in its state: one set of codes."""
+"""Why a request to Datadog failed, or why a deletion is in its state, as one set of codes."""
 
 from enum import StrEnum
 
 
 class Cause(StrEnum):
-    """A stable code that is stored; connections.wording has the texts."""
+    """A stable code that is stored. connections.wording has the texts."""
 
-    # Causes of a request that never left.
-    # The port is closed.
+    # Causes of a request that never left. The port was closed.
     CONNECTION_REFUSED = "connection_refused"
-    # The name does not resolve, or did not in time.
+    # The name does not resolve, or did not resolve in time.
     NAME_NOT_RESOLVED = "name_not_resolved"
     # No connection (TCP, proxy tunnel or TLS) in time.
     CONNECT_TIMEOUT = "connect_timeout"
@@ -26,8 +25,8 @@ class Cause(StrEnum):
     # The proxy would not open the tunnel.
     PROXY_REFUSED = "proxy_refused"
 
-    # Causes of a request that may have left, without a complete status line in response.
-    # Closed or reset by the server.
+    # Causes of a request that might have left, where no complete status line came back. The server
+    # closed or reset the connection.
     CONNECTION_LOST = "connection_lost"
     # The total deadline passed.
     NO_ANSWER_IN_TIME = "no_answer_in_time"
@@ -35,7 +34,7 @@ class Cause(StrEnum):
     HALF_STATUS_LINE = "half_status_line"
     # The response is not HTTP.
     NOT_HTTP = "not_http"
-    # An error in Org Admin, logged by its type; whether the request left decides the verdict.
+    # An error in Org Admin, logged by its type. The verdict depends on whether the request left.
     CLIENT_FAILURE = "client_failure"
 
     # Causes from a response's status.
@@ -45,15 +44,15 @@ class Cause(StrEnum):
     UNAUTHORIZED = "unauthorized"
     # 403: the keys are revoked, belong to another site or lack the permission.
     FORBIDDEN = "forbidden"
-    # 404 in Datadog's own form.
+    # A 404 in Datadog's own form.
     NOT_FOUND = "not_found"
-    # 404 of another form: perhaps from a wrong host or path, or from a proxy.
+    # A 404 in another form, perhaps from a wrong host or path or from a proxy.
     WRONG_404 = "wrong_404"
     # 408: the server gave up on the request.
     REQUEST_TIMEOUT = "request_timeout"
     # 429: too many requests.
     RATE_LIMITED = "rate_limited"
-    # 3xx: never followed.
+    # 3xx: redirects are never followed.
     REDIRECT = "redirect"
     # 5xx.
     SERVER_ERROR = "server_error"
@@ -63,7 +62,7 @@ class Cause(StrEnum):
     # Causes of a GET whose 200 has an unusable body.
     # The body ended early.
     BODY_CUT = "body_cut"
-    # The body cannot be decompressed, or has a compression that was not requested.
+    # The body can't be decompressed, or has a compression that was not requested.
     BODY_UNDECODABLE = "body_undecodable"
     # The body is longer than the limit.
     BODY_TOO_LONG = "body_too_long"
@@ -83,34 +82,33 @@ class Cause(StrEnum):
     COUNT_MISSING = "count_missing"
     # `total_count` is not `total_filtered_count`, although nothing was filtered.
     COUNTS_DIFFER = "counts_differ"
-    # One id has two different contents; neither is kept.
+    # One ID has two different contents. Neither is kept.
     CONTRADICTORY_ELEMENTS = "contradictory_elements"
     # `total_filtered_count` differs between pages.
     COUNT_CHANGED = "count_changed"
-    # Fewer distinct ids than `total_filtered_count`.
+    # Fewer distinct IDs than `total_filtered_count`.
     TOO_FEW = "too_few"
-    # More distinct ids than `total_filtered_count`.
+    # More distinct IDs than `total_filtered_count`.
     TOO_MANY = "too_many"
     # More pages than the limit.
     TOO_MANY_PAGES = "too_many_pages"
 
-    # Causes that come from Org Admin itself.
-    # The pre-send check failed.
+    # Causes that come from Org Admin itself. The pre-send check failed.
     LISTING_FAILED = "listing_failed"
-    # The complete listing before sending lacks the connection.
+    # The complete list from the pre-send check lacks the connection.
     ABSENT_WHEN_READ = "absent_when_read"
-    # The listing before sending shows that the connection changed.
+    # The pre-send check shows that the connection changed.
     CHANGED_WHEN_READ = "changed_when_read"
     # The process that sent it recorded no response within 60 s.
     ANSWER_LOST = "answer_lost"
     # The request could not leave five times.
     TOO_MANY_TRIES = "too_many_tries"
-    # A row of a bulk deletion: not sent again within 15 minutes of its first attempt, or of the
+    # A row of a bulk deletion was not sent again within 15 minutes of its first attempt, or of the
     # reset of a rate limit.
     NOT_RETRIED_IN_TIME = "not_retried_in_time"
-    # Not sent within 15 minutes of confirming.
+    # Not sent within 15 minutes of confirmation.
     TOO_LATE = "too_late"
-    # A row of a bulk deletion: no attempt within 24 h of confirming.
+    # A row of a bulk deletion had no attempt within 24 h of confirmation.
     NOT_STARTED_IN_TIME = "not_started_in_time"
     # Not approved within 24 h of the request.
     NOT_APPROVED_IN_TIME = "not_approved_in_time"
@@ -124,7 +122,7 @@ class Cause(StrEnum):
     CREDENTIAL_RETIRED = "credential_retired"
     # The connection is protected.
     CONNECTION_PROTECTED = "connection_protected"
-    # A bulk deletion: its access review has since decided to keep a connection of it.
+    # The access review of a bulk deletion has since decided to keep one of its connections.
     DECIDED_TO_KEEP = "decided_to_keep"
     # The keys now belong to another org.
     ANOTHER_ORG = "another_org"
@@ -132,9 +130,9 @@ class Cause(StrEnum):
     KEY_RING_UNUSABLE = "key_ring_unusable"
     # These keys cannot be decrypted.
     KEYS_NOT_OPENED = "keys_not_opened"
-    # Its site or the proxy is configured wrongly.
+    # Its site or the proxy is misconfigured.
     CANNOT_BE_ASKED = "cannot_be_asked"
-    # Two complete listings, some time apart, agree.
+    # Two complete lists agree, some time apart.
     LISTINGS_AGREE = "listings_agree"
-    # A later complete listing lacks it.
+    # A later complete list lacks it.
     LATER_LISTING = "later_listing"

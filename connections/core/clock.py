@@ -10,15 +10,15 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import DateTimeField, Expression, Func
 from django.db.models.sql.compiler import SQLCompiler
 
-# Correct clocks can differ by this much. A stored time further in the future was written by a
-# wrong clock, or the clock was set back since.
+# Correct clocks can differ by this much. If a stored time is further in the future, a wrong clock
+# wrote it or the clock has been set back since.
 TOLERANCE = timedelta(seconds=5)
 
 _shift: ContextVar[timedelta] = ContextVar("clock_shift", default=timedelta())
 
 
 def now() -> datetime:
-    """The database server's time now, in UTC, not the start of the transaction.
+    """The database server's current time in UTC, not the start of the transaction.
 
     Deadlines within one process use `time.monotonic()` instead.
     """
@@ -35,7 +35,7 @@ def _database_time() -> datetime:
 
 
 class _DatabaseTime(Func):
-    """The same time as an expression."""
+    """The database server's current time as an expression."""
 
     function = "clock_timestamp"
     output_field = DateTimeField()
@@ -48,7 +48,7 @@ class _DatabaseTime(Func):
 
 
 def now_in_query() -> Expression:
-    """`now()` as an expression, for a query that is made anyway: it saves a round trip.
+    """`now()` as an expression, for a query that runs anyway. Saves a round trip.
 
     On PostgreSQL, a query that waits for a row lock re-evaluates this only if the lock holder
     changed the row; otherwise it is the time before the wait.
@@ -63,10 +63,10 @@ def is_ahead(at: datetime, *, now: datetime) -> bool:
 
 
 def elapsed_since(at: datetime, *, now: datetime) -> timedelta:
-    """The time since `at`; never negative.
+    """The time since `at`, never negative.
 
-    `timedelta.max` for a time in the future: the real age is unknown, so it must not make
-    anything count as recent, claimed or valid.
+    `timedelta.max` for a time in the future: the real age is unknown, so nothing should count as
+    recent, claimed or valid because of it.
     """
     return timedelta.max if is_ahead(at, now=now) else max(now - at, timedelta())
 
@@ -74,15 +74,15 @@ def elapsed_since(at: datetime, *, now: datetime) -> timedelta:
 def has_passed(deadline: datetime, *, within: timedelta, now: datetime) -> bool:
     """Whether a stored deadline has passed.
 
-    `within` is the longest time for which such a deadline is ever set. A deadline further ahead
-    was set by a clock that was ahead, and counts as passed.
+    `within` is the longest time for which such a deadline is ever set. A deadline further ahead was
+    set while the clock was ahead, and counts as passed.
     """
     return now >= deadline or is_ahead(deadline - within, now=now)
 
 
 @contextmanager
 def offset(by: timedelta) -> Iterator[None]:
-    """Shift `now()` in this thread. Only for the demo's history and for tests."""
+    """Shift `now()` in this thread. Used only for the demo's history and for tests."""
     token = _shift.set(by)
     try:
         yield

@@ -12,7 +12,7 @@ from django.db.models import QuerySet
 
 @contextmanager
 def consistent_read() -> Iterator[None]:
-    """All reads inside see the same state of the database. Does not block writers."""
+    """Make all reads inside see the same state of the database. Does not block writers."""
     if connection.vendor == "postgresql":
         with transaction.atomic(durable=True), connection.cursor() as cursor:
             cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
@@ -41,28 +41,28 @@ def counting_statement(*counted: QuerySet[Any, Any]) -> Statement:
     return f"SELECT {', '.join(columns)}", tuple(values)
 
 
-# SQLite's primary result codes; the extended ones add more above the lowest eight bits.
+# SQLite's primary result codes. Extended codes add more above the lowest eight bits.
 _SQLITE_CODES = {
     sqlite3.SQLITE_READONLY,
     sqlite3.SQLITE_FULL,
     sqlite3.SQLITE_IOERR,
     sqlite3.SQLITE_CANTOPEN,
 }
-# Failed reads, which say nothing about writing.
+# Failed reads say nothing about whether writes work.
 _SQLITE_FAILED_TO_READ = {sqlite3.SQLITE_IOERR_READ, sqlite3.SQLITE_IOERR_SHORT_READ}
 # PostgreSQL: read_only_sql_transaction and disk_full.
 _SQLSTATES = {"25006", "53100"}
 
 
 def means_no_writes(error: BaseException | None) -> bool:
-    """Whether this error means that the database takes no writes at all."""
+    """Whether this error means that the database accepts no writes at all."""
     if not isinstance(error, DatabaseError):
         return False
     return _is_of_sqlite(error.__cause__) or _sqlstate(error.__cause__) in _SQLSTATES
 
 
 def cause_text(error: BaseException | None) -> str:
-    """Why the database takes no writes, as a sentence; empty if the error doesn't say."""
+    """Why the database accepts no writes, as a sentence. Empty if the error doesn't say."""
     cause = error.__cause__ if error else None
     code, state = _sqlite_code(cause) & 0xFF, _sqlstate(cause)
     if code == sqlite3.SQLITE_FULL or state == "53100":

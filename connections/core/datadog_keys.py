@@ -36,7 +36,10 @@ class AccessToken:
 
     @property
     def headers(self) -> dict[str, Secret]:
-        """The request header that authenticates with it; Datadog allows none of a key pair's."""
+        """The request header that authenticates with it.
+
+        Datadog refuses it together with a key pair's.
+        """
         return {"Authorization": Secret(f"Bearer {self.access_token.reveal()}")}
 
 

@@ -1,7 +1,7 @@
-"""Count rows per day, from a limited number of the newest rows.
+"""Counts rows per day, from a limited number of the newest rows.
 
-The database groups the rows: converting a thousand times in Python takes longer than the rest
-of a page.
+The database does the grouping: converting a thousand times in Python takes longer than the rest of
+a page.
 """
 
 from collections import Counter
@@ -26,7 +26,7 @@ class UtcDay(Func):
     def as_sqlite(
         self, compiler: SQLCompiler, connection: BaseDatabaseWrapper, **context: Any
     ) -> tuple[str, tuple[str | int, ...]]:
-        """SQLite stores times as UTC text that begins with the day."""
+        """SQLite stores times as UTC text that starts with the day."""
         return self.as_sql(compiler, connection, template="SUBSTR(%(expressions)s, 1, 10)")
 
     def as_postgresql(
@@ -39,7 +39,7 @@ class UtcDay(Func):
 
 @dataclass(frozen=True, kw_only=True)
 class DailyCount:
-    """One day in UTC, and how many rows of each kind it has."""
+    """One day in UTC, with its number of rows of each kind."""
 
     date: date
     counts: Counter[str]
@@ -47,7 +47,7 @@ class DailyCount:
 
 @dataclass(frozen=True, kw_only=True)
 class DailyCounts:
-    """The days up to the newest row's, oldest first, without gaps; at most 31."""
+    """Consecutive days up to the newest row's day, oldest first. At most 31."""
 
     days: tuple[DailyCount, ...]
     # How many rows were read.
@@ -59,7 +59,7 @@ class DailyCounts:
 def by_day(rows: Iterable[tuple[str, str, int]], *, limit: int) -> DailyCounts:
     """The days of `rows`, which are (day, kind, count) for the newest matching rows.
 
-    When `limit` rows were read, the oldest day may be incomplete and is left out, unless it is
+    If `limit` rows were read, the oldest day might be incomplete. It is then left out unless it is
     the only one.
     """
     counts: dict[date, Counter[str]] = {}

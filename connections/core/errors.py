@@ -1,6 +1,6 @@
 """The errors that stop an action. Every message says what to do.
 
-ResponseNotRecordedError is different: the action happened, but its result is not recorded yet.
+ResponseNotRecordedError is different: the action happened, but its result isn't recorded yet.
 """
 
 import signal
@@ -9,7 +9,7 @@ from uuid import UUID
 
 
 class DomainError(Exception):
-    """The action did not happen; nothing was sent and nothing changed."""
+    """The action did not happen. Nothing was sent and nothing changed."""
 
 
 class InvalidInputError(DomainError):
@@ -25,11 +25,14 @@ class ConflictError(DomainError):
 
 
 class OvertakenError(ConflictError):
-    """Someone else, or the same person in another tab, was first. The status says what they did."""
+    """Someone else, or the same person in another tab, was first.
+
+    The message says what they did.
+    """
 
 
 class UnavailableError(DomainError):
-    """No request can be made with this credential; `cause` says why. Nothing was sent."""
+    """No request can be made with this credential, and `cause` says why. Nothing was sent."""
 
     def __init__(self, message: str, *, cause: str) -> None:
         super().__init__(message)
@@ -37,7 +40,7 @@ class UnavailableError(DomainError):
 
 
 class BlockedError(ConflictError):
-    """A deletion was confirmed but may not be sent any more; `cause` says why."""
+    """A deletion was confirmed but can no longer be sent. `cause` says why."""
 
     def __init__(self, message: str, *, cause: str) -> None:
         super().__init__(message)
@@ -45,11 +48,11 @@ class BlockedError(ConflictError):
 
 
 class RecordedIn(StrEnum):
-    """Where the response to an attempt is stored when it can't be shown as usual."""
+    """Where the response to an attempt is stored if it can't be shown as usual."""
 
     LOCALLY = "locally"  # in a file on this machine, until the database accepts it
     IN_DATABASE = "in_database"  # recorded; the database failed afterwards
-    NOWHERE = "nowhere"  # neither; the audit log says that an attempt was made
+    NOWHERE = "nowhere"  # nowhere: the audit log only says that an attempt was made
 
 
 class ResponseNotRecordedError(Exception):

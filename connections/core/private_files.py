@@ -27,9 +27,9 @@ class PrivateFileError(Exception):
 def read_private_text(path: str | os.PathLike[str]) -> str:
     """The UTF-8 text of the private file at `path`.
 
-    Refuses a file that this user owns and that its group or others can access. For a file of
-    another owner (a secret mounted by an orchestrator, whose mode we can't set) it only logs a
-    warning.
+    Refuses a file that this user owns and that its group or others can access. For a file that
+    someone else owns, such as a secret that an orchestrator mounts with a mode we can't set, it
+    only logs a warning.
 
     Raises PrivateFileError, whose message never contains any of the file's text.
     """
@@ -45,8 +45,8 @@ def read_private_text(path: str | os.PathLike[str]) -> str:
 def create_private_text_once(path: str | os.PathLike[str], make: Callable[[], str]) -> str:
     """The text of the file at `path`. Creates it from `make()` with mode 0600 if it's missing.
 
-    When several processes call this at once, all return the same text.
-    Creates a missing parent directory with mode 0700.
+    When several processes call this at the same time, all return the same text. Creates a missing
+    parent directory with mode 0700.
 
     Raises PrivateFileError.
     """
@@ -69,13 +69,13 @@ def create_private_text(path: str | os.PathLike[str], text: Secret) -> None:
 
 
 def update_private_text(path: str | os.PathLike[str], change: Callable[[Secret], Secret]) -> None:
-    """Replace the text of the file at `path` by `change(text)`, atomically and with mode 0600.
+    """Replace the text of the file at `path` with `change(text)`, atomically and with mode 0600.
 
-    One process at a time can change it. The lock is a file next to it, `<name>.lock`, which is
-    kept. A symbolic link stays one.
+    Only one process at a time can change it. The lock is a file next to it, `<name>.lock`, which is
+    kept. A symbolic link stays a link.
 
-    Raises PrivateFileError, also when another process holds the lock, and what `change` raises;
-    the old text stays then.
+    Raises PrivateFileError, also when another process holds the lock, and whatever `change` raises.
+    The old text stays then.
     """
     path = Path(os.path.realpath(path))
     with _locked(path):
@@ -92,7 +92,7 @@ def update_private_text(path: str | os.PathLike[str], change: Callable[[Secret],
 
 
 def _create(path: Path, text: Secret) -> bool:
-    """Whether `path` is now ours; False when something was there. Whole, or not there at all."""
+    """Create the file completely or not at all. Return False if `path` already existed."""
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with _written_beside(path, text) as temporary:
@@ -132,7 +132,7 @@ def _locked(path: Path) -> Iterator[None]:
 
 def _read_checked(path: Path) -> bytes:
     try:
-        # O_NONBLOCK: opening a named pipe would wait; this way it is refused.
+        # O_NONBLOCK: opening a named pipe would otherwise wait; with it, the pipe is refused.
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as error:
         raise PrivateFileError(
@@ -140,7 +140,7 @@ def _read_checked(path: Path) -> bytes:
             "runs Org Admin can read it."
         ) from None
     try:
-        # Checked first: `os.fdopen` would raise another error for a directory.
+        # First, because `os.fdopen` would raise a different error for a directory.
         _refuse_what_others_can_read(path, os.fstat(descriptor))
         with os.fdopen(descriptor, "rb", closefd=False) as file:
             data = file.read(MAX_BYTES + 1)

@@ -1,4 +1,4 @@
-"""The wrapper that holds a key's plain text everywhere outside the Datadog client."""
+"""A wrapper that holds a key's plain text everywhere outside the Datadog client."""
 
 from typing import Any, NoReturn
 

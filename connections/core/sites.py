@@ -1,7 +1,7 @@
 """The Datadog sites. Hosts are looked up here and never built from user input.
 
-Datadog's DNS resolves any name under its domain, so a host built from a mistyped site would
-receive keys.
+Datadog's DNS resolves any name under its domain, so a host built from a mistyped site would receive
+keys.
 """
 
 import functools
@@ -69,9 +69,9 @@ _TAKEN = frozenset(
 
 
 def all_sites() -> tuple[DatadogSite, ...]:
-    """Datadog's nine sites, then those of ORGADMIN_EXTRA_SITES in their order.
+    """Datadog's nine sites, then the sites of ORGADMIN_EXTRA_SITES in their order.
 
-    Only the latter in the demo, so that it can't send keys to Datadog.
+    The demo has only the latter, so that it can't send keys to Datadog.
     """
     return tuple(_known_sites().values())
 
@@ -100,11 +100,11 @@ def find_site(text: str) -> DatadogSite | None:
 
 
 def parse_extra_sites(text: str) -> dict[str, str]:
-    """Name → base URL from the text of ORGADMIN_EXTRA_SITES ("name=https://host,…").
+    """Base URLs by name from the text of ORGADMIN_EXTRA_SITES ("name=https://host,…").
 
-    Raises ValueError with a sentence that says what to change. A name can't be the name of one
-    of Datadog's sites, and a host can't be Datadog's or another site's: a protection of an org
-    connection under one site name would not apply under the other.
+    Raises ValueError with a sentence that says what to change. A name can't be one of Datadog's
+    sites, and a host can't belong to Datadog or another site: a connection's protection under one
+    site name would not apply under the other.
     """
     sites: dict[str, str] = {}
     for part in filter(None, (part.strip() for part in text.split(","))):

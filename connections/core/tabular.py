@@ -1,4 +1,4 @@
-"""Write rows as CSV, JSON or NDJSON, one at a time to limit memory use."""
+"""Writes rows as CSV, JSON or NDJSON, one at a time to limit memory use."""
 
 import csv
 import json
@@ -14,7 +14,7 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Columns[T]:
-    """The columns of an export, in order: each name with the function that gives its value."""
+    """The columns of an export, in order: each name with the function that returns its value."""
 
     values: dict[str, Callable[[T], Any]]
 
@@ -35,7 +35,7 @@ CONTENT_TYPES = {
 # Spreadsheets treat a cell that begins with one of these as a formula.
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
 _LETTERS_AND_DIGITS = frozenset(string.ascii_letters + string.digits)
-# Spaces that a spreadsheet may ignore before a formula.
+# Spaces that a spreadsheet might ignore before a formula.
 SPACES = " \u00a0\u3000"
 
 
@@ -49,7 +49,7 @@ def write[T](*, items: Iterable[T], columns: Columns[T], file_format: str) -> It
     return writers[file_format]()
 
 
-# json.dumps would make an encoder for each row.
+# json.dumps would make a new encoder for each row.
 _to_json = json.JSONEncoder(ensure_ascii=False).encode
 
 
@@ -62,7 +62,7 @@ def _json(rows: Iterable[Row]) -> Iterator[str]:
 
 
 class _Echo:
-    """A file for csv.writer, whose writerow then returns the text."""
+    """A file for csv.writer that makes writerow return the text."""
 
     def write(self, text: str) -> str:
         return text
@@ -82,7 +82,7 @@ def as_cell(value: Any) -> str:
     if value is None:
         return ""
     text = value if isinstance(value, str) else _as_text(value)
-    # First what holds for almost every cell of a long export.
+    # Handles almost every cell of a long export without the slower checks below.
     if text[:1] in _LETTERS_AND_DIGITS:
         return text
     return "'" + text if _starts_like_a_formula(text) else text

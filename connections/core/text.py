@@ -9,7 +9,7 @@ def format_time(at: datetime | None) -> str:
 
 
 def format_age(at: datetime, *, now: datetime) -> str:
-    """ "just now", "40 s ago", "3 min ago", "5 h ago", "12 days ago"; both times are aware."""
+    """ "just now", "40 s ago", "3 min ago", "5 h ago", "12 days ago". Both times are aware."""
     age = now - at
     return "just now" if age < timedelta(seconds=5) else f"{format_span(age)} ago"
 
@@ -17,7 +17,7 @@ def format_age(at: datetime, *, now: datetime) -> str:
 def format_relative(at: datetime, *, now: datetime) -> str:
     """ "3 min ago", "in 24 min", or "16 Nov 2026" (in UTC) for more than seven days ago.
 
-    A time to come is rounded to the nearest unit, so that a day is 24 h a moment later too.
+    A future time is rounded to the nearest unit, so that a day still reads as 24 h a moment later.
     """
     if at > now:
         return f"in {format_span(_rounded(at - now))}"
@@ -40,7 +40,7 @@ def format_span(span: timedelta) -> str:
 
 
 def _rounded(span: timedelta) -> timedelta:
-    """The span with half of the unit in which `format_span` shows it, which cuts off the rest."""
+    """The span plus half of the unit that `format_span` shows, because that rounds down."""
     if span < timedelta(minutes=1):
         return span
     if span < timedelta(hours=1):

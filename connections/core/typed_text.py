@@ -4,7 +4,7 @@ import unicodedata
 
 from connections.core.errors import InvalidInputError
 
-# Of a reason, a note or a comment.
+# For a reason, a note or a comment.
 MAX_REASON_LENGTH = 4000
 NO_REASON = "Enter a reason. It is kept permanently in the audit log."
 
@@ -24,7 +24,7 @@ def find_text_problem(
     noun: str = "reason",
     max_length: int = MAX_REASON_LENGTH,
 ) -> str | None:
-    """What is wrong with a required text, as a sentence; None if nothing is.
+    """What is wrong with a required text, as a sentence. None if nothing is wrong.
 
     `missing` is the sentence for a text that no one could read or no database could store.
     """
@@ -43,7 +43,7 @@ def too_long_text(noun: str, *, max_length: int = MAX_REASON_LENGTH) -> str:
 def clean_text(
     text: str, *, missing: str = NO_REASON, field: str = "reason", noun: str = "reason"
 ) -> str:
-    """The text without white space around it. Raises InvalidInputError for `field`."""
+    """The text without surrounding white space. Raises InvalidInputError for `field`."""
     if problem := find_text_problem(text, missing=missing, noun=noun):
         raise InvalidInputError({field: problem})
     return text.strip()
