@@ -19,12 +19,12 @@ from connections.models import (
     Role,
 )
 
-# An entry as forms and events name it: "role:Operator" or "person:<id>".
+# An entry in the form that forms and events use: "role:Operator" or "person:<id>".
 AccessEntries = dict[AccessKind, list[str]]
 
 
 def get_access_entries(credential: Credential) -> AccessEntries:
-    """The entries of each list, roles first. An empty list admits every person with the role."""
+    """The entries of each list, roles first. An empty list allows everyone whose role does."""
     entries: AccessEntries = {kind: [] for kind in AccessKind}
     stored = credential.access.select_related("group").order_by("group__name", "person_id")
     for entry in stored:
@@ -34,7 +34,7 @@ def get_access_entries(credential: Credential) -> AccessEntries:
 
 
 def list_entry_choices(*, also: Iterable[str] = ()) -> list[tuple[str, str]]:
-    """Names and labels of possible entries: roles, active people, and those in `also`."""
+    """Names and labels of possible entries: roles, active people, and the entries in `also`."""
     listed = [UUID(name.removeprefix("person:")) for name in also if name.startswith("person:")]
     people = Person.objects.filter(Q(is_active=True) | Q(pk__in=listed)).order_by("username")
     return [
@@ -44,14 +44,16 @@ def list_entry_choices(*, also: Iterable[str] = ()) -> list[tuple[str, str]]:
 
 
 def change_access(*, actor: Actor, credential: Credential, wanted: AccessEntries) -> None:
-    """Replace the stored entries with these. They also apply to deletions already requested.
+    """Replace the stored entries with these.
+
+    They also apply to deletions that are already requested.
 
     Raises PermissionDenied, and InvalidInputError for an entry that names no role or person.
     """
     permissions.require(permissions.can_administer(actor), "change access to a credential")
     rows = _build_rows(credential=credential, wanted=wanted)
     with audit.atomic():
-        # `sending.claim` locks it too, so a claim sees this change or came before it.
+        # `sending.claim` locks it too, so a claim either sees this change or precedes it.
         Credential.objects.select_for_update(no_key=True).get(pk=credential.pk)
         before = get_access_entries(credential)
         credential.access.all().delete()
@@ -69,11 +71,11 @@ def change_access(*, actor: Actor, credential: Credential, wanted: AccessEntries
 
 
 def copy_access_of_org(*, actor: Actor, credential: Credential, org_id: str) -> None:
-    """Give a credential whose org was just found the access lists of the org's first credential.
+    """Copy the access lists of an org's first credential to one whose org was just found.
 
     So adding the org's keys again, or another user's keys, doesn't show the org to people whom
-    those lists exclude. Of the credentials in use the oldest counts; without one, the credential
-    that was retired last. Lists that the credential has already stay. Call it inside a
+    those lists exclude. The first credential is the oldest one in use; if none is in use, the one
+    that was retired last. Lists that the new credential already has stay. Call it inside a
     transaction.
     """
     same_org = Credential.objects.filter(site=credential.site, org_id=org_id)
@@ -101,7 +103,7 @@ def copy_access_of_org(*, actor: Actor, credential: Credential, org_id: str) -> 
 
 
 def is_excluded(*, actor: Actor, credential: Credential) -> bool:
-    """Whether the access lists hide the credential from the actor, as they are stored now."""
+    """Whether the stored access lists hide the credential from the actor."""
     if actor.person is None:
         return False
     people = permissions.people_who_see(credential_id=credential.pk)
@@ -144,7 +146,7 @@ def _build_rows(*, credential: Credential, wanted: AccessEntries) -> list[Creden
 
 
 def list_access_warnings(credential: Credential) -> list[str]:
-    """What no longer works because no suitable person is admitted."""
+    """What no longer works because the access lists allow no suitable person."""
     found = []
     if not permissions.people_who_use(credential_id=credential.pk).exists():
         found.append("No one can request deletions: no active Operator has access.")

@@ -1,6 +1,6 @@
-"""Reads the CSV file of an import. Each line is read by itself, so a bad line loses no other.
+"""Reads the CSV file of an import. Each line is read separately, so a bad line affects no other.
 
-Nothing that a line holds is repeated in an error, since a key can stand in any column.
+Errors never repeat the content of a line, because any column can contain a key.
 """
 
 import csv
@@ -33,9 +33,9 @@ _LABELS = {
 
 @dataclass(frozen=True, kw_only=True)
 class ImportLine:
-    """One line: what to store, or why it can't be. The header is line 1.
+    """One line: what to store, or why it can't be stored. The header is line 1.
 
-    `name` is "" where it is to be the org's name, and where the line's own name isn't safe to show.
+    `name` is "" if the org's name should be used, or if the line's own name isn't safe to show.
     """
 
     number: int
@@ -48,7 +48,7 @@ class ImportLine:
 def decode_file(content: bytes) -> Secret:
     """The text of an uploaded file, without its byte order mark. Raises InvalidInputError."""
     text = _decode(content)
-    # The error's traceback would hold it.
+    # The error's traceback would keep it.
     del content
     if text is None:
         raise InvalidInputError({"file": "The file isn't UTF-8 text. Export it as UTF-8 CSV."})
@@ -56,7 +56,7 @@ def decode_file(content: bytes) -> Secret:
 
 
 def parse_file(text: Secret, *, max_lines: int | None = None) -> list[ImportLine]:
-    """The lines after the header; empty ones are left out.
+    """The lines after the header, without empty ones.
 
     Raises InvalidInputError for a missing header, for no lines, and for more than `max_lines`.
     """
@@ -66,7 +66,7 @@ def parse_file(text: Secret, *, max_lines: int | None = None) -> list[ImportLine
     return lines
 
 
-# These return the problem instead of raising it, so that no traceback holds a key.
+# These return the problem instead of raising it, so that no traceback contains a key.
 def _decode(content: bytes) -> Secret | None:
     try:
         return Secret(content.decode("utf-8-sig"))

@@ -1,4 +1,4 @@
-"""Imports many credentials at once: stores each line whose keys verify, with a result per line."""
+"""Imports many credentials together: stores each line whose keys verify, with a result per line."""
 
 import time
 from collections.abc import Sequence
@@ -28,14 +28,14 @@ class LineOutcome(StrEnum):
 
     ADDED = "added"
     ROTATED = "rotated"
-    SKIPPED = "skipped"  # its keys are stored already
+    SKIPPED = "skipped"  # its keys are already stored
     FAILED = "failed"
     NOT_REACHED = "not_reached"  # time ran out; it can be imported again
 
 
 @dataclass(frozen=True, kw_only=True)
 class LineResult:
-    """The result of one line. `name` is the stored name, or the one in the file."""
+    """The result of one line. `name` is the stored name or, without one, the name in the file."""
 
     number: int
     name: str
@@ -45,7 +45,7 @@ class LineResult:
 
 @dataclass(frozen=True, kw_only=True)
 class _Candidate:
-    """A line to verify. `stored` is the credential to rotate; None for a new one."""
+    """A line to verify. `stored` is the credential to rotate, or None for a new one."""
 
     line: ImportLine
     credential: Credential
@@ -55,11 +55,11 @@ class _Candidate:
 def import_credentials(
     *, actor: Actor, lines: Sequence[ImportLine], rotate: bool, seconds: float | None = None
 ) -> list[LineResult]:
-    """Verify the lines and store those whose keys verify; a failed line affects no other.
+    """Verify the lines and store those whose keys verify. A failed line affects no other.
 
-    A line whose keys are stored already is skipped. One with the name of a credential and other
-    keys fails; with `rotate`, it rotates that credential, which needs keys of the same org.
-    `seconds` limits the verification of all lines together; the rest is not reached.
+    A line whose keys are already stored is skipped. A line with a credential's name but other keys
+    fails; with `rotate` it rotates that credential, which requires keys of the same org. `seconds`
+    limits the verification of all lines together, and lines after that are not reached.
 
     Raises PermissionDenied.
     """
@@ -75,7 +75,7 @@ def import_credentials(
 
 
 def _find_repeated_names(lines: Sequence[ImportLine]) -> list[LineResult]:
-    """The lines with the name of an earlier line and other keys."""
+    """The lines that have the name of an earlier line but other keys."""
     first: dict[str, tuple[int, str]] = {}
     repeated = []
     for line in lines:
@@ -182,7 +182,7 @@ def _store(
             started_at=started_at,
         )
     except (InvalidInputError, IntegrityError, ConflictError) as error:
-        # Another import might have stored the same line meanwhile.
+        # Another import might have stored the same line in the meantime.
         if _is_stored(line):
             return _result(line, LineOutcome.SKIPPED)
         if isinstance(error, DomainError):
@@ -193,7 +193,7 @@ def _store(
 
 @audit.atomic()
 def _record_refusal(*, actor: Actor, candidate: _Candidate, report: KeyReport) -> None:
-    """Record that new keys were sent to Datadog and not stored. A rotation records its own."""
+    """Record that new keys were sent to Datadog but not stored. A rotation records this itself."""
     line, failure = candidate.line, report.failure
     if failure is None:
         return
@@ -231,7 +231,7 @@ def _store_new(
     report: KeyReport,
     started_at: datetime,
 ) -> None:
-    """Insert the credential with its first report, so that only what verifies is stored."""
+    """Insert the credential with its first report, so that only verified keys are stored."""
     wanted = lifecycle.name_from_org(report.owner.org.name) if report.owner else ""
     if wanted and not has_name:
         credential.name = lifecycle.unused_name(wanted)

@@ -1,6 +1,7 @@
-"""Verifies keys: a series of requests to Datadog, each with its result as text.
+"""Verifies keys with a series of requests to Datadog, each with its result as text.
 
-`run_key_checks` uses the network and never the database, so threads can verify many keys at once.
+`run_key_checks` uses the network and never the database, so threads can verify many keys in
+parallel.
 """
 
 import time
@@ -41,19 +42,20 @@ from connections.wording.causes import KEYS_UNDECRYPTABLE, failure_text
 KEY_CHECK_SECONDS = 40.0
 READ_PERMISSION = "org_connections_read"
 WRITE_PERMISSION = "org_connections_write"
-# The role lacks the permission to delete. The keys are still good for listing.
+# The role lacks the permission to delete. The keys can still list connections.
 WRITE_NOT_GRANTED = "write_not_granted"
 
 
 class KeyCheck(StrEnum):
-    """The checks, in the order in which they run. An access token skips the first two of Datadog's,
-    which validate a key pair.
+    """The checks, in the order in which they run.
+
+    An access token skips Datadog's first two, which validate a key pair.
     """
 
-    STORED = "stored"  # the stored keys can be decrypted; present only when they cannot
+    STORED = "stored"  # the stored keys can be decrypted; present only if they can't
     API_KEY = "api_key"  # GET /api/v1/validate
     KEY_PAIR = "key_pair"  # GET /api/v2/validate_keys
-    ORG = "org"  # GET /api/v2/current_user: the org, compared with the credential's
+    ORG = "org"  # GET /api/v2/current_user: the org, compared with the org of the credential
     PERMISSIONS = "permissions"  # what the role grants, from the same response
     LISTING = "listing"  # GET /api/v2/org_connections works
 
@@ -63,7 +65,7 @@ _OF_KEY_PAIRS = (KeyCheck.API_KEY, KeyCheck.KEY_PAIR)
 
 @dataclass(frozen=True, kw_only=True)
 class KeyCheckResult:
-    """The result of one check; `ok` is None when it did not run.
+    """The result of one check. `ok` is None if the check did not run.
 
     `errors` is Datadog's own text.
     """
@@ -91,8 +93,8 @@ class KeyCheckResult:
 class KeyReport:
     """All results of one verification.
 
-    `identity` is the owner of the keys, if Datadog named one. `fetched` is the sync or why it
-    failed; None when no request was made. `managed_orgs` are None unless the sync is complete.
+    `identity` is the owner of the keys, if Datadog named one. `fetched` is the sync, or why it
+    failed; None if no request was made. `managed_orgs` is None unless the sync is complete.
     """
 
     results: tuple[KeyCheckResult, ...]
@@ -102,7 +104,7 @@ class KeyReport:
 
     @property
     def failure(self) -> KeyCheckResult | None:
-        """The check that failed; None when the keys are verified."""
+        """The check that failed. None if the keys are verified."""
         failed = (result for result in self.results if result.ok is False)
         return next((result for result in failed if result.check != KeyCheck.PERMISSIONS), None)
 
@@ -123,8 +125,8 @@ def run_key_checks(
 ) -> KeyReport:
     """Run the checks in order until one fails. Never raises DatadogError.
 
-    `org_id` and `org_name` are the credential's org; "" when it has none yet. `seconds` limits
-    all requests together.
+    `org_id` and `org_name` are those of the credential's org, or "" if it has none yet. `seconds`
+    limits all requests together.
     """
     deadline = time.monotonic() + seconds
     results: list[KeyCheckResult] = []
@@ -178,7 +180,7 @@ def _seconds_left(deadline: float) -> float:
 
 
 def _with_skipped_checks(results: list[KeyCheckResult]) -> tuple[KeyCheckResult, ...]:
-    """The results, and the checks after the last one as not run."""
+    """The results, followed by the remaining checks as not run."""
     checks = list(KeyCheck)
     later = checks[checks.index(results[-1].check) + 1 :]
     return (*results, *(KeyCheckResult(check=check, ok=None, text="") for check in later))
@@ -190,7 +192,7 @@ def _passed(check: KeyCheck, text: str) -> KeyCheckResult:
 
 @dataclass(frozen=True, kw_only=True)
 class _KindTexts:
-    """How results name the keys: what owns them, the scopes, and what each refusal means."""
+    """How results refer to the keys: what owns them, the scopes, and what each refusal means."""
 
     belong: str
     scopes: str
@@ -298,16 +300,16 @@ KEY_FIELDS = (
 def verify_in_parallel(
     credentials: list[Credential], *, seconds: float = KEY_CHECK_SECONDS
 ) -> list[KeyReport]:
-    """Verify the credentials in parallel, in the same order. Stores nothing.
+    """The reports of verifying these credentials in parallel, in the same order. Stores nothing.
 
-    `seconds` limits the requests of each. The threads only send requests: keys are decrypted in
-    the caller's thread. Raises UnavailableError for a site that is no longer configured, or when
+    `seconds` limits each credential's requests. The threads only send requests; keys are decrypted
+    in the caller's thread. Raises UnavailableError for a site that is no longer configured, or when
     the key ring is unusable.
     """
     clients = [_open_client_or_report(credential) for credential in credentials]
     with pool(), ThreadPoolExecutor(max_workers=PARALLEL_REQUESTS) as threads:
         futures = [
-            # Each thread has a copy of the context, so that all share the connections.
+            # Each thread gets a copy of the context so that all share the connections.
             threads.submit(copy_context().run, _run_or_return_report, credential, client, seconds)
             for credential, client in zip(credentials, clients, strict=True)
         ]
@@ -345,9 +347,10 @@ def _run_or_return_report(
 
 
 def unchanged_row(credential: Credential, **as_read: Any) -> QuerySet[Credential]:
-    """The credential's row if it is in use and these fields are unchanged since they were read.
+    """The credential's row, if it is in use and these fields are unchanged since they were read.
 
-    Updating it is a compare-and-swap: of two people who change it at once, only one succeeds.
+    Updating it is a compare-and-swap: when two people change it at the same time, only one
+    succeeds.
     """
     return Credential.objects.filter(pk=credential.pk, retired_at=None, **as_read)
 
@@ -364,20 +367,21 @@ def store_report(
     """Store the report, the sync and the event.
 
     `started_at` is when the verification began. Returns False, with nothing stored, when the keys
-    were changed or erased meanwhile. The first org found becomes the credential's org for good,
-    and the credential starts with the strictest policy and the access lists of that org.
-    `replacement` is an unsaved copy with new encrypted keys, which replace the old ones in
-    the same statement.
+    were changed or erased in the meantime. The first org found becomes the credential's org
+    permanently, and the credential starts with that org's strictest policy and its access lists.
+    `replacement` is an unsaved copy with new encrypted keys, which replace the old ones in the same
+    statement.
     """
     now = clock.now()
     row = unchanged_row(credential, secret_version=credential.secret_version)
     values = _report_values(report, now=now)
     if report.owner:
-        # If two first verifications run at once, the later one must have found the same org.
+        # If two first verifications run at the same time, the later one must have found the same
+        # org.
         row = row.filter(org_id__in=("", report.owner.org.id))
         if not credential.org_id:
             values["policy"] = _strictest_policy_of_org(credential, org_id=report.owner.org.id)
-            # A policy that was changed meanwhile must not be overwritten.
+            # A policy that was changed in the meantime must not be overwritten.
             row = row.filter(policy=credential.policy)
     if replacement:
         values |= {name: getattr(replacement, name) for name in KEY_FIELDS}
@@ -408,8 +412,8 @@ def store_report(
 def _strictest_policy_of_org(credential: Credential, *, org_id: str) -> ApprovalPolicy:
     """The strictest policy that any credential of this org has or had.
 
-    So adding the org's keys again, or another user's keys, doesn't reduce the approvals needed:
-    only an administrator can do that.
+    So adding the org's keys again, or another user's keys, doesn't reduce the approvals needed.
+    Only an administrator can do that.
     """
     same_org = Credential.objects.filter(site=credential.site, org_id=org_id)
     return ApprovalPolicy.strictest([credential.policy, *same_org.values_list("policy", flat=True)])

@@ -1,7 +1,7 @@
-"""Keys as people paste them: what is wrong with them, and which kind they are.
+"""Checks keys as people paste them: what is wrong with them, and which kind they are.
 
 Texts about a problem never repeat a key. The functions that see plain text return the problem
-instead of raising it, so that no traceback holds the key.
+instead of raising it, so that no traceback contains the key.
 """
 
 import re
@@ -11,23 +11,23 @@ from connections.core.datadog_keys import AccessToken, DatadogKeys, KeyPair
 from connections.core.errors import InvalidInputError
 from connections.core.secret import Secret
 
-# Datadog's keys have 32 to 80 characters today and no promised length.
+# Datadog's keys have 32 to 80 characters today, and Datadog promises no fixed length.
 SHORTEST_KEY = 20
 MAX_KEY_LENGTH = 200
 
 NAME_IS_A_KEY = "The name looks like a key. Use another name."
 
 _KEY = re.compile(r"[!-~]+")
-# Hex digits, or as many letters and digits as the shortest key that Datadog makes.
+# Hex digits, or at least as many letters and digits as in the shortest key that Datadog makes.
 _LIKE_A_KEY = re.compile(r"[0-9a-fA-F]{20,}|[0-9A-Za-z]{32,}")
 _ACCESS_TOKEN_PREFIXES = ("ddpat_", "ddsat_")
 _APPLICATION_KEY_PREFIX = "ddapp_"
 
 
 def choose_keys(*, api_key: Secret, application_key: Secret, access_token: Secret) -> DatadogKeys:
-    """The key pair or the access token; an empty secret means that it was left out.
+    """The key pair or the access token. An empty secret was not given.
 
-    Raises InvalidInputError when it is both or neither.
+    Raises InvalidInputError if both or neither were given.
     """
     if not access_token:
         return KeyPair(api_key=api_key, application_key=application_key)
@@ -41,7 +41,7 @@ def choose_keys(*, api_key: Secret, application_key: Secret, access_token: Secre
 def clean_keys(keys: DatadogKeys) -> DatadogKeys:
     """The keys without surrounding white space.
 
-    Raises InvalidInputError, whose text never repeats a key, for a text that can't be a key.
+    Raises InvalidInputError for a text that can't be a key, without repeating it.
     """
     secrets = {name: Secret(key.reveal().strip()) for name, key in keys.by_field.items()}
     if isinstance(keys, KeyPair) and not any(secrets.values()):
@@ -56,7 +56,7 @@ def clean_keys(keys: DatadogKeys) -> DatadogKeys:
 
 
 def contains_a_key(name: str, *, keys: Iterable[Secret]) -> bool:
-    """Whether a name contains one of these keys, or looks like another one."""
+    """Whether a name contains one of these keys, or looks like another key."""
     pasted = name.strip()
     if pasted.startswith((*_ACCESS_TOKEN_PREFIXES, _APPLICATION_KEY_PREFIX)):
         return True

@@ -30,9 +30,11 @@ _JUST_CHANGED = "The credential just changed. Reload and try again."
 def require_unused_keys(
     *, actor: Actor, site: str, fingerprint: str, excluding: Credential | None = None
 ) -> None:
-    """Raise InvalidInputError when these keys are stored already; names the other if visible.
+    """Raise InvalidInputError if these keys are already stored.
 
-    With the same keys in two credentials, rotating one would leave them usable in the other.
+    Name the other credential if visible.
+
+    With the same keys in two credentials, rotating one would leave the keys usable in the other.
     """
     stored = Credential.objects.filter(site=site, fingerprint=fingerprint, retired_at=None)
     if excluding and excluding.fingerprint == fingerprint:
@@ -45,9 +47,9 @@ def require_unused_keys(
 
 
 def clean_name(name: str) -> str:
-    """The name in one form (NFC), with runs of white space collapsed; "" stays "".
+    """The name in normal form (NFC) with runs of white space collapsed; "" stays "".
 
-    Raises InvalidInputError when it is too long or holds characters that can't be displayed.
+    Raises InvalidInputError when it is too long or contains characters that can't be displayed.
     """
     cleaned = " ".join(unicodedata.normalize("NFC", name).split())
     if len(cleaned) > MAX_NAME_LENGTH:
@@ -58,12 +60,12 @@ def clean_name(name: str) -> str:
 
 
 def fold_name(name: str) -> str:
-    """The same text for names that look the same: case, white space and width are ignored."""
+    """The same text for names that look the same: ignores case, white space and width."""
     return " ".join(unicodedata.normalize("NFKC", name).casefold().split())
 
 
 def find_by_name(name: str, *, excluding: Credential | None = None) -> Credential | None:
-    """The other credential, visible or not, whose name looks the same."""
+    """The other credential, visible or not, whose name looks the same, or None."""
     for pk, other in Credential.objects.values_list("pk", "name"):
         if fold_name(other) == fold_name(name) and not (excluding and pk == excluding.pk):
             return Credential.objects.get(pk=pk)
@@ -73,7 +75,7 @@ def find_by_name(name: str, *, excluding: Credential | None = None) -> Credentia
 def require_unused_name(name: str, *, actor: Actor, excluding: Credential | None = None) -> None:
     """Raise InvalidInputError when another credential has a name that looks the same.
 
-    This reveals that a hidden credential has the name, but not how that one spells it.
+    This reveals that a hidden credential has the name, but not how that credential spells it.
     """
     other = find_by_name(name, excluding=excluding)
     if other:
@@ -83,7 +85,7 @@ def require_unused_name(name: str, *, actor: Actor, excluding: Credential | None
 
 
 def unused_name(wanted: str, *, suffix: str = "") -> str:
-    """`wanted` and `suffix`, with a number when another credential has that name."""
+    """`wanted` and `suffix`, plus a number if another credential has that name."""
     taken = {fold_name(name) for name in Credential.objects.values_list("name", flat=True)}
     number = 1
     while True:
@@ -95,7 +97,7 @@ def unused_name(wanted: str, *, suffix: str = "") -> str:
 
 
 def name_from_org(org_name: str) -> str:
-    """An org's name as a credential's name; "" when none of its characters can be displayed."""
+    """A credential name made from an org's name; "" if none of its characters can be displayed."""
     printable = "".join(
         character for character in org_name if character.isprintable() or character == " "
     )
@@ -108,7 +110,7 @@ def is_same_name(*, typed: str, name: str) -> bool:
 
 
 def list_credentials(*, actor: Actor) -> list[Credential]:
-    """All visible credentials by name, retired ones too, with their `connection_count`.
+    """All visible credentials by name, including retired ones, with their `connection_count`.
 
     Raises PermissionDenied.
     """
@@ -119,18 +121,18 @@ def list_credentials(*, actor: Actor) -> list[Credential]:
 
 
 def find_credential(*, actor: Actor, pk: UUID) -> Credential:
-    """The credential with this id. Raises PermissionDenied, and Http404 also out of reach."""
+    """The credential with this ID. Raises PermissionDenied, and Http404 if it isn't visible."""
     permissions.require(permissions.can_see(actor), "see credentials")
     return lookups.find_credential(actor=actor, pk=pk)
 
 
 def count_connections(credential: Credential) -> int:
-    """How many org connections its newest listings show."""
+    """How many org connections its newest syncs list."""
     return credential.snapshots.filter(is_current=True).count()
 
 
 class RotationRefusedError(ConflictError):
-    """The new keys can't replace the old ones; `report` says why. Nothing was changed."""
+    """The new keys can't replace the old ones, and `report` says why. Nothing was changed."""
 
     def __init__(self, message: str, *, report: KeyReport) -> None:
         super().__init__(message)
@@ -140,11 +142,11 @@ class RotationRefusedError(ConflictError):
 def add_credential(*, actor: Actor, name: str, site: str, keys: DatadogKeys) -> Credential:
     """Store the keys of one org, then verify them and list its org connections.
 
-    Keys that fail the checks are stored as not verified, so that people needn't paste them
-    again. With an empty `name` it gets the org's name once Datadog has returned it.
+    Keys that fail the checks are stored as not verified, so that people needn't paste them again.
+    With an empty `name`, the credential gets the org's name once Datadog has returned it.
 
     Raises PermissionDenied, InvalidInputError (which never repeats a key), and
-    encryption.EncryptionError when nothing can be encrypted; nothing is stored then.
+    encryption.EncryptionError when nothing can be encrypted. Nothing is stored then.
     """
     permissions.require(permissions.can_manage_credentials(actor), "add credentials")
     credential = build_credential(actor=actor, name=name, site=site, keys=keys)
@@ -163,7 +165,7 @@ def add_credential(*, actor: Actor, name: str, site: str, keys: DatadogKeys) -> 
 
 
 def _verify_and_store(credentials: list[Credential], *, actor: Actor) -> list[bool]:
-    """Run the key checks; whether each report was stored. Reads the credentials again."""
+    """Run the key checks. Return whether each report was stored. Reads the credentials again."""
     started_at = clock.now()
     are_stored = []
     for credential, report in zip(
@@ -179,7 +181,7 @@ def _verify_and_store(credentials: list[Credential], *, actor: Actor) -> list[bo
 
 
 def build_credential(*, actor: Actor, name: str, site: str, keys: DatadogKeys) -> Credential:
-    """An unsaved credential with the encrypted keys; without a name, it gets a provisional one.
+    """An unsaved credential with the encrypted keys. Without a name, it gets a provisional one.
 
     Raises InvalidInputError, which never repeats a key, and encryption.EncryptionError.
     """
@@ -209,9 +211,9 @@ def build_credential(*, actor: Actor, name: str, site: str, keys: DatadogKeys) -
 
 @audit.atomic()
 def store_new(*, credential: Credential, actor: Actor) -> None:
-    """Insert the credential, and record it.
+    """Insert the credential and record it.
 
-    Raises InvalidInputError when its name or keys are stored already, and IntegrityError when
+    Raises InvalidInputError when its name or keys are already stored, and IntegrityError when
     someone else stores them at the same moment.
     """
     require_unused_name(credential.name, actor=actor)
@@ -241,16 +243,17 @@ def _name_after_org(*, credential: Credential, actor: Actor) -> None:
     try:
         _change_name(credential=credential, actor=actor, name=unused_name(wanted))
     except (IntegrityError, ConflictError):
-        # Someone took the name or renamed the credential meanwhile. It keeps its present name,
-        # which can be changed on its page.
+        # Someone took the name or renamed the credential in the meantime. It keeps its current
+        # name, which can be changed on its page.
         return
 
 
 def verify_credential(*, actor: Actor, credential: Credential) -> Credential:
-    """Run the key checks with the stored keys; store the report and the synced connections.
+    """Run the key checks with the stored keys. Store the report and the synced connections.
 
-    Never raises DatadogError: the report says what failed. Raises PermissionDenied, and
-    ConflictError when the credential is retired, its site is gone, or it was changed meanwhile.
+    Never raises DatadogError; the report says what failed. Raises PermissionDenied, and
+    ConflictError when the credential is retired, its site is gone, or it was changed in the
+    meantime.
     """
     permissions.require(permissions.can_manage_credentials(actor), "verify credentials")
     _require_in_use(credential)
@@ -260,10 +263,10 @@ def verify_credential(*, actor: Actor, credential: Credential) -> Credential:
 
 
 def verify_credentials(*, actor: Actor, credentials: list[Credential]) -> list[Credential]:
-    """Verify many in parallel and return them as stored afterwards, in the same order.
+    """Verify many in parallel. Return them as they are stored after that, in the same order.
 
-    The report on one that was rotated or retired meanwhile is dropped. Raises PermissionDenied,
-    and ConflictError for one that is retired.
+    The report of a credential that was rotated or retired in the meantime is dropped. Raises
+    PermissionDenied, and ConflictError if one of them is retired.
     """
     permissions.require(permissions.can_manage_credentials(actor), "verify credentials")
     for credential in credentials:
@@ -273,10 +276,10 @@ def verify_credentials(*, actor: Actor, credentials: list[Credential]) -> list[C
 
 
 def rename_credential(*, actor: Actor, credential: Credential, name: str) -> Credential:
-    """Rename a credential. Past deletions keep the name it had then.
+    """Rename a credential. Past deletions keep its name at the time.
 
-    Raises PermissionDenied, InvalidInputError, and ConflictError when it is retired or was
-    renamed meanwhile.
+    Raises PermissionDenied, InvalidInputError, and ConflictError when it is retired or was renamed
+    in the meantime.
     """
     permissions.require(permissions.can_manage_credentials(actor), "rename credentials")
     _require_in_use(credential)
@@ -315,13 +318,13 @@ def _change_name(*, credential: Credential, actor: Actor, name: str) -> None:
 
 
 def rotate_credential(*, actor: Actor, credential: Credential, keys: DatadogKeys) -> Credential:
-    """Replace the stored keys with new ones, once these are verified for the same org.
+    """Replace the stored keys with new ones, once the new ones are verified for the same org.
 
-    A key pair can be replaced by an access token and the other way round.
-    A deletion may be in progress: each attempt records the fingerprint of the keys it was sent
-    with. Raises PermissionDenied, InvalidInputError (which never repeats a key),
-    RotationRefusedError when the new keys don't do what the old ones did, and ConflictError
-    when the credential is retired or was rotated meanwhile; nothing is changed then.
+    A key pair can be replaced by an access token and the other way around. A deletion can be in
+    progress, because each attempt records the fingerprint of the keys it was sent with. Raises
+    PermissionDenied, InvalidInputError (which never repeats a key), RotationRefusedError when the
+    new keys can't do what the old ones did, and ConflictError when the credential is retired or was
+    rotated in the meantime. Nothing is changed then.
     """
     permissions.require(permissions.can_manage_credentials(actor), "rotate credentials")
     candidate = build_rotation(actor=actor, credential=credential, keys=keys)
@@ -337,7 +340,7 @@ def rotate_credential(*, actor: Actor, credential: Credential, keys: DatadogKeys
 
 
 def build_rotation(*, actor: Actor, credential: Credential, keys: DatadogKeys) -> Credential:
-    """A copy of the credential with the new keys, to verify; it is never saved.
+    """A copy of the credential with the new keys, to verify. It is never saved.
 
     Raises InvalidInputError, which never repeats a key, ConflictError when the credential is
     retired, and encryption.EncryptionError.
@@ -359,12 +362,13 @@ def store_rotation(
     report: KeyReport,
     started_at: datetime,
 ) -> Credential:
-    """Replace the credential's keys by those of the verified candidate.
+    """Replace the credential's keys with those of the verified candidate.
 
     Raises RotationRefusedError, ConflictError and InvalidInputError as `rotate_credential` does.
     """
     failure = report.failure
-    # If the stored keys can't list either, replacing them with keys of the same org loses nothing.
+    # If the stored keys can't list connections either, nothing is lost by replacing them with keys
+    # of the same org.
     if failure and (credential.is_verified or not report.owner):
         _record_refusal(
             credential=credential,
@@ -383,7 +387,7 @@ def store_rotation(
             replacement=candidate,
         )
     except IntegrityError:
-        # The same keys were stored in another credential meanwhile.
+        # Another credential got the same keys in the meantime.
         require_unused_keys(actor=actor, site=credential.site, fingerprint=candidate.fingerprint)
         raise
     if not is_stored:
@@ -415,9 +419,9 @@ def _record_refusal(
 
 @audit.atomic()
 def change_policy(*, actor: Actor, credential: Credential, policy: ApprovalPolicy) -> Credential:
-    """Set how many other people must approve deletions requested from now on.
+    """Set how many other people must approve deletions that are requested from now on.
 
-    Raises PermissionDenied, and ConflictError when it is retired or was changed meanwhile.
+    Raises PermissionDenied, and ConflictError when it is retired or was changed in the meantime.
     """
     permissions.require(permissions.can_administer(actor), "change approval policies")
     _require_in_use(credential)

@@ -1,4 +1,4 @@
-"""Retiring a credential: its keys are erased; its row and history stay."""
+"""Retiring a credential: its keys are erased, but its row and history stay."""
 
 import copy
 from datetime import datetime
@@ -30,19 +30,19 @@ def list_blocking_deletions(credential: Credential) -> list[Deletion]:
 
 
 def list_deletions_to_withdraw(credential: Credential) -> list[Deletion]:
-    """The requested deletions that were never sent: retiring the credential withdraws them."""
+    """The requested deletions that were never sent, which retiring the credential withdraws."""
     return list(credential.deletions.filter(state__in=_NOT_SENT_YET))
 
 
 def retire_credential(*, actor: Actor, credential: Credential, confirmation: str) -> Credential:
-    """Erase the keys for good and take the credential's connections out of the inventory.
+    """Erase the keys permanently and remove the credential's connections from the inventory.
 
-    `confirmation` is the credential's name, typed. Deletions that were requested but not sent
-    are withdrawn. The name gets a suffix, so that a new credential can have it.
+    `confirmation` is the credential's name as the person typed it. Deletions that were requested
+    but not sent are withdrawn. The name gets a suffix so that a new credential can use it.
 
-    Raises PermissionDenied, InvalidInputError for a wrong confirmation, and ConflictError while
-    one of its deletions is sending, waiting or unknown, when it is retired already, or when
-    it or one of them changes meanwhile; nothing is changed then.
+    Raises PermissionDenied, InvalidInputError for a wrong confirmation, and ConflictError while one
+    of its deletions is sending, waiting or unknown, when it is already retired, or when it or one
+    of them changes in the meantime. Nothing is changed then.
     """
     permissions.require(permissions.can_manage_credentials(actor), "retire credentials")
     if credential.is_retired:
@@ -50,10 +50,10 @@ def retire_credential(*, actor: Actor, credential: Credential, confirmation: str
     if not credential_lifecycle.is_same_name(typed=confirmation, name=credential.name):
         raise InvalidInputError({"confirmation": f"Type {credential.name} to confirm."})
     with audit.atomic():
-        # Locked, so that it is not rotated or renamed meanwhile.
+        # Locked so that it isn't rotated or renamed in the meantime.
         Credential.objects.select_for_update(no_key=True).get(pk=credential.pk)
-        # Lock every deletion before the audit log, which the first withdrawal locks: a
-        # transaction that holds one of these rows may be waiting for the log.
+        # Lock every deletion before the audit log, which the first withdrawal locks. A transaction
+        # that has locked one of these rows might be waiting for the log.
         not_sent = credential.deletions.filter(state__in=_NOT_SENT_YET).order_by("pk")
         list(not_sent.select_for_update(no_key=True))
         _require_no_blocking_deletions(credential)

@@ -1,7 +1,7 @@
 """The database fields that hold encrypted secrets, and the keys that they need.
 
-Startup checks, key ring creation and key rotation use this list. The secrets of a field missing
-here would be lost when its key is removed.
+Startup checks, key ring creation and key rotation use this list. If a field were missing here, its
+secrets would be lost when their key is removed.
 """
 
 from collections.abc import Iterator
@@ -20,14 +20,14 @@ from connections.crypto.envelopes import (
 
 
 class StoredSecret(NamedTuple):
-    """One envelope in the database and the context that it is bound to."""
+    """One envelope in the database, and the context it is bound to."""
 
     envelope: str
     context: EncryptionContext
 
     @property
     def key_id(self) -> str:
-        """The id of the key that it needs; "" for what is no envelope, since ids are displayed."""
+        """The ID of the key that it needs; "" if this is no envelope, because IDs are displayed."""
         if not self.envelope.startswith(f"{VERSION}."):
             return ""
         return self.envelope[KEY_ID_OFFSET : KEY_ID_OFFSET + KEY_ID_LENGTH]
@@ -35,9 +35,9 @@ class StoredSecret(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EncryptedColumn:
-    """One column of envelopes; "" where there is no secret.
+    """One column of envelopes. It holds "" where there is no secret.
 
-    A secret is bound to `purpose` and `field` as well as the row's key, site and version. They
+    A secret is bound to `purpose` and `field` as well as to the row's key, site and version. These
     can differ from the names of the table and column, and must never change.
     """
 
@@ -49,7 +49,7 @@ class EncryptedColumn:
     version_column: str
 
     def secrets(self) -> Iterator[StoredSecret]:
-        """The stored secrets; none before the first migration."""
+        """The stored secrets. None before the first migration."""
         rows = _rows_of(self.model).exclude(**{self.column: ""})
         columns = ("pk", self.column, self.site_column, self.version_column)
         for row_id, envelope, site, version in rows.values_list(*columns):
@@ -63,7 +63,9 @@ class EncryptedColumn:
             yield StoredSecret(envelope, context)
 
     def replace(self, secret: StoredSecret, *, envelope: str) -> bool:
-        """Replace `secret` by `envelope` unless the row has changed since. Whether it did.
+        """Replace `secret` with `envelope` unless the row has changed.
+
+        Return whether it was replaced.
 
         Envelopes are unique, so finding the old one proves that the secret is unchanged.
         """
@@ -91,7 +93,7 @@ class EncryptedJSONValue:
     """One key of a JSON column whose values are envelopes, all bound to the same `context`.
 
     For a table of django-allauth, which doesn't pass the row to its encryption hook. Reads all
-    rows: a person has only a few.
+    rows, because a person has only a few.
     """
 
     model: str
@@ -100,13 +102,16 @@ class EncryptedJSONValue:
     context: EncryptionContext
 
     def secrets(self) -> Iterator[StoredSecret]:
-        """The stored secrets; none before the first migration."""
+        """The stored secrets. None before the first migration."""
         rows = _rows_of(self.model).filter(**{f"{self.column}__has_key": self.key})
         for value in rows.values_list(self.column, flat=True):
             yield StoredSecret(value[self.key], self.context)
 
     def replace(self, secret: StoredSecret, *, envelope: str) -> bool:
-        """Replace `secret` by `envelope` unless the row has changed since. Whether it did."""
+        """Replace `secret` with `envelope` unless the row has changed.
+
+        Return whether it was replaced.
+        """
         with transaction.atomic():
             rows = _rows_of(self.model).filter(**{f"{self.column}__{self.key}": secret.envelope})
             row = rows.select_for_update().first()
@@ -124,9 +129,10 @@ def _rows_of(model: str) -> models.QuerySet[Any, Any]:
     return rows if is_migrated else rows.none()
 
 
-# django-allauth's hook gets only the text, so there is no row to bind it to.
+# django-allauth passes only the text to its hook, so there is no row to bind it to.
 MFA_SECRET_CONTEXT = EncryptionContext(purpose="mfa", row_id="", field="secret", site="", version=1)
-# During setup, the secret is in the session for minutes. If its key is lost, setup starts again.
+# During setup, the secret is in the session for a few minutes. If its key is lost, setup starts
+# over.
 NEW_MFA_SECRET_CONTEXT = EncryptionContext(
     purpose="mfa", row_id="", field="new_secret", site="", version=1
 )
@@ -136,7 +142,7 @@ EncryptedField = EncryptedColumn | EncryptedJSONValue
 ENCRYPTED_FIELDS: tuple[EncryptedField, ...] = (
     *_CREDENTIAL_COLUMNS,
     *(
-        # The secret of an authenticator app, and the seed of recovery codes.
+        # An authenticator app's secret, and the seed of recovery codes.
         EncryptedJSONValue(
             model="mfa.Authenticator", column="data", key=key, context=MFA_SECRET_CONTEXT
         )
@@ -146,5 +152,5 @@ ENCRYPTED_FIELDS: tuple[EncryptedField, ...] = (
 
 
 def key_ids_in_use() -> set[str]:
-    """The ids of all keys that stored secrets need."""
+    """The IDs of all keys that stored secrets need."""
     return {stored.key_id for field in ENCRYPTED_FIELDS for stored in field.secrets()}

@@ -50,7 +50,7 @@ KEY_LENGTH = 32
 
 
 class EncryptionError(Exception):
-    """A secret could not be encrypted or decrypted. The message names keys by id only."""
+    """A secret could not be encrypted or decrypted. The message names keys only by ID."""
 
 
 class KeyRingError(EncryptionError):
@@ -58,11 +58,11 @@ class KeyRingError(EncryptionError):
 
 
 class DecryptionError(EncryptionError):
-    """An envelope can't be decrypted: it was altered or moved, or is not an envelope."""
+    """An envelope can't be decrypted: it was altered or moved, or it isn't an envelope."""
 
 
 class KeyRing:
-    """Keys by id, one of them primary. Exposes ids and ciphers, never the keys."""
+    """Keys by ID, one of them primary. Exposes IDs and ciphers, never the keys."""
 
     __slots__ = ("_ciphers", "primary_id", "staged_id")
 
@@ -75,13 +75,13 @@ class KeyRing:
 
     @property
     def key_ids(self) -> frozenset[str]:
-        """The ids of all keys on the ring."""
+        """The IDs of all keys on the ring."""
         return frozenset(self._ciphers)
 
     def encrypt(self, secret: Secret, *, context: EncryptionContext) -> str:
         """The envelope of `secret`, made with the primary key and bound to its context."""
         key_id, nonce = self.primary_id, secrets.token_bytes(NONCE_LENGTH)
-        # surrogatepass: a UnicodeEncodeError would contain the secret.
+        # surrogatepass, because a UnicodeEncodeError would contain the secret.
         sealed = self.cipher(key_id).encrypt(
             nonce,
             secret.reveal().encode("utf-8", "surrogatepass"),
@@ -90,14 +90,14 @@ class KeyRing:
         return str(Envelope(key_id=key_id, nonce=nonce, sealed=sealed))
 
     def decrypt(self, envelope: Envelope, *, context: EncryptionContext) -> Secret | None:
-        """The secret; None when the envelope was altered or belongs to another context.
+        """The secret. None if the envelope was altered or belongs to another context.
 
-        Raises KeyRingError when the ring lacks its key.
+        Raises KeyRingError when its key is not on the ring.
         """
         cipher = self.cipher(envelope.key_id)
         associated_data = context.associated_data(key_id=envelope.key_id)
         try:
-            # Not in a variable, since error pages show local variables.
+            # Not in a variable, because error pages show local variables.
             return Secret(
                 cipher.decrypt(envelope.nonce, envelope.sealed, associated_data).decode(
                     "utf-8", "surrogatepass"
@@ -107,7 +107,7 @@ class KeyRing:
             return None
 
     def cipher(self, key_id: str) -> AESGCM:
-        """The cipher of one key. Raises KeyRingError when the ring lacks it."""
+        """The cipher of one key. Raises KeyRingError when the key is not on the ring."""
         cipher = self._ciphers.get(key_id)
         if cipher is None:
             raise KeyRingError(
@@ -135,7 +135,7 @@ def encrypt(secret: Secret, *, context: EncryptionContext) -> str:
 def decrypt(envelope: str, *, context: EncryptionContext) -> Secret:
     """The secret in `envelope`, if it was encrypted for exactly this context.
 
-    Raises DecryptionError when it was not or was altered, KeyRingError when its key is missing.
+    Raises DecryptionError when it was not or was altered, and KeyRingError when its key is missing.
     """
     if not envelope:
         raise DecryptionError(f"No secret is stored for {context}.")
@@ -180,14 +180,14 @@ def load_key_ring() -> KeyRing:
 def make_key_ring_if_allowed() -> KeyRing:
     """The ring in KEYRING_FILE, created if there is none. Safe for concurrent processes.
 
-    Creates it only with SQLite, where this machine is the only one, and only while the database
-    holds no secret: a new ring couldn't decrypt any and would hide that the old one is missing.
+    Creates it only with SQLite, which no other machine shares, and only while the database contains
+    no secret: a new ring couldn't decrypt any, and would hide that the old one is missing.
 
     Raises KeyRingError.
     """
     path = Path(settings.KEYRING_FILE)
     in_use = key_ids_in_use()
-    # Checked after the query: another process may have created the ring and stored a secret.
+    # After the query, because another process might have created the ring and stored a secret.
     if not path.exists():
         if in_use:
             raise KeyRingError(
@@ -209,12 +209,12 @@ def make_key_ring_if_allowed() -> KeyRing:
 
 
 def check_key_ring() -> None:
-    """Check that the key ring is usable and is the one that belongs to this database.
+    """Check that the key ring is usable and belongs to this database.
 
-    For each key in use, it must decrypt at least one stored secret. A missing ring is fine while
-    none is needed yet (SQLite, no secret stored): its first use creates it. Changes nothing.
+    It must decrypt at least one stored secret of each key in use. A missing ring is fine while none
+    is needed yet (SQLite, no secret stored), because its first use creates it. Changes nothing.
 
-    Raises KeyRingError, which names the key id and what to do.
+    Raises KeyRingError, which names the key ID and what to do.
     """
     in_use = key_ids_in_use()
     may_be_created = settings.DATABASE_IS_SQLITE and not in_use
@@ -237,7 +237,7 @@ def _decrypts_any(ring: KeyRing, key_id: str) -> bool:
     for field in ENCRYPTED_FIELDS:
         for stored in field.secrets():
             parsed = parse_envelope(stored.envelope) if stored.key_id == key_id else None
-            # One altered row must not stop the service: using that row reports the error.
+            # One altered row must not stop the service. Using that row reports the error.
             if parsed is not None and ring.decrypt(parsed, context=stored.context) is not None:
                 return True
     return False
@@ -253,9 +253,9 @@ def read_key_ring(path: Path) -> KeyRing:
 
 
 def update_key_ring(change: Callable[[Secret], Secret]) -> None:
-    """Replace the text of the ring in KEYRING_FILE by `change(text)`, atomically.
+    """Replace the text of the ring in KEYRING_FILE with `change(text)`, atomically.
 
-    Raises KeyRingError and what `change` raises; the old ring stays then.
+    Raises KeyRingError and whatever `change` raises. The old ring stays then.
     """
 
     def change_valid_ring(text: Secret) -> Secret:
@@ -284,7 +284,7 @@ def new_key_ring_text() -> Secret:
 
 
 def with_new_primary(text: Secret) -> Secret:
-    """The text of the ring with its staged key, or a new one, as the primary key."""
+    """The text of the ring with its staged key, or a new key, as the primary key."""
     staged = with_staged_key(text)
     document = json.loads(staged.reveal())
     document["primary"] = document.pop("staged")
@@ -292,7 +292,7 @@ def with_new_primary(text: Secret) -> Secret:
 
 
 def with_staged_key(text: Secret) -> Secret:
-    """The text of the ring with a staged key; keeps the one it has."""
+    """The text of the ring with a staged key. Keeps one that is already staged."""
     document = json.loads(text.reveal())
     if "staged" not in document:
         key = secrets.token_bytes(KEY_LENGTH)
@@ -305,7 +305,7 @@ def with_staged_key(text: Secret) -> Secret:
 
 
 def without_keys(text: Secret, key_ids: Set[str]) -> Secret:
-    """The text of the ring without the keys of these ids, which must not include the primary."""
+    """The text of the ring without the keys with these IDs, which must not include the primary."""
     document = json.loads(text.reveal())
     document["keys"] = {
         key_id: entry for key_id, entry in document["keys"].items() if key_id not in key_ids
@@ -320,7 +320,7 @@ def _as_text(document: dict[str, Any]) -> Secret:
 def _parse(text: Secret) -> KeyRing | str:
     """The ring, or what is wrong with it.
 
-    Returns the problem instead of raising, so that no traceback keeps this frame, which holds
+    Returns the problem instead of raising it, so that no traceback keeps this frame, which holds
     keys, alive.
     """
     try:
@@ -354,7 +354,7 @@ def _stamp_of(path: Path) -> _Stamp | None:
         return None
     except OSError as error:
         raise KeyRingError(f"Cannot look at the key ring {path} ({error.strerror}).") from None
-    # ctime too: `chmod` alone can make a valid file one that is refused.
+    # Includes ctime, because `chmod` alone can make a valid file unacceptable.
     return (
         status.st_dev,
         status.st_ino,

@@ -34,7 +34,7 @@ class EncryptionContext:
     version: int
 
     def associated_data(self, *, key_id: str) -> bytes:
-        """The context as bytes. Each part follows its length, so contexts never collide."""
+        """The context as bytes. Each part is preceded by its length, so contexts never collide."""
         parts = (
             f"orgadmin {VERSION}",
             key_id,
@@ -53,7 +53,7 @@ class EncryptionContext:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Envelope:
-    """The parts of one envelope. `sealed` is ciphertext and tag."""
+    """The parts of one envelope. `sealed` is the ciphertext with its tag."""
 
     key_id: str
     nonce: bytes
@@ -65,7 +65,10 @@ class Envelope:
 
 
 def parse_envelope(text: str) -> Envelope | None:
-    """The parts of the envelope `text`; None unless `text` is exactly how it is written."""
+    """The parts of the envelope `text`.
+
+    None unless `text` is exactly how the envelope is written.
+    """
     match = _ENVELOPE.fullmatch(text)
     if match is None:
         return None
@@ -78,5 +81,5 @@ def parse_envelope(text: str) -> Envelope | None:
     envelope = Envelope(
         key_id=match["key_id"], nonce=data[:NONCE_LENGTH], sealed=data[NONCE_LENGTH:]
     )
-    # Base64 ignores spare bits at its end, so two texts could decode to the same envelope.
+    # Base64 ignores the spare bits at its end, so two texts could decode to the same envelope.
     return envelope if str(envelope) == text else None

@@ -1,4 +1,4 @@
-"""The Datadog client, and the reader that combines the pages of a listing."""
+"""The Datadog client, and the reader that combines the pages of a list."""
 
 import re
 import time
@@ -39,7 +39,7 @@ class ListingReader:
 
     def __init__(self) -> None:
         self.next_offset: int | None = 0
-        # None: the id was listed with two different contents, and neither is kept.
+        # None means that the ID was listed with two different contents; neither is kept.
         self._found: dict[str, OrgConnection | None] = {}
         self._pages = 0
         self._total: int | None = None
@@ -48,9 +48,9 @@ class ListingReader:
         self._errors: tuple[str, ...] = ()
 
     def read(self, document: object) -> None:
-        """Add a page: its document, or the DatadogError that was returned instead.
+        """Add a page: its document, or the DatadogError that came instead.
 
-        Raises that DatadogError for the first page.
+        Raises that DatadogError if it is the first page.
         """
         if isinstance(document, DatadogError):
             page: Page | DatadogError = document
@@ -91,9 +91,9 @@ class ListingReader:
         self._advance(page, has_new_ids=len(self._found) > known)
 
     def _advance(self, page: Page, *, has_new_ids: bool) -> None:
-        """Advance by the number of elements received, because the server may cap the page size.
+        """Advance by the number of elements received, because the server can limit the page size.
 
-        Without a total, a page with nothing new is the last.
+        Without a total, a page without new elements is the last.
         """
         offset = (self.next_offset or 0) + page.count
         is_last = not has_new_ids if page.total is None else offset >= page.total or not page.count
@@ -109,7 +109,7 @@ class ListingReader:
         self._errors = error.errors
 
     def _set_cause(self, cause: Cause | None) -> None:
-        """Keep the first cause, because later ones may result from it."""
+        """Keep only the first cause, because later ones might result from it."""
         self._cause = self._cause or cause
 
     def _compare_with_total(self) -> Cause | None:
@@ -140,12 +140,12 @@ _LOOPBACK_HOSTS = {"127.0.0.1", "::1"}
 class DatadogClient:
     """A client for one Datadog site with one key pair or access token.
 
-    Cheap to create: clients in the same `http.pool()` share connections. Ignores the environment's
-    proxies, .netrc and CA bundle.
-    Threads can share one; of two responses at once, `rate_limits` may then keep either.
-    `connect_seconds` limits name resolution, TCP, proxy tunnel and TLS together.
-    Raises ValueError, without repeating the value, for a key that a header can't contain, a
-    `base_url` that is not https (http only for 127.0.0.1 and [::1]) and an unusable proxy.
+    It is cheap to create: clients in the same `http.pool()` share connections. It ignores the
+    environment's proxies, .netrc and CA bundle. Threads can share it; if two responses arrive at
+    the same time, `rate_limits` can keep either one. `connect_seconds` limits name resolution, TCP,
+    proxy tunnel and TLS together. Raises ValueError, without repeating the value, for a key that a
+    header can't contain, for a `base_url` that is not https (http only for 127.0.0.1 and [::1]) and
+    for an unusable proxy.
     """
 
     def __init__(
@@ -173,12 +173,14 @@ class DatadogClient:
 
     @property
     def has_access_token(self) -> bool:
-        """Whether it authenticates with an access token, which the key validations don't accept."""
+        """Whether it authenticates with an access token, which Datadog's key validations don't
+        accept.
+        """
         return isinstance(self._keys, AccessToken)
 
     @property
     def rate_limits(self) -> tuple[RateLimit, ...]:
-        """Each rate limit reported so far, with the fewest requests left.
+        """Each rate limit reported so far, with the fewest requests remaining.
 
         Responses to parallel requests arrive in any order.
         """
@@ -187,10 +189,10 @@ class DatadogClient:
     def delete_org_connection(
         self, *, connection_id: str, deadline_seconds: float = 30
     ) -> DeleteResponse:
-        """DELETE /api/v2/org_connections/{id}, sent at most once. Network errors never raise.
+        """DELETE /api/v2/org_connections/{id}, sent at most once. Never raises network errors.
 
-        `deadline_seconds` limits the whole request, connecting included. Raises ValueError,
-        with nothing sent, for an id that is not canonical (see `canonical_connection_id`).
+        `deadline_seconds` limits the whole request, including connecting. Raises ValueError, with
+        nothing sent, for an ID that is not canonical (see `canonical_connection_id`).
         """
         if canonical_connection_id(connection_id) != connection_id:
             raise ValueError("The org connection id is not in its canonical, lower case form.")
@@ -208,7 +210,7 @@ class DatadogClient:
         """GET /api/v2/org_connections, all pages within one deadline.
 
         Raises DatadogError when the first page fails. When a later page fails, the earlier pages
-        are kept and the listing is incomplete.
+        are kept and the list is incomplete.
         """
         deadline = time.monotonic() + deadline_seconds
         reader = ListingReader()
@@ -234,8 +236,8 @@ class DatadogClient:
     def list_managed_orgs(self, *, deadline_seconds: float = 10) -> tuple[Org, ...]:
         """GET /api/v2/org: the keys' own org and the orgs that it manages.
 
-        Only a parent org manages others. Raises DatadogError, 403 without one of the permissions
-        org_management and org_connections_write.
+        Only a parent org manages others. Raises DatadogError, with 403 if both permissions
+        org_management and org_connections_write are missing.
         """
         document = self._get(path="/api/v2/org", deadline_seconds=deadline_seconds)
         orgs = parse_managed_orgs(document)
@@ -244,7 +246,7 @@ class DatadogClient:
         return orgs
 
     def validate_api_key(self, *, deadline_seconds: float = 10) -> None:
-        """GET /api/v1/validate with the API key alone. Raises DatadogError if it is not valid.
+        """GET /api/v1/validate with only the API key. Raises DatadogError if it isn't valid.
 
         Raises TypeError, with nothing sent, for an access token.
         """
@@ -302,7 +304,7 @@ class DatadogClient:
 
 
 def _require(document: object, *, name: str, value: object) -> None:
-    """Raise unless the document has exactly this value: another 200 proves nothing."""
+    """Raise unless the document has exactly this value. Any other 200 proves nothing."""
     if not isinstance(document, dict) or type(document.get(name)) is not type(value):
         raise _wrong_type()
     if document[name] != value:

@@ -1,8 +1,8 @@
-"""Parse Datadog's JSON into immutable values.
+"""Parses Datadog's JSON into immutable values.
 
-Keeps only what the product shows: a user's email address and handle are dropped here and never
-reach the rest of the code. Every value is checked for its type and limited in length; an element
-with an invalid one counts as malformed.
+Keeps only what Org Admin shows: a user's email address and handle are dropped here and never reach
+the rest of the code. The type of every value is checked and its length is limited; an element with
+an invalid value counts as malformed.
 """
 
 import json
@@ -16,7 +16,7 @@ from typing import Any
 from connections.core.causes import Cause
 
 MAX_TEXT_LENGTH = 1_000
-# What a column holds.
+# The most characters that a database column holds.
 MAX_ORG_ID_LENGTH = 64
 MAX_ERRORS = 20
 MAX_CONNECTION_TYPES = 50
@@ -28,7 +28,7 @@ _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 @dataclass(frozen=True, kw_only=True)
 class Org:
-    """A Datadog organization; `name` is "" if Datadog gives none."""
+    """A Datadog organization. `name` is "" if Datadog gives none."""
 
     id: str
     name: str
@@ -64,10 +64,10 @@ class OrgConnection:
 class ConnectionList:
     """The org connections that one credential's org lists.
 
-    Complete means: every page was a 200 with strict JSON and no `errors`, `total_filtered_count`
-    was the same on every page and equal to `total_count` and to the number of distinct ids, and no
-    id was listed with two contents. Only a complete list proves that a connection is absent.
-    `cause`, `http_status` and `errors` say why it is incomplete; `total` is Datadog's count.
+    It is complete if every page was a 200 with strict JSON and no `errors`; `total_filtered_count`
+    was the same on every page, and equal to `total_count` and to the number of distinct IDs; and no
+    ID was listed with two contents. Only a complete list proves that a connection is absent.
+    `cause`, `http_status` and `errors` say why it is incomplete. `total` is Datadog's count.
     """
 
     org_connections: tuple[OrgConnection, ...]
@@ -80,7 +80,7 @@ class ConnectionList:
 
 @dataclass(frozen=True, kw_only=True)
 class KeyOwner:
-    """The org and user that keys belong to, and the permissions of the user's roles.
+    """The org and user that own the keys, and the permissions of the user's roles.
 
     The scopes of the application key or access token can still forbid what a permission allows.
     """
@@ -94,10 +94,10 @@ class KeyOwner:
 
 @dataclass(frozen=True, kw_only=True)
 class Page:
-    """One page of a listing. `count` is the number of elements received, even malformed ones.
+    """One page of a list. `count` is the number of elements received, including malformed ones.
 
-    `total` is `total_filtered_count`; `cause` says why this page alone makes the listing
-    incomplete; `errors` are the texts of errors that Datadog reports in addition to the data.
+    `total` is `total_filtered_count`. `cause` says why this page alone makes the list incomplete.
+    `errors` are the texts of errors that Datadog reports in addition to the data.
     """
 
     org_connections: tuple[OrgConnection, ...]
@@ -108,14 +108,15 @@ class Page:
 
 
 class PayloadError(ValueError):
-    """A document that does not have the form that Datadog documents."""
+    """A document that doesn't have the form that Datadog documents."""
 
 
 def canonical_connection_id(text: str) -> str:
-    """The id in Datadog's form: stripped and in lower case.
+    """The ID in Datadog's form: stripped and in lower case.
 
     The pattern is strict because `uuid.UUID()` would accept braces, `urn:uuid:`, missing hyphens
-    and full-width digits, and a path in the id would change the endpoint. Raises ValueError.
+    and full-width digits, and because a path in the ID would change the endpoint. Raises
+    ValueError.
     """
     stripped = text.strip()
     if not _CONNECTION_ID.fullmatch(stripped):
@@ -129,9 +130,9 @@ def canonical_connection_id(text: str) -> str:
 def parse_json(body: bytes) -> object:
     """The JSON document in `body`. Everything from Datadog is parsed with this function.
 
-    Stricter than `json.loads`: UTF-8 only, no NaN, no Infinity (including a number too large
-    for a float), and no duplicate names in one object, because parsers disagree on which value
-    to use. Raises PayloadError, also for too deep nesting and too long numbers.
+    Stricter than `json.loads`: UTF-8 only, no NaN, no Infinity (including a number too large for a
+    float), and no duplicate names in one object, because parsers disagree on which value to use.
+    Raises PayloadError, also for nesting that is too deep and numbers that are too long.
     """
     try:
         document: object = json.loads(
@@ -164,7 +165,7 @@ def _object_of_unique_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def find_errors(body: bytes) -> list[Any] | None:
-    """The `errors` list of a JSON object; None when the body is of another form."""
+    """The `errors` list of a JSON object. None if the body has another form."""
     try:
         document = parse_json(body)
     except PayloadError:
@@ -174,9 +175,9 @@ def find_errors(body: bytes) -> list[Any] | None:
 
 
 def error_texts(errors: object) -> tuple[str, ...]:
-    """Datadog's error messages, limited in number and length; an object's detail or title.
+    """Datadog's error messages, limited in number and length. For an object, its detail or title.
 
-    `errors` should be a list; a single text or object is accepted too.
+    `errors` should be a list, but a single text or object is accepted too.
     """
     each = errors if isinstance(errors, list) else [errors]
     texts = (_error_text(error) for error in each[:MAX_ERRORS])
@@ -184,15 +185,15 @@ def error_texts(errors: object) -> tuple[str, ...]:
 
 
 def get_reported_errors(document: object) -> object:
-    """The `errors` of a document, of any type; falsy when it has none."""
+    """The `errors` of a document, of any type. Falsy if it has none."""
     return _mapping(document).get("errors")
 
 
 def parse_page(document: object) -> Page | None:
-    """One page of GET /api/v2/org_connections; None when there is no list of elements.
+    """One page of GET /api/v2/org_connections. None if it has no list of elements.
 
-    Malformed elements are left out but counted in `count`. `included` may be missing (recorded:
-    it is when `data` is empty).
+    Malformed elements are left out but counted in `count`. `included` can be missing; recordings
+    show that it is when `data` is empty.
     """
     data = _mapping(document).get("data")
     if not isinstance(data, list):
@@ -227,7 +228,10 @@ def parse_page(document: object) -> Page | None:
 
 
 def parse_identity(document: object) -> KeyOwner | None:
-    """GET /api/v2/current_user; None when it names no org with a usable ID, or one in two ways."""
+    """GET /api/v2/current_user.
+
+    None if it names no org with a usable ID, or names one in two ways.
+    """
     data = _mapping(document).get("data")
     user = _attributes(data)
     included, is_contradictory = _index_included(_mapping(document))
@@ -249,7 +253,7 @@ def parse_identity(document: object) -> KeyOwner | None:
 
 
 def parse_managed_orgs(document: object) -> tuple[Org, ...] | None:
-    """GET /api/v2/org: every org it names; None when one has no id, or when it has no list."""
+    """GET /api/v2/org: every org it names. None if an org has no ID, or if there is no list."""
     data = _mapping(document).get("data")
     managed = _related(data, "managed_orgs")
     if not isinstance(managed, list):
@@ -265,7 +269,7 @@ def parse_managed_orgs(document: object) -> tuple[Org, ...] | None:
 
 
 def bounded_text(text: str) -> str:
-    """Datadog's text, limited in length, with characters replaced that a database can't store."""
+    """Datadog's text, limited in length, with characters that a database can't store replaced."""
     return _UNSTORABLE.sub("\ufffd", text[:MAX_TEXT_LENGTH])
 
 
@@ -311,7 +315,7 @@ def _parse_creator(
 
 
 def _parse_time(value: object) -> datetime | None:
-    """An ISO 8601 time in UTC; UTC is assumed without an offset. None if it is malformed."""
+    """An ISO 8601 time in UTC. Without an offset, UTC is assumed. None if it is malformed."""
     if not isinstance(value, str):
         return None
     try:
@@ -326,7 +330,7 @@ def _parse_time(value: object) -> datetime | None:
 def _index_included(
     document: Mapping[str, Any],
 ) -> tuple[dict[tuple[str, str], Mapping[str, Any]], bool]:
-    """The included attributes by type and id, and whether two of them conflict."""
+    """The included attributes by type and ID, and whether two of them conflict."""
     index: dict[tuple[str, str], Mapping[str, Any]] = {}
     is_contradictory = False
     for item in _mappings(document.get("included")):
@@ -348,7 +352,7 @@ def _find_count(document: Mapping[str, Any], *, name: str) -> int | None:
 
 
 def _has_another_total(document: Mapping[str, Any], *, total: int | None) -> bool:
-    """Whether `total_count`, which is optional, is given and differs from `total`."""
+    """Whether the optional `total_count` is given and differs from `total`."""
     if _page_counts(document).get("total_count") is None:
         return False
     return _find_count(document, name="total_count") != total
@@ -365,7 +369,7 @@ def _attributes(item: object) -> Mapping[str, Any]:
 
 
 def _related(item: object, name: str) -> object:
-    """The `data` of a relationship: one resource or a list of them."""
+    """The `data` of a relationship: one resource or a list of resources."""
     relationships = _mapping(_mapping(item).get("relationships"))
     return _mapping(relationships.get(name)).get("data")
 

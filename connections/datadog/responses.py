@@ -1,4 +1,4 @@
-"""What a response, or the lack of one, proves."""
+"""What a response, or a missing one, proves."""
 
 import re
 from collections.abc import Mapping
@@ -25,23 +25,22 @@ class AttemptResult(StrEnum):
     DELETED = "deleted"
     # 400, 401 or 403: Datadog read the request and refused it.
     REFUSED = "refused"
-    # 404 with an `errors` list: Datadog itself, not a proxy, does not find the id.
+    # 404 with an `errors` list: Datadog itself, not a proxy, doesn't find the ID.
     NOT_FOUND = "not_found"
     # 429: nothing was deleted; try again later.
     RATE_LIMITED = "rate_limited"
     # Proof that no byte of the request left this machine.
     NOT_SENT = "not_sent"
-    # Everything else: the connection may have been deleted.
+    # Everything else: the connection might have been deleted.
     AMBIGUOUS = "ambiguous"
 
 
 class DatadogError(Exception):
     """A GET request that failed or returned unusable data.
 
-    It holds plain values only, and `__cause__` and `__context__` are None: an exception of the
-    HTTP library would refer to the request and its keys.
-    `errors` are Datadog's messages, limited in number and length.
-    `retry_after_seconds` is set for a 429 only.
+    It holds only plain values, and its `__cause__` and `__context__` are None, because an exception
+    of the HTTP library would refer to the request and its keys. `errors` are Datadog's messages,
+    limited in number and length. `retry_after_seconds` is set only for a 429.
     """
 
     def __init__(
@@ -73,9 +72,9 @@ def result_of_status(
 ) -> AttemptResult:
     """The result of a DELETE with this response.
 
-    `status` is None without a complete status line; then `has_request_left` decides.
-    `has_errors_list`: the body is a JSON object with an `errors` list, the form of Datadog's
-    own 404 (recorded: `{"errors":["org connection with id:…"]}`).
+    `status` is None if no complete status line arrived; `has_request_left` then decides.
+    `has_errors_list` says that the body is a JSON object with an `errors` list, which is the form
+    of Datadog's own 404 (recorded: `{"errors":["org connection with id:…"]}`).
     """
     if status is None:
         return AttemptResult.AMBIGUOUS if has_request_left else AttemptResult.NOT_SENT
@@ -104,12 +103,12 @@ def cause_of_status(*, status: int, has_errors_list: bool) -> Cause | None:
 
 
 _FIRST_INTEGER = re.compile(r"-?[0-9]{1,10}")
-# A count or a number of seconds, which can arrive doubled ("7, 7").
+# A count or a number of seconds, which can arrive twice ("7, 7").
 _HEADER_COUNT = re.compile(r"([0-9]{1,9})(?: *,.*)?")
 _WITHOUT_RESET_SECONDS = 60
 MAX_RESET_SECONDS = 3_600
 MAX_LIMIT_NAME = 100
-# Less than one part in this many counts as low.
+# A limit is low when less than one part in this many remains.
 _PARTS_LEFT_TO_OTHERS = 10
 _KEPT_HEADERS = {"content-type", "date", "x-request-id", "x-datadog-trace-id", "dd-request-id"}
 _MAX_HEADERS = 30
@@ -117,10 +116,10 @@ _MAX_HEADERS = 30
 
 @dataclass(frozen=True, kw_only=True)
 class RateLimit:
-    """One of the rate limits of the keys' org, as a response reported it.
+    """One rate limit of the keys' org, as a response reported it.
 
-    `name` is Datadog's; "" when it gave none. `limit` and `remaining` count requests.
-    `reset_seconds` is how long until `remaining` is `limit` again: 0 to 3,600.
+    `name` is Datadog's, or "" if it gave none. `limit` and `remaining` count requests.
+    `reset_seconds` is the time until `remaining` equals `limit` again: 0 to 3,600.
     """
 
     name: str
@@ -130,7 +129,7 @@ class RateLimit:
 
     @property
     def is_low(self) -> bool:
-        """Whether less than a tenth is left. Deferrable work then backs off."""
+        """Whether less than a tenth remains. Work that can wait should then wait."""
         return self.remaining * _PARTS_LEFT_TO_OTHERS < self.limit
 
 
@@ -138,10 +137,10 @@ class RateLimit:
 class DeleteResponse:
     """What is known after a DELETE.
 
-    `cause` explains `verdict` (None when deleted). `headers` are the allow-listed ones, names in
-    lower case. `body` is at most 64 KiB, decompressed; `body_sha256` is of those bytes, ""
-    when there are none. `errors` are Datadog's messages. `retry_after_seconds` is set for a
-    429 only: 1 to 300, 60 when Datadog gives no value.
+    `cause` explains `verdict` (None if deleted). `headers` are the allow-listed ones, with names in
+    lower case. `body` is at most 64 KiB, decompressed. `body_sha256` is the hash of those bytes, or
+    "" if there are none. `errors` are Datadog's messages. `retry_after_seconds` is set only for a
+    429: 1 to 300, or 60 if Datadog gives no value.
     """
 
     verdict: AttemptResult
@@ -157,7 +156,7 @@ class DeleteResponse:
 
     @property
     def rate_limit(self) -> RateLimit | None:
-        """The rate limit that it reported; None for none."""
+        """The rate limit that it reported, or None."""
         return parse_rate_limit(status=self.http_status, headers=self.headers)
 
 
@@ -186,7 +185,8 @@ def read_delete_response(response: OutboundResponse) -> DeleteResponse:
 def read_json(response: OutboundResponse) -> object:
     """The document of a 200, or the DatadogError to raise.
 
-    Returns the error so that the caller raises it outside any exception handler, without context.
+    Returns the error so that the caller can raise it outside any exception handler, without
+    context.
     """
     errors = find_errors(response.body) if response.status != 200 else None
     cause = cause_of(response, errors=errors)
@@ -206,7 +206,7 @@ def read_json(response: OutboundResponse) -> object:
 
 
 def reported_errors(document: object) -> DatadogError | None:
-    """The error to raise for a 200 that reports `errors`; None when it reports none."""
+    """The error to raise for a 200 that reports `errors`. None if it reports none."""
     errors = get_reported_errors(document)
     if not errors:
         return None
@@ -214,14 +214,14 @@ def reported_errors(document: object) -> DatadogError | None:
 
 
 def cause_of(response: OutboundResponse, *, errors: list[Any] | None) -> Cause | None:
-    """Why a response is not a 200; None when it is."""
+    """Why a response is not a 200. None if it is one."""
     if response.status is None:
         return response.cause
     return cause_of_status(status=response.status, has_errors_list=errors is not None)
 
 
 def get_retry_after(response: OutboundResponse) -> int | None:
-    """Seconds to wait after a 429: X-RateLimit-Reset, which can arrive doubled ("7, 7")."""
+    """Seconds to wait after a 429: X-RateLimit-Reset, which can arrive twice ("7, 7")."""
     if response.status != 429:
         return None
     match = _FIRST_INTEGER.search(response.headers.get("x-ratelimit-reset", ""))
@@ -229,9 +229,9 @@ def get_retry_after(response: OutboundResponse) -> int | None:
 
 
 def parse_rate_limit(*, status: int | None, headers: Mapping[str, str]) -> RateLimit | None:
-    """The rate limit of a response; None when it has no headers that say how much is left.
+    """The rate limit of a response. None if no header says how much remains.
 
-    A 429 says that nothing is left, with or without headers. Header names are lower case.
+    A 429 means that nothing remains, with or without headers. Header names are in lower case.
     """
     limit, remaining, reset = (
         _header_count(headers.get(f"x-ratelimit-{name}", ""))
