@@ -11,7 +11,7 @@
   const current = () => document.getElementById(currentId);
   const openForm = () => document.getElementById("decision-form");
   const boxOf = (row) => row.querySelector(".cell-select input[type=checkbox]");
-  const selectionBar = document.getElementById("decide-selected");
+  const selectionBar = () => document.getElementById("decide-selected");
   const hasSelection = () => review.querySelector(".cell-select input:checked") !== null;
 
   function makeCurrent(row) {
@@ -78,8 +78,8 @@
 
   function decide(decision) {
     if (hasSelection()) {
-      selectionBar.querySelector(`input[name=decision][value=${decision}]`).checked = true;
-      selectionBar.elements.reason.focus();
+      selectionBar().querySelector(`input[name=decision][value=${decision}]`).checked = true;
+      selectionBar().elements.reason.focus();
       return;
     }
     const row = current();
@@ -131,9 +131,10 @@
 
   document.addEventListener("htmx:afterRequest", (event) => {
     const form = event.detail.requestConfig?.elt;
+    if (event.detail.xhr.status !== 200 || !form?.matches?.("[data-decision-form]")) return;
+    if (form.id === "decide-selected") { goTo(current()); return; }
     /* htmx repeats the event once the form has been removed. */
-    if (event.detail.xhr.status !== 200 || !form?.matches?.("[data-decision-form]") || !form.isConnected) return;
-    if (form === selectionBar) { form.reset(); goTo(current()); return; }
+    if (!form.isConnected) return;
     openForm()?.remove();
     goToNextPending(currentId);
   });

@@ -95,6 +95,39 @@ def test_a_decision_in_the_page_updates_what_depends_on_it(
     assert '<th class="cell-main" scope="row">Ada</th>' in html
 
 
+@pytest.mark.parametrize("count", [1, 2])
+def test_why_a_decision_on_selected_connections_failed_is_shown_beside_them(
+    count: int, make_review: MakeReview, ada: Person, client_of: ClientOf
+) -> None:
+    review = make_review(2)
+    posted = {"connection": texts_of(review)[:count], "decision": "keep", "selection": "1"}
+    url = f"/reviews/{review.pk}/decide/"
+    refused = client_of(ada).post(url, posted, headers={"HX-Request": "true"})
+    assert refused.status_code == 422
+    [form] = re.findall(r'id="decide-selected".*?</form>', refused.text, re.DOTALL)
+    assert "Enter a reason." in form
+    assert len(re.findall('name="connection"[^>]* checked', refused.text)) == count
+
+
+@pytest.mark.parametrize("headers", [{}, {"HX-Request": "true"}])
+def test_a_decision_that_came_too_late_for_its_row_says_so(
+    headers: dict[str, str],
+    make_review: MakeReview,
+    payments: Credential,
+    sandbox: SandboxServer,
+    ada: Person,
+    client_of: ClientOf,
+) -> None:
+    review = make_review(2)
+    [text, _], row = texts_of(review), review.rows.all()[0]
+    sandbox.world.remove_connection(connection_id=str(row.connection_id))
+    sync_now(payments)
+    posted = {"connection": text, "decision": "keep", "reason": REASON}
+    refused = client_of(ada).post(f"/reviews/{review.pk}/decide/", posted, headers=headers)
+    assert refused.status_code == 409
+    assert "is no longer listed, so it needs no decision. Nothing was saved." in refused.text
+
+
 def test_a_page_number_that_does_not_exist_hides_neither_an_error_nor_a_saved_decision(
     make_review: MakeReview, ada: Person, client_of: ClientOf
 ) -> None:

@@ -135,6 +135,29 @@ def test_a_form_in_a_row_keeps_what_was_typed_until_it_is_closed(
     assert not AccessReviewDecision.objects.exists()
 
 
+def test_an_error_about_selected_connections_stays_until_it_is_corrected(
+    payments: Credential, operator: Person, auditor: Person, open_as: OpenAs, watch: Watch
+) -> None:
+    watch.expect("status of 422")
+    review = start(auditor, scope="q=Partner")
+    page = open_as(operator)
+    page.goto(f"/reviews/{review.pk}/")
+    for partner in (0, 1):
+        row_of(page, partner).get_by_role("checkbox").check()
+    bar = page.locator("#decide-selected")
+    bar.get_by_role("radio", name="Keep").check()
+    bar.get_by_label("Reason").fill(REASON)
+    bar.get_by_label("Keep until").fill("2020-01-01")
+    bar.get_by_role("button", name="Save decisions").click()
+    expect(bar.get_by_text("Choose a date in the future.")).to_be_focused()
+    expect(bar.locator(".selection-count")).to_have_text("2 selected")
+    bar.get_by_label("Keep until").fill(DUE)
+    bar.get_by_role("button", name="Save decisions").click()
+    expect(page.locator("#review-progress h2")).to_have_text("2 of 3 decided")
+    expect(bar).to_be_hidden()
+    expect(bar.get_by_label("Reason")).to_have_value("")
+
+
 def test_without_javascript_one_connection_and_then_several_are_decided(
     payments: Credential, operator: Person, auditor: Person, open_as: OpenAs, watch: Watch
 ) -> None:

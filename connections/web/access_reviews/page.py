@@ -25,7 +25,7 @@ from connections.inventory.inventory import KnownOrg
 from connections.models import AccessReview, OrgConnectionKey, RowState
 from connections.web.access_reviews.filters import filter_rows, scope_text, scope_url
 from connections.web.access_reviews.forms import ClosingForm
-from connections.web.access_reviews.rows import GROUPS, Posted, row_views
+from connections.web.access_reviews.rows import GROUPS, Posted, RowView, row_views
 from connections.web.access_reviews.start import coverage_warnings, without_reviewer_warning
 from connections.web.inventory.protections import connection_url
 from connections.web.lists import (
@@ -247,11 +247,12 @@ def review_context(
     every = review_rows(review=review, actor=actor)
     selected = _select(request, every, review=review, actor=actor)
     can_manage = permissions.can_manage_access_reviews(actor)
+    table = _table(request, review=review, actor=actor, rows=selected.rows, posted=posted)
     return {
         **_shared_context(request, review=review, actor=actor, every=every, selected=selected),
-        **_table(request, review=review, actor=actor, rows=selected.rows, posted=posted),
+        **table,
         "bar": selected.bar,
-        "notice": notice,
+        "notice": notice or table["notice"],
         "status": review_badge(review, now=time_of(request)),
         "scope": scope_text(review.scope),
         "scope_url": scope_url(review.scope),
@@ -320,23 +321,35 @@ def _table(
     details = load_details(review=review, actor=actor, rows=rows)
     can_decide = permissions.can_decide(actor, review=review) and not review.is_closed
     columns = _CLOSED_COLUMNS if review.is_closed else _OPEN_COLUMNS
+    views = row_views(
+        request,
+        details,
+        can_decide=can_decide,
+        is_closed=review.is_closed,
+        posted=posted,
+        now=time_of(request),
+    )
     return {
-        "rows": row_views(
-            request,
-            details,
-            can_decide=can_decide,
-            is_closed=review.is_closed,
-            posted=posted,
-            now=time_of(request),
-        ),
+        "rows": views,
+        "notice": _unshown_errors(views, posted=posted),
         "columns": (SELECT_COLUMN, *columns) if can_decide else columns,
         "can_decide": can_decide,
         "shared_names": _shared_names(details),
         "filters": request.GET.urlencode(),
         "decide_url": reverse("access-review-decide", args=[review.pk]),
+        "is_of_selection": posted is not None and posted.is_of_selection,
         # Of the selected ones; one about a single connection is in its row.
-        "form": posted.form if posted and len(posted.connections) != 1 else None,
+        "form": posted.form if posted and posted.is_of_selection else None,
     }
+
+
+def _unshown_errors(views: Sequence[RowView], *, posted: Posted | None) -> str:
+    """Why a decision was not saved, where its connection can no longer be decided on."""
+    if posted is None or posted.form is None or posted.is_of_selection:
+        return ""
+    if any(view.form for view in views):
+        return ""
+    return " ".join(str(error) for errors in posted.form.errors.values() for error in errors)
 
 
 def _shared_names(details: Sequence[RowDetails]) -> set[str]:

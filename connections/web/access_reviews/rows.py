@@ -45,12 +45,14 @@ class Posted:
 
     # Named "<site>/<connection ID>".
     connections: Sequence[str]
+    # From the form below the list, which is about all that are selected.
+    is_of_selection: bool
     # With its errors; None for decisions that were saved.
     form: DecisionForm | None
 
     def form_of(self, key: str) -> DecisionForm | None:
-        """The form that has to be corrected in the row of the only connection."""
-        return self.form if list(self.connections) == [key] else None
+        """The form that has to be corrected in the row of this connection."""
+        return self.form if not self.is_of_selection and key in self.connections else None
 
 
 @dataclass(frozen=True, kw_only=True)

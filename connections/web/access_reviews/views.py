@@ -196,7 +196,11 @@ def access_review_decide(request: HttpRequest, pk: UUID) -> HttpResponse:
         form.add_errors(
             error if isinstance(error, InvalidInputError) else InvalidInputError({"": str(error)})
         )
-    posted = Posted(connections=connections, form=form if status != 200 else None)
+    posted = Posted(
+        connections=connections,
+        is_of_selection="selection" in request.POST,
+        form=form if status != 200 else None,
+    )
     if wants_fragment(request):
         page = as_page_request(request, path=_url(review), query=query)
         context = saved_context(page, review=review, actor=actor, posted=posted)
