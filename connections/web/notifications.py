@@ -18,15 +18,7 @@ from connections.notifications import delivery, delivery_log
 from connections.notifications.delivery_log import DeliveryLogEntry
 from connections.web.lists import as_page_request, cursor_links, parse_after
 from connections.web.rate_limits import limited
-from connections.web.support import SeeOther, actor_of
-
-_PAGES = {
-    "deletion": "deletion-detail",
-    "batch": "batch-detail",
-    "access_review": "access-review-detail",
-    "credential": "credential-detail",
-    "person": "person-detail",
-}
+from connections.web.support import SeeOther, actor_of, subject_url
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,12 +90,11 @@ def _page(request: HttpRequest, *, status: int = 200, **extra: Any) -> HttpRespo
 def _row(logged: DeliveryLogEntry) -> NotificationRow:
     notification, event = logged.notification, logged.event
     details = event.details if event else {}
-    page = _PAGES.get(notification.subject_type)
     return NotificationRow(
         notification=notification,
         title=wording.notification_title(notification.code, details=details),
         sentence=wording.brief_sentence(event) if event else "",
-        url=reverse(page, args=[notification.subject_id]) if page else "",
+        url=subject_url(notification.subject_type, notification.subject_id),
         to=_recipient(logged),
     )
 

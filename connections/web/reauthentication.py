@@ -25,7 +25,6 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonRes
 from django.http.response import HttpResponseBase
 from django.shortcuts import render
 from django.urls import Resolver404, resolve, reverse
-from django.utils.http import urlencode
 from django.views.decorators.debug import sensitive_variables
 from django_htmx.http import HttpResponseClientRedirect
 from fido2.webauthn import UserVerificationRequirement
@@ -250,7 +249,7 @@ def _provider_url(request: HttpRequest, person: Person) -> str:
         return ""
     if not provider_accounts.find_account(person=person, issuer=settings.OIDC_ISSUER):
         return ""
-    return f"{reverse('provider-reauthentication')}?{urlencode({'next': _return_url(request)})}"
+    return reverse("provider-reauthentication", query={"next": _return_url(request)})
 
 
 def _return_url(request: HttpRequest) -> str:
@@ -335,7 +334,7 @@ def _reauthenticate(request: HttpRequest, form: ReauthenticationForm) -> None:
 
 def prompt_url(request: HttpRequest) -> str:
     """The URL of the reauthentication page, which then returns to this request's page."""
-    return f"{reverse('reauthentication')}?{urlencode({'next': request.get_full_path()})}"
+    return reverse("reauthentication", query={"next": request.get_full_path()})
 
 
 def redirect_to_prompt(request: HttpRequest) -> HttpResponse:

@@ -5,7 +5,7 @@ import ipaddress
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
-from urllib.parse import urlencode
+from uuid import UUID
 
 from django.conf import settings
 from django.core.exceptions import BadRequest, PermissionDenied
@@ -18,7 +18,7 @@ from connections.audit.export import Export, start_export
 from connections.core import clock
 from connections.core.tabular import CONTENT_TYPES
 from connections.inventory.inventory import KnownOrg
-from connections.models import Person
+from connections.models import OrgConnectionKey, Person
 from connections.operations.serving import get_trusted_networks, is_in_networks
 from connections.people.sign_in_events import SignInOrigin
 
@@ -43,6 +43,14 @@ def signed_in_person(request: HttpRequest) -> Person | None:
     """The signed-in person; None also where the request failed before sign-in was checked."""
     person = getattr(request, "user", None)
     return person if isinstance(person, Person) else None
+
+
+def uuid_or_none(text: str) -> UUID | None:
+    """The UUID in that text; None for any other text."""
+    try:
+        return UUID(text)
+    except ValueError:
+        return None
 
 
 def require_signed_in_person(request: HttpRequest) -> Person:
@@ -79,6 +87,37 @@ def org_url(org: KnownOrg) -> str:
         return ""
 
 
+def connection_url(key: OrgConnectionKey) -> str:
+    """The page of the connection."""
+    return reverse("org-connection-detail", args=[key.site, key.connection_id])
+
+
+_SUBJECT_PAGES = {
+    "deletion": "deletion-detail",
+    "batch": "batch-detail",
+    "access_review": "access-review-detail",
+    "credential": "credential-detail",
+    "person": "person-detail",
+    "org_connection": "org-connection-detail",
+    "org": "org-detail",
+}
+_ON_A_SITE = {"org_connection", "org"}
+
+
+def subject_url(subject_type: str, subject_id: str, *, site: str = "") -> str:
+    """The page of what an event or a notification is about; "" where there is none.
+
+    `site`: of an org or a connection.
+    """
+    if subject_type not in _SUBJECT_PAGES:
+        return ""
+    args = [site, subject_id] if subject_type in _ON_A_SITE else [subject_id]
+    try:
+        return reverse(_SUBJECT_PAGES[subject_type], args=args)
+    except NoReverseMatch:
+        return ""
+
+
 def is_local_url(request: HttpRequest, url: str) -> bool:
     """Whether `url` is on this host, so that a redirect there is safe."""
     return url_has_allowed_host_and_scheme(
@@ -94,7 +133,7 @@ def sign_in_url_after_post(request: HttpRequest) -> str:
     page = request.headers.get("Referer", "")
     if not is_local_url(request, page):
         page = reverse("overview")
-    return f"{reverse('account_login')}?{urlencode({'next': page, 'undone': 1})}"
+    return reverse("account_login", query={"next": page, "undone": 1})
 
 
 def export_format(

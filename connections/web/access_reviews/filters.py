@@ -5,7 +5,7 @@ from collections.abc import Collection, Sequence
 from typing import NamedTuple
 from urllib.parse import parse_qsl
 
-from django.http import HttpRequest
+from django.http import HttpRequest, QueryDict
 from django.urls import reverse
 
 from connections.access.actor import Actor
@@ -101,5 +101,4 @@ def _value_text(name: str, value: str) -> str:
 
 def scope_url(scope: str) -> str:
     """The inventory with this filter."""
-    url = reverse("org-connection-list")
-    return f"{url}?{scope}" if scope else url
+    return reverse("org-connection-list", query=QueryDict(scope))

@@ -27,7 +27,6 @@ from connections.web.access_reviews.filters import filter_rows, scope_text, scop
 from connections.web.access_reviews.forms import ClosingForm
 from connections.web.access_reviews.rows import GROUPS, Posted, RowView, row_views
 from connections.web.access_reviews.start import coverage_warnings, without_reviewer_warning
-from connections.web.inventory.protections import connection_url
 from connections.web.lists import (
     PAGE_SIZE,
     SELECT_COLUMN,
@@ -38,7 +37,7 @@ from connections.web.lists import (
     part_links,
     shared_names,
 )
-from connections.web.support import time_of
+from connections.web.support import connection_url, time_of
 from connections.wording.access_reviews import (
     LEFT_OPEN,
     counts_text,

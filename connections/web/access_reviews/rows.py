@@ -10,8 +10,8 @@ from connections.access_reviews.details import DeletionResult, RowDetails
 from connections.core.text import format_relative
 from connections.models import AccessReviewDecision, Deletion, RowState
 from connections.web.access_reviews.forms import DecisionForm
-from connections.web.inventory.protections import connection_url
 from connections.web.lists import current_url
+from connections.web.support import connection_url
 from connections.wording import Badge
 from connections.wording.access_reviews import (
     HIDDEN_NOW,

@@ -210,7 +210,7 @@ def access_review_decide(request: HttpRequest, pk: UUID) -> HttpResponse:
     messages.success(request, f"{pluralize(len(made), 'decision')} saved.")
     for name in ("open", "decision"):
         query.pop(name, None)
-    return SeeOther(f"{_url(review)}?{query.urlencode()}" if query else _url(review))
+    return SeeOther(reverse("access-review-detail", args=[review.pk], query=query))
 
 
 def _query(request: HttpRequest) -> QueryDict:

@@ -7,7 +7,6 @@ from urllib.parse import urlencode
 from django.core.exceptions import BadRequest
 from django.http import Http404, HttpRequest, HttpResponse, StreamingHttpResponse
 from django.shortcuts import render
-from django.urls import NoReverseMatch, reverse
 
 from connections import wording
 from connections.audit import search
@@ -29,20 +28,18 @@ from connections.web.lists import (
     sortable,
 )
 from connections.web.rate_limits import limited
-from connections.web.support import actor_of, download, export_format
+from connections.web.support import actor_of, download, export_format, subject_url
 
-# The page about an event's subject, and what a link to it is called.
-_PAGES = {
-    "deletion": ("deletion-detail", "Deletion"),
-    "batch": ("batch-detail", "Bulk deletion"),
-    "access_review": ("access-review-detail", "Access review"),
-    "credential": ("credential-detail", "Credential"),
-    "person": ("person-detail", "Person"),
-    "org_connection": ("org-connection-detail", "Connection"),
-    "org": ("org-detail", "Org"),
+# What a link to the page of an event's subject is called.
+_SUBJECT_LABELS = {
+    "deletion": "Deletion",
+    "batch": "Bulk deletion",
+    "access_review": "Access review",
+    "credential": "Credential",
+    "person": "Person",
+    "org_connection": "Connection",
+    "org": "Org",
 }
-# Those whose address also has the site.
-_ON_A_SITE = {"org_connection", "org"}
 _COLUMNS = (
     Column(label="Event", css="cell-event", sort="event"),
     Column(label="Time", css="cell-time"),
@@ -125,20 +122,10 @@ def _filter_bar(request: HttpRequest, *, form: EventForm) -> FilterBar:
     )
 
 
-def _list_url(**filters: str) -> str:
-    return f"{reverse('audit-list')}?{urlencode(filters)}"
-
-
 def _subject_link(event: AuditEvent) -> tuple[str, str]:
     """The address of the event's subject and the link's text; both "" where it has no page."""
-    if event.subject_type not in _PAGES:
-        return "", ""
-    name, label = _PAGES[event.subject_type]
-    site = [event.details.get("site", "")] if event.subject_type in _ON_A_SITE else []
-    try:
-        return reverse(name, args=[*site, event.subject_id]), label
-    except NoReverseMatch:
-        return "", ""
+    url = subject_url(event.subject_type, event.subject_id, site=event.details.get("site", ""))
+    return (url, _SUBJECT_LABELS[event.subject_type]) if url else ("", "")
 
 
 _CODES = [(code, wording.event_label(code)) for code in search.code_choices()]
@@ -156,9 +143,6 @@ def audit_detail(request: HttpRequest, seq: int) -> HttpResponse:
         "event": event,
         "subject_url": subject_url,
         "subject_label": subject_label,
-        "request_url": _list_url(request=event.request_id) if event.request_id else "",
-        "of_subject_url": _list_url(subject=event.subject_id) if event.subject_id else "",
-        "of_actor_url": _list_url(actor=str(event.actor_id)) if event.actor_id else "",
     }
     return render(request, "connections/audit_detail.html", context)
 

@@ -28,7 +28,6 @@ from connections.models import Batch
 from connections.web.batches.forms import ApprovalForm, ConfirmationForm, RequestForm
 from connections.web.batches.page import batch_context, get_liveness, page_version
 from connections.web.deletions.forms import ReasonForm
-from connections.web.deletions.review import uuid_or_none
 from connections.web.deletions.views import error_status_and_text
 from connections.web.forms import ServiceForm
 from connections.web.inventory.forms import InventoryForm
@@ -40,7 +39,14 @@ from connections.web.lists import (
 )
 from connections.web.rate_limits import limited
 from connections.web.reauthentication import requires_reauthentication
-from connections.web.support import SeeOther, actor_of, download, export_format, wants_fragment
+from connections.web.support import (
+    SeeOther,
+    actor_of,
+    download,
+    export_format,
+    uuid_or_none,
+    wants_fragment,
+)
 from connections.wording import Badge
 from connections.wording.batches import batch_badge, batch_origin_text
 
@@ -285,8 +291,8 @@ def _change_draft(
         status, notice = _status_and_text(error)
         batch = lookups.find_batch(actor=actor, pk=pk)
         return _page(request, batch=batch, actor=actor, notice=notice, status=status)
-    query = QueryDict(request.POST.get("filters", "")).urlencode()
-    return SeeOther(f"{_url(batch)}{'?' if query else ''}{query}")
+    query = QueryDict(request.POST.get("filters", ""))
+    return SeeOther(reverse("batch-detail", args=[batch.pk], query=query))
 
 
 def batch_remove(request: HttpRequest, pk: UUID) -> HttpResponse:

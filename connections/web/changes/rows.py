@@ -10,8 +10,8 @@ from connections.access.actor import Actor
 from connections.changes.changes import ChangeRow
 from connections.models import Change
 from connections.web.changes.forms import AcknowledgementForm
-from connections.web.inventory.protections import connection_url
 from connections.web.lists import Column
+from connections.web.support import connection_url
 from connections.wording import Badge
 from connections.wording.changes import change_badge, deletion_name, types_of
 

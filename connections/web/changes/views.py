@@ -177,8 +177,7 @@ def _acknowledge(
         messages.info(request, "Already acknowledged. The first acknowledgement stands.")
     if request.POST.get("back") == "overview":
         return SeeOther(reverse("overview"))
-    query = filters.urlencode()
-    return SeeOther(f"{reverse('change-list')}{'?' if query else ''}{query}")
+    return SeeOther(reverse("change-list", query=filters))
 
 
 @limited("export", per_minute=30)

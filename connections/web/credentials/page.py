@@ -4,7 +4,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
-from urllib.parse import urlencode
 
 from django.urls import reverse
 from django.utils import timezone
@@ -118,5 +117,5 @@ def managed_orgs_problem(credential: Credential) -> str:
 
 def connections_url(credential: Credential) -> str:
     """The inventory, filtered by this credential's org."""
-    query = urlencode({"org": f"{credential.site}/{credential.org_id}"})
-    return f"{reverse('org-connection-list')}?{query}"
+    org = f"{credential.site}/{credential.org_id}"
+    return reverse("org-connection-list", query={"org": org})

@@ -4,7 +4,6 @@ import json
 from typing import Any
 
 from django.urls import reverse
-from django.utils.http import urlencode
 
 from connections import audit, wording
 from connections.core import clock
@@ -42,7 +41,7 @@ def record_context(*, deletion: Deletion, links_to_evidence: bool) -> dict[str, 
             ),
             *_next_entries(deletion, is_being_rechecked=is_being_rechecked),
         ],
-        "audit_url": f"{reverse('audit-list')}?{urlencode({'deletion': str(deletion.pk)})}"
+        "audit_url": reverse("audit-list", query={"deletion": str(deletion.pk)})
         if links_to_evidence
         else "",
         "attempts": attempts,

@@ -15,6 +15,7 @@ from connections.models import Credential, Deletion, OrgConnectionSnapshot
 from connections.people import people
 from connections.web.deletions.forms import ConnectionChoiceForm, DeletionForm
 from connections.web.deletions.status_section import review_url
+from connections.web.support import uuid_or_none
 from connections.wording.connections import (
     creator_flags,
     effect_text,
@@ -179,14 +180,6 @@ def deletion_form(
         }
         | {name: typed.get(name, "") for name in PREFILLED}
     )
-
-
-def uuid_or_none(text: str) -> UUID | None:
-    """The UUID in that text; None for any other text."""
-    try:
-        return UUID(text)
-    except ValueError:
-        return None
 
 
 def previous_input(again: str, *, actor: Actor) -> dict[str, str]:

@@ -23,7 +23,6 @@ from connections.web.deletions.review import (
     previous_deletion_context,
     previous_input,
     review_context,
-    uuid_or_none,
 )
 from connections.web.deletions.views import (
     deletions_with_details,
@@ -33,7 +32,7 @@ from connections.web.deletions.views import (
     respond,
 )
 from connections.web.reauthentication import requires_reauthentication
-from connections.web.support import actor_of, time_of, wants_fragment
+from connections.web.support import actor_of, time_of, uuid_or_none, wants_fragment
 from connections.wording import Badge, attempt_facts
 
 REVIEW = "connections/deletion_review.html"

@@ -6,7 +6,6 @@ from typing import Any
 from uuid import UUID
 
 from django.urls import reverse
-from django.utils.http import urlencode
 
 from connections import audit, wording
 from connections.access import permissions
@@ -170,7 +169,7 @@ def review_url(*, credential: UUID, connection_id: UUID, **more: str) -> str:
     """
     query = {"credential": str(credential), "connection_id": str(connection_id)}
     typed = {name: value for name, value in more.items() if value}
-    return f"{reverse('deletion-new')}?{urlencode(query | typed)}"
+    return reverse("deletion-new", query=query | typed)
 
 
 def _effect(deletion: Deletion) -> str:

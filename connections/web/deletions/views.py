@@ -285,7 +285,7 @@ def deletion_comment(request: HttpRequest, pk: UUID) -> HttpResponse:
     except InvalidInputError as error:
         return _comment_error(request, pk, error=error, status=422)
     if not wants_fragment(request):
-        return SeeOther(f"{reverse('deletion-detail', args=[pk])}#comment")
+        return SeeOther(reverse("deletion-detail", args=[pk], fragment="comment"))
     context = {"deletion": deletion, "comment": CommentForm(), "is_added": True}
     response = render(request, f"{DETAIL}#comment_form", context)
     response["HX-Trigger"] = "deletionChanged"

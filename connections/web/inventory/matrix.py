@@ -153,9 +153,9 @@ def _rows(matrix: Matrix, *, shared: set[str]) -> Iterable[Row]:
     ]
     contents, changes, letters = cache(_contents), cache(_change_html), cache(_letters)
     for source, head in zip(matrix.sources, heads, strict=True):
-        query = urlencode({"site": matrix.site, "source": source.org_id})
-        url = f"{reverse('org-connection-between')}?{query}&destination="
-        start = format_html('<td><a href="{}', url)
+        query = {"site": matrix.site, "source": source.org_id}
+        url = reverse("org-connection-between", query=query)
+        start = format_html('<td><a href="{}&amp;destination=', url)
         name = format_html("{} to ", head.name)
         cells = []
         for sink, sink_id, sink_name in columns:

@@ -170,13 +170,12 @@ def org_detail(request: HttpRequest, site: str, org_id: UUID) -> HttpResponse:
         "shared_names": shared_names(inventory.orgs),
         "changes": change_row_views(changes.rows, actor=actor),
         "change_columns": CHANGE_COLUMNS,
-        "change_filters": urlencode({"org": org.key}),
+        "org_query": urlencode({"org": org.key}),
         "deletions": deletions.deletions,
         "batch_ids": visible_batch_ids(
             (each.batch_id for each in deletions.deletions), actor=actor
         ),
         "deletion_columns": DELETION_COLUMNS,
-        "deletions_url": f"{reverse('deletion-list')}?{urlencode({'org': org.key})}",
         "can_refresh": permissions.can_sync(actor),
         "can_plan": bool(listed) and permissions.can_delete(actor),
     }
@@ -195,5 +194,5 @@ def _direction(
     return DirectionView(
         rows=row_views(inventory, connections[:MOST_CONNECTIONS], actor=actor),
         total=len(connections),
-        url=f"{reverse('org-connection-list')}?{urlencode(query)}",
+        url=reverse("org-connection-list", query=query),
     )

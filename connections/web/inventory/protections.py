@@ -1,9 +1,8 @@
 """What pages show of a connection's protections."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, astuple, dataclass
 
 from django.urls import reverse
-from django.utils.http import urlencode
 
 from connections.access import permissions
 from connections.access.actor import Actor
@@ -34,27 +33,13 @@ def protection_page(*, key: OrgConnectionKey, actor: Actor) -> ProtectionPage:
     may_protect = held is None and permissions.can_protect(actor)
     return ProtectionPage(
         held=held,
-        protect_url=protect_url(key) if may_protect else "",
-        unprotect_url=unprotect_url(key) if may_unprotect else "",
+        protect_url=reverse("org-connection-protect", query=asdict(key)) if may_protect else "",
+        unprotect_url=reverse("org-connection-unprotect", args=astuple(key))
+        if may_unprotect
+        else "",
         who_can_unprotect=protections.names_of_possible_removers(held) if held else [],
         history=[entry for each in every for entry in _entries(each)],
     )
-
-
-def connection_url(key: OrgConnectionKey) -> str:
-    """The page of a connection."""
-    return reverse("org-connection-detail", args=[key.site, key.connection_id])
-
-
-def protect_url(key: OrgConnectionKey) -> str:
-    """The form that protects this connection."""
-    query = urlencode({"site": key.site, "connection_id": str(key.connection_id)})
-    return f"{reverse('org-connection-protect')}?{query}"
-
-
-def unprotect_url(key: OrgConnectionKey) -> str:
-    """The form that removes its protection."""
-    return reverse("org-connection-unprotect", args=[key.site, key.connection_id])
 
 
 def _entries(protection: Protection) -> list[TimelineEntry]:

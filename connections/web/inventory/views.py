@@ -1,7 +1,6 @@
 """The inventory: list, one connection, sync, export, protections."""
 
 from typing import Any
-from urllib.parse import urlencode
 from uuid import UUID
 
 from django.contrib import messages
@@ -41,7 +40,7 @@ from connections.web.inventory.forms import (
     RemovalForm,
 )
 from connections.web.inventory.matrix import MATRIX, matrix_page, view_links
-from connections.web.inventory.protections import connection_url, protection_page
+from connections.web.inventory.protections import protection_page
 from connections.web.inventory.rows import failed_syncs, org_syncs, row_views, sync_text
 from connections.web.inventory.timeline import timeline_of
 from connections.web.lists import (
@@ -61,7 +60,14 @@ from connections.web.lists import (
 )
 from connections.web.rate_limits import limited
 from connections.web.reauthentication import requires_reauthentication
-from connections.web.support import SeeOther, actor_of, download, export_format, org_url
+from connections.web.support import (
+    SeeOther,
+    actor_of,
+    connection_url,
+    download,
+    export_format,
+    org_url,
+)
 from connections.wording import unavailable_text
 from connections.wording.access_reviews import ROW_BADGES
 from connections.wording.connections import site_name
@@ -117,7 +123,9 @@ def org_connection_list(request: HttpRequest) -> HttpResponse:
         # `start_review` refuses a filter by time.
         "can_start_access_review": permissions.can_manage_access_reviews(actor)
         and not filters.changed,
-        "access_review_query": urlencode({"scope": form.query()}),
+        "access_review_url": reverse(
+            "access-review-new", query={"scope": form.query()} if form.query() else None
+        ),
         "can_manage_credentials": permissions.can_manage_credentials(actor),
         "administrators": people.list_administrator_names()
         if _has_no_credential(inventory)
@@ -167,11 +175,10 @@ def org_connection_between(request: HttpRequest) -> HttpResponse:
 
 def _list_url(filters: QueryDict) -> str:
     """The list or matrix with these filters."""
-    url = reverse("org-connection-list")
-    query = InventoryForm(filters).query()
+    query = InventoryForm(filters).values()
     if filters.get("view") == MATRIX:
-        query = f"{query}&view={MATRIX}".removeprefix("&")
-    return f"{url}?{query}" if query else url
+        query["view"] = MATRIX
+    return reverse("org-connection-list", query=query)
 
 
 def _freshness(inventory: Inventory, *, actor: Actor) -> dict[str, Any]:

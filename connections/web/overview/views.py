@@ -119,7 +119,7 @@ def _deletion_items(deletions: list[Deletion], action: str, status: str) -> Iter
             about="",
             detail="",
             at=None,
-            url=f"{reverse('deletion-list')}?status={status}",
+            url=reverse("deletion-list", query={"status": status}),
             action="View all",
         )
 
