@@ -254,11 +254,10 @@ SORT_KEYS: dict[str, Callable[[ListedConnection], Any]] = {
 }
 # Or by the number of credentials that list it.
 VISIBLE = "visible"
-SORTS = (*SORT_KEYS, VISIBLE)
 
 
 def _sort(connections: list[ListedConnection], *, sort: str, listings: Iterable[_Listing]) -> None:
-    """Sort by source and destination, then by one of SORTS, after "-" in descending order."""
+    """Sort by source and destination, then as in `build_inventory`."""
     # Comparing ranks is three times as fast as comparing names.
     names = {each.source_org_name for each in connections}
     names |= {each.sink_org_name for each in connections}
@@ -374,8 +373,8 @@ def build_inventory(
 ) -> Inventory:
     """The inventory from the newest stored snapshots; no request. Raises PermissionDenied.
 
-    `sort` is one of SORTS, after "-" for the opposite order. Only snapshots `within` are read:
-    its total and its choices are of those.
+    `sort` is one of SORT_KEYS or VISIBLE, after "-" for the opposite order. Only snapshots `within`
+    are read: its total and its choices are of those.
     """
     permissions.require(permissions.can_see(actor), "see org connections")
     now = clock.now()

@@ -156,6 +156,18 @@ class Column:
 
 
 SELECT_COLUMN = Column(label="Select", css="cell-select")
+PAIR_COLUMNS = (
+    Column(label="Source", css="cell-org"),
+    Column(label="to", css="cell-arrow"),
+    Column(label="Destination", css="cell-org"),
+)
+
+
+def chosen_sort(request: HttpRequest, columns: Sequence[Column], *, default: str) -> str:
+    """The name of the column that the address sorts by, after "-" for descending order."""
+    sort = request.GET.get("sort", "")
+    names = {column.sort for column in columns if column.sort}
+    return sort if sort.removeprefix("-") in names else default
 
 
 def sortable(request: HttpRequest, columns: Sequence[Column], *, sort: str) -> list[Column]:

@@ -29,6 +29,7 @@ from connections.web.access_reviews.rows import GROUPS, Posted, RowView, row_vie
 from connections.web.access_reviews.start import coverage_warnings, without_reviewer_warning
 from connections.web.lists import (
     PAGE_SIZE,
+    PAIR_COLUMNS,
     SELECT_COLUMN,
     Column,
     FilterBar,
@@ -49,9 +50,7 @@ from connections.wording.access_reviews import (
 from connections.wording.connections import join_some_names
 
 _PAIR = (
-    Column(label="Source", css="cell-org"),
-    Column(label="to", css="cell-arrow"),
-    Column(label="Destination", css="cell-org"),
+    *PAIR_COLUMNS,
     Column(label="Data types", css="cell-types"),
 )
 _OPEN_COLUMNS = (

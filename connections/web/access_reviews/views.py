@@ -3,7 +3,6 @@
 from collections import Counter
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 from uuid import UUID
 
 from django.contrib import messages
@@ -81,9 +80,12 @@ class ListedReview:
     yours: int
 
 
-def _list_context(request: HttpRequest, *, actor: Actor) -> dict[str, Any]:
-    """Template variables of the list. The open ones come first, and of them the first due."""
-    now = time_of(request)
+def access_review_list(request: HttpRequest) -> HttpResponse:
+    """The access reviews with a connection that this person can see.
+
+    The open ones come first, and of them the first due.
+    """
+    actor, now = actor_of(request), time_of(request)
     visible = visibility.visible_access_reviews(actor=actor)
     open_ones = list(
         visible.filter(state=AccessReviewState.OPEN).order_by("due_at", "created_at", "id")
@@ -93,7 +95,7 @@ def _list_context(request: HttpRequest, *, actor: Actor) -> dict[str, Any]:
     shown = [*([] if page.has_previous() else open_ones), *page.object_list]
     counts = count_rows(reviews=shown, actor=actor)
     to_decide = set(open_reviews_to_decide(actor=actor).values_list("pk", flat=True))
-    return {
+    context = {
         "rows": [
             ListedReview(
                 review=review,
@@ -108,11 +110,6 @@ def _list_context(request: HttpRequest, *, actor: Actor) -> dict[str, Any]:
         "can_start": permissions.can_manage_access_reviews(actor),
         **counted_links(request, page),
     }
-
-
-def access_review_list(request: HttpRequest) -> HttpResponse:
-    """The access reviews with a connection that this person can see, the open ones first."""
-    context = _list_context(request, actor=actor_of(request))
     return render(request, "connections/access_review_list.html", context)
 
 

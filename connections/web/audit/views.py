@@ -19,6 +19,7 @@ from connections.web.lists import (
     Column,
     Filter,
     FilterBar,
+    chosen_sort,
     cursor_links,
     export_query,
     filter_bar,
@@ -63,7 +64,7 @@ def audit_list(request: HttpRequest) -> HttpResponse:
     """Every audit event, newest first unless sorted the other way round."""
     form = EventForm(request.GET)
     form.full_clean()
-    sort = "event" if request.GET.get("sort") == "event" else "-event"
+    sort = chosen_sort(request, _COLUMNS, default="-event")
     page = _page(request, form=form, is_oldest_first=sort == "event")
     bar = _filter_bar(request, form=form)
     context: dict[str, Any] = {

@@ -43,6 +43,7 @@ from connections.web.batches.plan import Plan, PlanFilter, PlanWarning, kept_war
 from connections.web.charts import OUTCOME_SERIES, Series
 from connections.web.forms import ServiceForm
 from connections.web.lists import (
+    PAIR_COLUMNS,
     SELECT_COLUMN,
     Column,
     ViewLink,
@@ -64,9 +65,7 @@ from connections.wording.batches import (
 )
 
 _PAIR = (
-    Column(label="Source", css="cell-org"),
-    Column(label="to", css="cell-arrow"),
-    Column(label="Destination", css="cell-org"),
+    *PAIR_COLUMNS,
     Column(label="Data types", css="cell-types"),
     Column(label="Site", css="cell-site cell-medium"),
 )

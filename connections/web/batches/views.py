@@ -135,7 +135,7 @@ def _draft_of(posted: QueryDict, *, actor: Actor) -> Batch:
 def _require_filter(form: InventoryForm) -> None:
     """Raise InvalidInputError for a filter that the list would ignore: a plan would have more."""
     ignored = form.data.keys() - form.fields.keys() - NOT_FILTERS
-    ignored |= form.errors.keys() - NOT_FILTERS
+    ignored |= form.errors.keys()
     if ignored:
         named = ", ".join(sorted(ignored))
         raise InvalidInputError({"filter": f"These filters aren't valid: {named}."})

@@ -19,9 +19,11 @@ from connections.inventory.orgs import list_known_orgs
 from connections.models import Credential
 from connections.web.charts import OUTCOME_SERIES, build_day_chart
 from connections.web.lists import (
+    PAIR_COLUMNS,
     Column,
     Filter,
     FilterBar,
+    chosen_sort,
     cursor_links,
     export_query,
     filter_bar,
@@ -38,9 +40,7 @@ from connections.web.support import actor_of, download, export_format
 DELETION_COLUMNS = (
     Column(label="Requested", css="cell-time cell-requested", sort="requested"),
     Column(label="Status", css="cell-status"),
-    Column(label="Source", css="cell-org"),
-    Column(label="to", css="cell-arrow"),
-    Column(label="Destination", css="cell-org"),
+    *PAIR_COLUMNS,
     Column(label="Site", css="cell-site cell-medium"),
     Column(label="Reason", css="cell-line"),
     Column(label="Ticket", css="cell-ticket"),
@@ -55,7 +55,7 @@ def deletion_list(request: HttpRequest) -> HttpResponse:
     orgs = list_known_orgs(actor=actor)
     form = HistoryForm(request.GET, credentials=credentials)
     filters = form.history_filter() if form.is_valid() else HistoryFilter()
-    sort = "requested" if request.GET.get("sort") == "requested" else "-requested"
+    sort = chosen_sort(request, DELETION_COLUMNS, default="-requested")
     page = history.history_page(
         actor=actor,
         filters=filters,

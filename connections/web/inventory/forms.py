@@ -12,11 +12,10 @@ from connections.core.errors import InvalidInputError
 from connections.deletions import reviews
 from connections.inventory.inventory import (
     CHANGED_DAYS,
-    SORTS,
     InventoryFilter,
     filter_from_values,
 )
-from connections.inventory.orgs import ORG_SORT_KEYS, OrgCoverage, OrgFilter
+from connections.inventory.orgs import OrgCoverage, OrgFilter
 from connections.web.credentials.forms import site_choices
 from connections.web.forms import ServiceForm, reason_field
 
@@ -35,23 +34,12 @@ class InventoryForm(forms.Form):
     source = forms.CharField(max_length=200, required=False)
     destination = forms.CharField(max_length=200, required=False)
     q = forms.CharField(max_length=200, required=False)
-    sort = forms.ChoiceField(
-        choices=[(f"{sign}{name}", name) for name in SORTS for sign in ("", "-")],
-        required=False,
-    )
 
     def values(self) -> dict[str, str]:
         """The valid filters that are set, by their name in the query string."""
         self.is_valid()
         data: Mapping[str, Any] = self.cleaned_data
-        return {name: data[name] for name in self.fields if name != "sort" and data.get(name)}
-
-    @property
-    def sorted_by(self) -> str:
-        """The column to sort by, after "-" for descending order."""
-        self.is_valid()
-        sort: str = self.cleaned_data.get("sort", "")
-        return sort or "source"
+        return {name: data[name] for name in self.fields if data.get(name)}
 
     def query(self) -> str:
         """The filters as a query string; "" without filters."""
@@ -68,17 +56,6 @@ class OrgForm(forms.Form):
     site = forms.CharField(max_length=100, required=False)
     coverage = forms.ChoiceField(choices=[(each, each) for each in OrgCoverage], required=False)
     q = forms.CharField(max_length=200, required=False)
-    sort = forms.ChoiceField(
-        choices=[(f"{sign}{name}", name) for name in ORG_SORT_KEYS for sign in ("", "-")],
-        required=False,
-    )
-
-    @property
-    def sorted_by(self) -> str:
-        """The column to sort by, after "-" for descending order."""
-        self.is_valid()
-        sort: str = self.cleaned_data.get("sort", "")
-        return sort or "org"
 
     def org_filter(self) -> OrgFilter:
         """The filter from the valid fields."""

@@ -30,6 +30,7 @@ from connections.web.lists import (
     Column,
     Filter,
     FilterBar,
+    chosen_sort,
     counted_links,
     counted_page,
     filter_bar,
@@ -71,13 +72,14 @@ def org_list(request: HttpRequest) -> HttpResponse:
     """Every org that the person knows of."""
     actor = actor_of(request)
     form = OrgForm(request.GET)
-    every = list_orgs(actor=actor, sort=form.sorted_by)
+    sort = chosen_sort(request, _COLUMNS, default="org")
+    every = list_orgs(actor=actor, sort=sort)
     filters = form.org_filter()
     matches = [each for each in every if filters.matches(each)]
     page = counted_page(request, matches)
     context = {
         "rows": [_org_view(each, actor=actor) for each in page.object_list],
-        "columns": sortable(request, _COLUMNS, sort=form.sorted_by),
+        "columns": sortable(request, _COLUMNS, sort=sort),
         "shared_names": shared_names(each.org for each in every),
         "bar": _filter_bar(request, every, actor=actor),
         "count": share_text(len(matches), total=len(every), noun="org"),

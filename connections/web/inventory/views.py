@@ -48,6 +48,7 @@ from connections.web.lists import (
     Column,
     Filter,
     FilterBar,
+    chosen_sort,
     counted_links,
     counted_page,
     filter_bar,
@@ -96,7 +97,8 @@ def org_connection_list(request: HttpRequest) -> HttpResponse:
     actor = actor_of(request)
     form = InventoryForm(request.GET)
     filters = form.inventory_filter()
-    inventory = build_inventory(actor=actor, filters=filters, sort=form.sorted_by)
+    sort = chosen_sort(request, _COLUMNS, default="source")
+    inventory = build_inventory(actor=actor, filters=filters, sort=sort)
     # A fragment comes after an automatic sync and must not start another.
     is_fragment = request.htmx.target == "inventory"  # type: ignore[attr-defined]
     page = counted_page(request, inventory.matches)
@@ -105,7 +107,7 @@ def org_connection_list(request: HttpRequest) -> HttpResponse:
         "inventory": inventory,
         "rows": row_views(inventory, list(page.object_list), actor=actor),
         "columns": sortable(
-            request, (SELECT_COLUMN, *_COLUMNS) if can_plan else _COLUMNS, sort=form.sorted_by
+            request, (SELECT_COLUMN, *_COLUMNS) if can_plan else _COLUMNS, sort=sort
         ),
         "can_plan": can_plan,
         "plannable": len(inventory.matches) if len(inventory.matches) <= drafts.MAX_ROWS else 0,
