@@ -38,3 +38,9 @@ class ServiceForm(forms.Form):
         for name, message in error.fields.items():
             self.errors.pop(name, None)
             self.add_error(name if name in self.fields else None, message)
+
+
+class ReasonForm(ServiceForm):
+    """Why something is declined, withdrawn, closed or removed."""
+
+    reason = reason_field()

@@ -27,9 +27,8 @@ from connections.inventory.orgs import find_org
 from connections.models import Batch
 from connections.web.batches.forms import ApprovalForm, ConfirmationForm, RequestForm
 from connections.web.batches.page import batch_context, get_liveness, page_version
-from connections.web.deletions.forms import ReasonForm
 from connections.web.deletions.views import error_status_and_text
-from connections.web.forms import ServiceForm
+from connections.web.forms import ReasonForm, ServiceForm
 from connections.web.inventory.forms import InventoryForm
 from connections.web.lists import (
     Column,

@@ -72,12 +72,6 @@ class ConfirmationForm(ServiceForm):
     )
 
 
-class ReasonForm(ServiceForm):
-    """The reason for declining, withdrawing or closing."""
-
-    reason = reason_field()
-
-
 class CommentForm(ServiceForm):
     """A comment on a deletion."""
 

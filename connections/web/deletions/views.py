@@ -29,11 +29,10 @@ from connections.web.deletions.forms import (
     BreakGlassReviewForm,
     CommentForm,
     ConfirmationForm,
-    ReasonForm,
 )
 from connections.web.deletions.page import record_context
 from connections.web.deletions.status_section import poll_interval, state_version, status_context
-from connections.web.forms import ServiceForm
+from connections.web.forms import ReasonForm, ServiceForm
 from connections.web.rate_limits import limited
 from connections.web.reauthentication import requires_reauthentication
 from connections.web.support import SeeOther, actor_of, wants_fragment

@@ -68,12 +68,6 @@ class OrgForm(forms.Form):
         )
 
 
-class RemovalForm(ServiceForm):
-    """Why a protection is removed."""
-
-    reason = reason_field(required=True)
-
-
 class ProtectionForm(ServiceForm):
     """Which connection to protect, and why."""
 

@@ -32,12 +32,12 @@ from connections.inventory.orgs import find_org
 from connections.models import OrgConnectionKey, Protection, Sync
 from connections.people import people
 from connections.web.deletions.status_section import review_url
+from connections.web.forms import ReasonForm
 from connections.web.inventory.forms import (
     CHANGED,
     PROTECTED,
     InventoryForm,
     ProtectionForm,
-    RemovalForm,
 )
 from connections.web.inventory.matrix import MATRIX, matrix_page, view_links
 from connections.web.inventory.protections import protection_page
@@ -344,7 +344,7 @@ def _not_protected(request: HttpRequest, key: OrgConnectionKey) -> HttpResponse:
 
 
 def _unprotect_page(
-    request: HttpRequest, *, protection: Protection, form: RemovalForm, status: int
+    request: HttpRequest, *, protection: Protection, form: ReasonForm, status: int
 ) -> HttpResponse:
     context = {"form": form, "protection": protection, "back_url": connection_url(protection.key)}
     return render(request, "connections/org_connection_unprotect.html", context, status=status)
@@ -358,7 +358,7 @@ def _unprotect_page_with_input(
     protection = _find_removable_protection(actor_of(request), key)
     if protection is None:
         return _not_protected(request, key)
-    form = RemovalForm(initial=request.POST.dict())
+    form = ReasonForm(initial=request.POST.dict())
     return _unprotect_page(request, protection=protection, form=form, status=422)
 
 
@@ -370,8 +370,8 @@ def org_connection_unprotect(request: HttpRequest, site: str, connection_id: UUI
     protection = _find_removable_protection(actor, key)
     if protection is None:
         return _not_protected(request, key)
-    form = RemovalForm(request.POST if request.method == "POST" else None)
-    if protection is not None and form.is_valid():
+    form = ReasonForm(request.POST if request.method == "POST" else None)
+    if form.is_valid():
         try:
             protections.remove_protection(
                 actor=actor, protection=protection, reason=form.cleaned_data["reason"]
