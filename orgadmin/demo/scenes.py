@@ -137,7 +137,7 @@ def _deleting() -> Iterator[Scene]:
         "Retail US",
         ("Contact Center", "Retail US"),
         title="A protected connection",
-        text="A credential manager protected it, so no one can delete it here.",
+        text="A Credential manager protected it, so no one can delete it here.",
         step="See what the review shows instead of a form.",
     )
     unknown = _newest(("Treasury", "Payments EU"))

@@ -298,7 +298,7 @@ def test_without_a_credential_others_see_who_can_add_one(
     client_of: ClientOf, victor: Person, root: Person
 ) -> None:
     page = open_overview(client_of(victor))
-    assert "once a credential manager adds the keys of a Datadog org. Ask Root." in page.text
+    assert "once a Credential manager adds the keys of a Datadog org. Ask Root." in page.text
     assert not page.has_form_to("/credentials/new/")
 
 
