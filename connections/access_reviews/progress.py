@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from uuid import UUID
 
 from django.db.models import Exists, OuterRef, Q, QuerySet
@@ -235,13 +234,10 @@ def due_again(*, actor: Actor) -> list[AccessReviewDecision]:
 class ConnectionDecision:
     """One decision about a connection, for the connection's page and timeline."""
 
+    # With its row and access review.
     decision: AccessReviewDecision
-    review: AccessReview
     # Whether the actor can see a row of the access review.
     is_review_visible: bool
-    at: datetime
-    # Whether it is the newest decision about this connection in any access review.
-    is_newest: bool
     # Whether it keeps the connection until a date that has passed.
     has_ended: bool
 
@@ -265,10 +261,7 @@ def list_decisions(*, actor: Actor, key: OrgConnectionKey) -> list[ConnectionDec
     return [
         ConnectionDecision(
             decision=each,
-            review=each.row.review,
             is_review_visible=each.row.review_id in visible,
-            at=each.decided_at,
-            is_newest=each is found[-1],
             has_ended=each.keep_until is not None and each.keep_until < today,
         )
         for each in found

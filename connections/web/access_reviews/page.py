@@ -25,7 +25,7 @@ from connections.inventory.inventory import KnownOrg
 from connections.models import AccessReview, OrgConnectionKey, RowState
 from connections.web.access_reviews.filters import filter_rows, scope_text, scope_url
 from connections.web.access_reviews.forms import ClosingForm
-from connections.web.access_reviews.rows import GROUPS, Posted, RowView, row_views
+from connections.web.access_reviews.rows import GROUPS, Posted, ReviewRowView, row_views
 from connections.web.access_reviews.start import coverage_warnings, without_reviewer_warning
 from connections.web.lists import (
     PAGE_SIZE,
@@ -341,7 +341,7 @@ def _table(
     }
 
 
-def _unshown_errors(views: Sequence[RowView], *, posted: Posted | None) -> str:
+def _unshown_errors(views: Sequence[ReviewRowView], *, posted: Posted | None) -> str:
     """Why a decision was not saved, where its connection can no longer be decided on."""
     if posted is None or posted.form is None or posted.is_of_selection:
         return ""

@@ -70,7 +70,7 @@ class LastDecision:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RowView:
+class ReviewRowView:
     """One row of the table."""
 
     details: RowDetails
@@ -110,9 +110,9 @@ def row_views(
     is_closed: bool,
     posted: Posted | None,
     now: datetime,
-) -> list[RowView]:
+) -> list[ReviewRowView]:
     """The rows as the page shows them; one has an open form if the address or the POST says so."""
-    views: list[RowView] = []
+    views: list[ReviewRowView] = []
     label = ""
     for details in rows:
         group = group_label(details.row.state, is_closed=is_closed)
@@ -140,11 +140,11 @@ def _row_view(
     posted: Posted | None,
     group_label: str,
     now: datetime,
-) -> RowView:
+) -> ReviewRowView:
     row, connection = details.row, details.connection
     place = str(row.position)
     is_left_open = is_closed and row.state == RowState.PENDING
-    return RowView(
+    return ReviewRowView(
         details=details,
         anchor=f"row-{place}",
         key=row.text,

@@ -21,7 +21,7 @@ MOST_LISTED = 100
 
 
 @dataclass(frozen=True, kw_only=True)
-class Warning:
+class ReviewWarning:
     """Something to know about an access review."""
 
     headline: str
@@ -57,17 +57,17 @@ def new_context(*, form: StartForm, actor: Actor) -> dict[str, Any]:
     }
 
 
-def _warnings(preview: PopulationPreview) -> list[Warning]:
+def _warnings(preview: PopulationPreview) -> list[ReviewWarning]:
     found = coverage_warnings(preview.coverage)
     if preview.without_reviewer:
         found.insert(0, without_reviewer_warning(preview.without_reviewer))
     return found
 
 
-def without_reviewer_warning(keys: list[OrgConnectionKey]) -> Warning:
+def without_reviewer_warning(keys: list[OrgConnectionKey]) -> ReviewWarning:
     """That no reviewer can see some connections."""
     shown = [*_connection_names(keys[:MOST_NAMES]), *("" for _ in keys[MOST_NAMES:])]
-    return Warning(
+    return ReviewWarning(
         headline=f"{pluralize(len(keys), 'connection')} that no reviewer can decide on",
         detail=f"{join_some_names(shown, limit=MOST_NAMES)}. Choose another active "
         "reviewer, or change who can see their credentials.",
@@ -84,14 +84,14 @@ def _connection_names(keys: Sequence[OrgConnectionKey]) -> list[str]:
     return [names[key] for key in keys]
 
 
-def coverage_warnings(coverage: dict[str, Any]) -> list[Warning]:
+def coverage_warnings(coverage: dict[str, Any]) -> list[ReviewWarning]:
     """What the inventory might lack: what failed syncs would list, orgs without a credential."""
     failed = [org for org in coverage["orgs"] if not org["is_complete"]]
     without = coverage["without_credential"]
     found = []
     if failed:
         found.append(
-            Warning(
+            ReviewWarning(
                 headline=f"{pluralize(len(failed), 'credential')} not fully synced",
                 detail=f"{_names(org['credential'] for org in failed)}. Connections that only "
                 "they list might be missing or out of date.",
@@ -99,7 +99,7 @@ def coverage_warnings(coverage: dict[str, Any]) -> list[Warning]:
         )
     if without:
         found.append(
-            Warning(
+            ReviewWarning(
                 headline=f"{pluralize(len(without), 'org')} without a credential",
                 detail=f"{_names(org['org_name'] or org['org_id'] for org in without)}. "
                 "Connections between them can't be seen.",

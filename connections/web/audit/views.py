@@ -65,7 +65,7 @@ def audit_list(request: HttpRequest) -> HttpResponse:
     form = EventForm(request.GET)
     form.full_clean()
     sort = chosen_sort(request, _COLUMNS, default="-event")
-    page = _page(request, form=form, is_oldest_first=sort == "event")
+    page = _find_events(request, form=form, is_oldest_first=sort == "event")
     bar = _filter_bar(request, form=form)
     context: dict[str, Any] = {
         "form": form,
@@ -87,8 +87,8 @@ def audit_list(request: HttpRequest) -> HttpResponse:
     return render(request, "connections/audit_list.html", context)
 
 
-def _page(request: HttpRequest, *, form: EventForm, is_oldest_first: bool) -> EventPage:
-    """The page. A filter that the search refuses gets an error and is left out."""
+def _find_events(request: HttpRequest, *, form: EventForm, is_oldest_first: bool) -> EventPage:
+    """The page of events. A filter that the search refuses gets an error and is left out."""
     filters = form.event_filter()
     while True:
         try:

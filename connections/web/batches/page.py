@@ -104,7 +104,7 @@ UNDECIDED = {BatchState.REQUESTED, BatchState.APPROVED}
 
 
 @dataclass(frozen=True, kw_only=True)
-class RowView:
+class BatchRowView:
     """One row: of the plan, or the deletion that it became."""
 
     row: BatchRow | Deletion
@@ -124,7 +124,7 @@ class RowView:
 class Rows:
     """A page of rows, and the links to the others."""
 
-    views: list[RowView]
+    views: list[BatchRowView]
     note: str
     links: list[ViewLink]
     columns: Sequence[Column]
@@ -150,7 +150,7 @@ class Part:
         return "muted" if self.is_open else self.series.tone
 
 
-class _Given(NamedTuple):
+class _GivenApproval(NamedTuple):
     """One person's approval of every row."""
 
     approver_id: UUID
@@ -213,7 +213,7 @@ def page_version(batch: Batch, *, liveness: Liveness) -> str:
     return hashlib.sha256(shown.encode()).hexdigest()[:16]
 
 
-def _steps(batch: Batch, *, actor: Actor, approvals: Sequence[_Given]) -> dict[str, bool]:
+def _steps(batch: Batch, *, actor: Actor, approvals: Sequence[_GivenApproval]) -> dict[str, bool]:
     """What this person can do now."""
     person, state = actor.person, BatchState(batch.state)
     has_decided = any(each.approver_id == person.pk for each in approvals) if person else True
@@ -235,13 +235,15 @@ def _steps(batch: Batch, *, actor: Actor, approvals: Sequence[_Given]) -> dict[s
     }
 
 
-def _approvals(batch: Batch) -> list[_Given]:
+def _approvals(batch: Batch) -> list[_GivenApproval]:
     """Who approved, oldest first. A row withdrawn before has no approval, so all rows count."""
     approved = Approval.objects.filter(
         deletion__batch=batch, round=1, decision=Approval.Decision.APPROVED
     )
     people = approved.order_by().values_list("approver", "approver_name")
-    return [_Given._make(each) for each in people.annotate(at=Min("decided_at")).order_by("at")]
+    return [
+        _GivenApproval._make(each) for each in people.annotate(at=Min("decided_at")).order_by("at")
+    ]
 
 
 def plan_rows(
@@ -320,14 +322,14 @@ def _chosen[T: StrEnum](request: HttpRequest, values: type[T], default: Any) -> 
         return default
 
 
-def _plan_row(row: BatchRow) -> RowView:
+def _plan_row(row: BatchRow) -> BatchRowView:
     deletion: Deletion | None = getattr(row, "deletion", None)
     url = ""
     if deletion:
         url = reverse("deletion-detail", args=[deletion.pk])
     elif row.connection_id and row.problem != RowProblem.NOT_VISIBLE:
         url = reverse("org-connection-detail", args=[row.site, row.connection_id])
-    return RowView(
+    return BatchRowView(
         row=row,
         key=row.key,
         name=_name(row) or row.key,
@@ -342,9 +344,9 @@ def _plan_row(row: BatchRow) -> RowView:
     )
 
 
-def _result_row(deletion: Deletion) -> RowView:
+def _result_row(deletion: Deletion) -> BatchRowView:
     badge = wording.badge(deletion)
-    return RowView(
+    return BatchRowView(
         row=deletion,
         key=f"{deletion.site}/{deletion.connection_id}",
         name=_name(deletion),
@@ -528,7 +530,9 @@ def _tone(batch: Batch, parts: Sequence[Part]) -> str:
     return "warn" if is_finished and not is_all_gone else batch_badge(batch).tone
 
 
-def _people(batch: Batch, *, approvals: Sequence[_Given]) -> list[tuple[str, str, datetime | None]]:
+def _people(
+    batch: Batch, *, approvals: Sequence[_GivenApproval]
+) -> list[tuple[str, str, datetime | None]]:
     """Who did what, and when."""
     steps = [("Requested by", batch.requested_by_name, batch.requested_at)]
     steps += [("Approved by", each.approver_name, each.at) for each in approvals]

@@ -361,20 +361,20 @@ MAX_LINES = 200
 # Less than the 60 s after which proxies usually end a request to Org Admin.
 IMPORT_SECONDS = 45.0
 
-_BADGES = {
+_LINE_BADGES = {
     LineOutcome.FAILED: Badge("Failed", "danger", "cross"),
     LineOutcome.NOT_REACHED: Badge("Not reached", "warn", "clock"),
     LineOutcome.ADDED: Badge("Added", "ok", "check"),
     LineOutcome.ROTATED: Badge("Rotated", "ok", "key"),
     LineOutcome.SKIPPED: Badge("Skipped", "muted", "minus"),
 }
-_EXPLANATIONS = {
+_LINE_EXPLANATIONS = {
     LineOutcome.NOT_REACHED: "Time ran out. Send the same lines again.",
     LineOutcome.SKIPPED: "These keys are stored already.",
 }
 
 
-def _page(
+def _import_page(
     request: HttpRequest,
     form: ImportForm | None = None,
     results: list[LineResult] | None = None,
@@ -396,14 +396,18 @@ def _results_context(results: list[LineResult]) -> dict[str, Any]:
     rows = [
         {
             "result": result,
-            "badge": _BADGES[result.outcome],
-            "text": result.error or _EXPLANATIONS.get(result.outcome, ""),
+            "badge": _LINE_BADGES[result.outcome],
+            "text": result.error or _LINE_EXPLANATIONS.get(result.outcome, ""),
         }
-        for outcome in _BADGES
+        for outcome in _LINE_BADGES
         for result in results
         if result.outcome is outcome
     ]
-    parts = [f"{counts[each]} {_BADGES[each].label.lower()}" for each in _BADGES if counts[each]]
+    parts = [
+        f"{counts[each]} {_LINE_BADGES[each].label.lower()}"
+        for each in _LINE_BADGES
+        if counts[each]
+    ]
     is_done = not counts[LineOutcome.FAILED] and not counts[LineOutcome.NOT_REACHED]
     return {"rows": rows, "summary": ", ".join(parts), "is_done": is_done}
 
@@ -411,11 +415,11 @@ def _results_context(results: list[LineResult]) -> dict[str, Any]:
 # Hides the lines in error reports, also while DEBUG is on: see errors.py.
 @sensitive_post_parameters("csv")
 @limited("import", per_minute=10)
-@requires_reauthentication(on_missing=_page, before_page=True)
+@requires_reauthentication(on_missing=_import_page, before_page=True)
 def credential_import(request: HttpRequest) -> HttpResponse:
     """The form; a POST imports the lines and shows the result of each."""
     if request.method != "POST":
-        return _page(request)
+        return _import_page(request)
     form = ImportForm(request.POST, request.FILES)
     try:
         form.require_valid()
@@ -427,5 +431,5 @@ def credential_import(request: HttpRequest) -> HttpResponse:
         )
     except InvalidInputError as error:
         form.add_errors(error)
-        return _page(request, form)
-    return _page(request, results=results)
+        return _import_page(request, form)
+    return _import_page(request, results=results)

@@ -25,7 +25,7 @@ from connections.web.changes.rows import CHANGE_COLUMNS, change_row_views
 from connections.web.credentials.page import flags_of
 from connections.web.deletions.history_views import DELETION_COLUMNS
 from connections.web.inventory.forms import OrgForm
-from connections.web.inventory.rows import RowView, row_views
+from connections.web.inventory.rows import ConnectionRowView, row_views
 from connections.web.lists import (
     Column,
     Filter,
@@ -132,7 +132,7 @@ def _filter_bar(request: HttpRequest, orgs: list[OrgSummary], *, actor: Actor) -
 class DirectionView:
     """The connections of an org in one direction, the newest first."""
 
-    rows: list[RowView]
+    rows: list[ConnectionRowView]
     total: int
     # The list of all of them.
     url: str

@@ -27,7 +27,7 @@ MOST_NAMES = 5
 
 
 @dataclass(frozen=True, kw_only=True)
-class RowView:
+class ConnectionRowView:
     """One row of the table."""
 
     row: InventoryRow
@@ -40,7 +40,7 @@ class RowView:
 
 def row_views(
     inventory: Inventory, connections: Sequence[ListedConnection], *, actor: Actor
-) -> list[RowView]:
+) -> list[ConnectionRowView]:
     """The rows of some of the inventory's connections."""
     deletions = find_open_deletions(connections, actor=actor)
     return [
@@ -49,13 +49,13 @@ def row_views(
     ]
 
 
-def _row_view(row: InventoryRow, *, deletion: Deletion | None, actor: Actor) -> RowView:
+def _row_view(row: InventoryRow, *, deletion: Deletion | None, actor: Actor) -> ConnectionRowView:
     """A row. One that is protected or has an open deletion gets no link to delete it."""
     delete_url = ""
     sender = row.default_credential(actor=actor)
     if sender and deletion is None and row.protection is None:
         delete_url = review_url(credential=sender.pk, connection_id=row.snapshot.connection_id)
-    return RowView(
+    return ConnectionRowView(
         row=row,
         delete_url=delete_url,
         seen_by=", ".join(sorted(credential.name for credential in row.seen_by)),

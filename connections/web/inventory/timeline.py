@@ -118,18 +118,17 @@ def _detected_entry(row: ChangeRow, *, seen: ConnectionHistory) -> TimelineEntry
 
 
 def _decision_entry(made: ConnectionDecision) -> TimelineEntry:
-    decision = made.decision
-    url = reverse("access-review-detail", args=[made.review.pk])
+    decision, review = made.decision, made.decision.row.review
     badge = ROW_BADGES[decision.decision]
     label = decision_text(decision.decision, keep_until=decision.keep_until)
     return TimelineEntry(
         tone=badge.tone,
         icon=badge.icon,
-        title=f"{label}: access review {made.review.name}",
-        at=made.at,
+        title=f"{label}: access review {review.name}",
+        at=decision.decided_at,
         by=decision.decided_by_name,
         detail=f"“{decision.reason}”",
-        url=url if made.is_review_visible else "",
+        url=reverse("access-review-detail", args=[review.pk]) if made.is_review_visible else "",
     )
 
 

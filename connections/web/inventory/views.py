@@ -275,7 +275,7 @@ def org_connection_detail(request: HttpRequest, site: str, connection_id: UUID) 
     is_free = seen.open_deletion is None and protection.held is None
     decisions = list_decisions(actor=actor, key=key)
     context = {
-        "decision": decisions[-1] if decisions else None,
+        "last_decision": decisions[-1] if decisions else None,
         "decision_badge": ROW_BADGES[decisions[-1].decision.decision] if decisions else None,
         "protection": protection,
         "seen": seen,
