@@ -81,7 +81,7 @@ def _page(request: HttpRequest, *, status: int = 200, **extra: Any) -> HttpRespo
         ],
         "clear_url": reverse("notice-list") if state else "",
         **cursor_links(listed, page.next),
-        "kept_days": delivery.RETENTION.days,
+        "foot": f"Kept for {delivery.RETENTION.days} days. Audit events are kept permanently.",
         **extra,
     }
     return render(request, "connections/notification_list.html", context, status=status)

@@ -75,7 +75,6 @@ def credential_badge(credential: Credential) -> Badge:
 class SyncStatus(Enum):
     """The newest sync of a credential's org."""
 
-    SYNCING = Badge("Syncing", "info", "refresh", "Org Admin is reading the org's connections.")
     SYNCED = Badge("Synced", "ok", "check", "The list of connections is complete.")
     FAILED = Badge(
         "Sync failed", "warn", "warning", "Older data is shown, from the last complete sync."
@@ -106,14 +105,11 @@ class OrgStatus(Enum):
 
 
 class ConnectionStatus(Enum):
-    """Where an org connection was last seen."""
+    """What the inventory marks a connection with; most have none of these."""
 
-    LISTED = Badge("Listed", "ok", "check", "It is in the last complete sync.")
     OUT_OF_DATE = Badge(
         "Out of date", "warn", "clock", "The last sync of its org failed, so older data is shown."
     )
-    NO_LONGER_LISTED = Badge("No longer listed", "muted", "minus", "It is gone from Datadog.")
-    NEVER_LISTED = Badge("Never listed", "muted", "question", "It is known only by its ID.")
     PROTECTED = Badge("Protected", "info", "lock", "It can't be deleted in Org Admin.")
     CREATOR_DISABLED = Badge(
         "Creator disabled", "warn", "person", "The Datadog user who created it is disabled."

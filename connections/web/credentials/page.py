@@ -77,13 +77,17 @@ def flags_of(credential: Credential) -> list[Badge]:
     return [status.value for status, is_set in flags.items() if is_set]
 
 
-def problem_of(credential: Credential) -> str | None:
-    """Why it is not verified, or why its last use failed; None when nothing is wrong."""
+def problem_of(credential: Credential) -> str:
+    """Why it is not verified, or why its last use failed; "" when nothing is wrong."""
     for result in credential.verification:
         if result["ok"] is False and result["rung"] != KeyCheck.PERMISSIONS:
             return str(result["words"])
-    error = credential.last_error
-    return failure_text(cause=error["cause"], http_status=error["http_status"]) if error else None
+    return _failure_text(credential.last_error)
+
+
+def _failure_text(error: dict[str, Any] | None) -> str:
+    """Why something failed that Datadog was asked for; "" without an error."""
+    return failure_text(cause=error["cause"], http_status=error["http_status"]) if error else ""
 
 
 def checked_at(credential: Credential) -> datetime | None:
@@ -105,14 +109,14 @@ def last_error_of(credential: Credential) -> LastError | None:
     error = credential.last_error
     if not error:
         return None
-    text = failure_text(cause=error["cause"], http_status=error["http_status"])
-    return LastError(at=parse_datetime(error["at"]), text=text, quotes=list(error["errors"]))
+    return LastError(
+        at=parse_datetime(error["at"]), text=_failure_text(error), quotes=list(error["errors"])
+    )
 
 
 def managed_orgs_problem(credential: Credential) -> str:
     """Why Datadog's list of managed orgs is not available; "" when it is."""
-    error = credential.managed_orgs_error
-    return failure_text(cause=error["cause"], http_status=error["http_status"]) if error else ""
+    return _failure_text(credential.managed_orgs_error)
 
 
 def connections_url(credential: Credential) -> str:

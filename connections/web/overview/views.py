@@ -20,6 +20,7 @@ from connections.people import people
 from connections.web.changes.rows import CHANGE_COLUMNS, change_row_views
 from connections.web.charts import OUTCOME_SERIES, build_chart
 from connections.web.credentials.forms import CredentialForm
+from connections.web.credentials.page import problem_of
 from connections.web.deletions.history_views import DELETION_COLUMNS
 from connections.web.overview.page import (
     MOST_SHOWN,
@@ -43,7 +44,6 @@ from connections.wording import (
 )
 from connections.wording.access_reviews import due_text, review_badge
 from connections.wording.batches import batch_badge, batch_origin_text
-from connections.wording.causes import failure_text
 from connections.wording.connections import join_some_names
 
 # An access review that is due within this time is marked.
@@ -215,16 +215,12 @@ def _about(deletion: Deletion) -> str:
 
 def _credential_item(credential: Credential) -> AttentionItem:
     status = credential_badge(credential)
-    error: dict[str, Any] = credential.last_error or {}
-    why = ""
-    if error.get("cause"):
-        why = failure_text(cause=error["cause"], http_status=error.get("http_status"))
     return AttentionItem(
         tone=status.tone,
         icon=status.icon,
         headline=status.label,
         about=credential.name,
-        detail=why,
+        detail=problem_of(credential),
         at=None,
         url=reverse("credential-detail", args=[credential.pk]),
         action="View credential",
