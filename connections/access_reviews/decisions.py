@@ -22,7 +22,6 @@ from connections.models import (
     AccessReview,
     AccessReviewDecision,
     AccessReviewRow,
-    OrgConnectionKey,
     Person,
     ReviewDecision,
 )
@@ -59,7 +58,7 @@ def decide(
         lock_open_review(review)
         # The reviewers might have changed since the check above.
         _require_reviewer(review, actor=actor)
-        keys = [_key(row) for row in rows]
+        keys = [row.key for row in rows]
         current = load_current(of=of_keys(keys), hidden=permissions.visibility_of(actor).hidden)
         now = clock.now()
         made = [
@@ -72,7 +71,7 @@ def decide(
                 decided_by=person,
                 decided_by_name=person.display_name,
                 decided_together=len(rows),
-                **_covered(row, current=current, shown=digests.get(row.key)),
+                **_covered(row, current=current, shown=digests.get(row.key.reference)),
             )
             for row in rows
         ]
@@ -120,10 +119,10 @@ def _find_rows(
         AccessReviewRow.objects.filter(pk__in=[row.pk for row in every]), actor=actor
     )
     visible_ids = set(seen.values_list("pk", flat=True))
-    chosen = [row for row in every if _key(row) in named]
+    chosen = [row for row in every if row.key in named]
     for row in chosen:
         if row.pk not in visible_ids:
-            lookups.record_refusal(actor=actor, subject=_key(row))
+            lookups.record_refusal(actor=actor, subject=row.key)
     found = [row for row in chosen if row.pk in visible_ids]
     if len(found) < len(named):
         count = len(named) - len(found)
@@ -131,10 +130,6 @@ def _find_rows(
         missing = f"{pluralize(count, 'selected connection')} {are_not} part"
         raise InvalidInputError({"connection": f"{missing} of this access review."})
     return found
-
-
-def _key(row: AccessReviewRow) -> OrgConnectionKey:
-    return OrgConnectionKey(site=row.site, connection_id=row.connection_id)
 
 
 def _require_valid_input(*, decision: str, reason: str, keep_until: date | None) -> None:
@@ -153,27 +148,25 @@ def _require_valid_input(*, decision: str, reason: str, keep_until: date | None)
 
 def _covered(row: AccessReviewRow, *, current: Current, shown: str | None) -> dict[str, object]:
     """What a decision about a row covers: its connection as last listed and visible to a person."""
-    key = stored_key(_key(row))
+    key = stored_key(row.key)
     if key not in current.known:
         raise ConflictError(
-            f"Connection {_key(row)} is no longer listed, so it needs no decision. Nothing was "
-            "saved."
+            f"Connection {row.key} is no longer listed, so it needs no decision. Nothing was saved."
         )
     visible = current.decidable(key)
     if visible is None:
         raise ConflictError(
-            f"Only credentials that you can't see list connection {_key(row)} now. Nothing was "
-            "saved."
+            f"Only credentials that you can't see list connection {row.key} now. Nothing was saved."
         )
     if shown is not None and shown != visible.digest:
         raise OvertakenError(
-            f"Connection {_key(row)} changed since you opened this page. Nothing was saved. Look "
+            f"Connection {row.key} changed since you opened this page. Nothing was saved. Look "
             "at it again."
         )
     known = current.known[key]
     if not visible.agrees_with(known):
         raise ConflictError(
-            f"Connection {_key(row)} just changed. Nothing was saved. Decide after the next sync."
+            f"Connection {row.key} just changed. Nothing was saved. Decide after the next sync."
         )
     return {"covered": known.covered, "review_digest": known.digest}
 

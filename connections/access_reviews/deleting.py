@@ -61,7 +61,7 @@ def plan_deletions(*, review: AccessReview, actor: Actor) -> PlannedDeletions:
         planned = unplanned[: drafts.MAX_ROWS]
         source = PlanSource(
             origin=BatchOrigin.ACCESS_REVIEW,
-            connections=[PlannedConnection(text=row.text) for row in planned],
+            connections=[PlannedConnection(text=row.key.reference) for row in planned],
             access_review=review,
         )
         batch = drafts.create_draft(source=source, actor=actor)

@@ -214,7 +214,7 @@ def _find_others(
     if review.closed_at:
         others = others.filter(decided_at__lte=review.closed_at)
     return {
-        OrgConnectionKey(site=decision.row.site, connection_id=decision.row.connection_id): decision
+        decision.row.key: decision
         for decision in others.select_related("row__review", "decided_by").order_by("id")
     }
 
@@ -233,11 +233,8 @@ def _find_changes(
         changes = changes.filter(recorded_at__lte=review.closed_at)
     found = defaultdict[OrgConnectionKey, dict[str, Change]](dict)
     for change in visibility.visible_changes(changes, actor=actor).order_by("number"):
-        if change.connection_id is None:
-            continue
-        key = OrgConnectionKey(site=change.site, connection_id=change.connection_id)
-        if change.recorded_at > since.get(key, review.created_at):
-            found[key][change.kind] = change
+        if change.key and change.recorded_at > since.get(change.key, review.created_at):
+            found[change.key][change.kind] = change
     return defaultdict(list, {key: list(by_kind.values()) for key, by_kind in found.items()})
 
 
@@ -246,10 +243,7 @@ def _find_deletions(
 ) -> dict[OrgConnectionKey, Deletion]:
     deletions = Deletion.objects.filter(of_keys(keys), requested_at__gte=review.created_at)
     visible = visibility.visible(deletions, actor=actor).order_by("requested_at", "id")
-    return {
-        OrgConnectionKey(site=each.site, connection_id=each.connection_id): each
-        for each in sorted(visible, key=_has_succeeded)
-    }
+    return {each.key: each for each in sorted(visible, key=_has_succeeded)}
 
 
 def _has_succeeded(deletion: Deletion) -> bool:

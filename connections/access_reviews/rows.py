@@ -81,11 +81,6 @@ class ReviewRow:
         return OrgConnectionKey(site=site, connection_id=UUID(connection_id))
 
     @property
-    def text(self) -> str:
-        """The connection in forms: "<site>/<connection ID>"."""
-        return f"{self.key.site}/{self.key.connection_id}"
-
-    @property
     def digest(self) -> str:
         """What a form sends back, so that nobody decides on something the form didn't show."""
         return self.current.digest if self.current else ""

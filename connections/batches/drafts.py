@@ -259,11 +259,11 @@ def create_draft_of_rest(*, batch: Batch, actor: Actor) -> Batch:
     rest = list_rest(batch=batch)
     if not rest:
         raise ConflictError("This bulk deletion has no connections left to delete.")
-    keys = [_key(each) for each in rest]
+    keys = [each.key for each in rest]
     facts = _load_facts(keys, actor=actor, access_review_id=batch.access_review_id)
     connections = [
         PlannedConnection(
-            text=f"{each.site}/{each.connection_id}",
+            text=each.key.reference,
             credential_id=_credential_again(each, facts=facts),
         )
         for each in rest
@@ -296,7 +296,7 @@ def _credential_again(deletion: Deletion, *, facts: _Facts) -> UUID:
     """The same credential, unless Datadog refused it and another one can be used."""
     if deletion.cause != Cause.FORBIDDEN:
         return deletion.credential_id
-    choices = [each.credential_id for each in facts.choices(_key(deletion))]
+    choices = [each.credential_id for each in facts.choices(deletion.key)]
     others = [pk for pk in choices if pk != deletion.credential_id]
     return others[0] if others else deletion.credential_id
 
@@ -410,7 +410,7 @@ def _set_snapshot(row: BatchRow, snapshot: OrgConnectionSnapshot) -> None:
         setattr(row, name, value)
 
 
-def _key(row: BatchRow | Deletion) -> OrgConnectionKey:
+def _key(row: BatchRow) -> OrgConnectionKey:
     if row.connection_id is None:
         raise ValueError("A malformed ID names no connection.")
     return OrgConnectionKey(site=row.site, connection_id=row.connection_id)
@@ -484,7 +484,7 @@ def remove_rows(*, batch: Batch, actor: Actor, connections: Collection[str]) -> 
         require_own_draft(batch, actor=actor)
         rows = _rows_of(batch)
         named = {normalize(text) for text in connections}
-        removed = [row for row in rows if row.key in named or row.text in named]
+        removed = [row for row in rows if row.reference in named or row.text in named]
         if len(removed) == len(rows):
             raise InvalidInputError(
                 {"connection": "A plan needs at least 1 connection. Discard the draft instead."}
@@ -503,9 +503,9 @@ def _require_some(connections: Collection[str]) -> None:
 
 
 def normalize(text: str) -> str:
-    """The name of a connection in the form that `BatchRow.key` has."""
+    """A connection as `BatchRow.reference` names it."""
     key = parse_key(text)
-    return f"{key.site}/{key.connection_id}" if key else _text_to_store(text)
+    return key.reference if key else _text_to_store(text)
 
 
 def change_credential(
@@ -525,7 +525,7 @@ def change_credential(
         require_own_draft(batch, actor=actor)
         rows = _rows_of(batch)
         named = {normalize(text) for text in connections}
-        chosen = [row for row in rows if row.key in named and not row.problem]
+        chosen = [row for row in rows if row.reference in named and not row.problem]
         facts = _load_row_facts(chosen, batch=batch, actor=actor)
         for row in chosen:
             choices = [
@@ -533,7 +533,10 @@ def change_credential(
             ]
             if not choices:
                 raise InvalidInputError(
-                    {"credential": f"{credential.name} can't delete {row.key}. Choose another."}
+                    {
+                        "credential": f"{credential.name} can't delete {row.reference}. Choose "
+                        "another."
+                    }
                 )
             _set_snapshot(row, choices[0])
         BatchRow.objects.bulk_update(chosen, _PLANNED_FIELDS)

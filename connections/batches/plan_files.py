@@ -280,7 +280,7 @@ def _rows_by_line(
     names = dict(batch.deletions.values_list("batch_row_id", "credential_name"))
     found = {}
     for line, key in named:
-        if rows and rows[0].key == key and _is_sent_as_named(rows[0], line=line, names=names):
+        if rows and rows[0].reference == key and _is_sent_as_named(rows[0], line=line, names=names):
             found[line.number] = rows.popleft()
         elif not line.problem:
             return None

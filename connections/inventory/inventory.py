@@ -518,7 +518,4 @@ def find_open_deletions(
     """The visible open deletions of these connections."""
     ids = [each.connection_id for each in connections]
     of_them = Deletion.objects.filter(connection_id__in=ids, state__in=OPEN_STATES)
-    found = visibility.visible(of_them, actor=actor)
-    return {
-        OrgConnectionKey(site=each.site, connection_id=each.connection_id): each for each in found
-    }
+    return {each.key: each for each in visibility.visible(of_them, actor=actor)}

@@ -155,9 +155,7 @@ def find_protection(key: OrgConnectionKey) -> Protection | None:
 
 def find_protection_against(deletion: Deletion) -> Protection | None:
     """The active protection of this deletion's connection, if there is one."""
-    return find_protection(
-        OrgConnectionKey(site=deletion.site, connection_id=deletion.connection_id)
-    )
+    return find_protection(deletion.key)
 
 
 def active_of(*, site: str, connection_ids: Collection[UUID]) -> QuerySet[Protection]:

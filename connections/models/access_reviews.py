@@ -11,7 +11,7 @@ from django.conf import settings
 from django.db import models
 from django.db.models import Q
 
-from connections.models.org_connections import SnapshotFields
+from connections.models.org_connections import OrgConnectionKey, SnapshotFields
 
 
 class AccessReviewState(models.TextChoices):
@@ -159,9 +159,9 @@ class AccessReviewRow(SnapshotFields):
         return f"row {self.position} of {self.review_id}"
 
     @property
-    def key(self) -> str:
-        """How forms and pages name the connection: "<site>/<connection ID>"."""
-        return f"{self.site}/{self.connection_id}"
+    def key(self) -> OrgConnectionKey:
+        """The connection."""
+        return OrgConnectionKey(site=self.site, connection_id=self.connection_id)
 
 
 class AccessReviewDecision(models.Model):

@@ -211,8 +211,8 @@ class BatchRow(SnapshotFields):
         return f"row {self.position} of {self.batch_id}"
 
     @property
-    def key(self) -> str:
-        """How forms and pages name the connection: "<site>/<connection ID>"."""
+    def reference(self) -> str:
+        """As forms name the connection: "<site>/<connection ID>", or the text that is no ID."""
         return f"{self.site}/{self.connection_id}" if self.connection_id else self.text
 
 
@@ -222,7 +222,7 @@ def batch_digest_of(batch: Batch, *, rows: Iterable[BatchRow]) -> str:
         "bulk deletion, version 1",
         batch.policy,
         [
-            [row.position, row.key, row.digest, str(row.credential_id or ""), row.problem]
+            [row.position, row.reference, row.digest, str(row.credential_id or ""), row.problem]
             for row in rows
         ],
     ]

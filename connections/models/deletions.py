@@ -7,16 +7,15 @@ from typing import TYPE_CHECKING
 
 from django.conf import settings
 from django.db import models
-from django.db.models import Q
+from django.db.models import F, Q
 
 from connections.datadog.responses import AttemptResult
 from connections.models.batches import Batch, BatchRow
 from connections.models.credentials import ApprovalPolicy, Credential
-from connections.models.org_connections import SnapshotFields
+from connections.models.org_connections import OrgConnectionKey, SnapshotFields
 
 if TYPE_CHECKING:
     from connections.models.people import Person
-from django.db.models import F
 
 
 class State(models.TextChoices):
@@ -222,6 +221,11 @@ class Deletion(SnapshotFields):
 
     def __str__(self) -> str:
         return f"deletion of {self.connection_id} on {self.site}"
+
+    @property
+    def key(self) -> OrgConnectionKey:
+        """The connection."""
+        return OrgConnectionKey(site=self.site, connection_id=self.connection_id)
 
     @property
     def description(self) -> str:

@@ -88,6 +88,11 @@ class OrgConnectionKey:
     def __str__(self) -> str:
         return f"{self.connection_id} on {self.site}"
 
+    @property
+    def reference(self) -> str:
+        """As forms and plans name it: "<site>/<connection ID>"."""
+        return f"{self.site}/{self.connection_id}"
+
 
 class OrgConnectionSnapshot(SnapshotFields):
     """One org connection as one credential's syncs listed it. A change makes a new row."""

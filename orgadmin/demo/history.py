@@ -390,7 +390,7 @@ def _decide(
     decisions.decide(
         review=review,
         actor=actor,
-        connections=[row.key for row in rows if choose(row)],
+        connections=[row.key.reference for row in rows if choose(row)],
         decision=decision,
         reason=reason,
         keep_until=keep_until,

@@ -25,7 +25,7 @@ def start(person: Person, *reviewers: Person, scope: str = "", days: int = 30) -
 
 def texts_of(review: AccessReview) -> list[str]:
     """The connections of an access review, as forms name them."""
-    return [row.key for row in review.rows.all()]
+    return [row.key.reference for row in review.rows.all()]
 
 
 def decide(

@@ -46,8 +46,8 @@ def test_the_closing_freezes_states_coverage_and_what_appeared(
 ) -> None:
     review = make_review(3)
     first, second, third = review.rows.all()
-    [keep] = decide(review, ada, first.key)
-    [delete] = decide(review, ada, second.key, decision="delete")
+    [keep] = decide(review, ada, first.key.reference)
+    [delete] = decide(review, ada, second.key.reference, decision="delete")
     sandbox.world.remove_connection(connection_id=str(third.connection_id))
     [later] = add_connections(sandbox, 1)
     sync_now(payments)

@@ -67,7 +67,7 @@ def test_a_row_whose_data_types_changed_is_pending_again(
     )
     sync_now(payments)
     assert states(review, ada) == ["pending", "keep"]
-    decide(review, ada, first.key)
+    decide(review, ada, first.key.reference)
     assert states(review, ada) == ["keep", "keep"]
 
 
@@ -104,7 +104,7 @@ def test_a_connection_that_disappeared_is_gone_and_takes_no_decision(
     with pytest.raises(ConflictError, match="no longer listed"):
         decide(review, ada)
     assert not AccessReviewDecision.objects.exists()
-    decide(review, ada, second.key)
+    decide(review, ada, second.key.reference)
 
 
 def test_nobody_decides_about_something_that_the_page_did_not_show(
@@ -112,7 +112,8 @@ def test_nobody_decides_about_something_that_the_page_did_not_show(
 ) -> None:
     review = make_review(2)
     shown = {
-        row.text: row.digest for row in review_rows(review=review, actor=person_actor(person=ada))
+        row.key.reference: row.digest
+        for row in review_rows(review=review, actor=person_actor(person=ada))
     }
     last = review.rows.all()[1]
     sandbox.world.change_connection(

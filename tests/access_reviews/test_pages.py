@@ -64,7 +64,7 @@ def test_closing_is_refused_when_other_connections_are_left_open_than_the_page_s
 ) -> None:
     review = make_review(2)
     first = review.rows.all()[0]
-    decide(review, ada, first.key)
+    decide(review, ada, first.key.reference)
     client, url = client_of(edith), f"/reviews/{review.pk}/close/"
     posted = posted_by(client.get(url).text) | {"open_reason": REASON}
     sandbox.world.change_connection(

@@ -52,7 +52,7 @@ def test_a_plan_has_the_connections_that_are_decided_to_delete(
     decide(review, ada, first, third, decision="delete")
     decide(review, ada, third)
     planned = plan(review, ada)
-    assert [row.key for row in planned.batch.rows.all()] == [first]
+    assert [row.reference for row in planned.batch.rows.all()] == [first]
     assert (planned.batch.origin, planned.batch.access_review) == (
         BatchOrigin.ACCESS_REVIEW,
         review,
@@ -102,7 +102,7 @@ def test_planning_again_leads_to_the_open_draft_until_another_connection_is_deci
     assert again.redirect_chain == [(draft, 303)]
     assert "You planned these connections already." in again.text
     decide(review, ada, second, decision="delete")
-    assert [row.key for row in plan(review, ada).batch.rows.all()] == [second]
+    assert [row.reference for row in plan(review, ada).batch.rows.all()] == [second]
     assert Batch.objects.count() == 2
 
 
@@ -114,10 +114,10 @@ def test_a_connection_is_planned_again_once_it_is_in_no_open_draft(
     taken_out, kept = texts_of(review)
     draft = plan(review, ada).batch
     drafts.remove_rows(batch=draft, actor=person_actor(person=ada), connections=[taken_out])
-    assert [row.key for row in plan(review, ada).batch.rows.all()] == [taken_out]
+    assert [row.reference for row in plan(review, ada).batch.rows.all()] == [taken_out]
     assert plan(review, grace).batch.rows.count() == 2
     clock.advance(seconds=90_000)
-    assert [row.key for row in plan(review, ada).batch.rows.all()] == [taken_out, kept]
+    assert [row.reference for row in plan(review, ada).batch.rows.all()] == [taken_out, kept]
 
 
 def test_a_connection_that_is_to_be_kept_since_the_plan_is_not_deleted(
@@ -258,7 +258,7 @@ def test_what_is_decided_to_delete_once_more_is_planned_again(
     with pytest.raises(PlanChangedError):
         request(draft, ada)
     decide(review, grace, kept, decision="delete")
-    assert [row.key for row in plan(review, ada).batch.rows.all()] == [kept]
+    assert [row.reference for row in plan(review, ada).batch.rows.all()] == [kept]
 
 
 def test_the_rest_of_a_plan_leaves_out_what_is_to_be_kept_since(
@@ -290,7 +290,7 @@ def test_a_connection_that_disappeared_is_not_planned(
     gone, listed = review.rows.all()
     sandbox.world.remove_connection(connection_id=str(gone.connection_id))
     sync_now(payments)
-    assert [row.key for row in plan(review, ada).batch.rows.all()] == [listed.key]
+    assert [row.reference for row in plan(review, ada).batch.rows.all()] == [listed.key.reference]
 
 
 def test_only_an_operator_plans(make_review: MakeReview, ada: Person, linus: Person) -> None:

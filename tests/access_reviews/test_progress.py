@@ -76,7 +76,7 @@ def test_a_reviewer_who_sees_only_part_counts_only_that(
     assert [each.pending for each in progress_of(review, ada).reviewers] == [1, 1]
     assert [each.pending for each in progress_of(review, edith).reviewers] == [1, 3]
     [row] = review_rows(review=review, actor=person_actor(person=ada))
-    decide(review, ada, row.text)
+    decide(review, ada, row.key.reference)
     assert states(review, edith) == ["pending", "keep", "pending"]
 
 
@@ -114,15 +114,15 @@ def test_details_show_the_last_decision_and_the_changes_since(
     second = make_review(1)
     actor = person_actor(person=ada)
     details = load_details(review=second, actor=actor, rows=review_rows(review=second, actor=actor))
-    [of_it] = [each for each in details if each.row.text == row.key]
+    [of_it] = [each for each in details if each.row.key == row.key]
     assert of_it.last_decision == made
     assert [change.kind for change in of_it.changes] == [Change.Kind.TYPES_CHANGED]
     assert sorted(of_it.connection.connection_types) == ["audit", "logs"]
     assert of_it.decision is None
-    decide(second, ada, row.key)
-    [third] = decide(start(edith, scope="q=Partner"), ada, row.key, decision="delete")
+    decide(second, ada, row.key.reference)
+    [third] = decide(start(edith, scope="q=Partner"), ada, row.key.reference, decision="delete")
     details = load_details(review=second, actor=actor, rows=review_rows(review=second, actor=actor))
-    [of_it] = [each for each in details if each.row.text == row.key]
+    [of_it] = [each for each in details if each.row.key == row.key]
     assert (of_it.last_decision, of_it.changes) == (third, [])
 
 
@@ -163,7 +163,7 @@ def test_a_connection_is_due_again_once_its_last_day_has_passed(
     [listed] = progress.list_decisions(actor=actor, key=key)
     assert (listed.decision, listed.has_ended) == (second, True)
     again = make_review(0)
-    decide(again, ada, second.row.key)
+    decide(again, ada, second.row.key.reference)
     assert progress.due_again(actor=actor) == []
 
 

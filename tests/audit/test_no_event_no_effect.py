@@ -103,7 +103,7 @@ def test_no_page_changes_anything_without_its_event(
     client.raise_request_exception = False
     before, changed = everything_stored(), set()
     deletions = Deletion.objects.count()
-    connection = {"connection": AccessReviewRow.objects.earliest("position").key}
+    connection = {"connection": AccessReviewRow.objects.earliest("position").key.reference}
     for name in (name for name, (_, may_post) in MATRIX.items() if may_post):
         typed = filled(form_for(addresses[name], pages)) | CHANGED.get(name, {})
         typed |= connection if name == "access-review-decide" else {}

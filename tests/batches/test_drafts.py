@@ -75,7 +75,7 @@ def test_a_plan_to_remove_an_org_has_every_connection_of_that_org_by_its_id(
     known = KnownOrg(org.site.name, org.id, org.name)
     batch = drafts.create_draft_from_org(actor=person_actor(person=ada), org=known)
     wanted = {key_of(each) for each in sandbox.world.connections(org=org)}
-    assert {row.key for row in batch.rows.all()} == wanted
+    assert {row.reference for row in batch.rows.all()} == wanted
 
 
 def test_a_row_says_why_it_can_not_be_deleted_and_blocks_no_other(
@@ -198,14 +198,14 @@ def test_a_credential_that_does_not_list_a_row_can_not_send_it(
         drafts.change_credential(
             batch=batch,
             actor=person_actor(person=ada),
-            connections=[row.key for row in batch.rows.all()],
+            connections=[row.reference for row in batch.rows.all()],
             credential=labs,
         )
 
 
 def test_rows_can_be_removed_until_one_is_left(ada: Person, make_draft: MakeDraft) -> None:
     batch, actor = make_draft(2), person_actor(person=ada)
-    first, last = (row.key for row in batch.rows.all())
+    first, last = (row.reference for row in batch.rows.all())
     drafts.remove_rows(batch=batch, actor=actor, connections=[first])
     assert drafts.count_sendable(batch) == 1
     with pytest.raises(InvalidInputError, match="at least 1 connection"):
@@ -216,7 +216,7 @@ def test_a_draft_can_be_split_by_credential(
     ada: Person, make_draft: MakeDraft, payments: Credential, sandbox: SandboxServer
 ) -> None:
     labs = store_credential(sandbox, "Labs EU")
-    planned = [row.key for row in make_draft(2).rows.all()]
+    planned = [row.reference for row in make_draft(2).rows.all()]
     both = draft(
         ada, [*planned, key_of(connection_between(sandbox.world, "Labs EU", "Data Lake EU"))]
     )
@@ -228,7 +228,7 @@ def test_only_its_author_changes_a_draft_and_only_for_24_hours(
     ada: Person, grace: Person, make_draft: MakeDraft, clock: SettableClock
 ) -> None:
     batch = make_draft(2)
-    key = batch.rows.all()[0].key
+    key = batch.rows.all()[0].reference
     with pytest.raises(PermissionDenied, match="Only Ada"):
         drafts.remove_rows(batch=batch, actor=person_actor(person=grace), connections=[key])
     clock.advance(hours=24)

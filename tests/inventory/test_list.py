@@ -416,7 +416,7 @@ def test_a_credential_that_was_never_verified_is_a_banner_and_is_not_synced(
 
 
 @pytest.mark.parametrize(
-    ("person", "says"), [("margaret", "Add a credential"), ("ada", "ask Root")]
+    ("person", "says"), [("margaret", "Add a credential"), ("ada", "Ask Root")]
 )
 def test_with_no_credential_it_says_what_to_do(
     request: pytest.FixtureRequest, client_of: ClientOf, root: Person, person: str, says: str

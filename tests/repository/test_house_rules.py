@@ -13,7 +13,8 @@ import pytest
 from django import forms
 
 from connections.web.deletions.forms import CommentForm, DeletionForm
-from connections.web.inventory.forms import ProtectionForm, RemovalForm
+from connections.web.forms import ReasonForm
+from connections.web.inventory.forms import ProtectionForm
 
 ROOT = Path(__file__).resolve().parents[2]
 SERVICE_PACKAGES = (
@@ -130,7 +131,7 @@ def test_a_field_for_free_text_says_that_it_outlives_an_erased_person() -> None:
     assert [field for field in free if not IT_STAYS.search(field)] == []
 
 
-@pytest.mark.parametrize("form", [CommentForm, DeletionForm, RemovalForm, ProtectionForm])
+@pytest.mark.parametrize("form", [CommentForm, DeletionForm, ReasonForm, ProtectionForm])
 def test_a_form_with_free_text_says_that_it_outlives_an_erased_person(
     form: type[forms.Form],
 ) -> None:

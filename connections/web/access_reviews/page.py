@@ -272,7 +272,7 @@ def saved_context(
     """Template variables of the response to a decision: only the rows that were posted."""
     every = review_rows(review=review, actor=actor)
     selected = _select(request, every, review=review, actor=actor)
-    rows = [row for row in every if row.text in posted.connections]
+    rows = [row for row in every if row.key.reference in posted.connections]
     table = _table(request, review=review, actor=actor, rows=rows, posted=posted)
     return {
         **_shared_context(request, review=review, actor=actor, every=every, selected=selected),

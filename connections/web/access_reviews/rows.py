@@ -147,7 +147,7 @@ def _row_view(
     return ReviewRowView(
         details=details,
         anchor=f"row-{place}",
-        key=row.text,
+        key=row.key.reference,
         name=f"{connection.source_org_name or connection.source_org_id} to "
         f"{connection.sink_org_name or connection.sink_org_id}",
         url=connection_url(row.key),
@@ -166,7 +166,7 @@ def _row_view(
         delete_url=_form_url(request, place, "delete") if can_decide else "",
         close_url=f"{current_url(request, open='', decision='')}#row-{place}",
         form=_form(request, details, posted=posted) if can_decide else None,
-        is_selected=bool(posted and posted.form and row.text in posted.connections),
+        is_selected=bool(posted and posted.form and row.key.reference in posted.connections),
         group_label=group_label,
     )
 
@@ -197,7 +197,7 @@ def _form(
 ) -> DecisionForm | None:
     """The form that is open in the row; None for the other rows."""
     if posted:
-        return posted.form_of(details.row.text)
+        return posted.form_of(details.row.key.reference)
     decision = request.GET.get("decision", "")
     if request.GET.get("open") != str(details.row.position) or decision not in {"keep", "delete"}:
         return None

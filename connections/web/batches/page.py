@@ -331,8 +331,8 @@ def _plan_row(row: BatchRow) -> BatchRowView:
         url = reverse("org-connection-detail", args=[row.site, row.connection_id])
     return BatchRowView(
         row=row,
-        key=row.key,
-        name=_name(row) or row.key,
+        key=row.reference,
+        name=_name(row) or row.reference,
         url=url,
         credential=row.credential.name if row.credential and not row.problem else "",
         # A requested row has no problem; a withdrawn one must not look like those still to approve.
@@ -348,7 +348,7 @@ def _result_row(deletion: Deletion) -> BatchRowView:
     badge = wording.badge(deletion)
     return BatchRowView(
         row=deletion,
-        key=f"{deletion.site}/{deletion.connection_id}",
+        key=deletion.key.reference,
         name=_name(deletion),
         url=reverse("deletion-detail", args=[deletion.pk]),
         credential=deletion.credential_name,

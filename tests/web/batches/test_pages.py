@@ -137,7 +137,7 @@ def test_nothing_to_plan_is_refused_with_the_reason(
 
 def test_rows_are_removed_and_the_last_one_stays(operator: Client, make_draft: MakeDraft) -> None:
     batch = make_draft(2)
-    first, second = (row.key for row in batch.rows.all())
+    first, second = (row.reference for row in batch.rows.all())
     assert operator.post(url_of(batch, "remove"), {"connection": first}).status_code == 303
     page = operator.get(url_of(batch)).text
     assert (first in page, second in page) == (False, True)
@@ -217,7 +217,7 @@ def test_a_plan_that_changed_since_the_page_is_not_requested(
 ) -> None:
     batch = make_draft(2)
     form = form_for(operator, batch, "request")
-    operator.post(url_of(batch, "remove"), {"connection": batch.rows.all()[0].key})
+    operator.post(url_of(batch, "remove"), {"connection": batch.rows.all()[0].reference})
     typed = {"reason": REASON, "confirmation": "1"}
     response = operator.post(form.action, form.fields | typed)
     assert response.status_code == 409
