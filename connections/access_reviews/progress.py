@@ -10,7 +10,7 @@ from django.db.models import Exists, OuterRef, Q, QuerySet
 from connections.access import permissions, visibility
 from connections.access.actor import Actor
 from connections.access_reviews.current import deciding_credentials
-from connections.access_reviews.rows import ReviewRow, count_rows, count_states
+from connections.access_reviews.rows import ReviewRow, count_rows
 from connections.core import clock
 from connections.models import (
     AccessReview,
@@ -29,7 +29,6 @@ from connections.models import (
 class ReviewerProgress:
     """What one reviewer has decided and has left to decide, of the rows that the reader can see."""
 
-    person_id: UUID
     name: str
     # False for a named reviewer who is disabled or no longer has the role.
     can_decide: bool
@@ -39,58 +38,28 @@ class ReviewerProgress:
     pending: int
 
 
-@dataclass(frozen=True, kw_only=True)
-class Progress:
-    """The states of the rows that the reader can see, and each reviewer's share."""
-
-    counts: Counter[RowState]
-    reviewers: list[ReviewerProgress]
-    # Pending rows that the reader can decide on.
-    mine: int
-
-    @property
-    def total(self) -> int:
-        """All rows that the reader can see."""
-        return self.counts.total()
-
-    @property
-    def pending(self) -> int:
-        """The rows that need a decision."""
-        return self.counts[RowState.PENDING]
-
-    @property
-    def decided(self) -> int:
-        """The rows decided, to keep or to delete."""
-        return self.counts[RowState.KEEP] + self.counts[RowState.DELETE]
-
-
-def get_progress(*, review: AccessReview, actor: Actor, rows: Sequence[ReviewRow]) -> Progress:
-    """The progress of an access review, from its `review_rows` for the same actor.
+def list_reviewer_progress(
+    *, review: AccessReview, rows: Sequence[ReviewRow]
+) -> list[ReviewerProgress]:
+    """Each reviewer's share of the `review_rows` that the reader can see, by name.
 
     Without named reviewers, it lists the people who decided.
     """
-    counts = count_states(rows)
     decided = Counter(
         row.newest.decided_by_id for row in rows if row.newest and row.state in _DECIDED
     )
     people = _reviewers(review, decided=decided)
     pending = [row for row in rows if row.state == RowState.PENDING]
     left = _count_decidable(pending, people=list(people))
-    can_decide = permissions.can_decide(actor, review=review) and not review.is_closed
-    return Progress(
-        counts=counts,
-        reviewers=[
-            ReviewerProgress(
-                person_id=person.pk,
-                name=person.display_name,
-                can_decide=may,
-                decided=decided[person.pk],
-                pending=left[person.pk] if may else 0,
-            )
-            for person, may in people.items()
-        ],
-        mine=count_decidable(rows) if can_decide else 0,
-    )
+    return [
+        ReviewerProgress(
+            name=person.display_name,
+            can_decide=may,
+            decided=decided[person.pk],
+            pending=left[person.pk] if may else 0,
+        )
+        for person, may in people.items()
+    ]
 
 
 _DECIDED = frozenset({RowState.KEEP, RowState.DELETE})
@@ -167,7 +136,6 @@ class WaitingReview:
     # Pending rows that the actor can decide on, and all pending rows that the actor can see.
     mine: int
     pending: int
-    is_overdue: bool
 
 
 def list_waiting(*, actor: Actor) -> list[WaitingReview]:
@@ -184,14 +152,12 @@ def list_waiting(*, actor: Actor) -> list[WaitingReview]:
         reviews = [review for review in reviews if review.pk in to_decide]
     if not reviews:
         return []
-    now = clock.now()
     counts = count_rows(reviews=reviews, actor=actor)
     waiting = [
         WaitingReview(
             review=review,
             mine=counts[review.pk].decidable if review.pk in to_decide else 0,
             pending=counts[review.pk].states[RowState.PENDING],
-            is_overdue=review.due_at < now,
         )
         for review in reviews
     ]

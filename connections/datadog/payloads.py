@@ -86,9 +86,7 @@ class KeyOwner:
     """
 
     org: Org
-    org_public_id: str
     user_name: str
-    is_service_account: bool | None
     permissions: frozenset[str]
 
 
@@ -241,9 +239,7 @@ def parse_identity(document: object) -> KeyOwner | None:
         return None
     return KeyOwner(
         org=Org(id=org_id, name=_text(org.get("name"))),
-        org_public_id=_text(org.get("public_id")),
         user_name=_text(user.get("name")),
-        is_service_account=_flag(user.get("service_account")),
         permissions=frozenset(
             _text(attributes.get("name"))
             for (kind, _), attributes in included.items()

@@ -7,8 +7,8 @@ from django.test import Client
 
 from connections.access.actor import command_actor, person_actor
 from connections.access_reviews.details import DeletionResult, load_details
-from connections.access_reviews.progress import find_awaiting_decisions, get_progress
-from connections.access_reviews.rows import review_rows
+from connections.access_reviews.progress import find_awaiting_decisions
+from connections.access_reviews.rows import count_rows, review_rows
 from connections.core.errors import ConflictError
 from connections.credentials.retirement import retire_credential
 from connections.models import (
@@ -48,9 +48,8 @@ def results(review: AccessReview, person: Person) -> list[DeletionResult | None]
 def counts(review: AccessReview, person: Person) -> tuple[int, int, int]:
     """How many rows are shown, how many are pending, and how many the person can decide."""
     actor = person_actor(person=Person.objects.get(pk=person.pk))
-    rows = review_rows(review=review, actor=actor)
-    progress = get_progress(review=review, actor=actor, rows=rows)
-    return progress.total, progress.pending, progress.mine
+    found = count_rows(reviews=[review], actor=actor)[review.pk]
+    return found.states.total(), found.states[RowState.PENDING], found.decidable
 
 
 def test_retiring_its_credential_keeps_the_state_of_a_row(

@@ -63,9 +63,7 @@ def owner_of(org: Org) -> KeyOwner:
     """The owner of a credential's keys."""
     return KeyOwner(
         org=org,
-        org_public_id=org.id,
         user_name="svc",
-        is_service_account=True,
         permissions=frozenset(),
     )
 

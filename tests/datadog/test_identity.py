@@ -57,9 +57,7 @@ def test_whoami_names_org_person_and_permissions() -> None:
     identity, seen = send_request("whoami", json_response(USER))
     assert identity == KeyOwner(
         org=Org(id="org-1", name="Parent"),
-        org_public_id="abc",
         user_name="Ann",
-        is_service_account=True,
         permissions=frozenset({"org_connections_read", "org_connections_write"}),
     )
     assert (seen.method, seen.target) == ("GET", "/api/v2/current_user")

@@ -18,8 +18,8 @@ from connections.access_reviews.closing import appeared_since, pending_digest
 from connections.access_reviews.deleting import rows_to_delete
 from connections.access_reviews.details import RowDetails, load_details
 from connections.access_reviews.population import find_without_reviewer
-from connections.access_reviews.progress import Progress, get_progress
-from connections.access_reviews.rows import ReviewRow, review_rows
+from connections.access_reviews.progress import list_reviewer_progress
+from connections.access_reviews.rows import ReviewRow, count_states, review_rows
 from connections.core.text import format_time
 from connections.inventory.inventory import KnownOrg
 from connections.models import AccessReview, OrgConnectionKey, RowState
@@ -146,20 +146,18 @@ class Summary:
     needed: int
     pending: int
     pending_text: str
-    # Of the pending ones, those that this person can decide on.
-    mine: int
 
 
-def _summary(progress: Progress, *, is_closed: bool) -> Summary:
-    counts = Counter[str](progress.counts)
+def _summary(rows: Sequence[ReviewRow], *, is_closed: bool) -> Summary:
+    counts = Counter[str](count_states(rows))
+    decided, pending = counts[RowState.KEEP] + counts[RowState.DELETE], counts[RowState.PENDING]
     return Summary(
         headline=decided_text(counts),
         detail=counts_text(counts, is_closed=is_closed),
-        decided=progress.decided,
-        needed=progress.decided + progress.pending,
-        pending=progress.pending,
-        pending_text=undecided_text(progress.pending),
-        mine=progress.mine,
+        decided=decided,
+        needed=decided + pending,
+        pending=pending,
+        pending_text=undecided_text(pending),
     )
 
 
@@ -291,15 +289,14 @@ def _shared_context(
     selected: _Selected,
 ) -> dict[str, Any]:
     """What a decision changes on the page beside its rows."""
-    progress = get_progress(review=review, actor=actor, rows=every)
     can_plan = permissions.can_delete(actor)
     to_delete = rows_to_delete(review=review, actor=actor, rows=every) if can_plan else []
     return {
         "review": review,
-        "summary": _summary(progress, is_closed=review.is_closed),
+        "summary": _summary(every, is_closed=review.is_closed),
         "can_plan": can_plan,
         "plannable": len(to_delete),
-        "reviewer_rows": progress.reviewers,
+        "reviewer_rows": list_reviewer_progress(review=review, rows=every),
         "due": "" if review.is_closed else due_text(review, now=time_of(request)),
         "is_closed": review.is_closed,
         "links": selected.links,
@@ -415,10 +412,9 @@ def _sync_text(org: dict[str, Any] | None) -> str:
 def closing_context(*, review: AccessReview, actor: Actor, form: ClosingForm) -> dict[str, Any]:
     """Template variables of the page that closes an access review."""
     rows = review_rows(review=review, actor=actor)
-    progress = get_progress(review=review, actor=actor, rows=rows)
     return {
         "review": review,
-        "summary": _summary(progress, is_closed=review.is_closed),
+        "summary": _summary(rows, is_closed=review.is_closed),
         "pending_digest": pending_digest(rows),
         "form": form,
     }

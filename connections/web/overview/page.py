@@ -30,7 +30,7 @@ from connections.evidence.verification import last_verification
 from connections.inventory import protections
 from connections.inventory.inventory import current_snapshots
 from connections.inventory.orgs import count_connections
-from connections.inventory.sync import credentials_in_use, is_stale, newest_syncs
+from connections.inventory.sync import credentials_in_use, newest_syncs
 from connections.models import (
     OPEN_STATES,
     RUN_BY_BATCH,
@@ -228,7 +228,6 @@ class InventorySummary:
     # Connections that are protected, listed or not.
     protected: int
     oldest_at: datetime | None
-    is_stale: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -322,9 +321,6 @@ def _inventory_summary(
             visibility.visible_protections(protections.active_protections(), actor=actor)
         ),
         oldest_at=min((listing.started_at for listing in newest), default=None),
-        is_stale=any(
-            is_stale(listings.get(each.pk), now=now) for each in credentials if each.org_id
-        ),
     )
 
 

@@ -46,7 +46,7 @@ from connections.wording.access_reviews import due_text, review_badge
 from connections.wording.batches import batch_badge, batch_origin_text
 from connections.wording.connections import join_some_names
 
-# An access review that is due within this time is marked.
+# An access review that is due within this time, or overdue, is marked.
 SOON = timedelta(days=7)
 
 
@@ -144,7 +144,7 @@ def _review_item(waiting: WaitingReview, *, now: datetime) -> AttentionItem:
         todo, action = f"{pluralize(waiting.pending, 'connection')} to decide", "View"
     else:
         todo, action = "Every connection is decided", "View"
-    is_soon = waiting.is_overdue or review.due_at - now < SOON
+    is_soon = review.due_at - now < SOON
     status = review_badge(review, now=now)
     return AttentionItem(
         tone="warn" if is_soon else status.tone,
