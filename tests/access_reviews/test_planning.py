@@ -223,7 +223,7 @@ def test_a_running_plan_with_a_connection_to_keep_since_is_paused(
     assert set(batch.deletions.values_list("state", flat=True)) == {State.WAITING}
     page = client_of(ada).get(f"/deletions/batches/{batch.pk}/").text
     assert f"Paused by {grace.display_name}" in page
-    assert "has since decided to keep a connection that is not sent yet" in page
+    assert "has since decided to keep a connection of this bulk deletion" in page
     deletion = batch.deletions.get(connection_id=kept[-36:])
     url = f"/deletions/{deletion.pk}/"
     assert re.search(f'Marked Keep: <a href="{url}">[^<]+</a>. Withdraw this deletion before', page)
