@@ -173,9 +173,7 @@ class DatadogClient:
 
     @property
     def has_access_token(self) -> bool:
-        """Whether it authenticates with an access token, which Datadog's key validations don't
-        accept.
-        """
+        """Whether it authenticates with an access token, which the key validations don't accept."""
         return isinstance(self._keys, AccessToken)
 
     @property

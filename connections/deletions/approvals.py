@@ -29,21 +29,21 @@ NO_REASON_TO_DECLINE = "Enter a reason for declining."
 def approve_deletion(
     *, deletion: Deletion, actor: Actor, digest: str, approval_round: int = 1
 ) -> Deletion:
-    """Approve what the digest identifies; with enough approvals, the requester may confirm.
+    """Approve what the digest identifies. With enough approvals, the requester can confirm.
 
-    `digest` and `approval_round` are those that the approver's page showed: a page opened before
-    an earlier attempt approves no later one. The connection is checked with Datadog: one that
-    changed or is gone settles the deletion instead. If the check fails, the approval is for the
+    `digest` and `approval_round` are those that the approver's page showed, so a page opened before
+    an earlier attempt can't approve a later one. The connection is checked with Datadog; if it
+    changed or is gone, the deletion is closed instead. If the check fails, the approval covers the
     stored snapshot, and the pre-send check follows anyway.
 
-    Raises PermissionDenied (for one's own deletion too) and ConflictError when it no longer waits
-    for approval, differs from what was shown or is protected.
+    Raises PermissionDenied, also for one's own deletion, and ConflictError when the deletion no
+    longer waits for approval, differs from what was shown or is protected.
     """
     _require_approver(deletion=deletion, actor=actor)
     lifecycle.require_not_run_by_batch(deletion)
     shown_round = approval_round
     if lifecycle.lapse_approvals(deletion=deletion, actor=actor):
-        # The page showed the round that has just lapsed; nothing was sent since.
+        # The page showed the round that has just lapsed, and nothing has been sent since.
         shown_round += 1
     _require_awaiting_approval(deletion)
     protections.require_unprotected(protections.find_protection_against(deletion))
@@ -76,7 +76,7 @@ def approve_deletion(
                 "not_read_because": found.cause,
             },
         )
-        # Raised inside the transaction, so that the approval itself is undone too.
+        # Raised inside the transaction so that the approval itself is rolled back too.
         states.apply_or_refuse(
             deletion,
             transition=Approve(missing=missing, at=decided_at),
@@ -93,13 +93,13 @@ _NOT_AS_REVIEWED = {
 
 
 def _lock(deletion: Deletion) -> None:
-    """Serialise decisions: of two approvers at once, the second must count the first."""
+    """Lock the deletion. With two simultaneous approvers, the second must count the first."""
     Deletion.objects.select_for_update(no_key=True).get(pk=deletion.pk)
     deletion.refresh_from_db()
 
 
 def names_of_possible_approvers(*, deletion: Deletion) -> list[str]:
-    """Names of the people who could approve this one now and have not, in order."""
+    """Names of the people who could approve this deletion now and have not, in order."""
     undecided = permissions.people_who_can_approve(deletion=deletion).exclude(
         pk__in=deletion.approvals.filter(round=deletion.approval_round).values("approver")
     )
@@ -107,12 +107,13 @@ def names_of_possible_approvers(*, deletion: Deletion) -> list[str]:
 
 
 def decline_deletion(*, deletion: Deletion, actor: Actor, reason: str) -> Deletion:
-    """Decline it with a reason, which settles the deletion.
+    """Decline it with a reason, which closes the deletion.
 
-    One that is still present after an attempt stays open: its approval round ends, so that the
-    approvals given in it no longer count.
+    A deletion that is still present after an attempt stays open. Its approval round ends, so that
+    approvals given in that round no longer count.
 
-    Raises PermissionDenied, InvalidInputError without a reason, OvertakenError when too late.
+    Raises PermissionDenied, InvalidInputError without a reason, and OvertakenError when it is too
+    late.
     """
     _require_approver(deletion=deletion, actor=actor)
     lifecycle.require_not_run_by_batch(deletion)
@@ -159,14 +160,14 @@ def _require_approver(*, deletion: Deletion, actor: Actor) -> None:
 
 
 def _require_awaiting_approval(deletion: Deletion) -> None:
-    # A still-present deletion never expires; its window has been renewed by now.
+    # A still-present deletion never expires; its window has already been renewed.
     is_over = deletion.state == State.REQUESTED and states.has_expired(deletion, now=clock.now())
     if is_over or not states.is_awaiting_approval(deletion):
         raise OvertakenError("This deletion is no longer waiting for approval.")
 
 
 def _require_declinable(deletion: Deletion) -> None:
-    # A still-present deletion cannot be withdrawn, so it can be declined when approved too.
+    # A still-present deletion can't be withdrawn, so it can be declined even when approved.
     if deletion.state == State.STILL_PRESENT and deletion.needs_approval:
         return
     _require_awaiting_approval(deletion)
@@ -175,7 +176,7 @@ def _require_declinable(deletion: Deletion) -> None:
 def _decide(
     *, deletion: Deletion, actor: Actor, decision: Approval.Decision, reason: str = ""
 ) -> datetime:
-    """Store the decision, and return its time."""
+    """Store the decision and return its time."""
     if actor.person is None:
         raise ConflictError("Only a person can approve or decline.")
     now = clock.now()
@@ -195,7 +196,9 @@ def store_decision(
     at: datetime,
     reason: str = "",
 ) -> None:
-    """Store a person's decision about each; the database refuses one that doesn't match its row.
+    """Store a person's decision about each deletion.
+
+    The database refuses one that doesn't match its row.
 
     Raises OvertakenError.
     """

@@ -17,7 +17,7 @@ from connections.deletions.states import Confirm
 from connections.models import BreakGlassReview, Deletion
 from connections.wording import attempt_facts
 
-# Characters: enough for a sentence, since the reason is in every notification.
+# In characters: enough for a sentence, because the reason is in every notification.
 MIN_REASON_LENGTH = 30
 
 
@@ -26,10 +26,10 @@ def break_glass(
 ) -> Deletion:
     """Confirm and send a deletion without the approvals that it still needs.
 
-    The pre-send check is made as for every other. Break glass covers one attempt, once per
+    The pre-send check runs as for every other deletion. Break glass covers one attempt, once per
     deletion: if its result is unknown, another attempt needs approval. A second click returns the
-    deletion as the first one left it. Raises PermissionDenied, InvalidInputError for a short
-    reason or a wrong confirmation, ConflictError when it does not wait for approval or break
+    deletion as the first one left it. Raises PermissionDenied, InvalidInputError for a short reason
+    or a wrong confirmation, ConflictError when the deletion doesn't wait for approval or break
     glass was used for an earlier attempt, and UnavailableError; each with nothing sent.
     """
     permissions.require(permissions.can_break_glass(actor, deletion=deletion), "break glass")
@@ -41,7 +41,7 @@ def break_glass(
     _require_valid_input(
         deletion, actor=actor, reason=break_glass_reason, confirmation=confirmation
     )
-    # Whatever else forbids sending it must show before break glass is used.
+    # If anything else forbids sending it, that must show before break glass is used.
     as_if = copy.copy(deletion)
     as_if.break_glass_at, as_if.break_glass_by = clock.now(), actor.person
     as_if.break_glass_round = deletion.approval_round
@@ -111,11 +111,11 @@ def _require_valid_input(
 
 
 def review_break_glass(*, deletion: Deletion, actor: Actor, note: str) -> Deletion:
-    """Review a use of break glass, with a note; ends its alarm.
+    """Review a use of break glass, with a note. This ends its alarm.
 
     Raises PermissionDenied (also for the people who used it or requested the deletion),
-    InvalidInputError without a note, and ConflictError when there is nothing to review or it was
-    reviewed already.
+    InvalidInputError without a note, and ConflictError when there is nothing to review or it has
+    already been reviewed.
     """
     permissions.require(
         permissions.can_review_break_glass(actor, deletion=deletion),

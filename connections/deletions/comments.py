@@ -1,4 +1,4 @@
-"""Comments on a deletion: audit events, so they stay as they were written."""
+"""Comments on a deletion. They are audit events, so they stay as they were written."""
 
 from collections.abc import Iterable
 
@@ -11,10 +11,10 @@ from connections.models import AuditEvent, Deletion
 
 
 def comment_on_deletion(*, deletion: Deletion, actor: Actor, text: str) -> None:
-    """Add a comment in any state of the deletion, which stays as it is.
+    """Add a comment to the deletion, in any state. The state doesn't change.
 
-    The same comment sent twice in a row by the same person is one. Raises PermissionDenied, and
-    InvalidInputError for a text that is blank or too long.
+    The same comment sent twice in a row by the same person is stored once. Raises PermissionDenied,
+    and InvalidInputError for a text that is blank or too long.
     """
     permissions.require(permissions.can_comment(actor), "comment on deletions")
     text = clean_text(

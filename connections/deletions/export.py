@@ -16,14 +16,14 @@ from connections.models import Approval, ApprovalPolicy, Attempt, BreakGlassRevi
 
 
 class RecordedDeletion(NamedTuple):
-    """A deletion with what belongs to it. An export has named tuples in place of the models."""
+    """A deletion with its related rows. An export has named tuples in place of the models."""
 
     deletion: Deletion
     # Oldest first.
     attempts: Sequence[Attempt]
     approvals: Sequence[Approval]
     break_glass_review: BreakGlassReview | None
-    # Its bulk deletion, where the person who exports can see it.
+    # Its bulk deletion, if the person who exports can see it.
     batch_id: UUID | None
 
     @property
@@ -32,7 +32,7 @@ class RecordedDeletion(NamedTuple):
 
     @property
     def last_approvals(self) -> list[Approval]:
-        """The approvals of the last attempt; before the first, the approvals so far."""
+        """The approvals of the last attempt or, before the first attempt, the approvals so far."""
         last = self.last_attempt
         return self.approvals_of_round(last.approval_round if last else 1)
 
@@ -133,7 +133,7 @@ DELETION_EXPORT_COLUMNS = Columns[RecordedDeletion](
         "broke_glass": _break_glass_row,
     }
 )
-# Read as tuples, because making models takes longer than all the rest of an export.
+# Read as tuples, because making models takes longer than the rest of an export.
 _DELETION_FIELDS = (
     *("id", "batch_id", "site", "credential_name", "credential_fingerprint", "connection_id"),
     *("source_org_id", "source_org_name", "sink_org_id", "sink_org_name", "connection_types"),
@@ -152,7 +152,7 @@ _REVIEW_FIELDS = ("reviewer_name", "reviewed_at", "note")
 
 
 def deletion_row(deletion: Deletion) -> Row:
-    """The row of one deletion. Uses prefetched attempts and approvals."""
+    """The row of one deletion. Uses its prefetched attempts and approvals."""
     review = getattr(deletion, "break_glass_review", None) if deletion.break_glass_at else None
     attempts, approvals = list(deletion.attempts.all()), list(deletion.approvals.all())
     recorded = RecordedDeletion(deletion, attempts, approvals, review, deletion.batch_id)
@@ -163,7 +163,7 @@ def _iterate(*, actor: Actor, filters: HistoryFilter) -> Iterator[RecordedDeleti
     for batch in iterate_values(actor=actor, filters=filters, fields=_DELETION_FIELDS):
         ids = [deletion.id for deletion in batch]
         attempts = _by_deletion(Attempt.objects.filter(deletion__in=ids), _ATTEMPT_FIELDS)
-        # The database refuses an approval where the policy asks for none.
+        # The database refuses approvals under a policy that needs none.
         decided = [deletion.id for deletion in batch if deletion.policy != ApprovalPolicy.NONE]
         approvals = _by_deletion(Approval.objects.filter(deletion__in=decided), _APPROVAL_FIELDS)
         broken = [deletion.id for deletion in batch if deletion.break_glass_at]
@@ -182,7 +182,7 @@ def _iterate(*, actor: Actor, filters: HistoryFilter) -> Iterator[RecordedDeleti
 
 
 def _by_deletion(rows: QuerySet[Any], fields: tuple[str, ...]) -> dict[UUID, list[Any]]:
-    """Named tuples with these fields, by the ID of their deletion, each in the rows' order."""
+    """Named tuples with these fields, by the ID of their deletion. Keeps the order of the rows."""
     found: dict[UUID, list[Any]] = {}
     for row in rows.values_list("deletion_id", *fields, named=True):
         found.setdefault(row.deletion_id, []).append(row)
@@ -194,8 +194,8 @@ def prepare_export(
 ) -> Export[RecordedDeletion]:
     """An export of every visible match, newest first. Raises PermissionDenied.
 
-    Rows come in batches of constant memory, with their attempts and approvals. `query` is the
-    filter as the person entered it.
+    Reads rows in batches, with constant memory, each with its attempts and approvals. `query` is
+    the filter as the person entered it.
     """
     permissions.require(permissions.can_export(actor), "export deletions")
     return Export(

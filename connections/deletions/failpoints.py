@@ -1,7 +1,7 @@
 """Named points of an attempt at which tests stop a process, to check what is left.
 
-In the product they do nothing, and no setting or environment variable changes that. Settings that
-only the tests have replace `hit` by another function.
+In production they do nothing, and no setting or environment variable changes that. Settings that
+only the tests have replace `hit` with another function.
 """
 
 from enum import StrEnum
@@ -12,10 +12,10 @@ class Point(StrEnum):
     """One point, in the order of an attempt."""
 
     BEFORE_CLAIM = "before_claim"
-    INSIDE_CLAIM = "inside_claim"  # attempt and event are written and not committed
+    INSIDE_CLAIM = "inside_claim"  # attempt and event are written but not committed
     AFTER_CLAIM = "after_claim"  # committed; nothing was sent
     AFTER_ANSWER = "after_answer"  # only the process knows the response
-    INSIDE_RESULT = "inside_result"  # the outcome is written and not committed
+    INSIDE_RESULT = "inside_result"  # the outcome is written but not committed
     AFTER_RESULT = "after_result"
 
 

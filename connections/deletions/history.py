@@ -34,7 +34,7 @@ from connections.models import (
 
 
 class OutcomeGroup(StrEnum):
-    """One colour of the history's chart."""
+    """One color of the history's chart."""
 
     DELETED = "deleted"
     GONE = "gone"  # gone or not found, without proof that Org Admin deleted it
@@ -59,7 +59,7 @@ _GROUP_OF = {
 
 
 def outcome_group(*, state: str, outcome: str) -> OutcomeGroup:
-    """The group of a deletion; an open one has no outcome."""
+    """The group of a deletion. An open one has no outcome."""
     if outcome:
         return _GROUP_OF[Outcome(outcome)]
     return OutcomeGroup.UNKNOWN if state == State.UNKNOWN else OutcomeGroup.OPEN
@@ -69,7 +69,7 @@ PAGE_SIZE = 100
 EXPORT_BATCH = 500
 MAX_COUNTED = 1000
 SHORTEST_INDEXED = 3
-# From so many rows on, a scan from the newest finds a page sooner than the text index does.
+# With this many rows, a scan from the newest finds a page sooner than the text index does.
 COMMON_WORD_ROWS = 10_000
 SQLITE_MATCHES = "SELECT 1 FROM connections_deletion_search WHERE search_text MATCH %s LIMIT %s"
 SQLITE_SEARCH = "SELECT deletion_id FROM connections_deletion_search WHERE search_text MATCH %s"
@@ -77,7 +77,7 @@ SQLITE_SEARCH = "SELECT deletion_id FROM connections_deletion_search WHERE searc
 
 @dataclass(frozen=True, kw_only=True)
 class HistoryFilter:
-    """What to show of the history; an empty field filters nothing. Times are UTC."""
+    """What to show of the history. An empty field filters nothing. Times are UTC."""
 
     since: datetime | None = None
     # Exclusive.
@@ -92,7 +92,8 @@ class HistoryFilter:
     ticket: str = ""
     connection_id: UUID | None = None
     batch: UUID | None = None
-    # Of its connections: those still open when it started, or requested since.
+    # Only deletions of this access review's connections that were still open when it started, or
+    # were requested since.
     access_review: UUID | None = None
     text: str = ""
     is_contradicted: bool = False
@@ -101,7 +102,7 @@ class HistoryFilter:
 
 @dataclass(frozen=True, kw_only=True)
 class Cursor:
-    """The key of a row: the next page holds what was requested before it."""
+    """The key of a row. The next page shows what was requested before that row."""
 
     requested_at: datetime
     id: UUID
@@ -125,14 +126,14 @@ class Cursor:
 
 @dataclass(frozen=True, kw_only=True)
 class HistoryPage:
-    """One page, the place where the next one begins, and the number of matches."""
+    """One page, the position where the next one starts, and the number of matches."""
 
     deletions: list[Deletion]
     # None on the last page.
     next: Cursor | None
-    # Exact up to 1,000; None when there are more.
+    # Exact up to 1,000. None if there are more.
     count: int | None
-    # Of the newest 1,000 matches.
+    # Counts the newest 1,000 matches.
     days: DailyCounts
 
 
@@ -144,7 +145,7 @@ def history_page(
     is_oldest_first: bool = False,
     size: int = PAGE_SIZE,
 ) -> HistoryPage:
-    """The deletions that pass the filter, newest first by default. Raises PermissionDenied."""
+    """The deletions that match the filter, newest first by default. Raises PermissionDenied."""
     permissions.require(permissions.can_see(actor), "see the history")
     parts = _matches(filters, actor=actor)
     days = _newest_days(parts)
@@ -162,7 +163,7 @@ def _cursor_at(deletion: Deletion) -> Cursor:
 
 
 def _newest_days(parts: list[QuerySet[Deletion]]) -> DailyCounts:
-    """The newest matches, 1,001 at most, by outcome group and the day of the request."""
+    """The newest matches, at most 1,001, by outcome group and by the day of the request."""
     limit = MAX_COUNTED + 1
     found = (
         (day, outcome_group(state=state, outcome=outcome), count)
@@ -180,11 +181,11 @@ def _rows_after(
     limit: int,
     is_oldest_first: bool = False,
 ) -> list[Any]:
-    """The first rows of all parts after the cursor. A part has the newest first."""
+    """The first rows of all parts after the cursor. Each part is sorted newest first."""
     if is_oldest_first:
         parts = [rows.reverse() for rows in parts]
     if cursor:
-        # The first condition lets the index seek; the second settles equal times.
+        # The first condition lets the index seek. The second decides between equal times.
         sign = "gt" if is_oldest_first else "lt"
         later = Q(**{f"requested_at__{sign}": cursor.requested_at})
         later |= Q(**{f"id__{sign}": cursor.id})
@@ -208,8 +209,8 @@ def list_newest_deletions(*, actor: Actor, limit: int) -> list[Deletion]:
 def _matches(filters: HistoryFilter, *, actor: Actor) -> list[QuerySet[Deletion]]:
     """Queries that together find the visible matches, each newest first.
 
-    One query for both sides of an org, or for the few credentials that a person can see, would
-    read and sort far more rows than a page needs; each of several reads an index in its order.
+    One query for both sides of an org, or for the few credentials that a person can see, would read
+    and sort far more rows than a page needs. Several queries each read an index in its order.
     """
     rows = _visible_rows(filters, actor=actor)
     if filters.org:
@@ -222,13 +223,13 @@ def _matches(filters: HistoryFilter, *, actor: Actor) -> list[QuerySet[Deletion]
 
 
 def _visible_rows(filters: HistoryFilter, *, actor: Actor) -> QuerySet[Deletion]:
-    """`_rows`; none of a hidden bulk deletion, of which some rows may be visible."""
+    """`_rows`, but none of a hidden bulk deletion, even if some of its rows are visible."""
     rows = _rows(filters)
     return rows.filter(batch__in=visibility.visible_batches(actor=actor)) if filters.batch else rows
 
 
 def _rows(filters: HistoryFilter) -> QuerySet[Deletion]:
-    """The rows that match every filter but the org's, newest first."""
+    """The rows that match every filter except the org, newest first."""
     rows = Deletion.objects.order_by("-requested_at", "-id")
     exact = {
         "requested_at__gte": filters.since,
@@ -244,7 +245,7 @@ def _rows(filters: HistoryFilter) -> QuerySet[Deletion]:
     }
     rows = rows.filter(**{name: value for name, value in exact.items() if value})
     if filters.state in OPEN_STATES:
-        # Redundant, but lets the partial index of open deletions apply.
+        # Redundant, but lets the database use the partial index of open deletions.
         rows = rows.filter(settled_at=None)
     if filters.access_review:
         rows = rows.filter(_follows_from(filters.access_review))
@@ -268,11 +269,11 @@ def _follows_from(access_review: UUID) -> Q:
 
 
 def _contains(word: str) -> Q:
-    """A text search for one word, by the trigram index where that helps.
+    """A text search for one word, with the trigram index if that helps.
 
-    PostgreSQL's index serves LIKE by itself. SQLite's is a separate table: it finds a rare word at
-    once, but for a common one it collects and sorts all matches, where a scan from the newest row
-    soon fills a page. It holds nothing shorter than three characters.
+    PostgreSQL's index serves LIKE by itself. SQLite's index is a separate table: it finds a rare
+    word immediately, but for a common word it collects and sorts all matches, while a scan from the
+    newest row soon fills a page. It contains nothing shorter than three characters.
     """
     if connection.vendor == "sqlite" and len(word) >= SHORTEST_INDEXED and not _is_common(word):
         return Q(pk__in=RawSQL(SQLITE_SEARCH, [_phrase(word)]))  # noqa: S611 - the word is a parameter
@@ -302,14 +303,14 @@ def iterate_values(
 ) -> Iterator[list[Any]]:
     """Every visible match, newest first, in batches of named tuples with these fields.
 
-    They must include `id` and `requested_at`.
+    The fields must include `id` and `requested_at`.
     """
     parts = _all_matches(filters, actor=actor)
     return _iterate_batches([rows.values_list(*fields, named=True) for rows in parts])
 
 
 def _all_matches(filters: HistoryFilter, *, actor: Actor) -> list[QuerySet[Deletion]]:
-    """As `_matches`, for reading every row, in batches that many queries would make slow."""
+    """Like `_matches`, but for reading every row in batches, which many queries would slow down."""
     if filters.org:
         return _matches(filters, actor=actor)
     return [visibility.visible(_visible_rows(filters, actor=actor), actor=actor)]

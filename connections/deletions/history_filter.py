@@ -1,4 +1,4 @@
-"""The filter form of the history, and a filter as text."""
+"""The filter form of the history, and filters as text."""
 
 from collections.abc import Mapping
 from datetime import UTC, date, datetime, time, timedelta
@@ -41,7 +41,7 @@ def filter_text(filters: HistoryFilter) -> str:
 
 
 def period_text(*, since: datetime | None, until: datetime) -> str:
-    """A period from `since` (None: the beginning) up to and without `until`, in UTC."""
+    """A period in UTC from `since` (None means the beginning) until `until`, exclusive."""
     begin = f"{since.astimezone(UTC):%Y-%m-%d %H:%M:%S}" if since else "the beginning"
     return f"from {begin} until {until.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
 
@@ -58,14 +58,14 @@ STATUSES = (
 
 
 class HistoryForm(forms.Form):
-    """Every filter of the history. All are optional and part of the URL."""
+    """Every filter of the history. All are optional and appear in the URL."""
 
     period = forms.TypedChoiceField(
         choices=[("", "Any time"), *PERIODS.items()], coerce=int, empty_value=None, required=False
     )
     since = forms.DateField(required=False, label="From (UTC)")
     until = forms.DateField(required=False, label="To (UTC)")
-    # One choice for states and outcomes, which people read as one status.
+    # One choice for states and outcomes, because people read them as one status.
     status = forms.ChoiceField(choices=[("", "Any"), *STATUSES], required=False)
     state = forms.ChoiceField(choices=[("", ""), *State.choices], required=False)
     outcome = forms.ChoiceField(choices=[("", ""), *Outcome.choices], required=False)
@@ -85,7 +85,7 @@ class HistoryForm(forms.Form):
         self.fields["credential"] = forms.ModelChoiceField(credentials, required=False)
 
     def history_filter(self) -> HistoryFilter:
-        """The filter that the valid fields make; a period ends now."""
+        """The filter from the valid fields. A relative period ends now."""
         data: dict[str, Any] = self.cleaned_data
         status = data.get("status", "")
         since = _midnight(data.get("since"))

@@ -45,8 +45,8 @@ OUT_OF_DATE = "This page is out of date. Nothing was sent. Open the review again
 def require_usable_credential(*, credential: Credential, requester: Person | None) -> None:
     """Raise unless this credential can send what this person requests.
 
-    InvalidInputError names the reason; PermissionDenied when the person may not delete connections
-    with it.
+    InvalidInputError names the reason. PermissionDenied is raised when the person can't delete
+    connections with it.
     """
     if requester and not permissions.can_use(
         person_actor(person=requester), credential_id=credential.pk
@@ -67,8 +67,8 @@ def require_usable_credential(*, credential: Credential, requester: Person | Non
 def require_visible_to_requester(shown: Review, *, actor: Actor) -> None:
     """Raise ConflictError when a credential other than the chosen one lists the connection.
 
-    It must be reviewed before it is requested, and must not be called gone. The same holds for a
-    connection with an open deletion that is not visible to the actor.
+    Otherwise the deletion could be requested without review, or the connection be called gone. The
+    same applies to a connection with an open deletion that is not visible to the actor.
     """
     if shown.is_hidden:
         key = OrgConnectionKey(site=shown.credential.site, connection_id=shown.connection_id)
@@ -83,7 +83,7 @@ def require_visible_to_requester(shown: Review, *, actor: Actor) -> None:
 
 
 def require_requester(shown: Review, *, requester: Person | None) -> None:
-    """Raise InvalidInputError when approval is needed and no person requests it."""
+    """Raise InvalidInputError when approval is needed and the requester isn't a person."""
     if shown.needs_approval and requester is None:
         raise InvalidInputError(
             {
@@ -128,16 +128,16 @@ def request_deletion(
     requester: Person | None = None,
     now: datetime | None = None,
 ) -> Deletion:
-    """Request a deletion; under policy `none` also confirm and send it.
+    """Request a deletion. Under policy `none`, also confirm and send it.
 
-    `digest` is the review's, so that what is requested is what was shown. `requester` is the
-    person for whom a command requests it. `now`: the database time, if the caller has just read it.
-    The same `request_id` again returns the same deletion; an open deletion of the same connection
-    is returned instead of a second one.
+    `digest` is the digest of the review, so that exactly what was shown is requested. `requester`
+    is the person for whom a command requests it. `now` is the database time, if the caller has just
+    read it. The same `request_id` again returns the same deletion. If the connection has an open
+    deletion, that one is returned instead of creating a second one.
 
     Raises PermissionDenied; InvalidInputError naming the fields; ReviewChangedError when the
-    connection changed; UnavailableError when no request can be made; each with nothing stored and
-    nothing sent.
+    connection changed; and UnavailableError when no request can be made; each with nothing stored
+    and nothing sent.
     """
     shown = reviews.review(
         actor=actor, credential=credential, connection_id=connection_id, request_id=request_id
@@ -151,16 +151,16 @@ def request_deletion(
     require_requester(shown, requester=requester or actor.person)
     require_visible_to_requester(shown, actor=actor)
     if digest and digest != shown.digest:
-        # Before the input is checked: the confirmation text may have changed too.
+        # Before the input is checked, because the confirmation text might have changed too.
         raise ReviewChangedError(CHANGED, review=shown)
     require_valid_input(shown=shown, reason=reason, ticket=ticket, confirmation=confirmation)
     if not digest:
         raise ReviewChangedError(OUT_OF_DATE, review=shown)
     result = None if shown.is_reviewed else _sync_unlisted(shown, actor=actor)
     if now is None or result:
-        # A sync can take seconds.
+        # Read again, because a sync can take seconds.
         now = clock.now()
-    # Keys that cannot be decrypted must show before the request is recorded.
+    # If the keys can't be decrypted, that must show before the request is recorded.
     client = None if shown.needs_approval else sync.open_client(credential=credential)
     try:
         deletion = _create(
@@ -182,7 +182,10 @@ def request_deletion(
 
 
 def _sync_unlisted(shown: Review, *, actor: Actor) -> SyncResult:
-    """Sync for a connection that no snapshot shows; one that is listed now must be reviewed."""
+    """Sync for a connection that no snapshot shows.
+
+    If it is listed now, it must be reviewed first.
+    """
     result = sync.sync_org(credential=shown.credential, actor=actor)
     if result.find(shown.connection_id):
         raise ReviewChangedError(
@@ -242,7 +245,7 @@ def _create(
     return deletion
 
 
-# The fields of a request that its event holds under the same name.
+# The fields of a request that its event has under the same name.
 _RECORDED_FIELDS = (
     *("reason", "ticket", "digest", "is_reviewed", "policy", "approval_digest"),
     *("connection_types", "site", "credential_fingerprint"),
@@ -250,7 +253,7 @@ _RECORDED_FIELDS = (
 
 
 def record_request(deletion: Deletion, *, actor: Actor) -> None:
-    """Record the request, and the confirmation where it is part of it."""
+    """Record the request, and the confirmation if the request includes it."""
     audit.record(
         code=audit.EventCode.DELETION_REQUESTED,
         actor=actor,
@@ -283,7 +286,7 @@ def record_request(deletion: Deletion, *, actor: Actor) -> None:
 
 
 def _lost_race(*, request_id: UUID, shown: Review, actor: Actor) -> Deletion:
-    """The deletion that was stored first: of the same form posted twice, or another open one."""
+    """The deletion that was stored first: from the same form posted twice, or another open one."""
     repeated = Deletion.objects.filter(request_id=request_id).first()
     if repeated:
         return _same_request(repeated, actor=actor)
@@ -302,10 +305,10 @@ def execute_deletion(
 ) -> Deletion:
     """Confirm a deletion by its typed text and send it.
 
-    A deletion that is being sent already, or settled, is returned as it is: a second click does
-    nothing. A still-present one that needs approval is refused until it is approved again.
-    Raises PermissionDenied, InvalidInputError, ConflictError and UnavailableError with nothing
-    sent.
+    A deletion that is already being sent, or is closed, is returned unchanged, so a second click
+    does nothing. A still-present deletion that needs approval is refused until it is approved
+    again. Raises PermissionDenied, InvalidInputError, ConflictError and UnavailableError with
+    nothing sent.
     """
     permissions.require(
         permissions.can_use(actor, credential_id=deletion.credential_id),
@@ -336,9 +339,9 @@ def execute_deletion(
     if states.has_expired(deletion, now=now):
         nothing_new = attempt_facts.nothing_new_of(deletion)
         raise ConflictError(f"This deletion expired. {nothing_new} Request it again.")
-    # Only after a failed pre-send check may it be sent without another one.
+    # It can be sent without a pre-send check only after one has failed.
     skip_recheck = skip_recheck and deletion.cause == Cause.LISTING_FAILED
-    # What forbids sending it must show before it counts as confirmed.
+    # If anything forbids sending it, that must show before it counts as confirmed.
     client = sending.require_sendable(deletion=deletion, confirmed_by=actor.person)
     confirmed = states.apply(
         deletion,
@@ -354,7 +357,7 @@ def execute_deletion(
 
 
 def require_not_run_by_batch(deletion: Deletion) -> None:
-    """Raise ConflictError when its bulk deletion decides about it."""
+    """Raise ConflictError if its bulk deletion must be approved or confirmed instead."""
     if deletion.is_run_by_batch and deletion.state in {State.REQUESTED, State.APPROVED}:
         raise ConflictError(
             "This deletion is part of a bulk deletion. Approve or confirm the bulk deletion."
@@ -392,9 +395,9 @@ def is_awaiting_confirmation(deletion: Deletion) -> bool:
 
 
 def can_confirm(*, deletion: Deletion, person: Person | None) -> bool:
-    """Whether this person may confirm: the requester, or anyone if no approval is needed.
+    """Whether this person can confirm: the requester, or anyone if no approval is needed.
 
-    Where break glass applies, also the person who used it.
+    After break glass, also the person who used it.
     """
     if deletion.policy == ApprovalPolicy.NONE:
         return True
@@ -402,7 +405,7 @@ def can_confirm(*, deletion: Deletion, person: Person | None) -> bool:
 
 
 def withdraw_deletion(*, deletion: Deletion, actor: Actor, reason: str = "") -> Deletion:
-    """Withdraw it, unless an attempt may have worked.
+    """Withdraw it, unless an attempt might have worked.
 
     Raises PermissionDenied, and OvertakenError when it is too late.
     """
@@ -433,15 +436,15 @@ def withdraw_deletion(*, deletion: Deletion, actor: Actor, reason: str = "") -> 
 
 
 def can_be_withdrawn(deletion: Deletion) -> bool:
-    """Whether it can still be withdrawn: no attempt may have worked."""
+    """Whether it can still be withdrawn, which requires that no attempt might have worked."""
     withdrawable = {State.REQUESTED, State.APPROVED, State.WAITING}
     return deletion.state in withdrawable and not deletion.has_ambiguous_attempt
 
 
 def close_deletion(*, deletion: Deletion, actor: Actor, reason: str) -> Deletion:
-    """Settle an unknown or still-present deletion as unresolved; never counted as deleted.
+    """Close an unknown or still-present deletion as unresolved. It never counts as deleted.
 
-    Raises PermissionDenied, InvalidInputError without a reason, OvertakenError in other states.
+    Raises PermissionDenied, InvalidInputError without a reason, and OvertakenError in other states.
     """
     permissions.require(
         permissions.can_use(actor, credential_id=deletion.credential_id), "close a deletion"
@@ -469,9 +472,9 @@ def close_deletion(*, deletion: Deletion, actor: Actor, reason: str) -> Deletion
 
 
 def lapse_approvals(*, deletion: Deletion, actor: Actor, now: datetime | None = None) -> bool:
-    """Begin a new approval round for a still-present deletion that expired; True if it did.
+    """Start a new approval round for a still-present deletion that expired. Return whether it did.
 
-    It stays still present: the same people may approve again.
+    The deletion stays still present, and the same people can approve it again.
     """
     is_still_present = deletion.state == State.STILL_PRESENT
     if not is_still_present or not states.has_expired(deletion, now=now or clock.now()):
@@ -502,12 +505,12 @@ def _cause_of_too_late(deletion: Deletion) -> Cause:
 
 
 def expire_deletion(*, deletion: Deletion, actor: Actor, now: datetime | None = None) -> bool:
-    """Settle a deletion that was not approved, confirmed or sent in time; True if it did."""
+    """Close a deletion that was not approved, confirmed or sent in time. Return whether it did."""
     now = now or clock.now()
     can_expire = deletion.state in {State.REQUESTED, State.APPROVED, State.WAITING}
     if not can_expire or not states.has_expired(deletion, now=now):
         return False
-    # Another worker may have extended it since it was read.
+    # Another worker might have extended it since it was read.
     deletion.refresh_from_db(fields=["expires_at"])
     if not states.has_expired(deletion, now=now):
         return False

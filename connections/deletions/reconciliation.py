@@ -1,4 +1,4 @@
-"""Settles deletions whose result is unknown, from Datadog's lists. It never sends a DELETE."""
+"""Closes deletions whose result is unknown, based on Datadog's lists. Never sends a DELETE."""
 
 from datetime import datetime
 
@@ -21,10 +21,10 @@ from connections.wording import attempt_facts
 
 
 def check_deletion(*, deletion: Deletion, actor: Actor) -> Deletion:
-    """Check with Datadog now and settle the deletion where the list proves something.
+    """Check with Datadog now, and close the deletion if the list proves its result.
 
-    An attempt without a recorded response after 60 s becomes unknown first. Raises
-    PermissionDenied, and ConflictError when a listing could prove nothing about this deletion.
+    An attempt without a recorded response after 60 s first becomes unknown. Raises
+    PermissionDenied, and ConflictError when a list can't prove anything about this deletion.
     """
     permissions.require(
         permissions.can_use(actor, credential_id=deletion.credential_id),
@@ -44,7 +44,10 @@ def check_deletion(*, deletion: Deletion, actor: Actor) -> Deletion:
 
 
 def give_up_lost_claim(*, deletion: Deletion, actor: Actor) -> bool:
-    """Make a deletion unknown whose claim recorded no response within 60 s; True if it did."""
+    """Make a deletion unknown if its claim has no recorded response after 60 s.
+
+    Return whether it did.
+    """
     now = clock.now()
     started = deletion.sending_at
     if deletion.state != State.SENDING or not started:
@@ -65,10 +68,10 @@ def give_up_lost_claim(*, deletion: Deletion, actor: Actor) -> bool:
 
 
 def reconcile_unknown(*, deletion: Deletion, actor: Actor) -> None:
-    """Check an unknown or still-present deletion once with Datadog, and settle it where proved.
+    """Check an unknown or still-present deletion once with Datadog, and close it if that is proof.
 
-    After a late 200 one complete listing without the connection is enough. Otherwise two complete
-    listings must agree: the first at least 35 s after the attempt began, the second at least 60 s
+    After a late 200, one complete list without the connection is enough. Otherwise two complete
+    lists must agree: the first at least 35 s after the attempt began, the second at least 60 s
     after the first. Anything less leaves the deletion as it is.
     """
     result = verification.list_with_any_credential(deletion=deletion, actor=actor)
@@ -108,7 +111,7 @@ def _after_check(
     due_at: datetime,
     details: dict[str, object],
 ) -> Settle | BecomeStillPresent | RecordCheck:
-    """What one check means; `check` is None when it cannot count as one of two."""
+    """What one check means. `check` is None if it can't count as one of the two."""
     last_at = deletion.last_checked_at
     is_last_ahead = last_at is not None and clock.is_ahead(last_at, now=now)
     agrees = check is not None and deletion.last_check_listed == check.is_listed
@@ -119,7 +122,7 @@ def _after_check(
         and agrees
         and check.at - last_at >= time_limits.SECOND_CHECK_DELAY
     )
-    # The first of two that may agree stays: the second is measured from it.
+    # If both agree, the first check stays, because the second is measured from it.
     kept = None if agrees and not is_last_ahead and not is_decided else check
     if check and deletion.state == State.STILL_PRESENT and not check.is_listed:
         return _gone(Cause.LATER_LISTING, check=kept)

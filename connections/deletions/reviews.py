@@ -43,19 +43,21 @@ class Review:
     # Which side of the connection the credential's org is: "source", "sink" or "" (unknown).
     side: str
     other_credentials: list[Credential]
-    # The strictest of all credentials of either side, so that choosing one avoids no approval.
+    # The strictest policy of all credentials on either side, so that the choice of a credential
+    # doesn't avoid approvals.
     policy: ApprovalPolicy
     open_deletion: Deletion | None
-    # The deletion that the same form has requested already.
+    # The deletion that the same form has already requested.
     repeated: Deletion | None
-    # A credential that the person may not use has an open deletion of it, or alone lists it.
+    # Whether a credential that the person can't use has an open deletion of it, or is the only one
+    # that lists it.
     is_hidden: bool
-    # What keeps it from being deleted, if anything does.
+    # The protection that prevents its deletion, if any.
     protection: Protection | None
 
     @cached_property
     def last_sync(self) -> Sync | None:
-        """The newest sync with the credential; only pages need it."""
+        """The newest sync with the credential. Only pages need it."""
         return self.credential.syncs.first()
 
     @property
@@ -68,7 +70,7 @@ class Review:
 
 
 class ReviewChangedError(ConflictError):
-    """The connection is no longer what the page showed; `review` is what it is now."""
+    """The connection differs from what the page showed. `review` is what it is now."""
 
     def __init__(self, message: str, *, review: Review) -> None:
         super().__init__(message)
@@ -76,9 +78,9 @@ class ReviewChangedError(ConflictError):
 
 
 def parse_connection_id(text: str) -> UUID:
-    """The pasted id of an org connection in its canonical form.
+    """The pasted ID of an org connection in its canonical form.
 
-    Raises InvalidInputError for `connection_id`: anything but five groups of hex digits.
+    Raises InvalidInputError for `connection_id` unless it is five groups of hex digits.
     """
     try:
         return UUID(canonical_connection_id(text))
@@ -91,7 +93,7 @@ def review(
 ) -> Review:
     """What deleting this connection with this credential would mean, from stored snapshots.
 
-    `request_id`: of the form that requests it. Raises PermissionDenied.
+    `request_id` is the ID in the form that requests it. Raises PermissionDenied.
     """
     permissions.require(
         permissions.can_use(actor, credential_id=credential.pk), "delete connections with it"
@@ -147,9 +149,9 @@ def _policy(
 def strictest_policy(
     *, listing: Iterable[Credential], orgs: Collection[tuple[str, str]]
 ) -> ApprovalPolicy:
-    """The strictest policy of the credentials that list connections, and of those of their orgs.
+    """The strictest policy of the credentials that list connections or belong to one of their orgs.
 
-    `orgs` are the sites and IDs of both orgs. Of an org without a credential in use its retired
+    `orgs` are the sites and IDs of both orgs. For an org without a credential in use, its retired
     ones count, because retiring a credential must not remove the need for approval.
     """
     ids = {org_id for _, org_id in orgs}
@@ -174,10 +176,10 @@ def text_to_type(
 ) -> str:
     """What this person types to confirm the deletion of one connection.
 
-    The source org's name; the destination org's where the person sees other connections of the
-    source org, which is the org with this ID on this site. The last 8 characters of the
-    connection's ID where another of these has a destination of that name, where the name can't be
-    typed, and without a review.
+    It is the source org's name or, if the person sees other connections of the source org (the org
+    with this ID on this site), the destination org's name. It is the last 8 characters of the
+    connection's ID if one of those other connections has a destination with the same name, if the
+    name can't be typed, or if there is no review.
     """
     end_of_id = str(connection_id)[-8:]
     if reviewed is None:
@@ -197,7 +199,7 @@ def text_to_type(
 
 
 def confirmation_matches(*, typed: str, expected: str) -> bool:
-    """Whether the typed text is the expected one, ignoring case and extra white space."""
+    """Whether the typed text matches the expected one, ignoring case and extra white space."""
     return _folded(typed) == _folded(expected)
 
 
@@ -217,14 +219,14 @@ def _is_open(*, site: str, connection_id: UUID) -> Q:
 def previous_deletion(
     *, actor: Actor, credential: Credential, connection_id: UUID
 ) -> Deletion | None:
-    """The newest visible deletion that left the connection gone: no listing has shown it since."""
+    """The newest visible deletion that left the connection gone and that no list contradicts."""
     gone = Deletion.objects.filter(
         site=credential.site,
         connection_id=connection_id,
         outcome__in=GONE_OUTCOMES,
         contradicted_at=None,
     )
-    # What one credential did not find may be a connection of another credential's org.
+    # A connection that one credential did not find might be listed by another org's credential.
     elsewhere = Q(outcome=Outcome.ALREADY_ABSENT) & ~Q(credential=credential)
     return visibility.visible(gone.exclude(elsewhere), actor=actor).first()
 

@@ -1,6 +1,6 @@
 """Sends the DELETE of a confirmed deletion: pre-send check, claim, request, response.
 
-Everything that can send a DELETE calls `send_deletion`.
+Everything that can send a DELETE goes through this module.
 """
 
 import logging
@@ -66,16 +66,17 @@ def send_deletion(
 ) -> Deletion:
     """Send a confirmed deletion once, if it is still what was reviewed.
 
-    `client`: for the pre-send check; pass one if the caller has already run the checks in
-    `require_sendable`. The claim runs them again. `skip_recheck`: the person chose to send although
-    the pre-send check failed. `result`: the sync that this same action has just made, so that
-    Datadog is not asked twice. `now`: the database time, if the caller has just read it.
+    `client` is used for the pre-send check; pass one if the caller has already run the checks in
+    `require_sendable`. The claim runs those checks again. `skip_recheck` means that the person
+    chose to send although the pre-send check failed. `result` is the sync that this same action has
+    just made, so that Datadog isn't queried twice. `now` is the database time, if the caller has
+    just read it.
 
-    Returns the deletion with the recorded response, which is not verified yet: `due_at` is now,
-    for the worker. Never raises for a failure at Datadog. Raises
-    BlockedError when a person involved lost the permission, the credential is retired or the
-    connection protected, and UnavailableError; each before anything is sent. Raises
-    ResponseNotRecordedError when it was sent and the database then did not store the response.
+    Returns the deletion with the recorded response, which is not verified yet: `due_at` is now, for
+    the worker. Never raises for a failure at Datadog. Raises BlockedError when a person involved
+    lost the permission, the credential is retired or the connection is protected, and
+    UnavailableError; each before anything is sent. Raises ResponseNotRecordedError when it was sent
+    but the database did not store the response.
     """
     claimed = check_and_claim(
         deletion=deletion,
@@ -97,12 +98,12 @@ def send_deletion(
 
 @dataclass(frozen=True, kw_only=True)
 class ClaimedAttempt:
-    """A recorded attempt whose DELETE this process must send now, once."""
+    """A recorded attempt whose DELETE this process must send now, exactly once."""
 
     attempt: Attempt
-    # With the keys whose fingerprint the attempt records.
+    # Has the keys whose fingerprint the attempt records.
     client: DatadogClient
-    # By `time.monotonic()`, from before the claim.
+    # From `time.monotonic()`, read before the claim.
     began_at: float
 
 
@@ -116,9 +117,10 @@ def check_and_claim(
     is_shared: bool = False,
     now: datetime | None = None,
 ) -> ClaimedAttempt | None:
-    """`send_deletion` up to the claim; None when nothing may be sent.
+    """The part of `send_deletion` up to the claim. None if nothing can be sent.
 
-    `is_shared`: `result` checked other deletions too, so the claim requires that it is recent.
+    `is_shared` means that `result` checked other deletions too, so the claim requires it to be
+    recent.
     """
     was_rechecked = False
     if not skip_recheck:
@@ -154,24 +156,24 @@ def check_and_claim(
 
 
 def send_claimed(claimed: ClaimedAttempt) -> DeleteResponse:
-    """Send the DELETE of an attempt. Uses no database, so that threads can."""
+    """Send the DELETE of an attempt. Doesn't use the database, so threads can call it."""
     connection_id = claimed.attempt.deletion.connection_id
     return _send(client=claimed.client, connection_id=connection_id, began_at=claimed.began_at)
 
 
 def _send(*, client: DatadogClient, connection_id: UUID, began_at: float) -> DeleteResponse:
-    # A process that was paused after its claim must not send once others have given it up: the
-    # deadline runs from before the claim, and no request begins after it.
+    # A process that was paused after its claim must not send once others have given the claim up.
+    # So the deadline starts before the claim, and no request begins after it.
     seconds = time_limits.DELETE_SECONDS - (time.monotonic() - began_at)
-    # The only line of the product that can delete a connection.
+    # This is the only line in Org Admin that can delete a connection.
     return client.delete_org_connection(connection_id=str(connection_id), deadline_seconds=seconds)
 
 
 def require_sendable(*, deletion: Deletion, confirmed_by: Person | None) -> DatadogClient:
-    """A client for this deletion, if no local reason forbids sending it; makes no request.
+    """A client for this deletion, unless a local reason forbids sending it. Makes no request.
 
-    Raises BlockedError when a person involved lost the permission, the credential is retired or
-    the connection protected, and UnavailableError when the keys cannot be decrypted.
+    Raises BlockedError when a person involved lost the permission, the credential is retired or the
+    connection is protected, and UnavailableError when the keys can't be decrypted.
     """
     deletion.credential = Credential.objects.get(pk=deletion.credential_id)
     involved = (deletion.requested_by_id, confirmed_by.pk if confirmed_by else None)
@@ -180,11 +182,11 @@ def require_sendable(*, deletion: Deletion, confirmed_by: Person | None) -> Data
 
 
 def _require_unblocked(*, deletions: Sequence[Deletion], people: Collection[UUID]) -> datetime:
-    """Raise BlockedError if one of some confirmed deletions may no longer be sent.
+    """Raise BlockedError if one of these confirmed deletions can no longer be sent.
 
-    They have one credential, which is current; `people` requested or confirmed them. Permissions
-    are read from the database at every call, since these people, or who approved it, may have lost
-    them a moment ago. Returns the time of that.
+    They share one credential, which is current. `people` requested or confirmed them. Permissions
+    are read from the database at every call, because these people, or the approvers, might have
+    lost them a moment ago. Returns the time of that read.
     """
     credential = deletions[0].credential
     if credential.is_retired:
@@ -234,7 +236,7 @@ def _require_valid_approvals(deletion: Deletion) -> None:
             text = "An attempt under its approvals might have worked."
             raise BlockedError(text, cause=Cause.APPROVALS_MISSING)
     breaker_id = deletion.break_glass_by_id if deletion.break_glass_applies else None
-    # Not `deletion.break_glass_by`, which may have been read before the pre-send check.
+    # Not `deletion.break_glass_by`, which might have been read before the pre-send check.
     breaker = Person.objects.get(pk=breaker_id) if breaker_id else None
     if breaker and not permissions.can_break_glass(person_actor(person=breaker), deletion=deletion):
         text = f"{breaker} can no longer use break glass."
@@ -259,12 +261,12 @@ def claim(
 ) -> ClaimedAttempt | None:
     """Claim the deletion for this process and record the attempt, durably, before it is sent.
 
-    The keys are those of the locked credential, which may have been rotated during the pre-send
+    The keys come from the locked credential, which might have been rotated during the pre-send
     check.
 
-    Returns None when another process claimed or changed it first, its time to be sent is over,
-    or the shared check that began at `shared_check_at` is too old by now; then nothing may be sent.
-    Raises BlockedError when a permission was lost, the credential retired or the connection
+    Returns None when another process claimed or changed it first, its time to be sent has passed,
+    or the shared check that began at `shared_check_at` is now too old. Nothing can be sent then.
+    Raises BlockedError when a permission was lost, the credential was retired or the connection was
     protected during the pre-send check, and UnavailableError when the keys can't be decrypted.
     """
     (claimed,) = claim_together(
@@ -287,8 +289,8 @@ def claim_together(
 ) -> list[ClaimedAttempt | BlockedError | None]:
     """`claim` for deletions of one credential and bulk deletion, in one transaction.
 
-    Each has its own compare-and-swap and attempt, so that one which can't be claimed leaves the
-    others as they are. Returns for each, in order, what `claim` returns or raises.
+    Each has its own compare-and-swap and attempt, so a deletion that can't be claimed doesn't
+    affect the others. Returns for each, in order, what `claim` returns or raises.
     """
     began_at = time.monotonic()
     first = deletions[0]
@@ -299,12 +301,12 @@ def claim_together(
         credential = credentials.get(pk=first.credential_id)
         for deletion in deletions:
             deletion.credential = credential
-        # Once the lock is held, since it may have waited for a change of access.
+        # After taking the lock, because access might have changed while waiting for it.
         checked = _check_unblocked(deletions)
         blocked = [each for each in checked if isinstance(each, BlockedError)]
         if len(blocked) == len(checked):
             return [*blocked]
-        # One for all: threads can share it, and it opens the keys once.
+        # One client for all: threads can share it, and the keys are decrypted once.
         client = sync.open_client(credential=credential)
         now = max(each for each in checked if not isinstance(each, BlockedError))
         attempts = _claim_locked(
@@ -335,14 +337,17 @@ def _is_in_time(deletion: Deletion, *, shared_check_at: datetime | None, now: da
         return False
     if shared_check_at and not _is_recent(shared_check_at, now=now):
         return False
-    # One whose time ran out during the pre-send check expires when it is due the next time.
+    # If its time ran out during the pre-send check, it expires the next time it is due.
     return not (deletion.state == State.WAITING and states.has_expired(deletion, now=now))
 
 
 def _claim_locked(
     *, deletions: Sequence[Deletion], actor: Actor, was_rechecked: bool, now: datetime
 ) -> list[Attempt]:
-    """Claim those that are as they were read; their credential is locked and current."""
+    """Claim the deletions that are unchanged since they were read.
+
+    Their credential is locked and current.
+    """
     # Each claim makes one attempt.
     attempts = {
         deletion.pk: Attempt(
@@ -375,7 +380,10 @@ def _is_recent(shared_check_at: datetime, *, now: datetime) -> bool:
 
 
 def _lock_if_running(batch_id: UUID | None) -> bool:
-    """Lock the bulk deletion, so that a pause waits for this commit; whether it is running."""
+    """Lock the bulk deletion so that a pause waits for this commit.
+
+    Return whether it is running.
+    """
     batches = Batch.objects.select_for_update(no_key=True).filter(pk__in=[batch_id])
     return batches.values_list("state", flat=True).get() == BatchState.RUNNING
 
@@ -400,7 +408,7 @@ def _sending_event(attempt: Attempt) -> audit.EventDraft:
 
 
 def record_blocked(*, deletion: Deletion, blocked: BlockedError, actor: Actor) -> None:
-    """Stop a deletion that nobody waits for and that may not be sent any more."""
+    """Stop a deletion that no person waits for and that can no longer be sent."""
     transition = states.stop_trying(
         cause=blocked.cause, was_ambiguous=deletion.attempts.filter(AMBIGUOUS).exists()
     )
@@ -408,7 +416,7 @@ def record_blocked(*, deletion: Deletion, blocked: BlockedError, actor: Actor) -
         deletion,
         transition=transition,
         actor=actor,
-        # Without the text of `blocked`, which might name a person.
+        # Without the text of `blocked`, because that might name a person.
         events=[
             audit.EventDraft(
                 code=transition.event_code,
@@ -424,9 +432,9 @@ def record_blocked(*, deletion: Deletion, blocked: BlockedError, actor: Actor) -
 
 
 def record_or_keep(*, attempt: Attempt, response: DeleteResponse, actor: Actor) -> None:
-    """Record the response, or keep it in a file if the database does not store it.
+    """Record the response, or keep it in a file if the database doesn't store it.
 
-    Raises ResponseNotRecordedError if it is not in the database, although the DELETE was sent.
+    Raises ResponseNotRecordedError if it is not in the database although the DELETE was sent.
     """
     for _ in range(2):
         before = connection.connection
@@ -436,11 +444,12 @@ def record_or_keep(*, attempt: Attempt, response: DeleteResponse, actor: Actor) 
             failure = error
         else:
             return
-        # Django drops a broken connection, and may have opened another during the rollback.
+        # Django drops a broken connection, and might have opened another during the rollback.
         connection.close_if_unusable_or_obsolete()
         if connection.connection is before:
             break
-        # It was dropped while idle, which says nothing about the database: retry once.
+        # The connection was dropped while idle, which says nothing about the database, so retry
+        # once.
     said = response_summary(response)
     try:
         path = spool.keep(attempt=attempt, response=response, actor=actor)
@@ -465,10 +474,10 @@ def record_response(
 ) -> bool:
     """Record the response and change the deletion's state, if this claim is still valid.
 
-    A response that comes after the deletion changed is stored as late, with an alarm; it changes
-    no state, but a 200 makes the next check due. `kept_at`: when it was written to a file because
-    the database was unavailable, by this machine's clock.
-    Returns False, having changed nothing, when the attempt has a response already.
+    A response that arrives after the deletion changed is stored as late, with an alarm. It changes
+    no state, but a 200 makes the next check due. `kept_at` is when the response was written to a
+    file because the database was unavailable, by this machine's clock. Returns False, with nothing
+    changed, when the attempt already has a response.
     """
     with audit.atomic(durable=True):
         recorded = _record_locked([(attempt, response)], actor=actor, kept_at=kept_at)
@@ -478,7 +487,7 @@ def record_response(
 def record_together(*, responses: Sequence[tuple[Attempt, DeleteResponse]], actor: Actor) -> None:
     """`record_response` for attempts with one credential, in one transaction.
 
-    Raises database errors; then none is recorded.
+    Raises database errors. No response is recorded then.
     """
     with audit.atomic(durable=True):
         _record_locked(responses, actor=actor)
@@ -490,12 +499,12 @@ def _record_locked(
     actor: Actor,
     kept_at: datetime | None = None,
 ) -> bool:
-    """Record those responses that aren't recorded yet, in a transaction; whether there are any."""
+    """Record those responses that aren't recorded yet. Return whether there are any."""
     now = _lock_deletions([attempt for attempt, _ in responses])
     new = [
         (attempt, response)
         for attempt, response in responses
-        # Recording a response ends the sending, so only a late one can be recorded already.
+        # Recording a response ends the sending, so only a late one can already be recorded.
         if not (_is_late(attempt) and _has_response(attempt))
     ]
     changes = list[_Change]()
@@ -507,14 +516,14 @@ def _record_locked(
             changes.append(
                 _change_after(attempt=attempt, response=response, at=now, kept_at=kept_at)
             )
-    # Rows of a bulk deletion nearly always change alike.
+    # Rows of a bulk deletion nearly always change in the same way.
     for transition, some in groupby(changes, key=lambda each: each.transition):
         alike = {each.deletion: each.events for each in some}
         states.apply_to_all(
             list(alike), transition=transition, actor=actor, events_of=alike.__getitem__
         )
     for attempt, response in new:
-        # Saved once, when all is known: a trigger refuses later changes.
+        # Saved once everything is known, because a trigger refuses later changes.
         attempt.save()
         if attempt.is_late:
             _record_late(attempt=attempt, response=response, actor=actor, at=now, kept_at=kept_at)
@@ -523,14 +532,14 @@ def _record_locked(
 
 
 def _lock_deletions(attempts: Sequence[Attempt]) -> datetime:
-    """Lock the deletions of these attempts and read them again; returns the time then.
+    """Lock the deletions of these attempts and read them again. Return the time of that read.
 
-    After their credentials, as wherever both are locked. `responses_locked` holds these locks too,
-    so a decision made from the attempts either sees a response or precedes it.
+    Code that also locks their credentials locks those first. `responses_locked` holds these locks
+    too, so a decision made from the attempts either sees a response or precedes it.
     """
     rows = Deletion.objects.select_related("credential").annotate(now=clock.now_in_query())
     locked = rows.select_for_update(of=("credential", "self"), no_key=True)
-    # In one order, so that two processes don't wait for each other.
+    # In a fixed order, so that two processes don't wait for each other.
     in_order = locked.filter(pk__in=[each.deletion_id for each in attempts]).order_by("pk")
     deletions = {each.pk: each for each in in_order}
     for attempt in attempts:
@@ -540,7 +549,7 @@ def _lock_deletions(attempts: Sequence[Attempt]) -> datetime:
 
 
 def _is_late(attempt: Attempt) -> bool:
-    """Whether its locked deletion was changed since the claim."""
+    """Whether its locked deletion has changed since the claim."""
     deletion = attempt.deletion
     return deletion.epoch != attempt.epoch or deletion.state != State.SENDING
 
@@ -612,7 +621,7 @@ def _record_late(
     deletion = attempt.deletion
     is_in_doubt = deletion.state in {State.UNKNOWN, State.STILL_PRESENT}
     if response.verdict == AttemptResult.DELETED and is_in_doubt:
-        # One complete listing can settle the deletion now, so check it at once.
+        # One complete list can close the deletion now, so check it immediately.
         deletion.due_at = at
         deletion.save(update_fields=["due_at"])
     audit.record(
@@ -629,11 +638,11 @@ def _record_late(
 
 
 def _has_response(attempt: Attempt) -> bool:
-    """Whether the database has a response to it."""
+    """Whether the database already has a response to it."""
     return Attempt.objects.filter(pk=attempt.pk, answered_at__isnull=False).exists()
 
 
-# What an attempt and its event both take from the response, under the same name.
+# What an attempt and its event both copy from the response, under the same name.
 _COPIED = ("verdict", "http_status", "duration_ms", "body_sha256", "body_is_complete", "headers")
 
 
@@ -665,9 +674,9 @@ def _failure_of(response: DeleteResponse) -> dict[str, object] | None:
 
 
 def _times_not_sent(deletion: Deletion) -> int:
-    """How often the request could not leave since a person confirmed it, this time included.
+    """How often the request could not leave since a person confirmed it, including this time.
 
-    By the order of the events and not by times, since a clock may be set back.
+    Counted by the order of events and not by times, because a clock can be set back.
     """
     codes = [event.code for event in audit.events_of(subject=deletion)]
     newest_first = takewhile(
@@ -682,7 +691,10 @@ def _times_not_sent(deletion: Deletion) -> int:
 def _sentence_for(
     transition: Settle | Wait | BecomeUnknown, *, deletion: Deletion
 ) -> audit.Sentence:
-    """What follows, for the audit log. The deletion's attempts are stored, this one included."""
+    """What the response led to, for the audit log.
+
+    The deletion's attempts are stored, including this one.
+    """
     connection = deletion.description
     match transition:
         case Settle(outcome=Outcome.NOT_SENT):
@@ -710,7 +722,7 @@ def _sentence_for(
 
 
 def response_summary(response: DeleteResponse) -> str:
-    """What Datadog returned, or why nothing usable came back, in a sentence or two."""
+    """What Datadog returned, or why no usable response arrived, in a sentence or two."""
     if response.http_status is not None:
         return f"Datadog returned {response.http_status} in {response.duration_ms} ms."
     cause = cause_text(response.cause or "")
@@ -719,14 +731,16 @@ def response_summary(response: DeleteResponse) -> str:
     return f"No usable response in {response.duration_ms} ms. {cause}"
 
 
-# Logged once by each process; `doctor` reports them for as long as they exist.
+# Each process logs these once. `doctor` reports them as long as they exist.
 _logged: set[Path] = set()
 
 
 def record_kept_responses() -> int:
-    """Record every kept response that can be; returns how many. One process at a time does it.
+    """Record every kept response that can be recorded. Return how many.
 
-    Raises database errors when it is unavailable; the files stay then.
+    Only one process does it at a time.
+
+    Raises database errors when the database is unavailable. The files stay then.
     """
     recorded = 0
     if not spool.kept_files():
@@ -743,7 +757,10 @@ def record_kept_responses() -> int:
 
 
 def _record_kept(path: Path) -> bool:
-    """Whether it was recorded now; a file that was recorded already is only removed."""
+    """Record one kept response, and return whether it was recorded now.
+
+    If it was already recorded, only remove its file.
+    """
     kept, attempt = spool.check_kept(path)
     try:
         is_new = record_response(

@@ -1,8 +1,8 @@
-"""Keeps responses in files while the database cannot store them.
+"""Keeps responses in files while the database can't store them.
 
-Each file holds the response to one attempt and never a key: it is written atomically, synced, and
-readable by its owner alone. `sending` records each of them once, like any other response, so that
-a late one stays late. A file that cannot be recorded is kept and reported.
+Each file contains the response to one attempt and never a key. It is written atomically, synced,
+and readable only by its owner. `sending` records each file once, like any other response, so a late
+one stays late. A file that can't be recorded is kept and reported.
 """
 
 import base64
@@ -30,7 +30,7 @@ VERSION = 1
 
 
 class UnusableFileError(Exception):
-    """A kept response that cannot be recorded; the text says why."""
+    """A kept response that can't be recorded. The message says why."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +40,7 @@ class KeptResponse:
     version: int = VERSION
     deletion_id: UUID
     epoch: int
-    # By this machine's clock, since the database is unavailable.
+    # By this machine's clock, because the database is unavailable.
     kept_at: datetime
     actor_kind: Any
     actor_name: str
@@ -58,12 +58,12 @@ class KeptResponse:
 
 
 def directory() -> Path:
-    """The directory of the files; it is made with the first of them."""
+    """The directory of the files. It is created with the first file."""
     return Path(settings.DATA_DIR) / "spool"
 
 
 def keep(*, attempt: Attempt, response: DeleteResponse, actor: Actor) -> Path:
-    """Write the response to a file; returns its path. Raises PrivateFileError."""
+    """Write the response to a file and return its path. Raises PrivateFileError."""
     kept = KeptResponse(
         deletion_id=attempt.deletion_id,
         epoch=attempt.epoch,
@@ -90,7 +90,7 @@ def kept_files() -> list[Path]:
 
 @contextlib.contextmanager
 def locked() -> Iterator[bool]:
-    """Whether this process alone may record the files now; no other can until the end."""
+    """Whether only this process can record the files, until the end of the block."""
     descriptor = os.open(directory() / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         try:
@@ -106,7 +106,7 @@ def locked() -> Iterator[bool]:
 def check_kept(path: Path) -> tuple[KeptResponse, Attempt]:
     """The content of a file, and the attempt it belongs to.
 
-    Raises UnusableFileError when this database cannot store it, and database errors.
+    Raises UnusableFileError when this database can't store it, and database errors.
     """
     kept = read_kept(path)
     attempt = Attempt.objects.filter(deletion_id=kept.deletion_id, epoch=kept.epoch).first()
@@ -121,7 +121,7 @@ def check_kept(path: Path) -> tuple[KeptResponse, Attempt]:
 
 
 def read_kept(path: Path) -> KeptResponse:
-    """The content of a file. Raises UnusableFileError when it cannot be read or parsed."""
+    """The content of a file. Raises UnusableFileError when it can't be read or parsed."""
     try:
         return _parse(json.loads(read_private_text(path)))
     except PrivateFileError as error:

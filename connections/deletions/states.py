@@ -1,8 +1,8 @@
 """Every state change of a deletion: the transitions, and the one function that applies them.
 
-A change is a compare-and-swap on the state and the epoch, in one transaction with its event: two
-processes cannot both change a deletion, and a process that was paused cannot overwrite what
-others did meanwhile.
+A change is a compare-and-swap on the state and the epoch, in one transaction with its event. So two
+processes can't both change a deletion, and a process that was paused can't overwrite what others
+did in the meantime.
 """
 
 from abc import ABC, abstractmethod
@@ -28,31 +28,31 @@ MOVED_ON = "The status just changed, so your action wasn't recorded."
 # An event repeats those of these times that its transition sets, so that verification can compare
 # them with the row.
 _TIMES = ("confirmed_at", "approved_at", "sending_at", "settled_at", "break_glass_at")
-# What must still be as it was read.
+# What must be unchanged since the deletion was read.
 _COMPARED = (
     "state",
     "epoch",
-    # Of two confirmations at once only the first passes.
+    # When two people confirm at the same time, only the first succeeds.
     "confirmed_at",
-    # Nobody acts on approvals that were declined or lapsed a moment ago.
+    # Prevents acting on approvals that have just been declined or have just lapsed.
     "approval_round",
 )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Check:
-    """A complete listing that counts: when it began, and whether it showed the connection."""
+    """A complete list that counts: when its sync began, and whether it showed the connection."""
 
     at: datetime
     is_listed: bool
 
 
 class Transition(ABC):
-    """A change of one deletion. Each kind knows every column that it sets."""
+    """A change of one deletion. Each subclass knows every column that it sets."""
 
     @abstractmethod
     def columns(self, *, deletion: Deletion, actor: Actor) -> dict[str, Any]:
-        """The new values; without `state`, `outcome` and `cause` where these stay."""
+        """The new values. `state`, `outcome` and `cause` are left out if they stay the same."""
 
 
 def _change(state: State, *, cause: str = "", **others: Any) -> dict[str, Any]:
@@ -65,7 +65,7 @@ def _check_columns(check: Check | None) -> dict[str, Any]:
 
 @dataclass(frozen=True, kw_only=True)
 class Approve(Transition):
-    """One more person agreed, at `at`; `missing` is how many others must still do so."""
+    """One more person approved, at `at`. `missing` is how many others must still approve."""
 
     missing: int
     at: datetime
@@ -74,12 +74,12 @@ class Approve(Transition):
         until = self.at + time_limits.CONFIRMING_WINDOW
         is_still_present = deletion.state == State.STILL_PRESENT
         if self.missing and is_still_present:
-            # The first approval after the others lapsed or were declined begins a window.
+            # The first approval after the previous ones lapsed or were declined starts a window.
             return {"expires_at": deletion.expires_at or self.at + time_limits.APPROVAL_WINDOW}
         if self.missing:
             return _change(State.REQUESTED)
         approved: dict[str, Any] = {"approved_at": self.at, "expires_at": until}
-        # The checks of a still-present one with Datadog go on meanwhile, so its `due_at` stays.
+        # While it is still present, checks with Datadog continue, so its `due_at` stays.
         return approved if is_still_present else _change(State.APPROVED, due_at=until, **approved)
 
 
@@ -87,7 +87,7 @@ class Approve(Transition):
 class EndRound(Transition):
     """The approvals of a deletion that is still present no longer count.
 
-    The first approval of the new round begins its window.
+    The first approval of the new round starts its window.
     """
 
     def columns(self, *, deletion: Deletion, actor: Actor) -> dict[str, Any]:
@@ -96,7 +96,7 @@ class EndRound(Transition):
 
 @dataclass(frozen=True, kw_only=True)
 class Confirm(Transition):
-    """The actor confirmed it, at `at`; with a break-glass reason, without missing approvals."""
+    """The actor confirmed it, at `at`. With a break-glass reason, approvals can be missing."""
 
     at: datetime
     break_glass_reason: str = ""
@@ -122,7 +122,7 @@ class Confirm(Transition):
 
 @dataclass(frozen=True, kw_only=True)
 class Queue(Transition):
-    """The actor confirmed its bulk deletion, at `at`: the worker sends it while that is running."""
+    """The actor confirmed its bulk deletion, at `at`. The worker sends it while that is running."""
 
     at: datetime
 
@@ -139,7 +139,10 @@ class Queue(Transition):
 
 @dataclass(frozen=True, kw_only=True)
 class FailRecheck(Transition):
-    """The pre-send check failed: the state stays. `due_at`: when to try again, if by itself."""
+    """The pre-send check failed and the state stays.
+
+    `due_at` is when to retry, if automatically.
+    """
 
     details: dict[str, object]
     due_at: datetime | None = None
@@ -151,7 +154,7 @@ class FailRecheck(Transition):
 
 @dataclass(frozen=True, kw_only=True)
 class Claim(Transition):
-    """One process takes it, to send the DELETE of the next epoch."""
+    """One process claims it, to send the DELETE of the next epoch."""
 
     at: datetime
 
@@ -171,15 +174,15 @@ class Claim(Transition):
 
 @dataclass(frozen=True, kw_only=True)
 class Wait(Transition):
-    """Nothing was deleted; it is sent again `seconds` after `at`, within the sending window."""
+    """Nothing was deleted. It is sent again `seconds` after `at`, within the sending window."""
 
     event_code = audit.EventCode.DELETION_WAITING
     cause: str
     seconds: int
     at: datetime
-    # How long its org is held back.
+    # How long its org is held back for a rate limit.
     reset_seconds: int = 0
-    # When the time of a bulk deletion's row is over, counted from its first attempt.
+    # When the time of a bulk deletion's row ends, counted from its first attempt.
     expires_at: datetime | None = None
 
     def columns(self, *, deletion: Deletion, actor: Actor) -> dict[str, Any]:
@@ -198,7 +201,7 @@ class Wait(Transition):
 
 @dataclass(frozen=True, kw_only=True)
 class BecomeUnknown(Transition):
-    """A DELETE may have worked. `due_at`: when to check; without one, it stays as it was."""
+    """A DELETE might have worked. `due_at` is when to check; without one, it stays unchanged."""
 
     event_code = audit.EventCode.DELETION_UNKNOWN
     cause: str
@@ -206,14 +209,14 @@ class BecomeUnknown(Transition):
 
     def columns(self, *, deletion: Deletion, actor: Actor) -> dict[str, Any]:
         columns = _change(State.UNKNOWN, cause=self.cause, expires_at=None)
-        # The approvals were for the attempt that ended like this.
+        # The approvals applied to the attempt that ended like this.
         columns["approval_round"] = deletion.approval_round + 1
         return columns | ({"due_at": self.due_at} if self.due_at else {})
 
 
 @dataclass(frozen=True, kw_only=True)
 class BecomeStillPresent(Transition):
-    """Two complete listings agree that the connection of an unknown deletion is there."""
+    """Two complete lists agree that the connection of an unknown deletion is still there."""
 
     check: Check
     due_at: datetime
@@ -231,7 +234,7 @@ class BecomeStillPresent(Transition):
 
 @dataclass(frozen=True, kw_only=True)
 class RecordCheck(Transition):
-    """A check with Datadog decided nothing; `check` is None when it does not count either."""
+    """A check with Datadog decided nothing. `check` is None if it doesn't count either."""
 
     details: dict[str, object]
     due_at: datetime
@@ -244,12 +247,12 @@ class RecordCheck(Transition):
 
 @dataclass(frozen=True, kw_only=True)
 class Settle(Transition):
-    """Close it. `reason` is what a person typed, `details` what Datadog said with the cause.
+    """Close it. `reason` is what a person typed, `details` what Datadog said about the cause.
 
-    `due_at`: when the worker should check it with Datadog's lists.
+    `due_at` is when the worker should check it against Datadog's lists.
     """
 
-    # Where no person decided it.
+    # Used unless a person decided it.
     event_code = audit.EventCode.DELETION_SETTLED
     outcome: Outcome
     cause: str = ""
@@ -257,7 +260,7 @@ class Settle(Transition):
     details: dict[str, object] = field(default_factory=dict)
     check: Check | None = None
     due_at: datetime | None = None
-    # When it was settled; without one, now.
+    # When it was closed. Without a time, it is closed now.
     at: datetime | None = None
 
     def columns(self, *, deletion: Deletion, actor: Actor) -> dict[str, Any]:
@@ -286,9 +289,10 @@ def transition_for(
 ) -> Settle | Wait | BecomeUnknown:
     """What follows from the response to one attempt, recorded at `now`.
 
-    `was_ambiguous`: an earlier attempt may have worked. `times_not_sent`: how often, this time
-    included, the request could not leave since it was confirmed. `had_late_success`: Datadog
-    returned 200 late to an earlier attempt, so that a listing can settle it as deleted.
+    `was_ambiguous` means that an earlier attempt might have worked. `times_not_sent` is how often
+    the request could not leave since it was confirmed, including this time. `had_late_success`
+    means that Datadog returned a late 200 to an earlier attempt, so that a list can close it as
+    deleted.
     """
     cause = response.cause or ""
     unknown = BecomeUnknown(
@@ -333,7 +337,10 @@ def transition_for(
 def stop_trying(
     *, cause: str, was_ambiguous: bool, due_at: datetime | None = None
 ) -> Settle | BecomeUnknown:
-    """Settle as `not_sent`; unknown, checked at `due_at`, if an earlier attempt may have worked."""
+    """Close as `not_sent`, or become unknown if an earlier attempt might have worked.
+
+    `due_at` is when to check an unknown one.
+    """
     if was_ambiguous:
         return BecomeUnknown(cause=cause, due_at=due_at)
     return Settle(outcome=Outcome.NOT_SENT, cause=cause)
@@ -347,11 +354,11 @@ def apply(
     events: Sequence[audit.EventDraft],
     refresh: bool = True,
 ) -> bool:
-    """Change a deletion that is as it was read; record the events; refresh the object.
+    """Change a deletion that is unchanged since it was read. Record the events. Refresh the object.
 
-    Returns False, having changed nothing but the object, when another process changed it first.
-    With `refresh=False`, set the new values on the object instead of reloading it. Only for an
-    object that was just read and has nothing prefetched.
+    Returns False, with nothing changed except the object, when another process changed it first.
+    With `refresh=False`, it sets the new values on the object instead of reloading it. Use that
+    only for an object that was just read and has nothing prefetched.
     """
     columns = transition.columns(deletion=deletion, actor=actor)
     with audit.atomic(savepoint=False):
@@ -367,8 +374,8 @@ def apply(
 
 
 def _as_read(rows: QuerySet[Deletion], deletion: Deletion) -> QuerySet[Deletion]:
-    """Those of `rows` that are still as this deletion was read."""
-    # Nothing leaves settled.
+    """The rows among `rows` that are unchanged since this deletion was read."""
+    # A closed deletion never changes its state again.
     return rows.filter(
         ~Q(state=State.SETTLED), **dict(zip(_COMPARED, _compared(deletion), strict=True))
     )
@@ -391,7 +398,7 @@ def _record(
             actor=actor,
             sentence=event.sentence,
             subject=deletion,
-            # An event about a sync names its own cause; the deletion's must not hide it.
+            # An event about a sync names its own cause, which the deletion's cause must not hide.
             details=recorded | times | event.details,
         )
 
@@ -403,10 +410,11 @@ def apply_to_all(
     actor: Actor,
     events_of: Callable[[Deletion], Sequence[audit.EventDraft]],
 ) -> None:
-    """`apply` to deletions, each with its events: all of them or none.
+    """`apply` to all of these deletions, each with its events, or to none.
 
-    What the transition sets may depend on what `_as_read` compares, and on nothing else in which
-    they differ. Raises OvertakenError when another process changed one of them first.
+    Deletions that agree in everything `_as_read` compares are changed together, so the values that
+    the transition sets can't depend on anything else. Raises OvertakenError when another process
+    changed one of them first.
     """
     columns_of: dict[UUID, dict[str, Any]] = {}
     with audit.atomic(savepoint=False):
@@ -432,7 +440,7 @@ def apply_to_unchanged(
     actor: Actor,
     events_of: Callable[[Deletion], Sequence[audit.EventDraft]],
 ) -> list[Deletion]:
-    """`apply_to_all` for those that no other process changed first; returns them.
+    """`apply_to_all` for the deletions that no other process changed first. Return them.
 
     Call it in a transaction, which keeps them locked.
     """
@@ -447,9 +455,9 @@ def apply_to_unchanged(
 
 
 def _lock_unchanged(deletions: Sequence[Deletion]) -> list[Deletion]:
-    """Lock deletions; returns those that are as they were read."""
+    """Lock deletions. Return those that are unchanged since they were read."""
     rows = Deletion.objects.filter(pk__in=[each.pk for each in deletions])
-    # In one order, so that two processes don't wait for each other.
+    # In a fixed order, so that two processes don't wait for each other.
     locked = rows.select_for_update(no_key=True).order_by("pk")
     stored = {pk: tuple(others) for pk, *others in locked.values_list("pk", *_COMPARED)}
     return [each for each in deletions if stored.get(each.pk) == _compared(each)]
@@ -460,7 +468,7 @@ def _compared(deletion: Deletion) -> tuple[Any, ...]:
 
 
 def _grouped(deletions: Sequence[Deletion]) -> list[list[Deletion]]:
-    """The deletions by everything that `_as_read` compares."""
+    """The deletions grouped by everything that `_as_read` compares."""
     groups = defaultdict[tuple[Any, ...], list[Deletion]](list)
     for each in deletions:
         groups[_compared(each)].append(each)
@@ -470,18 +478,18 @@ def _grouped(deletions: Sequence[Deletion]) -> list[list[Deletion]]:
 def apply_or_refuse(
     deletion: Deletion, *, transition: Transition, actor: Actor, events: Sequence[audit.EventDraft]
 ) -> None:
-    """`apply`, where a person has to know: raises OvertakenError when another process was first."""
+    """`apply`, but raise OvertakenError if another process was first, so that the person knows."""
     if not apply(deletion, transition=transition, actor=actor, events=events):
         raise OvertakenError(MOVED_ON)
 
 
 def next_verification_at(*, settled_at: datetime, now: datetime) -> datetime | None:
-    """When to list again for a 200 that no listing has confirmed yet; None after the last time."""
+    """When to list again for a 200 that no list has confirmed yet. None after the last time."""
     due_at = next(
         (settled_at + after for after in time_limits.VERIFICATION_AT if settled_at + after > now),
         None,
     )
-    # If the clock was ahead when it was settled, the wait would be too long.
+    # If the clock was ahead when it was closed, the wait would be too long.
     return min(due_at, now + time_limits.VERIFICATION_AT[-1]) if due_at else None
 
 
@@ -512,7 +520,7 @@ def is_being_rechecked(deletion: Deletion, *, now: datetime) -> bool:
 
 
 def has_expired(deletion: Deletion, *, now: datetime) -> bool:
-    """Whether the time for approving, confirming or sending it is over."""
+    """Whether the time for approving, confirming or sending it has passed."""
     window = time_limits.EXPIRES_WITHIN.get(State(deletion.state), time_limits.APPROVAL_WINDOW)
     if is_queued(deletion):
         window = time_limits.QUEUE_WINDOW
@@ -524,19 +532,19 @@ def has_expired(deletion: Deletion, *, now: datetime) -> bool:
 
 
 def is_queued(deletion: Deletion) -> bool:
-    """Whether its bulk deletion is confirmed and the worker has not begun to send it."""
+    """Whether its bulk deletion is confirmed but the worker hasn't started to send it."""
     return deletion.is_run_by_batch and deletion.state == State.WAITING and not deletion.epoch
 
 
 def sending_started_at(deletion: Deletion, *, now: datetime) -> datetime:
-    """A time at which the attempt had certainly begun, by the present clock."""
+    """A time at which the attempt had certainly begun, by the current clock."""
     return _happened_by(
         deletion, at=deletion.sending_at, code=audit.EventCode.DELETION_SENDING, now=now
     )
 
 
 def settled_at_latest(deletion: Deletion, *, now: datetime) -> datetime:
-    """A time at which it was certainly settled, by the present clock."""
+    """A time at which it was certainly closed, by the current clock."""
     return _happened_by(
         deletion, at=deletion.settled_at, code=audit.EventCode.DELETION_SETTLED, now=now
     )
@@ -545,10 +553,10 @@ def settled_at_latest(deletion: Deletion, *, now: datetime) -> datetime:
 def _happened_by(
     deletion: Deletion, *, at: datetime | None, code: audit.EventCode, now: datetime
 ) -> datetime:
-    """`at`, unless it lies in the future.
+    """`at`, unless that is in the future.
 
-    Then it is the time of the first event recorded after `code` by a clock that is not ahead, or
-    `now` when there is none yet: never earlier than it really happened.
+    Then it is the time of the first event recorded after `code` by a clock that isn't ahead, or
+    `now` if there is none yet. So it is never earlier than the real time.
     """
     at = at or now
     if not clock.is_ahead(at, now=now):
@@ -562,12 +570,12 @@ def _happened_by(
 
 
 def approvals_needed(deletion: Deletion) -> int:
-    """How many other people must approve the next attempt; none where break glass applies."""
+    """How many other people must approve the next attempt. 0 if break glass applies."""
     return ApprovalPolicy(deletion.policy).approvals_needed if deletion.needs_approval else 0
 
 
 def approvals_given(deletion: Deletion) -> QuerySet[Approval]:
-    """The approvals that count for the next attempt, read from the database at each use."""
+    """The approvals that count for the next attempt. Reads the database at each use."""
     return deletion.approvals.filter(
         decision=Approval.Decision.APPROVED,
         digest=deletion.approval_digest,

@@ -1,7 +1,7 @@
-"""Signals to the command that deletes: it stops while nothing was sent, else it finishes first.
+"""Handles signals to a command that deletes: it stops if nothing was sent, else finishes first.
 
-Only `delete_org_connection` installs this. The web server and the worker finish what they are
-doing before they end, so for them `begin_sending` and `end_sending` do nothing.
+Only `delete_org_connection` installs this. The web server and the worker finish what they are doing
+before they end, so for them `begin_sending` and `end_sending` do nothing.
 """
 
 import signal
@@ -13,24 +13,24 @@ from uuid import UUID
 
 from connections.core.errors import STOP_SIGNALS, StopRequestedError
 
-# A closing terminal sends SIGHUP twice, and systemd can send it right after SIGTERM (s).
+# In seconds. A closing terminal sends SIGHUP twice, and systemd can send it right after SIGTERM.
 _SAME_HANGUP = 1.0
 
 
 @dataclass(kw_only=True)
 class Stop:
-    """What signals requested of this process, and what it has sent so far.
+    """Which signals this process received, and what it has sent so far.
 
-    While `is_held` the first signal is only noted; otherwise it raises StopRequestedError.
+    While `is_held`, the first signal is only noted; otherwise it raises StopRequestedError.
     `is_held` is a plain attribute, so that no signal handler can run while it is being set.
     """
 
     when_noted: Callable[[], None]
-    # Called for a second signal; it ends the process.
-    end_at_once: Callable[[], None]
+    # Called for a second signal. It ends the process.
+    end_immediately: Callable[[], None]
     is_held: bool = True
     is_requested: bool = False
-    # The deletion whose DELETE may have been sent.
+    # The deletion whose DELETE might have been sent.
     deletion_id: UUID | None = None
     is_response_recorded: bool = False
     _requested_at: float = field(default=0.0, init=False)
@@ -41,7 +41,7 @@ class Stop:
         if self.is_requested:
             is_same = time.monotonic() - self._requested_at < _SAME_HANGUP
             if number != signal.SIGHUP or not is_same:
-                self.end_at_once()
+                self.end_immediately()
             return
         self.is_requested, self._requested_at = True, time.monotonic()
         if not self.is_held:
@@ -49,7 +49,10 @@ class Stop:
         self.when_noted()
 
     def release(self) -> None:
-        """Let a signal raise StopRequestedError from here on; so does one that came before."""
+        """From now on, let signals raise StopRequestedError.
+
+        Raise it now if a signal came before.
+        """
         self.is_held = False
         if self.is_requested:
             raise StopRequestedError
@@ -59,14 +62,14 @@ _installed: Stop | None = None
 
 
 def install(stop: Stop) -> None:
-    """`handle_signals`, and let the claims of this process hold them."""
+    """Handle signals with `stop`, and let the claims of this process hold them."""
     global _installed
     _installed = stop
     handle_signals(stop)
 
 
 def handle_signals(stop: Stop) -> None:
-    """Handle SIGTERM, SIGINT and SIGHUP with `stop`; an ignored signal stays ignored."""
+    """Handle SIGTERM, SIGINT and SIGHUP with `stop`. An ignored signal stays ignored."""
     for number in STOP_SIGNALS:
         if signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, stop.request)
@@ -75,13 +78,13 @@ def handle_signals(stop: Stop) -> None:
 
 
 def ignore_signals() -> None:
-    """Ignore signals while the process ends, so that they do not change its exit code."""
+    """Ignore signals while the process ends, so that they don't change its exit code."""
     for number in STOP_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
 
 
 def begin_sending(*, deletion_id: UUID) -> None:
-    """Hold signals from the last step before the claim commits: the attempt is finished first.
+    """Hold signals from just before the claim commits, so that the attempt is finished first.
 
     Raises StopRequestedError if a signal came before, so that the claim is rolled back.
     """
@@ -95,7 +98,7 @@ def begin_sending(*, deletion_id: UUID) -> None:
 
 
 def end_sending() -> None:
-    """Release signals, for the response is recorded. Raises StopRequestedError if one came."""
+    """Release signals, because the response is recorded. Raises StopRequestedError if one came."""
     stop = _installed
     if stop is None:
         return

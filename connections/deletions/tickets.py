@@ -12,7 +12,7 @@ MAX_TICKET_LENGTH = 200
 
 
 def check_ticket_pattern(pattern: str) -> None:
-    """Raise ValueError, saying what is wrong, unless it is a pattern for RE2."""
+    """Raise ValueError, with what is wrong, unless it is a valid RE2 pattern."""
     options = re2.Options()
     # RE2 would write the error to standard error itself.
     options.log_errors = False
@@ -26,7 +26,7 @@ def check_ticket_pattern(pattern: str) -> None:
 
 
 def find_ticket_problem(ticket: str) -> str | None:
-    """What is wrong with a ticket, as a sentence; None if nothing is."""
+    """What is wrong with a ticket, as a sentence. None if nothing is wrong."""
     if len(ticket) > MAX_TICKET_LENGTH:
         return f"A ticket has at most {MAX_TICKET_LENGTH} characters."
     if ticket and settings.TICKET_PATTERN and not re2.fullmatch(settings.TICKET_PATTERN, ticket):
@@ -35,9 +35,9 @@ def find_ticket_problem(ticket: str) -> str | None:
 
 
 def ticket_url(ticket: str) -> str:
-    """Where a ticket can be read; empty when no address is configured.
+    """Where a ticket can be read. Empty if no address is configured.
 
-    ORGADMIN_TICKET_URL holds `{ticket}`, which is replaced by the quoted ticket.
+    ORGADMIN_TICKET_URL contains `{ticket}`, which is replaced by the quoted ticket.
     """
     if not ticket or "{ticket}" not in settings.TICKET_URL:
         return ""

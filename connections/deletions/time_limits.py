@@ -1,4 +1,4 @@
-"""How long a deletion may take, and when it is checked and verified."""
+"""How long a deletion can take, and when it is checked and verified."""
 
 from datetime import timedelta
 
@@ -10,8 +10,9 @@ from connections.models import State
 APPROVAL_WINDOW = timedelta(hours=24)
 CONFIRMING_WINDOW = timedelta(hours=24)
 SENDING_WINDOW = timedelta(minutes=15)
-# A confirmed row of a bulk deletion waits this long for its first attempt; from then on
-# SENDING_WINDOW applies, which a 429 extends: its org is held back until the rate limit resets.
+# A confirmed row of a bulk deletion waits this long for its first attempt. After that,
+# SENDING_WINDOW applies. A 429 extends it, because the org is held back until the rate limit
+# resets.
 QUEUE_WINDOW = timedelta(hours=24)
 RETRY_WINDOW = timedelta(seconds=MAX_RESET_SECONDS) + SENDING_WINDOW
 # The window that `expires_at` ends, by state.
@@ -21,26 +22,26 @@ EXPIRES_WITHIN = {
     State.WAITING: SENDING_WINDOW,
     State.STILL_PRESENT: APPROVAL_WINDOW,
 }
-# The total deadline of one DELETE, from just before its claim (s). Tests change it.
+# Seconds for one DELETE in total, from just before its claim. Tests change this.
 DELETE_SECONDS = 30.0
-# A claim without a response is lost after this.
+# A claim without a response is given up after this.
 CLAIM_TIMEOUT = timedelta(seconds=60)
-# From the start of a sync that checked several deletions, until the last of them is claimed.
+# From the start of a sync that checked several deletions to the claim of the last one.
 SHARED_CHECK_WINDOW = timedelta(seconds=10)
-# The pre-send check has ended by then, or its process has died.
+# By then, the pre-send check has ended or its process has died.
 RECHECK_WINDOW = timedelta(seconds=45)
-# From here on a listing counts for an unknown deletion: the deadline of the DELETE and a margin.
+# From then on, a list counts for an unknown deletion: the deadline of the DELETE plus a margin.
 FIRST_CHECK_DELAY = timedelta(seconds=35)
 SECOND_CHECK_DELAY = timedelta(seconds=60)
-# Waits between the five tries of a request that never left (s).
+# Seconds between the five tries of a request that never left.
 NOT_SENT_DELAYS = (5, 15, 60, 300)
 # When to verify after a 200. A connection that is still listed at CONTRADICTED_AFTER or later
-# contradicts the response; the later times are for listings that failed.
+# contradicts the response. The later times are for lists that failed.
 VERIFICATION_AT = tuple(
     timedelta(seconds=seconds) for seconds in (60, 300, 900, 3600, 6 * 3600, 86400)
 )
 CONTRADICTED_AFTER = LIST_LAG
-# The furthest ahead that `due_at` is ever set where nothing expires, by state.
+# The furthest ahead that `due_at` is ever set if nothing expires, by state.
 DUE_WITHIN = {
     State.SENDING: CLAIM_TIMEOUT,
     State.UNKNOWN: timedelta(hours=1),

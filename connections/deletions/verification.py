@@ -1,4 +1,4 @@
-"""What Datadog's lists say about a deletion: the pre-send check, and verification afterwards."""
+"""What Datadog's lists say about a deletion: the pre-send check, and later verification."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -32,7 +32,7 @@ from connections.models import (
 from connections.net.http import pool
 from connections.wording import attempt_facts
 
-# The deadline of a check that a page waits for (s).
+# Seconds for a check that a page waits for.
 PAGE_SECONDS = 4.0
 
 
@@ -41,13 +41,16 @@ class RecheckResult(StrEnum):
 
     SAME = "same"
     CHANGED = "changed"
-    ABSENT = "absent"  # a complete listing lacks it
+    ABSENT = "absent"  # a complete list lacks it
     UNREADABLE = "unreadable"  # the sync failed, so only the stored snapshot is known
 
 
 @dataclass(frozen=True, kw_only=True)
 class FieldChange:
-    """One field that changed since the request. `is_binding`: the approval covers it."""
+    """One field that changed since the request.
+
+    `is_binding` says whether the approval covers it.
+    """
 
     field: str
     was: str
@@ -57,7 +60,7 @@ class FieldChange:
 
 @dataclass(frozen=True, kw_only=True)
 class Recheck:
-    """What one sync says, when it began, and why it failed where it did."""
+    """What one sync says, when it began and, if it failed, why."""
 
     result: RecheckResult
     at: datetime | None
@@ -67,12 +70,12 @@ class Recheck:
 
     @property
     def can_be_approved(self) -> bool:
-        """Whether, as far as is known, what was requested is still what would be deleted."""
+        """Whether what was requested is still what would be deleted, as far as is known."""
         return self.result in {RecheckResult.SAME, RecheckResult.UNREADABLE}
 
 
 def preview_recheck(*, deletion: Deletion) -> Recheck:
-    """Sync within PAGE_SECONDS for the page of an approver, and store nothing."""
+    """Sync within PAGE_SECONDS for an approver's page. Stores nothing."""
     started_at = clock.now()
     try:
         client = sync.open_client(credential=deletion.credential)
@@ -89,7 +92,7 @@ def preview_recheck(*, deletion: Deletion) -> Recheck:
 
 
 def recheck_and_store(*, deletion: Deletion, actor: Actor) -> Recheck:
-    """Sync for the approval itself and store the result, so that a review shows it too."""
+    """Sync for the approval itself. Store the result, so that a review shows it too."""
     try:
         result = sync.sync_org(credential=deletion.credential, actor=actor)
     except UnavailableError as error:
@@ -140,7 +143,7 @@ def _compared_fields(fields: SnapshotFields) -> list[tuple[str, str, bool]]:
 
 
 def settle_not_as_reviewed(*, deletion: Deletion, found: Recheck, actor: Actor) -> None:
-    """Settle a deletion of a connection that changed, or is gone, since it was reviewed."""
+    """Close a deletion whose connection changed or is gone since it was reviewed."""
     with responses_locked(deletion=deletion):
         facts = attempt_facts.in_full_of(deletion)
         if found.listed:
@@ -180,7 +183,7 @@ def settle_not_as_reviewed(*, deletion: Deletion, found: Recheck, actor: Actor) 
 
 
 def record_recheck_failure(*, deletion: Deletion, result: SyncResult, actor: Actor) -> None:
-    """Record that the pre-send check failed: nothing is sent and the state stays."""
+    """Record that the pre-send check failed. Nothing is sent and the state stays."""
     details = result.failure
     sentence = audit.Sentence(
         "The pre-send check of {connection} failed. {facts}",
@@ -211,7 +214,7 @@ def _retry_after(result: SyncResult) -> timedelta:
 
 
 def list_with_any_credential(*, deletion: Deletion, actor: Actor) -> SyncResult:
-    """Sync with the deletion's credential, else with others, until one result is conclusive."""
+    """Sync with the deletion's credential, then with others, until a result is conclusive."""
     last = _fetch_with_any_credential(deletion=deletion, actor=actor)
     last.store(deletion=deletion, actor=actor)
     return last.result
@@ -219,7 +222,7 @@ def list_with_any_credential(*, deletion: Deletion, actor: Actor) -> SyncResult:
 
 @dataclass(frozen=True, kw_only=True)
 class _LastSync:
-    """The last of several syncs. If `credential` is set, it hasn't been stored yet."""
+    """The last of several syncs. If `credential` is set, the sync hasn't been stored yet."""
 
     result: SyncResult
     credential: Credential | None = None
@@ -239,10 +242,10 @@ class _LastSync:
 def _fetch_with_any_credential(
     *, deletion: Deletion, actor: Actor, now: datetime | None = None
 ) -> _LastSync:
-    """As `list_with_any_credential`; stores all syncs but the last.
+    """Like `list_with_any_credential`, but stores all syncs except the last.
 
     Only credentials pinned to the source or destination org can prove absence. All syncs together
-    get the deadline of one, since a person and a proxy wait for them. `now`: the database time,
+    get the deadline of one, because a person and a proxy wait for them. `now` is the database time,
     if the caller has just read it.
     """
     deadline = time.monotonic() + sync.SYNC_SECONDS
@@ -266,9 +269,9 @@ def _fetch_with_any_credential(
 
 
 def _credentials_of_either_org(*, deletion: Deletion) -> Iterator[Credential]:
-    """The deletion's own credential first, then others in use of the source or destination org.
+    """The deletion's own credential, then others in use of the source or destination org.
 
-    These are read only if they are needed.
+    The others are read only if they are needed.
     """
     if not deletion.credential.is_retired:
         yield deletion.credential
@@ -278,7 +281,7 @@ def _credentials_of_either_org(*, deletion: Deletion) -> Iterator[Credential]:
 
 
 def is_listed(*, deletion: Deletion, result: SyncResult) -> bool | None:
-    """True: listed. False: a complete listing lacks it. None: the sync proves nothing."""
+    """True if it is listed, False if a complete list lacks it, None if the sync proves nothing."""
     if result.find(deletion.connection_id) is not None:
         return True
     return False if result.is_complete else None
@@ -311,11 +314,11 @@ def check_event(*, deletion: Deletion, result: SyncResult) -> audit.EventDraft:
 def responses_locked(*, deletion: Deletion) -> Iterator[None]:
     """A transaction during which no response to the deletion's attempts can be recorded.
 
-    What is decided from its attempts inside is still true at the commit. `record_response` locks
-    the same row; without that, a 200 recorded after they were read would go unnoticed.
+    So what is decided inside from its attempts is still true at the commit. `record_response` locks
+    the same row; otherwise a 200 recorded after they were read would go unnoticed.
     """
     with audit.atomic():
-        # Credentials before the deletion, as wherever both are locked.
+        # Credentials are locked before the deletion, as everywhere both are locked.
         sync.lock_snapshots(site=deletion.site)
         Deletion.objects.select_for_update(no_key=True).values_list("pk").get(pk=deletion.pk)
         yield
@@ -329,9 +332,9 @@ def settle_late_success(
     seen_at: datetime,
     events: Sequence[audit.EventDraft] = (),
 ) -> None:
-    """Settle as deleted: Datadog returned 200 late, and a complete listing lacks the connection.
+    """Close as deleted: Datadog returned a late 200, and a complete list lacks the connection.
 
-    That listing, begun at `seen_at`, verifies it too.
+    That list, whose sync began at `seen_at`, also verifies the deletion.
     """
     attempts = attempt_facts.attempts_of(deletion)
     sentence = audit.Sentence(
@@ -340,7 +343,7 @@ def settle_late_success(
         attempts=attempt_facts.earlier_attempts(attempts),
     )
     with audit.atomic():
-        # Before the deletion's own row, as wherever both are locked.
+        # Before the deletion's own row, as everywhere both are locked.
         sync.lock_snapshots(site=deletion.site)
         settled = states.apply(
             deletion,
@@ -359,10 +362,10 @@ def settle_late_success(
 
 
 def verify_settled(*, deletion: Deletion, actor: Actor, now: datetime | None = None) -> None:
-    """Check with Datadog's lists whether a connection that was settled as gone is gone.
+    """Check with Datadog's lists whether a connection that was closed as gone is gone.
 
-    After a 404, first with every credential that has seen it. Does nothing for any other outcome:
-    a connection that was not deleted may be listed. Raises UnavailableError.
+    After a 404, first check with every credential that has listed it. Does nothing for other
+    outcomes, because a connection that was not deleted can be listed. Raises UnavailableError.
     """
     if deletion.outcome not in GONE_OUTCOMES:
         return
@@ -375,17 +378,17 @@ def verify_settled(*, deletion: Deletion, actor: Actor, now: datetime | None = N
 
 
 def verify_deleted(*, deletion: Deletion, actor: Actor, now: datetime | None = None) -> None:
-    """Check whether a connection that was settled as gone is gone from Datadog's list.
+    """Check whether a connection that was closed as gone is gone from Datadog's list.
 
-    Absent from a complete listing sets `verified_at`. Still listed 5 minutes or more after the
-    response sets `contradicted_at`, and every credential that has seen it syncs, so that the
-    inventory shows it too. The outcome is never rewritten.
+    If a complete list lacks it, `verified_at` is set. If it is still listed 5 minutes or more after
+    the response, `contradicted_at` is set and every credential that has listed it syncs, so that
+    the inventory shows it too. The outcome is never rewritten.
     """
     last = _fetch_with_any_credential(deletion=deletion, actor=actor, now=now)
     is_absent = is_listed(deletion=deletion, result=last.result) is False
     with audit.atomic():
-        # The snapshots are locked before the deletion's own row, as wherever both are. A sync that
-        # can't be stored changes no snapshot.
+        # The snapshots are locked before the deletion's own row, as everywhere both are locked. A
+        # sync that can't be stored changes no snapshot.
         last.store(deletion=deletion, actor=actor, is_deleted=is_absent)
         was_contradicted = deletion.contradicted_at is not None
         _record_verification(deletion=deletion, result=last.result, actor=actor)
@@ -396,9 +399,9 @@ def verify_deleted(*, deletion: Deletion, actor: Actor, now: datetime | None = N
 def verify_together(
     *, deletions: Sequence[Deletion], credential: Credential, result: SyncResult, actor: Actor
 ) -> None:
-    """`verify_deleted` for several deletions by one complete sync, in one transaction.
+    """`verify_deleted` for several deletions with one complete sync, in one transaction.
 
-    `result` began after the responses to all of them, and is not stored yet.
+    `result` began after the responses to all of them, and hasn't been stored yet.
     """
     absent = [each for each in deletions if result.find(each.connection_id) is None]
     contradicted = []
@@ -420,7 +423,7 @@ def verify_together(
 
 
 def _record_verification(*, deletion: Deletion, result: SyncResult, actor: Actor) -> None:
-    """Record what a stored sync says about a settled deletion; refreshes the object."""
+    """Record what a stored sync says about a closed deletion. Refreshes the object."""
     seen_at = result.started_at or clock.now()
     listed = is_listed(deletion=deletion, result=result)
     if listed is False:
@@ -466,7 +469,7 @@ def _record_all_verified(deletions: Sequence[Deletion], *, actor: Actor, at: dat
 
 
 def _record_verified(*, deletion: Deletion, actor: Actor, at: datetime) -> None:
-    """Record that a complete listing lacks it. Call it while the site's snapshots are locked."""
+    """Record that a complete list lacks it. Call it while the site's snapshots are locked."""
     if _unverified([deletion], at=at).update(verified_at=at, **_absent_at(at)):
         _note_verified(deletion, actor=actor, at=at)
     else:
@@ -475,10 +478,10 @@ def _record_verified(*, deletion: Deletion, actor: Actor, at: datetime) -> None:
 
 
 def _unverified(deletions: Sequence[Deletion], *, at: datetime) -> QuerySet[Deletion]:
-    """Those that a listing begun at this time verifies, by what is stored now.
+    """The deletions that a sync begun at this time verifies, based on what is stored now.
 
-    Another process may have verified one meanwhile. After a clock was set back, what a later
-    listing verified stands.
+    Another process might have verified one in the meantime. After a clock was set back, what a
+    later sync verified stays.
     """
     is_unverified = Q(verified_at=None) | Q(last_check_listed=True, verified_at__lt=at)
     return Deletion.objects.filter(is_unverified, pk__in=[each.pk for each in deletions])
@@ -516,9 +519,9 @@ def _record_still_listed(*, deletion: Deletion, actor: Actor, at: datetime, seen
 
 
 def sync_observing_credentials(*, deletions: Sequence[Deletion], actor: Actor) -> None:
-    """Sync with every credential that has seen a connection: after a 404 or a contradiction.
+    """Sync with every credential that has listed a connection, after a 404 or a contradiction.
 
-    One that still lists it contradicts a 404; storing its sync records that.
+    If one still lists it, that contradicts a 404. Storing its sync records that.
     """
     seen_by = OrgConnectionSnapshot.objects.filter(
         site__in={each.site for each in deletions},

@@ -62,7 +62,9 @@ class DeletingCommand(OrgAdminCommand):
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self._is_result_written = False
-        self.stop = stopping.Stop(when_noted=self._print_waiting, end_at_once=self._end_at_once)
+        self.stop = stopping.Stop(
+            when_noted=self._print_waiting, end_immediately=self._end_immediately
+        )
 
     @abstractmethod
     def install_stop(self) -> None:
@@ -126,7 +128,7 @@ class DeletingCommand(OrgAdminCommand):
         if text:
             write_now(sys.stderr.fileno(), f"{text} A second signal stops at once.")
 
-    def _end_at_once(self) -> NoReturn:
+    def _end_immediately(self) -> NoReturn:
         """End the process at once, from a signal handler."""
         for number in STOP_SIGNALS:
             signal.signal(number, signal.SIG_DFL)

@@ -51,7 +51,7 @@ LANES = "connections/net/connection.py"
 CONFIRMATION_TEXT = "tests/deletions/test_confirmation_text.py"
 SENDING = "connections/deletions/sending.py"
 STATE_AS_READ = '    "state",\n    "epoch",\n'
-EPOCH_AS_READ = '    "epoch",\n    # Of two'
+EPOCH_AS_READ = '    "epoch",\n    # When two'
 TRANSITIONS = "connections/deletions/states.py"
 DELETIONS = "connections/deletions/lifecycle.py"
 RULES = "connections/migrations/0002_database_rules.py"
@@ -374,7 +374,7 @@ RECORD = (
         "compare-and-swap on the epoch",
         TRANSITIONS,
         EPOCH_AS_READ,
-        "    # Of two",
+        "    # When two",
         f"{SAFEGUARDS}::test_what_somebody_else_moved_is_not_moved",
     ),
     _mutant(
@@ -2388,7 +2388,7 @@ SIGNALS = (
     _mutant(
         "a second signal ends the command",
         STOPPING,
-        "                self.end_at_once()\n",
+        "                self.end_immediately()\n",
         "                pass\n",
         f"{STOPPED}::test_a_second_signal_stops_it_at_once_and_prints_the_deletion[sqlite]",
     ),

@@ -288,7 +288,7 @@ def test_the_exit_code_is_that_of_the_outcome_even_if_it_cannot_be_printed(
 def test_a_claim_is_not_committed_after_a_signal_that_the_code_ignored(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    stop = Stop(when_noted=lambda: None, end_at_once=lambda: None, is_requested=True)
+    stop = Stop(when_noted=lambda: None, end_immediately=lambda: None, is_requested=True)
     monkeypatch.setattr(stopping, "_installed", stop)
 
     with pytest.raises(StopRequestedError):
