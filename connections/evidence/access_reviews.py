@@ -1,4 +1,4 @@
-"""Access reviews as bundles contain them, and compared with their own audit events."""
+"""Access reviews in the form that bundles contain, and compared with their own audit events."""
 
 import json
 import logging
@@ -101,15 +101,15 @@ def _decision_document(one: AccessReviewDecision) -> Row:
 
 
 def _as_stored_in_events(document: Row) -> Row:
-    """The document with some characters replaced, as the texts of events have them."""
+    """The document with some characters replaced, as they are in the texts of events."""
     row: Row = json.loads(canonical_text(document))
     return row
 
 
 def compare_all_access_reviews(differing: DifferingRecords) -> Iterator[None]:
-    """Compare all access reviews; yield after each.
+    """Compare all access reviews. Yield after each.
 
-    One that differs is read again in one consistent read, so that concurrent changes cause no
+    A review that differs is read again in one consistent read, so that concurrent changes cause no
     false alarm.
     """
     events = AuditEvent.objects.filter(subject_type=verify.ACCESS_REVIEW).order_by()

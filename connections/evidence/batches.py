@@ -1,4 +1,4 @@
-"""Compares bulk deletions with their own audit events. Their rows are deletions of their own."""
+"""Compares bulk deletions with their own audit events. Their rows are compared as deletions."""
 
 import json
 import logging
@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 
 # Bulk deletions per query.
 _BATCH_SIZE = 200
-# The state after each event. An approval changes it only when no other approval is missing.
+# The state after each event. An approval changes it only if no other approval is missing.
 _STATES = {
     EventCode.BATCH_REQUESTED: BatchState.REQUESTED,
     EventCode.BATCH_APPROVED: BatchState.APPROVED,
@@ -48,7 +48,7 @@ _ENDS = (
     EventCode.BATCH_EXPIRED,
     EventCode.BATCH_FINISHED,
 )
-# The events whose details repeat a time, by its column.
+# The events whose details repeat a time, by the time's column.
 _TIMES = {
     "approved_at": (EventCode.BATCH_APPROVED,),
     "confirmed_at": (EventCode.BATCH_CONFIRMED,),
@@ -59,10 +59,10 @@ _TIMES = {
 
 
 def compare_all_batches(differing: DifferingRecords) -> Iterator[None]:
-    """Compare all bulk deletions that were requested; yield after each batch.
+    """Compare all bulk deletions that were requested. Yield after each batch.
 
-    Drafts are not recorded. One that differs is read again in one consistent read, so that
-    concurrent changes cause no false alarm.
+    Drafts are not recorded. A bulk deletion that differs is read again in one consistent read, so
+    that concurrent changes cause no false alarm.
     """
     requested = AuditEvent.objects.filter(code=EventCode.BATCH_REQUESTED).order_by()
     ids_in_events = set(requested.values_list("subject_id", flat=True))
@@ -81,7 +81,7 @@ def compare_all_batches(differing: DifferingRecords) -> Iterator[None]:
 
 
 def _find_differences(ids: Sequence[UUID]) -> dict[UUID, str]:
-    """Which of these don't match their events, with the first difference."""
+    """The bulk deletions among these that don't match their events, with the first difference."""
     documents, shown = read_events(subject_type="batch", subject_ids=[str(pk) for pk in ids])
     found = {}
     for batch in Batch.objects.filter(pk__in=ids).annotate(count=Count("deletions")):
@@ -113,7 +113,7 @@ def _differences(batch: Batch, events: Sequence[verify.Event]) -> Iterator[str]:
     rows = list(batch.rows.filter(removed_at=None).order_by("position"))
     matches = {
         "state": batch.state == _state_after(events),
-        # Only who drafted it can request it, and the request copies the name.
+        # Only the person who drafted it can request it, and the request copies the name.
         "created_by": (batch.created_by_id, batch.created_by_name)
         == (batch.requested_by_id, batch.requested_by_name),
         "requested_by": requested.sentence.startswith(f"{batch.requested_by_name} requested "),
@@ -139,15 +139,15 @@ def _last(events: Sequence[verify.Event], *codes: EventCode) -> verify.Event | N
 
 
 def _is_actor(name: str, *, of: verify.Event | None) -> bool:
-    """Whether this stored name is that of the event's actor; without an event, it is empty."""
+    """Whether this stored name is the name of the event's actor. Without an event, it is empty."""
     if of is None:
         return not name
-    # Erasing a person leaves the plain copies of a name that other people have too.
+    # Erasing a person keeps the plain copies of a name that other people have too.
     return of.is_actor_erased or name == of.actor
 
 
 def _pause_after(events: Sequence[verify.Event]) -> tuple[str, str]:
-    """Why it was paused and because of which credential; empty from the resumption on."""
+    """Why it was paused, and for which credential. Empty once it was resumed."""
     last = _last(events, EventCode.BATCH_PAUSED, EventCode.BATCH_RESUMED)
     if last is None or last.code == EventCode.BATCH_RESUMED:
         return "", ""
@@ -155,7 +155,7 @@ def _pause_after(events: Sequence[verify.Event]) -> tuple[str, str]:
 
 
 def _has_digested_names(row: BatchRow) -> bool:
-    """Whether the digest of a row is that of the orgs and data types that it shows."""
+    """Whether the digest of a row matches the orgs and data types that it shows."""
     if not row.digest:
         return True
     shown = snapshot_digest(site=row.site, connection_id=str(row.connection_id), fields=row)
@@ -163,7 +163,7 @@ def _has_digested_names(row: BatchRow) -> bool:
 
 
 def _stored(batch: Batch) -> dict[str, Any]:
-    """The stored values under the keys of the event of the request."""
+    """The stored values, with the keys that the request's event uses."""
     return {
         "origin": batch.origin,
         "filter": batch.filter_text,

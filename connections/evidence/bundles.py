@@ -1,7 +1,7 @@
 """Makes an evidence bundle, which an auditor can verify offline.
 
-docs/EVIDENCE.md, “The bundle”, describes its files; connections/verifier/verify.py, which is one
-of them, verifies it. Everything is read in one consistent read, so that rows, events and
+docs/EVIDENCE.md, “The bundle”, describes its files. One of them is connections/verifier/verify.py,
+which verifies the bundle. Everything is read in one consistent read, so that rows, events and
 checkpoint match.
 """
 
@@ -38,20 +38,20 @@ MAX_SEED_LENGTH = 200
 
 @dataclass(frozen=True, kw_only=True)
 class Bundle:
-    """Facts about a finished bundle. `since` is None without a start; `until` is exclusive."""
+    """Facts about a finished bundle. `since` is None if there is no start. `until` is exclusive."""
 
     deletions: int
     events: int
     since: datetime | None
     until: datetime
     seed: str
-    # Bytes.
+    # In bytes.
     size: int
     sha256: str
-    # The size of the audit log, and the key that signed.
+    # The size of the audit log, and the key that signed the checkpoint.
     checkpoint_size: int
     fingerprint: str
-    # How many deletions don't match their events, and descriptions of the first ones.
+    # How many deletions don't match their events, with descriptions of the first ones.
     differing: int
     differences: tuple[str, ...]
 
@@ -88,16 +88,16 @@ def make_bundle(
 ) -> Bundle:
     """Write a bundle of all matching deletions to `output`, and record it.
 
-    `query` is the filter as its query string. `seed` determines the sample; an empty one is
-    replaced by a random one. `notes` are checkpoints kept elsewhere, each as its name and text; the
-    bundle will contain proofs for them. After an error the content of `output` is useless.
+    `query` is the filter as its query string. `seed` determines the sample; an empty seed is
+    replaced by a random one. `notes` are checkpoints kept elsewhere, each as its name and text, for
+    which the bundle will contain proofs. After an error, the content of `output` is useless.
 
-    Raises PermissionDenied, InvalidInputError, SigningKeyError and BundleError; the event of the
+    Raises PermissionDenied, InvalidInputError, SigningKeyError and BundleError. The event of the
     start remains.
     """
     permissions.require(permissions.can_audit(actor), "make an evidence bundle")
     seed = _validate_seed(seed)
-    # Fails here when it can't be read, before anything is recorded.
+    # If it can't be read, fail here, before anything is recorded.
     load_signing_key()
     now = clock.now()
     filters = _validate_period(filters, now=now)
@@ -124,7 +124,8 @@ def make_bundle(
     )
     try:
         with bundle_files() as files, consistent_read():
-            # Loaded again, within the consistent read: a rotation can come in between.
+            # Loaded again within the consistent read, because a rotation might have come in
+            # between.
             bundle, checkpoint = _write_bundle(
                 request, key=load_signing_key(), files=files, output=output
             )
@@ -148,7 +149,7 @@ def make_access_review_bundle(
     seed: str = "",
     notes: Sequence[tuple[str, str]] = (),
 ) -> Bundle:
-    """As `make_bundle`, of a closed access review and the deletions of its connections.
+    """Like `make_bundle`, for a closed access review and the deletions of its connections.
 
     Also raises ConflictError while the access review is open.
     """

@@ -1,7 +1,7 @@
 """Compares changes outside Org Admin, and their acknowledgements, with the events about them.
 
-An event of a sync has the IDs of all changes that the sync found and one digest over their rows,
-so an altered row is named together with the others of its event.
+A sync's event has the IDs of all changes that the sync found, and one digest over their rows. So an
+altered row is reported together with the other rows of its event.
 """
 
 import logging
@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 # Changes per query.
 _BATCH_SIZE = 500
-# Events per query: one can name thousands of changes.
+# Events per query. One event can name thousands of changes.
 _EVENTS_PER_QUERY = 100
 _ALL = "SELECT id FROM connections_change"
 _ACKNOWLEDGED = (
@@ -35,7 +35,7 @@ _ACKNOWLEDGED = (
 
 @dataclass(frozen=True, kw_only=True)
 class _Event:
-    """An event about changes: its number, who caused it, and its details."""
+    """An event about changes: its number, its actor and its details."""
 
     seq: int
     actor_id: str
@@ -44,10 +44,12 @@ class _Event:
 
 
 def compare_all_changes(differing: DifferingRecords, *, upto: int) -> Iterator[None]:
-    """Compare all changes with the events up to this number, and back; yield after each batch.
+    """Compare all changes with the events up to this number, and vice versa.
 
-    The events are taken to be intact. Changes and acknowledgements that were stored meanwhile are
-    compared with later events, so they cause no false alarm.
+    Yield after each batch.
+
+    The events are assumed to be intact. Changes and acknowledgements that were stored in the
+    meantime are compared with later events, so they cause no false alarm.
     """
     named = acknowledged = 0
     for events in _event_batches(EventCode.CHANGES_DETECTED, upto=upto):
@@ -78,10 +80,10 @@ def compare_all_changes(differing: DifferingRecords, *, upto: int) -> Iterator[N
 
 
 def _event_batches(code: EventCode, *, upto: int) -> Iterator[list[_Event]]:
-    """The events with this code, in batches that name about as many changes as a query reads."""
+    """The events with this code, in batches that name about as many changes as one query reads."""
     seq, batch = 0, list[_Event]()
     while True:
-        # By code and number, which an index has in this order.
+        # By code and number, in the order of an index.
         found = AuditEvent.objects.filter(code=code, seq__gt=seq, seq__lte=upto).order_by("seq")
         events = list(found[:_EVENTS_PER_QUERY])
         for event in events:
@@ -104,7 +106,7 @@ def _event_batches(code: EventCode, *, upto: int) -> Iterator[list[_Event]]:
 
 
 def _load_changes(events: Sequence[_Event]) -> dict[str, Change | None]:
-    """The changes that the events name, by ID; None for one that can't be read."""
+    """The changes that the events name, by ID. None for a change that can't be read."""
     rows: dict[str, Change | None] = {}
     for ids in batched((each for event in events for each in event.ids), _BATCH_SIZE):
         rows |= _read(ids)
@@ -168,7 +170,7 @@ def _compare_acknowledged(
     for change_id in event.ids:
         row = rows.get(change_id)
         if row is None:
-            # Described with the event that recorded it.
+            # Already described with the event that recorded it.
             continue
         try:
             stored = {
@@ -198,12 +200,12 @@ def _count(query: str) -> int:
 
 
 def _find_unrecorded(query: str, *, code: EventCode) -> list[str]:
-    """The IDs from this query that no event with this code has."""
+    """The IDs from this query that no event with this code contains."""
     with connection.cursor() as cursor:
         cursor.execute(query)
         # As the database returns them, valid or not.
         unrecorded = {format_id(stored) for (stored,) in cursor.fetchall()}
-    # Read after the changes: it has the events of those that were stored meanwhile.
+    # Read after the changes, so that it includes the events of changes stored in the meantime.
     for event in AuditEvent.objects.filter(code=code).order_by("seq").iterator(_EVENTS_PER_QUERY):
         unrecorded.difference_update(event.details["changes"])
     return sorted(unrecorded)

@@ -1,7 +1,7 @@
 """Compares deletions and their attempts with their own audit events, in both directions.
 
-Bundles and the verification of the audit log both use `compare_deletion`. The rules are in
-connections/verifier/verify.py, so that a bundle is checked by the same rules offline.
+Bundles and the verification of the audit log both use `compare_deletion`. Its rules are in
+connections/verifier/verify.py, so that a bundle is checked offline by the same rules.
 """
 
 import hashlib
@@ -27,13 +27,13 @@ logger = logging.getLogger(__name__)
 
 # Deletions per query.
 _BATCH_SIZE = 500
-# Missing deletions whose ids are kept, so that memory stays bounded.
+# How many IDs of missing deletions are kept, so that memory stays bounded.
 _MAX_MISSING = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
 class ComparedDeletion:
-    """A deletion as an export row, the row as text, and how it differs from its events."""
+    """A deletion as an export row, that row as text, and how it differs from its events."""
 
     row: tabular.Row
     text: str
@@ -52,7 +52,7 @@ class DifferingDeletions(DifferingRecords):
         self.describe(f"Deletion {deletion_id}: {difference}.", ids=[deletion_id])
 
     def add_missing(self, deletion_ids: Collection[str]) -> None:
-        """Count each of these once, also when called again for more of its events."""
+        """Count each of these once, even if called again for more events of the same deletion."""
         for deletion_id in sorted(set(deletion_ids) - self._missing):
             if len(self._missing) < _MAX_MISSING:
                 self._missing.add(deletion_id)
@@ -67,10 +67,10 @@ def compare_deletion(*, deletion: Deletion, events: Sequence[verify.Event]) -> C
     row = deletion_row(deletion)
     settled = next((one for one in events if one.details.get("state") == "settled"), None)
     if settled is not None and settled.is_actor_erased:
-        # Erasing a person leaves the plain copies of a name that other people have too.
+        # Erasing a person keeps the plain copies of a name that other people have too.
         row["settled_by"] = settled.actor
     text = canonical_text(row)
-    # Parsed again, because the canonical text replaces some characters, as the events do.
+    # Parsed again because the canonical text replaces some characters, as the events do.
     row = json.loads(text)
     return ComparedDeletion(
         row=row,
@@ -84,7 +84,7 @@ def compare_deletion(*, deletion: Deletion, events: Sequence[verify.Event]) -> C
 
 
 def _approval_time_differences(deletion: Deletion, events: Sequence[verify.Event]) -> Iterator[str]:
-    """Compare the approval time by its column: the row has it only for the last attempt."""
+    """Compare the approval time with its column. The row has it only for the last attempt."""
     approved = [one.details for one in events if one.code == "deletion.approved"]
     times = [details["approved_at"] for details in approved if details.get("approved_at")]
     stored = deletion.approved_at.isoformat() if deletion.approved_at else None
@@ -101,7 +101,7 @@ def _body_differences(deletion: Deletion) -> Iterator[str]:
 
 
 def value_row(one: PersonalValue) -> dict[str, Any]:
-    """An erasable value as bundles contain it."""
+    """An erasable value in the form that bundles contain."""
     is_kept = one.erased_at is None
     return {
         "commitment": one.commitment,
@@ -117,7 +117,7 @@ def value_row(one: PersonalValue) -> dict[str, Any]:
 
 
 def find_missing_deletions(deletion_ids: Collection[str]) -> set[str]:
-    """The ids among these, taken from events, that no deletion has."""
+    """The IDs among these, which come from events, that no deletion has."""
     found = {each: _parse_uuid(each) for each in deletion_ids}
     there: set[UUID] = set()
     for some in batched({each for each in found.values() if each}, _BATCH_SIZE):
@@ -126,10 +126,10 @@ def find_missing_deletions(deletion_ids: Collection[str]) -> set[str]:
 
 
 def compare_all_deletions(differing: DifferingDeletions) -> Iterator[None]:
-    """Compare all deletions, newest first, in batches; yield after each batch.
+    """Compare all deletions, newest first, in batches. Yield after each batch.
 
-    A deletion that differs is read again in one consistent read, so that concurrent changes
-    cause no false alarm.
+    A deletion that differs is read again in one consistent read, so that concurrent changes cause
+    no false alarm.
     """
     for ids in _id_batches():
         suspects = _find_differences(ids)
@@ -142,7 +142,7 @@ def compare_all_deletions(differing: DifferingDeletions) -> Iterator[None]:
 
 
 def _id_batches() -> Iterator[list[Any]]:
-    """The ids of all deletions as the database returns them, valid or not, newest first."""
+    """The IDs of all deletions as the database returns them, valid or not, newest first."""
     query = "SELECT requested_at, id FROM connections_deletion {} ORDER BY requested_at DESC, "
     query += f"id DESC LIMIT {_BATCH_SIZE}"
     where, last = "", list[Any]()
@@ -174,7 +174,7 @@ def _compare_deletions(ids: Sequence[Any]) -> dict[Any, str]:
     documents, shown = read_events(
         subject_type=verify.DELETION, subject_ids=[str(one.pk) for one in deletions]
     )
-    # SQLite stores any text as an ID: a row whose ID is written differently can't be looked up by
+    # SQLite stores any text as an ID. A row whose ID is written differently can't be looked up by
     # it, and no event refers to it.
     field = Deletion._meta.pk
     stored = {field.get_db_prep_value(one.pk, connection) for one in deletions}

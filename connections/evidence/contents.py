@@ -32,7 +32,7 @@ from connections.models import (
 )
 from connections.verifier import verify
 
-# Created once, because it encodes up to some hundred thousand lines.
+# Created once, because it encodes up to several hundred thousand lines.
 _encode = json.JSONEncoder(ensure_ascii=False).encode
 # Deletions per query.
 _BATCH_SIZE = 500
@@ -40,11 +40,11 @@ _BATCH_SIZE = 500
 
 @dataclass(kw_only=True)
 class BundleWriter:
-    """The files and counts of a bundle that is being written."""
+    """The files and counts of a bundle while it is being written."""
 
     files: dict[str, BundleFile]
     tree: MerkleTree
-    # The displayed text of each erasable value by its number as text, and its line in the bundle.
+    # The displayed text of each erasable value, and its line in the bundle, by its number as text.
     shown: dict[str, str] = field(default_factory=dict)
     values: dict[int, str] = field(default_factory=dict)
     deletions: int = 0
@@ -56,7 +56,7 @@ class BundleWriter:
 
 
 def write_events(*, writer: BundleWriter, rows: Iterable[tuple[int, str]]) -> list[verify.Event]:
-    """Write events (number, text) with their proofs; return them parsed."""
+    """Write events (number, text) with their proofs. Return them parsed."""
     rows = list(rows)
     documents = [json.loads(text) for _, text in rows]
     _load_values(writer, {int(number) for each in documents for number in each["refs"]})
@@ -77,7 +77,7 @@ def _load_values(writer: BundleWriter, numbers: set[int]) -> None:
 
 
 def write_deletions(*, writer: BundleWriter, deletions: Iterator[Deletion]) -> Iterator[str]:
-    """Write these deletions and their events; yield the ids."""
+    """Write these deletions and their events. Yield the IDs."""
     listed = writer.files["deletions.json"]
     listed.write("[")
     for batch in batched(deletions, _BATCH_SIZE):
@@ -95,7 +95,7 @@ def write_deletions(*, writer: BundleWriter, deletions: Iterator[Deletion]) -> I
 def write_access_review(
     *, writer: BundleWriter, review: AccessReview, deletions: DeletionsByConnection
 ) -> None:
-    """Write a closed access review and its events; call it before `write_deletions`."""
+    """Write a closed access review and its events. Call it before `write_deletions`."""
     rows = AuditEvent.objects.filter(
         subject_type=verify.ACCESS_REVIEW, subject_id=str(review.pk), seq__lte=writer.tree.size
     )
@@ -147,7 +147,7 @@ def _count(writer: BundleWriter, row: tabular.Row, found: list[str]) -> None:
 def write_population(
     *, writer: BundleWriter, filters: HistoryFilter, core: dict[str, object]
 ) -> None:
-    """Write population.json. `core` has the fields shared with the manifest, and the filter."""
+    """Write population.json. `core` has the filter and the fields shared with the manifest."""
     facts = {
         **core,
         "counts": writer.counts,
@@ -177,7 +177,7 @@ def write_sample(
 
 
 def write_page(*, writer: BundleWriter, sample: list[str]) -> None:
-    """Write deletions.html; call it last, because the head of the page needs all other files."""
+    """Write deletions.html. Call it last, because the page's head needs all other files."""
     facts = json.loads(b"".join(writer.files["population.json"].chunks()))
     page = writer.files["deletions.html"]
     page.write(verify.page_start(facts, sample, writer.review))
@@ -196,7 +196,7 @@ def format_json(document: dict[str, object]) -> str:
     return json.dumps(document, ensure_ascii=False, indent=1, sort_keys=True) + "\n"
 
 
-# The number of newest checkpoints in a bundle, in addition to the last one of each day.
+# How many of the newest checkpoints a bundle has, in addition to the last one of each day.
 _NEWEST_CHECKPOINTS = 100
 
 
@@ -209,7 +209,7 @@ class KeyHistory:
 
 
 def write_keys(*, writer: BundleWriter, key: SigningKey) -> KeyHistory:
-    """Write keys.json: the current key, and the former keys that rotations connect to it."""
+    """Write keys.json: the current key, and the earlier keys that rotations connect to it."""
     keys, rotations = [key.public_key], list[int]()
     events = AuditEvent.objects.filter(
         code=EventCode.SIGNING_KEY_ROTATED, seq__lte=writer.tree.size
@@ -234,10 +234,10 @@ def _encode_base64(public_key: bytes) -> str:
 def write_checkpoints(
     *, writer: BundleWriter, head: AuditHead, keys: KeyHistory, notes: tuple[tuple[str, str], ...]
 ) -> None:
-    """Write checkpoints.ndjson: earlier ones, each with its consistency proof.
+    """Write checkpoints.ndjson: earlier checkpoints, each with its consistency proof.
 
-    `notes` are checkpoints kept elsewhere, each as its name and text. Raises InvalidInputError
-    for a malformed one, and BundleError for one that contradicts this audit log.
+    `notes` are checkpoints kept elsewhere, each as its name and text. Raises InvalidInputError for
+    a malformed one, and BundleError for one that contradicts this audit log.
     """
     found = _stored_checkpoints(head, keys)
     for name, text in notes:

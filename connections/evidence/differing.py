@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
-# Raised when a column holds a value of the wrong type: SQLite stores any value.
+# Raised when a column has a value of the wrong type, because SQLite stores any value.
 UNREADABLE = (ValueError, TypeError, AttributeError, KeyError)
-# Differences that a message describes one by one, and IDs that it has for one of them.
+# How many differences a message describes, and how many IDs it names for one of them.
 MAX_DESCRIBED = 10
 
 
@@ -15,14 +15,14 @@ MAX_DESCRIBED = 10
 class DifferingRecords:
     """How many records don't match their events, and descriptions of the first ones."""
 
-    # What the records are: "deletions".
+    # What the records are, such as "deletions".
     plural: str
     count: int = 0
     ids: list[str] = field(default_factory=list)
     descriptions: list[str] = field(default_factory=list)
 
     def describe(self, sentence: str, *, ids: Sequence[str]) -> None:
-        """Count one difference, of the record with this ID or of one among these."""
+        """Count one difference, of the record with this ID or of one among these records."""
         self.count += 1
         if len(self.descriptions) < MAX_DESCRIBED:
             self.ids.extend(ids[:MAX_DESCRIBED])
@@ -30,7 +30,7 @@ class DifferingRecords:
 
     @property
     def message(self) -> str:
-        """The count and the descriptions in a few sentences."""
+        """The count and the descriptions, in a few sentences."""
         described = " ".join(self.descriptions)
         if self.count == 1:
             return described
@@ -38,7 +38,7 @@ class DifferingRecords:
 
 
 def format_id(stored: Any) -> str:
-    """A stored ID as events name it; as it is where it isn't a UUID."""
+    """A stored ID in the form that events have; unchanged if it isn't a UUID."""
     try:
         return str(UUID(str(stored)))
     except ValueError:

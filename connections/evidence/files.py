@@ -1,6 +1,6 @@
 """The files of an evidence bundle, its ZIP archive and its Merkle tree, with constant memory.
 
-The ZIP is deterministic: files are stored uncompressed and all headers follow from the files.
+The ZIP is deterministic: files are stored uncompressed, and all headers follow from the files.
 connections/verifier/verify.py compares it byte by byte.
 """
 
@@ -24,14 +24,14 @@ _MAX_ZIP_BYTES = 2**32 - 1
 
 
 class BundleError(DomainError):
-    """No bundle was made; the message says why and what to do."""
+    """No bundle was made. The message says why and what to do."""
 
 
 class BundleFile:
     """One file of a bundle, in an anonymous temporary file."""
 
     def __init__(self) -> None:
-        # Closed by `close`, which `bundle_files` calls.
+        # `close` closes it, and `bundle_files` calls that.
         self._file = tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY)  # noqa: SIM115
         self._digest = hashlib.sha256()
         self.size = self.crc = 0
@@ -64,13 +64,13 @@ class BundleFile:
             self.write_bytes(chunk)
 
     def close(self) -> None:
-        """Close and so delete the temporary file."""
+        """Close the temporary file, which deletes it."""
         self._file.close()
 
 
 @contextmanager
 def bundle_files() -> Iterator[dict[str, BundleFile]]:
-    """The files of a bundle by name, and one for the page's body; deleted afterwards."""
+    """The files of a bundle by name, plus a file for the page's body. Deleted after the block."""
     files = {name: BundleFile() for name in (*verify.NAMES, "body")}
     try:
         yield files
@@ -85,7 +85,7 @@ def names_in(files: Mapping[str, BundleFile]) -> list[str]:
 
 
 def write_zip(*, files: Mapping[str, BundleFile], output: BinaryIO) -> tuple[int, str]:
-    """Write the ZIP; return its size and SHA-256 (hex). Raises BundleError if it is too large."""
+    """Write the ZIP. Return its size and SHA-256 in hex. Raises BundleError if it is too large."""
     names = names_in(files)
     heads = {
         name: verify.local_header(name, files[name].crc, files[name].size)
@@ -124,7 +124,7 @@ class MerkleTree:
 
     def __init__(self, *, size: int, store: mmap.mmap) -> None:
         self.size, self._store, self._count = size, store, 0
-        # The index of each level's first node; level 0 has the leaves.
+        # The index of each level's first node. Level 0 has the leaves.
         self._starts = [0]
         while size >> len(self._starts):
             self._starts.append(self._starts[-1] + (self.size >> len(self._starts) - 1))
@@ -132,7 +132,7 @@ class MerkleTree:
         self._edges: dict[int, bytes] = {}
 
     def append(self, leaf: bytes) -> None:
-        """Add the next leaf, and every node that it completes."""
+        """Append the next leaf, and every node that it completes."""
         index, level, node = self._count, 0, leaf
         self._put(level, index, node)
         while index & 1:
@@ -142,7 +142,7 @@ class MerkleTree:
         self._count += 1
 
     def root(self, *, size: int | None = None) -> bytes:
-        """The root of the first `size` leaves; by default of all."""
+        """The root of the first `size` leaves, by default of all leaves."""
         frontier, start, left = [], 0, self.size if size is None else size
         while left:
             level = left.bit_length() - 1

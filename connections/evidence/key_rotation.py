@@ -1,4 +1,4 @@
-"""Verifies which key signed when: the rotations from the first key to the newest."""
+"""Verifies which key signed at which time: every rotation from the first key to the newest."""
 
 from pathlib import Path
 from typing import Any
@@ -11,21 +11,21 @@ from connections.verifier import verify
 
 
 class MissingPublicKeysError(Exception):
-    """The public keys to check signatures with are missing; the message says why."""
+    """The public keys that signatures are checked with are missing. The message says why."""
 
 
 class KeyRotationVerifier:
     """Follows the recorded rotations from the first key in the key file to the newest.
 
-    The key file lists the keys, the events tell when each took effect, and both keys must have
-    signed a rotation.
+    The key file lists the keys, events say when each one took effect, and both keys must have
+    signed the rotation between them.
     """
 
     def __init__(self, *, origin: str) -> None:
         self._origin = origin
         self._problem = ""
         self._public_keys: tuple[bytes, ...] = ()
-        # Indexes of the current key, and of the first key with which the log may end.
+        # Indexes of the current key, and of the first key that the log can end with.
         self._current = self._min_last = 0
         try:
             key = read_signing_key(Path(settings.SIGNING_KEY_FILE))
@@ -44,7 +44,7 @@ class KeyRotationVerifier:
         return self._public_keys
 
     def follow(self, event: dict[str, Any]) -> None:
-        """Make the key that this event puts in force the current one.
+        """Make the key that this event activates the current one.
 
         Raises AuditFault and MissingPublicKeysError.
         """
@@ -65,7 +65,7 @@ class KeyRotationVerifier:
     def check(self, name: str, checkpoint: verify.Checkpoint, *, proved: int) -> None:
         """Check that the current key signed this checkpoint.
 
-        `proved` is the size of the last checkpoint that was correct. Raises AuditFault and
+        `proved` is the size of the last correct checkpoint. Raises AuditFault and
         MissingPublicKeysError.
         """
         signer = self.check_is_ours(name, checkpoint, proved=proved)
@@ -79,7 +79,7 @@ class KeyRotationVerifier:
             )
 
     def check_is_ours(self, name: str, checkpoint: verify.Checkpoint, *, proved: int) -> bytes:
-        """The key of this installation that signed it. Raises as `check`."""
+        """The key of this installation that signed it. Raises as `check` does."""
         signer = verify.find_signer(
             checkpoint.body, checkpoint.signature, self._origin, self._known, is_signed
         )
@@ -96,7 +96,7 @@ class KeyRotationVerifier:
         return signer
 
     def check_end(self, *, size: int, proved: int) -> None:
-        """Check that the log has every rotation of the key file. Raises AuditFault."""
+        """Check that the log contains every rotation of the key file. Raises AuditFault."""
         if self._current < self._min_last:
             raise AuditFault(
                 Fault.ROTATION,

@@ -18,7 +18,7 @@ from connections.models import AuditVerification
 logger = logging.getLogger(__name__)
 
 VERIFICATION_INTERVAL = timedelta(hours=24)
-# How often to check what is due, and how long one call can verify: deletions wait meanwhile.
+# How often to check what is due, and how long one call can verify while deletions wait.
 CHECK_INTERVAL_SECONDS = 10.0
 MAX_VERIFICATION_SECONDS = 2.0
 
@@ -31,7 +31,7 @@ class AuditMaintenance:
         self._running: Iterator[AuditVerification | None] | None = None
 
     def run_due(self) -> None:
-        """Do what is due, for a few seconds at most. Raises database errors."""
+        """Do what is due, for at most a few seconds. Raises database errors."""
         if self._running is None and time.monotonic() < self._next_check:
             return
         self._next_check = time.monotonic() + CHECK_INTERVAL_SECONDS
@@ -57,7 +57,7 @@ class AuditMaintenance:
 
 
 def _continue_verification(running: Iterator[AuditVerification | None]) -> bool:
-    """Continue for MAX_VERIFICATION_SECONDS at most; return whether it finished."""
+    """Continue for at most MAX_VERIFICATION_SECONDS. Return whether it finished."""
     stop_at = time.monotonic() + MAX_VERIFICATION_SECONDS
     for result in running:
         if result is not None:

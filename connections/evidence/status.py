@@ -33,13 +33,13 @@ class PublicKey:
 
     fingerprint: str
     text: str
-    # The format that other tools for signed notes read.
+    # In the format that other tools for signed notes read.
     verifier_key: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReplacedKey:
-    """A key that signed until event `seq` replaced it."""
+    """A key that was used for signing until event `seq` replaced it."""
 
     fingerprint: str
     seq: int
@@ -52,26 +52,26 @@ class Evidence:
 
     at: datetime
     origin: str
-    # The number of events, and of those after the newest checkpoint.
+    # How many events there are in total, and after the newest checkpoint.
     size: int
     newer: int
     newest: Checkpoint | None
     spoken_code: str
     key: PublicKey | None
-    # Why there is no key to show.
+    # Why there is no key to show, if there is none.
     key_problem: str
     replaced_keys: list[ReplacedKey]
     verification: AuditVerification | None
-    # When a verification was requested that hasn't run yet.
+    # When a verification that hasn't run yet was requested.
     verification_requested_at: datetime | None
     checkpoint_recipients: list[CheckpointRecipient]
-    # Newest first; the next page lists those after the number `next`.
+    # Newest first. The next page lists the checkpoints after the number `next`.
     checkpoints: list[Checkpoint]
     next: int | None
 
 
 def get_evidence(*, actor: Actor, after: int | None = None) -> Evidence:
-    """The page's data, with the checkpoints that were signed before the one numbered `after`.
+    """The page's data, with the checkpoints signed before the one numbered `after`.
 
     Raises PermissionDenied.
     """
@@ -125,9 +125,9 @@ def _current_key(origin: str) -> tuple[PublicKey | None, str]:
 
 
 def spoken_code(checkpoint: Checkpoint) -> str:
-    """Twenty digits to compare a checkpoint by reading them out: "04711 98203 55170 26648".
+    """Twenty digits for comparing a checkpoint by reading them aloud: "04711 98203 55170 26648".
 
-    Made from the SHA-256 of the signed body, so they change with origin, size and root;
+    They are derived from the SHA-256 of the signed body, so they change with origin, size and root;
     docs/EVIDENCE.md defines them. Raises VerificationFailed.
     """
     body = verify.parse_checkpoint(checkpoint.note.encode(), str(checkpoint)).body
@@ -137,7 +137,7 @@ def spoken_code(checkpoint: Checkpoint) -> str:
 
 
 def _verifier_key(origin: str, public_key: bytes) -> str:
-    """The public key in one line: name, key ID, and key with its algorithm."""
+    """The public key on one line: name, key ID, and key with its algorithm."""
     coded = base64.b64encode(b"\x01" + public_key).decode()
     return f"{origin}+{verify.key_id(origin, public_key).hex()}+{coded}"
 
@@ -154,5 +154,5 @@ def _previous_fingerprint(rotation: AuditEvent) -> str:
     try:
         return verify.fingerprint_of(base64.b64decode(rotation.details["previous_public_key"]))
     except (KeyError, TypeError, binascii.Error):
-        # The event was tampered with; a verification reports it.
+        # The event was tampered with, which a verification reports.
         return "not readable"

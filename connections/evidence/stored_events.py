@@ -14,7 +14,7 @@ from connections.models import AuditEvent, PersonalValue
 from connections.verifier import verify
 
 BATCH_SIZE = 2000
-# The time as text: converting it in the database driver takes longer than all the hashing.
+# The time as text, because converting it in the database driver takes longer than all the hashing.
 _TIMES = {"sqlite": "CAST(at AS TEXT)", "postgresql": "to_char(at AT TIME ZONE 'UTC', '{}')"}
 _TIME_FORMAT = "YYYY-MM-DD HH24:MI:SS.US"
 _COLUMNS = (
@@ -34,8 +34,8 @@ class Fault(StrEnum):
     EDITED = "edited"  # the text of an event, or a hash, was changed
     DELETED = "deleted"  # an event is missing
     INSERTED = "inserted"  # an event was added between others
-    REORDERED = "reordered"  # events changed places
-    REHASHED = "re-hashed"  # hashes recomputed: valid, but not those chained or signed before
+    REORDERED = "reordered"  # events switched places
+    REHASHED = "re-hashed"  # hashes were recomputed: valid, but not those chained or signed before
     TRUNCATED = "truncated"  # shorter than a checkpoint or verification says
     OTHER_KEY = "other_key"  # a checkpoint is signed with a key of another installation
     ROTATION = "rotation"  # a key was replaced without both keys having signed it
@@ -52,8 +52,7 @@ class Fault(StrEnum):
 class AuditFault(Exception):
     """The first fault found, and the first event that can't be relied on.
 
-    When only a range is known, `seq` is its first event and `at_latest` its last: the first bad
-    event is among them.
+    If only a range is known, the first bad event is between `seq` and `at_latest`.
     """
 
     def __init__(
@@ -66,7 +65,7 @@ class AuditFault(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class StoredValues:
-    """The erasable values by number, as the texts refer to them."""
+    """The erasable values by the number that texts refer to."""
 
     # "" for a value that was tampered with.
     commitments: dict[str, str]
@@ -80,7 +79,7 @@ def row_batches(*, upto: int) -> Iterator[list[EventRow]]:
 
 
 def batches_of(columns: str, *, upto: int) -> Iterator[list[EventRow]]:
-    """These columns, of which the first is seq, of the events up to this number, as above."""
+    """These columns of the events up to this number, oldest first, in batches. The first is seq."""
     query = (
         f"SELECT {columns} FROM connections_auditevent "  # noqa: S608 - our own column names
         "WHERE seq > %s AND seq <= %s ORDER BY seq LIMIT %s"
@@ -99,9 +98,9 @@ def batches_of(columns: str, *, upto: int) -> Iterator[list[EventRow]]:
 def verify_row(
     row: EventRow, *, expected: int, previous: str, proved: int, values: StoredValues
 ) -> tuple[dict[str, Any], bytes]:
-    """Verify the row of event `expected`; return its document and its leaf hash.
+    """Verify the row of event `expected`. Return its document and its leaf hash.
 
-    `previous` is the hash of the event before, in hex; `proved` is the size of the last correct
+    `previous` is the hash of the event before, in hex. `proved` is the size of the last correct
     checkpoint. Raises AuditFault.
     """
     seq, chained_to, _, text = row[:4]
@@ -136,7 +135,7 @@ def _has_valid_hash(row: EventRow, data: bytes) -> bool:
 
 def _document(text: str) -> dict[str, Any] | None:
     try:
-        # Faster than `json.loads`, which also searches for surrounding white space.
+        # Faster than `json.loads`, which also looks for surrounding white space.
         document, end = _decode(text)
     except ValueError:
         return None
@@ -222,9 +221,9 @@ def _has_same_columns(row: EventRow, document: dict[str, Any]) -> bool:
 def load_values() -> StoredValues:
     """Load and verify every erasable value.
 
-    A value must match its commitment; an erased one needs an event about the person's erasure.
-    One that fails gets an empty commitment, so that the first event that refers to it is
-    reported.
+    A value must match its commitment, and an erased value needs an event about the person's
+    erasure. A value that fails gets an empty commitment, so that the first event that refers to it
+    is reported.
     """
     values = StoredValues(commitments={}, person_ids={})
     first_of: dict[UUID, int] = {}
@@ -258,13 +257,16 @@ def _matches_commitment(one: PersonalValue) -> bool:
 
 
 def _format_uuid(value: Any) -> str | None:
-    """A stored UUID as an event's text has it; SQLite stores 32 digits without hyphens."""
+    """A stored UUID as it is written in an event's text.
+
+    SQLite stores 32 digits without hyphens.
+    """
     if isinstance(value, str) and len(value) == 32:
         return f"{value[:8]}-{value[8:12]}-{value[12:16]}-{value[16:20]}-{value[20:]}"
     return None if value is None else str(value)
 
 
 def _is_same_time(stored: str, in_text: str) -> bool:
-    """Whether a stored time equals that of the text; SQLite omits a zero fraction."""
+    """Whether a stored time equals the time in the text. SQLite omits a zero fraction."""
     day, clock = in_text[:10], in_text[11:26]
     return stored == f"{day} {clock}" or stored == f"{day} {clock.removesuffix('.000000')}"

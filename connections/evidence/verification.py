@@ -1,6 +1,6 @@
 """Verifies the audit log: every text, hash and copied column, every checkpoint and every key.
 
-When the chain is intact, every deletion and its attempts, every bulk deletion, every access review
+If the chain is intact, every deletion and its attempts, every bulk deletion, every access review
 and every change outside Org Admin are compared with their events. It reads in batches and keeps one
 hash and one frontier, so its memory doesn't grow with the log. Events appended while it runs are
 left to the next verification.
@@ -55,26 +55,26 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class KnownCheckpoint:
-    """A checkpoint; `name` says in messages where it comes from."""
+    """A checkpoint. `name` tells in messages where it comes from."""
 
     name: str
     size: int
-    # None for a stored one that isn't the one that was signed. That is reported when its size is
-    # reached, so that the first fault found is the earliest.
+    # None for a stored checkpoint that isn't the one that was signed. That is reported when its
+    # size is reached, so that the earliest fault is found first.
     signed: verify.Checkpoint | None
 
 
 class CannotVerifyError(Exception):
-    """The audit log could not be verified; the message says why."""
+    """The audit log could not be verified. The message says why."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class VerificationReport:
     """The result. `first_bad_seq` is the first event that can't be relied on.
 
-    When only a range is known, the first bad event is between it and `at_latest`. When the events
-    are intact and other records differ from them, `differing` is the number of differences, and
-    `deletions`, `changes`, `batches` and `access_reviews` have the ids of the first ones.
+    If only a range is known, the first bad event is between it and `at_latest`. If the events are
+    intact but other records differ from them, `differing` is the number of differences, and
+    `deletions`, `changes`, `batches` and `access_reviews` have the IDs of the first ones.
     """
 
     size: int
@@ -92,7 +92,7 @@ class VerificationReport:
 
 @dataclass(frozen=True, kw_only=True)
 class _InitialState:
-    """What was stored before the head was read, which can only have more events."""
+    """What was stored before the head was read. The head can only have more events."""
 
     events: int
     checkpoints: int
@@ -113,14 +113,14 @@ class _InitialState:
 
 @dataclass
 class _Progress:
-    """How far the verification has come."""
+    """How far the verification has progressed."""
 
     values: StoredValues
     keys: KeyRotationVerifier
     seq: int = 0
     hash: str = chain.NO_HASH.hex()
     frontier: list[bytes] = field(default_factory=list)
-    # The size of the last checkpoint that was correct, and how many were.
+    # The size of the last correct checkpoint, and how many were correct.
     proved: int = 0
     checkpoints: int = 0
     deletions: DifferingDeletions = field(default_factory=DifferingDeletions)
@@ -136,8 +136,8 @@ class _Progress:
 def verify_audit_log(*, notes: Sequence[tuple[str, str]] = ()) -> VerificationReport:
     """Verify the whole audit log against every stored checkpoint and those in `notes`.
 
-    `notes` are checkpoints kept elsewhere, each as its name and text. Raises CannotVerifyError
-    when one is malformed or from another log, or the public keys are missing; and database
+    `notes` are checkpoints kept elsewhere, each as its name and text. Raises CannotVerifyError when
+    a checkpoint is malformed or from another log, or when the public keys are missing; and database
     errors.
     """
     found = [report for report in verify_in_steps(notes=notes) if report is not None]
@@ -147,7 +147,9 @@ def verify_audit_log(*, notes: Sequence[tuple[str, str]] = ()) -> VerificationRe
 def verify_in_steps(
     *, notes: Sequence[tuple[str, str]] = ()
 ) -> Iterator[VerificationReport | None]:
-    """As `verify_audit_log`; yield None after each batch of events, and the report at the end."""
+    """Like `verify_audit_log`, but yield None after each batch of events, and the report at the
+    end.
+    """
     before = _InitialState.read()
     head = AuditHead.objects.get()
     given = [_parse_given(name, text, origin=head.origin) for name, text in notes]
@@ -180,7 +182,7 @@ def verify_in_steps(
 
 
 def _with_differences(report: VerificationReport, state: _Progress) -> VerificationReport:
-    """The report with the records that differ from their events, if there are any."""
+    """The report, with the records that differ from their events if there are any."""
     faults: dict[Fault, DifferingRecords] = {
         Fault.DELETION: state.deletions,
         Fault.CHANGE: state.changes,
@@ -203,7 +205,7 @@ def _with_differences(report: VerificationReport, state: _Progress) -> Verificat
 
 
 def _deletions_in(rows: list[EventRow]) -> set[str]:
-    """The ids of the deletions that these events are about."""
+    """The IDs of the deletions that these events are about."""
     return {row[11] for row in rows if row[10] == "deletion"}
 
 
@@ -331,7 +333,7 @@ def _verify_end(
 def _larger_sizes(
     state: _Progress, head: AuditHead, *, before: _InitialState, given: list[KnownCheckpoint]
 ) -> Iterator[tuple[str, int]]:
-    """Proofs that the log once had more events than now: a name and the larger size."""
+    """Proofs that the log once had more events than now, each as a name and the larger size."""
     stored = Checkpoint.objects.filter(size__gt=head.size, pk__lte=before.checkpoints)
     known = [_parse_stored(one, origin=head.origin) for one in stored.order_by("size")[:1]]
     for each in [*known, *(one for one in given if one.size > head.size)]:
@@ -342,7 +344,7 @@ def _larger_sizes(
         yield "a verification", before.verified
 
 
-# Up to these numbers a verification takes about a second and runs within the request.
+# With up to this many events, a verification takes about a second and runs within the request.
 MAX_EVENTS_IN_REQUEST = 20_000
 MAX_DELETIONS_IN_REQUEST = 1_000
 MAX_CHANGES_IN_REQUEST = 10_000
@@ -352,15 +354,15 @@ MAX_ACCESS_REVIEW_ROWS_IN_REQUEST = 10_000
 def last_verification() -> AuditVerification | None:
     """The newest stored verification, or None.
 
-    Ordered by id: when the clock was set back, an older one can have a later time.
+    Ordered by ID, because after the clock was set back an older one can have a later time.
     """
     return AuditVerification.objects.order_by("-id").first()
 
 
 def verify_and_store(*, actor: Actor = WORKER) -> Iterator[AuditVerification | None]:
-    """Verify in steps: yield None after each, and the stored result at the end.
+    """Verify in steps: yield None after each step, and the stored result at the end.
 
-    A person's verification, and one that failed, is also recorded as an event. Raises
+    A verification that a person requested or that failed is also recorded as an event. Raises
     CannotVerifyError and database errors.
     """
     for report in verify_in_steps():
@@ -380,7 +382,7 @@ def _store(report: VerificationReport, *, actor: Actor) -> AuditVerification:
             message=report.message,
         )
         if report.fault:
-            # Not queued by an event: a damaged log might refuse to append one.
+            # No event queues it, because a damaged log might refuse to append one.
             outbox.enqueue_verification_failure(verification=stored)
     if report.fault or actor.person is not None:
         try:
@@ -414,9 +416,9 @@ def _record(report: VerificationReport, *, actor: Actor) -> None:
 
 
 def verify_now(*, actor: Actor) -> AuditVerification | None:
-    """Verify a small audit log at once; otherwise request it from the worker and return None.
+    """Verify a small audit log immediately. Otherwise have the worker do it and return None.
 
-    Either is recorded. Raises PermissionDenied, CannotVerifyError and database errors.
+    Both are recorded. Raises PermissionDenied, CannotVerifyError and database errors.
     """
     permissions.require(permissions.can_audit(actor), "verify the audit log")
     size = AuditHead.objects.values_list("size", flat=True).get()
@@ -441,7 +443,7 @@ def verify_now(*, actor: Actor) -> AuditVerification | None:
 
 
 def verification_requested_at() -> datetime | None:
-    """When a verification was requested that hasn't run yet, or None."""
+    """When a verification that hasn't run yet was requested, or None."""
     requests = AuditEvent.objects.filter(code=audit.EventCode.AUDIT_LOG_VERIFICATION_REQUESTED)
     newest = requests.order_by("-seq").first()
     last = last_verification()
@@ -449,7 +451,7 @@ def verification_requested_at() -> datetime | None:
         return None
     if last is None:
         return newest.at
-    # A verification that covers the request's event ran after it, whatever its time.
+    # A verification that covers the request's event ran after the request, whatever its time.
     is_done = last.size >= newest.seq or (
         last.size == newest.seq - 1 and last.checked_at > newest.at
     )

@@ -44,7 +44,7 @@ ALL = Q()
 
 @dataclass(frozen=True, kw_only=True)
 class InventoryFilter:
-    """Which connections to show; an empty field filters nothing."""
+    """Which connections to show. An empty field filters nothing."""
 
     site: str = ""
     # "<site>/<org id>" of the source or the destination org.
@@ -53,9 +53,9 @@ class InventoryFilter:
     text: str = ""
     # "yes" or "no".
     protected: str = ""
-    # Only those that changed in the last so many days: one of CHANGED_DAYS.
+    # Only connections that changed in the last this many days, which is one of CHANGED_DAYS.
     changed: str = ""
-    # Words of the org's name or ID.
+    # Words in the org's name or ID.
     source: str = ""
     destination: str = ""
 
@@ -68,7 +68,7 @@ class InventoryFilter:
     ) -> list["ListedConnection"]:
         """The connections that match every field.
 
-        `protected` are the keys of protected ones, and `changed` of those that changed recently.
+        `protected` has the keys of protected connections, and `changed` of recently changed ones.
         """
         found = list(connections)
         if self.site:
@@ -97,7 +97,7 @@ class InventoryFilter:
         return found
 
 
-# The fields by their parameter in the inventory's query string, and how long a value can be.
+# The fields by their parameter in the inventory's query string, and the longest value of each.
 FILTER_PARAMETERS = {
     "site": ("site", 100),
     "org": ("org", 1000),
@@ -110,21 +110,21 @@ FILTER_PARAMETERS = {
 }
 CHANGED_DAYS = ("1", "7", "30")
 _CHOICES = {"protected": {"", "yes", "no"}, "changed": {"", *CHANGED_DAYS}}
-# Parameters of the list that leave out no connection.
+# Parameters of the list that filter nothing.
 NOT_FILTERS = frozenset({"page", "sort", "view"})
 
 
 def filter_from_values(values: Mapping[str, str]) -> InventoryFilter:
-    """The filter with these values, by their parameter in the query string."""
+    """The filter with these values, given by their parameters in the query string."""
     fields = {FILTER_PARAMETERS[name][0]: value for name, value in values.items()}
     return InventoryFilter(**fields)
 
 
 def parse_filter(query: str) -> tuple[InventoryFilter, str]:
-    """The filter of the inventory's query string, and that string with nothing else.
+    """The filter of the inventory's query string, and that string without anything else.
 
-    Raises InvalidInputError for `scope` when the list would ignore a parameter, since more
-    connections would match then.
+    Raises InvalidInputError for `scope` if the list would ignore a parameter, because more
+    connections would then match.
     """
     try:
         pairs = parse_qsl(query.removeprefix("?"), max_num_fields=20, keep_blank_values=True)
@@ -148,7 +148,7 @@ def parse_filter(query: str) -> tuple[InventoryFilter, str]:
 
 
 class KnownOrg(NamedTuple):
-    """A Datadog org. Two orgs can have the same name, also on one site."""
+    """A Datadog org. Two orgs can have the same name, even on one site."""
 
     site: str
     org_id: str
@@ -160,21 +160,21 @@ class KnownOrg(NamedTuple):
         return f"{self.site}/{self.org_id}"
 
     def matches(self, text: str) -> bool:
-        """Whether each word of the text is in the name or the ID."""
+        """Whether each word of the text appears in the name or the ID."""
         return _has_words(f"{self.name}\n{self.org_id}", text)
 
 
-# The site and ID of a connection, the ID as `fetch_stored` returns it.
+# The site and ID of a connection, with the ID as `fetch_stored` returns it.
 type _StoredKey = tuple[str, str]
 # The fields of a ListedConnection, as one credential lists it.
 type _Listing = tuple[Any, ...]
 
 
 class ListedConnection(NamedTuple):
-    """What filters and sorting need of one connection, without a model object for each.
+    """The part of a connection that filters and sorting need, without a model object for each.
 
-    IDs and times are as `fetch_stored` returns them. To convert those of 10,000 connections takes
-    five times as long as to query them.
+    IDs and times are as `fetch_stored` returns them. Converting those of 10,000 connections takes
+    five times as long as querying them.
     """
 
     site: str
@@ -187,13 +187,13 @@ class ListedConnection(NamedTuple):
     # A JSON array.
     stored_types: str
     creator_name: str
-    # Read only where the inventory is sorted by it, otherwise None.
+    # Read only if the inventory is sorted by it; otherwise None.
     created_at: Any
     credential_id: str
 
     @property
     def key(self) -> _StoredKey:
-        """Identifies the connection."""
+        """Identifies the connection by site and ID."""
         return self[:2]
 
     @property
@@ -217,13 +217,13 @@ class ListedConnection(NamedTuple):
         return KnownOrg(self.site, self.sink_org_id, self.sink_org_name)
 
     def contains_words(self, words: Iterable[str]) -> bool:
-        """Whether each of these case-folded words is in a name, the ID or a data type."""
+        """Whether each of these case-folded words appears in a name, the ID or a data type."""
         names = (self.source_org_name, self.sink_org_name, self.creator_name, *self.types)
         searched = "\n".join(names).casefold()
         others = [word for word in words if word not in searched]
         if not others:
             return True
-        # Rarely true, and quicker than to write the ID with hyphens, which SQLite doesn't store.
+        # Rarely true, and faster than writing the ID with hyphens, which SQLite doesn't store.
         digits = self.stored_id.replace("-", "")
         if not all(word.replace("-", "") in digits for word in others):
             return False
@@ -236,15 +236,15 @@ def _parse_types(stored: str) -> list[str]:
     return types
 
 
-# A filter asks for the same few orgs with each of their connections.
+# A filter checks the same few orgs for each of their connections.
 @lru_cache(maxsize=1000)
 def _has_words(searched: str, text: str) -> bool:
-    """Whether each word of the text is in what is searched, whatever its case."""
+    """Whether each word of the text appears in one of the searched texts, ignoring case."""
     folded = searched.casefold()
     return all(word in folded for word in text.casefold().split())
 
 
-# What the inventory can be sorted by; connections that are equal stay sorted by source.
+# What the inventory can be sorted by. Equal connections stay sorted by source.
 SORT_KEYS: dict[str, Callable[[ListedConnection], Any]] = {
     "source": lambda each: each.source_org_name.casefold(),
     "destination": lambda each: each.sink_org_name.casefold(),
@@ -252,7 +252,7 @@ SORT_KEYS: dict[str, Callable[[ListedConnection], Any]] = {
     "created": lambda each: (each.created_at is not None, each.created_at),
     "creator": lambda each: each.creator_name.casefold(),
 }
-# Or by the number of credentials that list it.
+# In addition, the number of credentials that list it.
 VISIBLE = "visible"
 
 
@@ -282,7 +282,7 @@ def _sort(connections: list[ListedConnection], *, sort: str, listings: Iterable[
 
 @dataclass(frozen=True, kw_only=True)
 class InventoryRow:
-    """One org connection, with the newest snapshot of all credentials that list it."""
+    """One org connection, with the newest snapshot from all credentials that list it."""
 
     snapshot: OrgConnectionSnapshot
     seen_by: list[Credential]
@@ -294,7 +294,7 @@ class InventoryRow:
     def default_credential(self, *, actor: Actor) -> Credential | None:
         """The credential that sends a deletion unless the person picks another: the source side's.
 
-        None when the person may use none of those that list it.
+        None if the person can't use any credential that lists it.
         """
         return min(
             (each for each in self.seen_by if permissions.can_use(actor, credential_id=each.pk)),
@@ -309,14 +309,14 @@ class InventoryRow:
 
 @dataclass(frozen=True, kw_only=True)
 class Coverage:
-    """How complete the inventory is: which orgs were synced, failed or are unknown."""
+    """How complete the inventory is: which orgs were synced, which failed and which are unknown."""
 
     listed: list[Sync]
     failed: list[Sync]
-    # The newest complete sync, by credential id, where there is one.
+    # The newest complete sync of each credential that has one, by credential ID.
     last_complete: dict[UUID, Sync]
     never_listed: list[Credential]
-    # Orgs that appear only as the other side: no credential of theirs is stored.
+    # Orgs that appear only as the other side, because no credential of theirs is stored.
     unknown_orgs: list[KnownOrg]
     oldest_at: datetime | None
     # Whether some org should be synced.
@@ -324,7 +324,7 @@ class Coverage:
 
     @property
     def synced_orgs(self) -> int:
-        """How many orgs were synced; one org can have several credentials."""
+        """How many orgs were synced. One org can have several credentials."""
         return len({OrgKey.of(sync.credential) for sync in self.listed})
 
 
@@ -333,17 +333,17 @@ class Inventory:
     """The matching connections, the choices for each filter, and the coverage."""
 
     matches: list[ListedConnection]
-    # One for each credential that lists a connection, the newest first.
+    # One for each credential that lists a connection, newest first.
     listings: list[_Listing]
     total: int
     # By name.
     orgs: list[KnownOrg]
     connection_types: list[str]
     coverage: Coverage
-    # In use and visible, by the stored form of their ID.
+    # The visible credentials in use, by the stored form of their ID.
     credentials: dict[str, Credential]
     protections: dict[OrgConnectionKey, Protection]
-    # Protections of connections that are not listed now, newest first.
+    # Protections of connections that are not currently listed, newest first.
     unlisted_protections: list[Protection]
     # When this was read from the database, by its clock.
     at: datetime
@@ -353,7 +353,7 @@ class Inventory:
         complete = {stored_id(sync.credential_id) for sync in self.coverage.listed}
         listed_by: dict[_StoredKey, list[str]] = {each.key: [] for each in connections}
         for listing in self.listings:
-            # A credential can have been added since those in use were read.
+            # A credential might have been added since those in use were read.
             if listing[:2] in listed_by and listing[-1] in self.credentials:
                 listed_by[listing[:2]].append(listing[-1])
         for batch in batched(connections, ROWS_PER_QUERY):
@@ -388,7 +388,8 @@ def build_inventory(
         current_snapshots(actor=actor).filter(within),
         with_creation=sort.removeprefix("-") == "created",
     )
-    # The newest snapshot of each: an org may have been renamed between two of them.
+    # The newest snapshot of each connection, because an org might have been renamed between two of
+    # them.
     shown = {listing[:2]: listing for listing in reversed(listings)}
     connections = dict(zip(shown, map(ListedConnection._make, shown.values()), strict=True))
     protected = {(key.site, stored_id(key.connection_id)): each for key, each in active.items()}
@@ -414,11 +415,11 @@ def build_inventory(
 def _find_changed(
     sites: Iterable[str], *, filters: InventoryFilter, now: datetime
 ) -> set[_StoredKey]:
-    """The keys of the connections that changed recently, if they are filtered by that."""
+    """The keys of the recently changed connections, if the filter uses that."""
     if not filters.changed:
         return set()
     since = now - timedelta(days=int(filters.changed))
-    # Without DISTINCT, for which SQLite would read the changes of all times.
+    # Without DISTINCT, because with it SQLite would read all changes ever recorded.
     changes = Change.objects.filter(site__in=sites, detected_at__gte=since).order_by()
     return {(site, pk) for site, pk in fetch_stored(changes.values_list("site", "connection_id"))}
 
@@ -435,7 +436,7 @@ def stored_id(value: UUID) -> str:
 
 
 def fetch_stored(rows: QuerySet[Any, Any]) -> list[tuple[Any, ...]]:
-    """The rows of a `values_list`, as the database driver returns them, but IDs as text."""
+    """The rows of a `values_list` as the database driver returns them, except that IDs are text."""
     try:
         query = rows.query.sql_with_params()
     except EmptyResultSet:
@@ -453,14 +454,14 @@ def current_snapshots(*, actor: Actor) -> QuerySet[OrgConnectionSnapshot]:
     """The visible snapshots of credentials in use that the newest syncs listed."""
     retired = Credential.objects.exclude(retired_at=None)
     current = OrgConnectionSnapshot.objects.filter(is_current=True).order_by()
-    # Not "in" those in use: that would read the rows by credential, and sort them.
+    # Not "in" the credentials in use, which would read the rows by credential and then sort them.
     return visibility.visible(current.exclude(credential__in=retired), actor=actor)
 
 
 def _read_listings(
     current: QuerySet[OrgConnectionSnapshot], *, with_creation: bool
 ) -> list[_Listing]:
-    """The snapshots, the newest first."""
+    """The snapshots, newest first."""
     rows = current.order_by("-last_seen_at", "-id").values_list(
         "site",
         "connection_id",
@@ -478,7 +479,7 @@ def _read_listings(
 
 
 def _known_orgs(connections: Iterable[ListedConnection]) -> list[KnownOrg]:
-    """Both orgs of every connection, each once, by name."""
+    """Both orgs of every connection, each org once, by name."""
     names: dict[tuple[str, str], str] = {}
     for each in connections:
         names[each.site, each.source_org_id] = each.source_org_name

@@ -1,7 +1,7 @@
 """Reads which orgs a parent org manages, so that orgs without a connection are known too.
 
-Most orgs manage none, and most keys lack the permission: a failure is stored beside the credential
-as "not available", and nothing else depends on it.
+Most orgs manage none, and most keys lack the permission. A failure is stored with the credential as
+"not available", and nothing else depends on it.
 """
 
 from concurrent.futures import ThreadPoolExecutor
@@ -24,7 +24,8 @@ from connections.models import Credential, Org
 from connections.net.http import PARALLEL_REQUESTS, pool
 
 READ_AGAIN_AFTER = timedelta(days=1)
-# Each takes at most one deadline (s); a worker must record that it is alive in between.
+# Each request takes at most one deadline, in seconds, because a worker must record that it is alive
+# in between.
 DEADLINE_SECONDS = 10.0
 
 
@@ -40,9 +41,9 @@ class ManagedOrgs:
 def fetch_managed_orgs(
     *, client: DatadogClient, org_id: str, deadline_seconds: float = DEADLINE_SECONDS
 ) -> ManagedOrgs:
-    """The keys' own org and the orgs that it manages; never raises for a failure at Datadog.
+    """The keys' own org and the orgs that it manages. Never raises for a failure at Datadog.
 
-    `org_id` is the org of the credential; the list of another org counts as a failure.
+    `org_id` is the credential's org. A list of another org counts as a failure.
     """
     try:
         orgs = client.list_managed_orgs(deadline_seconds=deadline_seconds)
@@ -60,7 +61,7 @@ def fetch_managed_orgs(
 
 @audit.atomic()
 def store_managed_orgs(*, credential: Credential, found: ManagedOrgs) -> None:
-    """Store the orgs and when they were read. A failure keeps the orgs of an earlier list."""
+    """Store the orgs and when they were read. A failure keeps the orgs from an earlier list."""
     now = clock.now()
     in_use = Credential.objects.filter(pk=credential.pk, retired_at=None)
     if not in_use.update(managed_orgs_read_at=now, managed_orgs_error=found.failure):
@@ -76,7 +77,7 @@ def store_managed_orgs(*, credential: Credential, found: ManagedOrgs) -> None:
             Org(site=site, org_id=org.id, name=org.name, first_seen_at=now, established_at=now)
             for org in found.orgs
         ),
-        # A name that is known is changed by syncs only, which report it.
+        # Only syncs change a known name, because they report the change.
         ignore_conflicts=True,
     )
     listed = Org.objects.filter(site=site, org_id__in=[org.id for org in found.orgs])
@@ -84,16 +85,16 @@ def store_managed_orgs(*, credential: Credential, found: ManagedOrgs) -> None:
 
 
 def read_due_managed_orgs() -> int:
-    """Read the managed orgs of credentials whose list is at least a day old; returns how many.
+    """Read the managed orgs of credentials whose list is at least a day old. Return how many.
 
-    Takes as many as are requested at once, the oldest lists first, and none of an org that is held
-    back because of its rate limits. Raises UnavailableError when no keys can be decrypted.
+    Takes as many as can be requested in parallel, oldest lists first, and skips orgs that are held
+    back because of their rate limits. Raises UnavailableError when no keys can be decrypted.
     """
     credentials = _due_credentials(now=clock.now())
     clients = [open_client_or_failure(credential=each) for each in credentials]
     with pool(), ThreadPoolExecutor(max_workers=PARALLEL_REQUESTS) as threads:
         futures = [
-            # Each thread has a copy of the context, so that all share the connections.
+            # Each thread gets a copy of the context so that all share the connections.
             threads.submit(copy_context().run, _fetch_or_failure, client, credential=credential)
             for client, credential in zip(clients, credentials, strict=True)
         ]

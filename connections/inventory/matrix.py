@@ -20,7 +20,7 @@ from connections.inventory.inventory import (
 from connections.inventory.orgs import count_pairs, known_orgs_of_pairs
 from connections.models import Change, Deletion, OrgConnectionKey, OrgConnectionSnapshot
 
-# Sources and destinations that one page shows.
+# How many sources and destinations one page shows.
 MAX_ORGS = 100
 RECENT = timedelta(days=7)
 
@@ -38,7 +38,7 @@ class Cell:
     """The connections from one org to another."""
 
     types: set[str]
-    # The names of their creators, where known.
+    # The names of their creators, if known.
     creators: set[str]
     count: int = 0
     # In the last 7 days.
@@ -47,15 +47,15 @@ class Cell:
 
 @dataclass(frozen=True, kw_only=True)
 class Matrix:
-    """The matching connections of one site. Orgs without one are left out."""
+    """The matching connections of one site. Leaves out orgs without a matching connection."""
 
     site: str
-    # Connections by site, the site with the most first. Counted before the filters.
+    # How many connections each site has, largest first. Counted before filtering.
     sites: dict[str, int]
     # By name.
     sources: list[KnownOrg]
     destinations: list[KnownOrg]
-    # By the IDs of both orgs; empty where there are too many orgs to show.
+    # By the IDs of both orgs. Empty if there are too many orgs to show.
     cells: dict[tuple[str, str], Cell]
     outgoing: Counter[str]
     incoming: Counter[str]
@@ -73,7 +73,7 @@ class Matrix:
 
 
 def build_matrix(*, actor: Actor, filters: InventoryFilter) -> Matrix:
-    """The matrix of the site that is filtered by, or of the one with the most connections.
+    """The matrix of the filtered site or, without such a filter, of the site with most connections.
 
     Raises PermissionDenied.
     """
@@ -88,7 +88,7 @@ def build_matrix(*, actor: Actor, filters: InventoryFilter) -> Matrix:
     orgs = known_orgs_of_pairs(here, actor=actor)
     inventory = build_inventory(
         actor=actor,
-        # `within` has the other two.
+        # `within` already filters by these two.
         filters=replace(filters, source="", destination=""),
         within=_within(filters, site=site, orgs=orgs),
     )
@@ -117,7 +117,7 @@ def build_matrix(*, actor: Actor, filters: InventoryFilter) -> Matrix:
 
 
 def _within(filters: InventoryFilter, *, site: str, orgs: list[KnownOrg]) -> Q:
-    """The snapshots to read: those of one site, of the orgs whose names match the filters."""
+    """The snapshots to read: those of one site whose orgs' names match the filters."""
     within = Q(site=site)
     for text, column in (
         (filters.source, "source_org_id"),
@@ -155,7 +155,7 @@ def _add_last_changes(
         pair = (each.source_org_id, each.sink_org_id)
         if each.stored_id in newest:
             numbers[pair] = max(newest[each.stored_id], numbers.get(pair, 0))
-    # With what their titles need.
+    # Includes what the titles of changes need.
     names = ("number", "kind", "before", "after", "widened", "detected_at", "deletion_id")
     found = Change.objects.filter(number__in=numbers.values()).only(*names).order_by()
     changes = {change.number: change for change in found}

@@ -1,4 +1,4 @@
-"""The orgs that Org Admin knows of, and how well their connections are known."""
+"""The orgs that Org Admin knows, and how well their connections are known."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -16,26 +16,26 @@ from connections.inventory.inventory import KnownOrg, current_snapshots, fetch_s
 from connections.inventory.sync import newest_complete_syncs, newest_syncs
 from connections.models import Credential, OrgConnectionSnapshot, Sync
 
-# A complete sync that is older says too little about what Datadog lists now.
+# An older complete sync says too little about what Datadog lists now.
 LISTED_WITHIN = timedelta(hours=24)
 
 
 class OrgCoverage(StrEnum):
     """Whether an org's connections are known from one of its own credentials."""
 
-    LISTED = "listed"  # some credential's newest sync is complete, and from the last 24 hours
+    LISTED = "listed"  # the newest sync of some credential is complete and from the last 24 hours
     FAILING = "failing"  # it has credentials in use, but none like that
     NO_CREDENTIAL = "no-credential"  # known only through other orgs
 
 
 @dataclass(frozen=True, kw_only=True)
 class OrgFilter:
-    """Which orgs to show; an empty field filters nothing."""
+    """Which orgs to show. An empty field filters nothing."""
 
     site: str = ""
     # A value of OrgCoverage.
     coverage: str = ""
-    # Words of the name or the ID.
+    # Words in the name or the ID.
     text: str = ""
 
     def matches(self, summary: "OrgSummary") -> bool:
@@ -53,11 +53,11 @@ class OrgSummary:
 
     org: KnownOrg
     coverage: OrgCoverage
-    # Its own credentials that are in use, by name.
+    # Its own credentials in use, by name.
     credentials: list[Credential]
     # The start of the newest complete sync by one of them.
     listed_at: datetime | None
-    # How many connections it is the destination of, and the source of.
+    # How many connections have it as their destination, and as their source.
     connections_in: int
     connections_out: int
 
@@ -87,21 +87,21 @@ def count_pairs(*, actor: Actor) -> list[PairCount]:
 
 
 def _fetch_pairs(*, actor: Actor) -> list[tuple[str, str, str, int]]:
-    """The fields of a PairCount; to make ten thousand of those takes half as long as the query."""
+    """The fields of PairCounts. Making ten thousand of those takes half as long as the query."""
     pairs = current_snapshots(actor=actor).values_list("site", "source_org_id", "sink_org_id")
     return fetch_stored(pairs.annotate(Count("connection_id", distinct=True)))
 
 
 def count_connections(*, actor: Actor) -> int:
     """How many connections the actor can see now."""
-    # With both orgs, an index yields them in order.
+    # With both orgs included, an index returns them in order.
     columns = ("site", "source_org_id", "sink_org_id", "connection_id")
     count: int = current_snapshots(actor=actor).values(*columns).distinct().count()
     return count
 
 
 def known_orgs_of_pairs(pairs: Iterable[PairCount], *, actor: Actor) -> list[KnownOrg]:
-    """Both orgs of every pair, each once, by name."""
+    """Both orgs of every pair, each org once, by name."""
     sides = _sides(pairs)
     return [org for org in _known_orgs(actor=actor, own=[], sides=sides) if org[:2] in sides]
 
@@ -116,16 +116,17 @@ def _sides(pairs: Iterable[PairCount]) -> set[tuple[str, str]]:
 
 
 def list_known_orgs(*, actor: Actor) -> list[KnownOrg]:
-    """Every org that the actor knows of from a complete sync, by name."""
+    """Every org that the actor knows from a complete sync, by name."""
     established = visibility.visible_orgs(actor=actor).order_by()
     rows = established.values_list("site", "org_id", "name")
     return _by_name(KnownOrg(*row) for row in rows)
 
 
 def list_orgs(*, actor: Actor, sort: str = "org") -> list[OrgSummary]:
-    """The orgs that the actor knows of. Raises PermissionDenied.
+    """The orgs that the actor knows. Raises PermissionDenied.
 
-    `sort` is one of ORG_SORT_KEYS, after "-" for the opposite order; equal ones are by name.
+    `sort` is one of ORG_SORT_KEYS, with a leading "-" for descending. Equal orgs are sorted by
+    name.
     """
     permissions.require(permissions.can_see(actor), "see orgs")
     summaries = _summaries(actor=actor)
@@ -135,7 +136,7 @@ def list_orgs(*, actor: Actor, sort: str = "org") -> list[OrgSummary]:
 
 
 def find_org(*, actor: Actor, site: str, org_id: str) -> OrgSummary | None:
-    """The org; None when the actor doesn't know of it. Raises PermissionDenied."""
+    """The org. None if the actor doesn't know it. Raises PermissionDenied."""
     permissions.require(permissions.can_see(actor), "see orgs")
     wanted = (site, org_id)
     return next(
@@ -180,7 +181,7 @@ def _summaries(*, actor: Actor) -> list[OrgSummary]:
 
 
 def _coverage(syncs: list[Sync | None], *, now: datetime) -> OrgCoverage:
-    """The coverage of an org by the newest sync of each of its credentials in use."""
+    """An org's coverage, from the newest sync of each of its credentials in use."""
     if not syncs:
         return OrgCoverage.NO_CREDENTIAL
     is_listed = any(
@@ -194,7 +195,7 @@ def _coverage(syncs: list[Sync | None], *, now: datetime) -> OrgCoverage:
 def _known_orgs(
     *, actor: Actor, own: Iterable[Credential], sides: set[tuple[str, str]]
 ) -> list[KnownOrg]:
-    """By name. An org is told apart by site and ID, never by its name."""
+    """The known orgs by name. Site and ID identify an org, never its name."""
     names = {(each.site, each.org_id): each.org_name for each in own}
     established = visibility.visible_orgs(actor=actor).order_by()
     for site, org_id, name in established.values_list("site", "org_id", "name"):

@@ -1,7 +1,7 @@
 """Protecting a connection from deletion, and removing a protection, which takes another person.
 
-A protection belongs to a site and an id, whether or not the connection is listed.
-`sending.claim` checks it in its own transaction.
+A protection belongs to a site and an ID, whether or not the connection is listed. `sending.claim`
+checks it in its own transaction.
 """
 
 from collections.abc import Collection
@@ -39,9 +39,9 @@ NOT_VISIBLE = "No connection with this ID is visible to you. Ask an administrato
 def protect_connection(*, actor: Actor, key: OrgConnectionKey, reason: str) -> Protection:
     """Block all deletions of this connection until another person removes the protection.
 
-    An attempt that is being sent cannot be stopped; the event records that. Raises
-    PermissionDenied, InvalidInputError, ConflictError when it is protected already, and
-    NotVisibleError, for a hidden connection and an unknown id alike.
+    An attempt that is being sent can't be stopped, and the event records that. Raises
+    PermissionDenied, InvalidInputError, ConflictError when it is already protected, and
+    NotVisibleError, for a hidden connection and for an unknown ID alike.
     """
     permissions.require(permissions.can_protect(actor), "protect connections")
     person = _person(actor)
@@ -86,8 +86,8 @@ def protect_connection(*, actor: Actor, key: OrgConnectionKey, reason: str) -> P
 def remove_protection(*, actor: Actor, protection: Protection, reason: str) -> ProtectionRemoval:
     """Remove a protection, so that the connection can be deleted again.
 
-    Raises PermissionDenied (for one's own protection too), InvalidInputError without a reason, and
-    ConflictError when it was removed already.
+    Raises PermissionDenied (also for one's own protection), InvalidInputError without a reason, and
+    ConflictError when it has already been removed.
     """
     require_not_own(protection, actor=actor)
     permissions.require(
@@ -139,7 +139,7 @@ def _check_site(site: str) -> None:
     try:
         get_site(site)
     except UnknownSiteError:
-        # A site whose credentials are stored may be configured again.
+        # A site that has stored credentials might be configured again.
         if not Credential.objects.filter(site=site).exists():
             raise InvalidInputError({"site": "Choose a site."}) from None
 
@@ -169,7 +169,7 @@ def active_protections() -> dict[OrgConnectionKey, Protection]:
 
 
 def list_protections(key: OrgConnectionKey) -> list[Protection]:
-    """Every protection that a connection ever had, oldest first, with its removal."""
+    """Every protection that a connection ever had, oldest first, each with its removal."""
     of_it = Protection.objects.filter(site=key.site, connection_id=key.connection_id)
     return list(
         of_it.select_related("protected_by", "removal", "removal__removed_by").order_by("number")

@@ -1,8 +1,8 @@
 """Leaves the last tenth of an org's rate limits at Datadog to others, such as Terraform.
 
-Deferrable work, such as automatic syncs and the rows of bulk deletions, starts nothing for an org
-that `held_back_until` names. What a person or a command waits for doesn't ask. All processes
-share what is stored here; it costs a statement only when a limit is low.
+Work that can wait, such as automatic syncs and the rows of bulk deletions, starts nothing for an
+org that `held_back_until` names. Work that a person or a command waits for doesn't check it. All
+processes share what is stored here. It costs a statement only when a limit is low.
 """
 
 import threading
@@ -35,7 +35,7 @@ class OrgKey:
 
 
 def record(*, site: str, org_id: str, rate_limits: Iterable[RateLimit], now: datetime) -> None:
-    """Store those rate limits that are low, in one statement; none without any.
+    """Store the rate limits among these that are low, in one statement, or none if no limit is low.
 
     Call it in the transaction that stores what the responses said, after locking the credential.
     """
@@ -62,7 +62,7 @@ def record(*, site: str, org_id: str, rate_limits: Iterable[RateLimit], now: dat
 
 
 def held_back_until(*, now: datetime) -> Mapping[OrgKey, datetime]:
-    """The orgs for which deferrable work must not start, and until when."""
+    """The orgs for which work that can wait must not start, and until when."""
     latest: dict[OrgKey, datetime] = {}
     for limit in low_limits(reset_after=now, now=now):
         key = OrgKey(site=limit.site, org_id=limit.org_id)
@@ -71,16 +71,16 @@ def held_back_until(*, now: datetime) -> Mapping[OrgKey, datetime]:
 
 
 def low_limits(*, reset_after: datetime, now: datetime) -> Iterable[OrgRateLimit]:
-    """Those that reset, or did reset, after this time, in the order of their responses."""
+    """The low limits whose reset comes after this time, in the order of their responses."""
     return OrgRateLimit.objects.filter(
         resets_at__gt=reset_after,
-        # One from the future was stored before the clock was set back: when it ends is unknown.
+        # A limit from the future was stored before the clock was set back, so its end is unknown.
         observed_at__lte=now + clock.TOLERANCE,
     ).order_by("observed_at")
 
 
 def wait_until(*, site: str, org_id: str, now: datetime) -> datetime | None:
-    """When deferrable work may start for this org; None: now."""
+    """When work that can wait can start for this org. None if it can start now."""
     return held_back_until(now=now).get(OrgKey(site=site, org_id=org_id))
 
 
@@ -92,7 +92,7 @@ _slots_lock = threading.Lock()
 
 @contextmanager
 def request_slot(timeout_seconds: float, *, site: str, org_id: str) -> Iterator[None]:
-    """Wait until this process has fewer than 2 requests to the org in progress, then hold one.
+    """Wait until this process has fewer than 2 requests to the org in progress, then hold a slot.
 
     Raises DatadogError when that takes longer than the timeout.
     """

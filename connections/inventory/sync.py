@@ -1,6 +1,6 @@
 """Syncing: reads an org's connections from Datadog and stores what it lists.
 
-A listed connection whose deletion was settled as gone is flagged as a contradiction.
+If a listed connection has a deletion that was closed as gone, the contradiction is flagged.
 """
 
 import time
@@ -46,17 +46,17 @@ from connections.models import (
 )
 from connections.net.http import PARALLEL_REQUESTS, pool
 
-# The deadline of one sync (s).
+# The deadline of one sync, in seconds.
 SYNC_SECONDS = 10.0
 SYNC_RETENTION = timedelta(days=90)
 OLD_SYNCS_AT_ONCE = 2_000
 
 
 def open_client(*, credential: Credential) -> DatadogClient:
-    """A client with the credential's keys, which are decrypted here and nowhere else.
+    """A client with the credential's keys. This is the only place where keys are decrypted for use.
 
-    Raises UnavailableError, before anything is sent, when the keys cannot be decrypted or the
-    site or proxy is misconfigured.
+    Raises UnavailableError, before anything is sent, when the keys can't be decrypted or the site
+    or proxy is misconfigured.
     """
     try:
         return DatadogClient(
@@ -71,11 +71,11 @@ def open_client(*, credential: Credential) -> DatadogClient:
         problem = UnavailableError(str(error), cause=Cause.KEYS_NOT_OPENED)
     except (UnknownSiteError, ValueError) as error:
         problem = UnavailableError(str(error), cause=Cause.CANNOT_BE_ASKED)
-    # Raised here, so that it has no context with an exception from the key code.
+    # Raised here so that its context contains no exception from the key code.
     raise problem
 
 
-# Its argument is how long to wait for the slot (s).
+# The argument is how long to wait for the slot, in seconds.
 type RequestSlot = Callable[[float], AbstractContextManager[object]]
 
 
@@ -103,7 +103,7 @@ class SyncResult:
 
     @property
     def failure(self) -> dict[str, object]:
-        """Why it is not complete, as columns and events hold it."""
+        """Why it is not complete, in the form that columns and events store."""
         return {
             "cause": self.cause,
             "http_status": self.http_status,
@@ -111,7 +111,7 @@ class SyncResult:
         }
 
     def find(self, connection_id: UUID) -> OrgConnection | None:
-        """The connection with this id, if it was listed."""
+        """The connection with this ID, if it was listed."""
         wanted = str(connection_id)
         return next((item for item in self.org_connections if item.id == wanted), None)
 
@@ -126,13 +126,13 @@ def fetch_connections(
     identity: KeyOwner | None = None,
     request_slot: RequestSlot = nullcontext,
 ) -> SyncResult:
-    """List the connections and check the keys' org; never raises for a failure at Datadog.
+    """List the connections and check the keys' org. Never raises for a failure at Datadog.
 
     `org_id` is the org that the credential is pinned to; keys of another org make the result
-    incomplete. Both are requested at the same time. With `find`, the org is checked afterwards,
-    and not at all when the connection is listed: only absence needs the proof. `identity` is the
-    keys' owner where it is known already. Each request is sent inside a `request_slot`, and waits
-    for it within the deadline.
+    incomplete. Both requests are sent at the same time. With `find`, the org is checked after the
+    list, and only if the connection is not listed, because only absence needs that proof.
+    `identity` is the keys' owner, if it is already known. Each request is sent inside a
+    `request_slot`, and waiting for the slot counts toward the deadline.
     """
     deadline = time.monotonic() + deadline_seconds
     list_connections = partial(_list_connections, client, deadline, request_slot)
@@ -184,7 +184,7 @@ def _ask_for_owner(
 
 
 def _checked(listed: SyncResult, *, owner: KeyOwner | DatadogError, org_id: str) -> SyncResult:
-    """The listing, complete only if the keys are known to belong to the org."""
+    """The list, complete only if the keys are known to belong to the org."""
     if isinstance(owner, DatadogError):
         return SyncResult.of_error(owner) if listed.is_complete else listed
     if owner.org.id != org_id:
@@ -193,9 +193,9 @@ def _checked(listed: SyncResult, *, owner: KeyOwner | DatadogError, org_id: str)
 
 
 def open_client_or_failure(*, credential: Credential) -> DatadogClient | SyncResult:
-    """A client, or the failed result of a credential whose keys cannot be decrypted.
+    """A client, or the failed result of a credential whose keys can't be decrypted.
 
-    Raises UnavailableError when no credential's keys can be.
+    Raises UnavailableError when no credential's keys can be decrypted.
     """
     try:
         return open_client(credential=credential)
@@ -206,7 +206,10 @@ def open_client_or_failure(*, credential: Credential) -> DatadogClient | SyncRes
 
 
 def fetch_or_failure(client: DatadogClient | SyncResult, *, credential: Credential) -> SyncResult:
-    """`fetch_connections` for a thread pool; a failure to make the client is the result."""
+    """`fetch_connections` for a thread pool.
+
+    If the client couldn't be made, return that failure.
+    """
     if isinstance(client, SyncResult):
         return client
     return fetch_connections(
@@ -245,8 +248,8 @@ def fetch_org(
 ) -> SyncResult:
     """What Datadog lists for one credential, not stored. Raises UnavailableError.
 
-    `client` and `now` (the time, read before anything is requested) are given where the caller
-    has them already. `find` is as in `fetch_connections`.
+    Callers that already have them can pass `client` and `now`, which is the time read before
+    anything is requested. `find` is as in `fetch_connections`.
     """
     client = client or open_client(credential=credential)
     started_at = now or clock.now()
@@ -266,8 +269,8 @@ def store_result(
 ) -> None:
     """Store what `fetch_org` returned, if anything was requested.
 
-    With `find`, a listing that shows that connection was not checked for completeness, so it is
-    not stored. `deleted` is as in `store_sync`.
+    With `find`, a list that shows that connection was not checked for completeness, so it is not
+    stored. `deleted` is as in `store_sync`.
     """
     if result.started_at and not (find and result.find(find)):
         store_sync(
@@ -289,8 +292,8 @@ def store_sync(
 ) -> Sync:
     """Store one sync: its result, a snapshot of each connection, changes and contradictions.
 
-    A sync that began before one that is stored already changes no snapshot, since it is older.
-    `deleted`: connections that were deleted and that this complete sync lacks, so that they are
+    A sync that began before one that is already stored changes no snapshot, because it is older.
+    `deleted` holds connections that were deleted and that this complete sync lacks, so they are
     gone for every credential.
     """
     named = fetched.identity
@@ -301,7 +304,7 @@ def store_sync(
         now = earlier.now
         is_outdated = False
         if earlier.last_complete_at and earlier.last_complete_at > started_at:
-            # One from the future was stored before the clock was set back.
+            # A sync from the future was stored before the clock was set back.
             newer = Sync.objects.filter(
                 credential=credential,
                 is_complete=True,
@@ -357,11 +360,11 @@ def store_sync(
 
 @dataclass(frozen=True, kw_only=True)
 class _Earlier:
-    """What a sync is stored beside, read in one statement once the snapshots are locked."""
+    """What storing a sync needs to know, read in one statement once the snapshots are locked."""
 
     now: datetime
     last_complete_at: datetime | None
-    # Nearly always false, which saves looking for it.
+    # Nearly always false, which avoids a search.
     may_be_contradicted: bool
     may_be_lost: bool
 
@@ -379,9 +382,9 @@ def _read_earlier(*, credential: Credential, fetched: SyncResult) -> _Earlier:
 
 
 def _closed_as_gone(*, site: str, listed: Collection[UUID]) -> QuerySet[Deletion]:
-    """The settled deletions that these listed connections contradict, whenever they were settled.
+    """The closed deletions that these listed connections contradict, whenever they were closed.
 
-    A 200 that is still to be verified is left out, since Datadog's list may lag.
+    A 200 that has not been verified yet is left out, because Datadog's list can lag.
     """
     awaiting_verification = Q(outcome=Outcome.DELETED, verified_at=None, due_at__isnull=False)
     return Deletion.objects.filter(
@@ -394,11 +397,11 @@ def _closed_as_gone(*, site: str, listed: Collection[UUID]) -> QuerySet[Deletion
 
 
 def lock_snapshots(*, site: str) -> None:
-    """Let one transaction at a time change the snapshots of a site.
+    """Let only one transaction at a time change the snapshots of a site.
 
     Both sides list the same connection, so the syncs of two orgs change the same rows in different
-    orders and would deadlock without this. SQLite has one writer anyway. No transaction that holds
-    this lock waits for the network.
+    orders and would deadlock without this. SQLite has only one writer anyway. No transaction that
+    holds this lock waits for the network.
     """
     if connection.features.has_select_for_update:
         in_order = Credential.objects.filter(site=site).order_by("pk")
@@ -406,7 +409,7 @@ def lock_snapshots(*, site: str) -> None:
 
 
 def lock_all_snapshots() -> None:
-    """As `lock_snapshots` for every site: until this transaction ends, no sync is stored."""
+    """Like `lock_snapshots` for every site: no sync is stored until this transaction ends."""
     if connection.features.has_select_for_update:
         in_order = Credential.objects.order_by("pk")
         list(in_order.select_for_update(no_key=True).values_list("pk"))
@@ -419,9 +422,9 @@ def _store_snapshots(
     seen_at: datetime,
     deleted: Collection[UUID],
 ) -> list[UUID]:
-    """Store what was listed; returns the connections that a complete sync no longer lists."""
+    """Store what was listed. Return the connections that a complete sync no longer lists."""
     rows = OrgConnectionSnapshot.objects.filter(credential=credential, is_current=True).order_by()
-    # Almost all connections are unchanged; don't build model objects for them.
+    # Almost all connections are unchanged, so don't build model objects for them.
     current = {
         connection_id: (pk, values)
         for pk, connection_id, *values in rows.values_list(
@@ -440,13 +443,13 @@ def _store_snapshots(
     not_listed = [pk for pk, _ in current.values()]
     gone = list(current) if fetched.is_complete else []
     ended = replaced + not_listed if gone else replaced
-    # Nearly always neither: then not even a query that finds nothing is built.
+    # Usually both are empty, and building a query would be wasted work.
     if ended or deleted:
         condition = Q(pk__in=ended)
         if deleted:
             condition |= _snapshots_before(seen_at, site=credential.site, connection_ids=deleted)
         OrgConnectionSnapshot.objects.filter(condition).update(is_current=False)
-    # Those that are left were listed as they are.
+    # The remaining rows were listed without changes.
     rows.exclude(pk__in=not_listed).update(last_seen_at=seen_at)
     OrgConnectionSnapshot.objects.bulk_create(new)
     return list({*gone, *deleted})
@@ -457,7 +460,7 @@ def _snapshots_before(at: datetime, *, site: str, connection_ids: Collection[UUI
 
 
 def record_absence(*, site: str, connection_ids: Collection[UUID], lacked_at: datetime) -> None:
-    """Store that deleted connections were lacking from a complete sync that stores nothing else.
+    """Store that deleted connections were missing from a complete sync that stores nothing else.
 
     Call it while the site's snapshots are locked.
     """
@@ -467,7 +470,7 @@ def record_absence(*, site: str, connection_ids: Collection[UUID], lacked_at: da
 
 
 def record_use(*, credential_id: UUID, at: datetime, failure: dict[str, object] | None) -> None:
-    """Store that Datadog was asked with this credential, and why that failed if it did."""
+    """Store that this credential was used with Datadog and, if that failed, why."""
     last_error = failure and {"at": at.isoformat()} | failure
     Credential.objects.filter(pk=credential_id).update(last_used_at=at, last_error=last_error)
 
@@ -524,9 +527,9 @@ def sync_orgs(
 ) -> list[Sync]:
     """Sync every visible org, or those of the given credentials. Raises PermissionDenied.
 
-    `only_stale`, for syncs that nobody asked for, leaves out orgs synced within the last 5 minutes
-    and those held back because less than a tenth of a rate limit is left. A credential that was
-    never verified is pinned to no org, so its listing would prove nothing: it is left out. A
+    `only_stale` is for automatic syncs. It leaves out orgs synced within the last 5 minutes, and
+    orgs held back because less than a tenth of a rate limit remains. Credentials that were never
+    verified are left out too: they are pinned to no org, so their lists would prove nothing. A
     failure of one org is stored as its result and affects no other.
     """
     permissions.require(permissions.can_sync(actor), "sync connections")
@@ -541,7 +544,7 @@ def sync_orgs(
 
 
 def stale_held_back_until(*, credentials: list[Credential], now: datetime) -> dict[UUID, datetime]:
-    """When the rate limits reset for which `sync_orgs` leaves out stale orgs, by credential."""
+    """By credential, when the rate limits reset because of which `sync_orgs` skips stale orgs."""
     held_back = rate_limits.held_back_until(now=now)
     waiting = [each for each in credentials if OrgKey.of(each) in held_back]
     return {each.pk: held_back[OrgKey.of(each)] for each in _stale(waiting, now=now)}
@@ -555,14 +558,14 @@ def _stale(credentials: list[Credential], *, now: datetime) -> list[Credential]:
 
 
 def is_stale(listing: Sync | None, *, now: datetime) -> bool:
-    """Whether an org should be synced: never synced, or more than 5 minutes ago."""
+    """Whether an org should be synced: never synced, or last synced more than 5 minutes ago."""
     return listing is None or clock.elapsed_since(listing.started_at, now=now) > STALE_AFTER
 
 
 def sync_credentials(*, credentials: list[Credential], actor: Actor) -> list[Sync]:
-    """Sync the given credentials in parallel; returns the stored syncs in the same order.
+    """Sync the given credentials in parallel. Return the stored syncs in the same order.
 
-    The threads only fetch: keys are decrypted and rows written by the caller's thread alone. Each
+    The threads only fetch. Keys are decrypted and rows written only by the caller's thread. Each
     sync is stored as soon as it is fetched, so that an org that can't be reached delays no other.
     """
     if not credentials:
@@ -573,7 +576,7 @@ def sync_credentials(*, credentials: list[Credential], actor: Actor) -> list[Syn
     at_once = PARALLEL_REQUESTS // rate_limits.REQUESTS_AT_ONCE
     with pool(), ThreadPoolExecutor(max_workers=at_once) as threads:
         fetching = {
-            # Each thread has a copy of the context, so that all share the connections.
+            # Each thread gets a copy of the context so that all share the connections.
             threads.submit(
                 copy_context().run, fetch_or_failure, client, credential=credential
             ): credential
@@ -591,10 +594,10 @@ def sync_credentials(*, credentials: list[Credential], actor: Actor) -> list[Syn
 
 
 def delete_old_syncs() -> int:
-    """Delete syncs that ended their retention, OLD_SYNCS_AT_ONCE at most; returns their number.
+    """Delete up to OLD_SYNCS_AT_ONCE syncs whose retention has ended. Return how many.
 
-    The newest complete one of each credential stays: the next one is compared with it. Syncs are
-    stored in the order of their numbers, so only the first ones are read.
+    The newest complete sync of each credential stays, because the next one is compared with it.
+    Syncs are stored in the order of their numbers, so only the first ones are read.
     """
     complete = Sync.objects.filter(credential=OuterRef("pk"), is_complete=True)
     kept = Credential.objects.annotate(newest=Subquery(complete.values("pk")[:1]))
@@ -605,19 +608,19 @@ def delete_old_syncs() -> int:
 
 
 def newest_syncs(*, now: datetime) -> dict[UUID, Sync]:
-    """The newest sync of each credential in use, by credential id."""
+    """The newest sync of each credential in use, by credential ID."""
     return _newest(Sync.objects.all(), of=Credential.objects.filter(retired_at=None), now=now)
 
 
 def newest_complete_syncs(newest: Mapping[UUID, Sync], *, now: datetime) -> dict[UUID, Sync]:
-    """The newest complete sync of each credential of which `newest` is the newest sync."""
+    """The newest complete sync of each credential in `newest`, which has the newest syncs."""
     complete = {pk: sync for pk, sync in newest.items() if sync.is_complete}
     failed = Credential.objects.filter(pk__in=newest.keys() - complete.keys())
     return complete | _newest(Sync.objects.filter(is_complete=True), of=failed, now=now)
 
 
 def _newest(syncs: QuerySet[Sync], *, of: QuerySet[Credential], now: datetime) -> dict[UUID, Sync]:
-    # One from the future was stored before the clock was set back; it must not hide newer ones.
+    # A sync from the future was stored before the clock was set back. It must not hide newer ones.
     theirs = syncs.filter(credential=OuterRef("pk"), started_at__lte=now + clock.TOLERANCE)
     newest = Subquery(theirs.order_by("-started_at", "-id").values("pk")[:1])
     rows = Sync.objects.filter(pk__in=of.annotate(newest=newest).values("newest"))
@@ -633,10 +636,10 @@ def flag_contradictions(
     seen_by: str,
     actor: Actor,
 ) -> list[Deletion]:
-    """Flag every settled deletion that a listing contradicts; the outcome is not rewritten.
+    """Flag every closed deletion that a list contradicts. The outcome is not rewritten.
 
-    Only listings that began after the deletion was settled count; one settled in the future was
-    settled before the clock was set back. Call it inside a transaction.
+    Only lists whose sync began after the deletion was closed count. A deletion closed in the future
+    was closed before the clock was set back. Call it inside a transaction.
     """
     is_settled_before = Q(settled_at__lte=started_at)
     if not clock.is_ahead(started_at, now=now):
@@ -659,7 +662,8 @@ def flag_contradiction(*, deletion: Deletion, at: datetime, seen_by: str, actor:
             code=audit.EventCode.DELETION_CONTRADICTED,
             actor=actor,
             subject=deletion,
-            # Without the credential's name, since people who may not see it read this too.
+            # Without the credential's name, because people who can't see the credential read this
+            # too.
             sentence=audit.Sentence(
                 "Datadog still lists {connection}.",
                 connection=deletion.description,

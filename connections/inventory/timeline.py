@@ -17,17 +17,17 @@ MAX_DELETIONS = 50
 
 @dataclass(frozen=True, kw_only=True)
 class Reappearance:
-    """It was listed again under the same id, after a listing had lacked it."""
+    """The connection was listed again under the same ID after a list had lacked it."""
 
     at: datetime
     seen_by: str
-    # When it had been listed last before.
+    # When it had last been listed before.
     last_seen_at: datetime
 
 
 @dataclass(frozen=True, kw_only=True)
 class SimilarConnection:
-    """Another connection of the same two orgs, before or after this one."""
+    """Another connection between the same two orgs, before or after this one."""
 
     connection_id: UUID
     began_at: datetime
@@ -36,7 +36,10 @@ class SimilarConnection:
 
 @dataclass(frozen=True, kw_only=True)
 class Observation:
-    """The period in which one credential listed the connection; current while it still does."""
+    """The period in which one credential listed the connection.
+
+    It is current while it still does.
+    """
 
     credential: Credential
     first_seen_at: datetime
@@ -48,7 +51,7 @@ class Observation:
 
 @dataclass(frozen=True, kw_only=True)
 class ConnectionVersion:
-    """What Datadog listed from some time on; the names of the fields that changed."""
+    """What Datadog listed from some time on, and the names of the fields that changed."""
 
     snapshot: OrgConnectionSnapshot
     first_seen_at: datetime
@@ -61,19 +64,19 @@ class ConnectionVersion:
 class ConnectionHistory:
     """Everything stored about one org connection.
 
-    `snapshot` is the newest one, or the newest deletion if no credential ever listed it.
+    `snapshot` is the newest one, or comes from the newest deletion if no credential ever listed it.
     """
 
     snapshot: OrgConnectionSnapshot | Deletion
     observations: list[Observation]
     versions: list[ConnectionVersion]
-    # Newest first, the newest 50.
+    # Newest first, at most 50.
     deletions: list[Deletion]
     # Audit events about it, oldest first.
     events: list[AuditEvent]
     reappearances: list[Reappearance]
-    # Other connections of the same two orgs: the last that was gone before this one began, and
-    # the first that began when this one was gone.
+    # Other connections between the same two orgs: the last one that was gone before this one began,
+    # and the first one that began once this one was gone.
     predecessor: SimilarConnection | None
     successor: SimilarConnection | None
 
@@ -93,7 +96,7 @@ def get_connection_history(
 ) -> ConnectionHistory | None:
     """What is stored about a connection, as far as visible. Raises PermissionDenied.
 
-    None when no visible credential ever listed it and no visible deletion is about it.
+    None if no visible credential ever listed it and no visible deletion is about it.
     """
     permissions.require(permissions.can_see(actor), "see org connections")
     every = OrgConnectionSnapshot.objects.filter(site=site, connection_id=connection_id)
@@ -163,14 +166,14 @@ def _observations(
         )
         for seen in by_credential.values()
     ]
-    # The source side first: it sends unless the person picks another.
+    # The source side comes first, because it sends unless the person picks another.
     return sorted(
         observations, key=lambda each: (each.side != "source", each.credential.name.casefold())
     )
 
 
 def _versions(snapshots: list[OrgConnectionSnapshot]) -> list[ConnectionVersion]:
-    """Oldest first; equal snapshots of several credentials are one version."""
+    """The versions, oldest first. Equal snapshots of several credentials are one version."""
     versions: list[ConnectionVersion] = []
     before: OrgConnectionSnapshot | None = None
     for snapshot in snapshots:
@@ -193,9 +196,10 @@ def _versions(snapshots: list[OrgConnectionSnapshot]) -> list[ConnectionVersion]
     return versions
 
 
-# The most events shown of one connection; the audit log has them all.
+# The most events shown of one connection. The audit log has all of them.
 MAX_EVENTS = 400
-# Events shown on the deletion's own page. Refused access is for auditors, and could fill the page.
+# Left out here: events that a deletion's own page shows, and refused access, which is for auditors
+# and could fill the page.
 _DETAILS = (
     EventCode.ACCESS_REFUSED,
     EventCode.DELETION_RECHECK_FAILED,
@@ -209,7 +213,7 @@ _DETAILS = (
 def list_events(
     *, site: str, connection_id: UUID, deletions: Sequence[Deletion]
 ) -> list[AuditEvent]:
-    """Audit events about a connection, oldest first, the newest 400, without `_DETAILS`."""
+    """The newest 400 audit events about a connection, oldest first, without `_DETAILS`."""
     ids = [str(deletion.pk) for deletion in deletions]
     about = Q(subject_type="deletion", subject_id__in=ids) | Q(
         subject_type="org_connection", subject_id=str(connection_id)
@@ -220,7 +224,7 @@ def list_events(
 
 
 def is_observation(event: AuditEvent) -> bool:
-    """Whether an event implies that a listing had just shown the connection."""
+    """Whether an event implies that a sync had just shown the connection."""
     if event.code == EventCode.DELETION_SENDING:
         return bool(event.details.get("was_rechecked"))
     return event.code in {EventCode.DELETION_STILL_PRESENT, EventCode.DELETION_CONTRADICTED}
@@ -229,10 +233,10 @@ def is_observation(event: AuditEvent) -> bool:
 def find_reappearances(
     snapshots: Iterable[OrgConnectionSnapshot], *, deletions: Iterable[Deletion]
 ) -> list[Reappearance]:
-    """When the connection was listed again, by each credential; `snapshots` are oldest first.
+    """When each credential listed the connection again. `snapshots` are oldest first.
 
-    A change makes a new snapshot too. It is a reappearance when nothing changed, since only an
-    absence ends a snapshot then, or when a deletion was settled in between.
+    A change also makes a new snapshot. A new snapshot is a reappearance if nothing changed, because
+    then only an absence can have ended the previous one, or if a deletion was closed in between.
     """
     settled = [deletion.settled_at for deletion in deletions if deletion.settled_at]
     before: dict[UUID, OrgConnectionSnapshot] = {}
@@ -242,7 +246,7 @@ def find_reappearances(
         before[snapshot.credential_id] = snapshot
         if earlier is None or not _was_gone_between(earlier, snapshot, settled=settled):
             continue
-        # The other side's credential listed the same reappearance.
+        # The other side's credential already listed the same reappearance.
         if found and earlier.last_seen_at <= found[-1].at:
             continue
         found.append(
@@ -266,7 +270,7 @@ def _was_gone_between(
 def find_similar_connections(
     *, newest: OrgConnectionSnapshot, actor: Actor
 ) -> list[SimilarConnection]:
-    """The other visible connections of the same two orgs, oldest first."""
+    """The other visible connections between the same two orgs, oldest first."""
     if not newest.source_org_id or not newest.sink_org_id:
         return []
     of_both = OrgConnectionSnapshot.objects.filter(
