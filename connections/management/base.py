@@ -31,27 +31,27 @@ from connections.verifier import verify
 FAILED = 1
 USAGE = 2
 UNKNOWN = 6
-# The exit code that shells report for a program ended by SIGPIPE.
+# The exit code that shells report for a program that SIGPIPE ended.
 OUTPUT_CLOSED = 141
-# What Python makes of bytes that are not UTF-8; it can't be stored or printed.
+# What Python turns bytes that are not UTF-8 into. It can't be stored or printed.
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class OrgAdminCommand(BaseCommand):
     """A command that calls the same services as the pages.
 
-    Standard output holds only the result: text, or with `--json` exactly one JSON document,
-    also when the command failed (`{"error": …}`). Errors go to standard error. Exit code 1 is
-    a failure, 2 a usage error or invalid input, 6 a DELETE that was sent and whose response
-    could not be recorded; `run` returns further codes after `emit`.
+    Standard output contains only the result: text or, with `--json`, exactly one JSON document,
+    even if the command failed (`{"error": …}`). Errors go to standard error. Exit code 1 is a
+    failure, 2 a usage error or invalid input, and 6 a DELETE that was sent but whose response could
+    not be recorded. `run` returns other codes after `emit`.
     """
 
     takes_json = True
-    # Whether it needs the key ring that decrypts the stored secrets.
+    # Whether the command needs the key ring that decrypts the stored secrets.
     needs_keys = False
     # What a failed file operation means, as the start of a sentence.
     failed = "Failed"
-    # They import every page, which would delay each command.
+    # System checks import every page, which would delay each command.
     requires_system_checks = ()
 
     def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
@@ -81,7 +81,7 @@ class OrgAdminCommand(BaseCommand):
     def execute(self, *args: Any, **options: Any) -> Any:
         """Run the command, and turn exceptions of services into CommandError with an exit code.
 
-        The command line prints a CommandError on standard error.
+        Django then prints the CommandError on standard error.
         """
         self.as_json = bool(options.get("json"))
         try:
@@ -96,7 +96,7 @@ class OrgAdminCommand(BaseCommand):
         raise CommandError(message, returncode=code)
 
     def find_failure(self, error: Exception) -> tuple[str, int] | None:
-        """The message and the exit code for an exception; None for one that is unexpected."""
+        """The message and the exit code for an exception. None for an unexpected one."""
         match error:
             case InvalidInputError():
                 return str(error), USAGE
@@ -123,13 +123,13 @@ class OrgAdminCommand(BaseCommand):
             raise SystemExit(code)
 
     def run(self, **options: Any) -> int | None:
-        """Do what the command is for; returns the exit code, None for 0."""
+        """Do what the command is for. Return the exit code; None means 0."""
         raise NotImplementedError
 
     def emit(self, document: Any, text: str) -> None:
-        """Write the result: `document` with `--json`, else `text`. Call it once.
+        """Write the result: `document` with `--json`, otherwise `text`. Call it once.
 
-        A closed output is ignored: the exit code still tells the result.
+        A closed output is ignored, because the exit code still tells the result.
         """
         if self.as_json:
             text = json.dumps(document, cls=DjangoJSONEncoder, ensure_ascii=False)
@@ -150,14 +150,17 @@ class OrgAdminCommand(BaseCommand):
         raise CommandError(message, returncode=USAGE)
 
     def find_person(self, username: str) -> Person:
-        """The person with this username, in any case; otherwise a usage error."""
+        """The person with this username, ignoring case. Otherwise end with a usage error."""
         person = Person.objects.filter(username__iexact=username).first()
         if person is None:
             self.usage_error(f"No person has the username {username!r}.")
         return person
 
     def choose_credentials(self, name: str | None) -> list[Credential]:
-        """The credential in use with this name, in any case, or a usage error; all for None."""
+        """The credential in use with this name, ignoring case, or all if the name is None.
+
+        Ends with a usage error if there is no such credential.
+        """
         in_use = credentials_in_use(actor=command_actor())
         if name is None:
             return in_use
@@ -190,11 +193,11 @@ def database_error_text(error: DatabaseError) -> str:
 class ExportCommand(OrgAdminCommand):
     """A command that writes an export to standard output, piece by piece."""
 
-    # False where standard error is collected too.
+    # False if something also collects standard error.
     prints_checkpoint = True
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        """Add where to write the checkpoint, which is not part of the rows."""
+        """Add the option for where to write the checkpoint, which is not part of the rows."""
         parser.add_argument(
             "--checkpoint-file",
             type=Path,
@@ -204,7 +207,7 @@ class ExportCommand(OrgAdminCommand):
         )
 
     def write_export(self, export: Export[Any], *, checkpoint_file: Path | None) -> None:
-        """Write the whole export, and record its start and end.
+        """Write the whole export. Record its start and end.
 
         Raises CommandError, and SystemExit when the reader closes the output early.
         """
@@ -215,7 +218,8 @@ class ExportCommand(OrgAdminCommand):
             try:
                 for piece in pieces:
                     self.stdout.write(piece.decode(), ending="")
-                    # Before the end is recorded: an export that was not read is not complete.
+                    # Before the end is recorded, because an export that was not read is not
+                    # complete.
                     self.stdout.flush()
             except BrokenPipeError:
                 self.drop_output()
@@ -225,7 +229,7 @@ class ExportCommand(OrgAdminCommand):
 
 
 def _write_checkpoint(path: Path, note: str) -> None:
-    """Replace an earlier checkpoint, but no other file: the path can be mistyped.
+    """Replace an earlier checkpoint, but no other file, because the path can be mistyped.
 
     Raises CommandError before anything is written.
     """

@@ -1,4 +1,4 @@
-"""Base class of the commands that delete: their exit codes, and what a signal does to them."""
+"""The base class of the commands that delete: exit codes, and what a signal does to them."""
 
 import contextlib
 import json
@@ -22,7 +22,8 @@ _EXIT_CODES_BY_OUTCOME = {
     Outcome.REFUSED: 4,
     Outcome.NOT_SENT: 5,
     Outcome.STALE: 8,
-    # Nothing was sent, and not because of Datadog. The command withdraws what it could not check.
+    # Nothing was sent, and Datadog is not the reason. The command withdraws what it could not
+    # check.
     Outcome.DECLINED: FAILED,
     Outcome.WITHDRAWN: FAILED,
     Outcome.EXPIRED: FAILED,
@@ -52,9 +53,9 @@ STOPPED = "Stopped. Nothing was sent."
 
 
 class DeletingCommand(OrgAdminCommand):
-    """A command that a signal ends in a defined state, with an exit code that says which.
+    """A command that a signal ends in a defined state, with an exit code that tells which state.
 
-    While `stop.is_held`, a signal is only noted; before, it ends the command with nothing sent.
+    While `stop.is_held`, a signal is only noted. Otherwise it ends the command with nothing sent.
     """
 
     needs_keys = True
@@ -72,25 +73,25 @@ class DeletingCommand(OrgAdminCommand):
 
     @abstractmethod
     def end_stopped(self) -> NoReturn:
-        """End after a signal that came while nothing was sent, or all was recorded."""
+        """End after a signal that came while nothing was sent or everything was recorded."""
 
     @property
     @abstractmethod
     def waiting_text(self) -> str:
-        """What it still waits for after a signal; "" for nothing."""
+        """What it still waits for after a signal; "" if nothing."""
 
     @property
     @abstractmethod
     def has_sent(self) -> bool:
-        """Whether a DELETE may have been sent."""
+        """Whether a DELETE might have been sent."""
 
     @property
     @abstractmethod
     def stopped_text(self) -> str:
-        """What a second signal leaves."""
+        """What a second signal leaves behind."""
 
     def run_from_argv(self, argv: list[str]) -> None:
-        """Run as a process of its own, with signal handlers until its end."""
+        """Run as a separate process, with signal handlers until it ends."""
         self.install_stop()
         try:
             super().run_from_argv(argv)
@@ -116,7 +117,10 @@ class DeletingCommand(OrgAdminCommand):
             self.usage_error(" ".join(f"--{name}: {text}" for name, text in problems.items()))
 
     def emit(self, document: Any, text: str) -> None:
-        """Write the result. A lost terminal is ignored: the exit code still tells the result."""
+        """Write the result.
+
+        A lost terminal is ignored, because the exit code still tells the result.
+        """
         self._is_result_written = True
         try:
             super().emit(document, text)
@@ -129,7 +133,7 @@ class DeletingCommand(OrgAdminCommand):
             write_now(sys.stderr.fileno(), f"{text} A second signal stops at once.")
 
     def _end_immediately(self) -> NoReturn:
-        """End the process at once, from a signal handler."""
+        """End the process immediately, from a signal handler."""
         for number in STOP_SIGNALS:
             signal.signal(number, signal.SIG_DFL)
         text = self.stopped_text
@@ -141,6 +145,6 @@ class DeletingCommand(OrgAdminCommand):
 
 def write_now(descriptor: int, text: str) -> None:
     """Write a line without Python's buffers, which a signal handler must not use."""
-    # The reader might be gone.
+    # The reader might have gone away.
     with contextlib.suppress(OSError):
         os.write(descriptor, f"{text}\n".encode())

@@ -1,8 +1,8 @@
-"""What the database holds beside the models: roles, cache table, search indexes, and triggers.
+"""What the database has in addition to the models: roles, cache table, search indexes, triggers.
 
 The triggers refuse what would make the record false: changing or removing what was recorded,
-approvals that don't count, and sending without the approvals that a deletion needs. It can't be
-reversed, since the tables would then hold rows that nothing protects.
+approvals that don't count, and sending without the approvals that a deletion needs. The migration
+can't be reversed, because the tables would then contain rows that nothing protects.
 """
 
 import secrets
@@ -51,7 +51,7 @@ SEARCH = {
             VALUES (NEW.id, NEW.search_text);
         END
         """,
-        # A comment adds to the text, so what the older row finds stays true.
+        # A comment only adds to the text, so what the older row finds stays correct.
         """
         CREATE TRIGGER connections_deletion_search_update
         AFTER UPDATE OF search_text ON connections_deletion
@@ -60,13 +60,13 @@ SEARCH = {
             VALUES (NEW.id, NEW.search_text);
         END
         """,
-        # An index without a copy of the text: its row number is the event's.
+        # An index without a copy of the text. Its row number is the event's number.
         """
         CREATE VIRTUAL TABLE connections_auditevent_search
         USING fts5(sentence, content = 'connections_auditevent', content_rowid = 'seq',
                    columnsize = 0, tokenize = 'trigram')
         """,
-        # References are shortened, since their first letters would be in nearly every sentence.
+        # References are shortened, because their first letters would be in nearly every sentence.
         """
         CREATE TRIGGER connections_auditevent_search_insert AFTER INSERT ON connections_auditevent
         BEGIN
@@ -93,7 +93,7 @@ SEARCH = {
 }
 
 
-# --- SQLite's REPLACE removes the old row without any DELETE trigger ---
+# --- SQLite's REPLACE removes the old row without calling a DELETE trigger ---
 
 # The hidden row number is a key too.
 SAME_ROWID = "NEW.rowid = OLD.rowid"
@@ -104,7 +104,7 @@ def new_rowid(table):
 
 
 def never_replaced(table, existing, message):
-    """Refuse a row that has a key of an existing one."""
+    """Refuse a row that has the same key as an existing one."""
     is_new = f"NOT EXISTS (SELECT 1 FROM {table} WHERE {existing})"
     return (
         Rule(table, "replace_insert", "INSERT", f"{is_new} AND {new_rowid(table)}", message),
@@ -116,7 +116,7 @@ def never_replaced(table, existing, message):
 
 
 def append_only(vendor, table, insert, update=NEVER):
-    """Let rows only be added, where `insert` holds, and changed only where `update` holds."""
+    """Only let rows be added if `insert` holds, and changed if `update` holds."""
     if vendor == "sqlite":
         insert = f"({insert}) AND {new_rowid(table)}"
         update = f"({update}) AND {SAME_ROWID}"
@@ -149,14 +149,14 @@ NEW_CHECKPOINT = (
     " OR (size = NEW.size AND fingerprint = NEW.fingerprint))"
 )
 NEW_VERIFICATION = f"NOT EXISTS (SELECT 1 FROM {VERIFICATION} WHERE id = NEW.id)"
-# One protection at a time: the one before must be lifted.
+# Only one protection at a time: the previous one must have been removed.
 NEW_PROTECTION = (
     f"NOT EXISTS (SELECT 1 FROM {PROTECTION} WHERE id = NEW.id)"
     f" AND NOT EXISTS (SELECT 1 FROM {PROTECTION} AS held WHERE held.site = NEW.site"
     " AND held.connection_id = NEW.connection_id AND (held.number >= NEW.number"
     f" OR NOT EXISTS (SELECT 1 FROM {LIFTING} WHERE protection_id = held.id)))"
 )
-# Another person lifts it, and the copy of who protected it must be true.
+# Another person removes it, and the copy of who protected it must be correct.
 NEW_LIFTING = (
     f"NOT EXISTS (SELECT 1 FROM {LIFTING} WHERE id = NEW.id OR protection_id = NEW.protection_id)"
     " AND NEW.removed_by_id <> NEW.protector_id AND NEW.protector_id ="
@@ -186,7 +186,7 @@ REQUESTED = (
     "reason, ticket, policy, requested_at, requested_by_id, source_org_id, source_org_name, "
     "sink_org_id, sink_org_name, connection_types, batch_id, batch_row_id"
 ).split(", ")
-# What was copied beside it.
+# What was copied along with it.
 COPIED = (
     "credential_name, credential_fingerprint, snapshot_at, connection_created_at, creator_id, "
     "creator_name, creator_is_disabled, creator_is_service_account"
@@ -195,7 +195,7 @@ GLASS = "break_glass_at, break_glass_by_id, break_glass_reason, break_glass_roun
 MAY_BREAK_GLASS = (
     "OLD.break_glass_at IS NULL AND OLD.state IN ('requested', 'still_present')"
     " AND NEW.break_glass_at IS NOT NULL"
-    # Without a round it replaces no approval.
+    # Without a round, it replaces no approval.
     " AND COALESCE(NEW.break_glass_round, NEW.approval_round) = NEW.approval_round"
 )
 APPROVALS_GIVEN = (
@@ -208,8 +208,9 @@ HAS_APPROVALS = (
     " OR NEW.break_glass_round IS NOT DISTINCT FROM NEW.approval_round"
     f" OR {APPROVALS_GIVEN} >= CASE NEW.policy WHEN 'one' THEN 1 ELSE 2 END"
 )
-# An attempt that Datadog may have carried out ends its round, so the round has no other after it.
-# Checked when the next one begins: a response is stored only after its deletion has changed state.
+# An attempt that Datadog might have carried out ends its round, so no other attempt follows it in
+# that round. This is checked when the next attempt begins, because a response is stored only after
+# its deletion has changed state.
 MAY_HAVE_WORKED = (
     f"EXISTS (SELECT 1 FROM {ATTEMPT} WHERE deletion_id = NEW.id"
     " AND approval_round = NEW.approval_round"
@@ -230,19 +231,20 @@ ROUND = (
 CLAIMED_BY_ONE = "OLD.state <> 'sending' OR NEW.state <> 'sending' OR NEW.epoch = OLD.epoch"
 
 # A bulk deletion's row is sent only from its queue, and only while the bulk deletion is running.
-# What is sent again after an unknown outcome is in a later round, and not the bulk deletion's.
+# What is sent again after an unknown outcome is in a later round, which is no longer up to the bulk
+# deletion.
 IS_LET_BY_BATCH = (
     "NEW.state <> 'sending' OR OLD.state = 'sending' OR NEW.batch_id IS NULL"
     " OR NEW.approval_round <> 1 OR OLD.state = 'waiting'"
     f" AND EXISTS (SELECT 1 FROM {BATCH} WHERE id = NEW.batch_id AND state = 'running')"
 )
 
-# How a deletion ended. Nothing leaves `settled`, so from then on these stay.
+# How a deletion ended. A closed deletion never changes its state, so these stay from then on.
 SETTLED = (
     "state, outcome, cause, epoch, expires_at, confirmed_at, confirmed_by_id, approved_at, "
     "sending_at, settled_at, settled_reason, approval_round, break_glass_round"
 ).split(", ")
-# A gap in a listing verifies it again only after a listing that showed the connection again.
+# A list without it verifies it again only after a list that showed the connection again.
 VERIFIED = (
     "(NEW.verified_at IS NOT DISTINCT FROM OLD.verified_at OR OLD.verified_at IS NULL"
     " OR OLD.last_check_listed AND NEW.verified_at > OLD.verified_at)"
@@ -250,13 +252,14 @@ VERIFIED = (
 CONTRADICTED = (
     "(NEW.contradicted_at IS NOT DISTINCT FROM OLD.contradicted_at OR OLD.contradicted_at IS NULL)"
 )
-# Only the last check may be noted there; what a pre-send check found stays.
+# Only the last check can be noted there. What a pre-send check found stays.
 CAUSE_DETAILS = {
     "sqlite": "json_remove(NEW.cause_details, '$.last_check')"
     " = json_remove(OLD.cause_details, '$.last_check')",
     "postgresql": "NEW.cause_details - 'last_check' = OLD.cause_details - 'last_check'",
 }
-# Erasing a person replaces their name by "erased person no. 7"; their account is "erased-7" then.
+# Erasing a person replaces their name with "erased person no. 7", and their account is then
+# "erased-7".
 NAMES = "requested_by_name, confirmed_by_name, break_glass_by_name, settled_by_name".split(", ")
 NAME_UNCHANGED_OR_ERASED = (
     "(NEW.{name} = OLD.{name} OR EXISTS (SELECT 1 FROM " + PERSON + " WHERE"
@@ -280,7 +283,7 @@ def settled_unchanged(vendor):
     return f"OLD.state <> 'settled' OR {' AND '.join(kept)}"
 
 
-# --- Attempts, approvals and reviews of broken glass ---
+# --- Attempts, approvals and reviews of break glass ---
 
 CLAIMED = (
     "id, deletion_id, number, epoch, credential_name, credential_fingerprint, was_rechecked, "
@@ -301,7 +304,7 @@ OF_CURRENT_ROUND = (
 DECIDED = (
     "id, deletion_id, approver_id, requester_id, round, decision, digest, reason, decided_at"
 ).split(", ")
-# The copies are the deletion's own values, and its current round still waits for a decision.
+# The copies have the deletion's own values, and its current round still waits for a decision.
 APPROVES_REQUEST = (
     f"EXISTS (SELECT 1 FROM {DELETION} WHERE id = NEW.deletion_id"
     " AND state IN ('requested', 'still_present')"
@@ -347,7 +350,7 @@ ROW_PLANNED_IN_DRAFT = (
 
 # --- Access reviews ---
 
-# What the start froze.
+# What was frozen at the start.
 STARTED = (
     "id, name, scope, due_at, row_count, without_reviewer, population_digest, coverage, "
     "created_at, created_by_id"
@@ -357,7 +360,7 @@ CLOSED = (
     "coverage_at_close, week_reminder_at, day_reminder_at, overdue_reminder_at"
 ).split(", ")
 REVIEW_KEPT = f"{unchanged(*STARTED)} AND {unchanged_or_erased('created_by_name')}"
-# Named reviewers can take the place of everyone, but not the other way round.
+# Named reviewers can replace everyone, but not the other way around.
 STAYS_NAMED = f"OLD.is_for_everyone OR {unchanged('is_for_everyone')}"
 STAYS_CLOSED = (
     f"OLD.state = 'open' OR {unchanged(*CLOSED)} AND {unchanged_or_erased('closed_by_name')}"
@@ -368,7 +371,7 @@ CLOSES_COMPLETE = (
     f" OR NOT EXISTS (SELECT 1 FROM {REVIEW_ROW} WHERE review_id = NEW.id"
     " AND (closed_as = '' OR closed_as = 'pending' AND NEW.open_reason = ''))"
 )
-# Those of an open access review can be replaced by others, if it has any.
+# The reviewers of an open access review can be replaced, if it has named ones.
 NAMED_WHILE_OPEN = (
     f"EXISTS (SELECT 1 FROM {ACCESS_REVIEW} WHERE id = NEW.review_id AND state = 'open'"
     " AND NOT is_for_everyone)"

@@ -18,7 +18,7 @@ class AccessReviewState(models.TextChoices):
     """The state of an access review."""
 
     OPEN = "open"
-    CLOSED = "closed"  # nothing of it changes any more
+    CLOSED = "closed"  # nothing about it changes any more
 
 
 class ReviewDecision(models.TextChoices):
@@ -29,18 +29,18 @@ class ReviewDecision(models.TextChoices):
 
 
 class RowState(models.TextChoices):
-    """Where one connection of an access review is now, or was at its closing."""
+    """The state of one connection of an access review, now or at its closing."""
 
-    PENDING = "pending"  # no decision counts: there is none, or what it covers changed or ran out
+    PENDING = "pending"  # no decision counts: there is none, it expired, or what it covers changed
     KEEP = "keep"
     DELETE = "delete"
-    GONE = "gone"  # no credential in use lists it any more, so it needs no decision
+    GONE = "gone"  # no credential in use still lists it, so it needs no decision
 
 
 class AccessReview(models.Model):
     """An access review, from start to closing.
 
-    Names of people are copied beside the reference, as in a deletion.
+    Names of people are copied in addition to the reference, as in a deletion.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -52,13 +52,13 @@ class AccessReview(models.Model):
     )
     # The end of the due date, in UTC.
     due_at = models.DateTimeField()
-    # Without named reviewers: everyone who can be one and sees the connection.
+    # True without named reviewers: everyone who can be one and sees the connection can decide.
     is_for_everyone = models.BooleanField()
-    # How many rows it has; the database refuses further ones.
+    # How many rows it has. The database refuses more.
     row_count = models.PositiveIntegerField()
-    # How many of them no reviewer could decide on at the start.
+    # How many of these rows no reviewer could decide on at the start.
     without_reviewer = models.PositiveIntegerField()
-    # SHA-256 over the documents of all rows.
+    # SHA-256 of the documents of all rows.
     population_digest = models.CharField(max_length=64)
     # How complete the inventory was: each credential's newest sync, and orgs without a credential.
     coverage = models.JSONField()
@@ -75,13 +75,14 @@ class AccessReview(models.Model):
     closed_by_name = models.CharField(max_length=200, blank=True)
     # Why pending rows were left open.
     open_reason = models.TextField(blank=True)
-    # SHA-256 over the final states, what appeared, the coverage and the reason.
+    # SHA-256 of the final states, the connections that appeared, the coverage and the reason.
     closing_digest = models.CharField(max_length=64, blank=True)
-    # Connections that match the scope at the closing and are not in the population.
+    # Connections that match the scope at the closing but are not in the population.
     appeared = models.JSONField(default=list)
     coverage_at_close = models.JSONField(null=True)
 
-    # When each reminder was sent, or skipped: the next one was due, or nothing was left to decide.
+    # When each reminder was sent or skipped. One is skipped if the next was already due or nothing
+    # was left to decide.
     week_reminder_at = models.DateTimeField(null=True)
     day_reminder_at = models.DateTimeField(null=True)
     overdue_reminder_at = models.DateTimeField(null=True)
@@ -134,12 +135,12 @@ class AccessReviewRow(SnapshotFields):
     position = models.PositiveIntegerField()
     site = models.CharField(max_length=100)
     connection_id = models.UUIDField()
-    # Of the snapshot, as for a deletion.
+    # The digest of the snapshot, as for a deletion.
     digest = models.CharField(max_length=64)
     snapshot_at = models.DateTimeField()
-    # Over what a decision covers.
+    # The digest of what a decision covers.
     review_digest = models.CharField(max_length=64)
-    # Set by the closing. For "keep" and "delete" the newest decision is the one that counts.
+    # Set at the closing. For "keep" and "delete", the newest decision is the one that counts.
     closed_as = models.CharField(max_length=8, choices=RowState, blank=True)
 
     class Meta:
@@ -165,15 +166,15 @@ class AccessReviewRow(SnapshotFields):
 
 
 class AccessReviewDecision(models.Model):
-    """A reviewer's decision about one row. The newest one counts; none is changed or removed.
+    """A reviewer's decision about one row. The newest one counts. None is changed or removed.
 
-    Its number orders decisions: those of one review are made one after the other.
+    Its number orders decisions, because decisions of one review are made one after the other.
     """
 
     row = models.ForeignKey(AccessReviewRow, on_delete=models.PROTECT, related_name="decisions")
     decision = models.CharField(max_length=8, choices=ReviewDecision)
     reason = models.TextField()
-    # The last day on which the decision to keep counts.
+    # The last day on which a decision to keep counts.
     keep_until = models.DateField(null=True)
     # What the decision covers, as `covered_values` returns it, and its digest.
     covered = models.JSONField()
@@ -183,7 +184,7 @@ class AccessReviewDecision(models.Model):
         settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+"
     )
     decided_by_name = models.CharField(max_length=200)
-    # How many rows the person decided with one action.
+    # How many rows the person decided in one action.
     decided_together = models.PositiveIntegerField()
 
     class Meta:
@@ -207,7 +208,7 @@ class AccessReviewDecision(models.Model):
         return f"decision {self.pk} to {self.decision}"
 
 
-# Created once, since a page encodes thousands of small documents.
+# Created once, because a page encodes thousands of small documents.
 _encode = json.JSONEncoder(ensure_ascii=True, sort_keys=True, separators=(",", ":")).encode
 
 
@@ -219,7 +220,7 @@ def covered_values(
     creator_id: str,
     creator_is_disabled: bool | None,
 ) -> dict[str, Any]:
-    """What a decision covers. Names are left out: renaming an org changes no access."""
+    """What a decision covers. Names are left out, because renaming an org changes no access."""
     return {
         "source_org_id": source_org_id,
         "sink_org_id": sink_org_id,
@@ -230,14 +231,14 @@ def covered_values(
 
 
 def review_digest_of(*, site: str, connection_id: str, covered: dict[str, Any]) -> str:
-    """SHA-256 over what a decision covers: a decision counts while this stays the same."""
+    """SHA-256 of what a decision covers. A decision counts only while this stays the same."""
     return _digest(
         {"format": "access review row 1", "site": site, "connection_id": connection_id} | covered
     )
 
 
 def row_document(row: AccessReviewRow) -> dict[str, Any]:
-    """A row of the population, as the population's digest covers it."""
+    """A row of the population, in the form that the population's digest covers."""
     created_at = row.connection_created_at
     return {
         "position": row.position,
@@ -260,12 +261,12 @@ def row_document(row: AccessReviewRow) -> dict[str, Any]:
 
 
 def population_digest_of(rows: Sequence[dict[str, Any]]) -> str:
-    """SHA-256 over the documents of all rows, in their order."""
+    """SHA-256 of the documents of all rows, in their order."""
     return _digest({"format": "access review population 1", "rows": rows})
 
 
 def coverage_digest_of(coverage: dict[str, Any]) -> str:
-    """SHA-256 over how complete the inventory was."""
+    """SHA-256 of how complete the inventory was."""
     return _digest({"format": "access review coverage 1", "coverage": coverage})
 
 
@@ -276,7 +277,7 @@ def closing_digest_of(
     coverage: dict[str, Any],
     open_reason: str,
 ) -> str:
-    """SHA-256 over the closing. `rows`: position, final state and the decision that counts."""
+    """SHA-256 of the closing. `rows` are (position, final state, decision that counts)."""
     return _digest(
         {
             "format": "access review closing 1",

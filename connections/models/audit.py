@@ -43,7 +43,7 @@ class EventCode(StrEnum):
     PASSWORD_SET = "person.password_set"  # noqa: S105 - a code, not a password
     CHANGE_EMAILS_SET = "person.change_emails_set"
     EMAIL_CHANGED = "person.email_changed"
-    PASSWORD_RESET_MAILED = "person.password_reset_mailed"  # noqa: S105 - a code too
+    PASSWORD_RESET_MAILED = "person.password_reset_mailed"  # noqa: S105 - also a code
     SIGN_IN_LINK_MADE = "sign_in_link.made"
     SIGN_IN_LINK_USED = "sign_in_link.used"
     CREDENTIAL_ADDED = "credential.added"
@@ -121,14 +121,14 @@ class EventCode(StrEnum):
 class AuditEvent(models.Model):
     """One event, appended in the same transaction as the change that it records.
 
-    `text` is the event; the other columns are copies of parts of it, to filter by. Actor and
-    subject are plain values, never foreign keys, so that no deletion elsewhere can change or
-    remove an event. Names are references to PersonalValue rows.
+    `text` is the event. The other columns copy parts of it, for filtering. Actor and subject are
+    plain values, never foreign keys, so that no deletion elsewhere can change or remove an event.
+    Names are references to PersonalValue rows.
     """
 
     seq = models.BigIntegerField(primary_key=True)
     text = models.TextField()
-    # 64 hex digits each: the hash of the previous event, and of this one.
+    # The hash of the previous event, and of this one: 64 hex digits each.
     previous = models.CharField(max_length=64)
     hash = models.CharField(max_length=64)
 
@@ -163,17 +163,17 @@ class AuditEvent(models.Model):
 
     @property
     def actor_name(self) -> str:
-        """The actor, with the name unless it was erased."""
+        """The actor, by name unless it was erased."""
         return render_references(self.stored_actor, self.shown_values)
 
     @property
     def sentence(self) -> str:
-        """What happened, with the names that were not erased."""
+        """What happened, with all names that were not erased."""
         return render_references(self.stored_sentence, self.shown_values)
 
     @property
     def details(self) -> dict[str, Any]:
-        """Further data, which depends on the code; never a person's name."""
+        """Further data, which depends on the code. Never contains a person's name."""
         details: dict[str, Any] = self._document["details"]
         return details
 
@@ -184,7 +184,10 @@ class AuditEvent(models.Model):
 
     @cached_property
     def shown_values(self) -> Mapping[int, str]:
-        """The text for each reference. `with_values` reads them for many events at once."""
+        """The text for each reference.
+
+        `with_values` reads the texts for many events in one query.
+        """
         return get_displayed_values(self.references)
 
     @property
@@ -197,7 +200,7 @@ class PersonalValue(models.Model):
     """A name, a network address or a browser, stored once for each person and value.
 
     The triggers allow one update: erasing value and salt. Events contain the commitment, so they
-    can still be verified afterwards.
+    can still be verified after that.
     """
 
     class Kind(models.TextChoices):
@@ -227,7 +230,7 @@ class PersonalValue(models.Model):
 
     @property
     def shown(self) -> str:
-        """The value, or a placeholder once it is erased."""
+        """The value, or a placeholder if it was erased."""
         if self.erased_at is None:
             return self.value
         return verify.erased_as(self.kind, self.number, self.person_number)
@@ -271,11 +274,11 @@ class Checkpoint(models.Model):
 
 
 class AuditVerification(models.Model):
-    """The result of a scheduled verification of the audit log."""
+    """The result of one verification of the audit log."""
 
     checked_at = models.DateTimeField()
     size = models.BigIntegerField()
-    # "" when the audit log is intact, otherwise the fault as `verify_audit` reports it.
+    # "" if the audit log is intact, otherwise the fault as `verify_audit` reports it.
     fault = models.CharField(max_length=20, blank=True)
     first_bad_seq = models.BigIntegerField(null=True)
     message = models.TextField()
@@ -315,7 +318,7 @@ def get_displayed_values(numbers: Iterable[int]) -> dict[int, str]:
 
 
 def with_values(events: Iterable[AuditEvent]) -> list[AuditEvent]:
-    """The events, with the values that they refer to loaded in one query."""
+    """The events, with all values that they refer to loaded in one query."""
     events = list(events)
     values = get_displayed_values(number for event in events for number in event.references)
     for event in events:

@@ -18,18 +18,18 @@ from connections.models.org_connections import SnapshotFields
 class BatchState(models.TextChoices):
     """The state of a bulk deletion."""
 
-    DRAFT = "draft"  # its plan can be changed; no row is a deletion yet
-    REQUESTED = "requested"  # every row is a deletion; waits for approval
-    APPROVED = "approved"  # enough other people approved the plan; waits for the confirmation
+    DRAFT = "draft"  # its plan can be changed, and no row is a deletion yet
+    REQUESTED = "requested"  # every row is a deletion; it waits for approval
+    APPROVED = "approved"  # enough other people approved the plan; it waits for confirmation
     DECLINED = "declined"  # by an approver; nothing was sent
     RUNNING = "running"  # confirmed; the worker sends its rows
     PAUSED = "paused"  # by a person or after problems; no row is sent
-    FINISHED = "finished"  # no row waits to be sent; an unknown one may still be open
+    FINISHED = "finished"  # no row waits to be sent; one with an unknown outcome can still be open
     CANCELLED = "cancelled"  # by a person; rows that were not sent are withdrawn
     EXPIRED = "expired"  # not requested, approved or confirmed in time; nothing was sent
 
 
-# Nothing leaves these.
+# A bulk deletion never leaves one of these states.
 ENDED_STATES = (
     BatchState.DECLINED,
     BatchState.FINISHED,
@@ -46,9 +46,9 @@ class BatchOrigin(models.TextChoices):
     """What the plan was made from."""
 
     SELECTION = "selection"  # connections that a person or a plan file named
-    FILTER = "filter"  # all that matched a filter of the inventory
-    ORG = "org"  # all of one org, to remove it: off-boarding
-    ACCESS_REVIEW = "access_review"  # those that an access review decided to delete
+    FILTER = "filter"  # all connections that matched a filter of the inventory
+    ORG = "org"  # all connections of one org, to remove the org
+    ACCESS_REVIEW = "access_review"  # the connections that an access review decided to delete
 
 
 class RowProblem(models.TextChoices):
@@ -56,19 +56,19 @@ class RowProblem(models.TextChoices):
 
     MALFORMED_ID = "malformed_id"  # the text is not a site and a connection ID
     DUPLICATE = "duplicate"  # an earlier row has the same connection
-    # No sync that the person can see lists it: hidden and unknown connections look the same.
+    # No sync that the person can see lists it. Hidden and unknown connections look the same.
     NOT_VISIBLE = "not_visible"
     PROTECTED = "protected"
     ALREADY_BEING_DELETED = "already_being_deleted"  # another deletion of it is open
-    NO_CREDENTIAL = "no_credential"  # the person can use none that lists it and can delete it
-    CHANGED = "changed"  # Datadog lists something else than when the plan was made
-    KEPT = "kept"  # the access review that the plan was made from decided to keep it
+    NO_CREDENTIAL = "no_credential"  # no credential that the person can use lists and can delete it
+    CHANGED = "changed"  # Datadog now lists something different than when the plan was made
+    KEPT = "kept"  # the plan's access review decided to keep it
 
 
 class Batch(models.Model):
     """A bulk deletion, from draft to end.
 
-    Names of people are copied beside the reference, as in a deletion.
+    Names of people are copied in addition to the reference, as in a deletion.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -84,9 +84,9 @@ class Batch(models.Model):
         AccessReview, on_delete=models.PROTECT, null=True, related_name="batches"
     )
 
-    # SHA-256 over the rows that were not removed, with their credentials and problems.
+    # SHA-256 of the rows that were not removed, with their credentials and problems.
     digest = models.CharField(max_length=64)
-    # The strictest of all credentials involved; every row has it.
+    # The strictest policy of all credentials involved. Every row has it too.
     policy = models.CharField(max_length=8, choices=ApprovalPolicy)
     reason = models.TextField(blank=True)
     ticket = models.CharField(max_length=200, blank=True)
@@ -94,7 +94,7 @@ class Batch(models.Model):
     # What an approver approves: the digest, the reason, the ticket and the choice above.
     approval_digest = models.CharField(max_length=64, blank=True)
 
-    # When a draft, a request or the time to confirm ends; empty from the confirmation on.
+    # When a draft, a request or the time to confirm expires. Empty once it is confirmed.
     expires_at = models.DateTimeField(null=True)
     created_at = models.DateTimeField()
     created_by = models.ForeignKey(
@@ -112,18 +112,18 @@ class Batch(models.Model):
         settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, related_name="+"
     )
     confirmed_by_name = models.CharField(max_length=200, blank=True)
-    # The last pause and the last time that it was resumed.
+    # When it was last paused and last resumed.
     paused_at = models.DateTimeField(null=True)
     paused_by_name = models.CharField(max_length=200, blank=True)
-    # A connections.core.causes.Cause where Org Admin paused it, with the credential's name.
+    # If Org Admin paused it, a connections.core.causes.Cause and the credential's name.
     pause_cause = models.CharField(max_length=40, blank=True)
     pause_credential_name = models.CharField(max_length=100, blank=True)
     resumed_at = models.DateTimeField(null=True)
-    # When it reached one of ENDED_STATES, by whom, and the reason for declining it.
+    # When it reached one of ENDED_STATES, who did that, and the reason for declining it.
     ended_at = models.DateTimeField(null=True)
     ended_by_name = models.CharField(max_length=200, blank=True)
     ended_reason = models.TextField(blank=True)
-    # How many of the last results of each credential, by its id, were problems in a row.
+    # For each credential, by its ID, how many of its last results in a row were problems.
     problems_in_a_row = models.JSONField(default=dict)
 
     class Meta:
@@ -137,7 +137,7 @@ class Batch(models.Model):
         ]
         indexes = [
             models.Index(fields=["-created_at", "-id"], name="batches_newest"),
-            # Open ones are few, and the worker queries them all the time.
+            # Few are open, and the worker queries them all the time.
             models.Index(
                 fields=["created_at"], condition=Q(ended_at__isnull=True), name="batches_open"
             ),
@@ -171,18 +171,18 @@ class BatchRow(SnapshotFields):
     """One connection of a plan, as the newest snapshot showed it when the plan was made."""
 
     batch = models.ForeignKey(Batch, on_delete=models.PROTECT, related_name="rows")
-    # Counted from 1, in the order of the request, the lines of a file included.
+    # Counted from 1 in the order of the request, including the lines of a file.
     position = models.PositiveIntegerField()
-    # "<site>/<connection ID>" as it was requested.
+    # "<site>/<connection ID>" as the person requested it.
     text = models.CharField(max_length=200)
     site = models.CharField(max_length=100, blank=True)
-    # Empty for a malformed ID.
+    # Empty if the ID is malformed.
     connection_id = models.UUIDField(null=True)
-    # Of the snapshot; both are empty without one.
+    # From the snapshot. Both are empty without one.
     digest = models.CharField(max_length=64, blank=True)
     snapshot_at = models.DateTimeField(null=True)
-    # What sends it. With a problem, what the snapshot comes from: who can see that credential can
-    # see the row.
+    # The credential that sends it or, if the row has a problem, the one that the snapshot comes
+    # from. People who can see that credential can see the row.
     credential = models.ForeignKey(
         Credential, on_delete=models.PROTECT, null=True, related_name="batch_rows"
     )
@@ -217,7 +217,7 @@ class BatchRow(SnapshotFields):
 
 
 def batch_digest_of(batch: Batch, *, rows: Iterable[BatchRow]) -> str:
-    """SHA-256 over the policy and these rows: those of the plan that were not removed, in order."""
+    """SHA-256 of the policy and these rows: the plan's rows that were not removed, in order."""
     shown = [
         "bulk deletion, version 1",
         batch.policy,
@@ -230,7 +230,7 @@ def batch_digest_of(batch: Batch, *, rows: Iterable[BatchRow]) -> str:
 
 
 def batch_approval_digest_of(batch: Batch) -> str:
-    """SHA-256 over what an approver approves: the plan, the reason, the ticket and when to stop."""
+    """SHA-256 of what an approver approves: the plan, the reason, the ticket and when to stop."""
     shown = [
         "bulk deletion approval, version 1",
         *(batch.digest, batch.reason, batch.ticket),

@@ -16,7 +16,7 @@ class Org(models.Model):
 
     site = models.CharField(max_length=100)
     org_id = models.CharField(max_length=64)
-    # Empty while Datadog has given no name.
+    # Empty until Datadog has given a name.
     name = models.CharField(max_length=1000, blank=True)
     first_seen_at = models.DateTimeField()
     # When the sync that established the name finished.
@@ -35,7 +35,7 @@ class Org(models.Model):
 class KnownConnection(models.Model):
     """What complete syncs established about one connection, whichever credentials list it.
 
-    Changes are differences from this. A creator's field is empty or null while it is unknown.
+    Changes are differences from this. The creator's fields are empty or null while unknown.
     """
 
     site = models.CharField(max_length=100)
@@ -49,13 +49,13 @@ class KnownConnection(models.Model):
     creator_is_disabled = models.BooleanField(null=True)
     creator_is_service_account = models.BooleanField(null=True)
     is_present = models.BooleanField(default=True)
-    # When the sync that established these values finished. A sync that began before that may show
+    # When the sync that established these values finished. A sync that began before that might show
     # older values.
     established_at = models.DateTimeField()
     # The start of the newest complete sync that showed these values.
     last_shown_at = models.DateTimeField()
-    # The start of a complete sync that lacked it, until every other credential that lists it has
-    # been tried since.
+    # The start of a complete sync that lacked it. Set until every other credential that lists it
+    # has been tried since.
     lost_at = models.DateTimeField(null=True)
 
     class Meta:
@@ -82,7 +82,7 @@ class KnownConnection(models.Model):
 class Change(models.Model):
     """A difference between two complete syncs. It belongs to a connection, or to a renamed org.
 
-    Triggers let rows only be added; the acknowledgement is set once.
+    Triggers only let rows be added. The acknowledgement is set once.
     """
 
     class Kind(models.TextChoices):
@@ -90,7 +90,7 @@ class Change(models.Model):
         REMOVED = "removed"
         RECREATED = "recreated"  # another ID for the same source and destination org
         TYPES_CHANGED = "types_changed"
-        CREATOR_CHANGED = "creator_changed"  # another creator, or one who became disabled
+        CREATOR_CHANGED = "creator_changed"  # a different creator, or one who became disabled
         ORG_RENAMED = "org_renamed"
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -109,23 +109,24 @@ class Change(models.Model):
     # What changed, as in `list_changes --json`.
     before = models.JSONField(null=True)
     after = models.JSONField(null=True)
-    # Whether a data type was added; null where the types are not compared.
+    # Whether a data type was added. Null if the types were not compared.
     widened = models.BooleanField(null=True)
-    # An unknown connection that is older than the credential's previous complete sync.
+    # A connection that was unknown but is older than the credential's previous complete sync.
     newly_visible = models.BooleanField(default=False)
     needs_attention = models.BooleanField(default=False)
     # It happened between the start of the last complete sync that showed the old state and the
     # start of the first one that showed the new state.
     earliest_at = models.DateTimeField()
     detected_at = models.DateTimeField()
-    # When the row was stored: never earlier than that of a lower number, while the clock runs on.
+    # When the row was stored. Never earlier than for a lower number, unless the clock was set back.
     recorded_at = models.DateTimeField()
-    # Our deletion that can have caused the removal, here or of the connection that was recreated.
+    # Org Admin's deletion that might have caused the removal, of this connection or of the one that
+    # was recreated.
     deletion = models.ForeignKey(
         Deletion, on_delete=models.PROTECT, null=True, related_name="changes"
     )
-    # IDs of the credentials whose syncs showed it, and of those that list the connection but
-    # could not be synced.
+    # IDs of the credentials whose syncs showed it, and of those that list the connection but could
+    # not be synced.
     observed_by = models.JSONField(default=list)
     not_checked_by = models.JSONField(default=list)
     # Case-folded names and IDs for the search.
@@ -151,14 +152,14 @@ class Change(models.Model):
             models.Index(fields=["kind", "number"], name="changes_by_kind"),
             models.Index(fields=["site", "number"], name="changes_by_site"),
             models.Index(fields=["connection_id", "number"], name="changes_of_connection"),
-            # The connections of a site that changed recently.
+            # For the connections of a site that changed recently.
             models.Index(fields=["site", "detected_at", "connection_id"], name="changes_recent"),
             models.Index(fields=["source_org_id", "number"], name="changes_by_source"),
             models.Index(fields=["sink_org_id", "number"], name="changes_by_sink"),
             models.Index(
                 fields=["org_id", "number"], condition=~Q(org_id=""), name="changes_of_org"
             ),
-            # Few, and the overview always queries them.
+            # There are few, and the overview always queries them.
             models.Index(
                 fields=["number"],
                 condition=Q(needs_attention=True, acknowledged_at__isnull=True),
@@ -178,5 +179,5 @@ class Change(models.Model):
 
     @property
     def awaits_acknowledgement(self) -> bool:
-        """Whether it needs attention and nobody has acknowledged it."""
+        """Whether it needs attention and has not been acknowledged."""
         return self.needs_attention and self.acknowledged_at is None

@@ -35,7 +35,7 @@ class ApprovalPolicy(models.TextChoices):
 
     @classmethod
     def strictest(cls, policies: Iterable[str]) -> "ApprovalPolicy":
-        """The policy that needs the most approvals; NONE without any policies."""
+        """The policy that needs the most approvals. NONE if there are no policies."""
         wanted = (cls(policy) for policy in policies)
         return max(wanted, key=lambda policy: policy.approvals_needed, default=cls.NONE)
 
@@ -43,16 +43,16 @@ class ApprovalPolicy(models.TextChoices):
 def fingerprint_of(*, site: str, keys: DatadogKeys) -> str:
     """Twelve hex digits that identify a key pair or access token without revealing it.
 
-    Keys are random and at least 128 bits long, so they can't be found from a plain hash.
+    Keys are random and at least 128 bits long, so they can't be recovered from a plain hash.
     """
     secrets = (secret.reveal() for secret in keys.by_field.values())
     text = "\0".join(("orgadmin credential fingerprint", site, *secrets))
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-# A credential has the first two or the third.
+# A credential has either the first two or the third.
 _SECRETS = ("api_key", "application_key", "access_token")
-# Every column that holds an encrypted key: rotating replaces them, retiring clears them.
+# Every column that has an encrypted key. Rotating replaces them and retiring clears them.
 ENVELOPE_FIELDS = tuple(f"{name}_envelope" for name in _SECRETS)
 LAST_FOUR_FIELDS = tuple(f"{name}_last_four" for name in _SECRETS)
 
@@ -65,7 +65,7 @@ class Credential(models.Model):
     site = models.CharField(max_length=100)
     policy = models.CharField(max_length=8, choices=ApprovalPolicy, default=ApprovalPolicy.NONE)
 
-    # The org of the keys at their first verification. A rotation can't change it.
+    # The org that the keys belonged to at their first verification. A rotation can't change it.
     org_id = models.CharField(max_length=64, blank=True)
     org_name = models.CharField(max_length=1000, blank=True)
 
@@ -80,13 +80,13 @@ class Credential(models.Model):
     keys_set_at = models.DateTimeField()
     keys_set_by_name = models.CharField(max_length=200)
 
-    # The last verification; `verification` has one entry per key check.
+    # The last verification. `verification` has one entry per key check.
     verified_at = models.DateTimeField(null=True)
     verification_cause = models.CharField(max_length=40, blank=True)
     verification = models.JSONField(default=list)
     last_used_at = models.DateTimeField(null=True)
     last_error = models.JSONField(null=True)
-    # When the list of managed orgs was last requested, and why it was not available, if it wasn't.
+    # When the list of managed orgs was last requested and, if it was not available, why.
     managed_orgs_read_at = models.DateTimeField(null=True)
     managed_orgs_error = models.JSONField(null=True)
 
@@ -128,7 +128,7 @@ class Credential(models.Model):
 
     @property
     def is_verified(self) -> bool:
-        """Whether the last verification succeeded with the keys now stored."""
+        """Whether the last verification succeeded with the keys that are stored now."""
         return self.verified_at is not None and not self.verification_cause
 
     def has_old_keys(self, *, now: datetime) -> bool:
@@ -138,7 +138,7 @@ class Credential(models.Model):
 
     @property
     def has_access_token(self) -> bool:
-        """Whether it holds an access token, or held one before it was retired."""
+        """Whether it has an access token, or had one before it was retired."""
         return bool(self.access_token_last_four)
 
     @property
@@ -147,7 +147,7 @@ class Credential(models.Model):
         return self.access_token_last_four or self.api_key_last_four
 
     def seal_keys(self, keys: DatadogKeys) -> None:
-        """Encrypt the keys into this row's fields, under the next secret version. Does not save."""
+        """Encrypt the keys into this row's fields, under the next secret version. Doesn't save."""
         self.secret_version += 1
         for name in (*ENVELOPE_FIELDS, *LAST_FOUR_FIELDS):
             setattr(self, name, "")
@@ -170,7 +170,7 @@ class Credential(models.Model):
         return encryption.decrypt(envelope, context=self._context(name))
 
     def wipe_keys(self) -> None:
-        """Clear the keys but not the fingerprint and last four characters. Does not save."""
+        """Clear the keys but not the fingerprint and the last four characters. Doesn't save."""
         for name in ENVELOPE_FIELDS:
             setattr(self, name, "")
 
@@ -190,7 +190,7 @@ class AccessKind(models.TextChoices):
     SEE = (
         "see",
         "See",
-    )  # it, its connections and deletions; the other two include this
+    )  # the credential, its connections and deletions; the other two kinds include this
     USE = "use", "Use"  # request, confirm, check and close deletions that use it
     APPROVE = "approve", "Approve"  # approve or decline deletions that use it
 
@@ -200,7 +200,7 @@ class CredentialAccess(models.Model):
 
     credential = models.ForeignKey(Credential, on_delete=models.PROTECT, related_name="access")
     kind = models.CharField(max_length=8, choices=AccessKind)
-    # PROTECT: a list that lost its last entry would permit everyone.
+    # PROTECT, because a list that lost its last entry would permit everyone.
     group = models.ForeignKey(Group, on_delete=models.PROTECT, null=True, related_name="+")
     person = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, related_name="+"
@@ -226,7 +226,7 @@ class CredentialAccess(models.Model):
 
 @dataclass(frozen=True, kw_only=True)
 class Visibility:
-    """The ids of the credentials that a person can't see, use or approve with."""
+    """The IDs of the credentials that a person can't see, use or approve with."""
 
     hidden: frozenset[uuid.UUID] = frozenset()
     unusable: frozenset[uuid.UUID] = frozenset()
@@ -236,8 +236,8 @@ class Visibility:
 def visibility_of(*, person_id: uuid.UUID, sees_all: bool) -> Visibility:
     """What the access lists of all credentials keep from a person. Runs one query.
 
-    `sees_all`: for auditors and administrators, who see everything so that it can be audited.
-    Access lists still apply to what they use and approve.
+    `sees_all` is for auditors and administrators, who see everything so that it can be audited.
+    Access lists still limit what they use and approve.
     """
     is_theirs = Q(person=person_id) | Q(group__user=person_id)
     admits = Max(Case(When(is_theirs, then=Value(1)), default=Value(0)))

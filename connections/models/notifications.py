@@ -8,10 +8,10 @@ from connections.models.people import Person
 
 
 class Notification(models.Model):
-    """One message for one destination, stored in the transaction of the event that it reports.
+    """One message to one destination, stored in the transaction of the event that it reports.
 
-    It holds no address, key or text: the text is built from the audit log when it is sent.
-    It is not part of the audit log, and is removed some time after it is finished.
+    It contains no address, key or text: the text is built from the audit log when it is sent. It is
+    not part of the audit log, and is removed some time after its delivery ended.
     """
 
     class Channel(models.TextChoices):
@@ -25,10 +25,10 @@ class Notification(models.Model):
         GIVEN_UP = "given_up"  # too many attempts, or refused permanently
         DROPPED = "dropped"  # the recipient was disabled or is no longer configured
 
-    # Derived from the event and the destination, so that there are no duplicates. Recipients use
-    # it to detect repeated deliveries.
+    # Derived from the event and the destination, so that there are no duplicates. Recipients use it
+    # to detect repeated deliveries.
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
-    # The event's code, or `checkpoint.made`, `record.broken`.
+    # The event's code, or `checkpoint.made` or `record.broken`.
     code = models.CharField(max_length=60)
     # Plain values, as in the audit log.
     event_seq = models.BigIntegerField(null=True)
@@ -42,12 +42,12 @@ class Notification(models.Model):
 
     state = models.CharField(max_length=10, choices=State, default=State.WAITING)
     created_at = models.DateTimeField()
-    # Empty when finished. While it is being sent: when the attempt counts as failed.
+    # Empty once delivery has ended. While it is being sent, when the attempt counts as failed.
     due_at = models.DateTimeField(null=True)
-    # Incremented before each attempt, so that one counts even if its process dies.
+    # Incremented before each attempt, so that an attempt counts even if its process dies.
     attempts = models.PositiveSmallIntegerField(default=0)
     answered_at = models.DateTimeField(null=True)
-    # Of the last attempt: the recipient's status code, if there was one, and a short result text.
+    # From the last attempt: the recipient's status code, if there was one, and a short result text.
     status = models.PositiveSmallIntegerField(null=True)
     result = models.CharField(max_length=200, blank=True)
 

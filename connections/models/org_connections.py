@@ -60,10 +60,10 @@ SNAPSHOT_FIELD_NAMES = tuple(field.attname for field in SnapshotFields._meta.loc
 
 
 def snapshot_digest(*, site: str, connection_id: str, fields: SnapshotFields) -> str:
-    """SHA-256 over what a person reviews: site, id, both orgs' ids and names, and the data types.
+    """SHA-256 of what a person reviews: site, ID, both orgs' IDs and names, and the data types.
 
     A deletion is sent only while Datadog still reports the same. The creator is left out, because
-    disabling the creator does not change what the deletion does.
+    disabling the creator doesn't change what the deletion does.
     """
     decided_on = [
         "org connection, version 1",
@@ -95,7 +95,7 @@ class OrgConnectionKey:
 
 
 class OrgConnectionSnapshot(SnapshotFields):
-    """One org connection as one credential's syncs listed it. A change makes a new row."""
+    """One org connection as one credential's syncs listed it. A change creates a new row."""
 
     credential = models.ForeignKey(Credential, on_delete=models.PROTECT, related_name="snapshots")
     site = models.CharField(max_length=100)
@@ -119,20 +119,20 @@ class OrgConnectionSnapshot(SnapshotFields):
             models.Index(fields=["site", "connection_id", "-last_seen_at"], name="snapshot_of"),
             models.Index(fields=["site", "source_org_id", "sink_org_id"], name="snapshot_of_orgs"),
             models.Index(fields=["site", "sink_org_id"], name="snapshot_of_sink"),
-            # The pairs of orgs in the newest syncs, counted without reading the rows.
+            # For counting the pairs of orgs in the newest syncs without reading the rows.
             models.Index(
                 fields=["site", "source_org_id", "sink_org_id", "connection_id", "credential"],
                 condition=Q(is_current=True),
                 name="current_pairs_of_orgs",
             ),
-            # Whether credentials list a connection now. SQLite would look for it among all of the
-            # site's connections in the index above.
+            # For whether credentials list a connection now. Without it, SQLite would search all of
+            # the site's connections in the index above.
             models.Index(
                 fields=["site", "connection_id", "credential"],
                 condition=Q(is_current=True),
                 name="current_of_connection",
             ),
-            # The inventory, without reading the snapshots of earlier times.
+            # For the inventory, without reading older snapshots.
             models.Index(
                 fields=["-last_seen_at", "-id"],
                 condition=Q(is_current=True),
@@ -152,13 +152,13 @@ class OrgConnectionSnapshot(SnapshotFields):
 class Protection(models.Model):
     """Blocks all deletions of one connection, known here or not, until it is removed.
 
-    Triggers refuse to change or remove a row. It holds no copy of a person's name, because
-    erasing the person would have to change it.
+    Triggers refuse to change or remove a row. It has no copy of a person's name, because erasing
+    the person would then have to change it.
     """
 
     site = models.CharField(max_length=100)
     connection_id = models.UUIDField()
-    # Numbers the protections of one connection, so that one of two concurrent ones is refused.
+    # Numbers the protections of one connection, so that one of two simultaneous ones is refused.
     number = models.PositiveIntegerField()
     reason = models.TextField()
     protected_at = models.DateTimeField()
@@ -192,7 +192,7 @@ class ProtectionRemoval(models.Model):
     removed_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+"
     )
-    # A copy, so that a database constraint can refuse people who remove their own protection. A
+    # Copied so that a database constraint can refuse people who remove their own protection. A
     # trigger refuses a value that differs from the protection's.
     protector = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+"

@@ -1,4 +1,4 @@
-"""People who sign in, their roles, and the one-time links that let them in."""
+"""People who sign in, their roles, and their one-time links."""
 
 import uuid
 from functools import cached_property
@@ -23,19 +23,19 @@ class Role(models.TextChoices):
 
 
 class Person(AbstractUser):
-    """Someone who signs in. A superuser is an administrator and holds every role."""
+    """Someone who signs in. A superuser is an administrator and has every role."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
-    # Part of every session's hash: incrementing it ends all sessions of the person.
+    # Part of every session's hash, so that incrementing it ends all of the person's sessions.
     session_epoch = models.PositiveIntegerField(default=0)
-    # Separate from all roles; administrators don't have it automatically.
+    # Separate from all roles. Administrators don't have it automatically.
     may_break_glass = models.BooleanField(default=False)
     # Emails about changes that need attention, and about access reviews that are due.
     wants_change_emails = models.BooleanField(default=True)
 
     class Meta:
         verbose_name_plural = "people"
-        # People sign in with either, whatever its case.
+        # People sign in with either one, ignoring case.
         constraints = [
             models.UniqueConstraint(Lower("username"), name="one_person_by_username"),
             models.UniqueConstraint(
@@ -48,12 +48,12 @@ class Person(AbstractUser):
 
     @property
     def display_name(self) -> str:
-        """The full name, or the username without one."""
+        """The full name, or the username if there is none."""
         return self.get_full_name() or self.username
 
     @cached_property
     def roles(self) -> frozenset[Role]:
-        """The person's roles; an administrator has every role."""
+        """The person's roles. An administrator has every role."""
         if self.is_superuser:
             return frozenset(Role)
         known = {role.value for role in Role}
@@ -66,7 +66,7 @@ class Person(AbstractUser):
         return visibility_of(person_id=self.pk, sees_all=Role.AUDITOR in self.roles)
 
     def _get_session_auth_hash(self, secret: Any = None) -> str:
-        # AbstractBaseUser hashes only the password. Disabling a person and removing a role must
+        # AbstractBaseUser hashes only the password, but disabling a person and removing a role must
         # end their sessions too.
         key_salt = "connections.Person.session"
         value = f"{self.password}:{self.session_epoch}:{self.is_active}"
@@ -78,7 +78,7 @@ class ProviderAccount(models.Model):
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     person = models.ForeignKey(Person, on_delete=models.CASCADE, related_name="provider_accounts")
-    # Exactly as the identity provider sends them; compared without normalization.
+    # Exactly as the identity provider sends them, and compared without normalization.
     issuer = models.CharField(max_length=255)
     subject = models.CharField(max_length=255)
     created_at = models.DateTimeField()
@@ -98,7 +98,7 @@ class ProviderAccount(models.Model):
 
 
 class SignInLink(models.Model):
-    """A one-time link: setup by the first administrator, an invitation or a reset.
+    """A one-time link: the first administrator's setup, an invitation or a reset.
 
     Only the token's hash is stored, so that a copy of the database contains no usable link.
     """
@@ -113,7 +113,7 @@ class SignInLink(models.Model):
         Person, on_delete=models.CASCADE, null=True, related_name="sign_in_links"
     )
     token_hash = models.CharField(max_length=64, unique=True)
-    # For lost MFA. Chosen by the person who creates the link, never by the one who uses it.
+    # For lost MFA. The person who creates the link chooses this, never the person who uses it.
     removes_second_factor = models.BooleanField(default=False)
     made_by_name = models.CharField(max_length=200)
     created_at = models.DateTimeField()

@@ -19,18 +19,19 @@ from connections.core import clock
 def hash_of_session_key(session_key: str) -> str:
     """The hash stored instead of a session key, which is the value of the browser's cookie.
 
-    Keyed with SECRET_KEY, so that nobody can sign in with what the table holds.
+    Keyed with SECRET_KEY, so that nobody can sign in with what the table contains.
     """
     return salted_hmac("connections.session_key", session_key, algorithm="sha256").hexdigest()
 
 
 class PersonSession(AbstractBaseSession):
-    """One browser's session; without a person until sign-in."""
+    """One browser's session, which has no person until sign-in."""
 
-    # AbstractBaseSession would store the key itself, which only the browser's cookie holds.
+    # AbstractBaseSession would store the key itself, which only the browser's cookie should
+    # contain.
     session_key = None  # type: ignore[assignment]
     key_hash = models.CharField(max_length=64, primary_key=True)
-    # No foreign key: a session from a backup may name a person who doesn't exist.
+    # Not a foreign key, because a session from a backup can name a person who doesn't exist.
     person_id = models.UUIDField(null=True, db_index=True)
 
     def __str__(self) -> str:
@@ -38,28 +39,28 @@ class PersonSession(AbstractBaseSession):
 
     @property
     def public_id(self) -> str:
-        """The id that pages use, so that they don't show the hash either."""
+        """The ID that pages use, so that they don't show the hash either."""
         return public_id_of(self.key_hash)
 
     @classmethod
     def get_session_store_class(cls) -> Any:
-        """The store that reads and writes it."""
+        """The session store that uses this table."""
         return SessionStore
 
 
 def public_id_of(key_hash: str) -> str:
-    """An id from which the stored hash can't be computed."""
+    """An ID from which the stored hash can't be computed."""
     return salted_hmac("connections.PersonSession", key_hash, algorithm="sha256").hexdigest()[:32]
 
 
-# When it ends even if it is used; each sign-in sets it again.
+# When the session ends even if it is used. Each sign-in sets it again.
 ENDS_AT = "ends_at"
-# The session's last use is stored at most this often.
+# How often a session's last use is stored at most.
 _EXTENSION_INTERVAL = timedelta(minutes=1)
 
 
 class SessionStore(db.SessionStore):
-    """Sessions in the database, found by person."""
+    """Stores sessions in the database, where they can be found by person."""
 
     @classmethod
     def get_model_class(cls) -> type[PersonSession]:
@@ -67,10 +68,10 @@ class SessionStore(db.SessionStore):
         return PersonSession
 
     _expires_at: datetime | None = None
-    # When it was read, by the database's clock.
+    # When the session was read, by the database's clock.
     read_at: datetime | None = None
 
-    # Django's methods would store and look up the key itself.
+    # Overridden because Django's methods would store and look up the key itself.
 
     def _get_session_from_db(self) -> PersonSession | None:
         rows = _rows_with(self.session_key).filter(expire_date__gt=timezone.now())
@@ -78,7 +79,8 @@ class SessionStore(db.SessionStore):
         if row is not None and clock.has_passed(
             row.expire_date, within=settings.SESSION_IDLE, now=timezone.now()
         ):
-            # Last used when the clock was ahead, so the real time of its last use is unknown.
+            # It was last used while the clock was ahead, so the real time of its last use is
+            # unknown.
             row = None
         if row is None:
             self._session_key = None
@@ -91,7 +93,7 @@ class SessionStore(db.SessionStore):
         return _rows_with(session_key).exists()
 
     def delete(self, session_key: str | None = None) -> None:
-        """End the session with this key; by default this session."""
+        """End the session with this key, by default this session."""
         _rows_with(session_key or self.session_key).delete()
 
     def create_model_instance(self, data: dict[str, Any]) -> PersonSession:
@@ -107,19 +109,19 @@ class SessionStore(db.SessionStore):
         )
 
     def extend(self) -> bool:
-        """Extend the session from now, at most once a minute. Returns whether it wrote."""
+        """Extend the session from now, at most once a minute. Return whether it wrote."""
         if self.session_key is None or ENDS_AT not in self or self._expires_at is None:
             return False
         expires_at = _expiry(dict(self.items()))
         if expires_at - self._expires_at < _EXTENSION_INTERVAL:
             return False
-        # An UPDATE, so that a session that was ended meanwhile stays ended.
+        # An UPDATE, so that a session that was ended in the meantime stays ended.
         _rows_with(self.session_key).update(expire_date=expires_at)
         return True
 
 
 def _rows_with(session_key: str | None) -> QuerySet[PersonSession]:
-    """The row with this key, if any; none for None."""
+    """The row with this key, if there is one. None has no row."""
     key_hash = hash_of_session_key(session_key) if session_key else ""
     return PersonSession.objects.filter(pk=key_hash)
 

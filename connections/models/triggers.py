@@ -40,7 +40,7 @@ def unchanged(*columns: str) -> str:
 
 
 def create_triggers(schema_editor: Any, rules: Iterable[Rule]) -> None:
-    """Create the trigger of each rule; on PostgreSQL also the function that it calls."""
+    """Create the trigger of each rule and, on PostgreSQL, the function that it calls."""
     statements = _postgresql if schema_editor.connection.vendor == "postgresql" else _sqlite
     for rule in rules:
         for statement in statements(rule, schema_editor.connection):
@@ -50,8 +50,8 @@ def create_triggers(schema_editor: Any, rules: Iterable[Rule]) -> None:
 
 def _sqlite(rule: Rule, _connection: Any) -> list[str]:
     if rule.operation == "TRUNCATE":
-        return []  # SQLite has no such statement.
-    # SQLite supports IS NOT DISTINCT FROM only since 3.39.
+        return []  # SQLite has no such statement
+    # SQLite supports IS NOT DISTINCT FROM only since version 3.39.
     condition = rule.condition.replace("IS NOT DISTINCT FROM", "IS")
     return [
         f"CREATE TRIGGER {rule.trigger} BEFORE {rule.operation} ON {rule.table} "
@@ -66,8 +66,8 @@ def _postgresql(rule: Rule, connection: Any) -> list[str]:
         [schema] = cursor.fetchone()
     row = {"INSERT": "NEW", "UPDATE": "NEW", "DELETE": "OLD", "TRUNCATE": "NULL"}[rule.operation]
     level = "STATEMENT" if rule.operation == "TRUNCATE" else "ROW"
-    # By default PostgreSQL searches the session's temporary tables first, and one of them could
-    # then replace a table that the condition reads.
+    # By default, PostgreSQL searches the session's temporary tables first. One of them could then
+    # replace a table that the condition reads.
     path = f"pg_catalog, {connection.ops.quote_name(schema)}, pg_temp"
     return [
         f"""

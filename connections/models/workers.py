@@ -1,4 +1,4 @@
-"""What workers share: their heartbeats, and the rate limits of Datadog orgs that were low."""
+"""What workers share: their heartbeats, and the low rate limits of Datadog orgs."""
 
 from django.db import models
 
@@ -8,14 +8,14 @@ from connections.models.batches import Batch
 class WorkerHeartbeat(models.Model):
     """One running process, which updates its row regularly and removes it when it stops.
 
-    A row that is no longer updated belongs to a killed or frozen process.
+    A row that is no longer updated belongs to a process that was killed or is frozen.
     """
 
-    # Unique among all processes on all machines, even when a process id is reused.
+    # Unique among all processes on all machines, even if a process ID is reused.
     name = models.CharField(max_length=200, unique=True)
     host = models.CharField(max_length=100)
     process_id = models.PositiveIntegerField()
-    # All that a command sends; None for a worker.
+    # The only bulk deletion that a command sends. None for a worker.
     batch = models.ForeignKey(Batch, models.CASCADE, null=True, related_name="+")
     started_at = models.DateTimeField()
     seen_at = models.DateTimeField(db_index=True)
@@ -29,16 +29,16 @@ class WorkerHeartbeat(models.Model):
 
 
 class OrgRateLimit(models.Model):
-    """A rate limit of an org, as last reported with less than a tenth left.
+    """A rate limit of an org, as last reported with less than a tenth remaining.
 
-    All processes share it: until `resets_at`, none starts deferrable work on that org.
+    All processes share it. Until `resets_at`, none starts work on that org that can wait.
     """
 
     site = models.CharField(max_length=100)
     org_id = models.CharField(max_length=64)
-    # Datadog's name for it; empty when it gave none.
+    # Datadog's name for it. Empty if it gave none.
     name = models.CharField(max_length=100, blank=True)
-    # Requests.
+    # In requests.
     limit = models.PositiveIntegerField()
     remaining = models.PositiveIntegerField()
     observed_at = models.DateTimeField()

@@ -1,4 +1,4 @@
-"""HTTP connections that know how far each request has come, with one deadline for it."""
+"""HTTP connections that track how far each request has come, with one deadline per request."""
 
 import contextlib
 import functools
@@ -29,13 +29,13 @@ from connections.net.http import PARALLEL_REQUESTS
 type Address = tuple[socket.AddressFamily, tuple[str, int] | tuple[str, int, int, int]]
 type Lookup = Callable[[str, int], list[Address]]
 
-# Limits the threads that wait for a name server that never responds.
+# Limits how many threads wait for a name server that never responds.
 _MAX_LOOKUPS_AT_ONCE = 32
 _lookup_slots = threading.BoundedSemaphore(_MAX_LOOKUPS_AT_ONCE)
 
 
 def look_up(host: str, port: int) -> list[Address]:
-    """The addresses from `getaddrinfo`; blocks without a limit. Raises OSError or ValueError."""
+    """The addresses from `getaddrinfo`. Blocks without a limit. Raises OSError or ValueError."""
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return [(family, address) for family, _, _, _, address in found]  # type: ignore[misc]
 
@@ -45,8 +45,8 @@ def resolve(
 ) -> list[Address]:
     """The addresses of `host`, within `timeout_seconds`.
 
-    Raises OSError: the system's own when the name does not resolve, TimeoutError when it does
-    not resolve in time or too many lookups are already waiting.
+    Raises OSError: the system's own if the name doesn't resolve, and TimeoutError if it doesn't
+    resolve in time or too many lookups are already waiting.
     """
     if not _lookup_slots.acquire(blocking=False):
         raise TimeoutError("Too many name lookups are hanging.")
@@ -83,7 +83,7 @@ def _look_up_into(
     except OSError as error:
         results.put(error)
     except ValueError:
-        # An empty or too long label fails during encoding, before any lookup.
+        # An empty or overlong label fails during encoding, before any lookup.
         results.put(OSError("This is not a host name."))
     finally:
         _lookup_slots.release()
@@ -101,14 +101,14 @@ class Phase(Enum):
 
 
 class Deadline:
-    """The time limit of one request or mail. It runs from when the object is created.
+    """The time limit of one request or email. It starts when the object is created.
 
     When it passes, a timer shuts the connection down at the TCP level. That ends every wait,
     including one for a response that arrives a few bytes at a time. The timer uses a duplicate of
-    the socket, because during a TLS handshake no other object here holds it, and because
-    `SSLSocket.shutdown` would hand encrypted bytes to the waiting reader as plain text. After
-    `finish()` returns, the timer can't act any more, so it never affects a later request on the
-    same connection.
+    the socket, because during a TLS handshake no other object here has it, and because
+    `SSLSocket.shutdown` would pass encrypted bytes to the waiting reader as plain text. After
+    `finish()` returns, the timer can no longer act, so it never affects a later request on the same
+    connection.
     """
 
     def __init__(self, *, deadline_seconds: float, connect_seconds: float) -> None:
@@ -128,7 +128,7 @@ class Deadline:
 
     @property
     def remaining_seconds(self) -> float:
-        """Seconds until the deadline, at least 0.001: a socket takes 0 for "do not wait"."""
+        """Seconds until the deadline, at least 0.001, because 0 tells a socket not to wait."""
         return max(self._deadline - time.monotonic(), 0.001)
 
     @property
@@ -138,12 +138,15 @@ class Deadline:
 
     @property
     def is_overdue(self) -> bool:
-        """Whether the deadline has passed. This reads the clock too: a socket's own timeout can
-        fire just before the timer, and in a process that was frozen the timer is late."""
+        """Whether the deadline has passed.
+
+        Also reads the clock, because a socket's own timeout can fire just before the timer, and in
+        a process that was frozen the timer is late.
+        """
         return self.has_expired or time.monotonic() >= self._deadline
 
     def attach(self, file_descriptor: int) -> None:
-        """Let the deadline shut this connection down, unless it has passed already."""
+        """Let the deadline shut this connection down, unless it has already passed."""
         duplicate = socket.socket(fileno=os.dup(file_descriptor))
         with self._lock:
             previous, self._duplicate = self._duplicate, duplicate
@@ -170,7 +173,7 @@ class Deadline:
                 return
             self.has_expired = True
             if self._duplicate is not None:
-                # An error means that it is closed already: nothing is waiting on it.
+                # An error means that it is already closed, so nothing waits for it.
                 with contextlib.suppress(OSError):
                     self._duplicate.shutdown(socket.SHUT_RDWR)
 
@@ -187,7 +190,7 @@ class Exchange(Deadline):
 
     @property
     def has_request_left(self) -> bool:
-        """Whether the first byte may have left: true from just before it is written."""
+        """Whether the first byte might have left. True from just before it is written."""
         return self.phase is Phase.SENDING
 
     @property
@@ -204,7 +207,7 @@ class Exchange(Deadline):
         return Cause.CONNECT_TIMEOUT if self.is_overdue else Cause.CLIENT_FAILURE
 
 
-# urllib3 passes no object of ours to a connection. Each thread has its own value.
+# urllib3 can't pass this object to a connection. Each thread has its own value.
 current_exchange: ContextVar[Exchange] = ContextVar("current_exchange")
 
 
@@ -242,7 +245,7 @@ class _StatusTrackingResponse(http.client.HTTPResponse):
     """A response that stores its status in the exchange as soon as the status line is complete.
 
     http.client accepts "HTTP/1.1 200" without a line end as a status, and discards a complete
-    status line when the headers after it are cut off.
+    status line if the headers after it are cut off.
     """
 
     def __init__(
@@ -264,7 +267,7 @@ class _StatusTrackingResponse(http.client.HTTPResponse):
                 self._exchange.cause = cause_of_bad_status_line(line)
             raise http.client.BadStatusLine(repr(line[:100]))
         version, status, reason = match.groups(default=b"")
-        # A 100 comes before the actual response; before SENDING, the response is a proxy's.
+        # A 100 comes before the actual response. Before SENDING, the response comes from a proxy.
         if self._exchange.has_request_left and int(status) != http.HTTPStatus.CONTINUE:
             self._exchange.status = int(status)
         return version.decode("ascii"), int(status), reason.decode("latin-1")
@@ -278,14 +281,14 @@ class TrackedConnection(HTTPConnection):
 
     @property
     def response_class(self) -> Any:  # type: ignore[override]  # http.client only calls it
-        """What http.client calls to make a response."""
+        """http.client calls this to make a response."""
         return functools.partial(_StatusTrackingResponse, exchange=self.exchange)
 
     @property
     def is_connected(self) -> bool:
-        """Whether it can be used again: not if bytes arrived that no request asked for.
+        """Whether it can be used again, which is false if bytes arrived that no request asked for.
 
-        Bytes that TLS has decrypted don't make the socket readable.
+        Bytes that TLS has already decrypted don't make the socket readable.
         """
         is_clean = not (isinstance(self.sock, ssl.SSLSocket) and self.sock.pending())
         return is_clean and super().is_connected
@@ -298,7 +301,7 @@ class TrackedConnection(HTTPConnection):
         except (OSError, http.client.HTTPException) as error:
             self.exchange.cause = cause_of_connect_failure(
                 phase=self.exchange.phase,
-                # When the deadline shuts the socket down, it looks as if the server did.
+                # When the deadline shuts the socket down, it looks as if the server had done it.
                 error=TimeoutError() if self.exchange.has_expired else error,
                 is_proxied=self.proxy is not None,
             )
@@ -340,9 +343,9 @@ class TrackedTLSConnection(TrackedConnection, HTTPSConnection):
 
 
 def connect_to_one_of(addresses: list[Address], *, deadline: Deadline) -> socket.socket:
-    """Connect to the first address that accepts. Each gets an equal share of the time left.
+    """Connect to the first address that accepts. Each gets an equal share of the remaining time.
 
-    The deadline acts on the connection from now on. Raises OSError.
+    From now on the deadline acts on the connection. Raises OSError.
     """
     failure: OSError = OSError("The name has no address.")
     for index, (family, address) in enumerate(addresses):
@@ -377,7 +380,8 @@ class _TrackingPool(HTTPConnectionPool):
 
     def _put_conn(self, conn: Any) -> None:
         if conn is not None:
-            # Another thread can take the connection at once: no deadline may act on it any more.
+            # Another thread can take the connection immediately, so no deadline can act on it any
+            # longer.
             conn.exchange.finish()
             if (conn.exchange.status or 0) < http.HTTPStatus.OK:
                 conn.close()
@@ -419,12 +423,12 @@ class _Adapter(requests.adapters.HTTPAdapter):
     def cert_verify(
         self, conn: HTTPSConnectionPool, url: str, verify: object, cert: object
     ) -> None:
-        """Always verify. The SSL context already holds the certificates."""
+        """Always verify. The SSL context already has the certificates."""
         conn.cert_reqs = "CERT_REQUIRED"
 
 
 class Session(requests.Session):
-    """A session without cookies, redirects and settings from the environment.
+    """A session without cookies, redirects or settings from the environment.
 
     Raises OSError when the CA bundle can't be read.
     """
@@ -440,8 +444,11 @@ class Session(requests.Session):
         self.mount("http://", adapter)
 
     def get_redirect_target(self, resp: requests.Response) -> None:
-        """Ignore redirects: `requests` would read a redirect's body without a limit to prepare
-        the next request, even with `allow_redirects=False`."""
+        """Ignore redirects.
+
+        To prepare the next request, `requests` would read a redirect's body without a limit, even
+        with `allow_redirects=False`.
+        """
 
 
 @functools.lru_cache(maxsize=8)

@@ -1,4 +1,4 @@
-"""Send one HTTP request once and return what is known. Network errors never raise."""
+"""Sends one HTTP request once and returns what is known. Never raises network errors."""
 
 import contextlib
 import hashlib
@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 from connections.core.causes import Cause
 from connections.core.secret import Secret
 
-# Functions import connections.net.connection when they send: requests would slow down the start of
-# every command.
+# Functions import connections.net.connection only when they send, because requests would slow down
+# the start of every command.
 if TYPE_CHECKING:
     import requests
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _READ_SIZE = 16_384
-# One action sends at most this many requests at once. Its pool keeps as many connections to a host.
+# The most requests that one action sends in parallel. Its pool keeps as many connections to a host.
 PARALLEL_REQUESTS = 24
 
 
@@ -30,8 +30,8 @@ PARALLEL_REQUESTS = 24
 class OutboundRequest:
     """A request to send. `keys` maps header names to keys, revealed only while it is sent.
 
-    Webhooks and sign-ins also set `headers` and `body`; requests to Datadog have
-    neither. A body may hold the client secret of a sign-in, so its repr is hidden.
+    Webhooks and sign-ins also set `headers` and `body`, which requests to Datadog don't have. A
+    body can contain the client secret of a sign-in, so its repr is hidden.
     """
 
     method: str
@@ -51,9 +51,9 @@ class OutboundRequest:
 class OutboundResponse:
     """What is known after a request.
 
-    `status` is None when no complete status line was received; `cause` then says why, and
-    `has_request_left` whether the server may have received the request. With a status, `cause`
-    says why the body is incomplete; None when it is complete. Header names are lower case.
+    `status` is None if no complete status line was received. Then `cause` says why, and
+    `has_request_left` whether the server might have received the request. With a status, `cause`
+    says why the body is incomplete, or is None if it is complete. Header names are in lower case.
     """
 
     status: int | None
@@ -66,7 +66,7 @@ class OutboundResponse:
 
     @property
     def body_sha256(self) -> str:
-        """The SHA-256 of `body` in hex; "" when it is empty."""
+        """The SHA-256 of `body` in hex; "" if it is empty."""
         return hashlib.sha256(self.body).hexdigest() if self.body else ""
 
 
@@ -80,7 +80,7 @@ class _Body:
 
 
 class _Pool:
-    """The open connections of one action: a session for each CA bundle. Safe for threads."""
+    """The open connections of one action: one session per CA bundle. Safe for threads."""
 
     def __init__(self) -> None:
         self._sessions: dict[str | None, Session] = {}
@@ -103,10 +103,10 @@ _pool: ContextVar[_Pool | None] = ContextVar("pool", default=None)
 
 @contextlib.contextmanager
 def pool() -> Iterator[_Pool]:
-    """Keep connections open from one request to the next within one action.
+    """Keep connections open between the requests of one action.
 
-    Inside another `pool()`, it shares the connections of that one. A thread shares them when it
-    runs in a copy of the context.
+    Inside another `pool()`, it shares that one's connections. A thread shares them if it runs in a
+    copy of the context.
     """
     outer = _pool.get()
     if outer is not None:
@@ -122,7 +122,7 @@ def pool() -> Iterator[_Pool]:
 
 
 def send(*, request: OutboundRequest) -> OutboundResponse:
-    """Send the request at most once, within its deadline. Never raises for network trouble."""
+    """Send the request at most once, within its deadline. Never raises network errors."""
     from connections.net.connection import Exchange, current_exchange
 
     exchange = Exchange(
@@ -142,7 +142,7 @@ def send(*, request: OutboundRequest) -> OutboundResponse:
             headers.update((name.lower(), value) for name, value in response.headers.items())
             _read_body(response, body=body, limit=request.max_body)
         except Exception as error:  # noqa: BLE001 - keep what is known, whatever failed
-            # Drops the error itself, which refers to the request's headers. The exceptions of
+            # Drops the error itself, because it refers to the request's headers. The exceptions of
             # requests are OSErrors.
             if not isinstance(error, OSError):
                 logger.info("A request failed with %s.", type(error).__name__)
@@ -200,7 +200,7 @@ def _build_outbound_response(
 
 
 def _read_body(response: "requests.Response", *, body: _Body, limit: int) -> None:
-    """Read and decompress at most `limit` bytes into `body`, which keeps them if reading fails."""
+    """Read and decompress up to `limit` bytes into `body`, which keeps them if reading fails."""
     encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
     if encoding in {"gzip", "x-gzip"}:
         _read_gzip(response, body=body, limit=limit)

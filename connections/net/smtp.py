@@ -6,7 +6,7 @@ from typing import Any
 
 from connections.net.connection import Deadline, connect_to_one_of, resolve
 
-# For one message, from the name lookup to the server's last response.
+# Seconds for one message, from the name lookup to the server's last response.
 DEADLINE_SECONDS = 20.0
 
 

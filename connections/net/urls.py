@@ -1,4 +1,4 @@
-"""Which URLs a webhook may have. Imports no HTTP library, since the settings import it."""
+"""Which URLs a webhook can have. Imports no HTTP library, because the settings import it."""
 
 from urllib.parse import SplitResult, urlsplit
 
@@ -6,9 +6,11 @@ _LOOPBACK_HOSTS = frozenset({"127.0.0.1", "::1"})
 
 
 def check_webhook_url(url: str) -> str:
-    """The URL unchanged, "" for none. Raises ValueError with a sentence that says what to do.
+    """The URL unchanged; "" if there is none.
 
-    The error never contains the URL, whose path may be a secret.
+    Raises ValueError with a sentence that says what to do.
+
+    The error never contains the URL, because its path can be a secret.
     """
     if not url:
         return ""
@@ -23,7 +25,7 @@ def check_webhook_url(url: str) -> str:
 
 
 def origin_of(url: str) -> str:
-    """Scheme, host and port of a checked URL: the part that may be shown."""
+    """Scheme, host and port of a checked URL, which is the part that can be shown."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc}"
 

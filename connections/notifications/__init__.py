@@ -1,1 +1,1 @@
-"""Delivers notifications by mail, webhook and file."""
+"""Delivers notifications by email, webhook and file."""

@@ -1,4 +1,4 @@
-"""Queues notifications about changes that need attention: one for many changes and many orgs."""
+"""Queues notifications about changes that need attention: one message for many changes and orgs."""
 
 from datetime import datetime, timedelta
 
@@ -15,23 +15,23 @@ from connections.models import Change, Notification, Person, Role, Sync
 
 # At most one message for each destination in this time.
 INTERVAL = timedelta(minutes=10)
-# Orgs that another process syncs together are reported together: its syncs are over by then.
+# Orgs that another process syncs together are reported together. By then its syncs have ended.
 QUIET_TIME = timedelta(seconds=30)
-# Without an earlier message: older changes are from before there was a destination.
+# Without an earlier message, older changes date from before a destination was configured.
 MAX_AGE = timedelta(hours=24)
 
 
 def enqueue_changes(*, after_sync: bool = False) -> None:
-    """Queue the changes that were not sent yet, unless the last message is too recent.
+    """Queue the changes that have not been sent yet, unless the last message is too recent.
 
-    `after_sync`: this process has just synced all orgs, so there is nothing to wait for. Call it
-    outside any transaction. Raises database errors.
+    `after_sync` means that this process has just synced all orgs, so there is nothing to wait for.
+    Call it outside any transaction. Raises database errors.
     """
     if not settings.WEBHOOK_URL and not settings.HAS_MAIL:
         return
     now = clock.now()
     with audit.atomic():
-        # Always the same row, so that one worker at a time decides. Changes are never removed.
+        # Always the same row, so that only one worker at a time decides. Changes are never removed.
         Change.objects.select_for_update(no_key=True).order_by("number").first()
         last = Notification.objects.filter(code=outbox.CHANGES_DETECTED).first()
         if last and clock.elapsed_since(last.created_at, now=now) < INTERVAL:
@@ -67,7 +67,7 @@ def _is_syncing(*, now: datetime) -> bool:
 
 
 def _recipients() -> list[Person]:
-    """The Operators and Approvers with an address who haven't turned these emails off."""
+    """The Operators and Approvers with an email address who haven't turned these emails off."""
     has_role = Q(groups__name__in=[Role.OPERATOR, Role.APPROVER]) | Q(is_superuser=True)
     people = Person.objects.filter(has_role, is_active=True, wants_change_emails=True)
     return list(people.exclude(email="").distinct().order_by("pk"))

@@ -1,4 +1,4 @@
-"""Sends one notification by mail, by webhook or to the checkpoint file."""
+"""Sends one notification by email, by webhook or to the checkpoint file."""
 
 import os
 import re
@@ -23,7 +23,7 @@ from connections.notifications.messages import Message
 
 
 class CheckpointFileError(Exception):
-    """The checkpoint file cannot be written; the message says why."""
+    """The checkpoint file can't be written. The message says why."""
 
 
 def append_checkpoint(*, path: Path, note: str) -> None:
@@ -44,7 +44,7 @@ def append_checkpoint(*, path: Path, note: str) -> None:
 
 
 def check_checkpoint_file(path: Path) -> None:
-    """Raise CheckpointFileError unless the file can be appended to; creates nothing."""
+    """Raise CheckpointFileError unless the file can be appended to. Creates nothing."""
     if not path.exists() and not path.is_symlink():
         if not os.access(path.parent, os.W_OK | os.X_OK):
             raise CheckpointFileError(f"This user can't write to {path.parent}.")
@@ -66,7 +66,7 @@ def _open(path: Path, *, make: bool = True) -> int:
 
 
 def _write(descriptor: int, data: bytes) -> None:
-    # One call, so that lines of two processes never mix. A full disk can take only a part.
+    # One call, so that lines of two processes never mix. A full disk can accept only a part.
     if os.write(descriptor, data) != len(data):
         raise OSError(0, "only part of it fit")
 
@@ -85,7 +85,7 @@ class DeliveryStatus(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class DeliveryResult:
-    """What came back. `text` holds no address, no key and nothing of a webhook's response."""
+    """What came back. `text` contains no address, no key and nothing from a webhook's response."""
 
     status: DeliveryStatus
     text: str
@@ -106,13 +106,13 @@ def send(*, notification: Notification, message: Message) -> DeliveryResult:
 
 
 def mail_address(notification: Notification) -> str:
-    """The address to mail a notification to now; "" when it has no recipient any longer."""
+    """The address to email a notification to now; "" if it no longer has a recipient."""
     if notification.person is not None:
         return notification.person.email if notification.person.is_active else ""
     return outbox.checkpoint_addresses().get(notification.address_key, "")
 
 
-# --- Mail ---------------------------------------------------------------------------------------
+# --- Email --------------------------------------------------------------------------------------
 
 
 def _send_mail(notification: Notification, message: Message) -> DeliveryResult:
@@ -127,7 +127,7 @@ def _send_mail(notification: Notification, message: Message) -> DeliveryResult:
         body=message.as_text(),
         to=[address],
         headers={
-            # The same for each attempt, so that mail programs show it once.
+            # The same for each attempt, so that email programs show it once.
             "Message-ID": f"<{notification.pk}@{_own_hostname()}>",
             "Auto-Submitted": "auto-generated",
         },
@@ -229,7 +229,7 @@ def _webhook_result(status_code: int) -> tuple[DeliveryStatus, str]:
 
 
 def _parse_retry_after(text: str) -> int | None:
-    # Seconds only: for an HTTP date the regular retry delays apply.
+    # Only seconds. For an HTTP date, the regular retry delays apply.
     return int(text) if text.isascii() and text.isdigit() and len(text) < 8 else None
 
 

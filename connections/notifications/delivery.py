@@ -1,8 +1,8 @@
 """Delivers notifications: claims a row, sends it, and stores the result.
 
 The table is the queue, so any number of workers can run. A claim moves `due_at` ahead and is
-committed before anything is sent, so no lock is held while sending. When a process dies in
-between, the row becomes due again: the receiver can then get it twice, with the same id.
+committed before anything is sent, so no lock is held while sending. If a process dies in between,
+the row becomes due again, and the receiver can get the notification twice, with the same ID.
 """
 
 import logging
@@ -27,19 +27,20 @@ from connections.notifications.messages import build_message
 
 logger = logging.getLogger(__name__)
 
-# The wait after the first attempt, the second, …. The attempt after the last wait is the last.
+# The wait after the first attempt, after the second, and so on. The attempt after the last wait is
+# the last one.
 RETRY_DELAYS = tuple(timedelta(seconds=seconds) for seconds in (10, 60, 300, 1800, 7200))
 MAX_RETRY_DELAY = timedelta(hours=2)
-# A claim without a result expires after this time; no attempt takes as long.
+# A claim without a result expires after this time, which is longer than any attempt takes.
 CLAIM_TIMEOUT = timedelta(minutes=2)
 # How long finished notifications stay in the delivery log.
 RETENTION = timedelta(days=90)
-# At most one event per destination in this time records that deliveries there failed.
+# At most one event per destination in this time records that its deliveries failed.
 FAILURE_EVENT_INTERVAL = timedelta(hours=24)
 
 
 def run_due(*, channel: Notification.Channel, is_over: Callable[[], bool] = lambda: False) -> int:
-    """Deliver what is due on this channel until `is_over`; return the number of attempts.
+    """Deliver what is due on this channel until `is_over`. Return the number of attempts.
 
     Call it outside any transaction. Raises database errors.
     """
@@ -64,7 +65,7 @@ def claim_next(*, channel: Notification.Channel) -> Notification | None:
 
 
 def _is_due(now: datetime) -> Q:
-    """Due now, or further ahead than any delay: written while the clock was wrong."""
+    """Due now, or due further ahead than any delay, because it was written with a wrong clock."""
     return Q(due_at__lte=now) | Q(due_at__gt=now + MAX_RETRY_DELAY + clock.TOLERANCE)
 
 
@@ -78,7 +79,7 @@ def _claim(notification: Notification) -> bool:
 def deliver(*, notification: Notification) -> Notification:
     """Send a claimed notification once and store the result.
 
-    Raises database errors; the notification is then sent again later.
+    Raises database errors. The notification is then sent again later.
     """
     _store_result(notification, _send(notification))
     notification.refresh_from_db()
@@ -87,7 +88,7 @@ def deliver(*, notification: Notification) -> Notification:
 
 def _send(notification: Notification) -> DeliveryResult:
     if notification.attempts > len(RETRY_DELAYS) + 1:
-        # Every process that claimed it died or failed before it stored a result.
+        # Every process that claimed it died or failed before storing a result.
         return DeliveryResult(status=DeliveryStatus.FAILED, text="No attempt returned a result.")
     try:
         message = build_message(notification)
@@ -103,7 +104,7 @@ def _store_result(notification: Notification, result: DeliveryResult) -> None:
     now = clock.now()
     state, delay = _next_state(notification, result)
     with audit.atomic():
-        # Another worker that claimed it meanwhile has counted one more attempt.
+        # Another worker that claimed it in the meantime has counted one more attempt.
         claimed = Notification.objects.filter(
             pk=notification.pk, state=Notification.State.WAITING, attempts=notification.attempts
         )
@@ -139,7 +140,7 @@ def _next_state(
 def _record_failure(notification: Notification, result: DeliveryResult) -> None:
     """Record that deliveries to a destination fail, once per FAILURE_EVENT_INTERVAL.
 
-    A failed test and a failed failure notification record nothing.
+    A failed test and a failed notification about failures record nothing.
     """
     if notification.code in {EventCode.NOTIFICATION_FAILED, EventCode.NOTIFICATION_TESTED}:
         return
@@ -178,7 +179,7 @@ def same_destination(notification: Notification) -> QuerySet[Notification]:
 
 
 def retry(*, actor: Actor, notification: Notification) -> int:
-    """Queue all failed notifications for this one's destination again; return their number.
+    """Queue all failed notifications to the same destination again. Return how many.
 
     Raises PermissionDenied, and ConflictError when there are none.
     """
@@ -202,7 +203,7 @@ def retry(*, actor: Actor, notification: Notification) -> int:
 
 
 def delete_old_notifications() -> int:
-    """Delete notifications that ended more than RETENTION ago; return their number."""
+    """Delete notifications whose delivery ended more than RETENTION ago. Return how many."""
     ended = Notification.objects.filter(due_at=None, created_at__lt=clock.now() - RETENTION)
     count, _ = ended.delete()
     return count

@@ -27,30 +27,31 @@ Channel = Notification.Channel
 
 @dataclass(frozen=True, kw_only=True)
 class Destination:
-    """One configured destination. `key` names it in forms; `address` shows no secret."""
+    """One configured destination. `key` names it in forms. `address` shows no secret."""
 
     key: str
     label: str
     address: str
     purpose: str
-    # Counts over the delivery log.
+    # Counts from the delivery log.
     waiting: int
     failed: int
 
 
 @dataclass(frozen=True, kw_only=True)
 class DeliveryLogEntry:
-    """One notification, with the event it is about if there is one."""
+    """One notification, with its event if it is about one."""
 
     notification: Notification
     event: AuditEvent | None
-    # The checkpoint recipient's address; "" for others and when it is no longer configured.
+    # The checkpoint recipient's address; "" for other destinations and if it is no longer
+    # configured.
     address: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class DeliveryLogPage:
-    """One page, newest first; the next page starts after the notification `next`."""
+    """One page, newest first. The next page starts after the notification `next`."""
 
     rows: list[DeliveryLogEntry]
     next: UUID | None
@@ -138,10 +139,10 @@ def _configured_destinations() -> list[tuple[Channel, str, str, str, str]]:
 
 
 def send_test(*, actor: Actor, key: str) -> Notification:
-    """Send a test to a destination now; return the notification with the result.
+    """Send a test to a destination now. Return the notification with the result.
 
-    Checkpoint recipients get the newest checkpoint again; mail to people goes to the actor
-    alone. Call it outside any transaction. Raises PermissionDenied, and ConflictError when
+    Checkpoint recipients get the newest checkpoint again. For emails to people, only the actor gets
+    the test. Call it outside any transaction. Raises PermissionDenied, and ConflictError when
     nothing can be sent.
     """
     permissions.require(permissions.can_administer(actor), "send test notifications")
@@ -172,7 +173,7 @@ def send_test(*, actor: Actor, key: str) -> Notification:
             person=person,
             address_key=address_key,
             created_at=now,
-            # Claimed at once, so that no worker sends it too.
+            # Claimed immediately, so that no worker sends it too.
             due_at=now + delivery.CLAIM_TIMEOUT,
             attempts=1,
         )
@@ -187,7 +188,7 @@ def _newest_checkpoint() -> Checkpoint:
 
 
 def count_given_up(*, actor: Actor, now: datetime) -> int:
-    """How many notifications failed lately; 0 for people who can't retry them."""
+    """How many notifications failed recently; 0 for people who can't retry them."""
     if not permissions.can_administer(actor):
         return 0
     given_up = Notification.objects.filter(

@@ -11,7 +11,10 @@ from connections.net.smtp import DEADLINE_SECONDS, DeadlineSMTP, DeadlineSMTPOve
 
 
 class EmailBackend(smtp.EmailBackend):
-    """Adds a deadline: Django's timeout is per read, so a slow server could block for hours."""
+    """Adds a deadline.
+
+    Django's timeout applies to each read, so a slow server could block for hours.
+    """
 
     _deadline: Deadline | None = None
 
@@ -32,7 +35,7 @@ class EmailBackend(smtp.EmailBackend):
         return super().open()
 
     def close(self) -> None:
-        """Disconnect, ignoring errors: the server has taken or refused the message by now."""
+        """Disconnect, ignoring errors. The server has already accepted or refused the message."""
         try:
             with contextlib.suppress(OSError):
                 super().close()

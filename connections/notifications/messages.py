@@ -1,4 +1,4 @@
-"""The text of a notification, built from the audit log when it is sent: for mail and webhook."""
+"""The text of a notification, built from the audit log when it is sent by email or webhook."""
 
 import json
 from dataclasses import dataclass, field
@@ -44,11 +44,11 @@ MAX_ROWS = 50
 
 @dataclass(frozen=True, kw_only=True)
 class Message:
-    """The content of one notification; text from outside in it is not sanitized yet."""
+    """The content of one notification. Text in it that comes from outside is not sanitized yet."""
 
     code: str
     title: str
-    # What it is about, for the subject of a mail; may be empty.
+    # What it is about, for the subject of an email. Can be empty.
     about: str
     # When it happened, in UTC.
     at: datetime
@@ -56,27 +56,27 @@ class Message:
     # The path of the page that shows it.
     path: str
     seq: int | None = None
-    # Who acted; empty for a test, a checkpoint and a verification.
+    # Who acted. Empty for a test, a checkpoint and a verification.
     by: str = ""
     reason: str = ""
-    # One line for each of several things; without those beyond the first MAX_ROWS.
+    # One line for each of several things, up to MAX_ROWS.
     rows: tuple[str, ...] = ()
     # More fields for the webhook.
     data: dict[str, Any] = field(default_factory=dict)
 
     @property
     def url(self) -> str:
-        """The page that shows it; only a path without ORGADMIN_BASE_URL."""
+        """The page that shows it. Only a path if ORGADMIN_BASE_URL isn't set."""
         return f"{settings.BASE_URL}{self.path}"
 
     @property
     def subject(self) -> str:
-        """The subject of the mail: one line, whatever characters the names hold."""
+        """The subject of the email: one line, whatever characters the names contain."""
         parts = ("Org Admin", self.title, wording.one_line(self.about, limit=140))
         return ": ".join(part for part in parts if part)
 
     def as_text(self) -> str:
-        """The body of a mail."""
+        """The body of an email."""
         lines = [wording.some_lines(self.sentence, limit=_SENTENCE_LIMIT)]
         if self.rows:
             lines += ["", *(f"- {row}" for row in self.rows)]
@@ -89,7 +89,7 @@ class Message:
         if self.seq is not None:
             lines.append(f"Audit event: {self.seq}")
         if "note" in self.data:
-            # Between empty lines, so that it is easy to copy.
+            # Between empty lines so that it is easy to copy.
             lines += ["", _KEEP_CHECKPOINT, "", self.data["note"]]
         return "\n".join(lines) + "\n"
 
@@ -105,7 +105,7 @@ class Message:
         return json.dumps(document, ensure_ascii=True, separators=(",", ":")).encode()
 
     def _as_slack_text(self) -> str:
-        """The text that Slack shows; names from outside can't make links or mention people."""
+        """The text that Slack shows. Names from outside can't create links or mention people."""
         text = "\n".join((self.sentence, *(f"• {row}" for row in self.rows), self.url))
         return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
@@ -117,7 +117,7 @@ _KEEP_CHECKPOINT = (
 
 
 def build_message(notification: Notification) -> Message:
-    """The message for a notification. Raises DoesNotExist when its subject no longer exists."""
+    """The message for a notification. Raises DoesNotExist if its subject no longer exists."""
     if notification.event_seq is not None:
         return _event_message(notification.event_seq, reader=notification.person)
     if notification.subject_type == "checkpoint":
@@ -170,7 +170,7 @@ def _event_message(seq: int, *, reader: Person | None) -> Message:
 
 
 def _require_still_waiting(review: AccessReview, *, reader: Person | None) -> None:
-    """Raise DoesNotExist when the access review closed, or is hidden from the reader by now."""
+    """Raise DoesNotExist if the access review was closed or is now hidden from the reader."""
     actor = person_actor(person=reader) if reader else WORKER
     visible = visibility.visible_access_reviews(actor=actor)
     if review.is_closed or not visible.filter(pk=review.pk).exists():
@@ -184,7 +184,7 @@ _NAMES_REVIEWERS = {
 
 
 def _sentence(event: AuditEvent, *, reader: Person | None) -> str:
-    """What happened; about an access review to a person, what it asks of them."""
+    """What happened or, in an email about an access review, what it asks of the person."""
     details = event.details
     if event.code in _NAMES_REVIEWERS and reader is not None:
         due = details["due_at"][:10]
@@ -229,7 +229,7 @@ def _path(subject: NotificationSubject | None, *, reader: Person | None) -> str:
         case Credential():
             return reverse("credential-detail", args=[subject.pk])
         case Person() if reader and not reader.is_superuser:
-            # The page of a person is for administrators.
+            # Only administrators can see a person's page.
             return reverse("session-list")
         case Person():
             return reverse("person-detail", args=[subject.pk])
@@ -291,13 +291,13 @@ def _verification_message(verification: AuditVerification) -> Message:
 
 
 def _changes_message(notification: Notification) -> Message:
-    """The message about the changes that the reader can see now, as the webhook sees all."""
+    """The message about the changes that the reader can see now. The webhook sees all."""
     reader = notification.person
     actor = person_actor(person=reader) if reader else WORKER
     first, last = change_digests.numbers_in(notification)
     filters = ChangeFilter(
         needs_attention=True,
-        # The webhook gets every change, even one that someone has acknowledged meanwhile.
+        # The webhook gets every change, even one that was acknowledged in the meantime.
         acknowledged="no" if reader else "",
         after_number=first - 1,
         up_to_number=last,

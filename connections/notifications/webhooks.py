@@ -1,8 +1,8 @@
-"""Sends signed messages to the configured webhook, as Standard Webhooks defines.
+"""Sends signed messages to the configured webhook, following Standard Webhooks.
 
-The signature is HMAC-SHA256 over `id.timestamp.body`; existing libraries verify it. The limits are
-those of requests to Datadog: one deadline for everything, no redirects, no proxy settings from the
-environment, a bounded response, certificates always verified.
+The signature is HMAC-SHA256 of `id.timestamp.body`, which existing libraries can verify. The limits
+are the same as for requests to Datadog: one deadline for everything, no redirects, no proxy
+settings from the environment, a bounded response, and certificates always verified.
 """
 
 import base64
@@ -42,7 +42,7 @@ def new_secret_text() -> str:
 
 
 def load_secrets(path: Path, *, make: bool) -> tuple[Secret, ...]:
-    """The secrets in the file, one per line. Messages are signed with each, for rotation.
+    """The secrets in the file, one per line. For rotation, messages are signed with each of them.
 
     With `make`, creates a missing file. Raises WebhookSecretError.
     """
@@ -92,14 +92,14 @@ def post(
     body: bytes,
     keys: Sequence[Secret],
 ) -> OutboundResponse:
-    """Send one JSON document once. Network errors are in the result, never raised."""
+    """Send one JSON document once. Never raises network errors; the result contains them."""
     headers = signed_headers(message_id=message_id, timestamp=timestamp, body=body, keys=keys)
     headers["Content-Type"] = "application/json"
     return _send(method="POST", headers=headers, body=body, seconds=DEADLINE_SECONDS)
 
 
 def probe() -> OutboundResponse:
-    """Send a HEAD request, which changes nothing: any status shows that the receiver responds."""
+    """Send a HEAD request, which changes nothing. Any status shows that the receiver responds."""
     return _send(method="HEAD", headers={}, body=None, seconds=CONNECT_SECONDS)
 
 

@@ -24,7 +24,7 @@ from connections.management.base import (
 
 
 class Command(OrgAdminCommand):
-    """Stores, verifies and lists. Keys come from files or standard input, never as arguments."""
+    """Stores and verifies keys and lists connections. Never takes keys as arguments."""
 
     help = (
         "Add the keys of one Datadog org. Without a file option, standard input holds them: two "
@@ -110,7 +110,7 @@ class Command(OrgAdminCommand):
         return keys
 
 
-# These return None instead of raising, so that no traceback holds a key.
+# These return None instead of raising, so that no traceback contains a key.
 def _read_secret(path: Path) -> Secret | None:
     try:
         return Secret(path.read_text(encoding="utf-8"))

@@ -10,7 +10,7 @@ from connections.people import people
 
 
 class Command(OrgAdminCommand):
-    """Adds one person, with no password; make_sign_in_link lets them choose one."""
+    """Adds one person, without a password. make_sign_in_link lets the person choose one."""
 
     help = "Add a person. They sign in with a link from make_sign_in_link, without any email."
 

@@ -13,7 +13,7 @@ from connections.operations.backup import DATABASE_NAME, make_backup
 
 
 class Command(OrgAdminCommand):
-    """Exit code 0 when the backup was made and checked, else 1."""
+    """Exit code 0 if the backup was made and checked, otherwise 1."""
 
     help = (
         "Copy the SQLite database and a manifest to a new directory; the service can be running. "

@@ -10,7 +10,7 @@ from connections.people import people
 
 
 class Command(OrgAdminCommand):
-    """Changes one person; without --role and --no-role the roles stay."""
+    """Changes one person. Without --role and --no-role, the roles stay."""
 
     help = "Change a person's roles or break-glass permission, or disable or enable them."
 

@@ -1,4 +1,4 @@
-"""Django's own command, with audit events."""
+"""Django's own command, plus audit events."""
 
 from contextlib import nullcontext
 from typing import Any
@@ -12,12 +12,12 @@ from connections.people import people
 
 
 class Command(DjangoCommand):
-    """Makes an administrator; `--noinput --username --email` needs no terminal."""
+    """Creates an administrator. `--noinput --username --email` needs no terminal."""
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Create the administrator and record it, in one transaction unless it is interactive.
+        """Create the administrator and record it, in one transaction unless interactive.
 
-        While a person types their answers, a transaction would block all other writers.
+        While a person types answers, a transaction would block all other writers.
         """
         known = set(Person.objects.values_list("pk", flat=True))
         with nullcontext() if options["interactive"] else transaction.atomic():

@@ -32,10 +32,10 @@ logger = logging.getLogger(__name__)
 
 
 class Command(DeletingCommand):
-    """Requests and confirms in one run; doesn't wait for rate limits or reconciliation.
+    """Requests and confirms in one run. Doesn't wait for rate limits or reconciliation.
 
-    Until the claim is committed, SIGTERM, SIGINT or SIGHUP ends it with nothing sent; after that
-    it records Datadog's response first and exits with the outcome's code.
+    Until the claim is committed, SIGTERM, SIGINT or SIGHUP ends it with nothing sent. After that,
+    it first records Datadog's response and then exits with the outcome's code.
     """
 
     help = (
@@ -117,7 +117,7 @@ class Command(DeletingCommand):
         return review
 
     def _resolve_failed_check(self, deletion: Deletion, *, may_be_unreviewed: bool) -> Deletion:
-        """If the pre-send check failed, send anyway if --unreviewed allows it, else withdraw."""
+        """If the pre-send check failed, send anyway if --unreviewed allows it, or withdraw."""
         is_check_failed = (
             deletion.state == State.REQUESTED and deletion.cause == Cause.LISTING_FAILED
         )
@@ -137,13 +137,13 @@ class Command(DeletingCommand):
         )
 
     def _verify(self, deletion: Deletion) -> None:
-        """Verify a response now, since the exit code depends on it."""
+        """Verify a response now, because the exit code depends on it."""
         if not (deletion.is_settled and deletion.due_at):
             return
         try:
             verification.verify_settled(deletion=deletion, actor=command_actor())
         except UnavailableError:
-            # It was sent and recorded; the worker repeats the check.
+            # The DELETE was sent and recorded, and the worker repeats the check.
             logger.warning("Deletion %s was sent, but the check afterwards failed.", deletion.pk)
         except DatabaseError as error:
             raise _unreadable_record(deletion) from error
@@ -174,8 +174,8 @@ class Command(DeletingCommand):
         raise SystemExit(exit_code_of(deletion))
 
     def end_stopped(self) -> NoReturn:
-        """After a signal: print the result, and withdraw a deletion that was not sent."""
-        # The signal might have interrupted a query on it.
+        """After a signal, print the result and withdraw a deletion that was not sent."""
+        # The signal might have interrupted a query on this connection.
         connection.close()
         deletion = Deletion.objects.filter(request_id=self._request_id).first()
         if deletion is None:
@@ -191,19 +191,19 @@ class Command(DeletingCommand):
 
     @property
     def waiting_text(self) -> str:
-        """What it waits for, once a DELETE may have been sent and its response is not recorded."""
+        """What it waits for if a DELETE might have been sent and its response is not recorded."""
         if self.stop.deletion_id is None or self.stop.is_response_recorded:
             return ""
         return f"Waiting up to {time_limits.DELETE_SECONDS:.0f} s for Datadog's response."
 
     @property
     def has_sent(self) -> bool:
-        """Whether a DELETE may have been sent."""
+        """Whether a DELETE might have been sent."""
         return self.stop.deletion_id is not None
 
     @property
     def stopped_text(self) -> str:
-        """What a second signal leaves."""
+        """What a second signal leaves behind."""
         if self.stop.deletion_id is None:
             return STOPPED
         if self.stop.is_response_recorded:
@@ -217,7 +217,7 @@ class Command(DeletingCommand):
 
 
 def _unreadable_record(deletion: Deletion) -> ResponseNotRecordedError:
-    """It was sent and that is recorded, so the error must not say that nothing was sent."""
+    """The DELETE was sent, which is recorded, so the error must not say that nothing was sent."""
     return ResponseNotRecordedError(
         deletion_id=deletion.pk,
         response_text="Its record can't be read now.",

@@ -31,14 +31,14 @@ from connections.wording import cause_text, label_of_outcome, label_of_state
 logger = logging.getLogger(__name__)
 
 _NEEDS_APPROVAL = 7
-# The first of these that fits a connection is the exit code.
+# The exit code is the first of these that applies to one of the connections.
 _MOST_SERIOUS_FIRST = (UNKNOWN, STILL_LISTED, 8, 4, USAGE, 5, FAILED, 3)
 
 
 class Command(DeletingCommand):
-    """Requests and confirms a bulk deletion, and sends its connections as a worker does.
+    """Requests and confirms a bulk deletion, and sends its connections like a worker does.
 
-    The same plan again, while its bulk deletion is open, goes on with it.
+    The same plan, given again while its bulk deletion is open, continues it.
     """
 
     help = (
@@ -52,7 +52,7 @@ class Command(DeletingCommand):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        # Set as soon as it may have been requested.
+        # Set as soon as the bulk deletion might have been requested.
         self._batch: Batch | None = None
         self._is_sending = False
 
@@ -82,7 +82,7 @@ class Command(DeletingCommand):
         is_dry_run = options["dry_run"]
         self._go_on_if_open(lines, is_dry_run=is_dry_run)
         self._sync(lines)
-        # The sync can take minutes.
+        # Checked again, because the sync can take minutes.
         self._go_on_if_open(lines, is_dry_run=is_dry_run)
         plan = plan_files.build_plan(lines=lines, actor=command_actor(), requester=requester)
         if plan is None or not plan.sendable:
@@ -106,7 +106,7 @@ class Command(DeletingCommand):
             self.usage_error(f"{path} can't be read.")
 
     def _sync(self, lines: Sequence[PlanLine]) -> None:
-        """Sync every org of the plan's sites: a snapshot may be old, or there is none."""
+        """Sync every org of the plan's sites, because a snapshot can be old or missing."""
         sites = {line.site for line in lines if not line.problem}
         credentials = [
             each for each in sync.credentials_in_use(actor=command_actor()) if each.site in sites
@@ -120,7 +120,7 @@ class Command(DeletingCommand):
     def _request(
         self, plan: FilePlan, *, lines: Sequence[PlanLine], options: dict[str, Any]
     ) -> None:
-        """Request the bulk deletion; confirmed too where no approval is needed."""
+        """Request the bulk deletion. If no approval is needed, this also confirms it."""
         actor = command_actor()
         self.stop.is_held = True
         if self.stop.is_requested:
@@ -138,15 +138,15 @@ class Command(DeletingCommand):
         except DomainError:
             self._batch = None
             batch_stopping.cancel_batch(batch=plan.batch, actor=actor)
-            # Another process may just have requested the same plan.
+            # Another process might just have requested the same plan.
             self._go_on_if_open(lines)
             raise
         except DatabaseError as error:
-            # It may have been committed nevertheless, which exit code 1 denies.
+            # It might have been committed anyway, which exit code 1 would deny.
             self._end_unknown(plan.batch, error=database_error_text(error), failed=plan.failed)
 
     def _go_on_if_open(self, lines: Sequence[PlanLine], *, is_dry_run: bool = False) -> None:
-        """Go on with the bulk deletion that was requested with the same plan, and end."""
+        """Continue the bulk deletion that was requested with the same plan, if any, and exit."""
         existing = plan_files.find_open(lines=lines)
         if not existing:
             return
@@ -160,7 +160,8 @@ class Command(DeletingCommand):
     ) -> NoReturn:
         """Send what can be sent, print the result and exit with its code.
 
-        `is_new`: this process requested it, so that a signal cancels it while nothing was sent.
+        `is_new` means that this process requested it, so a signal cancels it while nothing was
+        sent.
         """
         self.stop.is_held = True
         self._batch = batch
@@ -171,12 +172,12 @@ class Command(DeletingCommand):
             if is_new and self.stop.is_requested and not batch.deletions.exclude(epoch=0).exists():
                 batch_stopping.cancel_batch(batch=batch, actor=command_actor())
         except Exception as failure:
-            # Some of it may have been sent, so it ends with what is known.
+            # Some rows might have been sent, so it reports what is known.
             known = self.find_failure(failure)
             error = known[0] if known else f"Unexpected error: {failure}"
             logger.exception("Bulk deletion %s was not run to its end.", batch.pk)
             if isinstance(failure, DatabaseError):
-                # A broken connection would never recover.
+                # Closed because a broken connection would never recover.
                 connection.close()
         try:
             batch.refresh_from_db()
@@ -193,7 +194,7 @@ class Command(DeletingCommand):
         raise SystemExit(_exit_code(deletions, has_failed_lines=bool(failed)))
 
     def _end_unknown(self, batch: Batch, *, error: str, failed: Sequence[FailedLine]) -> NoReturn:
-        """End where the database doesn't say what was requested and sent."""
+        """Exit when the database doesn't say what was requested and sent."""
         document = _document_of(batch, deletions=(), failed=failed) | {"state": None}
         error = f"{error} {self._unfinished_text(batch)}"
         self.stderr.write(error)
@@ -232,7 +233,7 @@ class Command(DeletingCommand):
         )
 
     def _end_dry_run_of_open(self, plan: OpenPlan) -> NoReturn:
-        """Print how far the bulk deletion is and what the run would do, and exit."""
+        """Print how far the bulk deletion is and what a run would do, and exit."""
         self.stop.is_held = True
         batch = plan.batch
         deletions = list(batch.deletions.order_by("batch_row__position"))
@@ -252,7 +253,7 @@ class Command(DeletingCommand):
     def _end_unsent(
         self, *, rows: Sequence[dict[str, Any]], failed: Sequence[FailedLine], code: int
     ) -> NoReturn:
-        """Print what would be deleted and what can't be, and exit."""
+        """Print what would be deleted and what can't be deleted, and exit."""
         self.stop.is_held = True
         document: dict[str, Any] = {"batch": None, "deletions": rows, "counts": {}}
         document["failed"] = _failed_rows(failed)
@@ -267,16 +268,16 @@ class Command(DeletingCommand):
     # --- Signals ------------------------------------------------------------------------------
 
     def install_stop(self) -> None:
-        """Only note signals in the run: it ends by itself after the DELETEs in progress."""
+        """Only note signals during the run. It ends after the DELETEs in progress."""
         stopping.handle_signals(self.stop)
 
     def end_stopped(self) -> NoReturn:
-        """Nothing was requested so far."""
+        """Exit: nothing has been requested so far."""
         raise CommandError(STOPPED, returncode=FAILED)
 
     @property
     def waiting_text(self) -> str:
-        """The DELETEs in progress are recorded first."""
+        """What it waits for: the DELETEs in progress are recorded first."""
         if not self._is_sending:
             return "Stopping."
         return (
@@ -286,12 +287,12 @@ class Command(DeletingCommand):
 
     @property
     def has_sent(self) -> bool:
-        """Whether it may have been requested, so that this process or a worker sends it."""
+        """Whether it might have been requested, so that this process or a worker sends it."""
         return self._batch is not None
 
     @property
     def stopped_text(self) -> str:
-        """What a second signal leaves."""
+        """What a second signal leaves behind."""
         if self._batch is None:
             return STOPPED
         return f"Stopped. {self._unfinished_text(self._batch)}"

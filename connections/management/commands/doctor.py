@@ -11,7 +11,7 @@ _LEVELS = {INFO: "ok", WARNING: "warning", ERROR: "error"}
 
 
 class Command(OrgAdminCommand):
-    """Changes nothing. Exit code 1 when there is an error, else 0, also with warnings."""
+    """Changes nothing. Exit code 1 if there is an error, otherwise 0, even with warnings."""
 
     help = (
         "Check settings, keys, database, email, approval policies and worker. Exit codes: 0 no "

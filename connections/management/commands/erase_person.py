@@ -1,4 +1,4 @@
-"""Erase a person's names and addresses; their audit events stay, under a number."""
+"""Erase a person's names and addresses. Their audit events stay, under a number."""
 
 from argparse import ArgumentParser
 from typing import Any

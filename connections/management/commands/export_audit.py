@@ -9,7 +9,7 @@ from connections.management.base import ExportCommand
 
 
 class Command(ExportCommand):
-    """`export_audit`: a line of JSON for each event, oldest first; `seq` is the cursor."""
+    """`export_audit`: one line of JSON per event, oldest first. `seq` is the cursor."""
 
     prints_checkpoint = False
     help = (

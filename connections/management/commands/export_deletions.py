@@ -62,7 +62,7 @@ def add_filters(parser: ArgumentParser, *, flags: dict[str, str]) -> None:
 def read_filters(
     command: OrgAdminCommand, options: dict[str, Any], *, actor: Actor, flags: dict[str, str]
 ) -> HistoryFilter:
-    """A command's valid filters; otherwise ends the command with a usage error."""
+    """A command's valid filters. Otherwise it ends with a usage error."""
     query = {name: options[name] for name in FILTERS if options[name]}
     form = HistoryForm(query, credentials=history.list_selectable_credentials(actor=actor))
     if not form.is_valid():
@@ -72,5 +72,5 @@ def read_filters(
 
 
 def filter_query(options: dict[str, Any]) -> str:
-    """The filters as the export's audit event shows them."""
+    """The filters in the form that the export's audit event shows."""
     return "&".join(f"{name}={options[name]}" for name in FILTERS if options[name])

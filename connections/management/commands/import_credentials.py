@@ -13,7 +13,7 @@ from connections.management.base import FAILED, OrgAdminCommand
 
 
 class Command(OrgAdminCommand):
-    """Verifies each line and stores those whose keys verify."""
+    """Verifies each line, and stores the lines whose keys verify."""
 
     help = (
         "Add credentials from CSV with the columns "

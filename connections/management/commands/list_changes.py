@@ -16,7 +16,7 @@ NEEDS_ATTENTION = 10
 
 
 class Command(OrgAdminCommand):
-    """Prints the stored changes, newest first; makes no sync."""
+    """Prints the stored changes, newest first, without syncing."""
 
     help = (
         "List the changes that syncs detected, newest first. Exit code 10 when one of them needs "

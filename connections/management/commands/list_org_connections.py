@@ -78,7 +78,7 @@ def _line(row: InventoryRow) -> str:
 
 
 def _failures(credentials: list[Credential]) -> list[dict[str, Any]]:
-    """These credentials whose last sync is missing or failed."""
+    """The credentials among these whose last sync is missing or failed."""
     newest = sync.newest_syncs(now=clock.now())
     return [
         _failure(credential, last_sync)

@@ -32,10 +32,10 @@ _FLAGS = FLAGS | {"since": "--from", "until": "--to"}
 
 
 class Command(OrgAdminCommand):
-    """`make_evidence_bundle`: exit code 0 when the file is complete and consistent.
+    """`make_evidence_bundle`: exit code 0 if the file is complete and consistent.
 
-    1 when it was not made, or when a record differs from its events; the file exists then, and
-    its verifier names the differences.
+    Exit code 1 if it was not made, or if a record differs from its events. In the second case the
+    file exists, and its verifier names the differences.
     """
 
     help = (
@@ -112,7 +112,7 @@ class Command(OrgAdminCommand):
 
 @contextmanager
 def _new_file(output: Path) -> Iterator[BinaryIO]:
-    """A file that gets its name at the end of the block, so that it is always complete."""
+    """A file that gets its name only at the end of the block, so that it is always complete."""
     handle, name = tempfile.mkstemp(dir=output.parent, prefix=f".{output.name}.")
     try:
         with os.fdopen(handle, "wb") as file:

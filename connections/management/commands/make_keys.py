@@ -15,7 +15,7 @@ from connections.notifications.webhooks import new_secret_text
 
 
 class Command(OrgAdminCommand):
-    """Writes the four files with mode 0600; overwrites none. Needs no database and no keys."""
+    """Writes the four files with mode 0600. Overwrites none. Needs no database and no keys."""
 
     help = (
         "Make keyring.json (for ORGADMIN_KEYRING_FILE), signing_key.json (for "
@@ -41,7 +41,7 @@ class Command(OrgAdminCommand):
 
 
 def make_keys(directory: Path) -> dict[str, str]:
-    """Make the files in `directory`. Raises PrivateFileError when one of them exists already."""
+    """Make the files in `directory`. Raises PrivateFileError if one of them already exists."""
     ring, signing_key = new_key_ring_text(), new_signing_key_text()
     texts = {
         "keyring.json": ring,

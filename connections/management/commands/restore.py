@@ -13,7 +13,7 @@ from connections.operations.backup import RestoreResult, restore_backup
 
 
 class Command(OrgAdminCommand):
-    """Exit code 0 when the backup is the database now, else 1 and nothing changed."""
+    """Exit code 0 if the backup is now the database, otherwise 1 and nothing changed."""
 
     help = (
         "Replace the SQLite database with a backup. Stop the service first, and put back the key "

@@ -14,7 +14,7 @@ from connections.operations.key_rotation import (
 
 
 class Command(OrgAdminCommand):
-    """Exit code 0 when the primary key encrypts every stored secret, else 1."""
+    """Exit code 0 if the primary key encrypts every stored secret, otherwise 1."""
 
     help = (
         "Add a key to the key ring and encrypt every stored secret with it; the service can be "

@@ -8,7 +8,7 @@ from connections.management.base import OrgAdminCommand
 
 
 class Command(OrgAdminCommand):
-    """Rotates the signing key; both keys sign the event that records it."""
+    """Rotates the signing key. Both keys sign the event that records it."""
 
     help = (
         "Replace the key that signs checkpoints. Only the public part of the old one is kept, so "

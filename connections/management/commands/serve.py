@@ -1,4 +1,4 @@
-"""Run the service: the web server and a worker beside it."""
+"""Run the service: the web server and a worker process."""
 
 import os
 import signal
@@ -24,7 +24,7 @@ from connections.people import people
 
 
 class Command(OrgAdminCommand):
-    """Checks the keys, takes the port, migrates (SQLite only), collects static files, serves."""
+    """Checks keys, takes the port, migrates (SQLite only), collects static files, serves."""
 
     help = "Run the web server and a worker on ORGADMIN_BIND and PORT until SIGTERM or SIGINT."
     takes_json = False
@@ -41,7 +41,7 @@ class Command(OrgAdminCommand):
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Check for the database first, because connecting would create its file."""
+        """Check first that the database exists, because connecting would create its file."""
         _require_expected_database(starts_new=options["new"])
         super().handle(*args, **options)
 
@@ -62,10 +62,10 @@ class Command(OrgAdminCommand):
                 "writable for this user, or free space, then start again."
             ) from None
         own_address = serving.local_address(listener, host=host)
-        # A signal sent on reading the announcement might come before the supervisor handles it.
+        # Someone who reads the announcement might send a signal before the supervisor handles it.
         signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
         self._announce(serving.public_address(own_address), own_address=own_address)
-        # It must not be open in the process that replaces this one.
+        # It must not stay open in the process that replaces this one.
         connection.close()
         # With SQLite only one process serves, so that its writers wait in one queue.
         become_service(listener, web_servers=1 if settings.DATABASE_IS_SQLITE else 2)
@@ -102,7 +102,7 @@ class Command(OrgAdminCommand):
 
 
 def _require_expected_database(*, starts_new: bool) -> None:
-    """Raise CommandError when the database was lost, or when `--new` is given without need.
+    """Raise CommandError if the database was lost, or if `--new` is given but not needed.
 
     The signing key is created when there is something to sign, so if it and the key ring exist,
     there was a database. Only an SQLite database can go missing this way.

@@ -1,4 +1,4 @@
-"""Verify the audit log: exit code 0 intact, 1 verification failed, 2 could not check."""
+"""Verify the audit log: exit code 0 intact, 1 verification failed, 2 could not verify."""
 
 import re
 from argparse import ArgumentParser
@@ -23,7 +23,7 @@ _CHECKPOINT = re.compile(r"[^\n]+\n[0-9]+\n[^\n]+\n\n\u2014 [^\n]+\n")
 
 
 class Command(OrgAdminCommand):
-    """Reads every event once and compares other records with theirs; changes nothing."""
+    """Reads every event once and compares other records with it. Changes nothing."""
 
     help = (
         "Verify the audit log. Names the first unreliable event, or the other records that differ "
@@ -58,7 +58,7 @@ class Command(OrgAdminCommand):
 
 
 def _read(path: Path) -> list[tuple[str, str]]:
-    """Each checkpoint in the file with its name."""
+    """Each checkpoint in the file, with its name."""
     try:
         notes = _split(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
@@ -69,9 +69,9 @@ def _read(path: Path) -> list[tuple[str, str]]:
 
 
 def _split(text: str) -> list[str]:
-    """The checkpoints in a text that has several, like a recipient's file.
+    """The checkpoints in a text that contains several, like a recipient's file.
 
-    Any other text is returned as the only item: verifying it says what is wrong.
+    Any other text is returned as the only item. Verifying it then says what is wrong.
     """
     text = text.replace("\r\n", "\n")
     notes = _CHECKPOINT.findall(text)

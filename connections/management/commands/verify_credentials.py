@@ -14,7 +14,7 @@ from connections.management.base import (
 
 
 class Command(OrgAdminCommand):
-    """Runs the key checks of one credential or all in parallel and stores the results."""
+    """Runs the key checks of one credential or all of them in parallel, and stores the results."""
 
     help = (
         "Verify every credential in use, or one. Exit codes: 0 all verified, 1 at least one isn't, "

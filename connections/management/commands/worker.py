@@ -6,7 +6,7 @@ from argparse import ArgumentParser
 from types import FrameType
 from typing import Any
 
-# Loaded now, because `./run install` can replace packages while the worker runs.
+# Loaded now because `./run install` can replace packages while the worker runs.
 import connections.net.connection  # noqa: F401
 from connections.core.text import pluralize
 from connections.crypto.encryption import check_key_ring
@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 
 class Command(OrgAdminCommand):
-    """Runs the worker's loop; any number can run, on any number of machines."""
+    """Runs the worker's loop. Any number can run, on any number of machines."""
 
     help = "Run a worker until SIGTERM or SIGINT."
 
@@ -51,7 +51,7 @@ class Command(OrgAdminCommand):
                 f"{pluralize(notified, 'notification')}.",
             )
             return
-        # Not by `needs_keys`, because it waits for an unavailable database.
+        # Instead of `needs_keys`, because this waits for an unavailable database.
         worker.wait_for_database(check_key_ring)
         logger.info("Worker started.")
         with operations_worker.run_delivery_threads():
