@@ -1,4 +1,4 @@
-"""Every URL, with its view and who may open it."""
+"""Every URL, with its view and who can open it."""
 
 from django.urls import register_converter
 from django.urls.converters import StringConverter
@@ -41,7 +41,10 @@ from connections.web.routing import Visitors, action, form_page, page
 
 
 class SiteConverter(StringConverter):
-    """The name of a site. PostgreSQL refuses a query for text outside this set, such as NUL."""
+    """The name of a site.
+
+    PostgreSQL refuses a query for text with other characters, such as NUL.
+    """
 
     regex = "[A-Za-z0-9._-]+"
 
@@ -319,7 +322,7 @@ urlpatterns = [
         name="batch-list",
         who=SEE,
         who_posts=DELETE,
-        # A plan of 1,000 rows.
+        # For a plan of 1,000 rows.
         most_fields=1100,
     ),
     page("deletions/batches/<uuid:pk>/", batch_views.batch_detail, name="batch-detail", who=SEE),
@@ -402,7 +405,7 @@ urlpatterns = [
         access_review_views.access_review_new,
         name="access-review-new",
         who=MANAGE_ACCESS_REVIEWS,
-        # A box for each reviewer.
+        # One checkbox per reviewer.
         most_fields=1100,
     ),
     page(
@@ -416,7 +419,7 @@ urlpatterns = [
         access_review_views.access_review_decide,
         name="access-review-decide",
         who=DECIDE,
-        # As many connections as one decision takes.
+        # As many connections as one decision can cover.
         most_fields=1100,
     ),
     action(
@@ -430,7 +433,7 @@ urlpatterns = [
         access_review_views.access_review_reviewers,
         name="access-review-reviewers",
         who=MANAGE_ACCESS_REVIEWS,
-        # A box for each reviewer.
+        # One checkbox per reviewer.
         most_fields=1100,
     ),
     form_page(
@@ -444,7 +447,7 @@ urlpatterns = [
         access_review_views.access_review_export,
         name="access-review-export",
         who=MANAGE_ACCESS_REVIEWS,
-        # A bundle stores its checkpoint, as an export its events.
+        # A bundle stores its checkpoint, and an export its events.
         is_read_only=False,
     ),
     # People

@@ -1,9 +1,9 @@
 """Backs up an SQLite database while the service runs, and restores a backup.
 
-A backup is a directory with two files of mode 0600: the database and a manifest that describes
-it. It never contains the key ring, because the two together decrypt every stored key. It contains
-no sessions either: `restore` ends them anyway, and they say where people were signed in. The
-manifest detects damage, not forgery: it is not signed.
+A backup is a directory with two files of mode 0600: the database and a manifest that describes it.
+It never contains the key ring, because the two together can decrypt every stored key. It contains
+no sessions either: they say where people were signed in, and `restore` ends them anyway. The
+manifest detects damage but not forgery, because it is not signed.
 """
 
 import hashlib
@@ -65,19 +65,19 @@ COUNTED = {
 
 
 class BackupError(DomainError):
-    """No backup was made or restored; the text says why and what to do."""
+    """No backup was made or restored. The message says why and what to do."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """What a backup holds. Counts and key IDs are read from the copy itself."""
+    """What a backup contains. Counts and key IDs are read from the copy itself."""
 
     made_at: str
     version: str
     sha256: str
-    # Bytes.
+    # In bytes.
     size: int
-    # App → its newest migration.
+    # The newest migration of each app.
     schema: dict[str, str]
     key_ids: list[str]
     counts: dict[str, int]
@@ -89,7 +89,7 @@ class Manifest:
 
 
 def _require_sqlite() -> None:
-    """Raise BackupError with PostgreSQL, which has its own tools for this."""
+    """Raise BackupError for PostgreSQL, which has its own backup tools."""
     if connection.vendor != "sqlite":
         raise BackupError(
             "This command is for SQLite. Nothing was changed. With PostgreSQL, use pg_dump and "
@@ -105,12 +105,11 @@ def get_database_path() -> Path:
 def make_backup(*, directory: Path, actor: Actor) -> Manifest:
     """Copy the database into a new or empty directory, check the copy, and record it.
 
-    Other processes can write meanwhile: the copy is a consistent snapshot. The audit event is
-    recorded afterwards, so the copy lacks it; a database that is older than this version gets
-    none.
+    Other processes can write in the meantime, because the copy is a consistent snapshot. The audit
+    event is recorded after the copy, so the copy lacks it. A database older than this version gets
+    no event.
 
-    Raises BackupError, OSError and sqlite3.Error, with no backup left behind, and
-    PrivateFileError.
+    Raises BackupError, OSError and sqlite3.Error, with no backup left behind, and PrivateFileError.
     """
     _require_sqlite()
     if not connection.introspection.table_names():
@@ -200,7 +199,7 @@ def read_manifest(directory: Path) -> Manifest:
     return manifest
 
 
-# Without `immutable` SQLite would create lock files beside a backup.
+# Without `immutable`, SQLite would create lock files next to a backup.
 _READ, _WRITE = "immutable=1", "mode=rw"
 
 
@@ -228,11 +227,10 @@ def _uri_of(file: Path) -> str:
 
 
 def copy_database(*, source: Path, target: Path) -> None:
-    """Copy an SQLite file that may be in use to a new file of mode 0600, and check the copy.
+    """Copy an SQLite file that might be in use to a new file of mode 0600, and check the copy.
 
-    The copy has no sessions, and no deleted data in its free space. Raises OSError (also when
-    `target` exists), sqlite3.Error, and BackupError when the copy is damaged; no copy is left
-    then.
+    The copy has no sessions, and no deleted data in its free space. Raises OSError (also if
+    `target` exists), sqlite3.Error, and BackupError if the copy is damaged. No copy is left then.
     """
     with closing(sqlite3.connect(f"{_uri_of(source)}?mode=rw", uri=True)) as connected:
         _copy_from(connected, target=target)
@@ -250,7 +248,7 @@ def _remove_sessions(copy: Path) -> None:
         if opened.execute("SELECT 1 FROM sqlite_master WHERE name = ?", [table]).fetchone():
             opened.execute(f"DELETE FROM {table}")  # noqa: S608 - the table's own name
             opened.commit()
-        # Free space still holds these rows and earlier deleted ones.
+        # Free space still contains these rows and rows that were deleted earlier.
         opened.execute("VACUUM")
 
 
@@ -260,7 +258,7 @@ def _copy_from(source: sqlite3.Connection, *, target: Path) -> None:
     try:
         with closing(sqlite3.connect(target)) as new:
             source.backup(new)
-            # A single file, complete without a write-ahead log.
+            # Makes a single file that is complete without a write-ahead log.
             new.execute("PRAGMA journal_mode = DELETE")
     except BaseException:
         target.unlink()
@@ -268,7 +266,7 @@ def _copy_from(source: sqlite3.Connection, *, target: Path) -> None:
 
 
 def _check_integrity(file: Path) -> None:
-    """Let SQLite check a whole file. Raises BackupError when it is damaged."""
+    """Let SQLite check a whole file. Raises BackupError if it is damaged."""
     try:
         with closing(sqlite3.connect(f"{_uri_of(file)}?immutable=1", uri=True)) as opened:
             problems = [row[0] for row in opened.execute("PRAGMA integrity_check(5)")]
@@ -281,9 +279,9 @@ def _check_integrity(file: Path) -> None:
 
 
 def copy_before_migrating(*, now: datetime) -> Path | None:
-    """Copy the SQLite file into `backups` of the data directory; None while it is empty.
+    """Copy the SQLite file into `backups` of the data directory. None if the database is empty.
 
-    The last five of these copies are kept. Raises what `copy_database` raises.
+    Keeps the last five of these copies. Raises what `copy_database` raises.
     """
     if not connection.introspection.table_names():
         return None
@@ -295,7 +293,7 @@ def copy_before_migrating(*, now: datetime) -> Path | None:
 
 
 def _new_copy_path(*, name: str, now: datetime) -> Path:
-    """A path for a new copy in `backups` of the data directory, which is created."""
+    """A path for a new copy in `backups` of the data directory. Creates `backups`."""
     directory: Path = settings.DATA_DIR / "backups"
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     return directory / f"{name}-{now:%Y%m%dT%H%M%S%f}Z.sqlite3"
@@ -310,22 +308,22 @@ class RestoreResult:
 
     manifest: Manifest
     database: Path
-    # The copy of the previous database, if that held anything worth keeping.
+    # The copy of the previous database, if that contained anything worth keeping.
     kept: Path | None
     missing_key_ids: list[str]
-    # How many open deletions were closed as unresolved: they could have been sent since.
+    # How many open deletions were closed as unresolved, because they could have been sent since.
     unresolved: int
 
 
 def restore_backup(*, directory: Path, actor: Actor, replace: bool) -> RestoreResult:
     """Replace the database with the backup in a directory, migrated to this version.
 
-    A database that holds people, credentials or deletions is replaced only with `replace`, and
-    copied to `backups` of the data directory first. Every session and one-time link ends. A
+    A database that contains people, credentials or deletions is replaced only with `replace`, and
+    is first copied to `backups` of the data directory. Every session and one-time link ends. A
     deletion that was open when the backup was made and could have been sent since is closed as
     unresolved.
 
-    Raises BackupError, OSError and sqlite3.Error; the database is unchanged then.
+    Raises BackupError, OSError and sqlite3.Error. The database is unchanged then.
     """
     _require_sqlite()
     manifest = read_manifest(directory)
@@ -347,7 +345,7 @@ def restore_backup(*, directory: Path, actor: Actor, replace: bool) -> RestoreRe
 
 @contextmanager
 def _checked_copy(directory: Path, *, manifest: Manifest, target: Path) -> Iterator[Path]:
-    """A copy of the backup beside the database, checked against the manifest."""
+    """A copy of the backup next to the database, checked against the manifest."""
     descriptor, name = tempfile.mkstemp(prefix=".restore-", dir=target.parent)
     copy = Path(name)
     try:
@@ -381,7 +379,7 @@ def _read_key_ids(copy: Path) -> set[str]:
 
 
 def _replace_database(copy: Path, *, target: Path, copy_to: Path | None) -> Path | None:
-    """Replace the database in one transaction; returns the copy of the old one, if kept."""
+    """Replace the database in one transaction. Return the copy of the old one, if it was kept."""
     existed = target.exists()
     if not existed:
         os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
@@ -420,8 +418,8 @@ def _keep_current_data(
 
 
 def _require_no_live_worker(held: sqlite3.Connection, *, target: Path) -> None:
-    # Between two passes a worker has no file open. It would record what it sends meanwhile in
-    # the database that is being replaced.
+    # Between two passes, a worker has no file open. It would record what it sends in the meantime
+    # in the database that is being replaced.
     query = f"SELECT strftime('%s', 'now') - strftime('%s', MAX(seen_at)) FROM {HEARTBEAT_TABLE}"  # noqa: S608 - our name
     [seconds] = held.execute(query).fetchone()
     minutes = ALIVE_WITHIN.total_seconds() / 60
@@ -459,7 +457,7 @@ def _exclusive_connection(target: Path) -> Iterator[sqlite3.Connection]:
 
 
 def _bring_up_to_date(copy: Path, *, manifest: Manifest, actor: Actor) -> int:
-    """Migrate the copy and apply what a restore implies; returns how many deletions it closed."""
+    """Migrate the copy and apply what a restore implies. Return how many deletions were closed."""
     made_at = manifest.made_at_text
     with using_database(copy, mode=_WRITE):
         call_command("migrate", interactive=False, verbosity=0)
@@ -472,7 +470,7 @@ def _bring_up_to_date(copy: Path, *, manifest: Manifest, actor: Actor) -> int:
             ),
             details={"sha256": manifest.sha256, "made_at": manifest.made_at},
         )
-        # Sessions that ended since and links that were used since must stay invalid.
+        # Sessions that have ended since, and links that have been used since, must stay invalid.
         PersonSession.objects.all().delete()
         WorkerHeartbeat.objects.all().delete()
         SignInLink.objects.filter(used_at=None).update(used_at=clock.now())
@@ -511,7 +509,7 @@ def _close_as_unresolved(deletion: Deletion, *, actor: Actor, reason: str) -> bo
 
 
 def _available_key_ids() -> frozenset[str]:
-    """The IDs on the key ring; none when it is missing or unusable, which a start reports."""
+    """The IDs on the key ring. Empty if the ring is missing or unusable, which a start reports."""
     try:
         return read_key_ring(Path(settings.KEYRING_FILE)).key_ids
     except KeyRingError:

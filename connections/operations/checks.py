@@ -1,7 +1,7 @@
 """What `doctor` checks: settings, database, keys, destinations, people and workers.
 
 A check yields Django's messages: Info for what is fine, Warning for what works but needs attention,
-Error for what doesn't work or isn't safe. `obj` of a message is the name of its check.
+Error for what doesn't work or isn't safe. A message's `obj` is the name of its check.
 """
 
 import os
@@ -47,7 +47,10 @@ Checks = Mapping[str, Callable[[], Iterator[CheckMessage]]]
 
 
 def run_all_checks() -> list[CheckMessage]:
-    """Run every check and change nothing. An unavailable database is an error like any other."""
+    """Run every check without changing anything.
+
+    An unavailable database is an error like any other.
+    """
     messages = list(_run(_WITHOUT_DATABASE))
     try:
         messages += _run(_WITHOUT_MIGRATIONS)
@@ -176,7 +179,7 @@ def _check_metrics_token() -> Iterator[CheckMessage]:
 
 
 def check_identity_provider() -> Iterator[CheckMessage]:
-    """Whether the identity provider, if configured, is set up and responds with usable metadata."""
+    """Whether the identity provider, if there is one, is configured and returns usable metadata."""
     needed = {
         "ORGADMIN_OIDC_ISSUER": settings.OIDC_ISSUER,
         "ORGADMIN_OIDC_CLIENT_ID": settings.OIDC_CLIENT_ID,
@@ -361,9 +364,9 @@ def _check_worker() -> Iterator[CheckMessage]:
 
 
 def find_future_time(*, now: datetime) -> datetime | None:
-    """The newest recorded time if it is later than the database's clock, else None.
+    """The newest recorded time if it is later than the database's clock, otherwise None.
 
-    Takes one index look-up. Raises DatabaseError.
+    Takes one index lookup. Raises DatabaseError.
     """
     newest: datetime | None = AuditEvent.objects.aggregate(at=Max("at"))["at"]
     return newest if newest and clock.is_ahead(newest, now=now) else None

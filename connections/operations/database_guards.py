@@ -8,10 +8,10 @@ from typing import Any
 from django.core.checks import CheckMessage, Error, Info, Warning
 from django.db import connection
 
-# The migration that creates the triggers; its name is not an identifier.
+# The migration that creates the triggers. Its name is not a valid identifier.
 _RULES: Any = import_module("connections.migrations.0002_database_rules")
 PREFIX = "connections_"
-# Name, and whether it is enabled for every session.
+# Each returns names of triggers, and whether each is enabled for every session.
 _TRIGGER_QUERIES = {
     "sqlite": "SELECT name, 1 FROM sqlite_master WHERE type = 'trigger'",
     "postgresql": (
@@ -32,7 +32,7 @@ _ROLE_HINT = "See docs/OPERATIONS.md, “A role that cannot rewrite the audit lo
 
 
 def expected_triggers() -> set[str]:
-    """Every trigger that the migrations create on our tables."""
+    """Every trigger that the migrations create on Org Admin's tables."""
     if connection.vendor == "postgresql":
         return {rule.trigger for rule in _RULES.rules("postgresql")}
     rules = {rule.trigger for rule in _RULES.rules("sqlite") if rule.operation != "TRUNCATE"}
@@ -40,7 +40,7 @@ def expected_triggers() -> set[str]:
 
 
 def present_triggers() -> dict[str, bool]:
-    """Every trigger on our tables by name, and whether it is enabled."""
+    """Every trigger on Org Admin's tables by name, and whether it is enabled."""
     with connection.cursor() as cursor:
         cursor.execute(_TRIGGER_QUERIES[connection.vendor])
         found = {name: bool(is_enabled) for name, is_enabled in cursor.fetchall()}
@@ -65,7 +65,7 @@ def check_triggers() -> Iterator[CheckMessage]:
 
 
 def check_role() -> Iterator[CheckMessage]:
-    """On PostgreSQL, permissions of our role that would let it bypass the triggers."""
+    """On PostgreSQL, permissions of Org Admin's role that would let it bypass the triggers."""
     if connection.vendor != "postgresql":
         return
     with connection.cursor() as cursor:

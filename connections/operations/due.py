@@ -1,4 +1,4 @@
-"""Runs what is due for deletions, and raises alarms about outcomes unknown for too long."""
+"""Runs what is due for deletions, and raises alarms when an outcome is unknown for too long."""
 
 from collections.abc import Iterator
 from datetime import datetime, timedelta
@@ -21,17 +21,17 @@ from connections.deletions import (
 from connections.inventory.sync import SyncResult
 from connections.models import RUN_BY_BATCH, Deletion, State
 
-# By then it was checked a dozen times: a person should act.
+# By then it has been checked a dozen times, and a person should act.
 UNKNOWN_FOR = timedelta(hours=1)
 
 
 def raise_alarms(*, actor: Actor) -> list[Deletion]:
-    """Record once for each deletion that it is still unknown; returns those deletions.
+    """Record once for each deletion that it is still unknown. Return those deletions.
 
     Raises DatabaseError.
     """
     now = clock.now()
-    # A time in the future: the clock was set back since.
+    # A time in the future means that the clock has been set back since.
     may_be_old = Q(sending_at__lte=now - UNKNOWN_FOR) | Q(sending_at__gt=now + clock.TOLERANCE)
     unknown = Deletion.objects.filter(may_be_old, state=State.UNKNOWN, settled_at=None)
     return [
@@ -46,7 +46,7 @@ def _raise_once(deletion: Deletion, *, actor: Actor) -> bool:
     if _is_recorded(deletion):
         return False
     with audit.atomic():
-        # Locked, so that only one of two workers records it.
+        # Locked so that only one of two workers records it.
         held = Deletion.objects.select_for_update(no_key=True).get(pk=deletion.pk)
         if held.state != State.UNKNOWN or _is_recorded(held):
             return False
@@ -63,7 +63,7 @@ def _raise_once(deletion: Deletion, *, actor: Actor) -> bool:
 
 
 def _is_recorded(deletion: Deletion) -> bool:
-    """Whether it was recorded since the last attempt."""
+    """Whether it has been recorded since the last attempt."""
     codes = [event.code for event in audit.events_of(subject=deletion)]
     last_attempt = max(
         (index for index, code in enumerate(codes) if code == audit.EventCode.DELETION_SENDING),
@@ -73,22 +73,23 @@ def _is_recorded(deletion: Deletion) -> bool:
 
 
 BATCH_SIZE = 20
-# Rows per query for their newest events.
+# How many rows one query reads the newest events of.
 CHUNK_SIZE = 200
 
 
 def _is_handled_by_batch(now: datetime) -> Q:
-    """That `batches.running` does what is due for the row, with others of its bulk deletion."""
+    """Whether `batches.running` does what is due for the row, together with its bulk deletion."""
     is_undecided = Q(state__in=[State.REQUESTED, State.APPROVED, State.WAITING])
-    # One from the future was settled before the clock was set back; such rows are verified alone.
+    # A row closed in the future was closed before the clock was set back. It is verified
+    # separately.
     is_settled = Q(state=State.SETTLED, settled_at__lte=now + clock.TOLERANCE)
     return Q(RUN_BY_BATCH) & (is_undecided | is_settled)
 
 
 def list_due_deletions(*, now: datetime, limit: int = BATCH_SIZE) -> list[Deletion]:
-    """Due deletions, longest due first; those that a wrong clock postponed while no other is due.
+    """Due deletions, longest due first, or else those that a wrong clock postponed.
 
-    Without the rows that a bulk deletion handles.
+    Leaves out the rows that a bulk deletion handles.
     """
     rows = _with_credential().filter(due_at__isnull=False).order_by("due_at")
     rows = rows.exclude(_is_handled_by_batch(now))
@@ -100,7 +101,7 @@ def list_due_deletions(*, now: datetime, limit: int = BATCH_SIZE) -> list[Deleti
 
 
 def _is_due(now: datetime) -> Q:
-    """That `due_at` has passed, or that it or `expires_at` is later than it is ever set."""
+    """Whether `due_at` has passed, or `due_at` or `expires_at` is later than any that is set."""
     is_due = Q(due_at__lte=now)
     for state, window in time_limits.DUE_WITHIN.items():
         is_due |= Q(state=state, due_at__gt=now + window + clock.TOLERANCE)
@@ -110,7 +111,7 @@ def _is_due(now: datetime) -> Q:
 
 
 def _may_be_postponed(now: datetime) -> Q:
-    """That the row has times in the future and waits for a check that is not in progress."""
+    """Whether the row has times in the future and waits for a check that is not in progress."""
     ahead = now + clock.TOLERANCE
     return Q(
         Q(sending_at__gt=ahead) | Q(settled_at__gt=ahead),
@@ -120,7 +121,7 @@ def _may_be_postponed(now: datetime) -> Q:
 
 
 def _find_postponed(rows: QuerySet[Deletion], *, now: datetime) -> Iterator[Deletion]:
-    """Those with no event since the clock was set back, so their `due_at` is from before too."""
+    """The rows without an event since the clock was set back. Their `due_at` is older too."""
     for some in batched(rows.iterator(chunk_size=CHUNK_SIZE), CHUNK_SIZE):
         newest_at = audit.newest_at(deletions=some)
         for deletion in some:
@@ -132,20 +133,20 @@ def _find_postponed(rows: QuerySet[Deletion], *, now: datetime) -> Iterator[Dele
 def run_due(*, actor: Actor, limit: int = BATCH_SIZE) -> list[Deletion]:
     """Do what is due once: expire, send waiting ones, give up lost claims, check, verify.
 
-    Takes at most `limit`, so that a worker can stop in between. Returns the deletions processed.
-    Never sleeps. Nothing is sent again after an ambiguous attempt unless a person checked and
+    Handles at most `limit`, so that a worker can stop in between. Returns the deletions handled.
+    Never sleeps. After an ambiguous attempt, nothing is sent again unless a person checked and
     confirmed it again.
     """
     processed: list[Deletion] = []
     now = clock.now()
     for deletion in list_due_deletions(now=now, limit=limit):
         if processed:
-            # Datadog may have taken seconds to answer.
+            # Read again, because Datadog might have taken seconds to respond.
             now = clock.now()
         if not _reserve(deletion, now=now):
             continue
         if processed:
-            # Others may have changed it while the rows before it were handled.
+            # Others might have changed it while the rows before it were handled.
             deletion.refresh_from_db(from_queryset=_with_credential())
         run_deletion(deletion=deletion, actor=actor, now=now)
         processed.append(deletion)
@@ -171,9 +172,9 @@ def reconcile_all(*, actor: Actor) -> list[Deletion]:
 
 
 def _reserve(deletion: Deletion, *, now: datetime) -> bool:
-    """Postpone the due time, so that other workers skip this row meanwhile.
+    """Postpone the due time, so that other workers skip this row in the meantime.
 
-    False for a row that changed since it was read.
+    Returns False if the row has changed since it was read.
     """
     due_at = now + time_limits.CLAIM_TIMEOUT
     as_read = {"state": deletion.state, "epoch": deletion.epoch, "due_at": deletion.due_at}
@@ -190,7 +191,7 @@ def _with_credential() -> QuerySet[Deletion]:
 def run_deletion(*, deletion: Deletion, actor: Actor, now: datetime | None = None) -> None:
     """Do what is due for this deletion.
 
-    `now`: the database time, if the caller has just read it.
+    `now` is the database time, if the caller has just read it.
     """
     now = now or clock.now()
     lifecycle.lapse_approvals(deletion=deletion, actor=actor, now=now)

@@ -1,4 +1,4 @@
-"""Heartbeats: which workers run, and which commands that send one bulk deletion."""
+"""Heartbeats: which workers are running, and which commands are sending one bulk deletion."""
 
 import logging
 import os
@@ -15,15 +15,15 @@ from connections.models import Batch, WorkerHeartbeat
 
 logger = logging.getLogger(__name__)
 
-# While it works, a process records a heartbeat this often; one task can take a minute or two.
+# How often a working process records a heartbeat. One task can take a minute or two.
 INTERVAL = timedelta(seconds=10)
 ALIVE_WITHIN = timedelta(minutes=3)
-# The heartbeat of a killed process is kept this long.
+# How long the heartbeat of a killed process is kept.
 KEPT_FOR = timedelta(days=1)
 
 
 class Heartbeat:
-    """The heartbeat of this process: a worker's, or a command's that sends only `batch`."""
+    """The heartbeat of this process, which is a worker or a command that sends only `batch`."""
 
     def __init__(self, *, batch: Batch | None = None) -> None:
         self._host = socket.gethostname()[:100]
@@ -32,7 +32,7 @@ class Heartbeat:
         self._next_at = time.monotonic()
 
     def record(self) -> None:
-        """Record that this process is alive, if that is due. Raises DatabaseError."""
+        """Record that this process is alive, if a heartbeat is due. Raises DatabaseError."""
         if time.monotonic() < self._next_at:
             return
         record_heartbeat(
@@ -41,11 +41,11 @@ class Heartbeat:
         self._next_at = time.monotonic() + INTERVAL.total_seconds()
 
     def remove(self) -> None:
-        """Record that this process ends normally."""
+        """Record that this process is ending normally."""
         try:
             remove_heartbeat(name=self._name)
         except DatabaseError:
-            # It ends anyway; its row is no longer renewed.
+            # It ends anyway, and its row is no longer renewed.
             logger.warning("The end of this process couldn't be recorded.", exc_info=True)
 
 
@@ -55,7 +55,7 @@ def record_heartbeat(*, name: str, host: str, process_id: int, batch: Batch | No
     if WorkerHeartbeat.objects.filter(name=name).update(seen_at=now):
         return
     is_old = Q(seen_at__lt=now - KEPT_FOR)
-    # A live process renews such a row within seconds; a dead one's would hide all the others.
+    # A live process renews such a row within seconds. A dead process's row would hide all others.
     is_ahead = Q(seen_at__gt=now + clock.TOLERANCE)
     WorkerHeartbeat.objects.filter(is_old | is_ahead).delete()
     WorkerHeartbeat.objects.create(
@@ -69,14 +69,14 @@ def remove_heartbeat(*, name: str) -> None:
 
 
 def last_seen_at(*, batch: Batch | None = None) -> datetime | None:
-    """The newest heartbeat of a worker that has not stopped normally; None without any.
+    """The newest heartbeat of a worker that has not stopped normally, or None.
 
-    `batch`: of a command that sends this bulk deletion instead.
+    With `batch`, of a command that sends this bulk deletion instead.
     """
     found = WorkerHeartbeat.objects.filter(batch=batch)
     return found.values_list("seen_at", flat=True).first()
 
 
 def is_alive(seen_at: datetime | None, *, now: datetime) -> bool:
-    """Whether a process last seen at that time counts as running."""
+    """Whether a process that was last seen at that time counts as running."""
     return seen_at is not None and clock.elapsed_since(seen_at, now=now) <= ALIVE_WITHIN

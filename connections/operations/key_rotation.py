@@ -19,13 +19,13 @@ from connections.crypto.encryption import (
     without_keys,
 )
 
-# Enough for writers that read a row before; each pass processes only what remains.
+# Enough for writers that had already read a row. Each pass processes only what remains.
 _MAX_PASSES = 10
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class KeyRotation:
-    """What a rotation did. `left` says which secrets are not under the primary key, and why."""
+    """What a rotation did. `left` says which secrets the primary key doesn't encrypt, and why."""
 
     previous_key_id: str
     primary_key_id: str
@@ -38,15 +38,15 @@ class KeyRotation:
 def rotate_encryption_key(
     *, actor: Actor, make_key: bool = True, drop_unused: bool = False
 ) -> KeyRotation:
-    """Make a new key (the staged one, if any) primary, and encrypt every secret with it.
+    """Make a new key primary (the staged one, if any), and encrypt every secret with it.
 
-    The service can run meanwhile: a row is replaced only if it is unchanged since it was read,
-    and other processes reload the ring when its file changes. Without `make_key` the primary key
-    stays, which completes an interrupted rotation.
+    The service can keep running: a row is replaced only if it is unchanged since it was read, and
+    other processes reload the ring when its file changes. Without `make_key` the primary key stays,
+    which completes an interrupted rotation.
 
-    With `drop_unused`, keys that no stored secret needs are removed, except the one that was
-    primary at the start: a process might be about to store a secret encrypted with it. The next
-    rotation, or one without `make_key`, removes it.
+    With `drop_unused`, keys that no stored secret needs are removed, except the key that was
+    primary at the start, because a process might be about to store a secret encrypted with it. The
+    next rotation, or one without `make_key`, removes that key.
 
     Raises PermissionDenied, and KeyRingError; no stored secret is lost then.
     """
@@ -68,10 +68,10 @@ def rotate_encryption_key(
 
 
 def stage_encryption_key(*, actor: Actor) -> str:
-    """Add a key to the ring that nothing uses until the next rotation; returns its ID.
+    """Add a key to the ring that nothing uses until the next rotation. Return its ID.
 
-    Where each machine has a copy of the ring, every copy can be replaced in between, so that no
-    machine gets a secret that it can't decrypt. A key that is staged already stays.
+    If each machine has a copy of the ring, every copy can be replaced in between, so that no
+    machine gets a secret that it can't decrypt. A key that is already staged stays.
 
     Raises PermissionDenied and KeyRingError.
     """
@@ -103,7 +103,7 @@ def _add_primary_key(*, actor: Actor, previous_id: str) -> None:
     def change(text: Secret) -> Secret:
         changed = with_new_primary(text)
         key_id = parse_key_ring(changed).primary_id
-        # Before the file is replaced, and undone with the transaction when that fails.
+        # Before the file is replaced, and rolled back with the transaction if that fails.
         audit.record(
             code=audit.EventCode.ENCRYPTION_KEY_ROTATED,
             actor=actor,

@@ -1,4 +1,4 @@
-"""The token with which monitoring reads /metrics without signing in."""
+"""The token that lets monitoring read /metrics without signing in."""
 
 import logging
 import secrets
@@ -11,12 +11,12 @@ from connections.core.secret import Secret
 
 logger = logging.getLogger(__name__)
 
-# Too long to guess: attempts are not limited.
+# Too long to guess, because attempts are not limited.
 MIN_LENGTH = 32
 
 
 def load_token() -> Secret | None:
-    """The token, or None when none is configured. Raises PrivateFileError, without the token."""
+    """The token, or None if none is configured. Raises PrivateFileError, without the token."""
     if not settings.METRICS_TOKEN_FILE:
         return None
     path = Path(settings.METRICS_TOKEN_FILE)
@@ -27,7 +27,7 @@ def load_token() -> Secret | None:
 
 
 def is_valid_header(header: str) -> bool:
-    """Whether an Authorization header holds the token. Compares in constant time."""
+    """Whether an Authorization header has the token. Compares in constant time."""
     try:
         token = load_token()
     except PrivateFileError as error:

@@ -11,13 +11,13 @@ from connections.core.errors import DomainError
 
 
 class CannotListenError(DomainError):
-    """The address to serve on can't be used; the text says which and what to do."""
+    """The address to serve on can't be used. The message says which one and what to do."""
 
 
 def open_listener(*, host: str, port: int) -> socket.socket:
     """A listening socket that child processes inherit.
 
-    `host` is a name or an address, IPv6 with or without brackets; port 0 lets the system
+    `host` is a name or an address, with or without brackets for IPv6. Port 0 lets the system
     choose. Raises CannotListenError.
     """
     host = host.strip("[]")
@@ -64,7 +64,7 @@ def is_in_networks(address: str, networks: list[Network]) -> bool:
 
 
 def public_address(own_address: str) -> str:
-    """The URL for people: ORGADMIN_BASE_URL, else the first public host, else the local one."""
+    """The URL for people: ORGADMIN_BASE_URL, or the first public host, or the local address."""
     if settings.BASE_URL or settings.IS_LOCAL:
         return str(settings.BASE_URL or own_address)
     names = [name for name in settings.ALLOWED_HOSTS if not name.startswith(("*", "."))]
@@ -72,7 +72,7 @@ def public_address(own_address: str) -> str:
 
 
 def list_access_problems() -> list[str]:
-    """What keeps people from reaching a public service, as sentences that say what to do."""
+    """What prevents people from reaching a public service, as sentences that say what to do."""
     if settings.IS_LOCAL or settings.TRUSTED_PROXIES:
         return []
     return [
@@ -82,5 +82,5 @@ def list_access_problems() -> list[str]:
 
 
 def absolute_link(link: str, *, address: str) -> str:
-    """A link from a service; prefixed with the address when it is only a path."""
+    """A service's link, prefixed with the address if it is only a path."""
     return link if urlsplit(link).scheme else f"{address}{link}"

@@ -1,8 +1,8 @@
 """Runs child processes and stops them together, without Django.
 
-`python -m connections.operations.supervisor FD NUMBER` runs the service: a worker and NUMBER web
-servers on the listening socket with this file descriptor. `serve` becomes this process, so that
-the one that only waits needs little memory.
+`python -m connections.operations.supervisor FD NUMBER` runs the service: a worker, and NUMBER web
+servers on the listening socket with this file descriptor. `serve` becomes this process, so that a
+process that only waits needs little memory.
 """
 
 import ctypes
@@ -24,7 +24,7 @@ from typing import Any, NoReturn, Self
 from connections.core.errors import STOP_SIGNALS, StopRequestedError
 
 ROOT = Path(__file__).resolve().parents[2]
-# The web server waits up to 60 s for its requests, since a DELETE to Datadog can take 30.
+# The web server waits up to 60 s for its requests, because a DELETE to Datadog can take 30.
 GRACE_SECONDS = 65.0
 _LAST_SECONDS = 5.0
 _PR_SET_PDEATHSIG = 1  # prctl(2)
@@ -32,7 +32,7 @@ _PR_SET_PDEATHSIG = 1  # prctl(2)
 
 @dataclass(frozen=True, kw_only=True)
 class Child:
-    """A child process, its name, and how to restart it if it can be restarted."""
+    """A child process, its name and, if it can be restarted, how."""
 
     name: str
     process: subprocess.Popen[bytes]
@@ -48,7 +48,7 @@ class Child:
 class Supervisor:
     """A context manager that stops all its processes on exit.
 
-    SIGTERM, SIGINT and SIGHUP end the block too; a second one while the processes are stopping
+    SIGTERM, SIGINT and SIGHUP also end the block. A second signal while the processes are stopping
     kills them.
     """
 
@@ -82,15 +82,15 @@ class Supervisor:
         replace_when_killed: bool = False,
         **options: Any,
     ) -> subprocess.Popen[bytes]:
-        """Start a process; `options` are those of Popen.
+        """Start a process. `options` are passed to Popen.
 
-        With `replace_when_killed`, a process ended by a signal is restarted instead of being
+        With `replace_when_killed`, a process that a signal ended is restarted instead of being
         returned by `wait`.
 
-        It gets its own process group: Ctrl-C in a terminal signals a whole group, and a web
-        server that stops at once would interrupt a deletion.
+        The process gets its own process group, because Ctrl-C in a terminal signals a whole group,
+        and a web server that stops immediately would interrupt a deletion.
         """
-        process = subprocess.Popen(  # noqa: S603 - our own programs, no shell
+        process = subprocess.Popen(  # noqa: S603 - only our own programs, no shell
             arguments, stdin=subprocess.DEVNULL, process_group=0, **options
         )
         restart = functools.partial(
@@ -102,7 +102,7 @@ class Supervisor:
         return process
 
     def wait(self) -> Child:
-        """Wait until a process ends and return it; the others are still running."""
+        """Wait until a process ends and return it. The others are still running."""
         while True:
             child = self._ended.get()
             if child.restart is None or child.process.returncode >= 0:
@@ -137,7 +137,7 @@ class Supervisor:
     def _signal_all(self, number: signal.Signals) -> None:
         for child in self._children:
             if child.process.poll() is None:
-                # The whole group, so that a killed child's own children end too.
+                # The whole group, so that the children of a killed child end too.
                 target = os.killpg if number == signal.SIGKILL else os.kill
                 target(child.process.pid, number)
 
@@ -148,9 +148,9 @@ def _raise_stop(number: int, frame: FrameType | None) -> None:
 
 
 def end_with_parent(parent: int) -> None:
-    """Let this process get SIGTERM when its parent ends, even if that was killed; Linux only.
+    """Make this process get SIGTERM when its parent ends, even if that was killed. Linux only.
 
-    `parent` is the ID of the process that started it, which might have ended already.
+    `parent` is the ID of the process that started it, which might already have ended.
     """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
@@ -159,7 +159,7 @@ def end_with_parent(parent: int) -> None:
 
 
 def run_until_first_exit(supervisor: Supervisor) -> int:
-    """Wait until a process ends by itself, print which, and return exit code 1."""
+    """Wait until a process ends on its own, print which one, and return exit code 1."""
     child = supervisor.wait()
     _print_line(f"{child.name} ended unexpectedly ({child.exit_reason}). Stopping the rest.")
     return 1
@@ -172,7 +172,7 @@ def _print_line(text: str) -> None:
 def become_service(listener: socket.socket, *, web_servers: int) -> NoReturn:
     """Replace this process with one that runs the service on a listening socket until stopped.
 
-    Signals that this process blocks are held until the new one handles them.
+    Signals that this process blocks stay pending until the new one handles them.
     """
     module = "connections.operations.supervisor"
     arguments = [*_python(module), str(listener.fileno()), str(web_servers)]
@@ -180,11 +180,11 @@ def become_service(listener: socket.socket, *, web_servers: int) -> NoReturn:
 
 
 def run_service(listener: socket.socket, *, web_servers: int) -> int:
-    """Run the web servers and a worker until SIGTERM or SIGINT; returns the exit code."""
+    """Run the web servers and a worker until SIGTERM or SIGINT. Return the exit code."""
     own_id = str(os.getpid())
     env = _environment() | {"ORGADMIN_SUPERVISOR": own_id}
-    # Leaving the block closes the port here; each web server closes its copy when its requests
-    # are done.
+    # Leaving the block closes the port here. Each web server closes its copy once its requests are
+    # done.
     with Supervisor() as supervisor, listener:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
         for _ in range(web_servers):
@@ -205,12 +205,12 @@ def run_service(listener: socket.socket, *, web_servers: int) -> int:
 
 
 def _python(module: str) -> list[str]:
-    # -P: the current directory could hold modules of the same names.
+    # -P, because the current directory could contain modules with the same names.
     return [sys.executable, "-P", "-m", module]
 
 
 def _environment() -> dict[str, str]:
-    """The environment in which Python finds our packages from any directory."""
+    """An environment in which Python finds Org Admin's packages from any directory."""
     paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     return os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
 

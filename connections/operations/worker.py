@@ -1,6 +1,6 @@
-"""The worker: does what is due for deletions, syncs and housekeeping, and delivers notifications.
+"""The worker: runs what is due for deletions, syncs, does housekeeping and delivers notifications.
 
-Each channel has its own delivery thread, so that a slow mail server delays no webhook, and neither
+Each channel has its own delivery thread, so that a slow email server delays no webhook, and neither
 delays a deletion.
 """
 
@@ -32,15 +32,15 @@ from connections.people import sessions
 
 logger = logging.getLogger(__name__)
 
-# After an error it waits this long (s), twice as long each time.
+# Seconds to wait after an error. Doubles each time.
 FIRST_PAUSE = 1.0
-# Well under the 60 s after which a claim counts as lost, since a response might be waiting for the
+# Well under the 60 s after which a claim is given up, because a response might be waiting for the
 # database to come back.
 MAX_PAUSE = 15.0
 MAX_DELIVERY_PAUSE = 60.0
-# Between two polls for notifications (s).
+# Seconds between two polls for notifications.
 POLL_SECONDS = 2.0
-# For a delivery in progress when the worker stops (s); another worker retries it later.
+# Seconds for a delivery in progress when the worker stops. Another worker retries it later.
 DELIVERY_STOP_SECONDS = 15.0
 
 
@@ -52,9 +52,10 @@ def _repeat(
     sleep: Callable[[float], object],
     max_pause: float,
 ) -> None:
-    """Call `work`, which returns how long to sleep (s), until stopped.
+    """Call `work` until stopped, sleeping for as many seconds as it returns.
 
-    Errors are logged and don't end it: one row or a lost database must not stop the work on others.
+    Errors are logged and don't end it, because one row or a lost database must not stop the work on
+    others.
     """
     pause = FIRST_PAUSE
     while not is_stopped():
@@ -63,7 +64,7 @@ def _repeat(
             seconds, pause = work(), FIRST_PAUSE
         except Exception:
             logger.exception("%s failed. Next attempt in %d s.", name, pause)
-            # A broken connection would never recover.
+            # Closed because a broken connection would never recover.
             connection.close()
             seconds, pause = pause, min(pause * 2, max_pause)
         sleep(seconds)
@@ -103,19 +104,19 @@ def run_delivery_threads() -> Iterator[None]:
 
 
 SYNC_INTERVAL = timedelta(minutes=15)
-# It sleeps between these (s); no longer, since a response that the web server records is verified
-# within 2 s.
+# The shortest sleep in seconds. Not longer, so that a response that the web server records is
+# verified within 2 s.
 MIN_SLEEP = 0.5
 MAX_SLEEP = 1.5
-# No single deletion begins later in one pass (s): checks that Datadog answers slowly become due
-# again before all are done, and bulk deletions must not wait for them.
+# Seconds after which a pass starts no more single deletions. Checks that Datadog answers slowly
+# become due again before all are done, and bulk deletions must not wait for them.
 SINGLE_SECONDS = 5.0
-# Between two runs of alarms and of deleting old data (s).
+# Seconds between two runs of alarms and of deleting old data.
 HOUSEKEEPING_SECONDS = 60.0
 
 
 class Worker:
-    """Works until `stop` is called, also from a signal handler.
+    """Works until `stop` is called, which a signal handler can do.
 
     The task in progress then ends within its own deadlines: sync 10 s, DELETE 30 s, check 10 s.
     """
@@ -123,11 +124,11 @@ class Worker:
     def __init__(self, *, sync_interval: timedelta = SYNC_INTERVAL) -> None:
         self._sync_interval = sync_interval.total_seconds()
         self._next_sync = time.monotonic()
-        # The credentials that the last sync left out because of a rate limit, and when the first
-        # of those resets.
+        # The credentials that the last sync left out because of a rate limit, and when the first of
+        # these limits resets.
         self._held_back: Collection[UUID] = ()
         self._next_reset = math.inf
-        # A signal handler can put to a SimpleQueue; an Event might deadlock there.
+        # A signal handler can put to a SimpleQueue, while an Event might deadlock there.
         self._wake: SimpleQueue[None] = SimpleQueue()
         self._is_stopped = False
         self._heartbeat = Heartbeat()
@@ -142,8 +143,8 @@ class Worker:
     def wait_for_database(self, check: Callable[[], None]) -> None:
         """Call `check` until the database is available, or until stopped.
 
-        A database that is unavailable when a worker starts must not end the web server beside it.
-        Raises what `check` raises, except DatabaseError.
+        If the database is unavailable when a worker starts, that must not end the web server that
+        runs with it. Raises what `check` raises, except DatabaseError.
         """
         pause = FIRST_PAUSE
         while not self._is_stopped:
@@ -176,9 +177,9 @@ class Worker:
         self._heartbeat.remove()
 
     def work_once(self) -> int:
-        """Do all that is due now, unless stopped meanwhile; returns the number of deletions.
+        """Do all that is due now, unless stopped in the meantime. Return the number of deletions.
 
-        Records responses that waited for the database first: due work might depend on them.
+        First records responses that waited for the database, because due work might depend on them.
         Raises what the database and the services raise.
         """
         self._heartbeat.record()
@@ -186,7 +187,7 @@ class Worker:
         count = 0
         while not self._is_stopped:
             handled = self._run_due()
-            # A large bulk deletion takes many passes.
+            # Because a large bulk deletion takes many passes.
             self._do_periodic_work()
             if not handled:
                 break
@@ -194,7 +195,7 @@ class Worker:
         return count
 
     def _do_periodic_work(self) -> None:
-        """Sync, maintain the audit log, raise alarms and delete old rows: each when it is due."""
+        """Sync, maintain the audit log, raise alarms and delete old rows, each when due."""
         if not self._is_stopped and time.monotonic() >= self._next_sync:
             self._next_sync = time.monotonic() + self._sync_interval
             self._sync(sync.credentials_in_use(actor=WORKER))
@@ -214,7 +215,10 @@ class Worker:
             sync.delete_old_syncs()
 
     def _sync(self, credentials: list[Credential]) -> None:
-        """Sync the stale orgs of these credentials, and note those to sync at a reset instead."""
+        """Sync these credentials' stale orgs.
+
+        Note those to sync later, when a rate limit resets.
+        """
         self._next_reset = math.inf
         sync.sync_orgs(actor=WORKER, credentials=credentials, only_stale=True)
         now = clock.now()
@@ -226,7 +230,7 @@ class Worker:
         change_digests.enqueue_changes(after_sync=True)
 
     def _run_due(self) -> int:
-        """Do what is due, for some seconds each: for single deletions, then for bulk deletions."""
+        """Do what is due, for a few seconds each: first single deletions, then bulk deletions."""
         count = 0
         ends_at = time.monotonic() + SINGLE_SECONDS
         while not self._is_stopped and due.run_due(actor=WORKER, limit=1):

@@ -1,10 +1,10 @@
 """Checks whether the database can be written now, for /readyz and `doctor`.
 
-On SQLite a write that is rolled back proves nothing: its pages never leave memory. So the probe
-commits the database's `user_version` unchanged, which writes and syncs one page of the write-ahead
-log. That log reuses its space, so small writes can succeed on a full disk for a while: the probe
-checks free space too. On PostgreSQL, where only the server knows its disk, it inserts a row into
-the cache and rolls back.
+On SQLite, a write that is rolled back proves nothing, because its pages never leave memory. So the
+probe commits the database's `user_version` unchanged, which writes and syncs one page of the
+write-ahead log. That log reuses its space, so small writes can succeed on a full disk for a while,
+and the probe therefore also checks free space. On PostgreSQL, where only the server knows its disk,
+it inserts a row into the cache and rolls back.
 """
 
 import shutil
@@ -19,7 +19,7 @@ from django.db import connection, transaction
 from connections.core.database import is_busy
 from connections.operations.backup import get_database_path
 
-# Room for the responses and events of deletions in progress; documented in docs/OPERATIONS.md.
+# Enough for the responses and events of deletions in progress. Documented in docs/OPERATIONS.md.
 MIN_FREE_BYTES = 16 * 1024 * 1024
 # Waiting longer would delay the caller, and a busy writer shows that writing works.
 _BUSY_TIMEOUT_MS = 1000
@@ -27,7 +27,7 @@ _BUSY_TIMEOUT_MS = 1000
 
 @dataclass(frozen=True, kw_only=True)
 class WriteProblem:
-    """Why the database can't be written; `detail` is for its operators."""
+    """Why the database can't be written. `detail` is for its operators."""
 
     summary: str
     detail: str
@@ -96,7 +96,7 @@ def _find_lack_of_space() -> WriteProblem | None:
 
 
 def _list_directories() -> list[Path]:
-    """The directories of the database file and of responses that it could not store."""
+    """The directories of the database file and of responses that the database could not store."""
     directories = [Path(settings.DATA_DIR)]
     if connection.vendor == "sqlite":
         directories.append(get_database_path().parent)

@@ -1,4 +1,4 @@
-"""Erases a person: clears their names and addresses; the audit log of what they did stays."""
+"""Erases a person: clears their names and addresses. The audit log of what they did stays."""
 
 from dataclasses import dataclass
 
@@ -29,7 +29,10 @@ _UPDATE_SEARCH_TEXT = (
 
 @dataclass(frozen=True, kw_only=True)
 class Erasure:
-    """What was erased. `shared_names`: how many names others have too, whose copies were left."""
+    """What was erased.
+
+    `shared_names` is how many names other people have too, whose copies were kept.
+    """
 
     number: int
     values: int
@@ -37,14 +40,14 @@ class Erasure:
 
 
 def erase_person(*, actor: Actor, person: Person) -> Erasure:
-    """Clear every name and address of a person, end their access for good, and record it.
+    """Clear every name and address of a person, end their access permanently, and record it.
 
     Events keep the person's number and a commitment, and verify as before. What people wrote
     themselves (reasons, comments) stays. Raises PermissionDenied, and ConflictError for the last
     active administrator.
     """
     permissions.require(permissions.can_administer(actor), "erase people")
-    # In its own transaction: it might lock the audit log, which must be locked last below.
+    # In its own transaction, because it might lock the audit log, which must be locked last below.
     number = personal_data.ensure_person_number(person)
     with transaction.atomic():
         with audit.atomic():
@@ -66,7 +69,7 @@ def erase_person(*, actor: Actor, person: Person) -> Erasure:
                     who=who,
                 ),
             )
-        # Only now: the event above refers to them.
+        # Last, because the event above refers to them.
         values = stored.update(value="", salt="", erased_at=clock.now())
     return Erasure(number=number, values=values, shared_names=len(shared))
 
@@ -94,7 +97,7 @@ def _clear_person(person: Person, *, number: int) -> None:
 
 
 def _replace_copies(person: Person, *, names: set[str], new_name: str) -> None:
-    """Replace each copy beside a reference to the person, and `names` in columns without one."""
+    """Replace each copy next to a reference to the person, and `names` in all other columns."""
     for model in apps.get_app_config("connections").get_models():
         fields = {field.name: field for field in model._meta.concrete_fields}
         rows = model._default_manager

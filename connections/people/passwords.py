@@ -1,4 +1,4 @@
-"""A password validator for words that an attacker would try first here."""
+"""A password validator that refuses words an attacker would try first here."""
 
 import re
 
@@ -7,7 +7,7 @@ from django.core.exceptions import ValidationError
 
 from connections.models import Person
 
-# Attackers try these first, and the name of the company.
+# Attackers try these first, along with the name of the company.
 _CONTEXT_WORDS = ("datadog", "orgadmin", "administrator", "admin", "connection", "org", "password")
 _MIN_OTHER_CHARACTERS = 8
 _MESSAGE = (
@@ -17,10 +17,10 @@ _MESSAGE = (
 
 
 class ContextWordsValidator:
-    """Refuses a password that is mostly made of words about this service."""
+    """Refuses a password that consists mostly of words about this service."""
 
     def validate(self, password: str, user: Person | None = None) -> None:
-        """Raise ValidationError when fewer than eight other letters and digits remain."""
+        """Raise ValidationError if fewer than eight other letters and digits remain."""
         del user
         left = re.sub(r"[\W_]", "", password.lower())
         for word in sorted((*_CONTEXT_WORDS, *_host_words()), key=len, reverse=True):

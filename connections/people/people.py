@@ -42,8 +42,8 @@ INVALID_LINK = (
 def build_person(*, username: str, email: str, is_administrator: bool) -> Person:
     """A new person, not stored and without a password.
 
-    Raises InvalidInputError when the name or address is malformed or another person's: people
-    sign in with either, so neither can belong to two of them, ignoring case.
+    Raises InvalidInputError when the name or address is malformed or belongs to another person.
+    People sign in with either one, so neither can belong to two people, ignoring case.
     """
     person = Person(
         username=Person.normalize_username(username.strip()),
@@ -73,7 +73,7 @@ def _is_taken(name: str, *, of: Person) -> bool:
 
 
 def store_person(person: Person) -> None:
-    """Store a new person. Raises InvalidInputError when the name has been taken meanwhile."""
+    """Store a new person. Raises InvalidInputError if the name has been taken in the meantime."""
     try:
         with audit.atomic():
             person.save(force_insert=True)
@@ -82,14 +82,14 @@ def store_person(person: Person) -> None:
 
 
 def lock_person(person: Person) -> Person:
-    """The person as now stored, locked until the transaction ends."""
+    """The person as stored now, locked until the transaction ends."""
     return Person.objects.select_for_update(no_key=True).get(pk=person.pk)
 
 
 def require_another_administrator(person: Person) -> None:
-    """Raise ConflictError when this is the last active administrator.
+    """Raise ConflictError if this is the last active administrator.
 
-    All of them are locked until the transaction ends, so that two can't remove each other.
+    Locks all administrators until the transaction ends, so that two can't remove each other.
     """
     administrators = Person.objects.select_for_update(no_key=True).order_by("pk")
     active = [each.pk for each in administrators.filter(is_superuser=True, is_active=True)]
@@ -107,13 +107,13 @@ def get_stored_roles(person: Person) -> list[Role]:
 
 
 def list_authenticators(person_id: Any) -> QuerySet[Authenticator]:
-    """A person's MFA methods. Takes an id or an OuterRef."""
+    """A person's MFA methods. Takes an ID or an OuterRef."""
     authenticators: QuerySet[Authenticator] = Authenticator.objects.filter(user=person_id)
     return authenticators
 
 
 def _get_groups(roles: Iterable[Role]) -> list[Group]:
-    """The groups of the roles."""
+    """The groups of these roles."""
     return [Group.objects.get_or_create(name=role.value)[0] for role in roles]
 
 
@@ -132,7 +132,7 @@ def _create_link(
     person: Person | None = None,
     removes_second_factor: bool = False,
 ) -> str:
-    """Store a link with the hash of a new token; returns the URL with the token."""
+    """Store a link with the hash of a new token. Return the URL with the token."""
     token = secrets.token_urlsafe(32)
     SignInLink.objects.create(
         purpose=purpose,
@@ -147,9 +147,9 @@ def _create_link(
 
 
 def redeem_link(*, token: str, purpose: SignInLink.Purpose) -> SignInLink:
-    """Mark the link with this token as used. Raises ConflictError when no valid link has it."""
+    """Mark the link with this token as used. Raises ConflictError if no valid link has it."""
     if purpose == SignInLink.Purpose.SET_UP:
-        # Locked, so that of two setup links used at once the second finds a person.
+        # Locked so that when two setup links are used at the same time, the second finds a person.
         list(
             SignInLink.objects.select_for_update(no_key=True).filter(purpose=purpose).order_by("pk")
         )
@@ -162,14 +162,14 @@ def redeem_link(*, token: str, purpose: SignInLink.Purpose) -> SignInLink:
         # A later time comes from a clock that was ahead.
         expires_at__lte=now + LINK_LIFETIMES[purpose] + clock.TOLERANCE,
     )
-    # One statement, so that of two requests at once only one succeeds.
+    # One statement, so that only one of two simultaneous requests succeeds.
     if usable.update(used_at=now) != 1:
         raise ConflictError(INVALID_LINK)
     return SignInLink.objects.select_related("person").get(token_hash=_hash_of(token))
 
 
 def expire_sign_in_links(person: Person) -> None:
-    """Make every unused link of the person invalid."""
+    """Invalidate every unused link of the person."""
     now = clock.now()
     unused = person.sign_in_links.filter(used_at__isnull=True, expires_at__gt=now)
     unused.update(expires_at=now)
@@ -197,7 +197,7 @@ def _hash_of(token: str) -> str:
 
 
 def list_administrator_names() -> list[str]:
-    """The display names of active administrators; at most five."""
+    """The display names of up to five active administrators."""
     people = Person.objects.filter(is_superuser=True, is_active=True).order_by("username")
     return [person.display_name for person in people[:5]]
 
@@ -211,10 +211,10 @@ def add_person(
     roles: Iterable[Role],
     is_administrator: bool = False,
 ) -> Person:
-    """Add a person, who can sign in once a sign-in link let them choose a password.
+    """Add a person, who can sign in once a sign-in link has let them choose a password.
 
     Raises PermissionDenied, and InvalidInputError for a name or address that is malformed or
-    another person's.
+    belongs to another person.
     """
     permissions.require(permissions.can_administer(actor), "add people")
     person = build_person(username=username, email=email, is_administrator=is_administrator)
@@ -244,10 +244,10 @@ def record_person_added(*, actor: Actor, person: Person) -> None:
 def set_roles(
     *, actor: Actor, person: Person, roles: Iterable[Role], is_administrator: bool
 ) -> Person:
-    """Give a person exactly these roles; a person who loses one is signed out everywhere.
+    """Give a person exactly these roles. A person who loses a role is signed out everywhere.
 
-    Returns the person as stored now. Raises PermissionDenied, and ConflictError when the last
-    active administrator would lose that.
+    Returns the person as stored now. Raises PermissionDenied, and ConflictError if the last active
+    administrator would lose that role.
     """
     permissions.require(permissions.can_administer(actor), "change roles")
     roles = sorted(set(roles))
@@ -283,7 +283,7 @@ def set_roles(
 
 @audit.atomic()
 def disable_person(*, actor: Actor, person: Person) -> Person:
-    """Disable a person: their sessions and unused sign-in links end now.
+    """Disable a person. Their sessions and unused sign-in links end now.
 
     Their deletion requests stay as they are. Raises PermissionDenied, and ConflictError for the
     last active administrator.
@@ -333,9 +333,9 @@ def enable_person(*, actor: Actor, person: Person) -> Person:
 
 @audit.atomic()
 def set_password(*, actor: Actor, person: Person, password: str) -> None:
-    """Set the password that a person chose; their other sessions end.
+    """Set the password that a person chose. Their other sessions end.
 
-    Raises InvalidInputError when the password is too weak.
+    Raises InvalidInputError if the password is too weak.
     """
     try:
         validate_password(password, user=person)
@@ -360,9 +360,9 @@ def make_sign_in_link(
 ) -> str:
     """A link that signs a person in once, within 24 hours, and lets them choose a password.
 
-    It is for invitations and forgotten passwords; `removes_second_factor` is for a lost MFA
-    device. The person's older unused links become invalid. Returns a URL with the token in its
-    fragment (a path without ORGADMIN_BASE_URL). The token is not stored.
+    It is for invitations and forgotten passwords; `removes_second_factor` is for a lost MFA device.
+    Invalidates the person's older unused links. Returns a URL with the token in its fragment, or
+    only a path if ORGADMIN_BASE_URL isn't set. The token is not stored.
 
     Raises PermissionDenied, and ConflictError for a disabled person.
     """
@@ -394,9 +394,9 @@ def make_sign_in_link(
 def use_sign_in_link(*, token: str, password: str, request_id: str = "") -> Person:
     """Redeem a sign-in link and return its person, whom the caller signs in.
 
-    An empty `password` keeps the present one. Raises ConflictError when the link was used, is too
+    An empty `password` keeps the current one. Raises ConflictError if the link was used, is too
     old, was replaced or doesn't exist, and InvalidInputError for a password that is weak, or
-    missing when there is none yet; the link can still be used then.
+    missing if there is none yet. The link can still be used after InvalidInputError.
     """
     link = redeem_link(token=token, purpose=SignInLink.Purpose.SIGN_IN)
     if link.person is None or not link.person.is_active:
@@ -425,8 +425,8 @@ def use_sign_in_link(*, token: str, password: str, request_id: str = "") -> Pers
 def make_set_up_link(*, actor: Actor, now: datetime) -> str:
     """A link to create the first administrator, once, within an hour.
 
-    Returns a URL as `make_sign_in_link` does. Raises PermissionDenied, and ConflictError
-    once there is a person.
+    Returns a URL as `make_sign_in_link` does. Raises PermissionDenied, and ConflictError once a
+    person exists.
     """
     permissions.require(permissions.can_administer(actor), "create setup links")
     if Person.objects.exists():
@@ -445,8 +445,8 @@ def set_up_first_administrator(
 ) -> Person:
     """Redeem a setup link and return the first administrator, whom the caller signs in.
 
-    Raises ConflictError when the link is invalid or there is a person, and InvalidInputError for
-    what was typed; the link can still be used then.
+    Raises ConflictError if the link is invalid or a person exists, and InvalidInputError for what
+    was typed. The link can still be used after InvalidInputError.
     """
     link = redeem_link(token=token, purpose=SignInLink.Purpose.SET_UP)
     if Person.objects.exists():
@@ -472,9 +472,9 @@ def set_up_first_administrator(
 
 
 def set_break_glass(*, actor: Actor, person: Person, is_allowed: bool) -> Person:
-    """Allow a person to use break glass, or revoke that; returns the person as stored now.
+    """Let a person use break glass, or revoke that. Return the person as stored now.
 
-    No role includes it. Administrators can't allow it for themselves: another administrator or a
+    No role includes it. Administrators can't give it to themselves, but another administrator or a
     command can. Raises PermissionDenied and ConflictError.
     """
     permissions.require(permissions.can_administer(actor), "allow or revoke break glass")
@@ -503,11 +503,11 @@ def set_break_glass(*, actor: Actor, person: Person, is_allowed: bool) -> Person
 
 @audit.atomic()
 def change_email(*, actor: Actor, person: Person, email: str) -> Person:
-    """Change a person's email address. Links mailed to the old one no longer work.
+    """Change a person's email address. Links sent to the old address no longer work.
 
     Password, MFA and sessions stay as they are. Returns the person as stored now. Raises
-    PermissionDenied, and InvalidInputError for an address that is malformed or that another
-    person signs in with.
+    PermissionDenied, and InvalidInputError for an address that is malformed or that another person
+    signs in with.
     """
     permissions.require(permissions.can_administer(actor), "change email addresses")
     person = lock_person(person)
@@ -540,7 +540,7 @@ def change_email(*, actor: Actor, person: Person, email: str) -> Person:
 
 
 def set_change_emails(*, actor: Actor, person: Person, is_wanted: bool) -> None:
-    """Turn emails about changes and access reviews on or off, for oneself only.
+    """Turn emails about changes and access reviews on or off, only for oneself.
 
     Raises PermissionDenied.
     """

@@ -1,4 +1,4 @@
-"""The identity provider in the settings, and which of its accounts belong to which people."""
+"""The configured identity provider, and which of its accounts belong to which people."""
 
 from django.conf import settings
 from django.db import IntegrityError
@@ -18,7 +18,7 @@ from connections.people.oidc.identity import ProviderError, Reason, is_valid_sub
 
 
 def load_identity_provider() -> IdentityProvider:
-    """The identity provider with its client secret. Raises ProviderError if that can't be read."""
+    """The identity provider with its client secret. Raises ProviderError if it can't be read."""
     try:
         secret = Secret(read_private_text(settings.OIDC_SECRET_FILE).strip())
     except PrivateFileError as error:
@@ -32,7 +32,7 @@ def load_identity_provider() -> IdentityProvider:
 
 
 def find_person(*, issuer: str, subject: str) -> Person | None:
-    """The person with this account, also a disabled one; None if it is connected to no one."""
+    """The person with this account, even if disabled. None if it isn't connected to anyone."""
     account = (
         ProviderAccount.objects.filter(issuer=issuer, subject=subject)
         .select_related("person")
@@ -50,9 +50,9 @@ def find_account(*, person: Person, issuer: str) -> ProviderAccount | None:
 def connect_account(*, actor: Actor, person: Person, issuer: str, subject: str) -> ProviderAccount:
     """Let the account `subject` of `issuer` sign in as this person.
 
-    A person can connect their own, an administrator anyone's. Raises PermissionDenied,
-    InvalidInputError for a malformed subject, and ConflictError when the account is another
-    person's or the person already has one at this issuer.
+    People can connect their own account, and administrators anyone's. Raises PermissionDenied,
+    InvalidInputError for a malformed subject, and ConflictError if the account is another person's
+    or the person already has one at this issuer.
     """
     is_own = actor.person is not None and actor.person.pk == person.pk
     permissions.require(is_own or permissions.can_administer(actor), "connect accounts of others")
@@ -87,8 +87,8 @@ def connect_account(*, actor: Actor, person: Person, issuer: str, subject: str) 
 def disconnect_account(*, actor: Actor, person: Person, issuer: str) -> bool:
     """Disconnect the person's account at `issuer` and end their sessions.
 
-    Returns whether there was one. Raises PermissionDenied: only administrators can do this, so
-    that people don't lock themselves out.
+    Returns whether there was one. Raises PermissionDenied. Only administrators can do this, so that
+    people don't lock themselves out.
     """
     permissions.require(permissions.can_administer(actor), "disconnect accounts")
     person = people.lock_person(person)

@@ -15,7 +15,7 @@ from connections.core import clock
 from connections.core.text import pluralize
 from connections.models import Person, PersonSession
 
-# The session key for when, from where and with which browser the person signed in.
+# Under this session key: when, from where and with which browser the person signed in.
 SESSION_START_KEY = "signed_in"
 _MAX_AGENT = 300
 
@@ -24,8 +24,8 @@ _MAX_AGENT = 300
 class OpenSession:
     """One session in which a person is signed in.
 
-    `at`, `address` and `agent` (the User-Agent) are unknown for a session that didn't start on
-    the sign-in page.
+    `at`, `address` and `agent` (the User-Agent) are unknown for a session that didn't start on the
+    sign-in page.
     """
 
     public_id: str
@@ -47,9 +47,9 @@ def list_sessions(*, person: Person) -> list[OpenSession]:
 
 @audit.atomic()
 def end_session(*, actor: Actor, person: Person, public_id: str) -> bool:
-    """End one session of the person; returns whether it existed.
+    """End one session of the person. Return whether it existed.
 
-    A person can end their own, an administrator anyone's. Raises PermissionDenied.
+    People can end their own sessions, and administrators anyone's. Raises PermissionDenied.
     """
     _require_own_or_administrator(actor, person)
     hashes = [row.pk for row, _ in _list_open_rows(person) if row.public_id == public_id]
@@ -58,9 +58,9 @@ def end_session(*, actor: Actor, person: Person, public_id: str) -> bool:
 
 @audit.atomic()
 def end_sessions(*, actor: Actor, person: Person, except_id: str = "") -> int:
-    """End the person's sessions except the one with this public id; returns how many.
+    """End the person's sessions except the one with this public ID. Return how many.
 
-    A person can end their own, an administrator anyone's. Raises PermissionDenied.
+    People can end their own sessions, and administrators anyone's. Raises PermissionDenied.
     """
     _require_own_or_administrator(actor, person)
     hashes = [row.pk for row, _ in _list_open_rows(person) if row.public_id != except_id]
@@ -70,7 +70,7 @@ def end_sessions(*, actor: Actor, person: Person, except_id: str = "") -> int:
 def delete_ended_sessions() -> None:
     """Delete rows of sessions that expired or that a change to the person ended.
 
-    They say where people were signed in, so they are kept no longer than needed.
+    They say where people were signed in, so they are not kept longer than needed.
     """
     PersonSession.objects.filter(expire_date__lt=clock.now()).delete()
     named = PersonSession.objects.exclude(person_id=None).order_by().values_list("person_id")

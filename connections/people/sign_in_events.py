@@ -14,18 +14,18 @@ from connections.models import Person
 
 @dataclass(frozen=True, kw_only=True)
 class SignInOrigin:
-    """Where a request came from: its network address, User-Agent and id."""
+    """Where a request came from: its network address, User-Agent and ID."""
 
     address: str
     agent: str
     request_id: str
 
     def address_for(self, person: Person | None) -> ReferencedValue:
-        """The address as personal data of `person`."""
+        """The address, as personal data of `person`."""
         return personal_data.address_of(self.address, of=person)
 
     def browser_for(self, person: Person | None) -> ReferencedValue | str:
-        """The browser as personal data of `person`."""
+        """The browser, as personal data of `person`."""
         return personal_data.browser_of(self.agent, of=person)
 
 
@@ -48,7 +48,7 @@ def record_sign_in(
 ) -> None:
     """Record that a person signed in, how and from where.
 
-    `methods` are keys of _METHOD_NAMES in the order used.
+    `methods` are keys of _METHOD_NAMES, in the order used.
     """
     methods = list(dict.fromkeys(methods))
     audit.record(
@@ -79,7 +79,7 @@ def record_sign_out(*, person: Person, origin: SignInOrigin) -> None:
 def record_failed_sign_in(*, login: str, origin: SignInOrigin) -> None:
     """Record that a sign-in as `login` failed.
 
-    What was typed is never stored: it might be a password in the wrong field.
+    What was typed is never stored, because it might be a password in the wrong field.
     """
     person = Person.objects.filter(Q(username__iexact=login) | Q(email__iexact=login)).first()
     who = personal_data.name_of(person) if person else "an unknown name"
@@ -97,7 +97,10 @@ def record_failed_sign_in(*, login: str, origin: SignInOrigin) -> None:
 
 
 def record_failed_passkey(*, origin: SignInOrigin) -> None:
-    """Record that a sign-in with a passkey failed. It names no one: its claim is unproven."""
+    """Record that a sign-in with a passkey failed.
+
+    It names no one, because its claim is unproven.
+    """
     audit.record(
         code=EventCode.SIGN_IN_FAILED,
         actor=_anonymous_actor(origin),
@@ -110,7 +113,7 @@ def record_failed_passkey(*, origin: SignInOrigin) -> None:
 
 
 def record_sign_ins_refused(*, origin: SignInOrigin) -> None:
-    """Record that sign-ins are refused unchecked for now, because too many failed."""
+    """Record that sign-ins are refused for now without checking them, because too many failed."""
     audit.record(
         code=EventCode.SIGN_IN_FAILED,
         actor=_anonymous_actor(origin),
@@ -124,9 +127,9 @@ def record_sign_ins_refused(*, origin: SignInOrigin) -> None:
 
 
 def record_mfa_refused(*, person: Person, origin: SignInOrigin, is_over_limit: bool) -> None:
-    """Record that MFA failed for a person whose password was right.
+    """Record that MFA failed for a person whose password was correct.
 
-    `is_over_limit`: it was refused unchecked, because too many attempts failed.
+    `is_over_limit` means that it was refused without checking, because too many attempts failed.
     """
     who, address = personal_data.name_of(person), origin.address_for(person)
     if is_over_limit:
@@ -169,7 +172,7 @@ def record_failed_reauthentication(
 ) -> None:
     """Record that an identity check in a person's session failed.
 
-    `is_over_limit`: it was refused unchecked, because too many attempts failed.
+    `is_over_limit` means that it was refused without checking, because too many attempts failed.
     """
     who, address = personal_data.name_of(person), origin.address_for(person)
     if is_over_limit:
@@ -211,10 +214,10 @@ def record_reset_link_mailed(*, person: Person, origin: SignInOrigin) -> None:
 def record_single_sign_on_refused(
     *, person: Person | None, reason: str, why: str, origin: SignInOrigin
 ) -> None:
-    """Record that a single sign-on was refused; `why` is the reason as text.
+    """Record that a single sign-on was refused. `why` is the reason as text.
 
-    `person` is the account's owner, if known. An unknown account is not stored: it belongs to
-    someone who doesn't use Org Admin.
+    `person` is the account's owner, if known. An unknown account is not stored, because it belongs
+    to someone who doesn't use Org Admin.
     """
     address = origin.address_for(person)
     if person:
@@ -249,7 +252,7 @@ _MFA_NAMES = {
 
 
 def record_mfa_change(*, actor: Actor, code: EventCode, mfa_type: str) -> None:
-    """Record that the actor set up MFA of this type, or turned it off, as `code` says."""
+    """Record that the actor set up or turned off MFA of this type, depending on `code`."""
     method = _MFA_NAMES[mfa_type]
     audit.record(
         code=code,

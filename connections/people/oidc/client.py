@@ -1,6 +1,6 @@
 """The authorization code flow with PKCE (RFC 7636) of OpenID Connect Core 1.0.
 
-The only scope is `openid`: no email, no name. The access token is dropped.
+Its only scope is `openid`: no email, no name. The access token is discarded.
 """
 
 import base64
@@ -23,9 +23,10 @@ from connections.people.oidc.identity import ProviderError, ProviderIdentity, Re
 
 @dataclass(frozen=True, kw_only=True)
 class SignInRequest:
-    """A sign-in in progress, kept in the browser's session until the provider's response.
+    """A sign-in in progress, kept in the browser's session until the provider responds.
 
-    `is_reauthentication`: the person must sign in again even if they have a session there.
+    `is_reauthentication` means that the person must sign in again even if the provider has a
+    session.
     """
 
     state: str
@@ -47,7 +48,7 @@ class ProviderMetadata:
 
 
 def start(*, is_reauthentication: bool, now: datetime) -> SignInRequest:
-    """A new sign-in with random state, nonce and PKCE verifier."""
+    """A new sign-in with a random state, nonce and PKCE verifier."""
     return SignInRequest(
         state=secrets.token_urlsafe(32),
         nonce=secrets.token_urlsafe(32),
@@ -137,8 +138,8 @@ def fetch_identity(
     callback: dict[str, str],
     now: datetime,
 ) -> ProviderIdentity:
-    """Who signed in. `callback` is the redirect's query. Raises ProviderError."""
-    # PyJWT slows the start of the web server down, and few installations have a provider.
+    """Who signed in. `callback` is the query of the redirect. Raises ProviderError."""
+    # PyJWT slows down the start of the web server, and few installations have a provider.
     from connections.people.oidc import tokens
 
     provider = exchange.provider

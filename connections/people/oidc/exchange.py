@@ -14,7 +14,7 @@ from connections.datadog.payloads import PayloadError, parse_json
 from connections.net.http import OutboundRequest, OutboundResponse, pool, send
 from connections.people.oidc.identity import ProviderError, Reason
 
-# Characters. URLs go into a Location header, which servers and browsers limit.
+# In characters. URLs go into a Location header, which servers and browsers limit.
 MAX_URL_LENGTH = 2000
 _LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 # urlsplit silently drops line ends and tabs, and browsers treat a backslash as a slash.
@@ -35,7 +35,7 @@ def is_usable_endpoint(url: object, *, issuer: str) -> bool:
 
 
 def _split_url(url: object) -> SplitResult | None:
-    """The parts of a safe and valid URL; None for anything else."""
+    """The parts of a safe and valid URL. None for anything else."""
     if not isinstance(url, str) or len(url) > MAX_URL_LENGTH:
         return None
     if not _ALLOWED_CHARACTERS.fullmatch(url):
@@ -60,7 +60,7 @@ DEADLINE_SECONDS = 30.0
 CONNECT_SECONDS = 5.0
 MAX_BODY = 512 * 1024
 USER_AGENT = "OrgAdmin-SignIn/1"
-# Each waiting sign-in blocks one of this process's threads, which must not run out. Other
+# Each waiting sign-in blocks one of this process's threads, and some must stay free. Other
 # processes have their own threads, so a limit per process is enough.
 MAX_CONCURRENT = 2
 _slots = BoundedSemaphore(MAX_CONCURRENT)
@@ -68,7 +68,10 @@ _slots = BoundedSemaphore(MAX_CONCURRENT)
 
 @dataclass(frozen=True, kw_only=True)
 class IdentityProvider:
-    """The identity provider and our client there. `ca_bundle`: a path, or "" for the default."""
+    """The identity provider, and Org Admin's client there.
+
+    `ca_bundle` is a path, or "" for the default.
+    """
 
     issuer: str
     client_id: str
@@ -78,7 +81,7 @@ class IdentityProvider:
 
 
 class ProviderExchange:
-    """The requests of one sign-in, all within one deadline that starts at construction."""
+    """The requests of one sign-in, all within one deadline that starts when it is created."""
 
     def __init__(self, provider: IdentityProvider) -> None:
         self.provider = provider
@@ -92,7 +95,7 @@ class ProviderExchange:
         authorization: Secret | None = None,
     ) -> dict[str, Any]:
         """GET a JSON object, or POST `form` for one. Raises ProviderError."""
-        # With no time left, `send` sends nothing.
+        # If no time is left, `send` sends nothing.
         remaining = self._deadline - time.monotonic()
         response = send(
             request=OutboundRequest(
@@ -115,7 +118,7 @@ class ProviderExchange:
 
 @contextmanager
 def open_exchange(provider: IdentityProvider) -> Iterator[ProviderExchange]:
-    """An exchange in one of the free slots. Raises ProviderError when none is free."""
+    """An exchange in one of the free slots. Raises ProviderError if no slot is free."""
     if not _slots.acquire(blocking=False):
         raise ProviderError(
             Reason.BUSY, f"{MAX_CONCURRENT} sign-ins are already waiting for the provider."
@@ -128,7 +131,7 @@ def open_exchange(provider: IdentityProvider) -> Iterator[ProviderExchange]:
 
 
 def _parse_response(response: OutboundResponse, *, url: str) -> dict[str, Any]:
-    # A token endpoint returns 400 for a code that was used or isn't ours.
+    # A token endpoint returns 400 for a code that was already used or belongs to another client.
     if response.status == 400:
         raise ProviderError(Reason.REFUSED, f"{url} returned 400.")
     if response.status != 200 or not response.is_body_complete:

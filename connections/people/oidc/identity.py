@@ -7,11 +7,11 @@ MAX_SUBJECT = 255
 
 
 class Reason(StrEnum):
-    """Why a sign-in failed; connections/web/people/single_sign_on.py has the texts for people."""
+    """Why a sign-in failed. connections/web/people/single_sign_on.py has the texts for people."""
 
     UNREACHABLE = "unreachable"  # no response, or not one that OpenID Connect allows
     BUSY = "busy"  # no request was sent: too many sign-ins are waiting for it
-    CANCELLED = "cancelled"  # the person cancelled it
+    CANCELLED = "cancelled"  # the person canceled it
     REFUSED = "refused"  # the provider refused it
     STALE = "stale"  # no sign-in is in progress in this browser
     BAD_TOKEN = "bad_token"  # not signed by the provider, or malformed  # noqa: S105 - a word
@@ -19,11 +19,11 @@ class Reason(StrEnum):
     WRONG_AUDIENCE = "wrong_audience"  # meant for another application
     EXPIRED = "expired"  # too old, or from the future
     WRONG_NONCE = "wrong_nonce"  # the response to another sign-in
-    NOT_REAUTHENTICATED = "not_anew"  # the person had to sign in again there and did not
+    NOT_REAUTHENTICATED = "not_anew"  # the person had to sign in again at the provider but did not
 
 
 class ProviderError(Exception):
-    """The sign-in failed. The text is for the log and holds no token and no code."""
+    """The sign-in failed. The text is for the log and contains no token and no code."""
 
     def __init__(self, reason: Reason, text: str) -> None:
         super().__init__(text)

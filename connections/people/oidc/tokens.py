@@ -1,4 +1,4 @@
-"""Verifies ID tokens of the identity provider."""
+"""Verifies the identity provider's ID tokens."""
 
 import secrets
 from datetime import UTC, datetime, timedelta
@@ -13,7 +13,7 @@ from connections.people.oidc.identity import (
     is_valid_subject,
 )
 
-# Only asymmetric signatures: no "none" and no shared keys.
+# Only asymmetric signatures: not "none", and no shared keys.
 ALGORITHMS = (
     "RS256",
     "RS384",
@@ -49,7 +49,7 @@ def verify(
 ) -> ProviderIdentity:
     """The person that the token identifies. Raises ProviderError.
 
-    `keys` is a JWK set; `signed_in_since` is the earliest sign-in time, if one is required.
+    `keys` is a JWK set. `signed_in_since` is the earliest sign-in time, if one is required.
     """
     try:
         claims = jwt.decode(
@@ -88,9 +88,10 @@ def _find_key(id_token: str, keys: dict[str, Any]) -> jwt.PyJWK:
 
 
 def _is_usable_key(key: object) -> bool:
-    """Whether it is a public key for an accepted signature.
+    """Whether it is a public key for an accepted kind of signature.
 
-    PyJWT gets no others: some malformed or symmetric keys make it raise unexpected exceptions.
+    PyJWT gets no other keys, because some malformed or symmetric keys make it raise unexpected
+    exceptions.
     """
     return (
         isinstance(key, dict)

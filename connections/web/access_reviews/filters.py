@@ -1,4 +1,4 @@
-"""Filters of an access review: the one that it is about, and those of its connections."""
+"""Filters of an access review: the filter that it is about, and filters of its connections."""
 
 from collections import Counter
 from collections.abc import Collection, Sequence
@@ -16,7 +16,7 @@ from connections.web.inventory.forms import PROTECTED
 from connections.web.lists import Filter, FilterBar, Options, filter_bar, type_filter
 from connections.wording.connections import site_name
 
-# The choice of rows whose creator has no ID.
+# Selects the rows whose creator has no ID.
 UNKNOWN = "unknown"
 
 
@@ -30,9 +30,9 @@ class FilteredRows(NamedTuple):
 def filter_rows(
     request: HttpRequest, rows: Sequence[ReviewRow], *, review: AccessReview, actor: Actor
 ) -> FilteredRows:
-    """Those of the actor's rows that match `type` and `creator` in the address.
+    """The actor's rows that match `type` and `creator` in the address.
 
-    The choices are of these rows, so they name nothing that is hidden from the actor.
+    The choices come from the actor's rows, so they name nothing that is hidden from the actor.
     """
     values = load_shown_values(review=review, actor=actor, rows=rows)
     kind, creator = request.GET.get("type", ""), request.GET.get("creator", "")
@@ -58,7 +58,7 @@ def _creator_key(values: ShownValues) -> str:
 
 
 def _creator_options(values: Collection[ShownValues]) -> Options:
-    """The creators by name, with the end of the ID where several have the same name."""
+    """The creators by name. If several have the same name, with the end of the ID."""
     names = {_creator_key(each): each.creator_name or "Unknown" for each in values}
     counts = Counter(names.values())
     labels = {
@@ -100,5 +100,5 @@ def _value_text(name: str, value: str) -> str:
 
 
 def scope_url(scope: str) -> str:
-    """The inventory with this filter."""
+    """The inventory's URL with this filter."""
     return reverse("org-connection-list", query=QueryDict(scope))

@@ -10,7 +10,7 @@ from connections.web.forms import KEPT, ServiceForm
 
 
 class ReviewersForm(ServiceForm):
-    """A box for each person who can be a reviewer."""
+    """One checkbox for each person who can be a reviewer."""
 
     reviewers_help = "Each decides only about connections that they can see."
 
@@ -34,13 +34,13 @@ class ReviewersForm(ServiceForm):
 
     @property
     def reviewers_shown(self) -> list[Person]:
-        """The people whose boxes are checked."""
+        """The people whose checkboxes are checked."""
         chosen = self["reviewers"].value() or []
         return [self._people[name] for name in chosen if name in self._people]
 
 
 class StartForm(ReviewersForm):
-    """A new access review; `scope` is a query string of the inventory."""
+    """A new access review. `scope` is a query string of the inventory."""
 
     scope = forms.CharField(max_length=4000, required=False, widget=forms.HiddenInput)
     name = forms.CharField(
@@ -68,12 +68,12 @@ class StartForm(ReviewersForm):
         return self["scope"].value() or ""
 
     def values(self) -> dict[str, Any]:
-        """What `start_review` takes; only after `require_valid`."""
+        """The arguments for `start_review`. Use it only after `require_valid`."""
         return self.cleaned_data | {"reviewers": self.reviewers_shown}
 
 
 class DecisionForm(ServiceForm):
-    """One decision about one connection, or about all that are selected."""
+    """One decision, about one connection or about all selected ones."""
 
     decision = forms.CharField(label="Decision", required=False)
     reason = forms.CharField(label="Reason", required=False)

@@ -71,7 +71,7 @@ _CLOSED_COLUMNS = (
 
 
 class RowFilter(StrEnum):
-    """Which rows to show; the values of `show` in the address."""
+    """Which rows to show: the values of `show` in the address."""
 
     ALL = ""
     TO_DECIDE = "to-decide"
@@ -92,7 +92,7 @@ class CoveredOrg:
     at_close: str
 
 
-# How many names the page's head shows.
+# How many names the top of the page shows.
 MOST_REVIEWERS = 5
 _LABELS = {
     RowFilter.ALL: "All",
@@ -112,10 +112,10 @@ _STATES = {
 
 
 class Place(NamedTuple):
-    """Where a row stands on the page: by its group, then as in the population.
+    """Where a row is on the page: by its group, then in the population's order.
 
-    A page begins after the place of a row. Counted pages would skip rows, since a decision moves a
-    row to another group.
+    A page starts after the place of a row. Numbered pages would skip rows, because a decision moves
+    a row to another group.
     """
 
     group: int
@@ -128,7 +128,7 @@ class Place(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> "Place":
-        """The place in an address; the beginning for any other text."""
+        """The place in an address. The beginning for any other text."""
         match = re.fullmatch(r"([0-9]{1,9})-([0-9]{1,9})", text)
         return cls(int(match[1]), int(match[2])) if match else cls(0, 0)
 
@@ -138,7 +138,7 @@ class Place(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Summary:
-    """How far it is."""
+    """How far the access review is."""
 
     headline: str
     detail: str
@@ -162,14 +162,14 @@ def _summary(rows: Sequence[ReviewRow], *, is_closed: bool) -> Summary:
 
 
 class _Selected(NamedTuple):
-    """The rows on this page of the list, and the links to the others."""
+    """The rows on this page of the list, and the links to the other pages."""
 
     rows: list[ReviewRow]
     links: list[ViewLink]
     # Template variables.
     pages: dict[str, str]
     bar: FilterBar
-    # Whatever the filters: what no reviewer can decide on. Only for people who manage access
+    # What no reviewer can decide on, regardless of the filters. Only for people who manage access
     # reviews.
     without_reviewer: list[ReviewRow]
 
@@ -239,7 +239,7 @@ def review_context(
     posted: Posted | None = None,
     notice: str = "",
 ) -> dict[str, Any]:
-    """Template variables of the page. `posted`: decisions that have to be corrected."""
+    """Template variables of the page. `posted` holds decisions that need to be corrected."""
     every = review_rows(review=review, actor=actor)
     selected = _select(request, every, review=review, actor=actor)
     can_manage = permissions.can_manage_access_reviews(actor)
@@ -267,7 +267,7 @@ def review_context(
 def saved_context(
     request: HttpRequest, *, review: AccessReview, actor: Actor, posted: Posted
 ) -> dict[str, Any]:
-    """Template variables of the response to a decision: only the rows that were posted."""
+    """Template variables of the response to a decision. It has only the posted rows."""
     every = review_rows(review=review, actor=actor)
     selected = _select(request, every, review=review, actor=actor)
     rows = [row for row in every if row.key.reference in posted.connections]
@@ -288,7 +288,7 @@ def _shared_context(
     every: list[ReviewRow],
     selected: _Selected,
 ) -> dict[str, Any]:
-    """What a decision changes on the page beside its rows."""
+    """What else a decision changes on the page, in addition to the rows."""
     can_plan = permissions.can_delete(actor)
     to_delete = rows_to_delete(review=review, actor=actor, rows=every) if can_plan else []
     return {
@@ -312,7 +312,7 @@ def _table(
     rows: Sequence[ReviewRow],
     posted: Posted | None,
 ) -> dict[str, Any]:
-    """The table of some rows, and the form for those that are selected."""
+    """The table of some rows, and the form for the selected ones."""
     details = load_details(review=review, actor=actor, rows=rows)
     can_decide = permissions.can_decide(actor, review=review) and not review.is_closed
     columns = _CLOSED_COLUMNS if review.is_closed else _OPEN_COLUMNS
@@ -333,7 +333,7 @@ def _table(
         "filters": request.GET.urlencode(),
         "decide_url": reverse("access-review-decide", args=[review.pk]),
         "is_of_selection": posted is not None and posted.is_of_selection,
-        # Of the selected ones; one about a single connection is in its row.
+        # The form of selected rows. A form about a single connection is in its row.
         "form": posted.form if posted and posted.is_of_selection else None,
     }
 
@@ -375,7 +375,7 @@ def _appeared(review: AccessReview, *, actor: Actor) -> Iterator[tuple[OrgConnec
 
 
 def _coverage(review: AccessReview, *, without_reviewer: list[OrgConnectionKey]) -> dict[str, Any]:
-    """What the inventory lacked, and what no reviewer can see: for those who see everything."""
+    """What the inventory lacked and what no reviewer can see, for people who see everything."""
     warnings = [] if review.is_closed else coverage_warnings(review.coverage)
     if without_reviewer:
         warnings.insert(0, without_reviewer_warning(without_reviewer))

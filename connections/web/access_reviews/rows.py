@@ -25,7 +25,7 @@ from connections.wording.access_reviews import (
 )
 from connections.wording.changes import change_badge
 
-# In the order of the page: the rows to decide come first.
+# In the order of the page: the rows to decide on come first.
 GROUPS = {
     RowState.PENDING: (0, "To decide"),
     RowState.KEEP: (1, "Decided"),
@@ -35,7 +35,7 @@ GROUPS = {
 
 
 def group_label(state: RowState, *, is_closed: bool) -> str:
-    """The heading above the rows with this state and those like it."""
+    """The heading above the rows with this state and similar ones."""
     return LEFT_OPEN.label if is_closed and state == RowState.PENDING else GROUPS[state][1]
 
 
@@ -47,7 +47,7 @@ class Posted:
     connections: Sequence[str]
     # From the form below the list, which is about all that are selected.
     is_of_selection: bool
-    # With its errors; None for decisions that were saved.
+    # The form with its errors. None for decisions that were saved.
     form: DecisionForm | None
 
     def form_of(self, key: str) -> DecisionForm | None:
@@ -57,11 +57,11 @@ class Posted:
 
 @dataclass(frozen=True, kw_only=True)
 class LastDecision:
-    """The newest decision about a connection, of this access review or of another one."""
+    """The newest decision about a connection, from this access review or another one."""
 
     # "Keep", or "Keep, Q3 2026".
     label: str
-    # What matters most of the rest: that it is no longer valid, until when, or why.
+    # The most important further detail: that it is no longer valid, until when it is, or why.
     note: str
     reason: str
     # "Ada Lovelace, 3 h ago".
@@ -87,15 +87,15 @@ class ReviewRowView:
     until: date | None
     changes: list[Badge]
     deletion: Deletion | None
-    # "Removed outside Org Admin", "Not deleted"; "" where a deletion says it, or it isn't over.
+    # "Removed outside Org Admin", "Not deleted"; "" if a deletion says it or it isn't finished.
     result: str
-    # Why nobody, or not this person, finds it in the newest syncs.
+    # Why no one, or not this person, finds it in the newest syncs.
     note: str
-    # Where a form opens in the row; "" where nothing can be decided.
+    # The URLs that open a form in the row; "" if nothing can be decided.
     keep_url: str
     delete_url: str
     close_url: str
-    # The form in the row; None while it is closed.
+    # The form in the row. None while it is closed.
     form: DecisionForm | None
     is_selected: bool
     # The heading above the first row of a group.
@@ -111,7 +111,7 @@ def row_views(
     posted: Posted | None,
     now: datetime,
 ) -> list[ReviewRowView]:
-    """The rows as the page shows them; one has an open form if the address or the POST says so."""
+    """The rows as the page shows them. One has an open form if the address or the POST says so."""
     views: list[ReviewRowView] = []
     label = ""
     for details in rows:
@@ -195,7 +195,7 @@ def _form_url(request: HttpRequest, place: str, decision: str) -> str:
 def _form(
     request: HttpRequest, details: RowDetails, *, posted: Posted | None
 ) -> DecisionForm | None:
-    """The form that is open in the row; None for the other rows."""
+    """The form that is open in the row. None for all other rows."""
     if posted:
         return posted.form_of(details.row.key.reference)
     decision = request.GET.get("decision", "")
@@ -233,7 +233,7 @@ def _last_decision(details: RowDetails, *, is_closed: bool, now: datetime) -> La
 
 
 def _earlier_text(decisions: Sequence[AccessReviewDecision]) -> str:
-    """That earlier decisions of this access review are on record."""
+    """A sentence saying that earlier decisions of this access review are on record."""
     if len(decisions) < 2:
         return ""
     earlier = "; ".join(

@@ -1,4 +1,4 @@
-"""What the page that starts an access review shows: how many connections, and warnings."""
+"""What the page that starts an access review shows: how many connections match, and warnings."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -15,14 +15,14 @@ from connections.web.access_reviews.filters import scope_text, scope_url
 from connections.web.access_reviews.forms import StartForm
 from connections.wording.connections import join_some_names
 
-# How many names a warning gives, and the list below the warnings.
+# How many names a warning has, and the list below the warnings.
 MOST_NAMES = 5
 MOST_LISTED = 100
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReviewWarning:
-    """Something to know about an access review."""
+    """Something to know about an access review before it starts."""
 
     headline: str
     detail: str = ""
@@ -65,7 +65,7 @@ def _warnings(preview: PopulationPreview) -> list[ReviewWarning]:
 
 
 def without_reviewer_warning(keys: list[OrgConnectionKey]) -> ReviewWarning:
-    """That no reviewer can see some connections."""
+    """The warning that no reviewer can see some connections."""
     shown = [*_connection_names(keys[:MOST_NAMES]), *("" for _ in keys[MOST_NAMES:])]
     return ReviewWarning(
         headline=f"{pluralize(len(keys), 'connection')} that no reviewer can decide on",
@@ -85,7 +85,7 @@ def _connection_names(keys: Sequence[OrgConnectionKey]) -> list[str]:
 
 
 def coverage_warnings(coverage: dict[str, Any]) -> list[ReviewWarning]:
-    """What the inventory might lack: what failed syncs would list, orgs without a credential."""
+    """What the inventory might lack: lists from failed syncs, and orgs without a credential."""
     failed = [org for org in coverage["orgs"] if not org["is_complete"]]
     without = coverage["without_credential"]
     found = []

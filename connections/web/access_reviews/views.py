@@ -1,4 +1,4 @@
-"""Access reviews: their list, the page of one, the actions on it, and its downloads."""
+"""Access reviews: the list, the page of each one, its actions and its downloads."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -76,7 +76,7 @@ class ListedReview:
     # "Due in 5 days"; "" once it is closed.
     due: str
     progress: str
-    # How many connections this person has yet to decide.
+    # How many connections this person has left to decide on.
     yours: int
 
 
