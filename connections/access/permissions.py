@@ -307,11 +307,8 @@ def can_administer(actor: Actor) -> bool:
 
 
 def requires_mfa(person: Person) -> bool:
-    """Whether ORGADMIN_REQUIRE_MFA applies to a person: Operators, Approvers, Credential managers.
-
-    Viewers and Auditors change nothing, so MFA is optional for them.
-    """
-    return not person.roles.isdisjoint({Role.OPERATOR, Role.APPROVER, Role.CREDENTIAL_MANAGER})
+    """Whether ORGADMIN_REQUIRE_MFA applies to a person: all roles but Viewer, who changes nothing."""
+    return bool(person.roles - {Role.VIEWER})
 
 
 def require(is_allowed: bool, what: str) -> None:

@@ -755,6 +755,13 @@ WITHIN = (
         f"{LISTS}::test_leaving_the_list_during_the_pre_send_check_stops_the_deletion",
     ),
     _mutant(
+        "MFA is required of Auditors",
+        "connections/access/permissions.py",
+        "    return bool(person.roles - {Role.VIEWER})\n",
+        "    return bool(person.roles - {Role.VIEWER, Role.AUDITOR})\n",
+        "tests/people/test_mfa.py::test_everyone_but_viewers_needs_mfa[edith-True]",
+    ),
+    _mutant(
         "the access list of approvers",
         "connections/access/permissions.py",
         "        and deletion.credential_id not in visibility_of(actor).unapprovable\n",

@@ -168,13 +168,14 @@ def test_making_new_recovery_codes_is_recorded(ada: Person) -> None:
         ("linus", True),
         ("margaret", True),
         ("root", True),
-        ("edith", False),
+        ("edith", True),
         ("victor", False),
     ],
 )
-def test_people_who_delete_approve_or_manage_keys_need_mfa(
+def test_everyone_but_viewers_needs_mfa(
     who: str,
     is_required: bool,
+    db: None,
     request: pytest.FixtureRequest,
     settings: Settings,
     client_of: ClientOf,
