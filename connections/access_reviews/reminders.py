@@ -57,6 +57,9 @@ def _field(reminder: Reminder) -> str:
 def _send(review: AccessReview, *, actor: Actor) -> bool:
     # Before taking the lock, because counting takes a while.
     pending = _count_pending(review)
+    if not pending:
+        # Still due: a connection that changes, or is kept until a date, can become pending again.
+        return False
     with audit.atomic():
         # Locked so that only one of two workers sends it.
         AccessReview.objects.select_for_update(no_key=True).get(pk=review.pk)
@@ -69,8 +72,6 @@ def _send(review: AccessReview, *, actor: Actor) -> bool:
         for reminder in due:
             setattr(review, _field(reminder), now)
         review.save(update_fields=[_field(reminder) for reminder in due])
-        if not pending:
-            return False
         audit.record(
             code=EventCode.ACCESS_REVIEW_REMINDED,
             actor=actor,

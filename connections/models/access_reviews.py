@@ -81,8 +81,7 @@ class AccessReview(models.Model):
     appeared = models.JSONField(default=list)
     coverage_at_close = models.JSONField(null=True)
 
-    # When each reminder was sent or skipped. One is skipped if the next was already due or nothing
-    # was left to decide.
+    # When each reminder was sent, or skipped because a later one was sent instead.
     week_reminder_at = models.DateTimeField(null=True)
     day_reminder_at = models.DateTimeField(null=True)
     overdue_reminder_at = models.DateTimeField(null=True)

@@ -17,8 +17,10 @@ from connections.models import (
     Role,
 )
 from connections.notifications.messages import build_message
+from sandbox.server import SandboxServer
 from tests.access_reviews.conftest import MakeReview
 from tests.access_reviews.support import close, decide, texts_of
+from tests.batches.support import sync_now
 from tests.support.clock import SettableClock
 from tests.support.people import make_person
 
@@ -79,15 +81,25 @@ def test_a_late_reminder_replaces_those_before(
     assert message.subject == "Org Admin: Access review overdue: Q4 2026"
 
 
-def test_a_decided_access_review_is_counted_once_after_its_due_date(
-    make_review: MakeReview, ada: Person, clock: SettableClock
+def test_a_connection_that_needs_another_decision_after_the_due_date_is_reminded_of_once(
+    make_review: MakeReview,
+    payments: Credential,
+    sandbox: SandboxServer,
+    ada: Person,
+    clock: SettableClock,
 ) -> None:
     review = make_review(1, ada, days=3)
+    [row] = review.rows.all()
     decide(review, ada)
     clock.advance(seconds=5 * DAY)
     send()
-    review.refresh_from_db()
-    assert (review.overdue_reminder_at is not None, reminded()) == (True, [])
+    assert reminded() == []
+    sandbox.world.change_connection(
+        connection_id=str(row.connection_id), connection_types=("audit",)
+    )
+    sync_now(payments)
+    send()
+    assert reminded() == ["ada"]
 
 
 def test_a_reminder_that_is_due_at_the_start_is_skipped(
