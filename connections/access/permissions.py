@@ -307,7 +307,7 @@ def can_administer(actor: Actor) -> bool:
 
 
 def requires_mfa(person: Person) -> bool:
-    """Whether ORGADMIN_REQUIRE_MFA applies to a person: all roles but Viewer, who changes nothing."""
+    """Whether ORGADMIN_REQUIRE_MFA applies: to every role but Viewer, who changes nothing."""
     return bool(person.roles - {Role.VIEWER})
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.db.models import Count, Exists, OuterRef, Q, QuerySet, Window
 
 from connections.access import permissions, visibility
 from connections.access.actor import Actor
@@ -167,10 +167,19 @@ def list_waiting(*, actor: Actor) -> list[WaitingReview]:
 # --- Decisions about connections --------------------------------------------------------------
 
 
-def due_again(*, actor: Actor) -> list[AccessReviewDecision]:
+@dataclass(frozen=True, kw_only=True)
+class DueAgain:
+    """The decisions to keep connections until a date that has passed."""
+
+    count: int
+    # Those with the earliest dates, each with its row and access review.
+    earliest: Sequence[AccessReviewDecision]
+
+
+def due_again(*, actor: Actor, limit: int) -> DueAgain:
     """The newest decisions that keep a visible listed connection until a date that has passed.
 
-    Earliest date first, each with its row and access review. One query.
+    At most `limit` are loaded, with the fields that the overview shows. One query.
     """
     permissions.require(permissions.can_see(actor), "see access reviews")
     later = AccessReviewDecision.objects.filter(
@@ -193,7 +202,23 @@ def due_again(*, actor: Actor) -> list[AccessReviewDecision]:
         decision=ReviewDecision.KEEP,
         keep_until__lt=clock.now().date(),
     )
-    return list(passed.select_related("row__review").order_by("keep_until", "id"))
+    counted = passed.annotate(count=Window(Count("*"))).order_by("keep_until", "id")
+    earliest = list(counted.select_related("row__review").only(*_SHOWN_OF_DUE_AGAIN)[:limit])
+    return DueAgain(count=earliest[0].count if earliest else 0, earliest=earliest)
+
+
+_SHOWN_OF_DUE_AGAIN = (
+    "keep_until",
+    "reason",
+    "decided_by_name",
+    "row__site",
+    "row__connection_id",
+    "row__source_org_id",
+    "row__source_org_name",
+    "row__sink_org_id",
+    "row__sink_org_name",
+    "row__review__name",
+)
 
 
 @dataclass(frozen=True, kw_only=True)

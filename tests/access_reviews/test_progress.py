@@ -1,5 +1,6 @@
 """What is shown of an access review to one person, and what waits for them."""
 
+from collections.abc import Sequence
 from datetime import timedelta
 
 import pytest
@@ -7,7 +8,7 @@ from django.db import connection
 from django.http import Http404
 from django.test.utils import CaptureQueriesContext
 
-from connections.access.actor import person_actor
+from connections.access.actor import Actor, person_actor
 from connections.access_reviews import progress
 from connections.access_reviews.details import load_details
 from connections.access_reviews.progress import find_awaiting_decisions
@@ -17,6 +18,7 @@ from connections.core import clock as database_clock
 from connections.models import (
     AccessKind,
     AccessReview,
+    AccessReviewDecision,
     AuditEvent,
     Change,
     Credential,
@@ -133,6 +135,10 @@ def test_queries_do_not_depend_on_the_number_of_rows(make_review: MakeReview, ad
     assert counts[0] == counts[1]
 
 
+def due_again(actor: Actor) -> Sequence[AccessReviewDecision]:
+    return progress.due_again(actor=actor, limit=5).earliest
+
+
 def test_a_connection_is_due_again_once_its_last_day_has_passed(
     make_review: MakeReview,
     payments: Credential,
@@ -146,18 +152,20 @@ def test_a_connection_is_due_again_once_its_last_day_has_passed(
     first, second = decide(review, ada, keep_until=last_day)
     close(review, edith)
     actor = person_actor(person=ada)
-    assert progress.due_again(actor=actor) == []
+    assert due_again(actor) == []
     clock.advance(seconds=2 * 86_400)
-    assert progress.due_again(actor=actor) == [first, second]
+    assert due_again(actor) == [first, second]
+    limited = progress.due_again(actor=actor, limit=1)
+    assert (limited.count, limited.earliest) == (2, [first])
     sandbox.world.remove_connection(connection_id=str(first.row.connection_id))
     sync_now(payments)
-    assert progress.due_again(actor=actor) == [second]
+    assert due_again(actor) == [second]
     key = OrgConnectionKey(site=second.row.site, connection_id=second.row.connection_id)
     [listed] = progress.list_decisions(actor=actor, key=key)
     assert (listed.decision, listed.has_ended) == (second, True)
     again = make_review(0)
     decide(again, ada, second.row.key.reference)
-    assert progress.due_again(actor=actor) == []
+    assert due_again(actor) == []
 
 
 def test_what_only_hidden_credentials_list_is_shown_to_nobody_else(
@@ -170,7 +178,7 @@ def test_what_only_hidden_credentials_list_is_shown_to_nobody_else(
     key = OrgConnectionKey(site=made.row.site, connection_id=made.row.connection_id)
     for person, shown in ((grace, 1), (ada, 0)):
         actor = person_actor(person=Person.objects.get(pk=person.pk))
-        assert len(progress.due_again(actor=actor)) == shown
+        assert len(due_again(actor)) == shown
         assert len(progress.list_decisions(actor=actor, key=key)) == shown
         assert len(progress.list_waiting(actor=actor)) == shown
 

@@ -20,7 +20,7 @@ from django.db.models import (
 from connections.access import approvers, permissions, visibility
 from connections.access.actor import Actor
 from connections.access_reviews import progress as access_reviews
-from connections.access_reviews.progress import WaitingReview
+from connections.access_reviews.progress import DueAgain, WaitingReview
 from connections.batches.progress import list_waiting
 from connections.changes.changes import ChangeFilter, ChangePage, get_change_page
 from connections.core import clock
@@ -34,7 +34,6 @@ from connections.inventory.sync import credentials_in_use, newest_syncs
 from connections.models import (
     OPEN_STATES,
     RUN_BY_BATCH,
-    AccessReviewDecision,
     ApprovalPolicy,
     AuditVerification,
     Batch,
@@ -241,8 +240,7 @@ class Overview:
     changes: ChangePage
     # Open access reviews that need this person, by due date.
     reviews: list[WaitingReview]
-    # Decisions to keep connections until a date that has passed, the longest passed first.
-    due_again: list[AccessReviewDecision]
+    due_again: DueAgain
     inventory: InventorySummary
     weeks: list[Week]
     latest: list[Deletion]
@@ -278,7 +276,7 @@ def overview(*, actor: Actor) -> Overview:
             size=MOST_SHOWN,
         ),
         reviews=access_reviews.list_waiting(actor=actor),
-        due_again=access_reviews.due_again(actor=actor),
+        due_again=access_reviews.due_again(actor=actor, limit=MOST_SHOWN),
         inventory=_inventory_summary(actor=actor, credentials=credentials, now=now),
         weeks=_weeks(actor=actor, since=since),
         latest=history.list_newest_deletions(actor=actor, limit=LATEST),

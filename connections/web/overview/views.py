@@ -1,6 +1,6 @@
 """The overview page, and the items that need attention."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -158,8 +158,8 @@ def _review_item(waiting: WaitingReview, *, now: datetime) -> AttentionItem:
     )
 
 
-def due_again_items(decisions: list[AccessReviewDecision]) -> list[AttentionItem]:
-    """The connections that were to be kept until a date that has passed."""
+def due_again_items(decisions: Sequence[AccessReviewDecision]) -> list[AttentionItem]:
+    """The connections of these decisions to keep them until a date that has passed."""
     return [
         AttentionItem(
             tone="warn",
@@ -312,7 +312,7 @@ def overview_detail(request: HttpRequest) -> HttpResponse:
         "changes": change_row_views(page.changes.rows, actor=actor),
         "change_columns": CHANGE_COLUMNS,
         "reviews": review_items(page.reviews, now=page.at),
-        "due_again": due_again_items(page.due_again),
+        "due_again": due_again_items(page.due_again.earliest),
         "most_counted": changes.MAX_COUNTED,
         "health": health_rows(page, can_audit=permissions.can_audit(actor)),
         "no_worker": None if page.has_worker else no_worker_text(page.worker_seen_at),
