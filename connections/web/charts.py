@@ -12,7 +12,7 @@ from connections.deletions.history import OutcomeGroup
 
 @dataclass(frozen=True, kw_only=True)
 class Series:
-    """One colour of a chart."""
+    """One color of a chart."""
 
     key: str
     label: str
@@ -36,7 +36,10 @@ def build_chart(
     series: tuple[Series, ...],
     rows: Iterable[tuple[date, str, Counter[Any]]],
 ) -> dict[str, Any]:
-    """The arguments of components/chart.html. A row: its first day, its bar's title, its counts."""
+    """The arguments of components/chart.html.
+
+    A row has its first day, its bar's title and its counts.
+    """
     rows = list(rows)
     totals = {one.key: sum(counts[one.key] for _, _, counts in rows) for one in series}
     used = [one for one in series if totals[one.key]]
@@ -64,7 +67,7 @@ def _bar(title: str, counts: Counter[Any], series: tuple[Series, ...]) -> dict[s
 def build_day_chart(
     days: DailyCounts | None, *, what: str, series: tuple[Series, ...]
 ) -> dict[str, Any] | None:
-    """The chart of some days, labelled with its period; None for no days."""
+    """The chart of some days, labeled with its period. None if there are no days."""
     if days is None or not days.days:
         return None
     first, last = days.days[0].date, days.days[-1].date

@@ -34,12 +34,12 @@ from connections.web.people import single_sign_on
 from connections.web.reauthentication import prompt_for
 from connections.web.support import actor_of, signed_in_person
 
-# What a person can choose about how pages look, each in a cookie; the first is the default.
+# What a person can choose about how pages look, each in a cookie. The first value is the default.
 APPEARANCE = {"theme": ("system", "light", "dark"), "density": ("dense", "comfortable")}
 
 
 def page_context(request: HttpRequest) -> dict[str, Any]:
-    """The variables. Lazy: none queries the database until a template uses it."""
+    """The variables. They are lazy: none queries the database until a template uses it."""
     return {
         **{name: _chosen(request, name) for name in APPEARANCE},
         "nav": SimpleLazyObject(lambda: _nav(request)),
@@ -61,9 +61,9 @@ def _chosen(request: HttpRequest, name: str) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class NavItem:
-    """One entry of the navigation; `count` is how many items there need this person."""
+    """One entry of the navigation. `count` is how many items behind it need this person."""
 
-    # The name of its URL.
+    # The name of its URL pattern.
     name: str
     label: str
     url: str
@@ -113,7 +113,7 @@ def _is_current(request: HttpRequest, url: str) -> bool:
 
 @dataclass(frozen=True, kw_only=True)
 class _Reader:
-    """A person, with everything that decides what waits for them."""
+    """A person, with everything that decides which items wait for them."""
 
     person: Person
     roles: frozenset[Role]
@@ -122,7 +122,7 @@ class _Reader:
 
 
 def _count_waiting(person: Person, *, actor: Actor) -> Counter[str]:
-    """How many items wait for this person, by the name of the URL of their list."""
+    """How many items wait for this person, by the name of the URL that lists them."""
     reader = _Reader(person=person, roles=person.roles, visibility=person.visibility, actor=actor)
     names, statement = _waiting_statement(reader)
     counts: Counter[str] = Counter()
@@ -134,14 +134,14 @@ def _count_waiting(person: Person, *, actor: Actor) -> Counter[str]:
     return counts
 
 
-# Every page runs this statement, and to build it takes ten times as long.
+# Every page runs this statement, and building it takes ten times as long as running it.
 @lru_cache(maxsize=200)
 def _waiting_statement(reader: _Reader) -> tuple[list[str], Statement]:
     """The lists of what waits for this person, and the statement that counts each."""
     actor = reader.actor
     waiting: list[tuple[str, QuerySet[Any]]] = []
     if permissions.can_approve_any(actor):
-        # Deletions that a bulk deletion decides about count as one.
+        # Deletions that are approved through a bulk deletion count as one.
         waiting += [("deletion-list", _find_awaiting_approval(actor))]
         waiting += [("deletion-list", find_to_approve(actor=actor))]
     if permissions.can_acknowledge(actor):
@@ -152,12 +152,12 @@ def _waiting_statement(reader: _Reader) -> tuple[list[str], Statement]:
 
 
 def _find_awaiting_approval(actor: Actor) -> QuerySet[Deletion]:
-    """The deletions other people requested that this person can still approve or decline."""
+    """Other people's deletions that this person can still approve or decline."""
     person, unapprovable = actor.person, permissions.visibility_of(actor).unapprovable
     this_round = Approval.objects.filter(deletion=OuterRef("pk"), round=OuterRef("approval_round"))
     given = this_round.filter(decision=Approval.Decision.APPROVED).order_by()
     waiting = Deletion.objects.filter(
-        # Still present after an attempt, while this round lacks approvals.
+        # Also those still present after an attempt, while this round lacks approvals.
         Q(state=State.REQUESTED)
         | Q(state=State.STILL_PRESENT, policy=ApprovalPolicy.ONE) & ~Exists(given)
         | Q(state=State.STILL_PRESENT, policy=ApprovalPolicy.TWO) & ~Exists(given[1:2]),

@@ -31,7 +31,7 @@ class HideKeysFilter(SafeExceptionReporterFilter):
     """Hides keys in error reports, which otherwise show every POST field while DEBUG is on."""
 
     def is_active(self, request: HttpRequest | None) -> bool:
-        """True, also while DEBUG is on."""
+        """True, even while DEBUG is on."""
         return True
 
     def get_post_parameters(self, request: HttpRequest | None) -> dict[str, Any]:
@@ -41,17 +41,17 @@ class HideKeysFilter(SafeExceptionReporterFilter):
 
 
 PAGE = "connections/response_not_recorded.html"
-# The DELETE was sent, but its outcome is not recorded yet: neither success nor failure.
+# The DELETE was sent but its outcome isn't recorded yet, so it is neither success nor failure.
 ACCEPTED = 202
 
 
 def response_not_recorded_page(
     request: HttpRequest, error: ResponseNotRecordedError
 ) -> HttpResponse:
-    """The page that says so, without a database query; for htmx only `#outcome`."""
+    """The page that says so, without a database query. For htmx, only `#outcome`."""
     url = reverse("deletion-detail", args=[error.deletion_id])
     context = {"text": wording.unrecorded_response_text(error), "url": url}
-    # Without the request, since context processors query the database.
+    # Without the request, because context processors query the database.
     name = f"{PAGE}#outcome" if wants_fragment(request) else PAGE
     return HttpResponse(render_to_string(name, context), status=ACCEPTED)
 
@@ -63,10 +63,10 @@ type _ErrorView = Callable[..., HttpResponse]
 
 
 def _error_page(view: _ErrorView) -> _ErrorView:
-    """Make an error handler safe to call whatever is wrong with the request.
+    """Make an error handler safe to call, whatever is wrong with the request.
 
-    It never reads the body, which may be what was refused. If the handler itself fails, the
-    response is the 500 page, and the failure is logged here: Django would log nothing, or only
+    It never reads the body, because that might be what was refused. If the handler itself fails,
+    the response is the 500 page and the failure is logged here. Django would log nothing, or only
     the original error.
     """
     view = requires_csrf_token(view)
@@ -97,7 +97,7 @@ def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 @_error_page
 def permission_denied(request: HttpRequest, exception: Exception) -> HttpResponse:
-    """403: what is refused and who can grant it. Recorded in the audit log."""
+    """403: what was refused and who can grant it. Recorded in the audit log."""
     person = signed_in_person(request)
     context: dict[str, Any] = {"exception": exception}
     if person is not None:
@@ -118,21 +118,21 @@ def _record_denial(request: HttpRequest) -> None:
             path=request.path,
         )
     except DatabaseError:
-        # The request stays refused with 403; a failure to record it is no reason for a 500.
+        # The request is still refused with 403. A failure to record that is no reason for a 500.
         logger.exception("A refusal could not be recorded.")
 
 
 @_error_page
 def page_not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
-    """404. The exception's text is not shown, since it can name models."""
+    """404. The exception's text is not shown, because it can contain names of models."""
     del exception
     return render(request, "404.html", status=404)
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
-    """500 for an unexpected error; 503 where the database refuses writes.
+    """500 for an unexpected error, or 503 if the database refuses writes.
 
-    Uses neither the database nor the session, since they may be what failed. Django calls this
+    Uses neither the database nor the session, because they might be what failed. Django calls this
     while it handles the exception.
     """
     error = sys.exception()
@@ -148,7 +148,7 @@ def server_error(request: HttpRequest) -> HttpResponse:
 def _might_have_sent(request: HttpRequest) -> bool:
     """Whether a DELETE might have left before this request failed.
 
-    It can't have for a request that only reads, failed before its view was found, or needs no
+    It can't have left if the request only reads, failed before its view was found, or needs no
     sign-in.
     """
     match = request.resolver_match

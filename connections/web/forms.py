@@ -1,4 +1,4 @@
-"""The base of forms whose input a service checks, and the fields that several have."""
+"""The base of forms whose input a service checks, and fields that several forms have."""
 
 from django import forms
 
@@ -23,7 +23,7 @@ def reason_field(
 
 
 class ServiceForm(forms.Form):
-    """A form that shows the errors of the service that it is for."""
+    """A form that shows the errors of the service that it calls."""
 
     def require_valid(self) -> None:
         """Raise InvalidInputError with the form's own messages, if it has any."""
@@ -31,9 +31,9 @@ class ServiceForm(forms.Form):
             raise InvalidInputError({name: str(texts[0]) for name, texts in self.errors.items()})
 
     def add_errors(self, error: InvalidInputError) -> None:
-        """Put each message beside its field, or above the form where it has no such field.
+        """Show each message with its field, or above the form if it has no such field.
 
-        A service's message takes the place of the form's own about the same field.
+        A service's message replaces the form's own message about the same field.
         """
         for name, message in error.fields.items():
             self.errors.pop(name, None)

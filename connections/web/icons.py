@@ -1,4 +1,4 @@
-"""The shapes of the icons, drawn on 16 × 16 units with strokes."""
+"""The shapes of the icons, drawn with strokes on a grid of 16 × 16 units."""
 
 from django.utils.safestring import SafeString
 

@@ -1,4 +1,4 @@
-"""What the pages with a long list share: the address, the filters and the sorted columns."""
+"""What the pages with a long list share: the address, the filters and the sortable columns."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -17,18 +17,18 @@ from connections.wording.connections import org_label, site_name
 type Options = Sequence[tuple[str, str]]
 
 PAGE_SIZE = 100
-# The parameters that say where a page begins, and whether it has the fields of every filter.
+# The parameters that say where a page starts, and whether it has the fields of every filter.
 _PLACE = ("page", "after", "more")
 _NO_QUERY = QueryDict()
 
 
 def list_url(request: HttpRequest, /, **changes: str) -> str:
-    """The first page of this list with some parameters changed; "" removes one."""
+    """The first page of this list with some parameters changed. "" removes a parameter."""
     return current_url(request, **(dict.fromkeys(_PLACE, "") | changes))
 
 
 def current_url(request: HttpRequest, /, **changes: str) -> str:
-    """This page of the list with some parameters changed; "" removes one."""
+    """This page of the list with some parameters changed. "" removes a parameter."""
     query = request.GET.copy()
     for name in changes:
         query.pop(name, None)
@@ -37,12 +37,12 @@ def current_url(request: HttpRequest, /, **changes: str) -> str:
 
 
 def counted_page(request: HttpRequest, rows: Any) -> Page[Any]:
-    """The page of these rows, a sequence or a QuerySet, whose number is in the address."""
+    """The page of these rows (a sequence or a QuerySet) whose number is in the address."""
     return Paginator(rows, PAGE_SIZE).get_page(request.GET.get("page"))
 
 
 def counted_links(request: HttpRequest, page: Page[Any], /, **changes: str) -> dict[str, str]:
-    """The addresses of the first and the next page; "" for one that there isn't.
+    """The addresses of the first and the next page; "" if there is none.
 
     `changes` are those of `list_url`.
     """
@@ -54,7 +54,10 @@ def counted_links(request: HttpRequest, page: Page[Any], /, **changes: str) -> d
 
 
 def cursor_links(request: HttpRequest, after: object, /, **changes: str) -> dict[str, str]:
-    """The same where a page begins after a row: the next one after this, if it isn't None."""
+    """`counted_links` for a page that starts after a row.
+
+    `after` is the last row here, if any follow.
+    """
     return {
         "first_url": list_url(request, **changes) if "after" in request.GET else "",
         "next_url": "" if after is None else list_url(request, **changes, after=str(after)),
@@ -62,7 +65,10 @@ def cursor_links(request: HttpRequest, after: object, /, **changes: str) -> dict
 
 
 def parse_after[T](request: HttpRequest, parse: Callable[[str], T]) -> T | None:
-    """Where the page begins; None for the first one. Raises BadRequest if `parse` can't read it."""
+    """Where the page starts. None for the first page.
+
+    Raises BadRequest if `parse` can't read it.
+    """
     text = request.GET.get("after", "")
     try:
         return parse(text) if text else None
@@ -71,7 +77,7 @@ def parse_after[T](request: HttpRequest, parse: Callable[[str], T]) -> T | None:
 
 
 def number_from(text: str) -> int:
-    """The positive number that `text` holds, for `parse_after`. Raises ValueError."""
+    """The positive number in `text`, for `parse_after`. Raises ValueError."""
     # The database's numbers have at most 18 digits.
     if not (text.isascii() and text.isdigit() and len(text) < 19 and int(text)):
         raise ValueError("This is not a positive number.")
@@ -81,7 +87,7 @@ def number_from(text: str) -> int:
 def as_page_request(
     request: HttpRequest, *, path: str, query: QueryDict = _NO_QUERY
 ) -> HttpRequest:
-    """A POST as if it had asked for the page at `path`, whose address the page's links repeat."""
+    """A POST as if it had requested the page at `path`, whose address the page's links repeat."""
     shown = copy(request)
     shown.path = path
     shown.GET = query  # type: ignore[assignment]
@@ -98,20 +104,20 @@ def export_query(request: HttpRequest) -> str:
 
 
 def share_text(shown: int, *, total: int, noun: str) -> str:
-    """ "3 of 40 connections", or "40 connections" where all are shown."""
+    """ "3 of 40 connections", or "40 connections" if all are shown."""
     every = pluralize(total, noun)
     return every if shown == total else f"{shown:,} of {every}"
 
 
 def found_text(count: int | None, *, most: int, noun: str, is_filtered: bool) -> str:
-    """ "2 deletions found"; "More than 10,000 deletions" for None: counting ended at `most`."""
+    """ "2 deletions found". If None, "More than 10,000 deletions": counting ended at `most`."""
     text = pluralize(most, noun) if count is None else pluralize(count, noun)
     return f"{'More than ' if count is None else ''}{text}{' found' if is_filtered else ''}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class ViewLink:
-    """A link to another way to show this, or another part of it."""
+    """A link to another way to show this, or to another part of it."""
 
     label: str
     url: str
@@ -122,7 +128,7 @@ class ViewLink:
 def part_links(
     request: HttpRequest, parts: Iterable[tuple[str, str, int]], *, shown: str, **changes: str
 ) -> list[ViewLink]:
-    """The links to the parts of a list: each a label, a value of `show` and how many rows it has.
+    """The links to the parts of a list: each a label, a value of `show` and a number of rows.
 
     `changes` are those of `list_url`.
     """
@@ -138,14 +144,14 @@ def part_links(
 
 
 def shared_names(orgs: Iterable[KnownOrg]) -> set[str]:
-    """The names that more than one of these orgs has: lists show the end of their IDs."""
+    """The names that several of these orgs have. For these, lists show the end of the ID."""
     counts = Counter(org.name for org in orgs if org.name)
     return {name for name, count in counts.items() if count > 1}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Column:
-    """One column; `sort` is its name in the address, "" where the list can't be sorted by it."""
+    """One column. `sort` is its name in the address, or "" if the list can't be sorted by it."""
 
     label: str
     css: str = ""
@@ -171,9 +177,9 @@ def chosen_sort(request: HttpRequest, columns: Sequence[Column], *, default: str
 
 
 def sortable(request: HttpRequest, columns: Sequence[Column], *, sort: str) -> list[Column]:
-    """The columns with the address that sorts by each; by the sorted one, the other way round.
+    """The columns with the address that sorts by each one, or reverses the current order.
 
-    `sort` is the name of a column, after "-" when it is sorted in descending order.
+    `sort` is the name of a column, with a leading "-" for descending order.
     """
     name = sort.removeprefix("-")
     direction = "descending" if sort.startswith("-") else "ascending"
@@ -190,11 +196,11 @@ def sortable(request: HttpRequest, columns: Sequence[Column], *, sort: str) -> l
 
 @dataclass(frozen=True, kw_only=True)
 class Filter:
-    """One filter: a field while it is empty, a chip that removes it once it has a value."""
+    """One filter: a field while it is empty, and a chip that removes it once it has a value."""
 
     name: str
     label: str
-    # The choices; empty for a text field.
+    # The choices. Empty for a text field.
     options: Options = ()
     value: str = ""
     value_label: str = ""
@@ -228,13 +234,13 @@ class FilterBar:
     fields: list[Filter]
     # Fields that are folded away.
     more: list[Filter]
-    # Of the page that has those fields; "" where this one has them.
+    # The URL of the page that has those fields; "" if this page has them.
     more_url: str
     is_more_open: bool
     search: str
-    # What the address says beside the filters, and filtering keeps.
+    # Other parameters in the address, which filtering keeps.
     kept: dict[str, str]
-    # "" where nothing is filtered.
+    # "" if nothing is filtered.
     clear_url: str
 
 
@@ -250,8 +256,8 @@ def filter_bar(
     """The filters with their values from the address.
 
     An `invalid` filter stays a field, so that its text can be corrected. `more_on_demand` is for
-    fields with many choices, which would be most of the page. `kept` are the other parameters that
-    filtering keeps.
+    fields with many choices, which would otherwise be most of the page. `kept` are the other
+    parameters that filtering keeps.
     """
     filters = [_with_value(request, each) for each in (*shown, *more)]
     is_chip = {each.name: each.value != "" and each.name not in invalid for each in filters}

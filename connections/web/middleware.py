@@ -42,16 +42,16 @@ from connections.web.support import sign_in_url_after_post, signed_in_person
 
 logger = logging.getLogger(__name__)
 
-# The controls of the Unicode Bidirectional Algorithm (UAX #9 § 2), in UTF-8: U+061C, U+200E/F,
-# U+202A–E, U+2066–9. A name with one of these can make the text beside it read differently.
+# The controls of the Unicode Bidirectional Algorithm (UAX #9 § 2) in UTF-8: U+061C, U+200E/F,
+# U+202A–E, U+2066–9. A name with one of these can make the text next to it read differently.
 _BIDI_CONTROLS = re.compile(rb"\xd8\x9c|\xe2\x80[\x8e\x8f\xaa-\xae]|\xe2\x81[\xa6-\xa9]")
 
 
 class BidiControlMiddleware(MiddlewareMixin):
     """Shows bidirectional control characters as text, such as [U+202E], on every page.
 
-    Pages show names and error texts from Datadog and from people inside their own sentences.
-    Stored and exported data keeps the characters.
+    Pages show names and error texts from Datadog and from people inside their own sentences. Stored
+    and exported data keeps the characters.
     """
 
     def process_response(
@@ -74,10 +74,10 @@ _UNREADABLE = "unreadable"
 
 
 class Request(WSGIRequest):
-    """A request whose Content-Type header can hold anything.
+    """A request whose Content-Type header can contain anything.
 
-    For a header that Django can't parse, or whose charset doesn't decode the query, it raises
-    while it creates the request, outside all error handlers.
+    If Django can't parse the header, or its charset doesn't decode the query, Django raises while
+    it creates the request, outside all error handlers.
     """
 
     def _set_content_type_params(self, meta: dict[str, Any]) -> None:
@@ -87,14 +87,14 @@ class Request(WSGIRequest):
             )
         except ValueError:
             self.content_type, self.content_params = "", {"charset": _UNREADABLE}
-        # The encoding stays unset, which is UTF-8; CharsetMiddleware refuses any other.
+        # The encoding stays unset, which means UTF-8. CharsetMiddleware refuses any other.
 
 
 class CharsetMiddleware(MiddlewareMixin):
-    """Answers 400 where the Content-Type names a charset other than UTF-8.
+    """Responds with 400 if the Content-Type names a charset other than UTF-8.
 
-    No browser sends another. Some of Python's encodings aren't for text (base64), and some raise
-    even with errors="replace" (idna).
+    No browser sends another one. Some of Python's encodings aren't for text (base64), and some
+    raise even with errors="replace" (idna).
     """
 
     def process_request(self, request: HttpRequest) -> None:
@@ -109,11 +109,11 @@ SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 class HealthMiddleware(MiddlewareMixin):
-    """Answers /healthz and /readyz before anything that could redirect or refuse them.
+    """Responds to /healthz and /readyz before anything that could redirect or refuse them.
 
-    /healthz: the process responds. /readyz: the database can be written, every migration is
-    applied, and the key ring decrypts the stored keys. Both need no sign-in, so the response
-    only names the problem and the log has the details.
+    /healthz says that the process responds. /readyz says that the database can be written, every
+    migration is applied, and the key ring decrypts the stored keys. Neither needs sign-in, so the
+    response only names the problem and the log has the details.
     """
 
     def process_request(self, request: HttpRequest) -> HttpResponse | None:
@@ -157,16 +157,16 @@ def _readiness_problem() -> str | None:
 
 @cache
 def _migrations_on_disk() -> frozenset[tuple[str, str]]:
-    # The files don't change while the process runs, and reading them takes longer than the rest
-    # of the check.
+    # The files don't change while the process runs, and reading them takes longer than the rest of
+    # the check.
     return frozenset(MigrationLoader(None).disk_migrations or {})
 
 
 class HeadersMiddleware(MiddlewareMixin):
-    """Headers for everything that is not a static file, and an id for the request.
+    """Sets headers on everything except static files, and gives each request an ID.
 
-    A response can name orgs, people or deletions, so no cache keeps it, and the back button
-    doesn't show it after sign-out.
+    A response can name orgs, people or deletions, so no cache keeps it, and the back button doesn't
+    show it after sign-out.
     """
 
     HEADERS = {
@@ -179,7 +179,7 @@ class HeadersMiddleware(MiddlewareMixin):
     }
 
     def process_request(self, request: HttpRequest) -> None:
-        """Give the request its id."""
+        """Give the request its ID."""
         request.request_id = uuid.uuid4().hex  # type: ignore[attr-defined]
 
     def process_response(
@@ -193,7 +193,7 @@ class HeadersMiddleware(MiddlewareMixin):
 
 
 class CompressionMiddleware(GZipMiddleware):
-    """Compresses responses, except those that can show a secret, and files of a known size.
+    """Compresses responses, except those that can show a secret and files of a known size.
 
     A streamed export is compressed chunk by chunk, so that no row is held back.
     """
@@ -209,16 +209,16 @@ class CompressionMiddleware(GZipMiddleware):
         self, request: HttpRequest, response: HttpResponseBase
     ) -> HttpResponseBase:
         """Compress the response."""
-        # Without its size, a browser could show no progress of the download.
+        # Compression would hide the size, so a browser couldn't show the download's progress.
         is_file = response.streaming and response.has_header("Content-Length")
-        # Without a view it is an error page or a redirect.
+        # Without a view, it is an error page or a redirect.
         if is_file or getattr(request, "shows_secret", False):
             return response
         return super().process_response(request, response)
 
 
 class RefusingHandler(FileUploadHandler):
-    """Refuses every file with 400, as soon as its part of the body begins: see UploadMiddleware."""
+    """Refuses every file with 400 as soon as its part of the body begins: see UploadMiddleware."""
 
     def new_file(self, *args: Any, **kwargs: Any) -> NoReturn:
         """Refuse it."""
@@ -226,15 +226,15 @@ class RefusingHandler(FileUploadHandler):
 
 
 class UploadMiddleware(MiddlewareMixin):
-    """Keeps an uploaded file in memory where the URL accepts one.
+    """Keeps an uploaded file in memory if the URL accepts files.
 
-    A larger one than FILE_UPLOAD_MAX_MEMORY_SIZE is dropped, as if none had been sent.
+    A file larger than FILE_UPLOAD_MAX_MEMORY_SIZE is dropped, as if none had been sent.
     """
 
     def process_view(
         self, request: HttpRequest, view: Callable[..., Any], args: Any, kwargs: Any
     ) -> None:
-        """Choose the handler before anything reads the body."""
+        """Choose the upload handler before anything reads the body."""
         del args, kwargs
         if access_of(request, view).accepts_file:
             request.upload_handlers = [MemoryFileUploadHandler(request)]
@@ -243,7 +243,7 @@ class UploadMiddleware(MiddlewareMixin):
 class FieldLimitMiddleware(MiddlewareMixin):
     """Refuses a request with more fields than its URL accepts.
 
-    Django's own limit is for all URLs, so that it is the highest of theirs.
+    Django has one limit for all URLs, so that limit is the highest of theirs.
     """
 
     def process_view(
@@ -258,15 +258,15 @@ class FieldLimitMiddleware(MiddlewareMixin):
 
 
 class SessionUseMiddleware(MiddlewareMixin):
-    """Extends the session on each request, because it ends when idle.
+    """Extends the session on each request, because the session ends when idle.
 
-    Except GET requests by htmx, which pages send automatically: an open page is not use.
+    htmx's GET requests don't count, because pages send them automatically: an open page is not use.
     """
 
     _failed_last = False
 
     def process_request(self, request: HttpRequest) -> None:
-        """Extend the session. A GET still works if the database takes no writes."""
+        """Extend the session. A GET still works if the database accepts no writes."""
         if request.method == "GET" and _is_htmx(request):
             return
         try:
@@ -275,14 +275,14 @@ class SessionUseMiddleware(MiddlewareMixin):
         except DatabaseError as error:
             if request.method not in {"GET", "HEAD"} or not means_no_writes(error):
                 raise
-            # Log once until it works again, because the log may be on the same full disk.
+            # Logged once until it works again, because the log might be on the same full disk.
             if not self._failed_last:
                 logger.warning("The use of a session can't be noted: %s", error)
             self._failed_last = True
 
 
 class AccessMiddleware(MiddlewareMixin):
-    """Applies the rules of a URL that come before its view: sign-in, MFA, a database that works."""
+    """Applies a URL's rules that come before its view: sign-in, MFA, and a working database."""
 
     def process_view(
         self, request: HttpRequest, view: Callable[..., Any], args: Any, kwargs: Any
@@ -300,8 +300,8 @@ class AccessMiddleware(MiddlewareMixin):
             url = reverse("mfa_index")
             return HttpResponseClientRedirect(url) if _is_htmx(request) else redirect(url)
         if request.method not in SAFE_METHODS and not access.needs_mfa:
-            # These pages count attempts in the cache, which is a database table. Where it can't
-            # be written, allauth would respond "too many requests", which isn't the reason.
+            # These pages count attempts in the cache, which is a database table. If it can't be
+            # written, allauth would respond "too many requests", which isn't the reason.
             write_without_change()
         return None
 
@@ -320,12 +320,15 @@ def _redirect_to_sign_in(request: HttpRequest) -> HttpResponse:
 
 
 def _lacks_mfa(request: HttpRequest, person: Person) -> bool:
-    """Whether the person must set up MFA first. The pages for that, and signing out, stay open."""
+    """Whether the person must set up MFA first.
+
+    They can still open the pages for that and sign out.
+    """
     if not settings.REQUIRE_MFA or not permissions.requires_mfa(person):
         return False
     if has_provider_mfa(request, person_id=str(person.pk)):
         return False
-    # Recovery codes alone don't count: they are a backup for another method.
+    # Recovery codes alone don't count, because they are a backup for another method.
     return not is_mfa_enabled(person, [Authenticator.Type.TOTP, Authenticator.Type.WEBAUTHN])
 
 
@@ -333,7 +336,7 @@ class ResponseNotRecordedMiddleware(MiddlewareMixin):
     """Responds when a DELETE was sent and the database then failed."""
 
     def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
-        """The page that says so; None for any other error."""
+        """The page that says so. None for any other error."""
         if not isinstance(error, ResponseNotRecordedError):
             return None
         logger.error("%s", error)
@@ -345,7 +348,7 @@ class WriteInReadError(Exception):
 
 
 class ReadOnlyMiddleware:
-    """Lets no GET, HEAD or OPTIONS write to the database where the URL is read-only.
+    """Prevents GET, HEAD and OPTIONS from writing to the database if the URL is read-only.
 
     Sessions, the cache and audit events (of an export or a refusal) can still be written.
     routing.py says which URLs are not read-only.
@@ -355,13 +358,13 @@ class ReadOnlyMiddleware:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
-        # Installed before the view is known, and armed by process_view once it is.
+        # Installed before the view is known. process_view arms it once the view is known.
         guard = _WriteGuard()
         request._write_guard = guard  # type: ignore[attr-defined]
         with connection.execute_wrapper(guard):
             response = self.get_response(request)
         if guard.is_armed and isinstance(response, StreamingHttpResponse):
-            # The body is made while it is sent, long after the view has returned.
+            # The body is generated while it is sent, long after the view has returned.
             chunks: Iterable[bytes] = response.streaming_content  # type: ignore[assignment]
             response.streaming_content = _guard_chunks(chunks, guard)
         return response
@@ -377,8 +380,8 @@ class ReadOnlyMiddleware:
         )
 
 
-# Any other statement writes, or must be reviewed before it is added here. PostgreSQL has the
-# parts of a UNION in parentheses.
+# Any other statement writes, or must be reviewed before it is added here. PostgreSQL puts the parts
+# of a UNION in parentheses.
 _READS = re.compile(
     r"\s*(\(\s*SELECT|SELECT|EXPLAIN|SHOW|SET|PRAGMA|BEGIN|START|SAVEPOINT|RELEASE|ROLLBACK|COMMIT"
     r"|DECLARE|FETCH|CLOSE)\b",
@@ -421,8 +424,8 @@ def _is_allowed_query(sql: str) -> bool:
 
 
 def _guard_chunks(chunks: Iterable[bytes], guard: _WriteGuard) -> Iterator[bytes]:
-    # One chunk at a time: between two chunks the thread may serve something else. The response
-    # closes the inner iterator itself.
+    # Guards one chunk at a time, because between two chunks the thread might serve something else.
+    # The response closes the inner iterator itself.
     iterator = iter(chunks)
     while True:
         with connection.execute_wrapper(guard):

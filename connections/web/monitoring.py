@@ -10,7 +10,7 @@ from connections.core import clock
 from connections.models import Credential, Deletion, Notification, State, Sync
 from connections.operations import metrics_token
 
-# In seconds. Counting settled deletions reads a whole index.
+# In seconds. Counting closed deletions reads a whole index.
 SETTLED_COUNTED_EVERY = 60
 _SETTLED_COUNTS = "orgadmin:metrics:settled"
 

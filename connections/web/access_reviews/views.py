@@ -164,7 +164,7 @@ def _page(
     notice: str = "",
     status: int = 200,
 ) -> HttpResponse:
-    """The page; after a POST that was not done, with what was `posted` or a `notice`."""
+    """The page. After a POST that was refused, with what was `posted` or a `notice`."""
     if request.method == "POST":
         request = as_page_request(request, path=_url(review), query=_query(request))
     context = review_context(request, review=review, actor=actor, posted=posted, notice=notice)
@@ -172,7 +172,7 @@ def _page(
 
 
 def access_review_decide(request: HttpRequest, pk: UUID) -> HttpResponse:
-    """Decide on one connection, or on all that are selected: all of them or none."""
+    """Decide on one connection, or on all selected ones: either all of them or none."""
     actor = actor_of(request)
     review = lookups.find_access_review(actor=actor, pk=pk)
     form = DecisionForm(request.POST)
@@ -211,7 +211,7 @@ def access_review_decide(request: HttpRequest, pk: UUID) -> HttpResponse:
 
 
 def _query(request: HttpRequest) -> QueryDict:
-    """The query string of the page that the form was on."""
+    """The query string of the page that contained the form."""
     return QueryDict(request.POST.get("filters", ""), mutable=True)
 
 
@@ -222,7 +222,7 @@ def _digests(posted: QueryDict) -> dict[str, str]:
 
 
 def access_review_plan(request: HttpRequest, pk: UUID) -> HttpResponse:
-    """Plan the deletion of what was decided to delete, and continue to the plan."""
+    """Plan the deletion of the connections decided to delete, and continue to the plan."""
     actor = actor_of(request)
     review = lookups.find_access_review(actor=actor, pk=pk)
     try:
@@ -275,7 +275,7 @@ def access_review_reviewers(request: HttpRequest, pk: UUID) -> HttpResponse:
 
 
 def access_review_close(request: HttpRequest, pk: UUID) -> HttpResponse:
-    """Close an access review for good."""
+    """Close an access review permanently."""
     actor = actor_of(request)
     review = lookups.find_access_review(actor=actor, pk=pk)
     if review.is_closed:

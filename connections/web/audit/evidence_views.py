@@ -117,9 +117,10 @@ def bundle_response(
 ) -> FileResponse:
     """The bundle that `make` writes to the file `output`. Raises as `make` does.
 
-    `review`: the access review that it is of.
+    `review` is the access review that it is about, if any.
 
-    It is complete before the first byte is sent, so that a failure shows a page, not half a file.
+    It is complete before the first byte is sent, so that a failure shows a page instead of sending
+    half a file.
     """
     file = tempfile.TemporaryFile()  # noqa: SIM115 - the response closes it
     try:
@@ -136,7 +137,7 @@ def bundle_response(
 
 
 def _add_message(request: HttpRequest, bundle: Bundle, *, of: str) -> None:
-    """Show the result on the next page, since this response is the file."""
+    """Show the result on the next page, because this response is the file."""
     counts = f"{pluralize(bundle.deletions, 'deletion')}, SHA-256 {bundle.sha256}"
     if bundle.differing:
         messages.error(

@@ -12,7 +12,7 @@ from connections.deletions.history_filter import HistoryForm
 from connections.models import Credential
 from connections.web.forms import ServiceForm
 
-# A day or a minute; as an end, both include all of it.
+# A day or a minute. As an end, either includes all of it.
 _MINUTE, _DAY = "%Y-%m-%d %H:%M", "%Y-%m-%d"
 _AS_WRITTEN = {
     "invalid": "Enter a UTC day as 2026-01-31, or a time as 2026-01-31 14:05.",
@@ -51,7 +51,7 @@ class EventForm(forms.Form):
         return {name: self.data[name] for name in self.fields if self.data.get(name)}
 
     def event_filter(self) -> EventFilter:
-        """The filter from the valid fields; invalid ones are left out."""
+        """The filter from the valid fields. Invalid ones are left out."""
         data: dict[str, Any] = self.cleaned_data
         return EventFilter(
             since=_utc(data.get("since")),
@@ -98,7 +98,7 @@ def _day(label: str, *, required: bool, help_text: str) -> forms.DateField:
 
 
 class BundleForm(ServiceForm, HistoryForm):
-    """Which deletions a bundle holds, its sample seed, and a checkpoint to prove growth from."""
+    """Which deletions a bundle contains, its sample seed, and a checkpoint to prove growth from."""
 
     # Django leaves out an inherited field that is set to None.
     period = None  # type: ignore[assignment]
@@ -142,16 +142,16 @@ class BundleForm(ServiceForm, HistoryForm):
 
     @property
     def filters(self) -> list[forms.BoundField]:
-        """The filter fields besides the period."""
+        """The filter fields other than the period."""
         return [self[name] for name in _FILTERS]
 
     @property
     def has_filters(self) -> bool:
-        """Whether one of them has a value or an error."""
+        """Whether a filter field has a value or an error."""
         return any(field.value() or field.errors for field in self.filters)
 
     def asked_for(self) -> str:
-        """The filter as the audit event stores it."""
+        """The filter in the form that the audit event stores."""
         given = {name: self.data.get(name, "") for name in ("since", "until", *_FILTERS)}
         return "&".join(f"{name}={value}" for name, value in given.items() if value)
 

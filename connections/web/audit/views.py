@@ -56,12 +56,12 @@ _SERIES = (
     Series(key="credential", label="Credentials", tone="ok"),
     Series(key="other", label="Others", tone="muted"),
 )
-# Form fields whose text the search may refuse, with their names in EventFilter.
+# Form fields whose text the search might refuse, with their names in EventFilter.
 _FILTER_OF_FIELD = {"q": "text", "actor": "actor"}
 
 
 def audit_list(request: HttpRequest) -> HttpResponse:
-    """Every audit event, newest first unless sorted the other way round."""
+    """Every audit event, newest first unless sorted the other way around."""
     form = EventForm(request.GET)
     form.full_clean()
     sort = chosen_sort(request, _COLUMNS, default="-event")
@@ -124,7 +124,7 @@ def _filter_bar(request: HttpRequest, *, form: EventForm) -> FilterBar:
 
 
 def _subject_link(event: AuditEvent) -> tuple[str, str]:
-    """The address of the event's subject and the link's text; both "" where it has no page."""
+    """The address of the event's subject and the link's text. Both are "" if it has no page."""
     url = subject_url(event.subject_type, event.subject_id, site=event.details.get("site", ""))
     return (url, _SUBJECT_LABELS[event.subject_type]) if url else ("", "")
 

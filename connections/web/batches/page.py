@@ -99,7 +99,7 @@ POLL_SENDING = 2
 SOON = timedelta(minutes=2)
 LEFT_OUT = "left-out"
 _GONE = {OutcomeGroup.DELETED, OutcomeGroup.GONE}
-# What waits for people, who need the plan rather than the results.
+# Bulk deletions in these states wait for people, who need the plan rather than the results.
 UNDECIDED = {BatchState.REQUESTED, BatchState.APPROVED}
 
 
@@ -108,21 +108,21 @@ class BatchRowView:
     """One row: of the plan, or the deletion that it became."""
 
     row: BatchRow | Deletion
-    # "<site>/<connection ID>", or the text that is no ID.
+    # "<site>/<connection ID>", or the text that isn't an ID.
     key: str
-    # "Labs to Mobile"; the key where the orgs are unknown.
+    # "Labs to Mobile", or the key if the orgs are unknown.
     name: str
     url: str
     credential: str
     badge: Badge | None
-    # None while it is no deletion.
+    # None until the row is a deletion.
     deletion: Deletion | None
     result: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rows:
-    """A page of rows, and the links to the others."""
+    """A page of rows, and the links to the other pages."""
 
     views: list[BatchRowView]
     note: str
@@ -137,7 +137,10 @@ class Rows:
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """The deletions of one color in the progress bar; `start` is the sum of those before it."""
+    """The deletions with one color in the progress bar.
+
+    `start` is the sum of the parts before it.
+    """
 
     series: Series
     start: int
@@ -146,7 +149,7 @@ class Part:
 
     @property
     def tone(self) -> str:
-        """The tone in the legend; the bar leaves open what isn't decided."""
+        """The tone in the legend. The bar leaves undecided rows blank."""
         return "muted" if self.is_open else self.series.tone
 
 
@@ -178,15 +181,15 @@ def bar_parts(progress: Progress) -> list[Part]:
 class Liveness(NamedTuple):
     """What changes on the page as time passes, without a result."""
 
-    # Seconds between polls; None where nothing changes by itself soon.
+    # Seconds between polls. None if nothing changes automatically soon.
     poll_interval: int | None
-    # Whether a process that should send its rows runs.
+    # Whether a process that should send its rows is running.
     is_sender_alive: bool
     worker_seen_at: datetime | None
 
 
 def get_liveness(batch: Batch, *, now: datetime) -> Liveness:
-    """Whether the page polls, and whether a worker, or a command for it, sends its rows."""
+    """Whether the page polls, and whether a worker or a command is running that sends its rows."""
     seen_at, is_alive = None, True
     if batch.state == BatchState.RUNNING:
         seen_at = heartbeats.last_seen_at()
@@ -227,7 +230,7 @@ def _steps(batch: Batch, *, actor: Actor, approvals: Sequence[_GivenApproval]) -
         "confirm": state == BatchState.APPROVED and is_next,
         "pause": state == BatchState.RUNNING and can_stop,
         "resume": state == BatchState.PAUSED and is_next,
-        # People who can decline give a reason.
+        # People who can decline do that instead, with a reason.
         "cancel": not batch.has_ended and can_stop and not can_decline,
         "plan_again": batch.has_ended
         and permissions.can_delete(actor)
@@ -236,7 +239,10 @@ def _steps(batch: Batch, *, actor: Actor, approvals: Sequence[_GivenApproval]) -
 
 
 def _approvals(batch: Batch) -> list[_GivenApproval]:
-    """Who approved, oldest first. A row withdrawn before has no approval, so all rows count."""
+    """Who approved, oldest first.
+
+    A row withdrawn before that has no approval, so all rows count.
+    """
     approved = Approval.objects.filter(
         deletion__batch=batch, round=1, decision=Approval.Decision.APPROVED
     )
@@ -249,7 +255,7 @@ def _approvals(batch: Batch) -> list[_GivenApproval]:
 def plan_rows(
     request: HttpRequest, *, batch: Batch, actor: Actor, plan: Plan, can_edit: bool
 ) -> Rows:
-    """The rows of a plan that nobody has confirmed yet."""
+    """The rows of a plan that has not been confirmed yet."""
     chosen = _chosen(request, PlanFilter, PlanFilter.ALL)
     found = plan.shown_by(chosen)
     page = counted_page(request, found)
@@ -278,7 +284,7 @@ def plan_rows(
 
 
 def result_rows(request: HttpRequest, *, batch: Batch, actor: Actor, progress: Progress) -> Rows:
-    """The deletions of a bulk deletion, those with the newest results first."""
+    """The deletions of a bulk deletion, newest results first."""
     chosen = request.GET.get("show", "")
     left_out = visibility.visible_batch_rows(batch, actor=actor).exclude(problem="")
     found: QuerySet[Any] = left_out.select_related("credential", "deletion").order_by("position")
@@ -335,7 +341,8 @@ def _plan_row(row: BatchRow) -> BatchRowView:
         name=_name(row) or row.reference,
         url=url,
         credential=row.credential.name if row.credential and not row.problem else "",
-        # A requested row has no problem; a withdrawn one must not look like those still to approve.
+        # A requested row has no problem, but a withdrawn one must not look like those still to
+        # approve.
         badge=wording.badge(deletion)
         if deletion and deletion.settled_at
         else ROW_PROBLEMS.get(row.problem),
@@ -371,7 +378,7 @@ def batch_context(
     form: ServiceForm | None = None,
     notice: str = "",
 ) -> dict[str, Any]:
-    """Template variables of the page. `form`: the posted one whose action was not done."""
+    """Template variables of the page. `form` is the posted form if its action was refused."""
     common = {
         "batch": batch,
         "status": batch_badge(batch),
@@ -388,7 +395,7 @@ def batch_context(
 def _draft_context(
     request: HttpRequest, *, batch: Batch, actor: Actor, form: ServiceForm | None
 ) -> dict[str, Any]:
-    """The review of a plan that is not requested yet, or never was."""
+    """The review of a plan that is not requested yet or was never requested."""
     now = clock.now()
     plan = load_plan(batch, actor=actor, at=now)
     count = pluralize(len(plan.to_delete), "connection")
@@ -524,7 +531,7 @@ def _results_text(parts: Sequence[Part]) -> str:
 
 
 def _tone(batch: Batch, parts: Sequence[Part]) -> str:
-    """The tone of the banner: that of the status, or a warning where not all are gone."""
+    """The tone of the banner: the status's tone, or a warning if some connections are not gone."""
     is_all_gone = all(part.series.key in _GONE for part in parts)
     is_finished = batch.state == BatchState.FINISHED
     return "warn" if is_finished and not is_all_gone else batch_badge(batch).tone

@@ -1,4 +1,4 @@
-"""What a plan would do, from one query: counts, warnings, what each destination org loses."""
+"""What a plan would do, from one query: counts, warnings, and what each destination org loses."""
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
@@ -20,14 +20,15 @@ from connections.wording.connections import (
     unknown_types,
 )
 
-# How many lines of a total are shown before the rest is folded away, and names in a sentence.
+# How many lines of a total are shown before the others are folded away, and how many names a
+# sentence has.
 MOST_LINES = 4
 MOST_NAMES = 3
 NEW = timedelta(days=7)
 
 
 class PlanFilter(StrEnum):
-    """Which rows of a plan to show; the values of `show` in the address."""
+    """Which rows of a plan to show: the values of `show` in the address."""
 
     ALL = ""
     TO_DELETE = "to-delete"
@@ -38,7 +39,7 @@ class PlanFilter(StrEnum):
 
 
 class PlanRow(NamedTuple):
-    """What counting needs of one row, without a model object for each."""
+    """The part of a row that counting needs, without a model object for each."""
 
     id: int
     site: str
@@ -52,7 +53,7 @@ class PlanRow(NamedTuple):
     creator_name: str
     creator_is_disabled: bool | None
     creator_is_service_account: bool | None
-    # When its deletion ended, by a withdrawal say.
+    # When its deletion ended, for example because it was withdrawn.
     ended_at: datetime | None
 
     @property
@@ -73,7 +74,7 @@ class PlanRow(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class PlanWarning:
-    """Something to know before anyone agrees."""
+    """Something to know before anyone agrees to the plan."""
 
     headline: str
     detail: str = ""
@@ -84,7 +85,7 @@ class PlanWarning:
 
 @dataclass(frozen=True, kw_only=True)
 class Total:
-    """How many connections each org, data type or creator has, most first."""
+    """How many connections each org, data type or creator has, largest first."""
 
     label: str
     first: list[tuple[str, int]]
@@ -93,14 +94,14 @@ class Total:
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """The rows of a bulk deletion that nobody removed, and what deleting them would do."""
+    """The rows of a bulk deletion that were not removed, and what deleting them would do."""
 
     rows: list[PlanRow]
     at: datetime
 
     @property
     def to_delete(self) -> list[PlanRow]:
-        """The rows that can be deleted, and weren't withdrawn."""
+        """The rows that can be deleted and were not withdrawn."""
         return [row for row in self.rows if row.is_to_delete]
 
     @property
@@ -145,7 +146,7 @@ class Plan:
 
     @property
     def warnings(self) -> list[PlanWarning]:
-        """What to know about the rows, the most important first."""
+        """What to know about the rows, most important first."""
         left_out, audit = self.left_out, self.shown_by(PlanFilter.AUDIT)
         new, unknown = self.shown_by(PlanFilter.NEW), self.shown_by(PlanFilter.UNKNOWN_TYPE)
         problems = Counter(RowProblem(row.problem) for row in left_out)
@@ -205,14 +206,14 @@ class Plan:
 
 
 def load_plan(batch: Batch, *, actor: Actor, at: datetime) -> Plan:
-    """The plan as this person sees it: one query, whatever the number of rows."""
+    """The plan as this person sees it. One query, whatever the number of rows."""
     rows = visible_batch_rows(batch, actor=actor).order_by("position")
     rows = rows.annotate(ended_at=F("deletion__settled_at"))
     return Plan(rows=[PlanRow._make(each) for each in rows.values_list(*PlanRow._fields)], at=at)
 
 
 def kept_warning(rows: Sequence[PlanRow]) -> PlanWarning:
-    """That the access review of the plan has decided to keep these rows since."""
+    """The warning that the plan's access review has since decided to keep these rows."""
     return PlanWarning(
         headline=f"{pluralize(len(rows), 'connection')} {_are(rows)} now marked Keep in the "
         "access review",

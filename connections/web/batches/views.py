@@ -1,4 +1,4 @@
-"""Bulk deletions: their list, the page of one from plan to result, and the actions on it."""
+"""Bulk deletions: the list, the page of each one from plan to result, and its actions."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -71,7 +71,7 @@ class BatchView:
 
 
 def batch_list(request: HttpRequest) -> HttpResponse:
-    """All bulk deletions, newest first; a POST makes the draft of another."""
+    """All bulk deletions, newest first. A POST makes the draft of another one."""
     if request.method == "POST":
         return _create_draft(request)
     return _list(request)
@@ -109,7 +109,10 @@ def _create_draft(request: HttpRequest) -> HttpResponse:
 
 
 def _draft_of(posted: QueryDict, *, actor: Actor) -> Batch:
-    """The draft. The rest of another bulk deletion, an org or a filter replaces a selection."""
+    """The draft.
+
+    The rest of another bulk deletion, an org or a filter takes the place of a selection.
+    """
     if "batch" in posted:
         pk = uuid_or_none(posted.get("batch", ""))
         if pk is None:
@@ -132,7 +135,7 @@ def _draft_of(posted: QueryDict, *, actor: Actor) -> Batch:
 
 
 def _require_filter(form: InventoryForm) -> None:
-    """Raise InvalidInputError for a filter that the list would ignore: a plan would have more."""
+    """Raise InvalidInputError for a filter that the list would ignore: the plan would be larger."""
     ignored = form.data.keys() - form.fields.keys() - NOT_FILTERS
     ignored |= form.errors.keys()
     if ignored:
@@ -145,7 +148,7 @@ def _url(batch: Batch) -> str:
 
 
 def _status_and_text(error: DomainError) -> tuple[int, str]:
-    """The status and the message for something that was not done."""
+    """The status and the message for an action that was refused."""
     if isinstance(error, InvalidInputError):
         return 422, " ".join(error.fields.values())
     return error_status_and_text(error)
@@ -159,7 +162,7 @@ def batch_detail(request: HttpRequest, pk: UUID) -> HttpResponse:
         return _page(request, batch=batch, actor=actor)
     liveness = get_liveness(batch, now=clock.now())
     if request.GET.get("seen") == page_version(batch, liveness=liveness):
-        # Without news, nothing on the page is replaced.
+        # If nothing is new, nothing on the page is replaced.
         return HttpResponse(status=204)
     context = batch_context(request, batch=batch, actor=actor)
     return render(request, f"{DETAIL}#batch", context)
@@ -189,7 +192,7 @@ def _page(
     notice: str = "",
     status: int = 200,
 ) -> HttpResponse:
-    """The page; after a POST that was not done, with its `form` and a `notice` that says why."""
+    """The page. After a POST that was refused, with its `form` and a `notice` that says why."""
     if request.method == "POST":
         request = as_page_request(request, path=_url(batch))
     context = batch_context(request, batch=batch, actor=actor, form=form, notice=notice)
@@ -200,9 +203,9 @@ type _View = Callable[[HttpRequest, UUID], HttpResponse]
 
 
 def _action(service: Callable[..., Any], *, form: type[ServiceForm] = ServiceForm) -> _View:
-    """A view that passes what the form holds to a service, and then shows the bulk deletion.
+    """A view that passes the form's fields to a service and then shows the bulk deletion.
 
-    Where the service refuses, the page says why and keeps what was typed.
+    If the service refuses, the page says why and keeps what was typed.
     """
 
     def act(request: HttpRequest, pk: UUID) -> HttpResponse:
@@ -234,10 +237,10 @@ def _reauthenticated_action(
     what: str = "",
     when: Callable[[HttpRequest], bool] = lambda request: True,
 ) -> _View:
-    """The same behind reauthentication, where `when` says so.
+    """`_action` behind reauthentication, if `when` says so.
 
-    `may` is what the action needs beyond its URL's permission, and `what` names it: a person who
-    may not do it is refused before being asked for a password.
+    `may` is what the action requires in addition to its URL's permission, and `what` names it. A
+    person who lacks it is refused before being asked for a password.
     """
 
     def on_missing(request: HttpRequest, pk: UUID) -> HttpResponse:
@@ -253,7 +256,7 @@ def _has_confirmation(request: HttpRequest) -> bool:
     return bool(request.POST.get("confirmation"))
 
 
-# Without a confirmation, this only requests approval: nothing is sent.
+# Without a confirmation, this only requests approval and sends nothing.
 batch_request = _reauthenticated_action(
     requesting.request_batch,
     form=RequestForm,
@@ -323,7 +326,7 @@ def batch_credential(request: HttpRequest, pk: UUID) -> HttpResponse:
 
 
 def batch_split(request: HttpRequest, pk: UUID) -> HttpResponse:
-    """Make a draft for each credential, and link the new ones."""
+    """Make one draft per credential, and link to the new ones."""
 
     def split(batch: Batch, actor: Actor) -> None:
         _, *new = drafts.split_draft(batch=batch, actor=actor)
@@ -334,6 +337,6 @@ def batch_split(request: HttpRequest, pk: UUID) -> HttpResponse:
 
 
 def _draft_link(batch: Batch) -> tuple[str, str]:
-    """The address and the name of a draft that one credential sends."""
+    """The address and the name of a draft with a single credential."""
     rows = batch.rows.values_list("credential__name", flat=True)
     return _url(batch), f"{pluralize(len(rows), 'connection')} with {rows[0]}"

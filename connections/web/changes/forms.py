@@ -1,4 +1,4 @@
-"""The filters of the changes, and the note that acknowledges some."""
+"""The filters of the changes, and the note that acknowledges changes."""
 
 from typing import Any
 
@@ -24,7 +24,7 @@ class ChangeFilterForm(forms.Form):
     q = forms.CharField(max_length=200, required=False)
 
     def change_filter(self) -> ChangeFilter:
-        """The filter that the valid fields make."""
+        """The filter from the valid fields."""
         data: dict[str, Any] = self.cleaned_data
         return ChangeFilter(
             kind=data.get("kind", ""),

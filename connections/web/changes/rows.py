@@ -30,18 +30,19 @@ class ChangeRowView:
 
     row: ChangeRow
     badge: Badge
-    # The cause around the name of the related deletion, which is a link.
+    # The cause: the text before the related deletion, its name (which is a link), and the text
+    # after it.
     cause: tuple[str, str, str]
     # The page of the connection; "" for a renamed org.
     url: str
     types: list[str]
-    # Those of `types` that were not there before.
+    # The types in `types` that were not there before.
     added_types: list[str]
     # "14:35 to 14:38 UTC": when it happened.
     window: str
     can_acknowledge: bool
     is_selected: bool
-    # The form in the row; None while it is closed.
+    # The form in the row. None while it is closed.
     form: AcknowledgementForm | None
 
 
@@ -52,7 +53,7 @@ def change_row_views(
     selected: Collection[UUID] = (),
     opened: tuple[UUID, AcknowledgementForm] | None = None,
 ) -> list[ChangeRowView]:
-    """The rows as the table shows them; `opened` is the one whose note has to be corrected."""
+    """The rows as the table shows them. `opened` is the row whose note needs to be corrected."""
     may_acknowledge = permissions.can_acknowledge(actor)
     return [
         _change_row_view(
@@ -92,7 +93,7 @@ def _cause_parts(row: ChangeRow) -> tuple[str, str, str]:
 
 
 def _window_text(earliest_at: datetime, detected_at: datetime) -> str:
-    """ "14:35 to 14:38 UTC", with dates where the two are not on one day."""
+    """ "14:35 to 14:38 UTC", with dates if they are on different days."""
     first, last = earliest_at.astimezone(UTC), detected_at.astimezone(UTC)
     if first.date() == last.date():
         times = dict.fromkeys((f"{first:%H:%M}", f"{last:%H:%M}"))

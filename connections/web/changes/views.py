@@ -69,7 +69,7 @@ def _list(
     opened: UUID | None = None,
     status: int = 200,
 ) -> HttpResponse:
-    """The list. `form` has errors: it belongs to the row `opened`, or to the `selected` ones."""
+    """The list. If `form` has errors, it belongs to the row `opened` or to the `selected` rows."""
     actor = actor_of(request)
     filter_form = ChangeFilterForm(request.GET)
     filters = filter_form.change_filter() if filter_form.is_valid() else ChangeFilter()
@@ -126,7 +126,7 @@ def _filter_bar(request: HttpRequest, *, form: ChangeFilterForm, orgs: list[Know
 
 
 def _next_sync_text(actor: Actor) -> str:
-    """What will be shown here, and when the next sync can show it."""
+    """What will appear here, and when the next sync can show it."""
     text = "Org Admin compares each sync with the previous one and lists the differences here."
     newest = newest_syncs(now=clock.now())
     started = [
@@ -144,7 +144,7 @@ def change_acknowledge(request: HttpRequest, pk: UUID) -> HttpResponse:
 
 
 def change_acknowledge_many(request: HttpRequest) -> HttpResponse:
-    """Acknowledge the selected changes with one note: all of them or none."""
+    """Acknowledge the selected changes with one note: either all of them or none."""
     try:
         change_ids = [UUID(text) for text in request.POST.getlist("change")]
     except ValueError:

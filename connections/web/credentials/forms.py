@@ -17,14 +17,14 @@ from connections.web.forms import ServiceForm
 
 
 class _SecretWidget(forms.Widget):
-    """Never shows a value, and lets the browser require none: there are several ways to give it."""
+    """Never shows a value. The browser requires none, because there are several ways to give it."""
 
     def format_value(self, value: Any) -> str:
-        """The value is never shown again."""
+        """None, because the value is never shown again."""
         return ""
 
     def use_required_attribute(self, initial: Any) -> bool:
-        """The form says what is missing."""
+        """False, because the form says what is missing."""
         return False
 
 
@@ -37,7 +37,7 @@ class _SecretTextarea(_SecretWidget, forms.Textarea):
 
 
 class SecretField(forms.Field):
-    """A text with keys, never shown again. The service validates it."""
+    """A text that contains keys and is never shown again. The service validates it."""
 
     def __init__(
         self, *, label: str, help_text: str = "", widget: type[_SecretWidget] = _SecretInput
@@ -46,12 +46,12 @@ class SecretField(forms.Field):
         super().__init__(label=label, widget=widget(attrs=attributes), help_text=help_text)
 
     def to_python(self, value: Any) -> Secret:
-        """The text as entered; an empty one is a Secret too."""
+        """The text as entered, as a Secret even if it is empty."""
         return Secret(value or "")
 
 
 def site_choices() -> list[tuple[str, str]]:
-    """All sites, after an empty choice, so that no key goes to a default site by mistake."""
+    """All sites after an empty choice, so that no key goes to a default site by mistake."""
     return [("", "Choose a site"), *((site.site, site.label) for site in all_sites())]
 
 
@@ -76,7 +76,7 @@ class RotateForm(ServiceForm):
 
     @property
     def keys(self) -> DatadogKeys:
-        """The key pair or access token; only after `is_valid()`."""
+        """The key pair or access token. Use it only after `is_valid()`."""
         keys: DatadogKeys = self.cleaned_data["keys"]
         return keys
 
@@ -95,7 +95,7 @@ class CredentialForm(RotateForm):
     field_order = ("name", "site", "api_key", "application_key", "access_token")
 
     def clean(self) -> dict[str, Any]:
-        """Refuse a key pasted as the name, which would be stored and shown in plain text."""
+        """Refuse a key pasted as the name, because a name is stored and shown in plain text."""
         cleaned = super().clean()
         if _holds_a_key(cleaned):
             self.data = {"site": self.data.get("site", "")}
@@ -140,7 +140,7 @@ class RenameForm(ServiceForm):
     name = forms.CharField(max_length=100, widget=forms.TextInput(attrs={"autocomplete": "off"}))
 
     def clean(self) -> dict[str, Any]:
-        """Refuse a key pasted as the name, which would be shown in plain text."""
+        """Refuse a key pasted as the name, because a name is stored and shown in plain text."""
         cleaned = super().clean() or self.cleaned_data
         if contains_a_key(cleaned.get("name", ""), keys=()):
             self.data = {}
@@ -160,7 +160,7 @@ class PolicyForm(forms.Form):
 
 
 class AccessForm(ServiceForm):
-    """The access lists of a credential; the page shows them as columns of one table."""
+    """The access lists of a credential, which the page shows as columns of one table."""
 
     def __init__(
         self,
@@ -178,7 +178,7 @@ class AccessForm(ServiceForm):
 
     @property
     def rows(self) -> list[dict[str, Any]]:
-        """Each role and person, with whether each list holds it."""
+        """Each role and person, and whether each list contains it."""
         ticked = {kind: set(self[kind.value].value()) for kind in AccessKind}
         return [
             {
@@ -192,5 +192,5 @@ class AccessForm(ServiceForm):
 
     @property
     def entries(self) -> AccessEntries:
-        """The selected entries by list; only after `is_valid()`."""
+        """The selected entries by list. Use it only after `is_valid()`."""
         return {kind: self.cleaned_data.get(kind.value, []) for kind in AccessKind}

@@ -38,7 +38,7 @@ class KeyCheckRow:
 
 
 def key_check_rows(results: Iterable[dict[str, Any]]) -> list[KeyCheckRow]:
-    """Key checks in the form in which they are stored, as lines."""
+    """Stored key checks as lines."""
     return [
         KeyCheckRow(
             label=_LABELS[KeyCheck(result["rung"])],
@@ -59,7 +59,7 @@ def _key_check_badge(result: dict[str, Any]) -> Badge:
 
 
 def _is_read_only(credential: Credential) -> bool:
-    """Whether the role is known not to grant what a deletion needs."""
+    """Whether the role is known to lack what a deletion needs."""
     return any(
         result["rung"] == KeyCheck.PERMISSIONS and result["ok"] is False
         for result in credential.verification
@@ -67,7 +67,7 @@ def _is_read_only(credential: Credential) -> bool:
 
 
 def flags_of(credential: Credential) -> list[Badge]:
-    """What to know of a credential in use beside its status."""
+    """What to know about a credential in use, in addition to its status."""
     if credential.is_retired:
         return []
     flags = {
@@ -91,7 +91,7 @@ def _failure_text(error: dict[str, Any] | None) -> str:
 
 
 def checked_at(credential: Credential) -> datetime | None:
-    """When the key checks last ran; None before the first time."""
+    """When the key checks last ran. None before the first time."""
     return parse_datetime(credential.verification[0]["at"]) if credential.verification else None
 
 
@@ -105,7 +105,7 @@ class LastError:
 
 
 def last_error_of(credential: Credential) -> LastError | None:
-    """None when its last use succeeded."""
+    """The error of its last use. None if that succeeded."""
     error = credential.last_error
     if not error:
         return None
@@ -115,7 +115,7 @@ def last_error_of(credential: Credential) -> LastError | None:
 
 
 def managed_orgs_problem(credential: Credential) -> str:
-    """Why Datadog's list of managed orgs is not available; "" when it is."""
+    """Why Datadog's list of managed orgs is not available; "" if it is."""
     return _failure_text(credential.managed_orgs_error)
 
 

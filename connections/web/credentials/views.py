@@ -38,17 +38,17 @@ from connections.web.reauthentication import requires_reauthentication
 from connections.web.support import SeeOther, actor_of
 from connections.wording import Badge, credential_badge
 
-# Hides keys in error reports, also while DEBUG is on: see errors.py.
+# Hides keys in error reports, even while DEBUG is on: see errors.py.
 accepts_keys = sensitive_post_parameters("api_key", "application_key", "access_token")
 
 
 def _find(request: HttpRequest, pk: UUID) -> Credential:
-    """The credential. Raises Http404, also when the person's access lists hide it."""
+    """The credential. Raises Http404, also if the person's access lists hide it."""
     return lifecycle.find_credential(actor=actor_of(request), pk=pk)
 
 
 def credential_list(request: HttpRequest) -> HttpResponse:
-    """Every credential, with the form to add one when there are none."""
+    """Every credential, with the form to add one if there are none."""
     actor = actor_of(request)
     rows = [_context_of(each) for each in lifecycle.list_credentials(actor=actor)]
     in_use = [row for row in rows if not row["credential"].is_retired]
@@ -80,7 +80,7 @@ def _new_page(request: HttpRequest, form: CredentialForm | None = None) -> HttpR
 @accepts_keys
 @requires_reauthentication(on_missing=_new_page, before_page=True)
 def credential_new(request: HttpRequest) -> HttpResponse:
-    """The form to add one; a POST stores, verifies and syncs it."""
+    """The form to add one. A POST stores, verifies and syncs it."""
     form = CredentialForm(request.POST if request.method == "POST" else None)
     if form.is_valid():
         try:
@@ -102,7 +102,7 @@ def credential_new(request: HttpRequest) -> HttpResponse:
 def _redirect_with_result(
     request: HttpRequest, credential: Credential, *, done: str
 ) -> HttpResponse:
-    """303 to the credential's page, with a message about the verification and its sync."""
+    """A 303 to the credential's page, with a message about the verification and its sync."""
     if access_lists.is_excluded(actor=actor_of(request), credential=credential):
         messages.warning(
             request,
@@ -118,7 +118,7 @@ def _redirect_with_result(
 
 
 def _redirect(credential: Credential) -> HttpResponse:
-    """303 to the credential's page."""
+    """A 303 to the credential's page."""
     return SeeOther(reverse("credential-detail", args=[credential.pk]))
 
 
@@ -182,7 +182,7 @@ def _held_back_until(credential: Credential) -> datetime | None:
 
 
 def _page_with_input(**typed_into: type[forms.Form]) -> Callable[[HttpRequest, UUID], HttpResponse]:
-    """The `on_missing` of the actions on a credential: its page, with the input in the form."""
+    """The `on_missing` of a credential's actions: its page, with the input in the form."""
 
     def on_missing(request: HttpRequest, pk: UUID) -> HttpResponse:
         typed: dict[str, Any] = {name: form(request.POST) for name, form in typed_into.items()}
@@ -205,7 +205,7 @@ def credential_verify(request: HttpRequest, pk: UUID) -> HttpResponse:
 
 @requires_reauthentication(on_missing=_page_with_input(rename=RenameForm))
 def credential_rename(request: HttpRequest, pk: UUID) -> HttpResponse:
-    """Give it another name."""
+    """Give the credential another name."""
     credential = _find(request, pk)
     form = RenameForm(request.POST)
     try:
@@ -224,7 +224,7 @@ def credential_rename(request: HttpRequest, pk: UUID) -> HttpResponse:
 
 @requires_reauthentication(on_missing=_page_with_input(policy=PolicyForm))
 def credential_policy(request: HttpRequest, pk: UUID) -> HttpResponse:
-    """Set how many other people must approve a deletion; for administrators."""
+    """Set how many other people must approve a deletion. Only for administrators."""
     credential = _find(request, pk)
     form = PolicyForm(request.POST)
     if not form.is_valid():
@@ -255,7 +255,7 @@ def _rotate_page(
 @accepts_keys
 @requires_reauthentication(on_missing=_rotate_page, before_page=True)
 def credential_rotate(request: HttpRequest, pk: UUID) -> HttpResponse:
-    """Replace the keys after the new ones are verified."""
+    """Replace the keys once the new ones are verified."""
     credential = _find(request, pk)
     form = RotateForm(request.POST if request.method == "POST" else None)
     checks: Any = None
@@ -296,7 +296,7 @@ def _retire_page(
 
 @requires_reauthentication(on_missing=_retire_page, before_page=True)
 def credential_retire(request: HttpRequest, pk: UUID) -> HttpResponse:
-    """What retiring means, and a confirmation; a POST erases the keys."""
+    """What retiring means, and a confirmation. A POST erases the keys."""
     credential = _find(request, pk)
     if request.method != "POST" or credential.is_retired:
         return _retire_page(request, pk)
@@ -314,7 +314,7 @@ def credential_retire(request: HttpRequest, pk: UUID) -> HttpResponse:
 
 
 def _access_summary(credential: Credential) -> list[tuple[str, list[str]]]:
-    """Each list with the names on it; an empty list admits everyone with the role."""
+    """Each list with the names on it. An empty list allows everyone whose role does."""
     entries = access_lists.get_access_entries(credential)
     listed = [name for names in entries.values() for name in names]
     labels = dict(access_lists.list_entry_choices(also=listed)) if listed else {}
@@ -341,7 +341,7 @@ def _access_page(request: HttpRequest, pk: UUID, *, form: AccessForm | None = No
 
 @requires_reauthentication(on_missing=_access_page, before_page=True)
 def credential_access(request: HttpRequest, pk: UUID) -> HttpResponse:
-    """The access lists of one credential; a POST replaces them."""
+    """The access lists of one credential. A POST replaces them."""
     credential = _find(request, pk)
     form = _access_form(request, credential)
     if not form.is_valid():
@@ -391,7 +391,7 @@ def _import_page(
 
 
 def _results_context(results: list[LineResult]) -> dict[str, Any]:
-    """The lines that need attention first, and how many there are of each outcome."""
+    """The lines that need attention, first, and how many lines have each outcome."""
     counts = Counter(result.outcome for result in results)
     rows = [
         {
@@ -412,12 +412,12 @@ def _results_context(results: list[LineResult]) -> dict[str, Any]:
     return {"rows": rows, "summary": ", ".join(parts), "is_done": is_done}
 
 
-# Hides the lines in error reports, also while DEBUG is on: see errors.py.
+# Hides the lines in error reports, even while DEBUG is on: see errors.py.
 @sensitive_post_parameters("csv")
 @limited("import", per_minute=10)
 @requires_reauthentication(on_missing=_import_page, before_page=True)
 def credential_import(request: HttpRequest) -> HttpResponse:
-    """The form; a POST imports the lines and shows the result of each."""
+    """The form. A POST imports the lines and shows the result of each."""
     if request.method != "POST":
         return _import_page(request)
     form = ImportForm(request.POST, request.FILES)

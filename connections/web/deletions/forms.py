@@ -11,7 +11,7 @@ from connections.web.forms import ServiceForm, reason_field
 
 
 class ConnectionChoiceForm(ServiceForm):
-    """Which connection, by its id, and which credential sends the DELETE."""
+    """Which connection, by its ID, and which credential sends the DELETE."""
 
     connection_id = forms.CharField(
         label="Connection ID",
@@ -46,7 +46,7 @@ class DeletionForm(ServiceForm):
 
     credential = forms.UUIDField(widget=forms.HiddenInput)
     connection_id = forms.CharField(widget=forms.HiddenInput)
-    # Created by the page: the same form posted twice requests one deletion.
+    # Created by the page, so that the same form posted twice requests one deletion.
     request_id = forms.UUIDField(
         widget=forms.HiddenInput,
         error_messages={"required": OUT_OF_DATE, "invalid": OUT_OF_DATE},
@@ -58,7 +58,7 @@ class DeletionForm(ServiceForm):
 
     @property
     def request_id_or_none(self) -> UUID | None:
-        """The request id; None where it is missing or invalid."""
+        """The request ID. None if it is missing or invalid."""
         value: UUID | None = self.cleaned_data.get("request_id") if self.is_bound else None
         return value
 
@@ -101,5 +101,5 @@ class ApprovalForm(ServiceForm):
     approval_round = forms.IntegerField(required=False)
 
     def clean_approval_round(self) -> int:
-        """The round that the page showed; 1 where the form has none."""
+        """The round that the page showed. 1 if the form has none."""
         return self.cleaned_data["approval_round"] or 1

@@ -49,7 +49,7 @@ DELETION_COLUMNS = (
 
 
 def deletion_list(request: HttpRequest) -> HttpResponse:
-    """All deletions, newest first unless sorted the other way round."""
+    """All deletions, newest first unless sorted the other way around."""
     actor = actor_of(request)
     credentials = history.list_selectable_credentials(actor=actor)
     orgs = list_known_orgs(actor=actor)
@@ -93,7 +93,7 @@ def _filter_bar(
     credentials: Iterable[Credential],
 ) -> FilterBar:
     people = [(str(person.pk), person.display_name) for person in history.list_requesters()]
-    # Older addresses can name a state or an outcome instead of a status.
+    # Older addresses can contain a state or an outcome instead of a status.
     exact = [
         Filter(name=name, label="Status", options=STATUSES)
         for name in ("state", "outcome")

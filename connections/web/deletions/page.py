@@ -25,7 +25,7 @@ SHOWN_BODY = 8 * 1024
 def record_context(*, deletion: Deletion, links_to_evidence: bool) -> dict[str, Any]:
     """Template variables of the timeline, the attempts and the summary.
 
-    `links_to_evidence`: whether the person can open audit events.
+    `links_to_evidence` says whether the person can open audit events.
     """
     attempts = [_attempt_context(attempt) for attempt in deletion.attempts.all()]
     is_being_rechecked = not deletion.is_settled and states.is_being_rechecked(
@@ -53,7 +53,7 @@ def _next_entries(deletion: Deletion, *, is_being_rechecked: bool) -> list[Timel
     words = wording.next_text(deletion, is_being_rechecked=is_being_rechecked)
     if words is None:
         return []
-    # A person's step has a deadline; an automatic one has a time.
+    # A person's step has a deadline, and an automatic step has a time.
     is_awaited = not is_being_rechecked and deletion.state in {State.REQUESTED, State.APPROVED}
     detail = f"Expires at {format_time(deletion.expires_at)}." if is_awaited else ""
     is_timed = deletion.state in {State.WAITING, State.UNKNOWN, State.SETTLED}
@@ -70,7 +70,7 @@ def _next_entries(deletion: Deletion, *, is_being_rechecked: bool) -> list[Timel
 
 
 def _attempt_context(attempt: Attempt) -> dict[str, Any]:
-    """One attempt with the stored response; `key` is unique among the ids of the page."""
+    """One attempt with the stored response. `key` is unique among the IDs on the page."""
     body = bytes(attempt.body).decode("utf-8", errors="replace")
     if attempt.http_status is not None:
         headline = f"Datadog returned {attempt.http_status} in {attempt.duration_ms} ms"
@@ -89,7 +89,7 @@ def _attempt_context(attempt: Attempt) -> dict[str, Any]:
 
 
 def _people(deletion: Deletion) -> list[str]:
-    """Who did what and when, a line each."""
+    """Who did what and when, one line each."""
     who_and_when = [("Requested by", deletion.requested_by_name, deletion.requested_at)]
     for one in deletion.approvals.all():
         did = "Approved by" if one.decision == Approval.Decision.APPROVED else "Declined by"

@@ -28,7 +28,7 @@ PREFILLED = ("reason", "ticket")
 
 
 def no_sender_context(*, actor: Actor) -> dict[str, Any] | None:
-    """Who can add a credential; set while the actor can use no verified one."""
+    """Who can add a credential. Set if the actor can use no verified credential."""
     if any(credential.org_id for credential in visibility.usable_credentials(actor=actor)):
         return None
     return {
@@ -74,7 +74,7 @@ def review_context(review: Review, *, form: DeletionForm) -> dict[str, Any]:
         "curl": _curl(review),
         "again_url": review_url(**this, **typed),
         "connection_url": reverse("org-connection-detail", args=[site, review.connection_id]),
-        # Finds the deletion that this form requested, in case the response is lost.
+        # Finds the deletion that this form requested, if the response gets lost.
         "record_url": review_url(**this, request_id=str(form["request_id"].value())),
     }
 
@@ -90,7 +90,7 @@ def _not_listed(review: Review) -> str:
 
 
 def _other_senders(review: Review) -> list[tuple[str, str]]:
-    """Name and review of each other credential that lists the connection and can send."""
+    """The name and review of each other credential that lists the connection and can send."""
     sides = {}
     if review.snapshot:
         sides = {
@@ -107,7 +107,7 @@ def _other_senders(review: Review) -> list[tuple[str, str]]:
 
 
 def previous_deletion_context(review: Review, *, actor: Actor) -> dict[str, Any]:
-    """The deletion that ended this connection; empty where it may still exist."""
+    """The deletion that ended this connection. Empty if the connection might still exist."""
     ended = reviews.previous_deletion(
         actor=actor, credential=review.credential, connection_id=review.connection_id
     )
@@ -115,7 +115,7 @@ def previous_deletion_context(review: Review, *, actor: Actor) -> dict[str, Any]
 
 
 def _problem(credential: Credential) -> str | None:
-    """Why the chosen credential can't send; None if it can."""
+    """Why the chosen credential can't send. None if it can."""
     if credential.is_retired:
         return f"{credential.name} was retired. Choose another credential."
     if not credential.org_id:
@@ -170,7 +170,7 @@ def _curl(review: Review) -> str:
 def deletion_form(
     review: Review, *, typed: Mapping[str, Any], request_id: UUID | None = None
 ) -> DeletionForm:
-    """The form of a review, unbound, with the earlier input."""
+    """The unbound form of a review, with the earlier input."""
     return DeletionForm(
         initial={
             "credential": review.credential.pk,
@@ -183,7 +183,7 @@ def deletion_form(
 
 
 def previous_input(again: str, *, actor: Actor) -> dict[str, str]:
-    """Reason and ticket of the deletion that is requested again."""
+    """The reason and ticket of the deletion that is requested again."""
     pk = uuid_or_none(again)
     within = visibility.visible(Deletion.objects.all(), actor=actor)
     before = within.filter(pk=pk).first() if pk else None

@@ -53,12 +53,12 @@ def _new_page_with_input(request: HttpRequest) -> HttpResponse:
     return _review_page(request, review=review, form=form, notice="", status=422)
 
 
-# Without a confirmation, this only requests approval: nothing is sent.
+# Without a confirmation, this only requests approval and sends nothing.
 @requires_reauthentication(
     on_missing=_new_page_with_input, when=lambda request: bool(request.POST.get("confirmation"))
 )
 def deletion_new(request: HttpRequest) -> HttpResponse:
-    """The review of one connection; a POST requests its deletion."""
+    """The review of one connection. A POST requests its deletion."""
     if request.method == "POST":
         return _request_deletion(request)
     actor = actor_of(request)
@@ -145,7 +145,7 @@ def _request_deletion(request: HttpRequest) -> HttpResponse:
 def _review_changed(
     request: HttpRequest, *, form: DeletionForm, changed: ReviewChangedError
 ) -> HttpResponse:
-    """The review as it is now, or the deletion that ended the connection meanwhile."""
+    """The current review, or the deletion that ended the connection in the meantime."""
     actor, review = actor_of(request), changed.review
     ended = reviews.previous_deletion(
         actor=actor, credential=review.credential, connection_id=review.connection_id
@@ -175,7 +175,7 @@ def _request_failed(
     credential: Credential,
     connection_id: UUID,
 ) -> HttpResponse:
-    """The review with the input, or the deletion where it was requested after all."""
+    """The review with the input, or the deletion if it was requested after all."""
     actor = actor_of(request)
     status, notice = error_status_and_text(error)
     recorded = _find_requested(request.POST.get("request_id", ""), actor=actor)
@@ -192,7 +192,7 @@ def _request_failed(
     if isinstance(error, InvalidInputError) and form.request_id_or_none:
         form.add_errors(error)
     else:
-        # This form's id is missing or was used by another person: make a new one.
+        # This form's ID is missing or was used by another person, so make a new one.
         keep = None if isinstance(error, ConflictError) else form.request_id_or_none
         form = deletion_form(review, typed=request.POST.dict(), request_id=keep)
     return _review_page(request, review=review, form=form, notice=notice, status=status)
@@ -207,7 +207,7 @@ def _choice_page(
         form = choice_form(data, actor=actor)
         form.add_errors(error)
     else:
-        # Half of the query string is no error: fill in what is there.
+        # Half of the query string is not an error, so fill in what is there.
         form = choice_form(actor=actor)
         form.initial = data.dict()
     context = {"form": form, "no_sender": no_sender_context(actor=actor)}
@@ -223,7 +223,7 @@ def _choice_page(
 def _review_page(
     request: HttpRequest, *, review: Review, form: DeletionForm, notice: str, status: int
 ) -> HttpResponse:
-    """The review page; for htmx the form, or all of the review where the review changed."""
+    """The review page. For htmx only the form, or the whole review if the review changed."""
     actor = actor_of(request)
     context = {
         "review": review,

@@ -1,4 +1,4 @@
-"""The status of a deletion on its page: texts, the steps a person can take, and polling."""
+"""The status of a deletion on its page: texts, the steps that a person can take, and polling."""
 
 import hashlib
 from datetime import datetime, timedelta
@@ -28,7 +28,7 @@ from connections.web.forms import ServiceForm
 from connections.wording import Badge, NextStep
 from connections.wording.connections import creator_flags, effect_text, site_label
 
-# The page polls for automatic changes only when one is due this soon.
+# The page polls for automatic changes only if one is due this soon.
 SOON = timedelta(minutes=2)
 # While it waits for people: seconds between polls, by the time since the last action.
 POLL_INTERVALS = (
@@ -40,9 +40,9 @@ POLL_INTERVALS = (
 
 
 def poll_interval(deletion: Deletion, *, now: datetime) -> int | None:
-    """Seconds between the page's polls; None where nothing can change soon.
+    """Seconds between the page's polls. None if nothing can change soon.
 
-    While a deletion waits for people, the page polls less often the longer nobody acts.
+    While a deletion waits for people, the page polls less often the longer no one acts.
     """
     if _is_changing_soon(deletion, now=now):
         return 2
@@ -83,7 +83,7 @@ def state_version(deletion: Deletion, *, now: datetime) -> str:
 
 
 def _must_verify_itself(deletion: Deletion, *, actor: Actor, now: datetime) -> bool:
-    """Whether the page should start the first check after a response: no worker will."""
+    """Whether the page should start the first check after a response, because no worker will."""
     is_unchecked = deletion.is_settled and deletion.due_at and not deletion.last_checked_at
     if not is_unchecked or not permissions.can_use(actor, credential_id=deletion.credential_id):
         return False
@@ -103,8 +103,8 @@ def status_context(
 ) -> dict[str, Any]:
     """Template variables of `#outcome`.
 
-    `form`: the form that was posted, where its action was not done; `notice`: why, when no field is
-    at fault. `is_on_review_page`: the rest of the deletion's page is not shown.
+    `form` is the posted form if its action was refused, and `notice` says why if no field is at
+    fault. `is_on_review_page` means that the rest of the deletion's page is not shown.
     """
     now = clock.now()
     is_awaiting_approval = states.is_awaiting_approval(deletion)
@@ -164,8 +164,8 @@ def status_context(
 def review_url(*, credential: UUID, connection_id: UUID, **more: str) -> str:
     """The URL of a review.
 
-    `more` may hold `reason`, `ticket`, `request_id`, and `again`: the id of a deletion whose reason
-    and ticket are reused; they could be too long for a URL.
+    `more` can contain `reason`, `ticket`, `request_id`, and `again`, which is the ID of a deletion
+    whose reason and ticket are reused. These could be too long for a URL.
     """
     query = {"credential": str(credential), "connection_id": str(connection_id)}
     typed = {name: value for name, value in more.items() if value}
@@ -173,7 +173,7 @@ def review_url(*, credential: UUID, connection_id: UUID, **more: str) -> str:
 
 
 def _effect(deletion: Deletion) -> str:
-    """What deleting the connection would do; "" once it is decided, and where it is unknown."""
+    """What deleting the connection would do; "" if that is unknown or it has been decided."""
     is_undecided = deletion.state in {State.REQUESTED, State.APPROVED, State.STILL_PRESENT}
     if not is_undecided or not deletion.is_reviewed:
         return ""
@@ -185,7 +185,7 @@ def _effect(deletion: Deletion) -> str:
 
 
 def _preview_note(deletion: Deletion, *, found: Recheck) -> Badge:
-    """What a check just now found; its label is the sentence."""
+    """What a check found just now. Its label is the sentence."""
     who, at = deletion.requested_by_name, format_time(found.at)
     then = f"It can no longer be approved: decline it, and {who} can request it again."
     if deletion.state == State.STILL_PRESENT:
@@ -208,7 +208,7 @@ def _preview_note(deletion: Deletion, *, found: Recheck) -> Badge:
 
 
 def _seen_by(deletion: Deletion, *, actor: Actor) -> str:
-    """The credential that still listed it; "" where the actor may not see that credential."""
+    """The credential that still listed it; "" if the actor can't see that credential."""
     for event in reversed(audit.events_of(subject=deletion)):
         if event.code == audit.EventCode.DELETION_CONTRADICTED:
             name = str(event.details.get("seen_by", ""))
@@ -228,13 +228,13 @@ def _can_take(step: NextStep, *, deletion: Deletion, actor: Actor, now: datetime
         case NextStep.APPROVE:
             return is_awaiting_approval and _can_decide(actor, deletion=deletion)
         case NextStep.DECLINE:
-            # Approvals of another DELETE can still be declined after the last of them.
+            # Even with all approvals, the approvals of another DELETE can still be declined.
             has_approvals = bool(deletion.current_approvals)
             is_open = is_awaiting_approval or has_approvals
             return is_open and _can_decide(actor, deletion=deletion)
         case NextStep.BREAK_GLASS:
             may = permissions.can_break_glass(actor, deletion=deletion)
-            # Once per deletion.
+            # Break glass can be used once per deletion.
             return may and is_awaiting_approval and deletion.break_glass_at is None
         case NextStep.WITHDRAW:
             # People who can still decide decline instead, with a reason.

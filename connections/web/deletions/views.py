@@ -44,9 +44,9 @@ DETAIL = "connections/deletion_detail.html"
 def error_status_and_text(
     error: DomainError, *, deletion: Deletion | None = None
 ) -> tuple[int, str]:
-    """The status and message for an action that did not happen.
+    """The status and message for an action that was refused.
 
-    `deletion`: the one that the action was about; None for a new request.
+    `deletion` is the one that the action was about, or None for a new request.
     """
     if isinstance(error, InvalidInputError):
         return 422, error.fields.get("request_id", error.fields.get("credential", ""))
@@ -57,7 +57,7 @@ def error_status_and_text(
 
 
 def notice_about(error: DomainError, *, text: str) -> Badge:
-    """The text above the status. That someone else was first is news, not an error."""
+    """The text above the status. That someone else was first is information, not an error."""
     if isinstance(error, OvertakenError):
         return Badge(text, "info", "info")
     return Badge(text, "danger", "warning")
@@ -71,14 +71,14 @@ def deletions_with_details() -> QuerySet[Deletion]:
 
 
 def find_deletion(*, actor: Actor, pk: UUID) -> Deletion:
-    """The deletion with this id. Raises Http404, also when the actor's access lists hide it."""
+    """The deletion with this ID. Raises Http404, also if the actor's access lists hide it."""
     return lookups.find_deletion(deletions_with_details(), actor=actor, pk=pk)
 
 
 def respond(
     request: HttpRequest, *, deletion: Deletion, actor: Actor, is_on_review_page: bool = False
 ) -> HttpResponse:
-    """After an action: a redirect to the deletion; for htmx its outcome."""
+    """The response after an action: a redirect to the deletion or, for htmx, its outcome."""
     url = reverse("deletion-detail", args=[deletion.pk])
     if not wants_fragment(request):
         return SeeOther(url)
@@ -102,7 +102,7 @@ def render_outcome(
     is_on_review_page: bool = False,
     comment: CommentForm | None = None,
 ) -> HttpResponse:
-    """The page of one deletion; for htmx only `#outcome`."""
+    """The page of one deletion. For htmx, only `#outcome`."""
     context: dict[str, Any] = {
         "deletion": deletion,
         "shows_batch": _shows_batch(deletion, actor=actor),
@@ -121,13 +121,13 @@ def render_outcome(
         return render(request, DETAIL, context, status=status)
     part = "outcome_on_review" if is_on_review_page else "outcome"
     response = render(request, f"{DETAIL}#{part}", context, status=status)
-    # The details beside the outcome reload themselves.
+    # The details next to the outcome reload themselves.
     response["HX-Trigger"] = "deletionChanged"
     return response
 
 
 def _shows_batch(deletion: Deletion, *, actor: Actor) -> bool:
-    """Whether it is part of a bulk deletion that this person can see."""
+    """Whether it belongs to a bulk deletion that this person can see."""
     return bool(visibility.visible_batch_ids([deletion.batch_id], actor=actor))
 
 
@@ -149,7 +149,7 @@ def deletion_detail(request: HttpRequest, pk: UUID) -> HttpResponse:
 
 
 def _poll_response(request: HttpRequest, *, deletion: Deletion, actor: Actor) -> HttpResponse:
-    """The response to a poll. Without news it replaces nothing, so that input is kept."""
+    """The response to a poll. If nothing is new, it replaces nothing, so that input is kept."""
     now = clock.now()
     version, seconds = state_version(deletion, now=now), poll_interval(deletion, now=now)
     if request.GET.get("seen") != version:
@@ -168,9 +168,9 @@ type _View = Callable[[HttpRequest, UUID], HttpResponse]
 
 
 def _action(service: Callable[..., Deletion], *, form: type[ServiceForm] = ServiceForm) -> _View:
-    """A view that passes what the form holds to a service, and shows the deletion afterwards.
+    """A view that passes the form's fields to a service and then shows the deletion.
 
-    Where the service refuses, the deletion's page says why and keeps what was typed.
+    If the service refuses, the deletion's page says why and keeps what was typed.
     """
 
     def act(request: HttpRequest, pk: UUID) -> HttpResponse:
@@ -205,10 +205,10 @@ def _reauthenticated_action(
     may: Callable[[Actor, Deletion], bool] = lambda actor, deletion: True,
     what: str = "",
 ) -> _View:
-    """The same behind reauthentication.
+    """`_action` behind reauthentication.
 
-    `may` is what the action needs beyond its URL's permission, and `what` names it: a person who
-    may not do it is refused before being asked for a password.
+    `may` is what the action requires in addition to its URL's permission, and `what` names it. A
+    person who lacks it is refused before being asked for a password.
     """
 
     def on_missing(request: HttpRequest, pk: UUID) -> HttpResponse:
@@ -225,7 +225,7 @@ deletion_execute = _reauthenticated_action(lifecycle.execute_deletion, form=Conf
 deletion_withdraw = _action(lifecycle.withdraw_deletion, form=ReasonForm)
 # Checks Datadog's list now.
 deletion_reconcile = limited("reconcile", per_minute=30)(_action(reconciliation.check_deletion))
-# Closes an unknown or still present deletion as unresolved.
+# Closes an unknown or still-present deletion as unresolved.
 deletion_close = _action(lifecycle.close_deletion, form=ReasonForm)
 # Approves what the page showed, and sends nothing.
 deletion_approve = _reauthenticated_action(
@@ -255,7 +255,7 @@ TOO_MANY_COMMENTS = "Too many comments. Nothing was added. Try again in a minute
 def _comment_error(
     request: HttpRequest, pk: UUID, *, error: InvalidInputError, status: int
 ) -> HttpResponse:
-    """The form with its input and error; for htmx the form alone."""
+    """The form with its input and error. For htmx, only the form."""
     actor = actor_of(request)
     deletion = find_deletion(actor=actor, pk=pk)
     form = CommentForm(request.POST)
@@ -274,7 +274,7 @@ def _too_many_comments(request: HttpRequest, pk: UUID) -> HttpResponse:
 
 @limited("comments", per_minute=30, over=_too_many_comments)
 def deletion_comment(request: HttpRequest, pk: UUID) -> HttpResponse:
-    """Add a comment; for htmx the form alone, empty again or with its errors."""
+    """Add a comment. For htmx, the response is only the form, empty again or with its errors."""
     actor = actor_of(request)
     deletion = find_deletion(actor=actor, pk=pk)
     form = CommentForm(request.POST)

@@ -42,7 +42,7 @@ class InventoryForm(forms.Form):
         return {name: data[name] for name in self.fields if data.get(name)}
 
     def query(self) -> str:
-        """The filters as a query string; "" without filters."""
+        """The filters as a query string; "" if there are none."""
         return urlencode(self.values())
 
     def inventory_filter(self) -> InventoryFilter:
@@ -87,7 +87,7 @@ class ProtectionForm(ServiceForm):
     reason = reason_field(required=True)
 
     def clean_connection_id(self) -> UUID:
-        """The id. Raises ValidationError with the service's message."""
+        """The ID. Raises ValidationError with the service's message."""
         try:
             return reviews.parse_connection_id(self.cleaned_data["connection_id"])
         except InvalidInputError as error:

@@ -1,4 +1,4 @@
-"""The inventory as a matrix: which org shares what with which."""
+"""The inventory as a matrix: which org shares what with which other org."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -36,7 +36,7 @@ from connections.wording.connections import KNOWN_TYPES, join_names, site_name
 MATRIX = "matrix"
 _EMPTY = format_html("<td>{}</td>", "")
 _OWN = format_html('<td class="{}"></td>', "is-self")
-# The most creators of one cell that its label names.
+# The most creators that the label of a cell names.
 MAX_CREATORS = 3
 _LABEL_END = SafeString('">')
 _CELL_END = SafeString("</a></td>")
@@ -45,7 +45,10 @@ _FILTERS = ("org", "type", "protected", "changed", "source", "destination", "q")
 
 @dataclass(frozen=True, kw_only=True)
 class OrgHead:
-    """The head of a row or a column. `suffix` is the end of the ID where orgs share the name."""
+    """The header of a row or a column.
+
+    `suffix` is the end of the ID if several orgs have the same name.
+    """
 
     name: str
     suffix: str
@@ -55,7 +58,7 @@ class OrgHead:
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """A row with its cells as HTML: in a template, 2,500 cells take three times as long."""
+    """A row with its cells as HTML. In a template, 2,500 cells would take three times as long."""
 
     head: OrgHead
     cells: SafeString
@@ -141,8 +144,8 @@ def _heads(orgs: Iterable[KnownOrg], *, totals: dict[str, int], shared: set[str]
 
 def _rows(matrix: Matrix, *, shared: set[str]) -> Iterable[Row]:
     heads = _heads(matrix.sources, totals=matrix.outgoing, shared=shared)
-    # Each part of a cell is escaped once and used by many cells: to format each cell takes twice as
-    # long. With a part that isn't escaped, the template would escape the whole cell.
+    # Each part of a cell is escaped once and used in many cells, because formatting every cell
+    # would take twice as long. If a part weren't escaped, the template would escape the whole cell.
     columns = [
         (
             sink,
@@ -176,7 +179,7 @@ def _name(org: KnownOrg) -> str:
 
 
 def _change_text(cell: Cell, *, at: datetime) -> str:
-    """What changed in the last 7 days and when; "" where nothing did."""
+    """What changed in the last 7 days and when; "" if nothing did."""
     if cell.last_change is None:
         return ""
     change = cell.last_change.change
@@ -196,7 +199,7 @@ def _contents(types: frozenset[str], count: int, creators: frozenset[str]) -> Sa
 
 
 def _change_html(change: str) -> SafeString:
-    """The end of the label and of its tag. The change gets a line of its own in the card."""
+    """The end of the label and of its tag. The change gets its own line in the card."""
     if not change:
         return _LABEL_END
     return format_html('. {}" class="is-changed">', change)
@@ -209,7 +212,7 @@ def _creators_text(creators: frozenset[str]) -> str:
 
 
 def _letters(types: frozenset[str]) -> SafeString:
-    """A letter for each known data type, each in its own place, and the number of others."""
+    """A letter for each known data type, at a fixed position, and the number of other types."""
     logs, metrics = ("L" if "logs" in types else " ", "M" if "metrics" in types else " ")
     others = len(types - {"logs", "metrics", "audit"})
     audit = format_html("<b>{}</b>", "A") if "audit" in types else " "

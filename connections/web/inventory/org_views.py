@@ -43,7 +43,7 @@ from connections.web.support import actor_of, org_url
 from connections.wording import Badge
 from connections.wording.statuses import OrgStatus
 
-# How many connections in each direction, deletions and changes an org's page shows.
+# How many connections per direction, deletions and changes an org's page shows.
 MOST_CONNECTIONS = 25
 MOST_DELETIONS = 10
 MOST_CHANGES = 10
@@ -69,7 +69,7 @@ class OrgView:
 
 
 def org_list(request: HttpRequest) -> HttpResponse:
-    """Every org that the person knows of."""
+    """Every org that the person knows."""
     actor = actor_of(request)
     form = OrgForm(request.GET)
     sort = chosen_sort(request, _COLUMNS, default="org")
@@ -130,11 +130,11 @@ def _filter_bar(request: HttpRequest, orgs: list[OrgSummary], *, actor: Actor) -
 
 @dataclass(frozen=True, kw_only=True)
 class DirectionView:
-    """The connections of an org in one direction, the newest first."""
+    """The connections of an org in one direction, newest first."""
 
     rows: list[ConnectionRowView]
     total: int
-    # The list of all of them.
+    # The list of all connections in this direction.
     url: str
 
 

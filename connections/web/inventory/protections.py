@@ -15,9 +15,9 @@ from connections.web.timeline import TimelineEntry
 class ProtectionPage:
     """The protections of one connection."""
 
-    # The one that is active now.
+    # The protection that is active now.
     held: Protection | None
-    # Empty for people who may not take that step.
+    # Empty for people who can't take that step.
     protect_url: str
     unprotect_url: str
     # Who can remove the active protection.

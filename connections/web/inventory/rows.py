@@ -22,7 +22,7 @@ from connections.wording.causes import failure_text
 from connections.wording.connections import join_some_names
 from connections.wording.statuses import ConnectionStatus
 
-# How many failed orgs a message names for one cause.
+# How many failed orgs a message names per cause.
 MOST_NAMES = 5
 
 
@@ -50,7 +50,7 @@ def row_views(
 
 
 def _row_view(row: InventoryRow, *, deletion: Deletion | None, actor: Actor) -> ConnectionRowView:
-    """A row. One that is protected or has an open deletion gets no link to delete it."""
+    """One row. A connection that is protected or has an open deletion gets no link to delete it."""
     delete_url = ""
     sender = row.default_credential(actor=actor)
     if sender and deletion is None and row.protection is None:
@@ -93,7 +93,7 @@ def sync_text(listings: list[Sync]) -> str:
 
 
 def failed_syncs(coverage: Coverage) -> list[tuple[Sync, datetime | None]]:
-    """The newest sync of each org where it failed, with the time of the last complete one."""
+    """The newest sync of each org, if it failed, with the time of the last complete one."""
     return [
         (sync, _last_complete_at(coverage, sync)) for sync in sorted(coverage.failed, key=_by_name)
     ]
@@ -104,7 +104,7 @@ def org_syncs(
 ) -> list[tuple[Sync, datetime | None, datetime | None]]:
     """The newest sync of each org, oldest first.
 
-    With it, the time of the last complete one, and until when automatic syncs are held back.
+    Each with the time of the last complete sync, and until when automatic syncs are held back.
     """
     held_back = rate_limits.held_back_until(now=now)
     syncs = sorted([*coverage.listed, *coverage.failed], key=lambda sync: sync.started_at)

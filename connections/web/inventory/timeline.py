@@ -23,18 +23,18 @@ from connections.web.timeline import TimelineEntry, event_entry
 from connections.wording.access_reviews import ROW_BADGES, decision_text
 from connections.wording.changes import change_badge, types_of
 
-# A longer timeline shows its first and last entries, and folds those between.
+# A longer timeline shows its first and last entries, and folds the entries between them.
 SHOWN_FIRST = 5
 SHOWN_LAST = 25
-# Kinds of change that a new version of the snapshot shows too.
+# Kinds of changes that a new version of the snapshot shows too.
 _COMPARED = {Change.Kind.TYPES_CHANGED, Change.Kind.CREATOR_CHANGED}
-# Kinds of change that say that it was listed for the first time.
+# Kinds of changes that mean it was listed for the first time.
 _FIRST_LISTED = {Change.Kind.APPEARED, Change.Kind.RECREATED}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Timeline:
-    """The entries, oldest first; `between` is folded."""
+    """The entries, oldest first. `between` is folded."""
 
     first: list[TimelineEntry]
     between: list[TimelineEntry]
@@ -50,7 +50,7 @@ def timeline_of(
 ) -> Timeline:
     """The timeline of a connection.
 
-    `changes` are those of it that syncs detected, `decisions` those of access reviews.
+    `changes` are the ones that syncs detected for it, and `decisions` those of access reviews.
     """
     compared = {row.change.detected_at for row in changes if row.change.kind in _COMPARED}
     began = [row.change.detected_at for row in changes if row.change.kind in _FIRST_LISTED]
@@ -59,7 +59,7 @@ def timeline_of(
         *(
             _changed_entry(version)
             for version in seen.versions[1:]
-            # The entry of the change that the same sync detected shows it already.
+            # The entry of the change that the same sync detected already shows it.
             if version.first_seen_at not in compared
         ),
         *(_detected_entry(row, seen=seen) for row in reversed(changes)),
@@ -68,7 +68,7 @@ def timeline_of(
         *(_event_entry(event, links_to_evidence=links_to_evidence) for event in seen.events),
         *([_successor_entry(seen.successor, seen=seen)] if seen.successor else []),
     ]
-    # Audit events of equal times keep their order; entries without a time come first.
+    # Audit events with the same time keep their order. Entries without a time come first.
     events = sorted(told, key=lambda each: each.at.timestamp() if each.at else 0.0)
     if seen.observations:
         events = _with_present(events, seen=seen)
@@ -82,7 +82,7 @@ def timeline_of(
 
 
 def _first_entries(seen: ConnectionHistory, *, began: Collection[datetime]) -> list[TimelineEntry]:
-    """When it was created and first listed; without what a change detected at these times says."""
+    """When it was created and first listed, unless a change detected at that time says it."""
     if not seen.versions:
         return []
     created = _created_entry(seen.versions[0].snapshot)
@@ -133,7 +133,7 @@ def _decision_entry(made: ConnectionDecision) -> TimelineEntry:
 
 
 def _with_present(events: list[TimelineEntry], *, seen: ConnectionHistory) -> list[TimelineEntry]:
-    """The entries, with one that says whether it is listed now, or when it last was."""
+    """The entries, plus one that says whether it is listed now or when it was last listed."""
     last_seen_at = max(each.last_seen_at for each in seen.observations)
     if seen.is_listed:
         return [*events, TimelineEntry(tone="ok", icon="check", title="Listed", at=last_seen_at)]
@@ -191,7 +191,7 @@ def _first_seen_entry(seen: ConnectionHistory) -> TimelineEntry:
 
 
 def _connection_url(seen: ConnectionHistory, connection_id: UUID) -> str:
-    """The page of another connection of the same site."""
+    """The page of another connection on the same site."""
     return reverse("org-connection-detail", args=[seen.snapshot.site, connection_id])
 
 

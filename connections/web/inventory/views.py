@@ -73,7 +73,7 @@ from connections.wording import unavailable_text
 from connections.wording.access_reviews import ROW_BADGES
 from connections.wording.connections import site_name
 
-# How many orgs "Syncs" lists; the page of orgs has all.
+# How many orgs "Syncs" lists. The orgs page has all of them.
 MOST_SYNCS = 20
 _COLUMNS = (
     Column(label="Source", css="cell-org", sort="source"),
@@ -99,7 +99,7 @@ def org_connection_list(request: HttpRequest) -> HttpResponse:
     filters = form.inventory_filter()
     sort = chosen_sort(request, _COLUMNS, default="source")
     inventory = build_inventory(actor=actor, filters=filters, sort=sort)
-    # A fragment comes after an automatic sync and must not start another.
+    # A fragment is requested after an automatic sync and must not start another sync.
     is_fragment = request.htmx.target == "inventory"  # type: ignore[attr-defined]
     page = counted_page(request, inventory.matches)
     can_plan = permissions.can_delete(actor)
@@ -157,10 +157,10 @@ def _filter_bar(request: HttpRequest, inventory: Inventory) -> FilterBar:
 
 
 def org_connection_between(request: HttpRequest) -> HttpResponse:
-    """Redirect to the connection from one org to another, or to the list where there are several.
+    """Redirect to the connection from one org to another, or to the list if there are several.
 
-    A cell of the matrix links here: its address compresses better than one with the connection's
-    ID, which no other cell has.
+    A cell of the matrix links here because this address compresses better than one with the
+    connection's ID, which no other cell has.
     """
     form = InventoryForm(request.GET)
     filters = form.inventory_filter()
@@ -207,8 +207,8 @@ def _has_no_credential(inventory: Inventory) -> bool:
 def org_connection_refresh(request: HttpRequest) -> HttpResponse:
     """Sync, then redirect back with the same filters.
 
-    `only_stale` leaves out orgs synced within the last 5 minutes, so that many people who open
-    the page at once cause one sync. `org` syncs that org only, and returns to its page.
+    `only_stale` leaves out orgs synced within the last 5 minutes, so that many people who open the
+    page at the same time cause one sync. `org` syncs only that org, and returns to its page.
     """
     by_itself = "only_stale" in request.POST
     actor, org = actor_of(request), None
@@ -246,7 +246,7 @@ def _add_message(request: HttpRequest, listings: list[Sync]) -> None:
 
 @limited("export", per_minute=30)
 def org_connection_export(request: HttpRequest) -> HttpResponse | StreamingHttpResponse:
-    """The filtered inventory, streamed as a file; each row has the time it was read."""
+    """The filtered inventory, streamed as a file. Each row has the time it was read."""
     file_format = export_format(request)
     form = InventoryForm(request.GET)
     export = prepare_export(
@@ -299,7 +299,7 @@ def org_connection_detail(request: HttpRequest, site: str, connection_id: UUID) 
 
 
 def org_connection_protect(request: HttpRequest) -> HttpResponse:
-    """Protect a connection, also one that was never listed here."""
+    """Protect a connection, even one that was never listed here."""
     actor = actor_of(request)
     data = request.POST if request.method == "POST" else None
     form = ProtectionForm(data, initial=request.GET.dict())
@@ -328,7 +328,7 @@ def org_connection_protect(request: HttpRequest) -> HttpResponse:
 
 
 def _find_removable_protection(actor: Actor, key: OrgConnectionKey) -> Protection | None:
-    """The protection that the actor may remove; None where it is no longer protected."""
+    """The protection that the actor can remove. None if it is no longer protected."""
     lookups.require_connection(key, actor=actor)
     protection = protections.find_protection(key)
     if protection is None and not protections.list_protections(key):

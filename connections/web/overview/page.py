@@ -1,4 +1,4 @@
-"""The data of the overview: what needs attention, inventory, counts per week."""
+"""The data of the overview: what needs attention, the inventory, and counts per week."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -46,13 +46,13 @@ from connections.models import (
 from connections.notifications import delivery_log
 from connections.operations import checks, heartbeats
 
-# How many of each kind are shown; the history has the rest.
+# How many of each kind are shown. The history has the others.
 MOST_SHOWN = 5
 
 
 @dataclass(frozen=True, kw_only=True)
 class Split[T]:
-    """Items, split by whether this person may do something about it."""
+    """Items, split by whether this person can do something about them."""
 
     yours: list[T]
     others: list[T]
@@ -64,13 +64,13 @@ class Split[T]:
 
 @dataclass(frozen=True, kw_only=True)
 class Pending:
-    """What needs attention, oldest first, at most MOST_SHOWN + 1 of each kind."""
+    """What needs attention, oldest first, with at most MOST_SHOWN + 1 of each kind."""
 
     # Unknown, or sent without effect.
     in_doubt: Split[Deletion]
-    # Settled as gone, but a credential in use still lists it.
+    # Closed as gone, but a credential in use still lists it.
     contradicted: Split[Deletion]
-    # Datadog returned 200, no sync confirmed it, and no automatic check is left.
+    # Datadog returned 200, no sync has confirmed it, and no automatic check is left.
     never_verified: Split[Deletion]
     # Sent by break glass and not reviewed yet.
     unreviewed_break_glass: Split[Deletion]
@@ -85,7 +85,7 @@ class Pending:
 
 
 def pending(*, actor: Actor, credentials: list[Credential], now: datetime) -> Pending:
-    """What needs attention and the actor can see; `credentials` are those in use."""
+    """What needs attention and the actor can see. `credentials` are those in use."""
     listed = OrgConnectionSnapshot.objects.filter(
         site=OuterRef("site"),
         connection_id=OuterRef("connection_id"),
@@ -94,7 +94,7 @@ def pending(*, actor: Actor, credentials: list[Credential], now: datetime) -> Pe
     )
     every = visibility.visible(Deletion.objects.all(), actor=actor)
     in_doubt = every.filter(state__in=[State.UNKNOWN, State.STILL_PRESENT], settled_at=None)
-    # Left out where a newer deletion of the same connection is in doubt.
+    # Left out if a newer deletion of the same connection is in doubt.
     newer = in_doubt.filter(site=OuterRef("site"), connection_id=OuterRef("connection_id"))
     contradicted = every.filter(~Exists(newer), Exists(listed), contradicted_at__isnull=False)
     never_verified = every.filter(
@@ -143,7 +143,7 @@ def _limit(split: Split[Deletion]) -> Split[Deletion]:
 
 
 def _to_check(deletions: QuerySet[Deletion], *, actor: Actor) -> Split[Deletion]:
-    """Split by the database, since there can be many, by who can use the credential."""
+    """Split by who can use the credential, in the database because there can be many."""
     if not permissions.can_delete(actor):
         return Split(yours=[], others=_oldest(deletions))
     unusable = permissions.visibility_of(actor).unusable
@@ -162,8 +162,9 @@ def _oldest(deletions: QuerySet[Deletion]) -> list[Deletion]:
 def _awaiting_a_decision(every: QuerySet[Deletion]) -> list[Deletion]:
     """Deletions that wait for approval or confirmation, oldest first.
 
-    They are few: requested and approved ones expire within two days. Python filters by person,
-    since the database would otherwise read every deletion that the person ever requested.
+    There are few, because requested and approved ones expire within two days. Python filters them
+    by person, because the database would otherwise read every deletion that the person ever
+    requested.
     """
     requested = Q(state__in=[State.REQUESTED, State.APPROVED]) & ~RUN_BY_BATCH
     again = Q(state=State.STILL_PRESENT) & ~Q(policy=ApprovalPolicy.NONE)
@@ -236,7 +237,7 @@ class Overview:
     at: datetime
     credentials: list[Credential]
     pending: Pending
-    # Those that need attention and nobody has acknowledged.
+    # The changes that need attention and have not been acknowledged.
     changes: ChangePage
     # Open access reviews that need this person, by due date.
     reviews: list[WaitingReview]
@@ -246,11 +247,11 @@ class Overview:
     latest: list[Deletion]
     approval_gaps: approvers.ApprovalGaps
     has_worker: bool
-    # The last heartbeat of a worker that did not shut down normally.
+    # The last heartbeat of a worker that did not stop normally.
     worker_seen_at: datetime | None
-    # Notifications that failed; 0 for people who can't do anything about it.
+    # How many notifications failed; 0 for people who can't do anything about it.
     given_up: int
-    # The newest recorded time, if it is in the future, which means a wrong clock.
+    # The newest recorded time if it is in the future, which means that a clock is wrong.
     time_ahead: datetime | None
     # The newest verification of the audit log.
     verification: AuditVerification | None
@@ -259,7 +260,7 @@ class Overview:
 def overview(*, actor: Actor) -> Overview:
     """Everything on the overview, from the database alone.
 
-    The number of queries is fixed. Counts go back twelve weeks; what needs attention has no
+    The number of queries is fixed. Counts go back twelve weeks, while what needs attention has no
     limit. Both use indexes.
     """
     now = clock.now()
@@ -290,7 +291,7 @@ def overview(*, actor: Actor) -> Overview:
 
 
 def first_week(now: datetime) -> datetime:
-    """Monday 00:00 UTC of the first of the twelve weeks of which `now` is in the last."""
+    """Monday 00:00 UTC of the first of twelve weeks, the last of which contains `now`."""
     midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
     return midnight - timedelta(days=midnight.weekday(), weeks=WEEKS - 1)
 
@@ -304,7 +305,7 @@ def _inventory_summary(
     ends = {
         org
         for column in ("source_org_id", "sink_org_id")
-        # With the site, an index has both.
+        # With the site included, an index has both columns.
         for org in current.values_list("site", column).distinct()
     }
     ours = {(each.site, each.org_id) for each in credentials if each.org_id}
@@ -324,7 +325,7 @@ def _inventory_summary(
 
 def _weeks(*, actor: Actor, since: datetime) -> list[Week]:
     begins = [since + timedelta(weeks=number) for number in range(WEEKS)]
-    # Plain comparisons: truncating a date on SQLite calls Python for every row.
+    # Plain comparisons, because truncating a date on SQLite calls Python for every row.
     week = Case(
         *(
             When(requested_at__gte=at, then=Value(number))
@@ -335,7 +336,7 @@ def _weeks(*, actor: Actor, since: datetime) -> list[Week]:
     every = visibility.visible(Deletion.objects.filter(requested_at__gte=since), actor=actor)
     recent = every.order_by().annotate(week=week)
     weeks = [Week(begins_at=at, counts=Counter()) for at in begins]
-    # Separate, so that the many settled ones are counted from an index alone.
+    # A separate query, so that the many closed deletions are counted from an index alone.
     settled = recent.filter(outcome__in=list(Outcome)).values("week", "outcome")
     for row in settled.annotate(count=Count("*")):
         weeks[row["week"]].counts[outcome_group(state=State.SETTLED, outcome=row["outcome"])] += (

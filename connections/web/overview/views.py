@@ -52,7 +52,7 @@ SOON = timedelta(days=7)
 
 @dataclass(frozen=True, kw_only=True)
 class AttentionItem:
-    """One item; `detail` is its second line, `at` when it began, `action` its button."""
+    """One item. `detail` is its second line, `at` when it began, and `action` its button."""
 
     tone: str
     icon: str
@@ -74,7 +74,7 @@ class HealthRow:
 
 
 def attention_items(pending: Pending) -> Split[AttentionItem]:
-    """The items for this person and for others, the most urgent kind first."""
+    """The items for this person and for others, most urgent kind first."""
 
     def lines(split: Split[Deletion], action: str, status: str) -> Split[AttentionItem]:
         return split.each(lambda deletions: _deletion_items(deletions, action, status))
@@ -132,7 +132,7 @@ _BATCH_ACTIONS = {
 
 
 def review_items(waiting: list[WaitingReview], *, now: datetime) -> list[AttentionItem]:
-    """The open access reviews that need this person: to decide, or to close them."""
+    """The open access reviews that need this person, to decide or to close them."""
     return [_review_item(each, now=now) for each in waiting]
 
 
@@ -228,7 +228,7 @@ def _credential_item(credential: Credential) -> AttentionItem:
 
 
 def health_rows(page: Overview, *, can_audit: bool) -> dict[str, HealthRow]:
-    """What works and what doesn't, by the name of what it is about."""
+    """What works and what doesn't, each with a name for what the row is about."""
     rows = {}
     if page.credentials:
         rows["Syncs"] = _sync_health(page)
@@ -301,7 +301,7 @@ def _approval_health(gaps: ApprovalGaps) -> HealthRow:
 
 
 def overview_detail(request: HttpRequest) -> HttpResponse:
-    """The overview; without a credential, how to add the first one."""
+    """The overview or, without a credential, how to add the first one."""
     actor = actor_of(request)
     page = overview(actor=actor)
     can_manage = permissions.can_manage_credentials(actor)

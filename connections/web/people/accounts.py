@@ -45,7 +45,7 @@ logger = logging.getLogger(__name__)
 class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
     """allauth's hooks for accounts, which write the audit events.
 
-    It has a hook for every action that we record, so no signal is needed.
+    There is a hook for every action that Org Admin records, so no signal is needed.
     """
 
     error_messages = {
@@ -61,14 +61,14 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
         return False
 
     def is_safe_url(self, url: str | None) -> bool:
-        """Whether the URL is on this host; ALLOWED_HOSTS may hold others."""
+        """Whether the URL is on this host, because ALLOWED_HOSTS can contain others."""
         return url is not None and is_local_url(self.request, url)
 
     def get_client_ip(self, request: HttpRequest) -> str:
         """The address whose failed sign-ins are counted together.
 
         Entries of X-Forwarded-For count only if ORGADMIN_TRUSTED_PROXIES wrote them. A browser in
-        which someone signed in before is counted by itself, apart from others at its address.
+        which someone has signed in before is counted separately from others at its address.
         """
         return known_devices.device_signing_in(request) or client_address(request)
 
@@ -113,9 +113,11 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
             raise
 
     def _get_login_attempts_cache_key(self, request: HttpRequest, **credentials: Any) -> str:
-        """Count by the name that was entered. allauth's own key also holds the Host header, whose
-        port and case an attacker can vary. The name is upper-cased, since databases may ignore
-        case. A browser in which that person signed in before has its own count."""
+        """The name that was entered, in upper case because databases might ignore case.
+
+        allauth's own key also contains the Host header, whose port and case an attacker can vary. A
+        browser in which that person has signed in before has its own count.
+        """
         login: str = credentials.get("email") or credentials.get("username") or ""
         return known_devices.device_for(request, login=login) or login.upper()
 
@@ -127,12 +129,15 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
         )
 
     def get_reset_password_from_key_url(self, key: str) -> str:
-        """The link in the email, with our base URL instead of the request's Host header."""
+        """The link in the email, with ORGADMIN_BASE_URL instead of the request's Host header."""
         url: str = super().get_reset_password_from_key_url(key)
         return f"{settings.BASE_URL}{urlsplit(url).path}" if settings.BASE_URL else url
 
     def send_password_reset_mail(self, user: Person, email: str, context: dict[str, Any]) -> None:
-        """Record and email the link. A mail failure is only logged: it could reveal accounts."""
+        """Record and email the link.
+
+        An email failure is only logged, because it could reveal accounts.
+        """
         sign_in_events.record_reset_link_mailed(person=user, origin=origin_of(self.request))
         lifetime = timedelta(seconds=settings.PASSWORD_RESET_TIMEOUT)
         context |= {"username": user.username, "expires_at": clock.now() + lifetime}
@@ -142,11 +147,11 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
             logger.warning("A password reset link wasn't sent: %s.", type(error).__name__)
 
     def is_reauthentication_required(self, *, app: str, **kwargs: Any) -> bool:
-        """Whether allauth's own pages need reauthentication, by our rule.
+        """Whether allauth's own pages need reauthentication, by Org Admin's rule.
 
-        Raises ReauthenticationRequired itself, because allauth's own check would let pass people
-        who have neither a password nor MFA, and accept a code alone. ReauthenticationMiddleware
-        handles the exception.
+        Raises ReauthenticationRequired itself, because allauth's own check would let people pass
+        who have neither a password nor MFA, and would accept a code alone.
+        ReauthenticationMiddleware handles the exception.
         """
         del app, kwargs
         if reauthentication.is_recent(self.request):
@@ -166,7 +171,7 @@ class MFAAdapter(DefaultMFAAdapter):  # type: ignore[misc]
     """Keeps MFA secrets encrypted.
 
     allauth's hook gets only the text, so the ciphertext is bound to its purpose and not to the
-    person's row. connections.crypto.encrypted_fields lists the fields, for key rotation.
+    person's row. connections.crypto.encrypted_fields lists the fields for key rotation.
     """
 
     def generate_authenticator_name(self, user: Person, type: Authenticator.Type) -> str:
