@@ -16,7 +16,7 @@ from connections.core.text import pluralize
 from connections.models import Notification
 from connections.notifications import delivery, delivery_log
 from connections.notifications.delivery_log import DeliveryLogEntry
-from connections.web.lists import as_page_request, cursor_links, parse_after
+from connections.web.lists import Filter, as_page_request, cursor_links, filter_bar, parse_after
 from connections.web.rate_limits import limited
 from connections.web.support import SeeOther, actor_of, subject_url
 
@@ -65,21 +65,22 @@ def notification_retry(request: HttpRequest, pk: UUID) -> HttpResponse:
 def _page(request: HttpRequest, *, status: int = 200, **extra: Any) -> HttpResponse:
     actor = actor_of(request)
     state = request.GET.get("state", "")
-    state = state if state in Notification.State else ""
+    is_known = state in Notification.State
     after = parse_after(request, UUID)
     try:
-        page = delivery_log.get_log_page(actor=actor, state=state, after=after)
+        page = delivery_log.get_log_page(actor=actor, state=state if is_known else "", after=after)
     except Notification.DoesNotExist:
         raise BadRequest("The page in this address doesn't exist.") from None
     listed = as_page_request(request, path=reverse("notice-list"), query=request.GET)
+    states = [(each.value, wording.label_of_notification(each)) for each in Notification.State]
     context = {
         "destinations": delivery_log.list_destinations(actor=actor),
         "rows": [_row(logged) for logged in page.rows],
-        "state": state,
-        "states": [
-            (each.value, wording.label_of_notification(each)) for each in Notification.State
-        ],
-        "clear_url": reverse("notice-list") if state else "",
+        "bar": filter_bar(
+            listed,
+            [Filter(name="state", label="Status", options=states)],
+            invalid=[] if is_known else ["state"],
+        ),
         **cursor_links(listed, page.next),
         "foot": f"Kept for {delivery.RETENTION.days} days. Audit events are kept permanently.",
         **extra,
