@@ -11,7 +11,7 @@ from django.db.models import QuerySet
 from connections.access import permissions, visibility
 from connections.access.actor import Actor
 from connections.models import Change, Credential, Deletion, OrgConnectionKey
-from connections.wording.changes import cause_text
+from connections.wording.changes import change_cause_text
 
 PAGE_SIZE = 50
 ROWS_PER_QUERY = 500
@@ -55,7 +55,7 @@ class ChangeRow:
     @property
     def cause(self) -> str:
         """What is known about the cause, as sentences. Can be empty."""
-        return cause_text(
+        return change_cause_text(
             self.change,
             before=self.before,
             deletion=self.deletion,

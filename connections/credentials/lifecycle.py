@@ -4,7 +4,6 @@ import copy
 import unicodedata
 import uuid
 from datetime import datetime
-from uuid import UUID
 
 from django.conf import settings
 from django.db import IntegrityError
@@ -13,7 +12,7 @@ from django.db.models import Count, Q
 from connections import audit
 from connections.access import permissions, visibility
 from connections.access.actor import Actor
-from connections.audit import EventCode, lookups
+from connections.audit import EventCode
 from connections.core import clock
 from connections.core.datadog_keys import DatadogKeys
 from connections.core.errors import ConflictError, InvalidInputError
@@ -118,12 +117,6 @@ def list_credentials(*, actor: Actor) -> list[Credential]:
     seen = Count("snapshots", filter=Q(snapshots__is_current=True))
     within = visibility.visible(Credential.objects.all(), actor=actor, by="pk")
     return list(within.annotate(connection_count=seen).order_by("name"))
-
-
-def find_credential(*, actor: Actor, pk: UUID) -> Credential:
-    """The credential with this ID. Raises PermissionDenied, and Http404 if it isn't visible."""
-    permissions.require(permissions.can_see(actor), "see credentials")
-    return lookups.find_credential(actor=actor, pk=pk)
 
 
 def count_connections(credential: Credential) -> int:

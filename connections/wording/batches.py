@@ -154,7 +154,7 @@ def batch_lines(batch: Batch) -> list[str]:
     return []
 
 
-def no_worker_text(seen_at: datetime | None) -> str:
+def no_sender_text(seen_at: datetime | None) -> str:
     """What a missing worker means for a running bulk deletion; `seen_at`: the last heartbeat."""
     last = f"Last seen at {format_time(seen_at)}. " if seen_at else ""
     return f"{last}Nothing is sent until a worker runs. Run ./run worker."

@@ -118,7 +118,7 @@ def _creator_name(state: State) -> str:
     return f"{name} (service account)" if name and creator.get("service_account") else name
 
 
-def cause_text(
+def change_cause_text(
     change: Change,
     *,
     before: State,

@@ -25,7 +25,7 @@ from connections.inventory.inventory import KnownOrg
 from connections.models import AccessReview, OrgConnectionKey, RowState
 from connections.web.access_reviews.filters import filter_rows, scope_text, scope_url
 from connections.web.access_reviews.forms import ClosingForm
-from connections.web.access_reviews.rows import GROUPS, Posted, ReviewRowView, row_views
+from connections.web.access_reviews.rows import GROUPS, Posted, ReviewRowView, review_row_views
 from connections.web.access_reviews.start import coverage_warnings, without_reviewer_warning
 from connections.web.lists import (
     PAGE_SIZE,
@@ -231,7 +231,7 @@ def _shown_by(chosen: RowFilter, rows: Sequence[ReviewRow], *, actor: Actor) -> 
     return [row for row in rows if row.state in _STATES.get(chosen, ())]
 
 
-def review_context(
+def detail_context(
     request: HttpRequest,
     *,
     review: AccessReview,
@@ -316,7 +316,7 @@ def _table(
     details = load_details(review=review, actor=actor, rows=rows)
     can_decide = permissions.can_decide(actor, review=review) and not review.is_closed
     columns = _CLOSED_COLUMNS if review.is_closed else _OPEN_COLUMNS
-    views = row_views(
+    views = review_row_views(
         request,
         details,
         can_decide=can_decide,

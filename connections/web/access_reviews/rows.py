@@ -102,7 +102,7 @@ class ReviewRowView:
     group_label: str
 
 
-def row_views(
+def review_row_views(
     request: HttpRequest,
     rows: Sequence[RowDetails],
     *,

@@ -31,7 +31,11 @@ from connections.evidence.bundles import make_access_review_bundle
 from connections.evidence.files import BundleError
 from connections.models import AccessReview, AccessReviewState
 from connections.web.access_reviews.forms import ClosingForm, DecisionForm, ReviewersForm, StartForm
-from connections.web.access_reviews.page import closing_context, review_context, saved_context
+from connections.web.access_reviews.page import (
+    closing_context,
+    detail_context,
+    saved_context,
+)
 from connections.web.access_reviews.rows import Posted
 from connections.web.access_reviews.start import new_context, reviewer_choices
 from connections.web.audit.evidence_views import bundle_response
@@ -167,7 +171,7 @@ def _page(
     """The page. After a POST that was refused, with what was `posted` or a `notice`."""
     if request.method == "POST":
         request = as_page_request(request, path=_url(review), query=_query(request))
-    context = review_context(request, review=review, actor=actor, posted=posted, notice=notice)
+    context = detail_context(request, review=review, actor=actor, posted=posted, notice=notice)
     return render(request, DETAIL, context, status=status)
 
 

@@ -6,7 +6,7 @@ from connections.batches.stopping import MAX_PROBLEMS_IN_A_ROW
 from connections.web.forms import KEPT, ServiceForm, reason_field
 
 
-class RequestForm(ServiceForm):
+class PlanRequestForm(ServiceForm):
     """Requests the plan that the page showed."""
 
     digest = forms.CharField(required=False, widget=forms.HiddenInput)
@@ -21,13 +21,13 @@ class RequestForm(ServiceForm):
     confirmation = forms.CharField(label="Confirmation", required=False, strip=False)
 
 
-class ApprovalForm(ServiceForm):
+class PlanApprovalForm(ServiceForm):
     """Approves the plan that the page showed."""
 
     digest = forms.CharField(required=False)
 
 
-class ConfirmationForm(ServiceForm):
+class PlanConfirmationForm(ServiceForm):
     """The typed confirmation."""
 
     confirmation = forms.CharField(label="Confirmation", required=False, strip=False)

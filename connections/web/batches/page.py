@@ -38,7 +38,7 @@ from connections.models import (
     State,
 )
 from connections.operations import heartbeats
-from connections.web.batches.forms import RequestForm
+from connections.web.batches.forms import PlanRequestForm
 from connections.web.batches.plan import Plan, PlanFilter, PlanWarning, kept_warning, load_plan
 from connections.web.charts import OUTCOME_SERIES, Series
 from connections.web.forms import ServiceForm
@@ -61,7 +61,7 @@ from connections.wording.batches import (
     batch_lines,
     batch_origin_text,
     is_discarded,
-    no_worker_text,
+    no_sender_text,
 )
 
 _PAIR = (
@@ -415,7 +415,7 @@ def _draft_context(
         else drafts.EXPIRED,
         "can_edit": can_edit,
         "confirm_text": confirming.text_to_type(batch),
-        "form": form if isinstance(form, RequestForm) else RequestForm(),
+        "form": form if isinstance(form, PlanRequestForm) else PlanRequestForm(),
         "plan": plan,
         "warnings": _warnings(request, batch=batch, actor=actor, plan=plan),
         "too_few": approvers.missing_batch_approvers_warning(batch=batch),
@@ -512,7 +512,7 @@ def _record_context(
         "export_query": f"batch={batch.pk}",
         "can_export": permissions.can_export(actor),
         "can_audit": permissions.can_audit(actor),
-        "no_worker": "" if liveness.is_sender_alive else no_worker_text(liveness.worker_seen_at),
+        "no_worker": "" if liveness.is_sender_alive else no_sender_text(liveness.worker_seen_at),
         "rows": plan_rows(request, batch=batch, actor=actor, plan=plan, can_edit=False)
         if plan
         else result_rows(request, batch=batch, actor=actor, progress=progress),

@@ -25,7 +25,7 @@ from connections.deletions.history import HistoryFilter
 from connections.inventory.inventory import NOT_FILTERS
 from connections.inventory.orgs import find_org
 from connections.models import Batch
-from connections.web.batches.forms import ApprovalForm, ConfirmationForm, RequestForm
+from connections.web.batches.forms import PlanApprovalForm, PlanConfirmationForm, PlanRequestForm
 from connections.web.batches.page import batch_context, get_liveness, page_version
 from connections.web.deletions.views import error_status_and_text
 from connections.web.forms import ReasonForm, ServiceForm
@@ -259,23 +259,23 @@ def _has_confirmation(request: HttpRequest) -> bool:
 # Without a confirmation, this only requests approval and sends nothing.
 batch_request = _reauthenticated_action(
     requesting.request_batch,
-    form=RequestForm,
+    form=PlanRequestForm,
     may=lambda actor, batch: actor.person is not None and actor.person.pk == batch.created_by_id,
     what="request this bulk deletion, which another person drafted",
     when=_has_confirmation,
 )
 batch_approve = _reauthenticated_action(
     decisions.approve_batch,
-    form=ApprovalForm,
+    form=PlanApprovalForm,
     may=lambda actor, batch: permissions.can_approve_batch(actor, batch=batch),
     what="approve or decline this bulk deletion",
 )
 batch_decline = _action(decisions.decline_batch, form=ReasonForm)
 # Confirms with the typed text. A worker sends.
-batch_execute = _reauthenticated_action(confirming.execute_batch, form=ConfirmationForm)
+batch_execute = _reauthenticated_action(confirming.execute_batch, form=PlanConfirmationForm)
 batch_pause = _action(stopping.pause_batch)
 batch_resume = _reauthenticated_action(
-    stopping.resume_batch, form=ConfirmationForm, when=_has_confirmation
+    stopping.resume_batch, form=PlanConfirmationForm, when=_has_confirmation
 )
 batch_cancel = _action(stopping.cancel_batch)
 

@@ -15,6 +15,7 @@ from django.views.decorators.debug import sensitive_post_parameters
 
 from connections.access import permissions
 from connections.access.approvers import approval_warnings
+from connections.audit import lookups
 from connections.core import clock
 from connections.core.errors import ConflictError, InvalidInputError, UnavailableError
 from connections.core.text import pluralize
@@ -44,7 +45,7 @@ accepts_keys = sensitive_post_parameters("api_key", "application_key", "access_t
 
 def _find(request: HttpRequest, pk: UUID) -> Credential:
     """The credential. Raises Http404, also if the person's access lists hide it."""
-    return lifecycle.find_credential(actor=actor_of(request), pk=pk)
+    return lookups.find_credential(actor=actor_of(request), pk=pk)
 
 
 def credential_list(request: HttpRequest) -> HttpResponse:

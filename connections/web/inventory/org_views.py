@@ -25,7 +25,7 @@ from connections.web.changes.rows import CHANGE_COLUMNS, change_row_views
 from connections.web.credentials.page import flags_of
 from connections.web.deletions.history_views import DELETION_COLUMNS
 from connections.web.inventory.forms import OrgForm
-from connections.web.inventory.rows import ConnectionRowView, row_views
+from connections.web.inventory.rows import ConnectionRowView, connection_row_views
 from connections.web.lists import (
     Column,
     Filter,
@@ -194,7 +194,7 @@ def _direction(
     ]
     query = {"site": org.site, "source" if is_source else "destination": org.org_id}
     return DirectionView(
-        rows=row_views(inventory, connections[:MOST_CONNECTIONS], actor=actor),
+        rows=connection_row_views(inventory, connections[:MOST_CONNECTIONS], actor=actor),
         total=len(connections),
         url=reverse("org-connection-list", query=query),
     )

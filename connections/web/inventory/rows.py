@@ -38,7 +38,7 @@ class ConnectionRowView:
     flags: list[Badge]
 
 
-def row_views(
+def connection_row_views(
     inventory: Inventory, connections: Sequence[ListedConnection], *, actor: Actor
 ) -> list[ConnectionRowView]:
     """The rows of some of the inventory's connections."""

@@ -41,7 +41,7 @@ from connections.web.inventory.forms import (
 )
 from connections.web.inventory.matrix import MATRIX, matrix_page, view_links
 from connections.web.inventory.protections import protection_page
-from connections.web.inventory.rows import failed_syncs, org_syncs, row_views, sync_text
+from connections.web.inventory.rows import connection_row_views, failed_syncs, org_syncs, sync_text
 from connections.web.inventory.timeline import timeline_of
 from connections.web.lists import (
     SELECT_COLUMN,
@@ -105,7 +105,7 @@ def org_connection_list(request: HttpRequest) -> HttpResponse:
     can_plan = permissions.can_delete(actor)
     context = {
         "inventory": inventory,
-        "rows": row_views(inventory, list(page.object_list), actor=actor),
+        "rows": connection_row_views(inventory, list(page.object_list), actor=actor),
         "columns": sortable(
             request, (SELECT_COLUMN, *_COLUMNS) if can_plan else _COLUMNS, sort=sort
         ),
