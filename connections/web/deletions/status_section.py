@@ -25,6 +25,7 @@ from connections.inventory import protections
 from connections.models import ApprovalPolicy, Deletion, State
 from connections.operations import heartbeats
 from connections.web.forms import ServiceForm
+from connections.web.support import connection_url
 from connections.wording import Badge, NextStep
 from connections.wording.connections import creator_flags, effect_text, site_label
 
@@ -123,7 +124,6 @@ def status_context(
     blocked = BLOCKED_BY_PROTECTION if protection else set()
     if preview and not preview.can_be_approved:
         blocked = {*blocked, NextStep.APPROVE}
-    connection = [deletion.site, deletion.connection_id]
     return {
         "text": text,
         "steps": {
@@ -145,7 +145,7 @@ def status_context(
             connection_id=deletion.connection_id,
             again=str(deletion.pk),
         ),
-        "connection_url": reverse("org-connection-detail", args=connection),
+        "connection_url": connection_url(deletion.key),
         "is_own": is_awaiting_approval and actor.person == deletion.requested_by,
         "break_glass": wording.break_glass_text(deletion),
         "may_review_break_glass": deletion.is_break_glass_unreviewed

@@ -30,7 +30,7 @@ from connections.web.overview.page import (
     Week,
     overview,
 )
-from connections.web.support import actor_of
+from connections.web.support import actor_of, connection_url
 from connections.wording import (
     Badge,
     CredentialStatus,
@@ -169,7 +169,7 @@ def due_again_items(decisions: Sequence[AccessReviewDecision]) -> list[Attention
             about=f"kept until {decision.keep_until:%Y-%m-%d}",
             detail=f"{decision.decided_by_name} in {row.review.name}: “{decision.reason}”",
             at=None,
-            url=reverse("org-connection-detail", args=[row.site, row.connection_id]),
+            url=connection_url(row.key),
             action="View",
         )
         for decision in decisions
