@@ -572,13 +572,14 @@ def _load_row_facts(rows: Sequence[BatchRow], *, batch: Batch, actor: Actor) -> 
     )
 
 
-def credential_choices(
+def list_choosable_credentials(
     *, batch: Batch, actor: Actor, rows: Sequence[BatchRow]
-) -> dict[int, list[Credential]]:
-    """The credentials that could send each of these rows, by the row's primary key."""
+) -> list[Credential]:
+    """The credentials that could send at least one of these rows, by name."""
     planned = [row for row in rows if not row.problem]
     facts = _load_row_facts(planned, batch=batch, actor=actor)
-    return {row.pk: [each.credential for each in facts.choices(_key(row))] for row in planned}
+    found = {each.credential for row in planned for each in facts.choices(_key(row))}
+    return sorted(found, key=lambda each: each.name.casefold())
 
 
 def split_draft(*, batch: Batch, actor: Actor) -> list[Batch]:

@@ -420,7 +420,13 @@ def _draft_context(
         "warnings": _warnings(request, batch=batch, actor=actor, plan=plan),
         "too_few": approvers.missing_batch_approvers_warning(batch=batch),
         "can_split": len(batch.sending_credential_ids) > 1,
-        "credentials": _credential_choices(batch, rows=rows, actor=actor) if can_edit else [],
+        "credentials": drafts.list_choosable_credentials(
+            batch=batch,
+            actor=actor,
+            rows=[view.row for view in rows.views if isinstance(view.row, BatchRow)],
+        )
+        if can_edit
+        else [],
         "filters": request.GET.urlencode(),
         "rows": rows,
     }
@@ -428,15 +434,6 @@ def _draft_context(
 
 def _title_of_closed_draft(batch: Batch) -> str:
     return "Discarded draft" if is_discarded(batch) else "Expired draft"
-
-
-def _credential_choices(batch: Batch, *, rows: Rows, actor: Actor) -> list[tuple[str, str]]:
-    """The credentials that could send at least one of the rows on this page."""
-    planned = [view.row for view in rows.views if isinstance(view.row, BatchRow)]
-    choices = drafts.credential_choices(batch=batch, actor=actor, rows=planned)
-    found = {each.pk: each for credentials in choices.values() for each in credentials}
-    by_name = sorted(found.values(), key=lambda each: each.name.casefold())
-    return [(str(each.pk), each.name) for each in by_name]
 
 
 def _warnings(

@@ -131,12 +131,8 @@ _BATCH_ACTIONS = {
 }
 
 
-def review_items(waiting: list[WaitingReview], *, now: datetime) -> list[AttentionItem]:
-    """The open access reviews that need this person, to decide or to close them."""
-    return [_review_item(each, now=now) for each in waiting]
-
-
-def _review_item(waiting: WaitingReview, *, now: datetime) -> AttentionItem:
+def review_item(waiting: WaitingReview, *, now: datetime) -> AttentionItem:
+    """An open access review that needs this person, to decide or to close it."""
     review = waiting.review
     if waiting.mine:
         todo, action = f"{pluralize(waiting.mine, 'connection')} for you to decide", "Decide"
@@ -311,7 +307,7 @@ def overview_detail(request: HttpRequest) -> HttpResponse:
         "attention": attention_items(page.pending),
         "changes": change_row_views(page.changes.rows, actor=actor),
         "change_columns": CHANGE_COLUMNS,
-        "reviews": review_items(page.reviews, now=page.at),
+        "reviews": [review_item(each, now=page.at) for each in page.reviews],
         "due_again": due_again_items(page.due_again.earliest),
         "most_counted": changes.MAX_COUNTED,
         "health": health_rows(page, can_audit=permissions.can_audit(actor)),
