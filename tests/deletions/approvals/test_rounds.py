@@ -100,6 +100,18 @@ def codes_of(deletion: Deletion) -> list[str]:
     return list(events.values_list("code", flat=True))
 
 
+def test_a_missing_reason_is_shown_in_the_form_that_was_posted(
+    still_present: Deletion, root: Person, client_of: ClientOf
+) -> None:
+    url = f"/deletions/{still_present.pk}/"
+    for posted, other in (("decline", "close"), ("close", "decline")):
+        page = read(client_of(root).post(f"{url}{posted}/", {"reason": ""}))
+        assert (page.status, "Enter a reason" in page.text) == (422, True)
+        assert f'id="id_reason_{posted}_error"' in page.html
+        assert f'id="id_reason_{other}"' in page.html
+        assert f'id="id_reason_{other}_error"' not in page.html
+
+
 def test_approvals_given_by_a_clock_that_was_ahead_lapse_when_it_is_set_back(
     still_present: Deletion,
     ada: Person,
