@@ -541,7 +541,9 @@ def _people(
     steps = [("Requested by", batch.requested_by_name, batch.requested_at)]
     steps += [("Approved by", each.approver_name, each.at) for each in approvals]
     steps += [("Confirmed by", batch.confirmed_by_name, batch.confirmed_at)]
-    problem = "Pause" if batch.stop_at_first_problem else "Keep going"
+    problem = f"Pause after {stopping.MAX_PROBLEMS_IN_A_ROW} problems in a row"
+    if batch.stop_at_first_problem:
+        problem = "Pause"
     return [step for step in steps if step[1]] + [("If a deletion fails", problem, None)]
 
 
