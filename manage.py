@@ -14,15 +14,15 @@ from connections.core.errors import STOP_SIGNALS
 
 
 def main() -> None:
-    """Run the command; invalid settings print one line instead of a traceback."""
+    """Run the command. Invalid settings print one line instead of a traceback."""
     # Only this account can read the database, its backups and other files that a command writes.
     os.umask(0o077)
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "orgadmin.settings")
     if sys.argv[1:2] == ["make_keys"]:
-        # It creates the secret key of the other commands and needs only a temporary one itself.
+        # It creates the other commands' secret key, and needs only a temporary one itself.
         os.environ.setdefault("SECRET_KEY", secrets.token_urlsafe(50))
     if sys.argv[1:2] == ["serve"]:
-        # The settings choose the static files storage; serve collects the files and its children
+        # The settings choose the static files storage. serve collects the files and its children
         # serve them.
         os.environ["ORGADMIN_STATIC_COLLECTED"] = "1"
     if sys.argv[1:2] in (["delete_org_connection"], ["delete_org_connections"]):
@@ -36,7 +36,7 @@ def main() -> None:
         sys.exit(f"Settings: {error}")
     finally:
         # Python collects garbage when it exits. That takes a quarter of a short command's time,
-        # and the process ends anyway.
+        # although the process ends anyway.
         gc.freeze()
 
 

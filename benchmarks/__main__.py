@@ -14,9 +14,9 @@ DELETIONS = 100_000
 
 
 def main() -> int:
-    """Exit code 1 when a goal isn't met."""
+    """Return exit code 1 if a goal isn't met."""
     options = _parse_arguments()
-    # Ends the blocks below, and with them what they started.
+    # Ends the blocks below, and thereby everything they started.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     deletions = options.deletions or (DELETIONS // 10 if options.quick else DELETIONS)
     numbers = [options.row] if options.row else list(ROWS)

@@ -1,4 +1,4 @@
-"""The addresses whose time and size are measured, by what they show."""
+"""The addresses whose time and size are measured, grouped by what they show."""
 
 from typing import Any
 from urllib.parse import urlencode
@@ -44,7 +44,7 @@ def lists() -> dict[str, str]:
 
 
 def details(facts: dict[str, Any]) -> dict[str, str]:
-    """Pages about one thing, and lists that stay short."""
+    """Pages about one object, and lists that stay short."""
     return {
         "one org": f"/orgs/{ORG}/",
         "one connection": f"/connections/{_CONNECTION}/",

@@ -1,4 +1,7 @@
-"""Fills a database like years of real use, the same at each run. Tests of page costs use it too."""
+"""Fills a database as if after years of real use, the same at each run.
+
+Tests of page costs use it too.
+"""
 
 import hashlib
 import json
@@ -76,14 +79,14 @@ OPEN_STATES = ("requested", "waiting", "unknown", "still_present")
 OPEN = 60
 PEOPLE = 60
 BODY = b"{}\n"
-# Deletions that are stored with their events in one transaction.
+# How many deletions are stored with their events in one transaction.
 BATCH = 500
 CHANGES_PER_EVENT = 100
 
 
 @dataclass(frozen=True, kw_only=True)
 class Size:
-    """How much to store. Each org has connections to as many others, listed by both sides."""
+    """How much to store. Each org has connections to as many others, and both sides list them."""
 
     orgs: int = 100
     links: int = 99
@@ -104,7 +107,7 @@ def fill(size: Size) -> None:
     _insert_snapshots(size, credentials, now=now)
     _insert_deletions(size, people, credentials, now=now)
     _insert_changes(size, credentials, now=now)
-    # Last, so that the worker of a server that is started now has nothing to sync.
+    # Last, so that the worker of a server started now has nothing to sync.
     _insert_syncs(credentials, now=clock.now())
 
 
@@ -122,7 +125,7 @@ def facts() -> dict[str, Any]:
 
 
 def _insert_people() -> list[Person]:
-    """An administrator, a Viewer from whom access lists hide a third, and others."""
+    """An administrator, a Viewer for whom access lists hide a third, and others."""
     people = [
         Person.objects.create(username=f"person{n}", email=f"p{n}@example.com", is_superuser=n == 0)
         for n in range(PEOPLE)
@@ -164,7 +167,7 @@ def _insert_orgs(count: int, *, at: datetime) -> None:
 
 
 def _insert_syncs(credentials: list[Credential], *, now: datetime) -> None:
-    """Store a day of syncs; one org in ten has failed for an hour."""
+    """Store a day of syncs. One org in ten has been failing for an hour."""
     rows = _Rows(Sync, leave_out=("id",))
     for age in range(95, -1, -1):
         for number, credential in enumerate(credentials):
@@ -203,7 +206,7 @@ def _pairs_of(size: Size) -> list[tuple[int, int]]:
 
 
 def _insert_snapshots(size: Size, credentials: list[Credential], *, now: datetime) -> None:
-    """Store what both sides list, and what was listed before with other data types."""
+    """Store what both sides list, and what they listed before with other data types."""
     pairs = _pairs_of(size)
     rows = _Rows(OrgConnectionSnapshot, leave_out=("id",))
 
@@ -237,7 +240,7 @@ def _insert_snapshots(size: Size, credentials: list[Credential], *, now: datetim
 
 
 def _insert_changes(size: Size, credentials: list[Credential], *, now: datetime) -> None:
-    """Store changes of connections, one each five minutes until now."""
+    """Store changes of connections, one every five minutes until now."""
     kinds = [kind for kind in Change.Kind if kind != Change.Kind.ORG_RENAMED]
     rows = _Rows(Change)
     pairs = _pairs_of(size)
@@ -287,7 +290,7 @@ def _record_changes(found: list[Change], *, credential: Credential) -> None:
 def _states(
     kind: Change.Kind, values: dict[str, Any], *, connection_id: uuid.UUID
 ) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
-    """A connection before and after a change, as changes of this kind hold it."""
+    """A connection before and after a change, as changes of this kind store it."""
     shown = KnownConnection(
         connection_id=connection_id,
         created_at=values["connection_created_at"],
@@ -338,7 +341,7 @@ def _pick(randomness: random.Random, weights: dict[str, int]) -> str:
 
 
 def _skewed[Item](randomness: random.Random, items: list[Item]) -> Item:
-    """A random item, the first ones far more often than the last."""
+    """A random item, where the first items are far more likely than the last."""
     return items[min(int(randomness.paretovariate(0.8)) - 1, len(items) - 1)]
 
 
@@ -500,7 +503,7 @@ class _Rows:
 
 
 def _column_value(value: Any) -> Any:
-    """The value as Django stores it in this database."""
+    """The value in the form that Django stores in this database."""
     if isinstance(value, list | dict):
         return json.dumps(value)
     if connection.vendor == "sqlite":

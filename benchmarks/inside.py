@@ -1,6 +1,6 @@
 """What runs inside an installation, with Django set up: filling it, and counting what it does.
 
-`Installation.run` starts it; each program prints one JSON document.
+`Installation.run` starts it. Each program prints one JSON document.
 """
 
 import json
@@ -50,7 +50,7 @@ def session_of(person: Person) -> dict[str, str]:
 
 
 def fill(deletions: str, changes: str) -> dict[str, Any]:
-    """Store years of use; returns an administrator's cookies and what addresses contain."""
+    """Store years of use. Return an administrator's cookies and what the addresses need."""
     data.fill(data.Size(deletions=int(deletions), changes=int(changes)))
     with connection.cursor() as cursor:
         cursor.execute("ANALYZE")
@@ -58,7 +58,10 @@ def fill(deletions: str, changes: str) -> dict[str, Any]:
 
 
 def store_credentials(first: str, count: str) -> dict[str, Any]:
-    """Store credentials of some orgs and an administrator; sync; returns what a browser needs."""
+    """Store credentials of some orgs and an administrator, and sync.
+
+    Return what a browser needs.
+    """
     credentials = data.insert_credentials(range(int(first), int(first) + int(count)))
     person = Person.objects.create(username="ada", is_superuser=True)
     sync.sync_credentials(credentials=credentials, actor=command_actor())
@@ -71,8 +74,8 @@ def store_credentials(first: str, count: str) -> dict[str, Any]:
 def delete(count: str) -> dict[str, Any]:
     """Delete connections, each through the review's POST and the worker's verification.
 
-    Returns what each costs: the time and processor time, those of the same requests to Datadog by
-    bare `requests`, and the statements and commits of one more.
+    Returns what each one costs: the time and processor time, the same for identical requests to
+    Datadog made with bare `requests`, and the statements and commits of one more deletion.
     """
     cookies = store_credentials(str(world.SOURCE), "1")
     client = Client(SERVER_NAME="localhost")
@@ -135,7 +138,7 @@ def _post(client: Client, form: dict[str, str]) -> None:
 
 
 def bare_session(org: int) -> requests.Session:
-    """A plain session of `requests` with an org's keys."""
+    """A plain `requests` session with an org's keys."""
     session = requests.Session()
     session.headers.update(key_headers(org))
     session.trust_env = False
@@ -166,8 +169,8 @@ def bare_deletion(session: requests.Session, connection_id: str) -> None:
 def delete_in_bulk(rounds: str, count: str, python: str) -> dict[str, Any]:
     """Run bulk deletions as the worker does until each row is verified.
 
-    In turn with the official client of the environment with this `python`. Returns what each
-    took, and our processor time for a row.
+    Takes turns with the official client of the environment that has this `python`. Returns what
+    each took, and Org Admin's processor time per row.
     """
     store_credentials(str(world.SOURCE), "1")
     person = Person.objects.get()
@@ -203,7 +206,7 @@ def _confirmed_batch(person: Person, ids: list[str]) -> Batch:
 
 
 def _run_batch(batch: Batch) -> None:
-    # Those that are settled and not verified are due.
+    # Those that are closed but not verified are due.
     while Deletion.objects.filter(batch=batch, verified_at=None).exists():
         running.run_due(actor=WORKER)
 
@@ -249,7 +252,7 @@ def synchronize(rounds: str) -> dict[str, Any]:
 
 
 def _list_all() -> None:
-    """Send both requests of each org; each thread keeps its connection."""
+    """Send both requests of each org. Each thread keeps its connection."""
     kept = threading.local()
     sessions: list[requests.Session] = []
 
@@ -272,7 +275,7 @@ def _list_all() -> None:
 
 
 def verify_all(makes_bundle: str) -> dict[str, Any]:
-    """Verify the audit log and compare every deletion with its events; optionally make a bundle."""
+    """Verify the audit log and compare every deletion with its events. Optionally make a bundle."""
     result: dict[str, Any] = {"deletions": Deletion.objects.count()}
     before = _peak_memory()
     result["verify"], report = _cpu(verify_audit_log)
@@ -302,7 +305,7 @@ def _measure_bundle(path: Path) -> dict[str, Any]:
 
 
 def _cpu[Result](work: Callable[[], Result]) -> tuple[float, Result]:
-    """The processor time of a call (s), and its result."""
+    """The processor time of a call in seconds, and its result."""
     started = time.process_time()
     result = work()
     return time.process_time() - started, result

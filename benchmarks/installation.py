@@ -1,4 +1,4 @@
-"""Temporary installations of Org Admin, their server, and what talks to it. Uses no Django.
+"""Temporary installations of Org Admin, their servers, and clients for them. Uses no Django.
 
 Everything started here listens on 127.0.0.1 and ends with the block that started it, or with the
 process that runs the benchmarks.
@@ -35,7 +35,7 @@ _PROGRAM = "import django; django.setup(); from benchmarks.inside import main; m
 
 
 def environment(**more: str) -> dict[str, str]:
-    """The environment without Org Admin's settings, so that nobody's real data is used."""
+    """The environment without Org Admin's settings, so that no real data is used."""
     left_out = (*_FOREIGN, "PYTHONDONTWRITEBYTECODE")
     env = {name: text for name, text in os.environ.items() if not name.startswith(left_out)}
     return env | {"PYTHONPATH": str(ROOT)} | more
@@ -46,14 +46,14 @@ def environment(**more: str) -> dict[str, str]:
 
 @dataclass(frozen=True, kw_only=True)
 class Simulator:
-    """A running Datadog simulator behind TLS, and the file with the certificate to trust."""
+    """A running Datadog simulator with TLS, and the file with the certificate to trust."""
 
     url: str
     bundle: str
 
     @property
     def settings(self) -> dict[str, str]:
-        """The settings with which Org Admin uses it."""
+        """The settings that make Org Admin use it."""
         return {
             "ORGADMIN_EXTRA_SITES": f"{world.SITE}={self.url}",
             "ORGADMIN_CA_BUNDLE": self.bundle,
@@ -94,7 +94,7 @@ def _stopped_after(process: subprocess.Popen[bytes]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def environment_with_official_client() -> Iterator[str | None]:
-    """The Python of a new environment with the official client; None if it can't be installed."""
+    """The Python of a new environment with the official client. None if it can't be installed."""
     with tempfile.TemporaryDirectory(prefix="orgadmin-benchmark-") as directory:
         python = str(Path(directory) / "bin" / "python")
         subprocess.run([sys.executable, "-m", "venv", directory], check=True)
@@ -108,7 +108,7 @@ def environment_with_official_client() -> Iterator[str | None]:
 
 @dataclass(frozen=True, kw_only=True)
 class Database:
-    """SQLite, or the PostgreSQL server of a URL, with the delay of the way there (s)."""
+    """SQLite, or the PostgreSQL server of a URL, with the one-way network delay in seconds."""
 
     url: str = ""
     delay: float = 0.0
@@ -120,7 +120,7 @@ class Database:
 
     @contextlib.contextmanager
     def create(self) -> Iterator[dict[str, str]]:
-        """A new database for the block; yields the setting that names it."""
+        """Create a new database for the block. Yield the setting that names it."""
         if not self.url:
             yield {}
             return
@@ -135,7 +135,7 @@ class Database:
 
 @contextlib.contextmanager
 def delayed(url: str, *, seconds: float) -> Iterator[str]:
-    """A URL by which the PostgreSQL server of `url` is this much further away, each way."""
+    """A URL that reaches the PostgreSQL server of `url` with this much more delay each way."""
     target = conninfo_to_dict(url)
     host, port = str(target.get("host") or "localhost"), int(target.get("port") or 5432)
     with socket.create_server((LOOPBACK, 0), backlog=16) as listener:
@@ -188,12 +188,12 @@ class Installation:
     database: Database
 
     def run(self, *arguments: str) -> dict[str, Any]:
-        """Run a program of `benchmarks/inside.py`; returns the JSON document that it prints."""
+        """Run a program of `benchmarks/inside.py`. Return the JSON document that it prints."""
         document: dict[str, Any] = json.loads(self.python("-c", _PROGRAM, *arguments))
         return document
 
     def python(self, *arguments: str) -> bytes:
-        """Run Python in this installation; returns the standard output."""
+        """Run Python in this installation. Return its standard output."""
         return subprocess.run(
             [sys.executable, *arguments],
             cwd=ROOT,
@@ -206,7 +206,7 @@ class Installation:
     @contextlib.contextmanager
     def serve(self) -> Iterator["Server"]:
         """Run the web server and the worker until the block ends."""
-        # `./run` needs the driver's package to be installed by `./run install`.
+        # `./run` would need `./run install` to install the driver's package first.
         command = [sys.executable, "manage.py"] if self.database.url else ["./run"]
         process = subprocess.Popen(
             [*command, "serve", "--end-with-parent", str(os.getpid())],
@@ -270,7 +270,7 @@ class Server:
         return sum(_kib(Path(f"/proc/{one}/status"), name) for one in self.processes) / 1024
 
     def shared_memory(self) -> float:
-        """The same, with shared pages counted once (MiB)."""
+        """The memory of all its processes together, with shared pages counted once (MiB)."""
         return sum(_kib(Path(f"/proc/{one}/smaps_rollup"), "Pss") for one in self.processes) / 1024
 
 
@@ -286,7 +286,7 @@ def _address_in(process: subprocess.Popen[bytes]) -> str:
 
 @dataclass(kw_only=True)
 class Browser:
-    """A signed-in person's browser, with one kept connection."""
+    """A signed-in person's browser, with one persistent connection."""
 
     address: str
     cookies: dict[str, str]
@@ -304,7 +304,7 @@ class Browser:
     def request(
         self, path: str, *, form: dict[str, str] | None = None, compressed: bool = False
     ) -> http.client.HTTPResponse:
-        """Send a GET, or a POST with a form; returns the response before its body is read."""
+        """Send a GET, or a POST with a form. Return the response before its body is read."""
         headers = {"Cookie": "; ".join(f"{name}={text}" for name, text in self.cookies.items())}
         if compressed:
             headers["Accept-Encoding"] = "gzip"
@@ -328,7 +328,7 @@ class Browser:
         return body
 
     def post(self, path: str, form: dict[str, str]) -> str:
-        """Post a form; returns the address to which it redirects."""
+        """Post a form. Return the address that it redirects to."""
         response = self.request(path, form=form)
         response.read()
         if response.status != http.client.SEE_OTHER:

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """One measured thing, with the peer that it is compared with and its goal, if it has them.
+    """One measured quantity, with the peer it is compared with and its goal, if it has them.
 
-    `at_most` limits the median; with `is_ratio` it limits the median's ratio to the peer's.
+    `at_most` limits the median. With `is_ratio` it limits the ratio of the median to the peer's.
     """
 
     what: str
@@ -25,12 +25,12 @@ class Line:
 
     @property
     def ratio(self) -> float | None:
-        """The median divided by that of the peer."""
+        """The median divided by the peer's median."""
         return self.median / self.peer_median if self.peer_median else None
 
     @property
     def is_met(self) -> bool | None:
-        """Whether the goal is met; None without a goal."""
+        """Whether the goal is met. None without a goal."""
         value = self.ratio if self.is_ratio else self.median
         return None if self.at_most is None or value is None else value <= self.at_most
 
@@ -66,16 +66,16 @@ def percentile_95(samples: Sequence[float]) -> float:
 
 
 def milliseconds(work: Callable[[], object]) -> float:
-    """How long a call takes."""
+    """How many milliseconds a call takes."""
     started = time.perf_counter()
     work()
     return (time.perf_counter() - started) * 1000
 
 
 def interleaved[Result](rounds: int, *works: Callable[[], Result]) -> list[list[Result]]:
-    """The results of each call, made in turn so that other load affects all alike.
+    """The results of each call, made in turn so that other load affects all of them alike.
 
-    The first round is left out: it fills caches.
+    Leaves out the first round, because it fills caches.
     """
     results: list[list[Result]] = [[] for _ in works]
     for number in range(rounds + 1):

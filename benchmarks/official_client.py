@@ -1,8 +1,8 @@
 """Deletes connections with the official Python client, from 8 threads, and records nothing.
 
-It runs in an environment of its own, where the package `datadog-api-client` is installed, with
-Datadog's address, a CA bundle and both keys as arguments. For each line of connection IDs on
-standard input, it prints how long the deletions took (ms).
+It runs in its own environment, where the package `datadog-api-client` is installed, with Datadog's
+address, a CA bundle and both keys as arguments. For each line of connection IDs on standard input,
+it prints how many milliseconds the deletions took.
 """
 
 import sys
@@ -19,7 +19,7 @@ THREADS = 8
 
 
 def main() -> None:
-    """Serve the lines until the input ends."""
+    """Delete the connections of each line until the input ends."""
     url, bundle, api_key, application_key = sys.argv[1:]
     configuration = Configuration(host=url)
     configuration.api_key = {"apiKeyAuth": api_key, "appKeyAuth": application_key}
@@ -41,7 +41,7 @@ def main() -> None:
 
 
 def _check(api: OrgConnectionsApi, threads: ThreadPoolExecutor) -> None:
-    """Two requests at once: the list, and another one for whose keys they are.
+    """Send two parallel requests: the list, and another one to find out whose keys they are.
 
     The client has no method for the second, so it lists again.
     """

@@ -1,6 +1,6 @@
 """Writes the measured lines: docs/performance/results.json, a plot per row, and the tables.
 
-docs/PERFORMANCE.md has a pair of markers for each row; what is between them is replaced.
+docs/PERFORMANCE.md has a pair of markers for each row. The text between them is replaced.
 """
 
 import json
@@ -31,7 +31,7 @@ class Result:
 
 
 def machine() -> str:
-    """The machine and how busy it is, as the tables name it."""
+    """The machine and how busy it is, as the tables show it."""
     cpu = re.search(r"model name\s*: (.+)", Path("/proc/cpuinfo").read_text())
     name = cpu[1] if cpu else platform.machine()
     load = os.getloadavg()[0]
@@ -64,7 +64,7 @@ def load() -> dict[int, Result]:
 
 
 def render(document: str, results: dict[int, Result]) -> str:
-    """The document with the tables of these results. Raises ValueError without their markers."""
+    """The document with the tables of these results. Raises ValueError if a marker is missing."""
     document = _replace(document, "summary", summary(results))
     for number, result in results.items():
         plot = f"![{ROWS[number].title}](performance/row-{number}.svg)"
@@ -119,7 +119,7 @@ def table(lines: Iterable[Line]) -> str:
 
 
 def goal(one: Line) -> str:
-    """The goal in words; empty without one."""
+    """The goal in words. Empty without a goal."""
     if one.at_most is None:
         return ""
     return f"≤ {one.at_most:g} ×" if one.is_ratio else f"≤ {_amount(one.at_most, one.unit)}"
@@ -145,9 +145,9 @@ _STYLE = "font: 12px system-ui, sans-serif; fill: #1f2328"
 
 
 def draw(lines: Iterable[Line], *, title: str) -> str:
-    """One bar for each median and, paler, one for each peer; a stroke marks the goal.
+    """One bar for each median and a paler one for each peer. A stroke marks the goal.
 
-    Bars of one unit share a scale.
+    Bars with the same unit share a scale.
     """
     bars: list[tuple[str, float, str, float | None, str]] = []
     for each in lines:

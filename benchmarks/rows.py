@@ -60,7 +60,7 @@ class Bench:
         self.is_quick = is_quick
 
     def rounds(self, count: int) -> int:
-        """How often to repeat something; `--quick` does with a third."""
+        """How often to repeat a measurement. `--quick` makes it a third."""
         return max(3, count // 3) if self.is_quick else count
 
     def filled(self, database: Database, *, deletions: int) -> Filled:
@@ -147,7 +147,7 @@ def _review_form(browser: Browser, *, credential: str, connection_id: str) -> di
 
 
 def _curl(simulator: Simulator, connection_id: str) -> float:
-    """How long curl takes to list, DELETE and list on one connection, by its own clock."""
+    """How long curl takes to list, DELETE and list on one connection, by curl's own clock."""
     api_key, application_key = world.keys_of(world.PEER)
     arguments = ["curl"]
     for method, path in (("GET", API), ("DELETE", f"{API}/{connection_id}"), ("GET", API)):
@@ -307,7 +307,7 @@ def service(bench: Bench) -> Iterator[Line]:
                     browser.get("/")
                 seconds = time.perf_counter() - begin
                 if number:
-                    # Not the first start, which collects the static files.
+                    # Leaves out the first start, which collects the static files.
                     started.append(seconds * 1000)
                 if number in (1, 2, 3):
                     time.sleep(5)
@@ -364,7 +364,7 @@ def commands(bench: Bench) -> Iterator[Line]:
 
 
 def _run(installation: Installation, command: tuple[str, ...]) -> float:
-    """The processor time of a command (ms)."""
+    """The processor time of a command in milliseconds."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     subprocess.run(
         command,
@@ -533,7 +533,7 @@ class Row:
 
     title: str
     measure: Callable[[Bench], Iterator[Line]]
-    # What was missing when it measured nothing.
+    # What was missing if it measured nothing.
     needs: str = ""
 
 

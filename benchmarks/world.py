@@ -18,20 +18,20 @@ from sandbox.server import SandboxServer
 from sandbox.world import World
 
 SITE = "sandbox-us1"
-# Org 0 has the connections that are deleted. Each of the next 50 is listed with 20 connections.
+# Org 0 has the connections that are deleted. Each of the next 50 orgs lists 20 connections.
 SOURCE = 0
-# Has as many, which the other side of a comparison deletes. If they were org 0's, our syncs would
-# store their removals.
+# Has as many connections, which the other side of a comparison deletes. If they were org 0's, Org
+# Admin's syncs would store their removals.
 PEER = 999
 SYNCED = range(1, 51)
 LINKED = 10
-# Listed with those that are deleted.
+# How many others are listed along with the connections to delete.
 OTHERS = 10
 _NAMES = uuid.UUID(int=7)
 
 
 def org_of(number: int) -> tuple[str, str]:
-    """The ID and name of an org; the first fifty are called Alpha, all others Beta."""
+    """The ID and name of an org. The first fifty are called Alpha, all others Beta."""
     return str(uuid.uuid5(_NAMES, f"org {number}")), f"{_group_of(number)} Team {number:02}"
 
 

@@ -37,13 +37,13 @@ def read_integer(name: str, *, default: int) -> int:
 
 
 def read_list(name: str, *, default: str = "") -> list[str]:
-    """The variable's comma-separated parts; none when it is empty."""
+    """The variable's comma-separated parts. Empty if the variable is."""
     parts = os.environ.get(name, default).split(",")
     return [part.strip() for part in parts if part.strip()]
 
 
 def parse_database_url(url: str) -> dict[str, Any]:
-    """Django's settings of the database. Raises ImproperlyConfigured for an invalid URL."""
+    """Django's settings for the database. Raises ImproperlyConfigured for an invalid URL."""
     try:
         return {**dj_database_url.parse(url)}
     except ValueError:
@@ -54,9 +54,9 @@ def parse_database_url(url: str) -> dict[str, Any]:
 
 
 def build_logging(*, level: str) -> dict[str, Any]:
-    """Django's LOGGING: one line on standard error for each record.
+    """Django's LOGGING: one line on standard error per record.
 
-    `level` is ORGADMIN_LOG_LEVEL; "" means INFO for our loggers and WARNING for others.
+    `level` is ORGADMIN_LOG_LEVEL. "" means INFO for Org Admin's loggers and WARNING for others.
     """
     return {
         "version": 1,
@@ -70,9 +70,9 @@ def build_logging(*, level: str) -> dict[str, Any]:
             "connections": {"level": level or "INFO"},
             # With DEBUG, Django's default handlers would write each record twice.
             "django": {"handlers": []},
-            # At DEBUG it would log a webhook's path, which might be secret.
+            # At DEBUG, it would log a webhook's path, which might be secret.
             "urllib3": {"level": "INFO"},
-            # At INFO it would log paths.
+            # At INFO, it would log paths.
             "waitress": {"level": "WARNING"},
             "waitress.queue": {"level": "ERROR"},
             "django.server": {"handlers": ["stderr"], "level": "INFO", "propagate": False},
@@ -81,7 +81,7 @@ def build_logging(*, level: str) -> dict[str, Any]:
 
 
 def parse_email_url(url: str) -> dict[str, Any]:
-    """Django's settings of a mailer. SMTP uses our backend, which has a deadline.
+    """Django's settings for a mailer. SMTP uses Org Admin's backend, which has a deadline.
 
     Raises ImproperlyConfigured for an invalid URL.
     """
@@ -110,9 +110,9 @@ def parse_email_url(url: str) -> dict[str, Any]:
 
 
 def load_secret_key(*, given: str, named: str, make_at: Path | None) -> str:
-    """The given key, the one in the named file, or the one at `make_at`, created on first use.
+    """The given key, the key in the named file, or the key at `make_at`, created on first use.
 
-    Raises ImproperlyConfigured when there is none and `make_at` is None.
+    Raises ImproperlyConfigured if there is no key and `make_at` is None.
     """
     if given:
         return given

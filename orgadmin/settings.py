@@ -1,4 +1,4 @@
-"""Settings, all from environment variables; docs/CONFIGURATION.md lists them."""
+"""Settings, all from environment variables. docs/CONFIGURATION.md lists them."""
 
 import ipaddress
 import os
@@ -30,7 +30,7 @@ DEBUG = read_flag("DEBUG", default=False)
 
 
 def is_loopback(host: str) -> bool:
-    """Whether an ALLOWED_HOSTS entry means this machine only."""
+    """Whether an ALLOWED_HOSTS entry means only this machine."""
     if host == "localhost":
         return True
     try:
@@ -56,7 +56,7 @@ if DATABASES["default"]["ENGINE"].rpartition(".")[2] not in {"sqlite3", "postgre
     raise ImproperlyConfigured("DATABASE_URL must name SQLite or PostgreSQL: postgres://…")
 DATABASE_IS_SQLITE = DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3"
 try:
-    # WhiteNoise warns about a missing directory even when nothing was collected.
+    # WhiteNoise warns about a missing directory even if nothing was collected.
     (DATA_DIR / "static").mkdir(mode=0o700, parents=True, exist_ok=True)
     if DATABASE_IS_SQLITE:
         Path(DATABASES["default"]["NAME"]).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -69,8 +69,8 @@ except OSError as error:
 DATABASES["default"]["CONN_MAX_AGE"] = 60
 if DATABASE_IS_SQLITE:
     # IMMEDIATE takes the write lock when a transaction begins, so that it waits up to `timeout`
-    # instead of failing at once. `synchronous` FULL keeps the last commit after a power failure;
-    # NORMAL with WAL does not.
+    # instead of failing immediately. With `synchronous` FULL, the last commit survives a power
+    # failure; with NORMAL and WAL it does not.
     DATABASES["default"]["OPTIONS"] = {
         "transaction_mode": "IMMEDIATE",
         "timeout": 20,
@@ -87,7 +87,7 @@ CACHES = {
     "default": {
         "BACKEND": "django.core.cache.backends.db.DatabaseCache",
         "LOCATION": "orgadmin_cache",
-        # With Django's default of 300, many invented names would evict the counts of real ones.
+        # With Django's default of 300, many made-up names would evict the counts of real ones.
         "OPTIONS": {"MAX_ENTRIES": 100_000},
     }
 }
@@ -96,13 +96,13 @@ SESSION_COOKIE_AGE = 12 * 60 * 60
 SESSION_IDLE = timedelta(minutes=read_integer("ORGADMIN_SESSION_IDLE_MINUTES", default=60))
 if timedelta(minutes=5) > SESSION_IDLE:
     raise ImproperlyConfigured("ORGADMIN_SESSION_IDLE_MINUTES must be 5 or more.")
-# The cookie storage has a fixed cookie name, which `__Host-` could not prefix.
+# The cookie storage has a fixed cookie name, which can't have the prefix `__Host-`.
 MESSAGE_STORAGE = "django.contrib.messages.storage.session.SessionStorage"
 
 # --- Keys -------------------------------------------------------------------------------------
 
 KEYRING_FILE = Path(os.environ.get("ORGADMIN_KEYRING_FILE", str(DATA_DIR / "keyring.json")))
-# Datadog's keys that were stored longer ago are flagged.
+# Credentials whose Datadog keys were stored longer ago are flagged.
 KEY_MAX_AGE = timedelta(days=read_integer("ORGADMIN_KEY_MAX_AGE_DAYS", default=90))
 if timedelta(days=1) > KEY_MAX_AGE:
     raise ImproperlyConfigured("ORGADMIN_KEY_MAX_AGE_DAYS must be 1 or more.")
@@ -159,7 +159,7 @@ MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
-    # After WhiteNoise, whose files are compressed already.
+    # After WhiteNoise, whose files are already compressed.
     "connections.web.middleware.CompressionMiddleware",
     "connections.web.middleware.HeadersMiddleware",
     "connections.web.middleware.BidiControlMiddleware",
@@ -202,7 +202,7 @@ TEMPLATES: list[dict[str, Any]] = [
 STATIC_URL = "/static/"
 STATIC_ROOT = DATA_DIR / "static"
 STATICFILES_DIRS = [BASE_DIR / "static"]
-# `./run serve` collects first and sets this; runserver serves the files from the source tree.
+# `./run serve` collects the files first and sets this; runserver serves them from the source tree.
 STATIC_IS_COLLECTED = read_flag("ORGADMIN_STATIC_COLLECTED", default=False)
 WHITENOISE_USE_FINDERS = not STATIC_IS_COLLECTED
 STORAGES = {
@@ -217,14 +217,15 @@ STORAGES = {
 TIME_ZONE = "UTC"
 USE_I18N = False
 DATA_UPLOAD_MAX_MEMORY_SIZE = 256 * 1024
-# The highest limit of a URL: a plan has up to 1,000 rows. FieldLimitMiddleware refuses more than
-# 100 fields elsewhere.
+# The highest limit of any URL: a plan has up to 1,000 rows. FieldLimitMiddleware refuses more than
+# 100 fields on other URLs.
 DATA_UPLOAD_MAX_NUMBER_FIELDS = 1100
-# A URL that accepts a file says so; every other refuses it. Files are only read in memory.
+# A URL that accepts a file declares it, and every other URL refuses files. Files are only read in
+# memory.
 DATA_UPLOAD_MAX_NUMBER_FILES = 1
 FILE_UPLOAD_HANDLERS = ["connections.web.middleware.RefusingHandler"]
 FILE_UPLOAD_MAX_MEMORY_SIZE = DATA_UPLOAD_MAX_MEMORY_SIZE
-# For the web server. More than the limit above, so that Django can show an error page.
+# For the web server. Higher than the limit above, so that Django can show an error page.
 WEB_MAX_BODY_SIZE = 4 * DATA_UPLOAD_MAX_MEMORY_SIZE
 WEB_REQUEST_SECONDS = 30  # for a request to arrive, and between two reads by a slow client
 WEB_CONNECTIONS = 1000  # per process
@@ -248,13 +249,13 @@ ACCOUNT_ADAPTER = "connections.web.people.accounts.AccountAdapter"
 ACCOUNT_LOGIN_METHODS = {"username", "email"}
 ACCOUNT_SIGNUP_FIELDS = ["username*", "email*", "password1*"]
 ACCOUNT_EMAIL_VERIFICATION = "none"
-# Send no mail to addresses without an account.
+# Send no email to addresses without an account.
 ACCOUNT_EMAIL_UNKNOWN_ACCOUNTS = False
 ACCOUNT_EMAIL_SUBJECT_PREFIX = ""
 ACCOUNT_LOGOUT_ON_GET = False
 ACCOUNT_SESSION_REMEMBER = False
 # In addition to allauth's defaults: five wrong passwords or codes per person in five minutes, ten
-# per address in a minute, five password reset mails a minute. "reauthenticate" limits failed
+# per address in a minute, and five password reset emails a minute. "reauthenticate" limits failed
 # identity checks: see connections/web/reauthentication.py.
 ACCOUNT_RATE_LIMITS = {
     "use_of_provider": "30/m/ip",
@@ -276,14 +277,15 @@ MFA_WEBAUTHN_ALLOW_INSECURE_ORIGIN = IS_LOCAL
 MFA_TOTP_ISSUER = "Org Admin"
 REQUIRE_MFA = read_flag("ORGADMIN_REQUIRE_MFA", default=not IS_LOCAL)
 
-# An OpenID Connect identity provider, optional; operations/checks.py reports missing settings.
+# An OpenID Connect identity provider, which is optional. operations/checks.py reports missing
+# settings.
 OIDC_ISSUER = os.environ.get("ORGADMIN_OIDC_ISSUER", "")
 OIDC_CLIENT_ID = os.environ.get("ORGADMIN_OIDC_CLIENT_ID", "")
 OIDC_SECRET_FILE = os.environ.get("ORGADMIN_OIDC_CLIENT_SECRET_FILE", "")
 OIDC_NAME = os.environ.get("ORGADMIN_OIDC_NAME", "single sign-on")
 OIDC_MFA_VALUES = read_list("ORGADMIN_OIDC_MFA_VALUES")
 
-# --- Mail ---------------------------------------------------------------------------------------
+# --- Email ----------------------------------------------------------------------------------------
 
 HAS_MAIL = bool(os.environ.get("EMAIL_URL"))
 MAILERS = {"default": parse_email_url(os.environ.get("EMAIL_URL") or "dummy:")}
@@ -328,13 +330,13 @@ if not IS_LOCAL:
     SESSION_COOKIE_NAME = "__Host-sessionid"
     CSRF_COOKIE_SECURE = True
     CSRF_COOKIE_NAME = "__Host-csrftoken"
-    # No SECURE_PROXY_SSL_HEADER, which would trust X-Forwarded-Proto from any client:
+    # No SECURE_PROXY_SSL_HEADER, because it would trust X-Forwarded-Proto from any client.
     # orgadmin/web_server.py sets the scheme for requests from TRUSTED_PROXIES.
 DEFAULT_EXCEPTION_REPORTER_FILTER = "connections.web.errors.HideKeysFilter"
 # Preload and includeSubDomains affect a whole domain, so they are the domain owner's decision.
 SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]
 if not HAS_MAIL:
-    # Mail is optional: administrators and commands can make sign-in links instead.
+    # Email is optional, because administrators and commands can make sign-in links instead.
     SILENCED_SYSTEM_CHECKS.append("mail.E001")
 
 LOGGING = build_logging(level=os.environ.get("ORGADMIN_LOG_LEVEL", ""))

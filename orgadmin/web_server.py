@@ -41,9 +41,9 @@ THREADS = 8
 # In addition to its connections: for databases, logs and the identity provider.
 OTHER_FILES = 256
 MAX_HEAD_SIZE = 32 * 1024
-# Larger bodies go to a temporary file, except those that hold the keys of an import.
+# Larger bodies go to a temporary file, except those that contain the keys of an import.
 BODY_SIZE_IN_MEMORY = 64 * 1024
-# Longer than the 30 s that Datadog has to answer a DELETE plus the work before and after it.
+# Longer than the 30 s that Datadog has to respond to a DELETE plus the work before and after it.
 STOP_SECONDS = 60.0
 # How long a browser has to follow the redirect after a form.
 FOLLOW_SECONDS = 2.0
@@ -58,7 +58,7 @@ class Parser(HTTPRequestParser):  # type: ignore[misc]
     """Reads one request. The body of an import never goes to a temporary file."""
 
     def parse_header(self, header_plus: bytes) -> None:
-        """Parse the head, and keep the body in memory where it is an import."""
+        """Parse the head, and keep the body in memory if it is an import."""
         super().parse_header(header_plus)
         if self.body_rcv is not None and self.path == reverse("credential-import"):
             self.body_rcv.buf = OverflowableBuffer(settings.WEB_MAX_BODY_SIZE + 1)
@@ -69,13 +69,13 @@ class Task(WSGITask):  # type: ignore[misc]
 
     @property
     def has_body(self) -> bool:
-        """Whether the response can have a body; waitress forgets HEAD."""
+        """Whether the response can have a body. waitress doesn't handle HEAD."""
         is_head = self.request.command == "HEAD"
         return bool(super().has_body) and not (is_head and self.content_length is None)
 
 
 class Channel(HTTPChannel):  # type: ignore[misc]
-    """One connection. Its times are monotonic; only the I/O thread uses them."""
+    """One connection. Its times are monotonic, and only the I/O thread uses them."""
 
     task_class = Task
     parser_class = Parser
@@ -87,7 +87,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         super().__init__(*args, **kwargs)
 
     def await_request(self) -> None:
-        """Start the time limit of the next request."""
+        """Start the time limit for the next request."""
         self.waiting_since = time.monotonic()
         self._has_begun = False
 
@@ -95,7 +95,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]
     def is_busy(self) -> bool:
         """Whether a request is running, or its response has not been read completely.
 
-        A client that disconnects meanwhile is noticed only at the next write.
+        If the client disconnects in the meantime, that is noticed only at the next write.
         """
         return bool(self.requests) or self.total_outbufs_len > 0
 
@@ -110,8 +110,12 @@ class Channel(HTTPChannel):  # type: ignore[misc]
             self.handle_close()
 
     def received(self, data: bytes) -> bool:
-        """Process received data. The first byte of a request restarts its time limit, once: blank
-        lines don't extend it."""
+        """Process received data.
+
+        The first byte of a request restarts its time limit, but only once.
+
+        Blank lines don't extend it.
+        """
         if not self._has_begun:
             self.await_request()
             self._has_begun = True
@@ -137,7 +141,7 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
         adjustments = Adjustments(
             sockets=[listener],
             threads=THREADS,
-            # Idle connections are closed for new ones, so only busy ones can reach this limit.
+            # Idle connections are closed to make room, so only busy ones can reach this limit.
             connection_limit=self._connections + 16,
             max_request_header_size=MAX_HEAD_SIZE,
             max_request_body_size=settings.WEB_MAX_BODY_SIZE,
@@ -161,7 +165,7 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
         )
 
     def run(self) -> None:
-        """Serve until `stop`, then let running requests finish, for `STOP_SECONDS` at most.
+        """Serve until `stop`, then let running requests finish, for at most `STOP_SECONDS`.
 
         If there are any, new requests are served for `FOLLOW_SECONDS` after the last of them,
         because the response to a form redirects the browser to another page.
@@ -170,7 +174,7 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
             self._turn(seconds=1.0)
         give_up_at = time.monotonic() + STOP_SECONDS
         self._serve_redirects(give_up_at=give_up_at)
-        # Closes the listening socket only: the threads still need `self.trigger`.
+        # Closes only the listening socket, because the threads still need `self.trigger`.
         wasyncore.dispatcher.close(self)
         while self._is_busy and time.monotonic() < give_up_at:
             self._turn(seconds=0.1)
@@ -178,7 +182,7 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
             logger.warning("Requests were still running after %d s.", STOP_SECONDS)
 
     def stop(self) -> None:
-        """End `run`. Safe in a signal handler; a second call has no effect."""
+        """End `run`. Safe in a signal handler. A second call has no effect."""
         self.is_stopping = True
         self.pull_trigger()
 
@@ -209,7 +213,7 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
         return list(self.active_channels.values())
 
     def maintenance(self, now: float) -> None:
-        """Do nothing: waitress's own timeouts use the wall clock."""
+        """Do nothing, because waitress's own timeouts use the wall clock."""
 
     def add_task(self, task: Channel) -> None:
         """Queue a complete request for a worker thread."""
@@ -217,12 +221,13 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
         super().add_task(task)
 
     def handle_accept(self) -> None:
-        """Accept a new connection; when all are in use, close the longest idle one."""
+        """Accept a new connection. If all are in use, close the one that has been idle longest."""
         channels = self._channels()
         if len(channels) >= self._connections:
             waiting = [one for one in channels if not (one.is_busy or one.will_close)]
             if waiting:
-                # Closed in the next turn: its file descriptor must not be reused in this one.
+                # Closed in the next turn, because its file descriptor must not be reused in this
+                # one.
                 min(waiting, key=lambda one: one.waiting_since).will_close = True
         super().handle_accept()
 
@@ -261,7 +266,7 @@ def _refuse_while_stopping(start_response: Callable[..., Any]) -> list[bytes]:
 
 
 def _is_https_by_headers(environ: Environ) -> bool:
-    """Whether the proxy's headers say HTTPS and none contradicts it."""
+    """Whether the proxy's headers say HTTPS and no header contradicts that."""
     values = [
         environ[name] == https for name, https in SECURE_SCHEME_HEADERS.items() if name in environ
     ]
@@ -269,7 +274,7 @@ def _is_https_by_headers(environ: Environ) -> bool:
 
 
 def _raise_file_limit() -> int:
-    """Raise the limit on open files; returns how many connections fit, with two files each."""
+    """Raise the limit on open files. Return how many connections fit, with two files each."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = 2 * settings.WEB_CONNECTIONS + OTHER_FILES
     if soft < wanted:
@@ -289,7 +294,7 @@ def main() -> None:
         del number, frame
         server.stop()
 
-    # A service manager might signal every process, and the supervisor signals this one again.
+    # A service manager might signal every process, and the supervisor then signals this one again.
     signal.signal(signal.SIGTERM, stop)
     server.run()
 

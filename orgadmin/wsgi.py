@@ -8,8 +8,8 @@ from django.core.handlers.wsgi import WSGIHandler
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "orgadmin.settings")
 django.setup(set_prefix=False)
 
-# These need the settings. The first is loaded now, and not when the first request is sent, because
-# `./run install` can replace packages while this process runs.
+# These need the settings. The first one is loaded now, and not when the first request is sent,
+# because `./run install` can replace packages while this process runs.
 import connections.net.connection  # noqa: E402, F401
 from connections.web.middleware import Request  # noqa: E402
 

@@ -12,11 +12,11 @@ from types import FrameType
 from sandbox.demo_world import DEMO_FAULTS, demo_key_pairs, demo_world
 from sandbox.server import SandboxServer
 
-_CHECK_INTERVAL = 0.5  # seconds between two checks whether the parent process still runs
+_CHECK_INTERVAL = 0.5  # seconds between two checks that the parent process still runs
 
 
 def main() -> int:
-    """Serve until SIGTERM or SIGINT; print one JSON document to standard output when ready."""
+    """Serve until SIGTERM or SIGINT. When ready, print one JSON document to standard output."""
     options = _parse_arguments()
     if options.keys:
         _print_keys()

@@ -14,14 +14,14 @@ from cryptography.x509.oid import NameOID
 
 @dataclass(frozen=True, kw_only=True)
 class Certificate:
-    """A self-signed certificate: the file that clients trust, and that of its private key."""
+    """A self-signed certificate: the file that clients trust, and the file with its private key."""
 
     bundle: Path
     key: Path
 
     @property
     def server(self) -> ssl.SSLContext:
-        """The TLS context of a server with this certificate."""
+        """A server's TLS context with this certificate."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(self.bundle, self.key)
         return context

@@ -76,7 +76,7 @@ _ORGS = {
         "Robotics",
     ),
 }
-# These come first; tests and the demo's history rely on it.
+# These come first, which tests and the demo's history rely on.
 _FIRST_KEY_PAIRS = ("Payments EU", "Group SOC", "Retail US", "Labs")
 _WITHOUT_KEY_PAIR = frozenset(
     {"Claims EU", "Data Lake EU", "Partner Portal", "Analytics", "Data Lake", "Contact Center"}
@@ -88,11 +88,11 @@ _PERMISSIONS = {
 }
 
 # This org has a key pair and an access token. A restriction policy hides one of its connections
-# from the user of the key pair.
+# from the key pair's user.
 _WITH_TWO_CREDENTIALS = "Robotics"
 HIDDEN_FROM_KEY_PAIR = ("Robotics", "Mobile")
 
-# The EU holding's parent org: the only one whose keys list other orgs (GET /api/v2/org).
+# The EU holding's parent org, which is the only one whose keys list other orgs (GET /api/v2/org).
 _PARENT = "Group SOC"
 
 _DANA = make_user(name="Dana Keller")
@@ -170,7 +170,7 @@ _CONNECTIONS = (
     _connection("Analytics", "Data Lake", "metrics", _PLATFORM, 700),
 )
 
-# Orgs that most orgs of their site share with, or that share with most, and the data types.
+# Orgs that share with most orgs of their site or the other way around, and the data types.
 _HUBS = (
     ("Group SOC", "logs audit"),
     ("Compliance EU", "audit"),
@@ -181,7 +181,7 @@ _HUBS = (
     ("Data Lake", "logs metrics"),
     ("ML Platform", "logs metrics"),
 )
-# How many connections Org Admin sees: what an Enterprise account of 50 orgs may have.
+# How many connections Org Admin sees: as many as an Enterprise account of 50 orgs might have.
 VISIBLE_CONNECTIONS = 400
 
 
@@ -226,7 +226,7 @@ def _demo_faults() -> dict[str, tuple[Fault, str]]:
 
 
 def _generated_connections() -> list[_DemoConnection]:
-    """Return as many more connections as VISIBLE_CONNECTIONS needs, chosen by their hash."""
+    """Return as many additional connections as VISIBLE_CONNECTIONS needs, chosen by their hash."""
     listed = {(one.source, one.sink) for one in _CONNECTIONS}
     hidden = sum({source, sink} <= _WITHOUT_KEY_PAIR for source, sink in listed)
     number = VISIBLE_CONNECTIONS - (len(listed) - hidden)
@@ -238,7 +238,8 @@ def _generated_connections() -> list[_DemoConnection]:
         if source != sink and not {source, sink} <= _WITHOUT_KEY_PAIR
     }
     hubs = dict(_HUBS)
-    # Connections to hubs first: a hash alone would spread them evenly, as no company does.
+    # Connections to hubs first, because a hash alone would spread them evenly, unlike a real
+    # company.
     chosen = sorted(
         pairs - listed, key=lambda pair: (pair[1] not in hubs, _hex(f"order:{pair}", 8))
     )
@@ -261,7 +262,7 @@ def _generated_connection(source: str, sink: str, *, types: str | None) -> _Demo
 
 
 def demo_world(*, now: datetime | None = None) -> World:
-    """Return the demo's world, whose connections were created before `now` (by default today)."""
+    """Return the demo's world, whose connections were created before `now` (today by default)."""
     today = now or datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     world = World(sites=SITES)
     orgs = {
@@ -285,7 +286,7 @@ def demo_world(*, now: datetime | None = None) -> World:
     )
     for one in (*_CONNECTIONS, *_generated_connections()):
         connection_id = connection_id_between(source=one.source, sink=one.sink)
-        # Each has another time of the day, in microseconds as in Datadog's responses.
+        # Each is created at a different time of day, in microseconds as in Datadog's responses.
         microseconds = int(connection_id.replace("-", "")[:12], 16) % 86_400_000_000
         world.add_connection(
             id=connection_id,

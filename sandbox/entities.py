@@ -11,14 +11,14 @@ MANAGE_ORGS = "org_management"
 
 @dataclass(frozen=True, kw_only=True)
 class Site:
-    """A Datadog site; keys, orgs and connections belong to one site only."""
+    """A Datadog site. Keys, orgs and connections belong to only one site."""
 
     name: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class Org:
-    """A Datadog org; `public_id` is the short ID that Datadog shows beside the UUID."""
+    """A Datadog org. `public_id` is the short ID that Datadog shows next to the UUID."""
 
     id: str
     name: str
@@ -28,7 +28,7 @@ class Org:
 
 @dataclass(frozen=True, kw_only=True)
 class User:
-    """A Datadog user; a connection has the data access of the user who created it."""
+    """A Datadog user. A connection has the data access of the user who created it."""
 
     id: str
     name: str
@@ -43,8 +43,8 @@ class Keys:
     """What authenticates a user of one org.
 
     `permissions` are those of the owner's role, which Datadog's API returns. `scopes`, if given,
-    restrict the keys further; no response contains them. `unlisted` are the IDs of connections
-    that a restriction policy keeps from the owner.
+    restrict the keys further; no response contains them. `unlisted` has the IDs of connections that
+    a restriction policy hides from the owner.
     """
 
     org: Org
@@ -57,7 +57,7 @@ class Keys:
         return f"{type(self).__name__}(org={self.org.name!r})"
 
     def allows(self, permission: str) -> bool:
-        """Return whether role and scopes grant the permission."""
+        """Return whether the role and the scopes grant the permission."""
         return permission in self.permissions and (self.scopes is None or permission in self.scopes)
 
 

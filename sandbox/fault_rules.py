@@ -22,7 +22,7 @@ _DEFAULT_OPERATION = {"GET": "list", "POST": "create", "PATCH": "update", "DELET
 
 @dataclass(frozen=True, kw_only=True)
 class RequestAttributes:
-    """What rules compare; `operation` is empty when the API has no such operation."""
+    """What rules compare. `operation` is empty if the API has no such operation."""
 
     operation: str
     site: str
@@ -32,7 +32,7 @@ class RequestAttributes:
 
 @dataclass(kw_only=True)
 class FaultRule:
-    """A fault and the requests it applies to; None matches any value.
+    """A fault and the requests it applies to. None matches any value.
 
     The first `skip` matching requests are left alone, then the fault applies to `remaining` ones.
     """
@@ -72,7 +72,7 @@ class FaultRule:
 
 
 class FaultRules:
-    """All rules, the newest first; thread-safe."""
+    """All rules, newest first. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -93,12 +93,12 @@ class FaultRules:
             return [replace(rule) for rule in self._rules]
 
     def replace_all(self, rules: Iterable[FaultRule]) -> None:
-        """Replace all rules by copies of these."""
+        """Replace all rules with copies of these."""
         with self._lock:
             self._rules = [replace(rule) for rule in rules]
 
     def has(self, transmission: Transmission) -> bool:
-        """Return whether the fault of any rule is transmitted this way."""
+        """Return whether any rule's fault is transmitted this way."""
         with self._lock:
             return any(rule.fault.transmission is transmission for rule in self._rules)
 
@@ -107,8 +107,8 @@ class FaultRules:
     ) -> Fault | None:
         """Return the fault for this request, and count it.
 
-        With `only`, nothing is counted, and None is returned, when the fault that applies is
-        transmitted differently.
+        With `only`, if the fault that applies is transmitted differently, count nothing and return
+        None.
         """
         with self._lock:
             for rule in self._rules:

@@ -1,8 +1,8 @@
 """Every way in which a request to Datadog can fail, each with a name.
 
 A `Fault` defines two independent things: whether and when the request is executed (`executes`,
-`late`), and what the client receives (`status`, `body`, `transmission`, `alteration`). Where
-`status` is None the client receives the normal response, possibly altered or truncated.
+`late`), and what the client receives (`status`, `body`, `transmission`, `alteration`). If `status`
+is None, the client receives the normal response, possibly altered or truncated.
 """
 
 from collections.abc import Mapping
@@ -37,7 +37,7 @@ class Transmission(StrEnum):
 
 
 class Alteration(StrEnum):
-    """How a complete response with status 200 is made wrong."""
+    """What is wrong with a complete response with status 200."""
 
     NONE = "none"
     INCOMPLETE_PAGE = "incomplete_page"  # fewer entries than its total
@@ -45,12 +45,12 @@ class Alteration(StrEnum):
     ANOTHER_ORG = "another_org"  # as if the keys belonged to another org of the site
     TRUNCATED_JSON = "truncated_json"
     NOT_AN_OBJECT = "not_an_object"  # valid JSON of another type
-    # Only for connection lists. Each hides connections and would look like a complete list without
-    # the one contradiction in it.
+    # Only for connection lists. Each hides connections and would look like a complete list if it
+    # didn't contain one contradiction.
     ERRORS_LIST = "errors_list"  # an empty list, and `errors`
     ERRORS_TEXT = "errors_text"
     ERRORS_OBJECT = "errors_object"
-    COUNTS_DIFFER = "counts_differ"  # an empty list; only the filtered count is zero
+    COUNTS_DIFFER = "counts_differ"  # an empty list where only the filtered count is zero
     NOT_A_NUMBER = "not_a_number"  # an empty list, and NaN
     INFINITE_NUMBER = "infinite_number"
     DUPLICATE_NAMES = "duplicate_names"  # the whole list, then `data` and `meta` again, empty
@@ -59,11 +59,11 @@ class Alteration(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Fault:
-    """One way to fail; times are in seconds.
+    """One way to fail. Times are in seconds.
 
-    `executes`: the request is executed. `late`: how long after the request. `delay`: how long the
-    response is held back after that. `interval`: between two bytes of a slow response. `errors`:
-    the texts of a JSON error, in which `{connection_id}` is filled in.
+    `executes` says whether the request is executed, and `late` how long after the request. `delay`
+    is how long the response is held back after that, and `interval` the time between two bytes of a
+    slow response. `errors` are the texts of a JSON error, in which `{connection_id}` is filled in.
     """
 
     name: str
@@ -179,7 +179,7 @@ CONTRADICTIONS = (
 
 
 def rate_limited(*, reset: str | None = "7", html: bool = False) -> Fault:
-    """A 429 that executes nothing; `reset` is the header's value, None omits it."""
+    """A 429 that executes nothing. `reset` is the header's value; None omits the header."""
     headers = [
         ("X-RateLimit-Limit", "100"),
         ("X-RateLimit-Period", "60"),
@@ -213,7 +213,7 @@ def redirected(*, status: int, location: str = "/api/v2/moved") -> Fault:
 
 
 def delayed(*, seconds: float) -> Fault:
-    """Executes at once, responds later."""
+    """Executes immediately, responds later."""
     return Fault(name="delayed", executes=True, delay=seconds)
 
 

@@ -1,4 +1,4 @@
-"""The faults of requests: which one applies, and how it changes effect and response."""
+"""Faults of requests: which one applies, and how it changes the effect and the response."""
 
 import json
 from dataclasses import replace
@@ -41,7 +41,7 @@ def respond_with_fault(
 ) -> Response:
     """Execute the request unless its fault prevents that, and return the response.
 
-    `number` is that of the request in the world's log.
+    `number` is the request's number in the world's log.
     """
     if fault is None:
         response = respond(request=request, world=world)
@@ -70,7 +70,7 @@ def _attributes_of(*, request: Request, world: World) -> RequestAttributes:
 
 
 def _replace_response(response: Response, *, fault: Fault, request: Request) -> Response:
-    """Replace those parts of the response that the fault defines."""
+    """Replace the parts of the response that the fault defines."""
     connection_id = operation_of(method=request.method, path=request.path).connection_id or ""
     if fault.status is not None:
         response = error_response(

@@ -29,7 +29,7 @@ class Handler(BaseHTTPRequestHandler):
         self.world = world
         self.site = site
         self.client = ClientSocket(socket=client, stopping=stopping)
-        # The base class uses its server argument only for host names, which are not used here.
+        # The base class uses its server argument only for host names, which aren't used here.
         super().__init__(client, client.getpeername(), None)  # type: ignore[arg-type]
 
     def handle_one_request(self) -> None:
@@ -40,11 +40,11 @@ class Handler(BaseHTTPRequestHandler):
         super().handle_one_request()
 
     def finish(self) -> None:
-        """Close the file; the server closes the socket."""
+        """Close the file. The server closes the socket."""
         self.rfile.close()
 
     def log_message(self, format: str, *args: object) -> None:
-        """Print nothing: the world logs its requests."""
+        """Print nothing, because the world logs its requests."""
 
     def respond(self) -> None:
         """Respond to the request that was read, whatever its method."""

@@ -14,7 +14,7 @@ _PERMISSIONS = ("org_connections_read", "org_connections_write", "audit_logs_rea
 
 
 def connection_object(*, connection: Connection, with_names: bool = True) -> Json:
-    """An org connection; the response to a PATCH contains IDs without names."""
+    """An org connection. The response to a PATCH has IDs without names."""
     return {
         "type": "org_connection",
         "id": connection.id,
@@ -37,7 +37,7 @@ def connection_object(*, connection: Connection, with_names: bool = True) -> Jso
 def connection_list(
     *, page: Sequence[Connection], total_count: int, total_filtered_count: int
 ) -> Json:
-    """One page of a connection list; an empty page has no `included`."""
+    """One page of a connection list. An empty page has no `included`."""
     payload: Json = {"data": [connection_object(connection=one) for one in page]}
     if page:
         payload["included"] = _included(connections=page)
@@ -48,7 +48,7 @@ def connection_list(
 
 
 def current_user(*, keys: Keys, org: Org) -> Json:
-    """The owner of the keys; `included` has the org, the role and its permissions."""
+    """The owner of the keys. `included` has the org, the role and its permissions."""
     role_id = _derived_id(f"role:{org.id}:{keys.permissions}")
     permissions = [name for name in _PERMISSIONS if name in keys.permissions]
     permissions += [name for name in keys.permissions if name not in _PERMISSIONS]
@@ -78,7 +78,7 @@ def current_user(*, keys: Keys, org: Org) -> Json:
 
 
 def managed_orgs(*, org: Org, managed: Sequence[Org]) -> Json:
-    """The org itself and the orgs it manages; `included` describes each."""
+    """The org itself and the orgs it manages. `included` describes each."""
     orgs = list(dict.fromkeys((org, *managed)))
     return {
         "data": {

@@ -1,4 +1,4 @@
-"""Limits on the requests of an org, in windows, as Datadog has them."""
+"""Limits on an org's requests per window, like Datadog's."""
 
 import math
 import threading
@@ -10,7 +10,7 @@ _NAME = "org_connections"
 
 @dataclass(frozen=True, kw_only=True)
 class RateLimitState:
-    """The limit when one request was counted; `reset` is in seconds from then."""
+    """The limit when one request was counted. `reset` is in seconds from then."""
 
     limit: int = 6000
     period: int = 60
@@ -35,25 +35,25 @@ class _Window:
     limit: int
     seconds: int
     count: int = 0
-    # The requests beyond the limit in each window so far.
+    # How many requests exceeded the limit in each window so far.
     exceeded: list[int] = field(default_factory=list)
     ends_at: float = field(default_factory=time.monotonic)
 
 
 class RateLimits:
-    """The limits of all orgs; thread-safe. An org without one is never limited."""
+    """The limits of all orgs. Thread-safe. An org without a limit is never limited."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._windows: dict[str, _Window] = {}
 
     def set(self, *, org_id: str, limit: int, seconds: int) -> None:
-        """Allow an org this many requests in each window, which begins with a request."""
+        """Allow an org this many requests per window. A window starts with a request."""
         with self._lock:
             self._windows[org_id] = _Window(limit=limit, seconds=seconds)
 
     def exceeded(self, *, org_id: str) -> list[int]:
-        """How many requests each window of an org with a limit has refused."""
+        """How many requests each window of a limited org has refused."""
         with self._lock:
             return list(self._windows[org_id].exceeded)
 

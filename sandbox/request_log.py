@@ -11,8 +11,8 @@ from datetime import datetime
 class ReceivedRequest:
     """One received request.
 
-    `executed`: it created, changed or deleted something, whatever the response was. Only the names
-    of its headers are stored (in lower case), since some values are keys.
+    `executed` means that it created, changed or deleted something, whatever the response was. Only
+    the names of its headers are stored (in lower case), because some values are keys.
     """
 
     method: str
@@ -28,7 +28,7 @@ class ReceivedRequest:
 
 
 class RequestLog:
-    """A thread-safe log of received requests whose changes can be waited for."""
+    """A thread-safe log of received requests. Callers can wait for changes to it."""
 
     def __init__(self, *, changed: threading.Condition) -> None:
         self._changed = changed
@@ -52,7 +52,7 @@ class RequestLog:
             self._changed.notify_all()
 
     def find(self, **filters: str | None) -> list[ReceivedRequest]:
-        """Return the requests whose fields have these values; None matches any value."""
+        """Return the requests whose fields have these values. None matches any value."""
         with self._changed:
             requests = list(self._requests.values())
         return [
@@ -62,7 +62,7 @@ class RequestLog:
         ]
 
     def wait_until(self, condition: Callable[[], bool], *, seconds: float) -> bool:
-        """Wait for the condition, which is checked after each change of the log."""
+        """Wait for the condition, which is checked after each change to the log."""
         with self._changed:
             return self._changed.wait_for(condition, timeout=seconds)
 

@@ -32,7 +32,7 @@ _MEMBER_OPERATIONS = {"DELETE": "delete", "PATCH": "update"}
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """A received request; header names are lower case."""
+    """A received request. Header names are in lower case."""
 
     method: str
     path: str
@@ -43,7 +43,7 @@ class Request:
 
     @property
     def query(self) -> dict[str, str]:
-        """The query parameters by name; of a repeated one the last value."""
+        """The query parameters by name. For a repeated parameter, the last value."""
         return dict(parse_qsl(self.query_string, keep_blank_values=True))
 
 
@@ -51,7 +51,7 @@ class Request:
 class Response:
     """A response before it is sent.
 
-    `has_effect`: the request created, changed or deleted something.
+    `has_effect` means that the request created, changed or deleted something.
     """
 
     status: int
@@ -63,7 +63,10 @@ class Response:
 
 @dataclass(frozen=True, kw_only=True)
 class ApiOperation:
-    """The requested operation, empty when the API has no such one, and the path's connection ID."""
+    """The requested operation and the path's connection ID.
+
+    The operation is empty if the API has no such operation.
+    """
 
     name: str
     connection_id: str | None
@@ -97,7 +100,7 @@ class _Call:
 
 
 def operation_of(*, method: str, path: str) -> ApiOperation:
-    """Return the operation that a request asks for; its connection ID is in lower case."""
+    """Return the operation that a request asks for. Its connection ID is in lower case."""
     name = _FIXED_OPERATIONS.get((method, path), "")
     prefix, _, rest = path.rpartition("/")
     if name or prefix != _COLLECTION or not rest:
@@ -159,7 +162,7 @@ def _authenticate(*, request: Request, world: World) -> _Caller:
 
 
 def _sent_keys(request: Request) -> tuple[str, str, str]:
-    """The API key, the application key and the access token; "" for one that was not sent."""
+    """The API key, the application key and the access token; "" for each that was not sent."""
     headers = request.headers
     scheme, _, token = headers.get("authorization", "").partition(" ")
     return (

@@ -1,4 +1,4 @@
-"""The simulator's server: one loopback port for each site, one thread for each client."""
+"""The simulator's server: one loopback port per site, one thread per client."""
 
 import contextlib
 import selectors
@@ -17,7 +17,7 @@ _JOIN_SECONDS = 5.0
 
 
 class SandboxServer:
-    """Serves a world until it is stopped; also a context manager.
+    """Serves a world until it is stopped. Also a context manager.
 
     `ports` are fixed ports by site name; the system chooses the others. With `tls`, every site
     needs HTTPS.
@@ -54,7 +54,7 @@ class SandboxServer:
         return ",".join(f"{site}={url}" for site, url in self.base_urls.items())
 
     def start(self) -> Self:
-        """Listen on every site's port; raises OSError when a fixed port is in use."""
+        """Listen on every site's port. Raises OSError if a fixed port is in use."""
         self.stopping.clear()
         try:
             for site in self.world.sites:
@@ -81,7 +81,7 @@ class SandboxServer:
         for one in self._wakeup:
             one.close()
         self._close_listeners()
-        # A thread whose connection is closed takes itself off this list before it ends.
+        # A thread whose connection is closed removes itself from this list before it ends.
         with self._lock:
             threads = list(self._clients.values())
         self.close_client_connections()
@@ -89,7 +89,7 @@ class SandboxServer:
             thread.join(_JOIN_SECONDS)
 
     def close_client_connections(self) -> None:
-        """Close all client connections, as servers do with idle ones."""
+        """Close all client connections, as servers do with idle connections."""
         with self._lock:
             clients = list(self._clients)
         for client in clients:
@@ -132,7 +132,7 @@ class SandboxServer:
         client.setblocking(True)
         client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if self._tls:
-            # The handshake is in the client's own thread, at its first read.
+            # The handshake happens in the client's own thread, at its first read.
             client = self._tls.wrap_socket(client, server_side=True, do_handshake_on_connect=False)
         thread = threading.Thread(
             target=self._serve, kwargs={"client": client, "site": site}, daemon=True

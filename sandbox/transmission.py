@@ -1,4 +1,4 @@
-"""Sends a response to a client, whole or as a fault says.
+"""Sends a response to a client, completely or as a fault says.
 
 Each function returns whether the connection can be kept open for another request.
 """
@@ -16,9 +16,9 @@ from http import HTTPStatus
 from sandbox.faults import Fault, Transmission
 from sandbox.responses import Response
 
-_CHECK_INTERVAL = 0.1  # seconds between two checks whether a waiting client has left
+_CHECK_INTERVAL = 0.1  # seconds between two checks that a waiting client is still there
 _BOMB_BYTES = 200 * 1024 * 1024
-_SLOW_BYTES = 1200  # a minute at the default interval: longer than any deadline of a client
+_SLOW_BYTES = 1200  # a minute at the default interval, which is longer than any client's deadline
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +29,7 @@ class ClientSocket:
     stopping: threading.Event
 
     def pause(self, *, seconds: float) -> bool:
-        """Wait; return False when the server is stopping."""
+        """Wait. Return False if the server is stopping."""
         return not self.stopping.wait(seconds)
 
     def wait_for_close(self) -> None:

@@ -1,7 +1,7 @@
 """The state of the simulated Datadog.
 
 A `World` contains orgs, users, keys, org connections, fault rules and the received requests. Tests
-read from it what really happened; Org Admin sees only the responses.
+read from it what really happened, while Org Admin sees only the responses.
 """
 
 import secrets
@@ -38,7 +38,7 @@ class _State:
 
 
 class World:
-    """Sites, orgs, keys, connections, fault rules and received requests; thread-safe."""
+    """Sites, orgs, keys, connections, fault rules and received requests. Thread-safe."""
 
     def __init__(self, *, sites: Iterable[str] = ()) -> None:
         self._changed = threading.Condition(threading.RLock())
@@ -49,7 +49,7 @@ class World:
         self._access_tokens: list[AccessToken] = []
         self._revoked: set[Keys] = set()
         self._connections: dict[str, Connection] = {}
-        # Deleted ones, which someone can recreate.
+        # Deleted connections, which someone can recreate.
         self._former: dict[str, Connection] = {}
         self.fault_rules = FaultRules()
         self.rate_limits = RateLimits()
@@ -68,7 +68,7 @@ class World:
     def add_org(
         self, *, name: str, site: Site | str, id: str | None = None, public_id: str | None = None
     ) -> Org:
-        """Add an org to a site, which is added too if it doesn't exist."""
+        """Add an org to a site. Add the site too if it doesn't exist."""
         org_site = self.add_site(name=_site_name(site))
         org_id = id or str(uuid.uuid4())
         org = Org(
@@ -79,7 +79,7 @@ class World:
         return org
 
     def set_parent(self, *, org: Org, parent: Org | None) -> None:
-        """Let the parent org manage the org; None: no org manages it."""
+        """Let the parent org manage the org. None means that no org manages it."""
         with self._changed:
             self._parents[org.id] = parent.id if parent else None
 
@@ -101,7 +101,7 @@ class World:
     ) -> KeyPair:
         """Add a key pair to the org, with random keys unless they are given.
 
-        Lists for it lack the connections whose IDs are in `unlisted`.
+        Lists for it leave out the connections whose IDs are in `unlisted`.
         """
         key_pair = KeyPair(
             api_key=api_key or secrets.token_hex(16),
@@ -146,7 +146,7 @@ class World:
         created_by: User | None = None,
         id: str | None = None,
     ) -> Connection:
-        """Add a connection; raises ValueError when the orgs are on different sites."""
+        """Add a connection. Raises ValueError if the orgs are on different sites."""
         if source_org.site != sink_org.site:
             raise ValueError("source and sink org must be on one site")
         connection = Connection(
@@ -170,9 +170,10 @@ class World:
         created_by: User,
         max_destinations: int,
     ) -> Connection | str:
-        """Add a connection if Datadog's rules allow it; else return "exists" or "not allowed".
+        """Add a connection if Datadog's rules allow it. Otherwise return "exists" or "not allowed".
 
-        An org can have one connection to another, none to itself, and `max_destinations` in all.
+        An org can have one connection to another org, none to itself, and `max_destinations` in
+        total.
         """
         with self._changed:
             sinks = [one.sink_org for one in self.connections() if one.source_org == source_org]
@@ -190,7 +191,7 @@ class World:
     def change_connection(
         self, *, connection_id: str, connection_types: tuple[str, ...]
     ) -> Connection | None:
-        """Replace the data types; return None when the connection doesn't exist."""
+        """Replace the data types. Return None if the connection doesn't exist."""
         with self._changed:
             connection = self._connections.get(connection_id)
             if connection is None:
@@ -200,7 +201,7 @@ class World:
             return changed
 
     def remove_connection(self, *, connection_id: str) -> bool:
-        """Delete the connection; return False when it doesn't exist."""
+        """Delete the connection. Return False if it doesn't exist."""
         with self._changed:
             removed = self._connections.pop(connection_id, None)
             if removed:
@@ -211,7 +212,7 @@ class World:
     def recreate_connection(self, *, connection_id: str) -> Connection | None:
         """Add a connection with another ID between the orgs of one that was deleted.
 
-        Return None where it was not deleted.
+        Return None if it was not deleted.
         """
         with self._changed:
             former = self._former.get(connection_id)
@@ -225,9 +226,9 @@ class World:
             )
 
     def disable_creator(self, *, connection_id: str) -> User | None:
-        """Disable the account that created the connection, and with it all its connections.
+        """Disable the account that created the connection, and thereby all its connections.
 
-        Datadog would remove them later. Return None when the connection doesn't exist.
+        Datadog would remove them later. Return None if the connection doesn't exist.
         """
         with self._changed:
             connection = self._connections.get(connection_id)
@@ -240,7 +241,7 @@ class World:
             return disabled
 
     def connection(self, *, connection_id: str) -> Connection | None:
-        """Return the connection, or None when it doesn't exist."""
+        """Return the connection, or None if it doesn't exist."""
         with self._changed:
             return self._connections.get(connection_id)
 
@@ -261,7 +262,7 @@ class World:
             return [one for one in self._access_tokens if one not in self._revoked]
 
     def revoke(self, keys: Keys) -> None:
-        """Revoke both keys or the token: Datadog responds to them with 403."""
+        """Revoke both keys or the token. Datadog then responds to them with 403."""
         with self._changed:
             self._revoked.add(keys)
 
@@ -301,11 +302,11 @@ class World:
         times: int | None = None,
         after: int = 0,
     ) -> None:
-        """Apply a fault to the requests that match every given value; the newest fault wins.
+        """Apply a fault to the requests that match every given value. The newest fault wins.
 
         `operation` is one of `sandbox.fault_rules.OPERATIONS` and overrides `method`; method "GET"
-        alone means listing connections. The first `after` matching requests are left alone; after
-        `times` more the fault ends.
+        alone means listing connections. The first `after` matching requests are left alone, and
+        after `times` more the fault ends.
         """
         rule = FaultRule(
             fault=fault,

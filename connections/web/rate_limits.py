@@ -16,7 +16,10 @@ type View[**P] = Callable[Concatenate[HttpRequest, P], HttpResponseBase]
 
 
 def is_first_this_minute(event: str) -> bool:
-    """Whether `event` happens for the first time in a minute: refusals are recorded that often."""
+    """Whether `event` happens for the first time in this minute.
+
+    Refusals are recorded that often.
+    """
     return cache.add(f"orgadmin:{event}", True, timeout=60)
 
 
@@ -33,10 +36,10 @@ def limited[**P](
         request
     ),
 ) -> Callable[[View[P]], View[P]]:
-    """Respond 429 instead of calling the view after `per_minute` requests by one person.
+    """Respond with 429 instead of calling the view after `per_minute` requests by one person.
 
-    The view must require sign-in. Views of one `group` are counted together, in the cache that
-    all processes share. `over` renders the 429 page, for forms that must keep what was typed.
+    The view must require sign-in. Views of one `group` are counted together, in the cache that all
+    processes share. `over` renders the 429 page, for forms that must keep what was typed.
     """
     rates = {group: f"{per_minute}/m/user"}
 
@@ -49,7 +52,8 @@ def limited[**P](
                 request, app="orgadmin", action=group, config=rates, limit_get=True
             ):
                 return view(request, *args, **kwargs)
-            # A count can also fail because the database takes no writes: that is another page.
+            # A count can also fail because the database accepts no writes, which has a different
+            # page.
             write_without_change()
             response = over(request, *args, **kwargs)
             response["Retry-After"] = "60"

@@ -1,6 +1,6 @@
 """Reauthentication: a password or passkey within five minutes, and the views that need one.
 
-A code from an authenticator app, or a recovery code, is not enough. The session holds only the
+A code from an authenticator app, or a recovery code, is not enough. The session contains only the
 time, by the database's clock. `record_reauthentication` is for a proof given elsewhere, such as a
 new sign-in at the identity provider.
 """
@@ -66,7 +66,7 @@ class Method(StrEnum):
 
 
 class RefusedError(Exception):
-    """The proof was not accepted; the message is for the person."""
+    """The proof was not accepted. The message is for the person."""
 
 
 def is_recent(request: HttpRequest) -> bool:
@@ -88,7 +88,7 @@ def _is_stamp_fresh(request: HttpRequest) -> bool:
     at = datetime.fromisoformat(stamp["at"])
     if clock.elapsed_since(at, now=time_of(request)) < WINDOW:
         return True
-    # Removed, so that a clock that is set back later can't make it recent again.
+    # Removed so that setting the clock back later can't make it recent again.
     del request.session[_SESSION_KEY]
     return False
 
@@ -109,8 +109,8 @@ def _stamp(request: HttpRequest, *, person: Person, age: timedelta = timedelta()
 def stamp_sign_in(sender: Any, request: HttpRequest, user: Person, **_: Any) -> None:
     """Count a sign-in by password or passkey as reauthentication, from the time of that step.
 
-    Receives Django's `user_logged_in`. A session that code creates without a browser's request
-    (Django's test client) has no record of the method and counts as well.
+    Receives Django's `user_logged_in`. A session created by code without a browser's request
+    (Django's test client) has no record of the method, and counts as well.
     """
     del sender
     request.session.pop(_SESSION_KEY, None)
@@ -119,7 +119,7 @@ def stamp_sign_in(sender: Any, request: HttpRequest, user: Person, **_: Any) -> 
         return
     given = [one["at"] for one in get_authentication_records(request, user) if _is_proof(one)]
     if given:
-        # By this process's clock, since allauth took the time from it.
+        # By this process's clock, because allauth took the time from it.
         now = datetime.fromtimestamp(time.time(), UTC)
         age = clock.elapsed_since(datetime.fromtimestamp(max(given), UTC), now=now)
         if age < WINDOW:
@@ -128,16 +128,16 @@ def stamp_sign_in(sender: Any, request: HttpRequest, user: Person, **_: Any) -> 
 
 def _is_proof(record: dict[str, Any]) -> bool:
     is_password = record["method"] == "password" or record.get("chose_password")
-    # A passkey used as a second factor may have needed only a touch, without user verification.
+    # A passkey used for MFA might have needed only a touch, without user verification.
     return bool(is_password or record.get("passwordless"))
 
 
 @sensitive_variables("password")
 def reauthenticate_by_password(request: HttpRequest, *, password: Secret) -> None:
-    """Reauthenticate if that is the person's password. Raises RefusedError."""
+    """Reauthenticate if this is the person's password. Raises RefusedError."""
     person = require_signed_in_person(request)
     _count(request, person=person)
-    # Not person.check_password, which may upgrade the stored hash and so end the session.
+    # Not person.check_password, which might upgrade the stored hash and thereby end the session.
     if not check_password(password.reveal(), person.password):
         raise _refused(request, person=person, message=WRONG_PASSWORD)
     ratelimit.clear(request, action=_ACTION, user=person)
@@ -155,7 +155,7 @@ def reauthenticate_by_passkey(request: HttpRequest, *, credential: dict[str, Any
     except ValidationError:
         raise _refused(request, person=person, message=WRONG_PASSKEY) from None
     finally:
-        # A challenge is valid for one response.
+        # A challenge is valid for only one response.
         allauth_internals.clear_state()
     ratelimit.clear(request, action=_ACTION, user=person)
     authenticator.record_usage()
@@ -180,18 +180,18 @@ def _refused(request: HttpRequest, *, person: Person, message: str) -> RefusedEr
 
 
 class PasswordField(forms.CharField):
-    """A password that is a Secret as soon as it is read, so that no log or error page shows it."""
+    """A password that becomes a Secret when it is read, so that no log or error page shows it."""
 
     def to_python(self, value: Any) -> Secret:  # type: ignore[override]
-        """The password as entered; an empty one is a Secret too."""
+        """The password as entered, as a Secret even if it is empty."""
         return Secret(value or "")
 
     def run_validators(self, value: Any) -> None:
-        """Run none: any text may be compared with the person's password."""
+        """Run no validators, because any text can be compared with the person's password."""
 
 
 class ReauthenticationForm(forms.Form):
-    """A password or a passkey response; never rendered with a value."""
+    """A password or a passkey response. Never rendered with a value."""
 
     password = PasswordField(required=False, strip=False)
     passkey = PasskeyField(required=False)
@@ -223,7 +223,7 @@ class _Guard(Protocol):
 
 
 def prompt_for(request: HttpRequest) -> dict[str, Any] | None:
-    """The identity check as this request's page shows it; None while reauthentication is recent."""
+    """The identity check as this request's page shows it. None while reauthentication is recent."""
     person = signed_in_person(request)
     if person is None or is_recent(request):
         return None
@@ -231,14 +231,14 @@ def prompt_for(request: HttpRequest) -> dict[str, Any] | None:
     return {
         "takes_password": person.has_usable_password(),
         "takes_passkey": has_passkey.exists(),
-        # The sign-in at the identity provider; empty for people without an account there.
+        # The sign-in at the identity provider. Empty for people without an account there.
         "provider_url": _provider_url(request, person),
         "provider_name": single_sign_on.provider_name(),
-        # The URL of a POST that was not done because reauthentication was missing.
+        # The URL of a POST that was refused because reauthentication was missing.
         "late_at": getattr(request, "_reauthentication_late_at", ""),
         # Why the password or passkey was refused.
         "problem": getattr(request, "_reauthentication_problem", ""),
-        # The reauthentication page, which returns to this one.
+        # The reauthentication page, which leads back to this one.
         "url": prompt_url(request),
         "back_url": parent_page_url(request.path),
     }
@@ -253,7 +253,7 @@ def _provider_url(request: HttpRequest, person: Person) -> str:
 
 
 def _return_url(request: HttpRequest) -> str:
-    """Where to continue after signing in at the provider; never the URL of a POST."""
+    """Where to continue after signing in at the provider. Never the URL of a POST."""
     if request.path == reverse("reauthentication"):
         return request.POST.get("next") or request.GET.get("next", "")
     if request.method == "POST":
@@ -262,7 +262,7 @@ def _return_url(request: HttpRequest) -> str:
 
 
 def parent_page_url(path: str) -> str:
-    """The page that an action is on: its own URL or the one above it, else the overview."""
+    """The page that an action is on: its own URL, or the one above it, or else the overview."""
     for address in (path, f"{path.rstrip('/').rpartition('/')[0]}/"):
         with suppress(Resolver404):
             if (resolve(address).url_name or "").endswith(("-detail", "-list")):
@@ -279,7 +279,7 @@ def requires_reauthentication(
     """Let a POST reach the view only if reauthentication is recent or comes with the POST.
 
     `on_missing` responds to any other POST: it shows the same page with the input and the prompt,
-    changes nothing, and checks the same permissions as the view. `before_page`: a GET needs it
+    changes nothing, and checks the same permissions as the view. With `before_page`, a GET needs it
     too. `when` says which POSTs need it.
     """
 
@@ -294,12 +294,12 @@ def requires_reauthentication(
                 if response.status_code == 200:
                     response.status_code = 422
                 return response
-            # Run first, so that people without permission are refused instead of prompted.
+            # First, so that people without permission are refused instead of prompted.
             response = view(request, *args, **kwargs)
             needs_prompt = before_page and response.status_code == 200 and not is_recent(request)
             return redirect_to_prompt(request) if needs_prompt else response
 
-        # routing.py checks that the URL of the view declares the same.
+        # routing.py checks that the view's URL declares the same.
         asking.reauthenticates = True  # type: ignore[attr-defined]
         return asking
 
@@ -307,7 +307,7 @@ def requires_reauthentication(
 
 
 def _is_reauthenticated(request: HttpRequest) -> bool:
-    """Whether reauthentication is recent, or just succeeded with what the form holds."""
+    """Whether reauthentication is recent, or has just succeeded with what the form contains."""
     form = ReauthenticationForm(request.POST)
     # The view never sees the password or passkey response.
     request.POST = form.other_fields  # type: ignore[assignment]
@@ -333,12 +333,12 @@ def _reauthenticate(request: HttpRequest, form: ReauthenticationForm) -> None:
 
 
 def prompt_url(request: HttpRequest) -> str:
-    """The URL of the reauthentication page, which then returns to this request's page."""
+    """The URL of the reauthentication page, which then leads back to this request's page."""
     return reverse("reauthentication", query={"next": request.get_full_path()})
 
 
 def redirect_to_prompt(request: HttpRequest) -> HttpResponse:
-    """Redirect to the reauthentication page. A POST is neither kept nor done afterwards."""
+    """Redirect to the reauthentication page. A POST is neither kept nor carried out later."""
     url = prompt_url(request)
     if "HX-Request" in request.headers:
         return HttpResponseClientRedirect(url)
@@ -361,8 +361,8 @@ def reauthentication_page(request: HttpRequest) -> HttpResponse:
 def reauthentication_passkey(request: HttpRequest) -> HttpResponseBase:
     """The options for the browser's `navigator.credentials.get`. Replaces the previous challenge.
 
-    They require user verification (PIN, fingerprint or face): a touch only proves that someone is
-    present.
+    They require user verification (PIN, fingerprint or face), because a touch only proves that
+    someone is present.
     """
     options, state = allauth_internals.get_server().authenticate_begin(
         credentials=allauth_internals.get_credentials(require_signed_in_person(request)),

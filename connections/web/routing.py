@@ -1,7 +1,7 @@
 """The only way to register a view: `page`, `form_page` and `action`, each with its access rules.
 
-The rules of a URL are declared where the URL is registered, and its view never runs without them.
-The middleware refuses a view that was registered in any other way.
+A URL's rules are declared where the URL is registered, and its view never runs without them. The
+middleware refuses a view that was registered in any other way.
 """
 
 from collections.abc import Callable
@@ -37,20 +37,20 @@ class Access:
 
     methods: frozenset[str]
     who: Permission | Visitors
-    # Who can POST, where that needs another permission than to GET.
+    # Who can POST, if that needs a different permission than GET.
     who_posts: Permission | None = None
     # A POST needs a password or passkey from the last five minutes.
     reauthenticate: bool = False
     # A GET that writes to the database raises WriteInReadError.
     is_read_only: bool = True
-    # The view itself checks an Authorization header, where a request has one.
+    # The view itself checks an Authorization header, if the request has one.
     token_authenticated: bool = False
-    # The response can show a secret, so it is never compressed: its compressed size would tell
+    # The response can show a secret, so it is never compressed: its compressed size would reveal
     # something about the secret (BREACH).
     shows_secret: bool = False
-    # A POST can hold a file, which is kept in memory. Elsewhere a file is refused.
+    # A POST can contain a file, which is kept in memory. Other URLs refuse files.
     accepts_file: bool = False
-    # How many fields a query string or a form can have. Each costs time to parse.
+    # How many fields a query string or a form can have, because each one costs time to parse.
     most_fields: int = 100
 
     @property
@@ -60,7 +60,7 @@ class Access:
 
     @property
     def needs_mfa(self) -> bool:
-        """Whether MFA must be set up, where ORGADMIN_REQUIRE_MFA requires it of this person."""
+        """Whether MFA must be set up, if ORGADMIN_REQUIRE_MFA requires it of this person."""
         return isinstance(self.who, Permission)
 
 
@@ -125,7 +125,7 @@ def enforce(view: View, *, access: Access) -> View:
 
 
 def access_of(request: HttpRequest, view: View) -> Access:
-    """The rules that a view was registered with, or its line in ALLAUTH.
+    """The rules that a view was registered with, or its entry in ALLAUTH.
 
     Raises ImproperlyConfigured for a view that has neither, so that it never runs.
     """

@@ -24,23 +24,23 @@ from connections.people.sign_in_events import SignInOrigin
 
 
 class SeeOther(HttpResponseRedirect):
-    """303: the action was done; the browser continues with a GET."""
+    """303: the action was carried out, and the browser continues with a GET."""
 
     status_code = 303
 
 
 def wants_fragment(request: HttpRequest) -> bool:
-    """Whether htmx requests a fragment; a boosted link requests the whole page."""
+    """Whether htmx requests a fragment. A boosted link requests the whole page."""
     return bool(request.htmx) and not request.htmx.boosted  # type: ignore[attr-defined]
 
 
 def request_id_of(request: HttpRequest) -> str:
-    """The id that this request's audit events and log lines share; also sent as X-Request-ID."""
+    """The ID that this request's audit events and log lines share. Also sent as X-Request-ID."""
     return getattr(request, "request_id", "")
 
 
 def signed_in_person(request: HttpRequest) -> Person | None:
-    """The signed-in person; None also where the request failed before sign-in was checked."""
+    """The signed-in person. Also None if the request failed before sign-in was checked."""
     person = getattr(request, "user", None)
     return person if isinstance(person, Person) else None
 
@@ -54,7 +54,7 @@ def uuid_or_none(text: str) -> UUID | None:
 
 
 def require_signed_in_person(request: HttpRequest) -> Person:
-    """The signed-in person. Raises PermissionDenied where no one is signed in."""
+    """The signed-in person. Raises PermissionDenied if no one is signed in."""
     person = signed_in_person(request)
     if person is None:
         raise PermissionDenied("Sign in first.")
@@ -73,14 +73,14 @@ def time_of(request: HttpRequest) -> datetime:
 def actor_of(request: HttpRequest) -> Actor:
     """The signed-in person as the actor of what this request does.
 
-    Raises PermissionDenied where no one is signed in.
+    Raises PermissionDenied if no one is signed in.
     """
     person = require_signed_in_person(request)
     return person_actor(person=person, request_id=request_id_of(request))
 
 
 def org_url(org: KnownOrg) -> str:
-    """The page of the org; "" for an ID that is no UUID, which Datadog never gives."""
+    """The page of the org; "" for an ID that isn't a UUID, which Datadog never gives."""
     try:
         return reverse("org-detail", args=[org.site, org.org_id])
     except NoReverseMatch:
@@ -128,7 +128,8 @@ def is_local_url(request: HttpRequest, url: str) -> bool:
 def sign_in_url_after_post(request: HttpRequest) -> str:
     """The sign-in page for a POST that was refused because the person is signed out.
 
-    It returns to the page that the form was on, since the form's own address may take only POST.
+    It leads back to the page that the form was on, because the form's own address might accept only
+    POST.
     """
     page = request.headers.get("Referer", "")
     if not is_local_url(request, page):
@@ -139,7 +140,7 @@ def sign_in_url_after_post(request: HttpRequest) -> str:
 def export_format(
     request: HttpRequest, *, formats: Sequence[str] = tuple(CONTENT_TYPES), default: str = "csv"
 ) -> str:
-    """The format of an export that the address asks for. Raises BadRequest for any other."""
+    """The format of the export that the address requests. Raises BadRequest for any other."""
     asked = request.GET.get("format", default)
     if asked not in formats:
         raise BadRequest(f"The format of an export is one of {', '.join(formats)}.")
@@ -149,10 +150,10 @@ def export_format(
 def download(
     request: HttpRequest, *, export: Export[Any], name: str
 ) -> HttpResponse | StreamingHttpResponse:
-    """The export as an attachment. Its file name begins with `name` and holds the time.
+    """The export as an attachment. Its file name starts with `name` and contains the time.
 
-    A header holds the newest checkpoint. The file name holds its size and root, which stay with
-    the file without changing its contents.
+    A header contains the newest checkpoint. The file name contains the checkpoint's size and root,
+    which stay with the file without changing its contents.
     """
     response: HttpResponse | StreamingHttpResponse
     content_type = CONTENT_TYPES[export.file_format]
@@ -180,10 +181,10 @@ def origin_of(request: HttpRequest) -> SignInOrigin:
 
 
 def client_address(request: HttpRequest) -> str:
-    """The network address that a request came from, behind the proxies we trust.
+    """The network address that a request came from, behind the trusted proxies.
 
-    The right-most entry of X-Forwarded-For that no trusted proxy wrote for itself; with "*" for
-    the proxies, the last entry. A unix socket has no address: "local".
+    The right-most entry of X-Forwarded-For that is not itself a trusted proxy; with "*" for the
+    proxies, the last entry. A Unix socket has no address: "local".
     """
     address = request.META.get("REMOTE_ADDR") or "local"
     entries = request.headers.get("X-Forwarded-For", "").split(",")

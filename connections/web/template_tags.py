@@ -43,7 +43,7 @@ register.filter("ticket_url", ticket_url)
 
 @register.simple_tag
 def badge(about: Deletion | Notification | Credential | Person | Badge) -> SafeString:
-    """The badge of one of these, or a badge that was chosen already."""
+    """The badge of one of these objects, or a badge that was already chosen."""
     match about:
         case Deletion():
             chosen = wording.badge(about)
@@ -60,13 +60,13 @@ def badge(about: Deletion | Notification | Credential | Person | Badge) -> SafeS
 
 @register.simple_tag
 def sync_badge(sync: Sync | None) -> SafeString:
-    """The badge of a credential's newest finished sync; None where there was none."""
+    """The badge of a credential's newest finished sync. None if there is none."""
     return _rendered_badge(wording.sync_badge(sync))
 
 
 @register.simple_tag
 def flag(name: str) -> SafeString:
-    """The badge of a flag beside a deletion's status. A key of FLAGS."""
+    """The badge of a flag next to a deletion's status. Takes a key of FLAGS."""
     return _rendered_badge(wording.FLAGS[name], tint=True)
 
 
@@ -83,13 +83,13 @@ def _rendered_badge(shown: Badge, *, tint: bool = False) -> SafeString:
     return SafeString(render_to_string("connections/components/badge.html", context).strip())
 
 
-# The explanations of every status, by what it is a status of.
+# The explanations of every status, by the subject that has the status.
 LEGENDS: dict[str, tuple[Badge, ...]] = {
     "deletion": (*deletion_badges(DeletionStatus), *FLAGS.values()),
     "batch": tuple(status.value for status in BatchStatus),
     "credential": tuple(status.value for status in CredentialStatus),
     "sync": tuple(status.value for status in SyncStatus),
-    # The inventory shows a connection's open deletion beside its own flags.
+    # The inventory shows a connection's open deletion next to the connection's own flags.
     "connection": (
         *(status.value for status in ConnectionStatus),
         *deletion_badges(OPEN_STATUSES),
@@ -104,7 +104,10 @@ LEGENDS: dict[str, tuple[Badge, ...]] = {
 @register.simple_tag
 @lru_cache
 def legend(subject: str) -> SafeString:
-    """What every status of the subject means, closed until it is opened. A key of LEGENDS."""
+    """What every status of the subject means, folded until someone opens it.
+
+    Takes a key of LEGENDS.
+    """
     context = {"statuses": LEGENDS[subject]}
     return SafeString(render_to_string("connections/components/legend.html", context))
 
@@ -112,13 +115,13 @@ def legend(subject: str) -> SafeString:
 @register.simple_tag
 @lru_cache
 def icon(name: str) -> SafeString:
-    """The icon with this name: `components/icon.html`, rendered once for each name."""
+    """The icon with this name: `components/icon.html`, rendered once per name."""
     return SafeString(render_to_string("connections/components/icon.html", {"name": name}).strip())
 
 
 @register.filter
 def icon_shape(name: str) -> SafeString:
-    """What the icon with this name draws; a dot where there is none."""
+    """The shape of the icon with this name. A dot if there is no such icon."""
     return SHAPES.get(name, DOT)
 
 
@@ -130,9 +133,9 @@ def ago(at: datetime, now: datetime) -> str:
 
 @register.simple_tag
 def data_types(types: Sequence[str], added: Sequence[str] = ()) -> SafeString:
-    """The data types of a connection, each known one in its own place.
+    """The data types of a connection, each known one at a fixed position.
 
-    Those that a change `added` are marked.
+    Types that a change `added` are marked.
     """
     return _rendered_types(tuple(types), tuple(added))
 
@@ -160,5 +163,5 @@ def relative_time(at: datetime) -> SafeString:
 
 @register.filter
 def failure(sync: Sync) -> str:
-    """Why this read of an org's list failed."""
+    """Why this sync of an org failed."""
     return failure_text(cause=sync.cause, http_status=sync.http_status)

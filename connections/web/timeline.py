@@ -19,7 +19,7 @@ class TimelineEntry:
     at: datetime | None = None
     by: str = ""
     detail: str = ""
-    # Where its title leads.
+    # The URL that its title links to.
     url: str = ""
     evidence_number: int | None = None
     evidence_url: str = ""
@@ -28,7 +28,7 @@ class TimelineEntry:
 
 
 def event_entry(event: AuditEvent, *, links_to_evidence: bool, url: str = "") -> TimelineEntry:
-    """The entry for an audit event. `links_to_evidence`: for people who may open the event."""
+    """The entry for an audit event. `links_to_evidence` is for people who can open the event."""
     text = wording.event_text(event)
     return TimelineEntry(
         tone=text.tone,

@@ -1,4 +1,4 @@
-"""Texts about access reviews: statuses, decisions, due dates."""
+"""Texts about access reviews: statuses, decisions and due dates."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -23,14 +23,14 @@ ROW_BADGES: Mapping[str, Badge] = MappingProxyType(
         ),
     }
 )
-# The same once it is closed.
+# The same state in a closed access review.
 LEFT_OPEN = Badge("Left open", "warn", "minus", "No decision counted when it was closed.")
 
 
-# What happened after a decision to delete, where no deletion shows it.
+# What happened after a decision to delete, if no deletion shows it.
 REMOVED_OUTSIDE = "Removed outside Org Admin"
 NOT_DELETED = "Not deleted"
-# About a row that reviewers still decide on, or can't.
+# Notes on a row that reviewers still decide on, or can't decide on.
 NOT_LISTED = "No credential in use lists this."
 HIDDEN_NOW = "Only credentials that you can't see list this now, so you can't decide on it."
 
@@ -50,7 +50,7 @@ def due_text(review: AccessReview, *, now: datetime) -> str:
 
 
 def age_text(created_at: datetime | None, *, now: datetime) -> str:
-    """ "54 d", or "2.1 y" from a year on; "" where Datadog doesn't say when it was created."""
+    """ "54 d", or "2.1 y" after a year; "" if Datadog doesn't say when it was created."""
     if created_at is None:
         return ""
     days = max((now - created_at).days, 0)
@@ -64,7 +64,7 @@ def decision_text(decision: str, *, keep_until: date | None) -> str:
 
 
 def decided_text(counts: Counter[str]) -> str:
-    """ "31 of 40 decided"; a connection that is gone needs no decision."""
+    """ "31 of 40 decided". A connection that is gone needs no decision."""
     decided = counts[RowState.KEEP] + counts[RowState.DELETE]
     return f"{decided:,} of {decided + counts[RowState.PENDING]:,} decided"
 

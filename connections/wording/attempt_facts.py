@@ -1,9 +1,10 @@
-"""What a sentence can claim about a deletion, from its recorded attempts.
+"""What a sentence can claim about a deletion, based on its recorded attempts.
 
 Every sentence that says whether something was sent or deleted takes that claim from here, so that
 none contradicts an attempt. The wording is fixed: “Nothing was sent” only if no attempt left this
-server, “Nothing was deleted” only if Datadog refused every one that did. connections/verifier/
-verify.py, which stands alone, has the same rules for the rows of a bundle.
+server, “Nothing was deleted” only if Datadog refused every attempt that did.
+connections/verifier/verify.py, which can't import this, has the same rules for the rows of a
+bundle.
 """
 
 from collections.abc import Iterable, Sequence
@@ -16,10 +17,10 @@ from connections.wording.causes import cause_text
 
 
 class Sent(IntEnum):
-    """What came of the attempts so far; of several, the highest applies to them together."""
+    """What the attempts so far led to. For several attempts together, the highest value applies."""
 
     NOTHING = 0  # no attempt, or none that left this server
-    REFUSED = 1  # Datadog refused, rate limited or did not find: nothing was deleted
+    REFUSED = 1  # Datadog refused, rate limited or did not find it, so nothing was deleted
     UNCERTAIN = 2  # no usable response: it might have worked
     DELETED = 3  # Datadog returned 200
 
@@ -32,7 +33,7 @@ _OF_RESULT = {
     AttemptResult.DELETED: Sent.DELETED,
 }
 _NOTHING_DELETED = {Sent.NOTHING, Sent.REFUSED}
-# For each claim, what came of the attempts where it is true, and the sentence for all other cases.
+# For each claim, which results make it true, and the sentence that replaces it otherwise.
 _CLAIMS = {
     "Nothing was sent.": ({Sent.NOTHING}, "No new DELETE was sent."),
     "Nothing has been sent.": ({Sent.NOTHING}, "No new DELETE has been sent."),
@@ -45,10 +46,10 @@ _CLAIMS = {
 
 
 def with_true_claims(text: str, *, sent: Sent | None) -> str:
-    """The text with each claim that is not true replaced by the sentence that is.
+    """The text with each untrue claim replaced by the sentence that is true.
 
-    `sent` is None where attempts were recorded but not read, so that no claim can be made. Put text
-    from outside in afterwards.
+    `sent` is None if attempts were recorded but not read, so that no claim can be made. Insert text
+    from outside only after this.
     """
     for claim, (true_of, otherwise) in _CLAIMS.items():
         if sent not in true_of:
@@ -57,7 +58,7 @@ def with_true_claims(text: str, *, sent: Sent | None) -> str:
 
 
 def sent_by(attempts: Iterable[Attempt]) -> Sent:
-    """What came of these attempts together. One without a response might have worked."""
+    """What these attempts led to together. An attempt without a response might have worked."""
     return max((_sent_by_one(attempt) for attempt in attempts), default=Sent.NOTHING)
 
 
@@ -66,22 +67,25 @@ def _sent_by_one(attempt: Attempt) -> Sent:
 
 
 def attempts_of(deletion: Deletion) -> list[Attempt]:
-    """Its attempts, read from the database again even if prefetched."""
+    """The deletion's attempts, read from the database again even if prefetched."""
     return list(Attempt.objects.filter(deletion=deletion).order_by("number"))
 
 
 def nothing_new(attempts: Iterable[Attempt]) -> str:
-    """The sentence that nothing was sent this time."""
+    """The sentence saying that nothing was sent this time."""
     return with_true_claims("Nothing was sent.", sent=sent_by(attempts))
 
 
 def nothing_new_of(deletion: Deletion) -> str:
-    """The same for an action on this deletion that was refused or failed."""
+    """`nothing_new` for an action on this deletion that was refused or failed."""
     return nothing_new(attempts_of(deletion))
 
 
 def earlier_attempts(attempts: Iterable[Attempt]) -> str:
-    """ "Attempt 1 returned 429. Attempt 2 might have worked." Empty where none left this server."""
+    """ "Attempt 1 returned 429.
+
+    Attempt 2 might have worked." Empty if no attempt left this server.
+    """
     by_result: dict[str, list[int]] = {}
     for attempt in attempts:
         sent = _sent_by_one(attempt)
@@ -110,14 +114,15 @@ def in_full(attempts: Sequence[Attempt]) -> str:
 
 
 def in_full_of(deletion: Deletion) -> str:
-    """The same for this deletion, from what the database has now."""
+    """`in_full` for this deletion, from what the database has now."""
     return in_full(attempts_of(deletion))
 
 
 def attempt_text(attempt: Attempt | None) -> str:
     """ "Datadog returned 200 in 143 ms at …, attempt 1.", or what happened instead.
 
-    A late response is marked as late. Empty for no attempt and for one without a response.
+    A late response is marked as late. Empty without an attempt, and for an attempt without a
+    response.
     """
     if attempt is None or attempt.answered_at is None:
         return ""
@@ -129,7 +134,7 @@ def attempt_text(attempt: Attempt | None) -> str:
 
 
 def late_response_texts(attempts: Iterable[Attempt]) -> tuple[str, ...]:
-    """A sentence for each response that arrived after Org Admin stopped waiting for it."""
+    """A sentence for each response that arrived after Org Admin had stopped waiting for it."""
     return tuple(_late_response_text(attempt) for attempt in attempts if attempt.is_late)
 
 

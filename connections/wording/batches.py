@@ -1,4 +1,4 @@
-"""Texts about bulk deletions: statuses, why a row can't be deleted, what is planned."""
+"""Texts about bulk deletions: statuses, why a row can't be deleted, and what is planned."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -46,7 +46,7 @@ _OF_STATE = {
 
 
 def is_discarded(batch: Batch) -> bool:
-    """Whether it was a draft when a person ended it."""
+    """Whether a person ended it while it was a draft."""
     return batch.state == BatchState.CANCELLED and batch.requested_at is None
 
 
@@ -121,8 +121,8 @@ _HEADLINES = {
 def batch_headline(batch: Batch, *, given: int, results: str, sending: int) -> str:
     """What happens next, or how it ended.
 
-    `given`: how many people approved it. `results`: "3 deleted, 1 failed". `sending`: how many
-    DELETEs are in progress.
+    `given` is how many people approved it, `results` a text such as "3 deleted, 1 failed", and
+    `sending` how many DELETEs are in progress.
     """
     if is_discarded(batch):
         return f"Discarded by {batch.ended_by_name}. Nothing was sent."
@@ -141,7 +141,7 @@ def batch_headline(batch: Batch, *, given: int, results: str, sending: int) -> s
 
 
 def batch_lines(batch: Batch) -> list[str]:
-    """What else to know of its status."""
+    """What else to know about its status."""
     if batch.state == BatchState.PAUSED:
         why = cause_text(batch.pause_cause)
         lines = [why] if why else []
@@ -155,6 +155,6 @@ def batch_lines(batch: Batch) -> list[str]:
 
 
 def no_sender_text(seen_at: datetime | None) -> str:
-    """What a missing worker means for a running bulk deletion; `seen_at`: the last heartbeat."""
+    """What a missing worker means for a running bulk deletion. `seen_at` is the last heartbeat."""
     last = f"Last seen at {format_time(seen_at)}. " if seen_at else ""
     return f"{last}Nothing is sent until a worker runs. Run ./run worker."

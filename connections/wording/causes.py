@@ -3,7 +3,7 @@
 from connections.core.causes import Cause
 
 _TEXTS: dict[str, str] = {
-    # Ours: why a deletion is where it is.
+    # Org Admin's own causes: why a deletion is in its state.
     Cause.LISTING_FAILED: "The pre-send check failed.",
     Cause.ABSENT_WHEN_READ: "A complete sync just before sending no longer listed it.",
     Cause.CHANGED_WHEN_READ: "The sync just before sending showed different details.",
@@ -39,7 +39,7 @@ _TEXTS: dict[str, str] = {
     Cause.CA_BUNDLE_UNREADABLE: "The file in ORGADMIN_CA_BUNDLE can't be read.",
     Cause.PROXY_UNREACHABLE: "The proxy in ORGADMIN_HTTP_PROXY can't be reached.",
     Cause.PROXY_REFUSED: "The proxy in ORGADMIN_HTTP_PROXY refused to open a tunnel.",
-    # It may have been sent, and no complete response came.
+    # It might have been sent, and no complete response arrived.
     Cause.CONNECTION_LOST: "The connection was cut before a response arrived.",
     Cause.NO_ANSWER_IN_TIME: "No response arrived in time.",
     Cause.HALF_STATUS_LINE: "The response was cut off in its first line.",
@@ -67,7 +67,7 @@ _TEXTS: dict[str, str] = {
     Cause.WRONG_TYPE: "The response is not in the format that Datadog documents.",
     Cause.ERRORS_IN_RESPONSE: ("Datadog returned 200 but reports a failure in the same response."),
     Cause.KEY_NOT_VALID: "Datadog reports the API key as not valid.",
-    # A listing that is not complete.
+    # A list that is not complete.
     Cause.MALFORMED_ELEMENT: "One connection in the list could not be parsed.",
     Cause.COUNT_MISSING: "The list doesn't say how many connections there are.",
     Cause.COUNTS_DIFFER: "Datadog's 2 connection counts differ.",
@@ -87,9 +87,9 @@ def unavailable_text(*, cause: str, why: str) -> str:
 
 
 def cause_text(cause: str) -> str:
-    """The sentence for a stored cause; empty for none.
+    """The sentence for a stored cause. Empty if there is none.
 
-    A code that this version does not know is shown as it is.
+    A code that this version doesn't know is shown as it is.
     """
     return _TEXTS.get(cause, f"Cause: {cause}." if cause else "")
 
@@ -99,11 +99,11 @@ KEYS_UNDECRYPTABLE = "not_opened"
 
 
 def failure_text(*, cause: str, http_status: int | None = None) -> str:
-    """Why a sync failed, in a sentence or two; `http_status` is None without a response."""
+    """Why a sync failed, in a sentence or two. `http_status` is None without a response."""
     if cause == KEYS_UNDECRYPTABLE:
         return "Its stored keys can't be decrypted."
     if cause == Cause.NOT_FOUND:
-        # Elsewhere the cause is about a connection, which a sync doesn't request.
+        # For other requests, the cause is about a connection, which a sync doesn't request.
         return "Datadog has no connection list at this address (404)."
     words = cause_text(cause)
     return words if http_status else f"{words} This says nothing about the keys."

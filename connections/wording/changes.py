@@ -22,7 +22,7 @@ KIND_LABELS = {
 }
 
 
-# By title; `change_title` makes no other.
+# By title. `change_title` returns no other titles.
 CHANGE_BADGES = {
     badge.label: badge
     for badge in (
@@ -95,7 +95,7 @@ def change_subject(change: Change) -> str:
 
 
 def types_of(state: State) -> list[str]:
-    """The data types before or after a change; none where it holds none."""
+    """The data types before or after a change. Empty if it has none."""
     return list((state or {}).get("connection_types", []))
 
 
@@ -112,7 +112,7 @@ def _is_disabled(state: State) -> bool:
 
 
 def _creator_name(state: State) -> str:
-    """ "svc-terraform (service account)"; "" where Datadog gave no name."""
+    """ "svc-terraform (service account)"; "" if Datadog gave no name."""
     creator = _creator(state)
     name = str(creator.get("name") or "")
     return f"{name} (service account)" if name and creator.get("service_account") else name
@@ -125,9 +125,9 @@ def change_cause_text(
     deletion: Deletion | None,
     not_checked_by: Sequence[str],
 ) -> str:
-    """What is known about why it changed, as sentences: facts only; may be empty.
+    """What is known about why it changed, as factual sentences. Can be empty.
 
-    `before`, `deletion` and `not_checked_by` are what the reader can see of them.
+    `before`, `deletion` and `not_checked_by` are limited to what the reader can see.
     """
     match change.kind:
         case Kind.APPEARED:

@@ -1,11 +1,11 @@
-"""Texts about connections: what deleting one does, sites, creators."""
+"""Texts about connections: what deleting one does, its site, its creator."""
 
 from collections.abc import Mapping, Sequence
 
 from connections.core.sites import DatadogSite, UnknownSiteError, get_site
 from connections.models.org_connections import SnapshotFields
 
-# The documented types (2026-11) and what they are as data. The list grows.
+# The types documented in 2026-11, and the words for their data. More can be added.
 _TYPES = {"logs": "logs", "metrics": "metrics", "audit": "audit events"}
 KNOWN_TYPES = tuple(_TYPES)
 
@@ -34,7 +34,7 @@ def effect_text(*, source: str, sink: str, types: Sequence[str]) -> str:
 def loss_text(*, sink: str, lost: Mapping[tuple[str, ...], Sequence[str]]) -> str:
     """ "Labs loses access to logs of Mobile; metrics of Retail EU and Retail US."
 
-    `lost`: the names of the source orgs, by the data types that each shared.
+    `lost` has the names of the source orgs, by the data types that each one shared.
     """
     parts = [
         f"{join_names([_TYPES.get(kind, kind) for kind in types]) or 'data'} of "
@@ -50,7 +50,7 @@ def unknown_types(types: Sequence[str]) -> list[str]:
 
 
 def site_or_none(site: str) -> DatadogSite | None:
-    """The site; None for one that is no longer configured."""
+    """The site. None for a site that is no longer configured."""
     try:
         return get_site(site)
     except UnknownSiteError:
@@ -58,24 +58,24 @@ def site_or_none(site: str) -> DatadogSite | None:
 
 
 def site_label(site: str) -> str:
-    """ "EU1 (datadoghq.eu)", or the stored name of a site no longer known."""
+    """ "EU1 (datadoghq.eu)", or the stored name of a site that is no longer known."""
     known = site_or_none(site)
     return known.label if known else f"{site} (no longer configured)"
 
 
 def site_name(site: str) -> str:
-    """ "EU1", or the stored name of a site no longer known."""
+    """ "EU1", or the stored name of a site that is no longer known."""
     known = site_or_none(site)
     return known.name if known else site
 
 
 def org_label(*, site: str, org_id: str, name: str) -> str:
-    """ "Payments EU · EU1 · …5e529f07": orgs can share a name."""
+    """ "Payments EU · EU1 · …5e529f07", because orgs can have the same name."""
     return f"{name or 'Unknown org'} · {site_name(site)} · …{org_id[-8:]}"
 
 
 def creator_kind(is_service_account: bool | None) -> str:
-    """Whether the creator is a person or a service account; "" where Datadog doesn't say."""
+    """Whether the creator is a person or a service account; "" if Datadog doesn't say."""
     return {True: "a service account", False: "a person", None: ""}[is_service_account]
 
 

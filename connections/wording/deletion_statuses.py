@@ -14,7 +14,7 @@ from connections.wording.statuses import Badge
 
 
 class NextStep(StrEnum):
-    """A step that a deletion's page can offer; it shows those that roles and state allow."""
+    """A step that a deletion's page can offer, if the person's roles and the state allow it."""
 
     CONFIRM = "confirm"  # enter the confirmation and send
     APPROVE = "approve"
@@ -22,15 +22,15 @@ class NextStep(StrEnum):
     BREAK_GLASS = "break_glass"  # send without the missing approvals
     WITHDRAW = "withdraw"
     CHECK = "check"  # sync now and check the outcome
-    CLOSE = "close"  # settle it as unresolved
+    CLOSE = "close"  # close it as unresolved
     REQUEST_AGAIN = "request_again"  # a new review with the same reason
 
 
 class DeletionStatus(Enum):
     """Where a deletion is now, or how it ended.
 
-    An explanation can hold fields of `_fields`, and claims of attempt_facts, which are shown only
-    where the recorded attempts make them true.
+    An explanation can contain fields of `_fields`, and claims of attempt_facts, which are shown
+    only if the recorded attempts make them true.
     """
 
     NEEDS_APPROVAL = Badge(
@@ -143,7 +143,7 @@ class DeletionStatus(Enum):
     )
     FAILED = Badge("Failed ({http_status})", "danger", "cross", "{refusal}. Nothing was deleted.")
     NOT_SENT = Badge("Not sent", "muted", "cross", "{cause} Nothing was sent.")
-    # The same outcome after an attempt, where “Not sent” would be false.
+    # The same outcome after an attempt, for which “Not sent” would be false.
     GAVE_UP = Badge("Gave up", "muted", "cross", "{cause} This request deleted nothing.")
     CHANGED = Badge(
         "Changed", "warn", "warning", "The connection changed after review. Nothing was sent."
@@ -173,7 +173,7 @@ OPEN_STATUSES = (
     DeletionStatus.UNKNOWN,
     DeletionStatus.NO_EFFECT,
 )
-# The steps that a status allows; the others lead to a new request.
+# The steps that a status allows. All other statuses only lead to a new request.
 _STEPS = {
     DeletionStatus.NEEDS_APPROVAL: (
         NextStep.APPROVE,
@@ -186,7 +186,7 @@ _STEPS = {
     DeletionStatus.CHECKING: (),
     DeletionStatus.CONFIRMED: (NextStep.CONFIRM, NextStep.WITHDRAW),
     DeletionStatus.CHECK_FAILED: (NextStep.CONFIRM, NextStep.WITHDRAW),
-    # 60 s after the claim, this check ends an attempt whose process was killed.
+    # 60 s after the claim, this check gives up on an attempt whose process was killed.
     DeletionStatus.SENDING: (NextStep.CHECK,),
     DeletionStatus.RATE_LIMITED: (NextStep.WITHDRAW,),
     DeletionStatus.QUEUED: (NextStep.WITHDRAW,),
@@ -219,7 +219,7 @@ def steps_of(status: DeletionStatus) -> tuple[NextStep, ...]:
     return _STEPS.get(status, (NextStep.REQUEST_AGAIN,))
 
 
-# Shown beside the status.
+# Shown next to the status.
 FLAGS = {
     "break_glass": Badge(
         "Break glass", "danger", "warning", "Confirmed without the required approvals."
@@ -261,8 +261,8 @@ _REFUSALS: dict[str, tuple[int, str]] = {
 def status_of(deletion: Deletion) -> DeletionStatus:
     """The status of one deletion, from its own row alone.
 
-    Whether a confirmed deletion is being checked depends on the database's clock, so CHECKING is
-    never returned.
+    Whether a confirmed deletion is being checked depends on the database's clock, so this never
+    returns CHECKING.
     """
     if deletion.contradicted_at:
         return _contradicted_status(deletion)
@@ -307,14 +307,14 @@ def _open_status(deletion: Deletion) -> DeletionStatus:
 
 
 def retry_text(deletion: Deletion) -> str:
-    """When a waiting deletion is sent; without a query, so a bulk deletion may be paused."""
+    """When a waiting deletion is sent. Makes no query, so its bulk deletion might be paused."""
     if deletion.is_run_by_batch:
         return "A worker retries it while its bulk deletion runs"
     return f"Retries at {format_time(deletion.due_at)}"
 
 
 def retried_since(deletion: Deletion) -> str:
-    """When the 15 minutes began in which it is retried."""
+    """When the 15 minutes for retries began."""
     if deletion.is_run_by_batch:
         return "its first attempt or last rate limit reset"
     return "confirmation"
@@ -356,7 +356,7 @@ _FIELDS_OF_LEGEND = {
 
 
 def filled_in(status: DeletionStatus, *, fields: dict[str, str], sent: Sent | None) -> Badge:
-    """The badge with its fields filled in; its explanation claims only what `sent` makes true."""
+    """The badge with its fields filled in. Its explanation claims only what `sent` makes true."""
     explanation = attempt_facts.with_true_claims(status.value.explanation, sent=sent)
     return replace(
         status.value,
@@ -373,7 +373,7 @@ def explain(deletion: Deletion, *, status: DeletionStatus, sent: Sent) -> str:
 def badge(deletion: Deletion, *, is_being_rechecked: bool = False) -> Badge:
     """The badge of one deletion, without a database query.
 
-    The epoch shows that there were attempts, but not their results.
+    The epoch shows whether there were attempts, but not their results.
     """
     status = DeletionStatus.CHECKING if is_being_rechecked else status_of(deletion)
     sent = None if deletion.epoch else Sent.NOTHING
@@ -381,7 +381,7 @@ def badge(deletion: Deletion, *, is_being_rechecked: bool = False) -> Badge:
 
 
 def deletion_badges(statuses: Iterable[DeletionStatus]) -> tuple[Badge, ...]:
-    """The badges of these statuses, explained without the facts of one deletion."""
+    """The badges of these statuses, explained without the facts of a particular deletion."""
     return tuple(
         replace(
             status.value,
@@ -403,7 +403,7 @@ def label_of_state(state: str) -> str:
 
 
 def outcome_badge(outcome: str) -> Badge:
-    """The badge of an outcome, true of every deletion that has it."""
+    """The badge of an outcome, with a text that is true of every deletion with that outcome."""
     found = _OF_OUTCOME[Outcome(outcome)].value
     return replace(found, label=found.label.removesuffix(" ({http_status})"), explanation="")
 

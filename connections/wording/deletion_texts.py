@@ -37,7 +37,7 @@ MOST_TRIES = 5
 class DeletionText:
     """What a page says about one deletion.
 
-    `quotes` are Datadog's own texts. `alarms` are warnings beside the status. `steps` are the
+    `quotes` are Datadog's own texts. `alarms` are warnings next to the status. `steps` are the
     possible next steps; the page leaves out those that the person can't take.
     """
 
@@ -61,11 +61,11 @@ def describe(
 ) -> DeletionText:
     """The text for one deletion.
 
-    `approvers`: names of the people who can approve it; None leaves the sentence out.
-    `may_approve`: whether the reader is one of them. `seen_by`: the credential that listed it after
-    it was settled as gone. `is_being_rechecked`: whether it is confirmed and being rechecked, which
-    depends on the database's clock. Reads the deletion's attempts, and its approvals where it
-    needs some; both may be prefetched.
+    `approvers` are the names of the people who can approve it; None leaves that sentence out.
+    `may_approve` says whether the reader is one of them. `seen_by` is the credential that listed
+    the connection after the deletion was closed as gone. `is_being_rechecked` says whether it is
+    confirmed and its pre-send check is running, which depends on the database's clock. Reads the
+    deletion's attempts and, if needed, its approvals. Both can be prefetched.
     """
     status = DeletionStatus.CHECKING if is_being_rechecked else status_of(deletion)
     short = badge(deletion, is_being_rechecked=is_being_rechecked)
@@ -164,7 +164,7 @@ def _closed_lines(
     earlier = attempt_facts.earlier_attempts(attempts)
     cause = cause_text(deletion.cause)
     last = attempts[-1] if attempts else None
-    # The attempt whose response decided it: one to which Datadog returned 200, or the last.
+    # The attempt whose response decided it: the one that got a 200, or else the last.
     deciding = [one for one in attempts if one.verdict == AttemptResult.DELETED] or attempts
     decided = attempt_text(deciding[-1]) if deciding else ""
     match status:
@@ -231,7 +231,7 @@ def _tries(attempts: list[Attempt]) -> str:
 
 
 def _attempts_beside_headline(attempts: list[Attempt]) -> str:
-    """What the attempts did; "" where the headline says that the only one might have worked."""
+    """What the attempts did; "" if the headline says that the only attempt might have worked."""
     if len(attempts) == 1 and attempt_facts.sent_by(attempts) == Sent.UNCERTAIN:
         return ""
     return attempt_facts.earlier_attempts(attempts)
@@ -244,7 +244,7 @@ def _last_response(attempts: list[Attempt]) -> str:
 
 
 def _uncertain_attempts(attempts: list[Attempt]) -> str:
-    """What the attempts did, where one of them might have deleted the connection."""
+    """What the attempts did, if one of them might have deleted the connection."""
     if attempt_facts.sent_by(attempts) <= Sent.REFUSED:
         return ""
     return attempt_facts.earlier_attempts(attempts)
@@ -333,7 +333,7 @@ def _quotes(
 
 @dataclass(frozen=True, kw_only=True)
 class BannerText:
-    """A warning beside the status of a deletion."""
+    """A warning next to the status of a deletion."""
 
     tone: str
     icon: str
@@ -342,9 +342,10 @@ class BannerText:
 
 
 def break_glass_text(deletion: Deletion) -> BannerText | None:
-    """The break-glass banner; None where break glass was not used.
+    """The break-glass banner. None if break glass was not used.
 
-    A review makes it a warning; it never goes away. Reads the review, unless it was prefetched.
+    A review turns it into a warning, but it never disappears. Reads the review unless it was
+    prefetched.
     """
     if deletion.break_glass_at is None:
         return None

@@ -1,4 +1,4 @@
-"""Texts of audit events, their codes and their notifications, and browser names."""
+"""Texts of audit events, of their codes and of their notifications, and browser names."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -13,7 +13,7 @@ from connections.models import AuditEvent, Deletion, Outcome, State, render_refe
 from connections.wording.causes import cause_text
 from connections.wording.deletion_statuses import label_of_outcome, outcome_badge
 
-# In this order, since each user agent also names those below it.
+# In this order, because each user agent also names the browsers below it.
 _BROWSERS = (
     ("Edg", "Edge"),
     ("OPR/", "Opera"),
@@ -44,13 +44,13 @@ def browser_name(agent: str) -> str:
 
 # A user agent up to this length is shown as it is: “curl/8.14.1”.
 _SHORT_AGENT = 40
-# Confirmations also use the last eight characters of an id.
+# Confirmations also use the last eight characters of an ID.
 _ID = re.compile(r"\b[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{4}([0-9a-f]{8})\b")
 
 
 @dataclass(frozen=True, kw_only=True)
 class EventText:
-    """One line of a timeline; `detail` may be empty."""
+    """One line of a timeline. `detail` can be empty."""
 
     title: str
     tone: str
@@ -58,7 +58,7 @@ class EventText:
     detail: str = ""
 
 
-# Tones and icons of the events that a timeline shows by what happened, whatever their details are.
+# Tones and icons of the events whose appearance in a timeline doesn't depend on their details.
 _LOOKS: dict[str, tuple[str, str]] = {
     "org_connection.protected": ("info", "lock"),
     "org_connection.protection_lifted": ("muted", "minus"),
@@ -90,7 +90,7 @@ _LOOKS: dict[str, tuple[str, str]] = {
 
 
 def brief_sentence(event: AuditEvent) -> str:
-    """The event's sentence, with short browser names and shortened ids."""
+    """The event's sentence, with short browser names and shortened IDs."""
 
     def brief(agent: str) -> str:
         return agent if len(agent) <= _SHORT_AGENT else browser_name(agent)
@@ -100,14 +100,15 @@ def brief_sentence(event: AuditEvent) -> str:
 
 
 def event_text(event: AuditEvent) -> EventText:
-    """The text for one event. Codes without a text here keep the event's sentence as title."""
+    """The text for one event. For codes without a text here, the event's sentence is the title."""
     details: dict[str, Any] = event.details
     made = _TEXT_BUILDERS.get(event.code)
     if made:
         return made(details)
     if event.code in _LOOKS:
         tone, icon = _LOOKS[event.code]
-        # A timeline is about one connection and its deletions; only a bulk deletion needs its name.
+        # A timeline is about one connection and its deletions, so only a bulk deletion needs its
+        # name.
         is_of_batch = event.code.startswith("batch.")
         title = _event_title(event.code) if is_of_batch else capfirst(_act_of(event.code))
         return EventText(title=title, tone=tone, icon=icon, detail=_detail(event))
@@ -210,7 +211,7 @@ _NEXT = {
 
 
 def next_text(deletion: Deletion, *, is_being_rechecked: bool = False) -> EventText | None:
-    """The next step of a deletion; None where there is none."""
+    """The next step of a deletion. None if there is none."""
     if deletion.outcome == Outcome.DELETED and not deletion.verified_at and deletion.due_at:
         return EventText(title="Verify that it's gone", tone="muted", icon="eye")
     if deletion.is_settled:
@@ -225,7 +226,7 @@ def next_text(deletion: Deletion, *, is_being_rechecked: bool = False) -> EventT
     return EventText(title=title, tone="muted", icon=icon)
 
 
-# Where pages use other words than the code.
+# Subjects that pages call something other than the code does.
 _SUBJECTS = {
     "batch": "Bulk deletion",
     "org_connection": "Connection",
@@ -271,7 +272,7 @@ def event_label(code: str) -> str:
 
 
 def _event_title(code: str) -> str:
-    """What happened: "Deletion approved", or "Roles changed" where the act has several words."""
+    """What happened: "Deletion approved", or "Roles changed" if the action has several words."""
     act = _act_of(code)
     return capfirst(act) if " " in act else f"{_subject_of(code)} {act}"
 
@@ -285,7 +286,7 @@ def _act_of(code: str) -> str:
     return _ACTS.get(code) or code.partition(".")[2].replace("_", " ")
 
 
-# Where a notification is about more than its event, or about none.
+# Titles of notifications that are about more than one event, or about none.
 _NOTIFICATION_TITLES = {
     "access_review.reviewers_changed": "Reviewers of an access review changed",
     "access_review.reminded": "Access review due",
@@ -294,7 +295,7 @@ _NOTIFICATION_TITLES = {
     "notification.tested": "Test notification",
     "record.broken": "Audit log verification failed",
 }
-# Longer names are cut to keep subject lines short.
+# Longer names are cut off to keep subject lines short.
 SHOWN_NAME_LENGTH = 60
 
 
@@ -322,6 +323,6 @@ def one_line(text: str, *, limit: int) -> str:
 
 
 def some_lines(text: str, *, limit: int) -> str:
-    """The same for longer text, which keeps its line breaks."""
+    """External text like `one_line`, but longer and with its line breaks."""
     lines = [one_line(line, limit=limit) for line in text[:limit].splitlines()]
     return "\n".join(lines)

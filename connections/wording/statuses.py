@@ -1,4 +1,4 @@
-"""The statuses of everything but deletions: label, icon, tone and explanation."""
+"""The statuses of everything except deletions: label, icon, tone and explanation."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -12,9 +12,9 @@ from connections.models import AuditVerification, Credential, Notification, Pers
 
 @dataclass(frozen=True)
 class Badge:
-    """A status as pages show it. The explanation is the badge's tooltip and stands in the legend.
+    """A status as pages show it. The explanation is the badge's tooltip and appears in the legend.
 
-    `tone` is one of ok, danger, warn, info, unknown, muted; `icon` a name of the icon set.
+    `tone` is one of ok, danger, warn, info, unknown and muted. `icon` is the name of an icon.
     """
 
     label: str
@@ -24,7 +24,7 @@ class Badge:
 
 
 class CredentialStatus(Enum):
-    """What is known of a credential's keys."""
+    """What is known about a credential's keys."""
 
     UNVERIFIED = Badge("Unverified", "muted", "clock", "The keys have not been checked yet.")
     VERIFIED = Badge("Verified", "ok", "check", "Datadog accepts the keys for this org.")
@@ -55,7 +55,7 @@ _REJECTED = {Cause.UNAUTHORIZED, Cause.FORBIDDEN, Cause.KEY_NOT_VALID}
 
 
 def credential_badge(credential: Credential) -> Badge:
-    """The one status of a credential that matters most; Read-only and Rotation due are flags."""
+    """The most important status of a credential. Read-only and Rotation due are flags."""
     if credential.is_retired:
         status = CredentialStatus.RETIRED
     elif credential.is_verified:
@@ -83,7 +83,7 @@ class SyncStatus(Enum):
 
 
 def sync_badge(sync: Sync | None) -> Badge:
-    """The status of a finished sync; None where there was none."""
+    """The status of a finished sync. None if there is none."""
     if sync is None:
         return SyncStatus.NEVER.value
     return SyncStatus.SYNCED.value if sync.is_complete else SyncStatus.FAILED.value
@@ -161,12 +161,12 @@ class AuditLogStatus(Enum):
     )
 
 
-# It is verified daily; a restart may skip one day.
+# It is verified daily, but a restart can skip a day.
 STALE_AFTER = timedelta(hours=48)
 
 
 def audit_log_badge(last: AuditVerification | None, *, now: datetime) -> Badge:
-    """The status of the audit log by its newest verification."""
+    """The status of the audit log, from its newest verification."""
     if last is None:
         status = AuditLogStatus.NOT_VERIFIED
     elif last.fault:
@@ -206,7 +206,7 @@ def audit_log_text(last: AuditVerification | None) -> str:
 
 
 def no_worker_text(seen_at: datetime | None) -> str:
-    """What a missing worker means and what to do; `seen_at`: the last heartbeat."""
+    """What a missing worker means and what to do. `seen_at` is the last heartbeat."""
     last = f"Last seen at {format_time(seen_at)}. " if seen_at else ""
     return (
         f"{last}Retries and outcome checks are paused. Deletions you confirm are still sent. Run "

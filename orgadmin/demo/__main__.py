@@ -19,11 +19,11 @@ READY_SECONDS = 60.0
 
 
 class DemoError(Exception):
-    """The demo can't be started; the message says why."""
+    """The demo can't be started. The message says why."""
 
 
 def main() -> int:
-    """Run the demo until Ctrl-C; returns the exit code."""
+    """Run the demo until Ctrl-C. Return the exit code."""
     with tempfile.TemporaryDirectory(prefix="orgadmin-demo-") as directory:
         try:
             with Supervisor(grace_seconds=20) as supervisor:
@@ -68,7 +68,7 @@ def clean_environment(*, directory: Path, port: int) -> dict[str, str]:
 
 
 def _choose_port() -> int:
-    """PORT when it is set, else the usual one, else one that is free."""
+    """PORT if it is set, otherwise the usual port, otherwise any free port."""
     wanted = os.environ.get("PORT", "")
     if wanted:
         if not (wanted.isascii() and wanted.isdigit() and 0 < int(wanted) < 65536):

@@ -1,4 +1,4 @@
-"""The demo's history, created through the real services with the Datadog simulator."""
+"""The demo's history, created with the real services and the Datadog simulator."""
 
 import uuid
 from collections.abc import Callable
@@ -41,9 +41,9 @@ from sandbox.demo_world import connection_id_between
 
 
 def seed() -> dict[str, Any]:
-    """Fill an empty database; returns the people and their password.
+    """Fill an empty database. Return the people and their password.
 
-    Raises ConflictError, having changed nothing, when there is a person or a credential.
+    Raises ConflictError, with nothing changed, if there is a person or a credential.
     """
     if Person.objects.exists() or Credential.objects.exists():
         raise ConflictError(
@@ -116,7 +116,7 @@ def _refused(world: DemoWorld) -> None:
 
 def _already_absent(world: DemoWorld) -> None:
     pair = ("Retail US", "Store Operations")
-    # Another client deletes it in Datadog between the last sync and the DELETE.
+    # Another client deletes it at Datadog between the last sync and the DELETE.
     _set_fault(world, "Retail US", pair, "executes_then_404")
     _request(world, "Retail US", pair, "Store dashboards were retired", 4151, days=20, hours=2)
 
@@ -218,7 +218,7 @@ def _synced_an_hour_ago(_world: DemoWorld) -> None:
 
 
 def _changed_outside(world: DemoWorld) -> None:
-    """What people did in Datadog within the last hour; the last sync detects it."""
+    """What people did at Datadog within the last hour. The last sync detects it."""
     for source, sink, values in (
         ("Group SOC", "Data Lake EU", {"change": "recreate"}),
         ("Insurance EU", "Payments EU", {"connection_types": ["logs", "metrics", "audit"]}),
@@ -239,7 +239,7 @@ def _unknown(world: DemoWorld) -> None:
     _request(world, "Payments EU", pair, "Treasury metrics moved to the lake", 4223)
 
 
-# --- What the steps use ----------------------------------------------------------------------
+# --- Helpers of the steps ----------------------------------------------------------------------
 
 
 def _request(
@@ -252,9 +252,9 @@ def _request(
     days: int = 0,
     hours: int = 0,
 ) -> Deletion:
-    """Request the deletion of the connection of this pair, with the credential of `org`.
+    """Request the deletion of this pair's connection, with the credential of `org`.
 
-    The Operator requests it that long ago, as on the review page, and so confirms it too if no
+    The Operator requests it that long ago, as on the review page, which also confirms it if no
     approval is needed.
     """
     with ago(days=days, hours=hours):
@@ -281,7 +281,7 @@ def _approve(world: DemoWorld, deletion: Deletion, *, days: int = 0, hours: int 
 
 
 def _run_worker_afterwards(*, days: int, hours: int) -> None:
-    """Run the worker at that time as often as it takes to settle what it can."""
+    """Run the worker at that time as often as it takes to close what it can."""
     for seconds in (45, 120, 320):
         with clock.offset(-timedelta(days=days, hours=hours) + timedelta(seconds=seconds)):
             due.run_due(actor=WORKER)
@@ -299,7 +299,7 @@ type _Choice = Callable[[AccessReviewRow], bool]
 
 
 def close_an_access_review(world: DemoWorld) -> None:
-    """Three weeks ago: the audit events that Group SOC can query."""
+    """An access review closed three weeks ago: the audit events that Group SOC can query."""
     auditor = world.actor("auditor")
     with ago(days=25):
         review = population.start_review(
@@ -332,7 +332,7 @@ def close_an_access_review(world: DemoWorld) -> None:
 
 
 def start_an_access_review(world: DemoWorld) -> None:
-    """Six days ago, due in five: everything between Group SOC and other orgs."""
+    """An access review of everything between Group SOC and other orgs, due in five days."""
     soc = world.credentials["Group SOC"]
     with ago(days=6):
         review = population.start_review(
@@ -381,7 +381,7 @@ def _decide(
     keep_until: date | None = None,
     who: str = "operator",
 ) -> None:
-    """Decide about the undecided connections that `choose` accepts, at once."""
+    """Decide together on the undecided connections that `choose` accepts."""
     actor = world.actor(who)
     undecided = [
         row.id for row in review_rows(review=review, actor=actor) if row.state == RowState.PENDING

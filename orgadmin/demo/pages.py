@@ -48,7 +48,7 @@ def sign_in(request: HttpRequest) -> HttpResponse:
 
 
 def change_connection(request: HttpRequest) -> HttpResponse:
-    """Change a connection in the simulated Datadog, as another of its users would."""
+    """Change a connection at the simulated Datadog, as another of its users would."""
     change = scenes.CHANGES.get(request.POST.get("change", ""))
     if change is None:
         raise Http404("There is no such change.")

@@ -1,4 +1,4 @@
-"""The scenes of the demo's start page: what to try, as whom, and where."""
+"""The scenes of the demo's start page: what to try, as which person, and where."""
 
 import uuid
 from collections.abc import Iterator
@@ -27,12 +27,12 @@ CHANGED = ("Labs", "ML Platform")
 
 @dataclass(frozen=True, kw_only=True)
 class ScriptedChange:
-    """A change to a connection in the simulated Datadog, made when a visitor asks for it."""
+    """A change to a connection at the simulated Datadog, made when a visitor asks for it."""
 
     pair: tuple[str, str]
     # As in the simulator's control API.
     values: dict[str, Any]
-    # What the page says afterwards.
+    # What the page says after the change.
     message: str
 
 
@@ -70,7 +70,7 @@ CONFIRM = "Review it, give a reason and confirm."
 
 @dataclass(frozen=True)
 class Step:
-    """One thing to do: `label` is the button, which signs in as `person` and opens `path`.
+    """One thing to do. `label` is the button, which signs in as `person` and opens `path`.
 
     A step with a `change`, a key of CHANGES, changes the simulated Datadog instead.
     """
@@ -101,7 +101,7 @@ class Group:
 
 
 def list_groups() -> list[Group]:
-    """All scenes, whose steps open the pages that match what visitors have done so far."""
+    """All scenes, with steps that open pages matching what visitors have done so far."""
     return [
         Group(title="Delete a connection", scenes=list(_deleting())),
         Group(title="Many at once", scenes=list(_many())),
@@ -394,7 +394,7 @@ def _steps_to_delete(snapshot: OrgConnectionSnapshot) -> list[Step]:
 
 
 def _newest_snapshots() -> dict[str, OrgConnectionSnapshot]:
-    # Where both orgs list the connection, the credential added first: it needs no approval.
+    # If both orgs list the connection, the credential that was added first: it needs no approval.
     rows = OrgConnectionSnapshot.objects.filter(
         is_current=True, connection_id__in=list(DEMO_FAULTS), credential__retired_at=None
     ).select_related("credential")

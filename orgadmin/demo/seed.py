@@ -1,4 +1,4 @@
-"""Fills the demo's empty database; prints its people and their password as JSON."""
+"""Fills the demo's empty database. Prints its people and their password as JSON."""
 
 import json
 import os
@@ -12,7 +12,7 @@ def main() -> int:
     os.umask(0o077)
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "orgadmin.settings")
     django.setup()
-    # Models can be imported only now.
+    # Models can be imported only after the setup above.
     from django.conf import settings
 
     from connections.core.errors import DomainError

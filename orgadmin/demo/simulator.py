@@ -16,7 +16,7 @@ def set_delete_fault(name: str, *, connection_id: str, site: str) -> None:
 
 
 def change_connection(values: dict[str, Any], *, connection_id: str, site: str) -> None:
-    """Change a connection as someone in Datadog would. Raises ConflictError.
+    """Change a connection as someone at Datadog would. Raises ConflictError.
 
     `values` are those of the control API: `connection_types`, or `change` and `after`.
     """

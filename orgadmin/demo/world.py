@@ -1,4 +1,4 @@
-"""The demo's people and credentials, made through the real services."""
+"""The demo's people and credentials, created with the real services."""
 
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ from connections.models import Credential, OrgConnectionKey, Person, Role
 from connections.people import people
 from sandbox.demo_world import connection_id_between, demo_access_token, demo_key_pairs
 
-# Only for the demo, which listens on the loopback address and deletes its data afterwards.
+# Only for the demo, which listens on the loopback address and deletes its data at the end.
 PASSWORD = "just-having-a-look"  # noqa: S105
 
 _PEOPLE = (
@@ -31,7 +31,7 @@ USERNAMES = (*(username for username, *_ in _PEOPLE), _ADMINISTRATOR[0])
 
 @dataclass
 class DemoWorld:
-    """The demo's people by user name, and its credentials by org."""
+    """The demo's people by username, and its credentials by org."""
 
     people: dict[str, Person] = field(default_factory=dict)
     credentials: dict[str, Credential] = field(default_factory=dict)
@@ -81,7 +81,7 @@ def add_credentials(world: DemoWorld) -> None:
                 api_key=Secret(pair.api_key), application_key=Secret(pair.application_key)
             ),
         )
-    # Another credential of an org that has one; it lists a connection that the key pair doesn't.
+    # A second credential of an org. It lists a connection that the key pair doesn't list.
     token = demo_access_token()
     credential_lifecycle.add_credential(
         actor=world.actor("credentials"),

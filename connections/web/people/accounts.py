@@ -190,17 +190,18 @@ class MFAAdapter(DefaultMFAAdapter):  # type: ignore[misc]
 class ReauthenticationMiddleware(MiddlewareMixin):
     """Requires reauthentication for django-allauth's own account pages.
 
-    Comes after allauth's middleware, so that it handles the exception first: allauth would store
-    the whole POST in the session and replay it.
+    Comes after allauth's middleware so that it handles the exception first. allauth would store the
+    whole POST in the session and replay it.
     """
 
-    # allauth checks the old password on the first, without our limit, and nothing on the second.
+    # allauth checks the old password on the first page, without Org Admin's limit, and nothing on
+    # the second.
     GUARDED = frozenset({"account_change_password", "account_set_password"})
 
     def process_view(
         self, request: HttpRequest, view: Callable[..., Any], args: Any, kwargs: Any
     ) -> HttpResponseBase | None:
-        """Redirect from pages that allauth does not guard itself."""
+        """Redirect from pages that allauth doesn't guard itself."""
         del view, args, kwargs
         match = request.resolver_match
         if (

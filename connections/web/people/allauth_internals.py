@@ -1,7 +1,10 @@
-"""Everything this service uses of django-allauth's `internal` modules; nothing else imports them.
+"""Everything that Org Admin uses of django-allauth's `internal` modules.
 
-allauth may rename or change these in any minor version, so requirements.in pins one.
-tests/web/people/test_allauth_internals.py names each of them and the arguments we pass.
+Only this module imports them.
+
+allauth can rename or change these in any minor version, so requirements.in pins one.
+tests/web/people/test_allauth_internals.py names each of them and the arguments that Org Admin
+passes.
 """
 
 from allauth.account.internal.flows.login import record_authentication

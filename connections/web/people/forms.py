@@ -18,7 +18,7 @@ _ROLE_HELP = {
 
 
 class RolesForm(ServiceForm):
-    """Which roles a person holds."""
+    """Which roles a person has."""
 
     roles = forms.TypedMultipleChoiceField(
         choices=[(role.value, f"{role.value}: {_ROLE_HELP[role]}") for role in Role],
@@ -59,7 +59,7 @@ class MakeLinkForm(ServiceForm):
 
 
 class LinkForm(ServiceForm):
-    """A form that a one-time link leads to; one_time_link.js fills `token` from the fragment."""
+    """A form that a one-time link leads to. one_time_link.js fills `token` from the fragment."""
 
     token = forms.CharField(
         label="Code from your link",
@@ -71,7 +71,7 @@ class LinkForm(ServiceForm):
     )
 
     def clean_token(self) -> str:
-        """The token, also from a pasted whole link."""
+        """The token, even if the person pasted the whole link."""
         token: str = self.cleaned_data["token"]
         return token.rpartition("#")[2].strip()
 
@@ -122,5 +122,5 @@ class ProviderAccountForm(ServiceForm):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        # To disconnect an account, its subject isn't entered.
+        # When disconnecting an account, its subject isn't entered.
         self.fields["subject"].required = "disconnect" not in self.data

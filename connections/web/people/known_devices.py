@@ -1,8 +1,8 @@
-"""Known browsers: other people's failed sign-ins don't lock out a browser that signed in before.
+"""Known browsers: failed sign-ins by others don't lock out a browser that signed in before.
 
-A signed cookie identifies the browser and the people who signed in there. It gives no access: it
-only makes sign-ins from that browser count separately, with the same limits. For a person it ends
-with their sessions: on a new password, a lost role, or being disabled.
+A signed cookie identifies the browser and the people who signed in there. It gives no access. It
+only makes sign-ins from that browser count separately, with the same limits. For a person, it
+expires together with their sessions: on a new password, a lost role, or being disabled.
 """
 
 from datetime import timedelta
@@ -23,15 +23,15 @@ _MOST_PEOPLE = 5
 
 
 def cookie_name() -> str:
-    """The cookie's name, with the __Host- prefix where cookies are secure."""
+    """The cookie's name, with the __Host- prefix if cookies are secure."""
     return "__Host-known-device" if settings.SESSION_COOKIE_SECURE else "known-device"
 
 
 def remember_device(request: HttpRequest, response: HttpResponse, *, person: Person) -> None:
-    """Set the cookie that says that the person has signed in in this browser."""
+    """Set the cookie that says that the person has signed in with this browser."""
     device, people = _read(request)
     others = {key: value for key, value in people.items() if key != str(person.pk)}
-    # The newest last.
+    # The newest is last.
     kept = dict([*others.items(), (str(person.pk), _fingerprint(person))][-_MOST_PEOPLE:])
     response.set_cookie(
         cookie_name(),
@@ -44,13 +44,13 @@ def remember_device(request: HttpRequest, response: HttpResponse, *, person: Per
 
 
 def device_for(request: HttpRequest, *, login: str) -> str:
-    """The id of this browser if the person with this username or email signed in there; else ""."""
+    """This browser's ID if the person with this username or email signed in there, otherwise ""."""
     names = {name.upper() for one in _people(request) for name in (one.username, one.email) if name}
     return _read(request)[0] if login.upper() in names else ""
 
 
 def device_signing_in(request: HttpRequest) -> str:
-    """The id of this browser if it's on a sign-in page and someone signed in there; else ""."""
+    """This browser's ID if it's on a sign-in page and someone signed in there, otherwise ""."""
     match = request.resolver_match
     if match is None or match.url_name not in _SIGN_IN_PAGES or not _people(request):
         return ""
@@ -58,7 +58,7 @@ def device_signing_in(request: HttpRequest) -> str:
 
 
 def _read(request: HttpRequest) -> tuple[str, dict[str, str]]:
-    """The browser's id, and a fingerprint for each id of a person; empty without the cookie."""
+    """The browser's ID, and a fingerprint for each person's ID. Empty without the cookie."""
     try:
         cookie = signing.loads(request.COOKIES.get(cookie_name(), ""), salt=_SALT, max_age=MAX_AGE)
     except signing.BadSignature:
@@ -67,7 +67,7 @@ def _read(request: HttpRequest) -> tuple[str, dict[str, str]]:
 
 
 def _people(request: HttpRequest) -> list[Person]:
-    """The people who signed in in this browser and whose password is unchanged since."""
+    """The people who signed in with this browser and whose password is unchanged since."""
     _, fingerprints = _read(request)
     return [
         person

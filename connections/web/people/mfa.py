@@ -40,7 +40,7 @@ _OVER_LIMIT = "too_many_login_attempts"
 
 
 class _RefusalRecorder:
-    """Records every refused code or key of a known person."""
+    """Records every code or key of a known person that is refused."""
 
     user: Person
 
@@ -83,12 +83,12 @@ class AuthenticateKeyForm(_RefusalRecorder, keys.AuthenticateWebAuthnForm):  # t
 
 
 class LoginKeyForm(keys.LoginWebAuthnForm):  # type: ignore[misc]
-    """A passkey instead of a password, which must have verified its user."""
+    """A passkey instead of a password. It must have verified its user."""
 
     credential = PasskeyField(widget=forms.HiddenInput)
 
     def clean_credential(self) -> Any:
-        """Check the key's response, and record a refused one."""
+        """Check the key's response. Record a refused one."""
         try:
             require_user_verification(self.cleaned_data["credential"], request=context.request)
             with refusing_malformed():
@@ -142,17 +142,17 @@ class SetUpAppForm(ActivateTOTPForm):  # type: ignore[misc]
 
 
 def _pending_secret(request: HttpRequest) -> str:
-    """The secret that the page showed; empty where none can be decrypted."""
+    """The secret that the page showed. Empty if none can be decrypted."""
     stored = request.session.get(SECRET_SESSION_KEY) or ""
     try:
         return encryption.decrypt(stored, context=NEW_MFA_SECRET_CONTEXT).reveal()
     except encryption.EncryptionError:
-        # Its encryption key is gone, or it is from another session.
+        # Its encryption key is gone, or it comes from another session.
         return ""
 
 
 class _RecordedView:
-    """A view of django-allauth that sets MFA up or turns it off, with its audit event."""
+    """A view of django-allauth that sets up or turns off MFA, with its audit event."""
 
     event: EventCode
     mfa_type: Authenticator.Type

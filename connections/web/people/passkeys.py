@@ -1,4 +1,4 @@
-"""Passkey and security key responses: parsed defensively, accepted from our own origin only.
+"""Passkey and security key responses: parsed defensively, accepted only for Org Admin's origin.
 
 django-allauth and fido2 check challenges and signatures. On malformed input they raise many kinds
 of exceptions, and they accept a response for any subdomain.
@@ -19,7 +19,7 @@ from fido2.webauthn import AuthenticationResponse, CollectedClientData
 from connections.web.people import allauth_internals
 
 WRONG_PASSKEY = "Passkey not accepted. Try again, or use your password."
-# Raised for malformed JSON, CBOR and keys; database errors are not included.
+# Raised for malformed JSON, CBOR and keys. Doesn't include database errors.
 _MALFORMED = (
     ArithmeticError,
     AssertionError,
@@ -47,7 +47,7 @@ class PasskeyField(forms.JSONField):
     """The browser's response as a JSON object."""
 
     def to_python(self, value: Any) -> Any:
-        """The object; None for an empty value. Raises ValidationError for anything else."""
+        """The object. None for an empty value. Raises ValidationError for anything else."""
         # Django handles neither deeply nested JSON nor overlong numbers.
         with refusing_malformed():
             response = super().to_python(value)
@@ -56,7 +56,7 @@ class PasskeyField(forms.JSONField):
         return response
 
     def bound_data(self, data: Any, initial: Any) -> None:
-        """None: a response is valid once, and Django would parse it again to show it."""
+        """None: a response is valid only once, and Django would parse it again to show it."""
 
 
 def parse_passkey_response(
@@ -64,7 +64,7 @@ def parse_passkey_response(
 ) -> AuthenticationResponse:
     """The browser's response for a passkey, parsed.
 
-    Raises ValidationError for a malformed response or one for another origin.
+    Raises ValidationError for a malformed response and for one from another origin.
     """
     with refusing_malformed():
         parsed: AuthenticationResponse = allauth_internals.parse_authentication_response(credential)
@@ -94,10 +94,10 @@ def require_own_origin(client_data: CollectedClientData, request: HttpRequest) -
 
 
 def own_origins(request: HttpRequest) -> set[str]:
-    """The origin of ORGADMIN_BASE_URL; without one, that of the request's own host.
+    """The origin of ORGADMIN_BASE_URL or, without that, of the request's own host.
 
-    Empty where the host matched only a pattern in ALLOWED_HOSTS, since the client then chooses it.
-    An HTTP request counts as HTTPS too: a proxy may terminate TLS without saying so.
+    Empty if the host only matched a pattern in ALLOWED_HOSTS, because the client can then choose
+    it. An HTTP request also counts as HTTPS, because a proxy can terminate TLS without saying so.
     """
     if settings.BASE_URL:
         return {_origin_of(settings.BASE_URL)}
@@ -112,7 +112,7 @@ def _exact_hosts() -> set[str]:
 
 
 def _origin_of(url: str) -> str:
-    """The origin as browsers write it: in lower case, without a default port."""
+    """The origin in the form that browsers write: in lower case, without a default port."""
     parts = urlsplit(url.lower())
     is_default = parts.port == _DEFAULT_PORTS.get(parts.scheme)
     host = parts.netloc.rpartition("@")[2]

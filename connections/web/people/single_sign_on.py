@@ -1,4 +1,4 @@
-"""Sign-ins at the identity provider: their state in the session, and texts for refusals."""
+"""Sign-ins at the identity provider: their state in the session, and the texts of refusals."""
 
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
@@ -21,7 +21,7 @@ from connections.web.support import signed_in_person
 class Refusal(StrEnum):
     """Why a valid identity from the provider is refused here."""
 
-    UNKNOWN_ACCOUNT = "unknown_account"  # connected to no person here
+    UNKNOWN_ACCOUNT = "unknown_account"  # not connected to a person here
     DISABLED = "disabled"  # the person is disabled
     OTHER_ACCOUNT = "other_account"  # not the signed-in person's
 
@@ -98,7 +98,7 @@ REFUSAL_TEXTS: dict[Reason | Refusal, RefusalText] = {
 }
 
 
-# How long a sign-in may take, and how many can be pending in one browser.
+# How long a sign-in can take, and how many can be pending in one browser.
 MAX_DURATION = timedelta(minutes=10)
 MAX_PENDING = 5
 _SESSION_KEY = "provider_sign_ins"
@@ -110,12 +110,12 @@ class SignInPurpose(StrEnum):
 
     SIGN_IN = "sign_in"
     REAUTHENTICATE = "reauthenticate"
-    CONNECT = "connect"  # connect an account there
+    CONNECT = "connect"  # connect an account at the provider
 
 
 @dataclass(frozen=True, kw_only=True)
 class CompletedSignIn:
-    """A valid sign-in. `person_id`: who was signed in when it started; "" for no one."""
+    """A valid sign-in. `person_id` is who was signed in when it started, or "" for no one."""
 
     identity: ProviderIdentity
     purpose: SignInPurpose
@@ -124,18 +124,18 @@ class CompletedSignIn:
 
 
 def is_on() -> bool:
-    """Whether a provider is configured in full; operations/checks.py says what is missing."""
+    """Whether a provider is completely configured. operations/checks.py says what is missing."""
     return bool(settings.OIDC_ISSUER and settings.OIDC_CLIENT_ID and settings.OIDC_SECRET_FILE)
 
 
 def require_provider() -> None:
-    """Raise Http404 unless a provider is configured in full."""
+    """Raise Http404 unless a provider is completely configured."""
     if not is_on():
         raise Http404
 
 
 def provider_name() -> str:
-    """What the provider is called on screen."""
+    """The provider's name on screen."""
     name: str = settings.OIDC_NAME
     return name
 
@@ -180,7 +180,7 @@ def finish(request: HttpRequest) -> CompletedSignIn:
     if clock.elapsed_since(started.at, now=now) > MAX_DURATION:
         raise ProviderError(Reason.STALE, "The sign-in took too long.")
     with open_exchange(provider_accounts.load_identity_provider()) as exchange:
-        # From here on the response is used up; after Reason.BUSY this line was not reached.
+        # From now on the response counts as used. Reason.BUSY never gets here.
         request.session[_SESSION_KEY] = pending
         identity = client.fetch_identity(
             exchange,
@@ -205,7 +205,7 @@ def is_pending(request: HttpRequest) -> bool:
 def record_provider_mfa(
     request: HttpRequest, *, person_id: str, identity: ProviderIdentity
 ) -> None:
-    """Remember whether the provider reports MFA by a value in ORGADMIN_OIDC_MFA_VALUES."""
+    """Remember whether the provider reports MFA with a value in ORGADMIN_OIDC_MFA_VALUES."""
     if identity.methods & set(settings.OIDC_MFA_VALUES):
         request.session[_MFA_SESSION_KEY] = person_id
     else:

@@ -1,4 +1,4 @@
-"""Views to sign in at the identity provider, and to connect an account there."""
+"""Views for signing in at the identity provider, and for connecting an account there."""
 
 import logging
 
@@ -36,7 +36,7 @@ from connections.web.support import (
 
 logger = logging.getLogger(__name__)
 
-# Its limit stands in ACCOUNT_RATE_LIMITS.
+# Its limit is in ACCOUNT_RATE_LIMITS.
 USE_OF_PROVIDER = "use_of_provider"
 _SHOWN = "provider_account_shown"
 _STATUSES: dict[Reason | Refusal, int] = {Reason.UNREACHABLE: 502, Reason.BUSY: 503}
@@ -66,7 +66,7 @@ def _start(request: HttpRequest, *, purpose: SignInPurpose) -> HttpResponse:
     single_sign_on.require_provider()
     wanted = request.GET.get("next", "")
     to = wanted if is_local_url(request, wanted) else reverse("overview")
-    # Another site's page could otherwise start a sign-in for the person.
+    # Otherwise another site's page could start a sign-in for the person.
     if request.headers.get("Sec-Fetch-Site", "none") not in {"none", "same-origin"}:
         return redirect("overview")
     if not consume_rate_limit(
@@ -87,7 +87,7 @@ def provider_callback(request: HttpRequest) -> HttpResponse:
     try:
         completed = single_sign_on.finish(request)
     except ProviderError as error:
-        # Record only sign-ins that were started here: anyone can open this URL.
+        # Record only sign-ins that were started here, because anyone can open this URL.
         return _refused(request, error.reason, text=str(error), is_recorded=is_ours)
     if completed.purpose == SignInPurpose.SIGN_IN:
         return _sign_in(request, completed)
@@ -116,7 +116,7 @@ def _sign_in(request: HttpRequest, completed: CompletedSignIn) -> HttpResponse:
         get_adapter(request).logout(request)
     single_sign_on.record_provider_mfa(request, person_id=str(person.pk), identity=identity)
     record_authentication(request, person, "provider")
-    # Through allauth, which still requires MFA that is set up here.
+    # Through allauth, which still requires any MFA that is set up here.
     response: HttpResponse = perform_login(request, person, redirect_url=completed.to)
     return response
 
@@ -133,7 +133,7 @@ def _reauthenticated(
 
 @requires_reauthentication(on_missing=lambda request: _account_page(request))
 def provider_account(request: HttpRequest) -> HttpResponse:
-    """The person's own account at the provider; a POST connects the one just used."""
+    """The person's own account at the provider. A POST connects the account just used."""
     single_sign_on.require_provider()
     shown = _shown_account(request)
     if request.method != "POST" or shown is None:
@@ -162,7 +162,7 @@ def _account_page(request: HttpRequest, *, problem: str = "") -> HttpResponse:
 
 
 def _shown_account(request: HttpRequest) -> dict[str, str] | None:
-    """Issuer and subject that this person signed in with to connect; None without that."""
+    """Issuer and subject of the account that this person signed in with to connect it, or None."""
     kept, person = request.session.get(_SHOWN), signed_in_person(request)
     if not kept or person is None or kept["person"] != str(person.pk):
         return None
@@ -181,7 +181,7 @@ def _refused(
     refusal = REFUSAL_TEXTS[reason]
     if text:
         logger.warning("A sign-in at the provider was refused. %s", text)
-    # Reason.BUSY refuses nothing: the provider was not contacted.
+    # Reason.BUSY refuses nothing, because the provider was not contacted.
     if is_recorded and reason != Reason.BUSY:
         sign_in_events.record_single_sign_on_refused(
             person=person,

@@ -69,7 +69,7 @@ def _new_page(request: HttpRequest, form: PersonForm | None = None) -> HttpRespo
 
 @requires_reauthentication(on_missing=_new_page, before_page=True)
 def person_new(request: HttpRequest) -> HttpResponse:
-    """Add a person; the response shows their sign-in link, once."""
+    """Add a person. The response shows their sign-in link once."""
     form = PersonForm(request.POST or None)
     if form.is_valid():
         try:
@@ -82,7 +82,7 @@ def person_new(request: HttpRequest) -> HttpResponse:
 
 
 def person_detail(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
-    """One person: roles, access, sessions, latest events."""
+    """One person: roles, access, sessions and latest events."""
     return _detail(request, get_object_or_404(Person, pk=pk), {})
 
 
@@ -92,11 +92,12 @@ type _PersonView = Callable[[HttpRequest, uuid.UUID], HttpResponse]
 def _person_action(
     form_class: type[ServiceForm] = ServiceForm, *, form_name: str = "form"
 ) -> Callable[[Callable[..., str | HttpResponse]], _PersonView]:
-    """A view for one form on the page of a person, which needs reauthentication.
+    """A view for one form on a person's page, which needs reauthentication.
 
-    The decorated function gets the person and the form's cleaned data; it returns the message for
-    the page that follows, or a response. If it can't be done, the page comes back with the form
-    as it was filled in: 422 for the form's errors and InvalidInputError, 409 for ConflictError.
+    The decorated function gets the person and the form's cleaned data. It returns the message for
+    the page that follows, or a response. If the action is refused, the page comes back with the
+    form as it was filled in: with 422 for the form's errors and InvalidInputError, and with 409 for
+    ConflictError.
     """
 
     def decorate(act: Callable[..., str | HttpResponse]) -> _PersonView:
@@ -172,7 +173,7 @@ def person_link(
 def _page_with_new_link(
     request: HttpRequest, person: Person, *, removes_second_factor: bool
 ) -> HttpResponse:
-    # No redirect, since the token would have to be stored for it.
+    # No redirect, because that would require storing the token.
     now = clock.now()
     link = people.make_sign_in_link(
         actor=actor_of(request),
@@ -190,7 +191,7 @@ def _page_with_new_link(
 
 @_person_action()
 def person_sessions_end(request: HttpRequest, person: Person) -> HttpResponse:
-    """End one session of a person, or (without `session`) all of them."""
+    """End one session of a person or, without `session`, all of them."""
     return _end_sessions(
         request, person, except_id="", to=reverse("person-detail", kwargs={"pk": person.pk})
     )
@@ -231,7 +232,7 @@ def _detail(
         "email_form": EmailForm(initial={"email": person.email}),
         "link_form": MakeLinkForm(),
         "sessions": _session_rows(request, person),
-        # The session to end, when that still needs reauthentication.
+        # The session to end, if that still needs reauthentication.
         "ending": request.POST.get("session", ""),
         "account_form": ProviderAccountForm(),
         "account": provider_accounts.find_account(person=person, issuer=settings.OIDC_ISSUER),
@@ -241,7 +242,7 @@ def _detail(
 
 
 def _session_rows(request: HttpRequest, person: Person) -> list[dict[str, Any]]:
-    """The person's open sessions: the current one first, then the newest."""
+    """The person's open sessions: the current one, then the others, newest first."""
     current = _current_session_id(request)
     rows = [
         {
@@ -273,7 +274,7 @@ def change_emails_set(request: HttpRequest) -> HttpResponse:
 
 
 def session_end(request: HttpRequest) -> HttpResponse:
-    """End one of the signed-in person's sessions, or (without `session`) all others."""
+    """End one of the signed-in person's sessions or, without `session`, all others."""
     return _end_sessions(
         request,
         require_signed_in_person(request),
@@ -298,14 +299,14 @@ def _current_session_id(request: HttpRequest) -> str:
     return public_id_of(hash_of_session_key(request.session.session_key or ""))
 
 
-# Its limit stands in ACCOUNT_RATE_LIMITS.
+# Its limit is in ACCOUNT_RATE_LIMITS.
 USE_OF_LINKS = "use_of_links"
 APPEARANCE_AGE = 365 * 24 * 60 * 60
 
 
 @sensitive_post_parameters("token", "password")
 def setup(request: HttpRequest) -> HttpResponse:
-    """The page of the setup link: adds the first administrator and signs them in."""
+    """The page of the setup link. It adds the first administrator and signs them in."""
     if Person.objects.exists():
         return redirect("overview")
     return _use_link(
@@ -319,7 +320,7 @@ def setup(request: HttpRequest) -> HttpResponse:
 
 @sensitive_post_parameters("token", "password")
 def sign_in_link(request: HttpRequest) -> HttpResponse:
-    """The page of a sign-in link: sets a password if one is entered, and signs the person in."""
+    """The page of a sign-in link. It sets a password if one is entered, and signs the person in."""
     return _use_link(
         request,
         SignInLinkForm,
@@ -337,7 +338,7 @@ def _use_link(
     template: str,
     to: str,
 ) -> HttpResponse:
-    """The form of a one-time link; once `redeem` accepted it, its person is signed in."""
+    """The form of a one-time link. Once `redeem` has accepted it, its person is signed in."""
     if not ratelimit.consume(request, action=USE_OF_LINKS):
         return too_many_requests(request)
     form = form_class(request.POST or None)
