@@ -78,7 +78,8 @@ def decide(
         AccessReviewDecision.objects.bulk_create(made)
         _record(review, made=made, actor=actor)
         if decision == ReviewDecision.KEEP:
-            stopping.pause_where_kept(review=review, actor=actor)
+            ids = {row.connection_id for row in rows}
+            stopping.pause_where_kept(connection_ids=ids, actor=actor)
     return made
 
 

@@ -13,6 +13,7 @@ from connections.batches import drafts
 from connections.batches.drafts import PlannedConnection, PlanSource
 from connections.core import clock
 from connections.core.errors import ConflictError
+from connections.core.text import pluralize
 from connections.models import (
     GONE_OUTCOMES,
     OPEN_STATES,
@@ -26,6 +27,14 @@ from connections.models import (
     RowProblem,
     RowState,
 )
+
+
+class ToDelete(NamedTuple):
+    """The listed connections that an access review decided to delete, without a deletion yet."""
+
+    rows: list[ReviewRow]
+    # Changed after the access review closed, so nobody decided to delete what they are now.
+    changed: list[ReviewRow]
 
 
 class PlannedDeletions(NamedTuple):
@@ -47,13 +56,11 @@ def plan_deletions(*, review: AccessReview, actor: Actor) -> PlannedDeletions:
     with audit.atomic():
         # Locked so that two simultaneous requests don't plan the same connections.
         AccessReview.objects.select_for_update(no_key=True).get(pk=review.pk)
-        rows = rows_to_delete(
+        rows, changed = find_to_delete(
             review=review, actor=actor, rows=review_rows(review=review, actor=actor)
         )
         if not rows:
-            raise ConflictError(
-                "Every connection marked for deletion in this access review has been handled."
-            )
+            raise ConflictError(changed_text(len(changed)) or _ALL_HANDLED)
         drafts_by_key = _find_open_drafts(review, actor=actor)
         unplanned = [row for row in rows if row.key not in drafts_by_key]
         if not unplanned:
@@ -85,17 +92,31 @@ def _find_open_drafts(review: AccessReview, *, actor: Actor) -> dict[OrgConnecti
     }
 
 
-def rows_to_delete(*, review: AccessReview, actor: Actor, rows: list[ReviewRow]) -> list[ReviewRow]:
-    """The rows among these to delete: listed, and without a deletion that counts.
+_ALL_HANDLED = "Every connection marked for deletion in this access review has been handled."
+
+
+def changed_text(count: int) -> str:
+    """Why so many connections decided to delete can't be planned; "" for none."""
+    if not count:
+        return ""
+    return (
+        f"{pluralize(count, 'connection')} changed after this access review closed, so no one "
+        f"decided to delete {'it as it is' if count == 1 else 'them as they are'} now. Start a new "
+        "access review."
+    )
+
+
+def find_to_delete(*, review: AccessReview, actor: Actor, rows: list[ReviewRow]) -> ToDelete:
+    """What is left to delete among the actor's `review_rows`.
 
     A deletion counts while it is open, or if it succeeded after the access review started.
     """
     decided = [row for row in rows if row.state == RowState.DELETE]
     if not decided:
-        return []
+        return ToDelete([], [])
     hidden = permissions.visibility_of(actor).hidden
-    visible = load_current(of=in_reviews([review.pk]), hidden=hidden).visible
-    listed = {key for key, each in visible.items() if each.is_listed}
+    current = load_current(of=in_reviews([review.pk]), hidden=hidden)
+    listed = {key for key, each in current.visible.items() if each.is_listed}
     of_review = Deletion.objects.filter(
         connection_id__in=review.rows.order_by().values("connection_id")
     )
@@ -107,4 +128,13 @@ def rows_to_delete(*, review: AccessReview, actor: Actor, rows: list[ReviewRow])
         OrgConnectionKey(site=site, connection_id=connection_id)
         for site, connection_id in counting.values_list("site", "connection_id")
     }
-    return [row for row in decided if row.stored_key in listed and row.key not in handled]
+    left = [row for row in decided if row.stored_key in listed and row.key not in handled]
+    if not review.is_closed:
+        # A row that changed is to be decided again.
+        return ToDelete(left, [])
+    changed = [
+        row
+        for row in left
+        if row.newest is None or row.newest.review_digest != current.known[row.stored_key].digest
+    ]
+    return ToDelete([row for row in left if row not in changed], changed)

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import date
 from uuid import UUID
 
 from django.db.models import Count, Exists, OuterRef, Q, QuerySet, Window
@@ -231,6 +232,21 @@ class ConnectionDecision:
     is_review_visible: bool
     # Whether it keeps the connection until a date that has passed.
     has_ended: bool
+
+
+def find_keep_decision(*, key: OrgConnectionKey, today: date) -> AccessReviewDecision | None:
+    """The newest decision about a connection, with its review, if it is to keep it and still valid.
+
+    The caller has found that the actor can see the connection.
+    """
+    decisions = AccessReviewDecision.objects.filter(
+        row__site=key.site, row__connection_id=key.connection_id
+    )
+    newest = decisions.select_related("row__review").order_by("-id").first()
+    if newest is None or newest.decision != ReviewDecision.KEEP:
+        return None
+    has_ended = newest.keep_until is not None and newest.keep_until < today
+    return None if has_ended else newest
 
 
 def list_decisions(*, actor: Actor, key: OrgConnectionKey) -> list[ConnectionDecision]:

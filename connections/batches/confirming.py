@@ -67,20 +67,20 @@ def find_problem(batch: Batch, *, confirmation: str) -> dict[str, str]:
 
 
 def require_none_kept(batch: Batch) -> None:
-    """Raise ConflictError if its access review has since decided to keep one of its connections."""
+    """Raise ConflictError if an access review has since decided to keep one of its connections."""
     kept = len(list_kept(batch))
     if kept:
         unchanged = "It stays paused." if batch.state == BatchState.PAUSED else "Nothing was sent."
         raise ConflictError(
-            f"The access review has since decided to keep {pluralize(kept, 'connection')}"
+            f"An access review has since decided to keep {pluralize(kept, 'connection')}"
             f" of this bulk deletion. {unchanged} Withdraw {'that' if kept == 1 else 'each such'}"
             " deletion, or cancel the bulk deletion and plan the rest again."
         )
 
 
 def list_kept(batch: Batch) -> list[Deletion]:
-    """The rows that it would send although its access review has since decided to keep them."""
-    rows = drafts.find_kept(batch=batch)
+    """The rows from an access review that it would send although one has since kept them."""
+    rows = drafts.find_kept(batch=batch) if batch.is_from_review else set()
     if not rows:
         return []
     return list(unsent_rows(batch).filter(batch_row__in=rows).order_by("batch_row__position"))

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from django.core.exceptions import PermissionDenied
-from django.db.models import Q, QuerySet
+from django.db.models import OuterRef, Q, QuerySet, Subquery
 
 from connections import audit
 from connections.access import permissions, visibility
@@ -90,7 +90,7 @@ class _Facts:
     being_deleted: Collection[OrgConnectionKey]
     # Connections with another open deletion that the person can't see.
     hidden: Collection[OrgConnectionKey]
-    # Connections that the plan's access review decided to keep.
+    # Connections that access reviews have decided to keep, for a plan from an access review.
     kept: Collection[OrgConnectionKey]
     # The credentials that the person can delete with now.
     sending: Collection[UUID] = field(default_factory=frozenset)
@@ -132,9 +132,9 @@ def can_delete_with(credential: Credential) -> bool:
 
 
 def _load_facts(
-    keys: Collection[OrgConnectionKey], *, actor: Actor, access_review_id: UUID | None
+    keys: Collection[OrgConnectionKey], *, actor: Actor, is_from_review: bool
 ) -> _Facts:
-    """`access_review_id` identifies the access review that the plan was made from."""
+    """`is_from_review`: whether the plan has what an access review decided to delete."""
     ids = {key.connection_id for key in keys}
     listed = OrgConnectionSnapshot.objects.filter(
         connection_id__in=ids, is_current=True, credential__retired_at=None
@@ -162,7 +162,7 @@ def _load_facts(
         protected=set(protections.active_protections()),
         being_deleted=being_deleted,
         hidden=hidden,
-        kept=_kept_by(access_review_id, ids=ids) if access_review_id else frozenset(),
+        kept=_kept_among(ids) if is_from_review else frozenset(),
         sending={each.pk for each in synced},
         unsynced=usable - synced,
     )
@@ -173,11 +173,9 @@ def _open_deletions(ids: Collection[UUID]) -> QuerySet[Deletion, tuple[str, UUID
     return rows.order_by().values_list("site", "connection_id", "credential_id")
 
 
-def _kept_by(access_review_id: UUID, *, ids: Collection[UUID]) -> set[OrgConnectionKey]:
-    """The connections among these that the access review's newest decision keeps."""
-    decisions = AccessReviewDecision.objects.filter(
-        row__review=access_review_id, row__connection_id__in=ids
-    )
+def _kept_among(ids: Collection[UUID]) -> set[OrgConnectionKey]:
+    """The connections among these that the newest decision of any access review keeps."""
+    decisions = AccessReviewDecision.objects.filter(row__connection_id__in=ids)
     newest = {
         OrgConnectionKey(site=site, connection_id=connection_id): decision
         for site, connection_id, decision in decisions.order_by("id").values_list(
@@ -260,7 +258,7 @@ def create_draft_of_rest(*, batch: Batch, actor: Actor) -> Batch:
     if not rest:
         raise ConflictError("This bulk deletion has no connections left to delete.")
     keys = [each.key for each in rest]
-    facts = _load_facts(keys, actor=actor, access_review_id=batch.access_review_id)
+    facts = _load_facts(keys, actor=actor, is_from_review=batch.is_from_review)
     connections = [
         PlannedConnection(
             text=each.key.reference,
@@ -353,7 +351,7 @@ def _build_rows(
 ) -> list[BatchRow]:
     keys = [parse_key(each.text) for each in connections]
     facts = _load_facts(
-        [key for key in keys if key], actor=actor, access_review_id=batch.access_review_id
+        [key for key in keys if key], actor=actor, is_from_review=batch.is_from_review
     )
     seen: set[OrgConnectionKey] = set()
     rows = []
@@ -568,7 +566,7 @@ def _load_row_facts(rows: Sequence[BatchRow], *, batch: Batch, actor: Actor) -> 
     return _load_facts(
         [_key(row) for row in rows],
         actor=_planner(batch, actor=actor),
-        access_review_id=batch.access_review_id,
+        is_from_review=batch.is_from_review,
     )
 
 
@@ -675,12 +673,13 @@ def _problem_now(row: BatchRow, *, facts: _Facts) -> RowProblem | None:
 
 
 def find_kept(*, batch: Batch) -> set[int]:
-    """The primary keys of rows that the plan's access review has since decided to keep."""
-    if batch.access_review_id is None:
-        return set()
-    rows = {_key(row): row.pk for row in batch.rows.filter(SENDABLE)}
-    kept = _kept_by(batch.access_review_id, ids={key.connection_id for key in rows})
-    return {pk for key, pk in rows.items() if key in kept}
+    """The primary keys of sendable rows that the newest decision of any access review keeps."""
+    decisions = AccessReviewDecision.objects.filter(
+        row__site=OuterRef("site"), row__connection_id=OuterRef("connection_id")
+    )
+    newest = Subquery(decisions.order_by("-id").values("decision")[:1])
+    kept = batch.rows.filter(SENDABLE).alias(newest=newest).filter(newest=ReviewDecision.KEEP)
+    return set(kept.values_list("pk", flat=True))
 
 
 def count_sendable(batch: Batch) -> int:

@@ -64,7 +64,7 @@ def request_batch(
             drafts.lock_batch(batch)
             is_changed = batch.state != BatchState.DRAFT or batch.digest != digest
             # Decisions to keep a connection also lock the bulk deletion, so a later one pauses it.
-            if is_changed or drafts.find_kept(batch=batch):
+            if is_changed or (batch.is_from_review and drafts.find_kept(batch=batch)):
                 raise OvertakenError("This bulk deletion just changed. Reload the page.")
             batch.reason, batch.ticket = reason.strip(), ticket.strip()
             batch.stop_at_first_problem = stop_at_first_problem

@@ -5,7 +5,9 @@ cancellation has committed, no row is sent until it is resumed. A DELETE in prog
 stopped.
 """
 
+from collections.abc import Collection
 from datetime import timedelta
+from uuid import UUID
 
 from connections import audit
 from connections.access import permissions
@@ -18,7 +20,7 @@ from connections.core.errors import InvalidInputError, OvertakenError
 from connections.core.text import pluralize
 from connections.deletions import states
 from connections.deletions.states import Settle
-from connections.models import AccessReview, Batch, BatchState, Deletion, Outcome
+from connections.models import Batch, BatchRow, BatchState, Deletion, Outcome
 from connections.wording import attempt_facts
 from connections.wording.causes import cause_text
 
@@ -48,14 +50,16 @@ def pause_batch(*, batch: Batch, actor: Actor) -> Batch:
     return batch
 
 
-def pause_where_kept(*, review: AccessReview, actor: Actor) -> None:
-    """Pause bulk deletions that would send a connection their access review just decided to keep.
+def pause_where_kept(*, connection_ids: Collection[UUID], actor: Actor) -> None:
+    """Pause bulk deletions from access reviews that would send what was just decided to be kept.
 
     Call it in the transaction of the decision. It locks each open bulk deletion before reading its
     state: a confirmation that began before this decision has then ended, and one that begins later
     sees the decision.
     """
-    for batch in Batch.objects.filter(access_review=review, ended_at=None).order_by("pk"):
+    rows = BatchRow.objects.filter(connection_id__in=connection_ids)
+    planned = Batch.objects.filter(ended_at=None, pk__in=rows.values("batch"))
+    for batch in planned.exclude(access_review=None).order_by("pk"):
         drafts.lock_batch(batch)
         if confirming.list_kept(batch):
             pause_for(batch, cause=Cause.DECIDED_TO_KEEP, actor=actor)

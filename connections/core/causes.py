@@ -122,7 +122,7 @@ class Cause(StrEnum):
     CREDENTIAL_RETIRED = "credential_retired"
     # The connection is protected.
     CONNECTION_PROTECTED = "connection_protected"
-    # The access review of a bulk deletion has since decided to keep one of its connections.
+    # An access review has since decided to keep a connection of a bulk deletion from one.
     DECIDED_TO_KEEP = "decided_to_keep"
     # The keys now belong to another org.
     ANOTHER_ORG = "another_org"

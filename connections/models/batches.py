@@ -62,7 +62,7 @@ class RowProblem(models.TextChoices):
     ALREADY_BEING_DELETED = "already_being_deleted"  # another deletion of it is open
     NO_CREDENTIAL = "no_credential"  # no credential that the person can use lists and can delete it
     CHANGED = "changed"  # Datadog now lists something different than when the plan was made
-    KEPT = "kept"  # the plan's access review decided to keep it
+    KEPT = "kept"  # an access review decided to keep it (plans from access reviews only)
 
 
 class Batch(models.Model):
@@ -145,6 +145,11 @@ class Batch(models.Model):
 
     def __str__(self) -> str:
         return f"bulk deletion {str(self.id)[-8:]}"
+
+    @property
+    def is_from_review(self) -> bool:
+        """Whether it deletes what an access review decided to delete."""
+        return self.access_review_id is not None
 
     @property
     def has_ended(self) -> bool:

@@ -84,7 +84,7 @@ ROW_PROBLEMS: Mapping[str, Badge] = MappingProxyType(
             "Changed", "warn", "warning", "It has changed since this plan was made."
         ),
         RowProblem.KEPT: Badge(
-            "Keep", "warn", "check", "The access review decided to keep this connection."
+            "Keep", "warn", "check", "An access review decided to keep this connection."
         ),
     }
 )

@@ -21,7 +21,7 @@ _TEXTS: dict[str, str] = {
     Cause.CREDENTIAL_RETIRED: "Its credential was retired.",
     Cause.CONNECTION_PROTECTED: "The connection is protected.",
     Cause.DECIDED_TO_KEEP: (
-        "The access review has since decided to keep a connection of this bulk deletion."
+        "An access review has since decided to keep a connection of this bulk deletion."
     ),
     Cause.ANOTHER_ORG: "The keys belong to another org.",
     Cause.KEY_RING_UNUSABLE: "The key ring that decrypts stored keys is missing or wrong.",

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 from django.core.exceptions import PermissionDenied
@@ -23,9 +24,11 @@ from connections.models import (
     Batch,
     BatchOrigin,
     BatchRow,
+    BatchState,
     Credential,
     Deletion,
     EventCode,
+    OrgConnectionSnapshot,
     Outcome,
     Person,
     RowProblem,
@@ -33,8 +36,9 @@ from connections.models import (
 )
 from sandbox.server import SandboxServer
 from tests.access_reviews.conftest import MakeReview
-from tests.access_reviews.support import close, decide, texts_of
+from tests.access_reviews.support import close, decide, start, texts_of
 from tests.batches.support import approve, execute, request, sync_now
+from tests.batches.support import draft as draft_of
 from tests.support.clock import SettableClock
 
 pytestmark = pytest.mark.django_db
@@ -168,9 +172,9 @@ def test_an_approver_sees_what_is_to_be_kept_since_the_request(
     decide(review, ada, decision="delete")
     batch = request(plan(review, ada).batch, ada)
     page = f"/deletions/batches/{batch.pk}/"
-    assert "marked Keep in the access review" not in client_of(linus).get(page).text
+    assert "marked Keep in an access review" not in client_of(linus).get(page).text
     decide(review, grace, kept)
-    assert "1 connection is now marked Keep in the access review" in client_of(linus).get(page).text
+    assert "1 connection marked Keep in an access review" in client_of(linus).get(page).text
 
 
 def test_an_approved_plan_with_a_connection_to_keep_since_can_not_be_confirmed(
@@ -245,6 +249,74 @@ def test_a_running_plan_goes_on_when_what_was_sent_is_decided_to_be_kept(
     running.run_due(actor=WORKER)
     sent = Deletion.objects.filter(outcome=Outcome.DELETED)
     assert [str(each.connection_id) for each in sent] == [second[-36:]]
+
+
+def test_a_newer_access_review_can_keep_what_an_older_one_decided_to_delete(
+    make_review: MakeReview, ada: Person, grace: Person, edith: Person
+) -> None:
+    older = make_review(2)
+    kept, deleted = texts_of(older)
+    decide(older, ada, decision="delete")
+    close(older, edith)
+    newer = start(edith, scope="q=Partner")
+    decide(newer, grace, kept)
+    draft = plan(older, ada).batch
+    assert dict(draft.rows.values_list("text", "problem")) == {kept: RowProblem.KEPT, deleted: ""}
+    running_batch = request(draft, ada)
+    decide(newer, grace, deleted)
+    running_batch.refresh_from_db()
+    assert running_batch.state == BatchState.PAUSED
+
+
+def test_a_plan_from_a_selection_warns_of_a_decision_to_keep_and_goes_on(
+    make_review: MakeReview, ada: Person, grace: Person, client_of: Callable[[Person], Client]
+) -> None:
+    review = make_review(1)
+    decide(review, grace)
+    batch = draft_of(ada, texts_of(review))
+    page = client_of(ada).get(f"/deletions/batches/{batch.pk}/").text
+    assert "1 connection marked Keep in an access review" in page
+    assert request(batch, ada).state == BatchState.RUNNING
+
+
+def test_the_review_of_a_deletion_says_who_decided_to_keep_the_connection(
+    make_review: MakeReview, ada: Person, grace: Person, client_of: Callable[[Person], Client]
+) -> None:
+    review = make_review(1)
+    snapshot = OrgConnectionSnapshot.objects.get(connection_id=texts_of(review)[0][-36:])
+    url = "/deletions/new/?" + urlencode(
+        {"credential": snapshot.credential_id, "connection_id": snapshot.connection_id}
+    )
+    assert "Marked Keep" not in client_of(ada).get(url).text
+    decide(review, grace)
+    page = client_of(ada).get(url).text
+    assert "Marked Keep in an access review" in page
+    assert f"Decided in {review.name} by {grace.display_name}" in page
+    decide(review, grace, decision="delete")
+    assert "Marked Keep" not in client_of(ada).get(url).text
+
+
+def test_what_changed_after_the_closing_is_not_planned(
+    make_review: MakeReview,
+    ada: Person,
+    edith: Person,
+    payments: Credential,
+    sandbox: SandboxServer,
+    client_of: Callable[[Person], Client],
+) -> None:
+    review = make_review(2)
+    widened, same = texts_of(review)
+    decide(review, ada, decision="delete")
+    close(review, edith)
+    sandbox.world.change_connection(connection_id=widened[-36:], connection_types=("audit",))
+    sync_now(payments)
+    page = client_of(ada).get(f"/reviews/{review.pk}/").text
+    assert "1 connection changed after this access review closed" in page
+    assert [row.text for row in plan(review, ada).batch.rows.all()] == [same]
+    sandbox.world.change_connection(connection_id=same[-36:], connection_types=("audit",))
+    sync_now(payments)
+    with pytest.raises(ConflictError, match="2 connections changed after this access review"):
+        plan(review, ada)
 
 
 def test_what_is_decided_to_delete_once_more_is_planned_again(

@@ -3006,7 +3006,7 @@ BULK_DELETIONS = (
     _mutant(
         "what an access review decides to keep during the request is not requested",
         f"{BATCHES}/requesting.py",
-        "            if is_changed or drafts.find_kept(batch=batch):\n",
+        "            if is_changed or (batch.is_from_review and drafts.find_kept(batch=batch)):\n",
         "            if is_changed:\n",
         "tests/access_reviews/test_planning.py"
         "::test_a_connection_decided_to_be_kept_while_its_plan_is_requested_is_not_deleted",
@@ -3014,10 +3014,17 @@ BULK_DELETIONS = (
     _mutant(
         "a decision to keep pauses what would delete the connection",
         "connections/access_reviews/decisions.py",
-        "            stopping.pause_where_kept(review=review, actor=actor)\n",
+        "            stopping.pause_where_kept(connection_ids=ids, actor=actor)\n",
         "            pass\n",
         "tests/access_reviews/test_planning.py"
         "::test_a_running_plan_with_a_connection_to_keep_since_is_paused",
+    ),
+    _mutant(
+        "what changed after an access review closed is not planned",
+        "connections/access_reviews/deleting.py",
+        "    if not review.is_closed:\n",
+        "    if True:\n",
+        "tests/access_reviews/test_planning.py::test_what_changed_after_the_closing_is_not_planned",
     ),
     _mutant(
         "a new plan has what an older plan can no longer delete",

@@ -38,7 +38,7 @@ STATEMENTS = {
     "one org": 31,
     "one connection": 14,
     "one deletion": 10,
-    "review": 12,
+    "review": 13,
     "credentials": 5,
     "one credential": 16,
     "one event": 8,

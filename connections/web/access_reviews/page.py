@@ -15,7 +15,7 @@ from django.urls import reverse
 from connections.access import permissions
 from connections.access.actor import Actor
 from connections.access_reviews.closing import appeared_since, pending_digest
-from connections.access_reviews.deleting import rows_to_delete
+from connections.access_reviews.deleting import ToDelete, changed_text, find_to_delete
 from connections.access_reviews.details import RowDetails, load_details
 from connections.access_reviews.population import find_without_reviewer
 from connections.access_reviews.progress import list_reviewer_progress
@@ -290,12 +290,15 @@ def _shared_context(
 ) -> dict[str, Any]:
     """What else a decision changes on the page, in addition to the rows."""
     can_plan = permissions.can_delete(actor)
-    to_delete = rows_to_delete(review=review, actor=actor, rows=every) if can_plan else []
+    to_delete = ToDelete([], [])
+    if can_plan:
+        to_delete = find_to_delete(review=review, actor=actor, rows=every)
     return {
         "review": review,
         "summary": _summary(every, is_closed=review.is_closed),
         "can_plan": can_plan,
-        "plannable": len(to_delete),
+        "plannable": len(to_delete.rows),
+        "not_plannable": changed_text(len(to_delete.changed)),
         "reviewer_rows": list_reviewer_progress(review=review, rows=every),
         "due": "" if review.is_closed else due_text(review, now=time_of(request)),
         "is_closed": review.is_closed,

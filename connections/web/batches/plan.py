@@ -213,10 +213,9 @@ def load_plan(batch: Batch, *, actor: Actor, at: datetime) -> Plan:
 
 
 def kept_warning(rows: Sequence[PlanRow]) -> PlanWarning:
-    """The warning that the plan's access review has since decided to keep these rows."""
+    """A warning that access reviews have decided to keep these rows."""
     return PlanWarning(
-        headline=f"{pluralize(len(rows), 'connection')} {_are(rows)} now marked Keep in the "
-        "access review",
+        headline=f"{pluralize(len(rows), 'connection')} marked Keep in an access review",
         detail=_names(f"{row.source} → {row.sink}" for row in rows),
     )
 

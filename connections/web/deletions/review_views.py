@@ -9,12 +9,13 @@ from django.urls import reverse
 
 from connections.access import approvers, visibility
 from connections.access.actor import Actor
+from connections.access_reviews.progress import find_keep_decision
 from connections.audit import lookups
 from connections.core.errors import ConflictError, DomainError, InvalidInputError
 from connections.deletions import lifecycle, reviews
 from connections.deletions.lifecycle import OUT_OF_DATE
 from connections.deletions.reviews import Review, ReviewChangedError
-from connections.models import Credential, Deletion
+from connections.models import Credential, Deletion, OrgConnectionKey
 from connections.web.deletions.forms import DeletionForm
 from connections.web.deletions.review import (
     choice_form,
@@ -229,6 +230,10 @@ def _review_page(
         "review": review,
         **previous_deletion_context(review, actor=actor),
         "page": review_context(review, form=form),
+        "kept": find_keep_decision(
+            key=OrgConnectionKey(site=review.credential.site, connection_id=review.connection_id),
+            today=time_of(request).date(),
+        ),
         "form": form,
         "notice": notice,
         "is_out_of_date": notice == OUT_OF_DATE,

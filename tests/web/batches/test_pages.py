@@ -495,9 +495,9 @@ def test_the_queries_of_a_page_do_not_depend_on_the_rows(
     keys = add_connections(sandbox, 120)
     sync_now(payments)
     few, many = draft(ada, keys[:5]), draft(ada, keys[5:])
-    with django_assert_num_queries(15):
+    with django_assert_num_queries(16):
         operator.get(url_of(few))
-    with django_assert_num_queries(15):
+    with django_assert_num_queries(16):
         assert operator.get(url_of(many)).text.count("data-connection") == 100
     assert operator.get(f"{url_of(many)}?page=2").text.count("data-connection") == 15
     for batch in (few, many):
