@@ -53,8 +53,6 @@ EXPIRED = (
     f"This draft expired after {pluralize(DRAFT_WINDOW // timedelta(hours=1), 'hour')}. "
     "Nothing was sent."
 )
-# What `key_checks` stores when the role lacks org_connections_write.
-_WRITE_NOT_GRANTED = "write_not_granted"
 OUT_OF_DATE = "The plan changed since you opened this page. Nothing was sent. Review it again."
 
 
@@ -126,11 +124,6 @@ def _source_side_first(snapshot: OrgConnectionSnapshot) -> tuple[bool, bool, str
     )
 
 
-def can_delete_with(credential: Credential) -> bool:
-    """Whether its role granted org_connections_write when it was last verified."""
-    return all(check.get("cause") != _WRITE_NOT_GRANTED for check in credential.verification)
-
-
 def _load_facts(
     keys: Collection[OrgConnectionKey], *, actor: Actor, is_from_review: bool
 ) -> _Facts:
@@ -154,7 +147,7 @@ def _load_facts(
     usable = {
         credential
         for pk, credential in credentials.items()
-        if permissions.can_use(actor, credential_id=pk) and can_delete_with(credential)
+        if permissions.can_use(actor, credential_id=pk) and not credential.is_read_only
     }
     synced = {each for each in usable if each.pk in newest and newest[each.pk].is_complete}
     return _Facts(
@@ -247,9 +240,9 @@ def require_row_count(count: int) -> None:
 def create_draft_of_rest(*, batch: Batch, actor: Actor) -> Batch:
     """A new draft of an ended bulk deletion's rows that were not sent, had changed or were refused.
 
-    After a 403 it prefers another credential. It never includes rows with an unknown outcome.
-    Raises as `create_draft` does, and ConflictError when there are no such rows or it has not
-    ended.
+    After a 403 it prefers another credential, of the other org if possible. It never includes rows
+    with an unknown outcome. Raises as `create_draft` does, and ConflictError when there are no such
+    rows or it has not ended.
     """
     permissions.require(permissions.can_delete(actor), "delete connections")
     if not batch.has_ended:
@@ -266,9 +259,12 @@ def create_draft_of_rest(*, batch: Batch, actor: Actor) -> Batch:
         )
         for each in rest
     ]
+    is_of_filter = batch.origin == BatchOrigin.FILTER
     source = PlanSource(
-        origin=BatchOrigin.ACCESS_REVIEW if batch.access_review else BatchOrigin.SELECTION,
+        # The filter could match other connections now.
+        origin=BatchOrigin.SELECTION if is_of_filter else BatchOrigin(batch.origin),
         connections=connections,
+        org=KnownOrg(batch.site, batch.org_id, batch.org_name) if batch.org_id else None,
         access_review=batch.access_review,
     )
     return create_draft(source=source, actor=actor)
@@ -287,16 +283,17 @@ _RESTING_OUTCOMES = (
 def list_rest(*, batch: Batch) -> list[Deletion]:
     """The deletions of a bulk deletion that deleted nothing and can be planned again."""
     rest = batch.deletions.filter(outcome__in=_RESTING_OUTCOMES)
-    return list(rest.order_by("batch_row__position"))
+    return list(rest.select_related("credential").order_by("batch_row__position"))
 
 
 def _credential_again(deletion: Deletion, *, facts: _Facts) -> UUID:
     """The same credential, unless Datadog refused it and another one can be used."""
     if deletion.cause != Cause.FORBIDDEN:
         return deletion.credential_id
-    choices = [each.credential_id for each in facts.choices(deletion.key)]
-    others = [pk for pk in choices if pk != deletion.credential_id]
-    return others[0] if others else deletion.credential_id
+    refused = deletion.credential
+    choices = [each.credential for each in facts.choices(deletion.key)]
+    others = [each for each in choices if each != refused]
+    return min(others, key=lambda each: each.org_id == refused.org_id, default=refused).pk
 
 
 def create_draft(*, source: PlanSource, actor: Actor) -> Batch:

@@ -131,6 +131,17 @@ class Credential(models.Model):
         """Whether the last verification succeeded with the keys that are stored now."""
         return self.verified_at is not None and not self.verification_cause
 
+    @property
+    def is_read_only(self) -> bool:
+        """Whether its role lacked org_connections_write at the last verification.
+
+        False if that isn't known, for example because it was never verified. Single and bulk
+        deletions can use it then: without the permission Datadog responds 403 and deletes nothing.
+        """
+        return any(
+            check["rung"] == "permissions" and check["ok"] is False for check in self.verification
+        )
+
     def has_old_keys(self, *, now: datetime) -> bool:
         """Whether it is in use and its keys were stored more than ORGADMIN_KEY_MAX_AGE_DAYS ago."""
         age = clock.elapsed_since(self.keys_set_at, now=now)

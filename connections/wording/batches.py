@@ -91,10 +91,10 @@ ROW_PROBLEMS: Mapping[str, Badge] = MappingProxyType(
 
 
 def batch_origin_text(batch: Batch) -> str:
-    """What the plan was made from: "Selected connections", "All connections of Labs"."""
+    """What the plan was made from: "Selected connections", "Connections of Labs"."""
     match BatchOrigin(batch.origin):
         case BatchOrigin.ORG:
-            return f"All connections of {batch.org_name or batch.org_id}"
+            return f"Connections of {batch.org_name or batch.org_id}"
         case BatchOrigin.FILTER if not batch.filter_text:
             return "All connections"
         case BatchOrigin.FILTER:

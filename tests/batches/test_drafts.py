@@ -9,7 +9,7 @@ from django.test.utils import CaptureQueriesContext
 
 from connections.access import visibility
 from connections.access.actor import WORKER, person_actor
-from connections.batches import drafts, endings
+from connections.batches import confirming, drafts, endings
 from connections.batches.drafts import PlannedConnection, PlanSource
 from connections.core import clock
 from connections.core.causes import Cause
@@ -109,21 +109,71 @@ def test_a_text_with_a_nul_is_a_malformed_id(ada: Person, payments: Credential) 
     assert batch.rows.filter(text="a\N{REPLACEMENT CHARACTER}b").exists()
 
 
+def end_as_forbidden(batch: Batch) -> Batch:
+    """End a requested bulk deletion as if Datadog had responded 403 to every row."""
+    batch.deletions.update(state=State.SENDING, epoch=1)
+    refused = {"outcome": Outcome.REFUSED, "cause": Cause.FORBIDDEN, "settled_at": clock.now()}
+    batch.deletions.update(state=State.SETTLED, **refused)
+    endings.end_due(actor=WORKER)
+    batch.refresh_from_db()
+    return batch
+
+
 def test_planning_the_rest_again_takes_as_many_statements_for_many_rows_as_for_few(
     ada: Person, make_draft: MakeDraft
 ) -> None:
     counts = []
     for count in (1, 5):
-        batch = request(make_draft(count), ada)
-        batch.deletions.update(state=State.SENDING, epoch=1)
-        refused = {"outcome": Outcome.REFUSED, "cause": Cause.FORBIDDEN, "settled_at": clock.now()}
-        batch.deletions.update(state=State.SETTLED, **refused)
-        endings.end_due(actor=WORKER)
-        batch.refresh_from_db()
+        batch = end_as_forbidden(request(make_draft(count), ada))
         with CaptureQueriesContext(connection) as queries:
             drafts.create_draft_of_rest(batch=batch, actor=person_actor(person=ada))
         counts.append(len(queries))
     assert counts[0] == counts[1]
+
+
+def test_the_rest_of_an_org_is_still_confirmed_with_its_name(
+    ada: Person, payments: Credential
+) -> None:
+    org = KnownOrg(payments.site, payments.org_id, payments.org_name)
+    actor = person_actor(person=ada)
+    batch = end_as_forbidden(request(drafts.create_draft_from_org(actor=actor, org=org), ada))
+    rest = drafts.create_draft_of_rest(batch=batch, actor=actor)
+    assert (rest.origin, rest.site, rest.org_id) == (BatchOrigin.ORG, org.site, org.org_id)
+    assert confirming.text_to_type(rest) == "Payments US"
+
+
+def test_the_rest_of_a_filter_is_a_selection(
+    ada: Person, payments: Credential, sandbox: SandboxServer
+) -> None:
+    add_connections(sandbox, 1)
+    sync_now(payments)
+    actor = person_actor(person=ada)
+    batch = drafts.create_draft_from_filter(
+        actor=actor, filters=InventoryFilter(text="Partner"), filter_text="q=Partner"
+    )
+    end_as_forbidden(request(batch, ada))
+    rest = drafts.create_draft_of_rest(batch=batch, actor=actor)
+    assert (rest.origin, rest.filter_text) == (BatchOrigin.SELECTION, "")
+
+
+def test_after_a_403_the_other_orgs_credential_is_preferred(
+    ada: Person, payments: Credential, sandbox: SandboxServer
+) -> None:
+    org = org_named(sandbox.world, "Payments US")
+    again = sandbox.world.add_key_pair(org=org)
+    store_credential(sandbox, "Payments US", pair=again, name="Another of Payments US")
+    soc = store_credential(sandbox, "Group SOC")
+    wanted = key_of(connection_between(sandbox.world, "Payments US", "Group SOC"))
+    batch = end_as_forbidden(request(draft(ada, [wanted]), ada))
+    rest = drafts.create_draft_of_rest(batch=batch, actor=person_actor(person=ada))
+    assert credentials(rest) == [soc]
+
+
+def test_a_credential_that_was_never_verified_is_offered(
+    ada: Person, payments: Credential, make_draft: MakeDraft
+) -> None:
+    Credential.objects.filter(pk=payments.pk).update(verified_at=None, verification=[])
+    assert credentials(make_draft(1)) == [payments]
 
 
 def test_a_hidden_connection_looks_like_an_unknown_one(

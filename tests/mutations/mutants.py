@@ -2734,6 +2734,13 @@ BULK_DELETIONS = (
         "::test_a_row_that_another_worker_claims_first_is_not_handled_again",
     ),
     _mutant(
+        "the rest of an org is confirmed with its name too",
+        f"{BATCHES}/drafts.py",
+        "SELECTION if is_of_filter else BatchOrigin(batch.origin)",
+        "SELECTION",
+        f"{BATCH_TESTS}/test_drafts.py::test_the_rest_of_an_org_is_still_confirmed_with_its_name",
+    ),
+    _mutant(
         "no one approves their own bulk deletion",
         f"{BATCHES}/decisions.py",
         "    if person and person.pk in {batch.requested_by_id, batch.created_by_id}:\n",

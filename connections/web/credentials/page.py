@@ -58,20 +58,12 @@ def _key_check_badge(result: dict[str, Any]) -> Badge:
     return CredentialStatus.READ_ONLY.value if result["rung"] == KeyCheck.PERMISSIONS else _FAILED
 
 
-def _is_read_only(credential: Credential) -> bool:
-    """Whether the role is known to lack what a deletion needs."""
-    return any(
-        result["rung"] == KeyCheck.PERMISSIONS and result["ok"] is False
-        for result in credential.verification
-    )
-
-
 def flags_of(credential: Credential) -> list[Badge]:
     """What to know about a credential in use, in addition to its status."""
     if credential.is_retired:
         return []
     flags = {
-        CredentialStatus.READ_ONLY: _is_read_only(credential),
+        CredentialStatus.READ_ONLY: credential.is_read_only,
         CredentialStatus.ROTATION_DUE: credential.has_old_keys(now=timezone.now()),
     }
     return [status.value for status, is_set in flags.items() if is_set]
