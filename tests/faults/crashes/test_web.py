@@ -1,4 +1,4 @@
-"""The web server is killed at each point of an attempt, for each Datadog behavior."""
+"""The web server is killed at each point of an attempt, and for each Datadog behavior."""
 
 import pytest
 import requests
