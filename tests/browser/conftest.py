@@ -279,6 +279,26 @@ def visitor(*, address: str, page: Page) -> Iterator[VisitAs]:
     page.goto("about:blank")  # so that it requests nothing once the service has stopped
 
 
+@pytest.fixture(scope="module")
+def visit_demo_as(
+    demo: Demo,
+    shared_page: Page,
+    django_db_blocker: DjangoDbBlocker,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[VisitAs]:
+    """Open an address as one of the demo's people, in one page and one service for the module."""
+    path = tmp_path_factory.mktemp("pages") / "orgadmin.sqlite3"
+    shutil.copy(demo.database, path)
+    with (
+        demo.known(),
+        django_db_blocker.unblock(),
+        database_at(path),
+        served() as address,
+        visitor(address=address, page=shared_page) as visit,
+    ):
+        yield visit
+
+
 @pytest.fixture
 def page_watch(shared_page: Page, watch: Watch) -> Iterator[Watch]:
     """The watch of this test on the shared page."""

@@ -10,11 +10,13 @@ from playwright.sync_api import Page, Response
 from tests.browser.pages import Listed
 from tests.browser.watch import Watch
 
-WIDTHS_IN_BOUNDS = (1280, 1600, 360, 390)
+WIDTHS_IN_BOUNDS = (1280, 1600, 360)
 THEMES: dict[Literal["light", "dark"], int] = {"light": 390, "dark": 1280}
 
 # The kinds of text whose contrast this process has found to be good.
 _measured_kinds: set[str] = set()
+# The URL names of pages that passed on a phone, where pages of one name have one layout.
+_passed_on_a_phone: set[str] = set()
 
 # Measure texts of kinds that aren't known, at most three of each. Two texts are of one kind if they
 # have the same color, size and weight on the same backgrounds, so their contrast is the same.
@@ -57,13 +59,14 @@ MEASURE_CONTRAST = """async (known) => {
 }"""
 
 
-def assert_no_violations(page: Page, *, name: str) -> None:
+def assert_no_violations(page: Page, *, name: str, only_contrast: bool = False) -> None:
     """Run axe, which the page must have loaded."""
     # Contrast takes longer than all other rules, and pages have the same colors.
     options = {"resultTypes": ["violations"], "rules": {"color-contrast": {"enabled": False}}}
-    results = page.evaluate("(options) => axe.run(options)", options)
     contrast = page.evaluate(MEASURE_CONTRAST, sorted(_measured_kinds))
-    violations = results["violations"] + contrast["violations"]
+    violations = contrast["violations"]
+    if not only_contrast:
+        violations += page.evaluate("(options) => axe.run(options)", options)["violations"]
     report = AxeResults({"violations": violations})
     assert not violations, f"{name}:\n{report.generate_report()}"
     _measured_kinds.update(contrast["measured"])
@@ -131,11 +134,11 @@ def assert_consistent(page: Page) -> None:
     assert found["fonts"] == 0
 
 
-def assert_fit_to_show(page: Page) -> None:
+def assert_fit_to_show(page: Page, *, url_name: str = "") -> None:
     """Check a page: one run of axe in each theme, and nothing wider than the screen.
 
     The phone is light and the wide screen dark: a theme changes only colors, and a width only the
-    layout.
+    layout. On the phone, only contrast is checked if a page of the same URL name passed there.
     """
     assert_consistent(page)
     for width in WIDTHS_IN_BOUNDS:
@@ -147,7 +150,10 @@ def assert_fit_to_show(page: Page) -> None:
     for theme, width in THEMES.items():
         page.emulate_media(color_scheme=theme)
         page.set_viewport_size({"width": width, "height": 800})
-        assert_no_violations(page, name=f"{theme}, {width} px")
+        is_phone_again = width < 1280 and url_name in _passed_on_a_phone
+        assert_no_violations(page, name=f"{theme}, {width} px", only_contrast=is_phone_again)
+    if url_name:
+        _passed_on_a_phone.add(url_name)
 
 
 def assert_listed_page_is_fit(
@@ -164,4 +170,4 @@ def assert_listed_page_is_fit(
     assert response
     assert response.status == listed.status
     assert page.url.endswith(path), page.url
-    assert_fit_to_show(page)
+    assert_fit_to_show(page, url_name=listed.name)

@@ -2,20 +2,35 @@
 
 import re
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
+from tests.browser.conftest import Demo, VisitAs
+from tests.browser.watch import Watch
+
 pytestmark = pytest.mark.slow
-OpenAs = Callable[..., Page]
+OpenList = Callable[..., Page]
 LISTS = [("/connections/", "operator"), ("/deletions/", "operator"), ("/audit/", "auditor")]
 
 
-def open_list(open_demo_as: OpenAs, path: str, who: str, *, width: int) -> Page:
-    page = open_demo_as(who)
-    page.set_viewport_size({"width": width, "height": 500})
-    page.goto(path)
-    return page
+@pytest.fixture
+def key_ring_file(demo: Demo) -> Path:
+    """The demo's, instead of one for each test: the open page can send requests between tests."""
+    return demo.key_ring
+
+
+@pytest.fixture
+def open_list(visit_demo_as: VisitAs, page_watch: Watch) -> OpenList:
+    """Open a list as one of the demo's people, in a window of this width."""
+
+    def open_page(path: str, who: str, *, width: int) -> Page:
+        page, _ = visit_demo_as(who, path)
+        page.set_viewport_size({"width": width, "height": 500})
+        return page
+
+    return open_page
 
 
 def row_heights(page: Page) -> set[int]:
@@ -24,8 +39,8 @@ def row_heights(page: Page) -> set[int]:
 
 
 @pytest.mark.parametrize(("path", "who"), LISTS)
-def test_row_height_can_be_dense_or_comfortable(path: str, who: str, open_demo_as: OpenAs) -> None:
-    page = open_list(open_demo_as, path, who, width=1280)
+def test_row_height_can_be_dense_or_comfortable(path: str, who: str, open_list: OpenList) -> None:
+    page = open_list(path, who, width=1280)
     assert row_heights(page) <= {36, 37}
     page.get_by_role("button", name="Comfortable").click()
     expect(page.locator("html")).to_have_attribute("data-density", "comfortable")
@@ -36,8 +51,8 @@ def test_row_height_can_be_dense_or_comfortable(path: str, who: str, open_demo_a
 
 
 @pytest.mark.parametrize(("path", "who"), LISTS)
-def test_the_header_stays_in_view(path: str, who: str, open_demo_as: OpenAs) -> None:
-    page = open_list(open_demo_as, path, who, width=1280)
+def test_the_header_stays_in_view(path: str, who: str, open_list: OpenList) -> None:
+    page = open_list(path, who, width=1280)
     page.locator(".list tbody tr").nth(15).scroll_into_view_if_needed()
     page.mouse.wheel(0, 400)
     expect(page.locator(".list thead th").first).to_be_in_viewport()
@@ -45,9 +60,9 @@ def test_the_header_stays_in_view(path: str, who: str, open_demo_as: OpenAs) -> 
 
 @pytest.mark.parametrize(("path", "who"), LISTS)
 def test_the_first_column_stays_in_view_where_the_list_scrolls(
-    path: str, who: str, open_demo_as: OpenAs
+    path: str, who: str, open_list: OpenList
 ) -> None:
-    page = open_list(open_demo_as, path, who, width=900)
+    page = open_list(path, who, width=900)
     frame = page.locator(".list-wrap")
     assert frame.evaluate("frame => frame.scrollWidth > frame.clientWidth")
     frame.evaluate("frame => { frame.scrollLeft = 200; }")
@@ -60,9 +75,9 @@ def test_the_first_column_stays_in_view_where_the_list_scrolls(
 
 @pytest.mark.parametrize("path", ["/connections/", "/deletions/"])
 def test_two_org_names_of_24_characters_fit_on_one_line_at_1280_px(
-    path: str, open_demo_as: OpenAs
+    path: str, open_list: OpenList
 ) -> None:
-    page = open_list(open_demo_as, path, "operator", width=1280)
+    page = open_list(path, "operator", width=1280)
     cut_off = page.locator(".list tbody .cell-org:not([colspan])").evaluate_all(
         """(cells) => {
           cells.forEach((cell, index) => {
@@ -77,8 +92,8 @@ def test_two_org_names_of_24_characters_fit_on_one_line_at_1280_px(
 
 
 @pytest.mark.parametrize(("path", "who"), LISTS)
-def test_a_phone_shows_a_card_for_each_row(path: str, who: str, open_demo_as: OpenAs) -> None:
-    page = open_list(open_demo_as, path, who, width=390)
+def test_a_phone_shows_a_card_for_each_row(path: str, who: str, open_list: OpenList) -> None:
+    page = open_list(path, who, width=390)
     head = page.locator(".list thead").bounding_box()
     assert head
     assert head["width"] <= 1
@@ -91,8 +106,8 @@ def test_a_phone_shows_a_card_for_each_row(path: str, who: str, open_demo_as: Op
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
 
 
-def test_sort_links_and_chips_are_reached_with_the_keyboard(open_demo_as: OpenAs) -> None:
-    page = open_list(open_demo_as, "/connections/?type=audit&sort=-created", "operator", width=1280)
+def test_sort_links_and_chips_are_reached_with_the_keyboard(open_list: OpenList) -> None:
+    page = open_list("/connections/?type=audit&sort=-created", "operator", width=1280)
     chip = page.get_by_role("link", name="Remove filter Data type: audit")
     chip.focus()
     page.keyboard.press("Enter")
@@ -104,8 +119,8 @@ def test_sort_links_and_chips_are_reached_with_the_keyboard(open_demo_as: OpenAs
     page.wait_for_url("**/connections/?sort=created")
 
 
-def test_filters_are_chips_kept_in_the_url_and_removed_one_by_one(open_demo_as: OpenAs) -> None:
-    page = open_list(open_demo_as, "/connections/", "operator", width=1280)
+def test_filters_are_chips_kept_in_the_url_and_removed_one_by_one(open_list: OpenList) -> None:
+    page = open_list("/connections/", "operator", width=1280)
     page.get_by_label("Data type").select_option("audit")
     page.wait_for_url("**/connections/?type=audit")
     page.get_by_label("Protection").select_option("no")
@@ -119,8 +134,8 @@ def test_filters_are_chips_kept_in_the_url_and_removed_one_by_one(open_demo_as: 
     expect(chips).to_have_text(["Protection: Not protected"])
 
 
-def test_choosing_an_org_filters_by_site_and_id(open_demo_as: OpenAs) -> None:
-    page = open_list(open_demo_as, "/connections/", "operator", width=1280)
+def test_choosing_an_org_filters_by_site_and_id(open_list: OpenList) -> None:
+    page = open_list("/connections/", "operator", width=1280)
     orgs = page.locator("select[name=org]")
     option = orgs.locator("option", has_text="Analytics").first
     site, _, org_id = (option.get_attribute("value") or "").partition("/")
@@ -131,8 +146,8 @@ def test_choosing_an_org_filters_by_site_and_id(open_demo_as: OpenAs) -> None:
 
 
 @pytest.mark.parametrize("path", ["/deletions/?more=1", "/audit/", "/evidence/bundle/"])
-def test_a_form_says_that_its_dates_are_in_utc(path: str, open_demo_as: OpenAs) -> None:
-    page = open_list(open_demo_as, path, "auditor", width=1280)
+def test_a_form_says_that_its_dates_are_in_utc(path: str, open_list: OpenList) -> None:
+    page = open_list(path, "auditor", width=1280)
     for name in ("since", "until"):
         field = page.locator(f"input[name={name}]")
         says = field.evaluate(
@@ -144,8 +159,8 @@ def test_a_form_says_that_its_dates_are_in_utc(path: str, open_demo_as: OpenAs) 
         assert "UTC" in says
 
 
-def test_a_page_of_a_list_has_100_rows(open_demo_as: OpenAs) -> None:
-    page = open_list(open_demo_as, "/connections/", "operator", width=1280)
+def test_a_page_of_a_list_has_100_rows(open_list: OpenList) -> None:
+    page = open_list("/connections/", "operator", width=1280)
     rows = page.locator(".list tbody tr")
     expect(rows).to_have_count(100)
     first = rows.first.inner_text()
@@ -159,9 +174,9 @@ def test_a_page_of_a_list_has_100_rows(open_demo_as: OpenAs) -> None:
     [("/deletions/", "operator", "Requested"), ("/audit/", "auditor", "Event")],
 )
 def test_history_and_audit_log_are_sorted_by_their_indexed_column(
-    path: str, who: str, column: str, open_demo_as: OpenAs
+    path: str, who: str, column: str, open_list: OpenList
 ) -> None:
-    page = open_list(open_demo_as, path, who, width=1280)
+    page = open_list(path, who, width=1280)
     times = page.locator(".list tbody time")
     newest = times.first.get_attribute("datetime")
     header = page.get_by_role("columnheader", name=column)
@@ -183,9 +198,9 @@ def test_history_and_audit_log_are_sorted_by_their_indexed_column(
     ],
 )
 def test_a_legend_one_click_away_explains_every_status_of_a_list(
-    path: str, who: str, statuses: str, open_demo_as: OpenAs
+    path: str, who: str, statuses: str, open_list: OpenList
 ) -> None:
-    page = open_list(open_demo_as, path, who, width=1280)
+    page = open_list(path, who, width=1280)
     shown = labels(page.locator(statuses))
     legends = page.locator("details.legend").filter(visible=True)
     for legend in legends.all():

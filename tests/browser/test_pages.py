@@ -1,40 +1,15 @@
 """Every page with the demo's data: accessible, clean and in bounds."""
 
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page
-from pytest_django import DjangoDbBlocker
 
-from tests.browser.conftest import Demo, VisitAs, visitor
+from tests.browser.conftest import Demo, VisitAs
 from tests.browser.fitness import assert_listed_page_is_fit
-from tests.browser.live_service import database_at, served
 from tests.browser.pages import NOT_PAGES, PAGES, Listed, names_of_urls
 from tests.browser.watch import Watch
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def visit_as(
-    demo: Demo,
-    shared_page: Page,
-    django_db_blocker: DjangoDbBlocker,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[VisitAs]:
-    """Open an address as one of the demo's people. All tests here use one service."""
-    path = tmp_path_factory.mktemp("pages") / "orgadmin.sqlite3"
-    shutil.copy(demo.database, path)
-    with (
-        demo.known(),
-        django_db_blocker.unblock(),
-        database_at(path),
-        served() as address,
-        visitor(address=address, page=shared_page) as visit,
-    ):
-        yield visit
 
 
 @pytest.fixture
@@ -47,9 +22,9 @@ def key_ring_file(demo: Demo) -> Path:
     "listed", [one for one in PAGES if not one.is_fresh], ids=lambda one: one.slug
 )
 def test_a_page_is_accessible_and_in_bounds(
-    listed: Listed, visit_as: VisitAs, page_watch: Watch
+    listed: Listed, visit_demo_as: VisitAs, page_watch: Watch
 ) -> None:
-    assert_listed_page_is_fit(listed, visit_as=visit_as, watch=page_watch)
+    assert_listed_page_is_fit(listed, visit_as=visit_demo_as, watch=page_watch)
 
 
 def test_every_url_is_a_page_checked_here_or_has_a_reason_not_to_be() -> None:

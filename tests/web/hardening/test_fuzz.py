@@ -26,7 +26,7 @@ __all__ = ["addresses"]
 
 pytestmark = [pytest.mark.django_db, pytest.mark.slow]
 
-REQUESTS = int(os.environ.get("FUZZ_REQUESTS", "6"))
+REQUESTS = int(os.environ.get("FUZZ_REQUESTS", "4"))
 SEED = int(os.environ.get("FUZZ_SEED", "20261125"))
 
 MARKUP = "\"'><script>alert(1)</script>"
