@@ -70,7 +70,7 @@ class Evidence:
     next: int | None
 
 
-def get_evidence(*, actor: Actor, after: int | None = None) -> Evidence:
+def get_evidence(*, actor: Actor, after: int | None) -> Evidence:
     """The page's data, with the checkpoints signed before the one numbered `after`.
 
     Raises PermissionDenied.

@@ -57,7 +57,7 @@ class DeliveryLogPage:
     next: UUID | None
 
 
-def get_log_page(*, actor: Actor, state: str = "", after: UUID | None = None) -> DeliveryLogPage:
+def get_log_page(*, actor: Actor, state: str, after: UUID | None) -> DeliveryLogPage:
     """One page of the log. Raises PermissionDenied, and Notification.DoesNotExist for `after`."""
     permissions.require(permissions.can_administer(actor), "see notifications")
     rows = Notification.objects.select_related("person").order_by("-created_at", "-id")

@@ -236,8 +236,8 @@ def detail_context(
     *,
     review: AccessReview,
     actor: Actor,
-    posted: Posted | None = None,
-    notice: str = "",
+    posted: Posted | None,
+    notice: str,
 ) -> dict[str, Any]:
     """Template variables of the page. `posted` holds decisions that need to be corrected."""
     every = review_rows(review=review, actor=actor)

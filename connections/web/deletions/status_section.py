@@ -98,9 +98,9 @@ def status_context(
     *,
     deletion: Deletion,
     actor: Actor,
-    form: ServiceForm | None = None,
-    notice: Badge | None = None,
-    is_on_review_page: bool = False,
+    form: ServiceForm | None,
+    notice: Badge | None,
+    is_on_review_page: bool,
 ) -> dict[str, Any]:
     """Template variables of `#outcome`.
 
