@@ -215,7 +215,7 @@ def test_a_person_without_a_role_sees_who_can_give_one(
 
 def test_the_theme_is_kept_in_a_cookie_for_everyone(client: Client, db: None) -> None:
     response = client.post("/appearance/", {"theme": "dark", "next": "/accounts/login/"})
-    assert (response.status_code, response["Location"]) == (302, "/accounts/login/")
+    assert (response.status_code, response["Location"]) == (303, "/accounts/login/")
     assert 'data-theme="dark"' in client.get("/accounts/login/").text
 
 

@@ -10,7 +10,7 @@ from allauth.core import ratelimit
 from django.conf import settings
 from django.contrib import messages
 from django.db.models import Exists, OuterRef, Q
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.views.decorators.debug import sensitive_post_parameters
@@ -120,7 +120,7 @@ def _person_action(
             if isinstance(result, HttpResponse):
                 return result
             messages.success(request, result)
-            return redirect("person-detail", pk=pk)
+            return SeeOther(reverse("person-detail", args=[pk]))
 
         return view
 
@@ -365,7 +365,7 @@ def _use_link(
 def appearance_set(request: HttpRequest) -> HttpResponse:
     """Store the theme or the height of list rows in a cookie and redirect back."""
     back = request.POST.get("next", "")
-    response = HttpResponseRedirect(back if is_local_url(request, back) else reverse("overview"))
+    response = SeeOther(back if is_local_url(request, back) else reverse("overview"))
     for name, choices in APPEARANCE.items():
         chosen = request.POST.get(name)
         if chosen in choices:
