@@ -157,7 +157,8 @@ def _covered(row: AccessReviewRow, *, current: Current, shown: str | None) -> di
     visible = current.decidable(key)
     if visible is None:
         raise ConflictError(
-            f"Only credentials that you can't see list connection {row.key} now. Nothing was saved."
+            f"Connection {row.key} is now listed only by credentials that you can't see. "
+            "Nothing was saved."
         )
     if shown is not None and shown != visible.digest:
         raise OvertakenError(

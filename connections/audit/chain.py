@@ -50,7 +50,7 @@ def _clean(value: Any) -> Any:
         return {clean(key): _clean(each) for key, each in value.items()}
     if isinstance(value, Sequence) and not isinstance(value, bytes):
         return [_clean(each) for each in value]
-    raise TypeError(f"An event can't hold a {type(value).__name__}.")
+    raise TypeError(f"An event can't contain a {type(value).__name__}.")
 
 
 def event_hash(previous: bytes, text: bytes) -> bytes:

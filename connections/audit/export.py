@@ -191,10 +191,10 @@ def prepare_shipment(
     permissions.require(permissions.can_audit(actor), "export the audit log")
     size = AuditHead.objects.get().size
     if since < 0 or (limit is not None and limit < 1):
-        raise InvalidInputError({"since": "--since is 0 or more, and --limit 1 or more."})
+        raise InvalidInputError({"since": "--since must be 0 or more, and --limit 1 or more."})
     if since > size:
         message = (
-            f"The audit log ends at event {size}, before {since}: this is another log, "
+            f"The audit log ends at event {size}, before {since}: this is a different log, "
             "or an older one that was restored."
         )
         raise InvalidInputError({"since": message})

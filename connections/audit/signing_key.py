@@ -111,8 +111,8 @@ def load_signing_key() -> SigningKey:
     if key.public_key != recorded:
         raise SigningKeyError(
             f"The audit log is signed with key {verify.fingerprint_of(recorded)}, but {path} "
-            f"holds {key.fingerprint}. Put the newest file there, or the one that belongs to a "
-            "database that was restored."
+            f"contains {key.fingerprint}. Put the newest file there or, after a restore, the one "
+            "that belongs to the restored database."
         )
     return key
 
@@ -152,9 +152,9 @@ def require_creation_allowed(path: Path) -> None:
         )
     if not settings.DATABASE_IS_SQLITE:
         raise SigningKeyError(
-            f"There is no signing key at {path}. With PostgreSQL none is created automatically, "
+            f"There is no signing key at {path}. With PostgreSQL, none is created automatically, "
             "because every process must share one: run `./run manage make_keys --output DIR` once "
-            "and name its signing_key.json in ORGADMIN_SIGNING_KEY_FILE."
+            "and set ORGADMIN_SIGNING_KEY_FILE to its signing_key.json."
         )
 
 
@@ -233,12 +233,12 @@ def _parse(text: Secret) -> SigningKey | str:
             for each in (*pairs, *document["previous"])
         ]
     except (ValueError, KeyError, TypeError, AttributeError, verify.VerificationFailed):
-        return "is not a whole signing key document"
+        return "is not a complete signing key document"
     if file_format != FORMAT:
         return f"is not of the form {FORMAT!r}"
     private_keys = [Ed25519PrivateKey.from_private_bytes(seed) for seed in seeds]
     if [_public_bytes(each) for each in private_keys] != public_keys[: len(pairs)]:
-        return "holds a key that was altered"
+        return "contains a key that was altered"
     return SigningKey(
         private_key=private_keys[0],
         previous_public_keys=tuple(public_keys[len(pairs) :]),

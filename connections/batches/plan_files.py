@@ -75,7 +75,7 @@ def read_plan(content: bytes) -> list[PlanLine]:
         raise InvalidInputError({"plan": "The plan isn't UTF-8 text."}) from None
     lines = _parse_json(text) if text.lstrip()[:1] in {"[", "{"} else _parse_csv(text)
     if not lines:
-        raise InvalidInputError({"plan": "The plan names no connection."})
+        raise InvalidInputError({"plan": "The plan names no connections."})
     found = _with_credentials(lines)
     if usable := _usable(found):
         drafts.require_row_count(len(usable))
@@ -181,7 +181,9 @@ def _with_credential(line: PlanLine, *, among: Sequence[Credential]) -> PlanLine
         return replace(line, credential=found[0])
     problem = "No credential in use on this site has this name."
     if found:
-        problem = "Several credentials have this name in another case. Write it as it is."
+        problem = (
+            "Several credentials have this name in different letter case. Use the exact spelling."
+        )
     return replace(line, problem=problem)
 
 

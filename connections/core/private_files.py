@@ -64,7 +64,7 @@ def create_private_text(path: str | os.PathLike[str], text: Secret) -> None:
     path = Path(path)
     if not _create(path, text):
         raise PrivateFileError(
-            f"{path} exists already and is not overwritten. Name a directory without it."
+            f"{path} already exists and is not overwritten. Choose a directory without it."
         )
 
 

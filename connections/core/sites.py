@@ -85,7 +85,7 @@ def get_site(site: str) -> DatadogSite:
     if site not in known:
         raise UnknownSiteError(
             f"There is no Datadog site {site!r}. Known: {', '.join(known)}. "
-            "A site of your own is named in ORGADMIN_EXTRA_SITES."
+            "Add other sites in ORGADMIN_EXTRA_SITES."
         )
     return known[site]
 
@@ -114,7 +114,7 @@ def parse_extra_sites(text: str) -> dict[str, str]:
         _check_extra_name(name, taken=sites)
         base_url = _checked_base_url(name, url)
         if base_url in sites.values():
-            raise _refused(name, "has the address of another one: one name is enough")
+            raise _refused(name, "has the same address as another site: one name is enough")
         sites[name] = base_url
     return sites
 
@@ -123,7 +123,7 @@ def _check_extra_name(name: str, *, taken: Mapping[str, str]) -> None:
     if len(name) > _EXTRA_NAME_MAX_LENGTH or not _EXTRA_NAME.fullmatch(name):
         raise _refused(
             name,
-            f"is not a usable name: take at most {_EXTRA_NAME_MAX_LENGTH} letters and digits, "
+            f"is not a usable name: use at most {_EXTRA_NAME_MAX_LENGTH} letters and digits, "
             "with single dots, hyphens or underscores between them",
         )
     if name.casefold() in _TAKEN:
@@ -138,7 +138,7 @@ def _checked_base_url(name: str, url: str) -> str:
     if not _HOST.fullmatch(host):
         raise _refused(name, "needs a host in its address: write it as https://host")
     if parts.username is not None or parts.path.strip("/") or parts.query or parts.fragment:
-        raise _refused(name, "may have a scheme, a host and a port in its address, nothing more")
+        raise _refused(name, "can have only a scheme, a host and a port in its address")
     if parts.scheme != "https" and not (parts.scheme == "http" and host in _LOOPBACK_HOSTS):
         raise _refused(
             name,

@@ -197,9 +197,9 @@ def make_key_ring_if_allowed() -> KeyRing:
             )
         if not settings.DATABASE_IS_SQLITE:
             raise KeyRingError(
-                f"There is no key ring at {path}. With PostgreSQL none is created automatically, "
+                f"There is no key ring at {path}. With PostgreSQL, none is created automatically, "
                 "because every process must share one: run `./run manage make_keys --output DIR` "
-                "once and name its keyring.json in ORGADMIN_KEYRING_FILE."
+                "once and set ORGADMIN_KEYRING_FILE to its keyring.json."
             )
     try:
         create_private_text_once(path, lambda: new_key_ring_text().reveal())
@@ -223,12 +223,14 @@ def check_key_ring() -> None:
     ring = load_key_ring()
     for key_id in sorted(in_use):
         if not KEY_ID.fullmatch(key_id):
-            raise KeyRingError("The database holds a secret that is no envelope: restore it.")
+            raise KeyRingError(
+                "The database contains a secret that isn't an encrypted envelope. Restore a backup."
+            )
         if not _decrypts_any(ring, key_id):
             raise KeyRingError(
-                f"Key {key_id} of the key ring {settings.KEYRING_FILE} opens none of the secrets "
-                "that name it. Put back the key ring, or the database, that belongs to the other; "
-                "nothing was changed."
+                f"Key {key_id} of the key ring {settings.KEYRING_FILE} decrypts none of the "
+                "secrets that name it. Put back the key ring that belongs to this database, or the "
+                "database that belongs to this key ring; nothing was changed."
             )
 
 
@@ -330,12 +332,12 @@ def _parse(text: Secret) -> KeyRing | str:
         staged_id = str(document["staged"]) if "staged" in document else None
         keys = {key_id: base64.b64decode(entry["key"], validate=True) for key_id, entry in entries}
     except (ValueError, KeyError, TypeError, AttributeError, binascii.Error):
-        return "is not a whole key ring document"
+        return "is not a complete key ring document"
     if file_format != FORMAT:
         return f"is not of the form {FORMAT!r}"
     for key_id, key in keys.items():
         if len(key) != KEY_LENGTH or _key_id_of(key) != key_id:
-            return f"holds a key {key_id} that was altered"
+            return f"contains a key {key_id} that was altered"
     for needed_id in filter(None, (primary_id, staged_id)):
         if needed_id not in keys:
             return f"lacks its key {needed_id}"
@@ -353,7 +355,7 @@ def _stamp_of(path: Path) -> _Stamp | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise KeyRingError(f"Cannot look at the key ring {path} ({error.strerror}).") from None
+        raise KeyRingError(f"Cannot read the key ring {path} ({error.strerror}).") from None
     # Includes ctime, because `chmod` alone can make a valid file unacceptable.
     return (
         status.st_dev,

@@ -752,7 +752,7 @@ def record_kept_responses() -> int:
             except UnusableFileError as error:
                 if path not in _logged:
                     _logged.add(path)
-                    logger.error("A saved response can't be recorded and stays: %s", error)  # noqa: TRY400
+                    logger.error("A saved response can't be recorded and is kept: %s", error)  # noqa: TRY400
     return recorded
 
 

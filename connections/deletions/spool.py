@@ -111,7 +111,7 @@ def check_kept(path: Path) -> tuple[KeptResponse, Attempt]:
     kept = read_kept(path)
     attempt = Attempt.objects.filter(deletion_id=kept.deletion_id, epoch=kept.epoch).first()
     if attempt is None:
-        raise UnusableFileError(f"{path}: this database holds no such attempt.")
+        raise UnusableFileError(f"{path}: this database has no such attempt.")
     stored = (attempt.verdict, attempt.http_status, attempt.body_sha256, attempt.duration_ms)
     new = kept.response
     is_same = stored == (new.verdict, new.http_status, new.body_sha256, new.duration_ms)

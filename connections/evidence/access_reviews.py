@@ -116,7 +116,9 @@ def compare_all_access_reviews(differing: DifferingRecords) -> Iterator[None]:
     ids_in_events = set(events.values_list("subject_id", flat=True).distinct())
     ids = set(AccessReview.objects.values_list("pk", flat=True))
     for missing in sorted(ids_in_events - {str(pk) for pk in ids}):
-        sentence = f"Access review {missing}: its events exist, but it is missing itself."
+        sentence = (
+            f"Access review {missing}: its events exist, but the access review itself is missing."
+        )
         differing.describe(sentence, ids=[missing])
     for pk in ids:
         differences = _compare(pk)
@@ -139,4 +141,4 @@ def _compare(pk: UUID) -> list[str]:
         return [str(error).rstrip(".")]
     except UNREADABLE:
         logger.exception("Access review %s cannot be compared with its events.", pk)
-        return ["it holds something that cannot be read"]
+        return ["it contains something that can't be read"]

@@ -68,7 +68,9 @@ def compare_all_batches(differing: DifferingRecords) -> Iterator[None]:
     ids_in_events = set(requested.values_list("subject_id", flat=True))
     ids = set(Batch.objects.values_list("pk", flat=True))
     for missing in sorted(ids_in_events - {str(pk) for pk in ids}):
-        sentence = f"Bulk deletion {missing}: its events exist, but it is missing itself."
+        sentence = (
+            f"Bulk deletion {missing}: its events exist, but the bulk deletion itself is missing."
+        )
         differing.describe(sentence, ids=[missing])
     for some in batched(ids, _BATCH_SIZE):
         found = _find_differences(some)
@@ -92,7 +94,7 @@ def _find_differences(ids: Sequence[UUID]) -> dict[UUID, str]:
             differences = [str(error).rstrip(".")]
         except UNREADABLE:
             logger.exception("Bulk deletion %s cannot be compared with its events.", batch.pk)
-            differences = ["it holds something that cannot be read"]
+            differences = ["it contains something that can't be read"]
         if differences:
             found[batch.pk] = differences[0]
     return found

@@ -65,12 +65,12 @@ def compare_all_changes(differing: DifferingRecords, *, upto: int) -> Iterator[N
         acknowledged += sum(_is_acknowledged(row) for row in rows.values())
         yield
     for query, compared, code, sentence in (
-        (_ALL, named, EventCode.CHANGES_DETECTED, "it is stored, and no event records it"),
+        (_ALL, named, EventCode.CHANGES_DETECTED, "it is stored, but no event records it"),
         (
             _ACKNOWLEDGED,
             acknowledged,
             EventCode.CHANGES_ACKNOWLEDGED,
-            "it is acknowledged, and no event records that",
+            "it is acknowledged, but no event records that",
         ),
     ):
         if _count(query) != compared:
@@ -133,10 +133,10 @@ def _compare_detected(
         if row:
             changes.append(row)
         elif change_id in rows:
-            what = "it holds something that cannot be read"
+            what = "it contains something that can't be read"
             differing.describe(f"Change {change_id}: {what}.", ids=[change_id])
         else:
-            what = f"event {event.seq} records it, and it is missing"
+            what = f"event {event.seq} records it, but it is missing"
             differing.describe(f"Change {change_id}: {what}.", ids=[change_id])
     if len(changes) < len(event.ids):
         # The digest can't be computed without them.

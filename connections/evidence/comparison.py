@@ -164,7 +164,7 @@ def _find_differences(ids: Sequence[Any]) -> dict[Any, str]:
         if len(ids) > 1:
             return {key: what for each in ids for key, what in _find_differences([each]).items()}
         logger.exception("Deletion %s cannot be compared with its events.", format_id(ids[0]))
-        return {ids[0]: "it holds something that cannot be read"}
+        return {ids[0]: "it contains something that can't be read"}
 
 
 def _compare_deletions(ids: Sequence[Any]) -> dict[Any, str]:

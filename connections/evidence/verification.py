@@ -218,7 +218,9 @@ def _parse_given(name: str, text: str, *, origin: str) -> KnownCheckpoint:
     except verify.VerificationFailed as error:
         raise CannotVerifyError(f"{name} cannot be read. {error}") from None
     if signed.origin != origin:
-        raise CannotVerifyError(f"{name} is of another audit log: {signed.origin}, not {origin}.")
+        raise CannotVerifyError(
+            f"{name} belongs to another audit log: {signed.origin}, not {origin}."
+        )
     return KnownCheckpoint(name=name, size=signed.size, signed=signed)
 
 
@@ -270,7 +272,7 @@ def _verify_checkpoints(state: _Progress, *, known: Sequence[KnownCheckpoint]) -
                 Fault.REHASHED,
                 state.proved + 1,
                 f"The audit log isn't what it was when {each.name} was signed: the first "
-                f"{signed.size} events give another root. The chain was rebuilt from an event "
+                f"{signed.size} events give a different root. The chain was rebuilt from an event "
                 f"between {state.proved + 1} and {signed.size} on.",
                 at_latest=max(signed.size, state.proved + 1),
             )
@@ -321,12 +323,12 @@ def _verify_end(
         raise AuditFault(
             Fault.TRUNCATED,
             size + 1,
-            f"The audit log ends at {size}, but {name} is of {larger} events: those from "
+            f"The audit log ends at {size}, but {name} covers {larger} events: those from "
             f"{size + 1} on were removed.",
         )
     is_same_end = head.hash == state.hash
     if not is_same_end or head.frontier != chain.format_frontier(state.frontier):
-        raise AuditFault(Fault.HEAD, size, "The head row does not hold the hash of the last event.")
+        raise AuditFault(Fault.HEAD, size, "The head row doesn't have the last event's hash.")
     state.keys.check_end(size=size, proved=state.proved)
 
 

@@ -129,7 +129,7 @@ def parse_filter(query: str) -> tuple[InventoryFilter, str]:
     try:
         pairs = parse_qsl(query.removeprefix("?"), max_num_fields=20, keep_blank_values=True)
     except ValueError:
-        raise InvalidInputError({"scope": "These are too many filters."}) from None
+        raise InvalidInputError({"scope": "There are too many filters."}) from None
     values = {name: value.strip() for name, value in pairs if name not in NOT_FILTERS}
     wrong = {
         name

@@ -238,7 +238,7 @@ def _write_checkpoint(path: Path, note: str) -> None:
             verify.parse_checkpoint(path.read_bytes(), str(path))
         path.write_text(note, encoding="utf-8")
     except verify.VerificationFailed:
-        message = f"{path} holds something other than a checkpoint. Nothing was changed."
+        message = f"{path} contains something other than a checkpoint. Nothing was changed."
         raise CommandError(message, returncode=USAGE) from None
 
 

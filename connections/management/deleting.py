@@ -130,7 +130,7 @@ class DeletingCommand(OrgAdminCommand):
     def _print_waiting(self) -> None:
         text = self.waiting_text
         if text:
-            write_now(sys.stderr.fileno(), f"{text} A second signal stops at once.")
+            write_now(sys.stderr.fileno(), f"{text} A second signal stops immediately.")
 
     def _end_immediately(self) -> NoReturn:
         """End the process immediately, from a signal handler."""

@@ -53,7 +53,7 @@ def load_secrets(path: Path, *, make: bool) -> tuple[Secret, ...]:
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     if not lines or not all(_is_usable(line) for line in lines):
         raise WebhookSecretError(
-            f"{path} must hold `whsec_` and at least 24 bytes in base64, one secret a line."
+            f"{path} must contain one secret per line: `whsec_` and at least 24 bytes in base64."
         )
     return tuple(Secret(line) for line in lines)
 

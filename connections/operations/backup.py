@@ -410,8 +410,8 @@ def _keep_current_data(
         return None
     if copy_to is None:
         raise BackupError(
-            f"{target} holds people, credentials or deletions. Nothing was changed. Add --replace "
-            "to copy it aside and replace it."
+            f"{target} contains people, credentials or deletions. Nothing was changed. Add "
+            "--replace to save a copy of it and replace it."
         )
     _copy_from(held, target=copy_to)
     return copy_to

@@ -114,7 +114,7 @@ def _check_data_directory() -> Iterator[CheckMessage]:
         )
     elif settings.DATABASE_IS_SQLITE and directory.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
         yield Warning(
-            f"other users of this machine have access to {directory}, which holds the database",
+            f"other users of this machine have access to {directory}, which contains the database",
             hint=f"Run chmod 700 {directory}.",
         )
     else:
@@ -233,7 +233,7 @@ def _find_unusable_responses(read: Callable[[Path], object]) -> Iterator[CheckMe
         except spool.UnusableFileError as error:
             yield Error(
                 f"can't be recorded. {error}",
-                hint="Keep the file: it holds Datadog's response. See docs/OPERATIONS.md.",
+                hint="Keep the file: it contains Datadog's response. See docs/OPERATIONS.md.",
             )
 
 
@@ -339,7 +339,7 @@ def _check_key_age() -> Iterator[CheckMessage]:
     if old:
         yield Warning(
             f"stored more than {days} days ago: {', '.join(old)}",
-            hint="Rotate them: make new keys in Datadog and store them on the credential's page.",
+            hint="Rotate them: create new keys in Datadog and store them on the credential's page.",
         )
     else:
         yield Info(f"none stored more than {days} days ago")

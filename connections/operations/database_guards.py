@@ -74,7 +74,7 @@ def check_role() -> Iterator[CheckMessage]:
     permissions = {
         "create temporary tables": can_create_temporary,
         "create tables": can_create,
-        "change or drop tables, which it or a role it belongs to owns": owns_tables,
+        "change or drop tables that it, or a role it belongs to, owns": owns_tables,
     }
     granted = [what for what, is_so in permissions.items() if is_so]
     if granted:

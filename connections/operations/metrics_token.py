@@ -22,7 +22,7 @@ def load_token() -> Secret | None:
     path = Path(settings.METRICS_TOKEN_FILE)
     text = read_private_text(path).strip()
     if len(text) < MIN_LENGTH:
-        raise PrivateFileError(f"{path} must hold {MIN_LENGTH} characters or more.")
+        raise PrivateFileError(f"{path} must contain {MIN_LENGTH} characters or more.")
     return Secret(text)
 
 

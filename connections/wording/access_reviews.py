@@ -32,7 +32,7 @@ REMOVED_OUTSIDE = "Removed outside Org Admin"
 NOT_DELETED = "Not deleted"
 # Notes on a row that reviewers still decide on, or can't decide on.
 NOT_LISTED = "No credential in use lists this."
-HIDDEN_NOW = "Only credentials that you can't see list this now, so you can't decide on it."
+HIDDEN_NOW = "Now listed only by credentials that you can't see, so you can't decide on it."
 
 
 def review_badge(review: AccessReview, *, now: datetime) -> Badge:

@@ -11,7 +11,7 @@ _TEXTS: dict[str, str] = {
     Cause.TOO_MANY_TRIES: "The request could not leave this server in 5 tries.",
     Cause.TOO_LATE: "The 15 minutes after confirmation ran out.",
     Cause.NOT_RETRIED_IN_TIME: (
-        "The 15 minutes after its first attempt or last rate limit reset ran out."
+        "The 15 minutes after its first attempt, or after the last rate limit reset, ran out."
     ),
     Cause.NOT_STARTED_IN_TIME: "The 24 hours after confirming the bulk deletion ran out.",
     Cause.NOT_APPROVED_IN_TIME: "No one approved it within 24 hours.",

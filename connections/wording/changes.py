@@ -50,11 +50,11 @@ CHANGE_BADGES = {
         ),
         Badge("Appeared", "info", "plus", "Earlier complete syncs didn't list it."),
         Badge("Recreated", "info", "refresh", "The two orgs had a connection with another ID."),
-        Badge("Creator changed", "info", "person", "Datadog shows another creator."),
+        Badge("Creator changed", "info", "person", "Datadog shows a different creator."),
         Badge("Removed by deletion", "muted", "minus", "A deletion in Org Admin removed it."),
         Badge("Removed", "muted", "minus", "Datadog no longer lists it."),
         Badge("Narrowed", "muted", "narrow", "It shares fewer data types than before."),
-        Badge("Org renamed", "muted", "rename", "The org has another name in Datadog."),
+        Badge("Org renamed", "muted", "rename", "The org has a different name in Datadog."),
     )
 }
 

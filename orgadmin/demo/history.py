@@ -47,7 +47,7 @@ def seed() -> dict[str, Any]:
     """
     if Person.objects.exists() or Credential.objects.exists():
         raise ConflictError(
-            "This database holds people or credentials, so the demo leaves it alone."
+            "This database contains people or credentials, so the demo leaves it alone."
         )
     world = DemoWorld()
     with ago(days=31):

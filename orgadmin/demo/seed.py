@@ -19,7 +19,7 @@ def main() -> int:
     from orgadmin.demo import history
 
     if not settings.IS_DEMO:
-        sys.stderr.write("This is only for ./run demo, which starts it by itself.\n")
+        sys.stderr.write("This script is only for ./run demo, which starts it.\n")
         return 1
     try:
         seeded = history.seed()

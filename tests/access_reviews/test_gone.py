@@ -100,10 +100,10 @@ def test_what_only_hidden_credentials_list_now_is_left_to_those_who_see_them(
     assert [
         find_awaiting_decisions(actor=person_actor(person=each)).count() for each in (ada, grace)
     ] == [0, 1]
-    with pytest.raises(ConflictError, match="Only credentials that you can't see list"):
+    with pytest.raises(ConflictError, match="is now listed only by credentials that you can't see"):
         decide(review, ada)
     page = client_of(ada).get(f"/reviews/{review.pk}/").content.decode()
-    assert "Only credentials that you can&#x27;t see list this now" in page
+    assert "Now listed only by credentials that you can&#x27;t see" in page
     assert 'data-decide="keep"' not in page.split("<template")[0]
     decide(review, grace, decision="delete")
     assert states(review, ada) == states(review, grace) == ["delete"]

@@ -75,7 +75,7 @@ def test_eight_concurrent_processes_create_one_file_and_read_the_same_text(tmp_p
 
 
 def test_an_existing_file_is_not_overwritten(private_file: Path) -> None:
-    with pytest.raises(PrivateFileError, match="exists already"):
+    with pytest.raises(PrivateFileError, match="already exists"):
         create_private_text(private_file, Secret("another"))
     assert read_private_text(private_file) == KEY
 

@@ -132,7 +132,7 @@ def test_differences_are_shown_on_the_next_page(reader: Client) -> None:
     with triggers_off():
         Deletion.objects.filter(outcome="refused").update(outcome="declined")
     body(reader.post(URL, filled(reader)))
-    assert "does not verify: 1 of its records" in read(reader.get("/evidence/")).text
+    assert "Records that differ from their audit events: 1." in read(reader.get("/evidence/")).text
 
 
 def test_the_history_links_there_for_auditors(

@@ -308,7 +308,7 @@ def test_a_database_with_data_is_not_overwritten(database: Path, tmp_path: Path,
     else:
         stored_deletion()
     before = contents(database)
-    with pytest.raises(BackupError, match="Add --replace to copy it aside"):
+    with pytest.raises(BackupError, match="Add --replace to save a copy of it"):
         restore(tmp_path / "backup")
     assert contents(database) == before
     assert sorted(path.name for path in database.parent.iterdir()) == [

@@ -57,7 +57,7 @@ def test_a_database_restored_without_its_key_ring_is_refused(
 def test_an_unknown_key_is_refused(ring_file: Path) -> None:
     credential = stored_credential()
     Credential.objects.filter(pk=credential.pk).update(site="datadoghq.com")
-    with pytest.raises(KeyRingError, match=f"Key {primary_in(ring_file)} .* opens none"):
+    with pytest.raises(KeyRingError, match=f"Key {primary_in(ring_file)} .* decrypts none"):
         check_key_ring()
 
 
@@ -75,6 +75,6 @@ def test_one_altered_row_does_not_prevent_startup(ring_file: Path) -> None:
 def test_a_plain_text_key_in_the_database_is_refused_and_not_shown(ring_file: Path) -> None:
     credential = stored_credential()
     Credential.objects.filter(pk=credential.pk).update(api_key_envelope=API_KEY)
-    with pytest.raises(KeyRingError, match="a secret that is no envelope") as caught:
+    with pytest.raises(KeyRingError, match="a secret that isn't an encrypted envelope") as caught:
         check_key_ring()
     assert API_KEY[3:19] not in str(caught.value)

@@ -27,10 +27,10 @@ class Command(OrgAdminCommand):
     """Stores and verifies keys and lists connections. Never takes keys as arguments."""
 
     help = (
-        "Add the keys of one Datadog org. Without a file option, standard input holds them: two "
-        "lines (API key, application key), or one line (access token), or a JSON document with "
-        "api_key and application_key or with access_token. Exit codes: 0 verified, 1 saved but "
-        "not verified, 2 usage."
+        "Add the keys of one Datadog org. Without a file option, they are read from standard "
+        "input: two lines (API key, application key), one line (access token), or a JSON document "
+        "with api_key and application_key, or with access_token. Exit codes: 0 verified, 1 saved "
+        "but not verified, 2 usage."
     )
     needs_keys = True
 
@@ -103,9 +103,9 @@ class Command(OrgAdminCommand):
         keys = _parse_keys(sys.stdin.read(10_000))
         if keys is None:
             self.usage_error(
-                "Standard input must hold two lines, the API key and the application key, or one "
-                "line, the access token, or one JSON document with api_key and application_key or "
-                "with access_token."
+                "Standard input must contain two lines (the API key and the application key), one "
+                "line (the access token), or one JSON document with api_key and application_key, "
+                "or with access_token."
             )
         return keys
 

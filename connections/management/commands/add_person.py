@@ -12,7 +12,7 @@ from connections.people import people
 class Command(OrgAdminCommand):
     """Adds one person, without a password. make_sign_in_link lets the person choose one."""
 
-    help = "Add a person. They sign in with a link from make_sign_in_link, without any email."
+    help = "Add a person. No email is sent: they sign in with a link from make_sign_in_link."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--username", required=True)

@@ -44,10 +44,10 @@ class Command(DeletingCommand):
     help = (
         "Delete the org connections of a plan: CSV with the columns site,connection_id and, "
         "optionally, credential, or a JSON list of objects with the same keys. A line that can't "
-        "be used affects no other. Exit codes: 0 all deleted, 7 needs approval, otherwise the "
-        "first that fits a connection: 6 unknown, 9 returned 200 but still listed, 8 changed or "
-        "still present, 4 refused by Datadog, 2 line that can't be used, 5 not sent or waiting, "
-        "1 failed with nothing sent, 3 already absent or gone."
+        "be used doesn't affect others. Exit codes: 0 all deleted, 7 needs approval, otherwise "
+        "the first that applies to a connection: 6 unknown, 9 returned 200 but still listed, 8 "
+        "changed or still present, 4 refused by Datadog, 2 line that can't be used, 5 not sent or "
+        "waiting, 1 failed with nothing sent, 3 already absent or gone."
     )
 
     def __init__(self, *args: Any, **options: Any) -> None:
@@ -282,7 +282,7 @@ class Command(DeletingCommand):
             return "Stopping."
         return (
             f"Stopping after the DELETEs in progress (at most {time_limits.DELETE_SECONDS:.0f} s). "
-            "A worker, if one runs, sends the rest; pause the bulk deletion to prevent that."
+            "If a worker is running, it sends the rest; pause the bulk deletion to prevent that."
         )
 
     @property
@@ -304,7 +304,7 @@ class Command(DeletingCommand):
             else "The bulk deletion might have been requested."
         )
         return (
-            f"{open_part} A worker, or this command with the same plan, goes on. "
+            f"{open_part} A worker, or this command run again with the same plan, continues. "
             f"Bulk deletion: {_url_of(batch)}"
         )
 
@@ -368,7 +368,7 @@ def _next_step(batch: Batch) -> str:
             why = cause_text(batch.pause_cause)
             return f"Paused. {why} Resume it on its page.".replace("  ", " ")
         case BatchState.RUNNING:
-            return "A worker, or this command with the same plan, sends the rest."
+            return "A worker, or this command run again with the same plan, sends the rest."
         case _:
             return ""
 

@@ -14,8 +14,8 @@ class Command(ExportCommand):
     prints_checkpoint = False
     help = (
         "Write the audit events after a sequence number to standard output, one line of JSON each, "
-        "oldest first. The `seq` of the last line is the next --since. Writes and records nothing "
-        "when there are no new events except such exports."
+        "oldest first. The `seq` of the last line is the next --since. If the only new events are "
+        "about such exports, nothing is written or recorded."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:

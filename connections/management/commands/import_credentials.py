@@ -18,7 +18,7 @@ class Command(OrgAdminCommand):
     help = (
         "Add credentials from CSV with the columns "
         + " or ".join(",".join(columns) for columns in COLUMNS)
-        + ". A line whose keys are stored already is skipped; a failed line affects no other. "
+        + ". Lines whose keys are already stored are skipped. A failed line doesn't affect others. "
         "Exit codes: 0 no line failed, 1 at least one failed, 2 usage."
     )
     needs_keys = True

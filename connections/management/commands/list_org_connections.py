@@ -29,8 +29,8 @@ class Command(OrgAdminCommand):
     """Syncs the orgs and prints their connections, or only prints what is stored."""
 
     help = (
-        "Sync every org and list its connections. Exit code 1 when an org's sync failed; what is "
-        "known of it is listed all the same."
+        "Sync every org and list its connections. Exit code 1 if an org's sync failed; its known "
+        "connections are still listed."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:

@@ -13,7 +13,7 @@ class Command(OrgAdminCommand):
 
     help = (
         "List every known org with its coverage (listed, failing, no-credential), its credentials "
-        "and its number of connections, as the last syncs stored them. Sends no request."
+        "and its number of connections, as the last syncs stored them. Sends no requests."
     )
 
     def run(self, **options: Any) -> int:

@@ -135,7 +135,7 @@ def _text(bundle: Bundle, output: Path, *, review: AccessReview | None) -> str:
         f"{output}: {what}, {pluralize(bundle.events, 'event')}, {bundle.size:,} bytes.",
         f"SHA-256 {bundle.sha256}",
         f"Signed with key {bundle.fingerprint}, at {pluralize(bundle.checkpoint_size, 'event')}.",
-        "Give the auditor this fingerprint and the verifier's digest over another channel.",
+        "Give the auditor this fingerprint and the verifier's digest through a different channel.",
     ]
     if bundle.differing:
         lines.append(

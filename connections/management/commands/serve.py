@@ -37,7 +37,7 @@ class Command(OrgAdminCommand):
         parser.add_argument(
             "--new",
             action="store_true",
-            help="Start a new audit log although keys of an earlier one exist.",
+            help="Start a new audit log even though keys of an earlier one exist.",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:

@@ -49,7 +49,7 @@ class Command(OrgAdminCommand):
         except DatabaseError as error:
             self._fail(database_error_text(error))
         except AuditHead.DoesNotExist:
-            self._fail("The end of the audit log is missing: this isn't a log of Org Admin.")
+            self._fail("The end of the audit log is missing: this isn't an Org Admin audit log.")
         self.emit(_document(report), _text(report))
         return VERIFICATION_FAILED if report.fault else 0
 

@@ -142,8 +142,8 @@ def _add_message(request: HttpRequest, bundle: Bundle, *, of: str) -> None:
     if bundle.differing:
         messages.error(
             request,
-            f"The evidence bundle{of} that was made ({counts}) does not verify: "
-            f"{bundle.differing} of its records do not say what their events say. "
+            f"The evidence bundle{of} that was made ({counts}) does not verify. "
+            f"Records that differ from their audit events: {bundle.differing}. "
             f"{bundle.differences[0]}",
         )
     else:

@@ -136,7 +136,7 @@ def audit_detail(request: HttpRequest, seq: int) -> HttpResponse:
     """One event and its proof."""
     found = search.get_event(actor=actor_of(request), seq=seq)
     if found is None:
-        raise Http404("The audit log has no event of this number.")
+        raise Http404("The audit log has no event with this number.")
     event = found.event
     subject_url, subject_label = _subject_link(event)
     context = {

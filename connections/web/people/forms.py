@@ -115,8 +115,8 @@ class ProviderAccountForm(ServiceForm):
     subject = forms.CharField(
         label="Subject",
         max_length=255,
-        help_text="The provider's ID of the account (sub), exactly as written there; not a name or "
-        "email address. People who sign in there without a connected account see theirs.",
+        help_text="The account's ID at the identity provider (sub), exactly as written there; not "
+        "a name or email address. People who sign in there without a connected account see theirs.",
         widget=forms.TextInput(attrs={"autocomplete": "off", "spellcheck": "false"}),
     )
 

@@ -175,7 +175,7 @@ def test_a_file_from_another_database_is_kept_and_reported_by_doctor(
         deletion.attempts.update(epoch=7)
     assert sending.record_kept_responses() == 0
     assert len(spool.kept_files()) == 1
-    assert "holds no such attempt" in problems()[0]
+    assert "has no such attempt" in problems()[0]
 
 
 def test_a_file_that_others_can_read_is_kept_and_reported_by_doctor(

@@ -127,7 +127,9 @@ def test_a_signal_during_the_delete_lets_it_record_and_print_the_outcome(
     assert process.returncode == 0, errors
     document = json.loads(output)
     assert (document["state"], document["outcome"]) == ("settled", "deleted")
-    assert errors == ("Waiting up to 20 s for Datadog's response. A second signal stops at once.\n")
+    assert errors == (
+        "Waiting up to 20 s for Datadog's response. A second signal stops immediately.\n"
+    )
     deletion = only_deletion(stack)
     assert [one["http_status"] for one in deletion["attempts"]] == [200]
     assert stack.world.deletes_received(connection_id) == 1
