@@ -39,8 +39,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.browser)
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _chromium() -> str:
+@pytest.fixture(scope="session")
+def chromium() -> str:
     """Where Chromium is. Without it the tests are skipped; on a build server they fail."""
     path = find_chromium()
     if path:
@@ -50,11 +50,16 @@ def _chromium() -> str:
     pytest.skip("Chromium is not installed: install the package `chromium-headless-shell`.")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _with_chromium(chromium: str) -> None:
+    """Every test here needs it."""
+
+
 @pytest.fixture(scope="session")
-def browser_type_launch_args(_chromium: str) -> dict[str, Any]:
+def browser_type_launch_args(chromium: str) -> dict[str, Any]:
     """Debian's Chromium, without any background network access."""
     return {
-        "executable_path": _chromium,
+        "executable_path": chromium,
         "args": [
             "--no-sandbox",
             "--disable-gpu",

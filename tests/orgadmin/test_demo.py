@@ -1,18 +1,31 @@
 """`./run demo` as a real process, in a shell that has settings of another installation."""
 
+import re
 import signal
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 from django.http import HttpResponse
 from django.urls import Resolver404, resolve
+from playwright.sync_api import BrowserContext, Page, expect
 
-from tests.flows.support import Page, read
+from tests.browser.conftest import (
+    base_url,
+    browser_type_launch_args,
+    chromium,
+    page_opener,
+    watch,
+)
+from tests.browser.fitness import assert_fit_to_show
+from tests.browser.watch import Watch
+from tests.flows.support import Page as ParsedPage
+from tests.flows.support import read
 from tests.support.processes import (
     PATIENCE,
     ROOT,
@@ -24,8 +37,13 @@ from tests.support.processes import (
 )
 from tests.support.visits import Visitor
 
+__all__ = ["base_url", "browser_type_launch_args", "chromium", "watch"]
+
 pytestmark = pytest.mark.slow
 
+LONGEST_SECONDS = 180  # three minutes from ./run demo to the entry in the history
+SOURCE, SINK = "Labs", "Labs Staging"
+REASON = "the staging account was closed last week"
 STATES = {"settled", "requested", "approved", "unknown", "still_present"}
 OUTCOMES = {
     "deleted",
@@ -42,9 +60,11 @@ OUTCOMES = {
 class Demo:
     """A running demo and its output."""
 
-    def __init__(self, process: Running, *, temporary: Path, port: int) -> None:
+    def __init__(self, process: Running, *, temporary: Path, port: int, started_at: float) -> None:
         self.process = process
         self.port = port
+        self.address = f"http://127.0.0.1:{port}"
+        self.started_at = started_at  # on the monotonic clock
         process.wait_for_line("Press Ctrl-C to stop")
         [self.data_dir] = temporary.iterdir()
 
@@ -57,7 +77,7 @@ class Demo:
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
-    """One demo for all tests here, which only read it; the shell's settings refer to other data."""
+    """One demo for all tests here; the shell's settings refer to other data."""
     temporary = tmp_path_factory.mktemp("demo")
     port = free_port()
     env = clean_environment(
@@ -69,8 +89,65 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
         ALLOWED_HOSTS="example.org",
         PYTHONPATH=str(ROOT),
     )
+    started_at = time.monotonic()
+    # What `./run demo` becomes once the packages are installed.
     with Running([sys.executable, "-m", "orgadmin.demo"], env=env) as process:
-        yield Demo(process, temporary=temporary, port=port)
+        process.wait_for_line(f"Org Admin demo: http://127.0.0.1:{port}/demo/")
+        yield Demo(process, temporary=temporary, port=port, started_at=started_at)
+
+
+@pytest.fixture
+def page(demo: Demo, new_context: Callable[..., BrowserContext], watch: Watch) -> Page:
+    """A new visitor's page in Chromium."""
+    open_page = page_opener(address=demo.address, new_context=new_context, watch=watch)
+    return open_page(None, reduced_motion="reduce")
+
+
+def open_from_navigation(page: Page, name: str) -> None:
+    page.get_by_role("navigation", name="Main").get_by_role("link", name=name).click()
+
+
+def search(page: Page, text: str) -> None:
+    page.get_by_role("searchbox").fill(text)
+    page.get_by_role("searchbox").press("Enter")
+
+
+@pytest.mark.browser
+def test_a_newcomer_deletes_a_connection_within_three_minutes(demo: Demo, page: Page) -> None:
+    page.goto("/demo/")
+    page.get_by_role("button", name=re.compile(", Operator$")).click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Overview")
+    inventory = page.locator("#inventory")
+    expect(inventory).to_contain_text(re.compile(r"(39\d|400)\s+connections\s+44\s+orgs"))
+    expect(inventory).to_contain_text("6 more orgs without a credential")
+
+    open_from_navigation(page, "Connections")
+    search(page, SINK)
+    page.get_by_role("link", name=f"Delete {SOURCE} to {SINK}…").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text(f"Delete {SOURCE} → {SINK}?")
+    page.get_by_label("Reason").fill(REASON)
+    page.get_by_label("To confirm, type").fill(page.locator(".confirm-text").inner_text())
+    page.get_by_role("button", name="Delete connection").click()
+    outcome = page.locator("#outcome")
+    expect(outcome).to_have_attribute("data-outcome", "deleted")
+    expect(outcome.get_by_role("heading").first).to_contain_text("Deleted and verified")
+
+    open_from_navigation(page, "Deletions")
+    search(page, REASON)
+    expect(page.locator("#count")).to_have_text(re.compile(r"1 deletion\s+found"))
+    page.get_by_role("link", name=re.compile(f"{SOURCE}.*{SINK}")).click()
+    expect(page.get_by_text(REASON).first).to_be_visible()
+    expect(page.locator("#outcome")).to_have_attribute("data-outcome", "deleted")
+
+    seconds = time.monotonic() - demo.started_at
+    sys.stdout.write(f"From ./run demo to the history entry: {seconds:.1f} s\n")
+    assert seconds < LONGEST_SECONDS
+
+
+@pytest.mark.browser
+def test_the_start_page_is_accessible_and_in_bounds(page: Page) -> None:
+    page.goto("/demo/")
+    assert_fit_to_show(page)
 
 
 def test_it_shows_every_lasting_state_and_every_common_outcome(demo: Demo) -> None:
@@ -112,7 +189,7 @@ def test_every_demo_person_can_sign_in_with_the_printed_password(demo: Demo, use
     assert visitor.get("/deletions/")[0] == 200
 
 
-def start_page(demo: Demo) -> Page:
+def start_page(demo: Demo) -> ParsedPage:
     status, text = Visitor(demo.port).get("/demo/")
     return read(HttpResponse(text, status=status))
 
