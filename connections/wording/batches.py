@@ -140,6 +140,16 @@ def batch_headline(batch: Batch, *, given: int, results: str, sending: int) -> s
     )
 
 
+def expired_headline(batch: Batch) -> str:
+    """The headline of a request or approval that expired and that no worker has ended yet."""
+    return f"Expired at {format_time(batch.expires_at)}. Nothing was sent."
+
+
+EXPIRED_LINE = (
+    "No worker has ended it yet. Once it is canceled, its connections can be planned again."
+)
+
+
 def batch_lines(batch: Batch) -> list[str]:
     """What else to know about its status."""
     if batch.state == BatchState.PAUSED:

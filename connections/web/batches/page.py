@@ -55,11 +55,14 @@ from connections.web.lists import (
 from connections.web.timeline import event_entry
 from connections.wording import Badge
 from connections.wording.batches import (
+    EXPIRED_LINE,
     ROW_PROBLEMS,
+    BatchStatus,
     batch_badge,
     batch_headline,
     batch_lines,
     batch_origin_text,
+    expired_headline,
     is_discarded,
     no_sender_text,
 )
@@ -216,18 +219,20 @@ def page_version(batch: Batch, *, liveness: Liveness) -> str:
     return hashlib.sha256(shown.encode()).hexdigest()[:16]
 
 
-def _steps(batch: Batch, *, actor: Actor, approvals: Sequence[_GivenApproval]) -> dict[str, bool]:
+def _steps(
+    batch: Batch, *, actor: Actor, approvals: Sequence[_GivenApproval], has_expired: bool
+) -> dict[str, bool]:
     """What this person can do now."""
     person, state = actor.person, BatchState(batch.state)
     has_decided = any(each.approver_id == person.pk for each in approvals) if person else True
-    is_to_decide = state == BatchState.REQUESTED and not has_decided
+    is_to_decide = state == BatchState.REQUESTED and not has_decided and not has_expired
     is_next = can_go_on(batch, actor=actor)
     can_stop = permissions.can_stop_batch(actor, batch=batch)
     can_decline = is_to_decide and permissions.can_decline_batch(actor, batch=batch)
     return {
         "approve": is_to_decide and permissions.can_approve_batch(actor, batch=batch),
         "decline": can_decline,
-        "confirm": state == BatchState.APPROVED and is_next,
+        "confirm": state == BatchState.APPROVED and is_next and not has_expired,
         "pause": state == BatchState.RUNNING and can_stop,
         "resume": state == BatchState.PAUSED and is_next,
         # People who can decline do that instead, with a reason.
@@ -480,7 +485,9 @@ def _record_context(
     total = confirming.count_to_send(batch) if plan else progress.total
     count = pluralize(total, "connection")
     liveness = get_liveness(batch, now=now)
-    return {
+    # The worker ends an expired one; until then, the services refuse to approve or confirm it.
+    has_expired = batch.state in UNDECIDED and drafts.has_expired(batch, now=now)
+    context = {
         "title": f"Delete {count}",
         "count": count,
         "confirm_text": confirming.text_to_type(batch),
@@ -498,7 +505,7 @@ def _record_context(
             event_entry(event, links_to_evidence=permissions.can_audit(actor))
             for event in audit.events_of(subject=batch)
         ],
-        "steps": _steps(batch, actor=actor, approvals=approvals),
+        "steps": _steps(batch, actor=actor, approvals=approvals, has_expired=has_expired),
         "cancel_label": _cancel_label(batch, progress),
         "must_confirm_resume": stopping.needs_confirmation_to_resume(batch),
         "plan": plan,
@@ -519,6 +526,18 @@ def _record_context(
             seen=page_version(batch, liveness=liveness),
             page=request.GET.get("page", ""),
         ),
+    }
+    return context | _expired_context(batch) if has_expired else context
+
+
+def _expired_context(batch: Batch) -> dict[str, Any]:
+    """The status of a request or approval that expired and that no worker has ended yet."""
+    status = BatchStatus.EXPIRED.value
+    return {
+        "status": status,
+        "tone": status.tone,
+        "headline": expired_headline(batch),
+        "lines": [EXPIRED_LINE],
     }
 
 

@@ -11,6 +11,7 @@ from pytest_django import DjangoAssertNumQueries
 
 from connections.access.actor import WORKER, person_actor
 from connections.batches import confirming, running, stopping
+from connections.core.text import format_time
 from connections.deletions import lifecycle
 from connections.models import (
     AccessKind,
@@ -290,6 +291,31 @@ def test_a_withdrawn_row_hides_no_approval_of_the_others(
     assert page.text.count("Approved by") == 2
     assert "Delete 2 connections" in page.text
     assert "Delete 3 connections" not in page.text
+
+
+@pytest.mark.parametrize("is_approved", [False, True])
+def test_an_expired_request_says_so_and_can_only_be_canceled_while_no_worker_runs(
+    is_approved: bool,
+    operator: Client,
+    approver: Client,
+    make_draft: MakeDraft,
+    ada: Person,
+    linus: Person,
+    clock: SettableClock,
+) -> None:
+    batch = request(make_draft(2, policy=ApprovalPolicy.ONE), ada)
+    if is_approved:
+        batch = approve(batch, linus)
+    ended = f"Expired at {format_time(batch.expires_at)}. Nothing was sent."
+    clock.advance(hours=24, seconds=1)
+    for client in (operator, approver):
+        page = read(client.get(url_of(batch)))
+        assert ended in page.text
+        assert "Once it is canceled, its connections can be planned again." in page.text
+        acts = {form.action for form in page.forms if form.action.startswith(url_of(batch))}
+        assert acts == {url_of(batch, "cancel")}
+    operator.post(url_of(batch, "cancel"))
+    assert "Plan the rest again" in operator.get(url_of(batch)).text
 
 
 def test_declining_needs_a_reason_and_ends_it(
