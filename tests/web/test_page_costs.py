@@ -14,10 +14,14 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from benchmarks import addresses, data
+from connections.access.actor import person_actor
+from connections.batches import drafts
 from connections.core import clock
-from connections.models import AccessReview, Person
+from connections.inventory.inventory import InventoryFilter
+from connections.models import AccessReview, Batch, BatchState, Person
 from connections.operations import due
 from tests.access_reviews.support import decide, start, texts_of
+from tests.batches.support import draft, request
 from tests.support.query_plans import plan_of
 
 ClientOf = Callable[[Person], Client]
@@ -47,18 +51,42 @@ STATEMENTS = {
     "notifications": 6,
     "access reviews": 12,
     "one access review": 23,
+    "bulk deletions": 6,
+    "plan": 17,
+    "progress": 18,
 }
 # The largest compressed response in kB, with full pages of 100 rows and 100 orgs to choose from.
 KILOBYTES = {"inventory": 21, "matrix": 40, "one access review": 24}
 OTHER_KILOBYTES = 15
+# The page names each destination org with what it loses, and 100 credentials to choose from.
+PLAN_OF_1000_KILOBYTES = 18
 
 
 def pages() -> dict[str, str]:
     """The measured pages by name."""
     single = {"inventory": addresses.inventory()["no filter"], "matrix": addresses.MATRIX}
-    review = reverse("access-review-detail", args=[AccessReview.objects.earliest("created_at").pk])
-    reviews = {"access reviews": "/reviews/", "one access review": review}
-    return single | addresses.lists() | addresses.details(data.facts()) | reviews
+    details = addresses.details(data.facts())
+    return single | addresses.lists() | details | access_reviews() | batches()
+
+
+def access_reviews() -> dict[str, str]:
+    """The pages of access reviews by name."""
+    review = AccessReview.objects.earliest("created_at")
+    return {
+        "access reviews": "/reviews/",
+        "one access review": reverse("access-review-detail", args=[review.pk]),
+    }
+
+
+def batches() -> dict[str, str]:
+    """The pages of bulk deletions by name."""
+    plan = Batch.objects.get(state=BatchState.DRAFT)
+    running = Batch.objects.get(state=BatchState.RUNNING)
+    return {
+        "bulk deletions": "/deletions/batches/",
+        "plan": reverse("batch-detail", args=[plan.pk]),
+        "progress": reverse("batch-detail", args=[running.pk]),
+    }
 
 
 @pytest.fixture
@@ -71,6 +99,10 @@ def client(client_of: ClientOf) -> Callable[[data.Size], Client]:
         reviews = [start(administrator) for _ in range(size.links)]
         decide(reviews[0], administrator, *texts_of(reviews[0])[2:], decision="delete")
         _keep_until_yesterday(reviews[1], administrator)
+        connections = texts_of(reviews[1])
+        # Those of the last orgs, which other pages don't show.
+        request(draft(administrator, connections[-size.orgs :]), administrator)
+        draft(administrator, connections[:100])
         client = client_of(administrator)
         client.get("/")
         return client
@@ -111,7 +143,24 @@ def test_a_page_is_small_when_compressed(client: Callable[[data.Size], Client]) 
     assert too_large == {}
 
 
-BIG_TABLES = "attempt|auditevent|change|deletion|knownconnection|orgconnectionsnapshot|sync"
+@pytest.mark.django_db
+def test_a_plan_of_1000_connections_is_small_when_compressed(client_of: ClientOf) -> None:
+    data.fill(data.Size(orgs=100, links=10, deletions=1, changes=1))
+    administrator = Person.objects.get(username="person0")
+    plan = drafts.create_draft_from_filter(
+        actor=person_actor(person=administrator), filters=InventoryFilter(), filter_text=""
+    )
+    assert plan.rows.count() == 1000
+    response = client_of(administrator).get(
+        reverse("batch-detail", args=[plan.pk]), headers={"Accept-Encoding": "gzip"}
+    )
+    assert len(response.content) / 1000 <= PLAN_OF_1000_KILOBYTES
+
+
+BIG_TABLES = (
+    "accessreviewdecision|accessreviewrow|attempt|auditevent|batch|batchrow|change|deletion"
+    "|knownconnection|orgconnectionsnapshot|sync"
+)
 # An index read in its order ends with the page, and the index of a text search with its matches.
 WHOLE_TABLE = {
     "sqlite": re.compile(rf"SCAN (connections_({BIG_TABLES}))\b(?! (USING|VIRTUAL TABLE))"),
@@ -126,7 +175,8 @@ def test_no_query_of_a_page_or_of_the_worker_reads_a_whole_table(
 ) -> None:
     browser = client(FEW)
     facts = data.facts()
-    paths = addresses.inventory() | addresses.lists() | addresses.filtered(facts)
+    paths = addresses.inventory() | addresses.lists() | addresses.filtered(facts) | batches()
+    paths |= access_reviews()
     with CaptureQueriesContext(connection) as captured:
         for path in paths.values():
             browser.get(path)
