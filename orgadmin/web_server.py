@@ -8,6 +8,7 @@ stop that lets running requests finish.
 `python -m orgadmin.web_server FD` serves on the listening socket with this file descriptor.
 """
 
+import gc
 import logging
 import os
 import resource
@@ -289,6 +290,8 @@ def main() -> None:
     from orgadmin.wsgi import application
 
     server = Server(application, listener=socket.socket(fileno=int(sys.argv[1])))
+    # What has been loaded stays; no garbage collection has to examine it.
+    gc.freeze()
 
     def stop(number: int, frame: FrameType | None) -> None:
         del number, frame

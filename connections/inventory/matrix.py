@@ -91,6 +91,7 @@ def build_matrix(*, actor: Actor, filters: InventoryFilter) -> Matrix:
         # `within` already filters by these two.
         filters=replace(filters, source="", destination=""),
         within=_within(filters, site=site, orgs=orgs),
+        with_creators=True,
     )
     shown = inventory.matches
     outgoing = Counter(each.source_org_id for each in shown)

@@ -15,7 +15,8 @@ from django.test import Client
 from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
 
-from connections.inventory.inventory import InventoryFilter, ListedConnection
+from connections.access.actor import command_actor
+from connections.inventory.inventory import InventoryFilter, ListedConnection, build_inventory
 from connections.models import (
     AuditEvent,
     Credential,
@@ -546,7 +547,7 @@ def test_more_connections_cost_no_more_queries_and_no_more_model_instances(
 
     post_init.connect(count, sender=OrgConnectionSnapshot)
     try:
-        with django_assert_num_queries(13):
+        with django_assert_num_queries(14):
             client.get(URL, {"q": "sink", "type": "logs", "sort": "-created"})
     finally:
         post_init.disconnect(count, sender=OrgConnectionSnapshot)
@@ -610,6 +611,32 @@ def test_an_unknown_format_is_a_bad_request(client_of: ClientOf, ada: Person) ->
 
 
 @pytest.mark.database
+def test_the_filter_by_org_has_the_name_from_the_newest_sync_that_listed_the_org(
+    payments: Credential, soc: Credential
+) -> None:
+    now, both_list = timezone.now(), uuid4()
+    listed = [
+        (payments, both_list, "Old name", 3),
+        (payments, uuid4(), "Old name", 2),
+        (soc, both_list, "New name", 1),
+    ]
+    for credential, connection_id, name, minutes in listed:
+        at = now - timedelta(minutes=minutes)
+        OrgConnectionSnapshot.objects.create(
+            credential=credential,
+            site=payments.site,
+            connection_id=connection_id,
+            first_seen_at=at,
+            last_seen_at=at,
+            source_org_id="renamed",
+            source_org_name=name,
+            connection_types=["logs"],
+        )
+    inventory = build_inventory(actor=command_actor(), filters=InventoryFilter())
+    assert [org.name for org in inventory.orgs if org.org_id == "renamed"] == ["New name"]
+
+
+@pytest.mark.database
 @pytest.mark.parametrize(
     ("text", "is_found"),
     [
@@ -633,9 +660,6 @@ def test_words_of_a_search_can_be_part_of_the_id_as_pages_show_it(
         sink_org_id="",
         sink_org_name="Group SOC",
         stored_types='["logs"]',
-        creator_name="",
-        created_at=None,
-        credential_id="",
     )
     found = InventoryFilter(text=text).select([listed], protected=(), changed=())
     assert bool(found) == is_found

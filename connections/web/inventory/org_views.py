@@ -19,7 +19,7 @@ from connections.core.text import pluralize
 from connections.deletions import history
 from connections.deletions.history import HistoryFilter
 from connections.inventory import rate_limits
-from connections.inventory.inventory import Inventory, InventoryFilter, KnownOrg, build_inventory
+from connections.inventory.inventory import InventoryFilter, KnownOrg, build_inventory
 from connections.inventory.orgs import OrgCoverage, OrgSummary, find_org, list_orgs
 from connections.web.changes.rows import CHANGE_COLUMNS, change_row_views
 from connections.web.credentials.page import flags_of
@@ -157,16 +157,25 @@ def org_detail(request: HttpRequest, site: str, org_id: UUID) -> HttpResponse:
     if summary.credentials:
         held_back_until = rate_limits.wait_until(site=org.site, org_id=org.org_id, now=inventory.at)
     listed = inventory.matches
-    destinations = {each.sink_org_id for each in listed if each.source_org_id == org.org_id}
-    sources = {each.source_org_id for each in listed if each.sink_org_id == org.org_id}
+    outgoing = [each for each in listed if each.source_org_id == org.org_id]
+    incoming = [each for each in listed if each.sink_org_id == org.org_id]
+    destinations = {each.sink_org_id for each in outgoing}
+    sources = {each.source_org_id for each in incoming}
+    shown = outgoing[:MOST_CONNECTIONS]
+    both = [*shown, *incoming[:MOST_CONNECTIONS]]
+    rows = connection_row_views(inventory, both, actor=actor)
     context: dict[str, Any] = {
         "org": org,
         "summary": summary,
         "coverage": _coverage_badge(summary.coverage, actor=actor),
         "credentials": [(each, flags_of(each)) for each in summary.credentials],
         "held_back_until": held_back_until,
-        "outgoing": _direction(inventory, org, actor=actor, is_source=True),
-        "incoming": _direction(inventory, org, actor=actor, is_source=False),
+        "outgoing": DirectionView(
+            rows=rows[: len(shown)], total=len(outgoing), url=_list_url(org, side="source")
+        ),
+        "incoming": DirectionView(
+            rows=rows[len(shown) :], total=len(incoming), url=_list_url(org, side="destination")
+        ),
         "outgoing_note": f"{pluralize(len(destinations), 'org')} can query {name}",
         "incoming_note": f"{name} can query {pluralize(len(sources), 'org')}",
         "shared_names": shared_names(inventory.orgs),
@@ -184,17 +193,6 @@ def org_detail(request: HttpRequest, site: str, org_id: UUID) -> HttpResponse:
     return render(request, "connections/org_detail.html", context)
 
 
-def _direction(
-    inventory: Inventory, org: KnownOrg, *, actor: Actor, is_source: bool
-) -> DirectionView:
-    connections = [
-        each
-        for each in inventory.matches
-        if (each.source_org_id if is_source else each.sink_org_id) == org.org_id
-    ]
-    query = {"site": org.site, "source" if is_source else "destination": org.org_id}
-    return DirectionView(
-        rows=connection_row_views(inventory, connections[:MOST_CONNECTIONS], actor=actor),
-        total=len(connections),
-        url=reverse("org-connection-list", query=query),
-    )
+def _list_url(org: KnownOrg, *, side: str) -> str:
+    """The list of all connections of which the org is the source or the destination."""
+    return reverse("org-connection-list", query={"site": org.site, side: org.org_id})
