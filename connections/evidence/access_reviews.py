@@ -1,16 +1,14 @@
 """Access reviews in the form that bundles contain, and compared with their own audit events."""
 
-import json
 import logging
 from collections.abc import Iterator, Mapping
 from uuid import UUID
 
 from django.db.models import Exists, OuterRef
 
-from connections.audit.chain import canonical_text
 from connections.core.database import consistent_read
 from connections.core.tabular import Row, as_time
-from connections.evidence.comparison import read_events
+from connections.evidence.comparison import as_stored_in_events, read_events
 from connections.evidence.differing import UNREADABLE, DifferingRecords
 from connections.models import (
     AccessReview,
@@ -34,7 +32,7 @@ type DeletionsByConnection = Mapping[tuple[str, UUID], list[Row]]
 def review_document(review: AccessReview) -> Row:
     """An access review without its rows."""
     counts = {state.value: review.rows.filter(closed_as=state).count() for state in RowState}
-    return _as_stored_in_events(
+    return as_stored_in_events(
         {
             "id": str(review.pk),
             "name": review.name,
@@ -75,7 +73,7 @@ def iterate_row_documents(
         .prefetch_related("decisions")
     )
     for row in rows.iterator(chunk_size=_BATCH_SIZE):
-        yield _as_stored_in_events(
+        yield as_stored_in_events(
             row_document(row)
             | {
                 "decisions": [_decision_document(one) for one in row.decisions.all()],
@@ -98,12 +96,6 @@ def _decision_document(one: AccessReviewDecision) -> Row:
         "decided_by": one.decided_by_name,
         "decided_together": one.decided_together,
     }
-
-
-def _as_stored_in_events(document: Row) -> Row:
-    """The document with some characters replaced, as they are in the texts of events."""
-    row: Row = json.loads(canonical_text(document))
-    return row
 
 
 def compare_all_access_reviews(differing: DifferingRecords) -> Iterator[None]:

@@ -1,47 +1,25 @@
-"""Compares bulk deletions with their own audit events. Their rows are compared as deletions."""
+"""Bulk deletions as bundles contain them, and compared with their own audit events.
 
-import json
+Their rows are compared as deletions.
+"""
+
 import logging
 from collections.abc import Iterator, Sequence
 from itertools import batched
-from typing import Any
 from uuid import UUID
 
-from django.db.models import Count
-
 from connections.audit import EventCode
-from connections.audit.chain import canonical_text
 from connections.core.database import consistent_read
-from connections.core.tabular import as_time
-from connections.evidence.comparison import read_events
+from connections.core.tabular import Row, as_time
+from connections.evidence.comparison import as_stored_in_events, read_events
 from connections.evidence.differing import UNREADABLE, DifferingRecords
-from connections.models import (
-    AuditEvent,
-    Batch,
-    BatchRow,
-    BatchState,
-    batch_approval_digest_of,
-    batch_digest_of,
-    snapshot_digest,
-)
+from connections.models import AuditEvent, Batch
 from connections.verifier import verify
 
 logger = logging.getLogger(__name__)
 
 # Bulk deletions per query.
 _BATCH_SIZE = 200
-# The state after each event. An approval changes it only if no other approval is missing.
-_STATES = {
-    EventCode.BATCH_REQUESTED: BatchState.REQUESTED,
-    EventCode.BATCH_APPROVED: BatchState.APPROVED,
-    EventCode.BATCH_DECLINED: BatchState.DECLINED,
-    EventCode.BATCH_CONFIRMED: BatchState.RUNNING,
-    EventCode.BATCH_PAUSED: BatchState.PAUSED,
-    EventCode.BATCH_RESUMED: BatchState.RUNNING,
-    EventCode.BATCH_CANCELLED: BatchState.CANCELLED,
-    EventCode.BATCH_EXPIRED: BatchState.EXPIRED,
-    EventCode.BATCH_FINISHED: BatchState.FINISHED,
-}
 _ENDS = (
     EventCode.BATCH_DECLINED,
     EventCode.BATCH_CANCELLED,
@@ -56,6 +34,51 @@ _TIMES = {
     "resumed_at": (EventCode.BATCH_RESUMED,),
     "ended_at": _ENDS,
 }
+
+
+def plan_document(batch: Batch) -> Row:
+    """A bulk deletion that was requested, without the rows of its plan."""
+    return as_stored_in_events(
+        {
+            "id": str(batch.pk),
+            "state": batch.state,
+            "origin": batch.origin,
+            "filter": batch.filter_text,
+            "site": batch.site,
+            "org": {"id": batch.org_id, "name": batch.org_name},
+            "access_review": str(batch.access_review_id) if batch.access_review_id else None,
+            "count": batch.deletions.count(),
+            "digest": batch.digest,
+            "approval_digest": batch.approval_digest,
+            "policy": batch.policy,
+            "reason": batch.reason,
+            "ticket": batch.ticket,
+            "stop_at_first_problem": batch.stop_at_first_problem,
+            "created_at": as_time(batch.created_at),
+            "requested_at": as_time(batch.requested_at),
+        }
+    )
+
+
+def iterate_plan_rows(batch: Batch) -> Iterator[Row]:
+    """All rows of its plan, removed ones too, with their deletions, by position."""
+    deletions = dict(batch.deletions.order_by().values_list("batch_row", "pk"))
+    for row in batch.rows.order_by("position").iterator():
+        deletion = deletions.get(row.pk)
+        yield as_stored_in_events(
+            {
+                "position": row.position,
+                "reference": row.reference,
+                "source_org": {"id": row.source_org_id, "name": row.source_org_name},
+                "sink_org": {"id": row.sink_org_id, "name": row.sink_org_name},
+                "connection_types": row.connection_types,
+                "digest": row.digest,
+                "credential_id": str(row.credential_id or ""),
+                "problem": row.problem,
+                "removed_at": as_time(row.removed_at),
+                "deletion": str(deletion) if deletion else None,
+            }
+        )
 
 
 def compare_all_batches(differing: DifferingRecords) -> Iterator[None]:
@@ -86,7 +109,7 @@ def _find_differences(ids: Sequence[UUID]) -> dict[UUID, str]:
     """The bulk deletions among these that don't match their events, with the first difference."""
     documents, shown = read_events(subject_type="batch", subject_ids=[str(pk) for pk in ids])
     found = {}
-    for batch in Batch.objects.filter(pk__in=ids).annotate(count=Count("deletions")):
+    for batch in Batch.objects.filter(pk__in=ids):
         try:
             events = [verify.Event(each, shown) for each in documents.get(str(batch.pk), [])]
             differences = list(_differences(batch, events))
@@ -106,22 +129,17 @@ def _differences(batch: Batch, events: Sequence[verify.Event]) -> Iterator[str]:
         if batch.requested_at or batch.confirmed_at:
             yield "it has no event of its request"
         return
-    stored = json.loads(canonical_text(_stored(batch)))
-    for key, value in stored.items():
-        if requested.details.get(key) != value:
-            yield f"“{key}” does not match the event of its request"
+    plan = verify.Plan(plan_document(batch), events)
+    yield from plan.differences(iterate_plan_rows(batch))
     confirmed = _last(events, EventCode.BATCH_CONFIRMED)
     declined = _last(events, EventCode.BATCH_DECLINED)
-    rows = list(batch.rows.filter(removed_at=None).order_by("position"))
+    requester = str(batch.requested_by_id) if batch.requested_by_id else None
     matches = {
-        "state": batch.state == _state_after(events),
         # Only the person who drafted it can request it, and the request copies the name.
         "created_by": (batch.created_by_id, batch.created_by_name)
         == (batch.requested_by_id, batch.requested_by_name),
-        "requested_by": requested.sentence.startswith(f"{batch.requested_by_name} requested "),
-        "rows": batch_digest_of(batch, rows=rows) == requested.details.get("digest"),
-        "names in rows": all(_has_digested_names(row) for row in rows),
-        "approval_digest": batch.approval_digest == requested.details.get("approval_digest"),
+        "requested_by": requester == requested.details.get("requested_by")
+        and requested.sentence.startswith(f"{batch.requested_by_name} requested "),
         "confirmed_by": (str(batch.confirmed_by_id or ""), batch.confirmed_by_name)
         == ((confirmed.actor_id or "", confirmed.actor) if confirmed else ("", "")),
         "paused_by": _is_actor(batch.paused_by_name, of=_last(events, EventCode.BATCH_PAUSED)),
@@ -154,40 +172,3 @@ def _pause_after(events: Sequence[verify.Event]) -> tuple[str, str]:
     if last is None or last.code == EventCode.BATCH_RESUMED:
         return "", ""
     return last.details["cause"], last.details["credential"]
-
-
-def _has_digested_names(row: BatchRow) -> bool:
-    """Whether the digest of a row matches the orgs and data types that it shows."""
-    if not row.digest:
-        return True
-    shown = snapshot_digest(site=row.site, connection_id=str(row.connection_id), fields=row)
-    return row.digest == shown
-
-
-def _stored(batch: Batch) -> dict[str, Any]:
-    """The stored values, with the keys that the request's event uses."""
-    return {
-        "origin": batch.origin,
-        "filter": batch.filter_text,
-        "site": batch.site,
-        "org": {"id": batch.org_id, "name": batch.org_name},
-        "access_review": str(batch.access_review_id) if batch.access_review_id else None,
-        "count": batch.count,  # type: ignore[attr-defined]
-        "digest": batch.digest,
-        "approval_digest": batch_approval_digest_of(batch),
-        "policy": batch.policy,
-        "reason": batch.reason,
-        "ticket": batch.ticket,
-        "stop_at_first_problem": batch.stop_at_first_problem,
-        "requested_by": str(batch.requested_by_id) if batch.requested_by_id else None,
-        "requested_at": as_time(batch.requested_at),
-        "created_at": as_time(batch.created_at),
-    }
-
-
-def _state_after(events: Sequence[verify.Event]) -> str:
-    state = ""
-    for event in events:
-        if event.code in _STATES and not event.details.get("missing"):
-            state = _STATES[EventCode(event.code)]
-    return state

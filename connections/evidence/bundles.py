@@ -29,7 +29,7 @@ from connections.deletions.history import HistoryFilter
 from connections.evidence import contents
 from connections.evidence.contents import BundleWriter
 from connections.evidence.files import BundleFile, audit_log_tree, bundle_files, names_in, write_zip
-from connections.models import AccessReview, AuditEvent, AuditHead, Checkpoint
+from connections.models import AccessReview, AuditEvent, AuditHead, Batch, Checkpoint
 from connections.verifier import verify
 
 README = Path(verify.__file__).with_name("README.txt")
@@ -64,12 +64,14 @@ class _BundleRequest:
     filters: HistoryFilter
     # The filter as its query string.
     query: str
-    # " of the access review Q4 2026"; "" for deletions.
+    # " of the access review Q4 2026", " of the bulk deletion 1a2b3c4d"; "" for deletions.
     contents_text: str
     seed: str
     made_at: datetime
     notes: tuple[tuple[str, str], ...]
     started: int
+    # The bulk deletion that it is of, if it has all of its deletions and no others.
+    batch: Batch | None
 
 
 def verifier_digest() -> str:
@@ -107,6 +109,10 @@ def make_bundle(
         requested["access_review"] = str(filters.access_review)
         review = AccessReview.objects.get(pk=filters.access_review)
         contents_text = f" of the access review {review.name}"
+    batch = _find_whole_batch(filters)
+    if batch:
+        requested["batch"] = str(batch.pk)
+        contents_text = f" of the {batch}"
     begun = audit.Sentence(
         "{actor} started an evidence bundle{of}.",
         of=contents_text,
@@ -121,6 +127,7 @@ def make_bundle(
         made_at=now,
         notes=tuple(notes),
         started=started.seq,
+        batch=batch,
     )
     try:
         with bundle_files() as files, consistent_read():
@@ -181,6 +188,19 @@ def _validate_period(filters: HistoryFilter, *, now: datetime) -> HistoryFilter:
     return replace(filters, until=until)
 
 
+def _find_whole_batch(filters: HistoryFilter) -> Batch | None:
+    """The requested bulk deletion whose deletions are all those that match."""
+    batch = Batch.objects.filter(pk=filters.batch).first() if filters.batch else None
+    if batch is None or batch.requested_at is None:
+        return None
+    if replace(filters, since=None, until=None) != HistoryFilter(batch=batch.pk):
+        return None
+    # Each of its deletions was requested at the same time.
+    is_after_start = filters.since is None or filters.since <= batch.requested_at
+    is_before_end = filters.until is None or batch.requested_at < filters.until
+    return batch if is_after_start and is_before_end else None
+
+
 def _write_bundle(
     request: _BundleRequest, *, key: SigningKey, files: dict[str, BundleFile], output: BinaryIO
 ) -> tuple[Bundle, Checkpoint]:
@@ -196,6 +216,9 @@ def _write_bundle(
         contents.write_checkpoints(writer=writer, head=head, keys=keys, notes=request.notes)
         if filters.access_review:
             _write_access_review(filters.access_review, request=request, writer=writer)
+        if request.batch:
+            # Read again, within the consistent read.
+            contents.write_plan(writer=writer, batch=Batch.objects.get(pk=request.batch.pk))
         ids = contents.write_deletions(
             writer=writer, deletions=history.iterate_deletions(actor=request.actor, filters=filters)
         )

@@ -100,6 +100,12 @@ def _body_differences(deletion: Deletion) -> Iterator[str]:
             yield f"the body of attempt {attempt.number} is not the one that was recorded"
 
 
+def as_stored_in_events(document: tabular.Row) -> tabular.Row:
+    """The document with some characters replaced, as the texts of events have them."""
+    row: tabular.Row = json.loads(canonical_text(document))
+    return row
+
+
 def value_row(one: PersonalValue) -> dict[str, Any]:
     """An erasable value in the form that bundles contain."""
     is_kept = one.erased_at is None

@@ -3,9 +3,10 @@
 import base64
 import json
 from binascii import b2a_base64
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import batched, chain
+from uuid import UUID
 
 from connections.audit import EventCode
 from connections.audit.chain import canonical_text
@@ -20,12 +21,14 @@ from connections.evidence.access_reviews import (
     iterate_row_documents,
     review_document,
 )
+from connections.evidence.batches import iterate_plan_rows, plan_document
 from connections.evidence.comparison import DifferingDeletions, compare_deletion, value_row
 from connections.evidence.files import BundleError, BundleFile, MerkleTree
 from connections.models import (
     AccessReview,
     AuditEvent,
     AuditHead,
+    Batch,
     Checkpoint,
     Deletion,
     PersonalValue,
@@ -52,6 +55,8 @@ class BundleWriter:
     counts: dict[str, int] = field(default_factory=dict)
     # The access review that the bundle is about, without its rows.
     review: tabular.Row | None = None
+    # The bulk deletion that the bundle is about.
+    plan: verify.Plan | None = None
     differing: DifferingDeletions = field(default_factory=DifferingDeletions)
 
 
@@ -85,6 +90,8 @@ def write_deletions(*, writer: BundleWriter, deletions: Iterator[Deletion]) -> I
         for deletion in batch:
             own = write_events(writer=writer, rows=events.get(str(deletion.pk), ()))
             compared = compare_deletion(deletion=deletion, events=own)
+            if writer.plan:
+                compared.differences.extend(writer.plan.deletion_differences(compared.row, own))
             listed.write((",\n" if writer.deletions else "\n") + compared.text)
             writer.files["body"].write(verify.page_section(compared.row, own))
             _count(writer, compared.row, compared.differences)
@@ -96,30 +103,70 @@ def write_access_review(
     *, writer: BundleWriter, review: AccessReview, deletions: DeletionsByConnection
 ) -> None:
     """Write a closed access review and its events. Call it before `write_deletions`."""
-    rows = AuditEvent.objects.filter(
-        subject_type=verify.ACCESS_REVIEW, subject_id=str(review.pk), seq__lte=writer.tree.size
-    )
-    events = write_events(writer=writer, rows=rows.order_by("seq").values_list("seq", "text"))
+    events = _write_events_about(verify.ACCESS_REVIEW, review.pk, writer=writer)
     document = writer.review = review_document(review)
     listed, body = writer.files[verify.ACCESS_REVIEW_FILE], writer.files["body"]
-    # The rows follow as the last key, one per line.
-    listed.write(format_json(document).removesuffix("\n}\n") + ',\n "rows": [')
+    listed.write(_start_of_rows(document))
     body.write(verify.access_review_start(document))
-
-    def written_rows() -> Iterator[tabular.Row]:
-        separator = "\n"
-        for row in iterate_row_documents(review, deletions=deletions):
-            listed.write(separator + canonical_text(row))
-            body.write(verify.access_review_row(row))
-            separator = ",\n"
-            yield row
-
-    differences = verify.access_review_differences(document, written_rows(), events)
-    listed.write("\n]}\n")
+    documents = iterate_row_documents(review, deletions=deletions)
+    rows = _write_rows(documents, listed=listed, body=body, page_row=verify.access_review_row)
+    differences = verify.access_review_differences(document, rows, events)
+    listed.write(_END_OF_ROWS)
     body.write(verify.access_review_end(document))
     if differences:
         sentence = f"Access review {document['id']}: {differences[0]}."
         writer.differing.describe(sentence, ids=[document["id"]])
+
+
+def write_plan(*, writer: BundleWriter, batch: Batch) -> None:
+    """Write a requested bulk deletion and its events. Call it before `write_deletions`."""
+    events = _write_events_about(verify.BATCH, batch.pk, writer=writer)
+    document = plan_document(batch)
+    plan = writer.plan = verify.Plan(document, events)
+    listed, body = writer.files[verify.PLAN_FILE], writer.files["body"]
+    listed.write(_start_of_rows(document))
+    body.write(verify.plan_start(document, events))
+    documents = iterate_plan_rows(batch)
+    rows = _write_rows(documents, listed=listed, body=body, page_row=verify.plan_row)
+    differences = plan.differences(rows)
+    listed.write(_END_OF_ROWS)
+    body.write(verify.plan_end())
+    if differences:
+        sentence = f"Bulk deletion {document['id']}: {differences[0]}."
+        writer.differing.describe(sentence, ids=[document["id"]])
+
+
+def _write_events_about(
+    subject_type: str, subject_id: UUID, *, writer: BundleWriter
+) -> list[verify.Event]:
+    rows = AuditEvent.objects.filter(
+        subject_type=subject_type, subject_id=str(subject_id), seq__lte=writer.tree.size
+    )
+    return write_events(writer=writer, rows=rows.order_by("seq").values_list("seq", "text"))
+
+
+_END_OF_ROWS = "\n]}\n"
+
+
+def _start_of_rows(document: tabular.Row) -> str:
+    """The document up to its rows, which follow as the last key, one per line."""
+    return format_json(document).removesuffix("\n}\n") + ',\n "rows": ['
+
+
+def _write_rows(
+    rows: Iterable[tabular.Row],
+    *,
+    listed: BundleFile,
+    body: BundleFile,
+    page_row: Callable[[tabular.Row], str],
+) -> Iterator[tabular.Row]:
+    """Write each row to its file and to the page, and yield it."""
+    separator = "\n"
+    for row in rows:
+        listed.write(separator + canonical_text(row))
+        body.write(page_row(row))
+        separator = ",\n"
+        yield row
 
 
 def _events_of(

@@ -81,7 +81,7 @@ def bundle_files() -> Iterator[dict[str, BundleFile]]:
 
 def names_in(files: Mapping[str, BundleFile]) -> list[str]:
     """The files of this bundle, in the archive's order."""
-    return [name for name in verify.NAMES if name != verify.ACCESS_REVIEW_FILE or files[name].size]
+    return [name for name in verify.NAMES if name not in verify.OPTIONAL or files[name].size]
 
 
 def write_zip(*, files: Mapping[str, BundleFile], output: BinaryIO) -> tuple[int, str]:

@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import base64
 import binascii
+import bisect
 import hashlib
 import heapq
 import html
@@ -45,20 +46,22 @@ NAMES = (
     "deletions.json",
     "deletions.html",
     "access-review.json",
+    "plan.json",
     "events.ndjson",
     "manifest.json",
     "manifest.sig",
 )
 LISTED = NAMES[:-2]
-# Only in the bundle of an access review.
-ACCESS_REVIEW_FILE = "access-review.json"
+# Only in the bundle of an access review, and only in that of a bulk deletion.
+ACCESS_REVIEW_FILE, PLAN_FILE = OPTIONAL = ("access-review.json", "plan.json")
 # Types of the subjects of events.
-DELETION, ACCESS_REVIEW = "deletion", "access_review"
+DELETION, ACCESS_REVIEW, BATCH = "deletion", "access_review", "batch"
 SAMPLE_SIZE = 25
 PIECE = 1 << 20
 # Longer lines, and longer files that are read completely, are refused to limit memory use.
 LONGEST_LINE = 8 << 20
 MOST_EVENTS_OF_ONE = 50_000
+MOST_ROWS_OF_PLAN = 50_000
 
 
 class VerificationFailed(Exception):
@@ -429,7 +432,7 @@ class Archive:
         for name in NAMES:
             handle.seek(offset)
             head = handle.read(30 + len(name))
-            if name == ACCESS_REVIEW_FILE and head[30:] != name.encode():
+            if name in OPTIONAL and head[30:] != name.encode():
                 continue
             if len(head) < 30 or head[:4] != b"PK\3\4":
                 raise VerificationFailed(
@@ -531,10 +534,11 @@ class Event:
 
     @property
     def about(self) -> tuple[str, str]:
-        """Type and ID of the deletion or access review it is about; empty for anything else."""
+        """Type and ID of the record it is about; empty if a bundle has no such records."""
         subject = self.subject if type(self.subject) is dict else {}
         kind = str(subject.get("type"))
-        return (kind, str(subject.get("id"))) if kind in (DELETION, ACCESS_REVIEW) else ("", "")
+        is_record = kind in (DELETION, ACCESS_REVIEW, BATCH)
+        return (kind, str(subject.get("id"))) if is_record else ("", "")
 
 
 def read_out(text: str, shown: dict[str, str]) -> str:
@@ -1023,7 +1027,8 @@ def _row_differences(row: dict[str, Any], decided: Sequence[dict[str, Any]]) -> 
     name = f"row {row['position']} ({_name_of(row)})"
     decisions = row["decisions"]
     if len(decisions) != len(decided):
-        yield f"{name} has {len(decisions)} of the {len(decided)} decisions in its events"
+        count = pluralize(len(decisions), "decision")
+        yield f"{name} has {count} of the {len(decided)} in its events"
     for number, (one, recorded) in enumerate(zip(decisions, decided), start=1):
         matches = {key: one.get(key) == value for key, value in recorded.items()}
         digest = review_digest_of(row, one["covered"])
@@ -1062,6 +1067,166 @@ def review_digest_of(row: dict[str, Any], covered: dict[str, Any]) -> str:
     """SHA-256 over what a decision about a row covers."""
     key = {"site": row["site"], "connection_id": row["connection_id"]}
     return digest_of({"format": "access review row 1", **key, **covered})
+
+
+# --- Bulk deletions compared with their events --------------------------------------------------
+
+# What the event of the request repeats unchanged.
+_PLAN_KEYS = (
+    *("origin", "filter", "site", "org", "access_review", "count", "digest", "approval_digest"),
+    *("policy", "reason", "ticket", "stop_at_first_problem", "requested_at", "created_at"),
+)
+# The state after each event. An approval changes it only when no other approval is missing.
+_BATCH_STATES = {
+    "batch.requested": "requested",
+    "batch.approved": "approved",
+    "batch.declined": "declined",
+    "batch.confirmed": "running",
+    "batch.paused": "paused",
+    "batch.resumed": "running",
+    "batch.cancelled": "cancelled",
+    "batch.expired": "expired",
+    "batch.finished": "finished",
+}
+# What a row of a plan has in common with its deletion, and the plan with each of them.
+_SAME_IN_ROW = ("source_org", "sink_org", "connection_types")
+_SAME_IN_PLAN = ("policy", "reason", "ticket", "requested_at")
+# Why a row was left out of the plan.
+LEFT_OUT = {
+    "malformed_id": "invalid ID",
+    "duplicate": "an earlier row has the same connection",
+    "not_visible": "not listed",
+    "protected": "protected",
+    "already_being_deleted": "another deletion was open",
+    "no_credential": "no credential could delete it",
+    "changed": "changed after the plan was made",
+    "kept": "the access review decided to keep it",
+}
+
+
+class Plan:
+    """A bulk deletion with its own events, to compare its rows and its deletions with."""
+
+    def __init__(self, document: dict[str, Any], events: Sequence[Event]) -> None:
+        self.document, self.events = document, events
+        # Rows by the ID of their deletion, until `deletion_differences` has had it.
+        self.rows: dict[str, dict[str, Any]] = {}
+        # How many rows were left out, by their problem, and how many were removed.
+        self.left_out: dict[str, int] = {}
+        self.removed = 0
+        self.confirmed = _last(events, "batch.confirmed")
+        self._covered: list[list[Any]] = []
+        self._states = _states_of(events)
+
+    def differences(self, rows: Iterable[dict[str, Any]]) -> list[str]:
+        """How the bulk deletion differs from its own events. Reads each row once."""
+        plan, events = self.document, self.events
+        found = list[str]()
+        for position, row in enumerate(rows, start=1):
+            require(position <= MOST_ROWS_OF_PLAN, "The plan has too many rows.")
+            found += [f"row {position}: {each}" for each in self._row_differences(row, position)]
+        if [one.code for one in events].count("batch.requested") != 1:
+            return ["it has not exactly one event of its request"]
+        details = events[0].details
+        matches = {key: plan.get(key) == details.get(key) for key in _PLAN_KEYS}
+        matches["state"] = plan.get("state") == (self._states[-1][1] if self._states else "")
+        found += _mismatches(matches, "its events")
+        shown: list[Any] = ["bulk deletion, version 1", plan.get("policy"), self._covered]
+        if _list_digest_of(shown) != plan.get("digest") or len(self.rows) != plan.get("count"):
+            found.append("its rows are not those of the plan that was requested")
+        shown = [plan.get(key) for key in ("digest", "reason", "ticket", "stop_at_first_problem")]
+        if _list_digest_of(["bulk deletion approval, version 1", *shown]) != plan.get(
+            "approval_digest"
+        ):
+            found.append("what was to be approved is not its plan, reason and ticket")
+        return found + list(self._approval_differences())
+
+    @property
+    def approvals_needed(self) -> int:
+        return _NEEDED.get(str(self.document.get("policy")), 0)
+
+    def _row_differences(self, row: dict[str, Any], position: int) -> Iterator[str]:
+        if row["position"] != position:
+            yield "it is not in its place"
+        if not _has_digested_names(row):
+            yield "its orgs and data types are not those of its digest"
+        keys = ("position", "reference", "digest", "credential_id", "problem")
+        if row["removed_at"] is None:
+            self._covered.append([row[key] for key in keys])
+        self.removed += row["removed_at"] is not None
+        if row["removed_at"] is None and row["problem"]:
+            self.left_out[row["problem"]] = self.left_out.get(row["problem"], 0) + 1
+        is_sendable = row["removed_at"] is None and not row["problem"]
+        if is_sendable != (row["deletion"] is not None):
+            yield "it has no deletion" if is_sendable else "it was left out but has a deletion"
+        if row["deletion"] in self.rows:
+            yield "its deletion is that of another row"
+        if row["deletion"] is not None:
+            self.rows[row["deletion"]] = row
+
+    def _approval_differences(self) -> Iterator[str]:
+        approved = [one for one in self.events if one.code == "batch.approved"]
+        digest = self.document.get("approval_digest")
+        if any(one.details.get("approval_digest") != digest for one in approved):
+            yield "what was approved is not its plan, reason and ticket"
+        if self.confirmed is None:
+            return
+        before = {one.actor_id for one in approved if one.seq < self.confirmed.seq}
+        others = before - {self.events[0].details.get("requested_by")}
+        if len(others) < self.approvals_needed:
+            yield "it was confirmed without the approvals that it required"
+
+    def deletion_differences(self, deletion: dict[str, Any], events: Sequence[Event]) -> list[str]:
+        """How a deletion differs from its row and the bulk deletion. Call it once for each."""
+        row = self.rows.pop(deletion["id"], None)
+        if row is None:
+            return ["no row of the plan became this deletion"]
+        reference = f"{deletion['site']}/{deletion['connection_id']}"
+        matches = {
+            "batch": deletion["batch"] == self.document.get("id"),
+            "connection_id": reference == row["reference"],
+            "digest": events[0].details.get("digest") == row["digest"] if events else False,
+            **{key: deletion[key] == row[key] for key in _SAME_IN_ROW},
+            **{key: deletion[key] == self.document.get(key) for key in _SAME_IN_PLAN},
+        }
+        found = list(_mismatches(matches, f"row {row['position']} of the plan"))
+        for event, number in zip(events, rounds_of(events)):
+            if event.code == "deletion.sending" and not self._could_send(event, number):
+                attempt = f"attempt {event.details.get('attempt')}"
+                found.append(f"{attempt} was made while it was not confirmed or not running")
+        return found
+
+    def _could_send(self, sending: Event, approval_round: int) -> bool:
+        """Whether it was running. After the first round, people decide about a deletion alone."""
+        if self.confirmed is None or self.confirmed.seq > sending.seq:
+            return False
+        before = bisect.bisect(self._states, (sending.seq, ""))
+        return approval_round > 1 or self._states[before - 1][1] == "running"
+
+
+def _states_of(events: Sequence[Event]) -> list[tuple[int, str]]:
+    """The states of a bulk deletion, each with the number of the event from which on it has it."""
+    return [
+        (one.seq, _BATCH_STATES[one.code])
+        for one in events
+        if one.code in _BATCH_STATES and not one.details.get("missing")
+    ]
+
+
+def _has_digested_names(row: dict[str, Any]) -> bool:
+    """Whether the orgs and data types of a row are those of its digest, if there is one."""
+    source, sink, types = row["source_org"], row["sink_org"], row["connection_types"]
+    names = [source["id"], source["name"], sink["id"], sink["name"]]
+    if not row["digest"]:
+        return not any([*names, *types])
+    site, _, connection_id = row["reference"].rpartition("/")
+    shown = ["org connection, version 1", site, connection_id, *names, sorted(types)]
+    return bool(_list_digest_of(shown) == row["digest"])
+
+
+def _list_digest_of(shown: list[Any]) -> str:
+    """SHA-256, in hex, over an array as plans and snapshots write it."""
+    return hashlib.sha256(json.dumps(shown, ensure_ascii=True).encode()).hexdigest()
 
 
 # --- The sample ---------------------------------------------------------------------------------
@@ -1229,19 +1394,25 @@ def page_section(row: dict[str, Any], events: Sequence[Event]) -> str:
         ("Verified gone", _when(row["verified_at"])),
         ("Still listed", _when(row["contradicted_at"])),
     ]
+    return (
+        f'<section id="{html.escape(row["id"])}">\n'
+        f"<h2>{_text(source['name'] or '?')} → {_text(sink['name'] or '?')}</h2>\n"
+        f'<p class="id">Deletion {html.escape(row["id"])}</p>\n'
+        f'<p class="outcome">{_text(get_outcome_text(row))}</p>\n{_facts(facts)}'
+        f"{_events_table(events)}</section>\n"
+    )
+
+
+def _events_table(events: Sequence[Event]) -> str:
     lines = "".join(
         f'<tr><td class="n">{one.seq}</td><td class="at">{_when(one.at)}</td>'
         f'<td class="who">{_text(one.actor)}</td><td>{_text(one.sentence)}</td></tr>\n'
         for one in events
     )
     return (
-        f'<section id="{html.escape(row["id"])}">\n'
-        f"<h2>{_text(source['name'] or '?')} → {_text(sink['name'] or '?')}</h2>\n"
-        f'<p class="id">Deletion {html.escape(row["id"])}</p>\n'
-        f'<p class="outcome">{_text(get_outcome_text(row))}</p>\n{_facts(facts)}'
         "<table>\n<thead><tr><th>Event</th><th>Time</th><th>Actor</th>"
         "<th>What happened</th></tr></thead>\n"
-        f"<tbody>\n{lines}</tbody>\n</table>\n</section>\n"
+        f"<tbody>\n{lines}</tbody>\n</table>\n"
     )
 
 
@@ -1380,6 +1551,50 @@ def access_review_end(review: dict[str, Any]) -> str:
     )
 
 
+# --- The bulk deletion in deletions.html --------------------------------------------------------
+
+
+def plan_start(plan: dict[str, Any], events: Sequence[Event]) -> str:
+    """The section of a bulk deletion, up to its first row."""
+    facts = [
+        ("Status", _text(plan["state"])),
+        ("Deletions", str(plan["count"])),
+        ("Reason", _text(plan["reason"])),
+        ("Ticket", _text(plan["ticket"] or "None")),
+        ("Approvals required", _text(_NEEDED.get(plan["policy"]) or "None")),
+        ("Pauses at the first problem", "Yes" if plan["stop_at_first_problem"] else "No"),
+        ("SHA-256 of the plan", _text(plan["digest"])),
+    ]
+    return (
+        '<section id="plan">\n<h2>Bulk deletion</h2>\n'
+        f'<p class="id">Bulk deletion {html.escape(plan["id"])}</p>\n{_facts(facts)}'
+        f"{_events_table(events)}<h3>Plan</h3>\n<table>\n<thead><tr><th>Row</th>"
+        "<th>Connection</th><th>Data types</th><th>Result</th></tr></thead>\n<tbody>\n"
+    )
+
+
+def plan_row(row: dict[str, Any]) -> str:
+    """One row in the section of a bulk deletion."""
+    source, sink, name = row["source_org"]["name"], row["sink_org"]["name"], row["deletion"]
+    if name is not None:
+        result = f'<a href="#{html.escape(name)}">Deletion {html.escape(name)}</a>'
+    elif row["removed_at"] is not None:
+        result = f"Removed before the request, {_when(row['removed_at'])}"
+    else:
+        result = f"Left out: {_text(LEFT_OUT.get(row['problem'], row['problem']))}"
+    return (
+        f'<tr><td class="n">{row["position"]}</td>'
+        f"<td>{_text(source or '?')} → {_text(sink or '?')}<br>"
+        f'<span class="id">{_text(row["reference"])}</span></td>'
+        f"<td>{_text(', '.join(row['connection_types']))}</td><td>{result}</td></tr>\n"
+    )
+
+
+def plan_end() -> str:
+    """The section of a bulk deletion after its last row."""
+    return "</tbody>\n</table>\n</section>\n"
+
+
 # --- The verification ---------------------------------------------------------------------------
 
 
@@ -1397,6 +1612,9 @@ class Verification:
         self.review: dict[str, Any] | None = None
         self.decisions = 0
         self.named: dict[str, dict[str, Any]] = {}
+        self.plan: Plan | None = None
+        # The bulk deletions of these deletions, unless the bundle has the plan.
+        self.without_plan: set[str] = set()
 
     def run(self) -> None:
         """Check everything. Raises VerificationFailed or UncheckedError."""
@@ -1595,11 +1813,12 @@ class Verification:
         ids = [get(each, "id", str, "sample-25.json") for each in told]
         with open_regular(self.path) as handle:
             page = Comparer(self.archive, "deletions.html", handle)
-            lines = self.archive.lines(ACCESS_REVIEW_FILE) if self._has_access_review() else None
-            review = _head(lines) if lines else None
+            lines = self._lines_of(ACCESS_REVIEW_FILE, "access review")
+            review = _head(lines, ACCESS_REVIEW_FILE) if lines else None
             page.expect(page_start(population, ids, review))
             if review and lines:
                 self._check_access_review(page, review, lines)
+            self._check_plan(page)
             drawn = draw(self.manifest["seed"], self._each_deletion(page))
             page.expect(page_end())
             page.end()
@@ -1608,19 +1827,22 @@ class Verification:
             f"access-review.json names deletion {next(iter(self.named), '')}, which deletions.json "
             "does not contain.",
         )
+        missing = next(iter(self.plan.rows), "") if self.plan else ""
+        require(not missing, f"plan.json names deletion {missing}, which is missing.")
         require(self._next is None, "The bundle has events of deletions that it does not contain.")
         counts = (self.count, self.counts)
         is_same = counts == (population.get("selected"), population.get("counts"))
         require(is_same, "The counts in population.json do not match the deletions.")
         self._check_sample(sample, drawn)
+        deletions = pluralize(self.count, "deletion")
         self.findings += [
-            f"All {self.events} events of this bundle are in that audit log, word for word, with "
+            f"Every event of this bundle ({self.events}) is in that audit log, word for word, with "
             f"the recorded names (names and addresses: {len(self.shown)}; shown as erased: "
             f"{self.erased}).",
             "deletions.json and deletions.html match these events for "
-            f"{pluralize(self.count, 'deletion')}: requester, approvers, who confirmed, attempts, "
+            f"{deletions}: requester, approvers, who confirmed, attempts, "
             "responses, times and outcome.",
-            f"The sample is the one that its seed selects from these {self.count}.",
+            f"The sample is the one that its seed selects from {deletions}.",
         ]
         if self.sent_requiring_approval:
             self.findings.append(
@@ -1653,11 +1875,41 @@ class Verification:
         self.until = until
         self.population = population
 
-    def _has_access_review(self) -> bool:
-        is_there = ACCESS_REVIEW_FILE in self.archive.files
-        is_same = is_there == ("access_review" in self.started.details)
-        require(is_same, "The access review recorded when the bundle was started is missing.")
-        return is_there
+    def _lines_of(self, name: str, what: str) -> Iterator[bytes] | None:
+        """The lines of the file that a bundle of this has; None for another bundle."""
+        is_there = name in self.archive.files
+        is_same = is_there == (_KEYS_OF_STARTED[what] in self.started.details)
+        require(is_same, f"The {what} recorded when the bundle was started is missing.")
+        return self.archive.lines(name) if is_there else None
+
+    def _check_plan(self, page: Comparer) -> None:
+        """Check the bulk deletion that the bundle is of, if it is of one, against its events."""
+        lines = self._lines_of(PLAN_FILE, "bulk deletion")
+        if lines is None:
+            return
+        document = _head(lines, PLAN_FILE)
+        name = get(document, "id", str, PLAN_FILE)
+        require(
+            self.started.details.get(BATCH) == name,
+            "The bulk deletion is not the one recorded when the bundle was started.",
+        )
+        events = self._take(BATCH, name)
+        self.plan = Plan(document, events)
+        page.expect(plan_start(document, events))
+        wrong = self.plan.differences(self._each_planned(lines, page))
+        require(not wrong, f"The bulk deletion does not match its events: {'; '.join(wrong[:3])}.")
+        page.expect(plan_end())
+        self.findings += _plan_findings(self.plan)
+        if self.plan.left_out:
+            counts = self.plan.left_out
+            why = ", ".join(f"{LEFT_OUT.get(key, key)}: {n}" for key, n in counts.items())
+            rows = pluralize(sum(counts.values()), "row")
+            self.warnings.append(f"{rows} of the plan became no deletion ({why}).")
+
+    def _each_planned(self, lines: Iterator[bytes], page: Comparer) -> Iterator[dict[str, Any]]:
+        for row in _rows(lines, PLAN_FILE, b"]}"):
+            page.expect(plan_row(row))
+            yield row
 
     def _check_access_review(
         self, page: Comparer, review: dict[str, Any], lines: Iterator[bytes]
@@ -1731,6 +1983,7 @@ class Verification:
                     f"Deletion {name}: attempt {number} was sent without required approvals{used}."
                 )
             self._check_named(row)
+            self._check_planned(row, events)
             outcome = row["outcome"] or ""
             self.count, self.counts[outcome] = self.count + 1, self.counts.get(outcome, 0) + 1
             yield name
@@ -1741,6 +1994,14 @@ class Verification:
             keys = ("id", "state", "outcome", "contradicted_at", "site", "connection_id")
             is_same = self.named.pop(row["id"], None) == {key: row[key] for key in keys}
             require(is_same, f"Deletion {row['id']} does not match access-review.json.")
+
+    def _check_planned(self, row: dict[str, Any], events: Sequence[Event]) -> None:
+        """Check this deletion against the plan, or remember that its plan is not here."""
+        if self.plan:
+            wrong = "; ".join(self.plan.deletion_differences(row, events)[:3])
+            require(not wrong, f"Deletion {row['id']} does not match the bulk deletion: {wrong}.")
+        elif row["batch"]:
+            self.without_plan.add(row["batch"])
 
     def _check_sample(self, sample: Any, drawn: list[tuple[str, str]]) -> None:
         told = [{"id": each, "score": score} for score, each in drawn]
@@ -1753,6 +2014,8 @@ class Verification:
         require(is_same, "The sample is not the one that the seed selects.")
 
 
+# The key in the event of the start that names what the bundle is of.
+_KEYS_OF_STARTED = {"access review": ACCESS_REVIEW, "bulk deletion": BATCH}
 _REWRITTEN = (
     "Your checkpoint of size {} contradicts this bundle: the audit log was rewritten after one of "
     "the two was signed."
@@ -1766,17 +2029,42 @@ def _hex(text: str) -> bytes:
         raise VerificationFailed("A salt is not valid hex.") from None
 
 
-def _head(lines: Iterator[bytes]) -> dict[str, Any]:
-    """The document of access-review.json, without its rows, which follow one per line."""
+def _plan_findings(plan: Plan) -> Iterator[str]:
+    counts = {
+        "deleted or to be deleted": len(plan.rows),
+        "left out": sum(plan.left_out.values()),
+        "removed before the request": plan.removed,
+    }
+    rows = ", ".join(f"{count} {what}" for what, count in counts.items())
+    yield (
+        "plan.json and deletions.html match the events of the bulk deletion: its rows are those of "
+        f"the plan that was requested ({rows}). Each row that was not left out became exactly one "
+        "of these deletions, and none is of anything else."
+    )
+    if plan.confirmed is None:
+        yield "The plan was not confirmed, and there was no attempt."
+        return
+    needed = plan.approvals_needed
+    others = f"{needed} other {'person' if needed == 1 else 'people'}"
+    approved = f", after at least {others} had approved it" if needed else ""
+    yield (
+        f"{plan.confirmed.actor} confirmed the plan before every attempt{approved}. While it was "
+        "paused and after it ended, there was no attempt, except of deletions that people "
+        "confirmed again alone after an unknown outcome."
+    )
+
+
+def _head(lines: Iterator[bytes], name: str) -> dict[str, Any]:
+    """The document in the lines of a file, without its rows, which follow one per line."""
     text = b""
     for line in lines:
         text += line + b"\n"
-        require(len(text) <= LONGEST_LINE, f"{ACCESS_REVIEW_FILE} is too large.")
+        require(len(text) <= LONGEST_LINE, f"{name} is too large.")
         if line == b' "rows": [':
             break
-    review: dict[str, Any] = load_json(text + b"]}", ACCESS_REVIEW_FILE)
-    require(type(review) is dict, f"{ACCESS_REVIEW_FILE} is not an access review.")
-    return review
+    document: dict[str, Any] = load_json(text + b"]}", name)
+    require(type(document) is dict, f"{name} is not a JSON object.")
+    return document
 
 
 def _rows(lines: Iterator[bytes], name: str, end: bytes) -> Iterator[dict[str, Any]]:
@@ -1816,6 +2104,18 @@ _NOT_PROVEN_OF_REVIEW = (
     "was made no longer list it, but no deletion and no event proves that.",
     "A reviewer looked closely. The record has the decision, its reason and how many were decided "
     "at once.",
+)
+_NOT_PROVEN_OF_PLAN = (
+    "A row was left out of the plan with good reason. The plan has what Org Admin found when it "
+    "was made or requested.",
+    "Which connections the requester removed from the plan before the request. Its digest covers "
+    "the other rows and their positions.",
+    "The ID of a row's credential is that of the credential that its deletion names.",
+)
+WITHOUT_PLAN = (
+    "No row of {} was left out. The bundle has no plan, and no event of a bulk deletion as a whole "
+    "(request, approval, confirmation, pauses, end), because it is not of one whole bulk deletion "
+    "or an older version made it. A bundle of one, without another filter, has them."
 )
 SIGNER_NOT_VERIFIED = ", but THE SIGNER WAS NOT VERIFIED: you gave no fingerprint."
 NO_FINGERPRINT = (
@@ -1880,7 +2180,7 @@ def _findings(done: Verification) -> list[str]:
         *(f"  - {each}" for each in done.findings),
         "",
         "Not proven:",
-        *(f"  - {each}" for each in (*NOT_PROVEN, *(_NOT_PROVEN_OF_REVIEW if done.review else ()))),
+        *(f"  - {each}" for each in _not_proven(done)),
         "",
     ]
     if done.warnings:
@@ -1891,6 +2191,16 @@ def _findings(done: Verification) -> list[str]:
         *lines,
         "The signing key has the fingerprint you gave, or replaced that key.",
     ]
+
+
+def _not_proven(done: Verification) -> Iterator[str]:
+    yield from NOT_PROVEN
+    if done.review:
+        yield from _NOT_PROVEN_OF_REVIEW
+    if done.plan:
+        yield from _NOT_PROVEN_OF_PLAN
+    if done.without_plan:
+        yield WITHOUT_PLAN.format(pluralize(len(done.without_plan), "bulk deletion"))
 
 
 def _print(code: int, lines: Iterable[str]) -> int:

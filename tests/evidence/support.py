@@ -173,21 +173,44 @@ class Forger:
 
     def edit_access_review(self, change: Callable[[dict[str, Any]], Any]) -> None:
         """Change access-review.json in place, and rewrite the page to match."""
-        review = json.loads(self.files[verify.ACCESS_REVIEW_FILE])
-        change(review)
-        head = format_json({key: value for key, value in review.items() if key != "rows"})
-        lines = ",\n".join(json.dumps(row, ensure_ascii=False) for row in review["rows"])
+        self._edit_with_rows(verify.ACCESS_REVIEW_FILE, change)
+
+    def edit_plan(self, change: Callable[[dict[str, Any]], Any]) -> None:
+        """Change plan.json in place, and rewrite the page to match."""
+        self._edit_with_rows(verify.PLAN_FILE, change)
+
+    def _edit_with_rows(self, name: str, change: Callable[[dict[str, Any]], Any]) -> None:
+        document = json.loads(self.files[name])
+        change(document)
+        head = format_json({key: value for key, value in document.items() if key != "rows"})
+        lines = ",\n".join(json.dumps(row, ensure_ascii=False) for row in document["rows"])
         text = head.removesuffix("\n}\n") + f',\n "rows": [\n{lines}\n]}}\n'
-        self.files[verify.ACCESS_REVIEW_FILE] = text.encode()
+        self.files[name] = text.encode()
         self.write_page(json.loads(self.files["deletions.json"]))
 
-    def write_page(self, rows: list[dict[str, Any]]) -> None:
+    def leave_out_events(self, is_left_out: Callable[[dict[str, Any]], bool]) -> None:
+        """Leave out these events, and rewrite the page to match."""
+
+        def change(text: str) -> str:
+            lines = text.splitlines(keepends=True)
+            return "".join(
+                line for line in lines if not is_left_out(json.loads(json.loads(line)["text"]))
+            )
+
+        self.edit("events.ndjson", change)
+        self.write_page(json.loads(self.files["deletions.json"]))
+
+    def events(self) -> list[verify.Event]:
+        """The events in the order of the bundle."""
         values = [json.loads(line) for line in self.files["values.ndjson"].splitlines()]
         shown = {str(row["number"]): verify.shown_as(row) for row in values}
-        events = [
+        return [
             verify.Event(json.loads(json.loads(line)["text"]), shown)
             for line in self.files["events.ndjson"].splitlines()
         ]
+
+    def write_page(self, rows: list[dict[str, Any]]) -> None:
+        events = self.events()
         sample = json.loads(self.files["sample-25.json"])["sample"]
         facts = json.loads(self.files["population.json"])
         review = json.loads(self.files.get(verify.ACCESS_REVIEW_FILE, b"null"))
@@ -196,6 +219,11 @@ class Forger:
             page += verify.access_review_start(review)
             page += "".join(verify.access_review_row(row) for row in review["rows"])
             page += verify.access_review_end(review)
+        plan = json.loads(self.files.get(verify.PLAN_FILE, b"null"))
+        if plan:
+            own = [one for one in events if one.about[0] == verify.BATCH]
+            page += verify.plan_start(plan, own)
+            page += "".join(verify.plan_row(row) for row in plan["rows"]) + verify.plan_end()
         for row in rows:
             page += verify.page_section(
                 row, [one for one in events if one.about == (verify.DELETION, row["id"])]

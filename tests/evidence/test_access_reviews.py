@@ -279,7 +279,7 @@ EDITS: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     "last day": (in_decision(keep_until="2030-01-01"), "“keep_until” does not match"),
     "decision": (in_decision(decision="keep"), "“decision” does not match"),
     "what was decided about": (in_decision(covered={}), "“covered” does not match"),
-    "removed decision": (in_row("delete", decisions=[]), "0 of the 1 decisions in its events"),
+    "removed decision": (in_row("delete", decisions=[]), "0 decisions of the 1 in its events"),
     "data types": (in_row("keep", connection_types=[]), "not those of the population"),
     "org": (in_row("keep", sink_org={"id": "1", "name": "Labs"}), "not those of the population"),
     "removed row": (lambda review: review["rows"].pop(), "not those of the population"),
