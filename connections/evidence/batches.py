@@ -8,6 +8,8 @@ from collections.abc import Iterator, Sequence
 from itertools import batched
 from uuid import UUID
 
+from django.db.models import F
+
 from connections.audit import EventCode
 from connections.core.database import consistent_read
 from connections.core.tabular import Row, as_time
@@ -134,7 +136,9 @@ def _differences(batch: Batch, events: Sequence[verify.Event]) -> Iterator[str]:
     confirmed = _last(events, EventCode.BATCH_CONFIRMED)
     declined = _last(events, EventCode.BATCH_DECLINED)
     requester = str(batch.requested_by_id) if batch.requested_by_id else None
+    own_row = {"site": F("batch_row__site"), "connection_id": F("batch_row__connection_id")}
     matches = {
+        "deletions": batch.deletions.filter(**own_row).count() == plan.document["count"],
         # Only the person who drafted it can request it, and the request copies the name.
         "created_by": (batch.created_by_id, batch.created_by_name)
         == (batch.requested_by_id, batch.requested_by_name),

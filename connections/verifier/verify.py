@@ -2031,15 +2031,14 @@ def _hex(text: str) -> bytes:
 
 def _plan_findings(plan: Plan) -> Iterator[str]:
     counts = {
-        "deleted or to be deleted": len(plan.rows),
+        "became deletions": len(plan.rows),
         "left out": sum(plan.left_out.values()),
         "removed before the request": plan.removed,
     }
     rows = ", ".join(f"{count} {what}" for what, count in counts.items())
     yield (
         "plan.json and deletions.html match the events of the bulk deletion: its rows are those of "
-        f"the plan that was requested ({rows}). Each row that was not left out became exactly one "
-        "of these deletions, and none is of anything else."
+        f"the plan that was requested ({rows}). Each of these deletions is of exactly one row."
     )
     if plan.confirmed is None:
         yield "The plan was not confirmed, and there was no attempt."
@@ -2108,9 +2107,11 @@ _NOT_PROVEN_OF_REVIEW = (
 _NOT_PROVEN_OF_PLAN = (
     "A row was left out of the plan with good reason. The plan has what Org Admin found when it "
     "was made or requested.",
-    "Which connections the requester removed from the plan before the request. Its digest covers "
+    "A row that was removed before the request was of this connection. The plan's digest covers "
     "the other rows and their positions.",
     "The ID of a row's credential is that of the credential that its deletion names.",
+    "Every pause of the bulk deletion is here. The server might have left out an event that no "
+    "other one requires.",
 )
 WITHOUT_PLAN = (
     "No row of {} was left out. The bundle has no plan, and no event of a bulk deletion as a whole "

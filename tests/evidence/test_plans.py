@@ -6,7 +6,7 @@ from collections.abc import Callable
 from html import unescape
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from django.db import connection
@@ -20,6 +20,7 @@ from connections.models import (
     ApprovalPolicy,
     AuditEvent,
     Batch,
+    Deletion,
     OrgConnectionKey,
     Person,
     RowProblem,
@@ -43,7 +44,7 @@ def plan_six(sandbox: SandboxServer, ada: Person) -> Batch:
     site, _, connection_id = keys[2].rpartition("/")
     protections.protect_connection(
         actor=person_actor(person=ada),
-        key=OrgConnectionKey(site=site, connection_id=connection_id),
+        key=OrgConnectionKey(site=site, connection_id=UUID(connection_id)),
         reason="In use.",
     )
     unknown = f"{site}/{uuid4()}"
@@ -90,7 +91,7 @@ def test_a_bulk_deletion_is_evidence_from_its_plan_to_its_end(batch: Batch, tmp_
     assert made.bundle.differences == ()
     verdict = run_verifier(made.data, tmp_path / "x", "--fingerprint", made.key.fingerprint)
     assert (verdict.code, "VERIFIED: every check passed." in verdict.text) == (0, True)
-    assert "(3 deleted or to be deleted, 4 left out, 1 removed before the request)" in verdict.text
+    assert "(3 became deletions, 4 left out, 1 removed before the request)" in verdict.text
     assert (
         "Ada confirmed the plan before every attempt, after at least 1 other person had approved it"
     ) in verdict.text
@@ -232,7 +233,10 @@ EDITS: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     "removed row not removed": (in_row(REMOVED, removed_at=None), "row 7: it has no deletion"),
     "credential": (in_row(SECOND, credential_id=""), NOT_THE_PLAN),
     "digest of a row": (in_row(SECOND, digest="0" * 64), "not those of its digest"),
-    "org": (in_row(PROTECTED, sink_org=OTHER_ORG), "row 3: its orgs and data types are not"),
+    "org of a row": (
+        in_row(PROTECTED, sink_org=OTHER_ORG),
+        "row 3: its orgs and data types are not",
+    ),
     "data types": (in_row(PROTECTED, connection_types=[]), "row 3: its orgs and data types"),
     "org of an unlisted row": (in_row(UNLISTED, sink_org=OTHER_ORG), "row 6: its orgs and data"),
     "reference": (in_row(UNLISTED, reference="sandbox-us1/x"), NOT_THE_PLAN),
@@ -275,16 +279,17 @@ def test_a_change_of_the_plan_is_named(
     assert named in complaint(forger.signed(), tmp_path)
 
 
-@pytest.mark.parametrize(
-    ("word", "named"),
-    [
-        ("requested", "it has not exactly one event of its request"),
-        ("approved", "it was confirmed without the approvals that it required"),
-        ("confirmed", "attempt 1 was made while it was not confirmed or not running"),
-        ("resumed", "attempt 1 was made while it was not confirmed or not running"),
-        ("finished", "“state” does not match its events"),
-    ],
-)
+NOT_RUNNING = "attempt 1 was made while it was not confirmed or not running"
+LEFT_OUT_EVENTS = {
+    "requested": "it has not exactly one event of its request",
+    "approved": "it was confirmed without the approvals that it required",
+    "confirmed": NOT_RUNNING,
+    "resumed": NOT_RUNNING,
+    "finished": "“state” does not match its events",
+}
+
+
+@pytest.mark.parametrize(("word", "named"), LEFT_OUT_EVENTS.items(), ids=LEFT_OUT_EVENTS.keys())
 def test_an_event_of_the_bulk_deletion_left_out_is_named(
     made: Made, tmp_path: Path, word: str, named: str
 ) -> None:
@@ -371,6 +376,13 @@ def test_an_approval_counts_if_another_person_approved_this_plan_before_the_conf
     assert differences_after(made, of_another_plan) == other
 
 
+def test_a_request_of_another_number_of_deletions_than_the_plan_has_is_named(made: Made) -> None:
+    def change(plan: verify.Plan) -> None:
+        plan.document["count"] = event_of(plan, "requested").details["count"] = 2
+
+    assert differences_after(made, change) == [NOT_THE_PLAN]
+
+
 def test_a_request_for_approval_of_something_else_than_the_plan_is_named(made: Made) -> None:
     def change(plan: verify.Plan) -> None:
         for where in (plan.document, *(one.details for one in plan.events)):
@@ -385,7 +397,7 @@ def test_a_deletion_that_differs_from_its_row_is_named(made: Made) -> None:
     forger = Forger(made=made)
     row = json.loads(forger.files["deletions.json"])[0]
     events = [one for one in forger.events() if one.about == (verify.DELETION, row["id"])]
-    for key, value in {
+    changes: dict[str, Any] = {
         "batch": None,
         "source_org": OTHER_ORG,
         "sink_org": OTHER_ORG,
@@ -394,7 +406,8 @@ def test_a_deletion_that_differs_from_its_row_is_named(made: Made) -> None:
         "reason": "Because.",
         "ticket": "SEC-2",
         "requested_at": LATER,
-    }.items():
+    }
+    for key, value in changes.items():
         plan, rows = plan_of(made)
         assert plan.differences(rows) == []
         [found] = plan.deletion_differences(row | {key: value}, events)
@@ -416,7 +429,7 @@ def test_an_attempt_while_the_bulk_deletion_was_not_running_is_named(made: Made,
     sending = next(one for one in events if one.code == "deletion.sending")
     sending.seq = event_of(plan, word).seq + 1
     found = plan.deletion_differences(row, events)
-    assert found == ["attempt 1 was made while it was not confirmed or not running"]
+    assert found == [NOT_RUNNING]
 
 
 def test_people_can_confirm_a_deletion_again_alone_after_the_end(made: Made) -> None:
@@ -457,3 +470,17 @@ def test_a_stored_plan_that_was_changed_is_named_when_its_bundle_is_made(
     assert f"Bulk deletion {batch.pk}: " in made.bundle.differences[0]
     assert named in made.bundle.differences[0]
     assert named in complaint(made.data, tmp_path)
+
+
+@pytest.mark.database
+def test_a_stored_deletion_moved_to_another_row_is_named(batch: Batch, tmp_path: Path) -> None:
+    first, second = batch.deletions.order_by("batch_row__position")[:2]
+    rows = {row.position: row.pk for row in batch.rows.all()}
+    with triggers_off():
+        for deletion, position in ((first, 7), (second, 1), (first, 2)):
+            Deletion.objects.filter(pk=deletion.pk).update(batch_row=rows[position])
+    made = make_of(batch)
+    named = "“connection_id” does not match row"
+    assert (made.bundle.differing, named in made.bundle.differences[0]) == (2, True)
+    assert named in complaint(made.data, tmp_path)
+    assert verification.verify_audit_log().batches == (str(batch.pk),)

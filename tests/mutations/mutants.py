@@ -601,6 +601,7 @@ REVIEW = (
 
 FORGERIES = "tests/evidence/test_forgeries.py"
 REVIEW_EVIDENCE = "tests/evidence/test_access_reviews.py"
+PLAN_EVIDENCE = "tests/evidence/test_plans.py"
 BUNDLES = (
     _mutant(
         "bundle: every header of the archive counts",
@@ -676,9 +677,195 @@ BUNDLES = (
     _mutant(
         "bundle: a recorded access review is in it",
         VERIFIER,
-        '        is_same = is_there == ("access_review" in self.started.details)\n',
+        "        is_same = is_there == (_KEYS_OF_STARTED[what] in self.started.details)\n",
         "        is_same = True\n",
         f"{REVIEW_EVIDENCE}::test_an_access_review_left_out_or_without_its_page_is_refused",
+    ),
+    _mutant(
+        "bundle: a bulk deletion is requested as its event says",
+        VERIFIER,
+        "        matches = {key: plan.get(key) == details.get(key) for key in _PLAN_KEYS}\n",
+        "        matches = dict[str, bool]()\n",
+        f"{PLAN_EVIDENCE}::test_a_change_of_the_plan_is_named[reason]",
+    ),
+    _mutant(
+        "bundle: a bulk deletion has the state of its last event",
+        VERIFIER,
+        '        matches["state"] = plan.get("state") ==',
+        '        matches["state"] = True or plan.get("state") ==',
+        f"{PLAN_EVIDENCE}::test_a_change_of_the_plan_is_named[state]",
+    ),
+    _mutant(
+        "bundle: a plan has the digest that was requested",
+        VERIFIER,
+        'if _list_digest_of(shown) != plan.get("digest") or len(self.rows)',
+        "if len(self.rows)",
+        f"{PLAN_EVIDENCE}::test_a_change_of_the_plan_is_named[why a row was left out]",
+    ),
+    _mutant(
+        "bundle: a plan has as many deletions as were requested",
+        VERIFIER,
+        ' or len(self.rows) != plan.get("count"):',
+        ":",
+        f"{PLAN_EVIDENCE}::test_a_request_of_another_number_of_deletions_than_the_plan_has_is_named",
+    ),
+    _mutant(
+        "bundle: what was to be approved is the plan",
+        VERIFIER,
+        '            found.append("what was to be approved is not its plan, reason and ticket")\n',
+        "            pass\n",
+        f"{PLAN_EVIDENCE}::test_a_request_for_approval_of_something_else_than_the_plan_is_named",
+    ),
+    _mutant(
+        "bundle: no row of a plan is missing",
+        VERIFIER,
+        '        if row["position"] != position:\n',
+        "        if False:\n",
+        f"{PLAN_EVIDENCE}::test_a_change_of_the_plan_is_named[removed row removed]",
+    ),
+    _mutant(
+        "bundle: a row of a plan has the orgs of its digest",
+        VERIFIER,
+        "        if not _has_digested_names(row):\n",
+        "        if False:\n",
+        f"{PLAN_EVIDENCE}::test_a_change_of_the_plan_is_named[org of a row]",
+    ),
+    _mutant(
+        "bundle: a row without a snapshot shows no org",
+        VERIFIER,
+        "        return not any([*names, *types])\n",
+        "        return True\n",
+        f"{PLAN_EVIDENCE}::test_a_change_of_the_plan_is_named[org of an unlisted row]",
+    ),
+    _mutant(
+        "bundle: each row of a plan has a deletion or was left out",
+        VERIFIER,
+        '        if is_sendable != (row["deletion"] is not None):\n',
+        "        if False:\n",
+        f"{PLAN_EVIDENCE}::test_a_change_of_the_plan_is_named[deletion invented]",
+    ),
+    _mutant(
+        "bundle: two rows of a plan do not share a deletion",
+        VERIFIER,
+        '        if row["deletion"] in self.rows:\n',
+        "        if False:\n",
+        f"{PLAN_EVIDENCE}::test_a_change_of_the_plan_is_named[deletion twice]",
+    ),
+    _mutant(
+        "bundle: approvals are of this plan",
+        VERIFIER,
+        '        if any(one.details.get("approval_digest") != digest for one in approved):\n',
+        "        if False:\n",
+        f"{PLAN_EVIDENCE}::test_an_approval_counts_if_another_person_approved_this_plan_before_the_confirmation",
+    ),
+    _mutant(
+        "bundle: a plan was approved before it was confirmed",
+        VERIFIER,
+        "        if len(others) < self.approvals_needed:\n",
+        "        if False:\n",
+        f"{PLAN_EVIDENCE}::test_an_event_of_the_bulk_deletion_left_out_is_named[approved]",
+    ),
+    _mutant(
+        "bundle: an approval after the confirmation does not count",
+        VERIFIER,
+        " for one in approved if one.seq < self.confirmed.seq}\n",
+        " for one in approved}\n",
+        f"{PLAN_EVIDENCE}::test_an_approval_counts_if_another_person_approved_this_plan_before_the_confirmation",
+    ),
+    _mutant(
+        "bundle: the requester does not approve a plan",
+        VERIFIER,
+        '        others = before - {self.events[0].details.get("requested_by")}\n',
+        "        others = before\n",
+        f"{PLAN_EVIDENCE}::test_an_approval_counts_if_another_person_approved_this_plan_before_the_confirmation",
+    ),
+    _mutant(
+        "bundle: each deletion is of a row of the plan",
+        VERIFIER,
+        '            return ["no row of the plan became this deletion"]\n',
+        "            return []\n",
+        f"{PLAN_EVIDENCE}::test_a_change_of_the_plan_is_named[unknown deletion]",
+    ),
+    _mutant(
+        "bundle: each row of the plan has its deletion",
+        VERIFIER,
+        '        require(not missing, f"plan.json',
+        '        require(True, f"plan.json',
+        f"{PLAN_EVIDENCE}::test_a_deletion_left_out_with_its_events_is_named",
+    ),
+    _mutant(
+        "bundle: a deletion agrees with its row of the plan",
+        VERIFIER,
+        "        found = list(_mismatches(matches, f\"row {row['position']} of the plan\"))\n",
+        "        found = list[str]()\n",
+        f"{PLAN_EVIDENCE}::test_a_deletion_that_differs_from_its_row_is_named",
+        f"{PLAN_EVIDENCE}::test_a_change_of_the_plan_is_named[deletion of another row]",
+    ),
+    _mutant(
+        "bundle: a plan was confirmed before each attempt",
+        VERIFIER,
+        "        if self.confirmed is None or self.confirmed.seq >"
+        " sending.seq:\n            return False\n",
+        "        if self.confirmed is None:\n            return True\n",
+        f"{PLAN_EVIDENCE}::test_an_event_of_the_bulk_deletion_left_out_is_named[confirmed]",
+    ),
+    _mutant(
+        "bundle: no attempt was made while a bulk deletion was paused",
+        VERIFIER,
+        '        return approval_round > 1 or self._states[before - 1][1] == "running"\n',
+        "        return True\n",
+        f"{PLAN_EVIDENCE}::test_an_attempt_while_the_bulk_deletion_was_not_running_is_named",
+    ),
+    _mutant(
+        "bundle: a plan is the recorded one",
+        VERIFIER,
+        "            self.started.details.get(BATCH) == name,\n",
+        "            True,\n",
+        f"{PLAN_EVIDENCE}::test_a_change_of_the_plan_is_named[which one]",
+    ),
+    _mutant(
+        "bundle: it says that it lacks a plan",
+        VERIFIER,
+        "    if done.without_plan:\n",
+        "    if False:\n",
+        f"{PLAN_EVIDENCE}::test_a_bundle_with_another_filter_says_that_the_plan_is_missing",
+    ),
+    _mutant(
+        "bundle: the differences of a plan are reported when it is made",
+        "connections/evidence/contents.py",
+        "    differences = plan.differences(rows)\n",
+        "    differences = plan.differences(rows)[:0]\n",
+        f"{PLAN_EVIDENCE}::test_a_stored_plan_that_was_changed_is_named_when_its_bundle_is_made",
+    ),
+    _mutant(
+        "bundle: a deletion that is not of its row is reported when it is made",
+        "connections/evidence/contents.py",
+        "               "
+        " compared.differences.extend(writer.plan.deletion_differences(compared.row, own))\n",
+        "                writer.plan.deletion_differences(compared.row, own)\n",
+        f"{PLAN_EVIDENCE}::test_a_stored_deletion_moved_to_another_row_is_named",
+    ),
+    _mutant(
+        "bundle: a filtered bulk deletion has no plan",
+        "connections/evidence/bundles.py",
+        "    if replace(filters, since=None, until=None) != HistoryFilter(batch=batch.pk):\n",
+        "    if False:\n",
+        f"{PLAN_EVIDENCE}::test_a_bundle_with_another_filter_says_that_the_plan_is_missing",
+    ),
+    _mutant(
+        "bundle: a bulk deletion after the period has no plan",
+        "connections/evidence/bundles.py",
+        "    return batch if is_after_start and is_before_end else None\n",
+        "    return batch if is_after_start else None\n",
+        f"{PLAN_EVIDENCE}::test_a_bundle_with_another_filter_says_that_the_plan_is_missing",
+    ),
+    _mutant(
+        "bundle: a draft has no plan",
+        "connections/evidence/bundles.py",
+        "    if batch is None or batch.requested_at is None:\n        return None\n",
+        "    if batch is None:\n        return None\n    batch.requested_at ="
+        " batch.requested_at or batch.created_at\n",
+        f"{PLAN_EVIDENCE}::test_a_draft_has_no_plan_in_a_bundle",
     ),
     _mutant(
         "bundle: of a closed access review only",
@@ -3117,9 +3304,9 @@ BULK_DELETIONS = (
     ),
     _mutant(
         "when a bulk deletion was drafted is compared",
-        "connections/evidence/batches.py",
-        '        "created_at": as_time(batch.created_at),\n',
-        "",
+        VERIFIER,
+        '"requested_at", "created_at"),\n)\n# The state',
+        '"requested_at"),\n)\n# The state',
         f"{BATCH_TESTS}/test_evidence.py::test_a_bulk_deletion_that_was_changed_is_named",
     ),
     _mutant(
@@ -3139,11 +3326,12 @@ BULK_DELETIONS = (
         f"{BATCH_TESTS}/test_evidence.py::test_a_pause_after_problems_that_was_changed_is_named",
     ),
     _mutant(
-        "the names in the rows of a plan are compared",
+        "the deletion of each row of a plan is compared",
         "connections/evidence/batches.py",
-        '        "names in rows": all(_has_digested_names(row) for row in rows),\n',
+        '        "deletions": batch.deletions.filter(**own_row).count() =='
+        ' plan.document["count"],\n',
         "",
-        f"{BATCH_TESTS}/test_evidence.py::test_a_bulk_deletion_that_was_changed_is_named",
+        f"{PLAN_EVIDENCE}::test_a_stored_deletion_moved_to_another_row_is_named",
     ),
     _mutant(
         "a name that an erased person shared is no difference",
