@@ -128,10 +128,15 @@ def filter_by_access_list(
     return people.filter(Exists(of_person.filter(kind=kind)) | ~has_own_list & sees)
 
 
+def people_who_delete() -> QuerySet[Person]:
+    """The people for whom `can_delete` is true."""
+    return _with_role(Role.OPERATOR)
+
+
 def people_who_use(*, credential_id: UUID) -> QuerySet[Person]:
     """The people for whom `can_use` is true."""
     return filter_by_access_list(
-        _with_role(Role.OPERATOR), credential_id=credential_id, kind=AccessKind.USE
+        people_who_delete(), credential_id=credential_id, kind=AccessKind.USE
     )
 
 

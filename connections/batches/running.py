@@ -2,9 +2,9 @@
 
 One thread uses the database: it checks, claims and records. The other threads only send DELETEs, so
 a claim remains the only way to send, and a process that dies leaves at most PARALLEL_DELETES claims
-without a response. Rows that can be claimed together are claimed in one transaction, and responses
-that arrive together are recorded in one transaction; if it fails, each row is handled separately.
-Any number of workers can run the same bulk deletion.
+without a response. Responses that arrive together are recorded in one transaction, which also
+claims as many other rows; if it fails, each row is handled separately. Any number of workers can
+run the same bulk deletion.
 """
 
 import logging
@@ -58,9 +58,12 @@ logger = logging.getLogger(__name__)
 # How many DELETEs one process can have in progress.
 PARALLEL_DELETES = 8
 # How many rows are read together.
-ROWS_READ = 16
+ROWS_READ = 100
 # Seconds after which a pass makes no more claims, so that a worker gets to its other work.
 PASS_SECONDS = 5.0
+# While few responses have arrived, others have this many seconds to be recorded with them: less
+# than another transaction takes.
+GATHER_SECONDS = 0.004
 # While others are being sent, rows wait this long so that one sync verifies many of them.
 VERIFY_AFTER = timedelta(seconds=30)
 # A row whose check or claim failed unexpectedly waits this long, while the others go on.
@@ -72,6 +75,7 @@ MAX_EXPIRED = 200
 MAX_VERIFIED_ALONE = 5
 
 
+@pool()
 def run_due(
     *, actor: Actor, is_stopped: Callable[[], bool] = lambda: False, batch: Batch | None = None
 ) -> int:
@@ -89,9 +93,9 @@ def run_due(
         handled += send_due(actor=actor, is_stopped=is_stopped, batch=batch)
     except Exception as error:  # noqa: BLE001 - this must not keep other rows from being verified
         failure = error
-    handled += _verify_due(actor=actor, batch=batch) + len(
-        endings.end_due(actor=actor, batch=batch)
-    )
+    # First, since the rows of one that has ended wait for no others to be verified.
+    handled += len(endings.end_due(actor=actor, batch=batch))
+    handled += _verify_due(actor=actor, batch=batch)
     if failure:
         raise failure
     return handled
@@ -156,6 +160,8 @@ class _Pass:
     in_progress: dict[Future[DeleteResponse], ClaimedAttempt] = field(default_factory=dict)
     # The complete sync that each credential's rows share. A claim refuses a sync that is too old.
     checks: dict[UUID, SyncResult] = field(default_factory=dict)
+    # Those that are not stored yet.
+    unstored: list[tuple[Credential, SyncResult]] = field(default_factory=list)
     # The rows to claim next. The claim notices what changed since they were read.
     next_rows: deque[Deletion] = field(default_factory=deque)
     # As last read or changed, so that most results need no statement.
@@ -169,11 +175,15 @@ class _Pass:
             if self.failure is None:
                 try:
                     self._claim_due()
+                    self._store_checks()
                 except Exception as error:  # noqa: BLE001 - record what is in progress first
                     self.failure = error
             if not self.in_progress:
                 break
-            done, _ = wait(self.in_progress, return_when=FIRST_COMPLETED)
+            done, others = wait(self.in_progress, return_when=FIRST_COMPLETED)
+            if others and len(done) < PARALLEL_DELETES // 2:
+                time.sleep(GATHER_SECONDS)
+                done |= {future for future in others if future.done()}
             self._record_done({future: self.in_progress.pop(future) for future in done})
         if self.failure:
             raise self.failure
@@ -211,7 +221,7 @@ class _Pass:
         due = due.exclude(_is_of_org(rate_limits.held_back_until(now=now)))
         due = due.exclude(Exists(lost_claims), batch__stop_at_first_problem=True)
         self.next_rows.extend(_for_claim(due)[:ROWS_READ])
-        self.batches = {each.batch.pk: each.batch for each in self.next_rows if each.batch}
+        self.batches |= {each.batch.pk: each.batch for each in self.next_rows if each.batch}
 
     def _take_alike(self, count: int) -> list[Deletion]:
         """The next rows of one bulk deletion and credential, if they can share a check.
@@ -236,37 +246,41 @@ class _Pass:
         These changed since the review, expired or are blocked. If the transaction failed, all rows
         are returned.
         """
-        result = self.checks[rows[0].credential_id]
-        same = [
-            row
-            for row in rows
-            if verification.compare(deletion=row, result=result).result == RecheckResult.SAME
-        ]
+        same = [row for row in rows if self._is_as_reviewed(row)]
         if not same:
             return rows
         try:
-            for row in same:
-                failpoints.hit(Point.BEFORE_CLAIM, deletion_id=row.pk)
-            claimed = sending.claim_together(
-                deletions=same,
-                actor=self.actor,
-                was_rechecked=True,
-                shared_check_at=result.started_at,
-            )
+            claims = self._claim_checked(same)
         except UnavailableError:
             return rows
         except Exception:
             logger.exception("%s rows could not be claimed together.", len(same))
             # One of them might be the reason, so each is claimed separately.
             return _still_waiting(rows)
-        claims = [one for one in claimed if isinstance(one, ClaimedAttempt)]
-        self.handled += len(claims)
         # First of all, so that nothing keeps a claimed row from being sent.
-        for claim in claims:
-            failpoints.hit(Point.AFTER_CLAIM, deletion_id=claim.attempt.deletion_id)
-            self._submit(claim)
+        self._submit_all(claims)
         claimed_ids = {claim.attempt.deletion_id for claim in claims}
         return _still_waiting([row for row in rows if row.pk not in claimed_ids])
+
+    def _is_as_reviewed(self, row: Deletion) -> bool:
+        """Whether the check that its credential's rows share shows it as it was reviewed."""
+        result = self.checks[row.credential_id]
+        return verification.compare(deletion=row, result=result).result == RecheckResult.SAME
+
+    def _claim_checked(
+        self, rows: list[Deletion], *, responses: Sequence[tuple[Attempt, DeleteResponse]] = ()
+    ) -> list[ClaimedAttempt]:
+        """Claim rows that are as reviewed in one transaction, which records responses first."""
+        for row in rows:
+            failpoints.hit(Point.BEFORE_CLAIM, deletion_id=row.pk)
+        claimed = sending.claim_together(
+            deletions=rows,
+            actor=self.actor,
+            was_rechecked=True,
+            shared_check_at=self.checks[rows[0].credential_id].started_at,
+            responses=responses,
+        )
+        return [one for one in claimed if isinstance(one, ClaimedAttempt)]
 
     def _claim_or_postpone(self, deletion: Deletion) -> bool:
         """Claim a row. If that fails unexpectedly, postpone it so that it doesn't stop other rows.
@@ -309,6 +323,12 @@ class _Pass:
         self._submit(claimed)
         return True
 
+    def _submit_all(self, claims: Sequence[ClaimedAttempt]) -> None:
+        self.handled += len(claims)
+        for claim in claims:
+            failpoints.hit(Point.AFTER_CLAIM, deletion_id=claim.attempt.deletion_id)
+            self._submit(claim)
+
     def _submit(self, claimed: ClaimedAttempt) -> None:
         # Each thread gets a copy of the context so that all share the connections.
         future = self.threads.submit(copy_context().run, sending.send_claimed, claimed)
@@ -331,10 +351,20 @@ class _Pass:
         shared = self.checks.get(credential.pk)
         if shared:
             return shared, True
-        result = sync.sync_org(credential=credential, actor=self.actor)
+        result = sync.fetch_org(credential=credential)
+        self.unstored.append((credential, result))
         if result.is_complete:
             self.checks[credential.pk] = result
+        if not result.is_complete or any(each.is_low for each in result.rate_limits):
+            # At once: rows that are read next may be of an org that is to be left alone now.
+            self._store_checks()
         return result, False
+
+    def _store_checks(self) -> None:
+        """Store the syncs of the checks: while DELETEs are in progress, so that none waits."""
+        while self.unstored:
+            credential, result = self.unstored.pop()
+            sync.store_result(credential=credential, result=result, actor=self.actor)
 
     def _record_done(self, done: dict[Future[DeleteResponse], ClaimedAttempt]) -> None:
         """Record responses. Those that arrived together for one credential share a transaction."""
@@ -346,19 +376,57 @@ class _Pass:
                 pair = (claimed.attempt, future.result())
                 by_credential[claimed.attempt.deletion.credential_id].append(pair)
         recorded = set[int]()
-        for responses in by_credential.values():
-            if len(responses) > 1:
-                recorded |= self._record_together(responses)
+        for credential_id, responses in by_credential.items():
+            # All others are recorded, and may stop more rows, before any row is claimed.
+            is_alone = len(responses) == len(done)
+            rows = self._take_to_claim_after(responses, credential_id) if is_alone else []
+            if rows or len(responses) > 1:
+                recorded |= self._record_together(responses, rows=rows)
         for future, claimed in done.items():
             self._record(claimed, future, is_recorded=claimed.attempt.pk in recorded)
 
-    def _record_together(self, responses: list[tuple[Attempt, DeleteResponse]]) -> set[int]:
-        """The attempts whose responses are recorded now: either all of them or none."""
+    def _take_to_claim_after(
+        self, responses: Sequence[tuple[Attempt, DeleteResponse]], credential_id: UUID
+    ) -> list[Deletion]:
+        """Rows of this credential to claim in the transaction that records the responses.
+
+        None where a response may stop the next rows, or a row needs more than its claim.
+        """
+        is_next = self.next_rows and self.next_rows[0].credential_id == credential_id
+        may_stop = any(_may_stop_others(response) for _, response in responses)
+        if may_stop or not is_next or credential_id not in self.checks or self._is_over():
+            return []
+        rows = self._take_alike(PARALLEL_DELETES - len(self.in_progress))
+        if all(self._is_as_reviewed(row) for row in rows):
+            return rows
+        self.next_rows.extendleft(reversed(rows))
+        return []
+
+    def _record_together(
+        self, responses: Sequence[tuple[Attempt, DeleteResponse]], *, rows: list[Deletion]
+    ) -> set[int]:
+        """Record responses and claim rows; the attempts whose responses are recorded now.
+
+        All of them or none.
+        """
+        claims = list[ClaimedAttempt]()
         try:
-            sending.record_together(responses=responses, actor=self.actor)
+            if rows:
+                claims = self._claim_checked(rows, responses=responses)
+            else:
+                sending.record_together(responses=responses, actor=self.actor)
         except Exception:
             logger.exception("%s responses were not recorded together.", len(responses))
+            # Those that were to be claimed are read again.
+            self.next_rows.clear()
             return set()
+        try:
+            self._submit_all(claims)
+        except Exception as error:  # noqa: BLE001 - the others in progress are recorded first
+            self.failure = self.failure or error
+        if len(claims) < len(rows):
+            # Those that are left need to be handled alone.
+            self.next_rows.clear()
         return {attempt.pk for attempt, _ in responses}
 
     def _record(
@@ -377,7 +445,7 @@ class _Pass:
             if response.verdict != AttemptResult.DELETED:
                 deletion.refresh_from_db()
             self._note(deletion, is_problem=_is_problem(response))
-            if response.rate_limit and response.rate_limit.is_low:
+            if _is_low(response):
                 # The next rows might belong to an org that should get no requests for now.
                 self.next_rows.clear()
         except Exception as error:  # noqa: BLE001 - record the other responses first
@@ -414,7 +482,8 @@ def _of(batch: Batch | None) -> QuerySet[Deletion]:
 
 def _for_claim(rows: QuerySet[Deletion]) -> QuerySet[Deletion]:
     """The rows in their order, with everything a claim needs."""
-    with_others = rows.select_related("credential", "batch", "confirmed_by")
+    # Not joined: nearly all rows have the same credential and batch, which are then read once.
+    with_others = rows.prefetch_related("credential", "batch")
     return with_others.order_by("batch__confirmed_at", "batch_row__position")
 
 
@@ -440,6 +509,15 @@ def _is_of_org(orgs: Collection[OrgKey]) -> Q:
     for org in orgs:
         found |= Q(site=org.site, credential__org_id=org.org_id)
     return found
+
+
+def _is_low(response: DeleteResponse) -> bool:
+    return bool(response.rate_limit and response.rate_limit.is_low)
+
+
+def _may_stop_others(response: DeleteResponse) -> bool:
+    """Whether rows may have to wait, or their bulk deletion to pause, after this response."""
+    return response.verdict != AttemptResult.DELETED or _is_low(response)
 
 
 def _is_problem(response: DeleteResponse) -> bool:
@@ -536,7 +614,7 @@ def _verify(due: QuerySet[Deletion], *, actor: Actor) -> int:
     if absent:
         verification.sync_observing_credentials(deletions=absent, actor=actor)
         Deletion.objects.filter(pk__in=[each.pk for each in absent]).update(due_at=None)
-    rows = due.exclude(outcome=Outcome.ALREADY_ABSENT).select_related("credential")
+    rows = due.exclude(outcome=Outcome.ALREADY_ABSENT).prefetch_related("credential")
     in_order = rows.order_by("credential", "due_at")[:MAX_VERIFIED]
     handled = len(absent)
     for _, some in groupby(in_order, key=lambda each: each.credential_id):

@@ -196,15 +196,27 @@ def _require_unblocked(*, deletions: Sequence[Deletion], people: Collection[UUID
     protected = protections.active_of(
         site=credential.site, connection_ids=[each.connection_id for each in deletions]
     )
-    users = permissions.people_who_use(credential_id=credential.pk).filter(pk__in=people)
-    allowed = list(users.values("pk", now=clock.now_in_query(), is_protected=Exists(protected)))
+    operators = permissions.people_who_delete().filter(pk__in=people)
+    # Most credentials have no access list, and its query is slow to build.
+    allowed = list(
+        operators.values(
+            "pk",
+            now=clock.now_in_query(),
+            is_protected=Exists(protected),
+            has_access_list=Exists(credential.access.all()),
+        )
+    )
     # A command can delete without naming a person.
     is_protected = allowed[0]["is_protected"] if allowed else True
     protection = protected.first() if is_protected else None
     if protection:
         text = protections.protection_text(protection)
         raise BlockedError(text, cause=Cause.CONNECTION_PROTECTED)
-    without_right = set(people) - {each["pk"] for each in allowed}
+    may_use = {each["pk"] for each in allowed}
+    if allowed and allowed[0]["has_access_list"]:
+        users = permissions.people_who_use(credential_id=credential.pk).filter(pk__in=may_use)
+        may_use = set(users.values_list("pk", flat=True))
+    without_right = set(people) - may_use
     if without_right:
         person = Person.objects.filter(pk__in=without_right)[0]
         text = f"{person} no longer has permission to delete connections."
@@ -286,19 +298,30 @@ def claim_together(
     actor: Actor,
     was_rechecked: bool,
     shared_check_at: datetime | None = None,
+    responses: Sequence[tuple[Attempt, DeleteResponse]] = (),
 ) -> list[ClaimedAttempt | BlockedError | None]:
     """`claim` for deletions of one credential and bulk deletion, in one transaction.
 
     Each has its own compare-and-swap and attempt, so a deletion that can't be claimed doesn't
-    affect the others. Returns for each, in order, what `claim` returns or raises.
+    affect the others. Returns for each, in order, what `claim` returns or raises. `responses` are
+    recorded first in this transaction, as `record_together` does; their attempts have the same
+    credential.
     """
     began_at = time.monotonic()
     first = deletions[0]
     with audit.atomic(durable=True):
-        if first.is_run_by_batch and not _lock_if_running(first.batch_id):
+        # Before credentials and deletions, as wherever several are locked.
+        may_claim = not first.is_run_by_batch or _lock_if_running(first.batch_id)
+        if responses:
+            _record_locked(responses, actor=actor)
+        if not may_claim:
             return [None] * len(deletions)
-        credentials = Credential.objects.select_for_update(no_key=True)
-        credential = credentials.get(pk=first.credential_id)
+        credential = (
+            # Locked and read with its responses.
+            responses[0][0].deletion.credential
+            if responses
+            else Credential.objects.select_for_update(no_key=True).get(pk=first.credential_id)
+        )
         for deletion in deletions:
             deletion.credential = credential
         # After taking the lock, because access might have changed while waiting for it.

@@ -1,8 +1,12 @@
 """Rows of a bulk deletion are claimed, and their responses recorded, several at a time."""
 
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future
+from concurrent.futures import wait as futures_wait
 from dataclasses import replace
 from datetime import timedelta
+from types import SimpleNamespace
 from typing import Any
 from uuid import UUID
 
@@ -12,17 +16,20 @@ from django.test.utils import CaptureQueriesContext
 
 from connections import audit
 from connections.access.actor import WORKER, person_actor
-from connections.batches import running
+from connections.batches import running, stopping
 from connections.core.causes import Cause
 from connections.core.errors import BlockedError
+from connections.datadog.responses import DeleteResponse, RateLimit
 from connections.deletions import lifecycle, sending, verification
 from connections.deletions.failpoints import Point
 from connections.deletions.sending import ClaimedAttempt
 from connections.inventory import sync
-from connections.models import Attempt, Batch, Deletion, Outcome, Person, State
+from connections.models import Attempt, Batch, Credential, Deletion, Outcome, Person, State
+from sandbox import faults
 from sandbox.server import SandboxServer
 from tests.batches.conftest import MakeDraft
-from tests.batches.support import request
+from tests.batches.support import add_connections, draft, request, sync_now
+from tests.flows.support import store_credential
 from tests.support.clock import SettableClock
 
 pytestmark = [pytest.mark.django_db, pytest.mark.database]
@@ -190,3 +197,192 @@ def test_rows_that_could_not_be_sent_together_keep_the_time_that_each_has_left(
     first, second = (Deletion.objects.get(pk=row.pk) for row in rows[:2])
     assert [first.state, second.state] == [State.WAITING] * 2
     assert [first.expires_at, second.expires_at] == times_left
+
+
+@pytest.fixture
+def one_by_one(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """One row at a time; how many responses each claim recorded first."""
+    monkeypatch.setattr(running, "PARALLEL_DELETES", 1)
+    recorded: list[int] = []
+    claim_together = sending.claim_together
+
+    def count(
+        *, responses: Sequence[tuple[Attempt, DeleteResponse]] = (), **options: Any
+    ) -> list[ClaimedAttempt | BlockedError | None]:
+        recorded.append(len(responses))
+        return claim_together(responses=responses, **options)
+
+    monkeypatch.setattr(sending, "claim_together", count)
+    return recorded
+
+
+def test_a_response_is_recorded_in_the_transaction_that_claims_the_next_row(
+    rows: list[Deletion], one_by_one: list[int]
+) -> None:
+    running.run_due(actor=WORKER)
+    assert one_by_one == [0] + [1] * 9
+    assert {row.outcome for row in read_again(rows)} == {Outcome.DELETED}
+
+
+def test_responses_that_arrive_soon_after_the_first_are_recorded_with_it(
+    rows: list[Deletion], one_by_one: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(running, "PARALLEL_DELETES", 4)
+    waited_for: list[Future[DeleteResponse]] = []
+
+    def wait_for_first(futures: Iterable[Future[DeleteResponse]], **_: object) -> object:
+        first, *others = waited_for[:] = futures
+        futures_wait([first])
+        return {first}, set(others)
+
+    def sleep(seconds: float) -> None:
+        assert seconds == running.GATHER_SECONDS
+        futures_wait(waited_for)
+
+    monkeypatch.setattr(running, "wait", wait_for_first)
+    patched = SimpleNamespace(sleep=sleep, monotonic=time.monotonic)
+    monkeypatch.setattr(running, "time", patched)
+    running.run_due(actor=WORKER)
+    assert one_by_one == [0, 0, 4, 4]
+    assert {row.outcome for row in read_again(rows)} == {Outcome.DELETED}
+
+
+def test_a_claim_that_fails_undoes_no_response(
+    rows: list[Deletion],
+    one_by_one: list[int],
+    sandbox: SandboxServer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    second = rows[1]
+
+    def fail(point: Point, *, deletion_id: UUID) -> None:
+        if point == Point.INSIDE_CLAIM and deletion_id == second.pk and one_by_one[-1]:
+            raise OperationalError("disk I/O error")
+
+    monkeypatch.setattr("connections.deletions.failpoints.hit", fail)
+    running.run_due(actor=WORKER)
+    assert one_by_one[:3] == [0, 1, 0]
+    assert {row.outcome for row in read_again(rows)} == {Outcome.DELETED}
+    assert [sandbox.world.deletes_received(str(row.connection_id)) for row in rows] == [1] * 10
+
+
+def test_a_pause_stops_the_claim_and_not_the_recording_before_it(
+    rows: list[Deletion],
+    one_by_one: list[int],
+    ada: Person,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    first, second, *_ = rows
+    assert first.batch
+    batch = first.batch
+    before_claim_of(
+        second,
+        lambda: stopping.pause_batch(batch=batch, actor=person_actor(person=ada)),
+        patch=monkeypatch,
+    )
+    running.run_due(actor=WORKER)
+    assert one_by_one == [0, 1]
+    assert [row.state for row in read_again(rows)].count(State.WAITING) == 9
+    assert Deletion.objects.get(pk=first.pk).outcome == Outcome.DELETED
+    # A claim that only the database refuses is logged as an error.
+    assert not caplog.records
+
+
+def test_no_row_is_claimed_with_a_response_that_may_stop_it(
+    rows: list[Deletion], one_by_one: list[int], sandbox: SandboxServer
+) -> None:
+    sandbox.world.set_fault(fault=faults.RETURNS_403, method="DELETE")
+    running.run_due(actor=WORKER)
+    assert not any(one_by_one)
+    assert len(sandbox.world.requests(method="DELETE")) == stopping.MAX_PROBLEMS_IN_A_ROW
+
+
+def test_after_a_response_that_says_that_the_limit_is_low_no_row_is_claimed(
+    rows: list[Deletion],
+    one_by_one: list[int],
+    sandbox: SandboxServer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    limit = RateLimit(name="org_connections", limit=100, remaining=1, reset_seconds=60)
+    monkeypatch.setattr(DeleteResponse, "rate_limit", limit)
+    running.run_due(actor=WORKER)
+    assert one_by_one == [0]
+    assert len(sandbox.world.requests(method="DELETE")) == 1
+
+
+def test_a_row_that_changed_is_not_claimed_with_a_response(
+    rows: list[Deletion], one_by_one: list[int], sandbox: SandboxServer
+) -> None:
+    changed = rows[1]
+    sandbox.world.remove_connection(connection_id=str(changed.connection_id))
+    running.run_due(actor=WORKER)
+    changed.refresh_from_db()
+    assert (changed.outcome, changed.epoch) == (Outcome.ALREADY_ABSENT, 0)
+    assert len(sandbox.world.requests(method="DELETE")) == 9
+
+
+def test_once_it_is_to_stop_no_row_is_claimed_with_a_response(
+    rows: list[Deletion], one_by_one: list[int], sandbox: SandboxServer
+) -> None:
+    def is_stopped() -> bool:
+        return len(sandbox.world.requests(method="DELETE")) == 2
+
+    running.run_due(actor=WORKER, is_stopped=is_stopped)
+    assert one_by_one == [0, 1]
+    assert [row.outcome for row in read_again(rows)].count(Outcome.DELETED) == 2
+
+
+def test_no_more_claims_are_without_a_recorded_response_than_there_are_threads(
+    ada: Person,
+    payments: Credential,
+    sandbox: SandboxServer,
+    clock: SettableClock,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    other = store_credential(sandbox, "Group SOC")
+    own, others = (
+        add_connections(sandbox, count, source=source)
+        for source, count in (("Payments US", 3), ("Group SOC", 1))
+    )
+    sync_now(payments, other)
+    request(draft(ada, [own[0], *others, *own[1:]]), ada)
+    clock.advance(seconds=1)
+    monkeypatch.setattr(running, "PARALLEL_DELETES", 2)
+    # Both responses have arrived when the first one is recorded.
+    monkeypatch.setattr(running, "wait", lambda futures, **_: futures_wait(futures))
+    without_response: list[int] = []
+
+    def count(point: Point, *, deletion_id: UUID) -> None:
+        del deletion_id
+        if point == Point.AFTER_CLAIM:
+            without_response.append(Attempt.objects.filter(answered_at=None).count())
+
+    monkeypatch.setattr("connections.deletions.failpoints.hit", count)
+    running.run_due(actor=WORKER)
+    assert Deletion.objects.filter(outcome=Outcome.DELETED).count() == 4
+    assert max(without_response) == 2
+
+
+@pytest.mark.parametrize("is_low", [False, True], ids=["enough left", "low"])
+def test_a_check_is_stored_while_its_rows_are_sent_unless_the_limit_is_low(
+    rows: list[Deletion],
+    sandbox: SandboxServer,
+    monkeypatch: pytest.MonkeyPatch,
+    is_low: bool,
+) -> None:
+    if is_low:
+        org_id = rows[0].credential.org_id
+        sandbox.world.rate_limits.set(org_id=org_id, limit=20, seconds=600)
+        for _ in range(17):
+            sandbox.world.rate_limits.count(org_id=org_id)
+    claimed: list[int] = []
+    store_result = sync.store_result
+
+    def count(**options: Any) -> None:
+        claimed.append(Attempt.objects.count())
+        store_result(**options)
+
+    monkeypatch.setattr(sync, "store_result", count)
+    running.send_due(actor=WORKER)
+    assert claimed[0] == (0 if is_low else running.PARALLEL_DELETES)

@@ -329,8 +329,8 @@ RECORD = (
     _mutant(
         "durable=True of the claim",
         SENDING,
-        "    with audit.atomic(durable=True):\n        if first.is_run_by_batch",
-        "    with audit.atomic():\n        if first.is_run_by_batch",
+        "    with audit.atomic(durable=True):\n        # Before credentials and deletions",
+        "    with audit.atomic():\n        # Before credentials and deletions",
         f"{SAFEGUARDS}::test_a_claim_inside_another_transaction_is_refused",
     ),
     _mutant(
@@ -935,9 +935,17 @@ WITHIN = (
     _mutant(
         "the access list before sending",
         "connections/access/permissions.py",
-        "    return filter_by_access_list(\n        _with_role(Role.OPERATOR), "
+        "    return filter_by_access_list(\n        people_who_delete(), "
         "credential_id=credential_id, kind=AccessKind.USE\n    )\n",
-        "    return _with_role(Role.OPERATOR)\n",
+        "    return people_who_delete()\n",
+        f"{LISTS}::test_leaving_the_list_before_the_worker_sends_stops_the_deletion[use]",
+        f"{LISTS}::test_leaving_the_list_during_the_pre_send_check_stops_the_deletion",
+    ),
+    _mutant(
+        "whether there is an access list before sending",
+        SENDING,
+        'if allowed and allowed[0]["has_access_list"]:',
+        "if False:",
         f"{LISTS}::test_leaving_the_list_before_the_worker_sends_stops_the_deletion[use]",
         f"{LISTS}::test_leaving_the_list_during_the_pre_send_check_stops_the_deletion",
     ),
@@ -2999,10 +3007,10 @@ BULK_DELETIONS = (
     _mutant(
         "no row is claimed once its bulk deletion is paused",
         SENDING,
-        "        if first.is_run_by_batch and not _lock_if_running(first.batch_id):\n"
-        "            return [None] * len(deletions)\n",
+        "        if not may_claim:\n            return [None] * len(deletions)\n",
         "",
         f"{BATCH_TESTS}/test_running.py::test_a_pause_after_the_check_stops_the_claim",
+        f"{BATCH_TESTS}/test_groups.py::test_a_pause_stops_the_claim_and_not_the_recording_before_it",
     ),
     _mutant(
         "the database sends no row unless its bulk deletion is running",
@@ -3106,6 +3114,60 @@ BULK_DELETIONS = (
         "    if deletions:\n",
         f"{BATCH_TESTS}/test_groups.py"
         "::test_rows_that_another_worker_verified_first_are_verified_once",
+    ),
+    _mutant(
+        "a check that says that the rate limit is low is stored at once",
+        f"{BATCHES}/running.py",
+        "        if not result.is_complete or any(each.is_low for each in result.rate_limits):\n",
+        "        if not result.is_complete:\n",
+        f"{BATCH_TESTS}/test_groups.py"
+        "::test_a_check_is_stored_while_its_rows_are_sent_unless_the_limit_is_low",
+    ),
+    _mutant(
+        "a claim that fails undoes no response",
+        f"{BATCHES}/running.py",
+        "            # Those that were to be claimed are read again.\n"
+        "            self.next_rows.clear()\n"
+        "            return set()\n",
+        "            self.next_rows.clear()\n",
+        f"{BATCH_TESTS}/test_groups.py::test_a_claim_that_fails_undoes_no_response",
+    ),
+    _mutant(
+        "no row is claimed with a response that may stop it",
+        f"{BATCHES}/running.py",
+        "    return response.verdict != AttemptResult.DELETED or _is_low(response)\n",
+        "    return False\n",
+        f"{BATCH_TESTS}/test_groups.py::test_no_row_is_claimed_with_a_response_that_may_stop_it",
+    ),
+    _mutant(
+        "no row is claimed with a response that says that the rate limit is low",
+        f"{BATCHES}/running.py",
+        "    return response.verdict != AttemptResult.DELETED or _is_low(response)\n",
+        "    return response.verdict != AttemptResult.DELETED\n",
+        f"{BATCH_TESTS}/test_groups.py"
+        "::test_after_a_response_that_says_that_the_limit_is_low_no_row_is_claimed",
+    ),
+    _mutant(
+        "a row that its check shows changed is claimed with no response",
+        f"{BATCHES}/running.py",
+        "        if all(self._is_as_reviewed(row) for row in rows):\n            return rows\n",
+        "        return rows\n",
+        f"{BATCH_TESTS}/test_groups.py::test_a_row_that_changed_is_not_claimed_with_a_response",
+    ),
+    _mutant(
+        "no row is claimed while a response of another credential is not recorded",
+        f"{BATCHES}/running.py",
+        "            is_alone = len(responses) == len(done)\n",
+        "            is_alone = True\n",
+        f"{BATCH_TESTS}/test_groups.py"
+        "::test_no_more_claims_are_without_a_recorded_response_than_there_are_threads",
+    ),
+    _mutant(
+        "once it is to stop, no row is claimed with a response",
+        f"{BATCHES}/running.py",
+        " not in self.checks or self._is_over():\n            return []\n",
+        " not in self.checks:\n            return []\n",
+        f"{BATCH_TESTS}/test_groups.py::test_once_it_is_to_stop_no_row_is_claimed_with_a_response",
     ),
     _mutant(
         "rows that wait again keep the time that each has left",
