@@ -1,10 +1,10 @@
 "use strict";
-/* Decisions by keyboard, in the row. Without this script, a row's links open its form on the server. */
+/* Decide on rows with the keyboard. Without this script, a row's links open its form on the server. */
 (() => {
   const review = document.getElementById("review");
   const template = document.getElementById("decision-form-template");
   if (!review || !template) return;
-  /* Saving replaces a row's element, so the current row is known by its id. */
+  /* Saving replaces a row's element, so the current row is identified by its ID. */
   let currentId = "";
 
   const rows = () => [...review.querySelectorAll("tr[data-connection]")];
@@ -51,7 +51,7 @@
     goTo(current());
   }
 
-  /* What was typed stays when the other decision is chosen for the same row. */
+  /* Keeps what was typed when the other decision is chosen for the same row. */
   function openFormOf(row, decision) {
     const previous = openForm()?.previousElementSibling === row ? openForm().querySelector("form") : null;
     const opened = template.content.firstElementChild.cloneNode(true);

@@ -1,9 +1,9 @@
 "use strict";
-/* Enhancements of pages that work without JavaScript. htmx is optional here as well. */
+/* Enhances pages that also work without JavaScript. htmx is optional here too. */
 (() => {
   const root = document.documentElement;
   const $ = (selector, from = document) => from.querySelector(selector);
-  /* As the server compares a confirmation. */
+  /* Normalizes text the way the server compares a confirmation. */
   const normalize = (text) => text.normalize("NFKC").trim().replace(/\s+/gu, " ").toLowerCase();
 
   function announce(text) {
@@ -19,7 +19,7 @@
     element.scrollIntoView({ block: "nearest" });
   }
 
-  /* Change the theme at once, and store it with the POST that the form makes without JavaScript. */
+  /* Change the theme immediately, and store it with the same POST that the form makes without JavaScript. */
   async function switchTheme(form, button) {
     const previous = root.dataset.theme;
     const apply = (theme) => {
@@ -37,14 +37,14 @@
     }
   }
 
-  /* A form is submitted once at a time. */
+  /* A form can't be submitted again while it is in flight. */
   const submitButtons = (form) => [...form.elements].filter((element) => element.type === "submit");
 
   function markBusy(form, submitter) {
     form.dataset.inFlight = "";
     form.setAttribute("aria-busy", "true");
     $("#progress").classList.add("is-busy");
-    /* Later, when the browser has read the form: it omits disabled buttons and fields. */
+    /* Only after the browser has read the form, because it omits disabled buttons and fields. */
     window.setTimeout(() => {
       if (!("inFlight" in form.dataset)) return;
       for (const button of submitButtons(form)) button.disabled = true;
@@ -55,7 +55,7 @@
       }
       if (!isSentByHtmx(form)) lock(form);
     }, 0);
-    /* Until the response arrives, a DELETE may have been sent. */
+    /* Until the response arrives, a DELETE might have been sent. */
     for (const element of unsentElements(form)) element.hidden = true;
     showInFlightText(form, true);
   }
@@ -67,7 +67,7 @@
     }
   }
 
-  /* Texts and links that are right only while nothing was sent. */
+  /* Texts and links that are correct only while nothing has been sent. */
   const unsentElements = (form) => form.hasAttribute("data-confirm")
     ? document.querySelectorAll("[data-cancel], [data-unsent]")
     : form.querySelectorAll("[data-cancel]");
@@ -121,7 +121,7 @@
     if (event.persisted && $("form[data-in-flight]")) window.location.reload();
   });
 
-  /* A hint only: the server compares the confirmation. */
+  /* Only a hint, because the server compares the confirmation. */
   function hintConfirmation(field) {
     const form = field.form;
     const hint = form && $("[data-confirm-hint]", form);
@@ -138,7 +138,7 @@
     if (form?.matches("[data-autosubmit]") && event.target.matches("select, [type=checkbox], [type=radio], [type=date]")) form.requestSubmit();
   });
 
-  /* A box that selects all rows of the page, and how many are selected; without JavaScript both stay hidden. */
+  /* The checkbox that selects all rows on the page, and how many are selected. Both stay hidden without JavaScript. */
   const rowBoxes = () => [...document.querySelectorAll(".cell-select input[type=checkbox]")];
 
   function updateSelection() {
@@ -159,7 +159,7 @@
     updateSelection();
   });
   document.addEventListener("htmx:afterSettle", updateSelection);
-  /* Also after the browser has restored the boxes that were checked. */
+  /* Also after the browser has restored checked checkboxes. */
   window.addEventListener("pageshow", updateSelection);
 
   /* The note of a row that was just opened. */
@@ -196,7 +196,7 @@
     window.setTimeout(() => { label.textContent = "Copy"; button.removeAttribute("data-done"); }, 2000);
   }
 
-  /* navigator.clipboard exists in secure contexts only. */
+  /* navigator.clipboard exists only in secure contexts. */
   function copyBySelection(text) {
     const area = document.createElement("textarea");
     area.value = text;
@@ -233,7 +233,7 @@
     }
   });
 
-  /* The matrix: the cell under the pointer or with the focus highlights its column and opens a card. */
+  /* The matrix: the cell that is hovered or focused highlights its column and opens a card. */
   const card = document.createElement("div");
   card.className = "matrix-card";
   card.setAttribute("aria-hidden", "true");
@@ -254,7 +254,7 @@
     const orgs = [cell.parentElement.cells[0], head];
     const names = document.createElement("strong");
     names.textContent = orgs.map((each) => each.textContent.trim()).join(" → ");
-    /* The label is "<source> to <destination>: <contents>", and after ". " the last change. */
+    /* The label is "<source> to <destination>: <contents>", followed by ". " and the last change. */
     const label = link.getAttribute("aria-label");
     const prefix = orgs.map((each) => each.dataset.name).join(" to ").length + 2;
     const end = link.matches(".is-changed") ? label.lastIndexOf(". ") : label.length;
@@ -338,7 +338,7 @@
 
   /* htmx */
   const isAction = (detail) => detail.requestConfig?.verb !== "get";
-  /* Org Admin responded that it did not do what was asked. 408 comes from a proxy that timed out. */
+  /* Org Admin refused the request. 408 comes from a proxy that timed out. */
   const isRefusal = (status) => status >= 400 && status < 500 && status !== 408;
   const outcomeHeading = () => $("#outcome :is(h1, h2, h3), #batch .banner-head");
   let previousHeading = "";
@@ -361,7 +361,7 @@
   });
 
   document.addEventListener("htmx:afterRequest", (event) => {
-    /* The event fires elsewhere when the response replaced the form. */
+    /* If the response replaced the form, the event fires on another element. */
     const form = event.detail.requestConfig?.elt?.closest?.("form");
     if (!form) return;
     markIdle(form);
@@ -381,7 +381,7 @@
     document.querySelectorAll("input[name=confirmation]").forEach(hintConfirmation);
   });
 
-  /* Signing in again in another tab changes the CSRF token: fetch the new one before the next action. */
+  /* Signing in again in another tab changes the CSRF token, so fetch the new one before the next action. */
   let isTokenStale = false;
 
   async function renewToken() {
@@ -397,21 +397,21 @@
     if (!isTokenStale || event.detail.verb === "get") return;
     event.preventDefault();
     const proceed = () => event.detail.issueRequest(true);
-    /* Without a new token the request is refused again, and a banner says so. */
+    /* Without a new token, the request is refused again and a banner says so. */
     renewToken().then(proceed, proceed);
   });
 
-  /* Org Admin did not respond (status 0) or returned an error: say so where the result was expected. */
+  /* Org Admin did not respond (status 0) or returned an error. Say so where the result was expected. */
   function showFailure(event, status) {
     const element = event.detail.elt;
-    /* A failed poll needs no banner: the next one follows. */
+    /* A failed poll needs no banner, because the next one follows. */
     if (!isAction(event.detail) && element?.hasAttribute("data-quiet")) return;
     const record = element?.closest("[data-record-url]") ?? $("#outcome[data-record-url]");
     /* Only forms with a confirmation send something to Datadog. */
     const sendingForm = isAction(event.detail) && element?.closest("[data-confirm]");
     if (status === 401 || status === 403) isTokenStale = true;
     const id = failureBannerId(status, record && sendingForm);
-    /* The DELETE may have been sent, so there is nothing left to cancel. */
+    /* The DELETE might have been sent, so there is nothing left to cancel. */
     if (id === "connection-lost-deletion") $("[data-cancel]", sendingForm)?.remove();
     const banner = bannerFrom(id);
     for (const place of banner.querySelectorAll("[data-status]")) place.textContent = String(status);

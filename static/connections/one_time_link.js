@@ -10,7 +10,7 @@
     input.value = token;
     history.replaceState(null, "", location.pathname);
   }
-  /* After a form error, the field holds the token that was submitted. */
+  /* After a form error, the field contains the token that was submitted. */
   if (input.value && !input.hasAttribute("aria-invalid")) input.closest(".field").hidden = true;
   document.querySelector("input:not([type=hidden]):not([data-link-token])")?.focus();
 })();
