@@ -79,7 +79,7 @@ def approval_gaps(*, credentials: Sequence[Credential]) -> ApprovalGaps:
 
 
 def approval_warning(policy: ApprovalPolicy, *, credential: Credential | None = None) -> str | None:
-    """A warning that too few people can approve under this policy; None when enough can.
+    """A warning that too few people can approve under this policy. None if enough can.
 
     With `credential`, only people on its access list count.
     """

@@ -31,7 +31,7 @@ def require_unused_keys(
 ) -> None:
     """Raise InvalidInputError if these keys are already stored.
 
-    Name the other credential if visible.
+    The message names the other credential if it is visible.
 
     With the same keys in two credentials, rotating one would leave the keys usable in the other.
     """

@@ -544,7 +544,7 @@ def sync_orgs(
 
 
 def stale_held_back_until(*, credentials: list[Credential], now: datetime) -> dict[UUID, datetime]:
-    """By credential, when the rate limits reset because of which `sync_orgs` skips stale orgs."""
+    """Until when `sync_orgs` skips stale orgs because of rate limits, by credential."""
     held_back = rate_limits.held_back_until(now=now)
     waiting = [each for each in credentials if OrgKey.of(each) in held_back]
     return {each.pk: held_back[OrgKey.of(each)] for each in _stale(waiting, now=now)}

@@ -18,7 +18,7 @@ class AccessReviewState(models.TextChoices):
     """The state of an access review."""
 
     OPEN = "open"
-    CLOSED = "closed"  # nothing about it changes any more
+    CLOSED = "closed"  # nothing about it changes from then on
 
 
 class ReviewDecision(models.TextChoices):

@@ -105,9 +105,9 @@ _ON_A_SITE = {"org_connection", "org"}
 
 
 def subject_url(subject_type: str, subject_id: str, *, site: str = "") -> str:
-    """The page of what an event or a notification is about; "" where there is none.
+    """The page of what an event or a notification is about; "" if there is none.
 
-    `site`: of an org or a connection.
+    `site` is the site of an org or a connection.
     """
     if subject_type not in _SUBJECT_PAGES:
         return ""

@@ -342,7 +342,7 @@ def _table(
 
 
 def _unshown_errors(views: Sequence[ReviewRowView], *, posted: Posted | None) -> str:
-    """Why a decision was not saved, where its connection can no longer be decided on."""
+    """Why a decision was not saved, if its connection can no longer be decided on."""
     if posted is None or posted.form is None or posted.is_of_selection:
         return ""
     if any(view.form for view in views):

@@ -45,13 +45,13 @@ class Posted:
 
     # Named "<site>/<connection ID>".
     connections: Sequence[str]
-    # From the form below the list, which is about all that are selected.
+    # Whether it comes from the form below the list, which covers all selected connections.
     is_of_selection: bool
     # The form with its errors. None for decisions that were saved.
     form: DecisionForm | None
 
     def form_of(self, key: str) -> DecisionForm | None:
-        """The form that has to be corrected in the row of this connection."""
+        """The form to correct in the row of this connection."""
         return self.form if not self.is_of_selection and key in self.connections else None
 
 

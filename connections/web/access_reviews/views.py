@@ -87,7 +87,7 @@ class ListedReview:
 def access_review_list(request: HttpRequest) -> HttpResponse:
     """The access reviews with a connection that this person can see.
 
-    The open ones come first, and of them the first due.
+    Open ones come first, by due date.
     """
     actor, now = actor_of(request), time_of(request)
     visible = visibility.visible_access_reviews(actor=actor)

@@ -31,7 +31,7 @@ from connections.web.lists import (
 from connections.web.rate_limits import limited
 from connections.web.support import actor_of, download, export_format, subject_url
 
-# What a link to the page of an event's subject is called.
+# The text of the link to an event's subject.
 _SUBJECT_LABELS = {
     "deletion": "Deletion",
     "batch": "Bulk deletion",

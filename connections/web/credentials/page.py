@@ -70,7 +70,7 @@ def flags_of(credential: Credential) -> list[Badge]:
 
 
 def problem_of(credential: Credential) -> str:
-    """Why it is not verified, or why its last use failed; "" when nothing is wrong."""
+    """Why it is not verified, or why its last use failed; "" if nothing is wrong."""
     for result in credential.verification:
         if result["ok"] is False and result["rung"] != KeyCheck.PERMISSIONS:
             return str(result["words"])
@@ -78,7 +78,7 @@ def problem_of(credential: Credential) -> str:
 
 
 def _failure_text(error: dict[str, Any] | None) -> str:
-    """Why something failed that Datadog was asked for; "" without an error."""
+    """Why a request to Datadog failed; "" without an error."""
     return failure_text(cause=error["cause"], http_status=error["http_status"]) if error else ""
 
 

@@ -46,7 +46,7 @@ from connections.wording.access_reviews import due_text, review_badge
 from connections.wording.batches import batch_badge, batch_origin_text
 from connections.wording.connections import join_some_names
 
-# An access review that is due within this time, or overdue, is marked.
+# An access review that is due this soon, or overdue, is marked.
 SOON = timedelta(days=7)
 
 
@@ -155,7 +155,7 @@ def review_item(waiting: WaitingReview, *, now: datetime) -> AttentionItem:
 
 
 def due_again_items(decisions: Sequence[AccessReviewDecision]) -> list[AttentionItem]:
-    """The connections of these decisions to keep them until a date that has passed."""
+    """The connections of these decisions, which kept them until a date that has passed."""
     return [
         AttentionItem(
             tone="warn",
