@@ -6,6 +6,9 @@ needed. It is committed, so that the build server removes only what changed sinc
 
 import hashlib
 import json
+import tokenize
+from functools import cache
+from io import StringIO
 from pathlib import Path
 
 from tests.mutations.mutants import MUTANTS, Mutant
@@ -15,14 +18,36 @@ PROVEN = Path(__file__).with_name("proven.json")
 
 
 def hash_of(mutant: Mutant, *, root: Path = ROOT) -> str:
-    """SHA-256 over the removal itself, the files it edits and the files of its tests."""
+    """SHA-256 over the removal itself, the files it edits and the files of its tests.
+
+    Of Python files only the code counts, so that rewording a comment removes nothing again.
+    """
     paths = {edit.path for edit in mutant.edits} | {
         test.partition("::")[0] for test in mutant.tests
     }
     digest = hashlib.sha256(repr(mutant).encode())
     for path in sorted(paths):
-        digest.update(b"\0" + (root / path).read_bytes())
+        content = (root / path).read_text()
+        code = _without_comments(content) if path.endswith(".py") else content
+        digest.update(f"\0{code}".encode())
     return digest.hexdigest()
+
+
+@cache
+def _without_comments(content: str) -> str:
+    """The statements of Python code, by their tokens, without comments and docstrings."""
+    statements: list[list[str]] = [[]]
+    for token in tokenize.generate_tokens(StringIO(content).readline):
+        if token.type == tokenize.NEWLINE:
+            statements.append([])
+        elif token.type not in {tokenize.COMMENT, tokenize.NL}:
+            statements[-1].append(token.string)
+    return "\n".join(" ".join(each) for each in statements if not _is_docstring(each))
+
+
+def _is_docstring(statement: list[str]) -> bool:
+    text = "".join(statement).strip()
+    return text.startswith('"""') and text.endswith('"""')
 
 
 def changed_since_full_run(mutants: tuple[Mutant, ...]) -> tuple[Mutant, ...]:

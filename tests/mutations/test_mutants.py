@@ -37,7 +37,8 @@ def test_a_safeguard_is_removed_again_when_its_file_or_its_test_changes(tmp_path
     code, test = tmp_path / "code.py", tmp_path / "tests/test_code.py"
     test.parent.mkdir()
     seen = set()
-    for code_text, test_text in (("a", "t"), ("a ", "t"), ("a", "t "), ("a", "t")):
+    same = '"""What it is."""\na = 1  # Why\n'
+    for code_text, test_text in (("a = 1", "t"), ("a = 2", "t"), ("a = 1", "u"), (same, "t")):
         code.write_text(code_text)
         test.write_text(test_text)
         seen.add(hash_of(mutant, root=tmp_path))
