@@ -160,8 +160,6 @@ class _Pass:
     in_progress: dict[Future[DeleteResponse], ClaimedAttempt] = field(default_factory=dict)
     # The complete sync that each credential's rows share. A claim refuses a sync that is too old.
     checks: dict[UUID, SyncResult] = field(default_factory=dict)
-    # Those that are not stored yet.
-    unstored: list[tuple[Credential, SyncResult]] = field(default_factory=list)
     # The rows to claim next. The claim notices what changed since they were read.
     next_rows: deque[Deletion] = field(default_factory=deque)
     # As last read or changed, so that most results need no statement.
@@ -175,15 +173,13 @@ class _Pass:
             if self.failure is None:
                 try:
                     self._claim_due()
-                    self._store_checks()
                 except Exception as error:  # noqa: BLE001 - record what is in progress first
                     self.failure = error
             if not self.in_progress:
                 break
             done, others = wait(self.in_progress, return_when=FIRST_COMPLETED)
             if others and len(done) < PARALLEL_DELETES // 2:
-                time.sleep(GATHER_SECONDS)
-                done |= {future for future in others if future.done()}
+                done |= wait(others, timeout=GATHER_SECONDS).done
             self._record_done({future: self.in_progress.pop(future) for future in done})
         if self.failure:
             raise self.failure
@@ -351,20 +347,10 @@ class _Pass:
         shared = self.checks.get(credential.pk)
         if shared:
             return shared, True
-        result = sync.fetch_org(credential=credential)
-        self.unstored.append((credential, result))
+        result = sync.sync_org(credential=credential, actor=self.actor)
         if result.is_complete:
             self.checks[credential.pk] = result
-        if not result.is_complete or any(each.is_low for each in result.rate_limits):
-            # At once: rows that are read next may be of an org that is to be left alone now.
-            self._store_checks()
         return result, False
-
-    def _store_checks(self) -> None:
-        """Store the syncs of the checks: while DELETEs are in progress, so that none waits."""
-        while self.unstored:
-            credential, result = self.unstored.pop()
-            sync.store_result(credential=credential, result=result, actor=self.actor)
 
     def _record_done(self, done: dict[Future[DeleteResponse], ClaimedAttempt]) -> None:
         """Record responses. Those that arrived together for one credential share a transaction."""

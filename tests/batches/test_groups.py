@@ -1,12 +1,10 @@
 """Rows of a bulk deletion are claimed, and their responses recorded, several at a time."""
 
-import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from concurrent.futures import wait as futures_wait
 from dataclasses import replace
 from datetime import timedelta
-from types import SimpleNamespace
 from typing import Any
 from uuid import UUID
 
@@ -228,20 +226,17 @@ def test_responses_that_arrive_soon_after_the_first_are_recorded_with_it(
     rows: list[Deletion], one_by_one: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(running, "PARALLEL_DELETES", 4)
-    waited_for: list[Future[DeleteResponse]] = []
 
-    def wait_for_first(futures: Iterable[Future[DeleteResponse]], **_: object) -> object:
-        first, *others = waited_for[:] = futures
-        futures_wait([first])
-        return {first}, set(others)
+    def wait(
+        futures: Iterable[Future[DeleteResponse]], *, timeout: float | None = None, **_: object
+    ) -> object:
+        if timeout is not None:
+            assert timeout == running.GATHER_SECONDS
+            return futures_wait(futures)
+        first, *others = futures
+        return futures_wait([first]).done, set(others)
 
-    def sleep(seconds: float) -> None:
-        assert seconds == running.GATHER_SECONDS
-        futures_wait(waited_for)
-
-    monkeypatch.setattr(running, "wait", wait_for_first)
-    patched = SimpleNamespace(sleep=sleep, monotonic=time.monotonic)
-    monkeypatch.setattr(running, "time", patched)
+    monkeypatch.setattr(running, "wait", wait)
     running.run_due(actor=WORKER)
     assert one_by_one == [0, 0, 4, 4]
     assert {row.outcome for row in read_again(rows)} == {Outcome.DELETED}
@@ -364,18 +359,9 @@ def test_no_more_claims_are_without_a_recorded_response_than_there_are_threads(
     assert max(without_response) == 2
 
 
-@pytest.mark.parametrize("is_low", [False, True], ids=["enough left", "low"])
-def test_a_check_is_stored_while_its_rows_are_sent_unless_the_limit_is_low(
-    rows: list[Deletion],
-    sandbox: SandboxServer,
-    monkeypatch: pytest.MonkeyPatch,
-    is_low: bool,
+def test_a_check_is_stored_before_its_rows_are_claimed(
+    rows: list[Deletion], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if is_low:
-        org_id = rows[0].credential.org_id
-        sandbox.world.rate_limits.set(org_id=org_id, limit=20, seconds=600)
-        for _ in range(17):
-            sandbox.world.rate_limits.count(org_id=org_id)
     claimed: list[int] = []
     store_result = sync.store_result
 
@@ -385,4 +371,5 @@ def test_a_check_is_stored_while_its_rows_are_sent_unless_the_limit_is_low(
 
     monkeypatch.setattr(sync, "store_result", count)
     running.send_due(actor=WORKER)
-    assert claimed[0] == (0 if is_low else running.PARALLEL_DELETES)
+    assert claimed[0] == 0
+    assert {row.outcome for row in read_again(rows)} == {Outcome.DELETED}

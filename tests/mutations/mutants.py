@@ -3116,12 +3116,11 @@ BULK_DELETIONS = (
         "::test_rows_that_another_worker_verified_first_are_verified_once",
     ),
     _mutant(
-        "a check that says that the rate limit is low is stored at once",
+        "a check is stored before its rows are claimed",
         f"{BATCHES}/running.py",
-        "        if not result.is_complete or any(each.is_low for each in result.rate_limits):\n",
-        "        if not result.is_complete:\n",
-        f"{BATCH_TESTS}/test_groups.py"
-        "::test_a_check_is_stored_while_its_rows_are_sent_unless_the_limit_is_low",
+        "        result = sync.sync_org(credential=credential, actor=self.actor)\n",
+        "        result = sync.fetch_org(credential=credential)\n",
+        f"{BATCH_TESTS}/test_groups.py::test_a_check_is_stored_before_its_rows_are_claimed",
     ),
     _mutant(
         "a claim that fails undoes no response",
