@@ -132,9 +132,9 @@ def find_to_delete(*, review: AccessReview, actor: Actor, rows: list[ReviewRow])
     if not review.is_closed:
         # A row that changed is to be decided again.
         return ToDelete(left, [])
-    changed = [
-        row
-        for row in left
-        if row.newest is None or row.newest.review_digest != current.known[row.stored_key].digest
-    ]
-    return ToDelete([row for row in left if row not in changed], changed)
+    to_delete = ToDelete([], [])
+    for row in left:
+        digest = current.known[row.stored_key].digest
+        is_same = row.newest is not None and row.newest.review_digest == digest
+        (to_delete.rows if is_same else to_delete.changed).append(row)
+    return to_delete

@@ -234,10 +234,12 @@ class ConnectionDecision:
     has_ended: bool
 
 
-def find_keep_decision(*, key: OrgConnectionKey, today: date) -> AccessReviewDecision | None:
+def find_keep_decision(
+    *, actor: Actor, key: OrgConnectionKey, today: date
+) -> AccessReviewDecision | None:
     """The newest decision about a connection, with its review, if it is to keep it and still valid.
 
-    The caller has found that the actor can see the connection.
+    None if the actor can't see the connection.
     """
     decisions = AccessReviewDecision.objects.filter(
         row__site=key.site, row__connection_id=key.connection_id
@@ -246,7 +248,9 @@ def find_keep_decision(*, key: OrgConnectionKey, today: date) -> AccessReviewDec
     if newest is None or newest.decision != ReviewDecision.KEEP:
         return None
     has_ended = newest.keep_until is not None and newest.keep_until < today
-    return None if has_ended else newest
+    if has_ended or visibility.hidden_connections([key], actor=actor):
+        return None
+    return newest
 
 
 def list_decisions(*, actor: Actor, key: OrgConnectionKey) -> list[ConnectionDecision]:

@@ -58,7 +58,7 @@ logger = logging.getLogger(__name__)
 # How many DELETEs one process can have in progress.
 PARALLEL_DELETES = 8
 # How many rows are read together.
-ROWS_READ = 100
+ROWS_READ = 32
 # Seconds after which a pass makes no more claims, so that a worker gets to its other work.
 PASS_SECONDS = 5.0
 # While few responses have arrived, others have this many seconds to be recorded with them: less
@@ -93,8 +93,11 @@ def run_due(
         handled += send_due(actor=actor, is_stopped=is_stopped, batch=batch)
     except Exception as error:  # noqa: BLE001 - this must not keep other rows from being verified
         failure = error
-    # First, since the rows of one that has ended wait for no others to be verified.
-    handled += len(endings.end_due(actor=actor, batch=batch))
+    try:
+        # First, since the rows of one that has ended wait for no others to be verified.
+        handled += len(endings.end_due(actor=actor, batch=batch))
+    except Exception as error:  # noqa: BLE001 - as above
+        failure = failure or error
     handled += _verify_due(actor=actor, batch=batch)
     if failure:
         raise failure
@@ -350,6 +353,9 @@ class _Pass:
         result = sync.sync_org(credential=credential, actor=self.actor)
         if result.is_complete:
             self.checks[credential.pk] = result
+            if any(each.is_low for each in result.rate_limits):
+                # The next rows may be of an org that should get no requests for now.
+                self.next_rows.clear()
         return result, False
 
     def _record_done(self, done: dict[Future[DeleteResponse], ClaimedAttempt]) -> None:

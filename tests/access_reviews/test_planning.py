@@ -12,13 +12,16 @@ from django.test import Client
 from connections.access.actor import WORKER, person_actor
 from connections.access_reviews import deleting
 from connections.access_reviews.details import load_details
+from connections.access_reviews.progress import find_keep_decision
 from connections.access_reviews.rows import review_rows
 from connections.batches import drafts, running, stopping
 from connections.batches.requesting import PlanChangedError
+from connections.core import clock
 from connections.core.errors import ConflictError, OvertakenError
 from connections.deletions import lifecycle
 from connections.evidence.verification import verify_audit_log
 from connections.models import (
+    AccessKind,
     AccessReview,
     AuditEvent,
     Batch,
@@ -26,6 +29,7 @@ from connections.models import (
     BatchRow,
     BatchState,
     Credential,
+    CredentialAccess,
     Deletion,
     EventCode,
     OrgConnectionSnapshot,
@@ -294,6 +298,20 @@ def test_the_review_of_a_deletion_says_who_decided_to_keep_the_connection(
     assert f"Decided in {review.name} by {grace.display_name}" in page
     decide(review, grace, decision="delete")
     assert "Marked Keep" not in client_of(ada).get(url).text
+
+
+def test_a_decision_about_a_hidden_connection_is_not_shown(
+    make_review: MakeReview, payments: Credential, ada: Person, grace: Person
+) -> None:
+    review = make_review(1)
+    decide(review, grace)
+    CredentialAccess.objects.create(credential=payments, person=grace, kind=AccessKind.SEE)
+    key, today = review.rows.get().key, clock.now().date()
+    found = [
+        find_keep_decision(actor=person_actor(person=person), key=key, today=today)
+        for person in (grace, ada)
+    ]
+    assert [decision is not None for decision in found] == [True, False]
 
 
 def test_what_changed_after_the_closing_is_not_planned(

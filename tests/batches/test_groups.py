@@ -14,7 +14,7 @@ from django.test.utils import CaptureQueriesContext
 
 from connections import audit
 from connections.access.actor import WORKER, person_actor
-from connections.batches import running, stopping
+from connections.batches import endings, running, stopping
 from connections.core.causes import Cause
 from connections.core.errors import BlockedError
 from connections.datadog.responses import DeleteResponse, RateLimit
@@ -357,6 +357,31 @@ def test_no_more_claims_are_without_a_recorded_response_than_there_are_threads(
     running.run_due(actor=WORKER)
     assert Deletion.objects.filter(outcome=Outcome.DELETED).count() == 4
     assert max(without_response) == 2
+
+
+def test_no_further_row_is_sent_after_a_check_that_shows_a_low_limit(
+    rows: list[Deletion], sandbox: SandboxServer
+) -> None:
+    org_id = rows[0].credential.org_id
+    sandbox.world.rate_limits.set(org_id=org_id, limit=20, seconds=600)
+    for _ in range(17):
+        sandbox.world.rate_limits.count(org_id=org_id)
+    running.send_due(actor=WORKER)
+    assert Attempt.objects.count() == 1
+
+
+def test_rows_are_verified_even_if_their_bulk_deletion_could_not_be_ended(
+    rows: list[Deletion], clock: SettableClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(**_: object) -> None:
+        raise OperationalError("disk I/O error")
+
+    monkeypatch.setattr(endings, "end_due", fail)
+    for _ in range(2):
+        with pytest.raises(OperationalError):
+            running.run_due(actor=WORKER)
+        clock.advance(seconds=31)
+    assert all(row.verified_at for row in read_again(rows))
 
 
 def test_a_check_is_stored_before_its_rows_are_claimed(

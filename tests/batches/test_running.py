@@ -321,7 +321,7 @@ def test_a_row_is_not_claimed_when_its_shared_check_grew_old_during_the_claim(
             clock.advance(seconds=11)
 
     monkeypatch.setattr("connections.deletions.failpoints.hit", wait)
-    run(running_batch)
+    running.send_due(actor=WORKER)
     assert was_late
     newest = Sync.objects.order_by("-started_at")[0]
     assert second.attempts.get().claimed_at - newest.started_at <= timedelta(seconds=10)

@@ -3116,6 +3116,22 @@ BULK_DELETIONS = (
         "::test_rows_that_another_worker_verified_first_are_verified_once",
     ),
     _mutant(
+        "a check that shows a low limit stops the next rows",
+        f"{BATCHES}/running.py",
+        "            if any(each.is_low for each in result.rate_limits):\n",
+        "            if False:\n",
+        f"{BATCH_TESTS}/test_groups.py"
+        "::test_no_further_row_is_sent_after_a_check_that_shows_a_low_limit",
+    ),
+    _mutant(
+        "a decision about a hidden connection is not shown",
+        "connections/access_reviews/progress.py",
+        "    if has_ended or visibility.hidden_connections([key], actor=actor):\n",
+        "    if has_ended:\n",
+        "tests/access_reviews/test_planning.py"
+        "::test_a_decision_about_a_hidden_connection_is_not_shown",
+    ),
+    _mutant(
         "a check is stored before its rows are claimed",
         f"{BATCHES}/running.py",
         "        result = sync.sync_org(credential=credential, actor=self.actor)\n",

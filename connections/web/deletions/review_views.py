@@ -231,6 +231,7 @@ def _review_page(
         **previous_deletion_context(review, actor=actor),
         "page": review_context(review, form=form),
         "kept": find_keep_decision(
+            actor=actor,
             key=OrgConnectionKey(site=review.credential.site, connection_id=review.connection_id),
             today=time_of(request).date(),
         ),
