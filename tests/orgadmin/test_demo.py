@@ -92,7 +92,9 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
     started_at = time.monotonic()
     # What `./run demo` becomes once the packages are installed.
     with Running([sys.executable, "-m", "orgadmin.demo"], env=env) as process:
-        process.wait_for_line(f"Org Admin demo: http://127.0.0.1:{port}/demo/")
+        # It has 400 connections and their history to make first.
+        line = f"Org Admin demo: http://127.0.0.1:{port}/demo/"
+        process.wait_for_line(line, seconds=LONGEST_SECONDS)
         yield Demo(process, temporary=temporary, port=port, started_at=started_at)
 
 

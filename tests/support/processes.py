@@ -70,9 +70,9 @@ class Running:
         """Standard output and standard error so far."""
         return "\n".join(self.lines)
 
-    def wait_for_line(self, text: str) -> str:
+    def wait_for_line(self, text: str, *, seconds: float = PATIENCE) -> str:
         """The first line that contains the text; waits for it."""
-        for _ in until(PATIENCE):
+        for _ in until(seconds):
             has_ended = self.process.poll() is not None
             if has_ended:
                 # Its last lines might not have been read yet.
