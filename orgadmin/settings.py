@@ -65,8 +65,6 @@ except OSError as error:
         f"The data directory can't be used: {error}. Set ORGADMIN_DATA_DIR to a directory that "
         "this user can write to."
     ) from None
-# Opening an SQLite file, which reads the whole schema, takes longer than the queries of most pages.
-DATABASES["default"]["CONN_MAX_AGE"] = 60
 if DATABASE_IS_SQLITE:
     # IMMEDIATE takes the write lock when a transaction begins, so that it waits up to `timeout`
     # instead of failing immediately. With `synchronous` FULL, the last commit survives a power
@@ -77,6 +75,7 @@ if DATABASE_IS_SQLITE:
         "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON;",
     }
 else:
+    DATABASES["default"]["CONN_MAX_AGE"] = 60
     DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
     # Keeps the options of DATABASE_URL, such as `?sslmode=verify-full`.
     DATABASES["default"].setdefault("OPTIONS", {}).setdefault("connect_timeout", 5)

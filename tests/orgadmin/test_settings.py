@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
-from orgadmin import settings as product
 from orgadmin.environment import (
     parse_database_url,
     parse_email_url,
@@ -93,7 +92,3 @@ def test_an_invalid_url_is_refused_without_its_password() -> None:
     assert parse_email_url("dummy:") == {"BACKEND": "django.core.mail.backends.dummy.EmailBackend"}
     options = parse_email_url("submission://user:secret@host:587")["OPTIONS"]
     assert (options["use_tls"], options["port"], options["username"]) == (True, 587, "user")
-
-
-def test_a_thread_keeps_its_database_connection_for_the_next_request() -> None:
-    assert product.DATABASES["default"]["CONN_MAX_AGE"] == 60

@@ -10,7 +10,7 @@ from django.urls import reverse
 from pytest_django import DjangoAssertNumQueries
 
 from connections.access.actor import WORKER, person_actor
-from connections.batches import confirming, running, stopping
+from connections.batches import confirming, endings, running, stopping
 from connections.core.text import format_time
 from connections.deletions import lifecycle
 from connections.models import (
@@ -378,11 +378,16 @@ def test_a_poll_replaces_the_page_only_when_there_is_news(
     assert shown.count("data-connection") == 1
 
 
+def send_without_verifying() -> None:
+    running.send_due(actor=WORKER)
+    endings.end_due(actor=WORKER)
+
+
 def test_polling_ends_once_every_result_is_verified(
     operator: Client, ada: Person, make_draft: MakeDraft, clock: SettableClock
 ) -> None:
     batch = request(make_draft(2), ada)
-    running.run_due(actor=WORKER)
+    send_without_verifying()
     page = read(operator.get(url_of(batch)))
     assert 'data-state="finished"' in page.html
     assert "hx-get" in page.watch
@@ -431,7 +436,7 @@ def test_an_open_page_stops_polling_when_no_check_comes(
     operator: Client, ada: Person, make_draft: MakeDraft, clock: SettableClock
 ) -> None:
     batch = request(make_draft(1), ada)
-    running.run_due(actor=WORKER)
+    send_without_verifying()
     watch = read(operator.get(url_of(batch))).watch["hx-get"]
     clock.advance(hours=1)
     news = operator.get(watch, headers=HTMX | {"HX-Target": "batch"})
