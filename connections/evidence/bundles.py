@@ -222,7 +222,7 @@ def _write_bundle(
         ids = contents.write_deletions(
             writer=writer, deletions=history.iterate_deletions(actor=request.actor, filters=filters)
         )
-        drawn = verify.draw(request.seed, ids)
+        drawn = verify.draw_sample(request.seed, ids)
     _write_remaining_files(request, writer, drawn=drawn, checkpoint=checkpoint, origin=head.origin)
     _sign(request, files, key=key, checkpoint=checkpoint, origin=head.origin)
     size, sha256 = write_zip(files=files, output=output)
@@ -296,7 +296,7 @@ def _sign(
         "files": [
             {"name": name, "sha256": files[name].sha256, "size": files[name].size}
             for name in names_in(files)
-            if name in verify.LISTED
+            if name in verify.MANIFEST_FILES
         ],
         "format": verify.FORMAT,
         "root": checkpoint.root,

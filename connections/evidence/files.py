@@ -55,7 +55,7 @@ class BundleFile:
     def chunks(self) -> Iterator[bytes]:
         """The content in chunks."""
         self._file.seek(0)
-        while chunk := self._file.read(verify.PIECE):
+        while chunk := self._file.read(verify.CHUNK_SIZE):
             yield chunk
 
     def add(self, other: Self) -> None:
@@ -71,7 +71,7 @@ class BundleFile:
 @contextmanager
 def bundle_files() -> Iterator[dict[str, BundleFile]]:
     """The files of a bundle by name, plus a file for the page's body. Deleted after the block."""
-    files = {name: BundleFile() for name in (*verify.NAMES, "body")}
+    files = {name: BundleFile() for name in (*verify.FILE_NAMES, "body")}
     try:
         yield files
     finally:
@@ -81,7 +81,9 @@ def bundle_files() -> Iterator[dict[str, BundleFile]]:
 
 def names_in(files: Mapping[str, BundleFile]) -> list[str]:
     """The files of this bundle, in the archive's order."""
-    return [name for name in verify.NAMES if name not in verify.OPTIONAL or files[name].size]
+    return [
+        name for name in verify.FILE_NAMES if name not in verify.OPTIONAL_FILES or files[name].size
+    ]
 
 
 def write_zip(*, files: Mapping[str, BundleFile], output: BinaryIO) -> tuple[int, str]:

@@ -233,7 +233,7 @@ class PersonalValue(models.Model):
         """The value, or a placeholder if it was erased."""
         if self.erased_at is None:
             return self.value
-        return verify.erased_as(self.kind, self.number, self.person_number)
+        return verify.erased_placeholder(self.kind, self.number, self.person_number)
 
 
 class AuditHead(models.Model):

@@ -34,7 +34,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 FORMAT = "orgadmin evidence bundle 1"
 # Every file of a bundle, in the archive's order.
-NAMES = (
+FILE_NAMES = (
     "README.txt",
     "verify.py",
     "keys.json",
@@ -51,25 +51,25 @@ NAMES = (
     "manifest.json",
     "manifest.sig",
 )
-LISTED = NAMES[:-2]
-# Only in the bundle of an access review, and only in that of a bulk deletion.
-ACCESS_REVIEW_FILE, PLAN_FILE = OPTIONAL = ("access-review.json", "plan.json")
-# Types of the subjects of events.
+MANIFEST_FILES = FILE_NAMES[:-2]
+# The first is only in the bundle of an access review, the second only in that of a bulk deletion.
+ACCESS_REVIEW_FILE, PLAN_FILE = OPTIONAL_FILES = ("access-review.json", "plan.json")
+# The types of an event's subject.
 DELETION, ACCESS_REVIEW, BATCH = "deletion", "access_review", "batch"
 SAMPLE_SIZE = 25
-PIECE = 1 << 20
-# Longer lines, and longer files that are read completely, are refused to limit memory use.
-LONGEST_LINE = 8 << 20
-MOST_EVENTS_OF_ONE = 50_000
-MOST_ROWS_OF_PLAN = 50_000
+CHUNK_SIZE = 1 << 20
+# Limits memory use: longer lines, and longer files that are read as a whole, are refused.
+MAX_LINE_BYTES = 8 << 20
+MAX_EVENTS_PER_RECORD = 50_000
+MAX_PLAN_ROWS = 50_000
 
 
 class VerificationFailed(Exception):
-    """A check failed; the message says which."""
+    """A check failed. The message says which one."""
 
 
 class UncheckedError(Exception):
-    """The bundle could not be checked; the message says why."""
+    """The bundle could not be checked. The message says why."""
 
 
 def pluralize(number: int, noun: str) -> str:
@@ -155,7 +155,7 @@ _P = 2**255 - 19
 _L = 2**252 + 27742317777372353535851937790883648493
 _D = -121665 * pow(121666, _P - 2, _P) % _P
 _ROOT_OF_MINUS_ONE = pow(2, (_P - 1) // 4, _P)
-# Whether a public key signed a message: takes the key, the message and the signature.
+# A function of a public key, a message and a signature: whether the key signed the message.
 IsSigned = Callable[[bytes, bytes, bytes], bool]
 # A point as (X, Y, Z, T): x = X/Z, y = Y/Z, xy = T/Z.
 _Point = tuple[int, int, int, int]
@@ -197,7 +197,7 @@ _BASE = _decompress((4 * pow(5, _P - 2, _P) % _P).to_bytes(32, "little")) or _NE
 
 
 def is_signed(public_key: bytes, message: bytes, signature: bytes) -> bool:
-    """Whether the key made this signature; False for encodings that RFC 8032 forbids."""
+    """Whether the key made this signature. False for encodings that RFC 8032 forbids."""
     if len(public_key) != 32 or len(signature) != 64:
         return False
     point, s = _decompress(public_key), int.from_bytes(signature[32:], "little")
@@ -206,7 +206,7 @@ def is_signed(public_key: bytes, message: bytes, signature: bytes) -> bool:
     double = _add(point, point)
     times_four = _add(double, double)
     if _compress(_add(times_four, times_four)) == _compress(_NEUTRAL):
-        # With a point of small order as key, anything can be made to look signed.
+        # With a key of small order, anything can be made to look signed.
         return False
     digest = hashlib.sha512(signature[:32] + public_key + message).digest()
     k = int.from_bytes(digest, "little") % _L
@@ -236,7 +236,7 @@ def node_hash(left: bytes, right: bytes) -> bytes:
 
 
 def root_from_path(leaf: bytes, index: int, size: int, path: Sequence[bytes]) -> bytes | None:
-    """The root from leaf `index` (from 0) and its audit path; None if the path is invalid."""
+    """The root from leaf `index`, counted from 0, and its audit path. None for an invalid path."""
     if not 0 <= index < size:
         return None
     node, last = leaf, size - 1
@@ -287,12 +287,12 @@ def is_prefix(
 
 
 def fingerprint_of(public_key: bytes) -> str:
-    """The key's fingerprint, which people compare over another channel."""
+    """The key's fingerprint, which people compare through a different channel."""
     return hashlib.sha256(public_key).hexdigest()
 
 
 def key_id(origin: str, public_key: bytes) -> bytes:
-    """The four bytes with which a signature names its key. They prove nothing."""
+    """The four bytes that identify the key in a signature. They prove nothing."""
     return hashlib.sha256(origin.encode() + b"\n\x01" + public_key).digest()[:4]
 
 
@@ -304,7 +304,7 @@ class Signature(NamedTuple):
 
 
 class Checkpoint(NamedTuple):
-    """A parsed checkpoint. `body` is what is signed; the signature is not verified yet."""
+    """A parsed checkpoint. `body` is what is signed. The signature has not been verified."""
 
     origin: str
     size: int
@@ -322,7 +322,7 @@ def parse_signature(line: bytes, what: str) -> Signature:
 
 
 def parse_checkpoint(data: bytes, what: str) -> Checkpoint:
-    """The checkpoint in a text, its signature not verified. Raises VerificationFailed."""
+    """The checkpoint in a text, without verifying its signature. Raises VerificationFailed."""
     body, blank, line = data.partition(b"\n\n")
     lines = body.decode("utf-8", "replace").split("\n")
     require(blank and len(lines) == 3, f"{what} is not a checkpoint.")
@@ -339,7 +339,7 @@ def find_signer(
     keys: Iterable[bytes],
     is_signed: IsSigned = is_signed,
 ) -> bytes | None:
-    """The key of `keys` that signed the body under the name of the log, or None."""
+    """The key among `keys` that signed the body under the log's name, or None."""
     for key in keys:
         is_named = signature.name == origin and signature.data[:4] == key_id(origin, key)
         if is_named and is_signed(key, body, signature.data[4:]):
@@ -357,7 +357,7 @@ def require_signed(
 
 
 def read_checkpoint(data: bytes, origin: str, keys: Iterable[bytes], what: str) -> Checkpoint:
-    """The checkpoint of this log in a text, signed by one of the keys."""
+    """The checkpoint in a text, if it is of this log and signed by one of the keys."""
     checkpoint = parse_checkpoint(data, what)
     require(checkpoint.origin == origin, f"{what} belongs to a different audit log than {origin}.")
     require_signed(checkpoint.body, checkpoint.signature, origin, keys, what)
@@ -365,7 +365,7 @@ def read_checkpoint(data: bytes, origin: str, keys: Iterable[bytes], what: str) 
 
 
 def rotation_statement(origin: str, size: int, old: bytes, new: bytes) -> bytes:
-    """What both keys sign when `new` takes the place of `old` after `size` events."""
+    """What both keys sign when `new` replaces `old` after `size` events."""
     lines = ["orgadmin signing key rotation 1", origin, str(size), _base64(old), _base64(new)]
     return "".join(f"{line}\n" for line in lines).encode()
 
@@ -378,15 +378,15 @@ def require_rotation(
     new: bytes,
     is_signed: IsSigned = is_signed,
 ) -> None:
-    """Raise VerificationFailed unless event `seq`, with these details, replaces old by new."""
+    """Raise VerificationFailed unless event `seq` with these details replaces `old` with `new`."""
     keys = ("origin", "size", "previous_public_key", "public_key")
     expected = [origin, seq - 1, _base64(old), _base64(new)]
-    is_right = [details.get(key) for key in keys] == expected
+    is_valid = [details.get(key) for key in keys] == expected
     statement = rotation_statement(origin, seq - 1, old, new)
     for key, name in ((old, "signature_by_previous"), (new, "signature_by_new")):
         signature = decode_base64(details.get(name), 64, f"A signature in event {seq}")
-        is_right = is_right and is_signed(key, statement, signature)
-    require(is_right, f"Event {seq} is not a valid rotation from one key to the next.")
+        is_valid = is_valid and is_signed(key, statement, signature)
+    require(is_valid, f"Event {seq} is not a valid rotation from one key to the next.")
 
 
 def _base64(data: bytes) -> str:
@@ -412,7 +412,7 @@ def central_header(name: str, crc: int, size: int, offset: int) -> bytes:
 
 
 def end_record(count: int, size: int, offset: int) -> bytes:
-    """The end record, for a central directory of this size (bytes) at this offset."""
+    """The end record, for a central directory of this size in bytes at this offset."""
     return struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, count, count, size, offset, 0)
 
 
@@ -421,7 +421,7 @@ class Archive:
 
     def __init__(self, path: str) -> None:
         self.path = path
-        # Name → (offset, size, SHA-256).
+        # Offset, size and SHA-256 of each file, by name.
         self.files: dict[str, tuple[int, int, str]] = {}
         with open_regular(path) as handle:
             self.length = handle.seek(0, 2)
@@ -429,10 +429,10 @@ class Archive:
 
     def _walk(self, handle: BinaryIO) -> None:
         offset, directory = 0, b""
-        for name in NAMES:
+        for name in FILE_NAMES:
             handle.seek(offset)
             head = handle.read(30 + len(name))
-            if name in OPTIONAL and head[30:] != name.encode():
+            if name in OPTIONAL_FILES and head[30:] != name.encode():
                 continue
             if len(head) < 30 or head[:4] != b"PK\3\4":
                 raise VerificationFailed(
@@ -445,7 +445,7 @@ class Archive:
             crc, digest = _checksums(handle, size)
             if head != local_header(name, crc, size):
                 raise VerificationFailed(
-                    f"The header of {name} at byte {offset} is not the expected one: a file was "
+                    f"The header of {name} at byte {offset} is not as expected: a file was "
                     "added, removed, replaced or changed, or the bundle was repacked."
                 )
             self.files[name] = (start, size, digest)
@@ -459,7 +459,7 @@ class Archive:
     def read(self, name: str) -> bytes:
         """The content of a small file."""
         start, size, _ = self.files[name]
-        require(size <= LONGEST_LINE, f"{name} is too large.")
+        require(size <= MAX_LINE_BYTES, f"{name} is too large.")
         with open_regular(self.path) as handle:
             handle.seek(start)
             return handle.read(size)
@@ -470,7 +470,7 @@ class Archive:
         with open_regular(self.path) as handle:
             handle.seek(start)
             while left:
-                line = handle.readline(min(left, LONGEST_LINE))
+                line = handle.readline(min(left, MAX_LINE_BYTES))
                 left -= len(line)
                 require(line.endswith(b"\n"), f"A line of {name} is too long or has no line end.")
                 yield line[:-1]
@@ -479,7 +479,7 @@ class Archive:
 def _checksums(handle: BinaryIO, size: int) -> tuple[int, str]:
     crc, digest = 0, hashlib.sha256()
     while size:
-        piece = handle.read(min(size, PIECE))
+        piece = handle.read(min(size, CHUNK_SIZE))
         if not piece:
             raise VerificationFailed("The file became shorter during the check.")
         crc = zlib.crc32(piece, crc)
@@ -527,21 +527,21 @@ class Event:
         self.actor_kind: str = get(actor, "kind", str, what)
         self.actor_id: Any = actor.get("id")
         name: str = get(actor, "name", str, what)
-        self.actor: str = read_out(name, shown)
-        # A person's name is always a reference; the text of an erased one is a placeholder.
+        self.actor: str = fill_in_values(name, shown)
+        # A person's name is always a reference. For an erased person, it becomes a placeholder.
         self.is_actor_erased = name != self.actor and self.actor.startswith("erased person no. ")
-        self.sentence: str = read_out(get(document, "sentence", str, what), shown)
+        self.sentence: str = fill_in_values(get(document, "sentence", str, what), shown)
 
     @property
     def about(self) -> tuple[str, str]:
-        """Type and ID of the record it is about; empty if a bundle has no such records."""
+        """Type and ID of the deletion, access review or bulk deletion it is about, or empty."""
         subject = self.subject if type(self.subject) is dict else {}
         kind = str(subject.get("type"))
         is_record = kind in (DELETION, ACCESS_REVIEW, BATCH)
         return (kind, str(subject.get("id"))) if is_record else ("", "")
 
 
-def read_out(text: str, shown: dict[str, str]) -> str:
+def fill_in_values(text: str, shown: dict[str, str]) -> str:
     """A text with its references replaced."""
 
     def read(match: re.Match[str]) -> str:
@@ -554,21 +554,21 @@ def read_out(text: str, shown: dict[str, str]) -> str:
 
 
 def commitment_of(salt: bytes, kind: str, value: str) -> str:
-    """The commitment to an erasable value, as events contain it."""
+    """The commitment to an erasable value, in the form that events contain."""
     data = b"orgadmin erasable value 1\n" + salt
     for part in (kind.encode(), value.encode()):
         data += len(part).to_bytes(8, "big") + part
     return hashlib.sha256(data).hexdigest()
 
 
-def shown_as(row: dict[str, Any]) -> str:
+def display_value(row: dict[str, Any]) -> str:
     """The value of a row of values.ndjson, or its placeholder if it was erased."""
     if row["value"] is not None:
         return str(row["value"])
-    return erased_as(row["kind"], row["number"], row["person_number"])
+    return erased_placeholder(row["kind"], row["number"], row["person_number"])
 
 
-def erased_as(kind: str, number: int, person_number: int) -> str:
+def erased_placeholder(kind: str, number: int, person_number: int) -> str:
     """The placeholder of an erased value."""
     if kind == "name":
         return f"erased person no. {person_number}"
@@ -577,7 +577,7 @@ def erased_as(kind: str, number: int, person_number: int) -> str:
 
 # --- Deletions compared with their events -------------------------------------------------------
 
-# What the event of the request repeats unchanged.
+# What the request event repeats unchanged.
 _REQUEST_KEYS = (
     "site",
     "connection_id",
@@ -592,7 +592,7 @@ _REQUEST_KEYS = (
     "ticket",
     "batch",
 )
-# Key of an attempt's row → key in the event of its response.
+# From the key in an attempt's row to the key in the event of its response.
 _RESPONSE_KEYS = {
     "verdict": "verdict",
     "http_status": "http_status",
@@ -604,14 +604,14 @@ _RESPONSE_KEYS = {
     "body_is_complete": "body_is_complete",
 }
 _NEEDED = {"none": 0, "one": 1, "two": 2}
-# Events that close a deletion. Its other events, such as a check, have causes of their own.
+# Events that close a deletion. Its other events, such as a check, have their own causes.
 _CLOSING = ("deletion.settled", "deletion.declined", "deletion.withdrawn")
 
 
 def differences(row: dict[str, Any], events: Sequence[Event]) -> list[str]:
     """How a deletion in deletions.json differs from its events."""
     if not events or events[0].code != "deletion.requested":
-        return ["it has no event of its request"]
+        return ["it has no request event"]
     found = _request_differences(row, events[0])
     found += _people_differences(row, events)
     found += _break_glass_differences(row, events)
@@ -626,12 +626,12 @@ def _request_differences(row: dict[str, Any], requested: Event) -> list[str]:
         wrong.append("requested_by")
     if not _is_at(row.get("requested_at"), requested, "requested_at"):
         wrong.append("requested_at")
-    return [f"“{key}” does not match the event of the request" for key in wrong]
+    return [f"“{key}” does not match the request event" for key in wrong]
 
 
 def _people_differences(row: dict[str, Any], events: Sequence[Event]) -> list[str]:
     wrong = []
-    # Those of the last attempt; before the first attempt, those so far.
+    # The approvals of the last attempt or, before the first attempt, the approvals so far.
     approved = approvals_of(_last(events, "deletion.sending"), events)
     if sorted(row.get("approved_by") or []) != sorted(one.actor for one in approved):
         wrong.append("approved_by")
@@ -708,7 +708,7 @@ def _status_differences(row: dict[str, Any], events: Sequence[Event]) -> list[st
 def _cause_after(event: Event, cause: str) -> str:
     """The deletion's cause after one of its events."""
     if event.code == "deletion.checked":
-        # The event's cause says why the check failed; the deletion keeps its own cause.
+        # The event's cause says why the check failed. The deletion keeps its own cause.
         return cause
     if event.code == "deletion.recheck_failed":
         return "listing_failed"
@@ -763,7 +763,7 @@ def _matches_events(
         is_same_attempt
         and _is_at(one.get("answered_at"), response, "answered_at")
         and one.get("is_late") == (response.code == "deletion.answered_late")
-        # An empty string and a missing value are equal here.
+        # An empty string counts as a missing value.
         and all(
             (one.get(key) or None) == (response.details.get(event_key) or None)
             for key, event_key in _RESPONSE_KEYS.items()
@@ -774,8 +774,9 @@ def _matches_events(
 def rounds_of(events: Sequence[Event]) -> list[int]:
     """The approval round of each event, counted from 1.
 
-    A round ends when the outcome of an attempt is unknown, and when its approvals are declined or
-    lapse after that. The round follows from the events, not from the number that an event states.
+    A round ends when the outcome of an attempt becomes unknown, and when the approvals for
+    another attempt after that are declined or lapse. The number is counted from the events. The
+    number that an event states is not used.
     """
     rounds, number, state = [], 1, "requested"
     for event in events:
@@ -792,7 +793,7 @@ def rounds_of(events: Sequence[Event]) -> list[int]:
 
 
 def approvals_of(sending: Event | None, events: Sequence[Event]) -> list[Event]:
-    """The approvals before an attempt in its round; for None, those of the first round."""
+    """The approvals in an attempt's round before it. For None, those of the first round."""
     rounds = dict(zip((one.seq for one in events), rounds_of(events)))
     number = rounds[sending.seq] if sending else 1
     approved = [one for one in events if one.code == "deletion.approved"]
@@ -804,9 +805,9 @@ def approvals_of(sending: Event | None, events: Sequence[Event]) -> list[Event]:
 
 
 def sent_without_approvals(events: Sequence[Event]) -> list[Event] | None:
-    """Each attempt that too few other people approved before it, in its own round.
+    """Each attempt that had too few approvals by other people in its own round.
 
-    None if there was no attempt, or no approval was required.
+    None if there was no attempt, or if no approval was required.
     """
     requested = events[0].details
     needed = _NEEDED.get(str(requested.get("policy")), 0)
@@ -822,7 +823,7 @@ def sent_without_approvals(events: Sequence[Event]) -> list[Event] | None:
 
 
 def break_glass_for(sending: Event, events: Sequence[Event]) -> Event | None:
-    """The break-glass event that replaced the approvals of an attempt, if any."""
+    """The break-glass event that replaced the approvals of an attempt, or None."""
     rounds = dict(zip((one.seq for one in events), rounds_of(events)))
     break_glass = _last(events, "deletion.break_glass_used")
     if break_glass is None or break_glass.seq > sending.seq:
@@ -853,12 +854,12 @@ def _is_at(text: Any, event: Event | None, key: str) -> bool:
 
 # --- Access reviews compared with their events --------------------------------------------------
 
-# What the digest of the population covers of a row.
+# The part of a row that the population's digest covers.
 _POPULATION_KEYS = (
     *("position", "site", "connection_id", "source_org", "sink_org", "connection_types"),
     *("created_at", "created_by", "snapshot_at", "digest", "review_digest"),
 )
-# Key of the access review → key in the event of its start.
+# From the key in the access review to the key in its start event.
 _STARTED_KEYS = {
     "name": "name",
     "scope": "scope",
@@ -868,18 +869,18 @@ _STARTED_KEYS = {
     "without_reviewer": "without_reviewer",
     "population_digest": "population_digest",
 }
-# What the event of its closing repeats unchanged.
+# What the closing event repeats unchanged.
 _CLOSED_KEYS = ("closed_at", "open_reason", "counts", "closing_digest")
-# What the event of a decision says about each of its rows.
+# What a decision event says about each of its rows.
 _DECIDED_KEYS = ("decision", "reason", "keep_until", "decided_at", "decided_together")
 # Outcomes after which the connection is gone.
 _GONE_OUTCOMES = ("deleted", "already_absent", "gone_unattributed")
-# Differing rows that are described.
-_MOST_DESCRIBED = 10
+# At most this many differences between rows are described.
+_MAX_DESCRIBED = 10
 
 
 def digest_of(document: dict[str, Any]) -> str:
-    """SHA-256, in hex, over a document."""
+    """SHA-256 of a document, in hex."""
     return hashlib.sha256(_ascii_json(document)).hexdigest()
 
 
@@ -888,7 +889,7 @@ def _ascii_json(document: Any) -> bytes:
 
 
 class RowsDigest:
-    """The `digest_of` a document, given its rows one by one: its last key is “rows”."""
+    """Computes `digest_of` for a document whose last key is “rows”, from its rows one by one."""
 
     def __init__(self, document: dict[str, Any]) -> None:
         self._digest = hashlib.sha256(_ascii_json({**document, "rows": []})[:-2])
@@ -914,7 +915,7 @@ def access_review_differences(
         for word in ("started", "closed")
     )
     if len(started) != 1 or len(closed) > 1:
-        return ["it has not exactly one event of its start and at most one of its closing"]
+        return ["it does not have exactly one start event and at most one closing event"]
     found, decisions = list[str](), _decisions_by_row(events)
     population = RowsDigest({"format": "access review population 1"})
     closing = RowsDigest(
@@ -932,19 +933,19 @@ def access_review_differences(
         counts[row["closed_as"]] = counts.get(row["closed_as"], 0) + 1
         decision_count += len(row["decisions"])
         decided = decisions.pop(row["position"], [])
-        if len(found) < _MOST_DESCRIBED:
+        if len(found) < _MAX_DESCRIBED:
             found += _row_differences(row, decided)
-    found += [f"row {each}, about which it has decisions, is missing" for each in decisions]
+    found += [f"row {each} is missing, but has decisions" for each in decisions]
     found += _start_differences(review, started[0])
     found += _reviewer_differences(review, started[0], events)
     is_same_count = review.get("row_count") == sum(counts.values())
     if review.get("population_digest") != population.end() or not is_same_count:
-        found.append("its rows are not those of the population at its start")
+        found.append("its rows are not the population recorded at its start")
     counts["decisions"] = decision_count
     if closed:
         found += _closing_differences(review, closed[0], counts, closing.end())
     elif review.get("state") != "open" or any(counts[each] for each in _CLOSED_AS):
-        found.append("it has no event of its closing")
+        found.append("it has no closing event")
     return found
 
 
@@ -956,22 +957,22 @@ def _start_differences(review: dict[str, Any], started: Event) -> Iterator[str]:
         "created_by": review.get("created_by") == started.actor,
         "coverage": digest_of(coverage) == details.get("coverage_digest"),
     }
-    yield from _mismatches(matches, "the event of its start")
+    yield from _mismatches(matches, "its start event")
 
 
 def _reviewer_differences(
     review: dict[str, Any], started: Event, events: Sequence[Event]
 ) -> Iterator[str]:
-    """Decisions by people who were not reviewers then, and reviewers that no event named last."""
+    """Decisions by people who were not reviewers at the time, and differences in the reviewers."""
     reviewers, sentence = started.details.get("reviewers"), started.sentence
     for event in events:
         if event.code == "access_review.reviewers_changed":
             if event.details.get("previous_reviewers") != reviewers:
-                yield f"event {event.seq} does not begin with the reviewers that there were"
+                yield f"event {event.seq} states the wrong previous reviewers"
             reviewers, sentence = event.details.get("reviewers"), event.sentence
         is_decision = event.code == "access_review.decided"
         if is_decision and reviewers and event.actor_id not in reviewers:
-            yield f"{event.actor}, who decided in event {event.seq}, was not a reviewer then"
+            yield f"{event.actor} was not a reviewer when they decided in event {event.seq}"
     names = {each["id"]: each["name"] for each in review["reviewers"]}
     named = ", ".join(names[each] for each in sorted(names))
     is_same = sorted(names) == reviewers and len(names) == len(review["reviewers"])
@@ -981,7 +982,7 @@ def _reviewer_differences(
         "reviewers": is_same,
         "is_for_everyone": review.get("is_for_everyone") == (not reviewers),
     }
-    yield from _mismatches(matches, "the last event that named them")
+    yield from _mismatches(matches, "the last event that names the reviewers")
 
 
 def _closing_differences(
@@ -996,11 +997,11 @@ def _closing_differences(
         "closed_by": review.get("closed_by") == closed.actor,
         "state": review.get("state") == "closed",
     }
-    yield from _mismatches(matches, "the event of its closing")
+    yield from _mismatches(matches, "its closing event")
     if counts.pop("decisions") != details.get("decisions"):
-        yield "the number of its decisions is not the one recorded at its closing"
+        yield "it does not have as many decisions as were recorded when it was closed"
     if review.get("counts") != counts or review.get("closing_digest") != digest:
-        yield "its final states, or the connections that appeared, are not those at its closing"
+        yield "its final states or connections that appeared are not those of its closing event"
 
 
 def _mismatches(matches: dict[str, bool], what: str) -> Iterator[str]:
@@ -1028,7 +1029,7 @@ def _row_differences(row: dict[str, Any], decided: Sequence[dict[str, Any]]) -> 
     decisions = row["decisions"]
     if len(decisions) != len(decided):
         count = pluralize(len(decisions), "decision")
-        yield f"{name} has {count} of the {len(decided)} in its events"
+        yield f"{name} has {count}, but its events have {len(decided)}"
     for number, (one, recorded) in enumerate(zip(decisions, decided), start=1):
         matches = {key: one.get(key) == value for key, value in recorded.items()}
         digest = review_digest_of(row, one["covered"])
@@ -1039,7 +1040,7 @@ def _row_differences(row: dict[str, Any], decided: Sequence[dict[str, Any]]) -> 
 
 
 def _final_decision(row: dict[str, Any]) -> Any:
-    """The ID of the decision that a row was closed with; None for a row without one."""
+    """The ID of the decision that a row was closed with. None for a row without one."""
     last = row["decisions"][-1] if row["decisions"] else {}
     return last.get("id") if last.get("decision") == row["closed_as"] else None
 
@@ -1049,29 +1050,29 @@ def _name_of(row: dict[str, Any]) -> str:
 
 
 def _was_deleted(deletions: Iterable[dict[str, Any]]) -> bool:
-    """Whether the connection is gone after one of these deletions, and not listed again."""
+    """Whether the connection was gone after one of these deletions and is not listed again."""
     return any(
         each["outcome"] in _GONE_OUTCOMES and not each["contradicted_at"] for each in deletions
     )
 
 
 def _gone_text(row: dict[str, Any]) -> str:
-    """How a connection is gone that no deletion is known to have deleted; "" if it is not."""
+    """How a connection disappeared if no deletion is known to have deleted it, or ""."""
     if not row["is_gone"]:
         return ""
-    # An attempt without a known outcome may have worked.
-    return "gone, not proven how" if row["deletions"] else "removed outside Org Admin"
+    # An attempt without a known outcome might have worked.
+    return "gone, but it is not proven how" if row["deletions"] else "removed outside Org Admin"
 
 
 def review_digest_of(row: dict[str, Any], covered: dict[str, Any]) -> str:
-    """SHA-256 over what a decision about a row covers."""
+    """SHA-256 of what a decision about a row covers."""
     key = {"site": row["site"], "connection_id": row["connection_id"]}
     return digest_of({"format": "access review row 1", **key, **covered})
 
 
 # --- Bulk deletions compared with their events --------------------------------------------------
 
-# What the event of the request repeats unchanged.
+# What the request event repeats unchanged.
 _PLAN_KEYS = (
     *("origin", "filter", "site", "org", "access_review", "count", "digest", "approval_digest"),
     *("policy", "reason", "ticket", "stop_at_first_problem", "requested_at", "created_at"),
@@ -1088,7 +1089,7 @@ _BATCH_STATES = {
     "batch.expired": "expired",
     "batch.finished": "finished",
 }
-# What a row of a plan has in common with its deletion, and the plan with each of them.
+# Keys that a row has in common with its deletion, and the plan with all of its deletions.
 _SAME_IN_ROW = ("source_org", "sink_org", "connection_types")
 _SAME_IN_PLAN = ("policy", "reason", "ticket", "requested_at")
 # Why a row was left out of the plan.
@@ -1105,11 +1106,11 @@ LEFT_OUT = {
 
 
 class Plan:
-    """A bulk deletion with its own events, to compare its rows and its deletions with."""
+    """A bulk deletion and its own events, for comparison with its rows and its deletions."""
 
     def __init__(self, document: dict[str, Any], events: Sequence[Event]) -> None:
         self.document, self.events = document, events
-        # Rows by the ID of their deletion, until `deletion_differences` has had it.
+        # Rows by the ID of their deletion. `deletion_differences` removes those it has compared.
         self.rows: dict[str, dict[str, Any]] = {}
         # How many rows were left out, by their problem, and how many were removed.
         self.left_out: dict[str, int] = {}
@@ -1123,10 +1124,10 @@ class Plan:
         plan, events = self.document, self.events
         found = list[str]()
         for position, row in enumerate(rows, start=1):
-            require(position <= MOST_ROWS_OF_PLAN, "The plan has too many rows.")
+            require(position <= MAX_PLAN_ROWS, "The plan has too many rows.")
             found += [f"row {position}: {each}" for each in self._row_differences(row, position)]
         if [one.code for one in events].count("batch.requested") != 1:
-            return ["it has not exactly one event of its request"]
+            return ["it does not have exactly one request event"]
         details = events[0].details
         matches = {key: plan.get(key) == details.get(key) for key in _PLAN_KEYS}
         matches["state"] = plan.get("state") == (self._states[-1][1] if self._states else "")
@@ -1138,7 +1139,7 @@ class Plan:
         if _list_digest_of(["bulk deletion approval, version 1", *shown]) != plan.get(
             "approval_digest"
         ):
-            found.append("what was to be approved is not its plan, reason and ticket")
+            found.append("its approval digest is not that of its plan, reason and ticket")
         return found + list(self._approval_differences())
 
     @property
@@ -1147,9 +1148,9 @@ class Plan:
 
     def _row_differences(self, row: dict[str, Any], position: int) -> Iterator[str]:
         if row["position"] != position:
-            yield "it is not in its place"
+            yield "its position is wrong"
         if not _has_digested_names(row):
-            yield "its orgs and data types are not those of its digest"
+            yield "its digest is not that of its orgs and data types"
         keys = ("position", "reference", "digest", "credential_id", "problem")
         if row["removed_at"] is None:
             self._covered.append([row[key] for key in keys])
@@ -1160,7 +1161,7 @@ class Plan:
         if is_sendable != (row["deletion"] is not None):
             yield "it has no deletion" if is_sendable else "it was left out but has a deletion"
         if row["deletion"] in self.rows:
-            yield "its deletion is that of another row"
+            yield "its deletion belongs to another row"
         if row["deletion"] is not None:
             self.rows[row["deletion"]] = row
 
@@ -1168,16 +1169,16 @@ class Plan:
         approved = [one for one in self.events if one.code == "batch.approved"]
         digest = self.document.get("approval_digest")
         if any(one.details.get("approval_digest") != digest for one in approved):
-            yield "what was approved is not its plan, reason and ticket"
+            yield "an approval is not for its plan, reason and ticket"
         if self.confirmed is None:
             return
         before = {one.actor_id for one in approved if one.seq < self.confirmed.seq}
         others = before - {self.events[0].details.get("requested_by")}
         if len(others) < self.approvals_needed:
-            yield "it was confirmed without the approvals that it required"
+            yield "it was confirmed without the required approvals"
 
     def deletion_differences(self, deletion: dict[str, Any], events: Sequence[Event]) -> list[str]:
-        """How a deletion differs from its row and the bulk deletion. Call it once for each."""
+        """How a deletion differs from its row and the bulk deletion. Call it once per deletion."""
         row = self.rows.pop(deletion["id"], None)
         if row is None:
             return ["no row of the plan became this deletion"]
@@ -1191,13 +1192,13 @@ class Plan:
         }
         found = list(_mismatches(matches, f"row {row['position']} of the plan"))
         for event, number in zip(events, rounds_of(events)):
-            if event.code == "deletion.sending" and not self._could_send(event, number):
+            if event.code == "deletion.sending" and not self._was_sending_allowed(event, number):
                 attempt = f"attempt {event.details.get('attempt')}"
-                found.append(f"{attempt} was made while it was not confirmed or not running")
+                found.append(f"{attempt} was made while the plan was not confirmed or not running")
         return found
 
-    def _could_send(self, sending: Event, approval_round: int) -> bool:
-        """Whether it was running. After the first round, people decide about a deletion alone."""
+    def _was_sending_allowed(self, sending: Event, approval_round: int) -> bool:
+        """Whether the plan was running, or a person had confirmed this deletion individually."""
         if self.confirmed is None or self.confirmed.seq > sending.seq:
             return False
         before = bisect.bisect(self._states, (sending.seq, ""))
@@ -1205,7 +1206,7 @@ class Plan:
 
 
 def _states_of(events: Sequence[Event]) -> list[tuple[int, str]]:
-    """The states of a bulk deletion, each with the number of the event from which on it has it."""
+    """The states of a bulk deletion, each with the number of the event that began it."""
     return [
         (one.seq, _BATCH_STATES[one.code])
         for one in events
@@ -1214,7 +1215,7 @@ def _states_of(events: Sequence[Event]) -> list[tuple[int, str]]:
 
 
 def _has_digested_names(row: dict[str, Any]) -> bool:
-    """Whether the orgs and data types of a row are those of its digest, if there is one."""
+    """Whether a row's digest is that of its orgs and data types, or all of these are empty."""
     source, sink, types = row["source_org"], row["sink_org"], row["connection_types"]
     names = [source["id"], source["name"], sink["id"], sink["name"]]
     if not row["digest"]:
@@ -1225,7 +1226,7 @@ def _has_digested_names(row: dict[str, Any]) -> bool:
 
 
 def _list_digest_of(shown: list[Any]) -> str:
-    """SHA-256, in hex, over an array as plans and snapshots write it."""
+    """SHA-256, in hex, of an array in the form that plans and snapshots use."""
     return hashlib.sha256(json.dumps(shown, ensure_ascii=True).encode()).hexdigest()
 
 
@@ -1237,7 +1238,7 @@ def score_of(seed: str, deletion_id: str) -> str:
     return hashlib.sha256(f"orgadmin sample 1\n{seed}\n{deletion_id}\n".encode()).hexdigest()
 
 
-def draw(seed: str, deletion_ids: Iterable[str]) -> list[tuple[str, str]]:
+def draw_sample(seed: str, deletion_ids: Iterable[str]) -> list[tuple[str, str]]:
     """The sample as (score, ID). Iterates over the IDs once and keeps only the sample."""
     return heapq.nsmallest(SAMPLE_SIZE, ((score_of(seed, each), each) for each in deletion_ids))
 
@@ -1273,7 +1274,7 @@ OUTCOMES = {
     "expired": "Expired",
     "unresolved": "Unresolved: closed, the outcome was never determined",
 }
-# Outcomes that don't say what the attempts did, so the page adds it.
+# Outcomes that don't say what the attempts did, so the page adds that.
 _ENDED = ("already_absent", "not_sent", "stale", "declined", "withdrawn", "expired", "unresolved")
 _NOTHING, _REFUSED, _UNCERTAIN, _DELETED = range(4)
 _RESULT_OF_VERDICT = {
@@ -1286,14 +1287,14 @@ _RESULT_OF_VERDICT = {
 
 
 def get_attempts_result(attempts: Iterable[dict[str, Any]]) -> int:
-    """The combined result of a row's attempts, by the rules in docs/EVIDENCE.md."""
+    """The combined result of a row's attempts, following the rules in docs/EVIDENCE.md."""
     return max(
         (_RESULT_OF_VERDICT.get(str(one["verdict"]), _UNCERTAIN) for one in attempts), default=0
     )
 
 
 def get_outcome_text(row: dict[str, Any]) -> str:
-    """The outcome of a row, and what its attempts did if the outcome doesn't say it."""
+    """The outcome of a row, and what its attempts did if the outcome doesn't say that."""
     outcome = row["outcome"] or ""
     label = str(OUTCOMES.get(outcome, outcome))
     if not outcome:
@@ -1314,7 +1315,7 @@ _RESULT_TEXTS = {
 }
 
 
-# Characters that change the direction of the text after them.
+# Characters that change the direction of the text that follows them.
 _DIRECTION_CONTROLS = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 
@@ -1324,13 +1325,15 @@ def _text(value: Any) -> str:
     return f"<bdi>{html.escape(named)}</bdi>"
 
 
-def _when(value: Any) -> str:
+def _time_text(value: Any) -> str:
     text = str(value).replace("T", " ")
     return html.escape(text[:19] + " UTC") if value else "Never"
 
 
-def _by(name: Any, at: Any) -> str:
-    return ", ".join(part for part in (name and _text(name), at and _when(at)) if part) or "None"
+def _person_and_time(name: Any, at: Any) -> str:
+    return (
+        ", ".join(part for part in (name and _text(name), at and _time_text(at)) if part) or "None"
+    )
 
 
 def page_start(
@@ -1340,7 +1343,7 @@ def page_start(
     title = "Deletions of org connections"
     facts = [
         ("Audit log", _text(population["origin"])),
-        ("Created", _when(population["made_at"])),
+        ("Created", _time_text(population["made_at"])),
     ]
     if review:
         title = f"Access review: {review['name']}"
@@ -1348,8 +1351,8 @@ def page_start(
     else:
         period = population["period"]
         facts += [
-            ("Requested from", _when(period["since"]) if period["since"] else "the beginning"),
-            ("Requested before", _when(period["until"])),
+            ("Requested from", _time_text(period["since"]) if period["since"] else "the beginning"),
+            ("Requested before", _time_text(period["until"])),
             ("Filter", _text(population["filter_in_words"])),
             ("Deletions in this bundle", str(population["selected"])),
             ("Deletions in the period", str(population["in_period"])),
@@ -1364,7 +1367,7 @@ def page_start(
         f"<title>{html.escape(title)}</title>\n"
         f"<style>\n{_STYLE}</style>\n</head>\n<body>\n<h1>{_text(title)}</h1>\n"
         "<p>This page alone proves nothing: verify the bundle with verify.py.</p>\n"
-        f"{_facts(facts)}<h2>Sample{' of the deletions' if review else ''}</h2>\n"
+        f"{_facts_table(facts)}<h2>Sample{' of the deletions' if review else ''}</h2>\n"
         "<p>Selected by the seed in sample-25.json.</p>\n"
         f"<ol>\n{links}</ol>\n"
     )
@@ -1382,30 +1385,30 @@ def page_section(row: dict[str, Any], events: Sequence[Event]) -> str:
         ("Credential", f"{_text(row['credential'])} ({_text(row['credential_fingerprint'])})"),
         ("Reason", _text(row["reason"])),
         ("Ticket", _text(row["ticket"] or "None")),
-        ("Requested by", _by(row["requested_by"], row["requested_at"])),
+        ("Requested by", _person_and_time(row["requested_by"], row["requested_at"])),
         ("Approvals required", _text(_NEEDED.get(row["policy"]) or "None")),
-        ("Approved by", _by(approved, row["approved_at"])),
-        ("Confirmed by", _by(row["confirmed_by"], row["confirmed_at"])),
+        ("Approved by", _person_and_time(approved, row["approved_at"])),
+        ("Confirmed by", _person_and_time(row["confirmed_by"], row["confirmed_at"])),
         ("Break glass", _text(_break_glass_text(row["broke_glass"]))),
-        ("Last attempt", _when(row["sent_at"])),
+        ("Last attempt", _time_text(row["sent_at"])),
         *((f"Attempt {one['number']}", _attempt_text(one)) for one in row["attempts"]),
-        ("Closed by", _by(row["settled_by"], row["settled_at"])),
+        ("Closed by", _person_and_time(row["settled_by"], row["settled_at"])),
         ("Reason for closing", _text(row["settled_reason"] or "None")),
-        ("Verified gone", _when(row["verified_at"])),
-        ("Still listed", _when(row["contradicted_at"])),
+        ("Verified gone", _time_text(row["verified_at"])),
+        ("Still listed", _time_text(row["contradicted_at"])),
     ]
     return (
         f'<section id="{html.escape(row["id"])}">\n'
         f"<h2>{_text(source['name'] or '?')} → {_text(sink['name'] or '?')}</h2>\n"
         f'<p class="id">Deletion {html.escape(row["id"])}</p>\n'
-        f'<p class="outcome">{_text(get_outcome_text(row))}</p>\n{_facts(facts)}'
+        f'<p class="outcome">{_text(get_outcome_text(row))}</p>\n{_facts_table(facts)}'
         f"{_events_table(events)}</section>\n"
     )
 
 
 def _events_table(events: Sequence[Event]) -> str:
     lines = "".join(
-        f'<tr><td class="n">{one.seq}</td><td class="at">{_when(one.at)}</td>'
+        f'<tr><td class="n">{one.seq}</td><td class="at">{_time_text(one.at)}</td>'
         f'<td class="who">{_text(one.actor)}</td><td>{_text(one.sentence)}</td></tr>\n'
         for one in events
     )
@@ -1421,9 +1424,9 @@ def page_end() -> str:
     return "</body>\n</html>\n"
 
 
-def _facts(facts: Sequence[tuple[str, str]]) -> str:
+def _facts_table(facts: Sequence[tuple[str, str]]) -> str:
     rows = "".join(
-        f"<tr><th>{html.escape(name)}</th><td>{told}</td></tr>\n" for name, told in facts
+        f"<tr><th>{html.escape(name)}</th><td>{value}</td></tr>\n" for name, value in facts
     )
     return f"<table>\n{rows}</table>\n"
 
@@ -1437,7 +1440,7 @@ def _attempt_text(one: dict[str, Any]) -> str:
     errors = "; ".join(str(each) for each in one["errors"])
     quoted = f". Datadog: “{errors}”" if errors else ""
     late = ", late" if one["is_late"] else ""
-    return f"{_when(one['sent_at'])}: {_text(response + late + quoted)}"
+    return f"{_time_text(one['sent_at'])}: {_text(response + late + quoted)}"
 
 
 # --- The access review in deletions.html --------------------------------------------------------
@@ -1455,21 +1458,21 @@ def access_review_start(review: dict[str, Any]) -> str:
     reviewers = ", ".join(each["name"] for each in review["reviewers"])
     facts = [
         ("Filter", _text(review["scope"] or "All connections")),
-        ("Started by", _by(review["created_by"], review["created_at"])),
-        ("Due", _when(review["due_at"])),
-        ("Reviewers", _text(reviewers or "Everyone who could be one and sees the connection")),
+        ("Started by", _person_and_time(review["created_by"], review["created_at"])),
+        ("Due", _time_text(review["due_at"])),
+        ("Reviewers", _text(reviewers or "Everyone who can review and see the connection")),
         ("Connections", str(review["row_count"])),
         (
             "Connections that no reviewer could decide on at the start",
             str(review["without_reviewer"]),
         ),
         *((_CLOSED_AS.get(key, key), str(n)) for key, n in sorted(review["counts"].items())),
-        ("Closed by", _by(review["closed_by"], review["closed_at"])),
+        ("Closed by", _person_and_time(review["closed_by"], review["closed_at"])),
         ("Why connections were left open", _text(review["open_reason"] or "None were")),
     ]
     return (
         '<section id="access-review">\n<h2>Summary</h2>\n'
-        f'<p class="id">Access review {html.escape(review["id"])}</p>\n{_facts(facts)}'
+        f'<p class="id">Access review {html.escape(review["id"])}</p>\n{_facts_table(facts)}'
         f"{_coverage(review['coverage'], 'at the start')}"
         f"{_coverage(review['coverage_at_close'], 'at the close')}"
         "<h3>Connections and decisions</h3>\n<table>\n<thead><tr><th>Connection</th>"
@@ -1481,9 +1484,9 @@ def access_review_start(review: dict[str, Any]) -> str:
 def _coverage(coverage: dict[str, Any], when: str) -> str:
     orgs = "".join(
         f"<tr><td>{_org_text(one)}</td><td>{_text(one['credential'])}</td>"
-        f'<td class="at">{_when(one["synced_at"])}</td>'
+        f'<td class="at">{_time_text(one["synced_at"])}</td>'
         f"<td>{'Yes' if one['is_complete'] else 'No'}</td>"
-        f'<td class="at">{_when(one["complete_at"])}</td></tr>\n'
+        f'<td class="at">{_time_text(one["complete_at"])}</td></tr>\n'
         for one in coverage["orgs"]
     )
     missing = "".join(f"<li>{_org_text(one)}</li>\n" for one in coverage["without_credential"])
@@ -1519,7 +1522,7 @@ def _decision_text(one: dict[str, Any]) -> str:
     until = f" until {one['keep_until']}" if one["keep_until"] else ""
     together = one["decided_together"]
     at_once = f", {together} decided at once" if together > 1 else ""
-    who = _by(one["decided_by"], one["decided_at"])
+    who = _person_and_time(one["decided_by"], one["decided_at"])
     return f"{_CLOSED_AS[one['decision']]}{until}: {_text(one['reason'])} – {who}{at_once}"
 
 
@@ -1567,7 +1570,7 @@ def plan_start(plan: dict[str, Any], events: Sequence[Event]) -> str:
     ]
     return (
         '<section id="plan">\n<h2>Bulk deletion</h2>\n'
-        f'<p class="id">Bulk deletion {html.escape(plan["id"])}</p>\n{_facts(facts)}'
+        f'<p class="id">Bulk deletion {html.escape(plan["id"])}</p>\n{_facts_table(facts)}'
         f"{_events_table(events)}<h3>Plan</h3>\n<table>\n<thead><tr><th>Row</th>"
         "<th>Connection</th><th>Data types</th><th>Result</th></tr></thead>\n<tbody>\n"
     )
@@ -1579,7 +1582,7 @@ def plan_row(row: dict[str, Any]) -> str:
     if name is not None:
         result = f'<a href="#{html.escape(name)}">Deletion {html.escape(name)}</a>'
     elif row["removed_at"] is not None:
-        result = f"Removed before the request, {_when(row['removed_at'])}"
+        result = f"Removed before the request, {_time_text(row['removed_at'])}"
     else:
         result = f"Left out: {_text(LEFT_OUT.get(row['problem'], row['problem']))}"
     return (
@@ -1608,12 +1611,12 @@ class Verification:
         self.commitments: dict[str, str] = {}
         self.events = self.sent_with_approval = self.sent_requiring_approval = 0
         self.warnings: list[str] = []
-        # Of an access review. `named`: deletions in access-review.json not met yet, by ID.
+        # The access review. `named` has the deletions in access-review.json not seen so far, by ID.
         self.review: dict[str, Any] | None = None
         self.decisions = 0
         self.named: dict[str, dict[str, Any]] = {}
         self.plan: Plan | None = None
-        # The bulk deletions of these deletions, unless the bundle has the plan.
+        # The bulk deletions whose plans the bundle does not contain.
         self.without_plan: set[str] = set()
 
     def run(self) -> None:
@@ -1640,13 +1643,16 @@ class Verification:
                 "sha256": self.archive.files[name][2],
                 "size": self.archive.files[name][1],
             }
-            for name in LISTED
+            for name in MANIFEST_FILES
             if name in self.archive.files
         ]
-        told = get(manifest, "files", list, "manifest.json")
-        for ours, theirs in zip(files, told):
+        listed = get(manifest, "files", list, "manifest.json")
+        for ours, theirs in zip(files, listed):
             require(ours == theirs, f"{ours['name']} does not match the manifest.")
-        require(len(told) == len(files), "The manifest lists other files than the bundle has.")
+        require(
+            len(listed) == len(files),
+            "The manifest lists different files than the bundle contains.",
+        )
         self.origin = get(manifest, "origin", str, "manifest.json")
         self.size = get(manifest, "size", int, "manifest.json")
         self._read_keys()
@@ -1664,8 +1670,11 @@ class Verification:
         self.keys: list[bytes] = []
         for row in rows:
             key = decode_base64(get(row, "public_key", str, "keys.json"), 32, "A public key")
-            told = get(row, "fingerprint", str, "keys.json")
-            require(told == fingerprint_of(key), "keys.json has a fingerprint of another key.")
+            fingerprint = get(row, "fingerprint", str, "keys.json")
+            require(
+                fingerprint == fingerprint_of(key),
+                "A fingerprint in keys.json is not that of its key.",
+            )
             self.keys.append(key)
         require(self.keys, "keys.json contains no key.")
         known = [fingerprint_of(key) for key in self.keys]
@@ -1688,13 +1697,13 @@ class Verification:
     def _read_values(self) -> None:
         erased = 0
         size = self.archive.files["values.ndjson"][1]
-        require(size <= 8 * LONGEST_LINE, "values.ndjson is too large.")
+        require(size <= 8 * MAX_LINE_BYTES, "values.ndjson is too large.")
         for line in self.archive.lines("values.ndjson"):
             row = load_json(line, "A line of values.ndjson")
             number = str(get(row, "number", int, "values.ndjson"))
             kind = get(row, "kind", str, "values.ndjson")
             get(row, "person_number", int, "values.ndjson")
-            told = get(row, "commitment", str, "values.ndjson")
+            commitment = get(row, "commitment", str, "values.ndjson")
             require(number not in self.shown, f"Erasable value {number} is duplicated.")
             if row.get("value") is None:
                 require(row.get("salt") is None, f"Erased value {number} still has its salt.")
@@ -1702,9 +1711,9 @@ class Verification:
             else:
                 salt = _hex(get(row, "salt", str, "values.ndjson"))
                 value = get(row, "value", str, "values.ndjson")
-                is_same = commitment_of(salt, kind, value) == told
+                is_same = commitment_of(salt, kind, value) == commitment
                 require(is_same, f"Erasable value {number} does not match its commitment.")
-            self.shown[number], self.commitments[number] = shown_as(row), told
+            self.shown[number], self.commitments[number] = display_value(row), commitment
         self.erased = erased
 
     def _event_lines(self) -> Iterator[Event]:
@@ -1721,28 +1730,28 @@ class Verification:
             root = root_from_path(leaf_hash(text), seq - 1, self.size, path)
             require(root == self.root, f"{what} is not in the audit log of the checkpoint.")
             event = Event(load_json(text, what), self.shown, what)
-            require(event.seq == seq, f"{what} states another number.")
+            require(event.seq == seq, f"The text of event {seq} has a different number.")
             for number, commitment in event.refs.items():
                 is_same = self.commitments.get(number) == commitment
                 require(is_same, f"A name or address in event {seq} does not match its commitment.")
             self.events += 1
             yield event
 
-    def _take(self, kind: str = "", subject_id: str = "") -> list[Event]:
-        """The next consecutive events about this subject; by default about anything else."""
+    def _take_events(self, kind: str = "", subject_id: str = "") -> list[Event]:
+        """The next consecutive events about this subject. By default, those about anything else."""
         taken: list[Event] = []
         while self._next is not None and self._next.about == (kind, subject_id):
             if taken:
                 is_later = self._next.seq > taken[-1].seq
                 require(is_later, f"Event {self._next.seq} is in the wrong place.")
-            require(len(taken) < MOST_EVENTS_OF_ONE, "One record has too many events.")
+            require(len(taken) < MAX_EVENTS_PER_RECORD, "One record has too many events.")
             taken.append(self._next)
             self._next = next(self._lines, None)
         return taken
 
     def _check_own_events(self) -> None:
-        """Check the key rotations, and that the audit log has the event of this bundle."""
-        events = self._take()
+        """Check the key rotations and the event that recorded the start of this bundle."""
+        events = self._take_events()
         rotations = [one for one in events if one.code == "signing_key.rotated"]
         require(
             len(rotations) == len(self.keys) - 1,
@@ -1762,7 +1771,7 @@ class Verification:
         )
 
     def _check_checkpoints(self) -> None:
-        """Check that the log extends all earlier checkpoints, including the one you kept."""
+        """Check that the log extends all earlier checkpoints, including the one that was kept."""
         kept = self._kept_checkpoint()
         is_met = kept is not None and kept == (self.size, self.root)
         count = last = 0
@@ -1796,7 +1805,7 @@ class Verification:
         if not self.kept:
             return None
         with open_regular(self.kept) as handle:
-            data = handle.read(PIECE).replace(b"\r\n", b"\n").strip(b"\n") + b"\n"
+            data = handle.read(CHUNK_SIZE).replace(b"\r\n", b"\n").strip(b"\n") + b"\n"
         try:
             kept = read_checkpoint(data, self.origin, self.keys, "Your checkpoint")
         except VerificationFailed as error:
@@ -1809,17 +1818,17 @@ class Verification:
         population = load_json(self.archive.read("population.json"), "population.json")
         sample = load_json(self.archive.read("sample-25.json"), "sample-25.json")
         self._check_population(population)
-        told = get(sample, "sample", list, "sample-25.json")
-        ids = [get(each, "id", str, "sample-25.json") for each in told]
+        selected = get(sample, "sample", list, "sample-25.json")
+        ids = [get(each, "id", str, "sample-25.json") for each in selected]
         with open_regular(self.path) as handle:
             page = Comparer(self.archive, "deletions.html", handle)
             lines = self._lines_of(ACCESS_REVIEW_FILE, "access review")
-            review = _head(lines, ACCESS_REVIEW_FILE) if lines else None
+            review = _document_without_rows(lines, ACCESS_REVIEW_FILE) if lines else None
             page.expect(page_start(population, ids, review))
             if review and lines:
                 self._check_access_review(page, review, lines)
             self._check_plan(page)
-            drawn = draw(self.manifest["seed"], self._each_deletion(page))
+            drawn = draw_sample(self.manifest["seed"], self._deletion_ids(page))
             page.expect(page_end())
             page.end()
         require(
@@ -1846,9 +1855,8 @@ class Verification:
         ]
         if self.sent_requiring_approval:
             self.findings.append(
-                "Attempted and required approval: "
-                f"{pluralize(self.sent_requiring_approval, 'deletion')}. Approved by enough other "
-                f"people before every attempt: {self.sent_with_approval}."
+                f"Deletions attempted that required approval: {self.sent_requiring_approval}. "
+                f"Approved by enough other people before every attempt: {self.sent_with_approval}."
             )
 
     def _check_population(self, population: dict[str, Any]) -> None:
@@ -1859,9 +1867,9 @@ class Verification:
             require(is_same, f"“{key}” in population.json does not match the manifest.")
         for key in ("filter", "filter_in_words"):
             get(population, key, str, "population.json")
-        for key, told in (("filter", population), ("since", period), ("until", period)):
+        for key, document in (("filter", population), ("since", period), ("until", period)):
             require(
-                self.started.details.get(key) == told.get(key),
+                self.started.details.get(key) == document.get(key),
                 "The filter or the period is not the one recorded when the bundle was started.",
             )
         get(population, "counts", dict, "population.json")
@@ -1876,27 +1884,27 @@ class Verification:
         self.population = population
 
     def _lines_of(self, name: str, what: str) -> Iterator[bytes] | None:
-        """The lines of the file that a bundle of this has; None for another bundle."""
+        """The lines of a file that is only in the bundle of one `what`. None for other bundles."""
         is_there = name in self.archive.files
-        is_same = is_there == (_KEYS_OF_STARTED[what] in self.started.details)
-        require(is_same, f"The {what} recorded when the bundle was started is missing.")
+        is_same = is_there == (_STARTED_KEY_OF[what] in self.started.details)
+        require(is_same, f"{name} is missing, or the bundle is not of one {what}.")
         return self.archive.lines(name) if is_there else None
 
     def _check_plan(self, page: Comparer) -> None:
-        """Check the bulk deletion that the bundle is of, if it is of one, against its events."""
+        """Check the bulk deletion against its events, if the bundle was made for one."""
         lines = self._lines_of(PLAN_FILE, "bulk deletion")
         if lines is None:
             return
-        document = _head(lines, PLAN_FILE)
+        document = _document_without_rows(lines, PLAN_FILE)
         name = get(document, "id", str, PLAN_FILE)
         require(
             self.started.details.get(BATCH) == name,
             "The bulk deletion is not the one recorded when the bundle was started.",
         )
-        events = self._take(BATCH, name)
+        events = self._take_events(BATCH, name)
         self.plan = Plan(document, events)
         page.expect(plan_start(document, events))
-        wrong = self.plan.differences(self._each_planned(lines, page))
+        wrong = self.plan.differences(self._plan_rows(lines, page))
         require(not wrong, f"The bulk deletion does not match its events: {'; '.join(wrong[:3])}.")
         page.expect(plan_end())
         self.findings += _plan_findings(self.plan)
@@ -1904,9 +1912,9 @@ class Verification:
             counts = self.plan.left_out
             why = ", ".join(f"{LEFT_OUT.get(key, key)}: {n}" for key, n in counts.items())
             rows = pluralize(sum(counts.values()), "row")
-            self.warnings.append(f"{rows} of the plan became no deletion ({why}).")
+            self.warnings.append(f"Left out of the plan: {rows} ({why}).")
 
-    def _each_planned(self, lines: Iterator[bytes], page: Comparer) -> Iterator[dict[str, Any]]:
+    def _plan_rows(self, lines: Iterator[bytes], page: Comparer) -> Iterator[dict[str, Any]]:
         for row in _rows(lines, PLAN_FILE, b"]}"):
             page.expect(plan_row(row))
             yield row
@@ -1914,35 +1922,39 @@ class Verification:
     def _check_access_review(
         self, page: Comparer, review: dict[str, Any], lines: Iterator[bytes]
     ) -> None:
-        """Check the access review against its events. `lines`: its rows."""
+        """Check the access review against its events. `lines` has its rows."""
         name = get(review, "id", str, ACCESS_REVIEW_FILE)
         require(
             self.started.details.get("access_review") == name,
             "The access review is not the one recorded when the bundle was started.",
         )
         page.expect(access_review_start(review))
-        rows = self._each_row(lines, page)
-        wrong = access_review_differences(review, rows, self._take(ACCESS_REVIEW, name))
+        rows = self._access_review_rows(lines, page)
+        wrong = access_review_differences(review, rows, self._take_events(ACCESS_REVIEW, name))
         require(not wrong, f"The access review does not match its events: {'; '.join(wrong[:3])}.")
         require(review.get("state") == "closed", "The access review is not closed.")
         page.expect(access_review_end(review))
         self.review = review
         self.findings.append(
             "access-review.json and deletions.html match its events: the connections and syncs at "
-            "the start, each decision with its person, time and reason, and what it was closed "
-            f"with ({pluralize(review['row_count'], 'connection')}, "
+            "the start, each decision with its person, time and reason, and the final states "
+            f"({pluralize(review['row_count'], 'connection')}, "
             f"{pluralize(self.decisions, 'decision')})."
         )
 
-    def _each_row(self, lines: Iterator[bytes], page: Comparer) -> Iterator[dict[str, Any]]:
+    def _access_review_rows(
+        self, lines: Iterator[bytes], page: Comparer
+    ) -> Iterator[dict[str, Any]]:
         for row in _rows(lines, ACCESS_REVIEW_FILE, b"]}"):
             page.expect(access_review_row(row))
             self.decisions += len(row["decisions"])
             if row["closed_as"] == "delete" and not _was_deleted(row["deletions"]):
                 result = _gone_text(row) or "no deletion succeeded"
-                self.warnings.append(f"{_name_of(row)}: to be deleted, and {result}.")
+                self.warnings.append(f"{_name_of(row)} was to be deleted: {result}.")
             elif row["closed_as"] == "pending":
-                self.warnings.append(f"{_name_of(row)}: left open without a decision that counts.")
+                self.warnings.append(
+                    f"{_name_of(row)} was left open without a decision that counts."
+                )
             for each in get(row, "deletions", list, "A row of access-review.json"):
                 key = {"site": row["site"], "connection_id": row["connection_id"]}
                 name = get(each, "id", str, "A deletion in access-review.json")
@@ -1950,7 +1962,7 @@ class Verification:
                 self.named[name] = each | key
             yield row
 
-    def _each_deletion(self, page: Comparer) -> Iterator[str]:
+    def _deletion_ids(self, page: Comparer) -> Iterator[str]:
         self.count = 0
         self.counts: dict[str, int] = {}
         before: tuple[datetime, str] | None = None
@@ -1966,7 +1978,7 @@ class Verification:
                 self.since is None or requested_at >= self.since
             )
             require(is_within, f"Deletion {name} was requested outside the period.")
-            events = self._take(DELETION, name)
+            events = self._take_events(DELETION, name)
             page.expect(page_section(row, events))
             found = differences(row, events)
             require(
@@ -1982,21 +1994,21 @@ class Verification:
                 self.warnings.append(
                     f"Deletion {name}: attempt {number} was sent without required approvals{used}."
                 )
-            self._check_named(row)
-            self._check_planned(row, events)
+            self._check_against_access_review(row)
+            self._check_against_plan(row, events)
             outcome = row["outcome"] or ""
             self.count, self.counts[outcome] = self.count + 1, self.counts.get(outcome, 0) + 1
             yield name
 
-    def _check_named(self, row: dict[str, Any]) -> None:
+    def _check_against_access_review(self, row: dict[str, Any]) -> None:
         """Check what access-review.json says about this deletion."""
         if self.review:
             keys = ("id", "state", "outcome", "contradicted_at", "site", "connection_id")
             is_same = self.named.pop(row["id"], None) == {key: row[key] for key in keys}
             require(is_same, f"Deletion {row['id']} does not match access-review.json.")
 
-    def _check_planned(self, row: dict[str, Any], events: Sequence[Event]) -> None:
-        """Check this deletion against the plan, or remember that its plan is not here."""
+    def _check_against_plan(self, row: dict[str, Any], events: Sequence[Event]) -> None:
+        """Check this deletion against the plan, or note that the bundle doesn't have its plan."""
         if self.plan:
             wrong = "; ".join(self.plan.deletion_differences(row, events)[:3])
             require(not wrong, f"Deletion {row['id']} does not match the bulk deletion: {wrong}.")
@@ -2004,9 +2016,9 @@ class Verification:
             self.without_plan.add(row["batch"])
 
     def _check_sample(self, sample: Any, drawn: list[tuple[str, str]]) -> None:
-        told = [{"id": each, "score": score} for score, each in drawn]
+        expected = [{"id": each, "score": score} for score, each in drawn]
         is_same = (
-            sample.get("sample") == told
+            sample.get("sample") == expected
             and sample.get("seed") == self.manifest["seed"]
             and sample.get("population") == self.count
             and sample.get("period") == self.manifest["period"]
@@ -2014,8 +2026,8 @@ class Verification:
         require(is_same, "The sample is not the one that the seed selects.")
 
 
-# The key in the event of the start that names what the bundle is of.
-_KEYS_OF_STARTED = {"access review": ACCESS_REVIEW, "bulk deletion": BATCH}
+# The key in the start event with the ID of what the bundle was made for.
+_STARTED_KEY_OF = {"access review": ACCESS_REVIEW, "bulk deletion": BATCH}
 _REWRITTEN = (
     "Your checkpoint of size {} contradicts this bundle: the audit log was rewritten after one of "
     "the two was signed."
@@ -2038,27 +2050,27 @@ def _plan_findings(plan: Plan) -> Iterator[str]:
     rows = ", ".join(f"{count} {what}" for what, count in counts.items())
     yield (
         "plan.json and deletions.html match the events of the bulk deletion: its rows are those of "
-        f"the plan that was requested ({rows}). Each of these deletions is of exactly one row."
+        f"the plan that was requested ({rows}). Each of these deletions belongs to exactly one row."
     )
     if plan.confirmed is None:
-        yield "The plan was not confirmed, and there was no attempt."
+        yield "The plan was not confirmed, and no attempt was made."
         return
     needed = plan.approvals_needed
     others = f"{needed} other {'person' if needed == 1 else 'people'}"
     approved = f", after at least {others} had approved it" if needed else ""
     yield (
-        f"{plan.confirmed.actor} confirmed the plan before every attempt{approved}. While it was "
-        "paused and after it ended, there was no attempt, except of deletions that people "
-        "confirmed again alone after an unknown outcome."
+        f"{plan.confirmed.actor} confirmed the plan before every attempt{approved}. No attempt was "
+        "made while it was paused or after it ended, except for deletions that a person confirmed "
+        "again individually after an unknown outcome."
     )
 
 
-def _head(lines: Iterator[bytes], name: str) -> dict[str, Any]:
+def _document_without_rows(lines: Iterator[bytes], name: str) -> dict[str, Any]:
     """The document in the lines of a file, without its rows, which follow one per line."""
     text = b""
     for line in lines:
         text += line + b"\n"
-        require(len(text) <= LONGEST_LINE, f"{name} is too large.")
+        require(len(text) <= MAX_LINE_BYTES, f"{name} is too large.")
         if line == b' "rows": [':
             break
     document: dict[str, Any] = load_json(text + b"]}", name)
@@ -2067,11 +2079,11 @@ def _head(lines: Iterator[bytes], name: str) -> dict[str, Any]:
 
 
 def _rows(lines: Iterator[bytes], name: str, end: bytes) -> Iterator[dict[str, Any]]:
-    """The rows in the lines of a file, one per line, up to a last line `end`."""
+    """The rows in the lines of a file, one per line, up to the last line, which is `end`."""
     line = next(lines, None)
     while line is not None and line != end:
         after = next(lines, None)
-        # Each but the last ends with a comma.
+        # Every row except the last ends with a comma.
         is_last = after == end
         require(line.endswith(b",") != is_last, f"{name} does not have one row per line.")
         row = load_json(line if is_last else line[:-1], f"A line of {name}")
@@ -2101,22 +2113,23 @@ _NOT_PROVEN_OF_REVIEW = (
     "and the connections that matched later. Those are new, or changed so that they match.",
     "A connection that is “removed outside Org Admin” is gone. The syncs stored when the bundle "
     "was made no longer list it, but no deletion and no event proves that.",
-    "A reviewer looked closely. The record has the decision, its reason and how many were decided "
-    "at once.",
+    "A reviewer looked closely. The record shows the decision, its reason and how many were "
+    "decided at once.",
 )
 _NOT_PROVEN_OF_PLAN = (
-    "A row was left out of the plan with good reason. The plan has what Org Admin found when it "
+    "A row was left out of the plan for a good reason. The plan shows what Org Admin found when it "
     "was made or requested.",
-    "A row that was removed before the request was of this connection. The plan's digest covers "
+    "A row that was removed before the request had this connection. The plan's digest covers only "
     "the other rows and their positions.",
-    "The ID of a row's credential is that of the credential that its deletion names.",
+    "The credential ID of a row belongs to the credential that its deletion names.",
     "Every pause of the bulk deletion is here. The server might have left out an event that no "
     "other one requires.",
 )
 WITHOUT_PLAN = (
-    "No row of {} was left out. The bundle has no plan, and no event of a bulk deletion as a whole "
-    "(request, approval, confirmation, pauses, end), because it is not of one whole bulk deletion "
-    "or an older version made it. A bundle of one, without another filter, has them."
+    "No row of {} was left out. The bundle has neither a plan nor the events of a bulk deletion as "
+    "a whole (request, approval, confirmation, pauses, end), because it was not made for one whole "
+    "bulk deletion, or by an older version. A bundle made for one bulk deletion, without another "
+    "filter, has both."
 )
 SIGNER_NOT_VERIFIED = ", but THE SIGNER WAS NOT VERIFIED: you gave no fingerprint."
 NO_FINGERPRINT = (
@@ -2128,7 +2141,7 @@ NO_FINGERPRINT = (
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Verify a bundle and print the result. Returns the exit code."""
+    """Verify a bundle and print the result. Return the exit code."""
     parser = argparse.ArgumentParser(
         description="Verify an evidence bundle offline.",
         epilog="Exit code 0: every check passed; 1: a check failed; 2: could not check.",
@@ -2156,13 +2169,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         why = error.strerror or error
         advice = "Check the path and that you may read the file."
         return _print(2, [f"COULD NOT CHECK: {name} can't be read ({why}). {advice}"])
-    except Exception as error:  # noqa: BLE001 - a forged bundle may cause any error
+    except Exception as error:  # noqa: BLE001 - a forged bundle might cause any error
         kind = type(error).__name__
         return _print(1, [f"VERIFICATION FAILED: part of the bundle is malformed ({kind})."])
-    return _print(0, _findings(verification))
+    return _print(0, _report_lines(verification))
 
 
-def _findings(done: Verification) -> list[str]:
+def _report_lines(done: Verification) -> list[str]:
     period = done.manifest["period"]
     lines = [f"Evidence bundle of {done.origin}, created {done.manifest['made_at']}."]
     if done.review:

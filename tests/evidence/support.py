@@ -203,7 +203,7 @@ class Forger:
     def events(self) -> list[verify.Event]:
         """The events in the order of the bundle."""
         values = [json.loads(line) for line in self.files["values.ndjson"].splitlines()]
-        shown = {str(row["number"]): verify.shown_as(row) for row in values}
+        shown = {str(row["number"]): verify.display_value(row) for row in values}
         return [
             verify.Event(json.loads(json.loads(line)["text"]), shown)
             for line in self.files["events.ndjson"].splitlines()

@@ -113,8 +113,8 @@ def test_a_closed_access_review_is_evidence_from_its_start_to_the_deletions(
     verdict = run_verifier(made.data, tmp_path / "x", "--fingerprint", made.key.fingerprint)
     assert (verdict.code, "VERIFIED: every check passed." in verdict.text) == (0, True)
     assert "(6 connections, 6 decisions)" in verdict.text
-    assert verdict.text.count("to be deleted, and no deletion succeeded") == 1
-    assert verdict.text.count("to be deleted, and removed outside Org Admin") == 1
+    assert verdict.text.count("was to be deleted: no deletion succeeded") == 1
+    assert verdict.text.count("was to be deleted: removed outside Org Admin") == 1
     assert verdict.text.count("left open without a decision that counts") == 1
     told = document(made)
     rows = told["rows"]
@@ -221,7 +221,7 @@ def test_it_still_verifies_when_its_people_are_erased(
 def test_a_decision_by_someone_who_is_not_a_reviewer_is_named(made: Made) -> None:
     told = document(made)
     values = [json.loads(line) for line in files_of(made.data)["values.ndjson"].splitlines()]
-    shown = {str(each["number"]): verify.shown_as(each) for each in values}
+    shown = {str(each["number"]): verify.display_value(each) for each in values}
     texts = [
         json.loads(json.loads(line)["text"])
         for line in files_of(made.data)["events.ndjson"].splitlines()
@@ -234,7 +234,7 @@ def test_a_decision_by_someone_who_is_not_a_reviewer_is_named(made: Made) -> Non
     events[0].details["reviewers"].remove(grace["id"])
     events[0].sentence = "Edith started it. Reviewers: Ada."
     [named] = verify.access_review_differences(told, told["rows"], events)
-    assert "Grace, who decided in event" in named
+    assert "Grace was not a reviewer when they decided in event" in named
 
 
 def test_a_connection_gone_after_an_unknown_deletion_was_not_surely_removed_elsewhere(
@@ -244,7 +244,7 @@ def test_a_connection_gone_after_an_unknown_deletion_was_not_surely_removed_else
     deletion = INVENTED | {"state": "unknown", "outcome": None}
     assert "Removed outside Org Admin" in verify.access_review_row(row | {"deletions": []})
     page = verify.access_review_row(row | {"deletions": [deletion]})
-    assert ("outside" in page, "Gone, not proven how" in page) == (False, True)
+    assert ("outside" in page, "Gone, but it is not proven how" in page) == (False, True)
 
 
 # --- Changes of the bundle, signed with the right key ---------------------------------------------
@@ -279,23 +279,29 @@ EDITS: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     "last day": (in_decision(keep_until="2030-01-01"), "“keep_until” does not match"),
     "decision": (in_decision(decision="keep"), "“decision” does not match"),
     "what was decided about": (in_decision(covered={}), "“covered” does not match"),
-    "removed decision": (in_row("delete", decisions=[]), "0 decisions of the 1 in its events"),
-    "data types": (in_row("keep", connection_types=[]), "not those of the population"),
-    "org": (in_row("keep", sink_org={"id": "1", "name": "Labs"}), "not those of the population"),
-    "removed row": (lambda review: review["rows"].pop(), "not those of the population"),
+    "removed decision": (in_row("delete", decisions=[]), "has 0 decisions, but its events have 1"),
+    "data types": (in_row("keep", connection_types=[]), "not the population recorded at its start"),
+    "org": (
+        in_row("keep", sink_org={"id": "1", "name": "Labs"}),
+        "not the population recorded at its start",
+    ),
+    "removed row": (
+        lambda review: review["rows"].pop(),
+        "not the population recorded at its start",
+    ),
     "final state": (in_row("pending", closed_as="gone"), "its final states"),
     "appeared": (lambda review: review["appeared"].pop(), "“appeared” does not match"),
     "another that appeared": (
         lambda review: review["appeared"][0].update(site="us9"),
-        "the connections that appeared, are not those at its closing",
+        "connections that appeared are not those of its closing event",
     ),
     "sync at the start": (
         lambda review: review["coverage"]["orgs"][0].update(synced_at=LATER),
-        "“coverage” does not match the event of its start",
+        "“coverage” does not match its start event",
     ),
     "org without a credential": (
         lambda review: review["coverage_at_close"]["without_credential"].pop(),
-        "“coverage_at_close” does not match the event of its closing",
+        "“coverage_at_close” does not match its closing event",
     ),
     "why rows were left open": (
         lambda review: review.update(open_reason=""),
@@ -304,15 +310,15 @@ EDITS: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     "reviewers": (lambda review: review["reviewers"].pop(), "“reviewers” does not match"),
     "name of a reviewer": (
         lambda review: review["reviewers"][0].update(name="Linus"),
-        "“reviewers” does not match the last event that named them",
+        "“reviewers” does not match the last event that names the reviewers",
     ),
     "everyone": (
         lambda review: review.update(is_for_everyone=True),
-        "“is_for_everyone” does not match the last event that named them",
+        "“is_for_everyone” does not match the last event that names the reviewers",
     ),
     "connections without a reviewer": (
         lambda review: review.update(without_reviewer=3),
-        "“without_reviewer” does not match the event of its start",
+        "“without_reviewer” does not match its start event",
     ),
     "name": (lambda review: review.update(name="Another"), "“name” does not match"),
     "who closed it": (lambda review: review.update(closed_by="Linus"), "“closed_by” does not"),
@@ -370,7 +376,7 @@ def test_a_replaced_decision_left_out_with_its_event_is_named(made: Made, tmp_pa
     forger.edit("events.ndjson", leave_out)
     forger.edit_access_review(lambda review: row_with(review, 2)["decisions"].pop(0))
     found = complaint(forger.signed(), tmp_path)
-    assert "the number of its decisions is not the one recorded at its closing" in found
+    assert "it does not have as many decisions as were recorded when it was closed" in found
 
 
 def row_with(review: dict[str, Any], count: int) -> dict[str, Any]:
@@ -384,7 +390,9 @@ def test_an_access_review_left_out_or_without_its_page_is_refused(
 ) -> None:
     forger = Forger(made=made)
     del forger.files[verify.ACCESS_REVIEW_FILE]
-    assert "recorded when the bundle was started is missing" in complaint(forger.signed(), tmp_path)
+    assert "access-review.json is missing, or the bundle is not of one access review" in complaint(
+        forger.signed(), tmp_path
+    )
     forger = Forger(made=made)
     forger.edit("deletions.html", lambda text: text.replace("The partner left.", "It left."))
     assert "deletions.html does not match" in complaint(forger.signed(), tmp_path)

@@ -44,7 +44,7 @@ def test_an_unchanged_bundle_verifies_in_an_empty_directory_and_environment(
         assert verdict.code == 0, python
         assert "28 deletions requested from the beginning until" in verdict.text
         assert (
-            "Attempted and required approval: 1 deletion. "
+            "Deletions attempted that required approval: 1. "
             "Approved by enough other people before every attempt: 1."
         ) in verdict.text
         assert "Not proven:" in verdict.text
@@ -78,7 +78,7 @@ def test_the_verifier_in_the_bundle_is_the_reviewed_one(made: Made) -> None:
 
 def test_its_readme_names_every_file_and_only_existing_events(made: Made) -> None:
     text = files_of(made.data)["README.txt"].decode()
-    assert [name for name in verify.NAMES if f"\n  {name} " not in text] == []
+    assert [name for name in verify.FILE_NAMES if f"\n  {name} " not in text] == []
     codes = set(re.findall(r"\bdeletion\.[a-z_]+", text))
     assert codes <= set(EventCode)
     assert {
@@ -241,7 +241,7 @@ def test_data_before_or_after_the_archive_is_refused(made: Made, tmp_path: Path)
     assert complaint(made.data[:-2] + b"\1\0x", tmp_path)
 
 
-@pytest.mark.parametrize("name", [n for n in verify.NAMES if n not in verify.OPTIONAL])
+@pytest.mark.parametrize("name", [n for n in verify.FILE_NAMES if n not in verify.OPTIONAL_FILES])
 def test_a_missing_duplicate_or_renamed_file_is_refused(
     made: Made, tmp_path: Path, name: str
 ) -> None:

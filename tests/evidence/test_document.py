@@ -94,7 +94,7 @@ def test_the_faults_that_a_verification_names() -> None:
 
 
 def test_the_files_of_a_bundle_in_their_order() -> None:
-    assert tuple(FILES) == verify.NAMES
+    assert tuple(FILES) == verify.FILE_NAMES
 
 
 @pytest.mark.database

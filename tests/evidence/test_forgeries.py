@@ -192,7 +192,7 @@ FILES: dict[str, tuple[str, Callable[[str], str], str]] = {
     "a fingerprint": (
         "keys.json",
         lambda text: text.replace('"fingerprint": "', '"fingerprint": "0', 1),
-        "a fingerprint of another key",
+        "A fingerprint in keys.json is not that of its key",
     ),
     "an end of the deletions": (
         "deletions.json",
@@ -295,7 +295,7 @@ def test_a_name_omitted_as_if_erased_is_valid_and_listed_as_not_proven(
     approver.update(value=None, salt=None)
     lines = "".join(f"{canonical_text(value)}\n" for value in values)
     forger.files["values.ndjson"] = lines.encode()
-    shown = verify.shown_as(approver)
+    shown = verify.display_value(approver)
 
     def leave_out(rows: Rows) -> None:
         for each in (settled(rows), *settled(rows)["attempts"]):
@@ -357,7 +357,7 @@ def test_no_forged_content_causes_a_traceback(
     path = tmp_path / "bundle.zip"
     for _ in range(80):
         forger = Forger(made=made)
-        name = chance.choice([each for each in verify.LISTED if each in forger.files])
+        name = chance.choice([each for each in verify.MANIFEST_FILES if each in forger.files])
         forger.files[name] = spoiled(name, forger.files[name], chance)
         path.write_bytes(forger.signed())
         code = verify.main([str(path)])
@@ -388,4 +388,4 @@ def test_its_memory_stays_bounded_whatever_the_bundle_holds(made: Made, tmp_path
 
 def test_differences_read_as_sentences(made: Made) -> None:
     assert made.bundle.differing == 0
-    assert verify.differences({}, []) == ["it has no event of its request"]
+    assert verify.differences({}, []) == ["it has no request event"]

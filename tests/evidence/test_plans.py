@@ -96,7 +96,7 @@ def test_a_bulk_deletion_is_evidence_from_its_plan_to_its_end(batch: Batch, tmp_
         "Ada confirmed the plan before every attempt, after at least 1 other person had approved it"
     ) in verdict.text
     assert (
-        "4 rows of the plan became no deletion (protected: 1, invalid ID: 1, an earlier row has "
+        "Left out of the plan: 4 rows (protected: 1, invalid ID: 1, an earlier row has "
         "the same connection: 1, not listed: 1)."
     ) in verdict.text
     told = document(made)
@@ -138,7 +138,7 @@ def test_one_that_was_declined_verifies_without_a_confirmation(
     made = make_of(batch)
     verdict = run_verifier(made.data, tmp_path / "x")
     assert (verdict.code, document(made)["state"]) == (0, "declined")
-    assert "The plan was not confirmed, and there was no attempt." in verdict.text
+    assert "The plan was not confirmed, and no attempt was made." in verdict.text
 
 
 def test_a_bundle_with_another_filter_says_that_the_plan_is_missing(
@@ -223,28 +223,31 @@ NO_ROW = "no row of the plan became this deletion"
 OTHER_ORG = {"id": "1", "name": "Labs"}
 EDITS: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     "row to delete removed": (lambda plan: plan["rows"].pop(), NOT_THE_PLAN),
-    "row left out removed": (lambda plan: plan["rows"].pop(UNLISTED), "row 6: it is not in its"),
-    "removed row removed": (lambda plan: plan["rows"].pop(REMOVED), "row 7: it is not in its"),
-    "row repeated": (lambda plan: plan["rows"].append(plan["rows"][0]), "row 9: it is not in its"),
+    "row left out removed": (lambda plan: plan["rows"].pop(UNLISTED), "row 6: its position is"),
+    "removed row removed": (lambda plan: plan["rows"].pop(REMOVED), "row 7: its position is"),
+    "row repeated": (lambda plan: plan["rows"].append(plan["rows"][0]), "row 9: its position is"),
     "why a row was left out": (in_row(PROTECTED, problem="duplicate"), NOT_THE_PLAN),
     "row left out after all": (in_row(FIRST, problem="protected"), "row 1: it was left out but"),
     "row not left out": (in_row(PROTECTED, problem=""), "row 3: it has no deletion"),
     "row left out as removed": (in_row(PROTECTED, removed_at=LATER), NOT_THE_PLAN),
     "removed row not removed": (in_row(REMOVED, removed_at=None), "row 7: it has no deletion"),
     "credential": (in_row(SECOND, credential_id=""), NOT_THE_PLAN),
-    "digest of a row": (in_row(SECOND, digest="0" * 64), "not those of its digest"),
+    "digest of a row": (in_row(SECOND, digest="0" * 64), "its digest is not that of its orgs"),
     "org of a row": (
         in_row(PROTECTED, sink_org=OTHER_ORG),
-        "row 3: its orgs and data types are not",
+        "row 3: its digest is not that",
     ),
-    "data types": (in_row(PROTECTED, connection_types=[]), "row 3: its orgs and data types"),
-    "org of an unlisted row": (in_row(UNLISTED, sink_org=OTHER_ORG), "row 6: its orgs and data"),
+    "data types": (in_row(PROTECTED, connection_types=[]), "row 3: its digest is not that"),
+    "org of an unlisted row": (
+        in_row(UNLISTED, sink_org=OTHER_ORG),
+        "row 6: its digest is not that",
+    ),
     "reference": (in_row(UNLISTED, reference="sandbox-us1/x"), NOT_THE_PLAN),
-    "order": (lambda plan: plan["rows"].reverse(), "row 1: it is not in its place"),
+    "order": (lambda plan: plan["rows"].reverse(), "row 1: its position is wrong"),
     "deletion of another row": (swap_deletions, "“connection_id” does not match row"),
     "deletion left out": (in_row(SECOND, deletion=None), "row 2: it has no deletion"),
     "deletion invented": (in_row(DUPLICATE, deletion="1"), "row 5: it was left out but has a"),
-    "deletion twice": (repeat_deletion, "row 2: its deletion is that of another row"),
+    "deletion twice": (repeat_deletion, "row 2: its deletion belongs to another row"),
     "unknown deletion": (in_row(SECOND, deletion="1"), NO_ROW),
     **{
         key: (in_plan(**{key: value}), f"“{key}” does not match its events")
@@ -279,10 +282,10 @@ def test_a_change_of_the_plan_is_named(
     assert named in complaint(forger.signed(), tmp_path)
 
 
-NOT_RUNNING = "attempt 1 was made while it was not confirmed or not running"
+NOT_RUNNING = "attempt 1 was made while the plan was not confirmed or not running"
 LEFT_OUT_EVENTS = {
-    "requested": "it has not exactly one event of its request",
-    "approved": "it was confirmed without the approvals that it required",
+    "requested": "it does not have exactly one request event",
+    "approved": "it was confirmed without the required approvals",
     "confirmed": NOT_RUNNING,
     "resumed": NOT_RUNNING,
     "finished": "“state” does not match its events",
@@ -311,7 +314,7 @@ def test_a_plan_left_out_or_without_its_page_is_refused(made: Made, tmp_path: Pa
     forger = Forger(made=made)
     del forger.files[verify.PLAN_FILE]
     found = complaint(forger.signed(), tmp_path)
-    assert found == "The bulk deletion recorded when the bundle was started is missing."
+    assert found == "plan.json is missing, or the bundle is not of one bulk deletion."
     forger = Forger(made=made)
     forger.edit("deletions.html", lambda text: text.replace("Left out: ", "Deleted: "))
     assert "deletions.html does not match" in complaint(forger.signed(), tmp_path)
@@ -368,11 +371,11 @@ def test_an_approval_counts_if_another_person_approved_this_plan_before_the_conf
     def of_another_plan(plan: verify.Plan) -> None:
         event_of(plan, "approved").details["approval_digest"] = "0" * 64
 
-    without = ["it was confirmed without the approvals that it required"]
+    without = ["it was confirmed without the required approvals"]
     assert differences_after(made, lambda plan: None) == []
     assert differences_after(made, by_requester) == without
     assert differences_after(made, afterwards) == without
-    other = ["what was approved is not its plan, reason and ticket"]
+    other = ["an approval is not for its plan, reason and ticket"]
     assert differences_after(made, of_another_plan) == other
 
 
@@ -389,7 +392,7 @@ def test_a_request_for_approval_of_something_else_than_the_plan_is_named(made: M
             if "approval_digest" in where:
                 where["approval_digest"] = "0" * 64
 
-    named = ["what was to be approved is not its plan, reason and ticket"]
+    named = ["its approval digest is not that of its plan, reason and ticket"]
     assert differences_after(made, change) == named
 
 
@@ -456,7 +459,7 @@ ROWS = "UPDATE connections_batchrow SET {} WHERE position = 1"
     ("statement", "named"),
     [
         (ROWS.format("problem = 'protected'"), "row 1: it was left out but has a deletion"),
-        (ROWS.format("position = 9"), "row 1: it is not in its place"),
+        (ROWS.format("position = 9"), "row 1: its position is wrong"),
         (ROWS.format("text = 'x', connection_id = NULL, problem = 'malformed_id'"), "row 1: "),
     ],
 )

@@ -677,7 +677,7 @@ BUNDLES = (
     _mutant(
         "bundle: a recorded access review is in it",
         VERIFIER,
-        "        is_same = is_there == (_KEYS_OF_STARTED[what] in self.started.details)\n",
+        "        is_same = is_there == (_STARTED_KEY_OF[what] in self.started.details)\n",
         "        is_same = True\n",
         f"{REVIEW_EVIDENCE}::test_an_access_review_left_out_or_without_its_page_is_refused",
     ),
@@ -712,8 +712,8 @@ BUNDLES = (
     _mutant(
         "bundle: what was to be approved is the plan",
         VERIFIER,
-        '            found.append("what was to be approved is not its plan, reason and ticket")\n',
-        "            pass\n",
+        'found.append("its approval digest is not that of its plan, reason and ticket")',
+        "pass",
         f"{PLAN_EVIDENCE}::test_a_request_for_approval_of_something_else_than_the_plan_is_named",
     ),
     _mutant(
