@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import date
 from uuid import UUID
 
 from django.db.models import Count, Exists, OuterRef, Q, QuerySet, Window
@@ -23,6 +22,7 @@ from connections.models import (
     Person,
     ReviewDecision,
     RowState,
+    newest_decisions,
 )
 
 
@@ -183,11 +183,6 @@ def due_again(*, actor: Actor, limit: int) -> DueAgain:
     At most `limit` are loaded, with the fields that the overview shows. One query.
     """
     permissions.require(permissions.can_see(actor), "see access reviews")
-    later = AccessReviewDecision.objects.filter(
-        row__site=OuterRef("row__site"),
-        row__connection_id=OuterRef("row__connection_id"),
-        pk__gt=OuterRef("pk"),
-    )
     listed = visibility.visible(
         OrgConnectionSnapshot.objects.filter(
             site=OuterRef("row__site"),
@@ -197,8 +192,7 @@ def due_again(*, actor: Actor, limit: int) -> DueAgain:
         ),
         actor=actor,
     )
-    passed = AccessReviewDecision.objects.filter(
-        ~Exists(later),
+    passed = newest_decisions().filter(
         Exists(listed),
         decision=ReviewDecision.KEEP,
         keep_until__lt=clock.now().date(),
@@ -234,23 +228,18 @@ class ConnectionDecision:
     has_ended: bool
 
 
-def find_keep_decision(
-    *, actor: Actor, key: OrgConnectionKey, today: date
-) -> AccessReviewDecision | None:
-    """The newest decision about a connection, with its review, if it is to keep it and still valid.
+def find_keep_decision(*, actor: Actor, key: OrgConnectionKey) -> AccessReviewDecision | None:
+    """The newest decision about a connection, with its review, if it is to keep it.
 
     None if the actor can't see the connection.
     """
-    decisions = AccessReviewDecision.objects.filter(
-        row__site=key.site, row__connection_id=key.connection_id
+    kept = newest_decisions().filter(
+        decision=ReviewDecision.KEEP, row__site=key.site, row__connection_id=key.connection_id
     )
-    newest = decisions.select_related("row__review").order_by("-id").first()
-    if newest is None or newest.decision != ReviewDecision.KEEP:
+    found = kept.select_related("row__review").first()
+    if found is None or visibility.hidden_connections([key], actor=actor):
         return None
-    has_ended = newest.keep_until is not None and newest.keep_until < today
-    if has_ended or visibility.hidden_connections([key], actor=actor):
-        return None
-    return newest
+    return found
 
 
 def list_decisions(*, actor: Actor, key: OrgConnectionKey) -> list[ConnectionDecision]:
@@ -273,7 +262,7 @@ def list_decisions(*, actor: Actor, key: OrgConnectionKey) -> list[ConnectionDec
         ConnectionDecision(
             decision=each,
             is_review_visible=each.row.review_id in visible,
-            has_ended=each.keep_until is not None and each.keep_until < today,
+            has_ended=each.has_ended(today=today),
         )
         for each in found
     ]

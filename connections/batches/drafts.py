@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from django.core.exceptions import PermissionDenied
-from django.db.models import OuterRef, Q, QuerySet, Subquery
+from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from connections import audit
 from connections.access import permissions, visibility
@@ -30,7 +30,6 @@ from connections.models import (
     SENDABLE,
     SNAPSHOT_FIELD_NAMES,
     AccessReview,
-    AccessReviewDecision,
     ApprovalPolicy,
     Batch,
     BatchOrigin,
@@ -45,6 +44,7 @@ from connections.models import (
     ReviewDecision,
     RowProblem,
     batch_digest_of,
+    newest_decisions,
 )
 
 MAX_ROWS = 1_000
@@ -168,14 +168,11 @@ def _open_deletions(ids: Collection[UUID]) -> QuerySet[Deletion, tuple[str, UUID
 
 def _kept_among(ids: Collection[UUID]) -> set[OrgConnectionKey]:
     """The connections among these that the newest decision of any access review keeps."""
-    decisions = AccessReviewDecision.objects.filter(row__connection_id__in=ids)
-    newest = {
-        OrgConnectionKey(site=site, connection_id=connection_id): decision
-        for site, connection_id, decision in decisions.order_by("id").values_list(
-            "row__site", "row__connection_id", "decision"
-        )
+    kept = newest_decisions().filter(decision=ReviewDecision.KEEP, row__connection_id__in=ids)
+    return {
+        OrgConnectionKey(site=site, connection_id=connection_id)
+        for site, connection_id in kept.values_list("row__site", "row__connection_id")
     }
-    return {key for key, decision in newest.items() if decision == ReviewDecision.KEEP}
 
 
 # --- Making a draft ---------------------------------------------------------------------------
@@ -671,12 +668,12 @@ def _problem_now(row: BatchRow, *, facts: _Facts) -> RowProblem | None:
 
 def find_kept(*, batch: Batch) -> set[int]:
     """The primary keys of sendable rows that the newest decision of any access review keeps."""
-    decisions = AccessReviewDecision.objects.filter(
-        row__site=OuterRef("site"), row__connection_id=OuterRef("connection_id")
+    kept = newest_decisions().filter(
+        decision=ReviewDecision.KEEP,
+        row__site=OuterRef("site"),
+        row__connection_id=OuterRef("connection_id"),
     )
-    newest = Subquery(decisions.order_by("-id").values("decision")[:1])
-    kept = batch.rows.filter(SENDABLE).alias(newest=newest).filter(newest=ReviewDecision.KEEP)
-    return set(kept.values_list("pk", flat=True))
+    return set(batch.rows.filter(SENDABLE, Exists(kept)).values_list("pk", flat=True))
 
 
 def count_sendable(batch: Batch) -> int:

@@ -11,6 +11,7 @@ from connections.models.access_reviews import (
     closing_digest_of,
     coverage_digest_of,
     covered_values,
+    newest_decisions,
     population_digest_of,
     review_digest_of,
     row_document,

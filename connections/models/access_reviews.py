@@ -4,12 +4,12 @@ import hashlib
 import json
 import uuid
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 
 from django.conf import settings
 from django.db import models
-from django.db.models import Q
+from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from connections.models.org_connections import OrgConnectionKey, SnapshotFields
 
@@ -205,6 +205,24 @@ class AccessReviewDecision(models.Model):
 
     def __str__(self) -> str:
         return f"decision {self.pk} to {self.decision}"
+
+    def has_ended(self, *, today: date) -> bool:
+        """Whether its last day has passed, so that a person has to decide again."""
+        return self.keep_until is not None and self.keep_until < today
+
+
+def newest_decisions() -> QuerySet[AccessReviewDecision]:
+    """The newest decision about each connection, in whichever access review it was made.
+
+    A decision to keep a connection stays its newest one after its last day, because nobody has
+    decided to delete it since.
+    """
+    later = AccessReviewDecision.objects.filter(
+        row__site=OuterRef("row__site"),
+        row__connection_id=OuterRef("row__connection_id"),
+        pk__gt=OuterRef("pk"),
+    )
+    return AccessReviewDecision.objects.filter(~Exists(later))
 
 
 # Created once, because a page encodes thousands of small documents.

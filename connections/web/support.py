@@ -1,8 +1,9 @@
-"""Helpers for all views: the actor, redirects, downloads."""
+"""Helpers for all views: the actor, redirects, downloads, warnings."""
 
 import base64
 import ipaddress
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -21,6 +22,17 @@ from connections.inventory.inventory import KnownOrg
 from connections.models import OrgConnectionKey, Person
 from connections.operations.serving import get_trusted_networks, is_in_networks
 from connections.people.sign_in_events import SignInOrigin
+
+
+@dataclass(frozen=True, kw_only=True)
+class PageWarning:
+    """Something to know before going on."""
+
+    headline: str
+    detail: str = ""
+    # How many rows it is about, and the address that shows only these.
+    count: int = 0
+    rows_url: str = ""
 
 
 class SeeOther(HttpResponseRedirect):

@@ -84,7 +84,10 @@ ROW_PROBLEMS: Mapping[str, Badge] = MappingProxyType(
             "Changed", "warn", "warning", "It has changed since this plan was made."
         ),
         RowProblem.KEPT: Badge(
-            "Keep", "warn", "check", "An access review decided to keep this connection."
+            "Keep",
+            "warn",
+            "check",
+            "The newest decision about this connection in any access review is to keep it.",
         ),
     }
 )

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 from urllib.parse import urlencode
 
@@ -16,7 +17,7 @@ from connections.access_reviews.progress import find_keep_decision
 from connections.access_reviews.rows import review_rows
 from connections.batches import drafts, running, stopping
 from connections.batches.requesting import PlanChangedError
-from connections.core import clock
+from connections.core import clock as database_clock
 from connections.core.errors import ConflictError, OvertakenError
 from connections.deletions import lifecycle
 from connections.evidence.verification import verify_audit_log
@@ -300,16 +301,46 @@ def test_the_review_of_a_deletion_says_who_decided_to_keep_the_connection(
     assert "Marked Keep" not in client_of(ada).get(url).text
 
 
+def test_a_decision_to_keep_holds_back_older_plans_also_after_its_last_day(
+    make_review: MakeReview,
+    payments: Credential,
+    ada: Person,
+    grace: Person,
+    edith: Person,
+    clock: SettableClock,
+    client_of: Callable[[Person], Client],
+) -> None:
+    older = make_review(1)
+    decide(older, ada, decision="delete")
+    close(older, edith)
+    newer = start(edith, scope="q=Partner")
+    decide(newer, grace, keep_until=database_clock.now().date() + timedelta(days=1))
+    clock.advance(hours=48)
+    sync_now(payments)
+    draft = plan(older, ada).batch
+    assert [row.problem for row in draft.rows.all()] == [RowProblem.KEPT]
+    selection = draft_of(ada, texts_of(newer))
+    page = client_of(ada).get(f"/deletions/batches/{selection.pk}/").text
+    assert "1 connection marked Keep in an access review" in page
+    connection_id = texts_of(newer)[0][-36:]
+    review_url = "/deletions/new/?" + urlencode(
+        {"credential": payments.pk, "connection_id": connection_id}
+    )
+    assert ", which has passed: " in client_of(ada).get(review_url).text
+    decide(newer, ada, decision="delete")
+    assert "Marked Keep" not in client_of(ada).get(review_url).text
+    assert [row.problem for row in plan(newer, ada).batch.rows.all()] == [""]
+
+
 def test_a_decision_about_a_hidden_connection_is_not_shown(
     make_review: MakeReview, payments: Credential, ada: Person, grace: Person
 ) -> None:
     review = make_review(1)
     decide(review, grace)
     CredentialAccess.objects.create(credential=payments, person=grace, kind=AccessKind.SEE)
-    key, today = review.rows.get().key, clock.now().date()
+    key = review.rows.get().key
     found = [
-        find_keep_decision(actor=person_actor(person=person), key=key, today=today)
-        for person in (grace, ada)
+        find_keep_decision(actor=person_actor(person=person), key=key) for person in (grace, ada)
     ]
     assert [decision is not None for decision in found] == [True, False]
 

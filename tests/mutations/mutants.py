@@ -3126,8 +3126,8 @@ BULK_DELETIONS = (
     _mutant(
         "a decision about a hidden connection is not shown",
         "connections/access_reviews/progress.py",
-        "    if has_ended or visibility.hidden_connections([key], actor=actor):\n",
-        "    if has_ended:\n",
+        "    if found is None or visibility.hidden_connections([key], actor=actor):\n",
+        "    if found is None:\n",
         "tests/access_reviews/test_planning.py"
         "::test_a_decision_about_a_hidden_connection_is_not_shown",
     ),
@@ -3289,6 +3289,22 @@ BULK_DELETIONS = (
         "            pass\n",
         "tests/access_reviews/test_planning.py"
         "::test_a_running_plan_with_a_connection_to_keep_since_is_paused",
+    ),
+    _mutant(
+        "a decision to keep that has ended holds back older plans and is shown",
+        "connections/models/access_reviews.py",
+        "    return AccessReviewDecision.objects.filter(~Exists(later))\n",
+        "    return AccessReviewDecision.objects.filter(~Exists(later), keep_until=None)\n",
+        "tests/access_reviews/test_planning.py"
+        "::test_a_decision_to_keep_holds_back_older_plans_also_after_its_last_day",
+    ),
+    _mutant(
+        "a decision to delete replaces an earlier one to keep",
+        "connections/models/access_reviews.py",
+        '        pk__gt=OuterRef("pk"),\n',
+        "        pk__lt=0,\n",
+        "tests/access_reviews/test_planning.py"
+        "::test_a_decision_to_keep_holds_back_older_plans_also_after_its_last_day",
     ),
     _mutant(
         "what changed after an access review closed is not planned",

@@ -1,7 +1,6 @@
 """What the page that starts an access review shows: how many connections match, and warnings."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from connections.access import permissions
@@ -13,19 +12,12 @@ from connections.core.text import pluralize
 from connections.models import OrgConnectionKey, OrgConnectionSnapshot, Person
 from connections.web.access_reviews.filters import scope_text, scope_url
 from connections.web.access_reviews.forms import StartForm
+from connections.web.support import PageWarning
 from connections.wording.connections import join_some_names
 
 # How many names a warning has, and the list below the warnings.
 MOST_NAMES = 5
 MOST_LISTED = 100
-
-
-@dataclass(frozen=True, kw_only=True)
-class ReviewWarning:
-    """Something to know about an access review before it starts."""
-
-    headline: str
-    detail: str = ""
 
 
 def reviewer_choices() -> list[Person]:
@@ -57,17 +49,17 @@ def new_context(*, form: StartForm, actor: Actor) -> dict[str, Any]:
     }
 
 
-def _warnings(preview: PopulationPreview) -> list[ReviewWarning]:
+def _warnings(preview: PopulationPreview) -> list[PageWarning]:
     found = coverage_warnings(preview.coverage)
     if preview.without_reviewer:
         found.insert(0, without_reviewer_warning(preview.without_reviewer))
     return found
 
 
-def without_reviewer_warning(keys: list[OrgConnectionKey]) -> ReviewWarning:
+def without_reviewer_warning(keys: list[OrgConnectionKey]) -> PageWarning:
     """The warning that no reviewer can see some connections."""
     shown = [*_connection_names(keys[:MOST_NAMES]), *("" for _ in keys[MOST_NAMES:])]
-    return ReviewWarning(
+    return PageWarning(
         headline=f"{pluralize(len(keys), 'connection')} that no reviewer can decide on",
         detail=f"{join_some_names(shown, limit=MOST_NAMES)}. Choose another active "
         "reviewer, or change who can see their credentials.",
@@ -84,14 +76,14 @@ def _connection_names(keys: Sequence[OrgConnectionKey]) -> list[str]:
     return [names[key] for key in keys]
 
 
-def coverage_warnings(coverage: dict[str, Any]) -> list[ReviewWarning]:
+def coverage_warnings(coverage: dict[str, Any]) -> list[PageWarning]:
     """What the inventory might lack: lists from failed syncs, and orgs without a credential."""
     failed = [org for org in coverage["orgs"] if not org["is_complete"]]
     without = coverage["without_credential"]
     found = []
     if failed:
         found.append(
-            ReviewWarning(
+            PageWarning(
                 headline=f"{pluralize(len(failed), 'credential')} not fully synced",
                 detail=f"{_names(org['credential'] for org in failed)}. Connections that only "
                 "they list might be missing or out of date.",
@@ -99,7 +91,7 @@ def coverage_warnings(coverage: dict[str, Any]) -> list[ReviewWarning]:
         )
     if without:
         found.append(
-            ReviewWarning(
+            PageWarning(
                 headline=f"{pluralize(len(without), 'org')} without a credential",
                 detail=f"{_names(org['org_name'] or org['org_id'] for org in without)}. "
                 "Connections between them can't be seen.",

@@ -39,7 +39,7 @@ from connections.models import (
 )
 from connections.operations import heartbeats
 from connections.web.batches.forms import PlanRequestForm
-from connections.web.batches.plan import Plan, PlanFilter, PlanWarning, kept_warning, load_plan
+from connections.web.batches.plan import Plan, PlanFilter, kept_warning, load_plan
 from connections.web.charts import OUTCOME_SERIES, Series
 from connections.web.forms import ServiceForm
 from connections.web.lists import (
@@ -52,6 +52,7 @@ from connections.web.lists import (
     list_url,
     part_links,
 )
+from connections.web.support import PageWarning
 from connections.web.timeline import event_entry
 from connections.wording import Badge
 from connections.wording.batches import (
@@ -441,17 +442,14 @@ def _title_of_closed_draft(batch: Batch) -> str:
     return "Discarded draft" if is_discarded(batch) else "Expired draft"
 
 
-def _warnings(
-    request: HttpRequest, *, batch: Batch, actor: Actor, plan: Plan
-) -> list[tuple[PlanWarning, str]]:
-    """The warnings, each with the address of the rows that it is about."""
-    found = [(warning, list_url(request, show=warning.shown_by)) for warning in plan.warnings]
+def _warnings(request: HttpRequest, *, batch: Batch, actor: Actor, plan: Plan) -> list[PageWarning]:
+    found = plan.warnings(url_of=lambda chosen: list_url(request, show=chosen))
     if batch.origin == BatchOrigin.ORG and not _has_credential(batch, actor=actor):
-        found.insert(0, (_unwatched_org_warning(batch, actor=actor), ""))
+        found.insert(0, _unwatched_org_warning(batch, actor=actor))
     kept_ids = drafts.find_kept(batch=batch)
     kept = [row for row in plan.to_delete if row.id in kept_ids]
     if kept:
-        found.insert(0, (kept_warning(kept), ""))
+        found.insert(0, kept_warning(kept))
     return found
 
 
@@ -461,14 +459,14 @@ def _has_credential(batch: Batch, *, actor: Actor) -> bool:
     return visibility.visible(of_org, actor=actor, by="pk").exists()
 
 
-def _unwatched_org_warning(batch: Batch, *, actor: Actor) -> PlanWarning:
+def _unwatched_org_warning(batch: Batch, *, actor: Actor) -> PageWarning:
     org = batch.org_name or batch.org_id
     seen = "that has a credential"
     headline = f"{org} has no credential"
     if permissions.visibility_of(actor).hidden:
         seen = "whose credential you can see"
         headline = f"You can't see a credential of {org}"
-    return PlanWarning(
+    return PageWarning(
         headline=headline,
         detail=f"Only its connections with an org {seen} are known. Others might remain.",
     )

@@ -13,6 +13,7 @@ from connections.access.actor import Actor
 from connections.access.visibility import visible_batch_rows
 from connections.core.text import pluralize
 from connections.models import Batch, RowProblem
+from connections.web.support import PageWarning
 from connections.wording.batches import ROW_PROBLEMS
 from connections.wording.connections import (
     join_some_names,
@@ -70,17 +71,6 @@ class PlanRow(NamedTuple):
     def sink(self) -> str:
         """The destination org's name, or its ID."""
         return self.sink_org_name or self.sink_org_id
-
-
-@dataclass(frozen=True, kw_only=True)
-class PlanWarning:
-    """Something to know before anyone agrees to the plan."""
-
-    headline: str
-    detail: str = ""
-    # How many rows it is about, and which filter shows them.
-    count: int = 0
-    shown_by: PlanFilter = PlanFilter.ALL
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,41 +134,40 @@ class Plan:
             ),
         ]
 
-    @property
-    def warnings(self) -> list[PlanWarning]:
-        """What to know about the rows, most important first."""
+    def warnings(self, *, url_of: Callable[[PlanFilter], str]) -> list[PageWarning]:
+        """What to know about the rows, most important first. `url_of` a filter shows its rows."""
         left_out, audit = self.left_out, self.shown_by(PlanFilter.AUDIT)
         new, unknown = self.shown_by(PlanFilter.NEW), self.shown_by(PlanFilter.UNKNOWN_TYPE)
         problems = Counter(RowProblem(row.problem) for row in left_out)
         kinds = sorted({kind for row in unknown for kind in unknown_types(row.connection_types)})
         found = [
-            PlanWarning(
+            PageWarning(
                 headline=f"{len(left_out)} can't be deleted and {_are(left_out)} left out",
                 detail=", ".join(
                     f"{count} {_lowered(ROW_PROBLEMS[problem].label)}"
                     for problem, count in problems.most_common()
                 ),
                 count=len(left_out),
-                shown_by=PlanFilter.LEFT_OUT,
+                rows_url=url_of(PlanFilter.LEFT_OUT),
             ),
-            PlanWarning(
+            PageWarning(
                 headline=f"{len(unknown)} {_verb(unknown, 'share')} an unknown data type",
                 detail=f"{', '.join(kinds)}. Ask the owners what it is used for.",
                 count=len(unknown),
-                shown_by=PlanFilter.UNKNOWN_TYPE,
+                rows_url=url_of(PlanFilter.UNKNOWN_TYPE),
             ),
-            PlanWarning(
+            PageWarning(
                 headline=f"{len(audit)} {_verb(audit, 'share')} audit events",
                 detail=f"{_names(row.sink for row in audit)} {_lose(audit)} them",
                 count=len(audit),
-                shown_by=PlanFilter.AUDIT,
+                rows_url=url_of(PlanFilter.AUDIT),
             ),
-            PlanWarning(
+            PageWarning(
                 headline=f"{len(new)} {'was' if len(new) == 1 else 'were'} created in the last "
                 "7 days",
                 detail=f"By {_names(row.creator_name or 'an unknown user' for row in new)}",
                 count=len(new),
-                shown_by=PlanFilter.NEW,
+                rows_url=url_of(PlanFilter.NEW),
             ),
         ]
         return [warning for warning in found if warning.count]
@@ -212,9 +201,9 @@ def load_plan(batch: Batch, *, actor: Actor, at: datetime) -> Plan:
     return Plan(rows=[PlanRow._make(each) for each in rows.values_list(*PlanRow._fields)], at=at)
 
 
-def kept_warning(rows: Sequence[PlanRow]) -> PlanWarning:
+def kept_warning(rows: Sequence[PlanRow]) -> PageWarning:
     """A warning that access reviews have decided to keep these rows."""
-    return PlanWarning(
+    return PageWarning(
         headline=f"{pluralize(len(rows), 'connection')} marked Keep in an access review",
         detail=_names(f"{row.source} → {row.sink}" for row in rows),
     )

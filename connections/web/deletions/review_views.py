@@ -1,6 +1,8 @@
 """Choosing, reviewing and requesting a deletion."""
 
 from collections.abc import Mapping
+from datetime import date
+from typing import Any
 from uuid import UUID
 
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, QueryDict
@@ -199,6 +201,13 @@ def _request_failed(
     return _review_page(request, review=review, form=form, notice=notice, status=status)
 
 
+def _keep_context(review: Review, *, actor: Actor, today: date) -> dict[str, Any]:
+    """The newest decision about the connection, if it is to keep it, and whether it has ended."""
+    key = OrgConnectionKey(site=review.credential.site, connection_id=review.connection_id)
+    kept = find_keep_decision(actor=actor, key=key)
+    return {"kept": kept, "keep_has_ended": kept is not None and kept.has_ended(today=today)}
+
+
 def _choice_page(
     request: HttpRequest, *, data: QueryDict, error: InvalidInputError | None = None
 ) -> HttpResponse:
@@ -230,11 +239,7 @@ def _review_page(
         "review": review,
         **previous_deletion_context(review, actor=actor),
         "page": review_context(review, form=form),
-        "kept": find_keep_decision(
-            actor=actor,
-            key=OrgConnectionKey(site=review.credential.site, connection_id=review.connection_id),
-            today=time_of(request).date(),
-        ),
+        **_keep_context(review, actor=actor, today=time_of(request).date()),
         "form": form,
         "notice": notice,
         "is_out_of_date": notice == OUT_OF_DATE,
