@@ -80,9 +80,9 @@ class KeyCheckResult:
     def as_data(self) -> dict[str, Any]:
         """The result as stored in `Credential.verification`."""
         return {
-            "rung": self.check,
+            "check": self.check,
             "ok": self.ok,
-            "words": self.text,
+            "text": self.text,
             "cause": self.cause,
             "http_status": self.http_status,
             "errors": list(self.errors),
@@ -486,7 +486,7 @@ def _record_report(*, credential: Credential, report: KeyReport, actor: Actor) -
         subject=credential,
         sentence=sentence,
         details={
-            "ladder": {result.check: result.ok for result in report.results},
+            "key_checks": {result.check: result.ok for result in report.results},
             "cause": failure.cause if failure else "",
             "http_status": failure.http_status if failure else None,
             "errors": list(failure.errors) if failure else [],

@@ -254,7 +254,7 @@ def credential_document(credential: Credential) -> dict[str, Any]:
         "verified": credential.is_verified,
         "verified_at": credential.verified_at,
         "cause": credential.verification_cause,
-        "ladder": credential.verification,
+        "key_checks": credential.verification,
     }
 
 
@@ -263,7 +263,7 @@ def credential_text(credential: Credential) -> str:
     state = "verified" if credential.is_verified else "unverified"
     lines = [f"{credential.name} ({credential.site}): {state}"]
     marks = {True: "yes", False: "no ", None: "-  "}
-    for check in credential.verification:
-        text = check["words"] or "not checked"
-        lines.append(f"  {marks[check['ok']]} {check['rung']}: {text}")
+    for result in credential.verification:
+        text = result["text"] or "not checked"
+        lines.append(f"  {marks[result['ok']]} {result['check']}: {text}")
     return "\n".join(lines)

@@ -139,7 +139,8 @@ class Credential(models.Model):
         deletions can use it then: without the permission Datadog responds 403 and deletes nothing.
         """
         return any(
-            check["rung"] == "permissions" and check["ok"] is False for check in self.verification
+            result["check"] == "permissions" and result["ok"] is False
+            for result in self.verification
         )
 
     def has_old_keys(self, *, now: datetime) -> bool:

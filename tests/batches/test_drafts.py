@@ -195,7 +195,7 @@ def test_the_source_sides_credential_sends_a_row_and_the_destinations_alone_is_e
     wanted = key_of(connection_between(sandbox.world, "Group SOC", "Payments US"))
     assert credentials(draft(ada, [wanted])) == [soc]
     Credential.objects.filter(pk=soc.pk).update(
-        verification=[{"rung": "permissions", "ok": False, "cause": "write_not_granted"}]
+        verification=[{"check": "permissions", "ok": False, "cause": "write_not_granted"}]
     )
     assert credentials(draft(ada, [wanted])) == [payments]
 

@@ -69,7 +69,7 @@ def last_event() -> AuditEvent:
 
 def check_results(credential: Credential) -> dict[str, bool | None]:
     """Each stored key check and its result."""
-    return {check["rung"]: check["ok"] for check in credential.verification}
+    return {result["check"]: result["ok"] for result in credential.verification}
 
 
 def deletion_of(credential: Credential, state: State) -> Deletion:

@@ -100,15 +100,15 @@ def test_a_rejected_token_says_what_to_check(sandbox: SandboxServer) -> None:
     credential = add(token_of(sandbox, "Payments US"), site=EU)
 
     [check] = [one for one in credential.verification if one["ok"] is False]
-    assert check["rung"] == "org"
+    assert check["check"] == "org"
     for expected in ("access token", "revoked", "expired", "another site", EU):
-        assert expected in check["words"]
+        assert expected in check["text"]
     assert credential.name == f"{EU} …{credential.access_token_last_four}"
 
 
 def test_texts_name_the_token_instead_of_keys(sandbox: SandboxServer) -> None:
     sandbox.world.set_fault(fault=faults.RETURNS_403, operation="list")
-    texts = [check["words"] for check in add(token_of(sandbox, "Payments US")).verification]
+    texts = [check["text"] for check in add(token_of(sandbox, "Payments US")).verification]
 
     assert "The access token belongs to Payments US" in texts[0]
     assert "the access token's scopes" in texts[1]

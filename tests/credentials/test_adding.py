@@ -105,7 +105,7 @@ def test_keys_of_another_site_are_sent_only_to_the_chosen_site(sandbox: SandboxS
         keys=keys_of(key_pair_of(sandbox.world, "Payments US")),
     )
 
-    words = credential.verification[0]["words"]
+    words = credential.verification[0]["text"]
     assert "from another site" in words
     assert EU in words
     assert sandbox.world.requests(site=US) == []

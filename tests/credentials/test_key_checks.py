@@ -41,11 +41,11 @@ def test_the_checks_stop_at_the_first_failure_and_say_why(
     credential = added(sandbox, "Payments US")
 
     step = STEPS[operation]
-    failed = next(check for check in credential.verification if check["rung"] == step)
+    failed = next(check for check in credential.verification if check["check"] == step)
     names = list(check_results(credential))
     assert failed["ok"] is False
     assert failed["cause"] == credential.verification_cause == cause
-    assert failed["words"].endswith(".")
+    assert failed["text"].endswith(".")
     assert all(check_results(credential)[name] for name in names[: names.index(step)])
     assert {check_results(credential)[name] for name in names[names.index(step) + 1 :]} <= {None}
     assert not credential.is_verified
@@ -58,7 +58,7 @@ def test_a_refusal_mentions_that_the_keys_may_belong_to_another_site(
     sandbox: SandboxServer, operation: str, fault: Fault
 ) -> None:
     sandbox.world.set_fault(fault=fault, operation=operation)
-    text = " ".join(check["words"] for check in added(sandbox, "Payments US").verification)
+    text = " ".join(check["text"] for check in added(sandbox, "Payments US").verification)
 
     for expected in ("revoked", "mistyped", "another site", f"sent to {US}"):
         assert expected in text
@@ -69,7 +69,7 @@ def test_datadogs_error_text_is_kept(sandbox: SandboxServer) -> None:
     check = added(sandbox, "Payments US").verification[-1]
 
     assert (check["http_status"], check["errors"]) == (403, ["Forbidden"])
-    assert "org_connections_read" in check["words"]
+    assert "org_connections_read" in check["text"]
 
 
 def test_a_failing_listing_still_sets_the_org(sandbox: SandboxServer) -> None:
@@ -86,7 +86,7 @@ def test_an_unreachable_site_says_nothing_about_the_keys(sandbox: SandboxServer)
     )
 
     assert credential.verification_cause == "connection_refused"
-    assert "says nothing about the keys" in credential.verification[0]["words"]
+    assert "says nothing about the keys" in credential.verification[0]["text"]
 
 
 @pytest.mark.parametrize(
@@ -105,9 +105,9 @@ def test_the_role_is_reported_and_the_write_scope_is_never_claimed(
         actor=command_actor(), name="", site=US, keys=keys_of(pair)
     )
 
-    check = next(one for one in credential.verification if one["rung"] == "permissions")
+    check = next(one for one in credential.verification if one["check"] == "permissions")
     assert (check["ok"], credential.is_verified) == (is_granted, True)
-    assert says in check["words"]
+    assert says in check["text"]
 
 
 def test_a_pair_without_read_permission_is_not_verified(sandbox: SandboxServer) -> None:
@@ -134,7 +134,7 @@ def test_a_pair_of_another_org_is_not_verified_and_shows_nothing(
 
     assert credential.verification_cause == "another_org"
     assert credential.org_id == org_named(sandbox.world, "Payments US").id
-    assert "Group SOC" in credential.verification[2]["words"]
+    assert "Group SOC" in credential.verification[2]["text"]
     assert set(OrgConnectionSnapshot.objects.values_list("pk", flat=True)) == before
     assert not Sync.objects.order_by("-id")[0].is_complete
     assert AuditEvent.objects.filter(code="credential.not_verified").count() == 1

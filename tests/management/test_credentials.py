@@ -57,6 +57,9 @@ def test_keys_on_two_lines_of_standard_input_are_added_and_verified(
     assert (document["name"], document["site"], document["verified"]) == ("Pay", US, True)
     assert document["org"]["name"] == "Payments US"
     assert document["org_connections"] == 2
+    first = document["key_checks"][0]
+    assert (first["check"], first["ok"]) == ("api_key", True)
+    assert first["text"].endswith(" accepts the API key.")
     assert AuditEvent.objects.earliest("seq").actor_name.startswith("command: ")
 
 

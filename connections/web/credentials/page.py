@@ -41,9 +41,9 @@ def key_check_rows(results: Iterable[dict[str, Any]]) -> list[KeyCheckRow]:
     """Stored key checks as lines."""
     return [
         KeyCheckRow(
-            label=_LABELS[KeyCheck(result["rung"])],
+            label=_LABELS[KeyCheck(result["check"])],
             badge=_key_check_badge(result),
-            text=result["words"],
+            text=result["text"],
             quotes=list(result["errors"]),
         )
         for result in results
@@ -55,7 +55,7 @@ def _key_check_badge(result: dict[str, Any]) -> Badge:
         return _SKIPPED
     if result["ok"]:
         return _PASSED
-    return CredentialStatus.READ_ONLY.value if result["rung"] == KeyCheck.PERMISSIONS else _FAILED
+    return CredentialStatus.READ_ONLY.value if result["check"] == KeyCheck.PERMISSIONS else _FAILED
 
 
 def flags_of(credential: Credential) -> list[Badge]:
@@ -72,8 +72,8 @@ def flags_of(credential: Credential) -> list[Badge]:
 def problem_of(credential: Credential) -> str:
     """Why it is not verified, or why its last use failed; "" if nothing is wrong."""
     for result in credential.verification:
-        if result["ok"] is False and result["rung"] != KeyCheck.PERMISSIONS:
-            return str(result["words"])
+        if result["ok"] is False and result["check"] != KeyCheck.PERMISSIONS:
+            return str(result["text"])
     return _failure_text(credential.last_error)
 
 
