@@ -65,7 +65,7 @@ class DeletionStatus(Enum):
         "Rate limited",
         "warn",
         "clock",
-        "Rate limited (429). Nothing was deleted. {retries}, up to 15 min after {since}.",
+        "Rate limited (429). Nothing was deleted. {retries}{retry_limit}.",
     )
     QUEUED = Badge(
         "Queued",
@@ -307,10 +307,20 @@ def _open_status(deletion: Deletion) -> DeletionStatus:
 
 
 def retry_text(deletion: Deletion) -> str:
-    """When a waiting deletion is sent. Makes no query, so its bulk deletion might be paused."""
+    """When a waiting deletion is sent, or closed if the retry would come too late.
+
+    Makes no query, so its bulk deletion might be paused.
+    """
+    if is_retry_too_late(deletion):
+        return f"Closes at {format_time(deletion.expires_at)} without a retry"
     if deletion.is_run_by_batch:
         return "A worker retries it while its bulk deletion runs"
     return f"Retries at {format_time(deletion.due_at)}"
+
+
+def is_retry_too_late(deletion: Deletion) -> bool:
+    """Whether a waiting deletion's time for retries ends before its next retry."""
+    return deletion.expires_at is not None and deletion.due_at == deletion.expires_at
 
 
 def retried_since(deletion: Deletion) -> str:
@@ -330,7 +340,9 @@ def _fields(deletion: Deletion) -> dict[str, str]:
         "then": f"Next check at {format_time(deletion.due_at)}."
         if deletion.last_checked_at
         else "A check of its list follows.",
-        "since": retried_since(deletion),
+        "retry_limit": ""
+        if is_retry_too_late(deletion)
+        else f", up to 15 min after {retried_since(deletion)}",
         "ended": format_time(deletion.settled_at),
         "reported": "success" if deletion.outcome == Outcome.DELETED else "it absent (404)",
         "http_status": str(http_status or ""),
@@ -346,7 +358,7 @@ _FIELDS_OF_LEGEND = {
     "deadline": "the deadline",
     "retries": "Retries at the time shown",
     "then": "Checks of its list follow.",
-    "since": "confirmation",
+    "retry_limit": ", up to 15 min after confirmation",
     "ended": "its deadline",
     "reported": "200 or 404",
     "http_status": "403",

@@ -24,6 +24,7 @@ from connections.wording.deletion_statuses import (
     NextStep,
     badge,
     explain,
+    is_retry_too_late,
     retried_since,
     retry_text,
     status_of,
@@ -217,12 +218,9 @@ def _approval_lines(deletion: Deletion, *, approvers: tuple[str, ...] | None) ->
 
 
 def _too_late_to_retry(deletion: Deletion) -> str:
-    if deletion.due_at != deletion.expires_at:
+    if not is_retry_too_late(deletion):
         return ""
-    return (
-        f"The retry would come more than 15 minutes after {retried_since(deletion)}, so the "
-        "deletion closes at that time without another DELETE."
-    )
+    return f"A retry would come more than 15 minutes after {retried_since(deletion)}."
 
 
 def _tries(attempts: list[Attempt]) -> str:

@@ -11,7 +11,11 @@ from django.utils.text import capfirst
 from connections.core.text import format_time
 from connections.models import AuditEvent, Deletion, Outcome, State, render_references
 from connections.wording.causes import cause_text
-from connections.wording.deletion_statuses import label_of_outcome, outcome_badge
+from connections.wording.deletion_statuses import (
+    is_retry_too_late,
+    label_of_outcome,
+    outcome_badge,
+)
 
 # In this order, because each user agent also names the browsers below it.
 _BROWSERS = (
@@ -222,6 +226,8 @@ def next_text(deletion: Deletion, *, is_being_rechecked: bool = False) -> EventT
         return EventText(title="Another person approves", tone="muted", icon="people")
     if deletion.state == State.STILL_PRESENT and deletion.lacks_approvals:
         return EventText(title="Approve again or close", tone="muted", icon="people")
+    if deletion.state == State.WAITING and is_retry_too_late(deletion):
+        return EventText(title="Close without a retry", tone="muted", icon="clock")
     title, icon = _NEXT[State(deletion.state)]
     return EventText(title=title, tone="muted", icon=icon)
 

@@ -322,6 +322,20 @@ def test_the_texts_are_exactly_as_agreed(deletion: Deletion, headline: str) -> N
     assert wording.describe(deletion).headline == headline
 
 
+def test_a_deletion_whose_retry_would_come_too_late_says_when_it_closes() -> None:
+    for cause in ("rate_limited", "connection_refused"):
+        waiting = deletion_in(
+            State.WAITING, cause=cause, attempts=[attempt()], due_at=NOW, expires_at=NOW
+        )
+        words = wording.describe(waiting)
+
+        assert words.headline.endswith("Closes at 2026-03-02 14:03:22 UTC without a retry.")
+        assert "A retry would come more than 15 minutes after confirmation." in words.lines
+        step = wording.next_text(waiting)
+        assert step is not None
+        assert step.title == "Close without a retry"
+
+
 def test_a_deletion_being_rechecked_offers_no_decision() -> None:
     for state in (State.REQUESTED, State.APPROVED, State.STILL_PRESENT):
         words = wording.describe(deletion_in(state, confirmed_at=NOW), is_being_rechecked=True)

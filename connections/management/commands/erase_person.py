@@ -24,7 +24,7 @@ class Command(OrgAdminCommand):
         erased = erase_person(actor=command_actor(), person=person)
         text = f"Erased person no. {erased.number}. Names and addresses erased: {erased.values}."
         if erased.shared_names:
-            text += " Another person has the same name, so copies of it elsewhere stay."
+            text += " Another person has the same name, so it stays where only the name is stored."
         self.emit(
             {
                 "person_number": erased.number,
