@@ -99,10 +99,10 @@ def changed_text(count: int) -> str:
     """Why so many connections decided to delete can't be planned; "" for none."""
     if not count:
         return ""
+    what, them = ("it as it is", "it") if count == 1 else ("them as they are", "them")
     return (
-        f"{pluralize(count, 'connection')} changed after this access review closed, so no one "
-        f"decided to delete {'it as it is' if count == 1 else 'them as they are'} now. Start a new "
-        "access review."
+        f"{pluralize(count, 'connection')} marked for deletion changed after this access review "
+        f"closed, so no one decided to delete {what} now. Decide on {them} in a new access review."
     )
 
 

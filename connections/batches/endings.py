@@ -111,7 +111,9 @@ def _finish(batch: Batch, *, actor: Actor) -> None:
         sentence=audit.Sentence(
             "The bulk deletion of {connections} finished: {results}.",
             connections=pluralize(counts.total(), "connection"),
-            results=", ".join(f"{count:,} {label}" for label, count in counts.most_common()),
+            results=", ".join(
+                f"{count:,} {label.lower()}" for label, count in counts.most_common()
+            ),
         ),
         details={"counts": dict(counts), "ended_at": ended_at.isoformat()},
     )

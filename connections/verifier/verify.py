@@ -1092,6 +1092,16 @@ _BATCH_STATES = {
 # Keys that a row has in common with its deletion, and the plan with all of its deletions.
 _SAME_IN_ROW = ("source_org", "sink_org", "connection_types")
 _SAME_IN_PLAN = ("policy", "reason", "ticket", "requested_at")
+BATCH_STATUSES = {
+    "requested": "Requested",
+    "approved": "Approved",
+    "declined": "Declined",
+    "running": "Running",
+    "paused": "Paused",
+    "cancelled": "Canceled",
+    "expired": "Expired",
+    "finished": "Finished",
+}
 # Why a row was left out of the plan.
 LEFT_OUT = {
     "malformed_id": "invalid ID",
@@ -1254,7 +1264,8 @@ section{border-top:2px solid #1a1a1a;margin-top:2rem;padding-top:.75rem}
 table{border-collapse:collapse;width:100%;margin:.5rem 0}
 th,td{text-align:left;vertical-align:top;padding:.2rem .75rem .2rem 0;border-bottom:1px solid #ccc}
 th{font-weight:600;white-space:nowrap}
-td.at,td.n{white-space:nowrap;font-variant-numeric:tabular-nums}td.who{overflow-wrap:break-word}
+td.at,td.n{white-space:nowrap;font-variant-numeric:tabular-nums}
+th,td.at,td.words{overflow-wrap:break-word}
 .outcome{font-weight:700;margin:.25rem 0}.id{color:#555;font-size:.85em}
 @media(max-width:36rem){th{white-space:normal}td.at{white-space:normal}}
 @media print{body{margin:0;max-width:none;font-size:10pt}section{break-inside:avoid-page}
@@ -1351,7 +1362,7 @@ def page_start(
     else:
         period = population["period"]
         facts += [
-            ("Requested from", _time_text(period["since"]) if period["since"] else "the beginning"),
+            ("Requested from", _time_text(period["since"]) if period["since"] else "The beginning"),
             ("Requested before", _time_text(period["until"])),
             ("Filter", _text(population["filter_in_words"])),
             ("Deletions in this bundle", str(population["selected"])),
@@ -1409,7 +1420,7 @@ def page_section(row: dict[str, Any], events: Sequence[Event]) -> str:
 def _events_table(events: Sequence[Event]) -> str:
     lines = "".join(
         f'<tr><td class="n">{one.seq}</td><td class="at">{_time_text(one.at)}</td>'
-        f'<td class="who">{_text(one.actor)}</td><td>{_text(one.sentence)}</td></tr>\n'
+        f'<td class="words">{_text(one.actor)}</td><td>{_text(one.sentence)}</td></tr>\n'
         for one in events
     )
     return (
@@ -1471,8 +1482,8 @@ def access_review_start(review: dict[str, Any]) -> str:
         ("Why connections were left open", _text(review["open_reason"] or "None were")),
     ]
     return (
-        '<section id="access-review">\n<h2>Summary</h2>\n'
-        f'<p class="id">Access review {html.escape(review["id"])}</p>\n{_facts_table(facts)}'
+        '<section id="access-review">\n<h2>Access review</h2>\n'
+        f'<p class="id">ID {html.escape(review["id"])}</p>\n{_facts_table(facts)}'
         f"{_coverage(review['coverage'], 'at the start')}"
         f"{_coverage(review['coverage_at_close'], 'at the close')}"
         "<h3>Connections and decisions</h3>\n<table>\n<thead><tr><th>Connection</th>"
@@ -1510,7 +1521,7 @@ def access_review_row(row: dict[str, Any]) -> str:
     return (
         f"<tr><td>{_text(source or '?')} → {_text(sink or '?')}<br>"
         f'<span class="id">{_text(row["connection_id"])} on {_text(row["site"])}</span></td>'
-        f"<td>{_text(', '.join(row['connection_types']))}</td>"
+        f'<td class="words">{_text(", ".join(row["connection_types"]))}</td>'
         f"<td>{_text(creator['name'] or creator['id'] or 'Unknown')}{disabled}</td>"
         f'<td><p class="outcome">{_CLOSED_AS.get(row["closed_as"], "")}</p>\n'
         f"<ul>\n{decisions}</ul></td>"
@@ -1560,7 +1571,7 @@ def access_review_end(review: dict[str, Any]) -> str:
 def plan_start(plan: dict[str, Any], events: Sequence[Event]) -> str:
     """The section of a bulk deletion, up to its first row."""
     facts = [
-        ("Status", _text(plan["state"])),
+        ("Status", _text(BATCH_STATUSES.get(plan["state"], plan["state"]))),
         ("Deletions", str(plan["count"])),
         ("Reason", _text(plan["reason"])),
         ("Ticket", _text(plan["ticket"] or "None")),
@@ -1570,9 +1581,9 @@ def plan_start(plan: dict[str, Any], events: Sequence[Event]) -> str:
     ]
     return (
         '<section id="plan">\n<h2>Bulk deletion</h2>\n'
-        f'<p class="id">Bulk deletion {html.escape(plan["id"])}</p>\n{_facts_table(facts)}'
+        f'<p class="id">ID {html.escape(plan["id"])}</p>\n{_facts_table(facts)}'
         f"{_events_table(events)}<h3>Plan</h3>\n<table>\n<thead><tr><th>Row</th>"
-        "<th>Connection</th><th>Data types</th><th>Result</th></tr></thead>\n<tbody>\n"
+        "<th>Connection</th><th>Data types</th><th>Deletion</th></tr></thead>\n<tbody>\n"
     )
 
 
@@ -1580,7 +1591,7 @@ def plan_row(row: dict[str, Any]) -> str:
     """One row in the section of a bulk deletion."""
     source, sink, name = row["source_org"]["name"], row["sink_org"]["name"], row["deletion"]
     if name is not None:
-        result = f'<a href="#{html.escape(name)}">Deletion {html.escape(name)}</a>'
+        result = f'<a href="#{html.escape(name)}">{html.escape(name)}</a>'
     elif row["removed_at"] is not None:
         result = f"Removed before the request, {_time_text(row['removed_at'])}"
     else:
@@ -1589,7 +1600,8 @@ def plan_row(row: dict[str, Any]) -> str:
         f'<tr><td class="n">{row["position"]}</td>'
         f"<td>{_text(source or '?')} → {_text(sink or '?')}<br>"
         f'<span class="id">{_text(row["reference"])}</span></td>'
-        f"<td>{_text(', '.join(row['connection_types']))}</td><td>{result}</td></tr>\n"
+        f'<td class="words">{_text(", ".join(row["connection_types"]))}</td>'
+        f"<td>{result}</td></tr>\n"
     )
 
 
@@ -2128,7 +2140,7 @@ _NOT_PROVEN_OF_PLAN = (
 WITHOUT_PLAN = (
     "No row of {} was left out. The bundle has neither a plan nor the events of a bulk deletion as "
     "a whole (request, approval, confirmation, pauses, end), because it was not made for one whole "
-    "bulk deletion, or by an older version. A bundle made for one bulk deletion, without another "
+    "bulk deletion. A bundle made for one bulk deletion, without another "
     "filter, has both."
 )
 SIGNER_NOT_VERIFIED = ", but THE SIGNER WAS NOT VERIFIED: you gave no fingerprint."

@@ -130,7 +130,7 @@ def _detail(event: AuditEvent) -> str:
         return f"“{said}”"
     counts: dict[str, int] = details.get("counts") or {}
     if counts:
-        return ", ".join(f"{count:,} {label}" for label, count in counts.items())
+        return ", ".join(f"{count:,} {label.lower()}" for label, count in counts.items())
     return cause_text(details.get("cause") or "")
 
 

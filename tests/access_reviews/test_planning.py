@@ -360,11 +360,11 @@ def test_what_changed_after_the_closing_is_not_planned(
     sandbox.world.change_connection(connection_id=widened[-36:], connection_types=("audit",))
     sync_now(payments)
     page = client_of(ada).get(f"/reviews/{review.pk}/").text
-    assert "1 connection changed after this access review closed" in page
+    assert "1 connection marked for deletion changed after this access review closed" in page
     assert [row.text for row in plan(review, ada).batch.rows.all()] == [same]
     sandbox.world.change_connection(connection_id=same[-36:], connection_types=("audit",))
     sync_now(payments)
-    with pytest.raises(ConflictError, match="2 connections changed after this access review"):
+    with pytest.raises(ConflictError, match="2 connections marked for deletion changed after this"):
         plan(review, ada)
 
 

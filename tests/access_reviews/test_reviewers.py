@@ -125,7 +125,7 @@ def test_the_reviewers_of_a_closed_access_review_are_not_changed(
     client, url = client_of(edith), f"/reviews/{review.pk}/reviewers/"
     for response in (client.get(url, follow=True), client.post(url, follow=True)):
         assert response.redirect_chain == [(f"/reviews/{review.pk}/", 303)]
-        assert "closed already" in response.text
+        assert "already closed" in response.text
 
 
 def test_a_reviewer_who_lost_the_role_is_shown_as_one_who_cannot_decide(

@@ -333,7 +333,7 @@ def _text_of(
         label_of_outcome(each.outcome) if each.outcome else label_of_state(each.state)
         for each in deletions
     )
-    lines = [f"{count:,} {label}" for label, count in counts.most_common()]
+    lines = [f"{count:,} {label.lower()}" for label, count in counts.most_common()]
     lines += [*_failed_texts(failed), next_step, f"Bulk deletion: {_url_of(batch)}"]
     return "\n".join(filter(None, lines))
 

@@ -53,7 +53,7 @@ from connections.wording import Badge
 from connections.wording.access_reviews import decided_text, due_text, review_badge
 
 DETAIL = "connections/access_review_detail.html"
-CLOSED = "This access review is closed already."
+CLOSED = "This access review is already closed."
 
 
 def _url(review: AccessReview) -> str:
