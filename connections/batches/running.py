@@ -58,7 +58,7 @@ logger = logging.getLogger(__name__)
 # How many DELETEs one process can have in progress.
 PARALLEL_DELETES = 8
 # How many rows are read together.
-ROWS_READ = 32
+ROWS_READ = 100
 # Seconds after which a pass makes no more claims, so that a worker gets to its other work.
 PASS_SECONDS = 5.0
 # While few responses have arrived, others have this many seconds to be recorded with them: less
