@@ -455,6 +455,11 @@ def has_expired(batch: Batch, *, now: datetime) -> bool:
     )
 
 
+def has_expired_in_query(*, now: datetime) -> Q:
+    """`has_expired` as a condition of a query."""
+    return clock.has_passed_in_query("expires_at", within=DRAFT_WINDOW, now=now)
+
+
 def lock_batch(batch: Batch) -> None:
     """Lock a bulk deletion before changing it. Call it in a transaction. Refreshes the object.
 

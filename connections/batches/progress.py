@@ -9,6 +9,7 @@ from django.db.models import Count, Exists, Min, OuterRef, Q, QuerySet
 from connections.access import permissions
 from connections.access.actor import Actor
 from connections.access.visibility import visible_batches
+from connections.batches import drafts
 from connections.batches.confirming import UNSENT
 from connections.core import clock
 from connections.models import RUN_BY_BATCH, SENDABLE, Approval, Batch, BatchRow, BatchState, State
@@ -90,7 +91,7 @@ def _time_left(
 _WAITING = (BatchState.REQUESTED, BatchState.APPROVED, BatchState.PAUSED)
 
 
-def find_to_approve(*, actor: Actor) -> QuerySet[Batch]:
+def find_to_approve(*, actor: Actor, now: datetime) -> QuerySet[Batch]:
     """The bulk deletions that the actor can still approve: every row, and never their own."""
     person = actor.person
     if person is None or not permissions.can_approve_any(actor):
@@ -98,14 +99,16 @@ def find_to_approve(*, actor: Actor) -> QuerySet[Batch]:
     unapprovable = permissions.visibility_of(actor).unapprovable
     rows = BatchRow.objects.filter(SENDABLE, batch=OuterRef("pk"))
     decided = Approval.objects.filter(deletion__batch=OuterRef("pk"), approver=person)
-    waiting = visible_batches(actor=actor).filter(state=BatchState.REQUESTED, ended_at=None)
+    waiting = visible_batches(actor=actor).filter(
+        ~drafts.has_expired_in_query(now=now), state=BatchState.REQUESTED, ended_at=None
+    )
     others = waiting.exclude(requested_by=person).exclude(created_by=person)
     if unapprovable:
         others = others.exclude(Exists(rows.filter(credential__in=unapprovable)))
     return others.exclude(Exists(decided))
 
 
-def list_waiting(*, actor: Actor) -> list[tuple[Batch, bool]]:
+def list_waiting(*, actor: Actor, now: datetime) -> list[tuple[Batch, bool]]:
     """The bulk deletions that wait for someone, oldest first.
 
     Each with whether the actor can act.
@@ -114,12 +117,17 @@ def list_waiting(*, actor: Actor) -> list[tuple[Batch, bool]]:
     waiting = list(found.order_by("created_at"))
     if not waiting:
         return []
-    to_approve = set(find_to_approve(actor=actor).values_list("pk", flat=True))
-    return [(batch, batch.pk in to_approve or can_go_on(batch, actor=actor)) for batch in waiting]
+    to_approve = set(find_to_approve(actor=actor, now=now).values_list("pk", flat=True))
+    return [
+        (batch, batch.pk in to_approve or can_go_on(batch, actor=actor, now=now))
+        for batch in waiting
+    ]
 
 
-def can_go_on(batch: Batch, *, actor: Actor) -> bool:
+def can_go_on(batch: Batch, *, actor: Actor, now: datetime) -> bool:
     """Whether the actor can confirm it as its requester, or resume it."""
+    if drafts.has_expired(batch, now=now):
+        return False
     is_own = actor.person is not None and actor.person.pk == batch.requested_by_id
     is_next = batch.state == BatchState.PAUSED or (batch.state == BatchState.APPROVED and is_own)
     return is_next and permissions.can_use_all(actor, credential_ids=batch.sending_credential_ids)

@@ -160,9 +160,7 @@ def _require_approver(*, deletion: Deletion, actor: Actor) -> None:
 
 
 def _require_awaiting_approval(deletion: Deletion) -> None:
-    # A still-present deletion never expires; its window has already been renewed.
-    is_over = deletion.state == State.REQUESTED and states.has_expired(deletion, now=clock.now())
-    if is_over or not states.is_awaiting_approval(deletion):
+    if not states.can_be_approved(deletion, now=clock.now()):
         raise OvertakenError("This deletion is no longer waiting for approval.")
 
 

@@ -84,8 +84,7 @@ def _require_missing_approvals(deletion: Deletion) -> None:
             f"{attempt_facts.nothing_new_of(deletion)} Wait for approval, or close it and request "
             "another."
         )
-    is_expired = states.has_expired(deletion, now=clock.now())
-    if is_expired or not states.is_awaiting_approval(deletion):
+    if not states.can_be_approved(deletion, now=clock.now()):
         raise OvertakenError(
             "This deletion is no longer waiting for approval, so break glass doesn't apply."
         )

@@ -15,7 +15,7 @@ from uuid import UUID
 
 from django.db.models import Q, QuerySet
 
-from connections import audit
+from connections import audit, wording
 from connections.access.actor import Actor
 from connections.core import clock
 from connections.core.causes import Cause
@@ -23,6 +23,7 @@ from connections.core.errors import OvertakenError
 from connections.datadog.responses import AttemptResult, DeleteResponse
 from connections.deletions import time_limits
 from connections.models import Approval, ApprovalPolicy, Deletion, Outcome, State
+from connections.wording import DeletionStatus
 
 MOVED_ON = "The status just changed, so your action wasn't recorded."
 # An event repeats those of these times that its transition sets, so that verification can compare
@@ -531,6 +532,17 @@ def has_expired(deletion: Deletion, *, now: datetime) -> bool:
     )
 
 
+def status_at(deletion: Deletion, *, now: datetime) -> DeletionStatus:
+    """Its status at this time: also whether it is being checked, or expired without being closed.
+
+    `now` is the database's time.
+    """
+    if deletion.state in {State.REQUESTED, State.APPROVED} and has_expired(deletion, now=now):
+        return DeletionStatus.EXPIRED
+    is_checking = not deletion.is_settled and is_being_rechecked(deletion, now=now)
+    return DeletionStatus.CHECKING if is_checking else wording.status_of(deletion)
+
+
 def is_queued(deletion: Deletion) -> bool:
     """Whether its bulk deletion is confirmed but the worker hasn't started to send it."""
     return deletion.is_run_by_batch and deletion.state == State.WAITING and not deletion.epoch
@@ -581,6 +593,13 @@ def approvals_given(deletion: Deletion) -> QuerySet[Approval]:
         digest=deletion.approval_digest,
         round=deletion.approval_round,
     )
+
+
+def can_be_approved(deletion: Deletion, *, now: datetime) -> bool:
+    """Whether it waits for another person's approval and has not expired."""
+    # A still-present deletion never expires; its window has already been renewed.
+    is_over = deletion.state == State.REQUESTED and has_expired(deletion, now=now)
+    return is_awaiting_approval(deletion) and not is_over
 
 
 def is_awaiting_approval(deletion: Deletion) -> bool:

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any
 
@@ -17,7 +18,9 @@ from connections.access.actor import Actor
 from connections.access_reviews.progress import find_awaiting_decisions
 from connections.batches.progress import find_to_approve
 from connections.changes.changes import find_awaiting_acknowledgement
+from connections.core import clock
 from connections.core.database import Statement, counting_statement
+from connections.deletions import time_limits
 from connections.models import (
     RUN_BY_BATCH,
     Approval,
@@ -32,7 +35,7 @@ from connections.models import (
 from connections.people import provider_accounts
 from connections.web.people import single_sign_on
 from connections.web.reauthentication import prompt_for
-from connections.web.support import actor_of, signed_in_person
+from connections.web.support import actor_of, signed_in_person, time_of
 
 # What a person can choose about how pages look, each in a cookie. The first value is the default.
 APPEARANCE = {"theme": ("system", "light", "dark"), "density": ("dense", "comfortable")}
@@ -92,7 +95,7 @@ def _nav(request: HttpRequest) -> list[NavItem]:
         entries += [("Audit log", "audit-list")]
     if permissions.can_administer(actor):
         entries += [("People", "person-list"), ("Notifications", "notice-list")]
-    counts = _count_waiting(person, actor=actor)
+    counts = _count_waiting(person, actor=actor, now=time_of(request))
     return [
         NavItem(
             name=name,
@@ -121,10 +124,13 @@ class _Reader:
     actor: Actor = field(compare=False)
 
 
-def _count_waiting(person: Person, *, actor: Actor) -> Counter[str]:
+def _count_waiting(person: Person, *, actor: Actor, now: datetime) -> Counter[str]:
     """How many items wait for this person, by the name of the URL that lists them."""
     reader = _Reader(person=person, roles=person.roles, visibility=person.visibility, actor=actor)
-    names, statement = _waiting_statement(reader)
+    # The end of the minute, so that the statement is built once a minute.
+    names, statement = _waiting_statement(
+        reader, now.replace(second=0, microsecond=0) + timedelta(minutes=1)
+    )
     counts: Counter[str] = Counter()
     if names:
         with connection.cursor() as cursor:
@@ -136,14 +142,14 @@ def _count_waiting(person: Person, *, actor: Actor) -> Counter[str]:
 
 # Every page runs this statement, and building it takes ten times as long as running it.
 @lru_cache(maxsize=200)
-def _waiting_statement(reader: _Reader) -> tuple[list[str], Statement]:
+def _waiting_statement(reader: _Reader, now: datetime) -> tuple[list[str], Statement]:
     """The lists of what waits for this person, and the statement that counts each."""
     actor = reader.actor
     waiting: list[tuple[str, QuerySet[Any]]] = []
     if permissions.can_approve_any(actor):
         # Deletions that are approved through a bulk deletion count as one.
-        waiting += [("deletion-list", _find_awaiting_approval(actor))]
-        waiting += [("deletion-list", find_to_approve(actor=actor))]
+        waiting += [("deletion-list", _find_awaiting_approval(actor, now=now))]
+        waiting += [("deletion-list", find_to_approve(actor=actor, now=now))]
     if permissions.can_acknowledge(actor):
         waiting += [("change-list", find_awaiting_acknowledgement(actor=actor))]
     if permissions.can_be_reviewer(actor):
@@ -151,14 +157,17 @@ def _waiting_statement(reader: _Reader) -> tuple[list[str], Statement]:
     return [name for name, _ in waiting], counting_statement(*(rows for _, rows in waiting))
 
 
-def _find_awaiting_approval(actor: Actor) -> QuerySet[Deletion]:
+def _find_awaiting_approval(actor: Actor, *, now: datetime) -> QuerySet[Deletion]:
     """Other people's deletions that this person can still approve or decline."""
     person, unapprovable = actor.person, permissions.visibility_of(actor).unapprovable
     this_round = Approval.objects.filter(deletion=OuterRef("pk"), round=OuterRef("approval_round"))
     given = this_round.filter(decision=Approval.Decision.APPROVED).order_by()
+    has_expired = clock.has_passed_in_query(
+        "expires_at", within=time_limits.APPROVAL_WINDOW, now=now
+    )
     waiting = Deletion.objects.filter(
         # Also those still present after an attempt, while this round lacks approvals.
-        Q(state=State.REQUESTED)
+        Q(state=State.REQUESTED) & ~has_expired
         | Q(state=State.STILL_PRESENT, policy=ApprovalPolicy.ONE) & ~Exists(given)
         | Q(state=State.STILL_PRESENT, policy=ApprovalPolicy.TWO) & ~Exists(given[1:2]),
         settled_at=None,

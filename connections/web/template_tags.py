@@ -5,15 +5,18 @@ from datetime import UTC, datetime
 from functools import lru_cache
 
 from django import template
+from django.template import RequestContext
 from django.template.loader import render_to_string
 from django.utils import timezone
 from django.utils.safestring import SafeString
 
 from connections import wording
 from connections.core.text import format_age, format_relative
+from connections.deletions import states
 from connections.deletions.tickets import ticket_url
 from connections.models import Credential, Deletion, Notification, Person, Sync
 from connections.web.icons import DOT, SHAPES
+from connections.web.support import time_of
 from connections.wording.batches import BatchStatus
 from connections.wording.causes import failure_text
 from connections.wording.changes import CHANGE_BADGES
@@ -41,12 +44,15 @@ register.filter("site_name", site_name)
 register.filter("ticket_url", ticket_url)
 
 
-@register.simple_tag
-def badge(about: Deletion | Notification | Credential | Person | Badge) -> SafeString:
+@register.simple_tag(takes_context=True)
+def badge(
+    context: RequestContext, about: Deletion | Notification | Credential | Person | Badge
+) -> SafeString:
     """The badge of one of these objects, or a badge that was already chosen."""
     match about:
         case Deletion():
-            chosen = wording.badge(about)
+            status = states.status_at(about, now=time_of(context.request))
+            chosen = wording.badge(about, status=status)
         case Notification():
             chosen = wording.notification_badge(about)
         case Credential():

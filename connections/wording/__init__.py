@@ -7,10 +7,12 @@ the attempts and approvals of its deletion.
 from connections.wording.causes import cause_text, unavailable_text
 from connections.wording.deletion_statuses import (
     FLAGS,
+    DeletionStatus,
     NextStep,
     badge,
     label_of_outcome,
     label_of_state,
+    status_of,
 )
 from connections.wording.deletion_texts import (
     break_glass_text,

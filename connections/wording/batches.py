@@ -28,7 +28,10 @@ class BatchStatus(Enum):
     DISCARDED = Badge("Discarded", "muted", "minus", "A draft that was never requested.")
     DECLINED = Badge("Declined", "muted", "cross", "An approver declined it. Nothing was sent.")
     EXPIRED = Badge(
-        "Expired", "muted", "clock", "Not approved or confirmed in time. Nothing was sent."
+        "Expired",
+        "muted",
+        "clock",
+        "Not requested, approved or confirmed in time. Nothing was sent.",
     )
 
 
@@ -50,8 +53,13 @@ def is_discarded(batch: Batch) -> bool:
     return batch.state == BatchState.CANCELLED and batch.requested_at is None
 
 
-def batch_badge(batch: Batch) -> Badge:
-    """The status of a bulk deletion."""
+def batch_badge(batch: Batch, *, has_expired: bool) -> Badge:
+    """The status of a bulk deletion.
+
+    `has_expired` is whether its time has passed and no worker has ended it yet.
+    """
+    if has_expired:
+        return BatchStatus.EXPIRED.value
     if is_discarded(batch):
         return BatchStatus.DISCARDED.value
     return _OF_STATE[BatchState(batch.state)].value
@@ -121,12 +129,16 @@ _HEADLINES = {
 }
 
 
-def batch_headline(batch: Batch, *, given: int, results: str, sending: int) -> str:
+def batch_headline(
+    batch: Batch, *, given: int, results: str, sending: int, has_expired: bool
+) -> str:
     """What happens next, or how it ended.
 
     `given` is how many people approved it, `results` a text such as "3 deleted, 1 failed", and
-    `sending` how many DELETEs are in progress.
+    `sending` how many DELETEs are in progress. `has_expired` is as in `batch_badge`.
     """
+    if has_expired:
+        return f"Expired at {format_time(batch.expires_at)}. Nothing was sent."
     if is_discarded(batch):
         return f"Discarded by {batch.ended_by_name}. Nothing was sent."
     missing = ApprovalPolicy(batch.policy).approvals_needed - given
@@ -143,18 +155,12 @@ def batch_headline(batch: Batch, *, given: int, results: str, sending: int) -> s
     )
 
 
-def expired_headline(batch: Batch) -> str:
-    """The headline of a request or approval that expired and that no worker has ended yet."""
-    return f"Expired at {format_time(batch.expires_at)}. Nothing was sent."
-
-
-EXPIRED_LINE = (
-    "No worker has ended it yet. Once it is canceled, its connections can be planned again."
-)
-
-
-def batch_lines(batch: Batch) -> list[str]:
-    """What else to know about its status."""
+def batch_lines(batch: Batch, *, has_expired: bool) -> list[str]:
+    """What else to know about its status. `has_expired` is as in `batch_badge`."""
+    if has_expired:
+        return [
+            "No worker has ended it yet. Once it is canceled, its connections can be planned again."
+        ]
     if batch.state == BatchState.PAUSED:
         why = cause_text(batch.pause_cause)
         lines = [why] if why else []

@@ -182,6 +182,8 @@ _STEPS = {
         NextStep.WITHDRAW,
     ),
     DeletionStatus.NEEDS_CONFIRMATION: (NextStep.CONFIRM, NextStep.WITHDRAW),
+    # Until a worker closes it, it can only be withdrawn.
+    DeletionStatus.EXPIRED: (NextStep.WITHDRAW, NextStep.REQUEST_AGAIN),
     DeletionStatus.APPROVED: (NextStep.CONFIRM, NextStep.WITHDRAW),
     DeletionStatus.CHECKING: (),
     DeletionStatus.CONFIRMED: (NextStep.CONFIRM, NextStep.WITHDRAW),
@@ -261,8 +263,8 @@ _REFUSALS: dict[str, tuple[int, str]] = {
 def status_of(deletion: Deletion) -> DeletionStatus:
     """The status of one deletion, from its own row alone.
 
-    Whether a confirmed deletion is being checked depends on the database's clock, so this never
-    returns CHECKING.
+    `deletions.states.status_at` also knows what depends on the time: whether an open deletion has
+    expired or is being checked.
     """
     if deletion.contradicted_at:
         return _contradicted_status(deletion)
@@ -343,7 +345,7 @@ def _fields(deletion: Deletion) -> dict[str, str]:
         "retry_limit": ""
         if is_retry_too_late(deletion)
         else f", up to 15 min after {retried_since(deletion)}",
-        "ended": format_time(deletion.settled_at),
+        "ended": format_time(deletion.settled_at or deletion.expires_at),
         "reported": "success" if deletion.outcome == Outcome.DELETED else "it absent (404)",
         "http_status": str(http_status or ""),
         "refusal": refusal,
@@ -382,12 +384,11 @@ def explain(deletion: Deletion, *, status: DeletionStatus, sent: Sent) -> str:
     return filled_in(status, fields=_fields(deletion), sent=sent).explanation
 
 
-def badge(deletion: Deletion, *, is_being_rechecked: bool = False) -> Badge:
-    """The badge of one deletion, without a database query.
+def badge(deletion: Deletion, *, status: DeletionStatus) -> Badge:
+    """The badge of one deletion with this status, without a database query.
 
     The epoch shows whether there were attempts, but not their results.
     """
-    status = DeletionStatus.CHECKING if is_being_rechecked else status_of(deletion)
     sent = None if deletion.epoch else Sent.NOTHING
     return filled_in(status, fields=_fields(deletion), sent=sent)
 

@@ -27,7 +27,6 @@ from connections.wording.deletion_statuses import (
     is_retry_too_late,
     retried_since,
     retry_text,
-    status_of,
     steps_of,
 )
 
@@ -55,24 +54,22 @@ class DeletionText:
 def describe(
     deletion: Deletion,
     *,
+    status: DeletionStatus,
     approvers: tuple[str, ...] | None = None,
     may_approve: bool = False,
     seen_by: str = "",
-    is_being_rechecked: bool = False,
 ) -> DeletionText:
-    """The text for one deletion.
+    """The text for one deletion with this status.
 
     `approvers` are the names of the people who can approve it; None leaves that sentence out.
     `may_approve` says whether the reader is one of them. `seen_by` is the credential that listed
-    the connection after the deletion was closed as gone. `is_being_rechecked` says whether it is
-    confirmed and its pre-send check is running, which depends on the database's clock. Reads the
-    deletion's attempts and, if needed, its approvals. Both can be prefetched.
+    the connection after the deletion was closed as gone. Reads the deletion's attempts and, if
+    needed, its approvals. Both can be prefetched.
     """
-    status = DeletionStatus.CHECKING if is_being_rechecked else status_of(deletion)
-    short = badge(deletion, is_being_rechecked=is_being_rechecked)
+    short = badge(deletion, status=status)
     attempts = list(deletion.attempts.all())
     headline = _headline(deletion, status=status, attempts=attempts)
-    if deletion.is_settled and not is_being_rechecked:
+    if deletion.is_settled:
         lines = _closed_lines(deletion, status=status, attempts=attempts, seen_by=seen_by)
     else:
         lines = _open_lines(deletion, status=status, attempts=attempts)
@@ -114,6 +111,8 @@ def _open_lines(
         case DeletionStatus.APPROVED:
             names = [one.approver_name for one in deletion.current_approvals]
             return [f"Approved by {join_names(names) or 'another person'}.", earlier]
+        case DeletionStatus.EXPIRED:
+            return ["No worker has closed it yet. Once it is withdrawn, it can be requested again."]
         case DeletionStatus.SENDING:
             return [f"Started at {format_time(deletion.sending_at)}."]
         case DeletionStatus.CHECK_FAILED:
@@ -131,8 +130,6 @@ def _open_lines(
         case DeletionStatus.RETRYING:
             then = _too_late_to_retry(deletion) or _tries(attempts)
             return [cause, earlier, _until_resumed(deletion), then]
-        case DeletionStatus.QUEUED:
-            return [_until_resumed(deletion)]
         case DeletionStatus.UNKNOWN:
             return [
                 _attempts_beside_headline(attempts),
@@ -149,7 +146,7 @@ def _open_lines(
                 cause if deletion.cause != Cause.LISTINGS_AGREE else "",
             ]
         case _:
-            return [earlier]
+            return [earlier, _until_resumed(deletion)]
 
 
 def _until_resumed(deletion: Deletion) -> str:

@@ -12,6 +12,7 @@ from connections.core.text import format_time
 from connections.models import AuditEvent, Deletion, Outcome, State, render_references
 from connections.wording.causes import cause_text
 from connections.wording.deletion_statuses import (
+    DeletionStatus,
     is_retry_too_late,
     label_of_outcome,
     outcome_badge,
@@ -214,13 +215,15 @@ _NEXT = {
 }
 
 
-def next_text(deletion: Deletion, *, is_being_rechecked: bool = False) -> EventText | None:
-    """The next step of a deletion. None if there is none."""
+def next_text(deletion: Deletion, *, status: DeletionStatus) -> EventText | None:
+    """The next step of a deletion with this status. None if there is none."""
     if deletion.outcome == Outcome.DELETED and not deletion.verified_at and deletion.due_at:
         return EventText(title="Verify that it's gone", tone="muted", icon="eye")
     if deletion.is_settled:
         return None
-    if is_being_rechecked:
+    if status == DeletionStatus.EXPIRED:
+        return EventText(title="A worker closes it", tone="muted", icon="clock")
+    if status == DeletionStatus.CHECKING:
         return EventText(title="Check, then send", tone="muted", icon="eye")
     if deletion.state == State.REQUESTED and deletion.needs_approval:
         return EventText(title="Another person approves", tone="muted", icon="people")

@@ -3291,6 +3291,39 @@ BULK_DELETIONS = (
         "::test_a_running_plan_with_a_connection_to_keep_since_is_paused",
     ),
     _mutant(
+        "an expired request without a worker says so",
+        "connections/deletions/states.py",
+        "    if deletion.state in {State.REQUESTED, State.APPROVED}"
+        " and has_expired(deletion, now=now):\n",
+        "    if False:\n",
+        "tests/deletions/approvals/test_pages.py::test_an_expired_request_says_so_everywhere_and_can"
+        "_only_be_withdrawn_while_no_worker_runs",
+    ),
+    _mutant(
+        "an expired request can't be approved, also while no worker runs",
+        "connections/deletions/states.py",
+        "    return is_awaiting_approval(deletion) and not is_over\n",
+        "    return is_awaiting_approval(deletion)\n",
+        "tests/deletions/approvals/test_approving.py"
+        "::test_24_hours_after_the_request_it_cannot_be_approved_and_expires",
+    ),
+    _mutant(
+        "an expired request waits for nobody in the navigation",
+        "connections/web/context_processors.py",
+        "        Q(state=State.REQUESTED) & ~has_expired\n",
+        "        Q(state=State.REQUESTED)\n",
+        "tests/deletions/approvals/test_pages.py::test_an_expired_request_says_so_everywhere_and_can"
+        "_only_be_withdrawn_while_no_worker_runs",
+    ),
+    _mutant(
+        "an expired bulk deletion waits for nobody",
+        f"{BATCHES}/progress.py",
+        "        ~drafts.has_expired_in_query(now=now), state=",
+        "        state=",
+        "tests/web/batches/test_pages.py::test_an_expired_request_says_so_everywhere_and_can_only_be"
+        "_canceled_while_no_worker_runs",
+    ),
+    _mutant(
         "a decision to keep that has ended holds back older plans and is shown",
         "connections/models/access_reviews.py",
         "    return AccessReviewDecision.objects.filter(~Exists(later))\n",

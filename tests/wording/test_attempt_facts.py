@@ -24,9 +24,9 @@ from connections.models import (
     State,
 )
 from connections.verifier import verify
-from connections.wording import attempt_facts
+from connections.wording import DeletionStatus, attempt_facts
 from connections.wording.attempt_facts import Sent
-from tests.wording.test_wording import CAUSES, NOW, deletion_in
+from tests.wording.test_wording import CAUSES, NOW, badge_of, deletion_in, described
 
 # Possible results of one attempt: result, status, cause, whether the response was late.
 RESULTS: dict[str, tuple[str, int | None, str, bool]] = {
@@ -139,11 +139,15 @@ def every_case(histories: list[History]) -> Iterator[tuple[History, Deletion]]:
 def texts_of(deletion: Deletion) -> list[str]:
     """Each text that a page, mail, command or bundle can produce for it."""
     texts = []
-    for is_being_rechecked in (False, True):
-        words = wording.describe(deletion, is_being_rechecked=is_being_rechecked)
-        badge = wording.badge(deletion, is_being_rechecked=is_being_rechecked)
+    status = wording.status_of(deletion)
+    possible = [status]
+    if not deletion.is_settled:
+        possible += [DeletionStatus.CHECKING, DeletionStatus.EXPIRED]
+    for each in possible:
+        words = wording.describe(deletion, status=each)
+        badge = wording.badge(deletion, status=each)
         texts += [badge.explanation, words.badge, words.headline, *words.lines, *words.alarms]
-    following = wording.next_text(deletion)
+    following = wording.next_text(deletion, status=status)
     texts += [following.title, following.detail] if following else []
     attempts = list(deletion.attempts.all())
     texts += [
@@ -190,7 +194,7 @@ def test_an_attempt_that_might_have_worked_is_named_on_the_page() -> None:
             continue
         if deletion.outcome in told_by_the_outcome:
             continue
-        words = wording.describe(deletion)
+        words = described(deletion)
         assert any("might have worked" in line for line in (words.headline, *words.lines)), (
             history,
             deletion.state,
@@ -201,7 +205,7 @@ def test_an_attempt_that_might_have_worked_is_named_on_the_page() -> None:
 
 def test_a_late_200_is_named_on_the_page_and_in_the_bundle() -> None:
     for history, deletion in every_case([("late 200",), ("cut", "late 200"), ("late 200", "cut")]):
-        words = wording.describe(deletion)
+        words = described(deletion)
         assert any("200" in alarm for alarm in words.alarms), (history, deletion.state)
         if deletion.outcome == Outcome.DELETED:
             assert "late" in " ".join(words.lines)
@@ -280,4 +284,4 @@ def test_an_explanation_claims_only_what_the_attempts_allow(sent: Sent | None) -
 def test_a_name_that_reads_like_a_claim_stays_a_name() -> None:
     by = "Nothing was deleted."
     declined = deletion_in(State.SETTLED, Outcome.DECLINED, settled_by_name=by, epoch=1)
-    assert wording.badge(declined).explanation == f"Declined by {by}."
+    assert badge_of(declined).explanation == f"Declined by {by}."

@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import product
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -27,8 +28,10 @@ from connections.models import (
 )
 from connections.web.icons import SHAPES
 from connections.web.template_tags import LEGENDS
-from connections.wording import events
+from connections.wording import Badge, DeletionStatus, events
 from connections.wording.connections import effect_text, unknown_types
+from connections.wording.deletion_texts import DeletionText
+from connections.wording.events import EventText
 
 NOW = datetime(2026, 3, 2, 14, 3, 22, tzinfo=UTC)
 CAUSES = ["", *Cause]
@@ -73,6 +76,21 @@ def deletion_in(
     return deletion
 
 
+def described(deletion: Deletion, **values: Any) -> DeletionText:
+    """What its page says."""
+    return wording.describe(deletion, status=wording.status_of(deletion), **values)
+
+
+def badge_of(deletion: Deletion) -> Badge:
+    """Its badge in a list."""
+    return wording.badge(deletion, status=wording.status_of(deletion))
+
+
+def next_of(deletion: Deletion) -> EventText | None:
+    """The last entry of its timeline."""
+    return wording.next_text(deletion, status=wording.status_of(deletion))
+
+
 def attempt(**values: object) -> Attempt:
     """An unsaved attempt with a 500 response."""
     made = Attempt(
@@ -105,7 +123,7 @@ def every_deletion() -> Iterator[Deletion]:
 
 def test_every_deletion_has_a_badge_and_a_headline_without_raw_codes() -> None:
     for deletion in every_deletion():
-        words = wording.describe(deletion)
+        words = described(deletion)
         said = (words.badge, words.headline, *words.lines)
         where = (deletion.state, deletion.outcome, deletion.cause)
         assert all(text and text == text.strip() for text in said), where
@@ -118,7 +136,7 @@ def test_every_deletion_has_a_badge_and_a_headline_without_raw_codes() -> None:
 
 def test_the_badge_alone_equals_the_badge_of_the_full_text() -> None:
     for deletion in every_deletion():
-        words, short = wording.describe(deletion), wording.badge(deletion)
+        words, short = described(deletion), badge_of(deletion)
         assert (words.badge, words.tone, words.icon) == (short.label, short.tone, short.icon)
 
 
@@ -126,7 +144,7 @@ def test_only_unknown_deletions_use_the_unknown_color() -> None:
     unknown = {
         (deletion.state, deletion.outcome)
         for deletion in every_deletion()
-        if wording.badge(deletion).tone == "unknown"
+        if badge_of(deletion).tone == "unknown"
     }
 
     assert unknown == {("unknown", "")}
@@ -136,7 +154,7 @@ def test_no_text_claims_that_nothing_was_sent_when_something_might_have_been() -
     for deletion in every_deletion():
         may_have_been = deletion.state in {State.UNKNOWN, State.SENDING, State.STILL_PRESENT}
         if may_have_been or deletion.outcome in {"deleted", "gone_unattributed", "unresolved"}:
-            assert "othing was sent" not in wording.describe(deletion).headline
+            assert "othing was sent" not in described(deletion).headline
 
 
 @pytest.mark.parametrize("cause", CAUSES[1:])
@@ -185,7 +203,7 @@ def test_the_badge_of_every_deletion_is_in_the_legend() -> None:
     legend = {re.sub(r" \(\d+\)$", "", badge.label) for badge in LEGENDS["deletion"]}
     of_connections = {badge.label for badge in LEGENDS["connection"]}
     for deletion in every_deletion():
-        badge = wording.badge(deletion)
+        badge = badge_of(deletion)
         assert re.sub(r" \(\d+\)$", "", badge.label) in legend
         assert deletion.is_settled or badge.label in of_connections
         assert badge.explanation
@@ -234,7 +252,7 @@ def test_a_closed_deletion_has_one_label(values: dict[str, object], label: str) 
     for name, value in values.items():
         setattr(deletion, name, value)
 
-    assert wording.badge(deletion).label == label
+    assert badge_of(deletion).label == label
 
 
 @pytest.mark.parametrize(
@@ -261,7 +279,7 @@ def test_an_open_deletion_has_one_label(
     for name, value in values.items():
         setattr(deletion, name, value)
 
-    assert wording.badge(deletion).label == label
+    assert badge_of(deletion).label == label
 
 
 @pytest.mark.parametrize(
@@ -319,7 +337,7 @@ def test_an_open_deletion_has_one_label(
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_the_texts_are_exactly_as_agreed(deletion: Deletion, headline: str) -> None:
-    assert wording.describe(deletion).headline == headline
+    assert described(deletion).headline == headline
 
 
 def test_a_deletion_whose_retry_would_come_too_late_says_when_it_closes() -> None:
@@ -327,18 +345,20 @@ def test_a_deletion_whose_retry_would_come_too_late_says_when_it_closes() -> Non
         waiting = deletion_in(
             State.WAITING, cause=cause, attempts=[attempt()], due_at=NOW, expires_at=NOW
         )
-        words = wording.describe(waiting)
+        words = described(waiting)
 
         assert words.headline.endswith("Closes at 2026-03-02 14:03:22 UTC without a retry.")
         assert "A retry would come more than 15 minutes after confirmation." in words.lines
-        step = wording.next_text(waiting)
+        step = next_of(waiting)
         assert step is not None
         assert step.title == "Close without a retry"
 
 
 def test_a_deletion_being_rechecked_offers_no_decision() -> None:
     for state in (State.REQUESTED, State.APPROVED, State.STILL_PRESENT):
-        words = wording.describe(deletion_in(state, confirmed_at=NOW), is_being_rechecked=True)
+        words = wording.describe(
+            deletion_in(state, confirmed_at=NOW), status=DeletionStatus.CHECKING
+        )
 
         assert (words.badge, words.tone) == ("Checking", "info")
         assert words.headline == "Checking the connection before sending. Nothing has been sent."
@@ -350,7 +370,7 @@ def test_an_approval_names_who_can_give_it() -> None:
         State.REQUESTED, policy=ApprovalPolicy.ONE, expires_at=NOW + timedelta(days=1)
     )
 
-    words = wording.describe(waiting, approvers=("Ada", "Linus"))
+    words = described(waiting, approvers=("Ada", "Linus"))
 
     assert words.lines == (
         "Expires at 2026-03-03 14:03:22 UTC.",
@@ -361,7 +381,7 @@ def test_an_approval_names_who_can_give_it() -> None:
 def test_an_approver_sees_who_requested_it() -> None:
     waiting = deletion_in(State.REQUESTED, policy=ApprovalPolicy.ONE)
 
-    words = wording.describe(waiting, approvers=("Ada",), may_approve=True)
+    words = described(waiting, approvers=("Ada",), may_approve=True)
 
     assert words.headline == "Grace requests your approval."
     assert "Ada can approve." not in words.lines
@@ -369,9 +389,7 @@ def test_an_approver_sees_who_requested_it() -> None:
 
 def test_an_unknown_after_a_refusal_says_which_attempt_is_unknown() -> None:
     refused = attempt(number=2, verdict=AttemptResult.REFUSED, http_status=403)
-    words = wording.describe(
-        deletion_in(State.UNKNOWN, cause="forbidden", attempts=[attempt(), refused])
-    )
+    words = described(deletion_in(State.UNKNOWN, cause="forbidden", attempts=[attempt(), refused]))
 
     assert words.lines[0] == "Attempt 1 might have worked. Attempt 2 returned 403."
 
@@ -402,10 +420,10 @@ def test_the_effect_of_a_deletion_names_the_data_types() -> None:
 
 def test_only_open_deletions_have_a_next_step() -> None:
     for state in OPEN_STATES:
-        assert wording.next_text(deletion_in(state))
+        assert next_of(deletion_in(state))
     for outcome in Outcome.values:
-        assert wording.next_text(deletion_in(State.SETTLED, outcome)) is None
-    assert wording.next_text(deletion_in(State.SETTLED, "deleted", due_at=NOW))
+        assert next_of(deletion_in(State.SETTLED, outcome)) is None
+    assert next_of(deletion_in(State.SETTLED, "deleted", due_at=NOW))
 
 
 @pytest.mark.parametrize(

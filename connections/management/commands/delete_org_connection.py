@@ -159,8 +159,8 @@ class Command(DeletingCommand):
             if deletion.sending_at is None:
                 raise
             raise _unreadable_record(deletion) from error
-        is_being_rechecked = states.is_being_rechecked(deletion, now=clock.now())
-        description = wording.describe(deletion, is_being_rechecked=is_being_rechecked)
+        status = states.status_at(deletion, now=clock.now())
+        description = wording.describe(deletion, status=status)
         document = deletion_row(deletion) | {
             "url": f"/deletions/{deletion.pk}/",
             "headline": description.headline,

@@ -1,10 +1,12 @@
 """Check deletions whose outcome is unknown or not verified."""
 
+from datetime import datetime
 from typing import Any
 
 from connections import wording
 from connections.access.actor import command_actor
-from connections.deletions import sending
+from connections.core import clock
+from connections.deletions import sending, states
 from connections.deletions.export import deletion_row
 from connections.management.base import UNKNOWN, OrgAdminCommand
 from connections.models import Deletion, State
@@ -32,11 +34,13 @@ class Command(OrgAdminCommand):
             ],
             "unknown": unknown,
         }
-        lines = [_line(deletion) for deletion in rows]
+        now = clock.now()
+        lines = [_line(deletion, now=now) for deletion in rows]
         self.emit(document, "\n".join([*lines, f"Unknown: {unknown}."]))
         return UNKNOWN if unknown else 0
 
 
-def _line(deletion: Deletion) -> str:
-    badge = wording.badge(deletion)
-    return f"{deletion.pk}  {badge.label}  {wording.describe(deletion).headline}"
+def _line(deletion: Deletion, *, now: datetime) -> str:
+    status = states.status_at(deletion, now=now)
+    text = wording.describe(deletion, status=status)
+    return f"{deletion.pk}  {text.badge}  {text.headline}"

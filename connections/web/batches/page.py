@@ -21,6 +21,7 @@ from connections.batches import confirming, drafts, stopping
 from connections.batches.progress import Progress, can_go_on, get_progress
 from connections.core import clock
 from connections.core.text import format_span, pluralize
+from connections.deletions import states
 from connections.deletions.history import OutcomeGroup, outcome_group
 from connections.models import (
     OPEN_STATES,
@@ -52,18 +53,15 @@ from connections.web.lists import (
     list_url,
     part_links,
 )
-from connections.web.support import PageWarning
+from connections.web.support import PageWarning, time_of
 from connections.web.timeline import event_entry
 from connections.wording import Badge
 from connections.wording.batches import (
-    EXPIRED_LINE,
     ROW_PROBLEMS,
-    BatchStatus,
     batch_badge,
     batch_headline,
     batch_lines,
     batch_origin_text,
-    expired_headline,
     is_discarded,
     no_sender_text,
 )
@@ -190,6 +188,8 @@ class Liveness(NamedTuple):
     # Whether a process that should send its rows is running.
     is_sender_alive: bool
     worker_seen_at: datetime | None
+    # Whether it expired. Until a worker ends it, the services refuse to approve or confirm it.
+    has_expired: bool
 
 
 def get_liveness(batch: Batch, *, now: datetime) -> Liveness:
@@ -204,12 +204,13 @@ def get_liveness(batch: Batch, *, now: datetime) -> Liveness:
         poll_interval=_poll_interval(batch, now=now),
         is_sender_alive=is_alive,
         worker_seen_at=seen_at,
+        has_expired=drafts.has_expired(batch, now=now),
     )
 
 
 def page_version(batch: Batch, *, liveness: Liveness) -> str:
     """A value that changes whenever what the page shows changes."""
-    alive = liveness.poll_interval, liveness.is_sender_alive
+    alive = liveness.poll_interval, liveness.is_sender_alive, liveness.has_expired
     progress = get_progress(batch)
     checks = batch.deletions.aggregate(
         Count("verified_at"), Count("contradicted_at"), Max("due_at"), Max("sending_at")
@@ -221,19 +222,20 @@ def page_version(batch: Batch, *, liveness: Liveness) -> str:
 
 
 def _steps(
-    batch: Batch, *, actor: Actor, approvals: Sequence[_GivenApproval], has_expired: bool
+    batch: Batch, *, actor: Actor, approvals: Sequence[_GivenApproval], now: datetime
 ) -> dict[str, bool]:
     """What this person can do now."""
     person, state = actor.person, BatchState(batch.state)
     has_decided = any(each.approver_id == person.pk for each in approvals) if person else True
-    is_to_decide = state == BatchState.REQUESTED and not has_decided and not has_expired
-    is_next = can_go_on(batch, actor=actor)
+    is_open = state == BatchState.REQUESTED and not drafts.has_expired(batch, now=now)
+    is_to_decide = is_open and not has_decided
+    is_next = can_go_on(batch, actor=actor, now=now)
     can_stop = permissions.can_stop_batch(actor, batch=batch)
     can_decline = is_to_decide and permissions.can_decline_batch(actor, batch=batch)
     return {
         "approve": is_to_decide and permissions.can_approve_batch(actor, batch=batch),
         "decline": can_decline,
-        "confirm": state == BatchState.APPROVED and is_next and not has_expired,
+        "confirm": state == BatchState.APPROVED and is_next,
         "pause": state == BatchState.RUNNING and can_stop,
         "resume": state == BatchState.PAUSED and is_next,
         # People who can decline do that instead, with a reason.
@@ -303,7 +305,7 @@ def result_rows(request: HttpRequest, *, batch: Batch, actor: Actor, progress: P
         links.append(("Left out", LEFT_OUT, count))
     return Rows(
         views=[
-            _plan_row(row) if isinstance(row, BatchRow) else _result_row(row)
+            _plan_row(row) if isinstance(row, BatchRow) else _result_row(row, now=time_of(request))
             for row in page.object_list
         ],
         note="newest results first",
@@ -321,8 +323,8 @@ def _deletions_of(batch: Batch, *, group: OutcomeGroup | None) -> QuerySet[Delet
         outcomes = [
             each for each in Outcome if outcome_group(state=State.SETTLED, outcome=each) == group
         ]
-        states = [each for each in OPEN_STATES if outcome_group(state=each, outcome="") == group]
-        deletions = deletions.filter(Q(outcome__in=outcomes) | Q(state__in=states))
+        opened = [each for each in OPEN_STATES if outcome_group(state=each, outcome="") == group]
+        deletions = deletions.filter(Q(outcome__in=outcomes) | Q(state__in=opened))
     newest = Coalesce("settled_at", "sending_at").desc(nulls_last=True)
     return deletions.order_by(newest, "batch_row__position")
 
@@ -349,7 +351,7 @@ def _plan_row(row: BatchRow) -> BatchRowView:
         credential=row.credential.name if row.credential and not row.problem else "",
         # A requested row has no problem, but a withdrawn one must not look like those still to
         # approve.
-        badge=wording.badge(deletion)
+        badge=wording.badge(deletion, status=wording.status_of(deletion))
         if deletion and deletion.settled_at
         else ROW_PROBLEMS.get(row.problem),
         deletion=deletion,
@@ -357,8 +359,8 @@ def _plan_row(row: BatchRow) -> BatchRowView:
     )
 
 
-def _result_row(deletion: Deletion) -> BatchRowView:
-    badge = wording.badge(deletion)
+def _result_row(deletion: Deletion, *, now: datetime) -> BatchRowView:
+    badge = wording.badge(deletion, status=states.status_at(deletion, now=now))
     return BatchRowView(
         row=deletion,
         key=deletion.key.reference,
@@ -387,7 +389,7 @@ def batch_context(
     """Template variables of the page. `form` is the posted form if its action was refused."""
     common = {
         "batch": batch,
-        "status": batch_badge(batch),
+        "status": batch_badge(batch, has_expired=drafts.has_expired(batch, now=time_of(request))),
         "origin": batch_origin_text(batch),
         "notice": notice,
         "url": reverse("batch-detail", args=[batch.pk]),
@@ -416,7 +418,7 @@ def _draft_context(
         "count": count,
         "delete_label": f"Delete {count}",
         "is_open": is_open,
-        "headline": batch_headline(batch, given=0, results="", sending=0)
+        "headline": batch_headline(batch, given=0, results="", sending=0, has_expired=has_expired)
         if batch.has_ended
         else drafts.EXPIRED,
         "can_edit": can_edit,
@@ -483,19 +485,21 @@ def _record_context(
     total = confirming.count_to_send(batch) if plan else progress.total
     count = pluralize(total, "connection")
     liveness = get_liveness(batch, now=now)
-    # The worker ends an expired one; until then, the services refuse to approve or confirm it.
-    has_expired = batch.state in UNDECIDED and drafts.has_expired(batch, now=now)
-    context = {
+    return {
         "title": f"Delete {count}",
         "count": count,
         "confirm_text": confirming.text_to_type(batch),
         "delete_label": f"Delete {count}",
         "form": form,
         "headline": batch_headline(
-            batch, given=len(approvals), results=_results_text(parts), sending=progress.sending
+            batch,
+            given=len(approvals),
+            results=_results_text(parts),
+            sending=progress.sending,
+            has_expired=liveness.has_expired,
         ),
-        "tone": _tone(batch, parts),
-        "lines": batch_lines(batch),
+        "tone": _tone(batch, parts, has_expired=liveness.has_expired),
+        "lines": batch_lines(batch, has_expired=liveness.has_expired),
         # A plan that waits for its confirmation has a warning instead.
         "kept": confirming.list_kept(batch) if batch.state == BatchState.PAUSED else [],
         "people": _people(batch, approvals=approvals),
@@ -503,7 +507,7 @@ def _record_context(
             event_entry(event, links_to_evidence=permissions.can_audit(actor))
             for event in audit.events_of(subject=batch)
         ],
-        "steps": _steps(batch, actor=actor, approvals=approvals, has_expired=has_expired),
+        "steps": _steps(batch, actor=actor, approvals=approvals, now=now),
         "cancel_label": _cancel_label(batch, progress),
         "must_confirm_resume": stopping.needs_confirmation_to_resume(batch),
         "plan": plan,
@@ -525,18 +529,6 @@ def _record_context(
             page=request.GET.get("page", ""),
         ),
     }
-    return context | _expired_context(batch) if has_expired else context
-
-
-def _expired_context(batch: Batch) -> dict[str, Any]:
-    """The status of a request or approval that expired and that no worker has ended yet."""
-    status = BatchStatus.EXPIRED.value
-    return {
-        "status": status,
-        "tone": status.tone,
-        "headline": expired_headline(batch),
-        "lines": [EXPIRED_LINE],
-    }
 
 
 def _results_text(parts: Sequence[Part]) -> str:
@@ -544,11 +536,12 @@ def _results_text(parts: Sequence[Part]) -> str:
     return ", ".join(f"{part.count:,} {part.series.label.lower()}" for part in parts)
 
 
-def _tone(batch: Batch, parts: Sequence[Part]) -> str:
+def _tone(batch: Batch, parts: Sequence[Part], *, has_expired: bool) -> str:
     """The tone of the banner: the status's tone, or a warning if some connections are not gone."""
     is_all_gone = all(part.series.key in _GONE for part in parts)
     is_finished = batch.state == BatchState.FINISHED
-    return "warn" if is_finished and not is_all_gone else batch_badge(batch).tone
+    status = batch_badge(batch, has_expired=has_expired)
+    return "warn" if is_finished and not is_all_gone else status.tone
 
 
 def _people(

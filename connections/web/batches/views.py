@@ -43,6 +43,7 @@ from connections.web.support import (
     actor_of,
     download,
     export_format,
+    time_of,
     uuid_or_none,
     wants_fragment,
 )
@@ -83,10 +84,14 @@ def _list(request: HttpRequest, *, problem: str = "", status: int = 200) -> Http
         connections=Count("rows", filter=Q(rows__problem="", rows__removed_at=None))
     )
     batches = batches.order_by("-created_at", "-id")
-    page = counted_page(request, batches)
+    page, now = counted_page(request, batches), time_of(request)
     context = {
         "rows": [
-            BatchView(batch=batch, title=batch_origin_text(batch), badge=batch_badge(batch))
+            BatchView(
+                batch=batch,
+                title=batch_origin_text(batch),
+                badge=batch_badge(batch, has_expired=drafts.has_expired(batch, now=now)),
+            )
             for batch in page.object_list
         ],
         "columns": _COLUMNS,

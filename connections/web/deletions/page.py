@@ -17,6 +17,7 @@ from connections.models import (
     State,
 )
 from connections.web.timeline import TimelineEntry, event_entry
+from connections.wording import DeletionStatus
 from connections.wording.connections import site_label
 
 SHOWN_BODY = 8 * 1024
@@ -28,9 +29,7 @@ def record_context(*, deletion: Deletion, links_to_evidence: bool) -> dict[str, 
     `links_to_evidence` says whether the person can open audit events.
     """
     attempts = [_attempt_context(attempt) for attempt in deletion.attempts.all()]
-    is_being_rechecked = not deletion.is_settled and states.is_being_rechecked(
-        deletion, now=clock.now()
-    )
+    status = states.status_at(deletion, now=clock.now())
     return {
         "timeline": [
             *(
@@ -39,22 +38,23 @@ def record_context(*, deletion: Deletion, links_to_evidence: bool) -> dict[str, 
                 # Refused access is for auditors, and could fill the page.
                 if event.code != audit.EventCode.ACCESS_REFUSED
             ),
-            *_next_entries(deletion, is_being_rechecked=is_being_rechecked),
+            *_next_entries(deletion, status=status),
         ],
         "audit_url": reverse("audit-list", query={"deletion": str(deletion.pk)})
         if links_to_evidence
         else "",
         "attempts": attempts,
-        "summary": _summary(deletion, attempts=attempts, is_being_rechecked=is_being_rechecked),
+        "summary": _summary(deletion, attempts=attempts, status=status),
     }
 
 
-def _next_entries(deletion: Deletion, *, is_being_rechecked: bool) -> list[TimelineEntry]:
-    words = wording.next_text(deletion, is_being_rechecked=is_being_rechecked)
+def _next_entries(deletion: Deletion, *, status: DeletionStatus) -> list[TimelineEntry]:
+    words = wording.next_text(deletion, status=status)
     if words is None:
         return []
     # A person's step has a deadline, and an automatic step has a time.
-    is_awaited = not is_being_rechecked and deletion.state in {State.REQUESTED, State.APPROVED}
+    is_awaited = deletion.state in {State.REQUESTED, State.APPROVED}
+    is_awaited = is_awaited and status not in {DeletionStatus.CHECKING, DeletionStatus.EXPIRED}
     detail = f"Expires at {format_time(deletion.expires_at)}." if is_awaited else ""
     is_timed = deletion.state in {State.WAITING, State.UNKNOWN, State.SETTLED}
     return [
@@ -104,10 +104,8 @@ def _people(deletion: Deletion) -> list[str]:
     return lines
 
 
-def _summary(
-    deletion: Deletion, *, attempts: list[dict[str, Any]], is_being_rechecked: bool
-) -> str:
-    text = wording.describe(deletion, is_being_rechecked=is_being_rechecked)
+def _summary(deletion: Deletion, *, attempts: list[dict[str, Any]], status: DeletionStatus) -> str:
+    text = wording.describe(deletion, status=status)
     types = ", ".join(deletion.connection_types) or "unknown"
     names = f"{deletion.source_org_name or '?'} → {deletion.sink_org_name or '?'}"
     glass = wording.break_glass_text(deletion)

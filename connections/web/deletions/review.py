@@ -111,7 +111,10 @@ def previous_deletion_context(review: Review, *, actor: Actor) -> dict[str, Any]
     ended = reviews.previous_deletion(
         actor=actor, credential=review.credential, connection_id=review.connection_id
     )
-    return {"ended": ended, "ended_text": wording.describe(ended)} if ended else {}
+    if ended is None:
+        return {}
+    text = wording.describe(ended, status=wording.status_of(ended))
+    return {"ended": ended, "ended_text": text}
 
 
 def _problem(credential: Credential) -> str | None:

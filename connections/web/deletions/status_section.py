@@ -79,6 +79,7 @@ def state_version(deletion: Deletion, *, now: datetime) -> str:
         deletion.break_glass_at,
         getattr(deletion, "break_glass_review", None) is not None,
         _is_changing_soon(deletion, now=now),
+        states.status_at(deletion, now=now).name,
     )
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 
@@ -108,17 +109,17 @@ def status_context(
     fault. `is_on_review_page` means that the rest of the deletion's page is not shown.
     """
     now = clock.now()
-    is_awaiting_approval = states.is_awaiting_approval(deletion)
+    is_awaiting_approval = states.can_be_approved(deletion, now=now)
     may_decide = is_awaiting_approval and _can_decide(actor, deletion=deletion)
     preview = verification.preview_recheck(deletion=deletion) if may_decide else None
     text = wording.describe(
         deletion,
+        status=states.status_at(deletion, now=now),
         approvers=tuple(approvals.names_of_possible_approvers(deletion=deletion))
         if is_awaiting_approval
         else None,
         may_approve=may_decide,
         seen_by=_seen_by(deletion, actor=actor) if deletion.contradicted_at else "",
-        is_being_rechecked=states.is_being_rechecked(deletion, now=now),
     )
     protection = None if deletion.is_settled else protections.find_protection_against(deletion)
     blocked = BLOCKED_BY_PROTECTION if protection else set()
@@ -219,7 +220,7 @@ def _seen_by(deletion: Deletion, *, actor: Actor) -> str:
 
 def _can_take(step: NextStep, *, deletion: Deletion, actor: Actor, now: datetime) -> bool:
     may_use = permissions.can_use(actor, credential_id=deletion.credential_id)
-    is_awaiting_approval = states.is_awaiting_approval(deletion)
+    is_awaiting_approval = states.can_be_approved(deletion, now=now)
     match step:
         case NextStep.CONFIRM:
             can_confirm = lifecycle.can_confirm(deletion=deletion, person=actor.person)
@@ -244,7 +245,9 @@ def _can_take(step: NextStep, *, deletion: Deletion, actor: Actor, now: datetime
         case NextStep.CHECK if deletion.state == State.SENDING:
             started = deletion.sending_at or now
             return may_use and clock.elapsed_since(started, now=now) >= time_limits.CLAIM_TIMEOUT
-        case NextStep.CHECK | NextStep.CLOSE | NextStep.REQUEST_AGAIN:
+        case NextStep.REQUEST_AGAIN:
+            return may_use and deletion.is_settled
+        case NextStep.CHECK | NextStep.CLOSE:
             return may_use
 
 

@@ -112,8 +112,8 @@ def pending(*, actor: Actor, credentials: list[Credential], now: datetime) -> Pe
                 lambda deletion: permissions.can_review_break_glass(actor, deletion=deletion),
             )
         ),
-        batches=_batches(actor=actor),
-        to_approve=_to_approve(requested, actor=actor),
+        batches=_batches(actor=actor, now=now),
+        to_approve=_to_approve(requested, actor=actor, now=now),
         to_confirm=_to_confirm(requested, actor=actor, now=now),
         credentials=_split(
             (each for each in credentials if not each.is_verified or each.last_error),
@@ -122,8 +122,8 @@ def pending(*, actor: Actor, credentials: list[Credential], now: datetime) -> Pe
     )
 
 
-def _batches(*, actor: Actor) -> Split[Batch]:
-    waiting = list_waiting(actor=actor)
+def _batches(*, actor: Actor, now: datetime) -> Split[Batch]:
+    waiting = list_waiting(actor=actor, now=now)
     return Split(
         yours=[batch for batch, is_yours in waiting if is_yours],
         others=[batch for batch, is_yours in waiting if not is_yours],
@@ -172,13 +172,14 @@ def _awaiting_a_decision(every: QuerySet[Deletion]) -> list[Deletion]:
     return list(waiting.order_by("requested_at", "id"))
 
 
-def _to_approve(requested: list[Deletion], *, actor: Actor) -> Split[Deletion]:
+def _to_approve(requested: list[Deletion], *, actor: Actor, now: datetime) -> Split[Deletion]:
     awaited = [deletion for deletion in requested if states.is_awaiting_approval(deletion)]
     return _limit(
         _split(
             awaited,
             lambda deletion: (
-                permissions.can_approve(actor, deletion=deletion)
+                states.can_be_approved(deletion, now=now)
+                and permissions.can_approve(actor, deletion=deletion)
                 and not deletion.is_decided_by(actor.person)
             ),
         )
@@ -196,7 +197,8 @@ def _to_confirm(requested: list[Deletion], *, actor: Actor, now: datetime) -> Sp
         _split(
             waiting,
             lambda deletion: (
-                permissions.can_use(actor, credential_id=deletion.credential_id)
+                not states.has_expired(deletion, now=now)
+                and permissions.can_use(actor, credential_id=deletion.credential_id)
                 and actor.person is not None
                 and actor.person.pk in deletion.confirming_ids
             ),

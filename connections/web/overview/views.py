@@ -13,8 +13,10 @@ from connections.access import permissions
 from connections.access.approvers import ApprovalGaps
 from connections.access.visibility import visible_batch_ids
 from connections.access_reviews.progress import WaitingReview
+from connections.batches import drafts
 from connections.changes import changes
 from connections.core.text import format_age, pluralize
+from connections.deletions import states
 from connections.models import AccessReviewDecision, Batch, BatchState, Credential, Deletion
 from connections.people import people
 from connections.web.changes.rows import CHANGE_COLUMNS, change_row_views
@@ -73,11 +75,13 @@ class HealthRow:
     url: str = ""
 
 
-def attention_items(pending: Pending) -> Split[AttentionItem]:
+def attention_items(pending: Pending, *, now: datetime) -> Split[AttentionItem]:
     """The items for this person and for others, most urgent kind first."""
 
     def lines(split: Split[Deletion], action: str, status: str) -> Split[AttentionItem]:
-        return split.each(lambda deletions: _deletion_items(deletions, action, status))
+        return split.each(
+            lambda deletions: _deletion_items(deletions, action=action, status=status, now=now)
+        )
 
     kinds = (
         pending.unreviewed_break_glass.each(
@@ -85,7 +89,7 @@ def attention_items(pending: Pending) -> Split[AttentionItem]:
         ),
         lines(pending.in_doubt, "Check outcome", "unknown"),
         lines(pending.contradicted, "View", "contradicted"),
-        pending.batches.each(lambda batches: map(_batch_item, batches)),
+        pending.batches.each(lambda batches: (_batch_item(one, now=now) for one in batches)),
         lines(pending.to_confirm, "Confirm deletion", "approved"),
         lines(pending.to_approve, "Review", "requested"),
         lines(pending.never_verified, "View", "deleted"),
@@ -97,9 +101,12 @@ def attention_items(pending: Pending) -> Split[AttentionItem]:
     )
 
 
-def _deletion_items(deletions: list[Deletion], action: str, status: str) -> Iterator[AttentionItem]:
+def _deletion_items(
+    deletions: list[Deletion], *, action: str, status: str, now: datetime
+) -> Iterator[AttentionItem]:
+    """`status` is the history's filter for all of them."""
     for deletion in deletions[:MOST_SHOWN]:
-        shown = badge(deletion)
+        shown = badge(deletion, status=states.status_at(deletion, now=now))
         yield AttentionItem(
             tone=shown.tone,
             icon=shown.icon,
@@ -173,8 +180,8 @@ def due_again_items(decisions: Sequence[AccessReviewDecision]) -> list[Attention
     ]
 
 
-def _batch_item(batch: Batch) -> AttentionItem:
-    status = batch_badge(batch)
+def _batch_item(batch: Batch, *, now: datetime) -> AttentionItem:
+    status = batch_badge(batch, has_expired=drafts.has_expired(batch, now=now))
     return AttentionItem(
         tone=status.tone,
         icon=status.icon,
@@ -304,7 +311,7 @@ def overview_detail(request: HttpRequest) -> HttpResponse:
     has_credential = bool(page.credentials)
     context: dict[str, Any] = {
         "page": page,
-        "attention": attention_items(page.pending),
+        "attention": attention_items(page.pending, now=page.at),
         "changes": change_row_views(page.changes.rows, actor=actor),
         "change_columns": CHANGE_COLUMNS,
         "reviews": [review_item(each, now=page.at) for each in page.reviews],

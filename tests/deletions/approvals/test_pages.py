@@ -6,6 +6,7 @@ import pytest
 from django.test import Client
 from django.test.client import Client as Browser
 
+from connections.core.text import format_time
 from connections.deletions import verification
 from connections.models import ApprovalPolicy, AuditEvent, Credential, Deletion, Person
 from sandbox import faults
@@ -94,6 +95,38 @@ def test_changes_are_shown_field_by_field_and_cannot_be_approved(
     assert response.status == 409
     assert "The connection changed after the request, so this can't be approved." in response.text
     assert response.outcome["data-outcome"] == "stale"
+
+
+@pytest.mark.database
+@pytest.mark.parametrize("is_approved", [False, True])
+def test_an_expired_request_says_so_everywhere_and_can_only_be_withdrawn_while_no_worker_runs(
+    is_approved: bool,
+    requested: Deletion,
+    ada: Person,
+    linus: Person,
+    client_of: ClientOf,
+    clock: SettableClock,
+) -> None:
+    if is_approved:
+        approve(requested, linus)
+    expired = f"Expired at {format_time(requested.expires_at)}. Nothing was deleted."
+    counts_none = 'id="count-deletion-list"></span>'
+    assert (counts_none in client_of(linus).get("/").text) == is_approved
+    clock.advance(hours=24, seconds=1)
+    for person in (ada, linus):
+        page = record(client_of(person), requested)
+        assert expired in page.text
+        assert "Once it is withdrawn, it can be requested again." in page.text
+        acts = {form.action.rsplit("/", 2)[-2] for form in page.forms}
+        assert acts & {"approve", "decline", "execute", "break-glass", "withdraw"} == {"withdraw"}
+        history = read(client_of(person).get("/deletions/"))
+        assert "Expired" in history.html.rpartition("<tbody>")[2]
+        overview = client_of(person).get("/").text
+        assert "Nothing you can act on." in overview
+        assert "Expired" in overview.partition("Waiting on others")[2]
+        assert counts_none in overview
+    requested.refresh_from_db()
+    assert not requested.is_settled
 
 
 def test_an_unlisted_connection_cannot_be_approved(

@@ -294,7 +294,7 @@ def test_a_withdrawn_row_hides_no_approval_of_the_others(
 
 
 @pytest.mark.parametrize("is_approved", [False, True])
-def test_an_expired_request_says_so_and_can_only_be_canceled_while_no_worker_runs(
+def test_an_expired_request_says_so_everywhere_and_can_only_be_canceled_while_no_worker_runs(
     is_approved: bool,
     operator: Client,
     approver: Client,
@@ -314,6 +314,11 @@ def test_an_expired_request_says_so_and_can_only_be_canceled_while_no_worker_run
         assert "Once it is canceled, its connections can be planned again." in page.text
         acts = {form.action for form in page.forms if form.action.startswith(url_of(batch))}
         assert acts == {url_of(batch, "cancel")}
+        assert "Expired" in read(client.get(LIST)).html.partition("<tbody>")[2]
+        overview = client.get("/").text
+        assert "Nothing you can act on." in overview
+        assert "Bulk deletion: Expired" in overview.partition("Waiting on others")[2]
+        assert 'id="count-deletion-list"></span>' in overview
     operator.post(url_of(batch, "cancel"))
     assert "Plan the rest again" in operator.get(url_of(batch)).text
 
