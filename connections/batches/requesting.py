@@ -16,6 +16,9 @@ from connections.deletions import history, lifecycle, time_limits
 from connections.deletions.lifecycle import find_input_problems
 from connections.models import (
     SENDABLE,
+    AccessReview,
+    AccessReviewRow,
+    AccessReviewState,
     Batch,
     BatchRow,
     BatchState,
@@ -61,6 +64,7 @@ def request_batch(
     )
     try:
         with audit.atomic(durable=True):
+            _wait_for_decisions(batch)
             drafts.lock_batch(batch)
             is_changed = batch.state != BatchState.DRAFT or batch.digest != digest
             # Decisions to keep a connection also lock the bulk deletion, so a later one pauses it.
@@ -75,6 +79,22 @@ def request_batch(
             "requested here. Review the plan again."
         ) from None
     return batch
+
+
+def _wait_for_decisions(batch: Batch) -> None:
+    """Lock the open access reviews of its connections, as a decision does.
+
+    A decision that is about to be committed might not have seen this bulk deletion. Locked before
+    the bulk deletion, as a decision that pauses it does.
+    """
+    if not batch.is_from_review:
+        return
+    connections = batch.rows.filter(SENDABLE).order_by().values("connection_id")
+    rows = AccessReviewRow.objects.filter(connection_id__in=connections).order_by()
+    reviews = AccessReview.objects.filter(
+        state=AccessReviewState.OPEN, pk__in=rows.values("review")
+    )
+    list(reviews.select_for_update(no_key=True).order_by("pk").values_list("pk"))
 
 
 def _is_own_request(batch: Batch, *, actor: Actor) -> bool:

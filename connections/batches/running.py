@@ -16,6 +16,7 @@ from contextvars import copy_context
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import groupby
+from typing import Any
 from uuid import UUID
 
 from django.db.models import Exists, F, OuterRef, Q, QuerySet
@@ -144,7 +145,18 @@ def _extend_rows_held_back(*, now: datetime) -> None:
         rows = Deletion.objects.filter(_WAITING, _is_of_org([org]), epoch__gt=0)
         # A row whose time had passed when the response arrived is never sent again.
         in_time = rows.filter(expires_at__gte=limit.observed_at)
-        in_time.filter(expires_at__lt=ends_at).update(expires_at=ends_at)
+        _update_in_order(in_time.filter(expires_at__lt=ends_at), expires_at=ends_at)
+
+
+def _update_in_order(rows: QuerySet[Deletion], **columns: Any) -> None:
+    """Update rows, locking them in the order in which claims and syncs lock them.
+
+    In any other order, two transactions could each wait for a row that the other one locked.
+    """
+    with audit.atomic():
+        locked = rows.select_for_update(no_key=True, of=("self",)).order_by("pk")
+        pks = list(locked.values_list("pk", flat=True))
+        Deletion.objects.filter(pk__in=pks).update(**columns)
 
 
 # --- Sending ----------------------------------------------------------------------------------
@@ -605,7 +617,7 @@ def _verify(due: QuerySet[Deletion], *, actor: Actor) -> int:
     absent = list(due.filter(outcome=Outcome.ALREADY_ABSENT)[:MAX_VERIFIED])
     if absent:
         verification.sync_observing_credentials(deletions=absent, actor=actor)
-        Deletion.objects.filter(pk__in=[each.pk for each in absent]).update(due_at=None)
+        _update_in_order(Deletion.objects.filter(pk__in=[each.pk for each in absent]), due_at=None)
     rows = due.exclude(outcome=Outcome.ALREADY_ABSENT).prefetch_related("credential")
     in_order = rows.order_by("credential", "due_at")[:MAX_VERIFIED]
     handled = len(absent)

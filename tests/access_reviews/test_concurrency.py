@@ -9,6 +9,8 @@ from django.db import OperationalError, connection
 from connections.access.actor import person_actor
 from connections.access_reviews import closing, population
 from connections.access_reviews.deleting import plan_deletions
+from connections.batches import confirming, stopping
+from connections.core.causes import Cause
 from connections.core.errors import ConflictError
 from connections.inventory.inventory import Inventory
 from connections.models import (
@@ -23,8 +25,8 @@ from connections.models import (
 )
 from tests.access_reviews.conftest import MakeReview
 from tests.access_reviews.support import close, decide, start
-from tests.batches.support import request, sync_now
-from tests.support.at_once import at_once
+from tests.batches.support import approve, execute, request, sync_now
+from tests.support.at_once import at_once, start_until_it_waits
 
 pytestmark = [
     pytest.mark.database,
@@ -78,6 +80,59 @@ def test_a_plan_confirmed_while_its_connection_is_decided_to_be_kept_never_runs(
         at_once([confirm, lambda: decide(review, grace)])  # noqa: B023 - as above
         batch.refresh_from_db()
         assert batch.state in {BatchState.DRAFT, BatchState.PAUSED}
+
+
+def test_a_connection_decided_to_be_kept_while_its_plan_is_confirmed_is_not_deleted(
+    make_review: MakeReview,
+    ada: Person,
+    grace: Person,
+    linus: Person,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    review = make_review(1)
+    Credential.objects.update(policy="one")
+    decide(review, ada, decision="delete")
+    draft = plan_deletions(review=review, actor=person_actor(person=ada)).batch
+    batch = approve(request(draft, ada), linus)
+    confirm = confirming.confirm
+    started = []
+
+    def confirm_during_the_decision(*arguments: Any, **values: Any) -> None:
+        started.append(start_until_it_waits(lambda: decide(review, grace)))
+        confirm(*arguments, **values)
+
+    monkeypatch.setattr(confirming, "confirm", confirm_during_the_decision)
+    execute(batch, ada)
+    started[0].join(timeout=30)
+    batch.refresh_from_db()
+    assert (batch.state, batch.pause_cause) == (BatchState.PAUSED, Cause.DECIDED_TO_KEEP)
+
+
+def test_a_plan_made_and_requested_while_its_connection_is_decided_to_be_kept_does_not_run(
+    make_review: MakeReview,
+    ada: Person,
+    grace: Person,
+    edith: Person,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    older = make_review(1)
+    decide(older, ada, decision="delete")
+    close(older, edith)
+    newer = start(edith, scope="q=Partner")
+    pause_where_kept = stopping.pause_where_kept
+    started = []
+
+    def plan_and_request() -> None:
+        request(plan_deletions(review=older, actor=person_actor(person=ada)).batch, ada)
+
+    def pause_before_the_plan_is_made(**values: Any) -> None:
+        pause_where_kept(**values)
+        started.append(start_until_it_waits(plan_and_request))
+
+    monkeypatch.setattr(stopping, "pause_where_kept", pause_before_the_plan_is_made)
+    decide(newer, grace)
+    started[0].join(timeout=30)
+    assert Batch.objects.get().state == BatchState.DRAFT
 
 
 @pytest.mark.parametrize("step", ["start", "close"])

@@ -4,6 +4,7 @@ from typing import Any
 
 from connections.access.actor import command_actor, person_actor
 from connections.batches import confirming, decisions, drafts, requesting
+from connections.datadog.responses import RateLimit
 from connections.inventory import sync
 from connections.models import Batch, Credential, Person
 from sandbox.entities import Connection
@@ -56,6 +57,11 @@ def request(batch: Batch, person: Person, **values: Any) -> Batch:
     return requesting.request_batch(
         batch=batch, actor=person_actor(person=person), **(given | values)
     )
+
+
+def low_limit(seconds: int) -> RateLimit:
+    """A rate limit of which nothing is left for so many seconds."""
+    return RateLimit(name="org_connections", limit=100, remaining=0, reset_seconds=seconds)
 
 
 def approve(batch: Batch, person: Person) -> Batch:

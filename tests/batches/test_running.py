@@ -11,7 +11,7 @@ from connections import audit
 from connections.access.actor import WORKER, Actor, person_actor
 from connections.batches import drafts, endings, progress, running, stopping
 from connections.core.causes import Cause
-from connections.datadog.responses import DeleteResponse, RateLimit
+from connections.datadog.responses import DeleteResponse
 from connections.deletions import lifecycle, sending
 from connections.deletions.failpoints import Point
 from connections.deletions.sending import ClaimedAttempt
@@ -36,7 +36,7 @@ from connections.operations import due
 from sandbox import faults
 from sandbox.server import SandboxServer
 from tests.batches.conftest import MakeDraft
-from tests.batches.support import approve, execute, request
+from tests.batches.support import approve, execute, low_limit, request
 from tests.support.clock import SettableClock
 
 pytestmark = pytest.mark.django_db
@@ -420,8 +420,9 @@ def test_rows_are_sent_after_a_reset_later_than_their_15_minutes(
 
 def hold_back(credential: Credential, *, at: datetime) -> None:
     """Record what a response to another row says: the org's rate limit resets in an hour."""
-    limit = RateLimit(name="org_connections", limit=100, remaining=0, reset_seconds=3600)
-    rate_limits.record(site=credential.site, org_id=credential.org_id, rate_limits=[limit], now=at)
+    rate_limits.record(
+        site=credential.site, org_id=credential.org_id, rate_limits=[low_limit(3600)], now=at
+    )
 
 
 @pytest.mark.database

@@ -3242,6 +3242,15 @@ BULK_DELETIONS = (
         f"{BATCH_TESTS}/test_running.py"
         "::test_an_attempted_row_waits_for_a_moved_reset_until_24_hours_after_the_confirmation",
     ),
+    _mutant_on_postgresql(
+        "rows are extended in the order in which claims lock them",
+        f"{BATCHES}/running.py",
+        '        locked = rows.select_for_update(no_key=True, of=("self",)).order_by("pk")\n'
+        '        pks = list(locked.values_list("pk", flat=True))\n',
+        '        pks = list(rows.values_list("pk", flat=True))\n',
+        f"{BATCH_TESTS}/test_concurrency.py"
+        "::test_rows_are_extended_in_the_order_in_which_claims_lock_them",
+    ),
     _mutant(
         "a row whose time was over before a rate limit was low is never sent again",
         f"{BATCHES}/running.py",
@@ -3338,6 +3347,22 @@ BULK_DELETIONS = (
         "        pk__lt=0,\n",
         "tests/access_reviews/test_planning.py"
         "::test_a_decision_to_keep_holds_back_older_plans_also_after_its_last_day",
+    ),
+    _mutant_on_postgresql(
+        "a decision to keep waits for a confirmation in progress",
+        f"{BATCHES}/stopping.py",
+        "        drafts.lock_batch(batch)\n        if confirming.list_kept(batch):\n",
+        "        if confirming.list_kept(batch):\n",
+        "tests/access_reviews/test_concurrency.py"
+        "::test_a_connection_decided_to_be_kept_while_its_plan_is_confirmed_is_not_deleted",
+    ),
+    _mutant_on_postgresql(
+        "a request waits for decisions in progress",
+        f"{BATCHES}/requesting.py",
+        "            _wait_for_decisions(batch)\n",
+        "",
+        "tests/access_reviews/test_concurrency.py::test_a_plan_made_and_requested_while_its"
+        "_connection_is_decided_to_be_kept_does_not_run",
     ),
     _mutant(
         "what changed after an access review closed is not planned",

@@ -31,6 +31,38 @@ def at_once(actions: list[Callable[[], object]]) -> None:
     assert problems == []
 
 
+def start_until_it_waits(action: Callable[[], object]) -> threading.Thread:
+    """Start it in a thread, with its own connection to PostgreSQL.
+
+    Return when it has ended or waits for a lock.
+    """
+
+    def run() -> None:
+        try:
+            action()
+        except DomainError:
+            pass
+        finally:
+            connection.close()
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    while thread.is_alive() and not _is_someone_waiting():
+        thread.join(timeout=0.01)
+    return thread
+
+
+def _is_someone_waiting() -> bool:
+    with connection.cursor() as cursor:
+        # Within a transaction, the list of sessions is read only once otherwise.
+        cursor.execute("SELECT pg_stat_clear_snapshot()")
+        cursor.execute(
+            "SELECT EXISTS (SELECT FROM pg_locks JOIN pg_stat_activity USING (pid) "
+            "WHERE NOT granted AND datname = current_database())"
+        )
+        return bool(cursor.fetchone()[0])
+
+
 def run_concurrently(*actions: Callable[[], object]) -> list[str]:
     """Run all actions concurrently in threads; "done" or, for a DomainError, "refused" for each."""
     start = threading.Barrier(len(actions))
