@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import date
 from uuid import UUID
 
 from django.db.models import Count, Exists, OuterRef, Q, QuerySet, Window
@@ -17,6 +18,7 @@ from connections.models import (
     AccessReviewDecision,
     AccessReviewRow,
     AccessReviewState,
+    Change,
     OrgConnectionKey,
     OrgConnectionSnapshot,
     Person,
@@ -108,25 +110,72 @@ def open_reviews_to_decide(*, actor: Actor) -> QuerySet[AccessReview]:
     return found.distinct().order_by("due_at", "id")
 
 
-def find_awaiting_decisions(*, actor: Actor) -> QuerySet[AccessReview]:
-    """The open access reviews with an undecided connection that the actor can decide on.
+def find_awaiting_decisions(*, actor: Actor, today: date) -> QuerySet[AccessReview]:
+    """The open access reviews with a connection that the actor can decide on and has to.
 
-    Any decision counts: telling whether it is still valid would take all rows.
+    No one has decided about it, or the last day of the newest decision has passed.
+    `find_changed_since_decided` finds what else might have to be decided again.
     """
+    return open_reviews_to_decide(actor=actor).filter(_is_awaiting(actor, today=today))
+
+
+def _is_awaiting(actor: Actor, *, today: date) -> Q:
+    undecided = AccessReviewRow.objects.filter(
+        ~Exists(AccessReviewDecision.objects.filter(row=OuterRef("pk"))), review=OuterRef("pk")
+    )
+    ended = _newest_of_rows().filter(keep_until__lt=today)
+    of_ended = AccessReviewRow.objects.filter(pk__in=ended.values("row"), review=OuterRef("pk"))
+    # In this order because SQLite would otherwise first look up the snapshots of every decided row.
+    undecided, of_ended = (rows.filter(_is_decidable(actor)) for rows in (undecided, of_ended))
+    return Exists(undecided) | Exists(of_ended)
+
+
+def _newest_of_rows() -> QuerySet[AccessReviewDecision]:
+    """The newest decision about each row."""
+    later = AccessReviewDecision.objects.filter(row=OuterRef("row"), pk__gt=OuterRef("pk"))
+    return AccessReviewDecision.objects.filter(~Exists(later)).order_by()
+
+
+def _is_decidable(actor: Actor) -> Exists | Q:
+    """Whether the actor can decide on a row that is pending."""
     last_listed = OrgConnectionSnapshot.objects.filter(
         site=OuterRef("site"), connection_id=OuterRef("connection_id"), is_current=True
     )
-    decidable: Exists | Q = Exists(last_listed)
-    if hidden := permissions.visibility_of(actor).hidden:
-        listed = last_listed.filter(credential__retired_at=None)
-        decidable = Exists(listed.exclude(credential__in=hidden)) | (
-            ~Exists(listed) & Exists(last_listed.exclude(credential__in=hidden))
-        )
-    decided = AccessReviewDecision.objects.filter(row=OuterRef("pk"))
-    # In this order because SQLite would otherwise first look up the snapshots of every decided row.
-    undecided = AccessReviewRow.objects.filter(~Exists(decided), review=OuterRef("pk"))
-    undecided = undecided.filter(decidable)
-    return open_reviews_to_decide(actor=actor).filter(Exists(undecided))
+    hidden = permissions.visibility_of(actor).hidden
+    if not hidden:
+        return Exists(last_listed)
+    listed = last_listed.filter(credential__retired_at=None)
+    return Exists(listed.exclude(credential__in=hidden)) | (
+        ~Exists(listed) & Exists(last_listed.exclude(credential__in=hidden))
+    )
+
+
+def find_changed_since_decided(*, actor: Actor, today: date) -> QuerySet[AccessReview]:
+    """The other open access reviews with a connection that changed after its newest decision.
+
+    If there are any, only `count_awaiting_decisions` knows whether that decision still counts: the
+    connection might have changed back.
+    """
+    # Without the site, because SQLite would choose an index that begins with it.
+    changed = Change.objects.filter(
+        connection_id=OuterRef("row__connection_id"),
+        kind__in=(Change.Kind.TYPES_CHANGED, Change.Kind.CREATOR_CHANGED),
+        recorded_at__gt=OuterRef("decided_at"),
+    )
+    outdated = _newest_of_rows().filter(Exists(changed), row__review=OuterRef("pk"))
+    return open_reviews_to_decide(actor=actor).filter(
+        Exists(outdated), ~_is_awaiting(actor, today=today)
+    )
+
+
+def count_awaiting_decisions(*, actor: Actor) -> int:
+    """How many open access reviews have a pending connection that the actor can decide on.
+
+    This reads every row of these access reviews.
+    """
+    reviews = list(open_reviews_to_decide(actor=actor))
+    counts = count_rows(reviews=reviews, actor=actor)
+    return sum(1 for each in counts.values() if each.decidable)
 
 
 @dataclass(frozen=True, kw_only=True)

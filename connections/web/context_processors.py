@@ -15,7 +15,11 @@ from django.utils.functional import SimpleLazyObject
 
 from connections.access import permissions
 from connections.access.actor import Actor
-from connections.access_reviews.progress import find_awaiting_decisions
+from connections.access_reviews.progress import (
+    count_awaiting_decisions,
+    find_awaiting_decisions,
+    find_changed_since_decided,
+)
 from connections.batches.progress import find_to_approve
 from connections.changes.changes import find_awaiting_acknowledgement
 from connections.core import clock
@@ -137,7 +141,13 @@ def _count_waiting(person: Person, *, actor: Actor, now: datetime) -> Counter[st
             cursor.execute(*statement)
             for name, count in zip(names, cursor.fetchone(), strict=True):
                 counts[name] += count
+    if counts[_CHANGED_SINCE_DECIDED]:
+        counts["access-review-list"] = count_awaiting_decisions(actor=actor)
     return counts
+
+
+# Not a URL: access reviews for which the count in the statement might be too low.
+_CHANGED_SINCE_DECIDED = "changed since decided"
 
 
 # Every page runs this statement, and building it takes ten times as long as running it.
@@ -153,7 +163,11 @@ def _waiting_statement(reader: _Reader, now: datetime) -> tuple[list[str], State
     if permissions.can_acknowledge(actor):
         waiting += [("change-list", find_awaiting_acknowledgement(actor=actor))]
     if permissions.can_be_reviewer(actor):
-        waiting += [("access-review-list", find_awaiting_decisions(actor=actor))]
+        today = now.date()
+        waiting += [
+            ("access-review-list", find_awaiting_decisions(actor=actor, today=today)),
+            (_CHANGED_SINCE_DECIDED, find_changed_since_decided(actor=actor, today=today)),
+        ]
     return [name for name, _ in waiting], counting_statement(*(rows for _, rows in waiting))
 
 
@@ -165,13 +179,13 @@ def _find_awaiting_approval(actor: Actor, *, now: datetime) -> QuerySet[Deletion
     has_expired = clock.has_passed_in_query(
         "expires_at", within=time_limits.APPROVAL_WINDOW, now=now
     )
-    waiting = Deletion.objects.filter(
+    lacks_approvals = Q(state=State.REQUESTED) & ~has_expired
+    for policy in ApprovalPolicy:
         # Also those still present after an attempt, while this round lacks approvals.
-        Q(state=State.REQUESTED) & ~has_expired
-        | Q(state=State.STILL_PRESENT, policy=ApprovalPolicy.ONE) & ~Exists(given)
-        | Q(state=State.STILL_PRESENT, policy=ApprovalPolicy.TWO) & ~Exists(given[1:2]),
-        settled_at=None,
-    )
+        if needed := policy.approvals_needed:
+            last = given[needed - 1 : needed]
+            lacks_approvals |= Q(~Exists(last), state=State.STILL_PRESENT, policy=policy)
+    waiting = Deletion.objects.filter(lacks_approvals, settled_at=None)
     waiting = waiting.exclude(RUN_BY_BATCH).exclude(policy=ApprovalPolicy.NONE)
     waiting = waiting.exclude(break_glass_round=F("approval_round"))
     if unapprovable:

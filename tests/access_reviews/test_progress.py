@@ -1,11 +1,13 @@
 """What is shown of an access review to one person, and what waits for them."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 
 import pytest
 from django.db import connection
 from django.http import Http404
+from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from connections.access.actor import Actor, person_actor
@@ -42,6 +44,12 @@ def progress_of(review: AccessReview, person: Person) -> list[tuple[str, int, in
     rows = review_rows(review=review, actor=person_actor(person=person))
     found = progress.list_reviewer_progress(review=review, rows=rows)
     return [(each.name, each.decided, each.pending) for each in found]
+
+
+def waiting(person: Person) -> list[tuple[int, int]]:
+    """What the overview says of each access review: what is pending for this person, and in all."""
+    found = progress.list_waiting(actor=person_actor(person=person))
+    return [(each.mine, each.pending) for each in found]
 
 
 def test_progress_counts_what_the_reader_sees_and_each_reviewer_has_left(
@@ -187,16 +195,47 @@ def test_open_access_reviews_wait_for_reviewers_with_something_to_decide(
     make_review: MakeReview, ada: Person, linus: Person, edith: Person, clock: SettableClock
 ) -> None:
     review = make_review(2, ada)
-
-    def waiting(person: Person) -> list[tuple[int, int]]:
-        found = progress.list_waiting(actor=person_actor(person=person))
-        return [(each.mine, each.pending) for each in found]
-
     assert (waiting(ada), waiting(linus), waiting(edith)) == ([(2, 2)], [], [(0, 2)])
     decide(review, ada)
     assert (waiting(ada), waiting(edith)) == ([], [(0, 0)])
     close(review, edith)
     assert waiting(edith) == []
+
+
+def test_the_navigation_counts_what_has_to_be_decided_again_as_the_overview_does(
+    make_review: MakeReview,
+    payments: Credential,
+    sandbox: SandboxServer,
+    ada: Person,
+    clock: SettableClock,
+    client_of: Callable[[Person], Client],
+) -> None:
+    review = make_review(1)
+
+    def counted() -> tuple[int, int]:
+        page = client_of(ada).get("/credentials/").text
+        found = re.search(r'id="count-access-review-list">(\d*)<', page)
+        number = found[1] if found else ""
+        return int(number or 0), len([each for each in waiting(ada) if each[0]])
+
+    def change_types(*types: str) -> None:
+        clock.advance(minutes=1)
+        connection_id = texts_of(review)[0][-36:]
+        sandbox.world.change_connection(connection_id=connection_id, connection_types=types)
+        sync_now(payments)
+
+    before = review.rows.get().connection_types
+    assert counted() == (1, 1)
+    decide(review, ada)
+    assert counted() == (0, 0)
+    change_types("audit")
+    assert counted() == (1, 1)
+    change_types(*before)
+    assert counted() == (0, 0)
+    decide(review, ada, keep_until=database_clock.now().date() + timedelta(days=1))
+    assert counted() == (0, 0)
+    clock.advance(hours=48)
+    assert counted() == (1, 1)
 
 
 @pytest.mark.skipif(connection.vendor != "sqlite", reason="Counts the steps of SQLite.")
@@ -218,8 +257,10 @@ def test_the_count_of_every_page_compares_no_row_with_other_connections(
     sync_now(payments)
     connection.connection.set_progress_handler(count_step, 1)
     try:
-        assert find_awaiting_decisions(actor=person_actor(person=ada)).count() == 0
+        actor, today = person_actor(person=ada), database_clock.now().date()
+        for find in (find_awaiting_decisions, progress.find_changed_since_decided):
+            assert find(actor=actor, today=today).count() == 0
     finally:
         connection.connection.set_progress_handler(None, 1)
-    # About 20 for a decided row, and 55 for one that is gone.
-    assert steps < 60 * len(texts)
+    # About 65 for a decided row, and 75 for one that is gone.
+    assert steps < 90 * len(texts)

@@ -2829,7 +2829,7 @@ PARALLEL_SYNCS = (
     _mutant(
         "a tenth of a rate limit is left to others",
         "connections/datadog/responses.py",
-        "self.remaining * _PARTS_LEFT_TO_OTHERS < self.limit",
+        "self.remaining * 100 < self.limit * _LOW_PERCENT",
         "self.remaining == 0",
         "tests/datadog/test_rate_limits.py::test_less_than_a_tenth_is_low",
     ),
@@ -3227,9 +3227,9 @@ BULK_DELETIONS = (
     _mutant(
         "a row waits for a reset until 24 hours after the confirmation",
         f"{BATCHES}/running.py",
-        "        in_time.filter(expires_at__lt=ends_at).update",
-        "        in_time.filter(expires_at__lt=ends_at, confirmed_at__gte=limit.resets_at"
-        " + time_limits.SENDING_WINDOW - time_limits.QUEUE_WINDOW).update",
+        "        _update_in_order(in_time.filter(expires_at__lt=ends_at),",
+        "        _update_in_order(in_time.filter(expires_at__lt=ends_at, confirmed_at__gte="
+        "limit.resets_at + time_limits.SENDING_WINDOW - time_limits.QUEUE_WINDOW),",
         f"{BATCH_TESTS}/test_running.py"
         "::test_an_attempted_row_waits_for_a_moved_reset_until_24_hours_after_the_confirmation",
     ),
@@ -3300,6 +3300,22 @@ BULK_DELETIONS = (
         "::test_a_running_plan_with_a_connection_to_keep_since_is_paused",
     ),
     _mutant(
+        "the navigation counts connections that are kept until a date that has passed",
+        "connections/access_reviews/progress.py",
+        "    return Exists(undecided) | Exists(of_ended)\n",
+        "    return Q(Exists(undecided))\n",
+        "tests/access_reviews/test_progress.py::test_the_navigation_counts_what_has_to_be_decided"
+        "_again_as_the_overview_does",
+    ),
+    _mutant(
+        "the navigation counts connections that changed after their decision",
+        "connections/web/context_processors.py",
+        "    if counts[_CHANGED_SINCE_DECIDED]:\n",
+        "    if False:\n",
+        "tests/access_reviews/test_progress.py::test_the_navigation_counts_what_has_to_be_decided"
+        "_again_as_the_overview_does",
+    ),
+    _mutant(
         "an expired request without a worker says so",
         "connections/deletions/states.py",
         "    if deletion.state in {State.REQUESTED, State.APPROVED}"
@@ -3319,8 +3335,8 @@ BULK_DELETIONS = (
     _mutant(
         "an expired request waits for nobody in the navigation",
         "connections/web/context_processors.py",
-        "        Q(state=State.REQUESTED) & ~has_expired\n",
-        "        Q(state=State.REQUESTED)\n",
+        "    lacks_approvals = Q(state=State.REQUESTED) & ~has_expired\n",
+        "    lacks_approvals = Q(state=State.REQUESTED)\n",
         "tests/deletions/approvals/test_pages.py::test_an_expired_request_says_so_everywhere_and_can"
         "_only_be_withdrawn_while_no_worker_runs",
     ),
