@@ -106,7 +106,7 @@ _REVIEWER_KEYS: dict[str, str] = {
     EventCode.ACCESS_REVIEW_REMINDED: "pending",
 }
 # A message about a bulk deletion replaces these messages about its rows, but no alarm about a row.
-_TOLD_BY_BATCH = {
+_REPLACED_BY_BATCH_MESSAGE = {
     EventCode.DELETION_REQUESTED,
     EventCode.DELETION_APPROVED,
     EventCode.DELETION_DECLINED,
@@ -122,20 +122,21 @@ def enqueue(*, events: Sequence[AuditEvent]) -> None:
     """
     if not settings.WEBHOOK_URL and not settings.HAS_MAIL:
         return
-    told_by_batch = _find_told_by_batch(events)
+    replaced = _find_replaced_by_batch_message(events)
     for event in events:
-        if event.code in AUDIENCES and event.hash not in told_by_batch:
+        if event.code in AUDIENCES and event.hash not in replaced:
             _enqueue_event(event)
 
 
-def _find_told_by_batch(events: Sequence[AuditEvent]) -> set[str]:
+def _find_replaced_by_batch_message(events: Sequence[AuditEvent]) -> set[str]:
     """The hashes of the events that a message about their bulk deletion replaces."""
-    rows = {event.hash: UUID(event.subject_id) for event in events if event.code in _TOLD_BY_BATCH}
+    about_rows = (event for event in events if event.code in _REPLACED_BY_BATCH_MESSAGE)
+    rows = {event.hash: UUID(event.subject_id) for event in about_rows}
     if not rows:
         return set()
     deletions = Deletion.objects.filter(RUN_BY_BATCH, pk__in=rows.values())
-    told = set(deletions.values_list("pk", flat=True))
-    return {key for key, pk in rows.items() if pk in told}
+    run_by_batch = set(deletions.values_list("pk", flat=True))
+    return {key for key, pk in rows.items() if pk in run_by_batch}
 
 
 def _enqueue_event(event: AuditEvent) -> None:

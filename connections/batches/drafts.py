@@ -91,16 +91,14 @@ class _Facts:
     # Connections that access reviews have decided to keep, for a plan from an access review.
     kept: Collection[OrgConnectionKey]
     # The credentials that the person can delete with now.
-    sending: Collection[UUID] = field(default_factory=frozenset)
+    usable: Collection[UUID] = field(default_factory=frozenset)
     # The credentials they could delete with if the newest sync were complete.
     unsynced: Collection[Credential] = field(default_factory=frozenset)
 
     def choices(self, key: OrgConnectionKey) -> list[OrgConnectionSnapshot]:
         """The snapshots of the credentials that can delete it, the source side first."""
-        usable = [
-            each for each in self.snapshots.get(key, ()) if each.credential_id in self.sending
-        ]
-        return sorted(usable, key=_source_side_first)
+        found = [each for each in self.snapshots.get(key, ()) if each.credential_id in self.usable]
+        return sorted(found, key=_source_side_first)
 
     def problem(self, key: OrgConnectionKey) -> RowProblem | None:
         """Why no credential can delete it."""
@@ -144,20 +142,20 @@ def _load_facts(
     for site, connection_id, credential_id in _open_deletions(ids):
         key = OrgConnectionKey(site=site, connection_id=connection_id)
         (hidden if credential_id in hidden_credentials else being_deleted).add(key)
-    usable = {
+    permitted = {
         credential
         for pk, credential in credentials.items()
         if permissions.can_use(actor, credential_id=pk) and not credential.is_read_only
     }
-    synced = {each for each in usable if each.pk in newest and newest[each.pk].is_complete}
+    synced = {each for each in permitted if each.pk in newest and newest[each.pk].is_complete}
     return _Facts(
         snapshots=snapshots,
         protected=set(protections.active_protections()),
         being_deleted=being_deleted,
         hidden=hidden,
         kept=_kept_among(ids) if is_from_review else frozenset(),
-        sending={each.pk for each in synced},
-        unsynced=usable - synced,
+        usable={each.pk for each in synced},
+        unsynced=permitted - synced,
     )
 
 
@@ -627,12 +625,11 @@ def _move_to_new_draft(batch: Batch, *, rows: Sequence[BatchRow]) -> Batch:
     return draft
 
 
-def find_changes(*, batch: Batch, actor: Actor) -> list[BatchRow]:
-    """Compare a draft with what is known now, store the differences and return the changed rows.
+def refresh_problems(*, batch: Batch, actor: Actor) -> list[BatchRow]:
+    """Store a problem for rows that changed or can no longer be deleted, and return these rows.
 
-    A row whose connection changed or can no longer be deleted gets a problem. Call it in a
-    transaction that has locked the bulk deletion. Raises ConflictError when the last sync of a
-    credential that sends a row failed, because that might be temporary.
+    Call it in a transaction that has locked the bulk deletion. Raises ConflictError when the last
+    sync of a credential that sends a row failed, because that might be temporary.
     """
     rows = _rows_of(batch)
     planned = [row for row in rows if not row.problem]

@@ -73,7 +73,7 @@ def _expire(batch: Batch, *, actor: Actor) -> None:
                     "The deletion of {connection} ran out of time. {why} {facts}",
                     connection=deletion.description,
                     why=cause_text(cause),
-                    facts=stopping.facts_of(deletion),
+                    facts=stopping.attempts_text(deletion),
                 ),
             )
         ],

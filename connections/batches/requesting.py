@@ -105,7 +105,7 @@ def _store_changes(batch: Batch, *, actor: Actor) -> list[BatchRow]:
     with audit.atomic():
         drafts.lock_batch(batch)
         drafts.require_own_draft(batch, actor=actor)
-        return drafts.find_changes(batch=batch, actor=actor)
+        return drafts.refresh_problems(batch=batch, actor=actor)
 
 
 def _changed_text(changed_rows: list[BatchRow]) -> str:

@@ -207,7 +207,7 @@ class _Pass:
                 self._read_next_rows()
             if not self.next_rows:
                 return
-            rows = self._take_alike(PARALLEL_DELETES - len(self.in_progress))
+            rows = self._take_rows_with_shared_check(PARALLEL_DELETES - len(self.in_progress))
             alone = self._claim_together(rows) if len(rows) > 1 else rows
             for row in alone:
                 if self._is_over():
@@ -234,7 +234,7 @@ class _Pass:
         self.next_rows.extend(_for_claim(due)[:ROWS_READ])
         self.batches |= {each.batch.pk: each.batch for each in self.next_rows if each.batch}
 
-    def _take_alike(self, count: int) -> list[Deletion]:
+    def _take_rows_with_shared_check(self, count: int) -> list[Deletion]:
         """The next rows of one bulk deletion and credential, if they can share a check.
 
         Only one row if the first problem pauses the bulk deletion, because no row after that
@@ -400,7 +400,7 @@ class _Pass:
         may_stop = any(_may_stop_others(response) for _, response in responses)
         if may_stop or not is_next or credential_id not in self.checks or self._is_over():
             return []
-        rows = self._take_alike(PARALLEL_DELETES - len(self.in_progress))
+        rows = self._take_rows_with_shared_check(PARALLEL_DELETES - len(self.in_progress))
         if all(self._is_as_reviewed(row) for row in rows):
             return rows
         self.next_rows.extendleft(reversed(rows))

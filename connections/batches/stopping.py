@@ -210,11 +210,11 @@ def _withdrawn_event(deletion: Deletion) -> audit.EventDraft:
         sentence=audit.Sentence(
             "The deletion of {connection} was withdrawn with its bulk deletion. {facts}",
             connection=deletion.description,
-            facts=facts_of(deletion),
+            facts=attempts_text(deletion),
         ),
     )
 
 
-def facts_of(deletion: Deletion) -> str:
+def attempts_text(deletion: Deletion) -> str:
     """What the attempts of a row did. No query for a row without attempts."""
     return attempt_facts.in_full_of(deletion) if deletion.epoch else "Nothing was sent."

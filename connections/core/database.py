@@ -58,7 +58,7 @@ def means_no_writes(error: BaseException | None) -> bool:
     """Whether this error means that the database accepts no writes at all."""
     if not isinstance(error, DatabaseError):
         return False
-    return _is_of_sqlite(error.__cause__) or _sqlstate(error.__cause__) in _SQLSTATES
+    return _sqlite_refuses_writes(error.__cause__) or _sqlstate(error.__cause__) in _SQLSTATES
 
 
 def cause_text(error: BaseException | None) -> str:
@@ -77,7 +77,7 @@ def is_busy(error: DatabaseError) -> bool:
     return _sqlite_code(error.__cause__) & 0xFF == sqlite3.SQLITE_BUSY
 
 
-def _is_of_sqlite(cause: BaseException | None) -> bool:
+def _sqlite_refuses_writes(cause: BaseException | None) -> bool:
     code = _sqlite_code(cause)
     return code & 0xFF in _SQLITE_CODES and code not in _SQLITE_FAILED_TO_READ
 

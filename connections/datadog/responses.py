@@ -108,8 +108,8 @@ _HEADER_COUNT = re.compile(r"([0-9]{1,9})(?: *,.*)?")
 _WITHOUT_RESET_SECONDS = 60
 MAX_RESET_SECONDS = 3_600
 MAX_LIMIT_NAME = 100
-# A limit is low when less than one part in this many remains.
-_PARTS_LEFT_TO_OTHERS = 10
+# A limit is low when less than this much of it remains.
+_LOW_PERCENT = 10
 _KEPT_HEADERS = {"content-type", "date", "x-request-id", "x-datadog-trace-id", "dd-request-id"}
 _MAX_HEADERS = 30
 
@@ -130,7 +130,7 @@ class RateLimit:
     @property
     def is_low(self) -> bool:
         """Whether less than a tenth remains. Work that can wait should then wait."""
-        return self.remaining * _PARTS_LEFT_TO_OTHERS < self.limit
+        return self.remaining * 100 < self.limit * _LOW_PERCENT
 
 
 @dataclass(frozen=True, kw_only=True)

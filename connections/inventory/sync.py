@@ -141,14 +141,14 @@ def fetch_connections(
     elif find:
         found = list_connections()
         if found.is_complete and not found.find(find):
-            owner = _ask_for_owner(client, deadline, request_slot)
+            owner = _fetch_owner(client, deadline, request_slot)
             found = _checked(found, owner=owner, org_id=org_id)
     else:
-        ask_for_owner = partial(_ask_for_owner, client, deadline, request_slot)
+        fetch_owner = partial(_fetch_owner, client, deadline, request_slot)
         with ThreadPoolExecutor(max_workers=1) as thread:
-            asked = thread.submit(copy_context().run, ask_for_owner)
+            owner_fetched = thread.submit(copy_context().run, fetch_owner)
             listed = list_connections()
-        found = _checked(listed, owner=asked.result(), org_id=org_id)
+        found = _checked(listed, owner=owner_fetched.result(), org_id=org_id)
     return replace(found, rate_limits=client.rate_limits)
 
 
@@ -173,7 +173,7 @@ def _list_connections(
     )
 
 
-def _ask_for_owner(
+def _fetch_owner(
     client: DatadogClient, deadline: float, request_slot: RequestSlot
 ) -> KeyOwner | DatadogError:
     try:

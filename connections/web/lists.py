@@ -36,12 +36,12 @@ def current_url(request: HttpRequest, /, **changes: str) -> str:
     return f"{request.path}?{query.urlencode()}" if query else request.path
 
 
-def counted_page(request: HttpRequest, rows: Any) -> Page[Any]:
+def numbered_page(request: HttpRequest, rows: Any) -> Page[Any]:
     """The page of these rows (a sequence or a QuerySet) whose number is in the address."""
     return Paginator(rows, PAGE_SIZE).get_page(request.GET.get("page"))
 
 
-def counted_links(request: HttpRequest, page: Page[Any], /, **changes: str) -> dict[str, str]:
+def numbered_links(request: HttpRequest, page: Page[Any], /, **changes: str) -> dict[str, str]:
     """The addresses of the first and the next page; "" if there is none.
 
     `changes` are those of `list_url`.
@@ -54,7 +54,7 @@ def counted_links(request: HttpRequest, page: Page[Any], /, **changes: str) -> d
 
 
 def cursor_links(request: HttpRequest, after: object, /, **changes: str) -> dict[str, str]:
-    """`counted_links` for a page that starts after a row.
+    """`numbered_links` for a page that starts after a row.
 
     `after` is the last row here, if any follow.
     """

@@ -15,6 +15,7 @@ from connections.wording.deletion_statuses import (
     status_of,
 )
 from connections.wording.deletion_texts import (
+    approvals_needed_text,
     break_glass_text,
     describe,
     unrecorded_response_text,

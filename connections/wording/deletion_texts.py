@@ -214,6 +214,13 @@ def _approval_lines(deletion: Deletion, *, approvers: tuple[str, ...] | None) ->
     ]
 
 
+def approvals_needed_text(policy: str) -> str:
+    """How many people must approve, for a policy that requires it; without a full stop."""
+    needed = ApprovalPolicy(policy).approvals_needed
+    people = "Another person" if needed == 1 else f"{needed} other people"
+    return f"{people} must approve"
+
+
 def _too_late_to_retry(deletion: Deletion) -> str:
     if not is_retry_too_late(deletion):
         return ""

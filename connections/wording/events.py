@@ -115,7 +115,7 @@ def event_text(event: AuditEvent) -> EventText:
         # A timeline is about one connection and its deletions, so only a bulk deletion needs its
         # name.
         is_of_batch = event.code.startswith("batch.")
-        title = _event_title(event.code) if is_of_batch else capfirst(_act_of(event.code))
+        title = _event_title(event.code) if is_of_batch else capfirst(_action_of(event.code))
         return EventText(title=title, tone=tone, icon=icon, detail=_detail(event))
     return EventText(title=event.sentence, tone="muted", icon="dot")
 
@@ -242,7 +242,7 @@ _SUBJECTS = {
     "provider_account": "SSO account",
     "sign_in_link": "Sign-in link",
 }
-_ACTS = {
+_ACTIONS = {
     "batch.cancelled": "canceled",
     "credential.access_changed": "access list changed",
     "credential.policy_changed": "approval policy changed",
@@ -277,13 +277,13 @@ _ACTS = {
 
 def event_label(code: str) -> str:
     """ "Person: signed in" for a code, and "Person: all" for the prefix "person."."""
-    return f"{_subject_of(code)}: {_act_of(code) or 'all'}"
+    return f"{_subject_of(code)}: {_action_of(code) or 'all'}"
 
 
 def _event_title(code: str) -> str:
     """What happened: "Deletion approved", or "Roles changed" if the action has several words."""
-    act = _act_of(code)
-    return capfirst(act) if " " in act else f"{_subject_of(code)} {act}"
+    action = _action_of(code)
+    return capfirst(action) if " " in action else f"{_subject_of(code)} {action}"
 
 
 def _subject_of(code: str) -> str:
@@ -291,8 +291,8 @@ def _subject_of(code: str) -> str:
     return _SUBJECTS.get(noun) or capfirst(noun.replace("_", " "))
 
 
-def _act_of(code: str) -> str:
-    return _ACTS.get(code) or code.partition(".")[2].replace("_", " ")
+def _action_of(code: str) -> str:
+    return _ACTIONS.get(code) or code.partition(".")[2].replace("_", " ")
 
 
 # Titles of notifications that are about more than one event, or about none.

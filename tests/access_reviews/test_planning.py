@@ -151,14 +151,14 @@ def test_a_connection_decided_to_be_kept_while_its_plan_is_requested_is_not_dele
 ) -> None:
     review = make_review(1)
     decide(review, ada, decision="delete")
-    find_changes = drafts.find_changes
+    refresh_problems = drafts.refresh_problems
 
     def decide_after_the_check(**values: Any) -> list[BatchRow]:
-        changes = find_changes(**values)
+        rows = refresh_problems(**values)
         decide(review, grace)
-        return changes
+        return rows
 
-    monkeypatch.setattr(drafts, "find_changes", decide_after_the_check)
+    monkeypatch.setattr(drafts, "refresh_problems", decide_after_the_check)
     with pytest.raises(OvertakenError, match="just changed"):
         request(plan(review, ada).batch, ada)
     assert not Deletion.objects.exists()

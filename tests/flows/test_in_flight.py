@@ -74,7 +74,7 @@ def test_another_tab_shows_the_pre_send_check_and_polls(
     assert sandbox.world.deletes_received(requester.connection.id) == 1
 
 
-def test_the_list_shows_it_as_confirmed_during_the_pre_send_check(
+def test_the_list_shows_that_it_is_being_checked_as_its_page_does(
     requester: Requester, during_recheck: RunDuring
 ) -> None:
     pages = during_recheck(lambda: requester.open("/deletions/"))
@@ -82,7 +82,7 @@ def test_the_list_shows_it_as_confirmed_during_the_pre_send_check(
     requester.delete()
 
     shown = pages[0].html[: pages[0].html.index('class="details legend')]
-    assert "Confirmed" in shown
+    assert "Checking" in shown
     assert "Needs confirmation" not in shown
 
 

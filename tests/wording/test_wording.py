@@ -483,7 +483,7 @@ def test_each_event_has_one_label_of_a_subject_and_what_happened() -> None:
 
 
 def test_every_special_label_is_of_a_code_that_exists() -> None:
-    assert set(events._ACTS) <= set(EventCode)
+    assert set(events._ACTIONS) <= set(EventCode)
 
 
 def test_no_label_has_a_word_that_pages_replace() -> None:

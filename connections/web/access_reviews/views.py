@@ -19,6 +19,7 @@ from connections.access_reviews.progress import open_reviews_to_decide
 from connections.access_reviews.rows import count_rows
 from connections.audit import lookups
 from connections.audit.signing_key import SigningKeyError
+from connections.batches import drafts
 from connections.core.errors import (
     ConflictError,
     DomainError,
@@ -39,7 +40,7 @@ from connections.web.access_reviews.page import (
 from connections.web.access_reviews.rows import Posted
 from connections.web.access_reviews.start import new_context, reviewer_choices
 from connections.web.audit.evidence_views import bundle_response
-from connections.web.lists import Column, as_page_request, counted_links, counted_page
+from connections.web.lists import Column, as_page_request, numbered_links, numbered_page
 from connections.web.rate_limits import limited
 from connections.web.support import (
     SeeOther,
@@ -95,7 +96,7 @@ def access_review_list(request: HttpRequest) -> HttpResponse:
         visible.filter(state=AccessReviewState.OPEN).order_by("due_at", "created_at", "id")
     )
     closed = visible.filter(state=AccessReviewState.CLOSED).order_by("-closed_at", "-id")
-    page = counted_page(request, closed)
+    page = numbered_page(request, closed)
     shown = [*([] if page.has_previous() else open_ones), *page.object_list]
     counts = count_rows(reviews=shown, actor=actor)
     to_decide = set(open_reviews_to_decide(actor=actor).values_list("pk", flat=True))
@@ -112,7 +113,7 @@ def access_review_list(request: HttpRequest) -> HttpResponse:
         ],
         "columns": _COLUMNS,
         "can_start": permissions.can_manage_access_reviews(actor),
-        **counted_links(request, page),
+        **numbered_links(request, page),
     }
     return render(request, "connections/access_review_list.html", context)
 
@@ -242,7 +243,7 @@ def access_review_plan(request: HttpRequest, pk: UUID) -> HttpResponse:
         messages.info(
             request,
             f"{pluralize(planned.remaining, 'more connection')} can be planned afterwards: a bulk "
-            "deletion has at most 1,000.",
+            f"deletion has at most {drafts.MAX_ROWS:,}.",
         )
     return SeeOther(reverse("batch-detail", args=[planned.batch.pk]))
 

@@ -26,7 +26,6 @@ from connections.deletions.history import OutcomeGroup, outcome_group
 from connections.models import (
     OPEN_STATES,
     Approval,
-    ApprovalPolicy,
     Batch,
     BatchOrigin,
     BatchRow,
@@ -48,9 +47,9 @@ from connections.web.lists import (
     SELECT_COLUMN,
     Column,
     ViewLink,
-    counted_links,
-    counted_page,
     list_url,
+    numbered_links,
+    numbered_page,
     part_links,
 )
 from connections.web.support import PageWarning, time_of
@@ -266,7 +265,7 @@ def plan_rows(
     """The rows of a plan that has not been confirmed yet."""
     chosen = _chosen(request, PlanFilter, PlanFilter.ALL)
     found = plan.shown_by(chosen)
-    page = counted_page(request, found)
+    page = numbered_page(request, found)
     ids = [row.id for row in page.object_list]
     rows = (
         visibility.visible_batch_rows(batch, actor=actor)
@@ -287,7 +286,7 @@ def plan_rows(
         columns=[each for each in columns if has_problems or each != _PROBLEM],
         shows_results=False,
         has_problems=has_problems,
-        **counted_links(request, page, seen=""),
+        **numbered_links(request, page, seen=""),
     )
 
 
@@ -298,7 +297,7 @@ def result_rows(request: HttpRequest, *, batch: Batch, actor: Actor, progress: P
     found: QuerySet[Any] = left_out.select_related("credential", "deletion").order_by("position")
     if chosen != LEFT_OUT:
         found = _deletions_of(batch, group=_chosen(request, OutcomeGroup, None))
-    page = counted_page(request, found)
+    page = numbered_page(request, found)
     links = [("All", "", progress.total)]
     links += [(part.series.label, part.series.key, part.count) for part in bar_parts(progress)]
     if count := left_out.count():
@@ -313,7 +312,7 @@ def result_rows(request: HttpRequest, *, batch: Batch, actor: Actor, progress: P
         columns=_RESULT_COLUMNS,
         shows_results=True,
         has_problems=False,
-        **counted_links(request, page, seen=""),
+        **numbered_links(request, page, seen=""),
     )
 
 
@@ -393,7 +392,7 @@ def batch_context(
         "origin": batch_origin_text(batch),
         "notice": notice,
         "url": reverse("batch-detail", args=[batch.pk]),
-        "approvals_needed": ApprovalPolicy(batch.policy).approvals_needed,
+        "approvals_text": wording.approvals_needed_text(batch.policy),
     }
     if batch.requested_at is None:
         return common | _draft_context(request, batch=batch, actor=actor, form=form)

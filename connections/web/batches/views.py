@@ -33,8 +33,8 @@ from connections.web.inventory.forms import InventoryForm
 from connections.web.lists import (
     Column,
     as_page_request,
-    counted_links,
-    counted_page,
+    numbered_links,
+    numbered_page,
 )
 from connections.web.rate_limits import limited
 from connections.web.reauthentication import requires_reauthentication
@@ -84,7 +84,7 @@ def _list(request: HttpRequest, *, problem: str = "", status: int = 200) -> Http
         connections=Count("rows", filter=Q(rows__problem="", rows__removed_at=None))
     )
     batches = batches.order_by("-created_at", "-id")
-    page, now = counted_page(request, batches), time_of(request)
+    page, now = numbered_page(request, batches), time_of(request)
     context = {
         "rows": [
             BatchView(
@@ -96,7 +96,7 @@ def _list(request: HttpRequest, *, problem: str = "", status: int = 200) -> Http
         ],
         "columns": _COLUMNS,
         "problem": problem,
-        **counted_links(request, page),
+        **numbered_links(request, page),
     }
     return render(request, "connections/batch_list.html", context, status=status)
 

@@ -97,13 +97,13 @@ class CredentialForm(RotateForm):
     def clean(self) -> dict[str, Any]:
         """Refuse a key pasted as the name, because a name is stored and shown in plain text."""
         cleaned = super().clean()
-        if _holds_a_key(cleaned):
+        if _name_contains_key(cleaned):
             self.data = {"site": self.data.get("site", "")}
             self.add_error("name", "This contains a key. Enter a name, or leave it empty.")
         return cleaned
 
 
-def _holds_a_key(cleaned: dict[str, Any]) -> bool:
+def _name_contains_key(cleaned: dict[str, Any]) -> bool:
     name: str = cleaned.get("name", "")
     secrets = map(cleaned.get, ("api_key", "application_key", "access_token"))
     return contains_a_key(name, keys=[secret for secret in secrets if secret])

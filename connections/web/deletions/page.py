@@ -1,12 +1,12 @@
 """The rest of a deletion's page: timeline, attempts, and a summary to copy."""
 
 import json
+from datetime import datetime
 from typing import Any
 
 from django.urls import reverse
 
 from connections import audit, wording
-from connections.core import clock
 from connections.core.text import format_time
 from connections.deletions import states
 from connections.models import (
@@ -23,13 +23,13 @@ from connections.wording.connections import site_label
 SHOWN_BODY = 8 * 1024
 
 
-def record_context(*, deletion: Deletion, links_to_evidence: bool) -> dict[str, Any]:
+def record_context(*, deletion: Deletion, links_to_evidence: bool, now: datetime) -> dict[str, Any]:
     """Template variables of the timeline, the attempts and the summary.
 
     `links_to_evidence` says whether the person can open audit events.
     """
     attempts = [_attempt_context(attempt) for attempt in deletion.attempts.all()]
-    status = states.status_at(deletion, now=clock.now())
+    status = states.status_at(deletion, now=now)
     return {
         "timeline": [
             *(

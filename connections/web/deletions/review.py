@@ -72,6 +72,7 @@ def review_context(review: Review, *, form: DeletionForm) -> dict[str, Any]:
         "problem": _problem(review.credential),
         "request_text": _request_text(review),
         "curl": _curl(review),
+        "approvals_needed": wording.approvals_needed_text(review.policy),
         "again_url": review_url(**this, **typed),
         "connection_url": reverse("org-connection-detail", args=[site, review.connection_id]),
         # Finds the deletion that this form requested, if the response gets lost.

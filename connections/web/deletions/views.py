@@ -35,7 +35,7 @@ from connections.web.deletions.status_section import poll_interval, state_versio
 from connections.web.forms import ReasonForm, ServiceForm
 from connections.web.rate_limits import limited
 from connections.web.reauthentication import requires_reauthentication
-from connections.web.support import SeeOther, actor_of, wants_fragment
+from connections.web.support import SeeOther, actor_of, time_of, wants_fragment
 from connections.wording import Badge, attempt_facts, unavailable_text
 
 DETAIL = "connections/deletion_detail.html"
@@ -115,7 +115,11 @@ def render_outcome(
         ),
     }
     if not wants_fragment(request):
-        context |= record_context(deletion=deletion, links_to_evidence=permissions.can_audit(actor))
+        context |= record_context(
+            deletion=deletion,
+            links_to_evidence=permissions.can_audit(actor),
+            now=time_of(request),
+        )
         if permissions.can_comment(actor):
             context["comment"] = comment or CommentForm()
         return render(request, DETAIL, context, status=status)
@@ -141,7 +145,11 @@ def deletion_detail(request: HttpRequest, pk: UUID) -> HttpResponse:
         context = {
             "deletion": deletion,
             "shows_batch": _shows_batch(deletion, actor=actor),
-        } | record_context(deletion=deletion, links_to_evidence=permissions.can_audit(actor))
+        } | record_context(
+            deletion=deletion,
+            links_to_evidence=permissions.can_audit(actor),
+            now=time_of(request),
+        )
         return render(request, f"{DETAIL}#record", context)
     if request.htmx.target == "watch":  # type: ignore[attr-defined]
         return _poll_response(request, deletion=deletion, actor=actor)

@@ -31,9 +31,9 @@ from connections.web.lists import (
     Filter,
     FilterBar,
     chosen_sort,
-    counted_links,
-    counted_page,
     filter_bar,
+    numbered_links,
+    numbered_page,
     share_text,
     shared_names,
     site_filter,
@@ -76,7 +76,7 @@ def org_list(request: HttpRequest) -> HttpResponse:
     every = list_orgs(actor=actor, sort=sort)
     filters = form.org_filter()
     matches = [each for each in every if filters.matches(each)]
-    page = counted_page(request, matches)
+    page = numbered_page(request, matches)
     context = {
         "rows": [_org_view(each, actor=actor) for each in page.object_list],
         "columns": sortable(request, _COLUMNS, sort=sort),
@@ -84,7 +84,7 @@ def org_list(request: HttpRequest) -> HttpResponse:
         "bar": _filter_bar(request, every, actor=actor),
         "count": share_text(len(matches), total=len(every), noun="org"),
         "has_orgs": bool(every),
-        **counted_links(request, page),
+        **numbered_links(request, page),
         "can_manage_credentials": permissions.can_manage_credentials(actor),
     }
     return render(request, "connections/org_list.html", context)

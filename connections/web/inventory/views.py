@@ -49,9 +49,9 @@ from connections.web.lists import (
     Filter,
     FilterBar,
     chosen_sort,
-    counted_links,
-    counted_page,
     filter_bar,
+    numbered_links,
+    numbered_page,
     org_filter,
     share_text,
     shared_names,
@@ -101,7 +101,7 @@ def org_connection_list(request: HttpRequest) -> HttpResponse:
     inventory = build_inventory(actor=actor, filters=filters, sort=sort)
     # A fragment is requested after an automatic sync and must not start another sync.
     is_fragment = request.htmx.target == "inventory"  # type: ignore[attr-defined]
-    page = counted_page(request, inventory.matches)
+    page = numbered_page(request, inventory.matches)
     can_plan = permissions.can_delete(actor)
     context = {
         "inventory": inventory,
@@ -117,7 +117,7 @@ def org_connection_list(request: HttpRequest) -> HttpResponse:
         "views": view_links(request),
         "query": form.query(),
         "count": share_text(len(inventory.matches), total=inventory.total, noun="connection"),
-        **counted_links(request, page),
+        **numbered_links(request, page),
         **_freshness(inventory, actor=actor),
         "can_export": permissions.can_export(actor),
         "can_refresh": permissions.can_sync(actor),
@@ -265,31 +265,31 @@ def org_connection_detail(request: HttpRequest, site: str, connection_id: UUID) 
         raise Http404("There is no such site.")
     key = OrgConnectionKey(site=site, connection_id=connection_id)
     lookups.require_connection(key, actor=actor)
-    seen = timeline.get_connection_history(actor=actor, site=site, connection_id=connection_id)
+    history = timeline.get_connection_history(actor=actor, site=site, connection_id=connection_id)
     protection = protection_page(key=key, actor=actor)
-    if seen is None:
+    if history is None:
         if not protection.history:
             raise Http404("No sync listed this connection and no one requested its deletion.")
         context = {"key": key, "site_name": site_name(site), "protection": protection}
         return render(request, "connections/org_connection_unknown.html", context)
-    is_free = seen.open_deletion is None and protection.held is None
+    is_free = history.open_deletion is None and protection.held is None
     decisions = list_decisions(actor=actor, key=key)
     context = {
         "last_decision": decisions[-1] if decisions else None,
         "decision_badge": ROW_BADGES[decisions[-1].decision.decision] if decisions else None,
         "protection": protection,
-        "seen": seen,
-        "snapshot": seen.snapshot,
+        "connection": history,
+        "snapshot": history.snapshot,
         "site_name": site_name(site),
-        "life": timeline_of(
-            seen,
+        "timeline": timeline_of(
+            history,
             changes=get_change_page(actor=actor, filters=ChangeFilter(connection=key)).rows,
             decisions=decisions,
             links_to_evidence=permissions.can_audit(actor),
         ),
-        "ways": [
+        "delete_links": [
             (one, review_url(credential=one.credential.pk, connection_id=connection_id))
-            for one in seen.observations
+            for one in history.observations
             if is_free
             and one.is_current
             and permissions.can_use(actor, credential_id=one.credential.pk)
