@@ -44,6 +44,7 @@ from tests.access_reviews.conftest import MakeReview
 from tests.access_reviews.support import close, decide, start, texts_of
 from tests.batches.support import approve, execute, request, sync_now
 from tests.batches.support import draft as draft_of
+from tests.flows.support import read
 from tests.support.clock import SettableClock
 
 pytestmark = pytest.mark.django_db
@@ -183,14 +184,23 @@ def test_an_approver_sees_what_is_to_be_kept_since_the_request(
 
 
 def test_an_approved_plan_with_a_connection_to_keep_since_can_not_be_confirmed(
-    make_review: MakeReview, ada: Person, grace: Person, linus: Person
+    make_review: MakeReview,
+    ada: Person,
+    grace: Person,
+    linus: Person,
+    client_of: Callable[[Person], Client],
 ) -> None:
     review = make_review(2)
     Credential.objects.update(policy="one")
     kept, deleted = texts_of(review)
     decide(review, ada, decision="delete")
     batch = approve(request(plan(review, ada).batch, ada), linus)
+    url = f"/deletions/batches/{batch.pk}/"
+    assert read(client_of(ada).get(url)).has_form_to("/execute/")
     decide(review, grace, kept)
+    page = read(client_of(ada).get(url))
+    assert not page.has_form_to("/execute/")
+    assert "Withdraw this deletion before you confirm." in page.text
     with pytest.raises(ConflictError, match=r"decided to keep 1 connection .* Nothing was sent"):
         execute(batch, ada)
     actor = person_actor(person=ada)
@@ -230,7 +240,9 @@ def test_a_running_plan_with_a_connection_to_keep_since_is_paused(
     decide(review, grace, kept)
     running.run_due(actor=WORKER)
     assert set(batch.deletions.values_list("state", flat=True)) == {State.WAITING}
-    page = client_of(ada).get(f"/deletions/batches/{batch.pk}/").text
+    response = client_of(ada).get(f"/deletions/batches/{batch.pk}/")
+    page = response.text
+    assert not read(response).has_form_to("/resume/")
     assert f"Paused by {grace.display_name}" in page
     assert "has since decided to keep a connection of this bulk deletion" in page
     deletion = batch.deletions.get(connection_id=kept[-36:])

@@ -221,14 +221,20 @@ def page_version(batch: Batch, *, liveness: Liveness) -> str:
 
 
 def _steps(
-    batch: Batch, *, actor: Actor, approvals: Sequence[_GivenApproval], now: datetime
+    batch: Batch,
+    *,
+    actor: Actor,
+    approvals: Sequence[_GivenApproval],
+    kept: Sequence[Deletion],
+    now: datetime,
 ) -> dict[str, bool]:
     """What this person can do now."""
     person, state = actor.person, BatchState(batch.state)
     has_decided = any(each.approver_id == person.pk for each in approvals) if person else True
     is_open = state == BatchState.REQUESTED and not drafts.has_expired(batch, now=now)
     is_to_decide = is_open and not has_decided
-    is_next = can_go_on(batch, actor=actor, now=now)
+    # Until no row is kept, the services refuse to confirm and to resume it.
+    is_next = can_go_on(batch, actor=actor, now=now) and not kept
     can_stop = permissions.can_stop_batch(actor, batch=batch)
     can_decline = is_to_decide and permissions.can_decline_batch(actor, batch=batch)
     return {
@@ -484,6 +490,8 @@ def _record_context(
     total = confirming.count_to_send(batch) if plan else progress.total
     count = pluralize(total, "connection")
     liveness = get_liveness(batch, now=now)
+    is_to_go_on = batch.state in {BatchState.APPROVED, BatchState.PAUSED}
+    kept = confirming.list_kept(batch) if is_to_go_on else []
     return {
         "title": f"Delete {count}",
         "count": count,
@@ -499,14 +507,13 @@ def _record_context(
         ),
         "tone": _tone(batch, parts, has_expired=liveness.has_expired),
         "lines": batch_lines(batch, has_expired=liveness.has_expired),
-        # A plan that waits for its confirmation has a warning instead.
-        "kept": confirming.list_kept(batch) if batch.state == BatchState.PAUSED else [],
+        "kept": kept,
         "people": _people(batch, approvals=approvals),
         "timeline": [
             event_entry(event, links_to_evidence=permissions.can_audit(actor))
             for event in audit.events_of(subject=batch)
         ],
-        "steps": _steps(batch, actor=actor, approvals=approvals, now=now),
+        "steps": _steps(batch, actor=actor, approvals=approvals, kept=kept, now=now),
         "cancel_label": _cancel_label(batch, progress),
         "must_confirm_resume": stopping.needs_confirmation_to_resume(batch),
         "plan": plan,
