@@ -334,10 +334,14 @@ def test_approvals_lapse_even_without_a_worker(
     barbara: Person,
     clock: SettableClock,
     delete_count: Callable[[], int],
+    client_of: ClientOf,
     act: str,
 ) -> None:
     approve(still_present, linus)
+    url = f"/deletions/{still_present.pk}/"
+    assert read(client_of(ada).get(url)).has_form_to("/execute/")
     clock.advance(hours=24)
+    assert not read(client_of(ada).get(url)).has_form_to("/execute/")
     if act == "confirm":
         with pytest.raises(ConflictError, match="needs approval again"):
             confirm(still_present, ada)
