@@ -18,6 +18,7 @@ from connections.batches import drafts, plan_files, requesting
 from connections.batches import stopping as batch_stopping
 from connections.batches.foreground import ForegroundRun
 from connections.batches.plan_files import FailedLine, FilePlan, OpenPlan, PlanLine
+from connections.core import clock
 from connections.core.errors import DomainError, StopRequestedError
 from connections.core.text import format_time, pluralize
 from connections.deletions import stopping, time_limits
@@ -359,6 +360,8 @@ def _failed_texts(failed: Iterable[FailedLine]) -> list[str]:
 
 
 def _next_step(batch: Batch) -> str:
+    if drafts.has_expired(batch, now=clock.now()):
+        return "Nothing was sent: the bulk deletion expired. Cancel it to request it again."
     match batch.state:
         case BatchState.REQUESTED:
             return "Nothing was sent: the bulk deletion needs approval."
