@@ -224,8 +224,9 @@ def _can_take(step: NextStep, *, deletion: Deletion, actor: Actor, now: datetime
     match step:
         case NextStep.CONFIRM:
             can_confirm = lifecycle.can_confirm(deletion=deletion, person=actor.person)
-            is_over = is_awaiting_approval or states.has_expired(deletion, now=now)
-            return may_use and can_confirm and not deletion.is_run_by_batch and not is_over
+            is_alone = not deletion.is_run_by_batch
+            is_refused = is_awaiting_approval or states.has_expired(deletion, now=now)
+            return may_use and can_confirm and is_alone and not is_refused
         case NextStep.APPROVE:
             return is_awaiting_approval and _can_decide(actor, deletion=deletion)
         case NextStep.DECLINE:
