@@ -323,7 +323,7 @@ urlpatterns = [
         who=SEE,
         who_posts=DELETE,
         # For a plan of 1,000 rows.
-        most_fields=1100,
+        max_fields=1100,
     ),
     page("deletions/batches/<uuid:pk>/", batch_views.batch_detail, name="batch-detail", who=SEE),
     page(
@@ -337,14 +337,14 @@ urlpatterns = [
         batch_views.batch_remove,
         name="batch-remove",
         who=DELETE,
-        most_fields=1100,
+        max_fields=1100,
     ),
     action(
         "deletions/batches/<uuid:pk>/credential/",
         batch_views.batch_credential,
         name="batch-credential",
         who=DELETE,
-        most_fields=1100,
+        max_fields=1100,
     ),
     action(
         "deletions/batches/<uuid:pk>/split/",
@@ -406,7 +406,7 @@ urlpatterns = [
         name="access-review-new",
         who=MANAGE_ACCESS_REVIEWS,
         # One checkbox per reviewer.
-        most_fields=1100,
+        max_fields=1100,
     ),
     page(
         "reviews/<uuid:pk>/",
@@ -420,7 +420,7 @@ urlpatterns = [
         name="access-review-decide",
         who=DECIDE,
         # As many connections as one decision can cover.
-        most_fields=1100,
+        max_fields=1100,
     ),
     action(
         "reviews/<uuid:pk>/plan/",
@@ -434,7 +434,7 @@ urlpatterns = [
         name="access-review-reviewers",
         who=MANAGE_ACCESS_REVIEWS,
         # One checkbox per reviewer.
-        most_fields=1100,
+        max_fields=1100,
     ),
     form_page(
         "reviews/<uuid:pk>/close/",

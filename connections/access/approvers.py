@@ -15,7 +15,7 @@ def missing_approvers_warning(
 ) -> str | None:
     """A warning that too few others can approve this person's request; None when enough can."""
     excluded = requester.pk if requester else None
-    others = permissions.people_who_approve(credential_id=credential.pk, excluded=excluded)
+    others = permissions.people_who_can_approve_with(credential_id=credential.pk, excluded=excluded)
     return _warning(policy, available=others)
 
 
@@ -55,9 +55,9 @@ class ApprovalGaps:
     """Credentials, by name, that need no approval or have too few approvers."""
 
     # Their policy needs no approval, so one person can delete alone.
-    alone: list[str]
+    without_approval: list[str]
     # Pairs of a warning and the credentials it applies to.
-    too_few: list[tuple[str, list[str]]]
+    warnings: list[tuple[str, list[str]]]
 
 
 def approval_gaps(*, credentials: Sequence[Credential]) -> ApprovalGaps:
@@ -65,17 +65,17 @@ def approval_gaps(*, credentials: Sequence[Credential]) -> ApprovalGaps:
     listed = CredentialAccess.objects.filter(credential__in=[each.pk for each in credentials])
     with_list = set(listed.values_list("credential", flat=True))
     of_all = approval_warnings()
-    alone, too_few = [], dict[str, list[str]]()
+    without_approval, warnings = [], dict[str, list[str]]()
     for credential in credentials:
         policy = ApprovalPolicy(credential.policy)
         warning = of_all[policy]
         if credential.pk in with_list:
             warning = approval_warning(policy, credential=credential)
         if policy == ApprovalPolicy.NONE:
-            alone.append(credential.name)
+            without_approval.append(credential.name)
         elif warning:
-            too_few.setdefault(warning, []).append(credential.name)
-    return ApprovalGaps(alone=alone, too_few=list(too_few.items()))
+            warnings.setdefault(warning, []).append(credential.name)
+    return ApprovalGaps(without_approval=without_approval, warnings=list(warnings.items()))
 
 
 def approval_warning(policy: ApprovalPolicy, *, credential: Credential | None = None) -> str | None:
@@ -87,7 +87,7 @@ def approval_warning(policy: ApprovalPolicy, *, credential: Credential | None = 
     if not needed:
         return None
     credential_id = credential.pk if credential else None
-    available = permissions.people_who_approve(credential_id=credential_id).count()
+    available = permissions.people_who_can_approve_with(credential_id=credential_id).count()
     if available > needed:
         return None
     people = pluralize(available, "active approver")

@@ -128,15 +128,15 @@ def filter_by_access_list(
     return people.filter(Exists(of_person.filter(kind=kind)) | ~has_own_list & sees)
 
 
-def people_who_delete() -> QuerySet[Person]:
+def people_who_can_delete() -> QuerySet[Person]:
     """The people for whom `can_delete` is true."""
     return _with_role(Role.OPERATOR)
 
 
-def people_who_use(*, credential_id: UUID) -> QuerySet[Person]:
+def people_who_can_use(*, credential_id: UUID) -> QuerySet[Person]:
     """The people for whom `can_use` is true."""
     return filter_by_access_list(
-        people_who_delete(), credential_id=credential_id, kind=AccessKind.USE
+        people_who_can_delete(), credential_id=credential_id, kind=AccessKind.USE
     )
 
 
@@ -146,7 +146,7 @@ def _with_role(*roles: Role) -> QuerySet[Person]:
     return Person.objects.filter(Exists(of_role) | Q(is_superuser=True), is_active=True)
 
 
-def people_who_see(*, credential_id: UUID) -> QuerySet[Person]:
+def people_who_can_see(*, credential_id: UUID) -> QuerySet[Person]:
     """The people who can see a credential and its deletions: the inverse of `Person.visibility`."""
     listed = filter_by_access_list(
         Person.objects.all(), credential_id=credential_id, kind=AccessKind.SEE
@@ -156,7 +156,7 @@ def people_who_see(*, credential_id: UUID) -> QuerySet[Person]:
     return Person.objects.filter(sees)
 
 
-def people_who_approve(
+def people_who_can_approve_with(
     *, credential_id: UUID | None, excluded: UUID | None = None
 ) -> QuerySet[Person]:
     """The active people who can approve deletions, except the requester `excluded`.
@@ -171,14 +171,14 @@ def people_who_approve(
 
 def people_who_can_approve(*, deletion: Deletion) -> QuerySet[Person]:
     """The people for whom `can_approve` is true, whether or not they have decided already."""
-    return people_who_approve(
+    return people_who_can_approve_with(
         credential_id=deletion.credential_id, excluded=deletion.requested_by_id
     )
 
 
 def people_who_can_approve_batch(*, batch: Batch) -> QuerySet[Person]:
     """The people for whom `can_approve_batch` is true, whether or not they have decided already."""
-    people = people_who_approve(credential_id=None).exclude(
+    people = people_who_can_approve_with(credential_id=None).exclude(
         pk__in=[pk for pk in (batch.requested_by_id, batch.created_by_id) if pk]
     )
     for credential_id in batch.sending_credential_ids:

@@ -88,7 +88,7 @@ def _close(review: AccessReview, *, rows: list[ReviewRow], actor: Actor, open_re
             review.rows.filter(pk__in=some).update(closed_as=state)
     filters, _ = parse_filter(review.scope)
     inventory = build_inventory(actor=actor, filters=filters)
-    review.appeared = _appeared(review, inventory=inventory)
+    review.appeared = _find_appeared(review, inventory=inventory)
     review.coverage_at_close = coverage_document(inventory.coverage)
     review.open_reason = open_reason
     review.closing_digest = closing_digest_of(
@@ -145,10 +145,10 @@ def appeared_since(*, review: AccessReview, actor: Actor) -> list[dict[str, Any]
     """
     permissions.require(permissions.can_see(actor), "see access reviews")
     if not review.is_closed:
-        if not _outside(review, current_snapshots(actor=actor)).exists():
+        if not _outside_population(review, current_snapshots(actor=actor)).exists():
             return []
         filters, _ = parse_filter(review.scope)
-        return _appeared(review, inventory=build_inventory(actor=actor, filters=filters))
+        return _find_appeared(review, inventory=build_inventory(actor=actor, filters=filters))
     keys = [
         OrgConnectionKey(site=each["site"], connection_id=UUID(each["connection_id"]))
         for each in review.appeared
@@ -157,7 +157,7 @@ def appeared_since(*, review: AccessReview, actor: Actor) -> list[dict[str, Any]
     return [each for key, each in zip(keys, review.appeared, strict=True) if key not in hidden]
 
 
-def _outside(
+def _outside_population(
     review: AccessReview, snapshots: QuerySet[OrgConnectionSnapshot]
 ) -> QuerySet[OrgConnectionSnapshot]:
     """The connections among these that are not in the population."""
@@ -165,7 +165,7 @@ def _outside(
     return snapshots.filter(~Exists(rows))
 
 
-def _appeared(review: AccessReview, *, inventory: Inventory) -> list[dict[str, Any]]:
+def _find_appeared(review: AccessReview, *, inventory: Inventory) -> list[dict[str, Any]]:
     population = set(fetch_stored(review.rows.order_by().values_list("site", "connection_id")))
     return [
         {

@@ -118,13 +118,13 @@ def load_current(*, of: Q, hidden: Collection[UUID] = ()) -> Current:
     return Current(known=known, visible=visible)
 
 
-def load_before_end(*, of: Q) -> dict[StoredKey, CurrentConnection]:
+def load_gone(*, of: Q) -> dict[StoredKey, CurrentConnection]:
     """How credentials last listed connections that syncs have since found gone. One query."""
     newest: dict[tuple[Any, ...], tuple[Any, ...]] = {}
     for row in _fetch(OrgConnectionSnapshot.objects.filter(of, is_current=False)):
         site, connection_id, credential_id = row[0], row[1], row[-2]
         newest.setdefault((site, connection_id, credential_id), row)
-    return _merged(newest.values(), is_listed=False)
+    return _merge(newest.values(), is_listed=False)
 
 
 def _fetch(snapshots: QuerySet[OrgConnectionSnapshot]) -> list[tuple[Any, ...]]:
@@ -148,8 +148,8 @@ def _fetch(snapshots: QuerySet[OrgConnectionSnapshot]) -> list[tuple[Any, ...]]:
 
 def _as_last_listed(rows: Sequence[tuple[Any, ...]]) -> dict[StoredKey, CurrentConnection]:
     """What credentials in use list takes precedence over what retired ones listed last."""
-    retired = _merged((row for row in rows if row[-1] is not None), is_listed=False)
-    return retired | _merged((row for row in rows if row[-1] is None), is_listed=True)
+    retired = _merge((row for row in rows if row[-1] is not None), is_listed=False)
+    return retired | _merge((row for row in rows if row[-1] is None), is_listed=True)
 
 
 def deciding_credentials(
@@ -205,9 +205,7 @@ def of_keys(keys: Collection[OrgConnectionKey], *, prefix: str = "") -> Q:
     return Q((f"{prefix}site__in", sites), (f"{prefix}connection_id__in", ids))
 
 
-def _merged(
-    rows: Iterable[Sequence[Any]], *, is_listed: bool
-) -> dict[StoredKey, CurrentConnection]:
+def _merge(rows: Iterable[Sequence[Any]], *, is_listed: bool) -> dict[StoredKey, CurrentConnection]:
     """Merges the snapshots of each connection, newest first, into one connection."""
     found: dict[StoredKey, CurrentConnection] = {}
     for site, stored, pk, source, sink, types, creator, name, disabled, *_ in rows:

@@ -69,7 +69,7 @@ def preview_population(
     return PopulationPreview(
         count=len(inventory.matches),
         without_reviewer=_find_without_reviewer(
-            _keys(inventory), people=_people_who_decide(reviewers)
+            _keys(inventory), people=_people_who_can_decide(reviewers)
         ),
         coverage=coverage_document(inventory.coverage),
     )
@@ -82,7 +82,7 @@ def _keys(inventory: Inventory) -> list[OrgConnectionKey]:
     ]
 
 
-def _people_who_decide(reviewers: Sequence[Person]) -> list[Person]:
+def _people_who_can_decide(reviewers: Sequence[Person]) -> list[Person]:
     """The people among these who can be reviewers; if none are given, everyone who can be one."""
     people = permissions.possible_reviewers()
     if reviewers:
@@ -150,7 +150,7 @@ def start_review(
         _require_row_count(len(rows))
         review.row_count = len(rows)
         without_reviewer = _find_without_reviewer(
-            _keys(inventory), people=_people_who_decide(reviewers)
+            _keys(inventory), people=_people_who_can_decide(reviewers)
         )
         review.without_reviewer = len(without_reviewer)
         review.population_digest = population_digest_of([row_document(row) for row in rows])

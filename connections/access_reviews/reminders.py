@@ -45,12 +45,14 @@ def send_due(*, actor: Actor) -> list[AccessReview]:
     is_due = Q()
     for reminder, before in _BEFORE.items():
         starts = F("due_at") - before
-        is_due |= Q(**{_field(reminder): None}, due_at__lte=now + before, created_at__lte=starts)
+        is_due |= Q(
+            **{_sent_at_field(reminder): None}, due_at__lte=now + before, created_at__lte=starts
+        )
     due = AccessReview.objects.filter(is_due, state=AccessReviewState.OPEN).order_by("due_at", "id")
     return [review for review in due if _send(review, actor=actor)]
 
 
-def _field(reminder: Reminder) -> str:
+def _sent_at_field(reminder: Reminder) -> str:
     return f"{reminder}_reminder_at"
 
 
@@ -70,8 +72,8 @@ def _send(review: AccessReview, *, actor: Actor) -> bool:
         if review.is_closed or not due:
             return False
         for reminder in due:
-            setattr(review, _field(reminder), now)
-        review.save(update_fields=[_field(reminder) for reminder in due])
+            setattr(review, _sent_at_field(reminder), now)
+        review.save(update_fields=[_sent_at_field(reminder) for reminder in due])
         audit.record(
             code=EventCode.ACCESS_REVIEW_REMINDED,
             actor=actor,
@@ -97,7 +99,7 @@ def _due_reminders(review: AccessReview, *, now: datetime) -> list[Reminder]:
     return [
         reminder
         for reminder, before in _BEFORE.items()
-        if getattr(review, _field(reminder)) is None and now >= review.due_at - before
+        if getattr(review, _sent_at_field(reminder)) is None and now >= review.due_at - before
     ]
 
 

@@ -21,8 +21,8 @@ from connections.access_reviews.current import (
     CurrentConnection,
     StoredKey,
     in_reviews,
-    load_before_end,
     load_current,
+    load_gone,
 )
 from connections.core import clock
 from connections.inventory.inventory import fetch_stored, stored_id
@@ -208,7 +208,7 @@ def _compute_states(
     before_end: dict[StoredKey, CurrentConnection] = {}
     if any(one.is_to_delete for one in decisions.values()):
         of_decided = in_reviews(reviews, decisions__decision=ReviewDecision.DELETE)
-        before_end = load_before_end(of=of_decided)
+        before_end = load_gone(of=of_decided)
     today = clock.now().date()
     for row in rows:
         key: StoredKey = (row.site, row.connection_id)

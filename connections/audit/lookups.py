@@ -45,12 +45,12 @@ class NotVisibleError(Http404):
 
 def find_credential(*, actor: Actor, pk: UUID) -> Credential:
     """The credential with this ID. Raises Http404 when the actor can't see it."""
-    return _find_by(Credential.objects.all(), actor=actor, pk=pk, by="pk")
+    return _find_by_credential(Credential.objects.all(), actor=actor, pk=pk, by="pk")
 
 
 def find_deletion(rows: QuerySet[Deletion], *, actor: Actor, pk: UUID) -> Deletion:
     """The deletion in `rows` with this ID. Raises Http404 when the actor can't see it."""
-    return _find_by(rows, actor=actor, pk=pk, by="credential")
+    return _find_by_credential(rows, actor=actor, pk=pk, by="credential")
 
 
 def find_batch(*, actor: Actor, pk: UUID) -> Batch:
@@ -64,7 +64,9 @@ def find_access_review(*, actor: Actor, pk: UUID) -> AccessReview:
     return _find(visible_reviews, hidden=AccessReview.objects.all(), actor=actor, pk=pk)
 
 
-def _find_by[T: (Credential, Deletion)](rows: QuerySet[T], *, actor: Actor, pk: UUID, by: str) -> T:
+def _find_by_credential[T: (Credential, Deletion)](
+    rows: QuerySet[T], *, actor: Actor, pk: UUID, by: str
+) -> T:
     """The row with this ID. `by` is the path to the credential whose access list decides."""
     of_hidden = {f"{by}__in": visibility_of(actor).hidden}
     hidden = rows.model._default_manager.filter(**of_hidden)

@@ -236,16 +236,16 @@ def people_to_notify(
     """The active people in these audiences who have an email address and can see the subject."""
     found = Q(pk__in=[])
     for audience in audiences:
-        found |= _members(audience, subject=subject)
+        found |= _audience_filter(audience, subject=subject)
     people = Person.objects.filter(found, is_active=True).exclude(email="").order_by("pk")
     match subject:
         case Deletion():
-            can_see = permissions.people_who_see(credential_id=subject.credential_id)
+            can_see = permissions.people_who_can_see(credential_id=subject.credential_id)
         case Credential():
-            can_see = permissions.people_who_see(credential_id=subject.pk)
+            can_see = permissions.people_who_can_see(credential_id=subject.pk)
         case Batch():
             for credential_id in subject.sending_credential_ids:
-                can_see = permissions.people_who_see(credential_id=credential_id)
+                can_see = permissions.people_who_can_see(credential_id=credential_id)
                 people = people.filter(pk__in=can_see.values("pk"))
             return people
         case _:
@@ -253,7 +253,7 @@ def people_to_notify(
     return people.filter(pk__in=can_see.values("pk"))
 
 
-def _members(audience: Audience, *, subject: NotificationSubject | None) -> Q:
+def _audience_filter(audience: Audience, *, subject: NotificationSubject | None) -> Q:
     match audience, subject:
         case Audience.CAN_APPROVE, Deletion() if ApprovalPolicy(subject.policy).approvals_needed:
             return Q(pk__in=permissions.people_who_can_approve(deletion=subject).values("pk"))

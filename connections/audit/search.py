@@ -20,7 +20,7 @@ from connections.access.actor import Actor
 from connections.audit.chain import NO_HASH
 from connections.audit.export import EVENT_EXPORT_COLUMNS, Export
 from connections.audit.personal_data import Kind
-from connections.core.days import DailyCounts, UtcDay, by_day
+from connections.core.days import DailyCounts, UtcDay, daily_counts
 from connections.core.errors import InvalidInputError
 from connections.models import (
     AuditEvent,
@@ -310,20 +310,20 @@ def get_event_page(
         events=_events(numbers[:size], order="seq" if is_oldest_first else "-seq"),
         next=numbers[size - 1] if len(numbers) > size else None,
         count=len(newest) if len(newest) <= MAX_EXACT_COUNT else None,
-        days=_days(newest),
+        days=_count_by_day(newest),
     )
 
 
-def _days(numbers: list[int]) -> DailyCounts:
+def _count_by_day(numbers: list[int]) -> DailyCounts:
     """How many of these events each day and noun has: a noun of CHART_NOUNS or "other"."""
-    rows = _with_numbers(numbers).order_by().annotate(day=UtcDay("at"))
+    rows = _events_numbered(numbers).order_by().annotate(day=UtcDay("at"))
     counted = rows.values_list("day", "code").annotate(count=Count("*"))
-    return by_day(
-        ((day, _noun(code), count) for day, code, count in counted), limit=CHART_EVENTS + 1
+    return daily_counts(
+        ((day, _chart_noun(code), count) for day, code, count in counted), limit=CHART_EVENTS + 1
     )
 
 
-def _with_numbers(numbers: list[int]) -> QuerySet[AuditEvent]:
+def _events_numbered(numbers: list[int]) -> QuerySet[AuditEvent]:
     """The events with these numbers. Reads a range if no number is missing, which is faster."""
     first, last = min(numbers, default=0), max(numbers, default=0)
     if last - first + 1 == len(numbers):
@@ -331,7 +331,7 @@ def _with_numbers(numbers: list[int]) -> QuerySet[AuditEvent]:
     return AuditEvent.objects.filter(seq__in=numbers)
 
 
-def _noun(code: str) -> str:
+def _chart_noun(code: str) -> str:
     noun = code.partition(".")[0]
     return noun if noun in CHART_NOUNS else "other"
 

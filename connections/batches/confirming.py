@@ -13,7 +13,7 @@ from connections.core import clock
 from connections.core.errors import ConflictError, InvalidInputError, OvertakenError
 from connections.core.text import pluralize
 from connections.deletions import reviews, states
-from connections.deletions.reviews import LONGEST_NAME_TO_TYPE
+from connections.deletions.reviews import MAX_NAME_TO_TYPE_LENGTH
 from connections.deletions.states import Queue
 from connections.models import (
     RUN_BY_BATCH,
@@ -31,7 +31,11 @@ def text_to_type(batch: Batch) -> str:
     It is the number if the org has no name or one that can't be typed.
     """
     name = " ".join(batch.org_name.split())
-    if batch.origin == BatchOrigin.ORG and name.isprintable() and len(name) <= LONGEST_NAME_TO_TYPE:
+    if (
+        batch.origin == BatchOrigin.ORG
+        and name.isprintable()
+        and len(name) <= MAX_NAME_TO_TYPE_LENGTH
+    ):
         return name or str(count_to_send(batch))
     return str(count_to_send(batch))
 

@@ -25,7 +25,7 @@ from connections.models import Batch, BatchState, State
 logger = logging.getLogger(__name__)
 
 # The longest wait for a rate limit, or before retrying a request that could not leave.
-LONGEST_WAIT = timedelta(minutes=5)
+MAX_WAIT = timedelta(minutes=5)
 # Seconds between two reads of the database while it waits.
 POLL_SECONDS = 1.0
 # Seconds for which it retries while the database is unavailable.
@@ -68,7 +68,7 @@ class ForegroundRun:
                 continue
             if until is None or until <= now:
                 continue
-            if unsent == unsent_before or until - now > LONGEST_WAIT:
+            if unsent == unsent_before or until - now > MAX_WAIT:
                 break
             self.note_wait(until)
             self._wait((until - now).total_seconds())
@@ -81,14 +81,14 @@ class ForegroundRun:
         self.record_heartbeat()
         sending.record_kept_responses()
         for deletion in self.batch.deletions.filter(state=State.SENDING):
-            reconciliation.give_up_lost_claim(deletion=deletion, actor=self.actor)
+            reconciliation.expire_lost_claim(deletion=deletion, actor=self.actor)
         running.run_due(actor=self.actor, is_stopped=self.is_stopped, batch=self.batch)
         self.batch.refresh_from_db()
 
     def _read_progress(self, *, now: datetime) -> tuple[bool, datetime | None, int]:
         """Whether a row is being sent, when the next one can be sent, and how many remain."""
         is_sending = self.batch.deletions.filter(state=State.SENDING).exists()
-        return is_sending, _next_at(self.batch, now=now), confirming.count_to_send(self.batch)
+        return is_sending, _next_send_at(self.batch, now=now), confirming.count_to_send(self.batch)
 
     def _verify(self) -> None:
         try:
@@ -122,7 +122,7 @@ class ForegroundRun:
             time.sleep(min(POLL_SECONDS, max(0.0, ends_at - time.monotonic())))
 
 
-def _next_at(batch: Batch, *, now: datetime) -> datetime | None:
+def _next_send_at(batch: Batch, *, now: datetime) -> datetime | None:
     """When the next row can be sent. None if no row waits."""
     held_back = rate_limits.held_back_until(now=now)
     rows = confirming.unsent_rows(batch).values_list("due_at", "site", "credential__org_id")

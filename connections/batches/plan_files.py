@@ -77,7 +77,7 @@ def read_plan(content: bytes) -> list[PlanLine]:
     if not lines:
         raise InvalidInputError({"plan": "The plan names no connections."})
     found = _with_credentials(lines)
-    if usable := _usable(found):
+    if usable := _usable_lines(found):
         drafts.require_row_count(len(usable))
     return found
 
@@ -211,7 +211,7 @@ def build_plan(
 
     Raises as `drafts.create_draft` does.
     """
-    named = _usable(lines)
+    named = _usable_lines(lines)
     if not named:
         return None
     source = PlanSource(
@@ -232,15 +232,15 @@ def build_plan(
 
 def find_failed(*, lines: Sequence[PlanLine], rows: Mapping[int, BatchRow]) -> list[FailedLine]:
     """The lines that delete nothing. `rows` are the plan's rows by line number."""
-    errors = {line.number: _error(line, row=rows.get(line.number)) for line in lines}
+    errors = {line.number: _error_text(line, row=rows.get(line.number)) for line in lines}
     return [FailedLine(number=number, error=error) for number, error in errors.items() if error]
 
 
-def _usable(lines: Sequence[PlanLine]) -> list[PlanLine]:
+def _usable_lines(lines: Sequence[PlanLine]) -> list[PlanLine]:
     return [line for line in lines if not line.problem]
 
 
-def _error(line: PlanLine, *, row: BatchRow | None) -> str:
+def _error_text(line: PlanLine, *, row: BatchRow | None) -> str:
     if row is None:
         return line.problem
     if row.problem == RowProblem.NO_CREDENTIAL and line.credential:
@@ -260,7 +260,7 @@ class OpenPlan:
     failed: Sequence[FailedLine]
 
 
-def find_open(*, lines: Sequence[PlanLine]) -> OpenPlan | None:
+def find_open_plan(*, lines: Sequence[PlanLine]) -> OpenPlan | None:
     """The open bulk deletion that was requested with the same plan.
 
     Its credentials might have been renamed or retired since.

@@ -119,12 +119,12 @@ def list_waiting(*, actor: Actor, now: datetime) -> list[tuple[Batch, bool]]:
         return []
     to_approve = set(find_to_approve(actor=actor, now=now).values_list("pk", flat=True))
     return [
-        (batch, batch.pk in to_approve or can_go_on(batch, actor=actor, now=now))
+        (batch, batch.pk in to_approve or can_continue(batch, actor=actor, now=now))
         for batch in waiting
     ]
 
 
-def can_go_on(batch: Batch, *, actor: Actor, now: datetime) -> bool:
+def can_continue(batch: Batch, *, actor: Actor, now: datetime) -> bool:
     """Whether the actor can confirm it as its requester, or resume it."""
     if drafts.has_expired(batch, now=now):
         return False

@@ -397,8 +397,8 @@ class _Pass:
         None where a response may stop the next rows, or a row needs more than its claim.
         """
         is_next = self.next_rows and self.next_rows[0].credential_id == credential_id
-        may_stop = any(_may_stop_others(response) for _, response in responses)
-        if may_stop or not is_next or credential_id not in self.checks or self._is_over():
+        might_stop_others = any(_might_stop_others(response) for _, response in responses)
+        if might_stop_others or not is_next or credential_id not in self.checks or self._is_over():
             return []
         rows = self._take_rows_with_shared_check(PARALLEL_DELETES - len(self.in_progress))
         if all(self._is_as_reviewed(row) for row in rows):
@@ -519,7 +519,7 @@ def _is_low(response: DeleteResponse) -> bool:
     return bool(response.rate_limit and response.rate_limit.is_low)
 
 
-def _may_stop_others(response: DeleteResponse) -> bool:
+def _might_stop_others(response: DeleteResponse) -> bool:
     """Whether rows may have to wait, or their bulk deletion to pause, after this response."""
     return response.verdict != AttemptResult.DELETED or _is_low(response)
 

@@ -217,4 +217,4 @@ def _withdrawn_event(deletion: Deletion) -> audit.EventDraft:
 
 def attempts_text(deletion: Deletion) -> str:
     """What the attempts of a row did. No query for a row without attempts."""
-    return attempt_facts.in_full_of(deletion) if deletion.epoch else "Nothing was sent."
+    return attempt_facts.attempts_summary_of(deletion) if deletion.epoch else "Nothing was sent."

@@ -79,7 +79,7 @@ def get_change_page(
 ) -> ChangePage:
     """The visible matches after the change with the number `after`. Raises PermissionDenied."""
     permissions.require(permissions.can_see(actor), "see changes")
-    parts = _parts(filters, actor=actor)
+    parts = _queries(filters, actor=actor)
     found = _matches_after(parts, after, limit=size + 1)
     count = sum(rows.order_by()[: MAX_COUNTED + 1].count() for rows in parts)
     return ChangePage(
@@ -92,7 +92,7 @@ def get_change_page(
 def iterate_changes(*, actor: Actor, filters: ChangeFilter) -> Iterator[ChangeRow]:
     """Every visible match, newest first. Raises PermissionDenied."""
     permissions.require(permissions.can_see(actor), "see changes")
-    parts = _parts(filters, actor=actor)
+    parts = _queries(filters, actor=actor)
     after: int | None = None
     while found := _matches_after(parts, after, limit=ROWS_PER_QUERY):
         yield from _rows(found, actor=actor)
@@ -102,16 +102,16 @@ def iterate_changes(*, actor: Actor, filters: ChangeFilter) -> Iterator[ChangeRo
 def find_awaiting_acknowledgement(*, actor: Actor) -> QuerySet[Change]:
     """The visible changes that need attention and have not been acknowledged."""
     filters = ChangeFilter(needs_attention=True, acknowledged="no")
-    (rows,) = _parts(filters, actor=actor)
+    (rows,) = _queries(filters, actor=actor)
     return rows
 
 
 def count_changes(*, actor: Actor, filters: ChangeFilter) -> int:
     """How many visible changes match."""
-    return sum(rows.count() for rows in _parts(filters, actor=actor))
+    return sum(rows.count() for rows in _queries(filters, actor=actor))
 
 
-def _parts(filters: ChangeFilter, *, actor: Actor) -> list[QuerySet[Change]]:
+def _queries(filters: ChangeFilter, *, actor: Actor) -> list[QuerySet[Change]]:
     """Queries that together find the visible matches, each newest first.
 
     An org can be on either side. One query for both sides would read every change; several queries

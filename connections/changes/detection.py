@@ -29,10 +29,10 @@ from connections.changes.known import (
     same_creator_fields,
 )
 from connections.changes.losses import (
-    attempts_that_may_have_deleted,
-    attempts_that_may_have_removed,
+    attempts_that_might_have_deleted,
+    attempts_that_might_have_removed,
     mark_removed,
-    may_have_removed,
+    might_have_removed,
     settle_losses,
 )
 from connections.core import clock
@@ -86,7 +86,7 @@ def process_sync(
     last_complete_at: datetime | None,
     gone: Collection[UUID],
     deleted: Collection[UUID] = (),
-    may_be_lost: bool,
+    might_be_lost: bool,
     is_outdated: bool,
     actor: Actor,
 ) -> list[Change]:
@@ -95,15 +95,15 @@ def process_sync(
     `own_org` is the credential's org as Datadog named it. `gone` holds the connections that the
     credential's previous syncs listed and this complete one lacks. `last_complete_at` is when its
     last complete sync before this one started. `deleted` holds the connections whose deletion it
-    verifies. `may_be_lost` says whether any connection of the site is lost, which is rare and costs
-    several statements. An incomplete or outdated sync is compared with nothing, but it can show
-    that a credential was tried since a connection was lost.
+    verifies. `might_be_lost` says whether any connection of the site is lost, which is rare and
+    costs several statements. An incomplete or outdated sync is compared with nothing, but it can
+    show that a credential was tried since a connection was lost.
     """
     found: list[Change] = []
     if sync.is_complete and not is_outdated:
         comparison = _Comparison(sync=sync, own_org=own_org, last_complete_at=last_complete_at)
         found = comparison.run(listed=listed)
-    found += settle_losses(sync=sync, gone=gone, deleted=deleted) if may_be_lost else []
+    found += settle_losses(sync=sync, gone=gone, deleted=deleted) if might_be_lost else []
     if found:
         _store_changes(found)
         audit.record(
@@ -460,7 +460,7 @@ class _Comparison:
 
     def _deletions_of(self, former: dict[_Pair, KnownConnection]) -> dict[_Pair, _Former]:
         """The former connections, each with Org Admin's deletion that might have removed it."""
-        attempts = attempts_that_may_have_removed(
+        attempts = attempts_that_might_have_removed(
             former.values(), site=self.site, now=self.sync.finished_at
         )
         return {
@@ -479,7 +479,7 @@ class _Comparison:
         pairs = {_pair_of(each) for each in new}
         pairs -= {pair for pair, other in others.items() if other.is_present}
         attempts = list(
-            attempts_that_may_have_deleted().filter(
+            attempts_that_might_have_deleted().filter(
                 deletion__site=self.site,
                 deletion__source_org_id__in={source for source, _ in pairs},
                 deletion__sink_org_id__in={sink for _, sink in pairs},
@@ -495,7 +495,7 @@ class _Comparison:
             row = known.get(deletion.connection_id) or known_from_deletion(deletion)
             # A connection that is present is listed in addition to the new one.
             is_gone = pair in pairs and not row.is_present
-            if is_gone and may_have_removed(attempt, row=row, now=self.sync.finished_at):
+            if is_gone and might_have_removed(attempt, row=row, now=self.sync.finished_at):
                 found[pair] = (row, deletion)
         replaced = {pair: row for pair, row in former.items() if row.is_present}
         return found | {

@@ -26,11 +26,11 @@ from connections.models import (
 )
 
 # A sync that began up to this long before a DELETE can still show its effect.
-LONGEST_SYNC = timedelta(minutes=1)
+MAX_SYNC_TIME = timedelta(minutes=1)
 # A list can still show a connection this long after its DELETE worked.
 LIST_LAG = timedelta(minutes=5)
 # A DELETE with one of these results might have removed the connection. A refused one can't have.
-_MAY_HAVE_DELETED = ("", AttemptResult.DELETED, AttemptResult.AMBIGUOUS)
+_MIGHT_HAVE_DELETED = ("", AttemptResult.DELETED, AttemptResult.AMBIGUOUS)
 
 
 def record_loss(*, site: str, connection_ids: Collection[UUID], lacked_at: datetime) -> None:
@@ -104,16 +104,16 @@ def settle_losses(
     mark_removed(removed, site=site, at=now)
     names = {row.source_org_id: row.source_org_name or "" for row in removed}
     names |= {row.sink_org_id: row.sink_org_name or "" for row in removed}
-    return _removals(removed, names=names, observers=observers)
+    return _build_removals(removed, names=names, observers=observers)
 
 
-def _removals(
+def _build_removals(
     removed: Sequence[KnownConnection], *, names: dict[str, str], observers: "_Observers"
 ) -> list[Change]:
     site = removed[0].site
     # A deletion explains only one removal. If the connection came back, someone else removed it
     # next.
-    attempts = attempts_that_may_have_removed(
+    attempts = attempts_that_might_have_removed(
         removed, site=site, now=observers.now, unexplained_only=True
     )
     found = []
@@ -232,13 +232,13 @@ class _Observers:
         return at is not None and row.lost_at is not None and at >= row.lost_at
 
 
-def attempts_that_may_have_deleted() -> QuerySet[Attempt]:
+def attempts_that_might_have_deleted() -> QuerySet[Attempt]:
     """The attempts that might have removed their connection, oldest first, with their deletions."""
-    rows = Attempt.objects.filter(verdict__in=_MAY_HAVE_DELETED)
+    rows = Attempt.objects.filter(verdict__in=_MIGHT_HAVE_DELETED)
     return rows.select_related("deletion").order_by("claimed_at", "pk")
 
 
-def attempts_that_may_have_removed(
+def attempts_that_might_have_removed(
     rows: Iterable[KnownConnection], *, site: str, now: datetime, unexplained_only: bool = False
 ) -> dict[UUID, Attempt]:
     """The last attempt that might have removed each connection, by its ID.
@@ -247,7 +247,7 @@ def attempts_that_may_have_removed(
     """
     by_id = {row.connection_id: row for row in rows}
     attempts = (
-        attempts_that_may_have_deleted()
+        attempts_that_might_have_deleted()
         .only("claimed_at", "answered_at", "deletion__connection_id")
         .filter(deletion__site=site, deletion__connection_id__in=by_id)
     )
@@ -256,14 +256,14 @@ def attempts_that_may_have_removed(
     return {
         attempt.deletion.connection_id: attempt
         for attempt in attempts
-        if may_have_removed(attempt, row=by_id[attempt.deletion.connection_id], now=now)
+        if might_have_removed(attempt, row=by_id[attempt.deletion.connection_id], now=now)
     }
 
 
-def may_have_removed(attempt: Attempt, *, row: KnownConnection, now: datetime) -> bool:
+def might_have_removed(attempt: Attempt, *, row: KnownConnection, now: datetime) -> bool:
     """Whether it was sent before the connection was gone, and no sync listed it long afterwards."""
     gone_by = row.lost_at if row.is_present else row.established_at
-    if gone_by and attempt.claimed_at > gone_by + LONGEST_SYNC:
+    if gone_by and attempt.claimed_at > gone_by + MAX_SYNC_TIME:
         return False
     listed_until = (attempt.answered_at or attempt.claimed_at) + LIST_LAG
     # After the clock was set back, nothing tells whether it was listed before or after the attempt.

@@ -54,7 +54,7 @@ _SQLITE_FAILED_TO_READ = {sqlite3.SQLITE_IOERR_READ, sqlite3.SQLITE_IOERR_SHORT_
 _SQLSTATES = {"25006", "53100"}
 
 
-def means_no_writes(error: BaseException | None) -> bool:
+def is_unwritable_error(error: BaseException | None) -> bool:
     """Whether this error means that the database accepts no writes at all."""
     if not isinstance(error, DatabaseError):
         return False

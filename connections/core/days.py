@@ -15,7 +15,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import CharField, Func, Model, QuerySet
 from django.db.models.sql.compiler import SQLCompiler
 
-MOST_DAYS = 31
+MAX_DAYS = 31
 
 
 class UtcDay(Func):
@@ -56,7 +56,7 @@ class DailyCounts:
     has_older: bool
 
 
-def by_day(rows: Iterable[tuple[str, str, int]], *, limit: int) -> DailyCounts:
+def daily_counts(rows: Iterable[tuple[str, str, int]], *, limit: int) -> DailyCounts:
     """The days of `rows`, which are (day, kind, count) for the newest matching rows.
 
     If `limit` rows were read, the oldest day might be incomplete. It is then left out unless it is
@@ -71,7 +71,7 @@ def by_day(rows: Iterable[tuple[str, str, int]], *, limit: int) -> DailyCounts:
     oldest, newest = min(counts), max(counts)
     is_cut = row_count >= limit
     first = oldest + timedelta(days=1) if is_cut and oldest < newest else oldest
-    first = max(first, newest - timedelta(days=MOST_DAYS - 1))
+    first = max(first, newest - timedelta(days=MAX_DAYS - 1))
     span = (newest - first).days + 1
     days = (first + timedelta(days=number) for number in range(span))
     return DailyCounts(
@@ -81,7 +81,7 @@ def by_day(rows: Iterable[tuple[str, str, int]], *, limit: int) -> DailyCounts:
     )
 
 
-def grouped_newest[M: Model](
+def count_newest_by_day[M: Model](
     parts: Iterable[QuerySet[M]], *, time: str, kinds: tuple[str, ...], limit: int
 ) -> list[tuple[Any, ...]]:
     """(day, the values of `kinds`…, count) of the newest `limit` rows of all parts.

@@ -47,7 +47,7 @@ class BlockedError(ConflictError):
         self.cause = cause
 
 
-class RecordedIn(StrEnum):
+class ResponseLocation(StrEnum):
     """Where the response to an attempt is stored if it can't be shown as usual."""
 
     LOCALLY = "locally"  # in a file on this machine, until the database accepts it
@@ -62,7 +62,7 @@ class ResponseNotRecordedError(Exception):
     response, or says that the request could not leave.
     """
 
-    def __init__(self, *, deletion_id: UUID, response_text: str, kept: RecordedIn) -> None:
+    def __init__(self, *, deletion_id: UUID, response_text: str, kept: ResponseLocation) -> None:
         super().__init__(f"Deletion {deletion_id} was attempted. {response_text} Kept: {kept}.")
         self.deletion_id = deletion_id
         self.response_text = response_text

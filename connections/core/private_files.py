@@ -81,7 +81,7 @@ def update_private_text(path: str | os.PathLike[str], change: Callable[[Secret],
     with _locked(path):
         text = change(Secret(read_private_text(path)))
         try:
-            with _written_beside(path, text) as temporary:
+            with _temporary_copy(path, text) as temporary:
                 temporary.replace(path)
             _sync_directory(path.parent)
         except OSError as error:
@@ -95,7 +95,7 @@ def _create(path: Path, text: Secret) -> bool:
     """Create the file completely or not at all. Return False if `path` already existed."""
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with _written_beside(path, text) as temporary:
+        with _temporary_copy(path, text) as temporary:
             os.link(temporary, path)
         _sync_directory(path.parent)
     except FileExistsError:
@@ -141,7 +141,7 @@ def _read_checked(path: Path) -> bytes:
         ) from None
     try:
         # First, because `os.fdopen` would raise a different error for a directory.
-        _refuse_what_others_can_read(path, os.fstat(descriptor))
+        _require_private(path, os.fstat(descriptor))
         with os.fdopen(descriptor, "rb", closefd=False) as file:
             data = file.read(MAX_BYTES + 1)
     finally:
@@ -152,7 +152,7 @@ def _read_checked(path: Path) -> bytes:
     return data
 
 
-def _refuse_what_others_can_read(path: Path, status: os.stat_result) -> None:
+def _require_private(path: Path, status: os.stat_result) -> None:
     if not stat.S_ISREG(status.st_mode):
         raise PrivateFileError(f"{path} is not a regular file. Name the key file itself.")
     if not status.st_mode & _OTHERS:
@@ -169,7 +169,7 @@ def _refuse_what_others_can_read(path: Path, status: os.stat_result) -> None:
 
 
 @contextlib.contextmanager
-def _written_beside(path: Path, text: Secret) -> Iterator[Path]:
+def _temporary_copy(path: Path, text: Secret) -> Iterator[Path]:
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     temporary = Path(name)
     try:

@@ -110,49 +110,57 @@ def parse_extra_sites(text: str) -> dict[str, str]:
     for part in filter(None, (part.strip() for part in text.split(","))):
         name, equals, url = (piece.strip() for piece in part.partition("="))
         if not equals:
-            raise _refused(part, 'is not of the form "name=https://host"')
+            raise _invalid_site_error(part, 'is not of the form "name=https://host"')
         _check_extra_name(name, taken=sites)
-        base_url = _checked_base_url(name, url)
+        base_url = _parse_base_url(name, url)
         if base_url in sites.values():
-            raise _refused(name, "has the same address as another site: one name is enough")
+            raise _invalid_site_error(
+                name, "has the same address as another site: one name is enough"
+            )
         sites[name] = base_url
     return sites
 
 
 def _check_extra_name(name: str, *, taken: Mapping[str, str]) -> None:
     if len(name) > _EXTRA_NAME_MAX_LENGTH or not _EXTRA_NAME.fullmatch(name):
-        raise _refused(
+        raise _invalid_site_error(
             name,
             f"is not a usable name: use at most {_EXTRA_NAME_MAX_LENGTH} letters and digits, "
             "with single dots, hyphens or underscores between them",
         )
     if name.casefold() in _TAKEN:
-        raise _refused(name, "is the name of one of Datadog's own sites: choose another name")
+        raise _invalid_site_error(
+            name, "is the name of one of Datadog's own sites: choose another name"
+        )
     if name.casefold() in {other.casefold() for other in taken}:
-        raise _refused(name, "is named twice: choose another name for one of them")
+        raise _invalid_site_error(name, "is named twice: choose another name for one of them")
 
 
-def _checked_base_url(name: str, url: str) -> str:
+def _parse_base_url(name: str, url: str) -> str:
     parts = _split_url(name, url)
     host = parts.hostname or ""
     if not _HOST.fullmatch(host):
-        raise _refused(name, "needs a host in its address: write it as https://host")
+        raise _invalid_site_error(name, "needs a host in its address: write it as https://host")
     if parts.username is not None or parts.path.strip("/") or parts.query or parts.fragment:
-        raise _refused(name, "can have only a scheme, a host and a port in its address")
+        raise _invalid_site_error(name, "can have only a scheme, a host and a port in its address")
     if parts.scheme != "https" and not (parts.scheme == "http" and host in _LOOPBACK_HOSTS):
-        raise _refused(
+        raise _invalid_site_error(
             name,
             "must start with https://, because keys are sent there; "
             "http:// is allowed for 127.0.0.1 and [::1] only",
         )
     if host.rstrip(".") in _TAKEN:
-        raise _refused(name, "points at one of Datadog's own sites: choose that site instead")
+        raise _invalid_site_error(
+            name, "points at one of Datadog's own sites: choose that site instead"
+        )
     bracketed = f"[{host}]" if ":" in host else host
     return f"{parts.scheme}://{bracketed}" + (f":{parts.port}" if parts.port else "")
 
 
 def _split_url(name: str, url: str) -> SplitResult:
-    problem = _refused(name, "has an address that cannot be read: write it as https://host:port")
+    problem = _invalid_site_error(
+        name, "has an address that cannot be read: write it as https://host:port"
+    )
     if not url.isascii() or not url.isprintable() or " " in url:
         raise problem
     try:
@@ -163,7 +171,7 @@ def _split_url(name: str, url: str) -> SplitResult:
     return parts
 
 
-def _refused(what: str, why: str) -> ValueError:
+def _invalid_site_error(what: str, why: str) -> ValueError:
     return ValueError(f"{what!r} {why}.")
 
 

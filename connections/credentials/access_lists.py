@@ -106,7 +106,7 @@ def is_excluded(*, actor: Actor, credential: Credential) -> bool:
     """Whether the stored access lists hide the credential from the actor."""
     if actor.person is None:
         return False
-    people = permissions.people_who_see(credential_id=credential.pk)
+    people = permissions.people_who_can_see(credential_id=credential.pk)
     return not people.filter(pk=actor.person.pk).exists()
 
 
@@ -148,7 +148,7 @@ def _build_rows(*, credential: Credential, wanted: AccessEntries) -> list[Creden
 def list_access_warnings(credential: Credential) -> list[str]:
     """What no longer works because the access lists allow no suitable person."""
     found = []
-    if not permissions.people_who_use(credential_id=credential.pk).exists():
+    if not permissions.people_who_can_use(credential_id=credential.pk).exists():
         found.append("No one can request deletions: no active Operator has access.")
     approval = approvers.approval_warning(ApprovalPolicy(credential.policy), credential=credential)
     return [*found, approval] if approval else found

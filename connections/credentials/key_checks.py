@@ -144,7 +144,7 @@ def run_key_checks(
         check = KeyCheck.ORG
         identity = client.whoami(deadline_seconds=_seconds_left(deadline))
     except DatadogError as error:
-        fetched = SyncResult.of_error(error)
+        fetched = SyncResult.from_error(error)
         results.append(_failed(check, fetched, site=site, texts=texts))
         return KeyReport(results=_with_skipped_checks(results), fetched=fetched)
     if org_id and identity.org.id != org_id:

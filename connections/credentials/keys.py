@@ -12,7 +12,7 @@ from connections.core.errors import InvalidInputError
 from connections.core.secret import Secret
 
 # Datadog's keys have 32 to 80 characters today, and Datadog promises no fixed length.
-SHORTEST_KEY = 20
+MIN_KEY_LENGTH = 20
 MAX_KEY_LENGTH = 200
 
 NAME_IS_A_KEY = "The name looks like a key. Use another name."
@@ -48,7 +48,7 @@ def clean_keys(keys: DatadogKeys) -> DatadogKeys:
         raise InvalidInputError(
             {"api_key": "Paste an API key and an application key, or an access token."}
         )
-    problems = {name: _problem_of(secret, field=name) for name, secret in secrets.items()}
+    problems = {name: _find_problem(secret, field=name) for name, secret in secrets.items()}
     fields = {name: problem for name, problem in problems.items() if problem}
     if fields:
         raise InvalidInputError(fields)
@@ -71,7 +71,7 @@ def require_no_key(name: str, *, keys: Iterable[Secret] = ()) -> None:
         raise InvalidInputError({"name": NAME_IS_A_KEY})
 
 
-def _problem_of(secret: Secret, *, field: str) -> str | None:
+def _find_problem(secret: Secret, *, field: str) -> str | None:
     return _kind_problem(secret, field=field) or _text_problem(secret)
 
 
@@ -98,8 +98,8 @@ def _text_problem(secret: Secret) -> str | None:
         return "The key contains a space. Copy it again."
     if not _KEY.fullmatch(text):
         return "The key contains a character that no Datadog key has. Copy it again."
-    if len(text) < SHORTEST_KEY:
-        return f"The key is too short: at least {SHORTEST_KEY} characters. Paste the whole key."
+    if len(text) < MIN_KEY_LENGTH:
+        return f"The key is too short: at least {MIN_KEY_LENGTH} characters. Paste the whole key."
     if len(text) > MAX_KEY_LENGTH:
         return f"The key is too long: at most {MAX_KEY_LENGTH} characters."
     return None

@@ -83,7 +83,7 @@ def _withdraw(*, deletion: Deletion, credential: Credential, actor: Actor) -> st
         "{credential} was retired, so the deletion of {connection} was withdrawn. {facts}",
         credential=credential.name,
         connection=deletion.description,
-        facts=attempt_facts.in_full_of(deletion),
+        facts=attempt_facts.attempts_summary_of(deletion),
     )
     is_applied = states.apply(
         deletion,

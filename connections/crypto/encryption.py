@@ -217,8 +217,8 @@ def check_key_ring() -> None:
     Raises KeyRingError, which names the key ID and what to do.
     """
     in_use = key_ids_in_use()
-    may_be_created = settings.DATABASE_IS_SQLITE and not in_use
-    if may_be_created and not Path(settings.KEYRING_FILE).exists():
+    can_create = settings.DATABASE_IS_SQLITE and not in_use
+    if can_create and not Path(settings.KEYRING_FILE).exists():
         return
     ring = load_key_ring()
     for key_id in sorted(in_use):

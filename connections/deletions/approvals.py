@@ -53,8 +53,8 @@ def approve_deletion(
     found = verification.recheck_and_store(deletion=deletion, actor=actor)
     if not found.can_be_approved:
         verification.settle_not_as_reviewed(deletion=deletion, found=found, actor=actor)
-        nothing_new = attempt_facts.nothing_new_of(deletion)
-        raise ConflictError(f"{_NOT_AS_REVIEWED[found.result]} {nothing_new}")
+        not_sent_sentence = attempt_facts.not_sent_sentence_of(deletion)
+        raise ConflictError(f"{_NOT_AS_REVIEWED[found.result]} {not_sent_sentence}")
     with audit.atomic():
         _lock(deletion)
         _require_awaiting_approval(deletion)
@@ -66,7 +66,7 @@ def approve_deletion(
             sentence=audit.Sentence(
                 "{actor} approved the deletion of {connection}. {facts}",
                 connection=deletion.description,
-                facts=attempt_facts.nothing_new_of(deletion),
+                facts=attempt_facts.not_sent_sentence_of(deletion),
             ),
             details={
                 "digest": deletion.approval_digest,
@@ -126,7 +126,7 @@ def decline_deletion(*, deletion: Deletion, actor: Actor, reason: str) -> Deleti
         declined = Approval.Decision.DECLINED
         _decide(deletion=deletion, actor=actor, decision=declined, reason=reason)
         is_still_present = deletion.state == State.STILL_PRESENT
-        connection, facts = deletion.description, attempt_facts.in_full_of(deletion)
+        connection, facts = deletion.description, attempt_facts.attempts_summary_of(deletion)
         if is_still_present:
             sentence = audit.Sentence(
                 "{actor} declined another DELETE for {connection}. {facts}",

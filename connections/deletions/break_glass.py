@@ -81,8 +81,8 @@ def _require_missing_approvals(deletion: Deletion) -> None:
     if deletion.break_glass_at:
         raise ConflictError(
             "Break glass was already used for this deletion and covers one attempt. "
-            f"{attempt_facts.nothing_new_of(deletion)} Wait for approval, or close it and request "
-            "another."
+            f"{attempt_facts.not_sent_sentence_of(deletion)} Wait for approval, or close it and "
+            "request another."
         )
     if not states.can_be_approved(deletion, now=clock.now()):
         raise OvertakenError(
@@ -94,17 +94,17 @@ def _require_valid_input(
     deletion: Deletion, *, actor: Actor, reason: str, confirmation: str
 ) -> None:
     fields: dict[str, str] = {}
-    nothing_new = attempt_facts.nothing_new_of(deletion)
+    not_sent_sentence = attempt_facts.not_sent_sentence_of(deletion)
     too_short = (
         f"Explain in at least {MIN_REASON_LENGTH} characters why this can't wait for approval."
     )
     is_short = len(reason) < MIN_REASON_LENGTH
     problem = too_short if is_short else find_text_problem(reason, missing=too_short)
     if problem:
-        fields["break_glass_reason"] = f"{problem} {nothing_new}"
+        fields["break_glass_reason"] = f"{problem} {not_sent_sentence}"
     expected = reviews.confirmation_text(deletion, actor=actor)
     if not reviews.confirmation_matches(typed=confirmation, expected=expected):
-        fields["confirmation"] = f"Type “{expected}” to confirm. {nothing_new}"
+        fields["confirmation"] = f"Type “{expected}” to confirm. {not_sent_sentence}"
     if fields:
         raise InvalidInputError(fields)
 

@@ -20,7 +20,7 @@ from django.db.models.expressions import RawSQL
 
 from connections.access import permissions, visibility
 from connections.access.actor import Actor
-from connections.core.days import DailyCounts, by_day, grouped_newest
+from connections.core.days import DailyCounts, count_newest_by_day, daily_counts
 from connections.models import (
     OPEN_STATES,
     AccessReview,
@@ -68,7 +68,7 @@ def outcome_group(*, state: str, outcome: str) -> OutcomeGroup:
 PAGE_SIZE = 100
 EXPORT_BATCH = 500
 MAX_COUNTED = 1000
-SHORTEST_INDEXED = 3
+MIN_INDEXED_LENGTH = 3
 # With this many rows, a scan from the newest finds a page sooner than the text index does.
 COMMON_WORD_ROWS = 10_000
 SQLITE_MATCHES = "SELECT 1 FROM connections_deletion_search WHERE search_text MATCH %s LIMIT %s"
@@ -167,11 +167,11 @@ def _newest_days(parts: list[QuerySet[Deletion]]) -> DailyCounts:
     limit = MAX_COUNTED + 1
     found = (
         (day, outcome_group(state=state, outcome=outcome), count)
-        for day, state, outcome, count in grouped_newest(
+        for day, state, outcome, count in count_newest_by_day(
             parts, time="requested_at", kinds=("state", "outcome"), limit=limit
         )
     )
-    return by_day(found, limit=limit)
+    return daily_counts(found, limit=limit)
 
 
 def _rows_after(
@@ -248,7 +248,7 @@ def _rows(filters: HistoryFilter) -> QuerySet[Deletion]:
         # Redundant, but lets the database use the partial index of open deletions.
         rows = rows.filter(settled_at=None)
     if filters.access_review:
-        rows = rows.filter(_follows_from(filters.access_review))
+        rows = rows.filter(_of_access_review(filters.access_review))
     if filters.is_contradicted:
         rows = rows.filter(contradicted_at__isnull=False)
     if filters.is_break_glass:
@@ -258,7 +258,7 @@ def _rows(filters: HistoryFilter) -> QuerySet[Deletion]:
     return rows
 
 
-def _follows_from(access_review: UUID) -> Q:
+def _of_access_review(access_review: UUID) -> Q:
     """Deletions of the access review's connections that were not closed before it started."""
     reviews = AccessReview.objects.filter(pk=access_review)
     rows = AccessReviewRow.objects.filter(
@@ -275,19 +275,19 @@ def _contains(word: str) -> Q:
     word immediately, but for a common word it collects and sorts all matches, while a scan from the
     newest row soon fills a page. It contains nothing shorter than three characters.
     """
-    if connection.vendor == "sqlite" and len(word) >= SHORTEST_INDEXED and not _is_common(word):
-        return Q(pk__in=RawSQL(SQLITE_SEARCH, [_phrase(word)]))  # noqa: S611 - the word is a parameter
+    if connection.vendor == "sqlite" and len(word) >= MIN_INDEXED_LENGTH and not _is_common(word):
+        return Q(pk__in=RawSQL(SQLITE_SEARCH, [_quoted_phrase(word)]))  # noqa: S611 - the word is a parameter
     return Q(search_text__contains=word)
 
 
 def _is_common(word: str) -> bool:
     counted = f"SELECT COUNT(*) FROM ({SQLITE_MATCHES})"  # noqa: S608 - our own text
     with connection.cursor() as cursor:
-        cursor.execute(counted, [_phrase(word), COMMON_WORD_ROWS])
+        cursor.execute(counted, [_quoted_phrase(word), COMMON_WORD_ROWS])
         return bool(cursor.fetchone()[0] == COMMON_WORD_ROWS)
 
 
-def _phrase(word: str) -> str:
+def _quoted_phrase(word: str) -> str:
     return '"' + word.replace('"', '""') + '"'
 
 

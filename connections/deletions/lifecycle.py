@@ -143,7 +143,7 @@ def request_deletion(
         actor=actor, credential=credential, connection_id=connection_id, request_id=request_id
     )
     if shown.repeated:
-        return _same_request(shown.repeated, actor=actor)
+        return _require_own_request(shown.repeated, actor=actor)
     require_usable_credential(credential=credential, requester=requester or actor.person)
     if shown.open_deletion:
         return shown.open_deletion
@@ -173,7 +173,7 @@ def request_deletion(
             now=now,
         )
     except IntegrityError:
-        return _lost_race(request_id=request_id, shown=shown, actor=actor)
+        return _find_concurrent_request(request_id=request_id, shown=shown, actor=actor)
     if client is None:
         return deletion
     return sending.send_deletion(
@@ -197,7 +197,7 @@ def _sync_unlisted(shown: Review, *, actor: Actor) -> SyncResult:
     return result
 
 
-def _same_request(deletion: Deletion, *, actor: Actor) -> Deletion:
+def _require_own_request(deletion: Deletion, *, actor: Actor) -> Deletion:
     if actor.person and deletion.requested_by_id != actor.person.pk:
         raise ConflictError("This form belongs to another person. Open the review again.")
     return deletion
@@ -285,11 +285,11 @@ def record_request(deletion: Deletion, *, actor: Actor) -> None:
         )
 
 
-def _lost_race(*, request_id: UUID, shown: Review, actor: Actor) -> Deletion:
+def _find_concurrent_request(*, request_id: UUID, shown: Review, actor: Actor) -> Deletion:
     """The deletion that was stored first: from the same form posted twice, or another open one."""
     repeated = Deletion.objects.filter(request_id=request_id).first()
     if repeated:
-        return _same_request(repeated, actor=actor)
+        return _require_own_request(repeated, actor=actor)
     existing = reviews.find_open_deletion(
         site=shown.credential.site, connection_id=shown.connection_id
     )
@@ -318,7 +318,9 @@ def execute_deletion(
     require_not_run_by_batch(deletion)
     if states.is_awaiting_approval(deletion):
         again = "needs approval again" if deletion.epoch else "still needs approval"
-        raise OvertakenError(f"This deletion {again}. {attempt_facts.nothing_new_of(deletion)}")
+        raise OvertakenError(
+            f"This deletion {again}. {attempt_facts.not_sent_sentence_of(deletion)}"
+        )
     if not is_awaiting_confirmation(deletion):
         return deletion
     if not can_confirm(deletion=deletion, person=actor.person):
@@ -333,12 +335,12 @@ def execute_deletion(
         raise InvalidInputError(
             {
                 "confirmation": f"Type “{expected}” to confirm. "
-                f"{attempt_facts.nothing_new_of(deletion)}"
+                f"{attempt_facts.not_sent_sentence_of(deletion)}"
             }
         )
     if states.has_expired(deletion, now=now):
-        nothing_new = attempt_facts.nothing_new_of(deletion)
-        raise ConflictError(f"This deletion expired. {nothing_new} Request it again.")
+        not_sent_sentence = attempt_facts.not_sent_sentence_of(deletion)
+        raise ConflictError(f"This deletion expired. {not_sent_sentence} Request it again.")
     # It can be sent without a pre-send check only after one has failed.
     skip_recheck = skip_recheck and deletion.cause == Cause.LISTING_FAILED
     # If anything forbids sending it, that must show before it counts as confirmed.
@@ -417,7 +419,7 @@ def withdraw_deletion(*, deletion: Deletion, actor: Actor, reason: str = "") -> 
     sentence = audit.Sentence(
         "{actor} withdrew the deletion of {connection}. {facts}",
         connection=deletion.description,
-        facts=attempt_facts.in_full_of(deletion),
+        facts=attempt_facts.attempts_summary_of(deletion),
     )
     reason = reason.strip()
     states.apply_or_refuse(
@@ -498,7 +500,7 @@ def end_approval_round(*, deletion: Deletion, actor: Actor, sentence: audit.Sent
     return states.apply(deletion, transition=EndRound(), actor=actor, events=[event])
 
 
-def _cause_of_too_late(deletion: Deletion) -> Cause:
+def _expiry_cause(deletion: Deletion) -> Cause:
     if states.is_queued(deletion):
         return Cause.NOT_STARTED_IN_TIME
     return Cause.NOT_RETRIED_IN_TIME if deletion.is_run_by_batch else Cause.TOO_LATE
@@ -517,7 +519,7 @@ def expire_deletion(*, deletion: Deletion, actor: Actor, now: datetime | None = 
     transition: Settle | BecomeUnknown
     if deletion.state == State.WAITING:
         transition = states.stop_trying(
-            cause=_cause_of_too_late(deletion),
+            cause=_expiry_cause(deletion),
             was_ambiguous=deletion.has_ambiguous_attempt,
             due_at=now + timedelta(seconds=60),
         )
@@ -529,7 +531,7 @@ def expire_deletion(*, deletion: Deletion, actor: Actor, now: datetime | None = 
         "The deletion of {connection} ran out of time. {why} {facts}",
         connection=deletion.description,
         why=cause_text(transition.cause),
-        facts=attempt_facts.in_full_of(deletion),
+        facts=attempt_facts.attempts_summary_of(deletion),
     )
     event = audit.EventDraft(code=transition.event_code, sentence=sentence)
     return states.apply(deletion, transition=transition, actor=actor, events=[event])

@@ -31,7 +31,7 @@ def check_deletion(*, deletion: Deletion, actor: Actor) -> Deletion:
         "check a deletion with Datadog",
     )
     if deletion.state == State.SENDING:
-        give_up_lost_claim(deletion=deletion, actor=actor)
+        expire_lost_claim(deletion=deletion, actor=actor)
     if deletion.state in {State.UNKNOWN, State.STILL_PRESENT}:
         reconcile_unknown(deletion=deletion, actor=actor)
     elif deletion.outcome in GONE_OUTCOMES:
@@ -43,7 +43,7 @@ def check_deletion(*, deletion: Deletion, actor: Actor) -> Deletion:
     return deletion
 
 
-def give_up_lost_claim(*, deletion: Deletion, actor: Actor) -> bool:
+def expire_lost_claim(*, deletion: Deletion, actor: Actor) -> bool:
     """Make a deletion unknown if its claim has no recorded response after 60 s.
 
     Return whether it did.
@@ -86,7 +86,7 @@ def reconcile_unknown(*, deletion: Deletion, actor: Actor) -> None:
     if deletion.expires_at:
         due_at = min(due_at, deletion.expires_at)
     event = verification.check_event(deletion=deletion, result=result)
-    with verification.responses_locked(deletion=deletion):
+    with verification.lock_responses(deletion=deletion):
         if listed is False and deletion.has_late_success:
             verification.settle_late_success(
                 deletion=deletion,
@@ -96,14 +96,14 @@ def reconcile_unknown(*, deletion: Deletion, actor: Actor) -> None:
                 events=[event],
             )
             return
-        transition = _after_check(
+        transition = _transition_after_check(
             deletion, check=check, now=now, due_at=due_at, details=event.details
         )
         events = [event, *_events_of(transition, deletion=deletion)]
         states.apply(deletion, transition=transition, actor=actor, events=events)
 
 
-def _after_check(
+def _transition_after_check(
     deletion: Deletion,
     *,
     check: Check | None,
@@ -125,15 +125,15 @@ def _after_check(
     # If both agree, the first check stays, because the second is measured from it.
     kept = None if agrees and not is_last_ahead and not is_decided else check
     if check and deletion.state == State.STILL_PRESENT and not check.is_listed:
-        return _gone(Cause.LATER_LISTING, check=kept)
+        return _settle_as_gone(Cause.LATER_LISTING, check=kept)
     if check and deletion.state == State.UNKNOWN and is_decided:
         if check.is_listed:
             return BecomeStillPresent(check=check, due_at=due_at)
-        return _gone(Cause.LISTINGS_AGREE, check=kept)
+        return _settle_as_gone(Cause.LISTINGS_AGREE, check=kept)
     return RecordCheck(details=details, due_at=due_at, check=kept)
 
 
-def _gone(cause: Cause, *, check: Check | None) -> Settle:
+def _settle_as_gone(cause: Cause, *, check: Check | None) -> Settle:
     return Settle(outcome=Outcome.GONE_UNATTRIBUTED, cause=cause, check=check)
 
 

@@ -28,7 +28,7 @@ from connections.models import (
     snapshot_digest,
 )
 
-LONGEST_NAME_TO_TYPE = 60
+MAX_NAME_TO_TYPE_LENGTH = 60
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -193,7 +193,7 @@ def text_to_type(
     destinations = set(visibility.visible(others, actor=actor).values_list("sink_org_name"))
     name = reviewed.sink_org_name if destinations else reviewed.source_org_name
     name = " ".join(name.split())
-    is_typable = name.isprintable() and 0 < len(name) <= LONGEST_NAME_TO_TYPE
+    is_typable = name.isprintable() and 0 < len(name) <= MAX_NAME_TO_TYPE_LENGTH
     is_unique = all(_folded(destination) != _folded(name) for (destination,) in destinations)
     return name if is_typable and is_unique else end_of_id
 

@@ -22,7 +22,7 @@ from connections.core import clock
 from connections.core.causes import Cause
 from connections.core.errors import (
     BlockedError,
-    RecordedIn,
+    ResponseLocation,
     ResponseNotRecordedError,
 )
 from connections.core.private_files import PrivateFileError
@@ -193,10 +193,10 @@ def _require_unblocked(*, deletions: Sequence[Deletion], people: Collection[UUID
         raise BlockedError(
             f"The credential {credential.name} was retired.", cause=Cause.CREDENTIAL_RETIRED
         )
-    protected = protections.active_of(
+    protected = protections.active_protections_of(
         site=credential.site, connection_ids=[each.connection_id for each in deletions]
     )
-    operators = permissions.people_who_delete().filter(pk__in=people)
+    operators = permissions.people_who_can_delete().filter(pk__in=people)
     # Most credentials have no access list, and its query is slow to build.
     allowed = list(
         operators.values(
@@ -212,11 +212,11 @@ def _require_unblocked(*, deletions: Sequence[Deletion], people: Collection[UUID
     if protection:
         text = protections.protection_text(protection)
         raise BlockedError(text, cause=Cause.CONNECTION_PROTECTED)
-    may_use = {each["pk"] for each in allowed}
+    allowed_ids = {each["pk"] for each in allowed}
     if allowed and allowed[0]["has_access_list"]:
-        users = permissions.people_who_use(credential_id=credential.pk).filter(pk__in=may_use)
-        may_use = set(users.values_list("pk", flat=True))
-    without_right = set(people) - may_use
+        users = permissions.people_who_can_use(credential_id=credential.pk)
+        allowed_ids = set(users.filter(pk__in=allowed_ids).values_list("pk", flat=True))
+    without_right = set(people) - allowed_ids
     if without_right:
         person = Person.objects.filter(pk__in=without_right)[0]
         text = f"{person} no longer has permission to delete connections."
@@ -311,10 +311,10 @@ def claim_together(
     first = deletions[0]
     with audit.atomic(durable=True):
         # Before credentials and deletions, as wherever several are locked.
-        may_claim = not first.is_run_by_batch or _lock_if_running(first.batch_id)
+        can_claim = not first.is_run_by_batch or _lock_if_running(first.batch_id)
         if responses:
             _record_locked(responses, actor=actor)
-        if not may_claim:
+        if not can_claim:
             return [None] * len(deletions)
         credential = (
             # Locked and read with its responses.
@@ -447,7 +447,7 @@ def record_blocked(*, deletion: Deletion, blocked: BlockedError, actor: Actor) -
                     "The deletion of {connection} was stopped. {why} {facts}",
                     connection=deletion.description,
                     why=cause_text(blocked.cause),
-                    facts=attempt_facts.in_full_of(deletion),
+                    facts=attempt_facts.attempts_summary_of(deletion),
                 ),
             )
         ],
@@ -477,13 +477,13 @@ def record_or_keep(*, attempt: Attempt, response: DeleteResponse, actor: Actor) 
     try:
         path = spool.keep(attempt=attempt, response=response, actor=actor)
     except PrivateFileError as error:
-        kept = RecordedIn.NOWHERE
+        kept = ResponseLocation.NOWHERE
         logger.critical(
             "The outcome of deletion %s could not be recorded anywhere (%s): %s.",
             *(attempt.deletion_id, error, said),
         )
     else:
-        kept = RecordedIn.LOCALLY
+        kept = ResponseLocation.LOCALLY
         logger.error(
             "The database did not store the response to a DELETE. It is saved in %s.", path
         )
@@ -557,7 +557,7 @@ def _record_locked(
 def _lock_deletions(attempts: Sequence[Attempt]) -> datetime:
     """Lock the deletions of these attempts and read them again. Return the time of that read.
 
-    Code that also locks their credentials locks those first. `responses_locked` holds these locks
+    Code that also locks their credentials locks those first. `lock_responses` holds these locks
     too, so a decision made from the attempts either sees a response or precedes it.
     """
     rows = Deletion.objects.select_related("credential").annotate(now=clock.now_in_query())
@@ -725,7 +725,7 @@ def _sentence_for(
                 "The deletion of {connection} was stopped. {why} {facts}",
                 connection=connection,
                 why=cause_text(transition.cause),
-                facts=attempt_facts.in_full_of(deletion),
+                facts=attempt_facts.attempts_summary_of(deletion),
             )
         case Settle():
             outcome = label_of_outcome(transition.outcome)

@@ -363,7 +363,7 @@ def apply(
     """
     columns = transition.columns(deletion=deletion, actor=actor)
     with audit.atomic(savepoint=False):
-        moved = _as_read(Deletion.objects.filter(pk=deletion.pk), deletion).update(**columns)
+        moved = _unchanged_rows(Deletion.objects.filter(pk=deletion.pk), deletion).update(**columns)
         if moved:
             _record(events, deletion=deletion, columns=columns, actor=actor)
     if moved and not refresh:
@@ -374,7 +374,7 @@ def apply(
     return bool(moved)
 
 
-def _as_read(rows: QuerySet[Deletion], deletion: Deletion) -> QuerySet[Deletion]:
+def _unchanged_rows(rows: QuerySet[Deletion], deletion: Deletion) -> QuerySet[Deletion]:
     """The rows among `rows` that are unchanged since this deletion was read."""
     # A closed deletion never changes its state again.
     return rows.filter(
@@ -413,16 +413,16 @@ def apply_to_all(
 ) -> None:
     """`apply` to all of these deletions, each with its events, or to none.
 
-    Deletions that agree in everything `_as_read` compares are changed together, so the values that
-    the transition sets can't depend on anything else. Raises OvertakenError when another process
-    changed one of them first.
+    Deletions that agree in everything `_unchanged_rows` compares are changed together, so the
+    values that the transition sets can't depend on anything else. Raises OvertakenError when
+    another process changed one of them first.
     """
     columns_of: dict[UUID, dict[str, Any]] = {}
     with audit.atomic(savepoint=False):
         for alike in _grouped(deletions):
             columns = transition.columns(deletion=alike[0], actor=actor)
             rows = Deletion.objects.filter(pk__in=[each.pk for each in alike])
-            if _as_read(rows, alike[0]).update(**columns) != len(alike):
+            if _unchanged_rows(rows, alike[0]).update(**columns) != len(alike):
                 raise OvertakenError(MOVED_ON)
             columns_of |= {each.pk: columns for each in alike}
         for deletion in deletions:
@@ -469,7 +469,7 @@ def _compared(deletion: Deletion) -> tuple[Any, ...]:
 
 
 def _grouped(deletions: Sequence[Deletion]) -> list[list[Deletion]]:
-    """The deletions grouped by everything that `_as_read` compares."""
+    """The deletions grouped by everything that `_unchanged_rows` compares."""
     groups = defaultdict[tuple[Any, ...], list[Deletion]](list)
     for each in deletions:
         groups[_compared(each)].append(each)

@@ -144,8 +144,8 @@ def _compared_fields(fields: SnapshotFields) -> list[tuple[str, str, bool]]:
 
 def settle_not_as_reviewed(*, deletion: Deletion, found: Recheck, actor: Actor) -> None:
     """Close a deletion whose connection changed or is gone since it was reviewed."""
-    with responses_locked(deletion=deletion):
-        facts = attempt_facts.in_full_of(deletion)
+    with lock_responses(deletion=deletion):
+        facts = attempt_facts.attempts_summary_of(deletion)
         if found.listed:
             names = ("source_org_name", "sink_org_name", "connection_types")
             now_says = {name: getattr(found.listed, name) for name in names}
@@ -168,8 +168,8 @@ def settle_not_as_reviewed(*, deletion: Deletion, found: Recheck, actor: Actor) 
             )
             return
         else:
-            may_have_worked = deletion.has_ambiguous_attempt
-            outcome = Outcome.GONE_UNATTRIBUTED if may_have_worked else Outcome.ALREADY_ABSENT
+            might_have_worked = deletion.has_ambiguous_attempt
+            outcome = Outcome.GONE_UNATTRIBUTED if might_have_worked else Outcome.ALREADY_ABSENT
             transition = Settle(outcome=outcome, cause=Cause.ABSENT_WHEN_READ)
             sentence = audit.Sentence(
                 "{connection} is no longer listed. {facts}",
@@ -188,7 +188,7 @@ def record_recheck_failure(*, deletion: Deletion, result: SyncResult, actor: Act
     sentence = audit.Sentence(
         "The pre-send check of {connection} failed. {facts}",
         connection=deletion.description,
-        facts=attempt_facts.in_full_of(deletion),
+        facts=attempt_facts.attempts_summary_of(deletion),
     )
     due_at = clock.now() + _retry_after(result) if deletion.state == State.WAITING else None
     if due_at and deletion.expires_at:
@@ -311,7 +311,7 @@ def check_event(*, deletion: Deletion, result: SyncResult) -> audit.EventDraft:
 
 
 @contextmanager
-def responses_locked(*, deletion: Deletion) -> Iterator[None]:
+def lock_responses(*, deletion: Deletion) -> Iterator[None]:
     """A transaction during which no response to the deletion's attempts can be recorded.
 
     So what is decided inside from its attempts is still true at the commit. `record_response` locks
@@ -460,9 +460,9 @@ def _record_all_verified(deletions: Sequence[Deletion], *, actor: Actor, at: dat
     """`_record_verified` for several deletions of one site."""
     unverified = _unverified(deletions, at=at)
     if unverified.count() == len(deletions):
-        unverified.update(verified_at=at, **_absent_at(at))
+        unverified.update(verified_at=at, **_absent_columns(at))
         for deletion in deletions:
-            _note_verified(deletion, actor=actor, at=at)
+            _apply_verified(deletion, actor=actor, at=at)
     else:
         for deletion in deletions:
             _record_verified(deletion=deletion, actor=actor, at=at)
@@ -470,10 +470,10 @@ def _record_all_verified(deletions: Sequence[Deletion], *, actor: Actor, at: dat
 
 def _record_verified(*, deletion: Deletion, actor: Actor, at: datetime) -> None:
     """Record that a complete list lacks it. Call it while the site's snapshots are locked."""
-    if _unverified([deletion], at=at).update(verified_at=at, **_absent_at(at)):
-        _note_verified(deletion, actor=actor, at=at)
+    if _unverified([deletion], at=at).update(verified_at=at, **_absent_columns(at)):
+        _apply_verified(deletion, actor=actor, at=at)
     else:
-        Deletion.objects.filter(pk=deletion.pk).update(**_absent_at(at))
+        Deletion.objects.filter(pk=deletion.pk).update(**_absent_columns(at))
         deletion.refresh_from_db()
 
 
@@ -487,12 +487,12 @@ def _unverified(deletions: Sequence[Deletion], *, at: datetime) -> QuerySet[Dele
     return Deletion.objects.filter(is_unverified, pk__in=[each.pk for each in deletions])
 
 
-def _absent_at(at: datetime) -> dict[str, Any]:
+def _absent_columns(at: datetime) -> dict[str, Any]:
     return {"last_checked_at": at, "last_check_listed": False, "due_at": None}
 
 
-def _note_verified(deletion: Deletion, *, actor: Actor, at: datetime) -> None:
-    for name, value in ({"verified_at": at} | _absent_at(at)).items():
+def _apply_verified(deletion: Deletion, *, actor: Actor, at: datetime) -> None:
+    for name, value in ({"verified_at": at} | _absent_columns(at)).items():
         setattr(deletion, name, value)
     audit.record(
         code=audit.EventCode.DELETION_VERIFIED,

@@ -161,7 +161,7 @@ class KnownOrg(NamedTuple):
 
     def matches(self, text: str) -> bool:
         """Whether each word of the text appears in the name or the ID."""
-        return _has_words(f"{self.name}\n{self.org_id}", text)
+        return _contains_words(f"{self.name}\n{self.org_id}", text)
 
 
 # The site and ID of a connection, with the ID as `fetch_stored` returns it.
@@ -240,7 +240,7 @@ def _parse_types(stored: str) -> list[str]:
 
 # A filter checks the same few orgs for each of their connections.
 @lru_cache(maxsize=1000)
-def _has_words(searched: str, text: str) -> bool:
+def _contains_words(searched: str, text: str) -> bool:
     """Whether each word of the text appears in one of the searched texts, ignoring case."""
     folded = searched.casefold()
     return all(word in folded for word in text.casefold().split())

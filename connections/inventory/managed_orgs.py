@@ -48,7 +48,7 @@ def fetch_managed_orgs(
     try:
         orgs = client.list_managed_orgs(deadline_seconds=deadline_seconds)
     except DatadogError as error:
-        failure = SyncResult.of_error(error).failure
+        failure = SyncResult.from_error(error).failure
         return ManagedOrgs(failure=failure, rate_limits=client.rate_limits)
     if orgs[0].id != org_id:
         failure = SyncResult(cause=Cause.ANOTHER_ORG, http_status=200).failure

@@ -90,7 +90,7 @@ def build_matrix(*, actor: Actor, filters: InventoryFilter) -> Matrix:
         actor=actor,
         # `within` already filters by these two.
         filters=replace(filters, source="", destination=""),
-        within=_within(filters, site=site, orgs=orgs),
+        within=_snapshot_filter(filters, site=site, orgs=orgs),
         with_creators=True,
     )
     shown = inventory.matches
@@ -117,7 +117,7 @@ def build_matrix(*, actor: Actor, filters: InventoryFilter) -> Matrix:
     return matrix
 
 
-def _within(filters: InventoryFilter, *, site: str, orgs: list[KnownOrg]) -> Q:
+def _snapshot_filter(filters: InventoryFilter, *, site: str, orgs: list[KnownOrg]) -> Q:
     """The snapshots to read: those of one site whose orgs' names match the filters."""
     within = Q(site=site)
     for text, column in (

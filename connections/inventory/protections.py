@@ -44,7 +44,7 @@ def protect_connection(*, actor: Actor, key: OrgConnectionKey, reason: str) -> P
     NotVisibleError, for a hidden connection and for an unknown ID alike.
     """
     permissions.require(permissions.can_protect(actor), "protect connections")
-    person = _person(actor)
+    person = _require_person(actor)
     reason = clean_text(reason)
     _check_site(key.site)
     lookups.require_visible_connection(key, actor=actor)
@@ -93,7 +93,7 @@ def remove_protection(*, actor: Actor, protection: Protection, reason: str) -> P
     permissions.require(
         permissions.can_unprotect(actor, protection=protection), "remove this protection"
     )
-    person = _person(actor)
+    person = _require_person(actor)
     reason = clean_text(reason)
     try:
         with audit.atomic():
@@ -129,7 +129,7 @@ def require_not_own(protection: Protection, *, actor: Actor) -> None:
         )
 
 
-def _person(actor: Actor) -> Person:
+def _require_person(actor: Actor) -> Person:
     if actor.person is None:
         raise PermissionDenied("Only a person can protect a connection or remove its protection.")
     return actor.person
@@ -144,13 +144,13 @@ def _check_site(site: str) -> None:
             raise InvalidInputError({"site": "Choose a site."}) from None
 
 
-def _active() -> QuerySet[Protection]:
+def _active_protections() -> QuerySet[Protection]:
     return Protection.objects.filter(removal=None).select_related("protected_by")
 
 
 def find_protection(key: OrgConnectionKey) -> Protection | None:
     """The active protection of this connection, if there is one."""
-    return active_of(site=key.site, connection_ids=[key.connection_id]).first()
+    return active_protections_of(site=key.site, connection_ids=[key.connection_id]).first()
 
 
 def find_protection_against(deletion: Deletion) -> Protection | None:
@@ -158,14 +158,14 @@ def find_protection_against(deletion: Deletion) -> Protection | None:
     return find_protection(deletion.key)
 
 
-def active_of(*, site: str, connection_ids: Collection[UUID]) -> QuerySet[Protection]:
+def active_protections_of(*, site: str, connection_ids: Collection[UUID]) -> QuerySet[Protection]:
     """The active protections of these connections of a site."""
-    return _active().filter(site=site, connection_id__in=connection_ids)
+    return _active_protections().filter(site=site, connection_id__in=connection_ids)
 
 
 def active_protections() -> dict[OrgConnectionKey, Protection]:
     """Every active protection, by its connection, newest first."""
-    return {protection.key: protection for protection in _active()}
+    return {protection.key: protection for protection in _active_protections()}
 
 
 def list_protections(key: OrgConnectionKey) -> list[Protection]:

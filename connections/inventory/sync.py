@@ -97,7 +97,7 @@ class SyncResult:
     started_at: datetime | None = None
 
     @classmethod
-    def of_error(cls, error: DatadogError) -> Self:
+    def from_error(cls, error: DatadogError) -> Self:
         """The result of a sync that failed with this error."""
         return cls(cause=error.cause, http_status=error.http_status, errors=error.errors)
 
@@ -137,18 +137,18 @@ def fetch_connections(
     deadline = time.monotonic() + deadline_seconds
     list_connections = partial(_list_connections, client, deadline, request_slot)
     if identity:
-        found = _checked(list_connections(), owner=identity, org_id=org_id)
+        found = _with_checked_owner(list_connections(), owner=identity, org_id=org_id)
     elif find:
         found = list_connections()
         if found.is_complete and not found.find(find):
             owner = _fetch_owner(client, deadline, request_slot)
-            found = _checked(found, owner=owner, org_id=org_id)
+            found = _with_checked_owner(found, owner=owner, org_id=org_id)
     else:
         fetch_owner = partial(_fetch_owner, client, deadline, request_slot)
         with ThreadPoolExecutor(max_workers=1) as thread:
             owner_fetched = thread.submit(copy_context().run, fetch_owner)
             listed = list_connections()
-        found = _checked(listed, owner=owner_fetched.result(), org_id=org_id)
+        found = _with_checked_owner(listed, owner=owner_fetched.result(), org_id=org_id)
     return replace(found, rate_limits=client.rate_limits)
 
 
@@ -163,7 +163,7 @@ def _list_connections(
         with request_slot(_seconds_until(deadline)):
             listing = client.list_org_connections(deadline_seconds=_seconds_until(deadline))
     except DatadogError as error:
-        return SyncResult.of_error(error)
+        return SyncResult.from_error(error)
     return SyncResult(
         org_connections=listing.org_connections,
         is_complete=listing.is_complete,
@@ -183,10 +183,12 @@ def _fetch_owner(
         return error
 
 
-def _checked(listed: SyncResult, *, owner: KeyOwner | DatadogError, org_id: str) -> SyncResult:
+def _with_checked_owner(
+    listed: SyncResult, *, owner: KeyOwner | DatadogError, org_id: str
+) -> SyncResult:
     """The list, complete only if the keys are known to belong to the org."""
     if isinstance(owner, DatadogError):
-        return SyncResult.of_error(owner) if listed.is_complete else listed
+        return SyncResult.from_error(owner) if listed.is_complete else listed
     if owner.org.id != org_id:
         return SyncResult(cause=Cause.ANOTHER_ORG, http_status=200, identity=owner)
     return replace(listed, identity=owner) if listed.is_complete else listed
@@ -335,7 +337,7 @@ def store_sync(
             rate_limits=fetched.rate_limits,
             now=now,
         )
-        if earlier.may_be_contradicted:
+        if earlier.might_be_contradicted:
             flag_contradictions(
                 site=credential.site,
                 listed={UUID(item.id) for item in fetched.org_connections},
@@ -351,7 +353,7 @@ def store_sync(
             last_complete_at=earlier.last_complete_at,
             gone=gone,
             deleted=deleted,
-            may_be_lost=earlier.may_be_lost or bool(gone or deleted),
+            might_be_lost=earlier.might_be_lost or bool(gone or deleted),
             is_outdated=is_outdated,
             actor=actor,
         )
@@ -365,8 +367,8 @@ class _Earlier:
     now: datetime
     last_complete_at: datetime | None
     # Nearly always false, which avoids a search.
-    may_be_contradicted: bool
-    may_be_lost: bool
+    might_be_contradicted: bool
+    might_be_lost: bool
 
 
 def _read_earlier(*, credential: Credential, fetched: SyncResult) -> _Earlier:
@@ -375,8 +377,8 @@ def _read_earlier(*, credential: Credential, fetched: SyncResult) -> _Earlier:
     row = Credential.objects.filter(pk=credential.pk).values(
         now=clock.now_in_query(),
         last_complete_at=Subquery(complete.values("started_at")[:1]),
-        may_be_contradicted=Exists(_closed_as_gone(site=credential.site, listed=listed)),
-        may_be_lost=losses.is_any_lost(site=credential.site),
+        might_be_contradicted=Exists(_closed_as_gone(site=credential.site, listed=listed)),
+        might_be_lost=losses.is_any_lost(site=credential.site),
     )
     return _Earlier(**row.get())
 

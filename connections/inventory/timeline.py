@@ -115,7 +115,7 @@ def get_connection_history(
         snapshots, key=lambda each: (each.is_current, each.last_seen_at, each.pk), default=None
     )
     observations = _observations(snapshots, newest=newest) if newest else []
-    predecessor, successor = _neighbours(
+    predecessor, successor = _find_neighbors(
         snapshots, observations=observations, newest=newest, actor=actor
     )
     return ConnectionHistory(
@@ -130,7 +130,7 @@ def get_connection_history(
     )
 
 
-def _neighbours(
+def _find_neighbors(
     snapshots: list[OrgConnectionSnapshot],
     *,
     observations: list[Observation],

@@ -20,7 +20,7 @@ from connections import wording
 from connections.access.actor import command_actor
 from connections.audit.export import Export, start_export
 from connections.audit.signing_key import SigningKeyError
-from connections.core.database import means_no_writes
+from connections.core.database import is_unwritable_error
 from connections.core.errors import DomainError, InvalidInputError, ResponseNotRecordedError
 from connections.core.private_files import PrivateFileError
 from connections.crypto.encryption import EncryptionError, check_key_ring
@@ -182,7 +182,7 @@ def reason_of(error: Exception) -> str:
 
 def database_error_text(error: DatabaseError) -> str:
     """What a database error means for a command, and what to do."""
-    if means_no_writes(error):
+    if is_unwritable_error(error):
         return (
             f"Org Admin can't write to the database: {error}. Make the database and its directory "
             "writable for this user, or free space, then try again."

@@ -77,11 +77,11 @@ class Message:
 
     def as_text(self) -> str:
         """The body of an email."""
-        lines = [wording.some_lines(self.sentence, limit=_SENTENCE_LIMIT)]
+        lines = [wording.limited_lines(self.sentence, limit=_SENTENCE_LIMIT)]
         if self.rows:
             lines += ["", *(f"- {row}" for row in self.rows)]
         if self.reason:
-            reason = wording.some_lines(self.reason, limit=_REASON_LIMIT)
+            reason = wording.limited_lines(self.reason, limit=_REASON_LIMIT)
             lines += ["", "Reason given:", *(f"> {line}" for line in reason.splitlines())]
         lines += ["", f"View: {self.url}", f"Time: {self.at:%Y-%m-%d %H:%M:%S} UTC"]
         if self.by:

@@ -319,12 +319,12 @@ def _check_people() -> Iterator[CheckMessage]:
 def _check_approvals() -> Iterator[CheckMessage]:
     credentials = list(Credential.objects.filter(retired_at=None))
     gaps = approvers.approval_gaps(credentials=credentials)
-    for problem, names in gaps.too_few:
+    for problem, names in gaps.warnings:
         hint = "Give more people the role Approver, or change the credential's approval policy."
         yield Warning(f"{', '.join(names)}: {problem}", hint=hint)
-    if gaps.alone:
+    if gaps.without_approval:
         yield Warning(
-            f"no approval required for {', '.join(gaps.alone)}",
+            f"no approval required for {', '.join(gaps.without_approval)}",
             hint="An administrator can require 1 or 2 approvals on each credential's page.",
         )
     else:

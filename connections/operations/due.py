@@ -32,17 +32,17 @@ def raise_alarms(*, actor: Actor) -> list[Deletion]:
     """
     now = clock.now()
     # A time in the future means that the clock has been set back since.
-    may_be_old = Q(sending_at__lte=now - UNKNOWN_FOR) | Q(sending_at__gt=now + clock.TOLERANCE)
-    unknown = Deletion.objects.filter(may_be_old, state=State.UNKNOWN, settled_at=None)
+    might_be_old = Q(sending_at__lte=now - UNKNOWN_FOR) | Q(sending_at__gt=now + clock.TOLERANCE)
+    unknown = Deletion.objects.filter(might_be_old, state=State.UNKNOWN, settled_at=None)
     return [
         deletion
         for deletion in unknown
         if now - states.sending_started_at(deletion, now=now) >= UNKNOWN_FOR
-        and _raise_once(deletion, actor=actor)
+        and _raise_alarm(deletion, actor=actor)
     ]
 
 
-def _raise_once(deletion: Deletion, *, actor: Actor) -> bool:
+def _raise_alarm(deletion: Deletion, *, actor: Actor) -> bool:
     if _is_recorded(deletion):
         return False
     with audit.atomic():
@@ -96,7 +96,7 @@ def list_due_deletions(*, now: datetime, limit: int = BATCH_SIZE) -> list[Deleti
     due = list(rows.filter(_is_due(now))[:limit])
     if due:
         return due
-    postponed = rows.filter(_may_be_postponed(now))
+    postponed = rows.filter(_might_be_postponed(now))
     return list(islice(_find_postponed(postponed, now=now), limit))
 
 
@@ -110,7 +110,7 @@ def _is_due(now: datetime) -> Q:
     return is_due
 
 
-def _may_be_postponed(now: datetime) -> Q:
+def _might_be_postponed(now: datetime) -> Q:
     """Whether the row has times in the future and waits for a check that is not in progress."""
     ahead = now + clock.TOLERANCE
     return Q(
@@ -163,7 +163,7 @@ def reconcile_all(*, actor: Actor) -> list[Deletion]:
     deletions = list(Deletion.objects.filter(unclear | is_check_due))
     for deletion in deletions:
         if deletion.state == State.SENDING:
-            reconciliation.give_up_lost_claim(deletion=deletion, actor=actor)
+            reconciliation.expire_lost_claim(deletion=deletion, actor=actor)
         if deletion.state in {State.UNKNOWN, State.STILL_PRESENT}:
             reconciliation.reconcile_unknown(deletion=deletion, actor=actor)
         elif deletion.is_settled:
@@ -196,7 +196,7 @@ def run_deletion(*, deletion: Deletion, actor: Actor, now: datetime | None = Non
     now = now or clock.now()
     lifecycle.lapse_approvals(deletion=deletion, actor=actor, now=now)
     if deletion.state == State.SENDING:
-        reconciliation.give_up_lost_claim(deletion=deletion, actor=actor)
+        reconciliation.expire_lost_claim(deletion=deletion, actor=actor)
     elif lifecycle.expire_deletion(deletion=deletion, actor=actor, now=now):
         return
     elif deletion.state == State.WAITING:

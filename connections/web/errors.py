@@ -18,7 +18,7 @@ from django.views.decorators.csrf import requires_csrf_token
 
 from connections import wording
 from connections.audit import lookups
-from connections.core.database import cause_text, means_no_writes
+from connections.core.database import cause_text, is_unwritable_error
 from connections.core.errors import ResponseNotRecordedError
 from connections.people import people
 from connections.web.routing import READ, access_of
@@ -136,7 +136,7 @@ def server_error(request: HttpRequest) -> HttpResponse:
     while it handles the exception.
     """
     error = sys.exception()
-    if means_no_writes(error):
+    if is_unwritable_error(error):
         logger.error("Request %s: the database takes no writes: %s", request_id_of(request), error)
         context = {"cause": cause_text(error), "might_have_sent": _might_have_sent(request)}
         return _render_standalone(

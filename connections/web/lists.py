@@ -76,7 +76,7 @@ def parse_after[T](request: HttpRequest, parse: Callable[[str], T]) -> T | None:
         raise BadRequest("The page in this address doesn't exist.") from None
 
 
-def number_from(text: str) -> int:
+def parse_positive_number(text: str) -> int:
     """The positive number in `text`, for `parse_after`. Raises ValueError."""
     # The database's numbers have at most 18 digits.
     if not (text.isascii() and text.isdigit() and len(text) < 19 and int(text)):
@@ -103,13 +103,13 @@ def export_query(request: HttpRequest) -> str:
     return query.urlencode()
 
 
-def share_text(shown: int, *, total: int, noun: str) -> str:
+def count_of_total_text(shown: int, *, total: int, noun: str) -> str:
     """ "3 of 40 connections", or "40 connections" if all are shown."""
     every = pluralize(total, noun)
     return every if shown == total else f"{shown:,} of {every}"
 
 
-def found_text(count: int | None, *, most: int, noun: str, is_filtered: bool) -> str:
+def found_count_text(count: int | None, *, most: int, noun: str, is_filtered: bool) -> str:
     """ "2 deletions found". If None, "More than 10,000 deletions": counting ended at `most`."""
     text = pluralize(most, noun) if count is None else pluralize(count, noun)
     return f"{'More than ' if count is None else ''}{text}{' found' if is_filtered else ''}"

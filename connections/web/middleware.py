@@ -30,7 +30,7 @@ from django_htmx.http import HttpResponseClientRedirect
 
 from connections.access import permissions
 from connections.audit import events
-from connections.core.database import means_no_writes
+from connections.core.database import is_unwritable_error
 from connections.core.errors import ResponseNotRecordedError
 from connections.crypto.encryption import EncryptionError, check_key_ring
 from connections.models import Person, PersonSession
@@ -251,10 +251,10 @@ class FieldLimitMiddleware(MiddlewareMixin):
     ) -> None:
         """Raise TooManyFieldsSent for too many fields in the query string or in the form."""
         del args, kwargs
-        most_fields = access_of(request, view).most_fields
+        max_fields = access_of(request, view).max_fields
         for fields in (request.GET, request.POST):
-            if sum(len(values) for _, values in fields.lists()) > most_fields:
-                raise TooManyFieldsSent(f"This URL accepts {most_fields} fields.")
+            if sum(len(values) for _, values in fields.lists()) > max_fields:
+                raise TooManyFieldsSent(f"This URL accepts {max_fields} fields.")
 
 
 class SessionUseMiddleware(MiddlewareMixin):
@@ -273,7 +273,7 @@ class SessionUseMiddleware(MiddlewareMixin):
             if request.session.extend():  # type: ignore[attr-defined]
                 self._failed_last = False
         except DatabaseError as error:
-            if request.method not in {"GET", "HEAD"} or not means_no_writes(error):
+            if request.method not in {"GET", "HEAD"} or not is_unwritable_error(error):
                 raise
             # Logged once until it works again, because the log might be on the same full disk.
             if not self._failed_last:

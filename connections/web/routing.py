@@ -51,7 +51,7 @@ class Access:
     # A POST can contain a file, which is kept in memory. Other URLs refuse files.
     accepts_file: bool = False
     # How many fields a query string or a form can have, because each one costs time to parse.
-    most_fields: int = 100
+    max_fields: int = 100
 
     @property
     def needs_sign_in(self) -> bool:
@@ -72,7 +72,7 @@ class Rules(TypedDict, total=False):
     token_authenticated: bool
     shows_secret: bool
     accepts_file: bool
-    most_fields: int
+    max_fields: int
     who_posts: Permission
 
 

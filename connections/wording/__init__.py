@@ -25,10 +25,10 @@ from connections.wording.events import (
     brief_sentence,
     event_label,
     event_text,
+    limited_lines,
     next_text,
     notification_title,
     one_line,
-    some_lines,
 )
 from connections.wording.statuses import (
     Badge,

@@ -71,14 +71,14 @@ def attempts_of(deletion: Deletion) -> list[Attempt]:
     return list(Attempt.objects.filter(deletion=deletion).order_by("number"))
 
 
-def nothing_new(attempts: Iterable[Attempt]) -> str:
+def not_sent_sentence(attempts: Iterable[Attempt]) -> str:
     """The sentence saying that nothing was sent this time."""
     return with_true_claims("Nothing was sent.", sent=sent_by(attempts))
 
 
-def nothing_new_of(deletion: Deletion) -> str:
-    """`nothing_new` for an action on this deletion that was refused or failed."""
-    return nothing_new(attempts_of(deletion))
+def not_sent_sentence_of(deletion: Deletion) -> str:
+    """`not_sent_sentence` for an action on this deletion that was refused or failed."""
+    return not_sent_sentence(attempts_of(deletion))
 
 
 def earlier_attempts(attempts: Iterable[Attempt]) -> str:
@@ -108,14 +108,14 @@ def _numbered(numbers: Sequence[int]) -> str:
     return f"{len(numbers)} attempts"
 
 
-def in_full(attempts: Sequence[Attempt]) -> str:
+def attempts_summary(attempts: Sequence[Attempt]) -> str:
     """ "Nothing was sent.", or "No new DELETE was sent." and what the earlier attempts did."""
-    return f"{nothing_new(attempts)} {earlier_attempts(attempts)}".strip()
+    return f"{not_sent_sentence(attempts)} {earlier_attempts(attempts)}".strip()
 
 
-def in_full_of(deletion: Deletion) -> str:
-    """`in_full` for this deletion, from what the database has now."""
-    return in_full(attempts_of(deletion))
+def attempts_summary_of(deletion: Deletion) -> str:
+    """`attempts_summary` for this deletion, from what the database has now."""
+    return attempts_summary(attempts_of(deletion))
 
 
 def attempt_text(attempt: Attempt | None) -> str:

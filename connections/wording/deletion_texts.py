@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from connections.core.causes import Cause
-from connections.core.errors import RecordedIn, ResponseNotRecordedError
+from connections.core.errors import ResponseLocation, ResponseNotRecordedError
 from connections.core.text import format_time
 from connections.datadog.responses import AttemptResult
 from connections.models import (
@@ -30,7 +30,7 @@ from connections.wording.deletion_statuses import (
     steps_of,
 )
 
-MOST_TRIES = 5
+MAX_TRIES = 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,13 +56,13 @@ def describe(
     *,
     status: DeletionStatus,
     approvers: tuple[str, ...] | None = None,
-    may_approve: bool = False,
+    can_approve: bool = False,
     seen_by: str = "",
 ) -> DeletionText:
     """The text for one deletion with this status.
 
     `approvers` are the names of the people who can approve it; None leaves that sentence out.
-    `may_approve` says whether the reader is one of them. `seen_by` is the credential that listed
+    `can_approve` says whether the reader is one of them. `seen_by` is the credential that listed
     the connection after the deletion was closed as gone. Reads the deletion's attempts and, if
     needed, its approvals. Both can be prefetched.
     """
@@ -73,11 +73,11 @@ def describe(
         lines = _closed_lines(deletion, status=status, attempts=attempts, seen_by=seen_by)
     else:
         lines = _open_lines(deletion, status=status, attempts=attempts)
-    if may_approve and status == DeletionStatus.NEEDS_APPROVAL:
+    if can_approve and status == DeletionStatus.NEEDS_APPROVAL:
         lines = [headline, *lines]
         headline = f"{deletion.requested_by_name} requests your approval."
     if status in {DeletionStatus.NEEDS_APPROVAL, DeletionStatus.NO_EFFECT}:
-        lines += _approval_lines(deletion, approvers=None if may_approve else approvers)
+        lines += _approval_lines(deletion, approvers=None if can_approve else approvers)
     return DeletionText(
         badge=short.label,
         tone=short.tone,
@@ -128,7 +128,7 @@ def _open_lines(
                 _too_late_to_retry(deletion),
             ]
         case DeletionStatus.RETRYING:
-            then = _too_late_to_retry(deletion) or _tries(attempts)
+            then = _too_late_to_retry(deletion) or _next_try_text(attempts)
             return [cause, earlier, _until_resumed(deletion), then]
         case DeletionStatus.UNKNOWN:
             return [
@@ -227,9 +227,9 @@ def _too_late_to_retry(deletion: Deletion) -> str:
     return f"A retry would come more than 15 minutes after {retried_since(deletion)}."
 
 
-def _tries(attempts: list[Attempt]) -> str:
+def _next_try_text(attempts: list[Attempt]) -> str:
     failed = sum(1 for one in attempts if one.verdict == AttemptResult.NOT_SENT)
-    return f"Next: try {min(failed + 1, MOST_TRIES)} of {MOST_TRIES}."
+    return f"Next: try {min(failed + 1, MAX_TRIES)} of {MAX_TRIES}."
 
 
 def _attempts_beside_headline(attempts: list[Attempt]) -> str:
@@ -369,19 +369,19 @@ def break_glass_text(deletion: Deletion) -> BannerText | None:
 
 
 _NOT_RECORDED = {
-    RecordedIn.LOCALLY: (
+    ResponseLocation.LOCALLY: (
         "unknown",
         "clock",
         "Saved on this server, waiting for the database.",
         "The response is safe in a file and is recorded when the database is back.",
     ),
-    RecordedIn.IN_DATABASE: (
+    ResponseLocation.IN_DATABASE: (
         "warn",
         "warning",
         "Recorded, but the database failed afterwards.",
         "You can open the deletion when the database is back.",
     ),
-    RecordedIn.NOWHERE: (
+    ResponseLocation.NOWHERE: (
         "danger",
         "warning",
         "Sent, but the response couldn't be saved.",

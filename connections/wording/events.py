@@ -148,7 +148,7 @@ def _sending(details: dict[str, Any]) -> EventText:
 def _response_received(details: dict[str, Any]) -> EventText:
     status = details.get("http_status")
     quotes = "; ".join(f"“{text}”" for text in details.get("errors") or [])
-    quotes = " ".join(part for part in (quotes, _kept_text(details)) if part)
+    quotes = " ".join(part for part in (quotes, _kept_in_file_text(details)) if part)
     if status is not None:
         title = f"Datadog returned {status} in {details.get('duration_ms', '?')} ms"
         tone = "ok" if status == 200 else "warn"
@@ -159,7 +159,7 @@ def _response_received(details: dict[str, Any]) -> EventText:
     return EventText(title="No usable response", tone="unknown", icon="question", detail=cause)
 
 
-def _kept_text(details: dict[str, Any]) -> str:
+def _kept_in_file_text(details: dict[str, Any]) -> str:
     if not details.get("kept_at"):
         return ""
     kept_at = format_time(datetime.fromisoformat(details["kept_at"]))
@@ -170,7 +170,7 @@ def _late_response(details: dict[str, Any]) -> EventText:
     title = f"Late response to attempt {details.get('attempt', '?')}"
     status = details.get("http_status")
     said = f"Datadog returned {status}." if status else cause_text(details.get("cause") or "")
-    detail = f"{said} {_kept_text(details)}".strip()
+    detail = f"{said} {_kept_in_file_text(details)}".strip()
     return EventText(title=title, tone="warn", icon="warning", detail=detail)
 
 
@@ -331,7 +331,7 @@ def one_line(text: str, *, limit: int) -> str:
     return shown if len(shown) <= limit else f"{shown[: limit - 1]}…"
 
 
-def some_lines(text: str, *, limit: int) -> str:
+def limited_lines(text: str, *, limit: int) -> str:
     """External text like `one_line`, but longer and with its line breaks."""
     lines = [one_line(line, limit=limit) for line in text[:limit].splitlines()]
     return "\n".join(lines)

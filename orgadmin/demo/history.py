@@ -84,7 +84,7 @@ def _create_history(world: DemoWorld) -> None:
         _refused,
         _already_absent,
         _gone_after_a_lost_response,
-        _closed_without_knowing,
+        _closed_as_unresolved,
         _contradicted,
         _require_approvals,
         _approved_and_deleted,
@@ -127,7 +127,7 @@ def _gone_after_a_lost_response(world: DemoWorld) -> None:
     _run_worker_afterwards(days=17, hours=6)
 
 
-def _closed_without_knowing(world: DemoWorld) -> None:
+def _closed_as_unresolved(world: DemoWorld) -> None:
     pair, reason = ("Retail US", "Data Lake"), "The lake has its own intake"
     deletion = _request(world, "Retail US", pair, reason, 4168, days=14, hours=4)
     _run_worker_afterwards(days=14, hours=4)

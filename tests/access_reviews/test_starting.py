@@ -182,7 +182,7 @@ def test_pages_list_every_row_that_no_reviewer_can_decide_on(
     checked = {"scope": "q=Partner", "reviewers": ["ada"], "check": "1"}
     page = client.post("/reviews/new/", checked, headers={"HX-Request": "true"}).text
     assert page.count("<li>Payments US → Partner") == 7
-    monkeypatch.setattr(start_page, "MOST_LISTED", 6)
+    monkeypatch.setattr(start_page, "MAX_LISTED", 6)
     page = client.post("/reviews/new/", checked, headers={"HX-Request": "true"}).text
     assert page.count("<li>Payments US → Partner") == 6
     assert "The first 6 of 7. Once the access review has started, its page lists them all." in page

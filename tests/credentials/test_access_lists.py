@@ -370,7 +370,7 @@ def test_both_permission_queries_return_the_same_people(
     credential: Credential, ada: Person, grace: Person, linus: Person, edith: Person, root: Person
 ) -> None:
     allow(credential, root, see=[person(ada)], approve=["role:Approver"])
-    seen_by = set(permissions.people_who_see(credential_id=credential.pk))
+    seen_by = set(permissions.people_who_can_see(credential_id=credential.pk))
     assert seen_by == {ada, linus, edith, root}
     for someone in (ada, grace, linus, edith, root):
         unseen = Person.objects.get(pk=someone.pk).visibility.hidden

@@ -95,7 +95,7 @@ def test_a_late_response_is_stored_and_changes_no_state(
         # The process is paused for longer than a claim lasts, then resumes with a response.
         response = send(**arguments)  # type: ignore[arg-type]
         clock.advance(seconds=61)
-        reconciliation.give_up_lost_claim(deletion=Deletion.objects.get(), actor=WORKER)
+        reconciliation.expire_lost_claim(deletion=Deletion.objects.get(), actor=WORKER)
         return response
 
     monkeypatch.setattr("connections.deletions.sending._send", frozen)

@@ -281,7 +281,7 @@ def pause_sender(monkeypatch: pytest.MonkeyPatch, clock: SettableClock) -> Calla
         response = send(**arguments)  # type: ignore[arg-type]
         clock.advance(seconds=90)
         [deletion] = Deletion.objects.filter(state=State.SENDING)
-        reconciliation.give_up_lost_claim(deletion=deletion, actor=WORKER)
+        reconciliation.expire_lost_claim(deletion=deletion, actor=WORKER)
         return response
 
     return lambda: monkeypatch.setattr(sending, "_send", frozen)
@@ -296,7 +296,7 @@ def lose_claim(monkeypatch: pytest.MonkeyPatch, clock: SettableClock) -> list[Ca
     def keep(*, attempt: Attempt, response: DeleteResponse, actor: Actor) -> bool:
         waiting.append(lambda: record_answer(attempt=attempt, response=response, actor=actor))
         clock.advance(seconds=60)
-        reconciliation.give_up_lost_claim(
+        reconciliation.expire_lost_claim(
             deletion=Deletion.objects.get(pk=attempt.deletion_id), actor=WORKER
         )
         monkeypatch.setattr(sending, "record_response", record_answer)

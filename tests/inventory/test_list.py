@@ -453,7 +453,7 @@ def test_many_syncs_are_cut_to_the_oldest_with_a_link_to_all_orgs(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     make_old(payments)
-    monkeypatch.setattr(views, "MOST_SYNCS", 1)
+    monkeypatch.setattr(views, "MAX_SYNCS", 1)
     page = open_list(client_of(ada))
     assert "6 min ago Synced" in credential_sync_text(page, "Payments US")
     assert f'href="/credentials/{labs.pk}/">' not in page.html

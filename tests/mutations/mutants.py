@@ -136,8 +136,8 @@ NETWORK = (
     _mutant(
         "a removal is not explained by a refused DELETE",
         LOSSES,
-        '_MAY_HAVE_DELETED = ("", ',
-        '_MAY_HAVE_DELETED = ("", AttemptResult.REFUSED, ',
+        '_MIGHT_HAVE_DELETED = ("", ',
+        '_MIGHT_HAVE_DELETED = ("", AttemptResult.REFUSED, ',
         f"{CHANGES}/test_details.py::test_a_removal_is_ours_only_if_our_delete_can_have_caused_it",
     ),
     _mutant(
@@ -172,7 +172,7 @@ NETWORK = (
     _mutant(
         "a DELETE that was sent after a removal doesn't explain it",
         LOSSES,
-        "    if gone_by and attempt.claimed_at > gone_by + LONGEST_SYNC:\n        return False\n",
+        "    if gone_by and attempt.claimed_at > gone_by + MAX_SYNC_TIME:\n        return False\n",
         "",
         f"{RECREATIONS}::test_a_delete_that_was_sent_after_the_removal_did_not_cause_it",
     ),
@@ -419,8 +419,8 @@ RECORD = (
     _mutant(
         "an action and its event are one transaction",
         TRANSITIONS,
-        "    with audit.atomic(savepoint=False):\n        moved = _as_read",
-        "    if True:\n        moved = _as_read",
+        "    with audit.atomic(savepoint=False):\n        moved = _unchanged_rows",
+        "    if True:\n        moved = _unchanged_rows",
         f"{SAFEGUARDS}::test_without_its_event_nothing_moves",
     ),
     _mutant(
@@ -935,9 +935,9 @@ WITHIN = (
     _mutant(
         "the access list before sending",
         "connections/access/permissions.py",
-        "    return filter_by_access_list(\n        people_who_delete(), "
+        "    return filter_by_access_list(\n        people_who_can_delete(), "
         "credential_id=credential_id, kind=AccessKind.USE\n    )\n",
-        "    return people_who_delete()\n",
+        "    return people_who_can_delete()\n",
         f"{LISTS}::test_leaving_the_list_before_the_worker_sends_stops_the_deletion[use]",
         f"{LISTS}::test_leaving_the_list_during_the_pre_send_check_stops_the_deletion",
     ),
@@ -1525,7 +1525,7 @@ ACCESS = (
     _mutant(
         "a URL accepts only so many fields",
         "connections/web/middleware.py",
-        "for _, values in fields.lists()) > most_fields:\n",
+        "for _, values in fields.lists()) > max_fields:\n",
         "for _, values in fields.lists()) > 10_000:\n",
         "tests/web/hardening/test_unreadable.py::"
         "test_too_many_fields_get_an_error_page_and_are_not_read_again",
@@ -2668,7 +2668,7 @@ NO_WRITES = (
     _mutant(
         "a page says that the database takes no writes",
         "connections/web/errors.py",
-        "    if means_no_writes(error):\n",
+        "    if is_unwritable_error(error):\n",
         "    if False:\n",
         f"{NO_WRITES_TESTS}::test_an_action_on_a_read_only_database_shows_a_page_that_says_so",
     ),
@@ -2689,14 +2689,14 @@ NO_WRITES = (
     _mutant(
         "a page works when the session's use can't be recorded",
         "connections/web/middleware.py",
-        '            if request.method not in {"GET", "HEAD"} or not means_no_writes(error):\n',
+        '            if request.method not in {"GET", "HEAD"} or not is_unwritable_error(error):\n',
         "            if True:\n",
         f"{NO_WRITES_TESTS}::test_a_page_is_shown_even_if_the_sessions_last_use_cannot_be_stored",
     ),
     _mutant(
         "another error in recording the session's use is raised",
         "connections/web/middleware.py",
-        '            if request.method not in {"GET", "HEAD"} or not means_no_writes(error):\n',
+        '            if request.method not in {"GET", "HEAD"} or not is_unwritable_error(error):\n',
         "            if False:\n",
         f"{NO_WRITES_TESTS}::test_other_errors_while_storing_a_sessions_use_are_not_hidden",
     ),
@@ -2727,10 +2727,10 @@ RACES = (
     _mutant(
         "attempts are read in the transaction that settles by a listing",
         "connections/deletions/reconciliation.py",
-        "    with verification.responses_locked(deletion=deletion):\n"
+        "    with verification.lock_responses(deletion=deletion):\n"
         "        if listed is False and deletion.has_late_success:\n",
         "    had_late_success = deletion.has_late_success\n"
-        "    with verification.responses_locked(deletion=deletion):\n"
+        "    with verification.lock_responses(deletion=deletion):\n"
         "        if listed is False and had_late_success:\n",
         f"{EARLIER_ATTEMPTS}::test_a_200_recorded_between_the_check_and_its_outcome_counts",
     ),
@@ -2739,9 +2739,9 @@ RACES = (
         edits=(
             Edit(
                 path="connections/deletions/verification.py",
-                old="    with responses_locked(deletion=deletion):\n        facts",
+                old="    with lock_responses(deletion=deletion):\n        facts",
                 new="    had_late_success = deletion.has_late_success\n"
-                "    with responses_locked(deletion=deletion):\n        facts",
+                "    with lock_responses(deletion=deletion):\n        facts",
             ),
             Edit(
                 path="connections/deletions/verification.py",
@@ -3007,7 +3007,7 @@ BULK_DELETIONS = (
     _mutant(
         "no row is claimed once its bulk deletion is paused",
         SENDING,
-        "        if not may_claim:\n            return [None] * len(deletions)\n",
+        "        if not can_claim:\n            return [None] * len(deletions)\n",
         "",
         f"{BATCH_TESTS}/test_running.py::test_a_pause_after_the_check_stops_the_claim",
         f"{BATCH_TESTS}/test_groups.py::test_a_pause_stops_the_claim_and_not_the_recording_before_it",
@@ -3533,7 +3533,7 @@ BULK_DELETIONS = (
     _mutant(
         "a plan file is requested once while its bulk deletion is open",
         "connections/management/commands/delete_org_connections.py",
-        "        existing = plan_files.find_open(lines=lines)\n",
+        "        existing = plan_files.find_open_plan(lines=lines)\n",
         "        existing = None\n",
         f"{COMMAND_TESTS}::test_a_paused_bulk_deletion_is_named_and_a_running_one_is_continued",
     ),
@@ -3687,8 +3687,8 @@ REVIEWED_ACCESS = (
     _mutant(
         "retiring a credential keeps the rows that it listed",
         f"{ACCESS_REVIEWS}/current.py",
-        "    return retired | _merged((row for row in rows if row[-1] is None), is_listed=True)\n",
-        "    return _merged((row for row in rows if row[-1] is None), is_listed=True)\n",
+        "    return retired | _merge((row for row in rows if row[-1] is None), is_listed=True)\n",
+        "    return _merge((row for row in rows if row[-1] is None), is_listed=True)\n",
         f"{GONE_ROWS}::test_retiring_its_credential_keeps_the_state_of_a_row",
     ),
     _mutant(
@@ -3745,15 +3745,15 @@ REVIEWED_ACCESS = (
     _mutant(
         "a reminder that is due at the start is skipped",
         f"{ACCESS_REVIEWS}/reminders.py",
-        "due_at__lte=now + before, created_at__lte=starts)",
-        "due_at__lte=now + before)",
+        "due_at__lte=now + before, created_at__lte=starts",
+        "due_at__lte=now + before",
         "tests/access_reviews/test_reminders.py"
         "::test_a_reminder_that_is_due_at_the_start_is_skipped",
     ),
     _mutant(
         "a reminder is sent once",
         f"{ACCESS_REVIEWS}/reminders.py",
-        "        review.save(update_fields=[_field(reminder) for reminder in due])\n",
+        "        review.save(update_fields=[_sent_at_field(reminder) for reminder in due])\n",
         "",
         "tests/access_reviews/test_reminders.py"
         "::test_each_reviewer_is_reminded_three_times_and_never_twice",

@@ -9,7 +9,7 @@ from django.db.models import F
 from django.http import HttpResponse
 from django.test import Client
 
-from connections.core.database import cause_text, means_no_writes
+from connections.core.database import cause_text, is_unwritable_error
 from connections.models import Person, PersonSession
 from tests.support.no_writes import read_only_database
 from tests.support.people import PASSWORD
@@ -97,7 +97,7 @@ def fill_disk() -> None:
 def test_a_full_disk_is_distinguished_from_a_read_only_database() -> None:
     with pytest.raises(DatabaseError) as full:
         fill_disk()
-    assert means_no_writes(full.value)
+    assert is_unwritable_error(full.value)
     assert cause_text(full.value) == "Its disk is full."
 
 
@@ -107,4 +107,4 @@ def test_a_full_disk_is_distinguished_from_a_read_only_database() -> None:
 def test_an_error_about_a_statement_does_not_mention_the_disk(statement: str) -> None:
     with pytest.raises(DatabaseError) as error, connection.cursor() as cursor:
         cursor.execute(statement)
-    assert not means_no_writes(error.value)
+    assert not is_unwritable_error(error.value)

@@ -151,8 +151,8 @@ def texts_of(deletion: Deletion) -> list[str]:
     texts += [following.title, following.detail] if following else []
     attempts = list(deletion.attempts.all())
     texts += [
-        attempt_facts.in_full(attempts),
-        attempt_facts.nothing_new(attempts),
+        attempt_facts.attempts_summary(attempts),
+        attempt_facts.not_sent_sentence(attempts),
         verify.get_outcome_text(deletion_row(deletion)),
     ]
     if deletion.outcome:
@@ -254,7 +254,7 @@ def test_the_verifier_derives_the_same_facts_from_the_rows() -> None:
     ],
 )
 def test_the_safety_clause_follows_the_attempts(history: History, sentence: str) -> None:
-    assert attempt_facts.in_full(attempts_with(history)) == sentence
+    assert attempt_facts.attempts_summary(attempts_with(history)) == sentence
 
 
 def test_an_attempt_with_an_unknown_result_might_have_worked() -> None:

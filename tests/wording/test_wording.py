@@ -381,7 +381,7 @@ def test_an_approval_names_who_can_give_it() -> None:
 def test_an_approver_sees_who_requested_it() -> None:
     waiting = deletion_in(State.REQUESTED, policy=ApprovalPolicy.ONE)
 
-    words = described(waiting, approvers=("Ada",), may_approve=True)
+    words = described(waiting, approvers=("Ada",), can_approve=True)
 
     assert words.headline == "Grace requests your approval."
     assert "Ada can approve." not in words.lines

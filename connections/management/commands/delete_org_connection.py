@@ -12,7 +12,7 @@ from connections import wording
 from connections.access.actor import command_actor
 from connections.core import clock
 from connections.core.causes import Cause
-from connections.core.errors import RecordedIn, ResponseNotRecordedError, UnavailableError
+from connections.core.errors import ResponseLocation, ResponseNotRecordedError, UnavailableError
 from connections.deletions import (
     lifecycle,
     reviews,
@@ -82,7 +82,7 @@ class Command(DeletingCommand):
         review = self._sync_and_review(
             credential=credential,
             connection_id=connection_id,
-            may_be_unreviewed=options["unreviewed"],
+            allow_unreviewed=options["unreviewed"],
         )
         deletion = lifecycle.request_deletion(
             actor=command_actor(),
@@ -95,7 +95,7 @@ class Command(DeletingCommand):
             confirmation=review.text_to_type,
             requester=requester,
         )
-        deletion = self._resolve_failed_check(deletion, may_be_unreviewed=options["unreviewed"])
+        deletion = self._resolve_failed_check(deletion, allow_unreviewed=options["unreviewed"])
         self._verify(deletion)
         self._end(deletion)
 
@@ -105,25 +105,25 @@ class Command(DeletingCommand):
             self.usage_error("Nothing was sent. Add --yes: a deletion can't be undone.")
 
     def _sync_and_review(
-        self, *, credential: Credential, connection_id: UUID, may_be_unreviewed: bool
+        self, *, credential: Credential, connection_id: UUID, allow_unreviewed: bool
     ) -> Review:
         """The review, after a new sync."""
         actor = command_actor()
         [listing] = sync.sync_orgs(actor=actor, credentials=[credential])
         review = reviews.review(actor=actor, credential=credential, connection_id=connection_id)
         is_fresh = review.snapshot and review.snapshot.last_seen_at >= listing.started_at
-        if not (is_fresh or listing.is_complete or may_be_unreviewed):
+        if not (is_fresh or listing.is_complete or allow_unreviewed):
             raise CommandError(_not_listed(listing), returncode=FAILED)
         return review
 
-    def _resolve_failed_check(self, deletion: Deletion, *, may_be_unreviewed: bool) -> Deletion:
+    def _resolve_failed_check(self, deletion: Deletion, *, allow_unreviewed: bool) -> Deletion:
         """If the pre-send check failed, send anyway if --unreviewed allows it, or withdraw."""
         is_check_failed = (
             deletion.state == State.REQUESTED and deletion.cause == Cause.LISTING_FAILED
         )
         if not is_check_failed or deletion.policy != ApprovalPolicy.NONE:
             return deletion
-        if may_be_unreviewed:
+        if allow_unreviewed:
             return lifecycle.execute_deletion(
                 deletion=deletion,
                 actor=command_actor(),
@@ -221,7 +221,7 @@ def _unreadable_record(deletion: Deletion) -> ResponseNotRecordedError:
     return ResponseNotRecordedError(
         deletion_id=deletion.pk,
         response_text="Its record can't be read now.",
-        kept=RecordedIn.IN_DATABASE,
+        kept=ResponseLocation.IN_DATABASE,
     )
 
 

@@ -148,7 +148,7 @@ class Command(DeletingCommand):
 
     def _go_on_if_open(self, lines: Sequence[PlanLine], *, is_dry_run: bool = False) -> None:
         """Continue the bulk deletion that was requested with the same plan, if any, and exit."""
-        existing = plan_files.find_open(lines=lines)
+        existing = plan_files.find_open_plan(lines=lines)
         if not existing:
             return
         self.stderr.write("This plan was requested before. Its bulk deletion is still open.")

@@ -93,7 +93,7 @@ class CoveredOrg:
 
 
 # How many names the top of the page shows.
-MOST_REVIEWERS = 5
+MAX_REVIEWERS = 5
 _LABELS = {
     RowFilter.ALL: "All",
     RowFilter.TO_DECIDE: "To decide",
@@ -255,7 +255,9 @@ def detail_context(
         "reviewers": _reviewers_text(review),
         "can_close": can_manage and not review.is_closed,
         "can_export": can_manage,
-        "appeared": [(connection_url(key), name) for key, name in _appeared(review, actor=actor)],
+        "appeared": [
+            (connection_url(key), name) for key, name in _appeared_links(review, actor=actor)
+        ],
         **(
             _coverage(review, without_reviewer=[row.key for row in selected.without_reviewer])
             if can_manage
@@ -365,10 +367,12 @@ def _shared_names(details: Sequence[RowDetails]) -> set[str]:
 def _reviewers_text(review: AccessReview) -> str:
     if review.is_for_everyone:
         return "every Operator, Approver and Auditor"
-    return join_some_names([each.name for each in review.reviewers.all()], limit=MOST_REVIEWERS)
+    return join_some_names([each.name for each in review.reviewers.all()], limit=MAX_REVIEWERS)
 
 
-def _appeared(review: AccessReview, *, actor: Actor) -> Iterator[tuple[OrgConnectionKey, str]]:
+def _appeared_links(
+    review: AccessReview, *, actor: Actor
+) -> Iterator[tuple[OrgConnectionKey, str]]:
     for each in appeared_since(review=review, actor=actor):
         key = OrgConnectionKey(site=each["site"], connection_id=UUID(each["connection_id"]))
         source, sink = (

@@ -16,8 +16,8 @@ from connections.web.support import PageWarning
 from connections.wording.connections import join_some_names
 
 # How many names a warning has, and the list below the warnings.
-MOST_NAMES = 5
-MOST_LISTED = 100
+MAX_NAMES = 5
+MAX_LISTED = 100
 
 
 def reviewer_choices() -> list[Person]:
@@ -42,8 +42,8 @@ def new_context(*, form: StartForm, actor: Actor) -> dict[str, Any]:
         "problem": problem,
         "preview": preview,
         "warnings": _warnings(preview) if preview else [],
-        "without_reviewer": _connection_names(without_reviewer[:MOST_LISTED])
-        if len(without_reviewer) > MOST_NAMES
+        "without_reviewer": _connection_names(without_reviewer[:MAX_LISTED])
+        if len(without_reviewer) > MAX_NAMES
         else [],
         "without_reviewer_count": len(without_reviewer),
     }
@@ -58,10 +58,10 @@ def _warnings(preview: PopulationPreview) -> list[PageWarning]:
 
 def without_reviewer_warning(keys: list[OrgConnectionKey]) -> PageWarning:
     """The warning that no reviewer can see some connections."""
-    shown = [*_connection_names(keys[:MOST_NAMES]), *("" for _ in keys[MOST_NAMES:])]
+    shown = [*_connection_names(keys[:MAX_NAMES]), *("" for _ in keys[MAX_NAMES:])]
     return PageWarning(
         headline=f"{pluralize(len(keys), 'connection')} that no reviewer can decide on",
-        detail=f"{join_some_names(shown, limit=MOST_NAMES)}. Choose another active "
+        detail=f"{join_some_names(shown, limit=MAX_NAMES)}. Choose another active "
         "reviewer, or change who can see their credentials.",
     )
 
@@ -101,4 +101,4 @@ def coverage_warnings(coverage: dict[str, Any]) -> list[PageWarning]:
 
 
 def _names(names: Iterable[str]) -> str:
-    return join_some_names(list(names), limit=MOST_NAMES)
+    return join_some_names(list(names), limit=MAX_NAMES)

@@ -24,7 +24,7 @@ from connections.evidence.files import BundleError
 from connections.evidence.verification import CannotVerifyError
 from connections.models import AccessReview
 from connections.web.audit.forms import BundleForm, initial_from_history
-from connections.web.lists import cursor_links, number_from, parse_after
+from connections.web.lists import cursor_links, parse_after, parse_positive_number
 from connections.web.rate_limits import limited
 from connections.web.support import SeeOther, actor_of
 from connections.wording import audit_log_badge, audit_log_text
@@ -32,7 +32,7 @@ from connections.wording import audit_log_badge, audit_log_text
 
 def evidence_detail(request: HttpRequest) -> HttpResponse:
     """The page."""
-    after = parse_after(request, number_from)
+    after = parse_after(request, parse_positive_number)
     page = status.get_evidence(actor=actor_of(request), after=after)
     last = page.verification
     links = cursor_links(request, page.next)

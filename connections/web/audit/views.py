@@ -23,9 +23,9 @@ from connections.web.lists import (
     cursor_links,
     export_query,
     filter_bar,
-    found_text,
-    number_from,
+    found_count_text,
     parse_after,
+    parse_positive_number,
     sortable,
 )
 from connections.web.rate_limits import limited
@@ -73,7 +73,7 @@ def audit_list(request: HttpRequest) -> HttpResponse:
             (event, wording.brief_sentence(event), *_subject_link(event)) for event in page.events
         ],
         "columns": sortable(request, _COLUMNS, sort=sort),
-        "count": found_text(
+        "count": found_count_text(
             page.count,
             most=search.MAX_EXACT_COUNT,
             noun="event",
@@ -95,7 +95,7 @@ def _find_events(request: HttpRequest, *, form: EventForm, is_oldest_first: bool
             return search.get_event_page(
                 actor=actor_of(request),
                 filters=filters,
-                after=parse_after(request, number_from),
+                after=parse_after(request, parse_positive_number),
                 is_oldest_first=is_oldest_first,
             )
         except InvalidInputError as error:

@@ -18,7 +18,7 @@ from connections import audit, wording
 from connections.access import approvers, permissions, visibility
 from connections.access.actor import Actor
 from connections.batches import confirming, drafts, stopping
-from connections.batches.progress import Progress, can_go_on, get_progress
+from connections.batches.progress import Progress, can_continue, get_progress
 from connections.core import clock
 from connections.core.text import format_span, pluralize
 from connections.deletions import states
@@ -234,7 +234,7 @@ def _steps(
     is_open = state == BatchState.REQUESTED and not drafts.has_expired(batch, now=now)
     is_to_decide = is_open and not has_decided
     # Until no row is kept, the services refuse to confirm and to resume it.
-    is_next = can_go_on(batch, actor=actor, now=now) and not kept
+    is_next = can_continue(batch, actor=actor, now=now) and not kept
     can_stop = permissions.can_stop_batch(actor, batch=batch)
     can_decline = is_to_decide and permissions.can_decline_batch(actor, batch=batch)
     return {
@@ -269,7 +269,7 @@ def plan_rows(
     request: HttpRequest, *, batch: Batch, actor: Actor, plan: Plan, can_edit: bool
 ) -> Rows:
     """The rows of a plan that has not been confirmed yet."""
-    chosen = _chosen(request, PlanFilter, PlanFilter.ALL)
+    chosen = _selected_filter(request, PlanFilter, PlanFilter.ALL)
     found = plan.shown_by(chosen)
     page = numbered_page(request, found)
     ids = [row.id for row in page.object_list]
@@ -302,7 +302,7 @@ def result_rows(request: HttpRequest, *, batch: Batch, actor: Actor, progress: P
     left_out = visibility.visible_batch_rows(batch, actor=actor).exclude(problem="")
     found: QuerySet[Any] = left_out.select_related("credential", "deletion").order_by("position")
     if chosen != LEFT_OUT:
-        found = _deletions_of(batch, group=_chosen(request, OutcomeGroup, None))
+        found = _deletions_of(batch, group=_selected_filter(request, OutcomeGroup, None))
     page = numbered_page(request, found)
     links = [("All", "", progress.total)]
     links += [(part.series.label, part.series.key, part.count) for part in bar_parts(progress)]
@@ -334,7 +334,7 @@ def _deletions_of(batch: Batch, *, group: OutcomeGroup | None) -> QuerySet[Delet
     return deletions.order_by(newest, "batch_row__position")
 
 
-def _chosen[T: StrEnum](request: HttpRequest, values: type[T], default: Any) -> Any:
+def _selected_filter[T: StrEnum](request: HttpRequest, values: type[T], default: Any) -> Any:
     try:
         return values(request.GET.get("show", ""))
     except ValueError:
@@ -431,7 +431,7 @@ def _draft_context(
         "form": form if isinstance(form, PlanRequestForm) else PlanRequestForm(),
         "plan": plan,
         "warnings": _warnings(request, batch=batch, actor=actor, plan=plan),
-        "too_few": approvers.missing_batch_approvers_warning(batch=batch),
+        "approvers_warning": approvers.missing_batch_approvers_warning(batch=batch),
         "can_split": len(batch.sending_credential_ids) > 1,
         "credentials": drafts.list_choosable_credentials(
             batch=batch,

@@ -23,8 +23,8 @@ from connections.wording.connections import (
 
 # How many lines of a total are shown before the others are folded away, and how many names a
 # sentence has.
-MOST_LINES = 4
-MOST_NAMES = 3
+MAX_LINES = 4
+MAX_NAMES = 3
 NEW = timedelta(days=7)
 
 
@@ -142,23 +142,23 @@ class Plan:
         kinds = sorted({kind for row in unknown for kind in unknown_types(row.connection_types)})
         found = [
             PageWarning(
-                headline=f"{len(left_out)} can't be deleted and {_are(left_out)} left out",
+                headline=f"{len(left_out)} can't be deleted and {_is_or_are(left_out)} left out",
                 detail=", ".join(
-                    f"{count} {_lowered(ROW_PROBLEMS[problem].label)}"
+                    f"{count} {_lowercase_first(ROW_PROBLEMS[problem].label)}"
                     for problem, count in problems.most_common()
                 ),
                 count=len(left_out),
                 rows_url=url_of(PlanFilter.LEFT_OUT),
             ),
             PageWarning(
-                headline=f"{len(unknown)} {_verb(unknown, 'share')} an unknown data type",
+                headline=f"{len(unknown)} {_verb_form(unknown, 'share')} an unknown data type",
                 detail=f"{', '.join(kinds)}. Ask the owners what it is used for.",
                 count=len(unknown),
                 rows_url=url_of(PlanFilter.UNKNOWN_TYPE),
             ),
             PageWarning(
-                headline=f"{len(audit)} {_verb(audit, 'share')} audit events",
-                detail=f"{_names(row.sink for row in audit)} {_lose(audit)} them",
+                headline=f"{len(audit)} {_verb_form(audit, 'share')} audit events",
+                detail=f"{_names(row.sink for row in audit)} {_loses_or_lose(audit)} them",
                 count=len(audit),
                 rows_url=url_of(PlanFilter.AUDIT),
             ),
@@ -211,7 +211,7 @@ def kept_warning(rows: Sequence[PlanRow]) -> PageWarning:
 
 def _total(label: str, names: Iterable[str]) -> Total:
     counted = sorted(Counter(names).items(), key=lambda each: (-each[1], each[0].casefold()))
-    return Total(label=label, first=counted[:MOST_LINES], rest=counted[MOST_LINES:])
+    return Total(label=label, first=counted[:MAX_LINES], rest=counted[MAX_LINES:])
 
 
 def _creator(row: PlanRow) -> str:
@@ -221,21 +221,21 @@ def _creator(row: PlanRow) -> str:
     return ", ".join((row.creator_name or "Unknown", *flags))
 
 
-def _lowered(label: str) -> str:
+def _lowercase_first(label: str) -> str:
     return label[0].lower() + label[1:]
 
 
 def _names(names: Iterable[str]) -> str:
-    return join_some_names(sorted(set(names), key=str.casefold), limit=MOST_NAMES)
+    return join_some_names(sorted(set(names), key=str.casefold), limit=MAX_NAMES)
 
 
-def _are(rows: Sequence[PlanRow]) -> str:
+def _is_or_are(rows: Sequence[PlanRow]) -> str:
     return "is" if len(rows) == 1 else "are"
 
 
-def _verb(rows: Collection[PlanRow], verb: str) -> str:
+def _verb_form(rows: Collection[PlanRow], verb: str) -> str:
     return f"{verb}s" if len(rows) == 1 else verb
 
 
-def _lose(rows: Iterable[PlanRow]) -> str:
+def _loses_or_lose(rows: Iterable[PlanRow]) -> str:
     return "loses" if len({row.sink for row in rows}) == 1 else "lose"

@@ -54,11 +54,11 @@ def change_row_views(
     opened: tuple[UUID, AcknowledgementForm] | None = None,
 ) -> list[ChangeRowView]:
     """The rows as the table shows them. `opened` is the row whose note needs to be corrected."""
-    may_acknowledge = permissions.can_acknowledge(actor)
+    can_acknowledge = permissions.can_acknowledge(actor)
     return [
         _change_row_view(
             row,
-            can_acknowledge=may_acknowledge and row.change.awaits_acknowledgement,
+            can_acknowledge=can_acknowledge and row.change.awaits_acknowledgement,
             is_selected=row.change.pk in selected,
             form=opened[1] if opened and opened[0] == row.change.pk else None,
         )

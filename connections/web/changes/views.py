@@ -43,10 +43,10 @@ from connections.web.lists import (
     cursor_links,
     export_query,
     filter_bar,
-    found_text,
-    number_from,
+    found_count_text,
     org_filter,
     parse_after,
+    parse_positive_number,
     shared_names,
     site_filter,
 )
@@ -74,7 +74,7 @@ def _list(
     filter_form = ChangeFilterForm(request.GET)
     filters = filter_form.change_filter() if filter_form.is_valid() else ChangeFilter()
     page = changes.get_change_page(
-        actor=actor, filters=filters, after=parse_after(request, number_from)
+        actor=actor, filters=filters, after=parse_after(request, parse_positive_number)
     )
     rows = change_row_views(
         page.rows,
@@ -94,7 +94,7 @@ def _list(
         "filter_form": filter_form,
         "filters": request.GET.urlencode(),
         "shared_names": shared_names(orgs),
-        "count": found_text(
+        "count": found_count_text(
             page.count,
             most=changes.MAX_COUNTED,
             noun="change",

@@ -56,7 +56,7 @@ def credential_list(request: HttpRequest) -> HttpResponse:
     context = {
         "in_use": in_use,
         "retired": [row for row in rows if row["credential"].is_retired],
-        "may_manage": permissions.can_manage_credentials(actor),
+        "can_manage": permissions.can_manage_credentials(actor),
         "form": CredentialForm() if not in_use else None,
     }
     return render(request, "connections/credential_list.html", context)
@@ -164,9 +164,9 @@ def _detail(
             for each in ApprovalPolicy
             if warnings[each] and each != credential.policy
         ],
-        "may_manage": permissions.can_manage_credentials(actor) and not credential.is_retired,
-        "may_administer": permissions.can_administer(actor),
-        "may_change_policy": permissions.can_administer(actor) and not credential.is_retired,
+        "can_manage": permissions.can_manage_credentials(actor) and not credential.is_retired,
+        "can_administer": permissions.can_administer(actor),
+        "can_change_policy": permissions.can_administer(actor) and not credential.is_retired,
         "rename_form": rename or RenameForm(initial={"name": credential.name}),
         "policy_form": policy or PolicyForm(initial={"policy": credential.policy}),
     }

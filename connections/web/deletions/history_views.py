@@ -27,7 +27,7 @@ from connections.web.lists import (
     cursor_links,
     export_query,
     filter_bar,
-    found_text,
+    found_count_text,
     org_filter,
     parse_after,
     shared_names,
@@ -69,7 +69,7 @@ def deletion_list(request: HttpRequest) -> HttpResponse:
         "batch_ids": visible_batch_ids((each.batch_id for each in page.deletions), actor=actor),
         "columns": sortable(request, DELETION_COLUMNS, sort=sort),
         "shared_names": shared_names(orgs),
-        "count": found_text(
+        "count": found_count_text(
             page.count,
             most=history.MAX_COUNTED,
             noun="deletion",

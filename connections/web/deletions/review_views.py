@@ -156,7 +156,7 @@ def _review_changed(
     if ended and not review.is_reviewed and form.cleaned_data["digest"]:
         text = (
             "A deletion of this connection ended after you opened this page. "
-            f"{attempt_facts.nothing_new_of(ended)}"
+            f"{attempt_facts.not_sent_sentence_of(ended)}"
         )
         return render_outcome(
             request,
@@ -243,7 +243,7 @@ def _review_page(
         "form": form,
         "notice": notice,
         "is_out_of_date": notice == OUT_OF_DATE,
-        "too_few": approvers.missing_approvers_warning(
+        "approvers_warning": approvers.missing_approvers_warning(
             credential=review.credential, policy=review.policy, requester=actor.person
         ),
     }

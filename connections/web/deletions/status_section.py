@@ -110,15 +110,15 @@ def status_context(
     """
     now = clock.now()
     is_awaiting_approval = states.can_be_approved(deletion, now=now)
-    may_decide = is_awaiting_approval and _can_decide(actor, deletion=deletion)
-    preview = verification.preview_recheck(deletion=deletion) if may_decide else None
+    can_decide = is_awaiting_approval and _can_decide(actor, deletion=deletion)
+    preview = verification.preview_recheck(deletion=deletion) if can_decide else None
     text = wording.describe(
         deletion,
         status=states.status_at(deletion, now=now),
         approvers=tuple(approvals.names_of_possible_approvers(deletion=deletion))
         if is_awaiting_approval
         else None,
-        may_approve=may_decide,
+        can_approve=can_decide,
         seen_by=_seen_by(deletion, actor=actor) if deletion.contradicted_at else "",
     )
     protection = None if deletion.is_settled else protections.find_protection_against(deletion)
@@ -130,7 +130,7 @@ def status_context(
         "steps": {
             step.value: True
             for step in text.steps
-            if step not in blocked and _can_take(step, deletion=deletion, actor=actor, now=now)
+            if step not in blocked and _can_take_step(step, deletion=deletion, actor=actor, now=now)
         },
         "confirm_text": ""
         if deletion.is_settled
@@ -149,7 +149,7 @@ def status_context(
         "connection_url": connection_url(deletion.key),
         "is_own": is_awaiting_approval and actor.person == deletion.requested_by,
         "break_glass": wording.break_glass_text(deletion),
-        "may_review_break_glass": deletion.is_break_glass_unreviewed
+        "can_review_break_glass": deletion.is_break_glass_unreviewed
         and permissions.can_review_break_glass(actor, deletion=deletion),
         "preview": preview,
         "preview_note": _preview_note(deletion, found=preview) if preview else None,
@@ -218,15 +218,15 @@ def _seen_by(deletion: Deletion, *, actor: Actor) -> str:
     return ""
 
 
-def _can_take(step: NextStep, *, deletion: Deletion, actor: Actor, now: datetime) -> bool:
-    may_use = permissions.can_use(actor, credential_id=deletion.credential_id)
+def _can_take_step(step: NextStep, *, deletion: Deletion, actor: Actor, now: datetime) -> bool:
+    can_use = permissions.can_use(actor, credential_id=deletion.credential_id)
     is_awaiting_approval = states.can_be_approved(deletion, now=now)
     match step:
         case NextStep.CONFIRM:
             can_confirm = lifecycle.can_confirm(deletion=deletion, person=actor.person)
             is_alone = not deletion.is_run_by_batch
             is_refused = is_awaiting_approval or states.has_expired(deletion, now=now)
-            return may_use and can_confirm and is_alone and not is_refused
+            return can_use and can_confirm and is_alone and not is_refused
         case NextStep.APPROVE:
             return is_awaiting_approval and _can_decide(actor, deletion=deletion)
         case NextStep.DECLINE:
@@ -245,11 +245,11 @@ def _can_take(step: NextStep, *, deletion: Deletion, actor: Actor, now: datetime
             return may and not is_to_decide and lifecycle.can_be_withdrawn(deletion)
         case NextStep.CHECK if deletion.state == State.SENDING:
             started = deletion.sending_at or now
-            return may_use and clock.elapsed_since(started, now=now) >= time_limits.CLAIM_TIMEOUT
+            return can_use and clock.elapsed_since(started, now=now) >= time_limits.CLAIM_TIMEOUT
         case NextStep.REQUEST_AGAIN:
-            return may_use and deletion.is_settled
+            return can_use and deletion.is_settled
         case NextStep.CHECK | NextStep.CLOSE:
-            return may_use
+            return can_use
 
 
 def _can_decide(actor: Actor, *, deletion: Deletion) -> bool:

@@ -51,7 +51,7 @@ def error_status_and_text(
     if isinstance(error, InvalidInputError):
         return 422, error.fields.get("request_id", error.fields.get("credential", ""))
     if isinstance(error, UnavailableError):
-        nothing = attempt_facts.nothing_new_of(deletion) if deletion else "Nothing was sent."
+        nothing = attempt_facts.not_sent_sentence_of(deletion) if deletion else "Nothing was sent."
         return 503, f"{nothing} {unavailable_text(cause=error.cause, why=str(error))}"
     return 409, str(error)
 

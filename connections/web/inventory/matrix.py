@@ -21,10 +21,10 @@ from connections.web.lists import (
     Filter,
     FilterBar,
     ViewLink,
+    count_of_total_text,
     filter_bar,
     list_url,
     org_filter,
-    share_text,
     shared_names,
     type_filter,
 )
@@ -86,11 +86,11 @@ def matrix_page(request: HttpRequest) -> HttpResponse:
         "views": view_links(request),
         "bar": _filter_bar(request, matrix),
         "query": urlencode({**form.values(), "site": matrix.site}),
-        "count": share_text(
+        "count": count_of_total_text(
             matrix.matches, total=matrix.sites.get(matrix.site, 0), noun="connection"
         ),
         "total": f"{matrix.matches:,}",
-        "columns": _heads(matrix.destinations, totals=matrix.incoming, shared=shared),
+        "columns": _org_heads(matrix.destinations, totals=matrix.incoming, shared=shared),
         "rows": [] if matrix.is_too_large else list(_rows(matrix, shared=shared)),
         "source_filter": form.values().get("source", ""),
         "destination_filter": form.values().get("destination", ""),
@@ -130,7 +130,9 @@ def _filter_bar(request: HttpRequest, matrix: Matrix) -> FilterBar:
     )
 
 
-def _heads(orgs: Iterable[KnownOrg], *, totals: dict[str, int], shared: set[str]) -> list[OrgHead]:
+def _org_heads(
+    orgs: Iterable[KnownOrg], *, totals: dict[str, int], shared: set[str]
+) -> list[OrgHead]:
     return [
         OrgHead(
             name=_name(org),
@@ -143,7 +145,7 @@ def _heads(orgs: Iterable[KnownOrg], *, totals: dict[str, int], shared: set[str]
 
 
 def _rows(matrix: Matrix, *, shared: set[str]) -> Iterable[Row]:
-    heads = _heads(matrix.sources, totals=matrix.outgoing, shared=shared)
+    heads = _org_heads(matrix.sources, totals=matrix.outgoing, shared=shared)
     # Each part of a cell is escaped once and used in many cells, because formatting every cell
     # would take twice as long. If a part weren't escaped, the template would escape the whole cell.
     columns = [
@@ -154,7 +156,7 @@ def _rows(matrix: Matrix, *, shared: set[str]) -> Iterable[Row]:
         )
         for sink in matrix.destinations
     ]
-    contents, changes, letters = cache(_contents), cache(_change_html), cache(_letters)
+    contents, changes, letters = cache(_contents), cache(_change_html), cache(_type_letters)
     for source, head in zip(matrix.sources, heads, strict=True):
         query = {"site": matrix.site, "source": source.org_id}
         url = reverse("org-connection-between", query=query)
@@ -211,7 +213,7 @@ def _creators_text(creators: frozenset[str]) -> str:
     return join_names(sorted(creators))
 
 
-def _letters(types: frozenset[str]) -> SafeString:
+def _type_letters(types: frozenset[str]) -> SafeString:
     """A letter for each known data type, at a fixed position, and the number of other types."""
     logs, metrics = ("L" if "logs" in types else " ", "M" if "metrics" in types else " ")
     others = len(types - {"logs", "metrics", "audit"})

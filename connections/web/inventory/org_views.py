@@ -31,10 +31,10 @@ from connections.web.lists import (
     Filter,
     FilterBar,
     chosen_sort,
+    count_of_total_text,
     filter_bar,
     numbered_links,
     numbered_page,
-    share_text,
     shared_names,
     site_filter,
     sortable,
@@ -44,9 +44,9 @@ from connections.wording import Badge
 from connections.wording.statuses import OrgStatus
 
 # How many connections per direction, deletions and changes an org's page shows.
-MOST_CONNECTIONS = 25
-MOST_DELETIONS = 10
-MOST_CHANGES = 10
+MAX_CONNECTIONS = 25
+MAX_DELETIONS = 10
+MAX_CHANGES = 10
 _COLUMNS = (
     Column(label="Org", css="cell-main", sort="org"),
     Column(label="Site", css="cell-site", sort="site"),
@@ -82,7 +82,7 @@ def org_list(request: HttpRequest) -> HttpResponse:
         "columns": sortable(request, _COLUMNS, sort=sort),
         "shared_names": shared_names(each.org for each in every),
         "bar": _filter_bar(request, every, actor=actor),
-        "count": share_text(len(matches), total=len(every), noun="org"),
+        "count": count_of_total_text(len(matches), total=len(every), noun="org"),
         "has_orgs": bool(every),
         **numbered_links(request, page),
         "can_manage_credentials": permissions.can_manage_credentials(actor),
@@ -149,9 +149,9 @@ def org_detail(request: HttpRequest, site: str, org_id: UUID) -> HttpResponse:
     inventory = build_inventory(
         actor=actor, filters=InventoryFilter(), sort="-created", within=of_org
     )
-    changes = get_change_page(actor=actor, filters=ChangeFilter(org=org.key), size=MOST_CHANGES)
+    changes = get_change_page(actor=actor, filters=ChangeFilter(org=org.key), size=MAX_CHANGES)
     deletions = history.history_page(
-        actor=actor, filters=HistoryFilter(org=org.key), size=MOST_DELETIONS
+        actor=actor, filters=HistoryFilter(org=org.key), size=MAX_DELETIONS
     )
     held_back_until = None
     if summary.credentials:
@@ -161,8 +161,8 @@ def org_detail(request: HttpRequest, site: str, org_id: UUID) -> HttpResponse:
     incoming = [each for each in listed if each.sink_org_id == org.org_id]
     destinations = {each.sink_org_id for each in outgoing}
     sources = {each.source_org_id for each in incoming}
-    shown = outgoing[:MOST_CONNECTIONS]
-    both = [*shown, *incoming[:MOST_CONNECTIONS]]
+    shown = outgoing[:MAX_CONNECTIONS]
+    both = [*shown, *incoming[:MAX_CONNECTIONS]]
     rows = connection_row_views(inventory, both, actor=actor)
     context: dict[str, Any] = {
         "org": org,

@@ -29,13 +29,13 @@ def protection_page(*, key: OrgConnectionKey, actor: Actor) -> ProtectionPage:
     """The protections of one connection."""
     every = protections.list_protections(key)
     held = next((each for each in every if not hasattr(each, "removal")), None)
-    may_unprotect = held is not None and permissions.can_unprotect(actor, protection=held)
-    may_protect = held is None and permissions.can_protect(actor)
+    can_unprotect = held is not None and permissions.can_unprotect(actor, protection=held)
+    can_protect = held is None and permissions.can_protect(actor)
     return ProtectionPage(
         held=held,
-        protect_url=reverse("org-connection-protect", query=asdict(key)) if may_protect else "",
+        protect_url=reverse("org-connection-protect", query=asdict(key)) if can_protect else "",
         unprotect_url=reverse("org-connection-unprotect", args=astuple(key))
-        if may_unprotect
+        if can_unprotect
         else "",
         who_can_unprotect=protections.names_of_possible_removers(held) if held else [],
         history=[entry for each in every for entry in _entries(each)],

@@ -23,7 +23,7 @@ from connections.wording.connections import join_some_names
 from connections.wording.statuses import ConnectionStatus
 
 # How many failed orgs a message names per cause.
-MOST_NAMES = 5
+MAX_NAMES = 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +85,7 @@ def sync_text(listings: list[Sync]) -> str:
         why = failure_text(cause=listing.cause, http_status=listing.http_status)
         names.setdefault(why, []).append(listing.credential.name)
     sentences += [
-        f"{join_some_names(those, limit=MOST_NAMES)}: {why}" for why, those in names.items()
+        f"{join_some_names(those, limit=MAX_NAMES)}: {why}" for why, those in names.items()
     ]
     if failed:
         sentences.append("Older data is shown.")

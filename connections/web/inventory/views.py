@@ -49,11 +49,11 @@ from connections.web.lists import (
     Filter,
     FilterBar,
     chosen_sort,
+    count_of_total_text,
     filter_bar,
     numbered_links,
     numbered_page,
     org_filter,
-    share_text,
     shared_names,
     site_filter,
     sortable,
@@ -74,7 +74,7 @@ from connections.wording.access_reviews import ROW_BADGES
 from connections.wording.connections import site_name
 
 # How many orgs "Syncs" lists. The orgs page has all of them.
-MOST_SYNCS = 20
+MAX_SYNCS = 20
 _COLUMNS = (
     Column(label="Source", css="cell-org", sort="source"),
     Column(label="to", css="cell-arrow"),
@@ -116,7 +116,9 @@ def org_connection_list(request: HttpRequest) -> HttpResponse:
         "bar": _filter_bar(request, inventory),
         "views": view_links(request),
         "query": form.query(),
-        "count": share_text(len(inventory.matches), total=inventory.total, noun="connection"),
+        "count": count_of_total_text(
+            len(inventory.matches), total=inventory.total, noun="connection"
+        ),
         **numbered_links(request, page),
         **_freshness(inventory, actor=actor),
         "can_export": permissions.can_export(actor),
@@ -191,10 +193,10 @@ def _freshness(inventory: Inventory, *, actor: Actor) -> dict[str, Any]:
         "as_of": f"oldest sync {age}" if age else "",
         "failed_syncs": failed_syncs(inventory.coverage),
         "syncs": org_syncs(inventory.coverage, now=inventory.at),
-        "most_syncs": MOST_SYNCS,
+        "max_syncs": MAX_SYNCS,
         "unverified": [each for each in inventory.coverage.never_listed if not each.org_id],
         "has_no_credential": _has_no_credential(inventory),
-        "refreshes_by_itself": inventory.coverage.is_stale and permissions.can_sync(actor),
+        "refreshes_automatically": inventory.coverage.is_stale and permissions.can_sync(actor),
     }
 
 

@@ -47,7 +47,7 @@ from connections.notifications import delivery_log
 from connections.operations import checks, heartbeats
 
 # How many of each kind are shown. The history has the others.
-MOST_SHOWN = 5
+MAX_SHOWN = 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +64,7 @@ class Split[T]:
 
 @dataclass(frozen=True, kw_only=True)
 class Pending:
-    """What needs attention, oldest first, with at most MOST_SHOWN + 1 of each kind."""
+    """What needs attention, oldest first, with at most MAX_SHOWN + 1 of each kind."""
 
     # Unknown, or sent without effect.
     in_doubt: Split[Deletion]
@@ -100,12 +100,12 @@ def pending(*, actor: Actor, credentials: list[Credential], now: datetime) -> Pe
     never_verified = every.filter(
         outcome=Outcome.DELETED, verified_at=None, contradicted_at=None, due_at=None
     )
-    requested = _awaiting_a_decision(every)
+    requested = _list_awaiting_decision(every)
     keeps_credentials = permissions.can_manage_credentials(actor)
     return Pending(
-        in_doubt=_to_check(in_doubt, actor=actor),
-        contradicted=_to_check(contradicted, actor=actor),
-        never_verified=_to_check(never_verified, actor=actor),
+        in_doubt=_split_by_credential(in_doubt, actor=actor),
+        contradicted=_split_by_credential(contradicted, actor=actor),
+        never_verified=_split_by_credential(never_verified, actor=actor),
         unreviewed_break_glass=_limit(
             _split(
                 break_glass.find_unreviewed(actor=actor).order_by("requested_at", "id"),
@@ -139,10 +139,10 @@ def _split[T](all_of_them: Iterable[T], is_yours: Callable[[T], bool]) -> Split[
 
 
 def _limit(split: Split[Deletion]) -> Split[Deletion]:
-    return split.each(lambda deletions: deletions[: MOST_SHOWN + 1])
+    return split.each(lambda deletions: deletions[: MAX_SHOWN + 1])
 
 
-def _to_check(deletions: QuerySet[Deletion], *, actor: Actor) -> Split[Deletion]:
+def _split_by_credential(deletions: QuerySet[Deletion], *, actor: Actor) -> Split[Deletion]:
     """Split by who can use the credential, in the database because there can be many."""
     if not permissions.can_delete(actor):
         return Split(yours=[], others=_oldest(deletions))
@@ -156,10 +156,10 @@ def _to_check(deletions: QuerySet[Deletion], *, actor: Actor) -> Split[Deletion]
 
 
 def _oldest(deletions: QuerySet[Deletion]) -> list[Deletion]:
-    return list(deletions.order_by("requested_at", "id")[: MOST_SHOWN + 1])
+    return list(deletions.order_by("requested_at", "id")[: MAX_SHOWN + 1])
 
 
-def _awaiting_a_decision(every: QuerySet[Deletion]) -> list[Deletion]:
+def _list_awaiting_decision(every: QuerySet[Deletion]) -> list[Deletion]:
     """Deletions that wait for approval or confirmation, oldest first.
 
     There are few, because requested and approved ones expire within two days. Python filters them
@@ -276,10 +276,10 @@ def overview(*, actor: Actor) -> Overview:
         changes=get_change_page(
             actor=actor,
             filters=ChangeFilter(needs_attention=True, acknowledged="no"),
-            size=MOST_SHOWN,
+            size=MAX_SHOWN,
         ),
         reviews=access_reviews.list_waiting(actor=actor),
-        due_again=access_reviews.due_again(actor=actor, limit=MOST_SHOWN),
+        due_again=access_reviews.due_again(actor=actor, limit=MAX_SHOWN),
         inventory=_inventory_summary(actor=actor, credentials=credentials, now=now),
         weeks=_weeks(actor=actor, since=since),
         latest=history.list_newest_deletions(actor=actor, limit=LATEST),

@@ -25,7 +25,7 @@ from connections.web.credentials.forms import CredentialForm
 from connections.web.credentials.page import problem_of
 from connections.web.deletions.history_views import DELETION_COLUMNS
 from connections.web.overview.page import (
-    MOST_SHOWN,
+    MAX_SHOWN,
     Overview,
     Pending,
     Split,
@@ -105,7 +105,7 @@ def _deletion_items(
     deletions: list[Deletion], *, action: str, status: str, now: datetime
 ) -> Iterator[AttentionItem]:
     """`status` is the history's filter for all of them."""
-    for deletion in deletions[:MOST_SHOWN]:
+    for deletion in deletions[:MAX_SHOWN]:
         shown = badge(deletion, status=states.status_at(deletion, now=now))
         yield AttentionItem(
             tone=shown.tone,
@@ -118,7 +118,7 @@ def _deletion_items(
             url=reverse("deletion-detail", args=[deletion.pk]),
             action=action,
         )
-    if len(deletions) > MOST_SHOWN:
+    if len(deletions) > MAX_SHOWN:
         yield AttentionItem(
             tone="muted",
             icon="dot",
@@ -293,13 +293,15 @@ def _credential_health(credentials: list[Credential], *, now: datetime) -> Healt
 
 
 def _approval_health(gaps: ApprovalGaps) -> HealthRow:
-    if gaps.too_few:
+    if gaps.warnings:
         text = " ".join(
-            f"{join_some_names(names, limit=2)}: {warning}" for warning, names in gaps.too_few
+            f"{join_some_names(names, limit=2)}: {warning}" for warning, names in gaps.warnings
         )
         return HealthRow(badge=_TOO_FEW_APPROVERS, text=text)
-    if gaps.alone:
-        return HealthRow(badge=_NOT_REQUIRED, text=f"for {join_some_names(gaps.alone, limit=2)}")
+    if gaps.without_approval:
+        return HealthRow(
+            badge=_NOT_REQUIRED, text=f"for {join_some_names(gaps.without_approval, limit=2)}"
+        )
     return HealthRow(badge=_REQUIRED, text="for every credential")
 
 
@@ -316,7 +318,7 @@ def overview_detail(request: HttpRequest) -> HttpResponse:
         "change_columns": CHANGE_COLUMNS,
         "reviews": [review_item(each, now=page.at) for each in page.reviews],
         "due_again": due_again_items(page.due_again.earliest),
-        "most_counted": changes.MAX_COUNTED,
+        "max_counted": changes.MAX_COUNTED,
         "health": health_rows(page, can_audit=permissions.can_audit(actor)),
         "no_worker": None if page.has_worker else no_worker_text(page.worker_seen_at),
         "clock": clock_ahead_text(page.time_ahead, now=page.at) if page.time_ahead else None,

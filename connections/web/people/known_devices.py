@@ -19,7 +19,7 @@ MAX_AGE = timedelta(days=180)
 _SALT = "connections.known_device"
 # URL names of the sign-in pages.
 _SIGN_IN_PAGES = frozenset({"account_login", "mfa_authenticate", "mfa_login_webauthn"})
-_MOST_PEOPLE = 5
+_MAX_PEOPLE = 5
 
 
 def cookie_name() -> str:
@@ -32,7 +32,7 @@ def remember_device(request: HttpRequest, response: HttpResponse, *, person: Per
     device, people = _read(request)
     others = {key: value for key, value in people.items() if key != str(person.pk)}
     # The newest is last.
-    kept = dict([*others.items(), (str(person.pk), _fingerprint(person))][-_MOST_PEOPLE:])
+    kept = dict([*others.items(), (str(person.pk), _fingerprint(person))][-_MAX_PEOPLE:])
     response.set_cookie(
         cookie_name(),
         signing.dumps({"device": device or token_urlsafe(16), "people": kept}, salt=_SALT),

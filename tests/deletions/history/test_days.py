@@ -11,7 +11,7 @@ from django.test import Client
 
 from connections.access.actor import person_actor
 from connections.audit import EventCode, search
-from connections.core.days import by_day
+from connections.core.days import daily_counts
 from connections.deletions import history
 from connections.models import Outcome, Person, State
 from tests.deletions.history.conftest import Make
@@ -30,7 +30,7 @@ def rows(*days_ago: int, kind: str = "deleted") -> list[tuple[str, str, int]]:
 
 
 def test_empty_days_appear_between_days_with_entries() -> None:
-    found = by_day([*rows(0, kind="refused"), *rows(0, 3)], limit=100)
+    found = daily_counts([*rows(0, kind="refused"), *rows(0, 3)], limit=100)
     assert [(day.date.day, dict(day.counts)) for day in found.days] == [
         (7, {"deleted": 1}),
         (8, {}),
@@ -41,23 +41,23 @@ def test_empty_days_appear_between_days_with_entries() -> None:
 
 
 def test_at_most_a_month_is_shown_and_older_entries_are_mentioned() -> None:
-    found = by_day(rows(0, 30, 31), limit=100)
+    found = daily_counts(rows(0, 30, 31), limit=100)
     assert len(found.days) == 31
     assert found.days[0].date == date(2026, 2, 8)
     assert found.has_older
 
 
 def test_an_incompletely_counted_day_is_not_drawn() -> None:
-    found = by_day(rows(0, 1, 1), limit=3)
+    found = daily_counts(rows(0, 1, 1), limit=3)
     assert [day.date.day for day in found.days] == [10]
     assert found.has_older
-    days = by_day(rows(0, 0, 0), limit=3)
+    days = daily_counts(rows(0, 0, 0), limit=3)
     assert [day.counts for day in days.days] == [Counter(deleted=3)]
     assert days.has_older
 
 
 def test_no_entries_means_no_chart() -> None:
-    assert by_day([], limit=3).days == ()
+    assert daily_counts([], limit=3).days == ()
 
 
 def chart_in(html: str) -> ET.Element:

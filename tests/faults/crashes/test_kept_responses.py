@@ -11,7 +11,7 @@ from pytest_django import Settings
 
 from connections import audit
 from connections.access.actor import WORKER
-from connections.core.errors import RecordedIn, ResponseNotRecordedError
+from connections.core.errors import ResponseLocation, ResponseNotRecordedError
 from connections.deletions import reconciliation, sending, spool, stopping
 from connections.evidence.verification import verify_audit_log
 from connections.models import Checkpoint, Deletion, Outcome, State
@@ -47,7 +47,7 @@ def send_without_database(
             meanwhile.setattr(sending, "record_response", refuse)
             with pytest.raises(ResponseNotRecordedError) as caught:
                 make_deletion()
-        assert caught.value.kept == RecordedIn.LOCALLY
+        assert caught.value.kept == ResponseLocation.LOCALLY
         return Deletion.objects.get()
 
     return send
@@ -92,7 +92,7 @@ def test_a_response_is_kept_when_the_checkpoint_after_it_cannot_be_stored(
             make_deletion()
         cursor.execute(f"ALTER TABLE renamed RENAME TO {table}")
     assert isinstance(caught.value.__cause__, DatabaseError)
-    assert caught.value.kept == RecordedIn.LOCALLY
+    assert caught.value.kept == ResponseLocation.LOCALLY
     deletion = Deletion.objects.get()
     # The whole transaction is undone.
     assert (deletion.state, deletion.attempts.get().verdict) == (State.SENDING, "")
@@ -109,7 +109,7 @@ def test_a_kept_response_recorded_after_its_claim_expired_is_late(
 ) -> None:
     deletion = send_without_database()
     clock.advance(seconds=61)
-    reconciliation.give_up_lost_claim(deletion=deletion, actor=WORKER)
+    reconciliation.expire_lost_claim(deletion=deletion, actor=WORKER)
     assert sending.record_kept_responses() == 1
     deletion.refresh_from_db()
     assert deletion.state == State.UNKNOWN
@@ -215,7 +215,7 @@ def test_a_response_that_cannot_be_kept_either_is_reported_and_logged(
     monkeypatch.setattr(sending, "record_response", refuse)
     with pytest.raises(ResponseNotRecordedError) as caught:
         make_deletion()
-    assert caught.value.kept == RecordedIn.NOWHERE
+    assert caught.value.kept == ResponseLocation.NOWHERE
     deletion = Deletion.objects.get()
     assert deletion.state == State.SENDING
     assert f"{deletion.pk} could not be recorded anywhere" in caplog.text
