@@ -368,6 +368,11 @@ class Migration(migrations.Migration):
                     ),
                     Index(
                         condition=Q(is_current=True),
+                        fields=["site", "sink_org_id", "connection_id", "credential"],
+                        name="current_of_sink",
+                    ),
+                    Index(
+                        condition=Q(is_current=True),
                         fields=["site", "connection_id", "credential"],
                         name="current_of_connection",
                     ),

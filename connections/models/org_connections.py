@@ -125,6 +125,12 @@ class OrgConnectionSnapshot(SnapshotFields):
                 condition=Q(is_current=True),
                 name="current_pairs_of_orgs",
             ),
+            # The same for destination orgs.
+            models.Index(
+                fields=["site", "sink_org_id", "connection_id", "credential"],
+                condition=Q(is_current=True),
+                name="current_of_sink",
+            ),
             # For whether credentials list a connection now. Without it, SQLite would search all of
             # the site's connections in the index above.
             models.Index(

@@ -12,7 +12,14 @@ from django.test import Client
 from django.utils import timezone
 
 from connections.access.actor import command_actor, person_actor
-from connections.inventory.orgs import OrgCoverage, OrgFilter, OrgSummary, find_org, list_orgs
+from connections.inventory.orgs import (
+    OrgCoverage,
+    OrgFilter,
+    OrgSummary,
+    count_connections,
+    find_org,
+    list_orgs,
+)
 from connections.models import (
     AccessKind,
     Credential,
@@ -61,6 +68,20 @@ def test_a_connection_that_both_sides_list_counts_once(
     store_credential(sandbox, "Group SOC")
     soc = summaries()["Group SOC"]
     assert (soc.connections_out, soc.connections_in) == (1, 1)
+
+
+@pytest.mark.database
+def test_a_connection_counts_once_while_its_listings_name_different_destinations(
+    payments: Credential, labs: Credential
+) -> None:
+    before = count_connections(actor=command_actor())
+    listed = OrgConnectionSnapshot.objects.get(
+        credential=payments, source_org_name="Payments US", is_current=True
+    )
+    listed.pk, listed.credential, listed.sink_org_id = None, labs, "moved"
+    listed.save(force_insert=True)
+    assert summaries()["Payments US"].connections_out == 1
+    assert count_connections(actor=command_actor()) == before
 
 
 @pytest.mark.database
