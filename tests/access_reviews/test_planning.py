@@ -46,6 +46,7 @@ from tests.batches.support import approve, execute, request, sync_now
 from tests.batches.support import draft as draft_of
 from tests.flows.support import read
 from tests.support.clock import SettableClock
+from tests.support.deletions import request_deletion
 
 pytestmark = pytest.mark.django_db
 
@@ -311,6 +312,31 @@ def test_the_review_of_a_deletion_says_who_decided_to_keep_the_connection(
     assert f"Decided in {review.name} by {grace.display_name}" in page
     decide(review, grace, decision="delete")
     assert "Marked Keep" not in client_of(ada).get(url).text
+
+
+def test_the_page_of_a_requested_deletion_says_who_decided_to_keep_the_connection(
+    make_review: MakeReview,
+    payments: Credential,
+    ada: Person,
+    grace: Person,
+    linus: Person,
+    client_of: Callable[[Person], Client],
+) -> None:
+    review = make_review(1)
+    Credential.objects.update(policy="one")
+    deletion = request_deletion(
+        actor=person_actor(person=ada),
+        credential=Credential.objects.get(pk=payments.pk),
+        connection_id=texts_of(review)[0][-36:],
+    )
+    url = f"/deletions/{deletion.pk}/"
+    assert "Marked Keep" not in client_of(linus).get(url).text
+    decide(review, grace)
+    page = client_of(linus).get(url).text
+    assert "Marked Keep in an access review" in page
+    assert f"Decided in {review.name} by {grace.display_name}" in page
+    lifecycle.withdraw_deletion(deletion=deletion, actor=person_actor(person=ada))
+    assert "Marked Keep" not in client_of(linus).get(url).text
 
 
 def test_a_decision_to_keep_holds_back_older_plans_also_after_its_last_day(

@@ -3300,6 +3300,15 @@ BULK_DELETIONS = (
         "::test_a_running_plan_with_a_connection_to_keep_since_is_paused",
     ),
     _mutant(
+        "a deletion that people still decide about says who decided to keep its connection",
+        "connections/web/deletions/status_section.py",
+        "        **(keep_context(deletion.key, actor=actor, now=now)"
+        " if _is_undecided(deletion) else {}),\n",
+        "",
+        "tests/access_reviews/test_planning.py"
+        "::test_the_page_of_a_requested_deletion_says_who_decided_to_keep_the_connection",
+    ),
+    _mutant(
         "the navigation counts connections that are kept until a date that has passed",
         "connections/access_reviews/progress.py",
         "    return Exists(undecided) | Exists(of_ended)\n",

@@ -1,8 +1,6 @@
 """Choosing, reviewing and requesting a deletion."""
 
 from collections.abc import Mapping
-from datetime import date
-from typing import Any
 from uuid import UUID
 
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, QueryDict
@@ -11,7 +9,6 @@ from django.urls import reverse
 
 from connections.access import approvers, visibility
 from connections.access.actor import Actor
-from connections.access_reviews.progress import find_keep_decision
 from connections.audit import lookups
 from connections.core.errors import ConflictError, DomainError, InvalidInputError
 from connections.deletions import lifecycle, reviews
@@ -27,6 +24,7 @@ from connections.web.deletions.review import (
     previous_input,
     review_context,
 )
+from connections.web.deletions.status_section import keep_context
 from connections.web.deletions.views import (
     deletions_with_details,
     error_status_and_text,
@@ -201,13 +199,6 @@ def _request_failed(
     return _review_page(request, review=review, form=form, notice=notice, status=status)
 
 
-def _keep_context(review: Review, *, actor: Actor, today: date) -> dict[str, Any]:
-    """The newest decision about the connection, if it is to keep it, and whether it has ended."""
-    key = OrgConnectionKey(site=review.credential.site, connection_id=review.connection_id)
-    kept = find_keep_decision(actor=actor, key=key)
-    return {"kept": kept, "keep_has_ended": kept is not None and kept.has_ended(today=today)}
-
-
 def _choice_page(
     request: HttpRequest, *, data: QueryDict, error: InvalidInputError | None = None
 ) -> HttpResponse:
@@ -239,7 +230,11 @@ def _review_page(
         "review": review,
         **previous_deletion_context(review, actor=actor),
         "page": review_context(review, form=form),
-        **_keep_context(review, actor=actor, today=time_of(request).date()),
+        **keep_context(
+            OrgConnectionKey(site=review.credential.site, connection_id=review.connection_id),
+            actor=actor,
+            now=time_of(request),
+        ),
         "form": form,
         "notice": notice,
         "is_out_of_date": notice == OUT_OF_DATE,

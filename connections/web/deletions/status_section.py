@@ -10,6 +10,7 @@ from django.urls import reverse
 from connections import audit, wording
 from connections.access import permissions
 from connections.access.actor import Actor
+from connections.access_reviews.progress import find_keep_decision
 from connections.core import clock
 from connections.core.text import format_time
 from connections.deletions import (
@@ -22,7 +23,7 @@ from connections.deletions import (
 )
 from connections.deletions.verification import Recheck, RecheckResult
 from connections.inventory import protections
-from connections.models import ApprovalPolicy, Deletion, State
+from connections.models import ApprovalPolicy, Deletion, OrgConnectionKey, State
 from connections.operations import heartbeats
 from connections.web.forms import ServiceForm
 from connections.web.support import connection_url
@@ -157,6 +158,7 @@ def status_context(
         "is_on_review_page": is_on_review_page,
         "approvals_needed": ApprovalPolicy(deletion.policy).approvals_needed,
         "effect": _effect(deletion),
+        **(keep_context(deletion.key, actor=actor, now=now) if _is_undecided(deletion) else {}),
         "creator_flags": creator_flags(deletion),
         "site_label": site_label(deletion.site),
     }
@@ -173,10 +175,21 @@ def review_url(*, credential: UUID, connection_id: UUID, **more: str) -> str:
     return reverse("deletion-new", query=query | typed)
 
 
+def keep_context(key: OrgConnectionKey, *, actor: Actor, now: datetime) -> dict[str, Any]:
+    """The newest decision about the connection, if it is to keep it, and whether it has ended."""
+    kept = find_keep_decision(actor=actor, key=key)
+    has_ended = kept is not None and kept.has_ended(today=now.date())
+    return {"kept": kept, "keep_has_ended": has_ended}
+
+
+def _is_undecided(deletion: Deletion) -> bool:
+    """Whether people still decide whether it is sent."""
+    return deletion.state in {State.REQUESTED, State.APPROVED, State.STILL_PRESENT}
+
+
 def _effect(deletion: Deletion) -> str:
     """What deleting the connection would do; "" if that is unknown or it has been decided."""
-    is_undecided = deletion.state in {State.REQUESTED, State.APPROVED, State.STILL_PRESENT}
-    if not is_undecided or not deletion.is_reviewed:
+    if not _is_undecided(deletion) or not deletion.is_reviewed:
         return ""
     return effect_text(
         source=deletion.source_org_name,
