@@ -537,10 +537,12 @@ def status_at(deletion: Deletion, *, now: datetime) -> DeletionStatus:
 
     `now` is the database's time.
     """
+    # First, because a confirmation in time is sent, even if its check ends after the deadline.
+    if not deletion.is_settled and is_being_rechecked(deletion, now=now):
+        return DeletionStatus.CHECKING
     if deletion.state in {State.REQUESTED, State.APPROVED} and has_expired(deletion, now=now):
         return DeletionStatus.EXPIRED
-    is_checking = not deletion.is_settled and is_being_rechecked(deletion, now=now)
-    return DeletionStatus.CHECKING if is_checking else wording.status_of(deletion)
+    return wording.status_of(deletion)
 
 
 def is_queued(deletion: Deletion) -> bool:

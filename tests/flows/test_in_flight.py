@@ -1,6 +1,7 @@
 """What happens while a DELETE is in progress: double clicks, other tabs, a killed process."""
 
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -217,3 +218,28 @@ def test_a_killed_attempt_can_be_checked_after_a_minute(
         in page.text
     )
     assert "No response was recorded within 60 s of starting the attempt." in page.text
+
+
+def test_a_confirmation_in_time_is_shown_as_being_checked_after_its_deadline(
+    requester: Requester,
+    sandbox: SandboxServer,
+    during_recheck: RunDuring,
+    clock: SettableClock,
+) -> None:
+    review = requester.review()
+    sandbox.world.set_fault(fault=faults.RETURNS_500, operation="list", times=1)
+    page = requester.follow(requester.client.post("/deletions/new/", requester.fill(review)))
+    deletion = requester.deletion()
+    Deletion.objects.filter(pk=deletion.pk).update(expires_at=clock.now() + timedelta(seconds=5))
+
+    def open_after_the_deadline() -> Page:
+        clock.advance(seconds=10)
+        return requester.open(f"/deletions/{deletion.pk}/")
+
+    pages = during_recheck(open_after_the_deadline)
+    after = requester.confirm(page)
+
+    assert "Expired at" not in pages[0].text
+    assert "Checking the connection before sending. Nothing has been sent." in pages[0].text
+    assert not pages[0].has_form_to("/withdraw/")
+    assert after.outcome["data-outcome"] == "deleted"

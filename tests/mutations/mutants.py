@@ -3334,6 +3334,14 @@ BULK_DELETIONS = (
         "_only_be_withdrawn_while_no_worker_runs",
     ),
     _mutant(
+        "a confirmation in time is shown as being checked after its deadline",
+        "connections/deletions/states.py",
+        "    if not deletion.is_settled and is_being_rechecked(deletion, now=now):\n",
+        "    if is_being_rechecked(deletion, now=now) and not has_expired(deletion, now=now):\n",
+        "tests/flows/test_in_flight.py"
+        "::test_a_confirmation_in_time_is_shown_as_being_checked_after_its_deadline",
+    ),
+    _mutant(
         "an expired request can't be approved, also while no worker runs",
         "connections/deletions/states.py",
         "    return is_awaiting_approval(deletion) and not is_over\n",
