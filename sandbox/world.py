@@ -230,15 +230,22 @@ class World:
 
         Datadog would remove them later. Return None if the connection doesn't exist.
         """
+        return self._update_creator(connection_id, disabled=True)
+
+    def enable_creator(self, *, connection_id: str) -> User | None:
+        """Enable the account again. Return None if the connection doesn't exist."""
+        return self._update_creator(connection_id, disabled=False)
+
+    def _update_creator(self, connection_id: str, *, disabled: bool) -> User | None:
         with self._changed:
             connection = self._connections.get(connection_id)
             if connection is None:
                 return None
-            disabled = replace(connection.created_by, disabled=True)
+            creator = replace(connection.created_by, disabled=disabled)
             for one in self.connections():
-                if one.created_by.id == disabled.id:
-                    self._connections[one.id] = replace(one, created_by=disabled)
-            return disabled
+                if one.created_by.id == creator.id:
+                    self._connections[one.id] = replace(one, created_by=creator)
+            return creator
 
     def connection(self, *, connection_id: str) -> Connection | None:
         """Return the connection, or None if it doesn't exist."""

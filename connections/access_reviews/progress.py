@@ -18,7 +18,7 @@ from connections.models import (
     AccessReviewDecision,
     AccessReviewRow,
     AccessReviewState,
-    Change,
+    KnownConnection,
     OrgConnectionKey,
     OrgConnectionSnapshot,
     Person,
@@ -156,11 +156,12 @@ def find_changed_since_decided(*, actor: Actor, today: date) -> QuerySet[AccessR
     If there are any, only `count_awaiting_decisions` knows whether that decision still counts: the
     connection might have changed back.
     """
-    # Without the site, because SQLite would choose an index that begins with it.
-    changed = Change.objects.filter(
+    # Not every difference is a change to report, such as a creator who can sign in again.
+    changed = KnownConnection.objects.filter(
+        site=OuterRef("row__site"),
         connection_id=OuterRef("row__connection_id"),
-        kind__in=(Change.Kind.TYPES_CHANGED, Change.Kind.CREATOR_CHANGED),
-        recorded_at__gt=OuterRef("decided_at"),
+        is_present=True,
+        established_at__gt=OuterRef("decided_at"),
     )
     outdated = _newest_of_rows().filter(Exists(changed), row__review=OuterRef("pk"))
     return open_reviews_to_decide(actor=actor).filter(

@@ -218,12 +218,15 @@ def test_the_navigation_counts_what_has_to_be_decided_again_as_the_overview_does
         number = found[1] if found else ""
         return int(number or 0), len([each for each in waiting(ada) if each[0]])
 
-    def change_types(*types: str) -> None:
+    def sync_later() -> None:
         clock.advance(minutes=1)
-        connection_id = texts_of(review)[0][-36:]
-        sandbox.world.change_connection(connection_id=connection_id, connection_types=types)
         sync_now(payments)
 
+    def change_types(*types: str) -> None:
+        sandbox.world.change_connection(connection_id=connection_id, connection_types=types)
+        sync_later()
+
+    connection_id = texts_of(review)[0][-36:]
     before = review.rows.get().connection_types
     assert counted() == (1, 1)
     decide(review, ada)
@@ -232,6 +235,14 @@ def test_the_navigation_counts_what_has_to_be_decided_again_as_the_overview_does
     assert counted() == (1, 1)
     change_types(*before)
     assert counted() == (0, 0)
+    sandbox.world.disable_creator(connection_id=connection_id)
+    sync_later()
+    assert counted() == (1, 1)
+    decide(review, ada)
+    assert counted() == (0, 0)
+    sandbox.world.enable_creator(connection_id=connection_id)
+    sync_later()
+    assert counted() == (1, 1)
     decide(review, ada, keep_until=database_clock.now().date() + timedelta(days=1))
     assert counted() == (0, 0)
     clock.advance(hours=48)
