@@ -202,6 +202,9 @@ def test_an_approved_plan_with_a_connection_to_keep_since_can_not_be_confirmed(
     page = read(client_of(ada).get(url))
     assert not page.has_form_to("/execute/")
     assert "Withdraw this deletion before you confirm." in page.text
+    Batch.objects.filter(pk=batch.pk).update(expires_at=database_clock.now())
+    assert "before you confirm" not in client_of(ada).get(url).text
+    Batch.objects.filter(pk=batch.pk).update(expires_at=batch.expires_at)
     with pytest.raises(ConflictError, match=r"decided to keep 1 connection .* Nothing was sent"):
         execute(batch, ada)
     actor = person_actor(person=ada)

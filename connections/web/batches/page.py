@@ -490,8 +490,8 @@ def _record_context(
     total = confirming.count_to_send(batch) if plan else progress.total
     count = pluralize(total, "connection")
     liveness = get_liveness(batch, now=now)
-    is_to_go_on = batch.state in {BatchState.APPROVED, BatchState.PAUSED}
-    kept = confirming.list_kept(batch) if is_to_go_on else []
+    is_waiting = batch.state in {BatchState.APPROVED, BatchState.PAUSED}
+    kept = confirming.list_kept(batch) if is_waiting and not liveness.has_expired else []
     return {
         "title": f"Delete {count}",
         "count": count,
