@@ -5,6 +5,7 @@ import os
 import shutil
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -80,12 +81,9 @@ def postgresql_template(
     postgresql_url: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[str]:
     """The name of a migrated PostgreSQL database, to be copied."""
-    name = f"template_{uuid.uuid4().hex[:12]}"
-    _administer(postgresql_url, "CREATE DATABASE {name}", name=name)
-    data_dir = tmp_path_factory.mktemp("template")
-    _migrate(url=_url_of(postgresql_url, name), data_dir=data_dir)
-    yield name
-    _administer(postgresql_url, "DROP DATABASE {name}", name=name)
+    directory = tmp_path_factory.mktemp("template")
+    with migrated_postgresql(postgresql_url, data_dir=directory) as name:
+        yield name
 
 
 @pytest.fixture(params=KINDS)
@@ -98,16 +96,29 @@ def shared_database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[
         return
     server = request.getfixturevalue("postgresql_url")
     template = request.getfixturevalue("postgresql_template")
+    with copied_postgresql(server, template=template, data_dir=tmp_path) as database:
+        yield database
+
+
+@contextmanager
+def migrated_postgresql(server: str, *, data_dir: Path) -> Iterator[str]:
+    """Make a migrated database on this server; gives its name."""
+    name = f"template_{uuid.uuid4().hex[:12]}"
+    _administer(server, "CREATE DATABASE {name}", name=name)
+    empty = SharedDatabase(url=_url_of(server, name), data_dir=data_dir)
+    done = manage("migrate", "--verbosity=0", env=empty.environment())
+    assert done.returncode == 0, done.stderr
+    yield name
+    _administer(server, "DROP DATABASE {name}", name=name)
+
+
+@contextmanager
+def copied_postgresql(server: str, *, template: str, data_dir: Path) -> Iterator[SharedDatabase]:
+    """Copy a database of this server."""
     name = f"shared_{uuid.uuid4().hex[:12]}"
     _administer(server, "CREATE DATABASE {name} TEMPLATE {template}", name=name, template=template)
-    yield SharedDatabase(url=_url_of(server, name), data_dir=tmp_path)
+    yield SharedDatabase(url=_url_of(server, name), data_dir=data_dir)
     _administer(server, "DROP DATABASE {name} WITH (FORCE)", name=name)
-
-
-def _migrate(*, url: str, data_dir: Path) -> None:
-    empty = SharedDatabase(url=url, data_dir=data_dir)
-    done = manage("migrate", "--verbosity", "0", env=empty.environment())
-    assert done.returncode == 0, done.stderr
 
 
 def _url_of(server: str, name: str) -> str:

@@ -55,8 +55,10 @@ def stopped(url: str) -> Iterator[None]:
     """Stop a temporary server and its connections, and start it again afterwards."""
     [place] = parse_qs(urlsplit(url).query)["host"]
     _stop(_programs(), Path(place))
-    yield
-    _start(_programs(), Path(place))
+    try:
+        yield
+    finally:
+        _start(_programs(), Path(place))
 
 
 def _programs() -> Path:

@@ -9,9 +9,13 @@ import pytest
 from connections.core.private_files import create_private_text
 from connections.crypto.encryption import new_key_ring_text
 from tests.faults.crashes.stack import Stack, stack_on
-from tests.support.databases import KINDS, SharedDatabase
+from tests.support.databases import (
+    KINDS,
+    SharedDatabase,
+    copied_postgresql,
+    migrated_postgresql,
+)
 from tests.support.postgres import throw_away_postgresql
-from tests.support.processes import manage
 
 MakeStack = Callable[..., Stack]
 
@@ -36,14 +40,22 @@ def sqlite(migrated_directory: Path) -> SharedDatabase:
     return SharedDatabase(url=f"sqlite:///{path}", data_dir=migrated_directory)
 
 
+@pytest.fixture(scope="session")
+def separate_server(
+    postgresql_url: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[str, str]]:
+    """The URL of a server that a test can stop, and the name of a migrated database."""
+    directory = tmp_path_factory.mktemp("template")
+    with throw_away_postgresql() as url, migrated_postgresql(url, data_dir=directory) as name:
+        yield url, name
+
+
 @pytest.fixture
-def postgresql(tmp_path: Path, postgresql_url: str) -> Iterator[SharedDatabase]:
-    """A separate server for this test, which it can stop."""
+def postgresql(separate_server: tuple[str, str], tmp_path: Path) -> Iterator[SharedDatabase]:
+    """A database for this test, on a server that it can stop."""
     create_private_text(tmp_path / "keyring.json", new_key_ring_text())
-    with throw_away_postgresql() as url:
-        database = SharedDatabase(url=url, data_dir=tmp_path)
-        done = manage("migrate", "--verbosity=0", env=database.environment())
-        assert done.returncode == 0, done.stderr
+    url, name = separate_server
+    with copied_postgresql(url, template=name, data_dir=tmp_path) as database:
         yield database
 
 
