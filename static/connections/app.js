@@ -355,6 +355,11 @@
     }
   });
 
+  /* The response to a poll that is replaced now would be older, and htmx would report that it finds no target. */
+  document.addEventListener("htmx:beforeSwap", ({ detail }) => {
+    if (detail.shouldSwap) $("#watch", detail.target)?.addEventListener("htmx:beforeOnLoad", (event) => event.preventDefault());
+  });
+
   document.addEventListener("htmx:beforeSend", (event) => {
     const form = event.detail.requestConfig?.elt;
     if (form?.matches?.("form[data-in-flight]")) lock(form);

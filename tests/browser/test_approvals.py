@@ -4,7 +4,7 @@ import re
 from datetime import timedelta
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Route, expect
 
 from connections.access.actor import person_actor
 from connections.deletions import approvals
@@ -21,6 +21,8 @@ LISTEN = """() => {
   const keep = () => live.textContent && window.spoken.push(live.textContent);
   new MutationObserver(keep).observe(live, { childList: true });
 }"""
+
+POLLS = re.compile(r"\?seen=")
 
 
 def test_the_page_updates_by_itself_and_then_shows_the_confirmation_form(
@@ -80,6 +82,28 @@ def test_polling_without_a_change_keeps_typed_text(
         pass
     assert looked.value.status == 204
     expect(field).to_have_value("Paym")
+
+
+def test_a_poll_changes_nothing_once_an_action_replaced_its_part_of_the_page(
+    requester: Requester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(status_section, "POLL_INTERVALS", ((timedelta.max, 1),))
+    Credential.objects.update(policy=ApprovalPolicy.ONE)
+    page = requester.page
+    page.goto(requester.review_path)
+    page.get_by_label("Reason").fill(REASON)
+    page.get_by_role("button", name="Request approval").click()
+    polls: list[Route] = []
+    page.route(POLLS, lambda route: polls.append(route))
+    with page.expect_request(POLLS):
+        pass
+    page.get_by_role("button", name="Withdraw request").click()
+    expect(requester.outcome).to_have_attribute("data-outcome", "withdrawn")
+
+    with page.expect_event("requestfinished"):
+        polls[0].fulfill(headers={"HX-Retarget": "#outcome"}, body="<p id='outcome'>Older</p>")
+
+    expect(requester.outcome).to_have_attribute("data-outcome", "withdrawn")
 
 
 @pytest.mark.parametrize("java_script", [True, False], ids=["with JavaScript", "without"])
