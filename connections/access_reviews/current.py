@@ -88,7 +88,7 @@ def parse_types(stored: str) -> list[str]:
 type StoredKey = tuple[str, str]
 
 
-class Current(NamedTuple):
+class CurrentConnections(NamedTuple):
     """Connections as last listed, by site and stored ID, without those that a sync found gone."""
 
     # According to the credentials in use, or to retired ones if no credential in use lists it.
@@ -96,7 +96,7 @@ class Current(NamedTuple):
     # According to the credentials that one person can see.
     visible: dict[StoredKey, CurrentConnection]
 
-    def decidable(self, key: StoredKey) -> CurrentConnection | None:
+    def find_decidable(self, key: StoredKey) -> CurrentConnection | None:
         """The connection as the person sees it. None if only hidden credentials list it now."""
         visible = self.visible.get(key)
         if visible is None or visible.is_listed != self.known[key].is_listed:
@@ -104,7 +104,7 @@ class Current(NamedTuple):
         return visible
 
 
-def load_current(*, of: Q, hidden: Collection[UUID] = ()) -> Current:
+def load_current(*, of: Q, hidden: Collection[UUID] = ()) -> CurrentConnections:
     """The connections that no sync found gone. `hidden` holds the credentials hidden from a person.
 
     One query.
@@ -112,10 +112,10 @@ def load_current(*, of: Q, hidden: Collection[UUID] = ()) -> Current:
     rows = _fetch(OrgConnectionSnapshot.objects.filter(of, is_current=True))
     known = _as_last_listed(rows)
     if not hidden:
-        return Current(known=known, visible=known)
+        return CurrentConnections(known=known, visible=known)
     not_visible = {stored_id(pk) for pk in hidden}
     visible = _as_last_listed([row for row in rows if row[-2] not in not_visible])
-    return Current(known=known, visible=visible)
+    return CurrentConnections(known=known, visible=visible)
 
 
 def load_gone(*, of: Q) -> dict[StoredKey, CurrentConnection]:
@@ -159,7 +159,9 @@ def deciding_credentials(
 
     A connection that syncs found gone has no entry.
     """
-    snapshots = OrgConnectionSnapshot.objects.filter(of_keys(keys), is_current=True).order_by()
+    snapshots = OrgConnectionSnapshot.objects.filter(
+        about_connections(keys), is_current=True
+    ).order_by()
     in_use = defaultdict[OrgConnectionKey, set[UUID]](set)
     retired = defaultdict[OrgConnectionKey, set[UUID]](set)
     for site, connection_id, credential_id, retired_at in snapshots.values_list(
@@ -177,14 +179,16 @@ def find_gone(keys: Collection[OrgConnectionKey]) -> set[OrgConnectionKey]:
     """
     if not keys:
         return set()
-    current = OrgConnectionSnapshot.objects.filter(of_keys(keys), is_current=True).order_by()
+    current = OrgConnectionSnapshot.objects.filter(
+        about_connections(keys), is_current=True
+    ).order_by()
     return set(keys) - {
         OrgConnectionKey(site=site, connection_id=connection_id)
         for site, connection_id in current.values_list("site", "connection_id")
     }
 
 
-def in_reviews(reviews: Collection[UUID], **which: str) -> Q:
+def about_reviews(reviews: Collection[UUID], **which: str) -> Q:
     """A filter for the snapshots of access reviews' connections. `which` filters their rows."""
     rows = AccessReviewRow.objects.filter(review__in=reviews, **which)
     # The sites let the query use an index that begins with them.
@@ -194,7 +198,7 @@ def in_reviews(reviews: Collection[UUID], **which: str) -> Q:
     )
 
 
-def of_keys(keys: Collection[OrgConnectionKey], *, prefix: str = "") -> Q:
+def about_connections(keys: Collection[OrgConnectionKey], *, prefix: str = "") -> Q:
     """A filter for rows about these connections, or about the same ID on another of their sites.
 
     `prefix` precedes the names of the fields that identify the connection.

@@ -9,7 +9,7 @@ from django.core.exceptions import PermissionDenied
 from connections import audit
 from connections.access import permissions, visibility
 from connections.access.actor import Actor
-from connections.access_reviews.current import Current, load_current, of_keys
+from connections.access_reviews.current import CurrentConnections, about_connections, load_current
 from connections.access_reviews.rows import stored_key
 from connections.audit import EventCode, lookups
 from connections.batches import stopping
@@ -59,7 +59,9 @@ def decide(
         # The reviewers might have changed since the check above.
         _require_reviewer(review, actor=actor)
         keys = [row.key for row in rows]
-        current = load_current(of=of_keys(keys), hidden=permissions.visibility_of(actor).hidden)
+        current = load_current(
+            of=about_connections(keys), hidden=permissions.visibility_of(actor).hidden
+        )
         now = clock.now()
         made = [
             AccessReviewDecision(
@@ -147,14 +149,16 @@ def _require_valid_input(*, decision: str, reason: str, keep_until: date | None)
         raise InvalidInputError(fields)
 
 
-def _covered(row: AccessReviewRow, *, current: Current, shown: str | None) -> dict[str, object]:
+def _covered(
+    row: AccessReviewRow, *, current: CurrentConnections, shown: str | None
+) -> dict[str, object]:
     """What a decision about a row covers: its connection as last listed and visible to a person."""
     key = stored_key(row.key)
     if key not in current.known:
         raise ConflictError(
             f"Connection {row.key} is no longer listed, so it needs no decision. Nothing was saved."
         )
-    visible = current.decidable(key)
+    visible = current.find_decidable(key)
     if visible is None:
         raise ConflictError(
             f"Connection {row.key} is now listed only by credentials that you can't see. "

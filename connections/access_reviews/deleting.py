@@ -7,7 +7,7 @@ from django.db.models import Q
 from connections import audit
 from connections.access import permissions, visibility
 from connections.access.actor import Actor
-from connections.access_reviews.current import in_reviews, load_current
+from connections.access_reviews.current import about_reviews, load_current
 from connections.access_reviews.rows import ReviewRow, review_rows
 from connections.batches import drafts
 from connections.batches.drafts import PlannedConnection, PlanSource
@@ -115,7 +115,7 @@ def find_to_delete(*, review: AccessReview, actor: Actor, rows: list[ReviewRow])
     if not decided:
         return ToDelete([], [])
     hidden = permissions.visibility_of(actor).hidden
-    current = load_current(of=in_reviews([review.pk]), hidden=hidden)
+    current = load_current(of=about_reviews([review.pk]), hidden=hidden)
     listed = {key for key, each in current.visible.items() if each.is_listed}
     of_review = Deletion.objects.filter(
         connection_id__in=review.rows.order_by().values("connection_id")

@@ -14,9 +14,9 @@ from connections.access.actor import Actor
 from connections.access.permissions import visibility_of
 from connections.access_reviews.current import (
     StoredKey,
+    about_connections,
+    about_reviews,
     find_gone,
-    in_reviews,
-    of_keys,
     parse_types,
 )
 from connections.access_reviews.rows import ReviewRow
@@ -84,7 +84,7 @@ def load_details(
     keys = [row.key for row in rows]
     shown = _find_shown(review, rows=rows, actor=actor)
     decisions = _find_decisions(rows)
-    others = _find_others(review, keys=keys)
+    others = _find_other_decisions(review, keys=keys)
     since = {key: each.decided_at for key, each in others.items()}
     for row in rows:
         for each in decisions[row.id][-1:]:
@@ -107,7 +107,7 @@ def load_details(
     ]
 
 
-class ShownValues(NamedTuple):
+class FilterValues(NamedTuple):
     """The values of a row's connection that rows can be filtered by."""
 
     types: list[str]
@@ -115,15 +115,15 @@ class ShownValues(NamedTuple):
     creator_name: str
 
 
-def load_shown_values(
+def load_filter_values(
     *, review: AccessReview, actor: Actor, rows: Sequence[ReviewRow]
-) -> dict[int, ShownValues]:
+) -> dict[int, FilterValues]:
     """The values of all `review_rows`, by row ID, of the same connections as in `load_details`.
 
     No query while the actor can decide on every row, otherwise at most two.
     """
     shown = {
-        row.id: ShownValues(row.current.types, row.current.creator_id, row.current.creator_name)
+        row.id: FilterValues(row.current.types, row.current.creator_id, row.current.creator_name)
         for row in rows
         if row.current
     }
@@ -136,13 +136,13 @@ def load_shown_values(
     }
     seen: dict[StoredKey, list[Any]] = {}
     if visibility_of(actor).hidden:
-        snapshots = _visible_snapshots(in_reviews([review.pk]), review=review, actor=actor)
+        snapshots = _visible_snapshots(about_reviews([review.pk]), review=review, actor=actor)
         stored = fetch_stored(snapshots.values_list("site", "connection_id", *fields))
         seen = {(site, pk): values for site, pk, *values in stored}
     for row in rows:
         if row.id not in shown:
             types, creator_id, name = seen.get(row.stored_key) or kept[row.id]
-            shown[row.id] = ShownValues(parse_types(types), creator_id, name)
+            shown[row.id] = FilterValues(parse_types(types), creator_id, name)
     return shown
 
 
@@ -183,7 +183,7 @@ def _newest_visible(
     """The newest snapshots that a person with hidden credentials can see."""
     if not keys or not visibility_of(actor).hidden:
         return {}
-    visible = _visible_snapshots(of_keys(keys), review=review, actor=actor)
+    visible = _visible_snapshots(about_connections(keys), review=review, actor=actor)
     return {snapshot.key: snapshot for snapshot in visible}
 
 
@@ -206,10 +206,10 @@ def _find_decisions(rows: Sequence[ReviewRow]) -> dict[int, list[AccessReviewDec
     return found
 
 
-def _find_others(
+def _find_other_decisions(
     review: AccessReview, *, keys: Sequence[OrgConnectionKey]
 ) -> dict[OrgConnectionKey, AccessReviewDecision]:
-    made = AccessReviewDecision.objects.filter(of_keys(keys, prefix="row__"))
+    made = AccessReviewDecision.objects.filter(about_connections(keys, prefix="row__"))
     others = made.exclude(row__review=review)
     if review.closed_at:
         others = others.filter(decided_at__lte=review.closed_at)
@@ -227,7 +227,7 @@ def _find_changes(
     actor: Actor,
 ) -> dict[OrgConnectionKey, list[Change]]:
     changes = Change.objects.filter(
-        of_keys(keys), recorded_at__gt=min([review.created_at, *since.values()])
+        about_connections(keys), recorded_at__gt=min([review.created_at, *since.values()])
     )
     if review.closed_at:
         changes = changes.filter(recorded_at__lte=review.closed_at)
@@ -241,7 +241,9 @@ def _find_changes(
 def _find_deletions(
     review: AccessReview, *, keys: Sequence[OrgConnectionKey], actor: Actor
 ) -> dict[OrgConnectionKey, Deletion]:
-    deletions = Deletion.objects.filter(of_keys(keys), requested_at__gte=review.created_at)
+    deletions = Deletion.objects.filter(
+        about_connections(keys), requested_at__gte=review.created_at
+    )
     visible = visibility.visible(deletions, actor=actor).order_by("requested_at", "id")
     return {each.key: each for each in sorted(visible, key=_has_succeeded)}
 

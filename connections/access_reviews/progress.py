@@ -185,11 +185,11 @@ class WaitingReview:
 
     review: AccessReview
     # Pending rows that the actor can decide on, and all pending rows that the actor can see.
-    mine: int
+    to_decide: int
     pending: int
 
 
-def list_waiting(*, actor: Actor) -> list[WaitingReview]:
+def list_waiting_reviews(*, actor: Actor) -> list[WaitingReview]:
     """The open access reviews with rows to decide, or that the actor can close, by due date.
 
     The number of queries doesn't depend on the number of access reviews.
@@ -207,19 +207,19 @@ def list_waiting(*, actor: Actor) -> list[WaitingReview]:
     waiting = [
         WaitingReview(
             review=review,
-            mine=counts[review.pk].decidable if review.pk in to_decide else 0,
+            to_decide=counts[review.pk].decidable if review.pk in to_decide else 0,
             pending=counts[review.pk].states[RowState.PENDING],
         )
         for review in reviews
     ]
-    return [each for each in waiting if each.mine or can_close]
+    return [each for each in waiting if each.to_decide or can_close]
 
 
 # --- Decisions about connections --------------------------------------------------------------
 
 
 @dataclass(frozen=True, kw_only=True)
-class DueAgain:
+class ExpiredKeeps:
     """The decisions to keep connections until a date that has passed."""
 
     count: int
@@ -227,7 +227,7 @@ class DueAgain:
     earliest: Sequence[AccessReviewDecision]
 
 
-def due_again(*, actor: Actor, limit: int) -> DueAgain:
+def find_expired_keeps(*, actor: Actor, limit: int) -> ExpiredKeeps:
     """The newest decisions that keep a visible listed connection until a date that has passed.
 
     At most `limit` are loaded, with the fields that the overview shows. One query.
@@ -249,7 +249,7 @@ def due_again(*, actor: Actor, limit: int) -> DueAgain:
     )
     counted = passed.annotate(count=Window(Count("*"))).order_by("keep_until", "id")
     earliest = list(counted.select_related("row__review").only(*_SHOWN_OF_DUE_AGAIN)[:limit])
-    return DueAgain(count=earliest[0].count if earliest else 0, earliest=earliest)
+    return ExpiredKeeps(count=earliest[0].count if earliest else 0, earliest=earliest)
 
 
 _SHOWN_OF_DUE_AGAIN = (

@@ -20,7 +20,7 @@ from connections.access.actor import Actor
 from connections.access_reviews.current import (
     CurrentConnection,
     StoredKey,
-    in_reviews,
+    about_reviews,
     load_current,
     load_gone,
 )
@@ -204,10 +204,10 @@ def _compute_states(
 ) -> Iterator[_State]:
     """The states of these rows of open access reviews. One query or two."""
     hidden = permissions.visibility_of(actor).hidden
-    current = load_current(of=in_reviews(reviews), hidden=hidden)
+    current = load_current(of=about_reviews(reviews), hidden=hidden)
     before_end: dict[StoredKey, CurrentConnection] = {}
     if any(one.is_to_delete for one in decisions.values()):
-        of_decided = in_reviews(reviews, decisions__decision=ReviewDecision.DELETE)
+        of_decided = about_reviews(reviews, decisions__decision=ReviewDecision.DELETE)
         before_end = load_gone(of=of_decided)
     today = clock.now().date()
     for row in rows:
@@ -217,7 +217,7 @@ def _compute_states(
             state = _state_of_gone(before_end.get(key), newest=newest)
             yield _State(state, current=None, is_hidden_now=False)
             continue
-        decidable = current.decidable(key)
+        decidable = current.find_decidable(key)
         yield _State(
             _state_of_listed(known, newest=newest, today=today),
             current=decidable,

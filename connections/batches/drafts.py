@@ -98,7 +98,7 @@ class _Facts:
     def choices(self, key: OrgConnectionKey) -> list[OrgConnectionSnapshot]:
         """The snapshots of the credentials that can delete it, the source side first."""
         found = [each for each in self.snapshots.get(key, ()) if each.credential_id in self.usable]
-        return sorted(found, key=_source_side_first)
+        return sorted(found, key=_sender_sort_key)
 
     def problem(self, key: OrgConnectionKey) -> RowProblem | None:
         """Why no credential can delete it."""
@@ -113,7 +113,7 @@ class _Facts:
         return None if self.choices(key) else RowProblem.NO_CREDENTIAL
 
 
-def _source_side_first(snapshot: OrgConnectionSnapshot) -> tuple[bool, bool, str]:
+def _sender_sort_key(snapshot: OrgConnectionSnapshot) -> tuple[bool, bool, str]:
     credential = snapshot.credential
     return (
         credential.org_id != snapshot.source_org_id,
@@ -232,7 +232,7 @@ def require_row_count(count: int) -> None:
         )
 
 
-def create_draft_of_rest(*, batch: Batch, actor: Actor) -> Batch:
+def create_draft_of_remaining(*, batch: Batch, actor: Actor) -> Batch:
     """A new draft of an ended bulk deletion's rows that were not sent, had changed or were refused.
 
     After a 403 it prefers another credential, of the other org if possible. It never includes rows
@@ -242,7 +242,7 @@ def create_draft_of_rest(*, batch: Batch, actor: Actor) -> Batch:
     permissions.require(permissions.can_delete(actor), "delete connections")
     if not batch.has_ended:
         raise ConflictError("This bulk deletion has not ended yet.")
-    rest = list_rest(batch=batch)
+    rest = list_remaining(batch=batch)
     if not rest:
         raise ConflictError("This bulk deletion has no connections left to delete.")
     keys = [each.key for each in rest]
@@ -250,7 +250,7 @@ def create_draft_of_rest(*, batch: Batch, actor: Actor) -> Batch:
     connections = [
         PlannedConnection(
             text=each.key.reference,
-            credential_id=_credential_again(each, facts=facts),
+            credential_id=_credential_for_retry(each, facts=facts),
         )
         for each in rest
     ]
@@ -265,7 +265,7 @@ def create_draft_of_rest(*, batch: Batch, actor: Actor) -> Batch:
     return create_draft(source=source, actor=actor)
 
 
-_RESTING_OUTCOMES = (
+_REMAINING_OUTCOMES = (
     Outcome.NOT_SENT,
     Outcome.STALE,
     Outcome.REFUSED,
@@ -275,13 +275,13 @@ _RESTING_OUTCOMES = (
 )
 
 
-def list_rest(*, batch: Batch) -> list[Deletion]:
+def list_remaining(*, batch: Batch) -> list[Deletion]:
     """The deletions of a bulk deletion that deleted nothing and can be planned again."""
-    rest = batch.deletions.filter(outcome__in=_RESTING_OUTCOMES)
+    rest = batch.deletions.filter(outcome__in=_REMAINING_OUTCOMES)
     return list(rest.select_related("credential").order_by("batch_row__position"))
 
 
-def _credential_again(deletion: Deletion, *, facts: _Facts) -> UUID:
+def _credential_for_retry(deletion: Deletion, *, facts: _Facts) -> UUID:
     """The same credential, unless Datadog refused it and another one can be used."""
     if deletion.cause != Cause.FORBIDDEN:
         return deletion.credential_id
@@ -643,7 +643,7 @@ def refresh_problems(*, batch: Batch, actor: Actor) -> list[BatchRow]:
         )
     changed = []
     for row in planned:
-        problem = _problem_now(row, facts=facts)
+        problem = _current_problem(row, facts=facts)
         if problem:
             row.problem = problem
             changed.append(row)
@@ -655,7 +655,7 @@ def refresh_problems(*, batch: Batch, actor: Actor) -> list[BatchRow]:
     return changed
 
 
-def _problem_now(row: BatchRow, *, facts: _Facts) -> RowProblem | None:
+def _current_problem(row: BatchRow, *, facts: _Facts) -> RowProblem | None:
     problem = facts.problem(_key(row))
     if problem == RowProblem.NOT_VISIBLE:
         # It was listed when the plan was made.

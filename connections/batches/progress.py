@@ -108,7 +108,7 @@ def find_to_approve(*, actor: Actor, now: datetime) -> QuerySet[Batch]:
     return others.exclude(Exists(decided))
 
 
-def list_waiting(*, actor: Actor, now: datetime) -> list[tuple[Batch, bool]]:
+def list_waiting_batches(*, actor: Actor, now: datetime) -> list[tuple[Batch, bool]]:
     """The bulk deletions that wait for someone, oldest first.
 
     Each with whether the actor can act.

@@ -129,7 +129,7 @@ def _build_removals(
                 earliest_at=min(row.last_shown_at, detected_at),
                 deletion=attempt.deletion if attempt else None,
                 needs_attention=attempt is None,
-                observed_by=observers.without(row),
+                observed_by=observers.no_longer_listing(row),
                 not_checked_by=observers.not_checked(row),
             )
         )
@@ -215,7 +215,7 @@ class _Observers:
         """Whether a credential that lists it has not been tried since it was lost."""
         return any(not self._is_since(one.tried_at, row) for one in self._listing(row))
 
-    def without(self, row: KnownConnection) -> list[str]:
+    def no_longer_listing(self, row: KnownConnection) -> list[str]:
         """The credentials that listed it and whose complete sync since then lacks it."""
         return [
             str(one.credential_id)

@@ -239,7 +239,7 @@ class FilterBar:
     is_more_open: bool
     search: str
     # Other parameters in the address, which filtering keeps.
-    kept: dict[str, str]
+    other_parameters: dict[str, str]
     # "" if nothing is filtered.
     clear_url: str
 
@@ -273,7 +273,7 @@ def filter_bar(
         more_url=current_url(request, more="1") if more_on_demand and not is_more_open else "",
         is_more_open=is_more_open,
         search=search,
-        kept={name: request.GET[name] for name in kept if request.GET.get(name)},
+        other_parameters={name: request.GET[name] for name in kept if request.GET.get(name)},
         clear_url=list_url(request, q="", **{each.name: "" for each in filters})
         if is_filtered
         else "",

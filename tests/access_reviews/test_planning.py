@@ -209,7 +209,7 @@ def test_an_approved_plan_with_a_connection_to_keep_since_can_not_be_confirmed(
         execute(batch, ada)
     actor = person_actor(person=ada)
     stopping.cancel_batch(batch=batch, actor=actor)
-    rest = drafts.create_draft_of_rest(batch=batch, actor=actor)
+    rest = drafts.create_draft_of_remaining(batch=batch, actor=actor)
     execute(approve(request(rest, ada), linus), ada)
     queued = Deletion.objects.filter(state=State.WAITING)
     assert [str(each.connection_id) for each in queued] == [deleted[-36:]]
@@ -434,7 +434,7 @@ def test_the_rest_of_a_plan_leaves_out_what_is_to_be_kept_since(
     request(batch, ada)
     stopping.cancel_batch(batch=batch, actor=actor)
     decide(review, grace, kept)
-    rest = drafts.create_draft_of_rest(batch=batch, actor=actor)
+    rest = drafts.create_draft_of_remaining(batch=batch, actor=actor)
     assert rest.access_review == review
     assert dict(rest.rows.values_list("text", "problem"))[kept] == RowProblem.KEPT
 

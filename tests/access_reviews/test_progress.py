@@ -48,8 +48,8 @@ def progress_of(review: AccessReview, person: Person) -> list[tuple[str, int, in
 
 def waiting(person: Person) -> list[tuple[int, int]]:
     """What the overview says of each access review: what is pending for this person, and in all."""
-    found = progress.list_waiting(actor=person_actor(person=person))
-    return [(each.mine, each.pending) for each in found]
+    found = progress.list_waiting_reviews(actor=person_actor(person=person))
+    return [(each.to_decide, each.pending) for each in found]
 
 
 def test_progress_counts_what_the_reader_sees_and_each_reviewer_has_left(
@@ -93,7 +93,7 @@ def test_an_access_review_without_a_visible_row_is_not_found(
         lookups.find_access_review(actor=person_actor(person=ada), pk=review.pk)
     [event] = AuditEvent.objects.filter(code=EventCode.ACCESS_REFUSED)
     assert (event.subject_type, event.subject_id) == ("access_review", str(review.pk))
-    assert progress.list_waiting(actor=person_actor(person=ada)) == []
+    assert progress.list_waiting_reviews(actor=person_actor(person=ada)) == []
 
 
 def test_details_show_the_last_decision_and_the_changes_since(
@@ -143,8 +143,8 @@ def test_queries_do_not_depend_on_the_number_of_rows(make_review: MakeReview, ad
     assert counts[0] == counts[1]
 
 
-def due_again(actor: Actor) -> Sequence[AccessReviewDecision]:
-    return progress.due_again(actor=actor, limit=5).earliest
+def find_expired_keeps(actor: Actor) -> Sequence[AccessReviewDecision]:
+    return progress.find_expired_keeps(actor=actor, limit=5).earliest
 
 
 def test_a_connection_is_due_again_once_its_last_day_has_passed(
@@ -160,20 +160,20 @@ def test_a_connection_is_due_again_once_its_last_day_has_passed(
     first, second = decide(review, ada, keep_until=last_day)
     close(review, edith)
     actor = person_actor(person=ada)
-    assert due_again(actor) == []
+    assert find_expired_keeps(actor) == []
     clock.advance(seconds=2 * 86_400)
-    assert due_again(actor) == [first, second]
-    limited = progress.due_again(actor=actor, limit=1)
+    assert find_expired_keeps(actor) == [first, second]
+    limited = progress.find_expired_keeps(actor=actor, limit=1)
     assert (limited.count, limited.earliest) == (2, [first])
     sandbox.world.remove_connection(connection_id=str(first.row.connection_id))
     sync_now(payments)
-    assert due_again(actor) == [second]
+    assert find_expired_keeps(actor) == [second]
     key = OrgConnectionKey(site=second.row.site, connection_id=second.row.connection_id)
     [listed] = progress.list_decisions(actor=actor, key=key)
     assert (listed.decision, listed.has_ended) == (second, True)
     again = make_review(0)
     decide(again, ada, second.row.key.reference)
-    assert due_again(actor) == []
+    assert find_expired_keeps(actor) == []
 
 
 def test_what_only_hidden_credentials_list_is_shown_to_nobody_else(
@@ -186,9 +186,9 @@ def test_what_only_hidden_credentials_list_is_shown_to_nobody_else(
     key = OrgConnectionKey(site=made.row.site, connection_id=made.row.connection_id)
     for person, shown in ((grace, 1), (ada, 0)):
         actor = person_actor(person=Person.objects.get(pk=person.pk))
-        assert len(due_again(actor)) == shown
+        assert len(find_expired_keeps(actor)) == shown
         assert len(progress.list_decisions(actor=actor, key=key)) == shown
-        assert len(progress.list_waiting(actor=actor)) == shown
+        assert len(progress.list_waiting_reviews(actor=actor)) == shown
 
 
 def test_open_access_reviews_wait_for_reviewers_with_something_to_decide(

@@ -126,7 +126,7 @@ def test_planning_the_rest_again_takes_as_many_statements_for_many_rows_as_for_f
     for count in (1, 5):
         batch = end_as_forbidden(request(make_draft(count), ada))
         with CaptureQueriesContext(connection) as queries:
-            drafts.create_draft_of_rest(batch=batch, actor=person_actor(person=ada))
+            drafts.create_draft_of_remaining(batch=batch, actor=person_actor(person=ada))
         counts.append(len(queries))
     assert counts[0] == counts[1]
 
@@ -137,7 +137,7 @@ def test_the_rest_of_an_org_is_still_confirmed_with_its_name(
     org = KnownOrg(payments.site, payments.org_id, payments.org_name)
     actor = person_actor(person=ada)
     batch = end_as_forbidden(request(drafts.create_draft_from_org(actor=actor, org=org), ada))
-    rest = drafts.create_draft_of_rest(batch=batch, actor=actor)
+    rest = drafts.create_draft_of_remaining(batch=batch, actor=actor)
     assert (rest.origin, rest.site, rest.org_id) == (BatchOrigin.ORG, org.site, org.org_id)
     assert confirming.text_to_type(rest) == "Payments US"
 
@@ -152,7 +152,7 @@ def test_the_rest_of_a_filter_is_a_selection(
         actor=actor, filters=InventoryFilter(text="Partner"), filter_text="q=Partner"
     )
     end_as_forbidden(request(batch, ada))
-    rest = drafts.create_draft_of_rest(batch=batch, actor=actor)
+    rest = drafts.create_draft_of_remaining(batch=batch, actor=actor)
     assert (rest.origin, rest.filter_text) == (BatchOrigin.SELECTION, "")
 
 
@@ -165,7 +165,7 @@ def test_after_a_403_the_other_orgs_credential_is_preferred(
     soc = store_credential(sandbox, "Group SOC")
     wanted = key_of(connection_between(sandbox.world, "Payments US", "Group SOC"))
     batch = end_as_forbidden(request(draft(ada, [wanted]), ada))
-    rest = drafts.create_draft_of_rest(batch=batch, actor=person_actor(person=ada))
+    rest = drafts.create_draft_of_remaining(batch=batch, actor=person_actor(person=ada))
     assert credentials(rest) == [soc]
 
 

@@ -577,7 +577,7 @@ def test_the_rest_is_planned_again_without_unknown_rows(
     world.set_fault(fault=faults.RETURNS_403, connection_id=str(refused.connection_id))
     world.set_fault(fault=faults.RETURNS_500, connection_id=str(unknown.connection_id))
     run(running_batch)
-    rest = drafts.create_draft_of_rest(batch=running_batch, actor=person_actor(person=ada))
+    rest = drafts.create_draft_of_remaining(batch=running_batch, actor=person_actor(person=ada))
     assert [row.connection_id for row in rest.rows.all()] == [refused.connection_id]
 
 

@@ -9,7 +9,7 @@ from django.http import HttpRequest, QueryDict
 from django.urls import reverse
 
 from connections.access.actor import Actor
-from connections.access_reviews.details import ShownValues, load_shown_values
+from connections.access_reviews.details import FilterValues, load_filter_values
 from connections.access_reviews.rows import ReviewRow
 from connections.models import AccessReview, Org
 from connections.web.inventory.forms import PROTECTED
@@ -34,7 +34,7 @@ def filter_rows(
 
     The choices come from the actor's rows, so they name nothing that is hidden from the actor.
     """
-    values = load_shown_values(review=review, actor=actor, rows=rows)
+    values = load_filter_values(review=review, actor=actor, rows=rows)
     kind, creator = request.GET.get("type", ""), request.GET.get("creator", "")
     bar = filter_bar(
         request,
@@ -53,11 +53,11 @@ def filter_rows(
     return FilteredRows(rows=found, bar=bar)
 
 
-def _creator_key(values: ShownValues) -> str:
+def _creator_key(values: FilterValues) -> str:
     return values.creator_id or UNKNOWN
 
 
-def _creator_options(values: Collection[ShownValues]) -> Options:
+def _creator_options(values: Collection[FilterValues]) -> Options:
     """The creators by name. If several have the same name, with the end of the ID."""
     names = {_creator_key(each): each.creator_name or "Unknown" for each in values}
     counts = Counter(names.values())

@@ -5,7 +5,7 @@ from typing import Any
 
 from connections.access import permissions
 from connections.access.actor import Actor
-from connections.access_reviews.current import of_keys
+from connections.access_reviews.current import about_connections
 from connections.access_reviews.population import PopulationPreview, preview_population
 from connections.core.errors import InvalidInputError
 from connections.core.text import pluralize
@@ -68,7 +68,9 @@ def without_reviewer_warning(keys: list[OrgConnectionKey]) -> PageWarning:
 
 def _connection_names(keys: Sequence[OrgConnectionKey]) -> list[str]:
     """ "Labs → Mobile" for each connection."""
-    snapshots = OrgConnectionSnapshot.objects.filter(of_keys(keys)).order_by("last_seen_at")
+    snapshots = OrgConnectionSnapshot.objects.filter(about_connections(keys)).order_by(
+        "last_seen_at"
+    )
     names = {
         each.key: f"{each.source_org_name} → {each.sink_org_name}"
         for each in snapshots.only("site", "connection_id", "source_org_name", "sink_org_name")

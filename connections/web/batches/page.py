@@ -122,7 +122,7 @@ class BatchRowView:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rows:
+class RowsPage:
     """A page of rows, and the links to the other pages."""
 
     views: list[BatchRowView]
@@ -137,7 +137,7 @@ class Rows:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Part:
+class BarPart:
     """The deletions with one color in the progress bar.
 
     `start` is the sum of the parts before it.
@@ -162,7 +162,7 @@ class _GivenApproval(NamedTuple):
     at: datetime
 
 
-def bar_parts(progress: Progress) -> list[Part]:
+def bar_parts(progress: Progress) -> list[BarPart]:
     """The parts of the progress bar that aren't empty."""
     counts = Counter[OutcomeGroup]()
     for outcome, count in progress.by_outcome.items():
@@ -174,7 +174,7 @@ def bar_parts(progress: Progress) -> list[Part]:
         count = counts[OutcomeGroup(series.key)]
         if count:
             is_open = series.key == OutcomeGroup.OPEN
-            parts.append(Part(series=series, start=start, count=count, is_open=is_open))
+            parts.append(BarPart(series=series, start=start, count=count, is_open=is_open))
             start += count
     return parts
 
@@ -247,7 +247,7 @@ def _steps(
         "cancel": not batch.has_ended and can_stop and not can_decline,
         "plan_again": batch.has_ended
         and permissions.can_delete(actor)
-        and bool(drafts.list_rest(batch=batch)),
+        and bool(drafts.list_remaining(batch=batch)),
     }
 
 
@@ -267,7 +267,7 @@ def _approvals(batch: Batch) -> list[_GivenApproval]:
 
 def plan_rows(
     request: HttpRequest, *, batch: Batch, actor: Actor, plan: Plan, can_edit: bool
-) -> Rows:
+) -> RowsPage:
     """The rows of a plan that has not been confirmed yet."""
     chosen = _selected_filter(request, PlanFilter, PlanFilter.ALL)
     found = plan.shown_by(chosen)
@@ -281,7 +281,7 @@ def plan_rows(
     views = [_plan_row(row) for row in rows.order_by("position")]
     has_problems = can_edit or any(view.badge for view in views)
     columns = _EDITED_COLUMNS if can_edit else _PLAN_COLUMNS
-    return Rows(
+    return RowsPage(
         views=views,
         note=pluralize(len(found), "connection"),
         links=part_links(
@@ -296,7 +296,9 @@ def plan_rows(
     )
 
 
-def result_rows(request: HttpRequest, *, batch: Batch, actor: Actor, progress: Progress) -> Rows:
+def result_rows(
+    request: HttpRequest, *, batch: Batch, actor: Actor, progress: Progress
+) -> RowsPage:
     """The deletions of a bulk deletion, newest results first."""
     chosen = request.GET.get("show", "")
     left_out = visibility.visible_batch_rows(batch, actor=actor).exclude(problem="")
@@ -308,7 +310,7 @@ def result_rows(request: HttpRequest, *, batch: Batch, actor: Actor, progress: P
     links += [(part.series.label, part.series.key, part.count) for part in bar_parts(progress)]
     if count := left_out.count():
         links.append(("Left out", LEFT_OUT, count))
-    return Rows(
+    return RowsPage(
         views=[
             _plan_row(row) if isinstance(row, BatchRow) else _result_row(row, now=time_of(request))
             for row in page.object_list
@@ -537,12 +539,12 @@ def _record_context(
     }
 
 
-def _results_text(parts: Sequence[Part]) -> str:
+def _results_text(parts: Sequence[BarPart]) -> str:
     """ "3 deleted, 1 failed"."""
     return ", ".join(f"{part.count:,} {part.series.label.lower()}" for part in parts)
 
 
-def _tone(batch: Batch, parts: Sequence[Part], *, has_expired: bool) -> str:
+def _tone(batch: Batch, parts: Sequence[BarPart], *, has_expired: bool) -> str:
     """The tone of the banner: the status's tone, or a warning if some connections are not gone."""
     is_all_gone = all(part.series.key in _GONE for part in parts)
     is_finished = batch.state == BatchState.FINISHED

@@ -123,7 +123,7 @@ def _draft_of(posted: QueryDict, *, actor: Actor) -> Batch:
         if pk is None:
             raise BadRequest("This isn't the ID of a bulk deletion.")
         batch = lookups.find_batch(actor=actor, pk=pk)
-        return drafts.create_draft_of_rest(batch=batch, actor=actor)
+        return drafts.create_draft_of_remaining(batch=batch, actor=actor)
     if "org" in posted:
         site, _, org_id = posted.get("org", "").partition("/")
         org = find_org(actor=actor, site=site, org_id=org_id)

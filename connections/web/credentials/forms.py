@@ -185,7 +185,7 @@ class AccessForm(ServiceForm):
                 "value": value,
                 "label": label,
                 "is_role": value.startswith("role:"),
-                "ticks": [(kind, value in ticked[kind]) for kind in AccessKind],
+                "checkboxes": [(kind, value in ticked[kind]) for kind in AccessKind],
             }
             for value, label in self.choices
         ]

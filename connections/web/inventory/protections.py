@@ -16,7 +16,7 @@ class ProtectionPage:
     """The protections of one connection."""
 
     # The protection that is active now.
-    held: Protection | None
+    active: Protection | None
     # Empty for people who can't take that step.
     protect_url: str
     unprotect_url: str
@@ -28,16 +28,16 @@ class ProtectionPage:
 def protection_page(*, key: OrgConnectionKey, actor: Actor) -> ProtectionPage:
     """The protections of one connection."""
     every = protections.list_protections(key)
-    held = next((each for each in every if not hasattr(each, "removal")), None)
-    can_unprotect = held is not None and permissions.can_unprotect(actor, protection=held)
-    can_protect = held is None and permissions.can_protect(actor)
+    active = next((each for each in every if not hasattr(each, "removal")), None)
+    can_unprotect = active is not None and permissions.can_unprotect(actor, protection=active)
+    can_protect = active is None and permissions.can_protect(actor)
     return ProtectionPage(
-        held=held,
+        active=active,
         protect_url=reverse("org-connection-protect", query=asdict(key)) if can_protect else "",
         unprotect_url=reverse("org-connection-unprotect", args=astuple(key))
         if can_unprotect
         else "",
-        who_can_unprotect=protections.names_of_possible_removers(held) if held else [],
+        who_can_unprotect=protections.names_of_possible_removers(active) if active else [],
         history=[entry for each in every for entry in _entries(each)],
     )
 

@@ -274,7 +274,7 @@ def org_connection_detail(request: HttpRequest, site: str, connection_id: UUID) 
             raise Http404("No sync listed this connection and no one requested its deletion.")
         context = {"key": key, "site_name": site_name(site), "protection": protection}
         return render(request, "connections/org_connection_unknown.html", context)
-    is_free = history.open_deletion is None and protection.held is None
+    is_free = history.open_deletion is None and protection.active is None
     decisions = list_decisions(actor=actor, key=key)
     context = {
         "last_decision": decisions[-1] if decisions else None,

@@ -20,8 +20,8 @@ from django.db.models import (
 from connections.access import approvers, permissions, visibility
 from connections.access.actor import Actor
 from connections.access_reviews import progress as access_reviews
-from connections.access_reviews.progress import DueAgain, WaitingReview
-from connections.batches.progress import list_waiting
+from connections.access_reviews.progress import ExpiredKeeps, WaitingReview
+from connections.batches.progress import list_waiting_batches
 from connections.changes.changes import ChangeFilter, ChangePage, get_change_page
 from connections.core import clock
 from connections.deletions import break_glass, history, states
@@ -123,7 +123,7 @@ def pending(*, actor: Actor, credentials: list[Credential], now: datetime) -> Pe
 
 
 def _batches(*, actor: Actor, now: datetime) -> Split[Batch]:
-    waiting = list_waiting(actor=actor, now=now)
+    waiting = list_waiting_batches(actor=actor, now=now)
     return Split(
         yours=[batch for batch, is_yours in waiting if is_yours],
         others=[batch for batch, is_yours in waiting if not is_yours],
@@ -243,7 +243,7 @@ class Overview:
     changes: ChangePage
     # Open access reviews that need this person, by due date.
     reviews: list[WaitingReview]
-    due_again: DueAgain
+    expired_keeps: ExpiredKeeps
     inventory: InventorySummary
     weeks: list[Week]
     latest: list[Deletion]
@@ -278,8 +278,8 @@ def overview(*, actor: Actor) -> Overview:
             filters=ChangeFilter(needs_attention=True, acknowledged="no"),
             size=MAX_SHOWN,
         ),
-        reviews=access_reviews.list_waiting(actor=actor),
-        due_again=access_reviews.due_again(actor=actor, limit=MAX_SHOWN),
+        reviews=access_reviews.list_waiting_reviews(actor=actor),
+        expired_keeps=access_reviews.find_expired_keeps(actor=actor, limit=MAX_SHOWN),
         inventory=_inventory_summary(actor=actor, credentials=credentials, now=now),
         weeks=_weeks(actor=actor, since=since),
         latest=history.list_newest_deletions(actor=actor, limit=LATEST),

@@ -141,8 +141,8 @@ _BATCH_ACTIONS = {
 def review_item(waiting: WaitingReview, *, now: datetime) -> AttentionItem:
     """An open access review that needs this person, to decide or to close it."""
     review = waiting.review
-    if waiting.mine:
-        todo, action = f"{pluralize(waiting.mine, 'connection')} for you to decide", "Decide"
+    if waiting.to_decide:
+        todo, action = f"{pluralize(waiting.to_decide, 'connection')} for you to decide", "Decide"
     elif waiting.pending:
         todo, action = f"{pluralize(waiting.pending, 'connection')} to decide", "View"
     else:
@@ -161,7 +161,7 @@ def review_item(waiting: WaitingReview, *, now: datetime) -> AttentionItem:
     )
 
 
-def due_again_items(decisions: Sequence[AccessReviewDecision]) -> list[AttentionItem]:
+def expired_keep_items(decisions: Sequence[AccessReviewDecision]) -> list[AttentionItem]:
     """The connections of these decisions, which kept them until a date that has passed."""
     return [
         AttentionItem(
@@ -317,7 +317,7 @@ def overview_detail(request: HttpRequest) -> HttpResponse:
         "changes": change_row_views(page.changes.rows, actor=actor),
         "change_columns": CHANGE_COLUMNS,
         "reviews": [review_item(each, now=page.at) for each in page.reviews],
-        "due_again": due_again_items(page.due_again.earliest),
+        "expired_keeps": expired_keep_items(page.expired_keeps.earliest),
         "max_counted": changes.MAX_COUNTED,
         "health": health_rows(page, can_audit=permissions.can_audit(actor)),
         "no_worker": None if page.has_worker else no_worker_text(page.worker_seen_at),

@@ -13,7 +13,8 @@ _ROLE_HELP = {
     Role.OPERATOR: "requests and confirms deletions",
     Role.APPROVER: "approves or declines other people's deletions, removes their protections",
     Role.CREDENTIAL_MANAGER: "adds, verifies, rotates and retires credentials",
-    Role.AUDITOR: "sees what a Viewer sees plus the audit log and evidence; exports and comments",
+    Role.AUDITOR: "sees what a Viewer sees plus the audit log and evidence; runs access reviews, "
+    "exports and comments",
 }
 
 

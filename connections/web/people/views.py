@@ -55,7 +55,7 @@ def person_list(request: HttpRequest) -> HttpResponse:
     """Everyone with an account."""
     everyone = (
         Person.objects.prefetch_related("groups")
-        .annotate(has_second_factor=Exists(list_authenticators(OuterRef("pk"))))
+        .annotate(has_mfa=Exists(list_authenticators(OuterRef("pk"))))
         .order_by("-is_active", "username")
     )
     return render(request, "connections/person_list.html", {"people": everyone})
@@ -227,7 +227,7 @@ def _detail(
     latest = AuditEvent.objects.filter(about).order_by("-seq")[:EVENTS_SHOWN]
     context = {
         "person": person,
-        "has_second_factor": list_authenticators(person.pk).exists(),
+        "has_mfa": list_authenticators(person.pk).exists(),
         "roles_form": RolesForm(initial=initial),
         "email_form": EmailForm(initial={"email": person.email}),
         "link_form": MakeLinkForm(),
