@@ -263,16 +263,13 @@ def _sort(connections: list[ListedConnection], *, sort: str, listings: Counter[_
 
     `listings` says how many credentials list each connection.
     """
-    # Comparing ranks is three times as fast as comparing names.
     names = {each.source_org_name for each in connections}
     names |= {each.sink_org_name for each in connections}
     folded = {name: name.casefold() for name in names}
-    ranks = {name: rank for rank, name in enumerate(sorted(set(folded.values())))}
-    order = {name: ranks[folded[name]] for name in names}
     connections.sort(
         key=lambda each: (
-            order[each.source_org_name],
-            order[each.sink_org_name],
+            folded[each.source_org_name],
+            folded[each.sink_org_name],
             each.site,
             each.stored_id,
         )
