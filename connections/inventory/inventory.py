@@ -411,7 +411,7 @@ def build_inventory(
         with_creation=column == "created",
     )
     protected = {(key.site, stored_id(key.connection_id)): each for key, each in active.items()}
-    changed = _find_changed({site for site, _ in connections}, filters=filters, now=now)
+    changed = _find_changed(connections, filters=filters, now=now)
     matches = filters.select(connections.values(), protected=protected, changed=changed)
     _sort(matches, sort=sort, listings=_count_listings(current) if column == VISIBLE else Counter())
     orgs = _known_orgs(connections.values())
@@ -431,11 +431,12 @@ def build_inventory(
 
 
 def _find_changed(
-    sites: Iterable[str], *, filters: InventoryFilter, now: datetime
+    connections: Iterable[_StoredKey], *, filters: InventoryFilter, now: datetime
 ) -> set[_StoredKey]:
-    """The keys of the recently changed connections, if the filter uses that."""
+    """The keys of what recently changed on the connections' sites, if the filter uses that."""
     if not filters.changed:
         return set()
+    sites = {site for site, _ in connections}
     since = now - timedelta(days=int(filters.changed))
     # Without DISTINCT, because with it SQLite would read all changes ever recorded.
     changes = Change.objects.filter(site__in=sites, detected_at__gte=since).order_by()
