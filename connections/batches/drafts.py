@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from django.core.exceptions import PermissionDenied
-from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.db.models import Exists, Expression, OuterRef, Q, QuerySet
 
 from connections import audit
 from connections.access import permissions, visibility
@@ -453,7 +453,7 @@ def has_expired(batch: Batch, *, now: datetime) -> bool:
     )
 
 
-def has_expired_in_query(*, now: datetime) -> Q:
+def has_expired_in_query(*, now: datetime | Expression) -> Q:
     """`has_expired` as a condition of a query."""
     return clock.has_passed_in_query("expires_at", within=DRAFT_WINDOW, now=now)
 

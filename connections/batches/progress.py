@@ -4,7 +4,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from django.db.models import Count, Exists, Min, OuterRef, Q, QuerySet
+from django.db.models import Count, Exists, Expression, Min, OuterRef, Q, QuerySet
 
 from connections.access import permissions
 from connections.access.actor import Actor
@@ -91,8 +91,11 @@ def _time_left(
 _WAITING = (BatchState.REQUESTED, BatchState.APPROVED, BatchState.PAUSED)
 
 
-def find_to_approve(*, actor: Actor, now: datetime) -> QuerySet[Batch]:
-    """The bulk deletions that the actor can still approve: every row, and never their own."""
+def find_to_approve(*, actor: Actor, now: datetime | Expression) -> QuerySet[Batch]:
+    """The bulk deletions that the actor can still approve: every row, and never their own.
+
+    `now` can be `clock.now_in_query()`.
+    """
     person = actor.person
     if person is None or not permissions.can_approve_any(actor):
         return Batch.objects.none()

@@ -80,8 +80,11 @@ def has_passed(deadline: datetime, *, within: timedelta, now: datetime) -> bool:
     return now >= deadline or is_ahead(deadline - within, now=now)
 
 
-def has_passed_in_query(field: str, *, within: timedelta, now: datetime) -> Q:
-    """`has_passed` as a condition of a query, for the deadline in this field."""
+def has_passed_in_query(field: str, *, within: timedelta, now: datetime | Expression) -> Q:
+    """`has_passed` as a condition of a query, for the deadline in this field.
+
+    `now` can be `now_in_query()`.
+    """
     return Q((f"{field}__lte", now), (f"{field}__gt", now + within + TOLERANCE), _connector=Q.OR)
 
 

@@ -2,13 +2,13 @@
 
 from collections import Counter
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import date
 from functools import lru_cache
 from typing import Any
 
 from django.conf import settings
 from django.db import connection
-from django.db.models import Exists, F, OuterRef, Q, QuerySet
+from django.db.models import Exists, Expression, F, OuterRef, Q, QuerySet
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.functional import SimpleLazyObject
@@ -99,7 +99,7 @@ def _nav(request: HttpRequest) -> list[NavItem]:
         entries += [("Audit log", "audit-list")]
     if permissions.can_administer(actor):
         entries += [("People", "person-list"), ("Notifications", "notice-list")]
-    counts = _count_waiting(person, actor=actor, now=time_of(request))
+    counts = _count_waiting(person, actor=actor, today=time_of(request).date())
     return [
         NavItem(
             name=name,
@@ -128,13 +128,11 @@ class _Reader:
     actor: Actor = field(compare=False)
 
 
-def _count_waiting(person: Person, *, actor: Actor, now: datetime) -> Counter[str]:
+def _count_waiting(person: Person, *, actor: Actor, today: date) -> Counter[str]:
     """How many items wait for this person, by the name of the URL that lists them."""
     reader = _Reader(person=person, roles=person.roles, visibility=person.visibility, actor=actor)
-    # The end of the minute, so that the statement is built once a minute.
-    names, statement = _waiting_statement(
-        reader, now.replace(second=0, microsecond=0) + timedelta(minutes=1)
-    )
+    # The expression is always the same, so the statement is built once a day.
+    names, statement = _waiting_statement(reader, clock.now_in_query(), today)
     counts: Counter[str] = Counter()
     if names:
         with connection.cursor() as cursor:
@@ -152,7 +150,9 @@ _CHANGED_SINCE_DECIDED = "changed since decided"
 
 # Every page runs this statement, and building it takes ten times as long as running it.
 @lru_cache(maxsize=200)
-def _waiting_statement(reader: _Reader, now: datetime) -> tuple[list[str], Statement]:
+def _waiting_statement(
+    reader: _Reader, now: Expression, today: date
+) -> tuple[list[str], Statement]:
     """The lists of what waits for this person, and the statement that counts each."""
     actor = reader.actor
     waiting: list[tuple[str, QuerySet[Any]]] = []
@@ -163,7 +163,6 @@ def _waiting_statement(reader: _Reader, now: datetime) -> tuple[list[str], State
     if permissions.can_acknowledge(actor):
         waiting += [("change-list", find_awaiting_acknowledgement(actor=actor))]
     if permissions.can_be_reviewer(actor):
-        today = now.date()
         waiting += [
             ("access-review-list", find_awaiting_decisions(actor=actor, today=today)),
             (_CHANGED_SINCE_DECIDED, find_changed_since_decided(actor=actor, today=today)),
@@ -171,7 +170,7 @@ def _waiting_statement(reader: _Reader, now: datetime) -> tuple[list[str], State
     return [name for name, _ in waiting], counting_statement(*(rows for _, rows in waiting))
 
 
-def _find_awaiting_approval(actor: Actor, *, now: datetime) -> QuerySet[Deletion]:
+def _find_awaiting_approval(actor: Actor, *, now: Expression) -> QuerySet[Deletion]:
     """Other people's deletions that this person can still approve or decline."""
     person, unapprovable = actor.person, permissions.visibility_of(actor).unapprovable
     this_round = Approval.objects.filter(deletion=OuterRef("pk"), round=OuterRef("approval_round"))

@@ -2,12 +2,14 @@
 
 import re
 from collections.abc import Callable
+from datetime import timedelta
 
 import pytest
 from django.contrib.auth.models import Group
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 
 from connections.models import AccessKind, Credential, CredentialAccess, Person, Role
 from sandbox.server import SandboxServer
@@ -45,6 +47,20 @@ def test_each_page_counts_for_its_reader_under_the_access_lists_of_that_time(
     assert counts_in(approver) == {}
     assert counts_in(administrator) == {"deletion-list": "1"}
     only_root.delete()
+    assert counts_in(approver) == {"deletion-list": "2"}
+
+
+def test_a_request_counts_until_it_expires_by_the_database_clock(
+    client_of: ClientOf, ada: Person, linus: Person, labs: Credential
+) -> None:
+    approver, now = client_of(linus), timezone.now()
+    for seconds, counted in ((30, "1"), (-1, "1"), (-3600, "1")):
+        add_deletion(labs, by=ada, policy="one", expires_at=now + timedelta(seconds=seconds))
+        assert counts_in(approver) == {"deletion-list": counted}
+    add_deletion(labs, by=ada, policy="one", expires_at=now + timedelta(hours=24, seconds=-1))
+    assert counts_in(approver) == {"deletion-list": "2"}
+    # Set by a clock that was ahead.
+    add_deletion(labs, by=ada, policy="one", expires_at=now + timedelta(hours=25))
     assert counts_in(approver) == {"deletion-list": "2"}
 
 
