@@ -44,7 +44,7 @@ from tests.access_reviews.conftest import MakeReview
 from tests.access_reviews.support import close, decide, start, texts_of
 from tests.batches.support import approve, execute, request, sync_now
 from tests.batches.support import draft as draft_of
-from tests.flows.support import read
+from tests.flows.support import HTMX, read
 from tests.support.clock import SettableClock
 from tests.support.deletions import request_deletion
 
@@ -333,8 +333,13 @@ def test_the_page_of_a_requested_deletion_says_who_decided_to_keep_the_connectio
         connection_id=texts_of(review)[0][-36:],
     )
     url = f"/deletions/{deletion.pk}/"
-    assert "Marked Keep" not in client_of(linus).get(url).text
+    before = read(client_of(linus).get(url))
+    assert "Marked Keep" not in before.text
+    watch = before.watch["hx-get"]
+    headers = HTMX | {"HX-Target": "watch"}
+    assert client_of(linus).get(watch, headers=headers).status_code == 204
     decide(review, grace)
+    assert "Marked Keep" in client_of(linus).get(watch, headers=headers).text
     page = client_of(linus).get(url).text
     assert "Marked Keep in an access review" in page
     assert f"Decided in {review.name} by {grace.display_name}" in page

@@ -3302,8 +3302,15 @@ BULK_DELETIONS = (
     _mutant(
         "a deletion that people still decide about says who decided to keep its connection",
         "connections/web/deletions/status_section.py",
-        "        **(keep_context(deletion.key, actor=actor, now=now)"
-        " if _is_undecided(deletion) else {}),\n",
+        "        **keep_context(objections.kept, now=now),\n",
+        "",
+        "tests/access_reviews/test_planning.py"
+        "::test_the_page_of_a_requested_deletion_says_who_decided_to_keep_the_connection",
+    ),
+    _mutant(
+        "an open page shows a decision to keep the connection",
+        "connections/web/deletions/status_section.py",
+        "        [each.pk for each in objections if each],\n",
         "",
         "tests/access_reviews/test_planning.py"
         "::test_the_page_of_a_requested_deletion_says_who_decided_to_keep_the_connection",

@@ -9,6 +9,7 @@ from django.urls import reverse
 
 from connections.access import approvers, visibility
 from connections.access.actor import Actor
+from connections.access_reviews.progress import find_keep_decision
 from connections.audit import lookups
 from connections.core.errors import ConflictError, DomainError, InvalidInputError
 from connections.deletions import lifecycle, reviews
@@ -226,15 +227,12 @@ def _review_page(
 ) -> HttpResponse:
     """The review page. For htmx only the form, or the whole review if the review changed."""
     actor = actor_of(request)
+    key = OrgConnectionKey(site=review.credential.site, connection_id=review.connection_id)
     context = {
         "review": review,
         **previous_deletion_context(review, actor=actor),
         "page": review_context(review, form=form),
-        **keep_context(
-            OrgConnectionKey(site=review.credential.site, connection_id=review.connection_id),
-            actor=actor,
-            now=time_of(request),
-        ),
+        **keep_context(find_keep_decision(actor=actor, key=key), now=time_of(request)),
         "form": form,
         "notice": notice,
         "is_out_of_date": notice == OUT_OF_DATE,

@@ -2,7 +2,7 @@
 
 import hashlib
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.urls import reverse
@@ -23,7 +23,13 @@ from connections.deletions import (
 )
 from connections.deletions.verification import Recheck, RecheckResult
 from connections.inventory import protections
-from connections.models import ApprovalPolicy, Deletion, OrgConnectionKey, State
+from connections.models import (
+    AccessReviewDecision,
+    ApprovalPolicy,
+    Deletion,
+    Protection,
+    State,
+)
 from connections.operations import heartbeats
 from connections.web.forms import ServiceForm
 from connections.web.support import connection_url
@@ -62,9 +68,26 @@ def _is_changing_soon(deletion: Deletion, *, now: datetime) -> bool:
     return is_watched and deletion.due_at is not None and abs(deletion.due_at - now) < SOON
 
 
-def state_version(deletion: Deletion, *, now: datetime) -> str:
+class Objections(NamedTuple):
+    """What others have said against deleting its connection, while that can still be prevented."""
+
+    # The newest decision of an access review, if it is to keep the connection.
+    kept: AccessReviewDecision | None
+    protection: Protection | None
+
+
+def find_objections(deletion: Deletion, *, actor: Actor) -> Objections:
+    """Those that the page shows."""
+    return Objections(
+        kept=find_keep_decision(actor=actor, key=deletion.key) if _is_undecided(deletion) else None,
+        protection=None if deletion.is_settled else protections.find_protection_against(deletion),
+    )
+
+
+def state_version(deletion: Deletion, *, objections: Objections, now: datetime) -> str:
     """A value that changes whenever what the page shows changes."""
     parts = (
+        [each.pk for each in objections if each],
         deletion.state,
         deletion.outcome,
         deletion.cause,
@@ -122,8 +145,8 @@ def status_context(
         can_approve=can_decide,
         seen_by=_seen_by(deletion, actor=actor) if deletion.contradicted_at else "",
     )
-    protection = None if deletion.is_settled else protections.find_protection_against(deletion)
-    blocked = BLOCKED_BY_PROTECTION if protection else set()
+    objections = find_objections(deletion, actor=actor)
+    blocked = BLOCKED_BY_PROTECTION if objections.protection else set()
     if preview and not preview.can_be_approved:
         blocked = {*blocked, NextStep.APPROVE}
     return {
@@ -141,7 +164,7 @@ def status_context(
         "url": reverse("deletion-detail", args=[deletion.pk]),
         "poll_interval": poll_interval(deletion, now=now),
         "must_verify_itself": _must_verify_itself(deletion, actor=actor, now=now),
-        "version": state_version(deletion, now=now),
+        "version": state_version(deletion, objections=objections, now=now),
         "again_url": review_url(
             credential=deletion.credential_id,
             connection_id=deletion.connection_id,
@@ -154,11 +177,11 @@ def status_context(
         and permissions.can_review_break_glass(actor, deletion=deletion),
         "preview": preview,
         "preview_note": _preview_note(deletion, found=preview) if preview else None,
-        "protection": protection,
+        "protection": objections.protection,
         "is_on_review_page": is_on_review_page,
         "approvals_needed": ApprovalPolicy(deletion.policy).approvals_needed,
         "effect": _effect(deletion),
-        **(keep_context(deletion.key, actor=actor, now=now) if _is_undecided(deletion) else {}),
+        **keep_context(objections.kept, now=now),
         "creator_flags": creator_flags(deletion),
         "site_label": site_label(deletion.site),
     }
@@ -175,9 +198,8 @@ def review_url(*, credential: UUID, connection_id: UUID, **more: str) -> str:
     return reverse("deletion-new", query=query | typed)
 
 
-def keep_context(key: OrgConnectionKey, *, actor: Actor, now: datetime) -> dict[str, Any]:
-    """The newest decision about the connection, if it is to keep it, and whether it has ended."""
-    kept = find_keep_decision(actor=actor, key=key)
+def keep_context(kept: AccessReviewDecision | None, *, now: datetime) -> dict[str, Any]:
+    """A decision to keep the connection, if there is one, and whether its last day has passed."""
     has_ended = kept is not None and kept.has_ended(today=now.date())
     return {"kept": kept, "keep_has_ended": has_ended}
 

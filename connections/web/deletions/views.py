@@ -31,7 +31,12 @@ from connections.web.deletions.forms import (
     ConfirmationForm,
 )
 from connections.web.deletions.page import record_context
-from connections.web.deletions.status_section import poll_interval, state_version, status_context
+from connections.web.deletions.status_section import (
+    find_objections,
+    poll_interval,
+    state_version,
+    status_context,
+)
 from connections.web.forms import ReasonForm, ServiceForm
 from connections.web.rate_limits import limited
 from connections.web.reauthentication import requires_reauthentication
@@ -159,7 +164,9 @@ def deletion_detail(request: HttpRequest, pk: UUID) -> HttpResponse:
 def _poll_response(request: HttpRequest, *, deletion: Deletion, actor: Actor) -> HttpResponse:
     """The response to a poll. If nothing is new, it replaces nothing, so that input is kept."""
     now = clock.now()
-    version, seconds = state_version(deletion, now=now), poll_interval(deletion, now=now)
+    objections = find_objections(deletion, actor=actor)
+    version = state_version(deletion, objections=objections, now=now)
+    seconds = poll_interval(deletion, now=now)
     if request.GET.get("seen") != version:
         response = render_outcome(request, deletion=deletion, actor=actor)
         response["HX-Retarget"] = "#outcome"
