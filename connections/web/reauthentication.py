@@ -208,10 +208,10 @@ class ReauthenticationForm(forms.Form):
     @property
     def other_fields(self) -> QueryDict:
         """The other POST fields."""
-        rest = self._posted.copy()
+        fields = self._posted.copy()
         for name in self.fields:
-            rest.pop(self.add_prefix(name), None)
-        return rest
+            fields.pop(self.add_prefix(name), None)
+        return fields
 
 
 NOTHING_ENTERED = "Enter your password or use a passkey."

@@ -153,10 +153,10 @@ def export_format(
     request: HttpRequest, *, formats: Sequence[str] = tuple(CONTENT_TYPES), default: str = "csv"
 ) -> str:
     """The format of the export that the address requests. Raises BadRequest for any other."""
-    asked = request.GET.get("format", default)
-    if asked not in formats:
+    requested = request.GET.get("format", default)
+    if requested not in formats:
         raise BadRequest(f"The format of an export is one of {', '.join(formats)}.")
-    return asked
+    return requested
 
 
 def download(

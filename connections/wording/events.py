@@ -126,9 +126,9 @@ def _detail(event: AuditEvent) -> str:
         return "Pre-send check skipped."
     if event.code == "deletion.verified":
         return "Datadog no longer lists it."
-    said = details.get("reason") or details.get("text")
-    if said:
-        return f"“{said}”"
+    typed_text = details.get("reason") or details.get("text")
+    if typed_text:
+        return f"“{typed_text}”"
     counts: dict[str, int] = details.get("counts") or {}
     if counts:
         return ", ".join(f"{count:,} {label.lower()}" for label, count in counts.items())
@@ -169,8 +169,8 @@ def _kept_in_file_text(details: dict[str, Any]) -> str:
 def _late_response(details: dict[str, Any]) -> EventText:
     title = f"Late response to attempt {details.get('attempt', '?')}"
     status = details.get("http_status")
-    said = f"Datadog returned {status}." if status else cause_text(details.get("cause") or "")
-    detail = f"{said} {_kept_in_file_text(details)}".strip()
+    response = f"Datadog returned {status}." if status else cause_text(details.get("cause") or "")
+    detail = f"{response} {_kept_in_file_text(details)}".strip()
     return EventText(title=title, tone="warn", icon="warning", detail=detail)
 
 

@@ -78,8 +78,8 @@ class Total:
     """How many connections each org, data type or creator has, largest first."""
 
     label: str
-    first: list[tuple[str, int]]
-    rest: list[tuple[str, int]]
+    largest: list[tuple[str, int]]
+    others: list[tuple[str, int]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -211,7 +211,7 @@ def kept_warning(rows: Sequence[PlanRow]) -> PageWarning:
 
 def _total(label: str, names: Iterable[str]) -> Total:
     counted = sorted(Counter(names).items(), key=lambda each: (-each[1], each[0].casefold()))
-    return Total(label=label, first=counted[:MAX_LINES], rest=counted[MAX_LINES:])
+    return Total(label=label, largest=counted[:MAX_LINES], others=counted[MAX_LINES:])
 
 
 def _creator(row: PlanRow) -> str:

@@ -108,11 +108,11 @@ def _summary(deletion: Deletion, *, attempts: list[dict[str, Any]], status: Dele
     text = wording.describe(deletion, status=status)
     types = ", ".join(deletion.connection_types) or "unknown"
     names = f"{deletion.source_org_name or '?'} → {deletion.sink_org_name or '?'}"
-    glass = wording.break_glass_text(deletion)
+    break_glass = wording.break_glass_text(deletion)
     lines = [
         text.headline,
         *text.lines,
-        *((glass.headline, *glass.lines) if glass else ()),
+        *((break_glass.headline, *break_glass.lines) if break_glass else ()),
         *(f"Datadog: {json.dumps(quote, ensure_ascii=False)}" for quote in text.quotes),
         "",
         f"Connection: {names} ({types})",

@@ -54,7 +54,7 @@ def timeline_of(
     """
     compared = {row.change.detected_at for row in changes if row.change.kind in _COMPARED}
     began = [row.change.detected_at for row in changes if row.change.kind in _FIRST_LISTED]
-    told = [
+    entries = [
         *_first_entries(seen, began=began),
         *(
             _changed_entry(version)
@@ -69,7 +69,7 @@ def timeline_of(
         *([_successor_entry(seen.successor, seen=seen)] if seen.successor else []),
     ]
     # Audit events with the same time keep their order. Entries without a time come first.
-    events = sorted(told, key=lambda each: each.at.timestamp() if each.at else 0.0)
+    events = sorted(entries, key=lambda each: each.at.timestamp() if each.at else 0.0)
     if seen.observations:
         events = _with_present(events, seen=seen)
     if len(events) <= SHOWN_FIRST + SHOWN_LAST:

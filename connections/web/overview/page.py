@@ -304,20 +304,20 @@ def _inventory_summary(
     within = {credential.pk for credential in credentials}
     listings = {pk: each for pk, each in newest_syncs(now=now).items() if pk in within}
     current = current_snapshots(actor=actor)
-    ends = {
+    connected_orgs = {
         org
         for column in ("source_org_id", "sink_org_id")
         # With the site included, an index has both columns.
         for org in current.values_list("site", column).distinct()
     }
-    ours = {(each.site, each.org_id) for each in credentials if each.org_id}
+    own_orgs = {(each.site, each.org_id) for each in credentials if each.org_id}
     newest = list(listings.values())
     return InventorySummary(
-        orgs=len(ours),
-        sites=len({site for site, _ in ours}),
+        orgs=len(own_orgs),
+        sites=len({site for site, _ in own_orgs}),
         connections=count_connections(actor=actor),
         failed=sum(not listing.is_complete for listing in newest),
-        other_side_only=len(ends - ours),
+        other_side_only=len(connected_orgs - own_orgs),
         protected=len(
             visibility.visible_protections(protections.active_protections(), actor=actor)
         ),

@@ -86,12 +86,12 @@ REFUSAL_TEXTS: dict[Reason | Refusal, RefusalText] = {
         "and email addresses don't count.",
     ),
     Refusal.DISABLED: RefusalText(
-        "they are disabled",
+        "the person is disabled",
         "Account disabled",
         "You aren't signed in. Ask an administrator to enable the account.",
     ),
     Refusal.OTHER_ACCOUNT: RefusalText(
-        "it was another account than theirs",
+        "they used a different account there",
         "Different account",
         "Sign in there with the account that is connected to you here.",
     ),
