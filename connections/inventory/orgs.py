@@ -13,6 +13,7 @@ from connections.access import permissions, visibility
 from connections.access.actor import Actor
 from connections.core import clock
 from connections.inventory.inventory import KnownOrg, current_snapshots, fetch_stored
+from connections.inventory.rate_limits import OrgKey
 from connections.inventory.sync import newest_complete_syncs, newest_syncs
 from connections.models import Credential, OrgConnectionSnapshot, Sync
 
@@ -88,9 +89,9 @@ def count_pairs(*, actor: Actor) -> list[PairCount]:
     return list(map(PairCount._make, rows))
 
 
-def _count_by_org(side: str, *, actor: Actor) -> Counter[tuple[str, str]]:
+def _count_by_org(side: str, *, actor: Actor, only: OrgKey | None) -> Counter[tuple[str, str]]:
     """How many connections each org has on this side, by site and ID. Leaves out other orgs."""
-    orgs = current_snapshots(actor=actor).values_list("site", side)
+    orgs = current_snapshots(actor=actor).filter(_is(only, by=side)).values_list("site", side)
     rows = fetch_stored(orgs.annotate(Count("connection_id", distinct=True)))
     return Counter({(site, org_id): connections for site, org_id, connections in rows})
 
@@ -140,30 +141,29 @@ def list_orgs(*, actor: Actor, sort: str = "org") -> list[OrgSummary]:
 def find_org(*, actor: Actor, site: str, org_id: str) -> OrgSummary | None:
     """The org. None if the actor doesn't know it. Raises PermissionDenied."""
     permissions.require(permissions.can_see(actor), "see orgs")
-    wanted = (site, org_id)
-    return next(
-        (each for each in _summaries(actor=actor) if each.org[:2] == wanted),
-        None,
-    )
+    return next(iter(_summaries(actor=actor, only=OrgKey(site=site, org_id=org_id))), None)
 
 
-def _summaries(*, actor: Actor) -> list[OrgSummary]:
+def _is(org: OrgKey | None, *, by: str = "org_id") -> Q:
+    """The rows of this org, or all rows if it is None. `by` is the field of the org's ID."""
+    return Q(**{"site": org.site, by: org.org_id}) if org else Q()
+
+
+def _summaries(*, actor: Actor, only: OrgKey | None = None) -> list[OrgSummary]:
     now = clock.now()
-    own = list(
-        visibility.visible(
-            Credential.objects.exclude(org_id="").order_by("name"), actor=actor, by="pk"
-        )
-    )
+    credentials_of_orgs = Credential.objects.exclude(org_id="").filter(_is(only)).order_by("name")
+    own = list(visibility.visible(credentials_of_orgs, actor=actor, by="pk"))
     newest = newest_syncs(now=now)
     complete = newest_complete_syncs(newest, now=now)
-    outgoing = _count_by_org("source_org_id", actor=actor)
-    incoming = _count_by_org("sink_org_id", actor=actor)
+    outgoing = _count_by_org("source_org_id", actor=actor, only=only)
+    incoming = _count_by_org("sink_org_id", actor=actor, only=only)
     in_use: dict[tuple[str, str], list[Credential]] = {}
     for credential in own:
         if not credential.is_retired:
             in_use.setdefault((credential.site, credential.org_id), []).append(credential)
     summaries = []
-    for org in _known_orgs(actor=actor, own=own, sides=outgoing.keys() | incoming.keys()):
+    sides = outgoing.keys() | incoming.keys()
+    for org in _known_orgs(actor=actor, own=own, sides=sides, only=only):
         credentials = in_use.get(org[:2], [])
         last = [complete[each.pk].started_at for each in credentials if each.pk in complete]
         summaries.append(
@@ -192,11 +192,15 @@ def _coverage(syncs: list[Sync | None], *, now: datetime) -> OrgCoverage:
 
 
 def _known_orgs(
-    *, actor: Actor, own: Iterable[Credential], sides: set[tuple[str, str]]
+    *,
+    actor: Actor,
+    own: Iterable[Credential],
+    sides: set[tuple[str, str]],
+    only: OrgKey | None = None,
 ) -> list[KnownOrg]:
     """The known orgs by name. Site and ID identify an org, never its name."""
     names = {(each.site, each.org_id): each.org_name for each in own}
-    established = visibility.visible_orgs(actor=actor).order_by()
+    established = visibility.visible_orgs(actor=actor).filter(_is(only)).order_by()
     for site, org_id, name in established.values_list("site", "org_id", "name"):
         names[site, org_id] = name or names.get((site, org_id), "")
     unnamed = sides - names.keys()
