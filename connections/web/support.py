@@ -10,15 +10,23 @@ from uuid import UUID
 
 from django.conf import settings
 from django.core.exceptions import BadRequest, PermissionDenied
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, StreamingHttpResponse
+from django.http import (
+    HttpRequest,
+    HttpResponse,
+    HttpResponseRedirect,
+    QueryDict,
+    StreamingHttpResponse,
+)
 from django.urls import NoReverseMatch, reverse
 from django.utils.http import url_has_allowed_host_and_scheme
 
 from connections.access.actor import Actor, person_actor
+from connections.audit import lookups
 from connections.audit.export import Export, start_export
 from connections.core import clock
 from connections.core.tabular import CONTENT_TYPES
 from connections.inventory.inventory import KnownOrg
+from connections.inventory.orgs import OrgSummary, find_org
 from connections.models import OrgConnectionKey, Person
 from connections.operations.serving import get_trusted_networks, is_in_networks
 from connections.people.sign_in_events import SignInOrigin
@@ -89,6 +97,20 @@ def actor_of(request: HttpRequest) -> Actor:
     """
     person = require_signed_in_person(request)
     return person_actor(person=person, request_id=request_id_of(request))
+
+
+def find_posted_org(posted: QueryDict, *, actor: Actor) -> OrgSummary:
+    """The org that a form names as "<site>/<org ID>".
+
+    Raises Http404 if the actor doesn't know it, and BadRequest for NUL, which PostgreSQL refuses.
+    """
+    site, _, org_id = posted.get("org", "").partition("/")
+    if "\0" in site + org_id:
+        raise BadRequest("This isn't an org.")
+    org = find_org(actor=actor, site=site, org_id=org_id)
+    if org is None:
+        lookups.raise_org_not_found(actor=actor, site=site, org_id=org_id)
+    return org
 
 
 def org_url(org: KnownOrg) -> str:

@@ -249,6 +249,14 @@ def test_sync_now_on_an_orgs_page_syncs_that_org_only(
     assert missing.status_code == 404
 
 
+@pytest.mark.database
+@pytest.mark.parametrize("url", ["/connections/refresh/", "/deletions/batches/"])
+def test_an_org_whose_id_no_database_can_store_is_refused(
+    client_of: ClientOf, ada: Person, url: str
+) -> None:
+    assert client_of(ada).post(url, {"org": f"{US}/\0"}).status_code == 400
+
+
 def test_an_orgs_page_counts_orgs_and_not_connections(
     client_of: ClientOf, sandbox: SandboxServer, ada: Person, payments: Credential
 ) -> None:

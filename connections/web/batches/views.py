@@ -23,7 +23,6 @@ from connections.core.text import pluralize
 from connections.deletions.export import prepare_export
 from connections.deletions.history import HistoryFilter
 from connections.inventory.inventory import NOT_FILTERS
-from connections.inventory.orgs import find_org
 from connections.models import Batch
 from connections.web.batches.forms import PlanApprovalForm, PlanConfirmationForm, PlanRequestForm
 from connections.web.batches.page import batch_context, get_liveness, page_version
@@ -43,6 +42,7 @@ from connections.web.support import (
     actor_of,
     download,
     export_format,
+    find_posted_org,
     time_of,
     uuid_or_none,
     wants_fragment,
@@ -125,11 +125,8 @@ def _draft_of(posted: QueryDict, *, actor: Actor) -> Batch:
         batch = lookups.find_batch(actor=actor, pk=pk)
         return drafts.create_draft_of_remaining(batch=batch, actor=actor)
     if "org" in posted:
-        site, _, org_id = posted.get("org", "").partition("/")
-        org = find_org(actor=actor, site=site, org_id=org_id)
-        if org is None:
-            lookups.raise_org_not_found(actor=actor, site=site, org_id=org_id)
-        return drafts.create_draft_from_org(actor=actor, org=org.org)
+        org = find_posted_org(posted, actor=actor).org
+        return drafts.create_draft_from_org(actor=actor, org=org)
     if "filter" in posted:
         form = InventoryForm(QueryDict(posted.get("filter", "")))
         _require_filter(form)

@@ -28,7 +28,6 @@ from connections.inventory import protections, sync, timeline
 from connections.inventory.export import prepare_export
 from connections.inventory.inventory import Inventory, build_inventory
 from connections.inventory.matrix import list_connections_between
-from connections.inventory.orgs import find_org
 from connections.models import OrgConnectionKey, Protection, Sync
 from connections.people import people
 from connections.web.deletions.status_section import review_url
@@ -67,6 +66,7 @@ from connections.web.support import (
     connection_url,
     download,
     export_format,
+    find_posted_org,
     org_url,
 )
 from connections.wording import unavailable_text
@@ -213,12 +213,8 @@ def org_connection_refresh(request: HttpRequest) -> HttpResponse:
     page at the same time cause one sync. `org` syncs only that org, and returns to its page.
     """
     by_itself = "only_stale" in request.POST
-    actor, org = actor_of(request), None
-    if "org" in request.POST:
-        site, _, org_id = request.POST["org"].partition("/")
-        org = find_org(actor=actor, site=site, org_id=org_id)
-        if org is None:
-            lookups.raise_org_not_found(actor=actor, site=site, org_id=org_id)
+    actor = actor_of(request)
+    org = find_posted_org(request.POST, actor=actor) if "org" in request.POST else None
     try:
         listings = sync.sync_orgs(
             actor=actor, credentials=org.credentials if org else None, only_stale=by_itself
