@@ -31,6 +31,8 @@ from tests.support.lock_order import _lock_order
 from tests.support.people import make_person
 from tests.support.sandbox import sandbox as bare_sandbox
 
+HERE = Path(__file__).parent
+
 __all__ = [
     "_let_tests_empty_tables",
     "_lock_order",
@@ -45,8 +47,20 @@ __all__ = [
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Start slow files first, so that no worker is still running one after the others are done."""
-    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+    """Start slow files first, so that no worker is still running one after the others are done.
+
+    Those of each directory are spread among the others: the browser's keep a CPU busy, and those
+    that kill processes wait for deadlines.
+    """
+    slow: dict[str, list[Path]] = {}
+    for path in dict.fromkeys(one.path for one in items if one.get_closest_marker("slow")):
+        slow.setdefault(path.relative_to(HERE).parts[0], []).append(path)
+    places = {
+        path: (number + 0.5) / len(paths)
+        for paths in slow.values()
+        for number, path in enumerate(paths)
+    }
+    items.sort(key=lambda item: places.get(item.path, 1.0))
 
 
 def pytest_collection_finish() -> None:
