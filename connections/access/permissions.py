@@ -200,8 +200,8 @@ def can_break_glass(actor: Actor, *, deletion: Deletion) -> bool:
     """
     if deletion.batch_id is not None:
         return False
-    may = actor.person is not None and actor.person.may_break_glass
-    return may and can_use(actor, credential_id=deletion.credential_id)
+    has_permission = actor.person is not None and actor.person.may_break_glass
+    return has_permission and can_use(actor, credential_id=deletion.credential_id)
 
 
 def can_review_break_glass(actor: Actor, *, deletion: Deletion) -> bool:

@@ -57,11 +57,11 @@ def list_reviewer_progress(
     return [
         ReviewerProgress(
             name=person.display_name,
-            can_decide=may,
+            can_decide=can_decide,
             decided=decided[person.pk],
-            pending=left[person.pk] if may else 0,
+            pending=left[person.pk] if can_decide else 0,
         )
-        for person, may in people.items()
+        for person, can_decide in people.items()
     ]
 
 

@@ -213,7 +213,7 @@ class _Pass:
                 if self._is_over():
                     return
                 if not self._claim_or_postpone(row):
-                    # What stopped this row may stop the next ones too: a 429 or a pause.
+                    # What stopped this row might stop the next ones too: a 429 or a pause.
                     self.next_rows.clear()
                     break
 
@@ -366,7 +366,7 @@ class _Pass:
         if result.is_complete:
             self.checks[credential.pk] = result
             if any(each.is_low for each in result.rate_limits):
-                # The next rows may be of an org that should get no requests for now.
+                # The next rows might be of an org that should get no requests for now.
                 self.next_rows.clear()
         return result, False
 
@@ -381,7 +381,7 @@ class _Pass:
                 by_credential[claimed.attempt.deletion.credential_id].append(pair)
         recorded = set[int]()
         for credential_id, responses in by_credential.items():
-            # All others are recorded, and may stop more rows, before any row is claimed.
+            # All others are recorded, and might stop more rows, before any row is claimed.
             is_alone = len(responses) == len(done)
             rows = self._take_to_claim_after(responses, credential_id) if is_alone else []
             if rows or len(responses) > 1:
@@ -394,7 +394,7 @@ class _Pass:
     ) -> list[Deletion]:
         """Rows of this credential to claim in the transaction that records the responses.
 
-        None where a response may stop the next rows, or a row needs more than its claim.
+        None where a response might stop the next rows, or a row needs more than its claim.
         """
         is_next = self.next_rows and self.next_rows[0].credential_id == credential_id
         might_stop_others = any(_might_stop_others(response) for _, response in responses)
@@ -520,7 +520,7 @@ def _is_low(response: DeleteResponse) -> bool:
 
 
 def _might_stop_others(response: DeleteResponse) -> bool:
-    """Whether rows may have to wait, or their bulk deletion to pause, after this response."""
+    """Whether rows might have to wait, or their bulk deletion to pause, after this response."""
     return response.verdict != AttemptResult.DELETED or _is_low(response)
 
 

@@ -501,7 +501,7 @@ def _read_connections(
     connections: dict[_StoredKey, ListedConnection] = {}
     for batch in _fetch_batches(rows):
         for row in batch:
-            # An org may have been renamed between two snapshots.
+            # An org might have been renamed between two snapshots.
             if row[:2] not in connections:
                 connections[row[:2]] = _as_connection(row)
     return connections

@@ -2179,7 +2179,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         name = error.filename or options.bundle
         why = error.strerror or error
-        advice = "Check the path and that you may read the file."
+        advice = "Check the path and that you can read the file."
         return _print(2, [f"COULD NOT CHECK: {name} can't be read ({why}). {advice}"])
     except Exception as error:  # noqa: BLE001 - a forged bundle might cause any error
         kind = type(error).__name__

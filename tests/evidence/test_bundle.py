@@ -175,7 +175,7 @@ def test_a_file_that_does_not_exist_is_named_with_what_to_do(tmp_path: Path) -> 
     assert (done.returncode, done.stdout) == (
         2,
         f"COULD NOT CHECK: {path} can't be read (No such file or directory). Check the path and "
-        "that you may read the file.\n",
+        "that you can read the file.\n",
     )
 
 

@@ -1400,15 +1400,15 @@ FOUR_EYES = (
     _mutant(
         "breaking glass is a permission of its own",
         "connections/access/permissions.py",
-        "    may = actor.person is not None and actor.person.may_break_glass\n",
-        "    may = actor.person is not None\n",
+        "    has_permission = actor.person is not None and actor.person.may_break_glass\n",
+        "    has_permission = actor.person is not None\n",
         f"{BREAKING}::test_neither_the_operator_role_nor_being_an_administrator_is_enough",
     ),
     _mutant(
         "breaking glass is for Operators",
         "connections/access/permissions.py",
-        "    return may and can_use(actor, credential_id=deletion.credential_id)\n",
-        "    return may\n",
+        "    return has_permission and can_use(actor, credential_id=deletion.credential_id)\n",
+        "    return has_permission\n",
         f"{BREAKING}::test_the_permission_is_effective_only_for_an_operator",
     ),
     _mutant(
@@ -3053,7 +3053,7 @@ BULK_DELETIONS = (
     _mutant(
         "after a row that was not claimed, rows are read again",
         f"{BATCHES}/running.py",
-        " may stop the next ones too: a 429 or a pause.\n"
+        " might stop the next ones too: a 429 or a pause.\n"
         "                    self.next_rows.clear()\n",
         "\n",
         f"{BATCH_TESTS}/test_running.py"

@@ -235,20 +235,20 @@ def _reauthenticated_action(
     service: Callable[..., Any],
     *,
     form: type[ServiceForm],
-    may: Callable[[Actor, Batch], bool] = lambda actor, batch: True,
+    is_allowed: Callable[[Actor, Batch], bool] = lambda actor, batch: True,
     what: str = "",
     when: Callable[[HttpRequest], bool] = lambda request: True,
 ) -> _View:
     """`_action` behind reauthentication, if `when` says so.
 
-    `may` is what the action requires in addition to its URL's permission, and `what` names it. A
-    person who lacks it is refused before being asked for a password.
+    `is_allowed` is what the action requires in addition to its URL's permission, and `what`
+    completes "permission to …". A person who lacks it is refused before the identity check.
     """
 
     def on_missing(request: HttpRequest, pk: UUID) -> HttpResponse:
         actor = actor_of(request)
         batch = lookups.find_batch(actor=actor, pk=pk)
-        permissions.require(may(actor, batch), what)
+        permissions.require(is_allowed(actor, batch), what)
         return _page(request, batch=batch, actor=actor, form=form(request.POST))
 
     return requires_reauthentication(on_missing=on_missing, when=when)(_action(service, form=form))
@@ -262,14 +262,16 @@ def _has_confirmation(request: HttpRequest) -> bool:
 batch_request = _reauthenticated_action(
     requesting.request_batch,
     form=PlanRequestForm,
-    may=lambda actor, batch: actor.person is not None and actor.person.pk == batch.created_by_id,
+    is_allowed=lambda actor, batch: (
+        actor.person is not None and actor.person.pk == batch.created_by_id
+    ),
     what="request this bulk deletion, which another person drafted",
     when=_has_confirmation,
 )
 batch_approve = _reauthenticated_action(
     decisions.approve_batch,
     form=PlanApprovalForm,
-    may=lambda actor, batch: permissions.can_approve_batch(actor, batch=batch),
+    is_allowed=lambda actor, batch: permissions.can_approve_batch(actor, batch=batch),
     what="approve or decline this bulk deletion",
 )
 batch_decline = _action(decisions.decline_batch, form=ReasonForm)

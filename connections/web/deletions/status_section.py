@@ -270,14 +270,14 @@ def _can_take_step(step: NextStep, *, deletion: Deletion, actor: Actor, now: dat
             is_open = is_awaiting_approval or has_approvals
             return is_open and _can_decide(actor, deletion=deletion)
         case NextStep.BREAK_GLASS:
-            may = permissions.can_break_glass(actor, deletion=deletion)
+            is_allowed = permissions.can_break_glass(actor, deletion=deletion)
             # Break glass can be used once per deletion.
-            return may and is_awaiting_approval and deletion.break_glass_at is None
+            return is_allowed and is_awaiting_approval and deletion.break_glass_at is None
         case NextStep.WITHDRAW:
             # People who can still decide decline instead, with a reason.
             is_to_decide = is_awaiting_approval and _can_decide(actor, deletion=deletion)
-            may = permissions.can_withdraw(actor, deletion=deletion)
-            return may and not is_to_decide and lifecycle.can_be_withdrawn(deletion)
+            is_allowed = permissions.can_withdraw(actor, deletion=deletion)
+            return is_allowed and not is_to_decide and lifecycle.can_be_withdrawn(deletion)
         case NextStep.CHECK if deletion.state == State.SENDING:
             started = deletion.sending_at or now
             return can_use and clock.elapsed_since(started, now=now) >= time_limits.CLAIM_TIMEOUT
@@ -288,5 +288,5 @@ def _can_take_step(step: NextStep, *, deletion: Deletion, actor: Actor, now: dat
 
 
 def _can_decide(actor: Actor, *, deletion: Deletion) -> bool:
-    may = permissions.can_approve(actor, deletion=deletion) and not deletion.is_run_by_batch
-    return may and not deletion.is_decided_by(actor.person)
+    is_allowed = permissions.can_approve(actor, deletion=deletion) and not deletion.is_run_by_batch
+    return is_allowed and not deletion.is_decided_by(actor.person)

@@ -217,19 +217,19 @@ def _reauthenticated_action(
     service: Callable[..., Deletion],
     *,
     form: type[ServiceForm],
-    may: Callable[[Actor, Deletion], bool] = lambda actor, deletion: True,
+    is_allowed: Callable[[Actor, Deletion], bool] = lambda actor, deletion: True,
     what: str = "",
 ) -> _View:
     """`_action` behind reauthentication.
 
-    `may` is what the action requires in addition to its URL's permission, and `what` names it. A
-    person who lacks it is refused before being asked for a password.
+    `is_allowed` is what the action requires in addition to its URL's permission, and `what`
+    completes "permission to …". A person who lacks it is refused before the identity check.
     """
 
     def on_missing(request: HttpRequest, pk: UUID) -> HttpResponse:
         actor = actor_of(request)
         deletion = find_deletion(actor=actor, pk=pk)
-        permissions.require(may(actor, deletion), what)
+        permissions.require(is_allowed(actor, deletion), what)
         return render_outcome(request, deletion=deletion, actor=actor, form=form(request.POST))
 
     return requires_reauthentication(on_missing=on_missing)(_action(service, form=form))
@@ -246,7 +246,7 @@ deletion_close = _action(lifecycle.close_deletion, form=ReasonForm)
 deletion_approve = _reauthenticated_action(
     approvals.approve_deletion,
     form=ApprovalForm,
-    may=lambda actor, deletion: permissions.can_approve(actor, deletion=deletion),
+    is_allowed=lambda actor, deletion: permissions.can_approve(actor, deletion=deletion),
     what="approve or decline this deletion",
 )
 deletion_decline = _action(approvals.decline_deletion, form=ReasonForm)
@@ -254,13 +254,13 @@ deletion_decline = _action(approvals.decline_deletion, form=ReasonForm)
 deletion_break_glass = _reauthenticated_action(
     break_glass.break_glass,
     form=BreakGlassForm,
-    may=lambda actor, deletion: permissions.can_break_glass(actor, deletion=deletion),
+    is_allowed=lambda actor, deletion: permissions.can_break_glass(actor, deletion=deletion),
     what="break glass",
 )
 deletion_review_break_glass = _reauthenticated_action(
     break_glass.review_break_glass,
     form=BreakGlassReviewForm,
-    may=lambda actor, deletion: permissions.can_review_break_glass(actor, deletion=deletion),
+    is_allowed=lambda actor, deletion: permissions.can_review_break_glass(actor, deletion=deletion),
     what="review this use of break glass",
 )
 
