@@ -248,11 +248,11 @@ def find_expired_keeps(*, actor: Actor, limit: int) -> ExpiredKeeps:
         keep_until__lt=clock.now().date(),
     )
     counted = passed.annotate(count=Window(Count("*"))).order_by("keep_until", "id")
-    earliest = list(counted.select_related("row__review").only(*_SHOWN_OF_DUE_AGAIN)[:limit])
+    earliest = list(counted.select_related("row__review").only(*_SHOWN_OF_EXPIRED_KEEPS)[:limit])
     return ExpiredKeeps(count=earliest[0].count if earliest else 0, earliest=earliest)
 
 
-_SHOWN_OF_DUE_AGAIN = (
+_SHOWN_OF_EXPIRED_KEEPS = (
     "keep_until",
     "reason",
     "decided_by_name",

@@ -205,16 +205,16 @@ def _compute_states(
     """The states of these rows of open access reviews. One query or two."""
     hidden = permissions.visibility_of(actor).hidden
     current = load_current(of=about_reviews(reviews), hidden=hidden)
-    before_end: dict[StoredKey, CurrentConnection] = {}
+    gone: dict[StoredKey, CurrentConnection] = {}
     if any(one.is_to_delete for one in decisions.values()):
         of_decided = about_reviews(reviews, decisions__decision=ReviewDecision.DELETE)
-        before_end = load_gone(of=of_decided)
+        gone = load_gone(of=of_decided)
     today = clock.now().date()
     for row in rows:
         key: StoredKey = (row.site, row.connection_id)
         known, newest = current.known.get(key), decisions.get(row.id)
         if known is None:
-            state = _state_of_gone(before_end.get(key), newest=newest)
+            state = _state_of_gone(gone.get(key), newest=newest)
             yield _State(state, current=None, is_hidden_now=False)
             continue
         decidable = current.find_decidable(key)

@@ -355,7 +355,8 @@
     }
   });
 
-  /* The response to a poll that is replaced now would be older, and htmx would report that it finds no target. */
+  /* A poll can be in flight when another response replaces its part of the page. Its response is older by then and
+     has no target, which htmx would report as an error, so it is dropped. */
   document.addEventListener("htmx:beforeSwap", ({ detail }) => {
     if (detail.shouldSwap) $("#watch", detail.target)?.addEventListener("htmx:beforeOnLoad", (event) => event.preventDefault());
   });
