@@ -478,8 +478,7 @@ def lapse_approvals(*, deletion: Deletion, actor: Actor, now: datetime | None = 
 
     The deletion stays still present, and the same people can approve it again.
     """
-    is_still_present = deletion.state == State.STILL_PRESENT
-    if not is_still_present or not states.has_expired(deletion, now=now or clock.now()):
+    if not states.have_approvals_expired(deletion, now=now or clock.now()):
         return False
     sentence = audit.Sentence(
         "Approvals for another DELETE of {connection} expired without confirmation after 24 "

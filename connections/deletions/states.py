@@ -604,6 +604,11 @@ def can_be_approved(deletion: Deletion, *, now: datetime) -> bool:
     return is_awaiting_approval(deletion) and not is_over
 
 
+def have_approvals_expired(deletion: Deletion, *, now: datetime) -> bool:
+    """Whether the approvals of another attempt expired. A new approval starts a new round."""
+    return deletion.state == State.STILL_PRESENT and has_expired(deletion, now=now)
+
+
 def is_awaiting_approval(deletion: Deletion) -> bool:
     """Whether the next step is another person's approval."""
     if deletion.state == State.STILL_PRESENT:

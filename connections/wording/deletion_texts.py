@@ -57,14 +57,16 @@ def describe(
     status: DeletionStatus,
     approvers: tuple[str, ...] | None = None,
     can_approve: bool = False,
+    have_approvals_expired: bool = False,
     seen_by: str = "",
 ) -> DeletionText:
     """The text for one deletion with this status.
 
     `approvers` are the names of the people who can approve it; None leaves that sentence out.
-    `can_approve` says whether the reader is one of them. `seen_by` is the credential that listed
-    the connection after the deletion was closed as gone. Reads the deletion's attempts and, if
-    needed, its approvals. Both can be prefetched.
+    `can_approve` says whether the reader is one of them. `have_approvals_expired` says whether
+    those of another attempt expired and no worker has ended them yet. `seen_by` is the credential
+    that listed the connection after the deletion was closed as gone. Reads the deletion's attempts
+    and, if needed, its approvals. Both can be prefetched.
     """
     short = badge(deletion, status=status)
     attempts = list(deletion.attempts.all())
@@ -77,7 +79,11 @@ def describe(
         lines = [headline, *lines]
         headline = f"{deletion.requested_by_name} requests your approval."
     if status in {DeletionStatus.NEEDS_APPROVAL, DeletionStatus.NO_EFFECT}:
-        lines += _approval_lines(deletion, approvers=None if can_approve else approvers)
+        lines += _approval_lines(
+            deletion,
+            approvers=None if can_approve else approvers,
+            have_expired=have_approvals_expired,
+        )
     return DeletionText(
         badge=short.label,
         tone=short.tone,
@@ -193,13 +199,17 @@ def _closed_lines(
             return [reason, cause, earlier, f"Closed at {format_time(deletion.settled_at)}."]
 
 
-def _approval_lines(deletion: Deletion, *, approvers: tuple[str, ...] | None) -> list[str]:
+def _approval_lines(
+    deletion: Deletion, *, approvers: tuple[str, ...] | None, have_expired: bool
+) -> list[str]:
     policy = ApprovalPolicy(deletion.policy)
     if policy == ApprovalPolicy.NONE:
         return []
     given = [one.approver_name for one in deletion.current_approvals]
-    deadline = f"Approvals expire at {format_time(deletion.expires_at)}." if given else ""
-    if deletion.state == State.STILL_PRESENT and not deletion.lacks_approvals:
+    verb = "expired" if have_expired else "expire"
+    deadline = f"Approvals {verb} at {format_time(deletion.expires_at)}." if given else ""
+    is_approved = deletion.state == State.STILL_PRESENT and not deletion.lacks_approvals
+    if is_approved and not have_expired:
         by = join_names(given) or f"{deletion.break_glass_by_name} (break glass)"
         return [f"A new DELETE is approved by {by}.", deadline if deletion.expires_at else ""]
     names = [name for name in approvers or () if name not in given]

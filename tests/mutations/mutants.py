@@ -1846,9 +1846,9 @@ APPROVAL_ROUNDS = (
     ),
     _mutant(
         "approvals lapse after 24 hours",
-        "connections/deletions/lifecycle.py",
-        "    if not is_still_present or not states.has_expired(",
-        "    if is_still_present or not states.has_expired(",
+        TRANSITIONS,
+        "    return deletion.state == State.STILL_PRESENT and has_expired(deletion, now=now)\n",
+        "    return False\n",
         f"{ROUNDS}::test_unconfirmed_approvals_lapse_and_the_same_people_can_approve_again",
         f"{ROUNDS}::test_approvals_lapse_even_without_a_worker",
     ),
@@ -2268,11 +2268,10 @@ WRONG_CLOCK = (
     ),
     _mutant(
         "approvals from the future lapse",
-        "connections/deletions/lifecycle.py",
-        "    if not is_still_present or "
-        "not states.has_expired(deletion, now=now or clock.now()):\n",
-        "    now = now or clock.now()\n"
-        "    if not is_still_present or not deletion.expires_at or now < deletion.expires_at:\n",
+        TRANSITIONS,
+        "    return deletion.state == State.STILL_PRESENT and has_expired(deletion, now=now)\n",
+        "    is_still_present = deletion.state == State.STILL_PRESENT\n"
+        "    return is_still_present and bool(deletion.expires_at and now >= deletion.expires_at)\n",
         f"{ROUNDS}::test_approvals_given_by_a_clock_that_was_ahead_lapse_when_it_is_set_back",
     ),
     _mutant(

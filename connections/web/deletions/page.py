@@ -44,7 +44,7 @@ def record_context(*, deletion: Deletion, links_to_evidence: bool, now: datetime
         if links_to_evidence
         else "",
         "attempts": attempts,
-        "summary": _summary(deletion, attempts=attempts, status=status),
+        "summary": _summary(deletion, attempts=attempts, now=now),
     }
 
 
@@ -104,8 +104,12 @@ def _people(deletion: Deletion) -> list[str]:
     return lines
 
 
-def _summary(deletion: Deletion, *, attempts: list[dict[str, Any]], status: DeletionStatus) -> str:
-    text = wording.describe(deletion, status=status)
+def _summary(deletion: Deletion, *, attempts: list[dict[str, Any]], now: datetime) -> str:
+    text = wording.describe(
+        deletion,
+        status=states.status_at(deletion, now=now),
+        have_approvals_expired=states.have_approvals_expired(deletion, now=now),
+    )
     types = ", ".join(deletion.connection_types) or "unknown"
     names = f"{deletion.source_org_name or '?'} → {deletion.sink_org_name or '?'}"
     break_glass = wording.break_glass_text(deletion)

@@ -133,7 +133,8 @@ def status_context(
     fault. `is_on_review_page` means that the rest of the deletion's page is not shown.
     """
     now = clock.now()
-    is_awaiting_approval = states.can_be_approved(deletion, now=now)
+    have_expired = states.have_approvals_expired(deletion, now=now)
+    is_awaiting_approval = states.can_be_approved(deletion, now=now) or have_expired
     can_decide = is_awaiting_approval and _can_decide(actor, deletion=deletion)
     preview = verification.preview_recheck(deletion=deletion) if can_decide else None
     text = wording.describe(
@@ -143,6 +144,7 @@ def status_context(
         if is_awaiting_approval
         else None,
         can_approve=can_decide,
+        have_approvals_expired=have_expired,
         seen_by=_seen_by(deletion, actor=actor) if deletion.contradicted_at else "",
     )
     objections = find_objections(deletion, actor=actor)
@@ -263,7 +265,9 @@ def _can_take_step(step: NextStep, *, deletion: Deletion, actor: Actor, now: dat
             is_refused = is_awaiting_approval or states.has_expired(deletion, now=now)
             return can_use and can_confirm and is_alone and not is_refused
         case NextStep.APPROVE:
-            return is_awaiting_approval and _can_decide(actor, deletion=deletion)
+            have_expired = states.have_approvals_expired(deletion, now=now)
+            is_open = is_awaiting_approval or have_expired
+            return is_open and _can_decide(actor, deletion=deletion)
         case NextStep.DECLINE:
             # Even with all approvals, the approvals of another DELETE can still be declined.
             has_approvals = bool(deletion.current_approvals)

@@ -342,6 +342,10 @@ def test_approvals_lapse_even_without_a_worker(
     assert read(client_of(ada).get(url)).has_form_to("/execute/")
     clock.advance(hours=24)
     assert not read(client_of(ada).get(url)).has_form_to("/execute/")
+    page = read(client_of(barbara).get(url))
+    assert page.has_form_to("/approve/")
+    assert "Approvals expired at" in page.text
+    assert "A new DELETE is approved by" not in page.text
     if act == "confirm":
         with pytest.raises(ConflictError, match="needs approval again"):
             confirm(still_present, ada)
