@@ -2271,7 +2271,8 @@ WRONG_CLOCK = (
         TRANSITIONS,
         "    return deletion.state == State.STILL_PRESENT and has_expired(deletion, now=now)\n",
         "    is_still_present = deletion.state == State.STILL_PRESENT\n"
-        "    return is_still_present and bool(deletion.expires_at and now >= deletion.expires_at)\n",
+        "    ends_at = deletion.expires_at\n"
+        "    return is_still_present and ends_at is not None and now >= ends_at\n",
         f"{ROUNDS}::test_approvals_given_by_a_clock_that_was_ahead_lapse_when_it_is_set_back",
     ),
     _mutant(
