@@ -64,7 +64,7 @@ ROWS_READ = 100
 PASS_SECONDS = 5.0
 # While few responses have arrived, others have this many seconds to be recorded with them: less
 # than another transaction takes.
-GATHER_SECONDS = 0.004
+GATHER_SECONDS = 0.002
 # While others are being sent, rows wait this long so that one sync verifies many of them.
 VERIFY_AFTER = timedelta(seconds=30)
 # A row whose check or claim failed unexpectedly waits this long, while the others go on.
@@ -173,7 +173,7 @@ class _Pass:
     # The only bulk deletion to send. None for all.
     only: Batch | None
     in_progress: dict[Future[DeleteResponse], ClaimedAttempt] = field(default_factory=dict)
-    # The complete sync that each credential's rows share. A claim refuses a sync that is too old.
+    # The sync that checks the rows of each credential. A claim refuses one that is too old.
     checks: dict[UUID, SyncResult] = field(default_factory=dict)
     # The rows to claim next. The claim notices what changed since they were read.
     next_rows: deque[Deletion] = field(default_factory=deque)
@@ -298,30 +298,39 @@ class _Pass:
 
         Raises the error once the row no longer waits or the database is unavailable.
         """
+        can_continue = False
         try:
-            return self._claim(deletion)
+            can_continue = self._claim(deletion)
         except Exception:
             rows = Deletion.objects.filter(_WAITING, pk=deletion.pk)
             if not rows.update(due_at=clock.now() + POSTPONED_FOR):
                 raise
             logger.exception("Deletion %s was not sent. It is retried later.", deletion.pk)
-            return False
+        if not can_continue:
+            self.handled += 1
+        return can_continue
 
     def _claim(self, deletion: Deletion) -> bool:
-        """Check and claim a row. Return whether its DELETE is in progress now."""
-        self.handled += 1
-        credential = deletion.credential
+        """Check and claim a row. Return whether the next rows can be claimed.
+
+        The row is in progress then. Or it made the check that the next rows share, and is claimed
+        with them.
+        """
         if lifecycle.expire_deletion(deletion=deletion, actor=self.actor):
             return False
         result = SyncResult()
         claimed = None
         try:
-            result, is_shared = self._check(credential)
+            shared = self.checks.get(deletion.credential_id)
+            result = shared or self._check(deletion.credential)
+            if not shared and deletion.credential_id in self.checks:
+                self.next_rows.appendleft(deletion)
+                return True
             claimed = sending.check_and_claim(
                 deletion=deletion,
                 actor=self.actor,
                 result=result,
-                is_shared=is_shared,
+                is_shared=shared is not None,
             )
         except UnavailableError as error:
             result = SyncResult(cause=error.cause)
@@ -335,12 +344,12 @@ class _Pass:
         return True
 
     def _submit_all(self, claims: Sequence[ClaimedAttempt]) -> None:
-        self.handled += len(claims)
         for claim in claims:
             failpoints.hit(Point.AFTER_CLAIM, deletion_id=claim.attempt.deletion_id)
             self._submit(claim)
 
     def _submit(self, claimed: ClaimedAttempt) -> None:
+        self.handled += 1
         # Each thread gets a copy of the context so that all share the connections.
         future = self.threads.submit(copy_context().run, sending.send_claimed, claimed)
         self.in_progress[future] = claimed
@@ -354,21 +363,19 @@ class _Pass:
                 is_problem = True
         self._note(deletion, is_problem=is_problem)
 
-    def _check(self, credential: Credential) -> tuple[SyncResult, bool]:
-        """The sync that checks a row, and whether another row made it.
+    def _check(self, credential: Credential) -> SyncResult:
+        """Sync to check rows of this credential. Raises UnavailableError.
 
-        Only a complete sync is shared. Raises UnavailableError.
+        The rows share a sync that is complete and didn't take too long.
         """
-        shared = self.checks.get(credential.pk)
-        if shared:
-            return shared, True
         result = sync.sync_org(credential=credential, actor=self.actor)
         if result.is_complete:
-            self.checks[credential.pk] = result
             if any(each.is_low for each in result.rate_limits):
                 # The next rows might be of an org that should get no requests for now.
                 self.next_rows.clear()
-        return result, False
+            if result.started_at and sending.is_recent(result.started_at, now=clock.now()):
+                self.checks[credential.pk] = result
+        return result
 
     def _record_done(self, done: dict[Future[DeleteResponse], ClaimedAttempt]) -> None:
         """Record responses. Those that arrived together for one credential share a transaction."""

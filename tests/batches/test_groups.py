@@ -22,6 +22,7 @@ from connections.deletions import lifecycle, sending, verification
 from connections.deletions.failpoints import Point
 from connections.deletions.sending import ClaimedAttempt
 from connections.inventory import sync
+from connections.inventory.sync import SyncResult
 from connections.models import Attempt, Batch, Credential, Deletion, Outcome, Person, State
 from sandbox import faults
 from sandbox.server import SandboxServer
@@ -89,27 +90,47 @@ def test_a_row_withdrawn_after_its_check_is_left_out_of_its_group(
 
     before_claim_of(second, withdraw, patch=monkeypatch)
     running.run_due(actor=WORKER)
-    # The first one makes the check, and the last two may be claimed one by one.
-    assert groups[:2] == [1, running.PARALLEL_DELETES - 1]
-    assert len(groups) <= 4
+    # The last two may be claimed one by one.
+    assert groups[0] == running.PARALLEL_DELETES
+    assert len(groups) <= 3
     outcomes = dict(Deletion.objects.values_list("pk", "outcome"))
     assert outcomes.pop(third.pk) == Outcome.WITHDRAWN
     assert set(outcomes.values()) == {Outcome.DELETED}
     assert sandbox.world.deletes_received(str(third.connection_id)) == 0
 
 
-@pytest.mark.parametrize("number", [0, 2], ids=["alone", "in a group"])
+def test_a_check_that_took_too_long_to_be_shared_lets_its_own_row_be_sent(
+    rows: list[Deletion],
+    groups: list[int],
+    clock: SettableClock,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    fetch = sync.fetch_org
+
+    def fetch_slowly(**options: Any) -> SyncResult:
+        result = fetch(**options)
+        clock.advance(seconds=11)
+        return result
+
+    monkeypatch.setattr(sync, "fetch_org", fetch_slowly)
+    running.send_due(actor=WORKER)
+    assert groups == [1] * 10
+    assert {row.outcome for row in read_again(rows)} == {Outcome.DELETED}
+
+
+@pytest.mark.parametrize("parallel", [1, 8], ids=["alone", "in a group"])
 def test_a_row_whose_time_ends_after_its_check_is_not_sent(
     rows: list[Deletion],
     clock: SettableClock,
     sandbox: SandboxServer,
     monkeypatch: pytest.MonkeyPatch,
-    number: int,
+    parallel: int,
 ) -> None:
-    late, before = rows[number], rows[max(0, number - 1)]
+    monkeypatch.setattr(running, "PARALLEL_DELETES", parallel)
+    late = rows[2]
     clock.advance(hours=23)
     Deletion.objects.filter(pk=late.pk).update(expires_at=clock.at + timedelta(seconds=2))
-    before_claim_of(before, lambda: clock.advance(seconds=3), patch=monkeypatch)
+    before_claim_of(late, lambda: clock.advance(seconds=3), patch=monkeypatch)
     running.run_due(actor=WORKER)
     late.refresh_from_db()
     assert (late.outcome, late.cause) == (Outcome.NOT_SENT, Cause.NOT_STARTED_IN_TIME)
@@ -238,7 +259,7 @@ def test_responses_that_arrive_soon_after_the_first_are_recorded_with_it(
 
     monkeypatch.setattr(running, "wait", wait)
     running.run_due(actor=WORKER)
-    assert one_by_one == [0, 0, 4, 4]
+    assert one_by_one == [0, 4, 4]
     assert {row.outcome for row in read_again(rows)} == {Outcome.DELETED}
 
 
