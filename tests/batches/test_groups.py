@@ -106,14 +106,15 @@ def test_a_check_that_took_too_long_to_be_shared_lets_its_own_row_be_sent(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     fetch = sync.fetch_org
+    checks: list[SyncResult] = []
 
     def fetch_slowly(**options: Any) -> SyncResult:
-        result = fetch(**options)
+        checks.append(fetch(**options))
         clock.advance(seconds=11)
-        return result
+        return checks[-1]
 
     monkeypatch.setattr(sync, "fetch_org", fetch_slowly)
-    running.send_due(actor=WORKER)
+    running.send_due(actor=WORKER, is_stopped=lambda: len(checks) > 10)
     assert groups == [1] * 10
     assert {row.outcome for row in read_again(rows)} == {Outcome.DELETED}
 
