@@ -302,10 +302,17 @@ class Browser:
         self._connection.close()
 
     def request(
-        self, path: str, *, form: dict[str, str] | None = None, compressed: bool = False
+        self,
+        path: str,
+        *,
+        form: dict[str, str] | None = None,
+        compressed: bool = False,
+        with_htmx: bool = False,
     ) -> http.client.HTTPResponse:
         """Send a GET, or a POST with a form. Return the response before its body is read."""
         headers = {"Cookie": "; ".join(f"{name}={text}" for name, text in self.cookies.items())}
+        if with_htmx:
+            headers["HX-Request"] = "true"
         if compressed:
             headers["Accept-Encoding"] = "gzip"
         if form is None:
@@ -326,6 +333,14 @@ class Browser:
         if response.status != http.client.OK:
             raise RuntimeError(f"GET {path} returned {response.status}.")
         return body
+
+    def post_with_htmx(self, path: str, form: dict[str, str]) -> tuple[str, bytes]:
+        """Post a form as htmx does. Return the address that it shows then, and the fragment."""
+        response = self.request(path, form=form, with_htmx=True)
+        fragment = response.read()
+        if response.status != http.client.OK:
+            raise RuntimeError(f"POST {path} returned {response.status}.")
+        return response.headers["HX-Push-Url"], fragment
 
     def post(self, path: str, form: dict[str, str]) -> str:
         """Post a form. Return the address that it redirects to."""

@@ -94,7 +94,7 @@ def deletion(bench: Bench) -> Iterator[Line]:
     rounds = bench.rounds(30)
     for database in bench.databases:
         with (
-            run_simulator(delay=DELAY, to_delete=rounds + 1) as simulator,
+            run_simulator(delay=DELAY, to_delete=2 * (rounds + 1)) as simulator,
             install(database, simulator=simulator) as installation,
         ):
             facts = installation.run("credentials", str(world.SOURCE), "1")
@@ -104,21 +104,29 @@ def deletion(bench: Bench) -> Iterator[Line]:
                 )
 
 
+def _post_with_htmx(browser: Browser, form: dict[str, str]) -> tuple[str, bytes]:
+    return browser.post_with_htmx("/deletions/new/", form)
+
+
+def _post_without_javascript(browser: Browser, form: dict[str, str]) -> tuple[str, bytes]:
+    address = browser.post("/deletions/new/", form)
+    return address, browser.get(address)
+
+
 def _compare_with_curl(
     database: Database, browser: Browser, simulator: Simulator, *, rounds: int, credential: str
 ) -> Iterator[Line]:
     ids, peer_ids = (
-        world.deletable(rounds + 1, source=source) for source in (world.SOURCE, world.PEER)
+        world.deletable(2 * (rounds + 1), source=source) for source in (world.SOURCE, world.PEER)
     )
     verified: list[float] = []
 
-    def ours() -> float:
+    def ours(post: Callable[[Browser, dict[str, str]], tuple[str, bytes]]) -> float:
         form = _review_form(browser, credential=credential, connection_id=ids.pop())
         started = time.perf_counter()
-        address = browser.post("/deletions/new/", form)
-        page = browser.get(address, compressed=False)
+        address, shown = post(browser, form)
         elapsed = (time.perf_counter() - started) * 1000
-        if b'data-outcome="deleted"' not in page:
+        if b'data-outcome="deleted"' not in shown:
             raise RuntimeError(f"{address} does not show the response.")
         while VERIFIED not in browser.get(address):
             if time.perf_counter() - started > 30:
@@ -127,15 +135,19 @@ def _compare_with_curl(
         verified.append((time.perf_counter() - started) * 1000 - elapsed)
         return elapsed
 
-    own, curl = interleaved(rounds, ours, lambda: _curl(simulator, peer_ids.pop()))
-    yield line(
-        f"confirmed deletion, {DELAY * 1000:.0f} ms a call",
-        own,
-        peer="curl: list, DELETE, list",
-        peer_samples=curl,
-        database=database.name,
-        at_most_ratio=0.9,
-    )
+    def curl() -> float:
+        return _curl(simulator, peer_ids.pop())
+
+    for how, post in (("", _post_with_htmx), (", without JavaScript", _post_without_javascript)):
+        own, peer = interleaved(rounds, partial(ours, post), curl)
+        yield line(
+            f"confirmed deletion, {DELAY * 1000:.0f} ms a call{how}",
+            own,
+            peer="curl: list, DELETE, list",
+            peer_samples=peer,
+            database=database.name,
+            at_most_ratio=0.9,
+        )
     yield line("its verification, after that", verified, database=database.name, at_most=2000)
 
 
