@@ -3095,8 +3095,8 @@ BULK_DELETIONS = (
     _mutant(
         "a check that took too long is not shared",
         f"{BATCHES}/running.py",
-        "            if result.started_at and sending.is_recent(result.started_at, now=clock.now()):\n",
-        "            if result.started_at:\n",
+        " and sending.is_recent(result.started_at, now=clock.now()):\n",
+        ":\n",
         f"{BATCH_TESTS}/test_groups.py"
         "::test_a_check_that_took_too_long_to_be_shared_lets_its_own_row_be_sent",
     ),
