@@ -171,8 +171,8 @@ def _find_appeared(review: AccessReview, *, inventory: Inventory) -> list[dict[s
         {
             "site": each.site,
             "connection_id": str(each.connection_id),
-            "source_org": {"id": each.source_org_id, "name": each.source_org_name},
-            "sink_org": {"id": each.sink_org_id, "name": each.sink_org_name},
+            "source_org": {"id": each.source_org.org_id, "name": each.source_org.name},
+            "sink_org": {"id": each.sink_org.org_id, "name": each.sink_org.name},
             "connection_types": each.types,
         }
         for each in inventory.matches

@@ -5,7 +5,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import lru_cache, partial
+from functools import cache, lru_cache, partial
 from itertools import batched, chain
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, urlencode
@@ -78,7 +78,7 @@ class InventoryFilter:
             found = [
                 each
                 for each in found
-                if each.site == site and org_id in {each.source_org_id, each.sink_org_id}
+                if each.site == site and org_id in {each.source_org.org_id, each.sink_org.org_id}
             ]
         if self.connection_type:
             found = [each for each in found if self.connection_type in each.types]
@@ -178,10 +178,10 @@ class ListedConnection(NamedTuple):
     site: str
     stored_id: str
     snapshot_id: int
-    source_org_id: str
-    source_org_name: str
-    sink_org_id: str
-    sink_org_name: str
+    # The org whose data is shared. Its connections have one object in common.
+    source_org: KnownOrg
+    # The org that queries the data.
+    sink_org: KnownOrg
     # A JSON array.
     stored_types: str
     # Read only if the inventory is searched or sorted by it, or asked for it; otherwise None.
@@ -204,19 +204,9 @@ class ListedConnection(NamedTuple):
         """The data types."""
         return _parse_types(self.stored_types)
 
-    @property
-    def source_org(self) -> KnownOrg:
-        """The org whose data is shared."""
-        return KnownOrg(self.site, self.source_org_id, self.source_org_name)
-
-    @property
-    def sink_org(self) -> KnownOrg:
-        """The org that queries the data."""
-        return KnownOrg(self.site, self.sink_org_id, self.sink_org_name)
-
     def contains_words(self, words: Iterable[str]) -> bool:
         """Whether each of these case-folded words appears in a name, the ID or a data type."""
-        names = (self.source_org_name, self.sink_org_name, self.creator_name or "", *self.types)
+        names = (self.source_org.name, self.sink_org.name, self.creator_name or "", *self.types)
         searched = "\n".join(names).casefold()
         others = [word for word in words if word not in searched]
         if not others:
@@ -248,8 +238,8 @@ def _contains_words(searched: str, text: str) -> bool:
 
 # What the inventory can be sorted by. Equal connections stay sorted by source.
 SORT_KEYS: dict[str, Callable[[ListedConnection], Any]] = {
-    "source": lambda each: each.source_org_name.casefold(),
-    "destination": lambda each: each.sink_org_name.casefold(),
+    "source": lambda each: each.source_org.name.casefold(),
+    "destination": lambda each: each.sink_org.name.casefold(),
     "site": lambda each: each.site,
     "created": lambda each: (each.created_at is not None, each.created_at),
     "creator": lambda each: (each.creator_name or "").casefold(),
@@ -263,13 +253,11 @@ def _sort(connections: list[ListedConnection], *, sort: str, listings: Counter[_
 
     `listings` says how many credentials list each connection.
     """
-    names = {each.source_org_name for each in connections}
-    names |= {each.sink_org_name for each in connections}
-    folded = {name: name.casefold() for name in names}
+    fold = cache(str.casefold)
     connections.sort(
         key=lambda each: (
-            folded[each.source_org_name],
-            folded[each.sink_org_name],
+            fold(each.source_org.name),
+            fold(each.sink_org.name),
             each.site,
             each.stored_id,
         )
@@ -499,11 +487,17 @@ def _read_connections(
         "connection_created_at" if with_creation else Value(None, DateTimeField()),
     )
     connections: dict[_StoredKey, ListedConnection] = {}
+    # One object for each org, not for each of its connections.
+    known_org = cache(KnownOrg)
     for batch in _fetch_batches(rows):
         for row in batch:
+            key = row[:2]
             # An org might have been renamed between two snapshots.
-            if row[:2] not in connections:
-                connections[row[:2]] = _as_connection(row)
+            if key not in connections:
+                site, pk, number, source_id, source_name, sink_id, sink_name, *others = row
+                source = known_org(site, source_id, source_name)
+                sink = known_org(site, sink_id, sink_name)
+                connections[key] = _as_connection((site, pk, number, source, sink, *others))
     return connections
 
 
@@ -515,10 +509,12 @@ def _count_listings(current: QuerySet[OrgConnectionSnapshot]) -> Counter[_Stored
 
 def _known_orgs(connections: Iterable[ListedConnection]) -> list[KnownOrg]:
     """Both orgs of every connection, each org once, by name; the newest connections come first."""
+    found = dict.fromkeys(
+        chain.from_iterable((each.source_org, each.sink_org) for each in connections)
+    )
     names: dict[tuple[str, str], str] = {}
-    for each in connections:
-        names.setdefault((each.site, each.source_org_id), each.source_org_name)
-        names.setdefault((each.site, each.sink_org_id), each.sink_org_name)
+    for org in found:
+        names.setdefault((org.site, org.org_id), org.name)
     return _sorted_orgs(names)
 
 

@@ -94,8 +94,8 @@ def build_matrix(*, actor: Actor, filters: InventoryFilter) -> Matrix:
         with_creators=True,
     )
     shown = inventory.matches
-    outgoing = Counter(each.source_org_id for each in shown)
-    incoming = Counter(each.sink_org_id for each in shown)
+    outgoing = Counter(each.source_org.org_id for each in shown)
+    incoming = Counter(each.sink_org.org_id for each in shown)
     sources = [org for org in orgs if org.org_id in outgoing]
     destinations = [org for org in orgs if org.org_id in incoming]
     matrix = Matrix(
@@ -133,7 +133,7 @@ def _snapshot_filter(filters: InventoryFilter, *, site: str, orgs: list[KnownOrg
 def _cells(connections: Iterable[ListedConnection]) -> dict[tuple[str, str], Cell]:
     cells: dict[tuple[str, str], Cell] = {}
     for each in connections:
-        pair = (each.source_org_id, each.sink_org_id)
+        pair = (each.source_org.org_id, each.sink_org.org_id)
         cell = cells.setdefault(pair, Cell(types=set(), creators=set()))
         cell.types.update(each.types)
         if each.creator_name:
@@ -153,7 +153,7 @@ def _add_last_changes(
         newest[stored_id] = max(number, newest.get(stored_id, 0))
     numbers: dict[tuple[str, str], int] = {}
     for each in connections:
-        pair = (each.source_org_id, each.sink_org_id)
+        pair = (each.source_org.org_id, each.sink_org.org_id)
         if each.stored_id in newest:
             numbers[pair] = max(newest[each.stored_id], numbers.get(pair, 0))
     # Includes what the titles of changes need.

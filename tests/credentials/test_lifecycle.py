@@ -394,7 +394,7 @@ def test_connections_listed_only_by_it_leave_the_inventory(
     retire(credential)
 
     seen = build_inventory(actor=command_actor(), filters=InventoryFilter())
-    assert {listed.source_org_name for listed in seen.matches} == {"Labs EU"}
+    assert {listed.source_org.name for listed in seen.matches} == {"Labs EU"}
 
 
 @pytest.mark.parametrize("action", ["verify", "rename", "rotate", "policy", "retire"])

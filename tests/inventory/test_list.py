@@ -16,7 +16,12 @@ from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
 
 from connections.access.actor import command_actor
-from connections.inventory.inventory import InventoryFilter, ListedConnection, build_inventory
+from connections.inventory.inventory import (
+    InventoryFilter,
+    KnownOrg,
+    ListedConnection,
+    build_inventory,
+)
 from connections.models import (
     AuditEvent,
     Credential,
@@ -655,10 +660,8 @@ def test_words_of_a_search_can_be_part_of_the_id_as_pages_show_it(
         site="datadoghq.eu",
         stored_id="0b7e3c1a00004000800000000000beef",
         snapshot_id=1,
-        source_org_id="",
-        source_org_name="Payments EU",
-        sink_org_id="",
-        sink_org_name="Group SOC",
+        source_org=KnownOrg("datadoghq.eu", "", "Payments EU"),
+        sink_org=KnownOrg("datadoghq.eu", "", "Group SOC"),
         stored_types='["logs"]',
     )
     found = InventoryFilter(text=text).select([listed], protected=(), changed=())

@@ -157,10 +157,10 @@ def org_detail(request: HttpRequest, site: str, org_id: UUID) -> HttpResponse:
     if summary.credentials:
         held_back_until = rate_limits.wait_until(site=org.site, org_id=org.org_id, now=inventory.at)
     listed = inventory.matches
-    outgoing = [each for each in listed if each.source_org_id == org.org_id]
-    incoming = [each for each in listed if each.sink_org_id == org.org_id]
-    destinations = {each.sink_org_id for each in outgoing}
-    sources = {each.source_org_id for each in incoming}
+    outgoing = [each for each in listed if each.source_org.org_id == org.org_id]
+    incoming = [each for each in listed if each.sink_org.org_id == org.org_id]
+    destinations = {each.sink_org.org_id for each in outgoing}
+    sources = {each.source_org.org_id for each in incoming}
     shown = outgoing[:MAX_CONNECTIONS]
     both = [*shown, *incoming[:MAX_CONNECTIONS]]
     rows = connection_row_views(inventory, both, actor=actor)
