@@ -104,7 +104,13 @@ def org_connection_list(request: HttpRequest) -> HttpResponse:
     page = numbered_page(request, inventory.matches)
     can_plan = permissions.can_delete(actor)
     context = {
-        "inventory": inventory,
+        # Not the inventory itself: a context stays in memory until the next garbage collection, and
+        # with it every connection would.
+        "total": inventory.total,
+        "found": len(inventory.matches),
+        "coverage": inventory.coverage,
+        "unlisted_protections": inventory.unlisted_protections,
+        "at": inventory.at,
         "rows": connection_row_views(inventory, list(page.object_list), actor=actor),
         "columns": sortable(
             request, (SELECT_COLUMN, *_COLUMNS) if can_plan else _COLUMNS, sort=sort
