@@ -293,7 +293,7 @@ def main() -> None:
     # What has been loaded stays; no garbage collection has to examine it.
     gc.freeze()
     # By default, a list of 10,000 connections is examined several times while it is built.
-    gc.set_threshold(20_000, 10, 10)
+    gc.set_threshold(50_000, 10, 10)
 
     def stop(number: int, frame: FrameType | None) -> None:
         del number, frame
