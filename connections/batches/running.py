@@ -60,7 +60,8 @@ logger = logging.getLogger(__name__)
 PARALLEL_DELETES = 8
 # How many rows are read together.
 ROWS_READ = 100
-# Seconds after which a pass makes no more claims, so that a worker gets to its other work.
+# Seconds after which a pass makes no more claims, so that a worker gets to its other work. A check
+# made within this time is recent enough to be shared (time_limits.SHARED_CHECK_WINDOW).
 PASS_SECONDS = 5.0
 # While few responses have arrived, others have this many seconds to be recorded with them: less
 # than another transaction takes.
@@ -366,14 +367,15 @@ class _Pass:
     def _check(self, credential: Credential) -> SyncResult:
         """Sync to check rows of this credential. Raises UnavailableError.
 
-        The rows share a sync that is complete and didn't take too long.
+        The rows share a sync that is complete. If the pass is over by then, only the row that made
+        it uses it: were it left to the next pass, a check that takes as long would stop it again.
         """
         result = sync.sync_org(credential=credential, actor=self.actor)
         if result.is_complete:
             if any(each.is_low for each in result.rate_limits):
                 # The next rows might be of an org that should get no requests for now.
                 self.next_rows.clear()
-            if result.started_at and sending.is_recent(result.started_at, now=clock.now()):
+            if time.monotonic() < self.ends_at:
                 self.checks[credential.pk] = result
         return result
 

@@ -358,7 +358,7 @@ def _is_in_time(deletion: Deletion, *, shared_check_at: datetime | None, now: da
     if deletion.state == State.SENDING:
         # Read after another process claimed it, so that the compare-and-swap would succeed.
         return False
-    if shared_check_at and not is_recent(shared_check_at, now=now):
+    if shared_check_at and not _is_recent(shared_check_at, now=now):
         return False
     # If its time ran out during the pre-send check, it expires the next time it is due.
     return not (deletion.state == State.WAITING and states.has_expired(deletion, now=now))
@@ -398,8 +398,7 @@ def _claim_locked(
     return stored
 
 
-def is_recent(shared_check_at: datetime, *, now: datetime) -> bool:
-    """Whether a check that several deletions share still allows a claim."""
+def _is_recent(shared_check_at: datetime, *, now: datetime) -> bool:
     return clock.elapsed_since(shared_check_at, now=now) <= time_limits.SHARED_CHECK_WINDOW
 
 
