@@ -190,6 +190,18 @@ def test_no_query_of_a_page_or_of_the_worker_reads_a_whole_table(
     assert found == {}
 
 
+@pytest.mark.database
+@pytest.mark.django_db
+def test_postgresql_vacuums_the_snapshots_after_each_sync() -> None:
+    if connection.vendor != "postgresql":
+        pytest.skip("SQLite has no autovacuum of this kind")
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT reloptions FROM pg_class WHERE relname = 'connections_orgconnectionsnapshot'"
+        )
+        assert cursor.fetchone() == (["autovacuum_vacuum_scale_factor=0.02"],)
+
+
 def is_text_search_of_changes(query: str) -> bool:
     """Only PostgreSQL has an index for it."""
     return connection.vendor == "sqlite" and '"connections_change"."search_text" LIKE' in query
