@@ -192,6 +192,16 @@ def test_no_query_of_a_page_or_of_the_worker_reads_a_whole_table(
 
 @pytest.mark.database
 @pytest.mark.django_db
+def test_postgresql_prefers_indexes() -> None:
+    if connection.vendor != "postgresql":
+        pytest.skip("SQLite has no such setting")
+    with connection.cursor() as cursor:
+        cursor.execute("SHOW random_page_cost")
+        assert cursor.fetchone() == ("1.1",)
+
+
+@pytest.mark.database
+@pytest.mark.django_db
 def test_postgresql_vacuums_the_snapshots_after_each_sync() -> None:
     if connection.vendor != "postgresql":
         pytest.skip("SQLite has no autovacuum of this kind")
