@@ -65,6 +65,8 @@ except OSError as error:
         f"The data directory can't be used: {error}. Set ORGADMIN_DATA_DIR to a directory that "
         "this user can write to."
     ) from None
+# Opening one takes milliseconds. With SQLite, the last to close also writes the WAL to the database.
+DATABASES["default"]["CONN_MAX_AGE"] = 60
 if DATABASE_IS_SQLITE:
     # IMMEDIATE takes the write lock when a transaction begins, so that it waits up to `timeout`
     # instead of failing immediately. With `synchronous` FULL, the last commit survives a power
@@ -75,7 +77,6 @@ if DATABASE_IS_SQLITE:
         "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON;",
     }
 else:
-    DATABASES["default"]["CONN_MAX_AGE"] = 60
     DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
     # Keeps the options of DATABASE_URL, such as `?sslmode=verify-full`.
     DATABASES["default"].setdefault("OPTIONS", {}).setdefault("connect_timeout", 5)
