@@ -98,12 +98,16 @@ def _lock(deletion: Deletion) -> None:
     deletion.refresh_from_db()
 
 
-def names_of_possible_approvers(*, deletion: Deletion) -> list[str]:
-    """Names of the people who could approve this deletion now and have not, in order."""
-    undecided = permissions.people_who_can_approve(deletion=deletion).exclude(
-        pk__in=deletion.approvals.filter(round=deletion.approval_round).values("approver")
-    )
-    return [person.display_name for person in undecided.order_by("username")]
+def names_of_possible_approvers(*, deletion: Deletion, now: datetime) -> list[str]:
+    """Names of the people who could approve this deletion now and have not, in order.
+
+    Once the approvals of a round have expired, they include the people who gave these.
+    """
+    people = permissions.people_who_can_approve(deletion=deletion).order_by("username")
+    if not states.have_approvals_expired(deletion, now=now):
+        decided = deletion.approvals.filter(round=deletion.approval_round)
+        people = people.exclude(pk__in=decided.values("approver"))
+    return [person.display_name for person in people]
 
 
 def decline_deletion(*, deletion: Deletion, actor: Actor, reason: str) -> Deletion:

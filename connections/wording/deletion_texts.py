@@ -212,9 +212,8 @@ def _approval_lines(
     if is_approved and not have_expired:
         by = join_names(given) or f"{deletion.break_glass_by_name} (break glass)"
         return [f"A new DELETE is approved by {by}.", deadline if deletion.expires_at else ""]
-    names = [name for name in approvers or () if name not in given]
-    can_approve = f"{join_names(names)} can approve."
-    if not names:
+    can_approve = f"{join_names(approvers or ())} can approve."
+    if not approvers:
         can_approve = "No one else can approve this. Ask an administrator to add an Approver."
     is_first = deletion.state == State.REQUESTED
     return [

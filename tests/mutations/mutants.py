@@ -1845,6 +1845,13 @@ APPROVAL_ROUNDS = (
         f"{ROUNDS}::test_a_page_opened_before_the_first_attempt_cannot_approve_a_second_one",
     ),
     _mutant(
+        "people whose approvals expired are offered to approve again",
+        "connections/web/deletions/status_section.py",
+        "(is_new_round or not deletion.is_decided_by(actor.person))",
+        "not deletion.is_decided_by(actor.person)",
+        f"{ROUNDS}::test_approvals_lapse_even_without_a_worker",
+    ),
+    _mutant(
         "approvals lapse after 24 hours",
         TRANSITIONS,
         "    return deletion.state == State.STILL_PRESENT and has_expired(deletion, now=now)\n",

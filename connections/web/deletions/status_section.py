@@ -135,12 +135,12 @@ def status_context(
     now = clock.now()
     have_expired = states.have_approvals_expired(deletion, now=now)
     is_awaiting_approval = states.can_be_approved(deletion, now=now) or have_expired
-    can_decide = is_awaiting_approval and _can_decide(actor, deletion=deletion)
+    can_decide = is_awaiting_approval and _can_decide(actor, deletion=deletion, now=now)
     preview = verification.preview_recheck(deletion=deletion) if can_decide else None
     text = wording.describe(
         deletion,
         status=states.status_at(deletion, now=now),
-        approvers=tuple(approvals.names_of_possible_approvers(deletion=deletion))
+        approvers=tuple(approvals.names_of_possible_approvers(deletion=deletion, now=now))
         if is_awaiting_approval
         else None,
         can_approve=can_decide,
@@ -267,19 +267,19 @@ def _can_take_step(step: NextStep, *, deletion: Deletion, actor: Actor, now: dat
         case NextStep.APPROVE:
             have_expired = states.have_approvals_expired(deletion, now=now)
             is_open = is_awaiting_approval or have_expired
-            return is_open and _can_decide(actor, deletion=deletion)
+            return is_open and _can_decide(actor, deletion=deletion, now=now)
         case NextStep.DECLINE:
             # Even with all approvals, the approvals of another DELETE can still be declined.
             has_approvals = bool(deletion.current_approvals)
             is_open = is_awaiting_approval or has_approvals
-            return is_open and _can_decide(actor, deletion=deletion)
+            return is_open and _can_decide(actor, deletion=deletion, now=now)
         case NextStep.BREAK_GLASS:
             is_allowed = permissions.can_break_glass(actor, deletion=deletion)
             # Break glass can be used once per deletion.
             return is_allowed and is_awaiting_approval and deletion.break_glass_at is None
         case NextStep.WITHDRAW:
             # People who can still decide decline instead, with a reason.
-            is_to_decide = is_awaiting_approval and _can_decide(actor, deletion=deletion)
+            is_to_decide = is_awaiting_approval and _can_decide(actor, deletion=deletion, now=now)
             is_allowed = permissions.can_withdraw(actor, deletion=deletion)
             return is_allowed and not is_to_decide and lifecycle.can_be_withdrawn(deletion)
         case NextStep.CHECK if deletion.state == State.SENDING:
@@ -291,6 +291,8 @@ def _can_take_step(step: NextStep, *, deletion: Deletion, actor: Actor, now: dat
             return can_use
 
 
-def _can_decide(actor: Actor, *, deletion: Deletion) -> bool:
+def _can_decide(actor: Actor, *, deletion: Deletion, now: datetime) -> bool:
     is_allowed = permissions.can_approve(actor, deletion=deletion) and not deletion.is_run_by_batch
-    return is_allowed and not deletion.is_decided_by(actor.person)
+    # Those whose approvals expired can decide again, because that starts a new round.
+    is_new_round = states.have_approvals_expired(deletion, now=now)
+    return is_allowed and (is_new_round or not deletion.is_decided_by(actor.person))
