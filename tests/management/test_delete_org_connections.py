@@ -288,12 +288,14 @@ def test_a_dry_run_of_an_open_plan_reports_what_the_run_would_do_with_it(
     assert (with_bad_line.code, with_bad_line.document["state"]) == (2, "requested")
     assert run(plan, "--dry-run").code == 7
     Batch.objects.filter(ended_at=None).update(expires_at=timezone.now())
-    with pytest.raises(SystemExit):
-        call_command(
-            "delete_org_connections",
-            *("--plan", str(tmp_path / "plan"), "--reason", "carve-out", "--dry-run"),
-        )
-    assert "the bulk deletion expired. Cancel it" in capsys.readouterr().out
+    for option in ("--dry-run", "--yes"):
+        with pytest.raises(SystemExit) as ended:
+            call_command(
+                "delete_org_connections",
+                *("--plan", str(tmp_path / "plan"), "--reason", "carve-out", option),
+            )
+        assert ended.value.code == 1
+        assert "the bulk deletion expired. Cancel it" in capsys.readouterr().out
     assert sent(sandbox) == 0
 
 

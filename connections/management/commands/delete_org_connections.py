@@ -192,7 +192,7 @@ class Command(DeletingCommand):
             self.stderr.write(error)
         text = _text_of(batch, deletions=deletions, failed=failed, next_step=_next_step(batch))
         self.emit(document, text)
-        raise SystemExit(_exit_code(deletions, has_failed_lines=bool(failed)))
+        raise SystemExit(_exit_code(batch, deletions=deletions, has_failed_lines=bool(failed)))
 
     def _end_unknown(self, batch: Batch, *, error: str, failed: Sequence[FailedLine]) -> NoReturn:
         """Exit when the database doesn't say what was requested and sent."""
@@ -249,7 +249,10 @@ class Command(DeletingCommand):
             _text_of(batch, deletions=deletions, failed=plan.failed, next_step=next_step),
         )
         needs_approval = batch.state in {BatchState.REQUESTED, BatchState.APPROVED}
-        raise SystemExit(_dry_run_code(failed=plan.failed, needs_approval=needs_approval))
+        code = _dry_run_code(failed=plan.failed, needs_approval=needs_approval)
+        if code == _NEEDS_APPROVAL and _has_expired(batch):
+            code = FAILED
+        raise SystemExit(code)
 
     def _end_unsent(
         self, *, rows: Sequence[dict[str, Any]], failed: Sequence[FailedLine], code: int
@@ -359,8 +362,12 @@ def _failed_texts(failed: Iterable[FailedLine]) -> list[str]:
     return [f"line {each.number}: {each.error}" for each in failed]
 
 
+def _has_expired(batch: Batch) -> bool:
+    return drafts.has_expired(batch, now=clock.now())
+
+
 def _next_step(batch: Batch) -> str:
-    if drafts.has_expired(batch, now=clock.now()):
+    if _has_expired(batch):
         return "Nothing was sent: the bulk deletion expired. Cancel it to request it again."
     match batch.state:
         case BatchState.REQUESTED:
@@ -376,8 +383,8 @@ def _next_step(batch: Batch) -> str:
             return ""
 
 
-def _exit_code(deletions: Iterable[Deletion], *, has_failed_lines: bool) -> int:
-    codes = {exit_code_of(each) for each in deletions}
+def _exit_code(batch: Batch, *, deletions: Iterable[Deletion], has_failed_lines: bool) -> int:
+    codes = {FAILED} if _has_expired(batch) else {exit_code_of(each) for each in deletions}
     codes |= {USAGE} if has_failed_lines else set()
     if _NEEDS_APPROVAL in codes:
         return _NEEDS_APPROVAL
