@@ -65,7 +65,7 @@ except OSError as error:
         f"The data directory can't be used: {error}. Set ORGADMIN_DATA_DIR to a directory that "
         "this user can write to."
     ) from None
-# Opening one takes milliseconds. With SQLite, the last to close also writes the WAL to the database.
+# Opening one takes milliseconds, and the last one to SQLite also writes the WAL when it closes.
 DATABASES["default"]["CONN_MAX_AGE"] = 60
 if DATABASE_IS_SQLITE:
     # IMMEDIATE takes the write lock when a transaction begins, so that it waits up to `timeout`
