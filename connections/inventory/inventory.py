@@ -13,7 +13,7 @@ from uuid import UUID
 
 from django.core.exceptions import EmptyResultSet
 from django.db import connection
-from django.db.models import Count, DateTimeField, Q, QuerySet, TextField, Value
+from django.db.models import DateTimeField, Q, QuerySet, TextField, Value
 
 from connections.access import permissions, visibility
 from connections.access.actor import Actor
@@ -393,15 +393,17 @@ def build_inventory(
     credentials = {stored_id(pk): credential for pk, credential in in_use.items()}
     current = current_snapshots(actor=actor).filter(within)
     column = sort.removeprefix("-")
+    listings: Counter[_StoredKey] = Counter()
     connections = _read_connections(
         current,
+        listings=listings if column == VISIBLE else None,
         with_creators=with_creators or bool(filters.text) or column == "creator",
         with_creation=column == "created",
     )
     protected = {(key.site, stored_id(key.connection_id)): each for key, each in active.items()}
     changed = _find_changed(connections, filters=filters, now=now)
     matches = filters.select(connections.values(), protected=protected, changed=changed)
-    _sort(matches, sort=sort, listings=_count_listings(current) if column == VISIBLE else Counter())
+    _sort(matches, sort=sort, listings=listings)
     orgs = _known_orgs(connections.values())
     types = {each.stored_types for each in connections.values()}
     return Inventory(
@@ -471,9 +473,16 @@ def current_snapshots(*, actor: Actor) -> QuerySet[OrgConnectionSnapshot]:
 
 
 def _read_connections(
-    current: QuerySet[OrgConnectionSnapshot], *, with_creators: bool, with_creation: bool
+    current: QuerySet[OrgConnectionSnapshot],
+    *,
+    listings: Counter[_StoredKey] | None,
+    with_creators: bool,
+    with_creation: bool,
 ) -> dict[_StoredKey, ListedConnection]:
-    """Each connection as its newest snapshot shows it, those with the newest snapshots first."""
+    """Each connection as its newest snapshot shows it, those with the newest snapshots first.
+
+    Counts in `listings`, if given, how many credentials list each connection.
+    """
     rows = current.order_by("-last_seen_at", "-id").values_list(
         "site",
         "connection_id",
@@ -490,6 +499,9 @@ def _read_connections(
     # One object for each org, not for each of its connections.
     known_org = cache(KnownOrg)
     for batch in _fetch_batches(rows):
+        if listings is not None:
+            # A credential has one current snapshot of a connection.
+            listings.update(row[:2] for row in batch)
         for row in batch:
             key = row[:2]
             # An org might have been renamed between two snapshots.
@@ -499,12 +511,6 @@ def _read_connections(
                 sink = known_org(site, sink_id, sink_name)
                 connections[key] = _as_connection((site, pk, number, source, sink, *others))
     return connections
-
-
-def _count_listings(current: QuerySet[OrgConnectionSnapshot]) -> Counter[_StoredKey]:
-    """How many credentials list each connection."""
-    rows = current.values_list("site", "connection_id").annotate(Count("credential"))
-    return Counter({(site, pk): count for site, pk, count in fetch_stored(rows)})
 
 
 def _known_orgs(connections: Iterable[ListedConnection]) -> list[KnownOrg]:
