@@ -125,12 +125,11 @@ def status_context(
     actor: Actor,
     form: ServiceForm | None,
     notice: Badge | None,
-    is_on_review_page: bool,
 ) -> dict[str, Any]:
     """Template variables of `#outcome`.
 
     `form` is the posted form if its action was refused, and `notice` says why if no field is at
-    fault. `is_on_review_page` means that the rest of the deletion's page is not shown.
+    fault.
     """
     now = clock.now()
     have_expired = states.have_approvals_expired(deletion, now=now)
@@ -180,7 +179,6 @@ def status_context(
         "preview": preview,
         "preview_note": _preview_note(deletion, found=preview) if preview else None,
         "protection": objections.protection,
-        "is_on_review_page": is_on_review_page,
         "approvals_needed": ApprovalPolicy(deletion.policy).approvals_needed,
         "effect": _effect(deletion),
         **keep_context(objections.kept, now=now),

@@ -111,13 +111,7 @@ def render_outcome(
     context: dict[str, Any] = {
         "deletion": deletion,
         "shows_batch": _shows_batch(deletion, actor=actor),
-        "outcome": status_context(
-            deletion=deletion,
-            actor=actor,
-            form=form,
-            notice=notice,
-            is_on_review_page=is_on_review_page,
-        ),
+        "outcome": status_context(deletion=deletion, actor=actor, form=form, notice=notice),
     }
     if not wants_fragment(request):
         context |= record_context(
