@@ -150,6 +150,9 @@ def test_an_auditor_downloads_the_evidence_bundle_of_a_bulk_deletion(
     assert complaint(download.value.path().read_bytes(), tmp_path) == ""
     page.goto("/evidence/")
     expect(page.get_by_text("An evidence bundle was made: 2 deletions")).to_be_visible()
+    # The message has a SHA-256, which is wider than a phone.
+    page.set_viewport_size({"width": 390, "height": 800})
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
 
 
 def test_an_approver_who_sees_only_some_rows_of_a_plan_finds_nothing_to_approve(
