@@ -201,9 +201,9 @@ def test_an_approved_plan_with_a_connection_to_keep_since_can_not_be_confirmed(
     decide(review, grace, kept)
     page = read(client_of(ada).get(url))
     assert not page.has_form_to("/execute/")
-    assert "Withdraw this deletion before you confirm." in page.text
+    assert "can't be confirmed until this deletion is withdrawn." in page.text
     Batch.objects.filter(pk=batch.pk).update(expires_at=database_clock.now())
-    assert "before you confirm" not in client_of(ada).get(url).text
+    assert "can't be confirmed" not in client_of(ada).get(url).text
     Batch.objects.filter(pk=batch.pk).update(expires_at=batch.expires_at)
     with pytest.raises(ConflictError, match=r"decided to keep 1 connection .* Nothing was sent"):
         execute(batch, ada)
@@ -251,7 +251,8 @@ def test_a_running_plan_with_a_connection_to_keep_since_is_paused(
     assert "has since decided to keep a connection of this bulk deletion" in page
     deletion = batch.deletions.get(connection_id=kept[-36:])
     url = f"/deletions/{deletion.pk}/"
-    assert re.search(f'Marked Keep: <a href="{url}">[^<]+</a>. Withdraw this deletion before', page)
+    assert re.search(f'Marked Keep: <a href="{url}">[^<]+</a>. This bulk deletion can', page)
+    assert "be resumed until this deletion is withdrawn." in page
     assert "Withdraw" in client_of(ada).get(url).text
     assert verify_audit_log().fault is None
 
@@ -312,7 +313,8 @@ def test_the_review_of_a_deletion_says_who_decided_to_keep_the_connection(
     decide(review, grace)
     page = client_of(ada).get(url).text
     assert "Marked Keep in an access review" in page
-    assert f"Decided in {review.name} by {grace.display_name}" in page
+    assert f"Decided by {grace.display_name} <time" in page
+    assert f"</time> in {review.name}: <q>" in page
     decide(review, grace, decision="delete")
     assert "Marked Keep" not in client_of(ada).get(url).text
 
@@ -342,7 +344,8 @@ def test_the_page_of_a_requested_deletion_says_who_decided_to_keep_the_connectio
     assert "Marked Keep" in client_of(linus).get(watch, headers=headers).text
     page = client_of(linus).get(url).text
     assert "Marked Keep in an access review" in page
-    assert f"Decided in {review.name} by {grace.display_name}" in page
+    assert f"Decided by {grace.display_name} <time" in page
+    assert f"</time> in {review.name}: <q>" in page
     lifecycle.withdraw_deletion(deletion=deletion, actor=person_actor(person=ada))
     assert "Marked Keep" not in client_of(linus).get(url).text
 
@@ -372,7 +375,7 @@ def test_a_decision_to_keep_holds_back_older_plans_also_after_its_last_day(
     review_url = "/deletions/new/?" + urlencode(
         {"credential": payments.pk, "connection_id": connection_id}
     )
-    assert ", which has passed: " in client_of(ada).get(review_url).text
+    assert ", which has passed. Decided by " in client_of(ada).get(review_url).text
     decide(newer, ada, decision="delete")
     assert "Marked Keep" not in client_of(ada).get(review_url).text
     assert [row.problem for row in plan(newer, ada).batch.rows.all()] == [""]
