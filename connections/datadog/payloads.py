@@ -119,7 +119,7 @@ def canonical_connection_id(text: str) -> str:
     stripped = text.strip()
     if not _CONNECTION_ID.fullmatch(stripped):
         raise ValueError(
-            "An org connection id looks like 12345678-90ab-cdef-1234-567890abcdef: "
+            "A connection ID looks like 12345678-90ab-cdef-1234-567890abcdef: "
             "32 digits from 0-9 and a-f in five groups."
         )
     return stripped.lower()

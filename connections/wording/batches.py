@@ -83,7 +83,7 @@ ROW_PROBLEMS: Mapping[str, Badge] = MappingProxyType(
             "Not listed", "muted", "question", "No sync that you can see lists this ID."
         ),
         RowProblem.MALFORMED_ID: Badge(
-            "Invalid ID", "muted", "cross", "This isn't a site and a connection ID."
+            "Invalid ID", "muted", "cross", "This isn't a valid site and connection ID."
         ),
         RowProblem.DUPLICATE: Badge(
             "Duplicate", "muted", "copy", "An earlier row has the same connection."
@@ -142,7 +142,8 @@ def batch_headline(
     if is_discarded(batch):
         return f"Discarded by {batch.ended_by_name}. Nothing was sent."
     missing = ApprovalPolicy(batch.policy).approvals_needed - given
-    problems = f"Org Admin after problems with {batch.pause_credential_name}"
+    what = "a problem" if batch.stop_at_first_problem else "problems"
+    problems = f"Org Admin after {what} with {batch.pause_credential_name}"
     return _HEADLINES[BatchState(batch.state)].format(
         approvals=pluralize(missing, "more approval"),
         requester=batch.requested_by_name,

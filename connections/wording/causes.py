@@ -40,7 +40,7 @@ _TEXTS: dict[str, str] = {
     Cause.PROXY_UNREACHABLE: "The proxy in ORGADMIN_HTTP_PROXY can't be reached.",
     Cause.PROXY_REFUSED: "The proxy in ORGADMIN_HTTP_PROXY refused to open a tunnel.",
     # It might have been sent, and no complete response arrived.
-    Cause.CONNECTION_LOST: "The connection was cut before a response arrived.",
+    Cause.CONNECTION_LOST: "The network connection was cut before a response arrived.",
     Cause.NO_ANSWER_IN_TIME: "No response arrived in time.",
     Cause.HALF_STATUS_LINE: "The response was cut off in its first line.",
     Cause.NOT_HTTP: "The response was not HTTP.",

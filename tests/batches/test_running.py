@@ -33,6 +33,7 @@ from connections.models import (
     Sync,
 )
 from connections.operations import due
+from connections.wording.batches import batch_headline
 from sandbox import faults
 from sandbox.server import SandboxServer
 from tests.batches.conftest import MakeDraft
@@ -101,6 +102,11 @@ def test_a_stale_refused_or_unknown_row_stops_no_other(
     ]
 
 
+def headline(batch: Batch) -> str:
+    """What its page says first while it is paused."""
+    return batch_headline(batch, given=0, results="", sending=0, has_expired=False)
+
+
 def test_it_stops_at_the_first_problem_where_that_was_chosen(
     ada: Person, make_draft: MakeDraft, sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -111,6 +117,7 @@ def test_it_stops_at_the_first_problem_where_that_was_chosen(
     assert run(batch).state == BatchState.PAUSED
     assert len(sandbox.world.requests(method="DELETE")) == 2
     assert batch.pause_cause == Cause.BAD_REQUEST
+    assert headline(batch) == "Paused by Org Admin after a problem with Payments US"
 
 
 def protect(row: Deletion, person: Person) -> None:
@@ -181,7 +188,7 @@ def test_three_problems_in_a_row_from_one_credential_pause_it(
     assert paused.state == BatchState.PAUSED
     assert len(sandbox.world.requests(method="DELETE")) == 3
     assert paused.pause_cause == Deletion.objects.exclude(cause="").values_list("cause")[0][0]
-    assert paused.pause_credential_name == "Payments US"
+    assert headline(paused) == "Paused by Org Admin after problems with Payments US"
     assert AuditEvent.objects.filter(code="batch.paused").count() == 1
 
 

@@ -125,7 +125,7 @@ def test_a_bulk_deletion_can_be_paused_resumed_and_cancelled(
     expect(batch).to_have_attribute("data-state", "paused")
     page.get_by_role("button", name="Resume").click()
     expect(batch).to_have_attribute("data-state", "running")
-    page.get_by_role("button", name="Cancel the 2 unsent").click()
+    page.get_by_role("button", name="Cancel 2 unsent deletions").click()
     expect(batch).to_have_attribute("data-state", "cancelled")
     expect(page.locator("[data-outcome=withdrawn]")).to_have_count(2)
     page.get_by_role("button", name="Plan the rest again").click()

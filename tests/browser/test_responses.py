@@ -77,7 +77,7 @@ CASES = {
     "cut connection": Case(
         fault=faults.RESET_AFTER_READING,
         headline=UNKNOWN,
-        also=("The connection was cut", "Never resent automatically", "Check outcome"),
+        also=("The network connection was cut", "Never resent automatically", "Check outcome"),
         state=State.UNKNOWN,
     ),
 }

@@ -135,7 +135,7 @@ def test_a_malformed_id_is_refused_next_to_its_field(
     ]
 
     assert [page.status for page in pages] == [422, 422]
-    assert "An org connection id looks like" in pages[0].text
+    assert "A connection ID looks like" in pages[0].text
     [form] = [form for form in pages[1].forms if "connection_id" in form.fields]
     assert form.fields["connection_id"] == connection_id
     assert form.fields["reason"] == "carve-out"
@@ -166,7 +166,7 @@ def test_an_empty_form_is_refused_with_error_messages(requester: Requester) -> N
 
     assert page.status == 422
     assert "Choose a credential." in page.text
-    assert "An org connection id looks like" in page.text
+    assert "A connection ID looks like" in page.text
 
 
 def test_an_unknown_credential_is_reported_once(requester: Requester) -> None:

@@ -148,7 +148,7 @@ def test_each_line_that_cant_be_used_is_named_and_stops_no_other(
     assert result.failed == [
         (3, "An earlier row has the same connection."),
         (4, "No sync that you can see lists this ID."),
-        (5, "This isn't a site and a connection ID."),
+        (5, "This isn't a valid site and connection ID."),
         (6, "Unknown site. Use a name such as EU1 or a host such as datadoghq.eu."),
         (7, "No credential in use on this site has this name."),
         (8, "This line isn't valid CSV. Check its quotes."),

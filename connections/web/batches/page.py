@@ -568,7 +568,7 @@ def _people(
 def _cancel_label(batch: Batch, progress: Progress) -> str:
     if batch.state in UNDECIDED or not progress.unsent:
         return "Cancel bulk deletion"
-    return f"Cancel the {progress.unsent:,} unsent"
+    return f"Cancel {pluralize(progress.unsent, 'unsent deletion')}"
 
 
 def _poll_interval(batch: Batch, *, now: datetime) -> int | None:
