@@ -49,8 +49,8 @@ class PlannedDeletions(NamedTuple):
 def plan_deletions(*, review: AccessReview, actor: Actor) -> PlannedDeletions:
     """A draft of up to 1,000 connections that are to be deleted and not yet deleted.
 
-    Leaves out those in an open draft of the same person. If none are left, returns that draft.
-    Raises PermissionDenied, and ConflictError when nothing is left to delete.
+    Leaves out those in an open draft of the same person. If none are left that can be deleted,
+    returns that draft. Raises PermissionDenied, and ConflictError when nothing is left to delete.
     """
     permissions.require(permissions.can_delete(actor), "delete connections")
     with audit.atomic():
@@ -63,8 +63,13 @@ def plan_deletions(*, review: AccessReview, actor: Actor) -> PlannedDeletions:
             raise ConflictError(changed_text(len(changed)) or _ALL_HANDLED)
         drafts_by_key = _find_open_drafts(review, actor=actor)
         unplanned = [row for row in rows if row.key not in drafts_by_key]
-        if not unplanned:
-            return PlannedDeletions(batch=drafts_by_key[rows[0].key], remaining=0, is_new=False)
+        kept = drafts.find_kept_among({row.key.connection_id for row in unplanned})
+        if all(row.key in kept for row in unplanned):
+            # A plan of these alone could delete nothing.
+            open_drafts = [drafts_by_key[row.key] for row in rows if row.key in drafts_by_key]
+            if not open_drafts:
+                raise ConflictError(_ALL_KEPT)
+            return PlannedDeletions(batch=open_drafts[0], remaining=0, is_new=False)
         planned = unplanned[: drafts.MAX_ROWS]
         source = PlanSource(
             origin=BatchOrigin.ACCESS_REVIEW,
@@ -93,6 +98,7 @@ def _find_open_drafts(review: AccessReview, *, actor: Actor) -> dict[OrgConnecti
 
 
 _ALL_HANDLED = "Every connection marked for deletion in this access review has been handled."
+_ALL_KEPT = "Another access review has since decided to keep what is left to delete."
 
 
 def changed_text(count: int) -> str:

@@ -153,7 +153,7 @@ def _load_facts(
         protected=set(protections.active_protections()),
         being_deleted=being_deleted,
         hidden=hidden,
-        kept=_kept_among(ids) if is_from_review else frozenset(),
+        kept=find_kept_among(ids) if is_from_review else frozenset(),
         usable={each.pk for each in synced},
         unsynced=permitted - synced,
     )
@@ -164,7 +164,7 @@ def _open_deletions(ids: Collection[UUID]) -> QuerySet[Deletion, tuple[str, UUID
     return rows.order_by().values_list("site", "connection_id", "credential_id")
 
 
-def _kept_among(ids: Collection[UUID]) -> set[OrgConnectionKey]:
+def find_kept_among(ids: Collection[UUID]) -> set[OrgConnectionKey]:
     """The connections among these that the newest decision of any access review keeps."""
     kept = newest_decisions().filter(decision=ReviewDecision.KEEP, row__connection_id__in=ids)
     return {

@@ -283,6 +283,8 @@ def test_a_newer_access_review_can_keep_what_an_older_one_decided_to_delete(
     newer = start(edith, scope="q=Partner")
     decide(newer, grace, kept)
     draft = plan(older, ada).batch
+    again = plan(older, ada)
+    assert (again.batch, again.is_new) == (draft, False)
     assert dict(draft.rows.values_list("text", "problem")) == {kept: RowProblem.KEPT, deleted: ""}
     running_batch = request(draft, ada)
     decide(newer, grace, deleted)
@@ -366,8 +368,10 @@ def test_a_decision_to_keep_holds_back_older_plans_also_after_its_last_day(
     decide(newer, grace, keep_until=database_clock.now().date() + timedelta(days=1))
     clock.advance(hours=48)
     sync_now(payments)
-    draft = plan(older, ada).batch
-    assert [row.problem for row in draft.rows.all()] == [RowProblem.KEPT]
+    refused = client_of(ada).post(f"/reviews/{older.pk}/plan/")
+    assert refused.status_code == 409
+    assert "Another access review has since decided to keep what is left to" in refused.text
+    assert not Batch.objects.exists()
     selection = draft_of(ada, texts_of(newer))
     page = client_of(ada).get(f"/deletions/batches/{selection.pk}/").text
     assert "1 connection marked Keep in an access review" in page

@@ -3275,6 +3275,16 @@ BULK_DELETIONS = (
         "::test_a_row_whose_time_was_over_before_a_limit_was_low_is_not_sent",
     ),
     _mutant(
+        "what another access review decided to keep is not planned alone",
+        "connections/access_reviews/deleting.py",
+        "        if all(row.key in kept for row in unplanned):\n",
+        "        if not unplanned:\n",
+        "tests/access_reviews/test_planning.py"
+        "::test_a_decision_to_keep_holds_back_older_plans_also_after_its_last_day",
+        "tests/access_reviews/test_planning.py"
+        "::test_a_newer_access_review_can_keep_what_an_older_one_decided_to_delete",
+    ),
+    _mutant(
         "what an access review decided to keep is not deleted by an older plan",
         f"{BATCHES}/drafts.py",
         "        if key in self.kept:\n            return RowProblem.KEPT\n",
