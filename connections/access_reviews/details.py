@@ -241,9 +241,9 @@ def _find_changes(
 def _find_deletions(
     review: AccessReview, *, keys: Sequence[OrgConnectionKey], actor: Actor
 ) -> dict[OrgConnectionKey, Deletion]:
-    deletions = Deletion.objects.filter(
-        about_connections(keys), requested_at__gte=review.created_at
-    )
+    # Also those requested before it started, if they were open then.
+    is_later = Q(settled_at=None) | Q(settled_at__gte=review.created_at)
+    deletions = Deletion.objects.filter(about_connections(keys), is_later)
     visible = visibility.visible(deletions, actor=actor).order_by("requested_at", "id")
     return {each.key: each for each in sorted(visible, key=_has_succeeded)}
 

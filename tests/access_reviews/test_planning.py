@@ -91,6 +91,40 @@ def test_a_connection_with_a_deletion_is_not_planned_again_and_links_to_it(
         plan(review, ada)
 
 
+def test_a_connection_links_to_its_deletion_that_was_open_when_the_access_review_started(
+    make_review: MakeReview,
+    payments: Credential,
+    ada: Person,
+    edith: Person,
+    client_of: Callable[[Person], Client],
+    clock: SettableClock,
+) -> None:
+    Credential.objects.update(policy="one")
+    ended, still_open = texts_of(make_review(2))
+    actor = person_actor(person=ada)
+    credential = Credential.objects.get(pk=payments.pk)
+    before, during = [
+        request_deletion(actor=actor, credential=credential, connection_id=each[-36:])
+        for each in (ended, still_open)
+    ]
+    lifecycle.withdraw_deletion(deletion=before, actor=actor)
+    clock.advance(seconds=1)
+    review = start(edith, scope="q=Partner")
+    decide(review, ada, decision="delete")
+    rows = review_rows(review=review, actor=actor)
+    found = {
+        each.row.key.reference: each.deletion
+        for each in load_details(review=review, actor=actor, rows=rows)
+    }
+    assert found[ended] is None
+    assert found[still_open] == during
+    assert [row.reference for row in plan(review, ada).batch.rows.all()] == [ended]
+    close(review, edith)
+    page = client_of(ada).get(f"/reviews/{review.pk}/").text
+    assert page.count("Not deleted") == 1
+    assert f'href="/deletions/{during.pk}/"' in page
+
+
 def test_more_than_a_plan_holds_remains(
     make_review: MakeReview, ada: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
