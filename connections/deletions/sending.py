@@ -176,9 +176,20 @@ def require_sendable(*, deletion: Deletion, confirmed_by: Person | None) -> Data
     connection is protected, and UnavailableError when the keys can't be decrypted.
     """
     deletion.credential = Credential.objects.get(pk=deletion.credential_id)
-    involved = (deletion.requested_by_id, confirmed_by.pk if confirmed_by else None)
-    _require_unblocked(deletions=[deletion], people=[pk for pk in involved if pk])
+    blocked = find_block(deletion=deletion, confirmed_by=confirmed_by)
+    if blocked:
+        raise blocked
     return sync.open_client(credential=deletion.credential)
+
+
+def find_block(*, deletion: Deletion, confirmed_by: Person | None) -> BlockedError | None:
+    """Why this deletion can't be sent if this person confirms it, or None."""
+    involved = (deletion.requested_by_id, confirmed_by.pk if confirmed_by else None)
+    try:
+        _require_unblocked(deletions=[deletion], people=[pk for pk in involved if pk])
+    except BlockedError as blocked:
+        return blocked
+    return None
 
 
 def _require_unblocked(*, deletions: Sequence[Deletion], people: Collection[UUID]) -> datetime:

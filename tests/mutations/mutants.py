@@ -1845,6 +1845,14 @@ APPROVAL_ROUNDS = (
         f"{ROUNDS}::test_a_page_opened_before_the_first_attempt_cannot_approve_a_second_one",
     ),
     _mutant(
+        "a confirmation that would be refused is not offered",
+        "connections/web/deletions/status_section.py",
+        "    if block:\n",
+        "    if False:\n",
+        "tests/deletions/approvals/test_approving.py"
+        "::test_a_confirmation_that_would_be_refused_is_not_offered",
+    ),
+    _mutant(
         "people whose approvals expired are offered to approve again",
         "connections/web/deletions/status_section.py",
         "(is_new_round or not deletion.is_decided_by(actor.person))",

@@ -17,6 +17,7 @@ from connections.deletions import (
     approvals,
     lifecycle,
     reviews,
+    sending,
     states,
     time_limits,
     verification,
@@ -150,13 +151,20 @@ def status_context(
     blocked = BLOCKED_BY_PROTECTION if objections.protection else set()
     if preview and not preview.can_be_approved:
         blocked = {*blocked, NextStep.APPROVE}
+    steps = {
+        step.value: True
+        for step in text.steps
+        if step not in blocked and _can_take_step(step, deletion=deletion, actor=actor, now=now)
+    }
+    block = None
+    if NextStep.CONFIRM in steps:
+        block = sending.find_block(deletion=deletion, confirmed_by=actor.person)
+    if block:
+        del steps[NextStep.CONFIRM]
     return {
         "text": text,
-        "steps": {
-            step.value: True
-            for step in text.steps
-            if step not in blocked and _can_take_step(step, deletion=deletion, actor=actor, now=now)
-        },
+        "steps": steps,
+        "block": block,
         "confirm_text": ""
         if deletion.is_settled
         else reviews.confirmation_text(deletion, actor=actor),

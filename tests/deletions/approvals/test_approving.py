@@ -1,7 +1,10 @@
 """Approvals: rechecked, bound to what was shown, counted, and valid for 24 hours."""
 
+from collections.abc import Callable
+
 import pytest
 from django.core.exceptions import PermissionDenied
+from django.test import Client
 
 from connections.access.actor import WORKER, command_actor, person_actor
 from connections.core.causes import Cause
@@ -25,6 +28,7 @@ from sandbox import faults
 from sandbox.entities import Connection
 from sandbox.server import SandboxServer
 from tests.deletions.approvals.conftest import RequestFor, approve, confirm
+from tests.flows.support import read
 from tests.support.clock import SettableClock
 
 pytestmark = pytest.mark.django_db
@@ -133,6 +137,19 @@ def test_everyones_permissions_are_checked_again_before_sending(
     with pytest.raises((BlockedError, PermissionDenied)):
         confirm(requested, Person.objects.get(username="ada"))
     assert sandbox.world.deletes_received(wanted.id) == 0
+
+
+def test_a_confirmation_that_would_be_refused_is_not_offered(
+    requested: Deletion, linus: Person, ada: Person, client_of: Callable[[Person], Client]
+) -> None:
+    url = f"/deletions/{requested.pk}/"
+    approve(requested, linus)
+    assert read(client_of(ada).get(url)).has_form_to("/execute/")
+    linus.groups.clear()
+    page = read(client_of(ada).get(url))
+    assert not page.has_form_to("/execute/")
+    assert page.has_form_to("/withdraw/")
+    assert "It can't be confirmed. Linus no longer has permission to approve" in page.text
 
 
 def test_one_remaining_approver_does_not_satisfy_policy_two(
