@@ -173,6 +173,7 @@ def test_the_confirmation_form_returns_409_and_sends_nothing(
 ) -> None:
     client = client_of(ada)
     page = record(client, still_present)
+    assert "A new DELETE is approved by" not in page.text
     assert not page.has_form_to("/execute/")
     response = client.post(
         f"/deletions/{still_present.pk}/execute/", {"confirmation": "Payments US"}, follow=True
