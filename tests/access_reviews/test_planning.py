@@ -74,6 +74,17 @@ def test_a_plan_has_the_connections_that_are_decided_to_delete(
     assert event.details["access_review"] == str(review.pk)
 
 
+def test_the_page_of_a_plan_links_to_its_access_review(
+    make_review: MakeReview, ada: Person, client_of: Callable[[Person], Client]
+) -> None:
+    review = make_review(2)
+    decide(review, ada, decision="delete")
+    draft = plan(review, ada).batch
+    page = read(client_of(ada).get(f"/deletions/batches/{draft.pk}/"))
+    assert f"Connections marked for deletion in {review.name}" in page.text
+    assert (f"/access-reviews/{review.pk}/", review.name) in page.links
+
+
 def test_a_connection_with_a_deletion_is_not_planned_again_and_links_to_it(
     make_review: MakeReview, ada: Person
 ) -> None:

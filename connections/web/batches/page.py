@@ -25,6 +25,7 @@ from connections.deletions import states
 from connections.deletions.history import OutcomeGroup, outcome_group
 from connections.models import (
     OPEN_STATES,
+    AccessReview,
     Approval,
     Batch,
     BatchOrigin,
@@ -398,6 +399,7 @@ def batch_context(
         "batch": batch,
         "status": batch_badge(batch, has_expired=drafts.has_expired(batch, now=time_of(request))),
         "origin": batch_origin_text(batch),
+        "access_review": _visible_access_review(batch, actor=actor),
         "notice": notice,
         "url": reverse("batch-detail", args=[batch.pk]),
         "approvals_text": wording.approvals_needed_text(batch.policy),
@@ -405,6 +407,13 @@ def batch_context(
     if batch.requested_at is None:
         return common | _draft_context(request, batch=batch, actor=actor, form=form)
     return common | _record_context(request, batch=batch, actor=actor, form=form)
+
+
+def _visible_access_review(batch: Batch, *, actor: Actor) -> AccessReview | None:
+    """The access review whose decisions made the plan, if the actor can see it."""
+    if batch.access_review_id is None:
+        return None
+    return visibility.visible_access_reviews(actor=actor).filter(pk=batch.access_review_id).first()
 
 
 def _draft_context(
