@@ -82,7 +82,7 @@ def test_the_page_of_a_plan_links_to_its_access_review(
     draft = plan(review, ada).batch
     page = read(client_of(ada).get(f"/deletions/batches/{draft.pk}/"))
     assert f"Connections marked for deletion in {review.name}" in page.text
-    assert f"/access-reviews/{review.pk}/" in [address for address, _ in page.links]
+    assert f"/reviews/{review.pk}/" in [address for address, _ in page.links]
 
 
 def test_a_connection_with_a_deletion_is_not_planned_again_and_links_to_it(
