@@ -44,6 +44,8 @@ OTHER_FILES = 256
 MAX_HEAD_SIZE = 32 * 1024
 # Larger bodies go to a temporary file, except those that contain the keys of an import.
 BODY_SIZE_IN_MEMORY = 64 * 1024
+# Bytes of a response that wait for a slow client before more of it is made.
+OUTPUT_BUFFER_SIZE = 1 << 20
 # Longer than the 30 s that Datadog has to respond to a DELETE plus the work before and after it.
 STOP_SECONDS = 60.0
 # How long a browser has to follow the redirect after a form.
@@ -147,6 +149,8 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
             max_request_header_size=MAX_HEAD_SIZE,
             max_request_body_size=settings.WEB_MAX_BODY_SIZE,
             inbuf_overflow=BODY_SIZE_IN_MEMORY,
+            # A buffer keeps what was sent until it is full, and an export fills several.
+            outbuf_high_watermark=OUTPUT_BUFFER_SIZE,
             # `_wrap` and the application decide whether to trust X-Forwarded-*.
             clear_untrusted_proxy_headers=False,
             log_socket_errors=False,

@@ -1566,6 +1566,13 @@ SERVING = "tests/orgadmin/test_web_server.py"
 
 AVAILABILITY = (
     _mutant(
+        "a response waits for its client",
+        "orgadmin/web_server.py",
+        "            outbuf_high_watermark=OUTPUT_BUFFER_SIZE,\n",
+        "",
+        f"{SERVING}::test_a_stream_is_generated_as_fast_as_it_is_read_and_closed_when_reading_stops",
+    ),
+    _mutant(
         "a request has a limited time to arrive",
         WEB_SERVER,
         "            self.handle_close()\n",

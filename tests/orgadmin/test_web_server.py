@@ -202,7 +202,8 @@ def test_a_stream_is_generated_as_fast_as_it_is_read_and_closed_when_reading_sto
     with serve(streaming(stream)).connect() as connection:
         connection.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
         assert stream.is_closed.wait(PATIENCE)
-    assert stream.generated < 50 * MIB
+    # What the buffers of both sockets take, and then one of the server.
+    assert stream.generated < 15 * MIB
 
 
 def test_a_stream_ends_when_its_client_disconnects(serve: Serve, settings: Settings) -> None:
@@ -212,7 +213,8 @@ def test_a_stream_ends_when_its_client_disconnects(serve: Serve, settings: Setti
         connection.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
         assert connection.recv(1)
     assert stream.is_closed.wait(PATIENCE)
-    assert stream.generated < 50 * MIB
+    # What the buffers of both sockets take, and then one of the server.
+    assert stream.generated < 15 * MIB
 
 
 def test_the_response_to_head_has_no_body_and_none_is_generated(serve: Serve) -> None:
