@@ -33,5 +33,7 @@ globals().update({name: value for name, value in vars(product).items() if name.i
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 MAILERS = {"default": {"BACKEND": "django.core.mail.backends.locmem.EmailBackend"}}
 if product.DATABASE_IS_SQLITE:
+    # The live server makes a thread for each connection, which would end without closing its own.
+    product.DATABASES["default"]["CONN_MAX_AGE"] = 0
     # No test cuts the power, so no commit waits for the disk.
     product.DATABASES["default"]["OPTIONS"]["init_command"] += " PRAGMA synchronous=OFF;"
