@@ -90,6 +90,7 @@ def test_it_is_started_decided_by_keyboard_deleted_and_closed(
 
     page.reload()
     page.get_by_role("button", name="Delete 2 connections…").click()
+    expect(page.get_by_role("link", name="Q4 2026")).to_be_visible()
     page.get_by_label("Reason").fill("Decided in the access review.")
     page.get_by_label("To confirm, type").fill("2")
     page.get_by_role("button", name="Delete 2 connections").click()
