@@ -193,7 +193,7 @@ class DatadogClient:
         nothing sent, for an ID that is not canonical (see `canonical_connection_id`).
         """
         if canonical_connection_id(connection_id) != connection_id:
-            raise ValueError("The org connection id is not in its canonical, lower case form.")
+            raise ValueError("The connection ID is not in its canonical, lowercase form.")
         response = self._send(
             method="DELETE",
             path=f"/api/v2/org_connections/{connection_id}",
