@@ -57,7 +57,7 @@ class FakeDatadog:
     ) -> DeleteResponse:
         """As the client's; sends nothing when the deadline has passed."""
         if canonical_connection_id(connection_id) != connection_id:
-            raise ValueError("The org connection id is not in its canonical, lower case form.")
+            raise ValueError("The connection ID is not in its canonical, lowercase form.")
         if deadline_seconds <= 0:
             return read_delete_response(_not_sent(Cause.CONNECT_TIMEOUT))
         return read_delete_response(
