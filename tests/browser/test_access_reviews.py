@@ -66,6 +66,7 @@ def test_it_is_started_decided_by_keyboard_deleted_and_closed(
     page.get_by_role("link", name="Decide Q4 2026").click()
     headline = page.locator("#review-progress h2")
     expect(headline).to_have_text("0 of 3 decided")
+    expect(page.locator(".row-group")).to_have_text("To decide", use_inner_text=True)
     # A click doesn't wait for the deferred script that listens for keys.
     page.wait_for_load_state()
     page.keyboard.press("ArrowDown")
@@ -74,6 +75,8 @@ def test_it_is_started_decided_by_keyboard_deleted_and_closed(
     page.keyboard.press("Enter")
     expect(row_of(page, 0)).to_have_attribute("data-decision", "keep")
     expect(headline).to_have_text("1 of 3 decided")
+    heading = page.locator(".row-group")
+    expect(heading).to_have_text("To decide or just decided", use_inner_text=True)
     # The next one follows: both of the others are selected and decided at once.
     expect(row_of(page, 1)).to_be_focused()
     page.keyboard.press("x")
@@ -89,6 +92,7 @@ def test_it_is_started_decided_by_keyboard_deleted_and_closed(
     assert AccessReviewDecision.objects.filter(decided_together=2).count() == 2
 
     page.reload()
+    expect(heading).to_have_text("Decided", use_inner_text=True)
     page.get_by_role("button", name="Delete 2 connections…").click()
     expect(page.get_by_role("link", name="Q4 2026")).to_be_visible()
     page.get_by_label("Reason").fill("Decided in the access review.")
