@@ -60,7 +60,7 @@
     connection.value = row.dataset.connection;
     digest.value = row.querySelector("input[name=digest]").value;
     chosen.value = decision;
-    form.querySelector("[data-reason-label]").textContent = `Reason to ${decision} ${row.dataset.name}`;
+    form.querySelector("[data-reason-label]").textContent = `Reason to ${decision} ${row.dataset.pair}`;
     form.querySelector("[data-until]").hidden = decision !== "keep";
     until.disabled = decision !== "keep";
     if (previous) {

@@ -56,7 +56,7 @@ def review(payments: Credential, sandbox: SandboxServer, edith: Person) -> Acces
 
 def shown(html: str) -> list[int]:
     """The partners of the rows."""
-    return [int(number) for number in re.findall(r'data-name="[^"]* to Partner (\d)"', html)]
+    return [int(number) for number in re.findall(r'data-pair="[^"]* → Partner (\d)"', html)]
 
 
 def options(html: str, name: str) -> dict[str, str]:

@@ -47,7 +47,7 @@ def auditor(service_url: str) -> Person:
 
 def row_of(page: Page, partner: int) -> Locator:
     """The row of the connection to this partner."""
-    return page.locator(f"tr[data-name='Payments US to Partner {partner}']")
+    return page.locator(f"tr[data-pair='Payments US → Partner {partner}']")
 
 
 def test_it_is_started_decided_by_keyboard_deleted_and_closed(
@@ -124,7 +124,7 @@ def test_a_form_in_a_row_keeps_what_was_typed_until_it_is_closed(
     row = row_of(page, 1)
     row.get_by_role("link", name="Keep").click()
     form = page.locator("#decision-form")
-    expect(form.get_by_label("Reason to keep Payments US to Partner 1")).to_be_focused()
+    expect(form.get_by_label("Reason to keep Payments US → Partner 1")).to_be_focused()
     page.keyboard.type("The partner left.")
     form.get_by_label("Keep until").fill("2020-01-01")
     form.get_by_role("button", name="Save and next").click()

@@ -76,8 +76,10 @@ class ReviewRowView:
     details: RowDetails
     anchor: str
     key: str
-    # "Labs to Mobile".
+    # "Labs to Mobile", for labels that are read aloud.
     name: str
+    # "Labs → Mobile".
+    pair: str
     url: str
     state: RowState
     badge: Badge
@@ -144,12 +146,14 @@ def _row_view(
     row, connection = details.row, details.connection
     place = str(row.position)
     is_left_open = is_closed and row.state == RowState.PENDING
+    source = connection.source_org_name or connection.source_org_id
+    sink = connection.sink_org_name or connection.sink_org_id
     return ReviewRowView(
         details=details,
         anchor=f"row-{place}",
         key=row.key.reference,
-        name=f"{connection.source_org_name or connection.source_org_id} to "
-        f"{connection.sink_org_name or connection.sink_org_id}",
+        name=f"{source} to {sink}",
+        pair=f"{source} → {sink}",
         url=connection_url(row.key),
         state=row.state,
         badge=LEFT_OPEN if is_left_open else ROW_BADGES[row.state],
