@@ -98,7 +98,10 @@ def test_the_cancel_link_returns_with_a_response_that_says_nothing_was_sent(
     watch.expect("status of 422")
     requester.delete_button.click()
 
-    expect(requester.page.get_by_text("Nothing was sent. Please correct:")).to_be_visible()
+    field = requester.page.get_by_label("To confirm, type")
+    expect(field).to_be_focused()
+    expect(field).to_have_accessible_description(f"Type “{SOURCE}” to confirm. Nothing was sent.")
+    expect(requester.page.get_by_text("Nothing was sent")).to_have_count(1)
     form = form_of(requester.page)
     expect(form.get_by_role("link", name="Cancel")).to_be_visible()
     expect(form.get_by_text(SENTENCE)).to_be_hidden()
