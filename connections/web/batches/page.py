@@ -127,7 +127,6 @@ class RowsPage:
     """A page of rows, and the links to the other pages."""
 
     views: list[BatchRowView]
-    note: str
     links: list[ViewLink]
     columns: Sequence[Column]
     shows_results: bool
@@ -280,11 +279,10 @@ def plan_rows(
         .select_related("credential", "deletion")
     )
     views = [_plan_row(row) for row in rows.order_by("position")]
-    has_problems = can_edit or any(view.badge for view in views)
+    has_problems = any(view.badge for view in views)
     columns = _EDITED_COLUMNS if can_edit else _PLAN_COLUMNS
     return RowsPage(
         views=views,
-        note=pluralize(len(found), "connection"),
         links=part_links(
             request,
             [(label, value, len(plan.shown_by(value))) for value, label in _PLAN_LINKS.items()],
@@ -316,7 +314,6 @@ def result_rows(
             _plan_row(row) if isinstance(row, BatchRow) else _result_row(row, now=time_of(request))
             for row in page.object_list
         ],
-        note="newest results first",
         links=part_links(request, links, shown=chosen, seen=""),
         columns=_RESULT_COLUMNS,
         shows_results=True,

@@ -240,6 +240,17 @@ def test_another_operator_sees_a_draft_and_cannot_change_it(
     assert other.post(url_of(batch, "remove"), {}).status_code == 403
 
 
+def test_only_a_plan_that_leaves_something_out_has_a_column_for_the_reason(
+    operator: Client, ada: Person, make_draft: MakeDraft
+) -> None:
+    complete = make_draft(1)
+    partial = draft(ada, [complete.rows.get().reference, "nonsense"])
+    has_column = [
+        "Left out because" in operator.get(url_of(each)).text for each in (complete, partial)
+    ]
+    assert has_column == [False, True]
+
+
 def test_a_plan_without_enough_approvers_says_so(operator: Client, make_draft: MakeDraft) -> None:
     batch = make_draft(2, policy=ApprovalPolicy.ONE)
     text = read(operator.get(url_of(batch))).text
