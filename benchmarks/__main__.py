@@ -31,7 +31,7 @@ def main() -> int:
                 continue
             _print(f"{number}. {ROWS[number].title}\n\n{report.table(lines)}\n")
             _print(f"{how}. Took {time.perf_counter() - started:.0f} s.\n")
-            is_met = is_met and all(each.is_met is not False for each in lines)
+            is_met = is_met and all(line.is_met is not False for line in lines)
             if not options.no_write:
                 report.save(number, lines, how=how + (", --quick" if options.quick else ""))
     return int(not is_met)

@@ -99,8 +99,8 @@ def fill(size: Size) -> None:
     people = _insert_people()
     credentials = insert_credentials(range(size.orgs))
     CredentialAccess.objects.bulk_create(
-        CredentialAccess(credential=each, kind=AccessKind.SEE, person=people[0])
-        for each in credentials[::3]
+        CredentialAccess(credential=credential, kind=AccessKind.SEE, person=people[0])
+        for credential in credentials[::3]
     )
     now = clock.now()
     _insert_orgs(size.orgs, at=now)

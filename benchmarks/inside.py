@@ -195,7 +195,7 @@ def delete_in_bulk(rounds: str, count: str, python: str) -> dict[str, Any]:
 def _confirmed_batch(person: Person, ids: list[str]) -> Batch:
     actor = person_actor(person=person)
     batch = drafts.create_draft_from_selection(
-        actor=actor, connections=[f"{world.SITE}/{each}" for each in ids]
+        actor=actor, connections=[f"{world.SITE}/{connection_id}" for connection_id in ids]
     )
     return requesting.request_batch(
         batch=batch,

@@ -267,11 +267,14 @@ class Server:
 
     def memory(self, name: str = "VmRSS") -> float:
         """The resident memory of all its processes together (MiB)."""
-        return sum(_kib(Path(f"/proc/{one}/status"), name) for one in self.processes) / 1024
+        return sum(_kib(Path(f"/proc/{process}/status"), name) for process in self.processes) / 1024
 
     def shared_memory(self) -> float:
         """The memory of all its processes together, with shared pages counted once (MiB)."""
-        return sum(_kib(Path(f"/proc/{one}/smaps_rollup"), "Pss") for one in self.processes) / 1024
+        return (
+            sum(_kib(Path(f"/proc/{process}/smaps_rollup"), "Pss") for process in self.processes)
+            / 1024
+        )
 
 
 def _kib(path: Path, name: str) -> int:

@@ -88,7 +88,7 @@ def summary(results: dict[int, Result]) -> str:
     """How many goals of each row are met."""
     rows = []
     for number, result in results.items():
-        goals = [each.is_met for each in result.lines if each.is_met is not None]
+        goals = [line.is_met for line in result.lines if line.is_met is not None]
         title = ROWS[number].title
         link = f"[{title}](#{_anchor(number, title)})"
         rows.append([str(number), link, f"{sum(goals)} of {len(goals)}"])
@@ -102,17 +102,17 @@ def _anchor(number: int, title: str) -> str:
 def table(lines: Iterable[Line]) -> str:
     """The lines as a Markdown table."""
     lines = list(lines)
-    has_peer = any(each.peer for each in lines)
-    has_database = any(each.database for each in lines)
+    has_peer = any(line.peer for line in lines)
+    has_database = any(line.database for line in lines)
     rows = []
-    for each in lines:
-        row = [each.what]
-        row += [each.database] if has_database else []
-        row += [_amount(each.median, each.unit), _amount(each.p95, each.unit)]
+    for line in lines:
+        row = [line.what]
+        row += [line.database] if has_database else []
+        row += [_amount(line.median, line.unit), _amount(line.p95, line.unit)]
         if has_peer:
-            row += [f"{each.peer}: {_amount(each.peer_median, each.unit)}" if each.peer else ""]
-            row += [f"{each.ratio:.2f}" if each.ratio else ""]
-        rows.append([*row, goal(each), {True: "yes", False: "**no**", None: ""}[each.is_met]])
+            row += [f"{line.peer}: {_amount(line.peer_median, line.unit)}" if line.peer else ""]
+            row += [f"{line.ratio:.2f}" if line.ratio else ""]
+        rows.append([*row, goal(line), {True: "yes", False: "**no**", None: ""}[line.is_met]])
     head = ["", *(["database"] if has_database else []), "median", "p95"]
     head += ["compared with", "ratio"] if has_peer else []
     return _markdown([*head, "goal", "met"], rows)
@@ -150,14 +150,14 @@ def draw(lines: Iterable[Line], *, title: str) -> str:
     Bars with the same unit share a scale.
     """
     bars: list[tuple[str, float, str, float | None, str]] = []
-    for each in lines:
-        limit = each.at_most
-        if limit is not None and each.is_ratio:
-            limit = limit * (each.peer_median or 0)
-        label = f"{each.what} ({each.database})" if each.database else each.what
-        bars.append((label.replace("`", ""), each.median, each.unit, limit, "#0969da"))
-        if each.peer_median is not None:
-            bars.append((each.peer, each.peer_median, each.unit, None, "#afb8c1"))
+    for line in lines:
+        limit = line.at_most
+        if limit is not None and line.is_ratio:
+            limit = limit * (line.peer_median or 0)
+        label = f"{line.what} ({line.database})" if line.database else line.what
+        bars.append((label.replace("`", ""), line.median, line.unit, limit, "#0969da"))
+        if line.peer_median is not None:
+            bars.append((line.peer, line.peer_median, line.unit, None, "#afb8c1"))
     longest: dict[str, float] = {}
     for _, value, unit, limit, _ in bars:
         longest[unit] = max(longest.get(unit, 0.0), value, limit or 0.0)

@@ -226,15 +226,15 @@ def bulk_deletion(bench: Bench) -> Iterator[Line]:
             ]
             yield line(
                 f"{BULK} deletions, {BULK_DELAY * 1000:.0f} ms a call, 8 in parallel",
-                [sample for each in results for sample in each["own"]],
+                [sample for result in results for sample in result["own"]],
                 peer="the official client, 8 threads",
-                peer_samples=[sample for each in results for sample in each["peer"]],
+                peer_samples=[sample for result in results for sample in result["peer"]],
                 database=database.name,
                 at_most_ratio=1.25,
             )
             yield line(
                 "processor time, per deletion",
-                [sample for each in results for sample in each["cpu"]],
+                [sample for result in results for sample in result["cpu"]],
                 database=database.name,
             )
 
@@ -269,7 +269,7 @@ def _pages(
         paths = paths_of(filled.facts)
         with _served(filled.installation, filled.facts) as (_, browser):
             samples = interleaved(
-                bench.rounds(21), *(partial(_time_page, browser, each) for each in paths.values())
+                bench.rounds(21), *(partial(_time_page, browser, path) for path in paths.values())
             )
         for name, times in zip(paths, samples, strict=True):
             yield line(name, times, database=database.name, at_most=at_most)
@@ -371,7 +371,7 @@ def commands(bench: Bench) -> Iterator[Line]:
         python = (sys.executable, "manage.py")
         works = [
             partial(_run, installation, (sys.executable, "-c", BARE_SETUP)),
-            *(partial(_run, installation, (*python, *each)) for each in COMMANDS.values()),
+            *(partial(_run, installation, (*python, *command)) for command in COMMANDS.values()),
             partial(_run, installation, ("./run", "manage", "version")),
             partial(_run, installation, (*python, "version")),
         ]

@@ -229,7 +229,9 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
         """Accept a new connection. If all are in use, close the one that has been idle longest."""
         channels = self._channels()
         if len(channels) >= self._connections:
-            waiting = [one for one in channels if not (one.is_busy or one.will_close)]
+            waiting = [
+                channel for channel in channels if not (channel.is_busy or channel.will_close)
+            ]
             if waiting:
                 # Closed in the next turn, because its file descriptor must not be reused in this
                 # one.

@@ -227,7 +227,7 @@ def _demo_faults() -> dict[str, tuple[Fault, str]]:
 
 def _generated_connections() -> list[_DemoConnection]:
     """Return as many additional connections as VISIBLE_CONNECTIONS needs, chosen by their hash."""
-    listed = {(one.source, one.sink) for one in _CONNECTIONS}
+    listed = {(connection.source, connection.sink) for connection in _CONNECTIONS}
     hidden = sum({source, sink} <= _WITHOUT_KEY_PAIR for source, sink in listed)
     number = VISIBLE_CONNECTIONS - (len(listed) - hidden)
     pairs = {
@@ -284,17 +284,17 @@ def demo_world(*, now: datetime | None = None) -> World:
         user=make_user(name="Robotics Automation", service_account=True),
         access_token=f"ddsat_{_hex(f'access token:{_WITH_TWO_CREDENTIALS}', 40)}",
     )
-    for one in (*_CONNECTIONS, *_generated_connections()):
-        connection_id = connection_id_between(source=one.source, sink=one.sink)
+    for connection in (*_CONNECTIONS, *_generated_connections()):
+        connection_id = connection_id_between(source=connection.source, sink=connection.sink)
         # Each is created at a different time of day, in microseconds as in Datadog's responses.
         microseconds = int(connection_id.replace("-", "")[:12], 16) % 86_400_000_000
         world.add_connection(
             id=connection_id,
-            source_org=orgs[one.source],
-            sink_org=orgs[one.sink],
-            connection_types=tuple(one.types.split()),
-            created_at=today - timedelta(days=one.days_ago, microseconds=microseconds),
-            created_by=one.created_by,
+            source_org=orgs[connection.source],
+            sink_org=orgs[connection.sink],
+            connection_types=tuple(connection.types.split()),
+            created_at=today - timedelta(days=connection.days_ago, microseconds=microseconds),
+            created_by=connection.created_by,
         )
     for connection_id, (fault, _) in DEMO_FAULTS.items():
         times = 1 if fault.status == 429 else None

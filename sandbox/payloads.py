@@ -38,7 +38,7 @@ def connection_list(
     *, page: Sequence[Connection], total_count: int, total_filtered_count: int
 ) -> Json:
     """One page of a connection list. An empty page has no `included`."""
-    payload: Json = {"data": [connection_object(connection=one) for one in page]}
+    payload: Json = {"data": [connection_object(connection=connection) for connection in page]}
     if page:
         payload["included"] = _included(connections=page)
     payload["meta"] = {
@@ -67,7 +67,10 @@ def current_user(*, keys: Keys, org: Org) -> Json:
         },
         "relationships": {
             "permissions": {
-                "data": [{"type": "permissions", "id": _permission_id(one)} for one in permissions]
+                "data": [
+                    {"type": "permissions", "id": _permission_id(permission)}
+                    for permission in permissions
+                ]
             }
         },
     }
@@ -135,10 +138,10 @@ def user_object(*, user: User) -> Json:
 def _included(*, connections: Iterable[Connection]) -> list[Json]:
     orgs: dict[str, Org] = {}
     users: dict[str, User] = {}
-    for one in connections:
-        orgs[one.source_org.id] = one.source_org
-        orgs[one.sink_org.id] = one.sink_org
-        users[one.created_by.id] = one.created_by
+    for connection in connections:
+        orgs[connection.source_org.id] = connection.source_org
+        orgs[connection.sink_org.id] = connection.sink_org
+        users[connection.created_by.id] = connection.created_by
     return [org_object(org=org) for org in orgs.values()] + [
         user_object(user=user) for user in users.values()
     ]

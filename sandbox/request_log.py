@@ -56,9 +56,11 @@ class RequestLog:
         with self._changed:
             requests = list(self._requests.values())
         return [
-            one
-            for one in requests
-            if all(value is None or getattr(one, key) == value for key, value in filters.items())
+            request
+            for request in requests
+            if all(
+                value is None or getattr(request, key) == value for key, value in filters.items()
+            )
         ]
 
     def wait_until(self, condition: Callable[[], bool], *, seconds: float) -> bool:

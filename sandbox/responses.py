@@ -208,7 +208,8 @@ def _managed_orgs(call: _Call) -> Response:
     wanted = call.request.query.get("filter[name]", "")
     return _json_response(
         payloads.managed_orgs(
-            org=call.caller.org, managed=[one for one in managed if wanted in one.name]
+            org=call.caller.org,
+            managed=[managed_org for managed_org in managed if wanted in managed_org.name],
         )
     )
 
@@ -219,15 +220,15 @@ def _list(call: _Call) -> Response:
     limit = _parse_number(query.get("limit", str(LIST_LIMIT)), name="limit")
     offset = _parse_number(query.get("offset", "0"), name="offset")
     connections = [
-        one
-        for one in call.world.connections(org=call.caller.org)
-        if one.id not in call.caller.keys.unlisted
+        connection
+        for connection in call.world.connections(org=call.caller.org)
+        if connection.id not in call.caller.keys.unlisted
     ]
     filtered = [
-        one
-        for one in connections
-        if query.get("sink_org_id", one.sink_org.id) == one.sink_org.id
-        and query.get("source_org_id", one.source_org.id) == one.source_org.id
+        connection
+        for connection in connections
+        if query.get("sink_org_id", connection.sink_org.id) == connection.sink_org.id
+        and query.get("source_org_id", connection.source_org.id) == connection.source_org.id
     ]
     return _json_response(
         payloads.connection_list(

@@ -176,7 +176,11 @@ class World:
         total.
         """
         with self._changed:
-            sinks = [one.sink_org for one in self.connections() if one.source_org == source_org]
+            sinks = [
+                connection.sink_org
+                for connection in self.connections()
+                if connection.source_org == source_org
+            ]
             if sink_org in sinks:
                 return "exists"
             if sink_org == source_org or len(sinks) >= max_destinations:
@@ -256,17 +260,21 @@ class World:
         """Return all connections, or those that involve the org, in the order they were added."""
         with self._changed:
             connections = list(self._connections.values())
-        return connections if org is None else [one for one in connections if one.involves(org)]
+        return (
+            connections
+            if org is None
+            else [connection for connection in connections if connection.involves(org)]
+        )
 
     def key_pairs(self) -> list[KeyPair]:
         """Return the key pairs that are not revoked, in the order they were added."""
         with self._changed:
-            return [one for one in self._key_pairs if one not in self._revoked]
+            return [pair for pair in self._key_pairs if pair not in self._revoked]
 
     def access_tokens(self) -> list[AccessToken]:
         """Return the access tokens that are not revoked, in the order they were added."""
         with self._changed:
-            return [one for one in self._access_tokens if one not in self._revoked]
+            return [token for token in self._access_tokens if token not in self._revoked]
 
     def revoke(self, keys: Keys) -> None:
         """Revoke both keys or the token. Datadog then responds to them with 403."""
@@ -275,24 +283,24 @@ class World:
 
     def org_of_api_key(self, *, api_key: str, site: str) -> Org | None:
         """Return the org of an API key that works on this site."""
-        for one in self.key_pairs():
-            if one.api_key == api_key and one.org.site.name == site:
-                return one.org
+        for pair in self.key_pairs():
+            if pair.api_key == api_key and pair.org.site.name == site:
+                return pair.org
         return None
 
     def find_key_pair(self, *, api_key: str, application_key: str, site: str) -> KeyPair | None:
         """Return the application key's pair if both keys belong to one org of this site."""
         org = self.org_of_api_key(api_key=api_key, site=site)
-        for one in self.key_pairs():
-            if one.application_key == application_key and one.org == org:
-                return one
+        for pair in self.key_pairs():
+            if pair.application_key == application_key and pair.org == org:
+                return pair
         return None
 
     def find_access_token(self, *, access_token: str, site: str) -> AccessToken | None:
         """Return the token with this text if it is not revoked and works on this site."""
-        for one in self.access_tokens():
-            if one.access_token == access_token and one.org.site.name == site:
-                return one
+        for token in self.access_tokens():
+            if token.access_token == access_token and token.org.site.name == site:
+                return token
         return None
 
     # Faults
@@ -358,7 +366,8 @@ class World:
     def deletes_executed(self, connection_id: str) -> int:
         """Count the DELETE requests that deleted this connection."""
         return sum(
-            one.executed for one in self.requests(method="DELETE", connection_id=connection_id)
+            request.executed
+            for request in self.requests(method="DELETE", connection_id=connection_id)
         )
 
     def wait_until(self, condition: Callable[[], bool], *, seconds: float = 5.0) -> bool:

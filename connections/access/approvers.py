@@ -62,7 +62,9 @@ class ApprovalGaps:
 
 def approval_gaps(*, credentials: Sequence[Credential]) -> ApprovalGaps:
     """Which of these credentials need no approval, and which have too few approvers."""
-    listed = CredentialAccess.objects.filter(credential__in=[each.pk for each in credentials])
+    listed = CredentialAccess.objects.filter(
+        credential__in=[credential.pk for credential in credentials]
+    )
     with_list = set(listed.values_list("credential", flat=True))
     of_all = approval_warnings()
     without_approval, warnings = [], dict[str, list[str]]()

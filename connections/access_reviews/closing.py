@@ -150,8 +150,8 @@ def appeared_since(*, review: AccessReview, actor: Actor) -> list[dict[str, Any]
         filters, _ = parse_filter(review.scope)
         return _find_appeared(review, inventory=build_inventory(actor=actor, filters=filters))
     keys = [
-        OrgConnectionKey(site=each["site"], connection_id=UUID(each["connection_id"]))
-        for each in review.appeared
+        OrgConnectionKey(site=appeared["site"], connection_id=UUID(appeared["connection_id"]))
+        for appeared in review.appeared
     ]
     hidden = visibility.hidden_connections(keys, actor=actor, until=review.closed_at)
     return [each for key, each in zip(keys, review.appeared, strict=True) if key not in hidden]
@@ -169,12 +169,12 @@ def _find_appeared(review: AccessReview, *, inventory: Inventory) -> list[dict[s
     population = set(fetch_stored(review.rows.order_by().values_list("site", "connection_id")))
     return [
         {
-            "site": each.site,
-            "connection_id": str(each.connection_id),
-            "source_org": {"id": each.source_org.org_id, "name": each.source_org.name},
-            "sink_org": {"id": each.sink_org.org_id, "name": each.sink_org.name},
-            "connection_types": each.types,
+            "site": connection.site,
+            "connection_id": str(connection.connection_id),
+            "source_org": {"id": connection.source_org.org_id, "name": connection.source_org.name},
+            "sink_org": {"id": connection.sink_org.org_id, "name": connection.sink_org.name},
+            "connection_types": connection.types,
         }
-        for each in inventory.matches
-        if each.key not in population
+        for connection in inventory.matches
+        if connection.key not in population
     ]

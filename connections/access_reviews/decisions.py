@@ -199,13 +199,13 @@ def _record(review: AccessReview, *, made: Collection[AccessReviewDecision], act
             "decided_together": first.decided_together,
             "decisions": [
                 {
-                    "id": each.pk,
-                    "position": each.row.position,
-                    "site": each.row.site,
-                    "connection_id": str(each.row.connection_id),
-                    "review_digest": each.review_digest,
+                    "id": decision.pk,
+                    "position": decision.row.position,
+                    "site": decision.row.site,
+                    "connection_id": str(decision.row.connection_id),
+                    "review_digest": decision.review_digest,
                 }
-                for each in made
+                for decision in made
             ],
         },
     )

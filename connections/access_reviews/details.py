@@ -70,7 +70,7 @@ class RowDetails:
     @property
     def last_decision(self) -> AccessReviewDecision | None:
         """The newest decision about the connection, from this or another access review."""
-        made = [each for each in (self.decision, self.other_decision) if each]
+        made = [decision for decision in (self.decision, self.other_decision) if decision]
         return max(made, key=lambda each: each.pk, default=None)
 
 
@@ -87,8 +87,8 @@ def load_details(
     others = _find_other_decisions(review, keys=keys)
     since = {key: each.decided_at for key, each in others.items()}
     for row in rows:
-        for each in decisions[row.id][-1:]:
-            since[row.key] = max(each.decided_at, since.get(row.key, each.decided_at))
+        for decision in decisions[row.id][-1:]:
+            since[row.key] = max(decision.decided_at, since.get(row.key, decision.decided_at))
     changes = _find_changes(review, keys=keys, since=since, actor=actor)
     deletions = _find_deletions(review, keys=keys, actor=actor)
     results = _find_results(rows, deletions=deletions)
@@ -152,7 +152,11 @@ def _find_shown(
     """What each row shows, and when a sync last showed it."""
     current = {row.id: row.current for row in rows if row.current}
     snapshots = OrgConnectionSnapshot.objects.in_bulk(
-        {pk for each in current.values() for pk in (each.snapshot_id, each.creator_snapshot_id)}
+        {
+            pk
+            for connection in current.values()
+            for pk in (connection.snapshot_id, connection.creator_snapshot_id)
+        }
     )
     frozen = AccessReviewRow.objects.in_bulk([row.id for row in rows if row.id not in current])
     # The frozen row might come from a credential that is hidden from this person.
@@ -245,7 +249,7 @@ def _find_deletions(
     is_later = Q(settled_at=None) | Q(settled_at__gte=review.created_at)
     deletions = Deletion.objects.filter(about_connections(keys), is_later)
     visible = visibility.visible(deletions, actor=actor).order_by("requested_at", "id")
-    return {each.key: each for each in sorted(visible, key=_has_succeeded)}
+    return {deletion.key: deletion for deletion in sorted(visible, key=_has_succeeded)}
 
 
 def _has_succeeded(deletion: Deletion) -> bool:

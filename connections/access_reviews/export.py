@@ -56,7 +56,7 @@ ROW_EXPORT_COLUMNS = Columns[RowDetails](
         "created_by_disabled": lambda each: each.connection.creator_is_disabled,
         "as_of": lambda each: as_time(each.last_seen_at),
         "state": lambda each: each.row.state.value,
-        "decisions": lambda each: [AsJson(_decision_row(one)) for one in each.decisions],
+        "decisions": lambda each: [AsJson(_decision_row(decision)) for decision in each.decisions],
         "other_decision": lambda each: (
             _other_row(each.other_decision) if each.other_decision else None
         ),

@@ -77,8 +77,8 @@ def preview_population(
 
 def _keys(inventory: Inventory) -> list[OrgConnectionKey]:
     return [
-        OrgConnectionKey(site=each.site, connection_id=each.connection_id)
-        for each in inventory.matches
+        OrgConnectionKey(site=connection.site, connection_id=connection.connection_id)
+        for connection in inventory.matches
     ]
 
 
@@ -114,7 +114,7 @@ def _find_without_reviewer(
     return [
         key
         for key in keys
-        if key in seen_by and all(seen_by[key] <= each for each in hidden.values())
+        if key in seen_by and all(seen_by[key] <= credentials for credentials in hidden.values())
     ]
 
 
@@ -252,9 +252,9 @@ def _require_row_count(count: int) -> None:
 
 def _build_rows(review: AccessReview, *, inventory: Inventory) -> list[AccessReviewRow]:
     known = load_current(of=ALL).known
-    found = [known[each.key] for each in inventory.matches]
+    found = [known[connection.key] for connection in inventory.matches]
     snapshots = OrgConnectionSnapshot.objects.in_bulk(
-        {pk for each in found for pk in (each.snapshot_id, each.creator_snapshot_id)}
+        {pk for current in found for pk in (current.snapshot_id, current.creator_snapshot_id)}
     )
     return [
         _build_row(review, position=position, current=each, snapshots=snapshots)
@@ -295,23 +295,23 @@ def _build_row(
 def coverage_document(coverage: Coverage) -> dict[str, Any]:
     """Each credential's org with its newest sync, and the orgs that have no credential."""
     orgs = [
-        *(_org_document(each, last_complete=each) for each in coverage.listed),
+        *(_org_document(sync, last_complete=sync) for sync in coverage.listed),
         *(
-            _org_document(each, last_complete=coverage.last_complete.get(each.credential_id))
-            for each in coverage.failed
+            _org_document(sync, last_complete=coverage.last_complete.get(sync.credential_id))
+            for sync in coverage.failed
         ),
         *(
             {
-                "site": each.site,
-                "org_id": each.org_id,
-                "org_name": each.org_name,
-                "credential_id": str(each.pk),
-                "credential": each.name,
+                "site": credential.site,
+                "org_id": credential.org_id,
+                "org_name": credential.org_name,
+                "credential_id": str(credential.pk),
+                "credential": credential.name,
                 "synced_at": None,
                 "is_complete": False,
                 "complete_at": None,
             }
-            for each in coverage.never_listed
+            for credential in coverage.never_listed
         ),
     ]
     return {

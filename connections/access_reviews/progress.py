@@ -176,7 +176,7 @@ def count_awaiting_decisions(*, actor: Actor) -> int:
     """
     reviews = list(open_reviews_to_decide(actor=actor))
     counts = count_rows(reviews=reviews, actor=actor)
-    return sum(1 for each in counts.values() if each.decidable)
+    return sum(1 for count in counts.values() if count.decidable)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -212,7 +212,7 @@ def list_waiting_reviews(*, actor: Actor) -> list[WaitingReview]:
         )
         for review in reviews
     ]
-    return [each for each in waiting if each.to_decide or can_close]
+    return [review for review in waiting if review.to_decide or can_close]
 
 
 # --- Decisions about connections --------------------------------------------------------------
@@ -305,14 +305,14 @@ def list_decisions(*, actor: Actor, key: OrgConnectionKey) -> list[ConnectionDec
     )
     found = list(decisions.select_related("row__review").order_by("id"))
     visible = visibility.visible_access_review_ids(
-        {each.row.review_id for each in found}, actor=actor
+        {decision.row.review_id for decision in found}, actor=actor
     )
     today = clock.now().date()
     return [
         ConnectionDecision(
-            decision=each,
-            is_review_visible=each.row.review_id in visible,
-            has_ended=each.has_ended(today=today),
+            decision=decision,
+            is_review_visible=decision.row.review_id in visible,
+            has_ended=decision.has_ended(today=today),
         )
-        for each in found
+        for decision in found
     ]

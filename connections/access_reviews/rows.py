@@ -206,7 +206,7 @@ def _compute_states(
     hidden = permissions.visibility_of(actor).hidden
     current = load_current(of=about_reviews(reviews), hidden=hidden)
     gone: dict[StoredKey, CurrentConnection] = {}
-    if any(one.is_to_delete for one in decisions.values()):
+    if any(decision.is_to_delete for decision in decisions.values()):
         of_decided = about_reviews(reviews, decisions__decision=ReviewDecision.DELETE)
         gone = load_gone(of=of_decided)
     today = clock.now().date()

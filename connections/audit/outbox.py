@@ -298,7 +298,9 @@ def _enqueue(
     if settings.WEBHOOK_URL:
         rows.append(_notification(Channel.WEBHOOK, code=code, key=key))
     if settings.HAS_MAIL:
-        rows += [_notification(Channel.MAIL, code=code, key=key, person=each) for each in people]
+        rows += [
+            _notification(Channel.MAIL, code=code, key=key, person=person) for person in people
+        ]
     for row in rows:
         row.event_seq = event_seq
     _insert(rows, subject=subject)

@@ -62,9 +62,9 @@ class Sentence:
     def followed_by(self, *sentences: "Sentence | str") -> "Sentence":
         """This sentence followed by others; empty ones are left out."""
         longer = Sentence("")
-        for one in (self, *sentences):
+        for sentence in (self, *sentences):
             pieces: tuple[str | ReferencedValue | None, ...] = (
-                one._pieces if isinstance(one, Sentence) else (one,)
+                sentence._pieces if isinstance(sentence, Sentence) else (sentence,)
             )
             if any(pieces):
                 longer._pieces += (" ", *pieces) if longer._pieces else pieces

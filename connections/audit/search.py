@@ -167,7 +167,9 @@ def _actor_conditions(text: str) -> list[Q]:
         return [Q(actor_id=UUID(text))]
     except ValueError:
         people = {
-            one.person_id for one in _find_values(text, field="actor") if one.kind == Kind.NAME
+            value.person_id
+            for value in _find_values(text, field="actor")
+            if value.kind == Kind.NAME
         }
     with connection.cursor() as cursor:
         cursor.execute(OTHER_ACTORS)
@@ -209,8 +211,8 @@ class _SearchWord:
     def condition(self) -> Q:
         """The condition on the sentence, in upper case like PostgreSQL's index."""
         found = Q(stored_sentence__icontains=self.word)
-        for one in self.values:
-            found |= Q(stored_sentence__icontains=f"{{{one.kind}:{one.number}}}")
+        for value in self.values:
+            found |= Q(stored_sentence__icontains=f"{{{value.kind}:{value.number}}}")
         return found
 
     @property
@@ -219,7 +221,7 @@ class _SearchWord:
 
         A sentence can contain such text literally; the search then finds an extra event.
         """
-        texts = [self.word, *(f"{{{one.number}}}" for one in self.values)]
+        texts = [self.word, *(f"{{{value.number}}}" for value in self.values)]
         phrases = ['"' + text.replace('"', '""') + '"' for text in texts]
         return f"({' OR '.join(phrases)})"
 
@@ -358,7 +360,7 @@ def get_event(*, actor: Actor, seq: int) -> EventDetail | None:
     head = AuditHead.objects.get()
     if not 1 <= seq <= head.size:
         return None
-    found = {each.seq: each for each in AuditEvent.objects.filter(seq__in=[seq - 1, seq])}
+    found = {event.seq: event for event in AuditEvent.objects.filter(seq__in=[seq - 1, seq])}
     if seq not in found:
         # It was removed, which `verify_audit` reports.
         return None

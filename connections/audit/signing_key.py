@@ -226,18 +226,18 @@ def _parse(text: Secret) -> SigningKey | str:
     try:
         document: dict[str, Any] = json.loads(text.reveal())
         file_format = document["format"]
-        pairs = [each for each in (document, document.get("next")) if each is not None]
-        seeds = [verify.decode_base64(each["key"], 32, "A key") for each in pairs]
+        pairs = [pair for pair in (document, document.get("next")) if pair is not None]
+        seeds = [verify.decode_base64(pair["key"], 32, "A key") for pair in pairs]
         public_keys = [
-            verify.decode_base64(each["public_key"], 32, "A public key")
-            for each in (*pairs, *document["previous"])
+            verify.decode_base64(pair["public_key"], 32, "A public key")
+            for pair in (*pairs, *document["previous"])
         ]
     except (ValueError, KeyError, TypeError, AttributeError, verify.VerificationFailed):
         return "is not a complete signing key document"
     if file_format != FORMAT:
         return f"is not of the form {FORMAT!r}"
     private_keys = [Ed25519PrivateKey.from_private_bytes(seed) for seed in seeds]
-    if [_public_bytes(each) for each in private_keys] != public_keys[: len(pairs)]:
+    if [_public_bytes(key) for key in private_keys] != public_keys[: len(pairs)]:
         return "contains a key that was altered"
     return SigningKey(
         private_key=private_keys[0],

@@ -97,7 +97,11 @@ class _Facts:
 
     def choices(self, key: OrgConnectionKey) -> list[OrgConnectionSnapshot]:
         """The snapshots of the credentials that can delete it, the source side first."""
-        found = [each for each in self.snapshots.get(key, ()) if each.credential_id in self.usable]
+        found = [
+            snapshot
+            for snapshot in self.snapshots.get(key, ())
+            if snapshot.credential_id in self.usable
+        ]
         return sorted(found, key=_sender_sort_key)
 
     def problem(self, key: OrgConnectionKey) -> RowProblem | None:
@@ -147,14 +151,18 @@ def _load_facts(
         for pk, credential in credentials.items()
         if permissions.can_use(actor, credential_id=pk) and not credential.is_read_only
     }
-    synced = {each for each in permitted if each.pk in newest and newest[each.pk].is_complete}
+    synced = {
+        credential
+        for credential in permitted
+        if credential.pk in newest and newest[credential.pk].is_complete
+    }
     return _Facts(
         snapshots=snapshots,
         protected=set(protections.active_protections()),
         being_deleted=being_deleted,
         hidden=hidden,
         kept=find_kept_among(ids) if is_from_review else frozenset(),
-        usable={each.pk for each in synced},
+        usable={credential.pk for credential in synced},
         unsynced=permitted - synced,
     )
 
@@ -215,7 +223,8 @@ def _matches(filters: InventoryFilter, *, actor: Actor) -> list[PlannedConnectio
     inventory = build_inventory(actor=actor, filters=filters)
     require_row_count(len(inventory.matches))
     return [
-        PlannedConnection(text=f"{each.site}/{each.connection_id}") for each in inventory.matches
+        PlannedConnection(text=f"{connection.site}/{connection.connection_id}")
+        for connection in inventory.matches
     ]
 
 
@@ -245,14 +254,14 @@ def create_draft_of_remaining(*, batch: Batch, actor: Actor) -> Batch:
     rest = list_remaining(batch=batch)
     if not rest:
         raise ConflictError("This bulk deletion has no connections left to delete.")
-    keys = [each.key for each in rest]
+    keys = [deletion.key for deletion in rest]
     facts = _load_facts(keys, actor=actor, is_from_review=batch.is_from_review)
     connections = [
         PlannedConnection(
-            text=each.key.reference,
-            credential_id=_credential_for_retry(each, facts=facts),
+            text=deletion.key.reference,
+            credential_id=_credential_for_retry(deletion, facts=facts),
         )
-        for each in rest
+        for deletion in rest
     ]
     is_of_filter = batch.origin == BatchOrigin.FILTER
     source = PlanSource(
@@ -286,8 +295,8 @@ def _credential_for_retry(deletion: Deletion, *, facts: _Facts) -> UUID:
     if deletion.cause != Cause.FORBIDDEN:
         return deletion.credential_id
     refused = deletion.credential
-    choices = [each.credential for each in facts.choices(deletion.key)]
-    others = [each for each in choices if each != refused]
+    choices = [snapshot.credential for snapshot in facts.choices(deletion.key)]
+    others = [credential for credential in choices if credential != refused]
     return min(others, key=lambda each: each.org_id == refused.org_id, default=refused).pk
 
 
@@ -341,7 +350,7 @@ def store_draft(batch: Batch, *, rows: Sequence[BatchRow]) -> None:
 def _build_rows(
     batch: Batch, connections: Sequence[PlannedConnection], *, actor: Actor
 ) -> list[BatchRow]:
-    keys = [parse_key(each.text) for each in connections]
+    keys = [parse_key(connection.text) for connection in connections]
     facts = _load_facts(
         [key for key in keys if key], actor=actor, is_from_review=batch.is_from_review
     )
@@ -386,7 +395,9 @@ def _fill_in(row: BatchRow, *, facts: _Facts, named: PlannedConnection) -> None:
         return
     choices = facts.choices(key)
     if named.credential_id and not problem:
-        preferred = [each for each in choices if each.credential_id == named.credential_id]
+        preferred = [
+            snapshot for snapshot in choices if snapshot.credential_id == named.credential_id
+        ]
         if named.is_credential_fixed and not preferred:
             row.problem = RowProblem.NO_CREDENTIAL
         choices = preferred or choices
@@ -524,7 +535,9 @@ def change_credential(
         facts = _load_row_facts(chosen, batch=batch, actor=actor)
         for row in chosen:
             choices = [
-                each for each in facts.choices(_key(row)) if each.credential_id == credential.pk
+                snapshot
+                for snapshot in facts.choices(_key(row))
+                if snapshot.credential_id == credential.pk
             ]
             if not choices:
                 raise InvalidInputError(
@@ -573,7 +586,7 @@ def list_choosable_credentials(
     """The credentials that could send at least one of these rows, by name."""
     planned = [row for row in rows if not row.problem]
     facts = _load_row_facts(planned, batch=batch, actor=actor)
-    found = {each.credential for row in planned for each in facts.choices(_key(row))}
+    found = {snapshot.credential for row in planned for snapshot in facts.choices(_key(row))}
     return sorted(found, key=lambda each: each.name.casefold())
 
 
@@ -596,7 +609,7 @@ def split_draft(*, batch: Batch, actor: Actor) -> list[Batch]:
                 "One credential deletes every connection, so there is nothing to split."
             )
         _, *others = by_credential.values()
-        new = [_move_to_new_draft(batch, rows=each) for each in others]
+        new = [_move_to_new_draft(batch, rows=rows) for rows in others]
         _save_draft(batch, rows=rows)
     return [batch, *new]
 
@@ -635,7 +648,7 @@ def refresh_problems(*, batch: Batch, actor: Actor) -> list[BatchRow]:
     planned = [row for row in rows if not row.problem]
     facts = _load_row_facts(planned, batch=batch, actor=actor)
     sending = {row.credential for row in planned if row.credential}
-    unsynced = {each.name for each in sending if each in facts.unsynced}
+    unsynced = {credential.name for credential in sending if credential in facts.unsynced}
     if unsynced:
         raise ConflictError(
             f"The last sync of {', '.join(sorted(unsynced))} failed. Nothing was requested. Sync "
@@ -662,7 +675,11 @@ def _current_problem(row: BatchRow, *, facts: _Facts) -> RowProblem | None:
         return RowProblem.CHANGED
     if problem:
         return problem
-    chosen = [each for each in facts.choices(_key(row)) if each.credential_id == row.credential_id]
+    chosen = [
+        snapshot
+        for snapshot in facts.choices(_key(row))
+        if snapshot.credential_id == row.credential_id
+    ]
     if not chosen:
         return RowProblem.NO_CREDENTIAL
     return None if chosen[0].digest == row.digest else RowProblem.CHANGED

@@ -175,7 +175,7 @@ def _with_credential(line: PlanLine, *, among: Sequence[Credential]) -> PlanLine
     The database allows two names that Python considers equal when case is ignored, such as ß and
     SS.
     """
-    exact = [each for each in among if each.name == line.credential_name]
+    exact = [credential for credential in among if credential.name == line.credential_name]
     found = exact or among
     if len(found) == 1:
         return replace(line, credential=found[0])

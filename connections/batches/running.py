@@ -129,7 +129,7 @@ def _expire_rows(rows: QuerySet[Deletion], *, actor: Actor) -> int:
     is_over = Q(expires_at__lte=now) | Q(expires_at__gt=ahead + time_limits.QUEUE_WINDOW)
     is_over |= Q(epoch__gt=0, expires_at__gt=ahead + time_limits.RETRY_WINDOW)
     over = rows.filter(_WAITING, is_over)[:MAX_EXPIRED]
-    return sum(lifecycle.expire_deletion(deletion=each, actor=actor) for each in over)
+    return sum(lifecycle.expire_deletion(deletion=deletion, actor=actor) for deletion in over)
 
 
 def _extend_rows_held_back(*, now: datetime) -> None:
@@ -233,7 +233,7 @@ class _Pass:
         due = due.exclude(_is_of_org(rate_limits.held_back_until(now=now)))
         due = due.exclude(Exists(lost_claims), batch__stop_at_first_problem=True)
         self.next_rows.extend(_for_claim(due)[:ROWS_READ])
-        self.batches |= {each.batch.pk: each.batch for each in self.next_rows if each.batch}
+        self.batches |= {row.batch.pk: row.batch for row in self.next_rows if row.batch}
 
     def _take_rows_with_shared_check(self, count: int) -> list[Deletion]:
         """The next rows of one bulk deletion and credential, if they can share a check.
@@ -292,7 +292,7 @@ class _Pass:
             shared_check_at=self.checks[rows[0].credential_id].started_at,
             responses=responses,
         )
-        return [one for one in claimed if isinstance(one, ClaimedAttempt)]
+        return [claim for claim in claimed if isinstance(claim, ClaimedAttempt)]
 
     def _claim_or_postpone(self, deletion: Deletion) -> bool:
         """Claim a row. If that fails unexpectedly, postpone it so that it doesn't stop other rows.
@@ -372,7 +372,7 @@ class _Pass:
         """
         result = sync.sync_org(credential=credential, actor=self.actor)
         if result.is_complete:
-            if any(each.is_low for each in result.rate_limits):
+            if any(limit.is_low for limit in result.rate_limits):
                 # The next rows might be of an org that should get no requests for now.
                 self.next_rows.clear()
             if time.monotonic() < self.ends_at:
@@ -626,7 +626,9 @@ def _verify(due: QuerySet[Deletion], *, actor: Actor) -> int:
     absent = list(due.filter(outcome=Outcome.ALREADY_ABSENT)[:MAX_VERIFIED])
     if absent:
         verification.sync_observing_credentials(deletions=absent, actor=actor)
-        _update_in_order(Deletion.objects.filter(pk__in=[each.pk for each in absent]), due_at=None)
+        _update_in_order(
+            Deletion.objects.filter(pk__in=[deletion.pk for deletion in absent]), due_at=None
+        )
     rows = due.exclude(outcome=Outcome.ALREADY_ABSENT).prefetch_related("credential")
     in_order = rows.order_by("credential", "due_at")[:MAX_VERIFIED]
     handled = len(absent)
@@ -649,7 +651,11 @@ def _verify_together(deletions: Sequence[Deletion], *, actor: Actor) -> int:
         for deletion in alone:
             verification.verify_settled(deletion=deletion, actor=actor)
         return len(alone)
-    closed = [each for each in deletions if each.settled_at and each.settled_at <= began_at]
+    closed = [
+        deletion
+        for deletion in deletions
+        if deletion.settled_at and deletion.settled_at <= began_at
+    ]
     verification.verify_together(
         deletions=closed, credential=credential, result=result, actor=actor
     )

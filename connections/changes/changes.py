@@ -168,9 +168,9 @@ def _rows(changes: list[Change], *, actor: Actor) -> list[ChangeRow]:
     credentials = visibility.visible(Credential.objects.all(), actor=actor, by="pk")
     names = {str(pk): name for pk, name in credentials.values_list("pk", "name")}
     deletions = visibility.visible(Deletion.objects.all(), actor=actor).in_bulk(
-        {each.deletion_id for each in changes if each.deletion_id}
+        {change.deletion_id for change in changes if change.deletion_id}
     )
-    former = {each.pk: key for each in changes if (key := _former_connection(each))}
+    former = {change.pk: key for change in changes if (key := _former_connection(change))}
     hidden = visibility.hidden_connections(list(former.values()), actor=actor)
     return [
         ChangeRow(

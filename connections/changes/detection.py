@@ -115,7 +115,10 @@ def process_sync(
                 credential=sync.credential.name,
                 changes=pluralize(len(found), "change"),
             ),
-            details={"changes": [str(each.pk) for each in found], "sha256": changes_digest(found)},
+            details={
+                "changes": [str(change.pk) for change in found],
+                "sha256": changes_digest(found),
+            },
         )
     return found
 
@@ -476,7 +479,7 @@ class _Comparison:
         former: dict[_Pair, KnownConnection],
     ) -> dict[_Pair, _Former]:
         """For pairs whose connection Org Admin deleted: that connection, and the last deletion."""
-        pairs = {_pair_of(each) for each in new}
+        pairs = {_pair_of(row) for row in new}
         pairs -= {pair for pair, other in others.items() if other.is_present}
         attempts = list(
             attempts_that_might_have_deleted().filter(

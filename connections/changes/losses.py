@@ -200,32 +200,32 @@ class _Observers:
             self._of[one.connection_id].append(one)
 
     def _listing(self, row: KnownConnection) -> list[_LastListing]:
-        return [one for one in self._of[row.connection_id] if one.is_listing]
+        return [listing for listing in self._of[row.connection_id] if listing.is_listing]
 
     def is_still_listed(self, row: KnownConnection) -> bool:
         """Whether a credential has listed it since it was lost."""
         return any(
             row.lost_at is not None
-            and one.last_seen_at >= row.lost_at
-            and not clock.is_ahead(one.last_seen_at, now=self.now)
-            for one in self._listing(row)
+            and listing.last_seen_at >= row.lost_at
+            and not clock.is_ahead(listing.last_seen_at, now=self.now)
+            for listing in self._listing(row)
         )
 
     def awaits_sync(self, row: KnownConnection) -> bool:
         """Whether a credential that lists it has not been tried since it was lost."""
-        return any(not self._is_since(one.tried_at, row) for one in self._listing(row))
+        return any(not self._is_since(listing.tried_at, row) for listing in self._listing(row))
 
     def no_longer_listing(self, row: KnownConnection) -> list[str]:
         """The credentials that listed it and whose complete sync since then lacks it."""
         return [
-            str(one.credential_id)
-            for one in self._of[row.connection_id]
-            if not one.is_listing and self._is_since(one.completed_at, row)
+            str(listing.credential_id)
+            for listing in self._of[row.connection_id]
+            if not listing.is_listing and self._is_since(listing.completed_at, row)
         ]
 
     def not_checked(self, row: KnownConnection) -> list[str]:
         """The credentials that list it and whose syncs since then failed."""
-        return [str(one.credential_id) for one in self._listing(row)]
+        return [str(listing.credential_id) for listing in self._listing(row)]
 
     @staticmethod
     def _is_since(at: datetime | None, row: KnownConnection) -> bool:

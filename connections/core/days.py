@@ -65,7 +65,7 @@ def daily_counts(rows: Iterable[tuple[str, str, int]], *, limit: int) -> DailyCo
     counts: dict[date, Counter[str]] = {}
     for day, kind, count in rows:
         counts.setdefault(date.fromisoformat(day), Counter())[kind] += count
-    row_count = sum(each.total() for each in counts.values())
+    row_count = sum(count.total() for count in counts.values())
     if not counts:
         return DailyCounts(days=(), row_count=0, has_older=False)
     oldest, newest = min(counts), max(counts)

@@ -78,7 +78,7 @@ def _decode(content: bytes) -> Secret | None:
 def _parse(text: Secret, *, max_lines: int | None) -> tuple[list[ImportLine], str]:
     rows = _LINE_END.split(text.reveal().removeprefix("\ufeff"))
     header = tuple(cell.strip().lower() for cell in _split_cells(rows[0]) or ())
-    columns = next((each for each in COLUMNS if sorted(each) == sorted(header)), None)
+    columns = next((column for column in COLUMNS if sorted(column) == sorted(header)), None)
     if columns is None:
         return [], f"The first line must be the header: {_HEADERS}."
     filled = [(number, row) for number, row in enumerate(rows[1:], start=2) if row.strip()]

@@ -98,15 +98,15 @@ def _import_batch(
     if seconds <= 0:
         return [_result(line, LineOutcome.NOT_REACHED) for line in lines]
     prepared = [_prepare(actor=actor, line=line, rotate=rotate) for line in lines]
-    results = [each for each in prepared if isinstance(each, LineResult)]
-    candidates = [each for each in prepared if isinstance(each, _Candidate)]
+    results = [result for result in prepared if isinstance(result, LineResult)]
+    candidates = [candidate for candidate in prepared if isinstance(candidate, _Candidate)]
     started_at = clock.now()
     try:
         reports = key_checks.verify_in_parallel(
-            [each.credential for each in candidates], seconds=seconds
+            [candidate.credential for candidate in candidates], seconds=seconds
         )
     except DomainError as error:
-        return [*results, *(_failed(each.line, str(error)) for each in candidates)]
+        return [*results, *(_failed(candidate.line, str(error)) for candidate in candidates)]
     is_over = deadline is not None and time.monotonic() >= deadline
     for candidate, report in zip(candidates, reports, strict=True):
         if report.failure and is_over:

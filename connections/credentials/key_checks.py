@@ -328,7 +328,7 @@ def _open_client_or_report(credential: Credential) -> DatadogClient | KeyReport:
         )
         results = _with_skipped_checks([failed])
         if credential.has_access_token:
-            results = tuple(each for each in results if each.check not in _OF_KEY_PAIRS)
+            results = tuple(result for result in results if result.check not in _OF_KEY_PAIRS)
         return KeyReport(results=results)
 
 

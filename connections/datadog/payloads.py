@@ -274,7 +274,7 @@ def _parse_org_connection(
 ) -> OrgConnection:
     attributes = _attributes(element)
     types = attributes.get("connection_types")
-    if not isinstance(types, list) or not all(isinstance(each, str) for each in types):
+    if not isinstance(types, list) or not all(isinstance(text, str) for text in types):
         raise PayloadError("An org connection without types.")
     connection_id = _text(_mapping(element).get("id"))
     return OrgConnection(

@@ -256,7 +256,9 @@ def _header_count(value: str) -> int | None:
 
 
 def _printable(value: str) -> str:
-    return "".join(each if each.isprintable() else "\ufffd" for each in bounded_text(value))
+    return "".join(
+        character if character.isprintable() else "\ufffd" for character in bounded_text(value)
+    )
 
 
 def _kept_headers(headers: Mapping[str, str]) -> dict[str, str]:

@@ -110,8 +110,8 @@ def review(
     usable = [other for other in others if permissions.can_use(actor, credential_id=other.pk)]
     is_open_here = _is_open(site=credential.site, connection_id=connection_id)
     earlier = list(Deletion.objects.filter(is_open_here | Q(request_id=request_id)))
-    repeated = next((each for each in earlier if each.request_id == request_id), None)
-    is_open = next((each for each in earlier if each != repeated), None)
+    repeated = next((deletion for deletion in earlier if deletion.request_id == request_id), None)
+    is_open = next((deletion for deletion in earlier if deletion != repeated), None)
     is_open_hidden = is_open is not None and not visibility.is_visible(is_open, actor=actor)
     return Review(
         credential=credential,
@@ -156,12 +156,16 @@ def strictest_policy(
     """
     ids = {org_id for _, org_id in orgs}
     found = Credential.objects.filter(org_id__in=ids).only("site", "org_id", "policy", "retired_at")
-    of_orgs = [each for each in found if (each.site, each.org_id) in orgs]
-    in_use = {(each.site, each.org_id) for each in of_orgs if not each.is_retired}
+    of_orgs = [credential for credential in found if (credential.site, credential.org_id) in orgs]
+    in_use = {
+        (credential.site, credential.org_id) for credential in of_orgs if not credential.is_retired
+    }
     counted = [
-        each for each in of_orgs if not each.is_retired or (each.site, each.org_id) not in in_use
+        credential
+        for credential in of_orgs
+        if not credential.is_retired or (credential.site, credential.org_id) not in in_use
     ]
-    return ApprovalPolicy.strictest([each.policy for each in [*listing, *counted]])
+    return ApprovalPolicy.strictest([credential.policy for credential in [*listing, *counted]])
 
 
 def _side(*, credential: Credential, snapshot: OrgConnectionSnapshot | None) -> str:

@@ -205,7 +205,7 @@ def _require_unblocked(*, deletions: Sequence[Deletion], people: Collection[UUID
             f"The credential {credential.name} was retired.", cause=Cause.CREDENTIAL_RETIRED
         )
     protected = protections.active_protections_of(
-        site=credential.site, connection_ids=[each.connection_id for each in deletions]
+        site=credential.site, connection_ids=[deletion.connection_id for deletion in deletions]
     )
     operators = permissions.people_who_can_delete().filter(pk__in=people)
     # Most credentials have no access list, and its query is slow to build.
@@ -240,14 +240,16 @@ def _require_unblocked(*, deletions: Sequence[Deletion], people: Collection[UUID
 
 def _check_unblocked(deletions: Sequence[Deletion]) -> list[datetime | BlockedError]:
     """For each deletion, the time at which it could be sent, or why it can't be."""
-    involved = {pk for each in deletions for pk in (each.requested_by_id, each.confirmed_by_id)}
+    involved = {
+        pk for deletion in deletions for pk in (deletion.requested_by_id, deletion.confirmed_by_id)
+    }
     people = [pk for pk in involved if pk]
     try:
         now = _require_unblocked(deletions=deletions, people=people)
     except BlockedError as blocked:
         if len(deletions) == 1:
             return [blocked]
-        return [one for each in deletions for one in _check_unblocked([each])]
+        return [one for deletion in deletions for one in _check_unblocked([deletion])]
     return [now] * len(deletions)
 
 
@@ -337,12 +339,12 @@ def claim_together(
             deletion.credential = credential
         # After taking the lock, because access might have changed while waiting for it.
         checked = _check_unblocked(deletions)
-        blocked = [each for each in checked if isinstance(each, BlockedError)]
+        blocked = [result for result in checked if isinstance(result, BlockedError)]
         if len(blocked) == len(checked):
             return [*blocked]
         # One client for all: threads can share it, and the keys are decrypted once.
         client = sync.open_client(credential=credential)
-        now = max(each for each in checked if not isinstance(each, BlockedError))
+        now = max(result for result in checked if not isinstance(result, BlockedError))
         attempts = _claim_locked(
             deletions=[
                 deletion
@@ -355,8 +357,8 @@ def claim_together(
             now=now,
         )
         claimed = {
-            each.deletion_id: ClaimedAttempt(attempt=each, client=client, began_at=began_at)
-            for each in attempts
+            attempt.deletion_id: ClaimedAttempt(attempt=attempt, client=client, began_at=began_at)
+            for attempt in attempts
         }
         return [
             found if isinstance(found, BlockedError) else claimed.get(deletion.pk)
@@ -552,7 +554,7 @@ def _record_locked(
             )
     # Rows of a bulk deletion nearly always change in the same way.
     for transition, some in groupby(changes, key=lambda each: each.transition):
-        alike = {each.deletion: each.events for each in some}
+        alike = {change.deletion: change.events for change in some}
         states.apply_to_all(
             list(alike), transition=transition, actor=actor, events_of=alike.__getitem__
         )
@@ -574,11 +576,11 @@ def _lock_deletions(attempts: Sequence[Attempt]) -> datetime:
     rows = Deletion.objects.select_related("credential").annotate(now=clock.now_in_query())
     locked = rows.select_for_update(of=("credential", "self"), no_key=True)
     # In a fixed order, so that two processes don't wait for each other.
-    in_order = locked.filter(pk__in=[each.deletion_id for each in attempts]).order_by("pk")
-    deletions = {each.pk: each for each in in_order}
+    in_order = locked.filter(pk__in=[attempt.deletion_id for attempt in attempts]).order_by("pk")
+    deletions = {deletion.pk: deletion for deletion in in_order}
     for attempt in attempts:
         attempt.deletion = deletions[attempt.deletion_id]
-    now: datetime = max(each.now for each in deletions.values())
+    now: datetime = max(deletion.now for deletion in deletions.values())
     return now
 
 

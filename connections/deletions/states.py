@@ -421,10 +421,10 @@ def apply_to_all(
     with audit.atomic(savepoint=False):
         for alike in _grouped(deletions):
             columns = transition.columns(deletion=alike[0], actor=actor)
-            rows = Deletion.objects.filter(pk__in=[each.pk for each in alike])
+            rows = Deletion.objects.filter(pk__in=[deletion.pk for deletion in alike])
             if _unchanged_rows(rows, alike[0]).update(**columns) != len(alike):
                 raise OvertakenError(MOVED_ON)
-            columns_of |= {each.pk: columns for each in alike}
+            columns_of |= {deletion.pk: columns for deletion in alike}
         for deletion in deletions:
             _record(
                 events_of(deletion), deletion=deletion, columns=columns_of[deletion.pk], actor=actor
@@ -457,11 +457,11 @@ def apply_to_unchanged(
 
 def _lock_unchanged(deletions: Sequence[Deletion]) -> list[Deletion]:
     """Lock deletions. Return those that are unchanged since they were read."""
-    rows = Deletion.objects.filter(pk__in=[each.pk for each in deletions])
+    rows = Deletion.objects.filter(pk__in=[deletion.pk for deletion in deletions])
     # In a fixed order, so that two processes don't wait for each other.
     locked = rows.select_for_update(no_key=True).order_by("pk")
     stored = {pk: tuple(others) for pk, *others in locked.values_list("pk", *_COMPARED)}
-    return [each for each in deletions if stored.get(each.pk) == _compared(each)]
+    return [deletion for deletion in deletions if stored.get(deletion.pk) == _compared(deletion)]
 
 
 def _compared(deletion: Deletion) -> tuple[Any, ...]:
@@ -471,8 +471,8 @@ def _compared(deletion: Deletion) -> tuple[Any, ...]:
 def _grouped(deletions: Sequence[Deletion]) -> list[list[Deletion]]:
     """The deletions grouped by everything that `_unchanged_rows` compares."""
     groups = defaultdict[tuple[Any, ...], list[Deletion]](list)
-    for each in deletions:
-        groups[_compared(each)].append(each)
+    for deletion in deletions:
+        groups[_compared(deletion)].append(deletion)
     return list(groups.values())
 
 

@@ -209,7 +209,7 @@ def _retry_after(result: SyncResult) -> timedelta:
     """How long to wait after a failed sync: after a 429, until the org's rate limit resets."""
     if result.cause != Cause.RATE_LIMITED:
         return timedelta(seconds=60)
-    resets = [each.reset_seconds for each in result.rate_limits if each.is_low]
+    resets = [limit.reset_seconds for limit in result.rate_limits if limit.is_low]
     return min(timedelta(seconds=max(resets, default=60)), time_limits.SENDING_WINDOW)
 
 
@@ -403,17 +403,17 @@ def verify_together(
 
     `result` began after the responses to all of them, and hasn't been stored yet.
     """
-    absent = [each for each in deletions if result.find(each.connection_id) is None]
+    absent = [deletion for deletion in deletions if result.find(deletion.connection_id) is None]
     contradicted = []
     with audit.atomic():
         sync.store_result(
             credential=credential,
             result=result,
             actor=actor,
-            deleted=[each.connection_id for each in absent],
+            deleted=[deletion.connection_id for deletion in absent],
         )
         _record_all_verified(absent, actor=actor, at=result.started_at or clock.now())
-        for deletion in [each for each in deletions if each not in absent]:
+        for deletion in [deletion for deletion in deletions if deletion not in absent]:
             was_contradicted = deletion.contradicted_at is not None
             _record_verification(deletion=deletion, result=result, actor=actor)
             if deletion.contradicted_at and not was_contradicted:
@@ -484,7 +484,7 @@ def _unverified(deletions: Sequence[Deletion], *, at: datetime) -> QuerySet[Dele
     later sync verified stays.
     """
     is_unverified = Q(verified_at=None) | Q(last_check_listed=True, verified_at__lt=at)
-    return Deletion.objects.filter(is_unverified, pk__in=[each.pk for each in deletions])
+    return Deletion.objects.filter(is_unverified, pk__in=[deletion.pk for deletion in deletions])
 
 
 def _absent_columns(at: datetime) -> dict[str, Any]:
@@ -524,8 +524,8 @@ def sync_observing_credentials(*, deletions: Sequence[Deletion], actor: Actor) -
     If one still lists it, that contradicts a 404. Storing its sync records that.
     """
     seen_by = OrgConnectionSnapshot.objects.filter(
-        site__in={each.site for each in deletions},
-        connection_id__in=[each.connection_id for each in deletions],
+        site__in={deletion.site for deletion in deletions},
+        connection_id__in=[deletion.connection_id for deletion in deletions],
     ).values("credential")
     credentials = Credential.objects.filter(retired_at=None, pk__in=seen_by)
     sync.sync_credentials(credentials=list(credentials), actor=actor)

@@ -43,7 +43,8 @@ def review_document(review: AccessReview) -> Row:
             "due_at": as_time(review.due_at),
             "is_for_everyone": review.is_for_everyone,
             "reviewers": [
-                {"id": str(one.person_id), "name": one.name} for one in review.reviewers.all()
+                {"id": str(reviewer.person_id), "name": reviewer.name}
+                for reviewer in review.reviewers.all()
             ],
             "row_count": review.row_count,
             "without_reviewer": review.without_reviewer,
@@ -76,7 +77,7 @@ def iterate_row_documents(
         yield as_stored_in_events(
             row_document(row)
             | {
-                "decisions": [_decision_document(one) for one in row.decisions.all()],
+                "decisions": [_decision_document(decision) for decision in row.decisions.all()],
                 "closed_as": row.closed_as,
                 "is_gone": row.is_gone,
                 "deletions": deletions.get((row.site, row.connection_id), []),
@@ -126,7 +127,7 @@ def _compare(pk: UUID) -> list[str]:
     try:
         review = AccessReview.objects.get(pk=pk)
         documents, shown = read_events(subject_type=verify.ACCESS_REVIEW, subject_ids=[str(pk)])
-        events = [verify.Event(each, shown) for each in documents.get(str(pk), [])]
+        events = [verify.Event(document, shown) for document in documents.get(str(pk), [])]
         rows = iterate_row_documents(review, deletions={})
         return verify.access_review_differences(review_document(review), rows, events)
     except verify.VerificationFailed as error:

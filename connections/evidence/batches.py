@@ -113,7 +113,9 @@ def _find_differences(ids: Sequence[UUID]) -> dict[UUID, str]:
     found = {}
     for batch in Batch.objects.filter(pk__in=ids):
         try:
-            events = [verify.Event(each, shown) for each in documents.get(str(batch.pk), [])]
+            events = [
+                verify.Event(document, shown) for document in documents.get(str(batch.pk), [])
+            ]
             differences = list(_differences(batch, events))
         except verify.VerificationFailed as error:
             differences = [str(error).rstrip(".")]
@@ -126,7 +128,7 @@ def _find_differences(ids: Sequence[UUID]) -> dict[UUID, str]:
 
 
 def _differences(batch: Batch, events: Sequence[verify.Event]) -> Iterator[str]:
-    requested = next((one for one in events if one.code == EventCode.BATCH_REQUESTED), None)
+    requested = next((event for event in events if event.code == EventCode.BATCH_REQUESTED), None)
     if requested is None:
         if batch.requested_at or batch.confirmed_at:
             yield "it has no event of its request"
@@ -159,7 +161,7 @@ def _differences(batch: Batch, events: Sequence[verify.Event]) -> Iterator[str]:
 
 
 def _last(events: Sequence[verify.Event], *codes: EventCode) -> verify.Event | None:
-    return next((one for one in reversed(events) if one.code in codes), None)
+    return next((event for event in reversed(events) if event.code in codes), None)
 
 
 def _is_actor(name: str, *, of: verify.Event | None) -> bool:

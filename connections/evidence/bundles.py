@@ -251,14 +251,14 @@ def _write_access_review(pk: UUID, *, request: _BundleRequest, writer: BundleWri
     for batch in history.iterate_values(
         actor=request.actor, filters=request.filters, fields=fields
     ):
-        for one in batch:
+        for deletion in batch:
             row = {
-                "id": str(one.id),
-                "state": one.state,
-                "outcome": one.outcome or None,
-                "contradicted_at": as_time(one.contradicted_at),
+                "id": str(deletion.id),
+                "state": deletion.state,
+                "outcome": deletion.outcome or None,
+                "contradicted_at": as_time(deletion.contradicted_at),
             }
-            deletions.setdefault((one.site, one.connection_id), []).append(row)
+            deletions.setdefault((deletion.site, deletion.connection_id), []).append(row)
     review = AccessReview.objects.get(pk=pk)
     contents.write_access_review(writer=writer, review=review, deletions=deletions)
 

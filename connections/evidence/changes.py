@@ -108,17 +108,17 @@ def _event_batches(code: EventCode, *, upto: int) -> Iterator[list[_Event]]:
 def _load_changes(events: Sequence[_Event]) -> dict[str, Change | None]:
     """The changes that the events name, by ID. None for a change that can't be read."""
     rows: dict[str, Change | None] = {}
-    for ids in batched((each for event in events for each in event.ids), _BATCH_SIZE):
+    for ids in batched((change_id for event in events for change_id in event.ids), _BATCH_SIZE):
         rows |= _read(ids)
     return rows
 
 
 def _read(ids: Sequence[str]) -> dict[str, Change | None]:
     try:
-        found = Change.objects.in_bulk([UUID(each) for each in ids])
+        found = Change.objects.in_bulk([UUID(change_id) for change_id in ids])
     except UNREADABLE:
         if len(ids) > 1:
-            return {key: row for each in ids for key, row in _read([each]).items()}
+            return {key: row for change_id in ids for key, row in _read([change_id]).items()}
         logger.exception("Change %s cannot be compared with its event.", ids[0])
         return {ids[0]: None}
     return {str(pk): row for pk, row in found.items()}

@@ -65,7 +65,7 @@ class DifferingDeletions(DifferingRecords):
 def compare_deletion(*, deletion: Deletion, events: Sequence[verify.Event]) -> ComparedDeletion:
     """Compare a deletion (with its attempts) with all of its own events, oldest first."""
     row = deletion_row(deletion)
-    settled = next((one for one in events if one.details.get("state") == "settled"), None)
+    settled = next((event for event in events if event.details.get("state") == "settled"), None)
     if settled is not None and settled.is_actor_erased:
         # Erasing a person keeps the plain copies of a name that other people have too.
         row["settled_by"] = settled.actor
@@ -85,7 +85,7 @@ def compare_deletion(*, deletion: Deletion, events: Sequence[verify.Event]) -> C
 
 def _approval_time_differences(deletion: Deletion, events: Sequence[verify.Event]) -> Iterator[str]:
     """Compare the approval time with its column. The row has it only for the last attempt."""
-    approved = [one.details for one in events if one.code == "deletion.approved"]
+    approved = [event.details for event in events if event.code == "deletion.approved"]
     times = [details["approved_at"] for details in approved if details.get("approved_at")]
     stored = deletion.approved_at.isoformat() if deletion.approved_at else None
     if stored != (times[-1] if times else None):
@@ -124,7 +124,7 @@ def value_row(one: PersonalValue) -> dict[str, Any]:
 
 def find_missing_deletions(deletion_ids: Collection[str]) -> set[str]:
     """The IDs among these, which come from events, that no deletion has."""
-    found = {each: _parse_uuid(each) for each in deletion_ids}
+    found = {deletion_id: _parse_uuid(deletion_id) for deletion_id in deletion_ids}
     there: set[UUID] = set()
     for some in batched({each for each in found.values() if each}, _BATCH_SIZE):
         there |= set(Deletion.objects.filter(pk__in=some).values_list("pk", flat=True))
@@ -168,29 +168,35 @@ def _find_differences(ids: Sequence[Any]) -> dict[Any, str]:
         return _compare_deletions(ids)
     except UNREADABLE:
         if len(ids) > 1:
-            return {key: what for each in ids for key, what in _find_differences([each]).items()}
+            return {
+                key: what
+                for deletion_id in ids
+                for key, what in _find_differences([deletion_id]).items()
+            }
         logger.exception("Deletion %s cannot be compared with its events.", format_id(ids[0]))
         return {ids[0]: "it contains something that can't be read"}
 
 
 def _compare_deletions(ids: Sequence[Any]) -> dict[Any, str]:
-    by_pk = {UUID(str(each)): each for each in ids}
+    by_pk = {UUID(str(deletion_id)): deletion_id for deletion_id in ids}
     rows = Deletion.objects.filter(pk__in=by_pk).select_related("break_glass_review")
     deletions = list(rows.prefetch_related("attempts", "approvals"))
     documents, shown = read_events(
-        subject_type=verify.DELETION, subject_ids=[str(one.pk) for one in deletions]
+        subject_type=verify.DELETION, subject_ids=[str(deletion.pk) for deletion in deletions]
     )
     # SQLite stores any text as an ID. A row whose ID is written differently can't be looked up by
     # it, and no event refers to it.
     field = Deletion._meta.pk
-    stored = {field.get_db_prep_value(one.pk, connection) for one in deletions}
+    stored = {field.get_db_prep_value(deletion.pk, connection) for deletion in deletions}
     found: dict[Any, str] = {
-        each: "it can't be found by its ID" for each in ids if each not in stored
+        deletion_id: "it can't be found by its ID"
+        for deletion_id in ids
+        if deletion_id not in stored
     }
     for deletion in deletions:
         own = documents.get(str(deletion.pk), [])
         try:
-            events = [verify.Event(each, shown) for each in own]
+            events = [verify.Event(document, shown) for document in own]
             differences = compare_deletion(deletion=deletion, events=events).differences
         except verify.VerificationFailed as error:
             differences = [str(error).rstrip(".")]
@@ -211,7 +217,7 @@ def read_events(
         documents.setdefault(subject, []).append(document)
         numbers |= {int(number) for number in document["refs"]}
     values = PersonalValue.objects.filter(number__in=numbers) if numbers else ()
-    return documents, {str(one.number): one.shown for one in values}
+    return documents, {str(value.number): value.shown for value in values}
 
 
 def _parse_uuid(text: str) -> UUID | None:

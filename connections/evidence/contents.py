@@ -64,21 +64,21 @@ def write_events(*, writer: BundleWriter, rows: Iterable[tuple[int, str]]) -> li
     """Write events (number, text) with their proofs. Return them parsed."""
     rows = list(rows)
     documents = [json.loads(text) for _, text in rows]
-    _load_values(writer, {int(number) for each in documents for number in each["refs"]})
+    _load_values(writer, {int(number) for document in documents for number in document["refs"]})
     for seq, text in rows:
         nodes = writer.tree.audit_path(index=seq - 1)
         path = [b2a_base64(node, newline=False).decode() for node in nodes]
         line = _encode({"path": path, "seq": seq, "text": text})
         writer.files["events.ndjson"].write(line + "\n")
     writer.events += len(rows)
-    return [verify.Event(each, writer.shown) for each in documents]
+    return [verify.Event(document, writer.shown) for document in documents]
 
 
 def _load_values(writer: BundleWriter, numbers: set[int]) -> None:
     unread = numbers - writer.values.keys()
-    for one in PersonalValue.objects.filter(number__in=unread) if unread else ():
-        writer.values[one.number] = canonical_text(value_row(one))
-        writer.shown[str(one.number)] = one.shown
+    for value in PersonalValue.objects.filter(number__in=unread) if unread else ():
+        writer.values[value.number] = canonical_text(value_row(value))
+        writer.shown[str(value.number)] = value.shown
 
 
 def write_deletions(*, writer: BundleWriter, deletions: Iterator[Deletion]) -> Iterator[str]:
@@ -174,7 +174,7 @@ def _events_of(
 ) -> dict[str, list[tuple[int, str]]]:
     rows = AuditEvent.objects.filter(
         subject_type="deletion",
-        subject_id__in=[str(one.pk) for one in deletions],
+        subject_id__in=[str(deletion.pk) for deletion in deletions],
         seq__lte=writer.tree.size,
     )
     found: dict[str, list[tuple[int, str]]] = {}
@@ -296,7 +296,7 @@ def write_checkpoints(
 
 
 def _stored_checkpoints(head: AuditHead, keys: KeyHistory) -> dict[int, str]:
-    fingerprints = [verify.fingerprint_of(each) for each in keys.keys]
+    fingerprints = [verify.fingerprint_of(key) for key in keys.keys]
     rows = Checkpoint.objects.filter(size__lt=head.size, fingerprint__in=fingerprints)
     rows = rows.order_by("-size", "-id")
     pks = list(rows.values_list("pk", flat=True)[:_NEWEST_CHECKPOINTS])

@@ -84,7 +84,7 @@ class KeyRotationVerifier:
             checkpoint.body, checkpoint.signature, self._origin, self._known, is_signed
         )
         if signer is None:
-            ours = ", ".join(_short(each) for each in self._known)
+            ours = ", ".join(_short(key) for key in self._known)
             raise AuditFault(
                 Fault.OTHER_KEY,
                 proved + 1,

@@ -228,15 +228,15 @@ def load_values() -> StoredValues:
     values = StoredValues(commitments={}, person_ids={})
     first_of: dict[UUID, int] = {}
     emptied: dict[str, str | None] = {}
-    for one in PersonalValue.objects.order_by("number").iterator():
-        first = one.number
-        if one.person_id is not None:
-            first = first_of.setdefault(one.person_id, one.number)
-        is_as_stored = one.person_number == first and _matches_commitment(one)
-        number = str(one.number)
-        values.commitments[number] = one.commitment if is_as_stored else ""
-        values.person_ids[number] = str(one.person_id) if one.person_id else None
-        if one.erased_at is not None:
+    for value in PersonalValue.objects.order_by("number").iterator():
+        first = value.number
+        if value.person_id is not None:
+            first = first_of.setdefault(value.person_id, value.number)
+        is_as_stored = value.person_number == first and _matches_commitment(value)
+        number = str(value.number)
+        values.commitments[number] = value.commitment if is_as_stored else ""
+        values.person_ids[number] = str(value.person_id) if value.person_id else None
+        if value.erased_at is not None:
             emptied[number] = values.person_ids[number]
     # Queried last, so that the event of a concurrent erasure is found.
     erasures = AuditEvent.objects.filter(code=EventCode.PERSON_ERASED, subject_type="person")

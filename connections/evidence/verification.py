@@ -156,7 +156,9 @@ def verify_in_steps(
     state = _Progress(values=load_values(), keys=KeyRotationVerifier(origin=head.origin))
     report = VerificationReport(size=head.size, checkpoints=0)
     try:
-        _verify_checkpoints(state, known=[each for each in given if each.size == 0])
+        _verify_checkpoints(
+            state, known=[checkpoint for checkpoint in given if checkpoint.size == 0]
+        )
         for rows in row_batches(upto=head.size):
             known = _checkpoints_by_size(rows, head, newest=before.checkpoints, given=given)
             _verify_rows(rows, state, known=known)
@@ -243,10 +245,13 @@ def _checkpoints_by_size(
     """The checkpoints whose sizes are among these events' numbers, by size."""
     first, last = rows[0][0], rows[-1][0]
     stored = Checkpoint.objects.filter(size__gte=first, size__lte=last, pk__lte=newest)
-    known = [_parse_stored(one, origin=head.origin) for one in stored.order_by("size", "pk")]
+    known = [
+        _parse_stored(checkpoint, origin=head.origin)
+        for checkpoint in stored.order_by("size", "pk")
+    ]
     found: dict[int, list[KnownCheckpoint]] = {}
-    for each in [*known, *given]:
-        found.setdefault(each.size, []).append(each)
+    for checkpoint in [*known, *given]:
+        found.setdefault(checkpoint.size, []).append(checkpoint)
     return found
 
 
@@ -264,14 +269,14 @@ def _require_signed(one: KnownCheckpoint, *, proved: int) -> verify.Checkpoint:
 
 def _verify_checkpoints(state: _Progress, *, known: Sequence[KnownCheckpoint]) -> None:
     """Verify the checkpoints of the current size against the tree so far."""
-    for each in known:
-        signed = _require_signed(each, proved=state.proved)
-        state.keys.check(each.name, signed, proved=state.proved)
+    for checkpoint in known:
+        signed = _require_signed(checkpoint, proved=state.proved)
+        state.keys.check(checkpoint.name, signed, proved=state.proved)
         if chain.root_of(state.frontier) != signed.root:
             raise AuditFault(
                 Fault.REHASHED,
                 state.proved + 1,
-                f"The audit log isn't what it was when {each.name} was signed: the first "
+                f"The audit log isn't what it was when {checkpoint.name} was signed: the first "
                 f"{signed.size} events give a different root. The chain was rebuilt from an event "
                 f"between {state.proved + 1} and {signed.size} on.",
                 at_latest=max(signed.size, state.proved + 1),
@@ -337,11 +342,16 @@ def _larger_sizes(
 ) -> Iterator[tuple[str, int]]:
     """Proofs that the log once had more events than now, each as a name and the larger size."""
     stored = Checkpoint.objects.filter(size__gt=head.size, pk__lte=before.checkpoints)
-    known = [_parse_stored(one, origin=head.origin) for one in stored.order_by("size")[:1]]
-    for each in [*known, *(one for one in given if one.size > head.size)]:
-        signed = _require_signed(each, proved=state.proved)
-        state.keys.check_is_ours(each.name, signed, proved=state.proved)
-        yield each.name, each.size
+    known = [
+        _parse_stored(checkpoint, origin=head.origin) for checkpoint in stored.order_by("size")[:1]
+    ]
+    for checkpoint in [
+        *known,
+        *(checkpoint for checkpoint in given if checkpoint.size > head.size),
+    ]:
+        signed = _require_signed(checkpoint, proved=state.proved)
+        state.keys.check_is_ours(checkpoint.name, signed, proved=state.proved)
+        yield checkpoint.name, checkpoint.size
     if before.verified > head.size:
         yield "a verification", before.verified
 

@@ -286,7 +286,11 @@ class InventoryRow:
         None if the person can't use any credential that lists it.
         """
         return min(
-            (each for each in self.seen_by if permissions.can_use(actor, credential_id=each.pk)),
+            (
+                credential
+                for credential in self.seen_by
+                if permissions.can_use(actor, credential_id=credential.pk)
+            ),
             default=None,
             key=lambda each: (
                 each.org_id != self.snapshot.source_org_id,
@@ -341,14 +345,16 @@ class Inventory:
         """The rows of some of the matches, in their order."""
         complete = {stored_id(sync.credential_id) for sync in self.coverage.listed}
         for batch in batched(connections, ROWS_PER_QUERY):
-            snapshots = OrgConnectionSnapshot.objects.in_bulk([each.snapshot_id for each in batch])
+            snapshots = OrgConnectionSnapshot.objects.in_bulk(
+                [listed.snapshot_id for listed in batch]
+            )
             listed_by = self._find_credentials(batch)
-            for each in batch:
-                snapshot = snapshots[each.snapshot_id]
+            for listed in batch:
+                snapshot = snapshots[listed.snapshot_id]
                 yield InventoryRow(
                     snapshot=snapshot,
-                    seen_by=[self.credentials[pk] for pk in listed_by[each.key]],
-                    is_up_to_date=not complete.isdisjoint(listed_by[each.key]),
+                    seen_by=[self.credentials[pk] for pk in listed_by[listed.key]],
+                    is_up_to_date=not complete.isdisjoint(listed_by[listed.key]),
                     protection=self.protections.get(snapshot.key),
                 )
 
@@ -546,7 +552,7 @@ def _coverage(
         never_listed=[credential for credential in in_use.values() if credential.pk not in newest],
         unknown_orgs=[org for org in orgs if (org.site, org.org_id) not in own_orgs],
         oldest_at=min((listing.started_at for listing in newest.values()), default=None),
-        is_stale=any(is_stale(newest.get(each.pk), now=now) for each in pinned),
+        is_stale=any(is_stale(newest.get(credential.pk), now=now) for credential in pinned),
     )
 
 
@@ -556,4 +562,4 @@ def find_open_deletions(
     """The visible open deletions of these connections."""
     ids = [each.connection_id for each in connections]
     of_them = Deletion.objects.filter(connection_id__in=ids, state__in=OPEN_STATES)
-    return {each.key: each for each in visibility.visible(of_them, actor=actor)}
+    return {deletion.key: deletion for deletion in visibility.visible(of_them, actor=actor)}

@@ -91,7 +91,7 @@ def read_due_managed_orgs() -> int:
     back because of their rate limits. Raises UnavailableError when no keys can be decrypted.
     """
     credentials = _due_credentials(now=clock.now())
-    clients = [open_client_or_failure(credential=each) for each in credentials]
+    clients = [open_client_or_failure(credential=credential) for credential in credentials]
     with pool(), ThreadPoolExecutor(max_workers=PARALLEL_REQUESTS) as threads:
         futures = [
             # Each thread gets a copy of the context so that all share the connections.
@@ -107,12 +107,12 @@ def _due_credentials(*, now: datetime) -> list[Credential]:
     in_use = Credential.objects.filter(retired_at=None).exclude(org_id="")
     held_back = rate_limits.held_back_until(now=now)
     due = [
-        each
-        for each in in_use
-        if OrgKey.of(each) not in held_back
+        credential
+        for credential in in_use
+        if OrgKey.of(credential) not in held_back
         and (
-            each.managed_orgs_read_at is None
-            or clock.elapsed_since(each.managed_orgs_read_at, now=now) >= READ_AGAIN_AFTER
+            credential.managed_orgs_read_at is None
+            or clock.elapsed_since(credential.managed_orgs_read_at, now=now) >= READ_AGAIN_AFTER
         )
     ]
     due.sort(key=lambda each: (each.managed_orgs_read_at is not None, each.managed_orgs_read_at))

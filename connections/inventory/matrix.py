@@ -94,8 +94,8 @@ def build_matrix(*, actor: Actor, filters: InventoryFilter) -> Matrix:
         with_creators=True,
     )
     shown = inventory.matches
-    outgoing = Counter(each.source_org.org_id for each in shown)
-    incoming = Counter(each.sink_org.org_id for each in shown)
+    outgoing = Counter(connection.source_org.org_id for connection in shown)
+    incoming = Counter(connection.sink_org.org_id for connection in shown)
     sources = [org for org in orgs if org.org_id in outgoing]
     destinations = [org for org in orgs if org.org_id in incoming]
     matrix = Matrix(
@@ -132,12 +132,12 @@ def _snapshot_filter(filters: InventoryFilter, *, site: str, orgs: list[KnownOrg
 
 def _cells(connections: Iterable[ListedConnection]) -> dict[tuple[str, str], Cell]:
     cells: dict[tuple[str, str], Cell] = {}
-    for each in connections:
-        pair = (each.source_org.org_id, each.sink_org.org_id)
+    for connection in connections:
+        pair = (connection.source_org.org_id, connection.sink_org.org_id)
         cell = cells.setdefault(pair, Cell(types=set(), creators=set()))
-        cell.types.update(each.types)
-        if each.creator_name:
-            cell.creators.add(each.creator_name)
+        cell.types.update(connection.types)
+        if connection.creator_name:
+            cell.creators.add(connection.creator_name)
         cell.count += 1
     return cells
 
@@ -152,16 +152,16 @@ def _add_last_changes(
     for stored_id, number in fetch_stored(rows.values_list("connection_id", "number")):
         newest[stored_id] = max(number, newest.get(stored_id, 0))
     numbers: dict[tuple[str, str], int] = {}
-    for each in connections:
-        pair = (each.source_org.org_id, each.sink_org.org_id)
-        if each.stored_id in newest:
-            numbers[pair] = max(newest[each.stored_id], numbers.get(pair, 0))
+    for connection in connections:
+        pair = (connection.source_org.org_id, connection.sink_org.org_id)
+        if connection.stored_id in newest:
+            numbers[pair] = max(newest[connection.stored_id], numbers.get(pair, 0))
     # Includes what the titles of changes need.
     names = ("number", "kind", "before", "after", "widened", "detected_at", "deletion_id")
     found = Change.objects.filter(number__in=numbers.values()).only(*names).order_by()
     changes = {change.number: change for change in found}
     of_them = Deletion.objects.filter(
-        pk__in={each.deletion_id for each in changes.values() if each.deletion_id}
+        pk__in={change.deletion_id for change in changes.values() if change.deletion_id}
     )
     deletions = visibility.visible(of_them, actor=actor).in_bulk()
     for pair, number in numbers.items():

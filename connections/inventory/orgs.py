@@ -165,11 +165,17 @@ def _summaries(*, actor: Actor, only: OrgKey | None = None) -> list[OrgSummary]:
     sides = outgoing.keys() | incoming.keys()
     for org in _known_orgs(actor=actor, own=own, sides=sides, only=only):
         credentials = in_use.get(org[:2], [])
-        last = [complete[each.pk].started_at for each in credentials if each.pk in complete]
+        last = [
+            complete[credential.pk].started_at
+            for credential in credentials
+            if credential.pk in complete
+        ]
         summaries.append(
             OrgSummary(
                 org=org,
-                coverage=_coverage([newest.get(each.pk) for each in credentials], now=now),
+                coverage=_coverage(
+                    [newest.get(credential.pk) for credential in credentials], now=now
+                ),
                 credentials=credentials,
                 listed_at=max(last, default=None),
                 connections_in=incoming[org[:2]],
@@ -199,7 +205,7 @@ def _known_orgs(
     only: OrgKey | None = None,
 ) -> list[KnownOrg]:
     """The known orgs by name. Site and ID identify an org, never its name."""
-    names = {(each.site, each.org_id): each.org_name for each in own}
+    names = {(credential.site, credential.org_id): credential.org_name for credential in own}
     established = visibility.visible_orgs(actor=actor).filter(_is(only)).order_by()
     for site, org_id, name in established.values_list("site", "org_id", "name"):
         names[site, org_id] = name or names.get((site, org_id), "")
@@ -221,10 +227,10 @@ def _names_in_snapshots(orgs: set[tuple[str, str]], *, actor: Actor) -> dict[tup
     )
     snapshots = visibility.visible(of_them, actor=actor).order_by("last_seen_at", "id")
     names = dict.fromkeys(orgs, "")
-    for each in snapshots.values_list(
+    for snapshot in snapshots.values_list(
         "site", "source_org_id", "source_org_name", "sink_org_id", "sink_org_name"
     ):
-        site, source_id, source_name, sink_id, sink_name = each
+        site, source_id, source_name, sink_id, sink_name = snapshot
         for org_id, name in ((source_id, source_name), (sink_id, sink_name)):
             if (site, org_id) in names:
                 names[site, org_id] = name

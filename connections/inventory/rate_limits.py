@@ -39,7 +39,7 @@ def record(*, site: str, org_id: str, rate_limits: Iterable[RateLimit], now: dat
 
     Call it in the transaction that stores what the responses said, after locking the credential.
     """
-    low = {each.name: each for each in rate_limits if each.is_low}
+    low = {limit.name: limit for limit in rate_limits if limit.is_low}
     if not low or not org_id:
         return
     OrgRateLimit.objects.bulk_create(

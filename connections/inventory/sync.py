@@ -541,22 +541,26 @@ def sync_orgs(
         now = clock.now()
         held_back = rate_limits.held_back_until(now=now)
         stale = _stale(chosen, now=now)
-        chosen = [each for each in stale if OrgKey.of(each) not in held_back]
+        chosen = [credential for credential in stale if OrgKey.of(credential) not in held_back]
     return sync_credentials(credentials=chosen, actor=actor)
 
 
 def stale_held_back_until(*, credentials: list[Credential], now: datetime) -> dict[UUID, datetime]:
     """Until when `sync_orgs` skips stale orgs because of rate limits, by credential."""
     held_back = rate_limits.held_back_until(now=now)
-    waiting = [each for each in credentials if OrgKey.of(each) in held_back]
-    return {each.pk: held_back[OrgKey.of(each)] for each in _stale(waiting, now=now)}
+    waiting = [credential for credential in credentials if OrgKey.of(credential) in held_back]
+    return {
+        credential.pk: held_back[OrgKey.of(credential)] for credential in _stale(waiting, now=now)
+    }
 
 
 def _stale(credentials: list[Credential], *, now: datetime) -> list[Credential]:
     if not credentials:
         return []
     newest = newest_syncs(now=now)
-    return [each for each in credentials if is_stale(newest.get(each.pk), now=now)]
+    return [
+        credential for credential in credentials if is_stale(newest.get(credential.pk), now=now)
+    ]
 
 
 def is_stale(listing: Sync | None, *, now: datetime) -> bool:

@@ -83,12 +83,12 @@ class ConnectionHistory:
     @property
     def is_listed(self) -> bool:
         """Whether the newest complete sync of some credential in use listed it."""
-        return any(each.is_current for each in self.observations)
+        return any(observation.is_current for observation in self.observations)
 
     @property
     def open_deletion(self) -> Deletion | None:
         """The deletion that has no outcome yet, if there is one."""
-        return next((each for each in self.deletions if not each.is_settled), None)
+        return next((deletion for deletion in self.deletions if not deletion.is_settled), None)
 
 
 def get_connection_history(
@@ -140,11 +140,11 @@ def _find_neighbors(
     if newest is None:
         return None, None
     others = find_similar_connections(newest=newest, actor=actor)
-    began_at = newest.connection_created_at or min(each.first_seen_at for each in snapshots)
-    ended_at = max(each.last_seen_at for each in observations)
-    before = [each for each in others if each.last_seen_at <= began_at]
-    after = [each for each in others if each.began_at >= ended_at]
-    is_listed = any(each.is_current for each in observations)
+    began_at = newest.connection_created_at or min(snapshot.first_seen_at for snapshot in snapshots)
+    ended_at = max(observation.last_seen_at for observation in observations)
+    before = [other for other in others if other.last_seen_at <= began_at]
+    after = [other for other in others if other.began_at >= ended_at]
+    is_listed = any(observation.is_current for observation in observations)
     predecessor = max(before, key=lambda each: each.last_seen_at, default=None)
     return predecessor, None if is_listed or not after else after[0]
 
@@ -160,8 +160,9 @@ def _observations(
         Observation(
             credential=seen[0].credential,
             first_seen_at=seen[0].first_seen_at,
-            last_seen_at=max(each.last_seen_at for each in seen),
-            is_current=any(each.is_current for each in seen) and not seen[0].credential.is_retired,
+            last_seen_at=max(snapshot.last_seen_at for snapshot in seen),
+            is_current=any(snapshot.is_current for snapshot in seen)
+            and not seen[0].credential.is_retired,
             side=sides.get(seen[0].credential.org_id, ""),
         )
         for seen in by_credential.values()

@@ -164,7 +164,9 @@ class OrgAdminCommand(BaseCommand):
         in_use = credentials_in_use(actor=command_actor())
         if name is None:
             return in_use
-        chosen = [each for each in in_use if each.name.casefold() == name.casefold()]
+        chosen = [
+            credential for credential in in_use if credential.name.casefold() == name.casefold()
+        ]
         if not chosen:
             self.usage_error(f"No credential in use is named {name!r}.")
         return chosen

@@ -314,7 +314,7 @@ def get_displayed_values(numbers: Iterable[int]) -> dict[int, str]:
     wanted = set(numbers)
     if not wanted:
         return {}
-    return {one.number: one.shown for one in PersonalValue.objects.filter(number__in=wanted)}
+    return {value.number: value.shown for value in PersonalValue.objects.filter(number__in=wanted)}
 
 
 def with_values(events: Iterable[AuditEvent]) -> list[AuditEvent]:

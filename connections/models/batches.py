@@ -130,8 +130,10 @@ class Batch(models.Model):
         ordering = ("-created_at", "-id")
         constraints = [
             models.CheckConstraint(
-                condition=Q(state__in=[each.value for each in ENDED_STATES], ended_at__isnull=False)
-                | ~Q(state__in=[each.value for each in ENDED_STATES]) & Q(ended_at__isnull=True),
+                condition=Q(
+                    state__in=[state.value for state in ENDED_STATES], ended_at__isnull=False
+                )
+                | ~Q(state__in=[state.value for state in ENDED_STATES]) & Q(ended_at__isnull=True),
                 name="ended_batch_has_a_time",
             )
         ]

@@ -275,13 +275,13 @@ class Deletion(SnapshotFields):
     @property
     def current_approvals(self) -> "list[Approval]":
         """The approvals of the current round, oldest first. Uses prefetched approvals."""
-        return [one for one in self.approvals.all() if one.counts_for(self)]
+        return [approval for approval in self.approvals.all() if approval.counts_for(self)]
 
     def is_decided_by(self, person: "Person | None") -> bool:
         """Whether this person has decided in the current round. Uses prefetched approvals."""
         return person is not None and any(
-            one.approver_id == person.pk and one.round == self.approval_round
-            for one in self.approvals.all()
+            approval.approver_id == person.pk and approval.round == self.approval_round
+            for approval in self.approvals.all()
         )
 
     @property

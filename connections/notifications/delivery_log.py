@@ -126,8 +126,8 @@ def _configured_destinations() -> list[tuple[Channel, str, str, str, str]]:
         found.append((Channel.MAIL, "", "Email to people", sender, _PEOPLE_PURPOSE))
         label = "Email to a checkpoint recipient"
         found += [
-            (Channel.MAIL, outbox.address_key(each), label, each, _CHECKPOINT_PURPOSE)
-            for each in settings.CHECKPOINT_EMAILS
+            (Channel.MAIL, outbox.address_key(email), label, email, _CHECKPOINT_PURPOSE)
+            for email in settings.CHECKPOINT_EMAILS
         ]
     if settings.WEBHOOK_URL:
         host = origin_of(settings.WEBHOOK_URL)

@@ -489,7 +489,9 @@ def _bring_up_to_date(copy: Path, *, manifest: Manifest, actor: Actor) -> int:
             )
             lifecycle.end_approval_round(deletion=held, actor=actor, sentence=sentence)
         reason = f"The database was restored from a backup of {made_at}."
-        return sum(_close_as_unresolved(one, actor=actor, reason=reason) for one in could_be_sent)
+        return sum(
+            _close_as_unresolved(deletion, actor=actor, reason=reason) for deletion in could_be_sent
+        )
 
 
 def _close_as_unresolved(deletion: Deletion, *, actor: Actor, reason: str) -> bool:

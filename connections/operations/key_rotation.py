@@ -139,7 +139,7 @@ def _encrypt_field(field: EncryptedField) -> tuple[int, list[str]]:
     count, problems = 0, []
     primary_id = load_key_ring().primary_id
     # A list, because SQLite would keep the query open while rows are written.
-    for stored in [each for each in field.secrets() if each.key_id != primary_id]:
+    for stored in [secret for secret in field.secrets() if secret.key_id != primary_id]:
         try:
             secret = decrypt(stored.envelope, context=stored.context)
         except EncryptionError as error:

@@ -203,7 +203,7 @@ class Worker:
             sessions.delete_ended_sessions()
         elif not self._is_stopped and time.monotonic() >= self._next_reset:
             in_use = sync.credentials_in_use(actor=WORKER)
-            self._sync([each for each in in_use if each.pk in self._held_back])
+            self._sync([credential for credential in in_use if credential.pk in self._held_back])
         if not self._is_stopped:
             self._audit_maintenance.run_due()
         if not self._is_stopped and time.monotonic() >= self._next_housekeeping:

@@ -92,7 +92,10 @@ def require_another_administrator(person: Person) -> None:
     Locks all administrators until the transaction ends, so that two can't remove each other.
     """
     administrators = Person.objects.select_for_update(no_key=True).order_by("pk")
-    active = [each.pk for each in administrators.filter(is_superuser=True, is_active=True)]
+    active = [
+        administrator.pk
+        for administrator in administrators.filter(is_superuser=True, is_active=True)
+    ]
     if active == [person.pk]:
         raise ConflictError(
             f"{person.display_name} is the last active administrator. "

@@ -58,7 +58,8 @@ def record_sign_in(
         sentence=audit.Sentence(
             "{person} signed in with {methods} from {address} using {browser}.",
             person=personal_data.name_of(person),
-            methods=" and ".join(_METHOD_NAMES[each] for each in methods) or "an unknown method",
+            methods=" and ".join(_METHOD_NAMES[method] for method in methods)
+            or "an unknown method",
             address=origin.address_for(person),
             browser=origin.browser_for(person),
         ),

@@ -633,9 +633,9 @@ def _people_differences(row: dict[str, Any], events: Sequence[Event]) -> list[st
     wrong = []
     # The approvals of the last attempt or, before the first attempt, the approvals so far.
     approved = approvals_of(_last(events, "deletion.sending"), events)
-    if sorted(row.get("approved_by") or []) != sorted(one.actor for one in approved):
+    if sorted(row.get("approved_by") or []) != sorted(event.actor for event in approved):
         wrong.append("approved_by")
-    enough = [one for one in approved if one.details.get("missing") == 0]
+    enough = [event for event in approved if event.details.get("missing") == 0]
     if not _is_at(row.get("approved_at"), enough[-1] if enough else None, "approved_at"):
         wrong.append("approved_at")
     rounds = rounds_of(events)
@@ -729,19 +729,21 @@ def _attempt_differences(row: dict[str, Any], events: Sequence[Event]) -> list[s
             responses[event.details.get("attempt")] = event
     attempts = row.get("attempts")
     rows = attempts if type(attempts) is list else []
-    if [one.get("number") for one in rows] != list(sent):
+    if [attempt.get("number") for attempt in rows] != list(sent):
         return ["its attempts do not match the events"]
     if not responses.keys() <= sent.keys():
         return ["an event records a response to an attempt that was never made"]
-    wrong = [str(one["number"]) for one in rows if not _matches_events(one, sent, responses)]
+    wrong = [
+        str(attempt["number"]) for attempt in rows if not _matches_events(attempt, sent, responses)
+    ]
     for one, sending in zip(rows, sent.values()):
-        names = sorted(each.actor for each in approvals_of(sending, events))
+        names = sorted(event.actor for event in approvals_of(sending, events))
         if sorted(one.get("approved_by") or []) != names:
             wrong.append(str(one["number"]))
     last = rows[-1] if rows else {"http_status": None, "errors": []}
     if any(row.get(key) != last.get(key) for key in ("http_status", "errors")):
         wrong.append(str(last.get("number")))
-    return [f"attempt {each} does not match the events" for each in wrong]
+    return [f"attempt {number} does not match the events" for number in wrong]
 
 
 def _matches_events(
@@ -794,13 +796,13 @@ def rounds_of(events: Sequence[Event]) -> list[int]:
 
 def approvals_of(sending: Event | None, events: Sequence[Event]) -> list[Event]:
     """The approvals in an attempt's round before it. For None, those of the first round."""
-    rounds = dict(zip((one.seq for one in events), rounds_of(events)))
+    rounds = dict(zip((event.seq for event in events), rounds_of(events)))
     number = rounds[sending.seq] if sending else 1
-    approved = [one for one in events if one.code == "deletion.approved"]
+    approved = [event for event in events if event.code == "deletion.approved"]
     return [
-        one
-        for one in approved
-        if rounds[one.seq] == number and (sending is None or one.seq < sending.seq)
+        event
+        for event in approved
+        if rounds[event.seq] == number and (sending is None or event.seq < sending.seq)
     ]
 
 
@@ -811,12 +813,12 @@ def sent_without_approvals(events: Sequence[Event]) -> list[Event] | None:
     """
     requested = events[0].details
     needed = _NEEDED.get(str(requested.get("policy")), 0)
-    sent = [one for one in events if one.code == "deletion.sending"]
+    sent = [event for event in events if event.code == "deletion.sending"]
     if not needed or not sent:
         return None
     unapproved = []
     for sending in sent:
-        approvers = {one.actor_id for one in approvals_of(sending, events)}
+        approvers = {event.actor_id for event in approvals_of(sending, events)}
         if len(approvers - {requested.get("requested_by")}) < needed:
             unapproved.append(sending)
     return unapproved
@@ -824,7 +826,7 @@ def sent_without_approvals(events: Sequence[Event]) -> list[Event] | None:
 
 def break_glass_for(sending: Event, events: Sequence[Event]) -> Event | None:
     """The break-glass event that replaced the approvals of an attempt, or None."""
-    rounds = dict(zip((one.seq for one in events), rounds_of(events)))
+    rounds = dict(zip((event.seq for event in events), rounds_of(events)))
     break_glass = _last(events, "deletion.break_glass_used")
     if break_glass is None or break_glass.seq > sending.seq:
         return None
@@ -832,7 +834,7 @@ def break_glass_for(sending: Event, events: Sequence[Event]) -> Event | None:
 
 
 def _last(events: Sequence[Event], code: str) -> Event | None:
-    return next((one for one in reversed(events) if one.code == code), None)
+    return next((event for event in reversed(events) if event.code == code), None)
 
 
 def _time(text: Any) -> datetime | None:
@@ -911,7 +913,7 @@ def access_review_differences(
 ) -> list[str]:
     """How an access review differs from its events. Reads each row once."""
     started, closed = (
-        [one for one in events if one.code == f"access_review.{word}"]
+        [event for event in events if event.code == f"access_review.{word}"]
         for word in ("started", "closed")
     )
     if len(started) != 1 or len(closed) > 1:
@@ -935,7 +937,7 @@ def access_review_differences(
         decided = decisions.pop(row["position"], [])
         if len(found) < _MAX_DESCRIBED:
             found += _row_differences(row, decided)
-    found += [f"row {each} is missing, but has decisions" for each in decisions]
+    found += [f"row {position} is missing, but has decisions" for position in decisions]
     found += _start_differences(review, started[0])
     found += _reviewer_differences(review, started[0], events)
     is_same_count = review.get("row_count") == sum(counts.values())
@@ -944,7 +946,7 @@ def access_review_differences(
     counts["decisions"] = decision_count
     if closed:
         found += _closing_differences(review, closed[0], counts, closing.end())
-    elif review.get("state") != "open" or any(counts[each] for each in _CLOSED_AS):
+    elif review.get("state") != "open" or any(counts[state] for state in _CLOSED_AS):
         found.append("it has no closing event")
     return found
 
@@ -973,8 +975,8 @@ def _reviewer_differences(
         is_decision = event.code == "access_review.decided"
         if is_decision and reviewers and event.actor_id not in reviewers:
             yield f"{event.actor} was not a reviewer when they decided in event {event.seq}"
-    names = {each["id"]: each["name"] for each in review["reviewers"]}
-    named = ", ".join(names[each] for each in sorted(names))
+    names = {reviewer["id"]: reviewer["name"] for reviewer in review["reviewers"]}
+    named = ", ".join(names[name] for name in sorted(names))
     is_same = sorted(names) == reviewers and len(names) == len(review["reviewers"])
     if names:
         is_same = is_same and sentence.endswith(f" Reviewers: {named}.")
@@ -1052,7 +1054,8 @@ def _name_of(row: dict[str, Any]) -> str:
 def _was_deleted(deletions: Iterable[dict[str, Any]]) -> bool:
     """Whether the connection was gone after one of these deletions and is not listed again."""
     return any(
-        each["outcome"] in _GONE_OUTCOMES and not each["contradicted_at"] for each in deletions
+        deletion["outcome"] in _GONE_OUTCOMES and not deletion["contradicted_at"]
+        for deletion in deletions
     )
 
 
@@ -1135,8 +1138,11 @@ class Plan:
         found = list[str]()
         for position, row in enumerate(rows, start=1):
             require(position <= MAX_PLAN_ROWS, "The plan has too many rows.")
-            found += [f"row {position}: {each}" for each in self._row_differences(row, position)]
-        if [one.code for one in events].count("batch.requested") != 1:
+            found += [
+                f"row {position}: {difference}"
+                for difference in self._row_differences(row, position)
+            ]
+        if [event.code for event in events].count("batch.requested") != 1:
             return ["it does not have exactly one request event"]
         details = events[0].details
         matches = {key: plan.get(key) == details.get(key) for key in _PLAN_KEYS}
@@ -1176,13 +1182,13 @@ class Plan:
             self.rows[row["deletion"]] = row
 
     def _approval_differences(self) -> Iterator[str]:
-        approved = [one for one in self.events if one.code == "batch.approved"]
+        approved = [event for event in self.events if event.code == "batch.approved"]
         digest = self.document.get("approval_digest")
-        if any(one.details.get("approval_digest") != digest for one in approved):
+        if any(event.details.get("approval_digest") != digest for event in approved):
             yield "an approval is not for its plan, reason and ticket"
         if self.confirmed is None:
             return
-        before = {one.actor_id for one in approved if one.seq < self.confirmed.seq}
+        before = {event.actor_id for event in approved if event.seq < self.confirmed.seq}
         others = before - {self.events[0].details.get("requested_by")}
         if len(others) < self.approvals_needed:
             yield "it was confirmed without the required approvals"
@@ -1218,9 +1224,9 @@ class Plan:
 def _states_of(events: Sequence[Event]) -> list[tuple[int, str]]:
     """The states of a bulk deletion, each with the number of the event that began it."""
     return [
-        (one.seq, _BATCH_STATES[one.code])
-        for one in events
-        if one.code in _BATCH_STATES and not one.details.get("missing")
+        (event.seq, _BATCH_STATES[event.code])
+        for event in events
+        if event.code in _BATCH_STATES and not event.details.get("missing")
     ]
 
 
@@ -1250,7 +1256,9 @@ def score_of(seed: str, deletion_id: str) -> str:
 
 def draw_sample(seed: str, deletion_ids: Iterable[str]) -> list[tuple[str, str]]:
     """The sample as (score, ID). Iterates over the IDs once and keeps only the sample."""
-    return heapq.nsmallest(SAMPLE_SIZE, ((score_of(seed, each), each) for each in deletion_ids))
+    return heapq.nsmallest(
+        SAMPLE_SIZE, ((score_of(seed, deletion_id), deletion_id) for deletion_id in deletion_ids)
+    )
 
 
 # --- deletions.html -----------------------------------------------------------------------------
@@ -1300,7 +1308,8 @@ _RESULT_OF_VERDICT = {
 def get_attempts_result(attempts: Iterable[dict[str, Any]]) -> int:
     """The combined result of a row's attempts, following the rules in docs/EVIDENCE.md."""
     return max(
-        (_RESULT_OF_VERDICT.get(str(one["verdict"]), _UNCERTAIN) for one in attempts), default=0
+        (_RESULT_OF_VERDICT.get(str(attempt["verdict"]), _UNCERTAIN) for attempt in attempts),
+        default=0,
     )
 
 
@@ -1310,7 +1319,11 @@ def get_outcome_text(row: dict[str, Any]) -> str:
     label = str(OUTCOMES.get(outcome, outcome))
     if not outcome:
         return f"{label} ({row['state'].replace('_', ' ')})"
-    late = [one for one in row["attempts"] if one["is_late"] and one["verdict"] == "deleted"]
+    late = [
+        attempt
+        for attempt in row["attempts"]
+        if attempt["is_late"] and attempt["verdict"] == "deleted"
+    ]
     if late and outcome in ("deleted", "gone_unattributed"):
         return f"{label}. Attempt {late[-1]['number']} returned 200 late"
     if outcome not in _ENDED:
@@ -1370,7 +1383,8 @@ def page_start(
         ]
     facts += [(OUTCOMES.get(key, key), str(n)) for key, n in sorted(population["counts"].items())]
     links = "".join(
-        f'<li><a href="#{html.escape(each)}">{html.escape(each)}</a></li>\n' for each in sample
+        f'<li><a href="#{html.escape(deletion_id)}">{html.escape(deletion_id)}</a></li>\n'
+        for deletion_id in sample
     )
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
@@ -1402,7 +1416,7 @@ def page_section(row: dict[str, Any], events: Sequence[Event]) -> str:
         ("Confirmed by", _person_and_time(row["confirmed_by"], row["confirmed_at"])),
         ("Break glass", _text(_break_glass_text(row["broke_glass"]))),
         ("Last attempt", _time_text(row["sent_at"])),
-        *((f"Attempt {one['number']}", _attempt_text(one)) for one in row["attempts"]),
+        *((f"Attempt {attempt['number']}", _attempt_text(attempt)) for attempt in row["attempts"]),
         ("Closed by", _person_and_time(row["settled_by"], row["settled_at"])),
         ("Reason for closing", _text(row["settled_reason"] or "None")),
         ("Verified gone", _time_text(row["verified_at"])),
@@ -1419,9 +1433,9 @@ def page_section(row: dict[str, Any], events: Sequence[Event]) -> str:
 
 def _events_table(events: Sequence[Event]) -> str:
     lines = "".join(
-        f'<tr><td class="n">{one.seq}</td><td class="at">{_time_text(one.at)}</td>'
-        f'<td class="words">{_text(one.actor)}</td><td>{_text(one.sentence)}</td></tr>\n'
-        for one in events
+        f'<tr><td class="n">{event.seq}</td><td class="at">{_time_text(event.at)}</td>'
+        f'<td class="words">{_text(event.actor)}</td><td>{_text(event.sentence)}</td></tr>\n'
+        for event in events
     )
     return (
         "<table>\n<thead><tr><th>Event</th><th>Time</th><th>Actor</th>"
@@ -1448,7 +1462,7 @@ def _attempt_text(one: dict[str, Any]) -> str:
         response = f"{verdict} {(one['cause'] or '').replace('_', ' ')}".strip()
     else:
         response = f"Datadog returned {one['http_status']} in {one['duration_ms']} ms"
-    errors = "; ".join(str(each) for each in one["errors"])
+    errors = "; ".join(str(error) for error in one["errors"])
     quoted = f". Datadog: “{errors}”" if errors else ""
     late = ", late" if one["is_late"] else ""
     return f"{_time_text(one['sent_at'])}: {_text(response + late + quoted)}"
@@ -1466,7 +1480,7 @@ _CLOSED_AS = {
 
 def access_review_start(review: dict[str, Any]) -> str:
     """The section of an access review, up to its first row."""
-    reviewers = ", ".join(each["name"] for each in review["reviewers"])
+    reviewers = ", ".join(reviewer["name"] for reviewer in review["reviewers"])
     facts = [
         ("Filter", _text(review["scope"] or "All connections")),
         ("Started by", _person_and_time(review["created_by"], review["created_at"])),
@@ -1494,13 +1508,13 @@ def access_review_start(review: dict[str, Any]) -> str:
 
 def _coverage(coverage: dict[str, Any], when: str) -> str:
     orgs = "".join(
-        f"<tr><td>{_org_text(one)}</td><td>{_text(one['credential'])}</td>"
-        f'<td class="at">{_time_text(one["synced_at"])}</td>'
-        f"<td>{'Yes' if one['is_complete'] else 'No'}</td>"
-        f'<td class="at">{_time_text(one["complete_at"])}</td></tr>\n'
-        for one in coverage["orgs"]
+        f"<tr><td>{_org_text(org)}</td><td>{_text(org['credential'])}</td>"
+        f'<td class="at">{_time_text(org["synced_at"])}</td>'
+        f"<td>{'Yes' if org['is_complete'] else 'No'}</td>"
+        f'<td class="at">{_time_text(org["complete_at"])}</td></tr>\n'
+        for org in coverage["orgs"]
     )
-    missing = "".join(f"<li>{_org_text(one)}</li>\n" for one in coverage["without_credential"])
+    missing = "".join(f"<li>{_org_text(org)}</li>\n" for org in coverage["without_credential"])
     return (
         f"<h3>Syncs {when}</h3>\n<table>\n<thead><tr><th>Org</th><th>Credential</th>"
         "<th>Last sync</th><th>Complete</th><th>Last complete sync</th></tr></thead>\n"
@@ -1516,7 +1530,7 @@ def _org_text(one: dict[str, Any]) -> str:
 def access_review_row(row: dict[str, Any]) -> str:
     """One connection in the section of an access review."""
     source, sink, creator = row["source_org"]["name"], row["sink_org"]["name"], row["created_by"]
-    decisions = "".join(f"<li>{_decision_text(one)}</li>\n" for one in row["decisions"])
+    decisions = "".join(f"<li>{_decision_text(decision)}</li>\n" for decision in row["decisions"])
     disabled = ", disabled" if creator["disabled"] else ""
     return (
         f"<tr><td>{_text(source or '?')} → {_text(sink or '?')}<br>"
@@ -1539,10 +1553,10 @@ def _decision_text(one: dict[str, Any]) -> str:
 
 def _result_text(row: dict[str, Any]) -> str:
     texts = [
-        f'<a href="#{html.escape(each["id"])}">'
-        f"{_text(OUTCOMES.get(each['outcome'] or '', each['outcome']))}</a>"
-        f"{', still listed' if each['contradicted_at'] else ''}"
-        for each in row["deletions"]
+        f'<a href="#{html.escape(deletion["id"])}">'
+        f"{_text(OUTCOMES.get(deletion['outcome'] or '', deletion['outcome']))}</a>"
+        f"{', still listed' if deletion['contradicted_at'] else ''}"
+        for deletion in row["deletions"]
     ]
     gone = "" if _was_deleted(row["deletions"]) else _gone_text(row)
     if row["closed_as"] == "delete" and gone:
@@ -1555,8 +1569,8 @@ def _result_text(row: dict[str, Any]) -> str:
 def access_review_end(review: dict[str, Any]) -> str:
     """The section of an access review after its last row."""
     appeared = "".join(
-        f"<li>{_text(one['connection_id'])} on {_text(one['site'])}</li>\n"
-        for one in review["appeared"]
+        f"<li>{_text(connection['connection_id'])} on {_text(connection['site'])}</li>\n"
+        for connection in review["appeared"]
     )
     return (
         "</tbody>\n</table>\n<p>Connections that matched the filter at the close but not at the "
@@ -1736,8 +1750,8 @@ class Verification:
             text = get(row, "text", str, "events.ndjson").encode("utf-8", "surrogatepass")
             what = f"Event {seq}"
             path = [
-                decode_base64(each, 32, f"The path of event {seq}")
-                for each in get(row, "path", list, "events.ndjson")
+                decode_base64(item, 32, f"The path of event {seq}")
+                for item in get(row, "path", list, "events.ndjson")
             ]
             root = root_from_path(leaf_hash(text), seq - 1, self.size, path)
             require(root == self.root, f"{what} is not in the audit log of the checkpoint.")
@@ -1764,14 +1778,14 @@ class Verification:
     def _check_own_events(self) -> None:
         """Check the key rotations and the event that recorded the start of this bundle."""
         events = self._take_events()
-        rotations = [one for one in events if one.code == "signing_key.rotated"]
+        rotations = [event for event in events if event.code == "signing_key.rotated"]
         require(
             len(rotations) == len(self.keys) - 1,
             "The key rotations in the events do not lead to the newest key.",
         )
         for old, new, event in zip(self.keys, self.keys[1:], rotations):
             require_rotation(event.details, event.seq, self.origin, old, new)
-        started = [one for one in events if one.code == "evidence_bundle.started"]
+        started = [event for event in events if event.code == "evidence_bundle.started"]
         require(
             len(started) == 1 and len(events) == len(rotations) + 1,
             "The events about the audit log itself are not the expected ones.",
@@ -1793,7 +1807,7 @@ class Verification:
             earlier = read_checkpoint(note, self.origin, self.keys, "An earlier checkpoint")
             size, root = earlier.size, earlier.root
             proof = get(row, "proof", list, "checkpoints.ndjson")
-            nodes = [decode_base64(each, 32, "A consistency proof") for each in proof]
+            nodes = [decode_base64(node, 32, "A consistency proof") for node in proof]
             require(last <= size, "The earlier checkpoints are not in order.")
             is_same = is_prefix(size, root, self.size, self.root, nodes)
             require(is_same, f"The audit log does not extend the checkpoint of size {size}.")
@@ -1831,7 +1845,7 @@ class Verification:
         sample = load_json(self.archive.read("sample-25.json"), "sample-25.json")
         self._check_population(population)
         selected = get(sample, "sample", list, "sample-25.json")
-        ids = [get(each, "id", str, "sample-25.json") for each in selected]
+        ids = [get(entry, "id", str, "sample-25.json") for entry in selected]
         with open_regular(self.path) as handle:
             page = Comparer(self.archive, "deletions.html", handle)
             lines = self._lines_of(ACCESS_REVIEW_FILE, "access review")
@@ -1967,11 +1981,11 @@ class Verification:
                 self.warnings.append(
                     f"{_name_of(row)} was left open without a decision that counts."
                 )
-            for each in get(row, "deletions", list, "A row of access-review.json"):
+            for deletion in get(row, "deletions", list, "A row of access-review.json"):
                 key = {"site": row["site"], "connection_id": row["connection_id"]}
-                name = get(each, "id", str, "A deletion in access-review.json")
+                name = get(deletion, "id", str, "A deletion in access-review.json")
                 require(name not in self.named, f"access-review.json has deletion {name} twice.")
-                self.named[name] = each | key
+                self.named[name] = deletion | key
             yield row
 
     def _deletion_ids(self, page: Comparer) -> Iterator[str]:
@@ -2203,14 +2217,14 @@ def _report_lines(done: Verification) -> list[str]:
         f"VERIFIED: every check passed{'.' if done.fingerprint else SIGNER_NOT_VERIFIED}",
         "",
         "Proven, if you trust the signing key:",
-        *(f"  - {each}" for each in done.findings),
+        *(f"  - {finding}" for finding in done.findings),
         "",
         "Not proven:",
-        *(f"  - {each}" for each in _not_proven(done)),
+        *(f"  - {text}" for text in _not_proven(done)),
         "",
     ]
     if done.warnings:
-        lines += ["Needs attention:", *(f"  - {each}" for each in done.warnings[:50]), ""]
+        lines += ["Needs attention:", *(f"  - {warning}" for warning in done.warnings[:50]), ""]
     if not done.fingerprint:
         return [*lines, NO_FINGERPRINT.format(fingerprint_of(done.keys[-1]))]
     return [

@@ -41,25 +41,27 @@ def build_chart(
     A row has its first day, its bar's title and its counts.
     """
     rows = list(rows)
-    totals = {one.key: sum(counts[one.key] for _, _, counts in rows) for one in series}
-    used = [one for one in series if totals[one.key]]
+    totals = {color.key: sum(counts[color.key] for _, _, counts in rows) for color in series}
+    used = [color for color in series if totals[color.key]]
     return {
         "label": label,
         "first_column": first_column,
         "max": max((counts.total() for _, _, counts in rows), default=0) or 1,
         "bars": [_bar(title, counts, series) for _, title, counts in rows],
         "total": sum(totals.values()),
-        "series": [(one, totals[one.key]) for one in used],
-        "rows": [(at, [counts[one.key] for one in used], counts.total()) for at, _, counts in rows],
+        "series": [(color, totals[color.key]) for color in used],
+        "rows": [
+            (at, [counts[color.key] for color in used], counts.total()) for at, _, counts in rows
+        ],
     }
 
 
 def _bar(title: str, counts: Counter[Any], series: tuple[Series, ...]) -> dict[str, Any]:
     parts, start = [], 0
-    for one in series:
-        value = counts[one.key]
+    for color in series:
+        value = counts[color.key]
         if value:
-            parts.append({"tone": one.tone, "start": start, "value": value})
+            parts.append({"tone": color.tone, "start": start, "value": value})
             start += value
     return {"title": f"{title}: {start}", "parts": parts}
 

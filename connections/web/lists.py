@@ -209,7 +209,7 @@ class Filter:
 
 def site_filter(sites: Iterable[str]) -> Filter:
     """The filter by one of these sites."""
-    return Filter(name="site", label="Site", options=[(each, site_name(each)) for each in sites])
+    return Filter(name="site", label="Site", options=[(site, site_name(site)) for site in sites])
 
 
 def org_filter(orgs: Iterable[KnownOrg]) -> Filter:
@@ -222,7 +222,7 @@ def org_filter(orgs: Iterable[KnownOrg]) -> Filter:
 
 def type_filter(types: Iterable[str]) -> Filter:
     """The filter by one of these data types."""
-    return Filter(name="type", label="Data type", options=[(each, each) for each in types])
+    return Filter(name="type", label="Data type", options=[(kind, kind) for kind in types])
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -72,7 +72,7 @@ def _page(request: HttpRequest, *, status: int = 200, **extra: Any) -> HttpRespo
     except Notification.DoesNotExist:
         raise BadRequest("The page in this address doesn't exist.") from None
     listed = as_page_request(request, path=reverse("notice-list"), query=request.GET)
-    states = [(each.value, wording.label_of_notification(each)) for each in Notification.State]
+    states = [(state.value, wording.label_of_notification(state)) for state in Notification.State]
     context = {
         "destinations": delivery_log.list_destinations(actor=actor),
         "rows": [_row(logged) for logged in page.rows],

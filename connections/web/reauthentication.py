@@ -117,7 +117,9 @@ def stamp_sign_in(sender: Any, request: HttpRequest, user: Person, **_: Any) -> 
     if not hasattr(request, "allauth"):
         _stamp(request, person=user)
         return
-    given = [one["at"] for one in get_authentication_records(request, user) if _is_proof(one)]
+    given = [
+        record["at"] for record in get_authentication_records(request, user) if _is_proof(record)
+    ]
     if given:
         # By this process's clock, because allauth took the time from it.
         now = datetime.fromtimestamp(time.time(), UTC)

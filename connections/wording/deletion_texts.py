@@ -115,7 +115,7 @@ def _open_lines(
     cause = cause_text(deletion.cause)
     match status:
         case DeletionStatus.APPROVED:
-            names = [one.approver_name for one in deletion.current_approvals]
+            names = [approval.approver_name for approval in deletion.current_approvals]
             return [f"Approved by {join_names(names) or 'another person'}.", earlier]
         case DeletionStatus.EXPIRED:
             return ["No worker has closed it yet. Once it is withdrawn, it can be requested again."]
@@ -169,7 +169,9 @@ def _closed_lines(
     cause = cause_text(deletion.cause)
     last = attempts[-1] if attempts else None
     # The attempt whose response decided it: the one that got a 200, or else the last.
-    deciding = [one for one in attempts if one.verdict == AttemptResult.DELETED] or attempts
+    deciding = [
+        attempt for attempt in attempts if attempt.verdict == AttemptResult.DELETED
+    ] or attempts
     decided = attempt_text(deciding[-1]) if deciding else ""
     match status:
         case DeletionStatus.DELETED:
@@ -205,7 +207,7 @@ def _approval_lines(
     policy = ApprovalPolicy(deletion.policy)
     if policy == ApprovalPolicy.NONE:
         return []
-    given = [one.approver_name for one in deletion.current_approvals]
+    given = [approval.approver_name for approval in deletion.current_approvals]
     verb = "expired" if have_expired else "expire"
     deadline = f"Approvals {verb} at {format_time(deletion.expires_at)}." if given else ""
     is_approved = deletion.state == State.STILL_PRESENT and not deletion.lacks_approvals
@@ -237,7 +239,7 @@ def _too_late_to_retry(deletion: Deletion) -> str:
 
 
 def _next_try_text(attempts: list[Attempt]) -> str:
-    failed = sum(1 for one in attempts if one.verdict == AttemptResult.NOT_SENT)
+    failed = sum(1 for attempt in attempts if attempt.verdict == AttemptResult.NOT_SENT)
     return f"Next: try {min(failed + 1, MAX_TRIES)} of {MAX_TRIES}."
 
 

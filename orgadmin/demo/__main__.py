@@ -142,7 +142,7 @@ def _wait_until_ready(port: int) -> None:
 
 def _welcome(*, port: int, seeded: dict[str, Any]) -> str:
     address = f"http://127.0.0.1:{port}"
-    people = [f"  {one['username']:<20}{one['roles']}" for one in seeded["people"]]
+    people = [f"  {person['username']:<20}{person['roles']}" for person in seeded["people"]]
     return "\n".join(
         [
             "",

@@ -63,12 +63,12 @@ def seed() -> dict[str, Any]:
     return {
         "people": [
             {
-                "username": one.username,
+                "username": person.username,
                 "roles": people.describe_roles(
-                    people.get_stored_roles(one), is_administrator=one.is_superuser
+                    people.get_stored_roles(person), is_administrator=person.is_superuser
                 ),
             }
-            for one in world.people.values()
+            for person in world.people.values()
         ],
         "password": PASSWORD,
     }

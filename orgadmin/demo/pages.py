@@ -19,7 +19,7 @@ from sandbox.demo_world import connection_id_between
 
 def start(request: HttpRequest) -> HttpResponse:
     """List the people and the scenes."""
-    people = {one.username: one for one in Person.objects.filter(username__in=USERNAMES)}
+    people = {person.username: person for person in Person.objects.filter(username__in=USERNAMES)}
     return render(
         request,
         "demo/start.html",

@@ -754,7 +754,7 @@ BUNDLES = (
     _mutant(
         "bundle: approvals are of this plan",
         VERIFIER,
-        '        if any(one.details.get("approval_digest") != digest for one in approved):\n',
+        '        if any(event.details.get("approval_digest") != digest for event in approved):\n',
         "        if False:\n",
         f"{PLAN_EVIDENCE}::test_an_approval_counts_if_another_person_approved_this_plan_before_the_confirmation",
     ),
@@ -768,7 +768,7 @@ BUNDLES = (
     _mutant(
         "bundle: an approval after the confirmation does not count",
         VERIFIER,
-        " for one in approved if one.seq < self.confirmed.seq}\n",
+        " for event in approved if event.seq < self.confirmed.seq}\n",
         " for one in approved}\n",
         f"{PLAN_EVIDENCE}::test_an_approval_counts_if_another_person_approved_this_plan_before_the_confirmation",
     ),
@@ -1378,8 +1378,8 @@ FOUR_EYES = (
     _mutant(
         "a retired credential's policy still counts",
         "connections/deletions/reviews.py",
-        " if not each.is_retired or (each.site, each.org_id) not in in_use\n",
-        " if not each.is_retired\n",
+        " if not credential.is_retired or (credential.site, credential.org_id) not in in_use\n",
+        " if not credential.is_retired\n",
         "tests/deletions/test_choices.py"
         "::test_retiring_the_stricter_side_does_not_remove_its_approval",
     ),
@@ -1457,8 +1457,8 @@ TRUE_SENTENCES = (
     _mutant(
         "a bundle names attempts that might have worked",
         VERIFIER,
-        'str(one["verdict"]), _UNCERTAIN)',
-        'str(one["verdict"]), _NOTHING)',
+        'str(attempt["verdict"]), _UNCERTAIN)',
+        'str(attempt["verdict"]), _NOTHING)',
         f"{FACTS_TESTS}::test_the_verifier_derives_the_same_facts_from_the_rows",
     ),
     _mutant(
@@ -2115,8 +2115,8 @@ FROZEN_RESULTS = (
     _mutant(
         "a deletion that isn't found by its ID is named",
         COMPARISON,
-        "for each in ids if each not in stored",
-        "for each in ids if False",
+        "for deletion_id in ids\n        if deletion_id not in stored",
+        "for deletion_id in ids\n        if False",
         f"{RESULTS}::test_a_deletion_whose_id_is_spelled_differently_is_reported",
     ),
     _mutant(
@@ -2858,7 +2858,7 @@ PARALLEL_SYNCS = (
     _mutant(
         "an org with a low rate limit is not synced automatically",
         SYNCS,
-        "chosen = [each for each in stale if OrgKey.of(each) not in held_back]",
+        "chosen = [credential for credential in stale if OrgKey.of(credential) not in held_back]",
         "chosen = stale",
         f"{LIMIT_TESTS}::test_a_sync_that_nobody_asked_for_waits_until_the_limit_resets",
         "tests/faults/concurrency/test_rate_limits.py::test_processes_share_a_low_rate_limit",
@@ -2866,7 +2866,7 @@ PARALLEL_SYNCS = (
     _mutant(
         "a reset syncs only the orgs that were held back",
         "connections/operations/worker.py",
-        "[each for each in in_use if each.pk in self._held_back]",
+        "[credential for credential in in_use if credential.pk in self._held_back]",
         "in_use",
         f"{LIMIT_TESTS}::test_a_reset_syncs_only_the_org_that_was_held_back_from_a_sync",
     ),
@@ -3148,7 +3148,7 @@ BULK_DELETIONS = (
     _mutant(
         "a check that shows a low limit stops the next rows",
         f"{BATCHES}/running.py",
-        "            if any(each.is_low for each in result.rate_limits):\n",
+        "            if any(limit.is_low for limit in result.rate_limits):\n",
         "            if False:\n",
         f"{BATCH_TESTS}/test_groups.py"
         "::test_no_further_row_is_sent_after_a_check_that_shows_a_low_limit",
@@ -3350,7 +3350,7 @@ BULK_DELETIONS = (
     _mutant(
         "an open page shows a decision to keep the connection",
         "connections/web/deletions/status_section.py",
-        "        [each.pk for each in objections if each],\n",
+        "        [objection.pk for objection in objections if objection],\n",
         "",
         "tests/access_reviews/test_planning.py"
         "::test_the_page_of_a_requested_deletion_says_who_decided_to_keep_the_connection",

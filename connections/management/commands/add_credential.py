@@ -64,7 +64,7 @@ class Command(OrgAdminCommand):
     def _site(self, typed: str) -> str:
         site = find_site(typed)
         if site is None:
-            known = ", ".join(f"{one.name} ({one.site})" for one in all_sites())
+            known = ", ".join(f"{site.name} ({site.site})" for site in all_sites())
             self.usage_error(f"Unknown Datadog site {typed!r}. Known sites: {known}.")
         return site.site
 

@@ -110,7 +110,9 @@ class Command(DeletingCommand):
         """Sync every org of the plan's sites, because a snapshot can be old or missing."""
         sites = {line.site for line in lines if not line.problem}
         credentials = [
-            each for each in sync.credentials_in_use(actor=command_actor()) if each.site in sites
+            credential
+            for credential in sync.credentials_in_use(actor=command_actor())
+            if credential.site in sites
         ]
         names = dict(Credential.objects.values_list("pk", "name"))
         for listing in sync.sync_orgs(actor=command_actor(), credentials=credentials):
@@ -324,9 +326,9 @@ def _document_of(
         "batch": str(batch.pk),
         "url": _url_of(batch),
         "state": batch.state,
-        "deletions": [_row_of(each) for each in deletions],
+        "deletions": [_row_of(deletion) for deletion in deletions],
         "failed": _failed_rows(failed),
-        "counts": Counter(each.outcome or each.state for each in deletions),
+        "counts": Counter(deletion.outcome or deletion.state for deletion in deletions),
     }
 
 
@@ -334,8 +336,8 @@ def _text_of(
     batch: Batch, *, deletions: Iterable[Deletion], failed: Iterable[FailedLine], next_step: str
 ) -> str:
     counts = Counter(
-        label_of_outcome(each.outcome) if each.outcome else label_of_state(each.state)
-        for each in deletions
+        label_of_outcome(deletion.outcome) if deletion.outcome else label_of_state(deletion.state)
+        for deletion in deletions
     )
     lines = [f"{count:,} {label.lower()}" for label, count in counts.most_common()]
     lines += [*_failed_texts(failed), next_step, f"Bulk deletion: {_url_of(batch)}"]
@@ -355,11 +357,11 @@ def _row_of(deletion: Deletion) -> dict[str, Any]:
 
 
 def _failed_rows(failed: Iterable[FailedLine]) -> list[dict[str, Any]]:
-    return [{"line": each.number, "error": each.error} for each in failed]
+    return [{"line": line.number, "error": line.error} for line in failed]
 
 
 def _failed_texts(failed: Iterable[FailedLine]) -> list[str]:
-    return [f"line {each.number}: {each.error}" for each in failed]
+    return [f"line {line.number}: {line.error}" for line in failed]
 
 
 def _has_expired(batch: Batch) -> bool:
@@ -384,7 +386,7 @@ def _next_step(batch: Batch) -> str:
 
 
 def _exit_code(batch: Batch, *, deletions: Iterable[Deletion], has_failed_lines: bool) -> int:
-    codes = {FAILED} if _has_expired(batch) else {exit_code_of(each) for each in deletions}
+    codes = {FAILED} if _has_expired(batch) else {exit_code_of(deletion) for deletion in deletions}
     codes |= {USAGE} if has_failed_lines else set()
     if _NEEDS_APPROVAL in codes:
         return _NEEDS_APPROVAL

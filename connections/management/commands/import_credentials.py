@@ -37,7 +37,7 @@ class Command(OrgAdminCommand):
         lines = parse_file(self._read(options["file"]))
         results = import_credentials(actor=command_actor(), lines=lines, rotate=options["rotate"])
         document = {
-            outcome.value: [_document(each) for each in results if each.outcome is outcome]
+            outcome.value: [_document(result) for result in results if result.outcome is outcome]
             for outcome in LineOutcome
             if outcome is not LineOutcome.NOT_REACHED
         }

@@ -18,7 +18,7 @@ class Command(OrgAdminCommand):
 
     def run(self, **options: Any) -> int:
         orgs = list_orgs(actor=command_actor())
-        self.emit({"orgs": [_document(each) for each in orgs]}, "\n".join(map(_line, orgs)))
+        self.emit({"orgs": [_document(org) for org in orgs]}, "\n".join(map(_line, orgs)))
         return 0
 
 
@@ -28,7 +28,7 @@ def _document(summary: OrgSummary) -> dict[str, Any]:
         "site": summary.org.site,
         "name": summary.org.name or None,
         "coverage": summary.coverage.value,
-        "credentials": [each.name for each in summary.credentials],
+        "credentials": [credential.name for credential in summary.credentials],
         "listed_at": tabular.as_time(summary.listed_at) if summary.listed_at else None,
         "connections_in": summary.connections_in,
         "connections_out": summary.connections_out,

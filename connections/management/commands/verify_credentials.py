@@ -30,5 +30,7 @@ class Command(OrgAdminCommand):
             actor=command_actor(), credentials=self.choose_credentials(options["credential"])
         )
         text = "\n".join(map(credential_text, verified)) or "No credentials."
-        self.emit({"credentials": [credential_document(one) for one in verified]}, text)
+        self.emit(
+            {"credentials": [credential_document(credential) for credential in verified]}, text
+        )
         return 0 if all(credential.is_verified for credential in verified) else FAILED

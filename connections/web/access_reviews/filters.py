@@ -39,7 +39,7 @@ def filter_rows(
     bar = filter_bar(
         request,
         [
-            type_filter(sorted({kind for each in values.values() for kind in each.types})),
+            type_filter(sorted({kind for value in values.values() for kind in value.types})),
             Filter(name="creator", label="Creator", options=_creator_options(values.values())),
         ],
         kept=["show"],
@@ -59,7 +59,7 @@ def _creator_key(values: FilterValues) -> str:
 
 def _creator_options(values: Collection[FilterValues]) -> Options:
     """The creators by name. If several have the same name, with the end of the ID."""
-    names = {_creator_key(each): each.creator_name or "Unknown" for each in values}
+    names = {_creator_key(value): value.creator_name or "Unknown" for value in values}
     counts = Counter(names.values())
     labels = {
         key: name if counts[name] == 1 else f"{name} (…{key[-8:]})" for key, name in names.items()

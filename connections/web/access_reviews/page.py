@@ -184,7 +184,9 @@ def _select(
         chosen = RowFilter.ALL
     matching, bar = filter_rows(request, rows, review=review, actor=actor)
     without_reviewer = _without_reviewer(rows, review=review, actor=actor)
-    shown_by = {each: _shown_by(each, matching, actor=actor) for each in RowFilter}
+    shown_by = {
+        row_filter: _shown_by(row_filter, matching, actor=actor) for row_filter in RowFilter
+    }
     if without_reviewer:
         positions = {row.position for row in without_reviewer}
         shown_by[RowFilter.NO_REVIEWER] = [row for row in matching if row.position in positions]
@@ -354,11 +356,11 @@ def _unshown_errors(views: Sequence[ReviewRowView], *, posted: Posted | None) ->
 
 def _shared_names(details: Sequence[RowDetails]) -> set[str]:
     orgs = {
-        KnownOrg(each.row.key.site, org_id, name)
-        for each in details
+        KnownOrg(row.row.key.site, org_id, name)
+        for row in details
         for org_id, name in (
-            (each.connection.source_org_id, each.connection.source_org_name),
-            (each.connection.sink_org_id, each.connection.sink_org_name),
+            (row.connection.source_org_id, row.connection.source_org_name),
+            (row.connection.sink_org_id, row.connection.sink_org_name),
         )
     }
     return shared_names({org[:2]: org for org in orgs}.values())
@@ -367,16 +369,21 @@ def _shared_names(details: Sequence[RowDetails]) -> set[str]:
 def _reviewers_text(review: AccessReview) -> str:
     if review.is_for_everyone:
         return "every Operator, Approver and Auditor"
-    return join_some_names([each.name for each in review.reviewers.all()], limit=MAX_REVIEWERS)
+    return join_some_names(
+        [reviewer.name for reviewer in review.reviewers.all()], limit=MAX_REVIEWERS
+    )
 
 
 def _appeared_links(
     review: AccessReview, *, actor: Actor
 ) -> Iterator[tuple[OrgConnectionKey, str]]:
-    for each in appeared_since(review=review, actor=actor):
-        key = OrgConnectionKey(site=each["site"], connection_id=UUID(each["connection_id"]))
+    for connection in appeared_since(review=review, actor=actor):
+        key = OrgConnectionKey(
+            site=connection["site"], connection_id=UUID(connection["connection_id"])
+        )
         source, sink = (
-            each[side]["name"] or each[side]["id"] for side in ("source_org", "sink_org")
+            connection[side]["name"] or connection[side]["id"]
+            for side in ("source_org", "sink_org")
         )
         yield key, f"{source} → {sink}"
 

@@ -162,7 +162,7 @@ def _row_view(
         until=details.decision.keep_until
         if details.decision and row.state == RowState.KEEP
         else None,
-        changes=[change_badge(each, deletion=None) for each in details.changes],
+        changes=[change_badge(change, deletion=None) for change in details.changes],
         deletion=details.deletion,
         result=_result_text(details, is_closed=is_closed),
         note=_note(details),
@@ -241,7 +241,7 @@ def _earlier_text(decisions: Sequence[AccessReviewDecision]) -> str:
     if len(decisions) < 2:
         return ""
     earlier = "; ".join(
-        f"{decision_text(each.decision, keep_until=each.keep_until)}, {each.decided_by_name}"
-        for each in reversed(decisions[:-1])
+        f"{decision_text(made.decision, keep_until=made.keep_until)}, {made.decided_by_name}"
+        for made in reversed(decisions[:-1])
     )
     return f" Before: {earlier}."

@@ -72,8 +72,8 @@ def _connection_names(keys: Sequence[OrgConnectionKey]) -> list[str]:
         "last_seen_at"
     )
     names = {
-        each.key: f"{each.source_org_name} → {each.sink_org_name}"
-        for each in snapshots.only("site", "connection_id", "source_org_name", "sink_org_name")
+        snapshot.key: f"{snapshot.source_org_name} → {snapshot.sink_org_name}"
+        for snapshot in snapshots.only("site", "connection_id", "source_org_name", "sink_org_name")
     }
     return [names[key] for key in keys]
 

@@ -230,7 +230,9 @@ def _steps(
 ) -> dict[str, bool]:
     """What this person can do now."""
     person, state = actor.person, BatchState(batch.state)
-    has_decided = any(each.approver_id == person.pk for each in approvals) if person else True
+    has_decided = (
+        any(approval.approver_id == person.pk for approval in approvals) if person else True
+    )
     is_open = state == BatchState.REQUESTED and not drafts.has_expired(batch, now=now)
     is_to_decide = is_open and not has_decided
     # Until no row is kept, the services refuse to confirm and to resume it.
@@ -261,7 +263,8 @@ def _approvals(batch: Batch) -> list[_GivenApproval]:
     )
     people = approved.order_by().values_list("approver", "approver_name")
     return [
-        _GivenApproval._make(each) for each in people.annotate(at=Min("decided_at")).order_by("at")
+        _GivenApproval._make(approval)
+        for approval in people.annotate(at=Min("decided_at")).order_by("at")
     ]
 
 
@@ -288,7 +291,7 @@ def plan_rows(
             [(label, value, len(plan.shown_by(value))) for value, label in _PLAN_LINKS.items()],
             shown=chosen,
         ),
-        columns=[each for each in columns if has_problems or each != _PROBLEM],
+        columns=[column for column in columns if has_problems or column != _PROBLEM],
         shows_results=False,
         has_problems=has_problems,
         **numbered_links(request, page, seen=""),
@@ -326,9 +329,11 @@ def _deletions_of(batch: Batch, *, group: OutcomeGroup | None) -> QuerySet[Delet
     deletions = Deletion.objects.filter(batch=batch)
     if group:
         outcomes = [
-            each for each in Outcome if outcome_group(state=State.SETTLED, outcome=each) == group
+            outcome
+            for outcome in Outcome
+            if outcome_group(state=State.SETTLED, outcome=outcome) == group
         ]
-        opened = [each for each in OPEN_STATES if outcome_group(state=each, outcome="") == group]
+        opened = [state for state in OPEN_STATES if outcome_group(state=state, outcome="") == group]
         deletions = deletions.filter(Q(outcome__in=outcomes) | Q(state__in=opened))
     newest = Coalesce("settled_at", "sending_at").desc(nulls_last=True)
     return deletions.order_by(newest, "batch_row__position")
@@ -563,7 +568,7 @@ def _people(
 ) -> list[tuple[str, str, datetime | None]]:
     """Who did what, and when."""
     steps = [("Requested by", batch.requested_by_name, batch.requested_at)]
-    steps += [("Approved by", each.approver_name, each.at) for each in approvals]
+    steps += [("Approved by", approval.approver_name, approval.at) for approval in approvals]
     steps += [("Confirmed by", batch.confirmed_by_name, batch.confirmed_at)]
     problem = f"Pause after {stopping.MAX_PROBLEMS_IN_A_ROW} problems in a row"
     if batch.stop_at_first_problem:

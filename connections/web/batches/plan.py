@@ -198,7 +198,7 @@ def load_plan(batch: Batch, *, actor: Actor, at: datetime) -> Plan:
     """The plan as this person sees it. One query, whatever the number of rows."""
     rows = visible_batch_rows(batch, actor=actor).order_by("position")
     rows = rows.annotate(ended_at=F("deletion__settled_at"))
-    return Plan(rows=[PlanRow._make(each) for each in rows.values_list(*PlanRow._fields)], at=at)
+    return Plan(rows=[PlanRow._make(row) for row in rows.values_list(*PlanRow._fields)], at=at)
 
 
 def kept_warning(rows: Sequence[PlanRow]) -> PageWarning:

@@ -130,7 +130,9 @@ def _next_sync_text(actor: Actor) -> str:
     text = "Org Admin compares each sync with the previous one and lists the differences here."
     newest = newest_syncs(now=clock.now())
     started = [
-        newest[each.pk].started_at for each in credentials_in_use(actor=actor) if each.pk in newest
+        newest[credential.pk].started_at
+        for credential in credentials_in_use(actor=actor)
+        if credential.pk in newest
     ]
     if not started:
         return f"{text} The first sync of a credential is its baseline."

@@ -51,7 +51,7 @@ def _find(request: HttpRequest, pk: UUID) -> Credential:
 def credential_list(request: HttpRequest) -> HttpResponse:
     """Every credential, with the form to add one if there are none."""
     actor = actor_of(request)
-    rows = [_context_of(each) for each in lifecycle.list_credentials(actor=actor)]
+    rows = [_context_of(credential) for credential in lifecycle.list_credentials(actor=actor)]
     in_use = [row for row in rows if not row["credential"].is_retired]
     context = {
         "in_use": in_use,
@@ -405,9 +405,9 @@ def _results_context(results: list[LineResult]) -> dict[str, Any]:
         if result.outcome is outcome
     ]
     parts = [
-        f"{counts[each]} {_LINE_BADGES[each].label.lower()}"
-        for each in _LINE_BADGES
-        if counts[each]
+        f"{counts[outcome]} {_LINE_BADGES[outcome].label.lower()}"
+        for outcome in _LINE_BADGES
+        if counts[outcome]
     ]
     is_done = not counts[LineOutcome.FAILED] and not counts[LineOutcome.NOT_REACHED]
     return {"rows": rows, "summary": ", ".join(parts), "is_done": is_done}

@@ -66,7 +66,9 @@ def deletion_list(request: HttpRequest) -> HttpResponse:
     context: dict[str, Any] = {
         "form": form,
         "deletions": page.deletions,
-        "batch_ids": visible_batch_ids((each.batch_id for each in page.deletions), actor=actor),
+        "batch_ids": visible_batch_ids(
+            (deletion.batch_id for deletion in page.deletions), actor=actor
+        ),
         "columns": sortable(request, DELETION_COLUMNS, sort=sort),
         "shared_names": shared_names(orgs),
         "count": found_count_text(
@@ -112,7 +114,7 @@ def _filter_bar(
             Filter(
                 name="credential",
                 label="Credential",
-                options=[(str(each.pk), each.name) for each in credentials],
+                options=[(str(credential.pk), credential.name) for credential in credentials],
             ),
             site_filter(site.site for site in all_sites()),
             Filter(name="ticket", label="Ticket"),

@@ -91,11 +91,11 @@ def _attempt_context(attempt: Attempt) -> dict[str, Any]:
 def _people(deletion: Deletion) -> list[str]:
     """Who did what and when, one line each."""
     who_and_when = [("Requested by", deletion.requested_by_name, deletion.requested_at)]
-    for one in deletion.approvals.all():
-        did = "Approved by" if one.decision == Approval.Decision.APPROVED else "Declined by"
-        if one.round < deletion.approval_round:
-            did = f"{did} (round {one.round})"
-        who_and_when.append((did, one.approver_name, one.decided_at))
+    for approval in deletion.approvals.all():
+        did = "Approved by" if approval.decision == Approval.Decision.APPROVED else "Declined by"
+        if approval.round < deletion.approval_round:
+            did = f"{did} (round {approval.round})"
+        who_and_when.append((did, approval.approver_name, approval.decided_at))
     if deletion.confirmed_at:
         who_and_when.append(("Confirmed by", deletion.confirmed_by_name, deletion.confirmed_at))
     lines = [f"{did}: {name}, {format_time(at)}" for did, name, at in who_and_when]
@@ -125,7 +125,7 @@ def _summary(deletion: Deletion, *, attempts: list[dict[str, Any]], now: datetim
         f"Reason: {deletion.reason}",
         f"Ticket: {deletion.ticket or 'None'}",
         *_people(deletion),
-        *(f"Attempt {one['attempt'].number}: {one['headline']}" for one in attempts),
+        *(f"Attempt {attempt['attempt'].number}: {attempt['headline']}" for attempt in attempts),
         f"Deletion: {deletion.pk}",
     ]
     return "\n".join(lines)

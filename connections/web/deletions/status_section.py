@@ -88,7 +88,7 @@ def find_objections(deletion: Deletion, *, actor: Actor) -> Objections:
 def state_version(deletion: Deletion, *, objections: Objections, now: datetime) -> str:
     """A value that changes whenever what the page shows changes."""
     parts = (
-        [each.pk for each in objections if each],
+        [objection.pk for objection in objections if objection],
         deletion.state,
         deletion.outcome,
         deletion.cause,

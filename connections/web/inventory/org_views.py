@@ -75,12 +75,12 @@ def org_list(request: HttpRequest) -> HttpResponse:
     sort = chosen_sort(request, _COLUMNS, default="org")
     every = list_orgs(actor=actor, sort=sort)
     filters = form.org_filter()
-    matches = [each for each in every if filters.matches(each)]
+    matches = [org for org in every if filters.matches(org)]
     page = numbered_page(request, matches)
     context = {
-        "rows": [_org_view(each, actor=actor) for each in page.object_list],
+        "rows": [_org_view(org, actor=actor) for org in page.object_list],
         "columns": sortable(request, _COLUMNS, sort=sort),
-        "shared_names": shared_names(each.org for each in every),
+        "shared_names": shared_names(org.org for org in every),
         "bar": _filter_bar(request, every, actor=actor),
         "count": count_of_total_text(len(matches), total=len(every), noun="org"),
         "has_orgs": bool(every),
@@ -115,7 +115,7 @@ def _filter_bar(request: HttpRequest, orgs: list[OrgSummary], *, actor: Actor) -
     return filter_bar(
         request,
         [
-            site_filter(sorted({each.org.site for each in orgs})),
+            site_filter(sorted({org.org.site for org in orgs})),
             Filter(
                 name="coverage",
                 label="Coverage",
@@ -157,10 +157,10 @@ def org_detail(request: HttpRequest, site: str, org_id: UUID) -> HttpResponse:
     if summary.credentials:
         held_back_until = rate_limits.wait_until(site=org.site, org_id=org.org_id, now=inventory.at)
     listed = inventory.matches
-    outgoing = [each for each in listed if each.source_org.org_id == org.org_id]
-    incoming = [each for each in listed if each.sink_org.org_id == org.org_id]
-    destinations = {each.sink_org.org_id for each in outgoing}
-    sources = {each.source_org.org_id for each in incoming}
+    outgoing = [connection for connection in listed if connection.source_org.org_id == org.org_id]
+    incoming = [connection for connection in listed if connection.sink_org.org_id == org.org_id]
+    destinations = {connection.sink_org.org_id for connection in outgoing}
+    sources = {connection.source_org.org_id for connection in incoming}
     shown = outgoing[:MAX_CONNECTIONS]
     both = [*shown, *incoming[:MAX_CONNECTIONS]]
     rows = connection_row_views(inventory, both, actor=actor)
@@ -168,7 +168,7 @@ def org_detail(request: HttpRequest, site: str, org_id: UUID) -> HttpResponse:
         "org": org,
         "summary": summary,
         "coverage": _coverage_badge(summary.coverage, actor=actor),
-        "credentials": [(each, flags_of(each)) for each in summary.credentials],
+        "credentials": [(credential, flags_of(credential)) for credential in summary.credentials],
         "held_back_until": held_back_until,
         "outgoing": DirectionView(
             rows=rows[: len(shown)], total=len(outgoing), url=_list_url(org, side="source")
@@ -184,7 +184,7 @@ def org_detail(request: HttpRequest, site: str, org_id: UUID) -> HttpResponse:
         "org_query": urlencode({"org": org.key}),
         "deletions": deletions.deletions,
         "batch_ids": visible_batch_ids(
-            (each.batch_id for each in deletions.deletions), actor=actor
+            (deletion.batch_id for deletion in deletions.deletions), actor=actor
         ),
         "deletion_columns": DELETION_COLUMNS,
         "can_refresh": permissions.can_sync(actor),

@@ -28,7 +28,7 @@ class ProtectionPage:
 def protection_page(*, key: OrgConnectionKey, actor: Actor) -> ProtectionPage:
     """The protections of one connection."""
     every = protections.list_protections(key)
-    active = next((each for each in every if not hasattr(each, "removal")), None)
+    active = next((protection for protection in every if not hasattr(protection, "removal")), None)
     can_unprotect = active is not None and permissions.can_unprotect(actor, protection=active)
     can_protect = active is None and permissions.can_protect(actor)
     return ProtectionPage(
@@ -38,7 +38,7 @@ def protection_page(*, key: OrgConnectionKey, actor: Actor) -> ProtectionPage:
         if can_unprotect
         else "",
         who_can_unprotect=protections.names_of_possible_removers(active) if active else [],
-        history=[entry for each in every for entry in _entries(each)],
+        history=[entry for protection in every for entry in _entries(protection)],
     )
 
 

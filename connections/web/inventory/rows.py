@@ -74,8 +74,8 @@ def _row_view(row: InventoryRow, *, deletion: Deletion | None, actor: Actor) -> 
 
 def sync_text(listings: list[Sync]) -> str:
     """The result of syncing these orgs: how many succeeded, which failed, and why."""
-    complete = len({OrgKey.of(each.credential) for each in listings if each.is_complete})
-    failed = sorted((each for each in listings if not each.is_complete), key=_by_name)
+    complete = len({OrgKey.of(listing.credential) for listing in listings if listing.is_complete})
+    failed = sorted((listing for listing in listings if not listing.is_complete), key=_by_name)
     if not listings:
         return "Nothing was synced: no credential is verified."
     synced = f"{pluralize(complete, 'org')} synced" if complete else "Sync failed"

@@ -63,8 +63,8 @@ def timeline_of(
             if version.first_seen_at not in compared
         ),
         *(_detected_entry(row, seen=seen) for row in reversed(changes)),
-        *(_decision_entry(each) for each in decisions),
-        *(_reappearance_entry(one) for one in seen.reappearances),
+        *(_decision_entry(decision) for decision in decisions),
+        *(_reappearance_entry(reappearance) for reappearance in seen.reappearances),
         *(_event_entry(event, links_to_evidence=links_to_evidence) for event in seen.events),
         *([_successor_entry(seen.successor, seen=seen)] if seen.successor else []),
     ]
@@ -134,7 +134,7 @@ def _decision_entry(made: ConnectionDecision) -> TimelineEntry:
 
 def _with_present(events: list[TimelineEntry], *, seen: ConnectionHistory) -> list[TimelineEntry]:
     """The entries, plus one that says whether it is listed now or when it was last listed."""
-    last_seen_at = max(each.last_seen_at for each in seen.observations)
+    last_seen_at = max(observation.last_seen_at for observation in seen.observations)
     if seen.is_listed:
         return [*events, TimelineEntry(tone="ok", icon="check", title="Listed", at=last_seen_at)]
     observed = (event for event in reversed(seen.events) if is_observation(event))

@@ -200,7 +200,9 @@ def _freshness(inventory: Inventory, *, actor: Actor) -> dict[str, Any]:
         "failed_syncs": failed_syncs(inventory.coverage),
         "syncs": org_syncs(inventory.coverage, now=inventory.at),
         "max_syncs": MAX_SYNCS,
-        "unverified": [each for each in inventory.coverage.never_listed if not each.org_id],
+        "unverified": [
+            credential for credential in inventory.coverage.never_listed if not credential.org_id
+        ],
         "has_no_credential": _has_no_credential(inventory),
         "refreshes_automatically": inventory.coverage.is_stale and permissions.can_sync(actor),
     }
@@ -292,11 +294,14 @@ def org_connection_detail(request: HttpRequest, site: str, connection_id: UUID) 
             links_to_evidence=permissions.can_audit(actor),
         ),
         "delete_links": [
-            (one, review_url(credential=one.credential.pk, connection_id=connection_id))
-            for one in history.observations
+            (
+                observation,
+                review_url(credential=observation.credential.pk, connection_id=connection_id),
+            )
+            for observation in history.observations
             if is_free
-            and one.is_current
-            and permissions.can_use(actor, credential_id=one.credential.pk)
+            and observation.is_current
+            and permissions.can_use(actor, credential_id=observation.credential.pk)
         ],
     }
     return render(request, "connections/org_connection_detail.html", context)

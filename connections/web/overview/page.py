@@ -133,8 +133,8 @@ def _batches(*, actor: Actor, now: datetime) -> Split[Batch]:
 def _split[T](all_of_them: Iterable[T], is_yours: Callable[[T], bool]) -> Split[T]:
     yours: list[T] = []
     others: list[T] = []
-    for each in all_of_them:
-        (yours if is_yours(each) else others).append(each)
+    for item in all_of_them:
+        (yours if is_yours(item) else others).append(item)
     return Split(yours=yours, others=others)
 
 
@@ -310,7 +310,9 @@ def _inventory_summary(
         # With the site included, an index has both columns.
         for org in current.values_list("site", column).distinct()
     }
-    own_orgs = {(each.site, each.org_id) for each in credentials if each.org_id}
+    own_orgs = {
+        (credential.site, credential.org_id) for credential in credentials if credential.org_id
+    }
     newest = list(listings.values())
     return InventorySummary(
         orgs=len(own_orgs),

@@ -85,11 +85,11 @@ def attention_items(pending: Pending, *, now: datetime) -> Split[AttentionItem]:
 
     kinds = (
         pending.unreviewed_break_glass.each(
-            lambda deletions: (_break_glass_item(one) for one in deletions)
+            lambda deletions: (_break_glass_item(deletion) for deletion in deletions)
         ),
         lines(pending.in_doubt, "Check outcome", "unknown"),
         lines(pending.contradicted, "View", "contradicted"),
-        pending.batches.each(lambda batches: (_batch_item(one, now=now) for one in batches)),
+        pending.batches.each(lambda batches: (_batch_item(batch, now=now) for batch in batches)),
         lines(pending.to_confirm, "Confirm deletion", "approved"),
         lines(pending.to_approve, "Review", "requested"),
         lines(pending.never_verified, "View", "deleted"),
@@ -275,8 +275,12 @@ def _sync_health(page: Overview) -> HealthRow:
 
 
 def _credential_health(credentials: list[Credential], *, now: datetime) -> HealthRow:
-    failing = [one for one in credentials if not one.is_verified or one.last_error]
-    old = [one for one in credentials if one.has_old_keys(now=now)]
+    failing = [
+        credential
+        for credential in credentials
+        if not credential.is_verified or credential.last_error
+    ]
+    old = [credential for credential in credentials if credential.has_old_keys(now=now)]
     status, counted = CredentialStatus.VERIFIED, credentials
     if failing:
         status, counted = CredentialStatus.FAILING, failing
@@ -316,14 +320,16 @@ def overview_detail(request: HttpRequest) -> HttpResponse:
         "attention": attention_items(page.pending, now=page.at),
         "changes": change_row_views(page.changes.rows, actor=actor),
         "change_columns": CHANGE_COLUMNS,
-        "reviews": [review_item(each, now=page.at) for each in page.reviews],
+        "reviews": [review_item(review, now=page.at) for review in page.reviews],
         "expired_keeps": expired_keep_items(page.expired_keeps.earliest),
         "max_counted": changes.MAX_COUNTED,
         "health": health_rows(page, can_audit=permissions.can_audit(actor)),
         "no_worker": None if page.has_worker else no_worker_text(page.worker_seen_at),
         "clock": clock_ahead_text(page.time_ahead, now=page.at) if page.time_ahead else None,
         "latest": page.latest,
-        "batch_ids": visible_batch_ids((each.batch_id for each in page.latest), actor=actor),
+        "batch_ids": visible_batch_ids(
+            (deletion.batch_id for deletion in page.latest), actor=actor
+        ),
         "deletion_columns": DELETION_COLUMNS,
         "chart": _chart(page.weeks),
         "can_sync": permissions.can_sync(actor),

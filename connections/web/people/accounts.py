@@ -83,8 +83,8 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
             sign_in_events.record_sign_in(
                 person=user,
                 methods=[
-                    str(one.get("type") or one["method"])
-                    for one in get_authentication_records(request, user)
+                    str(record.get("type") or record["method"])
+                    for record in get_authentication_records(request, user)
                 ],
                 origin=origin_of(request),
             )

@@ -45,7 +45,12 @@ def remember_device(request: HttpRequest, response: HttpResponse, *, person: Per
 
 def device_for(request: HttpRequest, *, login: str) -> str:
     """This browser's ID if the person with this username or email signed in there, otherwise ""."""
-    names = {name.upper() for one in _people(request) for name in (one.username, one.email) if name}
+    names = {
+        name.upper()
+        for person in _people(request)
+        for name in (person.username, person.email)
+        if name
+    }
     return _read(request)[0] if login.upper() in names else ""
 
 

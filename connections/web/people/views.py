@@ -246,13 +246,13 @@ def _session_rows(request: HttpRequest, person: Person) -> list[dict[str, Any]]:
     current = _current_session_id(request)
     rows = [
         {
-            "public_id": one.public_id,
-            "at": one.at,
-            "address": one.address,
-            "browser": browser_name(one.agent),
-            "is_current": one.public_id == current,
+            "public_id": session.public_id,
+            "at": session.at,
+            "address": session.address,
+            "browser": browser_name(session.agent),
+            "is_current": session.public_id == current,
         }
-        for one in sessions.list_sessions(person=person)
+        for session in sessions.list_sessions(person=person)
     ]
     return sorted(rows, key=lambda row: not row["is_current"])
 
