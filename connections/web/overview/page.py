@@ -225,6 +225,8 @@ class InventorySummary:
     orgs: int
     sites: int
     connections: int
+    # Credentials by whether their newest sync is complete. Those never synced are in neither.
+    synced: int
     failed: int
     other_side_only: int
     # Connections that are protected, listed or not.
@@ -318,6 +320,7 @@ def _inventory_summary(
         orgs=len(own_orgs),
         sites=len({site for site, _ in own_orgs}),
         connections=count_connections(actor=actor),
+        synced=sum(listing.is_complete for listing in newest),
         failed=sum(not listing.is_complete for listing in newest),
         other_side_only=len(connected_orgs - own_orgs),
         protected=len(

@@ -264,13 +264,15 @@ _TOO_FEW_APPROVERS = Badge("Too few approvers", "warn", "warning")
 
 
 def _sync_health(page: Overview) -> HealthRow:
-    inventory, total = page.inventory, len(page.credentials)
-    text = f"{total - inventory.failed} of {pluralize(total, 'credential')}"
-    if inventory.oldest_at:
-        text += f", oldest {format_age(inventory.oldest_at, now=page.at)}"
-    status = SyncStatus.FAILED if inventory.failed else SyncStatus.SYNCED
+    inventory, credentials = page.inventory, pluralize(len(page.credentials), "credential")
     if inventory.oldest_at is None:
-        status = SyncStatus.NEVER
+        status, text = SyncStatus.NEVER, credentials
+    else:
+        status, counted = SyncStatus.SYNCED, inventory.synced
+        if inventory.failed:
+            status, counted = SyncStatus.FAILED, inventory.failed
+        age = format_age(inventory.oldest_at, now=page.at)
+        text = f"{counted} of {credentials}, oldest sync {age}"
     return HealthRow(badge=status.value, text=text, url=reverse("org-connection-list"))
 
 

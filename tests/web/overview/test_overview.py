@@ -235,10 +235,26 @@ def test_a_failing_credential_needs_its_managers(
     client = client_of(ada)
     response = client.post("/connections/refresh/", {"back": "overview"})
     assert response["Location"] == "/"
-    assert "Sync failed 0 of 1 credential" in open_overview(client).text
+    assert "Sync failed 1 of 1 credential, oldest sync just now" in open_overview(client).text
     todo = "Failing · Labs EU"
     assert todo in attention_items(margaret, client_of)
     assert todo in waits_for_others(ada, client_of)
+
+
+def test_a_credential_that_was_never_synced_does_not_count_as_synced(
+    client_of: ClientOf, victor: Person, sandbox: SandboxServer, labs: Credential
+) -> None:
+    store_credential(sandbox, "Payments US", is_read=False)
+    assert (
+        "Synced 1 of 2 credentials, oldest sync just now" in open_overview(client_of(victor)).text
+    )
+
+
+def test_before_the_first_sync_all_credentials_count_as_never_synced(
+    client_of: ClientOf, victor: Person, sandbox: SandboxServer, db: None
+) -> None:
+    store_credential(sandbox, "Labs EU", is_read=False)
+    assert "Never synced 1 credential" in open_overview(client_of(victor)).text
 
 
 def test_more_than_five_of_a_kind_link_to_the_history(
