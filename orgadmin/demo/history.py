@@ -3,6 +3,7 @@
 import uuid
 from collections.abc import Callable
 from datetime import date, timedelta
+from functools import partial
 from typing import Any
 from urllib.parse import urlencode
 
@@ -54,10 +55,6 @@ def seed() -> dict[str, Any]:
         add_people(world)
     with ago(days=30):
         add_credentials(world)
-    with ago(days=9):
-        protect_a_connection(world)
-    with ago(days=8):
-        allow_break_glass(world)
     _create_history(world)
     sync.sync_orgs(actor=WORKER)
     return {
@@ -78,24 +75,35 @@ def seed() -> dict[str, Any]:
 
 
 def _create_history(world: DemoWorld) -> None:
+    # In the order of their times, because the audit log is.
     for step in (
         _deleted,
-        close_an_access_review,
+        _started_an_access_review,
+        _deleted_in_labs,
+        partial(_synced, days=24),
+        _decided_on_audit_events,
         _refused,
+        _closed_the_access_review,
         _already_absent,
         _gone_after_a_lost_response,
+        partial(_synced, days=16),
         _closed_as_unresolved,
         _contradicted,
         _require_approvals,
         _approved_and_deleted,
+        _protected,
+        _allowed_break_glass,
         _declined,
         _withdrawn,
-        start_an_access_review,
+        _started_a_second_access_review,
+        _requested_and_forgotten,
+        _decided_on_some,
         _expired,
+        _decided_on_more,
         _still_present,
         _waits_for_approval,
         _waits_for_confirmation,
-        _synced_an_hour_ago,
+        partial(_synced, hours=1),
         _unknown,
         _changed_outside,
     ):
@@ -105,8 +113,13 @@ def _create_history(world: DemoWorld) -> None:
 def _deleted(world: DemoWorld) -> None:
     pair = ("Payments EU", "Claims EU")
     _request(world, "Payments EU", pair, "Claims reads its own logs now", 4127, days=26, hours=3)
+    _run_worker_afterwards(days=26, hours=3)
+
+
+def _deleted_in_labs(world: DemoWorld) -> None:
     pair = ("Labs Staging", "Labs")
     _request(world, "Labs", pair, "Staging was folded into Labs", 4133, days=24, hours=7)
+    _run_worker_afterwards(days=24, hours=7)
 
 
 def _refused(world: DemoWorld) -> None:
@@ -164,6 +177,17 @@ def _approved_and_deleted(world: DemoWorld) -> None:
             actor=world.actor("operator"),
             confirmation=reviews.confirmation_text(deletion, actor=world.actor("operator")),
         )
+    _run_worker_afterwards(days=9, hours=3)
+
+
+def _protected(world: DemoWorld) -> None:
+    with ago(days=9):
+        protect_a_connection(world)
+
+
+def _allowed_break_glass(world: DemoWorld) -> None:
+    with ago(days=8):
+        allow_break_glass(world)
 
 
 def _declined(world: DemoWorld) -> None:
@@ -188,9 +212,12 @@ def _withdrawn(world: DemoWorld) -> None:
         )
 
 
-def _expired(world: DemoWorld) -> None:
+def _requested_and_forgotten(world: DemoWorld) -> None:
     pair = ("Data Lake EU", "Group SOC")
     _request(world, "Group SOC", pair, "No search uses it", 4199, days=5, hours=3)
+
+
+def _expired(_world: DemoWorld) -> None:
     with ago(days=4):
         due.run_due(actor=WORKER)
 
@@ -212,8 +239,8 @@ def _waits_for_confirmation(world: DemoWorld) -> None:
     _approve(world, deletion, hours=1)
 
 
-def _synced_an_hour_ago(_world: DemoWorld) -> None:
-    with ago(hours=1):
+def _synced(_world: DemoWorld, *, days: int = 0, hours: int = 0) -> None:
+    with ago(days=days, hours=hours):
         sync.sync_orgs(actor=WORKER)
 
 
@@ -298,67 +325,82 @@ def _set_fault(world: DemoWorld, org: str, pair: tuple[str, str], fault: str) ->
 type _Choice = Callable[[AccessReviewRow], bool]
 
 
-def close_an_access_review(world: DemoWorld) -> None:
-    """An access review closed three weeks ago: the audit events that Group SOC can query."""
-    auditor = world.actor("auditor")
+_AUDIT_REVIEW = "Audit events of Group SOC"
+_ORG_REVIEW = "Group SOC"
+
+
+def _started_an_access_review(world: DemoWorld) -> None:
+    """One of the audit events that Group SOC can query."""
     with ago(days=25):
-        review = population.start_review(
-            actor=auditor,
-            name="Audit events of Group SOC",
+        population.start_review(
+            actor=world.actor("auditor"),
+            name=_AUDIT_REVIEW,
             scope="type=audit&destination=Group+SOC",
             due=_today() + timedelta(days=5),
             reviewers=[],
         )
+
+
+def _decided_on_audit_events(world: DemoWorld) -> None:
     with ago(days=23, hours=4):
         _decide(
-            review,
+            _AUDIT_REVIEW,
             world=world,
             reason="Until the bank's own SOC takes over.",
             keep_until=_today() + timedelta(days=20),
             choose=lambda row: row.source_org_name in {"Collections EU", "Lending EU"},
         )
         _decide(
-            review,
+            _AUDIT_REVIEW,
             world=world,
             reason="Group SOC monitors the audit events of all orgs.",
             choose=lambda row: row.source_org_name not in {"HR Systems", "Treasury"},
         )
+
+
+def _closed_the_access_review(world: DemoWorld) -> None:
     with ago(days=21, hours=2):
         closing.close_review(
-            review=review,
-            actor=auditor,
+            review=AccessReview.objects.get(name=_AUDIT_REVIEW),
+            actor=world.actor("auditor"),
             open_reason="Their owners are on leave. The next access review has them again.",
         )
 
 
-def start_an_access_review(world: DemoWorld) -> None:
-    """An access review of everything between Group SOC and other orgs, due in five days."""
+def _started_a_second_access_review(world: DemoWorld) -> None:
+    """One of everything between Group SOC and other orgs, due in five days."""
     soc = world.credentials["Group SOC"]
     with ago(days=6):
-        review = population.start_review(
+        population.start_review(
             actor=world.actor("auditor"),
-            name="Group SOC",
+            name=_ORG_REVIEW,
             scope=urlencode({"org": f"{soc.site}/{soc.org_id}"}),
             due=_today() + timedelta(days=11),
             reviewers=[world.people["operator"], world.people["approver"]],
         )
+
+
+def _decided_on_some(world: DemoWorld) -> None:
     with ago(days=4, hours=3):
         _decide(
-            review,
+            _ORG_REVIEW,
             world=world,
             reason="Confirmed by the SOC lead.",
             choose=lambda row: row.source_org_name[0] in "CD" and row.sink_org_name == "Group SOC",
         )
         _decide(
-            review,
+            _ORG_REVIEW,
             world=world,
             reason="No dashboard or monitor has used it for 90 days.",
             decision=ReviewDecision.DELETE,
             choose=lambda row: row.source_org_name[0] in "MO",
         )
+
+
+def _decided_on_more(world: DemoWorld) -> None:
     with ago(days=1, hours=5):
         _decide(
-            review,
+            _ORG_REVIEW,
             world=world,
             who="approver",
             reason="Needed until the migration ends.",
@@ -372,7 +414,7 @@ def _today() -> date:
 
 
 def _decide(
-    review: AccessReview,
+    review_name: str,
     *,
     world: DemoWorld,
     reason: str,
@@ -383,6 +425,7 @@ def _decide(
 ) -> None:
     """Decide together on the undecided connections that `choose` accepts."""
     actor = world.actor(who)
+    review = AccessReview.objects.get(name=review_name)
     undecided = [
         row.id for row in review_rows(review=review, actor=actor) if row.state == RowState.PENDING
     ]

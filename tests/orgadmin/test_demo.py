@@ -180,6 +180,11 @@ def test_its_history_goes_back_weeks_and_has_verified_deletions(demo: Demo) -> N
     assert demo.rows("SELECT 1 FROM connections_deletion WHERE contradicted_at IS NOT NULL")
 
 
+def test_its_audit_log_is_in_the_order_of_time(demo: Demo) -> None:
+    times = demo.rows("SELECT at FROM connections_auditevent ORDER BY seq")
+    assert times == sorted(times)
+
+
 @pytest.mark.parametrize(
     "username", ["operator", "approver", "credentials", "auditor", "viewer", "administrator"]
 )
