@@ -243,9 +243,23 @@ def _usable_lines(lines: Sequence[PlanLine]) -> list[PlanLine]:
 def _error_text(line: PlanLine, *, row: BatchRow | None) -> str:
     if row is None:
         return line.problem
-    if row.problem == RowProblem.NO_CREDENTIAL and line.credential:
-        return f"The credential {line.credential.name} can't delete it."
-    return ROW_PROBLEMS[row.problem].explanation if row.problem else ""
+    # A page tells its reader what "you" can see and use. A command sees and uses everything, unless
+    # it plans for a requester.
+    requester = row.batch.created_by
+    match row.problem:
+        case "":
+            return ""
+        case RowProblem.NO_CREDENTIAL if line.credential:
+            return f"The credential {line.credential.name} can't delete it."
+        case RowProblem.NO_CREDENTIAL if requester:
+            return f"{requester.display_name} can use no credential that can delete it."
+        case RowProblem.NO_CREDENTIAL:
+            return "No credential can delete it."
+        case RowProblem.NOT_VISIBLE if requester:
+            return f"No sync that {requester.display_name} can see lists this ID."
+        case RowProblem.NOT_VISIBLE:
+            return "No sync lists this ID on this site."
+    return ROW_PROBLEMS[row.problem].explanation
 
 
 # From the request on, the plan of a bulk deletion doesn't change.

@@ -147,7 +147,7 @@ def test_each_line_that_cant_be_used_is_named_and_stops_no_other(
     assert result.results == ["deleted"]
     assert result.failed == [
         (3, "An earlier row has the same connection."),
-        (4, "No sync that you can see lists this ID."),
+        (4, "No sync lists this ID on this site."),
         (5, "This isn't a valid site and connection ID."),
         (6, "Unknown site. Use a name such as EU1 or a host such as datadoghq.eu."),
         (7, "No credential in use on this site has this name."),
@@ -155,6 +155,14 @@ def test_each_line_that_cant_be_used_is_named_and_stops_no_other(
         (9, "Expected 3 columns, found 1."),
     ]
     assert sent(sandbox) == 1
+
+
+def test_a_line_that_the_requester_cannot_delete_names_them(
+    run: Run, payments: Credential, ada: Person
+) -> None:
+    unknown = f"{payments.site}/{uuid4()}"
+    result = run(csv_of([unknown]), "--yes", "--as", ada.username)
+    assert result.failed == [(2, f"No sync that {ada.display_name} can see lists this ID.")]
 
 
 def test_a_protected_connection_is_not_sent(
