@@ -182,6 +182,14 @@ def reason_of(error: Exception) -> str:
     return f"{reason} ({name})" if name else reason
 
 
+def unreadable_text(path: str | Path, error: OSError | UnicodeDecodeError) -> str:
+    """Why a file that a person named can't be read, and what to do."""
+    if isinstance(error, UnicodeDecodeError):
+        return f"{path} isn't UTF-8 text."
+    why = error.strerror or error
+    return f"{path} can't be read ({why}). Check the path and that you can read the file."
+
+
 def database_error_text(error: DatabaseError) -> str:
     """What a database error means for a command, and what to do."""
     if is_unwritable_error(error):

@@ -36,7 +36,10 @@ _TEXTS: dict[str, str] = {
     Cause.HOST_UNREACHABLE: "There is no network route to Datadog's host.",
     Cause.CERTIFICATE_REFUSED: ("The certificate of Datadog's host is not trusted."),
     Cause.TLS_FAILED: "The TLS handshake with Datadog failed.",
-    Cause.CA_BUNDLE_UNREADABLE: "The file in ORGADMIN_CA_BUNDLE can't be read.",
+    Cause.CA_BUNDLE_UNREADABLE: (
+        "The file in ORGADMIN_CA_BUNDLE can't be read. Check its path, that Org Admin can read it, "
+        "and that it contains PEM certificates."
+    ),
     Cause.PROXY_UNREACHABLE: "The proxy in ORGADMIN_HTTP_PROXY can't be reached.",
     Cause.PROXY_REFUSED: "The proxy in ORGADMIN_HTTP_PROXY refused to open a tunnel.",
     # It might have been sent, and no complete response arrived.

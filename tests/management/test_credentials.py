@@ -325,4 +325,5 @@ def test_a_file_that_cannot_be_imported_is_a_usage_error_without_its_content(
 def test_a_missing_file_is_a_usage_error(tmp_path: Path) -> None:
     code, document = run_json("import_credentials", "--file", str(tmp_path / "absent.csv"))
     assert code == 2
-    assert document["error"].endswith("can't be read.")
+    why = "absent.csv can't be read (No such file or directory). Check the path and that you can"
+    assert why in document["error"]

@@ -220,7 +220,7 @@ def _unreadable_record(deletion: Deletion) -> ResponseNotRecordedError:
     """The DELETE was sent, which is recorded, so the error must not say that nothing was sent."""
     return ResponseNotRecordedError(
         deletion_id=deletion.pk,
-        response_text="Its record can't be read now.",
+        response_text="The database failed, so its record can't be read now.",
         kept=ResponseLocation.IN_DATABASE,
     )
 

@@ -23,7 +23,13 @@ from connections.core.errors import DomainError, StopRequestedError
 from connections.core.text import format_time, pluralize
 from connections.deletions import stopping, time_limits
 from connections.inventory import sync
-from connections.management.base import FAILED, UNKNOWN, USAGE, database_error_text
+from connections.management.base import (
+    FAILED,
+    UNKNOWN,
+    USAGE,
+    database_error_text,
+    unreadable_text,
+)
 from connections.management.deleting import STILL_LISTED, STOPPED, DeletingCommand, exit_code_of
 from connections.models import Batch, BatchState, Credential, Deletion
 from connections.operations.heartbeats import Heartbeat
@@ -103,8 +109,8 @@ class Command(DeletingCommand):
     def _read(self, path: str) -> bytes:
         try:
             return sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
-        except OSError:
-            self.usage_error(f"{path} can't be read.")
+        except OSError as error:
+            self.usage_error(unreadable_text(path, error))
 
     def _sync(self, lines: Sequence[PlanLine]) -> None:
         """Sync every org of the plan's sites, because a snapshot can be old or missing."""

@@ -9,7 +9,7 @@ from connections.access.actor import command_actor
 from connections.core.secret import Secret
 from connections.credentials.import_file import COLUMNS, decode_file, parse_file
 from connections.credentials.imports import LineOutcome, LineResult, import_credentials
-from connections.management.base import FAILED, OrgAdminCommand
+from connections.management.base import FAILED, OrgAdminCommand, unreadable_text
 
 
 class Command(OrgAdminCommand):
@@ -47,8 +47,8 @@ class Command(OrgAdminCommand):
     def _read(self, path: str) -> Secret:
         try:
             return decode_file(sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes())
-        except OSError:
-            self.usage_error(f"{path} can't be read.")
+        except OSError as error:
+            self.usage_error(unreadable_text(path, error))
 
 
 def _document(result: LineResult) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from connections.evidence.bundles import (
     make_bundle,
     verifier_digest,
 )
-from connections.management.base import FAILED, OrgAdminCommand
+from connections.management.base import FAILED, OrgAdminCommand, unreadable_text
 from connections.management.commands.export_deletions import (
     FLAGS,
     add_filters,
@@ -107,7 +107,7 @@ class Command(OrgAdminCommand):
         try:
             return path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            self.usage_error(f"{path} can't be read: {error}.")
+            self.usage_error(unreadable_text(path, error))
 
 
 @contextmanager

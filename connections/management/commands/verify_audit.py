@@ -14,7 +14,7 @@ from connections.evidence.verification import (
     VerificationReport,
     verify_audit_log,
 )
-from connections.management.base import OrgAdminCommand, database_error_text
+from connections.management.base import OrgAdminCommand, database_error_text, unreadable_text
 from connections.models import AuditHead
 
 VERIFICATION_FAILED = 1
@@ -62,7 +62,7 @@ def _read(path: Path) -> list[tuple[str, str]]:
     try:
         notes = _split(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
-        raise CannotVerifyError(f"{path} can't be read: {error}.") from None
+        raise CannotVerifyError(unreadable_text(path, error)) from None
     if len(notes) == 1:
         return [(str(path), notes[0])]
     return [(f"checkpoint {number} of {path}", note) for number, note in enumerate(notes, start=1)]
