@@ -66,7 +66,9 @@ class Command(DeletingCommand):
             action="store_true",
             help="Send even if the credential doesn't list the connection.",
         )
-        parser.add_argument("--yes", action="store_true", help="Required: this can't be undone.")
+        parser.add_argument(
+            "--yes", action="store_true", help="Required: a deletion can't be fully undone."
+        )
 
     def run(self, **options: Any) -> None:
         connection_id = reviews.parse_connection_id(options["connection_id"])
@@ -102,7 +104,7 @@ class Command(DeletingCommand):
     def _check_usage(self, options: dict[str, Any]) -> None:
         self.require_valid_input(reason=options["reason"], ticket=options["ticket"])
         if not options["yes"]:
-            self.usage_error("Nothing was sent. Add --yes: a deletion can't be undone.")
+            self.usage_error("Nothing was sent. Add --yes: a deletion can't be fully undone.")
 
     def _sync_and_review(
         self, *, credential: Credential, connection_id: UUID, allow_unreviewed: bool

@@ -80,7 +80,9 @@ class Command(DeletingCommand):
             action="store_true",
             help="Sync and check the plan; request and send nothing.",
         )
-        parser.add_argument("--yes", action="store_true", help="Required: this can't be undone.")
+        parser.add_argument(
+            "--yes", action="store_true", help="Required: a deletion can't be fully undone."
+        )
 
     def run(self, **options: Any) -> None:
         self._check_usage(options)
@@ -104,7 +106,7 @@ class Command(DeletingCommand):
     def _check_usage(self, options: dict[str, Any]) -> None:
         self.require_valid_input(reason=options["reason"], ticket=options["ticket"])
         if not (options["yes"] or options["dry_run"]):
-            self.usage_error("Nothing was sent. Add --yes: deletions can't be undone.")
+            self.usage_error("Nothing was sent. Add --yes: deletions can't be fully undone.")
 
     def _read(self, path: str) -> bytes:
         try:
