@@ -6,7 +6,7 @@ Error for what doesn't work or isn't safe. A message's `obj` is the name of its 
 
 import os
 import stat
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,7 @@ from connections.people import provider_accounts
 from connections.people.oidc import client
 from connections.people.oidc.exchange import is_usable_issuer, open_exchange
 from connections.people.oidc.identity import ProviderError
+from connections.wording.connections import join_some_names
 
 # Longer than any single task of a worker.
 OVERDUE_AFTER = timedelta(minutes=5)
@@ -316,15 +317,20 @@ def _check_people() -> Iterator[CheckMessage]:
         )
 
 
+def _first(names: Sequence[str]) -> str:
+    """The first names, so that the finding stays on one line."""
+    return join_some_names(names, limit=5)
+
+
 def _check_approvals() -> Iterator[CheckMessage]:
     credentials = list(Credential.objects.filter(retired_at=None))
     gaps = approvers.approval_gaps(credentials=credentials)
     for problem, names in gaps.warnings:
         hint = "Give more people the role Approver, or change the credential's approval policy."
-        yield Warning(f"{', '.join(names)}: {problem}", hint=hint)
+        yield Warning(f"{_first(names)}: {problem}", hint=hint)
     if gaps.without_approval:
         yield Warning(
-            f"no approval required for {', '.join(gaps.without_approval)}",
+            f"no approval required for {_first(gaps.without_approval)}",
             hint="An administrator can require 1 or 2 approvals on each credential's page.",
         )
     else:
@@ -338,7 +344,7 @@ def _check_key_age() -> Iterator[CheckMessage]:
     days = settings.KEY_MAX_AGE.days
     if old:
         yield Warning(
-            f"stored more than {days} days ago: {', '.join(old)}",
+            f"stored more than {days} days ago: {_first(old)}",
             hint="Rotate them: create new keys in Datadog and store them on the credential's page.",
         )
     else:

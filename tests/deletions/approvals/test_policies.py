@@ -10,6 +10,7 @@ from connections.models import ApprovalPolicy, Credential, Person, Role
 from connections.operations import checks
 from sandbox.entities import Connection
 from tests.flows.support import Requester, read
+from tests.support.key_rings import stored_credential
 from tests.support.people import make_person
 
 pytestmark = pytest.mark.django_db
@@ -54,6 +55,14 @@ def test_doctor_reports_the_same(guarded: Credential, linus: Person, barbara: Pe
     assert warning.level == WARNING
     assert warning.msg.startswith("Payments US: 1 active approver.")
     assert ok.level == INFO
+
+
+def test_doctor_names_only_the_first_credentials_without_approval(guarded: Credential) -> None:
+    for number in range(6):
+        stored_credential(f"Partner {number}")
+    Credential.objects.update(policy=ApprovalPolicy.NONE)
+    [warning] = [one for one in checks.run_all_checks() if one.obj == "approval policy"]
+    assert (warning.msg.count(","), warning.msg.endswith(" and 2 more")) == (4, True)
 
 
 def test_the_review_warns_that_no_one_else_could_approve(
