@@ -188,7 +188,7 @@ def people_who_can_approve_batch(*, batch: Batch) -> QuerySet[Person]:
 
 def can_break_glass_any(actor: Actor) -> bool:
     """Use break glass on any deletion: an Operator with this permission, which no role includes."""
-    return actor.person is not None and actor.person.may_break_glass and can_delete(actor)
+    return actor.person is not None and actor.person.has_break_glass and can_delete(actor)
 
 
 def can_break_glass(actor: Actor, *, deletion: Deletion) -> bool:
@@ -200,7 +200,7 @@ def can_break_glass(actor: Actor, *, deletion: Deletion) -> bool:
     """
     if deletion.batch_id is not None:
         return False
-    has_permission = actor.person is not None and actor.person.may_break_glass
+    has_permission = actor.person is not None and actor.person.has_break_glass
     return has_permission and can_use(actor, credential_id=deletion.credential_id)
 
 

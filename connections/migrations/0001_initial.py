@@ -199,7 +199,7 @@ class Migration(migrations.Migration):
                 date_joined=DateTimeField(default=timezone.now, verbose_name="date joined"),
                 id=own_uuid(),
                 session_epoch=PositiveIntegerField(default=0),
-                may_break_glass=BooleanField(default=False),
+                has_break_glass=BooleanField(default=False),
                 wants_change_emails=BooleanField(default=True),
                 groups=ManyToManyField(
                     blank=True,

@@ -29,7 +29,7 @@ class Person(AbstractUser):
     # Part of every session's hash, so that incrementing it ends all of the person's sessions.
     session_epoch = models.PositiveIntegerField(default=0)
     # Separate from all roles. Administrators don't have it automatically.
-    may_break_glass = models.BooleanField(default=False)
+    has_break_glass = models.BooleanField(default=False)
     # Emails about changes that need attention, and about access reviews that are due.
     wants_change_emails = models.BooleanField(default=True)
 

@@ -84,7 +84,7 @@ def _clear_person(person: Person, *, number: int) -> None:
     person.last_name = ""
     person.username = f"erased-{number}"
     person.email = ""
-    person.is_active = person.is_superuser = person.may_break_glass = False
+    person.is_active = person.is_superuser = person.has_break_glass = False
     person.session_epoch += 1
     person.set_unusable_password()
     person.save()

@@ -488,10 +488,10 @@ def set_break_glass(*, actor: Actor, person: Person, is_allowed: bool) -> Person
         )
     with audit.atomic():
         person = lock_person(person)
-        if person.may_break_glass == is_allowed:
+        if person.has_break_glass == is_allowed:
             return person
-        person.may_break_glass = is_allowed
-        person.save(update_fields=["may_break_glass"])
+        person.has_break_glass = is_allowed
+        person.save(update_fields=["has_break_glass"])
         who = personal_data.name_of(person)
         audit.record(
             code=EventCode.BREAK_GLASS_ALLOWED if is_allowed else EventCode.BREAK_GLASS_FORBIDDEN,

@@ -98,8 +98,8 @@ def allow(credential: Credential, root: Person, **wanted: list[str]) -> None:
 def grace(db: None) -> Person:
     """A person with every role except Auditor, and with the break-glass permission."""
     grace = make_person("grace", *LIMITED)
-    grace.may_break_glass = True
-    grace.save(update_fields=["may_break_glass"])
+    grace.has_break_glass = True
+    grace.save(update_fields=["has_break_glass"])
     return grace
 
 

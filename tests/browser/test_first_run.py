@@ -79,4 +79,4 @@ def test_disabling_a_person_and_revoking_break_glass_need_a_second_click(
         button.click()
         expect(button).to_have_count(0)
     person.refresh_from_db()
-    assert (person.may_break_glass, person.is_active) == (False, False)
+    assert (person.has_break_glass, person.is_active) == (False, False)

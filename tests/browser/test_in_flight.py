@@ -69,7 +69,7 @@ def test_the_review_says_that_it_is_being_sent_and_has_no_cancel_link(requester:
 def fill_break_glass(requester: Requester, operator: Person) -> Locator:
     """Request approval and fill in the break-glass form; return the button that sends."""
     Credential.objects.update(policy=ApprovalPolicy.ONE)
-    Person.objects.filter(pk=operator.pk).update(may_break_glass=True)
+    Person.objects.filter(pk=operator.pk).update(has_break_glass=True)
     requester.page.goto(requester.review_path)
     requester.page.get_by_label("Reason").fill(REASON)
     requester.page.get_by_role("button", name="Request approval").click()

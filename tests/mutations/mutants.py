@@ -1400,7 +1400,7 @@ FOUR_EYES = (
     _mutant(
         "breaking glass is a permission of its own",
         "connections/access/permissions.py",
-        "    has_permission = actor.person is not None and actor.person.may_break_glass\n",
+        "    has_permission = actor.person is not None and actor.person.has_break_glass\n",
         "    has_permission = actor.person is not None\n",
         f"{BREAKING}::test_neither_the_operator_role_nor_being_an_administrator_is_enough",
     ),

@@ -267,7 +267,7 @@ def test_missing_sign_ins_and_roles_are_shown_as_text(
 def test_actions_that_remove_access_need_a_second_click(
     root: Person, ada: Person, client_of: ClientOf, path: str
 ) -> None:
-    ada.may_break_glass = True
+    ada.has_break_glass = True
     ada.save()
     page = client_of(root).get(f"/people/{ada.pk}/").text
     form = page.split(f'action="/people/{ada.pk}/{path}/"')[1].split("</form>")[0]

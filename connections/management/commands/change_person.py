@@ -69,7 +69,7 @@ class Command(OrgAdminCommand):
             "roles": roles,
             "is_administrator": person.is_superuser,
             "is_active": person.is_active,
-            "may_break_glass": person.may_break_glass,
+            "may_break_glass": person.has_break_glass,
         }
         held = "Administrator" if person.is_superuser else ", ".join(roles) or "no roles"
         state = "active" if person.is_active else "disabled"

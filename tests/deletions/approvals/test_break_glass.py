@@ -51,7 +51,7 @@ REVIEW_NOTE = "Called Grace; the partner confirmed the leak."
 @pytest.fixture
 def break_glass_user(grace: Person) -> Person:
     """Grace, an Operator with the break-glass permission."""
-    Person.objects.filter(pk=grace.pk).update(may_break_glass=True)
+    Person.objects.filter(pk=grace.pk).update(has_break_glass=True)
     return Person.objects.get(pk=grace.pk)
 
 
@@ -118,7 +118,7 @@ def test_the_permission_is_effective_only_for_an_operator(
     requested: Deletion, roles: tuple[Role, ...]
 ) -> None:
     person = make_person("hedy", *roles)
-    person.may_break_glass = True
+    person.has_break_glass = True
     person.save()
     with pytest.raises(PermissionDenied):
         use_break_glass(requested, person)
@@ -206,7 +206,7 @@ def test_a_person_who_lost_the_break_glass_permission_cannot_send_again(
 ) -> None:
     sandbox.world.set_fault(fault=faults.RETURNS_403, operation="list")
     use_break_glass(requested, break_glass_user)
-    Person.objects.update(may_break_glass=False)
+    Person.objects.update(has_break_glass=False)
     requested.refresh_from_db()
     with pytest.raises(BlockedError, match="can no longer use break glass"):
         confirm(requested, Person.objects.get(username="ada"))
@@ -228,7 +228,7 @@ def test_break_glass_that_is_revoked_during_the_pre_send_check_sends_nothing_mor
 
     def revoke(point: Point, **_: object) -> None:
         if point == Point.BEFORE_CLAIM:
-            Person.objects.update(may_break_glass=False)
+            Person.objects.update(has_break_glass=False)
 
     monkeypatch.setattr(failpoints, "hit", revoke)
     due.run_due(actor=WORKER)
@@ -469,10 +469,10 @@ def test_an_administrator_grants_break_glass_to_another_person(
     client, page_url = client_of(root), f"/people/{grace.pk}/"
     form = read(client.get(page_url)).form_to("/break-glass/")
     client.post(form.action, {"allow": "yes"})
-    assert Person.objects.get(pk=grace.pk).may_break_glass
+    assert Person.objects.get(pk=grace.pk).has_break_glass
     assert AuditEvent.objects.get().code == "person.break_glass_allowed"
     client.post(form.action, {"allow": "no"})
-    assert not Person.objects.get(pk=grace.pk).may_break_glass
+    assert not Person.objects.get(pk=grace.pk).has_break_glass
     codes = list(AuditEvent.objects.order_by("seq").values_list("code", flat=True))
     assert codes == ["person.break_glass_allowed", "person.break_glass_forbidden"]
 
@@ -481,16 +481,16 @@ def test_no_one_grants_break_glass_to_themselves(root: Person, client_of: Client
     page = read(client_of(root).post(f"/people/{root.pk}/break-glass/", {"allow": "yes"}))
     assert page.status == 409
     assert "You can't give yourself break glass." in page.text
-    assert not Person.objects.get().may_break_glass
+    assert not Person.objects.get().has_break_glass
 
 
 def test_a_command_grants_break_glass(grace: Person) -> None:
     output = StringIO()
     call_command("change_person", "--username", "grace", "--break-glass", "--json", stdout=output)
     assert json.loads(output.getvalue())["may_break_glass"] is True
-    assert Person.objects.get().may_break_glass
+    assert Person.objects.get().has_break_glass
     call_command("change_person", "--username", "grace", "--no-break-glass", stdout=output)
-    assert not Person.objects.get().may_break_glass
+    assert not Person.objects.get().has_break_glass
 
 
 @pytest.mark.database
@@ -503,4 +503,4 @@ def test_the_names_of_the_people_who_used_and_reviewed_it_can_be_erased(
     requested = Deletion.objects.get()
     assert requested.break_glass_by_name.startswith("erased person no.")
     assert requested.break_glass_review.reviewer_name.startswith("erased person no.")
-    assert not Person.objects.get(pk=break_glass_user.pk).may_break_glass
+    assert not Person.objects.get(pk=break_glass_user.pk).has_break_glass

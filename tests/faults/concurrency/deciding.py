@@ -28,7 +28,7 @@ def guard(plan: Plan) -> Work:
         for name in APPROVERS:
             make_person(name, Role.APPROVER)
         make_person(BREAKER, Role.OPERATOR)
-        Person.objects.filter(username=BREAKER).update(may_break_glass=True)
+        Person.objects.filter(username=BREAKER).update(has_break_glass=True)
         Credential.objects.update(policy=ApprovalPolicy(plan["policy"]))
         for name, connection_id in plan["connections"]:
             _request(person=plan["person"], credential=name, connection_id=UUID(connection_id))
