@@ -1,7 +1,7 @@
 """Named points of an attempt at which tests stop a process, to check what is left.
 
-In production they do nothing, and no setting or environment variable changes that. Settings that
-only the tests have replace `hit` with another function.
+In production they do nothing, and no setting or environment variable changes that. The settings of
+some tests replace `reach` with another function.
 """
 
 from enum import StrEnum
@@ -14,10 +14,10 @@ class Point(StrEnum):
     BEFORE_CLAIM = "before_claim"
     INSIDE_CLAIM = "inside_claim"  # attempt and event are written but not committed
     AFTER_CLAIM = "after_claim"  # committed; nothing was sent
-    AFTER_ANSWER = "after_answer"  # only the process knows the response
+    AFTER_RESPONSE = "after_response"  # only the process knows the response
     INSIDE_RESULT = "inside_result"  # the outcome is written but not committed
     AFTER_RESULT = "after_result"
 
 
-def hit(point: Point, *, deletion_id: UUID) -> None:
-    """Mark that an attempt of this deletion reached this point."""
+def reach(point: Point, *, deletion_id: UUID) -> None:
+    """Note that an attempt of this deletion has reached this point."""

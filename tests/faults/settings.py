@@ -1,7 +1,7 @@
 """The product's settings, with short deadlines, for the processes that faults strike.
 
-Only here is something put in the place of the product's failpoints; FAULTS_PLAN names the JSON
-file that says what is to happen (see tests/faults/crashes/plan.py).
+Only these settings replace the function behind the product's failpoints. FAULTS_PLAN names the JSON
+file that says what happens at each point (see tests/faults/crashes/plan.py).
 """
 
 from orgadmin import settings as product

@@ -25,7 +25,7 @@ POINTS = (
     Point.INSIDE_CLAIM,
     Point.AFTER_CLAIM,
     WHILE_SENDING,
-    Point.AFTER_ANSWER,
+    Point.AFTER_RESPONSE,
     Point.INSIDE_RESULT,
     Point.AFTER_RESULT,
 )

@@ -12,28 +12,28 @@ from connections.deletions.failpoints import Point
 from tests.faults.crashes.plan import VARIABLE, Plan
 from tests.support.processes import clean_environment, manage
 
-PRINT_HIT_FUNCTION = """
+PRINT_REACH = """
 import inspect, json
 from connections.deletions import failpoints
-print(json.dumps([failpoints.hit.__module__, inspect.getsource(failpoints.hit)]))
+print(json.dumps([failpoints.reach.__module__, inspect.getsource(failpoints.reach)]))
 """
 
 
 def test_a_failpoint_executes_no_statements() -> None:
-    [function] = ast.parse(inspect.getsource(failpoints.hit)).body
+    [function] = ast.parse(inspect.getsource(failpoints.reach)).body
     assert isinstance(function, ast.FunctionDef)
     assert [type(each) for each in function.body] == [ast.Expr]
-    assert inspect.getdoc(failpoints.hit)
+    assert inspect.getdoc(failpoints.reach)
 
 
 def test_a_plan_has_no_effect_with_the_products_settings(tmp_path: Path) -> None:
     plan = tmp_path / "plan.json"
     Plan(marks=str(tmp_path), signal_points={"x": Point.BEFORE_CLAIM}).write(plan)
     env = clean_environment(data_dir=tmp_path, **{VARIABLE: str(plan)})
-    done = manage("shell", "--no-imports", "-c", PRINT_HIT_FUNCTION, env=env)
+    done = manage("shell", "--no-imports", "-c", PRINT_REACH, env=env)
     assert json.loads(done.stdout) == [
         "connections.deletions.failpoints",
-        inspect.getsource(failpoints.hit),
+        inspect.getsource(failpoints.reach),
     ]
 
 
@@ -43,6 +43,6 @@ def test_the_product_neither_names_the_plan_nor_replaces_the_function(folder: st
     named = [
         path
         for path in (root / folder).rglob("*.py")
-        if VARIABLE in path.read_text() or "failpoints.hit =" in path.read_text()
+        if VARIABLE in path.read_text() or "failpoints.reach =" in path.read_text()
     ]
     assert named == []

@@ -29,7 +29,7 @@ POINTS_BEFORE_CLAIM = [Point.BEFORE_CLAIM, Point.INSIDE_CLAIM]
 on_sqlite = pytest.mark.parametrize("shared_database", ["sqlite"], indirect=True)
 POINTS_AFTER_CLAIM = [
     Point.AFTER_CLAIM,
-    Point.AFTER_ANSWER,
+    Point.AFTER_RESPONSE,
     Point.INSIDE_RESULT,
     Point.AFTER_RESULT,
 ]
