@@ -655,8 +655,8 @@ def _record_late(
     kept_at: datetime | None,
 ) -> None:
     deletion = attempt.deletion
-    is_in_doubt = deletion.state in {State.UNKNOWN, State.STILL_PRESENT}
-    if response.verdict == AttemptResult.DELETED and is_in_doubt:
+    awaits_outcome = deletion.state in {State.UNKNOWN, State.STILL_PRESENT}
+    if response.verdict == AttemptResult.DELETED and awaits_outcome:
         # One complete list can close the deletion now, so check it immediately.
         deletion.due_at = at
         deletion.save(update_fields=["due_at"])

@@ -1492,7 +1492,7 @@ TRUE_SENTENCES = (
     _mutant(
         "a late 200 is checked at once",
         "connections/deletions/sending.py",
-        "    if response.verdict == AttemptResult.DELETED and is_in_doubt:\n",
+        "    if response.verdict == AttemptResult.DELETED and awaits_outcome:\n",
         "    if False:\n",
         f"{EARLIER_ATTEMPTS}::test_a_late_200_makes_the_next_check_due_at_once",
     ),

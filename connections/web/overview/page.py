@@ -67,7 +67,7 @@ class Pending:
     """What needs attention, oldest first, with at most MAX_SHOWN + 1 of each kind."""
 
     # Unknown, or sent without effect.
-    in_doubt: Split[Deletion]
+    awaiting_outcome: Split[Deletion]
     # Closed as gone, but a credential in use still lists it.
     contradicted: Split[Deletion]
     # Datadog returned 200, no sync has confirmed it, and no automatic check is left.
@@ -93,9 +93,9 @@ def pending(*, actor: Actor, credentials: list[Credential], now: datetime) -> Pe
         credential__retired_at=None,
     )
     every = visibility.visible(Deletion.objects.all(), actor=actor)
-    in_doubt = every.filter(state__in=[State.UNKNOWN, State.STILL_PRESENT], settled_at=None)
-    # Left out if a newer deletion of the same connection is in doubt.
-    newer = in_doubt.filter(site=OuterRef("site"), connection_id=OuterRef("connection_id"))
+    awaiting_outcome = every.filter(state__in=[State.UNKNOWN, State.STILL_PRESENT], settled_at=None)
+    # Left out if a newer deletion of the same connection awaits its outcome too.
+    newer = awaiting_outcome.filter(site=OuterRef("site"), connection_id=OuterRef("connection_id"))
     contradicted = every.filter(~Exists(newer), Exists(listed), contradicted_at__isnull=False)
     never_verified = every.filter(
         outcome=Outcome.DELETED, verified_at=None, contradicted_at=None, due_at=None
@@ -103,7 +103,7 @@ def pending(*, actor: Actor, credentials: list[Credential], now: datetime) -> Pe
     requested = _list_awaiting_decision(every)
     keeps_credentials = permissions.can_manage_credentials(actor)
     return Pending(
-        in_doubt=_split_by_credential(in_doubt, actor=actor),
+        awaiting_outcome=_split_by_credential(awaiting_outcome, actor=actor),
         contradicted=_split_by_credential(contradicted, actor=actor),
         never_verified=_split_by_credential(never_verified, actor=actor),
         unreviewed_break_glass=_limit(

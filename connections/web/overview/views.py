@@ -87,7 +87,7 @@ def attention_items(pending: Pending, *, now: datetime) -> Split[AttentionItem]:
         pending.unreviewed_break_glass.each(
             lambda deletions: (_break_glass_item(deletion) for deletion in deletions)
         ),
-        lines(pending.in_doubt, "Check outcome", "unknown"),
+        lines(pending.awaiting_outcome, "Check outcome", "unknown"),
         lines(pending.contradicted, "View", "contradicted"),
         pending.batches.each(lambda batches: (_batch_item(batch, now=now) for batch in batches)),
         lines(pending.to_confirm, "Confirm deletion", "approved"),
