@@ -23,7 +23,7 @@ def not_offered(request: HttpRequest, **kwargs: Any) -> NoReturn:
 
 
 def _page_not_offered(route: str, *, name: str) -> URLPattern:
-    return form_page(f"accounts/{route}", not_offered, name=name, who=Visitors.SIGNED_IN)
+    return form_page(f"accounts/{route}", not_offered, name=name, permission=Visitors.SIGNED_IN)
 
 
 def _recorded_page(route: str, view: View, *, name: str, shows_secret: bool = False) -> URLPattern:
@@ -32,7 +32,7 @@ def _recorded_page(route: str, view: View, *, name: str, shows_secret: bool = Fa
         f"accounts/{route}",
         view,
         name=name,
-        who=Visitors.SIGNED_IN,
+        permission=Visitors.SIGNED_IN,
         is_read_only=False,
         shows_secret=shows_secret,
     )
@@ -44,7 +44,7 @@ def _to_reauthentication(route: str, *, name: str) -> URLPattern:
         f"accounts/{route}",
         RedirectView.as_view(pattern_name="reauthentication", query_string=True),
         name=name,
-        who=Visitors.SIGNED_IN,
+        permission=Visitors.SIGNED_IN,
     )
 
 

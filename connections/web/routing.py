@@ -36,9 +36,9 @@ class Access:
     """What a request needs before its view runs."""
 
     methods: frozenset[str]
-    who: Permission | Visitors
-    # Who can POST, if that needs a different permission than GET.
-    who_posts: Permission | None = None
+    permission: Permission | Visitors
+    # For a POST, if it needs a different permission than a GET.
+    post_permission: Permission | None = None
     # A POST needs a password or passkey from the last five minutes.
     reauthenticate: bool = False
     # A GET that writes to the database raises WriteInReadError.
@@ -56,12 +56,12 @@ class Access:
     @property
     def needs_sign_in(self) -> bool:
         """Whether a person must be signed in."""
-        return self.who is not Visitors.ANYONE
+        return self.permission is not Visitors.ANYONE
 
     @property
     def needs_mfa(self) -> bool:
         """Whether MFA must be set up, if ORGADMIN_REQUIRE_MFA requires it of this person."""
-        return isinstance(self.who, Permission)
+        return isinstance(self.permission, Permission)
 
 
 class Rules(TypedDict, total=False):
@@ -73,28 +73,34 @@ class Rules(TypedDict, total=False):
     shows_secret: bool
     accepts_file: bool
     max_fields: int
-    who_posts: Permission
+    post_permission: Permission
 
 
 def page(
-    route: str, view: View, *, name: str, who: Permission | Visitors, **rules: Unpack[Rules]
+    route: str, view: View, *, name: str, permission: Permission | Visitors, **rules: Unpack[Rules]
 ) -> URLPattern:
     """Register a page: GET and HEAD."""
-    return _register(route, view, name=name, access=Access(methods=READ, who=who, **rules))
+    return _register(
+        route, view, name=name, access=Access(methods=READ, permission=permission, **rules)
+    )
 
 
 def form_page(
-    route: str, view: View, *, name: str, who: Permission | Visitors, **rules: Unpack[Rules]
+    route: str, view: View, *, name: str, permission: Permission | Visitors, **rules: Unpack[Rules]
 ) -> URLPattern:
     """Register a page whose form posts to the page's own URL: GET, HEAD and POST."""
-    return _register(route, view, name=name, access=Access(methods=READ | WRITE, who=who, **rules))
+    return _register(
+        route, view, name=name, access=Access(methods=READ | WRITE, permission=permission, **rules)
+    )
 
 
 def action(
-    route: str, view: View, *, name: str, who: Permission | Visitors, **rules: Unpack[Rules]
+    route: str, view: View, *, name: str, permission: Permission | Visitors, **rules: Unpack[Rules]
 ) -> URLPattern:
     """Register an action: POST."""
-    return _register(route, view, name=name, access=Access(methods=WRITE, who=who, **rules))
+    return _register(
+        route, view, name=name, access=Access(methods=WRITE, permission=permission, **rules)
+    )
 
 
 def _register(route: str, view: View, *, name: str, access: Access) -> URLPattern:
@@ -115,9 +121,11 @@ def enforce(view: View, *, access: Access) -> View:
             return HttpResponseNotAllowed(sorted(access.methods))
         has_token = access.token_authenticated and "Authorization" in request.headers
         is_posted = request.method == "POST"
-        who = access.who_posts if is_posted and access.who_posts else access.who
-        if isinstance(who, Permission) and not has_token:
-            who.require(actor_of(request))
+        permission = (
+            access.post_permission if is_posted and access.post_permission else access.permission
+        )
+        if isinstance(permission, Permission) and not has_token:
+            permission.require(actor_of(request))
         return view(request, *args, **kwargs)
 
     enforced.access = access  # type: ignore[attr-defined]
@@ -142,8 +150,8 @@ def access_of(request: HttpRequest, view: View) -> Access:
 
 _ALL = READ | WRITE | {"OPTIONS"}
 # Several of django-allauth's views write to its own tables during a GET.
-_OPEN = Access(methods=_ALL, who=Visitors.ANYONE, is_read_only=False)
-_OWN = Access(methods=_ALL, who=Visitors.SIGNED_IN, is_read_only=False)
+_OPEN = Access(methods=_ALL, permission=Visitors.ANYONE, is_read_only=False)
+_OWN = Access(methods=_ALL, permission=Visitors.SIGNED_IN, is_read_only=False)
 _OWN_SECRET = replace(_OWN, shows_secret=True)
 # django-allauth registers its views itself. A name that is missing here is refused.
 ALLAUTH = {

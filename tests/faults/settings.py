@@ -7,7 +7,7 @@ file that says what happens at each point (see tests/faults/crashes/plan.py).
 from orgadmin import settings as product
 from tests.faults.crashes.plan import read_plan
 
-# Every setting of the product; what stands below replaces some of them.
+# All settings of the product. The ones below replace some of them.
 globals().update({name: value for name, value in vars(product).items() if name.isupper()})
 
 INSTALLED_APPS = [*product.INSTALLED_APPS, "tests.faults.crashes.apps.CrashesConfig"]
@@ -15,5 +15,5 @@ PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 if product.DATABASE_IS_SQLITE:
     options = product.DATABASES["default"]["OPTIONS"]
     options["timeout"] = read_plan().lock_seconds
-    # A killed process loses no commit by that; only a power failure does.
+    # A killed process loses no commits because of this; only a power failure would.
     options["init_command"] += " PRAGMA synchronous=OFF;"

@@ -1511,15 +1511,15 @@ ACCESS = (
     _mutant(
         "a URL's permission is checked",
         ROUTING,
-        "            who.require(actor_of(request))\n",
+        "            permission.require(actor_of(request))\n",
         "            pass\n",
         "tests/web/test_access.py::test_each_role_can_access_exactly_what_the_matrix_allows",
     ),
     _mutant(
         "a POST needs the permission that its URL names for it",
         ROUTING,
-        "access.who_posts if is_posted and access.who_posts else access.who",
-        "access.who",
+        "access.post_permission if is_posted and access.post_permission else access.permission",
+        "access.permission",
         "tests/web/test_middleware.py::test_a_post_can_need_another_permission_than_a_get",
     ),
     _mutant(

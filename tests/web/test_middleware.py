@@ -59,8 +59,8 @@ def unregistered(request: HttpRequest) -> HttpResponse:
     return HttpResponse("reached")
 
 
-def registered(name: str, view: View, who: Visitors = Visitors.SIGNED_IN) -> URLPattern:
-    access = Access(methods=frozenset({"GET", "HEAD", "OPTIONS", "POST"}), who=who)
+def registered(name: str, view: View, permission: Visitors = Visitors.SIGNED_IN) -> URLPattern:
+    access = Access(methods=frozenset({"GET", "HEAD", "OPTIONS", "POST"}), permission=permission)
     return path(f"of-a-test/{name}/", enforce(view, access=access))
 
 
@@ -94,7 +94,7 @@ def test_a_view_without_access_rules_never_runs(
 
 
 def test_a_post_can_need_another_permission_than_a_get(victor: Person, rf: RequestFactory) -> None:
-    view = form_page("x/", unregistered, name="x", who=SEE, who_posts=APPROVE).callback
+    view = form_page("x/", unregistered, name="x", permission=SEE, post_permission=APPROVE).callback
     for request in (rf.get("/x/"), rf.post("/x/")):
         request.user = victor
         if request.method == "GET":
@@ -106,11 +106,11 @@ def test_a_post_can_need_another_permission_than_a_get(victor: Person, rf: Reque
 
 def test_a_url_with_reauthentication_needs_a_view_that_asks_for_it() -> None:
     guarded = deletion_views.deletion_approve
-    action("approve/", guarded, name="approve", who=APPROVE, reauthenticate=True)
+    action("approve/", guarded, name="approve", permission=APPROVE, reauthenticate=True)
     with pytest.raises(ImproperlyConfigured, match="reauthenticate"):
-        action("approve/", guarded, name="approve", who=APPROVE)
+        action("approve/", guarded, name="approve", permission=APPROVE)
     with pytest.raises(ImproperlyConfigured, match="reauthenticate"):
-        action("write/", writing, name="write", who=APPROVE, reauthenticate=True)
+        action("write/", writing, name="write", permission=APPROVE, reauthenticate=True)
 
 
 @with_test_views

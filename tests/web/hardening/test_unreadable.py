@@ -214,7 +214,7 @@ def missing(request: HttpRequest) -> HttpResponse:
     raise Http404
 
 
-OPEN = Access(methods=frozenset({"GET", "HEAD", "POST"}), who=Visitors.ANYONE)
+OPEN = Access(methods=frozenset({"GET", "HEAD", "POST"}), permission=Visitors.ANYONE)
 urlpatterns = [
     path("of-a-test/broken/", enforce(broken, access=OPEN)),
     path("of-a-test/missing/", enforce(missing, access=OPEN)),
