@@ -108,10 +108,13 @@ def test_a_mistyped_name_shows_an_error_at_the_field_and_nothing_is_lost_or_sent
     confirmation.fill("Payments EU")
     requester.delete_button.click()
 
+    expect(confirmation).to_be_focused()
     expect(confirmation).to_have_attribute("aria-invalid", "true")
+    expect(confirmation).to_have_accessible_description(
+        "Type “Payments US” to confirm. Nothing was sent."
+    )
     expect(confirmation).to_have_value("Payments EU")
     expect(requester.page.get_by_label("Reason")).to_have_value(REASON)
-    expect(requester.page.get_by_role("alert")).to_contain_text("Nothing was sent.")
     assert requester.sent() == 0
 
 
