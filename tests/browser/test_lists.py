@@ -38,16 +38,30 @@ def row_heights(page: Page) -> set[int]:
     return set(rows.evaluate_all("rows => rows.map(row => Math.round(row.offsetHeight))"))
 
 
-@pytest.mark.parametrize(("path", "who"), LISTS)
-def test_row_height_can_be_dense_or_comfortable(path: str, who: str, open_list: OpenList) -> None:
+def with_border(heights: set[int]) -> set[int]:
+    return heights | {height + 1 for height in heights}
+
+
+@pytest.mark.parametrize(
+    ("path", "who", "dense", "comfortable"),
+    [
+        ("/connections/", "operator", {36}, {48}),
+        # The second line has the reason. Comfortable rows show long ones in two lines.
+        ("/deletions/", "operator", {46}, {58, 76}),
+        ("/audit/", "auditor", {36}, {48}),
+    ],
+)
+def test_row_height_can_be_dense_or_comfortable(
+    path: str, who: str, dense: set[int], comfortable: set[int], open_list: OpenList
+) -> None:
     page = open_list(path, who, width=1280)
-    assert row_heights(page) <= {36, 37}
+    assert row_heights(page) <= with_border(dense)
     page.get_by_role("button", name="Comfortable").click()
     expect(page.locator("html")).to_have_attribute("data-density", "comfortable")
-    assert row_heights(page) <= {48, 49}
+    assert row_heights(page) <= with_border(comfortable)
     page.reload()
     expect(page.locator("html")).to_have_attribute("data-density", "comfortable")
-    assert row_heights(page) <= {48, 49}
+    assert row_heights(page) <= with_border(comfortable)
 
 
 @pytest.mark.parametrize(("path", "who"), LISTS)
@@ -73,12 +87,18 @@ def test_the_first_column_stays_in_view_where_the_list_scrolls(
     assert 0 <= left <= 2
 
 
-@pytest.mark.parametrize("path", ["/connections/", "/deletions/"])
+@pytest.mark.parametrize(
+    ("path", "names", "height"),
+    [
+        ("/connections/", ".cell-org:not([colspan])", 36),
+        ("/deletions/", ".pair-line > :not(.pair-arrow)", 46),
+    ],
+)
 def test_two_org_names_of_24_characters_fit_on_one_line_at_1280_px(
-    path: str, open_list: OpenList
+    path: str, names: str, height: int, open_list: OpenList
 ) -> None:
     page = open_list(path, "operator", width=1280)
-    cut_off = page.locator(".list tbody .cell-org:not([colspan])").evaluate_all(
+    cut_off = page.locator(f".list tbody {names}").evaluate_all(
         """(cells) => {
           cells.forEach((cell, index) => {
             const name = index % 2 ? "Payments Risk Operations" : "Customer Insights Europe";
@@ -88,7 +108,15 @@ def test_two_org_names_of_24_characters_fit_on_one_line_at_1280_px(
         }"""
     )
     assert cut_off == 0
-    assert row_heights(page) <= {36, 37}
+    assert row_heights(page) <= with_border({height})
+
+
+def test_a_reason_is_readable_in_the_list_of_deletions(open_list: OpenList) -> None:
+    reason = "Treasury metrics moved to the lake"
+    for width in (390, 1280):
+        shown = open_list("/deletions/", "operator", width=width).get_by_text(reason).first
+        assert shown.evaluate("(it) => it.scrollWidth <= it.clientWidth")
+        assert shown.evaluate("(it) => it.scrollHeight <= it.clientHeight")
 
 
 @pytest.mark.parametrize(("path", "who"), LISTS)

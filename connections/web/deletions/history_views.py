@@ -19,7 +19,6 @@ from connections.inventory.orgs import list_known_orgs
 from connections.models import Credential
 from connections.web.charts import OUTCOME_SERIES, build_day_chart
 from connections.web.lists import (
-    PAIR_COLUMNS,
     Column,
     Filter,
     FilterBar,
@@ -40,9 +39,8 @@ from connections.web.support import actor_of, download, export_format
 DELETION_COLUMNS = (
     Column(label="Requested", css="cell-time cell-requested", sort="requested"),
     Column(label="Status", css="cell-status"),
-    *PAIR_COLUMNS,
+    Column(label="Connection and reason", css="cell-main cell-pair"),
     Column(label="Site", css="cell-site cell-medium"),
-    Column(label="Reason", css="cell-line"),
     Column(label="Ticket", css="cell-ticket"),
     Column(label="Requester", css="cell-person"),
 )
