@@ -452,7 +452,7 @@ class _Pass:
                 self._note(attempt.deletion, is_problem=True)
             response = future.result()
             if not is_recorded:
-                sending.record_or_keep(attempt=attempt, response=response, actor=self.actor)
+                sending.record_or_save(attempt=attempt, response=response, actor=self.actor)
             deletion = attempt.deletion
             failpoints.reach(Point.AFTER_RESULT, deletion_id=deletion.pk)
             if response.verdict != AttemptResult.DELETED:
@@ -601,9 +601,9 @@ def _pause_after_unknown(rows: QuerySet[Deletion], *, actor: Actor) -> None:
 def _verify_due(*, actor: Actor, batch: Batch | None) -> int:
     """Verify closed rows that are due, once a sync verifies enough of them."""
     now = clock.now()
-    is_ripe = Q(due_at__lte=now - VERIFY_AFTER) | ~Q(batch__state=BatchState.RUNNING)
+    is_ready = Q(due_at__lte=now - VERIFY_AFTER) | ~Q(batch__state=BatchState.RUNNING)
     due = _unverified(batch, now=now)
-    return _verify(due, actor=actor) if due.filter(is_ripe).exists() else 0
+    return _verify(due, actor=actor) if due.filter(is_ready).exists() else 0
 
 
 def verify_batch(*, batch: Batch, actor: Actor) -> None:

@@ -62,11 +62,15 @@ class ResponseNotRecordedError(Exception):
     response, or says that the request could not leave.
     """
 
-    def __init__(self, *, deletion_id: UUID, response_text: str, kept: ResponseLocation) -> None:
-        super().__init__(f"Deletion {deletion_id} was attempted. {response_text} Kept: {kept}.")
+    def __init__(
+        self, *, deletion_id: UUID, response_text: str, location: ResponseLocation
+    ) -> None:
+        super().__init__(
+            f"Deletion {deletion_id} was attempted. {response_text} Stored: {location}."
+        )
         self.deletion_id = deletion_id
         self.response_text = response_text
-        self.kept = kept
+        self.location = location
 
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)

@@ -28,9 +28,16 @@ from connections.core.errors import (
 from connections.core.private_files import PrivateFileError
 from connections.datadog.client import DatadogClient
 from connections.datadog.responses import AttemptResult, DeleteResponse
-from connections.deletions import failpoints, spool, states, stopping, time_limits, verification
+from connections.deletions import (
+    failpoints,
+    saved_responses,
+    states,
+    stopping,
+    time_limits,
+    verification,
+)
 from connections.deletions.failpoints import Point
-from connections.deletions.spool import UnusableFileError
+from connections.deletions.saved_responses import UnusableFileError
 from connections.deletions.states import BecomeUnknown, Claim, Settle, Wait
 from connections.deletions.verification import RecheckResult
 from connections.inventory import protections, rate_limits, sync
@@ -90,7 +97,7 @@ def send_deletion(
         return deletion
     response = send_claimed(claimed)
     failpoints.reach(Point.AFTER_RESPONSE, deletion_id=deletion.pk)
-    record_or_keep(attempt=claimed.attempt, response=response, actor=actor)
+    record_or_save(attempt=claimed.attempt, response=response, actor=actor)
     failpoints.reach(Point.AFTER_RESULT, deletion_id=deletion.pk)
     stopping.end_sending()
     return claimed.attempt.deletion
@@ -467,8 +474,8 @@ def record_blocked(*, deletion: Deletion, blocked: BlockedError, actor: Actor) -
     )
 
 
-def record_or_keep(*, attempt: Attempt, response: DeleteResponse, actor: Actor) -> None:
-    """Record the response, or keep it in a file if the database doesn't store it.
+def record_or_save(*, attempt: Attempt, response: DeleteResponse, actor: Actor) -> None:
+    """Record the response, or save it in a file if the database doesn't store it.
 
     Raises ResponseNotRecordedError if it is not in the database although the DELETE was sent.
     """
@@ -476,7 +483,7 @@ def record_or_keep(*, attempt: Attempt, response: DeleteResponse, actor: Actor) 
         before = connection.connection
         try:
             record_response(attempt=attempt, response=response, actor=actor)
-        except Exception as error:  # noqa: BLE001 - whatever failed, the response must be kept
+        except Exception as error:  # noqa: BLE001 - whatever failed, the response must be saved
             failure = error
         else:
             return
@@ -486,22 +493,22 @@ def record_or_keep(*, attempt: Attempt, response: DeleteResponse, actor: Actor) 
             break
         # The connection was dropped while idle, which says nothing about the database, so retry
         # once.
-    said = response_summary(response)
+    summary = response_summary(response)
     try:
-        path = spool.keep(attempt=attempt, response=response, actor=actor)
+        path = saved_responses.save(attempt=attempt, response=response, actor=actor)
     except PrivateFileError as error:
-        kept = ResponseLocation.NOWHERE
+        location = ResponseLocation.NOWHERE
         logger.critical(
             "The outcome of deletion %s could not be recorded anywhere (%s): %s.",
-            *(attempt.deletion_id, error, said),
+            *(attempt.deletion_id, error, summary),
         )
     else:
-        kept = ResponseLocation.LOCALLY
+        location = ResponseLocation.LOCALLY
         logger.error(
             "The database did not store the response to a DELETE. It is saved in %s.", path
         )
     raise ResponseNotRecordedError(
-        deletion_id=attempt.deletion_id, response_text=said, kept=kept
+        deletion_id=attempt.deletion_id, response_text=summary, location=location
     ) from failure
 
 
@@ -771,20 +778,20 @@ def response_summary(response: DeleteResponse) -> str:
 _logged: set[Path] = set()
 
 
-def record_kept_responses() -> int:
-    """Record every kept response that can be recorded. Return how many.
+def record_saved_responses() -> int:
+    """Record every saved response that can be recorded. Return how many.
 
     Only one process does it at a time.
 
     Raises database errors when the database is unavailable. The files stay then.
     """
     recorded = 0
-    if not spool.kept_files():
+    if not saved_responses.list_files():
         return recorded
-    with spool.locked() as is_alone:
-        for path in spool.kept_files() if is_alone else []:
+    with saved_responses.locked() as is_alone:
+        for path in saved_responses.list_files() if is_alone else []:
             try:
-                recorded += _record_kept(path)
+                recorded += _record_file(path)
             except UnusableFileError as error:
                 if path not in _logged:
                     _logged.add(path)
@@ -792,15 +799,15 @@ def record_kept_responses() -> int:
     return recorded
 
 
-def _record_kept(path: Path) -> bool:
-    """Record one kept response, and return whether it was recorded now.
+def _record_file(path: Path) -> bool:
+    """Record one saved response, and return whether it was recorded now.
 
     If it was already recorded, only remove its file.
     """
-    kept, attempt = spool.check_kept(path)
+    saved, attempt = saved_responses.check_file(path)
     try:
         is_new = record_response(
-            attempt=attempt, response=kept.response, actor=kept.actor, kept_at=kept.kept_at
+            attempt=attempt, response=saved.response, actor=saved.actor, kept_at=saved.kept_at
         )
     except (DataError, IntegrityError) as error:
         raise UnusableFileError(f"{path}: the database refuses it: {error}") from error

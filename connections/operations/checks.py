@@ -26,7 +26,7 @@ from connections.core import clock
 from connections.core.private_files import PrivateFileError, read_private_text
 from connections.core.text import format_time, pluralize
 from connections.crypto.encryption import EncryptionError, check_key_ring
-from connections.deletions import spool
+from connections.deletions import saved_responses
 from connections.evidence.verification import last_verification
 from connections.models import AuditEvent, Checkpoint, Credential, Deletion, Person
 from connections.net.urls import origin_of
@@ -60,7 +60,9 @@ def run_all_checks() -> list[CheckMessage]:
     except DatabaseError as error:
         text = f"not available: {error}".strip()
         messages.append(Error(text, hint="Check DATABASE_URL.", obj="database"))
-        messages += _run({"saved responses": lambda: _find_unusable_responses(spool.read_kept)})
+        messages += _run(
+            {"saved responses": lambda: _find_unusable_responses(saved_responses.read_file)}
+        )
     return messages
 
 
@@ -216,11 +218,11 @@ def check_identity_provider() -> Iterator[CheckMessage]:
 # --- Database and keys --------------------------------------------------------------------------
 
 
-def _check_kept_responses() -> Iterator[CheckMessage]:
-    paths = spool.kept_files()
+def _check_saved_responses() -> Iterator[CheckMessage]:
+    paths = saved_responses.list_files()
     if paths:
         yield Warning(
-            f"{len(paths)} in {spool.directory()} not yet recorded in the database",
+            f"{len(paths)} in {saved_responses.directory()} not yet recorded in the database",
             hint="A worker records them; or run ./run manage reconcile_deletions.",
         )
     else:
@@ -228,10 +230,10 @@ def _check_kept_responses() -> Iterator[CheckMessage]:
 
 
 def _find_unusable_responses(read: Callable[[Path], object]) -> Iterator[CheckMessage]:
-    for path in spool.kept_files():
+    for path in saved_responses.list_files():
         try:
             read(path)
-        except spool.UnusableFileError as error:
+        except saved_responses.UnusableFileError as error:
             yield Error(
                 f"can't be recorded. {error}",
                 hint="Keep the file: it contains Datadog's response. See docs/OPERATIONS.md.",
@@ -409,7 +411,7 @@ _WITHOUT_DATABASE: Checks = {
     "checkpoint file": _check_checkpoint_file,
     "metrics": _check_metrics_token,
     "identity provider": check_identity_provider,
-    "saved responses": _check_kept_responses,
+    "saved responses": _check_saved_responses,
 }
 _WITHOUT_MIGRATIONS: Checks = {
     "database": _check_database,
@@ -427,5 +429,5 @@ _WITH_MIGRATIONS: Checks = {
     "clock": _check_clock,
     "signing key": _check_signing_key,
     "audit log": _check_audit_log,
-    "saved responses": lambda: _find_unusable_responses(spool.check_kept),
+    "saved responses": lambda: _find_unusable_responses(saved_responses.check_file),
 }

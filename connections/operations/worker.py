@@ -183,7 +183,7 @@ class Worker:
         Raises what the database and the services raise.
         """
         self._heartbeat.record()
-        sending.record_kept_responses()
+        sending.record_saved_responses()
         count = 0
         while not self._is_stopped:
             handled = self._run_due()

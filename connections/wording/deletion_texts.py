@@ -58,13 +58,13 @@ def describe(
     approvers: tuple[str, ...] | None = None,
     can_approve: bool = False,
     have_approvals_expired: bool = False,
-    seen_by: str = "",
+    listed_by: str = "",
 ) -> DeletionText:
     """The text for one deletion with this status.
 
     `approvers` are the names of the people who can approve it; None leaves that sentence out.
     `can_approve` says whether the reader is one of them. `have_approvals_expired` says whether
-    those of another attempt expired and no worker has ended them yet. `seen_by` is the credential
+    those of another attempt expired and no worker has ended them yet. `listed_by` is the credential
     that listed the connection after the deletion was closed as gone. Reads the deletion's attempts
     and, if needed, its approvals. Both can be prefetched.
     """
@@ -72,7 +72,7 @@ def describe(
     attempts = list(deletion.attempts.all())
     headline = _headline(deletion, status=status, attempts=attempts)
     if deletion.is_settled:
-        lines = _closed_lines(deletion, status=status, attempts=attempts, seen_by=seen_by)
+        lines = _closed_lines(deletion, status=status, attempts=attempts, listed_by=listed_by)
     else:
         lines = _open_lines(deletion, status=status, attempts=attempts)
     if can_approve and status == DeletionStatus.NEEDS_APPROVAL:
@@ -162,7 +162,7 @@ def _until_resumed(deletion: Deletion) -> str:
 
 
 def _closed_lines(
-    deletion: Deletion, *, status: DeletionStatus, attempts: list[Attempt], seen_by: str
+    deletion: Deletion, *, status: DeletionStatus, attempts: list[Attempt], listed_by: str
 ) -> list[str]:
     """What a closed status needs in addition to its headline. Some of the lines can be empty."""
     earlier = attempt_facts.earlier_attempts(attempts)
@@ -179,7 +179,7 @@ def _closed_lines(
         case DeletionStatus.DELETED_VERIFYING | DeletionStatus.DELETED_UNVERIFIED:
             return [decided, _last_check(deletion)]
         case DeletionStatus.STILL_LISTED | DeletionStatus.REAPPEARED | DeletionStatus.GONE_LATER:
-            return [_contradiction(deletion, seen_by=seen_by), decided, earlier]
+            return [_contradiction(deletion, listed_by=listed_by), decided, earlier]
         case DeletionStatus.NOT_FOUND | DeletionStatus.NOT_LISTED:
             other_org = (
                 "It was deleted earlier, or it isn't a connection of "
@@ -285,8 +285,8 @@ def _last_check(deletion: Deletion) -> str:
     )
 
 
-def _contradiction(deletion: Deletion, *, seen_by: str) -> str:
-    by, at = seen_by or "another credential", format_time(deletion.contradicted_at)
+def _contradiction(deletion: Deletion, *, listed_by: str) -> str:
+    by, at = listed_by or "another credential", format_time(deletion.contradicted_at)
     if deletion.last_check_listed is False:
         gone_at = format_time(deletion.last_checked_at)
         return f"Listed by {by} at {at}; not in a complete sync at {gone_at}."
@@ -404,6 +404,6 @@ _NOT_RECORDED = {
 
 def unrecorded_response_text(error: ResponseNotRecordedError) -> BannerText:
     """The banner for a response that was not recorded."""
-    tone, icon, headline, then = _NOT_RECORDED[error.kept]
+    tone, icon, headline, then = _NOT_RECORDED[error.location]
     lines = (error.response_text, then, "Don't delete again.")
     return BannerText(tone=tone, icon=icon, headline=headline, lines=lines)

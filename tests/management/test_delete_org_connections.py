@@ -396,7 +396,7 @@ def test_a_request_whose_commit_may_have_succeeded_is_named_and_exits_with_6(
     ("module", "name", "error", "code"),
     [
         (sending, "send_claimed", RuntimeError("can't start new thread"), 6),
-        (sending, "record_kept_responses", PermissionError(13, "Permission denied"), 5),
+        (sending, "record_saved_responses", PermissionError(13, "Permission denied"), 5),
         (running, "verify_batch", EncryptionError("The key ring can't be read."), 0),
     ],
 )

@@ -406,7 +406,7 @@ RECORD = (
         SENDING,
         "        if not (_is_late(attempt) and _has_response(attempt))\n",
         "",
-        "tests/faults/crashes/test_kept_responses.py"
+        "tests/faults/crashes/test_saved_responses.py"
         "::test_recording_the_same_response_twice_records_it_once",
     ),
     _mutant(

@@ -223,7 +223,7 @@ def _unreadable_record(deletion: Deletion) -> ResponseNotRecordedError:
     return ResponseNotRecordedError(
         deletion_id=deletion.pk,
         response_text="The database failed, so its record can't be read now.",
-        kept=ResponseLocation.IN_DATABASE,
+        location=ResponseLocation.IN_DATABASE,
     )
 
 

@@ -51,7 +51,7 @@ class Command(OrgAdminCommand):
             sync.sync_orgs(actor=actor, credentials=chosen)
         rows = list(iterate_rows(actor=actor, filters=InventoryFilter()))
         if options["credential"]:
-            rows = [row for row in rows if chosen[0] in row.seen_by]
+            rows = [row for row in rows if chosen[0] in row.listed_by]
         failures = _failures(chosen)
         document = {
             "org_connections": [_document(row) for row in rows],

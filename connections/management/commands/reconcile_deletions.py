@@ -23,7 +23,7 @@ class Command(OrgAdminCommand):
     needs_keys = True
 
     def run(self, **options: Any) -> int:
-        sending.record_kept_responses()
+        sending.record_saved_responses()
         checked = due.reconcile_all(actor=command_actor())
         rows = Deletion.objects.filter(pk__in=[deletion.pk for deletion in checked])
         rows = rows.prefetch_related("attempts", "approvals")

@@ -1,4 +1,4 @@
-"""Responses kept as files because the database failed: recorded once and never lost."""
+"""Responses saved as files because the database failed: recorded once and never lost."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +12,7 @@ from pytest_django import Settings
 from connections import audit
 from connections.access.actor import WORKER
 from connections.core.errors import ResponseLocation, ResponseNotRecordedError
-from connections.deletions import reconciliation, sending, spool, stopping
+from connections.deletions import reconciliation, saved_responses, sending, stopping
 from connections.evidence.verification import verify_audit_log
 from connections.models import Checkpoint, Deletion, Outcome, State
 from connections.operations import checks
@@ -47,14 +47,14 @@ def send_without_database(
             meanwhile.setattr(sending, "record_response", refuse)
             with pytest.raises(ResponseNotRecordedError) as caught:
                 make_deletion()
-        assert caught.value.kept == ResponseLocation.LOCALLY
+        assert caught.value.location == ResponseLocation.LOCALLY
         return Deletion.objects.get()
 
     return send
 
 
 def problems() -> list[str]:
-    """What doctor reports about unusable kept responses."""
+    """What doctor reports about unusable saved responses."""
     return [
         finding.msg
         for finding in checks.run_all_checks()
@@ -62,12 +62,12 @@ def problems() -> list[str]:
     ]
 
 
-def test_a_kept_response_is_recorded_like_any_other(
+def test_a_saved_response_is_recorded_like_any_other(
     send_without_database: SendWithoutDatabase,
 ) -> None:
     deletion = send_without_database()
     assert (deletion.state, deletion.attempts.get().verdict) == (State.SENDING, "")
-    assert sending.record_kept_responses() == 1
+    assert sending.record_saved_responses() == 1
     deletion.refresh_from_db()
     attempt = deletion.attempts.get()
     assert (deletion.outcome, attempt.http_status, attempt.is_late) == ("deleted", 200, False)
@@ -79,7 +79,7 @@ def test_a_kept_response_is_recorded_like_any_other(
         if one.code == audit.EventCode.DELETION_ANSWERED
     ]
     assert (event.actor_name, bool(event.details["kept_at"])) == ("Ada", True)
-    assert spool.kept_files() == []
+    assert saved_responses.list_files() == []
 
 
 def test_a_response_is_kept_when_the_checkpoint_after_it_cannot_be_stored(
@@ -92,25 +92,25 @@ def test_a_response_is_kept_when_the_checkpoint_after_it_cannot_be_stored(
             make_deletion()
         cursor.execute(f"ALTER TABLE renamed RENAME TO {table}")
     assert isinstance(caught.value.__cause__, DatabaseError)
-    assert caught.value.kept == ResponseLocation.LOCALLY
+    assert caught.value.location == ResponseLocation.LOCALLY
     deletion = Deletion.objects.get()
     # The whole transaction is undone.
     assert (deletion.state, deletion.attempts.get().verdict) == (State.SENDING, "")
     assert audit.events_of(subject=deletion)[-1].code == audit.EventCode.DELETION_SENDING
-    assert sending.record_kept_responses() == 1
+    assert sending.record_saved_responses() == 1
     deletion.refresh_from_db()
     assert deletion.outcome == Outcome.DELETED
     assert Checkpoint.objects.exists()
     assert verify_audit_log().fault is None
 
 
-def test_a_kept_response_recorded_after_its_claim_expired_is_late(
+def test_a_saved_response_recorded_after_its_claim_expired_is_late(
     send_without_database: SendWithoutDatabase, clock: SettableClock
 ) -> None:
     deletion = send_without_database()
     clock.advance(seconds=61)
     reconciliation.expire_lost_claim(deletion=deletion, actor=WORKER)
-    assert sending.record_kept_responses() == 1
+    assert sending.record_saved_responses() == 1
     deletion.refresh_from_db()
     assert deletion.state == State.UNKNOWN
     assert deletion.attempts.get().is_late
@@ -120,25 +120,25 @@ def test_a_file_left_after_recording_is_not_recorded_again(
     send_without_database: SendWithoutDatabase,
 ) -> None:
     deletion = send_without_database()
-    [path] = spool.kept_files()
+    [path] = saved_responses.list_files()
     text = path.read_bytes()
-    sending.record_kept_responses()
+    sending.record_saved_responses()
     # As if the process had been killed before it deleted the file.
     path.write_bytes(text)
     path.chmod(0o600)
     events = len(audit.events_of(subject=deletion))
-    assert sending.record_kept_responses() == 0
+    assert sending.record_saved_responses() == 0
     assert len(audit.events_of(subject=deletion)) == events
-    assert spool.kept_files() == []
+    assert saved_responses.list_files() == []
 
 
 def test_recording_the_same_response_twice_records_it_once(
     send_without_database: SendWithoutDatabase,
 ) -> None:
     deletion = send_without_database()
-    kept, attempt = spool.check_kept(spool.kept_files()[0])
-    assert sending.record_response(attempt=attempt, response=kept.response, actor=WORKER)
-    assert not sending.record_response(attempt=attempt, response=kept.response, actor=WORKER)
+    saved, attempt = saved_responses.check_file(saved_responses.list_files()[0])
+    assert sending.record_response(attempt=attempt, response=saved.response, actor=WORKER)
+    assert not sending.record_response(attempt=attempt, response=saved.response, actor=WORKER)
     codes = [event.code for event in audit.events_of(subject=deletion)]
     assert codes.count(audit.EventCode.DELETION_ANSWERED) == 1
     assert audit.EventCode.DELETION_ANSWERED_LATE not in codes
@@ -148,10 +148,10 @@ def test_while_another_process_records_them_files_are_left_alone(
     send_without_database: SendWithoutDatabase,
 ) -> None:
     send_without_database()
-    with spool.locked() as is_alone:
+    with saved_responses.locked() as is_alone:
         assert is_alone
-        assert sending.record_kept_responses() == 0
-    assert sending.record_kept_responses() == 1
+        assert sending.record_saved_responses() == 0
+    assert sending.record_saved_responses() == 1
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"version": 2}', '{"version": 1}'])
@@ -159,9 +159,9 @@ def test_an_unreadable_file_is_kept_and_reported_by_doctor(
     send_without_database: SendWithoutDatabase, text: str
 ) -> None:
     send_without_database()
-    [path] = spool.kept_files()
+    [path] = saved_responses.list_files()
     path.write_text(text)
-    assert sending.record_kept_responses() == 0
+    assert sending.record_saved_responses() == 0
     assert path.read_text() == text
     [problem] = problems()
     assert str(path) in problem
@@ -173,8 +173,8 @@ def test_a_file_from_another_database_is_kept_and_reported_by_doctor(
     deletion = send_without_database()
     with triggers_off():
         deletion.attempts.update(epoch=7)
-    assert sending.record_kept_responses() == 0
-    assert len(spool.kept_files()) == 1
+    assert sending.record_saved_responses() == 0
+    assert len(saved_responses.list_files()) == 1
     assert "has no such attempt" in problems()[0]
 
 
@@ -182,9 +182,9 @@ def test_a_file_that_others_can_read_is_kept_and_reported_by_doctor(
     send_without_database: SendWithoutDatabase,
 ) -> None:
     send_without_database()
-    [path] = spool.kept_files()
+    [path] = saved_responses.list_files()
     path.chmod(0o644)
-    assert sending.record_kept_responses() == 0
+    assert sending.record_saved_responses() == 0
     assert "chmod 600" in problems()[0]
 
 
@@ -192,12 +192,12 @@ def test_a_file_that_contradicts_the_database_is_kept_and_reported_by_doctor(
     send_without_database: SendWithoutDatabase,
 ) -> None:
     send_without_database()
-    [path] = spool.kept_files()
+    [path] = saved_responses.list_files()
     text = path.read_text()
-    sending.record_kept_responses()
+    sending.record_saved_responses()
     path.write_text(text.replace('"http_status": 200', '"http_status": 403'))
     path.chmod(0o600)
-    assert sending.record_kept_responses() == 0
+    assert sending.record_saved_responses() == 0
     assert "another response" in problems()[0]
 
 
@@ -207,7 +207,7 @@ def test_a_response_that_cannot_be_kept_either_is_reported_and_logged(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    (data_dir / "spool").write_text("a file where the directory should be")
+    (data_dir / "saved_responses").write_text("a file where the directory should be")
 
     def refuse(**_: object) -> bool:
         raise OperationalError("disk I/O error")
@@ -215,7 +215,7 @@ def test_a_response_that_cannot_be_kept_either_is_reported_and_logged(
     monkeypatch.setattr(sending, "record_response", refuse)
     with pytest.raises(ResponseNotRecordedError) as caught:
         make_deletion()
-    assert caught.value.kept == ResponseLocation.NOWHERE
+    assert caught.value.location == ResponseLocation.NOWHERE
     deletion = Deletion.objects.get()
     assert deletion.state == State.SENDING
     assert f"{deletion.pk} could not be recorded anywhere" in caplog.text

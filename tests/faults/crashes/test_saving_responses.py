@@ -1,4 +1,4 @@
-"""The database is unavailable when Datadog responds: the response is kept and recorded once."""
+"""The database is unavailable when Datadog responds: the response is saved and recorded once."""
 
 import stat
 from concurrent.futures import ThreadPoolExecutor
@@ -17,20 +17,20 @@ from tests.support.rows import rows_of
 
 pytestmark = pytest.mark.slow
 
-KEPT_MESSAGE = "Saved on this server, waiting for the database."
+SAVED_MESSAGE = "Saved on this server, waiting for the database."
 DISCONNECT_OTHERS = """
 SELECT pg_terminate_backend(pid) FROM pg_stat_activity
 WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()
 """
 
 
-def spool_of(stack: Stack) -> list[Path]:
-    return sorted((stack.database.data_dir / "spool").glob("*.json"))
+def files_of(stack: Stack) -> list[Path]:
+    return sorted((stack.database.data_dir / "saved_responses").glob("*.json"))
 
 
 def check_file(stack: Stack) -> None:
     """Check for one private file without a key, reported by doctor."""
-    [path] = spool_of(stack)
+    [path] = files_of(stack)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
     text = path.read_text()
@@ -53,10 +53,10 @@ def test_a_response_received_during_an_outage_is_recorded_afterwards(
         with stack.start("serve") as process:
             browser = Browser(address_of(process), credential=stack.credential)
             page = submit_during_outage(stack, browser, connection_id, htmx=htmx)
-            assert any(not spool_of(stack) for _ in until(40)), process.output
+            assert any(not files_of(stack) for _ in until(40)), process.output
             row = stack.settled()[connection_id]
     assert page.status == 202
-    assert KEPT_MESSAGE in page.text
+    assert SAVED_MESSAGE in page.text
     assert "Datadog returned 200" in page.text
     assert page.outcome["data-record-url"] == f"/deletions/{row['id']}/"
     assert ("<!doctype" in page.html) != htmx
@@ -105,7 +105,7 @@ def test_a_response_that_a_worker_could_not_record_is_recorded_at_the_next_start
         assert stack.run("worker", "--once").returncode == 0
         row = stack.stored()[connection_id]
         assert (row["outcome"], row["answers_recorded"]) == ("deleted", 1)
-        assert spool_of(stack) == []
+        assert files_of(stack) == []
 
 
 @pytest.mark.database
@@ -145,10 +145,10 @@ def test_the_command_reports_where_the_response_is_kept_and_an_unknown_outcome(
         with locked(sqlite.url):
             done = deleting.result()
         assert done.returncode == 6
-        assert KEPT_MESSAGE in done.stderr
+        assert SAVED_MESSAGE in done.stderr
         assert "Datadog returned 200" in done.stderr
         # Recorded before its claim expires, so the response does not count as late.
         assert stack.run("reconcile_deletions").returncode == 0
-        assert spool_of(stack) == []
+        assert files_of(stack) == []
     answered = "SELECT is_late, http_status FROM connections_attempt"
     assert rows_of(sqlite, answered) == [(0, 200)]

@@ -1,8 +1,8 @@
-"""Keeps responses in files while the database can't store them.
+"""Saves responses in files while the database can't store them.
 
 Each file contains the response to one attempt and never a key. It is written atomically, synced,
 and readable only by its owner. `sending` records each file once, like any other response, so a late
-one stays late. A file that can't be recorded is kept and reported.
+one stays late. A file that can't be recorded stays there and is reported.
 """
 
 import base64
@@ -30,11 +30,11 @@ VERSION = 1
 
 
 class UnusableFileError(Exception):
-    """A kept response that can't be recorded. The message says why."""
+    """A saved response that can't be recorded. The message says why."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class KeptResponse:
+class SavedResponse:
     """The content of one file."""
 
     version: int = VERSION
@@ -59,12 +59,12 @@ class KeptResponse:
 
 def directory() -> Path:
     """The directory of the files. It is created with the first file."""
-    return Path(settings.DATA_DIR) / "spool"
+    return Path(settings.DATA_DIR) / "saved_responses"
 
 
-def keep(*, attempt: Attempt, response: DeleteResponse, actor: Actor) -> Path:
+def save(*, attempt: Attempt, response: DeleteResponse, actor: Actor) -> Path:
     """Write the response to a file and return its path. Raises PrivateFileError."""
-    kept = KeptResponse(
+    saved = SavedResponse(
         deletion_id=attempt.deletion_id,
         epoch=attempt.epoch,
         kept_at=datetime.now(UTC),
@@ -75,7 +75,7 @@ def keep(*, attempt: Attempt, response: DeleteResponse, actor: Actor) -> Path:
         response=response,
     )
     path = directory() / f"{attempt.deletion_id}-{attempt.epoch}.json"
-    create_private_text(path, Secret(json.dumps(asdict(kept), default=_as_text)))
+    create_private_text(path, Secret(json.dumps(asdict(saved), default=_as_text)))
     return path
 
 
@@ -83,7 +83,7 @@ def _as_text(value: UUID | datetime | bytes) -> str:
     return base64.b64encode(value).decode() if isinstance(value, bytes) else str(value)
 
 
-def kept_files() -> list[Path]:
+def list_files() -> list[Path]:
     """The files that are not recorded yet."""
     return sorted(path for path in directory().glob("*.json") if path.is_file())
 
@@ -103,24 +103,24 @@ def locked() -> Iterator[bool]:
         os.close(descriptor)
 
 
-def check_kept(path: Path) -> tuple[KeptResponse, Attempt]:
+def check_file(path: Path) -> tuple[SavedResponse, Attempt]:
     """The content of a file, and the attempt it belongs to.
 
     Raises UnusableFileError when this database can't store it, and database errors.
     """
-    kept = read_kept(path)
-    attempt = Attempt.objects.filter(deletion_id=kept.deletion_id, epoch=kept.epoch).first()
+    saved = read_file(path)
+    attempt = Attempt.objects.filter(deletion_id=saved.deletion_id, epoch=saved.epoch).first()
     if attempt is None:
         raise UnusableFileError(f"{path}: this database has no such attempt.")
     stored = (attempt.verdict, attempt.http_status, attempt.body_sha256, attempt.duration_ms)
-    new = kept.response
+    new = saved.response
     is_same = stored == (new.verdict, new.http_status, new.body_sha256, new.duration_ms)
     if attempt.answered_at and not is_same:
         raise UnusableFileError(f"{path}: another response to this attempt is already recorded.")
-    return kept, attempt
+    return saved, attempt
 
 
-def read_kept(path: Path) -> KeptResponse:
+def read_file(path: Path) -> SavedResponse:
     """The content of a file. Raises UnusableFileError when it can't be read or parsed."""
     try:
         return _parse(json.loads(read_private_text(path)))
@@ -132,7 +132,7 @@ def read_kept(path: Path) -> KeptResponse:
         ) from None
 
 
-def _parse(document: dict[str, Any]) -> KeptResponse:
+def _parse(document: dict[str, Any]) -> SavedResponse:
     if document["version"] != VERSION:
         raise ValueError("another version")
     response, person_id = document["response"], document["person_id"]
@@ -149,4 +149,4 @@ def _parse(document: dict[str, Any]) -> KeptResponse:
         "person_id": UUID(person_id) if person_id else None,
         "response": DeleteResponse(**response),
     }
-    return KeptResponse(**document)
+    return SavedResponse(**document)
