@@ -175,8 +175,8 @@ def hidden_connections(
     hidden = visibility_of(actor).hidden
     if not hidden or not keys:
         return set()
-    seen_by = listing_credentials(keys, until=until)
-    return {key for key in keys if key in seen_by and seen_by[key] <= hidden}
+    listed_by = listing_credentials(keys, until=until)
+    return {key for key in keys if key in listed_by and listed_by[key] <= hidden}
 
 
 def listing_credentials(
@@ -189,11 +189,11 @@ def listing_credentials(
     if until:
         snapshots = snapshots.filter(first_seen_at__lte=until)
     rows = snapshots.order_by().values_list("site", "connection_id", "credential").distinct()
-    seen_by: dict[OrgConnectionKey, set[UUID]] = {}
+    listed_by: dict[OrgConnectionKey, set[UUID]] = {}
     for site, connection_id, credential in rows:
         key = OrgConnectionKey(site=site, connection_id=connection_id)
-        seen_by.setdefault(key, set()).add(credential)
-    return seen_by
+        listed_by.setdefault(key, set()).add(credential)
+    return listed_by
 
 
 def hidden_from(people: Iterable[Person]) -> dict[UUID, frozenset[UUID]]:

@@ -110,11 +110,12 @@ def _find_without_reviewer(
     if _someone_sees_everything(people):
         return []
     hidden = visibility.hidden_from(people)
-    seen_by = deciding_credentials(keys)
+    listed_by = deciding_credentials(keys)
     return [
         key
         for key in keys
-        if key in seen_by and all(seen_by[key] <= credentials for credentials in hidden.values())
+        if key in listed_by
+        and all(listed_by[key] <= credentials for credentials in hidden.values())
     ]
 
 

@@ -90,9 +90,10 @@ def _count_decidable(rows: Sequence[ReviewRow], *, people: Sequence[Person]) -> 
     if not any(hidden.values()):
         return dict.fromkeys(hidden, len(rows))
     keys = [row.key for row in rows]
-    seen_by = deciding_credentials(keys)
+    listed_by = deciding_credentials(keys)
     return {
-        pk: sum(not each or not seen_by[key] <= each for key in keys) for pk, each in hidden.items()
+        pk: sum(not each or not listed_by[key] <= each for key in keys)
+        for pk, each in hidden.items()
     }
 
 

@@ -263,10 +263,10 @@ def create_draft_of_remaining(*, batch: Batch, actor: Actor) -> Batch:
         )
         for deletion in rest
     ]
-    is_of_filter = batch.origin == BatchOrigin.FILTER
+    is_from_filter = batch.origin == BatchOrigin.FILTER
     source = PlanSource(
         # The filter could match other connections now.
-        origin=BatchOrigin.SELECTION if is_of_filter else BatchOrigin(batch.origin),
+        origin=BatchOrigin.SELECTION if is_from_filter else BatchOrigin(batch.origin),
         connections=connections,
         org=KnownOrg(batch.site, batch.org_id, batch.org_name) if batch.org_id else None,
         access_review=batch.access_review,

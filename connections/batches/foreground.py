@@ -79,7 +79,7 @@ class ForegroundRun:
 
     def _run_pass(self) -> None:
         self.record_heartbeat()
-        sending.record_kept_responses()
+        sending.record_saved_responses()
         for deletion in self.batch.deletions.filter(state=State.SENDING):
             reconciliation.expire_lost_claim(deletion=deletion, actor=self.actor)
         running.run_due(actor=self.actor, is_stopped=self.is_stopped, batch=self.batch)

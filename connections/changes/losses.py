@@ -70,14 +70,14 @@ def settle_losses(
     connections whose deletion it verifies.
     """
     site, now = sync.credential.site, sync.finished_at
-    seen_by_it = OrgConnectionSnapshot.objects.filter(
+    listings = OrgConnectionSnapshot.objects.filter(
         site=site, connection_id=OuterRef("connection_id"), credential=sync.credential_id
     )
     orgs = Org.objects.filter(site=site)
     # The site is on both sides of OR so that SQLite uses an index for each.
     is_lost = Q(site=site, lost_at__isnull=False)
     is_lost |= Q(site=site, connection_id__in=gone, is_present=True)
-    rows = KnownConnection.objects.filter(is_lost, Exists(seen_by_it)).annotate(
+    rows = KnownConnection.objects.filter(is_lost, Exists(listings)).annotate(
         source_org_name=Subquery(orgs.filter(org_id=OuterRef("source_org_id")).values("name")),
         sink_org_name=Subquery(orgs.filter(org_id=OuterRef("sink_org_id")).values("name")),
     )

@@ -142,8 +142,8 @@ def request_deletion(
     shown = reviews.review(
         actor=actor, credential=credential, connection_id=connection_id, request_id=request_id
     )
-    if shown.repeated:
-        return _require_own_request(shown.repeated, actor=actor)
+    if shown.already_requested:
+        return _require_own_request(shown.already_requested, actor=actor)
     require_usable_credential(credential=credential, requester=requester or actor.person)
     if shown.open_deletion:
         return shown.open_deletion

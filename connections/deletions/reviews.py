@@ -48,7 +48,7 @@ class Review:
     policy: ApprovalPolicy
     open_deletion: Deletion | None
     # The deletion that the same form has already requested.
-    repeated: Deletion | None
+    already_requested: Deletion | None
     # Whether a credential that the person can't use has an open deletion of it, or is the only one
     # that lists it.
     is_hidden: bool
@@ -110,8 +110,10 @@ def review(
     usable = [other for other in others if permissions.can_use(actor, credential_id=other.pk)]
     is_open_here = _is_open(site=credential.site, connection_id=connection_id)
     earlier = list(Deletion.objects.filter(is_open_here | Q(request_id=request_id)))
-    repeated = next((deletion for deletion in earlier if deletion.request_id == request_id), None)
-    is_open = next((deletion for deletion in earlier if deletion != repeated), None)
+    already_requested = next(
+        (deletion for deletion in earlier if deletion.request_id == request_id), None
+    )
+    is_open = next((deletion for deletion in earlier if deletion != already_requested), None)
     is_open_hidden = is_open is not None and not visibility.is_visible(is_open, actor=actor)
     return Review(
         credential=credential,
@@ -129,7 +131,7 @@ def review(
         other_credentials=usable,
         policy=_policy(credential=credential, others=others, snapshot=snapshot),
         open_deletion=None if is_open_hidden else is_open,
-        repeated=repeated,
+        already_requested=already_requested,
         is_hidden=is_open_hidden or (snapshot is None and bool(others) and not usable),
         protection=protections.find_protection(
             OrgConnectionKey(site=credential.site, connection_id=connection_id)

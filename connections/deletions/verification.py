@@ -440,7 +440,7 @@ def _record_verification(*, deletion: Deletion, result: SyncResult, actor: Actor
     rows = Deletion.objects.filter(pk=deletion.pk, state=State.SETTLED)
     rows.update(cause_details={"last_check": event.details})
     if listed:
-        _record_still_listed(deletion=deletion, actor=actor, at=seen_at, seen_by=result.seen_by)
+        _record_still_listed(deletion=deletion, actor=actor, at=seen_at, listed_by=result.listed_by)
     else:
         now = clock.now()
         settled_at = states.settled_at_latest(deletion, now=now)
@@ -506,13 +506,13 @@ def _apply_verified(deletion: Deletion, *, actor: Actor, at: datetime) -> None:
     )
 
 
-def _record_still_listed(*, deletion: Deletion, actor: Actor, at: datetime, seen_by: str) -> None:
+def _record_still_listed(*, deletion: Deletion, actor: Actor, at: datetime, listed_by: str) -> None:
     settled_at = states.settled_at_latest(deletion, now=at)
     due_at = _next_verification_at(deletion=deletion, settled_at=settled_at, now=at)
     waited = at - settled_at >= time_limits.CONTRADICTED_AFTER
     if waited or deletion.outcome != Outcome.DELETED or deletion.verified_at:
         due_at = None
-        sync.flag_contradiction(deletion=deletion, at=at, seen_by=seen_by, actor=actor)
+        sync.flag_contradiction(deletion=deletion, at=at, listed_by=listed_by, actor=actor)
     Deletion.objects.filter(pk=deletion.pk).update(
         last_checked_at=at, last_check_listed=True, due_at=due_at
     )
@@ -523,11 +523,11 @@ def sync_observing_credentials(*, deletions: Sequence[Deletion], actor: Actor) -
 
     If one still lists it, that contradicts a 404. Storing its sync records that.
     """
-    seen_by = OrgConnectionSnapshot.objects.filter(
+    listed_by = OrgConnectionSnapshot.objects.filter(
         site__in={deletion.site for deletion in deletions},
         connection_id__in=[deletion.connection_id for deletion in deletions],
     ).values("credential")
-    credentials = Credential.objects.filter(retired_at=None, pk__in=seen_by)
+    credentials = Credential.objects.filter(retired_at=None, pk__in=listed_by)
     sync.sync_credentials(credentials=list(credentials), actor=actor)
     for deletion in deletions:
         deletion.refresh_from_db()

@@ -31,7 +31,7 @@ CONNECTION_EXPORT_COLUMNS = Columns[InventoryRow](
         },
         "created_by_disabled": lambda row: row.snapshot.creator_is_disabled,
         "created_by_service_account": lambda row: row.snapshot.creator_is_service_account,
-        "seen_by": lambda row: [credential.name for credential in row.seen_by],
+        "seen_by": lambda row: [credential.name for credential in row.listed_by],
         "as_of": lambda row: as_time(row.snapshot.last_seen_at),
         "protected": lambda row: row.protection is not None,
     }

@@ -274,7 +274,7 @@ class InventoryRow:
     """One org connection, with the newest snapshot from all credentials that list it."""
 
     snapshot: OrgConnectionSnapshot
-    seen_by: list[Credential]
+    listed_by: list[Credential]
     # False when the newest sync of every credential that lists it failed.
     is_up_to_date: bool
     # The active protection, if there is one.
@@ -288,7 +288,7 @@ class InventoryRow:
         return min(
             (
                 credential
-                for credential in self.seen_by
+                for credential in self.listed_by
                 if permissions.can_use(actor, credential_id=credential.pk)
             ),
             default=None,
@@ -348,13 +348,13 @@ class Inventory:
             snapshots = OrgConnectionSnapshot.objects.in_bulk(
                 [listed.snapshot_id for listed in batch]
             )
-            listed_by = self._find_credentials(batch)
+            credential_ids = self._find_credentials(batch)
             for listed in batch:
                 snapshot = snapshots[listed.snapshot_id]
                 yield InventoryRow(
                     snapshot=snapshot,
-                    seen_by=[self.credentials[pk] for pk in listed_by[listed.key]],
-                    is_up_to_date=not complete.isdisjoint(listed_by[listed.key]),
+                    listed_by=[self.credentials[pk] for pk in credential_ids[listed.key]],
+                    is_up_to_date=not complete.isdisjoint(credential_ids[listed.key]),
                     protection=self.protections.get(snapshot.key),
                 )
 
@@ -362,11 +362,11 @@ class Inventory:
         self, connections: Sequence[ListedConnection]
     ) -> dict[_StoredKey, list[str]]:
         """The credentials that list these connections, the one with the newest snapshot first."""
-        of_them = self.current.filter(
+        snapshots = self.current.filter(
             site__in={each.site for each in connections},
             connection_id__in=[each.connection_id for each in connections],
         )
-        rows = of_them.values_list("last_seen_at", "id", "site", "connection_id", "credential_id")
+        rows = snapshots.values_list("last_seen_at", "id", "site", "connection_id", "credential_id")
         listed_by: dict[_StoredKey, list[str]] = defaultdict(list)
         # Not sorted by the database: SQLite would look for them among all, in their order.
         for *_, site, connection_id, credential in sorted(fetch_stored(rows), reverse=True):
@@ -561,5 +561,5 @@ def find_open_deletions(
 ) -> dict[OrgConnectionKey, Deletion]:
     """The visible open deletions of these connections."""
     ids = [each.connection_id for each in connections]
-    of_them = Deletion.objects.filter(connection_id__in=ids, state__in=OPEN_STATES)
-    return {deletion.key: deletion for deletion in visibility.visible(of_them, actor=actor)}
+    deletions = Deletion.objects.filter(connection_id__in=ids, state__in=OPEN_STATES)
+    return {deletion.key: deletion for deletion in visibility.visible(deletions, actor=actor)}

@@ -160,10 +160,10 @@ def _add_last_changes(
     names = ("number", "kind", "before", "after", "widened", "detected_at", "deletion_id")
     found = Change.objects.filter(number__in=numbers.values()).only(*names).order_by()
     changes = {change.number: change for change in found}
-    of_them = Deletion.objects.filter(
+    related = Deletion.objects.filter(
         pk__in={change.deletion_id for change in changes.values() if change.deletion_id}
     )
-    deletions = visibility.visible(of_them, actor=actor).in_bulk()
+    deletions = visibility.visible(related, actor=actor).in_bulk()
     for pair, number in numbers.items():
         change = changes[number]
         deletion = deletions.get(change.deletion_id) if change.deletion_id else None

@@ -91,7 +91,7 @@ def count_pairs(*, actor: Actor) -> list[PairCount]:
 
 def _count_by_org(side: str, *, actor: Actor, only: OrgKey | None) -> Counter[tuple[str, str]]:
     """How many connections each org has on this side, by site and ID. Leaves out other orgs."""
-    orgs = current_snapshots(actor=actor).filter(_is(only, by=side)).values_list("site", side)
+    orgs = current_snapshots(actor=actor).filter(_of_org(only, by=side)).values_list("site", side)
     rows = fetch_stored(orgs.annotate(Count("connection_id", distinct=True)))
     return Counter({(site, org_id): connections for site, org_id, connections in rows})
 
@@ -144,14 +144,16 @@ def find_org(*, actor: Actor, site: str, org_id: str) -> OrgSummary | None:
     return next(iter(_summaries(actor=actor, only=OrgKey(site=site, org_id=org_id))), None)
 
 
-def _is(org: OrgKey | None, *, by: str = "org_id") -> Q:
+def _of_org(org: OrgKey | None, *, by: str = "org_id") -> Q:
     """The rows of this org, or all rows if it is None. `by` is the field of the org's ID."""
     return Q(**{"site": org.site, by: org.org_id}) if org else Q()
 
 
 def _summaries(*, actor: Actor, only: OrgKey | None = None) -> list[OrgSummary]:
     now = clock.now()
-    credentials_of_orgs = Credential.objects.exclude(org_id="").filter(_is(only)).order_by("name")
+    credentials_of_orgs = (
+        Credential.objects.exclude(org_id="").filter(_of_org(only)).order_by("name")
+    )
     own = list(visibility.visible(credentials_of_orgs, actor=actor, by="pk"))
     newest = newest_syncs(now=now)
     complete = newest_complete_syncs(newest, now=now)
@@ -206,7 +208,7 @@ def _known_orgs(
 ) -> list[KnownOrg]:
     """The known orgs by name. Site and ID identify an org, never its name."""
     names = {(credential.site, credential.org_id): credential.org_name for credential in own}
-    established = visibility.visible_orgs(actor=actor).filter(_is(only)).order_by()
+    established = visibility.visible_orgs(actor=actor).filter(_of_org(only)).order_by()
     for site, org_id, name in established.values_list("site", "org_id", "name"):
         names[site, org_id] = name or names.get((site, org_id), "")
     unnamed = sides - names.keys()
@@ -222,10 +224,10 @@ def _by_name(orgs: Iterable[KnownOrg]) -> list[KnownOrg]:
 def _names_in_snapshots(orgs: set[tuple[str, str]], *, actor: Actor) -> dict[tuple[str, str], str]:
     """The newest names of orgs that only incomplete syncs listed."""
     ids = {org_id for _, org_id in orgs}
-    of_them = OrgConnectionSnapshot.objects.filter(
+    snapshots = OrgConnectionSnapshot.objects.filter(
         Q(source_org_id__in=ids) | Q(sink_org_id__in=ids), is_current=True
     )
-    snapshots = visibility.visible(of_them, actor=actor).order_by("last_seen_at", "id")
+    snapshots = visibility.visible(snapshots, actor=actor).order_by("last_seen_at", "id")
     names = dict.fromkeys(orgs, "")
     for snapshot in snapshots.values_list(
         "site", "source_org_id", "source_org_name", "sink_org_id", "sink_org_name"

@@ -92,7 +92,7 @@ class SyncResult:
     # What the responses said about the org's rate limits.
     rate_limits: tuple[RateLimit, ...] = ()
     # The name of the credential; set by `fetch_org`.
-    seen_by: str = ""
+    listed_by: str = ""
     # When it began, by the database's clock; set by `fetch_org`.
     started_at: datetime | None = None
 
@@ -258,7 +258,7 @@ def fetch_org(
     fetched = fetch_connections(
         client=client, org_id=credential.org_id, find=find, deadline_seconds=deadline_seconds
     )
-    return replace(fetched, started_at=started_at, seen_by=credential.name)
+    return replace(fetched, started_at=started_at, listed_by=credential.name)
 
 
 def store_result(
@@ -302,10 +302,10 @@ def store_sync(
     own_org = named.org if named else Org(id=credential.org_id, name="")
     with audit.atomic(savepoint=False):
         lock_snapshots(site=credential.site)
-        earlier = _read_earlier(credential=credential, fetched=fetched)
-        now = earlier.now
+        before = _read_state_before(credential=credential, fetched=fetched)
+        now = before.now
         is_outdated = False
-        if earlier.last_complete_at and earlier.last_complete_at > started_at:
+        if before.last_complete_at and before.last_complete_at > started_at:
             # A sync from the future was stored before the clock was set back.
             newer = Sync.objects.filter(
                 credential=credential,
@@ -337,23 +337,23 @@ def store_sync(
             rate_limits=fetched.rate_limits,
             now=now,
         )
-        if earlier.might_be_contradicted:
+        if before.might_be_contradicted:
             flag_contradictions(
                 site=credential.site,
                 listed={UUID(item.id) for item in fetched.org_connections},
                 started_at=started_at,
                 now=now,
-                seen_by=credential.name,
+                listed_by=credential.name,
                 actor=actor,
             )
         detection.process_sync(
             sync=listing,
             listed=fetched.org_connections,
             own_org=own_org,
-            last_complete_at=earlier.last_complete_at,
+            last_complete_at=before.last_complete_at,
             gone=gone,
             deleted=deleted,
-            might_be_lost=earlier.might_be_lost or bool(gone or deleted),
+            might_be_lost=before.might_be_lost or bool(gone or deleted),
             is_outdated=is_outdated,
             actor=actor,
         )
@@ -361,7 +361,7 @@ def store_sync(
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Earlier:
+class _StateBefore:
     """What storing a sync needs to know, read in one statement once the snapshots are locked."""
 
     now: datetime
@@ -371,7 +371,7 @@ class _Earlier:
     might_be_lost: bool
 
 
-def _read_earlier(*, credential: Credential, fetched: SyncResult) -> _Earlier:
+def _read_state_before(*, credential: Credential, fetched: SyncResult) -> _StateBefore:
     complete = Sync.objects.filter(credential=OuterRef("pk"), is_complete=True)
     listed = {UUID(item.id) for item in fetched.org_connections}
     row = Credential.objects.filter(pk=credential.pk).values(
@@ -380,7 +380,7 @@ def _read_earlier(*, credential: Credential, fetched: SyncResult) -> _Earlier:
         might_be_contradicted=Exists(_closed_as_gone(site=credential.site, listed=listed)),
         might_be_lost=losses.is_any_lost(site=credential.site),
     )
-    return _Earlier(**row.get())
+    return _StateBefore(**row.get())
 
 
 def _closed_as_gone(*, site: str, listed: Collection[UUID]) -> QuerySet[Deletion]:
@@ -639,7 +639,7 @@ def flag_contradictions(
     listed: Collection[UUID],
     started_at: datetime,
     now: datetime,
-    seen_by: str,
+    listed_by: str,
     actor: Actor,
 ) -> list[Deletion]:
     """Flag every closed deletion that a list contradicts. The outcome is not rewritten.
@@ -654,11 +654,11 @@ def flag_contradictions(
     # Locked before the first event is recorded, to keep the lock order.
     deletions = list(contradicted.select_for_update(no_key=True).order_by("pk"))
     for deletion in deletions:
-        flag_contradiction(deletion=deletion, at=started_at, seen_by=seen_by, actor=actor)
+        flag_contradiction(deletion=deletion, at=started_at, listed_by=listed_by, actor=actor)
     return deletions
 
 
-def flag_contradiction(*, deletion: Deletion, at: datetime, seen_by: str, actor: Actor) -> None:
+def flag_contradiction(*, deletion: Deletion, at: datetime, listed_by: str, actor: Actor) -> None:
     """Set `contradicted_at` once, with its event. Call it inside a transaction."""
     marked = Deletion.objects.filter(pk=deletion.pk, contradicted_at=None).update(
         contradicted_at=at, last_checked_at=at, last_check_listed=True
@@ -674,5 +674,5 @@ def flag_contradiction(*, deletion: Deletion, at: datetime, seen_by: str, actor:
                 "Datadog still lists {connection}.",
                 connection=deletion.description,
             ),
-            details={"seen_by": seen_by, "outcome": deletion.outcome, "at": at.isoformat()},
+            details={"seen_by": listed_by, "outcome": deletion.outcome, "at": at.isoformat()},
         )

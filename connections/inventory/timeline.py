@@ -20,7 +20,7 @@ class Reappearance:
     """The connection was listed again under the same ID after a list had lacked it."""
 
     at: datetime
-    seen_by: str
+    listed_by: str
     # When it had last been listed before.
     last_seen_at: datetime
 
@@ -55,7 +55,7 @@ class ConnectionVersion:
 
     snapshot: OrgConnectionSnapshot
     first_seen_at: datetime
-    seen_by: str
+    listed_by: str
     changed: tuple[str, ...]
     before: OrgConnectionSnapshot | None
 
@@ -188,7 +188,7 @@ def _versions(snapshots: list[OrgConnectionSnapshot]) -> list[ConnectionVersion]
             ConnectionVersion(
                 snapshot=snapshot,
                 first_seen_at=snapshot.first_seen_at,
-                seen_by=snapshot.credential.name,
+                listed_by=snapshot.credential.name,
                 changed=changed,
                 before=before,
             )
@@ -253,7 +253,7 @@ def find_reappearances(
         found.append(
             Reappearance(
                 at=snapshot.first_seen_at,
-                seen_by=snapshot.credential.name,
+                listed_by=snapshot.credential.name,
                 last_seen_at=earlier.last_seen_at,
             )
         )

@@ -409,7 +409,7 @@ def test_which_credential_still_lists_it_is_shown_only_to_people_who_see_it(
     )
     with audit.atomic():
         sync.flag_contradiction(
-            deletion=settled.get(), at=timezone.now(), seen_by="Payments US", actor=WORKER
+            deletion=settled.get(), at=timezone.now(), listed_by="Payments US", actor=WORKER
         )
     url = reverse("deletion-detail", args=[data.deletion.pk])
     assert "Listed by another credential" in read(client_of(grace).get(url)).text

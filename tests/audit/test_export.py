@@ -90,9 +90,9 @@ class Shipper:
 
     def ship(self, *arguments: str) -> list[dict[str, Any]]:
         call_command("export_audit", "--since", str(self.since), *arguments)
-        said = self.capsys.readouterr()
-        assert said.err == ""
-        rows = lines_of(said.out)
+        captured = self.capsys.readouterr()
+        assert captured.err == ""
+        rows = lines_of(captured.out)
         if rows:
             self.since = rows[-1]["seq"]
         return rows

@@ -116,8 +116,8 @@ def test_a_device_that_cannot_verify_its_owner_sends_nothing_and_the_page_says_s
     device.stop_recognizing()
     page.get_by_role("button", name="Use a passkey").click()
 
-    said = page.get_by_role("heading", name="No passkey received")
-    expect(said).to_be_focused()
+    heading = page.get_by_role("heading", name="No passkey received")
+    expect(heading).to_be_focused()
     assert requester.sent() == 0
     # The other method is still available.
     page.get_by_label("Your password", exact=True).fill(PASSWORD)

@@ -112,12 +112,12 @@ def list_against(body: str | bytes) -> ConnectionList | DatadogError:
     ],
 )
 def test_a_listing_that_contradicts_itself_is_not_complete(body: str, cause: Cause) -> None:
-    said = list_against(body)
-    assert said.cause == cause
-    assert said.http_status == 200
-    if isinstance(said, ConnectionList):
-        assert not said.is_complete
-        assert said.org_connections == ()
+    outcome = list_against(body)
+    assert outcome.cause == cause
+    assert outcome.http_status == 200
+    if isinstance(outcome, ConnectionList):
+        assert not outcome.is_complete
+        assert outcome.org_connections == ()
 
 
 @pytest.mark.parametrize(
@@ -134,39 +134,39 @@ def test_a_listing_that_contradicts_itself_is_not_complete(body: str, cause: Cau
     ],
 )
 def test_a_body_that_is_not_strict_json_has_a_cause(body: str | bytes) -> None:
-    said = list_against(body)
-    assert isinstance(said, DatadogError)
-    assert said.cause is Cause.MALFORMED_JSON
+    outcome = list_against(body)
+    assert isinstance(outcome, DatadogError)
+    assert outcome.cause is Cause.MALFORMED_JSON
 
 
 @pytest.mark.parametrize("total", [10**4_000, -1, 1.0, True])
 def test_an_unusable_count_leaves_the_listing_incomplete(total: Any) -> None:
     document = page([1], total=1)
     document["meta"]["page"] = {"total_count": total, "total_filtered_count": total}
-    said = list_against(json.dumps(document))
-    assert isinstance(said, ConnectionList)
-    assert not said.is_complete
+    outcome = list_against(json.dumps(document))
+    assert isinstance(outcome, ConnectionList)
+    assert not outcome.is_complete
 
 
 @pytest.mark.parametrize("errors", [[], "", {}, None])
 def test_empty_errors_contradict_nothing(errors: Any) -> None:
-    said = list_against(json.dumps(page([1], total=1, errors=errors)))
-    assert isinstance(said, ConnectionList)
-    assert said.is_complete
+    outcome = list_against(json.dumps(page([1], total=1, errors=errors)))
+    assert isinstance(outcome, ConnectionList)
+    assert outcome.is_complete
 
 
 def test_a_missing_total_count_contradicts_nothing() -> None:
     document = page([1], total=1)
     del document["meta"]["page"]["total_count"]
-    said = list_against(json.dumps(document))
-    assert isinstance(said, ConnectionList)
-    assert said.is_complete
+    outcome = list_against(json.dumps(document))
+    assert isinstance(outcome, ConnectionList)
+    assert outcome.is_complete
 
 
 def test_the_same_content_twice_under_one_id_is_one_connection() -> None:
-    said = list_against(json.dumps(page([1, 1], total=1)))
-    assert isinstance(said, ConnectionList)
-    assert said.is_complete
+    outcome = list_against(json.dumps(page([1, 1], total=1)))
+    assert isinstance(outcome, ConnectionList)
+    assert outcome.is_complete
 
 
 def test_errors_on_a_later_page_are_kept_with_the_connections_received() -> None:
@@ -189,16 +189,16 @@ def test_two_contents_on_two_pages_also_contradict_each_other() -> None:
 
 
 def test_errors_in_place_of_the_list_are_reported_as_errors() -> None:
-    said = list_against('{"errors":["Service degraded"]}')
-    assert isinstance(said, DatadogError)
-    assert (said.cause, said.errors) == (Cause.ERRORS_IN_RESPONSE, ("Service degraded",))
+    outcome = list_against('{"errors":["Service degraded"]}')
+    assert isinstance(outcome, DatadogError)
+    assert (outcome.cause, outcome.errors) == (Cause.ERRORS_IN_RESPONSE, ("Service degraded",))
 
 
 def test_an_org_that_is_included_with_two_names_is_a_contradiction() -> None:
     another = {"type": "orgs", "id": "org-2", "attributes": {"name": "Another"}}
-    said = list_against(json.dumps(page([1], total=1, included=[*INCLUDED, another])))
-    assert isinstance(said, ConnectionList)
-    assert said.cause is Cause.CONTRADICTORY_ELEMENTS
+    outcome = list_against(json.dumps(page([1], total=1, included=[*INCLUDED, another])))
+    assert isinstance(outcome, ConnectionList)
+    assert outcome.cause is Cause.CONTRADICTORY_ELEMENTS
     with pytest.raises(DatadogError) as caught:
         send_request(
             "whoami", json_response({**USER, "included": [*USER["included"], org_1_again()]})
@@ -235,13 +235,13 @@ def test_every_endpoint_parses_as_strictly(call: str, document: dict[str, Any]) 
     "body", ['{"errors":[],"errors":["x"]}', '{"errors":["x"],"x":NaN}', f'{{"errors":{DEEP}}}']
 )
 def test_a_404_that_is_not_strict_json_does_not_prove_absence(body: str) -> None:
-    said = delete_against(respond(http_response("404 Not Found", body.encode())))
-    assert (said.verdict, said.cause) == (AttemptResult.AMBIGUOUS, Cause.WRONG_404)
+    outcome = delete_against(respond(http_response("404 Not Found", body.encode())))
+    assert (outcome.verdict, outcome.cause) == (AttemptResult.AMBIGUOUS, Cause.WRONG_404)
 
 
 def test_a_200_to_a_delete_counts_regardless_of_its_body() -> None:
-    said = delete_against(respond(http_response(body=b'{"x":' + b"1" * 5_000 + b"}")))
-    assert said.verdict is AttemptResult.DELETED
+    outcome = delete_against(respond(http_response(body=b'{"x":' + b"1" * 5_000 + b"}")))
+    assert outcome.verdict is AttemptResult.DELETED
 
 
 RECORDED = (
@@ -260,9 +260,9 @@ RECORDED = (
     ("body", "count"), [(RECORDED, 1), (f'{{"data":[],"meta":{COUNTS}}}\n', 0)], ids=["one", "none"]
 )
 def test_a_recorded_list_is_complete(body: str, count: int) -> None:
-    said = list_against(body)
-    assert isinstance(said, ConnectionList)
-    assert (said.is_complete, said.cause, len(said.org_connections)) == (True, None, count)
+    outcome = list_against(body)
+    assert isinstance(outcome, ConnectionList)
+    assert (outcome.is_complete, outcome.cause, len(outcome.org_connections)) == (True, None, count)
 
 
 def test_only_the_strict_parser_reads_json() -> None:

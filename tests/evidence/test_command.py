@@ -32,11 +32,11 @@ def run(*arguments: str | Path) -> tuple[int, dict[str, Any]]:
 
 def test_it_writes_a_valid_bundle_and_prints_its_digest(tmp_path: Path) -> None:
     path = tmp_path / "q3.zip"
-    code, said = run("--output", path, "--site", "sandbox-us1", "--from", "2026-01-01")
-    assert (code, said["deletions"], said["file"]) == (0, 4, str(path))
-    assert said["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
-    assert said["since"] == "2026-01-01T00:00:00Z"
-    assert complaint(path.read_bytes(), tmp_path, fingerprint=said["fingerprint"]) == ""
+    code, printed = run("--output", path, "--site", "sandbox-us1", "--from", "2026-01-01")
+    assert (code, printed["deletions"], printed["file"]) == (0, 4, str(path))
+    assert printed["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert printed["since"] == "2026-01-01T00:00:00Z"
+    assert complaint(path.read_bytes(), tmp_path, fingerprint=printed["fingerprint"]) == ""
     assert run_verifier(path.read_bytes(), tmp_path / "x").code == 0
     started = AuditEvent.objects.get(code="evidence_bundle.started")
     assert started.details["filter"] == "since=2026-01-01&site=sandbox-us1"
@@ -45,8 +45,8 @@ def test_it_writes_a_valid_bundle_and_prints_its_digest(tmp_path: Path) -> None:
 def test_it_overwrites_nothing(tmp_path: Path) -> None:
     path = tmp_path / "q3.zip"
     path.write_text("mine")
-    code, said = run("--output", path)
-    assert (code, "already exists" in said["error"]) == (2, True)
+    code, printed = run("--output", path)
+    assert (code, "already exists" in printed["error"]) == (2, True)
     assert path.read_text() == "mine"
 
 
@@ -55,14 +55,14 @@ def test_a_failure_leaves_no_file_behind(tmp_path: Path, monkeypatch: pytest.Mon
         raise OSError("no space left")
 
     monkeypatch.setattr(bundles, "write_zip", full)
-    code, said = run("--output", tmp_path / "q3.zip")
-    assert (code, said["error"]) == (1, "No bundle was made: no space left.")
+    code, printed = run("--output", tmp_path / "q3.zip")
+    assert (code, printed["error"]) == (1, "No bundle was made: no space left.")
     assert list(tmp_path.iterdir()) == []
     assert run("--output", tmp_path / "nowhere" / "q3.zip")[0] == 1
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "printed"),
     [
         (("--from", "soon"), "--from: "),
         (("--from", "2020-01-02", "--to", "2020-01-01"), "The period ends before it begins."),
@@ -72,18 +72,18 @@ def test_a_failure_leaves_no_file_behind(tmp_path: Path, monkeypatch: pytest.Mon
     ],
 )
 def test_invalid_arguments_are_a_usage_error(
-    tmp_path: Path, arguments: tuple[str, ...], said: str
+    tmp_path: Path, arguments: tuple[str, ...], printed: str
 ) -> None:
     code, document = run("--output", tmp_path / "q3.zip", *arguments)
-    assert (code, said in document["error"]) == (2, True)
+    assert (code, printed in document["error"]) == (2, True)
     assert not (tmp_path / "q3.zip").exists()
 
 
 def test_an_inconsistent_bundle_exits_with_1(tmp_path: Path) -> None:
     with triggers_off():
         Deletion.objects.filter(outcome="refused").update(outcome="declined")
-    code, said = run("--output", tmp_path / "q3.zip")
-    assert (code, said["differing"], len(said["differences"])) == (1, 1, 1)
+    code, printed = run("--output", tmp_path / "q3.zip")
+    assert (code, printed["differing"], len(printed["differences"])) == (1, 1, 1)
 
 
 def test_the_digest_in_the_documents_is_that_of_the_verifier() -> None:

@@ -202,13 +202,13 @@ FILES: dict[str, tuple[str, Callable[[str], str], str]] = {
 }
 
 
-@pytest.mark.parametrize(("name", "change", "said"), FILES.values(), ids=FILES.keys())
+@pytest.mark.parametrize(("name", "change", "complaint_text"), FILES.values(), ids=FILES.keys())
 def test_a_file_that_contradicts_the_others_is_named(
-    made: Made, tmp_path: Path, name: str, change: Callable[[str], str], said: str
+    made: Made, tmp_path: Path, name: str, change: Callable[[str], str], complaint_text: str
 ) -> None:
     forger = Forger(made=made)
     forger.edit(name, change)
-    assert said in complaint(forger.signed(), tmp_path)
+    assert complaint_text in complaint(forger.signed(), tmp_path)
 
 
 def change_population(key: str, value: Any) -> Callable[[Forger], None]:
@@ -265,13 +265,13 @@ FACTS: dict[str, tuple[Callable[[Forger], None], str]] = {
 }
 
 
-@pytest.mark.parametrize(("change", "said"), FACTS.values(), ids=FACTS.keys())
+@pytest.mark.parametrize(("change", "complaint_text"), FACTS.values(), ids=FACTS.keys())
 def test_contradictory_facts_are_named(
-    made: Made, tmp_path: Path, change: Callable[[Forger], None], said: str
+    made: Made, tmp_path: Path, change: Callable[[Forger], None], complaint_text: str
 ) -> None:
     forger = Forger(made=made)
     change(forger)
-    assert said in complaint(forger.signed(), tmp_path)
+    assert complaint_text in complaint(forger.signed(), tmp_path)
 
 
 def test_another_installations_key_is_refused(made: Made, tmp_path: Path) -> None:
@@ -361,11 +361,11 @@ def test_no_forged_content_causes_a_traceback(
         forger.files[name] = spoiled(name, forger.files[name], chance)
         path.write_bytes(forger.signed())
         code = verify.main([str(path)])
-        said = capsys.readouterr()
+        complaint_text = capsys.readouterr()
         # README.txt and verify.py are only compared; some values mean the same.
-        assert code in {0, 1}, said.out
-        assert said.err == ""
-        assert "\x1b" not in said.out
+        assert code in {0, 1}, complaint_text.out
+        assert complaint_text.err == ""
+        assert "\x1b" not in complaint_text.out
 
 
 # Bytes; more than Python itself needs.

@@ -377,7 +377,7 @@ def test_concurrent_changes_raise_no_false_alarm(
 def _contradict(deletion: Deletion) -> None:
     with audit.atomic():
         sync.flag_contradiction(
-            deletion=deletion, at=clock.now(), seen_by="Group SOC", actor=command_actor()
+            deletion=deletion, at=clock.now(), listed_by="Group SOC", actor=command_actor()
         )
 
 

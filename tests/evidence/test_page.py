@@ -101,7 +101,7 @@ def test_a_kept_checkpoint_and_a_seed_are_used(reader: Client, tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
-    ("typed", "said"),
+    ("typed", "complaint_text"),
     [
         ({"until": ""}, "To: This field is required."),
         ({"since": "soon"}, "From: Enter a valid date."),
@@ -112,11 +112,11 @@ def test_a_kept_checkpoint_and_a_seed_are_used(reader: Client, tmp_path: Path) -
     ],
 )
 def test_an_invalid_form_is_shown_again_with_everything_typed(
-    reader: Client, typed: dict[str, str], said: str
+    reader: Client, typed: dict[str, str], complaint_text: str
 ) -> None:
     response = reader.post(URL, filled(reader, org="Archive US") | typed)
     page = read(response)
-    assert (response.status_code, said in page.text) == (422, True)
+    assert (response.status_code, complaint_text in page.text) == (422, True)
     assert page.form_to(URL).fields["org"] == "Archive US"
     assert not AuditEvent.objects.filter(code="evidence_bundle.finished").exists()
 

@@ -398,24 +398,24 @@ def run_command(copy: Copy, *arguments: str) -> tuple[int, str]:
 
 
 def test_the_command_exits_with_0_for_an_intact_log(copy: Copy) -> None:
-    code, said = run_command(copy)
-    assert (code, said.startswith("The audit log is intact.")) == (0, True)
+    code, printed = run_command(copy)
+    assert (code, printed.startswith("The audit log is intact.")) == (0, True)
 
 
 def test_the_command_exits_with_1_and_names_the_range(copy: Copy) -> None:
     copy.rewrite(lambda texts: [text.replace("Act 6.", "Act 7.") for text in texts])
-    code, said = run_command(copy)
+    code, printed = run_command(copy)
     assert code == 1
-    assert said.startswith("FAILED (re-hashed) at an event between 5 and 8.")
-    code, said = run_command(copy, "--json")
-    document = json.loads(said)
+    assert printed.startswith("FAILED (re-hashed) at an event between 5 and 8.")
+    code, printed = run_command(copy, "--json")
+    document = json.loads(printed)
     assert (code, document["whole"], document["fault"]) == (1, False, "re-hashed")
     assert (document["first_bad_seq"], document["first_bad_at_latest"]) == (5, 8)
 
 
 def test_the_command_exits_with_2_when_it_could_not_check(copy: Copy, tmp_path: Path) -> None:
-    code, said = run_command(copy, "--checkpoint", str(tmp_path / "nowhere.txt"))
-    assert (code, "can't be read" in said) == (2, True)
+    code, printed = run_command(copy, "--checkpoint", str(tmp_path / "nowhere.txt"))
+    assert (code, "can't be read" in printed) == (2, True)
     copy.run("DELETE FROM connections_audithead")
     assert run_command(copy)[0] == 2
 

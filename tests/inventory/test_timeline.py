@@ -170,7 +170,7 @@ def test_a_connection_listed_again_under_the_same_id_is_shown_as_such(
         sync.flag_contradiction(
             deletion=deletion,
             at=timezone.now() + timedelta(minutes=5),
-            seen_by="Group SOC",
+            listed_by="Group SOC",
             actor=command_actor(),
         )
     told = timeline_in(open_timeline(requester.client, connection))

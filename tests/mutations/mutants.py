@@ -2058,8 +2058,8 @@ FROZEN_RESULTS = (
     _mutant(
         "a cell of the matrix names no hidden deletion",
         "connections/inventory/matrix.py",
-        "    deletions = visibility.visible(of_them, actor=actor).in_bulk()\n",
-        "    deletions = of_them.in_bulk()\n",
+        "    deletions = visibility.visible(related, actor=actor).in_bulk()\n",
+        "    deletions = related.in_bulk()\n",
         "tests/inventory/test_matrix.py::test_a_cell_names_its_last_change_and_a_deletion_only_to_who_can_see_it",
     ),
     _mutant(
@@ -2953,7 +2953,7 @@ BULK_DELETIONS = (
     _mutant(
         "the rest of an org is confirmed with its name too",
         f"{BATCHES}/drafts.py",
-        "SELECTION if is_of_filter else BatchOrigin(batch.origin)",
+        "SELECTION if is_from_filter else BatchOrigin(batch.origin)",
         "SELECTION",
         f"{BATCH_TESTS}/test_drafts.py::test_the_rest_of_an_org_is_still_confirmed_with_its_name",
     ),

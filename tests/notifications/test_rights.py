@@ -58,10 +58,10 @@ def test_approvers_and_other_administrators_are_notified_of_a_policy_change(
         actor=by_root, credential=credential, policy=ApprovalPolicy.NONE
     )
     assert notified_people() == {"linus", "margot"}
-    said = message(to=linus)
-    assert said.subject == "Org Admin: Approval policy changed: Payments US"
-    assert "By: Root" in said.as_text()
-    assert said.path == reverse("credential-detail", args=[credential.pk])
+    mail = message(to=linus)
+    assert mail.subject == "Org Admin: Approval policy changed: Payments US"
+    assert "By: Root" in mail.as_text()
+    assert mail.path == reverse("credential-detail", args=[credential.pk])
     wanted = {"previous_policy": "two", "policy": "none", "credential": "Payments US", "by": "Root"}
     assert wanted.items() <= message().data.items()
 

@@ -204,11 +204,11 @@ def test_the_set_up_page_is_closed_once_there_is_a_person(client: Client, ada: P
 def test_without_any_account_the_sign_in_page_mentions_the_set_up_link(
     client: Client, db: None
 ) -> None:
-    said = "Open the setup link printed by"
-    assert said in client.get("/accounts/login/").text
+    text = "Open the setup link printed by"
+    assert text in client.get("/accounts/login/").text
     make_person("ada")
     page = client.get("/accounts/login/").text
-    assert said not in page
+    assert text not in page
     assert "Ask an administrator for a sign-in link." in page
 
 

@@ -70,8 +70,8 @@ class SoftKey:
         )
 
     def _as_browser_sends(self, response: dict[str, str]) -> dict[str, Any]:
-        said = websafe_encode(self._id)
-        return {"id": said, "rawId": said, "type": "public-key", "response": response}
+        key_id = websafe_encode(self._id)
+        return {"id": key_id, "rawId": key_id, "type": "public-key", "response": response}
 
     @staticmethod
     def _client_data(kind: str, challenge: str, origin: str) -> bytes:

@@ -124,12 +124,12 @@ def every_deletion() -> Iterator[Deletion]:
 def test_every_deletion_has_a_badge_and_a_headline_without_raw_codes() -> None:
     for deletion in every_deletion():
         words = described(deletion)
-        said = (words.badge, words.headline, *words.lines)
+        shown = (words.badge, words.headline, *words.lines)
         where = (deletion.state, deletion.outcome, deletion.cause)
-        assert all(text and text == text.strip() for text in said), where
+        assert all(text and text == text.strip() for text in shown), where
         assert words.headline.endswith("."), where
-        assert "error" not in " ".join(said).casefold(), where
-        assert "None" not in " ".join(said), where
+        assert "error" not in " ".join(shown).casefold(), where
+        assert "None" not in " ".join(shown), where
         assert words.tone in TONES, where
         assert words.icon in ICONS, where
 

@@ -145,7 +145,7 @@ def status_context(
         else None,
         can_approve=can_decide,
         have_approvals_expired=have_expired,
-        seen_by=_seen_by(deletion, actor=actor) if deletion.contradicted_at else "",
+        listed_by=_listed_by(deletion, actor=actor) if deletion.contradicted_at else "",
     )
     objections = find_objections(deletion, actor=actor)
     blocked = BLOCKED_BY_PROTECTION if objections.protection else set()
@@ -251,7 +251,7 @@ def _preview_note(deletion: Deletion, *, found: Recheck) -> Badge:
             return Badge(text, "warn", "warning")
 
 
-def _seen_by(deletion: Deletion, *, actor: Actor) -> str:
+def _listed_by(deletion: Deletion, *, actor: Actor) -> str:
     """The credential that still listed it; "" if the actor can't see that credential."""
     for event in reversed(audit.events_of(subject=deletion)):
         if event.code == audit.EventCode.DELETION_CONTRADICTED:

@@ -32,7 +32,7 @@ class ConnectionRowView:
 
     row: InventoryRow
     delete_url: str
-    seen_by: str
+    listed_by: str
     deletion: Deletion | None
     # Exceptions only.
     flags: list[Badge]
@@ -58,7 +58,7 @@ def _row_view(row: InventoryRow, *, deletion: Deletion | None, actor: Actor) -> 
     return ConnectionRowView(
         row=row,
         delete_url=delete_url,
-        seen_by=", ".join(sorted(credential.name for credential in row.seen_by)),
+        listed_by=", ".join(sorted(credential.name for credential in row.listed_by)),
         deletion=deletion,
         flags=[
             status.value

@@ -184,7 +184,7 @@ def _first_seen_entry(seen: ConnectionHistory) -> TimelineEntry:
         icon="eye",
         title=title,
         at=version.first_seen_at,
-        by=version.seen_by,
+        by=version.listed_by,
         detail=detail,
         url=url,
     )
@@ -213,7 +213,7 @@ def _reappearance_entry(one: Reappearance) -> TimelineEntry:
         title="Listed again with the same ID",
         detail=f"Previously last listed at {format_time(one.last_seen_at)}.",
         at=one.at,
-        by=one.seen_by,
+        by=one.listed_by,
     )
 
 
@@ -248,7 +248,7 @@ def _changed_entry(version: ConnectionVersion) -> TimelineEntry:
         icon="refresh",
         title="Changed",
         at=version.first_seen_at,
-        by=version.seen_by,
+        by=version.listed_by,
         detail="; ".join(changes),
     )
 

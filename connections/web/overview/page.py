@@ -57,7 +57,7 @@ class Split[T]:
     yours: list[T]
     others: list[T]
 
-    def each[U](self, make: Callable[[list[T]], Iterable[U]]) -> "Split[U]":
+    def map[U](self, make: Callable[[list[T]], Iterable[U]]) -> "Split[U]":
         """A split with `make` applied to both lists."""
         return Split(yours=list(make(self.yours)), others=list(make(self.others)))
 
@@ -92,16 +92,18 @@ def pending(*, actor: Actor, credentials: list[Credential], now: datetime) -> Pe
         is_current=True,
         credential__retired_at=None,
     )
-    every = visibility.visible(Deletion.objects.all(), actor=actor)
-    awaiting_outcome = every.filter(state__in=[State.UNKNOWN, State.STILL_PRESENT], settled_at=None)
+    deletions = visibility.visible(Deletion.objects.all(), actor=actor)
+    awaiting_outcome = deletions.filter(
+        state__in=[State.UNKNOWN, State.STILL_PRESENT], settled_at=None
+    )
     # Left out if a newer deletion of the same connection awaits its outcome too.
     newer = awaiting_outcome.filter(site=OuterRef("site"), connection_id=OuterRef("connection_id"))
-    contradicted = every.filter(~Exists(newer), Exists(listed), contradicted_at__isnull=False)
-    never_verified = every.filter(
+    contradicted = deletions.filter(~Exists(newer), Exists(listed), contradicted_at__isnull=False)
+    never_verified = deletions.filter(
         outcome=Outcome.DELETED, verified_at=None, contradicted_at=None, due_at=None
     )
-    requested = _list_awaiting_decision(every)
-    keeps_credentials = permissions.can_manage_credentials(actor)
+    requested = _list_awaiting_decision(deletions)
+    can_manage = permissions.can_manage_credentials(actor)
     return Pending(
         awaiting_outcome=_split_by_credential(awaiting_outcome, actor=actor),
         contradicted=_split_by_credential(contradicted, actor=actor),
@@ -117,7 +119,7 @@ def pending(*, actor: Actor, credentials: list[Credential], now: datetime) -> Pe
         to_confirm=_to_confirm(requested, actor=actor, now=now),
         credentials=_split(
             (each for each in credentials if not each.is_verified or each.last_error),
-            lambda credential: keeps_credentials,
+            lambda credential: can_manage,
         ),
     )
 
@@ -139,7 +141,7 @@ def _split[T](all_of_them: Iterable[T], is_yours: Callable[[T], bool]) -> Split[
 
 
 def _limit(split: Split[Deletion]) -> Split[Deletion]:
-    return split.each(lambda deletions: deletions[: MAX_SHOWN + 1])
+    return split.map(lambda deletions: deletions[: MAX_SHOWN + 1])
 
 
 def _split_by_credential(deletions: QuerySet[Deletion], *, actor: Actor) -> Split[Deletion]:
@@ -159,7 +161,7 @@ def _oldest(deletions: QuerySet[Deletion]) -> list[Deletion]:
     return list(deletions.order_by("requested_at", "id")[: MAX_SHOWN + 1])
 
 
-def _list_awaiting_decision(every: QuerySet[Deletion]) -> list[Deletion]:
+def _list_awaiting_decision(deletions: QuerySet[Deletion]) -> list[Deletion]:
     """Deletions that wait for approval or confirmation, oldest first.
 
     There are few, because requested and approved ones expire within two days. Python filters them
@@ -168,7 +170,7 @@ def _list_awaiting_decision(every: QuerySet[Deletion]) -> list[Deletion]:
     """
     requested = Q(state__in=[State.REQUESTED, State.APPROVED]) & ~RUN_BY_BATCH
     again = Q(state=State.STILL_PRESENT) & ~Q(policy=ApprovalPolicy.NONE)
-    waiting = every.filter(requested | again, settled_at=None).prefetch_related("approvals")
+    waiting = deletions.filter(requested | again, settled_at=None).prefetch_related("approvals")
     return list(waiting.order_by("requested_at", "id"))
 
 
@@ -340,8 +342,8 @@ def _weeks(*, actor: Actor, since: datetime) -> list[Week]:
         ),
         output_field=IntegerField(),
     )
-    every = visibility.visible(Deletion.objects.filter(requested_at__gte=since), actor=actor)
-    recent = every.order_by().annotate(week=week)
+    deletions = visibility.visible(Deletion.objects.filter(requested_at__gte=since), actor=actor)
+    recent = deletions.order_by().annotate(week=week)
     weeks = [Week(begins_at=at, counts=Counter()) for at in begins]
     # A separate query, so that the many closed deletions are counted from an index alone.
     settled = recent.filter(outcome__in=list(Outcome)).values("week", "outcome")

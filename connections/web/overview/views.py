@@ -79,21 +79,21 @@ def attention_items(pending: Pending, *, now: datetime) -> Split[AttentionItem]:
     """The items for this person and for others, most urgent kind first."""
 
     def lines(split: Split[Deletion], action: str, status: str) -> Split[AttentionItem]:
-        return split.each(
+        return split.map(
             lambda deletions: _deletion_items(deletions, action=action, status=status, now=now)
         )
 
     kinds = (
-        pending.unreviewed_break_glass.each(
+        pending.unreviewed_break_glass.map(
             lambda deletions: (_break_glass_item(deletion) for deletion in deletions)
         ),
         lines(pending.awaiting_outcome, "Check outcome", "unknown"),
         lines(pending.contradicted, "View", "contradicted"),
-        pending.batches.each(lambda batches: (_batch_item(batch, now=now) for batch in batches)),
+        pending.batches.map(lambda batches: (_batch_item(batch, now=now) for batch in batches)),
         lines(pending.to_confirm, "Confirm deletion", "approved"),
         lines(pending.to_approve, "Review", "requested"),
         lines(pending.never_verified, "View", "deleted"),
-        pending.credentials.each(lambda credentials: map(_credential_item, credentials)),
+        pending.credentials.map(lambda credentials: map(_credential_item, credentials)),
     )
     return Split(
         yours=[item for kind in kinds for item in kind.yours],

@@ -69,7 +69,7 @@ def test_the_review_warns_that_no_one_else_could_approve(
     guarded: Credential, root: Person, wanted: Connection, client_of: ClientOf
 ) -> None:
     requester = Requester(client=client_of(root), credential=guarded, connection=wanted)
-    said = "No one else can approve this request. It would expire after 24 hours."
-    assert said in requester.review().text
+    warning = "No one else can approve this request. It would expire after 24 hours."
+    assert warning in requester.review().text
     make_person("linus", Role.APPROVER)
-    assert said not in requester.review().text
+    assert warning not in requester.review().text

@@ -144,10 +144,10 @@ def deep(depth: int = 50_000) -> str:
     return "[" * depth
 
 
-def client_data(said: str) -> str:
+def client_data(text: str) -> str:
     """A passkey response whose client data is this text."""
     response = {
-        "clientDataJSON": websafe_encode(said.encode()),
+        "clientDataJSON": websafe_encode(text.encode()),
         "authenticatorData": websafe_encode(b"\0" * 37),
         "attestationObject": websafe_encode(b"\x81" * 5000),
         "signature": "AA",
@@ -179,22 +179,24 @@ PASSKEY_RESPONSES = {
 }
 
 
-@pytest.mark.parametrize("said", PASSKEY_RESPONSES.values(), ids=PASSKEY_RESPONSES)
+@pytest.mark.parametrize("credential", PASSKEY_RESPONSES.values(), ids=PASSKEY_RESPONSES)
 def test_any_malformed_passkey_response_is_refused_without_an_error(
-    said: str, ada: Person, client_of: Callable[[Person], Client]
+    credential: str, ada: Person, client_of: Callable[[Person], Client]
 ) -> None:
     SoftKey(ada)
     stranger = Client()
     stranger.get(KEY_LOGIN, headers={"X-Requested-With": "XMLHttpRequest"})
-    assert stranger.post(KEY_LOGIN, {"credential": said})["Location"] == LOGIN
+    assert stranger.post(KEY_LOGIN, {"credential": credential})["Location"] == LOGIN
     assert "_auth_user_id" not in stranger.session
     half_way = Client()
     half_way.post(LOGIN, {"login": "ada", "password": "a long enough pass phrase"})
-    assert half_way.post("/accounts/2fa/authenticate/", {"credential": said}).status_code == 200
+    assert (
+        half_way.post("/accounts/2fa/authenticate/", {"credential": credential}).status_code == 200
+    )
     assert "_auth_user_id" not in half_way.session
     owner = client_of(ada)
     owner.get(KEY_ADD)
-    page = owner.post(KEY_ADD, {"credential": said, "name": "Key"})
+    page = owner.post(KEY_ADD, {"credential": credential, "name": "Key"})
     assert page.status_code == 200
     assert "The key wasn't added." in page.text
     assert Authenticator.objects.filter(user=ada).count() == 1

@@ -22,8 +22,8 @@ ASK, OPTIONS, ANSWER = (
 
 def challenge(client: Client) -> str:
     """The challenge that the page gives the browser."""
-    said: str = client.post(OPTIONS).json()["publicKey"]["challenge"]
-    return said
+    text: str = client.post(OPTIONS).json()["publicKey"]["challenge"]
+    return text
 
 
 def codes() -> list[str]:
