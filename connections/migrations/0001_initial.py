@@ -57,8 +57,8 @@ def own_uuid():
     return UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False)
 
 
-def newest_first(*columns, name):
-    return Index(fields=[*columns, "-requested_at", "-id"], name=name)
+def newest_first(*columns, name, last=()):
+    return Index(fields=[*columns, "-requested_at", "-id", *last], name=name)
 
 
 def person(**options):
@@ -424,13 +424,13 @@ class Migration(migrations.Migration):
                 "ordering": ("-created_at", "-id"),
                 "indexes": [
                     Index(fields=["-created_at", "-id"], name="access_reviews_newest"),
-                    Index(
-                        fields=["due_at"], condition=Q(state="open"), name="access_reviews_open"
-                    ),
+                    Index(fields=["due_at"], condition=Q(state="open"), name="access_reviews_open"),
                 ],
                 "constraints": [
                     CheckConstraint(
-                        condition=Q(state="closed", closed_at__isnull=False, closed_by__isnull=False)
+                        condition=Q(
+                            state="closed", closed_at__isnull=False, closed_by__isnull=False
+                        )
                         & ~Q(closing_digest="")
                         | Q(
                             state="open",
@@ -508,9 +508,7 @@ class Migration(migrations.Migration):
             name="AccessReviewDecision",
             fields=columns(
                 id=own_number(),
-                decision=CharField(
-                    choices=[("keep", "Keep"), ("delete", "Delete")], max_length=8
-                ),
+                decision=CharField(choices=[("keep", "Keep"), ("delete", "Delete")], max_length=8),
                 reason=TextField(),
                 keep_until=DateField(null=True),
                 covered=JSONField(),
@@ -774,11 +772,11 @@ class Migration(migrations.Migration):
                     newest_first("state", name="history_by_state"),
                     newest_first("outcome", name="history_by_outcome"),
                     newest_first("site", name="history_by_site"),
-                    newest_first("credential", name="history_by_credential"),
-                    newest_first("requested_by", name="history_by_person"),
+                    newest_first("credential", name="history_by_credential", last=["outcome"]),
+                    newest_first("requested_by", name="history_by_person", last=["outcome"]),
                     newest_first("ticket", name="history_by_ticket"),
-                    newest_first("source_org_id", name="history_by_source"),
-                    newest_first("sink_org_id", name="history_by_sink"),
+                    newest_first("source_org_id", name="history_by_source", last=["outcome"]),
+                    newest_first("sink_org_id", name="history_by_sink", last=["outcome"]),
                     newest_first("connection_id", name="history_of_one"),
                     Index(
                         fields=["due_at"], name="deletions_due", condition=Q(due_at__isnull=False)

@@ -175,21 +175,30 @@ class Deletion(SnapshotFields):
                 name="break_glass_never_for_a_batch",
             ),
         ]
-        # Each ends with the order of the history, so that a filtered page is read from the index.
+        # Each continues with the order of the history, so that a filtered page is read from the
+        # index. People combine some filters with an outcome: their indexes also hold it, because
+        # reading a row for each entry takes ten times as long.
         indexes = [
             models.Index(fields=["-requested_at", "-id"], name="history"),
             models.Index(fields=["state", "-requested_at", "-id"], name="history_by_state"),
             models.Index(fields=["outcome", "-requested_at", "-id"], name="history_by_outcome"),
             models.Index(fields=["site", "-requested_at", "-id"], name="history_by_site"),
             models.Index(
-                fields=["credential", "-requested_at", "-id"], name="history_by_credential"
+                fields=["credential", "-requested_at", "-id", "outcome"],
+                name="history_by_credential",
             ),
-            models.Index(fields=["requested_by", "-requested_at", "-id"], name="history_by_person"),
+            models.Index(
+                fields=["requested_by", "-requested_at", "-id", "outcome"],
+                name="history_by_person",
+            ),
             models.Index(fields=["ticket", "-requested_at", "-id"], name="history_by_ticket"),
             models.Index(
-                fields=["source_org_id", "-requested_at", "-id"], name="history_by_source"
+                fields=["source_org_id", "-requested_at", "-id", "outcome"],
+                name="history_by_source",
             ),
-            models.Index(fields=["sink_org_id", "-requested_at", "-id"], name="history_by_sink"),
+            models.Index(
+                fields=["sink_org_id", "-requested_at", "-id", "outcome"], name="history_by_sink"
+            ),
             models.Index(fields=["connection_id", "-requested_at", "-id"], name="history_of_one"),
             models.Index(
                 fields=["due_at"], condition=Q(due_at__isnull=False), name="deletions_due"
