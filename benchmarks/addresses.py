@@ -6,6 +6,8 @@ from urllib.parse import urlencode
 from benchmarks import world
 
 ORG = f"{world.SITE}/{world.org_of(1)[0]}"
+# Two in five deletions are of its connections.
+COMMON_ORG = f"{world.SITE}/{world.org_of(0)[0]}"
 MATRIX = "/connections/?view=matrix&source=alpha&destination=alpha"
 _CONNECTION = f"{world.SITE}/{world.connection_of(1, 2)}"
 
@@ -61,20 +63,25 @@ def details(facts: dict[str, Any]) -> dict[str, str]:
 
 
 def filtered(facts: dict[str, Any]) -> dict[str, str]:
-    """The history, the audit log and the changes with filters, and pages from their middle."""
+    """The history, the audit log and the changes with filters, and pages from their middle.
+
+    From 10,000 deletions on, a page with matches is full, so that pages of different histories can
+    be compared.
+    """
     common, rare = facts["people"]
     after = facts["after"]
     history = {
         "from the middle": {"after": after},
         "common person": {"person": common},
         "rare person": {"person": rare},
-        "common org": {"org": ORG},
+        "common org": {"org": COMMON_ORG},
         "status, from the middle": {"status": "already_absent", "after": after},
-        "status unresolved": {"status": "unresolved"},
+        "rare status": {"status": "stale"},
         "common word": {"q": "contract"},
         "word in none": {"q": "nosuchword"},
         "common word and status": {"q": "contract", "status": "already_absent"},
         "person and status": {"person": common, "status": "already_absent"},
+        "org and status": {"org": COMMON_ORG, "status": "already_absent"},
     }
     changes = {
         "one org": {"org": ORG},
@@ -82,7 +89,7 @@ def filtered(facts: dict[str, Any]) -> dict[str, str]:
     }
     events = {
         "from the middle": {"after": str(facts["events"] // 2)},
-        "one person": {"actor": "person7"},
+        "one person": {"actor": "person0"},
         "common word": {"q": "changed"},
         "word in none": {"q": "nosuchword"},
     }
