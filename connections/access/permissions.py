@@ -109,7 +109,7 @@ def can_stop_batch(actor: Actor, *, batch: Batch) -> bool:
 
 
 def can_stop_any_batch(actor: Actor) -> bool:
-    """Pause or cancel bulk deletions: one's own, or any as an Approver."""
+    """Pause or cancel bulk deletions: one's own or, as an Approver, anyone's."""
     return actor.person is not None and _has_role(actor, Role.OPERATOR, Role.APPROVER)
 
 
@@ -214,7 +214,7 @@ def can_review_break_glass(actor: Actor, *, deletion: Deletion) -> bool:
 
 
 def can_withdraw_any(actor: Actor) -> bool:
-    """Withdraw deletions: one's own, or any as an Approver."""
+    """Withdraw deletions: one's own or, as an Approver, anyone's."""
     return actor.person is not None and _has_role(actor, Role.OPERATOR, Role.APPROVER)
 
 

@@ -69,7 +69,7 @@ class CurrentConnection(NamedTuple):
         )
 
     def agrees_with(self, known: "CurrentConnection") -> bool:
-        """Whether it differs from what is known at most by an unknown creator."""
+        """Whether it agrees with what is known, where an unknown creator agrees with any."""
         return (
             (self.source_org_id, self.sink_org_id) == (known.source_org_id, known.sink_org_id)
             and self.covered["connection_types"] == known.covered["connection_types"]
@@ -155,7 +155,7 @@ def _as_last_listed(rows: Sequence[tuple[Any, ...]]) -> dict[StoredKey, CurrentC
 def deciding_credentials(
     keys: Collection[OrgConnectionKey],
 ) -> dict[OrgConnectionKey, set[UUID]]:
-    """For each connection, the credentials a reviewer must see one of to decide on it.
+    """For each connection, the credentials that let a reviewer who sees one of them decide on it.
 
     A connection that syncs found gone has no entry.
     """

@@ -57,7 +57,7 @@ class RowDetails:
     other_decision: AccessReviewDecision | None
     # The kinds of changes since the last decision, or since the start: each once, oldest first.
     changes: list[Change]
-    # Requested since the start: the newest deletion that succeeded, or else the newest.
+    # Requested since the start: the newest deletion that succeeded; if none did, the newest one.
     deletion: Deletion | None
     # What happened to the connection after a decision to delete it. None for other rows.
     result: DeletionResult | None

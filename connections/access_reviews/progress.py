@@ -112,7 +112,7 @@ def open_reviews_to_decide(*, actor: Actor) -> QuerySet[AccessReview]:
 
 
 def find_awaiting_decisions(*, actor: Actor, today: date) -> QuerySet[AccessReview]:
-    """The open access reviews with a connection that the actor can decide on and has to.
+    """The open access reviews with a connection that still needs the actor's decision.
 
     No one has decided about it, or the last day of the newest decision has passed.
     `find_changed_since_decided` finds what else might have to be decided again.

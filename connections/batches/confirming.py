@@ -52,7 +52,7 @@ UNSENT = (State.REQUESTED, State.APPROVED, State.WAITING)
 
 
 def unsent_rows(batch: Batch) -> QuerySet[Deletion]:
-    """The rows that are still up to the bulk deletion and whose DELETE is not in progress."""
+    """The rows that the bulk deletion still controls and whose DELETE is not in progress."""
     return batch.deletions.filter(RUN_BY_BATCH, state__in=UNSENT, settled_at=None)
 
 
@@ -83,7 +83,7 @@ def require_none_kept(batch: Batch) -> None:
 
 
 def list_kept(batch: Batch) -> list[Deletion]:
-    """The rows from an access review that it would send although one has since kept them."""
+    """The rows that it would send although an access review has since decided to keep them."""
     rows = drafts.find_kept(batch=batch) if batch.is_from_review else set()
     if not rows:
         return []

@@ -58,7 +58,7 @@ OUT_OF_DATE = "The plan changed since you opened this page. Nothing was sent. Re
 
 @dataclass(frozen=True, kw_only=True)
 class PlannedConnection:
-    """One connection as the person named it, and the credential to prefer if they named one too."""
+    """One connection as the person named it, and the credential to prefer, if they named one."""
 
     # "<site>/<connection ID>".
     text: str
@@ -129,7 +129,10 @@ def _sender_sort_key(snapshot: OrgConnectionSnapshot) -> tuple[bool, bool, str]:
 def _load_facts(
     keys: Collection[OrgConnectionKey], *, actor: Actor, is_from_review: bool
 ) -> _Facts:
-    """`is_from_review`: whether the plan has what an access review decided to delete."""
+    """What is known of these connections.
+
+    `is_from_review` says whether an access review's decisions made the plan.
+    """
     ids = {key.connection_id for key in keys}
     listed = OrgConnectionSnapshot.objects.filter(
         connection_id__in=ids, is_current=True, credential__retired_at=None
@@ -185,7 +188,7 @@ def find_kept_among(ids: Collection[UUID]) -> set[OrgConnectionKey]:
 
 
 def create_draft_from_selection(*, actor: Actor, connections: Sequence[str]) -> Batch:
-    """A draft of connections named as "<site>/<connection ID>". Raises as `create_draft` does."""
+    """A draft of connections named as "<site>/<connection ID>". Raises what `create_draft` raises."""
     named = [PlannedConnection(text=text) for text in connections]
     source = PlanSource(origin=BatchOrigin.SELECTION, connections=named)
     return create_draft(source=source, actor=actor)
@@ -194,7 +197,7 @@ def create_draft_from_selection(*, actor: Actor, connections: Sequence[str]) -> 
 def create_draft_from_filter(*, actor: Actor, filters: InventoryFilter, filter_text: str) -> Batch:
     """A draft of all connections that match a filter of the inventory now.
 
-    `filter_text` is the filter as the inventory's query string. Raises as `create_draft` does.
+    `filter_text` is the filter as the inventory's query string. Raises what `create_draft` raises.
     """
     permissions.require(permissions.can_delete(actor), "delete connections")
     source = PlanSource(
@@ -208,7 +211,7 @@ def create_draft_from_filter(*, actor: Actor, filters: InventoryFilter, filter_t
 def create_draft_from_org(*, actor: Actor, org: KnownOrg) -> Batch:
     """A draft of all connections of one org, given by site and ID, to remove the org.
 
-    Raises as `create_draft` does.
+    Raises what `create_draft` raises.
     """
     permissions.require(permissions.can_delete(actor), "delete connections")
     source = PlanSource(
@@ -245,7 +248,7 @@ def create_draft_of_remaining(*, batch: Batch, actor: Actor) -> Batch:
     """A new draft of an ended bulk deletion's rows that were not sent, had changed or were refused.
 
     After a 403 it prefers another credential, of the other org if possible. It never includes rows
-    with an unknown outcome. Raises as `create_draft` does, and ConflictError when there are no such
+    with an unknown outcome. Raises what `create_draft` raises, and ConflictError when there are no such
     rows or it has not ended.
     """
     permissions.require(permissions.can_delete(actor), "delete connections")
@@ -314,7 +317,7 @@ def create_draft(*, source: PlanSource, actor: Actor) -> Batch:
 def build_draft(
     *, source: PlanSource, actor: Actor, requester: Person | None = None
 ) -> tuple[Batch, list[BatchRow]]:
-    """The draft and rows that `create_draft` would store. Raises as it does.
+    """The draft and rows that `create_draft` would store. Raises what it raises.
 
     `requester` is the person for whom a command makes it.
     """

@@ -209,7 +209,7 @@ def build_plan(
 ) -> FilePlan | None:
     """The draft for these lines, from the newest snapshots. None if no line can be used.
 
-    Raises as `drafts.create_draft` does.
+    Raises what `drafts.create_draft` raises.
     """
     named = _usable_lines(lines)
     if not named:

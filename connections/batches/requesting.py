@@ -90,7 +90,7 @@ def _wait_for_decisions(batch: Batch) -> None:
     if not batch.is_from_review:
         return
     sendable = batch.rows.filter(SENDABLE).order_by()
-    # With the site, so that an index finds them.
+    # Filtered by site too, so that an index is used.
     rows = AccessReviewRow.objects.filter(
         site__in=sendable.values("site"), connection_id__in=sendable.values("connection_id")
     ).order_by()

@@ -60,15 +60,15 @@ logger = logging.getLogger(__name__)
 PARALLEL_DELETES = 8
 # How many rows are read together.
 ROWS_READ = 100
-# Seconds after which a pass makes no more claims, so that a worker gets to its other work. A check
+# Seconds after which a pass makes no more claims, so that the worker can do its other work. A check
 # made within this time is recent enough to be shared (time_limits.SHARED_CHECK_WINDOW).
 PASS_SECONDS = 5.0
-# While few responses have arrived, others have this many seconds to be recorded with them: less
-# than another transaction takes.
+# If only a few responses have arrived, wait this many seconds for others to record with them. This
+# is less time than another transaction takes.
 GATHER_SECONDS = 0.002
 # While others are being sent, rows wait this long so that one sync verifies many of them.
 VERIFY_AFTER = timedelta(seconds=30)
-# A row whose check or claim failed unexpectedly waits this long, while the others go on.
+# A row whose check or claim failed unexpectedly waits this long. The other rows continue.
 POSTPONED_FOR = timedelta(seconds=60)
 # The most rows in one pass. The others follow in the next pass.
 MAX_VERIFIED = 200
@@ -96,7 +96,8 @@ def run_due(
     except Exception as error:  # noqa: BLE001 - this must not keep other rows from being verified
         failure = error
     try:
-        # First, since the rows of one that has ended wait for no others to be verified.
+        # Before verifying, because rows of a bulk deletion that has ended are verified without
+        # waiting for others.
         handled += len(endings.end_due(actor=actor, batch=batch))
     except Exception as error:  # noqa: BLE001 - as above
         failure = failure or error
@@ -135,7 +136,8 @@ def _expire_rows(rows: QuerySet[Deletion], *, actor: Actor) -> int:
 def _extend_rows_held_back(*, now: datetime) -> None:
     """For rows held back by a rate limit, start the 15 minutes for retries at the limit's reset.
 
-    Their own response named a reset, but a later response to another row might have moved it.
+    Each row's own response gave a reset time, but a later response to another row might have moved
+    it.
     """
     # Includes limits that have already reset, in case no worker ran since the response.
     limits = rate_limits.low_limits(reset_after=now - time_limits.SENDING_WINDOW, now=now)
@@ -238,7 +240,7 @@ class _Pass:
     def _take_rows_with_shared_check(self, count: int) -> list[Deletion]:
         """The next rows of one bulk deletion and credential, if they can share a check.
 
-        Only one row if the first problem pauses the bulk deletion, because no row after that
+        If the first problem pauses the bulk deletion, returns only one row, because no row after a
         problem can be claimed.
         """
         rows = [self.next_rows.popleft()]
@@ -267,15 +269,15 @@ class _Pass:
             return rows
         except Exception:
             logger.exception("%s rows could not be claimed together.", len(same))
-            # One of them might be the reason, so each is claimed separately.
+            # One row might be the reason, so each is claimed separately.
             return _still_waiting(rows)
-        # First of all, so that nothing keeps a claimed row from being sent.
+        # Before anything else, so that nothing prevents sending a claimed row.
         self._submit_all(claims)
         claimed_ids = {claim.attempt.deletion_id for claim in claims}
         return _still_waiting([row for row in rows if row.pk not in claimed_ids])
 
     def _is_as_reviewed(self, row: Deletion) -> bool:
-        """Whether the check that its credential's rows share shows it as it was reviewed."""
+        """Whether the shared check of its credential's rows shows it unchanged since the review."""
         result = self.checks[row.credential_id]
         return verification.compare(deletion=row, result=result).result == RecheckResult.SAME
 
@@ -314,8 +316,8 @@ class _Pass:
     def _claim(self, deletion: Deletion) -> bool:
         """Check and claim a row. Return whether the next rows can be claimed.
 
-        The row is in progress then. Or it made the check that the next rows share, and is claimed
-        with them.
+        If they can, the row is in progress, or it made a check that it shares with the next rows
+        and is claimed together with them.
         """
         if lifecycle.expire_deletion(deletion=deletion, actor=self.actor):
             return False
@@ -367,8 +369,9 @@ class _Pass:
     def _check(self, credential: Credential) -> SyncResult:
         """Sync to check rows of this credential. Raises UnavailableError.
 
-        The rows share a sync that is complete. If the pass is over by then, only the row that made
-        it uses it: were it left to the next pass, a check that takes as long would stop it again.
+        A complete sync is shared by the following rows. If the pass is over by then, this row still
+        uses it. Otherwise every pass could end during the row's check, and the row would never be
+        sent.
         """
         result = sync.sync_org(credential=credential, actor=self.actor)
         if result.is_complete:
@@ -390,7 +393,8 @@ class _Pass:
                 by_credential[claimed.attempt.deletion.credential_id].append(pair)
         recorded = set[int]()
         for credential_id, responses in by_credential.items():
-            # All others are recorded, and might stop more rows, before any row is claimed.
+            # No row is claimed before the responses of all credentials are recorded, because any of
+            # them might stop more rows.
             is_alone = len(responses) == len(done)
             rows = self._take_to_claim_after(responses, credential_id) if is_alone else []
             if rows or len(responses) > 1:
@@ -403,7 +407,7 @@ class _Pass:
     ) -> list[Deletion]:
         """Rows of this credential to claim in the transaction that records the responses.
 
-        None where a response might stop the next rows, or a row needs more than its claim.
+        Empty if a response might stop the next rows, or if a row needs more than a claim.
         """
         is_next = self.next_rows and self.next_rows[0].credential_id == credential_id
         might_stop_others = any(_might_stop_others(response) for _, response in responses)
@@ -430,7 +434,7 @@ class _Pass:
                 sending.record_together(responses=responses, actor=self.actor)
         except Exception:
             logger.exception("%s responses were not recorded together.", len(responses))
-            # Those that were to be claimed are read again.
+            # The rows that were to be claimed are read again.
             self.next_rows.clear()
             return set()
         try:
@@ -438,7 +442,7 @@ class _Pass:
         except Exception as error:  # noqa: BLE001 - the others in progress are recorded first
             self.failure = self.failure or error
         if len(claims) < len(rows):
-            # Those that are left need to be handled alone.
+            # The rows that were not claimed have to be handled separately.
             self.next_rows.clear()
         return {attempt.pk for attempt, _ in responses}
 
@@ -448,7 +452,7 @@ class _Pass:
         attempt = claimed.attempt
         try:
             if future.exception():
-                # It becomes unknown when its claim is given up.
+                # It becomes unknown when its claim expires.
                 self._note(attempt.deletion, is_problem=True)
             response = future.result()
             if not is_recorded:
@@ -478,7 +482,7 @@ def send_due(
 ) -> int:
     """Check and send due rows of running bulk deletions. Return how many were handled.
 
-    `batch` limits this to one. Raises as `run_due` does.
+    `batch` limits this to one. Raises what `run_due` raises.
     """
     with pool(), ThreadPoolExecutor(max_workers=PARALLEL_DELETES) as threads:
         ends_at = time.monotonic() + PASS_SECONDS
@@ -495,7 +499,7 @@ def _of(batch: Batch | None) -> QuerySet[Deletion]:
 
 def _for_claim(rows: QuerySet[Deletion]) -> QuerySet[Deletion]:
     """The rows in their order, with everything a claim needs."""
-    # Not joined: nearly all rows have the same credential and batch, which are then read once.
+    # Prefetched instead of joined, because nearly all rows have the same credential and batch.
     with_others = rows.prefetch_related("credential", "batch")
     return with_others.order_by("batch__confirmed_at", "batch_row__position")
 
@@ -580,9 +584,9 @@ def _note_result(
 
 
 def _pause_after_unknown(rows: QuerySet[Deletion], *, actor: Actor) -> None:
-    """Pause bulk deletions that stop at the first problem and have an unknown row not noted here.
+    """Pause bulk deletions that stop at the first problem and have a row of unknown outcome.
 
-    For example, its worker was killed and its claim was given up.
+    This process might not have noticed it, for example because another worker was killed.
     """
     is_new = Q(batch__resumed_at=None) | Q(sending_at__gt=F("batch__resumed_at"))
     unknown = rows.filter(

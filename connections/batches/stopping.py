@@ -55,8 +55,8 @@ def pause_where_kept(*, connection_ids: Collection[UUID], actor: Actor) -> None:
 
     Call it in the transaction of the decision, which has locked the access review. It locks each
     open bulk deletion before reading its state: a confirmation that began before this decision has
-    then ended, and one that begins later sees the decision. A plan that is made meanwhile is only
-    requested after the decision, because its request locks the access review too.
+    then ended, and one that begins later sees the decision. A plan that is made in the meantime can
+    be requested only after the decision, because requesting locks the access review too.
     """
     rows = BatchRow.objects.filter(connection_id__in=connection_ids)
     planned = Batch.objects.filter(ended_at=None, pk__in=rows.values("batch"))

@@ -1,4 +1,4 @@
-"""Break glass: deleting without missing approvals, and the review of it afterwards."""
+"""Break glass: deleting without the missing approvals, and the review afterwards."""
 
 import copy
 

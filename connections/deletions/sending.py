@@ -330,7 +330,7 @@ def claim_together(
     began_at = time.monotonic()
     first = deletions[0]
     with audit.atomic(durable=True):
-        # Before credentials and deletions, as wherever several are locked.
+        # Locked before credentials and deletions, as everywhere else.
         can_claim = not first.is_run_by_batch or _lock_if_running(first.batch_id)
         if responses:
             _record_locked(responses, actor=actor)

@@ -24,7 +24,7 @@ EXPIRES_WITHIN = {
 }
 # Seconds for one DELETE in total, from just before its claim. Tests change this.
 DELETE_SECONDS = 30.0
-# A claim without a response is given up after this.
+# A claim without a response expires after this time.
 CLAIM_TIMEOUT = timedelta(seconds=60)
 # From the start of a sync that checked several deletions to the claim of the last one.
 SHARED_CHECK_WINDOW = timedelta(seconds=10)

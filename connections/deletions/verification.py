@@ -318,7 +318,7 @@ def lock_responses(*, deletion: Deletion) -> Iterator[None]:
     the same row; otherwise a 200 recorded after they were read would go unnoticed.
     """
     with audit.atomic():
-        # Credentials are locked before the deletion, as everywhere both are locked.
+        # Credentials are locked before the deletion, as everywhere else.
         sync.lock_snapshots(site=deletion.site)
         Deletion.objects.select_for_update(no_key=True).values_list("pk").get(pk=deletion.pk)
         yield
@@ -343,7 +343,7 @@ def settle_late_success(
         attempts=attempt_facts.earlier_attempts(attempts),
     )
     with audit.atomic():
-        # Before the deletion's own row, as everywhere both are locked.
+        # Locked before the deletion's own row, as everywhere else.
         sync.lock_snapshots(site=deletion.site)
         settled = states.apply(
             deletion,

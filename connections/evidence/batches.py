@@ -165,7 +165,7 @@ def _last(events: Sequence[verify.Event], *codes: EventCode) -> verify.Event | N
 
 
 def _is_actor(name: str, *, of: verify.Event | None) -> bool:
-    """Whether this stored name is the name of the event's actor. Without an event, it is empty."""
+    """Whether this stored name is the name of the event's actor or, without an event, is empty."""
     if of is None:
         return not name
     # Erasing a person keeps the plain copies of a name that other people have too.

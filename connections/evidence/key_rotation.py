@@ -79,7 +79,7 @@ class KeyRotationVerifier:
             )
 
     def check_is_ours(self, name: str, checkpoint: verify.Checkpoint, *, proved: int) -> bytes:
-        """The key of this installation that signed it. Raises as `check` does."""
+        """The key of this installation that signed it. Raises what `check` raises."""
         signer = verify.find_signer(
             checkpoint.body, checkpoint.signature, self._origin, self._known, is_signed
         )

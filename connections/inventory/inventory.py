@@ -368,7 +368,7 @@ class Inventory:
         )
         rows = snapshots.values_list("last_seen_at", "id", "site", "connection_id", "credential_id")
         listed_by: dict[_StoredKey, list[str]] = defaultdict(list)
-        # Not sorted by the database: SQLite would look for them among all, in their order.
+        # Sorted here, because SQLite would otherwise read all current snapshots in that order.
         for *_, site, connection_id, credential in sorted(fetch_stored(rows), reverse=True):
             # A credential can have been added since those in use were read.
             if credential in self.credentials:
@@ -487,7 +487,7 @@ def _read_connections(
 ) -> dict[_StoredKey, ListedConnection]:
     """Each connection as its newest snapshot shows it, those with the newest snapshots first.
 
-    Counts in `listings`, if given, how many credentials list each connection.
+    If `listings` is given, counts in it how many credentials list each connection.
     """
     rows = current.order_by("-last_seen_at", "-id").values_list(
         "site",

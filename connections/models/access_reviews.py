@@ -212,7 +212,7 @@ class AccessReviewDecision(models.Model):
 
 
 def newest_decisions() -> QuerySet[AccessReviewDecision]:
-    """The newest decision about each connection, in whichever access review it was made.
+    """The newest decision about each connection, from any access review.
 
     A decision to keep a connection stays its newest one after its last day, because nobody has
     decided to delete it since.

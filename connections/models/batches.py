@@ -119,7 +119,7 @@ class Batch(models.Model):
     pause_cause = models.CharField(max_length=40, blank=True)
     pause_credential_name = models.CharField(max_length=100, blank=True)
     resumed_at = models.DateTimeField(null=True)
-    # When it reached one of ENDED_STATES, who did that, and the reason for declining it.
+    # When it reached one of ENDED_STATES, who ended it, and the reason if it was declined.
     ended_at = models.DateTimeField(null=True)
     ended_by_name = models.CharField(max_length=200, blank=True)
     ended_reason = models.TextField(blank=True)
@@ -219,7 +219,7 @@ class BatchRow(SnapshotFields):
 
     @property
     def reference(self) -> str:
-        """As forms name the connection: "<site>/<connection ID>", or the text that is no ID."""
+        """The connection as forms name it: "<site>/<connection ID>", or the invalid text."""
         return f"{self.site}/{self.connection_id}" if self.connection_id else self.text
 
 

@@ -125,7 +125,7 @@ class OrgConnectionSnapshot(SnapshotFields):
                 condition=Q(is_current=True),
                 name="current_pairs_of_orgs",
             ),
-            # The same for destination orgs.
+            # For counting the pairs by destination org in the same way.
             models.Index(
                 fields=["site", "sink_org_id", "connection_id", "credential"],
                 condition=Q(is_current=True),

@@ -27,7 +27,7 @@ class DeadlineSMTP(smtplib.SMTP):
 
 
 class DeadlineSMTPOverTLS(DeadlineSMTP, smtplib.SMTP_SSL):
-    """The same, over TLS from the start."""
+    """A DeadlineSMTP that uses TLS from the start."""
 
     def _get_socket(self, host: str, port: int, timeout: float) -> socket.socket:
         connection = super()._get_socket(host, port, timeout)

@@ -127,7 +127,7 @@ def _send_mail(notification: Notification, message: Message) -> DeliveryResult:
         body=message.as_text(),
         to=[address],
         headers={
-            # The same for each attempt, so that email programs show it once.
+            # Identical for each attempt, so that email programs show the message once.
             "Message-ID": f"<{notification.pk}@{_own_hostname()}>",
             "Auto-Submitted": "auto-generated",
         },

@@ -121,7 +121,10 @@ def _might_be_postponed(now: datetime) -> Q:
 
 
 def _find_postponed(rows: QuerySet[Deletion], *, now: datetime) -> Iterator[Deletion]:
-    """The rows without an event since the clock was set back. Their `due_at` is older too."""
+    """The rows without an event since the clock was set back.
+
+    Their `due_at` is from before that too.
+    """
     for some in batched(rows.iterator(chunk_size=CHUNK_SIZE), CHUNK_SIZE):
         newest_at = audit.newest_at(deletions=some)
         for deletion in some:
@@ -131,7 +134,7 @@ def _find_postponed(rows: QuerySet[Deletion], *, now: datetime) -> Iterator[Dele
 
 
 def run_due(*, actor: Actor, limit: int = BATCH_SIZE) -> list[Deletion]:
-    """Do what is due once: expire, send waiting ones, give up lost claims, check, verify.
+    """Do what is due once: expire, send, release lost claims, check and verify.
 
     Handles at most `limit`, so that a worker can stop in between. Returns the deletions handled.
     Never sleeps. After an ambiguous attempt, nothing is sent again unless a person checked and
@@ -146,7 +149,7 @@ def run_due(*, actor: Actor, limit: int = BATCH_SIZE) -> list[Deletion]:
         if not _reserve(deletion, now=now):
             continue
         if processed:
-            # Others might have changed it while the rows before it were handled.
+            # Another process might have changed it while earlier rows were handled.
             deletion.refresh_from_db(from_queryset=_with_credential())
         run_deletion(deletion=deletion, actor=actor, now=now)
         processed.append(deletion)

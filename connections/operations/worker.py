@@ -34,7 +34,7 @@ logger = logging.getLogger(__name__)
 
 # Seconds to wait after an error. Doubles each time.
 FIRST_PAUSE = 1.0
-# Well under the 60 s after which a claim is given up, because a response might be waiting for the
+# Well under the 60 s after which a claim expires, because a response might be waiting for the
 # database to come back.
 MAX_PAUSE = 15.0
 MAX_DELIVERY_PAUSE = 60.0
@@ -108,8 +108,8 @@ SYNC_INTERVAL = timedelta(minutes=15)
 # verified within 2 s.
 MIN_SLEEP = 0.5
 MAX_SLEEP = 1.5
-# Seconds after which a pass starts no more single deletions. Checks that Datadog answers slowly
-# become due again before all are done, and bulk deletions must not wait for them.
+# Seconds after which a pass starts no more single deletions. If Datadog responds slowly, checks
+# become due again before all of them are done, and bulk deletions must not wait for that.
 SINGLE_SECONDS = 5.0
 # Seconds between two runs of alarms and of deleting old data.
 HOUSEKEEPING_SECONDS = 60.0

@@ -117,7 +117,7 @@ def found_count_text(count: int | None, *, most: int, noun: str, is_filtered: bo
 
 @dataclass(frozen=True, kw_only=True)
 class ViewLink:
-    """A link to another way to show this, or to another part of it."""
+    """A link to another view of a list, or to another part of it."""
 
     label: str
     url: str

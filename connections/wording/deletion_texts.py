@@ -244,7 +244,7 @@ def _next_try_text(attempts: list[Attempt]) -> str:
 
 
 def _attempts_beside_headline(attempts: list[Attempt]) -> str:
-    """What the attempts did; "" if the headline says that the only attempt might have worked."""
+    """What the attempts did; "" if the headline already says it about the only attempt."""
     if len(attempts) == 1 and attempt_facts.sent_by(attempts) == Sent.UNCERTAIN:
         return ""
     return attempt_facts.earlier_attempts(attempts)

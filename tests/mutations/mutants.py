@@ -329,8 +329,8 @@ RECORD = (
     _mutant(
         "durable=True of the claim",
         SENDING,
-        "    with audit.atomic(durable=True):\n        # Before credentials and deletions",
-        "    with audit.atomic():\n        # Before credentials and deletions",
+        "    with audit.atomic(durable=True):\n        # Locked before credentials",
+        "    with audit.atomic():\n        # Locked before credentials",
         f"{SAFEGUARDS}::test_a_claim_inside_another_transaction_is_refused",
     ),
     _mutant(
@@ -3171,7 +3171,7 @@ BULK_DELETIONS = (
     _mutant(
         "a claim that fails undoes no response",
         f"{BATCHES}/running.py",
-        "            # Those that were to be claimed are read again.\n"
+        "            # The rows that were to be claimed are read again.\n"
         "            self.next_rows.clear()\n"
         "            return set()\n",
         "            self.next_rows.clear()\n",
@@ -3225,7 +3225,7 @@ BULK_DELETIONS = (
     _mutant(
         "claimed rows are sent before anything else is done",
         f"{BATCHES}/running.py",
-        "        # First of all, so that nothing keeps a claimed row from being sent.\n",
+        "        # Before anything else, so that nothing prevents sending a claimed row.\n",
         "        _still_waiting(rows)\n",
         f"{BATCH_TESTS}/test_groups.py"
         "::test_what_fails_after_a_claim_keeps_no_claimed_row_from_being_sent",

@@ -91,7 +91,7 @@ class ReviewRowView:
     deletion: Deletion | None
     # "Removed outside Org Admin", "Not deleted"; "" if a deletion says it or it isn't finished.
     result: str
-    # Why no one, or not this person, finds it in the newest syncs.
+    # Why it is missing from the newest syncs, or hidden from this person.
     note: str
     # The URLs that open a form in the row; "" if nothing can be decided.
     keep_url: str

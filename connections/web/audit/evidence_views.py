@@ -115,7 +115,7 @@ def _make_bundle(request: HttpRequest) -> HttpResponseBase:
 def bundle_response(
     request: HttpRequest, make: Callable[..., Bundle], *, review: AccessReview | None = None
 ) -> FileResponse:
-    """The bundle that `make` writes to the file `output`. Raises as `make` does.
+    """The bundle that `make` writes to the file `output`. Raises what `make` raises.
 
     `review` is the access review that it is about, if any.
 

@@ -180,7 +180,7 @@ def bar_parts(progress: Progress) -> list[BarPart]:
 
 
 class Liveness(NamedTuple):
-    """What changes on the page as time passes, without a result."""
+    """What changes on the page as time passes, even without new results."""
 
     # Seconds between polls. None if nothing changes automatically soon.
     poll_interval: int | None

@@ -70,7 +70,7 @@ def _is_changing_soon(deletion: Deletion, *, now: datetime) -> bool:
 
 
 class Objections(NamedTuple):
-    """What others have said against deleting its connection, while that can still be prevented."""
+    """Why others want to keep the connection, while the deletion can still be prevented."""
 
     # The newest decision of an access review, if it is to keep the connection.
     kept: AccessReviewDecision | None
@@ -78,7 +78,7 @@ class Objections(NamedTuple):
 
 
 def find_objections(deletion: Deletion, *, actor: Actor) -> Objections:
-    """Those that the page shows."""
+    """The objections that the page shows."""
     return Objections(
         kept=find_keep_decision(actor=actor, key=deletion.key) if _is_undecided(deletion) else None,
         protection=None if deletion.is_settled else protections.find_protection_against(deletion),
