@@ -188,7 +188,7 @@ def find_kept_among(ids: Collection[UUID]) -> set[OrgConnectionKey]:
 
 
 def create_draft_from_selection(*, actor: Actor, connections: Sequence[str]) -> Batch:
-    """A draft of connections named as "<site>/<connection ID>". Raises what `create_draft` raises."""
+    """A draft of connections named "<site>/<connection ID>". Raises what `create_draft` raises."""
     named = [PlannedConnection(text=text) for text in connections]
     source = PlanSource(origin=BatchOrigin.SELECTION, connections=named)
     return create_draft(source=source, actor=actor)
@@ -248,8 +248,10 @@ def create_draft_of_remaining(*, batch: Batch, actor: Actor) -> Batch:
     """A new draft of an ended bulk deletion's rows that were not sent, had changed or were refused.
 
     After a 403 it prefers another credential, of the other org if possible. It never includes rows
-    with an unknown outcome. Raises what `create_draft` raises, and ConflictError when there are no such
-    rows or it has not ended.
+    with an unknown outcome.
+
+    Raises what `create_draft` raises, and ConflictError when there are no such rows or it has not
+    ended.
     """
     permissions.require(permissions.can_delete(actor), "delete connections")
     if not batch.has_ended:

@@ -80,7 +80,7 @@ class Data:
         return {"pk": self.deletion.pk if name.startswith("deletion") else self.hidden.pk}
 
     def absent(self, name: str) -> dict[str, Any]:
-        """The same for an object that doesn't exist."""
+        """The URL arguments of an object that doesn't exist."""
         field = list(self.kwargs(name))[-1]
         return self.kwargs(name) | {field: uuid4()}
 
@@ -160,7 +160,7 @@ def test_a_hidden_object_is_not_found_and_the_request_is_recorded(
 
 
 def without_tokens(body: bytes) -> str:
-    """The page without what differs per request: tokens and the requested address."""
+    """The page without what differs between requests: tokens and the requested address."""
     return re.sub(r"[A-Za-z0-9]{64}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", "…", body.decode())
 
 

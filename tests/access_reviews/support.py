@@ -13,7 +13,7 @@ REASON = "Feeds the claims dashboards."
 
 
 def start(person: Person, *reviewers: Person, scope: str = "", days: int = 30) -> AccessReview:
-    """The person starts an access review that is due in so many days."""
+    """The person starts an access review that is due in this many days."""
     return population.start_review(
         actor=person_actor(person=person),
         name="Q4 2026",

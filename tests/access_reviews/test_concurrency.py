@@ -1,4 +1,4 @@
-"""People who decide and close at the same time leave a record that is true."""
+"""The record stays true when people decide and close at the same time."""
 
 from contextlib import suppress
 from typing import Any
@@ -65,7 +65,7 @@ def test_two_plans_at_once_make_one_draft(make_review: MakeReview, ada: Person) 
         assert Batch.objects.filter(access_review=review).count() == 1
 
 
-def test_a_plan_confirmed_while_its_connection_is_decided_to_be_kept_never_runs(
+def test_a_plan_confirmed_during_a_decision_to_keep_its_connection_never_runs(
     make_review: MakeReview, ada: Person, grace: Person
 ) -> None:
     for number in range(6):
@@ -82,7 +82,7 @@ def test_a_plan_confirmed_while_its_connection_is_decided_to_be_kept_never_runs(
         assert batch.state in {BatchState.DRAFT, BatchState.PAUSED}
 
 
-def test_a_connection_decided_to_be_kept_while_its_plan_is_confirmed_is_not_deleted(
+def test_a_connection_kept_by_a_decision_during_the_confirmation_is_not_deleted(
     make_review: MakeReview,
     ada: Person,
     grace: Person,
@@ -108,7 +108,7 @@ def test_a_connection_decided_to_be_kept_while_its_plan_is_confirmed_is_not_dele
     assert (batch.state, batch.pause_cause) == (BatchState.PAUSED, Cause.DECIDED_TO_KEEP)
 
 
-def test_a_plan_made_and_requested_while_its_connection_is_decided_to_be_kept_does_not_run(
+def test_a_plan_made_and_requested_during_a_decision_to_keep_its_connection_does_not_run(
     make_review: MakeReview,
     ada: Person,
     grace: Person,

@@ -1,4 +1,4 @@
-"""The database refuses what would make the record of an access review false."""
+"""The database refuses anything that would make the record of an access review false."""
 
 import re
 

@@ -124,7 +124,7 @@ def test_what_only_hidden_credentials_list_is_neither_a_choice_nor_found(
     client_of: ClientOf,
     is_closed: bool,
 ) -> None:
-    """Ada sees only what the org of Partner 1 listed, before its data types changed."""
+    """Ada sees only what the org of Partner 1 listed before its data types changed."""
     [snapshot] = OrgConnectionSnapshot.objects.filter(sink_org_name="Partner 1")
     sandbox.world.add_key_pair(org=org_named(sandbox.world, "Partner 1"))
     partner = store_credential(sandbox, "Partner 1")
@@ -173,7 +173,10 @@ def test_a_closed_access_review_has_nothing_that_a_reader_could_not_see_before_i
     clock: SettableClock,
     client_of: ClientOf,
 ) -> None:
-    """Of Partner 1 a credential that Ada sees lists the connection, of the others only later."""
+    """A credential that Ada sees lists the connection of Partner 1.
+
+    It lists the others only later.
+    """
     list_now(sandbox, "Partner 1")
     add(sandbox, "Partner 4", "logs", by="Kim")
     sync_now(payments)

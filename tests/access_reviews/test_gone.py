@@ -1,4 +1,4 @@
-"""A row is gone once syncs find its connection gone, not because nobody looks any more."""
+"""A row is gone once syncs find its connection gone, not when no credential lists it any longer."""
 
 from collections.abc import Callable
 
@@ -84,7 +84,7 @@ def test_retiring_its_credential_keeps_the_state_of_a_row(
     assert results(review, ada) == [None, DeletionResult.NOT_DELETED, None]
 
 
-def test_what_only_hidden_credentials_list_now_is_left_to_those_who_see_them(
+def test_only_people_who_see_a_credential_decide_on_what_it_alone_lists_now(
     make_review: MakeReview,
     payments: Credential,
     sandbox: SandboxServer,

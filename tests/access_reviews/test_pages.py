@@ -150,7 +150,7 @@ def test_as_many_connections_as_one_decision_takes_can_be_posted(
     assert "1 decision saved." in response.text
 
 
-def test_a_person_who_is_no_reviewer_sees_no_form(
+def test_a_person_who_is_not_a_reviewer_sees_no_form(
     make_review: MakeReview, ada: Person, linus: Person, client_of: ClientOf
 ) -> None:
     review = make_review(2, ada)

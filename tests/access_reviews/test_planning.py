@@ -176,7 +176,7 @@ def test_a_connection_is_planned_again_once_it_is_in_no_open_draft(
     assert [row.reference for row in plan(review, ada).batch.rows.all()] == [taken_out, kept]
 
 
-def test_a_connection_that_is_to_be_kept_since_the_plan_is_not_deleted(
+def test_a_connection_kept_since_the_plan_is_not_deleted(
     make_review: MakeReview, ada: Person, grace: Person
 ) -> None:
     review = make_review(2)
@@ -193,7 +193,7 @@ def test_a_connection_that_is_to_be_kept_since_the_plan_is_not_deleted(
     assert [str(each.connection_id) for each in Deletion.objects.all()] == [deleted[-36:]]
 
 
-def test_a_connection_decided_to_be_kept_while_its_plan_is_requested_is_not_deleted(
+def test_a_connection_kept_by_a_decision_during_the_request_is_not_deleted(
     make_review: MakeReview, ada: Person, grace: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     review = make_review(1)
@@ -211,7 +211,7 @@ def test_a_connection_decided_to_be_kept_while_its_plan_is_requested_is_not_dele
     assert not Deletion.objects.exists()
 
 
-def test_an_approver_sees_what_is_to_be_kept_since_the_request(
+def test_an_approver_sees_what_was_kept_since_the_request(
     make_review: MakeReview,
     ada: Person,
     grace: Person,
@@ -302,7 +302,7 @@ def test_a_running_plan_with_a_connection_to_keep_since_is_paused(
     assert verify_audit_log().fault is None
 
 
-def test_a_running_plan_goes_on_when_what_was_sent_is_decided_to_be_kept(
+def test_a_running_plan_continues_when_a_decision_keeps_what_was_already_sent(
     make_review: MakeReview, ada: Person, grace: Person
 ) -> None:
     review = make_review(2)
@@ -480,7 +480,7 @@ def test_what_is_decided_to_delete_once_more_is_planned_again(
     assert [row.reference for row in plan(review, ada).batch.rows.all()] == [kept]
 
 
-def test_the_rest_of_a_plan_leaves_out_what_is_to_be_kept_since(
+def test_the_rest_of_a_plan_leaves_out_what_was_kept_since(
     make_review: MakeReview, ada: Person, grace: Person
 ) -> None:
     review = make_review(2)

@@ -1,4 +1,4 @@
-"""What is shown of an access review to one person, and what waits for them."""
+"""What one person sees of an access review, and what waits for them."""
 
 import re
 from collections.abc import Callable, Sequence

@@ -41,7 +41,7 @@ def barbara(db: None) -> Person:
 
 
 def reminded() -> list[str]:
-    """Who was mailed, in order."""
+    """The people who got an email, in order."""
     rows = Notification.objects.filter(code=EventCode.ACCESS_REVIEW_REMINDED)
     names = rows.order_by("created_at", "person__username").values_list("person__username")
     return [name for (name,) in names]
@@ -114,7 +114,7 @@ def test_a_reminder_that_is_due_at_the_start_is_skipped(
     assert event.details["reminder"] == "day"
 
 
-def test_named_reviewers_are_told_when_it_starts(
+def test_named_reviewers_are_emailed_when_it_starts(
     make_review: MakeReview, ada: Person, edith: Person
 ) -> None:
     review = make_review(1, ada, edith)
@@ -142,7 +142,7 @@ def test_the_email_says_what_is_left_for_its_reader(
     assert message.path == f"/reviews/{review.pk}/"
 
 
-def test_who_has_nothing_to_decide_gets_none(
+def test_a_reviewer_with_nothing_to_decide_gets_none(
     make_review: MakeReview,
     payments: Credential,
     ada: Person,

@@ -51,7 +51,7 @@ def test_a_decision_stays_valid_when_its_reviewer_is_replaced(
     assert verification.verify_audit_log().fault is None
 
 
-def test_auditors_change_them_on_a_page_and_new_ones_are_told(
+def test_auditors_change_them_on_a_page_and_new_ones_are_emailed(
     make_review: MakeReview,
     ada: Person,
     grace: Person,

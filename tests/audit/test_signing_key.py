@@ -1,4 +1,4 @@
-"""Rotating the signing key, also when a process dies meanwhile or a machine has the old file."""
+"""Rotating the signing key, even if a process dies during it or a machine has the old file."""
 
 import json
 from pathlib import Path

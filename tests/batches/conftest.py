@@ -17,7 +17,7 @@ MakeDraft = Callable[..., Batch]
 
 @pytest.fixture(autouse=True)
 def _unhurried_passes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """However busy the machine is, one pass handles every row that is due."""
+    """Let one pass handle every due row, however busy the machine is."""
     monkeypatch.setattr(running, "PASS_SECONDS", 300.0)
 
 

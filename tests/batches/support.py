@@ -17,7 +17,7 @@ REASON = "The partner left in March."
 def add_connections(
     sandbox: SandboxServer, count: int, *, source: str = "Payments US"
 ) -> list[str]:
-    """Add connections from an org to orgs without credentials; returns them as forms name them."""
+    """Add connections from an org to orgs without credentials. Return them as forms name them."""
     world = sandbox.world
     org = org_named(world, source)
     added = [
@@ -47,7 +47,7 @@ def draft(person: Person, connections: list[str]) -> Batch:
 
 
 def request(batch: Batch, person: Person, **values: Any) -> Batch:
-    """The person requests the bulk deletion and confirms it where no approval is needed."""
+    """The person requests the bulk deletion, which also confirms it if no approval is needed."""
     given: dict[str, Any] = {
         "reason": REASON,
         "ticket": "",
@@ -60,7 +60,7 @@ def request(batch: Batch, person: Person, **values: Any) -> Batch:
 
 
 def low_limit(seconds: int) -> RateLimit:
-    """A rate limit of which nothing is left for so many seconds."""
+    """A rate limit that is used up and resets in this many seconds."""
     return RateLimit(name="org_connections", limit=100, remaining=0, reset_seconds=seconds)
 
 

@@ -64,7 +64,7 @@ def groups(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 def before_claim_of(row: Deletion, do: Callable[[], object], *, patch: pytest.MonkeyPatch) -> None:
-    """Do this once, when the row was checked and is not claimed yet."""
+    """Do this once, after the row was checked and before it is claimed."""
     done: list[UUID] = []
 
     def act(point: Point, *, deletion_id: UUID) -> None:
@@ -220,7 +220,7 @@ def test_rows_that_could_not_be_sent_together_keep_the_time_that_each_has_left(
 
 @pytest.fixture
 def one_by_one(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """One row at a time; how many responses each claim recorded first."""
+    """Claim one row at a time. Contains how many responses each claim recorded first."""
     monkeypatch.setattr(running, "PARALLEL_DELETES", 1)
     recorded: list[int] = []
     claim_together = sending.claim_together

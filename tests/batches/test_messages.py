@@ -35,7 +35,7 @@ def test_there_is_one_message_for_each_step_and_none_for_a_row(
     assert Counter(sent.values_list("code", "person__username")) == {
         ("batch.requested", "linus"): 1,
         ("batch.requested", "barbara"): 1,
-        # Of the approval that was missing last; barbara gave it.
+        # About the last missing approval, which Barbara gave.
         ("batch.approved", "ada"): 1,
         ("batch.approved", "linus"): 1,
         **{("batch.finished", name): 1 for name in ("ada", "linus", "barbara")},
@@ -45,7 +45,7 @@ def test_there_is_one_message_for_each_step_and_none_for_a_row(
     assert message.path == f"/deletions/batches/{batch.pk}/"
 
 
-def test_an_unknown_outcome_of_a_row_is_still_told(
+def test_an_unknown_outcome_of_a_row_still_causes_a_notification(
     ada: Person, make_draft: MakeDraft, sandbox: SandboxServer, settings: Settings
 ) -> None:
     settings.HAS_MAIL = True

@@ -45,7 +45,7 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture
 def running_batch(ada: Person, make_draft: MakeDraft, clock: SettableClock) -> Batch:
-    """Confirmed by Ada, with ten rows; nothing was sent."""
+    """A bulk deletion of ten rows, confirmed by Ada. Nothing was sent."""
     batch = request(make_draft(10), ada)
     clock.advance(seconds=1)
     return batch
@@ -426,7 +426,7 @@ def test_rows_are_sent_after_a_reset_later_than_their_15_minutes(
 
 
 def hold_back(credential: Credential, *, at: datetime) -> None:
-    """Record what a response to another row says: the org's rate limit resets in an hour."""
+    """Record that a response to another row said that the org's rate limit resets in an hour."""
     rate_limits.record(
         site=credential.site, org_id=credential.org_id, rate_limits=[low_limit(3600)], now=at
     )

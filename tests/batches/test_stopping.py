@@ -28,7 +28,7 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture
 def running(ada: Person, make_draft: MakeDraft) -> Batch:
-    """Confirmed by Ada, with three rows; nothing was sent."""
+    """A bulk deletion of three rows, confirmed by Ada. Nothing was sent."""
     return request(make_draft(3), ada)
 
 

@@ -41,12 +41,12 @@ def make_connection(
 
 
 def with_creator(item: OrgConnection, **values: Any) -> OrgConnection:
-    """The same with other values of its creator."""
+    """The connection with other values of its creator."""
     return replace(item, created_by=replace(item.created_by, **values))
 
 
 def make_credential(name: str, *, org_id: str = "prod", site: str = SITE) -> Credential:
-    """A stored credential in use; it has no keys, since nothing is requested."""
+    """A stored credential in use. It has no keys, because nothing is requested."""
     now = clock.now()
     return Credential.objects.create(
         name=name,
@@ -75,7 +75,7 @@ def sync(
     started_at: datetime | None = None,
     own_name: str = "",
 ) -> list[Change]:
-    """Store one sync that listed these connections; returns the new changes, oldest first."""
+    """Store one sync that listed these connections. Return the new changes, oldest first."""
     last = Change.objects.order_by("-number").values_list("number", flat=True).first() or 0
     name = own_name or NAMES.get(credential.org_id, credential.org_id.title())
     fetched = SyncResult(

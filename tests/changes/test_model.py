@@ -1,8 +1,8 @@
-"""Whatever happens at Datadog and in whatever order syncs end, changes add up to what is there.
+"""Whatever happens at Datadog, and in whatever order syncs end, the changes add up to what exists.
 
-Replaying the reported changes must always be possible, and must give what is known: so nothing is
-reported twice. After complete syncs of everything they must give what Datadog has: so nothing is
-missed.
+Replaying the reported changes must always be possible and must result in what is known, so nothing
+is reported twice. After complete syncs of everything, it must result in what Datadog has, so
+nothing is missed.
 """
 
 from dataclasses import dataclass, field, replace
@@ -175,7 +175,7 @@ def known_now() -> dict[str, tuple[frozenset[str], bool]]:
 @given(steps=st.lists(STEPS, max_size=25))
 def test_changes_add_up(steps: list[tuple[str, int]], clock: SettableClock) -> None:
     block = transaction.atomic()
-    # As the transaction of a test: `_lock_order` checks each sync's own.
+    # Marked as a test's transaction, so that `_lock_order` checks that of each sync.
     block._from_testcase = True  # type: ignore[attr-defined]
     with block:
         orgs = Orgs(clock=clock)

@@ -1,4 +1,4 @@
-"""Who hears about changes, when, and in which words."""
+"""Who is notified of changes, when, and with which text."""
 
 import json
 from dataclasses import replace
@@ -102,7 +102,7 @@ def test_orgs_that_another_process_syncs_are_awaited(clock: SettableClock) -> No
 
 
 @pytest.mark.database
-def test_who_turned_it_off_or_sees_nothing_gets_none(
+def test_people_who_turned_it_off_or_see_nothing_get_none(
     clock: SettableClock, ada: Person, linus: Person
 ) -> None:
     ada.wants_change_emails = False

@@ -1,4 +1,5 @@
-"""What each kind of change reports: seen by one credential, by both sides, or by two of one org.
+"""What each kind of change reports if one credential, both sides, or two credentials of one org
+list it.
 
 Each scenario begins after complete syncs of all its credentials that list `BEFORE`.
 """

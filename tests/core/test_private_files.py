@@ -15,7 +15,7 @@ from connections.core.private_files import (
     update_private_text,
 )
 from connections.core.secret import Secret
-from tests.support.key_rings import told_by
+from tests.support.key_rings import exposed_by
 
 KEY = "the-plain-text-of-a-key"
 
@@ -126,7 +126,7 @@ def test_a_binary_file_is_refused_without_revealing_its_content(tmp_path: Path) 
     path.chmod(0o600)
     with pytest.raises(PrivateFileError, match="not UTF-8 text") as caught:
         read_private_text(path)
-    assert KEY not in told_by(caught.value, leave_out=__file__)
+    assert KEY not in exposed_by(caught.value, leave_out=__file__)
 
 
 def test_a_huge_file_is_refused_without_revealing_its_content(
@@ -135,7 +135,7 @@ def test_a_huge_file_is_refused_without_revealing_its_content(
     monkeypatch.setattr(private_files, "MAX_BYTES", len(KEY) - 1)
     with pytest.raises(PrivateFileError, match="not a key file") as caught:
         read_private_text(private_file)
-    assert KEY[:-1] not in told_by(caught.value, leave_out=__file__)
+    assert KEY[:-1] not in exposed_by(caught.value, leave_out=__file__)
 
 
 def test_an_update_replaces_the_text_behind_a_link_and_keeps_it_private(
@@ -168,6 +168,6 @@ def test_a_failed_update_keeps_the_old_text_and_reveals_no_key(
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(PrivateFileError, match="No space left") as caught:
         update_private_text(private_file, lambda text: Secret(text.reveal() + "!"))
-    assert KEY not in told_by(caught.value, leave_out=__file__)
+    assert KEY not in exposed_by(caught.value, leave_out=__file__)
     assert read_private_text(private_file) == KEY
     assert sorted(os.listdir(private_file.parent)) == ["key", "key.lock"]

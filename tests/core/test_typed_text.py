@@ -1,4 +1,4 @@
-"""What a reason, a note or a comment may be."""
+"""Which texts are accepted as a reason, a note or a comment."""
 
 import pytest
 

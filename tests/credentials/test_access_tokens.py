@@ -20,7 +20,7 @@ from sandbox import faults
 from sandbox.entities import READ
 from sandbox.server import SandboxServer
 from tests.credentials.support import added, check_results, fields_of, keys_of, token_of
-from tests.support.key_rings import told_by
+from tests.support.key_rings import exposed_by
 from tests.support.sandbox import EU, US, key_pair_of, org_named
 
 pytestmark = pytest.mark.django_db
@@ -176,7 +176,7 @@ def test_an_invalid_token_is_refused_without_repeating_it(text: str) -> None:
     with pytest.raises(InvalidInputError) as refused:
         clean_keys(AccessToken(access_token=Secret(text)))
     assert list(refused.value.fields) == ["access_token"]
-    assert "canary" not in told_by(refused.value, leave_out=__file__)
+    assert "canary" not in exposed_by(refused.value, leave_out=__file__)
 
 
 def test_both_kinds_at_once_are_refused() -> None:

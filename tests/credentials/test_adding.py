@@ -25,7 +25,7 @@ from connections.models import (
 )
 from sandbox.server import SandboxServer
 from tests.credentials.support import added, check_results, codes, keys_of, pasted
-from tests.support.key_rings import told_by
+from tests.support.key_rings import exposed_by
 from tests.support.sandbox import EU, US, key_pair_of, org_named
 
 ActorFor = Callable[[Person], Actor]
@@ -150,7 +150,7 @@ def test_an_invalid_key_is_refused_without_repeating_it(
         credential_lifecycle.add_credential(actor=command_actor(), name="", site=US, keys=keys)
 
     assert list(refused.value.fields) == [field]
-    assert "canary" not in told_by(refused.value, leave_out=__file__)
+    assert "canary" not in exposed_by(refused.value, leave_out=__file__)
     assert not Credential.objects.exists()
     assert sandbox.world.requests() == []
 

@@ -26,7 +26,7 @@ from sandbox import faults
 from sandbox.entities import KeyPair
 from sandbox.server import SandboxServer
 from tests.credentials.support import added, second_pair, token_of
-from tests.support.key_rings import told_by
+from tests.support.key_rings import exposed_by
 from tests.support.sandbox import EU, US, key_pair_of, org_named
 
 pytestmark = pytest.mark.django_db
@@ -337,7 +337,7 @@ def test_lines_are_numbered_as_in_the_file() -> None:
 def test_a_file_without_header_or_lines_is_refused_without_repeating_it(text: str) -> None:
     with pytest.raises(InvalidInputError) as refused:
         parse_file(Secret(text))
-    assert "canary" not in told_by(refused.value, leave_out=__file__)
+    assert "canary" not in exposed_by(refused.value, leave_out=__file__)
 
 
 def test_201_lines_are_too_many() -> None:
@@ -352,7 +352,7 @@ def test_201_lines_are_too_many() -> None:
 def test_a_file_that_is_not_utf_8_is_refused_without_repeating_it(content: bytes) -> None:
     with pytest.raises(InvalidInputError, match="UTF-8") as refused:
         decode_file(content)
-    assert "canary" not in told_by(refused.value, leave_out=__file__)
+    assert "canary" not in exposed_by(refused.value, leave_out=__file__)
 
 
 KEYS = f"{CANARY},{CANARY}x"

@@ -112,7 +112,7 @@ def test_lists_set_before_the_org_was_found_stay(
     assert entries(second) == before
 
 
-def test_who_adds_it_is_told_that_the_lists_exclude_them(
+def test_a_person_who_adds_it_learns_that_the_lists_exclude_them(
     sandbox: SandboxServer,
     root: Person,
     ada: Person,

@@ -35,7 +35,7 @@ from tests.credentials.support import (
     pasted,
     second_pair,
 )
-from tests.support.key_rings import told_by
+from tests.support.key_rings import exposed_by
 from tests.support.people import make_person
 from tests.support.sandbox import key_pair_of
 
@@ -143,7 +143,7 @@ def test_a_pair_that_datadog_refuses_does_not_replace_the_current_one(
 
     assert stored_values(credential) == before
     assert refused.value.report.failure is not None
-    assert "canary0canary0" not in told_by(refused.value, leave_out=__file__)
+    assert "canary0canary0" not in exposed_by(refused.value, leave_out=__file__)
     assert "canary0canary0" not in str(list(AuditEvent.objects.values()))
 
 

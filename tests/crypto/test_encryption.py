@@ -14,10 +14,10 @@ from connections.crypto.envelopes import EncryptionContext
 from connections.models.credentials import ENVELOPE_FIELDS
 from tests.support.key_rings import (
     API_KEY,
+    exposed_by,
     keys_in,
     make_key_ring,
     primary_in,
-    told_by,
 )
 
 CONTEXT = EncryptionContext(
@@ -119,10 +119,10 @@ def test_an_altered_envelope_reveals_neither_key_nor_secret(ring_file: Path) -> 
     envelope = encrypt(Secret(API_KEY), context=CONTEXT)
     with pytest.raises(DecryptionError) as caught:
         decrypt(envelope, context=replace(CONTEXT, version=4))
-    told = told_by(caught.value, leave_out=__file__)
+    exposed = exposed_by(caught.value, leave_out=__file__)
     key = keys_in(ring_file)[primary_in(ring_file)]
     material = (API_KEY, key, base64.b64decode(key).hex(), repr(base64.b64decode(key)))
-    assert not [piece for piece in material if piece in told]
+    assert not [piece for piece in material if piece in exposed]
 
 
 def test_every_encrypted_column_of_a_credential_is_rotated_and_cleared() -> None:

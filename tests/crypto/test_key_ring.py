@@ -26,11 +26,11 @@ from connections.crypto.encryption import (
 from connections.crypto.envelopes import EncryptionContext
 from tests.support.key_rings import (
     API_KEY,
+    exposed_by,
     keys_in,
     make_key_ring,
     primary_in,
     stored_credential,
-    told_by,
 )
 
 CONTEXT = EncryptionContext(
@@ -173,7 +173,7 @@ def test_a_damaged_ring_is_refused_without_revealing_its_content(
     change_ring(ring_file, change)
     with pytest.raises(KeyRingError, match=problem.format(key_id=key_id)) as caught:
         load_key_ring()
-    assert material_in(ring_file) not in told_by(caught.value, leave_out=__file__)
+    assert material_in(ring_file) not in exposed_by(caught.value, leave_out=__file__)
 
 
 @pytest.mark.parametrize("kept", [0, 1, 40, 100, 150])
@@ -184,7 +184,7 @@ def test_a_truncated_ring_is_refused_without_revealing_its_content(
     ring_file.write_text(ring_file.read_text()[:kept] + key)
     with pytest.raises(KeyRingError, match="not a complete key ring document") as caught:
         load_key_ring()
-    assert key not in told_by(caught.value, leave_out=__file__)
+    assert key not in exposed_by(caught.value, leave_out=__file__)
 
 
 # --- Creating one ----------------------------------------------------------------------------

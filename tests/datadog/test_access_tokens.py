@@ -1,4 +1,4 @@
-"""A client with an access token sends it alone, and nothing leads to it."""
+"""A client with an access token sends only the token, and nothing reveals it."""
 
 import pytest
 
@@ -13,7 +13,7 @@ from tests.datadog.servers import (
     json_response,
     respond,
 )
-from tests.support.key_rings import told_by
+from tests.support.key_rings import exposed_by
 
 TOKEN = "ddpat_canary0" + "c" * 30
 
@@ -32,7 +32,7 @@ def test_a_token_is_sent_as_bearer_and_never_beside_the_other_headers(call: str)
         else:
             with pytest.raises(DatadogError) as caught:
                 getattr(client, call)()
-            assert TOKEN not in told_by(caught.value, leave_out=__file__)
+            assert TOKEN not in exposed_by(caught.value, leave_out=__file__)
     (seen,) = server.seen
     assert seen.headers["authorization"] == f"Bearer {TOKEN}"
     assert not {name for name in seen.headers if name.startswith("dd-")}

@@ -266,7 +266,7 @@ def test_a_recorded_list_is_complete(body: str, count: int) -> None:
 
 
 def test_only_the_strict_parser_reads_json() -> None:
-    """`json`, and `.json()` of requests, are used in payloads.py alone."""
+    """Only payloads.py uses `json` and the `.json()` of requests."""
     package = Path(datadog.__file__).parent
     lenient = re.compile(r"^\s*(?:import|from) \w*json\b|\.json\(", re.MULTILINE)
     found = [path.name for path in package.rglob("*.py") if lenient.search(path.read_text())]

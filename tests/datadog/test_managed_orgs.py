@@ -38,7 +38,7 @@ def list_managed_orgs(data: bytes) -> tuple[Org, ...]:
             assert {"dd-api-key", "dd-application-key"} <= seen.headers.keys()
 
 
-def test_it_names_the_keys_own_org_and_the_managed_ones_each_once() -> None:
+def test_it_names_the_keys_own_org_and_each_managed_org_once() -> None:
     included = [
         {"type": "orgs", "id": "org-1", "attributes": {"name": "Parent"}},
         {"type": "orgs", "id": "org-2", "attributes": {"name": "Child"}},

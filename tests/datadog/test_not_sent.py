@@ -70,7 +70,8 @@ def test_with_a_missing_ca_bundle_nothing_is_sent() -> None:
 
 
 def reset_in_the_handshake(connection: socket.socket, is_over: threading.Event) -> None:
-    # Only once it began: otherwise a reset may arrive while the client still connects.
+    # Only after the handshake began, because a reset might otherwise arrive while the client is
+    # connecting.
     connection.recv(1)
     respond_and_reset()(connection, is_over)
 

@@ -1,4 +1,4 @@
-"""One request leaves nothing behind for the next one on the same connection."""
+"""A request leaves nothing behind that affects the next one on the same connection."""
 
 import socket
 import threading

@@ -1,4 +1,4 @@
-"""No error, log or repr leads to a key."""
+"""No error, log or repr reveals a key."""
 
 import gc
 import logging
@@ -42,7 +42,7 @@ BOUNDARIES = (
 
 
 def walk(start: object) -> Iterator[object]:
-    """Every object that can be reached, the locals of traceback frames included."""
+    """Every object that can be reached, including the local variables of traceback frames."""
     waiting, known = [start], set[int]()
     while waiting:
         found = waiting.pop()

@@ -150,7 +150,7 @@ def test_the_history_search_includes_comments(
 def test_after_the_requester_is_erased_comments_can_be_found_but_not_the_name(
     deletion: Deletion, edith: Person, ada: Person
 ) -> None:
-    # Whole words, because an id in hex digits can hold the letters of the name.
+    # Whole words, because an ID in hex digits can contain the letters of the name.
     def searchable_words() -> list[str]:
         return Deletion.objects.values_list("search_text", flat=True).get().split()
 

@@ -155,7 +155,7 @@ def test_without_a_review_the_id_is_typed(credential: Credential) -> None:
 
 @pytest.fixture
 def requester_with_two_connections(requester: Requester, sandbox: SandboxServer) -> Requester:
-    """Payments US shares data with Labs US too, and is synced."""
+    """Payments US also shares data with Labs US, and is synced."""
     world = sandbox.world
     payments, soc = (org_named(world, name) for name in ("Payments US", "Group SOC"))
     existing = connection_between(world, "Payments US", "Group SOC")

@@ -130,7 +130,7 @@ def outcome_of(page: str) -> str:
 
 
 def confirm(deletion: Deletion, person: Person) -> None:
-    """The person confirms once more; a refusal counts too."""
+    """The person confirms again. A refusal is fine too."""
     text = reviews.confirmation_text(deletion, actor=person_actor(person=person))
     with suppress(DomainError):
         deletion_lifecycle.execute_deletion(
@@ -289,7 +289,10 @@ def pause_sender(monkeypatch: pytest.MonkeyPatch, clock: SettableClock) -> Calla
 
 @pytest.fixture
 def lose_claim(monkeypatch: pytest.MonkeyPatch, clock: SettableClock) -> list[Callable[[], object]]:
-    """The first claim is lost although Datadog responded; calling the one item records it."""
+    """Let the first claim expire although Datadog responded.
+
+    Calling the only item records the response.
+    """
     waiting: list[Callable[[], object]] = []
     record_answer = sending.record_response
 

@@ -85,7 +85,7 @@ def history(
 
 @pytest.fixture
 def made(request: pytest.FixtureRequest) -> Made:
-    """A bundle of 29 deletions, after a rotation of the key; the same for every test."""
+    """A bundle of 29 deletions, made after a rotation of the key. All tests share it."""
     if not _MADE:
         # Only the first test needs a database.
         request.node.add_marker(pytest.mark.django_db(transaction=True))

@@ -34,7 +34,7 @@ SEEN = (4, 8, 9, 12)
 
 @dataclass(frozen=True, kw_only=True)
 class Copy:
-    """A database of its own and the signing key that belongs to it."""
+    """A separate database and its signing key."""
 
     url: str
     key_file: Path
@@ -42,7 +42,7 @@ class Copy:
 
     @contextmanager
     def open(self) -> Iterator[None]:
-        """Let the models read and write it, within this thread."""
+        """Let the models read and write it in this thread."""
         if self.is_open:
             yield
             return

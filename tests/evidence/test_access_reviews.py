@@ -1,4 +1,4 @@
-"""An access review from its start to its bundle; whatever is changed in it is named."""
+"""An access review from its start to its bundle. The verifier names whatever is changed in it."""
 
 import json
 from collections.abc import Callable
@@ -49,7 +49,10 @@ NAME = "Partners, “Süd” <b>"
 def review(
     transactional_db: None, sandbox: SandboxServer, ada: Person, grace: Person, edith: Person
 ) -> AccessReview:
-    """A closed one of six connections, of which Ada can't see one; then one is deleted."""
+    """A closed access review of six connections, one of which Ada can't see.
+
+    Then one is deleted.
+    """
     payments = store_credential(sandbox, "Payments US", is_read=False)
     hidden = store_credential(sandbox, "Group SOC", is_read=False)
     CredentialAccess.objects.create(credential=hidden, person=grace, kind=AccessKind.SEE)
@@ -85,7 +88,7 @@ _MADE: list[Made] = []
 
 @pytest.fixture
 def made(transactional_db: None, request: pytest.FixtureRequest) -> Made:
-    """Its bundle; the same for every test."""
+    """Its bundle, which all tests share."""
     if not _MADE:
         _MADE.append(make(request.getfixturevalue("review")))
     return _MADE[0]
@@ -194,7 +197,7 @@ def test_its_page_links_to_the_bundle(
     ] * 2
 
 
-def test_the_documents_name_every_key_of_it(made: Made) -> None:
+def test_the_documents_name_every_key(made: Made) -> None:
     told = document(made)
     keys = {*told, *(key for row in told["rows"] for key in row)}
     keys |= {key for row in told["rows"] for one in row["decisions"] for key in one}

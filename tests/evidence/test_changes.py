@@ -21,7 +21,7 @@ from tests.support.clock import SettableClock
 pytestmark = pytest.mark.database
 
 NOTE = "Announced – „Süd“ \u202e"
-# No event has it; docs/EVIDENCE.md says so.
+# No event contains it, as docs/EVIDENCE.md says.
 NOT_COMPARED = {"search_text"}
 
 

@@ -70,7 +70,7 @@ _MADE: list[Made] = []
 
 @pytest.fixture
 def made(transactional_db: None, request: pytest.FixtureRequest) -> Made:
-    """Its bundle; the same for every test."""
+    """Its bundle, which all tests share."""
     if not _MADE:
         _MADE.append(make_of(request.getfixturevalue("batch")))
     return _MADE[0]

@@ -21,7 +21,7 @@ def test_our_removal_needs_no_attention_but_its_recreation_does(
     former = requester.connection
     requester.delete_and_verify()
     deletion = requester.deletion()
-    # Verified, so the inventory shows it no longer; the other side is still to be tried.
+    # It is verified, so the inventory no longer shows it, but the other side hasn't been tried yet.
     assert not OrgConnectionSnapshot.objects.filter(
         connection_id=UUID(former.id), is_current=True
     ).exists()

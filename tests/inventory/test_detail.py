@@ -1,4 +1,4 @@
-"""One connection: its facts, who sees it, how it changed, and its deletions."""
+"""One connection: its details, who can see it, how it changed, and its deletions."""
 
 from collections.abc import Callable
 from uuid import uuid4

@@ -1,4 +1,7 @@
-"""The list of managed orgs: read at verification and once a day; a failure fails nothing."""
+"""The list of managed orgs is read at verification and once a day.
+
+A failure has no other effect.
+"""
 
 from datetime import timedelta
 

@@ -27,7 +27,7 @@ FAILURE = respond(http_response("503 Service Unavailable", b""))
 
 
 class Barrier:
-    """Responds once this many requests have arrived, or when no more of them come."""
+    """Responds once this many requests have arrived, or once no more arrive."""
 
     def __init__(self, parties: int, *, seconds: float) -> None:
         self._together = threading.Barrier(parties)

@@ -36,7 +36,7 @@ def store_credential(sandbox: SandboxServer, org_name: str, clock: SettableClock
 
 
 def low(name: str = "", *, seconds: int = 60) -> RateLimit:
-    """A limit of which one part in a hundred is left."""
+    """A limit with one hundredth left."""
     return RateLimit(name=name, limit=100, remaining=1, reset_seconds=seconds)
 
 

@@ -11,7 +11,7 @@ from django.core.management import CommandError, call_command
 from connections.models import AuditEvent, Credential
 from sandbox.server import SandboxServer
 from tests.credentials.support import added
-from tests.support.key_rings import told_by
+from tests.support.key_rings import exposed_by
 from tests.support.sandbox import EU, US, key_pair_of, org_named
 
 pytestmark = pytest.mark.django_db
@@ -164,7 +164,7 @@ def test_the_exception_for_a_refused_key_does_not_contain_it(
     set_stdin(monkeypatch, json.dumps({"api_key": f"{CANARY} x", "application_key": CANARY}))
     with pytest.raises(CommandError) as refused:
         call_command("add_credential", "--site", US)
-    assert "canary" not in told_by(refused.value, leave_out=__file__)
+    assert "canary" not in exposed_by(refused.value, leave_out=__file__)
 
 
 def test_there_is_no_argument_for_a_key(capsys: pytest.CaptureFixture[str]) -> None:
@@ -319,7 +319,7 @@ def test_a_file_that_cannot_be_imported_is_a_usage_error_without_its_content(
     assert "canary" not in document["error"]
     with pytest.raises(CommandError) as refused:
         call_command("import_credentials", "--file", str(path))
-    assert "canary" not in told_by(refused.value, leave_out=__file__)
+    assert "canary" not in exposed_by(refused.value, leave_out=__file__)
 
 
 def test_a_missing_file_is_a_usage_error(tmp_path: Path) -> None:

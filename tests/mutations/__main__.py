@@ -4,9 +4,9 @@
     python -m tests.mutations --all      all of them; records the hashes that the other form reads
     python -m tests.mutations PART …     those whose name contains one of these
 
-The tests themselves must pass first: a mutant counts as caught when one of them fails. With
-ORGADMIN_TEST_DATABASE_URL the first two forms take the safeguards that need PostgreSQL, without it
-the others.
+The tests must pass before you run this: a mutant counts as caught when one of them fails. With
+ORGADMIN_TEST_DATABASE_URL, the first two forms remove the safeguards that need PostgreSQL; without
+it, the others.
 """
 
 import os
@@ -21,11 +21,11 @@ ON_POSTGRESQL = "ORGADMIN_TEST_DATABASE_URL" in os.environ
 
 
 def main(arguments: list[str]) -> int:
-    """Print one line for each safeguard that was removed."""
+    """Print one line for each removed safeguard."""
     mutants = _chosen(arguments)
     started = time.monotonic()
     survived = 0
-    # On PostgreSQL every run of pytest creates a database of the same name.
+    # On PostgreSQL, every run of pytest creates a database with the same name.
     processes = 1 if ON_POSTGRESQL else os.cpu_count() or 2
     for verdict in try_all(mutants, processes=processes):
         survived += bool(verdict.problem)

@@ -1,7 +1,7 @@
 """Which safeguards need to be removed again: those whose file or tests changed.
 
-proven.json holds a hash for each safeguard, as it was when all of them were last shown to be
-needed. It is committed, so that the build server removes only what changed since.
+proven.json has a hash for each safeguard from the last run that proved all of them necessary. It is
+committed, so that the build server removes only the safeguards that have changed since.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ PROVEN = Path(__file__).with_name("proven.json")
 def hash_of(mutant: Mutant, *, root: Path = ROOT) -> str:
     """SHA-256 over the removal itself, the files it edits and the files of its tests.
 
-    Of Python files only the code counts, so that rewording a comment removes nothing again.
+    Leaves out comments and docstrings, so that rewording one changes no hash.
     """
     paths = {edit.path for edit in mutant.edits} | {
         test.partition("::")[0] for test in mutant.tests
@@ -35,7 +35,7 @@ def hash_of(mutant: Mutant, *, root: Path = ROOT) -> str:
 
 @cache
 def _without_comments(content: str) -> str:
-    """The statements of Python code, by their tokens, without comments and docstrings."""
+    """The tokens of Python code without comments and docstrings."""
     statements: list[list[str]] = [[]]
     for token in tokenize.generate_tokens(StringIO(content).readline):
         if token.type == tokenize.NEWLINE:
@@ -51,15 +51,15 @@ def _is_docstring(statement: list[str]) -> bool:
 
 
 def changed_since_full_run(mutants: tuple[Mutant, ...]) -> tuple[Mutant, ...]:
-    """Those of these safeguards that are new or changed since `record_full_run`."""
+    """The safeguards among these that are new or have changed since `record_full_run`."""
     proven = _read_proven()
     return tuple(mutant for mutant in mutants if proven.get(mutant.name) != hash_of(mutant))
 
 
 def record_full_run(mutants: tuple[Mutant, ...]) -> None:
-    """Store the hashes of these safeguards; call it when a test failed without each of them.
+    """Store the hashes of these safeguards. Call it once a test has failed without each of them.
 
-    Those that need another database keep their hashes.
+    Safeguards that need another database keep their hashes.
     """
     names = {mutant.name for mutant in MUTANTS}
     kept = {name: digest for name, digest in _read_proven().items() if name in names}

@@ -1,7 +1,7 @@
 """The safeguards, how each is removed, and the tests that must fail then.
 
-A text to replace stands exactly once in its file, so that a safeguard which was moved or reworded
-is noticed here instead of passing for a proven one.
+A text to replace must occur exactly once in its file, so that a safeguard that was moved or
+reworded is noticed here instead of counting as proven.
 """
 
 from dataclasses import dataclass, replace
@@ -18,9 +18,9 @@ class Edit:
 
 @dataclass(frozen=True, kw_only=True)
 class Mutant:
-    """The product without one safeguard. At least one of `tests` fails on it.
+    """The product without one safeguard. At least one of `tests` fails with it.
 
-    `needs_postgresql`: its tests are skipped on SQLite.
+    `needs_postgresql` means that its tests are skipped on SQLite.
     """
 
     name: str
@@ -38,7 +38,7 @@ def _mutant_on_postgresql(name: str, path: str, old: str, new: str, *tests: str)
 
 
 def _without_permission(path: str, old: str, act: str) -> Mutant:
-    test = f"{SAFEGUARDS}::test_the_service_itself_refuses_who_may_not[{act}]"
+    test = f"{SAFEGUARDS}::test_the_service_itself_refuses_people_without_permission[{act}]"
     return _mutant(f"permission to {act}", path, old, "    pass\n", test)
 
 
@@ -530,7 +530,7 @@ REVIEW = (
         "        permissions.can_use(actor, credential_id=credential.pk),"
         ' "delete connections with it"\n    )\n',
         "",
-        f"{SAFEGUARDS}::test_the_service_itself_refuses_who_may_not[request]",
+        f"{SAFEGUARDS}::test_the_service_itself_refuses_people_without_permission[request]",
     ),
     _mutant(
         "permission to execute",
@@ -539,7 +539,7 @@ REVIEW = (
         "        permissions.can_use(actor, credential_id=deletion.credential_id),\n"
         '        "delete connections with it",\n    )\n    lapse',
         "    lapse",
-        f"{SAFEGUARDS}::test_the_service_itself_refuses_who_may_not[execute]",
+        f"{SAFEGUARDS}::test_the_service_itself_refuses_people_without_permission[execute]",
     ),
     _without_permission(
         "connections/deletions/reconciliation.py",
@@ -3305,7 +3305,7 @@ BULK_DELETIONS = (
         "        if key in self.kept:\n            return RowProblem.KEPT\n",
         "",
         "tests/access_reviews/test_planning.py"
-        "::test_a_connection_that_is_to_be_kept_since_the_plan_is_not_deleted",
+        "::test_a_connection_kept_since_the_plan_is_not_deleted",
     ),
     _mutant(
         "what an access review decided to keep after the request is not confirmed",
@@ -3329,7 +3329,7 @@ BULK_DELETIONS = (
         "            if is_changed or (batch.is_from_review and drafts.find_kept(batch=batch)):\n",
         "            if is_changed:\n",
         "tests/access_reviews/test_planning.py"
-        "::test_a_connection_decided_to_be_kept_while_its_plan_is_requested_is_not_deleted",
+        "::test_a_connection_kept_by_a_decision_during_the_request_is_not_deleted",
     ),
     _mutant(
         "a decision to keep pauses what would delete the connection",
@@ -3434,15 +3434,15 @@ BULK_DELETIONS = (
         "        drafts.lock_batch(batch)\n        if confirming.list_kept(batch):\n",
         "        if confirming.list_kept(batch):\n",
         "tests/access_reviews/test_concurrency.py"
-        "::test_a_connection_decided_to_be_kept_while_its_plan_is_confirmed_is_not_deleted",
+        "::test_a_connection_kept_by_a_decision_during_the_confirmation_is_not_deleted",
     ),
     _mutant_on_postgresql(
         "a request waits for decisions in progress",
         f"{BATCHES}/requesting.py",
         "            _wait_for_decisions(batch)\n",
         "",
-        "tests/access_reviews/test_concurrency.py::test_a_plan_made_and_requested_while_its"
-        "_connection_is_decided_to_be_kept_does_not_run",
+        "tests/access_reviews/test_concurrency.py::test_a_plan_made_and_requested_during_a_decision_to_keep_its"
+        "_connection_does_not_run",
     ),
     _mutant(
         "what changed after an access review closed is not planned",
@@ -3760,7 +3760,7 @@ REVIEWED_ACCESS = (
         f"{ACCESS_REVIEWS}/current.py",
         "        if visible is None or visible.is_listed != self.known[key].is_listed:\n",
         "        if visible is None:\n",
-        f"{GONE_ROWS}::test_what_only_hidden_credentials_list_now_is_left_to_those_who_see_them",
+        f"{GONE_ROWS}::test_only_people_who_see_a_credential_decide_on_what_it_alone_lists_now",
     ),
     _mutant(
         "a decision to delete outlives its connection",

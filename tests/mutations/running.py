@@ -1,4 +1,4 @@
-"""Running the named tests on the product without one safeguard, in a copy of the tree."""
+"""Runs the named tests without one safeguard, in a copy of the tree."""
 
 import os
 import shutil
@@ -23,7 +23,7 @@ LONGEST = 120.0  # seconds for the tests of one mutant
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """What became of one mutant; `problem` is "" when a test failed on it, as it should."""
+    """The result of one mutant. `problem` is "" if a test failed, as it should."""
 
     mutant: Mutant
     problem: str
@@ -32,7 +32,7 @@ class Verdict:
 
 
 def copy_tree(to: Path) -> Path:
-    """The working tree as it is, without what tests do not need."""
+    """Copy the working tree without what the tests don't need."""
     for name in NEEDED:
         shutil.copytree(ROOT / name, to / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in NEEDED_FILES:
@@ -41,7 +41,7 @@ def copy_tree(to: Path) -> Path:
 
 
 def misplaced(mutant: Mutant, *, root: Path = ROOT) -> str:
-    """Which text of a mutant does not stand exactly once in its file; "" when all do."""
+    """Which text of a mutant doesn't occur exactly once in its file; "" if all do."""
     for edit in mutant.edits:
         count = (root / edit.path).read_text().count(edit.old)
         if count != 1:
@@ -50,9 +50,9 @@ def misplaced(mutant: Mutant, *, root: Path = ROOT) -> str:
 
 
 def run_tests(tests: tuple[str, ...], *, root: Path) -> tuple[int, str]:
-    """The exit code of pytest and what it said; -1 when it took too long."""
+    """The exit code and output of pytest. The code is -1 if it took too long."""
     options = ("-q", "-x", "-p", "no:cacheprovider", "--no-header", "--tb=line")
-    # Written byte code of a mutant must not be taken for the original's.
+    # Without this, Python could use a mutant's byte code for the original.
     env = os.environ | {"PYTHONDONTWRITEBYTECODE": "1"}
     env.pop("PYTEST_XDIST_WORKER", None)
     data = root / "data-of-tests"
@@ -102,7 +102,7 @@ def _problem_of(code: int) -> str:
 
 
 def try_all(mutants: tuple[Mutant, ...] = MUTANTS, *, processes: int = 2) -> Iterator[Verdict]:
-    """One verdict for each mutant, as they come; each process has a copy of its own."""
+    """The verdict of each mutant, as it becomes known. Each process has its own copy."""
     with TemporaryDirectory(prefix="orgadmin-mutations-") as name:
         copies: Queue[Path] = Queue()
         for number in range(processes):

@@ -1,4 +1,4 @@
-"""The list of safeguards is true to the code; `python -m tests.mutations` removes them."""
+"""The list of safeguards matches the code. `python -m tests.mutations` removes them."""
 
 from dataclasses import replace
 from pathlib import Path

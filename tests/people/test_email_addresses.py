@@ -1,4 +1,4 @@
-"""Changing a person's e-mail address: who can, and what it leaves unchanged."""
+"""Changing a person's email address: who can, and what stays unchanged."""
 
 from collections.abc import Callable
 

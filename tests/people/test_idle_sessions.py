@@ -20,7 +20,7 @@ HOUR = timedelta(hours=1)
 
 @pytest.fixture
 def adas_client(ada: Person) -> Client:
-    """Her browser, just signed in."""
+    """Ada's browser, just signed in."""
     return signed_in(ada)
 
 
@@ -33,7 +33,7 @@ def let_it_expire_in(time: timedelta) -> None:
 
 
 def let_it_end(client: Client, ends_at: datetime | None) -> None:
-    """Set the session's latest end; None for a session from before this was stored."""
+    """Set the session's latest end. None stands for a session from before this was stored."""
     session = client.session
     session[ENDS_AT] = ends_at and ends_at.isoformat()
     if ends_at is None:

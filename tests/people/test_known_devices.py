@@ -1,4 +1,4 @@
-"""Failed sign-ins of others lock no one out of a browser they signed in with before."""
+"""Failed sign-ins by others don't lock people out of a browser they signed in with before."""
 
 import pytest
 from django.test import Client

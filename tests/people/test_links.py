@@ -31,7 +31,7 @@ def link_for(person: Person, clock: SettableClock, *, removes_second_factor: boo
 
 
 def set_up_link(clock: SettableClock) -> str:
-    """The token of a new set-up link."""
+    """The token of a new setup link."""
     link = people.make_set_up_link(actor=command_actor(), now=clock.now())
     return link.removeprefix("/setup/#")
 

@@ -42,7 +42,7 @@ def shown_secret(client: Client) -> str:
 
 
 def ask_for_code(person: Person) -> Client:
-    """A browser after the password, at the MFA page."""
+    """A browser at the MFA page, after the password was accepted."""
     client = Client()
     response = client.post("/accounts/login/", {"login": person.username, "password": PASSWORD})
     assert response["Location"] == CODE

@@ -165,7 +165,7 @@ ACTS: dict[str, Act] = {
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("act", ACTS)
-def test_the_service_itself_refuses_who_may_not(
+def test_the_service_itself_refuses_people_without_permission(
     unknown: Deletion, stranger: Person, act: str
 ) -> None:
     unknown.policy = ApprovalPolicy.ONE

@@ -19,7 +19,7 @@ TABLES = sorted({rule.table for rule in migration.rules(connection.vendor)})
 
 @contextmanager
 def triggers_off() -> Iterator[None]:
-    """Disable the triggers meanwhile, as the owner of the database could."""
+    """Disable the triggers during the block, as the owner of the database could."""
     with connection.cursor() as cursor:
         if connection.vendor == "postgresql":
             _postgresql(cursor, "DISABLE")
@@ -45,7 +45,7 @@ def _postgresql(cursor: Any, verb: str) -> None:
 
 @pytest.fixture(autouse=True, scope="session")
 def _let_tests_empty_tables() -> Iterator[None]:
-    """Let Django empty every table after a test with real transactions, the audit log's too."""
+    """Let Django empty all tables, even the audit log's, after a test with real transactions."""
     empty: Callable[[TransactionTestCase], None] = vars(TransactionTestCase)["_fixture_teardown"]
 
     def empty_and_begin_anew(self: TransactionTestCase) -> None:
@@ -62,7 +62,7 @@ def _let_tests_empty_tables() -> Iterator[None]:
 
 
 def _restore_a_copy_instead(patch: pytest.MonkeyPatch, until_the_end: ExitStack) -> None:
-    """On SQLite, restore the state before the first of these tests, which is faster."""
+    """On SQLite, restore the state from before the first of these tests, which is faster."""
     set_up = vars(TransactionTestCase)["_fixture_setup"].__func__
     copies: list[sqlite3.Connection] = []
 

@@ -10,7 +10,7 @@ from connections.core.errors import DomainError
 
 
 def at_once(actions: list[Callable[[], object]]) -> None:
-    """Run each in its own thread, with its own database connection."""
+    """Run each action in its own thread, with its own database connection."""
     barrier = threading.Barrier(len(actions))
     problems: list[Exception] = []
 
@@ -32,7 +32,7 @@ def at_once(actions: list[Callable[[], object]]) -> None:
 
 
 def start_until_it_waits(action: Callable[[], object]) -> threading.Thread:
-    """Start it in a thread, with its own connection to PostgreSQL.
+    """Start the action in a thread, with its own connection to PostgreSQL.
 
     Return when it has ended or waits for a lock.
     """
@@ -54,7 +54,7 @@ def start_until_it_waits(action: Callable[[], object]) -> threading.Thread:
 
 def _is_someone_waiting() -> bool:
     with connection.cursor() as cursor:
-        # Within a transaction, the list of sessions is read only once otherwise.
+        # Otherwise PostgreSQL would read the list of sessions only once per transaction.
         cursor.execute("SELECT pg_stat_clear_snapshot()")
         cursor.execute(
             "SELECT EXISTS (SELECT FROM pg_locks JOIN pg_stat_activity USING (pid) "

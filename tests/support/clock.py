@@ -12,11 +12,11 @@ class SettableClock:
         self.at = datetime(2026, 3, 2, 14, 3, 22, tzinfo=UTC)
 
     def now(self) -> datetime:
-        """The time that the product gets."""
+        """The current time of this clock."""
         return self.at
 
     def now_in_query(self) -> Expression:
-        """The same in a query."""
+        """The time of this clock as an expression."""
         return Value(self.at, output_field=DateTimeField())
 
     def advance(self, *, seconds: float = 0, minutes: float = 0, hours: float = 0) -> None:

@@ -8,7 +8,7 @@ from threading import Event, Thread
 
 @contextlib.contextmanager
 def connections(port: int, count: int, *, first: bytes = b"") -> Iterator[list[socket.socket]]:
-    """This many open connections that have sent these bytes and nothing else."""
+    """Open this many connections that send these bytes and nothing else."""
     with contextlib.ExitStack() as all_of_them:
         opened = []
         for _ in range(count):
@@ -20,7 +20,7 @@ def connections(port: int, count: int, *, first: bytes = b"") -> Iterator[list[s
 
 @contextlib.contextmanager
 def trickling(sockets: list[socket.socket], *, with_bytes: bytes = b"a") -> Iterator[None]:
-    """Meanwhile each of them sends a little more every tenth of a second."""
+    """During the block, each connection sends a little more every tenth of a second."""
     is_over = Event()
 
     def trickle() -> None:

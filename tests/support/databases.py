@@ -45,7 +45,7 @@ class SharedDatabase:
 
 @pytest.fixture(scope="session")
 def sqlite_template(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
-    """A migrated SQLite file in a data directory, to be copied; one for all workers."""
+    """A migrated SQLite file in a data directory, for tests to copy. All workers share it."""
     shared = tmp_path_factory.getbasetemp()
     if worker_id != "master":
         shared = shared.parent
@@ -69,7 +69,7 @@ def migrated_directory(tmp_path: Path, sqlite_template: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def postgresql_url() -> str:
-    """The PostgreSQL server that the tests run on; a test on SQLite is skipped."""
+    """The PostgreSQL server that the tests run on. Skips the test on SQLite."""
     url = os.environ.get("ORGADMIN_TEST_DATABASE_URL")
     if url is None:
         pytest.skip("ORGADMIN_TEST_DATABASE_URL isn't set")
@@ -80,7 +80,7 @@ def postgresql_url() -> str:
 def postgresql_template(
     postgresql_url: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[str]:
-    """The name of a migrated PostgreSQL database, to be copied."""
+    """The name of a migrated PostgreSQL database, for tests to copy."""
     directory = tmp_path_factory.mktemp("template")
     with migrated_postgresql(postgresql_url, data_dir=directory) as name:
         yield name
@@ -102,7 +102,7 @@ def shared_database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[
 
 @contextmanager
 def migrated_postgresql(server: str, *, data_dir: Path) -> Iterator[str]:
-    """Make a migrated database on this server; gives its name."""
+    """Create a migrated database on this server. Yields its name."""
     name = f"template_{uuid.uuid4().hex[:12]}"
     _administer(server, "CREATE DATABASE {name}", name=name)
     empty = SharedDatabase(url=_url_of(server, name), data_dir=data_dir)

@@ -1,4 +1,4 @@
-"""Deletions, requested as a person does who reads the review first."""
+"""Requests deletions as a person does: after the review."""
 
 from uuid import UUID, uuid4
 
@@ -16,7 +16,7 @@ def request_deletion(
     ticket: str = "",
     requester: Person | None = None,
 ) -> Deletion:
-    """Review the connection and request its deletion; without approval, that sends it."""
+    """Review the connection and request its deletion, which sends it if no approval is needed."""
     connection_id = UUID(str(connection_id))
     shown = reviews.review(actor=actor, credential=credential, connection_id=connection_id)
     return lifecycle.request_deletion(

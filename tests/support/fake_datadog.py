@@ -43,7 +43,7 @@ _COMPLETE = {Transmission.WHOLE, Transmission.CLOSE_AFTER_RESPONSE}
 class FakeDatadog:
     """Replaces `DatadogClient` in tests, with one key pair of a world.
 
-    `is_closed`: no request is sent, since nothing listens.
+    `is_closed` means that nothing listens, so no request is sent.
     """
 
     def __init__(self, world: World, *, pair: KeyPair, is_closed: bool = False) -> None:
@@ -55,7 +55,7 @@ class FakeDatadog:
     def delete_org_connection(
         self, *, connection_id: str, deadline_seconds: float = 30
     ) -> DeleteResponse:
-        """As the client's; sends nothing when the deadline has passed."""
+        """Like the client's method. Sends nothing if the deadline has passed."""
         if canonical_connection_id(connection_id) != connection_id:
             raise ValueError("The connection ID is not in its canonical, lowercase form.")
         if deadline_seconds <= 0:

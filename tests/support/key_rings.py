@@ -24,19 +24,19 @@ def make_key_ring(path: Path) -> Path:
 
 
 def keys_in(path: Path) -> dict[str, str]:
-    """Key id → base64 of the key, straight from the file."""
+    """The keys in base64 by ID, read directly from the file."""
     entries = json.loads(path.read_text())["keys"]
     return {key_id: entry["key"] for key_id, entry in entries.items()}
 
 
 def primary_in(path: Path) -> str:
-    """The id of the primary key, straight from the file."""
+    """The ID of the primary key, read directly from the file."""
     primary: str = json.loads(path.read_text())["primary"]
     return primary
 
 
 def stored_credential(name: str = "Payments EU", site: str = "datadoghq.eu") -> Credential:
-    """A stored credential with both keys, encrypted with the ring that is set."""
+    """A stored credential with both keys, encrypted with the configured ring."""
     credential = Credential(
         name=name,
         site=site,
@@ -46,17 +46,17 @@ def stored_credential(name: str = "Payments EU", site: str = "datadoghq.eu") -> 
         created_by_name="Ada",
     )
     credential.seal_keys(KeyPair(api_key=Secret(API_KEY), application_key=Secret(APPLICATION_KEY)))
-    # One pair is stored once: each of these stands for another one, though its text is the same.
+    # Fingerprints are unique, so each credential gets another one although the keys are the same.
     credential.fingerprint = sha256(f"{site} {name}".encode()).hexdigest()[:12]
     credential.save()
     return credential
 
 
-def told_by(error: BaseException, *, leave_out: str) -> str:
-    """All that `error` could reveal: texts, arguments, and local variables of every frame.
+def exposed_by(error: BaseException, *, leave_out: str) -> str:
+    """Everything that `error` could reveal: texts, arguments, and local variables of every frame.
 
-    Causes and contexts are followed, suppressed ones too. Frames of the file `leave_out` (the
-    test itself, which knows the key) are passed over.
+    Follows causes and contexts, even suppressed ones. Skips frames of the file `leave_out` (the
+    test itself, which knows the key).
     """
     told: list[str] = []
     pending: list[BaseException | None] = [error]

@@ -1,8 +1,8 @@
-"""Checks that a transaction takes no lock after the audit head's: two could deadlock otherwise.
+"""Checks that a transaction locks nothing after the audit head, which could cause a deadlock.
 
-On PostgreSQL an action locks its own rows first and the audit head last, with its event. A
-statement that locks anything else after it could wait for a row that a second action holds, which
-waits for the head. SQLite has a single lock, but shows the order as well.
+On PostgreSQL an action locks its own rows first and the audit head last, with its event. A later
+statement that locks anything else could wait for a row that a second action holds while that action
+waits for the head. SQLite has a single lock, but its statements show the order too.
 """
 
 import re
@@ -13,8 +13,8 @@ import pytest
 from django.db import connection
 
 _HEAD = re.compile(r"\s*SELECT .*FROM \"?connections_audithead\b", re.DOTALL)
-# Rows of the outbox are only added, and their people are never locked against a foreign key.
-_OF_THE_RECORD = re.compile(
+# Rows are only added to the outbox, and its foreign keys to people never wait for a lock.
+_AUDIT_TABLES = re.compile(
     r"\b(?:(?:INTO|UPDATE|FROM)\s+\"?connections_(?:audit|personalvalue|checkpoint)"
     r"|INTO\s+\"?connections_notification\b)"
 )
@@ -37,7 +37,7 @@ class LockOrder:
             self._holder = None
         if outermost is not None and _HEAD.match(sql):
             self._holder = outermost
-        elif self._holder and _LOCKS.match(sql) and not _OF_THE_RECORD.search(sql):
+        elif self._holder and _LOCKS.match(sql) and not _AUDIT_TABLES.search(sql):
             self.wrong.append(sql[:200])
         return execute(sql, params, many, context)
 

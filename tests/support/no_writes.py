@@ -15,7 +15,7 @@ _CAP_DAC_OVERRIDE = 1
 
 @contextmanager
 def read_only_database() -> Iterator[None]:
-    """This connection refuses every write; needs a test with real transactions."""
+    """Make this connection refuse every write. Needs a test with real transactions."""
     is_sqlite = connection.vendor == "sqlite"
     switch = "PRAGMA query_only = {}" if is_sqlite else "SET default_transaction_read_only = {}"
     with connection.cursor() as cursor:
@@ -28,13 +28,13 @@ def read_only_database() -> Iterator[None]:
 
 
 def no_space() -> None:
-    """No file of the process can grow beyond 32 KiB, which SQLite's shared memory needs."""
+    """Limit the process's files to 32 KiB, which SQLite's shared memory needs."""
     resource.setrlimit(resource.RLIMIT_FSIZE, (32 * 1024, 32 * 1024))
 
 
 @contextmanager
 def grown_log(database: Path) -> Iterator[None]:
-    """Let the write-ahead log be longer than 32 KiB, so that the next write makes it longer."""
+    """Make the write-ahead log longer than 32 KiB, so that the next write has to extend it."""
     with closing(sqlite3.connect(database, isolation_level=None)) as writer:
         writer.execute("CREATE TABLE padding (text)")
         writer.execute("INSERT INTO padding VALUES (zeroblob(65536))")
@@ -43,13 +43,13 @@ def grown_log(database: Path) -> Iterator[None]:
 
 
 def modes_apply() -> None:
-    """Let root too respect what chmod forbids."""
+    """Make root respect file modes too."""
     ctypes.CDLL(None).prctl(_PR_CAPBSET_DROP, _CAP_DAC_OVERRIDE, 0, 0, 0)
 
 
 @contextmanager
 def read_only_directory(directory: Path) -> Iterator[None]:
-    """Nobody can write in it who respects modes; see `modes_apply`."""
+    """Make the directory read-only for everyone who respects file modes: see `modes_apply`."""
     directory.chmod(0o500)
     try:
         yield

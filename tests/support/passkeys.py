@@ -34,7 +34,10 @@ class SoftKey:
     def respond(
         self, challenge: str, *, is_verified: bool = True, origin: str = "https://testserver"
     ) -> str:
-        """What the browser sends when the key is used; `is_verified`: it checked its owner."""
+        """What the browser sends when the key is used.
+
+        `is_verified` means that the key verified its owner.
+        """
         flags = Flag.UP | (Flag.UV if is_verified else Flag(0))
         data = AuthenticatorData.create(self._rp_id_hash, flags, 1)
         client = self._client_data("webauthn.get", challenge, origin)

@@ -10,13 +10,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
-# Django 6.1 needs this one or newer.
+# Django 6.1 needs this version or newer.
 OLDEST = 15
 _PATIENCE = 60.0
 
 
 def find_programs() -> Path | None:
-    """The directory of the newest server's programs that Django can use, if there is one."""
+    """The directory with the programs of the newest server that Django can use, if there is one."""
     found = {
         int(directory.parent.name): directory
         for directory in Path("/usr/lib/postgresql").glob("*/bin")
@@ -69,7 +69,7 @@ def _programs() -> Path:
 
 
 def _start(programs: Path, place: Path) -> None:
-    # The data need not survive a power failure, so don't wait for the disk.
+    # The data doesn't have to survive a power failure, so don't wait for the disk.
     options = f"-c listen_addresses='' -c unix_socket_directories='{place}' -c fsync=off"
     data, log = str(place / "data"), str(place / "log")
     _run(programs, "pg_ctl", "-D", data, "-w", "-l", log, "-o", options, "start", at=place)

@@ -59,7 +59,7 @@ class Running:
 
     def __exit__(self, *error: object) -> None:
         if self.process.poll() is None:
-            # A child of it gets SIGTERM from the kernel when its parent is killed.
+            # The kernel sends SIGTERM to the process's children when it is killed.
             self.end(signal.SIGKILL)
         self._reader.join(PATIENCE)
         if self.process.stdout:
@@ -71,7 +71,7 @@ class Running:
         return "\n".join(self.lines)
 
     def wait_for_line(self, text: str, *, seconds: float = PATIENCE) -> str:
-        """The first line that contains the text; waits for it."""
+        """Wait for the first line that contains the text, and return it."""
         for _ in until(seconds):
             has_ended = self.process.poll() is not None
             if has_ended:
@@ -107,7 +107,7 @@ def until(seconds: float) -> Iterator[None]:
 def manage(
     *arguments: str, env: Mapping[str, str], hindrance: Callable[[], None] | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """Run one command of manage.py to its end, in a process that calls `hindrance` first."""
+    """Run a command of manage.py to its end, in a process that calls `hindrance` first."""
     return subprocess.run(
         [sys.executable, str(ROOT / "manage.py"), *arguments],
         env=dict(env),
@@ -124,7 +124,7 @@ def manage(
 def get(
     port: int, path: str, *, host: str = "127.0.0.1", headers: Mapping[str, str] | None = None
 ) -> tuple[int, str]:
-    """The status and text of one page, as soon as the port answers."""
+    """The status and text of one page, as soon as something listens on the port."""
     for _ in until(PATIENCE):
         connection = http.client.HTTPConnection(host, port, timeout=PATIENCE)
         with contextlib.closing(connection), contextlib.suppress(ConnectionError):
@@ -135,7 +135,7 @@ def get(
 
 
 def is_alive(pid: int) -> bool:
-    """Whether a process still runs; one that ended and was not collected does not."""
+    """Whether a process is still running. A zombie isn't."""
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except (FileNotFoundError, ProcessLookupError):

@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 Claims = dict[str, Any]
 CLIENT_ID = "orgadmin"
 CLIENT_SECRET = "the client's secret"
-# Made once: a key takes longer than a test.
+# Made once, because making a key takes longer than a test.
 _KEYS: list[rsa.RSAPrivateKey] = []
 
 
@@ -77,7 +77,7 @@ class TestProvider:
             }
         )
 
-    def answer_to(self, query: dict[str, str]) -> str:
+    def redirect_for(self, query: dict[str, str]) -> str:
         """The address that the browser is sent back to."""
         response = {"state": query["state"]}
         if self.sends_iss:
@@ -146,14 +146,14 @@ def signed_with_public_key(claims: Claims) -> str:
 
 
 def public_key(number: int) -> Claims:
-    """What the provider publishes of one of its keys."""
+    """The public part of one of its keys, as the provider publishes it."""
     key: Claims = json.loads(jwt.algorithms.RSAAlgorithm.to_jwk(rsa_key(number).public_key()))
     return key | {"kid": str(number), "use": "sig", "alg": "RS256"}
 
 
 @contextmanager
 def provider_on_loopback() -> Iterator[TestProvider]:
-    """A provider that is served until the context is left."""
+    """Serve a provider until the end of the block."""
     provider = TestProvider()
 
     class Handler(_Handler):
@@ -183,7 +183,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._send_json(self.at.keys)
         elif parts.path == "/authorize" and (not self.at.shows_page or query.get("go")):
             self.at.requests.append(query)
-            self._send(302, b"", {"Location": self.at.answer_to(query)})
+            self._send(302, b"", {"Location": self.at.redirect_for(query)})
         elif parts.path == "/authorize":
             self._send(200, _page(query).encode(), {"Content-Type": "text/html"})
         else:

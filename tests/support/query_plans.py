@@ -4,7 +4,10 @@ from django.db import connection
 
 
 def plan_of(query: str) -> str:
-    """How the database reads the rows; PostgreSQL would scan tables as small as these."""
+    """How the database reads the rows.
+
+    PostgreSQL may not scan tables, because it always would scan tables this small.
+    """
     with connection.cursor() as cursor:
         if connection.vendor == "sqlite":
             cursor.execute(f"EXPLAIN QUERY PLAN {query}")

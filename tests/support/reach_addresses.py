@@ -4,7 +4,7 @@ tests/access/test_visibility.py visits them all. tests/web/test_access.py fails 
 missing from these tables.
 """
 
-# URLs of one object. Each must respond to a hidden object as to one that doesn't exist.
+# URLs of one object. Each must respond to a hidden object as if it didn't exist.
 OF_ONE = {
     "credential-detail": ("GET",),
     "credential-verify": ("POST",),
@@ -41,7 +41,7 @@ OF_ONE = {
     "access-review-decide": ("POST",),
     "access-review-plan": ("POST",),
 }
-# Lists. None may name a hidden object, with any of these query strings.
+# Lists. None of them may name a hidden object, with any of these query strings.
 OF_MANY: dict[str, tuple[str, ...]] = {
     "overview": ("",),
     "credential-list": ("",),

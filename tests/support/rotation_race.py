@@ -1,6 +1,6 @@
 """Rotations while a service keeps storing and decrypting secrets, in real processes.
 
-Run as a program over a migrated database; it exits 0 when no secret was ever lost.
+Run it as a program on a migrated database. It exits with 0 if no secret was ever lost.
 """
 
 import os
@@ -26,7 +26,8 @@ def open_and_store_until_told(stop: int) -> None:
     os.set_blocking(stop, False)
     while True:
         for row_id in Credential.objects.values_list("pk", flat=True):
-            # Many readings a writing, as in life; else SQLite's lock is hardly ever free.
+            # Many reads per write, as in practice. Otherwise SQLite's lock would hardly ever be
+            # free.
             for _ in range(READINGS):
                 Credential.objects.get(pk=row_id).open_keys()
             with transaction.atomic():
@@ -41,7 +42,7 @@ def open_and_store_until_told(stop: int) -> None:
 
 
 def start_writer(stop: int, close: int) -> int:
-    """The process id of a new writer."""
+    """Start a writer and return its process ID."""
     writer = os.fork()
     if writer:
         return writer
@@ -51,7 +52,7 @@ def start_writer(stop: int, close: int) -> int:
 
 
 def main() -> int:
-    """Rotate while a writer works; 0 when it and every secret came through."""
+    """Rotate while a writer works. Return 0 if the writer succeeded and no secret was lost."""
     for site in ("datadoghq.eu", "datadoghq.com"):
         stored_credential(f"Race on {site}", site)
     connection.close()

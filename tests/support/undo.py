@@ -1,4 +1,4 @@
-"""Many requests on one set of stored objects, none of which sees what another one wrote."""
+"""Lets many requests use one set of stored objects without seeing each other's changes."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +10,8 @@ from django.db import transaction
 def undone() -> Iterator[None]:
     """Roll back what the block writes, in the transaction of the test."""
     block = transaction.atomic()
-    # Django then allows a durable transaction inside it, as in the test's own transaction.
+    # With this attribute, Django allows a durable transaction inside it, as in the test's own
+    # transaction.
     block._from_testcase = True  # type: ignore[attr-defined]
     with block:
         yield

@@ -324,7 +324,7 @@ def test_every_url_declares_its_access_rules_or_is_one_of_allauths() -> None:
         has_rules = isinstance(getattr(pattern.callback, "access", None), Access)
         (declared if has_rules else named).add(pattern.name)
     assert declared == set(MATRIX) | OWN_OF_ALLAUTH | CLOSED_OF_ALLAUTH
-    # Behind a URL of our own with the same name and path, allauth's view is never reached.
+    # A URL of Org Admin with the same name and path hides allauth's view.
     assert named - declared == set(ALLAUTH)
 
 

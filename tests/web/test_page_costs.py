@@ -91,7 +91,7 @@ def batches() -> dict[str, str]:
 
 @pytest.fixture
 def client(client_of: ClientOf) -> Callable[[data.Size], Client]:
-    """An administrator's client once so much is stored; it has opened a page before."""
+    """An administrator's client that has already opened a page, once all data is stored."""
 
     def make(size: data.Size) -> Client:
         data.fill(size)

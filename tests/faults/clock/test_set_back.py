@@ -1,4 +1,4 @@
-"""The clock is set back an hour: order is kept, and nothing is sent twice."""
+"""The clock is set back an hour: the order stays right, and nothing is sent twice."""
 
 import re
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""The page that imports credentials: what it accepts, shows and never keeps."""
+"""The page that imports credentials: what it accepts, shows and never stores."""
 
 import logging
 from collections.abc import Callable

@@ -1,6 +1,7 @@
 """Sends requests to a service as deployed, with a public name and HTTPS; prints its responses.
 
-Run by tests/web/hardening/test_headers.py in a process of its own: settings are read once.
+tests/web/hardening/test_headers.py runs it in a separate process, because settings are read only
+once.
 """
 
 import json

@@ -3,8 +3,8 @@
     python3 -m venv /tmp/wapiti && /tmp/wapiti/bin/pip install wapiti3
     .venv/bin/python -m tests.web.hardening.scan /tmp/wapiti/bin/wapiti administrator
 
-Signed in as the named person of the demo. Prints what was found and how much was looked at; the
-exit code is 1 when anything was found. It takes some minutes, so no test run holds it.
+Signed in as the named person of the demo. Prints what it found and how much it visited. The exit
+code is 1 if it found anything. No test runs it, because it takes some minutes.
 """
 
 import json
