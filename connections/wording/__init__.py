@@ -13,6 +13,7 @@ from connections.wording.deletion_statuses import (
     label_of_outcome,
     label_of_state,
     status_of,
+    steps_of,
 )
 from connections.wording.deletion_texts import (
     approvals_needed_text,

@@ -21,13 +21,11 @@ from connections.wording.causes import cause_text
 from connections.wording.connections import join_names
 from connections.wording.deletion_statuses import (
     DeletionStatus,
-    NextStep,
     badge,
     explain,
     is_retry_too_late,
     retried_since,
     retry_text,
-    steps_of,
 )
 
 MAX_TRIES = 5
@@ -48,7 +46,6 @@ class DeletionText:
     lines: tuple[str, ...] = ()
     quotes: tuple[str, ...] = ()
     alarms: tuple[str, ...] = ()
-    steps: tuple[NextStep, ...] = ()
 
 
 def describe(
@@ -59,22 +56,25 @@ def describe(
     can_approve: bool = False,
     have_approvals_expired: bool = False,
     listed_by: str = "",
+    block: str = "",
 ) -> DeletionText:
     """The text for one deletion with this status.
 
     `approvers` are the names of the people who can approve it; None leaves that sentence out.
     `can_approve` says whether the reader is one of them. `have_approvals_expired` says whether
     those of another attempt expired and no worker has ended them yet. `listed_by` is the credential
-    that listed the connection after the deletion was closed as gone. Reads the deletion's attempts
-    and, if needed, its approvals. Both can be prefetched.
+    that listed the connection after the deletion was closed as gone. `block` is why the reader's
+    confirmation would be refused. Reads the deletion's attempts and, if needed, its approvals. Both
+    can be prefetched.
     """
     short = badge(deletion, status=status)
     attempts = list(deletion.attempts.all())
-    headline = _headline(deletion, status=status, attempts=attempts)
+    refusal = f"It can't be confirmed. {block}" if block else ""
+    headline = _headline(deletion, status=status, attempts=attempts, refusal=refusal)
     if deletion.is_settled:
         lines = _closed_lines(deletion, status=status, attempts=attempts, listed_by=listed_by)
     else:
-        lines = _open_lines(deletion, status=status, attempts=attempts)
+        lines = _open_lines(deletion, status=status, attempts=attempts, refusal=refusal)
     if can_approve and status == DeletionStatus.NEEDS_APPROVAL:
         lines = [headline, *lines]
         headline = f"{deletion.requested_by_name} requests your approval."
@@ -92,12 +92,19 @@ def describe(
         lines=tuple(line for line in lines if line),
         quotes=_quotes(deletion, status=status, attempts=attempts),
         alarms=attempt_facts.late_response_texts(attempts),
-        steps=steps_of(status),
     )
 
 
-def _headline(deletion: Deletion, *, status: DeletionStatus, attempts: list[Attempt]) -> str:
+# Their headline asks for the confirmation.
+_TO_CONFIRM = {DeletionStatus.NEEDS_CONFIRMATION, DeletionStatus.APPROVED}
+
+
+def _headline(
+    deletion: Deletion, *, status: DeletionStatus, attempts: list[Attempt], refusal: str
+) -> str:
     sent = attempt_facts.sent_by(attempts)
+    if refusal and status in _TO_CONFIRM:
+        return f"{refusal} {attempt_facts.with_true_claims('Nothing has been sent.', sent=sent)}"
     if sent == Sent.DELETED and status == DeletionStatus.UNKNOWN:
         return "Datadog returned 200. A complete sync must confirm that the connection is gone."
     if sent == Sent.DELETED and status == DeletionStatus.GONE_UNPROVEN:
@@ -108,7 +115,7 @@ def _headline(deletion: Deletion, *, status: DeletionStatus, attempts: list[Atte
 
 
 def _open_lines(
-    deletion: Deletion, *, status: DeletionStatus, attempts: list[Attempt]
+    deletion: Deletion, *, status: DeletionStatus, attempts: list[Attempt], refusal: str
 ) -> list[str]:
     """What an open status needs in addition to its headline. Some of the lines can be empty."""
     earlier = attempt_facts.earlier_attempts(attempts)
@@ -122,9 +129,9 @@ def _open_lines(
         case DeletionStatus.SENDING:
             return [f"Started at {format_time(deletion.sending_at)}."]
         case DeletionStatus.CHECK_FAILED:
-            then = "Confirm to check again and send, or skip the check."
+            then = refusal or "Confirm to check again and send, or skip the check."
             if deletion.state == State.WAITING:
-                then = _until_resumed(deletion) or f"{retry_text(deletion)}."
+                then = _until_resumed(deletion) or f"{retry_text(deletion)}. {refusal}".strip()
             why = cause_text(str(deletion.cause_details.get("cause") or ""))
             return [why, earlier, then, f"Expires at {format_time(deletion.expires_at)}."]
         case DeletionStatus.RATE_LIMITED:
@@ -148,11 +155,12 @@ def _open_lines(
             return [
                 f"{earlier} Datadog's list might be behind.".strip(),
                 f"Last check at {format_time(deletion.last_checked_at)}.",
-                "Confirm to send a new DELETE, or close this deletion as unresolved.",
+                refusal or "Confirm to send a new DELETE, or close this deletion as unresolved.",
                 cause if deletion.cause != Cause.LISTINGS_AGREE else "",
             ]
         case _:
-            return [earlier, _until_resumed(deletion)]
+            blocked = refusal if status not in _TO_CONFIRM else ""
+            return [earlier, _until_resumed(deletion), blocked]
 
 
 def _until_resumed(deletion: Deletion) -> str:

@@ -355,6 +355,7 @@ def test_a_deletion_whose_retry_would_come_too_late_says_when_it_closes() -> Non
 
 
 def test_a_deletion_being_rechecked_offers_no_decision() -> None:
+    assert wording.steps_of(DeletionStatus.CHECKING) == ()
     for state in (State.REQUESTED, State.APPROVED, State.STILL_PRESENT):
         words = wording.describe(
             deletion_in(state, confirmed_at=NOW), status=DeletionStatus.CHECKING
@@ -362,7 +363,6 @@ def test_a_deletion_being_rechecked_offers_no_decision() -> None:
 
         assert (words.badge, words.tone) == ("Checking", "info")
         assert words.headline == "Checking the connection before sending. Nothing has been sent."
-        assert words.steps == ()
 
 
 def test_an_approval_names_who_can_give_it() -> None:

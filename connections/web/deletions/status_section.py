@@ -137,23 +137,14 @@ def status_context(
     is_awaiting_approval = states.can_be_approved(deletion, now=now) or have_expired
     can_decide = is_awaiting_approval and _can_decide(actor, deletion=deletion, now=now)
     preview = verification.preview_recheck(deletion=deletion) if can_decide else None
-    text = wording.describe(
-        deletion,
-        status=states.status_at(deletion, now=now),
-        approvers=tuple(approvals.names_of_possible_approvers(deletion=deletion, now=now))
-        if is_awaiting_approval
-        else None,
-        can_approve=can_decide,
-        have_approvals_expired=have_expired,
-        listed_by=_listed_by(deletion, actor=actor) if deletion.contradicted_at else "",
-    )
+    status = states.status_at(deletion, now=now)
     objections = find_objections(deletion, actor=actor)
     blocked = BLOCKED_BY_PROTECTION if objections.protection else set()
     if preview and not preview.can_be_approved:
         blocked = {*blocked, NextStep.APPROVE}
     steps = {
         step.value: True
-        for step in text.steps
+        for step in wording.steps_of(status)
         if step not in blocked and _can_take_step(step, deletion=deletion, actor=actor, now=now)
     }
     block = None
@@ -161,10 +152,20 @@ def status_context(
         block = sending.find_block(deletion=deletion, confirmed_by=actor.person)
     if block:
         del steps[NextStep.CONFIRM]
+    text = wording.describe(
+        deletion,
+        status=status,
+        approvers=tuple(approvals.names_of_possible_approvers(deletion=deletion, now=now))
+        if is_awaiting_approval
+        else None,
+        can_approve=can_decide,
+        have_approvals_expired=have_expired,
+        listed_by=_listed_by(deletion, actor=actor) if deletion.contradicted_at else "",
+        block=str(block or ""),
+    )
     return {
         "text": text,
         "steps": steps,
-        "block": block,
         "confirm_text": ""
         if deletion.is_settled
         else reviews.confirmation_text(deletion, actor=actor),

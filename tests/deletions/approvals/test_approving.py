@@ -149,7 +149,9 @@ def test_a_confirmation_that_would_be_refused_is_not_offered(
     page = read(client_of(ada).get(url))
     assert not page.has_form_to("/execute/")
     assert page.has_form_to("/withdraw/")
-    assert "It can't be confirmed. Linus no longer has permission to approve" in page.text
+    why = "Linus no longer has permission to approve deletions."
+    assert f"It can't be confirmed. {why} Nothing has been sent." in page.text
+    assert 'tabindex="-1">Ada must confirm' not in page.html
 
 
 def test_one_remaining_approver_does_not_satisfy_policy_two(
