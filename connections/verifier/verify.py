@@ -1880,9 +1880,10 @@ class Verification:
             f"The sample is the one that its seed selects from {deletions}.",
         ]
         if self.sent_requiring_approval:
+            attempted = pluralize(self.sent_requiring_approval, "attempted deletion")
             self.findings.append(
-                f"Deletions attempted that required approval: {self.sent_requiring_approval}. "
-                f"Approved by enough other people before every attempt: {self.sent_with_approval}."
+                f"Of {attempted} that required approval, {self.sent_with_approval} had enough "
+                "approvals by other people before every attempt."
             )
 
     def _check_population(self, population: dict[str, Any]) -> None:

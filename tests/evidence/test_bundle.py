@@ -44,8 +44,8 @@ def test_an_unchanged_bundle_verifies_in_an_empty_directory_and_environment(
         assert verdict.code == 0, python
         assert "28 deletions requested from the beginning until" in verdict.text
         assert (
-            "Deletions attempted that required approval: 1. "
-            "Approved by enough other people before every attempt: 1."
+            "Of 1 attempted deletion that required approval, 1 had enough approvals by other "
+            "people before every attempt."
         ) in verdict.text
         assert "Not proven:" in verdict.text
 
