@@ -70,14 +70,17 @@ def plan_deletions(*, review: AccessReview, actor: Actor) -> PlannedDeletions:
             if not open_drafts:
                 raise ConflictError(_ALL_KEPT)
             return PlannedDeletions(batch=open_drafts[0], remaining=0, is_new=False)
-        planned = unplanned[: drafts.MAX_ROWS]
+        # Last, because a plan leaves them out and would otherwise have no space for the others.
+        unplanned.sort(key=lambda row: row.key in kept)
+        planned, rest = unplanned[: drafts.MAX_ROWS], unplanned[drafts.MAX_ROWS :]
         source = PlanSource(
             origin=BatchOrigin.ACCESS_REVIEW,
             connections=[PlannedConnection(text=row.key.reference) for row in planned],
             access_review=review,
         )
         batch = drafts.create_draft(source=source, actor=actor)
-    return PlannedDeletions(batch=batch, remaining=len(unplanned) - len(planned), is_new=True)
+    remaining = sum(row.key not in kept for row in rest)
+    return PlannedDeletions(batch=batch, remaining=remaining, is_new=True)
 
 
 def _find_open_drafts(review: AccessReview, *, actor: Actor) -> dict[OrgConnectionKey, Batch]:

@@ -146,6 +146,25 @@ def test_more_than_a_plan_holds_remains(
     assert (planned.batch.rows.count(), planned.remaining) == (2, 1)
 
 
+def test_what_another_access_review_keeps_takes_no_space_from_what_can_be_deleted(
+    make_review: MakeReview,
+    ada: Person,
+    grace: Person,
+    edith: Person,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(drafts, "MAX_ROWS", 2)
+    review = make_review(3)
+    decide(review, ada, decision="delete")
+    close(review, edith)
+    first, second, third = texts_of(review)
+    decide(start(edith, scope="q=Partner"), grace, first, second)
+    planned = plan(review, ada)
+    rows = list(planned.batch.rows.order_by("position").values_list("text", "problem"))
+    assert rows == [(third, ""), (first, RowProblem.KEPT)]
+    assert planned.remaining == 0
+
+
 def test_planning_again_leads_to_the_open_draft_until_another_connection_is_decided(
     make_review: MakeReview, ada: Person, client_of: Callable[[Person], Client]
 ) -> None:
