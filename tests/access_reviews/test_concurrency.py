@@ -177,6 +177,6 @@ def test_decisions_about_the_same_row_are_recorded_in_the_order_that_counts(
     for _ in range(4):
         at_once([lambda: decide(review, ada), lambda: decide(same, grace, decision="delete")])
     events = AuditEvent.objects.filter(code=EventCode.ACCESS_REVIEW_DECIDED).order_by("seq")
-    recorded = [each["id"] for event in events for each in event.details["decisions"]]
+    recorded = [decision["id"] for event in events for decision in event.details["decisions"]]
     assert recorded == list(AccessReviewDecision.objects.values_list("pk", flat=True))
     assert len(recorded) == 16

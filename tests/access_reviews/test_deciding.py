@@ -37,7 +37,7 @@ def test_the_record_says_how_many_were_decided_at_once(
     assert [each.decided_together for each in made] == [3, 3, 3]
     [event] = AuditEvent.objects.filter(code=EventCode.ACCESS_REVIEW_DECIDED)
     assert event.details["decided_together"] == 3
-    assert [each["review_digest"] for each in event.details["decisions"]] == [
+    assert [decision["review_digest"] for decision in event.details["decisions"]] == [
         row.review_digest for row in review.rows.all()
     ]
     assert states(review, ada) == ["keep"] * 3

@@ -36,8 +36,8 @@ def test_every_format_has_the_same_rows_with_the_same_keys(
     rows: list[dict[str, Any]] = json.loads(exported(review, edith, "json"))
     assert [json.loads(line) for line in exported(review, edith, "ndjson").splitlines()] == rows
     cells = list(csv.DictReader(io.StringIO(exported(review, edith, "csv"))))
-    assert [list(each) for each in (*rows, *cells)] == [list(ROW_EXPORT_COLUMNS.values)] * 6
-    assert [each["state"] for each in rows] == ["delete", "delete", "pending"]
+    assert [list(row) for row in (*rows, *cells)] == [list(ROW_EXPORT_COLUMNS.values)] * 6
+    assert [row["state"] for row in rows] == ["delete", "delete", "pending"]
     [decision] = rows[0]["decisions"]
     assert (decision["decided_by"], decision["reason"]) == (ada.username, REASON)
     assert decision["decided_together"] == 2

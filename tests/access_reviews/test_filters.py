@@ -99,9 +99,9 @@ def test_filters_stay_after_a_decision_and_on_the_next_page(
     posted = {"connection": texts_of(review)[1], "decision": "keep", "reason": REASON}
     posted["filters"] = unescape(filters)
     in_page = client.post(f"{url}decide/", posted, headers={"HX-Request": "true"}).text
-    links = [parse_qs(urlsplit(each).query) for each in links_of(in_page)]
+    links = [parse_qs(urlsplit(event).query) for event in links_of(in_page)]
     assert links
-    assert all(each["type"] == ["audit"] for each in links)
+    assert all(link["type"] == ["audit"] for link in links)
     answered = client.post(f"{url}decide/", posted).headers["Location"]
     assert parse_qs(urlsplit(answered).query) == {"type": ["audit"], "show": ["to-decide"]}
 

@@ -209,7 +209,7 @@ def test_a_connection_kept_since_the_plan_is_not_deleted(
     assert list(problems) == [RowProblem.KEPT, ""]
     draft.refresh_from_db()
     request(draft, ada)
-    assert [str(each.connection_id) for each in Deletion.objects.all()] == [deleted[-36:]]
+    assert [str(deletion.connection_id) for deletion in Deletion.objects.all()] == [deleted[-36:]]
 
 
 def test_a_connection_kept_by_a_decision_during_the_request_is_not_deleted(

@@ -67,7 +67,7 @@ def test_auditors_change_them_on_a_page_and_new_ones_are_emailed(
     assert 'value="ada" id="id_reviewers_0" checked' in client.get(url).text
     assert client.post(url, {}).status_code == 422
     assert client.post(url, {"reviewers": ["ada", "grace"]}).status_code == 303
-    assert {each.person for each in review.reviewers.all()} == {ada, grace}
+    assert {reviewer.person for reviewer in review.reviewers.all()} == {ada, grace}
     told = Notification.objects.filter(code=EventCode.ACCESS_REVIEW_REVIEWERS_CHANGED)
     assert [each.person for each in told] == [grace]
 

@@ -248,4 +248,4 @@ def doctor(url: str, *, role: str, data_dir: Path) -> dict[str, dict[str, str]]:
     as_role = f"{url}{'&' if '?' in url else '?'}options=-c%20role%3D{role}"
     environment = SharedDatabase(url=as_role, data_dir=data_dir).environment()
     done = manage("doctor", "--json", env=environment)
-    return {each["check"]: each for each in json.loads(done.stdout)["findings"]}
+    return {finding["check"]: finding for finding in json.loads(done.stdout)["findings"]}

@@ -162,9 +162,9 @@ def test_a_group_needs_one_commit_and_as_many_statements_whatever_its_size_but_f
         with CaptureQueriesContext(connection) as claimed[count]:
             claims = sending.claim_together(deletions=rows, actor=WORKER, was_rechecked=True)
         responses = [
-            (one.attempt, sending.send_claimed(one))
-            for one in claims
-            if isinstance(one, ClaimedAttempt)
+            (claim.attempt, sending.send_claimed(claim))
+            for claim in claims
+            if isinstance(claim, ClaimedAttempt)
         ]
         assert len(responses) == count
         with CaptureQueriesContext(connection) as recorded[count]:
@@ -173,7 +173,7 @@ def test_a_group_needs_one_commit_and_as_many_statements_whatever_its_size_but_f
     # Each attempt gets its own response.
     assert len(recorded[8]) - len(recorded[3]) == 8 - 3
     for statements in (claimed, recorded):
-        assert [commits_in(each) for each in statements.values()] == [1, 1, 1]
+        assert [commits_in(statement) for statement in statements.values()] == [1, 1, 1]
 
 
 def commits_in(captured: CaptureQueriesContext) -> int:

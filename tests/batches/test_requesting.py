@@ -125,7 +125,7 @@ def test_rows_are_stored_in_an_order_that_all_requests_share(
         request(batch, ada)
     table = Deletion._meta.db_table
     [inserted] = [
-        each["sql"] for each in queries if each["sql"].startswith(f'INSERT INTO "{table}"')
+        query["sql"] for query in queries if query["sql"].startswith(f'INSERT INTO "{table}"')
     ]
     ids = [UUID(key.rpartition("/")[2]) for key in sorted(keys)]
     text = inserted.replace("-", "")

@@ -95,7 +95,10 @@ def test_a_stale_refused_or_unknown_row_stops_no_other(
     world.set_fault(fault=faults.RETURNS_500, connection_id=str(unknown.connection_id))
     world.remove_connection(connection_id=str(gone.connection_id))
     assert run(running_batch).state == BatchState.FINISHED
-    found = [each.outcome or each.state for each in running_batch.deletions.order_by("batch_row")]
+    found = [
+        deletion.outcome or deletion.state
+        for deletion in running_batch.deletions.order_by("batch_row")
+    ]
     assert found == [
         *(Outcome.REFUSED, State.UNKNOWN, Outcome.ALREADY_ABSENT),
         *[Outcome.DELETED] * 7,
@@ -446,8 +449,8 @@ def test_an_attempted_row_waits_for_a_reset_that_another_response_moved(
     assert running_batch.deletions.filter(epoch=1).exists()
     sandbox.world.clear_faults()
     hold_back(payments, at=clock.now())
-    for each in minutes:
-        clock.advance(minutes=each)
+    for minute in minutes:
+        clock.advance(minutes=minute)
         run(running_batch)
     assert running_batch.state == BatchState.FINISHED
     assert outcomes(running_batch) == {(State.SETTLED, Outcome.DELETED)}

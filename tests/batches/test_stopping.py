@@ -64,7 +64,7 @@ def test_rows_of_a_paused_one_are_not_overdue(
     stopping.pause_batch(batch=running, actor=person_actor(person=ada))
     clock.advance(minutes=10)
     assert worker.seconds_until_due() == worker.MAX_SLEEP
-    [finding] = [each for each in checks.run_all_checks() if each.obj == "worker"]
+    [finding] = [check for check in checks.run_all_checks() if check.obj == "worker"]
     assert "Nothing overdue" in finding.msg
 
 

@@ -211,7 +211,7 @@ class _Builder:
             site=site,
             keys=KeyPair(api_key=Secret("a" * 32), application_key=Secret("b" * 40)),
         )
-        org = next(one for one in self.world.orgs.values() if one.name == "Mobile")
+        org = next(org for org in self.world.orgs.values() if org.name == "Mobile")
         pair = self.world.add_key_pair(org=org)
         retired = credential_lifecycle.add_credential(
             actor=manager,
@@ -222,7 +222,7 @@ class _Builder:
             ),
         )
         retirement.retire_credential(actor=manager, credential=retired, confirmation=retired.name)
-        [labs] = [one for one in self.world.key_pairs() if one.org.name == "Labs"]
+        [labs] = [pair for pair in self.world.key_pairs() if pair.org.name == "Labs"]
         self.world.revoke(labs)
         sync.sync_orgs(actor=WORKER)
 

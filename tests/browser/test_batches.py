@@ -137,7 +137,7 @@ def test_an_auditor_downloads_the_evidence_bundle_of_a_bulk_deletion(
     payments: Credential, operator: Person, open_as: OpenAs, sandbox: SandboxServer, tmp_path: Path
 ) -> None:
     partners = [connection_between(sandbox.world, "Payments US", f"Partner {n}") for n in (0, 1)]
-    batch = request(draft(operator, [key_of(each) for each in partners]), operator)
+    batch = request(draft(operator, [key_of(partner) for partner in partners]), operator)
     other = key_of(connection_between(sandbox.world, "Payments US", "Partner 2"))
     request(draft(operator, [other]), operator)
     running.run_due(actor=WORKER)

@@ -54,7 +54,9 @@ def key_ring_file(database: Path) -> Path:
     return database.with_name("keyring.json")
 
 
-@pytest.mark.parametrize("listed", [one for one in PAGES if one.is_fresh], ids=lambda one: one.slug)
+@pytest.mark.parametrize(
+    "listed", [page for page in PAGES if page.is_fresh], ids=lambda one: one.slug
+)
 def test_a_page_of_a_new_service_is_accessible_and_in_bounds(
     listed: Listed, visit_as: VisitAs, page_watch: Watch
 ) -> None:

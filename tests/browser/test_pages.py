@@ -19,7 +19,7 @@ def key_ring_file(demo: Demo) -> Path:
 
 
 @pytest.mark.parametrize(
-    "listed", [one for one in PAGES if not one.is_fresh], ids=lambda one: one.slug
+    "listed", [page for page in PAGES if not page.is_fresh], ids=lambda one: one.slug
 )
 def test_a_page_is_accessible_and_in_bounds(
     listed: Listed, visit_demo_as: VisitAs, page_watch: Watch
@@ -28,6 +28,6 @@ def test_a_page_is_accessible_and_in_bounds(
 
 
 def test_every_url_is_a_page_checked_here_or_has_a_reason_not_to_be() -> None:
-    pages = {one.name for one in PAGES if one.name}
+    pages = {page.name for page in PAGES if page.name}
     assert pages.isdisjoint(NOT_PAGES)
     assert pages | set(NOT_PAGES) == names_of_urls()

@@ -44,9 +44,9 @@ class Watch:
     def unexpected(self) -> list[str]:
         """The messages that were not expected."""
         return [
-            one
-            for one in self.complaints
-            if not any(re.search(pattern, one) for pattern in self._expected)
+            complaint
+            for complaint in self.complaints
+            if not any(re.search(pattern, complaint) for pattern in self._expected)
         ]
 
     def _on_console(self, message: ConsoleMessage) -> None:

@@ -1,6 +1,7 @@
 """Syncs that are interrupted, or that end at the same time, neither lose nor repeat a change."""
 
 from dataclasses import replace
+from functools import partial
 
 import pytest
 from django.db import connection
@@ -46,7 +47,7 @@ def test_two_sides_that_are_synced_at_once_report_once() -> None:
         sync(credential, X)
     for number in range(2, 8):
         item = make_connection(number, types=("logs",))
-        at_once([lambda one=one, item=item: sync(one, item) for one in sides])  # type: ignore[misc]
+        at_once([partial(sync, side, item) for side in sides])
     # Each sync of the other side that began earlier may leave the removal to the next one.
     for credential in sides:
         sync(credential, make_connection(7))
@@ -64,6 +65,6 @@ def test_two_sites_that_are_synced_at_once_number_their_changes_without_a_gap() 
         sync(credential, *many)
     for types in (("audit",), ("logs",), ("metrics",)):
         changed = [replace(each, connection_types=types) for each in many]
-        at_once([lambda one=one, changed=changed: sync(one, *changed) for one in credentials])  # type: ignore[misc]
+        at_once([partial(sync, credential, *changed) for credential in credentials])
     numbers = list(Change.objects.order_by("number").values_list("number", flat=True))
     assert numbers == list(range(1, 2 * 3 * 39 + 1))

@@ -65,15 +65,19 @@ class Orgs:
     def listed_by(self, credential: Credential) -> tuple[OrgConnection, ...]:
         """What this credential lists now."""
         if credential.name == "b":
-            return tuple(each for each in self.connections if each.sink_org.id == "dev")
+            return tuple(
+                connection for connection in self.connections if connection.sink_org.id == "dev"
+            )
         if credential.name == "c":
-            return tuple(each for each in self.connections if int(each.id[-2:], 16) % 2)
+            return tuple(
+                connection for connection in self.connections if int(connection.id[-2:], 16) % 2
+            )
         return tuple(self.connections)
 
     def add(self, number: int) -> None:
         """Another connection; never one of a pair of orgs that has one."""
         sink = SINKS[number % len(SINKS)]
-        if sink not in {each.sink_org.id for each in self.connections}:
+        if sink not in {connection.sink_org.id for connection in self.connections}:
             self.count += 1
             new = make_connection(self.count, sink=sink)
             self.connections.append(replace(new, created_at=self.clock.now()))
@@ -192,8 +196,11 @@ def test_changes_add_up(steps: list[tuple[str, int]], clock: SettableClock) -> N
         replayed = dict(begin)
         replay(replayed)
         at_datadog = {
-            each.id: (frozenset(each.connection_types), bool(each.created_by.disabled))
-            for each in orgs.connections
+            connection.id: (
+                frozenset(connection.connection_types),
+                bool(connection.created_by.disabled),
+            )
+            for connection in orgs.connections
         }
         assert replayed == known_now() == at_datadog
         transaction.set_rollback(True)

@@ -196,7 +196,7 @@ def test_many_are_acknowledged_with_one_note(operator: Client, credential: Crede
     with_audit = [make_connection(n, types=("audit",), sink=f"s{n}") for n in (2, 3, 4)]
     changes = sync(credential, X, *with_audit)
     response = operator.post(
-        "/changes/acknowledge/", {"change": [one.pk for one in changes[:2]], "note": NOTE}
+        "/changes/acknowledge/", {"change": [change.pk for change in changes[:2]], "note": NOTE}
     )
     assert response.status_code == 303
     assert Change.objects.filter(note=NOTE).count() == 2

@@ -338,7 +338,7 @@ def test_both_history_queries_return_the_same_rows(
     org = f"{credential.site}/{credential.org_id}"
     for filters in (HistoryFilter(), HistoryFilter(org=org), HistoryFilter(text="x")):
         page = history.history_page(actor=fresh(grace), filters=filters)
-        assert [each.connection_id for each in page.deletions] == [wanted]
+        assert [deletion.connection_id for deletion in page.deletions] == [wanted]
         assert page.count == 1
 
 

@@ -32,7 +32,7 @@ def test_a_form_submitted_twice_concurrently_adds_one_credential(sandbox: Sandbo
 
 def test_two_imports_of_the_same_lines_at_once_add_each_line_once(sandbox: SandboxServer) -> None:
     pairs = [key_pair_of(sandbox.world, name) for name in ("Payments US", "Group SOC")]
-    rows = [f"{one.org.name},{US},{one.api_key},{one.application_key}" for one in pairs]
+    rows = [f"{pair.org.name},{US},{pair.api_key},{pair.application_key}" for pair in pairs]
     text = Secret("\n".join(["name,site,api_key,application_key", *rows]))
     results: list[list[LineResult]] = []
 

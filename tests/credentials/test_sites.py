@@ -50,7 +50,7 @@ def test_every_request_goes_to_its_sites_host_with_its_headers(
 
     assert credential.is_verified
     root = f"https://{API_HOSTS[site]}"
-    assert [(one.method, one.url) for one in datadog.seen] == [
+    assert [(request.method, request.url) for request in datadog.seen] == [
         ("GET", f"{root}/api/v1/validate"),
         ("GET", f"{root}/api/v2/validate_keys"),
         ("GET", f"{root}/api/v2/current_user"),

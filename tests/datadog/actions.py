@@ -36,7 +36,7 @@ def delete_against(*plays: Play, deadline_seconds: float = 5) -> DeleteResponse:
     """DELETE once against a script; the server must have seen exactly one request."""
     with ScriptedServer(list(plays)) as server:
         result = delete(server.url, deadline_seconds=deadline_seconds)
-    assert [each.method for each in server.seen] == ["DELETE"]
+    assert [request.method for request in server.seen] == ["DELETE"]
     return result
 
 

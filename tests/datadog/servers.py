@@ -77,7 +77,7 @@ class ScriptedServer:
 
     @property
     def targets(self) -> list[str]:
-        return [each.target for each in self.seen]
+        return [request.target for request in self.seen]
 
     def _start(self, work: Callable[..., None], *args: object) -> None:
         thread = threading.Thread(target=work, args=args, daemon=True)

@@ -85,7 +85,7 @@ def list_against(
 
 
 def numbers_of(listing: ConnectionList) -> list[int]:
-    return [int(each.id[-12:]) for each in listing.org_connections]
+    return [int(connection.id[-12:]) for connection in listing.org_connections]
 
 
 def test_one_page_is_complete_and_read_in_full() -> None:

@@ -144,7 +144,7 @@ def test_the_tunnel_carries_the_request_to_the_site(certificate: Certificate) ->
             result = delete(server.url, proxy_url=proxy.url, ca_bundle=str(certificate.bundle))
     assert result.verdict is AttemptResult.DELETED
     assert len(server.seen) == 1
-    assert [each.method for each in proxy.seen] == ["CONNECT"]
+    assert [request.method for request in proxy.seen] == ["CONNECT"]
 
 
 def forward(one: socket.socket, other: socket.socket) -> None:

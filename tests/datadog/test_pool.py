@@ -12,4 +12,4 @@ def test_no_connection_outlives_its_action() -> None:
             with http.pool(), http.pool():
                 client.delete_org_connection(connection_id=CONNECTION_ID)
         client.delete_org_connection(connection_id=CONNECTION_ID)
-    assert [each.connection_number for each in server.seen] == [1, 2, 3]
+    assert [request.connection_number for request in server.seen] == [1, 2, 3]

@@ -47,7 +47,7 @@ def test_a_warm_connection_is_reused_by_another_client(certificate: Certificate)
         for _ in range(3):
             client = make_client(server, ca_bundle=str(certificate.bundle))
             client.delete_org_connection(connection_id=CONNECTION_ID)
-    assert [each.connection_number for each in server.seen] == [1, 1, 1]
+    assert [request.connection_number for request in server.seen] == [1, 1, 1]
 
 
 def test_a_connection_known_to_be_closed_is_replaced_before_anything_is_sent() -> None:
@@ -65,7 +65,7 @@ def test_a_connection_known_to_be_closed_is_replaced_before_anything_is_sent() -
         assert closed.wait(5)
         result = client.delete_org_connection(connection_id=CONNECTION_ID)
     assert result.verdict is AttemptResult.DELETED
-    assert [each.connection_number for each in server.seen] == [1, 2]
+    assert [request.connection_number for request in server.seen] == [1, 2]
 
 
 def test_a_warm_connection_closed_during_the_request_is_ambiguous_and_not_retried() -> None:
@@ -76,7 +76,7 @@ def test_a_warm_connection_closed_during_the_request_is_ambiguous_and_not_retrie
         client.delete_org_connection(connection_id=CONNECTION_ID)
         result = client.delete_org_connection(connection_id=CONNECTION_ID)
     assert (result.verdict, result.cause) == (AttemptResult.AMBIGUOUS, Cause.CONNECTION_LOST)
-    assert [each.connection_number for each in server.seen] == [1, 1]
+    assert [request.connection_number for request in server.seen] == [1, 1]
 
 
 def test_an_unsolicited_response_is_not_taken_for_the_next_one() -> None:
@@ -108,7 +108,7 @@ def test_a_second_response_in_the_same_tls_record_is_not_taken_for_the_next_one(
         client.delete_org_connection(connection_id=CONNECTION_ID)
         result = client.delete_org_connection(connection_id=CONNECTION_ID)
     assert (result.verdict, result.http_status) == (AttemptResult.AMBIGUOUS, 500)
-    assert [each.connection_number for each in server.seen] == [1, 2]
+    assert [request.connection_number for request in server.seen] == [1, 2]
 
 
 def test_the_deadline_of_one_request_does_not_affect_the_next() -> None:
@@ -121,7 +121,7 @@ def test_the_deadline_of_one_request_does_not_affect_the_next() -> None:
     # Its body takes as long as its own deadline allows.
     assert result.verdict is AttemptResult.DELETED
     assert result.duration_ms >= 550
-    assert [each.connection_number for each in server.seen] == [1, 1]
+    assert [request.connection_number for request in server.seen] == [1, 1]
 
 
 def test_a_cookie_is_never_sent_back() -> None:
@@ -130,7 +130,7 @@ def test_a_cookie_is_never_sent_back() -> None:
         client = make_client(server)
         client.delete_org_connection(connection_id=CONNECTION_ID)
         client.delete_org_connection(connection_id=CONNECTION_ID)
-    assert ["cookie" in each.headers for each in server.seen] == [False, False]
+    assert ["cookie" in request.headers for request in server.seen] == [False, False]
 
 
 def test_each_request_carries_its_own_keys() -> None:
@@ -145,12 +145,12 @@ def test_each_request_carries_its_own_keys() -> None:
         third = DatadogClient(base_url=server.url, keys=token)
         third.delete_org_connection(connection_id=CONNECTION_ID)
     names = ("dd-api-key", "dd-application-key", "authorization")
-    assert [[each.headers.get(name) for name in names] for each in server.seen] == [
+    assert [[request.headers.get(name) for name in names] for request in server.seen] == [
         [API_KEY, APPLICATION_KEY, None],
         ["other", "pair", None],
         [None, None, "Bearer ddsat_x"],
     ]
-    assert [each.connection_number for each in server.seen] == [1, 1, 1]
+    assert [request.connection_number for request in server.seen] == [1, 1, 1]
 
 
 def test_threads_do_not_mix_up_their_responses() -> None:

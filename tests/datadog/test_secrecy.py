@@ -119,8 +119,8 @@ def test_a_warm_connection_holds_no_key() -> None:
     strings = [each for each in found if isinstance(each, str | bytes)]
     assert any(isinstance(each, TrackedConnection) for each in found)
     assert len(strings) > 10
-    for each in strings:
-        text = each if isinstance(each, str) else each.decode("latin-1")
+    for string in strings:
+        text = string if isinstance(string, str) else string.decode("latin-1")
         assert API_KEY not in text
         assert APPLICATION_KEY not in text
 

@@ -96,9 +96,9 @@ def documents_of(deletion: Deletion) -> list[verify.Event]:
     """Its events as an evidence bundle contains them."""
     return [
         verify.Event(
-            json.loads(one.text), {str(key): text for key, text in one.shown_values.items()}
+            json.loads(value.text), {str(key): text for key, text in value.shown_values.items()}
         )
-        for one in with_values(audit.events_of(subject=deletion))
+        for value in with_values(audit.events_of(subject=deletion))
     ]
 
 

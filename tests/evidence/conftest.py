@@ -70,7 +70,7 @@ def history(
             histories.created = History(
                 database=histories.until_the_end.enter_context(copy_of_database()),
                 world=sandbox.world,
-                keys={one.name: one.read_text() for one in key_ring_file.parent.iterdir()},
+                keys={path.name: path.read_text() for path in key_ring_file.parent.iterdir()},
             )
         return
     restore_database(past.database)

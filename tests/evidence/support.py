@@ -221,12 +221,12 @@ class Forger:
             page += verify.access_review_end(review)
         plan = json.loads(self.files.get(verify.PLAN_FILE, b"null"))
         if plan:
-            own = [one for one in events if one.about[0] == verify.BATCH]
+            own = [event for event in events if event.about[0] == verify.BATCH]
             page += verify.plan_start(plan, own)
             page += "".join(verify.plan_row(row) for row in plan["rows"]) + verify.plan_end()
         for row in rows:
             page += verify.page_section(
-                row, [one for one in events if one.about == (verify.DELETION, row["id"])]
+                row, [event for event in events if event.about == (verify.DELETION, row["id"])]
             )
         self.files["deletions.html"] = (page + verify.page_end()).encode()
 

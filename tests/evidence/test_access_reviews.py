@@ -125,8 +125,8 @@ def test_a_closed_access_review_is_evidence_from_its_start_to_the_deletions(
         *("delete", "delete", "delete", "keep", "keep", "pending")
     ]
     [deleted] = [row for row in rows if row["deletions"]]
-    assert [each["outcome"] for each in deleted["deletions"]] == ["deleted"]
-    assert [each["decided_together"] for each in deleted["decisions"]] == [3]
+    assert [deletion["outcome"] for deletion in deleted["deletions"]] == ["deleted"]
+    assert [decision["decided_together"] for decision in deleted["decisions"]] == [3]
     assert len(told["appeared"]) == 1
     assert {org["org_name"] for org in told["coverage"]["orgs"]} == {"Payments US", "Group SOC"}
     # The names of reviewers are compared with an event, so they are not among what isn't proven.
@@ -192,7 +192,7 @@ def test_its_page_links_to_the_bundle(
     shown = unescape(client.get("/evidence/").text)
     assert f"An evidence bundle of the access review {NAME} was made: 1 deletion," in shown
     events = AuditEvent.objects.filter(code__startswith="evidence_bundle.").order_by("seq")
-    assert [f" of the access review {NAME}" in each.stored_sentence for each in events] == [
+    assert [f" of the access review {NAME}" in event.stored_sentence for event in events] == [
         True
     ] * 2
 
@@ -200,7 +200,7 @@ def test_its_page_links_to_the_bundle(
 def test_the_documents_name_every_key(made: Made) -> None:
     told = document(made)
     keys = {*told, *(key for row in told["rows"] for key in row)}
-    keys |= {key for row in told["rows"] for one in row["decisions"] for key in one}
+    keys |= {key for row in told["rows"] for decision in row["decisions"] for key in decision}
     assert [key for key in sorted(keys) if f"`{key}`" not in EVIDENCE] == []
 
 
@@ -224,15 +224,15 @@ def test_it_still_verifies_when_its_people_are_erased(
 def test_a_decision_by_someone_who_is_not_a_reviewer_is_named(made: Made) -> None:
     told = document(made)
     values = [json.loads(line) for line in files_of(made.data)["values.ndjson"].splitlines()]
-    shown = {str(each["number"]): verify.display_value(each) for each in values}
+    shown = {str(value["number"]): verify.display_value(value) for value in values}
     texts = [
         json.loads(json.loads(line)["text"])
         for line in files_of(made.data)["events.ndjson"].splitlines()
     ]
-    events = [verify.Event(each, shown) for each in texts if each["subject"]]
-    events = [each for each in events if each.about == (verify.ACCESS_REVIEW, told["id"])]
+    events = [verify.Event(text, shown) for text in texts if text["subject"]]
+    events = [event for event in events if event.about == (verify.ACCESS_REVIEW, told["id"])]
     assert verify.access_review_differences(told, told["rows"], events) == []
-    [grace] = [each for each in told["reviewers"] if each["name"] == "Grace"]
+    [grace] = [reviewer for reviewer in told["reviewers"] if reviewer["name"] == "Grace"]
     told["reviewers"].remove(grace)
     events[0].details["reviewers"].remove(grace["id"])
     events[0].sentence = "Edith started it. Reviewers: Ada."
@@ -267,7 +267,7 @@ def in_decision(**values: Any) -> Callable[[dict[str, Any]], None]:
 
 
 def row_with_deletion(review: dict[str, Any]) -> dict[str, Any]:
-    [row] = [each for each in review["rows"] if each["deletions"]]
+    [row] = [row for row in review["rows"] if row["deletions"]]
     found: dict[str, Any] = row
     return found
 

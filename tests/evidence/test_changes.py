@@ -93,7 +93,7 @@ def test_an_altered_column_of_a_change_is_detected(
     changes: list[Change], subtests: pytest.Subtests
 ) -> None:
     acknowledgement = {"acknowledged_at", "note"}
-    fields = {each.name: each for each in Change._meta.concrete_fields}
+    fields = {field.name: field for field in Change._meta.concrete_fields}
     for name in fields.keys() - NOT_COMPARED - {"id", "deletion", "acknowledged_by"}:
         change = changes[1] if name in acknowledgement else changes[0]
         with subtests.test(name=name):
@@ -164,5 +164,5 @@ def test_what_is_stored_meanwhile_raises_no_alarm(
     [found] = sync(credential, make_connection(7, sink="new"))
     ids = [changes[0].pk, found.pk]
     acknowledge_changes(actor=person_actor(person=ada), change_ids=ids, note=NOTE)
-    report = next(each for each in steps if each is not None)
+    report = next(step for step in steps if step is not None)
     assert (report.fault, report.message) == (None, "The audit log is intact.")

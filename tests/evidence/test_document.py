@@ -72,9 +72,9 @@ def test_the_types_of_a_subject() -> None:
         Org(),
         key,
     ]
-    assert {type(one) for one in subjects} == set(get_args(audit.Subject.__value__))
+    assert {type(subject) for subject in subjects} == set(get_args(audit.Subject.__value__))
     [listed] = re.findall(r"`type` \(([^)]+)\)", EVENT["subject"])
-    assert codes_in(listed) == {audit.reference(one)["type"] for one in subjects}
+    assert codes_in(listed) == {audit.reference(subject)["type"] for subject in subjects}
 
 
 def test_the_kinds_of_an_actor() -> None:

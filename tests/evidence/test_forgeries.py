@@ -298,8 +298,8 @@ def test_a_name_omitted_as_if_erased_is_valid_and_listed_as_not_proven(
     shown = verify.display_value(approver)
 
     def leave_out(rows: Rows) -> None:
-        for each in (settled(rows), *settled(rows)["attempts"]):
-            each["approved_by"] = [shown]
+        for document in (settled(rows), *settled(rows)["attempts"]):
+            document["approved_by"] = [shown]
 
     forger.edit_rows(leave_out)
     verdict = run_verifier(forger.signed(), tmp_path / "x")
@@ -357,7 +357,7 @@ def test_no_forged_content_causes_a_traceback(
     path = tmp_path / "bundle.zip"
     for _ in range(80):
         forger = Forger(made=made)
-        name = chance.choice([each for each in verify.MANIFEST_FILES if each in forger.files])
+        name = chance.choice([file for file in verify.MANIFEST_FILES if file in forger.files])
         forger.files[name] = spoiled(name, forger.files[name], chance)
         path.write_bytes(forger.signed())
         code = verify.main([str(path)])

@@ -63,7 +63,7 @@ def assert_intact() -> None:
 
 def assert_named(*deletions: Deletion) -> None:
     code, document = verified()
-    ids = {str(one.pk) for one in deletions}
+    ids = {str(deletion.pk) for deletion in deletions}
     assert (code, document["fault"], set(document["deletions"])) == (1, Fault.DELETION, ids)
     assert all(each in document["message"] for each in ids)
 
@@ -179,7 +179,7 @@ def test_every_column_is_frozen_or_listed_as_changeable() -> None:
     of_deletion = [*kept, *glass, *conditional, *may_change]
     of_attempt = [*migration.CLAIMED, *migration.RESPONSE]
     for model, names in ((Deletion, of_deletion), (Attempt, of_attempt)):
-        columns = {one.column for one in model._meta.local_concrete_fields}
+        columns = {field.column for field in model._meta.local_concrete_fields}
         assert (set(names), len(names)) == (columns, len(columns))
 
 

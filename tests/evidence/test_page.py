@@ -83,11 +83,11 @@ def test_the_historys_filters_are_neither_widened_nor_left_out(reader: Client, s
 
 def test_every_filter_is_described() -> None:
     given: dict[Any, Any] = {str: "x", bool: True, UUID: uuid4()}
-    for each in dataclasses.fields(HistoryFilter):
-        kind = next((one for one in given if one in {each.type, *get_args(each.type)}), None)
+    for field in dataclasses.fields(HistoryFilter):
+        kind = next((one for one in given if one in {field.type, *get_args(field.type)}), None)
         if kind is not None:
-            words = filter_text(HistoryFilter(**{each.name: given[kind]}))
-            assert words != filter_text(HistoryFilter()), each.name
+            words = filter_text(HistoryFilter(**{field.name: given[kind]}))
+            assert words != filter_text(HistoryFilter()), field.name
 
 
 def test_a_kept_checkpoint_and_a_seed_are_used(reader: Client, tmp_path: Path) -> None:

@@ -105,9 +105,11 @@ def test_a_bulk_deletion_is_evidence_from_its_plan_to_its_end(batch: Batch, tmp_
         *("", "", "protected", "malformed_id", "duplicate", "not_visible", "", "")
     ]
     kept = [row for row in told["rows"] if row["deletion"]]
-    assert {row["deletion"] for row in kept} == {str(each.pk) for each in batch.deletions.all()}
+    assert {row["deletion"] for row in kept} == {
+        str(deletion.pk) for deletion in batch.deletions.all()
+    }
     assert [row["position"] for row in kept] == [1, 2, 8]
-    events = [one.code for one in Forger(made=made).events() if one.about[0] == verify.BATCH]
+    events = [event.code for event in Forger(made=made).events() if event.about[0] == verify.BATCH]
     assert events == [
         f"batch.{word}"
         for word in ("requested", "approved", "confirmed", "paused", "resumed", "finished")
@@ -345,12 +347,12 @@ def plan_of(made: Made) -> tuple[verify.Plan, list[dict[str, Any]]]:
     """The plan with its events, and its rows."""
     told = document(made)
     rows = told.pop("rows")
-    own = [one for one in Forger(made=made).events() if one.about[0] == verify.BATCH]
+    own = [event for event in Forger(made=made).events() if event.about[0] == verify.BATCH]
     return verify.Plan(told, own), rows
 
 
 def event_of(plan: verify.Plan, word: str) -> verify.Event:
-    return next(one for one in plan.events if one.code == f"batch.{word}")
+    return next(event for event in plan.events if event.code == f"batch.{word}")
 
 
 def differences_after(made: Made, change: Callable[[verify.Plan], None]) -> list[str]:
@@ -388,7 +390,7 @@ def test_a_request_of_another_number_of_deletions_than_the_plan_has_is_named(mad
 
 def test_a_request_for_approval_of_something_else_than_the_plan_is_named(made: Made) -> None:
     def change(plan: verify.Plan) -> None:
-        for where in (plan.document, *(one.details for one in plan.events)):
+        for where in (plan.document, *(event.details for event in plan.events)):
             if "approval_digest" in where:
                 where["approval_digest"] = "0" * 64
 
@@ -399,7 +401,7 @@ def test_a_request_for_approval_of_something_else_than_the_plan_is_named(made: M
 def test_a_deletion_that_differs_from_its_row_is_named(made: Made) -> None:
     forger = Forger(made=made)
     row = json.loads(forger.files["deletions.json"])[0]
-    events = [one for one in forger.events() if one.about == (verify.DELETION, row["id"])]
+    events = [event for event in forger.events() if event.about == (verify.DELETION, row["id"])]
     changes: dict[str, Any] = {
         "batch": None,
         "source_org": OTHER_ORG,
@@ -426,10 +428,10 @@ def test_a_deletion_that_differs_from_its_row_is_named(made: Made) -> None:
 def test_an_attempt_while_the_bulk_deletion_was_not_running_is_named(made: Made, word: str) -> None:
     forger = Forger(made=made)
     row = json.loads(forger.files["deletions.json"])[0]
-    events = [one for one in forger.events() if one.about == (verify.DELETION, row["id"])]
+    events = [event for event in forger.events() if event.about == (verify.DELETION, row["id"])]
     plan, rows = plan_of(made)
     plan.differences(rows)
-    sending = next(one for one in events if one.code == "deletion.sending")
+    sending = next(event for event in events if event.code == "deletion.sending")
     sending.seq = event_of(plan, word).seq + 1
     found = plan.deletion_differences(row, events)
     assert found == [NOT_RUNNING]
@@ -438,8 +440,8 @@ def test_an_attempt_while_the_bulk_deletion_was_not_running_is_named(made: Made,
 def test_people_can_confirm_a_deletion_again_alone_after_the_end(made: Made) -> None:
     forger = Forger(made=made)
     row = json.loads(forger.files["deletions.json"])[0]
-    events = [one for one in forger.events() if one.about == (verify.DELETION, row["id"])]
-    sending = next(one for one in events if one.code == "deletion.sending")
+    events = [event for event in forger.events() if event.about == (verify.DELETION, row["id"])]
+    sending = next(event for event in events if event.code == "deletion.sending")
     plan, rows = plan_of(made)
     plan.differences(rows)
     unknown = event_of(plan, "finished")

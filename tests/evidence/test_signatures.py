@@ -69,7 +69,7 @@ def test_it_agrees_with_cryptography_on_good_and_bad_signatures() -> None:
         for part in parts:
             place = chance.randrange(len(part))
             part[place] ^= 1 << chance.randrange(8)
-            changed = [bytes(each) for each in parts]
+            changed = [bytes(part) for part in parts]
             assert is_signed(*changed) == theirs(*changed), number
             assert not is_signed(*changed), number
             part[place] ^= 0

@@ -331,8 +331,8 @@ def test_a_refresh_says_which_orgs_failed_to_sync_and_why(
 def test_a_refresh_names_only_some_of_many_orgs_with_the_same_failure(labs: Credential) -> None:
     credentials = [Credential(name=f"Org {number}") for number in range(7)]
     listings = [
-        Sync(credential=each, is_complete=False, cause="server_error", http_status=500)
-        for each in credentials
+        Sync(credential=credential, is_complete=False, cause="server_error", http_status=500)
+        for credential in credentials
     ]
     assert (
         "Org 0, Org 1, Org 2, Org 3, Org 4 and 2 more: Datadog had an internal failure"

@@ -51,7 +51,7 @@ def test_verifying_a_parent_orgs_credential_finds_orgs_without_a_connection(
 ) -> None:
     credential = added(parent, "Group SOC")
     assert managed_by(credential) == ["Acquired", "Group SOC", "Payments US"]
-    [acquired] = [each for each in list_orgs(actor=command_actor()) if each.org.name == "Acquired"]
+    [acquired] = [org for org in list_orgs(actor=command_actor()) if org.org.name == "Acquired"]
     assert acquired.coverage is OrgCoverage.NO_CREDENTIAL
     assert (acquired.connections_in, acquired.connections_out) == (0, 0)
 
@@ -61,7 +61,7 @@ def test_orgs_that_only_a_hidden_credential_manages_are_not_named(
 ) -> None:
     credential = added(parent, "Group SOC")
     CredentialAccess.objects.create(credential=credential, kind=AccessKind.SEE, person=ada)
-    assert "Acquired" in {each.name for each in list_known_orgs(actor=person_actor(person=ada))}
+    assert "Acquired" in {org.name for org in list_known_orgs(actor=person_actor(person=ada))}
     assert list_known_orgs(actor=person_actor(person=victor)) == []
 
 

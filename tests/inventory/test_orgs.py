@@ -38,7 +38,7 @@ ClientOf = Callable[[Person], Client]
 
 def summaries() -> dict[str, OrgSummary]:
     """Every org by its name, as a command sees it."""
-    return {each.org.name: each for each in list_orgs(actor=command_actor())}
+    return {org.org.name: org for org in list_orgs(actor=command_actor())}
 
 
 def hide(credential: Credential, *, from_all_but: Person) -> None:
@@ -118,7 +118,7 @@ def test_one_of_two_credentials_is_enough(sandbox: SandboxServer, payments: Cred
     )
     found = summaries()["Payments US"]
     assert found.coverage is OrgCoverage.LISTED
-    assert [each.name for each in found.credentials] == [payments.name, "Second"]
+    assert [credential.name for credential in found.credentials] == [payments.name, "Second"]
 
 
 def test_a_retired_credential_leaves_its_org_without_one(payments: Credential) -> None:
@@ -139,7 +139,7 @@ def test_orgs_with_the_same_name_stay_apart(
     )
     pair = world.add_key_pair(org=twin)
     store_credential(sandbox, "Payments US", pair=pair, name="Twin")
-    twins = [each for each in list_orgs(actor=command_actor()) if each.org.name == "Payments US"]
+    twins = [org for org in list_orgs(actor=command_actor()) if org.org.name == "Payments US"]
     assert {(each.org.site, each.org.org_id) for each in twins} == {
         (US, payments.org_id),
         (site, twin.id),
@@ -175,7 +175,7 @@ def test_before_the_first_credential_the_page_says_what_to_do(
 @pytest.mark.database
 def test_the_list_can_be_sorted(payments: Credential, labs: Credential) -> None:
     names = [
-        [each.org.name for each in list_orgs(actor=command_actor(), sort=sort)]
+        [org.org.name for org in list_orgs(actor=command_actor(), sort=sort)]
         for sort in ("-org", "-in")
     ]
     assert names[0] == ["Payments US", "Labs EU", "Group SOC", "Data Lake EU"]
@@ -199,7 +199,7 @@ def test_hidden_credentials_are_not_counted_and_their_orgs_not_named(
     client_of(ada).post("/connections/refresh/")
     hide(soc, from_all_but=ada)
     hide(labs, from_all_but=ada)
-    found = {each.org.name: each for each in list_orgs(actor=person_actor(person=victor))}
+    found = {org.org.name: org for org in list_orgs(actor=person_actor(person=victor))}
     assert set(found) == {"Payments US", "Group SOC"}
     assert found["Group SOC"].credentials == []
     assert found["Group SOC"].connections_out == 1
@@ -287,8 +287,8 @@ def test_an_id_that_is_no_uuid_is_shown_without_a_link(
 
 def test_the_filter_ignores_what_is_no_filter(payments: Credential) -> None:
     orgs = list_orgs(actor=command_actor())
-    assert [each for each in orgs if OrgFilter(site="nowhere").matches(each)] == []
-    assert len([each for each in orgs if OrgFilter(coverage="listed").matches(each)]) == 1
+    assert [org for org in orgs if OrgFilter(site="nowhere").matches(org)] == []
+    assert len([org for org in orgs if OrgFilter(coverage="listed").matches(org)]) == 1
 
 
 def test_the_command_prints_one_document(
@@ -296,9 +296,7 @@ def test_the_command_prints_one_document(
 ) -> None:
     call_command("list_orgs", "--json")
     [payments_org] = [
-        each
-        for each in json.loads(capsys.readouterr().out)["orgs"]
-        if each["id"] == payments.org_id
+        org for org in json.loads(capsys.readouterr().out)["orgs"] if org["id"] == payments.org_id
     ]
     assert payments_org == {
         "id": payments.org_id,

@@ -64,9 +64,9 @@ def test_a_sync_that_nobody_asked_for_waits_until_the_limit_resets(
     sync_until_low(payments)
     clock.advance(minutes=9)
 
-    assert [each.credential for each in sync.sync_orgs(actor=WORKER, only_stale=True)] == [soc]
+    assert [org.credential for org in sync.sync_orgs(actor=WORKER, only_stale=True)] == [soc]
     clock.advance(minutes=1)
-    assert [each.credential for each in sync.sync_orgs(actor=WORKER, only_stale=True)] == [payments]
+    assert [org.credential for org in sync.sync_orgs(actor=WORKER, only_stale=True)] == [payments]
 
 
 def test_a_sync_that_a_person_starts_is_not_held_back(payments: Credential, ada: Person) -> None:

@@ -64,7 +64,7 @@ def timeline_in(page: Page) -> list[str]:
 def in_order(found: list[str], *wanted: str) -> bool:
     """Whether all these titles are there, in this order."""
     places = iter(found)
-    return all(any(title == each for each in places) for title in wanted)
+    return all(any(title == place for place in places) for title in wanted)
 
 
 def test_the_timeline_runs_from_the_first_sync_to_the_verified_deletion(
@@ -98,9 +98,9 @@ def test_each_entry_has_its_time_its_person_and_a_link_to_its_deletion(
     page = open_timeline(requester.client, connection)
     assert (f"/deletions/{deletion.pk}/", "Requested") in links_in(page.html)
     [event] = [
-        each
-        for each in audit.events_of(subject=deletion)
-        if each.code == audit.EventCode.DELETION_REQUESTED
+        event
+        for event in audit.events_of(subject=deletion)
+        if event.code == audit.EventCode.DELETION_REQUESTED
     ]
     assert f"{event.at:%H:%M:%S} UTC · Ada · #{event.seq}" in page.text
     assert f'href="/audit/{event.seq}/"' not in page.html

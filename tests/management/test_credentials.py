@@ -171,7 +171,7 @@ def test_there_is_no_argument_for_a_key(capsys: pytest.CaptureFixture[str]) -> N
     with pytest.raises(SystemExit):
         call_command("add_credential", "--help")
     options = {word.rstrip(",") for word in capsys.readouterr().out.split() if word[:2] == "--"}
-    assert {one for one in options if "key" in one} == {
+    assert {option for option in options if "key" in option} == {
         "--api-key-file",
         "--application-key-file",
     }
@@ -183,7 +183,7 @@ def test_verifying_all_exits_0_when_all_are_verified(sandbox: SandboxServer) -> 
     code, document = run_json("verify_credentials")
 
     assert code == 0
-    assert [one["verified"] for one in document["credentials"]] == [True, True]
+    assert [credential["verified"] for credential in document["credentials"]] == [True, True]
 
 
 def test_verifying_all_exits_1_when_one_is_not(sandbox: SandboxServer) -> None:
@@ -193,7 +193,9 @@ def test_verifying_all_exits_1_when_one_is_not(sandbox: SandboxServer) -> None:
     code, document = run_json("verify_credentials")
 
     assert code == 1
-    assert {one["name"]: one["verified"] for one in document["credentials"]} == {
+    assert {
+        credential["name"]: credential["verified"] for credential in document["credentials"]
+    } == {
         "Labs EU": False,
         "Payments US": True,
     }
@@ -256,7 +258,8 @@ HEADER = "name,site,api_key,application_key"
 def csv_of(sandbox: SandboxServer, *org_names: str) -> str:
     pairs = [key_pair_of(sandbox.world, name) for name in org_names]
     rows = [
-        f"{one.org.name},{one.org.site.name},{one.api_key},{one.application_key}" for one in pairs
+        f"{pair.org.name},{pair.org.site.name},{pair.api_key},{pair.application_key}"
+        for pair in pairs
     ]
     return "\n".join([HEADER, *rows, ""])
 

@@ -56,7 +56,7 @@ class CommandResult:
 
     @property
     def results(self) -> list[str]:
-        return [each["outcome"] or each["state"] for each in self.document["deletions"]]
+        return [deletion["outcome"] or deletion["state"] for deletion in self.document["deletions"]]
 
 
 @pytest.fixture
@@ -89,7 +89,7 @@ def run(tmp_path: Path) -> Run:
 
 
 def csv_of(connections: Sequence[str], *, header: str = "site,connection_id") -> str:
-    return "\n".join([header, *(each.replace("/", ",", 1) for each in connections)])
+    return "\n".join([header, *(connection.replace("/", ",", 1) for connection in connections)])
 
 
 def sent(sandbox: SandboxServer) -> int:
@@ -106,7 +106,7 @@ def test_it_syncs_sends_verifies_and_prints_every_outcome(run: Run, sandbox: San
     assert result.document["counts"] == {"deleted": 3}
     assert result.document["failed"] == []
     rows = result.document["deletions"]
-    assert {(each["state"], each["outcome"], each["cause"]) for each in rows} == {
+    assert {(row["state"], row["outcome"], row["cause"]) for row in rows} == {
         ("settled", "deleted", None)
     }
     assert batch.state == BatchState.FINISHED
@@ -120,7 +120,7 @@ def test_it_syncs_sends_verifies_and_prints_every_outcome(run: Run, sandbox: San
 def test_a_json_plan_deletes_too(run: Run, sandbox: SandboxServer) -> None:
     connections = add_connections(sandbox, 2)
     names = ("site", "connection_id")
-    entries = [dict(zip(names, each.split("/"), strict=True)) for each in connections]
+    entries = [dict(zip(names, connection.split("/"), strict=True)) for connection in connections]
     result = run(json.dumps([entries[0], {"site": "nowhere"}, entries[1]]), "--yes")
     assert (result.code, result.results) == (2, ["deleted", "deleted"])
     assert [line for line, _ in result.failed] == [2]
@@ -188,7 +188,7 @@ def test_only_the_named_credential_sends_a_line(
     rows = [f"{site}/{both.id},{soc.name.upper()}", f"{only_payments},{soc.name}"]
     result = run(csv_of(rows, header="site,connection_id,credential"), "--yes")
     assert result.failed == [(3, "The credential Group SOC can't delete it.")]
-    assert [each["credential"] for each in result.document["deletions"]] == ["Group SOC"]
+    assert [deletion["credential"] for deletion in result.document["deletions"]] == ["Group SOC"]
 
 
 CASES = {
@@ -446,7 +446,7 @@ def test_the_same_plan_is_recognized_with_a_malformed_line_and_a_renamed_credent
     run: Run, payments: Credential, ada: Person, sandbox: SandboxServer
 ) -> None:
     Credential.objects.update(policy=ApprovalPolicy.ONE)
-    good, other = (each.split("/") for each in add_connections(sandbox, 2))
+    good, other = (connection.split("/") for connection in add_connections(sandbox, 2))
     lines = [[*good, payments.name], [other[0], "\0" + "x" * 300, ""], [*other, "Nobody"]]
     names = ("site", "connection_id", "credential")
     plan = json.dumps([dict(zip(names, line, strict=True)) for line in lines])
@@ -481,13 +481,13 @@ def test_the_same_plan_requested_by_another_process_meanwhile_is_continued(
 def test_a_json_entry_with_a_repeated_key_or_a_surrogate_deletes_nothing(
     run: Run, sandbox: SandboxServer
 ) -> None:
-    first, second, third = (each.split("/") for each in add_connections(sandbox, 3))
+    first, second, third = (connection.split("/") for connection in add_connections(sandbox, 3))
     repeated = f'{{"site":"{first[0]}","connection_id":"{first[1]}","connection_id":"{second[1]}"}}'
     surrogate = f'{{"site":"{first[0]}","connection_id":"\\ud800"}}'
     good = json.dumps({"site": third[0], "connection_id": third[1]})
     result = run(f"[{repeated},{surrogate},{good}]", "--yes")
     assert (result.code, [number for number, _ in result.failed]) == (2, [1, 2])
-    assert [each["connection_id"] for each in result.document["deletions"]] == [third[1]]
+    assert [deletion["connection_id"] for deletion in result.document["deletions"]] == [third[1]]
 
 
 def test_a_name_of_a_credential_is_preferred_as_it_is_written(

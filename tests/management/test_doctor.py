@@ -66,7 +66,7 @@ def test_an_altered_key_ring_is_an_error(key_ring_file: Path) -> None:
 
 @pytest.mark.django_db
 def test_without_a_credential_it_does_not_say_that_every_one_requires_approval() -> None:
-    [finding] = [one for one in checks.run_all_checks() if one.obj == "approval policy"]
+    [finding] = [check for check in checks.run_all_checks() if check.obj == "approval policy"]
     assert (finding.level, finding.msg) == (INFO, "no credential yet")
 
 
@@ -75,7 +75,7 @@ def test_it_names_the_credentials_that_need_no_approval(
     sandbox: SandboxServer,
 ) -> None:
     credential = added(sandbox, "Payments US", name="Payments")
-    [finding] = [one for one in checks.run_all_checks() if one.obj == "approval policy"]
+    [finding] = [check for check in checks.run_all_checks() if check.obj == "approval policy"]
     assert finding.level == WARNING
     assert "Payments" in finding.msg
     credential.policy = ApprovalPolicy.ONE
@@ -184,7 +184,7 @@ def test_a_missing_trigger_is_an_error() -> None:
     where = " ON connections_attempt" if connection.vendor == "postgresql" else ""
     with connection.cursor() as cursor:
         cursor.execute(f"DROP TRIGGER {name}{where}")
-    [finding] = [one for one in checks.run_all_checks() if one.obj == "triggers"]
+    [finding] = [check for check in checks.run_all_checks() if check.obj == "triggers"]
     assert (finding.level, "1 missing" in finding.msg) == (ERROR, True)
     assert name in finding.msg
 
@@ -198,5 +198,5 @@ def test_a_disabled_trigger_is_an_error() -> None:
         cursor.execute(
             "ALTER TABLE connections_attempt DISABLE TRIGGER connections_attempt_response"
         )
-    [finding] = [one for one in checks.run_all_checks() if one.obj == "triggers"]
+    [finding] = [check for check in checks.run_all_checks() if check.obj == "triggers"]
     assert (finding.level, "1 disabled" in finding.msg) == (ERROR, True)

@@ -113,7 +113,7 @@ def test_stored_reports_what_was_never_synced(payments: Credential) -> None:
 def test_one_credential_can_be_selected_by_name(payments: Credential, labs: Credential) -> None:
     code, document = run_json("--credential", "labs eu")
     assert code == 0
-    assert [one["seen_by"] for one in document["org_connections"]] == [["Labs EU"]]
+    assert [connection["seen_by"] for connection in document["org_connections"]] == [["Labs EU"]]
     assert Sync.objects.get().credential == labs
 
 

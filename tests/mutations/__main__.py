@@ -44,12 +44,12 @@ def main(arguments: list[str]) -> int:
 
 
 def _chosen(arguments: list[str]) -> tuple[Mutant, ...]:
-    here = tuple(one for one in MUTANTS if one.needs_postgresql == ON_POSTGRESQL)
+    here = tuple(mutant for mutant in MUTANTS if mutant.needs_postgresql == ON_POSTGRESQL)
     if arguments == ["--all"]:
         return here
     if not arguments:
         return changed_since_full_run(here)
-    chosen = tuple(one for one in MUTANTS if any(part in one.name for part in arguments))
+    chosen = tuple(mutant for mutant in MUTANTS if any(part in mutant.name for part in arguments))
     if not chosen:
         sys.exit(f"No safeguard has a name that contains {' or '.join(arguments)}.")
     return chosen

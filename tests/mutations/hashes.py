@@ -42,7 +42,9 @@ def _without_comments(content: str) -> str:
             statements.append([])
         elif token.type not in {tokenize.COMMENT, tokenize.NL}:
             statements[-1].append(token.string)
-    return "\n".join(" ".join(each) for each in statements if not _is_docstring(each))
+    return "\n".join(
+        " ".join(statement) for statement in statements if not _is_docstring(statement)
+    )
 
 
 def _is_docstring(statement: list[str]) -> bool:

@@ -85,7 +85,7 @@ def test_a_checkpoint_recipient_gets_the_newest_checkpoint_as_a_file(
     made = checkpoints.make_checkpoint()
     assert made
     page = read(administrator.get("/notices/"))
-    [form] = [one for one in page.forms if one.fields.get("destination", "mail:") != "mail:"]
+    [form] = [form for form in page.forms if form.fields.get("destination", "mail:") != "mail:"]
     read(administrator.post(form.action, form.fields))
     assert mail_server.recipients == ["witness@example.org"]
     [attached] = mail_server.messages[0].iter_attachments()
@@ -122,7 +122,7 @@ def test_retrying_includes_all_failed_messages_of_a_destination(
     record_event()
     delivery.run_due(channel=Notification.Channel.WEBHOOK)
     page = read(administrator.get("/notices/?state=given_up"))
-    form = next(one for one in page.forms if one.action.endswith("/retry/"))
+    form = next(form for form in page.forms if form.action.endswith("/retry/"))
     after = administrator.post(form.action, form.fields, follow=True)
     assert "2 notifications queued again" in read(after).text
     delivery.run_due(channel=Notification.Channel.WEBHOOK)

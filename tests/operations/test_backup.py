@@ -560,7 +560,7 @@ def test_a_copy_contains_no_session_data(database: Path, tmp_path: Path) -> None
     before_migrating = copy_before_migrating(now=timezone.now())
     assert before_migrating
 
-    stored = [one for one in database.parent.iterdir() if one.is_file()]
+    stored = [path for path in database.parent.iterdir() if path.is_file()]
     assert not [one.name for one in stored if key.encode() in one.read_bytes()]
     for copy in (tmp_path / "backup/orgadmin.sqlite3", before_migrating):
         policies = copy.read_bytes()

@@ -215,13 +215,13 @@ def test_its_start_page_lists_scenes_and_every_person(demo: Demo) -> None:
         "Verify the audit log offline",
         "Datadog returns 403: refused",
     )
-    assert [one for one in headings if one not in page.text] == []
+    assert [heading for heading in headings if heading not in page.text] == []
     usernames = {form.fields.get("username", "") for form in page.forms}
     assert usernames >= {"operator", "approver", "credentials", "auditor", "viewer"}
 
 
 def test_each_step_of_a_scene_is_one_click_away(demo: Demo) -> None:
-    steps = [one for one in start_page(demo).forms if one.fields.get("next", "/") != "/"]
+    steps = [form for form in start_page(demo).forms if form.fields.get("next", "/") != "/"]
     assert len(steps) > 20
     for step in steps:
         visitor = Visitor(demo.port)

@@ -71,7 +71,7 @@ def test_no_page_shows_the_key_of_a_session_or_its_hash(ada: Person, root: Perso
     clients = [signed_in(ada), signed_in(ada), signed_in(root)]
     page = clients[0].get("/sessions/").text
     page += clients[2].get(reverse("person-detail", kwargs={"pk": ada.pk})).text
-    secrets = [secret for one in clients for secret in (hash_in(one), key_in(one))]
+    secrets = [secret for client in clients for secret in (hash_in(client), key_in(client))]
     assert [secret for secret in secrets if secret in page] == []
 
 

@@ -75,7 +75,7 @@ def test_the_template_of_every_sentence_is_a_literal() -> None:
     wrong = [
         f"{name}:{call.lineno}"
         for name, call in calls
-        if [type(each) for each in call.args] != [ast.Constant]
+        if [type(arg) for arg in call.args] != [ast.Constant]
         or any(keyword.arg is None for keyword in call.keywords)
     ]
     assert wrong == []
@@ -189,7 +189,10 @@ def test_documents_name_only_tests_that_exist() -> None:
 def test_documents_link_only_to_headings_that_exist() -> None:
     def anchors(of: Path) -> set[str]:
         headings = re.findall(r"^#+ (.+)$", of.read_text(), re.MULTILINE)
-        return {re.sub(r"[^\w\- ]", "", one).strip().lower().replace(" ", "-") for one in headings}
+        return {
+            re.sub(r"[^\w\- ]", "", heading).strip().lower().replace(" ", "-")
+            for heading in headings
+        }
 
     wrong = []
     for path in DOCUMENTS:

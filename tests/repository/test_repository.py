@@ -29,7 +29,7 @@ def test_the_version_stands_in_one_place() -> None:
 
 def test_hooks_are_local_and_run_what_is_installed_here() -> None:
     hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())
-    assert {one["repo"] for one in hooks["repos"]} == {"local"}
+    assert {repo["repo"] for repo in hooks["repos"]} == {"local"}
     for hook in hooks["repos"][0]["hooks"]:
         assert hook["language"] == "system"
         assert re.match(r"(\.venv/bin/|\./run )", hook["entry"])

@@ -69,8 +69,8 @@ def of_documents() -> Iterator[tuple[str, str]]:
 
 
 def of_the_program() -> Iterator[tuple[str, str]]:
-    for one in collect_texts():
-        yield f"{one.path}:{one.line}", re.sub(r"`[^`]*`", "", one.text)
+    for text in collect_texts():
+        yield f"{text.path}:{text.line}", re.sub(r"`[^`]*`", "", text.text)
 
 
 def banned_in(texts: Iterable[tuple[str, str]], phrases: dict[str, str]) -> list[str]:

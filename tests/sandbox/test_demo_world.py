@@ -29,7 +29,7 @@ def test_the_demo_world_is_always_the_same() -> None:
 def test_the_key_pairs_of_44_of_50_orgs_list_400_connections() -> None:
     world = demo_world()
     pairs = world.key_pairs()
-    seen = {one.id for pair in pairs for one in world.connections(org=pair.org)}
+    seen = {connection.id for pair in pairs for connection in world.connections(org=pair.org)}
     assert (len(world.orgs), len(pairs)) == (50, 44)
     assert {pair.org.site.name for pair in pairs} == set(SITES)
     assert len(seen) == VISIBLE_CONNECTIONS == 400
@@ -53,27 +53,40 @@ def test_keys_have_the_length_of_real_ones() -> None:
 def test_two_connections_are_listed_by_both_of_their_orgs() -> None:
     world = demo_world()
     payments, soc = world.key_pairs()[:2]
-    both = [one for one in world.connections(org=payments.org) if one.involves(soc.org)]
+    both = [
+        connection
+        for connection in world.connections(org=payments.org)
+        if connection.involves(soc.org)
+    ]
     assert len(both) == 2
 
 
 def test_a_source_org_can_have_many_destinations_as_on_enterprise_plans() -> None:
-    sources = Counter(one.source_org.id for one in demo_world().connections())
+    sources = Counter(connection.source_org.id for connection in demo_world().connections())
     assert max(sources.values()) > DESTINATIONS_PER_ORG
 
 
 def test_connections_were_created_within_two_years_by_all_kinds_of_users() -> None:
     connections = demo_world(now=NOW).connections()
-    assert all(NOW - timedelta(days=731) < one.created_at < NOW for one in connections)
-    kinds = {(one.created_by.service_account, one.created_by.disabled) for one in connections}
+    assert all(
+        NOW - timedelta(days=731) < connection.created_at < NOW for connection in connections
+    )
+    kinds = {
+        (connection.created_by.service_account, connection.created_by.disabled)
+        for connection in connections
+    }
     assert kinds == {(True, False), (False, False), (False, True)}
-    types = {kind for one in connections for kind in one.connection_types}
+    types = {kind for connection in connections for kind in connection.connection_types}
     assert types == {"logs", "metrics", "audit", "rum"}
 
 
 def test_every_fault_belongs_to_a_connection_that_a_key_pair_lists() -> None:
     world = demo_world()
-    seen = {one.id for pair in world.key_pairs() for one in world.connections(org=pair.org)}
+    seen = {
+        connection.id
+        for pair in world.key_pairs()
+        for connection in world.connections(org=pair.org)
+    }
     assert set(DEMO_FAULTS) <= seen
     assert len(DEMO_FAULTS) >= 12
 

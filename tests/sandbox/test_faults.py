@@ -23,11 +23,13 @@ from tests.sandbox.client import (
 from tests.support.sandbox import EU, key_pair_of, org_named
 
 FAST_FAULTS = [
-    replace(one, late=min(one.late, 0.05), delay=min(one.delay, 0.05), interval=0.0001)
-    for one in FAULTS.values()
+    replace(fault, late=min(fault.late, 0.05), delay=min(fault.delay, 0.05), interval=0.0001)
+    for fault in FAULTS.values()
 ]
 WITH_STATUS = [
-    one for one in FAST_FAULTS if one.status is not None and one.transmission is Transmission.WHOLE
+    fault
+    for fault in FAST_FAULTS
+    if fault.status is not None and fault.transmission is Transmission.WHOLE
 ]
 
 
@@ -256,7 +258,7 @@ def test_a_contradictory_list_looks_complete_and_hides_a_connection(
 ) -> None:
     _, connection_id = payments_connection(sandbox)
     page = list_with_fault(sandbox, fault).json()
-    ids = {one["id"] for one in page["data"]}
+    ids = {item["id"] for item in page["data"]}
     assert page["meta"]["page"]["total_filtered_count"] == len(ids)
     assert connection_id not in ids
 

@@ -124,9 +124,9 @@ def test_limit_and_offset_select_a_page_and_do_not_change_the_totals(
         page = send(sandbox, "GET", f"{LIST}?limit=3&offset={offset}", pair=pair).json()
         assert page["meta"]["page"] == {"total_count": 7, "total_filtered_count": 7}
         sizes.append(len(page["data"]))
-        ids += [one["id"] for one in page["data"]]
+        ids += [item["id"] for item in page["data"]]
     assert sizes == [3, 3, 1, 0]
-    assert sorted(ids) == sorted(one.id for one in world.connections(org=pair.org))
+    assert sorted(ids) == sorted(connection.id for connection in world.connections(org=pair.org))
 
 
 def test_the_default_limit_is_1000(sandbox: SandboxServer) -> None:
@@ -153,7 +153,7 @@ def test_included_says_whether_the_creator_is_disabled_or_a_service_account(
 ) -> None:
     pair, _ = payments_connection(sandbox)
     included = send(sandbox, "GET", LIST, pair=pair).json()["included"]
-    [user] = [one["attributes"] for one in included if one["type"] == "users"]
+    [user] = [item["attributes"] for item in included if item["type"] == "users"]
     assert (user["service_account"], user["disabled"]) == (False, False)
     assert user["email"] == "dana.keller@example.com"
 
@@ -172,8 +172,8 @@ def test_key_checks_return_org_and_permissions(sandbox: SandboxServer) -> None:
     assert send(sandbox, "GET", "/api/v2/validate_keys", pair=pair).json() == {"status": "ok"}
     user = send(sandbox, "GET", "/api/v2/current_user", pair=pair).json()
     org_id = user["data"]["relationships"]["org"]["data"]["id"]
-    [org] = [one for one in user["included"] if one["type"] == "orgs"]
-    names = {one["attributes"]["name"] for one in user["included"] if one["type"] != "roles"}
+    [org] = [item for item in user["included"] if item["type"] == "orgs"]
+    names = {item["attributes"]["name"] for item in user["included"] if item["type"] != "roles"}
     assert org["id"] == org_id == pair.org.id
     assert org["attributes"]["public_id"] == pair.org.public_id
     assert {READ, WRITE} <= names
@@ -233,7 +233,9 @@ def test_an_access_token_works_until_revoked_and_never_beside_keys(
         timeout=5,
     )
     assert response.status_code == status
-    assert [one.org for one in sandbox.world.requests()] == [None if is_revoked else pair.org.id]
+    assert [request.org for request in sandbox.world.requests()] == [
+        None if is_revoked else pair.org.id
+    ]
 
 
 @pytest.mark.parametrize("restricted_by", ["role", "scope"])
@@ -327,8 +329,8 @@ def managed_names(sandbox: SandboxServer, org: str, query: str = "") -> list[str
     document = send(sandbox, "GET", MANAGED_ORGS + query, pair=pair).json()
     relations = document["data"]["relationships"]
     assert relations["current_org"]["data"]["id"] == pair.org.id
-    names = {one["id"]: one["attributes"]["name"] for one in document["included"]}
-    return [names[one["id"]] for one in relations["managed_orgs"]["data"]]
+    names = {item["id"]: item["attributes"]["name"] for item in document["included"]}
+    return [names[item["id"]] for item in relations["managed_orgs"]["data"]]
 
 
 def test_a_parent_org_lists_itself_and_the_orgs_it_manages(sandbox: SandboxServer) -> None:

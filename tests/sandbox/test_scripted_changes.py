@@ -49,7 +49,7 @@ def test_a_change_can_happen_later(server: SandboxServer) -> None:
 def test_a_disabled_creator_is_disabled_on_all_connections(server: SandboxServer) -> None:
     one = connection_between(server.world, "Payments US", "Group SOC")
     assert change(server, connection_id=one.id, change="disable_creator") == 200
-    assert all(each.created_by.disabled for each in server.world.connections())
+    assert all(connection.created_by.disabled for connection in server.world.connections())
 
 
 def test_an_unknown_change_is_refused(server: SandboxServer) -> None:

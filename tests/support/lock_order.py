@@ -32,7 +32,7 @@ class LockOrder:
         self, execute: Callable[..., Any], sql: str, params: Any, many: bool, context: Any
     ) -> Any:
         blocks: list[Any] = connection.atomic_blocks
-        outermost = next((each for each in blocks if not each._from_testcase), None)
+        outermost = next((block for block in blocks if not block._from_testcase), None)
         if outermost is None or outermost is not self._holder:
             self._holder = None
         if outermost is not None and _HEAD.match(sql):

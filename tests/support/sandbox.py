@@ -50,7 +50,7 @@ def make_world() -> World:
 
 def org_named(world: World, name: str) -> Org:
     """Return the one org with this name."""
-    [org] = [one for one in world.orgs.values() if one.name == name]
+    [org] = [org for org in world.orgs.values() if org.name == name]
     return org
 
 
@@ -62,9 +62,9 @@ def key_pair_of(world: World, org_name: str) -> KeyPair:
 def connection_between(world: World, source: str, sink: str) -> Connection:
     """Return the one connection from the source org to the sink org."""
     [connection] = [
-        one
-        for one in world.connections()
-        if (one.source_org.name, one.sink_org.name) == (source, sink)
+        connection
+        for connection in world.connections()
+        if (connection.source_org.name, connection.sink_org.name) == (source, sink)
     ]
     return connection
 

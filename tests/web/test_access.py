@@ -289,7 +289,9 @@ def test_no_other_url_contains_a_sequential_number() -> None:
     counted = {
         pattern.name
         for pattern in urlpatterns
-        if any(isinstance(one, IntConverter) for one in pattern.pattern.converters.values())
+        if any(
+            isinstance(converter, IntConverter) for converter in pattern.pattern.converters.values()
+        )
     }
     assert counted == NUMBERED
 
@@ -329,7 +331,9 @@ def test_every_url_declares_its_access_rules_or_is_one_of_allauths() -> None:
 
 
 def test_reauthentication_is_declared_where_the_table_requires_it() -> None:
-    declared = {one.name for one in patterns(get_resolver().url_patterns) if needs_proof(one)}
+    declared = {
+        pattern.name for pattern in patterns(get_resolver().url_patterns) if needs_proof(pattern)
+    }
     assert declared == REAUTHENTICATED | REAUTHENTICATED_ELSEWHERE | {"provider-account"}
 
 

@@ -231,7 +231,7 @@ def test_no_cause_claims_whether_something_was_sent(cause: str) -> None:
 def test_the_verifier_derives_the_same_facts_from_the_rows() -> None:
     for history in [*SHORT, *LONG]:
         attempts = attempts_with(history)
-        rows: list[dict[str, Any]] = [{"verdict": one.verdict or None} for one in attempts]
+        rows: list[dict[str, Any]] = [{"verdict": attempt.verdict or None} for attempt in attempts]
         assert (
             attempt_facts.sent_by(attempts) == verify.get_attempts_result(rows) == sent_in(history)
         )

@@ -107,8 +107,8 @@ def test_lapsed_approvals_do_not_count_for_a_later_attempt(
     confirm(approve(deletion, linus), ada)
     row, events = bundle_row_and_events(deletion)
     assert verify.differences(row, events) == []
-    before_the_last = [one for one in events if one.details.get("approval_round") != 3]
-    last = [one for one in events if one.code == "deletion.sending"][-1]
+    before_the_last = [event for event in events if event.details.get("approval_round") != 3]
+    last = [event for event in events if event.code == "deletion.sending"][-1]
     assert verify.sent_without_approvals([*before_the_last, last]) == [last]
 
 
@@ -119,8 +119,8 @@ def test_a_second_attempt_on_the_first_approval_is_detected(
     """Also in an audit log written before approval rounds were recorded."""
     confirm(approve(lose_response(approve(requested, linus)), linus), ada)
     row, events = bundle_row_and_events(requested)
-    second = [one for one in events if one.code == "deletion.approved"][1]
-    forged = [one for one in events if one is not second]
+    second = [event for event in events if event.code == "deletion.approved"][1]
+    forged = [event for event in events if event is not second]
     if not names_rounds:
         for each in forged:
             each.details.pop("approval_round", None)
@@ -134,7 +134,7 @@ def test_an_event_that_names_another_round_is_detected(
 ) -> None:
     confirm(approve(lose_response(approve(requested, linus)), linus), ada)
     row, events = bundle_row_and_events(requested)
-    second = [one for one in events if one.code == "deletion.sending"][1]
+    second = [event for event in events if event.code == "deletion.sending"][1]
     second.details["approval_round"] = 1
     assert verify.differences(row, events) == ["“approval_round” does not match the events"]
 
@@ -158,7 +158,7 @@ def test_break_glass_covers_its_own_attempt_only(
     glass = verify.break_glass_for(lacking, events)
     assert glass
     assert glass.actor == "Grace"
-    second = [one for one in events if one.code == "deletion.sending"][1]
+    second = [event for event in events if event.code == "deletion.sending"][1]
     assert verify.break_glass_for(second, events) is None
 
 

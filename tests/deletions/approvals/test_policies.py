@@ -47,7 +47,7 @@ def test_the_overview_lists_credentials_without_approval_and_those_without_enoug
 
 def test_doctor_reports_the_same(guarded: Credential, linus: Person, barbara: Person) -> None:
     def found() -> list[CheckMessage]:
-        return [one for one in checks.run_all_checks() if one.obj == "approval policy"]
+        return [check for check in checks.run_all_checks() if check.obj == "approval policy"]
 
     assert [message.level for message in found()] == [INFO]
     Person.objects.filter(pk=barbara.pk).update(is_active=False)
@@ -61,7 +61,7 @@ def test_doctor_names_only_the_first_credentials_without_approval(guarded: Crede
     for number in range(6):
         stored_credential(f"Partner {number}")
     Credential.objects.update(policy=ApprovalPolicy.NONE)
-    [warning] = [one for one in checks.run_all_checks() if one.obj == "approval policy"]
+    [warning] = [check for check in checks.run_all_checks() if check.obj == "approval policy"]
     assert (warning.msg.count(","), warning.msg.endswith(" and 2 more")) == (4, True)
 
 

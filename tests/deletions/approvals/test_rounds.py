@@ -196,7 +196,7 @@ def test_the_same_person_can_approve_another_attempt_within_a_new_24_hours(
     assert still_present.expires_at == clock.at + time_limits.CONFIRMING_WINDOW
     assert confirm(still_present, ada).outcome == Outcome.DELETED
     assert delete_count() == 2
-    assert [one.round for one in Approval.objects.order_by("pk")] == [1, 2]
+    assert [approval.round for approval in Approval.objects.order_by("pk")] == [1, 2]
 
 
 def test_two_people_must_approve_again_under_policy_two(
@@ -356,7 +356,7 @@ def test_approvals_lapse_even_without_a_worker(
         assert still_present.approval_round == 3
     else:
         approve(still_present, barbara)
-        assert [one.approver for one in still_present.current_approvals] == [barbara]
+        assert [approval.approver for approval in still_present.current_approvals] == [barbara]
     assert delete_count() == 1
 
 
@@ -566,7 +566,7 @@ def test_an_export_names_the_approvers_of_each_attempt(
     confirm(still_present, ada)
     row = exported_row()
     assert row["approved_by"] == ["Barbara"]
-    assert [one["approved_by"] for one in row["attempts"]] == [["Linus"], ["Barbara"]]
+    assert [attempt["approved_by"] for attempt in row["attempts"]] == [["Linus"], ["Barbara"]]
 
 
 # --- What the database enforces by itself

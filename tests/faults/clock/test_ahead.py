@@ -50,7 +50,7 @@ def record_event() -> None:
 
 
 def clock_finding() -> CheckMessage:
-    [finding] = [each for each in checks.run_all_checks() if each.obj == "clock"]
+    [finding] = [check for check in checks.run_all_checks() if check.obj == "clock"]
     return finding
 
 
@@ -133,7 +133,7 @@ def test_a_heartbeat_from_the_future_counts_as_a_dead_worker(clock: SettableCloc
     clock.advance(hours=-1)
     assert not heartbeats.is_alive(heartbeats.last_seen_at(), now=clock.at)
     heartbeats.record_heartbeat(name="next", host="here", process_id=2)
-    assert [one.name for one in WorkerHeartbeat.objects.all()] == ["next"]
+    assert [heartbeat.name for heartbeat in WorkerHeartbeat.objects.all()] == ["next"]
     assert heartbeats.is_alive(heartbeats.last_seen_at(), now=clock.at)
 
 

@@ -67,7 +67,7 @@ def seed(plan: Plan) -> Work:
 def ask(plan: Plan) -> Work:
     """Review every connection of the plan first, then request and confirm each deletion."""
     actor = person_actor(person=Person.objects.get(username=plan["person"]))
-    credentials_by_name = {each.name: each for each in Credential.objects.all()}
+    credentials_by_name = {credential.name: credential for credential in Credential.objects.all()}
     shown = [
         reviews.review(
             actor=actor, credential=credentials_by_name[name], connection_id=UUID(connection_id)

@@ -25,7 +25,7 @@ def test_confirmations_at_once_queue_each_row_once(
         database=shared_database,
         sandbox=bare_sandbox,
     )
-    responses = Counter(one["response"] for each in results for one in each)
+    responses = Counter(one["response"] for result in results for one in result)
     assert set(responses) <= {"running", "OvertakenError"}
     assert responses["running"] >= 1
     codes = rows_of(shared_database, "SELECT code FROM connections_auditevent")

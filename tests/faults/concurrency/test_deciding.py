@@ -36,7 +36,7 @@ def decision_plan(person: str, act: str) -> dict[str, Any]:
 
 
 def count_results(results: list[list[dict[str, str]]]) -> list[Counter[str]]:
-    return [Counter(each["response"] for each in one) for one in results]
+    return [Counter(each["response"] for each in result) for result in results]
 
 
 @pytest.mark.parametrize(("policy", "needed"), [("one", 1), ("two", 2)])

@@ -40,10 +40,10 @@ def test_equal_requests_from_six_processes_create_one_deletion_and_one_delete_ea
     results = run_concurrently(
         plans("ask", wanted, is_same_form=True), database=shared_database, sandbox=bare_sandbox
     )
-    assert Counter(each["response"] for one in results for each in one) == {"deletion": 48}
+    assert Counter(each["response"] for result in results for each in result) == {"deletion": 48}
     # Each process got the same deletion.
     assert all(
-        [each["id"] for each in one] == [each["id"] for each in results[0]] for one in results
+        [each["id"] for each in result] == [each["id"] for each in results[0]] for result in results
     )
     assert received(bare_sandbox, wanted) == {1: 8}
     rows = rows_of(shared_database, "SELECT state, outcome FROM connections_deletion")
@@ -59,7 +59,7 @@ def test_six_people_who_request_the_same_deletions_send_each_once(
         plans("ask", wanted, is_same_form=False), database=shared_database, sandbox=bare_sandbox
     )
     # Late requests get a message that it is gone; none fails with an error.
-    responses = {each["response"] for one in results for each in one}
+    responses = {each["response"] for result in results for each in result}
     late = {"ReviewChangedError", "InvalidInputError", "ConflictError", "OvertakenError"}
     assert responses <= {"deletion"} | late
     assert received(bare_sandbox, wanted) == {1: 6}
@@ -84,7 +84,7 @@ def test_forms_sent_by_six_browsers_at_once_send_each_delete_once(
         database=shared_database,
         sandbox=bare_sandbox,
     )
-    responses = {each["response"] for one in results for each in one}
+    responses = {each["response"] for result in results for each in result}
     # 409 and 422 show the current review to those whose form came after the deletion.
     assert responses <= ({"303"} if is_same_form else {"303", "409", "422"})
     assert received(bare_sandbox, wanted) == {1: 4}

@@ -118,4 +118,4 @@ def test_900_events_from_six_processes_are_all_recorded(
     query = "SELECT sentence FROM connections_auditevent WHERE code = 'export.started'"
     sentences = [sentence for (sentence,) in rows_of(shared_database, query)]
     assert len(set(sentences)) == len(sentences) == 900
-    assert set(sentences) == {each["response"] for one in results for each in one}
+    assert set(sentences) == {each["response"] for result in results for each in result}

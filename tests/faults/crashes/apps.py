@@ -97,5 +97,6 @@ class _SignalSender:
         address = f"{self._plan.datadog}/__sandbox__/requests"
         received = requests.get(address, timeout=5).json()["requests"]
         return any(
-            one["method"] == "DELETE" and one["connection_id"] == connection_id for one in received
+            request["method"] == "DELETE" and request["connection_id"] == connection_id
+            for request in received
         )

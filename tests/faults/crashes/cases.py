@@ -87,12 +87,12 @@ def all_cases(connection_ids: list[str], pairs: tuple[tuple[str, str], ...]) -> 
 def violations(case: Case, *, row: dict[str, Any], world: World) -> list[str]:
     """What is wrong with one deletion after the restart and reconciliation."""
     received = world.requests(method="DELETE", connection_id=case.connection_id)
-    was_deleted = any(one.executed for one in received)
-    claimed_at = [datetime.fromisoformat(one["claimed_at"]) for one in row["attempts"]]
+    was_deleted = any(request.executed for request in received)
+    claimed_at = [datetime.fromisoformat(attempt["claimed_at"]) for attempt in row["attempts"]]
     wrong = {
         "sent twice": len(received) > 1,
         "sent without an attempt": any(
-            not any(at <= one.received_at for at in claimed_at) for one in received
+            not any(at <= request.received_at for at in claimed_at) for request in received
         ),
         "attempt without its event": len(claimed_at) != row["sendings_recorded"],
         "deleted but not recorded as gone": was_deleted and row["outcome"] not in GONE,

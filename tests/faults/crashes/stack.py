@@ -62,7 +62,7 @@ class Stack:
     @property
     def connection_ids(self) -> list[str]:
         """All connections, in a fixed order."""
-        return [one.id for one in self.world.connections()]
+        return [connection.id for connection in self.world.connections()]
 
     def environment(self) -> dict[str, str]:
         """The environment of its processes; writes the current plan to its file."""

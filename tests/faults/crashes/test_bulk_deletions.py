@@ -295,7 +295,7 @@ def test_two_workers_share_the_windows_of_a_rate_limit(make_stack: MakeStack, ta
         refused = stack.world.rate_limits.exceeded(org_id=org_id)
         received = len(stack.world.requests(method="DELETE"))
         # What a 429 refused was not executed, so it may be sent again.
-        executed = sum(each.executed for each in stack.world.requests(method="DELETE"))
+        executed = sum(request.executed for request in stack.world.requests(method="DELETE"))
         rows = stack.settled()
     assert executed == SIZE
     assert {row["outcome"] for row in rows.values()} == {"deleted"}

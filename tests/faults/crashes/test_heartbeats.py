@@ -63,4 +63,4 @@ def test_the_heartbeat_of_a_killed_worker_is_removed_after_a_day(clock: Settable
     heartbeats.record_heartbeat(name="killed", host="here", process_id=1)
     clock.advance(hours=25)
     heartbeats.record_heartbeat(name="next", host="here", process_id=2)
-    assert [one.name for one in WorkerHeartbeat.objects.all()] == ["next"]
+    assert [heartbeat.name for heartbeat in WorkerHeartbeat.objects.all()] == ["next"]

@@ -74,9 +74,9 @@ def test_a_saved_response_is_recorded_like_any_other(
     assert bytes(attempt.body) == b"{}\n"
     assert attempt.body_is_complete
     [event] = [
-        one
-        for one in audit.events_of(subject=deletion)
-        if one.code == audit.EventCode.DELETION_ANSWERED
+        event
+        for event in audit.events_of(subject=deletion)
+        if event.code == audit.EventCode.DELETION_ANSWERED
     ]
     assert (event.actor_name, bool(event.details["kept_at"])) == ("Ada", True)
     assert saved_responses.list_files() == []

@@ -94,7 +94,7 @@ def wait_for_delete(stack: Stack, connection_id: str) -> None:
 def list_requests(stack: Stack) -> list[ReceivedRequest]:
     """Every request for a list of connections so far."""
     received = stack.world.requests(method="GET")
-    return [one for one in received if one.path.endswith("/org_connections")]
+    return [request for request in received if request.path.endswith("/org_connections")]
 
 
 def finish(process: subprocess.Popen[str]) -> tuple[str, str]:
@@ -131,7 +131,7 @@ def test_a_signal_during_the_delete_lets_it_record_and_print_the_outcome(
         "Waiting up to 20 s for Datadog's response. A second signal stops immediately.\n"
     )
     deletion = only_deletion(stack)
-    assert [one["http_status"] for one in deletion["attempts"]] == [200]
+    assert [attempt["http_status"] for attempt in deletion["attempts"]] == [200]
     assert stack.world.deletes_received(connection_id) == 1
 
 
@@ -257,7 +257,7 @@ def test_a_second_signal_stops_it_at_once_and_prints_the_deletion(stack: Stack) 
     assert errors == f"{text}\n"
     assert json.loads(output) == {"error": text}
     assert deletion["state"] == "sending"
-    assert [one["is_answered"] for one in deletion["attempts"]] == [False]
+    assert [attempt["is_answered"] for attempt in deletion["attempts"]] == [False]
 
 
 @on_sqlite

@@ -88,12 +88,18 @@ class Ledger:
     def statuses_in_time(self, deletion: UUID) -> list[int | None]:
         """The statuses that were recorded while the claim of their attempt still stood."""
         deletes = self.of(deletion)
-        return [one.response.http_status for one in deletes if one.response and not one.is_late]
+        return [
+            delete.response.http_status
+            for delete in deletes
+            if delete.response and not delete.is_late
+        ]
 
     def late_statuses(self, deletion: UUID) -> list[int | None]:
         """The statuses that were recorded after their claim had been given up."""
         deletes = self.of(deletion)
-        return [one.response.http_status for one in deletes if one.response and one.is_late]
+        return [
+            delete.response.http_status for delete in deletes if delete.response and delete.is_late
+        ]
 
     def of(self, deletion: UUID) -> list[SentDelete]:
         """The DELETEs of one deletion."""
@@ -177,7 +183,7 @@ class ModelDatadog(FakeDatadog):
             if action:
                 action()
         listing = super().list_org_connections(page_size=page_size)
-        listed = {UUID(one.id) for one in listing.org_connections}
+        listed = {UUID(connection.id) for connection in listing.org_connections}
         self.ledger.listed_as_present |= listed
         if listing.is_complete and not self.script.other_org:
             self.ledger.listed_as_absent |= self.ids() - listed
@@ -193,7 +199,7 @@ class ModelDatadog(FakeDatadog):
             >= ApprovalPolicy(deletion.policy).approvals_needed
         )
         confirmations = confirmations_of(deletion)
-        earlier = [one for one in self.ledger.of(deletion.pk) if one.is_ambiguous]
+        earlier = [attempt for attempt in self.ledger.of(deletion.pk) if attempt.is_ambiguous]
         # A person confirmed anew after each DELETE that may have been carried out.
         assert all(one.confirmations < confirmations for one in earlier)
         sent = SentDelete(deletion=deletion.pk, attempt=attempt.pk, confirmations=confirmations)

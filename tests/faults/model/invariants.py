@@ -63,21 +63,32 @@ class Invariants:
         """Raise AssertionError where an invariant does not hold."""
         deletions = list(Deletion.objects.order_by("pk"))
         seen = [
-            (one.pk, one.state, one.outcome, one.epoch, one.contradicted_at, one.verified_at)
-            for one in deletions
+            (
+                deletion.pk,
+                deletion.state,
+                deletion.outcome,
+                deletion.epoch,
+                deletion.contradicted_at,
+                deletion.verified_at,
+            )
+            for deletion in deletions
         ]
         newest = AuditEvent.objects.values_list("seq", flat=True).first()
         if (seen, newest) == self.seen:
             return
         self.seen = (seen, newest)
-        self.states = {one.state for one in deletions}
+        self.states = {deletion.state for deletion in deletions}
         attempts: dict[UUID, list[Attempt]] = {}
         for attempt in Attempt.objects.order_by("number"):
             attempts.setdefault(attempt.deletion_id, []).append(attempt)
         events: dict[str, list[AuditEvent]] = {}
         for event in AuditEvent.objects.filter(subject_type="deletion").order_by("seq"):
             events.setdefault(event.subject_id, []).append(event)
-        still_open = Counter((one.site, one.connection_id) for one in deletions if not one.outcome)
+        still_open = Counter(
+            (deletion.site, deletion.connection_id)
+            for deletion in deletions
+            if not deletion.outcome
+        )
         assert max(still_open.values(), default=0) <= 1
         for deletion in deletions:
             tried, recorded = attempts.get(deletion.pk, []), events[str(deletion.pk)]
@@ -91,9 +102,9 @@ class Invariants:
 
     def _check_attempts(self, deletion: Deletion, attempts: list[Attempt]) -> None:
         """Each DELETE has its attempt, and the other way round."""
-        assert [one.number for one in attempts] == list(range(1, deletion.epoch + 1))
-        sent_ids = [one.attempt for one in self.ledger.of(deletion.pk)]
-        assert sent_ids == [one.pk for one in attempts]
+        assert [attempt.number for attempt in attempts] == list(range(1, deletion.epoch + 1))
+        sent_ids = [attempt.attempt for attempt in self.ledger.of(deletion.pk)]
+        assert sent_ids == [attempt.pk for attempt in attempts]
         for attempt, sent in zip(attempts, self.ledger.of(deletion.pk), strict=True):
             sent.is_late = attempt.is_late
             if attempt.verdict:
@@ -109,19 +120,19 @@ class Invariants:
             assert 200 in self.ledger.late_statuses(deletion.pk)
             assert deletion.verified_at
         if deletion.outcome in NOT_DELETED_BY_US:
-            assert not any(one.executed for one in deletes), deletion.outcome
+            assert not any(delete.executed for delete in deletes), deletion.outcome
             # It must not have been deleted earlier or be deleted later: that would be unknown then.
-            assert not any(one.is_ambiguous for one in deletes), deletion.outcome
+            assert not any(delete.is_ambiguous for delete in deletes), deletion.outcome
         if deletion.outcome == Outcome.ALREADY_ABSENT:
             assert 404 in statuses or deletion.connection_id in self.ledger.listed_as_absent
         if deletion.outcome == Outcome.REFUSED:
             assert deletes[-1].response
             assert deletes[-1].response.verdict == "refused"
         if deletion.outcome == Outcome.GONE_UNATTRIBUTED:
-            assert any(one.is_ambiguous for one in deletes)
+            assert any(delete.is_ambiguous for delete in deletes)
             assert 404 in statuses or deletion.connection_id in self.ledger.listed_as_absent
         if deletion.state == State.UNKNOWN:
-            assert any(one.is_ambiguous for one in deletes)
+            assert any(delete.is_ambiguous for delete in deletes)
         if deletion.verified_at:
             assert deletion.connection_id in self.ledger.listed_as_absent
         if deletion.contradicted_at:
@@ -182,5 +193,5 @@ def check_final_state(*, present: set[str], ledger: Ledger) -> None:
         assert deletion.state in {State.SETTLED, State.STILL_PRESENT}, deletion.state
         if deletion.state == State.STILL_PRESENT:
             assert is_there
-        if any(one.executed for one in ledger.of(deletion.pk)):
+        if any(attempt.executed for attempt in ledger.of(deletion.pk)):
             assert deletion.outcome in POSSIBLE_AFTER_A_DELETE

@@ -139,7 +139,7 @@ class Simulator(RuleBasedStateMachine):
             self.let_time_pass(seconds)
             self.run_action(lambda: due.run_due(actor=WORKER), response="deletes", fault="none")
         self.invariant_checks.check()
-        present = {one.id for one in self.setup.world.connections()}
+        present = {connection.id for connection in self.setup.world.connections()}
         check_final_state(present=present, ledger=self.ledger)
 
     # --- How Datadog is reached

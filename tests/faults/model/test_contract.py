@@ -89,8 +89,8 @@ def compare(
         if fault:
             server.world.set_fault(fault=fault, operation=operation)
         result = call(datadog)
-        received = [(one.path, one.executed) for one in server.world.requests()]
-        left = {one.id for one in server.world.connections()}
+        received = [(request.path, request.executed) for request in server.world.requests()]
+        left = {connection.id for connection in server.world.connections()}
         outcomes.append((result, received, left))
         server.world.reset()
     assert outcomes[0] == outcomes[1]

@@ -77,7 +77,7 @@ def setup(
     made.ada = actor_for(ada)
     made.approvers = (actor_for(linus), actor_for(make_person("lea", Role.APPROVER)))
     made.all_connections = tuple(made.world.connections())
-    made.connection_ids = [UUID(one.id) for one in made.all_connections]
+    made.connection_ids = [UUID(connection.id) for connection in made.all_connections]
     made.credentials, made.pairs = [], {}
     for pair, policy in zip(made.world.key_pairs(), ApprovalPolicy, strict=True):
         credential = Credential(

@@ -75,9 +75,9 @@ type Settle = Callable[[Gone], Deletion]
 def original(sandbox: SandboxServer, credential: Credential) -> Connection:
     """The connection as it was before the deletion."""
     [one] = [
-        each
-        for each in sandbox.world.connections()
-        if (each.source_org.name, each.sink_org.name) == ("Payments US", "Group SOC")
+        connection
+        for connection in sandbox.world.connections()
+        if (connection.source_org.name, connection.sink_org.name) == ("Payments US", "Group SOC")
     ]
     return one
 

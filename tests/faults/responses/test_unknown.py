@@ -125,7 +125,9 @@ def test_a_list_with_a_duplicate_connection_is_unusable(
 ) -> None:
     deletion = make_deletion(faults.EXECUTES_THEN_RESET)
     other = next(
-        one for one in sandbox.world.connections() if UUID(one.id) != deletion.connection_id
+        connection
+        for connection in sandbox.world.connections()
+        if UUID(connection.id) != deletion.connection_id
     )
     # Two entries with one id: the count is right, but one connection is missing.
     sandbox.world.add_connection(

@@ -85,4 +85,4 @@ def test_doctor_reports_metadata_that_cannot_be_used(provider: TestProvider) -> 
 
 @pytest.mark.django_db
 def test_doctor_checks_the_identity_provider(provider: TestProvider) -> None:
-    assert "identity provider" in {each.obj for each in checks.run_all_checks()}
+    assert "identity provider" in {check.obj for check in checks.run_all_checks()}

@@ -30,7 +30,7 @@ def pages_of(client: Client, credential: Credential) -> list[str]:
 
 
 def doctor() -> str:
-    [message] = [one for one in run_all_checks() if one.obj == "key age"]
+    [message] = [check for check in run_all_checks() if check.obj == "key age"]
     return str(message.msg)
 
 

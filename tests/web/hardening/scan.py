@@ -64,7 +64,9 @@ def _extra_sites(demo: Running) -> str:
         for child in demo.children()
         for variable in Path(f"/proc/{child}/environ").read_bytes().split(b"\0")
     ]
-    return next(each.removeprefix(name) for each in variables if each.startswith(name)).decode()
+    return next(
+        variable.removeprefix(name) for variable in variables if variable.startswith(name)
+    ).decode()
 
 
 def signed_in(address: str, *, username: str, password: str, trust: Path) -> str:
@@ -75,12 +77,12 @@ def signed_in(address: str, *, username: str, password: str, trust: Path) -> str
     page = f"{address}/accounts/login/"
     session.get(page, timeout=30)
     form = {"login": username, "password": password}
-    [token] = [each.value for each in session.cookies if each.name.endswith("csrftoken")]
+    [token] = [cookie.value for cookie in session.cookies if cookie.name.endswith("csrftoken")]
     response = session.post(
         page, form | {"csrfmiddlewaretoken": token}, headers={"Referer": page}, timeout=30
     )
     assert response.ok, f"signing in answered {response.status_code}"
-    return "; ".join(f"{each.name}={each.value}" for each in session.cookies)
+    return "; ".join(f"{cookie.name}={cookie.value}" for cookie in session.cookies)
 
 
 def scan(wapiti: str, address: str, *, cookies: str, report: Path) -> dict[str, object]:

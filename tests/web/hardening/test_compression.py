@@ -107,11 +107,11 @@ def test_a_page_with_a_new_sign_in_link_is_neither_compressed_nor_cached(
 def declared(patterns: list[URLPattern | URLResolver]) -> dict[str, Access]:
     """The access rules of every URL, by its name."""
     found: dict[str, Access] = {}
-    for one in patterns:
-        if isinstance(one, URLResolver):
-            found |= declared(one.url_patterns)
-        elif access := getattr(one.callback, "access", None):
-            found[one.name or ""] = access
+    for pattern in patterns:
+        if isinstance(pattern, URLResolver):
+            found |= declared(pattern.url_patterns)
+        elif access := getattr(pattern.callback, "access", None):
+            found[pattern.name or ""] = access
     return found
 
 

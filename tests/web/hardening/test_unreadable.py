@@ -43,7 +43,9 @@ class Browser:
 
     def __init__(self, client: Client) -> None:
         self._application = Application()
-        self._cookies = "; ".join(f"{one.key}={one.value}" for one in client.cookies.values())
+        self._cookies = "; ".join(
+            f"{cookie.key}={cookie.value}" for cookie in client.cookies.values()
+        )
 
     def send(
         self,
