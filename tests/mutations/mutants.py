@@ -769,7 +769,7 @@ BUNDLES = (
         "bundle: an approval after the confirmation does not count",
         VERIFIER,
         " for event in approved if event.seq < self.confirmed.seq}\n",
-        " for one in approved}\n",
+        " for event in approved}\n",
         f"{PLAN_EVIDENCE}::test_an_approval_counts_if_another_person_approved_this_plan_before_the_confirmation",
     ),
     _mutant(
@@ -2533,7 +2533,7 @@ SLOW_PROVIDER = (
         "metadata is strict JSON",
         PROVIDER_EXCHANGE,
         "parse_json(response.body)\n",
-        '__import__("json").loads(reply.body)\n',
+        '__import__("json").loads(response.body)\n',
         f"{PROVIDER_FAULTS}::test_metadata_that_is_not_strict_json_is_refused",
     ),
     _mutant(

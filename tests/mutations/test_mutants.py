@@ -1,5 +1,7 @@
 """The list of safeguards matches the code. `python -m tests.mutations` removes them."""
 
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,6 +28,31 @@ def test_every_named_test_exists() -> None:
         if name and f"def {name.partition('[')[0]}(" not in (ROOT / path).read_text():
             missing.append(test)
     assert missing == []
+
+
+def test_no_safeguard_is_replaced_by_an_undefined_name(tmp_path: Path) -> None:
+    # Its tests would fail with a NameError, whether or not they notice that it is missing.
+    for number, mutant in enumerate(MUTANTS):
+        for path in {edit.path for edit in mutant.edits if edit.path.endswith(".py")}:
+            copy = tmp_path / str(number) / path
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            copy.write_text(mutated(mutant, path))
+    options = ("--isolated", "--no-cache", "--select=F821", "--output-format=concise")
+    done = subprocess.run(
+        [sys.executable, "-m", "ruff", "check", *options, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def mutated(mutant: Mutant, path: str) -> str:
+    """The text of a file without the safeguard."""
+    text = (ROOT / path).read_text()
+    for edit in mutant.edits:
+        text = text.replace(edit.old, edit.new) if edit.path == path else text
+    return text
 
 
 def test_a_safeguard_is_removed_again_when_its_file_or_its_test_changes(tmp_path: Path) -> None:
