@@ -30,13 +30,13 @@ class SignInOrigin:
 
 
 _METHOD_NAMES = {
-    "password": "password",
-    "sign_in_link": "sign-in link",
+    "password": "a password",
+    "sign_in_link": "a sign-in link",
     "provider": "single sign-on",
-    "passkey": "passkey or security key",
-    "totp": "authenticator app",
-    "webauthn": "passkey or security key",
-    "recovery_codes": "recovery code",
+    "passkey": "a passkey or security key",
+    "totp": "an authenticator app",
+    "webauthn": "a passkey or security key",
+    "recovery_codes": "a recovery code",
 }
 
 

@@ -88,7 +88,8 @@ def test_a_code_is_required_after_the_password_and_recorded(ada: Person) -> None
     client.post(CODE, {"code": code_of(SECRET)})
     assert is_signed_in(client)
     assert (
-        last_event().sentence == "Ada signed in with password and authenticator app from 127.0.0.1 "
+        last_event().sentence
+        == "Ada signed in with a password and an authenticator app from 127.0.0.1 "
         "using an unknown browser."
     )
 
@@ -116,8 +117,8 @@ def test_a_recovery_code_signs_in_once(ada: Person) -> None:
     client.post(CODE, {"code": code})
     assert is_signed_in(client)
     assert (
-        last_event().sentence
-        == "Ada signed in with password and recovery code from 127.0.0.1 using an unknown browser."
+        last_event().sentence == "Ada signed in with a password and a recovery code from 127.0.0.1 "
+        "using an unknown browser."
     )
     client = ask_for_code(ada)
     client.post(CODE, {"code": code})

@@ -83,7 +83,7 @@ def test_entering_the_password_renews_the_identity_check_and_is_recorded(
     response = client.post(ASK, {"step_up-password": PASSWORD, "next": "/people/"})
     assert (response.status_code, response["Location"]) == (303, "/people/")
     assert is_recent(client, ada)
-    assert events() == [("person.reauthenticated", "Ada passed an identity check with password.")]
+    assert events() == [("person.reauthenticated", "Ada passed an identity check with a password.")]
 
 
 def test_a_wrong_password_is_reported_recorded_and_does_not_count(
