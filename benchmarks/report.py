@@ -118,11 +118,11 @@ def table(lines: Iterable[Line]) -> str:
     return _markdown([*head, "goal", "met"], rows)
 
 
-def goal(one: Line) -> str:
+def goal(line: Line) -> str:
     """The goal in words. Empty without a goal."""
-    if one.at_most is None:
+    if line.at_most is None:
         return ""
-    return f"≤ {one.at_most:g} ×" if one.is_ratio else f"≤ {_amount(one.at_most, one.unit)}"
+    return f"≤ {line.at_most:g} ×" if line.is_ratio else f"≤ {_amount(line.at_most, line.unit)}"
 
 
 def _amount(value: float | None, unit: str) -> str:

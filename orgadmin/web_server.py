@@ -235,7 +235,7 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
             if waiting:
                 # Closed in the next turn, because its file descriptor must not be reused in this
                 # one.
-                min(waiting, key=lambda one: one.waiting_since).will_close = True
+                min(waiting, key=lambda idle: idle.waiting_since).will_close = True
         super().handle_accept()
 
     def _wrap(self, application: Application) -> Application:

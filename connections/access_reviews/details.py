@@ -71,7 +71,7 @@ class RowDetails:
     def last_decision(self) -> AccessReviewDecision | None:
         """The newest decision about the connection, from this or another access review."""
         made = [decision for decision in (self.decision, self.other_decision) if decision]
-        return max(made, key=lambda each: each.pk, default=None)
+        return max(made, key=lambda decision: decision.pk, default=None)
 
 
 def load_details(

@@ -15,56 +15,60 @@ from connections.models import AccessReview, AccessReviewDecision
 _BATCH_SIZE = 500
 
 
-def _decision_row(one: AccessReviewDecision) -> Row:
+def _decision_row(decision: AccessReviewDecision) -> Row:
     return {
-        "decision": one.decision,
-        "reason": one.reason,
-        "keep_until": one.keep_until.isoformat() if one.keep_until else None,
-        "decided_by": one.decided_by.username,
-        "decided_at": as_time(one.decided_at),
-        "decided_together": one.decided_together,
+        "decision": decision.decision,
+        "reason": decision.reason,
+        "keep_until": decision.keep_until.isoformat() if decision.keep_until else None,
+        "decided_by": decision.decided_by.username,
+        "decided_at": as_time(decision.decided_at),
+        "decided_together": decision.decided_together,
     }
 
 
-def _other_row(one: AccessReviewDecision) -> AsJson:
-    return AsJson({"access_review": str(one.row.review_id), **_decision_row(one)})
+def _other_row(decision: AccessReviewDecision) -> AsJson:
+    return AsJson({"access_review": str(decision.row.review_id), **_decision_row(decision)})
 
 
 # Times are ISO 8601 in UTC. The connection is as syncs show it now or last showed it.
 ROW_EXPORT_COLUMNS = Columns[RowDetails](
     {
-        "id": lambda each: str(each.row.key.connection_id),
-        "site": lambda each: each.row.key.site,
-        "source_org": lambda each: {
-            "id": each.connection.source_org_id,
-            "name": each.connection.source_org_name,
+        "id": lambda details: str(details.row.key.connection_id),
+        "site": lambda details: details.row.key.site,
+        "source_org": lambda details: {
+            "id": details.connection.source_org_id,
+            "name": details.connection.source_org_name,
         },
-        "source_org_id": lambda each: each.connection.source_org_id,
-        "sink_org": lambda each: {
-            "id": each.connection.sink_org_id,
-            "name": each.connection.sink_org_name,
+        "source_org_id": lambda details: details.connection.source_org_id,
+        "sink_org": lambda details: {
+            "id": details.connection.sink_org_id,
+            "name": details.connection.sink_org_name,
         },
-        "sink_org_id": lambda each: each.connection.sink_org_id,
-        "connection_types": lambda each: each.connection.connection_types,
-        "created_at": lambda each: as_time(each.connection.connection_created_at),
-        "created_by": lambda each: {
-            "id": each.connection.creator_id,
-            "name": each.connection.creator_name,
-            "disabled": each.connection.creator_is_disabled,
-            "service_account": each.connection.creator_is_service_account,
+        "sink_org_id": lambda details: details.connection.sink_org_id,
+        "connection_types": lambda details: details.connection.connection_types,
+        "created_at": lambda details: as_time(details.connection.connection_created_at),
+        "created_by": lambda details: {
+            "id": details.connection.creator_id,
+            "name": details.connection.creator_name,
+            "disabled": details.connection.creator_is_disabled,
+            "service_account": details.connection.creator_is_service_account,
         },
-        "created_by_disabled": lambda each: each.connection.creator_is_disabled,
-        "as_of": lambda each: as_time(each.last_seen_at),
-        "state": lambda each: each.row.state.value,
-        "decisions": lambda each: [AsJson(_decision_row(decision)) for decision in each.decisions],
-        "other_decision": lambda each: (
-            _other_row(each.other_decision) if each.other_decision else None
+        "created_by_disabled": lambda details: details.connection.creator_is_disabled,
+        "as_of": lambda details: as_time(details.last_seen_at),
+        "state": lambda details: details.row.state.value,
+        "decisions": lambda details: [
+            AsJson(_decision_row(decision)) for decision in details.decisions
+        ],
+        "other_decision": lambda details: (
+            _other_row(details.other_decision) if details.other_decision else None
         ),
-        "changes": lambda each: [change.kind for change in each.changes],
-        "result": lambda each: each.result.value if each.result else None,
-        "deletion": lambda each: str(each.deletion.pk) if each.deletion else None,
-        "deletion_state": lambda each: each.deletion.state if each.deletion else None,
-        "deletion_outcome": lambda each: (each.deletion.outcome or None) if each.deletion else None,
+        "changes": lambda details: [change.kind for change in details.changes],
+        "result": lambda details: details.result.value if details.result else None,
+        "deletion": lambda details: str(details.deletion.pk) if details.deletion else None,
+        "deletion_state": lambda details: details.deletion.state if details.deletion else None,
+        "deletion_outcome": lambda details: (
+            (details.deletion.outcome or None) if details.deletion else None
+        ),
     }
 )
 

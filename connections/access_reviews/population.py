@@ -196,8 +196,8 @@ def _without_reviewer_text(review: AccessReview) -> str:
 def reviewers_sentence(reviewers: Iterable[AccessReviewReviewer]) -> audit.Sentence:
     """Who the reviewers are, by ID; the verifier compares it with the stored names."""
     names = [
-        personal_data.recorded_name(each.name, of=each.person)
-        for each in sorted(reviewers, key=lambda each: str(each.person_id))
+        personal_data.recorded_name(reviewer.name, of=reviewer.person)
+        for reviewer in sorted(reviewers, key=lambda reviewer: str(reviewer.person_id))
     ]
     if not names:
         return audit.Sentence("Every Operator, Approver and Auditor is a reviewer.")

@@ -179,9 +179,11 @@ def _append(pending: list[_Pending]) -> list[AuditEvent]:
         return events
 
 
-def _document(one: _Pending, *, at: datetime, seq: int, name: str, sentence: str) -> dict[str, Any]:
+def _document(
+    pending: _Pending, *, at: datetime, seq: int, name: str, sentence: str
+) -> dict[str, Any]:
     """The document of an event as docs/EVIDENCE.md defines it, without its references."""
-    draft, actor, subject = one
+    draft, actor, subject = pending
     return {
         "actor": {
             "id": str(actor.person.pk) if actor.person else None,

@@ -152,7 +152,7 @@ def _rows_for(wanted: Iterable[ReferencedValue]) -> dict[ReferencedValue, Person
         ReferencedValue(kind=Kind(row.kind), person_id=row.person_id, text=row.value): row
         for row in PersonalValue.objects.filter(any_of, erased_at=None)
     }
-    for value in sorted(set(wanted) - set(rows), key=lambda one: (one.kind, one.text)):
+    for value in sorted(set(wanted) - set(rows), key=lambda item: (item.kind, item.text)):
         rows[value] = _create_value(value)
     return rows
 

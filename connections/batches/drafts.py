@@ -302,7 +302,9 @@ def _credential_for_retry(deletion: Deletion, *, facts: _Facts) -> UUID:
     refused = deletion.credential
     choices = [snapshot.credential for snapshot in facts.choices(deletion.key)]
     others = [credential for credential in choices if credential != refused]
-    return min(others, key=lambda each: each.org_id == refused.org_id, default=refused).pk
+    return min(
+        others, key=lambda credential: credential.org_id == refused.org_id, default=refused
+    ).pk
 
 
 def create_draft(*, source: PlanSource, actor: Actor) -> Batch:
@@ -592,7 +594,7 @@ def list_choosable_credentials(
     planned = [row for row in rows if not row.problem]
     facts = _load_row_facts(planned, batch=batch, actor=actor)
     found = {snapshot.credential for row in planned for snapshot in facts.choices(_key(row))}
-    return sorted(found, key=lambda each: each.name.casefold())
+    return sorted(found, key=lambda credential: credential.name.casefold())
 
 
 def split_draft(*, batch: Batch, actor: Actor) -> list[Batch]:

@@ -168,7 +168,7 @@ def _request(batch: Batch, *, actor: Actor) -> None:
     deletions = [_deletion_of(row, batch=batch) for row in rows]
     # In an order that all requests share; otherwise two with the same connections would deadlock.
     Deletion.objects.bulk_create(
-        sorted(deletions, key=lambda each: (each.site, each.connection_id))
+        sorted(deletions, key=lambda deletion: (deletion.site, deletion.connection_id))
     )
     audit.record(
         code=EventCode.BATCH_REQUESTED,

@@ -636,7 +636,7 @@ def _verify(due: QuerySet[Deletion], *, actor: Actor) -> int:
     rows = due.exclude(outcome=Outcome.ALREADY_ABSENT).prefetch_related("credential")
     in_order = rows.order_by("credential", "due_at")[:MAX_VERIFIED]
     handled = len(absent)
-    for _, some in groupby(in_order, key=lambda each: each.credential_id):
+    for _, some in groupby(in_order, key=lambda deletion: deletion.credential_id):
         handled += _verify_together(list(some), actor=actor)
     return handled
 

@@ -296,7 +296,7 @@ class DatadogClient:
         rate_limit = parse_rate_limit(status=response.status, headers=response.headers)
         if rate_limit:
             known = self._rate_limits.get(rate_limit.name, rate_limit)
-            fewest = min(known, rate_limit, key=lambda each: each.remaining)
+            fewest = min(known, rate_limit, key=lambda limit: limit.remaining)
             self._rate_limits[rate_limit.name] = fewest
         return response
 

@@ -560,7 +560,7 @@ def _record_locked(
                 _change_after(attempt=attempt, response=response, at=now, kept_at=kept_at)
             )
     # Rows of a bulk deletion nearly always change in the same way.
-    for transition, some in groupby(changes, key=lambda each: each.transition):
+    for transition, some in groupby(changes, key=lambda change: change.transition):
         alike = {change.deletion: change.events for change in some}
         states.apply_to_all(
             list(alike), transition=transition, actor=actor, events_of=alike.__getitem__

@@ -85,17 +85,17 @@ def iterate_row_documents(
         )
 
 
-def _decision_document(one: AccessReviewDecision) -> Row:
+def _decision_document(decision: AccessReviewDecision) -> Row:
     return {
-        "id": one.pk,
-        "decision": one.decision,
-        "reason": one.reason,
-        "keep_until": one.keep_until.isoformat() if one.keep_until else None,
-        "covered": one.covered,
-        "review_digest": one.review_digest,
-        "decided_at": as_time(one.decided_at),
-        "decided_by": one.decided_by_name,
-        "decided_together": one.decided_together,
+        "id": decision.pk,
+        "decision": decision.decision,
+        "reason": decision.reason,
+        "keep_until": decision.keep_until.isoformat() if decision.keep_until else None,
+        "covered": decision.covered,
+        "review_digest": decision.review_digest,
+        "decided_at": as_time(decision.decided_at),
+        "decided_by": decision.decided_by_name,
+        "decided_together": decision.decided_together,
     }
 
 

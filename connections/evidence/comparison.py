@@ -106,16 +106,16 @@ def as_stored_in_events(document: tabular.Row) -> tabular.Row:
     return row
 
 
-def value_row(one: PersonalValue) -> dict[str, Any]:
+def value_row(value: PersonalValue) -> dict[str, Any]:
     """An erasable value in the form that bundles contain."""
-    is_kept = one.erased_at is None
+    is_kept = value.erased_at is None
     return {
-        "commitment": one.commitment,
-        "kind": one.kind,
-        "number": one.number,
-        "person_number": one.person_number,
-        "salt": one.salt if is_kept else None,
-        "value": one.value if is_kept else None,
+        "commitment": value.commitment,
+        "kind": value.kind,
+        "number": value.number,
+        "person_number": value.person_number,
+        "salt": value.salt if is_kept else None,
+        "value": value.value if is_kept else None,
     }
 
 

@@ -246,14 +246,14 @@ def load_values() -> StoredValues:
     return values
 
 
-def _matches_commitment(one: PersonalValue) -> bool:
-    if one.erased_at is not None:
+def _matches_commitment(value: PersonalValue) -> bool:
+    if value.erased_at is not None:
         return True
     try:
-        salt = bytes.fromhex(one.salt)
+        salt = bytes.fromhex(value.salt)
     except ValueError:
         return False
-    return verify.commitment_of(salt, one.kind, one.value) == one.commitment
+    return verify.commitment_of(salt, value.kind, value.value) == value.commitment
 
 
 def _format_uuid(value: Any) -> str | None:

@@ -255,16 +255,16 @@ def _checkpoints_by_size(
     return found
 
 
-def _require_signed(one: KnownCheckpoint, *, proved: int) -> verify.Checkpoint:
-    if one.signed is None:
+def _require_signed(checkpoint: KnownCheckpoint, *, proved: int) -> verify.Checkpoint:
+    if checkpoint.signed is None:
         raise AuditFault(
             Fault.CHECKPOINT,
             proved + 1,
-            f"The signature of {one.name} does not match its contents, so it proves nothing about "
-            f"the events after {proved}.",
-            at_latest=max(one.size, proved + 1),
+            f"The signature of {checkpoint.name} does not match its contents, so it proves nothing "
+            f"about the events after {proved}.",
+            at_latest=max(checkpoint.size, proved + 1),
         )
-    return one.signed
+    return checkpoint.signed
 
 
 def _verify_checkpoints(state: _Progress, *, known: Sequence[KnownCheckpoint]) -> None:

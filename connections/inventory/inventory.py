@@ -238,11 +238,11 @@ def _contains_words(searched: str, text: str) -> bool:
 
 # What the inventory can be sorted by. Equal connections stay sorted by source.
 SORT_KEYS: dict[str, Callable[[ListedConnection], Any]] = {
-    "source": lambda each: each.source_org.name.casefold(),
-    "destination": lambda each: each.sink_org.name.casefold(),
-    "site": lambda each: each.site,
-    "created": lambda each: (each.created_at is not None, each.created_at),
-    "creator": lambda each: (each.creator_name or "").casefold(),
+    "source": lambda listed: listed.source_org.name.casefold(),
+    "destination": lambda listed: listed.sink_org.name.casefold(),
+    "site": lambda listed: listed.site,
+    "created": lambda listed: (listed.created_at is not None, listed.created_at),
+    "creator": lambda listed: (listed.creator_name or "").casefold(),
 }
 # In addition, the number of credentials that list it.
 VISIBLE = "visible"
@@ -255,16 +255,16 @@ def _sort(connections: list[ListedConnection], *, sort: str, listings: Counter[_
     """
     fold = cache(str.casefold)
     connections.sort(
-        key=lambda each: (
-            fold(each.source_org.name),
-            fold(each.sink_org.name),
-            each.site,
-            each.stored_id,
+        key=lambda listed: (
+            fold(listed.source_org.name),
+            fold(listed.sink_org.name),
+            listed.site,
+            listed.stored_id,
         )
     )
     column, is_descending = sort.removeprefix("-"), sort.startswith("-")
     if column == VISIBLE:
-        connections.sort(key=lambda each: listings[each.key], reverse=is_descending)
+        connections.sort(key=lambda listed: listings[listed.key], reverse=is_descending)
     elif sort != "source":
         connections.sort(key=SORT_KEYS[column], reverse=is_descending)
 
@@ -292,10 +292,10 @@ class InventoryRow:
                 if permissions.can_use(actor, credential_id=credential.pk)
             ),
             default=None,
-            key=lambda each: (
-                each.org_id != self.snapshot.source_org_id,
-                not each.is_verified,
-                each.name.casefold(),
+            key=lambda credential: (
+                credential.org_id != self.snapshot.source_org_id,
+                not credential.is_verified,
+                credential.name.casefold(),
             ),
         )
 

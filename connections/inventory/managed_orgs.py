@@ -115,7 +115,12 @@ def _due_credentials(*, now: datetime) -> list[Credential]:
             or clock.elapsed_since(credential.managed_orgs_read_at, now=now) >= READ_AGAIN_AFTER
         )
     ]
-    due.sort(key=lambda each: (each.managed_orgs_read_at is not None, each.managed_orgs_read_at))
+    due.sort(
+        key=lambda credential: (
+            credential.managed_orgs_read_at is not None,
+            credential.managed_orgs_read_at,
+        )
+    )
     return due[:PARALLEL_REQUESTS]
 
 

@@ -64,12 +64,12 @@ class OrgSummary:
 
 
 ORG_SORT_KEYS: dict[str, Callable[[OrgSummary], Any]] = {
-    "org": lambda each: (each.org.name.casefold(), each.org.site, each.org.org_id),
-    "site": lambda each: each.org.site,
-    "coverage": lambda each: list(OrgCoverage).index(each.coverage),
-    "listed": lambda each: (each.listed_at is not None, each.listed_at),
-    "out": lambda each: each.connections_out,
-    "in": lambda each: each.connections_in,
+    "org": lambda summary: (summary.org.name.casefold(), summary.org.site, summary.org.org_id),
+    "site": lambda summary: summary.org.site,
+    "coverage": lambda summary: list(OrgCoverage).index(summary.coverage),
+    "listed": lambda summary: (summary.listed_at is not None, summary.listed_at),
+    "out": lambda summary: summary.connections_out,
+    "in": lambda summary: summary.connections_in,
 }
 
 

@@ -112,7 +112,9 @@ def get_connection_history(
     if not snapshots and not deletions:
         return None
     newest = max(
-        snapshots, key=lambda each: (each.is_current, each.last_seen_at, each.pk), default=None
+        snapshots,
+        key=lambda snapshot: (snapshot.is_current, snapshot.last_seen_at, snapshot.pk),
+        default=None,
     )
     observations = _observations(snapshots, newest=newest) if newest else []
     predecessor, successor = _find_neighbors(
@@ -145,7 +147,7 @@ def _find_neighbors(
     before = [other for other in others if other.last_seen_at <= began_at]
     after = [other for other in others if other.began_at >= ended_at]
     is_listed = any(observation.is_current for observation in observations)
-    predecessor = max(before, key=lambda each: each.last_seen_at, default=None)
+    predecessor = max(before, key=lambda similar: similar.last_seen_at, default=None)
     return predecessor, None if is_listed or not after else after[0]
 
 
@@ -169,7 +171,11 @@ def _observations(
     ]
     # The source side comes first, because it sends unless the person picks another.
     return sorted(
-        observations, key=lambda each: (each.side != "source", each.credential.name.casefold())
+        observations,
+        key=lambda observation: (
+            observation.side != "source",
+            observation.credential.name.casefold(),
+        ),
     )
 
 
@@ -296,4 +302,4 @@ def find_similar_connections(
         )
         for row in rows
     ]
-    return sorted(found, key=lambda each: each.began_at)
+    return sorted(found, key=lambda similar: similar.began_at)

@@ -42,7 +42,9 @@ def build_session_start(*, address: str, agent: str) -> dict[str, str]:
 def list_sessions(*, person: Person) -> list[OpenSession]:
     """The person's open sessions, newest first."""
     sessions = [_to_open_session(row, data) for row, data in _list_open_rows(person)]
-    return sorted(sessions, key=lambda one: one.at.isoformat() if one.at else "", reverse=True)
+    return sorted(
+        sessions, key=lambda session: session.at.isoformat() if session.at else "", reverse=True
+    )
 
 
 @audit.atomic()

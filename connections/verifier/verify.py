@@ -1456,16 +1456,16 @@ def _facts_table(facts: Sequence[tuple[str, str]]) -> str:
     return f"<table>\n{rows}</table>\n"
 
 
-def _attempt_text(one: dict[str, Any]) -> str:
-    if one["http_status"] is None:
-        verdict = (one["verdict"] or "no response recorded").replace("_", " ")
-        response = f"{verdict} {(one['cause'] or '').replace('_', ' ')}".strip()
+def _attempt_text(attempt: dict[str, Any]) -> str:
+    if attempt["http_status"] is None:
+        verdict = (attempt["verdict"] or "no response recorded").replace("_", " ")
+        response = f"{verdict} {(attempt['cause'] or '').replace('_', ' ')}".strip()
     else:
-        response = f"Datadog returned {one['http_status']} in {one['duration_ms']} ms"
-    errors = "; ".join(str(error) for error in one["errors"])
+        response = f"Datadog returned {attempt['http_status']} in {attempt['duration_ms']} ms"
+    errors = "; ".join(str(error) for error in attempt["errors"])
     quoted = f". Datadog: “{errors}”" if errors else ""
-    late = ", late" if one["is_late"] else ""
-    return f"{_time_text(one['sent_at'])}: {_text(response + late + quoted)}"
+    late = ", late" if attempt["is_late"] else ""
+    return f"{_time_text(attempt['sent_at'])}: {_text(response + late + quoted)}"
 
 
 # --- The access review in deletions.html --------------------------------------------------------
@@ -1523,8 +1523,8 @@ def _coverage(coverage: dict[str, Any], when: str) -> str:
     )
 
 
-def _org_text(one: dict[str, Any]) -> str:
-    return f"{_text(one['org_name'])} ({_text(one['org_id'])} on {_text(one['site'])})"
+def _org_text(org: dict[str, Any]) -> str:
+    return f"{_text(org['org_name'])} ({_text(org['org_id'])} on {_text(org['site'])})"
 
 
 def access_review_row(row: dict[str, Any]) -> str:
@@ -1543,12 +1543,14 @@ def access_review_row(row: dict[str, Any]) -> str:
     )
 
 
-def _decision_text(one: dict[str, Any]) -> str:
-    until = f" until {one['keep_until']}" if one["keep_until"] else ""
-    together = one["decided_together"]
+def _decision_text(decision: dict[str, Any]) -> str:
+    until = f" until {decision['keep_until']}" if decision["keep_until"] else ""
+    together = decision["decided_together"]
     at_once = f", {together} decided at once" if together > 1 else ""
-    who = _person_and_time(one["decided_by"], one["decided_at"])
-    return f"{_CLOSED_AS[one['decision']]}{until}: {_text(one['reason'])} – {who}{at_once}"
+    who = _person_and_time(decision["decided_by"], decision["decided_at"])
+    return (
+        f"{_CLOSED_AS[decision['decision']]}{until}: {_text(decision['reason'])} – {who}{at_once}"
+    )
 
 
 def _result_text(row: dict[str, Any]) -> str:

@@ -189,7 +189,7 @@ def assert_shows_nothing_hidden(client: Client, data: Data, *, name: str, query:
     response = client.get(reverse(name) + requested, follow=True)
     text = response.getvalue().decode()
     # The filters can repeat what the person requested.
-    told = text.replace(requested.removeprefix("?"), "")
+    page_text = text.replace(requested.removeprefix("?"), "")
     secrets = [str(data.deletion.pk), data.hidden.fingerprint, str(data.hidden.pk)]
     if "{connection}" not in query:
         secrets.append(str(data.connection_id))
@@ -198,7 +198,7 @@ def assert_shows_nothing_hidden(client: Client, data: Data, *, name: str, query:
     if "{credential}" in query:
         secrets.remove(str(data.hidden.pk))
     assert response.status_code == 200
-    assert [secret for secret in secrets if secret in told] == []
+    assert [secret for secret in secrets if secret in page_text] == []
 
 
 def test_a_limited_person_sees_the_visible_objects(

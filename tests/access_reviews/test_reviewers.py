@@ -68,8 +68,8 @@ def test_auditors_change_them_on_a_page_and_new_ones_are_emailed(
     assert client.post(url, {}).status_code == 422
     assert client.post(url, {"reviewers": ["ada", "grace"]}).status_code == 303
     assert {reviewer.person for reviewer in review.reviewers.all()} == {ada, grace}
-    told = Notification.objects.filter(code=EventCode.ACCESS_REVIEW_REVIEWERS_CHANGED)
-    assert [each.person for each in told] == [grace]
+    notifications = Notification.objects.filter(code=EventCode.ACCESS_REVIEW_REVIEWERS_CHANGED)
+    assert [each.person for each in notifications] == [grace]
 
 
 def test_named_reviewers_can_take_the_place_of_everyone(

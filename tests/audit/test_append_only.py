@@ -234,8 +234,8 @@ def test_a_failed_nested_block_leaves_no_event(db: None) -> None:
             actor=command_actor(),
             sentence=audit.Sentence("Kept too."),
         )
-    told = AuditEvent.objects.order_by("seq").values_list("seq", "stored_sentence")
-    assert list(told) == [(1, "Kept."), (2, "Kept too.")]
+    events = AuditEvent.objects.order_by("seq").values_list("seq", "stored_sentence")
+    assert list(events) == [(1, "Kept."), (2, "Kept too.")]
 
 
 def test_a_failed_block_leaves_no_event(db: None) -> None:

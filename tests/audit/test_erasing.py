@@ -71,11 +71,11 @@ def test_the_log_stays_intact_after_an_erasure_and_shows_a_number(
 ) -> None:
     done = erasure.erase_person(actor=command_actor(), person=acts_of_ada)
     assert verification.verify_audit_log().fault is None
-    told = [event.sentence for event in AuditEvent.objects.order_by("seq")]
+    sentences = [event.sentence for event in AuditEvent.objects.order_by("seq")]
     who = f"erased person no. {done.number}"
     whence = "erased address no. 2 using erased browser no. 3"
-    assert f"Failed sign-in as {who} from {whence}." in told
-    assert f"{who} was erased: names and addresses were removed." in told
+    assert f"Failed sign-in as {who} from {whence}." in sentences
+    assert f"{who} was erased: names and addresses were removed." in sentences
     page = read(client_of(edith).get("/audit/"))
     assert who in page.text
     assert "Grace" in page.text

@@ -238,8 +238,8 @@ def test_doctor_warns_of_a_role_that_could_bypass_the_triggers(
             connection.execute(sql.SQL(grant).format(**who))
     found = doctor(url, role=role, data_dir=tmp_path)["database role"]
     assert found["level"] == "warning"
-    for told in ("create temporary tables", "create tables", "change or drop tables"):
-        assert told in found["message"]
+    for permission in ("create temporary tables", "create tables", "change or drop tables"):
+        assert permission in found["message"]
 
 
 def doctor(url: str, *, role: str, data_dir: Path) -> dict[str, dict[str, str]]:

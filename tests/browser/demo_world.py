@@ -256,7 +256,7 @@ class _Builder:
 
     def notices(self) -> None:
         """One in each state, about the last event of a deletion."""
-        told = AuditEvent.objects.filter(code=audit.EventCode.DELETION_SETTLED).order_by("-seq")
+        settled = AuditEvent.objects.filter(code=audit.EventCode.DELETION_SETTLED).order_by("-seq")
         results = {
             "waiting": ("The receiver returned 503.", 503, 2),
             "delivered": ("Accepted by the mail server (250)", 250, 1),
@@ -265,7 +265,7 @@ class _Builder:
         }
         now = clock.now()
         for event, (state, (result, status, attempts)) in zip(
-            told[:4], results.items(), strict=True
+            settled[:4], results.items(), strict=True
         ):
             Notification.objects.create(
                 code=event.code,

@@ -270,10 +270,10 @@ def test_the_result_contains_no_email_address_or_handle_of_a_person() -> None:
     listing = list_against(
         respond(json_response(page([1], total=1, included=INCLUDED))), requests=1
     )
-    told = json.dumps(dataclasses.asdict(listing), default=str) + repr(listing)
-    assert "Ann" in told
-    assert EMAIL not in told
-    assert HANDLE not in told
+    texts = json.dumps(dataclasses.asdict(listing), default=str) + repr(listing)
+    assert "Ann" in texts
+    assert EMAIL not in texts
+    assert HANDLE not in texts
 
 
 def test_a_thousand_connections_fit() -> None:

@@ -246,9 +246,9 @@ def test_after_a_lost_response_and_a_429_both_attempts_are_named(
     for text in text_since_sending(deletion, outcome_of(page.html)):
         assert not CLAIMS_NOTHING_SENT.search(text), text
         assert not CLAIMS_NOTHING_DELETED.search(text), text
-    told = "Attempt 1 might have worked. Attempt 2 returned 429."
-    assert f"No new DELETE was sent. {told}" in last_event_text(deletion)
-    assert told in page.text
+    facts = "Attempt 1 might have worked. Attempt 2 returned 429."
+    assert f"No new DELETE was sent. {facts}" in last_event_text(deletion)
+    assert facts in page.text
 
 
 def test_a_wrong_confirmation_after_an_earlier_attempt_sends_no_new_delete(

@@ -119,16 +119,16 @@ def test_a_closed_access_review_is_evidence_from_its_start_to_the_deletions(
     assert verdict.text.count("was to be deleted: no deletion succeeded") == 1
     assert verdict.text.count("was to be deleted: removed outside Org Admin") == 1
     assert verdict.text.count("left open without a decision that counts") == 1
-    told = document(made)
-    rows = told["rows"]
+    bundled = document(made)
+    rows = bundled["rows"]
     assert sorted(row["closed_as"] for row in rows) == [
         *("delete", "delete", "delete", "keep", "keep", "pending")
     ]
     [deleted] = [row for row in rows if row["deletions"]]
     assert [deletion["outcome"] for deletion in deleted["deletions"]] == ["deleted"]
     assert [decision["decided_together"] for decision in deleted["decisions"]] == [3]
-    assert len(told["appeared"]) == 1
-    assert {org["org_name"] for org in told["coverage"]["orgs"]} == {"Payments US", "Group SOC"}
+    assert len(bundled["appeared"]) == 1
+    assert {org["org_name"] for org in bundled["coverage"]["orgs"]} == {"Payments US", "Group SOC"}
     # The names of reviewers are compared with an event, so they are not among what isn't proven.
     assert ("A reviewer looked closely" in verdict.text, "right names" in verdict.text) == (
         True,
@@ -198,9 +198,9 @@ def test_its_page_links_to_the_bundle(
 
 
 def test_the_documents_name_every_key(made: Made) -> None:
-    told = document(made)
-    keys = {*told, *(key for row in told["rows"] for key in row)}
-    keys |= {key for row in told["rows"] for decision in row["decisions"] for key in decision}
+    bundled = document(made)
+    keys = {*bundled, *(key for row in bundled["rows"] for key in row)}
+    keys |= {key for row in bundled["rows"] for decision in row["decisions"] for key in decision}
     assert [key for key in sorted(keys) if f"`{key}`" not in EVIDENCE] == []
 
 
@@ -222,7 +222,7 @@ def test_it_still_verifies_when_its_people_are_erased(
 
 
 def test_a_decision_by_someone_who_is_not_a_reviewer_is_named(made: Made) -> None:
-    told = document(made)
+    bundled = document(made)
     values = [json.loads(line) for line in files_of(made.data)["values.ndjson"].splitlines()]
     shown = {str(value["number"]): verify.display_value(value) for value in values}
     texts = [
@@ -230,13 +230,13 @@ def test_a_decision_by_someone_who_is_not_a_reviewer_is_named(made: Made) -> Non
         for line in files_of(made.data)["events.ndjson"].splitlines()
     ]
     events = [verify.Event(text, shown) for text in texts if text["subject"]]
-    events = [event for event in events if event.about == (verify.ACCESS_REVIEW, told["id"])]
-    assert verify.access_review_differences(told, told["rows"], events) == []
-    [grace] = [reviewer for reviewer in told["reviewers"] if reviewer["name"] == "Grace"]
-    told["reviewers"].remove(grace)
+    events = [event for event in events if event.about == (verify.ACCESS_REVIEW, bundled["id"])]
+    assert verify.access_review_differences(bundled, bundled["rows"], events) == []
+    [grace] = [reviewer for reviewer in bundled["reviewers"] if reviewer["name"] == "Grace"]
+    bundled["reviewers"].remove(grace)
     events[0].details["reviewers"].remove(grace["id"])
     events[0].sentence = "Edith started it. Reviewers: Ada."
-    [named] = verify.access_review_differences(told, told["rows"], events)
+    [named] = verify.access_review_differences(bundled, bundled["rows"], events)
     assert "Grace was not a reviewer when they decided in event" in named
 
 

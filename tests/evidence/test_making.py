@@ -113,11 +113,11 @@ def test_an_erased_person_is_not_named(ada: Person, linus: Person, tmp_path: Pat
     for person in (ada, linus):
         erasure.erase_person(actor=command_actor(), person=person)
     made = make()
-    told = b"".join(files_of(made.data).values()).decode()
+    text = b"".join(files_of(made.data).values()).decode()
     for name in ("Ada", "Linus"):
-        assert f'"{name}"' not in told
-        assert f">{name}<" not in told
-    assert "erased person no. " in told
+        assert f'"{name}"' not in text
+        assert f">{name}<" not in text
+    assert "erased person no. " in text
     assert complaint(made.data, tmp_path) == ""
 
 

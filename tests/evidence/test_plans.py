@@ -99,12 +99,12 @@ def test_a_bulk_deletion_is_evidence_from_its_plan_to_its_end(batch: Batch, tmp_
         "Left out of the plan: 4 rows (protected: 1, invalid ID: 1, an earlier row has "
         "the same connection: 1, not listed: 1)."
     ) in verdict.text
-    told = document(made)
-    assert (told["id"], told["state"], told["count"]) == (str(batch.pk), "finished", 3)
-    assert [row["problem"] for row in told["rows"]] == [
+    bundled = document(made)
+    assert (bundled["id"], bundled["state"], bundled["count"]) == (str(batch.pk), "finished", 3)
+    assert [row["problem"] for row in bundled["rows"]] == [
         *("", "", "protected", "malformed_id", "duplicate", "not_visible", "", "")
     ]
-    kept = [row for row in told["rows"] if row["deletion"]]
+    kept = [row for row in bundled["rows"] if row["deletion"]]
     assert {row["deletion"] for row in kept} == {
         str(deletion.pk) for deletion in batch.deletions.all()
     }
@@ -188,9 +188,9 @@ def test_it_names_no_erased_person(
 
 
 def test_the_documents_name_every_key_of_the_plan(made: Made) -> None:
-    told = document(made)
+    bundled = document(made)
     section = EVIDENCE.partition("**A bulk deletion in a bundle.**")[2].partition("\n\n**")[0]
-    keys = {*told, *(key for row in told["rows"] for key in row)}
+    keys = {*bundled, *(key for row in bundled["rows"] for key in row)}
     assert [key for key in sorted(keys) if f"`{key}`" not in section] == []
 
 
@@ -329,9 +329,9 @@ def test_no_forged_plan_causes_a_traceback(
     path = tmp_path / "bundle.zip"
     for _ in range(30):
         forger = Forger(made=made)
-        told = document(made)
-        rows = [spoil(row, chance) if chance.random() < 0.3 else row for row in told.pop("rows")]
-        head = json.dumps(spoil(told, chance) if chance.random() < 0.5 else told, indent=1)
+        bundled = document(made)
+        rows = [spoil(row, chance) if chance.random() < 0.3 else row for row in bundled.pop("rows")]
+        head = json.dumps(spoil(bundled, chance) if chance.random() < 0.5 else bundled, indent=1)
         lines = ",\n".join(json.dumps(row) for row in rows)
         text = head.removesuffix("\n}") + f',\n "rows": [\n{lines}\n]}}\n'
         forger.files[verify.PLAN_FILE] = text.encode()
@@ -345,10 +345,10 @@ def test_no_forged_plan_causes_a_traceback(
 
 def plan_of(made: Made) -> tuple[verify.Plan, list[dict[str, Any]]]:
     """The plan with its events, and its rows."""
-    told = document(made)
-    rows = told.pop("rows")
+    bundled = document(made)
+    rows = bundled.pop("rows")
     own = [event for event in Forger(made=made).events() if event.about[0] == verify.BATCH]
-    return verify.Plan(told, own), rows
+    return verify.Plan(bundled, own), rows
 
 
 def event_of(plan: verify.Plan, word: str) -> verify.Event:

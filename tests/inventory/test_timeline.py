@@ -73,9 +73,9 @@ def test_the_timeline_runs_from_the_first_sync_to_the_verified_deletion(
     sandbox.world.change_connection(connection_id=connection.id, connection_types=("logs",))
     sync_again(payments)
     assert requester.delete_and_verify().outcome["data-outcome"] == "deleted"
-    told = timeline_in(open_timeline(requester.client, connection))
+    titles = timeline_in(open_timeline(requester.client, connection))
     assert in_order(
-        told,
+        titles,
         "Created in Datadog",
         "First listed here",
         "Narrowed",
@@ -87,7 +87,7 @@ def test_the_timeline_runs_from_the_first_sync_to_the_verified_deletion(
         "Deleted",
         "Verified",
     )
-    assert "Listed" not in told
+    assert "Listed" not in titles
 
 
 def test_each_entry_has_its_time_its_person_and_a_link_to_its_deletion(
@@ -143,8 +143,8 @@ def test_an_unknown_outcome_and_its_later_result_are_shown(
     requester.press(
         requester.open(page.outcome["data-record-url"]), "/close/", reason="Nobody knows."
     )
-    told = timeline_in(open_timeline(requester.client, connection))
-    assert in_order(told, "Requested", "Sending, attempt 1", "Outcome unknown", "Unresolved")
+    titles = timeline_in(open_timeline(requester.client, connection))
+    assert in_order(titles, "Requested", "Sending, attempt 1", "Outcome unknown", "Unresolved")
 
 
 def test_a_connection_listed_again_under_the_same_id_is_shown_as_such(
@@ -173,10 +173,10 @@ def test_a_connection_listed_again_under_the_same_id_is_shown_as_such(
             listed_by="Group SOC",
             actor=command_actor(),
         )
-    told = timeline_in(open_timeline(requester.client, connection))
-    assert told.count("Listed again with the same ID") == 1
-    assert "Datadog still lists it" in told
-    assert told[-1] == "Listed"
+    titles = timeline_in(open_timeline(requester.client, connection))
+    assert titles.count("Listed again with the same ID") == 1
+    assert "Datadog still lists it" in titles
+    assert titles[-1] == "Listed"
 
 
 def successor_of(connection: Connection, *, minutes: int) -> OrgConnectionSnapshot:
@@ -285,10 +285,10 @@ def test_a_long_timeline_shows_its_start_and_end_and_folds_the_rest(
     monkeypatch.setattr(timeline, "SHOWN_LAST", 2)
     requester.delete_and_verify()
     page = open_timeline(requester.client, connection)
-    told = timeline_in(page)
-    assert f"Show {len(told) - 4} more" in page.text
-    assert told[:2] == ["Created in Datadog", "First listed here"]
-    assert told[-1] == "Verified"
+    titles = timeline_in(page)
+    assert f"Show {len(titles) - 4} more" in page.text
+    assert titles[:2] == ["Created in Datadog", "First listed here"]
+    assert titles[-1] == "Verified"
 
 
 def test_the_number_of_queries_does_not_depend_on_the_number_of_deletions(

@@ -1596,7 +1596,7 @@ AVAILABILITY = (
     _mutant(
         "idle connections make room for new ones",
         WEB_SERVER,
-        "                min(waiting, key=lambda one: one.waiting_since).will_close = True\n",
+        "                min(waiting, key=lambda idle: idle.waiting_since).will_close = True\n",
         "                pass\n",
         f"{SERVING}::test_when_all_connections_are_in_use_idle_ones_are_closed",
     ),
@@ -3217,8 +3217,8 @@ BULK_DELETIONS = (
     _mutant(
         "rows that wait again keep the time that each has left",
         SENDING,
-        "key=lambda each: each.transition)",
-        "key=lambda each: type(each.transition))",
+        "key=lambda change: change.transition)",
+        "key=lambda change: type(change.transition))",
         f"{BATCH_TESTS}/test_groups.py"
         "::test_rows_that_could_not_be_sent_together_keep_the_time_that_each_has_left",
     ),

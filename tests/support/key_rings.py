@@ -58,15 +58,15 @@ def exposed_by(error: BaseException, *, leave_out: str) -> str:
     Follows causes and contexts, even suppressed ones. Skips frames of the file `leave_out` (the
     test itself, which knows the key).
     """
-    told: list[str] = []
+    exposed: list[str] = []
     pending: list[BaseException | None] = [error]
     while pending:
         current = pending.pop()
         if current is None:
             continue
         pending += [current.__cause__, current.__context__]
-        told += [str(current), repr(current.args), repr(vars(current))]
+        exposed += [str(current), repr(current.args), repr(vars(current))]
         for frame, _ in traceback.walk_tb(current.__traceback__):
             if frame.f_code.co_filename != leave_out:
-                told.append(repr(dict(frame.f_locals)))
-    return "\n".join(told)
+                exposed.append(repr(dict(frame.f_locals)))
+    return "\n".join(exposed)

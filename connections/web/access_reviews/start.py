@@ -22,7 +22,9 @@ MAX_LISTED = 100
 
 def reviewer_choices() -> list[Person]:
     """Everyone who can be a reviewer, by name."""
-    return sorted(permissions.possible_reviewers(), key=lambda each: each.display_name.casefold())
+    return sorted(
+        permissions.possible_reviewers(), key=lambda person: person.display_name.casefold()
+    )
 
 
 def new_context(*, form: StartForm, actor: Actor) -> dict[str, Any]:

@@ -69,7 +69,7 @@ def timeline_of(
         *([_successor_entry(seen.successor, seen=seen)] if seen.successor else []),
     ]
     # Audit events with the same time keep their order. Entries without a time come first.
-    events = sorted(entries, key=lambda each: each.at.timestamp() if each.at else 0.0)
+    events = sorted(entries, key=lambda entry: entry.at.timestamp() if entry.at else 0.0)
     if seen.observations:
         events = _with_present(events, seen=seen)
     if len(events) <= SHOWN_FIRST + SHOWN_LAST:
@@ -206,14 +206,14 @@ def _successor_entry(other: SimilarConnection, *, seen: ConnectionHistory) -> Ti
     )
 
 
-def _reappearance_entry(one: Reappearance) -> TimelineEntry:
+def _reappearance_entry(reappearance: Reappearance) -> TimelineEntry:
     return TimelineEntry(
         tone="danger",
         icon="refresh",
         title="Listed again with the same ID",
-        detail=f"Previously last listed at {format_time(one.last_seen_at)}.",
-        at=one.at,
-        by=one.listed_by,
+        detail=f"Previously last listed at {format_time(reappearance.last_seen_at)}.",
+        at=reappearance.at,
+        by=reappearance.listed_by,
     )
 
 

@@ -22,8 +22,8 @@ def test_approvers_administrators_and_the_requester_are_notified(
 ) -> None:
     settings.HAS_MAIL = True
     use_break_glass(requested, break_glass_user)
-    told = Notification.objects.filter(
+    notifications = Notification.objects.filter(
         code="deletion.break_glass_used", channel=Notification.Channel.MAIL
     )
-    names = set(told.values_list("person__username", flat=True))
+    names = set(notifications.values_list("person__username", flat=True))
     assert names == {"ada", "linus", "barbara", "root"}

@@ -407,8 +407,8 @@ def test_a_decline_ends_the_approval_of_another_person(
     decline(deletion, barbara)
     assert (deletion.state, deletion.outcome) == (State.STILL_PRESENT, "")
     assert deletion.current_approvals == []
-    told = AuditEvent.objects.get(code="deletion.declined").details
-    assert (told["reason"], told["approval_round"]) == (DECLINED, 2)
+    details = AuditEvent.objects.get(code="deletion.declined").details
+    assert (details["reason"], details["approval_round"]) == (DECLINED, 2)
     approve(deletion, barbara)
     with pytest.raises(ConflictError, match="needs approval again"):
         confirm(deletion, ada)
@@ -548,10 +548,10 @@ def test_possible_approvers_are_notified_that_approval_is_needed_again(
 ) -> None:
     settings.HAS_MAIL = True
     lose_response(approve(requested, linus))
-    told = Notification.objects.filter(
+    notifications = Notification.objects.filter(
         code="deletion.still_present", channel=Notification.Channel.MAIL
     )
-    names = set(told.values_list("person__username", flat=True))
+    names = set(notifications.values_list("person__username", flat=True))
     assert names == {"ada", "linus", "barbara"}
     title = wording.notification_title("deletion.still_present", details={}, needs_approval=True)
     assert title == "No effect: approval needed again"

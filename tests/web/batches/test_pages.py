@@ -519,8 +519,8 @@ def test_a_timeline_tells_what_happened_and_links_to_the_events_for_an_auditor(
     stopping.resume_batch(batch=batch, actor=actor)
     running.run_due(actor=WORKER)
     text = read(operator.get(url_of(batch))).text
-    told = ["requested", "confirmed", "paused", "resumed", "finished"]
-    places = [text.find(f"Bulk deletion {each}") for each in told]
+    words = ["requested", "confirmed", "paused", "resumed", "finished"]
+    places = [text.find(f"Bulk deletion {each}") for each in words]
     assert -1 not in places
     assert places == sorted(places)
     auditor = client_of(make_person("frances", Role.AUDITOR))

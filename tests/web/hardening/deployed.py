@@ -32,14 +32,14 @@ def main() -> None:
     call_command("migrate", interactive=False, verbosity=0)
     person = Person.objects.create_superuser(username="root", email="root@example.com")
     client = Client(headers={"Host": HOST})
-    told = {"plain HTTP": client.get("/deletions/")}
+    responses = {"plain HTTP": client.get("/deletions/")}
     for name, path in PATHS.items():
         if name == "page":
             client.force_login(person)
-        told[name] = client.get(path, secure=True)
+        responses[name] = client.get(path, secure=True)
     # The cookies that signing in sets.
     signed_out = Client(headers={"Host": HOST})
-    told["signing in"] = signed_out.post("/accounts/login/", {"login": "x"}, secure=True)
+    responses["signing in"] = signed_out.post("/accounts/login/", {"login": "x"}, secure=True)
     json.dump(
         {
             name: {
@@ -50,7 +50,7 @@ def main() -> None:
                     for key, morsel in {**client.cookies, **response.cookies}.items()
                 },
             }
-            for name, response in told.items()
+            for name, response in responses.items()
         },
         sys.stdout,
     )

@@ -29,8 +29,8 @@ def responses(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=120
     )
     assert done.returncode == 0, done.stderr
-    told: dict[str, Any] = json.loads(done.stdout)
-    return told
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
 
 
 def test_plain_http_is_redirected_to_https(responses: dict[str, Any]) -> None:
