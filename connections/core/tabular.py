@@ -34,7 +34,8 @@ CONTENT_TYPES = {
 }
 # Spreadsheets treat a cell that begins with one of these as a formula.
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
-_LETTERS_AND_DIGITS = frozenset(string.ascii_letters + string.digits)
+# Almost every cell of a long export starts with one of these or is empty.
+_HARMLESS_STARTS = frozenset(["", *string.ascii_letters, *string.digits, "[", "{"])
 # Spaces that a spreadsheet might ignore before a formula.
 SPACES = " \u00a0\u3000"
 
@@ -82,8 +83,8 @@ def as_cell(value: Any) -> str:
     if value is None:
         return ""
     text = value if isinstance(value, str) else _as_text(value)
-    # Handles almost every cell of a long export without the slower checks below.
-    if text[:1] in _LETTERS_AND_DIGITS:
+    # Avoids the slower checks below.
+    if text[:1] in _HARMLESS_STARTS:
         return text
     return "'" + text if _starts_like_a_formula(text) else text
 

@@ -47,8 +47,9 @@ class RecordedDeletion(NamedTuple):
 
 def _approved_at(one: RecordedDeletion) -> str | None:
     approved = one.last_approvals
-    is_enough = len(approved) >= (ApprovalPolicy(one.deletion.policy).approvals_needed or 1)
-    return as_time(approved[-1].decided_at if is_enough else None)
+    if not approved or len(approved) < ApprovalPolicy(one.deletion.policy).approvals_needed:
+        return None
+    return as_time(approved[-1].decided_at)
 
 
 def _break_glass_row(one: RecordedDeletion) -> Row | None:
