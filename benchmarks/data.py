@@ -30,6 +30,7 @@ from connections.models import (
     AccessKind,
     Attempt,
     AuditHead,
+    AuditVerification,
     Change,
     Credential,
     CredentialAccess,
@@ -109,8 +110,9 @@ def fill(size: Size) -> None:
     _insert_snapshots(size, credentials, now=now)
     _insert_deletions(size, people, credentials, now=now)
     _insert_changes(size, credentials, now=now)
-    # Last, so that the worker of a server started now has nothing to sync.
+    # Last, so that the worker of a server started now has nothing to sync and nothing to verify.
     _insert_syncs(credentials, now=clock.now())
+    AuditVerification.objects.create(checked_at=clock.now(), size=AuditHead.objects.get().size)
 
 
 def facts() -> dict[str, Any]:
