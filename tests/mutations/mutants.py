@@ -3356,6 +3356,14 @@ BULK_DELETIONS = (
         "::test_the_page_of_a_requested_deletion_says_who_decided_to_keep_the_connection",
     ),
     _mutant(
+        "an open page shows when the confirmation becomes possible",
+        "connections/web/deletions/status_section.py",
+        "        offered,\n",
+        "",
+        "tests/deletions/approvals/test_approving.py"
+        "::test_an_open_page_offers_the_confirmation_again_once_it_would_be_accepted",
+    ),
+    _mutant(
         "the navigation counts connections that are kept until a date that has passed",
         "connections/access_reviews/progress.py",
         "    return Exists(undecided) | Exists(of_ended)\n",

@@ -85,10 +85,42 @@ def find_objections(deletion: Deletion, *, actor: Actor) -> Objections:
     )
 
 
-def state_version(deletion: Deletion, *, objections: Objections, now: datetime) -> str:
+BLOCKED_BY_PROTECTION = {NextStep.CONFIRM, NextStep.APPROVE, NextStep.BREAK_GLASS}
+
+
+class Offered(NamedTuple):
+    """The steps that the page offers a person."""
+
+    steps: list[NextStep]
+    # Why their confirmation would be refused; "" if it wouldn't be or isn't a next step.
+    block: str
+
+
+def find_steps(
+    deletion: Deletion, *, objections: Objections, actor: Actor, now: datetime
+) -> Offered:
+    """What the person can do next, apart from what a check with Datadog would rule out."""
+    ruled_out = BLOCKED_BY_PROTECTION if objections.protection else set()
+    steps = [
+        step
+        for step in wording.steps_of(states.status_at(deletion, now=now))
+        if step not in ruled_out and _can_take_step(step, deletion=deletion, actor=actor, now=now)
+    ]
+    block = None
+    if NextStep.CONFIRM in steps:
+        block = sending.find_block(deletion=deletion, confirmed_by=actor.person)
+    if block:
+        steps.remove(NextStep.CONFIRM)
+    return Offered(steps=steps, block=str(block or ""))
+
+
+def state_version(
+    deletion: Deletion, *, objections: Objections, offered: Offered, now: datetime
+) -> str:
     """A value that changes whenever what the page shows changes."""
     parts = (
         [objection.pk for objection in objections if objection],
+        offered,
         deletion.state,
         deletion.outcome,
         deletion.cause,
@@ -117,9 +149,6 @@ def _must_verify_itself(deletion: Deletion, *, actor: Actor, now: datetime) -> b
     return not heartbeats.is_alive(heartbeats.last_seen_at(), now=now)
 
 
-BLOCKED_BY_PROTECTION = {NextStep.CONFIRM, NextStep.APPROVE, NextStep.BREAK_GLASS}
-
-
 def status_context(
     *,
     deletion: Deletion,
@@ -137,31 +166,21 @@ def status_context(
     is_awaiting_approval = states.can_be_approved(deletion, now=now) or have_expired
     can_decide = is_awaiting_approval and _can_decide(actor, deletion=deletion, now=now)
     preview = verification.preview_recheck(deletion=deletion) if can_decide else None
-    status = states.status_at(deletion, now=now)
     objections = find_objections(deletion, actor=actor)
-    blocked = BLOCKED_BY_PROTECTION if objections.protection else set()
+    offered = find_steps(deletion, objections=objections, actor=actor, now=now)
+    steps = {step.value: True for step in offered.steps}
     if preview and not preview.can_be_approved:
-        blocked = {*blocked, NextStep.APPROVE}
-    steps = {
-        step.value: True
-        for step in wording.steps_of(status)
-        if step not in blocked and _can_take_step(step, deletion=deletion, actor=actor, now=now)
-    }
-    block = None
-    if NextStep.CONFIRM in steps:
-        block = sending.find_block(deletion=deletion, confirmed_by=actor.person)
-    if block:
-        del steps[NextStep.CONFIRM]
+        steps.pop(NextStep.APPROVE, None)
     text = wording.describe(
         deletion,
-        status=status,
+        status=states.status_at(deletion, now=now),
         approvers=tuple(approvals.names_of_possible_approvers(deletion=deletion, now=now))
         if is_awaiting_approval
         else None,
         can_approve=can_decide,
         have_approvals_expired=have_expired,
         listed_by=_listed_by(deletion, actor=actor) if deletion.contradicted_at else "",
-        block=str(block or ""),
+        block=offered.block,
     )
     return {
         "text": text,
@@ -174,7 +193,7 @@ def status_context(
         "url": reverse("deletion-detail", args=[deletion.pk]),
         "poll_interval": poll_interval(deletion, now=now),
         "must_verify_itself": _must_verify_itself(deletion, actor=actor, now=now),
-        "version": state_version(deletion, objections=objections, now=now),
+        "version": state_version(deletion, objections=objections, offered=offered, now=now),
         "again_url": review_url(
             credential=deletion.credential_id,
             connection_id=deletion.connection_id,

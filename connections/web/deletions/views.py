@@ -33,6 +33,7 @@ from connections.web.deletions.forms import (
 from connections.web.deletions.page import record_context
 from connections.web.deletions.status_section import (
     find_objections,
+    find_steps,
     poll_interval,
     state_version,
     status_context,
@@ -159,7 +160,8 @@ def _poll_response(request: HttpRequest, *, deletion: Deletion, actor: Actor) ->
     """The response to a poll. If nothing is new, it replaces nothing, so that input is kept."""
     now = clock.now()
     objections = find_objections(deletion, actor=actor)
-    version = state_version(deletion, objections=objections, now=now)
+    offered = find_steps(deletion, objections=objections, actor=actor, now=now)
+    version = state_version(deletion, objections=objections, offered=offered, now=now)
     seconds = poll_interval(deletion, now=now)
     if request.GET.get("seen") != version:
         response = render_outcome(request, deletion=deletion, actor=actor)

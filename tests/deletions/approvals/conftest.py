@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import pytest
+from django.test import Client
 
 from connections.access.actor import command_actor, person_actor
 from connections.core import tabular
@@ -13,7 +14,7 @@ from connections.deletions.history import HistoryFilter
 from connections.models import ApprovalPolicy, Credential, Deletion, Person, Role
 from sandbox.entities import Connection
 from sandbox.server import SandboxServer
-from tests.flows.support import store_credential
+from tests.flows.support import HTMX, Page, read, store_credential
 from tests.support import deletions
 from tests.support.clock import SettableClock
 from tests.support.people import make_person
@@ -84,6 +85,11 @@ def confirm(deletion: Deletion, person: Person) -> Deletion:
     return deletion_lifecycle.execute_deletion(
         deletion=deletion, actor=person_actor(person=person), confirmation="Payments US"
     )
+
+
+def polled_fragment(client: Client, page: Page) -> Page:
+    """The fragment that the page polls."""
+    return read(client.get(page.watch["hx-get"], headers=HTMX | {"HX-Target": "watch"}))
 
 
 def exported_row() -> tabular.Row:

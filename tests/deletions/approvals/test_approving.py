@@ -27,7 +27,7 @@ from connections.operations import due
 from sandbox import faults
 from sandbox.entities import Connection
 from sandbox.server import SandboxServer
-from tests.deletions.approvals.conftest import RequestFor, approve, confirm
+from tests.deletions.approvals.conftest import RequestFor, approve, confirm, polled_fragment
 from tests.flows.support import read
 from tests.support.clock import SettableClock
 
@@ -152,6 +152,21 @@ def test_a_confirmation_that_would_be_refused_is_not_offered(
     why = "Linus no longer has permission to approve deletions."
     assert f"It can't be confirmed. {why} Nothing has been sent." in page.text
     assert 'tabindex="-1">Ada must confirm' not in page.html
+
+
+def test_an_open_page_offers_the_confirmation_again_once_it_would_be_accepted(
+    requested: Deletion, linus: Person, ada: Person, client_of: Callable[[Person], Client]
+) -> None:
+    approve(requested, linus)
+    client, roles = client_of(ada), list(linus.groups.all())
+    linus.groups.clear()
+    page = read(client.get(f"/deletions/{requested.pk}/"))
+    assert polled_fragment(client, page).status == 204
+    linus.groups.set(roles)
+    page = polled_fragment(client, page)
+    assert page.has_form_to("/execute/")
+    linus.groups.clear()
+    assert not polled_fragment(client, page).has_form_to("/execute/")
 
 
 def test_one_remaining_approver_does_not_satisfy_policy_two(

@@ -12,8 +12,8 @@ from connections.models import ApprovalPolicy, AuditEvent, Credential, Deletion,
 from sandbox import faults
 from sandbox.entities import Connection
 from sandbox.server import SandboxServer
-from tests.deletions.approvals.conftest import RequestFor, approve
-from tests.flows.support import HTMX, Page, Requester, read, store_credential
+from tests.deletions.approvals.conftest import RequestFor, approve, polled_fragment
+from tests.flows.support import Page, Requester, read, store_credential
 from tests.support.clock import SettableClock
 
 pytestmark = pytest.mark.django_db
@@ -23,11 +23,6 @@ ClientOf = Callable[[Person], Client]
 
 def record(client: Browser, deletion: Deletion) -> Page:
     return read(client.get(f"/deletions/{deletion.pk}/"))
-
-
-def polled_fragment(client: Browser, page: Page) -> Page:
-    """The fragment that the page polls."""
-    return read(client.get(page.watch["hx-get"], headers=HTMX | {"HX-Target": "watch"}))
 
 
 def test_the_approver_sees_all_the_facts_on_one_page(
