@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import Page, expect
 
-from connections.models import Role
+from connections.models import Person, Role
 from sandbox.server import SandboxServer
 from tests.browser.requester import REASON, SINK, SOURCE, Requester, check_without_javascript
 from tests.browser.watch import Watch
@@ -116,6 +116,20 @@ def test_a_mistyped_name_shows_an_error_at_the_field_and_nothing_is_lost_or_sent
     expect(confirmation).to_have_value("Payments EU")
     expect(requester.page.get_by_label("Reason")).to_have_value(REASON)
     assert requester.sent() == 0
+
+
+def test_without_javascript_a_phone_shows_the_mistyped_name(
+    operator: Person, open_as: Callable[..., Page], sandbox: SandboxServer, watch: Watch
+) -> None:
+    watch.expect("status of 422")
+    page = open_as(operator, java_script_enabled=False)
+    page.set_viewport_size({"width": 390, "height": 700})
+    requester = Requester.at(sandbox=sandbox, page=page)
+    requester.fill()
+    page.get_by_label("To confirm, type").fill("Payments EU")
+    requester.delete_button.click()
+
+    expect(page.get_by_text("Type “Payments US” to confirm. Nothing was sent.")).to_be_in_viewport()
 
 
 def test_it_shows_when_the_typed_text_matches(requester: Requester) -> None:
