@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
+from django.core.exceptions import DisallowedHost
 from django.core.signals import got_request_exception
 from django.db import Error as DatabaseError
 from django.http import HttpRequest, HttpResponse
@@ -90,9 +91,12 @@ def _error_page(view: _ErrorView) -> _ErrorView:
 
 @_error_page
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
-    """400. The reason is only logged."""
-    del exception
-    return render(request, "400.html", {"request_id": request_id_of(request)}, status=400)
+    """400. The reason is only logged, except that the host name is not allowed."""
+    context = {
+        "is_unknown_host": isinstance(exception, DisallowedHost),
+        "request_id": request_id_of(request),
+    }
+    return render(request, "400.html", context, status=400)
 
 
 @_error_page

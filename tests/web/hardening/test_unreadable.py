@@ -268,6 +268,14 @@ def test_an_error_in_an_error_page_logs_its_traceback_once(
     assert "RuntimeError: the page broke" in traceback
 
 
+def test_an_unknown_host_name_gets_a_page_that_names_the_setting(client: Client) -> None:
+    response = client.get("/", headers={"Host": "10.0.0.7:8000"})
+    assert response.status_code == 400
+    page = response.content.decode()
+    assert "isn't available under this host name" in page
+    assert "ALLOWED_HOSTS" in page
+
+
 @pytest.mark.urls(__name__)
 def test_an_error_in_the_bad_request_page_logs_its_traceback_once(
     browser: Browser, tracebacks: Callable[[], list[str]], monkeypatch: pytest.MonkeyPatch
