@@ -308,6 +308,7 @@ def test_without_a_credential_managers_see_the_form(client_of: ClientOf, margare
     assert "Connect your first Datadog org" in page.text
     form = page.form_to("/credentials/new/")
     assert {"name", "api_key", "application_key"} <= set(form.fields)
+    assert 'href="/credentials/import/"' in page.html
 
 
 def test_without_a_credential_others_see_who_can_add_one(
