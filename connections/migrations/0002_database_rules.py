@@ -165,7 +165,7 @@ NEW_LIFTING = (
     f" (SELECT protected_by_id FROM {PROTECTION} WHERE id = NEW.protection_id)"
 )
 
-# The number orders changes by their commits, so that a reader who asks for newer ones misses none.
+# Numbers follow the order of commits, so that a reader who requests newer changes misses none.
 NEW_CHANGE = (
     f"NEW.number = (SELECT COALESCE(MAX(number), 0) + 1 FROM {CHANGE})"
     f" AND NEW.acknowledged_at IS NULL AND NOT EXISTS (SELECT 1 FROM {CHANGE} WHERE id = NEW.id)"
@@ -233,8 +233,7 @@ ROUND = (
 CLAIMED_BY_ONE = "OLD.state <> 'sending' OR NEW.state <> 'sending' OR NEW.epoch = OLD.epoch"
 
 # A bulk deletion's row is sent only from its queue, and only while the bulk deletion is running.
-# What is sent again after an unknown outcome is in a later round, which is no longer up to the bulk
-# deletion.
+# After an unknown outcome, it is in a later round, which the bulk deletion no longer controls.
 IS_LET_BY_BATCH = (
     "NEW.state <> 'sending' OR OLD.state = 'sending' OR NEW.batch_id IS NULL"
     " OR NEW.approval_round <> 1 OR OLD.state = 'waiting'"
@@ -254,7 +253,7 @@ VERIFIED = (
 CONTRADICTED = (
     "(NEW.contradicted_at IS NOT DISTINCT FROM OLD.contradicted_at OR OLD.contradicted_at IS NULL)"
 )
-# Only the last check can be noted there. What a pre-send check found stays.
+# Only the last check can be recorded there. What a pre-send check found stays.
 CAUSE_DETAILS = {
     "sqlite": "json_remove(NEW.cause_details, '$.last_check')"
     " = json_remove(OLD.cause_details, '$.last_check')",

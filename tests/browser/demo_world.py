@@ -60,7 +60,7 @@ LONG_REASON = (
 
 @dataclass(frozen=True)
 class _Builder:
-    """Adds what the demo lacks."""
+    """Adds the states and outcomes that the demo lacks."""
 
     world: World
 
@@ -80,7 +80,7 @@ class _Builder:
         return self.request_by_id(connection_id, sender=sender, reason=reason)
 
     def request_by_id(self, connection_id: uuid.UUID, *, sender: str, reason: str) -> Deletion:
-        """The same, by id."""
+        """Like `request`, for a connection given by its ID."""
         return request_deletion(
             actor=self.operator,
             credential=Credential.objects.get(name=sender),
@@ -142,7 +142,7 @@ class _Builder:
         assert claim(deletion=requested, actor=self.operator, was_rechecked=True)
 
     def _break_glass(self) -> None:
-        """Sent without the required approval; not reviewed yet."""
+        """A deletion sent with break glass and not reviewed yet."""
         operator = Person.objects.get(username="operator")
         people.set_break_glass(actor=self.administrator, person=operator, is_allowed=True)
         requested = self.request(sender="Group SOC", source="Fraud Detection", sink="Group SOC")
@@ -195,14 +195,14 @@ class _Builder:
         )
 
     def protection(self) -> None:
-        """Of a connection that no sync has listed."""
+        """A protection of a connection that no sync has listed."""
         site = Credential.objects.earliest("created_at").site
         key = OrgConnectionKey(site=site, connection_id=NEVER_LISTED)
         reason = "The insurer's contract says that it stays."
         protections.protect_connection(actor=self.administrator, key=key, reason=reason)
 
     def credentials(self) -> None:
-        """One that never worked, one that is retired, and one that started failing today."""
+        """A credential that never worked, a retired one, and one that started failing today."""
         manager = person_actor(person=Person.objects.get(username="credentials"))
         site = Credential.objects.get(name="Labs").site
         credential_lifecycle.add_credential(
@@ -227,7 +227,7 @@ class _Builder:
         sync.sync_orgs(actor=WORKER)
 
     def people(self) -> None:
-        """One invited, one disabled, one without a role, two with a second factor."""
+        """A person who is invited, one who is disabled, one without a role, and two with MFA."""
         by = command_actor()
         for username, roles in (("invited", [Role.VIEWER]), ("left", [Role.APPROVER])):
             people.add_person(
@@ -249,13 +249,13 @@ class _Builder:
         )
 
     def record(self) -> None:
-        """Signed with two keys in succession, and verified."""
+        """An audit log signed with two keys in succession, and verified."""
         checkpoints.rotate_signing_key(actor=self.administrator)
         auditor = person_actor(person=Person.objects.get(username="auditor"))
         verification.verify_now(actor=auditor)
 
     def notices(self) -> None:
-        """One in each state, about the last event of a deletion."""
+        """A notification in each state, about the last event of a deletion."""
         settled = AuditEvent.objects.filter(code=audit.EventCode.DELETION_SETTLED).order_by("-seq")
         results = {
             "waiting": ("The receiver returned 503.", 503, 2),
@@ -299,7 +299,7 @@ def build(world: World) -> None:
 
 
 def save_world(world: World, path: Path) -> None:
-    """Write what was changed in Datadog, for `load_world`."""
+    """Save what was changed in Datadog, for `load_world`."""
     world.save_state()
     path.write_bytes(pickle.dumps(world._saved_state))
 

@@ -1,4 +1,4 @@
-"""Checks that every page must pass: axe in both themes, and no width that needs scrolling."""
+"""Checks that every page must pass: axe in both themes, and no horizontal scrolling."""
 
 import re
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from tests.browser.watch import Watch
 WIDTHS_IN_BOUNDS = (1280, 1600, 360)
 THEMES: dict[Literal["light", "dark"], int] = {"light": 390, "dark": 1280}
 
-# The kinds of text whose contrast this process has found to be good.
+# The kinds of text whose contrast this process has already checked.
 _measured_kinds: set[str] = set()
 # The URL names of pages that passed on a phone, where pages of one name have one layout.
 _passed_on_a_phone: set[str] = set()

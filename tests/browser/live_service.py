@@ -1,8 +1,8 @@
 """A service on a loopback port with its own SQLite file, in this process.
 
-The tests' shared database lives in memory, where all threads would share one connection, as no
-installation does. A file gives each thread its own, and a copy of it is made faster than tables
-are emptied. The same process serves, so that a test may shorten a deadline.
+The tests' shared database is in memory, where all threads would share one connection, unlike in an
+installation. With a file, each thread has its own connection, and copying the file is faster than
+emptying the tables. The same process serves it, so that a test can shorten a deadline.
 """
 
 from collections.abc import Iterator
@@ -40,7 +40,7 @@ def make_blank_database(path: Path) -> None:
 
 
 class _AsInstalled(WSGIHandler):
-    """The application alone: WhiteNoise serves the static files, as it does in an installation."""
+    """Only the application. WhiteNoise serves the static files, as in an installation."""
 
     def __init__(self, application: WSGIHandler) -> None:
         del application
@@ -49,7 +49,7 @@ class _AsInstalled(WSGIHandler):
 
 @contextmanager
 def served() -> Iterator[str]:
-    """Serve the product; gives its address without a slash at the end."""
+    """Serve the product. Yields its address without a trailing slash."""
     thread = LiveServerThread(HOST, static_handler=_AsInstalled)
     thread.daemon = True
     thread.start()

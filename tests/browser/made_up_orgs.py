@@ -1,4 +1,4 @@
-"""A company of as many orgs as wanted, all on one site, for pictures of the matrix."""
+"""A company with any number of orgs, all on one site, for pictures of the matrix."""
 
 from datetime import UTC, datetime
 from itertools import islice, product
@@ -48,7 +48,7 @@ def make_world() -> World:
 
 
 def build_orgs(world: World, *, count: int) -> None:
-    """Add the orgs with their credentials and connections; some change after the first sync."""
+    """Add the orgs, their credentials and connections. Some change after the first sync."""
     make_person("operator", Role.OPERATOR)
     names = (f"{area} {place}" for place, area in product(_PLACES, _AREAS))
     orgs = [world.add_org(name=name, site=US1) for name in islice(names, count)]

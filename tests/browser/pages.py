@@ -27,7 +27,7 @@ NEVER_LISTED = UUID("0b7e3c1a-0000-4000-8000-00000000beef")
 
 @dataclass(frozen=True, kw_only=True)
 class Listed:
-    """One page: its address once the data is there, who is signed in, and the status it has."""
+    """One page: its address once the data exists, who is signed in, and the expected status."""
 
     slug: str
     name: str
@@ -48,7 +48,7 @@ def _page(name: str, slug: str = "", query: dict[str, str] | None = None, **kwar
 
 
 def _credential(name: str) -> Callable[[], list[Any]]:
-    # The oldest of that name; a retired credential has a longer one.
+    # The oldest one with that name. A retired credential has a longer name.
     return lambda: [Credential.objects.filter(name__startswith=name).earliest("created_at").pk]
 
 

@@ -1,8 +1,8 @@
 """Screenshots for review: `python -m tests.browser.screenshots DIRECTORY`.
 
 Every page at three widths in both themes, from the demo's company. It also makes
-docs/screenshot.png, which the README shows. `--orgs 5 50 100` takes pictures of the matrix of so
-many orgs instead, also as it is printed.
+docs/screenshot.png, which the README shows. `--orgs 5 50 100` takes pictures of the matrix of this
+many orgs instead, on screen and as printed.
 """
 
 import argparse
@@ -131,7 +131,7 @@ def take_demo_pictures(browser: Browser, *, address: str, directory: Path, slugs
 
 
 def take_matrix_pictures(browser: Browser, *, address: str, directory: Path, count: int) -> None:
-    """Take pictures of the matrix of so many orgs."""
+    """Take pictures of the matrix of this many orgs."""
     page = opener(browser, address=address)("operator")
     name = f"{MATRIX.slug}-{count}"
     picture(page, replace(MATRIX, slug=name), directory=directory)
@@ -140,7 +140,7 @@ def take_matrix_pictures(browser: Browser, *, address: str, directory: Path, cou
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
-    """The parsed arguments; ends the process with a usage message where they are wrong."""
+    """The parsed arguments. Ends the process with a usage message if they are invalid."""
     parser = argparse.ArgumentParser(
         prog="python -m tests.browser.screenshots", description="Take screenshots for review."
     )

@@ -1,4 +1,4 @@
-"""The pages on which people decide: facts first, then the choices, and nothing twice."""
+"""The pages on which people decide show the facts first, then the choices, and nothing twice."""
 
 import pytest
 from playwright.sync_api import FloatRect, Locator, Page, expect

@@ -1,4 +1,4 @@
-"""On paper: what is known of a deletion and of a bundle, without what someone can do about it."""
+"""Printed pages show what is known of a deletion and of a bundle, without any controls."""
 
 from collections.abc import Callable
 
@@ -44,7 +44,7 @@ def test_a_printed_deletion_has_its_facts_and_attempts_and_no_controls(
         expect(page.get_by_text(text, exact=True).first).to_be_visible()
     expect(page.locator("#outcome h2").first).to_be_visible()
     expect(page.get_by_role("heading", name="Timeline")).to_be_visible()
-    # What is folded on the screen.
+    # This is folded on screen.
     attempt = page.locator("#record .details").first
     expect(attempt.get_by_text("SHA-256 of the body")).to_be_visible()
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from playwright.sync_api import BrowserContext, ConsoleMessage, Page, Request, WebError
 
-# Written to the console, which outlives the page.
+# Violations are written to the console, which outlives the page.
 HEAR_CSP = """
 document.addEventListener("securitypolicyviolation", (event) => {
   console.error(`CSP: ${event.violatedDirective} blocked ${event.blockedURI} ${event.sample}`);
@@ -26,19 +26,19 @@ class Watch:
         self.listen(context)
 
     def listen(self, context: BrowserContext) -> None:
-        """The same for a context that has the script."""
+        """Listen to a context that already has the script."""
         context.on("console", self._on_console)
         context.on("weberror", self._on_error)
         context.on("requestfailed", self._on_failed_request)
 
     def stop_listening(self, context: BrowserContext) -> None:
-        """What this context reports from now on is another test's."""
+        """Stop collecting: what this context reports from now on belongs to another test."""
         context.remove_listener("console", self._on_console)
         context.remove_listener("weberror", self._on_error)
         context.remove_listener("requestfailed", self._on_failed_request)
 
     def expect(self, pattern: str) -> None:
-        """Messages that match are expected."""
+        """Don't report messages that match."""
         self._expected.append(pattern)
 
     def unexpected(self) -> list[str]:

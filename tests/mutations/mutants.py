@@ -893,7 +893,7 @@ BUNDLES = (
         "connections/evidence/bundles.py",
         "        with bundle_files() as files, consistent_read():\n",
         "        with bundle_files() as files:\n",
-        "tests/evidence/test_meanwhile.py::test_writers_do_not_wait_and_concurrent_events_are_not_in_the_bundle",
+        "tests/evidence/test_concurrent_writer.py::test_writers_do_not_wait_and_concurrent_events_are_not_in_the_bundle",
     ),
 )
 

@@ -30,7 +30,7 @@ SERVICES = [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in S
 HELPERS = {"chain", "findings", "serving"}
 ACTS = [name for name in SERVICES if name.rpartition(".")[2] not in HELPERS]
 TEMPLATES = sorted((ROOT / "templates").rglob("*.html"))
-# Markup that is written by our code or a library's, never by a person or by Datadog.
+# Markup from Org Admin's or a library's code, never from a person or Datadog.
 OUR_OWN_MARKUP = {
     "field_messages.html": "field.help_text|safe",
     "activate_form.html": "totp_svg|safe",
@@ -115,7 +115,7 @@ def test_every_button_has_a_type() -> None:
     assert [button for button in buttons if "type=" not in button] == []
 
 
-# What a person writes stays when somebody is erased, so the field says so.
+# What a person writes stays when a person is erased, so the field says so.
 FREE_TEXT = {"reason", "break_glass_reason", "note", "text"}
 IT_STAYS = re.compile("Kept permanently.* Don't include personal data")
 
@@ -155,16 +155,16 @@ def test_no_file_names_a_package_registry_or_this_machine_or_has_a_conflict() ->
     assert names == []
 
 
-# Where an event is appended or referred to, or a checkpoint stands beside the record.
+# Where an event is appended or referred to, or a checkpoint belongs to an export.
 BELOW_THE_ACTS = {
     *("events.py", "checkpoints.py", "personal_data.py", "erasure.py", "signing.py"),
-    # Writes nothing that stays.
+    # Writes nothing permanent.
     "write_probe.py",
 }
 
 
 def test_services_take_their_locks_in_one_order() -> None:
-    """The chain's head comes last, and no row lock conflicts with another row's foreign key."""
+    """The chain's head is locked last, and no row lock conflicts with another row's foreign key."""
     wrong = []
     for path in SERVICE_FILES:
         text = path.read_text()

@@ -1,4 +1,4 @@
-"""Numbers that are promised outside and that other tests make smaller, to be quick."""
+"""Numbers that the docs promise and that other tests reduce to be faster."""
 
 from typing import Any
 

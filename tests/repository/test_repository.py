@@ -1,4 +1,4 @@
-"""What holds of the repository as a whole: version, hooks, license, documents."""
+"""The repository as a whole: version, hooks, license, documents."""
 
 import re
 import subprocess

@@ -1,6 +1,6 @@
-"""Safeguards that nothing else would miss at once: each test fails when one of them is gone.
+"""Safeguards that no other test covers directly: each test fails without one of them.
 
-`python -m tests.mutations` removes them one by one to show that it is so.
+`python -m tests.mutations` removes them one by one to prove it.
 """
 
 import io
@@ -55,7 +55,7 @@ def test_a_redirect_is_not_followed_even_by_a_session_that_sees_it(
 
 @pytest.fixture
 def unknown(make_deletion: RequestDeletion) -> Deletion:
-    """A deletion whose answer never came."""
+    """A deletion whose response was lost."""
     return make_deletion(faults.RESET_AFTER_READING)
 
 

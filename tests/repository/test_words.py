@@ -1,4 +1,4 @@
-"""The texts that people read use the words of the glossary, and none that it replaced."""
+"""The texts that people read use the words of the glossary, and none of those it replaced."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -7,7 +7,7 @@ from tests.repository.texts import ROOT, collect_texts
 
 DOCUMENTS = [ROOT / "README.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
-# Each as a regular expression, with what to write instead.
+# Regular expressions, each with what to write instead.
 BANNED = {
     r"\bother end\b(?! of)|source end|destination end": "source side, destination side",
     r"asked for|asked to delete|ask anew|asks to": "requested",
@@ -51,7 +51,7 @@ BANNED = {
     r"who else must": "approval policy",
     "\u2019": "a straight apostrophe",
 }
-# The same for the pages, mails and commands, which speak to the reader. Documents may differ.
+# Banned only on pages, in emails and in commands, which address the reader directly.
 BANNED_IN_THE_PROGRAM = {
     r"\b(we|our|ours)\b": "Org Admin",
     r"\bmay (now|no longer|not)\b": "can, can't, might",

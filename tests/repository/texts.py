@@ -1,4 +1,4 @@
-"""Every text that people read, collected from the templates and the code.
+"""Collects every text that people read from the templates and the code.
 
 `python -m tests.repository.texts` prints them on one page, to proofread them in one sitting.
 """
@@ -14,12 +14,12 @@ from pathlib import Path
 from django.template.base import Lexer, TokenType
 
 ROOT = Path(__file__).parents[2]
-# What stands in a text for a value.
+# Replaces a value in a text.
 VALUE = "…"
 _SHOWN_ATTRIBUTES = {"alt", "aria-label", "content", "data-label", "placeholder", "title"}
 _INLINE_TAGS = {"a", "abbr", "b", "bdi", "br", "code", "em", "kbd", "span", "strong", "time"}
 _HIDDEN_TAGS = {"script", "style", "svg"}
-# Two words, or one with a capital letter.
+# A sentence has at least two words. A label is one word with a capital letter.
 _SENTENCE = re.compile(r"[A-Za-z'…]{2,}[,:;]? [A-Za-z…“]")
 _LABEL = re.compile(r"[A-Z][a-z]+(-[a-z]+)?")
 _CODE = re.compile(
@@ -32,7 +32,7 @@ _NOT_SHOWN = re.compile(r"/(migrations|tests)/")
 
 @dataclass(frozen=True, kw_only=True)
 class Text:
-    """A text, where it appears to people, and where it is written."""
+    """A text, where people see it, and where it is in the code."""
 
     group: str
     path: str

@@ -23,7 +23,10 @@ def send(
     body: dict[str, Any] | None = None,
     site: str | None = None,
 ) -> requests.Response:
-    """Send one request to the key pair's site and return the response; follows no redirect."""
+    """Send one request to the key pair's site and return the response.
+
+    Redirects are not followed.
+    """
     home = site or (pair.org.site.name if pair else next(iter(server.base_urls)))
     return requests.request(
         method,

@@ -93,7 +93,7 @@ class Stack:
     ) -> None:
         """Store the operator, the credential, and deletions of these connections, all due.
 
-        Those of `batch` are one bulk deletion that got so far.
+        Those of `batch` are one bulk deletion, taken as far as `batch` says.
         """
         pair = self.world.key_pairs()[0]
         given = {

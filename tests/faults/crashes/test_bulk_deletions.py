@@ -65,7 +65,7 @@ def run_until_killed(stack: Stack) -> bool:
 
 
 def check(stack: Stack, cases: Sequence[Case], *, fault: str, tally: Tally) -> None:
-    """Wait until nothing changes any more, and count what is wrong with the rows."""
+    """Wait until nothing changes, and count what is wrong with the rows."""
     late = [case.connection_id for case in cases if case.datadog == LATE]
     rows = stack.settled()
     if late:
@@ -95,7 +95,7 @@ def test_after_killed_workers_every_row_is_recorded_correctly(
     make_stack: MakeStack, tally: Tally
 ) -> None:
     pairs = EVERY_PAIR if TAKES_ALL else EVERY_PAIR[:: len(DATADOG)]
-    # Others in between, so that few are in progress when another one's worker is killed.
+    # Other rows in between, so that few are in progress when a worker is killed.
     stack = make_stack(connections=len(pairs) * 4)
     cases = [
         Case(connection_id=each, point=pairs[number // 4][0], datadog=pairs[number // 4][1])

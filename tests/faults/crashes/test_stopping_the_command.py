@@ -98,9 +98,10 @@ def list_requests(stack: Stack) -> list[ReceivedRequest]:
 
 
 def finish(process: subprocess.Popen[str]) -> tuple[str, str]:
-    """Wait for it to exit; its standard output and error.
+    """Wait for the command to exit. Return its standard output and error.
 
-    Without the log line about a missing signing key, which PostgreSQL installations create by hand.
+    Leaves out the log line about a missing signing key, which PostgreSQL installations create by
+    hand.
     """
     output, errors = process.communicate(timeout=PATIENCE)
     lines = errors.splitlines(keepends=True)

@@ -1,4 +1,4 @@
-"""What really happened, recorded independently of the product, with lists that may be wrong."""
+"""What really happened, recorded independently of the product, and lists that might be wrong."""
 
 import threading
 from collections.abc import Callable
@@ -17,7 +17,7 @@ from tests.support.fake_datadog import FakeDatadog
 
 
 class DiedError(Exception):
-    """Simulates the end of the process: nothing after it is done."""
+    """Simulates the end of the process, which does nothing afterwards."""
 
 
 class FrozenError(Exception):
@@ -32,7 +32,7 @@ class FrozenError(Exception):
 
 
 class WrongListWorld(World):
-    """A world whose listings may hide what is there and show what is gone."""
+    """A world whose lists can hide what exists and show what is gone."""
 
     def __init__(self, *, sites: tuple[str, ...]) -> None:
         super().__init__(sites=sites)
@@ -63,7 +63,7 @@ class SentDelete:
 
     @property
     def is_ambiguous(self) -> bool:
-        """Whether what was recorded in time leaves open if it was carried out."""
+        """Whether what was recorded in time doesn't say if it was carried out."""
         return self.response is None or self.is_late or self.response.verdict == "ambiguous"
 
 
@@ -95,7 +95,7 @@ class Ledger:
         ]
 
     def late_statuses(self, deletion: UUID) -> list[int | None]:
-        """The statuses that were recorded after their claim had been given up."""
+        """The statuses that were recorded after their claim had expired."""
         deletes = self.of(deletion)
         return [
             delete.response.http_status for delete in deletes if delete.response and delete.is_late
@@ -175,7 +175,7 @@ class ModelDatadog(FakeDatadog):
     def list_org_connections(
         self, *, deadline_seconds: float = 10, page_size: int = 1000
     ) -> ConnectionList:
-        """As the fake client; what a complete listing shows is recorded."""
+        """Like the fake client's method. Records what a complete list shows."""
         if threading.current_thread() is threading.main_thread():
             # No two things happen at the same moment, so that a run can be repeated.
             self.clock.advance(seconds=0.25)
@@ -200,7 +200,7 @@ class ModelDatadog(FakeDatadog):
         )
         confirmations = confirmations_of(deletion)
         earlier = [attempt for attempt in self.ledger.of(deletion.pk) if attempt.is_ambiguous]
-        # A person confirmed anew after each DELETE that may have been carried out.
+        # A person confirmed again after each DELETE that might have been carried out.
         assert all(one.confirmations < confirmations for one in earlier)
         sent = SentDelete(deletion=deletion.pk, attempt=attempt.pk, confirmations=confirmations)
         self.ledger.sent.append(sent)

@@ -1,4 +1,4 @@
-"""What must hold of every deletion at every moment, by the ledger and not by the product."""
+"""What must always be true of every deletion, by the ledger and not by the product."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -9,7 +9,8 @@ from connections.evidence.comparison import DifferingDeletions, compare_all_dele
 from connections.models import GONE_OUTCOMES, Attempt, AuditEvent, Deletion, Outcome, State
 from tests.faults.model.expected_state import Ledger
 
-# From each state, where one step may lead; a step may also stay where it is, but for settled.
+# The states that one step can lead to from each state. Except in settled, a step can also change
+# nothing.
 ALLOWED_STATES_AFTER: dict[str, set[str]] = {
     State.REQUESTED: {State.APPROVED, State.SENDING, State.SETTLED},
     State.APPROVED: {State.SENDING, State.SETTLED},
@@ -60,7 +61,7 @@ class Invariants:
         self.remembered: dict[UUID, LastSeen] = {}
 
     def check(self) -> None:
-        """Raise AssertionError where an invariant does not hold."""
+        """Raise AssertionError if an invariant doesn't hold."""
         deletions = list(Deletion.objects.order_by("pk"))
         seen = [
             (
@@ -101,7 +102,7 @@ class Invariants:
         assert not differing.count, differing.message
 
     def _check_attempts(self, deletion: Deletion, attempts: list[Attempt]) -> None:
-        """Each DELETE has its attempt, and the other way round."""
+        """Each DELETE has its attempt, and vice versa."""
         assert [attempt.number for attempt in attempts] == list(range(1, deletion.epoch + 1))
         sent_ids = [attempt.attempt for attempt in self.ledger.of(deletion.pk)]
         assert sent_ids == [attempt.pk for attempt in attempts]

@@ -183,7 +183,7 @@ class DeletionMachine(Simulator):
     @precondition(lambda self: self.frozen)
     @rule(which=numbers, response=responses)
     def thaw(self, which: int, response: str) -> None:
-        """A paused process continues where it was, however late it is."""
+        """A paused process continues, however late it is."""
         attempt, sent, received = self.frozen.pop(which % len(self.frozen))
 
         def go_on() -> None:

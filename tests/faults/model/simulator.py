@@ -133,7 +133,7 @@ class Simulator(RuleBasedStateMachine):
             self.savepoint.__exit__(None, None, None)
 
     def _check_final_state(self) -> None:
-        """List correctly until nothing is due by itself any more."""
+        """List correctly until nothing is due automatically."""
         self.set_listing("correct")
         for seconds in (61, 61, 61, 25 * 3600, 25 * 3600, 61, 3700, 3700):
             self.let_time_pass(seconds)
@@ -158,7 +158,7 @@ class Simulator(RuleBasedStateMachine):
         return datadog
 
     def run_action(self, action: Callable[[], object], *, response: str, fault: str) -> None:
-        """Run one action while this fault happens; a refused action counts like any other."""
+        """Run one action while this fault happens. A refused action counts like any other."""
         world = self.setup.world
         world.clear_faults()
         of_list, of_delete = LISTINGS[self.listing], RESPONSES[response]
@@ -207,7 +207,8 @@ class Simulator(RuleBasedStateMachine):
         """A deletion as it is now, or as it was read a while ago."""
         if stale:
             return self.copies.pop(number % len(self.copies)) if self.copies else None
-        # Not by time, which may stand still or go back, nor by id: a run must be repeatable.
+        # Not sorted by time, which can stand still or go back, nor by ID, because a run must be
+        # repeatable.
         asked = AuditEvent.objects.filter(code=audit.EventCode.DELETION_REQUESTED).order_by("-seq")
         newest = list(asked.values_list("subject_id", flat=True)[:4])
         return Deletion.objects.get(pk=newest[number % len(newest)]) if newest else None

@@ -13,7 +13,7 @@ def test_writers_do_not_wait_and_concurrent_events_are_not_in_the_bundle(
     shared_database: SharedDatabase, tmp_path: Path
 ) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "tests.evidence.meanwhile", str(tmp_path)],
+        [sys.executable, "-m", "tests.evidence.concurrent_writer", str(tmp_path)],
         cwd=ROOT,
         env=shared_database.environment(DJANGO_SETTINGS_MODULE="orgadmin.settings"),
         capture_output=True,
