@@ -4,12 +4,14 @@ import gc
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.conf import settings as django_settings
 from django.core.cache import cache
 from django.test import Client
 from pytest_django import Settings
+from whitenoise.middleware import WhiteNoiseMiddleware
 
 from connections.access.actor import Actor, person_actor
 from connections.audit.signing_key import new_signing_key_text
@@ -78,6 +80,23 @@ def pytest_xdist_auto_num_workers() -> int:
 def _static_root() -> None:
     # WhiteNoise warns of a directory that is not there, and a warning is an error here.
     Path(django_settings.STATIC_ROOT).mkdir(parents=True, exist_ok=True)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _one_search_for_static_files() -> Iterator[None]:
+    # Every client makes its own WhiteNoise, which would look at every file.
+    search = WhiteNoiseMiddleware.add_files_from_finders
+    found: dict[str, Any] = {}
+
+    def search_once(self: Any) -> None:
+        if not found:
+            search(self)
+            found.update(self.files)
+        self.files.update(found)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(WhiteNoiseMiddleware, "add_files_from_finders", search_once)
+        yield
 
 
 @pytest.fixture(autouse=True, scope="session")
