@@ -4,7 +4,9 @@ The environment is cleared first, so that a developer's own settings cannot reac
 ORGADMIN_TEST_DATABASE_URL alone chooses another database.
 """
 
+import atexit
 import os
+import shutil
 import tempfile
 
 for name in list(os.environ):
@@ -15,10 +17,11 @@ for name in list(os.environ):
         del os.environ[name]
 for name in ("DATABASE_URL", "SECRET_KEY", "SECRET_KEY_FILE", "ALLOWED_HOSTS", "DEBUG"):
     os.environ.pop(name, None)
-# Kept in the environment so that the processes a test starts share it.
-os.environ["ORGADMIN_DATA_DIR"] = os.environ.setdefault(
-    "ORGADMIN_TEST_DATA_DIR", tempfile.mkdtemp(prefix="orgadmin-test-")
-)
+if "ORGADMIN_TEST_DATA_DIR" not in os.environ:
+    # Kept in the environment so that the processes a test starts share it.
+    os.environ["ORGADMIN_TEST_DATA_DIR"] = tempfile.mkdtemp(prefix="orgadmin-test-")
+    atexit.register(shutil.rmtree, os.environ["ORGADMIN_TEST_DATA_DIR"], ignore_errors=True)
+os.environ["ORGADMIN_DATA_DIR"] = os.environ["ORGADMIN_TEST_DATA_DIR"]
 if "ORGADMIN_TEST_DATABASE_URL" in os.environ:
     os.environ["DATABASE_URL"] = os.environ["ORGADMIN_TEST_DATABASE_URL"]
     os.environ["SECRET_KEY"] = "only-for-tests-" + "x" * 50
