@@ -21,15 +21,17 @@ HOST = "127.0.0.1"
 def database_at(path: Path) -> Iterator[None]:
     """Let the SQLite file at `path` be the database, in this thread and in all new ones."""
     shared = connections["default"]
-    before = connections.settings["default"]["NAME"]
-    connections.settings["default"]["NAME"] = str(path)
+    before = connections.settings["default"]
+    # A copy: a connection refers to its settings and closes only if they name a file, and the
+    # thread of a request can end after this block.
+    connections.settings["default"] = before | {"NAME": str(path)}
     own = connections.create_connection("default")
     connections["default"] = own
     try:
         yield
     finally:
         own.close()
-        connections.settings["default"]["NAME"] = before
+        connections.settings["default"] = before
         connections["default"] = shared
 
 
