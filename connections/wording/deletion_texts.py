@@ -187,7 +187,10 @@ def _closed_lines(
         case DeletionStatus.DELETED_VERIFYING | DeletionStatus.DELETED_UNVERIFIED:
             return [decided, _last_check(deletion)]
         case DeletionStatus.STILL_LISTED | DeletionStatus.REAPPEARED | DeletionStatus.GONE_LATER:
-            return [_contradiction(deletion, listed_by=listed_by), decided, earlier]
+            others = attempt_facts.earlier_attempts(
+                attempt for attempt in attempts if attempt not in deciding[-1:]
+            )
+            return [_contradiction(deletion, listed_by=listed_by), decided, others]
         case DeletionStatus.NOT_FOUND | DeletionStatus.NOT_LISTED:
             other_org = (
                 "It was deleted earlier, or it isn't a connection of "

@@ -354,6 +354,18 @@ def test_a_deletion_whose_retry_would_come_too_late_says_when_it_closes() -> Non
         assert step.title == "Close without a retry"
 
 
+def test_a_contradicted_deletion_says_once_what_each_attempt_returned() -> None:
+    limited = attempt(
+        verdict=AttemptResult.RATE_LIMITED, cause=Cause.RATE_LIMITED, http_status=429, errors=[]
+    )
+    worked = attempt(number=2, verdict=AttemptResult.DELETED, cause="", http_status=200, errors=[])
+    only = deletion_in(State.SETTLED, "deleted", contradicted_at=NOW, attempts=[worked])
+    second = deletion_in(State.SETTLED, "deleted", contradicted_at=NOW, attempts=[limited, worked])
+
+    assert [" ".join(described(each).lines).count("200") for each in (only, second)] == [1, 1]
+    assert described(second).lines[-1] == "Attempt 1 returned 429."
+
+
 def test_a_deletion_being_rechecked_offers_no_decision() -> None:
     assert wording.steps_of(DeletionStatus.CHECKING) == ()
     for state in (State.REQUESTED, State.APPROVED, State.STILL_PRESENT):
