@@ -86,6 +86,6 @@ def counts_text(counts: Counter[str], *, is_closed: bool) -> str:
 
 
 def undecided_text(pending: int) -> str:
-    """ "9 connections aren't decided."."""
-    verb = "isn't" if pending == 1 else "aren't"
-    return f"{pluralize(pending, 'connection')} {verb} decided."
+    """ "9 connections are undecided."."""
+    verb = "is" if pending == 1 else "are"
+    return f"{pluralize(pending, 'connection')} {verb} undecided."
