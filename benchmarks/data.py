@@ -14,6 +14,7 @@ from typing import Any
 
 from django.contrib.auth.models import Group
 from django.db import connection, transaction
+from django.db.models import Max
 
 from benchmarks import world
 from connections import audit
@@ -110,8 +111,8 @@ def fill(size: Size) -> None:
     _insert_snapshots(size, credentials, now=now)
     _insert_deletions(size, people, credentials, now=now)
     _insert_changes(size, credentials, now=now)
-    # Last, so that the worker of a server started now has nothing to sync and nothing to verify.
     _insert_syncs(credentials, now=clock.now())
+    # The worker of a server started today has nothing to verify.
     AuditVerification.objects.create(checked_at=clock.now(), size=AuditHead.objects.get().size)
 
 
@@ -187,6 +188,13 @@ def _insert_syncs(credentials: list[Credential], *, now: datetime) -> None:
                 )
             )
     rows.insert()
+
+
+def refresh_syncs() -> None:
+    """Move the newest syncs to now, so that the worker of a server started now syncs nothing."""
+    newest = Sync.objects.aggregate(at=Max("started_at"))["at"]
+    now = clock.now()
+    Sync.objects.filter(started_at=newest).update(started_at=now, finished_at=now)
 
 
 def _snapshot_fields(source: int, sink: int, *, at: datetime, version: int = 0) -> dict[str, Any]:

@@ -59,6 +59,12 @@ def fill(deletions: str, changes: str) -> dict[str, Any]:
     return data.facts() | {"cookies": session_of(Person.objects.get(username="person0"))}
 
 
+def refresh_syncs() -> dict[str, Any]:
+    """Give the worker of a server started now nothing to sync."""
+    data.refresh_syncs()
+    return {}
+
+
 def store_credentials(first: str, count: str) -> dict[str, Any]:
     """Store credentials of some orgs and an administrator, and sync.
 
@@ -320,6 +326,7 @@ def _peak_memory() -> float:
 
 PROGRAMS: dict[str, Callable[..., dict[str, Any]]] = {
     "fill": fill,
+    "refresh_syncs": refresh_syncs,
     "credentials": store_credentials,
     "delete": delete,
     "bulk": delete_in_bulk,

@@ -78,6 +78,7 @@ class Bench:
 
 @contextlib.contextmanager
 def _served(installation: Installation, facts: dict[str, Any]) -> Iterator[tuple[Server, Browser]]:
+    installation.run("refresh_syncs")
     with (
         installation.serve() as server,
         Browser(address=server.address, cookies=dict(facts["cookies"])) as browser,
