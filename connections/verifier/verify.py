@@ -32,6 +32,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Any, BinaryIO, NamedTuple
 
+# Otherwise an older Python would end with a traceback and 1, as if a check had failed.
+if sys.version_info < (3, 9):  # noqa: UP036
+    print("COULD NOT CHECK: this needs Python 3.9 or newer.")  # noqa: T201
+    sys.exit(2)
+
 FORMAT = "orgadmin evidence bundle 1"
 # Every file of a bundle, in the archive's order.
 FILE_NAMES = (

@@ -72,6 +72,18 @@ def test_the_verifier_runs_on_python_3_9_with_the_standard_library_only() -> Non
     assert {name.partition(".")[0] for name in imported} <= STANDARD
 
 
+def test_an_older_python_could_not_check() -> None:
+    code = (
+        "import runpy, sys; sys.version_info = (3, 8, 20); "
+        f"runpy.run_path({verify.__file__!r}, run_name='__main__')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (
+        2,
+        "COULD NOT CHECK: this needs Python 3.9 or newer.\n",
+    )
+
+
 def test_the_verifier_in_the_bundle_is_the_reviewed_one(made: Made) -> None:
     assert files_of(made.data)["verify.py"] == Path(verify.__file__).read_bytes()
 
