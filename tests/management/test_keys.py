@@ -244,6 +244,17 @@ def test_a_secret_that_cannot_be_decrypted_is_reported_and_keeps_its_key(ring_fi
     assert old_key_id in keys_in(ring_file)
 
 
+@pytest.mark.django_db
+@pytest.mark.usefixtures("ring_file")
+def test_rotation_asks_for_a_backup_of_the_new_key_only() -> None:
+    with_new_key, without = StringIO(), StringIO()
+    call_command("rotate_encryption_key", stdout=with_new_key)
+    call_command("rotate_encryption_key", "--no-new-key", "--drop-unused", stdout=without)
+    assert "Back up the key ring again" in with_new_key.getvalue()
+    assert "Back up" not in without.getvalue()
+    assert "previously" not in without.getvalue()
+
+
 @pytest.mark.database
 @pytest.mark.django_db
 def test_rotation_with_the_wrong_key_ring_changes_nothing(

@@ -60,12 +60,16 @@ class Command(OrgAdminCommand):
 
 
 def _sentences(rotation: KeyRotation) -> str:
+    has_new_key = rotation.primary_key_id != rotation.previous_key_id
+    previous = f" (previously {rotation.previous_key_id})" if has_new_key else ""
     sentences = [
-        f"Primary key: {rotation.primary_key_id} (previously {rotation.previous_key_id}).",
+        f"Primary key: {rotation.primary_key_id}{previous}.",
         f"Secrets re-encrypted: {rotation.reencrypted}.",
     ]
     if rotation.dropped_key_ids:
         sentences.append(f"Removed keys: {', '.join(rotation.dropped_key_ids)}.")
     if rotation.other_key_ids:
         sentences.append(f"Other keys on the ring: {', '.join(rotation.other_key_ids)}.")
+    if has_new_key:
+        sentences.append("Back up the key ring again: an older copy might not contain this key.")
     return "\n".join(sentences)
