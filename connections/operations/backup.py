@@ -426,7 +426,7 @@ def _require_no_live_worker(held: sqlite3.Connection, *, target: Path) -> None:
     if seconds is not None and seconds <= minutes * 60:
         raise BackupError(
             f"A worker or command of {target} was running {seconds} s ago. Nothing was changed. "
-            "Stop the service, its workers and commands; if one was killed, wait "
+            "Stop the service, its workers and commands. If none is running, wait "
             f"{minutes:.0f} min."
         )
 

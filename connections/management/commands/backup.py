@@ -33,10 +33,12 @@ class Command(OrgAdminCommand):
             "database": str(directory / DATABASE_NAME),
             "keyring_file": key_ring,
         }
-        counts = ", ".join(f"{n:,} {name.replace('_', ' ')}" for name, n in manifest.counts.items())
+        counts = ", ".join(
+            f"{name.replace('_', ' ')}: {number:,}" for name, number in manifest.counts.items()
+        )
         keys = ", ".join(manifest.key_ids) or "none"
         self.emit(
             document,
-            f"Backed up to {directory}: {counts}.\nThe key ring is not included. Keep a copy of "
+            f"Backed up to {directory} ({counts}).\nThe key ring is not included. Keep a copy of "
             f"{key_ring} elsewhere (keys in use: {keys}).",
         )
