@@ -340,6 +340,8 @@
   const isAction = (detail) => detail.requestConfig?.verb !== "get";
   /* Org Admin refused the request. 408 comes from a proxy that timed out. */
   const isRefusal = (status) => status >= 400 && status < 500 && status !== 408;
+  /* Whether the response to an earlier try was lost. */
+  const mightBeSent = (form) => "mightBeSent" in form.dataset;
   const outcomeHeading = () => $("#outcome :is(h1, h2, h3), #batch .banner-head");
   let previousHeading = "";
 
@@ -371,7 +373,7 @@
     const form = event.detail.requestConfig?.elt?.closest?.("form");
     if (!form) return;
     markIdle(form);
-    if (isRefusal(event.detail.xhr.status)) for (const element of unsentElements(form)) element.hidden = false;
+    if (isRefusal(event.detail.xhr.status) && !mightBeSent(form)) for (const element of unsentElements(form)) element.hidden = false;
   });
 
   document.addEventListener("htmx:afterSettle", (event) => {
@@ -417,8 +419,11 @@
     const sendingForm = isAction(event.detail) && element?.closest("[data-confirm]");
     if (status === 401 || status === 403) isTokenStale = true;
     const id = failureBannerId(status, record && sendingForm);
-    /* The DELETE might have been sent, so there is nothing left to cancel. */
-    if (id === "connection-lost-deletion") $("[data-cancel]", sendingForm)?.remove();
+    /* The DELETE might have been sent, so there is nothing left to cancel, even if another try is refused. */
+    if (id === "connection-lost-deletion") {
+      $("[data-cancel]", sendingForm)?.remove();
+      sendingForm.dataset.mightBeSent = "";
+    }
     const banner = bannerFrom(id);
     for (const place of banner.querySelectorAll("[data-status]")) place.textContent = String(status);
     for (const link of banner.querySelectorAll("[data-record]")) link.href = record.dataset.recordUrl;
@@ -426,11 +431,12 @@
     showBanner(banner, (isAction(event.detail) && $("#outcome")) || $("#messages"));
   }
 
-  function failureBannerId(status, isSendingForm) {
+  function failureBannerId(status, sendingForm) {
+    if (sendingForm && mightBeSent(sendingForm)) return "connection-lost-deletion";
     if (status === 401 || status === 403) return "request-refused-unsent";
     if (status === 429) return "rate-limited";
     if (isRefusal(status)) return "request-refused";
-    return isSendingForm ? "connection-lost-deletion" : "connection-lost";
+    return sendingForm ? "connection-lost-deletion" : "connection-lost";
   }
 
   document.addEventListener("htmx:sendError", (event) => showFailure(event, 0));

@@ -140,25 +140,49 @@ def test_a_response_that_may_follow_a_sent_delete_does_not_restore_it(
     expect(form_of(requester.page).get_by_text(SENTENCE)).to_be_hidden()
 
 
+@pytest.mark.parametrize("status", [500, None])
 def test_text_that_says_nothing_was_sent_stays_hidden_after_a_lost_response(
-    requester: Requester, operator: Person, watch: Watch
+    requester: Requester, operator: Person, watch: Watch, status: int | None
 ) -> None:
-    watch.expect("(status of|Code) 500")
+    watch.expect("(status of|Code) 500" if status else "ERR_FAILED|htmx:(afterRequest|sendError)")
     button = fill_break_glass(requester, operator)
     claim = requester.outcome.get_by_text("Nothing has been sent.")
     expect(claim).to_be_visible()
-    respond_to_posts(requester.page, status=500)
+    respond_to_posts(requester.page, status=status)
     button.click()
 
     expect(requester.page.get_by_role("link", name="View the deletion")).to_be_visible()
     expect(claim).to_be_hidden()
 
 
-def respond_to_posts(page: Page, *, status: int) -> None:
-    """Respond to a POST before it reaches the server."""
+@pytest.mark.parametrize("refusal", [403, 429])
+def test_a_refusal_after_a_lost_response_does_not_say_that_nothing_was_sent(
+    requester: Requester, operator: Person, watch: Watch, refusal: int
+) -> None:
+    watch.expect(f"(status of|Code) (500|{refusal})")
+    button = fill_break_glass(requester, operator)
+    claim = requester.outcome.get_by_text("Nothing has been sent.")
+    respond_to_posts(requester.page, status=500)
+    button.click()
+    lost = requester.page.get_by_role("link", name="View the deletion")
+    expect(lost).to_be_visible()
+    respond_to_posts(requester.page, status=refusal)
+    with requester.page.expect_response(lambda response: response.status == refusal):
+        button.click()
+
+    expect(button).to_be_enabled()
+    expect(lost).to_be_visible()
+    expect(claim.filter(visible=True)).to_have_count(0)
+    expect(form_of(requester.page).get_by_role("link", name="Cancel")).to_have_count(0)
+
+
+def respond_to_posts(page: Page, *, status: int | None) -> None:
+    """Respond to a POST before it reaches the server, or lose the connection."""
 
     def handle(route: Route) -> None:
-        if route.request.method == "POST":
+        if route.request.method == "POST" and status is None:
+            route.abort()
+        elif route.request.method == "POST":
             route.fulfill(status=status, body="no", content_type="text/plain")
         else:
             route.continue_()

@@ -1698,9 +1698,16 @@ PAGES_AND_INPUTS = (
     _mutant(
         "Cancel reappears only with a response that refuses",
         APP_JS,
-        "    if (isRefusal(event.detail.xhr.status)) for",
-        "    for",
+        "    if (isRefusal(event.detail.xhr.status) && !mightBeSent(form)) for",
+        "    if (!mightBeSent(form)) for",
         f"{IN_FLIGHT}::test_text_that_says_nothing_was_sent_stays_hidden_after_a_lost_response",
+    ),
+    _mutant(
+        "a refusal after a lost response doesn't say that nothing was sent",
+        APP_JS,
+        " && !mightBeSent(form)) for",
+        ") for",
+        f"{IN_FLIGHT}::test_a_refusal_after_a_lost_response_does_not_say_that_nothing_was_sent",
     ),
     _mutant(
         "error pages never read the body",
