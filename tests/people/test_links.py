@@ -177,11 +177,11 @@ def test_the_first_account_invalidates_every_set_up_link(db: None, clock: Settab
         set_up_link(clock)
 
 
-def test_the_set_up_page_signs_in_and_leads_to_the_first_credential(
+def test_the_set_up_page_signs_in_and_leads_to_the_overview(
     client: Client, db: None, clock: SettableClock
 ) -> None:
     response = client.post("/setup/", first_administrator(set_up_link(clock)))
-    assert (response.status_code, response["Location"]) == (302, "/credentials/new/")
+    assert (response.status_code, response["Location"]) == (302, "/")
     assert Person.objects.get(username="root").last_login is not None
     assert client.get("/people/").status_code == 200
 

@@ -314,7 +314,7 @@ def setup(request: HttpRequest) -> HttpResponse:
         SetUpForm,
         redeem=people.set_up_first_administrator,
         template="connections/setup.html",
-        to="credential-new",
+        to="overview",
     )
 
 
