@@ -187,8 +187,12 @@ def _closed_lines(
         case DeletionStatus.DELETED_VERIFYING | DeletionStatus.DELETED_UNVERIFIED:
             return [decided, _last_check(deletion)]
         case DeletionStatus.STILL_LISTED | DeletionStatus.REAPPEARED | DeletionStatus.GONE_LATER:
+            # The text of an attempt without a clear response doesn't say that it might have worked.
             others = attempt_facts.earlier_attempts(
-                attempt for attempt in attempts if attempt not in deciding[-1:]
+                attempt
+                for attempt in attempts
+                if attempt not in deciding[-1:]
+                or attempt_facts.sent_by([attempt]) == Sent.UNCERTAIN
             )
             return [_contradiction(deletion, listed_by=listed_by), decided, others]
         case DeletionStatus.NOT_FOUND | DeletionStatus.NOT_LISTED:

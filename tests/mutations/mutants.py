@@ -3371,6 +3371,14 @@ BULK_DELETIONS = (
         "::test_an_open_page_offers_the_confirmation_again_once_it_would_be_accepted",
     ),
     _mutant(
+        "a contradicted deletion says which attempt might have worked",
+        "connections/wording/deletion_texts.py",
+        "                or attempt_facts.sent_by([attempt]) == Sent.UNCERTAIN\n",
+        "",
+        "tests/wording/test_wording.py"
+        "::test_a_contradicted_deletion_says_which_attempt_might_have_worked",
+    ),
+    _mutant(
         "the navigation counts connections that are kept until a date that has passed",
         "connections/access_reviews/progress.py",
         "    return Exists(undecided) | Exists(of_ended)\n",

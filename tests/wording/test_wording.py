@@ -366,6 +366,16 @@ def test_a_contradicted_deletion_says_once_what_each_attempt_returned() -> None:
     assert described(second).lines[-1] == "Attempt 1 returned 429."
 
 
+@pytest.mark.parametrize("answered_at", [NOW, None])
+def test_a_contradicted_deletion_says_which_attempt_might_have_worked(
+    answered_at: datetime | None,
+) -> None:
+    lost = attempt(http_status=None, answered_at=answered_at, errors=[])
+    gone = Outcome.GONE_UNATTRIBUTED
+    found = deletion_in(State.SETTLED, gone, contradicted_at=NOW, attempts=[lost])
+    assert described(found).lines[-1] == "Attempt 1 might have worked."
+
+
 def test_a_deletion_being_rechecked_offers_no_decision() -> None:
     assert wording.steps_of(DeletionStatus.CHECKING) == ()
     for state in (State.REQUESTED, State.APPROVED, State.STILL_PRESENT):
