@@ -286,7 +286,7 @@ class _Pass:
     ) -> list[ClaimedAttempt]:
         """Claim rows that are as reviewed in one transaction, which records responses first."""
         for row in rows:
-            failpoints.reach(Point.BEFORE_CLAIM, deletion_id=row.pk)
+            failpoints.hit(Point.BEFORE_CLAIM, deletion_id=row.pk)
         claimed = sending.claim_together(
             deletions=rows,
             actor=self.actor,
@@ -348,7 +348,7 @@ class _Pass:
 
     def _submit_all(self, claims: Sequence[ClaimedAttempt]) -> None:
         for claim in claims:
-            failpoints.reach(Point.AFTER_CLAIM, deletion_id=claim.attempt.deletion_id)
+            failpoints.hit(Point.AFTER_CLAIM, deletion_id=claim.attempt.deletion_id)
             self._submit(claim)
 
     def _submit(self, claimed: ClaimedAttempt) -> None:
@@ -385,7 +385,7 @@ class _Pass:
     def _record_done(self, done: dict[Future[DeleteResponse], ClaimedAttempt]) -> None:
         """Record responses. Those that arrived together for one credential share a transaction."""
         for claimed in done.values():
-            failpoints.reach(Point.AFTER_RESPONSE, deletion_id=claimed.attempt.deletion_id)
+            failpoints.hit(Point.AFTER_RESPONSE, deletion_id=claimed.attempt.deletion_id)
         by_credential = defaultdict[UUID, list[tuple[Attempt, DeleteResponse]]](list)
         for future, claimed in done.items():
             if not future.exception():
@@ -458,7 +458,7 @@ class _Pass:
             if not is_recorded:
                 sending.record_or_save(attempt=attempt, response=response, actor=self.actor)
             deletion = attempt.deletion
-            failpoints.reach(Point.AFTER_RESULT, deletion_id=deletion.pk)
+            failpoints.hit(Point.AFTER_RESULT, deletion_id=deletion.pk)
             if response.verdict != AttemptResult.DELETED:
                 deletion.refresh_from_db()
             self._note(deletion, is_problem=_is_problem(response))

@@ -1,7 +1,7 @@
 """Named points of an attempt at which tests stop a process, to check what is left.
 
 In production they do nothing, and no setting or environment variable changes that. The settings of
-some tests replace `reach` with another function.
+some tests replace `hit` with another function.
 """
 
 from enum import StrEnum
@@ -19,5 +19,5 @@ class Point(StrEnum):
     AFTER_RESULT = "after_result"
 
 
-def reach(point: Point, *, deletion_id: UUID) -> None:
+def hit(point: Point, *, deletion_id: UUID) -> None:
     """Note that an attempt of this deletion has reached this point."""

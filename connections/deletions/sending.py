@@ -96,9 +96,9 @@ def send_deletion(
     if claimed is None:
         return deletion
     response = send_claimed(claimed)
-    failpoints.reach(Point.AFTER_RESPONSE, deletion_id=deletion.pk)
+    failpoints.hit(Point.AFTER_RESPONSE, deletion_id=deletion.pk)
     record_or_save(attempt=claimed.attempt, response=response, actor=actor)
-    failpoints.reach(Point.AFTER_RESULT, deletion_id=deletion.pk)
+    failpoints.hit(Point.AFTER_RESULT, deletion_id=deletion.pk)
     stopping.end_sending()
     return claimed.attempt.deletion
 
@@ -150,7 +150,7 @@ def check_and_claim(
             verification.settle_not_as_reviewed(deletion=deletion, found=found, actor=actor)
             return None
         was_rechecked = found.result == RecheckResult.SAME
-    failpoints.reach(Point.BEFORE_CLAIM, deletion_id=deletion.pk)
+    failpoints.hit(Point.BEFORE_CLAIM, deletion_id=deletion.pk)
     claimed = claim(
         deletion=deletion,
         actor=actor,
@@ -158,7 +158,7 @@ def check_and_claim(
         shared_check_at=result.started_at if result and is_shared else None,
     )
     if claimed:
-        failpoints.reach(Point.AFTER_CLAIM, deletion_id=deletion.pk)
+        failpoints.hit(Point.AFTER_CLAIM, deletion_id=deletion.pk)
     return claimed
 
 
@@ -413,7 +413,7 @@ def _claim_locked(
     )
     stored = Attempt.objects.bulk_create(attempts[each.pk] for each in claimed)
     for deletion in claimed:
-        failpoints.reach(Point.INSIDE_CLAIM, deletion_id=deletion.pk)
+        failpoints.hit(Point.INSIDE_CLAIM, deletion_id=deletion.pk)
         stopping.begin_sending(deletion_id=deletion.pk)
     return stored
 
@@ -570,7 +570,7 @@ def _record_locked(
         attempt.save()
         if attempt.is_late:
             _record_late(attempt=attempt, response=response, actor=actor, at=now, kept_at=kept_at)
-        failpoints.reach(Point.INSIDE_RESULT, deletion_id=attempt.deletion_id)
+        failpoints.hit(Point.INSIDE_RESULT, deletion_id=attempt.deletion_id)
     return bool(new)
 
 

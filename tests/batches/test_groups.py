@@ -72,7 +72,7 @@ def before_claim_of(row: Deletion, do: Callable[[], object], *, patch: pytest.Mo
             done.append(row.pk)
             do()
 
-    patch.setattr("connections.deletions.failpoints.reach", act)
+    patch.setattr("connections.deletions.failpoints.hit", act)
 
 
 def test_a_row_withdrawn_after_its_check_is_left_out_of_its_group(
@@ -275,7 +275,7 @@ def test_a_claim_that_fails_undoes_no_response(
         if point == Point.INSIDE_CLAIM and deletion_id == second.pk and one_by_one[-1]:
             raise OperationalError("disk I/O error")
 
-    monkeypatch.setattr("connections.deletions.failpoints.reach", fail)
+    monkeypatch.setattr("connections.deletions.failpoints.hit", fail)
     running.run_due(actor=WORKER)
     assert one_by_one[:3] == [0, 1, 0]
     assert {row.outcome for row in read_again(rows)} == {Outcome.DELETED}
@@ -374,7 +374,7 @@ def test_no_more_claims_are_without_a_recorded_response_than_there_are_threads(
         if point == Point.AFTER_CLAIM:
             without_response.append(Attempt.objects.filter(answered_at=None).count())
 
-    monkeypatch.setattr("connections.deletions.failpoints.reach", count)
+    monkeypatch.setattr("connections.deletions.failpoints.hit", count)
     running.run_due(actor=WORKER)
     assert Deletion.objects.filter(outcome=Outcome.DELETED).count() == 4
     assert max(without_response) == 2

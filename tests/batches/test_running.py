@@ -167,7 +167,7 @@ def test_a_row_that_another_worker_claims_first_is_not_handled_again(
         handled.append(deletion.pk)
         return expire(deletion=deletion, actor=actor)
 
-    monkeypatch.setattr("connections.deletions.failpoints.reach", claim_elsewhere)
+    monkeypatch.setattr("connections.deletions.failpoints.hit", claim_elsewhere)
     monkeypatch.setattr(lifecycle, "expire_deletion", note)
     run(running_batch)
     assert last.attempts.count() == 1
@@ -254,7 +254,7 @@ def test_a_claim_lost_to_another_worker_ends_no_count_of_problems(
         if point == Point.BEFORE_CLAIM and deletion_id == taken.pk and not taken.epoch:
             sending.claim(deletion=taken, actor=WORKER, was_rechecked=True)
 
-    monkeypatch.setattr("connections.deletions.failpoints.reach", take)
+    monkeypatch.setattr("connections.deletions.failpoints.hit", take)
     assert run(running_batch).state == BatchState.PAUSED
     assert len(sandbox.world.requests(method="DELETE")) == 3
 
@@ -286,7 +286,7 @@ def test_a_row_that_can_not_be_handled_stops_no_other(
         if point == Point.BEFORE_CLAIM and deletion_id == first.pk:
             raise ValueError("unexpected")
 
-    monkeypatch.setattr("connections.deletions.failpoints.reach", fail)
+    monkeypatch.setattr("connections.deletions.failpoints.hit", fail)
     run(running_batch)
     assert running_batch.deletions.filter(outcome=Outcome.DELETED).count() == 9
     assert str(first.pk) in caplog.text
@@ -330,7 +330,7 @@ def test_a_row_is_not_claimed_when_its_shared_check_grew_old_during_the_claim(
             was_late = True
             clock.advance(seconds=11)
 
-    monkeypatch.setattr("connections.deletions.failpoints.reach", wait)
+    monkeypatch.setattr("connections.deletions.failpoints.hit", wait)
     running.send_due(actor=WORKER)
     assert was_late
     newest = Sync.objects.order_by("-started_at")[0]
@@ -394,7 +394,7 @@ def test_a_pause_after_the_check_stops_the_claim(
         if point == Point.BEFORE_CLAIM:
             stopping.pause_batch(batch=running_batch, actor=person_actor(person=ada))
 
-    monkeypatch.setattr("connections.deletions.failpoints.reach", pause)
+    monkeypatch.setattr("connections.deletions.failpoints.hit", pause)
     run(running_batch)
     assert not sandbox.world.requests(method="DELETE")
     # A claim that only the database refuses is logged as an error.

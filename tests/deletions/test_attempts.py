@@ -224,7 +224,7 @@ def test_keys_that_are_rotated_during_the_pre_send_check_are_those_that_send(
             stored.seal_keys(KeyPair(api_key=Secret("a" * 32), application_key=Secret("b" * 40)))
             stored.save()
 
-    monkeypatch.setattr("connections.deletions.failpoints.reach", rotate)
+    monkeypatch.setattr("connections.deletions.failpoints.hit", rotate)
     make_deletion()
     attempt = Attempt.objects.get()
     assert attempt.credential_fingerprint == Credential.objects.get().fingerprint

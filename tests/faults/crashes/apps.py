@@ -25,7 +25,7 @@ class CrashesConfig(AppConfig):
     def ready(self) -> None:
         plan = read_plan()
         _shorten_deadlines(plan)
-        failpoints.reach = _SignalSender(plan).reach
+        failpoints.hit = _SignalSender(plan).hit
         if plan.signal_event:
             _signal_at_event(plan)
         if plan.signal_at_start:
@@ -67,7 +67,7 @@ class _SignalSender:
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
 
-    def reach(self, point: failpoints.Point, *, deletion_id: UUID) -> None:
+    def hit(self, point: failpoints.Point, *, deletion_id: UUID) -> None:
         """Send this process the signal if the plan names this point for this connection."""
         from connections.models import Deletion
 

@@ -15,15 +15,15 @@ from tests.support.processes import clean_environment, manage
 PRINT_REACH = """
 import inspect, json
 from connections.deletions import failpoints
-print(json.dumps([failpoints.reach.__module__, inspect.getsource(failpoints.reach)]))
+print(json.dumps([failpoints.hit.__module__, inspect.getsource(failpoints.hit)]))
 """
 
 
 def test_a_failpoint_executes_no_statements() -> None:
-    [function] = ast.parse(inspect.getsource(failpoints.reach)).body
+    [function] = ast.parse(inspect.getsource(failpoints.hit)).body
     assert isinstance(function, ast.FunctionDef)
     assert [type(each) for each in function.body] == [ast.Expr]
-    assert inspect.getdoc(failpoints.reach)
+    assert inspect.getdoc(failpoints.hit)
 
 
 def test_a_plan_has_no_effect_with_the_products_settings(tmp_path: Path) -> None:
@@ -33,7 +33,7 @@ def test_a_plan_has_no_effect_with_the_products_settings(tmp_path: Path) -> None
     done = manage("shell", "--no-imports", "-c", PRINT_REACH, env=env)
     assert json.loads(done.stdout) == [
         "connections.deletions.failpoints",
-        inspect.getsource(failpoints.reach),
+        inspect.getsource(failpoints.hit),
     ]
 
 
@@ -43,6 +43,6 @@ def test_the_product_neither_names_the_plan_nor_replaces_the_function(folder: st
     named = [
         path
         for path in (root / folder).rglob("*.py")
-        if VARIABLE in path.read_text() or "failpoints.reach =" in path.read_text()
+        if VARIABLE in path.read_text() or "failpoints.hit =" in path.read_text()
     ]
     assert named == []
