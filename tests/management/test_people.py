@@ -85,6 +85,16 @@ def test_a_link_for_a_disabled_person_is_a_failure(db: None, ada: Person) -> Non
     assert failure("make_sign_in_link", "--username", "ada").returncode == 1
 
 
+def test_changepassword_is_refused_because_it_would_record_nothing(
+    db: None, ada: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("getpass.getpass", lambda *_: "a long enough pass phrase")
+    assert "make_sign_in_link" in str(failure("changepassword", "ada"))
+    before = ada.password
+    ada.refresh_from_db()
+    assert ada.password == before
+
+
 def test_createsuperuser_makes_an_administrator_and_records_it(
     db: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
