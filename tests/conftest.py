@@ -30,6 +30,7 @@ from tests.support.databases import (
 )
 from tests.support.fault_table import pytest_terminal_summary
 from tests.support.lock_order import _lock_order
+from tests.support.mfa import _no_code_expires
 from tests.support.people import make_person
 from tests.support.sandbox import sandbox as bare_sandbox
 
@@ -38,6 +39,7 @@ HERE = Path(__file__).parent
 __all__ = [
     "_let_tests_empty_tables",
     "_lock_order",
+    "_no_code_expires",
     "bare_sandbox",
     "migrated_directory",
     "postgresql_template",

@@ -2,15 +2,28 @@
 
 import base64
 import secrets
-import time
+from collections.abc import Iterator
+from types import SimpleNamespace
 
+import pytest
 from allauth.mfa import app_settings
 from allauth.mfa.models import Authenticator
+from allauth.mfa.totp.internal import auth
 from allauth.mfa.utils import encrypt
 from cryptography.hazmat.primitives.hashes import SHA1
 from cryptography.hazmat.primitives.twofactor.totp import TOTP
 
 from connections.models import Person
+
+_SECONDS = 1_772_460_202  # since 1970
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _no_code_expires() -> Iterator[None]:
+    # A code is valid until the current half of a minute ends, which could be before it is used.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(auth, "time", SimpleNamespace(time=lambda: _SECONDS))
+        yield
 
 
 def set_up_app(person: Person, secret: str) -> Authenticator:
@@ -30,7 +43,7 @@ def code_of(secret: str) -> str:
         app_settings.TOTP_PERIOD,
         enforce_key_length=False,
     )
-    return app.generate(int(time.time())).decode()
+    return app.generate(_SECONDS).decode()
 
 
 def set_up_recovery_codes(person: Person) -> list[str]:
