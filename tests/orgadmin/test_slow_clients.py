@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
+from django.conf import settings
 
 from tests.support.connections import connections, trickling
 from tests.support.processes import ROOT, Running, clean_environment, get
@@ -28,7 +29,8 @@ def assert_it_responds_at_once(port: int) -> None:
     for path in ("/healthz", "/accounts/login/"):
         started = time.monotonic()
         assert get(port, path)[0] == 200
-        assert time.monotonic() - started < 1
+        # Otherwise it would be when the server disconnects the slow clients.
+        assert time.monotonic() - started < settings.WEB_REQUEST_SECONDS / 2
 
 
 def test_it_responds_at_once_despite_260_idle_and_trickling_connections(port: int) -> None:
