@@ -1,14 +1,16 @@
 """What only tests do to the audit log: empty its tables, or tamper with a copy."""
 
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from importlib import import_module
 from typing import Any
 
 import pytest
 from django.apps import apps
-from django.db import connection
+from django.contrib.auth.models import Permission
+from django.contrib.contenttypes.models import ContentType
+from django.db import connection, transaction
 from django.test import TransactionTestCase
 
 from tests.support.database_copies import copy_of_database, restore_database
@@ -46,11 +48,10 @@ def _postgresql(cursor: Any, verb: str) -> None:
 @pytest.fixture(autouse=True, scope="session")
 def _let_tests_empty_tables() -> Iterator[None]:
     """Let Django empty all tables, even the audit log's, after a test with real transactions."""
-    empty: Callable[[TransactionTestCase], None] = vars(TransactionTestCase)["_fixture_teardown"]
 
     def empty_and_begin_anew(self: TransactionTestCase) -> None:
         with triggers_off():
-            empty(self)
+            _delete_all_rows()
         migration.start_audit_log(apps, connection.schema_editor())
 
     with pytest.MonkeyPatch.context() as patch, ExitStack() as until_the_end:
@@ -59,6 +60,17 @@ def _let_tests_empty_tables() -> Iterator[None]:
         else:
             _restore_a_copy_instead(patch, until_the_end)
         yield
+
+
+def _delete_all_rows() -> None:
+    """In a tenth of the time that PostgreSQL needs for Django's TRUNCATE of small tables."""
+    # Django would make the same rows of these two again.
+    kept = {ContentType._meta.db_table, Permission._meta.db_table}
+    tables = set(connection.introspection.django_table_names(only_existing=True)) - kept
+    # References are checked at the end of the transaction.
+    with transaction.atomic(), connection.cursor() as cursor:
+        for table in tables:
+            cursor.execute(f"DELETE FROM {table}")  # noqa: S608 - our own names
 
 
 def _restore_a_copy_instead(patch: pytest.MonkeyPatch, until_the_end: ExitStack) -> None:
