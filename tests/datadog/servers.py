@@ -209,7 +209,7 @@ def respond_and_wait(data: bytes = b"") -> Play:
 
 
 def respond_and_drip(
-    data: bytes, *, drop: bytes, pause_seconds: float = 0.02, drops: int = 200
+    data: bytes, *, drop: bytes, pause_seconds: float = 0.02, drops: int = 1_000
 ) -> Play:
     """Respond, then send `drop` until the client disconnects; not forever, or a client without a
     deadline would hang the test instead of failing it."""

@@ -97,13 +97,13 @@ def test_dripped_headers_end_at_the_deadline_and_the_status_line_decides() -> No
     result = delete_against(play, deadline_seconds=0.3)
     assert result.verdict is AttemptResult.DELETED
     assert not result.body_is_complete
-    assert result.duration_ms < 2_000
+    assert result.duration_ms < 10_000
 
 
 def test_a_dripped_status_line_ends_at_the_deadline() -> None:
     result = delete_against(respond_and_drip(b"HTTP/1.1 200 ", drop=b"O"), deadline_seconds=0.3)
     assert (result.verdict, result.cause) == (AttemptResult.AMBIGUOUS, Cause.NO_ANSWER_IN_TIME)
-    assert result.duration_ms < 2_000
+    assert result.duration_ms < 10_000
 
 
 def test_a_dripped_body_ends_at_the_deadline() -> None:
@@ -112,7 +112,7 @@ def test_a_dripped_body_ends_at_the_deadline() -> None:
     assert result.verdict is AttemptResult.DELETED
     assert not result.body_is_complete
     assert result.body.startswith(b"{}\n")
-    assert result.duration_ms < 2_000
+    assert result.duration_ms < 10_000
 
 
 def test_a_dripped_body_without_a_length_is_not_complete() -> None:
@@ -120,4 +120,4 @@ def test_a_dripped_body_without_a_length_is_not_complete() -> None:
     result = delete_against(play, deadline_seconds=0.3)
     assert result.verdict is AttemptResult.DELETED
     assert not result.body_is_complete
-    assert result.duration_ms < 2_000
+    assert result.duration_ms < 10_000

@@ -104,7 +104,7 @@ def test_the_total_deadline_also_ends_a_handshake(certificate: Certificate) -> N
             ca_bundle=str(certificate.bundle),
         )
     assert (result.verdict, result.cause) == (AttemptResult.NOT_SENT, Cause.CONNECT_TIMEOUT)
-    assert result.duration_ms < 2_000
+    assert result.duration_ms < 10_000
 
 
 # The proxy.
