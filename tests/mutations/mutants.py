@@ -3224,8 +3224,10 @@ BULK_DELETIONS = (
     _mutant(
         "rows that wait again keep the time that each has left",
         SENDING,
-        "key=lambda change: change.transition)",
-        "key=lambda change: type(change.transition))",
+        "    for transition, some in groupby(changes, key=lambda change: change.transition):\n",
+        "    for _, found in groupby(changes, key=lambda change: type(change.transition)):\n"
+        "        some = list(found)\n"
+        "        transition = some[0].transition\n",
         f"{BATCH_TESTS}/test_groups.py"
         "::test_rows_that_could_not_be_sent_together_keep_the_time_that_each_has_left",
     ),
