@@ -173,7 +173,7 @@ def test_leaving_the_list_during_the_pre_send_check_stops_the_deletion(
         if point == failpoints.Point.BEFORE_CLAIM:
             allow(credential, root, use=[person(grace)])
 
-    monkeypatch.setattr(failpoints, "reach", leave)
+    monkeypatch.setattr(failpoints, "hit", leave)
     with pytest.raises(BlockedError):
         deletion_lifecycle.execute_deletion(
             deletion=deletion, actor=fresh(ada), confirmation="Payments US"

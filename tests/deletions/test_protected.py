@@ -129,7 +129,7 @@ def test_a_connection_protected_during_the_pre_send_check_is_not_sent(
         if point == failpoints.Point.BEFORE_CLAIM:
             protect(key, margaret)
 
-    monkeypatch.setattr(failpoints, "reach", protect_first)
+    monkeypatch.setattr(failpoints, "hit", protect_first)
     with pytest.raises(BlockedError, match="protected"):
         confirm(approved, ada)
     assert not Attempt.objects.exists()
@@ -186,7 +186,7 @@ def test_a_concurrent_claim_and_protection_are_serialized(
             connection.close()
 
     with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(1) as pool:
-        patch.setattr(failpoints, "reach", hold)
+        patch.setattr(failpoints, "hit", hold)
         protecting = pool.submit(protect_meanwhile)
         sending.claim(deletion=approved, actor=WORKER, was_rechecked=True)
         protecting.result(timeout=20)

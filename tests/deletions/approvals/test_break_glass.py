@@ -230,7 +230,7 @@ def test_break_glass_that_is_revoked_during_the_pre_send_check_sends_nothing_mor
         if point == Point.BEFORE_CLAIM:
             Person.objects.update(has_break_glass=False)
 
-    monkeypatch.setattr(failpoints, "reach", revoke)
+    monkeypatch.setattr(failpoints, "hit", revoke)
     due.run_due(actor=WORKER)
     requested.refresh_from_db()
     assert requested.cause == "person_lost_right"
