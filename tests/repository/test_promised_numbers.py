@@ -1,5 +1,7 @@
-"""Numbers that the docs promise and that other tests reduce to be faster."""
+"""Values that the docs promise and that no other test compares with the code."""
 
+import hashlib
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -7,7 +9,11 @@ import pytest
 from connections.audit import checkpoints, search
 from connections.datadog import client
 from connections.deletions import history, time_limits
+from connections.verifier import verify
 
+ROOT = Path(__file__).resolve().parents[2]
+
+# Other tests reduce these to be faster.
 PROMISED = [
     (client, "CONNECT_SECONDS", 5),
     (client, "MAX_DELETE_BODY", 64 * 1024),
@@ -23,3 +29,8 @@ PROMISED = [
 )
 def test_a_number_is_the_one_that_was_promised(module: Any, name: str, number: int) -> None:
     assert getattr(module, name) == number
+
+
+def test_the_changelog_has_the_digest_of_the_verifier() -> None:
+    digest = hashlib.sha256(Path(verify.__file__).read_bytes()).hexdigest()
+    assert f"`{digest}`" in (ROOT / "CHANGELOG.md").read_text()
