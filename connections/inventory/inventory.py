@@ -13,7 +13,7 @@ from uuid import UUID
 
 from django.core.exceptions import EmptyResultSet
 from django.db import connection
-from django.db.models import DateTimeField, Q, QuerySet, TextField, Value
+from django.db.models import BooleanField, DateTimeField, Q, QuerySet, TextField, Value
 
 from connections.access import permissions, visibility
 from connections.access.actor import Actor
@@ -53,6 +53,8 @@ class InventoryFilter:
     text: str = ""
     # "yes" or "no".
     protected: str = ""
+    # "disabled" for connections whose creator's account is disabled.
+    creator: str = ""
     # Only connections that changed in the last this many days, which is one of CHANGED_DAYS.
     changed: str = ""
     # Words in the org's name or ID.
@@ -85,6 +87,8 @@ class InventoryFilter:
         if self.protected:
             wanted = self.protected == "yes"
             found = [each for each in found if (each.key in protected) == wanted]
+        if self.creator:
+            found = [each for each in found if each.is_creator_disabled]
         if self.changed:
             found = [each for each in found if each.key in changed]
         if self.source:
@@ -103,13 +107,18 @@ FILTER_PARAMETERS = {
     "org": ("org", 1000),
     "type": ("connection_type", 1000),
     "protected": ("protected", 3),
+    "creator": ("creator", 8),
     "changed": ("changed", 2),
     "source": ("source", 200),
     "destination": ("destination", 200),
     "q": ("text", 200),
 }
 CHANGED_DAYS = ("1", "7", "30")
-_CHOICES = {"protected": {"", "yes", "no"}, "changed": {"", *CHANGED_DAYS}}
+_CHOICES = {
+    "protected": {"", "yes", "no"},
+    "creator": {"", "disabled"},
+    "changed": {"", *CHANGED_DAYS},
+}
 # Parameters of the list that filter nothing.
 NOT_FILTERS = frozenset({"page", "sort", "view"})
 
@@ -188,6 +197,8 @@ class ListedConnection(NamedTuple):
     creator_name: str | None = None
     # Read only if the inventory is sorted by it; otherwise None.
     created_at: Any = None
+    # As the database stores it. Read only if the inventory is filtered by it; otherwise None.
+    is_creator_disabled: Any = None
 
     @property
     def key(self) -> _StoredKey:
@@ -405,6 +416,7 @@ def build_inventory(
         listings=listings if column == VISIBLE else None,
         with_creators=with_creators or bool(filters.text) or column == "creator",
         with_creation=column == "created",
+        with_disabled_creators=bool(filters.creator),
     )
     protected = {(key.site, stored_id(key.connection_id)): each for key, each in active.items()}
     changed = _find_changed(connections, filters=filters, now=now)
@@ -484,6 +496,7 @@ def _read_connections(
     listings: Counter[_StoredKey] | None,
     with_creators: bool,
     with_creation: bool,
+    with_disabled_creators: bool,
 ) -> dict[_StoredKey, ListedConnection]:
     """Each connection as its newest snapshot shows it, those with the newest snapshots first.
 
@@ -500,6 +513,7 @@ def _read_connections(
         "connection_types",
         "creator_name" if with_creators else Value(None, TextField()),
         "connection_created_at" if with_creation else Value(None, DateTimeField()),
+        "creator_is_disabled" if with_disabled_creators else Value(None, BooleanField()),
     )
     connections: dict[_StoredKey, ListedConnection] = {}
     # One object for each org, not for each of its connections.

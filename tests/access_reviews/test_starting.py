@@ -92,6 +92,7 @@ def test_a_connection_that_appears_later_is_listed_apart(
         ({"name": "x" * 201}, "name"),
         ({"scope": "colour=red"}, "scope"),
         ({"scope": "protected=perhaps"}, "scope"),
+        ({"scope": "creator=unknown"}, "scope"),
         ({"scope": "q=x&" * 21}, "scope"),
         ({"scope": "q=nothing+matches+this"}, "scope"),
         ({"scope": "changed=7"}, "scope"),
@@ -110,9 +111,11 @@ def test_input_is_checked(
 def test_every_filter_has_a_name_on_the_page(
     payments: Credential, edith: Person, client_of: Callable[[Person], Client]
 ) -> None:
-    values = dict.fromkeys(FILTER_PARAMETERS, "x") | {"protected": "yes", "changed": ""}
-    scope = urlencode(values)
-    assert "Destination: x" in client_of(edith).get("/reviews/new/", {"scope": scope}).text
+    chosen = {"protected": "yes", "creator": "disabled", "changed": ""}
+    scope = urlencode(dict.fromkeys(FILTER_PARAMETERS, "x") | chosen)
+    page = client_of(edith).get("/reviews/new/", {"scope": scope}).text
+    assert "Creator: Account disabled" in page
+    assert "Destination: x" in page
     refused = client_of(edith).get("/reviews/new/", {"scope": "changed=7"}).text
     assert "limited by when connections changed" in refused
 

@@ -162,6 +162,19 @@ def test_every_filter_is_in_the_url(
 
 
 @pytest.mark.database
+@pytest.mark.database
+def test_connections_are_filtered_by_a_disabled_creator(
+    client_of: ClientOf, victor: Person, payments: Credential
+) -> None:
+    client = client_of(victor)
+    assert rows_in(open_list(client, creator="disabled").html) == []
+    to_soc = OrgConnectionSnapshot.objects.filter(sink_org_name="Group SOC")
+    to_soc.update(creator_is_disabled=True)
+    page = open_list(client, creator="disabled")
+    assert rows_in(page.html) == ["Payments US → Group SOC"]
+    assert "Creator: Account disabled" in page.text
+
+
 def test_an_org_is_filtered_by_site_and_id_because_orgs_can_share_a_name(
     client_of: ClientOf, victor: Person, labs: Credential
 ) -> None:

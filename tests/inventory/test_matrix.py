@@ -237,6 +237,16 @@ def test_connections_are_filtered_by_when_they_changed(
     assert rows == count
 
 
+def test_connections_are_filtered_by_a_disabled_creator(
+    client_of: ClientOf, victor: Person, payments: Credential
+) -> None:
+    add_connections(payments, [(1, 2)])
+    to_soc = OrgConnectionSnapshot.objects.filter(sink_org_name="Group SOC")
+    to_soc.update(creator_is_disabled=True)
+    [(_, label, _)] = cells_in(open_matrix(client_of(victor), creator="disabled"))
+    assert label.startswith("Payments US to Group SOC")
+
+
 def test_org_names_are_escaped(client_of: ClientOf, victor: Person, payments: Credential) -> None:
     name = '"><script>alert(1)</script>'
     Org.objects.filter(name="Group SOC").update(name=name)

@@ -12,7 +12,7 @@ from connections.access.actor import Actor
 from connections.access_reviews.details import FilterValues, load_filter_values
 from connections.access_reviews.rows import ReviewRow
 from connections.models import AccessReview, Org
-from connections.web.inventory.forms import PROTECTED
+from connections.web.inventory.forms import CREATOR, PROTECTED
 from connections.web.lists import Filter, FilterBar, Options, filter_bar, type_filter
 from connections.wording.connections import site_name
 
@@ -72,6 +72,7 @@ _LABELS = {
     "org": "Org",
     "type": "Data type",
     "protected": "Protection",
+    "creator": "Creator",
     "source": "Source",
     "destination": "Destination",
     "q": "Search",
@@ -92,6 +93,8 @@ def _value_text(name: str, value: str) -> str:
             return site_name(value)
         case "protected":
             return dict(PROTECTED)[value]
+        case "creator":
+            return dict(CREATOR)[value]
         case "org":
             site, _, org_id = value.partition("/")
             org = Org.objects.filter(site=site, org_id=org_id).first()

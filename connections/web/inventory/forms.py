@@ -20,6 +20,7 @@ from connections.web.credentials.forms import site_choices
 from connections.web.forms import ServiceForm, reason_field
 
 PROTECTED = [("yes", "Protected"), ("no", "Not protected")]
+CREATOR = [("disabled", "Account disabled")]
 CHANGED = list(zip(CHANGED_DAYS, ("Last 24 hours", "Last 7 days", "Last 30 days"), strict=True))
 
 
@@ -30,6 +31,7 @@ class InventoryForm(forms.Form):
     org = forms.CharField(max_length=1000, required=False)
     type = forms.CharField(max_length=1000, required=False)
     protected = forms.ChoiceField(choices=PROTECTED, required=False)
+    creator = forms.ChoiceField(choices=CREATOR, required=False)
     changed = forms.ChoiceField(choices=CHANGED, required=False)
     source = forms.CharField(max_length=200, required=False)
     destination = forms.CharField(max_length=200, required=False)

@@ -16,7 +16,7 @@ from connections.access import permissions
 from connections.core.text import format_age, pluralize
 from connections.inventory.inventory import KnownOrg
 from connections.inventory.matrix import MAX_ORGS, Cell, Matrix, build_matrix
-from connections.web.inventory.forms import CHANGED, PROTECTED, InventoryForm
+from connections.web.inventory.forms import CHANGED, CREATOR, PROTECTED, InventoryForm
 from connections.web.lists import (
     Filter,
     FilterBar,
@@ -40,7 +40,7 @@ _OWN = format_html('<td class="{}"></td>', "is-self")
 MAX_CREATORS = 3
 _LABEL_END = SafeString('">')
 _CELL_END = SafeString("</a></td>")
-_FILTERS = ("org", "type", "protected", "changed", "source", "destination", "q")
+_FILTERS = ("org", "type", "protected", "creator", "changed", "source", "destination", "q")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,6 +120,7 @@ def _filter_bar(request: HttpRequest, matrix: Matrix) -> FilterBar:
             org_filter(matrix.orgs),
             type_filter(matrix.connection_types),
             Filter(name="protected", label="Protection", options=PROTECTED),
+            Filter(name="creator", label="Creator", options=CREATOR),
             Filter(name="changed", label="Changed", options=CHANGED),
         ],
         kept=("view", "site"),

@@ -34,6 +34,7 @@ from connections.web.deletions.status_section import review_url
 from connections.web.forms import ReasonForm
 from connections.web.inventory.forms import (
     CHANGED,
+    CREATOR,
     PROTECTED,
     InventoryForm,
     ProtectionForm,
@@ -154,6 +155,7 @@ def _filter_bar(request: HttpRequest, inventory: Inventory) -> FilterBar:
             org_filter(inventory.orgs),
             type_filter(inventory.connection_types),
             Filter(name="protected", label="Protection", options=PROTECTED),
+            Filter(name="creator", label="Creator", options=CREATOR),
             Filter(name="changed", label="Changed", options=CHANGED),
         ],
         more=[
