@@ -1,5 +1,6 @@
 """Reads environment variables and builds LOGGING and SECRET_KEY, for settings.py."""
 
+import logging
 import os
 import secrets
 from pathlib import Path
@@ -64,12 +65,15 @@ def build_logging(*, level: str) -> dict[str, Any]:
         "formatters": {
             "line": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"},
         },
+        "filters": {"without_traceback": {"()": lambda: _drop_traceback}},
         "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
         "root": {"handlers": ["stderr"], "level": level or "WARNING"},
         "loggers": {
             "connections": {"level": level or "INFO"},
             # With DEBUG, Django's default handlers would write each record twice.
             "django": {"handlers": []},
+            # Port scanners send wrong host names, and the message names the host.
+            "django.security.DisallowedHost": {"filters": ["without_traceback"]},
             # At DEBUG, it would log a webhook's path, which might be secret.
             "urllib3": {"level": "INFO"},
             # At INFO, it would log paths.
@@ -78,6 +82,11 @@ def build_logging(*, level: str) -> dict[str, Any]:
             "django.server": {"handlers": ["stderr"], "level": "INFO", "propagate": False},
         },
     }
+
+
+def _drop_traceback(record: logging.LogRecord) -> bool:
+    record.exc_info = None
+    return True
 
 
 def parse_email_url(url: str) -> dict[str, Any]:

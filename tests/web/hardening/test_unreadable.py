@@ -268,6 +268,15 @@ def test_an_error_in_an_error_page_logs_its_traceback_once(
     assert "RuntimeError: the page broke" in traceback
 
 
+def test_an_unknown_host_name_is_logged_in_one_line(
+    client: Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    client.get("/", headers={"Host": "10.0.0.7:8000"})
+    [record] = [each for each in caplog.records if each.name == "django.security.DisallowedHost"]
+    assert "10.0.0.7:8000" in record.getMessage()
+    assert record.exc_info is None
+
+
 def test_an_unknown_host_name_gets_a_page_that_names_the_setting(client: Client) -> None:
     response = client.get("/", headers={"Host": "10.0.0.7:8000"})
     assert response.status_code == 400
