@@ -8,7 +8,6 @@ from types import SimpleNamespace
 import pytest
 from allauth.mfa import app_settings
 from allauth.mfa.models import Authenticator
-from allauth.mfa.totp.internal import auth
 from allauth.mfa.utils import encrypt
 from cryptography.hazmat.primitives.hashes import SHA1
 from cryptography.hazmat.primitives.twofactor.totp import TOTP
@@ -22,7 +21,8 @@ _SECONDS = 1_772_460_202  # since 1970
 def _no_code_expires() -> Iterator[None]:
     # A code is valid until the current half of a minute ends, which could be before it is used.
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(auth, "time", SimpleNamespace(time=lambda: _SECONDS))
+        clock = SimpleNamespace(time=lambda: _SECONDS)
+        patch.setattr("allauth.mfa.totp.internal.auth.time", clock)
         yield
 
 
