@@ -2512,7 +2512,7 @@ SLOW_PROVIDER = (
         "a sign-in ends at its deadline",
         PROVIDER_EXCHANGE,
         "                deadline_seconds=remaining,\n",
-        "                deadline_seconds=3.0,\n",
+        "                deadline_seconds=30.0,\n",
         f"{SLOW_PROVIDER_TESTS}::test_a_slow_response_ends_at_the_deadline",
     ),
     _mutant(
