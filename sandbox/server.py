@@ -81,7 +81,6 @@ class SandboxServer:
         for one in self._wakeup:
             one.close()
         self._close_listeners()
-        # A thread whose connection is closed removes itself from this list before it ends.
         with self._lock:
             threads = list(self._clients.values())
         self.close_client_connections()
@@ -138,6 +137,10 @@ class SandboxServer:
             target=self._serve, kwargs={"client": client, "site": site}, daemon=True
         )
         with self._lock:
+            # Only threads that have ended are removed, so that `stop` waits for all others.
+            for each, its_thread in list(self._clients.items()):
+                if not its_thread.is_alive():
+                    del self._clients[each]
             self._clients[client] = thread
         thread.start()
 
@@ -147,6 +150,4 @@ class SandboxServer:
         except OSError:  # the client left, or a fault closed the socket
             pass
         finally:
-            with self._lock:
-                self._clients.pop(client, None)
             client.close()
