@@ -88,7 +88,7 @@ class InventoryFilter:
             wanted = self.protected == "yes"
             found = [each for each in found if (each.key in protected) == wanted]
         if self.creator:
-            found = [each for each in found if each.is_creator_disabled]
+            found = [each for each in found if each.creator_is_disabled]
         if self.changed:
             found = [each for each in found if each.key in changed]
         if self.source:
@@ -198,7 +198,7 @@ class ListedConnection(NamedTuple):
     # Read only if the inventory is sorted by it; otherwise None.
     created_at: Any = None
     # As the database stores it. Read only if the inventory is filtered by it; otherwise None.
-    is_creator_disabled: Any = None
+    creator_is_disabled: Any = None
 
     @property
     def key(self) -> _StoredKey:
