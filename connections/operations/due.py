@@ -134,7 +134,7 @@ def _find_postponed(rows: QuerySet[Deletion], *, now: datetime) -> Iterator[Dele
 
 
 def run_due(*, actor: Actor, limit: int = BATCH_SIZE) -> list[Deletion]:
-    """Do what is due once: expire, send, release lost claims, check and verify.
+    """Do what is due once: expire, send, mark lost attempts as unknown, check, verify.
 
     Handles at most `limit`, so that a worker can stop in between. Returns the deletions handled.
     Never sleeps. After an ambiguous attempt, nothing is sent again unless a person checked and
