@@ -252,7 +252,7 @@ def _error_text(line: PlanLine, *, row: BatchRow | None) -> str:
         case RowProblem.NO_CREDENTIAL if line.credential:
             return f"The credential {line.credential.name} can't delete it."
         case RowProblem.NO_CREDENTIAL if requester:
-            return f"{requester.display_name} can use no credential that can delete it."
+            return f"{requester.display_name} can't use any credential that can delete it."
         case RowProblem.NO_CREDENTIAL:
             return "No credential can delete it."
         case RowProblem.NOT_VISIBLE if requester:

@@ -23,11 +23,13 @@ from connections.deletions import sending
 from connections.inventory import protections
 from connections.management.commands.delete_org_connections import Command
 from connections.models import (
+    AccessKind,
     ApprovalPolicy,
     AuditEvent,
     Batch,
     BatchState,
     Credential,
+    CredentialAccess,
     Deletion,
     Person,
     WorkerHeartbeat,
@@ -163,6 +165,30 @@ def test_a_line_that_the_requester_cannot_delete_names_them(
     unknown = f"{payments.site}/{uuid4()}"
     result = run(csv_of([unknown]), "--yes", "--as", ada.username)
     assert result.failed == [(2, f"No sync that {ada.display_name} can see lists this ID.")]
+
+
+def test_a_line_that_no_credential_of_the_requester_can_delete_names_them(
+    run: Run, payments: Credential, ada: Person, grace: Person, sandbox: SandboxServer
+) -> None:
+    [connection] = add_connections(sandbox, 1)
+    sync_now(payments)
+    CredentialAccess.objects.create(credential=payments, kind=AccessKind.USE, person=grace)
+    CredentialAccess.objects.create(credential=payments, kind=AccessKind.SEE, person=ada)
+    result = run(csv_of([connection]), "--yes", "--as", ada.username)
+    assert result.failed == [
+        (2, f"{ada.display_name} can't use any credential that can delete it.")
+    ]
+
+
+def test_a_line_that_no_credential_can_delete_says_so(
+    run: Run, payments: Credential, sandbox: SandboxServer
+) -> None:
+    [connection] = add_connections(sandbox, 1)
+    sync_now(payments)
+    cannot_write = {"check": "permissions", "ok": False, "cause": "write_not_granted"}
+    Credential.objects.update(verification=[cannot_write])
+    result = run(csv_of([connection]), "--yes")
+    assert result.failed == [(2, "No credential can delete it.")]
 
 
 def test_a_protected_connection_is_not_sent(
