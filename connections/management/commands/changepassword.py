@@ -12,7 +12,7 @@ class Command(BaseCommand):
     help = "Not available, because it records nothing. Use make_sign_in_link."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        """Accept what Django's command accepts, so that the answer isn't a usage error."""
+        """Accept what Django's command accepts, so that it refuses instead of explaining usage."""
         parser.add_argument("username", nargs="?")
         parser.add_argument("--database")
 
