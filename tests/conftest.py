@@ -14,7 +14,7 @@ from pytest_django import Settings
 from whitenoise.middleware import WhiteNoiseMiddleware
 
 from connections.access.actor import Actor, person_actor
-from connections.audit.signing_key import new_signing_key_text
+from connections.audit.signing import new_signing_key_text
 from connections.core.private_files import create_private_text
 from connections.crypto.encryption import new_key_ring_text
 from connections.models import Person, Role

@@ -12,11 +12,12 @@ from connections.access import permissions
 from connections.access.actor import Actor
 from connections.audit import events, outbox
 from connections.audit.personal_data import Sentence
-from connections.audit.signing import EVENTS_PER_CHECKPOINT, sign_head
-from connections.audit.signing_key import (
+from connections.audit.signing import (
+    EVENTS_PER_CHECKPOINT,
     SigningKey,
     SigningKeyError,
     load_signing_key,
+    sign_head,
     stage_signing_key,
 )
 from connections.core import clock

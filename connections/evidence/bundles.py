@@ -18,7 +18,7 @@ from connections import audit
 from connections.access import permissions
 from connections.access.actor import Actor
 from connections.audit import signing
-from connections.audit.signing_key import SigningKey, load_signing_key
+from connections.audit.signing import SigningKey, load_signing_key
 from connections.core import clock
 from connections.core.database import consistent_read
 from connections.core.errors import ConflictError, InvalidInputError

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from connections.audit import EventCode
 from connections.audit.chain import canonical_text
-from connections.audit.signing_key import SigningKey, is_signed
+from connections.audit.signing import SigningKey, is_signed
 from connections.core import tabular
 from connections.core.errors import InvalidInputError
 from connections.deletions import history

@@ -5,7 +5,7 @@ from typing import Any
 
 from django.conf import settings
 
-from connections.audit.signing_key import SigningKeyError, is_signed, read_signing_key
+from connections.audit.signing import SigningKeyError, is_signed, read_signing_key
 from connections.evidence.stored_events import AuditFault, Fault
 from connections.verifier import verify
 

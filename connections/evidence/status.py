@@ -14,7 +14,7 @@ from connections.access import permissions
 from connections.access.actor import Actor
 from connections.audit import checkpoints
 from connections.audit.checkpoints import CheckpointRecipient, list_checkpoint_recipients
-from connections.audit.signing_key import (
+from connections.audit.signing import (
     SigningKeyError,
     read_signing_key,
     require_creation_allowed,

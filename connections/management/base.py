@@ -19,7 +19,7 @@ from django.db import Error as DatabaseError
 from connections import wording
 from connections.access.actor import command_actor
 from connections.audit.export import Export, start_export
-from connections.audit.signing_key import SigningKeyError
+from connections.audit.signing import SigningKeyError
 from connections.core.database import is_unwritable_error
 from connections.core.errors import DomainError, InvalidInputError, ResponseNotRecordedError
 from connections.core.private_files import PrivateFileError

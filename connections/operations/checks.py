@@ -20,7 +20,7 @@ from django.db import connection
 from django.db.models import Max
 
 from connections.access import approvers
-from connections.audit.signing_key import SigningKeyError, read_signing_key
+from connections.audit.signing import SigningKeyError, read_signing_key
 from connections.batches import running
 from connections.core import clock
 from connections.core.private_files import PrivateFileError, read_private_text

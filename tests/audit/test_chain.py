@@ -7,12 +7,12 @@ import json
 import pytest
 
 from connections.audit import chain
-from connections.audit.signing import sign_checkpoint
-from connections.audit.signing_key import (
+from connections.audit.signing import (
     SigningKey,
     is_signed,
     new_signing_key_text,
     parse_signing_key,
+    sign_checkpoint,
 )
 from connections.verifier import verify
 

@@ -16,7 +16,7 @@ from pytest_django import Settings
 from connections import audit
 from connections.access.actor import command_actor
 from connections.audit import EventCode, checkpoints, signing
-from connections.audit.signing_key import SigningKeyError, load_signing_key
+from connections.audit.signing import SigningKeyError, load_signing_key
 from connections.core import clock as database_clock
 from connections.evidence import maintenance
 from connections.evidence.maintenance import AuditMaintenance

@@ -11,7 +11,7 @@ from pytest_django import Settings
 from connections import audit
 from connections.access.actor import command_actor
 from connections.audit import EventCode, checkpoints
-from connections.audit.signing_key import SigningKeyError, load_signing_key, stage_signing_key
+from connections.audit.signing import SigningKeyError, load_signing_key, stage_signing_key
 from connections.evidence.verification import verify_audit_log
 from connections.models import AuditEvent, AuditHead, Checkpoint
 

@@ -22,7 +22,7 @@ from django.db import connection  # noqa: E402
 
 from connections import audit  # noqa: E402
 from connections.access.actor import command_actor  # noqa: E402
-from connections.audit.signing_key import new_signing_key_text  # noqa: E402
+from connections.audit.signing import new_signing_key_text  # noqa: E402
 from connections.core import clock  # noqa: E402
 from connections.core.private_files import create_private_text  # noqa: E402
 from connections.deletions.history import HistoryFilter  # noqa: E402

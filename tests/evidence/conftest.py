@@ -11,7 +11,7 @@ import pytest
 from django.db import connection
 
 from connections.audit import checkpoints
-from connections.audit.signing_key import load_signing_key
+from connections.audit.signing import load_signing_key
 from connections.core.private_files import create_private_text
 from connections.core.secret import Secret
 from connections.models import Checkpoint, Person

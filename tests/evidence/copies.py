@@ -18,8 +18,7 @@ from django.db.utils import load_backend
 from connections import audit
 from connections.access.actor import command_actor, person_actor
 from connections.audit import chain, checkpoints, events
-from connections.audit.signing import sign_checkpoint
-from connections.audit.signing_key import SigningKey, new_signing_key_text
+from connections.audit.signing import SigningKey, new_signing_key_text, sign_checkpoint
 from connections.core.private_files import create_private_text
 from connections.evidence.verification import VerificationReport, verify_audit_log
 from connections.models import AuditEvent, AuditHead, Checkpoint

@@ -16,8 +16,7 @@ from django.core.management import call_command
 
 from connections.access.actor import WORKER, Actor, command_actor, person_actor
 from connections.audit import checkpoints
-from connections.audit.signing import signature_line
-from connections.audit.signing_key import SigningKey, load_signing_key
+from connections.audit.signing import SigningKey, load_signing_key, signature_line
 from connections.deletions import approvals, reviews
 from connections.deletions import lifecycle as deletion_lifecycle
 from connections.deletions.history import HistoryFilter

@@ -16,7 +16,7 @@ from django.test import Client
 from connections.access.actor import WORKER, command_actor, person_actor
 from connections.access_reviews import population
 from connections.access_reviews.deleting import plan_deletions
-from connections.audit.signing_key import load_signing_key
+from connections.audit.signing import load_signing_key
 from connections.batches import drafts, running
 from connections.core import clock
 from connections.core.errors import ConflictError

@@ -14,7 +14,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from connections.audit.chain import canonical_text
-from connections.audit.signing_key import SigningKey
+from connections.audit.signing import SigningKey
 from connections.verifier import verify
 from tests.evidence.support import Forger, Made, complaint, run_verifier
 

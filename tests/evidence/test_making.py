@@ -15,7 +15,7 @@ from pytest_django import Settings
 from connections import audit
 from connections.access.actor import Actor, command_actor, person_actor
 from connections.audit import EventCode
-from connections.audit.signing_key import SigningKeyError
+from connections.audit.signing import SigningKeyError
 from connections.core import clock
 from connections.core.errors import InvalidInputError
 from connections.deletions import reconciliation

@@ -15,12 +15,12 @@ from pytest_django import DjangoDbBlocker, Settings
 
 from connections.access.actor import command_actor
 from connections.audit import checkpoints
-from connections.audit.signing import sign_checkpoint
-from connections.audit.signing_key import (
+from connections.audit.signing import (
     SigningKey,
     new_signing_key_text,
     parse_signing_key,
     read_signing_key,
+    sign_checkpoint,
 )
 from connections.evidence import verification
 from connections.evidence.stored_events import Fault

@@ -11,7 +11,7 @@ from django.conf import settings as django_settings
 from django.core.management import CommandError, call_command
 from pytest_django import Settings
 
-from connections.audit.signing_key import read_signing_key
+from connections.audit.signing import read_signing_key
 from connections.core.private_files import create_private_text
 from connections.core.secret import Secret
 from connections.crypto.encrypted_fields import ENCRYPTED_FIELDS, key_ids_in_use

@@ -1243,7 +1243,7 @@ EVIDENCE = (
     ),
     _mutant(
         "an old key file signs nothing",
-        "connections/audit/signing_key.py",
+        "connections/audit/signing.py",
         "    if key.public_key != recorded:\n",
         "    if False:\n",
         "tests/audit/test_signing_key.py"

@@ -6,7 +6,7 @@ from argparse import ArgumentParser
 from pathlib import Path
 from typing import Any
 
-from connections.audit.signing_key import new_signing_key_text, parse_signing_key
+from connections.audit.signing import new_signing_key_text, parse_signing_key
 from connections.core.private_files import PrivateFileError, create_private_text
 from connections.core.secret import Secret
 from connections.crypto.encryption import new_key_ring_text, parse_key_ring

@@ -18,7 +18,7 @@ from connections.access_reviews.export import prepare_export
 from connections.access_reviews.progress import open_reviews_to_decide
 from connections.access_reviews.rows import count_rows
 from connections.audit import lookups
-from connections.audit.signing_key import SigningKeyError
+from connections.audit.signing import SigningKeyError
 from connections.batches import drafts
 from connections.core.errors import (
     ConflictError,

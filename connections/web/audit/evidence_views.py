@@ -12,7 +12,7 @@ from django.shortcuts import render
 from django.urls import reverse
 from django.utils.text import slugify
 
-from connections.audit.signing_key import SigningKeyError
+from connections.audit.signing import SigningKeyError
 from connections.core import clock
 from connections.core.errors import InvalidInputError
 from connections.core.text import pluralize

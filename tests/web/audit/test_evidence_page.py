@@ -11,7 +11,7 @@ from pytest_django import Settings
 from connections import audit
 from connections.access.actor import command_actor
 from connections.audit import EventCode, checkpoints
-from connections.audit.signing_key import load_signing_key
+from connections.audit.signing import load_signing_key
 from connections.core.text import pluralize
 from connections.evidence import status, verification
 from connections.evidence.maintenance import AuditMaintenance
