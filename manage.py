@@ -28,7 +28,8 @@ def main() -> None:
         # serve them.
         os.environ["ORGADMIN_STATIC_COLLECTED"] = "1"
     if sys.argv[1:2] in (["delete_org_connection"], ["delete_org_connections"]):
-        # Signals are delivered once the command handles them (connections/deletions/stopping.py).
+        # Signals are delivered once the command handles them
+        # (connections/deletions/interruption.py).
         signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     try:
         execute_from_command_line(sys.argv)

@@ -30,9 +30,9 @@ from connections.datadog.client import DatadogClient
 from connections.datadog.responses import AttemptResult, DeleteResponse
 from connections.deletions import (
     failpoints,
+    interruption,
     saved_responses,
     states,
-    stopping,
     time_limits,
     verification,
 )
@@ -99,7 +99,7 @@ def send_deletion(
     failpoints.hit(Point.AFTER_RESPONSE, deletion_id=deletion.pk)
     record_or_save(attempt=claimed.attempt, response=response, actor=actor)
     failpoints.hit(Point.AFTER_RESULT, deletion_id=deletion.pk)
-    stopping.end_sending()
+    interruption.end_sending()
     return claimed.attempt.deletion
 
 
@@ -414,7 +414,7 @@ def _claim_locked(
     stored = Attempt.objects.bulk_create(attempts[each.pk] for each in claimed)
     for deletion in claimed:
         failpoints.hit(Point.INSIDE_CLAIM, deletion_id=deletion.pk)
-        stopping.begin_sending(deletion_id=deletion.pk)
+        interruption.begin_sending(deletion_id=deletion.pk)
     return stored
 
 

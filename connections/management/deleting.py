@@ -9,7 +9,7 @@ from abc import abstractmethod
 from typing import Any, NoReturn
 
 from connections.core.errors import STOP_SIGNALS, StopRequestedError
-from connections.deletions import stopping
+from connections.deletions import interruption
 from connections.deletions.lifecycle import find_input_problems
 from connections.management.base import FAILED, UNKNOWN, OrgAdminCommand
 from connections.models import Deletion, Outcome, State
@@ -63,7 +63,7 @@ class DeletingCommand(OrgAdminCommand):
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self._is_result_written = False
-        self.stop = stopping.Stop(
+        self.stop = interruption.Stop(
             when_noted=self._print_waiting, end_immediately=self._end_immediately
         )
 
@@ -97,7 +97,7 @@ class DeletingCommand(OrgAdminCommand):
             super().run_from_argv(argv)
         finally:
             self.stop.is_held = True
-            stopping.ignore_signals()
+            interruption.ignore_signals()
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Run, and end in a defined state when a signal stops it."""

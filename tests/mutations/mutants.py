@@ -2587,7 +2587,7 @@ SLOW_PROVIDER = (
     ),
 )
 
-STOPPING = "connections/deletions/stopping.py"
+INTERRUPTION = "connections/deletions/interruption.py"
 
 DELETE_COMMAND = "connections/management/commands/delete_org_connection.py"
 
@@ -2596,21 +2596,21 @@ STOPPED = "tests/faults/crashes/test_stopping_the_command.py"
 SIGNALS = (
     _mutant(
         "a signal doesn't interrupt a DELETE",
-        STOPPING,
+        INTERRUPTION,
         "    stop.is_held = True\n",
         "",
         f"{STOPPED}::test_a_signal_during_the_delete_lets_it_record_and_print_the_outcome[sqlite-2]",
     ),
     _mutant(
         "no claim commits after a signal",
-        STOPPING,
+        INTERRUPTION,
         "    if stop.is_requested:\n",
         "    if False:\n",
         f"{STOPPED}::test_a_claim_is_not_committed_after_a_signal_that_the_code_ignored",
     ),
     _mutant(
         "a signal before the claim stops the command",
-        STOPPING,
+        INTERRUPTION,
         "        if not self.is_held:\n",
         "        if False:\n",
         f"{STOPPED}::test_a_signal_during_the_review_sync_records_and_sends_nothing[sqlite]",
@@ -2618,14 +2618,14 @@ SIGNALS = (
     ),
     _mutant(
         "a second signal ends the command",
-        STOPPING,
+        INTERRUPTION,
         "                self.end_immediately()\n",
         "                pass\n",
         f"{STOPPED}::test_a_second_signal_stops_it_at_once_and_prints_the_deletion[sqlite]",
     ),
     _mutant(
         "a terminal that hangs up twice does not end a DELETE",
-        STOPPING,
+        INTERRUPTION,
         "            if number != signal.SIGHUP or not is_same:\n",
         "            if True:\n",
         f"{STOPPED}::test_a_second_hangup_of_the_same_terminal_is_ignored[sqlite]",

@@ -14,10 +14,10 @@ from connections.core import clock
 from connections.core.causes import Cause
 from connections.core.errors import ResponseLocation, ResponseNotRecordedError, UnavailableError
 from connections.deletions import (
+    interruption,
     lifecycle,
     reviews,
     states,
-    stopping,
     time_limits,
     verification,
 )
@@ -51,7 +51,7 @@ class Command(DeletingCommand):
 
     def install_stop(self) -> None:
         """Let the claim of this process hold signals."""
-        stopping.install(self.stop)
+        interruption.install(self.stop)
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--credential", required=True, metavar="NAME")

@@ -14,14 +14,13 @@ from django.db import Error as DatabaseError
 from django.db import connection
 
 from connections.access.actor import command_actor
-from connections.batches import drafts, plan_files, requesting
-from connections.batches import stopping as batch_stopping
+from connections.batches import drafts, plan_files, requesting, stopping
 from connections.batches.foreground import ForegroundRun
 from connections.batches.plan_files import FailedLine, FilePlan, OpenPlan, PlanLine
 from connections.core import clock
 from connections.core.errors import DomainError, StopRequestedError
 from connections.core.text import format_time, pluralize
-from connections.deletions import stopping, time_limits
+from connections.deletions import interruption, time_limits
 from connections.inventory import sync
 from connections.management.base import (
     FAILED,
@@ -148,7 +147,7 @@ class Command(DeletingCommand):
             )
         except DomainError:
             self._batch = None
-            batch_stopping.cancel_batch(batch=plan.batch, actor=actor)
+            stopping.cancel_batch(batch=plan.batch, actor=actor)
             # Another process might just have requested the same plan.
             self._go_on_if_open(lines)
             raise
@@ -181,7 +180,7 @@ class Command(DeletingCommand):
             if batch.state == BatchState.RUNNING:
                 self._send(batch)
             if is_new and self.stop.is_requested and not batch.deletions.exclude(epoch=0).exists():
-                batch_stopping.cancel_batch(batch=batch, actor=command_actor())
+                stopping.cancel_batch(batch=batch, actor=command_actor())
         except Exception as failure:
             # Some rows might have been sent, so it reports what is known.
             known = self.find_failure(failure)
@@ -283,7 +282,7 @@ class Command(DeletingCommand):
 
     def install_stop(self) -> None:
         """Only note signals during the run. It ends after the DELETEs in progress."""
-        stopping.handle_signals(self.stop)
+        interruption.handle_signals(self.stop)
 
     def end_stopped(self) -> NoReturn:
         """Exit: nothing has been requested so far."""

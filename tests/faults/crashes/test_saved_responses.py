@@ -12,7 +12,7 @@ from pytest_django import Settings
 from connections import audit
 from connections.access.actor import WORKER
 from connections.core.errors import ResponseLocation, ResponseNotRecordedError
-from connections.deletions import reconciliation, saved_responses, sending, stopping
+from connections.deletions import interruption, reconciliation, saved_responses, sending
 from connections.evidence.verification import verify_audit_log
 from connections.models import Checkpoint, Deletion, Outcome, State
 from connections.operations import checks
@@ -229,7 +229,7 @@ def test_a_database_failure_after_recording_changes_nothing(
         raise OperationalError("the database went away")
 
     monkeypatch.setattr(
-        stopping, "end_sending", lambda: monkeypatch.setattr(CursorWrapper, "execute", fail)
+        interruption, "end_sending", lambda: monkeypatch.setattr(CursorWrapper, "execute", fail)
     )
     deletion = make_deletion()
     monkeypatch.undo()

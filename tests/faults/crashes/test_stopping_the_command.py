@@ -12,9 +12,9 @@ from uuid import uuid4
 import pytest
 
 from connections.core.errors import STOP_SIGNALS, StopRequestedError
-from connections.deletions import stopping
+from connections.deletions import interruption
 from connections.deletions.failpoints import Point
-from connections.deletions.stopping import Stop
+from connections.deletions.interruption import Stop
 from sandbox import faults
 from sandbox.request_log import ReceivedRequest
 from tests.faults.crashes.conftest import MakeStack
@@ -292,9 +292,9 @@ def test_a_claim_is_not_committed_after_a_signal_that_the_code_ignored(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     stop = Stop(when_noted=lambda: None, end_immediately=lambda: None, is_requested=True)
-    monkeypatch.setattr(stopping, "_installed", stop)
+    monkeypatch.setattr(interruption, "_installed", stop)
 
     with pytest.raises(StopRequestedError):
-        stopping.begin_sending(deletion_id=uuid4())
+        interruption.begin_sending(deletion_id=uuid4())
 
     assert stop.deletion_id is None
