@@ -53,8 +53,8 @@ _COLUMNS = (
     Column(label="Coverage", css="cell-status", sort="coverage"),
     Column(label="Credentials", css="cell-line"),
     Column(label="Last synced", css="cell-time", sort="listed"),
-    Column(label="Out", css="cell-number", sort="out"),
-    Column(label="In", css="cell-number", sort="in"),
+    Column(label="Outgoing", css="cell-number", sort="out"),
+    Column(label="Incoming", css="cell-number", sort="in"),
     Column(label="ID", css="cell-id cell-wide"),
 )
 
