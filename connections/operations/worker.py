@@ -176,6 +176,13 @@ class Worker:
         )
         self._heartbeat.remove()
 
+    def run_once(self) -> int:
+        """Like `work_once`, for a process that ends afterwards."""
+        try:
+            return self.work_once()
+        finally:
+            self._heartbeat.remove()
+
     def work_once(self) -> int:
         """Do all that is due now, unless stopped in the meantime. Return the number of deletions.
 

@@ -135,8 +135,14 @@ def test_one_pass_prints_one_json_document() -> None:
     assert json.loads(out.getvalue()) == {"deletions": 0, "notices": 0}
 
 
+@pytest.mark.django_db(transaction=True)
+def test_after_one_pass_no_worker_counts_as_running() -> None:
+    call_command("worker", "--once", stdout=StringIO())
+    assert heartbeats.last_seen_at() is None
+
+
 @pytest.mark.django_db
-def test_it_sleeps_at_most_three_seconds() -> None:
+def test_without_due_deletions_it_sleeps_as_long_as_it_may() -> None:
     assert worker.seconds_until_due() == worker.MAX_SLEEP
 
 

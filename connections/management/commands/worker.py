@@ -43,7 +43,7 @@ class Command(OrgAdminCommand):
             end_with_parent(options["end_with_parent"])
         if options["once"]:
             check_key_ring()
-            count = worker.work_once()
+            count = worker.run_once()
             notified = sum(delivery.run_due(channel=channel) for channel in Notification.Channel)
             self.emit(
                 {"deletions": count, "notices": notified},
