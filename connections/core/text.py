@@ -1,5 +1,6 @@
 """Times, ages and counts as text."""
 
+import math
 from datetime import UTC, datetime, timedelta
 
 
@@ -18,6 +19,7 @@ def format_relative(at: datetime, *, now: datetime) -> str:
     """ "3 min ago", "in 24 min", or "16 Nov 2026" (in UTC) for more than seven days ago.
 
     A future time is rounded to the nearest unit, so that a day still reads as 24 h a moment later.
+    Seconds are rounded up, so that a time to come is never "in 0 s".
     """
     if at > now:
         return f"in {format_span(_rounded(at - now))}"
@@ -40,9 +42,9 @@ def format_span(span: timedelta) -> str:
 
 
 def _rounded(span: timedelta) -> timedelta:
-    """The span plus half of the unit that `format_span` shows, because that rounds down."""
+    """The span such that `format_span`, which rounds down, rounds as `format_relative` says."""
     if span < timedelta(minutes=1):
-        return span
+        return timedelta(seconds=math.ceil(span.total_seconds()))
     if span < timedelta(hours=1):
         return span + timedelta(seconds=30)
     return span + (timedelta(minutes=30) if span < timedelta(days=2) else timedelta(hours=12))

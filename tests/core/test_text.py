@@ -20,6 +20,7 @@ NOW = datetime(2026, 11, 25, 15, 0, 43, tzinfo=UTC)
         (timedelta(days=7), "7 days ago"),
         (timedelta(days=9), "16 Nov 2026"),
         (-timedelta(seconds=30), "in 30 s"),
+        (-timedelta(milliseconds=200), "in 1 s"),
         (-timedelta(minutes=24, seconds=5), "in 24 min"),
         (-timedelta(hours=23, minutes=1), "in 23 h"),
         (-timedelta(hours=23, minutes=59, seconds=58), "in 24 h"),
