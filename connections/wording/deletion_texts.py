@@ -63,7 +63,7 @@ def describe(
     `approvers` are the names of the people who can approve it; None leaves that sentence out.
     `can_approve` says whether the reader is one of them. `have_approvals_expired` says whether
     those of another attempt expired and no worker has ended them yet. `listed_by` is the credential
-    that listed the connection after the deletion was closed as gone. `block` is why the reader's
+    that listed the connection after the deletion was closed as gone. `block` is why a
     confirmation would be refused. Reads the deletion's attempts and, if needed, its approvals. Both
     can be prefetched.
     """

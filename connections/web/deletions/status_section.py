@@ -92,7 +92,7 @@ class Offered(NamedTuple):
     """The steps that the page offers a person."""
 
     steps: list[NextStep]
-    # Why their confirmation would be refused; "" if it wouldn't be or isn't a next step.
+    # Why a confirmation would be refused; "" if it wouldn't be or isn't a next step.
     block: str
 
 
@@ -101,16 +101,21 @@ def find_steps(
 ) -> Offered:
     """What the person can do next, apart from what a check with Datadog would rule out."""
     ruled_out = BLOCKED_BY_PROTECTION if objections.protection else set()
-    steps = [
+    next_steps = [
         step
         for step in wording.steps_of(states.status_at(deletion, now=now))
-        if step not in ruled_out and _can_take_step(step, deletion=deletion, actor=actor, now=now)
+        if step not in ruled_out
+    ]
+    steps = [
+        step for step in next_steps if _can_take_step(step, deletion=deletion, actor=actor, now=now)
     ]
     block = None
-    if NextStep.CONFIRM in steps:
-        block = sending.find_block(deletion=deletion, confirmed_by=actor.person)
-    if block:
-        steps.remove(NextStep.CONFIRM)
+    if NextStep.CONFIRM in next_steps and _is_confirmable(deletion, now=now):
+        # Others learn, too, that the requester can no longer confirm.
+        confirmed_by = actor.person if NextStep.CONFIRM in steps else None
+        block = sending.find_block(deletion=deletion, confirmed_by=confirmed_by)
+        if block and NextStep.CONFIRM in steps:
+            steps.remove(NextStep.CONFIRM)
     return Offered(steps=steps, block=str(block or ""))
 
 
@@ -287,9 +292,7 @@ def _can_take_step(step: NextStep, *, deletion: Deletion, actor: Actor, now: dat
     match step:
         case NextStep.CONFIRM:
             can_confirm = lifecycle.can_confirm(deletion=deletion, person=actor.person)
-            is_alone = not deletion.is_run_by_batch
-            is_refused = is_awaiting_approval or states.has_expired(deletion, now=now)
-            return can_use and can_confirm and is_alone and not is_refused
+            return can_use and can_confirm and _is_confirmable(deletion, now=now)
         case NextStep.APPROVE:
             have_expired = states.have_approvals_expired(deletion, now=now)
             is_open = is_awaiting_approval or have_expired
@@ -315,6 +318,12 @@ def _can_take_step(step: NextStep, *, deletion: Deletion, actor: Actor, now: dat
             return can_use and deletion.is_settled
         case NextStep.CHECK | NextStep.CLOSE:
             return can_use
+
+
+def _is_confirmable(deletion: Deletion, *, now: datetime) -> bool:
+    """Whether its next step, if that is a confirmation, can be taken on its own page now."""
+    is_refused = states.can_be_approved(deletion, now=now) or states.has_expired(deletion, now=now)
+    return not deletion.is_run_by_batch and not is_refused
 
 
 def _can_decide(actor: Actor, *, deletion: Deletion, now: datetime) -> bool:

@@ -154,6 +154,17 @@ def test_a_confirmation_that_would_be_refused_is_not_offered(
     assert 'tabindex="-1">Ada must confirm' not in page.html
 
 
+def test_others_read_why_the_requester_can_no_longer_confirm(
+    requested: Deletion, linus: Person, ada: Person, client_of: Callable[[Person], Client]
+) -> None:
+    approve(requested, linus)
+    ada.groups.clear()
+    page = read(client_of(linus).get(f"/deletions/{requested.pk}/"))
+    why = "Ada no longer has permission to delete connections."
+    assert f"It can't be confirmed. {why} Nothing has been sent." in page.text
+    assert 'tabindex="-1">Ada must confirm' not in page.html
+
+
 def test_an_open_page_offers_the_confirmation_again_once_it_would_be_accepted(
     requested: Deletion, linus: Person, ada: Person, client_of: Callable[[Person], Client]
 ) -> None:
