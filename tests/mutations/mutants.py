@@ -1540,8 +1540,8 @@ ACCESS = (
     _mutant(
         "a row is confirmed with its bulk deletion only",
         "connections/web/deletions/status_section.py",
-        "is_alone = not deletion.is_run_by_batch\n",
-        "is_alone = True\n",
+        "return not deletion.is_run_by_batch and not is_refused\n",
+        "return not is_refused\n",
         A_ROW_ON_ITS_OWN_PAGE,
     ),
     _mutant(
@@ -1861,8 +1861,8 @@ APPROVAL_ROUNDS = (
     _mutant(
         "a confirmation that would be refused is not offered",
         "connections/web/deletions/status_section.py",
-        "    if block:\n",
-        "    if False:\n",
+        "if block and NextStep.CONFIRM in steps:\n",
+        "if False:\n",
         "tests/deletions/approvals/test_approving.py"
         "::test_a_confirmation_that_would_be_refused_is_not_offered",
     ),
