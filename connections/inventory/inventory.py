@@ -101,31 +101,50 @@ class InventoryFilter:
         return found
 
 
-# The fields by their parameter in the inventory's query string, and the longest value of each.
-FILTER_PARAMETERS = {
-    "site": ("site", 100),
-    "org": ("org", 1000),
-    "type": ("connection_type", 1000),
-    "protected": ("protected", 3),
-    "creator": ("creator", 8),
-    "changed": ("changed", 2),
-    "source": ("source", 200),
-    "destination": ("destination", 200),
-    "q": ("text", 200),
-}
+class _Parameter(NamedTuple):
+    """A parameter of the inventory's query string that filters."""
+
+    field: str
+    max_length: int
+    # All values but ""; empty if any text is valid.
+    choices: tuple[str, ...] = ()
+
+    def accepts(self, value: str) -> bool:
+        """Whether the value is valid. "" filters nothing."""
+        if self.choices and value:
+            return value in self.choices
+        return len(value) <= self.max_length and "\0" not in value
+
+
 CHANGED_DAYS = ("1", "7", "30")
-_CHOICES = {
-    "protected": {"", "yes", "no"},
-    "creator": {"", "disabled"},
-    "changed": {"", *CHANGED_DAYS},
+FILTER_PARAMETERS = {
+    "site": _Parameter("site", 100),
+    "org": _Parameter("org", 1000),
+    "type": _Parameter("connection_type", 1000),
+    "protected": _Parameter("protected", 3, choices=("yes", "no")),
+    "creator": _Parameter("creator", 8, choices=("disabled",)),
+    "changed": _Parameter("changed", 2, choices=CHANGED_DAYS),
+    "source": _Parameter("source", 200),
+    "destination": _Parameter("destination", 200),
+    "q": _Parameter("text", 200),
 }
 # Parameters of the list that filter nothing.
-NOT_FILTERS = frozenset({"page", "sort", "view"})
+_NOT_FILTERS = frozenset({"page", "sort", "view"})
+
+
+def valid_filters(parameters: Mapping[str, str]) -> dict[str, str]:
+    """The valid filters among the parameters of the inventory's query string, by parameter."""
+    values = {name: parameters.get(name, "").strip() for name in FILTER_PARAMETERS}
+    return {
+        name: value
+        for name, value in values.items()
+        if value and FILTER_PARAMETERS[name].accepts(value)
+    }
 
 
 def filter_from_values(values: Mapping[str, str]) -> InventoryFilter:
     """The filter with these values, given by their parameters in the query string."""
-    fields = {FILTER_PARAMETERS[name][0]: value for name, value in values.items()}
+    fields = {FILTER_PARAMETERS[name].field: value for name, value in values.items()}
     return InventoryFilter(**fields)
 
 
@@ -139,20 +158,13 @@ def parse_filter(query: str) -> tuple[InventoryFilter, str]:
         pairs = parse_qsl(query.removeprefix("?"), max_num_fields=20, keep_blank_values=True)
     except ValueError:
         raise InvalidInputError({"scope": "There are too many filters."}) from None
-    values = {name: value.strip() for name, value in pairs if name not in NOT_FILTERS}
-    wrong = {
-        name
-        for name, value in values.items()
-        if name not in FILTER_PARAMETERS
-        or len(value) > FILTER_PARAMETERS[name][1]
-        or "\0" in value
-        or (name in _CHOICES and value not in _CHOICES[name])
-    }
-    if wrong:
+    posted = {name: value.strip() for name, value in pairs if name not in _NOT_FILTERS}
+    used = valid_filters(posted)
+    ignored = {name for name, value in posted.items() if value or name not in FILTER_PARAMETERS}
+    if ignored := ignored - used.keys():
         raise InvalidInputError(
-            {"scope": f"These filters aren't valid: {', '.join(sorted(wrong))}."}
+            {"scope": f"These filters aren't valid: {', '.join(sorted(ignored))}."}
         )
-    used = {name: values[name] for name in FILTER_PARAMETERS if values.get(name)}
     return filter_from_values(used), urlencode(used)
 
 

@@ -22,13 +22,12 @@ from connections.core.errors import DomainError, InvalidInputError
 from connections.core.text import pluralize
 from connections.deletions.export import prepare_export
 from connections.deletions.history import HistoryFilter
-from connections.inventory.inventory import NOT_FILTERS
+from connections.inventory.inventory import parse_filter
 from connections.models import Batch
 from connections.web.batches.forms import PlanApprovalForm, PlanConfirmationForm, PlanRequestForm
 from connections.web.batches.page import batch_context, get_liveness, page_version
 from connections.web.deletions.views import error_status_and_text
 from connections.web.forms import ReasonForm, ServiceForm
-from connections.web.inventory.forms import InventoryForm
 from connections.web.lists import (
     Column,
     as_page_request,
@@ -128,21 +127,9 @@ def _draft_of(posted: QueryDict, *, actor: Actor) -> Batch:
         org = find_posted_org(posted, actor=actor).org
         return drafts.create_draft_from_org(actor=actor, org=org)
     if "filter" in posted:
-        form = InventoryForm(QueryDict(posted.get("filter", "")))
-        _require_filter(form)
-        return drafts.create_draft_from_filter(
-            actor=actor, filters=form.inventory_filter(), filter_text=form.query()
-        )
+        filters, text = parse_filter(posted.get("filter", ""))
+        return drafts.create_draft_from_filter(actor=actor, filters=filters, filter_text=text)
     return drafts.create_draft_from_selection(actor=actor, connections=posted.getlist("connection"))
-
-
-def _require_filter(form: InventoryForm) -> None:
-    """Raise InvalidInputError for a filter that the list would ignore: the plan would be larger."""
-    ignored = form.data.keys() - form.fields.keys() - NOT_FILTERS
-    ignored |= form.errors.keys()
-    if ignored:
-        named = ", ".join(sorted(ignored))
-        raise InvalidInputError({"filter": f"These filters aren't valid: {named}."})
 
 
 def _url(batch: Batch) -> str:

@@ -1,8 +1,6 @@
 """The filters of the inventory, and the forms for protections."""
 
 from collections.abc import Mapping
-from typing import Any
-from urllib.parse import urlencode
 from uuid import UUID
 
 from django import forms
@@ -10,11 +8,7 @@ from django.core.exceptions import ValidationError
 
 from connections.core.errors import InvalidInputError
 from connections.deletions import reviews
-from connections.inventory.inventory import (
-    CHANGED_DAYS,
-    InventoryFilter,
-    filter_from_values,
-)
+from connections.inventory.inventory import CHANGED_DAYS
 from connections.inventory.orgs import OrgCoverage, OrgFilter
 from connections.web.credentials.forms import site_choices
 from connections.web.forms import ServiceForm, reason_field
@@ -22,34 +16,6 @@ from connections.web.forms import ServiceForm, reason_field
 PROTECTED = [("yes", "Protected"), ("no", "Not protected")]
 CREATOR = [("disabled", "Account disabled")]
 CHANGED = list(zip(CHANGED_DAYS, ("Last 24 hours", "Last 7 days", "Last 30 days"), strict=True))
-
-
-class InventoryForm(forms.Form):
-    """The filters of the inventory, from the query string. All are optional."""
-
-    site = forms.CharField(max_length=100, required=False)
-    org = forms.CharField(max_length=1000, required=False)
-    type = forms.CharField(max_length=1000, required=False)
-    protected = forms.ChoiceField(choices=PROTECTED, required=False)
-    creator = forms.ChoiceField(choices=CREATOR, required=False)
-    changed = forms.ChoiceField(choices=CHANGED, required=False)
-    source = forms.CharField(max_length=200, required=False)
-    destination = forms.CharField(max_length=200, required=False)
-    q = forms.CharField(max_length=200, required=False)
-
-    def values(self) -> dict[str, str]:
-        """The valid filters that are set, by their name in the query string."""
-        self.is_valid()
-        data: Mapping[str, Any] = self.cleaned_data
-        return {name: data[name] for name in self.fields if data.get(name)}
-
-    def query(self) -> str:
-        """The filters as a query string; "" if there are none."""
-        return urlencode(self.values())
-
-    def inventory_filter(self) -> InventoryFilter:
-        """The filter from the valid fields."""
-        return filter_from_values(self.values())
 
 
 class OrgForm(forms.Form):

@@ -14,9 +14,9 @@ from django.utils.safestring import SafeString
 
 from connections.access import permissions
 from connections.core.text import format_age, pluralize
-from connections.inventory.inventory import KnownOrg
+from connections.inventory.inventory import KnownOrg, filter_from_values, valid_filters
 from connections.inventory.matrix import MAX_ORGS, Cell, Matrix, build_matrix
-from connections.web.inventory.forms import CHANGED, CREATOR, PROTECTED, InventoryForm
+from connections.web.inventory.forms import CHANGED, CREATOR, PROTECTED
 from connections.web.lists import (
     Filter,
     FilterBar,
@@ -76,8 +76,8 @@ def view_links(request: HttpRequest) -> list[ViewLink]:
 def matrix_page(request: HttpRequest) -> HttpResponse:
     """The matrix of one site."""
     actor = actor_of(request)
-    form = InventoryForm(request.GET)
-    matrix = build_matrix(actor=actor, filters=form.inventory_filter())
+    values = valid_filters(request.GET)
+    matrix = build_matrix(actor=actor, filters=filter_from_values(values))
     shared = shared_names(matrix.orgs)
     context = {
         "matrix": matrix,
@@ -85,15 +85,15 @@ def matrix_page(request: HttpRequest) -> HttpResponse:
         "sites": _site_links(request, matrix),
         "views": view_links(request),
         "bar": _filter_bar(request, matrix),
-        "query": urlencode({**form.values(), "site": matrix.site}),
+        "query": urlencode({**values, "site": matrix.site}),
         "count": count_of_total_text(
             matrix.matches, total=matrix.sites.get(matrix.site, 0), noun="connection"
         ),
         "total": f"{matrix.matches:,}",
         "columns": _org_heads(matrix.destinations, totals=matrix.incoming, shared=shared),
         "rows": [] if matrix.is_too_large else list(_rows(matrix, shared=shared)),
-        "source_filter": form.values().get("source", ""),
-        "destination_filter": form.values().get("destination", ""),
+        "source_filter": values.get("source", ""),
+        "destination_filter": values.get("destination", ""),
         "max_orgs": MAX_ORGS,
         "can_export": permissions.can_export(actor),
         "can_refresh": permissions.can_sync(actor),

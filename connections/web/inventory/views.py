@@ -1,6 +1,7 @@
 """The inventory: list, one connection, sync, export, protections."""
 
 from typing import Any
+from urllib.parse import urlencode
 from uuid import UUID
 
 from django.contrib import messages
@@ -26,7 +27,12 @@ from connections.core.errors import ConflictError, InvalidInputError, Unavailabl
 from connections.core.text import format_age
 from connections.inventory import protections, sync, timeline
 from connections.inventory.export import prepare_export
-from connections.inventory.inventory import Inventory, build_inventory
+from connections.inventory.inventory import (
+    Inventory,
+    build_inventory,
+    filter_from_values,
+    valid_filters,
+)
 from connections.inventory.matrix import list_connections_between
 from connections.models import OrgConnectionKey, Protection, Sync
 from connections.people import people
@@ -36,7 +42,6 @@ from connections.web.inventory.forms import (
     CHANGED,
     CREATOR,
     PROTECTED,
-    InventoryForm,
     ProtectionForm,
 )
 from connections.web.inventory.matrix import MATRIX, matrix_page, view_links
@@ -96,8 +101,8 @@ def org_connection_list(request: HttpRequest) -> HttpResponse:
     if request.GET.get("view") == MATRIX:
         return matrix_page(request)
     actor = actor_of(request)
-    form = InventoryForm(request.GET)
-    filters = form.inventory_filter()
+    values = valid_filters(request.GET)
+    query, filters = urlencode(values), filter_from_values(values)
     sort = chosen_sort(request, _COLUMNS, default="source")
     inventory = build_inventory(actor=actor, filters=filters, sort=sort)
     # A fragment is requested after an automatic sync and must not start another sync.
@@ -122,7 +127,7 @@ def org_connection_list(request: HttpRequest) -> HttpResponse:
         "is_fragment": is_fragment,
         "bar": _filter_bar(request, inventory),
         "views": view_links(request),
-        "query": form.query(),
+        "query": query,
         "count": count_of_total_text(
             len(inventory.matches), total=inventory.total, noun="connection"
         ),
@@ -135,7 +140,7 @@ def org_connection_list(request: HttpRequest) -> HttpResponse:
         "can_start_access_review": permissions.can_manage_access_reviews(actor)
         and not filters.changed,
         "access_review_url": reverse(
-            "access-review-new", query={"scope": form.query()} if form.query() else None
+            "access-review-new", query={"scope": query} if query else None
         ),
         "can_manage_credentials": permissions.can_manage_credentials(actor),
         "administrators": people.list_administrator_names()
@@ -172,8 +177,7 @@ def org_connection_between(request: HttpRequest) -> HttpResponse:
     A cell of the matrix links here because this address compresses better than one with the
     connection's ID, which no other cell has.
     """
-    form = InventoryForm(request.GET)
-    filters = form.inventory_filter()
+    filters = filter_from_values(valid_filters(request.GET))
     found = list_connections_between(
         actor=actor_of(request),
         site=filters.site,
@@ -187,7 +191,7 @@ def org_connection_between(request: HttpRequest) -> HttpResponse:
 
 def _list_url(filters: QueryDict) -> str:
     """The list or matrix with these filters."""
-    query = InventoryForm(filters).values()
+    query = valid_filters(filters)
     if filters.get("view") == MATRIX:
         query["view"] = MATRIX
     return reverse("org-connection-list", query=query)
@@ -256,12 +260,12 @@ def _add_message(request: HttpRequest, listings: list[Sync]) -> None:
 def org_connection_export(request: HttpRequest) -> HttpResponse | StreamingHttpResponse:
     """The filtered inventory, streamed as a file. Each row has the time it was read."""
     file_format = export_format(request)
-    form = InventoryForm(request.GET)
+    values = valid_filters(request.GET)
     export = prepare_export(
         actor=actor_of(request),
-        filters=form.inventory_filter(),
+        filters=filter_from_values(values),
         file_format=file_format,
-        query=form.query(),
+        query=urlencode(values),
     )
     return download(request, export=export, name="org-connections")
 
