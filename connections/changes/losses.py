@@ -91,7 +91,9 @@ def settle_losses(
             KnownConnection.objects.filter(pk=row.pk).update(lost_at=row.lost_at)
     observers = _Observers(sync=sync, lost=lost, deleted=deleted)
     still_listed = {row.connection_id for row in lost if observers.is_still_listed(row)}
-    KnownConnection.objects.filter(site=site, connection_id__in=still_listed).update(lost_at=None)
+    if still_listed:
+        of_site = KnownConnection.objects.filter(site=site)
+        of_site.filter(connection_id__in=still_listed).update(lost_at=None)
     removed = [
         row
         for row in lost
