@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from uuid import UUID
 
-from django.db.models import Q
+from django.db.models import Exists, Q
 
 from connections.access import permissions, visibility
 from connections.access.actor import Actor
@@ -19,7 +19,6 @@ from connections.models import (
     ApprovalPolicy,
     Credential,
     Deletion,
-    OrgConnectionKey,
     OrgConnectionSnapshot,
     Outcome,
     Protection,
@@ -104,12 +103,22 @@ def review(
         connection_id=connection_id,
         is_current=True,
     )
-    snapshots = {each.credential: each for each in current.select_related("credential")}
+    is_open_here = _is_open(site=credential.site, connection_id=connection_id)
+    requested = Deletion.objects.filter(is_open_here | Q(request_id=request_id))
+    protected = protections.active_protections_of(
+        site=credential.site, connection_ids=[connection_id]
+    )
+    # Usually there is neither, and reading rows takes longer.
+    rows = current.select_related("credential").annotate(
+        is_requested=Exists(requested), is_protected=Exists(protected)
+    )
+    snapshots = {each.credential: each for each in rows}
+    first = next(iter(snapshots.values()), None)
+    earlier = list(requested) if first is None or first.is_requested else []
+    protection = protected.first() if first is None or first.is_protected else None
     snapshot = snapshots.pop(credential, None)
     others = list(snapshots)
     usable = [other for other in others if permissions.can_use(actor, credential_id=other.pk)]
-    is_open_here = _is_open(site=credential.site, connection_id=connection_id)
-    earlier = list(Deletion.objects.filter(is_open_here | Q(request_id=request_id)))
     already_requested = next(
         (deletion for deletion in earlier if deletion.request_id == request_id), None
     )
@@ -133,9 +142,7 @@ def review(
         open_deletion=None if is_open_hidden else is_open,
         already_requested=already_requested,
         is_hidden=is_open_hidden or (snapshot is None and bool(others) and not usable),
-        protection=protections.find_protection(
-            OrgConnectionKey(site=credential.site, connection_id=connection_id)
-        ),
+        protection=protection,
     )
 
 

@@ -42,7 +42,7 @@ STATEMENTS = {
     "one org": 31,
     "one connection": 14,
     "one deletion": 10,
-    "review": 13,
+    "review": 11,
     "credentials": 5,
     "one credential": 16,
     "one event": 8,
