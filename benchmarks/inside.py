@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 from uuid import UUID, uuid4
 
 import requests
@@ -41,6 +42,7 @@ from connections.operations import due
 from connections.verifier import verify
 
 API = "/api/v2/org_connections"
+FORM = "application/x-www-form-urlencoded"
 
 
 def session_of(person: Person) -> dict[str, str]:
@@ -140,7 +142,8 @@ def _review_form(credential: Credential, connection_id: str) -> dict[str, str]:
 
 
 def _post(client: Client, form: dict[str, str]) -> None:
-    response = client.post("/deletions/new/", form)
+    # Encoded as browsers do; Django's client would send multipart.
+    response = client.post("/deletions/new/", urlencode(form), content_type=FORM)
     if response.status_code != 303:
         raise RuntimeError(f"The POST returned {response.status_code}.")
 
