@@ -60,8 +60,8 @@ def close_review(
         rows = review_rows(review=review, actor=actor)
         if shown_pending and shown_pending != pending_digest(rows):
             raise OvertakenError(
-                "The connections that still need a decision changed since you opened this page. "
-                "The access review wasn't closed. Check them again."
+                "The connections that still need a decision have changed since you opened this "
+                "page. The access review wasn't closed. Check them again."
             )
         pending = count_states(rows)[RowState.PENDING]
         if pending and not has_visible_text(open_reason):

@@ -166,8 +166,8 @@ def _covered(
         )
     if shown is not None and shown != visible.digest:
         raise OvertakenError(
-            f"Connection {row.key} changed since you opened this page. Nothing was saved. Look "
-            "at it again."
+            f"Connection {row.key} has changed since you opened this page. Nothing was saved. "
+            "Review it again."
         )
     known = current.known[key]
     if not visible.agrees_with(known):

@@ -245,8 +245,8 @@ def _require_row_count(count: int) -> None:
     if count > MAX_ROWS:
         raise InvalidInputError(
             {
-                "scope": f"An access review has at most {MAX_ROWS:,} connections; these are "
-                f"{count:,}. Choose narrower filters."
+                "scope": f"An access review can have at most {MAX_ROWS:,} connections, and these "
+                f"filters match {count:,}. Choose narrower filters."
             }
         )
 

@@ -186,7 +186,8 @@ def _find_values(text: str, *, field: str) -> list[PersonalValue]:
     values = list(PersonalValue.objects.filter(value__icontains=text)[: MAX_MATCHING_VALUES + 1])
     if len(values) > MAX_MATCHING_VALUES:
         message = (
-            f"More than {MAX_MATCHING_VALUES} names and addresses contain “{text}”. Enter more."
+            f"More than {MAX_MATCHING_VALUES} names and addresses contain “{text}”. Enter a longer "
+            "text."
         )
         raise InvalidInputError({field: message})
     return values

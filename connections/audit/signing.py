@@ -133,7 +133,7 @@ def _newest_rotation_key() -> bytes | None:
         return verify.decode_base64(recorded, 32, "The key") if newest else None
     except (KeyError, TypeError, ValueError, verify.VerificationFailed):
         raise SigningKeyError(
-            f"Event {newest} does not say which key signs. Run: ./run manage verify_audit"
+            f"Event {newest} doesn't say which key signs. Run: ./run manage verify_audit"
         ) from None
 
 
@@ -145,7 +145,7 @@ def stage_signing_key() -> SigningKey:
     _update(_with_next_key)
     staged = read_signing_key(Path(settings.SIGNING_KEY_FILE)).next_key
     if staged is None:
-        raise SigningKeyError("The signing key was not changed: its file changed in the meantime.")
+        raise SigningKeyError("The signing key wasn't changed: its file changed in the meantime.")
     return staged
 
 
@@ -170,7 +170,7 @@ def read_signing_key(path: Path) -> SigningKey:
     try:
         text = Secret(read_private_text(path))
     except PrivateFileError as error:
-        raise SigningKeyError(f"The signing key cannot be used. {error}") from None
+        raise SigningKeyError(f"The signing key can't be used. {error}") from None
     return parse_signing_key(text)
 
 
@@ -189,7 +189,7 @@ def _update(change: Callable[[Secret], Secret]) -> None:
     try:
         update_private_text(Path(settings.SIGNING_KEY_FILE), change)
     except PrivateFileError as error:
-        raise SigningKeyError(f"The signing key was not changed. {error}") from None
+        raise SigningKeyError(f"The signing key wasn't changed. {error}") from None
 
 
 def new_signing_key_text() -> Secret:
@@ -240,9 +240,9 @@ def _parse(text: Secret) -> SigningKey | str:
             for pair in (*pairs, *document["previous"])
         ]
     except (ValueError, KeyError, TypeError, AttributeError, verify.VerificationFailed):
-        return "is not a complete signing key document"
+        return "isn't a complete signing key document"
     if file_format != FORMAT:
-        return f"is not of the form {FORMAT!r}"
+        return f"isn't of the form {FORMAT!r}"
     private_keys = [Ed25519PrivateKey.from_private_bytes(seed) for seed in seeds]
     if [_public_bytes(key) for key in private_keys] != public_keys[: len(pairs)]:
         return "contains a key that was altered"

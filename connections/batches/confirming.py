@@ -109,7 +109,7 @@ def execute_batch(*, batch: Batch, actor: Actor, confirmation: str) -> Batch:
                 f"Only {batch.requested_by_name}, who requested it, can confirm this bulk deletion."
             )
         if batch.state != BatchState.APPROVED:
-            raise OvertakenError("This bulk deletion is not waiting for confirmation.")
+            raise OvertakenError("This bulk deletion isn't waiting for confirmation.")
         if drafts.has_expired(batch, now=clock.now()):
             raise ConflictError("This bulk deletion expired. Nothing was sent. Plan it again.")
         require_none_kept(batch)

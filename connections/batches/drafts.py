@@ -53,7 +53,7 @@ EXPIRED = (
     f"This draft expired after {pluralize(DRAFT_WINDOW // timedelta(hours=1), 'hour')}. "
     "Nothing was sent."
 )
-OUT_OF_DATE = "The plan changed since you opened this page. Nothing was sent. Review it again."
+OUT_OF_DATE = "The plan has changed since you opened this page. Nothing was sent. Review it again."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -238,8 +238,8 @@ def require_row_count(count: int) -> None:
     if count > MAX_ROWS:
         raise InvalidInputError(
             {
-                "connection": f"A bulk deletion has at most {MAX_ROWS:,} connections; these are "
-                f"{count:,}. Choose fewer."
+                "connection": f"A bulk deletion can have at most {MAX_ROWS:,} connections, and "
+                f"this one would have {count:,}. Choose fewer."
             }
         )
 
@@ -255,7 +255,7 @@ def create_draft_of_remaining(*, batch: Batch, actor: Actor) -> Batch:
     """
     permissions.require(permissions.can_delete(actor), "delete connections")
     if not batch.has_ended:
-        raise ConflictError("This bulk deletion has not ended yet.")
+        raise ConflictError("This bulk deletion hasn't ended yet.")
     rest = list_remaining(batch=batch)
     if not rest:
         raise ConflictError("This bulk deletion has no connections left to delete.")

@@ -41,7 +41,7 @@ def pause_batch(*, batch: Batch, actor: Actor) -> Batch:
         if batch.state == BatchState.PAUSED:
             return batch
         if batch.state != BatchState.RUNNING:
-            raise OvertakenError("This bulk deletion is not running.")
+            raise OvertakenError("This bulk deletion isn't running.")
         sentence = audit.Sentence(
             "{actor} paused the bulk deletion with {connections} not sent.",
             connections=_count_text(batch),
@@ -128,7 +128,7 @@ def resume_batch(*, batch: Batch, actor: Actor, confirmation: str = "") -> Batch
         if batch.state == BatchState.RUNNING:
             return batch
         if batch.state != BatchState.PAUSED:
-            raise OvertakenError("This bulk deletion is not paused.")
+            raise OvertakenError("This bulk deletion isn't paused.")
         confirming.require_none_kept(batch)
         if needs_confirmation_to_resume(batch):
             problem = confirming.find_problem(batch, confirmation=confirmation)

@@ -28,7 +28,7 @@ def acknowledge_changes(*, actor: Actor, change_ids: Collection[UUID], note: str
     _require_visible(change_ids, actor=actor)
     note = clean_text(note, field="note", noun="note", missing="Enter a note.")
     if not change_ids:
-        raise InvalidInputError({"change": "Select at least one change."})
+        raise InvalidInputError({"change": "Select at least 1 change."})
     with audit.atomic():
         # In a fixed order, so that two people with overlapping selections don't deadlock.
         rows = Change.objects.filter(pk__in=change_ids).order_by("number")

@@ -39,7 +39,7 @@ def read_private_text(path: str | os.PathLike[str]) -> str:
     with contextlib.suppress(UnicodeDecodeError):
         return data.decode()
     del data
-    raise PrivateFileError(f"{path} is not UTF-8 text. Put the file back from its backup.")
+    raise PrivateFileError(f"{path} isn't UTF-8 text. Put the file back from its backup.")
 
 
 def create_private_text_once(path: str | os.PathLike[str], make: Callable[[], str]) -> str:
@@ -64,7 +64,7 @@ def create_private_text(path: str | os.PathLike[str], text: Secret) -> None:
     path = Path(path)
     if not _create(path, text):
         raise PrivateFileError(
-            f"{path} already exists and is not overwritten. Choose a directory without it."
+            f"{path} already exists and isn't overwritten. Choose a directory without it."
         )
 
 
@@ -86,7 +86,7 @@ def update_private_text(path: str | os.PathLike[str], change: Callable[[Secret],
             _sync_directory(path.parent)
         except OSError as error:
             raise PrivateFileError(
-                f"Cannot replace {path} ({error.strerror}). Run this as the user that owns the "
+                f"Can't replace {path} ({error.strerror}). Run this as the user that owns the "
                 "file, where its directory is writable."
             ) from None
 
@@ -102,7 +102,7 @@ def _create(path: Path, text: Secret) -> bool:
         return False
     except OSError as error:
         raise PrivateFileError(
-            f"Cannot make {path} ({error.strerror}). Make its directory writable for the "
+            f"Can't make {path} ({error.strerror}). Make its directory writable for the "
             "user that runs Org Admin, on a file system with hard links."
         ) from None
     return True
@@ -115,7 +115,7 @@ def _locked(path: Path) -> Iterator[None]:
         descriptor = os.open(name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise PrivateFileError(
-            f"Cannot lock {path} with {name} ({error.strerror}). Run this as the user that owns "
+            f"Can't lock {path} with {name} ({error.strerror}). Run this as the user that owns "
             "the file, where its directory is writable."
         ) from None
     try:
@@ -136,7 +136,7 @@ def _read_checked(path: Path) -> bytes:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as error:
         raise PrivateFileError(
-            f"Cannot read {path} ({error.strerror}). Check that it exists and that the user that "
+            f"Can't read {path} ({error.strerror}). Check that it exists and that the user that "
             "runs Org Admin can read it."
         ) from None
     try:
@@ -148,13 +148,15 @@ def _read_checked(path: Path) -> bytes:
         os.close(descriptor)
     if len(data) > MAX_BYTES:
         del data
-        raise PrivateFileError(f"{path} is larger than {MAX_BYTES} bytes: it is not a key file.")
+        raise PrivateFileError(f"{path} is larger than {MAX_BYTES} bytes: it isn't a key file.")
     return data
 
 
 def _require_private(path: Path, status: os.stat_result) -> None:
     if not stat.S_ISREG(status.st_mode):
-        raise PrivateFileError(f"{path} is not a regular file. Name the key file itself.")
+        raise PrivateFileError(
+            f"{path} isn't a regular file. Give the path of the key file itself."
+        )
     if not status.st_mode & _OTHERS:
         return
     mode = stat.S_IMODE(status.st_mode)

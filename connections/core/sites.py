@@ -110,7 +110,7 @@ def parse_extra_sites(text: str) -> dict[str, str]:
     for part in filter(None, (part.strip() for part in text.split(","))):
         name, equals, url = (piece.strip() for piece in part.partition("="))
         if not equals:
-            raise _invalid_site_error(part, 'is not of the form "name=https://host"')
+            raise _invalid_site_error(part, "isn't of the form “name=https://host”")
         _check_extra_name(name, taken=sites)
         base_url = _parse_base_url(name, url)
         if base_url in sites.values():
@@ -125,7 +125,7 @@ def _check_extra_name(name: str, *, taken: Mapping[str, str]) -> None:
     if len(name) > _EXTRA_NAME_MAX_LENGTH or not _EXTRA_NAME.fullmatch(name):
         raise _invalid_site_error(
             name,
-            f"is not a usable name: use at most {_EXTRA_NAME_MAX_LENGTH} letters and digits, "
+            f"isn't a usable name: use at most {_EXTRA_NAME_MAX_LENGTH} letters and digits, "
             "with single dots, hyphens or underscores between them",
         )
     if name.casefold() in _TAKEN:
@@ -159,7 +159,7 @@ def _parse_base_url(name: str, url: str) -> str:
 
 def _split_url(name: str, url: str) -> SplitResult:
     problem = _invalid_site_error(
-        name, "has an address that cannot be read: write it as https://host:port"
+        name, "has an address that can't be read: write it as https://host:port"
     )
     if not url.isascii() or not url.isprintable() or " " in url:
         raise problem

@@ -37,7 +37,7 @@ def find_text_problem(
 
 def too_long_text(noun: str, *, max_length: int = MAX_REASON_LENGTH) -> str:
     """The sentence for a text that is too long."""
-    return f"A {noun} has at most {max_length:,} characters."
+    return f"A {noun} can have at most {max_length:,} characters."
 
 
 def clean_text(

@@ -446,8 +446,8 @@ def _record_policy(*, credential: Credential, policy: ApprovalPolicy, actor: Act
         actor=actor,
         subject=credential,
         sentence=audit.Sentence(
-            "The policy of {credential} was changed from “{previous}” to “{new}”, the strictest of "
-            "any credential of its org.",
+            "The approval policy of {credential} was changed from “{previous}” to “{new}”, the "
+            "strictest of any credential of its org.",
             credential=credential.name,
             previous=previous.label,
             new=policy.label,

@@ -21,7 +21,9 @@ from connections.wording import attempt_facts
 # Datadog might be processing one of these, or the worker will send it again.
 _BLOCKING = (State.SENDING, State.WAITING, State.UNKNOWN)
 _NOT_SENT_YET = (State.REQUESTED, State.APPROVED)
-_JUST_CHANGED = "Something just changed, so it wasn't retired. Reload and try again."
+_JUST_CHANGED = (
+    "The credential or its deletions just changed, so it wasn't retired. Reload and try again."
+)
 
 
 def list_blocking_deletions(credential: Credential) -> list[Deletion]:

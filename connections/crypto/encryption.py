@@ -142,7 +142,7 @@ def decrypt(envelope: str, *, context: EncryptionContext) -> Secret:
     parsed = parse_envelope(envelope)
     if parsed is None:
         raise DecryptionError(
-            f"The stored value of {context} is not an encrypted envelope: it was altered."
+            f"The stored value of {context} isn't an encrypted envelope: it was altered."
         )
     secret = load_key_ring().decrypt(parsed, context=context)
     if secret is None:
@@ -250,7 +250,7 @@ def read_key_ring(path: Path) -> KeyRing:
     try:
         text = Secret(read_private_text(path))
     except PrivateFileError as error:
-        raise KeyRingError(f"The key ring cannot be used. {error}") from None
+        raise KeyRingError(f"The key ring can't be used. {error}") from None
     return parse_key_ring(text)
 
 
@@ -267,7 +267,7 @@ def update_key_ring(change: Callable[[Secret], Secret]) -> None:
     try:
         update_private_text(Path(settings.KEYRING_FILE), change_valid_ring)
     except PrivateFileError as error:
-        raise KeyRingError(f"The key ring was not changed. {error}") from None
+        raise KeyRingError(f"The key ring wasn't changed. {error}") from None
 
 
 def parse_key_ring(text: Secret) -> KeyRing:
@@ -332,9 +332,9 @@ def _parse(text: Secret) -> KeyRing | str:
         staged_id = str(document["staged"]) if "staged" in document else None
         keys = {key_id: base64.b64decode(entry["key"], validate=True) for key_id, entry in entries}
     except (ValueError, KeyError, TypeError, AttributeError, binascii.Error):
-        return "is not a complete key ring document"
+        return "isn't a complete key ring document"
     if file_format != FORMAT:
-        return f"is not of the form {FORMAT!r}"
+        return f"isn't of the form {FORMAT!r}"
     for key_id, key in keys.items():
         if len(key) != KEY_LENGTH or _key_id_of(key) != key_id:
             return f"contains a key {key_id} that was altered"
@@ -355,7 +355,7 @@ def _stamp_of(path: Path) -> _Stamp | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise KeyRingError(f"Cannot read the key ring {path} ({error.strerror}).") from None
+        raise KeyRingError(f"Can't read the key ring {path} ({error.strerror}).") from None
     # Includes ctime, because `chmod` alone can make a valid file unacceptable.
     return (
         status.st_dev,

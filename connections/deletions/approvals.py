@@ -48,7 +48,7 @@ def approve_deletion(
     _require_awaiting_approval(deletion)
     protections.require_unprotected(protections.find_protection_against(deletion))
     if (digest, shown_round) != (deletion.approval_digest, deletion.approval_round):
-        raise ConflictError("The request changed since you opened it. Review it again.")
+        raise ConflictError("The request has changed since you opened it. Review it again.")
     _require_undecided(deletion=deletion, actor=actor)
     found = verification.recheck_and_store(deletion=deletion, actor=actor)
     if not found.can_be_approved:

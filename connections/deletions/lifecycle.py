@@ -38,7 +38,9 @@ NOT_VISIBLE = (
     "This connection is known through a credential that you can't use. Nothing was sent. Ask a "
     "person who can use it."
 )
-CHANGED = "The connection changed since you opened this page. Nothing was sent. Review it again."
+CHANGED = (
+    "The connection has changed since you opened this page. Nothing was sent. Review it again."
+)
 OUT_OF_DATE = "This page is out of date. Nothing was sent. Open the review again."
 
 
@@ -189,7 +191,7 @@ def _sync_unlisted(shown: Review, *, actor: Actor) -> SyncResult:
     result = sync.sync_org(credential=shown.credential, actor=actor)
     if result.find(shown.connection_id):
         raise ReviewChangedError(
-            "Datadog lists this connection now. Nothing was sent. Review it first.",
+            "Datadog now lists this connection. Nothing was sent. Review it first.",
             review=reviews.review(
                 actor=actor, credential=shown.credential, connection_id=shown.connection_id
             ),

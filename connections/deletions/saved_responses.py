@@ -128,7 +128,7 @@ def read_file(path: Path) -> SavedResponse:
         raise UnusableFileError(str(error)) from None
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UnusableFileError(
-            f"{path}: it is not a saved response of this version ({type(error).__name__})."
+            f"{path}: it isn't a saved response of this version ({type(error).__name__})."
         ) from None
 
 

@@ -770,7 +770,7 @@ def response_summary(response: DeleteResponse) -> str:
         return f"Datadog returned {response.http_status} in {response.duration_ms} ms."
     cause = cause_text(response.cause or "")
     if response.verdict == AttemptResult.NOT_SENT:
-        return f"The request did not leave this server. {cause}"
+        return f"The request didn't leave this server. {cause}"
     return f"No usable response in {response.duration_ms} ms. {cause}"
 
 

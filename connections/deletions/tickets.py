@@ -28,7 +28,7 @@ def check_ticket_pattern(pattern: str) -> None:
 def find_ticket_problem(ticket: str) -> str | None:
     """What is wrong with a ticket, as a sentence. None if nothing is wrong."""
     if len(ticket) > MAX_TICKET_LENGTH:
-        return f"A ticket has at most {MAX_TICKET_LENGTH} characters."
+        return f"A ticket can have at most {MAX_TICKET_LENGTH} characters."
     if ticket and settings.TICKET_PATTERN and not re2.fullmatch(settings.TICKET_PATTERN, ticket):
         return f"A ticket must match {settings.TICKET_PATTERN}."
     return None

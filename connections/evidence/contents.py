@@ -315,7 +315,7 @@ def _parse_given(
     try:
         note = verify.parse_checkpoint(text.encode(), "It")
     except verify.VerificationFailed as error:
-        raise InvalidInputError({"checkpoint": f"{name} cannot be read. {error}"}) from None
+        raise InvalidInputError({"checkpoint": f"{name} can't be read. {error}"}) from None
     signer = verify.find_signer(note.body, note.signature, head.origin, keys.keys, is_signed)
     if note.origin != head.origin or signer is None:
         raise InvalidInputError(

@@ -218,7 +218,7 @@ def _parse_given(name: str, text: str, *, origin: str) -> KnownCheckpoint:
     try:
         signed = verify.parse_checkpoint(text.encode(), "It")
     except verify.VerificationFailed as error:
-        raise CannotVerifyError(f"{name} cannot be read. {error}") from None
+        raise CannotVerifyError(f"{name} can't be read. {error}") from None
     if signed.origin != origin:
         raise CannotVerifyError(
             f"{name} belongs to another audit log: {signed.origin}, not {origin}."

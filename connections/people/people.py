@@ -33,7 +33,7 @@ LINK_LIFETIMES = {
 }
 # URL names.
 _LINK_PAGES = {SignInLink.Purpose.SET_UP: "setup", SignInLink.Purpose.SIGN_IN: "sign-in-link"}
-NAME_TAKEN = "Another person already signs in with this."
+NAME_TAKEN = "Another person already uses this to sign in."
 INVALID_LINK = (
     "This link was already used, was replaced or has expired. Ask an administrator for a new one."
 )
@@ -433,7 +433,9 @@ def make_set_up_link(*, actor: Actor, now: datetime) -> str:
     """
     permissions.require(permissions.can_administer(actor), "create setup links")
     if Person.objects.exists():
-        raise ConflictError("Someone already has an account. Create a sign-in link for them.")
+        raise ConflictError(
+            "Someone already has an account. Create a sign-in link for that person."
+        )
     audit.record(
         code=EventCode.SIGN_IN_LINK_MADE,
         actor=actor,
@@ -454,7 +456,7 @@ def set_up_first_administrator(
     link = redeem_link(token=token, purpose=SignInLink.Purpose.SET_UP)
     if Person.objects.exists():
         raise ConflictError(
-            "An administrator already exists. Sign in, or ask them for a sign-in link."
+            "An administrator already exists. Sign in, or ask that person for a sign-in link."
         )
     person = build_person(username=username, email=email, is_administrator=True)
     store_person(person)

@@ -80,7 +80,7 @@ def parse_positive_number(text: str) -> int:
     """The positive number in `text`, for `parse_after`. Raises ValueError."""
     # The database's numbers have at most 18 digits.
     if not (text.isascii() and text.isdigit() and len(text) < 19 and int(text)):
-        raise ValueError("This is not a positive number.")
+        raise ValueError("This isn't a positive number.")
     return int(text)
 
 

@@ -222,7 +222,7 @@ class RefusingHandler(FileUploadHandler):
 
     def new_file(self, *args: Any, **kwargs: Any) -> NoReturn:
         """Refuse it."""
-        raise TooManyFilesSent("This URL accepts no file.")
+        raise TooManyFilesSent("This URL accepts no files.")
 
 
 class UploadMiddleware(MiddlewareMixin):

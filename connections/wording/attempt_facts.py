@@ -142,7 +142,7 @@ def _late_response_text(attempt: Attempt) -> str:
     if attempt.http_status is not None:
         result = f"Datadog returned {attempt.http_status}."
     elif attempt.verdict == AttemptResult.NOT_SENT:
-        result = f"The request did not leave this server. {cause_text(attempt.cause)}"
+        result = f"The request didn't leave this server. {cause_text(attempt.cause)}"
     else:
         result = cause_text(attempt.cause)
     return (

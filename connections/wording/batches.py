@@ -14,14 +14,14 @@ from connections.wording.statuses import Badge
 class BatchStatus(Enum):
     """Where a bulk deletion is now, or how it ended."""
 
-    DRAFT = Badge("Draft", "muted", "dot", "A plan that has not been requested yet.")
+    DRAFT = Badge("Draft", "muted", "dot", "A plan that hasn't been requested yet.")
     NEEDS_APPROVAL = Badge(
         "Needs approval", "info", "people", "Waiting for approval. Nothing has been sent."
     )
     APPROVED = Badge(
         "Approved", "info", "check", "The requester must confirm. Nothing has been sent."
     )
-    RUNNING = Badge("Running", "info", "send", "Confirmed. A worker deletes the connections.")
+    RUNNING = Badge("Running", "info", "send", "Confirmed. A worker is deleting the connections.")
     PAUSED = Badge("Paused", "warn", "clock", "Nothing more is sent until someone resumes it.")
     FINISHED = Badge("Finished", "ok", "check", "Nothing is left to send.")
     CANCELLED = Badge("Canceled", "muted", "minus", "Unsent connections were withdrawn.")

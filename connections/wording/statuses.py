@@ -26,7 +26,7 @@ class Badge:
 class CredentialStatus(Enum):
     """What is known about a credential's keys."""
 
-    UNVERIFIED = Badge("Unverified", "muted", "clock", "The keys have not been checked yet.")
+    UNVERIFIED = Badge("Unverified", "muted", "clock", "The keys haven't been checked yet.")
     VERIFIED = Badge("Verified", "ok", "check", "Datadog accepts the keys for this org.")
     READ_ONLY = Badge(
         "Read-only",
@@ -38,7 +38,7 @@ class CredentialStatus(Enum):
         "Rotation due",
         "warn",
         "key",
-        "The keys were stored here longer ago than your policy allows. Rotate them.",
+        "The keys have been stored here for longer than your policy allows. Rotate them.",
     )
     FAILING = Badge("Failing", "warn", "warning", "Verified earlier, but the last use failed.")
     UNREACHABLE = Badge(
@@ -94,7 +94,10 @@ class OrgStatus(Enum):
 
     SYNCED = Badge("Synced", "ok", "check", "A credential of the org completed its newest sync.")
     FAILING = Badge(
-        "Failing", "warn", "warning", "No credential of the org completed a sync within a day."
+        "Failing",
+        "warn",
+        "warning",
+        "No credential of the org has completed a sync in the last day.",
     )
     NO_CREDENTIAL = Badge(
         "No credential", "muted", "minus", "The org is known only through other orgs."
@@ -119,7 +122,7 @@ class ConnectionStatus(Enum):
 class NotificationStatus(Enum):
     """The delivery of a notification."""
 
-    QUEUED = Badge("Queued", "muted", "clock", "It has not been sent yet.")
+    QUEUED = Badge("Queued", "muted", "clock", "It hasn't been sent yet.")
     RETRYING = Badge("Retrying", "warn", "clock", "Delivery failed. Org Admin will try again.")
     DELIVERED = Badge("Delivered", "ok", "check", "The destination accepted it.")
     FAILED = Badge("Failed", "danger", "cross", "Org Admin stopped trying to deliver it.")
@@ -182,7 +185,7 @@ class PersonStatus(Enum):
     """Whether a person can sign in."""
 
     ACTIVE = Badge("Active", "ok", "check", "This person can sign in.")
-    INVITED = Badge("Invited", "info", "clock", "This person has not chosen a password yet.")
+    INVITED = Badge("Invited", "info", "clock", "This person hasn't chosen a password yet.")
     DISABLED = Badge("Disabled", "muted", "minus", "This person can't sign in.")
 
 

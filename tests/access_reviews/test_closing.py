@@ -27,7 +27,7 @@ def test_a_pending_row_needs_a_reason(make_review: MakeReview, ada: Person, edit
     for reason in ("", " \u200b"):
         with pytest.raises(ConflictError, match="1 connection still needs a decision"):
             close(review, edith, reason)
-    with pytest.raises(InvalidInputError, match="A reason has at most 4,000 characters"):
+    with pytest.raises(InvalidInputError, match="A reason can have at most 4,000 characters"):
         close(review, edith, "x" * 4001)
     with pytest.raises(InvalidInputError, match="Enter a reason"):
         close(review, edith, "On\0leave.")

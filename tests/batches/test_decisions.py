@@ -97,7 +97,7 @@ def test_a_half_approved_plan_can_not_be_confirmed(
 ) -> None:
     batch = request(make_draft(2, policy=ApprovalPolicy.TWO), ada)
     approve(batch, linus)
-    with pytest.raises(OvertakenError, match="not waiting for confirmation"):
+    with pytest.raises(OvertakenError, match="isn't waiting for confirmation"):
         execute(batch, ada)
     with pytest.raises(OvertakenError, match="already"):
         approve(batch, linus)

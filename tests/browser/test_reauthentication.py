@@ -141,7 +141,7 @@ def test_a_deletion_prompts_for_the_password_on_its_page_and_loses_nothing(
     requester.delete_button.click()
 
     password = page.get_by_label("Your password", exact=True)
-    expect(page.get_by_text("Nothing was changed yet. Confirm it's you.")).to_be_visible()
+    expect(page.get_by_text("Nothing has been changed yet. Confirm it's you.")).to_be_visible()
     expect(password).to_be_focused()
     expect(page.get_by_label("To confirm, type")).to_have_value("Payments US")
     password.press_sequentially("not my password")
@@ -191,5 +191,5 @@ def test_the_reauthentication_prompt_fits_every_page_it_is_on(
     watch.expect("status of 422")
     page.set_viewport_size({"width": 1280, "height": 900})
     page.get_by_role("button", name="Save roles").click()
-    expect(page.get_by_text("Nothing was changed yet. Confirm it's you.")).to_be_visible()
+    expect(page.get_by_text("Nothing has been changed yet. Confirm it's you.")).to_be_visible()
     assert_fit_to_show(page)

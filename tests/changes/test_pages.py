@@ -236,7 +236,7 @@ def test_a_note_that_cannot_be_used_keeps_note_and_selection(
     assert " checked>" in html
     assert "Site: US1" in html
     assert "data-focus" in html
-    assert ("A note has at most 4,000 characters." in html) == (len(note) > 4000)
+    assert ("A note can have at most 4,000 characters." in html) == (len(note) > 4000)
     widened.refresh_from_db()
     assert widened.acknowledged_at is None
 
@@ -254,7 +254,7 @@ def test_nothing_selected_is_an_error_that_keeps_the_note(
     response = operator.post("/changes/acknowledge/", {"note": NOTE})
     assert response.status_code == 422
     assert NOTE in response.content.decode()
-    assert "Select at least one change." in read(response).text
+    assert "Select at least 1 change." in read(response).text
 
 
 def test_htmx_gets_only_the_list(operator: Client, widened: Change) -> None:

@@ -83,7 +83,7 @@ def test_an_existing_file_is_not_overwritten(private_file: Path) -> None:
 def test_a_dangling_link_is_not_written_through(tmp_path: Path) -> None:
     path = tmp_path / "key"
     path.symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(PrivateFileError, match="Cannot read"):
+    with pytest.raises(PrivateFileError, match="Can't read"):
         create_private_text_once(path, lambda: KEY)
     assert not (tmp_path / "elsewhere").exists()
 
@@ -110,13 +110,13 @@ def test_a_file_of_another_user_that_others_can_read_only_causes_a_warning(
 
 
 def test_a_missing_file_is_named_in_the_error(tmp_path: Path) -> None:
-    with pytest.raises(PrivateFileError, match=f"Cannot read {tmp_path}/key"):
+    with pytest.raises(PrivateFileError, match=f"Can't read {tmp_path}/key"):
         read_private_text(tmp_path / "key")
 
 
 def test_a_named_pipe_is_refused_without_waiting(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "key", 0o600)
-    with pytest.raises(PrivateFileError, match="not a regular file"):
+    with pytest.raises(PrivateFileError, match="isn't a regular file"):
         read_private_text(tmp_path / "key")
 
 
@@ -124,7 +124,7 @@ def test_a_binary_file_is_refused_without_revealing_its_content(tmp_path: Path) 
     path = tmp_path / "key"
     path.write_bytes(KEY.encode() + b"\xff")
     path.chmod(0o600)
-    with pytest.raises(PrivateFileError, match="not UTF-8 text") as caught:
+    with pytest.raises(PrivateFileError, match="isn't UTF-8 text") as caught:
         read_private_text(path)
     assert KEY not in exposed_by(caught.value, leave_out=__file__)
 
@@ -133,7 +133,7 @@ def test_a_huge_file_is_refused_without_revealing_its_content(
     private_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(private_files, "MAX_BYTES", len(KEY) - 1)
-    with pytest.raises(PrivateFileError, match="not a key file") as caught:
+    with pytest.raises(PrivateFileError, match="isn't a key file") as caught:
         read_private_text(private_file)
     assert KEY[:-1] not in exposed_by(caught.value, leave_out=__file__)
 

@@ -18,4 +18,4 @@ def test_a_reason_that_is_too_long_is_refused_and_white_space_around_it_does_not
     assert clean_text(f"  {longest}\n") == longest
     with pytest.raises(InvalidInputError) as refused:
         clean_text(longest + "x", field="note", noun="note")
-    assert refused.value.fields == {"note": "A note has at most 4,000 characters."}
+    assert refused.value.fields == {"note": "A note can have at most 4,000 characters."}

@@ -91,7 +91,7 @@ def test_each_flipped_bit_is_refused(ring_file: Path) -> None:
 def test_text_that_is_not_an_envelope_is_refused_rather_than_read_as_plain_text(
     ring_file: Path, text: str
 ) -> None:
-    with pytest.raises(DecryptionError, match="is not an encrypted envelope") as caught:
+    with pytest.raises(DecryptionError, match="isn't an encrypted envelope") as caught:
         decrypt(text, context=CONTEXT)
     assert text not in str(caught.value)
 

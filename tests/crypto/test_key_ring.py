@@ -160,10 +160,10 @@ def other_format(document: dict[str, Any]) -> None:
     [
         (another_key, "contains a key {key_id} that was altered"),
         (short_key, "contains a key {key_id} that was altered"),
-        (unreadable_key, "is not a complete key ring document"),
-        (no_keys, "is not a complete key ring document"),
+        (unreadable_key, "isn't a complete key ring document"),
+        (no_keys, "isn't a complete key ring document"),
         (no_primary, "lacks its key 0123456789abcdef"),
-        (other_format, "is not of the form 'orgadmin key ring 1'"),
+        (other_format, "isn't of the form 'orgadmin key ring 1'"),
     ],
 )
 def test_a_damaged_ring_is_refused_without_revealing_its_content(
@@ -182,7 +182,7 @@ def test_a_truncated_ring_is_refused_without_revealing_its_content(
 ) -> None:
     key = keys_in(ring_file)[primary_in(ring_file)]
     ring_file.write_text(ring_file.read_text()[:kept] + key)
-    with pytest.raises(KeyRingError, match="not a complete key ring document") as caught:
+    with pytest.raises(KeyRingError, match="isn't a complete key ring document") as caught:
         load_key_ring()
     assert key not in exposed_by(caught.value, leave_out=__file__)
 

@@ -95,7 +95,7 @@ def test_an_empty_or_too_long_comment_is_refused_and_kept_in_the_form(
     assert page.status == 422
     assert page.form_to("/comment/").fields["text"] == text
     assert "field-error" in page.html
-    assert ("A comment has at most 4,000 characters." in page.text) == (len(text) > 4000)
+    assert ("A comment can have at most 4,000 characters." in page.text) == (len(text) > 4000)
     assert events_of(deletion) == []
 
 

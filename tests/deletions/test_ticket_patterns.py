@@ -80,7 +80,8 @@ def test_a_ticket_has_a_maximum_length(settings: Settings) -> None:
     settings.TICKET_PATTERN = ""
     assert find_ticket_problem("A" * MAX_TICKET_LENGTH) is None
     assert (
-        find_ticket_problem("A" * (MAX_TICKET_LENGTH + 1)) == "A ticket has at most 200 characters."
+        find_ticket_problem("A" * (MAX_TICKET_LENGTH + 1))
+        == "A ticket can have at most 200 characters."
     )
 
 

@@ -161,7 +161,7 @@ def test_it_contains_a_proof_for_a_checkpoint_kept_elsewhere(tmp_path: Path) -> 
     path.write_text(kept)
     second = make(notes=[("kept.txt", kept)])
     assert complaint(second.data, tmp_path, kept=str(path)) == ""
-    with pytest.raises(InvalidInputError, match=r"kept\.txt cannot be read"):
+    with pytest.raises(InvalidInputError, match=r"kept\.txt can't be read"):
         make(notes=[("kept.txt", "x")])
     with pytest.raises(InvalidInputError, match="not of this audit log"):
         make(notes=[("kept.txt", kept.replace("orgadmin/", "orgadmin/0"))])

@@ -107,7 +107,7 @@ def test_a_kept_checkpoint_and_a_seed_are_used(reader: Client, tmp_path: Path) -
         ({"since": "soon"}, "From: Enter a valid date."),
         ({"since": "2020-01-02", "until": "2020-01-01"}, "From: The period ends before it begins."),
         ({"since": "9999-01-01"}, "From: The period ends before it begins."),
-        ({"checkpoint": "nonsense"}, "Earlier checkpoint: The checkpoint cannot be read."),
+        ({"checkpoint": "nonsense"}, "Earlier checkpoint: The checkpoint can't be read."),
         ({"seed": "a\tb"}, "Sample seed: A seed is one line"),
     ],
 )

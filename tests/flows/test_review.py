@@ -208,7 +208,7 @@ def test_a_retired_credential_cannot_send(requester: Requester, sandbox: Sandbox
 def test_an_unverified_credential_cannot_send(requester: Requester) -> None:
     Credential.objects.update(org_id="", verified_at=None)
 
-    assert "Payments US has not been verified" in requester.review().text
+    assert "Payments US hasn't been verified" in requester.review().text
 
 
 def test_posting_the_same_form_twice_creates_one_deletion(
@@ -278,7 +278,7 @@ def test_a_form_that_never_arrived_is_reported_as_not_sent(requester: Requester)
 
     page = requester.review(request_id=request_id)
 
-    assert "That form was not recorded, so nothing was sent." in page.text
+    assert "That request wasn't recorded, so nothing was sent." in page.text
     assert page.form_to("/deletions/new/").fields["request_id"] == request_id
 
 
@@ -295,7 +295,7 @@ def test_an_id_missing_from_the_last_sync_is_synced_and_shown_before_sending(
     page = read(requester.client.post("/deletions/new/", requester.fill(review, ticket="SEC-212")))
 
     assert page.status == 409
-    assert "Datadog lists this connection now. Nothing was sent." in page.text
+    assert "Datadog now lists this connection. Nothing was sent." in page.text
     form = page.form_to("/deletions/new/")
     assert form.attributes["data-confirm"] == "Labs US"
     assert form.fields["confirmation"] == ""
@@ -315,7 +315,7 @@ def test_a_connection_that_changed_since_the_review_is_shown_again(
     page = read(requester.client.post("/deletions/new/", requester.fill(review)))
 
     assert page.status == 409
-    assert "The connection changed since you opened this page. Nothing was sent." in page.text
+    assert "The connection has changed since you opened this page. Nothing was sent." in page.text
     assert "Payments US's audit events" in page.text
     assert not Deletion.objects.exists()
 

@@ -536,7 +536,7 @@ def test_a_name_of_a_credential_is_preferred_as_it_is_written(
         ("site\nx", ("--yes",), "The first line must be the header"),
         ("site,connection_id\n", ("--yes",), "names no connection"),
         ('{"site": "x"}', ("--yes",), "isn't a JSON list"),
-        (csv_of(["us1/x"] * 1001), ("--yes",), "has at most 1,000 connections"),
+        (csv_of(["us1/x"] * 1001), ("--yes",), "can have at most 1,000 connections"),
         (csv_of(["us1/x"]), ("--dry-run", "--reason", "\u200b"), "--reason: Enter a reason."),
     ],
 )

@@ -281,7 +281,7 @@ def test_when_the_key_ring_cannot_be_replaced_no_rotation_is_recorded(
     ring_file: Path,
 ) -> None:
     ring_file.with_name("keyring.json.lock").mkdir()
-    with pytest.raises(CommandError, match="The key ring was not changed"):
+    with pytest.raises(CommandError, match="The key ring wasn't changed"):
         call_command("rotate_encryption_key", stdout=StringIO())
     assert not AuditEvent.objects.exists()
 

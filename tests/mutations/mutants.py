@@ -92,7 +92,7 @@ NETWORK = (
     _mutant(
         "files are refused where no URL accepts one",
         "connections/web/middleware.py",
-        'raise TooManyFilesSent("This URL accepts no file.")',
+        'raise TooManyFilesSent("This URL accepts no files.")',
         "super().new_file(*args, **kwargs)",
         "tests/web/hardening/test_bodies.py::test_a_file_upload_is_refused_everywhere",
     ),

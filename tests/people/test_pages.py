@@ -72,7 +72,7 @@ def test_a_duplicate_name_is_refused_with_an_error_at_the_field(
     values = {"username": "Ada", "email": "new@example.com"}
     page = client_of(root).post("/people/new/", values)
     assert page.status_code == 422
-    assert "Another person already signs in with this." in page.text
+    assert "Another person already uses this to sign in." in page.text
     assert "new@example.com" in page.text
 
 

@@ -17,7 +17,7 @@ class Command(OrgAdminCommand):
 
     help = (
         "Copy the SQLite database and a manifest to a new directory; the service can be running. "
-        "The key ring is not included: keep a copy of it elsewhere."
+        "The key ring isn't included: keep a copy of it elsewhere."
     )
     failed = "No backup was made"
 
@@ -39,6 +39,6 @@ class Command(OrgAdminCommand):
         keys = ", ".join(manifest.key_ids) or "none"
         self.emit(
             document,
-            f"Backed up to {directory} ({counts}).\nThe key ring is not included. Keep a copy of "
+            f"Backed up to {directory} ({counts}).\nThe key ring isn't included. Keep a copy of "
             f"{key_ring} elsewhere (keys in use: {keys}).",
         )

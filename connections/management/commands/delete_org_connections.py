@@ -185,7 +185,7 @@ class Command(DeletingCommand):
             # Some rows might have been sent, so it reports what is known.
             known = self.find_failure(failure)
             error = known[0] if known else f"Unexpected error: {failure}"
-            logger.exception("Bulk deletion %s was not run to its end.", batch.pk)
+            logger.exception("Bulk deletion %s was not completed.", batch.pk)
             if isinstance(failure, DatabaseError):
                 # Closed because a broken connection would never recover.
                 connection.close()

@@ -20,7 +20,7 @@ class Command(OrgAdminCommand):
 
     help = (
         "List the changes that syncs detected, newest first. Exit code 10 when one of them needs "
-        "attention and is not acknowledged."
+        "attention and isn't acknowledged."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:

@@ -16,8 +16,8 @@ class Command(OrgAdminCommand):
     """Exit code 0 if the backup is now the database, otherwise 1 and nothing changed."""
 
     help = (
-        "Replace the SQLite database with a backup. Stop the service first, and put back the key "
-        "ring that belonged to the backup yourself."
+        "Replace the SQLite database with a backup. Stop the service first. The key ring isn't "
+        "restored: put back the one that belongs to the backup."
     )
     failed = "Nothing was restored"
 
@@ -26,7 +26,7 @@ class Command(OrgAdminCommand):
         parser.add_argument(
             "--replace",
             action="store_true",
-            help="Also replace a database with data; it is copied first.",
+            help="Also replace a database that contains data. A copy of it is saved first.",
         )
 
     def run(self, **options: Any) -> None:

@@ -12,7 +12,7 @@ from connections.web.forms import KEPT, ServiceForm
 class ReviewersForm(ServiceForm):
     """One checkbox for each person who can be a reviewer."""
 
-    reviewers_help = "Each decides only about connections that they can see."
+    reviewers_help = "Each reviewer decides only on the connections that they can see."
 
     def __init__(
         self,
@@ -52,14 +52,16 @@ class StartForm(ReviewersForm):
     )
     due = forms.DateField(
         label="Due",
-        help_text="The last day (UTC). Reviewers are reminded by email a week and a day before.",
+        help_text=(
+            "The last day (UTC). Reviewers are reminded by email a week before and a day before."
+        ),
         widget=forms.DateInput(attrs={"type": "date"}, format="%Y-%m-%d"),
-        error_messages={"required": "Enter a date.", "invalid": "Enter a date as 2026-01-31."},
+        error_messages={"required": "Enter a date.", "invalid": "Enter a date such as 2026-01-31."},
     )
 
     reviewers_help = (
-        "Each decides only about connections that they can see. With no one selected, every "
-        "Operator, Approver and Auditor is a reviewer."
+        "Each reviewer decides only on the connections that they can see. With no one selected, "
+        "every Operator, Approver and Auditor is a reviewer."
     )
 
     @property
@@ -80,7 +82,7 @@ class DecisionForm(ServiceForm):
     keep_until = forms.DateField(
         label="Keep until",
         required=False,
-        error_messages={"invalid": "Enter a date as 2026-01-31."},
+        error_messages={"invalid": "Enter a date such as 2026-01-31."},
     )
 
 

@@ -243,7 +243,7 @@ def access_review_plan(request: HttpRequest, pk: UUID) -> HttpResponse:
         messages.info(
             request,
             f"{pluralize(planned.remaining, 'more connection')} can be planned afterwards: a bulk "
-            f"deletion has at most {drafts.MAX_ROWS:,}.",
+            f"deletion can have at most {drafts.MAX_ROWS:,}.",
         )
     return SeeOther(reverse("batch-detail", args=[planned.batch.pk]))
 

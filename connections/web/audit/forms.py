@@ -15,7 +15,7 @@ from connections.web.forms import ServiceForm
 # A day or a minute. As an end, either includes all of it.
 _MINUTE, _DAY = "%Y-%m-%d %H:%M", "%Y-%m-%d"
 _AS_WRITTEN = {
-    "invalid": "Enter a UTC day as 2026-01-31, or a time as 2026-01-31 14:05.",
+    "invalid": "Enter a UTC date such as 2026-01-31, or a time such as 2026-01-31 14:05.",
 }
 
 

@@ -124,7 +124,7 @@ def _problem(credential: Credential) -> str | None:
         return f"{credential.name} was retired. Choose another credential."
     if not credential.org_id:
         return (
-            f"{credential.name} has not been verified. Verify it first, or choose another "
+            f"{credential.name} hasn't been verified. Verify it first, or choose another "
             "credential."
         )
     return None

@@ -78,7 +78,7 @@ def deletion_new(request: HttpRequest) -> HttpResponse:
     request_id = uuid_or_none(query.get("request_id", ""))
     typed = previous_input(query.get("again", ""), actor=actor) | query.dict()
     form = deletion_form(review, typed=typed, request_id=request_id)
-    notice = "That form was not recorded, so nothing was sent." if request_id else ""
+    notice = "That request wasn't recorded, so nothing was sent." if request_id else ""
     return _review_page(request, review=review, form=form, notice=notice, status=200)
 
 

@@ -211,7 +211,7 @@ def _reappearance_entry(reappearance: Reappearance) -> TimelineEntry:
         tone="danger",
         icon="refresh",
         title="Listed again with the same ID",
-        detail=f"Previously last listed at {format_time(reappearance.last_seen_at)}.",
+        detail=f"It had last been listed at {format_time(reappearance.last_seen_at)}.",
         at=reappearance.at,
         by=reappearance.listed_by,
     )

@@ -146,7 +146,7 @@ def review_item(waiting: WaitingReview, *, now: datetime) -> AttentionItem:
     elif waiting.pending:
         todo, action = f"{pluralize(waiting.pending, 'connection')} to decide", "View"
     else:
-        todo, action = "Every connection is decided", "View"
+        todo, action = "Every connection has a decision", "View"
     is_soon = review.due_at - now < SOON
     status = review_badge(review, now=now)
     return AttentionItem(

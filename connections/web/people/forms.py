@@ -11,9 +11,9 @@ from connections.web.forms import ServiceForm
 _ROLE_HELP = {
     Role.VIEWER: "sees connections, deletions and credentials; changes nothing",
     Role.OPERATOR: "requests and confirms deletions",
-    Role.APPROVER: "approves or declines other people's deletions, removes their protections",
+    Role.APPROVER: "approves or declines other people's deletions; removes their protections",
     Role.CREDENTIAL_MANAGER: "adds, verifies, rotates and retires credentials",
-    Role.AUDITOR: "sees what a Viewer sees plus the audit log and evidence; runs access reviews, "
+    Role.AUDITOR: "sees what a Viewer sees, the audit log and evidence; runs access reviews; "
     "exports and comments",
 }
 
@@ -28,7 +28,7 @@ class RolesForm(ServiceForm):
         widget=forms.CheckboxSelectMultiple,
     )
     is_administrator = forms.BooleanField(
-        label="Administrator: has every role, manages people and policies", required=False
+        label="Administrator: has every role; manages people and policies", required=False
     )
 
 
@@ -117,7 +117,7 @@ class ProviderAccountForm(ServiceForm):
         label="Subject",
         max_length=255,
         help_text="The account's ID at the identity provider (sub), exactly as written there; not "
-        "a name or email address. People who sign in there without a connected account see theirs.",
+        "a name or email address. People whose account isn't connected see it when they sign in.",
         widget=forms.TextInput(attrs={"autocomplete": "off", "spellcheck": "false"}),
     )
 

@@ -69,7 +69,7 @@ def test_an_approval_covers_everything_that_was_shown(
     setattr(other, part, "something else")
     shown = approval_digest_of(digest=other.digest, reason=other.reason, ticket=other.ticket)
     assert shown != requested.approval_digest
-    with pytest.raises(ConflictError, match="The request changed since you opened it"):
+    with pytest.raises(ConflictError, match="The request has changed since you opened it"):
         approvals.approve_deletion(
             deletion=requested, actor=person_actor(person=linus), digest=shown
         )

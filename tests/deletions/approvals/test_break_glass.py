@@ -160,7 +160,7 @@ def test_a_reason_that_is_too_long_says_that_nothing_was_sent(
     with pytest.raises(InvalidInputError) as refused:
         use_break_glass(requested, break_glass_user, reason="x" * 4001)
     assert refused.value.fields["break_glass_reason"] == (
-        "A reason has at most 4,000 characters. Nothing was sent."
+        "A reason can have at most 4,000 characters. Nothing was sent."
     )
 
 
@@ -432,7 +432,7 @@ def test_it_requires_an_identity_check_and_keeps_the_input(
     response = client.post(url, typed)
     page = read(response)
     assert page.status == 422
-    assert "Nothing was changed yet. Confirm it's you." in page.text
+    assert "Nothing has been changed yet. Confirm it's you." in page.text
     assert page.form_to("/break-glass/").fields["break_glass_reason"] == REASON
     assert Deletion.objects.get().break_glass_at is None
     assert client.post(url, typed | {"step_up-password": PASSWORD}).status_code == 303

@@ -233,7 +233,7 @@ def test_a_page_opened_before_the_first_attempt_cannot_approve_a_second_one(
     still_present: Deletion, linus: Person, barbara: Person
 ) -> None:
     for person in (linus, barbara):
-        with pytest.raises(ConflictError, match="The request changed since you opened it"):
+        with pytest.raises(ConflictError, match="The request has changed since you opened it"):
             approvals.approve_deletion(
                 deletion=still_present,
                 actor=person_actor(person=person),

@@ -228,8 +228,8 @@ def test_commands_and_the_worker_are_found_by_name(client_of: ClientOf, edith: P
 @pytest.mark.parametrize(
     ("name", "value", "says"),
     [
-        ("since", "yesterday", "Enter a UTC day as 2026-01-31"),
-        ("until", "2026-13-01", "Enter a UTC day as 2026-01-31"),
+        ("since", "yesterday", "Enter a UTC date such as 2026-01-31"),
+        ("until", "2026-13-01", "Enter a UTC date such as 2026-01-31"),
         ("deletion", "x", "This isn't the ID of a deletion."),
         ("code", "nothing.", "No event code starts with this."),
         ("q", "go", "3 characters or more"),

@@ -222,7 +222,7 @@ def test_a_plan_that_changed_since_the_page_is_not_requested(
     typed = {"reason": REASON, "confirmation": "1"}
     response = operator.post(form.action, form.fields | typed)
     assert response.status_code == 409
-    assert "The plan changed since you opened this page." in read(response).text
+    assert "The plan has changed since you opened this page." in read(response).text
     assert not Deletion.objects.exists()
     [shown] = [one for one in read(response).forms if one.action == form.action]
     assert shown.fields["reason"] == REASON

@@ -51,7 +51,7 @@ def test_a_late_deletion_sends_nothing_and_keeps_what_was_typed(
     }
     assert form.fields["request_id"] == typed["request_id"]
     assert form.fields[PASSWORD_FIELD] == ""
-    assert "Nothing was changed yet. Confirm it's you." in page.text
+    assert "Nothing has been changed yet. Confirm it's you." in page.text
     assert not Deletion.objects.exists()
     assert sandbox.world.deletes_received(late_requester.connection.id) == 0
 
