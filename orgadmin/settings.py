@@ -181,7 +181,7 @@ MIDDLEWARE = [
     "connections.web.middleware.ReadOnlyMiddleware",
     "connections.web.middleware.AccessMiddleware",
     "connections.web.middleware.ResponseNotRecordedMiddleware",
-    "connections.web.people.accounts.ReauthenticationMiddleware",
+    "connections.web.middleware.ReauthenticationMiddleware",
 ]
 ROOT_URLCONF = "orgadmin.urls"
 WSGI_APPLICATION = "orgadmin.wsgi.application"

@@ -1,4 +1,4 @@
-"""Middleware: health checks, headers, sign-in, MFA, read-only requests, hostile text."""
+"""Middleware: health, headers, sign-in, MFA, reauthentication, read-only requests, hostile text."""
 
 import logging
 import re
@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from typing import Any, NoReturn
 
+from allauth.core.exceptions import ReauthenticationRequired
 from allauth.mfa.models import Authenticator
 from allauth.mfa.utils import is_mfa_enabled
 from django.conf import settings
@@ -37,6 +38,7 @@ from connections.models import Person, PersonSession
 from connections.operations.write_probe import find_write_problem, write_without_change
 from connections.web.errors import response_not_recorded_page
 from connections.web.people.single_sign_on import has_provider_mfa
+from connections.web.reauthentication import is_recent, redirect_to_prompt
 from connections.web.routing import access_of
 from connections.web.support import sign_in_url_after_post, signed_in_person
 
@@ -341,6 +343,32 @@ class ResponseNotRecordedMiddleware(MiddlewareMixin):
             return None
         logger.error("%s", error)
         return response_not_recorded_page(request, error)
+
+
+class ReauthenticationMiddleware(MiddlewareMixin):
+    """Requires reauthentication for django-allauth's own account pages.
+
+    Comes after allauth's middleware so that it handles the exception first. allauth would store the
+    whole POST in the session and replay it.
+    """
+
+    # allauth checks the old password on the first page, without Org Admin's limit, and nothing on
+    # the second.
+    GUARDED = frozenset({"account_change_password", "account_set_password"})
+
+    def process_view(
+        self, request: HttpRequest, view: Callable[..., Any], args: Any, kwargs: Any
+    ) -> HttpResponseBase | None:
+        """Redirect from pages that allauth doesn't guard itself."""
+        del view, args, kwargs
+        match = request.resolver_match
+        if match is None or match.url_name not in self.GUARDED or is_recent(request):
+            return None
+        return redirect_to_prompt(request)
+
+    def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponseBase | None:
+        """Redirect from pages that allauth guards."""
+        return redirect_to_prompt(request) if isinstance(error, ReauthenticationRequired) else None
 
 
 class WriteInReadError(Exception):

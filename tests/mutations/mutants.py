@@ -1143,7 +1143,7 @@ REAUTHENTICATION = (
     ),
     _mutant(
         "allauth stores and replays no POST",
-        "connections/web/people/accounts.py",
+        "connections/web/middleware.py",
         "return redirect_to_prompt(request) if isinstance(error, ReauthenticationRequired) "
         "else None",
         "return None",

@@ -1,7 +1,6 @@
 """Adapters for django-allauth: no sign-up, audit events, rate limits, encrypted MFA secrets."""
 
 import logging
-from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 from urllib.parse import urlsplit
@@ -14,8 +13,6 @@ from allauth.mfa.models import Authenticator
 from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.http import HttpRequest, HttpResponse
-from django.http.response import HttpResponseBase
-from django.utils.deprecation import MiddlewareMixin
 
 from connections import audit
 from connections.access.actor import person_actor
@@ -30,7 +27,6 @@ from connections.people import people, sessions, sign_in_events
 from connections.web import reauthentication
 from connections.web.people import known_devices
 from connections.web.rate_limits import is_first_this_minute
-from connections.web.reauthentication import redirect_to_prompt
 from connections.web.support import (
     client_address,
     is_local_url,
@@ -185,33 +181,3 @@ class MFAAdapter(DefaultMFAAdapter):  # type: ignore[misc]
     def decrypt(self, encrypted_text: str) -> str:
         """The decrypted text. Raises encryption.EncryptionError."""
         return encryption.decrypt(encrypted_text, context=MFA_SECRET_CONTEXT).reveal()
-
-
-class ReauthenticationMiddleware(MiddlewareMixin):
-    """Requires reauthentication for django-allauth's own account pages.
-
-    Comes after allauth's middleware so that it handles the exception first. allauth would store the
-    whole POST in the session and replay it.
-    """
-
-    # allauth checks the old password on the first page, without Org Admin's limit, and nothing on
-    # the second.
-    GUARDED = frozenset({"account_change_password", "account_set_password"})
-
-    def process_view(
-        self, request: HttpRequest, view: Callable[..., Any], args: Any, kwargs: Any
-    ) -> HttpResponseBase | None:
-        """Redirect from pages that allauth doesn't guard itself."""
-        del view, args, kwargs
-        match = request.resolver_match
-        if (
-            match is None
-            or match.url_name not in self.GUARDED
-            or reauthentication.is_recent(request)
-        ):
-            return None
-        return redirect_to_prompt(request)
-
-    def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponseBase | None:
-        """Redirect from pages that allauth guards."""
-        return redirect_to_prompt(request) if isinstance(error, ReauthenticationRequired) else None
