@@ -56,7 +56,7 @@ def page_context(request: HttpRequest) -> dict[str, Any]:
         "is_demo": settings.IS_DEMO,
         "has_mail": settings.HAS_MAIL,
         "is_unclaimed": SimpleLazyObject(lambda: not Person.objects.exists()),
-        "provider_name": single_sign_on.provider_name() if single_sign_on.is_on() else "",
+        "provider_name": SimpleLazyObject(single_sign_on.provider_name),
         "provider_account": SimpleLazyObject(lambda: _provider_account(signed_in_person(request))),
     }
 

@@ -21,7 +21,7 @@ OURS = tuple(f"{ROOT / folder}/" for folder in ("connections", "orgadmin"))
 DECLARATIONS = ("connections/models/", "connections/core/", "connections/verifier/")
 DECLARING_FILES = {"connections/urls.py", "orgadmin/urls.py", "orgadmin/settings.py"}
 # Today's counts. Lower them with every change that shortens the path.
-MOST_FILES = 40
+MOST_FILES = 39
 MOST_FRAMES = 21
 
 

@@ -135,9 +135,8 @@ def require_provider() -> None:
 
 
 def provider_name() -> str:
-    """The provider's name on screen."""
-    name: str = settings.OIDC_NAME
-    return name
+    """The provider's name on screen; "" unless it is completely configured."""
+    return settings.OIDC_NAME if is_on() else ""
 
 
 def start(request: HttpRequest, *, purpose: SignInPurpose, to: str) -> str:
