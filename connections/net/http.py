@@ -130,13 +130,28 @@ def send(*, request: OutboundRequest) -> OutboundResponse:
     )
     headers: dict[str, str] = {}
     body = _Body()
+    proxy = request.proxy_url
     with pool() as connections, contextlib.ExitStack() as cleanup:
         cleanup.callback(exchange.finish)
         try:
             exchange.start()
             current_exchange.set(exchange)
             session = _open_session(connections, request=request, exchange=exchange)
-            response = _request(session=session, request=request, exchange=exchange)
+            response = session.request(
+                request.method,
+                request.url,
+                headers={
+                    "User-Agent": request.user_agent,
+                    **request.headers,
+                    # Not in a variable, because error pages show local variables.
+                    **{name: key.reveal() for name, key in request.keys.items()},
+                },
+                data=request.body,
+                proxies={"http": proxy, "https": proxy} if proxy else None,
+                timeout=(exchange.remaining_connect_seconds, exchange.remaining_seconds),
+                allow_redirects=False,
+                stream=True,
+            )
             # Closes the connection, unless the body was read to its end.
             cleanup.callback(response.close)
             headers.update((name.lower(), value) for name, value in response.headers.items())
@@ -158,23 +173,6 @@ def _open_session(
     except OSError:
         exchange.cause = Cause.CA_BUNDLE_UNREADABLE
         raise
-
-
-def _request(
-    *, session: "Session", request: OutboundRequest, exchange: "Exchange"
-) -> "requests.Response":
-    proxies = {"http": request.proxy_url, "https": request.proxy_url} if request.proxy_url else None
-    keys = {name: key.reveal() for name, key in request.keys.items()}
-    return session.request(
-        request.method,
-        request.url,
-        headers={"User-Agent": request.user_agent, **request.headers, **keys},
-        data=request.body,
-        proxies=proxies,
-        timeout=(exchange.remaining_connect_seconds, exchange.remaining_seconds),
-        allow_redirects=False,
-        stream=True,
-    )
 
 
 def _build_outbound_response(

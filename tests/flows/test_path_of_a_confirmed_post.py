@@ -22,7 +22,7 @@ DECLARATIONS = ("connections/models/", "connections/core/", "connections/verifie
 DECLARING_FILES = {"connections/urls.py", "orgadmin/urls.py", "orgadmin/settings.py"}
 # Today's counts. Lower them with every change that shortens the path.
 MOST_FILES = 39
-MOST_FRAMES = 21
+MOST_FRAMES = 20
 
 
 class Trace:

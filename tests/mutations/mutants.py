@@ -71,7 +71,7 @@ NETWORK = (
     _mutant(
         "allow_redirects=False",
         TRANSPORT,
-        "        allow_redirects=False,\n",
+        "                allow_redirects=False,\n",
         "",
         f"{SAFEGUARDS}::test_a_redirect_is_not_followed_even_by_a_session_that_sees_it",
     ),
@@ -2851,8 +2851,10 @@ PARALLEL_SYNCS = (
     _mutant(
         "keys are only on their request",
         TRANSPORT,
-        "    return session.request(\n",
-        "    session.headers.update(keys)\n    return session.request(\n",
+        "            response = session.request(\n",
+        "            for name, key in request.keys.items():\n"
+        "                session.headers[name] = key.reveal()\n"
+        "            response = session.request(\n",
         "tests/datadog/test_reuse.py::test_each_request_carries_its_own_keys",
     ),
     _mutant(
