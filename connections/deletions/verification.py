@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
@@ -76,19 +76,15 @@ class Recheck:
 
 def preview_recheck(*, deletion: Deletion) -> Recheck:
     """Sync within PAGE_SECONDS for an approver's page. Stores nothing."""
-    started_at = clock.now()
     try:
-        client = sync.open_client(credential=deletion.credential)
+        result = sync.fetch_org(
+            credential=deletion.credential,
+            find=deletion.connection_id,
+            deadline_seconds=PAGE_SECONDS,
+        )
     except UnavailableError as error:
-        result = SyncResult(cause=error.cause, started_at=started_at)
-        return compare(deletion=deletion, result=result)
-    result = sync.fetch_connections(
-        client=client,
-        org_id=deletion.credential.org_id,
-        deadline_seconds=PAGE_SECONDS,
-        find=deletion.connection_id,
-    )
-    return compare(deletion=deletion, result=replace(result, started_at=started_at))
+        result = SyncResult(cause=error.cause, started_at=clock.now())
+    return compare(deletion=deletion, result=result)
 
 
 def recheck_and_store(*, deletion: Deletion, actor: Actor) -> Recheck:
