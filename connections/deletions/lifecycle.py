@@ -316,7 +316,8 @@ def execute_deletion(
         permissions.can_use(actor, credential_id=deletion.credential_id),
         "delete connections with it",
     )
-    lapse_approvals(deletion=deletion, actor=actor)
+    now = clock.now()
+    lapse_approvals(deletion=deletion, actor=actor, now=now)
     require_not_run_by_batch(deletion)
     if states.is_awaiting_approval(deletion):
         again = "needs approval again" if deletion.epoch else "still needs approval"
@@ -329,7 +330,6 @@ def execute_deletion(
         raise ConflictError(
             f"Only {deletion.requested_by_name}, who requested it, can confirm this deletion."
         )
-    now = clock.now()
     if states.is_being_rechecked(deletion, now=now):
         return deletion
     expected = reviews.confirmation_text(deletion, actor=actor)

@@ -537,8 +537,8 @@ REVIEW = (
         DELETIONS,
         "    permissions.require(\n"
         "        permissions.can_use(actor, credential_id=deletion.credential_id),\n"
-        '        "delete connections with it",\n    )\n    lapse',
-        "    lapse",
+        '        "delete connections with it",\n    )\n    now = clock',
+        "    now = clock",
         f"{SAFEGUARDS}::test_the_service_itself_refuses_people_without_permission[execute]",
     ),
     _without_permission(
