@@ -186,7 +186,8 @@ def _action(service: Callable[..., Deletion], *, form: type[ServiceForm] = Servi
 
     def act(request: HttpRequest, pk: UUID) -> HttpResponse:
         actor = actor_of(request)
-        deletion = find_deletion(actor=actor, pk=pk)
+        # Without the related rows that only the page shows, which is read after the action.
+        deletion = lookups.find_deletion(Deletion.objects.all(), actor=actor, pk=pk)
         typed = form(request.POST)
         try:
             typed.require_valid()
