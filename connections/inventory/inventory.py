@@ -529,11 +529,11 @@ def _read_connections(
     # One object for each org, not for each of its connections.
     known_org = cache(KnownOrg)
     for batch in _fetch_batches(rows):
+        keys = [row[:2] for row in batch]
         if listings is not None:
             # A credential has one current snapshot of a connection.
-            listings.update(row[:2] for row in batch)
-        for row in batch:
-            key = row[:2]
+            listings.update(keys)
+        for key, row in zip(keys, batch, strict=True):
             # An org might have been renamed between two snapshots.
             if key not in connections:
                 site, pk, number, source_id, source_name, sink_id, sink_name, *others = row
