@@ -11,7 +11,7 @@ from django.utils import timezone
 from django.utils.safestring import SafeString
 
 from connections import wording
-from connections.core.text import format_age, format_relative
+from connections.core.text import format_age, format_relative, pluralize
 from connections.deletions import states
 from connections.deletions.tickets import ticket_url
 from connections.models import Credential, Deletion, Notification, Person, Sync
@@ -39,6 +39,7 @@ from connections.wording.statuses import (
 
 register = template.Library()
 register.filter("creator_kind", creator_kind)
+register.filter("quantity", pluralize)
 register.filter("site_label", site_label)
 register.filter("site_name", site_name)
 register.filter("ticket_url", ticket_url)
@@ -165,6 +166,12 @@ def relative_time(at: datetime) -> SafeString:
     return SafeString(
         f'<time datetime="{exact.replace(" ", "T")}Z" title="{exact} UTC">{relative}</time>'
     )
+
+
+@register.filter
+def number(value: int) -> str:
+    """ "1,042". Use `quantity` for "1,042 events"."""
+    return f"{value:,}"
 
 
 @register.filter
