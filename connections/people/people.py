@@ -560,7 +560,7 @@ def set_change_emails(*, actor: Actor, person: Person, is_wanted: bool) -> None:
             actor=actor,
             subject=person,
             sentence=audit.Sentence(
-                "{actor} turned emails about changes and access reviews {state}.",
+                "{actor} turned {state} emails about changes and access reviews.",
                 state="on" if is_wanted else "off",
             ),
             details={"wanted": is_wanted},

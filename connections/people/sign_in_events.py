@@ -119,8 +119,8 @@ def record_sign_ins_refused(*, origin: SignInOrigin) -> None:
         code=EventCode.SIGN_IN_FAILED,
         actor=_anonymous_actor(origin),
         sentence=audit.Sentence(
-            "Too many failed sign-ins. Further ones are blocked for now, the latest from "
-            "{address}.",
+            "Too many failed sign-ins, most recently from {address}. Further attempts are blocked "
+            "for now.",
             address=origin.address_for(None),
         ),
         details={"is_over_limit": True},
@@ -135,8 +135,8 @@ def record_mfa_refused(*, person: Person, origin: SignInOrigin, is_over_limit: b
     who, address = personal_data.name_of(person), origin.address_for(person)
     if is_over_limit:
         sentence = audit.Sentence(
-            "MFA for {person} is blocked for now after too many failed attempts, the latest from "
-            "{address}.",
+            "MFA for {person} is blocked for now after too many failed attempts, most recently "
+            "from {address}.",
             person=who,
             address=address,
         )
@@ -178,8 +178,8 @@ def record_failed_reauthentication(
     who, address = personal_data.name_of(person), origin.address_for(person)
     if is_over_limit:
         sentence = audit.Sentence(
-            "Too many failed identity checks in a session of {person}. Further "
-            "ones are blocked for now, the latest from {address}.",
+            "Too many failed identity checks in a session of {person}, most recently from "
+            "{address}. Further attempts are blocked for now.",
             person=who,
             address=address,
         )

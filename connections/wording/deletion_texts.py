@@ -411,8 +411,8 @@ _NOT_RECORDED = {
         "danger",
         "warning",
         "Sent, but the response couldn't be saved.",
-        "Copy it now. The attempt is recorded, its response isn't. Org Admin will check Datadog's "
-        "list.",
+        "Copy it now: the attempt is recorded, but its response isn't. Org Admin will check "
+        "Datadog's list.",
     ),
 }
 

@@ -175,7 +175,7 @@ def test_planning_again_leads_to_the_open_draft_until_another_connection_is_deci
     draft = client.post(url).headers["Location"]
     again = client.post(url, follow=True)
     assert again.redirect_chain == [(draft, 303)]
-    assert "You planned these connections already." in again.text
+    assert "You already planned these connections." in again.text
     decide(review, ada, second, decision="delete")
     assert [row.reference for row in plan(review, ada).batch.rows.all()] == [second]
     assert Batch.objects.count() == 2

@@ -16,7 +16,7 @@ class Command(OrgAdminCommand):
     """Exit code 0 if the backup was made and checked, otherwise 1."""
 
     help = (
-        "Copy the SQLite database and a manifest to a new directory; the service can be running. "
+        "Copy the SQLite database to a new directory, with a manifest. The service can be running. "
         "The key ring isn't included: keep a copy of it elsewhere."
     )
     failed = "No backup was made"

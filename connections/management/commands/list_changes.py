@@ -27,13 +27,13 @@ class Command(OrgAdminCommand):
         parser.add_argument(
             "--since",
             metavar="TIME",
-            help="Recorded then or later: ISO 8601, UTC without an offset.",
+            help="Only changes recorded at this time or later: ISO 8601, UTC if it has no offset.",
         )
         parser.add_argument(
-            "--kind", choices=Change.Kind.values, default="", help="Only this kind."
+            "--kind", choices=Change.Kind.values, default="", help="Only changes of this kind."
         )
         parser.add_argument(
-            "--unacknowledged", action="store_true", help="Only those not acknowledged."
+            "--unacknowledged", action="store_true", help="Only changes that aren't acknowledged."
         )
 
     def run(self, **options: Any) -> int:

@@ -17,7 +17,7 @@ class Command(OrgAdminCommand):
     """Exit code 0 if the primary key encrypts every stored secret, otherwise 1."""
 
     help = (
-        "Add a key to the key ring and encrypt every stored secret with it; the service can be "
+        "Add a key to the key ring and encrypt every stored secret with it. The service can be "
         "running. If several machines have copies of the key ring: --stage, replace every copy, "
         "rotate, replace every copy again."
     )

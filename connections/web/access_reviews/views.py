@@ -237,7 +237,7 @@ def access_review_plan(request: HttpRequest, pk: UUID) -> HttpResponse:
     if not planned.is_new:
         messages.info(
             request,
-            "You planned these connections already. To plan them again, discard this draft first.",
+            "You already planned these connections. To plan them again, discard this draft first.",
         )
     if planned.remaining:
         messages.info(

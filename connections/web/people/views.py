@@ -269,7 +269,8 @@ def change_emails_set(request: HttpRequest) -> HttpResponse:
     people.set_change_emails(
         actor=actor_of(request), person=require_signed_in_person(request), is_wanted=is_wanted
     )
-    messages.success(request, f"Emails about changes are {'on' if is_wanted else 'off'}.")
+    state = "on" if is_wanted else "off"
+    messages.success(request, f"Emails about changes and access reviews are {state}.")
     return SeeOther(reverse("mfa_index"))
 
 
