@@ -182,6 +182,7 @@ def own_cost(bench: Bench) -> Iterator[Line]:
         yield line("processor time", costs["cpu"], database=name)
         own = [whole - bare for whole, bare in zip(costs["cpu"], costs["bare_cpu"], strict=True)]
         yield line("of that, without Datadog's requests", own, database=name, at_most=28)
+        yield from _shares(costs["samples"], database=name)
         for unit, at_most in (("statements", 55), ("commits", 5)):
             post, verification = costs[unit]
             yield line(
@@ -191,6 +192,13 @@ def own_cost(bench: Bench) -> Iterator[Line]:
                 database=name,
                 at_most=at_most,
             )
+
+
+def _shares(samples: dict[str, int], *, database: str) -> Iterator[Line]:
+    """The share of each owner, largest first."""
+    for owner, count in sorted(samples.items(), key=lambda each: -each[1]):
+        share = round(100 * count / sum(samples.values()))
+        yield line(f"share of {owner}", [share], unit="%", database=database)
 
 
 def far_database(bench: Bench) -> Iterator[Line]:
@@ -203,6 +211,7 @@ def far_database(bench: Bench) -> Iterator[Line]:
         what = f"POST and verification, database {FAR * 1000:g} ms away, without Datadog's time"
         yield line(what, own, database=far.name, at_most=200)
         yield line("of that, the POST", costs["post"], database=far.name)
+        yield line("`SELECT 1`, for comparison", costs["round_trip"], database=far.name)
 
 
 def _costs(bench: Bench, database: Database) -> dict[str, Any]:
