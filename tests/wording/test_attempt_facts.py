@@ -110,30 +110,31 @@ def sent_in(history: History) -> Sent:
 
 
 def every_case(histories: list[History]) -> Iterator[tuple[History, Deletion]]:
-    """Every state and outcome, with every cause that has text, policy and history of attempts."""
-    for history in histories:
-        attempts = attempts_with(history)
-        for (state, outcome), cause in product(PLACES, CAUSES_WITH_TEXT):
-            # Only these two depend on the policy or on whether it was reviewed.
-            looks = state == State.REQUESTED or outcome == Outcome.ALREADY_ABSENT
-            kinds = ((ApprovalPolicy.NONE, True), (ApprovalPolicy.ONE, False))
-            for policy, is_reviewed in kinds if looks else kinds[:1]:
-                yield (
-                    history,
-                    deletion_in(
-                        state,
-                        outcome,
-                        cause=cause,
-                        policy=policy,
-                        attempts=attempts,
-                        epoch=len(attempts),
-                        is_reviewed=is_reviewed,
-                        confirmed_at=NOW if attempts else None,
-                        settled_at=NOW if outcome else None,
-                        expires_at=NOW + timedelta(minutes=15),
-                        due_at=NOW,
-                    ),
-                )
+    """Every state and outcome, with every cause that has text, policy and history of attempts.
+
+    Yields one deletion per state, outcome, cause and policy again and again, with other attempts.
+    """
+    attempts_of = [(history, attempts_with(history)) for history in histories]
+    for (state, outcome), cause in product(PLACES, CAUSES_WITH_TEXT):
+        # Only these two depend on the policy or on whether it was reviewed.
+        looks = state == State.REQUESTED or outcome == Outcome.ALREADY_ABSENT
+        kinds = ((ApprovalPolicy.NONE, True), (ApprovalPolicy.ONE, False))
+        for policy, is_reviewed in kinds if looks else kinds[:1]:
+            deletion = deletion_in(
+                state,
+                outcome,
+                cause=cause,
+                policy=policy,
+                is_reviewed=is_reviewed,
+                settled_at=NOW if outcome else None,
+                expires_at=NOW + timedelta(minutes=15),
+                due_at=NOW,
+            )
+            for history, attempts in attempts_of:
+                deletion._prefetched_objects_cache["attempts"] = attempts  # type: ignore[attr-defined]
+                deletion.epoch = len(attempts)
+                deletion.confirmed_at = NOW if attempts else None
+                yield history, deletion
 
 
 def texts_of(deletion: Deletion) -> list[str]:
