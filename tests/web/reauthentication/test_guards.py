@@ -97,40 +97,45 @@ def test_a_guarded_post_with_the_right_password_is_accepted(
                 assert not response.context["reauth_prompt"]
 
 
-@pytest.mark.parametrize("who", CAST)
 def test_a_person_without_permission_is_refused_and_not_prompted(
-    who: str,
     request: pytest.FixtureRequest,
     addresses: dict[str, str],
     late_client_of: ClientOf,
+    subtests: pytest.Subtests,
 ) -> None:
-    client = late_client_of(request.getfixturevalue(who))
-    forbidden = {name for name in REAUTHENTICATED if who not in (MATRIX[name][1] or ())}
-    statuses = {
-        name: client.post(addresses[name], ACTING.get(name, {})).status_code for name in forbidden
-    }
-    assert statuses == dict.fromkeys(forbidden, 403)
-    shown = {name for name in ASK_FIRST if who not in (MATRIX[name][0] or ())}
-    assert {name: client.get(addresses[name]).status_code for name in shown} == dict.fromkeys(
-        shown, 403
-    )
+    for who in CAST:
+        with subtests.test(who=who):
+            client = late_client_of(request.getfixturevalue(who))
+            forbidden = {name for name in REAUTHENTICATED if who not in (MATRIX[name][1] or ())}
+            statuses = {
+                name: client.post(addresses[name], ACTING.get(name, {})).status_code
+                for name in forbidden
+            }
+            assert statuses == dict.fromkeys(forbidden, 403)
+            shown = {name for name in ASK_FIRST if who not in (MATRIX[name][0] or ())}
+            statuses = {name: client.get(addresses[name]).status_code for name in shown}
+            assert statuses == dict.fromkeys(shown, 403)
 
 
-@pytest.mark.parametrize("name", sorted(ASK_FIRST))
 def test_a_page_with_only_an_action_prompts_before_it_is_shown(
-    name: str, root: Person, addresses: dict[str, str], late_client_of: ClientOf
+    root: Person,
+    addresses: dict[str, str],
+    late_client_of: ClientOf,
+    subtests: pytest.Subtests,
 ) -> None:
-    client, url = late_client_of(root), addresses[name]
-    response = client.get(url)
-    assert (response.status_code, response["Location"]) == (
-        302,
-        f"/accounts/reauthenticate/?next={url.replace('/', '%2F')}",
-    )
-    checked = client.post(response["Location"], {"step_up-password": PASSWORD})
-    assert (checked.status_code, checked["Location"]) == (303, url)
-    assert client.get(url).status_code == 200
-    # Opening the prompt again shows none.
-    assert client.get(response["Location"])["Location"] == url
+    for name in sorted(ASK_FIRST):
+        with subtests.test(name=name), undone():
+            client, url = late_client_of(root), addresses[name]
+            response = client.get(url)
+            assert (response.status_code, response["Location"]) == (
+                302,
+                f"/accounts/reauthenticate/?next={url.replace('/', '%2F')}",
+            )
+            checked = client.post(response["Location"], {"step_up-password": PASSWORD})
+            assert (checked.status_code, checked["Location"]) == (303, url)
+            assert client.get(url).status_code == 200
+            # Opening the prompt again shows none.
+            assert client.get(response["Location"])["Location"] == url
 
 
 def test_an_htmx_get_redirects_the_whole_page_to_reauthentication(
