@@ -1,4 +1,4 @@
-"""Limits how many of our files and stack frames a confirmed POST passes through."""
+"""Limits how many files, stack frames and queries a confirmed POST takes."""
 
 import sys
 from collections.abc import Iterator
@@ -8,6 +8,7 @@ from types import FrameType
 from typing import Any
 
 import pytest
+from pytest_django import DjangoAssertNumQueries
 
 from connections.models import Outcome, State
 from connections.operations import heartbeats
@@ -23,6 +24,7 @@ DECLARING_FILES = {"connections/urls.py", "orgadmin/urls.py", "orgadmin/settings
 # Today's counts. Lower them with every change that shortens the path.
 MOST_FILES = 39
 MOST_FRAMES = 20
+QUERIES = 45
 
 
 class Trace:
@@ -73,8 +75,10 @@ def traced() -> Iterator[Trace]:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_confirmed_post_passes_few_files_and_frames(
-    requester: Requester, sandbox: SandboxServer
+def test_a_confirmed_post_passes_few_files_and_frames_and_makes_few_queries(
+    requester: Requester,
+    sandbox: SandboxServer,
+    django_assert_num_queries: DjangoAssertNumQueries,
 ) -> None:
     sandbox.world.set_fault(fault=faults.RETURNS_500, operation="list", times=1)
     page = requester.delete()
@@ -84,7 +88,7 @@ def test_a_confirmed_post_passes_few_files_and_frames(
     # Where no worker runs, the page verifies the response itself.
     heartbeats.record_heartbeat(name="worker", host="here", process_id=1)
 
-    with traced() as trace:
+    with traced() as trace, django_assert_num_queries(QUERIES):
         post_htmx(requester.client, form.action, typed, target="outcome")
 
     assert requester.deletion().outcome == Outcome.DELETED
