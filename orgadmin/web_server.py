@@ -302,7 +302,6 @@ def main() -> None:
     gc.set_threshold(50_000, 10, 10)
 
     def stop(number: int, frame: FrameType | None) -> None:
-        del number, frame
         server.stop()
 
     # A service manager might signal every process, and the supervisor then signals this one again.

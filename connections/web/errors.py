@@ -129,7 +129,6 @@ def _record_denial(request: HttpRequest) -> None:
 @_error_page
 def page_not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
     """404. The exception's text is not shown, because it can contain names of models."""
-    del exception
     return render(request, "404.html", status=404)
 
 
@@ -178,5 +177,4 @@ def _render_standalone(
 @_error_page
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
     """403 for a form whose CSRF token is missing or old."""
-    del reason
     return render(request, "403_csrf.html", {"request_id": request_id_of(request)}, status=403)

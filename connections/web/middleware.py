@@ -39,7 +39,7 @@ from connections.operations.write_probe import find_write_problem, write_without
 from connections.web.errors import response_not_recorded_page
 from connections.web.people.single_sign_on import has_provider_mfa
 from connections.web.reauthentication import is_recent, redirect_to_prompt
-from connections.web.routing import access_of
+from connections.web.routing import View, access_of
 from connections.web.support import sign_in_url_after_post, signed_in_person
 
 logger = logging.getLogger(__name__)
@@ -60,7 +60,6 @@ class BidiControlMiddleware(MiddlewareMixin):
         self, request: HttpRequest, response: HttpResponseBase
     ) -> HttpResponseBase:
         """Replace the characters in a page."""
-        del request
         if not response.streaming and response.get("Content-Type", "").startswith("text/html"):
             content = response.content  # type: ignore[attr-defined]
             if _BIDI_CONTROLS.search(content):
@@ -200,11 +199,8 @@ class CompressionMiddleware(GZipMiddleware):
     A streamed export is compressed chunk by chunk, so that no row is held back.
     """
 
-    def process_view(
-        self, request: HttpRequest, view: Callable[..., Any], args: Any, kwargs: Any
-    ) -> None:
+    def process_view(self, request: HttpRequest, view: View, *args: Any) -> None:
         """Note whether the view's response can show a secret."""
-        del args, kwargs
         request.shows_secret = access_of(request, view).shows_secret  # type: ignore[attr-defined]
 
     def process_response(
@@ -233,11 +229,8 @@ class UploadMiddleware(MiddlewareMixin):
     A file larger than FILE_UPLOAD_MAX_MEMORY_SIZE is dropped, as if none had been sent.
     """
 
-    def process_view(
-        self, request: HttpRequest, view: Callable[..., Any], args: Any, kwargs: Any
-    ) -> None:
+    def process_view(self, request: HttpRequest, view: View, *args: Any) -> None:
         """Choose the upload handler before anything reads the body."""
-        del args, kwargs
         if access_of(request, view).accepts_file:
             request.upload_handlers = [MemoryFileUploadHandler(request)]
 
@@ -248,11 +241,8 @@ class FieldLimitMiddleware(MiddlewareMixin):
     Django has one limit for all URLs, so that limit is the highest of theirs.
     """
 
-    def process_view(
-        self, request: HttpRequest, view: Callable[..., Any], args: Any, kwargs: Any
-    ) -> None:
+    def process_view(self, request: HttpRequest, view: View, *args: Any) -> None:
         """Raise TooManyFieldsSent for too many fields in the query string or in the form."""
-        del args, kwargs
         max_fields = access_of(request, view).max_fields
         for fields in (request.GET, request.POST):
             if sum(len(values) for _, values in fields.lists()) > max_fields:
@@ -286,11 +276,8 @@ class SessionUseMiddleware(MiddlewareMixin):
 class AccessMiddleware(MiddlewareMixin):
     """Applies a URL's rules that come before its view: sign-in, MFA, and a working database."""
 
-    def process_view(
-        self, request: HttpRequest, view: Callable[..., Any], args: Any, kwargs: Any
-    ) -> HttpResponseBase | None:
+    def process_view(self, request: HttpRequest, view: View, *args: Any) -> HttpResponseBase | None:
         """Let the request through, redirect it, or raise the database's error."""
-        del args, kwargs
         access = access_of(request, view)
         if access.token_authenticated and "Authorization" in request.headers:
             return None
@@ -397,11 +384,8 @@ class ReadOnlyMiddleware:
             response.streaming_content = _guard_chunks(chunks, guard)
         return response
 
-    def process_view(
-        self, request: HttpRequest, view: Callable[..., Any], args: Any, kwargs: Any
-    ) -> None:
+    def process_view(self, request: HttpRequest, view: View, *args: Any) -> None:
         """Arm the guard for a reading method on a read-only URL."""
-        del args, kwargs
         is_read_only = access_of(request, view).is_read_only
         request._write_guard.is_armed = (  # type: ignore[attr-defined]
             is_read_only and request.method in SAFE_METHODS

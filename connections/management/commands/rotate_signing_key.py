@@ -16,7 +16,6 @@ class Command(OrgAdminCommand):
     )
 
     def run(self, **options: Any) -> None:
-        del options
         key = rotate_signing_key(actor=command_actor())
         self.emit(
             {"fingerprint": key.fingerprint},
