@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import datetime
 
 from django.http import HttpRequest
 
 from connections.access_reviews.details import DeletionResult, RowDetails
 from connections.core.text import format_relative
-from connections.models import AccessReviewDecision, Deletion, RowState
+from connections.models import AccessReviewDecision, RowState
 from connections.web.access_reviews.forms import DecisionForm
 from connections.web.lists import current_url
 from connections.web.support import connection_url
@@ -32,11 +32,6 @@ GROUPS = {
     RowState.DELETE: (1, "Decided"),
     RowState.GONE: (2, "Gone"),
 }
-
-
-def group_label(state: RowState, *, is_closed: bool) -> str:
-    """The heading above the rows with this state and similar ones."""
-    return LEFT_OPEN.label if is_closed and state == RowState.PENDING else GROUPS[state][1]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,21 +69,16 @@ class ReviewRowView:
     """One row of the table."""
 
     details: RowDetails
-    anchor: str
     key: str
     # "Labs to Mobile", for labels that are read aloud.
     name: str
     # "Labs → Mobile".
     pair: str
     url: str
-    state: RowState
     badge: Badge
     age: str
     last: LastDecision | None
-    # A decision to keep counts until this day.
-    until: date | None
     changes: list[Badge]
-    deletion: Deletion | None
     # "Removed outside Org Admin", "Not deleted"; "" if a deletion says it or it isn't finished.
     result: str
     # Why it is missing from the newest syncs, or hidden from this person.
@@ -100,7 +90,7 @@ class ReviewRowView:
     # The form in the row. None while it is closed.
     form: DecisionForm | None
     is_selected: bool
-    # The heading above the first row of a group.
+    # The heading above the rows of its group.
     group_label: str
 
 
@@ -114,23 +104,17 @@ def review_row_views(
     now: datetime,
 ) -> list[ReviewRowView]:
     """The rows as the page shows them. One has an open form if the address or the POST says so."""
-    views: list[ReviewRowView] = []
-    label = ""
-    for details in rows:
-        group = group_label(details.row.state, is_closed=is_closed)
-        views.append(
-            _row_view(
-                request,
-                details,
-                can_decide=can_decide and details.row.current is not None,
-                is_closed=is_closed,
-                posted=posted,
-                group_label=group if group != label else "",
-                now=now,
-            )
+    return [
+        _row_view(
+            request,
+            details,
+            can_decide=can_decide and details.row.current is not None,
+            is_closed=is_closed,
+            posted=posted,
+            now=now,
         )
-        label = group
-    return views
+        for details in rows
+    ]
 
 
 def _row_view(
@@ -140,7 +124,6 @@ def _row_view(
     can_decide: bool,
     is_closed: bool,
     posted: Posted | None,
-    group_label: str,
     now: datetime,
 ) -> ReviewRowView:
     row, connection = details.row, details.connection
@@ -150,20 +133,14 @@ def _row_view(
     sink = connection.sink_org_name or connection.sink_org_id
     return ReviewRowView(
         details=details,
-        anchor=f"row-{place}",
         key=row.key.reference,
         name=f"{source} to {sink}",
         pair=f"{source} → {sink}",
         url=connection_url(row.key),
-        state=row.state,
         badge=LEFT_OPEN if is_left_open else ROW_BADGES[row.state],
         age=age_text(connection.connection_created_at, now=now),
         last=_last_decision(details, is_closed=is_closed, now=now),
-        until=details.decision.keep_until
-        if details.decision and row.state == RowState.KEEP
-        else None,
         changes=[change_badge(change, deletion=None) for change in details.changes],
-        deletion=details.deletion,
         result=_result_text(details, is_closed=is_closed),
         note=_note(details),
         keep_url=_form_url(request, place, "keep") if can_decide else "",
@@ -171,7 +148,7 @@ def _row_view(
         close_url=f"{current_url(request, open='', decision='')}#row-{place}",
         form=_form(request, details, posted=posted) if can_decide else None,
         is_selected=bool(posted and posted.form and row.key.reference in posted.connections),
-        group_label=group_label,
+        group_label=LEFT_OPEN.label if is_left_open else GROUPS[row.state][1],
     )
 
 
