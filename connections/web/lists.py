@@ -162,10 +162,11 @@ class Column:
 
 
 SELECT_COLUMN = Column(label="Select", css="cell-select")
-PAIR_COLUMNS = (
+CONNECTION_COLUMNS = (
     Column(label="Source", css="cell-org"),
     Column(label="to", css="cell-arrow"),
     Column(label="Destination", css="cell-org"),
+    Column(label="Data types", css="cell-types"),
 )
 
 

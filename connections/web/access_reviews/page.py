@@ -28,8 +28,8 @@ from connections.web.access_reviews.forms import ClosingForm
 from connections.web.access_reviews.rows import GROUPS, Posted, ReviewRowView, review_row_views
 from connections.web.access_reviews.start import coverage_warnings, without_reviewer_warning
 from connections.web.lists import (
+    CONNECTION_COLUMNS,
     PAGE_SIZE,
-    PAIR_COLUMNS,
     SELECT_COLUMN,
     Column,
     FilterBar,
@@ -49,12 +49,8 @@ from connections.wording.access_reviews import (
 )
 from connections.wording.connections import join_some_names
 
-_PAIR = (
-    *PAIR_COLUMNS,
-    Column(label="Data types", css="cell-types"),
-)
 _OPEN_COLUMNS = (
-    *_PAIR,
+    *CONNECTION_COLUMNS,
     Column(label="Age", css="cell-number cell-age"),
     Column(label="Creator", css="cell-person"),
     Column(label="Last decision", css="cell-last"),
@@ -62,7 +58,7 @@ _OPEN_COLUMNS = (
     Column(label="Decision", css="cell-decision"),
 )
 _CLOSED_COLUMNS = (
-    *_PAIR,
+    *CONNECTION_COLUMNS,
     Column(label="Creator", css="cell-person"),
     Column(label="Decision", css="cell-status"),
     Column(label="Reason", css="cell-reason"),

@@ -44,7 +44,7 @@ from connections.web.batches.plan import Plan, PlanFilter, kept_warning, load_pl
 from connections.web.charts import OUTCOME_SERIES, Series
 from connections.web.forms import ServiceForm
 from connections.web.lists import (
-    PAIR_COLUMNS,
+    CONNECTION_COLUMNS,
     SELECT_COLUMN,
     Column,
     ViewLink,
@@ -66,14 +66,13 @@ from connections.wording.batches import (
     no_sender_text,
 )
 
-_PAIR = (
-    *PAIR_COLUMNS,
-    Column(label="Data types", css="cell-types"),
+_CONNECTION = (
+    *CONNECTION_COLUMNS,
     Column(label="Site", css="cell-site cell-medium"),
 )
 _PROBLEM = Column(label="Left out because", css="cell-flags")
 _PLAN_COLUMNS = (
-    *_PAIR,
+    *_CONNECTION,
     Column(label="Created", css="cell-time"),
     Column(label="Creator", css="cell-person cell-wide"),
     _PROBLEM,
@@ -91,7 +90,7 @@ _PLAN_LINKS = {
 }
 _RESULT_COLUMNS = (
     Column(label="Status", css="cell-status"),
-    *_PAIR,
+    *_CONNECTION,
     Column(label="Result", css="cell-result"),
     Column(label="Credential", css="cell-credential cell-wide"),
 )
