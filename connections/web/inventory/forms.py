@@ -1,6 +1,6 @@
 """The filters of the inventory, and the forms for protections."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from uuid import UUID
 
 from django import forms
@@ -8,14 +8,26 @@ from django.core.exceptions import ValidationError
 
 from connections.core.errors import InvalidInputError
 from connections.deletions import reviews
-from connections.inventory.inventory import CHANGED_DAYS
+from connections.inventory.inventory import CHANGED_DAYS, KnownOrg
 from connections.inventory.orgs import OrgCoverage, OrgFilter
 from connections.web.credentials.forms import site_choices
 from connections.web.forms import ServiceForm, reason_field
+from connections.web.lists import Filter, org_filter, type_filter
 
 PROTECTED = [("yes", "Protected"), ("no", "Not protected")]
 CREATOR = [("disabled", "Account disabled")]
-CHANGED = list(zip(CHANGED_DAYS, ("Last 24 hours", "Last 7 days", "Last 30 days"), strict=True))
+_CHANGED = list(zip(CHANGED_DAYS, ("Last 24 hours", "Last 7 days", "Last 30 days"), strict=True))
+
+
+def connection_filters(*, orgs: Iterable[KnownOrg], types: Iterable[str]) -> list[Filter]:
+    """The filters of the list and the matrix, for connections of these orgs and data types."""
+    return [
+        org_filter(orgs),
+        type_filter(types),
+        Filter(name="protected", label="Protection", options=PROTECTED),
+        Filter(name="creator", label="Creator", options=CREATOR),
+        Filter(name="changed", label="Changed", options=_CHANGED),
+    ]
 
 
 class OrgForm(forms.Form):

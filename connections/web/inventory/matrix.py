@@ -16,17 +16,14 @@ from connections.access import permissions
 from connections.core.text import format_age, pluralize
 from connections.inventory.inventory import KnownOrg, filter_from_values, valid_filters
 from connections.inventory.matrix import MAX_ORGS, Cell, Matrix, build_matrix
-from connections.web.inventory.forms import CHANGED, CREATOR, PROTECTED
+from connections.web.inventory.forms import connection_filters
 from connections.web.lists import (
-    Filter,
     FilterBar,
     ViewLink,
     count_of_total_text,
     filter_bar,
     list_url,
-    org_filter,
     shared_names,
-    type_filter,
 )
 from connections.web.support import actor_of, org_url
 from connections.wording.changes import change_title
@@ -116,13 +113,7 @@ def _site_links(request: HttpRequest, matrix: Matrix) -> list[ViewLink]:
 def _filter_bar(request: HttpRequest, matrix: Matrix) -> FilterBar:
     bar = filter_bar(
         request,
-        [
-            org_filter(matrix.orgs),
-            type_filter(matrix.connection_types),
-            Filter(name="protected", label="Protection", options=PROTECTED),
-            Filter(name="creator", label="Creator", options=CREATOR),
-            Filter(name="changed", label="Changed", options=CHANGED),
-        ],
+        connection_filters(orgs=matrix.orgs, types=matrix.connection_types),
         kept=("view", "site"),
     )
     is_filtered = any(request.GET.get(name) for name in _FILTERS)

@@ -38,12 +38,7 @@ from connections.models import OrgConnectionKey, Protection, Sync
 from connections.people import people
 from connections.web.deletions.status_section import review_url
 from connections.web.forms import ReasonForm
-from connections.web.inventory.forms import (
-    CHANGED,
-    CREATOR,
-    PROTECTED,
-    ProtectionForm,
-)
+from connections.web.inventory.forms import ProtectionForm, connection_filters
 from connections.web.inventory.matrix import MATRIX, matrix_page, view_links
 from connections.web.inventory.protections import protection_page
 from connections.web.inventory.rows import connection_row_views, failed_syncs, org_syncs, sync_text
@@ -58,11 +53,9 @@ from connections.web.lists import (
     filter_bar,
     numbered_links,
     numbered_page,
-    org_filter,
     shared_names,
     site_filter,
     sortable,
-    type_filter,
 )
 from connections.web.rate_limits import limited
 from connections.web.reauthentication import requires_reauthentication
@@ -157,11 +150,7 @@ def _filter_bar(request: HttpRequest, inventory: Inventory) -> FilterBar:
         request,
         [
             site_filter(sorted({org.site for org in inventory.orgs})),
-            org_filter(inventory.orgs),
-            type_filter(inventory.connection_types),
-            Filter(name="protected", label="Protection", options=PROTECTED),
-            Filter(name="creator", label="Creator", options=CREATOR),
-            Filter(name="changed", label="Changed", options=CHANGED),
+            *connection_filters(orgs=inventory.orgs, types=inventory.connection_types),
         ],
         more=[
             # A link from an org's page or from the matrix names the org by its ID.
