@@ -126,14 +126,15 @@ def connection_url(key: OrgConnectionKey) -> str:
     return reverse("org-connection-detail", args=[key.site, key.connection_id])
 
 
-_SUBJECT_PAGES = {
-    "deletion": "deletion-detail",
-    "batch": "batch-detail",
-    "access_review": "access-review-detail",
-    "credential": "credential-detail",
-    "person": "person-detail",
-    "org_connection": "org-connection-detail",
-    "org": "org-detail",
+# The texts of links to the subjects' pages, which are named after the types: "org-detail".
+SUBJECT_LABELS = {
+    "deletion": "Deletion",
+    "batch": "Bulk deletion",
+    "access_review": "Access review",
+    "credential": "Credential",
+    "person": "Person",
+    "org_connection": "Connection",
+    "org": "Org",
 }
 _ON_A_SITE = {"org_connection", "org"}
 
@@ -143,11 +144,11 @@ def subject_url(subject_type: str, subject_id: str, *, site: str = "") -> str:
 
     `site` is the site of an org or a connection.
     """
-    if subject_type not in _SUBJECT_PAGES:
+    if subject_type not in SUBJECT_LABELS:
         return ""
     args = [site, subject_id] if subject_type in _ON_A_SITE else [subject_id]
     try:
-        return reverse(_SUBJECT_PAGES[subject_type], args=args)
+        return reverse(f"{subject_type.replace('_', '-')}-detail", args=args)
     except NoReverseMatch:
         return ""
 

@@ -29,18 +29,8 @@ from connections.web.lists import (
     sortable,
 )
 from connections.web.rate_limits import limited
-from connections.web.support import actor_of, download, export_format, subject_url
+from connections.web.support import SUBJECT_LABELS, actor_of, download, export_format, subject_url
 
-# The text of the link to an event's subject.
-_SUBJECT_LABELS = {
-    "deletion": "Deletion",
-    "batch": "Bulk deletion",
-    "access_review": "Access review",
-    "credential": "Credential",
-    "person": "Person",
-    "org_connection": "Connection",
-    "org": "Org",
-}
 _COLUMNS = (
     Column(label="Event", css="cell-event", sort="event"),
     Column(label="Time", css="cell-time"),
@@ -126,7 +116,7 @@ def _filter_bar(request: HttpRequest, *, form: EventForm) -> FilterBar:
 def _subject_link(event: AuditEvent) -> tuple[str, str]:
     """The address of the event's subject and the link's text. Both are "" if it has no page."""
     url = subject_url(event.subject_type, event.subject_id, site=event.details.get("site", ""))
-    return (url, _SUBJECT_LABELS[event.subject_type]) if url else ("", "")
+    return (url, SUBJECT_LABELS[event.subject_type]) if url else ("", "")
 
 
 _CODES = [(code, wording.event_label(code)) for code in search.code_choices()]
@@ -137,14 +127,8 @@ def audit_detail(request: HttpRequest, seq: int) -> HttpResponse:
     found = search.get_event(actor=actor_of(request), seq=seq)
     if found is None:
         raise Http404("The audit log has no event with this number.")
-    event = found.event
-    subject_url, subject_label = _subject_link(event)
-    context = {
-        "found": found,
-        "event": event,
-        "subject_url": subject_url,
-        "subject_label": subject_label,
-    }
+    url, label = _subject_link(found.event)
+    context = {"found": found, "event": found.event, "subject_url": url, "subject_label": label}
     return render(request, "connections/audit_detail.html", context)
 
 
