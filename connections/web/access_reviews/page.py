@@ -5,10 +5,10 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from enum import StrEnum
 from typing import Any, NamedTuple
 from uuid import UUID
 
+from django.db.models import TextChoices
 from django.http import HttpRequest
 from django.urls import reverse
 
@@ -66,16 +66,16 @@ _CLOSED_COLUMNS = (
 )
 
 
-class RowFilter(StrEnum):
-    """Which rows to show: the values of `show` in the address."""
+class RowFilter(TextChoices):
+    """Which rows to show: the values of `show` in the address, and the texts of the links."""
 
-    ALL = ""
-    TO_DECIDE = "to-decide"
-    MINE = "mine"
-    KEEP = "keep"
-    DELETE = "delete"
-    GONE = "gone"
-    NO_REVIEWER = "no-reviewer"
+    ALL = "", "All"
+    TO_DECIDE = "to-decide", "To decide"
+    MINE = "mine", "Decided by you"
+    KEEP = "keep", "Keep"
+    DELETE = "delete", "Delete"
+    GONE = "gone", "Gone"
+    NO_REVIEWER = "no-reviewer", "No reviewer"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,15 +90,6 @@ class CoveredOrg:
 
 # How many names the top of the page shows.
 MAX_REVIEWERS = 5
-_LABELS = {
-    RowFilter.ALL: "All",
-    RowFilter.TO_DECIDE: "To decide",
-    RowFilter.MINE: "Decided by you",
-    RowFilter.KEEP: "Keep",
-    RowFilter.DELETE: "Delete",
-    RowFilter.GONE: "Gone",
-    RowFilter.NO_REVIEWER: "No reviewer",
-}
 _STATES = {
     RowFilter.TO_DECIDE: {RowState.PENDING},
     RowFilter.KEEP: {RowState.KEEP},
@@ -190,7 +181,9 @@ def _select(
     following = sorted((row for row in shown_by[chosen] if Place.of(row) > after), key=Place.of)
     page = following[:PAGE_SIZE]
     last = Place.of(page[-1]) if len(following) > PAGE_SIZE else None
-    labels = _LABELS | ({RowFilter.TO_DECIDE: LEFT_OPEN.label} if review.is_closed else {})
+    labels = {each: each.label for each in RowFilter}
+    if review.is_closed:
+        labels[RowFilter.TO_DECIDE] = LEFT_OPEN.label
     return _Selected(
         rows=page,
         links=part_links(

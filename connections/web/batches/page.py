@@ -83,11 +83,7 @@ _EDITED_COLUMNS = (
     *_PLAN_COLUMNS,
     Column(label="Remove", css="cell-action"),
 )
-_PLAN_LINKS = {
-    PlanFilter.ALL: "All",
-    PlanFilter.TO_DELETE: "To delete",
-    PlanFilter.LEFT_OUT: "Left out",
-}
+_PLAN_LINKS = (PlanFilter.ALL, PlanFilter.TO_DELETE, PlanFilter.LEFT_OUT)
 _RESULT_COLUMNS = (
     Column(label="Status", css="cell-status"),
     *_CONNECTION,
@@ -287,7 +283,7 @@ def plan_rows(
         views=views,
         links=part_links(
             request,
-            [(label, value, len(plan.shown_by(value))) for value, label in _PLAN_LINKS.items()],
+            [(each.label, each, len(plan.shown_by(each))) for each in _PLAN_LINKS],
             shown=chosen,
         ),
         columns=[column for column in columns if has_problems or column != _PROBLEM],

@@ -4,10 +4,9 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from enum import StrEnum
 from typing import Any, NamedTuple
 
-from django.db.models import F
+from django.db.models import F, TextChoices
 
 from connections.access.actor import Actor
 from connections.access.visibility import visible_batch_rows
@@ -28,12 +27,13 @@ MAX_NAMES = 3
 NEW = timedelta(days=7)
 
 
-class PlanFilter(StrEnum):
-    """Which rows of a plan to show: the values of `show` in the address."""
+class PlanFilter(TextChoices):
+    """Which rows of a plan to show: the values of `show` in the address, and some links' texts."""
 
-    ALL = ""
-    TO_DELETE = "to-delete"
-    LEFT_OUT = "left-out"
+    ALL = "", "All"
+    TO_DELETE = "to-delete", "To delete"
+    LEFT_OUT = "left-out", "Left out"
+    # Shown by the links in warnings.
     AUDIT = "audit"
     NEW = "new"
     UNKNOWN_TYPE = "unknown-type"
