@@ -11,13 +11,14 @@ from django.utils import timezone
 from django.utils.safestring import SafeString
 
 from connections import wording
+from connections.batches import drafts
 from connections.core.text import format_age, format_relative, pluralize
 from connections.deletions import states
 from connections.deletions.tickets import ticket_url
-from connections.models import Credential, Deletion, Notification, Person, Sync
+from connections.models import Batch, Credential, Deletion, Notification, Person, Sync
 from connections.web.icons import DOT, SHAPES
-from connections.web.support import time_of
-from connections.wording.batches import BatchStatus
+from connections.web.support import org_url, time_of
+from connections.wording.batches import BatchStatus, batch_badge, batch_origin_text
 from connections.wording.causes import failure_text
 from connections.wording.changes import CHANGE_BADGES
 from connections.wording.connections import KNOWN_TYPES, creator_kind, site_label, site_name
@@ -38,7 +39,9 @@ from connections.wording.statuses import (
 )
 
 register = template.Library()
+register.filter("batch_origin", batch_origin_text)
 register.filter("creator_kind", creator_kind)
+register.filter("org_url", org_url)
 register.filter("quantity", pluralize)
 register.filter("site_label", site_label)
 register.filter("site_name", site_name)
@@ -47,7 +50,7 @@ register.filter("ticket_url", ticket_url)
 
 @register.simple_tag(takes_context=True)
 def badge(
-    context: RequestContext, about: Deletion | Notification | Credential | Person | Badge
+    context: RequestContext, about: Deletion | Notification | Batch | Credential | Person | Badge
 ) -> SafeString:
     """The badge of one of these objects, or a badge that was already chosen."""
     match about:
@@ -56,6 +59,9 @@ def badge(
             chosen = wording.badge(about, status=status)
         case Notification():
             chosen = wording.notification_badge(about)
+        case Batch():
+            has_expired = drafts.has_expired(about, now=time_of(context.request))
+            chosen = batch_badge(about, has_expired=has_expired)
         case Credential():
             chosen = wording.credential_badge(about)
         case Person():

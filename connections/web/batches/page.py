@@ -61,7 +61,6 @@ from connections.wording.batches import (
     batch_badge,
     batch_headline,
     batch_lines,
-    batch_origin_text,
     is_discarded,
     no_sender_text,
 )
@@ -395,7 +394,6 @@ def batch_context(
     common = {
         "batch": batch,
         "status": batch_badge(batch, has_expired=drafts.has_expired(batch, now=time_of(request))),
-        "origin": batch_origin_text(batch),
         "access_review": _visible_access_review(batch, actor=actor),
         "notice": notice,
         "url": reverse("batch-detail", args=[batch.pk]),

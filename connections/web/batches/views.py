@@ -1,7 +1,6 @@
 """Bulk deletions: the list, the page of each one from plan to result, and its actions."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
@@ -42,12 +41,9 @@ from connections.web.support import (
     download,
     export_format,
     find_posted_org,
-    time_of,
     uuid_or_none,
     wants_fragment,
 )
-from connections.wording import Badge
-from connections.wording.batches import batch_badge, batch_origin_text
 
 DETAIL = "connections/batch_detail.html"
 _COLUMNS = (
@@ -59,15 +55,6 @@ _COLUMNS = (
     Column(label="Ticket", css="cell-ticket"),
     Column(label="Planned by", css="cell-person"),
 )
-
-
-@dataclass(frozen=True, kw_only=True)
-class BatchView:
-    """One row of the list."""
-
-    batch: Batch
-    title: str
-    badge: Badge
 
 
 def batch_list(request: HttpRequest) -> HttpResponse:
@@ -83,16 +70,9 @@ def _list(request: HttpRequest, *, problem: str = "", status: int = 200) -> Http
         connections=Count("rows", filter=Q(rows__problem="", rows__removed_at=None))
     )
     batches = batches.order_by("-created_at", "-id")
-    page, now = numbered_page(request, batches), time_of(request)
+    page = numbered_page(request, batches)
     context = {
-        "rows": [
-            BatchView(
-                batch=batch,
-                title=batch_origin_text(batch),
-                badge=batch_badge(batch, has_expired=drafts.has_expired(batch, now=now)),
-            )
-            for batch in page.object_list
-        ],
+        "batches": page.object_list,
         "columns": _COLUMNS,
         "problem": problem,
         **numbered_links(request, page),

@@ -39,7 +39,7 @@ from connections.web.lists import (
     site_filter,
     sortable,
 )
-from connections.web.support import actor_of, org_url
+from connections.web.support import actor_of
 from connections.wording import Badge
 from connections.wording.statuses import OrgStatus
 
@@ -59,15 +59,6 @@ _COLUMNS = (
 )
 
 
-@dataclass(frozen=True, kw_only=True)
-class OrgView:
-    """One row of the list."""
-
-    summary: OrgSummary
-    url: str
-    coverage: Badge
-
-
 def org_list(request: HttpRequest) -> HttpResponse:
     """Every org that the person knows."""
     actor = actor_of(request)
@@ -78,7 +69,10 @@ def org_list(request: HttpRequest) -> HttpResponse:
     matches = [org for org in every if filters.matches(org)]
     page = numbered_page(request, matches)
     context = {
-        "rows": [_org_view(org, actor=actor) for org in page.object_list],
+        "rows": [
+            (summary, _coverage_badge(summary.coverage, actor=actor))
+            for summary in page.object_list
+        ],
         "columns": sortable(request, _COLUMNS, sort=sort),
         "shared_names": shared_names(org.org for org in every),
         "bar": _filter_bar(request, every, actor=actor),
@@ -88,14 +82,6 @@ def org_list(request: HttpRequest) -> HttpResponse:
         "can_manage_credentials": permissions.can_manage_credentials(actor),
     }
     return render(request, "connections/org_list.html", context)
-
-
-def _org_view(summary: OrgSummary, *, actor: Actor) -> OrgView:
-    return OrgView(
-        summary=summary,
-        url=org_url(summary.org),
-        coverage=_coverage_badge(summary.coverage, actor=actor),
-    )
 
 
 def _coverage_badge(coverage: OrgCoverage, *, actor: Actor) -> Badge:
