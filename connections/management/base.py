@@ -149,6 +149,13 @@ class OrgAdminCommand(BaseCommand):
         """End with exit code 2."""
         raise CommandError(message, returncode=USAGE)
 
+    def read_input(self, path: str) -> bytes:
+        """The contents of the file, or of standard input for "-". Ends with a usage error."""
+        try:
+            return sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
+        except OSError as error:
+            self.usage_error(unreadable_text(path, error))
+
     def find_person(self, username: str) -> Person:
         """The person with this username, ignoring case. Otherwise end with a usage error."""
         person = Person.objects.filter(username__iexact=username).first()

@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from abc import abstractmethod
+from argparse import ArgumentParser
 from typing import Any, NoReturn
 
 from connections.core.errors import STOP_SIGNALS, StopRequestedError
@@ -89,6 +90,17 @@ class DeletingCommand(OrgAdminCommand):
     @abstractmethod
     def stopped_text(self) -> str:
         """What a second signal leaves behind."""
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """Add why it deletes, for whom, and the confirmation."""
+        parser.add_argument("--reason", required=True, help="Kept permanently in the audit log.")
+        parser.add_argument("--ticket", default="")
+        parser.add_argument(
+            "--as", dest="username", metavar="USERNAME", help="The requester, who can't approve it."
+        )
+        parser.add_argument(
+            "--yes", action="store_true", help="Required: a deletion can't be fully undone."
+        )
 
     def run_from_argv(self, argv: list[str]) -> None:
         """Run as a separate process, with signal handlers until it ends."""

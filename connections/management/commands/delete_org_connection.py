@@ -43,7 +43,6 @@ class Command(DeletingCommand):
         "3 already absent or gone, 4 refused by Datadog, 5 not sent or waiting, 6 unknown, 7 needs "
         "approval, 8 changed or still present, 9 returned 200 but still listed."
     )
-    needs_keys = True
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -56,18 +55,11 @@ class Command(DeletingCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--credential", required=True, metavar="NAME")
         parser.add_argument("--connection-id", required=True, metavar="UUID")
-        parser.add_argument("--reason", required=True, help="Kept permanently in the audit log.")
-        parser.add_argument("--ticket", default="")
-        parser.add_argument(
-            "--as", dest="username", metavar="USERNAME", help="The requester, who can't approve it."
-        )
+        super().add_arguments(parser)
         parser.add_argument(
             "--unreviewed",
             action="store_true",
             help="Send even if the credential doesn't list the connection.",
-        )
-        parser.add_argument(
-            "--yes", action="store_true", help="Required: a deletion can't be fully undone."
         )
 
     def run(self, **options: Any) -> None:
@@ -76,7 +68,9 @@ class Command(DeletingCommand):
         if credential is None:
             self.usage_error(f"No credential is named {options['credential']!r}.")
         requester = self.find_person(options["username"]) if options["username"] else None
-        self._check_usage(options)
+        self.require_valid_input(reason=options["reason"], ticket=options["ticket"])
+        if not options["yes"]:
+            self.usage_error("Nothing was sent. Add --yes: a deletion can't be fully undone.")
         existing = reviews.find_open_deletion(site=credential.site, connection_id=connection_id)
         if existing:
             self._end(existing, is_existing=True)
@@ -100,11 +94,6 @@ class Command(DeletingCommand):
         deletion = self._resolve_failed_check(deletion, allow_unreviewed=options["unreviewed"])
         self._verify(deletion)
         self._end(deletion)
-
-    def _check_usage(self, options: dict[str, Any]) -> None:
-        self.require_valid_input(reason=options["reason"], ticket=options["ticket"])
-        if not options["yes"]:
-            self.usage_error("Nothing was sent. Add --yes: a deletion can't be fully undone.")
 
     def _sync_and_review(
         self, *, credential: Credential, connection_id: UUID, allow_unreviewed: bool

@@ -1,12 +1,10 @@
 """Delete the org connections of a plan file from the command line."""
 
 import logging
-import sys
 from argparse import ArgumentParser
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from pathlib import Path
 from typing import Any, NoReturn
 
 from django.core.management.base import CommandError
@@ -27,7 +25,6 @@ from connections.management.base import (
     UNKNOWN,
     USAGE,
     database_error_text,
-    unreadable_text,
 )
 from connections.management.deleting import STILL_LISTED, STOPPED, DeletingCommand, exit_code_of
 from connections.models import Batch, BatchState, Credential, Deletion
@@ -69,23 +66,18 @@ class Command(DeletingCommand):
             metavar="FILE",
             help="The plan, UTF-8. “-” reads standard input.",
         )
-        parser.add_argument("--reason", required=True, help="Kept permanently in the audit log.")
-        parser.add_argument("--ticket", default="")
-        parser.add_argument(
-            "--as", dest="username", metavar="USERNAME", help="The requester, who can't approve it."
-        )
+        super().add_arguments(parser)
         parser.add_argument(
             "--dry-run",
             action="store_true",
             help="Sync and check the plan; request and send nothing.",
         )
-        parser.add_argument(
-            "--yes", action="store_true", help="Required: a deletion can't be fully undone."
-        )
 
     def run(self, **options: Any) -> None:
-        self._check_usage(options)
-        lines = plan_files.read_plan(self._read(options["plan"]))
+        self.require_valid_input(reason=options["reason"], ticket=options["ticket"])
+        if not (options["yes"] or options["dry_run"]):
+            self.usage_error("Nothing was sent. Add --yes: deletions can't be fully undone.")
+        lines = plan_files.read_plan(self.read_input(options["plan"]))
         requester = self.find_person(options["username"]) if options["username"] else None
         is_dry_run = options["dry_run"]
         self._go_on_if_open(lines, is_dry_run=is_dry_run)
@@ -101,17 +93,6 @@ class Command(DeletingCommand):
             self._end_dry_run(plan)
         self._request(plan, lines=lines, options=options)
         self._run_and_end(plan.batch, failed=plan.failed, is_new=True)
-
-    def _check_usage(self, options: dict[str, Any]) -> None:
-        self.require_valid_input(reason=options["reason"], ticket=options["ticket"])
-        if not (options["yes"] or options["dry_run"]):
-            self.usage_error("Nothing was sent. Add --yes: deletions can't be fully undone.")
-
-    def _read(self, path: str) -> bytes:
-        try:
-            return sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
-        except OSError as error:
-            self.usage_error(unreadable_text(path, error))
 
     def _sync(self, lines: Sequence[PlanLine]) -> None:
         """Sync every org of the plan's sites, because a snapshot can be old or missing."""

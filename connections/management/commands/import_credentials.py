@@ -1,15 +1,12 @@
 """Add or rotate many credentials from a CSV file."""
 
-import sys
 from argparse import ArgumentParser
-from pathlib import Path
 from typing import Any
 
 from connections.access.actor import command_actor
-from connections.core.secret import Secret
 from connections.credentials.import_file import COLUMNS, decode_file, parse_file
 from connections.credentials.imports import LineOutcome, LineResult, import_credentials
-from connections.management.base import FAILED, OrgAdminCommand, unreadable_text
+from connections.management.base import FAILED, OrgAdminCommand
 
 
 class Command(OrgAdminCommand):
@@ -34,7 +31,7 @@ class Command(OrgAdminCommand):
         )
 
     def run(self, **options: Any) -> int:
-        lines = parse_file(self._read(options["file"]))
+        lines = parse_file(decode_file(self.read_input(options["file"])))
         results = import_credentials(actor=command_actor(), lines=lines, rotate=options["rotate"])
         document = {
             outcome.value: [_document(result) for result in results if result.outcome is outcome]
@@ -43,12 +40,6 @@ class Command(OrgAdminCommand):
         }
         self.emit(document, "\n".join(map(_text, results)))
         return FAILED if document[LineOutcome.FAILED] else 0
-
-    def _read(self, path: str) -> Secret:
-        try:
-            return decode_file(sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes())
-        except OSError as error:
-            self.usage_error(unreadable_text(path, error))
 
 
 def _document(result: LineResult) -> dict[str, Any]:
