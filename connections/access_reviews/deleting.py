@@ -33,7 +33,7 @@ class ToDelete(NamedTuple):
     """The listed connections that an access review decided to delete, without a deletion yet."""
 
     rows: list[ReviewRow]
-    # Changed after the access review closed, so nobody decided to delete what they are now.
+    # Changed after the access review closed, so no one decided to delete them as they are now.
     changed: list[ReviewRow]
 
 

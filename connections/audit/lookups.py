@@ -31,7 +31,7 @@ from connections.models import (
     OrgConnectionSnapshot,
 )
 
-# At most one event per person and object is recorded in this time.
+# At most one event per person and object is recorded within this time.
 REFUSAL_INTERVAL_SECONDS = 60
 MAX_PATH_LENGTH = 200
 

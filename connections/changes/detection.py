@@ -324,9 +324,13 @@ class _Comparison:
     def _compare(self, known: KnownConnection, shown: KnownConnection) -> None:
         """Compare a listed connection with what is known about it."""
         merge_unknown(known=known, shown=shown)
-        is_retyped = set(shown.connection_types) != set(known.connection_types)
-        is_by_another = is_another_creator(known=known, shown=shown)
-        if not is_retyped and not is_by_another and same_creator_fields(known=known, shown=shown):
+        has_new_types = set(shown.connection_types) != set(known.connection_types)
+        has_new_creator = is_another_creator(known=known, shown=shown)
+        if (
+            not has_new_types
+            and not has_new_creator
+            and same_creator_fields(known=known, shown=shown)
+        ):
             self.shown.add(known.connection_id)
             return
         if self.is_baseline or not self._is_newer_than(known.established_at):
@@ -334,7 +338,7 @@ class _Comparison:
             return
         shown.lost_at = known.lost_at
         self.established.append(shown)
-        if is_retyped:
+        if has_new_types:
             widened = is_widened(before=known, after=shown)
             self._report_connection(
                 shown,
@@ -345,7 +349,7 @@ class _Comparison:
                 needs_attention=widened,
                 earliest_at=known.last_shown_at,
             )
-        if is_by_another:
+        if has_new_creator:
             self._report_connection(
                 shown,
                 kind=Kind.CREATOR_CHANGED,
@@ -363,7 +367,7 @@ class _Comparison:
         others = self._others_of_pairs(new, listed=listed)
         former = self._former(new, others=others)
         recreated = (
-            self._deleted_by_us(new, others=others, former=former)
+            self._deleted_in_org_admin(new, others=others, former=former)
             if self.is_baseline
             else self._deletions_of(former)
         )
@@ -471,7 +475,7 @@ class _Comparison:
             for pair, row in former.items()
         }
 
-    def _deleted_by_us(
+    def _deleted_in_org_admin(
         self,
         new: list[KnownConnection],
         *,

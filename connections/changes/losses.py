@@ -215,14 +215,14 @@ class _Observers:
 
     def awaits_sync(self, row: KnownConnection) -> bool:
         """Whether a credential that lists it has not been tried since it was lost."""
-        return any(not self._is_since(listing.tried_at, row) for listing in self._listing(row))
+        return any(not self._is_after_loss(listing.tried_at, row) for listing in self._listing(row))
 
     def no_longer_listing(self, row: KnownConnection) -> list[str]:
         """The credentials that listed it and whose complete sync since then lacks it."""
         return [
             str(listing.credential_id)
             for listing in self._of[row.connection_id]
-            if not listing.is_listing and self._is_since(listing.completed_at, row)
+            if not listing.is_listing and self._is_after_loss(listing.completed_at, row)
         ]
 
     def not_checked(self, row: KnownConnection) -> list[str]:
@@ -230,7 +230,7 @@ class _Observers:
         return [str(listing.credential_id) for listing in self._listing(row)]
 
     @staticmethod
-    def _is_since(at: datetime | None, row: KnownConnection) -> bool:
+    def _is_after_loss(at: datetime | None, row: KnownConnection) -> bool:
         return at is not None and row.lost_at is not None and at >= row.lost_at
 
 

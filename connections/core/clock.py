@@ -74,7 +74,7 @@ def elapsed_since(at: datetime, *, now: datetime) -> timedelta:
 def has_passed(deadline: datetime, *, within: timedelta, now: datetime) -> bool:
     """Whether a stored deadline has passed.
 
-    `within` is the longest time for which such a deadline is ever set. A deadline further ahead was
+    `within` is the furthest ahead that such a deadline is ever set. A deadline further ahead was
     set while the clock was ahead, and counts as passed.
     """
     return now >= deadline or is_ahead(deadline - within, now=now)

@@ -61,7 +61,7 @@ def is_unwritable_error(error: BaseException | None) -> bool:
     return _sqlite_refuses_writes(error.__cause__) or _sqlstate(error.__cause__) in _SQLSTATES
 
 
-def cause_text(error: BaseException | None) -> str:
+def unwritable_text(error: BaseException | None) -> str:
     """Why the database accepts no writes, as a sentence. Empty if the error doesn't say."""
     cause = error.__cause__ if error else None
     code, state = _sqlite_code(cause) & 0xFF, _sqlstate(cause)

@@ -49,7 +49,7 @@ class EncryptedColumn:
     version_column: str
 
     def secrets(self) -> Iterator[StoredSecret]:
-        """The stored secrets. None before the first migration."""
+        """The stored secrets. Yields none before the first migration."""
         rows = _rows_of(self.model).exclude(**{self.column: ""})
         columns = ("pk", self.column, self.site_column, self.version_column)
         for row_id, envelope, site, version in rows.values_list(*columns):
@@ -102,7 +102,7 @@ class EncryptedJSONValue:
     context: EncryptionContext
 
     def secrets(self) -> Iterator[StoredSecret]:
-        """The stored secrets. None before the first migration."""
+        """The stored secrets. Yields none before the first migration."""
         rows = _rows_of(self.model).filter(**{f"{self.column}__has_key": self.key})
         for value in rows.values_list(self.column, flat=True):
             yield StoredSecret(value[self.key], self.context)

@@ -116,11 +116,11 @@ class Cursor:
         at, separator, pk = text.partition("~")
         requested_at = datetime.fromisoformat(at)
         if not separator or requested_at.tzinfo is None:
-            raise ValueError("This is not a place in the history.")
+            raise ValueError("This isn't a position in the history.")
         try:
             requested_at = requested_at.astimezone(UTC)
         except OverflowError:
-            raise ValueError("This is not a place in the history.") from None
+            raise ValueError("This isn't a position in the history.") from None
         return cls(requested_at=requested_at, id=UUID(pk))
 
 

@@ -84,7 +84,7 @@ def compare_deletion(*, deletion: Deletion, events: Sequence[verify.Event]) -> C
 
 
 def _approval_time_differences(deletion: Deletion, events: Sequence[verify.Event]) -> Iterator[str]:
-    """Compare the approval time with its column. The row has it only for the last attempt."""
+    """Compare the stored time of approval with the events. Only the newest one is stored."""
     approved = [event.details for event in events if event.code == "deletion.approved"]
     times = [details["approved_at"] for details in approved if details.get("approved_at")]
     stored = deletion.approved_at.isoformat() if deletion.approved_at else None

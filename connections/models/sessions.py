@@ -55,7 +55,7 @@ def public_id_of(key_hash: str) -> str:
 
 # When the session ends even if it is used. Each sign-in sets it again.
 ENDS_AT = "ends_at"
-# How often a session's last use is stored at most.
+# A session's last use is stored at most this often.
 _EXTENSION_INTERVAL = timedelta(minutes=1)
 
 

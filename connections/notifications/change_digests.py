@@ -13,7 +13,7 @@ from connections.changes.changes import ChangeFilter, matching_changes
 from connections.core import clock
 from connections.models import Change, Notification, Person, Role, Sync
 
-# At most one message for each destination in this time.
+# At most one message for each destination within this time.
 INTERVAL = timedelta(minutes=10)
 # Orgs that another process syncs together are reported together. By then its syncs have ended.
 QUIET_TIME = timedelta(seconds=30)

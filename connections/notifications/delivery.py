@@ -35,7 +35,7 @@ MAX_RETRY_DELAY = timedelta(hours=2)
 CLAIM_TIMEOUT = timedelta(minutes=2)
 # How long finished notifications stay in the delivery log.
 RETENTION = timedelta(days=90)
-# At most one event per destination in this time records that its deliveries failed.
+# Within this time, at most one event per destination records that its deliveries failed.
 FAILURE_EVENT_INTERVAL = timedelta(hours=24)
 
 

@@ -1,8 +1,9 @@
-"""Sends signed messages to the configured webhook, following Standard Webhooks.
+"""Signs messages and sends them to the configured webhook, following Standard Webhooks.
 
-The signature is HMAC-SHA256 of `id.timestamp.body`, which existing libraries can verify. The limits
-are the same as for requests to Datadog: one deadline for everything, no redirects, no proxy
-settings from the environment, a bounded response, and certificates always verified.
+messages.py builds their JSON. The signature is HMAC-SHA256 of `id.timestamp.body`, which existing
+libraries can verify. The limits are the same as for requests to Datadog: one deadline for
+everything, no redirects, no proxy settings from the environment, a bounded response, and
+certificates always verified.
 """
 
 import base64

@@ -477,17 +477,18 @@ def _bring_up_to_date(copy: Path, *, manifest: Manifest, actor: Actor) -> int:
         could_be_sent = Deletion.objects.filter(
             state__in=[State.REQUESTED, State.APPROVED, State.WAITING]
         )
-        for held in Deletion.objects.filter(state=State.STILL_PRESENT).exclude(
+        needs_new_approvals = Deletion.objects.filter(state=State.STILL_PRESENT).exclude(
             policy=ApprovalPolicy.NONE
-        ):
+        )
+        for deletion in needs_new_approvals:
             # Its approvals might have been used since the backup.
             sentence = audit.Sentence(
                 "Approvals for another DELETE of {connection} no longer count: the database was "
                 "restored from a backup of {made_at}. No new DELETE was sent.",
-                connection=held.description,
+                connection=deletion.description,
                 made_at=made_at,
             )
-            lifecycle.end_approval_round(deletion=held, actor=actor, sentence=sentence)
+            lifecycle.end_approval_round(deletion=deletion, actor=actor, sentence=sentence)
         reason = f"The database was restored from a backup of {made_at}."
         return sum(
             _close_as_unresolved(deletion, actor=actor, reason=reason) for deletion in could_be_sent

@@ -19,7 +19,7 @@ from django.views.decorators.csrf import requires_csrf_token
 
 from connections import wording
 from connections.audit import lookups
-from connections.core.database import cause_text, is_unwritable_error
+from connections.core.database import is_unwritable_error, unwritable_text
 from connections.core.errors import ResponseNotRecordedError
 from connections.people import people
 from connections.web.routing import READ, access_of
@@ -141,7 +141,7 @@ def server_error(request: HttpRequest) -> HttpResponse:
     error = sys.exception()
     if is_unwritable_error(error):
         logger.error("Request %s: the database takes no writes: %s", request_id_of(request), error)
-        context = {"cause": cause_text(error), "might_have_sent": _might_have_sent(request)}
+        context = {"cause": unwritable_text(error), "might_have_sent": _might_have_sent(request)}
         return _render_standalone(
             request, "503_database_not_writable.html", status=503, context=context
         )

@@ -9,7 +9,7 @@ from django.db.models import F
 from django.http import HttpResponse
 from django.test import Client
 
-from connections.core.database import cause_text, is_unwritable_error
+from connections.core.database import is_unwritable_error, unwritable_text
 from connections.models import Person, PersonSession
 from tests.support.no_writes import read_only_database
 from tests.support.people import PASSWORD
@@ -98,7 +98,7 @@ def test_a_full_disk_is_distinguished_from_a_read_only_database() -> None:
     with pytest.raises(DatabaseError) as full:
         fill_disk()
     assert is_unwritable_error(full.value)
-    assert cause_text(full.value) == "Its disk is full."
+    assert unwritable_text(full.value) == "Its disk is full."
 
 
 @pytest.mark.parametrize(

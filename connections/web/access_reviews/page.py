@@ -98,24 +98,24 @@ _STATES = {
 }
 
 
-class Place(NamedTuple):
+class RowCursor(NamedTuple):
     """Where a row is on the page: by its group, then in the population's order.
 
-    A page starts after the place of a row. Numbered pages would skip rows, because a decision moves
-    a row to another group.
+    A page starts after the cursor of a row. Numbered pages would skip rows, because a decision
+    moves a row to another group.
     """
 
     group: int
     position: int
 
     @classmethod
-    def of(cls, row: ReviewRow) -> "Place":
-        """The place of a row."""
+    def of(cls, row: ReviewRow) -> "RowCursor":
+        """The cursor of a row."""
         return cls(GROUPS[row.state][0], row.position)
 
     @classmethod
-    def parse(cls, text: str) -> "Place":
-        """The place in an address. The beginning for any other text."""
+    def parse(cls, text: str) -> "RowCursor":
+        """The cursor in an address. The beginning for any other text."""
         match = re.fullmatch(r"([0-9]{1,9})-([0-9]{1,9})", text)
         return cls(int(match[1]), int(match[2])) if match else cls(0, 0)
 
@@ -177,10 +177,12 @@ def _select(
     if without_reviewer:
         positions = {row.position for row in without_reviewer}
         shown_by[RowFilter.NO_REVIEWER] = [row for row in matching if row.position in positions]
-    after = Place.parse(request.GET.get("after", ""))
-    following = sorted((row for row in shown_by[chosen] if Place.of(row) > after), key=Place.of)
+    after = RowCursor.parse(request.GET.get("after", ""))
+    following = sorted(
+        (row for row in shown_by[chosen] if RowCursor.of(row) > after), key=RowCursor.of
+    )
     page = following[:PAGE_SIZE]
-    last = Place.of(page[-1]) if len(following) > PAGE_SIZE else None
+    last = RowCursor.of(page[-1]) if len(following) > PAGE_SIZE else None
     labels = {each: each.label for each in RowFilter}
     if review.is_closed:
         labels[RowFilter.TO_DECIDE] = LEFT_OPEN.label

@@ -39,7 +39,7 @@ def evidence_detail(request: HttpRequest) -> HttpResponse:
     context: dict[str, Any] = {
         "page": page,
         "badge": audit_log_badge(last, now=page.at),
-        "found": audit_log_text(last),
+        "result": audit_log_text(last),
         **{name: url and f"{url}#checkpoints" for name, url in links.items()},
     }
     return render(request, "connections/evidence_detail.html", context)

@@ -1,4 +1,4 @@
-"""The rest of a deletion's page: timeline, attempts, and a summary to copy."""
+"""A deletion's page below its status: timeline, attempts, and a summary to copy."""
 
 import json
 from datetime import datetime
