@@ -116,7 +116,7 @@ def can_stop_any_batch(actor: Actor) -> bool:
 def filter_by_access_list(
     people: QuerySet[Person], *, credential_id: UUID, kind: AccessKind
 ) -> QuerySet[Person]:
-    """The people among these whom a credential's access list of this kind admits."""
+    """The people among these whom a credential's access list of this kind allows."""
     entries = CredentialAccess.objects.filter(credential=credential_id)
     of_person = entries.filter(Q(person=OuterRef("pk")) | Q(group__user=OuterRef("pk")))
     # People who can use or approve can also see, so any entry counts for seeing.
@@ -161,7 +161,7 @@ def people_who_can_approve_with(
 ) -> QuerySet[Person]:
     """The active people who can approve deletions, except the requester `excluded`.
 
-    With `credential_id`, only those whom this credential's access list admits.
+    With `credential_id`, only those whom this credential's access list allows.
     """
     people = _with_role(Role.APPROVER)
     if credential_id:

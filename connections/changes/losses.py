@@ -159,7 +159,7 @@ class _LastListing:
 
     @property
     def _was_ended_by_verification(self) -> bool:
-        """Whether verifying our deletion ended the snapshot, and not a sync with its credential."""
+        """Whether verifying a deletion, and not a sync with its credential, ended the snapshot."""
         is_of_newest_sync = self.completed_at is None or self.last_seen_at >= self.completed_at
         return (
             self.verified_at is not None

@@ -167,8 +167,9 @@ def _iterate(*, actor: Actor, filters: HistoryFilter) -> Iterator[RecordedDeleti
         # The database refuses approvals under a policy that needs none.
         decided = [deletion.id for deletion in batch if deletion.policy != ApprovalPolicy.NONE]
         approvals = _by_deletion(Approval.objects.filter(deletion__in=decided), _APPROVAL_FIELDS)
-        broken = [deletion.id for deletion in batch if deletion.break_glass_at]
-        reviews = _by_deletion(BreakGlassReview.objects.filter(deletion__in=broken), _REVIEW_FIELDS)
+        with_break_glass = [deletion.id for deletion in batch if deletion.break_glass_at]
+        break_glass_reviews = BreakGlassReview.objects.filter(deletion__in=with_break_glass)
+        reviews = _by_deletion(break_glass_reviews, _REVIEW_FIELDS)
         seen = visible_batch_ids({deletion.batch_id for deletion in batch}, actor=actor)
         for deletion in batch:
             pk = deletion.id

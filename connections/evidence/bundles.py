@@ -176,7 +176,7 @@ def _validate_seed(seed: str) -> str:
     seed = seed.strip()
     if len(seed) > MAX_SEED_LENGTH or not seed.isprintable():
         raise InvalidInputError(
-            {"seed": f"A seed is one line of at most {MAX_SEED_LENGTH} letters, digits and signs."}
+            {"seed": f"Use one line of at most {MAX_SEED_LENGTH} printable characters."}
         )
     return seed or secrets.token_hex(16)
 

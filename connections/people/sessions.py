@@ -109,12 +109,12 @@ def _delete_sessions(hashes: list[str], *, actor: Actor, person: Person) -> int:
 def _list_open_rows(person: Person) -> list[tuple[PersonSession, dict[str, Any]]]:
     rows = PersonSession.objects.filter(person_id=person.pk, expire_date__gt=clock.now())
     # A new password, a lost role or being disabled ends sessions but leaves their rows.
-    now = person.get_session_auth_hash()
+    current_hash = person.get_session_auth_hash()
     opened = [(row, row.get_decoded()) for row in rows]
     return [
         (row, data)
         for row, data in opened
-        if constant_time_compare(data.get(HASH_SESSION_KEY, ""), now)
+        if constant_time_compare(data.get(HASH_SESSION_KEY, ""), current_hash)
     ]
 
 

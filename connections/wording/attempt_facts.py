@@ -82,9 +82,9 @@ def not_sent_sentence_of(deletion: Deletion) -> str:
 
 
 def earlier_attempts(attempts: Iterable[Attempt]) -> str:
-    """ "Attempt 1 returned 429.
+    """What each attempt did: "Attempts 1 and 2 returned 429."
 
-    Attempt 2 might have worked." Empty if no attempt left this server.
+    Empty if no attempt left this server.
     """
     by_result: dict[str, list[int]] = {}
     for attempt in attempts:

@@ -35,8 +35,7 @@ MAX_TRIES = 5
 class DeletionText:
     """What a page says about one deletion.
 
-    `quotes` are Datadog's own texts. `alarms` are warnings next to the status. `steps` are the
-    possible next steps; the page leaves out those that the person can't take.
+    `quotes` are Datadog's own texts. `alarms` are warnings next to the status.
     """
 
     badge: str

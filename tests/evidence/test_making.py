@@ -148,7 +148,7 @@ def test_the_sample_is_drawn_by_the_auditors_own_seed(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("seed", ["x" * 201, "a\nb", "\x00"])
 def test_a_seed_is_one_readable_line(seed: str) -> None:
-    with pytest.raises(InvalidInputError, match="A seed is one line"):
+    with pytest.raises(InvalidInputError, match="Use one line"):
         make(seed=seed)
 
 

@@ -108,7 +108,7 @@ def test_a_kept_checkpoint_and_a_seed_are_used(reader: Client, tmp_path: Path) -
         ({"since": "2020-01-02", "until": "2020-01-01"}, "From: The period ends before it begins."),
         ({"since": "9999-01-01"}, "From: The period ends before it begins."),
         ({"checkpoint": "nonsense"}, "Earlier checkpoint: The checkpoint can't be read."),
-        ({"seed": "a\tb"}, "Sample seed: A seed is one line"),
+        ({"seed": "a\tb"}, "Sample seed: Use one line"),
     ],
 )
 def test_an_invalid_form_is_shown_again_with_everything_typed(

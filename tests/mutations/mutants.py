@@ -1306,7 +1306,7 @@ SIGN_IN = (
     _mutant(
         "wrong codes are recorded",
         "connections/web/people/mfa.py",
-        "        return self.refuse_on_record(super().clean_code)\n",
+        "        return self.record_refusal_of(super().clean_code)\n",
         "        return super().clean_code()\n",
         "tests/people/test_mfa.py"
         "::test_wrong_codes_are_recorded_and_after_five_even_a_correct_one_is_refused",

@@ -80,10 +80,10 @@ class Command(DeletingCommand):
         lines = plan_files.read_plan(self.read_input(options["plan"]))
         requester = self.find_person(options["username"]) if options["username"] else None
         is_dry_run = options["dry_run"]
-        self._go_on_if_open(lines, is_dry_run=is_dry_run)
+        self._continue_if_open(lines, is_dry_run=is_dry_run)
         self._sync(lines)
         # Checked again, because the sync can take minutes.
-        self._go_on_if_open(lines, is_dry_run=is_dry_run)
+        self._continue_if_open(lines, is_dry_run=is_dry_run)
         plan = plan_files.build_plan(lines=lines, actor=command_actor(), requester=requester)
         if plan is None or not plan.sendable:
             failed = plan.failed if plan else plan_files.find_failed(lines=lines, rows={})
@@ -130,13 +130,13 @@ class Command(DeletingCommand):
             self._batch = None
             stopping.cancel_batch(batch=plan.batch, actor=actor)
             # Another process might just have requested the same plan.
-            self._go_on_if_open(lines)
+            self._continue_if_open(lines)
             raise
         except DatabaseError as error:
             # It might have been committed anyway, which exit code 1 would deny.
             self._end_unknown(plan.batch, error=database_error_text(error), failed=plan.failed)
 
-    def _go_on_if_open(self, lines: Sequence[PlanLine], *, is_dry_run: bool = False) -> None:
+    def _continue_if_open(self, lines: Sequence[PlanLine], *, is_dry_run: bool = False) -> None:
         """Continue the bulk deletion that was requested with the same plan, if any, and exit."""
         existing = plan_files.find_open_plan(lines=lines)
         if not existing:

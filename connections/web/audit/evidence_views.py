@@ -31,7 +31,7 @@ from connections.wording import audit_log_badge, audit_log_text
 
 
 def evidence_detail(request: HttpRequest) -> HttpResponse:
-    """The page."""
+    """The evidence page: the last verification, checkpoints and the signing key."""
     after = parse_after(request, parse_positive_number)
     page = status.get_evidence(actor=actor_of(request), after=after)
     last = page.verification
@@ -98,7 +98,7 @@ def _make_bundle(request: HttpRequest) -> HttpResponseBase:
         make_bundle,
         actor=actor,
         filters=form.history_filter(),
-        query=form.asked_for(),
+        query=form.query(),
         seed=form.cleaned_data["seed"],
         notes=[("The checkpoint", kept)] if kept else [],
     )

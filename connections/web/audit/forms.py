@@ -150,7 +150,7 @@ class BundleForm(ServiceForm, HistoryForm):
         """Whether a filter field has a value or an error."""
         return any(field.value() or field.errors for field in self.filters)
 
-    def asked_for(self) -> str:
+    def query(self) -> str:
         """The filter in the form that the audit event stores."""
         given = {name: self.data.get(name, "") for name in ("since", "until", *_FILTERS)}
         return "&".join(f"{name}={value}" for name, value in given.items() if value)

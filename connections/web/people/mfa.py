@@ -44,7 +44,7 @@ class _RefusalRecorder:
 
     user: Person
 
-    def refuse_on_record(self, check: Callable[[], Any]) -> Any:
+    def record_refusal_of(self, check: Callable[[], Any]) -> Any:
         """The result of `check`. Records its ValidationError and raises it."""
         try:
             return check()
@@ -64,7 +64,7 @@ class AuthenticateForm(_RefusalRecorder, codes.AuthenticateForm):  # type: ignor
 
     def clean_code(self) -> Any:
         """Check the code, within the limits."""
-        return self.refuse_on_record(super().clean_code)
+        return self.record_refusal_of(super().clean_code)
 
 
 class AuthenticateKeyForm(_RefusalRecorder, keys.AuthenticateWebAuthnForm):  # type: ignore[misc]
@@ -74,7 +74,7 @@ class AuthenticateKeyForm(_RefusalRecorder, keys.AuthenticateWebAuthnForm):  # t
 
     def clean_credential(self) -> Any:
         """Check the key's response, within the limits."""
-        return self.refuse_on_record(self._checked)
+        return self.record_refusal_of(self._checked)
 
     def _checked(self) -> Any:
         parse_passkey_response(self.cleaned_data["credential"], request=context.request)
