@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from datetime import date, datetime
 from typing import Any
 
-from django.conf import settings
 from django.db import models
 from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from connections.models.org_connections import OrgConnectionKey, SnapshotFields
+from connections.models.references import optional_person_reference, person_reference
 
 
 class AccessReviewState(models.TextChoices):
@@ -63,15 +63,11 @@ class AccessReview(models.Model):
     # How complete the inventory was: each credential's newest sync, and orgs without a credential.
     coverage = models.JSONField()
     created_at = models.DateTimeField()
-    created_by = models.ForeignKey(
-        settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+"
-    )
+    created_by = person_reference()
     created_by_name = models.CharField(max_length=200)
 
     closed_at = models.DateTimeField(null=True)
-    closed_by = models.ForeignKey(
-        settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, related_name="+"
-    )
+    closed_by = optional_person_reference()
     closed_by_name = models.CharField(max_length=200, blank=True)
     # Why pending rows were left open.
     open_reason = models.TextField(blank=True)
@@ -113,7 +109,7 @@ class AccessReviewReviewer(models.Model):
     """A named reviewer of an access review."""
 
     review = models.ForeignKey(AccessReview, on_delete=models.PROTECT, related_name="reviewers")
-    person = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+")
+    person = person_reference()
     name = models.CharField(max_length=200)
 
     class Meta:
@@ -179,9 +175,7 @@ class AccessReviewDecision(models.Model):
     covered = models.JSONField()
     review_digest = models.CharField(max_length=64)
     decided_at = models.DateTimeField()
-    decided_by = models.ForeignKey(
-        settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+"
-    )
+    decided_by = person_reference()
     decided_by_name = models.CharField(max_length=200)
     # How many rows the person decided in one action.
     decided_together = models.PositiveIntegerField()

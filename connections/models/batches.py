@@ -6,13 +6,13 @@ import uuid
 from collections.abc import Iterable
 from datetime import datetime
 
-from django.conf import settings
 from django.db import models
 from django.db.models import Q
 
 from connections.models.access_reviews import AccessReview
 from connections.models.credentials import ApprovalPolicy, Credential
 from connections.models.org_connections import SnapshotFields
+from connections.models.references import optional_person_reference
 
 
 class BatchState(models.TextChoices):
@@ -97,20 +97,14 @@ class Batch(models.Model):
     # When a draft, a request or the time to confirm expires. Empty once it is confirmed.
     expires_at = models.DateTimeField(null=True)
     created_at = models.DateTimeField()
-    created_by = models.ForeignKey(
-        settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, related_name="+"
-    )
+    created_by = optional_person_reference()
     created_by_name = models.CharField(max_length=200)
     requested_at = models.DateTimeField(null=True)
-    requested_by = models.ForeignKey(
-        settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, related_name="+"
-    )
+    requested_by = optional_person_reference()
     requested_by_name = models.CharField(max_length=200, blank=True)
     approved_at = models.DateTimeField(null=True)
     confirmed_at = models.DateTimeField(null=True)
-    confirmed_by = models.ForeignKey(
-        settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, related_name="+"
-    )
+    confirmed_by = optional_person_reference()
     confirmed_by_name = models.CharField(max_length=200, blank=True)
     # When it was last paused and last resumed.
     paused_at = models.DateTimeField(null=True)

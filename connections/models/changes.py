@@ -2,13 +2,13 @@
 
 import uuid
 
-from django.conf import settings
 from django.db import models
 from django.db.models import Q
 
 from connections.models.credentials import Credential
 from connections.models.deletions import Deletion
 from connections.models.org_connections import OrgConnectionKey
+from connections.models.references import optional_person_reference
 
 
 class Org(models.Model):
@@ -133,9 +133,7 @@ class Change(models.Model):
     search_text = models.TextField()
 
     acknowledged_at = models.DateTimeField(null=True)
-    acknowledged_by = models.ForeignKey(
-        settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, related_name="+"
-    )
+    acknowledged_by = optional_person_reference()
     note = models.TextField(blank=True)
 
     class Meta:

@@ -18,6 +18,7 @@ from connections.core.datadog_keys import AccessToken, DatadogKeys, KeyPair
 from connections.core.secret import Secret
 from connections.crypto import encryption
 from connections.crypto.envelopes import EncryptionContext
+from connections.models.references import optional_person_reference
 
 PURPOSE = "credential"
 
@@ -91,9 +92,7 @@ class Credential(models.Model):
     managed_orgs_error = models.JSONField(null=True)
 
     created_at = models.DateTimeField()
-    created_by = models.ForeignKey(
-        settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, related_name="+"
-    )
+    created_by = optional_person_reference()
     created_by_name = models.CharField(max_length=200)
     retired_at = models.DateTimeField(null=True)
     retired_by_name = models.CharField(max_length=200, blank=True)
@@ -214,9 +213,7 @@ class CredentialAccess(models.Model):
     kind = models.CharField(max_length=8, choices=AccessKind)
     # PROTECT, because a list that lost its last entry would permit everyone.
     group = models.ForeignKey(Group, on_delete=models.PROTECT, null=True, related_name="+")
-    person = models.ForeignKey(
-        settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, related_name="+"
-    )
+    person = optional_person_reference()
 
     class Meta:
         constraints = [

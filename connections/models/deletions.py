@@ -5,7 +5,6 @@ import json
 import uuid
 from typing import TYPE_CHECKING
 
-from django.conf import settings
 from django.db import models
 from django.db.models import F, Q
 
@@ -13,6 +12,7 @@ from connections.datadog.responses import AttemptResult
 from connections.models.batches import Batch, BatchRow
 from connections.models.credentials import ApprovalPolicy, Credential
 from connections.models.org_connections import OrgConnectionKey, SnapshotFields
+from connections.models.references import optional_person_reference, person_reference
 
 if TYPE_CHECKING:
     from connections.models.people import Person
@@ -110,14 +110,10 @@ class Deletion(SnapshotFields):
     expires_at = models.DateTimeField(null=True)
 
     requested_at = models.DateTimeField()
-    requested_by = models.ForeignKey(
-        settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, related_name="+"
-    )
+    requested_by = optional_person_reference()
     requested_by_name = models.CharField(max_length=200)
     confirmed_at = models.DateTimeField(null=True)
-    confirmed_by = models.ForeignKey(
-        settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, related_name="+"
-    )
+    confirmed_by = optional_person_reference()
     confirmed_by_name = models.CharField(max_length=200, blank=True)
     approved_at = models.DateTimeField(null=True)
     # Approvals count for one round: the confirmed attempt that they were given for, and its
@@ -126,9 +122,7 @@ class Deletion(SnapshotFields):
     approval_round = models.PositiveIntegerField(db_default=1)
     # Set if a person used break glass because approvals were missing.
     break_glass_at = models.DateTimeField(null=True)
-    break_glass_by = models.ForeignKey(
-        settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, related_name="+"
-    )
+    break_glass_by = optional_person_reference()
     break_glass_by_name = models.CharField(max_length=200, blank=True)
     break_glass_reason = models.TextField(blank=True)
     # The round in which break glass replaces the approvals.
@@ -359,14 +353,10 @@ class Approval(models.Model):
         DECLINED = "declined"  # needs a reason; ends the deletion or, after an attempt, the round
 
     deletion = models.ForeignKey(Deletion, on_delete=models.PROTECT, related_name="approvals")
-    approver = models.ForeignKey(
-        settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+"
-    )
+    approver = person_reference()
     approver_name = models.CharField(max_length=200)
     # Copied so that a database constraint can refuse self-approval.
-    requester = models.ForeignKey(
-        settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, related_name="+"
-    )
+    requester = optional_person_reference()
     # The deletion's round at the time of the decision. The approval counts only in this round.
     round = models.PositiveIntegerField(db_default=1)
     decision = models.CharField(max_length=10, choices=Decision)
@@ -406,17 +396,11 @@ class BreakGlassReview(models.Model):
     deletion = models.OneToOneField(
         Deletion, on_delete=models.PROTECT, related_name="break_glass_review", primary_key=True
     )
-    reviewer = models.ForeignKey(
-        settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+"
-    )
+    reviewer = person_reference()
     reviewer_name = models.CharField(max_length=200)
     # Copied so that a database constraint can refuse a review of one's own action.
-    breaker = models.ForeignKey(
-        settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+"
-    )
-    requester = models.ForeignKey(
-        settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, related_name="+"
-    )
+    breaker = person_reference()
+    requester = optional_person_reference()
     note = models.TextField()
     reviewed_at = models.DateTimeField()
 

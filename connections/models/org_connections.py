@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from django.conf import settings
 from django.db import models
 from django.db.models import F, Q
 
 from connections.models.credentials import Credential
+from connections.models.references import person_reference
 
 
 class Sync(models.Model):
@@ -168,9 +168,7 @@ class Protection(models.Model):
     number = models.PositiveIntegerField()
     reason = models.TextField()
     protected_at = models.DateTimeField()
-    protected_by = models.ForeignKey(
-        settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+"
-    )
+    protected_by = person_reference()
 
     class Meta:
         ordering = ("-protected_at", "-id")
@@ -195,14 +193,10 @@ class ProtectionRemoval(models.Model):
     protection = models.OneToOneField(Protection, on_delete=models.PROTECT, related_name="removal")
     reason = models.TextField()
     removed_at = models.DateTimeField()
-    removed_by = models.ForeignKey(
-        settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+"
-    )
+    removed_by = person_reference()
     # Copied so that a database constraint can refuse people who remove their own protection. A
     # trigger refuses a value that differs from the protection's.
-    protector = models.ForeignKey(
-        settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+"
-    )
+    protector = person_reference()
 
     class Meta:
         constraints = [
