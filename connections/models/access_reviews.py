@@ -10,7 +10,7 @@ from typing import Any
 from django.db import models
 from django.db.models import Exists, OuterRef, Q, QuerySet
 
-from connections.models.org_connections import OrgConnectionKey, SnapshotFields
+from connections.models.org_connections import ConnectionFields, SnapshotFields
 from connections.models.references import optional_person_reference, person_reference
 
 
@@ -122,14 +122,12 @@ class AccessReviewReviewer(models.Model):
         return self.name
 
 
-class AccessReviewRow(SnapshotFields):
+class AccessReviewRow(ConnectionFields, SnapshotFields):
     """One connection of the population, as its newest snapshot showed it at the start."""
 
     review = models.ForeignKey(AccessReview, on_delete=models.PROTECT, related_name="rows")
     # Counted from 1.
     position = models.PositiveIntegerField()
-    site = models.CharField(max_length=100)
-    connection_id = models.UUIDField()
     # The digest of the snapshot, as for a deletion.
     digest = models.CharField(max_length=64)
     snapshot_at = models.DateTimeField()
@@ -153,11 +151,6 @@ class AccessReviewRow(SnapshotFields):
 
     def __str__(self) -> str:
         return f"row {self.position} of {self.review_id}"
-
-    @property
-    def key(self) -> OrgConnectionKey:
-        """The connection."""
-        return OrgConnectionKey(site=self.site, connection_id=self.connection_id)
 
 
 class AccessReviewDecision(models.Model):

@@ -7,7 +7,7 @@ from django.db.models import Q
 
 from connections.models.credentials import Credential
 from connections.models.deletions import Deletion
-from connections.models.org_connections import OrgConnectionKey
+from connections.models.org_connections import ConnectionFields, OrgConnectionKey
 from connections.models.references import optional_person_reference
 
 
@@ -32,14 +32,12 @@ class Org(models.Model):
         return f"{self.name or '?'} ({self.org_id} on {self.site})"
 
 
-class KnownConnection(models.Model):
+class KnownConnection(ConnectionFields):
     """What complete syncs established about one connection, whichever credentials list it.
 
     Changes are differences from this. The creator's fields are empty or null while unknown.
     """
 
-    site = models.CharField(max_length=100)
-    connection_id = models.UUIDField()
     source_org_id = models.CharField(max_length=64)
     sink_org_id = models.CharField(max_length=64)
     connection_types = models.JSONField()

@@ -11,7 +11,7 @@ from django.db.models import F, Q
 from connections.datadog.responses import AttemptResult
 from connections.models.batches import Batch, BatchRow
 from connections.models.credentials import ApprovalPolicy, Credential
-from connections.models.org_connections import OrgConnectionKey, SnapshotFields
+from connections.models.org_connections import ConnectionFields, SnapshotFields
 from connections.models.references import optional_person_reference, person_reference
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def approval_digest_of(*, digest: str, reason: str, ticket: str) -> str:
     return hashlib.sha256(json.dumps(shown, ensure_ascii=True).encode()).hexdigest()
 
 
-class Deletion(SnapshotFields):
+class Deletion(ConnectionFields, SnapshotFields):
     """The deletion of one org connection, from request to outcome.
 
     The snapshot fields have what the requester saw. Names are copied, so that they stay readable
@@ -82,8 +82,6 @@ class Deletion(SnapshotFields):
         BatchRow, on_delete=models.PROTECT, null=True, related_name="deletion"
     )
 
-    site = models.CharField(max_length=100)
-    connection_id = models.UUIDField()
     credential = models.ForeignKey(Credential, on_delete=models.PROTECT, related_name="deletions")
     credential_name = models.CharField(max_length=100)
     credential_fingerprint = models.CharField(max_length=12)
@@ -224,11 +222,6 @@ class Deletion(SnapshotFields):
 
     def __str__(self) -> str:
         return f"deletion of {self.connection_id} on {self.site}"
-
-    @property
-    def key(self) -> OrgConnectionKey:
-        """The connection."""
-        return OrgConnectionKey(site=self.site, connection_id=self.connection_id)
 
     @property
     def description(self) -> str:

@@ -94,12 +94,25 @@ class OrgConnectionKey:
         return f"{self.site}/{self.connection_id}"
 
 
-class OrgConnectionSnapshot(SnapshotFields):
+class ConnectionFields(models.Model):
+    """Which org connection a row is about, whether or not a sync ever listed it."""
+
+    site = models.CharField(max_length=100)
+    connection_id = models.UUIDField()
+
+    class Meta:
+        abstract = True
+
+    @property
+    def key(self) -> OrgConnectionKey:
+        """The connection."""
+        return OrgConnectionKey(site=self.site, connection_id=self.connection_id)
+
+
+class OrgConnectionSnapshot(ConnectionFields, SnapshotFields):
     """One org connection as one credential's syncs listed it. A change creates a new row."""
 
     credential = models.ForeignKey(Credential, on_delete=models.PROTECT, related_name="snapshots")
-    site = models.CharField(max_length=100)
-    connection_id = models.UUIDField()
     digest = models.CharField(max_length=64)
     first_seen_at = models.DateTimeField()
     last_seen_at = models.DateTimeField()
@@ -149,21 +162,14 @@ class OrgConnectionSnapshot(SnapshotFields):
     def __str__(self) -> str:
         return f"{self.source_org_name} → {self.sink_org_name} ({self.connection_id})"
 
-    @property
-    def key(self) -> OrgConnectionKey:
-        """The connection that this is a snapshot of."""
-        return OrgConnectionKey(site=self.site, connection_id=self.connection_id)
 
-
-class Protection(models.Model):
+class Protection(ConnectionFields):
     """Blocks all deletions of one connection, known here or not, until it is removed.
 
     Triggers refuse to change or remove a row. It has no copy of a person's name, because erasing
     the person would then have to change it.
     """
 
-    site = models.CharField(max_length=100)
-    connection_id = models.UUIDField()
     # Numbers the protections of one connection, so that one of two simultaneous ones is refused.
     number = models.PositiveIntegerField()
     reason = models.TextField()
@@ -180,11 +186,6 @@ class Protection(models.Model):
 
     def __str__(self) -> str:
         return f"protection {self.number} of {self.connection_id} on {self.site}"
-
-    @property
-    def key(self) -> OrgConnectionKey:
-        """The protected connection."""
-        return OrgConnectionKey(site=self.site, connection_id=self.connection_id)
 
 
 class ProtectionRemoval(models.Model):
