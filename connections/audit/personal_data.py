@@ -30,16 +30,19 @@ class ReferencedValue:
 
 
 class Sentence:
-    """What happened, as `Sentence("{actor} disabled {person}.", person=name_of(person))`.
+    """What happened, as `Sentence("{actor} disabled {person}.", person=person)`.
 
-    The event's actor is `{actor}`. The template is a literal and every other text is a value, as
-    with `format_html`: a value is never read as a template, so an org named "{person}" stays that
-    text. Several values of one field are separated by commas. Raises TypeError unless the values
-    are exactly those that the template names.
+    The event's actor is `{actor}`. A person is referred to by their current name. The template is a
+    literal and every other text is a value, as with `format_html`: a value is never read as a
+    template, so an org named "{person}" stays that text. Several values of one field are separated
+    by commas. Raises TypeError unless the values are exactly those that the template names.
     """
 
     def __init__(
-        self, template: str, /, **values: str | int | ReferencedValue | Sequence[ReferencedValue]
+        self,
+        template: str,
+        /,
+        **values: str | int | Person | ReferencedValue | Sequence[ReferencedValue],
     ) -> None:
         # None stands for the actor.
         pieces: list[str | ReferencedValue | None] = []
@@ -72,8 +75,10 @@ class Sentence:
 
 
 def _pieces_of(
-    value: str | int | ReferencedValue | Sequence[ReferencedValue],
+    value: str | int | Person | ReferencedValue | Sequence[ReferencedValue],
 ) -> list[str | ReferencedValue]:
+    if isinstance(value, Person):
+        return [name_of(value)]
     if isinstance(value, ReferencedValue):
         return [value]
     if isinstance(value, str | int):

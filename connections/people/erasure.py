@@ -65,8 +65,7 @@ def erase_person(*, actor: Actor, person: Person) -> Erasure:
                 actor=actor,
                 subject=person,
                 sentence=audit.Sentence(
-                    "{who} was erased: names and addresses were removed.",
-                    who=who,
+                    "{who} was erased: names and addresses were removed.", who=who
                 ),
             )
         # Last, because the event above refers to them.

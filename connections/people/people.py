@@ -20,7 +20,7 @@ from django.urls import reverse
 from connections import audit
 from connections.access import permissions
 from connections.access.actor import Actor, person_actor
-from connections.audit import EventCode, personal_data
+from connections.audit import EventCode
 from connections.core import clock
 from connections.core.errors import ConflictError, InvalidInputError
 from connections.models import Person, Role, SignInLink
@@ -187,10 +187,7 @@ def remove_mfa(*, actor: Actor, person: Person) -> None:
         code=EventCode.PERSON_RESET,
         actor=actor,
         subject=person,
-        sentence=audit.Sentence(
-            "A sign-in link removed MFA for {person}.",
-            person=personal_data.name_of(person),
-        ),
+        sentence=audit.Sentence("A sign-in link removed MFA for {person}.", person=person),
     )
 
 
@@ -236,7 +233,7 @@ def record_person_added(*, actor: Actor, person: Person) -> None:
         subject=person,
         sentence=audit.Sentence(
             "{person} was added. Roles: {roles}.",
-            person=personal_data.name_of(person),
+            person=person,
             roles=describe_roles(roles, is_administrator=person.is_superuser),
         ),
         details={"roles": roles, "is_administrator": person.is_superuser},
@@ -271,7 +268,7 @@ def set_roles(
         subject=person,
         sentence=audit.Sentence(
             "The roles of {person} were changed to: {roles}.",
-            person=personal_data.name_of(person),
+            person=person,
             roles=describe_roles(roles, is_administrator=is_administrator),
         ),
         details={
@@ -304,10 +301,7 @@ def disable_person(*, actor: Actor, person: Person) -> Person:
         code=EventCode.PERSON_DISABLED,
         actor=actor,
         subject=person,
-        sentence=audit.Sentence(
-            "{person} was disabled and signed out everywhere.",
-            person=personal_data.name_of(person),
-        ),
+        sentence=audit.Sentence("{person} was disabled and signed out everywhere.", person=person),
     )
     return person
 
@@ -327,7 +321,7 @@ def enable_person(*, actor: Actor, person: Person) -> Person:
         subject=person,
         sentence=audit.Sentence(
             "{person} was enabled. Roles: {roles}.",
-            person=personal_data.name_of(person),
+            person=person,
             roles=describe_roles(get_stored_roles(person), is_administrator=person.is_superuser),
         ),
     )
@@ -350,10 +344,7 @@ def set_password(*, actor: Actor, person: Person, password: str) -> None:
         code=EventCode.PASSWORD_SET,
         actor=actor,
         subject=person,
-        sentence=audit.Sentence(
-            "{person} set a new password.",
-            person=personal_data.name_of(person),
-        ),
+        sentence=audit.Sentence("{person} set a new password.", person=person),
     )
 
 
@@ -374,9 +365,7 @@ def make_sign_in_link(
     if not person.is_active:
         raise ConflictError(f"{person.display_name} is disabled. Enable them first.")
     expire_sign_in_links(person)
-    sentence = audit.Sentence(
-        "A one-time sign-in link was created for {person}.", person=personal_data.name_of(person)
-    )
+    sentence = audit.Sentence("A one-time sign-in link was created for {person}.", person=person)
     audit.record(
         code=EventCode.SIGN_IN_LINK_MADE,
         actor=actor,
@@ -410,10 +399,7 @@ def use_sign_in_link(*, token: str, password: str, request_id: str = "") -> Pers
         code=EventCode.SIGN_IN_LINK_USED,
         actor=actor,
         subject=person,
-        sentence=audit.Sentence(
-            "{person} used a one-time sign-in link.",
-            person=personal_data.name_of(person),
-        ),
+        sentence=audit.Sentence("{person} used a one-time sign-in link.", person=person),
     )
     if password:
         set_password(actor=actor, person=person, password=password)
@@ -467,7 +453,7 @@ def set_up_first_administrator(
         subject=person,
         sentence=audit.Sentence(
             "{person} became the first administrator with the setup link created by {maker}.",
-            person=personal_data.name_of(person),
+            person=person,
             maker=link.made_by_name,
         ),
         details={"roles": [], "is_administrator": True},
@@ -494,14 +480,13 @@ def set_break_glass(*, actor: Actor, person: Person, is_allowed: bool) -> Person
             return person
         person.has_break_glass = is_allowed
         person.save(update_fields=["has_break_glass"])
-        who = personal_data.name_of(person)
         audit.record(
             code=EventCode.BREAK_GLASS_ALLOWED if is_allowed else EventCode.BREAK_GLASS_FORBIDDEN,
             actor=actor,
             subject=person,
-            sentence=audit.Sentence("{person} can now use break glass.", person=who)
+            sentence=audit.Sentence("{person} can now use break glass.", person=person)
             if is_allowed
-            else audit.Sentence("{person} can no longer use break glass.", person=who),
+            else audit.Sentence("{person} can no longer use break glass.", person=person),
         )
     return person
 
@@ -536,10 +521,7 @@ def change_email(*, actor: Actor, person: Person, email: str) -> Person:
         code=EventCode.EMAIL_CHANGED,
         actor=actor,
         subject=person,
-        sentence=audit.Sentence(
-            "The email address of {person} was changed.",
-            person=personal_data.name_of(person),
-        ),
+        sentence=audit.Sentence("The email address of {person} was changed.", person=person),
     )
     return person
 

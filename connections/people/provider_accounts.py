@@ -76,7 +76,7 @@ def connect_account(*, actor: Actor, person: Person, issuer: str, subject: str) 
             "The account {account} at {issuer} was connected to {person}.",
             account=personal_data.address_of(subject, of=person),
             issuer=issuer,
-            person=personal_data.name_of(person),
+            person=person,
         ),
         details={"issuer": issuer},
     )
@@ -107,7 +107,7 @@ def disconnect_account(*, actor: Actor, person: Person, issuer: str) -> bool:
             "was signed out everywhere.",
             account=personal_data.address_of(account.subject, of=person),
             issuer=issuer,
-            person=personal_data.name_of(person),
+            person=person,
         ),
         details={"issuer": issuer},
     )

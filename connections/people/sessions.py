@@ -10,7 +10,7 @@ from django.utils.crypto import constant_time_compare
 from connections import audit
 from connections.access import permissions
 from connections.access.actor import Actor
-from connections.audit import EventCode, personal_data
+from connections.audit import EventCode
 from connections.core import clock
 from connections.core.text import pluralize
 from connections.models import Person, PersonSession
@@ -97,9 +97,7 @@ def _delete_sessions(hashes: list[str], *, actor: Actor, person: Person) -> int:
             sentence=audit.Sentence("{actor} ended {sessions} of their own.", sessions=sessions)
             if actor.person == person
             else audit.Sentence(
-                "{actor} ended {sessions} of {person}.",
-                sessions=sessions,
-                person=personal_data.name_of(person),
+                "{actor} ended {sessions} of {person}.", sessions=sessions, person=person
             ),
             details={"count": count},
         )

@@ -40,12 +40,7 @@ _METHOD_NAMES = {
 }
 
 
-def record_sign_in(
-    *,
-    person: Person,
-    methods: Iterable[str],
-    origin: SignInOrigin,
-) -> None:
+def record_sign_in(*, person: Person, methods: Iterable[str], origin: SignInOrigin) -> None:
     """Record that a person signed in, how and from where.
 
     `methods` are keys of _METHOD_NAMES, in the order used.
@@ -57,7 +52,7 @@ def record_sign_in(
         subject=person,
         sentence=audit.Sentence(
             "{person} signed in with {methods} from {address} using {browser}.",
-            person=personal_data.name_of(person),
+            person=person,
             methods=" and ".join(_METHOD_NAMES[method] for method in methods)
             or "an unknown method",
             address=origin.address_for(person),
@@ -73,7 +68,7 @@ def record_sign_out(*, person: Person, origin: SignInOrigin) -> None:
         code=EventCode.SIGNED_OUT,
         actor=person_actor(person=person, request_id=origin.request_id),
         subject=person,
-        sentence=audit.Sentence("{person} signed out.", person=personal_data.name_of(person)),
+        sentence=audit.Sentence("{person} signed out.", person=person),
     )
 
 
@@ -83,14 +78,13 @@ def record_failed_sign_in(*, login: str, origin: SignInOrigin) -> None:
     What was typed is never stored, because it might be a password in the wrong field.
     """
     person = Person.objects.filter(Q(username__iexact=login) | Q(email__iexact=login)).first()
-    who = personal_data.name_of(person) if person else "an unknown name"
     audit.record(
         code=EventCode.SIGN_IN_FAILED,
         actor=_anonymous_actor(origin),
         subject=person,
         sentence=audit.Sentence(
             "Failed sign-in as {who} from {address} using {browser}.",
-            who=who,
+            who=person or "an unknown name",
             address=origin.address_for(person),
             browser=origin.browser_for(person),
         ),
@@ -132,17 +126,17 @@ def record_mfa_refused(*, person: Person, origin: SignInOrigin, is_over_limit: b
 
     `is_over_limit` means that it was refused without checking, because too many attempts failed.
     """
-    who, address = personal_data.name_of(person), origin.address_for(person)
+    address = origin.address_for(person)
     if is_over_limit:
         sentence = audit.Sentence(
             "MFA for {person} is blocked for now after too many failed attempts, most recently "
             "from {address}.",
-            person=who,
+            person=person,
             address=address,
         )
     else:
         sentence = audit.Sentence(
-            "MFA for {person} failed, from {address}.", person=who, address=address
+            "MFA for {person} failed, from {address}.", person=person, address=address
         )
     audit.record(
         code=EventCode.SECOND_FACTOR_REFUSED,
@@ -161,7 +155,7 @@ def record_reauthentication(*, person: Person, method: str, origin: SignInOrigin
         subject=person,
         sentence=audit.Sentence(
             "{person} passed an identity check with {method}.",
-            person=personal_data.name_of(person),
+            person=person,
             method=_METHOD_NAMES[method],
         ),
         details={"method": str(method)},
@@ -175,18 +169,18 @@ def record_failed_reauthentication(
 
     `is_over_limit` means that it was refused without checking, because too many attempts failed.
     """
-    who, address = personal_data.name_of(person), origin.address_for(person)
+    address = origin.address_for(person)
     if is_over_limit:
         sentence = audit.Sentence(
             "Too many failed identity checks in a session of {person}, most recently from "
             "{address}. Further attempts are blocked for now.",
-            person=who,
+            person=person,
             address=address,
         )
     else:
         sentence = audit.Sentence(
             "An identity check failed in a session of {person}, from {address}.",
-            person=who,
+            person=person,
             address=address,
         )
     audit.record(
@@ -206,7 +200,7 @@ def record_reset_link_mailed(*, person: Person, origin: SignInOrigin) -> None:
         subject=person,
         sentence=audit.Sentence(
             "A password reset link was emailed to {person}, requested from {address}.",
-            person=personal_data.name_of(person),
+            person=person,
             address=origin.address_for(person),
         ),
     )
@@ -224,7 +218,7 @@ def record_single_sign_on_refused(
     if person:
         sentence = audit.Sentence(
             "Single sign-on as {person} from {address} was refused: {why}.",
-            person=personal_data.name_of(person),
+            person=person,
             why=why,
             address=address,
         )
