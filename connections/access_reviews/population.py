@@ -31,6 +31,7 @@ from connections.models import (
     AccessReview,
     AccessReviewReviewer,
     AccessReviewRow,
+    Credential,
     OrgConnectionKey,
     OrgConnectionSnapshot,
     Person,
@@ -296,24 +297,11 @@ def _build_row(
 def coverage_document(coverage: Coverage) -> dict[str, Any]:
     """Each credential's org with its newest sync, and the orgs that have no credential."""
     orgs = [
-        *(_org_document(sync, last_complete=sync) for sync in coverage.listed),
         *(
-            _org_document(sync, last_complete=coverage.last_complete.get(sync.credential_id))
-            for sync in coverage.failed
+            _org_document(sync.credential, coverage=coverage, newest=sync)
+            for sync in (*coverage.listed, *coverage.failed)
         ),
-        *(
-            {
-                "site": credential.site,
-                "org_id": credential.org_id,
-                "org_name": credential.org_name,
-                "credential_id": str(credential.pk),
-                "credential": credential.name,
-                "synced_at": None,
-                "is_complete": False,
-                "complete_at": None,
-            }
-            for credential in coverage.never_listed
-        ),
+        *(_org_document(credential, coverage=coverage) for credential in coverage.never_listed),
     ]
     return {
         "orgs": sorted(orgs, key=lambda org: (org["org_name"], org["credential"])),
@@ -324,15 +312,17 @@ def coverage_document(coverage: Coverage) -> dict[str, Any]:
     }
 
 
-def _org_document(sync: Sync, *, last_complete: Sync | None) -> dict[str, Any]:
-    credential = sync.credential
+def _org_document(
+    credential: Credential, *, coverage: Coverage, newest: Sync | None = None
+) -> dict[str, Any]:
+    last_complete = coverage.last_complete.get(credential.pk)
     return {
         "site": credential.site,
         "org_id": credential.org_id,
         "org_name": credential.org_name,
         "credential_id": str(credential.pk),
         "credential": credential.name,
-        "synced_at": sync.started_at.isoformat(),
-        "is_complete": sync.is_complete,
+        "synced_at": newest.started_at.isoformat() if newest else None,
+        "is_complete": newest is not None and newest.is_complete,
         "complete_at": last_complete.started_at.isoformat() if last_complete else None,
     }
