@@ -118,6 +118,22 @@ def load_current(*, of: Q, hidden: Collection[UUID] = ()) -> CurrentConnections:
     return CurrentConnections(known=known, visible=visible)
 
 
+def load_snapshots(connections: Collection[CurrentConnection]) -> list[OrgConnectionSnapshot]:
+    """The newest snapshot of each connection, in their order, with the creator if any has it.
+
+    One query.
+    """
+    snapshots = OrgConnectionSnapshot.objects.in_bulk(
+        {pk for each in connections for pk in (each.snapshot_id, each.creator_snapshot_id)}
+    )
+    for each in connections:
+        newest, named = snapshots[each.snapshot_id], snapshots[each.creator_snapshot_id]
+        newest.creator_id, newest.creator_name = named.creator_id, named.creator_name
+        newest.creator_is_disabled = each.creator_is_disabled
+        newest.creator_is_service_account = named.creator_is_service_account
+    return [snapshots[each.snapshot_id] for each in connections]
+
+
 def load_gone(*, of: Q) -> dict[StoredKey, CurrentConnection]:
     """How credentials last listed connections that syncs have since found gone. One query."""
     newest: dict[tuple[Any, ...], tuple[Any, ...]] = {}

@@ -17,6 +17,7 @@ from connections.access_reviews.current import (
     about_connections,
     about_reviews,
     find_gone,
+    load_snapshots,
     parse_types,
 )
 from connections.access_reviews.rows import ReviewRow
@@ -151,33 +152,16 @@ def _find_shown(
 ) -> dict[int, tuple[SnapshotFields, datetime]]:
     """What each row shows, and when a sync last showed it."""
     current = {row.id: row.current for row in rows if row.current}
-    snapshots = OrgConnectionSnapshot.objects.in_bulk(
-        {
-            pk
-            for connection in current.values()
-            for pk in (connection.snapshot_id, connection.creator_snapshot_id)
-        }
-    )
-    frozen = AccessReviewRow.objects.in_bulk([row.id for row in rows if row.id not in current])
+    others = [row for row in rows if row.id not in current]
+    frozen = AccessReviewRow.objects.in_bulk([row.id for row in others])
     # The frozen row might come from a credential that is hidden from this person.
-    seen = _newest_visible(
-        [row.key for row in rows if row.id not in current], review=review, actor=actor
-    )
+    seen = _newest_visible([row.key for row in others], review=review, actor=actor)
     shown: dict[int, tuple[SnapshotFields, datetime]] = {}
-    for row in rows:
-        if row.current is None:
-            snapshot = seen.get(row.key)
-            kept = frozen[row.id]
-            shown[row.id] = (
-                (snapshot, snapshot.last_seen_at) if snapshot else (kept, kept.snapshot_at)
-            )
-            continue
-        newest = snapshots[row.current.snapshot_id]
-        named = snapshots[row.current.creator_snapshot_id]
-        newest.creator_id, newest.creator_name = named.creator_id, named.creator_name
-        newest.creator_is_disabled = row.current.creator_is_disabled
-        newest.creator_is_service_account = named.creator_is_service_account
-        shown[row.id] = newest, newest.last_seen_at
+    for pk, newest in zip(current, load_snapshots(current.values()), strict=True):
+        shown[pk] = newest, newest.last_seen_at
+    for row in others:
+        snapshot, kept = seen.get(row.key), frozen[row.id]
+        shown[row.id] = (snapshot, snapshot.last_seen_at) if snapshot else (kept, kept.snapshot_at)
     return shown
 
 

@@ -8,11 +8,7 @@ from typing import Any
 from connections import audit
 from connections.access import permissions, visibility
 from connections.access.actor import Actor
-from connections.access_reviews.current import (
-    CurrentConnection,
-    deciding_credentials,
-    load_current,
-)
+from connections.access_reviews.current import deciding_credentials, load_current, load_snapshots
 from connections.audit import EventCode, personal_data
 from connections.core import clock
 from connections.core.errors import InvalidInputError
@@ -33,7 +29,6 @@ from connections.models import (
     AccessReviewRow,
     Credential,
     OrgConnectionKey,
-    OrgConnectionSnapshot,
     Person,
     Sync,
     coverage_digest_of,
@@ -255,40 +250,20 @@ def _require_row_count(count: int) -> None:
 def _build_rows(review: AccessReview, *, inventory: Inventory) -> list[AccessReviewRow]:
     known = load_current(of=ALL).known
     found = [known[connection.key] for connection in inventory.matches]
-    snapshots = OrgConnectionSnapshot.objects.in_bulk(
-        {pk for current in found for pk in (current.snapshot_id, current.creator_snapshot_id)}
-    )
+    snapshots = load_snapshots(found)
     return [
-        _build_row(review, position=position, current=each, snapshots=snapshots)
-        for position, each in enumerate(found, start=1)
+        AccessReviewRow(
+            review=review,
+            position=position,
+            site=snapshot.site,
+            connection_id=snapshot.connection_id,
+            digest=snapshot.digest,
+            snapshot_at=snapshot.last_seen_at,
+            review_digest=current.digest,
+            **snapshot.snapshot_values(),
+        )
+        for position, (current, snapshot) in enumerate(zip(found, snapshots, strict=True), start=1)
     ]
-
-
-def _build_row(
-    review: AccessReview,
-    *,
-    position: int,
-    current: CurrentConnection,
-    snapshots: dict[int, OrgConnectionSnapshot],
-) -> AccessReviewRow:
-    snapshot = snapshots[current.snapshot_id]
-    named = snapshots[current.creator_snapshot_id]
-    values = snapshot.snapshot_values() | {
-        "creator_id": current.creator_id,
-        "creator_name": named.creator_name,
-        "creator_is_disabled": current.creator_is_disabled,
-        "creator_is_service_account": named.creator_is_service_account,
-    }
-    return AccessReviewRow(
-        review=review,
-        position=position,
-        site=snapshot.site,
-        connection_id=snapshot.connection_id,
-        digest=snapshot.digest,
-        snapshot_at=snapshot.last_seen_at,
-        review_digest=current.digest,
-        **values,
-    )
 
 
 # --- How complete the inventory was -----------------------------------------------------------
