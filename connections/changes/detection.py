@@ -18,6 +18,7 @@ from connections import audit
 from connections.access.actor import Actor
 from connections.audit.chain import canonical_text
 from connections.changes.known import (
+    CREATOR_FIELDS,
     connection_fields,
     connection_state,
     creator_state,
@@ -61,10 +62,7 @@ AUDIT = "audit"
 _ESTABLISHED_FIELDS = (
     "connection_types",
     "created_at",
-    "creator_id",
-    "creator_name",
-    "creator_is_disabled",
-    "creator_is_service_account",
+    *CREATOR_FIELDS,
     "is_present",
     "established_at",
     "last_shown_at",
@@ -304,14 +302,7 @@ class _Comparison:
         """
         rows = KnownConnection.objects.filter(
             site=self.site, connection_id__in=listed, is_present=True
-        ).values_list(
-            "connection_id",
-            "connection_types",
-            "creator_id",
-            "creator_name",
-            "creator_is_disabled",
-            "creator_is_service_account",
-        )
+        ).values_list("connection_id", "connection_types", *CREATOR_FIELDS)
         unchanged = set()
         for connection_id, types, *creator in rows:
             item = listed[connection_id]

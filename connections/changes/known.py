@@ -7,6 +7,8 @@ from connections.core.tabular import as_time
 from connections.datadog.payloads import OrgConnection
 from connections.models import Deletion, KnownConnection, Sync
 
+CREATOR_FIELDS = ("creator_id", "creator_name", "creator_is_disabled", "creator_is_service_account")
+
 
 def known_from(item: OrgConnection, *, sync: Sync) -> KnownConnection:
     """The connection as a sync shows it, not saved."""
@@ -30,17 +32,10 @@ def known_from(item: OrgConnection, *, sync: Sync) -> KnownConnection:
 
 def known_from_deletion(deletion: Deletion) -> KnownConnection:
     """The connection as the requester saw it."""
+    same = ("site", "connection_id", "source_org_id", "sink_org_id", "connection_types")
     return KnownConnection(
-        site=deletion.site,
-        connection_id=deletion.connection_id,
-        source_org_id=deletion.source_org_id,
-        sink_org_id=deletion.sink_org_id,
-        connection_types=deletion.connection_types,
+        **{name: getattr(deletion, name) for name in (*same, *CREATOR_FIELDS)},
         created_at=deletion.connection_created_at,
-        creator_id=deletion.creator_id,
-        creator_name=deletion.creator_name,
-        creator_is_disabled=deletion.creator_is_disabled,
-        creator_is_service_account=deletion.creator_is_service_account,
         is_present=False,
         last_shown_at=deletion.snapshot_at or deletion.requested_at,
     )
@@ -95,8 +90,7 @@ def is_widened(*, before: KnownConnection, after: KnownConnection) -> bool:
 
 def same_creator_fields(*, known: KnownConnection, shown: KnownConnection) -> bool:
     """Whether the creators are identical, including their names."""
-    names = ("creator_id", "creator_name", "creator_is_disabled", "creator_is_service_account")
-    return all(getattr(known, name) == getattr(shown, name) for name in names)
+    return all(getattr(known, name) == getattr(shown, name) for name in CREATOR_FIELDS)
 
 
 def connection_fields(known: KnownConnection, *, names: dict[str, str]) -> dict[str, Any]:
