@@ -104,6 +104,14 @@ class _Facts:
         ]
         return sorted(found, key=_sender_sort_key)
 
+    def choice(
+        self, key: OrgConnectionKey, *, credential_id: UUID | None
+    ) -> OrgConnectionSnapshot | None:
+        """The snapshot of this credential, if it can delete the connection."""
+        return next(
+            (each for each in self.choices(key) if each.credential_id == credential_id), None
+        )
+
     def problem(self, key: OrgConnectionKey) -> RowProblem | None:
         """Why no credential can delete it."""
         if key in self.hidden or not self.snapshots.get(key):
@@ -400,15 +408,12 @@ def _fill_in(row: BatchRow, *, facts: _Facts, named: PlannedConnection) -> None:
     row.problem = problem or ""
     if problem == RowProblem.NOT_VISIBLE:
         return
-    choices = facts.choices(key)
+    preferred = None
     if named.credential_id and not problem:
-        preferred = [
-            snapshot for snapshot in choices if snapshot.credential_id == named.credential_id
-        ]
+        preferred = facts.choice(key, credential_id=named.credential_id)
         if named.is_credential_fixed and not preferred:
             row.problem = RowProblem.NO_CREDENTIAL
-        choices = preferred or choices
-    _set_snapshot(row, (choices or facts.snapshots[key])[0])
+    _set_snapshot(row, preferred or (facts.choices(key) or facts.snapshots[key])[0])
 
 
 def _set_snapshot(row: BatchRow, snapshot: OrgConnectionSnapshot) -> None:
@@ -541,19 +546,15 @@ def change_credential(
         chosen = [row for row in rows if row.reference in named and not row.problem]
         facts = _load_row_facts(chosen, batch=batch, actor=actor)
         for row in chosen:
-            choices = [
-                snapshot
-                for snapshot in facts.choices(_key(row))
-                if snapshot.credential_id == credential.pk
-            ]
-            if not choices:
+            choice = facts.choice(_key(row), credential_id=credential.pk)
+            if not choice:
                 raise InvalidInputError(
                     {
                         "credential": f"{credential.name} can't delete {row.reference}. Choose "
                         "another."
                     }
                 )
-            _set_snapshot(row, choices[0])
+            _set_snapshot(row, choice)
         BatchRow.objects.bulk_update(chosen, _PLANNED_FIELDS)
         _save_draft(batch, rows=rows)
     return batch
@@ -682,14 +683,10 @@ def _current_problem(row: BatchRow, *, facts: _Facts) -> RowProblem | None:
         return RowProblem.CHANGED
     if problem:
         return problem
-    chosen = [
-        snapshot
-        for snapshot in facts.choices(_key(row))
-        if snapshot.credential_id == row.credential_id
-    ]
-    if not chosen:
+    choice = facts.choice(_key(row), credential_id=row.credential_id)
+    if not choice:
         return RowProblem.NO_CREDENTIAL
-    return None if chosen[0].digest == row.digest else RowProblem.CHANGED
+    return None if choice.digest == row.digest else RowProblem.CHANGED
 
 
 def find_kept(*, batch: Batch) -> set[int]:
