@@ -67,7 +67,7 @@ def test_a_failure_leaves_no_file_behind(tmp_path: Path, monkeypatch: pytest.Mon
         (("--from", "2020-01-02", "--to", "2020-01-01"), "The period ends before it begins."),
         (("--status", "nonsense"), "--status: "),
         (("--checkpoint", "nowhere.txt"), "nowhere.txt can't be read"),
-        (("--seed", "x" * 300), "A seed is one line"),
+        (("--seed", "x" * 300), "Use one line"),
     ],
 )
 def test_invalid_arguments_are_a_usage_error(
