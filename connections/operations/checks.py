@@ -94,7 +94,7 @@ def _check_public_settings() -> Iterator[CheckMessage]:
             hint="Set ORGADMIN_TRUSTED_PROXIES to the TLS proxy's address.",
         )
     if not settings.BASE_URL:
-        problem = "links made by commands are only paths"
+        problem = "commands print links without a host"
         patterns = [host for host in settings.ALLOWED_HOSTS if host.startswith((".", "*"))]
         if patterns:
             problem += f", and hosts matched by {', '.join(patterns)} accept no passkeys"

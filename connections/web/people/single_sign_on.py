@@ -82,8 +82,8 @@ REFUSAL_TEXTS: dict[Reason | Refusal, RefusalText] = {
     Refusal.UNKNOWN_ACCOUNT: RefusalText(
         "the account isn't connected to anyone here",
         "Account not connected",
-        "An administrator can connect it on your page under People, with the subject below. Names "
-        "and email addresses don't count.",
+        "An administrator can connect it on your page under People, with the subject below. A "
+        "matching name or email address isn't enough.",
     ),
     Refusal.DISABLED: RefusalText(
         "the person is disabled",
@@ -93,7 +93,7 @@ REFUSAL_TEXTS: dict[Reason | Refusal, RefusalText] = {
     Refusal.OTHER_ACCOUNT: RefusalText(
         "they used a different account there",
         "Different account",
-        "Sign in there with the account that is connected to you here.",
+        "Sign in there with the account that is connected to yours here.",
     ),
 }
 
