@@ -109,12 +109,6 @@ def count_of_total_text(shown: int, *, total: int, noun: str) -> str:
     return every if shown == total else f"{shown:,} of {every}"
 
 
-def found_count_text(count: int | None, *, most: int, noun: str, is_filtered: bool) -> str:
-    """ "2 deletions found". If None, "More than 10,000 deletions": counting ended at `most`."""
-    text = pluralize(most, noun) if count is None else pluralize(count, noun)
-    return f"{'More than ' if count is None else ''}{text}{' found' if is_filtered else ''}"
-
-
 @dataclass(frozen=True, kw_only=True)
 class ViewLink:
     """A link to another view of a list, or to another part of it."""
@@ -243,6 +237,12 @@ class FilterBar:
     other_parameters: dict[str, str]
     # "" if nothing is filtered.
     clear_url: str
+
+
+def found_count_text(count: int | None, *, most: int, noun: str, bar: FilterBar) -> str:
+    """ "2 deletions found". If None, "More than 10,000 deletions": counting ended at `most`."""
+    text = pluralize(most, noun) if count is None else pluralize(count, noun)
+    return f"{'More than ' if count is None else ''}{text}{' found' if bar.clear_url else ''}"
 
 
 def filter_bar(

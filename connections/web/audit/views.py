@@ -63,12 +63,7 @@ def audit_list(request: HttpRequest) -> HttpResponse:
             (event, wording.brief_sentence(event), *_subject_link(event)) for event in page.events
         ],
         "columns": sortable(request, _COLUMNS, sort=sort),
-        "count": found_count_text(
-            page.count,
-            most=search.MAX_EXACT_COUNT,
-            noun="event",
-            is_filtered=bool(bar.clear_url),
-        ),
+        "count": found_count_text(page.count, most=search.MAX_EXACT_COUNT, noun="event", bar=bar),
         "chart": build_day_chart(page.days, what="Events", series=_SERIES),
         "bar": bar,
         "export_query": export_query(request),

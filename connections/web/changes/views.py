@@ -94,12 +94,7 @@ def _list(
         "filter_form": filter_form,
         "filters": request.GET.urlencode(),
         "shared_names": shared_names(orgs),
-        "count": found_count_text(
-            page.count,
-            most=changes.MAX_COUNTED,
-            noun="change",
-            is_filtered=bool(bar.clear_url),
-        ),
+        "count": found_count_text(page.count, most=changes.MAX_COUNTED, noun="change", bar=bar),
         "bar": bar,
         **cursor_links(request, page.next),
         "export_query": export_query(request),

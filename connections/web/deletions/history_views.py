@@ -69,12 +69,7 @@ def deletion_list(request: HttpRequest) -> HttpResponse:
         ),
         "columns": sortable(request, DELETION_COLUMNS, sort=sort),
         "shared_names": shared_names(orgs),
-        "count": found_count_text(
-            page.count,
-            most=history.MAX_COUNTED,
-            noun="deletion",
-            is_filtered=bool(bar.clear_url),
-        ),
+        "count": found_count_text(page.count, most=history.MAX_COUNTED, noun="deletion", bar=bar),
         "bar": bar,
         **cursor_links(request, page.next),
         "chart": build_day_chart(page.days, what="Deletions", series=OUTCOME_SERIES),
