@@ -83,9 +83,9 @@ def visible_batches(*, actor: Actor) -> QuerySet[Batch]:
     )
 
 
-def visible_batch_ids(ids: Iterable[UUID | None], *, actor: Actor) -> set[UUID]:
-    """The IDs of these bulk deletions that the actor can see. At most one query."""
-    named = {pk for pk in ids if pk}
+def visible_batch_ids(deletions: Iterable[Deletion], *, actor: Actor) -> set[UUID]:
+    """The IDs of these deletions' bulk deletions that the actor can see. At most one query."""
+    named = {deletion.batch_id for deletion in deletions if deletion.batch_id}
     if not named or not visibility_of(actor).hidden:
         return named
     return set(visible_batches(actor=actor).filter(pk__in=named).values_list("pk", flat=True))

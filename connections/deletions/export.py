@@ -170,7 +170,7 @@ def _iterate(*, actor: Actor, filters: HistoryFilter) -> Iterator[RecordedDeleti
         with_break_glass = [deletion.id for deletion in batch if deletion.break_glass_at]
         break_glass_reviews = BreakGlassReview.objects.filter(deletion__in=with_break_glass)
         reviews = _by_deletion(break_glass_reviews, _REVIEW_FIELDS)
-        seen = visible_batch_ids({deletion.batch_id for deletion in batch}, actor=actor)
+        seen = visible_batch_ids(batch, actor=actor)
         for deletion in batch:
             pk = deletion.id
             review, *_ = reviews.get(pk, (None,))

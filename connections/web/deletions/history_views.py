@@ -64,9 +64,7 @@ def deletion_list(request: HttpRequest) -> HttpResponse:
     context: dict[str, Any] = {
         "form": form,
         "deletions": page.deletions,
-        "batch_ids": visible_batch_ids(
-            (deletion.batch_id for deletion in page.deletions), actor=actor
-        ),
+        "batch_ids": visible_batch_ids(page.deletions, actor=actor),
         "columns": sortable(request, DELETION_COLUMNS, sort=sort),
         "shared_names": shared_names(orgs),
         "count": found_count_text(page.count, most=history.MAX_COUNTED, noun="deletion", bar=bar),

@@ -132,7 +132,7 @@ def render_outcome(
 
 def _shows_batch(deletion: Deletion, *, actor: Actor) -> bool:
     """Whether it belongs to a bulk deletion that this person can see."""
-    return bool(visibility.visible_batch_ids([deletion.batch_id], actor=actor))
+    return bool(visibility.visible_batch_ids([deletion], actor=actor))
 
 
 def deletion_detail(request: HttpRequest, pk: UUID) -> HttpResponse:

@@ -169,9 +169,7 @@ def org_detail(request: HttpRequest, site: str, org_id: UUID) -> HttpResponse:
         "change_columns": CHANGE_COLUMNS,
         "org_query": urlencode({"org": org.key}),
         "deletions": deletions.deletions,
-        "batch_ids": visible_batch_ids(
-            (deletion.batch_id for deletion in deletions.deletions), actor=actor
-        ),
+        "batch_ids": visible_batch_ids(deletions.deletions, actor=actor),
         "deletion_columns": DELETION_COLUMNS,
         "can_refresh": permissions.can_sync(actor),
         "can_plan": bool(listed) and permissions.can_delete(actor),

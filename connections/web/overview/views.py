@@ -329,9 +329,7 @@ def overview_detail(request: HttpRequest) -> HttpResponse:
         "no_worker": None if page.has_worker else no_worker_text(page.worker_seen_at),
         "clock": clock_ahead_text(page.time_ahead, now=page.at) if page.time_ahead else None,
         "latest": page.latest,
-        "batch_ids": visible_batch_ids(
-            (deletion.batch_id for deletion in page.latest), actor=actor
-        ),
+        "batch_ids": visible_batch_ids(page.latest, actor=actor),
         "deletion_columns": DELETION_COLUMNS,
         "chart": _chart(page.weeks),
         "can_sync": permissions.can_sync(actor),
