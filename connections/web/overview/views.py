@@ -59,9 +59,9 @@ class AttentionItem:
     tone: str
     icon: str
     headline: str
-    about: str
-    detail: str
-    at: datetime | None
+    about: str = ""
+    detail: str = ""
+    at: datetime | None = None
     url: str
     action: str
 
@@ -123,9 +123,6 @@ def _deletion_items(
             tone="muted",
             icon="dot",
             headline="More with this status",
-            about="",
-            detail="",
-            at=None,
             url=reverse("deletion-list", query={"status": status}),
             action="View all",
         )
@@ -155,7 +152,6 @@ def review_item(waiting: WaitingReview, *, now: datetime) -> AttentionItem:
         headline=review.name,
         about=due_text(review, now=now),
         detail=todo,
-        at=None,
         url=reverse("access-review-detail", args=[review.pk]),
         action=action,
     )
@@ -171,7 +167,6 @@ def expired_keep_items(decisions: Sequence[AccessReviewDecision]) -> list[Attent
             f"{row.sink_org_name or row.sink_org_id}",
             about=f"kept until {decision.keep_until:%Y-%m-%d}",
             detail=f"{decision.decided_by_name} in {row.review.name}: “{decision.reason}”",
-            at=None,
             url=connection_url(row.key),
             action="View",
         )
@@ -224,7 +219,6 @@ def _credential_item(credential: Credential) -> AttentionItem:
         headline=status.label,
         about=credential.name,
         detail=problem_of(credential),
-        at=None,
         url=reverse("credential-detail", args=[credential.pk]),
         action="View credential",
     )
