@@ -1,6 +1,7 @@
 """Tags and filters that every template has without loading them."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import lru_cache
 
@@ -86,13 +87,7 @@ def flag(name: str) -> SafeString:
 # A list repeats a few badges and data types in a hundred rows.
 @lru_cache(maxsize=500)
 def _rendered_badge(shown: Badge, *, tint: bool = False) -> SafeString:
-    context = {
-        "tone": shown.tone,
-        "icon": shown.icon,
-        "label": shown.label,
-        "explanation": shown.explanation,
-        "tint": tint,
-    }
+    context = asdict(shown) | {"tint": tint}
     return SafeString(render_to_string("connections/components/badge.html", context).strip())
 
 
