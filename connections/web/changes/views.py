@@ -56,12 +56,7 @@ from connections.web.support import SeeOther, actor_of, download, export_format
 LIST = "connections/change_list.html"
 
 
-def change_list(request: HttpRequest) -> HttpResponse:
-    """All changes, newest first."""
-    return _list(request)
-
-
-def _list(
+def change_list(
     request: HttpRequest,
     *,
     form: AcknowledgementForm | None = None,
@@ -69,7 +64,10 @@ def _list(
     opened: UUID | None = None,
     status: int = 200,
 ) -> HttpResponse:
-    """The list. If `form` has errors, it belongs to the row `opened` or to the `selected` rows."""
+    """All changes, newest first.
+
+    A `form` with errors belongs to the row `opened` or to the `selected` rows.
+    """
     actor = actor_of(request)
     filter_form = ChangeFilterForm(request.GET)
     filters = filter_form.change_filter() if filter_form.is_valid() else ChangeFilter()
@@ -161,7 +159,7 @@ def _acknowledge(
         )
     except InvalidInputError as error:
         form.add_errors(error)
-        return _list(
+        return change_list(
             as_page_request(request, path=reverse("change-list"), query=filters),
             form=form,
             selected=change_ids,

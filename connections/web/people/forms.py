@@ -77,17 +77,21 @@ class LinkForm(ServiceForm):
         return token.rpartition("#")[2].strip()
 
 
-class SignInLinkForm(LinkForm):
-    """The form of a sign-in link."""
-
-    password = forms.CharField(
-        label="New password",
-        required=False,
+def _new_password_field(label: str, *, required: bool) -> forms.CharField:
+    return forms.CharField(
+        label=label,
+        required=required,
         strip=False,
         max_length=1000,
         help_text=password_validators_help_text_html(),
         widget=forms.PasswordInput(attrs={"autocomplete": "new-password"}),
     )
+
+
+class SignInLinkForm(LinkForm):
+    """The form of a sign-in link."""
+
+    password = _new_password_field("New password", required=False)
 
 
 class SetUpForm(LinkForm):
@@ -101,13 +105,7 @@ class SetUpForm(LinkForm):
     email = forms.EmailField(
         label="Email address", widget=forms.EmailInput(attrs={"autocomplete": "email"})
     )
-    password = forms.CharField(
-        label="Password",
-        strip=False,
-        max_length=1000,
-        help_text=password_validators_help_text_html(),
-        widget=forms.PasswordInput(attrs={"autocomplete": "new-password"}),
-    )
+    password = _new_password_field("Password", required=True)
 
 
 class ProviderAccountForm(ServiceForm):
