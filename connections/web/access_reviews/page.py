@@ -78,16 +78,6 @@ class RowFilter(TextChoices):
     NO_REVIEWER = "no-reviewer", "No reviewer"
 
 
-@dataclass(frozen=True, kw_only=True)
-class CoveredOrg:
-    """How recent the syncs of one org were."""
-
-    name: str
-    site: str
-    at_start: str
-    at_close: str
-
-
 # How many names the top of the page shows.
 MAX_REVIEWERS = 5
 _STATES = {
@@ -390,11 +380,11 @@ def _coverage(review: AccessReview, *, without_reviewer: list[OrgConnectionKey])
     return {
         "warnings": warnings,
         "coverage": [
-            CoveredOrg(
-                name=org["org_name"] or org["credential"],
-                site=org["site"],
-                at_start=_sync_text(org),
-                at_close=_sync_text(at_close.get(org["credential_id"])),
+            (
+                org["org_name"] or org["credential"],
+                org["site"],
+                _sync_text(org),
+                _sync_text(at_close.get(org["credential_id"])),
             )
             for org in review.coverage["orgs"]
         ],
