@@ -7,15 +7,15 @@ from django.urls import reverse
 
 from connections import wording
 from connections.models import AuditEvent
+from connections.wording import Badge
 
 
 @dataclass(frozen=True, kw_only=True)
 class TimelineEntry:
     """One entry of a timeline."""
 
-    tone: str
-    icon: str
-    title: str
+    # Its label is the title.
+    badge: Badge
     at: datetime | None = None
     by: str = ""
     detail: str = ""
@@ -31,9 +31,7 @@ def event_entry(event: AuditEvent, *, links_to_evidence: bool, url: str = "") ->
     """The entry for an audit event. `links_to_evidence` is for people who can open the event."""
     text = wording.event_text(event)
     return TimelineEntry(
-        tone=text.tone,
-        icon=text.icon,
-        title=text.title,
+        badge=Badge(text.title, text.tone, text.icon),
         at=event.at,
         by=event.actor_name,
         detail=text.detail,

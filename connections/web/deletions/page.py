@@ -17,7 +17,7 @@ from connections.models import (
     State,
 )
 from connections.web.timeline import TimelineEntry, event_entry
-from connections.wording import DeletionStatus
+from connections.wording import Badge, DeletionStatus
 from connections.wording.connections import site_label
 
 SHOWN_BODY = 8 * 1024
@@ -59,9 +59,7 @@ def _next_entries(deletion: Deletion, *, status: DeletionStatus) -> list[Timelin
     is_timed = deletion.state in {State.WAITING, State.UNKNOWN, State.SETTLED}
     return [
         TimelineEntry(
-            title=words.title,
-            tone=words.tone,
-            icon=words.icon,
+            badge=Badge(words.title, words.tone, words.icon),
             at=deletion.due_at if is_timed else None,
             detail=detail,
             is_next=True,

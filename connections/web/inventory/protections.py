@@ -9,6 +9,7 @@ from connections.access.actor import Actor
 from connections.inventory import protections
 from connections.models import OrgConnectionKey, Protection
 from connections.web.timeline import TimelineEntry
+from connections.wording import Badge
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,9 +46,7 @@ def protection_page(*, key: OrgConnectionKey, actor: Actor) -> ProtectionPage:
 def _entries(protection: Protection) -> list[TimelineEntry]:
     entries = [
         TimelineEntry(
-            tone="info",
-            icon="lock",
-            title="Protected",
+            badge=Badge("Protected", "info", "lock"),
             at=protection.protected_at,
             by=str(protection.protected_by),
             detail=f"“{protection.reason}”",
@@ -56,9 +55,7 @@ def _entries(protection: Protection) -> list[TimelineEntry]:
     if hasattr(protection, "removal"):
         entries.append(
             TimelineEntry(
-                tone="muted",
-                icon="minus",
-                title="Protection removed",
+                badge=Badge("Protection removed", "muted", "minus"),
                 at=protection.removal.removed_at,
                 by=str(protection.removal.removed_by),
                 detail=f"“{protection.removal.reason}”",

@@ -1,7 +1,7 @@
 """The timeline of one org connection."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -20,6 +20,7 @@ from connections.inventory.timeline import (
 )
 from connections.models import AuditEvent, Change, OrgConnectionSnapshot
 from connections.web.timeline import TimelineEntry, event_entry
+from connections.wording import Badge
 from connections.wording.access_reviews import ROW_BADGES, decision_text
 from connections.wording.changes import change_badge, types_of
 
@@ -107,9 +108,7 @@ def _detected_entry(row: ChangeRow, *, seen: ConnectionHistory) -> TimelineEntry
     elif change.needs_attention:
         known.append("Not acknowledged.")
     return TimelineEntry(
-        tone=badge.tone,
-        icon=badge.icon,
-        title=badge.label,
+        badge=badge,
         at=change.detected_at,
         by=", ".join(row.observed_by),
         detail="\n".join(text for text in known if text),
@@ -122,9 +121,7 @@ def _decision_entry(made: ConnectionDecision) -> TimelineEntry:
     badge = ROW_BADGES[decision.decision]
     label = decision_text(decision.decision, keep_until=decision.keep_until)
     return TimelineEntry(
-        tone=badge.tone,
-        icon=badge.icon,
-        title=f"{label}: access review {review.name}",
+        badge=replace(badge, label=f"{label}: access review {review.name}"),
         at=decision.decided_at,
         by=decision.decided_by_name,
         detail=f"“{decision.reason}”",
@@ -136,14 +133,12 @@ def _with_present(events: list[TimelineEntry], *, seen: ConnectionHistory) -> li
     """The entries, plus one that says whether it is listed now or when it was last listed."""
     last_seen_at = max(observation.last_seen_at for observation in seen.observations)
     if seen.is_listed:
-        return [*events, TimelineEntry(tone="ok", icon="check", title="Listed", at=last_seen_at)]
+        return [*events, TimelineEntry(badge=Badge("Listed", "ok", "check"), at=last_seen_at)]
     observed = (event for event in reversed(seen.events) if is_observation(event))
     later_event = next((event for event in observed if event.at > last_seen_at), None)
     at = later_event.at if later_event else last_seen_at
     gone = TimelineEntry(
-        tone="muted",
-        icon="minus",
-        title="No longer listed",
+        badge=Badge("No longer listed", "muted", "minus"),
         detail="Last listed at this time.",
         at=at,
     )
@@ -160,9 +155,7 @@ def _created_entry(snapshot: OrgConnectionSnapshot) -> TimelineEntry | None:
     if snapshot.connection_created_at is None:
         return None
     return TimelineEntry(
-        tone="muted",
-        icon="plus",
-        title="Created in Datadog",
+        badge=Badge("Created in Datadog", "muted", "plus"),
         at=snapshot.connection_created_at,
         by=snapshot.creator_name,
     )
@@ -180,9 +173,7 @@ def _first_seen_entry(seen: ConnectionHistory) -> TimelineEntry:
         was_seen = format_time(seen.predecessor.last_seen_at)
         detail += f" The same two orgs had a connection that was last listed at {was_seen}."
     return TimelineEntry(
-        tone="muted",
-        icon="eye",
-        title=title,
+        badge=Badge(title, "muted", "eye"),
         at=version.first_seen_at,
         by=version.listed_by,
         detail=detail,
@@ -197,9 +188,7 @@ def _connection_url(seen: ConnectionHistory, connection_id: UUID) -> str:
 
 def _successor_entry(other: SimilarConnection, *, seen: ConnectionHistory) -> TimelineEntry:
     return TimelineEntry(
-        tone="warn",
-        icon="plus",
-        title="Recreated as another connection",
+        badge=Badge("Recreated as another connection", "warn", "plus"),
         detail="The same two orgs have a connection with another ID.",
         at=other.began_at,
         url=_connection_url(seen, other.connection_id),
@@ -208,9 +197,7 @@ def _successor_entry(other: SimilarConnection, *, seen: ConnectionHistory) -> Ti
 
 def _reappearance_entry(reappearance: Reappearance) -> TimelineEntry:
     return TimelineEntry(
-        tone="danger",
-        icon="refresh",
-        title="Listed again with the same ID",
+        badge=Badge("Listed again with the same ID", "danger", "refresh"),
         detail=f"It had last been listed at {format_time(reappearance.last_seen_at)}.",
         at=reappearance.at,
         by=reappearance.listed_by,
@@ -244,9 +231,7 @@ def _changed_entry(version: ConnectionVersion) -> TimelineEntry:
         for name in version.changed
     ]
     return TimelineEntry(
-        tone="warn",
-        icon="refresh",
-        title="Changed",
+        badge=Badge("Changed", "warn", "refresh"),
         at=version.first_seen_at,
         by=version.listed_by,
         detail="; ".join(changes),
