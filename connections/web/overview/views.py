@@ -1,7 +1,7 @@
 """The overview page, and the items that need attention."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -56,9 +56,8 @@ SOON = timedelta(days=7)
 class AttentionItem:
     """One item. `detail` is its second line, `at` when it began, and `action` its button."""
 
-    tone: str
-    icon: str
-    headline: str
+    # Its label is the headline.
+    badge: Badge
     about: str = ""
     detail: str = ""
     at: datetime | None = None
@@ -108,9 +107,7 @@ def _deletion_items(
     for deletion in deletions[:MAX_SHOWN]:
         shown = badge(deletion, status=states.status_at(deletion, now=now))
         yield AttentionItem(
-            tone=shown.tone,
-            icon=shown.icon,
-            headline=shown.label,
+            badge=shown,
             about=_about(deletion),
             detail=f"{'Sent' if deletion.sending_at else 'Requested'} by "
             f"{deletion.requested_by_name}",
@@ -120,9 +117,7 @@ def _deletion_items(
         )
     if len(deletions) > MAX_SHOWN:
         yield AttentionItem(
-            tone="muted",
-            icon="dot",
-            headline="More with this status",
+            badge=Badge("More with this status", "muted", "dot"),
             url=reverse("deletion-list", query={"status": status}),
             action="View all",
         )
@@ -145,11 +140,9 @@ def review_item(waiting: WaitingReview, *, now: datetime) -> AttentionItem:
     else:
         todo, action = "Every connection has a decision", "View"
     is_soon = review.due_at - now < SOON
-    status = review_badge(review, now=now)
+    status = Badge("", "warn", "clock") if is_soon else review_badge(review, now=now)
     return AttentionItem(
-        tone="warn" if is_soon else status.tone,
-        icon="clock" if is_soon else status.icon,
-        headline=review.name,
+        badge=replace(status, label=review.name),
         about=due_text(review, now=now),
         detail=todo,
         url=reverse("access-review-detail", args=[review.pk]),
@@ -161,10 +154,12 @@ def expired_keep_items(decisions: Sequence[AccessReviewDecision]) -> list[Attent
     """The connections of these decisions, which kept them until a date that has passed."""
     return [
         AttentionItem(
-            tone="warn",
-            icon="clock",
-            headline=f"{row.source_org_name or row.source_org_id} → "
-            f"{row.sink_org_name or row.sink_org_id}",
+            badge=Badge(
+                f"{row.source_org_name or row.source_org_id} → "
+                f"{row.sink_org_name or row.sink_org_id}",
+                "warn",
+                "clock",
+            ),
             about=f"kept until {decision.keep_until:%Y-%m-%d}",
             detail=f"{decision.decided_by_name} in {row.review.name}: “{decision.reason}”",
             url=connection_url(row.key),
@@ -178,9 +173,7 @@ def expired_keep_items(decisions: Sequence[AccessReviewDecision]) -> list[Attent
 def _batch_item(batch: Batch, *, now: datetime) -> AttentionItem:
     status = batch_badge(batch, has_expired=drafts.has_expired(batch, now=now))
     return AttentionItem(
-        tone=status.tone,
-        icon=status.icon,
-        headline=f"Bulk deletion: {status.label}",
+        badge=replace(status, label=f"Bulk deletion: {status.label}"),
         about=batch_origin_text(batch),
         detail=f"Requested by {batch.requested_by_name}",
         at=batch.requested_at,
@@ -191,9 +184,7 @@ def _batch_item(batch: Batch, *, now: datetime) -> AttentionItem:
 
 def _break_glass_item(deletion: Deletion) -> AttentionItem:
     return AttentionItem(
-        tone="danger",
-        icon="warning",
-        headline="Break glass, not reviewed",
+        badge=Badge("Break glass, not reviewed", "danger", "warning"),
         about=_about(deletion),
         detail=f"Used by {deletion.break_glass_by_name}",
         at=deletion.break_glass_at,
@@ -212,11 +203,8 @@ def _about(deletion: Deletion) -> str:
 
 
 def _credential_item(credential: Credential) -> AttentionItem:
-    status = credential_badge(credential)
     return AttentionItem(
-        tone=status.tone,
-        icon=status.icon,
-        headline=status.label,
+        badge=credential_badge(credential),
         about=credential.name,
         detail=problem_of(credential),
         url=reverse("credential-detail", args=[credential.pk]),
