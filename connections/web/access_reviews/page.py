@@ -25,7 +25,7 @@ from connections.inventory.inventory import KnownOrg
 from connections.models import AccessReview, OrgConnectionKey, RowState
 from connections.web.access_reviews.filters import filter_rows, scope_text, scope_url
 from connections.web.access_reviews.forms import ClosingForm
-from connections.web.access_reviews.rows import GROUPS, Posted, ReviewRowView, review_row_views
+from connections.web.access_reviews.rows import GROUPS, Posted, ReviewRowView, review_row_view
 from connections.web.access_reviews.start import coverage_warnings, without_reviewer_warning
 from connections.web.lists import (
     CONNECTION_COLUMNS,
@@ -302,16 +302,13 @@ def _table(
 ) -> dict[str, Any]:
     """The table of some rows, and the form for the selected ones."""
     details = load_details(review=review, actor=actor, rows=rows)
-    can_decide = permissions.can_decide(actor, review=review) and not review.is_closed
-    columns = _CLOSED_COLUMNS if review.is_closed else _OPEN_COLUMNS
-    views = review_row_views(
-        request,
-        details,
-        can_decide=can_decide,
-        is_closed=review.is_closed,
-        posted=posted,
-        now=time_of(request),
-    )
+    is_closed = review.is_closed
+    can_decide = permissions.can_decide(actor, review=review) and not is_closed
+    columns = _CLOSED_COLUMNS if is_closed else _OPEN_COLUMNS
+    views = [
+        review_row_view(request, row, can_decide=can_decide, is_closed=is_closed, posted=posted)
+        for row in details
+    ]
     return {
         "rows": views,
         "notice": _unshown_errors(views, posted=posted),

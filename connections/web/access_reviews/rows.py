@@ -11,7 +11,7 @@ from connections.core.text import format_relative
 from connections.models import AccessReviewDecision, RowState
 from connections.web.access_reviews.forms import DecisionForm
 from connections.web.lists import current_url
-from connections.web.support import connection_url
+from connections.web.support import connection_url, time_of
 from connections.wording import Badge
 from connections.wording.access_reviews import (
     HIDDEN_NOW,
@@ -94,39 +94,17 @@ class ReviewRowView:
     group_label: str
 
 
-def review_row_views(
-    request: HttpRequest,
-    rows: Sequence[RowDetails],
-    *,
-    can_decide: bool,
-    is_closed: bool,
-    posted: Posted | None,
-    now: datetime,
-) -> list[ReviewRowView]:
-    """The rows as the page shows them. One has an open form if the address or the POST says so."""
-    return [
-        _row_view(
-            request,
-            details,
-            can_decide=can_decide and details.row.current is not None,
-            is_closed=is_closed,
-            posted=posted,
-            now=now,
-        )
-        for details in rows
-    ]
-
-
-def _row_view(
+def review_row_view(
     request: HttpRequest,
     details: RowDetails,
     *,
     can_decide: bool,
     is_closed: bool,
     posted: Posted | None,
-    now: datetime,
 ) -> ReviewRowView:
-    row, connection = details.row, details.connection
+    """The row as the page shows it. Its form is open if the address or the POST says so."""
+    row, connection, now = details.row, details.connection, time_of(request)
+    can_decide = can_decide and row.current is not None
     place = str(row.position)
     is_left_open = is_closed and row.state == RowState.PENDING
     source = connection.source_org_name or connection.source_org_id
