@@ -6,6 +6,8 @@ from datetime import datetime
 from django.urls import reverse
 
 from connections import wording
+from connections.access import permissions
+from connections.access.actor import Actor
 from connections.models import AuditEvent
 from connections.wording import Badge
 
@@ -27,8 +29,8 @@ class TimelineEntry:
     is_next: bool = False
 
 
-def event_entry(event: AuditEvent, *, links_to_evidence: bool, url: str = "") -> TimelineEntry:
-    """The entry for an audit event. `links_to_evidence` is for people who can open the event."""
+def event_entry(event: AuditEvent, *, actor: Actor, url: str = "") -> TimelineEntry:
+    """The entry for an audit event. Links to the event if the actor can open it."""
     text = wording.event_text(event)
     return TimelineEntry(
         badge=Badge(text.title, text.tone, text.icon),
@@ -37,5 +39,7 @@ def event_entry(event: AuditEvent, *, links_to_evidence: bool, url: str = "") ->
         detail=text.detail,
         url=url,
         evidence_number=event.seq,
-        evidence_url=reverse("audit-detail", args=[event.seq]) if links_to_evidence else "",
+        evidence_url=reverse("audit-detail", args=[event.seq])
+        if permissions.can_audit(actor)
+        else "",
     )

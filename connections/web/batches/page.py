@@ -515,10 +515,7 @@ def _record_context(
         "lines": batch_lines(batch, has_expired=liveness.has_expired),
         "kept": kept,
         "people": _people(batch, approvals=approvals),
-        "timeline": [
-            event_entry(event, links_to_evidence=permissions.can_audit(actor))
-            for event in audit.events_of(subject=batch)
-        ],
+        "timeline": [event_entry(event, actor=actor) for event in audit.events_of(subject=batch)],
         "steps": _steps(batch, actor=actor, approvals=approvals, kept=kept, now=now),
         "cancel_label": _cancel_label(batch, progress),
         "must_confirm_resume": stopping.needs_confirmation_to_resume(batch),

@@ -7,6 +7,8 @@ from typing import Any
 from django.urls import reverse
 
 from connections import audit, wording
+from connections.access import permissions
+from connections.access.actor import Actor
 from connections.core.text import format_time
 from connections.deletions import states
 from connections.models import (
@@ -23,17 +25,14 @@ from connections.wording.connections import site_label
 SHOWN_BODY = 8 * 1024
 
 
-def record_context(*, deletion: Deletion, links_to_evidence: bool, now: datetime) -> dict[str, Any]:
-    """Template variables of the timeline, the attempts and the summary.
-
-    `links_to_evidence` says whether the person can open audit events.
-    """
+def record_context(*, deletion: Deletion, actor: Actor, now: datetime) -> dict[str, Any]:
+    """Template variables of the timeline, the attempts and the summary."""
     attempts = [_attempt_context(attempt) for attempt in deletion.attempts.all()]
     status = states.status_at(deletion, now=now)
     return {
         "timeline": [
             *(
-                event_entry(event, links_to_evidence=links_to_evidence)
+                event_entry(event, actor=actor)
                 for event in audit.events_of(subject=deletion)
                 # Refused access is for auditors, and could fill the page.
                 if event.code != audit.EventCode.ACCESS_REFUSED
@@ -41,7 +40,7 @@ def record_context(*, deletion: Deletion, links_to_evidence: bool, now: datetime
             *_next_entries(deletion, status=status),
         ],
         "audit_url": reverse("audit-list", query={"deletion": str(deletion.pk)})
-        if links_to_evidence
+        if permissions.can_audit(actor)
         else "",
         "attempts": attempts,
         "summary": _summary(deletion, attempts=attempts, now=now),

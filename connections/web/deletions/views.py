@@ -115,11 +115,7 @@ def render_outcome(
         "outcome": status_context(deletion=deletion, actor=actor, form=form, notice=notice),
     }
     if not wants_fragment(request):
-        context |= record_context(
-            deletion=deletion,
-            links_to_evidence=permissions.can_audit(actor),
-            now=time_of(request),
-        )
+        context |= record_context(deletion=deletion, actor=actor, now=time_of(request))
         if permissions.can_comment(actor):
             context["comment"] = comment or CommentForm()
         return render(request, DETAIL, context, status=status)
@@ -142,14 +138,8 @@ def deletion_detail(request: HttpRequest, pk: UUID) -> HttpResponse:
     if not wants_fragment(request):
         return render_outcome(request, deletion=deletion, actor=actor)
     if request.htmx.target == "record":  # type: ignore[attr-defined]
-        context = {
-            "deletion": deletion,
-            "shows_batch": _shows_batch(deletion, actor=actor),
-        } | record_context(
-            deletion=deletion,
-            links_to_evidence=permissions.can_audit(actor),
-            now=time_of(request),
-        )
+        context = {"deletion": deletion, "shows_batch": _shows_batch(deletion, actor=actor)}
+        context |= record_context(deletion=deletion, actor=actor, now=time_of(request))
         return render(request, f"{DETAIL}#record", context)
     if request.htmx.target == "watch":  # type: ignore[attr-defined]
         return _poll_response(request, deletion=deletion, actor=actor)

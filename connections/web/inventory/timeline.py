@@ -8,6 +8,7 @@ from uuid import UUID
 
 from django.urls import reverse
 
+from connections.access.actor import Actor
 from connections.access_reviews.progress import ConnectionDecision
 from connections.changes.changes import ChangeRow
 from connections.core.text import format_time
@@ -47,7 +48,7 @@ def timeline_of(
     *,
     changes: Sequence[ChangeRow],
     decisions: Sequence[ConnectionDecision],
-    links_to_evidence: bool,
+    actor: Actor,
 ) -> Timeline:
     """The timeline of a connection.
 
@@ -66,7 +67,7 @@ def timeline_of(
         *(_detected_entry(row, seen=seen) for row in reversed(changes)),
         *(_decision_entry(decision) for decision in decisions),
         *(_reappearance_entry(reappearance) for reappearance in seen.reappearances),
-        *(_event_entry(event, links_to_evidence=links_to_evidence) for event in seen.events),
+        *(_event_entry(event, actor=actor) for event in seen.events),
         *([_successor_entry(seen.successor, seen=seen)] if seen.successor else []),
     ]
     # Audit events with the same time keep their order. Entries without a time come first.
@@ -204,10 +205,10 @@ def _reappearance_entry(reappearance: Reappearance) -> TimelineEntry:
     )
 
 
-def _event_entry(event: AuditEvent, *, links_to_evidence: bool) -> TimelineEntry:
+def _event_entry(event: AuditEvent, *, actor: Actor) -> TimelineEntry:
     is_about_deletion = event.subject_type == "deletion"
     url = reverse("deletion-detail", args=[event.subject_id]) if is_about_deletion else ""
-    return event_entry(event, links_to_evidence=links_to_evidence, url=url)
+    return event_entry(event, actor=actor, url=url)
 
 
 _FIELD_LABELS = {

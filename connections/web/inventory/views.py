@@ -286,7 +286,7 @@ def org_connection_detail(request: HttpRequest, site: str, connection_id: UUID) 
             history,
             changes=get_change_page(actor=actor, filters=ChangeFilter(connection=key)).rows,
             decisions=decisions,
-            links_to_evidence=permissions.can_audit(actor),
+            actor=actor,
         ),
         "delete_links": [
             (
