@@ -315,7 +315,6 @@ def setup(request: HttpRequest) -> HttpResponse:
         SetUpForm,
         redeem=people.set_up_first_administrator,
         template="connections/setup.html",
-        to="overview",
     )
 
 
@@ -327,7 +326,6 @@ def sign_in_link(request: HttpRequest) -> HttpResponse:
         SignInLinkForm,
         redeem=people.use_sign_in_link,
         template="connections/sign_in_link.html",
-        to="overview",
     )
 
 
@@ -337,7 +335,6 @@ def _use_link(
     *,
     redeem: Callable[..., Person],
     template: str,
-    to: str,
 ) -> HttpResponse:
     """The form of a one-time link. Once `redeem` has accepted it, its person is signed in."""
     if not ratelimit.consume(request, action=USE_OF_LINKS):
@@ -358,7 +355,9 @@ def _use_link(
                 "sign_in_link",
                 chose_password=bool(form.cleaned_data["password"]),
             )
-            response: HttpResponse = perform_login(request, person, redirect_url=reverse(to))
+            response: HttpResponse = perform_login(
+                request, person, redirect_url=reverse("overview")
+            )
             return response
     return render(request, template, {"form": form}, status=422 if form.is_bound else 200)
 
