@@ -29,6 +29,26 @@ OUTCOME_SERIES = (
 )
 
 
+@dataclass(frozen=True, kw_only=True)
+class BarPart:
+    """One color of a stacked bar. `start` is the sum of the parts before it."""
+
+    series: Series
+    start: int
+    count: int
+
+
+def bar_parts(counts: Counter[Any], *, series: tuple[Series, ...]) -> list[BarPart]:
+    """The parts of a bar that aren't empty."""
+    parts, start = [], 0
+    for color in series:
+        count = counts[color.key]
+        if count:
+            parts.append(BarPart(series=color, start=start, count=count))
+            start += count
+    return parts
+
+
 def build_chart(
     *,
     label: str,
@@ -47,23 +67,16 @@ def build_chart(
         "label": label,
         "first_column": first_column,
         "max": max((counts.total() for _, _, counts in rows), default=0) or 1,
-        "bars": [_bar(title, counts, series) for _, title, counts in rows],
+        "bars": [
+            (f"{title}: {counts.total()}", bar_parts(counts, series=series))
+            for _, title, counts in rows
+        ],
         "total": sum(totals.values()),
         "series": [(color, totals[color.key]) for color in used],
         "rows": [
             (at, [counts[color.key] for color in used], counts.total()) for at, _, counts in rows
         ],
     }
-
-
-def _bar(title: str, counts: Counter[Any], series: tuple[Series, ...]) -> dict[str, Any]:
-    parts, start = [], 0
-    for color in series:
-        value = counts[color.key]
-        if value:
-            parts.append({"tone": color.tone, "start": start, "value": value})
-            start += value
-    return {"title": f"{title}: {start}", "parts": parts}
 
 
 def build_day_chart(

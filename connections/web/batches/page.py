@@ -3,7 +3,7 @@
 import hashlib
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, NamedTuple
@@ -41,7 +41,7 @@ from connections.models import (
 from connections.operations import heartbeats
 from connections.web.batches.forms import PlanRequestForm
 from connections.web.batches.plan import Plan, PlanFilter, kept_warning, load_plan
-from connections.web.charts import OUTCOME_SERIES, Series
+from connections.web.charts import OUTCOME_SERIES, BarPart, bar_parts
 from connections.web.forms import ServiceForm
 from connections.web.lists import (
     CONNECTION_COLUMNS,
@@ -94,6 +94,11 @@ POLL_SENDING = 2
 # After the end, the page polls for checks that are due this soon.
 SOON = timedelta(minutes=2)
 LEFT_OUT = "left-out"
+# The bar leaves undecided rows blank, and the legend has no color for them.
+_BAR_SERIES = tuple(
+    replace(series, tone="muted") if series.key == OutcomeGroup.OPEN else series
+    for series in OUTCOME_SERIES
+)
 _GONE = {OutcomeGroup.DELETED, OutcomeGroup.GONE}
 # Bulk deletions in these states wait for people, who need the plan rather than the results.
 UNDECIDED = {BatchState.REQUESTED, BatchState.APPROVED}
@@ -130,24 +135,6 @@ class RowsPage:
     next_url: str
 
 
-@dataclass(frozen=True, kw_only=True)
-class BarPart:
-    """The deletions with one color in the progress bar.
-
-    `start` is the sum of the parts before it.
-    """
-
-    series: Series
-    start: int
-    count: int
-    is_open: bool
-
-    @property
-    def tone(self) -> str:
-        """The tone in the legend. The bar leaves undecided rows blank."""
-        return "muted" if self.is_open else self.series.tone
-
-
 class _GivenApproval(NamedTuple):
     """One person's approval of every row."""
 
@@ -156,21 +143,14 @@ class _GivenApproval(NamedTuple):
     at: datetime
 
 
-def bar_parts(progress: Progress) -> list[BarPart]:
+def progress_parts(progress: Progress) -> list[BarPart]:
     """The parts of the progress bar that aren't empty."""
     counts = Counter[OutcomeGroup]()
     for outcome, count in progress.by_outcome.items():
         counts[outcome_group(state=State.SETTLED, outcome=outcome)] += count
     for state, count in progress.by_open_state.items():
         counts[outcome_group(state=state, outcome="")] += count
-    parts, start = [], 0
-    for series in OUTCOME_SERIES:
-        count = counts[OutcomeGroup(series.key)]
-        if count:
-            is_open = series.key == OutcomeGroup.OPEN
-            parts.append(BarPart(series=series, start=start, count=count, is_open=is_open))
-            start += count
-    return parts
+    return bar_parts(counts, series=_BAR_SERIES)
 
 
 class Liveness(NamedTuple):
@@ -303,7 +283,7 @@ def result_rows(
         found = _deletions_of(batch, group=_selected_filter(request, OutcomeGroup, None))
     page = numbered_page(request, found)
     links = [("All", "", progress.total)]
-    links += [(part.series.label, part.series.key, part.count) for part in bar_parts(progress)]
+    links += [(part.series.label, part.series.key, part.count) for part in progress_parts(progress)]
     if count := left_out.count():
         links.append(("Left out", LEFT_OUT, count))
     return RowsPage(
@@ -491,7 +471,7 @@ def _record_context(
     """Approval, progress and result of a bulk deletion that was requested."""
     now = clock.now()
     progress, approvals = get_progress(batch), _approvals(batch)
-    parts = bar_parts(progress)
+    parts = progress_parts(progress)
     plan = load_plan(batch, actor=actor, at=now) if batch.state in UNDECIDED else None
     total = confirming.count_to_send(batch) if plan else progress.total
     count = pluralize(total, "connection")
