@@ -1,15 +1,13 @@
 """Access reviews in the form that bundles contain, and compared with their own audit events."""
 
-import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from uuid import UUID
 
 from django.db.models import Exists, OuterRef
 
-from connections.core.database import consistent_read
 from connections.core.tabular import Row, as_time
-from connections.evidence.comparison import as_stored_in_events, read_events
-from connections.evidence.differing import UNREADABLE, DifferingRecords
+from connections.evidence.comparison import as_stored_in_events, compare_all
+from connections.evidence.differing import DifferingRecords
 from connections.models import (
     AccessReview,
     AccessReviewDecision,
@@ -19,8 +17,6 @@ from connections.models import (
     row_document,
 )
 from connections.verifier import verify
-
-logger = logging.getLogger(__name__)
 
 # Rows per query.
 _BATCH_SIZE = 1000
@@ -100,38 +96,17 @@ def _decision_document(decision: AccessReviewDecision) -> Row:
 
 
 def compare_all_access_reviews(differing: DifferingRecords) -> Iterator[None]:
-    """Compare all access reviews. Yield after each.
-
-    A review that differs is read again in one consistent read, so that concurrent changes cause no
-    false alarm.
-    """
+    """Compare all access reviews. Yield after each."""
     events = AuditEvent.objects.filter(subject_type=verify.ACCESS_REVIEW).order_by()
-    ids_in_events = set(events.values_list("subject_id", flat=True).distinct())
-    ids = set(AccessReview.objects.values_list("pk", flat=True))
-    for missing in sorted(ids_in_events - {str(pk) for pk in ids}):
-        sentence = (
-            f"Access review {missing}: its events exist, but the access review itself is missing."
-        )
-        differing.describe(sentence, ids=[missing])
-    for pk in ids:
-        differences = _compare(pk)
-        if differences:
-            with consistent_read():
-                differences = _compare(pk)
-        if differences:
-            differing.describe(f"Access review {pk}: {differences[0]}.", ids=[str(pk)])
-        yield
+    return compare_all(
+        AccessReview,
+        subject_type=verify.ACCESS_REVIEW,
+        ids_in_events=set(events.values_list("subject_id", flat=True).distinct()),
+        compare=_differences,
+        differing=differing,
+    )
 
 
-def _compare(pk: UUID) -> list[str]:
-    try:
-        review = AccessReview.objects.get(pk=pk)
-        documents, shown = read_events(subject_type=verify.ACCESS_REVIEW, subject_ids=[str(pk)])
-        events = [verify.Event(document, shown) for document in documents.get(str(pk), [])]
-        rows = iterate_row_documents(review, deletions={})
-        return verify.access_review_differences(review_document(review), rows, events)
-    except verify.VerificationFailed as error:
-        return [str(error).rstrip(".")]
-    except UNREADABLE:
-        logger.exception("Access review %s cannot be compared with its events.", pk)
-        return ["it contains something that can't be read"]
+def _differences(review: AccessReview, events: Sequence[verify.Event]) -> list[str]:
+    rows = iterate_row_documents(review, deletions={})
+    return verify.access_review_differences(review_document(review), rows, events)

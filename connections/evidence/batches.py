@@ -3,25 +3,17 @@
 Their rows are compared as deletions.
 """
 
-import logging
 from collections.abc import Iterator, Sequence
-from itertools import batched
-from uuid import UUID
 
 from django.db.models import F
 
 from connections.audit import EventCode
-from connections.core.database import consistent_read
 from connections.core.tabular import Row, as_time
-from connections.evidence.comparison import as_stored_in_events, read_events
-from connections.evidence.differing import UNREADABLE, DifferingRecords
+from connections.evidence.comparison import as_stored_in_events, compare_all
+from connections.evidence.differing import DifferingRecords
 from connections.models import AuditEvent, Batch
 from connections.verifier import verify
 
-logger = logging.getLogger(__name__)
-
-# Bulk deletions per query.
-_BATCH_SIZE = 200
 _ENDS = (
     EventCode.BATCH_DECLINED,
     EventCode.BATCH_CANCELLED,
@@ -84,47 +76,15 @@ def iterate_plan_rows(batch: Batch) -> Iterator[Row]:
 
 
 def compare_all_batches(differing: DifferingRecords) -> Iterator[None]:
-    """Compare all bulk deletions that were requested. Yield after each batch.
-
-    Drafts are not recorded. A bulk deletion that differs is read again in one consistent read, so
-    that concurrent changes cause no false alarm.
-    """
+    """Compare all bulk deletions that were requested. Drafts are not recorded. Yield after each."""
     requested = AuditEvent.objects.filter(code=EventCode.BATCH_REQUESTED).order_by()
-    ids_in_events = set(requested.values_list("subject_id", flat=True))
-    ids = set(Batch.objects.values_list("pk", flat=True))
-    for missing in sorted(ids_in_events - {str(pk) for pk in ids}):
-        sentence = (
-            f"Bulk deletion {missing}: its events exist, but the bulk deletion itself is missing."
-        )
-        differing.describe(sentence, ids=[missing])
-    for some in batched(ids, _BATCH_SIZE):
-        found = _find_differences(some)
-        if found:
-            with consistent_read():
-                found = _find_differences(list(found))
-        for pk, difference in found.items():
-            differing.describe(f"Bulk deletion {pk}: {difference}.", ids=[str(pk)])
-        yield
-
-
-def _find_differences(ids: Sequence[UUID]) -> dict[UUID, str]:
-    """The bulk deletions among these that don't match their events, with the first difference."""
-    documents, shown = read_events(subject_type="batch", subject_ids=[str(pk) for pk in ids])
-    found = {}
-    for batch in Batch.objects.filter(pk__in=ids):
-        try:
-            events = [
-                verify.Event(document, shown) for document in documents.get(str(batch.pk), [])
-            ]
-            differences = list(_differences(batch, events))
-        except verify.VerificationFailed as error:
-            differences = [str(error).rstrip(".")]
-        except UNREADABLE:
-            logger.exception("Bulk deletion %s cannot be compared with its events.", batch.pk)
-            differences = ["it contains something that can't be read"]
-        if differences:
-            found[batch.pk] = differences[0]
-    return found
+    return compare_all(
+        Batch,
+        subject_type=verify.BATCH,
+        ids_in_events=set(requested.values_list("subject_id", flat=True)),
+        compare=_differences,
+        differing=differing,
+    )
 
 
 def _differences(batch: Batch, events: Sequence[verify.Event]) -> Iterator[str]:

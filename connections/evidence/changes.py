@@ -6,9 +6,7 @@ altered row is reported together with the other rows of its event.
 
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import batched
-from typing import Any
 from uuid import UUID
 
 from django.db import connection
@@ -18,7 +16,13 @@ from connections.audit.chain import canonical_text
 from connections.changes.detection import changes_digest
 from connections.core.tabular import as_time
 from connections.core.text import pluralize
-from connections.evidence.differing import MAX_DESCRIBED, UNREADABLE, DifferingRecords, format_id
+from connections.evidence.differing import (
+    MAX_DESCRIBED,
+    UNREADABLE,
+    UNREADABLE_TEXT,
+    DifferingRecords,
+    format_id,
+)
 from connections.models import AuditEvent, Change
 
 logger = logging.getLogger(__name__)
@@ -31,16 +35,6 @@ _ALL = "SELECT id FROM connections_change"
 _ACKNOWLEDGED = (
     f"{_ALL} WHERE acknowledged_at IS NOT NULL OR acknowledged_by_id IS NOT NULL OR note <> ''"
 )
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Event:
-    """An event about changes: its number, its actor and its details."""
-
-    seq: int
-    actor_id: str
-    ids: list[str]
-    details: dict[str, Any]
 
 
 def compare_all_changes(differing: DifferingRecords, *, upto: int) -> Iterator[None]:
@@ -75,28 +69,21 @@ def compare_all_changes(differing: DifferingRecords, *, upto: int) -> Iterator[N
     ):
         if _count(query) != compared:
             for change_id in _find_unrecorded(query, code=code):
-                differing.describe(f"Change {change_id}: {sentence}.", ids=[change_id])
+                differing.add(change_id, sentence)
         yield
 
 
-def _event_batches(code: EventCode, *, upto: int) -> Iterator[list[_Event]]:
+def _event_batches(code: EventCode, *, upto: int) -> Iterator[list[AuditEvent]]:
     """The events with this code, in batches that name about as many changes as one query reads."""
-    seq, batch = 0, list[_Event]()
+    seq, batch = 0, list[AuditEvent]()
     while True:
         # By code and number, in the order of an index.
         found = AuditEvent.objects.filter(code=code, seq__gt=seq, seq__lte=upto).order_by("seq")
         events = list(found[:_EVENTS_PER_QUERY])
         for event in events:
             seq = event.seq
-            batch.append(
-                _Event(
-                    seq=seq,
-                    actor_id=str(event.actor_id),
-                    ids=event.details["changes"],
-                    details=event.details,
-                )
-            )
-            if sum(len(each.ids) for each in batch) >= _BATCH_SIZE:
+            batch.append(event)
+            if sum(len(_ids_in(each)) for each in batch) >= _BATCH_SIZE:
                 yield batch
                 batch = []
         if len(events) < _EVENTS_PER_QUERY:
@@ -105,10 +92,17 @@ def _event_batches(code: EventCode, *, upto: int) -> Iterator[list[_Event]]:
         yield batch
 
 
-def _load_changes(events: Sequence[_Event]) -> dict[str, Change | None]:
+def _ids_in(event: AuditEvent) -> list[str]:
+    ids: list[str] = event.details["changes"]
+    return ids
+
+
+def _load_changes(events: Sequence[AuditEvent]) -> dict[str, Change | None]:
     """The changes that the events name, by ID. None for a change that can't be read."""
     rows: dict[str, Change | None] = {}
-    for ids in batched((change_id for event in events for change_id in event.ids), _BATCH_SIZE):
+    for ids in batched(
+        (change_id for event in events for change_id in _ids_in(event)), _BATCH_SIZE
+    ):
         rows |= _read(ids)
     return rows
 
@@ -125,20 +119,19 @@ def _read(ids: Sequence[str]) -> dict[str, Change | None]:
 
 
 def _compare_detected(
-    event: _Event, rows: dict[str, Change | None], differing: DifferingRecords
+    event: AuditEvent, rows: dict[str, Change | None], differing: DifferingRecords
 ) -> None:
     changes = []
-    for change_id in event.ids:
+    ids = _ids_in(event)
+    for change_id in ids:
         row = rows.get(change_id)
         if row:
             changes.append(row)
         elif change_id in rows:
-            what = "it contains something that can't be read"
-            differing.describe(f"Change {change_id}: {what}.", ids=[change_id])
+            differing.add(change_id, UNREADABLE_TEXT)
         else:
-            what = f"event {event.seq} records it, but it is missing"
-            differing.describe(f"Change {change_id}: {what}.", ids=[change_id])
-    if len(changes) < len(event.ids):
+            differing.add(change_id, f"event {event.seq} records it, but it is missing")
+    if len(changes) < len(ids):
         # The digest can't be computed without them.
         return
     try:
@@ -146,28 +139,28 @@ def _compare_detected(
             return
     except UNREADABLE:
         logger.exception("The changes of event %s cannot be compared with it.", event.seq)
-    if len(event.ids) == 1:
-        sentence = f"Change {event.ids[0]}: it isn't what event {event.seq} recorded."
+    if len(ids) == 1:
+        sentence = f"Change {ids[0]}: it isn't what event {event.seq} recorded."
     else:
-        shown = ", ".join(event.ids[:MAX_DESCRIBED])
-        more = len(event.ids) - MAX_DESCRIBED
+        shown = ", ".join(ids[:MAX_DESCRIBED])
+        more = len(ids) - MAX_DESCRIBED
         shown += f" and {more:,} more" if more > 0 else ""
         sentence = (
-            f"One of the {pluralize(len(event.ids), 'change')} that event {event.seq} recorded "
+            f"One of the {pluralize(len(ids), 'change')} that event {event.seq} recorded "
             f"was altered: {shown}."
         )
-    differing.describe(sentence, ids=event.ids)
+    differing.describe(sentence, ids=ids)
 
 
 def _compare_acknowledged(
-    event: _Event, rows: dict[str, Change | None], differing: DifferingRecords
+    event: AuditEvent, rows: dict[str, Change | None], differing: DifferingRecords
 ) -> None:
     recorded = {
         "acknowledged_at": event.details["acknowledged_at"],
-        "acknowledged_by": event.actor_id,
+        "acknowledged_by": str(event.actor_id),
         "note": event.details["note"],
     }
-    for change_id in event.ids:
+    for change_id in _ids_in(event):
         row = rows.get(change_id)
         if row is None:
             # Already described with the event that recorded it.
@@ -183,7 +176,7 @@ def _compare_acknowledged(
             is_same = False
         if not is_same:
             sentence = f"its acknowledgement isn't what event {event.seq} recorded"
-            differing.describe(f"Change {change_id}: {sentence}.", ids=[change_id])
+            differing.add(change_id, sentence)
 
 
 def _is_acknowledged(row: Change | None) -> bool:

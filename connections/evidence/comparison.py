@@ -7,7 +7,7 @@ connections/verifier/verify.py, so that a bundle is checked offline by the same 
 import hashlib
 import json
 import logging
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import batched
 from typing import Any
@@ -19,8 +19,8 @@ from connections.audit.chain import canonical_text
 from connections.core import tabular
 from connections.core.database import consistent_read
 from connections.deletions.export import deletion_row
-from connections.evidence.differing import UNREADABLE, DifferingRecords, format_id
-from connections.models import AuditEvent, Deletion, PersonalValue
+from connections.evidence.differing import UNREADABLE, UNREADABLE_TEXT, DifferingRecords, format_id
+from connections.models import AccessReview, AuditEvent, Batch, Deletion, PersonalValue
 from connections.verifier import verify
 
 logger = logging.getLogger(__name__)
@@ -44,12 +44,8 @@ class ComparedDeletion:
 class DifferingDeletions(DifferingRecords):
     """The deletions that don't match their events."""
 
-    plural: str = "deletions"
+    noun: str = "deletion"
     _missing: set[str] = field(default_factory=set)
-
-    def add(self, deletion_id: str, difference: str) -> None:
-        """Count and describe one deletion."""
-        self.describe(f"Deletion {deletion_id}: {difference}.", ids=[deletion_id])
 
     def add_missing(self, deletion_ids: Collection[str]) -> None:
         """Count each of these once, even if called again for more events of the same deletion."""
@@ -174,7 +170,7 @@ def _find_differences(ids: Sequence[Any]) -> dict[Any, str]:
                 for key, what in _find_differences([deletion_id]).items()
             }
         logger.exception("Deletion %s cannot be compared with its events.", format_id(ids[0]))
-        return {ids[0]: "it contains something that can't be read"}
+        return {ids[0]: UNREADABLE_TEXT}
 
 
 def _compare_deletions(ids: Sequence[Any]) -> dict[Any, str]:
@@ -203,6 +199,51 @@ def _compare_deletions(ids: Sequence[Any]) -> dict[Any, str]:
         if differences:
             found.setdefault(by_pk[deletion.pk], differences[0])
     return found
+
+
+def compare_all[M: (Batch, AccessReview)](
+    model: type[M],
+    *,
+    subject_type: str,
+    ids_in_events: set[str],
+    compare: Callable[[M, Sequence[verify.Event]], Iterable[str]],
+    differing: DifferingRecords,
+) -> Iterator[None]:
+    """Compare all records of a model. Yield after each.
+
+    `compare` returns the differences between one record and its events, oldest first. A record that
+    differs is read again in one consistent read, so that concurrent changes cause no false alarm.
+    """
+    pks = set(model._default_manager.values_list("pk", flat=True))
+    for missing in sorted(ids_in_events - {str(pk) for pk in pks}):
+        differing.add(missing, f"its events exist, but the {differing.noun} itself is missing")
+
+    for pk in pks:
+        differences = _compare_one(model, pk, subject_type=subject_type, compare=compare)
+        if differences:
+            with consistent_read():
+                differences = _compare_one(model, pk, subject_type=subject_type, compare=compare)
+        if differences:
+            differing.add(str(pk), differences[0])
+        yield
+
+
+def _compare_one[M: (Batch, AccessReview)](
+    model: type[M],
+    pk: UUID,
+    *,
+    subject_type: str,
+    compare: Callable[[M, Sequence[verify.Event]], Iterable[str]],
+) -> list[str]:
+    try:
+        documents, shown = read_events(subject_type=subject_type, subject_ids=[str(pk)])
+        events = [verify.Event(document, shown) for document in documents.get(str(pk), [])]
+        return list(compare(model._default_manager.get(pk=pk), events))
+    except verify.VerificationFailed as error:
+        return [str(error).rstrip(".")]
+    except UNREADABLE:
+        logger.exception("%s %s cannot be compared with its events.", subject_type, pk)
+        return [UNREADABLE_TEXT]
 
 
 def read_events(

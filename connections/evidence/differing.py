@@ -7,6 +7,7 @@ from uuid import UUID
 
 # Raised when a column has a value of the wrong type, because SQLite stores any value.
 UNREADABLE = (ValueError, TypeError, AttributeError, KeyError)
+UNREADABLE_TEXT = "it contains something that can't be read"
 # How many differences a message describes, and how many IDs it names for one of them.
 MAX_DESCRIBED = 10
 
@@ -15,11 +16,15 @@ MAX_DESCRIBED = 10
 class DifferingRecords:
     """How many records don't match their events, and descriptions of the first ones."""
 
-    # What the records are, such as "deletions".
-    plural: str
+    # What a record is, such as "deletion". Its plural is regular.
+    noun: str
     count: int = 0
     ids: list[str] = field(default_factory=list)
     descriptions: list[str] = field(default_factory=list)
+
+    def add(self, record_id: str, difference: str) -> None:
+        """Count and describe one record."""
+        self.describe(f"{self.noun.capitalize()} {record_id}: {difference}.", ids=[record_id])
 
     def describe(self, sentence: str, *, ids: Sequence[str]) -> None:
         """Count one difference, of the record with this ID or of one among these records."""
@@ -34,7 +39,7 @@ class DifferingRecords:
         described = " ".join(self.descriptions)
         if self.count == 1:
             return described
-        return f"{self.count} {self.plural} do not match their events, among them: {described}"
+        return f"{self.count} {self.noun}s do not match their events, among them: {described}"
 
 
 def format_id(stored: Any) -> str:

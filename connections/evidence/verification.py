@@ -124,12 +124,12 @@ class _Progress:
     proved: int = 0
     checkpoints: int = 0
     deletions: DifferingDeletions = field(default_factory=DifferingDeletions)
-    changes: DifferingRecords = field(default_factory=lambda: DifferingRecords(plural="changes"))
+    changes: DifferingRecords = field(default_factory=lambda: DifferingRecords(noun="change"))
     batches: DifferingRecords = field(
-        default_factory=lambda: DifferingRecords(plural="bulk deletions")
+        default_factory=lambda: DifferingRecords(noun="bulk deletion")
     )
     access_reviews: DifferingRecords = field(
-        default_factory=lambda: DifferingRecords(plural="access reviews")
+        default_factory=lambda: DifferingRecords(noun="access review")
     )
 
 

@@ -36,7 +36,7 @@ def find_differences() -> list[str]:
 
 
 def find_differing_batches() -> list[str]:
-    differing = DifferingRecords(plural="bulk deletions")
+    differing = DifferingRecords(noun="bulk deletion")
     for _ in compare_all_batches(differing):
         pass
     return differing.descriptions
