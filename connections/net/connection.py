@@ -10,7 +10,6 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable
 from contextvars import ContextVar
 from enum import Enum, auto
 from http.cookiejar import DefaultCookiePolicy
@@ -27,7 +26,6 @@ from connections.core.causes import Cause
 from connections.net.http import PARALLEL_REQUESTS
 
 type Address = tuple[socket.AddressFamily, tuple[str, int] | tuple[str, int, int, int]]
-type Lookup = Callable[[str, int], list[Address]]
 
 # Limits how many threads wait for a name server that never responds.
 _MAX_LOOKUPS_AT_ONCE = 32
@@ -40,9 +38,7 @@ def look_up(host: str, port: int) -> list[Address]:
     return [(family, address) for family, _, _, _, address in found]  # type: ignore[misc]
 
 
-def resolve(
-    *, host: str, port: int, timeout_seconds: float, lookup: Lookup = look_up
-) -> list[Address]:
+def resolve(*, host: str, port: int, timeout_seconds: float) -> list[Address]:
     """The addresses of `host`, within `timeout_seconds`.
 
     Raises OSError: the system's own if the name doesn't resolve, and TimeoutError if it doesn't
@@ -53,7 +49,7 @@ def resolve(
     results: queue.SimpleQueue[list[Address] | OSError] = queue.SimpleQueue()
     worker = threading.Thread(
         target=_look_up_into,
-        kwargs={"results": results, "host": host, "port": port, "lookup": lookup},
+        kwargs={"results": results, "host": host, "port": port},
         name="datadog-resolver",
         daemon=True,
     )
@@ -72,14 +68,10 @@ def resolve(
 
 
 def _look_up_into(
-    *,
-    results: "queue.SimpleQueue[list[Address] | OSError]",
-    host: str,
-    port: int,
-    lookup: Lookup,
+    *, results: "queue.SimpleQueue[list[Address] | OSError]", host: str, port: int
 ) -> None:
     try:
-        results.put(lookup(host, port))
+        results.put(look_up(host, port))
     except OSError as error:
         results.put(error)
     except ValueError:

@@ -7,6 +7,7 @@ import pytest
 from connections.core.causes import Cause
 from connections.datadog.payloads import canonical_connection_id, error_texts
 from connections.datadog.responses import AttemptResult, cause_of_status, result_of_status
+from connections.net import connection
 from connections.net.connection import Address, resolve
 
 
@@ -72,19 +73,22 @@ def test_errors_are_bounded_and_only_text_is_kept() -> None:
     assert len(texts) <= 20
 
 
-def test_a_hanging_name_server_does_not_block_us() -> None:
+def test_a_hanging_name_server_does_not_block_us(monkeypatch: pytest.MonkeyPatch) -> None:
     is_over = threading.Event()
 
     def hang(host: str, port: int) -> list[Address]:
         is_over.wait(10)
         return []
 
+    monkeypatch.setattr(connection, "look_up", hang)
     with pytest.raises(TimeoutError):
-        resolve(host="name.example", port=443, timeout_seconds=0.05, lookup=hang)
+        resolve(host="name.example", port=443, timeout_seconds=0.05)
     is_over.set()
 
 
-def test_hanging_lookups_do_not_accumulate_without_limit() -> None:
+def test_hanging_lookups_do_not_accumulate_without_limit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     is_over = threading.Event()
     ended = threading.Semaphore(0)
 
@@ -93,12 +97,14 @@ def test_hanging_lookups_do_not_accumulate_without_limit() -> None:
         ended.release()
         return []
 
+    monkeypatch.setattr(connection, "look_up", hang)
     for _ in range(40):
         with pytest.raises(TimeoutError):
-            resolve(host="name.example", port=443, timeout_seconds=0.001, lookup=hang)
+            resolve(host="name.example", port=443, timeout_seconds=0.001)
     hanging = [each for each in threading.enumerate() if each.name == "datadog-resolver"]
     is_over.set()
     assert 0 < len(hanging) <= 32
     for thread in hanging:
         thread.join(timeout=5)
+    monkeypatch.undo()
     assert resolve(host="127.0.0.1", port=443, timeout_seconds=5)
