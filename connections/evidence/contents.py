@@ -291,8 +291,8 @@ def write_checkpoints(
         found |= _parse_given(name, text, writer=writer, head=head, keys=keys)
     for size, text in sorted(found.items()):
         proof = [_encode_base64(node) for node in writer.tree.consistency_proof(size=size)]
-        line = {"note": text, "proof": proof, "size": size}
-        writer.files["checkpoints.ndjson"].write(_json_line(line))
+        line = _encode({"note": text, "proof": proof, "size": size})
+        writer.files["checkpoints.ndjson"].write(line + "\n")
 
 
 def _stored_checkpoints(head: AuditHead, keys: KeyHistory) -> dict[int, str]:
@@ -327,7 +327,3 @@ def _parse_given(
             "rebuilt or cut off. Run `./run manage verify_audit --checkpoint FILE`."
         )
     return {note.size: text} if 0 < note.size < head.size else {}
-
-
-def _json_line(document: dict[str, object]) -> str:
-    return json.dumps(document, ensure_ascii=False, sort_keys=True) + "\n"
