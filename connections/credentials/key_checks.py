@@ -7,7 +7,7 @@ parallel.
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -65,9 +65,9 @@ _OF_KEY_PAIRS = (KeyCheck.API_KEY, KeyCheck.KEY_PAIR)
 
 @dataclass(frozen=True, kw_only=True)
 class KeyCheckResult:
-    """The result of one check. `ok` is None if the check did not run.
+    """The result of one check, with the fields that `Credential.verification` stores.
 
-    `errors` is Datadog's own text.
+    `ok` is None if the check did not run. `errors` is Datadog's own text.
     """
 
     check: KeyCheck
@@ -76,17 +76,6 @@ class KeyCheckResult:
     cause: str = ""
     http_status: int | None = None
     errors: tuple[str, ...] = ()
-
-    def as_data(self) -> dict[str, Any]:
-        """The result as stored in `Credential.verification`."""
-        return {
-            "check": self.check,
-            "ok": self.ok,
-            "text": self.text,
-            "cause": self.cause,
-            "http_status": self.http_status,
-            "errors": list(self.errors),
-        }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -422,7 +411,7 @@ def _strictest_policy_of_org(credential: Credential, *, org_id: str) -> Approval
 def _report_values(report: KeyReport, *, now: datetime) -> dict[str, Any]:
     failure = report.failure
     values: dict[str, Any] = {
-        "verification": [result.as_data() | {"at": now.isoformat()} for result in report.results],
+        "verification": [asdict(result) | {"at": now.isoformat()} for result in report.results],
         "verification_cause": failure.cause if failure else "",
     }
     if failure is None:

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -269,7 +270,7 @@ def credential_rotate(request: HttpRequest, pk: UUID) -> HttpResponse:
             form.add_errors(error)
         except lifecycle.RotationRefusedError as error:
             form.add_error(None, str(error))
-            checks = page.key_check_rows(result.as_data() for result in error.report.results)
+            checks = page.key_check_rows(asdict(result) for result in error.report.results)
         except (ConflictError, EncryptionError, UnavailableError) as error:
             form.add_error(None, str(error))
         else:
