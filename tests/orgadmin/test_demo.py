@@ -221,14 +221,19 @@ def test_its_start_page_lists_scenes_and_every_person(demo: Demo) -> None:
 
 
 def test_each_step_of_a_scene_is_one_click_away(demo: Demo) -> None:
-    steps = [form for form in start_page(demo).forms if form.fields.get("next", "/") != "/"]
+    buttons = [form.fields for form in start_page(demo).forms]
+    steps = {(one["username"], one["next"]) for one in buttons if one.get("next", "/") != "/"}
     assert len(steps) > 20
-    for step in steps:
-        visitor = Visitor(demo.port)
-        fields = {name: step.fields[name] for name in ("username", "next")}
-        status, _ = visitor.post("/demo/sign-in/", form_on="/demo/", **fields)
-        assert status == 302
-        assert visitor.get(fields["next"])[0] == 200, fields
+    # One sign-in for each person: it takes ten times as long as a page.
+    visitors: dict[str, Visitor] = {}
+    for username, path in sorted(steps):
+        if username not in visitors:
+            visitors[username] = Visitor(demo.port)
+            status, _ = visitors[username].post(
+                "/demo/sign-in/", form_on="/demo/", username=username, next=path
+            )
+            assert status == 302
+        assert visitors[username].get(path)[0] == 200, (username, path)
 
 
 def test_a_one_click_sign_in_needs_no_identity_check(demo: Demo) -> None:
