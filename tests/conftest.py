@@ -3,6 +3,7 @@
 import gc
 import os
 from collections.abc import Callable, Iterator
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ from tests.support.people import make_person
 from tests.support.sandbox import sandbox as bare_sandbox
 
 HERE = Path(__file__).parent
+KEY_DIRECTORIES = count()
 
 __all__ = [
     "_let_tests_empty_tables",
@@ -110,10 +112,10 @@ def _no_waiting_for_the_disk() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def key_ring_file(settings: Settings, tmp_path: Path) -> Path:
+def key_ring_file(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A key ring for this test only; with SQLite its first use creates it."""
-    # Next to the test's own directory, which should contain only what the test creates.
-    path = tmp_path.with_name(f"{tmp_path.name}-keys") / "keyring.json"
+    # Most tests create no file, so this creates no directory.
+    path = tmp_path_factory.getbasetemp() / f"keys-{next(KEY_DIRECTORIES)}" / "keyring.json"
     settings.KEYRING_FILE = path
     settings.SIGNING_KEY_FILE = path.with_name("signing_key.json")
     if not settings.DATABASE_IS_SQLITE:
