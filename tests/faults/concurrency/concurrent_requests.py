@@ -22,7 +22,7 @@ django.setup()
 
 from django.test import Client  # noqa: E402
 
-from connections import audit  # noqa: E402
+from connections import audit, urls  # noqa: E402, F401 - the pages, loaded once for all processes
 from connections.access.actor import WORKER, command_actor, person_actor  # noqa: E402
 from connections.batches import confirming, drafts, requesting, running  # noqa: E402
 from connections.core import clock  # noqa: E402
