@@ -16,6 +16,9 @@ pytestmark = pytest.mark.django_db
 LOGIN = "/accounts/login/"
 SECRET = "JBSWY3DPEHPK3PXP"
 COOKIE = "known-device"
+# More failed sign-ins than are allowed for one account, and from one address for all accounts.
+TOO_MANY_FOR_AN_ACCOUNT = 6
+TOO_MANY_FROM_AN_ADDRESS = 40
 
 
 def signs_in(client: Client, login: str = "ada", password: str = PASSWORD) -> bool:
@@ -31,7 +34,9 @@ def known_browser(login: str = "ada", *, address: str = "127.0.0.1") -> Client:
     return client
 
 
-def fail_as_strangers(login: str = "ada", *, times: int = 40, address: str = "127.0.0.1") -> None:
+def fail_as_strangers(
+    login: str = "ada", *, times: int = TOO_MANY_FROM_AN_ADDRESS, address: str = "127.0.0.1"
+) -> None:
     for _ in range(times):
         assert not signs_in(Client(REMOTE_ADDR=address), login, "wrong")
 
@@ -59,7 +64,7 @@ def test_its_mfa_code_is_accepted_too(ada: Person) -> None:
 def test_its_passkey_is_accepted_too(ada: Person) -> None:
     client, key = known_browser(), SoftKey(ada)
     address = "/accounts/2fa/webauthn/login/"
-    for _ in range(40):
+    for _ in range(TOO_MANY_FROM_AN_ADDRESS):
         Client().post(address, {"credential": "{}"})
     headers = {"X-Requested-With": "XMLHttpRequest"}
     options = client.get(address, headers=headers).json()["request_options"]
@@ -78,7 +83,7 @@ def test_a_known_browser_has_its_own_identical_limit(ada: Person, grace: Person)
 
 def test_it_is_known_only_for_people_who_signed_in_with_it(ada: Person, grace: Person) -> None:
     client = known_browser("grace")
-    fail_as_strangers()
+    fail_as_strangers(times=TOO_MANY_FOR_AN_ACCOUNT)
     assert not signs_in(client, "ada")
 
 
@@ -120,7 +125,7 @@ def test_a_new_password_ends_it(ada: Person, change: str) -> None:
         people.disable_person(actor=command_actor(), person=ada)
         people.enable_person(actor=command_actor(), person=Person.objects.get(pk=ada.pk))
         password = PASSWORD
-    fail_as_strangers(address="192.0.2.7")
+    fail_as_strangers(times=TOO_MANY_FOR_AN_ACCOUNT, address="192.0.2.7")
     assert not signs_in(client, password=password)
 
 
@@ -128,7 +133,7 @@ def test_a_new_password_ends_it(ada: Person, change: str) -> None:
 def test_a_forged_cookie_is_ignored(ada: Person, forged: str) -> None:
     client = known_browser()
     client.cookies[COOKIE] = forged.format(client.cookies[COOKIE].value)
-    fail_as_strangers()
+    fail_as_strangers(times=TOO_MANY_FOR_AN_ACCOUNT)
     assert not signs_in(client)
 
 
