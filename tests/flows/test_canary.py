@@ -246,20 +246,19 @@ def test_no_mail_session_cache_or_dump_contains_a_key(
 
 @pytest.mark.django_db(transaction=True)
 def test_a_command_reads_keys_from_standard_input_and_no_process_list_shows_them(
-    sandbox: SandboxServer, keys: Keys, tmp_path: Path
+    sandbox: SandboxServer, keys: Keys, migrated_directory: Path
 ) -> None:
     site = org_named(sandbox.world, "Payments US").site.name
     sandbox.world.set_fault(fault=delayed(seconds=0.5), site=site, operation="current_user")
     environment = os.environ | {
         "DJANGO_SETTINGS_MODULE": "orgadmin.settings",
-        "ORGADMIN_DATA_DIR": str(tmp_path / "data"),
+        "ORGADMIN_DATA_DIR": str(migrated_directory),
         "ORGADMIN_EXTRA_SITES": sandbox.extra_sites_setting(),
         "ORGADMIN_LOG_LEVEL": "DEBUG",
         "DATABASE_URL": "",
     }
     environment.pop("DATABASE_URL")
     manage = [sys.executable, str(ROOT / "manage.py")]
-    subprocess.run([*manage, "migrate", "-v0"], env=environment, check=True)
     process = subprocess.Popen(
         [*manage, "add_credential", "--name", "P", "--site", site, "--json"],
         env=environment,
@@ -282,7 +281,7 @@ def test_a_command_reads_keys_from_standard_input_and_no_process_list_shows_them
     assert b"add_credential" in shown
     assert_clean(shown, keys, "process")
     assert_clean(out + err, keys, "output")
-    for path in (tmp_path / "data").rglob("*"):
+    for path in migrated_directory.rglob("*"):
         if path.is_file():
             assert_clean(path.read_bytes(), keys, path.name)
 

@@ -25,7 +25,9 @@ for _ in range(3):
 
 def run(*arguments: str, data: Path) -> str:
     """The output of a Python program that uses Org Admin."""
-    env = clean_environment(data_dir=data, DJANGO_SETTINGS_MODULE="orgadmin.settings")
+    env = clean_environment(
+        data_dir=data, DJANGO_SETTINGS_MODULE="tests.faults.concurrency.settings"
+    )
     done = subprocess.run(
         [sys.executable, *arguments], cwd=ROOT, env=env, capture_output=True, text=True, check=True
     )
