@@ -130,7 +130,7 @@ def _open_lines(
         case DeletionStatus.CHECK_FAILED:
             then = refusal or "Confirm to check again and send, or skip the check."
             if deletion.state == State.WAITING:
-                then = _until_resumed(deletion) or f"{retry_text(deletion)}. {refusal}".strip()
+                then = _until_resumed(deletion) or f"{retry_text(deletion)}."
             why = cause_text(str(deletion.cause_details.get("cause") or ""))
             return [why, earlier, then, f"Expires at {format_time(deletion.expires_at)}."]
         case DeletionStatus.RATE_LIMITED:

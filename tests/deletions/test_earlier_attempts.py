@@ -272,6 +272,27 @@ def test_a_wrong_confirmation_after_an_earlier_attempt_sends_no_new_delete(
 # --- A late response
 
 
+def test_a_waiting_deletion_whose_check_failed_offers_no_confirmation(
+    make_deletion: RequestDeletion,
+    clock: SettableClock,
+    sandbox: SandboxServer,
+    cause_failure: dict[str, Happen],
+    client_of: Callable[[Person], Client],
+    ada: Person,
+) -> None:
+    # It is confirmed and retried automatically, so another confirmation would do nothing.
+    deletion = make_deletion(rate_limited(reset="7"))
+    sandbox.world.clear_faults()
+    cause_failure["unreadable"](deletion)
+    clock.advance(seconds=8)
+    due.run_due(actor=WORKER)
+    page = read(client_of(ada).get(f"/deletions/{deletion.pk}/"))
+    assert "Check failed" in page.text
+    assert "Retries at" in page.text
+    assert "Stop retrying" in page.text
+    assert f"/deletions/{deletion.pk}/execute/" not in page.html
+
+
 @pytest.fixture
 def pause_sender(monkeypatch: pytest.MonkeyPatch, clock: SettableClock) -> Callable[[], None]:
     """From now on the sender pauses for longer than a claim lasts, then records its response."""

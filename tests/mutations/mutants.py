@@ -1540,9 +1540,17 @@ ACCESS = (
     _mutant(
         "a row is confirmed with its bulk deletion only",
         "connections/web/deletions/status_section.py",
-        "return not deletion.is_run_by_batch and not is_refused\n",
-        "return not is_refused\n",
+        "return is_awaited and is_alone and not states",
+        "return is_awaited and not states",
         A_ROW_ON_ITS_OWN_PAGE,
+    ),
+    _mutant(
+        "a deletion that waits for its retry offers no confirmation",
+        "connections/web/deletions/status_section.py",
+        "return is_awaited and is_alone and not states",
+        "return is_alone and not states",
+        "tests/deletions/test_earlier_attempts.py"
+        "::test_a_waiting_deletion_whose_check_failed_offers_no_confirmation",
     ),
     _mutant(
         "a URL accepts only its declared methods",

@@ -322,8 +322,9 @@ def _can_take_step(step: NextStep, *, deletion: Deletion, actor: Actor, now: dat
 
 def _is_confirmable(deletion: Deletion, *, now: datetime) -> bool:
     """Whether its next step, if that is a confirmation, can be taken on its own page now."""
-    is_refused = states.can_be_approved(deletion, now=now) or states.has_expired(deletion, now=now)
-    return not deletion.is_run_by_batch and not is_refused
+    is_awaited = lifecycle.is_awaiting_confirmation(deletion)
+    is_alone = not deletion.is_run_by_batch
+    return is_awaited and is_alone and not states.has_expired(deletion, now=now)
 
 
 def _can_decide(actor: Actor, *, deletion: Deletion, now: datetime) -> bool:
