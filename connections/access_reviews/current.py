@@ -1,15 +1,13 @@
 """What the newest syncs show of connections, limited to what a decision covers."""
 
-import json
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
-from functools import lru_cache
 from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.db.models import Q, QuerySet
 
-from connections.inventory.inventory import fetch_stored, stored_id
+from connections.inventory.inventory import fetch_stored, parse_types, stored_id
 from connections.models import (
     AccessReviewRow,
     OrgConnectionKey,
@@ -76,13 +74,6 @@ class CurrentConnection(NamedTuple):
             and self.creator_id in {"", known.creator_id}
             and self.creator_is_disabled in {None, known.creator_is_disabled}
         )
-
-
-@lru_cache(maxsize=1000)
-def parse_types(stored: str) -> list[str]:
-    """The data types in a stored JSON array. The list is shared, so don't change it."""
-    types: list[str] = json.loads(stored)
-    return types
 
 
 type StoredKey = tuple[str, str]

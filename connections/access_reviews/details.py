@@ -18,10 +18,9 @@ from connections.access_reviews.current import (
     about_reviews,
     find_gone,
     load_snapshots,
-    parse_types,
 )
 from connections.access_reviews.rows import ReviewRow
-from connections.inventory.inventory import fetch_stored
+from connections.inventory.inventory import fetch_stored, parse_types
 from connections.models import (
     GONE_OUTCOMES,
     AccessReview,

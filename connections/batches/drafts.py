@@ -24,7 +24,12 @@ from connections.core.text import pluralize
 from connections.datadog.payloads import canonical_connection_id
 from connections.deletions import reviews
 from connections.inventory import protections, sync
-from connections.inventory.inventory import InventoryFilter, KnownOrg, build_inventory
+from connections.inventory.inventory import (
+    InventoryFilter,
+    KnownOrg,
+    build_inventory,
+    sender_sort_key,
+)
 from connections.models import (
     OPEN_STATES,
     SENDABLE,
@@ -102,7 +107,7 @@ class _Facts:
             for snapshot in self.snapshots.get(key, ())
             if snapshot.credential_id in self.usable
         ]
-        return sorted(found, key=_sender_sort_key)
+        return sorted(found, key=lambda each: sender_sort_key(each.credential, of=each))
 
     def choice(
         self, key: OrgConnectionKey, *, credential_id: UUID | None
@@ -123,15 +128,6 @@ class _Facts:
         if key in self.kept:
             return RowProblem.KEPT
         return None if self.choices(key) else RowProblem.NO_CREDENTIAL
-
-
-def _sender_sort_key(snapshot: OrgConnectionSnapshot) -> tuple[bool, bool, str]:
-    credential = snapshot.credential
-    return (
-        credential.org_id != snapshot.source_org_id,
-        not credential.is_verified,
-        credential.name.casefold(),
-    )
 
 
 def _load_facts(

@@ -180,6 +180,11 @@ class KnownOrg(NamedTuple):
         """The org in filters and addresses: "<site>/<org id>"."""
         return f"{self.site}/{self.org_id}"
 
+    @property
+    def sort_key(self) -> tuple[str, str, str]:
+        """Sorts orgs by name."""
+        return self.name.casefold(), self.site, self.org_id
+
     def matches(self, text: str) -> bool:
         """Whether each word of the text appears in the name or the ID."""
         return _contains_words(f"{self.name}\n{self.org_id}", text)
@@ -225,7 +230,7 @@ class ListedConnection(NamedTuple):
     @property
     def types(self) -> list[str]:
         """The data types."""
-        return _parse_types(self.stored_types)
+        return parse_types(self.stored_types)
 
     def contains_words(self, words: Iterable[str]) -> bool:
         """Whether each of these case-folded words appears in a name, the ID or a data type."""
@@ -244,7 +249,8 @@ _as_connection = partial(tuple.__new__, ListedConnection)
 
 
 @lru_cache(maxsize=1000)
-def _parse_types(stored: str) -> list[str]:
+def parse_types(stored: str) -> list[str]:
+    """The data types in a stored JSON array. The list is shared, so don't change it."""
     types: list[str] = json.loads(stored)
     return types
 
@@ -313,12 +319,17 @@ class InventoryRow:
                 if permissions.can_use(actor, credential_id=credential.pk)
             ),
             default=None,
-            key=lambda credential: (
-                credential.org_id != self.snapshot.source_org_id,
-                not credential.is_verified,
-                credential.name.casefold(),
-            ),
+            key=lambda credential: sender_sort_key(credential, of=self.snapshot),
         )
+
+
+def sender_sort_key(credential: Credential, *, of: OrgConnectionSnapshot) -> tuple[bool, bool, str]:
+    """Sorts the credentials that can delete a connection: the source side's first."""
+    return (
+        credential.org_id != of.source_org_id,
+        not credential.is_verified,
+        credential.name.casefold(),
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -438,7 +449,7 @@ def build_inventory(
         matches=matches,
         total=len(connections),
         orgs=orgs,
-        connection_types=sorted({kind for stored in types for kind in _parse_types(stored)}),
+        connection_types=sorted({kind for stored in types for kind in parse_types(stored)}),
         coverage=_coverage(orgs=orgs, in_use=in_use, newest=newest, now=now),
         credentials=credentials,
         protections=active,
@@ -551,12 +562,12 @@ def _known_orgs(connections: Iterable[ListedConnection]) -> list[KnownOrg]:
     names: dict[tuple[str, str], str] = {}
     for org in found:
         names.setdefault((org.site, org.org_id), org.name)
-    return _sorted_orgs(names)
+    return sort_orgs(KnownOrg(*identity, name) for identity, name in names.items())
 
 
-def _sorted_orgs(names: dict[tuple[str, str], str]) -> list[KnownOrg]:
-    orgs = [KnownOrg(site, org_id, name) for (site, org_id), name in names.items()]
-    return sorted(orgs, key=lambda org: (org.name.casefold(), org.site, org.org_id))
+def sort_orgs(orgs: Iterable[KnownOrg]) -> list[KnownOrg]:
+    """The orgs by name."""
+    return sorted(orgs, key=lambda org: org.sort_key)
 
 
 def _coverage(

@@ -12,7 +12,12 @@ from django.db.models import Count, Q
 from connections.access import permissions, visibility
 from connections.access.actor import Actor
 from connections.core import clock
-from connections.inventory.inventory import KnownOrg, current_snapshots, fetch_stored
+from connections.inventory.inventory import (
+    KnownOrg,
+    current_snapshots,
+    fetch_stored,
+    sort_orgs,
+)
 from connections.inventory.rate_limits import OrgKey
 from connections.inventory.sync import newest_complete_syncs, newest_syncs
 from connections.models import Credential, OrgConnectionSnapshot, Sync
@@ -64,7 +69,7 @@ class OrgSummary:
 
 
 ORG_SORT_KEYS: dict[str, Callable[[OrgSummary], Any]] = {
-    "org": lambda summary: (summary.org.name.casefold(), summary.org.site, summary.org.org_id),
+    "org": lambda summary: summary.org.sort_key,
     "site": lambda summary: summary.org.site,
     "coverage": lambda summary: list(OrgCoverage).index(summary.coverage),
     "listed": lambda summary: (summary.listed_at is not None, summary.listed_at),
@@ -122,7 +127,7 @@ def list_known_orgs(*, actor: Actor) -> list[KnownOrg]:
     """Every org that the actor knows from a complete sync, by name."""
     established = visibility.visible_orgs(actor=actor).order_by()
     rows = established.values_list("site", "org_id", "name")
-    return _by_name(KnownOrg(*row) for row in rows)
+    return sort_orgs(KnownOrg(*row) for row in rows)
 
 
 def list_orgs(*, actor: Actor, sort: str = "org") -> list[OrgSummary]:
@@ -214,11 +219,7 @@ def _known_orgs(
     unnamed = sides - names.keys()
     if unnamed:
         names |= _names_in_snapshots(unnamed, actor=actor)
-    return _by_name(KnownOrg(*identity, name) for identity, name in names.items())
-
-
-def _by_name(orgs: Iterable[KnownOrg]) -> list[KnownOrg]:
-    return sorted(orgs, key=lambda org: (org.name.casefold(), org.site, org.org_id))
+    return sort_orgs(KnownOrg(*identity, name) for identity, name in names.items())
 
 
 def _names_in_snapshots(orgs: set[tuple[str, str]], *, actor: Actor) -> dict[tuple[str, str], str]:
