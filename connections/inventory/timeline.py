@@ -54,8 +54,6 @@ class ConnectionVersion:
     """What Datadog listed from some time on, and the names of the fields that changed."""
 
     snapshot: OrgConnectionSnapshot
-    first_seen_at: datetime
-    listed_by: str
     changed: tuple[str, ...]
     before: OrgConnectionSnapshot | None
 
@@ -190,15 +188,7 @@ def _versions(snapshots: list[OrgConnectionSnapshot]) -> list[ConnectionVersion]
             changed = tuple(name for name in new if new[name] != old[name])
             if not changed:
                 continue
-        versions.append(
-            ConnectionVersion(
-                snapshot=snapshot,
-                first_seen_at=snapshot.first_seen_at,
-                listed_by=snapshot.credential.name,
-                changed=changed,
-                before=before,
-            )
-        )
+        versions.append(ConnectionVersion(snapshot=snapshot, changed=changed, before=before))
         before = snapshot
     return versions
 

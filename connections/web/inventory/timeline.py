@@ -62,7 +62,7 @@ def timeline_of(
             _changed_entry(version)
             for version in seen.versions[1:]
             # The entry of the change that the same sync detected already shows it.
-            if version.first_seen_at not in compared
+            if version.snapshot.first_seen_at not in compared
         ),
         *(_detected_entry(row, seen=seen) for row in reversed(changes)),
         *(_decision_entry(decision) for decision in decisions),
@@ -89,7 +89,7 @@ def _first_entries(seen: ConnectionHistory, *, began: Collection[datetime]) -> l
         return []
     created = _created_entry(seen.versions[0].snapshot)
     entries = [created] if created else []
-    if seen.versions[0].first_seen_at not in began:
+    if seen.versions[0].snapshot.first_seen_at not in began:
         entries.append(_first_seen_entry(seen))
     return entries
 
@@ -175,8 +175,8 @@ def _first_seen_entry(seen: ConnectionHistory) -> TimelineEntry:
         detail += f" The same two orgs had a connection that was last listed at {was_seen}."
     return TimelineEntry(
         badge=Badge(title, "muted", "eye"),
-        at=version.first_seen_at,
-        by=version.listed_by,
+        at=version.snapshot.first_seen_at,
+        by=version.snapshot.credential.name,
         detail=detail,
         url=url,
     )
@@ -233,8 +233,8 @@ def _changed_entry(version: ConnectionVersion) -> TimelineEntry:
     ]
     return TimelineEntry(
         badge=Badge("Changed", "warn", "refresh"),
-        at=version.first_seen_at,
-        by=version.listed_by,
+        at=version.snapshot.first_seen_at,
+        by=version.snapshot.credential.name,
         detail="; ".join(changes),
     )
 
