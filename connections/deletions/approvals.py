@@ -46,7 +46,7 @@ def approve_deletion(
         # The page showed the round that has just lapsed, and nothing has been sent since.
         shown_round += 1
     _require_awaiting_approval(deletion)
-    protections.require_unprotected(protections.find_protection_against(deletion))
+    protections.require_unprotected(protections.find_protection(deletion.key))
     if (digest, shown_round) != (deletion.approval_digest, deletion.approval_round):
         raise ConflictError("The request has changed since you opened it. Review it again.")
     _require_undecided(deletion=deletion, actor=actor)

@@ -153,11 +153,6 @@ def find_protection(key: OrgConnectionKey) -> Protection | None:
     return active_protections_of(site=key.site, connection_ids=[key.connection_id]).first()
 
 
-def find_protection_against(deletion: Deletion) -> Protection | None:
-    """The active protection of this deletion's connection, if there is one."""
-    return find_protection(deletion.key)
-
-
 def active_protections_of(*, site: str, connection_ids: Collection[UUID]) -> QuerySet[Protection]:
     """The active protections of these connections of a site."""
     return _active_protections().filter(site=site, connection_id__in=connection_ids)

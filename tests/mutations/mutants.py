@@ -913,7 +913,7 @@ WITHIN = (
     _mutant(
         "a protected connection is not approved",
         "connections/deletions/approvals.py",
-        "    protections.require_unprotected(protections.find_protection_against(deletion))\n",
+        "    protections.require_unprotected(protections.find_protection(deletion.key))\n",
         "",
         f"{PROTECTED}::test_approving_is_refused",
     ),

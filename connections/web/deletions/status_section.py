@@ -81,7 +81,7 @@ def find_objections(deletion: Deletion, *, actor: Actor) -> Objections:
     """The objections that the page shows."""
     return Objections(
         kept=find_keep_decision(actor=actor, key=deletion.key) if _is_undecided(deletion) else None,
-        protection=None if deletion.is_settled else protections.find_protection_against(deletion),
+        protection=None if deletion.is_settled else protections.find_protection(deletion.key),
     )
 
 
