@@ -90,8 +90,7 @@ def lock_open_review(review: AccessReview) -> None:
 
     Raises ConflictError when it is closed.
     """
-    AccessReview.objects.select_for_update(no_key=True).get(pk=review.pk)
-    review.refresh_from_db()
+    review.refresh_from_db(from_queryset=AccessReview.objects.select_for_update(no_key=True))
     if review.is_closed:
         raise ConflictError(CLOSED)
 

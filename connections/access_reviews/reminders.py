@@ -64,8 +64,7 @@ def _send(review: AccessReview, *, actor: Actor) -> bool:
         return False
     with audit.atomic():
         # Locked so that only one of two workers sends it.
-        AccessReview.objects.select_for_update(no_key=True).get(pk=review.pk)
-        review.refresh_from_db()
+        review.refresh_from_db(from_queryset=AccessReview.objects.select_for_update(no_key=True))
         now = clock.now()
         # Only the last reminder is sent; it replaces earlier ones that weren't sent in time.
         due = _due_reminders(review, now=now)

@@ -482,8 +482,7 @@ def lock_batch(batch: Batch) -> None:
 
     Code that locks several kinds of rows locks it before credentials and deletions.
     """
-    Batch.objects.select_for_update(no_key=True).get(pk=batch.pk)
-    batch.refresh_from_db()
+    batch.refresh_from_db(from_queryset=Batch.objects.select_for_update(no_key=True))
 
 
 def remove_rows(*, batch: Batch, actor: Actor, connections: Collection[str]) -> Batch:

@@ -94,8 +94,7 @@ _NOT_AS_REVIEWED = {
 
 def _lock(deletion: Deletion) -> None:
     """Lock the deletion. With two simultaneous approvers, the second must count the first."""
-    Deletion.objects.select_for_update(no_key=True).get(pk=deletion.pk)
-    deletion.refresh_from_db()
+    deletion.refresh_from_db(from_queryset=Deletion.objects.select_for_update(no_key=True))
 
 
 def names_of_possible_approvers(*, deletion: Deletion, now: datetime) -> list[str]:

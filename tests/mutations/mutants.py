@@ -3668,7 +3668,7 @@ REVIEWED_ACCESS = (
     _mutant_on_postgresql(
         "an access review is locked before a decision or its closing",
         f"{ACCESS_REVIEWS}/decisions.py",
-        "    AccessReview.objects.select_for_update(no_key=True).get(pk=review.pk)\n",
+        "from_queryset=AccessReview.objects.select_for_update(no_key=True)",
         "",
         "tests/access_reviews/test_concurrency.py",
     ),
