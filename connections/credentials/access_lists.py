@@ -1,6 +1,6 @@
 """A credential's access lists: who can see it, use it and approve with it."""
 
-from collections.abc import Iterable
+from itertools import chain
 from uuid import UUID
 
 from django.contrib.auth.models import Group
@@ -33,9 +33,10 @@ def get_access_entries(credential: Credential) -> AccessEntries:
     return {kind: sorted(names, reverse=True) for kind, names in entries.items()}
 
 
-def list_entry_choices(*, also: Iterable[str] = ()) -> list[tuple[str, str]]:
-    """Names and labels of possible entries: roles, active people, and the entries in `also`."""
-    listed = [UUID(name.removeprefix("person:")) for name in also if name.startswith("person:")]
+def list_entry_choices(stored: AccessEntries) -> list[tuple[str, str]]:
+    """Names and labels of possible entries: roles, active people, and the stored entries."""
+    names = chain.from_iterable(stored.values())
+    listed = [UUID(name.removeprefix("person:")) for name in names if name.startswith("person:")]
     people = Person.objects.filter(Q(is_active=True) | Q(pk__in=listed)).order_by("username")
     return [
         *((f"role:{role.value}", role.value) for role in Role),

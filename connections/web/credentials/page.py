@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from django.urls import reverse
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 
@@ -74,10 +73,10 @@ def problem_of(credential: Credential) -> str:
     for result in credential.verification:
         if result["ok"] is False and result["check"] != KeyCheck.PERMISSIONS:
             return str(result["text"])
-    return _failure_text(credential.last_error)
+    return failure_text_of(credential.last_error)
 
 
-def _failure_text(error: dict[str, Any] | None) -> str:
+def failure_text_of(error: dict[str, Any] | None) -> str:
     """Why a request to Datadog failed; "" without an error."""
     return failure_text(cause=error["cause"], http_status=error["http_status"]) if error else ""
 
@@ -102,16 +101,5 @@ def last_error_of(credential: Credential) -> LastError | None:
     if not error:
         return None
     return LastError(
-        at=parse_datetime(error["at"]), text=_failure_text(error), quotes=list(error["errors"])
+        at=parse_datetime(error["at"]), text=failure_text_of(error), quotes=list(error["errors"])
     )
-
-
-def managed_orgs_problem(credential: Credential) -> str:
-    """Why Datadog's list of managed orgs is not available; "" if it is."""
-    return _failure_text(credential.managed_orgs_error)
-
-
-def connections_url(credential: Credential) -> str:
-    """The inventory, filtered by this credential's org."""
-    org = f"{credential.site}/{credential.org_id}"
-    return reverse("org-connection-list", query={"org": org})

@@ -65,11 +65,12 @@ def credential_list(request: HttpRequest) -> HttpResponse:
 
 def _context_of(credential: Credential) -> dict[str, Any]:
     """Template variables of one credential."""
+    org = f"{credential.site}/{credential.org_id}"
     return {
         "credential": credential,
         "problem": page.problem_of(credential),
         "flags": page.flags_of(credential),
-        "connections_url": page.connections_url(credential),
+        "connections_url": reverse("org-connection-list", query={"org": org}),
     }
 
 
@@ -151,7 +152,7 @@ def _detail(
         "checked_at": page.checked_at(credential),
         "last_error": page.last_error_of(credential),
         "managed_org_count": credential.managed_orgs.count(),
-        "managed_orgs_problem": page.managed_orgs_problem(credential),
+        "managed_orgs_problem": page.failure_text_of(credential.managed_orgs_error),
         "deletion_count": credential.deletions.count(),
         "connection_count": lifecycle.count_connections(credential),
         "newest_sync": credential.syncs.first(),
@@ -318,18 +319,16 @@ def credential_retire(request: HttpRequest, pk: UUID) -> HttpResponse:
 def _access_summary(credential: Credential) -> list[tuple[str, list[str]]]:
     """Each list with the names on it. An empty list allows everyone whose role does."""
     entries = access_lists.get_access_entries(credential)
-    listed = [name for names in entries.values() for name in names]
-    labels = dict(access_lists.list_entry_choices(also=listed)) if listed else {}
+    labels = dict(access_lists.list_entry_choices(entries)) if any(entries.values()) else {}
     return [(kind.label, [labels[name] for name in names]) for kind, names in entries.items()]
 
 
 def _access_form(request: HttpRequest, credential: Credential) -> AccessForm:
     entries = access_lists.get_access_entries(credential)
-    listed = [name for names in entries.values() for name in names]
     return AccessForm(
         request.POST if request.method == "POST" else None,
         stored=entries,
-        choices=access_lists.list_entry_choices(also=listed),
+        choices=access_lists.list_entry_choices(entries),
     )
 
 
