@@ -15,13 +15,14 @@ from connections.core.errors import ConflictError
 from connections.credentials import lifecycle as credential_lifecycle
 from connections.deletions import approvals, reviews
 from connections.deletions import lifecycle as deletion_lifecycle
-from connections.inventory import sync
+from connections.inventory import protections, sync
 from connections.models import (
     AccessReview,
     AccessReviewRow,
     ApprovalPolicy,
     Credential,
     Deletion,
+    OrgConnectionKey,
     Person,
     ReviewDecision,
     RowState,
@@ -35,8 +36,6 @@ from orgadmin.demo.world import (
     add_credentials,
     add_people,
     ago,
-    allow_break_glass,
-    protect_a_connection,
 )
 from sandbox.demo_world import connection_id_between
 
@@ -181,13 +180,20 @@ def _approved_and_deleted(world: DemoWorld) -> None:
 
 
 def _protected(world: DemoWorld) -> None:
+    key = OrgConnectionKey(
+        site=world.credentials["Retail US"].site,
+        connection_id=uuid.UUID(connection_id_between(source="Contact Center", sink="Retail US")),
+    )
     with ago(days=9):
-        protect_a_connection(world)
+        protections.protect_connection(
+            actor=world.actor("credentials"), key=key, reason="Month-end reports read these logs."
+        )
 
 
 def _allowed_break_glass(world: DemoWorld) -> None:
+    operator = Person.objects.get(pk=world.people["operator"].pk)
     with ago(days=8):
-        allow_break_glass(world)
+        people.set_break_glass(actor=world.actor("administrator"), person=operator, is_allowed=True)
 
 
 def _declined(world: DemoWorld) -> None:

@@ -3,17 +3,15 @@
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import timedelta
-from uuid import UUID
 
 from connections.access.actor import Actor, command_actor, person_actor
 from connections.core import clock
 from connections.core.datadog_keys import AccessToken, KeyPair
 from connections.core.secret import Secret
 from connections.credentials import lifecycle as credential_lifecycle
-from connections.inventory import protections
-from connections.models import Credential, OrgConnectionKey, Person, Role
+from connections.models import Credential, Person, Role
 from connections.people import people
-from sandbox.demo_world import connection_id_between, demo_access_token, demo_key_pairs
+from sandbox.demo_world import demo_access_token, demo_key_pairs
 
 # Only for the demo, which listens on the loopback address and deletes its data at the end.
 PASSWORD = "just-having-a-look"  # noqa: S105
@@ -89,20 +87,3 @@ def add_credentials(world: DemoWorld) -> None:
         site=token.org.site.name,
         keys=AccessToken(access_token=Secret(token.access_token)),
     )
-
-
-def protect_a_connection(world: DemoWorld) -> None:
-    """Protect one connection."""
-    key = OrgConnectionKey(
-        site=world.credentials["Retail US"].site,
-        connection_id=UUID(connection_id_between(source="Contact Center", sink="Retail US")),
-    )
-    protections.protect_connection(
-        actor=world.actor("credentials"), key=key, reason="Month-end reports read these logs."
-    )
-
-
-def allow_break_glass(world: DemoWorld) -> None:
-    """Let the Operator use break glass."""
-    operator = Person.objects.get(pk=world.people["operator"].pk)
-    people.set_break_glass(actor=world.actor("administrator"), person=operator, is_allowed=True)
