@@ -33,7 +33,7 @@ def event_entry(event: AuditEvent, *, actor: Actor, url: str = "") -> TimelineEn
     """The entry for an audit event. Links to the event if the actor can open it."""
     text = wording.event_text(event)
     return TimelineEntry(
-        badge=Badge(text.title, text.tone, text.icon),
+        badge=text.badge,
         at=event.at,
         by=event.actor_name,
         detail=text.detail,

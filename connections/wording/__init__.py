@@ -27,7 +27,7 @@ from connections.wording.events import (
     event_label,
     event_text,
     limited_lines,
-    next_text,
+    next_badge,
     notification_title,
     one_line,
 )

@@ -27,6 +27,7 @@ from connections.wording.deletion_statuses import (
     retried_since,
     retry_text,
 )
+from connections.wording.statuses import Badge
 
 MAX_TRIES = 5
 
@@ -38,9 +39,7 @@ class DeletionText:
     `quotes` are Datadog's own texts. `alarms` are warnings next to the status.
     """
 
-    badge: str
-    tone: str
-    icon: str
+    badge: Badge
     headline: str
     lines: tuple[str, ...] = ()
     quotes: tuple[str, ...] = ()
@@ -66,7 +65,6 @@ def describe(
     confirmation would be refused. Reads the deletion's attempts and, if needed, its approvals. Both
     can be prefetched.
     """
-    short = badge(deletion, status=status)
     attempts = list(deletion.attempts.all())
     refusal = f"It can't be confirmed. {block}" if block else ""
     headline = _headline(deletion, status=status, attempts=attempts, refusal=refusal)
@@ -84,9 +82,7 @@ def describe(
             have_expired=have_approvals_expired,
         )
     return DeletionText(
-        badge=short.label,
-        tone=short.tone,
-        icon=short.icon,
+        badge=badge(deletion, status=status),
         headline=headline,
         lines=tuple(line for line in lines if line),
         quotes=_quotes(deletion, status=status, attempts=attempts),

@@ -17,6 +17,7 @@ from connections.wording.deletion_statuses import (
     label_of_outcome,
     outcome_badge,
 )
+from connections.wording.statuses import Badge
 
 # In this order, because each user agent also names the browsers below it.
 _BROWSERS = (
@@ -55,11 +56,9 @@ _ID = re.compile(r"\b[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{4}([0-9a-f]{8})\b")
 
 @dataclass(frozen=True, kw_only=True)
 class EventText:
-    """One line of a timeline. `detail` can be empty."""
+    """One line of a timeline. The badge's label is the title. `detail` can be empty."""
 
-    title: str
-    tone: str
-    icon: str
+    badge: Badge
     detail: str = ""
 
 
@@ -116,8 +115,8 @@ def event_text(event: AuditEvent) -> EventText:
         # name.
         is_of_batch = event.code.startswith("batch.")
         title = _event_title(event.code) if is_of_batch else capfirst(_action_of(event.code))
-        return EventText(title=title, tone=tone, icon=icon, detail=_detail(event))
-    return EventText(title=event.sentence, tone="muted", icon="dot")
+        return EventText(badge=Badge(title, tone, icon), detail=_detail(event))
+    return EventText(badge=Badge(event.sentence, "muted", "dot"))
 
 
 def _detail(event: AuditEvent) -> str:
@@ -142,7 +141,7 @@ def _sending(details: dict[str, Any]) -> EventText:
         else "Not checked before sending."
     )
     title = f"Sending, attempt {details.get('attempt', '?')}"
-    return EventText(title=title, tone="info", icon="send", detail=check)
+    return EventText(badge=Badge(title, "info", "send"), detail=check)
 
 
 def _response_received(details: dict[str, Any]) -> EventText:
@@ -152,11 +151,11 @@ def _response_received(details: dict[str, Any]) -> EventText:
     if status is not None:
         title = f"Datadog returned {status} in {details.get('duration_ms', '?')} ms"
         tone = "ok" if status == 200 else "warn"
-        return EventText(title=title, tone=tone, icon="arrow", detail=quotes)
+        return EventText(badge=Badge(title, tone, "arrow"), detail=quotes)
     cause = cause_text(details.get("cause") or "")
     if details.get("verdict") == "not_sent":
-        return EventText(title="Not sent", tone="warn", icon="cross", detail=cause)
-    return EventText(title="No usable response", tone="unknown", icon="question", detail=cause)
+        return EventText(badge=Badge("Not sent", "warn", "cross"), detail=cause)
+    return EventText(badge=Badge("No usable response", "unknown", "question"), detail=cause)
 
 
 def _kept_in_file_text(details: dict[str, Any]) -> str:
@@ -171,28 +170,28 @@ def _late_response(details: dict[str, Any]) -> EventText:
     status = details.get("http_status")
     response = f"Datadog returned {status}." if status else cause_text(details.get("cause") or "")
     detail = f"{response} {_kept_in_file_text(details)}".strip()
-    return EventText(title=title, tone="warn", icon="warning", detail=detail)
+    return EventText(badge=Badge(title, "warn", "warning"), detail=detail)
 
 
 def _waiting(details: dict[str, Any]) -> EventText:
     cause = cause_text(details.get("cause") or "")
-    return EventText(title="Waiting to retry", tone="warn", icon="clock", detail=cause)
+    return EventText(badge=Badge("Waiting to retry", "warn", "clock"), detail=cause)
 
 
 def _checked(details: dict[str, Any]) -> EventText:
     titles = {"listed": "Checked: still listed", "not listed": "Checked: not listed"}
     title = titles.get(details.get("found", ""))
     if title:
-        return EventText(title=title, tone="muted", icon="eye")
+        return EventText(badge=Badge(title, "muted", "eye"))
     cause = cause_text(details.get("cause") or "")
-    return EventText(title="Check failed", tone="muted", icon="eye", detail=cause)
+    return EventText(badge=Badge("Check failed", "muted", "eye"), detail=cause)
 
 
 def _settled(details: dict[str, Any]) -> EventText:
     badge = outcome_badge(details.get("outcome") or "")
     reason = details.get("reason")
     detail = f"“{reason}”" if reason else cause_text(details.get("cause") or "")
-    return EventText(title=badge.label, tone=badge.tone, icon=badge.icon, detail=detail)
+    return EventText(badge=badge, detail=detail)
 
 
 _TEXT_BUILDERS: dict[str, Callable[[dict[str, Any]], EventText]] = {
@@ -206,33 +205,32 @@ _TEXT_BUILDERS: dict[str, Callable[[dict[str, Any]], EventText]] = {
 
 
 _NEXT = {
-    State.REQUESTED: ("Confirm", "person"),
-    State.APPROVED: ("Confirm", "person"),
-    State.SENDING: ("Datadog's response", "arrow"),
-    State.WAITING: ("Retry", "send"),
-    State.UNKNOWN: ("Check with Datadog", "eye"),
-    State.STILL_PRESENT: ("Confirm again or close", "person"),
+    State.REQUESTED: Badge("Confirm", "muted", "person"),
+    State.APPROVED: Badge("Confirm", "muted", "person"),
+    State.SENDING: Badge("Datadog's response", "muted", "arrow"),
+    State.WAITING: Badge("Retry", "muted", "send"),
+    State.UNKNOWN: Badge("Check with Datadog", "muted", "eye"),
+    State.STILL_PRESENT: Badge("Confirm again or close", "muted", "person"),
 }
 
 
-def next_text(deletion: Deletion, *, status: DeletionStatus) -> EventText | None:
+def next_badge(deletion: Deletion, *, status: DeletionStatus) -> Badge | None:
     """The next step of a deletion with this status. None if there is none."""
     if deletion.outcome == Outcome.DELETED and not deletion.verified_at and deletion.due_at:
-        return EventText(title="Verify that it's gone", tone="muted", icon="eye")
+        return Badge("Verify that it's gone", "muted", "eye")
     if deletion.is_settled:
         return None
     if status == DeletionStatus.EXPIRED:
-        return EventText(title="A worker closes it", tone="muted", icon="clock")
+        return Badge("A worker closes it", "muted", "clock")
     if status == DeletionStatus.CHECKING:
-        return EventText(title="Check, then send", tone="muted", icon="eye")
+        return Badge("Check, then send", "muted", "eye")
     if deletion.state == State.REQUESTED and deletion.needs_approval:
-        return EventText(title="Another person approves", tone="muted", icon="people")
+        return Badge("Another person approves", "muted", "people")
     if deletion.state == State.STILL_PRESENT and deletion.lacks_approvals:
-        return EventText(title="Approve again or close", tone="muted", icon="people")
+        return Badge("Approve again or close", "muted", "people")
     if deletion.state == State.WAITING and is_retry_too_late(deletion):
-        return EventText(title="Close without a retry", tone="muted", icon="clock")
-    title, icon = _NEXT[State(deletion.state)]
-    return EventText(title=title, tone="muted", icon=icon)
+        return Badge("Close without a retry", "muted", "clock")
+    return _NEXT[State(deletion.state)]
 
 
 # Subjects that pages call something other than the code does.

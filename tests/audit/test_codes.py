@@ -67,7 +67,7 @@ def test_every_code_is_shown_in_the_list_and_on_a_page_of_its_own(
     listed = read(client.get("/audit/")).text
     for event in AuditEvent.objects.filter(stored_sentence__startswith="It happened"):
         words = wording.event_text(event)
-        assert words.title
-        assert words.icon
+        assert words.badge.label
+        assert words.badge.icon
         assert event.sentence in listed
         assert event.sentence in read(client.get(f"/audit/{event.seq}/")).text

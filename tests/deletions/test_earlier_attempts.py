@@ -110,7 +110,13 @@ def text_since_sending(deletion: Deletion, page: str) -> list[str]:
     for event in events[first:]:
         words = wording.event_text(event)
         message = messages._event_message(event.seq, reader=None)
-        texts += [event.sentence, words.title, words.detail, message.subject, message.as_text()]
+        texts += [
+            event.sentence,
+            words.badge.label,
+            words.detail,
+            message.subject,
+            message.as_text(),
+        ]
     return texts
 
 

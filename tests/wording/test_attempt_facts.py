@@ -147,9 +147,9 @@ def texts_of(deletion: Deletion) -> list[str]:
     for each in possible:
         words = wording.describe(deletion, status=each)
         badge = wording.badge(deletion, status=each)
-        texts += [badge.explanation, words.badge, words.headline, *words.lines, *words.alarms]
-    following = wording.next_text(deletion, status=status)
-    texts += [following.title, following.detail] if following else []
+        texts += [badge.explanation, badge.label, words.headline, *words.lines, *words.alarms]
+    following = wording.next_badge(deletion, status=status)
+    texts += [following.label] if following else []
     attempts = list(deletion.attempts.all())
     texts += [
         attempt_facts.attempts_summary(attempts),
@@ -219,7 +219,7 @@ def test_a_late_200_is_named_on_the_page_and_in_the_bundle() -> None:
 def test_no_event_title_claims_that_nothing_was_sent(code: EventCode) -> None:
     document = json.dumps({"details": {"outcome": "deleted"}})
     event = AuditEvent(code=code, stored_sentence="", text=document)
-    assert not CLAIMS_NOTHING_SENT.search(wording.event_text(event).title)
+    assert not CLAIMS_NOTHING_SENT.search(wording.event_text(event).badge.label)
 
 
 @pytest.mark.parametrize("cause", CAUSES[1:])

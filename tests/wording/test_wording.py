@@ -31,7 +31,6 @@ from connections.web.template_tags import LEGENDS
 from connections.wording import Badge, DeletionStatus, events
 from connections.wording.connections import effect_text, unknown_types
 from connections.wording.deletion_texts import DeletionText
-from connections.wording.events import EventText
 
 NOW = datetime(2026, 3, 2, 14, 3, 22, tzinfo=UTC)
 CAUSES = ["", *Cause]
@@ -86,9 +85,9 @@ def badge_of(deletion: Deletion) -> Badge:
     return wording.badge(deletion, status=wording.status_of(deletion))
 
 
-def next_of(deletion: Deletion) -> EventText | None:
+def next_of(deletion: Deletion) -> Badge | None:
     """The last entry of its timeline."""
-    return wording.next_text(deletion, status=wording.status_of(deletion))
+    return wording.next_badge(deletion, status=wording.status_of(deletion))
 
 
 def attempt(**values: object) -> Attempt:
@@ -124,20 +123,19 @@ def every_deletion() -> Iterator[Deletion]:
 def test_every_deletion_has_a_badge_and_a_headline_without_raw_codes() -> None:
     for deletion in every_deletion():
         words = described(deletion)
-        shown = (words.badge, words.headline, *words.lines)
+        shown = (words.badge.label, words.headline, *words.lines)
         where = (deletion.state, deletion.outcome, deletion.cause)
         assert all(text and text == text.strip() for text in shown), where
         assert words.headline.endswith("."), where
         assert "error" not in " ".join(shown).casefold(), where
         assert "None" not in " ".join(shown), where
-        assert words.tone in TONES, where
-        assert words.icon in ICONS, where
+        assert words.badge.tone in TONES, where
+        assert words.badge.icon in ICONS, where
 
 
 def test_the_badge_alone_equals_the_badge_of_the_full_text() -> None:
     for deletion in every_deletion():
-        words, short = described(deletion), badge_of(deletion)
-        assert (words.badge, words.tone, words.icon) == (short.label, short.tone, short.icon)
+        assert described(deletion).badge == badge_of(deletion)
 
 
 def test_only_unknown_deletions_use_the_unknown_color() -> None:
@@ -351,7 +349,7 @@ def test_a_deletion_whose_retry_would_come_too_late_says_when_it_closes() -> Non
         assert "A retry would come more than 15 minutes after confirmation." in words.lines
         step = next_of(waiting)
         assert step is not None
-        assert step.title == "Close without a retry"
+        assert step.label == "Close without a retry"
 
 
 def test_a_contradicted_deletion_says_once_what_each_attempt_returned() -> None:
@@ -383,7 +381,7 @@ def test_a_deletion_being_rechecked_offers_no_decision() -> None:
             deletion_in(state, confirmed_at=NOW), status=DeletionStatus.CHECKING
         )
 
-        assert (words.badge, words.tone) == ("Checking", "info")
+        assert (words.badge.label, words.badge.tone) == ("Checking", "info")
         assert words.headline == "Checking the connection before sending. Nothing has been sent."
 
 
@@ -426,9 +424,9 @@ def test_every_event_of_a_deletion_has_a_short_text_instead_of_its_code(code: st
 
     words = wording.event_text(event)
 
-    assert words.title not in {event.sentence, code}
-    assert words.tone in TONES
-    assert words.icon in ICONS
+    assert words.badge.label not in {event.sentence, code}
+    assert words.badge.tone in TONES
+    assert words.badge.icon in ICONS
 
 
 def test_the_effect_of_a_deletion_names_the_data_types() -> None:
@@ -493,7 +491,7 @@ def test_a_notification_has_the_words_of_its_event(code: str, title: str) -> Non
 
 @pytest.mark.parametrize("code", ["deletion.approvals_lapsed", "deletion.recheck_failed"])
 def test_a_timeline_and_the_list_of_codes_have_the_same_words(code: str) -> None:
-    title = wording.event_text(AuditEvent(code=code, text='{"details": {}}')).title
+    title = wording.event_text(AuditEvent(code=code, text='{"details": {}}')).badge.label
     assert wording.event_label(code) == f"Deletion: {title[0].lower()}{title[1:]}"
 
 

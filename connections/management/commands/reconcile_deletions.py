@@ -43,4 +43,4 @@ class Command(OrgAdminCommand):
 def _line(deletion: Deletion, *, now: datetime) -> str:
     status = states.status_at(deletion, now=now)
     text = wording.describe(deletion, status=status)
-    return f"{deletion.pk}  {text.badge}  {text.headline}"
+    return f"{deletion.pk}  {text.badge.label}  {text.headline}"

@@ -19,7 +19,7 @@ from connections.models import (
     State,
 )
 from connections.web.timeline import TimelineEntry, event_entry
-from connections.wording import Badge, DeletionStatus
+from connections.wording import DeletionStatus
 from connections.wording.connections import site_label
 
 SHOWN_BODY = 8 * 1024
@@ -48,8 +48,8 @@ def record_context(*, deletion: Deletion, actor: Actor, now: datetime) -> dict[s
 
 
 def _next_entries(deletion: Deletion, *, status: DeletionStatus) -> list[TimelineEntry]:
-    words = wording.next_text(deletion, status=status)
-    if words is None:
+    badge = wording.next_badge(deletion, status=status)
+    if badge is None:
         return []
     # A person's step has a deadline, and an automatic step has a time.
     is_awaited = deletion.state in {State.REQUESTED, State.APPROVED}
@@ -58,7 +58,7 @@ def _next_entries(deletion: Deletion, *, status: DeletionStatus) -> list[Timelin
     is_timed = deletion.state in {State.WAITING, State.UNKNOWN, State.SETTLED}
     return [
         TimelineEntry(
-            badge=Badge(words.title, words.tone, words.icon),
+            badge=badge,
             at=deletion.due_at if is_timed else None,
             detail=detail,
             is_next=True,
