@@ -261,7 +261,7 @@ def _confirmed_batch(person: Person, ids: list[str]) -> Batch:
     batch = drafts.create_draft_from_selection(
         actor=actor, connections=[f"{world.SITE}/{connection_id}" for connection_id in ids]
     )
-    return requesting.request_batch(
+    requesting.request_batch(
         batch=batch,
         actor=actor,
         reason="benchmark",
@@ -269,6 +269,7 @@ def _confirmed_batch(person: Person, ids: list[str]) -> Batch:
         digest=batch.digest,
         confirmation=confirming.text_to_type(batch),
     )
+    return batch
 
 
 def _run_batch(batch: Batch) -> None:

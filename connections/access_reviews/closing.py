@@ -41,7 +41,7 @@ _ROWS_AT_ONCE = 1_000
 
 def close_review(
     *, review: AccessReview, actor: Actor, open_reason: str = "", shown_pending: str = ""
-) -> AccessReview:
+) -> None:
     """Close it permanently. `open_reason` says why pending rows are left open.
 
     `shown_pending` is the page's `pending_digest`; an empty one isn't compared.
@@ -71,7 +71,6 @@ def close_review(
                 "reason for leaving the rest open."
             )
         _close(review, rows=rows, actor=actor, open_reason=open_reason if pending else "")
-    return review
 
 
 def pending_digest(rows: Iterable[ReviewRow]) -> str:

@@ -16,9 +16,7 @@ from connections.core.errors import InvalidInputError
 from connections.models import AccessReview, AccessReviewReviewer, Person
 
 
-def change_reviewers(
-    *, review: AccessReview, actor: Actor, reviewers: Sequence[Person]
-) -> AccessReview:
+def change_reviewers(*, review: AccessReview, actor: Actor, reviewers: Sequence[Person]) -> None:
     """Replace the reviewers with these people. Decisions stay, and new reviewers get an email.
 
     Raises PermissionDenied, InvalidInputError for `reviewers`, and ConflictError when it is closed.
@@ -33,7 +31,7 @@ def change_reviewers(
         named = set(review.reviewers.values_list("person", flat=True))
         added = [person for pk, person in chosen.items() if pk not in named]
         if not added and named == set(chosen):
-            return review
+            return
         if review.is_for_everyone:
             review.is_for_everyone = False
             review.save(update_fields=["is_for_everyone"])
@@ -58,4 +56,3 @@ def change_reviewers(
                 "added": sorted(str(person.pk) for person in added),
             },
         )
-    return review

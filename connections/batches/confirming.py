@@ -90,11 +90,11 @@ def list_kept(batch: Batch) -> list[Deletion]:
     return list(unsent_rows(batch).filter(batch_row__in=rows).order_by("batch_row__position"))
 
 
-def execute_batch(*, batch: Batch, actor: Actor, confirmation: str) -> Batch:
+def execute_batch(*, batch: Batch, actor: Actor, confirmation: str) -> None:
     """Confirm an approved bulk deletion with its typed text. The worker then sends its rows.
 
-    A bulk deletion that is already confirmed is returned unchanged, so a second click does nothing.
-    Raises PermissionDenied, InvalidInputError and ConflictError, each with nothing sent.
+    Does nothing if it is already confirmed, so that a second click is harmless. Raises
+    PermissionDenied, InvalidInputError and ConflictError, each with nothing sent.
     """
     permissions.require(
         permissions.can_use_all(actor, credential_ids=batch.sending_credential_ids),
@@ -103,7 +103,7 @@ def execute_batch(*, batch: Batch, actor: Actor, confirmation: str) -> Batch:
     with audit.atomic(durable=True):
         drafts.lock_batch(batch)
         if batch.confirmed_at:
-            return batch
+            return
         if actor.person is None or actor.person.pk != batch.requested_by_id:
             raise ConflictError(
                 f"Only {batch.requested_by_name}, who requested it, can confirm this bulk deletion."
@@ -117,7 +117,6 @@ def execute_batch(*, batch: Batch, actor: Actor, confirmation: str) -> Batch:
         if problem:
             raise InvalidInputError(problem)
         confirm(batch, deletions=lock_unsent(batch), actor=actor)
-    return batch
 
 
 def confirm(batch: Batch, *, deletions: Sequence[Deletion], actor: Actor) -> None:

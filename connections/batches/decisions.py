@@ -31,7 +31,7 @@ from connections.models import (
 )
 
 
-def approve_batch(*, batch: Batch, actor: Actor, digest: str) -> Batch:
+def approve_batch(*, batch: Batch, actor: Actor, digest: str) -> None:
     """Approve every row of the plan. With enough approvals, the requester can confirm.
 
     `digest` is the approval digest of the plan that the page showed. No request goes to Datadog,
@@ -93,10 +93,9 @@ def approve_batch(*, batch: Batch, actor: Actor, digest: str) -> Batch:
                 "approved_at": None if missing else now.isoformat(),
             },
         )
-    return batch
 
 
-def decline_batch(*, batch: Batch, actor: Actor, reason: str) -> Batch:
+def decline_batch(*, batch: Batch, actor: Actor, reason: str) -> None:
     """Decline it with a reason, which closes every row. Nothing is sent.
 
     Raises PermissionDenied, also for the person's own bulk deletion; InvalidInputError without a
@@ -137,7 +136,6 @@ def decline_batch(*, batch: Batch, actor: Actor, reason: str) -> Batch:
             ),
             details={"reason": reason, "count": len(rows), "ended_at": now.isoformat()},
         )
-    return batch
 
 
 def _require_approver(batch: Batch, *, actor: Actor) -> Person:

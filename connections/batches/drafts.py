@@ -485,7 +485,7 @@ def lock_batch(batch: Batch) -> None:
     batch.refresh_from_db(from_queryset=Batch.objects.select_for_update(no_key=True))
 
 
-def remove_rows(*, batch: Batch, actor: Actor, connections: Collection[str]) -> Batch:
+def remove_rows(*, batch: Batch, actor: Actor, connections: Collection[str]) -> None:
     """Remove rows from a draft, given the connections as "<site>/<connection ID>".
 
     Raises PermissionDenied, OvertakenError, and InvalidInputError when no row is named or none
@@ -507,7 +507,6 @@ def remove_rows(*, batch: Batch, actor: Actor, connections: Collection[str]) -> 
             row.removed_at = now
         BatchRow.objects.bulk_update(removed, ["removed_at"])
         _save_draft(batch, rows=rows)
-    return batch
 
 
 def _require_some(connections: Collection[str]) -> None:
@@ -523,7 +522,7 @@ def normalize(text: str) -> str:
 
 def change_credential(
     *, batch: Batch, actor: Actor, connections: Collection[str], credential: Credential
-) -> Batch:
+) -> None:
     """Let another credential send these rows of a draft.
 
     Raises PermissionDenied, OvertakenError, and InvalidInputError when no row is named or the
@@ -552,7 +551,6 @@ def change_credential(
             _set_snapshot(row, choice)
         BatchRow.objects.bulk_update(chosen, _PLANNED_FIELDS)
         _save_draft(batch, rows=rows)
-    return batch
 
 
 _PLANNED_FIELDS = ["credential", "digest", "snapshot_at", "problem", *SNAPSHOT_FIELD_NAMES]

@@ -49,7 +49,7 @@ class ForegroundRun:
     # Called every few seconds, less often only while requests are in progress.
     record_heartbeat: Callable[[], object]
 
-    def run_to_end(self) -> Batch:
+    def run_to_end(self) -> None:
         """Run it.
 
         Raises DatabaseError and ResponseNotRecordedError if the database stays unavailable.
@@ -75,7 +75,6 @@ class ForegroundRun:
         if not self.is_stopped():
             self._retry(self._verify)
         self.batch.refresh_from_db()
-        return self.batch
 
     def _run_pass(self) -> None:
         self.record_heartbeat()

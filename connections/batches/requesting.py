@@ -41,7 +41,7 @@ def request_batch(
     digest: str,
     stop_at_first_problem: bool = False,
     confirmation: str | None = None,
-) -> Batch:
+) -> None:
     """Request the deletion of every row. Under policy `none`, also confirm it for the worker.
 
     `digest` is the digest of the plan that the page showed. Either every row becomes a deletion or
@@ -52,7 +52,7 @@ def request_batch(
     nothing was requested and nothing was sent.
     """
     if batch.state != BatchState.DRAFT and _is_own_request(batch, actor=actor):
-        return batch
+        return
     drafts.require_own_draft(batch, actor=actor)
     changed_rows = _store_changes(batch, actor=actor)
     if changed_rows or digest != batch.digest:
@@ -78,7 +78,6 @@ def request_batch(
             "Another deletion of one of these connections was just requested. Nothing was "
             "requested here. Review the plan again."
         ) from None
-    return batch
 
 
 def _wait_for_decisions(batch: Batch) -> None:

@@ -30,7 +30,7 @@ MAX_PROBLEMS_IN_A_ROW = 3
 CONFIRMED_FOR = timedelta(hours=1)
 
 
-def pause_batch(*, batch: Batch, actor: Actor) -> Batch:
+def pause_batch(*, batch: Batch, actor: Actor) -> None:
     """Send no more rows until it is resumed. If it is already paused, do nothing.
 
     Raises PermissionDenied, and OvertakenError when it is not running.
@@ -39,7 +39,7 @@ def pause_batch(*, batch: Batch, actor: Actor) -> Batch:
     with audit.atomic(durable=True):
         drafts.lock_batch(batch)
         if batch.state == BatchState.PAUSED:
-            return batch
+            return
         if batch.state != BatchState.RUNNING:
             raise OvertakenError("This bulk deletion isn't running.")
         sentence = audit.Sentence(
@@ -47,7 +47,6 @@ def pause_batch(*, batch: Batch, actor: Actor) -> Batch:
             connections=_count_text(batch),
         )
         _pause(batch, actor=actor, sentence=sentence)
-    return batch
 
 
 def pause_where_kept(*, connection_ids: Collection[UUID], actor: Actor) -> None:
@@ -112,7 +111,7 @@ def needs_confirmation_to_resume(batch: Batch) -> bool:
     return clock.elapsed_since(batch.paused_at, now=clock.now()) >= CONFIRMED_FOR
 
 
-def resume_batch(*, batch: Batch, actor: Actor, confirmation: str = "") -> Batch:
+def resume_batch(*, batch: Batch, actor: Actor, confirmation: str = "") -> None:
     """Send the remaining rows. If it is already running, do nothing.
 
     Raises PermissionDenied, InvalidInputError when a confirmation is needed and doesn't match,
@@ -126,7 +125,7 @@ def resume_batch(*, batch: Batch, actor: Actor, confirmation: str = "") -> Batch
     with audit.atomic(durable=True):
         drafts.lock_batch(batch)
         if batch.state == BatchState.RUNNING:
-            return batch
+            return
         if batch.state != BatchState.PAUSED:
             raise OvertakenError("This bulk deletion isn't paused.")
         confirming.require_none_kept(batch)
@@ -149,10 +148,9 @@ def resume_batch(*, batch: Batch, actor: Actor, confirmation: str = "") -> Batch
             ),
             details={"resumed_at": now.isoformat()},
         )
-    return batch
 
 
-def cancel_batch(*, batch: Batch, actor: Actor) -> Batch:
+def cancel_batch(*, batch: Batch, actor: Actor) -> None:
     """End it: withdraw every row that was not sent. DELETEs in progress end with their own results.
 
     A draft is discarded. If it was already canceled, do nothing. Raises PermissionDenied, and
@@ -162,7 +160,7 @@ def cancel_batch(*, batch: Batch, actor: Actor) -> Batch:
     with audit.atomic(durable=True):
         drafts.lock_batch(batch)
         if batch.state == BatchState.CANCELLED:
-            return batch
+            return
         if batch.has_ended:
             raise OvertakenError("This bulk deletion has already ended.")
         is_draft, count = batch.state == BatchState.DRAFT, confirming.count_to_send(batch)
@@ -189,7 +187,6 @@ def cancel_batch(*, batch: Batch, actor: Actor) -> Batch:
             sentence=sentence,
             details={"count" if is_draft else "withdrawn": count, "ended_at": now.isoformat()},
         )
-    return batch
 
 
 def withdraw_unsent(batch: Batch, *, actor: Actor) -> int:

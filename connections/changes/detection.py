@@ -87,8 +87,8 @@ def process_sync(
     might_be_lost: bool,
     is_outdated: bool,
     actor: Actor,
-) -> list[Change]:
-    """Store the changes that a stored sync shows, with one event. Return them.
+) -> None:
+    """Store the changes that a stored sync shows, with one event.
 
     `own_org` is the credential's org as Datadog named it. `gone` holds the connections that the
     credential's previous syncs listed and this complete one lacks. `last_complete_at` is when its
@@ -118,7 +118,6 @@ def process_sync(
                 "sha256": changes_digest(found),
             },
         )
-    return found
 
 
 def changes_digest(changes: Iterable[Change]) -> str:

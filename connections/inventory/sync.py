@@ -641,7 +641,7 @@ def flag_contradictions(
     now: datetime,
     listed_by: str,
     actor: Actor,
-) -> list[Deletion]:
+) -> None:
     """Flag every closed deletion that a list contradicts. The outcome is not rewritten.
 
     Only lists whose sync began after the deletion was closed count. A deletion closed in the future
@@ -652,10 +652,8 @@ def flag_contradictions(
         is_settled_before |= Q(settled_at__gt=now + clock.TOLERANCE)
     contradicted = _closed_as_gone(site=site, listed=listed).filter(is_settled_before)
     # Locked before the first event is recorded, to keep the lock order.
-    deletions = list(contradicted.select_for_update(no_key=True).order_by("pk"))
-    for deletion in deletions:
+    for deletion in list(contradicted.select_for_update(no_key=True).order_by("pk")):
         flag_contradiction(deletion=deletion, at=started_at, listed_by=listed_by, actor=actor)
-    return deletions
 
 
 def flag_contradiction(*, deletion: Deletion, at: datetime, listed_by: str, actor: Actor) -> None:

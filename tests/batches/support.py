@@ -54,9 +54,8 @@ def request(batch: Batch, person: Person, **values: Any) -> Batch:
         "digest": batch.digest,
         "confirmation": confirming.text_to_type(batch),
     }
-    return requesting.request_batch(
-        batch=batch, actor=person_actor(person=person), **(given | values)
-    )
+    requesting.request_batch(batch=batch, actor=person_actor(person=person), **(given | values))
+    return batch
 
 
 def low_limit(seconds: int) -> RateLimit:
@@ -66,15 +65,17 @@ def low_limit(seconds: int) -> RateLimit:
 
 def approve(batch: Batch, person: Person) -> Batch:
     """The person approves the bulk deletion as it was requested."""
-    return decisions.approve_batch(
+    decisions.approve_batch(
         batch=batch, actor=person_actor(person=person), digest=batch.approval_digest
     )
+    return batch
 
 
 def execute(batch: Batch, person: Person) -> Batch:
     """The person confirms the bulk deletion."""
-    return confirming.execute_batch(
+    confirming.execute_batch(
         batch=batch,
         actor=person_actor(person=person),
         confirmation=confirming.text_to_type(batch),
     )
+    return batch

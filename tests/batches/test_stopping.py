@@ -49,13 +49,14 @@ def test_after_an_hours_pause_resuming_asks_for_the_confirmation_again(
     actor = person_actor(person=ada)
     stopping.pause_batch(batch=running, actor=actor)
     clock.advance(minutes=59)
-    assert stopping.resume_batch(batch=running, actor=actor).state == BatchState.RUNNING
+    stopping.resume_batch(batch=running, actor=actor)
+    assert running.state == BatchState.RUNNING
     stopping.pause_batch(batch=running, actor=actor)
     clock.advance(hours=1)
     with pytest.raises(InvalidInputError, match=r"Type “3” to confirm\. It stays paused\."):
         stopping.resume_batch(batch=running, actor=actor)
-    resumed = stopping.resume_batch(batch=running, actor=actor, confirmation="3")
-    assert resumed.state == BatchState.RUNNING
+    stopping.resume_batch(batch=running, actor=actor, confirmation="3")
+    assert running.state == BatchState.RUNNING
 
 
 def test_rows_of_a_paused_one_are_not_overdue(

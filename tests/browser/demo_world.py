@@ -185,7 +185,7 @@ class _Builder:
         return drafts.create_draft_from_org(actor=self.operator, org=known)
 
     def _request(self, batch: Batch) -> Batch:
-        return requesting.request_batch(
+        requesting.request_batch(
             batch=batch,
             actor=self.operator,
             reason=LONG_REASON,
@@ -193,6 +193,7 @@ class _Builder:
             digest=batch.digest,
             confirmation=confirming.text_to_type(batch),
         )
+        return batch
 
     def protection(self) -> None:
         """A protection of a connection that no sync has listed."""

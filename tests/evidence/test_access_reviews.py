@@ -77,7 +77,7 @@ def review(
     close(made, edith, "Its owner is away until January.")
     actor = person_actor(person=ada)
     batch = plan_deletions(review=made, actor=actor).batch
-    batch = drafts.remove_rows(batch=batch, actor=actor, connections=[keys[2]])
+    drafts.remove_rows(batch=batch, actor=actor, connections=[keys[2]])
     request(batch, ada)
     running.run_due(actor=WORKER)
     return made

@@ -49,7 +49,8 @@ def plan_six(sandbox: SandboxServer, ada: Person) -> Batch:
     )
     unknown = f"{site}/{uuid4()}"
     batch = draft(ada, [*keys[:3], "not a connection", keys[0], unknown, keys[3], keys[4]])
-    return drafts.remove_rows(batch=batch, actor=person_actor(person=ada), connections=[keys[3]])
+    drafts.remove_rows(batch=batch, actor=person_actor(person=ada), connections=[keys[3]])
+    return batch
 
 
 @pytest.fixture

@@ -278,7 +278,7 @@ def test_a_paused_bulk_deletion_is_named_and_a_running_one_is_continued(
 ) -> None:
     plan = csv_of(add_connections(sandbox, 3))
     with monkeypatch.context() as patch:
-        patch.setattr(foreground.ForegroundRun, "run_to_end", lambda run: run.batch)
+        patch.setattr(foreground.ForegroundRun, "run_to_end", lambda run: None)
         assert run(plan, "--yes").code == 5
     batch = Batch.objects.get()
     stopping.pause_batch(batch=batch, actor=command_actor())
@@ -299,7 +299,7 @@ def test_a_dry_run_of_an_open_plan_reports_what_the_run_would_do_with_it(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     plan = csv_of(add_connections(sandbox, 2))
-    monkeypatch.setattr(foreground.ForegroundRun, "run_to_end", lambda run: run.batch)
+    monkeypatch.setattr(foreground.ForegroundRun, "run_to_end", lambda run: None)
     run(plan, "--yes")
     batch = Batch.objects.get()
     dry = run(plan, "--dry-run")
@@ -371,7 +371,7 @@ def test_rows_of_other_bulk_deletions_are_not_sent(
 ) -> None:
     mine, other = add_connections(sandbox, 2)
     with monkeypatch.context() as patch:
-        patch.setattr(foreground.ForegroundRun, "run_to_end", lambda run: run.batch)
+        patch.setattr(foreground.ForegroundRun, "run_to_end", lambda run: None)
         run(csv_of([other]), "--yes")
     Batch.objects.update(state=BatchState.REQUESTED, expires_at=timezone.now())
     assert run(csv_of([mine]), "--yes").code == 0
@@ -387,12 +387,11 @@ def test_a_signal_while_it_requests_cancels_the_bulk_deletion(
     command, request_batch = Command(), requesting.request_batch
     seen = []
 
-    def request_and_stop(**options: Any) -> Batch:
-        batch = request_batch(**options)
+    def request_and_stop(**options: Any) -> None:
+        request_batch(**options)
         command.stop.request(signal.SIGINT, None)
         # What a second signal would print.
         seen.append((command.has_sent, "Nothing was sent" in command.stopped_text))
-        return batch
 
     monkeypatch.setattr(requesting, "request_batch", request_and_stop)
     result = run(csv_of(add_connections(sandbox, 2)), "--yes", command=command)
@@ -408,7 +407,7 @@ def test_a_request_whose_commit_may_have_succeeded_is_named_and_exits_with_6(
 ) -> None:
     request_batch = requesting.request_batch
 
-    def lose_the_connection(**options: Any) -> Batch:
+    def lose_the_connection(**options: Any) -> None:
         request_batch(**options)
         raise OperationalError("server closed the connection unexpectedly")
 
@@ -491,12 +490,12 @@ def test_the_same_plan_requested_by_another_process_meanwhile_is_continued(
     request_batch = requesting.request_batch
     others: list[CommandResult] = []
 
-    def request_after_another(**options: Any) -> Batch:
+    def request_after_another(**options: Any) -> None:
         with monkeypatch.context() as patch:
             patch.setattr(requesting, "request_batch", request_batch)
-            patch.setattr(foreground.ForegroundRun, "run_to_end", lambda run: run.batch)
+            patch.setattr(foreground.ForegroundRun, "run_to_end", lambda run: None)
             others.append(run(plan, "--yes"))
-        return request_batch(**options)
+        request_batch(**options)
 
     monkeypatch.setattr(requesting, "request_batch", request_after_another)
     result = run(plan, "--yes")
