@@ -122,13 +122,14 @@ def _send_mail(notification: Notification, message: Message) -> DeliveryResult:
             status=DeliveryStatus.NO_RECIPIENT,
             text="The person is disabled, or the address is no longer configured.",
         )
+    hostname = urlsplit(settings.BASE_URL).hostname or "orgadmin.invalid"
     mail = EmailMessage(
         subject=message.subject,
         body=message.as_text(),
         to=[address],
         headers={
             # Identical for each attempt, so that email programs show the message once.
-            "Message-ID": f"<{notification.pk}@{_own_hostname()}>",
+            "Message-ID": f"<{notification.pk}@{hostname}>",
             "Auto-Submitted": "auto-generated",
         },
     )
@@ -143,10 +144,6 @@ def _send_mail(notification: Notification, message: Message) -> DeliveryResult:
     return DeliveryResult(
         status=DeliveryStatus.DELIVERED, text="Accepted by the mail server (250)", status_code=250
     )
-
-
-def _own_hostname() -> str:
-    return urlsplit(settings.BASE_URL).hostname or "orgadmin.invalid"
 
 
 def _mail_failure(error: Exception, *, address: str) -> DeliveryResult:

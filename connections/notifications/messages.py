@@ -48,8 +48,8 @@ class Message:
 
     code: str
     title: str
-    # What it is about, for the subject of an email. Can be empty.
-    about: str
+    # What it is about, for the subject of an email.
+    about: str = ""
     # When it happened, in UTC.
     at: datetime
     sentence: str
@@ -282,7 +282,6 @@ def _verification_message(verification: AuditVerification) -> Message:
     return Message(
         code=outbox.VERIFICATION_FAILED,
         title=wording.notification_title(outbox.VERIFICATION_FAILED, details={}),
-        about="",
         at=verification.checked_at,
         sentence=verification.message,
         path=reverse("audit-list"),
@@ -333,7 +332,6 @@ def _test_message(notification: Notification) -> Message:
     return Message(
         code=notification.code,
         title=wording.notification_title(notification.code, details={}),
-        about="",
         at=notification.created_at,
         sentence="Test notification. No action needed.",
         path=reverse("notice-list"),
