@@ -198,12 +198,10 @@ class Credential(models.Model):
 class AccessKind(models.TextChoices):
     """What an access list permits. An empty list permits everyone whose role allows it."""
 
-    SEE = (
-        "see",
-        "See",
-    )  # the credential, its connections and deletions; the other two kinds include this
-    USE = "use", "Use"  # request, confirm, check and close deletions that use it
-    APPROVE = "approve", "Approve"  # approve or decline deletions that use it
+    # The credential, its connections and deletions. The other two kinds include this.
+    SEE = "see"
+    USE = "use"  # request, confirm, check and close deletions that use it
+    APPROVE = "approve"  # approve or decline deletions that use it
 
 
 class CredentialAccess(models.Model):
