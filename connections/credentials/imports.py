@@ -16,7 +16,7 @@ from connections.core import clock
 from connections.core.errors import ConflictError, DomainError, InvalidInputError
 from connections.credentials import key_checks, lifecycle
 from connections.credentials.import_file import ImportLine
-from connections.credentials.key_checks import KEY_CHECK_SECONDS, KeyReport
+from connections.credentials.key_checks import KEY_CHECK_SECONDS, KeyCheckResult, KeyReport
 from connections.crypto.encryption import EncryptionError
 from connections.models import Credential
 from connections.models.credentials import fingerprint_of
@@ -171,9 +171,10 @@ def _store(
                 started_at=started_at,
             )
             return _result(line, LineOutcome.ROTATED)
-        if report.failure:
-            _record_refusal(actor=actor, candidate=candidate, report=report)
-            return _failed(line, " ".join([report.failure.text, *_quotes(report)]))
+        if failure := report.failure:
+            _record_refusal(actor=actor, candidate=candidate, failure=failure)
+            quotes = [f"Datadog: '{text}'" for text in failure.errors]
+            return _failed(line, " ".join([failure.text, *quotes]))
         _store_new(
             actor=actor,
             credential=credential,
@@ -192,11 +193,9 @@ def _store(
 
 
 @audit.atomic()
-def _record_refusal(*, actor: Actor, candidate: _Candidate, report: KeyReport) -> None:
+def _record_refusal(*, actor: Actor, candidate: _Candidate, failure: KeyCheckResult) -> None:
     """Record that new keys were sent to Datadog but not stored. A rotation records this itself."""
-    line, failure = candidate.line, report.failure
-    if failure is None:
-        return
+    line = candidate.line
     audit.record(
         code=audit.EventCode.CREDENTIAL_IMPORT_REFUSED,
         actor=actor,
@@ -215,11 +214,6 @@ def _record_refusal(*, actor: Actor, candidate: _Candidate, report: KeyReport) -
             "errors": list(failure.errors),
         },
     )
-
-
-def _quotes(report: KeyReport) -> list[str]:
-    errors = report.failure.errors if report.failure else ()
-    return [f"Datadog: '{text}'" for text in errors]
 
 
 @audit.atomic()

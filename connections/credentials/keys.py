@@ -48,7 +48,10 @@ def clean_keys(keys: DatadogKeys) -> DatadogKeys:
         raise InvalidInputError(
             {"api_key": "Paste an API key and an application key, or an access token."}
         )
-    problems = {name: _find_problem(secret, field=name) for name, secret in secrets.items()}
+    problems = {
+        name: _kind_problem(secret, field=name) or _text_problem(secret)
+        for name, secret in secrets.items()
+    }
     fields = {name: problem for name, problem in problems.items() if problem}
     if fields:
         raise InvalidInputError(fields)
@@ -69,10 +72,6 @@ def require_no_key(name: str, *, keys: Iterable[Secret] = ()) -> None:
     """Raise InvalidInputError for a name that `contains_a_key`: names are shown in plain text."""
     if contains_a_key(name, keys=keys):
         raise InvalidInputError({"name": NAME_IS_A_KEY})
-
-
-def _find_problem(secret: Secret, *, field: str) -> str | None:
-    return _kind_problem(secret, field=field) or _text_problem(secret)
 
 
 def _kind_problem(secret: Secret, *, field: str) -> str | None:

@@ -104,11 +104,6 @@ def name_from_org(org_name: str) -> str:
     return " ".join(printable.split())[:MAX_NAME_LENGTH].rstrip()
 
 
-def is_same_name(*, typed: str, name: str) -> bool:
-    """Whether a person typed this name, ignoring case and extra white space."""
-    return fold_name(typed) == fold_name(name)
-
-
 def list_credentials(*, actor: Actor) -> list[Credential]:
     """All visible credentials by name, including retired ones, with their `connection_count`.
 

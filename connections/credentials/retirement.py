@@ -10,8 +10,8 @@ from connections.audit import EventCode
 from connections.core import clock
 from connections.core.causes import Cause
 from connections.core.errors import ConflictError, InvalidInputError
-from connections.credentials import lifecycle as credential_lifecycle
 from connections.credentials.key_checks import unchanged_row
+from connections.credentials.lifecycle import fold_name, unused_name
 from connections.deletions import states
 from connections.deletions.states import Settle
 from connections.models import Credential, Deletion, Outcome, State
@@ -49,7 +49,7 @@ def retire_credential(*, actor: Actor, credential: Credential, confirmation: str
     permissions.require(permissions.can_manage_credentials(actor), "retire credentials")
     if credential.is_retired:
         raise ConflictError(f"{credential.name} is already retired.")
-    if not credential_lifecycle.is_same_name(typed=confirmation, name=credential.name):
+    if fold_name(confirmation) != fold_name(credential.name):
         raise InvalidInputError({"confirmation": f"Type {credential.name} to confirm."})
     with audit.atomic():
         # Locked so that it isn't rotated or renamed in the meantime.
@@ -104,7 +104,7 @@ def _wipe(*, credential: Credential, actor: Actor, now: datetime, withdrawn: lis
     wiped = copy.copy(credential)
     wiped.wipe_keys()
     is_wiped = row.update(
-        name=credential_lifecycle.unused_name(former_name, suffix=f" (retired {now:%Y-%m-%d})"),
+        name=unused_name(former_name, suffix=f" (retired {now:%Y-%m-%d})"),
         retired_at=now,
         retired_by_name=actor.name,
         **{name: getattr(wiped, name) for name in ENVELOPE_FIELDS},

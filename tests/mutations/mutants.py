@@ -85,8 +85,8 @@ NETWORK = (
     _mutant(
         "an import stores only what verifies",
         "connections/credentials/imports.py",
-        "        if report.failure:\n",
-        "        if False:\n",
+        "        if failure := report.failure:\n",
+        "        if (failure := report.failure) and False:\n",
         "tests/credentials/test_imports.py::test_a_line_that_does_not_verify_is_not_stored_and_affects_no_other",
     ),
     _mutant(
