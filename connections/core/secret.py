@@ -27,12 +27,6 @@ class Secret:
     def __bool__(self) -> bool:
         return bool(self._plain_text)
 
-    def __eq__(self, other: object) -> bool:
-        return self is other
-
-    def __hash__(self) -> int:
-        return id(self)
-
     def __repr__(self) -> str:
         return "Secret(…)"
 
