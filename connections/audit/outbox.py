@@ -42,6 +42,13 @@ _ID_NAMESPACE = uuid.UUID("5c3b3f0e-6a54-4f0b-9a3e-0b8f7b1d2c90")
 
 # The subjects of events that cause notifications.
 type NotificationSubject = Deletion | Batch | AccessReview | Credential | Person
+_SUBJECTS: dict[str, type[NotificationSubject]] = {
+    "deletion": Deletion,
+    "batch": Batch,
+    "access_review": AccessReview,
+    "credential": Credential,
+    "person": Person,
+}
 
 
 class Audience(StrEnum):
@@ -162,19 +169,8 @@ def _is_undecided(subject: NotificationSubject | None) -> bool:
 
 def get_subject(event: AuditEvent) -> NotificationSubject | None:
     """The current state of an event's subject. None for other kinds of subjects."""
-    pk = event.subject_id
-    match event.subject_type:
-        case "deletion":
-            return Deletion.objects.filter(pk=pk).first()
-        case "batch":
-            return Batch.objects.filter(pk=pk).first()
-        case "access_review":
-            return AccessReview.objects.filter(pk=pk).first()
-        case "credential":
-            return Credential.objects.filter(pk=pk).first()
-        case "person":
-            return Person.objects.filter(pk=pk).first()
-    return None
+    model = _SUBJECTS.get(event.subject_type)
+    return model._default_manager.filter(pk=event.subject_id).first() if model else None
 
 
 def enqueue_verification_failure(*, verification: AuditVerification) -> None:
