@@ -1,7 +1,7 @@
 """How far access reviews are, what they need from a person, and decisions about a connection."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from uuid import UUID
@@ -77,11 +77,6 @@ def _reviewers(review: AccessReview, *, decided: Counter[UUID]) -> dict[Person, 
         person: bool(person.can_decide)
         for person in sorted(people, key=lambda each: each.display_name.casefold())
     }
-
-
-def count_decidable(rows: Iterable[ReviewRow]) -> int:
-    """How many pending rows this person can decide on."""
-    return sum(row.state == RowState.PENDING and row.current is not None for row in rows)
 
 
 def _count_decidable(rows: Sequence[ReviewRow], *, people: Sequence[Person]) -> dict[UUID, int]:

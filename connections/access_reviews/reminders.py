@@ -10,8 +10,7 @@ from django.db.models import F, Q
 from connections import audit
 from connections.access import permissions
 from connections.access.actor import Actor, person_actor
-from connections.access_reviews.progress import count_decidable
-from connections.access_reviews.rows import review_rows
+from connections.access_reviews.rows import count_rows
 from connections.audit import EventCode
 from connections.core import clock
 from connections.core.text import pluralize
@@ -110,8 +109,8 @@ def _count_pending(review: AccessReview) -> dict[UUID, int]:
         # People with the same hidden credentials have the same rows.
         hidden = person.visibility.hidden
         if hidden not in counts:
-            rows = review_rows(review=review, actor=person_actor(person=person))
-            counts[hidden] = count_decidable(rows)
+            rows = count_rows(reviews=[review], actor=person_actor(person=person))
+            counts[hidden] = rows[review.pk].decidable
         if counts[hidden]:
             pending[person.pk] = counts[hidden]
     return pending
