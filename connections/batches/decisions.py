@@ -52,7 +52,8 @@ def approve_batch(*, batch: Batch, actor: Actor, digest: str) -> None:
             raise ConflictError("The plan has changed since you opened it. Review it again.")
         now = clock.now()
         store_decision(rows, person=person, decision=Approval.Decision.APPROVED, at=now)
-        given = _count_approvals(rows)
+        # Each person decided about every row.
+        given = states.approvals_given(rows[0]).count()
         missing = max(0, ApprovalPolicy(batch.policy).approvals_needed - given)
         states.apply_to_all(
             rows,
@@ -168,8 +169,3 @@ def _lock(batch: Batch) -> list[Deletion]:
 def _require_undecided(rows: Sequence[Deletion], *, person: Person) -> None:
     if Approval.objects.filter(deletion=rows[0], approver=person, round=1).exists():
         raise OvertakenError("You already approved or declined this bulk deletion.")
-
-
-def _count_approvals(rows: Sequence[Deletion]) -> int:
-    """How many people approved every row. Each decision covers all rows."""
-    return states.approvals_given(rows[0]).count()
