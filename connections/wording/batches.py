@@ -12,10 +12,10 @@ from connections.wording.statuses import Badge
 
 
 class BatchStatus(Enum):
-    """Where a bulk deletion is now, or how it ended."""
+    """Where a bulk deletion is now, or how it ended. Each state has the status of its name."""
 
     DRAFT = Badge("Draft", "muted", "dot", "A plan that hasn't been requested yet.")
-    NEEDS_APPROVAL = Badge(
+    REQUESTED = Badge(
         "Needs approval", "info", "people", "Waiting for approval. Nothing has been sent."
     )
     APPROVED = Badge(
@@ -35,19 +35,6 @@ class BatchStatus(Enum):
     )
 
 
-_OF_STATE = {
-    BatchState.DRAFT: BatchStatus.DRAFT,
-    BatchState.REQUESTED: BatchStatus.NEEDS_APPROVAL,
-    BatchState.APPROVED: BatchStatus.APPROVED,
-    BatchState.RUNNING: BatchStatus.RUNNING,
-    BatchState.PAUSED: BatchStatus.PAUSED,
-    BatchState.FINISHED: BatchStatus.FINISHED,
-    BatchState.CANCELLED: BatchStatus.CANCELLED,
-    BatchState.DECLINED: BatchStatus.DECLINED,
-    BatchState.EXPIRED: BatchStatus.EXPIRED,
-}
-
-
 def is_discarded(batch: Batch) -> bool:
     """Whether a person ended it while it was a draft."""
     return batch.state == BatchState.CANCELLED and batch.requested_at is None
@@ -62,7 +49,7 @@ def batch_badge(batch: Batch, *, has_expired: bool) -> Badge:
         return BatchStatus.EXPIRED.value
     if is_discarded(batch):
         return BatchStatus.DISCARDED.value
-    return _OF_STATE[BatchState(batch.state)].value
+    return BatchStatus[BatchState(batch.state).name].value
 
 
 ROW_PROBLEMS: Mapping[str, Badge] = MappingProxyType(

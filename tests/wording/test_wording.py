@@ -21,6 +21,7 @@ from connections.models import (
     Attempt,
     AuditEvent,
     Batch,
+    BatchState,
     Credential,
     Deletion,
     Outcome,
@@ -29,6 +30,7 @@ from connections.models import (
 from connections.web.icons import SHAPES
 from connections.web.template_tags import LEGENDS
 from connections.wording import Badge, DeletionStatus, events
+from connections.wording.batches import batch_badge
 from connections.wording.connections import effect_text, unknown_types
 from connections.wording.deletion_texts import DeletionText
 
@@ -136,6 +138,11 @@ def test_every_deletion_has_a_badge_and_a_headline_without_raw_codes() -> None:
 def test_the_badge_alone_equals_the_badge_of_the_full_text() -> None:
     for deletion in every_deletion():
         assert described(deletion).badge == badge_of(deletion)
+
+
+def test_every_state_of_a_bulk_deletion_has_a_badge() -> None:
+    badges = {batch_badge(Batch(state=state), has_expired=False) for state in BatchState}
+    assert len(badges) == len(BatchState)
 
 
 def test_only_unknown_deletions_use_the_unknown_color() -> None:
