@@ -6,33 +6,21 @@ emptying the tables. The same process serves it, so that a test can shorten a de
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from django.core.handlers.wsgi import WSGIHandler
 from django.core.management import call_command
-from django.db import connections
 from django.test.testcases import LiveServerThread
+
+from tests.support.databases import using_database
 
 HOST = "127.0.0.1"
 
 
-@contextmanager
-def database_at(path: Path) -> Iterator[None]:
-    """Let the SQLite file at `path` be the database, in this thread and in all new ones."""
-    shared = connections["default"]
-    before = connections.settings["default"]
-    # A copy: a connection refers to its settings and closes only if they name a file, and the
-    # thread of a request can end after this block.
-    connections.settings["default"] = before | {"NAME": str(path)}
-    own = connections.create_connection("default")
-    connections["default"] = own
-    try:
-        yield
-    finally:
-        own.close()
-        connections.settings["default"] = before
-        connections["default"] = shared
+def database_at(path: Path) -> AbstractContextManager[None]:
+    """Let the SQLite file at `path` be the database."""
+    return using_database(NAME=str(path))
 
 
 def make_blank_database(path: Path) -> None:

@@ -12,10 +12,14 @@ from typing import Any
 
 import psycopg
 import pytest
+from django.conf import settings as django_settings
+from django.db import connections
+from django.test import override_settings
 from psycopg import sql
 
 from connections.core.private_files import create_private_text
 from connections.crypto.encryption import new_key_ring_text
+from orgadmin.environment import parse_database_url
 from tests.support.processes import clean_environment, manage
 
 # The kind of database in this run, for fixtures: PostgreSQL with `./run test -m database`.
@@ -41,6 +45,36 @@ class SharedDatabase:
         """What a process needs to work on this database."""
         secret = {"SECRET_KEY": "only-for-tests-" + "x" * 50}
         return clean_environment(data_dir=self.data_dir, DATABASE_URL=self.url, **secret) | more
+
+    @contextmanager
+    def opened(self) -> Iterator[None]:
+        """Let the test's own process use it, with its keys."""
+        parsed = parse_database_url(self.url)
+        options = django_settings.DATABASES["default"]["OPTIONS"] | parsed.get("OPTIONS", {})
+        keys = override_settings(
+            KEYRING_FILE=self.data_dir / "keyring.json",
+            SIGNING_KEY_FILE=self.data_dir / "signing_key.json",
+        )
+        with keys, using_database(NAME=parsed["NAME"], OPTIONS=options):
+            yield
+
+
+@contextmanager
+def using_database(**changes: Any) -> Iterator[None]:
+    """Let the database with these settings be the default one, also in new threads."""
+    shared = connections["default"]
+    before = connections.settings["default"]
+    # A copy: a connection refers to its settings and closes only if they name a file, and the
+    # thread of a request can end after this block.
+    connections.settings["default"] = before | changes
+    own = connections.create_connection("default")
+    connections["default"] = own
+    try:
+        yield
+    finally:
+        own.close()
+        connections.settings["default"] = before
+        connections["default"] = shared
 
 
 @pytest.fixture(scope="session")

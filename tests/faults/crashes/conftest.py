@@ -5,6 +5,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from pytest_django import DjangoDbBlocker
 
 from connections.core.private_files import create_private_text
 from connections.crypto.encryption import new_key_ring_text
@@ -18,6 +19,13 @@ from tests.support.databases import (
 from tests.support.postgres import throw_away_postgresql
 
 MakeStack = Callable[..., Stack]
+
+
+@pytest.fixture(autouse=True)
+def _steps_need_a_database(django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
+    # That of the processes, not the one that pytest-django sets up.
+    with django_db_blocker.unblock():
+        yield
 
 
 @pytest.fixture

@@ -1,41 +1,24 @@
-"""Runs a crash test's steps in the database of the processes that it crashes.
-
-Usage: `python -m tests.faults.crashes.crash_scenario`. Each line of standard input is one step and
-its values as JSON; its result is one line of standard output.
-
-`prepare` stores a person, a credential, and waiting deletions or a bulk deletion (a draft, approved
-or confirmed), and returns the credential's ID;
-`pause` pauses the bulk deletion and returns when; `resume` resumes it;
-`settle` waits until nothing changes any longer and returns every deletion.
-"""
+"""Steps of crash tests: the test's own process takes them in the database of the others."""
 
 import contextlib
-import json
-import sys
 import time
-from collections.abc import Callable
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID, uuid4
 
-import django
+from django.db.models import Q
 
-django.setup()
-
-from django.db import connection  # noqa: E402 - needs the set-up
-from django.db.models import Q  # noqa: E402
-
-from connections.access.actor import command_actor, person_actor  # noqa: E402
-from connections.batches import confirming, decisions, drafts, requesting, stopping  # noqa: E402
-from connections.core import clock  # noqa: E402
-from connections.core.datadog_keys import KeyPair  # noqa: E402
-from connections.core.errors import OvertakenError  # noqa: E402
-from connections.core.secret import Secret  # noqa: E402
-from connections.credentials import lifecycle as credential_lifecycle  # noqa: E402
-from connections.deletions import lifecycle as deletion_lifecycle  # noqa: E402
-from connections.deletions import reviews, time_limits  # noqa: E402
-from connections.inventory import sync  # noqa: E402
-from connections.models import (  # noqa: E402
+from connections.access.actor import command_actor, person_actor
+from connections.batches import confirming, decisions, drafts, requesting, stopping
+from connections.core import clock
+from connections.core.datadog_keys import KeyPair
+from connections.core.errors import OvertakenError
+from connections.credentials import lifecycle as credential_lifecycle
+from connections.deletions import lifecycle as deletion_lifecycle
+from connections.deletions import reviews, time_limits
+from connections.inventory import sync
+from connections.models import (
     ApprovalPolicy,
     AuditEvent,
     Batch,
@@ -46,35 +29,39 @@ from connections.models import (  # noqa: E402
     Role,
     State,
 )
-from tests.support.people import make_person  # noqa: E402
+from tests.support.people import make_person
+
+# How far `prepare` takes a bulk deletion.
+type Until = Literal["draft", "approved", "confirmed"]
 
 
-def prepare(**given: Any) -> str:
-    """Store one operator, one credential, and a waiting deletion for each named connection."""
+def prepare(
+    *, site: str, keys: KeyPair, waiting: Sequence[str], batch: Sequence[str], until: Until
+) -> str:
+    """Store one operator, one credential, and a waiting deletion for each named connection.
+
+    Those of `batch` are one bulk deletion, taken as far as `until` says. Returns the credential's
+    ID.
+    """
     person = make_person("ada", Role.OPERATOR)
     credential = credential_lifecycle.add_credential(
         actor=command_actor(),
         name="Payments",
-        site=given["site"],
-        keys=KeyPair(
-            api_key=Secret(given["api_key"]), application_key=Secret(given["application_key"])
-        ),
+        site=site,
+        keys=keys,
     )
     sync.sync_orgs(actor=command_actor())
-    for connection_id in given["waiting"]:
+    for connection_id in waiting:
         _wait(person=person, credential=credential, connection_id=UUID(connection_id))
-    if given["batch"]:
-        if given["until"] == "approved":
+    if batch:
+        if until == "approved":
             Credential.objects.update(policy=ApprovalPolicy.ONE)
-        _store_batch(
-            person=person,
-            connections=[f"{given['site']}/{each}" for each in given["batch"]],
-            until=given["until"],
-        )
+        connections = [f"{site}/{each}" for each in batch]
+        _store_batch(person=person, connections=connections, until=until)
     return str(credential.pk)
 
 
-def _store_batch(*, person: Person, connections: list[str], until: str) -> None:
+def _store_batch(*, person: Person, connections: list[str], until: Until) -> None:
     actor = person_actor(person=person)
     batch = drafts.create_draft_from_selection(actor=actor, connections=connections)
     if until == "draft":
@@ -92,19 +79,16 @@ def _store_batch(*, person: Person, connections: list[str], until: str) -> None:
         decisions.approve_batch(batch=batch, actor=approver, digest=batch.approval_digest)
 
 
-def resume() -> str:
-    """Resume the bulk deletion, unless it has just ended; returns its state."""
+def resume() -> None:
+    """Resume the bulk deletion, unless it has just ended."""
     batch = Batch.objects.get()
     with contextlib.suppress(OvertakenError):
         stopping.resume_batch(batch=batch, actor=command_actor())
-    return batch.state
 
 
-def pause() -> str | None:
-    """Pause the bulk deletion; returns when, by the database's clock."""
-    batch = Batch.objects.get()
-    stopping.pause_batch(batch=batch, actor=command_actor())
-    return batch.paused_at.isoformat() if batch.paused_at else None
+def pause() -> None:
+    """Pause the bulk deletion."""
+    stopping.pause_batch(batch=Batch.objects.get(), actor=command_actor())
 
 
 def _wait(*, person: Person, credential: Credential, connection_id: UUID) -> None:
@@ -126,11 +110,11 @@ def _wait(*, person: Person, credential: Credential, connection_id: UUID) -> Non
     )
 
 
-def settle(*, seconds: float, after: str) -> list[dict[str, Any]]:
+def settle(*, seconds: float, after: datetime) -> list[dict[str, Any]]:
     """Wait until nothing changes and all was checked after that time; return every row."""
     unfinished = Q(state__in=[State.SENDING, State.WAITING, State.UNKNOWN])
     unfinished |= Q(outcome=Outcome.DELETED, verified_at=None, due_at__isnull=False)
-    unfinished |= Q(state=State.STILL_PRESENT, last_checked_at__lt=datetime.fromisoformat(after))
+    unfinished |= Q(state=State.STILL_PRESENT, last_checked_at__lt=after)
     deadline = time.monotonic() + seconds
     while Deletion.objects.filter(unfinished).exists() and time.monotonic() < deadline:
         time.sleep(0.1)
@@ -160,23 +144,3 @@ def _row(deletion: Deletion) -> dict[str, Any]:
             for attempt in deletion.attempts.all()
         ],
     }
-
-
-STEPS: dict[str, Callable[..., Any]] = {
-    "prepare": prepare,
-    "pause": pause,
-    "resume": resume,
-    "settle": settle,
-}
-
-
-def main() -> None:
-    """Run each step that is read, without keeping a connection to the database in between."""
-    for line in sys.stdin:
-        step, given = json.loads(line)
-        print(json.dumps(STEPS[step](**given)), flush=True)  # noqa: T201 - the result
-        connection.close()
-
-
-if __name__ == "__main__":
-    main()

@@ -9,15 +9,18 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import cached_property
-from threading import Timer
-from typing import Any, Literal
+from typing import Any
 
 import requests
 from django.http import HttpResponse
+from django.test import override_settings
 
+from connections.core.datadog_keys import KeyPair
+from connections.core.secret import Secret
 from sandbox.server import SandboxServer
 from sandbox.world import World
+from tests.faults.crashes import crash_scenario
+from tests.faults.crashes.crash_scenario import Until
 from tests.faults.crashes.plan import VARIABLE, Plan
 from tests.flows.support import REASON, Form, Page, read
 from tests.support.databases import SharedDatabase
@@ -25,8 +28,6 @@ from tests.support.people import PASSWORD
 from tests.support.processes import PATIENCE, ROOT, Running
 
 SITE = "sandbox-us1"
-# How far `prepare` takes a bulk deletion.
-type Until = Literal["draft", "approved", "confirmed"]
 MANAGE = [sys.executable, str(ROOT / "manage.py")]
 
 
@@ -93,27 +94,24 @@ class Stack:
     ) -> None:
         """Store the operator, the credential, and deletions of these connections, all due.
 
-        Those of `batch` are one bulk deletion, taken as far as `batch` says.
+        Those of `batch` are one bulk deletion, taken as far as `until` says.
         """
         pair = self.world.key_pairs()[0]
-        given = {
-            "site": SITE,
-            "api_key": pair.api_key,
-            "application_key": pair.application_key,
-            "waiting": list(waiting),
-            "batch": list(batch),
-            "until": until,
-        }
-        self.credential = self._scenario.run("prepare", **given)
+        keys = KeyPair(api_key=Secret(pair.api_key), application_key=Secret(pair.application_key))
+        with self._opened():
+            self.credential = crash_scenario.prepare(
+                site=SITE, keys=keys, waiting=waiting, batch=batch, until=until
+            )
 
-    def pause(self) -> str:
-        """Pause the bulk deletion; returns when, in ISO 8601."""
-        paused_at: str = self._scenario.run("pause")
-        return paused_at
+    def pause(self) -> None:
+        """Pause the bulk deletion."""
+        with self._opened():
+            crash_scenario.pause()
 
     def resume(self) -> None:
-        """Resume the bulk deletion."""
-        self._scenario.run("resume")
+        """Resume the bulk deletion, unless it has just ended."""
+        with self._opened():
+            crash_scenario.resume()
 
     def run_workers(self, number: int) -> list[int]:
         """Run this many workers in turn; return how each ended, as Popen reports it."""
@@ -124,22 +122,20 @@ class Stack:
 
     def settled(self, *, seconds: float = PATIENCE) -> dict[str, dict[str, Any]]:
         """Every deletion by connection ID, once nothing changes; needs a process that works."""
-        after = datetime.now(UTC).isoformat()
-        rows = self._scenario.run("settle", seconds=seconds, after=after)
+        with self._opened():
+            rows = crash_scenario.settle(seconds=seconds, after=datetime.now(UTC))
         return {row["connection_id"]: row for row in rows}
 
     def stored(self) -> dict[str, dict[str, Any]]:
         """Every deletion by connection ID, as currently stored."""
         return self.settled(seconds=0)
 
-    def close(self) -> None:
-        """End the process that runs the scenario's steps."""
-        if "_scenario" in vars(self):
-            self._scenario.close()
-
-    @cached_property
-    def _scenario(self) -> "Scenario":
-        return Scenario(env=self.environment())
+    @contextlib.contextmanager
+    def _opened(self) -> Iterator[None]:
+        """Let this process use the installation's database."""
+        sites = override_settings(EXTRA_SITES=self.datadog.base_urls)
+        with sites, self.database.opened():
+            yield
 
     def _run(
         self, arguments: list[str], *, seconds: float = 2 * PATIENCE
@@ -156,40 +152,6 @@ class Stack:
         )
 
 
-class Scenario:
-    """A process that runs steps in the installation's database: see crash_scenario.py."""
-
-    def __init__(self, *, env: Mapping[str, str]) -> None:
-        # A traceback goes to standard error, which pytest shows.
-        self._process = subprocess.Popen(
-            _program("crash_scenario"),
-            env=dict(env),
-            cwd=ROOT,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-
-    def run(self, step: str, **given: Any) -> Any:
-        """Run one step and return its result."""
-        assert self._process.stdin
-        assert self._process.stdout
-        self._process.stdin.write(f"{json.dumps([step, given])}\n")
-        self._process.stdin.flush()
-        hung = Timer(2 * PATIENCE, self._process.kill)
-        hung.start()
-        try:
-            line = self._process.stdout.readline()
-        finally:
-            hung.cancel()
-        assert line, f"{step} failed"
-        return json.loads(line)
-
-    def close(self) -> None:
-        """End the process."""
-        self._process.communicate(timeout=PATIENCE)
-
-
 def _program(name: str, *arguments: str) -> list[str]:
     return [sys.executable, "-m", f"{__package__}.{name}", *arguments]
 
@@ -201,8 +163,7 @@ def stack_on(database: SharedDatabase, *, connections: int, **changes: Any) -> I
     marks.mkdir()
     with SandboxServer(make_world(connections)) as datadog:
         plan = Plan(marks=str(marks), datadog=datadog.base_urls[SITE], **changes)
-        with contextlib.closing(Stack(database=database, datadog=datadog, plan=plan)) as stack:
-            yield stack
+        yield Stack(database=database, datadog=datadog, plan=plan)
 
 
 def kill_all(process: Running) -> None:

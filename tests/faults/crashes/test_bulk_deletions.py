@@ -14,8 +14,9 @@ from sandbox.faults import delayed
 from tests.faults.conftest import Tally
 from tests.faults.crashes.cases import DATADOG, EVERY_PAIR, LATE, TAKES_ALL, Case, violations
 from tests.faults.crashes.conftest import MakeStack
+from tests.faults.crashes.crash_scenario import Until
 from tests.faults.crashes.outages import outage_of
-from tests.faults.crashes.stack import SITE, Browser, Stack, Until, address_of, kill_all, stack_on
+from tests.faults.crashes.stack import SITE, Browser, Stack, address_of, kill_all, stack_on
 from tests.flows.support import REASON
 from tests.support.databases import SharedDatabase
 from tests.support.processes import Running, until
