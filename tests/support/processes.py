@@ -96,12 +96,12 @@ class Running:
         return [int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
-def until(seconds: float) -> Iterator[None]:
-    """Yield every 20 ms until the time is over, to wait for another process."""
+def until(seconds: float, *, every: float = 0.02) -> Iterator[None]:
+    """Yield repeatedly until the time is over, to wait for another process."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         yield
-        time.sleep(0.02)
+        time.sleep(every)
 
 
 def manage(

@@ -42,7 +42,7 @@ def state_of(stack: Stack) -> str:
 
 def run_to_the_end(stack: Stack, *, seconds: float = 120) -> None:
     """Wait until the bulk deletion has finished, and resume it whenever it pauses."""
-    for _ in until(seconds):
+    for _ in until(seconds, every=0.1):
         state = state_of(stack)
         if state == "finished":
             return
@@ -54,7 +54,7 @@ def run_to_the_end(stack: Stack, *, seconds: float = 120) -> None:
 def run_until_killed(stack: Stack) -> bool:
     """Run a worker until it is killed; False when the bulk deletion has finished before."""
     with stack.start("worker") as worker:
-        for _ in until(120):
+        for _ in until(120, every=0.1):
             if worker.process.poll() is not None:
                 return worker.process.returncode == -signal.SIGKILL
             state = state_of(stack)
