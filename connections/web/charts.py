@@ -68,7 +68,7 @@ def build_chart(
         "first_column": first_column,
         "max": max((counts.total() for _, _, counts in rows), default=0) or 1,
         "bars": [
-            (f"{title}: {counts.total()}", bar_parts(counts, series=series))
+            (f"{title}: {counts.total():,}", bar_parts(counts, series=series))
             for _, title, counts in rows
         ],
         "total": sum(totals.values()),
