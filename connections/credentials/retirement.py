@@ -1,6 +1,5 @@
 """Retiring a credential: its keys are erased, but its row and history stay."""
 
-import copy
 from datetime import datetime
 
 from connections import audit
@@ -101,13 +100,12 @@ def _withdraw(*, deletion: Deletion, credential: Credential, actor: Actor) -> st
 def _wipe(*, credential: Credential, actor: Actor, now: datetime, withdrawn: list[str]) -> None:
     former_name = credential.name
     row = unchanged_row(credential, name=former_name, secret_version=credential.secret_version)
-    wiped = copy.copy(credential)
-    wiped.wipe_keys()
     is_wiped = row.update(
         name=unused_name(former_name, suffix=f" (retired {now:%Y-%m-%d})"),
         retired_at=now,
         retired_by_name=actor.name,
-        **{name: getattr(wiped, name) for name in ENVELOPE_FIELDS},
+        # The fingerprint and the last four characters stay.
+        **dict.fromkeys(ENVELOPE_FIELDS, ""),
     )
     if not is_wiped:
         raise ConflictError(_JUST_CHANGED)

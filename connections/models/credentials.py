@@ -180,11 +180,6 @@ class Credential(models.Model):
         envelope: str = getattr(self, f"{name}_envelope")
         return encryption.decrypt(envelope, context=self._context(name))
 
-    def wipe_keys(self) -> None:
-        """Clear the keys but not the fingerprint and the last four characters. Doesn't save."""
-        for name in ENVELOPE_FIELDS:
-            setattr(self, name, "")
-
     def _context(self, field: str) -> EncryptionContext:
         return EncryptionContext(
             purpose=PURPOSE,
