@@ -38,29 +38,20 @@ class PublicKey:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReplacedKey:
-    """A key that was used for signing until event `seq` replaced it."""
-
-    fingerprint: str
-    seq: int
-    at: datetime
-
-
-@dataclass(frozen=True, kw_only=True)
 class Evidence:
     """Everything on the page, as of `at`."""
 
     at: datetime
     origin: str
-    # How many events there are in total, and after the newest checkpoint.
-    size: int
+    # How many events there are after the newest checkpoint.
     newer: int
     newest: Checkpoint | None
     spoken_code: str
     key: PublicKey | None
     # Why there is no key to show, if there is none.
     key_problem: str
-    replaced_keys: list[ReplacedKey]
+    # The fingerprint of each earlier key, and the number of the event that replaced it.
+    replaced_keys: list[tuple[str, int]]
     verification: AuditVerification | None
     # When a verification that hasn't run yet was requested.
     verification_requested_at: datetime | None
@@ -86,7 +77,6 @@ def get_evidence(*, actor: Actor, after: int | None) -> Evidence:
     return Evidence(
         at=clock.now(),
         origin=head.origin,
-        size=head.size,
         newer=head.size - newest.size if newest else head.size,
         newest=newest,
         spoken_code=spoken_code(newest) if newest else "",
@@ -142,12 +132,9 @@ def _verifier_key(origin: str, public_key: bytes) -> str:
     return f"{origin}+{verify.key_id(origin, public_key).hex()}+{coded}"
 
 
-def _replaced_keys() -> list[ReplacedKey]:
+def _replaced_keys() -> list[tuple[str, int]]:
     rotations = AuditEvent.objects.filter(code=audit.EventCode.SIGNING_KEY_ROTATED).order_by("-seq")
-    return [
-        ReplacedKey(fingerprint=_previous_fingerprint(event), seq=event.seq, at=event.at)
-        for event in rotations
-    ]
+    return [(_previous_fingerprint(event), event.seq) for event in rotations]
 
 
 def _previous_fingerprint(rotation: AuditEvent) -> str:
