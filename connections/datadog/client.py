@@ -70,7 +70,6 @@ class ListingReader:
             org_connections=tuple(each for each in self._found.values() if each is not None),
             is_complete=cause is None,
             cause=cause,
-            total=self._total,
             http_status=self._http_status,
             errors=self._errors,
         )

@@ -67,13 +67,12 @@ class ConnectionList:
     It is complete if every page was a 200 with strict JSON and no `errors`; `total_filtered_count`
     was the same on every page, and equal to `total_count` and to the number of distinct IDs; and no
     ID was listed with two contents. Only a complete list proves that a connection is absent.
-    `cause`, `http_status` and `errors` say why it is incomplete. `total` is Datadog's count.
+    `cause`, `http_status` and `errors` say why it is incomplete.
     """
 
     org_connections: tuple[OrgConnection, ...]
     is_complete: bool
     cause: Cause | None
-    total: int | None
     http_status: int | None
     errors: tuple[str, ...]
 
