@@ -35,24 +35,13 @@ ROW_EXPORT_COLUMNS = Columns[RowDetails](
     {
         "id": lambda details: str(details.row.key.connection_id),
         "site": lambda details: details.row.key.site,
-        "source_org": lambda details: {
-            "id": details.connection.source_org_id,
-            "name": details.connection.source_org_name,
-        },
+        "source_org": lambda details: details.connection.source_org,
         "source_org_id": lambda details: details.connection.source_org_id,
-        "sink_org": lambda details: {
-            "id": details.connection.sink_org_id,
-            "name": details.connection.sink_org_name,
-        },
+        "sink_org": lambda details: details.connection.sink_org,
         "sink_org_id": lambda details: details.connection.sink_org_id,
         "connection_types": lambda details: details.connection.connection_types,
         "created_at": lambda details: as_time(details.connection.connection_created_at),
-        "created_by": lambda details: {
-            "id": details.connection.creator_id,
-            "name": details.connection.creator_name,
-            "disabled": details.connection.creator_is_disabled,
-            "service_account": details.connection.creator_is_service_account,
-        },
+        "created_by": lambda details: details.connection.creator,
         "created_by_disabled": lambda details: details.connection.creator_is_disabled,
         "as_of": lambda details: as_time(details.last_seen_at),
         "state": lambda details: details.row.state.value,

@@ -269,8 +269,8 @@ def record_request(deletion: Deletion, *, actor: Actor) -> None:
             **{name: getattr(deletion, name) for name in _RECORDED_FIELDS},
             "connection_id": str(deletion.connection_id),
             "credential": deletion.credential_name,
-            "source_org": {"id": deletion.source_org_id, "name": deletion.source_org_name},
-            "sink_org": {"id": deletion.sink_org_id, "name": deletion.sink_org_name},
+            "source_org": deletion.source_org,
+            "sink_org": deletion.sink_org,
             "batch": str(deletion.batch_id) if deletion.batch_id else None,
             # The person for whom a command requests it.
             "requested_by": str(deletion.requested_by_id) if deletion.requested_by_id else None,

@@ -63,8 +63,8 @@ def iterate_plan_rows(batch: Batch) -> Iterator[Row]:
             {
                 "position": row.position,
                 "reference": row.reference,
-                "source_org": {"id": row.source_org_id, "name": row.source_org_name},
-                "sink_org": {"id": row.sink_org_id, "name": row.sink_org_name},
+                "source_org": row.source_org,
+                "sink_org": row.sink_org,
                 "connection_types": row.connection_types,
                 "digest": row.digest,
                 "credential_id": str(row.credential_id or ""),

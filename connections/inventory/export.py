@@ -11,24 +11,13 @@ CONNECTION_EXPORT_COLUMNS = Columns[InventoryRow](
     {
         "id": lambda row: str(row.snapshot.connection_id),
         "site": lambda row: row.snapshot.site,
-        "source_org": lambda row: {
-            "id": row.snapshot.source_org_id,
-            "name": row.snapshot.source_org_name,
-        },
+        "source_org": lambda row: row.snapshot.source_org,
         "source_org_id": lambda row: row.snapshot.source_org_id,
-        "sink_org": lambda row: {
-            "id": row.snapshot.sink_org_id,
-            "name": row.snapshot.sink_org_name,
-        },
+        "sink_org": lambda row: row.snapshot.sink_org,
         "sink_org_id": lambda row: row.snapshot.sink_org_id,
         "connection_types": lambda row: row.snapshot.connection_types,
         "created_at": lambda row: as_time(row.snapshot.connection_created_at),
-        "created_by": lambda row: {
-            "id": row.snapshot.creator_id,
-            "name": row.snapshot.creator_name,
-            "disabled": row.snapshot.creator_is_disabled,
-            "service_account": row.snapshot.creator_is_service_account,
-        },
+        "created_by": lambda row: row.snapshot.creator,
         "created_by_disabled": lambda row: row.snapshot.creator_is_disabled,
         "created_by_service_account": lambda row: row.snapshot.creator_is_service_account,
         "seen_by": lambda row: [credential.name for credential in row.listed_by],

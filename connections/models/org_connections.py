@@ -51,6 +51,26 @@ class SnapshotFields(models.Model):
     class Meta:
         abstract = True
 
+    @property
+    def source_org(self) -> dict[str, Any]:
+        """The org whose data is shared, as exports and events name it."""
+        return {"id": self.source_org_id, "name": self.source_org_name}
+
+    @property
+    def sink_org(self) -> dict[str, Any]:
+        """The org that queries the data, as exports and events name it."""
+        return {"id": self.sink_org_id, "name": self.sink_org_name}
+
+    @property
+    def creator(self) -> dict[str, Any]:
+        """Who created the connection, as exports name them."""
+        return {
+            "id": self.creator_id,
+            "name": self.creator_name,
+            "disabled": self.creator_is_disabled,
+            "service_account": self.creator_is_service_account,
+        }
+
     def snapshot_values(self) -> dict[str, Any]:
         """The snapshot fields and their values, by name."""
         return {name: getattr(self, name) for name in SNAPSHOT_FIELD_NAMES}
