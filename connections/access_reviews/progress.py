@@ -226,7 +226,7 @@ class ExpiredKeeps:
 def find_expired_keeps(*, actor: Actor, limit: int) -> ExpiredKeeps:
     """The newest decisions that keep a visible listed connection until a date that has passed.
 
-    At most `limit` are loaded, with the fields that the overview shows. One query.
+    At most `limit` are loaded. One query.
     """
     permissions.require(permissions.can_see(actor), "see access reviews")
     listed = visibility.visible(
@@ -244,22 +244,10 @@ def find_expired_keeps(*, actor: Actor, limit: int) -> ExpiredKeeps:
         keep_until__lt=clock.now().date(),
     )
     counted = passed.annotate(count=Window(Count("*"))).order_by("keep_until", "id")
-    earliest = list(counted.select_related("row__review").only(*_SHOWN_OF_EXPIRED_KEEPS)[:limit])
+    # Large documents that the overview doesn't show.
+    documents = (f"row__review__{name}" for name in ("coverage", "coverage_at_close", "appeared"))
+    earliest = list(counted.select_related("row__review").defer(*documents)[:limit])
     return ExpiredKeeps(count=earliest[0].count if earliest else 0, earliest=earliest)
-
-
-_SHOWN_OF_EXPIRED_KEEPS = (
-    "keep_until",
-    "reason",
-    "decided_by_name",
-    "row__site",
-    "row__connection_id",
-    "row__source_org_id",
-    "row__source_org_name",
-    "row__sink_org_id",
-    "row__sink_org_name",
-    "row__review__name",
-)
 
 
 @dataclass(frozen=True, kw_only=True)
