@@ -239,11 +239,7 @@ def _anonymous_actor(origin: SignInOrigin) -> Actor:
     return Actor(kind="person", name="someone not signed in", request_id=origin.request_id)
 
 
-_MFA_NAMES = {
-    "totp": "an authenticator app",
-    "webauthn": "a passkey or security key",
-    "recovery_codes": "recovery codes",
-}
+_MFA_NAMES = _METHOD_NAMES | {"recovery_codes": "recovery codes"}
 
 
 def record_mfa_change(*, actor: Actor, code: EventCode, mfa_type: str) -> None:
