@@ -45,14 +45,7 @@ class Outcome(models.TextChoices):
     UNRESOLVED = "unresolved"  # closed by a person; the result is unknown
 
 
-OPEN_STATES = (
-    State.REQUESTED,
-    State.APPROVED,
-    State.SENDING,
-    State.WAITING,
-    State.UNKNOWN,
-    State.STILL_PRESENT,
-)
+OPEN_STATES: tuple[State, ...] = tuple(state for state in State if state != State.SETTLED)
 # `Deletion.is_run_by_batch` as a query.
 RUN_BY_BATCH = Q(batch__isnull=False, approval_round=1)
 # After these outcomes, Datadog should no longer list the connection.
