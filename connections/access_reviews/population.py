@@ -1,9 +1,10 @@
 """Starting an access review: it freezes the population and names the reviewers."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
 from typing import Any
+from uuid import UUID
 
 from connections import audit
 from connections.access import permissions, visibility
@@ -64,54 +65,45 @@ def preview_population(
     inventory = build_inventory(actor=actor, filters=filters)
     return PopulationPreview(
         count=len(inventory.matches),
-        without_reviewer=_find_without_reviewer(
-            _keys(inventory), people=_people_who_can_decide(reviewers)
-        ),
+        without_reviewer=_find_without_reviewer_in(inventory, reviewers=reviewers),
         coverage=coverage_document(inventory.coverage),
     )
 
 
-def _keys(inventory: Inventory) -> list[OrgConnectionKey]:
-    return [
-        OrgConnectionKey(site=connection.site, connection_id=connection.connection_id)
-        for connection in inventory.matches
-    ]
-
-
-def _people_who_can_decide(reviewers: Sequence[Person]) -> list[Person]:
-    """The people among these who can be reviewers; if none are given, everyone who can be one."""
+def _find_without_reviewer_in(
+    inventory: Inventory, *, reviewers: Sequence[Person]
+) -> list[OrgConnectionKey]:
+    """The matches that none of these people can decide on. If none are given, that no one can."""
     people = permissions.possible_reviewers()
     if reviewers:
         people = people.filter(pk__in=[person.pk for person in reviewers])
-    return list(people)
+    keys = [
+        OrgConnectionKey(site=connection.site, connection_id=connection.connection_id)
+        for connection in inventory.matches
+    ]
+    return _find_without_reviewer(keys, hidden=visibility.hidden_from(people).values())
 
 
 def find_without_reviewer(*, review: AccessReview) -> list[OrgConnectionKey]:
     """The connections that no reviewer can decide on now, except those that are gone."""
-    people = list(permissions.reviewers_of(review))
-    if _someone_sees_everything(people):
+    hidden = visibility.hidden_from(permissions.reviewers_of(review)).values()
+    if not all(hidden):
+        # Someone sees everything, so the rows needn't be read.
         return []
     rows = review.rows.order_by("position").values_list("site", "connection_id")
     keys = [OrgConnectionKey(site=site, connection_id=pk) for site, pk in rows]
-    return _find_without_reviewer(keys, people=people)
-
-
-def _someone_sees_everything(people: Iterable[Person]) -> bool:
-    return not all(visibility.hidden_from(people).values())
+    return _find_without_reviewer(keys, hidden=hidden)
 
 
 def _find_without_reviewer(
-    keys: Sequence[OrgConnectionKey], *, people: Sequence[Person]
+    keys: Sequence[OrgConnectionKey], *, hidden: Collection[frozenset[UUID]]
 ) -> list[OrgConnectionKey]:
-    if _someone_sees_everything(people):
-        return []
-    hidden = visibility.hidden_from(people)
-    listed_by = deciding_credentials(keys)
+    """The connections that are hidden from everyone. `hidden` has each person's credentials."""
+    listed_by = deciding_credentials(keys) if all(hidden) else {}
     return [
         key
         for key in keys
-        if key in listed_by
-        and all(listed_by[key] <= credentials for credentials in hidden.values())
+        if key in listed_by and all(listed_by[key] <= credentials for credentials in hidden)
     ]
 
 
@@ -146,10 +138,7 @@ def start_review(
         rows = _build_rows(review, inventory=inventory)
         _require_row_count(len(rows))
         review.row_count = len(rows)
-        without_reviewer = _find_without_reviewer(
-            _keys(inventory), people=_people_who_can_decide(reviewers)
-        )
-        review.without_reviewer = len(without_reviewer)
+        review.without_reviewer = len(_find_without_reviewer_in(inventory, reviewers=reviewers))
         review.population_digest = population_digest_of([row_document(row) for row in rows])
         review.save(force_insert=True)
         # The database refuses reviewers once there are rows.
