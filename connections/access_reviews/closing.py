@@ -36,8 +36,6 @@ from connections.models import (
     coverage_digest_of,
 )
 
-_ROWS_AT_ONCE = 1_000
-
 
 def close_review(
     *, review: AccessReview, actor: Actor, open_reason: str = "", shown_pending: str = ""
@@ -82,9 +80,7 @@ def pending_digest(rows: Iterable[ReviewRow]) -> str:
 def _close(review: AccessReview, *, rows: list[ReviewRow], actor: Actor, open_reason: str) -> None:
     for state in RowState:
         ids = [row.id for row in rows if row.state == state]
-        for start in range(0, len(ids), _ROWS_AT_ONCE):
-            some = ids[start : start + _ROWS_AT_ONCE]
-            review.rows.filter(pk__in=some).update(closed_as=state)
+        review.rows.filter(pk__in=ids).update(closed_as=state)
     filters, _ = parse_filter(review.scope)
     inventory = build_inventory(actor=actor, filters=filters)
     review.appeared = _find_appeared(review, inventory=inventory)
