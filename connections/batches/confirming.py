@@ -13,7 +13,6 @@ from connections.core import clock
 from connections.core.errors import ConflictError, InvalidInputError, OvertakenError
 from connections.core.text import pluralize
 from connections.deletions import reviews, states
-from connections.deletions.reviews import MAX_NAME_TO_TYPE_LENGTH
 from connections.deletions.states import Queue
 from connections.models import (
     RUN_BY_BATCH,
@@ -30,14 +29,8 @@ def text_to_type(batch: Batch) -> str:
 
     It is the number if the org has no name or one that can't be typed.
     """
-    name = " ".join(batch.org_name.split())
-    if (
-        batch.origin == BatchOrigin.ORG
-        and name.isprintable()
-        and len(name) <= MAX_NAME_TO_TYPE_LENGTH
-    ):
-        return name or str(count_to_send(batch))
-    return str(count_to_send(batch))
+    name = reviews.typable_name(batch.org_name) if batch.origin == BatchOrigin.ORG else ""
+    return name or str(count_to_send(batch))
 
 
 def count_to_send(batch: Batch) -> int:

@@ -204,11 +204,15 @@ def text_to_type(
         credential__retired_at=None,
     ).exclude(connection_id=connection_id)
     destinations = set(visibility.visible(others, actor=actor).values_list("sink_org_name"))
-    name = reviewed.sink_org_name if destinations else reviewed.source_org_name
-    name = " ".join(name.split())
-    is_typable = name.isprintable() and 0 < len(name) <= MAX_NAME_TO_TYPE_LENGTH
+    name = typable_name(reviewed.sink_org_name if destinations else reviewed.source_org_name)
     is_unique = all(_folded(destination) != _folded(name) for (destination,) in destinations)
-    return name if is_typable and is_unique else end_of_id
+    return name if name and is_unique else end_of_id
+
+
+def typable_name(name: str) -> str:
+    """An org's name as a person types it. Empty if it can't be typed."""
+    name = " ".join(name.split())
+    return name if name.isprintable() and len(name) <= MAX_NAME_TO_TYPE_LENGTH else ""
 
 
 def confirmation_matches(*, typed: str, expected: str) -> bool:

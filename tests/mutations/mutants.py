@@ -459,8 +459,8 @@ REVIEW = (
     _mutant(
         "a destination of several connections is not typed",
         "connections/deletions/reviews.py",
-        "return name if is_typable and is_unique else end_of_id",
-        "return name if is_typable else end_of_id",
+        "return name if name and is_unique else end_of_id",
+        "return name or end_of_id",
         f"{CONFIRMATION_TEXT}::test_the_id_is_typed_if_two_destinations_share_a_name",
     ),
     _mutant(
