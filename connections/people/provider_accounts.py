@@ -33,12 +33,9 @@ def load_identity_provider() -> IdentityProvider:
 
 def find_person(*, issuer: str, subject: str) -> Person | None:
     """The person with this account, even if disabled. None if it isn't connected to anyone."""
-    account = (
-        ProviderAccount.objects.filter(issuer=issuer, subject=subject)
-        .select_related("person")
-        .first()
-    )
-    return account.person if account else None
+    return Person.objects.filter(
+        provider_accounts__issuer=issuer, provider_accounts__subject=subject
+    ).first()
 
 
 def find_account(*, person: Person, issuer: str) -> ProviderAccount | None:

@@ -1277,8 +1277,8 @@ SIGN_IN = (
     _mutant(
         "an account is identified by issuer and subject",
         "connections/people/provider_accounts.py",
-        "filter(issuer=issuer, subject=subject)",
-        "filter(subject=subject)",
+        "provider_accounts__issuer=issuer, provider_accounts__subject=subject",
+        "provider_accounts__subject=subject",
         f"{PROVIDER}/test_sign_in.py::test_the_same_subject_at_another_issuer_is_another_person",
     ),
     _mutant(
