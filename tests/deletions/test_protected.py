@@ -1,5 +1,6 @@
 """A protected connection can't be deleted, and only another person can remove the protection."""
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from threading import Event
 from uuid import UUID, uuid4
@@ -9,6 +10,7 @@ from django.conf import settings
 from django.core.exceptions import PermissionDenied
 from django.db import Error as DatabaseError
 from django.db import IntegrityError, connection, transaction
+from django.test import Client
 
 from connections.access.actor import WORKER, Actor, command_actor, person_actor
 from connections.core.errors import BlockedError, ConflictError, InvalidInputError
@@ -34,6 +36,7 @@ from connections.people.erasure import erase_person
 from sandbox.faults import RESET_AFTER_READING, rate_limited
 from sandbox.server import SandboxServer
 from tests.deletions.conftest import RequestDeletion
+from tests.flows.support import read
 from tests.support.clock import SettableClock
 from tests.support.deletions import request_deletion
 from tests.support.people import make_person
@@ -78,6 +81,19 @@ def confirm(deletion: Deletion, person: Person) -> Deletion:
     return deletion_lifecycle.execute_deletion(
         deletion=deletion, actor=person_actor(person=person), confirmation="Payments US"
     )
+
+
+def test_the_page_of_a_protected_deletion_asks_for_no_confirmation(
+    approved: Deletion,
+    key: OrgConnectionKey,
+    ada: Person,
+    linus: Person,
+    client_of: Callable[[Person], Client],
+) -> None:
+    protect(key, linus)
+    page = read(client_of(ada).get(f"/deletions/{approved.pk}/"))
+    assert not page.has_form_to("/execute/")
+    assert "It can't be confirmed. The connection is protected. Nothing has been sent." in page.text
 
 
 def test_a_request_is_refused_and_says_who_protects_the_connection_and_why(

@@ -1869,8 +1869,8 @@ APPROVAL_ROUNDS = (
     _mutant(
         "a confirmation that would be refused is not offered",
         "connections/web/deletions/status_section.py",
-        "if block and NextStep.CONFIRM in steps:\n",
-        "if False:\n",
+        "    if block:\n",
+        "    if False:\n",
         "tests/deletions/approvals/test_approving.py"
         "::test_a_confirmation_that_would_be_refused_is_not_offered",
     ),

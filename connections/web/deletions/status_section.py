@@ -28,6 +28,7 @@ from connections.models import (
     AccessReviewDecision,
     ApprovalPolicy,
     Deletion,
+    Person,
     Protection,
     State,
 )
@@ -100,23 +101,27 @@ def find_steps(
     deletion: Deletion, *, objections: Objections, actor: Actor, now: datetime
 ) -> Offered:
     """What the person can do next, apart from what a check with Datadog would rule out."""
-    ruled_out = BLOCKED_BY_PROTECTION if objections.protection else set()
-    next_steps = [
-        step
-        for step in wording.steps_of(states.status_at(deletion, now=now))
-        if step not in ruled_out
-    ]
+    next_steps = wording.steps_of(states.status_at(deletion, now=now))
     steps = [
         step for step in next_steps if _can_take_step(step, deletion=deletion, actor=actor, now=now)
     ]
-    block = None
+    block = ""
     if NextStep.CONFIRM in next_steps and _is_confirmable(deletion, now=now):
         # Others learn, too, that the requester can no longer confirm.
         confirmed_by = actor.person if NextStep.CONFIRM in steps else None
-        block = sending.find_block(deletion=deletion, confirmed_by=confirmed_by)
-        if block and NextStep.CONFIRM in steps:
-            steps.remove(NextStep.CONFIRM)
-    return Offered(steps=steps, block=str(block or ""))
+        block = _find_block(deletion, confirmed_by=confirmed_by, objections=objections)
+    ruled_out = BLOCKED_BY_PROTECTION if objections.protection else set()
+    if block:
+        ruled_out = ruled_out | {NextStep.CONFIRM}
+    return Offered(steps=[step for step in steps if step not in ruled_out], block=block)
+
+
+def _find_block(deletion: Deletion, *, confirmed_by: Person | None, objections: Objections) -> str:
+    """Why this person's confirmation would be refused; "" if it wouldn't be."""
+    if objections.protection:
+        # The page also shows who protected it and why.
+        return "The connection is protected."
+    return str(sending.find_block(deletion=deletion, confirmed_by=confirmed_by) or "")
 
 
 def state_version(
