@@ -179,22 +179,6 @@ def deciding_credentials(
     return retired | in_use
 
 
-def find_gone(keys: Collection[OrgConnectionKey]) -> set[OrgConnectionKey]:
-    """The connections among these that syncs found gone.
-
-    Not those that only retired credentials listed.
-    """
-    if not keys:
-        return set()
-    current = OrgConnectionSnapshot.objects.filter(
-        about_connections(keys), is_current=True
-    ).order_by()
-    return set(keys) - {
-        OrgConnectionKey(site=site, connection_id=connection_id)
-        for site, connection_id in current.values_list("site", "connection_id")
-    }
-
-
 def about_reviews(reviews: Collection[UUID], **which: str) -> Q:
     """A filter for the snapshots of access reviews' connections. `which` filters their rows."""
     rows = AccessReviewRow.objects.filter(review__in=reviews, **which)

@@ -16,7 +16,7 @@ from connections.access_reviews.current import (
     StoredKey,
     about_connections,
     about_reviews,
-    find_gone,
+    deciding_credentials,
     load_snapshots,
 )
 from connections.access_reviews.rows import ReviewRow
@@ -243,9 +243,12 @@ def _find_results(
     rows: Sequence[ReviewRow], *, deletions: dict[OrgConnectionKey, Deletion]
 ) -> dict[OrgConnectionKey, DeletionResult]:
     keys = [row.key for row in rows if row.state == RowState.DELETE]
-    results = dict.fromkeys(keys, DeletionResult.NOT_DELETED)
-    for key in find_gone(keys):
-        results[key] = DeletionResult.REMOVED_OUTSIDE
+    # Without those that syncs found gone.
+    listed = deciding_credentials(keys)
+    results = {
+        key: DeletionResult.NOT_DELETED if key in listed else DeletionResult.REMOVED_OUTSIDE
+        for key in keys
+    }
     for key, deletion in deletions.items():
         if key in results and _has_succeeded(deletion):
             results[key] = DeletionResult.DELETED
