@@ -13,6 +13,7 @@ from connections.access.actor import Actor
 from connections.access_reviews.current import deciding_credentials
 from connections.access_reviews.rows import ReviewRow, count_rows
 from connections.core import clock
+from connections.inventory.inventory import current_snapshots
 from connections.models import (
     AccessReview,
     AccessReviewDecision,
@@ -229,14 +230,8 @@ def find_expired_keeps(*, actor: Actor, limit: int) -> ExpiredKeeps:
     At most `limit` are loaded. One query.
     """
     permissions.require(permissions.can_see(actor), "see access reviews")
-    listed = visibility.visible(
-        OrgConnectionSnapshot.objects.filter(
-            site=OuterRef("row__site"),
-            connection_id=OuterRef("row__connection_id"),
-            is_current=True,
-            credential__retired_at=None,
-        ),
-        actor=actor,
+    listed = current_snapshots(actor=actor).filter(
+        site=OuterRef("row__site"), connection_id=OuterRef("row__connection_id")
     )
     passed = newest_decisions().filter(
         Exists(listed),

@@ -15,7 +15,7 @@ from django.core.exceptions import PermissionDenied
 from django.db.models import Exists, Expression, OuterRef, Q, QuerySet
 
 from connections import audit
-from connections.access import permissions, visibility
+from connections.access import permissions
 from connections.access.actor import Actor, person_actor
 from connections.core import clock
 from connections.core.causes import Cause
@@ -28,6 +28,7 @@ from connections.inventory.inventory import (
     InventoryFilter,
     KnownOrg,
     build_inventory,
+    current_snapshots,
     sender_sort_key,
 )
 from connections.models import (
@@ -138,13 +139,10 @@ def _load_facts(
     `is_from_review` says whether an access review's decisions made the plan.
     """
     ids = {key.connection_id for key in keys}
-    listed = OrgConnectionSnapshot.objects.filter(
-        connection_id__in=ids, is_current=True, credential__retired_at=None
-    )
     snapshots = defaultdict[OrgConnectionKey, list[OrgConnectionSnapshot]](list)
     credentials: dict[UUID, Credential] = {}
-    rows = visibility.visible(listed, actor=actor).select_related("credential")
-    for snapshot in rows.order_by("-last_seen_at", "-id"):
+    rows = current_snapshots(actor=actor).filter(connection_id__in=ids)
+    for snapshot in rows.select_related("credential").order_by("-last_seen_at", "-id"):
         snapshots[snapshot.key].append(snapshot)
         credentials[snapshot.credential_id] = snapshot.credential
     newest = sync.newest_syncs(now=clock.now())

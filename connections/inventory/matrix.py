@@ -15,10 +15,11 @@ from connections.inventory.inventory import (
     KnownOrg,
     ListedConnection,
     build_inventory,
+    current_snapshots,
     fetch_stored,
 )
 from connections.inventory.orgs import count_pairs, known_orgs_of_pairs
-from connections.models import Change, Deletion, OrgConnectionKey, OrgConnectionSnapshot
+from connections.models import Change, Deletion, OrgConnectionKey
 
 # How many sources and destinations one page shows.
 MAX_ORGS = 100
@@ -178,12 +179,8 @@ def list_connections_between(
     Raises PermissionDenied.
     """
     permissions.require(permissions.can_see(actor), "see org connections")
-    current = OrgConnectionSnapshot.objects.filter(
-        is_current=True,
-        credential__retired_at=None,
-        site=site,
-        source_org_id=source_org_id,
-        sink_org_id=sink_org_id,
+    current = current_snapshots(actor=actor).filter(
+        site=site, source_org_id=source_org_id, sink_org_id=sink_org_id
     )
-    ids = visibility.visible(current, actor=actor).order_by().values_list("connection_id")
+    ids = current.values_list("connection_id")
     return [OrgConnectionKey(site=site, connection_id=found) for (found,) in ids.distinct()]

@@ -3639,8 +3639,8 @@ BULK_DELETIONS = (
     _mutant(
         "a hidden connection looks like an unknown one in a plan",
         f"{BATCHES}/drafts.py",
-        "    rows = visibility.visible(listed, actor=actor).select_related",
-        "    rows = listed.select_related",
+        "    rows = current_snapshots(actor=actor)",
+        "    rows = OrgConnectionSnapshot.objects.filter(is_current=True)",
         f"{BATCH_TESTS}/test_drafts.py::test_a_hidden_connection_looks_like_an_unknown_one",
     ),
 )
