@@ -28,7 +28,6 @@ from connections.models import (
     Credential,
     Deletion,
     Outcome,
-    Person,
     State,
 )
 
@@ -349,8 +348,3 @@ def list_selectable_credentials(*, actor: Actor) -> QuerySet[Credential]:
     """Every visible credential, by name, for the credential filter."""
     within = visibility.visible(Credential.objects.all(), actor=actor, by="pk")
     return within.only("id", "name").order_by("name")
-
-
-def list_requesters() -> list[Person]:
-    """Every person, by name, for the person filter."""
-    return list(Person.objects.order_by("username"))

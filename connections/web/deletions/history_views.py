@@ -16,7 +16,7 @@ from connections.deletions.history import Cursor, HistoryFilter
 from connections.deletions.history_filter import PERIODS, STATUSES, HistoryForm
 from connections.inventory.inventory import KnownOrg
 from connections.inventory.orgs import list_known_orgs
-from connections.models import Credential
+from connections.models import Credential, Person
 from connections.web.charts import OUTCOME_SERIES, build_day_chart
 from connections.web.lists import (
     Column,
@@ -85,7 +85,8 @@ def _filter_bar(
     orgs: list[KnownOrg],
     credentials: Iterable[Credential],
 ) -> FilterBar:
-    people = [(str(person.pk), person.display_name) for person in history.list_requesters()]
+    by_name = Person.objects.order_by("username")
+    people = [(str(person.pk), person.display_name) for person in by_name]
     # Older addresses can contain a state or an outcome instead of a status.
     exact = [
         Filter(name=name, label="Status", options=STATUSES)
