@@ -343,11 +343,8 @@ class ReauthenticationMiddleware(MiddlewareMixin):
     # the second.
     GUARDED = frozenset({"account_change_password", "account_set_password"})
 
-    def process_view(
-        self, request: HttpRequest, view: Callable[..., Any], args: Any, kwargs: Any
-    ) -> HttpResponseBase | None:
+    def process_view(self, request: HttpRequest, view: View, *args: Any) -> HttpResponseBase | None:
         """Redirect from pages that allauth doesn't guard itself."""
-        del view, args, kwargs
         match = request.resolver_match
         if match is None or match.url_name not in self.GUARDED or is_recent(request):
             return None

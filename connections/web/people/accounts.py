@@ -53,7 +53,6 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
 
     def is_open_for_signup(self, request: HttpRequest) -> bool:
         """False: administrators add people, and the setup link adds the first one."""
-        del request
         return False
 
     def is_safe_url(self, url: str | None) -> bool:
