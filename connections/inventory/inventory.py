@@ -160,8 +160,12 @@ def parse_filter(query: str) -> tuple[InventoryFilter, str]:
         raise InvalidInputError({"scope": "There are too many filters."}) from None
     posted = {name: value.strip() for name, value in pairs if name not in _NOT_FILTERS}
     used = valid_filters(posted)
-    ignored = {name for name, value in posted.items() if value or name not in FILTER_PARAMETERS}
-    if ignored := ignored - used.keys():
+    ignored = {
+        name
+        for name, value in posted.items()
+        if name not in used and (value or name not in FILTER_PARAMETERS)
+    }
+    if ignored:
         raise InvalidInputError(
             {"scope": f"These filters aren't valid: {', '.join(sorted(ignored))}."}
         )

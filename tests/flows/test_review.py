@@ -259,6 +259,16 @@ def test_a_review_links_to_the_open_deletion(requester: Requester, sandbox: Sand
     assert page.link("View deletion") == f"/deletions/{requester.deletion().pk}/"
 
 
+def test_a_review_links_to_the_open_deletion_of_a_connection_that_is_no_longer_listed(
+    requester: Requester, sandbox: SandboxServer
+) -> None:
+    sandbox.world.set_fault(fault=faults.RETURNS_500, connection_id=requester.connection.id)
+    requester.delete()
+    requester.credential.snapshots.update(is_current=False)
+
+    assert requester.review().link("View deletion") == f"/deletions/{requester.deletion().pk}/"
+
+
 def test_a_form_whose_response_was_lost_leads_to_its_deletion(requester: Requester) -> None:
     data = requester.typed()
     url = (

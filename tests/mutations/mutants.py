@@ -449,6 +449,52 @@ RECORD = (
 
 REVIEW = (
     _mutant(
+        "a review finds the protection of a listed connection",
+        "connections/deletions/reviews.py",
+        "protected.first() if first is None or first.is_protected else None",
+        "protected.first() if first is None else None",
+        "tests/deletions/test_protected.py"
+        "::test_a_request_is_refused_and_says_who_protects_the_connection_and_why",
+    ),
+    _mutant(
+        "a review finds the protection of a connection that isn't listed",
+        "connections/deletions/reviews.py",
+        "protected.first() if first is None or first.is_protected else None",
+        "protected.first() if first and first.is_protected else None",
+        "tests/deletions/test_protected.py::test_a_connection_that_was_never_seen_can_be_protected",
+    ),
+    _mutant(
+        "a review finds the open deletion of a listed connection",
+        "connections/deletions/reviews.py",
+        "list(requested) if first is None or first.is_requested else []",
+        "list(requested) if first is None else []",
+        "tests/flows/test_review.py::test_a_review_links_to_the_open_deletion",
+    ),
+    _mutant(
+        "a review finds the open deletion of a connection that isn't listed",
+        "connections/deletions/reviews.py",
+        "list(requested) if first is None or first.is_requested else []",
+        "list(requested) if first and first.is_requested else []",
+        "tests/flows/test_review.py"
+        "::test_a_review_links_to_the_open_deletion_of_a_connection_that_is_no_longer_listed",
+    ),
+    _mutant(
+        "a plan is refused if the list would ignore one of its filters",
+        "connections/inventory/inventory.py",
+        "    if ignored:\n",
+        "    if False:\n",
+        "tests/web/batches/test_pages.py"
+        "::test_a_filter_that_is_not_valid_plans_nothing[protected=maybe]",
+    ),
+    _mutant(
+        "a protected deletion's page asks for no confirmation",
+        "connections/web/deletions/status_section.py",
+        "    if objections.protection:\n",
+        "    if False:\n",
+        "tests/deletions/test_protected.py"
+        "::test_the_page_of_a_protected_deletion_asks_for_no_confirmation",
+    ),
+    _mutant(
         "the destination is typed where the source has several connections",
         "connections/deletions/reviews.py",
         "reviewed.sink_org_name if destinations else reviewed.source_org_name",
