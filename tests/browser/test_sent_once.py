@@ -3,6 +3,7 @@
 import re
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from django.utils import timezone
@@ -58,13 +59,7 @@ def test_a_second_tab_is_redirected_to_the_deletion_started_in_the_first(
     requester.world.set_fault(
         fault=faults.delayed(seconds=1.5), connection_id=requester.connection.id
     )
-    second = requester.page.context.new_page()
-    other = Requester(
-        page=second,
-        credential=requester.credential,
-        connection=requester.connection,
-        world=requester.world,
-    )
+    other = replace(requester, page=requester.page.context.new_page())
     requester.fill()
     other.fill()
     requester.delete_button.click()
@@ -85,13 +80,7 @@ def test_a_second_tab_is_redirected_to_the_deletion_started_in_the_first(
 def test_a_later_second_tab_shows_the_deletion_that_ended_meanwhile(
     requester: Requester, watch: Watch
 ) -> None:
-    second = requester.page.context.new_page()
-    other = Requester(
-        page=second,
-        credential=requester.credential,
-        connection=requester.connection,
-        world=requester.world,
-    )
+    other = replace(requester, page=requester.page.context.new_page())
     requester.fill()
     other.fill()
     requester.delete_button.click()
