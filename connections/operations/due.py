@@ -93,21 +93,23 @@ def list_due_deletions(*, now: datetime, limit: int = BATCH_SIZE) -> list[Deleti
     """
     rows = _with_credential().filter(due_at__isnull=False).order_by("due_at")
     rows = rows.exclude(_is_handled_by_batch(now))
-    due = list(rows.filter(due_at__lte=now)[:limit]) or list(rows.filter(_is_too_late(now))[:limit])
+    due = list(rows.filter(due_at__lte=now)[:limit])
+    # Built only if needed, because Django takes longer to build it than the database to run it.
+    due = due or list(rows.filter(_has_impossible_time(now))[:limit])
     if due:
         return due
     postponed = rows.filter(_might_be_postponed(now))
     return list(islice(_find_postponed(postponed, now=now), limit))
 
 
-def _is_too_late(now: datetime) -> Q:
+def _has_impossible_time(now: datetime) -> Q:
     """Whether `due_at` or `expires_at` is later than any that is set, so a wrong clock set it."""
-    is_too_late = Q()
+    is_impossible = Q()
     for state, window in time_limits.DUE_WITHIN.items():
-        is_too_late |= Q(state=state, due_at__gt=now + window + clock.TOLERANCE)
+        is_impossible |= Q(state=state, due_at__gt=now + window + clock.TOLERANCE)
     for state, window in time_limits.EXPIRES_WITHIN.items():
-        is_too_late |= Q(state=state, expires_at__gt=now + window + clock.TOLERANCE)
-    return is_too_late
+        is_impossible |= Q(state=state, expires_at__gt=now + window + clock.TOLERANCE)
+    return is_impossible
 
 
 def _might_be_postponed(now: datetime) -> Q:
