@@ -78,6 +78,11 @@ if DATABASE_IS_SQLITE:
     }
 else:
     DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
+    # Outside a transaction, a server-side cursor lives as long as the connection to the server.
+    # PgBouncer can pool transactions, and then the next FETCH goes to another connection, which
+    # doesn't know the cursor. Django opens such cursors itself, for the choices of a form for
+    # example, so they are always off. `read_in_chunks` reads what is too large for memory.
+    DATABASES["default"]["DISABLE_SERVER_SIDE_CURSORS"] = True
     # Keeps the options of DATABASE_URL, such as `?sslmode=verify-full`.
     DATABASES["default"].setdefault("OPTIONS", {}).setdefault("connect_timeout", 5)
     # With PostgreSQL's default of 4, for rotating disks, it reads tables instead of indexes.

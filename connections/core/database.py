@@ -27,6 +27,21 @@ def consistent_read() -> Iterator[None]:
             cursor.execute("ROLLBACK")
 
 
+def read_in_chunks[Row](rows: QuerySet[Any, Row], *, key: str, chunk_size: int) -> Iterator[Row]:
+    """The rows in ascending order of a unique field, without loading all of them.
+
+    Each chunk is its own query, which can use `prefetch_related`. Unlike `QuerySet.iterator`, this
+    needs no server-side cursor: see DISABLE_SERVER_SIDE_CURSORS in `orgadmin/settings.py`. Outside
+    a consistent read, a later chunk includes what was stored since the first.
+    """
+    ordered = rows.order_by(key)
+    chunk = list(ordered[:chunk_size])
+    while chunk:
+        yield from chunk
+        last = getattr(chunk[-1], key)
+        chunk = list(ordered.filter(**{f"{key}__gt": last})[:chunk_size])
+
+
 type Statement = tuple[str, tuple[Any, ...]]
 
 

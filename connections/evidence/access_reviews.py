@@ -5,6 +5,7 @@ from uuid import UUID
 
 from django.db.models import Exists, OuterRef
 
+from connections.core.database import read_in_chunks
 from connections.core.tabular import Row, as_time
 from connections.evidence.comparison import as_stored_in_events, compare_all
 from connections.evidence.differing import DifferingRecords
@@ -64,12 +65,8 @@ def iterate_row_documents(
     listed = OrgConnectionSnapshot.objects.filter(
         site=OuterRef("site"), connection_id=OuterRef("connection_id"), is_current=True
     )
-    rows = (
-        review.rows.order_by("position")
-        .annotate(is_gone=~Exists(listed))
-        .prefetch_related("decisions")
-    )
-    for row in rows.iterator(chunk_size=_BATCH_SIZE):
+    rows = review.rows.annotate(is_gone=~Exists(listed)).prefetch_related("decisions")
+    for row in read_in_chunks(rows, key="position", chunk_size=_BATCH_SIZE):
         yield as_stored_in_events(
             row_document(row)
             | {

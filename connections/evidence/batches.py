@@ -57,7 +57,7 @@ def plan_document(batch: Batch) -> Row:
 def iterate_plan_rows(batch: Batch) -> Iterator[Row]:
     """All rows of its plan, removed ones too, with their deletions, by position."""
     deletions = dict(batch.deletions.order_by().values_list("batch_row", "pk"))
-    for row in batch.rows.order_by("position").iterator():
+    for row in batch.rows.order_by("position"):
         deletion = deletions.get(row.pk)
         yield as_stored_in_events(
             {

@@ -14,6 +14,7 @@ from django.db import connection
 from connections.audit import EventCode
 from connections.audit.chain import canonical_text
 from connections.changes.detection import changes_digest
+from connections.core.database import read_in_chunks
 from connections.core.tabular import as_time
 from connections.core.text import pluralize
 from connections.evidence.differing import (
@@ -199,6 +200,7 @@ def _find_unrecorded(query: str, *, code: EventCode) -> list[str]:
         # As the database returns them, valid or not.
         unrecorded = {format_id(stored) for (stored,) in cursor.fetchall()}
     # Read after the changes, so that it includes the events of changes stored in the meantime.
-    for event in AuditEvent.objects.filter(code=code).order_by("seq").iterator(_EVENTS_PER_QUERY):
+    events = AuditEvent.objects.filter(code=code)
+    for event in read_in_chunks(events, key="seq", chunk_size=_EVENTS_PER_QUERY):
         unrecorded.difference_update(event.details["changes"])
     return sorted(unrecorded)

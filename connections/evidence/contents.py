@@ -301,7 +301,7 @@ def _stored_checkpoints(head: AuditHead, keys: KeyHistory) -> dict[int, str]:
     rows = rows.order_by("-size", "-id")
     pks = list(rows.values_list("pk", flat=True)[:_NEWEST_CHECKPOINTS])
     days = set()
-    for pk, made_at in rows.values_list("pk", "made_at").iterator():
+    for pk, made_at in rows.values_list("pk", "made_at"):
         if made_at.date() not in days:
             days.add(made_at.date())
             pks.append(pk)

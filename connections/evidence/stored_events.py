@@ -10,6 +10,7 @@ from uuid import UUID
 from django.db import connection
 
 from connections.audit import EventCode, chain
+from connections.core.database import read_in_chunks
 from connections.models import AuditEvent, PersonalValue
 from connections.verifier import verify
 
@@ -228,7 +229,7 @@ def load_values() -> StoredValues:
     values = StoredValues(commitments={}, person_ids={})
     first_of: dict[UUID, int] = {}
     emptied: dict[str, str | None] = {}
-    for value in PersonalValue.objects.order_by("number").iterator():
+    for value in read_in_chunks(PersonalValue.objects.all(), key="number", chunk_size=BATCH_SIZE):
         first = value.number
         if value.person_id is not None:
             first = first_of.setdefault(value.person_id, value.number)

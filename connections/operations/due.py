@@ -127,7 +127,7 @@ def _find_postponed(rows: QuerySet[Deletion], *, now: datetime) -> Iterator[Dele
 
     Their `due_at` is from before that too.
     """
-    for some in batched(rows.iterator(chunk_size=CHUNK_SIZE), CHUNK_SIZE):
+    for some in batched(rows, CHUNK_SIZE):
         newest_at = audit.newest_at(deletions=some)
         for deletion in some:
             at = newest_at.get(deletion.pk)

@@ -63,6 +63,18 @@ CODE = [
 ]
 
 
+def test_large_results_are_read_in_chunks_without_a_server_side_cursor() -> None:
+    """`iterator` loads everything on PostgreSQL: see DISABLE_SERVER_SIDE_CURSORS."""
+    wrong = [
+        f"{path.name}:{node.lineno}"
+        for path in CODE
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Attribute)
+        and node.attr in {"iterator", "aiterator", "chunked_cursor", "create_cursor"}
+    ]
+    assert wrong == []
+
+
 def test_the_template_of_every_sentence_is_a_literal() -> None:
     """Text from outside is a value, so it can't pass for a template or a reference to a name."""
     calls = [
