@@ -20,7 +20,6 @@ from connections.access.actor import Actor
 from connections.audit.chain import NO_HASH
 from connections.audit.export import EVENT_EXPORT_COLUMNS, Export
 from connections.audit.personal_data import Kind
-from connections.core.days import DailyCounts, UtcDay, daily_counts
 from connections.core.errors import InvalidInputError
 from connections.models import (
     AuditEvent,
@@ -267,9 +266,6 @@ def _merge(parts: list[QuerySet[AuditEvent]], limit: int, is_oldest_first: bool)
 
 PAGE_SIZE = 100
 MAX_EXACT_COUNT = 1000
-CHART_EVENTS = 5000
-# The most frequent nouns. Events of all other nouns are counted together.
-CHART_NOUNS = frozenset({"deletion", "person", "credential"})
 EXPORT_BATCH_SIZE = 500
 
 
@@ -282,8 +278,6 @@ class EventPage:
     next: int | None
     # The number of matching events up to 1,000. None if there are more.
     count: int | None
-    # Counts the newest 5,000 matching events.
-    days: DailyCounts
 
 
 def get_event_page(
@@ -299,7 +293,7 @@ def get_event_page(
     Raises PermissionDenied, and InvalidInputError for text that can't be searched for.
     """
     permissions.require(permissions.can_audit(actor), "read the audit log")
-    newest = find_sequence_numbers(filters=filters, limit=CHART_EVENTS + 1)
+    newest = find_sequence_numbers(filters=filters, limit=MAX_EXACT_COUNT + 1)
     numbers = newest[: size + 1]
     if after is not None or is_oldest_first:
         numbers = find_sequence_numbers(
@@ -313,30 +307,7 @@ def get_event_page(
         events=_events(numbers[:size], order="seq" if is_oldest_first else "-seq"),
         next=numbers[size - 1] if len(numbers) > size else None,
         count=len(newest) if len(newest) <= MAX_EXACT_COUNT else None,
-        days=_count_by_day(newest),
     )
-
-
-def _count_by_day(numbers: list[int]) -> DailyCounts:
-    """How many of these events each day and noun has: a noun of CHART_NOUNS or "other"."""
-    rows = _events_numbered(numbers).order_by().annotate(day=UtcDay("at"))
-    counted = rows.values_list("day", "code").annotate(count=Count("*"))
-    return daily_counts(
-        ((day, _chart_noun(code), count) for day, code, count in counted), limit=CHART_EVENTS + 1
-    )
-
-
-def _events_numbered(numbers: list[int]) -> QuerySet[AuditEvent]:
-    """The events with these numbers. Reads a range if no number is missing, which is faster."""
-    first, last = min(numbers, default=0), max(numbers, default=0)
-    if last - first + 1 == len(numbers):
-        return AuditEvent.objects.filter(seq__range=(first, last))
-    return AuditEvent.objects.filter(seq__in=numbers)
-
-
-def _chart_noun(code: str) -> str:
-    noun = code.partition(".")[0]
-    return noun if noun in CHART_NOUNS else "other"
 
 
 def _events(numbers: list[int], *, order: str) -> list[AuditEvent]:

@@ -20,7 +20,6 @@ from django.db.models.expressions import RawSQL
 
 from connections.access import permissions, visibility
 from connections.access.actor import Actor
-from connections.core.days import DailyCounts, count_newest_by_day, daily_counts
 from connections.models import (
     OPEN_STATES,
     AccessReview,
@@ -33,7 +32,7 @@ from connections.models import (
 
 
 class OutcomeGroup(StrEnum):
-    """One color of the history's chart."""
+    """How a deletion ended or where it is, coarsely: one part of a bulk deletion's progress bar."""
 
     DELETED = "deleted"
     GONE = "gone"  # gone or not found, without proof that Org Admin deleted it
@@ -132,8 +131,6 @@ class HistoryPage:
     next: Cursor | None
     # Exact up to 1,000. None if there are more.
     count: int | None
-    # Counts the newest 1,000 matches.
-    days: DailyCounts
 
 
 def history_page(
@@ -147,13 +144,11 @@ def history_page(
     """The deletions that match the filter, newest first by default. Raises PermissionDenied."""
     permissions.require(permissions.can_see(actor), "see the history")
     parts = _matches(filters, actor=actor)
-    days = _newest_days(parts)
     page = _rows_after(parts, after, limit=size + 1, is_oldest_first=is_oldest_first)
     return HistoryPage(
         deletions=page[:size],
         next=_cursor_at(page[size - 1]) if len(page) > size else None,
-        count=days.row_count if days.row_count <= MAX_COUNTED else None,
-        days=days,
+        count=_count(parts),
     )
 
 
@@ -161,16 +156,19 @@ def _cursor_at(deletion: Deletion) -> Cursor:
     return Cursor(requested_at=deletion.requested_at, id=deletion.id)
 
 
-def _newest_days(parts: list[QuerySet[Deletion]]) -> DailyCounts:
-    """The newest matches, at most 1,001, by outcome group and by the day of the request."""
-    limit = MAX_COUNTED + 1
-    found = (
-        (day, outcome_group(state=state, outcome=outcome), count)
-        for day, state, outcome, count in count_newest_by_day(
-            parts, time="requested_at", kinds=("state", "outcome"), limit=limit
-        )
-    )
-    return daily_counts(found, limit=limit)
+def _count(parts: list[QuerySet[Deletion]]) -> int | None:
+    """How many deletions the parts have together. None if there are more than MAX_COUNTED."""
+    pieces: list[str] = []
+    values: list[Any] = []
+    for number, part in enumerate(parts):
+        sql, part_values = part.values("pk")[: MAX_COUNTED + 1].query.sql_with_params()
+        pieces.append(f"SELECT * FROM ({sql}) AS part{number}")  # noqa: S608 - Django's own text
+        values += part_values
+    # UNION counts a row of several parts once.
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT COUNT(*) FROM ({' UNION '.join(pieces)}) AS matches", values)  # noqa: S608 - as above
+        count: int = cursor.fetchone()[0]
+    return count if count <= MAX_COUNTED else None
 
 
 def _rows_after(
@@ -197,12 +195,6 @@ def _rows_after(
         found.values(), key=lambda row: (row.requested_at, row.id), reverse=not is_oldest_first
     )
     return in_order[:limit]
-
-
-def list_newest_deletions(*, actor: Actor, limit: int) -> list[Deletion]:
-    """The newest visible deletions. Raises PermissionDenied."""
-    permissions.require(permissions.can_see(actor), "see deletions")
-    return _rows_after(_matches(HistoryFilter(), actor=actor), None, limit=limit)
 
 
 def _matches(filters: HistoryFilter, *, actor: Actor) -> list[QuerySet[Deletion]]:

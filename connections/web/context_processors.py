@@ -41,14 +41,14 @@ from connections.web.people import single_sign_on
 from connections.web.reauthentication import prompt_for
 from connections.web.support import actor_of, signed_in_person, time_of
 
-# What a person can choose about how pages look, each in a cookie. The first value is the default.
-APPEARANCE = {"theme": ("system", "light", "dark"), "density": ("dense", "comfortable")}
+# What a person can choose, stored in a cookie. The first value is the default.
+THEMES = ("system", "light", "dark")
 
 
 def page_context(request: HttpRequest) -> dict[str, Any]:
     """The variables. They are lazy: none queries the database until a template uses it."""
     return {
-        **{name: _chosen(request, name) for name in APPEARANCE},
+        "theme": _theme(request),
         "nav": SimpleLazyObject(lambda: _nav(request)),
         "signed_in_person": SimpleLazyObject(lambda: signed_in_person(request)),
         "role_names": SimpleLazyObject(lambda: _role_names(signed_in_person(request))),
@@ -61,9 +61,9 @@ def page_context(request: HttpRequest) -> dict[str, Any]:
     }
 
 
-def _chosen(request: HttpRequest, name: str) -> str:
-    chosen = request.COOKIES.get(name, "")
-    return chosen if chosen in APPEARANCE[name] else APPEARANCE[name][0]
+def _theme(request: HttpRequest) -> str:
+    theme = request.COOKIES.get("theme", "")
+    return theme if theme in THEMES else THEMES[0]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,24 +19,11 @@ from connections.deletions.tickets import ticket_url
 from connections.models import Batch, Credential, Deletion, Notification, Person, Sync
 from connections.web.icons import DOT, SHAPES
 from connections.web.support import org_url, time_of
-from connections.wording.batches import BatchStatus, batch_badge, batch_origin_text
+from connections.wording.batches import batch_badge, batch_origin_text
 from connections.wording.causes import failure_text
-from connections.wording.changes import CHANGE_BADGES
 from connections.wording.connections import KNOWN_TYPES, creator_kind, site_label, site_name
-from connections.wording.deletion_statuses import (
-    FLAGS,
-    OPEN_STATUSES,
-    DeletionStatus,
-    deletion_badges,
-)
 from connections.wording.statuses import (
-    AuditLogStatus,
     Badge,
-    ConnectionStatus,
-    CredentialStatus,
-    NotificationStatus,
-    PersonStatus,
-    SyncStatus,
 )
 
 register = template.Library()
@@ -89,35 +76,6 @@ def flag(name: str) -> SafeString:
 def _rendered_badge(shown: Badge, *, tint: bool = False) -> SafeString:
     context = asdict(shown) | {"tint": tint}
     return SafeString(render_to_string("connections/components/badge.html", context).strip())
-
-
-# The explanations of every status, by the subject that has the status.
-LEGENDS: dict[str, tuple[Badge, ...]] = {
-    "deletion": (*deletion_badges(DeletionStatus), *FLAGS.values()),
-    "batch": tuple(status.value for status in BatchStatus),
-    "credential": tuple(status.value for status in CredentialStatus),
-    "sync": tuple(status.value for status in SyncStatus),
-    # The inventory shows a connection's open deletion next to the connection's own flags.
-    "connection": (
-        *(status.value for status in ConnectionStatus),
-        *deletion_badges(OPEN_STATUSES),
-    ),
-    "change": tuple(CHANGE_BADGES.values()),
-    "notification": tuple(status.value for status in NotificationStatus),
-    "audit_log": tuple(status.value for status in AuditLogStatus),
-    "person": tuple(status.value for status in PersonStatus),
-}
-
-
-@register.simple_tag
-@lru_cache
-def legend(subject: str) -> SafeString:
-    """What every status of the subject means, folded until someone opens it.
-
-    Takes a key of LEGENDS.
-    """
-    context = {"statuses": LEGENDS[subject]}
-    return SafeString(render_to_string("connections/components/legend.html", context))
 
 
 @register.simple_tag

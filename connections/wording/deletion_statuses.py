@@ -1,6 +1,5 @@
 """The statuses of a deletion: label, icon, tone, explanation and next steps of each."""
 
-from collections.abc import Iterable
 from dataclasses import replace
 from enum import Enum, StrEnum
 
@@ -353,22 +352,6 @@ def _fields(deletion: Deletion) -> dict[str, str]:
     }
 
 
-# What the legend says instead of the facts of one deletion.
-_FIELDS_OF_LEGEND = {
-    "requester": "The requester",
-    "by": "a person",
-    "deadline": "the deadline",
-    "retries": "Retries at the time shown",
-    "then": "Checks of its list follow.",
-    "retry_limit": ", up to 15 min after confirmation",
-    "ended": "its deadline",
-    "reported": "200 or 404",
-    "http_status": "403",
-    "refusal": "Datadog refused the request (400, 401 or 403)",
-    "cause": "Org Admin stopped for the reason shown.",
-}
-
-
 def filled_in(status: DeletionStatus, *, fields: dict[str, str], sent: Sent | None) -> Badge:
     """The badge with its fields filled in. Its explanation claims only what `sent` makes true."""
     explanation = attempt_facts.with_true_claims(status.value.explanation, sent=sent)
@@ -391,18 +374,6 @@ def badge(deletion: Deletion, *, status: DeletionStatus) -> Badge:
     """
     sent = None if deletion.epoch else Sent.NOTHING
     return filled_in(status, fields=_fields(deletion), sent=sent)
-
-
-def deletion_badges(statuses: Iterable[DeletionStatus]) -> tuple[Badge, ...]:
-    """The badges of these statuses, explained without the facts of a particular deletion."""
-    return tuple(
-        replace(
-            status.value,
-            label=status.value.label.format_map(_FIELDS_OF_LEGEND),
-            explanation=status.value.explanation.format_map(_FIELDS_OF_LEGEND),
-        )
-        for status in statuses
-    )
 
 
 def label_of_state(state: str) -> str:

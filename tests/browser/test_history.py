@@ -1,19 +1,9 @@
-"""The history of deletions: its chart, its filters, and the filters behind More."""
+"""The history of deletions: its filters, and the filters behind More."""
 
 from collections.abc import Callable
 
 import pytest
 from playwright.sync_api import Page, expect
-
-
-def test_the_chart_of_one_day_leaves_room_for_the_list(open_demo_as: Callable[..., Page]) -> None:
-    page = open_demo_as("auditor")
-    page.goto("/deletions/?q=warehouse")
-    chart = page.locator("svg.bars")
-    assert len(chart.locator("title").all()) == 1
-    box = chart.bounding_box()
-    assert box
-    assert box["height"] < 100
 
 
 def test_a_filter_chip_shows_its_whole_text(open_demo_as: Callable[..., Page]) -> None:

@@ -31,7 +31,6 @@ from connections.models import (
     Sync,
 )
 from connections.web import lists
-from connections.web.inventory import views
 from connections.web.inventory.rows import sync_text
 from sandbox.faults import RETURNS_500
 from sandbox.server import SandboxServer
@@ -247,19 +246,6 @@ def test_an_unknown_sort_falls_back_to_the_default(
     assert rows_in(page.html) == rows_in(open_list(client_of(victor)).html)
 
 
-def test_the_chosen_row_height_is_kept_on_the_next_page(
-    client_of: ClientOf, victor: Person, payments: Credential
-) -> None:
-    client = client_of(victor)
-    assert 'data-density="dense"' in open_list(client).html
-    requested = {"density": "comfortable", "next": "/connections/?sort=site"}
-    response = client.post("/appearance/", requested)
-    assert response["Location"] == "/connections/?sort=site"
-    assert 'data-density="comfortable"' in open_list(client).html
-    client.post("/appearance/", {"density": "huge"})
-    assert 'data-density="comfortable"' in open_list(client).html
-
-
 def test_a_failing_org_is_a_banner_and_its_older_rows_stay_with_their_time(
     client_of: ClientOf, ada: Person, sandbox: SandboxServer, payments: Credential, labs: Credential
 ) -> None:
@@ -272,7 +258,7 @@ def test_a_failing_org_is_a_banner_and_its_older_rows_stay_with_their_time(
     assert "Sync failed: Labs EU. Last complete sync" in page.text
     assert "(403)" in page.text
     assert {"Labs EU → Data Lake EU", "Payments US → Group SOC"} <= set(rows_in(page.html))
-    assert page.html.count('title="The last sync of its org failed') == 2
+    assert page.html.count('title="The last sync of its org failed') == 1
 
 
 def test_it_counts_the_orgs_without_a_credential(
@@ -281,7 +267,6 @@ def test_it_counts_the_orgs_without_a_credential(
     page = open_list(client_of(victor))
     assert "2 orgs synced" in page.text
     assert "2 more orgs without a credential" in page.text
-    assert "Data Lake EU, Group SOC" in page.text
 
 
 def test_an_org_with_two_credentials_counts_as_one(
@@ -456,54 +441,6 @@ def test_an_org_without_connections_shows_its_last_sync(
     assert "Synced just now" in page.text
 
 
-def credential_sync_text(page: Page, name: str) -> str:
-    """The text about a credential under "Syncs"."""
-    rows = page.html.split("<summary>Syncs</summary>")[1].split("<tr>")
-    [row] = [row for row in rows if f">{name}</a>" in row]
-    return " ".join(re.sub(r"<[^>]+>", " ", row).split())
-
-
-def test_many_syncs_are_cut_to_the_oldest_with_a_link_to_all_orgs(
-    client_of: ClientOf,
-    ada: Person,
-    payments: Credential,
-    labs: Credential,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    make_old(payments)
-    monkeypatch.setattr(views, "MAX_SYNCS", 1)
-    page = open_list(client_of(ada))
-    assert "6 min ago Synced" in credential_sync_text(page, "Payments US")
-    assert f'href="/credentials/{labs.pk}/">' not in page.html
-    assert "The 1 oldest of 2. View all orgs" in page.text
-
-
-@pytest.mark.parametrize("was_complete", [True, False])
-def test_the_age_of_a_failed_sync_shows_no_count(
-    client_of: ClientOf, ada: Person, labs: Credential, was_complete: bool
-) -> None:
-    now = timezone.now()
-    Sync.objects.update(
-        started_at=now - timedelta(days=2), is_complete=was_complete, finished_at=now
-    )
-    Sync.objects.create(
-        credential=labs, started_at=now, finished_at=now, is_complete=False, count=0
-    )
-    part = credential_sync_text(open_list(client_of(ada)), "Labs EU")
-    assert " – " in part
-    assert " 0 " not in part
-    assert "Sync failed just now" in part
-    assert ("2 days ago" if was_complete else "Never") in part
-
-
-def test_the_age_of_a_complete_sync_shows_its_count(
-    client_of: ClientOf, ada: Person, labs: Credential
-) -> None:
-    part = credential_sync_text(open_list(client_of(ada)), "Labs EU")
-    assert f" {Sync.objects.get().count} " in part
-    assert "just now Synced" in part
-
-
 def test_a_person_without_a_role_sees_nothing(
     client_of: ClientOf, stranger: Person, labs: Credential
 ) -> None:
@@ -565,7 +502,7 @@ def test_more_connections_cost_no_more_queries_and_no_more_model_instances(
 
     post_init.connect(count, sender=OrgConnectionSnapshot)
     try:
-        with django_assert_num_queries(14):
+        with django_assert_num_queries(13):
             client.get(URL, {"q": "sink", "type": "logs", "sort": "-created"})
     finally:
         post_init.disconnect(count, sender=OrgConnectionSnapshot)

@@ -14,7 +14,6 @@ from connections.audit.search import EventPage
 from connections.core.errors import InvalidInputError
 from connections.models import AuditEvent
 from connections.web.audit.forms import EventForm
-from connections.web.charts import Series, build_day_chart
 from connections.web.lists import (
     Column,
     Filter,
@@ -40,12 +39,6 @@ _COLUMNS = (
     Column(label="Actor", css="cell-person"),
 )
 
-_SERIES = (
-    Series(key="deletion", label="Deletions", tone="accent"),
-    Series(key="person", label="People", tone="info"),
-    Series(key="credential", label="Credentials", tone="ok"),
-    Series(key="other", label="Others", tone="muted"),
-)
 # Form fields whose text the search might refuse, with their names in EventFilter.
 _FILTER_OF_FIELD = {"q": "text", "actor": "actor"}
 
@@ -64,7 +57,6 @@ def audit_list(request: HttpRequest) -> HttpResponse:
         ],
         "columns": sortable(request, _COLUMNS, sort=sort),
         "count": found_count_text(page.count, most=search.MAX_EXACT_COUNT, noun="event", bar=bar),
-        "chart": build_day_chart(page.days, what="Events", series=_SERIES),
         "bar": bar,
         "export_query": export_query(request),
         **cursor_links(request, page.next),

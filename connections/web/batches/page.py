@@ -3,7 +3,7 @@
 import hashlib
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, NamedTuple
@@ -41,7 +41,6 @@ from connections.models import (
 from connections.operations import heartbeats
 from connections.web.batches.forms import PlanRequestForm
 from connections.web.batches.plan import Plan, PlanFilter, kept_warning, load_plan
-from connections.web.charts import OUTCOME_SERIES, BarPart, bar_parts
 from connections.web.forms import ServiceForm
 from connections.web.lists import (
     CONNECTION_COLUMNS,
@@ -94,10 +93,14 @@ POLL_SENDING = 2
 # After the end, the page polls for checks that are due this soon.
 SOON = timedelta(minutes=2)
 LEFT_OUT = "left-out"
-# The bar leaves undecided rows blank, and the legend has no color for them.
-_BAR_SERIES = tuple(
-    replace(series, tone="muted") if series.key == OutcomeGroup.OPEN else series
-    for series in OUTCOME_SERIES
+# The progress bar's parts from left to right. It leaves open rows blank.
+_BAR_PARTS = (
+    (OutcomeGroup.DELETED, "Deleted", "ok"),
+    (OutcomeGroup.GONE, "Gone or not found", "info"),
+    (OutcomeGroup.REFUSED, "Failed", "danger"),
+    (OutcomeGroup.NOTHING_SENT, "Not sent", "muted"),
+    (OutcomeGroup.UNKNOWN, "Unknown", "unknown"),
+    (OutcomeGroup.OPEN, "Open", "muted"),
 )
 _GONE = {OutcomeGroup.DELETED, OutcomeGroup.GONE}
 # Bulk deletions in these states wait for people, who need the plan rather than the results.
@@ -143,6 +146,17 @@ class _GivenApproval(NamedTuple):
     at: datetime
 
 
+@dataclass(frozen=True, kw_only=True)
+class BarPart:
+    """One color of the progress bar. `start` is the sum of the parts before it."""
+
+    group: OutcomeGroup
+    label: str
+    tone: str
+    start: int
+    count: int
+
+
 def progress_parts(progress: Progress) -> list[BarPart]:
     """The parts of the progress bar that aren't empty."""
     counts = Counter[OutcomeGroup]()
@@ -150,7 +164,14 @@ def progress_parts(progress: Progress) -> list[BarPart]:
         counts[outcome_group(state=State.SETTLED, outcome=outcome)] += count
     for state, count in progress.by_open_state.items():
         counts[outcome_group(state=state, outcome="")] += count
-    return bar_parts(counts, series=_BAR_SERIES)
+    parts, start = [], 0
+    for group, label, tone in _BAR_PARTS:
+        if counts[group]:
+            parts.append(
+                BarPart(group=group, label=label, tone=tone, start=start, count=counts[group])
+            )
+            start += counts[group]
+    return parts
 
 
 class Liveness(NamedTuple):
@@ -283,7 +304,7 @@ def result_rows(
         found = _deletions_of(batch, group=_selected_filter(request, OutcomeGroup, None))
     page = numbered_page(request, found)
     links = [("All", "", progress.total)]
-    links += [(part.series.label, part.series.key, part.count) for part in progress_parts(progress)]
+    links += [(part.label, part.group.value, part.count) for part in progress_parts(progress)]
     if count := left_out.count():
         links.append(("Left out", LEFT_OUT, count))
     return RowsPage(
@@ -522,12 +543,12 @@ def _record_context(
 
 def _results_text(parts: Sequence[BarPart]) -> str:
     """ "3 deleted, 1 failed"."""
-    return ", ".join(f"{part.count:,} {part.series.label.lower()}" for part in parts)
+    return ", ".join(f"{part.count:,} {part.label.lower()}" for part in parts)
 
 
 def _tone(batch: Batch, parts: Sequence[BarPart], *, has_expired: bool) -> str:
     """The tone of the banner: the status's tone, or a warning if some connections are not gone."""
-    is_all_gone = all(part.series.key in _GONE for part in parts)
+    is_all_gone = all(part.group in _GONE for part in parts)
     is_finished = batch.state == BatchState.FINISHED
     status = batch_badge(batch, has_expired=has_expired)
     return "warn" if is_finished and not is_all_gone else status.tone

@@ -17,7 +17,6 @@ from connections.deletions.history_filter import PERIODS, STATUSES, HistoryForm
 from connections.inventory.inventory import KnownOrg
 from connections.inventory.orgs import list_known_orgs
 from connections.models import Credential, Person
-from connections.web.charts import OUTCOME_SERIES, build_day_chart
 from connections.web.lists import (
     Column,
     Filter,
@@ -70,7 +69,6 @@ def deletion_list(request: HttpRequest) -> HttpResponse:
         "count": found_count_text(page.count, most=history.MAX_COUNTED, noun="deletion", bar=bar),
         "bar": bar,
         **cursor_links(request, page.next),
-        "chart": build_day_chart(page.days, what="Deletions", series=OUTCOME_SERIES),
         "export_query": export_query(request),
         "can_export": permissions.can_export(actor),
         "can_audit": permissions.can_audit(actor),

@@ -6,7 +6,6 @@ from datetime import datetime
 
 from connections.access.actor import Actor
 from connections.core.text import pluralize
-from connections.inventory import rate_limits
 from connections.inventory.inventory import (
     Coverage,
     Inventory,
@@ -94,33 +93,13 @@ def sync_text(listings: list[Sync]) -> str:
 
 def failed_syncs(coverage: Coverage) -> list[tuple[Sync, datetime | None]]:
     """The newest sync of each org, if it failed, with the time of the last complete one."""
+    last_complete = coverage.last_complete
     return [
-        (sync, _last_complete_at(coverage, sync)) for sync in sorted(coverage.failed, key=_by_name)
+        (sync, last_complete[sync.credential_id].started_at)
+        if sync.credential_id in last_complete
+        else (sync, None)
+        for sync in sorted(coverage.failed, key=_by_name)
     ]
-
-
-def org_syncs(
-    coverage: Coverage, *, now: datetime
-) -> list[tuple[Sync, datetime | None, datetime | None]]:
-    """The newest sync of each org, oldest first.
-
-    Each with the time of the last complete sync, and until when automatic syncs are held back.
-    """
-    held_back = rate_limits.held_back_until(now=now)
-    syncs = sorted([*coverage.listed, *coverage.failed], key=lambda sync: sync.started_at)
-    return [
-        (
-            sync,
-            sync.started_at if sync.is_complete else _last_complete_at(coverage, sync),
-            held_back.get(OrgKey.of(sync.credential)),
-        )
-        for sync in syncs
-    ]
-
-
-def _last_complete_at(coverage: Coverage, sync: Sync) -> datetime | None:
-    complete = coverage.last_complete.get(sync.credential_id)
-    return complete.started_at if complete else None
 
 
 def _by_name(sync: Sync) -> str:

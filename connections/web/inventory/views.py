@@ -41,7 +41,7 @@ from connections.web.forms import ReasonForm
 from connections.web.inventory.forms import ProtectionForm, connection_filters
 from connections.web.inventory.matrix import MATRIX, matrix_page, view_links
 from connections.web.inventory.protections import protection_page
-from connections.web.inventory.rows import connection_row_views, failed_syncs, org_syncs, sync_text
+from connections.web.inventory.rows import connection_row_views, failed_syncs, sync_text
 from connections.web.inventory.timeline import timeline_of
 from connections.web.lists import (
     SELECT_COLUMN,
@@ -72,8 +72,6 @@ from connections.wording import unavailable_text
 from connections.wording.access_reviews import ROW_BADGES
 from connections.wording.connections import site_name
 
-# How many orgs "Syncs" lists. The orgs page has all of them.
-MAX_SYNCS = 20
 _COLUMNS = (
     Column(label="Source", css="cell-org", sort="source"),
     Column(label="to", css="cell-arrow"),
@@ -187,19 +185,18 @@ def _list_url(filters: QueryDict) -> str:
 
 
 def _freshness(inventory: Inventory, *, actor: Actor) -> dict[str, Any]:
-    oldest_at = inventory.coverage.oldest_at
+    coverage = inventory.coverage
+    oldest_at = coverage.oldest_at
+    newest_syncs = [*coverage.listed, *coverage.failed]
     age = format_age(oldest_at, now=inventory.at) if oldest_at else ""
     return {
         "age": age,
         "as_of": f"oldest sync {age}" if age else "",
-        "failed_syncs": failed_syncs(inventory.coverage),
-        "syncs": org_syncs(inventory.coverage, now=inventory.at),
-        "max_syncs": MAX_SYNCS,
-        "unverified": [
-            credential for credential in inventory.coverage.never_listed if not credential.org_id
-        ],
+        "failed_syncs": failed_syncs(coverage),
+        "only_sync": newest_syncs[0] if len(newest_syncs) == 1 else None,
+        "unverified": [credential for credential in coverage.never_listed if not credential.org_id],
         "has_no_credential": _has_no_credential(inventory),
-        "refreshes_automatically": inventory.coverage.is_stale and permissions.can_sync(actor),
+        "refreshes_automatically": coverage.is_stale and permissions.can_sync(actor),
     }
 
 

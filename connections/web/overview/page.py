@@ -1,38 +1,30 @@
-"""The data of the overview: what needs attention, the inventory, and counts per week."""
+"""The data of the overview: what needs attention, and the inventory."""
 
-from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from django.db.models import (
-    Case,
-    Count,
     Exists,
-    IntegerField,
     OuterRef,
     Q,
     QuerySet,
-    Value,
-    When,
 )
 
-from connections.access import approvers, permissions, visibility
+from connections.access import permissions, visibility
 from connections.access.actor import Actor
 from connections.access_reviews import progress as access_reviews
 from connections.access_reviews.progress import ExpiredKeeps, WaitingReview
 from connections.batches.progress import list_waiting_batches
 from connections.changes.changes import ChangeFilter, ChangePage, get_change_page
 from connections.core import clock
-from connections.deletions import break_glass, history, states
-from connections.deletions.history import OutcomeGroup, outcome_group
+from connections.deletions import break_glass, states
 from connections.evidence.verification import last_verification
 from connections.inventory import protections
 from connections.inventory.inventory import current_snapshots
 from connections.inventory.orgs import count_connections
 from connections.inventory.sync import credentials_in_use, newest_syncs
 from connections.models import (
-    OPEN_STATES,
     RUN_BY_BATCH,
     ApprovalPolicy,
     AuditVerification,
@@ -208,18 +200,6 @@ def _to_confirm(requested: list[Deletion], *, actor: Actor, now: datetime) -> Sp
     )
 
 
-WEEKS = 12
-LATEST = 5
-
-
-@dataclass(frozen=True, kw_only=True)
-class Week:
-    """The deletions requested in one week, from Monday 00:00 UTC."""
-
-    begins_at: datetime
-    counts: Counter[OutcomeGroup]
-
-
 @dataclass(frozen=True, kw_only=True)
 class InventorySummary:
     """Counts of the inventory, and the time of the oldest sync."""
@@ -249,9 +229,6 @@ class Overview:
     reviews: list[WaitingReview]
     expired_keeps: ExpiredKeeps
     inventory: InventorySummary
-    weeks: list[Week]
-    latest: list[Deletion]
-    approval_gaps: approvers.ApprovalGaps
     has_worker: bool
     # The last heartbeat of a worker that did not stop normally.
     worker_seen_at: datetime | None
@@ -266,12 +243,10 @@ class Overview:
 def overview(*, actor: Actor) -> Overview:
     """Everything on the overview, from the database alone.
 
-    The number of queries is fixed. Counts go back twelve weeks, while what needs attention has no
-    limit. Both use indexes.
+    The number of queries is fixed, and each uses an index.
     """
     now = clock.now()
     credentials = credentials_in_use(actor=actor)
-    since = first_week(now)
     worker_seen_at = heartbeats.last_seen_at()
     return Overview(
         at=now,
@@ -285,21 +260,12 @@ def overview(*, actor: Actor) -> Overview:
         reviews=access_reviews.list_waiting_reviews(actor=actor),
         expired_keeps=access_reviews.find_expired_keeps(actor=actor, limit=MAX_SHOWN),
         inventory=_inventory_summary(actor=actor, credentials=credentials, now=now),
-        weeks=_weeks(actor=actor, since=since),
-        latest=history.list_newest_deletions(actor=actor, limit=LATEST),
-        approval_gaps=approvers.approval_gaps(credentials=credentials),
         has_worker=heartbeats.is_alive(worker_seen_at, now=now),
         worker_seen_at=worker_seen_at,
         given_up=delivery_log.count_given_up(actor=actor, now=now),
         time_ahead=checks.find_future_time(now=now),
         verification=last_verification(),
     )
-
-
-def first_week(now: datetime) -> datetime:
-    """Monday 00:00 UTC of the first of twelve weeks, the last of which contains `now`."""
-    midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
-    return midnight - timedelta(days=midnight.weekday(), weeks=WEEKS - 1)
 
 
 def _inventory_summary(
@@ -330,28 +296,3 @@ def _inventory_summary(
         ),
         oldest_at=min((listing.started_at for listing in newest), default=None),
     )
-
-
-def _weeks(*, actor: Actor, since: datetime) -> list[Week]:
-    begins = [since + timedelta(weeks=number) for number in range(WEEKS)]
-    # Plain comparisons, because truncating a date on SQLite calls Python for every row.
-    week = Case(
-        *(
-            When(requested_at__gte=at, then=Value(number))
-            for number, at in reversed(list(enumerate(begins)))
-        ),
-        output_field=IntegerField(),
-    )
-    deletions = visibility.visible(Deletion.objects.filter(requested_at__gte=since), actor=actor)
-    recent = deletions.order_by().annotate(week=week)
-    weeks = [Week(begins_at=at, counts=Counter()) for at in begins]
-    # A separate query, so that the many closed deletions are counted from an index alone.
-    settled = recent.filter(outcome__in=list(Outcome)).values("week", "outcome")
-    for row in settled.annotate(count=Count("*")):
-        weeks[row["week"]].counts[outcome_group(state=State.SETTLED, outcome=row["outcome"])] += (
-            row["count"]
-        )
-    still_open = recent.filter(state__in=OPEN_STATES)
-    for number, state in still_open.values_list("week", "state"):
-        weeks[number].counts[outcome_group(state=state, outcome="")] += 1
-    return weeks

@@ -10,8 +10,6 @@ from django.shortcuts import render
 from django.urls import reverse
 
 from connections.access import permissions
-from connections.access.approvers import ApprovalGaps
-from connections.access.visibility import visible_batch_ids
 from connections.access_reviews.progress import WaitingReview
 from connections.batches import drafts
 from connections.changes import changes
@@ -20,16 +18,13 @@ from connections.deletions import states
 from connections.models import AccessReviewDecision, Batch, BatchState, Credential, Deletion
 from connections.people import people
 from connections.web.changes.rows import CHANGE_COLUMNS, change_row_views
-from connections.web.charts import OUTCOME_SERIES, build_chart
 from connections.web.credentials.forms import CredentialForm
 from connections.web.credentials.page import problem_of
-from connections.web.deletions.history_views import DELETION_COLUMNS
 from connections.web.overview.page import (
     MAX_SHOWN,
     Overview,
     Pending,
     Split,
-    Week,
     overview,
 )
 from connections.web.support import actor_of, connection_url
@@ -46,7 +41,6 @@ from connections.wording import (
 )
 from connections.wording.access_reviews import due_text, review_badge
 from connections.wording.batches import batch_badge, batch_origin_text
-from connections.wording.connections import join_some_names
 
 # An access review that is due this soon, or overdue, is marked.
 SOON = timedelta(days=7)
@@ -218,7 +212,6 @@ def health_rows(page: Overview, *, can_audit: bool) -> dict[str, HealthRow]:
     if page.credentials:
         rows["Syncs"] = _sync_health(page)
         rows["Credentials"] = _credential_health(page.credentials, now=page.at)
-        rows["Approvals"] = _approval_health(page.approval_gaps)
     rows |= {
         "Audit log": HealthRow(
             badge=audit_log_badge(page.verification, now=page.at),
@@ -240,9 +233,6 @@ def health_rows(page: Overview, *, can_audit: bool) -> dict[str, HealthRow]:
 
 _RUNNING = Badge("Running", "ok", "check")
 _NOT_RUNNING = Badge("Not running", "warn", "warning")
-_REQUIRED = Badge("Required", "ok", "check")
-_NOT_REQUIRED = Badge("Not required", "info", "info")
-_TOO_FEW_APPROVERS = Badge("Too few approvers", "warn", "warning")
 
 
 def _sync_health(page: Overview) -> HealthRow:
@@ -280,19 +270,6 @@ def _credential_health(credentials: list[Credential], *, now: datetime) -> Healt
     )
 
 
-def _approval_health(gaps: ApprovalGaps) -> HealthRow:
-    if gaps.warnings:
-        text = " ".join(
-            f"{join_some_names(names, limit=2)}: {warning}" for warning, names in gaps.warnings
-        )
-        return HealthRow(badge=_TOO_FEW_APPROVERS, text=text)
-    if gaps.without_approval:
-        return HealthRow(
-            badge=_NOT_REQUIRED, text=f"for {join_some_names(gaps.without_approval, limit=2)}"
-        )
-    return HealthRow(badge=_REQUIRED, text="for every credential")
-
-
 def overview_detail(request: HttpRequest) -> HttpResponse:
     """The overview or, without a credential, how to add the first one."""
     actor = actor_of(request)
@@ -310,25 +287,9 @@ def overview_detail(request: HttpRequest) -> HttpResponse:
         "health": health_rows(page, can_audit=permissions.can_audit(actor)),
         "no_worker": None if page.has_worker else no_worker_text(page.worker_seen_at),
         "clock": clock_ahead_text(page.time_ahead, now=page.at) if page.time_ahead else None,
-        "latest": page.latest,
-        "batch_ids": visible_batch_ids(page.latest, actor=actor),
-        "deletion_columns": DELETION_COLUMNS,
-        "chart": _chart(page.weeks),
         "can_sync": permissions.can_sync(actor),
         "has_credential": has_credential,
         "form": CredentialForm() if can_manage and not has_credential else None,
         "administrators": [] if has_credential else people.list_administrator_names(),
     }
     return render(request, "connections/overview_detail.html", context)
-
-
-def _chart(weeks: list[Week]) -> dict[str, Any]:
-    return build_chart(
-        label="Deletions requested in each of the last 12 weeks, by outcome",
-        first_column="Week of",
-        series=OUTCOME_SERIES,
-        rows=(
-            (week.begins_at.date(), f"Week of {week.begins_at:%Y-%m-%d}", week.counts)
-            for week in weeks
-        ),
-    )

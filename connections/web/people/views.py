@@ -23,7 +23,7 @@ from connections.models import AuditEvent, Person, Role, with_values
 from connections.models.sessions import hash_of_session_key, public_id_of
 from connections.people import people, provider_accounts, sessions
 from connections.people.people import get_stored_roles, list_authenticators
-from connections.web.context_processors import APPEARANCE
+from connections.web.context_processors import THEMES
 from connections.web.forms import ServiceForm
 from connections.web.people import single_sign_on
 from connections.web.people.allauth_internals import record_authentication
@@ -302,7 +302,7 @@ def _current_session_id(request: HttpRequest) -> str:
 
 # Its limit is in ACCOUNT_RATE_LIMITS.
 USE_OF_LINKS = "use_of_links"
-APPEARANCE_AGE = 365 * 24 * 60 * 60
+THEME_AGE = 365 * 24 * 60 * 60
 
 
 @sensitive_post_parameters("token", "password")
@@ -363,18 +363,17 @@ def _use_link(
 
 
 def appearance_set(request: HttpRequest) -> HttpResponse:
-    """Store the theme or the height of list rows in a cookie and redirect back."""
+    """Store the theme in a cookie and redirect back."""
     back = request.POST.get("next", "")
     response = SeeOther(back if is_local_url(request, back) else reverse("overview"))
-    for name, choices in APPEARANCE.items():
-        chosen = request.POST.get(name)
-        if chosen in choices:
-            response.set_cookie(
-                name,
-                chosen,
-                max_age=APPEARANCE_AGE,
-                secure=request.is_secure(),
-                httponly=True,
-                samesite="Lax",
-            )
+    theme = request.POST.get("theme")
+    if theme in THEMES:
+        response.set_cookie(
+            "theme",
+            theme,
+            max_age=THEME_AGE,
+            secure=request.is_secure(),
+            httponly=True,
+            samesite="Lax",
+        )
     return response

@@ -127,6 +127,16 @@ def test_the_history_count_is_exact_up_to_its_limit(
     assert history.history_page(actor=actor, filters=HistoryFilter()).count is None
 
 
+def test_a_deletion_with_one_org_on_both_sides_counts_once(make: Make, victor: Person) -> None:
+    make(minute=0)
+    make(minute=1, sink_org_id="org-payments")
+    make(minute=2, source_org_id="org-labs", sink_org_id="org-payments")
+    make(minute=3, source_org_id="org-labs")
+    filters = HistoryFilter(org="datadoghq.eu/org-payments")
+    page = history.history_page(actor=person_actor(person=victor), filters=filters)
+    assert page.count == len(page.deletions) == 3
+
+
 @pytest.mark.parametrize("text", ["", "x", "2026-01-01T09:00:00", "2026-01-01T09:00:00+00:00~no"])
 def test_an_invalid_cursor_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"."):

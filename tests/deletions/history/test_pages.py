@@ -39,7 +39,7 @@ def test_a_row_links_to_its_deletion_and_shows_its_status(
     page = body_of(client_of(victor), "/deletions/")
     assert f'href="/deletions/{deletion.pk}/"' in page
     assert "Payments EU" in page
-    assert re.search(r'class="badge tone-ok.*?Deleted, unverified</span>', page, re.DOTALL)
+    assert re.search(r'class="badge tone-warn"[^>]*>.*?</svg>Deleted, unverified</span>', page)
     assert "vendor &lt;b&gt;gone&lt;/b&gt;" in page
     assert "SEC-1" in page
     assert "1 deletion" in page

@@ -56,7 +56,7 @@ class Observer:
             self.client.get("/")
             .content.decode()
             .partition("Needs your attention")[2]
-            .partition("Latest deletions")[0]
+            .partition("Waiting on others")[0]
         )
         is_labeled = "Still listed" in panel or "Reappeared" in panel
         return f"/deletions/{deletion.pk}/" in panel and is_labeled

@@ -1,7 +1,7 @@
-"""The overview: what needs attention, coverage, and recent deletions."""
+"""The overview: what needs attention, and coverage."""
 
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -10,8 +10,6 @@ from django.test import Client
 from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
 
-from connections.access.actor import person_actor
-from connections.deletions.history import OutcomeGroup
 from connections.models import (
     AccessKind,
     Approval,
@@ -22,7 +20,6 @@ from connections.models import (
     Person,
     Sync,
 )
-from connections.web.overview.page import first_week, overview
 from sandbox.server import SandboxServer
 from tests.access_reviews.support import decide, start
 from tests.flows.support import Page, read, store_credential
@@ -74,12 +71,12 @@ def open_overview(client: Client) -> Page:
 def attention_items(person: Person, client_of: ClientOf) -> str:
     """The items that need this person's attention."""
     text = open_overview(client_of(person)).text.partition("Needs your attention")[2]
-    return text.partition("Latest deletions")[0].partition("Waiting on others")[0]
+    return text.partition("Waiting on others")[0]
 
 
 def waits_for_others(person: Person, client_of: ClientOf) -> str:
     text = open_overview(client_of(person)).text
-    return text.partition("Waiting on others")[2].partition("Latest deletions")[0]
+    return text.partition("Waiting on others")[2]
 
 
 def listed_id() -> UUID:
@@ -265,42 +262,6 @@ def test_more_than_five_of_a_kind_link_to_the_history(
     page = open_overview(client_of(ada))
     assert page.text.count("Unknown · Payments EU") == 5
     assert 'href="/deletions/?status=unknown"' in page.html
-
-
-def test_weeks_begin_on_monday_and_end_with_this_one() -> None:
-    now = datetime(2026, 3, 4, 9, 30, tzinfo=UTC)
-    assert first_week(now) == datetime(2025, 12, 15, tzinfo=UTC)
-
-
-@pytest.mark.database
-def test_deletions_are_counted_in_the_week_of_their_request(ada: Person, labs: Credential) -> None:
-    since = first_week(timezone.now())
-    requested: tuple[tuple[datetime, dict[str, Any]], ...] = (
-        (since - timedelta(seconds=1), {"outcome": "deleted"}),
-        (since, {"outcome": "deleted"}),
-        (since + timedelta(days=7, seconds=-1), {"outcome": "refused"}),
-        (since + timedelta(days=7), {"outcome": "already_absent"}),
-        (timezone.now(), {"state": "unknown"}),
-        (timezone.now(), {"outcome": "unresolved"}),
-        (timezone.now(), {"state": "waiting"}),
-    )
-    for asked_at, fields in requested:
-        add_deletion(labs, by=ada, requested_at=asked_at, **fields)
-    weeks = overview(actor=person_actor(person=ada)).weeks
-    assert [dict(week.counts) for week in (weeks[0], weeks[1], weeks[-1])] == [
-        {OutcomeGroup.DELETED: 1, OutcomeGroup.REFUSED: 1},
-        {OutcomeGroup.GONE: 1},
-        {OutcomeGroup.UNKNOWN: 2, OutcomeGroup.OPEN: 1},
-    ]
-
-
-def test_the_latest_deletions_are_linked(
-    client_of: ClientOf, victor: Person, ada: Person, labs: Credential
-) -> None:
-    deletion = add_deletion(labs, by=ada, outcome="refused", cause="forbidden")
-    page = open_overview(client_of(victor))
-    assert f'href="/deletions/{deletion.pk}/"' in page.html
-    assert "Failed (403)" in page.text
 
 
 def test_without_a_credential_managers_see_the_form(client_of: ClientOf, margaret: Person) -> None:
