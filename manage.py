@@ -36,7 +36,9 @@ def main() -> None:
     except ImproperlyConfigured as error:
         if "--traceback" in sys.argv:
             raise
-        sys.exit(f"Settings: {error}")
+        sys.stderr.write(f"Settings: {error}\n")
+        # Its exit code 1 means that verification failed.
+        sys.exit(2 if sys.argv[1:2] == ["verify_audit"] else 1)
     finally:
         # Python collects garbage when it exits. That takes a quarter of a short command's time,
         # although the process ends anyway.

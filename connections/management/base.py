@@ -1,6 +1,7 @@
 """Base classes of commands: JSON output, exit codes and exports."""
 
 import json
+import logging
 import os
 import re
 import sqlite3
@@ -15,6 +16,7 @@ from django.core.exceptions import PermissionDenied
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import Error as DatabaseError
+from django.db import connection
 
 from connections import wording
 from connections.access.actor import command_actor
@@ -27,6 +29,8 @@ from connections.crypto.encryption import EncryptionError, check_key_ring
 from connections.inventory.sync import credentials_in_use
 from connections.models import Credential, Person
 from connections.verifier import verify
+
+logger = logging.getLogger(__name__)
 
 FAILED = 1
 USAGE = 2
@@ -107,12 +111,24 @@ class OrgAdminCommand(BaseCommand):
                 text = " ".join([response_text.headline, *response_text.lines])
                 return f"{text} Deletion: /deletions/{error.deletion_id}/", UNKNOWN
             case DatabaseError():
-                return database_error_text(error), FAILED
+                return database_error_text(error), self.failure_code
         if isinstance(error, _FAILURES):
-            return str(error), FAILED
+            return str(error), self.failure_code
         if isinstance(error, OSError | sqlite3.Error):
-            return f"{self.failed}: {reason_of(error)}.", FAILED
+            return f"{self.failed}: {reason_of(error)}.", self.failure_code
+        if isinstance(error, connection.Database.Error):  # type: ignore[attr-defined]
+            # Django doesn't translate the driver's errors when a cursor is closed, for example.
+            return database_error_text(error), self.failure_code
+        if self.failure_code != FAILED:
+            # The traceback's exit code would be 1.
+            logger.error("Unexpected error", exc_info=error)
+            return f"Unexpected error: {error!r}.", self.failure_code
         return None
+
+    @property
+    def failure_code(self) -> int:
+        """The exit code of a failure. Another one where 1 is a result or denies an effect."""
+        return FAILED
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Check the keys if they are needed, run, and exit with the code that `run` returns."""
@@ -197,7 +213,7 @@ def unreadable_text(path: str | Path, error: OSError | UnicodeDecodeError) -> st
     return f"{path} can't be read ({why}). Check the path and that you can read the file."
 
 
-def database_error_text(error: DatabaseError) -> str:
+def database_error_text(error: Exception) -> str:
     """What a database error means for a command, and what to do."""
     if is_unwritable_error(error):
         return (

@@ -4,13 +4,17 @@ import base64
 import json
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
 from io import StringIO
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.db import connection
 from pytest_django import DjangoDbBlocker, Settings
 
 from connections.access.actor import command_actor
@@ -30,6 +34,8 @@ from connections.people import erasure
 from connections.verifier import verify
 from tests.evidence.copies import EVENTS, ROTATED, SEEN, Copy, build, copied
 from tests.support.databases import KINDS, _administer, _url_of
+from tests.support.failing_statements import driver_error, failing_statement, raise_error
+from tests.support.processes import clean_environment, manage
 
 NOTHING = (None, None, None)
 
@@ -411,6 +417,31 @@ def test_the_command_exits_with_1_and_names_the_range(copy: Copy) -> None:
     document = json.loads(printed)
     assert (code, document["whole"], document["fault"]) == (1, False, "re-hashed")
     assert (document["first_bad_seq"], document["first_bad_at_latest"]) == (5, 8)
+
+
+@pytest.mark.parametrize("kind", ["connection", "driver", "bug"])
+def test_the_command_exits_with_2_whichever_statement_fails(copy: Copy, kind: str) -> None:
+    with copy.open():
+        failures: dict[str, Callable[[], object]] = {
+            "connection": lambda: connection.connection.close(),
+            "driver": partial(raise_error, driver_error()),
+            "bug": partial(raise_error, LookupError),
+        }
+        for number in count(1):
+            with failing_statement(number, fail=failures[kind]) as statement:
+                code, _ = run_command(replace(copy, is_open=True))
+            connection.close()
+            if not statement.has_failed:
+                break
+            assert code == 2, f"statement {number}"
+    assert (code, number > 10) == (0, True)
+
+
+def test_the_command_exits_with_2_for_settings_that_are_invalid(tmp_path: Path) -> None:
+    env = clean_environment(data_dir=tmp_path, DATABASE_URL="mysql://nowhere/x")
+    done = manage("verify_audit", env=env)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "Settings: DATABASE_URL must name SQLite or PostgreSQL: postgres://…\n"
 
 
 def test_the_command_exits_with_2_when_it_could_not_check(copy: Copy, tmp_path: Path) -> None:

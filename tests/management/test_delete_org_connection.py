@@ -2,14 +2,18 @@
 
 import json
 from dataclasses import dataclass
+from functools import partial
 from io import StringIO
+from itertools import count
 from typing import Any
 from uuid import uuid4
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.db import InterfaceError
 
-from connections.deletions import time_limits
+from connections.deletions import interruption, time_limits
+from connections.management.commands.delete_org_connection import Command
 from connections.management.deleting import exit_code_of
 from connections.models import ApprovalPolicy, AuditEvent, Credential, Deletion, Outcome, Person
 from sandbox import faults
@@ -17,7 +21,8 @@ from sandbox.entities import Connection
 from sandbox.faults import Fault
 from sandbox.server import SandboxServer
 from tests.flows.support import store_credential
-from tests.support.sandbox import connection_between, seconds_for
+from tests.support.failing_statements import driver_error, failing_statement, raise_error
+from tests.support.sandbox import connection_between, org_named, seconds_for
 
 
 @pytest.fixture
@@ -119,6 +124,44 @@ def test_each_response_has_its_exit_code(
     assert result.code == case.code
     assert (result.document["state"], result.document["outcome"]) == (case.state, case.outcome)
     assert sandbox.world.deletes_received(target.id) == 1
+
+
+@pytest.mark.parametrize("kind", ["interface", "driver", "bug"])
+@pytest.mark.usefixtures("transactional_db", "credential")
+def test_after_sending_it_never_exits_with_1_whichever_statement_fails(
+    sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    stops: list[interruption.Stop] = []
+
+    def install(command: Command, **options: Any) -> None:
+        # As in its own process.
+        monkeypatch.setattr(interruption, "_installed", command.stop)
+        stops.append(command.stop)
+        run_command(command, **options)
+
+    run_command = Command.run
+    monkeypatch.setattr(Command, "run", install)
+    world = sandbox.world
+    source = org_named(world, "Payments US")
+    errors: dict[str, type[Exception]] = {
+        "interface": InterfaceError,
+        "driver": driver_error(),
+        "bug": LookupError,
+    }
+    codes = []
+    for number in count(1):
+        sink = world.add_org(name=f"Partner {number}", site=source.site)
+        connection = world.add_connection(source_org=source, sink_org=sink)
+        stops.clear()
+        with failing_statement(
+            number,
+            fail=partial(raise_error, errors[kind]),
+            starts=lambda: bool(stops) and stops[-1].is_response_recorded,
+        ) as statement:
+            codes.append(run(connection.id, "--yes").code)
+        if not statement.has_failed:
+            break
+    assert (codes.pop(), set(codes)) == (0, {6})
 
 
 @pytest.mark.usefixtures("credential")

@@ -6,7 +6,8 @@ from typing import Any, NoReturn
 from uuid import UUID, uuid4
 
 from django.core.management.base import CommandError
-from django.db import DatabaseError, connection
+from django.db import Error as DatabaseError
+from django.db import connection
 
 from connections import wording
 from connections.access.actor import command_actor
@@ -24,7 +25,7 @@ from connections.deletions import (
 from connections.deletions.export import deletion_row
 from connections.deletions.reviews import Review
 from connections.inventory import sync
-from connections.management.base import FAILED
+from connections.management.base import FAILED, UNKNOWN
 from connections.management.deleting import STOPPED, DeletingCommand, exit_code_of
 from connections.models import ApprovalPolicy, Credential, Deletion, State, Sync
 
@@ -61,6 +62,20 @@ class Command(DeletingCommand):
             action="store_true",
             help="Send even if the credential doesn't list the connection.",
         )
+
+    @property
+    def failure_code(self) -> int:
+        """6 once a DELETE was sent, because 1 means that nothing was."""
+        return UNKNOWN if self.stop.is_response_recorded else FAILED
+
+    def find_failure(self, error: Exception) -> tuple[str, int] | None:
+        """The failure, and the deletion's address if its DELETE was sent before."""
+        failure = super().find_failure(error)
+        if not failure or not self.stop.is_response_recorded:
+            return failure
+        if isinstance(error, ResponseNotRecordedError):
+            return failure
+        return f"{failure[0]} {self.stopped_text}", failure[1]
 
     def run(self, **options: Any) -> None:
         connection_id = reviews.parse_connection_id(options["connection_id"])

@@ -73,6 +73,11 @@ class Command(DeletingCommand):
             help="Sync and check the plan; request and send nothing.",
         )
 
+    @property
+    def failure_code(self) -> int:
+        """6 once it might have been requested, because 1 means that nothing was sent."""
+        return UNKNOWN if self.has_sent else FAILED
+
     def run(self, **options: Any) -> None:
         self.require_valid_input(reason=options["reason"], ticket=options["ticket"])
         if not (options["yes"] or options["dry_run"]):
