@@ -96,19 +96,28 @@ class _Facts:
     hidden: Collection[OrgConnectionKey]
     # Connections that access reviews have decided to keep, for a plan from an access review.
     kept: Collection[OrgConnectionKey]
-    # The credentials that the person can delete with now.
+    # The credentials that the person can delete with.
     usable: Collection[UUID] = field(default_factory=frozenset)
     # The credentials they could delete with if the newest sync were complete.
     unsynced: Collection[Credential] = field(default_factory=frozenset)
 
     def choices(self, key: OrgConnectionKey) -> list[OrgConnectionSnapshot]:
-        """The snapshots of the credentials that can delete it, the source side first."""
+        """The snapshots of the credentials that can delete it.
+
+        Those whose newest sync is complete come first, then those of the source side.
+        """
         found = [
             snapshot
             for snapshot in self.snapshots.get(key, ())
             if snapshot.credential_id in self.usable
         ]
-        return sorted(found, key=lambda each: sender_sort_key(each.credential, of=each))
+        return sorted(
+            found,
+            key=lambda each: (
+                each.credential in self.unsynced,
+                sender_sort_key(each.credential, of=each),
+            ),
+        )
 
     def choice(
         self, key: OrgConnectionKey, *, credential_id: UUID | None
@@ -132,11 +141,16 @@ class _Facts:
 
 
 def _load_facts(
-    keys: Collection[OrgConnectionKey], *, actor: Actor, is_from_review: bool
+    keys: Collection[OrgConnectionKey],
+    *,
+    actor: Actor,
+    is_from_review: bool,
+    can_wait_for_sync: bool = False,
 ) -> _Facts:
     """What is known of these connections.
 
-    `is_from_review` says whether an access review's decisions made the plan.
+    `is_from_review` says whether an access review's decisions made the plan. With
+    `can_wait_for_sync`, a credential whose newest sync failed is usable too.
     """
     ids = {key.connection_id for key in keys}
     snapshots = defaultdict[OrgConnectionKey, list[OrgConnectionSnapshot]](list)
@@ -167,7 +181,7 @@ def _load_facts(
         being_deleted=being_deleted,
         hidden=hidden,
         kept=find_kept_among(ids) if is_from_review else frozenset(),
-        usable={credential.pk for credential in synced},
+        usable={credential.pk for credential in (permitted if can_wait_for_sync else synced)},
         unsynced=permitted - synced,
     )
 
@@ -315,17 +329,22 @@ def create_draft(*, source: PlanSource, actor: Actor) -> Batch:
     Raises PermissionDenied, and InvalidInputError for no connections or too many.
     """
     with audit.atomic():
-        batch, rows = build_draft(source=source, actor=actor)
+        batch, rows = build_draft(source=source, actor=actor, can_wait_for_sync=True)
         store_draft(batch, rows=rows)
     return batch
 
 
 def build_draft(
-    *, source: PlanSource, actor: Actor, requester: Person | None = None
+    *,
+    source: PlanSource,
+    actor: Actor,
+    requester: Person | None = None,
+    can_wait_for_sync: bool = False,
 ) -> tuple[Batch, list[BatchRow]]:
     """The draft and rows that `create_draft` would store. Raises what it raises.
 
-    `requester` is the person for whom a command makes it.
+    `requester` is the person for whom a command makes it. With `can_wait_for_sync`, a row can be
+    sent by a credential whose newest sync failed: it can be requested after a complete sync.
     """
     permissions.require(permissions.can_delete(actor), "delete connections")
     creator = requester or actor.person
@@ -344,7 +363,9 @@ def build_draft(
     )
     if source.org:
         batch.site, batch.org_id, batch.org_name = source.org
-    rows = _build_rows(batch, source.connections, actor=planner)
+    rows = _build_rows(
+        batch, source.connections, actor=planner, can_wait_for_sync=can_wait_for_sync
+    )
     set_digest(batch, rows=rows)
     return batch, rows
 
@@ -357,11 +378,18 @@ def store_draft(batch: Batch, *, rows: Sequence[BatchRow]) -> None:
 
 
 def _build_rows(
-    batch: Batch, connections: Sequence[PlannedConnection], *, actor: Actor
+    batch: Batch,
+    connections: Sequence[PlannedConnection],
+    *,
+    actor: Actor,
+    can_wait_for_sync: bool,
 ) -> list[BatchRow]:
     keys = [parse_key(connection.text) for connection in connections]
     facts = _load_facts(
-        [key for key in keys if key], actor=actor, is_from_review=batch.is_from_review
+        [key for key in keys if key],
+        actor=actor,
+        is_from_review=batch.is_from_review,
+        can_wait_for_sync=can_wait_for_sync,
     )
     seen: set[OrgConnectionKey] = set()
     rows = []

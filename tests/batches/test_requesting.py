@@ -28,8 +28,9 @@ from connections.models import (
 from sandbox import faults
 from sandbox.server import SandboxServer
 from tests.batches.conftest import MakeDraft
-from tests.batches.support import add_connections, draft, request, sync_now
-from tests.support.sandbox import org_named
+from tests.batches.support import add_connections, draft, key_of, request, sync_now
+from tests.flows.support import store_credential
+from tests.support.sandbox import connection_between, org_named
 
 pytestmark = pytest.mark.django_db
 
@@ -111,6 +112,34 @@ def test_a_failed_sync_takes_no_row_out_of_the_plan(
     sandbox.world.clear_faults()
     sync_now(payments)
     assert request(batch, ada).deletions.count() == 2
+
+
+def test_a_plan_made_after_a_failed_sync_can_be_requested_after_a_complete_one(
+    ada: Person, payments: Credential, sandbox: SandboxServer
+) -> None:
+    keys = add_connections(sandbox, 2)
+    sync_now(payments)
+    sandbox.world.set_fault(fault=faults.RETURNS_503, method="GET")
+    sync_now(payments)
+    batch = draft(ada, keys)
+    assert [(row.problem, row.credential) for row in batch.rows.all()] == [("", payments)] * 2
+    with pytest.raises(ConflictError, match="last sync of Payments US failed"):
+        request(batch, ada)
+    sandbox.world.clear_faults()
+    sync_now(payments)
+    assert request(batch, ada).deletions.count() == 2
+
+
+def test_a_credential_whose_last_sync_is_complete_is_preferred(
+    ada: Person, payments: Credential, sandbox: SandboxServer
+) -> None:
+    soc = store_credential(sandbox, "Group SOC")
+    wanted = key_of(connection_between(sandbox.world, "Payments US", "Group SOC"))
+    org = org_named(sandbox.world, "Payments US")
+    sandbox.world.set_fault(fault=faults.RETURNS_503, method="GET", org=org)
+    sync_now(payments)
+    [row] = draft(ada, [wanted]).rows.all()
+    assert (row.problem, row.credential) == ("", soc)
 
 
 @pytest.mark.database
