@@ -1,5 +1,6 @@
 """Consistent reads, and what database errors mean."""
 
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -40,6 +41,29 @@ def read_in_chunks[Row](rows: QuerySet[Any, Row], *, key: str, chunk_size: int) 
         yield from chunk
         last = getattr(chunk[-1], key)
         chunk = list(ordered.filter(**{f"{key}__gt": last})[:chunk_size])
+
+
+class MissingDatabaseError(Exception):
+    """The SQLite database is gone."""
+
+
+def require_sqlite_database() -> None:
+    """Raise MissingDatabaseError if SQLite's file is missing, or new and empty because it was.
+
+    Never raises for PostgreSQL, whose server can come back.
+    """
+    if connection.vendor != "sqlite":
+        return
+    path = connection.settings_dict["NAME"]
+    try:
+        is_there = bool(connection.introspection.table_names())
+    except DatabaseError:
+        is_there = os.path.exists(path)
+    if not is_there:
+        raise MissingDatabaseError(
+            f"The database {path} is gone or empty. Restore a backup (docs/OPERATIONS.md), or run "
+            "`./run manage migrate` to create it."
+        )
 
 
 type Statement = tuple[str, tuple[Any, ...]]

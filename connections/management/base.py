@@ -22,7 +22,7 @@ from connections import wording
 from connections.access.actor import command_actor
 from connections.audit.export import Export, start_export
 from connections.audit.signing import SigningKeyError
-from connections.core.database import is_unwritable_error
+from connections.core.database import MissingDatabaseError, is_unwritable_error
 from connections.core.errors import DomainError, InvalidInputError, ResponseNotRecordedError
 from connections.core.private_files import PrivateFileError
 from connections.crypto.encryption import EncryptionError, check_key_ring
@@ -195,7 +195,14 @@ class OrgAdminCommand(BaseCommand):
         return chosen
 
 
-_FAILURES = (DomainError, PermissionDenied, EncryptionError, SigningKeyError, PrivateFileError)
+_FAILURES = (
+    DomainError,
+    PermissionDenied,
+    EncryptionError,
+    SigningKeyError,
+    PrivateFileError,
+    MissingDatabaseError,
+)
 
 
 def reason_of(error: Exception) -> str:

@@ -21,6 +21,7 @@ from connections.access.actor import WORKER
 from connections.access_reviews import reminders
 from connections.batches import running
 from connections.core import clock
+from connections.core.database import MissingDatabaseError, require_sqlite_database
 from connections.deletions import sending
 from connections.evidence.maintenance import AuditMaintenance
 from connections.inventory import managed_orgs, sync
@@ -55,13 +56,15 @@ def _repeat(
     """Call `work` until stopped, sleeping for as many seconds as it returns.
 
     Errors are logged and don't end it, because one row or a lost database must not stop the work on
-    others.
+    others. Only MissingDatabaseError does.
     """
     pause = FIRST_PAUSE
     while not is_stopped():
         try:
             close_old_connections()
             seconds, pause = work(), FIRST_PAUSE
+        except MissingDatabaseError:
+            raise
         except Exception:
             logger.exception("%s failed. Next attempt in %d s.", name, pause)
             # Closed because a broken connection would never recover.
@@ -144,13 +147,14 @@ class Worker:
         """Call `check` until the database is available, or until stopped.
 
         If the database is unavailable when a worker starts, that must not end the web server that
-        runs with it. Raises what `check` raises, except DatabaseError.
+        runs with it. Raises MissingDatabaseError, and what `check` raises except DatabaseError.
         """
         pause = FIRST_PAUSE
         while not self._is_stopped:
             try:
                 check()
             except DatabaseError:
+                require_sqlite_database()
                 logger.warning(
                     "The database is not available. Next attempt in %d s.", pause, exc_info=True
                 )
@@ -161,11 +165,15 @@ class Worker:
                 return
 
     def run(self) -> None:
-        """Work until stopped. Errors are logged and don't end it."""
+        """Work until stopped. Errors are logged and don't end it, except MissingDatabaseError."""
 
         def work() -> float:
-            self.work_once()
-            return seconds_until_due()
+            try:
+                self.work_once()
+                return seconds_until_due()
+            except DatabaseError:
+                require_sqlite_database()
+                raise
 
         _repeat(
             "The worker",

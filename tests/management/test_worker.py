@@ -9,17 +9,22 @@ from pathlib import Path
 
 import pytest
 from django.core.management import call_command
-from django.db import OperationalError
+from django.db import OperationalError, connection
+from pytest_django import DjangoDbBlocker
 
 from connections.access.actor import Actor
 from connections.batches import running
+from connections.core.database import MissingDatabaseError
+from connections.core.private_files import create_private_text
+from connections.crypto.encryption import new_key_ring_text
 from connections.inventory import sync
 from connections.models import Deletion, Sync
 from connections.operations import due, heartbeats, worker
 from connections.operations.worker import Worker
 from sandbox.server import SandboxServer
 from tests.credentials.support import added
-from tests.support.processes import ROOT, Running, clean_environment
+from tests.support.databases import SharedDatabase
+from tests.support.processes import ROOT, Running, clean_environment, manage
 
 
 @pytest.fixture
@@ -32,6 +37,7 @@ def quiet_database(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(heartbeats, "remove_heartbeat", lambda **_: None)
 
 
+@pytest.mark.django_db
 @pytest.mark.usefixtures("quiet_database")
 def test_it_continues_after_an_error_with_longer_pauses(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
@@ -144,6 +150,30 @@ def test_after_one_pass_no_worker_counts_as_running() -> None:
 @pytest.mark.django_db
 def test_without_due_deletions_it_sleeps_as_long_as_it_may() -> None:
     assert worker.seconds_until_due() == worker.MAX_SLEEP
+
+
+def test_it_does_not_wait_for_an_sqlite_database_that_is_missing(tmp_path: Path) -> None:
+    done = manage("worker", env=clean_environment(data_dir=tmp_path))
+    assert (done.returncode, done.stdout) == (1, "")
+    missing = f"The database {tmp_path / 'orgadmin.sqlite3'} is gone or empty."
+    assert f"CommandError: {missing} Restore a backup" in done.stderr
+
+
+def test_it_ends_when_its_sqlite_database_is_removed(
+    migrated_directory: Path, django_db_blocker: DjangoDbBlocker
+) -> None:
+    path = migrated_directory / "orgadmin.sqlite3"
+    create_private_text(migrated_directory / "keyring.json", new_key_ring_text())
+    database = SharedDatabase(url=f"sqlite:///{path}", data_dir=migrated_directory)
+    with django_db_blocker.unblock(), database.opened():
+        subject = Worker()
+        subject.run_once()
+        for file in migrated_directory.glob("orgadmin.sqlite3*"):
+            file.unlink()
+        # As after a minute, when the connection is too old.
+        connection.close()
+        with pytest.raises(MissingDatabaseError, match="is gone or empty"):
+            subject.run()
 
 
 def test_a_signal_wakes_and_stops_it(migrated_directory: Path) -> None:
