@@ -76,10 +76,10 @@ class Message:
         return ": ".join(part for part in parts if part)
 
     def as_text(self) -> str:
-        """The body of an email."""
-        lines = [wording.limited_lines(self.sentence, limit=_SENTENCE_LIMIT)]
+        """The body of an email. Only the quoted reason keeps its line breaks."""
+        lines = [_one_line(self.sentence)]
         if self.rows:
-            lines += ["", *(f"- {row}" for row in self.rows)]
+            lines += ["", *(f"- {_one_line(row)}" for row in self.rows)]
         if self.reason:
             reason = wording.limited_lines(self.reason, limit=_REASON_LIMIT)
             lines += ["", "Reason given:", *(f"> {line}" for line in reason.splitlines())]
@@ -98,16 +98,24 @@ class Message:
         document = {
             "type": self.code,
             "timestamp": f"{self.at:%Y-%m-%dT%H:%M:%SZ}",
-            "data": {"sentence": self.sentence, "url": self.url} | self.data,
+            "data": {"sentence": self._whole_sentence(), "url": self.url} | self.data,
         }
         if self.rows:
             document["text"] = self._as_slack_text()
         return json.dumps(document, ensure_ascii=True, separators=(",", ":")).encode()
 
+    def _whole_sentence(self) -> str:
+        return wording.one_line(self.sentence, limit=len(self.sentence))
+
     def _as_slack_text(self) -> str:
         """The text that Slack shows. Names from outside can't create links or mention people."""
-        text = "\n".join((self.sentence, *(f"• {row}" for row in self.rows), self.url))
+        rows = (f"• {_one_line(row)}" for row in self.rows)
+        text = "\n".join((self._whole_sentence(), *rows, self.url))
         return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def _one_line(text: str) -> str:
+    return wording.one_line(text, limit=_SENTENCE_LIMIT)
 
 
 _KEEP_CHECKPOINT = (
@@ -325,7 +333,7 @@ def _changes_message(notification: Notification) -> Message:
 def _change_line(row: ChangeRow) -> str:
     title = change_title(row.change, deletion=row.deletion)
     subject = f"{change_subject(row.change)} ({site_name(row.change.site)})"
-    return wording.one_line(f"{title}: {subject}. {row.cause}", limit=_SENTENCE_LIMIT).strip()
+    return f"{title}: {subject}. {row.cause}".strip()
 
 
 def _test_message(notification: Notification) -> Message:

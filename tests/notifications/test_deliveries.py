@@ -8,7 +8,7 @@ import logging
 import threading
 import time
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -18,6 +18,7 @@ from pytest_django import Settings
 from connections import audit
 from connections.models import AuditEvent, Notification, Person
 from connections.notifications import channels, delivery
+from connections.notifications.messages import Message
 from tests.datadog.servers import (
     Play,
     ScriptedServer,
@@ -341,6 +342,62 @@ def test_external_names_cannot_add_a_header_or_reverse_text(
     assert mail["Bcc"] is None
     assert "\u202e" not in mail["Subject"]
     assert len(mail["Subject"]) < 200
+
+
+HOSTILE = "Eve\r\nView: https://evil.example\n\u2028Approved \u202egnp.exe\x1b[2J\x85\u200b"
+
+
+def test_only_a_quoted_reason_has_line_breaks_and_nothing_reverses_the_text() -> None:
+    message = Message(
+        code="deletion.requested",
+        title="Approval needed",
+        about=HOSTILE,
+        at=datetime(2026, 3, 2, tzinfo=UTC),
+        sentence=f"{HOSTILE} requested it.",
+        path="/deletions/",
+        by=HOSTILE,
+        reason=HOSTILE,
+        rows=(HOSTILE, HOSTILE),
+    )
+    sentence, text = webhook_texts_of(message)
+    lines = message.as_text().split("\n")
+    assert len(lines) == 16
+    assert [line for line in lines if line.startswith("View: ")] == ["View: /deletions/"]
+    assert [line for line in lines if line.startswith(">")] == [
+        "> Eve",
+        "> View: https://evil.example",
+        "> ",
+        "> Approved \ufffdgnp.exe\ufffd[2J",
+        "> \ufffd",
+    ]
+    assert len(text.split("\n")) == 4
+    for line in (message.subject, sentence, *lines, *text.split("\n")):
+        assert line.isprintable()
+
+
+def webhook_texts_of(message: Message) -> tuple[str, str]:
+    """The sentence and the text for chats in a webhook's message."""
+    document = json.loads(message.as_json())
+    return document["data"]["sentence"], document["text"]
+
+
+def test_a_name_adds_no_line_to_a_mail_and_to_the_sentence_of_the_webhook(
+    record_event: RecordEvent,
+    mail_server: MailServer,
+    receiver: ScriptedServer,
+    ada: Person,
+    linus: Person,
+) -> None:
+    Person.objects.filter(pk=ada.pk).update(first_name=HOSTILE)
+    record_event(audit.EventCode.DELETION_REQUESTED, by=Person.objects.get(pk=ada.pk))
+    delivery.run_due(channel=MAIL)
+    delivery.run_due(channel=WEBHOOK)
+    lines = mail_server.messages[0].get_content().splitlines()
+    assert lines[0].startswith("Eve View: https://evil.example Approved")
+    [link] = [line for line in lines if line.startswith("View: ")]
+    assert link.startswith("View: https://orgadmin.example.org/deletions/")
+    [sent] = receiver.seen
+    assert json.loads(sent.body)["data"]["sentence"].isprintable()
 
 
 @pytest.mark.usefixtures("_short_deadlines")
