@@ -6,11 +6,14 @@ import os
 import secrets
 import signal
 import sys
+import traceback
+from types import TracebackType
 
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import execute_from_command_line
 
 from connections.core.errors import STOP_SIGNALS
+from connections.core.text import printable_lines
 
 
 def main() -> None:
@@ -31,6 +34,7 @@ def main() -> None:
         # Signals are delivered once the command handles them
         # (connections/deletions/interruption.py).
         signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+    sys.excepthook = print_exception
     try:
         execute_from_command_line(sys.argv)
     except ImproperlyConfigured as error:
@@ -43,6 +47,14 @@ def main() -> None:
         # Python collects garbage when it exits. That takes a quarter of a short command's time,
         # although the process ends anyway.
         gc.freeze()
+
+
+def print_exception(
+    kind: type[BaseException], error: BaseException, where: TracebackType | None
+) -> None:
+    """Print an unexpected exception. Its text can contain names from outside."""
+    text = "".join(traceback.format_exception(kind, error, where))
+    sys.stderr.write(printable_lines(text))
 
 
 if __name__ == "__main__":

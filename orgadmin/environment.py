@@ -3,6 +3,7 @@
 import logging
 import os
 import secrets
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from connections.core.private_files import (
     create_private_text_once,
     read_private_text,
 )
+from connections.core.text import printable, printable_lines
 
 
 def read_flag(name: str, *, default: bool) -> bool:
@@ -54,6 +56,18 @@ def parse_database_url(url: str) -> dict[str, Any]:
         ) from None
 
 
+class LineFormatter(logging.Formatter):
+    """Formats a record as one line. No name in it, or in its traceback, can pass for a record."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        """The line."""
+        return printable(super().formatMessage(record))
+
+    def formatException(self, ei: Any) -> str:
+        """The traceback, indented, because an exception's text can contain line breaks."""
+        return printable_lines(textwrap.indent(super().formatException(ei), "  "))
+
+
 def build_logging(*, level: str) -> dict[str, Any]:
     """Django's LOGGING: one line on standard error per record.
 
@@ -63,7 +77,11 @@ def build_logging(*, level: str) -> dict[str, Any]:
         "version": 1,
         "disable_existing_loggers": False,
         "formatters": {
-            "line": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"},
+            "line": {
+                "()": LineFormatter,
+                "fmt": "{asctime} {levelname} {name}: {message}",
+                "style": "{",
+            },
         },
         "filters": {"without_traceback": {"()": lambda: _drop_traceback}},
         "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from connections.core.text import printable_json
+
 Row = dict[str, Any]
 
 
@@ -33,7 +35,7 @@ CONTENT_TYPES = {
     "ndjson": "application/x-ndjson",
 }
 # Spreadsheets treat a cell that begins with one of these as a formula.
-FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
+FORMULA_STARTS = ("=", "+", "-", "@")
 # Almost every cell of a long export starts with one of these or is empty.
 _HARMLESS_STARTS = frozenset(["", *string.ascii_letters, *string.digits, "[", "{"])
 # Spaces that a spreadsheet might ignore before a formula.
@@ -51,7 +53,11 @@ def write[T](*, items: Iterable[T], columns: Columns[T], file_format: str) -> It
 
 
 # json.dumps would make a new encoder for each row.
-_to_json = json.JSONEncoder(ensure_ascii=False).encode
+_encode = json.JSONEncoder(ensure_ascii=False).encode
+
+
+def _to_json(value: Any) -> str:
+    return printable_json(_encode(value))
 
 
 def _json(rows: Iterable[Row]) -> Iterator[str]:
@@ -103,9 +109,13 @@ def _as_text(value: Any) -> str:
 
 
 def _starts_like_a_formula(text: str) -> bool:
-    """Normalizes with NFKC, because East Asian spreadsheets read the full-width ＝ as =."""
+    """Whether a formula, or a character that hides what follows, comes first.
+
+    Normalizes with NFKC, because East Asian spreadsheets read the full-width ＝ as =.
+    """
     first = text.lstrip(SPACES)[:1]
-    return unicodedata.normalize("NFKC", first).startswith(FORMULA_STARTS)
+    is_formula = unicodedata.normalize("NFKC", first).startswith(FORMULA_STARTS)
+    return is_formula or not first.isprintable()
 
 
 def as_time(at: datetime | None) -> str | None:

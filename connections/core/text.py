@@ -1,6 +1,8 @@
-"""Times, ages and counts as text."""
+"""Times, ages and counts as text, and text from outside that is safe to print."""
 
+import json
 import math
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 
@@ -53,3 +55,33 @@ def _rounded(span: timedelta) -> timedelta:
 def pluralize(number: int, noun: str) -> str:
     """“1 event”, “1,042 events”; for nouns with a regular plural."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def printable(text: str) -> str:
+    """The text for one line of output: a character that doesn't print becomes [U+001B].
+
+    Line breaks are replaced too, so a name can neither add a line nor control a terminal.
+    """
+    return _escape(text, lambda character: f"[U+{ord(character):04X}]")
+
+
+def printable_lines(text: str) -> str:
+    """The text like `printable`, but with its line feeds."""
+    return "\n".join(map(printable, text.split("\n")))
+
+
+def printable_json(text: str) -> str:
+    """JSON without line breaks, in which characters that don't print are escaped.
+
+    It is read as the same value.
+    """
+    return _escape(text, lambda character: json.dumps(character)[1:-1])
+
+
+def _escape(text: str, escape: Callable[[str], str]) -> str:
+    # Almost every text is printable, and this check takes no loop in Python.
+    if text.isprintable():
+        return text
+    return "".join(
+        character if character.isprintable() else escape(character) for character in text
+    )

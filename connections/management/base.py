@@ -7,13 +7,13 @@ import re
 import sqlite3
 import sys
 from argparse import ArgumentParser
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any, NoReturn
 
 from django.core.exceptions import PermissionDenied
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import BaseCommand, CommandError, CommandParser, OutputWrapper
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import Error as DatabaseError
 from django.db import connection
@@ -25,6 +25,7 @@ from connections.audit.signing import SigningKeyError
 from connections.core.database import MissingDatabaseError, is_unwritable_error
 from connections.core.errors import DomainError, InvalidInputError, ResponseNotRecordedError
 from connections.core.private_files import PrivateFileError
+from connections.core.text import printable, printable_json, printable_lines
 from connections.crypto.encryption import EncryptionError, check_key_ring
 from connections.inventory.sync import credentials_in_use
 from connections.models import Credential, Person
@@ -41,6 +42,25 @@ OUTPUT_CLOSED = 141
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
+class LineOutput(OutputWrapper):
+    """Writes one line with each call. A name in it can't add a line or control the terminal."""
+
+    def write(  # type: ignore[override]
+        self,
+        msg: str = "",
+        style_func: Callable[[str], str] | None = None,
+        ending: str | None = None,
+    ) -> None:
+        """Write the line in the given style, which is the only source of escape sequences."""
+        super().write(printable(msg), style_func, ending)
+
+    def write_piece(self, text: str) -> None:
+        """Write a part of a file as it is. On a terminal, only line breaks are not escaped."""
+        if self.isatty():
+            text = printable_lines(text.removeprefix("\ufeff").replace("\r\n", "\n"))
+        super().write(text, ending="")
+
+
 class OrgAdminCommand(BaseCommand):
     """A command that calls the same services as the pages.
 
@@ -50,6 +70,8 @@ class OrgAdminCommand(BaseCommand):
     not be recorded. `run` returns other codes after `emit`.
     """
 
+    stdout: LineOutput
+    stderr: LineOutput
     takes_json = True
     # Whether the command needs the key ring that decrypts the stored secrets.
     needs_keys = False
@@ -70,8 +92,8 @@ class OrgAdminCommand(BaseCommand):
         def report_error(message: str) -> None:
             self.as_json = "--json" in sys.argv
             if self.as_json:
-                self.emit({"error": message}, "")
-            print_error(message)
+                self.emit({"error": message})
+            print_error(printable(message))
 
         def parse_text(args: Sequence[str], namespace: Any = None) -> Any:
             if any(_SURROGATE.search(argument) for argument in args):
@@ -88,6 +110,10 @@ class OrgAdminCommand(BaseCommand):
         Django then prints the CommandError on standard error.
         """
         self.as_json = bool(options.get("json"))
+        style_func = self.stderr.style_func
+        self.stdout = LineOutput(options.pop("stdout", None) or sys.stdout)
+        self.stderr = LineOutput(options.pop("stderr", None) or sys.stderr)
+        self.stderr.style_func = style_func
         try:
             return super().execute(*args, **options)
         except Exception as error:
@@ -96,7 +122,7 @@ class OrgAdminCommand(BaseCommand):
                 raise
         message, code = failure
         if self.as_json:
-            self.emit({"error": message}, "")
+            self.emit({"error": message})
         raise CommandError(message, returncode=code)
 
     def find_failure(self, error: Exception) -> tuple[str, int] | None:
@@ -142,15 +168,17 @@ class OrgAdminCommand(BaseCommand):
         """Do what the command is for. Return the exit code; None means 0."""
         raise NotImplementedError
 
-    def emit(self, document: Any, text: str) -> None:
-        """Write the result: `document` with `--json`, otherwise `text`. Call it once.
+    def emit(self, document: Any, *lines: str) -> None:
+        """Write the result: `document` with `--json`, otherwise the lines. Call it once.
 
         A closed output is ignored, because the exit code still tells the result.
         """
         if self.as_json:
             text = json.dumps(document, cls=DjangoJSONEncoder, ensure_ascii=False)
+            lines = (printable_json(text),)
         try:
-            self.stdout.write(text)
+            for line in lines:
+                self.stdout.write(line)
             self.stdout.flush()
         except BrokenPipeError:
             self.drop_output()
@@ -222,12 +250,14 @@ def unreadable_text(path: str | Path, error: OSError | UnicodeDecodeError) -> st
 
 def database_error_text(error: Exception) -> str:
     """What a database error means for a command, and what to do."""
+    # PostgreSQL's texts have several lines.
+    reason = " ".join(str(error).split())
     if is_unwritable_error(error):
         return (
-            f"Org Admin can't write to the database: {error}. Make the database and its directory "
+            f"Org Admin can't write to the database: {reason}. Make the database and its directory "
             "writable for this user, or free space, then try again."
         )
-    return f"Database error: {error}. Is the database reachable and migrated?"
+    return f"Database error: {reason}. Is the database reachable and migrated?"
 
 
 class ExportCommand(OrgAdminCommand):
@@ -257,7 +287,7 @@ class ExportCommand(OrgAdminCommand):
         with closing(start_export(export=export)) as pieces:
             try:
                 for piece in pieces:
-                    self.stdout.write(piece.decode(), ending="")
+                    self.stdout.write_piece(piece.decode())
                     # Before the end is recorded, because an export that was not read is not
                     # complete.
                     self.stdout.flush()
@@ -265,7 +295,8 @@ class ExportCommand(OrgAdminCommand):
                 self.drop_output()
                 raise SystemExit(OUTPUT_CLOSED) from None
         if note and self.prints_checkpoint and not checkpoint_file:
-            self.stderr.write(note)
+            for line in note.splitlines():
+                self.stderr.write(line)
 
 
 def _write_checkpoint(path: Path, note: str) -> None:
@@ -298,12 +329,12 @@ def credential_document(credential: Credential) -> dict[str, Any]:
     }
 
 
-def credential_text(credential: Credential) -> str:
-    """A credential and its key checks as text."""
+def credential_lines(credential: Credential) -> list[str]:
+    """A credential and its key checks as lines of text."""
     state = "verified" if credential.is_verified else "unverified"
     lines = [f"{credential.name} ({credential.site}): {state}"]
     marks = {True: "yes", False: "no ", None: "-  "}
     for result in credential.verification:
         text = result["text"] or "not checked"
         lines.append(f"  {marks[result['ok']]} {result['check']}: {text}")
-    return "\n".join(lines)
+    return lines

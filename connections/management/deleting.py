@@ -10,6 +10,7 @@ from argparse import ArgumentParser
 from typing import Any, NoReturn
 
 from connections.core.errors import STOP_SIGNALS, StopRequestedError
+from connections.core.text import printable
 from connections.deletions import interruption
 from connections.deletions.lifecycle import find_input_problems
 from connections.management.base import FAILED, UNKNOWN, OrgAdminCommand
@@ -128,14 +129,14 @@ class DeletingCommand(OrgAdminCommand):
         if problems:
             self.usage_error(" ".join(f"--{name}: {text}" for name, text in problems.items()))
 
-    def emit(self, document: Any, text: str) -> None:
+    def emit(self, document: Any, *lines: str) -> None:
         """Write the result.
 
         A lost terminal is ignored, because the exit code still tells the result.
         """
         self._is_result_written = True
         try:
-            super().emit(document, text)
+            super().emit(document, *lines)
         except OSError:
             self.drop_output()
 
@@ -150,7 +151,7 @@ class DeletingCommand(OrgAdminCommand):
             signal.signal(number, signal.SIG_DFL)
         text = self.stopped_text
         if "--json" in sys.argv and not self._is_result_written:
-            write_now(sys.stdout.fileno(), json.dumps({"error": text}, ensure_ascii=False))
+            write_now(sys.stdout.fileno(), json.dumps({"error": text}))
         write_now(sys.stderr.fileno(), text)
         os._exit(UNKNOWN if self.has_sent else FAILED)
 
@@ -159,4 +160,4 @@ def write_now(descriptor: int, text: str) -> None:
     """Write a line without Python's buffers, which a signal handler must not use."""
     # The reader might have gone away.
     with contextlib.suppress(OSError):
-        os.write(descriptor, f"{text}\n".encode())
+        os.write(descriptor, f"{printable(text)}\n".encode())

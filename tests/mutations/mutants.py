@@ -2457,7 +2457,107 @@ TICKET_PATTERNS = "connections/deletions/tickets.py"
 
 TICKET_TESTS = "tests/deletions/test_ticket_patterns.py"
 
+HOSTILE_TEXTS = "tests/management/test_hostile_texts.py"
+NO_LINE = f"{HOSTILE_TEXTS}::test_no_text_from_outside_adds_a_line_or_an_unprintable_character"
+ONLY_A_REASON = (
+    "tests/notifications/test_deliveries.py"
+    "::test_only_a_quoted_reason_has_line_breaks_and_nothing_reverses_the_text"
+)
+
 INPUTS_AND_FILES = (
+    _mutant(
+        "a name adds no line to a command's output",
+        "connections/management/base.py",
+        "super().write(printable(msg), style_func, ending)",
+        "super().write(msg, style_func, ending)",
+        f"{NO_LINE}[list_orgs]",
+        f"{NO_LINE}[list_org_connections]",
+    ),
+    _mutant(
+        "a usage error controls no terminal",
+        "connections/management/base.py",
+        "print_error(printable(message))",
+        "print_error(message)",
+        f"{NO_LINE}[list_orgs]",
+    ),
+    _mutant(
+        "JSON of a command keeps a name as it is",
+        "connections/management/base.py",
+        "lines = (printable_json(text),)",
+        "lines = (text,)",
+        f"{HOSTILE_TEXTS}::test_a_json_document_keeps_every_character_of_a_value",
+    ),
+    _mutant(
+        "no control character in a JSON export",
+        "connections/core/tabular.py",
+        "return printable_json(_encode(value))",
+        "return _encode(value)",
+        f"{HOSTILE_TEXTS}::test_a_json_document_has_no_unprintable_character[export_deletions]",
+    ),
+    _mutant(
+        "a terminal shows an export escaped",
+        "connections/management/base.py",
+        "        if self.isatty():\n",
+        "        if False:\n",
+        f"{HOSTILE_TEXTS}::test_a_csv_export_is_escaped_only_for_a_terminal[True]",
+    ),
+    _mutant(
+        "no text passes for a record of the log",
+        "orgadmin/environment.py",
+        "return printable(super().formatMessage(record))",
+        "return super().formatMessage(record)",
+        f"{HOSTILE_TEXTS}::test_no_text_passes_for_a_record_of_the_log",
+    ),
+    _mutant(
+        "no traceback passes for a record of the log",
+        "orgadmin/environment.py",
+        'textwrap.indent(super().formatException(ei), "  ")',
+        "super().formatException(ei)",
+        f"{HOSTILE_TEXTS}::test_no_text_passes_for_a_record_of_the_log",
+    ),
+    _mutant(
+        "a traceback of a command controls no terminal",
+        "manage.py",
+        "    sys.excepthook = print_exception\n",
+        "",
+        f"{HOSTILE_TEXTS}"
+        "::test_a_process_prints_its_error_and_a_traceback_without_control_characters[--traceback]",
+    ),
+    _mutant(
+        "a name adds no line to an email",
+        "connections/notifications/messages.py",
+        "lines = [_one_line(self.sentence)]",
+        "lines = [self.sentence]",
+        ONLY_A_REASON,
+    ),
+    _mutant(
+        "a row adds no line to an email",
+        "connections/notifications/messages.py",
+        '*(f"- {_one_line(row)}" for row in self.rows)',
+        '*(f"- {row}" for row in self.rows)',
+        ONLY_A_REASON,
+    ),
+    _mutant(
+        "a row adds no line to a chat",
+        "connections/notifications/messages.py",
+        '(f"• {_one_line(row)}" for row in self.rows)',
+        '(f"• {row}" for row in self.rows)',
+        ONLY_A_REASON,
+    ),
+    _mutant(
+        "a name adds no line to the webhook's sentence",
+        "connections/notifications/messages.py",
+        "return wording.one_line(self.sentence, limit=len(self.sentence))",
+        "return self.sentence",
+        ONLY_A_REASON,
+    ),
+    _mutant(
+        "a hidden character starts no formula in a CSV",
+        "connections/core/tabular.py",
+        "return is_formula or not first.isprintable()",
+        "return is_formula",
+        "tests/deletions/history/test_pages.py::test_no_cell_can_be_read_as_a_formula",
+    ),
     _mutant(
         "no full-width formula in a CSV",
         "connections/core/tabular.py",

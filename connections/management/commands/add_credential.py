@@ -19,7 +19,7 @@ from connections.management.base import (
     FAILED,
     OrgAdminCommand,
     credential_document,
-    credential_text,
+    credential_lines,
 )
 
 
@@ -58,7 +58,7 @@ class Command(OrgAdminCommand):
         )
         document = credential_document(credential)
         document["org_connections"] = credential_lifecycle.count_connections(credential)
-        self.emit(document, credential_text(credential))
+        self.emit(document, *credential_lines(credential))
         return 0 if credential.is_verified else FAILED
 
     def _site(self, typed: str) -> str:

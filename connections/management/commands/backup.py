@@ -39,6 +39,7 @@ class Command(OrgAdminCommand):
         keys = ", ".join(manifest.key_ids) or "none"
         self.emit(
             document,
-            f"Backed up to {directory} ({counts}).\nThe key ring isn't included. Keep a copy of "
-            f"{key_ring} elsewhere (keys in use: {keys}).",
+            f"Backed up to {directory} ({counts}).",
+            f"The key ring isn't included. Keep a copy of {key_ring} elsewhere "
+            f"(keys in use: {keys}).",
         )

@@ -3,12 +3,15 @@
 from argparse import ArgumentParser
 from typing import Any, NoReturn
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
+
+from connections.management.base import OrgAdminCommand
 
 
-class Command(BaseCommand):
+class Command(OrgAdminCommand):
     """Changes nothing and names the command to use."""
 
+    takes_json = False
     help = "Not available, because it records nothing. Use make_sign_in_link."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -16,8 +19,7 @@ class Command(BaseCommand):
         parser.add_argument("username", nargs="?")
         parser.add_argument("--database")
 
-    def handle(self, *args: Any, **options: Any) -> NoReturn:
-        """Refuse."""
+    def run(self, **options: Any) -> NoReturn:
         raise CommandError(
             "Nothing was changed, because Django's changepassword records nothing. Run "
             "./run manage make_sign_in_link --username … and choose a password with the link."

@@ -4,15 +4,24 @@ from contextlib import nullcontext
 from typing import Any
 
 from django.contrib.auth.management.commands.createsuperuser import Command as DjangoCommand
+from django.core.management.base import CommandParser
 from django.db import transaction
 
 from connections.access.actor import command_actor
+from connections.core.text import printable
 from connections.models import Person
 from connections.people import people
 
 
 class Command(DjangoCommand):
     """Creates an administrator. `--noinput --username --email` needs no terminal."""
+
+    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
+        """A parser whose error messages are printable."""
+        parser = super().create_parser(prog_name, subcommand, **kwargs)
+        print_error = parser.error
+        parser.error = lambda message: print_error(printable(message))  # type: ignore[method-assign]
+        return parser
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Create the administrator and record it, in one transaction unless interactive.

@@ -176,7 +176,7 @@ class Command(DeletingCommand):
         lines += [f"Datadog: '{quote}'" for quote in description.quotes]
         if is_existing:
             lines.insert(0, "This connection already has an open deletion. No new DELETE was sent.")
-        self.emit(document, "\n".join([*lines, f"Deletion: /deletions/{deletion.pk}/"]))
+        self.emit(document, *lines, f"Deletion: /deletions/{deletion.pk}/")
         raise SystemExit(exit_code_of(deletion))
 
     def end_stopped(self) -> NoReturn:

@@ -185,8 +185,8 @@ class Command(DeletingCommand):
         if error:
             document["error"] = error
             self.stderr.write(error)
-        text = _text_of(batch, deletions=deletions, failed=failed, next_step=_next_step(batch))
-        self.emit(document, text)
+        lines = _lines_of(batch, deletions=deletions, failed=failed, next_step=_next_step(batch))
+        self.emit(document, *lines)
         raise SystemExit(_exit_code(batch, deletions=deletions, has_failed_lines=bool(failed)))
 
     def _end_unknown(self, batch: Batch, *, error: str, failed: Sequence[FailedLine]) -> NoReturn:
@@ -194,7 +194,7 @@ class Command(DeletingCommand):
         document = _document_of(batch, deletions=(), failed=failed) | {"state": None}
         error = f"{error} {self._unfinished_text(batch)}"
         self.stderr.write(error)
-        self.emit(document | {"error": error}, "")
+        self.emit(document | {"error": error})
         raise SystemExit(UNKNOWN)
 
     def _send(self, batch: Batch) -> None:
@@ -241,7 +241,7 @@ class Command(DeletingCommand):
         )
         self.emit(
             _document_of(batch, deletions=deletions, failed=plan.failed),
-            _text_of(batch, deletions=deletions, failed=plan.failed, next_step=next_step),
+            *_lines_of(batch, deletions=deletions, failed=plan.failed, next_step=next_step),
         )
         needs_approval = batch.state in {BatchState.REQUESTED, BatchState.APPROVED}
         code = _dry_run_code(failed=plan.failed, needs_approval=needs_approval)
@@ -258,7 +258,7 @@ class Command(DeletingCommand):
         document["failed"] = _failed_rows(failed)
         approval = "Approval is needed." if code == _NEEDS_APPROVAL else ""
         count = f"{pluralize(len(rows), 'connection')} can be deleted. Nothing was sent."
-        self.emit(document, "\n".join(filter(None, [*_failed_texts(failed), count, approval])))
+        self.emit(document, *filter(None, [*_failed_texts(failed), count, approval]))
         raise SystemExit(code)
 
     def _note_wait(self, until: datetime) -> None:
@@ -325,16 +325,16 @@ def _document_of(
     }
 
 
-def _text_of(
+def _lines_of(
     batch: Batch, *, deletions: Iterable[Deletion], failed: Iterable[FailedLine], next_step: str
-) -> str:
+) -> Iterable[str]:
     counts = Counter(
         label_of_outcome(deletion.outcome) if deletion.outcome else label_of_state(deletion.state)
         for deletion in deletions
     )
     lines = [f"{count:,} {label.lower()}" for label, count in counts.most_common()]
     lines += [*_failed_texts(failed), next_step, f"Bulk deletion: {_url_of(batch)}"]
-    return "\n".join(filter(None, lines))
+    return filter(None, lines)
 
 
 def _row_of(deletion: Deletion) -> dict[str, Any]:

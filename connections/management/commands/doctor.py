@@ -35,5 +35,5 @@ class Command(OrgAdminCommand):
             if finding["hint"]:
                 lines.append(f"         {finding['hint']}")
         is_ok = all(message.level < ERROR for message in messages)
-        self.emit({"ok": is_ok, "findings": findings}, "\n".join(lines))
+        self.emit({"ok": is_ok, "findings": findings}, *lines)
         return 0 if is_ok else FAILED

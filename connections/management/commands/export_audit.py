@@ -41,4 +41,4 @@ class Command(ExportCommand):
         if export is not None:
             self.write_export(export, checkpoint_file=options["checkpoint_file"])
         elif self.as_json:
-            self.emit([], "")
+            self.emit([])

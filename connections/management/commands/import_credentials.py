@@ -38,7 +38,7 @@ class Command(OrgAdminCommand):
             for outcome in LineOutcome
             if outcome is not LineOutcome.NOT_REACHED
         }
-        self.emit(document, "\n".join(map(_text, results)))
+        self.emit(document, *map(_text, results))
         return FAILED if document[LineOutcome.FAILED] else 0
 
 

@@ -44,7 +44,7 @@ class Command(OrgAdminCommand):
         )
         rows = list(iterate_changes(actor=command_actor(), filters=filters))
         document = {"changes": [CHANGE_EXPORT_COLUMNS.row(row) for row in rows]}
-        self.emit(document, "\n".join(_line(row) for row in rows))
+        self.emit(document, *map(_line, rows))
         is_waiting = any(row.change.awaits_acknowledgement for row in rows)
         return NEEDS_ATTENTION if is_waiting else 0
 

@@ -57,7 +57,7 @@ class Command(OrgAdminCommand):
             "org_connections": [_document(row) for row in rows],
             "failures": failures,
         }
-        self.emit(document, "\n".join(_line(row) for row in rows))
+        self.emit(document, *map(_line, rows))
         for failure in failures:
             self.stderr.write(f"{failure['credential']}: {failure['message']}")
         return FAILED if failures else 0

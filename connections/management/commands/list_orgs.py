@@ -18,7 +18,7 @@ class Command(OrgAdminCommand):
 
     def run(self, **options: Any) -> int:
         orgs = list_orgs(actor=command_actor())
-        self.emit({"orgs": [_document(org) for org in orgs]}, "\n".join(map(_line, orgs)))
+        self.emit({"orgs": [_document(org) for org in orgs]}, *map(_line, orgs))
         return 0
 
 

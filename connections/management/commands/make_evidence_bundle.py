@@ -89,7 +89,7 @@ class Command(OrgAdminCommand):
             else:
                 query = filter_query(options)
                 bundle = make_bundle(output=file, filters=filters, query=query, **common)
-        self.emit(asdict(bundle) | {"file": str(output)}, _text(bundle, output, review=review))
+        self.emit(asdict(bundle) | {"file": str(output)}, *_lines(bundle, output, review=review))
         return FAILED if bundle.differing else 0
 
     def _find_review(self, options: dict[str, Any]) -> AccessReview | None:
@@ -125,7 +125,7 @@ def _new_file(output: Path) -> Iterator[BinaryIO]:
         raise
 
 
-def _text(bundle: Bundle, output: Path, *, review: AccessReview | None) -> str:
+def _lines(bundle: Bundle, output: Path, *, review: AccessReview | None) -> list[str]:
     deletions = pluralize(bundle.deletions, "deletion")
     if review:
         what = f"the access review {review.name}, {deletions} of its connections"
@@ -143,4 +143,4 @@ def _text(bundle: Bundle, output: Path, *, review: AccessReview | None) -> str:
             "bundle will fail. The database might have been changed outside Org Admin."
         )
         lines += bundle.differences
-    return "\n".join(lines)
+    return lines

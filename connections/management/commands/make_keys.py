@@ -32,10 +32,10 @@ class Command(OrgAdminCommand):
         self.emit(
             made,
             f"Created key {made['key_id']}. Keep a copy of the files apart from the database's "
-            "backup, and set:\n"
-            f"ORGADMIN_KEYRING_FILE={made['keyring_file']}\n"
-            f"ORGADMIN_SIGNING_KEY_FILE={made['signing_key_file']}\n"
-            f"SECRET_KEY_FILE={made['secret_key_file']}\n"
+            "backup, and set:",
+            f"ORGADMIN_KEYRING_FILE={made['keyring_file']}",
+            f"ORGADMIN_SIGNING_KEY_FILE={made['signing_key_file']}",
+            f"SECRET_KEY_FILE={made['secret_key_file']}",
             f"ORGADMIN_WEBHOOK_SECRET_FILE={made['webhook_secret_file']}",
         )
 

@@ -36,7 +36,7 @@ class Command(OrgAdminCommand):
         }
         now = clock.now()
         lines = [_line(deletion, now=now) for deletion in rows]
-        self.emit(document, "\n".join([*lines, f"Unknown: {unknown}."]))
+        self.emit(document, *lines, f"Unknown: {unknown}.")
         return UNKNOWN if unknown else 0
 
 

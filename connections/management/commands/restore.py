@@ -40,10 +40,10 @@ class Command(OrgAdminCommand):
             "missing_key_ids": restored.missing_key_ids,
             "unresolved": restored.unresolved,
         }
-        self.emit(document, _sentences(restored, directory=directory))
+        self.emit(document, *_sentences(restored, directory=directory))
 
 
-def _sentences(restored: RestoreResult, *, directory: Path) -> str:
+def _sentences(restored: RestoreResult, *, directory: Path) -> list[str]:
     made_at = restored.manifest.made_at_text
     sentences = [f"Restored {restored.database} from the backup in {directory}, made {made_at}."]
     if restored.kept:
@@ -59,4 +59,4 @@ def _sentences(restored: RestoreResult, *, directory: Path) -> str:
             f"without key {', '.join(restored.missing_key_ids)}."
         )
     sentences.append("Everyone must sign in again.")
-    return "\n".join(sentences)
+    return sentences

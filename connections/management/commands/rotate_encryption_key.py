@@ -51,15 +51,16 @@ class Command(OrgAdminCommand):
             make_key=not options["no_new_key"],
             drop_unused=options["drop_unused"],
         )
-        self.emit(asdict(rotation), _sentences(rotation))
+        self.emit(asdict(rotation), *_sentences(rotation))
         if not rotation.left:
             return 0
         self.stderr.write("Stored secrets not encrypted with the primary key:")
-        self.stderr.write("\n".join(rotation.left))
+        for place in rotation.left:
+            self.stderr.write(place)
         return FAILED
 
 
-def _sentences(rotation: KeyRotation) -> str:
+def _sentences(rotation: KeyRotation) -> list[str]:
     has_new_key = rotation.primary_key_id != rotation.previous_key_id
     previous = f" (previously {rotation.previous_key_id})" if has_new_key else ""
     sentences = [
@@ -72,4 +73,4 @@ def _sentences(rotation: KeyRotation) -> str:
         sentences.append(f"Other keys on the ring: {', '.join(rotation.other_key_ids)}.")
     if has_new_key:
         sentences.append("Back up the key ring again: an older copy might not contain this key.")
-    return "\n".join(sentences)
+    return sentences

@@ -97,7 +97,8 @@ class Command(OrgAdminCommand):
                 "Create your administrator account (valid 1 hour):",
                 serving.absolute_link(link, address=address),
             ]
-        self.stdout.write("\n".join(lines))
+        for line in lines:
+            self.stdout.write(line)
         self.stdout.flush()
 
 

@@ -9,7 +9,7 @@ from connections.management.base import (
     FAILED,
     OrgAdminCommand,
     credential_document,
-    credential_text,
+    credential_lines,
 )
 
 
@@ -29,8 +29,9 @@ class Command(OrgAdminCommand):
         verified = credential_lifecycle.verify_credentials(
             actor=command_actor(), credentials=self.choose_credentials(options["credential"])
         )
-        text = "\n".join(map(credential_text, verified)) or "No credentials."
+        lines = [line for credential in verified for line in credential_lines(credential)]
         self.emit(
-            {"credentials": [credential_document(credential) for credential in verified]}, text
+            {"credentials": [credential_document(credential) for credential in verified]},
+            *(lines or ["No credentials."]),
         )
         return 0 if all(credential.is_verified for credential in verified) else FAILED

@@ -145,7 +145,12 @@ def test_exports_include_every_batch(
     assert len(json.loads(body_of(client_of(edith), "/deletions/export/?format=json"))) == 5
 
 
-@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", " =1"])
+HIDDEN = ("\t", "\r", "\n", "\x0b", "\u200b", "\ufeff", "\u2028")
+
+
+@pytest.mark.parametrize(
+    "text", ["=1+1", "+1", "-1", "@SUM(A1)", " =1", *(f"{first}=1" for first in HIDDEN)]
+)
 def test_no_cell_can_be_read_as_a_formula(text: str) -> None:
     assert tabular.as_cell(text).startswith("'")
 
