@@ -32,7 +32,7 @@ class ChangeFilter:
     # "yes" or "no".
     acknowledged: str = ""
     # Recorded at this time or later. A removal is recorded some time after it was detected: once
-    # every credential that lists the connection has been tried.
+    # every credential that listed the connection is synced or has failed for too long.
     since: datetime | None = None
     # Stored after the change with the first number, up to the change with the second.
     after_number: int = 0

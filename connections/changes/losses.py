@@ -1,7 +1,8 @@
 """Connections missing from a complete sync, until it is clear whether they were removed.
 
 A credential can stop listing a connection that others still list. The connection counts as removed
-once every credential that lists it has been tried since and none still lists it.
+once every credential in use that listed it has a complete sync without it. A credential whose syncs
+have failed for 24 hours is not waited for any longer.
 """
 
 from collections import defaultdict
@@ -11,6 +12,7 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from django.db.models import Exists, OuterRef, Q, QuerySet, Subquery
+from django.db.models.functions import Coalesce
 
 from connections.changes.known import connection_fields, connection_state
 from connections.core import clock
@@ -18,6 +20,7 @@ from connections.datadog.responses import AttemptResult
 from connections.models import (
     Attempt,
     Change,
+    Credential,
     Deletion,
     KnownConnection,
     Org,
@@ -29,6 +32,8 @@ from connections.models import (
 MAX_SYNC_TIME = timedelta(minutes=1)
 # A list can still show a connection this long after its DELETE worked.
 LIST_LAG = timedelta(minutes=5)
+# A credential's last complete sync counts until its syncs have failed for this long.
+FAILING_LIMIT = timedelta(hours=24)
 # A DELETE with one of these results might have removed the connection. A refused one can't have.
 _MIGHT_HAVE_DELETED = ("", AttemptResult.DELETED, AttemptResult.AMBIGUOUS)
 
@@ -36,7 +41,7 @@ _MIGHT_HAVE_DELETED = ("", AttemptResult.DELETED, AttemptResult.AMBIGUOUS)
 def record_loss(*, site: str, connection_ids: Collection[UUID], lacked_at: datetime) -> None:
     """Note that a complete sync, begun at `lacked_at`, lacks connections that should be there.
 
-    Whether they were removed is known once every credential that lists them has been tried.
+    Whether they were removed is known once the other credentials that list them are synced.
     """
     if connection_ids:
         KnownConnection.objects.filter(
@@ -53,6 +58,22 @@ def mark_removed(rows: Iterable[KnownConnection], *, site: str, at: datetime) ->
     # Also for credentials that failed or were retired, because they won't update their own
     # snapshots.
     OrgConnectionSnapshot.objects.filter(**of_site, is_current=True).update(is_current=False)
+
+
+def find_credentials_that_count(*, site: str, now: datetime) -> set[UUID]:
+    """The credentials in use, except those whose syncs have failed for FAILING_LIMIT.
+
+    What their last complete syncs listed still counts. Syncs from the future are ignored.
+    """
+    syncs = Sync.objects.filter(credential=OuterRef("pk")).order_by("-started_at", "-id")
+    limit = now - FAILING_LIMIT
+    recent = syncs.filter(started_at__gt=limit, started_at__lte=now + clock.TOLERANCE)
+    was_complete = syncs.filter(started_at__lte=limit).values("is_complete")[:1]
+    in_use = Credential.objects.filter(site=site, retired_at=None)
+    counting = in_use.annotate(was_complete=Coalesce(Subquery(was_complete), True)).filter(
+        Exists(recent.filter(is_complete=True)) | Q(was_complete=True)
+    )
+    return set(counting.values_list("pk", flat=True))
 
 
 def is_any_lost(*, site: str) -> Exists:
@@ -175,6 +196,7 @@ class _Observers:
         self, *, sync: Sync, lost: Sequence[KnownConnection], deleted: Collection[UUID]
     ) -> None:
         site, self.now = sync.credential.site, sync.finished_at
+        self._that_count = find_credentials_that_count(site=site, now=self.now)
         syncs = Sync.objects.filter(
             credential=OuterRef("credential"), started_at__lte=self.now + clock.TOLERANCE
         ).order_by("-started_at", "-id")
@@ -214,8 +236,12 @@ class _Observers:
         )
 
     def awaits_sync(self, row: KnownConnection) -> bool:
-        """Whether a credential that lists it has not been tried since it was lost."""
-        return any(not self._is_after_loss(listing.tried_at, row) for listing in self._listing(row))
+        """Whether a credential that lists it needs a complete sync, or has to fail for longer."""
+        return any(
+            listing.credential_id in self._that_count
+            or not self._is_after_loss(listing.tried_at, row)
+            for listing in self._listing(row)
+        )
 
     def no_longer_listing(self, row: KnownConnection) -> list[str]:
         """The credentials that listed it and whose complete sync since then lacks it."""
@@ -226,7 +252,7 @@ class _Observers:
         ]
 
     def not_checked(self, row: KnownConnection) -> list[str]:
-        """The credentials that list it and whose syncs since then failed."""
+        """The credentials that list it and whose syncs have failed for too long."""
         return [str(listing.credential_id) for listing in self._listing(row)]
 
     @staticmethod

@@ -50,10 +50,10 @@ class KnownConnection(ConnectionFields):
     # When the sync that established these values finished. A sync that began before that might show
     # older values.
     established_at = models.DateTimeField()
-    # The start of the newest complete sync that showed these values.
+    # The start of the newest complete sync that listed it and added nothing to these values.
     last_shown_at = models.DateTimeField()
-    # The start of a complete sync that lacked it. Set until every other credential that lists it
-    # has been tried since.
+    # The start of a complete sync that lacked it. Set until the other credentials that list it have
+    # a complete sync, or have failed for 24 hours.
     lost_at = models.DateTimeField(null=True)
 
     class Meta:
@@ -123,8 +123,8 @@ class Change(models.Model):
     deletion = models.ForeignKey(
         Deletion, on_delete=models.PROTECT, null=True, related_name="changes"
     )
-    # IDs of the credentials whose syncs showed it, and of those that list the connection but could
-    # not be synced.
+    # IDs of the credentials whose syncs showed it, and of those that listed a removed connection
+    # but whose syncs had failed for 24 hours.
     observed_by = models.JSONField(default=list)
     not_checked_by = models.JSONField(default=list)
     # Case-folded names and IDs for the search.

@@ -161,7 +161,8 @@ def _removed_texts(
     if _is_disabled(before):
         sentences.append(_disabled_text(before))
     if not_checked_by:
-        sentences.append(f"Not checked with {join_names(not_checked_by)}: the sync failed.")
+        names = join_names(not_checked_by)
+        sentences.append(f"Not checked with {names}: syncs failed for 24 hours.")
     return sentences
 
 

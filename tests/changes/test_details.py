@@ -173,6 +173,8 @@ def test_a_credential_that_failed_is_named(clock: SettableClock) -> None:
     sync(second, X)
     clock.advance(minutes=15)
     sync(first)
+    assert sync(second, is_complete=False) == []
+    clock.advance(hours=24)
     [change] = sync(second, is_complete=False)
     assert (change.observed_by, change.not_checked_by) == ([str(first.pk)], [str(second.pk)])
     assert not OrgConnectionSnapshot.objects.filter(is_current=True).exists()

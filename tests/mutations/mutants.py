@@ -61,6 +61,7 @@ DETECTION = "connections/changes/detection.py"
 LOSSES = "connections/changes/losses.py"
 CHANGES = "tests/changes"
 RECREATIONS = f"{CHANGES}/test_recreations.py"
+FAILING = f"{CHANGES}/test_failing_credentials.py"
 SCENARIOS = f"{CHANGES}/test_scenarios.py::test_a_scenario_reports"
 INCOMPLETE = (
     f"{CHANGES}/test_scenarios.py"
@@ -132,6 +133,51 @@ NETWORK = (
         " and not observers.awaits_sync(row)",
         "",
         f"{SCENARIOS}[only one side lacks it so far]",
+    ),
+    _mutant(
+        "a failed sync confirms no removal",
+        LOSSES,
+        "            listing.credential_id in self._that_count\n            or not",
+        "            not",
+        f"{FAILING}::test_the_removal_waits_while_a_credential_fails",
+        f"{FAILING}::test_one_failure_after_a_day_without_syncs_is_not_a_day_of_failures",
+    ),
+    _mutant(
+        "a credential that fails for 24 hours delays no removal any longer",
+        LOSSES,
+        "        Exists(recent.filter(is_complete=True)) | Q(was_complete=True)\n",
+        "        Q()\n",
+        f"{FAILING}::test_after_24_hours_it_is_reported_with_the_credential_that_was_not_checked",
+    ),
+    _mutant(
+        "exports name the credentials that a removal was not checked with",
+        "connections/changes/export.py",
+        '        "not_checked": lambda row: row.not_checked_by,\n',
+        "",
+        f"{FAILING}::test_every_list_export_and_message_names_it",
+    ),
+    _mutant(
+        "a baseline hides no connection that was created since another credential was synced",
+        DETECTION,
+        "self.is_baseline and shown.connection_id not in lacked_at",
+        "self.is_baseline",
+        f"{CHANGES}/test_new_credentials.py::test_a_connection_created_since_another_credential_was_synced_is_reported",
+        f"{CHANGES}/test_model.py::test_changes_add_up",
+    ),
+    _mutant(
+        "a new credential that lists more reports nothing old",
+        DETECTION,
+        "if created_at and created_at > at - clock.TOLERANCE",
+        "if created_at",
+        f"{CHANGES}/test_new_credentials.py::test_a_credential_that_lists_more_reports_nothing_old",
+    ),
+    _mutant(
+        "data types about which lists contradict each other are reported once",
+        "connections/changes/known.py",
+        "[name for name in known.connection_types if name in types]",
+        "[]",
+        f"{SCENARIOS}[only one side shows another type]",
+        f"{CHANGES}/test_model.py::test_changes_add_up",
     ),
     _mutant(
         "a removal is not explained by a refused DELETE",
