@@ -6,6 +6,7 @@ the snapshots of the site are locked, in the transaction that stores the sync.
 """
 
 import hashlib
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -13,6 +14,7 @@ from typing import Any
 from uuid import UUID
 
 from django.db import connection
+from django.db.models import OuterRef, Subquery
 
 from connections import audit
 from connections.access.actor import Actor
@@ -356,11 +358,15 @@ class _Comparison:
         """
         others = self._others_of_pairs(new, listed=listed)
         former = self._former(new, others=others)
-        recreated = (
-            self._deleted_in_org_admin(new, others=others, former=former)
-            if self.is_baseline
-            else self._deletions_of(former)
-        )
+        lacked_at: dict[UUID, datetime] = {}
+        if self.is_baseline:
+            lacked_at = self._lacked_at(new)
+            created = {_pair_of(shown) for shown in new if shown.connection_id in lacked_at}
+            gone = {pair: row for pair, row in former.items() if not row.is_present}
+            recreated = self._deletions_of({pair: gone[pair] for pair in created & gone.keys()})
+            recreated |= self._deleted_in_org_admin(new, others=others, former=former)
+        else:
+            recreated = self._deletions_of(former)
         for shown in new:
             pair = _pair_of(shown)
             other = others.get(pair)
@@ -368,10 +374,10 @@ class _Comparison:
                 self._report_recreated(shown, *recreated[pair])
             elif other and other.is_present and self._leaves_to_next_sync(other):
                 continue
-            elif self.is_baseline:
+            elif self.is_baseline and shown.connection_id not in lacked_at:
                 self.established.append(shown)
             else:
-                self._report_appeared(shown)
+                self._report_appeared(shown, lacked_at=lacked_at.get(shown.connection_id))
         replaced = [known for known, _ in recreated.values() if known.is_present]
         if replaced:
             mark_removed(replaced, site=self.site, at=self.sync.finished_at)
@@ -384,10 +390,40 @@ class _Comparison:
         """
         return self.is_baseline or not self._is_newer_than(other.last_shown_at)
 
-    def _is_newly_visible(self, shown: KnownConnection) -> bool:
-        return shown.created_at is not None and shown.created_at < self.previous_at
+    def _lacked_at(self, new: Iterable[KnownConnection]) -> dict[UUID, datetime]:
+        """The connections that were created after another credential's list lacked them.
 
-    def _report_appeared(self, shown: KnownConnection) -> None:
+        For each of them, the start of that newest complete sync. Only credentials in use of one of
+        its orgs count, because they would report it at their next sync.
+        """
+        complete = Sync.objects.filter(
+            credential=OuterRef("pk"),
+            is_complete=True,
+            started_at__lte=self.sync.finished_at + clock.TOLERANCE,
+        ).order_by("-started_at")
+        in_use = Credential.objects.filter(site=self.site, retired_at=None)
+        others = in_use.exclude(pk=self.sync.credential_id).order_by()
+        newest = others.annotate(at=Subquery(complete.values("started_at")[:1]))
+        synced_at: dict[str, list[datetime]] = defaultdict(list)
+        for org_id, at in newest.exclude(at=None).values_list("org_id", "at"):
+            synced_at[org_id].append(at)
+        found = {}
+        for shown in new:
+            times = [at for org_id in _pair_of(shown) for at in synced_at[org_id]]
+            created_at = shown.created_at
+            # Datadog's clock and the database's can differ by this much.
+            lacked = [at for at in times if created_at and created_at > at - clock.TOLERANCE]
+            if lacked:
+                found[shown.connection_id] = max(lacked)
+        return found
+
+    def _is_newly_visible(self, shown: KnownConnection) -> bool:
+        is_older = shown.created_at is not None and shown.created_at < self.previous_at
+        return is_older and not self.is_baseline
+
+    def _report_appeared(
+        self, shown: KnownConnection, *, lacked_at: datetime | None = None
+    ) -> None:
         self.established.append(shown)
         self._report_connection(
             shown,
@@ -395,6 +431,7 @@ class _Comparison:
             after=connection_state(shown),
             newly_visible=self._is_newly_visible(shown),
             needs_attention=AUDIT in shown.connection_types,
+            earliest_at=lacked_at or self.previous_at,
         )
 
     def _report_recreated(
