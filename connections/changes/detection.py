@@ -10,11 +10,12 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 from typing import Any
 from uuid import UUID
 
 from django.db import connection
-from django.db.models import OuterRef, Subquery
+from django.db.models import OuterRef, Q, Subquery
 
 from connections import audit
 from connections.access.actor import Actor
@@ -26,14 +27,17 @@ from connections.changes.known import (
     creator_state,
     is_another_creator,
     is_widened,
+    keep_what_others_show,
     known_from,
     known_from_deletion,
     merge_unknown,
     same_creator_fields,
+    shows_creator,
 )
 from connections.changes.losses import (
     attempts_that_might_have_deleted,
     attempts_that_might_have_removed,
+    find_credentials_that_count,
     mark_removed,
     might_have_removed,
     settle_losses,
@@ -49,6 +53,7 @@ from connections.models import (
     Deletion,
     KnownConnection,
     Org,
+    OrgConnectionSnapshot,
     Sync,
 )
 
@@ -171,6 +176,15 @@ def _pair_of(known: KnownConnection) -> _Pair:
     return known.source_org_id, known.sink_org_id
 
 
+def _last_shown_at(known: KnownConnection, former: Iterable[OrgConnectionSnapshot]) -> datetime:
+    """The start of the last sync that showed what has changed, which the `former` snapshots show.
+
+    Later syncs might have listed the connection without it.
+    """
+    shown_at = (snapshot.last_seen_at for snapshot in former)
+    return min(known.last_shown_at, max(shown_at, default=known.last_shown_at))
+
+
 @dataclass(kw_only=True)
 class _Comparison:
     """Compares one complete sync with what is known, and updates what is known."""
@@ -202,6 +216,7 @@ class _Comparison:
         of_site = KnownConnection.objects.filter(site=self.site)
         found = of_site.filter(connection_id__in=rest) if rest else ()
         rows = {row.connection_id: row for row in found}
+        snapshots = self._snapshots_of(rows.values())
         new = []
         for connection_id, item in rest.items():
             shown = known_from(item, sync=self.sync)
@@ -209,7 +224,7 @@ class _Comparison:
             if known is None:
                 new.append(shown)
             elif known.is_present:
-                self._compare(known, shown)
+                self._compare(known, shown, snapshots=snapshots[connection_id])
             elif not self.is_baseline and self._is_newer_than(known.established_at):
                 merge_unknown(known=known, shown=shown)
                 self._report_appeared(shown)
@@ -281,7 +296,11 @@ class _Comparison:
         """Store and report new names, except for orgs whose own credentials in use show one."""
         in_use = Credential.objects.filter(site=self.site, retired_at=None)
         others = set(in_use.values_list("org_id", flat=True)) - {self.own_org.id}
-        renamed = {org: name for org, name in names.items() if org.org_id not in others}
+        renamed = {
+            org: name
+            for org, name in names.items()
+            if org.org_id not in others and not self._is_name_still_listed(org)
+        }
         for org, name in renamed.items():
             if org.name:
                 self._report(
@@ -293,6 +312,14 @@ class _Comparison:
                 )
             org.name, org.established_at = name, self.sync.finished_at
         Org.objects.bulk_update(renamed, ["name", "established_at"])
+
+    def _is_name_still_listed(self, org: Org) -> bool:
+        """Whether another list shows the known name of an org without credentials of its own."""
+        is_side = Q(source_org_id=org.org_id, source_org_name=org.name)
+        is_side |= Q(sink_org_id=org.org_id, sink_org_name=org.name)
+        listed = OrgConnectionSnapshot.objects.filter(is_side, site=self.site, is_current=True)
+        others = listed.filter(credential__in=self._other_credentials)
+        return org.name != "" and org.org_id != self.own_org.id and others.exists()
 
     # --- Connections ---
 
@@ -313,9 +340,39 @@ class _Comparison:
                 unchanged.add(connection_id)
         return unchanged
 
-    def _compare(self, known: KnownConnection, shown: KnownConnection) -> None:
+    def _snapshots_of(
+        self, rows: Iterable[KnownConnection]
+    ) -> dict[UUID, list[OrgConnectionSnapshot]]:
+        """Every snapshot of these connections, by connection."""
+        by_connection: dict[UUID, list[OrgConnectionSnapshot]] = defaultdict(list)
+        # Nearly always empty.
+        if ids := [row.connection_id for row in rows if row.is_present]:
+            of_site = OrgConnectionSnapshot.objects.filter(site=self.site).order_by()
+            for snapshot in of_site.filter(connection_id__in=ids):
+                by_connection[snapshot.connection_id].append(snapshot)
+        return by_connection
+
+    @cached_property
+    def _other_credentials(self) -> set[UUID]:
+        """The credentials whose newest lists count beside this sync."""
+        counting = find_credentials_that_count(site=self.site, now=self.sync.finished_at)
+        return counting - {self.sync.credential_id}
+
+    def _compare(
+        self,
+        known: KnownConnection,
+        shown: KnownConnection,
+        *,
+        snapshots: Sequence[OrgConnectionSnapshot],
+    ) -> None:
         """Compare a listed connection with what is known about it."""
         merge_unknown(known=known, shown=shown)
+        others = [
+            snapshot
+            for snapshot in snapshots
+            if snapshot.is_current and snapshot.credential_id in self._other_credentials
+        ]
+        keep_what_others_show(known=known, shown=shown, others=others)
         has_new_types = set(shown.connection_types) != set(known.connection_types)
         has_new_creator = is_another_creator(known=known, shown=shown)
         if (
@@ -332,6 +389,8 @@ class _Comparison:
         self.established.append(shown)
         if has_new_types:
             widened = is_widened(before=known, after=shown)
+            lost_types = set(known.connection_types) - set(shown.connection_types)
+            former = [each for each in snapshots if lost_types.intersection(each.connection_types)]
             self._report_connection(
                 shown,
                 kind=Kind.TYPES_CHANGED,
@@ -339,22 +398,24 @@ class _Comparison:
                 after={"connection_types": shown.connection_types},
                 widened=widened,
                 needs_attention=widened,
-                earliest_at=known.last_shown_at,
+                earliest_at=_last_shown_at(known, former),
             )
         if has_new_creator:
+            former = [each for each in snapshots if shows_creator(each, known=known)]
             self._report_connection(
                 shown,
                 kind=Kind.CREATOR_CHANGED,
                 before=creator_state(known),
                 after=creator_state(shown),
                 needs_attention=shown.creator_is_disabled is True,
-                earliest_at=known.last_shown_at,
+                earliest_at=_last_shown_at(known, former),
             )
 
     def _add_unknown(self, new: list[KnownConnection], *, listed: Collection[UUID]) -> None:
         """Report connections that no complete sync had listed before.
 
-        A baseline only establishes them.
+        A baseline only establishes them, except those that were created after the newest complete
+        sync of another credential in use of one of their orgs.
         """
         others = self._others_of_pairs(new, listed=listed)
         former = self._former(new, others=others)

@@ -1,11 +1,12 @@
 """What is known about a connection, from a sync or a deletion, and how changes store it."""
 
+from collections.abc import Collection
 from typing import Any
 from uuid import UUID
 
 from connections.core.tabular import as_time
 from connections.datadog.payloads import OrgConnection
-from connections.models import Deletion, KnownConnection, Sync
+from connections.models import Deletion, KnownConnection, OrgConnectionSnapshot, Sync
 
 CREATOR_FIELDS = ("creator_id", "creator_name", "creator_is_disabled", "creator_is_service_account")
 
@@ -74,6 +75,28 @@ def merge_unknown(*, known: KnownConnection, shown: KnownConnection) -> None:
         shown.creator_is_disabled = known.creator_is_disabled
     if shown.creator_is_service_account is None:
         shown.creator_is_service_account = known.creator_is_service_account
+
+
+def keep_what_others_show(
+    *, known: KnownConnection, shown: KnownConnection, others: Collection[OrgConnectionSnapshot]
+) -> None:
+    """Keep what is known of the data types and the creator if another credential still lists it.
+
+    Otherwise, lists that contradict each other would be reported as changes at each sync.
+    """
+    types = {name for other in others for name in other.connection_types}
+    types -= set(shown.connection_types)
+    shown.connection_types += [name for name in known.connection_types if name in types]
+    is_replaced = known.creator_id != "" and not shows_creator(shown, known=known)
+    if is_replaced and any(shows_creator(other, known=known) for other in others):
+        for name in CREATOR_FIELDS:
+            setattr(shown, name, getattr(known, name))
+
+
+def shows_creator(row: KnownConnection | OrgConnectionSnapshot, *, known: KnownConnection) -> bool:
+    """Whether the row shows the known creator and, if that account is disabled, that it is."""
+    is_disabled = row.creator_is_disabled is True or not known.creator_is_disabled
+    return row.creator_id == known.creator_id and is_disabled
 
 
 def is_another_creator(*, known: KnownConnection, shown: KnownConnection) -> bool:

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from django.core.management import call_command
@@ -21,6 +22,7 @@ pytestmark = [pytest.mark.django_db, pytest.mark.database]
 
 X = make_connection(1)
 OTHER = make_connection(9, sink="lab")
+WIDER = replace(X, connection_types=("logs", "audit"))
 
 type Two = tuple[Credential, Credential]
 
@@ -115,6 +117,22 @@ def test_a_clock_that_was_set_back_ends_no_waiting_and_extends_none(
         assert sync(second, is_complete=False) == []
         clock.advance(hours=12)
     assert kinds(sync(second, is_complete=False)) == ["removed"]
+
+
+def test_fewer_data_types_wait_in_the_same_way(clock: SettableClock) -> None:
+    first, second = make_credential("a"), make_credential("b")
+    sync(first, WIDER)
+    sync(second, WIDER)
+    last_shown_at = clock.now()
+    clock.advance(minutes=15)
+    assert sync(first, X) == []
+    sync(second, is_complete=False)
+    clock.advance(hours=24)
+    [change] = sync(first, X)
+    assert (change.kind, change.widened) == ("types_changed", False)
+    assert change.after == {"connection_types": ["logs"]}
+    # A list with fewer types didn't show that the others were still there.
+    assert (change.earliest_at, change.detected_at) == (last_shown_at, clock.now())
 
 
 def test_every_list_export_and_message_names_it(
