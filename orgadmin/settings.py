@@ -63,7 +63,7 @@ try:
 except OSError as error:
     raise ImproperlyConfigured(
         f"The data directory can't be used: {error}. Set ORGADMIN_DATA_DIR to a directory that "
-        "this user can write to."
+        "this user can write to, or ORGADMIN_ENV_FILE to the file with the settings of the service."
     ) from None
 # Opening one takes milliseconds, and the last one to SQLite also writes the WAL when it closes.
 DATABASES["default"]["CONN_MAX_AGE"] = 60

@@ -4147,6 +4147,32 @@ REVIEWED_ACCESS = (
     ),
 )
 
+SCRIPT_TESTS = "tests/orgadmin/test_script.py"
+
+INSTALLATION = (
+    _mutant(
+        "a line of another kind in the environment file stops everything",
+        "run",
+        '                fail "$1, line $number: expected',
+        '                continue; fail "$1, line $number: expected',
+        f"{SCRIPT_TESTS}::test_a_line_of_another_kind_is_named_by_its_number_and_nothing_starts",
+    ),
+    _mutant(
+        "a missing environment file stops everything",
+        "run",
+        '    if ! [ -f "$1" ] || ! [ -r "$1" ]; then',
+        '    if ! [ -e "$1" ]; then return; elif ! [ -r "$1" ]; then',
+        f"{SCRIPT_TESTS}::test_without_its_environment_file_nothing_starts",
+    ),
+    _mutant(
+        "values of the environment file are not expanded",
+        "run",
+        '        export "$name=$value"',
+        '        eval "export $name=\\"$value\\""',
+        f"{SCRIPT_TESTS}::test_every_value_of_the_environment_file_is_taken_as_it_is",
+    ),
+)
+
 MUTANTS = (
     *NETWORK,
     *RECORD,
@@ -4176,4 +4202,5 @@ MUTANTS = (
     *PARALLEL_SYNCS,
     *BULK_DELETIONS,
     *REVIEWED_ACCESS,
+    *INSTALLATION,
 )

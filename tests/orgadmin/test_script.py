@@ -1,7 +1,9 @@
 """The `run` script, in a copy of the repository with fake commands that log their calls."""
 
 import functools
+import json
 import os
+import re
 import resource
 import shutil
 import socket
@@ -19,7 +21,12 @@ pytestmark = pytest.mark.slow
 SCRIPT = ROOT / "run"
 # What the script can use besides Python and uv: tools of every POSIX system.
 TOOLS = ("sh", "cat", "cksum", "dirname", "env", "find", "mktemp", "readlink", "rm")
-MANAGE = "import os, sys\nprint(sys.argv[1:], os.getcwd())\n"
+MANAGE = """import json, os, sys
+if sys.argv[1:] == ["environment"]:
+    print(json.dumps(dict(os.environ)))
+else:
+    print(sys.argv[1:], os.getcwd())
+"""
 OLDER = '#!/bin/sh\ncase "$*" in *version_info*) exit 1 ;; esac\necho older >&2\nexit 9\n'
 BROKEN_SHIM = "#!/bin/sh\necho 'shim: no such version' >&2\nexit 127\n"
 # A Python whose venv copies one that exists, in a tenth of the time.
@@ -277,3 +284,134 @@ def test_a_command_that_does_not_exist_fails_and_installs_nothing(tmp_path: Path
     assert done.stdout == ""
     assert "unknown command start" in done.stderr
     assert not (checkout / ".venv").exists()
+
+
+# --- The environment file -----------------------------------------------------------------------
+
+DATABASE_URL = "postgres://app:a$HOME`id`;#@db/orgadmin?sslmode=verify-full&sslrootcert=/etc/ca.pem"
+LINES = f"""# Settings of the service
+
+DATABASE_URL={DATABASE_URL}
+SPACES=  a b\t
+NOTHING=
+EQUALS==a=b
+HASH=a # b
+BACKSLASHES=\\n\\
+DOUBLE=" a 'b' $HOME "
+SINGLE='"a"'
+ESCAPED="a\\"b"
+ONE_QUOTE="
+MIXED='a"
+UNICODE=é\u202e
+_UNDERSCORE_1=x
+TWICE=first
+TWICE=second
+SET=from the file
+SET_TO_NOTHING=from the file
+WINDOWS=crlf\r
+LAST='no line break'"""
+VALUES = {
+    "DATABASE_URL": DATABASE_URL,
+    "SPACES": "  a b\t",
+    "NOTHING": "",
+    "EQUALS": "=a=b",
+    "HASH": "a # b",
+    "BACKSLASHES": "\\n\\",
+    "DOUBLE": " a 'b' $HOME ",
+    "SINGLE": '"a"',
+    "ESCAPED": 'a\\"b',
+    "ONE_QUOTE": '"',
+    "MIXED": "'a\"",
+    "UNICODE": "é\u202e",
+    "_UNDERSCORE_1": "x",
+    "TWICE": "second",
+    "SET": "already",
+    "SET_TO_NOTHING": "",
+    "WINDOWS": "crlf",
+    "LAST": "no line break",
+}
+
+
+@pytest.mark.parametrize("shell", ["sh", "bash"])
+def test_every_value_of_the_environment_file_is_taken_as_it_is(
+    installed: Path, tmp_path: Path, shell: str
+) -> None:
+    (tmp_path / "a file").write_bytes(LINES.encode())
+    run(installed / "run", "install", DATABASE_URL=DATABASE_URL)
+    done = run(
+        Path(shutil.which(shell) or shell),
+        str(installed / "run"),
+        "manage",
+        "environment",
+        cwd=tmp_path,
+        ORGADMIN_ENV_FILE="a file",
+        SET="already",
+        SET_TO_NOTHING="",
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    environment = json.loads(done.stdout)
+    assert {name: environment.get(name) for name in VALUES} == VALUES
+
+
+SECRET = "hunter2"
+
+
+@pytest.mark.parametrize("command", ["serve", "worker", "manage", "install", "demo", "help"])
+@pytest.mark.parametrize(
+    "line",
+    [
+        f"export PASSWORD={SECRET}",
+        f" PASSWORD={SECRET}",
+        f"PASSWORD ={SECRET}",
+        f"={SECRET}",
+        f"1PASSWORD={SECRET}",
+        f"PASS-WORD={SECRET}",
+        f"PASSWORD: {SECRET}",
+        f"$(touch made){SECRET}=",
+        f"\ufeffPASSWORD={SECRET}",
+        SECRET,
+        "   ",
+        "  # indented",
+    ],
+)
+def test_a_line_of_another_kind_is_named_by_its_number_and_nothing_starts(
+    tmp_path: Path, line: str, command: str
+) -> None:
+    checkout = make_checkout(tmp_path / "checkout")
+    file = tmp_path / "environment"
+    file.write_text(f"# Settings\nPORT=9000\n{line}\nDEBUG=1\n")
+    done = run(checkout / "run", command, cwd=tmp_path, ORGADMIN_ENV_FILE=str(file))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == (
+        f"run: {file}, line 3: expected NAME=value, an empty line, or a line that starts with #. "
+        "Nothing was started.\n"
+    )
+    assert sorted(os.listdir(tmp_path)) == ["checkout", "environment"]
+    assert not (checkout / ".venv").exists()
+
+
+@pytest.mark.parametrize("name", ["missing", "checkout", ""])
+def test_without_its_environment_file_nothing_starts(tmp_path: Path, name: str) -> None:
+    checkout = make_checkout(tmp_path / "checkout")
+    done = run(checkout / "run", "serve", cwd=tmp_path, ORGADMIN_ENV_FILE=name)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == (
+        f"run: ORGADMIN_ENV_FILE: can't read the file '{name}'. Nothing was started.\n"
+    )
+
+
+def test_the_documented_files_and_commands_use_it(installed: Path, tmp_path: Path) -> None:
+    pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
+    text = "\n".join(page.read_text() for page in pages)
+    assert "EnvironmentFile" not in text
+    assert ". /etc/orgadmin" not in text
+    assert "Environment=ORGADMIN_ENV_FILE=/etc/orgadmin/environment\n" in text
+    samples = re.findall(r"```sh\n((?:[A-Z_]+=.*\n)+)```", text)
+    assert len(samples) == 3
+    run(installed / "run", "install", DATABASE_URL="postgres:///orgadmin")
+    for sample in samples:
+        file = tmp_path / "environment"
+        file.write_text(sample)
+        done = run(installed / "run", "manage", "environment", ORGADMIN_ENV_FILE=str(file))
+        settings = dict(line.split("=", 1) for line in sample.splitlines())
+        assert json.loads(done.stdout).items() >= settings.items()
