@@ -5,6 +5,7 @@ import re
 import subprocess
 import uuid
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -23,28 +24,66 @@ pytestmark = pytest.mark.database
 OPERATIONS = Path(__file__).parents[2] / "docs/OPERATIONS.md"
 
 
-def statements() -> str:
-    [block] = re.findall(
-        r"```sql\n(DO (?:(?!```).)*CREATE ROLE orgadmin_app.*?)```",
-        OPERATIONS.read_text(),
-        re.DOTALL,
+def documented_sql() -> tuple[str, str]:
+    """What an administrator of the server runs once, and what the owner runs after `migrate`."""
+    _, section = OPERATIONS.read_text().split("### A role that cannot rewrite the audit log\n")
+    administrator, owner = re.findall(r"```sql\n(.*?)```", section.partition("\n## ")[0], re.DOTALL)
+    return administrator, owner
+
+
+@dataclass(frozen=True, kw_only=True)
+class Roles:
+    """The documented roles, and the database that their owner migrated."""
+
+    owner: str
+    app: str
+    template: str
+
+    def renamed(self, documented: str) -> str:
+        """The documented SQL with these names."""
+        text = documented.replace("orgadmin_owner", self.owner).replace("orgadmin_app", self.app)
+        return text.replace("DATABASE orgadmin ", f"DATABASE {self.template} ")
+
+
+def url_as(url: str, role: str) -> str:
+    """The URL of the same database for this role, which needs no password this way."""
+    return f"{url}{'&' if '?' in url else '?'}options=-c%20role%3D{role}"
+
+
+@pytest.fixture(scope="module")
+def roles(postgresql_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Roles]:
+    """An owner without CREATEROLE, or any other right on the server, has migrated."""
+    number = uuid.uuid4().hex[:12]
+    roles = Roles(owner=f"owner_{number}", app=f"app_{number}", template=f"owned_{number}")
+    with psycopg.connect(postgresql_url, autocommit=True) as connection:
+        # One by one, because CREATE DATABASE refuses a transaction.
+        for statement in roles.renamed(documented_sql()[0]).strip().splitlines():
+            connection.execute(sql.SQL(statement))
+    owned = SharedDatabase(
+        url=url_as(_url_of(postgresql_url, roles.template), roles.owner),
+        data_dir=tmp_path_factory.mktemp("owned"),
     )
-    return str(block)
+    done = manage("migrate", "--verbosity=0", env=owned.environment())
+    assert done.returncode == 0, done.stderr
+    yield roles
+    _administer(postgresql_url, "DROP DATABASE {n}", n=roles.template)
+    _administer(postgresql_url, "DROP ROLE {a}", a=roles.app)
+    _administer(postgresql_url, "DROP ROLE {o}", o=roles.owner)
 
 
 @pytest.fixture
-def database(postgresql_url: str, postgresql_template: str) -> Iterator[tuple[str, str]]:
+def database(postgresql_url: str, roles: Roles) -> Iterator[tuple[str, str]]:
     """The URL of a migrated database, and a role that can use it."""
-    name, role = f"roles_{uuid.uuid4().hex[:12]}", f"app_{uuid.uuid4().hex[:12]}"
-    _administer(postgresql_url, "CREATE DATABASE {n} TEMPLATE {t}", n=name, t=postgresql_template)
+    name = f"roles_{uuid.uuid4().hex[:12]}"
+    names = {"n": name, "t": roles.template, "o": roles.owner}
+    _administer(postgresql_url, "CREATE DATABASE {n} TEMPLATE {t} OWNER {o}", **names)
     url = _url_of(postgresql_url, name)
-    with psycopg.connect(url, autocommit=True) as connection:
+    with psycopg.connect(url_as(url, roles.owner), autocommit=True) as connection:
         for _ in range(2):
             # The statements are run again after each migration.
-            connection.execute(sql.SQL(statements().replace("orgadmin_app", role)))
-    yield url, role
+            connection.execute(sql.SQL(roles.renamed(documented_sql()[1])))
+    yield url, roles.app
     _administer(postgresql_url, "DROP DATABASE {n} WITH (FORCE)", n=name)
-    _administer(postgresql_url, "DROP ROLE {r}", r=role)
 
 
 @pytest.mark.parametrize(
@@ -78,7 +117,7 @@ def test_the_role_can_do_everything_the_service_does(
 ) -> None:
     url, role = database
     create_private_text(tmp_path / "keyring.json", new_key_ring_text())
-    as_role = f"{url}{'&' if '?' in url else '?'}options=-c%20role%3D{role}"
+    as_role = url_as(url, role)
     environment = SharedDatabase(url=as_role, data_dir=tmp_path).environment()
     person = ("--username", "ada", "--email", "ada@example.com")
     for command in (("add_person", *person), ("erase_person", *person[:2], "--yes")):
@@ -245,7 +284,7 @@ def test_doctor_warns_of_a_role_that_could_bypass_the_triggers(
 def doctor(url: str, *, role: str, data_dir: Path) -> dict[str, dict[str, str]]:
     """The findings of `doctor` for this role, by check."""
     create_private_text(data_dir / "keyring.json", new_key_ring_text())
-    as_role = f"{url}{'&' if '?' in url else '?'}options=-c%20role%3D{role}"
+    as_role = url_as(url, role)
     environment = SharedDatabase(url=as_role, data_dir=data_dir).environment()
     done = manage("doctor", "--json", env=environment)
     return {finding["check"]: finding for finding in json.loads(done.stdout)["findings"]}
