@@ -118,9 +118,10 @@ SIGNING_KEY_FILE = Path(
 )
 
 
+SECRET_KEY_FILE = os.environ.get("SECRET_KEY_FILE", "")
 SECRET_KEY = load_secret_key(
     given=os.environ.get("SECRET_KEY", ""),
-    named=os.environ.get("SECRET_KEY_FILE", ""),
+    named=SECRET_KEY_FILE,
     make_at=DATA_DIR / "secret_key" if DATABASE_IS_SQLITE else None,
 )
 

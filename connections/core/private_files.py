@@ -5,7 +5,6 @@ Text to write is a Secret, because a traceback keeps the local variables of its 
 
 import contextlib
 import fcntl
-import logging
 import os
 import stat
 import tempfile
@@ -13,8 +12,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from connections.core.secret import Secret
-
-logger = logging.getLogger(__name__)
 
 MAX_BYTES = 1024 * 1024
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
@@ -27,9 +24,9 @@ class PrivateFileError(Exception):
 def read_private_text(path: str | os.PathLike[str]) -> str:
     """The UTF-8 text of the private file at `path`.
 
-    Refuses a file that this user owns and that its group or others can access. For a file that
-    someone else owns, such as a secret that an orchestrator mounts with a mode we can't set, it
-    only logs a warning.
+    Refuses a file that this user owns and that its group or others can access. Accepts a file that
+    someone else owns, such as a secret that an orchestrator mounts with a mode we can't set:
+    `is_open_to_everyone` finds those to warn about.
 
     Raises PrivateFileError, whose message never contains any of the file's text.
     """
@@ -40,6 +37,18 @@ def read_private_text(path: str | os.PathLike[str]) -> str:
         return data.decode()
     del data
     raise PrivateFileError(f"{path} isn't UTF-8 text. Put the file back from its backup.")
+
+
+def is_open_to_everyone(path: Path) -> bool:
+    """Whether every user of this machine can access the file, and its mode can be changed.
+
+    False for a missing file, and for one on a read-only file system, such as a mounted secret.
+    """
+    try:
+        is_read_only = os.statvfs(path).f_flag & os.ST_RDONLY
+        return bool(path.stat().st_mode & stat.S_IRWXO) and not is_read_only
+    except OSError:
+        return False
 
 
 def create_private_text_once(path: str | os.PathLike[str], make: Callable[[], str]) -> str:
@@ -157,17 +166,12 @@ def _require_private(path: Path, status: os.stat_result) -> None:
         raise PrivateFileError(
             f"{path} isn't a regular file. Give the path of the key file itself."
         )
-    if not status.st_mode & _OTHERS:
-        return
-    mode = stat.S_IMODE(status.st_mode)
-    if status.st_uid == os.geteuid():
+    if status.st_mode & _OTHERS and status.st_uid == os.geteuid():
+        mode = stat.S_IMODE(status.st_mode)
         raise PrivateFileError(
             f"{path} is open to other users of this machine (mode {mode:04o}). "
             f"Run: chmod 600 {path}"
         )
-    logger.warning(
-        "%s belongs to user %d and is open to others (mode %04o).", path, status.st_uid, mode
-    )
 
 
 @contextlib.contextmanager

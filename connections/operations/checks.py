@@ -33,6 +33,7 @@ from connections.net.urls import origin_of
 from connections.notifications import channels, webhooks
 from connections.operations import database_guards, heartbeats, metrics_token
 from connections.operations.backup import compare_migrations
+from connections.operations.secret_files import OPEN_FILES_HINT, describe_open_files
 from connections.operations.write_probe import find_write_problem
 from connections.people import provider_accounts
 from connections.people.oidc import client
@@ -122,6 +123,12 @@ def _check_data_directory() -> Iterator[CheckMessage]:
         )
     else:
         yield Info(str(directory))
+
+
+def _check_secret_files() -> Iterator[CheckMessage]:
+    problem = describe_open_files()
+    if problem:
+        yield Warning(problem, hint=OPEN_FILES_HINT)
 
 
 # --- Destinations -------------------------------------------------------------------------------
@@ -406,6 +413,7 @@ def _check_audit_log() -> Iterator[CheckMessage]:
 _WITHOUT_DATABASE: Checks = {
     "settings": _check_settings,
     "data directory": _check_data_directory,
+    "secrets": _check_secret_files,
     "email": _check_email,
     "webhook": _check_webhook,
     "checkpoint file": _check_checkpoint_file,

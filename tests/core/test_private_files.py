@@ -1,4 +1,3 @@
-import logging
 import os
 import subprocess
 import sys
@@ -11,11 +10,13 @@ from connections.core.private_files import (
     PrivateFileError,
     create_private_text,
     create_private_text_once,
+    is_open_to_everyone,
     read_private_text,
     update_private_text,
 )
 from connections.core.secret import Secret
 from tests.support.key_rings import exposed_by
+from tests.support.processes import ROOT
 
 KEY = "the-plain-text-of-a-key"
 
@@ -96,17 +97,58 @@ def test_our_own_file_that_others_can_access_is_refused(private_file: Path, mode
     assert f"Run: chmod 600 {private_file}" in str(caught.value)
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to somebody else")
-def test_a_file_of_another_user_that_others_can_read_only_causes_a_warning(
-    private_file: Path, caplog: pytest.LogCaptureFixture
+AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to somebody else")
+
+
+@AS_ROOT
+@pytest.mark.parametrize(("mode", "is_open"), [(0o644, True), (0o640, False), (0o444, True)])
+def test_a_file_of_another_user_is_accepted_and_noticed_if_everyone_can_read_it(
+    private_file: Path, caplog: pytest.LogCaptureFixture, mode: int, is_open: bool
 ) -> None:
     os.chown(private_file, 12345, -1)
-    private_file.chmod(0o644)
-    with caplog.at_level(logging.WARNING):
-        assert read_private_text(private_file) == KEY
-    assert caplog.messages == [
-        f"{private_file} belongs to user 12345 and is open to others (mode 0644)."
-    ]
+    private_file.chmod(mode)
+    assert read_private_text(private_file) == KEY
+    assert caplog.messages == []
+    assert is_open_to_everyone(private_file) is is_open
+
+
+def test_a_missing_file_is_not_open_to_everyone(tmp_path: Path) -> None:
+    assert not is_open_to_everyone(tmp_path / "key")
+
+
+CAN_MOUNT = subprocess.run(["unshare", "--mount", "true"], check=False).returncode == 0
+MOUNT_READ_ONLY = """
+mount --bind "$1" "$1" && mount -o remount,bind,ro "$1" || exit 9
+exec "$2" -c '
+import sys
+from pathlib import Path
+from connections.core.private_files import is_open_to_everyone
+print(is_open_to_everyone(Path(sys.argv[1])))
+' "$1/key"
+"""
+
+
+@pytest.mark.skipif(not CAN_MOUNT, reason="this user can't mount file systems")
+def test_a_file_on_a_read_only_file_system_causes_no_warning(private_file: Path) -> None:
+    private_file.chmod(0o444)
+    assert is_open_to_everyone(private_file)
+    done = subprocess.run(
+        [
+            "unshare",
+            "--mount",
+            "sh",
+            "-c",
+            MOUNT_READ_ONLY,
+            "sh",
+            private_file.parent,
+            sys.executable,
+        ],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "False\n", "")
 
 
 def test_a_missing_file_is_named_in_the_error(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """`./run serve` as a real process: what it creates, what it refuses, how it stops."""
 
+import json
 import os
 import re
 import signal
@@ -241,6 +242,49 @@ def test_a_full_disk_is_reported_in_one_line(migrated_directory: Path) -> None:
         f"CommandError: Org Admin can't write to {migrated_directory}: File too large. Make it "
         "writable for this user, or free space, then start again."
     ]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to somebody else")
+def test_one_line_for_each_start_warns_of_secrets_that_everyone_can_read(
+    migrated_directory: Path,
+) -> None:
+    env = clean_environment(data_dir=migrated_directory, PORT="0")
+    secrets = migrated_directory / "secrets"
+    assert manage("make_keys", "--output", str(secrets), env=env).returncode == 0
+    for name in ("oidc_secret", "metrics_token"):
+        (secrets / name).write_text("x" * 32)
+    for path in secrets.iterdir():
+        os.chown(path, 12345, -1)
+        path.chmod(0o444)
+    env |= {
+        "SECRET_KEY_FILE": f"{secrets}/secret_key",
+        "ORGADMIN_KEYRING_FILE": f"{secrets}/keyring.json",
+        "ORGADMIN_SIGNING_KEY_FILE": f"{secrets}/signing_key.json",
+        "ORGADMIN_WEBHOOK_SECRET_FILE": f"{secrets}/webhook_secret",
+        "ORGADMIN_OIDC_CLIENT_SECRET_FILE": f"{secrets}/oidc_secret",
+        "ORGADMIN_METRICS_TOKEN_FILE": f"{secrets}/metrics_token",
+    }
+
+    def warnings(lines: list[str]) -> list[str]:
+        return [line for line in lines if str(secrets) in line]
+
+    with Running(SERVE, env=env) as process:
+        get(port_of(process), "/metrics", headers={"Authorization": f"Bearer {'x' * 32}"})
+        process.wait_for_line("Worker started")
+        process.end()
+        [line] = warnings(process.lines)
+    assert "WARNING" in line
+    assert line.count(str(secrets)) == 6
+    with Running([sys.executable, str(ROOT / "manage.py"), "worker"], env=env) as process:
+        process.wait_for_line("Worker started")
+        process.end()
+        assert len(warnings(process.lines)) == 1
+    done = manage("verify_audit", env=env)
+    assert (done.returncode, done.stderr) == (0, "")
+    report = json.loads(manage("doctor", "--json", env=env).stdout)
+    findings = {finding["check"]: finding for finding in report["findings"]}
+    assert findings["secrets"]["level"] == "warning"
+    assert findings["secrets"]["message"].count(str(secrets)) == 6
 
 
 def lose_database(data_dir: Path) -> Path:

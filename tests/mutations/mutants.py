@@ -4171,6 +4171,14 @@ INSTALLATION = (
         '        eval "export $name=\\"$value\\""',
         f"{SCRIPT_TESTS}::test_every_value_of_the_environment_file_is_taken_as_it_is",
     ),
+    _mutant(
+        "each start warns of secrets that everyone can read",
+        "connections/management/commands/serve.py",
+        "        log_open_files()\n",
+        "",
+        "tests/management/test_serve.py"
+        "::test_one_line_for_each_start_warns_of_secrets_that_everyone_can_read",
+    ),
 )
 
 MUTANTS = (

@@ -14,6 +14,7 @@ from connections.management.base import OrgAdminCommand
 from connections.models import Notification
 from connections.notifications import delivery
 from connections.operations import worker as operations_worker
+from connections.operations.secret_files import log_open_files
 from connections.operations.supervisor import end_with_parent
 from connections.operations.worker import Worker
 
@@ -51,6 +52,9 @@ class Command(OrgAdminCommand):
                 f"{pluralize(notified, 'notification')}.",
             )
             return
+        if not options["end_with_parent"]:
+            # `serve` has done it for its own worker.
+            log_open_files()
         # Instead of `needs_keys`, because this waits for an unavailable database.
         worker.wait_for_database(check_key_ring)
         logger.info("Worker started.")

@@ -1,0 +1,34 @@
+"""The files with the service's secrets, and which of them every user of this machine can read."""
+
+import logging
+from pathlib import Path
+
+from django.conf import settings
+
+from connections.core.private_files import is_open_to_everyone
+
+logger = logging.getLogger(__name__)
+
+_SETTINGS = (
+    "SECRET_KEY_FILE",
+    "KEYRING_FILE",
+    "SIGNING_KEY_FILE",
+    "WEBHOOK_SECRET_FILE",
+    "OIDC_SECRET_FILE",
+    "METRICS_TOKEN_FILE",
+)
+OPEN_FILES_HINT = "Restrict them to the service's user or group."
+
+
+def describe_open_files() -> str:
+    """Which of the files every user of this machine can read; "" if none of them."""
+    paths = [Path(value) for name in _SETTINGS if (value := getattr(settings, name))]
+    names = [str(path) for path in paths if is_open_to_everyone(path)]
+    return f"every user of this machine can read {', '.join(names)}" if names else ""
+
+
+def log_open_files() -> None:
+    """Log one warning about all of them. Called once for each start of the service."""
+    problem = describe_open_files()
+    if problem:
+        logger.warning("Secrets: %s. %s", problem, OPEN_FILES_HINT)
