@@ -26,10 +26,6 @@ def main() -> None:
     if sys.argv[1:2] == ["make_keys"]:
         # It creates the other commands' secret key, and needs only a temporary one itself.
         os.environ.setdefault("SECRET_KEY", secrets.token_urlsafe(50))
-    if sys.argv[1:2] == ["serve"]:
-        # The settings choose the static files storage. serve collects the files and its children
-        # serve them.
-        os.environ["ORGADMIN_STATIC_COLLECTED"] = "1"
     if sys.argv[1:2] in (["delete_org_connection"], ["delete_org_connections"]):
         # Signals are delivered once the command handles them
         # (connections/deletions/interruption.py).

@@ -56,8 +56,7 @@ if DATABASES["default"]["ENGINE"].rpartition(".")[2] not in {"sqlite3", "postgre
     raise ImproperlyConfigured("DATABASE_URL must name SQLite or PostgreSQL: postgres://…")
 DATABASE_IS_SQLITE = DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3"
 try:
-    # WhiteNoise warns about a missing directory even if nothing was collected.
-    (DATA_DIR / "static").mkdir(mode=0o700, parents=True, exist_ok=True)
+    DATA_DIR.mkdir(mode=0o700, parents=True, exist_ok=True)
     if DATABASE_IS_SQLITE:
         Path(DATABASES["default"]["NAME"]).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
 except OSError as error:
@@ -208,16 +207,16 @@ TEMPLATES: list[dict[str, Any]] = [
     }
 ]
 STATIC_URL = "/static/"
-STATIC_ROOT = DATA_DIR / "static"
 STATICFILES_DIRS = [BASE_DIR / "static"]
-# `./run serve` collects the files first and sets this; runserver serves them from the source tree.
-STATIC_IS_COLLECTED = read_flag("ORGADMIN_STATIC_COLLECTED", default=False)
-WHITENOISE_USE_FINDERS = not STATIC_IS_COLLECTED
+# `./run serve` collects the files and sets this for its web servers; runserver serves them from the
+# source tree.
+STATIC_ROOT = os.environ.get("ORGADMIN_STATIC_ROOT")
+WHITENOISE_USE_FINDERS = not STATIC_ROOT
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.InMemoryStorage"},
     "staticfiles": {
         "BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"
-        if STATIC_IS_COLLECTED
+        if STATIC_ROOT
         else "django.contrib.staticfiles.storage.StaticFilesStorage"
     },
 }

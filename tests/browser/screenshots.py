@@ -22,7 +22,6 @@ import django
 
 django.setup()
 
-from django.conf import settings  # noqa: E402 - needs the set-up
 from django.test import override_settings  # noqa: E402
 from playwright.sync_api import Browser, Page, sync_playwright  # noqa: E402
 
@@ -52,7 +51,6 @@ def service_with(world: World, *, fill: Callable[[World], None], directory: Path
     """The address of a service whose database was filled from these orgs."""
     database = directory / "orgadmin.sqlite3"
     make_blank_database(database)
-    Path(settings.STATIC_ROOT).mkdir(parents=True, exist_ok=True)
     with SandboxServer(world) as sandbox:
         known = override_settings(
             KEYRING_FILE=directory / "keyring.json",

@@ -226,6 +226,7 @@ def test_a_read_only_data_directory_is_reported_in_one_line(
     migrated_directory: Path, name: str
 ) -> None:
     env = clean_environment(data_dir=migrated_directory, PORT="0")
+    (migrated_directory / name).mkdir(exist_ok=True)
     with read_only_directory(migrated_directory / name):
         done = manage("serve", env=env, hindrance=modes_apply)
     assert (done.returncode, done.stdout) == (1, "")
@@ -285,6 +286,39 @@ def test_one_line_for_each_start_warns_of_secrets_that_everyone_can_read(
     findings = {finding["check"]: finding for finding in report["findings"]}
     assert findings["secrets"]["level"] == "warning"
     assert findings["secrets"]["message"].count(str(secrets)) == 6
+
+
+LOST = {
+    "the manifest is empty": "staticfiles.json",
+    "every file is empty": "*",
+}
+
+
+@pytest.mark.parametrize("lost", LOST.values(), ids=LOST)
+def test_static_files_that_a_power_failure_emptied_are_collected_again(
+    migrated_directory: Path, lost: str
+) -> None:
+    for _ in range(2):
+        with serving_process(migrated_directory) as process:
+            port = port_of(process)
+            [sheet] = re.findall(r'href="(/static/[^"]+\.css)"', get(port, "/accounts/login/")[1])
+            status, text = get(port, sheet)
+            process.end()
+        assert status == 200
+        assert text.endswith((ROOT / "static/connections/app.css").read_text()[-80:])
+        for path in (migrated_directory / "static").rglob(lost):
+            if path.is_file():
+                os.truncate(path, 0)
+
+
+def test_two_services_start_at_once_on_one_data_directory(migrated_directory: Path) -> None:
+    with (
+        serving_process(migrated_directory) as one,
+        serving_process(migrated_directory) as two,
+    ):
+        for port in (port_of(one), port_of(two)):
+            [sheet] = re.findall(r'href="(/static/[^"]+\.css)"', get(port, "/accounts/login/")[1])
+            assert get(port, sheet)[0] == 200
 
 
 def lose_database(data_dir: Path) -> Path:

@@ -4148,6 +4148,8 @@ REVIEWED_ACCESS = (
 )
 
 SCRIPT_TESTS = "tests/orgadmin/test_script.py"
+STATIC_FILES = "connections/operations/static_files.py"
+STATIC_FILES_TESTS = "tests/operations/test_static_files.py"
 
 INSTALLATION = (
     _mutant(
@@ -4178,6 +4180,27 @@ INSTALLATION = (
         "",
         "tests/management/test_serve.py"
         "::test_one_line_for_each_start_warns_of_secrets_that_everyone_can_read",
+    ),
+    _mutant(
+        "damaged static files aren't used",
+        STATIC_FILES,
+        "            if directory.name == _name_of(directory, sources=sources):\n",
+        "            if directory.exists():\n",
+        f"{STATIC_FILES_TESTS}::test_damaged_files_are_collected_again",
+    ),
+    _mutant(
+        "static files are on the disk before they are used",
+        STATIC_FILES,
+        "            _sync(path)\n",
+        "            continue\n",
+        f"{STATIC_FILES_TESTS}::test_a_directory_is_on_the_disk_before_it_gets_its_name",
+    ),
+    _mutant(
+        "one process at a time collects static files",
+        STATIC_FILES,
+        "        fcntl.flock(lock, fcntl.LOCK_EX)\n",
+        "",
+        f"{STATIC_FILES_TESTS}::test_concurrent_processes_use_the_same_complete_directory",
     ),
 )
 

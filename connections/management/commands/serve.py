@@ -20,6 +20,7 @@ from connections.management.base import OrgAdminCommand, reason_of
 from connections.models import Person
 from connections.operations import backup, serving
 from connections.operations.secret_files import log_open_files
+from connections.operations.static_files import collect_static_files
 from connections.operations.supervisor import become_service, end_with_parent
 from connections.people import people
 
@@ -86,7 +87,8 @@ class Command(OrgAdminCommand):
             call_command("migrate", interactive=False, verbosity=0)
         load_key_ring()
         log_open_files()
-        call_command("collectstatic", interactive=False, verbosity=0)
+        # For the web servers, which are its child processes.
+        os.environ["ORGADMIN_STATIC_ROOT"] = str(collect_static_files())
 
     def _announce(self, address: str, *, own_address: str) -> None:
         lines = [f"Org Admin is running at {address}/"]
