@@ -23,6 +23,7 @@ from tests.support.append_only import _let_tests_empty_tables
 from tests.support.clock import SettableClock
 from tests.support.databases import (
     migrated_directory,
+    pooled_url,
     postgresql_template,
     postgresql_url,
     shared_database,
@@ -43,6 +44,7 @@ __all__ = [
     "_no_code_expires",
     "bare_sandbox",
     "migrated_directory",
+    "pooled_url",
     "postgresql_template",
     "postgresql_url",
     "pytest_terminal_summary",

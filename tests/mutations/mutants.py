@@ -2831,6 +2831,46 @@ SIGNALS = (
         f"{STOPPED}::test_a_second_hangup_of_the_same_terminal_is_ignored[sqlite]",
     ),
     _mutant(
+        "after sending, a failure never has exit code 1",
+        DELETE_COMMAND,
+        "        return UNKNOWN if self.stop.is_response_recorded else FAILED\n",
+        "        return FAILED\n",
+        "tests/management/test_delete_org_connection.py"
+        "::test_after_sending_it_never_exits_with_1_whichever_statement_fails[driver]",
+    ),
+    _mutant(
+        "a verification that failed to run never has exit code 1",
+        "connections/management/commands/verify_audit.py",
+        "        return NOT_VERIFIED\n",
+        "        return VERIFICATION_FAILED\n",
+        "tests/evidence/test_tampering.py"
+        "::test_the_command_exits_with_2_whichever_statement_fails[sqlite-driver]",
+    ),
+    _mutant_on_postgresql(
+        "no server-side cursor outlives its transaction",
+        "orgadmin/settings.py",
+        '    DATABASES["default"]["DISABLE_SERVER_SIDE_CURSORS"] = True\n',
+        "",
+        "tests/operations/test_pooling.py"
+        "::test_workers_the_verification_and_bundles_need_no_connection_of_their_own",
+    ),
+    _mutant(
+        "a worker ends when its SQLite database is gone",
+        "connections/operations/worker.py",
+        "        except MissingDatabaseError:\n            raise\n",
+        "",
+        "tests/management/test_worker.py"
+        "::test_it_does_not_wait_for_an_sqlite_database_that_is_missing",
+    ),
+    _mutant(
+        "a plan made after a failed sync keeps its rows",
+        "connections/batches/drafts.py",
+        "        batch, rows = build_draft(source=source, actor=actor, can_wait_for_sync=True)\n",
+        "        batch, rows = build_draft(source=source, actor=actor)\n",
+        "tests/batches/test_requesting.py"
+        "::test_a_plan_made_after_a_failed_sync_can_be_requested_after_a_complete_one",
+    ),
+    _mutant(
         "a signal while Django is loaded waits",
         "manage.py",
         "        signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)\n",

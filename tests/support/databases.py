@@ -6,7 +6,7 @@ import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from psycopg import sql
 from connections.core.private_files import create_private_text
 from connections.crypto.encryption import new_key_ring_text
 from orgadmin.environment import parse_database_url
+from tests.support.postgres import pooled_by_transaction
 from tests.support.processes import clean_environment, manage
 
 # The kind of database in this run, for fixtures: PostgreSQL with `./run test -m database`.
@@ -120,9 +121,16 @@ def postgresql_template(
         yield name
 
 
+@pytest.fixture(scope="session")
+def pooled_url(postgresql_url: str) -> Iterator[str]:
+    """The server that the tests run on, through PgBouncer, which pools transactions."""
+    with pooled_by_transaction(postgresql_url) as url:
+        yield url
+
+
 @pytest.fixture(params=KINDS)
 def shared_database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SharedDatabase]:
-    """A separate migrated, empty database for this test."""
+    """A separate migrated, empty database for this test. PostgreSQL is behind a pool."""
     create_private_text(tmp_path / "keyring.json", new_key_ring_text())
     if request.param == "sqlite":
         path = request.getfixturevalue("migrated_directory") / "orgadmin.sqlite3"
@@ -130,8 +138,11 @@ def shared_database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[
         return
     server = request.getfixturevalue("postgresql_url")
     template = request.getfixturevalue("postgresql_template")
+    pool = request.getfixturevalue("pooled_url")
     with copied_postgresql(server, template=template, data_dir=tmp_path) as database:
-        yield database
+        yield replace(
+            database, url=_url_of(pool, database.url.partition("?")[0].rpartition("/")[2])
+        )
 
 
 @contextmanager

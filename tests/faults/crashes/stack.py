@@ -98,19 +98,19 @@ class Stack:
         """
         pair = self.world.key_pairs()[0]
         keys = KeyPair(api_key=Secret(pair.api_key), application_key=Secret(pair.application_key))
-        with self._opened():
+        with self.opened():
             self.credential = crash_scenario.prepare(
                 site=SITE, keys=keys, waiting=waiting, batch=batch, until=until
             )
 
     def pause(self) -> None:
         """Pause the bulk deletion."""
-        with self._opened():
+        with self.opened():
             crash_scenario.pause()
 
     def resume(self) -> None:
         """Resume the bulk deletion, unless it has just ended."""
-        with self._opened():
+        with self.opened():
             crash_scenario.resume()
 
     def run_workers(self, number: int) -> list[int]:
@@ -122,7 +122,7 @@ class Stack:
 
     def settled(self, *, seconds: float = PATIENCE) -> dict[str, dict[str, Any]]:
         """Every deletion by connection ID, once nothing changes; needs a process that works."""
-        with self._opened():
+        with self.opened():
             rows = crash_scenario.settle(seconds=seconds, after=datetime.now(UTC))
         return {row["connection_id"]: row for row in rows}
 
@@ -131,7 +131,7 @@ class Stack:
         return self.settled(seconds=0)
 
     @contextlib.contextmanager
-    def _opened(self) -> Iterator[None]:
+    def opened(self) -> Iterator[None]:
         """Let this process use the installation's database."""
         sites = override_settings(EXTRA_SITES=self.datadog.base_urls)
         with sites, self.database.opened():
