@@ -1,6 +1,5 @@
 """Settings, all from environment variables. docs/CONFIGURATION.md lists them."""
 
-import ipaddress
 import os
 from datetime import timedelta
 from pathlib import Path
@@ -9,9 +8,10 @@ from typing import Any
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.csp import CSP
 
+from connections.core.own_address import is_loopback
 from connections.core.sites import parse_extra_sites
 from connections.deletions.tickets import check_ticket_pattern
-from connections.net.urls import check_webhook_url
+from connections.net.urls import check_base_url, check_webhook_url
 from orgadmin.environment import (
     build_logging,
     load_secret_key,
@@ -28,22 +28,14 @@ DEBUG = read_flag("DEBUG", default=False)
 
 # --- Hosts and proxies --------------------------------------------------------------------------
 
-
-def is_loopback(host: str) -> bool:
-    """Whether an ALLOWED_HOSTS entry means only this machine."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
-
-
 ALLOWED_HOSTS = read_list("ALLOWED_HOSTS", default="127.0.0.1,localhost,[::1]")
 CSRF_TRUSTED_ORIGINS = read_list("CSRF_TRUSTED_ORIGINS")
 IS_LOCAL = all(is_loopback(host) for host in ALLOWED_HOSTS)
 TRUSTED_PROXIES = read_list("ORGADMIN_TRUSTED_PROXIES")
-BASE_URL = os.environ.get("ORGADMIN_BASE_URL", "").rstrip("/")
+try:
+    BASE_URL = check_base_url(os.environ.get("ORGADMIN_BASE_URL", ""))
+except ValueError as error:
+    raise ImproperlyConfigured(f"ORGADMIN_BASE_URL: {error}") from None
 
 # --- Data -------------------------------------------------------------------------------------
 

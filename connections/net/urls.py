@@ -1,5 +1,6 @@
-"""Which URLs a webhook can have. Imports no HTTP library, because the settings import it."""
+"""Which URLs the settings can have. Imports no HTTP library, because the settings import it."""
 
+import re
 from urllib.parse import SplitResult, urlsplit
 
 _LOOPBACK_HOSTS = frozenset({"127.0.0.1", "::1"})
@@ -22,6 +23,19 @@ def check_webhook_url(url: str) -> str:
     raise ValueError(
         "it must start with https://; http:// is allowed for 127.0.0.1 and [::1] only."
     )
+
+
+def check_base_url(url: str) -> str:
+    """The URL without a slash at its end; "" if there is none.
+
+    Raises ValueError with a sentence that says what to do.
+    """
+    url = url.rstrip("/")
+    if url and not re.fullmatch(r"https?://[^/?#@]+", url, re.IGNORECASE):
+        raise ValueError("write it as https://host or https://host:port, without a path.")
+    if url:
+        _split(url)
+    return url
 
 
 def origin_of(url: str) -> str:

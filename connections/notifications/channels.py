@@ -17,6 +17,7 @@ from django.core.validators import validate_email
 from connections import wording
 from connections.audit import outbox
 from connections.core import clock
+from connections.core.own_address import own_origin
 from connections.models import Notification
 from connections.notifications import webhooks
 from connections.notifications.messages import Message
@@ -122,7 +123,7 @@ def _send_mail(notification: Notification, message: Message) -> DeliveryResult:
             status=DeliveryStatus.NO_RECIPIENT,
             text="The person is disabled, or the address is no longer configured.",
         )
-    hostname = urlsplit(settings.BASE_URL).hostname or "orgadmin.invalid"
+    hostname = urlsplit(own_origin()).hostname or "orgadmin.invalid"
     mail = EmailMessage(
         subject=message.subject,
         body=message.as_text(),

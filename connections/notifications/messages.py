@@ -6,7 +6,6 @@ from datetime import datetime
 from itertools import islice
 from typing import Any
 
-from django.conf import settings
 from django.urls import reverse
 
 from connections import wording
@@ -16,6 +15,7 @@ from connections.audit import EventCode, outbox
 from connections.audit.outbox import NotificationSubject, get_subject
 from connections.changes.changes import ChangeFilter, ChangeRow, count_changes, iterate_changes
 from connections.changes.export import CHANGE_EXPORT_COLUMNS
+from connections.core.own_address import own_origin
 from connections.core.text import pluralize
 from connections.models import (
     SENDABLE,
@@ -66,8 +66,8 @@ class Message:
 
     @property
     def url(self) -> str:
-        """The page that shows it. Only a path if ORGADMIN_BASE_URL isn't set."""
-        return f"{settings.BASE_URL}{self.path}"
+        """The page that shows it. Only a path if this service's address isn't certain."""
+        return f"{own_origin()}{self.path}"
 
     @property
     def subject(self) -> str:

@@ -23,6 +23,7 @@ from connections.access import approvers
 from connections.audit.signing import SigningKeyError, read_signing_key
 from connections.batches import running
 from connections.core import clock
+from connections.core.own_address import is_pattern, own_origin
 from connections.core.private_files import PrivateFileError, read_private_text
 from connections.core.text import format_time, pluralize
 from connections.crypto.encryption import EncryptionError, check_key_ring
@@ -84,6 +85,7 @@ def _check_settings() -> Iterator[CheckMessage]:
     else:
         yield Info(f"public as {hosts}: HTTPS, Secure cookies and HSTS")
         yield from _check_public_settings()
+    yield from _check_own_address()
     if settings.DEBUG:
         yield Error("DEBUG is on: error pages show internals", hint="Unset DEBUG.")
 
@@ -94,19 +96,31 @@ def _check_public_settings() -> Iterator[CheckMessage]:
             "no trusted proxy, so every request counts as plain HTTP and is redirected",
             hint="Set ORGADMIN_TRUSTED_PROXIES to the TLS proxy's address.",
         )
-    if not settings.BASE_URL:
-        problem = "commands print links without a host"
-        patterns = [host for host in settings.ALLOWED_HOSTS if host.startswith((".", "*"))]
-        if patterns:
-            problem += f", and hosts matched by {', '.join(patterns)} accept no passkeys"
-        hint = "Set ORGADMIN_BASE_URL to the address at which people open Org Admin."
-        yield Warning(problem, hint=hint)
     if not settings.REQUIRE_MFA:
         yield Warning("MFA is optional", hint="Unset ORGADMIN_REQUIRE_MFA.")
     for message in checks.run_checks(include_deployment_checks=True, tags=["security"]):
         if not message.is_silenced():
             hint = message.hint or "Run ./run manage check --deploy."
             yield Error(f"{message.id}: {message.msg}", hint=hint)
+
+
+def _check_own_address() -> Iterator[CheckMessage]:
+    if settings.BASE_URL:
+        return
+    address, patterns = own_origin(), list(filter(is_pattern, settings.ALLOWED_HOSTS))
+    is_error = not address and bool(settings.HAS_MAIL or settings.OIDC_ISSUER)
+    if settings.IS_LOCAL and not is_error:
+        return
+    problem = f"ALLOWED_HOSTS gives links the address {address}"
+    if not address:
+        problem = "links in emails and from commands have no address"
+    if patterns:
+        problem += (
+            f", and hosts matched by {', '.join(patterns)} accept no passkeys, start no SSO "
+            "sign-in and send no password reset link"
+        )
+    hint = "Set ORGADMIN_BASE_URL to the address at which people open Org Admin."
+    yield (Error if is_error else Warning)(problem, hint=hint)
 
 
 def _check_data_directory() -> Iterator[CheckMessage]:

@@ -3,11 +3,11 @@
 import ipaddress
 import os
 import socket
-from urllib.parse import urlsplit
 
 from django.conf import settings
 
 from connections.core.errors import DomainError
+from connections.core.own_address import own_origin
 
 
 class CannotListenError(DomainError):
@@ -63,24 +63,16 @@ def is_in_networks(address: str, networks: list[Network]) -> bool:
     return any(ipaddress.ip_address(address) in network for network in networks)
 
 
-def public_address(own_address: str) -> str:
-    """The URL for people: ORGADMIN_BASE_URL, or the first public host, or the local address."""
-    if settings.BASE_URL or settings.IS_LOCAL:
-        return str(settings.BASE_URL or own_address)
-    names = [name for name in settings.ALLOWED_HOSTS if not name.startswith(("*", "."))]
-    return f"https://{names[0]}" if names else own_address
-
-
 def list_access_problems() -> list[str]:
     """What prevents people from reaching a public service, as sentences that say what to do."""
-    if settings.IS_LOCAL or settings.TRUSTED_PROXIES:
-        return []
-    return [
-        "It can't be opened yet: ALLOWED_HOSTS makes it public, so it needs HTTPS from a proxy, "
-        "but no proxy is trusted. Set ORGADMIN_TRUSTED_PROXIES to the proxy's address."
-    ]
-
-
-def absolute_link(link: str, *, address: str) -> str:
-    """A service's link, prefixed with the address if it is only a path."""
-    return link if urlsplit(link).scheme else f"{address}{link}"
+    problems = []
+    if not settings.IS_LOCAL and not settings.TRUSTED_PROXIES:
+        problems.append(
+            "It can't be opened yet: ALLOWED_HOSTS makes it public, so it needs HTTPS from a "
+            "proxy, but no proxy is trusted. Set ORGADMIN_TRUSTED_PROXIES to the proxy's address."
+        )
+    if not settings.IS_LOCAL and not own_origin():
+        problems.append(
+            "Its links have no address, because ALLOWED_HOSTS names several. Set ORGADMIN_BASE_URL."
+        )
+    return problems

@@ -8,7 +8,6 @@ from typing import Any
 
 from allauth.account.models import EmailAddress
 from allauth.mfa.models import Authenticator
-from django.conf import settings
 from django.contrib.auth.models import Group
 from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError
@@ -135,7 +134,7 @@ def _create_link(
     person: Person | None = None,
     removes_second_factor: bool = False,
 ) -> str:
-    """Store a link with the hash of a new token. Return the URL with the token."""
+    """Store a link with the hash of a new token. Return its path with the token."""
     token = secrets.token_urlsafe(32)
     SignInLink.objects.create(
         purpose=purpose,
@@ -146,7 +145,7 @@ def _create_link(
         created_at=now,
         expires_at=now + LINK_LIFETIMES[purpose],
     )
-    return f"{settings.BASE_URL}{reverse(_LINK_PAGES[purpose])}#{token}"
+    return f"{reverse(_LINK_PAGES[purpose])}#{token}"
 
 
 def redeem_link(*, token: str, purpose: SignInLink.Purpose) -> SignInLink:
@@ -355,8 +354,8 @@ def make_sign_in_link(
     """A link that signs a person in once, within 24 hours, and lets them choose a password.
 
     It is for invitations and forgotten passwords; `removes_second_factor` is for a lost MFA device.
-    Invalidates the person's older unused links. Returns a URL with the token in its fragment, or
-    only a path if ORGADMIN_BASE_URL isn't set. The token is not stored.
+    Invalidates the person's older unused links. Returns a path with the token in its fragment, to
+    which the caller adds this service's address. The token is not stored.
 
     Raises PermissionDenied, and ConflictError for a disabled person.
     """
@@ -414,7 +413,7 @@ def use_sign_in_link(*, token: str, password: str, request_id: str = "") -> Pers
 def make_set_up_link(*, actor: Actor, now: datetime) -> str:
     """A link to create the first administrator, once, within an hour.
 
-    Returns a URL as `make_sign_in_link` does. Raises PermissionDenied, and ConflictError once a
+    Returns a path as `make_sign_in_link` does. Raises PermissionDenied, and ConflictError once a
     person exists.
     """
     permissions.require(permissions.can_administer(actor), "create setup links")

@@ -24,6 +24,7 @@ from connections.batches.progress import find_to_approve
 from connections.changes.changes import find_awaiting_acknowledgement
 from connections.core import clock
 from connections.core.database import Statement, counting_statement
+from connections.core.own_address import own_origin
 from connections.deletions import time_limits
 from connections.models import (
     RUN_BY_BATCH,
@@ -55,6 +56,7 @@ def page_context(request: HttpRequest) -> dict[str, Any]:
         "reauth_prompt": SimpleLazyObject(lambda: prompt_for(request)),
         "is_demo": settings.IS_DEMO,
         "has_mail": settings.HAS_MAIL,
+        "own_origin": SimpleLazyObject(lambda: own_origin(request)),
         "is_unclaimed": SimpleLazyObject(lambda: not Person.objects.exists()),
         "provider_name": SimpleLazyObject(single_sign_on.provider_name),
         "provider_account": SimpleLazyObject(lambda: _provider_account(signed_in_person(request))),

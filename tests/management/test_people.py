@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from django.core.management import CommandError, ManagementUtility, call_command
+from pytest_django import Settings
 
 from connections.models import AuditEvent, Person, Role
 from connections.people import people
@@ -64,9 +65,14 @@ def test_a_failure_with_json_is_one_document_too(db: None, ada: Person) -> None:
     assert set(json.loads(output.getvalue())) == {"error"}
 
 
-def test_make_sign_in_link_prints_a_link_that_works(db: None, ada: Person) -> None:
+@pytest.mark.parametrize("base_url", ["", "https://orgadmin.example.com"])
+def test_make_sign_in_link_prints_a_link_that_works(
+    db: None, ada: Person, settings: Settings, base_url: str
+) -> None:
+    # Without a base URL, only a path: more than one host is named.
+    settings.BASE_URL, settings.ALLOWED_HOSTS = base_url, ["a.example.com", "b.example.com"]
     link = run("make_sign_in_link", "--username", "ADA").strip()
-    token = link.removeprefix("/sign-in/#")
+    token = link.removeprefix(f"{base_url}/sign-in/#")
     assert people.use_sign_in_link(token=token, password="") == ada
 
 

@@ -31,6 +31,9 @@ ROOT = Path(__file__).resolve().parents[2]
         ("ORGADMIN_FOUR_EYES", "three", "must be none, one or two"),
         ("ORGADMIN_EXTRA_SITES", "mine=http://example.com", "ORGADMIN_EXTRA_SITES"),
         ("DATABASE_URL", "mysql://localhost/x", "must name SQLite or PostgreSQL"),
+        ("ORGADMIN_BASE_URL", "orgadmin.example.org", "ORGADMIN_BASE_URL: write it as https://"),
+        ("ORGADMIN_BASE_URL", "https://example.org/orgs", "without a path"),
+        ("ORGADMIN_BASE_URL", "https://example.org:99999", "ORGADMIN_BASE_URL: it can't be read"),
         ("ORGADMIN_DATA_DIR", "/dev/null", "The data directory can't be used"),
     ],
 )

@@ -5,7 +5,6 @@ from allauth.mfa.models import Authenticator
 from django.conf import settings as django_settings
 from django.core.exceptions import PermissionDenied
 from django.test import Client
-from pytest_django import Settings
 
 from connections.access.actor import command_actor, person_actor
 from connections.core.errors import ConflictError, InvalidInputError
@@ -49,14 +48,6 @@ def test_the_token_itself_is_not_stored(ada: Person, clock: SettableClock) -> No
     token = link_for(ada, clock)
     stored = [*SignInLink.objects.values_list(), *AuditEvent.objects.values_list()]
     assert token not in repr(stored)
-
-
-def test_the_link_starts_with_the_configured_base_url(
-    ada: Person, clock: SettableClock, settings: Settings
-) -> None:
-    settings.BASE_URL = "https://orgadmin.example.com"
-    link = people.make_sign_in_link(actor=command_actor(), person=ada, now=clock.now())
-    assert link.startswith("https://orgadmin.example.com/sign-in/#")
 
 
 def test_only_an_administrator_creates_links(ada: Person, clock: SettableClock) -> None:

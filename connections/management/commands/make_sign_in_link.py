@@ -5,6 +5,7 @@ from typing import Any
 
 from connections.access.actor import command_actor
 from connections.core import clock
+from connections.core.own_address import own_origin
 from connections.management.base import OrgAdminCommand
 from connections.people import people
 
@@ -25,7 +26,7 @@ class Command(OrgAdminCommand):
     def run(self, **options: Any) -> None:
         person = self.find_person(options["username"])
         now = clock.now()
-        link = people.make_sign_in_link(
+        link = own_origin() + people.make_sign_in_link(
             actor=command_actor(),
             person=person,
             now=now,

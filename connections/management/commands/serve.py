@@ -15,6 +15,7 @@ from django.db import connection
 from connections.access.actor import command_actor
 from connections.core import clock
 from connections.core.errors import STOP_SIGNALS
+from connections.core.own_address import own_origin
 from connections.crypto.encryption import load_key_ring
 from connections.management.base import OrgAdminCommand, reason_of
 from connections.models import Person
@@ -66,7 +67,7 @@ class Command(OrgAdminCommand):
         own_address = serving.local_address(listener, host=host)
         # Someone who reads the announcement might send a signal before the supervisor handles it.
         signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
-        self._announce(serving.public_address(own_address), own_address=own_address)
+        self._announce(own_address)
         # It must not stay open in the process that replaces this one.
         connection.close()
         # With SQLite only one process serves, so that its writers wait in one queue.
@@ -90,16 +91,19 @@ class Command(OrgAdminCommand):
         # For the web servers, which are its child processes.
         os.environ["ORGADMIN_STATIC_ROOT"] = str(collect_static_files())
 
-    def _announce(self, address: str, *, own_address: str) -> None:
-        lines = [f"Org Admin is running at {address}/"]
-        if address != own_address:
-            lines.append(f"Listening on {own_address}/")
+    def _announce(self, local_address: str) -> None:
+        # Only where the service is for this machine alone, people open the address that it
+        # listens on.
+        address = own_origin() or (local_address if settings.IS_LOCAL else "")
+        lines = [f"Org Admin is running at {address or local_address}/"]
+        if address not in {"", local_address}:
+            lines.append(f"Listening on {local_address}/")
         lines += serving.list_access_problems()
         if not Person.objects.exists():
             link = people.make_set_up_link(actor=command_actor(), now=clock.now())
             lines += [
                 "Create your administrator account (valid 1 hour):",
-                serving.absolute_link(link, address=address),
+                f"{address}{link}",
             ]
         for line in lines:
             self.stdout.write(line)

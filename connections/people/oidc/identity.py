@@ -11,6 +11,7 @@ class Reason(StrEnum):
 
     UNREACHABLE = "unreachable"  # no response, or not one that OpenID Connect allows
     BUSY = "busy"  # no request was sent: too many sign-ins are waiting for it
+    UNKNOWN_ADDRESS = "unknown_address"  # no request was sent: this service's address isn't certain
     CANCELLED = "cancelled"  # the person canceled it
     REFUSED = "refused"  # the provider refused it
     STALE = "stale"  # no sign-in is in progress in this browser

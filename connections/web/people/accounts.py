@@ -18,6 +18,7 @@ from connections import audit
 from connections.access.actor import person_actor
 from connections.core import clock
 from connections.core.errors import InvalidInputError
+from connections.core.own_address import own_origin
 from connections.core.secret import Secret
 from connections.crypto import encryption
 from connections.crypto.encrypted_fields import MFA_SECRET_CONTEXT
@@ -124,15 +125,23 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
         )
 
     def get_reset_password_from_key_url(self, key: str) -> str:
-        """The link in the email, with ORGADMIN_BASE_URL instead of the request's Host header."""
+        """The link in the email; "" if the address of Org Admin isn't certain."""
+        origin = own_origin(self.request)
         url: str = super().get_reset_password_from_key_url(key)
-        return f"{settings.BASE_URL}{urlsplit(url).path}" if settings.BASE_URL else url
+        return f"{origin}{urlsplit(url).path}" if origin else ""
 
     def send_password_reset_mail(self, user: Person, email: str, context: dict[str, Any]) -> None:
         """Record and email the link.
 
         An email failure is only logged, because it could reveal accounts.
         """
+        if not context["password_reset_url"]:
+            logger.warning(
+                "A password reset link wasn't sent: ALLOWED_HOSTS doesn't name %s exactly, so the "
+                "link might lead to another server. Set ORGADMIN_BASE_URL.",
+                self.request.get_host(),
+            )
+            return
         sign_in_events.record_reset_link_mailed(person=user, origin=origin_of(self.request))
         lifetime = timedelta(seconds=settings.PASSWORD_RESET_TIMEOUT)
         context |= {"username": user.username, "expires_at": clock.now() + lifetime}

@@ -8,7 +8,6 @@ import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
-from urllib.parse import urlsplit
 
 from django import forms
 from django.conf import settings
@@ -16,6 +15,7 @@ from django.core.exceptions import ValidationError
 from django.http import HttpRequest
 from fido2.webauthn import AuthenticationResponse, CollectedClientData
 
+from connections.core.own_address import own_origin
 from connections.web.people import allauth_internals
 
 WRONG_PASSKEY = "Passkey not accepted. Try again, or use your password."
@@ -31,7 +31,6 @@ _MALFORMED = (
     ValueError,
     struct.error,
 )
-_DEFAULT_PORTS = {"https": 443, "http": 80}
 
 
 @contextmanager
@@ -94,26 +93,12 @@ def require_own_origin(client_data: CollectedClientData, request: HttpRequest) -
 
 
 def own_origins(request: HttpRequest) -> set[str]:
-    """The origin of ORGADMIN_BASE_URL or, without that, of the request's own host.
+    """The origins of Org Admin, whose address is ORGADMIN_BASE_URL or the request's own host.
 
-    Empty if the host only matched a pattern in ALLOWED_HOSTS, because the client can then choose
-    it. An HTTP request also counts as HTTPS, because a proxy can terminate TLS without saying so.
+    Empty if that isn't certain. Without ORGADMIN_BASE_URL, an HTTP request also counts as HTTPS,
+    because a proxy can terminate TLS without saying so.
     """
-    if settings.BASE_URL:
-        return {_origin_of(settings.BASE_URL)}
-    host = request.get_host()
-    if (urlsplit(f"//{host}").hostname or "") not in _exact_hosts():
-        return set()
-    return {f"https://{host}"} | ({f"http://{host}"} if not request.is_secure() else set())
-
-
-def _exact_hosts() -> set[str]:
-    return {host.lower().strip("[]") for host in settings.ALLOWED_HOSTS}
-
-
-def _origin_of(url: str) -> str:
-    """The origin in the form that browsers write: in lower case, without a default port."""
-    parts = urlsplit(url.lower())
-    is_default = parts.port == _DEFAULT_PORTS.get(parts.scheme)
-    host = parts.netloc.rpartition("@")[2]
-    return f"{parts.scheme}://{host.rpartition(':')[0] if is_default else host}"
+    origin = own_origin(request)
+    if settings.BASE_URL or not origin:
+        return {origin} - {""}
+    return {origin, origin.replace("http://", "https://", 1)}

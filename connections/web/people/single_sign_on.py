@@ -10,6 +10,7 @@ from django.http import Http404, HttpRequest
 from django.urls import reverse
 
 from connections.core import clock
+from connections.core.own_address import own_origin
 from connections.people import provider_accounts
 from connections.people.oidc import client
 from connections.people.oidc.client import SignInRequest
@@ -47,6 +48,11 @@ REFUSAL_TEXTS: dict[Reason | Refusal, RefusalText] = {
         "Try again in a minute",
         "The identity provider is slow and other sign-ins are waiting for it. Reload this page in "
         "a minute, or sign in with a password.",
+    ),
+    Reason.UNKNOWN_ADDRESS: RefusalText(
+        "it was started at a host that ALLOWED_HOSTS doesn't name exactly",
+        "No SSO sign-in at this address",
+        "Open Org Admin at its usual address. Administrators: set ORGADMIN_BASE_URL.",
     ),
     Reason.CANCELLED: RefusalText(
         "it was canceled there",
@@ -144,6 +150,7 @@ def start(request: HttpRequest, *, purpose: SignInPurpose, to: str) -> str:
 
     Raises ProviderError.
     """
+    redirect_uri = _redirect_uri(request)
     provider = provider_accounts.load_identity_provider()
     with open_exchange(provider) as exchange:
         metadata = client.fetch_metadata(exchange)
@@ -160,7 +167,7 @@ def start(request: HttpRequest, *, purpose: SignInPurpose, to: str) -> str:
     }
     request.session[_SESSION_KEY] = pending
     return client.build_authorization_url(
-        provider=provider, metadata=metadata, request=started, redirect_uri=_redirect_uri(request)
+        provider=provider, metadata=metadata, request=started, redirect_uri=redirect_uri
     )
 
 
@@ -221,5 +228,10 @@ def _pending(request: HttpRequest) -> dict[str, Any]:
 
 
 def _redirect_uri(request: HttpRequest) -> str:
-    path = reverse("provider-callback")
-    return f"{settings.BASE_URL}{path}" if settings.BASE_URL else request.build_absolute_uri(path)
+    origin = own_origin(request)
+    if not origin:
+        raise ProviderError(
+            Reason.UNKNOWN_ADDRESS,
+            f"ALLOWED_HOSTS doesn't name {request.get_host()} exactly. Set ORGADMIN_BASE_URL.",
+        )
+    return f"{origin}{reverse('provider-callback')}"

@@ -18,6 +18,7 @@ from django.views.decorators.debug import sensitive_post_parameters
 from connections import wording
 from connections.core import clock
 from connections.core.errors import ConflictError, InvalidInputError
+from connections.core.own_address import own_origin
 from connections.core.text import pluralize
 from connections.models import AuditEvent, Person, Role, with_values
 from connections.models.sessions import hash_of_session_key, public_id_of
@@ -182,7 +183,7 @@ def _page_with_new_link(
         removes_second_factor=removes_second_factor,
     )
     shown = {
-        "link": request.build_absolute_uri(link),
+        "link": f"{own_origin(request)}{link}",
         "link_expires_at": now + people.SIGN_IN_LINK_LIFETIME,
         "link_removes_second_factor": removes_second_factor,
     }

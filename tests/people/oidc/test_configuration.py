@@ -4,8 +4,11 @@ from pathlib import Path
 
 import pytest
 from django.core.checks import ERROR, INFO, CheckMessage
+from django.test import Client
+from django.urls import reverse
 from pytest_django import Settings
 
+from connections.models import AuditEvent
 from connections.operations import checks
 from tests.support.provider import TestProvider
 
@@ -86,3 +89,15 @@ def test_doctor_reports_metadata_that_cannot_be_used(provider: TestProvider) -> 
 @pytest.mark.django_db
 def test_doctor_checks_the_identity_provider(provider: TestProvider) -> None:
     assert "identity provider" in {check.obj for check in checks.run_all_checks()}
+
+
+def test_a_sign_in_starts_only_at_a_host_that_is_named_exactly(
+    client: Client, db: None, settings: Settings, provider: TestProvider
+) -> None:
+    settings.ALLOWED_HOSTS = [".example.com", "127.0.0.1"]
+    start = reverse("provider-start")
+    response = client.get(start, headers={"host": "evil.example.com"})
+    assert response.status_code == 403
+    assert "set ORGADMIN_BASE_URL" in response.text
+    assert AuditEvent.objects.get().details["reason"] == "unknown_address"
+    assert "127.0.0.1" in client.get(start, headers={"host": "127.0.0.1"})["Location"]

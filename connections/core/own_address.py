@@ -1,0 +1,51 @@
+"""The address at which people open Org Admin."""
+
+import ipaddress
+from urllib.parse import urlsplit
+
+from django.conf import settings
+from django.http import HttpRequest
+
+_DEFAULT_PORTS = {"https": 443, "http": 80}
+
+
+def own_origin(request: HttpRequest | None = None) -> str:
+    """Scheme, host and port at which people open Org Admin; "" if that isn't certain.
+
+    Every link that leaves this service and every address that it gives to others starts with it.
+
+    It is ORGADMIN_BASE_URL. Without that, it is the request's host if ALLOWED_HOSTS names it
+    exactly: the client can choose any host that only matches a pattern. Without a request, it is
+    the only public host that ALLOWED_HOSTS names.
+    """
+    if settings.BASE_URL:
+        return _normalize_origin(settings.BASE_URL)
+    exact = {host.lower().strip("[]") for host in settings.ALLOWED_HOSTS if not is_pattern(host)}
+    if request is not None:
+        origin = f"{request.scheme}://{request.get_host().lower()}"
+        return origin if urlsplit(origin).hostname in exact else ""
+    public = [host for host in exact if not is_loopback(host)]
+    return f"https://{public[0]}" if len(public) == 1 else ""
+
+
+def is_pattern(host: str) -> bool:
+    """Whether an ALLOWED_HOSTS entry matches more than one host."""
+    return host.startswith((".", "*"))
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an ALLOWED_HOSTS entry means only this machine."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def _normalize_origin(url: str) -> str:
+    """The origin in the form that browsers write: in lower case, without a default port."""
+    parts = urlsplit(url.lower())
+    is_default = parts.port == _DEFAULT_PORTS.get(parts.scheme)
+    host = parts.netloc.rpartition("@")[2]
+    return f"{parts.scheme}://{host.rpartition(':')[0] if is_default else host}"
