@@ -1,8 +1,9 @@
-"""A password validator that refuses words an attacker would try first here."""
+"""Passwords: a validator that refuses words an attacker would try first here, and reset links."""
 
 import re
 
 from django.conf import settings
+from django.contrib.auth.tokens import PasswordResetTokenGenerator
 from django.core.exceptions import ValidationError
 
 from connections.models import Person
@@ -31,6 +32,20 @@ class ContextWordsValidator:
     def get_help_text(self) -> str:
         """The rule as forms show it."""
         return _MESSAGE
+
+
+class ResetTokenGenerator(PasswordResetTokenGenerator):
+    """Tokens for links to reset a password, which end with whatever else ends a person's access.
+
+    Django's tokens end with a new password, a sign-in, another email address, and after
+    PASSWORD_RESET_TIMEOUT. These also end with the person's sessions, when the person is disabled,
+    and when a sign-in link is created for them.
+    """
+
+    def _make_hash_value(self, user: Person, timestamp: int) -> str:
+        newest_link = user.sign_in_links.values_list("token_hash", flat=True).first()
+        value = super()._make_hash_value(user, timestamp)
+        return f"{value}{user.get_session_auth_hash()}{newest_link}"
 
 
 def _host_words() -> set[str]:

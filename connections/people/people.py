@@ -331,8 +331,10 @@ def enable_person(*, actor: Actor, person: Person) -> Person:
 def set_password(*, actor: Actor, person: Person, password: str) -> None:
     """Set the password that a person chose. Their other sessions end.
 
-    Raises InvalidInputError if the password is too weak.
+    Raises PermissionDenied for a disabled person, and InvalidInputError if the password is too
+    weak.
     """
+    permissions.require(lock_person(person).is_active, "set a password")
     try:
         validate_password(password, user=person)
     except ValidationError as error:

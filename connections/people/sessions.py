@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from django.contrib.auth import HASH_SESSION_KEY
+from django.db.models import F
 from django.utils.crypto import constant_time_compare
 
 from connections import audit
@@ -62,11 +63,14 @@ def end_session(*, actor: Actor, person: Person, public_id: str) -> bool:
 def end_sessions(*, actor: Actor, person: Person, except_id: str = "") -> int:
     """End the person's sessions except the one with this public ID. Return how many.
 
-    People can end their own sessions, and administrators anyone's. Raises PermissionDenied.
+    Without `except_id`, unused links to reset the person's password end too. People can end their
+    own sessions, and administrators anyone's. Raises PermissionDenied.
     """
     _require_own_or_administrator(actor, person)
     hashes = [row.pk for row, _ in _list_open_rows(person) if row.public_id != except_id]
-    return _delete_sessions(hashes, actor=actor, person=person)
+    if not except_id:
+        Person.objects.filter(pk=person.pk).update(session_epoch=F("session_epoch") + 1)
+    return _delete_sessions(hashes, actor=actor, person=person, is_all=not except_id)
 
 
 def delete_ended_sessions() -> None:
@@ -86,9 +90,11 @@ def _require_own_or_administrator(actor: Actor, person: Person) -> None:
     permissions.require(is_own or permissions.can_administer(actor), "end sessions of others")
 
 
-def _delete_sessions(hashes: list[str], *, actor: Actor, person: Person) -> int:
+def _delete_sessions(
+    hashes: list[str], *, actor: Actor, person: Person, is_all: bool = False
+) -> int:
     count: int = PersonSession.objects.filter(pk__in=hashes).delete()[0]
-    if count:
+    if count or is_all:
         sessions = pluralize(count, "session")
         audit.record(
             code=EventCode.SESSION_ENDED,

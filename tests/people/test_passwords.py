@@ -10,11 +10,15 @@ from allauth.mfa.models import Authenticator
 from django.contrib.auth.hashers import MD5PasswordHasher
 from django.contrib.auth.password_validation import password_validators_help_texts
 from django.core import mail
+from django.core.exceptions import PermissionDenied
 from django.test import Client
 from django.utils.html import escape
 from pytest_django import Settings
 
+from connections.access.actor import command_actor, person_actor
+from connections.core import clock as now
 from connections.models import AuditEvent, Person
+from connections.people import people, sessions
 from tests.support.mfa import set_up_app
 from tests.support.people import PASSWORD
 
@@ -107,6 +111,54 @@ def test_the_link_uses_the_base_url_regardless_of_the_host_header(
     settings.BASE_URL = "http://testserver"
     client.post(RESET, {"email": "ada@example.com"}, headers={"host": "testserver:666"})
     assert client.get(mailed_link()).status_code == 302
+
+
+ENDING: dict[str, Callable[[Person], object]] = {
+    "disabled": lambda ada: people.enable_person(
+        actor=command_actor(), person=people.disable_person(actor=command_actor(), person=ada)
+    ),
+    "sessions ended": lambda ada: sessions.end_sessions(actor=command_actor(), person=ada),
+    "sign-in link": lambda ada: people.make_sign_in_link(
+        actor=command_actor(), person=ada, now=now.now()
+    ),
+    "role lost": lambda ada: people.set_roles(
+        actor=command_actor(), person=ada, roles=[], is_administrator=False
+    ),
+    "new address": lambda ada: people.change_email(
+        actor=command_actor(), person=ada, email="ada@example.org"
+    ),
+}
+
+
+@pytest.mark.parametrize("ending", ENDING)
+@pytest.mark.parametrize("is_form_open", [False, True])
+def test_a_reset_link_ends_with_a_persons_other_access(
+    client: Client, ada: Person, ending: str, *, is_form_open: bool
+) -> None:
+    client.post(RESET, {"email": "ada@example.com"})
+    url = client.get(mailed_link())["Location"] if is_form_open else mailed_link()
+    ENDING[ending](ada)
+    response = client.post(url, {"password1": NEW, "password2": NEW})
+    assert "no longer valid" in response.text
+    ada.refresh_from_db()
+    assert ada.check_password(PASSWORD)
+    assert not AuditEvent.objects.filter(code="person.password_set").exists()
+
+
+def test_ending_all_sessions_is_recorded_even_if_none_is_open(ada: Person) -> None:
+    assert sessions.end_sessions(actor=command_actor(), person=ada) == 0
+    assert AuditEvent.objects.latest("seq").sentence.endswith("ended 0 sessions of Ada.")
+
+
+def test_a_disabled_person_sets_no_password(ada: Person) -> None:
+    people.disable_person(actor=command_actor(), person=ada)
+    # As read before.
+    ada.is_active = True
+    with pytest.raises(PermissionDenied):
+        people.set_password(actor=person_actor(person=ada), person=ada, password=NEW)
+    ada.refresh_from_db()
+    assert ada.check_password(PASSWORD)
+    assert AuditEvent.objects.latest("seq").code == "person.disabled"
 
 
 def test_a_link_to_reset_works_once(client: Client, ada: Person) -> None:
