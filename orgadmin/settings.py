@@ -245,6 +245,7 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "connections.people.passwords.ContextWordsValidator"},
 ]
 ACCOUNT_PASSWORD_RESET_TOKEN_GENERATOR = "connections.people.passwords.ResetTokenGenerator"  # noqa: S105 - a class
+ACCOUNT_FORMS = {"login": "connections.web.people.forms.LoginForm"}
 ACCOUNT_ADAPTER = "connections.web.people.accounts.AccountAdapter"
 ACCOUNT_LOGIN_METHODS = {"username", "email"}
 ACCOUNT_SIGNUP_FIELDS = ["username*", "email*", "password1*"]

@@ -507,6 +507,7 @@ def change_email(*, actor: Actor, person: Person, email: str) -> Person:
         return person
     try:
         validate_email(email)
+        Person._meta.get_field("email").run_validators(email)
     except ValidationError as error:
         raise InvalidInputError({"email": " ".join(error.messages)}) from None
     if _is_taken(email, of=person):

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from allauth.account import forms as account_forms
 from django import forms
 from django.contrib.auth.password_validation import password_validators_help_text_html
 
@@ -16,6 +17,23 @@ _ROLE_HELP = {
     Role.AUDITOR: "sees what a Viewer sees, the audit log and evidence; runs access reviews; "
     "exports and comments",
 }
+
+
+# The longest email address. SQLite can't search for a text of more than 50,000 characters.
+MAX_LOGIN_LENGTH = 254
+
+
+class LoginForm(account_forms.LoginForm):  # type: ignore[misc]
+    """Signing in with a username or email address, and a password."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        attributes = {"autocomplete": "username", "autocapitalize": "off", "spellcheck": "false"}
+        self.fields["login"] = forms.CharField(
+            label="Username or email",
+            max_length=MAX_LOGIN_LENGTH,
+            widget=forms.TextInput(attrs=attributes | {"autofocus": not self.is_bound}),
+        )
 
 
 class RolesForm(ServiceForm):

@@ -25,6 +25,7 @@ from connections.crypto.encrypted_fields import NEW_MFA_SECRET_CONTEXT
 from connections.models import Person
 from connections.people import sign_in_events
 from connections.web.people.allauth_internals import SECRET_SESSION_KEY, generate_totp_secret
+from connections.web.people.forms import MAX_LOGIN_LENGTH
 from connections.web.people.passkeys import (
     WRONG_PASSKEY,
     PasskeyField,
@@ -61,6 +62,12 @@ class _RefusalRecorder:
 
 class AuthenticateForm(_RefusalRecorder, codes.AuthenticateForm):  # type: ignore[misc]
     """A code while signing in."""
+
+    code = forms.CharField(
+        label="Code",
+        max_length=MAX_LOGIN_LENGTH,
+        widget=forms.TextInput(attrs={"placeholder": "Code", "autocomplete": "one-time-code"}),
+    )
 
     def clean_code(self) -> Any:
         """Check the code, within the limits."""
