@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from django.db import Error as DatabaseError
-from django.db import connection, transaction
+from django.db import InterfaceError, OperationalError, connection, transaction
 from django.db.models import QuerySet
 
 
@@ -98,6 +98,27 @@ def is_unwritable_error(error: BaseException | None) -> bool:
     if not isinstance(error, DatabaseError):
         return False
     return _sqlite_refuses_writes(error.__cause__) or _sqlstate(error.__cause__) in _SQLSTATES
+
+
+# The file is damaged, isn't a database, or can't be read.
+_SQLITE_UNUSABLE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_IOERR}
+# PostgreSQL: connection exceptions, insufficient resources, shutting down, system errors.
+_SQLSTATES_WHEN_AWAY = ("08", "53", "57P", "58")
+
+
+def is_unavailable_error(error: BaseException | None) -> bool:
+    """Whether this error means that the database can't be used at all, not even for reading."""
+    if not isinstance(error, DatabaseError):
+        return False
+    cause = error.__cause__
+    if isinstance(cause, sqlite3.Error):
+        # SQLite creates a missing file, so a lost database looks like one without tables.
+        is_empty = str(cause).startswith("no such table")
+        return is_empty or _sqlite_code(cause) & 0xFF in _SQLITE_UNUSABLE
+    if not isinstance(error, OperationalError | InterfaceError) or not hasattr(cause, "sqlstate"):
+        return False
+    # psycopg has no SQLSTATE for a connection that fails or is lost.
+    return _sqlstate(cause).startswith(_SQLSTATES_WHEN_AWAY) or not _sqlstate(cause)
 
 
 def unwritable_text(error: BaseException | None) -> str:

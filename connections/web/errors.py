@@ -19,7 +19,7 @@ from django.views.decorators.csrf import requires_csrf_token
 
 from connections import wording
 from connections.audit import lookups
-from connections.core.database import is_unwritable_error, unwritable_text
+from connections.core.database import is_unavailable_error, is_unwritable_error, unwritable_text
 from connections.core.errors import ResponseNotRecordedError
 from connections.people import people
 from connections.web.routing import READ, access_of
@@ -133,18 +133,22 @@ def page_not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
-    """500 for an unexpected error, or 503 if the database refuses writes.
+    """500 for an unexpected error, or 503 if the database refuses writes or can't be used at all.
 
     Uses neither the database nor the session, because they might be what failed. Django calls this
     while it handles the exception.
     """
     error = sys.exception()
-    if is_unwritable_error(error):
-        logger.error("Request %s: the database takes no writes: %s", request_id_of(request), error)
-        context = {"cause": unwritable_text(error), "might_have_sent": _might_have_sent(request)}
-        return _render_standalone(
-            request, "503_database_not_writable.html", status=503, context=context
-        )
+    is_unwritable = is_unwritable_error(error)
+    if is_unwritable or is_unavailable_error(error):
+        problem = "takes no writes" if is_unwritable else "can't be used"
+        logger.error("Request %s: the database %s: %s", request_id_of(request), problem, error)
+        context = {
+            "is_unwritable": is_unwritable,
+            "cause": unwritable_text(error),
+            "might_have_sent": _might_have_sent(request),
+        }
+        return _render_standalone(request, "503_database.html", status=503, context=context)
     return _render_standalone(request, "500.html", status=500, context={})
 
 

@@ -14,7 +14,8 @@ from tests.support.processes import ROOT
 
 TEMPLATES = [path.name for path in sorted((ROOT / "templates").glob("[0-9]*.html"))]
 CONTEXTS: dict[str, dict[str, Any]] = {
-    "503_database_not_writable.html": {
+    "503_database.html": {
+        "is_unwritable": True,
         "cause": "The disk is full.",
         "might_have_sent": True,
         "request_id": "0123456789abcdef",
