@@ -10,6 +10,7 @@ from django.core.exceptions import DisallowedHost
 from django.core.signals import got_request_exception
 from django.db import Error as DatabaseError
 from django.http import HttpRequest, HttpResponse
+from django.middleware.csrf import REASON_BAD_ORIGIN
 from django.shortcuts import render
 from django.template import Context
 from django.template.loader import get_template, render_to_string
@@ -180,5 +181,10 @@ def _render_standalone(
 
 @_error_page
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
-    """403 for a form whose CSRF token is missing or old."""
-    return render(request, "403_csrf.html", {"request_id": request_id_of(request)}, status=403)
+    """403 for a form whose CSRF token is missing or old, or which came from another address."""
+    origin = request.headers.get("Origin", "")
+    context = {
+        "origin": origin if reason == REASON_BAD_ORIGIN % origin else "",
+        "address": f"{request.scheme}://{request.get_host()}",
+    }
+    return render(request, "403_csrf.html", context, status=403)
