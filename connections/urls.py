@@ -580,11 +580,5 @@ urlpatterns = [
         name="notice-retry",
         permission=ADMINISTER,
     ),
-    page(
-        "metrics",
-        monitoring.metrics,
-        name="metrics",
-        permission=SEE_EVERYTHING,
-        token_authenticated=True,
-    ),
+    page("metrics", monitoring.metrics, name="metrics", permission=SEE_EVERYTHING),
 ]

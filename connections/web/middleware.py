@@ -37,6 +37,7 @@ from connections.crypto.encryption import EncryptionError, check_key_ring
 from connections.models import Person, PersonSession
 from connections.operations.write_probe import find_write_problem, write_without_change
 from connections.web.errors import response_not_recorded_page
+from connections.web.monitoring import metrics_for_token
 from connections.web.people.single_sign_on import has_provider_mfa
 from connections.web.reauthentication import is_recent, redirect_to_prompt
 from connections.web.routing import View, access_of
@@ -110,11 +111,12 @@ SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 class HealthMiddleware(MiddlewareMixin):
-    """Responds to /healthz and /readyz before anything that could redirect or refuse them.
+    """Responds to monitoring before anything that could redirect or refuse it.
 
     /healthz says that the process responds. /readyz says that the database can be written, every
     migration is applied, and the key ring decrypts the stored keys. Neither needs sign-in, so the
-    response only names the problem and the log has the details.
+    response only names the problem and the log has the details. /metrics is answered here if the
+    request has a token; for people it is a page like any other.
     """
 
     def process_request(self, request: HttpRequest) -> HttpResponse | None:
@@ -123,6 +125,8 @@ class HealthMiddleware(MiddlewareMixin):
             return _health_response(request, problem=None)
         if request.path == "/readyz":
             return _health_response(request, problem=_readiness_problem())
+        if request.path == "/metrics" and "Authorization" in request.headers:
+            return _for_monitoring(request, metrics_for_token(request))
         return None
 
 
@@ -130,6 +134,10 @@ def _health_response(request: HttpRequest, *, problem: str | None) -> HttpRespon
     response = HttpResponse(
         f"{problem or 'ok'}\n", status=503 if problem else 200, content_type="text/plain"
     )
+    return _for_monitoring(request, response)
+
+
+def _for_monitoring(request: HttpRequest, response: HttpResponse) -> HttpResponse:
     if request.method not in SAFE_METHODS:
         response = HttpResponse(status=405, headers={"Allow": "GET, HEAD, OPTIONS"})
     response["Cache-Control"] = "no-store"
@@ -279,8 +287,6 @@ class AccessMiddleware(MiddlewareMixin):
     def process_view(self, request: HttpRequest, view: View, *args: Any) -> HttpResponseBase | None:
         """Let the request through, redirect it, or raise the database's error."""
         access = access_of(request, view)
-        if access.token_authenticated and "Authorization" in request.headers:
-            return None
         person = signed_in_person(request)
         if access.needs_sign_in and person is None:
             return _redirect_to_sign_in(request)

@@ -15,15 +15,18 @@ SETTLED_COUNTED_EVERY = 60
 _SETTLED_COUNTS = "orgadmin:metrics:settled"
 
 
+def metrics_for_token(request: HttpRequest) -> HttpResponse:
+    """The metrics for a program with the token in ORGADMIN_METRICS_TOKEN_FILE, otherwise 401."""
+    if not metrics_token.is_valid_header(request.headers["Authorization"]):
+        return HttpResponse(status=401, headers={"WWW-Authenticate": "Bearer"})
+    return metrics(request)
+
+
 def metrics(request: HttpRequest) -> HttpResponse:
     """Counts and ages of deletions, syncs and notifications, in Prometheus format.
 
-    They cover every credential, so they are for people who see all credentials, and for programs
-    with the token in ORGADMIN_METRICS_TOKEN_FILE.
+    They cover every credential, so they are for people who see all credentials.
     """
-    token = request.headers.get("Authorization")
-    if token is not None and not metrics_token.is_valid_header(token):
-        return HttpResponse(status=401, headers={"WWW-Authenticate": "Bearer"})
     lines = [*_deletion_lines(), *_listing_lines(), *_notice_lines()]
     return HttpResponse(
         "\n".join(lines) + "\n", content_type="text/plain; version=0.0.4; charset=utf-8"

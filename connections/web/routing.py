@@ -43,8 +43,6 @@ class Access:
     reauthenticate: bool = False
     # A GET that writes to the database raises WriteInReadError.
     is_read_only: bool = True
-    # The view itself checks an Authorization header, if the request has one.
-    token_authenticated: bool = False
     # The response can show a secret, so it is never compressed: its compressed size would reveal
     # something about the secret (BREACH).
     shows_secret: bool = False
@@ -69,7 +67,6 @@ class Rules(TypedDict, total=False):
 
     reauthenticate: bool
     is_read_only: bool
-    token_authenticated: bool
     shows_secret: bool
     accepts_file: bool
     max_fields: int
@@ -119,12 +116,11 @@ def enforce(view: View, *, access: Access) -> View:
     def enforced(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         if request.method not in access.methods:
             return HttpResponseNotAllowed(sorted(access.methods))
-        has_token = access.token_authenticated and "Authorization" in request.headers
         is_posted = request.method == "POST"
         permission = (
             access.post_permission if is_posted and access.post_permission else access.permission
         )
-        if isinstance(permission, Permission) and not has_token:
+        if isinstance(permission, Permission):
             permission.require(actor_of(request))
         return view(request, *args, **kwargs)
 

@@ -95,6 +95,21 @@ def test_an_invalid_token_file_grants_nothing_and_is_logged_without_the_token(
     assert "canary" not in caplog.text
 
 
+def test_the_token_opens_the_metrics_by_address_and_over_http(settings: Settings) -> None:
+    settings.ALLOWED_HOSTS, settings.SECURE_SSL_REDIRECT = ["orgadmin.example.org"], True
+    for header, status in ((f"Bearer {TOKEN}", 200), ("Bearer wrong", 401), (None, 301)):
+        headers = {"Host": "10.0.0.5:8000" if header else "orgadmin.example.org"}
+        headers |= {"Authorization": header} if header else {}
+        response = Client().get("/metrics", headers=headers)
+        assert response.status_code == status
+    assert Client().get("/metrics", headers={"Host": "10.0.0.5:8000"}).status_code == 400
+
+
+def test_the_response_to_a_token_is_not_stored() -> None:
+    response = Client().get("/metrics", headers={"Authorization": f"Bearer {TOKEN}"})
+    assert response["Cache-Control"] == "no-store"
+
+
 def test_it_counts_failed_deliveries(record_event: RecordEvent, settings: Settings) -> None:
     settings.WEBHOOK_URL = "https://hooks.example.org/in"
     record_event()
