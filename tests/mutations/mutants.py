@@ -1742,6 +1742,9 @@ SESSION_TESTS = "tests/people/test_sessions.py"
 UNREADABLE = "tests/web/hardening/test_unreadable.py"
 
 ORIGINS = "tests/people/test_passkey_origins.py"
+OWN_ADDRESS = "connections/core/own_address.py"
+OWN_ADDRESS_TESTS = "tests/people/test_own_address.py"
+RESET_LINKS = "tests/people/test_passwords.py"
 
 IN_FLIGHT = "tests/browser/test_in_flight.py"
 
@@ -1874,11 +1877,78 @@ PAGES_AND_INPUTS = (
         f"{ORIGINS}::test_no_subdomain_port_or_other_allowed_host_is_accepted",
     ),
     _mutant(
-        "a pattern in ALLOWED_HOSTS is no origin",
-        "connections/web/people/passkeys.py",
-        "not in _exact_hosts():\n",
-        "in ():\n",
+        "a host that only matches a pattern isn't our own",
+        OWN_ADDRESS,
+        '        return origin if urlsplit(origin).hostname in exact else ""\n',
+        "        return origin\n",
         f"{ORIGINS}::test_a_host_that_only_a_pattern_allows_accepts_no_passkey",
+        f"{OWN_ADDRESS_TESTS}::test_no_reset_link_is_mailed_for_a_host_that_a_stranger_chose",
+        "tests/people/oidc/test_configuration.py"
+        "::test_a_sign_in_starts_only_at_a_host_that_is_named_exactly",
+    ),
+    _mutant(
+        "a pattern in ALLOWED_HOSTS isn't itself a host",
+        OWN_ADDRESS,
+        " if not is_pattern(host)}",
+        "}",
+        f"{OWN_ADDRESS_TESTS}::test_a_requests_host_counts_if_it_is_named_exactly",
+    ),
+    _mutant(
+        "no reset link is mailed without our own address",
+        "connections/web/people/accounts.py",
+        '        if not context["password_reset_url"]:\n',
+        "        if False:\n",
+        f"{OWN_ADDRESS_TESTS}::test_no_reset_link_is_mailed_for_a_host_that_a_stranger_chose",
+    ),
+    _mutant(
+        "a reset link ends with the person's sessions",
+        "connections/people/passwords.py",
+        "{user.get_session_auth_hash()}",
+        "",
+        f"{RESET_LINKS}::test_a_reset_link_ends_with_a_persons_other_access",
+    ),
+    _mutant(
+        "a reset link ends with a new sign-in link",
+        "connections/people/passwords.py",
+        "{newest_link}",
+        "",
+        f"{RESET_LINKS}::test_a_reset_link_ends_with_a_persons_other_access",
+    ),
+    _mutant(
+        "ending all sessions ends reset links",
+        "connections/people/sessions.py",
+        "    if not except_id:\n",
+        "    if False:\n",
+        f"{RESET_LINKS}::test_a_reset_link_ends_with_a_persons_other_access",
+    ),
+    _mutant(
+        "a disabled person sets no password",
+        "connections/people/people.py",
+        '    permissions.require(lock_person(person).is_active, "set a password")\n',
+        "",
+        f"{RESET_LINKS}::test_a_disabled_person_sets_no_password",
+    ),
+    _mutant(
+        "the name on the sign-in page has a limit",
+        "connections/web/people/forms.py",
+        "            max_length=MAX_LOGIN_LENGTH,\n",
+        "",
+        "tests/people/test_long_names.py::test_a_long_name_is_an_error_at_its_field",
+    ),
+    _mutant(
+        "a refused form names the address it came from",
+        "connections/web/errors.py",
+        'origin if reason == REASON_BAD_ORIGIN % origin else ""',
+        '""',
+        "tests/web/test_form_origin.py::test_it_names_both_addresses_and_what_to_fix",
+    ),
+    _mutant(
+        "metrics by address",
+        "connections/web/middleware.py",
+        '        if request.path == "/metrics" and "Authorization" in request.headers:\n',
+        "        if False:\n",
+        "tests/notifications/test_metrics.py"
+        "::test_the_token_opens_the_metrics_by_address_and_over_http",
     ),
     _mutant(
         "hidden and unused IDs can't be protected",
@@ -2937,9 +3007,17 @@ NO_WRITES = (
     _mutant(
         "a page says that the database takes no writes",
         "connections/web/errors.py",
-        "    if is_unwritable_error(error):\n",
-        "    if False:\n",
+        "    if is_unwritable or is_unavailable_error(error):\n",
+        "    if is_unavailable_error(error):\n",
         f"{NO_WRITES_TESTS}::test_an_action_on_a_read_only_database_shows_a_page_that_says_so",
+    ),
+    _mutant(
+        "a page says that the database can't be used",
+        "connections/web/errors.py",
+        "    if is_unwritable or is_unavailable_error(error):\n",
+        "    if is_unwritable:\n",
+        "tests/web/test_lost_database.py::test_every_page_says_that_the_server_cannot_be_reached",
+        "tests/web/test_lost_database.py::test_every_page_says_that_the_file_is_lost",
     ),
     _mutant(
         "after a failed action the page links to Deletions",
