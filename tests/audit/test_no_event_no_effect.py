@@ -72,6 +72,7 @@ ACTING = {
     "person-link",
     "person-new",
     "person-roles",
+    "person-sessions",
     "session-end",
 }
 
