@@ -73,6 +73,6 @@ def list_access_problems() -> list[str]:
         )
     if not settings.IS_LOCAL and not own_origin():
         problems.append(
-            "Its links have no address, because ALLOWED_HOSTS names several. Set ORGADMIN_BASE_URL."
+            "Its links have no address: ALLOWED_HOSTS doesn't name just one. Set ORGADMIN_BASE_URL."
         )
     return problems
