@@ -37,12 +37,12 @@ from connections.deletions import reviews
 from connections.deletions.history import HistoryFilter
 from connections.evidence.bundles import make_bundle
 from connections.evidence.comparison import DifferingDeletions, compare_all_deletions
+from connections.evidence.program import build_program
 from connections.evidence.verification import verify_audit_log
 from connections.inventory import sync
 from connections.models import Batch, Credential, Deletion, Person
 from connections.net.http import PARALLEL_REQUESTS
 from connections.operations import due
-from connections.verifier import verify
 
 API = "/api/v2/org_connections"
 FORM = "application/x-www-form-urlencoded"
@@ -364,7 +364,9 @@ def _measure_bundle(path: Path) -> dict[str, Any]:
             )
 
     seconds, bundle = _cpu(make)
-    check = [sys.executable, "-I", verify.__file__, str(path)]
+    program = path.with_name("verify.pyz")
+    program.write_bytes(build_program())
+    check = [sys.executable, "-I", str(program), str(path)]
     started = time.perf_counter()
     subprocess.run(check, check=True, stdout=subprocess.DEVNULL)
     verifying = time.perf_counter() - started

@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from connections.verifier import verify
+from connections.verifier.merkle import node_hash
 
 FORMAT = 1
 NO_HASH = bytes(32)
@@ -69,7 +69,7 @@ def extend(frontier: list[bytes], *, size: int, leaf: bytes) -> None:
     """
     node = leaf
     while size & 1:
-        node = verify.node_hash(frontier.pop(), node)
+        node = node_hash(frontier.pop(), node)
         size >>= 1
     frontier.append(node)
 
@@ -80,7 +80,7 @@ def root_of(frontier: Sequence[bytes]) -> bytes:
         return hashlib.sha256(b"").digest()
     root = frontier[-1]
     for node in reversed(frontier[:-1]):
-        root = verify.node_hash(node, root)
+        root = node_hash(node, root)
     return root
 
 

@@ -23,7 +23,7 @@ from connections.audit.signing import (
 from connections.core import clock
 from connections.models import AuditEvent, AuditHead, Checkpoint, EventCode, Notification
 from connections.net.urls import origin_of
-from connections.verifier import verify
+from connections.verifier.notes import rotation_statement
 
 logger = logging.getLogger(__name__)
 
@@ -71,7 +71,7 @@ def rotate_signing_key(*, actor: Actor) -> SigningKey:
 
 
 def _record_rotation(*, old: SigningKey, new: SigningKey, head: AuditHead, actor: Actor) -> None:
-    statement = verify.rotation_statement(head.origin, head.size, old.public_key, new.public_key)
+    statement = rotation_statement(head.origin, head.size, old.public_key, new.public_key)
     events.record(
         code=EventCode.SIGNING_KEY_ROTATED,
         actor=actor,

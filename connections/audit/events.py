@@ -31,7 +31,7 @@ from connections.models import (
     references_in,
     with_values,
 )
-from connections.verifier import verify
+from connections.verifier.merkle import leaf_hash
 
 # What an event is about. An event about an org connection has its ID, with the site in its details.
 type Subject = (
@@ -161,7 +161,7 @@ def _append(pending: list[_Pending]) -> list[AuditEvent]:
             document = _document(one, at=at, seq=head.size + 1, name=name, sentence=sentence)
             text = chain.canonical_text(document | {"refs": refs})
             data = text.encode()
-            chain.extend(frontier, size=head.size, leaf=verify.leaf_hash(data))
+            chain.extend(frontier, size=head.size, leaf=leaf_hash(data))
             previous = head.hash
             head.hash = chain.event_hash(bytes.fromhex(previous), data).hex()
             head.size += 1

@@ -13,7 +13,7 @@ from connections.access.actor import Actor
 from connections.audit import chain
 from connections.core import clock
 from connections.models import AuditHead, Person, PersonalValue
-from connections.verifier import verify
+from connections.verifier.events import commitment_of
 
 Kind = PersonalValue.Kind
 
@@ -177,7 +177,7 @@ def _create_value(value: ReferencedValue) -> PersonalValue:
         value="" if is_erased else value.text,
         salt="" if is_erased else salt.hex(),
         erased_at=clock.now() if is_erased else None,
-        commitment=verify.commitment_of(salt, value.kind, value.text),
+        commitment=commitment_of(salt, value.kind, value.text),
     )
 
 

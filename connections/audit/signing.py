@@ -28,7 +28,9 @@ from connections.core.private_files import (
 )
 from connections.core.secret import Secret
 from connections.models import AuditEvent, AuditHead, Checkpoint, EventCode
-from connections.verifier import verify
+from connections.verifier.messages import VerificationFailed
+from connections.verifier.notes import fingerprint_of, key_id
+from connections.verifier.strict_json import decode_base64
 
 logger = logging.getLogger(__name__)
 
@@ -73,7 +75,7 @@ class SigningKey:
     @property
     def fingerprint(self) -> str:
         """SHA-256 of the public key, in hex."""
-        return verify.fingerprint_of(self.public_key)
+        return fingerprint_of(self.public_key)
 
     def sign(self, data: bytes) -> bytes:
         """The 64 bytes of an Ed25519 signature."""
@@ -117,7 +119,7 @@ def load_signing_key() -> SigningKey:
         key = read_signing_key(path)
     if key.public_key != recorded:
         raise SigningKeyError(
-            f"The audit log is signed with key {verify.fingerprint_of(recorded)}, but {path} "
+            f"The audit log is signed with key {fingerprint_of(recorded)}, but {path} "
             f"contains {key.fingerprint}. Put the newest file there or, after a restore, the one "
             "that belongs to the restored database."
         )
@@ -130,8 +132,8 @@ def _newest_rotation_key() -> bytes | None:
     newest = rotations.first()
     try:
         recorded = newest.details["public_key"] if newest else None
-        return verify.decode_base64(recorded, 32, "The key") if newest else None
-    except (KeyError, TypeError, ValueError, verify.VerificationFailed):
+        return decode_base64(recorded, 32, "The key") if newest else None
+    except (KeyError, TypeError, ValueError, VerificationFailed):
         raise SigningKeyError(
             f"Event {newest} doesn't say which key signs. Run: ./run manage verify_audit"
         ) from None
@@ -234,12 +236,12 @@ def _parse(text: Secret) -> SigningKey | str:
         document: dict[str, Any] = json.loads(text.reveal())
         file_format = document["format"]
         pairs = [pair for pair in (document, document.get("next")) if pair is not None]
-        seeds = [verify.decode_base64(pair["key"], 32, "A key") for pair in pairs]
+        seeds = [decode_base64(pair["key"], 32, "A key") for pair in pairs]
         public_keys = [
-            verify.decode_base64(pair["public_key"], 32, "A public key")
+            decode_base64(pair["public_key"], 32, "A public key")
             for pair in (*pairs, *document["previous"])
         ]
-    except (ValueError, KeyError, TypeError, AttributeError, verify.VerificationFailed):
+    except (ValueError, KeyError, TypeError, AttributeError, VerificationFailed):
         return "isn't a complete signing key document"
     if file_format != FORMAT:
         return f"isn't of the form {FORMAT!r}"
@@ -289,7 +291,7 @@ def sign_checkpoint(*, origin: str, size: int, root: bytes, key: SigningKey) -> 
 
 def signature_line(*, origin: str, body: bytes, key: SigningKey) -> str:
     """The signature line for a body (which ends with a line feed), under the log's name."""
-    signature = verify.key_id(origin, key.public_key) + key.sign(body)
+    signature = key_id(origin, key.public_key) + key.sign(body)
     return f"\u2014 {origin} {base64.b64encode(signature).decode()}\n"
 
 

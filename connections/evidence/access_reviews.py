@@ -17,7 +17,8 @@ from connections.models import (
     RowState,
     row_document,
 )
-from connections.verifier import verify
+from connections.verifier.access_reviews import access_review_differences
+from connections.verifier.events import ACCESS_REVIEW, Event
 
 # Rows per query.
 _BATCH_SIZE = 1000
@@ -94,16 +95,16 @@ def _decision_document(decision: AccessReviewDecision) -> Row:
 
 def compare_all_access_reviews(differing: DifferingRecords) -> Iterator[None]:
     """Compare all access reviews. Yield after each."""
-    events = AuditEvent.objects.filter(subject_type=verify.ACCESS_REVIEW).order_by()
+    events = AuditEvent.objects.filter(subject_type=ACCESS_REVIEW).order_by()
     return compare_all(
         AccessReview,
-        subject_type=verify.ACCESS_REVIEW,
+        subject_type=ACCESS_REVIEW,
         ids_in_events=set(events.values_list("subject_id", flat=True).distinct()),
         compare=_differences,
         differing=differing,
     )
 
 
-def _differences(review: AccessReview, events: Sequence[verify.Event]) -> list[str]:
+def _differences(review: AccessReview, events: Sequence[Event]) -> list[str]:
     rows = iterate_row_documents(review, deletions={})
-    return verify.access_review_differences(review_document(review), rows, events)
+    return access_review_differences(review_document(review), rows, events)

@@ -12,7 +12,8 @@ from connections.core.tabular import Row, as_time
 from connections.evidence.comparison import as_stored_in_events, compare_all
 from connections.evidence.differing import DifferingRecords
 from connections.models import AuditEvent, Batch
-from connections.verifier import verify
+from connections.verifier.events import BATCH, Event
+from connections.verifier.plans import Plan
 
 _ENDS = (
     EventCode.BATCH_DECLINED,
@@ -80,20 +81,20 @@ def compare_all_batches(differing: DifferingRecords) -> Iterator[None]:
     requested = AuditEvent.objects.filter(code=EventCode.BATCH_REQUESTED).order_by()
     return compare_all(
         Batch,
-        subject_type=verify.BATCH,
+        subject_type=BATCH,
         ids_in_events=set(requested.values_list("subject_id", flat=True)),
         compare=_differences,
         differing=differing,
     )
 
 
-def _differences(batch: Batch, events: Sequence[verify.Event]) -> Iterator[str]:
+def _differences(batch: Batch, events: Sequence[Event]) -> Iterator[str]:
     requested = next((event for event in events if event.code == EventCode.BATCH_REQUESTED), None)
     if requested is None:
         if batch.requested_at or batch.confirmed_at:
             yield "it has no event of its request"
         return
-    plan = verify.Plan(plan_document(batch), events)
+    plan = Plan(plan_document(batch), events)
     yield from plan.differences(iterate_plan_rows(batch))
     confirmed = _last(events, EventCode.BATCH_CONFIRMED)
     declined = _last(events, EventCode.BATCH_DECLINED)
@@ -120,11 +121,11 @@ def _differences(batch: Batch, events: Sequence[verify.Event]) -> Iterator[str]:
     yield from (f"“{key}” does not match its events" for key, same in matches.items() if not same)
 
 
-def _last(events: Sequence[verify.Event], *codes: EventCode) -> verify.Event | None:
+def _last(events: Sequence[Event], *codes: EventCode) -> Event | None:
     return next((event for event in reversed(events) if event.code in codes), None)
 
 
-def _is_actor(name: str, *, of: verify.Event | None) -> bool:
+def _is_actor(name: str, *, of: Event | None) -> bool:
     """Whether this stored name is the name of the event's actor or, without an event, is empty."""
     if of is None:
         return not name
@@ -132,7 +133,7 @@ def _is_actor(name: str, *, of: verify.Event | None) -> bool:
     return of.is_actor_erased or name == of.actor
 
 
-def _pause_after(events: Sequence[verify.Event]) -> tuple[str, str]:
+def _pause_after(events: Sequence[Event]) -> tuple[str, str]:
     """Why it was paused, and for which credential. Empty once it was resumed."""
     last = _last(events, EventCode.BATCH_PAUSED, EventCode.BATCH_RESUMED)
     if last is None or last.code == EventCode.BATCH_RESUMED:

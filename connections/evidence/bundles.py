@@ -1,12 +1,9 @@
 """Makes an evidence bundle, which an auditor can verify offline.
 
-docs/EVIDENCE.md, “The bundle”, describes its files. One of them is connections/verifier/verify.py,
-which verifies the bundle. Everything is read in one consistent read, so that rows, events and
-checkpoint match.
+docs/EVIDENCE.md, “The bundle”, describes its files. One of them is verify.pyz, which verifies the
+bundle. Everything is read in one consistent read, so that rows, events and checkpoint match.
 """
 
-import hashlib
-import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -14,7 +11,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 from uuid import UUID
 
-from connections import audit
+from connections import __version__, audit, verifier
 from connections.access import permissions
 from connections.access.actor import Actor
 from connections.audit import signing
@@ -29,11 +26,11 @@ from connections.deletions.history import HistoryFilter
 from connections.evidence import contents
 from connections.evidence.contents import BundleWriter
 from connections.evidence.files import BundleFile, audit_log_tree, bundle_files, names_in, write_zip
+from connections.evidence.program import build_program
 from connections.models import AccessReview, AuditEvent, AuditHead, Batch, Checkpoint
-from connections.verifier import verify
+from connections.verifier.archive import FORMAT, MANIFEST_FILES
 
-README = Path(verify.__file__).with_name("README.txt")
-MAX_SEED_LENGTH = 200
+README = Path(verifier.__file__).with_name("README.txt")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +41,6 @@ class Bundle:
     events: int
     since: datetime | None
     until: datetime
-    seed: str
     # In bytes.
     size: int
     sha256: str
@@ -66,17 +62,11 @@ class _BundleRequest:
     query: str
     # " of the access review Q4 2026", " of the bulk deletion 1a2b3c4d"; "" for deletions.
     contents_text: str
-    seed: str
     made_at: datetime
     notes: tuple[tuple[str, str], ...]
     started: int
     # The bulk deletion that it is of, if it has all of its deletions and no others.
     batch: Batch | None
-
-
-def verifier_digest() -> str:
-    """SHA-256 of the verifier in every bundle, in hex."""
-    return hashlib.sha256(Path(verify.__file__).read_bytes()).hexdigest()
 
 
 def make_bundle(
@@ -85,25 +75,23 @@ def make_bundle(
     filters: HistoryFilter,
     query: str,
     output: BinaryIO,
-    seed: str = "",
     notes: Sequence[tuple[str, str]] = (),
 ) -> Bundle:
     """Write a bundle of all matching deletions to `output`, and record it.
 
-    `query` is the filter as its query string. `seed` determines the sample; an empty seed is
-    replaced by a random one. `notes` are checkpoints kept elsewhere, each as its name and text, for
-    which the bundle will contain proofs. After an error, the content of `output` is useless.
+    `query` is the filter as its query string. `notes` are checkpoints kept elsewhere, each as its
+    name and text, for which the bundle will contain proofs. After an error, the content of `output`
+    is useless.
 
     Raises PermissionDenied, InvalidInputError, SigningKeyError and BundleError. The event of the
     start remains.
     """
     permissions.require(permissions.can_audit(actor), "make an evidence bundle")
-    seed = _validate_seed(seed)
     # If it can't be read, fail here, before anything is recorded.
     load_signing_key()
     now = clock.now()
     filters = _validate_period(filters, now=now)
-    requested = {"filter": query, "seed": seed, **_format_period(filters)}
+    requested = {"filter": query, **_format_period(filters)}
     contents_text = ""
     if filters.access_review:
         requested["access_review"] = str(filters.access_review)
@@ -123,7 +111,6 @@ def make_bundle(
         filters=filters,
         query=query,
         contents_text=contents_text,
-        seed=seed,
         made_at=now,
         notes=tuple(notes),
         started=started.seq,
@@ -153,7 +140,6 @@ def make_access_review_bundle(
     actor: Actor,
     review: AccessReview,
     output: BinaryIO,
-    seed: str = "",
     notes: Sequence[tuple[str, str]] = (),
 ) -> Bundle:
     """Like `make_bundle`, for a closed access review and the deletions of its connections.
@@ -167,18 +153,8 @@ def make_access_review_bundle(
         filters=HistoryFilter(access_review=review.pk),
         query=f"access_review={review.pk}",
         output=output,
-        seed=seed,
         notes=notes,
     )
-
-
-def _validate_seed(seed: str) -> str:
-    seed = seed.strip()
-    if len(seed) > MAX_SEED_LENGTH or not seed.isprintable():
-        raise InvalidInputError(
-            {"seed": f"Use one line of at most {MAX_SEED_LENGTH} printable characters."}
-        )
-    return seed or secrets.token_hex(16)
 
 
 def _validate_period(filters: HistoryFilter, *, now: datetime) -> HistoryFilter:
@@ -219,11 +195,9 @@ def _write_bundle(
         if request.batch:
             # Read again, within the consistent read.
             contents.write_plan(writer=writer, batch=Batch.objects.get(pk=request.batch.pk))
-        ids = contents.write_deletions(
-            writer=writer, deletions=history.iterate_deletions(actor=request.actor, filters=filters)
-        )
-        drawn = verify.draw_sample(request.seed, ids)
-    _write_remaining_files(request, writer, drawn=drawn, checkpoint=checkpoint, origin=head.origin)
+        deletions = history.iterate_deletions(actor=request.actor, filters=filters)
+        contents.write_deletions(writer=writer, deletions=deletions)
+    _write_remaining_files(request, writer, checkpoint=checkpoint, origin=head.origin)
     _sign(request, files, key=key, checkpoint=checkpoint, origin=head.origin)
     size, sha256 = write_zip(files=files, output=output)
     bundle = Bundle(
@@ -231,7 +205,6 @@ def _write_bundle(
         events=writer.events,
         since=filters.since,
         until=filters.until or request.made_at,
-        seed=request.seed,
         size=size,
         sha256=sha256,
         checkpoint_size=checkpoint.size,
@@ -267,19 +240,15 @@ def _write_remaining_files(
     request: _BundleRequest,
     writer: BundleWriter,
     *,
-    drawn: list[tuple[str, str]],
     checkpoint: Checkpoint,
     origin: str,
 ) -> None:
     core = _common_fields(request, origin=origin)
     filtered = {"filter": request.query}
     contents.write_population(writer=writer, filters=request.filters, core=core | filtered)
-    seeded = {"period": core["period"], "seed": request.seed}
-    contents.write_sample(writer=writer, drawn=drawn, core=seeded)
-    contents.write_page(writer=writer, sample=[each for _, each in drawn])
     contents.write_values(writer=writer)
     writer.files["README.txt"].write_bytes(README.read_bytes())
-    writer.files["verify.py"].write_bytes(Path(verify.__file__).read_bytes())
+    writer.files["verify.pyz"].write_bytes(build_program())
     writer.files["checkpoint.txt"].write(checkpoint.note)
 
 
@@ -296,11 +265,11 @@ def _sign(
         "files": [
             {"name": name, "sha256": files[name].sha256, "size": files[name].size}
             for name in names_in(files)
-            if name in verify.MANIFEST_FILES
+            if name in MANIFEST_FILES
         ],
-        "format": verify.FORMAT,
+        "format": FORMAT,
+        "release": __version__,
         "root": checkpoint.root,
-        "seed": request.seed,
         "size": checkpoint.size,
     }
     text = contents.format_json(manifest)

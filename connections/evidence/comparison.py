@@ -1,7 +1,7 @@
 """Compares deletions and their attempts with their own audit events, in both directions.
 
 Bundles and the verification of the audit log both use `compare_deletion`. Its rules are in
-connections/verifier/verify.py, so that a bundle is checked offline by the same rules.
+connections/verifier/, so that a bundle is checked offline by the same rules.
 """
 
 import hashlib
@@ -21,7 +21,9 @@ from connections.core.database import consistent_read
 from connections.deletions.export import deletion_row
 from connections.evidence.differing import UNREADABLE, UNREADABLE_TEXT, DifferingRecords, format_id
 from connections.models import AccessReview, AuditEvent, Batch, Deletion, PersonalValue
-from connections.verifier import verify
+from connections.verifier.deletions import deletion_differences
+from connections.verifier.events import DELETION, Event
+from connections.verifier.messages import VerificationFailed
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +60,7 @@ class DifferingDeletions(DifferingRecords):
 # --- One deletion -------------------------------------------------------------------------------
 
 
-def compare_deletion(*, deletion: Deletion, events: Sequence[verify.Event]) -> ComparedDeletion:
+def compare_deletion(*, deletion: Deletion, events: Sequence[Event]) -> ComparedDeletion:
     """Compare a deletion (with its attempts) with all of its own events, oldest first."""
     row = deletion_row(deletion)
     settled = next((event for event in events if event.details.get("state") == "settled"), None)
@@ -72,14 +74,14 @@ def compare_deletion(*, deletion: Deletion, events: Sequence[verify.Event]) -> C
         row=row,
         text=text,
         differences=[
-            *verify.differences(row, events),
+            *deletion_differences(row, events),
             *_body_differences(deletion),
             *_approval_time_differences(deletion, events),
         ],
     )
 
 
-def _approval_time_differences(deletion: Deletion, events: Sequence[verify.Event]) -> Iterator[str]:
+def _approval_time_differences(deletion: Deletion, events: Sequence[Event]) -> Iterator[str]:
     """Compare the stored time of approval with the events. Only the newest one is stored."""
     approved = [event.details for event in events if event.code == "deletion.approved"]
     times = [details["approved_at"] for details in approved if details.get("approved_at")]
@@ -178,7 +180,7 @@ def _compare_deletions(ids: Sequence[Any]) -> dict[Any, str]:
     rows = Deletion.objects.filter(pk__in=by_pk).select_related("break_glass_review")
     deletions = list(rows.prefetch_related("attempts", "approvals"))
     documents, shown = read_events(
-        subject_type=verify.DELETION, subject_ids=[str(deletion.pk) for deletion in deletions]
+        subject_type=DELETION, subject_ids=[str(deletion.pk) for deletion in deletions]
     )
     # SQLite stores any text as an ID. A row whose ID is written differently can't be looked up by
     # it, and no event refers to it.
@@ -192,9 +194,9 @@ def _compare_deletions(ids: Sequence[Any]) -> dict[Any, str]:
     for deletion in deletions:
         own = documents.get(str(deletion.pk), [])
         try:
-            events = [verify.Event(document, shown) for document in own]
+            events = [Event(document, shown) for document in own]
             differences = compare_deletion(deletion=deletion, events=events).differences
-        except verify.VerificationFailed as error:
+        except VerificationFailed as error:
             differences = [str(error).rstrip(".")]
         if differences:
             found.setdefault(by_pk[deletion.pk], differences[0])
@@ -206,7 +208,7 @@ def compare_all[M: (Batch, AccessReview)](
     *,
     subject_type: str,
     ids_in_events: set[str],
-    compare: Callable[[M, Sequence[verify.Event]], Iterable[str]],
+    compare: Callable[[M, Sequence[Event]], Iterable[str]],
     differing: DifferingRecords,
 ) -> Iterator[None]:
     """Compare all records of a model. Yield after each.
@@ -233,13 +235,13 @@ def _compare_one[M: (Batch, AccessReview)](
     pk: UUID,
     *,
     subject_type: str,
-    compare: Callable[[M, Sequence[verify.Event]], Iterable[str]],
+    compare: Callable[[M, Sequence[Event]], Iterable[str]],
 ) -> list[str]:
     try:
         documents, shown = read_events(subject_type=subject_type, subject_ids=[str(pk)])
-        events = [verify.Event(document, shown) for document in documents.get(str(pk), [])]
+        events = [Event(document, shown) for document in documents.get(str(pk), [])]
         return list(compare(model._default_manager.get(pk=pk), events))
-    except verify.VerificationFailed as error:
+    except VerificationFailed as error:
         return [str(error).rstrip(".")]
     except UNREADABLE:
         logger.exception("%s %s cannot be compared with its events.", subject_type, pk)

@@ -1,9 +1,9 @@
-"""Writes the files of an evidence bundle: records, events with proofs, names, the sample."""
+"""Writes the files of an evidence bundle: records, events with proofs, names."""
 
 import base64
 import json
 from binascii import b2a_base64
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import batched, chain
 from uuid import UUID
@@ -33,7 +33,12 @@ from connections.models import (
     Deletion,
     PersonalValue,
 )
-from connections.verifier import verify
+from connections.verifier.access_reviews import access_review_differences
+from connections.verifier.archive import ACCESS_REVIEW_FILE, PLAN_FILE
+from connections.verifier.events import ACCESS_REVIEW, BATCH, Event
+from connections.verifier.messages import VerificationFailed
+from connections.verifier.notes import find_signer, fingerprint_of, parse_checkpoint
+from connections.verifier.plans import Plan
 
 # Created once, because it encodes up to several hundred thousand lines.
 _encode = json.JSONEncoder(ensure_ascii=False).encode
@@ -53,14 +58,12 @@ class BundleWriter:
     deletions: int = 0
     events: int = 0
     counts: dict[str, int] = field(default_factory=dict)
-    # The access review that the bundle is about, without its rows.
-    review: tabular.Row | None = None
     # The bulk deletion that the bundle is about.
-    plan: verify.Plan | None = None
+    plan: Plan | None = None
     differing: DifferingDeletions = field(default_factory=DifferingDeletions)
 
 
-def write_events(*, writer: BundleWriter, rows: Iterable[tuple[int, str]]) -> list[verify.Event]:
+def write_events(*, writer: BundleWriter, rows: Iterable[tuple[int, str]]) -> list[Event]:
     """Write events (number, text) with their proofs. Return them parsed."""
     rows = list(rows)
     documents = [json.loads(text) for _, text in rows]
@@ -71,7 +74,7 @@ def write_events(*, writer: BundleWriter, rows: Iterable[tuple[int, str]]) -> li
         line = _encode({"path": path, "seq": seq, "text": text})
         writer.files["events.ndjson"].write(line + "\n")
     writer.events += len(rows)
-    return [verify.Event(document, writer.shown) for document in documents]
+    return [Event(document, writer.shown) for document in documents]
 
 
 def _load_values(writer: BundleWriter, numbers: set[int]) -> None:
@@ -81,8 +84,8 @@ def _load_values(writer: BundleWriter, numbers: set[int]) -> None:
         writer.shown[str(value.number)] = value.shown
 
 
-def write_deletions(*, writer: BundleWriter, deletions: Iterator[Deletion]) -> Iterator[str]:
-    """Write these deletions and their events. Yield the IDs."""
+def write_deletions(*, writer: BundleWriter, deletions: Iterator[Deletion]) -> None:
+    """Write these deletions and their events."""
     listed = writer.files["deletions.json"]
     listed.write("[")
     for batch in batched(deletions, _BATCH_SIZE):
@@ -93,9 +96,7 @@ def write_deletions(*, writer: BundleWriter, deletions: Iterator[Deletion]) -> I
             if writer.plan:
                 compared.differences.extend(writer.plan.deletion_differences(compared.row, own))
             listed.write((",\n" if writer.deletions else "\n") + compared.text)
-            writer.files["body"].write(verify.page_section(compared.row, own))
             _count(writer, compared.row, compared.differences)
-            yield compared.row["id"]
     listed.write("\n]\n")
 
 
@@ -103,16 +104,14 @@ def write_access_review(
     *, writer: BundleWriter, review: AccessReview, deletions: DeletionsByConnection
 ) -> None:
     """Write a closed access review and its events. Call it before `write_deletions`."""
-    events = _write_events_about(verify.ACCESS_REVIEW, review.pk, writer=writer)
-    document = writer.review = review_document(review)
-    listed, body = writer.files[verify.ACCESS_REVIEW_FILE], writer.files["body"]
+    events = _write_events_about(ACCESS_REVIEW, review.pk, writer=writer)
+    document = review_document(review)
+    listed = writer.files[ACCESS_REVIEW_FILE]
     listed.write(_start_of_rows(document))
-    body.write(verify.access_review_start(document))
     documents = iterate_row_documents(review, deletions=deletions)
-    rows = _write_rows(documents, listed=listed, body=body, page_row=verify.access_review_row)
-    differences = verify.access_review_differences(document, rows, events)
+    rows = _write_rows(documents, listed=listed)
+    differences = access_review_differences(document, rows, events)
     listed.write(_END_OF_ROWS)
-    body.write(verify.access_review_end(document))
     if differences:
         sentence = f"Access review {document['id']}: {differences[0]}."
         writer.differing.describe(sentence, ids=[document["id"]])
@@ -120,17 +119,15 @@ def write_access_review(
 
 def write_plan(*, writer: BundleWriter, batch: Batch) -> None:
     """Write a requested bulk deletion and its events. Call it before `write_deletions`."""
-    events = _write_events_about(verify.BATCH, batch.pk, writer=writer)
+    events = _write_events_about(BATCH, batch.pk, writer=writer)
     document = plan_document(batch)
-    plan = writer.plan = verify.Plan(document, events)
-    listed, body = writer.files[verify.PLAN_FILE], writer.files["body"]
+    plan = writer.plan = Plan(document, events)
+    listed = writer.files[PLAN_FILE]
     listed.write(_start_of_rows(document))
-    body.write(verify.plan_start(document, events))
     documents = iterate_plan_rows(batch)
-    rows = _write_rows(documents, listed=listed, body=body, page_row=verify.plan_row)
+    rows = _write_rows(documents, listed=listed)
     differences = plan.differences(rows)
     listed.write(_END_OF_ROWS)
-    body.write(verify.plan_end())
     if differences:
         sentence = f"Bulk deletion {document['id']}: {differences[0]}."
         writer.differing.describe(sentence, ids=[document["id"]])
@@ -138,7 +135,7 @@ def write_plan(*, writer: BundleWriter, batch: Batch) -> None:
 
 def _write_events_about(
     subject_type: str, subject_id: UUID, *, writer: BundleWriter
-) -> list[verify.Event]:
+) -> list[Event]:
     rows = AuditEvent.objects.filter(
         subject_type=subject_type, subject_id=str(subject_id), seq__lte=writer.tree.size
     )
@@ -153,18 +150,11 @@ def _start_of_rows(document: tabular.Row) -> str:
     return format_json(document).removesuffix("\n}\n") + ',\n "rows": ['
 
 
-def _write_rows(
-    rows: Iterable[tabular.Row],
-    *,
-    listed: BundleFile,
-    body: BundleFile,
-    page_row: Callable[[tabular.Row], str],
-) -> Iterator[tabular.Row]:
-    """Write each row to its file and to the page, and yield it."""
+def _write_rows(rows: Iterable[tabular.Row], *, listed: BundleFile) -> Iterator[tabular.Row]:
+    """Write each row to its file, and yield it."""
     separator = "\n"
     for row in rows:
         listed.write(separator + canonical_text(row))
-        body.write(page_row(row))
         separator = ",\n"
         yield row
 
@@ -205,33 +195,6 @@ def write_population(
     writer.files["population.json"].write(format_json(facts))
 
 
-def write_sample(
-    *, writer: BundleWriter, drawn: list[tuple[str, str]], core: dict[str, object]
-) -> None:
-    """Write sample-25.json."""
-    document = {
-        **core,
-        "how": (
-            "The score of a deletion is SHA-256, in hex, over three lines in UTF-8, each with its "
-            "line feed: “orgadmin sample 1”, the seed, the deletion's id. The "
-            f"{verify.SAMPLE_SIZE} deletions of deletions.json with the lowest scores are the "
-            "sample, lowest first; all of them when there are no more."
-        ),
-        "population": writer.deletions,
-        "sample": [{"id": each, "score": score} for score, each in drawn],
-    }
-    writer.files["sample-25.json"].write(format_json(document))
-
-
-def write_page(*, writer: BundleWriter, sample: list[str]) -> None:
-    """Write deletions.html. Call it last, because the page's head needs all other files."""
-    facts = json.loads(b"".join(writer.files["population.json"].chunks()))
-    page = writer.files["deletions.html"]
-    page.write(verify.page_start(facts, sample, writer.review))
-    page.add(writer.files["body"])
-    page.write(verify.page_end())
-
-
 def write_values(*, writer: BundleWriter) -> None:
     """Write values.ndjson, ordered by number."""
     lines = chain.from_iterable((writer.values[n], "\n") for n in sorted(writer.values))
@@ -267,8 +230,7 @@ def write_keys(*, writer: BundleWriter, key: SigningKey) -> KeyHistory:
         keys.insert(0, base64.b64decode(event.details["previous_public_key"]))
         rotations.insert(0, event.seq)
     rows = [
-        {"fingerprint": verify.fingerprint_of(each), "public_key": _encode_base64(each)}
-        for each in keys
+        {"fingerprint": fingerprint_of(each), "public_key": _encode_base64(each)} for each in keys
     ]
     writer.files["keys.json"].write(format_json({"keys": rows}))
     return KeyHistory(keys=tuple(keys), rotations=tuple(rotations))
@@ -296,7 +258,7 @@ def write_checkpoints(
 
 
 def _stored_checkpoints(head: AuditHead, keys: KeyHistory) -> dict[int, str]:
-    fingerprints = [verify.fingerprint_of(key) for key in keys.keys]
+    fingerprints = [fingerprint_of(key) for key in keys.keys]
     rows = Checkpoint.objects.filter(size__lt=head.size, fingerprint__in=fingerprints)
     rows = rows.order_by("-size", "-id")
     pks = list(rows.values_list("pk", flat=True)[:_NEWEST_CHECKPOINTS])
@@ -313,10 +275,10 @@ def _parse_given(
 ) -> dict[int, str]:
     text = text.replace("\r\n", "\n").strip("\n") + "\n"
     try:
-        note = verify.parse_checkpoint(text.encode(), "It")
-    except verify.VerificationFailed as error:
+        note = parse_checkpoint(text.encode(), "It")
+    except VerificationFailed as error:
         raise InvalidInputError({"checkpoint": f"{name} can't be read. {error}"}) from None
-    signer = verify.find_signer(note.body, note.signature, head.origin, keys.keys, is_signed)
+    signer = find_signer(note.body, note.signature, head.origin, keys.keys, is_signed)
     if note.origin != head.origin or signer is None:
         raise InvalidInputError(
             {"checkpoint": f"{name} is not of this audit log, or not signed by one of its keys."}

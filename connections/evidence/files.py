@@ -1,7 +1,7 @@
 """The files of an evidence bundle, its ZIP archive and its Merkle tree, with constant memory.
 
 The ZIP is deterministic: files are stored uncompressed, and all headers follow from the files.
-connections/verifier/verify.py compares it byte by byte.
+connections/verifier/archive.py compares it byte by byte.
 """
 
 import hashlib
@@ -10,13 +10,21 @@ import tempfile
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import BinaryIO, Self
+from typing import BinaryIO
 
 from connections.audit import chain
 from connections.core.errors import DomainError
 from connections.evidence.stored_events import batches_of
 from connections.models import AuditHead
-from connections.verifier import verify
+from connections.verifier.archive import (
+    CHUNK_SIZE,
+    FILE_NAMES,
+    OPTIONAL_FILES,
+    central_header,
+    end_record,
+    local_header,
+)
+from connections.verifier.merkle import leaf_hash, node_hash
 
 _IN_MEMORY = 1 << 20
 # The limit of sizes and offsets in a ZIP without the ZIP64 extension.
@@ -55,13 +63,8 @@ class BundleFile:
     def chunks(self) -> Iterator[bytes]:
         """The content in chunks."""
         self._file.seek(0)
-        while chunk := self._file.read(verify.CHUNK_SIZE):
+        while chunk := self._file.read(CHUNK_SIZE):
             yield chunk
-
-    def add(self, other: Self) -> None:
-        """Append the content of another file."""
-        for chunk in other.chunks():
-            self.write_bytes(chunk)
 
     def close(self) -> None:
         """Close the temporary file, which deletes it."""
@@ -70,8 +73,8 @@ class BundleFile:
 
 @contextmanager
 def bundle_files() -> Iterator[dict[str, BundleFile]]:
-    """The files of a bundle by name, plus a file for the page's body. Deleted after the block."""
-    files = {name: BundleFile() for name in (*verify.FILE_NAMES, "body")}
+    """The files of a bundle by name. Deleted after the block."""
+    files = {name: BundleFile() for name in FILE_NAMES}
     try:
         yield files
     finally:
@@ -81,16 +84,14 @@ def bundle_files() -> Iterator[dict[str, BundleFile]]:
 
 def names_in(files: Mapping[str, BundleFile]) -> list[str]:
     """The files of this bundle, in the archive's order."""
-    return [
-        name for name in verify.FILE_NAMES if name not in verify.OPTIONAL_FILES or files[name].size
-    ]
+    return [name for name in FILE_NAMES if name not in OPTIONAL_FILES or files[name].size]
 
 
 def write_zip(*, files: Mapping[str, BundleFile], output: BinaryIO) -> tuple[int, str]:
     """Write the ZIP. Return its size and SHA-256 in hex. Raises BundleError if it is too large."""
     names = names_in(files)
     heads = {
-        name: verify.local_header(name, files[name].crc, files[name].size)
+        name: local_header(name, files[name].crc, files[name].size)
         for name in names
         if files[name].size <= _MAX_ZIP_BYTES
     }
@@ -111,9 +112,9 @@ def write_zip(*, files: Mapping[str, BundleFile], output: BinaryIO) -> tuple[int
         put(head)
         for chunk in file.chunks():
             put(chunk)
-        directory += verify.central_header(name, file.crc, file.size, offset)
+        directory += central_header(name, file.crc, file.size, offset)
         offset += len(head) + file.size
-    end = directory + verify.end_record(len(heads), len(directory), offset)
+    end = directory + end_record(len(heads), len(directory), offset)
     put(end)
     return offset + len(end), digest.hexdigest()
 
@@ -138,7 +139,7 @@ class MerkleTree:
         index, level, node = self._count, 0, leaf
         self._put(level, index, node)
         while index & 1:
-            node = verify.node_hash(self._get(level, index - 1), node)
+            node = node_hash(self._get(level, index - 1), node)
             index, level = index >> 1, level + 1
             self._put(level, index, node)
         self._count += 1
@@ -189,7 +190,7 @@ class MerkleTree:
         if end == self.size and start in self._edges:
             return self._edges[start]
         middle = _split_point(start, end)
-        node = verify.node_hash(self._subtree_root(start, middle), self._subtree_root(middle, end))
+        node = node_hash(self._subtree_root(start, middle), self._subtree_root(middle, end))
         if end == self.size:
             self._edges[start] = node
         return node
@@ -219,7 +220,7 @@ def audit_log_tree(*, head: AuditHead) -> Iterator[MerkleTree]:
             count = 0
             for rows in batches_of("seq, text", upto=head.size):
                 for _, text in rows:
-                    tree.append(verify.leaf_hash(text.encode()))
+                    tree.append(leaf_hash(text.encode()))
                 count += len(rows)
             frontier = chain.parse_frontier(head.frontier)
             if count != head.size or tree.root() != chain.root_of(frontier):

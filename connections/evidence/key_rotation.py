@@ -7,7 +7,8 @@ from django.conf import settings
 
 from connections.audit.signing import SigningKeyError, is_signed, read_signing_key
 from connections.evidence.stored_events import AuditFault, Fault
-from connections.verifier import verify
+from connections.verifier.messages import VerificationFailed, require
+from connections.verifier.notes import CheckpointNote, find_signer, fingerprint_of, require_rotation
 
 
 class MissingPublicKeysError(Exception):
@@ -51,9 +52,9 @@ class KeyRotationVerifier:
         old, *later = self._known[self._current :]
         seq, details = event["seq"], event["details"]
         try:
-            verify.require(later and isinstance(details, dict), "No such rotation is known.")
-            verify.require_rotation(details, seq, self._origin, old, later[0], is_signed)
-        except verify.VerificationFailed:
+            require(later and isinstance(details, dict), "No such rotation is known.")
+            require_rotation(details, seq, self._origin, old, later[0], is_signed)
+        except VerificationFailed:
             raise AuditFault(
                 Fault.ROTATION,
                 seq,
@@ -62,7 +63,7 @@ class KeyRotationVerifier:
             ) from None
         self._current += 1
 
-    def check(self, name: str, checkpoint: verify.Checkpoint, *, proved: int) -> None:
+    def check(self, name: str, checkpoint: CheckpointNote, *, proved: int) -> None:
         """Check that the current key signed this checkpoint.
 
         `proved` is the size of the last correct checkpoint. Raises AuditFault and
@@ -78,9 +79,9 @@ class KeyRotationVerifier:
                 at_latest=max(checkpoint.size, proved + 1),
             )
 
-    def check_is_ours(self, name: str, checkpoint: verify.Checkpoint, *, proved: int) -> bytes:
+    def check_is_ours(self, name: str, checkpoint: CheckpointNote, *, proved: int) -> bytes:
         """The key of this installation that signed it. Raises what `check` raises."""
-        signer = verify.find_signer(
+        signer = find_signer(
             checkpoint.body, checkpoint.signature, self._origin, self._known, is_signed
         )
         if signer is None:
@@ -109,4 +110,4 @@ class KeyRotationVerifier:
 
 
 def _short(public_key: bytes) -> str:
-    return f"{verify.fingerprint_of(public_key)[:16]}…"
+    return f"{fingerprint_of(public_key)[:16]}…"

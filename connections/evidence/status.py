@@ -2,7 +2,6 @@
 
 import base64
 import binascii
-import hashlib
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -22,7 +21,7 @@ from connections.audit.signing import (
 from connections.core import clock
 from connections.evidence import verification
 from connections.models import AuditEvent, AuditHead, AuditVerification, Checkpoint
-from connections.verifier import verify
+from connections.verifier.notes import fingerprint_of, key_id
 
 PAGE_SIZE = 20
 
@@ -46,7 +45,6 @@ class Evidence:
     # How many events there are after the newest checkpoint.
     newer: int
     newest: Checkpoint | None
-    spoken_code: str
     key: PublicKey | None
     # Why there is no key to show, if there is none.
     key_problem: str
@@ -79,7 +77,6 @@ def get_evidence(*, actor: Actor, after: int | None) -> Evidence:
         origin=head.origin,
         newer=head.size - newest.size if newest else head.size,
         newest=newest,
-        spoken_code=spoken_code(newest) if newest else "",
         key=key,
         key_problem=problem,
         replaced_keys=_replaced_keys(),
@@ -114,22 +111,10 @@ def _current_key(origin: str) -> tuple[PublicKey | None, str]:
     return shown, ""
 
 
-def spoken_code(checkpoint: Checkpoint) -> str:
-    """Twenty digits for comparing a checkpoint by reading them aloud: "04711 98203 55170 26648".
-
-    They are derived from the SHA-256 of the signed body, so they change with origin, size and root;
-    docs/EVIDENCE.md defines them. Raises VerificationFailed.
-    """
-    body = verify.parse_checkpoint(checkpoint.note.encode(), str(checkpoint)).body
-    digest = hashlib.sha256(body).digest()
-    groups = (int.from_bytes(digest[start : start + 5], "big") for start in range(0, 20, 5))
-    return " ".join(f"{group % 100_000:05}" for group in groups)
-
-
 def _verifier_key(origin: str, public_key: bytes) -> str:
     """The public key on one line: name, key ID, and key with its algorithm."""
     coded = base64.b64encode(b"\x01" + public_key).decode()
-    return f"{origin}+{verify.key_id(origin, public_key).hex()}+{coded}"
+    return f"{origin}+{key_id(origin, public_key).hex()}+{coded}"
 
 
 def _replaced_keys() -> list[tuple[str, int]]:
@@ -139,7 +124,7 @@ def _replaced_keys() -> list[tuple[str, int]]:
 
 def _previous_fingerprint(rotation: AuditEvent) -> str:
     try:
-        return verify.fingerprint_of(base64.b64decode(rotation.details["previous_public_key"]))
+        return fingerprint_of(base64.b64decode(rotation.details["previous_public_key"]))
     except (KeyError, TypeError, binascii.Error):
         # The event was tampered with, which a verification reports.
         return "not readable"

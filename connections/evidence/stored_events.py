@@ -12,7 +12,8 @@ from django.db import connection
 from connections.audit import EventCode, chain
 from connections.core.database import read_in_chunks
 from connections.models import AuditEvent, PersonalValue
-from connections.verifier import verify
+from connections.verifier.events import commitment_of
+from connections.verifier.merkle import leaf_hash
 
 BATCH_SIZE = 2000
 # The time as text, because converting it in the database driver takes longer than all the hashing.
@@ -122,7 +123,7 @@ def verify_row(
             f"{seq - 1} was changed and its hash recomputed, and perhaps others after {proved}.",
         )
     _verify_copies(row, document, values)
-    return document or {}, verify.leaf_hash(data)
+    return document or {}, leaf_hash(data)
 
 
 def _has_valid_hash(row: EventRow, data: bytes) -> bool:
@@ -254,7 +255,7 @@ def _matches_commitment(value: PersonalValue) -> bool:
         salt = bytes.fromhex(value.salt)
     except ValueError:
         return False
-    return verify.commitment_of(salt, value.kind, value.value) == value.commitment
+    return commitment_of(salt, value.kind, value.value) == value.commitment
 
 
 def _format_uuid(value: Any) -> str | None:

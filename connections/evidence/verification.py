@@ -48,7 +48,8 @@ from connections.models import (
     Checkpoint,
     Deletion,
 )
-from connections.verifier import verify
+from connections.verifier.messages import VerificationFailed
+from connections.verifier.notes import CheckpointNote, parse_checkpoint
 
 logger = logging.getLogger(__name__)
 
@@ -61,7 +62,7 @@ class KnownCheckpoint:
     size: int
     # None for a stored checkpoint that isn't the one that was signed. That is reported when its
     # size is reached, so that the earliest fault is found first.
-    signed: verify.Checkpoint | None
+    signed: CheckpointNote | None
 
 
 class CannotVerifyError(Exception):
@@ -216,8 +217,8 @@ def _deletions_in(rows: list[EventRow]) -> set[str]:
 
 def _parse_given(name: str, text: str, *, origin: str) -> KnownCheckpoint:
     try:
-        signed = verify.parse_checkpoint(text.encode(), "It")
-    except verify.VerificationFailed as error:
+        signed = parse_checkpoint(text.encode(), "It")
+    except VerificationFailed as error:
         raise CannotVerifyError(f"{name} can't be read. {error}") from None
     if signed.origin != origin:
         raise CannotVerifyError(
@@ -228,10 +229,10 @@ def _parse_given(name: str, text: str, *, origin: str) -> KnownCheckpoint:
 
 def _parse_stored(stored: Checkpoint, *, origin: str) -> KnownCheckpoint:
     name = f"the stored checkpoint at {stored.size}"
-    signed: verify.Checkpoint | None
+    signed: CheckpointNote | None
     try:
-        signed = verify.parse_checkpoint(stored.note.encode(), name)
-    except verify.VerificationFailed:
+        signed = parse_checkpoint(stored.note.encode(), name)
+    except VerificationFailed:
         signed = None
     columns = (origin, stored.size, stored.root)
     if signed and (signed.origin, signed.size, signed.root.hex()) != columns:
@@ -255,7 +256,7 @@ def _checkpoints_by_size(
     return found
 
 
-def _require_signed(checkpoint: KnownCheckpoint, *, proved: int) -> verify.Checkpoint:
+def _require_signed(checkpoint: KnownCheckpoint, *, proved: int) -> CheckpointNote:
     if checkpoint.signed is None:
         raise AuditFault(
             Fault.CHECKPOINT,

@@ -29,7 +29,8 @@ from connections.core.text import printable, printable_json, printable_lines
 from connections.crypto.encryption import EncryptionError, check_key_ring
 from connections.inventory.sync import credentials_in_use
 from connections.models import Credential, Person
-from connections.verifier import verify
+from connections.verifier.messages import VerificationFailed
+from connections.verifier.notes import parse_checkpoint
 
 logger = logging.getLogger(__name__)
 
@@ -306,9 +307,9 @@ def _write_checkpoint(path: Path, note: str) -> None:
     """
     try:
         if path.exists() and path.stat().st_size:
-            verify.parse_checkpoint(path.read_bytes(), str(path))
+            parse_checkpoint(path.read_bytes(), str(path))
         path.write_text(note, encoding="utf-8")
-    except verify.VerificationFailed:
+    except VerificationFailed:
         message = f"{path} contains something other than a checkpoint. Nothing was changed."
         raise CommandError(message, returncode=USAGE) from None
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from django.db import models
 
-from connections.verifier import verify
+from connections.verifier.events import erased_placeholder
 
 _REFERENCE = re.compile(r"\{\{|\}\}|\{(name|address|agent):([0-9]+)\}")
 
@@ -233,7 +233,7 @@ class PersonalValue(models.Model):
         """The value, or a placeholder if it was erased."""
         if self.erased_at is None:
             return self.value
-        return verify.erased_placeholder(self.kind, self.number, self.person_number)
+        return erased_placeholder(self.kind, self.number, self.person_number)
 
 
 class AuditHead(models.Model):

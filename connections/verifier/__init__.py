@@ -1,1 +1,1 @@
-"""The reference verifier of evidence bundles: one file, standard library only."""
+"""Verifies evidence bundles offline, with only the standard library. Shipped as verify.pyz."""

@@ -332,8 +332,8 @@ def _evidence() -> Iterator[Scene]:
                 reverse("evidence-detail"),
             ),
             Step(
-                "Download a bundle and run python3 -I connections/verifier/verify.py on "
-                "it, with the fingerprint from Evidence.",
+                "Download a bundle, take verify.pyz out of it, and run python3 -I verify.pyz "
+                "on it, with the fingerprint from Evidence.",
                 "Create a bundle",
                 AUDITOR,
                 reverse("bundle-new"),

@@ -14,7 +14,7 @@ from connections.audit import EventCode, checkpoints
 from connections.audit.personal_data import name_of
 from connections.evidence import verification
 from connections.models import AuditEvent, AuditHead, Person, PersonalValue
-from connections.verifier import verify
+from connections.verifier.events import commitment_of
 
 pytestmark = pytest.mark.database
 
@@ -183,7 +183,7 @@ def test_a_name_is_stored_once_for_each_person(
     [value] = PersonalValue.objects.all()
     assert (value.number, value.value, value.person_id) == (1, "Ada", ada.pk)
     salt = bytes.fromhex(value.salt)
-    assert value.commitment == verify.commitment_of(salt, "name", "Ada")
+    assert value.commitment == commitment_of(salt, "name", "Ada")
 
 
 def test_the_same_name_of_two_people_has_two_commitments(

@@ -22,7 +22,7 @@ from connections.evidence import maintenance
 from connections.evidence.maintenance import AuditMaintenance
 from connections.evidence.verification import verify_audit_log
 from connections.models import AuditEvent, AuditVerification, Checkpoint, Person
-from connections.verifier import verify
+from connections.verifier.notes import rotation_statement
 from tests.flows.support import read
 from tests.support.clock import SettableClock
 
@@ -120,9 +120,7 @@ def test_both_keys_sign_the_event_of_a_rotation() -> None:
     new = checkpoints.rotate_signing_key(actor=command_actor())
     event = AuditEvent.objects.get(code=EventCode.SIGNING_KEY_ROTATED)
     details = event.details
-    statement = verify.rotation_statement(
-        details["origin"], event.seq - 1, old.public_key, new.public_key
-    )
+    statement = rotation_statement(details["origin"], event.seq - 1, old.public_key, new.public_key)
     for key, name in ((old, "signature_by_previous"), (new, "signature_by_new")):
         verifier = Ed25519PublicKey.from_public_bytes(key.public_key)
         verifier.verify(base64.b64decode(details[name]), statement)

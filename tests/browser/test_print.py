@@ -55,4 +55,4 @@ def test_a_printed_bundle_page_says_how_to_verify_one_and_has_no_controls(
     page = printed("/evidence/bundle/")
 
     assert_is_on_paper(page)
-    expect(page.get_by_text("python3 -I verify.py bundle.zip")).to_be_visible()
+    expect(page.get_by_text("python3 -I verify.pyz bundle.zip")).to_be_visible()

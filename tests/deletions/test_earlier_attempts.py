@@ -32,7 +32,9 @@ from connections.models import (
 )
 from connections.notifications import messages
 from connections.operations import due
-from connections.verifier import verify
+from connections.verifier.deletions import deletion_differences
+from connections.verifier.events import Event
+from connections.verifier.page import get_outcome_text, page_section
 from sandbox.faults import (
     EXECUTES_THEN_RESET,
     RESET_AFTER_READING,
@@ -92,12 +94,10 @@ def cause_failure(
     }
 
 
-def documents_of(deletion: Deletion) -> list[verify.Event]:
+def documents_of(deletion: Deletion) -> list[Event]:
     """Its events as an evidence bundle contains them."""
     return [
-        verify.Event(
-            json.loads(value.text), {str(key): text for key, text in value.shown_values.items()}
-        )
+        Event(json.loads(value.text), {str(key): text for key, text in value.shown_values.items()})
         for value in with_values(audit.events_of(subject=deletion))
     ]
 
@@ -106,7 +106,7 @@ def text_since_sending(deletion: Deletion, page: str) -> list[str]:
     """Every audit-log sentence since the first attempt, wherever it is shown, and the page."""
     events = audit.events_of(subject=deletion)
     first = next(n for n, one in enumerate(events) if one.code == audit.EventCode.DELETION_SENDING)
-    texts = [page, verify.page_section(deletion_row(deletion), documents_of(deletion)[first:])]
+    texts = [page, page_section(deletion_row(deletion), documents_of(deletion)[first:])]
     for event in events[first:]:
         words = wording.event_text(event)
         message = messages._event_message(event.seq, reader=None)
@@ -420,8 +420,8 @@ def test_a_bundle_agrees_with_an_outcome_settled_by_a_late_200(
     observer.work_after(deletion, seconds=1)
     row = json.loads(json.dumps(deletion_row(deletion)))
     events = documents_of(deletion)
-    assert verify.differences(row, events) == []
-    assert verify.get_outcome_text(row).endswith("Attempt 1 returned 200 late")
+    assert deletion_differences(row, events) == []
+    assert get_outcome_text(row).endswith("Attempt 1 returned 200 late")
 
 
 @pytest.mark.database

@@ -29,7 +29,7 @@ from connections.deletions.history import HistoryFilter  # noqa: E402
 from connections.evidence import bundles  # noqa: E402
 from connections.evidence.files import MerkleTree, audit_log_tree  # noqa: E402
 from connections.models import AuditEvent, AuditHead, Credential, Deletion  # noqa: E402
-from connections.verifier import verify  # noqa: E402
+from connections.verifier.verification import Verification  # noqa: E402
 
 WAITED: list[float] = []
 
@@ -78,7 +78,7 @@ def main() -> None:
     path = f"{sys.argv[1]}/bundle.zip"
     with open(path, "wb") as file:
         file.write(output.getvalue())
-    verify.Verification(path, bundle.fingerprint, "").run()
+    Verification(path, fingerprint=bundle.fingerprint).run()
     written = AuditEvent.objects.get(code=audit.EventCode.SIGNED_IN)
     found = {
         "seq": written.seq,

@@ -15,7 +15,8 @@ from connections.audit.signing import load_signing_key
 from connections.core.private_files import create_private_text
 from connections.core.secret import Secret
 from connections.models import Checkpoint, Person
-from connections.verifier import verify
+from connections.verifier.ed25519 import is_signed
+from connections.verifier.notes import find_signer, require_rotation
 from sandbox.server import SandboxServer
 from sandbox.world import World
 from tests.evidence.support import Made, create_history, make, rotate
@@ -102,9 +103,9 @@ def made(request: pytest.FixtureRequest) -> Made:
 @pytest.fixture(autouse=True, scope="session")
 def _check_equal_signatures_once() -> Iterator[None]:
     # A forgery leaves most signatures as they were, and each takes the verifier 7 ms.
-    cached = lru_cache(maxsize=None)(verify.is_signed)
+    cached = lru_cache(maxsize=None)(is_signed)
     with pytest.MonkeyPatch.context() as patch:
-        for function in (verify.find_signer, verify.require_rotation):
-            assert function.__defaults__ == (verify.is_signed,)
+        for function in (find_signer, require_rotation):
+            assert function.__defaults__ == (is_signed,)
             patch.setattr(function, "__defaults__", (cached,))
         yield

@@ -22,7 +22,7 @@ from connections.audit.signing import SigningKey, new_signing_key_text, sign_che
 from connections.core.private_files import create_private_text
 from connections.evidence.verification import VerificationReport, verify_audit_log
 from connections.models import AuditEvent, AuditHead, Checkpoint
-from connections.verifier import verify
+from connections.verifier.merkle import leaf_hash
 from tests.support.append_only import TABLES
 from tests.support.people import make_person
 
@@ -82,7 +82,7 @@ class Copy:
             last, frontier = chain.NO_HASH, list[bytes]()
             for index, text in enumerate(texts):
                 document = json.loads(text) | {"seq": index + 1}
-                leaf = verify.leaf_hash(chain.canonical_text(document).encode())
+                leaf = leaf_hash(chain.canonical_text(document).encode())
                 chain.extend(frontier, size=index, leaf=leaf)
                 last = self._insert(document, previous=last)
             AuditHead.objects.update(

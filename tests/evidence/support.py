@@ -22,10 +22,18 @@ from connections.deletions import lifecycle as deletion_lifecycle
 from connections.deletions.history import HistoryFilter
 from connections.evidence import bundles
 from connections.evidence.contents import format_json
+from connections.evidence.program import build_program
 from connections.inventory import sync
 from connections.models import ApprovalPolicy, Credential, Deletion, Person
 from connections.operations import due
-from connections.verifier import verify
+from connections.verifier.archive import (
+    ACCESS_REVIEW_FILE,
+    PLAN_FILE,
+    pack,
+)
+from connections.verifier.events import Event, display_value
+from connections.verifier.messages import VerificationFailed
+from connections.verifier.verification import Verification
 from sandbox import faults
 from sandbox.server import SandboxServer
 from tests.flows.support import REASON, store_credential
@@ -127,18 +135,6 @@ def files_of(data: bytes) -> dict[str, bytes]:
         return {name: archive.read(name) for name in archive.namelist()}
 
 
-def packed(files: dict[str, bytes]) -> bytes:
-    """An archive in exactly the format of a bundle, whatever its files are."""
-    import zlib
-
-    body, directory = b"", b""
-    for name, content in files.items():
-        crc = zlib.crc32(content)
-        directory += verify.central_header(name, crc, len(content), len(body))
-        body += verify.local_header(name, crc, len(content)) + content
-    return body + directory + verify.end_record(len(files), len(directory), len(body))
-
-
 @dataclass(kw_only=True)
 class Forger:
     """Changes files of a bundle and signs the manifest again, with any key."""
@@ -163,20 +159,19 @@ class Forger:
         self.files[name] = format_json(document).encode()
 
     def edit_rows(self, change: Callable[[list[dict[str, Any]]], Any]) -> None:
-        """Change the rows of deletions.json in place, and rewrite the page to match."""
+        """Change the rows of deletions.json in place."""
         rows = json.loads(self.files["deletions.json"])
         change(rows)
         lines = ",\n".join(json.dumps(row, ensure_ascii=False, sort_keys=True) for row in rows)
         self.files["deletions.json"] = f"[\n{lines}\n]\n".encode()
-        self.write_page(rows)
 
     def edit_access_review(self, change: Callable[[dict[str, Any]], Any]) -> None:
-        """Change access-review.json in place, and rewrite the page to match."""
-        self._edit_with_rows(verify.ACCESS_REVIEW_FILE, change)
+        """Change access-review.json in place."""
+        self._edit_with_rows(ACCESS_REVIEW_FILE, change)
 
     def edit_plan(self, change: Callable[[dict[str, Any]], Any]) -> None:
-        """Change plan.json in place, and rewrite the page to match."""
-        self._edit_with_rows(verify.PLAN_FILE, change)
+        """Change plan.json in place."""
+        self._edit_with_rows(PLAN_FILE, change)
 
     def _edit_with_rows(self, name: str, change: Callable[[dict[str, Any]], Any]) -> None:
         document = json.loads(self.files[name])
@@ -185,10 +180,9 @@ class Forger:
         lines = ",\n".join(json.dumps(row, ensure_ascii=False) for row in document["rows"])
         text = head.removesuffix("\n}\n") + f',\n "rows": [\n{lines}\n]}}\n'
         self.files[name] = text.encode()
-        self.write_page(json.loads(self.files["deletions.json"]))
 
     def leave_out_events(self, is_left_out: Callable[[dict[str, Any]], bool]) -> None:
-        """Leave out these events, and rewrite the page to match."""
+        """Leave out these events."""
 
         def change(text: str) -> str:
             lines = text.splitlines(keepends=True)
@@ -197,37 +191,15 @@ class Forger:
             )
 
         self.edit("events.ndjson", change)
-        self.write_page(json.loads(self.files["deletions.json"]))
 
-    def events(self) -> list[verify.Event]:
+    def events(self) -> list[Event]:
         """The events in the order of the bundle."""
         values = [json.loads(line) for line in self.files["values.ndjson"].splitlines()]
-        shown = {str(row["number"]): verify.display_value(row) for row in values}
+        shown = {str(row["number"]): display_value(row) for row in values}
         return [
-            verify.Event(json.loads(json.loads(line)["text"]), shown)
+            Event(json.loads(json.loads(line)["text"]), shown)
             for line in self.files["events.ndjson"].splitlines()
         ]
-
-    def write_page(self, rows: list[dict[str, Any]]) -> None:
-        events = self.events()
-        sample = json.loads(self.files["sample-25.json"])["sample"]
-        facts = json.loads(self.files["population.json"])
-        review = json.loads(self.files.get(verify.ACCESS_REVIEW_FILE, b"null"))
-        page = verify.page_start(facts, [each["id"] for each in sample], review)
-        if review:
-            page += verify.access_review_start(review)
-            page += "".join(verify.access_review_row(row) for row in review["rows"])
-            page += verify.access_review_end(review)
-        plan = json.loads(self.files.get(verify.PLAN_FILE, b"null"))
-        if plan:
-            own = [event for event in events if event.about[0] == verify.BATCH]
-            page += verify.plan_start(plan, own)
-            page += "".join(verify.plan_row(row) for row in plan["rows"]) + verify.plan_end()
-        for row in rows:
-            page += verify.page_section(
-                row, [event for event in events if event.about == (verify.DELETION, row["id"])]
-            )
-        self.files["deletions.html"] = (page + verify.page_end()).encode()
 
     def signed(self, key: SigningKey | None = None) -> bytes:
         """The bundle with a matching manifest, by default signed with the installation's key."""
@@ -242,7 +214,17 @@ class Forger:
         origin = manifest["origin"]
         line = signature_line(origin=origin, body=text.encode(), key=key or self.made.key)
         self.files["manifest.sig"] = line.encode()
-        return packed(self.files)
+        return self.packed()
+
+    def packed(self) -> bytes:
+        """The bundle as its files are, whatever they contain."""
+        return pack(self.files)
+
+    def sign_with_nothing(self) -> None:
+        """Make the manifest match the files, and leave its signature as it was."""
+        signature = self.files["manifest.sig"]
+        self.signed()
+        self.files["manifest.sig"] = signature
 
 
 # --- The verifier as an auditor runs it -----------------------------------------------------------
@@ -257,14 +239,14 @@ class Verdict:
 
 
 def run_verifier(
-    data: bytes, directory: Path, *arguments: str, python: str = sys.executable
+    data: bytes, directory: Path, *arguments: str | Path, python: str = sys.executable
 ) -> Verdict:
     """Copy the bundle and the verifier into an empty directory, and run it with no environment."""
     directory.mkdir(exist_ok=True)
     (directory / "bundle.zip").write_bytes(data)
-    (directory / "verify.py").write_bytes(Path(verify.__file__).read_bytes())
+    (directory / "verify.pyz").write_bytes(build_program())
     done = subprocess.run(
-        [os.path.realpath(python), "-I", "-B", "verify.py", "bundle.zip", *arguments],
+        [os.path.realpath(python), "-I", "-B", "verify.pyz", "bundle.zip", *arguments],
         cwd=directory,
         env={},
         capture_output=True,
@@ -280,8 +262,8 @@ def complaint(data: bytes, directory: Path, *, fingerprint: str = "", kept: str 
     path = directory / "bundle.zip"
     path.write_bytes(data)
     try:
-        verify.Verification(str(path), fingerprint, kept).run()
-    except verify.VerificationFailed as error:
+        Verification(str(path), fingerprint=fingerprint, kept=kept).run()
+    except VerificationFailed as error:
         return str(error)
     return ""
 
@@ -289,3 +271,11 @@ def complaint(data: bytes, directory: Path, *, fingerprint: str = "", kept: str 
 def rotate() -> None:
     """A checkpoint with the old key, and a new key."""
     checkpoints.rotate_signing_key(actor=command_actor())
+
+
+def page_of(data: bytes, directory: Path) -> str:
+    """The page that the verifier writes after verifying the bundle."""
+    path = directory / "page.html"
+    verdict = run_verifier(data, directory / "page", "--html", path)
+    assert verdict.code == 0, verdict.text
+    return path.read_text()

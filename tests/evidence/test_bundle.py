@@ -13,15 +13,24 @@ from pathlib import Path
 
 import pytest
 
+from connections import verifier
 from connections.audit import EventCode
-from connections.verifier import verify
-from tests.evidence.support import Made, complaint, files_of, packed, run_verifier
+from connections.evidence.program import build_program
+from connections.verifier.archive import FILE_NAMES, OPTIONAL_FILES, pack
+from connections.verifier.messages import VerificationFailed
+from connections.verifier.strict_json import load_json
+from connections.verifier.verification import Verification
+from tests.evidence.support import Made, complaint, files_of, run_verifier
 
 # The standard library modules of Python 3.9 that the verifier uses.
 STANDARD = {
     "__future__", "argparse", "base64", "binascii", "bisect", "collections", "datetime", "hashlib",
-    "heapq", "html", "json", "os", "re", "stat", "struct", "sys", "typing", "zlib",
+    "heapq", "html", "json", "os", "re", "secrets", "shutil", "stat", "struct", "sys", "tempfile",
+    "typing", "zlib",
 }  # fmt: skip
+
+
+VERIFIER = Path(verifier.__file__).parent
 
 
 def pythons() -> list[str]:
@@ -58,24 +67,37 @@ def test_without_a_fingerprint_the_result_says_that_the_key_was_not_checked(
     assert verdict.endswith(
         "every check passed, but THE SIGNER WAS NOT VERIFIED: you gave no fingerprint."
     )
-    assert lines[-1].startswith(f"WARNING: key {made.key.fingerprint} signed this")
+    assert lines[-2].startswith(f"WARNING: key {made.key.fingerprint} signed this")
+    assert lines[-1] == "RESULT: VERIFIED, BUT NOT ITS SIGNER (exit code 0)."
 
 
 def test_the_verifier_runs_on_python_3_9_with_the_standard_library_only() -> None:
-    tree = ast.parse(Path(verify.__file__).read_text(), feature_version=(3, 9))
-    imported = {
-        (node.module or "") if isinstance(node, ast.ImportFrom) else alias.name
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Import | ast.ImportFrom)
-        for alias in node.names
+    for name, content in files_of(build_program()).items():
+        tree = ast.parse(content, feature_version=(3, 9))
+        imported = {
+            (node.module or "") if isinstance(node, ast.ImportFrom) else alias.name
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Import | ast.ImportFrom)
+            for alias in node.names
+        }
+        others = {module for module in imported if not module.startswith("connections.verifier")}
+        assert {module.partition(".")[0] for module in others} <= STANDARD | {"connections"}, name
+
+
+def test_its_modules_are_short_enough_to_read_and_the_program_follows_from_them() -> None:
+    files = files_of(build_program())
+    assert max(len(content.splitlines()) for content in files.values()) <= 600
+    assert pack(files) == build_program()
+    modules = {path.name: path.read_bytes() for path in VERIFIER.glob("*.py")}
+    assert files == {"connections/__init__.py": b"", "__main__.py": modules["__main__.py"]} | {
+        f"connections/verifier/{name}": content for name, content in modules.items()
     }
-    assert {name.partition(".")[0] for name in imported} <= STANDARD
 
 
 def test_an_older_python_could_not_check() -> None:
     code = (
         "import runpy, sys; sys.version_info = (3, 8, 20); "
-        f"runpy.run_path({verify.__file__!r}, run_name='__main__')"
+        f"runpy.run_path({str(VERIFIER / '__main__.py')!r}, run_name='__main__')"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (
@@ -85,12 +107,12 @@ def test_an_older_python_could_not_check() -> None:
 
 
 def test_the_verifier_in_the_bundle_is_the_reviewed_one(made: Made) -> None:
-    assert files_of(made.data)["verify.py"] == Path(verify.__file__).read_bytes()
+    assert files_of(made.data)["verify.pyz"] == build_program()
 
 
 def test_its_readme_names_every_file_and_only_existing_events(made: Made) -> None:
     text = files_of(made.data)["README.txt"].decode()
-    assert [name for name in verify.FILE_NAMES if f"\n  {name} " not in text] == []
+    assert [name for name in FILE_NAMES if f"\n  {name} " not in text] == []
     codes = set(re.findall(r"\bdeletion\.[a-z_]+", text))
     assert codes <= set(EventCode)
     assert {
@@ -149,26 +171,30 @@ def test_a_module_next_to_the_verifier_is_not_imported(made: Made, tmp_path: Pat
     assert run_verifier(made.data, tmp_path).code == 0
 
 
-@pytest.mark.parametrize("document", ["README.txt", "verify.py"])
-def test_the_bundle_itself_says_to_run_the_verifier_isolated(made: Made, document: str) -> None:
-    text = files_of(made.data)[document].decode()
-    assert "    python3 -I verify.py bundle.zip " in text
-    assert "python3 verify.py" not in text
+def test_the_bundle_itself_says_to_run_the_verifier_isolated(made: Made) -> None:
+    files = files_of(made.data)
+    for text in (
+        files["README.txt"].decode(),
+        files_of(files["verify.pyz"])["__main__.py"].decode(),
+    ):
+        assert "    python3 -I verify.pyz bundle.zip " in text
+        assert "python3 verify.pyz" not in text
 
 
 @pytest.mark.parametrize("kind", ["pipe", "device", "directory"])
 def test_only_regular_files_are_read(made: Made, tmp_path: Path, kind: str) -> None:
-    path, bundle = tmp_path / "other", tmp_path / "bundle.zip"
+    path, bundle, program = (tmp_path / name for name in ("other", "bundle.zip", "verify.pyz"))
     bundle.write_bytes(made.data)
+    program.write_bytes(build_program())
     make = {
         "pipe": os.mkfifo,
         "device": lambda at: at.symlink_to("/dev/zero"),
         "directory": os.mkdir,
     }
     make[kind](path)
-    for arguments in ([path], [bundle, "--checkpoint", path]):
+    for arguments in ([str(path)], [str(bundle), "--checkpoint", str(path)]):
         done = subprocess.run(
-            [sys.executable, "-I", verify.__file__, *arguments],
+            [sys.executable, "-I", str(program), *arguments],
             capture_output=True,
             text=True,
             check=False,
@@ -180,14 +206,14 @@ def test_only_regular_files_are_read(made: Made, tmp_path: Path, kind: str) -> N
 
 
 def test_a_file_that_does_not_exist_is_named_with_what_to_do(tmp_path: Path) -> None:
-    path = tmp_path / "missing.zip"
-    done = subprocess.run(
-        [sys.executable, "-I", verify.__file__, path], capture_output=True, text=True, check=False
-    )
+    path, program = tmp_path / "missing.zip", tmp_path / "verify.pyz"
+    program.write_bytes(build_program())
+    command = [sys.executable, "-I", str(program), str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (
         2,
-        f"COULD NOT CHECK: {path} can't be read (No such file or directory). Check the path and "
-        "that you can read the file.\n",
+        f"COULD NOT CHECK: {path} can't be used (No such file or directory). Check its path and "
+        "its permissions.\nRESULT: COULD NOT CHECK (exit code 2). Nothing is proven.\n",
     )
 
 
@@ -218,12 +244,12 @@ def test_a_single_flipped_bit_is_detected_anywhere(made: Made, tmp_path: Path) -
             file.seek(place)
             file.write(bytes([byte ^ 1 << chance.randrange(8)]))
             try:
-                verify.Verification(str(path), "", "").run()
+                Verification(str(path)).run()
                 missed.append(place)
                 # An undetected flip takes a full verification; three are enough to report.
                 if len(missed) == 3:
                     break
-            except verify.VerificationFailed:
+            except VerificationFailed:
                 pass
             file.seek(place)
             file.write(bytes([byte]))
@@ -253,30 +279,30 @@ def test_data_before_or_after_the_archive_is_refused(made: Made, tmp_path: Path)
     assert complaint(made.data[:-2] + b"\1\0x", tmp_path)
 
 
-@pytest.mark.parametrize("name", [n for n in verify.FILE_NAMES if n not in verify.OPTIONAL_FILES])
+@pytest.mark.parametrize("name", [n for n in FILE_NAMES if n not in OPTIONAL_FILES])
 def test_a_missing_duplicate_or_renamed_file_is_refused(
     made: Made, tmp_path: Path, name: str
 ) -> None:
     files = files_of(made.data)
-    assert complaint(packed({n: c for n, c in files.items() if n != name}), tmp_path)
+    assert complaint(pack({n: c for n, c in files.items() if n != name}), tmp_path)
     renamed = {n if n != name else f"../{n}": c for n, c in files.items()}
-    assert complaint(packed(renamed), tmp_path)
+    assert complaint(pack(renamed), tmp_path)
     # Twice under one name with different content: some programs would show the second.
-    whole = packed({**files, f"{name}~": b"forged"})
+    whole = pack({**files, f"{name}~": b"forged"})
     assert complaint(whole.replace(f"{name}~".encode(), name.encode() + b" "), tmp_path)
-    assert complaint(packed({**files, "extra.txt": b""}), tmp_path)
+    assert complaint(pack({**files, "extra.txt": b""}), tmp_path)
 
 
 def test_swapped_or_changed_files_are_refused(made: Made, tmp_path: Path) -> None:
     files = files_of(made.data)
-    assert complaint(packed(dict(sorted(files.items()))), tmp_path)
+    assert complaint(pack(dict(sorted(files.items()))), tmp_path)
     swapped = {**files, "keys.json": files["values.ndjson"], "values.ndjson": files["keys.json"]}
-    assert "keys.json does not match the manifest" in complaint(packed(swapped), tmp_path)
-    assert complaint(packed(files), tmp_path) == ""
+    assert "keys.json does not match the manifest" in complaint(pack(swapped), tmp_path)
+    assert complaint(pack(files), tmp_path) == ""
 
 
 def test_numbers_that_are_not_integers_are_refused() -> None:
     for text in ("1.5", "1e3", "NaN", "9" * 5000, '{"a":1,"a":2}', "[" * 100_000, "\ud800"):
-        with pytest.raises(verify.VerificationFailed):
-            verify.load_json(text.encode("utf-8", "surrogatepass"), "This")
-    assert verify.load_json(json.dumps({"a": [1, None, True]}).encode(), "This")
+        with pytest.raises(VerificationFailed):
+            load_json(text.encode("utf-8", "surrogatepass"), "This")
+    assert load_json(json.dumps({"a": [1, None, True]}).encode(), "This")

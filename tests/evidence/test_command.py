@@ -10,8 +10,8 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from connections.evidence import bundles
+from connections.evidence.program import build_program
 from connections.models import AuditEvent, Deletion
-from connections.verifier import verify
 from tests.evidence.support import complaint, run_verifier
 from tests.support.append_only import triggers_off
 
@@ -67,7 +67,6 @@ def test_a_failure_leaves_no_file_behind(tmp_path: Path, monkeypatch: pytest.Mon
         (("--from", "2020-01-02", "--to", "2020-01-01"), "The period ends before it begins."),
         (("--status", "nonsense"), "--status: "),
         (("--checkpoint", "nowhere.txt"), "nowhere.txt can't be read"),
-        (("--seed", "x" * 300), "Use one line"),
     ],
 )
 def test_invalid_arguments_are_a_usage_error(
@@ -86,5 +85,14 @@ def test_an_inconsistent_bundle_exits_with_1(tmp_path: Path) -> None:
 
 
 def test_it_prints_the_digest_of_the_verifier() -> None:
-    digest = hashlib.sha256(Path(verify.__file__).read_bytes()).hexdigest()
+    digest = hashlib.sha256(build_program()).hexdigest()
     assert run("--verifier-digest") == (0, {"verifier_sha256": digest})
+
+
+def test_it_writes_the_verifier_and_overwrites_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "verify.pyz"
+    code, printed = run("--verifier", path)
+    assert (code, printed["file"]) == (0, str(path))
+    assert printed["verifier_sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert path.read_bytes() == build_program()
+    assert run("--verifier", path)[0] == 2

@@ -23,7 +23,7 @@ from connections.models import (
     Person,
     PersonalValue,
 )
-from connections.verifier import verify
+from connections.verifier.archive import FILE_NAMES
 from tests.evidence.support import Made, files_of
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
@@ -47,7 +47,7 @@ def codes_in(text: str) -> set[str]:
 EVENT = rows("| key | value |")
 FILES = rows("| file | what |")
 # The files that are one JSON object.
-DOCUMENTS = ("keys.json", "population.json", "sample-25.json", "manifest.json")
+DOCUMENTS = ("keys.json", "population.json", "manifest.json")
 
 
 @pytest.mark.django_db
@@ -94,7 +94,7 @@ def test_the_faults_that_a_verification_names() -> None:
 
 
 def test_the_files_of_a_bundle_in_their_order() -> None:
-    assert tuple(FILES) == verify.FILE_NAMES
+    assert tuple(FILES) == FILE_NAMES
 
 
 @pytest.mark.database

@@ -50,7 +50,6 @@ def test_making_a_bundle_is_recorded_before_and_after(edith: Person, tmp_path: P
     )
     assert started.sentence == "Edith started an evidence bundle."
     assert started.details["filter"] == ASKED
-    assert started.details["seed"] == made.bundle.seed
     assert finished.details["started"] == started.seq
     assert finished.details["deletions"] == made.bundle.deletions == 4
     assert finished.details["bytes"] == made.bundle.size == len(made.data)
@@ -113,7 +112,7 @@ def test_an_erased_person_is_not_named(ada: Person, linus: Person, tmp_path: Pat
     for person in (ada, linus):
         erasure.erase_person(actor=command_actor(), person=person)
     made = make()
-    text = b"".join(files_of(made.data).values()).decode()
+    text = b"".join(files_of(made.data).values()).decode(errors="replace")
     for name in ("Ada", "Linus"):
         assert f'"{name}"' not in text
         assert f">{name}<" not in text
@@ -137,19 +136,6 @@ def test_an_erased_name_shared_by_other_people_is_not_shown(
     rows = json.loads(files_of(made.data)["deletions.json"])
     assert "Ada" not in {row["settled_by"] for row in rows}
     assert complaint(made.data, tmp_path) == ""
-
-
-def test_the_sample_is_drawn_by_the_auditors_own_seed(tmp_path: Path) -> None:
-    made = make(seed=" Q3, drawn by Edith ")
-    assert document(made.data, "sample-25.json")["seed"] == "Q3, drawn by Edith"
-    assert event(EventCode.EVIDENCE_BUNDLE_STARTED).details["seed"] == "Q3, drawn by Edith"
-    assert complaint(made.data, tmp_path) == ""
-
-
-@pytest.mark.parametrize("seed", ["x" * 201, "a\nb", "\x00"])
-def test_a_seed_is_one_readable_line(seed: str) -> None:
-    with pytest.raises(InvalidInputError, match="Use one line"):
-        make(seed=seed)
 
 
 def test_it_contains_a_proof_for_a_checkpoint_kept_elsewhere(tmp_path: Path) -> None:

@@ -90,14 +90,13 @@ def test_every_filter_is_described() -> None:
             assert words != filter_text(HistoryFilter()), field.name
 
 
-def test_a_kept_checkpoint_and_a_seed_are_used(reader: Client, tmp_path: Path) -> None:
+def test_a_kept_checkpoint_is_used(reader: Client, tmp_path: Path) -> None:
     kept = files_of(make().data)["checkpoint.txt"].decode()
     path = tmp_path / "kept.txt"
     path.write_text(kept)
-    typed = {"checkpoint": kept.replace("\n", "\r\n"), "seed": "Q3"}
+    typed = {"checkpoint": kept.replace("\n", "\r\n")}
     data = body(reader.post(URL, filled(reader, **typed)))
     assert complaint(data, tmp_path, kept=str(path)) == ""
-    assert b'"seed": "Q3"' in files_of(data)["sample-25.json"]
 
 
 @pytest.mark.parametrize(
@@ -108,7 +107,6 @@ def test_a_kept_checkpoint_and_a_seed_are_used(reader: Client, tmp_path: Path) -
         ({"since": "2020-01-02", "until": "2020-01-01"}, "From: The period ends before it begins."),
         ({"since": "9999-01-01"}, "From: The period ends before it begins."),
         ({"checkpoint": "nonsense"}, "Earlier checkpoint: The checkpoint can't be read."),
-        ({"seed": "a\tb"}, "Sample seed: Use one line"),
     ],
 )
 def test_an_invalid_form_is_shown_again_with_everything_typed(

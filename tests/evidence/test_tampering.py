@@ -31,7 +31,7 @@ from connections.evidence.stored_events import Fault
 from connections.evidence.verification import CannotVerifyError, VerificationReport
 from connections.models import Person
 from connections.people import erasure
-from connections.verifier import verify
+from connections.verifier.notes import rotation_statement
 from tests.evidence.copies import EVENTS, ROTATED, SEEN, Copy, build, copied
 from tests.support.databases import KINDS, _administer, _url_of
 from tests.support.failing_statements import driver_error, failing_statement, raise_error
@@ -317,7 +317,7 @@ def test_a_rotation_to_a_foreign_key_is_named(copy: Copy) -> None:
     theirs = another_key()
     ours = read_signing_key(copy.key_file)
     origin = copy.note_at(4).partition("\n")[0]
-    statement = verify.rotation_statement(origin, EVENTS, ours.public_key, theirs.public_key)
+    statement = rotation_statement(origin, EVENTS, ours.public_key, theirs.public_key)
     signature = base64.b64encode(theirs.sign(statement)).decode()
     added = rotation(
         copy,

@@ -23,7 +23,7 @@ from connections.models import (
     Outcome,
     State,
 )
-from connections.verifier import verify
+from connections.verifier.page import OUTCOMES, get_attempts_result, get_outcome_text
 from connections.wording import DeletionStatus, attempt_facts
 from connections.wording.attempt_facts import Sent
 from tests.wording.test_wording import CAUSES, NOW, badge_of, deletion_in, described
@@ -154,13 +154,13 @@ def texts_of(deletion: Deletion) -> list[str]:
     texts += [
         attempt_facts.attempts_summary(attempts),
         attempt_facts.not_sent_sentence(attempts),
-        verify.get_outcome_text(deletion_row(deletion)),
+        get_outcome_text(deletion_row(deletion)),
     ]
     if deletion.outcome:
         texts += [
             wording.label_of_outcome(deletion.outcome),
             wording.notification_title("deletion.settled", details={"outcome": deletion.outcome}),
-            verify.OUTCOMES[deletion.outcome],
+            OUTCOMES[deletion.outcome],
         ]
     return texts
 
@@ -210,7 +210,7 @@ def test_a_late_200_is_named_on_the_page_and_in_the_bundle() -> None:
         assert any("200" in alarm for alarm in words.alarms), (history, deletion.state)
         if deletion.outcome == Outcome.DELETED:
             assert "late" in " ".join(words.lines)
-            assert "late" in verify.get_outcome_text(deletion_row(deletion))
+            assert "late" in get_outcome_text(deletion_row(deletion))
         if deletion.outcome == Outcome.GONE_UNATTRIBUTED:
             assert words.headline == "Gone, and Datadog returned 200."
 
@@ -233,9 +233,7 @@ def test_the_verifier_derives_the_same_facts_from_the_rows() -> None:
     for history in [*SHORT, *LONG]:
         attempts = attempts_with(history)
         rows: list[dict[str, Any]] = [{"verdict": attempt.verdict or None} for attempt in attempts]
-        assert (
-            attempt_facts.sent_by(attempts) == verify.get_attempts_result(rows) == sent_in(history)
-        )
+        assert attempt_facts.sent_by(attempts) == get_attempts_result(rows) == sent_in(history)
 
 
 @pytest.mark.parametrize(

@@ -17,8 +17,8 @@ from connections.evidence.bundles import (
     Bundle,
     make_access_review_bundle,
     make_bundle,
-    verifier_digest,
 )
+from connections.evidence.program import build_program, program_digest
 from connections.management.base import FAILED, OrgAdminCommand, unreadable_text
 from connections.management.commands.export_deletions import (
     FLAGS,
@@ -40,7 +40,7 @@ class Command(OrgAdminCommand):
 
     help = (
         "Write the deletions that match the filters, their audit events and the proofs to a ZIP "
-        "file that verify.py checks offline."
+        "file that verify.pyz checks offline."
     )
     failed = "No bundle was made"
 
@@ -50,7 +50,13 @@ class Command(OrgAdminCommand):
         what.add_argument(
             "--verifier-digest",
             action="store_true",
-            help="Only print the SHA-256 of this version's verify.py.",
+            help="Only print the SHA-256 of this version's verify.pyz.",
+        )
+        what.add_argument(
+            "--verifier",
+            metavar="FILE",
+            type=Path,
+            help="Only write this version's verify.pyz, to a new file, and print its SHA-256.",
         )
         add_filters(parser, flags=_FLAGS)
         parser.add_argument(
@@ -59,7 +65,6 @@ class Command(OrgAdminCommand):
             metavar="UUID",
             help="A closed access review and the deletions of its connections, without a filter.",
         )
-        parser.add_argument("--seed", default="", help="The auditor's seed for the sample.")
         parser.add_argument(
             "--checkpoint",
             action="append",
@@ -71,24 +76,32 @@ class Command(OrgAdminCommand):
 
     def run(self, **options: Any) -> int:
         if options["verifier_digest"]:
-            digest = verifier_digest()
-            self.emit({"verifier_sha256": digest}, f"{digest}  verify.py")
+            self.emit({"verifier_sha256": program_digest()}, f"{program_digest()}  verify.pyz")
             return 0
-        output: Path = options["output"].absolute()
+        output: Path = (options["output"] or options["verifier"]).absolute()
         # Not Path.exists, which raises for an invalid file name.
         if os.path.exists(output):
             self.usage_error(f"{output} already exists. Nothing was changed.")
+        if options["verifier"]:
+            with _new_file(output) as file:
+                file.write(build_program())
+            document = {"file": str(output), "verifier_sha256": program_digest()}
+            self.emit(document, f"{program_digest()}  {output}")
+            return 0
         actor = command_actor()
         notes = [(str(path), self._read(path)) for path in options["checkpoint"]]
         filters = read_filters(self, options, actor=actor, flags=_FLAGS)
         review = self._find_review(options)
-        common = {"actor": actor, "seed": options["seed"], "notes": notes}
         with _new_file(output) as file:
             if review:
-                bundle = make_access_review_bundle(output=file, review=review, **common)
+                bundle = make_access_review_bundle(
+                    actor=actor, output=file, review=review, notes=notes
+                )
             else:
                 query = filter_query(options)
-                bundle = make_bundle(output=file, filters=filters, query=query, **common)
+                bundle = make_bundle(
+                    actor=actor, output=file, filters=filters, query=query, notes=notes
+                )
         self.emit(asdict(bundle) | {"file": str(output)}, *_lines(bundle, output, review=review))
         return FAILED if bundle.differing else 0
 

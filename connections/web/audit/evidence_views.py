@@ -99,7 +99,6 @@ def _make_bundle(request: HttpRequest) -> HttpResponseBase:
         actor=actor,
         filters=form.history_filter(),
         query=form.query(),
-        seed=form.cleaned_data["seed"],
         notes=[("The checkpoint", kept)] if kept else [],
     )
     try:

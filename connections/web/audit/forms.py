@@ -98,7 +98,7 @@ def _day(label: str, *, required: bool, help_text: str) -> forms.DateField:
 
 
 class BundleForm(ServiceForm, HistoryForm):
-    """Which deletions a bundle contains, its sample seed, and a checkpoint to prove growth from."""
+    """Which deletions a bundle contains, and a checkpoint to prove growth from."""
 
     # Django leaves out an inherited field that is set to None.
     period = None  # type: ignore[assignment]
@@ -109,13 +109,6 @@ class BundleForm(ServiceForm, HistoryForm):
         help_text="First day (UTC). Leave empty to start with the first deletion.",
     )
     until = _day("To", required=True, help_text="Last day (UTC), inclusive.")
-    seed = forms.CharField(
-        label="Sample seed",
-        max_length=200,
-        required=False,
-        help_text="Chosen by the auditor. Leave empty for a random seed.",
-        widget=forms.TextInput(attrs={"autocomplete": "off", "spellcheck": "false"}),
-    )
     checkpoint = forms.CharField(
         label="Earlier checkpoint",
         max_length=4000,
@@ -123,7 +116,7 @@ class BundleForm(ServiceForm, HistoryForm):
         help_text="Paste its text. The bundle then proves that the audit log only grew since then.",
         widget=forms.Textarea(attrs={"rows": 5, "class": "mono", "spellcheck": "false"}),
     )
-    field_order = ("since", "until", *_FILTERS, "seed", "checkpoint")
+    field_order = ("since", "until", *_FILTERS, "checkpoint")
 
     def __init__(
         self,

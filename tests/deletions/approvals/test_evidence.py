@@ -10,7 +10,14 @@ import pytest
 from connections.deletions import sending
 from connections.deletions.export import deletion_row
 from connections.models import AuditEvent, Deletion, Person, State, with_values
-from connections.verifier import verify
+from connections.verifier.deletions import (
+    break_glass_for,
+    deletion_differences,
+    sent_without_approvals,
+)
+from connections.verifier.events import Event
+from connections.verifier.page import page_section
+from connections.verifier.verification import Verification
 from sandbox import faults
 from sandbox.server import SandboxServer
 from tests.deletions.approvals.conftest import approve, confirm
@@ -31,13 +38,11 @@ __all__ = ["break_glass_user", "lose_response"]
 pytestmark = pytest.mark.django_db
 
 
-def bundle_row_and_events(deletion: Deletion) -> tuple[dict[str, Any], list[verify.Event]]:
+def bundle_row_and_events(deletion: Deletion) -> tuple[dict[str, Any], list[Event]]:
     """The row of the deletion as a bundle has it, and its events."""
     rows = AuditEvent.objects.filter(subject_id=str(deletion.pk)).order_by("seq")
     events = [
-        verify.Event(
-            json.loads(row.text), {str(key): text for key, text in row.shown_values.items()}
-        )
+        Event(json.loads(row.text), {str(key): text for key, text in row.shown_values.items()})
         for row in with_values(rows)
     ]
     deletion = Deletion.objects.get(pk=deletion.pk)
@@ -49,8 +54,8 @@ def test_an_approved_deletion_matches_its_events(
 ) -> None:
     confirm(approve(requested, linus), ada)
     row, events = bundle_row_and_events(requested)
-    assert verify.differences(row, events) == []
-    assert verify.sent_without_approvals(events) == []
+    assert deletion_differences(row, events) == []
+    assert sent_without_approvals(events) == []
 
 
 def test_break_glass_and_its_review_are_compared_with_their_events_and_shown(
@@ -58,9 +63,9 @@ def test_break_glass_and_its_review_are_compared_with_their_events_and_shown(
 ) -> None:
     review(use_break_glass(requested, break_glass_user), linus)
     row, events = bundle_row_and_events(requested)
-    assert verify.differences(row, events) == []
-    assert verify.sent_without_approvals(events)
-    page = verify.page_section(row, events)
+    assert deletion_differences(row, events) == []
+    assert sent_without_approvals(events)
+    page = page_section(row, events)
     assert f"Grace: {REASON} – reviewed by Linus: {REVIEW_NOTE}" in page
 
 
@@ -79,7 +84,7 @@ def test_a_row_that_contradicts_its_events_is_detected(
 ) -> None:
     row, events = bundle_row_and_events(review(use_break_glass(requested, break_glass_user), linus))
     FORGED[what](row)
-    assert verify.differences(row, events) == ["“broke_glass” does not match the events"]
+    assert deletion_differences(row, events) == ["“broke_glass” does not match the events"]
 
 
 def test_each_attempt_is_compared_with_the_approvals_of_its_own_round(
@@ -89,10 +94,10 @@ def test_each_attempt_is_compared_with_the_approvals_of_its_own_round(
     decline(deletion, barbara)
     confirm(approve(deletion, barbara), ada)
     row, events = bundle_row_and_events(deletion)
-    assert verify.differences(row, events) == []
-    assert verify.sent_without_approvals(events) == []
+    assert deletion_differences(row, events) == []
+    assert sent_without_approvals(events) == []
     row["attempts"][0]["approved_by"] = ["Barbara"]
-    assert verify.differences(row, events) == ["attempt 1 does not match the events"]
+    assert deletion_differences(row, events) == ["attempt 1 does not match the events"]
 
 
 def test_lapsed_approvals_do_not_count_for_a_later_attempt(
@@ -106,10 +111,10 @@ def test_lapsed_approvals_do_not_count_for_a_later_attempt(
     clock.advance(hours=25)
     confirm(approve(deletion, linus), ada)
     row, events = bundle_row_and_events(deletion)
-    assert verify.differences(row, events) == []
+    assert deletion_differences(row, events) == []
     before_the_last = [event for event in events if event.details.get("approval_round") != 3]
     last = [event for event in events if event.code == "deletion.sending"][-1]
-    assert verify.sent_without_approvals([*before_the_last, last]) == [last]
+    assert sent_without_approvals([*before_the_last, last]) == [last]
 
 
 @pytest.mark.parametrize("names_rounds", [True, False])
@@ -124,9 +129,9 @@ def test_a_second_attempt_on_the_first_approval_is_detected(
     if not names_rounds:
         for each in forged:
             each.details.pop("approval_round", None)
-    [lacking] = verify.sent_without_approvals(forged) or []
+    [lacking] = sent_without_approvals(forged) or []
     assert lacking.details["attempt"] == 2
-    assert "“approved_by” does not match the events" in verify.differences(row, forged)
+    assert "“approved_by” does not match the events" in deletion_differences(row, forged)
 
 
 def test_an_event_that_names_another_round_is_detected(
@@ -136,7 +141,7 @@ def test_an_event_that_names_another_round_is_detected(
     row, events = bundle_row_and_events(requested)
     second = [event for event in events if event.code == "deletion.sending"][1]
     second.details["approval_round"] = 1
-    assert verify.differences(row, events) == ["“approval_round” does not match the events"]
+    assert deletion_differences(row, events) == ["“approval_round” does not match the events"]
 
 
 def test_break_glass_covers_its_own_attempt_only(
@@ -152,14 +157,14 @@ def test_break_glass_covers_its_own_attempt_only(
     sandbox.world.clear_faults()
     confirm(approve(check_twice(requested, clock), linus), ada)
     row, events = bundle_row_and_events(requested)
-    assert verify.differences(row, events) == []
-    [lacking] = verify.sent_without_approvals(events) or []
+    assert deletion_differences(row, events) == []
+    [lacking] = sent_without_approvals(events) or []
     assert lacking.details["attempt"] == 1
-    glass = verify.break_glass_for(lacking, events)
+    glass = break_glass_for(lacking, events)
     assert glass
     assert glass.actor == "Grace"
     second = [event for event in events if event.code == "deletion.sending"][1]
-    assert verify.break_glass_for(second, events) is None
+    assert break_glass_for(second, events) is None
 
 
 @pytest.mark.django_db(transaction=True)
@@ -179,7 +184,7 @@ def test_a_bundle_reports_a_second_attempt_on_the_first_approval(
         assert confirm(deletion, ada).state == State.SETTLED
     path = tmp_path / "bundle.zip"
     path.write_bytes(make().data)
-    verification = verify.Verification(str(path), "", "")
+    verification = Verification(str(path))
     verification.run()
     assert verification.warnings == [
         f"Deletion {deletion.pk}: attempt 2 was sent without required approvals."

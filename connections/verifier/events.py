@@ -1,0 +1,76 @@
+"""Events, and the names in them."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from typing import Any
+
+from connections.verifier.messages import require
+from connections.verifier.strict_json import get
+
+# The types of an event's subject.
+DELETION, ACCESS_REVIEW, BATCH = "deletion", "access_review", "batch"
+_REFERENCE = re.compile(r"\{\{|\}\}|\{(?:name|address|agent):([0-9]+)\}", re.ASCII)
+
+
+class Event:
+    """One event, with references replaced by the values in the bundle."""
+
+    def __init__(self, document: Any, shown: dict[str, str], what: str = "An event") -> None:
+        actor = get(document, "actor", dict, what)
+        self.seq: int = get(document, "seq", int, what)
+        self.at: str = get(document, "at", str, what)
+        self.code: str = get(document, "code", str, what)
+        self.details: dict[str, Any] = get(document, "details", dict, what)
+        self.refs: dict[str, Any] = get(document, "refs", dict, what)
+        self.subject: Any = document.get("subject")
+        self.actor_kind: str = get(actor, "kind", str, what)
+        self.actor_id: Any = actor.get("id")
+        name: str = get(actor, "name", str, what)
+        self.actor: str = fill_in_values(name, shown)
+        # A person's name is always a reference. For an erased person, it becomes a placeholder.
+        self.is_actor_erased = name != self.actor and self.actor.startswith("erased person no. ")
+        self.sentence: str = fill_in_values(get(document, "sentence", str, what), shown)
+
+    @property
+    def about(self) -> tuple[str, str]:
+        """Type and ID of the deletion, access review or bulk deletion it is about, or empty."""
+        subject = self.subject if type(self.subject) is dict else {}
+        kind = str(subject.get("type"))
+        is_record = kind in (DELETION, ACCESS_REVIEW, BATCH)
+        return (kind, str(subject.get("id"))) if is_record else ("", "")
+
+
+def fill_in_values(text: str, shown: dict[str, str]) -> str:
+    """A text with its references replaced."""
+
+    def read(match: re.Match[str]) -> str:
+        if not match[1]:
+            return match[0][0]
+        require(match[1] in shown, "Erasable value {} is missing.", match[1])
+        return shown[match[1]]
+
+    return _REFERENCE.sub(read, text)
+
+
+def commitment_of(salt: bytes, kind: str, value: str) -> str:
+    """The commitment to an erasable value, in the form that events contain."""
+    data = b"orgadmin erasable value 1\n" + salt
+    for part in (kind.encode(), value.encode()):
+        data += len(part).to_bytes(8, "big") + part
+    return hashlib.sha256(data).hexdigest()
+
+
+def display_value(row: dict[str, Any]) -> str:
+    """The value of a row of values.ndjson, or its placeholder if it was erased."""
+    if row["value"] is not None:
+        return str(row["value"])
+    return erased_placeholder(row["kind"], row["number"], row["person_number"])
+
+
+def erased_placeholder(kind: str, number: int, person_number: int) -> str:
+    """The placeholder of an erased value."""
+    if kind == "name":
+        return f"erased person no. {person_number}"
+    return f"erased {'browser' if kind == 'agent' else 'address'} no. {number}"
